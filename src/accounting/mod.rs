@@ -1,0 +1,1 @@
+//! Turns transaction and dialog events into records.

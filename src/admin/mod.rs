@@ -1,0 +1,1 @@
+//! Administration: metrics, health, commands.

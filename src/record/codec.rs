@@ -1,0 +1,1 @@
+//! Versioned bytes of a record and of a call in progress.

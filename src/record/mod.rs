@@ -1,0 +1,159 @@
+//! What a record is: one fact about a call or a transaction, as values, not renderings; each sink renders it.
+//!
+//! `codec` writes it in versioned bytes for the queue.
+
+pub mod codec;
+mod value;
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::ids::RecordId;
+
+pub use value::{Fields, Value};
+
+/// What kind of fact a record states.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Kind {
+    /// A call was answered: first 2xx to an initial INVITE, one for each To tag.
+    Start,
+    /// A call goes on: 2xx to a re-INVITE, early media, or the interim timer.
+    Interim,
+    /// A call ended: BYE answered with any code, or ended without one.
+    Stop,
+    /// What the caller of an INVITE got: a final answer of 300 or more.
+    Failed,
+    /// A forking round that ended without success: an attempt towards callees.
+    Missed,
+    /// Any other accounted transaction, an ACK, a CANCEL, or a manual entry.
+    Event,
+    /// A whole call in one record, written at its end.
+    Cdr,
+}
+
+impl Kind {
+    /// All kinds, in the order of their numbers on disk.
+    pub const ALL: [Self; 7] =
+        [Self::Start, Self::Interim, Self::Stop, Self::Failed, Self::Missed, Self::Event, Self::Cdr];
+
+    /// Lower-case name, as in JSON and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Interim => "interim",
+            Self::Stop => "stop",
+            Self::Failed => "failed",
+            Self::Missed => "missed",
+            Self::Event => "event",
+            Self::Cdr => "cdr",
+        }
+    }
+}
+
+/// Who ended a call.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Party {
+    /// The side that sent the initial INVITE.
+    Caller,
+    /// The side that answered it.
+    Callee,
+    /// Tollgate or its operator.
+    Gateway,
+}
+
+/// Why a call or an attempt ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Cause {
+    /// A BYE got a 2xx.
+    Bye,
+    /// A BYE got another final answer, or none.
+    FailedBye,
+    /// The session timer ran out (RFC 4028).
+    SessionTimer,
+    /// The longest time a call may last was over.
+    Lifetime,
+    /// The operator ended it.
+    Administrator,
+    /// Found in the queue after a restart with no way to go on.
+    Restart,
+    /// The caller gave up before an answer (CANCEL).
+    Cancelled,
+    /// No final answer in time.
+    Timeout,
+    /// A final answer of 300 or more.
+    Refused,
+    /// No target could be reached.
+    Unreachable,
+}
+
+/// How a call or an attempt ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct End {
+    /// Who ended it.
+    pub by: Party,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// The instants of a call, in UTC, and the spans between them from the monotonic clock.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Times {
+    /// When the fact happened: the answer of a Start, the end of a Stop.
+    pub event: Timestamp,
+    /// When the initial request arrived.
+    pub created: Timestamp,
+    /// When its first 2xx arrived.
+    pub answered: Option<Timestamp>,
+    /// When the ACK to that 2xx passed.
+    pub acknowledged: Option<Timestamp>,
+    /// When the call ended: arrival of the BYE, not of its answer.
+    pub ended: Option<Timestamp>,
+    /// From created to answered, or to the end of an attempt that failed.
+    pub setup: Option<Duration>,
+    /// From the first 2xx to now (Interim) or to the end (Stop, Cdr).
+    pub duration: Option<Duration>,
+}
+
+/// One accounting record.
+///
+/// Texts are octets as they came: nothing promises UTF-8. The codec bounds them; see [`codec`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// The same for all sinks and all retries.
+    pub id: RecordId,
+    /// What it states.
+    pub kind: Kind,
+    /// Method of the request, as it came.
+    pub method: Vec<u8>,
+    /// Tag of the From header of the initial request: the caller's.
+    pub from_tag: Vec<u8>,
+    /// Tag of the To header of the answer; empty when there is none.
+    pub to_tag: Vec<u8>,
+    /// Call-ID.
+    pub call_id: Vec<u8>,
+    /// CSeq number of the request.
+    pub cseq: u32,
+    /// Status code, 100 to 699; 0 for a manual entry without one.
+    pub code: u16,
+    /// Reason phrase.
+    pub reason: Vec<u8>,
+    /// Whether the request stood inside a dialog (had a To tag).
+    pub in_dialog: bool,
+    /// Short name of the session, the same in its Start, Interim and Stop: 32 lower-case hexadecimal digits.
+    pub session: String,
+    /// Short name of the whole call, shared by the sessions of a forked INVITE: 32 lower-case hexadecimal digits.
+    pub multi_session: String,
+    /// Instants and spans.
+    pub times: Times,
+    /// How it ended; for Stop, Cdr, Failed and Missed.
+    pub end: Option<End>,
+    /// Configured fields in the order of their configuration.
+    pub fields: Fields,
+    /// Legs in order of creation, each with the configured leg fields.
+    pub legs: Vec<Fields>,
+    /// Table that takes this record instead of the SQL sink's own.
+    pub table: Option<String>,
+    /// Values shortened by a limit of ours before the record was stored.
+    pub shortened: bool,
+}

@@ -1,0 +1,1 @@
+//! The whole logic of one shard, without sockets.

@@ -1,0 +1,1 @@
+//! SIP messages: index, parse, print (RFC 3261 §7, §25).

@@ -1,0 +1,1 @@
+//! One shard's SIP machine: transactions under the proxy core.

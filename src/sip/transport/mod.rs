@@ -1,0 +1,1 @@
+//! The shell: sockets and threads of the shards.
