@@ -114,7 +114,8 @@ impl Drop for Running {
 
 /// UDP ports of 127.0.0.1 that were free a moment ago, all different.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let held: [UdpSocket; N] = std::array::from_fn(|_| UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port"));
+    let held: [UdpSocket; N] =
+        std::array::from_fn(|_| UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port"));
     held.map(|socket| socket.local_addr().expect("a bound socket has an address").port())
 }
 
@@ -136,7 +137,8 @@ impl FreeRadius {
         let [port] = free_ports();
         let dir = dir.join("freeradius");
         fs::create_dir_all(&dir).expect("the folder can be made");
-        let environment: Vec<_> = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment: Vec<_> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let process = Self::spawn(&dir, port, &environment);
         let server = Self { process, port, dir, environment };
         server.wait_ready(1);
@@ -172,7 +174,9 @@ impl FreeRadius {
     pub fn records(&self) -> Vec<Vec<String>> {
         let text = String::from_utf8_lossy(&fs::read(self.dir.join("acct/detail")).unwrap_or_default()).into_owned();
         text.split("\n\n")
-            .map(|block| block.lines().filter_map(|line| line.strip_prefix('\t')).map(str::to_owned).collect::<Vec<_>>())
+            .map(|block| {
+                block.lines().filter_map(|line| line.strip_prefix('\t')).map(str::to_owned).collect::<Vec<_>>()
+            })
             .filter(|lines| !lines.is_empty())
             .collect()
     }

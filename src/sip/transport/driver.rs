@@ -141,7 +141,7 @@ impl Driver {
             let due = self.due(now.mono);
             // The timer moves only when it fired or something is due earlier: most turns leave it alone.
             if due < armed || armed <= now.mono {
-                timer.as_mut().reset(tokio::time::Instant::now() + due.since(now.mono));
+                timer.set(tokio::time::sleep(due.since(now.mono)));
                 armed = due;
             }
         }
