@@ -53,7 +53,7 @@ fn report_errors(socket: &Socket, local: SocketAddr) -> io::Result<()> {
             level,
             name,
             (&raw const on).cast(),
-            mem::size_of_val(&on) as libc::socklen_t,
+            size_of_val(&on) as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -67,15 +67,10 @@ pub struct Batch {
     filled: usize,
 }
 
-impl Default for Batch {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Batch {
     /// An empty batch: 1 MiB of address space, of which only what arrives becomes memory.
     #[must_use]
+    #[allow(clippy::new_without_default, reason = "too large to be made in passing")]
     pub fn new() -> Self {
         Self {
             buffers: (0..BATCH_DATAGRAMS).map(|_| vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice()).collect(),
@@ -116,7 +111,7 @@ impl Batch {
             headers[i].msg_hdr.msg_iov = &raw mut parts[i];
             headers[i].msg_hdr.msg_iovlen = 1;
             headers[i].msg_hdr.msg_name = (&raw mut self.names[i]).cast();
-            headers[i].msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            headers[i].msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
         }
         // SAFETY: every pointer above is into memory that lives until the call returns.
         let count = unsafe {
@@ -143,7 +138,7 @@ pub fn unreachable(socket: &UdpSocket, out: &mut Vec<SocketAddr>) {
         let (mut name, mut header): (libc::sockaddr_storage, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
         let mut control = [0_u8; 512];
         header.msg_name = (&raw mut name).cast();
-        header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = control.len();
         // SAFETY: every pointer in `header` is into memory that lives until the call returns.
