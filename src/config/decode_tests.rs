@@ -101,8 +101,8 @@ fn every_mistake_of_form_is_named_with_its_place_and_a_hint() {
         ),
         (
             "the column counts characters",
-            "[log]\nlevel = \"ü\"\n[queue]\n\"ü\" = 1",
-            "error: unknown field `ü` in `queue`\n  --> t.toml:4:1",
+            "[sip]\nadvertise = [\"üü\", 5]",
+            "error: `sip.advertise` is a whole number, expected a string\n  --> t.toml:2:20",
         ),
     ] {
         assert_eq!(mistakes(text, &[]), want, "{name}");
