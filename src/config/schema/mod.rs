@@ -28,7 +28,7 @@ pub struct FileTable {
     /// `[sip]`
     pub sip: SipTable,
     /// `[[route]]`
-    pub route: Vec<RouteTable>,
+    pub route: Vec<At<RouteTable>>,
     /// `[accounting]`
     pub accounting: AccountingTable,
     /// `[queue]`
