@@ -71,7 +71,7 @@ pub fn fit(value: &[u8], max: usize, policy: Oversize, mut each: impl FnMut(&[u8
         Oversize::Omit => {}
         Oversize::Truncate => each(truncated(value, max)),
         Oversize::Hash => {
-            let Some(room) = max.checked_sub(DIGEST_OCTETS).filter(|room| *room > 0) else {
+            let Some(room) = max.checked_sub(DIGEST_OCTETS).filter(|room| *room >= 4) else {
                 each(truncated(value, max));
                 return Fitted::Shortened;
             };
