@@ -63,8 +63,6 @@ impl Marks {
         Self { accounting: mask(self.accounting), missed: mask(self.missed), failed: mask(self.failed) }
     }
 
-=======
->>>>>>> accounting
     /// What is marked in either.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
