@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod error;
+pub mod radiusclient;
 pub mod schema;
 pub mod tree;
 

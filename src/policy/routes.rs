@@ -15,7 +15,7 @@ use crate::sip::message::{Message, Uri};
 use crate::sip::stack::{Network, Plan, RequestView, Verdict};
 
 /// One `[[route]]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Name for logs.
     pub name: String,
@@ -30,7 +30,7 @@ pub struct Route {
 }
 
 /// Conditions, all of which must hold; an empty list always holds, of a filled one a single element is enough.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Condition {
     /// Beginnings of the user part of the Request-URI.
     pub prefixes: Vec<Box<[u8]>>,
@@ -47,7 +47,7 @@ pub struct Condition {
 }
 
 /// What a route does.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Action {
     /// Sends the request on: serial groups of parallel targets.
     Forward {
@@ -206,6 +206,14 @@ fn unescaped(user: &[u8]) -> Cow<'_, [u8]> {
 }
 
 impl Condition {
+    /// Whether it holds for every request.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { prefixes, users, domains, methods, sources, header } = self;
+        let texts = prefixes.is_empty() && users.is_empty() && domains.is_empty() && methods.is_empty();
+        texts && sources.is_empty() && header.is_none()
+    }
+
     fn holds(&self, request: &Subject<'_>) -> bool {
         let user = request.user.as_deref();
         let fits = |patterns: &[Pattern], text: &[u8]| patterns.is_empty() || patterns.iter().any(|p| p.fits(text));

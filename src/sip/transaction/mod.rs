@@ -261,6 +261,15 @@ impl Client {
             Self::NonInvite(machine) => machine.request(),
         }
     }
+
+    /// Octets kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Invite(machine) => machine.kept_bytes(),
+            Self::NonInvite(machine) => machine.kept_bytes(),
+        }
+    }
 }
 
 /// A server transaction of either kind.
@@ -313,6 +322,15 @@ impl Server {
         match self {
             Self::Invite(machine) => machine.answer(),
             Self::NonInvite(machine) => machine.answer(),
+        }
+    }
+
+    /// Octets kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Invite(machine) => machine.kept_bytes(),
+            Self::NonInvite(machine) => machine.kept_bytes(),
         }
     }
 }
