@@ -1,1 +1,10 @@
-//! The service.
+//! The service: the parts wired together, told about by systemd, reloaded by SIGHUP, ended by SIGTERM.
+
+mod delivery;
+mod resolver;
+mod supervisor;
+mod systemd;
+mod wiring;
+
+pub use supervisor::run;
+pub use wiring::{Service, StartError};

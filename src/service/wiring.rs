@@ -1,0 +1,229 @@
+//! Starts the threads of a gateway in the order in which they need each other, and ends them in the opposite order.
+//!
+//! Sockets first (a port in use is the likeliest failure), then the queue with its restored calls, then the delivery
+//! runtime, then the shards: when the first datagram is read everything behind it stands.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::delivery::Delivery;
+use super::resolver;
+use super::systemd::Loop;
+use crate::accounting::{self, Engine};
+use crate::clock;
+use crate::config::plan::{Plan, SipPlan};
+use crate::config::{self, key::KeyError};
+use crate::ids::{CallHash, SinkNumber};
+use crate::queue;
+use crate::shard::{Rules, Shard};
+use crate::sip::stack::Stack;
+use crate::sip::transport::driver::{self, Parts};
+use crate::sip::transport::mailbox::{Inbox, Mail, Mailbox, mailbox};
+use crate::sip::transport::udp;
+
+/// Longest wait for the delivery of what is under way when the service stops: an answer that is on its way saves a
+/// repeat after the next start, no more.
+const DELIVERY_STOP_WAIT: Duration = Duration::from_secs(3);
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener cannot be bound.
+    #[error("cannot listen on udp:{local}")]
+    Bind {
+        /// The address.
+        local: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The key that signs Record-Route cannot be read or made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The queue does not open.
+    #[error("cannot open the queue")]
+    Queue(#[from] queue::OpenError),
+    /// A thread cannot be started.
+    #[error("cannot start the thread {name}")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
+
+/// A running gateway.
+pub struct Service {
+    sip: SipPlan,
+    numbers: Vec<SinkNumber>,
+    mailboxes: Vec<Mailbox>,
+    shards: Vec<JoinHandle<io::Result<()>>>,
+    queue: queue::Handle,
+    queue_thread: JoinHandle<()>,
+    delivery: Delivery,
+}
+
+impl Service {
+    /// Starts all threads of a plan.
+    ///
+    /// # Errors
+    /// A [`StartError`]; what was started before it ends again.
+    pub fn start(mut plan: Plan) -> Result<Self, StartError> {
+        let sockets = bind_all(&plan.sip)?;
+        plan.sip.stack.key = config::key::load_or_create(&plan.sip.key_file)?;
+        let opened = queue::spawn(plan.queue.clone(), plan.sink_names())?;
+        super::supervisor::log_opening(&opened.report);
+        let numbers = opened.numbers.clone();
+        let rules = Arc::new(Rules { routes: plan.routes(&numbers) });
+        let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
+        let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
+        let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
+        let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
+        let sinks = std::mem::take(&mut plan.sinks);
+        let delivery = Delivery::start(&plan.admin, sinks, &numbers, &opened.handle, questions, &mailboxes)?;
+        let mut calls = split_calls(opened.calls, plan.sip.shards);
+        let mut shards = Vec::new();
+        for (number, ((_, inbox), sockets)) in boxes.into_iter().zip(sockets).enumerate() {
+            let own = mailboxes[number].clone();
+            let producer = opened.handle.producer(Arc::new(move || own.wake()));
+            let (stack, shard, settings) = (plan.sip.stack.clone(), plan.shard.clone(), settings.clone());
+            let (rules, calls) = (rules.clone(), std::mem::take(&mut calls[number]));
+            let seed = seed(number);
+            let make = move || Shard::new(shard, Stack::new(stack), restored(settings, seed, calls), rules);
+            let parts = Parts {
+                number,
+                sockets,
+                inbox,
+                mailboxes: mailboxes.clone(),
+                producer,
+                resolver: ask.clone(),
+                shard: Box::new(make),
+            };
+            shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);
+        }
+        let (queue, queue_thread) = (opened.handle, opened.join);
+        Ok(Self { sip: plan.sip, numbers, mailboxes, shards, queue, queue_thread, delivery })
+    }
+
+    /// Where it takes SIP: the bound addresses in the order of the listeners.
+    #[must_use]
+    pub fn listeners(&self) -> &[SocketAddr] {
+        &self.sip.binds
+    }
+
+    /// The queue's handle.
+    #[must_use]
+    pub fn queue(&self) -> &queue::Handle {
+        &self.queue
+    }
+
+    /// Takes new routes; what else differs needs a restart and is named.
+    pub fn reload(&self, plan: &Plan) -> Vec<&'static str> {
+        let rules = Arc::new(Rules { routes: plan.routes(&self.numbers) });
+        for mailbox in &self.mailboxes {
+            let _ended = mailbox.put(Mail::Rules(rules.clone()));
+        }
+        let mut needs_restart = Vec::new();
+        if plan.sip.binds != self.sip.binds || plan.sip.shards != self.sip.shards {
+            needs_restart.push("sip.listen or sip.shards");
+        }
+        needs_restart
+    }
+
+    /// The loops the watchdog looks at.
+    #[must_use]
+    pub fn loops(&self) -> Vec<Loop> {
+        let mut loops: Vec<Loop> = self
+            .mailboxes
+            .iter()
+            .enumerate()
+            .map(|(number, mailbox)| {
+                let mailbox = mailbox.clone();
+                Loop { name: format!("shard-{number}"), beat: Box::new(move || mailbox.last_beat()) }
+            })
+            .collect();
+        let queue = self.queue.clone();
+        loops.push(Loop { name: "queue".to_owned(), beat: Box::new(move || queue.last_beat()) });
+        loops.push(self.delivery.watched());
+        loops
+    }
+
+    /// Whether a shard or the delivery has ended though nobody asked it to.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shards.iter().any(JoinHandle::is_finished) || self.delivery.is_finished() || self.queue_thread.is_finished()
+    }
+
+    /// Takes no new calls from here on.
+    pub fn drain(&self) {
+        for mailbox in &self.mailboxes {
+            let _ended = mailbox.put(Mail::Drain);
+        }
+    }
+
+    /// Whether all shards have drained.
+    #[must_use]
+    pub fn has_drained(&self) -> bool {
+        self.shards.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Ends delivery and the queue; shards that still run are left to the end of the process.
+    pub fn stop(self) {
+        self.delivery.stop(DELIVERY_STOP_WAIT);
+        self.queue.stop();
+        if self.queue_thread.join().is_err() {
+            tracing::error!("the queue's thread panicked while it stopped");
+        }
+        drop(self.shards);
+    }
+}
+
+/// One socket for each listener and shard.
+fn bind_all(sip: &SipPlan) -> Result<Vec<Vec<socket2::Socket>>, StartError> {
+    (0..sip.shards)
+        .map(|_| {
+            let bind = |local: &SocketAddr| udp::bind(*local).map_err(|source| StartError::Bind { local: *local, source });
+            sip.binds.iter().map(bind).collect()
+        })
+        .collect()
+}
+
+/// Gives each restored call to the shard that owns it.
+fn split_calls(calls: Vec<(Vec<u8>, Vec<u8>)>, shards: usize) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut split = vec![Vec::new(); shards];
+    for (key, value) in calls {
+        let owner = accounting::call_hash(&key).unwrap_or(CallHash(0)).shard(shards);
+        split[owner].push((key, value));
+    }
+    split
+}
+
+/// An engine with its calls; one that cannot be read is reported and stays in the queue.
+fn restored(settings: accounting::Settings, seed: u128, calls: Vec<(Vec<u8>, Vec<u8>)>) -> Engine {
+    let mut engine = Engine::new(settings, seed);
+    let now = clock::now();
+    for (key, value) in calls {
+        if let Err(error) = engine.restore(now, &key, &value) {
+            tracing::error!(%error, "a call in progress cannot be restored");
+        }
+    }
+    engine
+}
+
+fn seed(number: usize) -> u128 {
+    use std::hash::{BuildHasher, RandomState};
+    let half = || u128::from(RandomState::new().hash_one((number, std::process::id(), clock::wall().0)));
+    half() << 64 | half()
+}
+
+pub(super) fn spawn<T: Send + 'static>(
+    name: String,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StartError> {
+    std::thread::Builder::new().name(name.clone()).spawn(body).map_err(|source| StartError::Thread { name, source })
+}
