@@ -132,6 +132,11 @@ impl Play {
         self.actors.get_mut(name).unwrap_or_else(|| panic!("no actor {name}"))
     }
 
+    /// The last message of this method or code that an actor looked at.
+    pub fn got(&mut self, who: &str, what: &str) -> String {
+        self.actor(who).got.get(what).cloned().unwrap_or_else(|| panic!("{who} got no {what}"))
+    }
+
     /// Plays all lines, then lets five minutes pass: nothing may be left.
     pub fn run(mut self, script: &str) {
         self.play(script);
