@@ -79,7 +79,7 @@ pub(super) fn is_host(text: &[u8]) -> bool {
 /// The address that `text` spells, with or without brackets; `None` for a name.
 pub(super) fn ip(text: &[u8]) -> Option<IpAddr> {
     let text = match text {
-        [b'[', inner @ .., b']'] => inner,
+        [b'[', inner @ .., b']'] => return str::from_utf8(inner).ok()?.parse().ok().map(IpAddr::V6),
         // A name is far more common than an address that does not start with a digit, colon or hexadecimal letter.
         [first, ..] if first.is_ascii_hexdigit() || *first == b':' => text,
         _ => return None,

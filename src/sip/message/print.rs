@@ -338,13 +338,12 @@ fn write_via(value: &[u8], source: SocketAddr, out: &mut Vec<u8>) -> usize {
         }
         let name_end = offset_in(param.name, value).unwrap_or_default() + param.name.len();
         let old_end = param.value.and_then(|old| Some(offset_in(old, value)? + old.len())).unwrap_or(name_end);
-        // A parameter given twice: the later one goes wholly, with its semicolon left as an ordinary copy would.
         out.extend_from_slice(&value[copied..name_end]);
         out.push(b'=');
         if is_rport {
-            write_number(u32::from(source.port()), out)
+            write_number(u32::from(source.port()), out);
         } else {
-            write_ip(ip, out)
+            write_ip(ip, out);
         }
         received |= is_received;
         copied = old_end;
