@@ -85,7 +85,7 @@ fn timers(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_
         settings.timer_c = timer_c.duration();
     }
     if let Some(trying_after) = table.trying_after_ms {
-        settings.trying_after = trying_after.duration();
+        settings.transaction.trying_after = trying_after.duration();
     }
 }
 
