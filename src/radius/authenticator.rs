@@ -110,9 +110,8 @@ fn check(packet: &Packet<'_>, candidates: &[&[u8; 16]], secret: &Secret) -> Mess
         return MessageCheck::Bad;
     }
     let at = found.offset + 2;
-    let good = candidates
-        .iter()
-        .any(|stand_in| message_code(octets, at, stand_in, secret).ct_eq(&octets[at..at + 16]).into());
+    let good =
+        candidates.iter().any(|stand_in| message_code(octets, at, stand_in, secret).ct_eq(&octets[at..at + 16]).into());
     if good { MessageCheck::Good } else { MessageCheck::Bad }
 }
 

@@ -96,7 +96,11 @@ impl Visits {
 
     /// Slots of the visits at a server.
     pub(super) fn at(&self, server: usize) -> Vec<u32> {
-        (0u32..).zip(&self.slots).filter(|(_, (_, visit))| visit.as_ref().is_some_and(|v| v.server == server)).map(|(slot, _)| slot).collect()
+        (0u32..)
+            .zip(&self.slots)
+            .filter(|(_, (_, visit))| visit.as_ref().is_some_and(|v| v.server == server))
+            .map(|(slot, _)| slot)
+            .collect()
     }
 
     pub(super) fn len(&self) -> usize {
