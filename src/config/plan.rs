@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Mistake;
 use super::schema::LogTarget;
-use crate::ids::SinkNumber;
+use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::policy::{Marks, Route, Routes};
 use crate::sip::stack;
 use crate::{accounting, queue, shard, sinks};
@@ -24,7 +25,7 @@ pub struct Plan {
     pub route: Vec<Route>,
     /// Marks of requests inside a dialog, and of those that no route matches; sinks by place.
     pub marks: Marks,
-    /// What is recorded. Sinks stand in it by place.
+    /// What is recorded. Sinks stand in it by place; see [`Plan::accounting`]. Its `boot_id` is empty.
     pub accounting: accounting::Settings,
     /// The queue.
     pub queue: queue::Settings,
@@ -66,7 +67,7 @@ pub struct SinkPlan {
 #[derive(Debug)]
 pub enum SinkKind {
     /// `[sinks.radius.NAME]`
-    Radius(Box<sinks::radius::Settings>),
+    Radius(Arc<sinks::radius::Settings>),
 }
 
 impl SinkKind {
@@ -82,7 +83,7 @@ impl SinkKind {
 /// `[admin]`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AdminPlan {
-    /// HTTP; `None`: none. Default 127.0.0.1:8080.
+    /// HTTP; `None`: none. Default: none.
     pub listen: Option<SocketAddr>,
     /// Unix socket of the commands; `None`: none. Default `/run/tollgate/admin.sock`.
     pub socket: Option<PathBuf>,
@@ -93,7 +94,7 @@ pub struct AdminPlan {
 impl Default for AdminPlan {
     fn default() -> Self {
         Self {
-            listen: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            listen: None,
             socket: Some(PathBuf::from("/run/tollgate/admin.sock")),
             socket_mode: 0o600,
         }
@@ -149,6 +150,18 @@ impl Plan {
             route
         });
         Routes::new(routes.collect(), self.marks.renumbered(numbers))
+    }
+
+    /// Settings of the engine with the numbers the queue gave to the sinks, in the order of [`Plan::sinks`].
+    #[must_use]
+    pub fn accounting(&self, numbers: &[SinkNumber]) -> accounting::Settings {
+        let mut modes = vec![accounting::SinkMode::default(); SINKS_MAX];
+        for (number, mode) in numbers.iter().zip(&self.accounting.sinks) {
+            if let Some(place) = modes.get_mut(usize::from(number.0)) {
+                *place = *mode;
+            }
+        }
+        accounting::Settings { sinks: modes, ..self.accounting.clone() }
     }
 
     /// The names of the sinks, in their order.

@@ -23,6 +23,14 @@ pub struct Decision<'r> {
     pub route: Option<&'r Route>,
 }
 
+impl<'r> Decision<'r> {
+    /// Values the route gives to `$avp(name)`.
+    #[must_use]
+    pub fn avps(&self) -> &'r [Avp] {
+        self.route.map_or(&[], |route| &route.avps)
+    }
+}
+
 /// A value a route gives to `$avp(name)`.
 #[derive(Clone, Debug)]
 pub struct Avp {

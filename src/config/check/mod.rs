@@ -2,12 +2,14 @@
 //! mistake noted, before a [`Plan`] is made.
 
 mod accounting;
+mod radius;
 mod routes;
 mod sections;
 mod sinks;
 mod sip;
 
 use std::fmt;
+use std::path::Path;
 
 use super::decode::At;
 use super::error::{Findings, Mistake, Place};
@@ -57,29 +59,33 @@ impl Check<'_> {
 }
 
 /// Checks the whole file; a plan comes back even with errors, but is then not to be used.
-pub(super) fn plan(file: FileTable, root: &Node, path: &std::path::Path, check: &mut Check<'_>) -> Plan {
+pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check<'_>) -> Plan {
+    let base = path.parent().unwrap_or(Path::new(""));
     let names = sinks::Names::of(root);
-    let (sip, shard) = sip::check(&file.sip, &file.queue, check);
-    let global = accounting::marks(&file.accounting, &names, check);
+    let mut queue = sections::queue(&file.queue, check);
+    queue.path = base.join(&queue.path);
+    let (sip, shard) = sip::check(&file.sip, &file.queue, &queue.path, base, check);
+    let marks = accounting::marks(&file.accounting, &names, check);
     let route = routes::check(&file.route, &file.sip, &file.accounting, &names, check);
     if file.route.is_empty() {
-        check.findings.push(
-            Mistake::warning("no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()))
-                .hint("add a `[[route]]` with `to`"),
-        );
+        let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
+        check.findings.push(mistake.hint("add a `[[route]]` with `to`"));
     }
-    let sinks = sinks::check(&file.sinks, &file.accounting, &names, check);
-    let accounting = accounting::check(&file.accounting, &sinks, check);
+    let sinks = sinks::check(&file.sinks, &file.accounting, base, check);
+    let all_marks = route.iter().map(|route| route.marks).chain([marks]);
+    accounting::unused(all_marks, &names, &sinks.places, check);
+    let mut accounting = accounting::check(&file.accounting, sinks.modes, check);
+    accounting.listeners.clone_from(&sip.stack.listeners);
     Plan {
         path: path.to_owned(),
         sip,
         shard,
         route,
-        marks: global,
+        marks,
         accounting,
-        queue: sections::queue(&file.queue, check),
-        sinks,
-        admin: sections::admin(&file.admin, check),
+        queue,
+        sinks: sinks.plans,
+        admin: sections::admin(&file.admin, base, check),
         log: sections::log(&file.log, check),
         service: sections::service(&file.service),
         warnings: Vec::new(),

@@ -1,7 +1,7 @@
 //! Checks of `[queue]`, `[admin]`, `[log]` and `[service]`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Check;
 use crate::config::decode::At;
@@ -46,13 +46,13 @@ pub(super) fn set<G, V>(place: &mut V, given: Option<G>, value: impl FnOnce(G) -
 }
 
 /// Settings of administration.
-pub(super) fn admin(table: &AdminTable, check: &mut Check<'_>) -> AdminPlan {
+pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> AdminPlan {
     let mut plan = AdminPlan::default();
     if let Some(listen) = &table.listen {
         plan.listen = http_address(listen, check);
     }
     if let Some(socket) = &table.socket {
-        plan.socket = socket_path(socket, check);
+        plan.socket = socket_path(socket, base, check);
     }
     if table.socket_group.is_some_and(Switch::is_on) {
         plan.socket_mode = 0o660;
@@ -79,16 +79,17 @@ fn http_address(listen: &At<String>, check: &mut Check<'_>) -> Option<SocketAddr
     Some(address)
 }
 
-fn socket_path(socket: &At<PathBuf>, check: &mut Check<'_>) -> Option<PathBuf> {
-    let octets = socket.as_os_str().len();
-    if octets == 0 {
+fn socket_path(socket: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<PathBuf> {
+    if socket.as_os_str().is_empty() {
         return None;
     }
+    let path = base.join(&socket.value);
+    let octets = path.as_os_str().len();
     if octets > SOCKET_PATH_OCTETS_MAX {
         let text = format_args!("`admin.socket` has {octets} octets, the system takes {SOCKET_PATH_OCTETS_MAX}");
         check.error(socket.place, text);
     }
-    Some(socket.value.clone())
+    Some(path)
 }
 
 /// Longest path of a Unix socket on Linux: `sun_path` without its final zero.

@@ -1,6 +1,7 @@
 //! Checks of `[sip]`: addresses, blocks of addresses, names.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use super::Check;
 use crate::config::decode::At;
@@ -14,7 +15,13 @@ use crate::sip::stack::{self, Listener, Network, TokenBucket, Transport};
 const LISTENERS_MAX: usize = 64;
 
 /// Settings of the proxy and of a shard.
-pub(super) fn check(table: &SipTable, queue: &QueueTable, check: &mut Check<'_>) -> (SipPlan, shard::Settings) {
+pub(super) fn check(
+    table: &SipTable,
+    queue: &QueueTable,
+    queue_path: &Path,
+    base: &Path,
+    check: &mut Check<'_>,
+) -> (SipPlan, shard::Settings) {
     let mut settings = stack::Settings::default();
     let binds = listeners(table, &mut settings, check);
     if let Some(allow) = &table.allow {
@@ -34,15 +41,13 @@ pub(super) fn check(table: &SipTable, queue: &QueueTable, check: &mut Check<'_>)
     let plan = SipPlan {
         binds,
         shards,
-        key_file: table.key_file.clone().unwrap_or_else(|| KEY_FILE.into()),
+        // Beside the queue: both have to survive a restart.
+        key_file: table.key_file.as_ref().map_or_else(|| queue_path.with_file_name("sip.key"), |path| base.join(path)),
         stack: settings,
     };
     let shard = shard_settings(table, queue, shards, plan.stack.retry_after_s);
     (plan, shard)
 }
-
-/// Where the key is kept when nothing else is said.
-pub const KEY_FILE: &str = "/var/lib/tollgate/sip.key";
 
 fn shard_settings(table: &SipTable, queue: &QueueTable, shards: usize, retry_after_s: u32) -> shard::Settings {
     let mut settings = shard::Settings { retry_after_s, ..shard::Settings::default() };
@@ -66,23 +71,21 @@ fn timers(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_
     if let Some(t1) = table.t1_ms {
         transaction.t1 = t1.duration();
     }
-    if let Some(t2) = table.t2_ms {
+    if let Some(t2) = &table.t2_ms {
         transaction.t2 = t2.duration();
     }
     if let Some(t4) = table.t4_ms {
         transaction.t4 = t4.duration();
     }
     if transaction.t2 < transaction.t1 {
-        check.findings.push(crate::config::error::Mistake::error(
-            "`sip.t2_ms` is less than `sip.t1_ms`",
-            crate::config::error::Place::Nowhere,
-        ));
+        let place = table.t2_ms.as_ref().map_or_else(Default::default, |t2| t2.place);
+        check.error(place, "`sip.t2_ms` is less than `sip.t1_ms`");
     }
     if let Some(timer_c) = table.timer_c_s {
         settings.timer_c = timer_c.duration();
     }
     if let Some(trying_after) = table.trying_after_ms {
-        settings.trying_after = trying_after.duration();
+        settings.transaction.trying_after = trying_after.duration();
     }
 }
 
@@ -92,7 +95,7 @@ fn limits(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_
         // In-dialog requests still pass when new calls do not.
         settings.transactions_in_dialog_max = most.len() + most.len() / 4;
     }
-    if let Some(most) = table.transactions_in_dialog_max {
+    if let Some(most) = &table.transactions_in_dialog_max {
         settings.transactions_in_dialog_max = most.value.len();
         if settings.transactions_in_dialog_max < settings.transactions_max {
             check.error(most.place, "`sip.transactions_in_dialog_max` is less than `sip.transactions_max`");

@@ -24,13 +24,13 @@ pub struct SipTable {
     /// File of the key that signs Record-Route parameters; made at the first start.
     pub key_file: Option<PathBuf>,
     /// T1 (RFC 3261 §17.1.1.1).
-    pub t1_ms: Option<Millis<50, 10_000>>,
+    pub t1_ms: Option<Millis<100, 2_000>>,
     /// T2 (RFC 3261 §17.1.2.2).
-    pub t2_ms: Option<At<Millis<100, 60_000>>>,
+    pub t2_ms: Option<At<Millis<100, 16_000>>>,
     /// T4 (RFC 3261 §17.1.2.2).
-    pub t4_ms: Option<Millis<100, 60_000>>,
+    pub t4_ms: Option<Millis<1_000, 20_000>>,
     /// Timer C (RFC 3261 §16.6 step 11).
-    pub timer_c_s: Option<Secs<180, 3_600>>,
+    pub timer_c_s: Option<Secs<181, 3_600>>,
     /// Silence after which a 100 answers an INVITE.
     pub trying_after_ms: Option<Millis<0, 200>>,
     /// Longest ringing of one target; 0: Timer C alone.

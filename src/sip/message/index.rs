@@ -94,12 +94,17 @@ fn line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
     if name_len == 0 || text[colon] != b':' {
         return None;
     }
-    let (mut value, mut value_end) = (start + colon + 1, end);
+    let behind_colon = start + colon + 1;
+    let (mut value, mut value_end) = (behind_colon, end);
     while value < value_end && is_lws(bytes[value]) {
         value += 1;
     }
     while value < value_end && is_lws(bytes[value_end - 1]) {
         value_end -= 1;
+    }
+    if value == value_end {
+        // An empty value lies before the line break, where a new one can be written.
+        (value, value_end) = (behind_colon, behind_colon);
     }
     let name = Name::of(&text[..name_len]);
     Some(Line { start: offset(start), value: offset(value), value_end: offset(value_end), name })

@@ -67,6 +67,11 @@ fn what_is_missing_is_added_at_its_place() {
             "Max-Forwards: 9\r\nVia: a\r\n",
             "Max-Forwards: 70\r\nVia: V\r\nVia: a\r\nRecord-Route: <R>\r\n",
         ),
+        (
+            "an empty Max-Forwards",
+            "Via: a\r\nMax-Forwards: \r\nX: y\r\n",
+            "Via: V\r\nVia: a\r\nRecord-Route: <R>\r\nMax-Forwards:70 \r\nX: y\r\n",
+        ),
         ("no Via at all", "X: y\r\n", "X: y\r\nVia: V\r\nRecord-Route: <R>\r\nMax-Forwards: 70\r\n"),
     ] {
         let want = format!("INVITE sip:bob@example.com SIP/2.0\r\n{want}\r\nbody");

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-
 use crate::sip::message::Message;
 use crate::sip::stack::{Attempt, Plan, Target};
 

@@ -116,8 +116,9 @@ impl Stack {
         let mut scratch = std::mem::take(&mut self.scratch);
         let sent = client.progress.as_deref().and_then(|progress| {
             let mut further = progress.further.clone();
-            let to = std::iter::from_fn(|| further.pop_front())
-                .find_map(|addr| Some(Peer { listener: self.listener_for(progress.transport, addr, came_by)?, addr }))?;
+            let to = std::iter::from_fn(|| further.pop_front()).find_map(|addr| {
+                Some(Peer { listener: self.listener_for(progress.transport, addr, came_by)?, addr })
+            })?;
             let bytes = self.print_forward(view, to, Some(key), &client.uri, strict_uri, &mut scratch);
             Some((to, further, bytes))
         });
@@ -309,9 +310,14 @@ impl Stack {
         let (code, hop) = (answer.code(), Some(client.peer.addr));
         let reason = Bytes::copy_from_slice(answer.reason());
         let place = (client.server, client.round, client.branch);
-        self.branch_over(now, place, progress, uri, |uri, started| {
-            Attempt { uri, hop, code, reason, message: Some(answer), started }
-        }, out);
+        self.branch_over(
+            now,
+            place,
+            progress,
+            uri,
+            |uri, started| Attempt { uri, hop, code, reason, message: Some(answer), started },
+            out,
+        );
     }
 
     /// The branch has no answer and gets none: 408 for silence, 503 when it could not be sent, 487 when it was
@@ -374,15 +380,7 @@ impl Stack {
     }
 
     /// Tells the response context of a failed branch, and does what follows.
-    fn branch_failed(
-        &mut self,
-        now: Now,
-        id: Key,
-        round: u16,
-        branch: u16,
-        attempt: Attempt,
-        out: &mut Vec<Output>,
-    ) {
+    fn branch_failed(&mut self, now: Now, id: Key, round: u16, branch: u16, attempt: Attempt, out: &mut Vec<Output>) {
         let Some(forwarding) = self.servers.get_mut(id).and_then(|server| server.forwarding.as_deref_mut()) else {
             return;
         };
@@ -536,9 +534,8 @@ impl Stack {
 
     /// A datagram to `peer` came back: branches that have had no answer from there have failed.
     pub(super) fn unreachable(&mut self, now: Now, peer: Peer, out: &mut Vec<Output>) {
-        let waits = |client: &Client| {
-            client.peer == peer && matches!(client.state(), Some(State::Calling | State::Trying))
-        };
+        let waits =
+            |client: &Client| client.peer == peer && matches!(client.state(), Some(State::Calling | State::Trying));
         let keys: Vec<Key> = self.clients.iter().filter(|(_, client)| waits(client)).map(|(key, _)| key).collect();
         for key in keys {
             let Some(machine) = self.clients.get_mut(key).and_then(|client| client.machine.as_mut()) else { continue };

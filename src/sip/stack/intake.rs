@@ -136,8 +136,7 @@ impl Stack {
     /// An answer the gateway makes, with its own To tag if the request has none.
     pub(super) fn print_local(&mut self, request: &Message, peer: Peer, refusal: &Refusal) -> Bytes {
         let tag = (refusal.code > 100 && request.to_tag().is_empty()).then(|| self.hashes.local_tag(request));
-        let extra: Vec<(&str, &[u8])> =
-            refusal.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        let extra: Vec<(&str, &[u8])> = refusal.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
         let tag = tag.as_deref().map(str::as_bytes);
         self.scratch.clear();
         message::response(request, refusal.code, &refusal.reason, tag, &extra, peer.addr, &mut self.scratch);
@@ -156,7 +155,8 @@ impl Stack {
         let is_ours = message.to_tag() == self.hashes.local_tag(&message).as_bytes();
         let routing = self.own().routing(&message);
         let is_known = routing.direction.is_some() || self.is_allowed(peer.addr.ip());
-        let passes = is_known && message.check().is_ok() && proxy::max_forwards(&message) > 0 && !self.hashes.is_loop(&message);
+        let passes =
+            is_known && message.check().is_ok() && proxy::max_forwards(&message) > 0 && !self.hashes.is_loop(&message);
         let next = self.own().next_hop(&message, &routing).ok().filter(|_| passes && !is_ours);
         let Some(next) = next else { return out.push(Output::Ignored { why: Ignored::AckStray }) };
         match next.hop {

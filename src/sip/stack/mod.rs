@@ -37,9 +37,9 @@ use crate::clock::{Instant, Now};
 use crate::sip::dialog::Signer;
 use crate::sip::message::Message;
 use crate::sip::proxy::Routing;
+use crate::sip::transaction;
 use crate::sip::transaction::key::RequestKey;
 use crate::sip::transaction::slab::{Key, Slab};
-use crate::sip::transaction;
 use crate::timers::Wheel;
 
 pub(crate) use hashes::push_hex;

@@ -15,9 +15,9 @@ use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method};
 use crate::sip::proxy::{Context, Refusal};
 use crate::sip::stack::Transport;
-use crate::sip::transaction::{self, State};
 use crate::sip::transaction::key::RequestKey;
 use crate::sip::transaction::slab::Key;
+use crate::sip::transaction::{self, State};
 use crate::timers::Handle;
 
 /// Which timer fired.

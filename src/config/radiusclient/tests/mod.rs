@@ -7,6 +7,7 @@ mod secrets;
 use std::collections::HashMap;
 
 use super::*;
+use crate::config::error::Findings;
 
 /// Files and names of a test.
 #[derive(Default)]

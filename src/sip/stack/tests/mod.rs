@@ -1,4 +1,6 @@
 //! Flows in virtual time: actors at addresses of their own, the stack between them.
 
+mod checks;
 mod flows;
+mod races;
 mod script;

@@ -26,6 +26,8 @@ pub struct Actor {
     sent: HashMap<String, String>,
     got: HashMap<String, String>,
     last_request: String,
+    /// Route lines for requests inside the dialog.
+    routes: String,
     requests: u32,
 }
 
@@ -130,6 +132,11 @@ impl Play {
         self.actors.get_mut(name).unwrap_or_else(|| panic!("no actor {name}"))
     }
 
+    /// The last message of this method or code that an actor looked at.
+    pub fn got(&mut self, who: &str, what: &str) -> String {
+        self.actor(who).got.get(what).cloned().unwrap_or_else(|| panic!("{who} got no {what}"))
+    }
+
     /// Plays all lines, then lets five minutes pass: nothing may be left.
     pub fn run(mut self, script: &str) {
         self.play(script);
@@ -168,6 +175,7 @@ impl Play {
             ["unreachable", who] => {
                 let peer = Peer { listener: ListenerId(0), addr: address(who) };
                 self.input(Input::Unreachable { peer });
+                self.pass(Duration::ZERO);
             }
             ["resolved", who @ ..] => {
                 let query = self.queries.pop_front().unwrap_or_else(|| panic!("{place}: nothing was asked"));
@@ -208,6 +216,10 @@ impl Play {
         }
         if let Some(unwanted) = rest.strip_prefix("without ") {
             assert!(!text.contains(unwanted), "{place}: got\n{text}");
+        }
+        let record: Vec<&str> = headers(&text, "Record-Route").collect();
+        if !record.is_empty() {
+            actor.routes = routes(&record, text.starts_with("SIP/2.0"));
         }
         if !text.starts_with("SIP/2.0") {
             actor.last_request = what.to_owned();
@@ -314,14 +326,15 @@ impl Play {
         let option = |name: &str| {
             rest.iter().position(|word| *word == name).and_then(|at| rest.get(at + 1)).map(|word| (*word).to_owned())
         };
+        let extra = rest.iter().position(|word| *word == "with").map(|at| rest[at + 1..].join(" "));
+        let extra = extra.map(|extra| format!("{extra}\r\n")).unwrap_or_default();
         if what.parse::<u16>().is_ok() {
             let actor = self.actor(who);
             let to = option("to").unwrap_or_else(|| actor.last_request.clone());
             let request = actor.got.get(&to).unwrap_or_else(|| panic!("{place}: no {to} to answer"));
-            return answer(request, what, &option("tag").unwrap_or_else(|| who.to_owned()), who);
+            let text = answer(request, what, &option("tag").unwrap_or_else(|| who.to_owned()), who);
+            return text.replacen("Contact:", &format!("{extra}Contact:"), 1);
         }
-        let extra = rest.iter().position(|word| *word == "with").map(|at| rest[at + 1..].join(" "));
-        let extra = extra.map(|extra| format!("{extra}\r\n")).unwrap_or_default();
         self.actor(who).requests += 1;
         match what {
             "ACK" if rest.first() == Some(&"hop") => self.hop_ack(who, place),
@@ -344,25 +357,25 @@ impl Play {
     fn in_dialog(&mut self, who: &str, method: &str, extra: &str, place: &str) -> String {
         let (addr, number) = (address(who), self.actor(who).requests);
         let actor = self.actor(who);
-        let (from, to, contact, route, number) = if let Some(answer) = actor.got.get("200").cloned() {
-            let values: Vec<&str> = headers(&answer, "Record-Route").collect();
-            let number = if method == "ACK" { header(&answer, "CSeq").and_then(|cseq| cseq.split(' ').next()) } else { None };
+        let route = actor.routes.clone();
+        let (from, to, contact, number) = if let Some(answer) = actor.got.get("200").cloned() {
+            let number =
+                if method == "ACK" { header(&answer, "CSeq").and_then(|cseq| cseq.split(' ').next()) } else { None };
             let number = number.map_or(number_text(number, actor.requests), str::to_owned);
             let part = |name| header(&answer, name).unwrap_or_default().to_owned();
-            (part("From"), part("To"), part("Contact"), routes(&values, true), number)
+            (part("From"), part("To"), part("Contact"), number)
         } else {
             let invite = actor.got.get("INVITE").unwrap_or_else(|| panic!("{place}: no dialog"));
-            let values: Vec<&str> = headers(invite, "Record-Route").collect();
             let own = actor.sent.get("200").and_then(|own| header(own, "To")).unwrap_or_default().to_owned();
             let part = |name| header(invite, name).unwrap_or_default().to_owned();
-            (own, part("From"), part("Contact"), routes(&values, false), number.to_string())
+            (own, part("From"), part("Contact"), number.to_string())
         };
         let target = contact.trim_start_matches('<').trim_end_matches('>');
         let branch = self.actor(who).requests;
         format!(
             "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {addr};rport;branch=z9hG4bK-{who}-{branch}\r\n{route}\
-             Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: call-1\r\nCSeq: {number} {method}\r\n{extra}\
-             Content-Length: 0\r\n\r\n"
+             Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: call-1\r\nCSeq: {number} {method}\r\n\
+             Contact: <sip:{who}@{addr}>\r\n{extra}Content-Length: 0\r\n\r\n"
         )
     }
 
