@@ -5,30 +5,26 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::delivery::Delivery;
+use super::delivery::{self, Delivery};
 use super::resolver;
 use super::systemd::Loop;
 use crate::accounting::{self, Engine};
 use crate::clock;
 use crate::config::plan::{Plan, SipPlan};
-use crate::config::{self, key::KeyError};
-use crate::ids::{CallHash, SinkNumber};
+use crate::config;
+use crate::ids::SinkNumber;
 use crate::queue;
 use crate::shard::{Rules, Shard};
 use crate::sip::stack::Stack;
 use crate::sip::transport::driver::{self, Parts};
 use crate::sip::transport::mailbox::{Inbox, Mail, Mailbox, mailbox};
 use crate::sip::transport::udp;
-
-/// Longest wait for the delivery of what is under way when the service stops: an answer that is on its way saves a
-/// repeat after the next start, no more.
-const DELIVERY_STOP_WAIT: Duration = Duration::from_secs(3);
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,11 +38,36 @@ pub enum StartError {
         source: io::Error,
     },
     /// The key that signs Record-Route cannot be read or made.
-    #[error(transparent)]
-    Key(#[from] KeyError),
+    #[error("cannot read or make the key {path}")]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// The queue does not open.
     #[error("cannot open the queue")]
     Queue(#[from] queue::OpenError),
+    /// A sink cannot be set up.
+    #[error("cannot set up the sink `{name}`")]
+    Sink {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: crate::sinks::radius::SetupErrors,
+    },
+    /// The event loop of a thread cannot be made.
+    #[error("cannot make an event loop")]
+    Runtime {
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A thread ended before it could report.
+    #[error("the thread {name} panicked while it started")]
+    Panicked {
+        /// Its name.
+        name: &'static str,
+    },
     /// A thread cannot be started.
     #[error("cannot start the thread {name}")]
     Thread {
@@ -75,7 +96,9 @@ impl Service {
     /// A [`StartError`]; what was started before it ends again.
     pub fn start(mut plan: Plan) -> Result<Self, StartError> {
         let sockets = bind_all(&plan.sip)?;
-        plan.sip.stack.key = config::key::load_or_create(&plan.sip.key_file)?;
+        let path = plan.sip.key_file.clone();
+        plan.sip.stack.key =
+            config::key::load_or_create(&path).map_err(|source| StartError::Key { path, source })?;
         let opened = queue::spawn(plan.queue.clone(), plan.sink_names())?;
         super::supervisor::log_opening(&opened.report);
         let numbers = opened.numbers.clone();
@@ -84,8 +107,13 @@ impl Service {
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
-        let sinks = std::mem::take(&mut plan.sinks);
-        let delivery = Delivery::start(&plan.admin, sinks, &numbers, &opened.handle, questions, &mailboxes)?;
+        let delivery = Delivery::start(delivery::Parts {
+            admin: plan.admin.clone(),
+            sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
+            queue: opened.handle.clone(),
+            questions,
+            shards: mailboxes.clone(),
+        })?;
         let mut calls = split_calls(opened.calls, plan.sip.shards);
         let mut shards = Vec::new();
         for (number, ((_, inbox), sockets)) in boxes.into_iter().zip(sockets).enumerate() {
@@ -174,7 +202,7 @@ impl Service {
 
     /// Ends delivery and the queue; shards that still run are left to the end of the process.
     pub fn stop(self) {
-        self.delivery.stop(DELIVERY_STOP_WAIT);
+        self.delivery.stop();
         self.queue.stop();
         if self.queue_thread.join().is_err() {
             tracing::error!("the queue's thread panicked while it stopped");
@@ -197,7 +225,8 @@ fn bind_all(sip: &SipPlan) -> Result<Vec<Vec<socket2::Socket>>, StartError> {
 fn split_calls(calls: Vec<(Vec<u8>, Vec<u8>)>, shards: usize) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut split = vec![Vec::new(); shards];
     for (key, value) in calls {
-        let owner = accounting::call_hash(&key).unwrap_or(CallHash(0)).shard(shards);
+        // A key that cannot be read goes to the first shard, whose engine reports it.
+        let owner = accounting::Key::from_bytes(&key).map_or(0, |key| key.call().shard(shards));
         split[owner].push((key, value));
     }
     split

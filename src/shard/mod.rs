@@ -234,7 +234,7 @@ impl Shard {
     /// Whether nothing is in progress but established calls: a draining shard may end.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.pending.is_empty() && self.stack.is_idle()
+        self.held.is_empty() && self.pending.is_empty() && !self.stack.is_busy()
     }
 
     /// Calls in progress.
@@ -332,10 +332,16 @@ impl Shard {
             Verdict::Answer { code: 503, reason: Cow::Borrowed("Service Unavailable"), retry_after_s }
         } else {
             let decision = self.rules.routes.decide(view);
-            if decision.route.is_none() {
+            if decision.route.is_none() && !view.in_dialog {
                 out.push(Output::Count(Count::NoRoute));
             }
-            let fact = accounting::Input::Request { transaction, view, marks: decision.marks };
+            let fact = accounting::Input::Request {
+                transaction,
+                view,
+                marks: decision.marks,
+                avps: decision.avps(),
+                table: None,
+            };
             self.engine.handle(now, fact, &mut self.pending);
             decision.verdict
         };

@@ -178,6 +178,12 @@ impl Stack {
         self.servers.get(Key::from_u64(transaction.0)?)?.view.as_deref()
     }
 
+    /// Whether a request waits for its final answer. Absorbing transactions do not count.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.held > 0 || self.servers.iter().any(|(_, server)| server.view.is_some())
+    }
+
     /// How full the tables are.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
