@@ -185,7 +185,6 @@ pub const fn usual_reason(code: u16) -> &'static str {
         100 => "Trying",
         180 => "Ringing",
         183 => "Session Progress",
-        200 => "OK",
         202 => "Accepted",
         300 => "Multiple Choices",
         301 => "Moved Permanently",
