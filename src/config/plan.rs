@@ -44,14 +44,12 @@ pub struct Plan {
 /// `[sip]`
 #[derive(Clone, Debug)]
 pub struct SipPlan {
-    /// The SIP machine. Its `key` is still zero: [`key::load_or_create`](super::key::load_or_create) gives it.
+    /// The SIP machine. Its `key` is still zero: the queue keeps one, [`queue::Started::secret`].
     pub stack: stack::Settings,
     /// What each listener binds, in the order of `stack.listeners`, which hold what is advertised.
     pub binds: Vec<SocketAddr>,
     /// Threads, at least 1.
     pub shards: usize,
-    /// File of the key.
-    pub key_file: PathBuf,
 }
 
 /// `[sinks.KIND.NAME]`
