@@ -56,7 +56,7 @@ impl Desk {
             Err(error) => return Err(anyhow::Error::new(error).context("the queue does not open").into()),
         };
         for notice in opened.queue.notices() {
-            eprintln!("queue: {}", notice.text);
+            eprintln!("queue: {notice}");
         }
         let offline = queue::Offline { queue: opened.queue, clock: clock::now };
         Ok(Self::Stopped(Box::new(Stopped { offline, calls: opened.calls, plan })))
