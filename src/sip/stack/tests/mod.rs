@@ -4,3 +4,4 @@ mod checks;
 mod flows;
 mod races;
 mod script;
+mod storm;
