@@ -1,1 +1,3 @@
 //! The shell: sockets and threads of the shards.
+
+pub mod udp;
