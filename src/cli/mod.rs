@@ -6,7 +6,7 @@
 mod calls;
 mod check;
 mod demo;
-mod demo_agents;
+
 mod desk;
 mod dict;
 mod output;
@@ -119,16 +119,17 @@ fn perform(cli: Cli) -> Result<(), Failure> {
 
 /// Loads the configuration; mistakes and warnings go to standard error.
 fn load(path: &std::path::Path) -> Result<Plan, Failure> {
-    match config::load(path) {
-        Ok(plan) => {
-            if !plan.warnings.is_empty() {
-                eprintln!("{}\n", Mistakes(plan.warnings.clone()));
-            }
-            Ok(plan)
-        }
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            Err(Failure::Configuration)
-        }
+    let plan = load_quietly(path)?;
+    if !plan.warnings.is_empty() {
+        eprintln!("{}\n", Mistakes(plan.warnings.clone()));
     }
+    Ok(plan)
+}
+
+/// Loads the configuration; mistakes go to standard error, warnings nowhere.
+fn load_quietly(path: &std::path::Path) -> Result<Plan, Failure> {
+    config::load(path).map_err(|mistakes| {
+        eprintln!("{mistakes}");
+        Failure::Configuration
+    })
 }

@@ -66,6 +66,42 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A JSON value as a cell: text without quotation marks, nothing for null.
+#[must_use]
+pub fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A JSON object as indented lines, each with its key.
+#[must_use]
+pub fn tree(value: &Value) -> String {
+    let mut text = String::new();
+    branch(value, 0, &mut text);
+    text
+}
+
+fn branch(value: &Value, depth: usize, text: &mut String) {
+    let indent = "  ".repeat(depth);
+    let mut line = |key: &str, value: &Value| match value {
+        Value::Object(_) | Value::Array(_) => {
+            let _infallible = writeln!(text, "{indent}{}", shown(key));
+            branch(value, depth + 1, text);
+        }
+        plain => {
+            let _infallible = writeln!(text, "{indent}{:<16} {}", shown(key), shown(&cell(plain)));
+        }
+    };
+    match value {
+        Value::Object(members) => members.iter().for_each(|(key, value)| line(key, value)),
+        Value::Array(elements) => elements.iter().for_each(|value| line("-", value)),
+        plain => line("", plain),
+    }
+}
+
 /// Text from the wire for a terminal: control characters are shown as `\x..`, so that they cannot act on it.
 #[must_use]
 pub fn shown(text: &str) -> String {

@@ -310,7 +310,6 @@ fn a_plan_holds_what_the_file_says() {
     assert_eq!(listeners, [(Transport::Udp, "192.0.2.7:5070".into()), (Transport::Udp, "[::1]:5070".into())]);
     assert_eq!((plan.sip.shards, plan.shard.calls_max), (4, 250));
     assert_eq!(plan.queue.path, Path::new("q"));
-    assert_eq!(plan.sip.key_file, Path::new("sip.key"));
     assert_eq!(plan.sink_names(), ["a", "z"]);
     let SinkKind::Radius(settings) = &plan.sinks[0].kind;
     assert_eq!((settings.client.window, settings.client.transmissions), (7, 4));

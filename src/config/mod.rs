@@ -8,7 +8,6 @@
 mod check;
 pub mod decode;
 pub mod error;
-pub mod key;
 pub mod plan;
 pub mod radiusclient;
 pub mod schema;

@@ -10,7 +10,7 @@ use super::schema::LogTarget;
 use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::policy::{Marks, Route, Routes};
 use crate::sip::stack;
-use crate::{accounting, queue, shard, sinks};
+use crate::{accounting, admin, queue, shard, sinks};
 
 /// A whole configuration, free of errors.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Plan {
     /// The backends, in the order of kind and name.
     pub sinks: Vec<SinkPlan>,
     /// Administration.
-    pub admin: AdminPlan,
+    pub admin: admin::Settings,
     /// The log.
     pub log: LogPlan,
     /// The service.
@@ -44,14 +44,12 @@ pub struct Plan {
 /// `[sip]`
 #[derive(Clone, Debug)]
 pub struct SipPlan {
-    /// The SIP machine. Its `key` is still zero: [`key::load_or_create`](super::key::load_or_create) gives it.
+    /// The SIP machine. Its `key` is still zero: the queue keeps one, [`queue::Started::secret`].
     pub stack: stack::Settings,
     /// What each listener binds, in the order of `stack.listeners`, which hold what is advertised.
     pub binds: Vec<SocketAddr>,
     /// Threads, at least 1.
     pub shards: usize,
-    /// File of the key.
-    pub key_file: PathBuf,
 }
 
 /// `[sinks.KIND.NAME]`
@@ -76,27 +74,6 @@ impl SinkKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Radius(_) => "radius",
-        }
-    }
-}
-
-/// `[admin]`
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AdminPlan {
-    /// HTTP; `None`: none. Default: none.
-    pub listen: Option<SocketAddr>,
-    /// Unix socket of the commands; `None`: none. Default `/run/tollgate/admin.sock`.
-    pub socket: Option<PathBuf>,
-    /// Permissions of the socket: 0600, or 0660 with `socket_group`. Default 0600.
-    pub socket_mode: u32,
-}
-
-impl Default for AdminPlan {
-    fn default() -> Self {
-        Self {
-            listen: None,
-            socket: Some(PathBuf::from("/run/tollgate/admin.sock")),
-            socket_mode: 0o600,
         }
     }
 }

@@ -27,6 +27,7 @@ pub struct Builder {
     by_name: HashMap<Box<str>, usize>,
     vendors: Vec<Vendor>,
     vendor_by_name: HashMap<Box<str>, usize>,
+    formats: HashMap<u32, Format>,
     values: Vec<ValueLine>,
     value_aliases: Vec<ValueAlias>,
     official: BTreeMap<u8, Box<str>>,
@@ -47,6 +48,8 @@ struct Draft {
     /// Index of the first VALUE line that is meant for this definition.
     values_from: usize,
     is_builtin: bool,
+    /// Largest number of its vendor's format when it was defined; a later `VENDOR` line may change the format.
+    number_max: u32,
 }
 
 #[derive(Debug)]
@@ -96,6 +99,7 @@ impl Builder {
             order: self.order,
             values_from: 0,
             is_builtin: false,
+            number_max: vendor_of(&oid).map_or(u32::MAX, |vendor| self.format(vendor).number_max()),
         };
         let lower = name.to_ascii_lowercase().into_boxed_str();
         let Some(&at) = self.by_name.get(&lower) else {
@@ -128,12 +132,14 @@ impl Builder {
         self.drafts.iter().map(|draft| &*draft.name)
     }
 
+    /// The format of a vendor as defined so far.
+    fn format(&self, vendor: u32) -> Format {
+        self.formats.get(&vendor).copied().unwrap_or_else(|| Format::of_vendor(vendor))
+    }
+
     pub(super) fn vendor(&mut self, name: &str, number: u32, format: Option<Format>, origin: &Origin) {
-        let default = || {
-            let earlier = self.vendors.iter().rev().find(|vendor| vendor.number == number);
-            earlier.map_or_else(|| Format::of_vendor(number), |vendor| vendor.format)
-        };
-        let format = format.unwrap_or_else(default);
+        let format = format.unwrap_or_else(|| self.format(number));
+        self.formats.insert(number, format);
         for old in self.vendors.iter().filter(|old| old.number == number && old.format != format) {
             let text = format!("vendor {number} has format {format} here and {} at {}", old.format, old.origin);
             self.problems.warn(origin, text);
@@ -234,7 +240,24 @@ impl Builder {
     fn place(&mut self, by_oid: &HashMap<Oid, usize>, vendors: &BTreeMap<u32, Arc<Vendor>>) -> Vec<Option<Wire>> {
         let format = |number| vendors.get(&number).map_or_else(|| Format::of_vendor(number), |vendor| vendor.format);
         let mut wires = Vec::with_capacity(self.drafts.len());
+        let mut outgrown = HashSet::new();
         for draft in &self.drafts {
+            let vendor = vendor_of(&draft.oid).filter(|vendor| {
+                let number = draft.oid.parts().get(2).copied().unwrap_or_default();
+                draft.oid.outer() == Some(26) && number <= draft.number_max && number > format(*vendor).number_max()
+            });
+            if let Some(vendor) = vendor {
+                if outgrown.insert(vendor) {
+                    let text = format!(
+                        "`{}` and others do not fit the later format {} of their vendor: they cannot be sent",
+                        draft.name,
+                        format(vendor)
+                    );
+                    self.problems.warn(&draft.origin, text);
+                }
+                wires.push(None);
+                continue;
+            }
             match self.place_one(draft, by_oid, format) {
                 Ok(wire) => wires.push(wire),
                 Err(text) => {

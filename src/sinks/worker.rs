@@ -177,3 +177,6 @@ impl<S: Sink, L: Leases> Worker<S, L> {
         self.leases.settle(seq, settlement);
     }
 }
+
+#[cfg(test)]
+mod tests;

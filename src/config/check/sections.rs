@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use super::Check;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
-use crate::config::plan::{AdminPlan, LogPlan, ServicePlan, Watchdog};
+use crate::config::plan::{LogPlan, ServicePlan, Watchdog};
 use crate::config::schema::{AdminTable, LogTable, QueueTable, ServiceTable, Switch};
-use crate::queue;
+use crate::{admin, queue};
 use crate::units::{Count, Mib, Millis, Secs};
 
 /// Settings of the queue.
@@ -46,8 +46,8 @@ pub(super) fn set<G, V>(place: &mut V, given: Option<G>, value: impl FnOnce(G) -
 }
 
 /// Settings of administration.
-pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> AdminPlan {
-    let mut plan = AdminPlan::default();
+pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> admin::Settings {
+    let mut plan = admin::Settings::default();
     if let Some(listen) = &table.listen {
         plan.listen = http_address(listen, check);
     }

@@ -1,7 +1,6 @@
 //! Checks of `[sip]`: addresses, blocks of addresses, names.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use super::Check;
 use crate::config::decode::At;
@@ -18,8 +17,6 @@ const LISTENERS_MAX: usize = 64;
 pub(super) fn check(
     table: &SipTable,
     queue: &QueueTable,
-    queue_path: &Path,
-    base: &Path,
     check: &mut Check<'_>,
 ) -> (SipPlan, shard::Settings) {
     let mut settings = stack::Settings::default();
@@ -41,8 +38,6 @@ pub(super) fn check(
     let plan = SipPlan {
         binds,
         shards,
-        // Beside the queue: both have to survive a restart.
-        key_file: table.key_file.as_ref().map_or_else(|| queue_path.with_file_name("sip.key"), |path| base.join(path)),
         stack: settings,
     };
     let shard = shard_settings(table, queue, shards, plan.stack.retry_after_s);

@@ -1,7 +1,5 @@
 //! `[sip]`: the proxy.
 
-use std::path::PathBuf;
-
 use serde::Deserialize;
 
 use super::super::decode::{At, OneOrMany};
@@ -21,8 +19,6 @@ pub struct SipTable {
     pub allow: Option<Vec<At<String>>>,
     /// Threads that serve calls; 0: one for each core.
     pub shards: Option<Count<0, 64>>,
-    /// File of the key that signs Record-Route parameters; made at the first start.
-    pub key_file: Option<PathBuf>,
     /// T1 (RFC 3261 §17.1.1.1).
     pub t1_ms: Option<Millis<100, 2_000>>,
     /// T2 (RFC 3261 §17.1.2.2).

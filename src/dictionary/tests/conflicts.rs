@@ -146,6 +146,12 @@ fn vendors_may_be_defined_again() {
         let found = warnings(text);
         assert_eq!(found, if want.is_empty() { vec![] } else { vec![want.to_owned()] }, "{name}");
     }
+    let text = "VENDOR V 9999 format=2,2\nATTRIBUTE Big 26.9999.256 string\nATTRIBUTE Small 26.9999.1 string\n";
+    let dictionary = load(format!("{text}VENDOR V 9999 format=1,1\n")).unwrap();
+    assert_eq!(dictionary.warnings().len(), 2);
+    assert!(dictionary.attribute("Big").unwrap().refusal().is_some_and(|why| why.contains("given later")));
+    assert!(dictionary.attribute("Big").unwrap().encode(Input::Text(b"x"), &mut Vec::new()).is_err());
+    assert_eq!(dictionary.attribute("Small").unwrap().refusal(), None);
     let dictionary = clean("VENDOR USR 429\nVENDOR Lucent 4846\nVENDOR Starent 8164\n");
     for (number, want) in [(429, "4,0"), (4846, "2,1"), (8164, "2,2"), (32473, "1,1")] {
         assert_eq!(dictionary.vendor(number).unwrap().format.to_string(), want);

@@ -125,7 +125,9 @@ impl Client {
     /// Probes, buries and revives.
     pub(super) fn tend_health(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
-        if there.health == Health::Suspect && now.mono >= there.since + self.settings.zombie_period {
+        if there.silent_at(&self.settings).is_some_and(|at| at <= now.mono) {
+            self.suspect(now.mono, server, out);
+        } else if there.health == Health::Suspect && now.mono >= there.since + self.settings.zombie_period {
             self.die(now, server, out);
         } else if there.revive_at.is_some_and(|at| at <= now.mono) {
             there.enter(now.mono, Health::Alive);
@@ -137,7 +139,10 @@ impl Client {
 
     fn probe(&mut self, now: Instant, server: usize, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
-        if !there.probes() || there.next_probe.is_none_or(|at| at > now) {
+        if !there.probes() {
+            there.next_probe = None;
+        }
+        if there.next_probe.is_none_or(|at| at > now) {
             return;
         }
         match there.probe_link {
@@ -166,6 +171,7 @@ impl Client {
 
     /// When something is due at a server, visits aside.
     pub(super) fn server_deadline(&self, server: &Server) -> Option<Instant> {
+        let silent = server.silent_at(&self.settings);
         let zombie = (server.health == Health::Suspect).then(|| server.since + self.settings.zombie_period);
         let probe = server.next_probe.filter(|_| server.probe_link != Some(Link::Opening));
         let lanes = server.lanes.iter().filter_map(|lane| match lane.link {
@@ -174,7 +180,7 @@ impl Client {
             Link::Open | Link::Opening => None,
         });
         let first = server.lanes.is_empty().then_some(Instant(0));
-        [zombie, probe, server.revive_at, first].into_iter().flatten().chain(lanes).min()
+        [silent, zombie, probe, server.revive_at, first].into_iter().flatten().chain(lanes).min()
     }
 }
 

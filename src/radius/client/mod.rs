@@ -248,12 +248,12 @@ impl Client {
 
     /// Does what is due: opens lanes, retransmits, probes, revives.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
+        while let Some(slot) = self.visits.expired(now.mono) {
+            self.ran_out(now, slot, out);
+        }
         for server in 0..self.servers.len() {
             self.tend_lanes(now.mono, server, out);
             self.tend_health(now, server, out);
-        }
-        while let Some(slot) = self.visits.expired(now.mono) {
-            self.ran_out(now, slot, out);
         }
     }
 

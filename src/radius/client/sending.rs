@@ -139,9 +139,7 @@ impl Client {
         let (wait, attributes) = (visit.wait, visit.datagram.slice(packet::HEADER_OCTETS..));
         let attributes = attributes.slice(..visit.attribute_octets);
         let last_lane = visit.identifiers.last().map(|(lane, _)| *lane);
-        if self.servers[server].ran_out(now.mono, first, &self.settings) {
-            self.suspect(now.mono, server, out);
-        }
+        self.servers[server].ran_out(now.mono, first, &self.settings);
         if !again {
             self.finish_unanswered(now, slot, out);
             return;

@@ -214,8 +214,8 @@ impl Server {
         self.waiting_since.get_or_insert(now);
     }
 
-    /// A transmission ran out of time. Returns whether that makes the server suspect.
-    pub(super) fn ran_out(&mut self, now: Instant, first: bool, common: &Settings) -> bool {
+    /// A transmission ran out of time.
+    pub(super) fn ran_out(&mut self, now: Instant, first: bool, common: &Settings) {
         self.counters.timeouts += 1;
         self.run_outs = self.run_outs.saturating_add(1);
         if first && self.halved_at.is_none_or(|at| now.since(at) >= common.initial_timeout) {
@@ -223,8 +223,12 @@ impl Server {
             self.window = (self.window / 2).max(WINDOW_MIN.min(self.window_max));
             self.growing = false;
         }
-        let silent = self.waiting_since.is_some_and(|since| now.since(since) >= common.response_window);
-        self.health == Health::Alive && self.run_outs >= RUN_OUTS && silent
+    }
+
+    /// When it becomes suspect unless something comes.
+    pub(super) fn silent_at(&self, common: &Settings) -> Option<Instant> {
+        let is_doubtful = self.health == Health::Alive && self.run_outs >= RUN_OUTS;
+        self.waiting_since.filter(|_| is_doubtful).map(|since| since + common.response_window)
     }
 
     /// Something authentic came. Returns whether that brings a suspect server back.

@@ -16,6 +16,9 @@ use crate::ids::{CallHash, Seq};
 /// Stale timers kept beside the live ones before they are swept out.
 const STALE_TIMERS_MAX: usize = 4096;
 
+/// Shortest wait for an answer, whatever the settings say.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
 /// A record while this machine has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task {
@@ -51,13 +54,14 @@ pub(super) struct Visit {
 
 /// Wait after the first transmission.
 pub(super) fn first_wait(settings: &Settings, random: &mut Random) -> Duration {
-    random.jitter(settings.initial_timeout)
+    random.jitter(settings.initial_timeout).max(WAIT_MIN)
 }
 
 /// Wait after a further transmission.
 pub(super) fn next_wait(settings: &Settings, previous: Duration, random: &mut Random) -> Duration {
     let wait = random.vary(previous * 2, previous);
-    if wait > settings.max_timeout { random.jitter(settings.max_timeout) } else { wait }
+    let wait = if wait > settings.max_timeout { random.jitter(settings.max_timeout) } else { wait };
+    wait.max(WAIT_MIN)
 }
 
 /// Visits by slot; a slot that is used again has another generation.
@@ -80,6 +84,12 @@ impl Visits {
 
     pub(super) fn get(&self, slot: u32) -> Option<&Visit> {
         self.slots.get(slot as usize)?.1.as_ref()
+    }
+
+    /// Whether no visit has a slot this high.
+    #[cfg(test)]
+    pub(super) fn is_past(&self, slot: u32) -> bool {
+        slot as usize >= self.slots.len()
     }
 
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Visit> {

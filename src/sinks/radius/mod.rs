@@ -1,5 +1,6 @@
 //! RADIUS accounting sink: renders records, drives the client machine over UDP sockets.
 
+pub mod collector;
 mod meters;
 mod net;
 mod profile;
@@ -7,7 +8,7 @@ pub mod render;
 mod settings;
 pub mod status;
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -25,6 +26,7 @@ use crate::queue::{Lease, Settlement};
 use crate::radius::client::{self, Client, Input, Output, ServerStatus, Submission};
 use crate::record::Record;
 
+pub use collector::{Collected, Collector};
 pub use meters::{
     RADIUS_ANSWERS_TOTAL, RADIUS_BAD_ANSWERS_TOTAL, RADIUS_LANES, RADIUS_OUTSTANDING_REQUESTS, RADIUS_PROBES_TOTAL,
     RADIUS_REQUESTS_TOTAL, RADIUS_RETRANSMISSIONS_TOTAL, RADIUS_ROUND_TRIP_SECONDS, RADIUS_SERVER_ALIVE,
@@ -263,9 +265,10 @@ impl Sink for RadiusSink {
     }
 }
 
-use std::future::Future as _;
-
 /// Two numbers nobody can guess: the keys the standard library draws for its hash tables.
 fn seed() -> [u64; 2] {
     std::array::from_fn(|_| RandomState::new().build_hasher().finish())
 }
+
+#[cfg(test)]
+mod tests;

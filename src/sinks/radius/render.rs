@@ -413,4 +413,4 @@ const fn capital(kind: Kind) -> &'static str {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::sinks) mod tests;

@@ -185,7 +185,6 @@ pub const fn usual_reason(code: u16) -> &'static str {
         100 => "Trying",
         180 => "Ringing",
         183 => "Session Progress",
-        200 => "OK",
         202 => "Accepted",
         300 => "Multiple Choices",
         301 => "Moved Permanently",
@@ -224,9 +223,10 @@ pub const fn usual_reason(code: u16) -> &'static str {
         603 => "Decline",
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
-        200..300 => "OK",
-        400..500 => "Request Failure",
-        500..600 => "Server Failure",
-        _ => "Unknown",
+        _ if code < 300 => "OK",
+        _ if code < 400 => "Redirection",
+        _ if code < 500 => "Request Failure",
+        _ if code < 600 => "Server Failure",
+        _ => "Global Failure",
     }
 }

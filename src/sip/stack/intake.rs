@@ -1,7 +1,7 @@
 //! What is done with a request before it has a transaction: who may send it, whether it can be forwarded, and the
 //! answers without a transaction (RFC 3261 §16.3, §16.11).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -159,14 +159,14 @@ impl Stack {
             is_known && message.check().is_ok() && proxy::max_forwards(&message) > 0 && !self.hashes.is_loop(&message);
         let next = self.own().next_hop(&message, &routing).ok().filter(|_| passes && !is_ours);
         let Some(next) = next else { return out.push(Output::Ignored { why: Ignored::AckStray }) };
+        let (strict_uri, transport) = (next.strict_uri, next.transport);
+        let ack = super::WaitingAck { peer, message, routing, strict_uri, transport };
         match next.hop {
-            Hop::Addr(addr) => self.forward_ack(peer, message, &routing, next.strict_uri, next.transport, addr, out),
-            Hop::Name { ref host, port } => {
-                if self.queries.len() >= self.settings.queries_max {
-                    return out.push(Output::Ignored { why: Ignored::AckStray });
-                }
-                let (host, strict_uri, transport) = (host.clone(), next.strict_uri, next.transport);
-                let ack = super::WaitingAck { peer, message, routing, strict_uri, transport };
+            Hop::Addr(addr) => self.forward_ack(ack, addr, out),
+            Hop::Name { .. } if self.queries.len() >= self.settings.queries_max => {
+                out.push(Output::Ignored { why: Ignored::AckStray });
+            }
+            Hop::Name { host, port } => {
                 let query = self.ask(Query::Ack(Box::new(ack)));
                 out.push(Output::Resolve { query, host, port });
             }
@@ -174,17 +174,8 @@ impl Stack {
     }
 
     /// Sends the ACK for a 2xx on, without state.
-    #[expect(clippy::too_many_arguments, reason = "one call for each way to a next hop")]
-    pub(super) fn forward_ack(
-        &mut self,
-        peer: Peer,
-        message: Rc<Message>,
-        routing: &Routing,
-        strict_uri: Option<Bytes>,
-        transport: crate::sip::stack::Transport,
-        addr: std::net::SocketAddr,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn forward_ack(&mut self, ack: super::WaitingAck, addr: SocketAddr, out: &mut Vec<Output>) {
+        let super::WaitingAck { peer, message, routing, strict_uri, transport } = ack;
         let Some(listener) = self.listener_for(transport, addr, peer.listener) else {
             return out.push(Output::Ignored { why: Ignored::NoListener });
         };
@@ -194,7 +185,7 @@ impl Stack {
             arrived: Now::default(),
             in_dialog: true,
             direction: routing.direction,
-            repaired_uri: routing.repaired_uri.clone(),
+            repaired_uri: routing.repaired_uri,
             own_routes: routing.own_routes,
         };
         let to = Peer { listener, addr };

@@ -20,6 +20,7 @@ mod client;
 mod forward;
 mod hashes;
 mod intake;
+mod outcome;
 mod server;
 mod settings;
 mod tables;

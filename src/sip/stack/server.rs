@@ -58,6 +58,7 @@ impl Server {
         self.forwarding = None;
     }
 
+    /// Whether its requests are looked up no more.
     fn is_over(&self) -> bool {
         match self.stage {
             Stage::Abandoned => self.wait_until.is_none(),
@@ -77,8 +78,13 @@ impl Stack {
         if server.is_over() {
             if let Some(key) = server.key.take() {
                 self.by_key.remove(&key);
+                // After a burst its memory goes back; rarely enough not to cost anything.
+                let (used, room) = (self.by_key.len(), self.by_key.capacity());
+                if room > TABLE_ROOM_MIN && used < room / 8 {
+                    self.by_key.shrink_to(used * 2);
+                }
             }
-            if server.running == 0 && server.held.is_empty() {
+            if server.running == 0 && server.held.is_empty() && server.wait_until.is_none() {
                 let alarm = server.alarm.take();
                 self.servers.remove(id);
                 alarm.map(|alarm| self.wheel.cancel(alarm));
@@ -94,7 +100,9 @@ impl Stack {
         server.alarm = None;
         if server.wait_until.is_some_and(|at| at <= now.mono) {
             server.wait_until = None;
-            self.answer_trying(now, id, out);
+            if matches!(server.machine, transaction::Server::NonInvite(_)) {
+                self.answer_trying(now, id, out);
+            }
         }
         let Some(server) = self.servers.get_mut(id) else { return };
         server.machine.tick(now.mono, &self.settings.transaction, &mut self.effects);
@@ -144,10 +152,13 @@ impl Stack {
         let (Some(server), Some(class)) = (self.servers.get_mut(id), Class::of(code)) else { return };
         server.wait_until = None;
         let peer = server.peer;
-        let is_late = class == Class::Success && server.machine.state() != State::Proceeding;
-        let is_late = is_late && matches!(server.machine, transaction::Server::Invite(_));
+        let is_late = class == Class::Success
+            && matches!(server.machine, transaction::Server::Invite(_))
+            && !matches!(server.machine.state(), State::Proceeding | State::Accepted);
         if is_late {
-            // RFC 3261 §16.7 step 5: every 2xx to an INVITE goes upstream, whatever went before.
+            // RFC 3261 §16.7 step 5: every 2xx to an INVITE goes upstream, a refusal before it or not. The entry stays
+            // for as long as the 2xx may come again.
+            server.wait_until = Some(now.mono + self.settings.transaction.timeout());
             out.push(Output::Send { peer, bytes });
         } else {
             self.feed(now, id, ServerInput::Respond(class, bytes), out);
@@ -408,6 +419,9 @@ impl Stack {
         out.push(Output::Send { peer, bytes: self.print_answer(message, &[]) });
     }
 }
+
+/// Places of the table of requests that are kept when it is empty.
+const TABLE_ROOM_MIN: usize = 1024;
 
 /// What the machine of a server transaction left to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -54,8 +54,8 @@ pub(super) struct Server {
     pub stage: Stage,
     /// The caller has sent CANCEL.
     pub cancelled: Cancelled,
-    /// When the 100 of a request other than INVITE is due, `None` once any answer has left; of an abandoned transaction,
-    /// when it goes.
+    /// When the 100 of a request other than INVITE is due, `None` once any answer has left; of an abandoned transaction
+    /// and of one with a 2xx behind a refusal, when it may go.
     pub wait_until: Option<Instant>,
     pub alarm: Option<Handle>,
     pub next_answer: u32,
@@ -118,18 +118,25 @@ pub(super) enum Cancel {
     Done,
 }
 
+/// Where a branch belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub server: Key,
+    /// The round, from 1.
+    pub round: u16,
+    /// Place in the round's plan, from 0.
+    pub branch: u16,
+}
+
 /// A client transaction: one branch at one address.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub server: Key,
-    /// Place in the round's plan.
-    pub branch: u16,
-    /// The round it belongs to.
-    pub round: u16,
-    pub peer: Peer,
+    pub place: Place,
+    /// Where it was sent; `None` while its target's name is looked up.
+    pub peer: Option<Peer>,
     /// The target's Request-URI; empty when the one received was left.
     pub uri: Bytes,
-    /// `None` while its target's name is looked up. An INVITE's keeps the request as sent.
+    /// `None` until it is sent. An INVITE's keeps the request as sent.
     pub machine: Option<transaction::Client>,
     pub cancel: Cancel,
     pub alarm: Option<Handle>,
@@ -140,6 +147,20 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// A branch that has not been sent.
+    pub(super) fn new(place: Place, uri: Bytes, progress: Box<Progress>) -> Self {
+        Self {
+            place,
+            peer: None,
+            uri,
+            machine: None,
+            cancel: Cancel::None,
+            alarm: None,
+            progress: Some(progress),
+            answers: SmallVec::new(),
+        }
+    }
+
     /// Where its machine stands; `None` while its name is looked up.
     pub(super) fn state(&self) -> Option<State> {
         self.machine.as_ref().map(transaction::Client::state)

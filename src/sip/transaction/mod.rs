@@ -87,7 +87,6 @@ pub enum Reliability {
 
 /// The timers of RFC 3261 §17, table 4 and of RFC 6026, and the 200 ms of §17.2.1.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[allow(missing_docs)] // named by the RFC
 pub enum Timer {
     /// INVITE client: sends the INVITE again.
     A,

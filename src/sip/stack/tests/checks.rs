@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::flows::{ANSWERED, play};
+use super::flows::{Row, play};
 use super::script::{Play, answer, header, settings};
 use crate::clock::Now;
 use crate::sip::message::Message;
@@ -10,63 +10,63 @@ use crate::sip::stack::{Ignored, Input, ListenerId, Output, Peer, Settings, Size
 
 #[test]
 fn refused_requests() {
-    play(&[
-        (
-            "used-up hops are a 483, whose ACK ends here",
-            "bob",
-            "alice sends INVITE with Max-Forwards: 0
+    play(REFUSED_REQUESTS);
+}
+
+const REFUSED_REQUESTS: &[Row] = &[
+    (
+        "used-up hops are a 483, whose ACK ends here",
+        "bob",
+        "alice sends INVITE with Max-Forwards: 0
              alice gets 483
              alice sends ACK hop
              told Ignored AckStray
              bob gets nothing",
-        ),
-        (
-            "an OPTIONS whose hops are used up is answered 200",
-            "bob",
-            "alice sends OPTIONS with Max-Forwards: 0
+    ),
+    (
+        "an OPTIONS whose hops are used up is answered 200",
+        "bob",
+        "alice sends OPTIONS with Max-Forwards: 0
              alice gets 200 with Allow: INVITE",
-        ),
-        (
-            "an unknown Proxy-Require is a 420 that names it",
-            "bob",
-            "alice sends INVITE with Proxy-Require: teleport, 100rel
+    ),
+    (
+        "an unknown Proxy-Require is a 420 that names it",
+        "bob",
+        "alice sends INVITE with Proxy-Require: teleport, 100rel
              alice gets 420 with Unsupported: teleport, 100rel
              alice sends ACK hop
              bob gets nothing",
-        ),
-        (
-            "a stranger is refused and leaves no state",
-            "bob",
-            "mallory sends INVITE
+    ),
+    (
+        "a stranger is refused and leaves no state",
+        "bob",
+        "mallory sends INVITE
              mallory gets 403
              told Ignored Forbidden
              mallory sends ACK hop
              mallory sends CANCEL
              mallory gets 403
              bob gets nothing",
-        ),
-        (
-            "a stranger's ACK goes nowhere",
-            "bob",
-            &format!(
-                "{ANSWERED}
+    ),
+    (
+        "a stranger's ACK goes nowhere",
+        "bob",
+        "an answered call
              mallory sends INVITE
              mallory gets 403
              mallory sends ACK hop
              told Ignored AckStray
-             bob gets nothing"
-            ),
-        ),
-        (
-            "an in-dialog request that ends at the gateway is a 404",
-            "route",
-            "alice sends INVITE
+             bob gets nothing",
+    ),
+    (
+        "an in-dialog request that ends at the gateway is a 404",
+        "route",
+        "alice sends INVITE
              told Final 404 local
              alice gets 404
              alice sends ACK hop",
-        ),
-    ]);
-}
+    ),
+];
 
 /// A request to `uri` from alice with these further header lines.
 fn request(method: &str, uri: &str, lines: &str) -> String {
@@ -149,7 +149,7 @@ fn what_need_not_change_does_not() {
 fn a_strict_router_is_repaired_and_served() {
     // The previous hop put our Record-Route value into the Request-URI (RFC 3261 §16.4).
     let mut play = Play::new("strict", "bob", settings());
-    play.play(ANSWERED);
+    play.play("an answered call");
     let ours = header(&play.got("bob", "INVITE"), "Record-Route").expect("a value").trim_matches(['<', '>']).to_owned();
     let bye = |uri: &str, route: &str, branch: &str| {
         format!(
@@ -180,7 +180,7 @@ fn a_strict_router_is_repaired_and_served() {
 fn over_the_limit_new_calls_get_503_and_calls_in_progress_go_on() {
     let limited = Settings { transactions_max: 3, transactions_in_dialog_max: 5, ..settings() };
     let mut play = Play::new("overload", "bob", limited);
-    play.play(ANSWERED);
+    play.play("an answered call");
     for branch in ["one", "two"] {
         play.send("alice", &request("MESSAGE", "sip:b@x", &format!("X-Branch: {branch}\r\n")).replace("-x", branch));
         play.play("bob gets MESSAGE");

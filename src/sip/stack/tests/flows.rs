@@ -2,18 +2,11 @@
 
 use super::script::{Play, settings};
 
-pub const ANSWERED: &str = "
-    alice sends INVITE
-    bob gets INVITE
-    bob sends 180
-    alice gets 180
-    bob sends 200
-    alice gets 200
-    alice sends ACK
-    bob gets ACK";
+/// A flow: its name, the targets of a new call, and what happens.
+pub type Row = (&'static str, &'static str, &'static str);
 
 /// Plays each row: name, plan, script.
-pub fn play(rows: &[(&str, &str, &str)]) {
+pub fn play(rows: &[Row]) {
     for (name, plan, script) in rows {
         Play::new(name, plan, settings()).run(script);
     }
@@ -21,11 +14,14 @@ pub fn play(rows: &[(&str, &str, &str)]) {
 
 #[test]
 fn answered_calls() {
-    play(&[
-        (
-            "an answered call goes through, and its BYE follows the Record-Route",
-            "bob",
-            "alice sends INVITE
+    play(ANSWERED_CALLS);
+}
+
+const ANSWERED_CALLS: &[Row] = &[
+    (
+        "an answered call goes through, and its BYE follows the Record-Route",
+        "bob",
+        "alice sends INVITE
              told Request
              bob gets INVITE with Max-Forwards: 69
              bob sends 180
@@ -44,23 +40,20 @@ fn answered_calls() {
              after 40 s
              told Terminated
              told Terminated",
-        ),
-        (
-            "the callee's BYE comes back the other way",
-            "bob",
-            &format!(
-                "{ANSWERED}
+    ),
+    (
+        "the callee's BYE comes back the other way",
+        "bob",
+        "an answered call
              bob sends BYE
              alice gets BYE without Route
              alice sends 200
-             bob gets 200"
-            ),
-        ),
-        (
-            "a re-INVITE and an UPDATE pass inside the dialog",
-            "bob",
-            &format!(
-                "{ANSWERED}
+             bob gets 200",
+    ),
+    (
+        "a re-INVITE and an UPDATE pass inside the dialog",
+        "bob",
+        "an answered call
              alice sends INVITE again
              bob gets INVITE without Record-Route
              bob sends 200
@@ -70,13 +63,12 @@ fn answered_calls() {
              bob sends UPDATE
              alice gets UPDATE
              alice sends 200
-             bob gets 200"
-            ),
-        ),
-        (
-            "100 goes out after 200 ms of silence and not before",
-            "bob",
-            "alice sends INVITE
+             bob gets 200",
+    ),
+    (
+        "100 goes out after 200 ms of silence and not before",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 100
              after 190 ms
@@ -87,20 +79,18 @@ fn answered_calls() {
              alice gets 200
              alice sends ACK
              bob gets ACK",
-        ),
-        (
-            "no 100 follows another answer",
-            "bob",
-            &format!(
-                "{ANSWERED}
+    ),
+    (
+        "no 100 follows another answer",
+        "bob",
+        "an answered call
              after 300 ms
-             alice gets nothing"
-            ),
-        ),
-        (
-            "a call over two address families is record-routed twice, and both values come off",
-            "dave",
-            "alice sends INVITE
+             alice gets nothing",
+    ),
+    (
+        "a call over two address families is record-routed twice, and both values come off",
+        "dave",
+        "alice sends INVITE
              dave gets INVITE with Record-Route: <sip:[2001:db8::1]:5060;lr;r2=on
              dave sends 200
              alice gets 200
@@ -110,11 +100,11 @@ fn answered_calls() {
              dave gets BYE without Route
              dave sends 200
              alice gets 200",
-        ),
-        (
-            "a callee outside of `allow` may end its call, by the signed Route",
-            "mallory",
-            "alice sends INVITE
+    ),
+    (
+        "a callee outside of `allow` may end its call, by the signed Route",
+        "mallory",
+        "alice sends INVITE
              mallory gets INVITE
              mallory sends 200
              alice gets 200
@@ -124,11 +114,11 @@ fn answered_calls() {
              alice gets BYE
              alice sends 200
              mallory gets 200",
-        ),
-        (
-            "an INVITE that follows its Request-URI by name goes where the name leads",
-            "route",
-            "alice sends INVITE with Route: <sip:gateway.example;lr>, <sip:pbx.example;lr>
+    ),
+    (
+        "an INVITE that follows its Request-URI by name goes where the name leads",
+        "route",
+        "alice sends INVITE with Route: <sip:gateway.example;lr>, <sip:pbx.example;lr>
              told Resolve pbx.example
              resolved bob
              bob gets INVITE with Route: <sip:pbx.example;lr>
@@ -136,17 +126,19 @@ fn answered_calls() {
              alice gets 200
              alice sends ACK
              bob gets ACK",
-        ),
-    ]);
-}
+    ),
+];
 
 #[test]
 fn failed_calls() {
-    play(&[
-        (
-            "a busy callee's 486 is acknowledged on both sides",
-            "bob",
-            "alice sends INVITE
+    play(FAILED_CALLS);
+}
+
+const FAILED_CALLS: &[Row] = &[
+    (
+        "a busy callee's 486 is acknowledged on both sides",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 486
              bob gets ACK without Route
@@ -157,11 +149,11 @@ fn failed_calls() {
              bob gets nothing
              bob repeats 486
              bob gets ACK",
-        ),
-        (
-            "a refusal without an ACK comes again",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "a refusal without an ACK comes again",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 486
              bob gets ACK
@@ -173,11 +165,11 @@ fn failed_calls() {
              alice sends ACK hop
              after 10 s
              alice gets nothing",
-        ),
-        (
-            "a callee that never answers is a 408 after 32 s",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "a callee that never answers is a 408 after 32 s",
+        "bob",
+        "alice sends INVITE
              after 32 s
              bob gets INVITE
              bob gets INVITE
@@ -187,11 +179,11 @@ fn failed_calls() {
              alice gets 100
              alice gets 408
              alice sends ACK hop",
-        ),
-        (
-            "a 503 of the callee becomes 500",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "a 503 of the callee becomes 500",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 503
              bob gets ACK
@@ -199,21 +191,21 @@ fn failed_calls() {
              told Final 500 local
              alice gets 500
              alice sends ACK hop",
-        ),
-        (
-            "a target that cannot be reached is a 503 in the round and a 500 for the caller",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "a target that cannot be reached is a 503 in the round and a 500 for the caller",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              unreachable bob
              told RoundFailed 503 best 0
              alice gets 500
              alice sends ACK hop",
-        ),
-        (
-            "Timer C ends a call that only rings, 181 s after the last 18x",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "Timer C ends a call that only rings, 181 s after the last 18x",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 180
              alice gets 180
@@ -230,46 +222,46 @@ fn failed_calls() {
              bob sends 200 to CANCEL
              bob sends 487 to INVITE
              bob gets ACK",
-        ),
-        (
-            "a verdict can be an answer",
-            "answer 404",
-            "alice sends INVITE
+    ),
+    (
+        "a verdict can be an answer",
+        "answer 404",
+        "alice sends INVITE
              told Final 404 local
              alice gets 404 with 404 Not Found
              alice sends ACK hop",
-        ),
-        (
-            "a name without addresses is a 500",
-            "name:nowhere.example",
-            "alice sends INVITE
+    ),
+    (
+        "a name without addresses is a 500",
+        "name:nowhere.example",
+        "alice sends INVITE
              told Resolve nowhere.example
              resolved
              told RoundFailed 503 best 0
              alice gets 500
              alice sends ACK hop",
-        ),
-        (
-            "a 2xx after the transaction ended is dropped",
-            "bob",
-            &format!(
-                "{ANSWERED}
+    ),
+    (
+        "a 2xx after the transaction ended is dropped",
+        "bob",
+        "an answered call
              after 33 s
              bob repeats 200
              told Ignored AnswerStray
-             alice gets nothing"
-            ),
-        ),
-    ]);
-}
+             alice gets nothing",
+    ),
+];
 
 #[test]
 fn several_targets() {
-    play(&[
-        (
-            "a busy callee's call goes on to the next target",
-            "bob, carol",
-            "alice sends INVITE
+    play(SEVERAL_TARGETS);
+}
+
+const SEVERAL_TARGETS: &[Row] = &[
+    (
+        "a busy callee's call goes on to the next target",
+        "bob, carol",
+        "alice sends INVITE
              bob gets INVITE with INVITE sip:bob@target.example SIP/2.0
              bob sends 486
              bob gets ACK
@@ -282,11 +274,11 @@ fn several_targets() {
              alice gets 200
              alice sends ACK
              carol gets ACK",
-        ),
-        (
-            "an unanswered callee's call goes on after the ring timeout",
-            "bob 5s, carol",
-            "alice sends INVITE
+    ),
+    (
+        "an unanswered callee's call goes on after the ring timeout",
+        "bob 5s, carol",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 180
              alice gets 180
@@ -301,11 +293,11 @@ fn several_targets() {
              alice gets 200
              alice sends ACK
              carol gets ACK",
-        ),
-        (
-            "a 200 that crosses the CANCEL of its ring timeout still wins",
-            "bob 5s, carol",
-            "alice sends INVITE
+    ),
+    (
+        "a 200 that crosses the CANCEL of its ring timeout still wins",
+        "bob 5s, carol",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 180
              alice gets 180
@@ -321,11 +313,11 @@ fn several_targets() {
              carol sends 200 to CANCEL
              carol sends 487 to INVITE
              carol gets ACK",
-        ),
-        (
-            "a silent callee is left after its ring timeout, and cancelled when it wakes up",
-            "bob 3s, carol",
-            "alice sends INVITE
+    ),
+    (
+        "a silent callee is left after its ring timeout, and cancelled when it wakes up",
+        "bob 3s, carol",
+        "alice sends INVITE
              after 3 s
              bob gets INVITE
              bob forgets
@@ -342,11 +334,11 @@ fn several_targets() {
              bob sends 487 to INVITE
              bob gets ACK
              bob sends 200 to CANCEL",
-        ),
-        (
-            "both 2xx of a fork go upstream",
-            "bob+carol",
-            "alice sends INVITE
+    ),
+    (
+        "both 2xx of a fork go upstream",
+        "bob+carol",
+        "alice sends INVITE
              bob gets INVITE
              carol gets INVITE
              carol sends 180
@@ -361,11 +353,11 @@ fn several_targets() {
              carol sends 200 to CANCEL
              carol repeats 200
              alice gets nothing",
-        ),
-        (
-            "a 6xx cancels the other branches and ends the search",
-            "bob+carol, dave",
-            "alice sends INVITE
+    ),
+    (
+        "a 6xx cancels the other branches and ends the search",
+        "bob+carol, dave",
+        "alice sends INVITE
              bob gets INVITE
              carol gets INVITE
              carol sends 180
@@ -381,11 +373,11 @@ fn several_targets() {
              alice gets 603
              alice sends ACK hop
              dave gets nothing",
-        ),
-        (
-            "the lowest class is the best answer, and 503 the last choice",
-            "bob+carol",
-            "alice sends INVITE
+    ),
+    (
+        "the lowest class is the best answer, and 503 the last choice",
+        "bob+carol",
+        "alice sends INVITE
              bob gets INVITE
              carol gets INVITE
              bob sends 503
@@ -395,11 +387,11 @@ fn several_targets() {
              told RoundFailed 503 404 best 1
              alice gets 404
              alice sends ACK hop",
-        ),
-        (
-            "challenges of all branches go upstream together",
-            "bob+carol",
-            "alice sends INVITE
+    ),
+    (
+        "challenges of all branches go upstream together",
+        "bob+carol",
+        "alice sends INVITE
              bob gets INVITE
              carol gets INVITE
              bob sends 401 with WWW-Authenticate: Digest realm=bob
@@ -409,11 +401,11 @@ fn several_targets() {
              told RoundFailed 401 407 best 0
              alice gets 401 with Proxy-Authenticate: Digest realm=carol
              alice sends ACK hop",
-        ),
-        (
-            "the next address of a name is tried when the first cannot be reached",
-            "name:pbx.example",
-            "alice sends INVITE
+    ),
+    (
+        "the next address of a name is tried when the first cannot be reached",
+        "name:pbx.example",
+        "alice sends INVITE
              resolved bob carol
              bob gets INVITE
              unreachable bob
@@ -422,11 +414,11 @@ fn several_targets() {
              alice gets 200
              alice sends ACK
              carol gets ACK",
-        ),
-        (
-            "an unreachable target's call goes on to the next target",
-            "bob, carol",
-            "alice sends INVITE
+    ),
+    (
+        "an unreachable target's call goes on to the next target",
+        "bob, carol",
+        "alice sends INVITE
              bob gets INVITE
              unreachable bob
              told RoundFailed 503 best 0 more
@@ -435,6 +427,5 @@ fn several_targets() {
              carol gets ACK
              alice gets 486
              alice sends ACK hop",
-        ),
-    ]);
-}
+    ),
+];

@@ -1,15 +1,18 @@
 //! Flows of calls that are cancelled, and of repeated messages; see [`super::script`].
 
-use super::flows::{ANSWERED, play};
+use super::flows::{Row, play};
 use super::script::{Play, settings};
 
 #[test]
 fn cancelled_calls() {
-    play(&[
-        (
-            "a CANCEL after a provisional answer reaches the callee",
-            "bob, carol",
-            "alice sends INVITE
+    play(CANCELLED_CALLS);
+}
+
+const CANCELLED_CALLS: &[Row] = &[
+    (
+        "a CANCEL after a provisional answer reaches the callee",
+        "bob, carol",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 180
              alice gets 180
@@ -25,11 +28,11 @@ fn cancelled_calls() {
              alice gets 487
              alice sends ACK hop
              carol gets nothing",
-        ),
-        (
-            "a CANCEL before any provisional answer waits for one",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "a CANCEL before any provisional answer waits for one",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              alice sends CANCEL
              alice gets 200
@@ -41,11 +44,11 @@ fn cancelled_calls() {
              bob gets ACK
              alice gets 487
              alice sends ACK hop",
-        ),
-        (
-            "a cancelled branch that never answers ends as 487",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "a cancelled branch that never answers ends as 487",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              alice sends CANCEL
              alice gets 200
@@ -55,11 +58,11 @@ fn cancelled_calls() {
              alice gets 100
              alice gets 487
              alice sends ACK hop",
-        ),
-        (
-            "a cancelled branch without a final answer is given up after 32 s",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "a cancelled branch without a final answer is given up after 32 s",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 180
              alice gets 180
@@ -72,11 +75,11 @@ fn cancelled_calls() {
              told Final 487 local
              alice gets 487
              alice sends ACK hop",
-        ),
-        (
-            "a 200 that crosses the CANCEL goes upstream",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "a 200 that crosses the CANCEL goes upstream",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 180
              alice gets 180
@@ -89,11 +92,11 @@ fn cancelled_calls() {
              bob sends 481 to CANCEL
              alice sends ACK
              bob gets ACK",
-        ),
-        (
-            "a CANCEL that comes again gets its 200 again and is not sent twice",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "a CANCEL that comes again gets its 200 again and is not sent twice",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 180
              alice gets 180
@@ -110,11 +113,11 @@ fn cancelled_calls() {
              alice gets 200
              alice sends ACK hop
              bob sends 200 to CANCEL",
-        ),
-        (
-            "a CANCEL without an answer is sent again",
-            "bob",
-            "alice sends INVITE
+    ),
+    (
+        "a CANCEL without an answer is sent again",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              bob sends 180
              alice gets 180
@@ -130,32 +133,28 @@ fn cancelled_calls() {
              bob gets ACK
              alice gets 487
              alice sends ACK hop",
-        ),
-        (
-            "a CANCEL for nothing is a 481",
-            "bob",
-            &format!(
-                "{ANSWERED}
+    ),
+    (
+        "a CANCEL for nothing is a 481",
+        "bob",
+        "an answered call
              after 40 s
              alice sends CANCEL
              alice gets 481
-             bob gets nothing"
-            ),
-        ),
-        (
-            "a CANCEL for an answered call changes nothing",
-            "bob",
-            &format!(
-                "{ANSWERED}
+             bob gets nothing",
+    ),
+    (
+        "a CANCEL for an answered call changes nothing",
+        "bob",
+        "an answered call
              alice sends CANCEL
              alice gets 200
-             bob gets nothing"
-            ),
-        ),
-        (
-            "a call cancelled while its name is looked up ends at once",
-            "name:pbx.example",
-            "alice sends INVITE
+             bob gets nothing",
+    ),
+    (
+        "a call cancelled while its name is looked up ends at once",
+        "name:pbx.example",
+        "alice sends INVITE
              alice sends CANCEL
              alice gets 200
              told Final 487 local
@@ -164,17 +163,19 @@ fn cancelled_calls() {
              told Ignored Outdated
              bob gets nothing
              alice sends ACK hop",
-        ),
-    ]);
-}
+    ),
+];
 
 #[test]
 fn repetitions() {
-    play(&[
-        (
-            "a repeated INVITE is absorbed, and gets the last provisional answer again",
-            "bob",
-            "alice sends INVITE
+    play(REPETITIONS);
+}
+
+const REPETITIONS: &[Row] = &[
+    (
+        "a repeated INVITE is absorbed, and gets the last provisional answer again",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              alice repeats INVITE
              told Ignored RequestRepeated
@@ -190,22 +191,20 @@ fn repetitions() {
              alice gets nothing
              alice sends ACK
              bob gets ACK",
-        ),
-        (
-            "a repeated 2xx is forwarded, and so is its ACK",
-            "bob",
-            &format!(
-                "{ANSWERED}
+    ),
+    (
+        "a repeated 2xx is forwarded, and so is its ACK",
+        "bob",
+        "an answered call
              bob repeats 200
              alice gets 200
              alice repeats ACK
-             bob gets ACK"
-            ),
-        ),
-        (
-            "an INVITE without an answer is sent again at 0.5 s and 1.5 s",
-            "bob",
-            "alice sends INVITE
+             bob gets ACK",
+    ),
+    (
+        "an INVITE without an answer is sent again at 0.5 s and 1.5 s",
+        "bob",
+        "alice sends INVITE
              bob gets INVITE
              after 490 ms
              bob gets nothing
@@ -222,26 +221,23 @@ fn repetitions() {
              alice gets 200
              alice sends ACK
              bob gets ACK",
-        ),
-        (
-            "a repeated BYE gets its answer again",
-            "bob",
-            &format!(
-                "{ANSWERED}
+    ),
+    (
+        "a repeated BYE gets its answer again",
+        "bob",
+        "an answered call
              alice sends BYE
              bob gets BYE
              bob sends 200
              alice gets 200
              alice repeats BYE
              alice gets 200
-             bob gets nothing"
-            ),
-        ),
-        (
-            "a BYE without an answer is told as 408 but answered with silence",
-            "bob",
-            &format!(
-                "{ANSWERED}
+             bob gets nothing",
+    ),
+    (
+        "a BYE without an answer is told as 408 but answered with silence",
+        "bob",
+        "an answered call
              alice sends BYE
              after 3600 ms
              alice gets 100
@@ -252,11 +248,9 @@ fn repetitions() {
              alice gets nothing
              alice repeats BYE
              alice gets 100
-             bob gets nothing"
-            ),
-        ),
-    ]);
-}
+             bob gets nothing",
+    ),
+];
 
 #[test]
 fn a_final_answer_is_held_until_its_release() {

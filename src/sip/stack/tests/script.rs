@@ -3,7 +3,7 @@
 //! Actors are alice (caller), bob, carol and dave, each at an address of its own. Lines:
 //! `alice sends INVITE` (BYE, ACK, CANCEL, OPTIONS; a code answers the last request got, or `to METHOD`; `tag T` sets the
 //! To tag), `alice repeats INVITE`, `bob gets INVITE with TEXT` (or `without TEXT`), `bob gets nothing`, `after 200 ms`,
-//! `release`, `told EVENT`, `unreachable bob`, `resolved bob carol`.
+//! `an answered call`, `release`, `told EVENT`, `unreachable bob`, `resolved bob carol`.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -163,6 +163,7 @@ impl Play {
     fn line(&mut self, line: &str, place: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
+            ["an", "answered", "call"] => self.play(ANSWERED),
             ["after", number, unit] => {
                 let number: u64 = number.parse().expect("a number");
                 let span = if *unit == "s" { Duration::from_secs(number) } else { Duration::from_millis(number) };
@@ -412,6 +413,17 @@ impl Play {
         )
     }
 }
+
+/// What `an answered call` stands for.
+const ANSWERED: &str = "
+    alice sends INVITE
+    bob gets INVITE
+    bob sends 180
+    alice gets 180
+    bob sends 200
+    alice gets 200
+    alice sends ACK
+    bob gets ACK";
 
 fn number_text(number: Option<&str>, own: u32) -> String {
     number.map_or_else(|| own.to_string(), str::to_owned)
