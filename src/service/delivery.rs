@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::resolver;
 use super::systemd::Loop;
 use super::wiring::{StartError, spawn};
+use crate::admin::{Admin, Gateway};
 use crate::clock::{self, Instant};
-use crate::config::plan::{AdminPlan, SinkKind, SinkPlan};
+use crate::config::plan::{SinkKind, SinkPlan};
 use crate::ids::SinkNumber;
 use crate::queue;
 use crate::sinks::radius::RadiusSink;
@@ -25,7 +27,10 @@ const BEAT: Duration = Duration::from_secs(1);
 
 /// What the delivery runtime is made of.
 pub(super) struct Parts {
-    pub admin: AdminPlan,
+    pub admin: Admin,
+    /// What administration shows.
+    pub gateway: Arc<dyn Gateway>,
+    pub metrics: PrometheusHandle,
     /// The sinks with their numbers in the queue.
     pub sinks: Vec<(SinkPlan, SinkNumber)>,
     pub queue: queue::Handle,
@@ -99,6 +104,7 @@ async fn deliver(
         let worker = Worker::new(&plan.name, sink, consumer, bell);
         tasks.spawn_local(worker.run(until(ended.clone())));
     }
+    let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
     let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards));
     drop(report.send(Ok(())));
     let mut turning = tokio::time::interval(BEAT);
@@ -106,7 +112,10 @@ async fn deliver(
     loop {
         tokio::select! {
             () = &mut end => break,
-            _ = turning.tick() => beat.store(clock::mono().0, Ordering::Relaxed),
+            _ = turning.tick() => {
+                beat.store(clock::mono().0, Ordering::Relaxed);
+                super::supervisor::log_notices(&parts.queue);
+            }
             Some(Err(error)) = tasks.join_next() => {
                 // A worker that panicked: the supervisor sees the thread end and stops the service.
                 tracing::error!(%error, "a delivery worker failed");
@@ -115,6 +124,7 @@ async fn deliver(
         }
     }
     resolver.abort();
+    let _panicked = admin.await;
     while tasks.join_next().await.is_some() {}
 }
 

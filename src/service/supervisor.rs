@@ -10,12 +10,12 @@ use super::systemd::{self, Watchdog};
 use super::wiring::Service;
 use crate::clock;
 use crate::config::{self, plan};
-use crate::queue::OpenReport;
+use crate::queue::{Handle, Level, OpenReport};
 
 /// How often the supervisor looks whether a thread has ended or the shards have drained.
 const LOOK: Duration = Duration::from_millis(200);
-/// What systemd grants for the opening of the queue, before it asks again.
-const OPENING_TIME: Duration = Duration::from_secs(600);
+/// What is asked of systemd at each step of opening the queue.
+const OPENING_TIME: Duration = Duration::from_secs(60);
 
 /// Runs a gateway until SIGTERM or SIGINT, or until one of its threads fails.
 ///
@@ -25,8 +25,8 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let (path, limit, watchdog) = (plan.path.clone(), plan.service.stop_timeout, plan.service.watchdog);
-        systemd::extend_timeout(OPENING_TIME);
-        let service = Service::start(plan)?;
+        let metrics = crate::admin::metrics::install().context("cannot install the metrics recorder")?;
+        let service = Service::start(plan, metrics, &mut || systemd::extend_timeout(OPENING_TIME))?;
         systemd::ready();
         tracing::info!(listeners = ?service.listeners(), "ready");
         let result = supervise(&service, &path, watchdog).await;
@@ -92,5 +92,28 @@ async fn drain(service: &Service, limit: Duration) {
 
 /// Says in the log what opening the queue found.
 pub(super) fn log_opening(report: &OpenReport) {
-    tracing::info!(?report, "queue opened");
+    let OpenReport { clean, waiting, recovered, lost, damaged, orphans, took } = report;
+    let took_ms = took.as_millis();
+    tracing::info!(clean, waiting, recovered, took_ms, "queue opened");
+    if *lost > 0 || !damaged.is_empty() {
+        tracing::error!(lost, ?damaged, "the queue was damaged; see `tollgate queue status`");
+    }
+    if !orphans.is_empty() {
+        tracing::warn!(?orphans, "records wait for sinks that are not configured any more");
+    }
+}
+
+/// Writes what the queue has to say into the log.
+pub(super) fn log_notices(queue: &Handle) {
+    let (notices, dropped) = queue.notices();
+    for notice in notices {
+        match notice.level() {
+            Level::Info => tracing::info!(%notice, "queue"),
+            Level::Warn => tracing::warn!(%notice, "queue"),
+            Level::Error => tracing::error!(%notice, "queue"),
+        }
+    }
+    if dropped > 0 {
+        tracing::warn!(dropped, "further notices of the queue found no room");
+    }
 }

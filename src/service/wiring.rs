@@ -5,21 +5,23 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc;
 
 use super::delivery::{self, Delivery};
 use super::resolver;
 use super::systemd::Loop;
-use crate::accounting::{self, Engine};
-use crate::clock;
+use crate::accounting::{self, CallView, Engine};
+use crate::admin::{Admin, BindError, Gateway, Health, Phase};
+use crate::clock::{self, Instant, Timestamp};
 use crate::config::plan::{Plan, SipPlan};
-use crate::config;
 use crate::ids::SinkNumber;
-use crate::queue;
+use crate::queue::{self, Desk};
 use crate::shard::{Rules, Shard};
 use crate::sip::stack::Stack;
 use crate::sip::transport::driver::{self, Parts};
@@ -37,14 +39,9 @@ pub enum StartError {
         /// What the kernel says.
         source: io::Error,
     },
-    /// The key that signs Record-Route cannot be read or made.
-    #[error("cannot read or make the key {path}")]
-    Key {
-        /// Its file.
-        path: PathBuf,
-        /// What the kernel says.
-        source: io::Error,
-    },
+    /// A socket of administration cannot be bound.
+    #[error(transparent)]
+    Admin(#[from] BindError),
     /// The queue does not open.
     #[error("cannot open the queue")]
     Queue(#[from] queue::OpenError),
@@ -85,7 +82,8 @@ pub struct Service {
     mailboxes: Vec<Mailbox>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     queue: queue::Handle,
-    queue_thread: JoinHandle<()>,
+    queue_thread: JoinHandle<Result<(), queue::StoreError>>,
+    draining: Arc<AtomicBool>,
     delivery: Delivery,
 }
 
@@ -94,21 +92,29 @@ impl Service {
     ///
     /// # Errors
     /// A [`StartError`]; what was started before it ends again.
-    pub fn start(mut plan: Plan) -> Result<Self, StartError> {
+    pub fn start(mut plan: Plan, metrics: PrometheusHandle, still_starting: &mut dyn FnMut()) -> Result<Self, StartError> {
+        let phase = Arc::new(AtomicBool::new(false));
         let sockets = bind_all(&plan.sip)?;
-        let path = plan.sip.key_file.clone();
-        plan.sip.stack.key =
-            config::key::load_or_create(&path).map_err(|source| StartError::Key { path, source })?;
-        let opened = queue::spawn(plan.queue.clone(), plan.sink_names())?;
+        let admin = Admin::bind(&plan.admin)?;
+        let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
         super::supervisor::log_opening(&opened.report);
-        let numbers = opened.numbers.clone();
+        // It signs what goes out and comes back, and lives with the calls it protects.
+        plan.sip.stack.key = opened.secret;
+        let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
         let rules = Arc::new(Rules { routes: plan.routes(&numbers) });
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
         let delivery = Delivery::start(delivery::Parts {
-            admin: plan.admin.clone(),
+            admin,
+            gateway: Arc::new(View {
+                phase: phase.clone(),
+                queue: opened.handle.clone(),
+                shards: mailboxes.clone(),
+                started: clock::wall(),
+            }),
+            metrics,
             sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
             queue: opened.handle.clone(),
             questions,
@@ -128,6 +134,7 @@ impl Service {
                 sockets,
                 inbox,
                 mailboxes: mailboxes.clone(),
+                queue: opened.handle.clone(),
                 producer,
                 resolver: ask.clone(),
                 shard: Box::new(make),
@@ -135,7 +142,7 @@ impl Service {
             shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);
         }
         let (queue, queue_thread) = (opened.handle, opened.join);
-        Ok(Self { sip: plan.sip, numbers, mailboxes, shards, queue, queue_thread, delivery })
+        Ok(Self { sip: plan.sip, numbers, mailboxes, shards, queue, queue_thread, delivery, draining: phase })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -175,8 +182,7 @@ impl Service {
                 Loop { name: format!("shard-{number}"), beat: Box::new(move || mailbox.last_beat()) }
             })
             .collect();
-        let queue = self.queue.clone();
-        loops.push(Loop { name: "queue".to_owned(), beat: Box::new(move || queue.last_beat()) });
+        loops.push(Loop { name: "queue".to_owned(), beat: turning(self.queue.clone()) });
         loops.push(self.delivery.watched());
         loops
     }
@@ -189,6 +195,7 @@ impl Service {
 
     /// Takes no new calls from here on.
     pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
         for mailbox in &self.mailboxes {
             let _ended = mailbox.put(Mail::Drain);
         }
@@ -204,11 +211,78 @@ impl Service {
     pub fn stop(self) {
         self.delivery.stop();
         self.queue.stop();
-        if self.queue_thread.join().is_err() {
-            tracing::error!("the queue's thread panicked while it stopped");
+        match self.queue_thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the queue did not close cleanly"),
+            Err(_) => tracing::error!("the queue's thread panicked while it stopped"),
         }
+        super::supervisor::log_notices(&self.queue);
         drop(self.shards);
     }
+}
+
+/// What administration sees.
+struct View {
+    phase: Arc<AtomicBool>,
+    queue: queue::Handle,
+    shards: Vec<Mailbox>,
+    started: Timestamp,
+}
+
+/// Longest wait for a shard to list its calls.
+const CALLS_WAIT: Duration = Duration::from_secs(2);
+/// A loop that has not turned for this long hangs.
+const HANGING: Duration = Duration::from_secs(5);
+
+impl Gateway for View {
+    fn health(&self) -> Health {
+        let draining = self.phase.load(Ordering::Relaxed);
+        let now = clock::mono();
+        let hanging = |(number, shard): (usize, &Mailbox)| {
+            (now.since(shard.last_beat()) > HANGING).then(|| format!("shard-{number}"))
+        };
+        Health {
+            phase: if draining { Phase::Draining } else { Phase::Running },
+            hanging: self.shards.iter().enumerate().filter_map(hanging).collect(),
+            accepts_calls: !draining && !self.shards.iter().any(Mailbox::refuses_calls),
+            calls: self.shards.iter().map(Mailbox::calls).sum(),
+            shards: self.shards.len(),
+            started: self.started,
+        }
+    }
+
+    fn queue(&self) -> queue::Stats {
+        self.queue.stats()
+    }
+
+    fn desk(&self) -> Box<dyn Desk + Send> {
+        Box::new(self.queue.clone())
+    }
+
+    fn calls(&self, max: usize) -> Vec<CallView> {
+        let mut views = Vec::new();
+        for shard in &self.shards {
+            let (answer, calls) = std::sync::mpsc::sync_channel(1);
+            let mail = Mail::Calls { max: max.saturating_sub(views.len()), answer };
+            if shard.put(mail).is_ok() {
+                views.extend(calls.recv_timeout(CALLS_WAIT).unwrap_or_default());
+            }
+        }
+        views
+    }
+}
+
+/// When the queue's thread last turned, as far as the asking shows.
+fn turning(queue: queue::Handle) -> Box<dyn Fn() -> Instant + Send> {
+    let last = std::sync::Mutex::new((queue.turns(), clock::mono()));
+    Box::new(move || {
+        let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let turns = queue.turns();
+        if turns != last.0 {
+            *last = (turns, clock::mono());
+        }
+        last.1
+    })
 }
 
 /// One socket for each listener and shard.

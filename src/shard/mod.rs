@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::accounting::{self, Engine, Outcome};
+use crate::accounting::{self, CallView, Engine, Outcome};
 use crate::clock::{Instant, Now};
 use crate::policy::Routes;
 use crate::queue::Commit;
@@ -348,7 +348,15 @@ impl Shard {
         self.stack.handle(now, stack::Input::Decide { transaction, verdict }, more);
     }
 
-    fn refuses_calls(&self) -> bool {
+    /// Up to `max` calls in progress, in no order.
+    #[must_use]
+    pub fn views(&self, max: usize) -> Vec<CallView> {
+        self.engine.views().take(max).collect()
+    }
+
+    /// Whether new calls get 503: draining, at a limit, or in the alarm state if that refuses.
+    #[must_use]
+    pub fn refuses_calls(&self) -> bool {
         let troubled = self.alarm() == Health::Trouble && self.settings.on_trouble == OnTrouble::Refuse;
         troubled || self.draining || self.engine.calls() >= self.settings.calls_max
     }

@@ -21,7 +21,7 @@ use super::metrics::Meters;
 use super::udp::{self, Batch};
 use crate::clock::{self, Instant, Now};
 use crate::ids::CallHash;
-use crate::queue::{Commit, Producer};
+use crate::queue::{self, AppendFailed, Commit, Full, Producer};
 use crate::shard::{Health, Input, Output, Shard, Ticket};
 use crate::sip::message::{self, Message};
 use crate::sip::stack::{ListenerId, Peer, QueryId};
@@ -60,6 +60,8 @@ pub struct Parts {
     pub inbox: Inbox,
     /// The mailboxes of all shards, its own included.
     pub mailboxes: Vec<Mailbox>,
+    /// The queue, whose troubles concern it.
+    pub queue: queue::Handle,
     /// Its way into the queue.
     pub producer: Producer,
     /// Where names are resolved.
@@ -86,6 +88,7 @@ struct Driver {
     sockets: Vec<Arc<UdpSocket>>,
     inbox: Inbox,
     mailboxes: Vec<Mailbox>,
+    queue: queue::Handle,
     producer: Producer,
     resolver: mpsc::Sender<Question>,
     shard: Shard,
@@ -97,7 +100,7 @@ struct Driver {
     outputs: Vec<Output>,
     /// Commits the full channel gave back, oldest first.
     unsent: VecDeque<(Ticket, Commit)>,
-    receipts: Vec<u64>,
+    receipts: Vec<(u64, Result<(), AppendFailed>)>,
     draining: bool,
     meters: Meters,
 }
@@ -117,6 +120,7 @@ impl Driver {
             inbox: parts.inbox,
             outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
             mailboxes: parts.mailboxes,
+            queue: parts.queue,
             producer: parts.producer,
             resolver: parts.resolver,
             shard: (parts.shard)(),
@@ -136,8 +140,8 @@ impl Driver {
         while !(self.draining && self.shard.is_idle()) {
             self.wait(timer.as_mut()).await;
             let now = clock::now();
-            self.inbox.beat(now.mono);
             self.turn(now);
+            self.inbox.beat(now.mono, &self.shard);
             let due = self.due(now.mono);
             // The timer moves only when it fired or something is due earlier: most turns leave it alone.
             if due < armed || armed <= now.mono {
@@ -183,16 +187,22 @@ impl Driver {
     fn take_receipts(&mut self, now: Now) {
         self.receipts.clear();
         self.producer.receipts(&mut self.receipts);
-        if let Some(last) = self.receipts.last() {
+        for (ticket, result) in &self.receipts {
+            if let Err(error) = result {
+                self.meters.commits_lost.increment(1);
+                tracing::error!(shard = self.number, ticket, %error, "records lost: the queue refused them");
+            }
+        }
+        if let Some((last, _)) = self.receipts.last() {
             self.shard.handle(now, Input::Committed(Ticket(*last)), &mut self.outputs);
         }
         while let Some((ticket, commit)) = self.unsent.pop_front() {
-            if let Err(full) = self.producer.append(ticket.0, commit) {
-                self.unsent.push_front((ticket, full.commit));
+            if let Err(Full(commit)) = self.producer.append(ticket.0, commit) {
+                self.unsent.push_front((ticket, commit));
                 break;
             }
         }
-        let health = if self.producer.trouble() || !self.unsent.is_empty() { Health::Trouble } else { Health::Well };
+        let health = if self.queue.trouble() || !self.unsent.is_empty() { Health::Trouble } else { Health::Well };
         self.shard.handle(now, Input::Queue(health), &mut self.outputs);
     }
 
@@ -209,6 +219,11 @@ impl Driver {
                 Mail::Resolved { query, addresses } => Input::Resolved { query, addresses },
                 Mail::Unreachable { listener, target } => Input::Unreachable(Peer { listener, addr: target }),
                 Mail::Rules(rules) => Input::Rules(rules),
+                Mail::Calls { max, answer } => {
+                    // Whoever asked may have gone.
+                    let _gone = answer.try_send(self.shard.views(max));
+                    continue;
+                }
                 Mail::Drain => {
                     self.draining = true;
                     Input::Drain
@@ -292,7 +307,7 @@ impl Driver {
         if self.unsent.is_empty() {
             match self.producer.append(ticket.0, commit) {
                 Ok(()) => return,
-                Err(full) => self.unsent.push_back((ticket, full.commit)),
+                Err(Full(commit)) => self.unsent.push_back((ticket, commit)),
             }
         } else {
             self.unsent.push_back((ticket, commit));

@@ -3,13 +3,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::Notify;
 
+use crate::accounting::CallView;
 use crate::clock::{self, Instant};
-use crate::shard;
+use crate::shard::{self, Shard};
 use crate::sip::stack::{ListenerId, QueryId};
 
 /// Batches that wait for one shard at most; a batch holds at most [`super::udp::BATCH_DATAGRAMS`] datagrams. Beyond it
@@ -48,6 +49,13 @@ pub enum Mail {
     },
     /// Rules that hold from now on.
     Rules(Arc<shard::Rules>),
+    /// Show up to `max` calls in progress.
+    Calls {
+        /// How many at most.
+        max: usize,
+        /// Where they go; nobody waits for ever.
+        answer: std::sync::mpsc::SyncSender<Vec<CallView>>,
+    },
     /// Take no new calls; end when the transactions have ended.
     Drain,
 }
@@ -64,6 +72,10 @@ struct Shared {
     wake: Notify,
     /// Monotonic microseconds of the shard's last turn.
     beat: AtomicU64,
+    /// Calls in progress after that turn.
+    calls: AtomicUsize,
+    /// Whether new calls are refused.
+    refuses: AtomicBool,
 }
 
 /// The shard's end of its mailbox.
@@ -77,7 +89,12 @@ pub struct Inbox {
 #[must_use]
 pub fn mailbox() -> (Mailbox, Inbox) {
     let (sender, receiver) = bounded(MAILS_MAX);
-    let shared = Arc::new(Shared { wake: Notify::new(), beat: AtomicU64::new(clock::mono().0) });
+    let shared = Arc::new(Shared {
+        wake: Notify::new(),
+        beat: AtomicU64::new(clock::mono().0),
+        calls: AtomicUsize::new(0),
+        refuses: AtomicBool::new(false),
+    });
     (Mailbox { sender, shared: shared.clone() }, Inbox { receiver, shared })
 }
 
@@ -102,6 +119,18 @@ impl Mailbox {
     pub fn last_beat(&self) -> Instant {
         Instant(self.shared.beat.load(Ordering::Relaxed))
     }
+
+    /// Calls in progress in the shard.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Whether the shard refuses new calls: draining, at a limit, or in the alarm state.
+    #[must_use]
+    pub fn refuses_calls(&self) -> bool {
+        self.shared.refuses.load(Ordering::Relaxed)
+    }
 }
 
 impl Inbox {
@@ -115,8 +144,10 @@ impl Inbox {
         self.shared.wake.notified().await;
     }
 
-    /// Tells the watchdog that the shard turned.
-    pub fn beat(&self, now: Instant) {
+    /// Tells that the shard turned, and how it is then.
+    pub fn beat(&self, now: Instant, shard: &Shard) {
         self.shared.beat.store(now.0, Ordering::Relaxed);
+        self.shared.calls.store(shard.calls(), Ordering::Relaxed);
+        self.shared.refuses.store(shard.refuses_calls(), Ordering::Relaxed);
     }
 }
