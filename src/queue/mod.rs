@@ -1,1 +1,148 @@
-//! The durable queue.
+//! The durable queue: records wait here, on disk, until every sink that wants them has taken them.
+//!
+//! * Appending is atomic and durable: the receipt comes after the commit is on disk (promise P1);
+//! * leasing and settling deliver each record at least once to each sink, in order within a call (P2);
+//! * calls in progress are kept by the same commit as the records they cause;
+//! * limits by count, octets, age and free disk raise the alarm state ([`Troubles`]).
+//!
+//! [`Queue`] is the synchronous core; [`thread`] runs it on the one thread that touches sled and gives out handles.
+//! On disk the queue is a chain of spools, each a small sled database behind five guards: a flush that reaches the
+//! disk (G1, `sync`), no half-written snapshot (G2), no asynchronous flush (G3), opening that cannot take the process
+//! down (G4) and directories synced before anything is acknowledged (G5, all three in `database`).
+
+mod balance;
+mod bitmap;
+mod chain;
+mod command;
+mod database;
+mod disk;
+mod error;
+mod frame;
+mod handle;
+mod layout;
+mod leasing;
+mod limits;
+mod notice;
+mod opening;
+mod parked;
+mod registry;
+mod repair;
+mod salvage;
+mod schedule;
+mod settings;
+mod spool;
+mod store;
+mod switch;
+mod sync;
+#[cfg(test)]
+mod tests;
+pub mod thread;
+mod upkeep;
+mod window;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::ids::{CallHash, RecordId, Seq, SinkMask};
+
+pub use balance::{Balance, SinkStats, Stats};
+pub use command::{
+    Action, Command, CommandError, Desk, Item, LIST_MAX, Offline, Outcome, Page, ParkedState, Pick, Position, Query,
+    Select, State, Waiting, ask,
+};
+pub use error::{AppendFailed, OpenError, StoreError};
+pub use handle::{Consumer, Full, Handle, Producer, Wake};
+pub use limits::{Trouble, Troubles};
+pub use notice::{Level, Notice};
+pub use opening::{OpenReport, Opened};
+pub use schedule::BackOff;
+pub use settings::Settings;
+pub use store::Queue;
+pub use thread::{Started, spawn};
+
+/// A record to be kept for the sinks that want it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// Its name for ever.
+    pub id: RecordId,
+    /// Hash of its Call-ID: records with the same one leave in order of their appending.
+    pub call: CallHash,
+    /// Which sinks want it; sinks the queue does not know are left out, and a record nobody wants is not stored.
+    pub sinks: SinkMask,
+    /// The encoded record, at most [`BODY_BYTES_MAX`].
+    pub body: Vec<u8>,
+}
+
+/// The most octets of a record's body: 16 parts of 4 KiB.
+pub const BODY_BYTES_MAX: usize = frame::PARTS_MAX * frame::PART_BYTES;
+
+/// The most octets of the name of a call in progress.
+pub const CALL_KEY_BYTES_MAX: usize = 1024;
+
+/// A change to the calls in progress.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CallChange {
+    /// Keeps or replaces a call.
+    Put {
+        /// Name of the call, at most [`CALL_KEY_BYTES_MAX`] octets.
+        key: Vec<u8>,
+        /// What to give back after a restart, at most [`BODY_BYTES_MAX`] octets.
+        value: Vec<u8>,
+    },
+    /// Forgets a call; nothing happens when it is unknown.
+    Remove {
+        /// Name of the call.
+        key: Vec<u8>,
+    },
+}
+
+/// What becomes durable together, whole or not at all.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Commit {
+    /// Records, in the order in which they are to be delivered.
+    pub entries: Vec<Entry>,
+    /// Changes to the calls in progress, in order.
+    pub calls: Vec<CallChange>,
+}
+
+/// A record lent to a sink until it settles it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lease {
+    /// Its place, named when settling.
+    pub seq: Seq,
+    /// Its name, the same at every repeat.
+    pub id: RecordId,
+    /// Hash of its Call-ID.
+    pub call: CallHash,
+    /// How often it was lent before since the start of the process.
+    pub attempts: u32,
+    /// When it was lent for the first time since the start of the process; `None` at the first time.
+    pub first_tried: Option<Timestamp>,
+    /// When it was made, to the millisecond, as its id says.
+    pub appended: Timestamp,
+    /// The encoded record.
+    pub body: Bytes,
+}
+
+/// What became of a lent record.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Settlement {
+    /// The backend has it.
+    Delivered,
+    /// It is lent again later; the later records of its call wait with it.
+    Retry {
+        /// Time until then.
+        after: Duration,
+        /// Why, for the operator; shortened to 255 octets.
+        reason: String,
+    },
+    /// It is set aside for the operator.
+    Park {
+        /// Why; shortened to 255 octets.
+        reason: String,
+        /// The backend's result code, 0 for none.
+        code: u32,
+    },
+}

@@ -1,0 +1,454 @@
+//! What an operator asks of the queue: list, show, export, retry, park, drop. The same for the running service and for
+//! the files of a stopped one.
+//!
+//! Long answers come in slices, so that commits go on between them: [`ask`] puts slices together for any [`Desk`].
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::{Now, Timestamp};
+use crate::ids::{CallHash, RecordId, Seq, SinkMask, SinkNumber};
+
+use super::balance::Stats;
+use super::error::StoreError;
+use super::parked::Parked;
+use super::spool::{StoredRecord, read_records};
+use super::store::{After, Fresh, Queue};
+
+/// One record by its place or its name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pick {
+    /// By place; a parked record keeps the place it had.
+    Seq(Seq),
+    /// By name.
+    Id(RecordId),
+}
+
+/// In which state a record is for a sink.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// Waits for its delivery, or is being delivered.
+    Waiting,
+    /// Set aside.
+    Parked,
+}
+
+/// Which records a command is about; what is not named does not matter.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Select {
+    /// Only for this sink.
+    pub sink: Option<SinkNumber>,
+    /// Only this record.
+    pub pick: Option<Pick>,
+    /// Only in this state.
+    pub state: Option<State>,
+}
+
+/// What to do with the selected records.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Parked ones wait again under their old name; waiting ones are tried at once.
+    Retry,
+    /// Waiting ones are set aside.
+    Park {
+        /// Why; shortened to 255 octets.
+        reason: String,
+    },
+    /// They are given up: never delivered.
+    Drop,
+}
+
+/// A command.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// The state of the queue.
+    Status,
+    /// Up to `max` records from a position on: list, show and export.
+    List {
+        /// Which ones.
+        select: Select,
+        /// Where an earlier answer ended; `None` for the beginning.
+        from: Option<Position>,
+        /// The most records of the answer, at most [`LIST_MAX`].
+        max: usize,
+    },
+    /// Does something with all selected records.
+    Act {
+        /// What.
+        action: Action,
+        /// With which.
+        select: Select,
+    },
+}
+
+/// What a command gave.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The state of the queue.
+    Status(Box<Stats>),
+    /// Records.
+    Page(Page),
+    /// Records something was done with, counted once for each sink.
+    Done {
+        /// How many.
+        records: u64,
+    },
+}
+
+/// Where a slice begins: waiting records come first, in order of place, then parked ones, by sink and name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Position {
+    /// At this place.
+    Waiting(Seq),
+    /// Behind this parked record; `None` before the first.
+    Parked(Option<(SinkNumber, RecordId)>),
+}
+
+/// One slice of a command.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Query {
+    /// Which records.
+    pub select: Select,
+    /// From where on.
+    pub from: Position,
+    /// The most records of the answer.
+    pub max: usize,
+    /// What to do with them; the answer then holds their number, not the records.
+    pub action: Option<Action>,
+}
+
+/// Some records and where the next ones begin.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// Records.
+    pub items: Vec<Item>,
+    /// Records something was done with.
+    pub acted: u64,
+    /// Where to go on; `None` at the end. There may be more although this slice found nothing.
+    pub next: Option<Position>,
+}
+
+/// A record as the operator sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Its place; for a parked one that at its parking.
+    pub seq: Seq,
+    /// Its name.
+    pub id: RecordId,
+    /// Hash of its Call-ID.
+    pub call: CallHash,
+    /// When it was made, to the millisecond.
+    pub appended: Timestamp,
+    /// Sinks it waits for; empty for a parked one.
+    pub waiting: Vec<Waiting>,
+    /// How it was parked.
+    pub parked: Option<ParkedState>,
+    /// The encoded record.
+    pub body: Bytes,
+}
+
+/// How a record stands with one sink.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Waiting {
+    /// Which sink.
+    pub sink: SinkNumber,
+    /// Whether it is lent to it now.
+    pub leased: bool,
+    /// Deliveries tried since the start of the process.
+    pub attempts: u32,
+    /// Why the last one failed; empty for none.
+    pub reason: String,
+    /// Time until the next one, when it waits for that.
+    pub due_in: Option<Duration>,
+}
+
+/// How a record was parked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ParkedState {
+    /// For which sink.
+    pub sink: SinkNumber,
+    /// Why.
+    pub reason: String,
+    /// Result code of the backend, 0 for none.
+    pub code: u32,
+    /// Deliveries tried.
+    pub attempts: u32,
+    /// When it was tried first.
+    pub first_tried: Option<Timestamp>,
+    /// When it was parked.
+    pub when: Timestamp,
+}
+
+/// A command could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The queue could not read or write.
+    #[error("the queue failed")]
+    Store(#[from] StoreError),
+    /// The queue's thread did not answer in time, or has ended.
+    #[error("the queue does not answer")]
+    NoAnswer,
+}
+
+/// Who does commands: the running queue's handle, or the queue itself.
+pub trait Desk {
+    /// The state of the queue.
+    ///
+    /// # Errors
+    /// When the queue does not answer.
+    fn status(&mut self) -> Result<Stats, CommandError>;
+
+    /// One slice; what it did is durable afterwards.
+    ///
+    /// # Errors
+    /// When the queue does not answer, read or write.
+    fn slice(&mut self, query: Query) -> Result<Page, CommandError>;
+}
+
+/// Does a command, slice by slice.
+///
+/// # Errors
+/// When a slice fails; earlier slices of [`Command::Act`] are done then.
+pub fn ask(desk: &mut dyn Desk, command: Command) -> Result<Outcome, CommandError> {
+    match command {
+        Command::Status => Ok(Outcome::Status(Box::new(desk.status()?))),
+        Command::List { select, from, max } => {
+            let max = max.min(LIST_MAX);
+            let mut all = Page { next: Some(from.unwrap_or(Position::Waiting(Seq(0)))), ..Page::default() };
+            while let Some(from) = all.next
+                && all.items.len() < max
+            {
+                let page = desk.slice(Query { select, from, max: max - all.items.len(), action: None })?;
+                all.items.extend(page.items);
+                all.next = page.next;
+            }
+            Ok(Outcome::Page(all))
+        }
+        Command::Act { action, select } => {
+            let mut records = 0;
+            let mut next = Some(Position::Waiting(Seq(0)));
+            // What an action appends is behind `head` and is not acted on again.
+            let head = desk.status()?.head;
+            while let Some(from) = next {
+                let page = desk.slice(Query { select, from, max: SLICE_RECORDS, action: Some(action.clone()) })?;
+                records += page.acted;
+                next = match page.next {
+                    Some(Position::Waiting(seq)) if seq.0 > head => Some(Position::Parked(None)),
+                    next => next,
+                };
+            }
+            Ok(Outcome::Done { records })
+        }
+    }
+}
+
+impl Queue {
+    /// Does one slice of a command. What it appended and settled is durable after the next [`Queue::finish`].
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub fn slice(&mut self, query: &Query, now: Now) -> Result<Page, StoreError> {
+        match query.from {
+            Position::Waiting(from) => match query.select.state {
+                Some(State::Parked) => Ok(Page { next: Some(Position::Parked(None)), ..Page::default() }),
+                Some(State::Waiting) | None => self.slice_waiting(query, from.0, now),
+            },
+            Position::Parked(_) if query.select.state == Some(State::Waiting) => Ok(Page::default()),
+            Position::Parked(after) => self.slice_parked(query, after),
+        }
+    }
+
+    fn slice_waiting(&mut self, query: &Query, from: u64, now: Now) -> Result<Page, StoreError> {
+        let end = Page { next: Some(Position::Parked(None)), ..Page::default() };
+        let from = match query.select.pick {
+            Some(Pick::Seq(seq)) if seq.0 < from => return Ok(end),
+            Some(Pick::Seq(seq)) => seq.0,
+            Some(Pick::Id(_)) | None => from,
+        };
+        let Some(index) = self.chain.index_from(from) else { return Ok(end) };
+        let spool = &self.chain.spools[index];
+        let last = spool.bits.next();
+        let open = self.sinks.iter().filter_map(|sink| spool.bits.next_open(sink.since, from)).min();
+        let Some(from) = open.filter(|_| !spool.is_set_aside()) else {
+            return Ok(Page { next: Some(Position::Waiting(Seq(last))), ..Page::default() });
+        };
+        let single = matches!(query.select.pick, Some(Pick::Seq(_)));
+        let count = if single { 1 } else { query.max.clamp(1, SLICE_RECORDS) };
+        let batch = read_records(self.chain.database(index)?, from, last, count);
+        let mut page = Page { next: Some(Position::Waiting(Seq(batch.next))), ..Page::default() };
+        for record in batch.records {
+            let wanted = match query.select.pick {
+                Some(Pick::Seq(seq)) => seq.0 == record.seq,
+                Some(Pick::Id(id)) => id == record.id,
+                None => true,
+            };
+            let sinks = self.waiting_for(&record, query.select.sink);
+            if !wanted || sinks.is_empty() {
+                continue;
+            }
+            match &query.action {
+                Some(action) => page.acted += self.act_waiting(action, &record, sinks, now),
+                None => page.items.push(self.item(record, sinks, now)),
+            }
+            // A name is there once.
+            if query.select.pick.is_some() {
+                page.next = Some(Position::Parked(None));
+                break;
+            }
+        }
+        if single {
+            page.next = Some(Position::Parked(None));
+        }
+        // Parked at once, so that no window reads a record in between.
+        self.flush_parking(now);
+        Ok(page)
+    }
+
+    fn waiting_for(&self, record: &StoredRecord, only: Option<SinkNumber>) -> SinkMask {
+        let Some(index) = self.chain.index_of(record.seq) else { return SinkMask::NONE };
+        let bits = &self.chain.spools[index].bits;
+        let waits = |sink: &&super::store::Sink| {
+            let since = sink.since;
+            record.sinks.has(since.sink)
+                && record.seq >= since.seq
+                && !bits.is_done(since.sink, record.seq)
+                && only.is_none_or(|only| only == since.sink)
+        };
+        self.sinks.iter().filter(waits).fold(SinkMask::NONE, |mask, sink| mask.with(sink.since.sink))
+    }
+
+    fn item(&self, record: StoredRecord, sinks: SinkMask, now: Now) -> Item {
+        let state = |sink: SinkNumber| {
+            let window = self.index(sink).map(|index| &self.sinks[index].window);
+            let slot = window.and_then(|window| window.slot(record.seq));
+            Waiting {
+                sink,
+                leased: window.is_some_and(|window| window.is_out(record.seq)),
+                attempts: slot.map_or(0, |slot| slot.attempts),
+                reason: slot.map_or_else(String::new, |slot| slot.reason.clone()),
+                due_in: slot.and_then(|slot| slot.due).map(|due| due.since(now.mono)),
+            }
+        };
+        Item {
+            seq: Seq(record.seq),
+            id: record.id,
+            call: record.call,
+            appended: super::window::made(record.id),
+            waiting: sinks.iter().map(state).collect(),
+            parked: None,
+            body: record.body,
+        }
+    }
+
+    fn act_waiting(&mut self, action: &Action, record: &StoredRecord, sinks: SinkMask, now: Now) -> u64 {
+        let mut acted = 0;
+        for sink in sinks.iter() {
+            let Some(index) = self.index(sink) else { continue };
+            let seq = record.seq;
+            let done = match action {
+                Action::Retry => self.sinks[index].window.hurry(seq),
+                Action::Drop => self.leave(index, seq, record.body.len(), now.mono, |balance| balance.dropped += 1),
+                Action::Park { reason } if self.sinks[index].window.slot(seq).is_some() => {
+                    self.park(index, seq, reason.clone(), 0, now);
+                    true
+                }
+                Action::Park { reason } => {
+                    self.parking.push(Parked {
+                        sink,
+                        id: record.id,
+                        seq,
+                        call: record.call,
+                        code: 0,
+                        attempts: 0,
+                        first_tried: None,
+                        parked: now.wall,
+                        reason: reason.clone(),
+                        body: record.body.clone(),
+                    });
+                    true
+                }
+            };
+            acted += u64::from(done);
+        }
+        acted
+    }
+
+    fn slice_parked(&mut self, query: &Query, after: Option<(SinkNumber, RecordId)>) -> Result<Page, StoreError> {
+        let max = query.max.clamp(1, SLICE_RECORDS);
+        let found = self.parked.page(after, max)?;
+        let next = found.last().filter(|_| found.len() == max).map(|last| Position::Parked(Some((last.sink, last.id))));
+        let mut page = Page { next, ..Page::default() };
+        let mut dropped = Vec::new();
+        for parked in found {
+            let wanted = query.select.sink.is_none_or(|sink| sink == parked.sink)
+                && match query.select.pick {
+                    Some(Pick::Seq(seq)) => seq.0 == parked.seq,
+                    Some(Pick::Id(id)) => id == parked.id,
+                    None => true,
+                };
+            match &query.action {
+                _ if !wanted => {}
+                None => page.items.push(parked_item(parked)),
+                Some(Action::Drop) => dropped.push((parked.sink, parked.id)),
+                Some(Action::Retry) if self.known.has(parked.sink) => {
+                    let Parked { sink, id, call, body, .. } = parked;
+                    self.building.records.push(Fresh { id, call, sinks: SinkMask::NONE.with(sink), body });
+                    self.building.after.push(After::Unparked { sink, id });
+                    page.acted += 1;
+                }
+                Some(Action::Retry | Action::Park { .. }) => {}
+            }
+        }
+        page.acted += self.parked.remove(&dropped)?;
+        Ok(page)
+    }
+}
+
+fn parked_item(parked: Parked) -> Item {
+    Item {
+        seq: Seq(parked.seq),
+        id: parked.id,
+        call: parked.call,
+        appended: super::window::made(parked.id),
+        waiting: Vec::new(),
+        parked: Some(ParkedState {
+            sink: parked.sink,
+            reason: parked.reason,
+            code: parked.code,
+            attempts: parked.attempts,
+            first_tried: parked.first_tried,
+            when: parked.parked,
+        }),
+        body: parked.body,
+    }
+}
+
+/// A queue without a thread: the files of a stopped service.
+#[derive(Debug)]
+pub struct Offline {
+    /// The open queue; [`Queue::close`] it afterwards.
+    pub queue: Queue,
+    /// Reads the clocks.
+    pub clock: fn() -> Now,
+}
+
+impl Desk for Offline {
+    fn status(&mut self) -> Result<Stats, CommandError> {
+        Ok(self.queue.stats())
+    }
+
+    fn slice(&mut self, query: Query) -> Result<Page, CommandError> {
+        let page = self.queue.slice(&query, (self.clock)())?;
+        if query.action.is_some() {
+            self.queue.finish(self.clock)?;
+        }
+        Ok(page)
+    }
+}
+
+/// Records of one slice: about 1 ms between two commits.
+const SLICE_RECORDS: usize = 256;
+
+/// The most records of one answer.
+pub const LIST_MAX: usize = 10_000;

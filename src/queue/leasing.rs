@@ -1,0 +1,192 @@
+//! Lease and settle: what goes from the spools to the sinks and what comes back.
+
+use crate::clock::{Instant, Now};
+use crate::ids::{Seq, SinkNumber};
+
+use super::balance::Balance;
+use super::notice::Notice;
+use super::parked::{Parked, shortened};
+use super::spool::{StoredRecord, read_records};
+use super::store::Queue;
+use super::window::Window;
+use super::{Lease, Settlement};
+
+impl Queue {
+    /// States that somebody leases for `sink` from now on.
+    pub fn attach(&mut self, sink: SinkNumber) {
+        self.with_sink(sink, |sink| sink.attached = true);
+    }
+
+    /// Takes back everything lent to `sink`: nobody leases for it any more.
+    pub fn detach(&mut self, sink: SinkNumber) {
+        let Some(index) = self.index(sink) else { return };
+        let since = self.sinks[index].since;
+        let first = self.chain.spools.iter().find_map(|spool| spool.bits.next_open(since, 0)).unwrap_or(self.next);
+        let settings = &self.chain.settings;
+        self.sinks[index].window = Window::new(first, settings.window_records, settings.window_bytes);
+        self.sinks[index].attached = false;
+    }
+
+    /// Lends `sink` up to `max` records, adding them to `out`; gives how many.
+    pub fn lease(&mut self, sink: SinkNumber, max: usize, now: Now, out: &mut Vec<Lease>) -> usize {
+        let Some(index) = self.index(sink) else { return 0 };
+        self.sinks[index].attached = true;
+        let mut count = self.sinks[index].window.lease(max, now, out);
+        while count < max && self.refill(index, now) {
+            count += self.sinks[index].window.lease(max - count, now, out);
+        }
+        count
+    }
+
+    /// Reads the next records into a sink's window; whether there may be more.
+    fn refill(&mut self, index: usize, now: Now) -> bool {
+        let sink = &self.sinks[index];
+        let (since, from) = (sink.since, sink.window.cursor());
+        if !sink.window.has_room() || from >= self.next {
+            return false;
+        }
+        let Some(spool) = self.chain.index_from(from) else { return false };
+        let bits = &self.chain.spools[spool].bits;
+        let end = bits.next();
+        let Some(from) = bits.next_open(since, from) else {
+            self.sinks[index].window.advance(end);
+            return true;
+        };
+        if self.chain.spools[spool].is_set_aside() {
+            // What is left of it comes back at the head, by the salvage.
+            self.sinks[index].window.advance(end);
+            return true;
+        }
+        let mut batch = match self.chain.database(spool) {
+            Ok(database) => read_records(database, from, end, READ_RECORDS),
+            Err(error) => return self.cannot_open(spool, &error, now),
+        };
+        if let Some(why) = batch.unreadable.take() {
+            let number = self.chain.spools[spool].number;
+            self.chain.notices.push(Notice::Unreadable { spool: number, from, why });
+        }
+        self.take_in(index, spool, from, batch.records, batch.next);
+        true
+    }
+
+    /// Puts records read into a window; those that should have been there are noted as missing.
+    fn take_in(&mut self, index: usize, spool: usize, from: u64, records: Vec<StoredRecord>, next: u64) {
+        let sink = &mut self.sinks[index];
+        let bits = &self.chain.spools[spool].bits;
+        let mut missing = Vec::new();
+        let mut expected = bits.next_open(sink.since, from);
+        for record in records {
+            while let Some(seq) = expected.filter(|seq| *seq < record.seq) {
+                missing.push(seq);
+                expected = bits.next_open(sink.since, seq + 1);
+            }
+            if expected == Some(record.seq) {
+                if !sink.window.has_room() {
+                    sink.window.advance(record.seq);
+                    self.salvage.missing(self.chain.spools[spool].number, &missing);
+                    return;
+                }
+                sink.window.push(record.seq, record.id, record.call, record.body);
+                expected = bits.next_open(sink.since, record.seq + 1);
+            }
+        }
+        while let Some(seq) = expected.filter(|seq| *seq < next) {
+            missing.push(seq);
+            expected = bits.next_open(sink.since, seq + 1);
+        }
+        sink.window.advance(next);
+        self.salvage.missing(self.chain.spools[spool].number, &missing);
+    }
+
+    /// Settles a lent record.
+    pub fn settle(&mut self, sink: SinkNumber, seq: Seq, settlement: Settlement, now: Now) {
+        let Some(index) = self.index(sink) else { return };
+        if !self.sinks[index].window.is_out(seq.0) {
+            self.stats.settlements_stray += 1;
+            return;
+        }
+        match settlement {
+            Settlement::Delivered => {
+                self.leave(index, seq.0, 0, now.mono, |balance| balance.delivered += 1);
+            }
+            Settlement::Retry { after, reason } => {
+                self.sinks[index].retries += 1;
+                let settings = &self.chain.settings;
+                let Some(slot) = self.sinks[index].window.slot(seq.0) else { return };
+                let tried = settings.attempts_max > 0 && slot.attempts >= settings.attempts_max;
+                let age = now.wall.since(super::window::made(slot.id));
+                let old = !settings.retry_age_max.is_zero() && age >= settings.retry_age_max;
+                if tried || old {
+                    self.park(index, seq.0, reason, 0, now);
+                } else {
+                    let reason = shortened(&reason).to_owned();
+                    self.sinks[index].window.back_off(seq.0, now.mono, after, reason);
+                }
+            }
+            Settlement::Park { reason, code } => self.park(index, seq.0, reason, code, now),
+        }
+    }
+
+    /// Sets a record of a window aside; done by the next [`Queue::tick`].
+    pub(super) fn park(&mut self, index: usize, seq: u64, reason: String, code: u32, now: Now) {
+        let sink = &mut self.sinks[index];
+        let Some(slot) = sink.window.slot(seq) else { return };
+        self.parking.push(Parked {
+            sink: sink.since.sink,
+            id: slot.id,
+            seq,
+            call: slot.call,
+            code,
+            attempts: slot.attempts,
+            first_tried: slot.first_tried,
+            parked: now.wall,
+            reason: shortened(&reason).to_owned(),
+            body: slot.body.clone(),
+        });
+        sink.window.hold(seq);
+    }
+
+    /// A record leaves a sink for good; `bytes` is the length of its body if the window does not have it. Whether it
+    /// was waited for.
+    pub(super) fn leave(
+        &mut self,
+        index: usize,
+        seq: u64,
+        bytes: usize,
+        now: Instant,
+        count: impl FnOnce(&mut Balance),
+    ) -> bool {
+        let sink = self.sinks[index].since.sink;
+        let slot = self.sinks[index].window.remove(seq);
+        if !self.mark_done(sink, seq, now) {
+            return false;
+        }
+        let sink = &mut self.sinks[index];
+        count(&mut sink.balance);
+        sink.balance.waiting = sink.balance.waiting.saturating_sub(1);
+        let bytes = slot.map_or(bytes, |slot| slot.body.len());
+        sink.waiting_bytes = sink.waiting_bytes.saturating_sub(bytes as u64);
+        if sink.balance.waiting == 0 {
+            sink.waiting_bytes = 0;
+        }
+        true
+    }
+
+    /// Sets a record's bit, to be stored with the next commit; whether it was clear.
+    pub(super) fn mark_done(&mut self, sink: SinkNumber, seq: u64, now: Instant) -> bool {
+        let Some(spool) = self.chain.index_of(seq) else { return false };
+        if !self.chain.spools[spool].bits.settle(sink, seq) {
+            return false;
+        }
+        self.timing.settled_since += 1;
+        if spool + 1 == self.chain.spools.len() {
+            self.timing.active_dirty.get_or_insert(now);
+        } else {
+            self.timing.sealed_dirty.get_or_insert(now);
+        }
+        true
+    }
+}
+
+/// Records read at once into a window.
+const READ_RECORDS: usize = 256;

@@ -1,0 +1,194 @@
+//! What the operator should hear about; the service writes it to the log.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::limits::Troubles;
+
+/// How serious a notice is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Level {
+    /// Good to know.
+    Info,
+    /// The queue degrades or repeats.
+    Warn,
+    /// A person must act.
+    Error,
+}
+
+/// Something worth a line in the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A new spool takes the appends.
+    Switched {
+        /// Its number.
+        spool: u32,
+    },
+    /// A spool was emptied and removed.
+    Removed {
+        /// Its number.
+        spool: u32,
+    },
+    /// A write failed; a new spool takes the appends.
+    Rescued {
+        /// Number of the spool that failed.
+        failed: u32,
+        /// Number of the new one.
+        spool: u32,
+        /// What failed.
+        why: String,
+    },
+    /// A write failed and no new spool could be made.
+    Stuck {
+        /// What failed.
+        why: String,
+    },
+    /// A database was damaged and set aside.
+    Damaged {
+        /// Where it lies now, or where it was found when it could not be moved.
+        path: PathBuf,
+        /// What sled said.
+        why: String,
+    },
+    /// A damaged snapshot was moved away; the log alone rebuilds the tree.
+    SnapshotMoved {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Acknowledged records were missing at opening and were found in the file.
+    Recovered {
+        /// How many.
+        records: u64,
+    },
+    /// Records that had been acknowledged are gone.
+    Lost {
+        /// First place that is missing.
+        from: u64,
+        /// Last one.
+        to: u64,
+    },
+    /// A salvage ended.
+    Salvaged {
+        /// The damaged database.
+        path: PathBuf,
+        /// Records brought back; some may be repeats.
+        records: u64,
+        /// Records whose state was not known for sure: these may be repeats.
+        doubtful: u64,
+    },
+    /// A salvage could not be done; it is tried again at the next start.
+    SalvageFailed {
+        /// The damaged database.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Records could not be read although their spool is open.
+    Unreadable {
+        /// Number of the spool.
+        spool: u32,
+        /// First place of the part skipped.
+        from: u64,
+        /// Why.
+        why: String,
+    },
+    /// A commit took long.
+    SlowCommit {
+        /// How long.
+        took: Duration,
+    },
+    /// The reasons for the alarm state changed.
+    Alarm {
+        /// Those there are now.
+        troubles: Troubles,
+    },
+    /// 80 % of these limits are reached.
+    Near {
+        /// Which limits.
+        limits: Troubles,
+    },
+    /// Records could not be parked; they are delivered again.
+    ParkFailed {
+        /// Why.
+        why: String,
+    },
+    /// Another failure that the queue goes on from.
+    Failed {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        why: String,
+    },
+}
+
+impl Notice {
+    /// How serious it is.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Switched { .. } | Self::Removed { .. } => Level::Info,
+            Self::Recovered { .. }
+            | Self::Salvaged { .. }
+            | Self::SnapshotMoved { .. }
+            | Self::SlowCommit { .. }
+            | Self::Near { .. }
+            | Self::ParkFailed { .. }
+            | Self::Failed { .. } => Level::Warn,
+            Self::Alarm { troubles } if troubles.is_empty() => Level::Info,
+            Self::Rescued { .. }
+            | Self::Stuck { .. }
+            | Self::Damaged { .. }
+            | Self::Lost { .. }
+            | Self::SalvageFailed { .. }
+            | Self::Unreadable { .. }
+            | Self::Alarm { .. } => Level::Error,
+        }
+    }
+}
+
+/// One line without a full stop.
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switched { spool } => write!(f, "new spool {spool}"),
+            Self::Removed { spool } => write!(f, "spool {spool} is empty and removed"),
+            Self::Rescued { failed, spool, why } => write!(f, "spool {failed} failed, new spool {spool}: {why}"),
+            Self::Stuck { why } => write!(f, "no spool takes records: {why}"),
+            Self::Damaged { path, why } => write!(f, "damaged database set aside in {}: {why}", path.display()),
+            Self::SnapshotMoved { path } => write!(f, "damaged snapshot moved away in {}", path.display()),
+            Self::Recovered { records } => write!(f, "{records} records of the last commit found in the file"),
+            Self::Lost { from, to } => write!(f, "records {from} to {to} are lost"),
+            Self::Salvaged { path, records, doubtful } => {
+                write!(f, "salvaged {records} records, {doubtful} of them may be repeats, from {}", path.display())
+            }
+            Self::SalvageFailed { path, why } => write!(f, "cannot salvage {}: {why}", path.display()),
+            Self::Unreadable { spool, from, why } => write!(f, "cannot read spool {spool} at record {from}: {why}"),
+            Self::SlowCommit { took } => write!(f, "a commit took {} ms", took.as_millis()),
+            Self::Alarm { troubles } if troubles.is_empty() => f.write_str("the alarm state is over"),
+            Self::Alarm { troubles } => {
+                f.write_str("alarm state:")?;
+                troubles.iter().try_for_each(|trouble| write!(f, " {}", trouble.name()))
+            }
+            Self::Near { limits } => {
+                f.write_str("80 % reached of:")?;
+                limits.iter().try_for_each(|trouble| write!(f, " {}", trouble.name()))
+            }
+            Self::ParkFailed { why } => write!(f, "cannot park records, they are delivered again: {why}"),
+            Self::Failed { action, why } => write!(f, "cannot {action}: {why}"),
+        }
+    }
+}
+
+/// Text of an error with all its causes.
+pub fn chain_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

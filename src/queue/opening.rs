@@ -1,0 +1,509 @@
+//! Opening the queue: guards, damage, the last commit, sinks, calls.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
+
+use super::balance::{Balance, Stats};
+use super::bitmap::Since;
+use super::chain::{Chain, put_meta};
+use super::database::Database;
+use super::disk::Place;
+use super::error::{OpenError, StoreError};
+use super::frame::Frame;
+use super::limits::Verdict;
+use super::notice::{Notice, chain_text};
+use super::parked::{ParkedStore, Rejoined};
+use super::registry::write_sinks;
+use super::repair::{self, Tail};
+use super::settings::Settings;
+use super::spool::{SCHEMA, Spool, read_bitmaps, read_number};
+use super::store::{Building, Fresh, Queue, Sink, Timing, call_hash};
+use super::switch::{Switch, read_calls};
+use super::sync;
+
+/// An open queue and what was in it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The queue.
+    pub queue: Queue,
+    /// Calls in progress when it was closed or died: name and value.
+    pub calls: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The configured sinks and their numbers, in the order given.
+    pub sinks: Vec<(String, SinkNumber)>,
+    /// What opening found.
+    pub report: OpenReport,
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct OpenReport {
+    /// Whether the queue was closed in order before.
+    pub clean: bool,
+    /// Records that wait, summed over all sinks.
+    pub waiting: u64,
+    /// Acknowledged records that sled had dropped and a look at the file brought back.
+    pub recovered: u64,
+    /// Acknowledged records that are gone.
+    pub lost: u64,
+    /// Databases set aside by this start.
+    pub damaged: Vec<PathBuf>,
+    /// Sinks that are not configured any more and still have records waiting.
+    pub orphans: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// State while opening.
+pub(super) struct Opening {
+    pub chain: Chain,
+    pub sinks: Vec<Sink>,
+    total: u64,
+    /// Directories set aside, for the salvage.
+    aside: Vec<(PathBuf, Option<u64>, Option<u64>)>,
+    /// What the active file held raw, if it was looked at.
+    tail: Tail,
+    head: u64,
+    marks_forgotten: bool,
+    /// Whether the newest spool opened and takes the appends.
+    active_opened: bool,
+    now: Now,
+    report: OpenReport,
+}
+
+impl Queue {
+    /// Opens the queue in `settings.path` for `sinks`, creating it if need be.
+    ///
+    /// `step` is called between long steps, so that a supervisor can be told that opening goes on.
+    ///
+    /// # Errors
+    /// When another process has it, when its files are of a newer release, when the file system fails, or when a flush
+    /// would not survive a power cut. Damage is no error: what is damaged is set aside and salvaged.
+    pub fn open(
+        settings: Settings,
+        sinks: &[String],
+        clock: fn() -> Now,
+        step: &mut dyn FnMut(),
+    ) -> Result<Opened, OpenError> {
+        let now = clock();
+        let place = Place::lock(&settings.path)?;
+        let io = |action| {
+            let path = settings.path.clone();
+            move |source| OpenError::Io { action, path, source }
+        };
+        let clean = place.take_clean()?;
+        place.sweep().map_err(io("sweep"))?;
+        let numbers = place.spools().map_err(io("read"))?;
+        let head = place.read_head();
+        let mut opening = Opening {
+            chain: Chain::new(place, settings),
+            sinks: Vec::new(),
+            total: 0,
+            aside: Vec::new(),
+            tail: Tail::default(),
+            head,
+            marks_forgotten: false,
+            active_opened: false,
+            now,
+            report: OpenReport { clean, ..OpenReport::default() },
+        };
+        opening.open_spools(&numbers, step)?;
+        let parked = opening.open_parked()?;
+        step();
+        let numbers = opening.register(sinks, &parked)?;
+        opening.ensure_active()?;
+        opening.prove_flush()?;
+        opening.into_opened(parked, numbers, clock)
+    }
+}
+
+impl Opening {
+    fn open_spools(&mut self, numbers: &[u32], step: &mut dyn FnMut()) -> Result<(), OpenError> {
+        let Some((active, sealed)) = numbers.split_last() else { return Ok(()) };
+        if !self.report.clean {
+            self.read_tail(*active);
+            step();
+        }
+        // The newest knows the sinks, which the others need.
+        let newest = self.open_spool(*active, true)?;
+        let mut end = newest.as_ref().map(|spool| spool.bits.first());
+        for number in sealed.iter().rev() {
+            step();
+            let metas = self.chain.metas.is_empty();
+            match self.open_spool(*number, metas)? {
+                Some(spool) => {
+                    end = Some(spool.bits.first());
+                    self.chain.spools.push_front(spool);
+                }
+                None => {
+                    if let Some(aside) = self.aside.last_mut() {
+                        aside.2 = end;
+                    }
+                }
+            }
+            self.chain.close_idle(self.chain.settings.spools_open_max.saturating_sub(1).max(1));
+        }
+        self.active_opened = newest.is_some();
+        self.chain.spools.extend(newest);
+        self.cap_ends();
+        Ok(())
+    }
+
+    /// Looks at the active file raw, before sled does: sled takes a damaged last commit for a torn one, drops it and
+    /// overwrites it while opening.
+    fn read_tail(&mut self, number: u32) {
+        let path = self.chain.place.spool(number).join("db");
+        match Tail::read(&path) {
+            Ok(tail) => self.tail = tail,
+            Err(error) => {
+                let why = format!("{}: {error}", path.display());
+                self.chain.notices.push(Notice::Failed { action: "look at the last commit", why });
+            }
+        }
+    }
+
+    /// Opens one spool; `None` when it was damaged and set aside.
+    fn open_spool(&mut self, number: u32, take_metas: bool) -> Result<Option<Spool>, OpenError> {
+        let path = self.chain.place.spool(number);
+        let first_try = self.load(number, &path, take_metas);
+        let result = match first_try {
+            Err(Load::Store(StoreError::NoSpace(_))) if self.chain.place.give_reserve() => {
+                self.load(number, &path, take_metas)
+            }
+            other => other,
+        };
+        match result {
+            Ok(spool) => Ok(Some(spool)),
+            Err(Load::Newer(found)) => Err(OpenError::Newer { path, found, known: SCHEMA }),
+            Err(Load::Store(StoreError::Locked)) => {
+                let pid = Place::owner(self.chain.place.path());
+                Err(OpenError::Locked { path: self.chain.place.path().to_owned(), pid })
+            }
+            Err(Load::Store(source)) if !source.is_damage() => Err(OpenError::Database { path, source }),
+            Err(Load::Store(error)) => {
+                if take_metas && self.tail.metas.is_empty() {
+                    self.read_tail(number);
+                }
+                if take_metas {
+                    self.metas_of_tail();
+                }
+                let aside = self.set_aside(&path, &chain_text(&error))?;
+                self.aside.push((aside, None, None));
+                Ok(None)
+            }
+        }
+    }
+
+    fn set_aside(&mut self, path: &Path, why: &str) -> Result<PathBuf, OpenError> {
+        let moved = self.chain.place.set_aside(path, self.now.wall);
+        let aside = moved.map_err(|source| OpenError::Io { action: "set aside", path: path.to_owned(), source })?;
+        self.chain.notices.push(Notice::Damaged { path: aside.clone(), why: why.to_owned() });
+        self.report.damaged.push(aside.clone());
+        Ok(aside)
+    }
+
+    fn metas_of_tail(&mut self) {
+        for (name, (revision, value)) in &self.tail.metas {
+            self.chain.revision = self.chain.revision.max(*revision);
+            if is_shared(name) {
+                self.chain.metas.insert(name.clone(), value.clone());
+            }
+        }
+    }
+
+    fn load(&mut self, number: u32, path: &Path, take_metas: bool) -> Result<Spool, Load> {
+        let (database, moved) = Database::open(path, self.chain.settings.cache_bytes)?;
+        if moved {
+            self.chain.notices.push(Notice::SnapshotMoved { path: path.to_owned() });
+        }
+        let schema = read_number(&database, b"schema")?;
+        if let Some(found) = schema.filter(|found| *found > u64::from(SCHEMA)) {
+            return Err(Load::Newer(u32::try_from(found).unwrap_or(u32::MAX)));
+        }
+        let first = read_number(&database, b"first")?;
+        let (Some(_), Some(first)) = (schema, first) else {
+            return Err(StoreError::Damaged("its first place is not known".into()).into());
+        };
+        if take_metas {
+            self.take_metas(&database)?;
+        }
+        let since: Vec<Since> = self.sinks.iter().map(|sink| sink.since).collect();
+        let (bits, total) = read_bitmaps(&database, number, first, &since)?;
+        if take_metas {
+            // Calls that cannot be read are damage too.
+            read_calls(&database)?;
+            self.marks_forgotten = read_number(&database, b"calls_from")?.is_some();
+        }
+        let total = total.unwrap_or(0);
+        for sink in &mut self.sinks {
+            sink.waiting_bytes += bits.waiting_bytes(sink.since, total);
+        }
+        self.total = self.total.max(total);
+        Ok(Spool { number, path: path.to_owned(), database: Some(database), bits, used: 0, damaged: false })
+    }
+
+    /// Reads the named values all spools share.
+    fn take_metas(&mut self, database: &Database) -> Result<(), StoreError> {
+        let mut pairs = Vec::new();
+        database.range(&b"M"[..]..&b"N"[..], usize::MAX, &mut pairs)?;
+        for (_, value) in &pairs {
+            let Ok(Frame::Meta(meta)) = super::frame::read(value) else { continue };
+            self.chain.revision = self.chain.revision.max(meta.revision);
+            if is_shared(meta.name) {
+                self.chain.metas.insert(meta.name.to_vec(), meta.value.to_vec());
+            }
+        }
+        // Calls count with the same number; it has to rise over theirs too, and every commit writes fewer.
+        self.chain.revision += 1 << 32;
+        self.sinks_of_metas();
+        Ok(())
+    }
+
+    /// A spool ends where the next one begins: what a failed commit left behind it does not count.
+    fn cap_ends(&mut self) {
+        let firsts: Vec<u64> = self.chain.spools.iter().map(|spool| spool.bits.first()).collect();
+        let since: Vec<Since> = self.sinks.iter().map(|sink| sink.since).collect();
+        for (spool, end) in self.chain.spools.iter_mut().zip(firsts.into_iter().skip(1)) {
+            spool.bits.cap(end, &since);
+        }
+    }
+
+    fn open_parked(&mut self) -> Result<ParkedStore, OpenError> {
+        let cache = self.chain.settings.cache_bytes;
+        let path = ParkedStore::path_in(&self.chain.place);
+        let error = match ParkedStore::open(&self.chain.place, cache) {
+            Ok((store, moved)) => {
+                if moved {
+                    self.chain.notices.push(Notice::SnapshotMoved { path });
+                }
+                return Ok(store);
+            }
+            Err(error) if error.is_damage() => error,
+            Err(source) => return Err(OpenError::Database { path, source }),
+        };
+        let aside = self.set_aside(&path, &chain_text(&error))?;
+        let mut found = Rejoined::default();
+        let scanned = repair::scan(&aside.join("db"), |_, frame| {
+            if let Frame::Parked(part) = frame {
+                found.add(&part);
+            }
+        });
+        let mut store = ParkedStore::empty(&self.chain.place, cache);
+        let records = found.records();
+        for some in records.chunks(PARKED_AT_ONCE) {
+            store.put(some).map_err(|source| OpenError::Database { path: path.clone(), source })?;
+        }
+        match scanned.and_then(|()| std::fs::File::create(aside.join("salvaged"))) {
+            Ok(_) => {
+                let records = records.len() as u64;
+                self.chain.notices.push(Notice::Salvaged { path: aside, records, doubtful: records });
+            }
+            Err(error) => self.chain.notices.push(Notice::SalvageFailed { path: aside, why: error.to_string() }),
+        }
+        Ok(store)
+    }
+
+    /// The place the next record takes.
+    pub(super) fn next(&self) -> u64 {
+        let last = self.chain.spools.back().map_or(1, |spool| spool.bits.next());
+        // Behind what a spool set aside holds; in one that opened, records never acknowledged give their places back.
+        let tail = if self.active_opened { 0 } else { self.tail.highest.min(TAIL_SEQ_MAX) + 1 };
+        last.max(self.head + 1).max(tail)
+    }
+
+    /// Makes an active spool if there is none that takes appends, and stores the sinks' numbers.
+    fn ensure_active(&mut self) -> Result<(), OpenError> {
+        let database = |path: PathBuf| move |source| OpenError::Database { path, source };
+        if self.active_opened {
+            let active = self.chain.spools.len() - 1;
+            let path = self.chain.spools[active].path.clone();
+            let table = write_sinks(&self.sinks);
+            return self.chain.keep_meta(b"sinks", table).map_err(database(path));
+        }
+        let path = self.chain.place.path().to_owned();
+        let next = self.next();
+        let first_try = self.chain.prepare(next, &[]);
+        let spool = match first_try {
+            Err(StoreError::NoSpace(_)) if self.chain.place.give_reserve() => self.chain.prepare(next, &[]),
+            other => other,
+        };
+        let spool = spool.map_err(database(path.clone()))?;
+        self.chain.finish_preparing(&spool).map_err(database(path))?;
+        self.chain.spools.push_back(spool);
+        Ok(())
+    }
+
+    /// Guard G1: a flush with something to write must come to our `fdatasync`.
+    fn prove_flush(&mut self) -> Result<(), OpenError> {
+        let path = self.chain.active().path.clone();
+        self.chain.revision += 1;
+        let mut batch = sled::Batch::default();
+        put_meta(&mut batch, self.chain.revision, b"probe", &self.now.wall.0.to_be_bytes());
+        let active = self.chain.active().database.as_mut().ok_or(StoreError::Closed);
+        let proven = active.and_then(|active| {
+            active.apply(batch)?;
+            sync::proven(|| active.flush())
+        });
+        match proven {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(OpenError::FlushUnproven),
+            Err(source) => Err(OpenError::Database { path, source }),
+        }
+    }
+
+    fn into_opened(
+        mut self,
+        parked: ParkedStore,
+        numbers: Vec<(String, SinkNumber)>,
+        clock: fn() -> Now,
+    ) -> Result<Opened, OpenError> {
+        let path = self.chain.active().path.clone();
+        let failed = |source| OpenError::Database { path: path.clone(), source };
+        let next = self.chain.active().bits.next();
+        for sink in &mut self.sinks {
+            let spools = &self.chain.spools;
+            let waiting = spools.iter().map(|spool| spool.bits.waiting(sink.since)).sum();
+            sink.balance = Balance { carried: waiting, waiting, ..Balance::default() };
+            let first = spools.iter().find_map(|spool| spool.bits.next_open(sink.since, 0));
+            sink.window.advance(first.unwrap_or(next));
+            if waiting > 0 && !sink.configured {
+                self.report.orphans.push(sink.name.clone());
+            }
+            self.report.waiting += waiting;
+        }
+        let mut queue = Queue::assemble(self.chain, self.sinks, next, self.total, parked);
+        queue.marks_forgotten = self.marks_forgotten;
+        if queue.marks_forgotten {
+            queue.copy_old_calls(self.now.wall);
+        }
+        let calls = match &queue.chain.active().database {
+            Some(database) => read_calls(database).map_err(failed)?,
+            None => Vec::new(),
+        };
+        for (key, value) in &calls {
+            queue.note_call(key, value.len());
+        }
+        queue.recover_tail(&self.tail, self.head, &mut self.report);
+        if queue.gathered() > 0 {
+            queue.finish(clock).map_err(failed)?;
+        }
+        for (path, first, end) in self.aside {
+            queue.salvage.directory(path, first, end);
+        }
+        let old = queue.chain.place.damaged();
+        queue.stats.damaged = old.len() as u64;
+        for (path, salvaged) in old {
+            let parked = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("parked"));
+            if !salvaged && !parked && !self.report.damaged.contains(&path) {
+                queue.salvage.directory(path, None, None);
+            }
+        }
+        let reserve = queue.chain.settings.reserve_bytes;
+        if let Err(error) = queue.chain.place.keep_reserve(reserve) {
+            queue.chain.notices.push(Notice::Failed { action: "keep the reserve", why: error.to_string() });
+        }
+        queue.look(clock());
+        self.report.took = clock().mono.since(self.now.mono);
+        Ok(Opened { queue, calls, sinks: numbers, report: self.report })
+    }
+}
+
+impl Queue {
+    fn assemble(chain: Chain, sinks: Vec<Sink>, next: u64, total: u64, parked: ParkedStore) -> Self {
+        let mut by_number = [None; SINKS_MAX];
+        let mut known = SinkMask::NONE;
+        for (index, sink) in (0..).zip(&sinks) {
+            by_number[usize::from(sink.since.sink.0 & 63)] = Some(index);
+            known = known.with(sink.since.sink);
+        }
+        Self {
+            chain,
+            sinks,
+            by_number,
+            known,
+            next,
+            total,
+            building: Building::default(),
+            calls: std::collections::HashMap::default(),
+            marks_forgotten: false,
+            parked,
+            parking: Vec::new(),
+            switch: Switch::Idle,
+            salvage: super::salvage::Salvage::default(),
+            removal: None,
+            stats: Stats::default(),
+            verdict: Verdict::default(),
+            timing: Timing::default(),
+        }
+    }
+
+    fn note_call(&mut self, key: &[u8], length: usize) {
+        self.calls.insert(call_hash(key), super::frame::parts_of(length) as u8);
+        self.stats.calls = self.calls.len() as u64;
+    }
+
+    /// The file `head` says that more was acknowledged than sled gives: what the look at the file found is appended
+    /// again, the rest is lost. Places are never taken twice.
+    fn recover_tail(&mut self, tail: &Tail, head: u64, report: &mut OpenReport) {
+        let first_missing = self.next;
+        // A new active spool begins behind `head`; what was before is the salvage's.
+        if head < first_missing {
+            return;
+        }
+        for _ in first_missing..=head {
+            self.chain.active().bits.append(1, self.total, SinkMask::NONE, self.known);
+            self.next += 1;
+        }
+        for sink in &mut self.sinks {
+            if sink.window.cursor() >= first_missing {
+                sink.window.advance(head + 1);
+            }
+        }
+        let mut expected = first_missing;
+        let found = tail.records_from(first_missing);
+        for record in found.into_iter().filter(|record| record.seq <= head) {
+            if record.seq > expected {
+                self.report_lost(expected, record.seq - 1);
+                report.lost += record.seq - expected;
+            }
+            expected = record.seq + 1;
+            report.recovered += 1;
+            let sinks = record.sinks.and(self.known);
+            if !sinks.is_empty() {
+                self.building.records.push(Fresh { id: record.id, call: record.call, sinks, body: record.body });
+            }
+        }
+        if expected <= head {
+            self.report_lost(expected, head);
+            report.lost += head + 1 - expected;
+        }
+        if report.recovered > 0 {
+            self.chain.notices.push(Notice::Recovered { records: report.recovered });
+        }
+    }
+}
+
+/// Why a spool was not loaded.
+enum Load {
+    Newer(u32),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Load {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Named values every spool has, as against those about one spool.
+fn is_shared(name: &[u8]) -> bool {
+    name == b"sinks" || name.starts_with(b"kept/")
+}
+
+/// Guards the arithmetic of places against a value no queue reaches.
+const TAIL_SEQ_MAX: u64 = u64::MAX / 2;
+
+/// Parked records written at once when they are salvaged.
+const PARKED_AT_ONCE: usize = 256;

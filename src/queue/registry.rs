@@ -1,0 +1,111 @@
+//! Sinks and their numbers: kept with the queue, so that a bitmap means the same sink after a restart.
+
+use std::time::Duration;
+
+use crate::ids::{SINKS_MAX, SinkNumber};
+
+use super::balance::Balance;
+use super::bitmap::Since;
+use super::error::OpenError;
+use super::frame::Reader;
+use super::opening::Opening;
+use super::parked::ParkedStore;
+use super::store::Sink;
+use super::window::Window;
+
+impl Opening {
+    pub(super) fn sinks_of_metas(&mut self) {
+        let table = self.chain.metas.get(&b"sinks"[..]).cloned().unwrap_or_default();
+        self.sinks.clear();
+        for (name, since) in read_sinks(&table) {
+            self.add_sink(name, since);
+        }
+    }
+
+    fn add_sink(&mut self, name: String, since: Since) {
+        let settings = &self.chain.settings;
+        self.sinks.push(Sink {
+            name,
+            since,
+            configured: false,
+            window: Window::new(0, settings.window_records, settings.window_bytes),
+            balance: Balance::default(),
+            waiting_bytes: 0,
+            retries: 0,
+            oldest: Duration::ZERO,
+            attached: false,
+        });
+    }
+
+    /// Gives each configured sink its number, keeping those it had.
+    pub(super) fn register(
+        &mut self,
+        names: &[String],
+        parked: &ParkedStore,
+    ) -> Result<Vec<(String, SinkNumber)>, OpenError> {
+        let next = self.next();
+        let mut changed = false;
+        let mut numbers = Vec::new();
+        for name in names {
+            let known = self.sinks.iter().position(|sink| sink.name == *name);
+            let index = match known {
+                Some(index) => index,
+                None => {
+                    let sink = self.free_number(names, parked).ok_or(OpenError::TooManySinks)?;
+                    self.sinks.retain(|other| other.since.sink != sink);
+                    self.add_sink(name.clone(), Since { sink, seq: next });
+                    changed = true;
+                    self.sinks.len() - 1
+                }
+            };
+            self.sinks[index].configured = true;
+            numbers.push((name.clone(), self.sinks[index].since.sink));
+        }
+        if changed {
+            let table = write_sinks(&self.sinks);
+            self.chain.metas.insert(b"sinks".to_vec(), table);
+        }
+        Ok(numbers)
+    }
+
+    /// A number no sink has, or one of a sink that is neither configured nor waited for.
+    fn free_number(&self, names: &[String], parked: &ParkedStore) -> Option<SinkNumber> {
+        let all = || (0..SINKS_MAX).filter_map(|number| u8::try_from(number).ok()).map(SinkNumber);
+        let owner = |number: SinkNumber| self.sinks.iter().find(|sink| sink.since.sink == number);
+        let idle = |number: &SinkNumber| {
+            owner(*number).is_some_and(|sink| {
+                let waiting = self.chain.spools.iter().any(|spool| spool.bits.waiting(sink.since) > 0);
+                !names.contains(&sink.name) && !waiting && parked.parked(*number) == 0
+            })
+        };
+        let unused = all().find(|number| owner(*number).is_none() && parked.parked(*number) == 0);
+        unused.or_else(|| all().find(idle))
+    }
+}
+
+/// Sinks as a named value: number, first place, length of the name, name.
+pub(super) fn write_sinks(sinks: &[Sink]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for sink in sinks {
+        let name = &sink.name.as_bytes()[..sink.name.len().min(SINK_NAME_BYTES_MAX)];
+        out.push(sink.since.sink.0);
+        out.extend_from_slice(&sink.since.seq.to_be_bytes());
+        out.push(u8::try_from(name.len()).unwrap_or(0));
+        out.extend_from_slice(name);
+    }
+    out
+}
+
+fn read_sinks(table: &[u8]) -> Vec<(String, Since)> {
+    let mut from = Reader(table);
+    let mut one = || {
+        let (sink, seq) = (SinkNumber(from.u8().ok()? & 63), from.u64().ok()?);
+        let length = from.u8().ok()?;
+        let name = from.slice(usize::from(length)).ok()?;
+        Some((String::from_utf8_lossy(name).into_owned(), Since { sink, seq }))
+    };
+    std::iter::from_fn(&mut one).collect()
+}
+
+/// 64 names of this length fit into one value.
+const SINK_NAME_BYTES_MAX: usize = 100;

@@ -1,0 +1,69 @@
+//! Settings of the queue.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of the queue, already validated.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Directory of the queue. Default `/var/lib/tollgate/queue`.
+    pub path: PathBuf,
+    /// The longest wait for further records before a commit, reached under load; under low load it is 1 ms. 0 commits
+    /// at once. Default 5 ms, from 0 to 100.
+    pub gather_max: Duration,
+    /// A commit that takes longer raises the alarm state until one is quicker. Default 500 ms, from 10 to 10 000.
+    pub commit_wait_max: Duration,
+    /// Records waiting for any sink at which the alarm state begins; at 9/8 of it appending fails. Default 10 000 000,
+    /// at least 1 000.
+    pub records_max: u64,
+    /// Octets of waiting records at which the alarm state begins; at 9/8 of it appending fails. Default 8 GiB, at
+    /// least 1 MiB.
+    pub bytes_max: u64,
+    /// Age of the oldest waiting record at which the alarm state begins; zero for none. Default 7 days.
+    pub age_max: Duration,
+    /// Free octets of the file system under which the alarm state begins; at a quarter of it appending fails, so that
+    /// settling goes on. 0 for none. Default 2 GiB.
+    pub free_min: u64,
+    /// File size at which a new spool begins. Default 1 GiB, at least 1 MiB.
+    pub spool_bytes: u64,
+    /// Spools open at once, the active one included. Default 4, at least 2.
+    pub spools_open_max: usize,
+    /// Page cache of each open spool in octets. Default 32 MiB.
+    pub cache_bytes: u64,
+    /// File kept aside to open the queue on a full disk, in octets. Default 64 MiB; 0 for none.
+    pub reserve_bytes: u64,
+    /// Deliveries of one record after which it is parked; 0 for no limit. Counted since the start of the process.
+    /// Default 0.
+    pub attempts_max: u32,
+    /// Age of a record at which a failed delivery parks it; zero for never. Default zero.
+    pub retry_age_max: Duration,
+    /// Records a sink's window holds in memory. Default 4 096.
+    pub window_records: usize,
+    /// Octets a sink's window holds in memory. Default 8 MiB.
+    pub window_bytes: usize,
+    /// Commits all producers together may have waiting; more are refused. Default 16 384.
+    pub commits_waiting_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/var/lib/tollgate/queue"),
+            gather_max: Duration::from_millis(5),
+            commit_wait_max: Duration::from_millis(500),
+            records_max: 10_000_000,
+            bytes_max: 8 << 30,
+            age_max: Duration::from_secs(7 * 86_400),
+            free_min: 2 << 30,
+            spool_bytes: 1 << 30,
+            spools_open_max: 4,
+            cache_bytes: 32 << 20,
+            reserve_bytes: 64 << 20,
+            attempts_max: 0,
+            retry_age_max: Duration::ZERO,
+            window_records: 4_096,
+            window_bytes: 8 << 20,
+            commits_waiting_max: 16_384,
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! The synchronous core of the queue: append, commit, lease, settle.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+
+use crate::clock::{Instant, Now};
+use crate::ids::{CallHash, RecordId, SINKS_MAX, SinkMask, SinkNumber};
+
+use super::balance::{Balance, Stats};
+use super::bitmap::Since;
+use super::chain::{Chain, add_dirty, put_meta};
+use super::error::{AppendFailed, StoreError};
+use super::frame::{self, CallPart, RecordPart};
+use super::layout::{self, CHUNK_RECORDS};
+use super::limits::{Trouble, Verdict};
+use super::notice::{Notice, chain_text};
+use super::parked::{Parked, ParkedStore};
+use super::salvage::Salvage;
+use super::switch::Switch;
+use super::window::Window;
+use super::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit};
+
+/// The most records of one batch.
+pub const BATCH_RECORDS_MAX: usize = 4096;
+
+/// The queue, as one thread uses it.
+///
+/// Everything a method does to the disk it does before it returns; what must be durable is, or the method says no.
+#[derive(Debug)]
+pub struct Queue {
+    pub(super) chain: Chain,
+    pub(super) sinks: Vec<Sink>,
+    pub(super) by_number: [Option<u8>; SINKS_MAX],
+    pub(super) known: SinkMask,
+    pub(super) next: u64,
+    pub(super) total: u64,
+    pub(super) building: Building,
+    /// Parts of each call in progress, by hash of its name.
+    pub(super) calls: HashMap<u64, u8, FixedState>,
+    /// Whether forgotten calls leave a mark, because calls of an earlier spool are still to be copied.
+    pub(super) marks_forgotten: bool,
+    pub(super) parked: ParkedStore,
+    pub(super) parking: Vec<Parked>,
+    pub(super) switch: Switch,
+    pub(super) salvage: Salvage,
+    pub(super) removal: Option<Removal>,
+    pub(super) stats: Stats,
+    pub(super) verdict: Verdict,
+    pub(super) timing: Timing,
+}
+
+/// One sink of the queue.
+#[derive(Debug)]
+pub(super) struct Sink {
+    pub name: String,
+    pub since: Since,
+    pub configured: bool,
+    pub window: Window,
+    pub balance: Balance,
+    pub waiting_bytes: u64,
+    pub retries: u64,
+    /// Age of its oldest waiting record when it was looked at last.
+    pub oldest: Duration,
+    /// Whether somebody leases; without that nothing is kept in memory for it.
+    pub attached: bool,
+}
+
+/// What is to be committed next. Kept until it is on disk, so that another spool can take it.
+#[derive(Debug, Default)]
+pub(super) struct Building {
+    pub records: Vec<Fresh>,
+    pub calls: Vec<CallChange>,
+    pub after: Vec<After>,
+}
+
+/// A record to be appended.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub id: RecordId,
+    pub call: CallHash,
+    pub sinks: SinkMask,
+    pub body: Bytes,
+}
+
+/// What follows a commit.
+#[derive(Debug)]
+pub(super) enum After {
+    /// The record was copied from here: it is settled at its old place.
+    Moved { seq: u64, sinks: SinkMask },
+    /// The record was parked: it leaves there.
+    Unparked { sink: SinkNumber, id: RecordId },
+}
+
+/// Bodies of a finished chunk on their way out.
+#[derive(Debug)]
+pub(super) struct Removal {
+    pub spool: u32,
+    pub chunk: u32,
+    pub keys: Vec<[u8; 10]>,
+}
+
+/// When something was done last.
+#[derive(Debug, Default)]
+pub(super) struct Timing {
+    pub settled_since: u32,
+    pub sealed_dirty: Option<Instant>,
+    pub active_dirty: Option<Instant>,
+    pub looked: Option<Instant>,
+    pub stuck_until: Option<Instant>,
+}
+
+impl Queue {
+    /// Takes a commit into the next batch; it is on disk after [`Queue::finish`].
+    ///
+    /// # Errors
+    /// When it is too long or the queue is full; nothing of it is taken then.
+    pub fn add(&mut self, commit: Commit) -> Result<(), AppendFailed> {
+        let fits = commit.entries.iter().all(|entry| entry.body.len() <= BODY_BYTES_MAX)
+            && commit.calls.iter().all(|change| match change {
+                CallChange::Put { key, value } => key.len() <= CALL_KEY_BYTES_MAX && value.len() <= BODY_BYTES_MAX,
+                CallChange::Remove { .. } => true,
+            });
+        let refused = match (fits, self.verdict.full && !commit.entries.is_empty()) {
+            (false, _) => Some(AppendFailed::TooLong),
+            (true, true) => Some(AppendFailed::Full),
+            (true, false) => None,
+        };
+        if let Some(why) = refused {
+            self.stats.refused += commit.entries.len() as u64;
+            return Err(why);
+        }
+        for entry in commit.entries {
+            let sinks = entry.sinks.and(self.known);
+            if !sinks.is_empty() {
+                self.building.records.push(Fresh {
+                    id: entry.id,
+                    call: entry.call,
+                    sinks,
+                    body: Bytes::from(entry.body),
+                });
+            }
+        }
+        // A name over the limit was never stored, so there is nothing to forget either.
+        let known = |change: &CallChange| match change {
+            CallChange::Put { .. } => true,
+            CallChange::Remove { key } => key.len() <= CALL_KEY_BYTES_MAX,
+        };
+        self.building.calls.extend(commit.calls.into_iter().filter(known));
+        Ok(())
+    }
+
+    /// Records in the next batch.
+    #[must_use]
+    pub fn gathered(&self) -> usize {
+        self.building.records.len()
+    }
+
+    /// Commits what was added, with the settlements so far: one batch, one flush. All of it is durable afterwards.
+    ///
+    /// `clock` is read before and after, to measure the commit.
+    ///
+    /// # Errors
+    /// When neither the active spool nor a new one took it. What was added is kept: call again.
+    pub fn finish(&mut self, clock: fn() -> Now) -> Result<(), StoreError> {
+        let begin = clock();
+        if self.timing.stuck_until.is_some_and(|until| begin.mono < until) {
+            return Err(StoreError::Closed);
+        }
+        let result = self.write_active().or_else(|error| self.rescue(error, begin));
+        let end = clock();
+        self.measure(begin.mono, end.mono, result.is_ok());
+        if let Err(error) = result {
+            self.timing.stuck_until = Some(end.mono + STUCK_PAUSE);
+            self.chain.notices.push(Notice::Stuck { why: chain_text(&error) });
+            return Err(error);
+        }
+        self.timing.stuck_until = None;
+        self.timing.active_dirty = None;
+        self.committed(end);
+        Ok(())
+    }
+
+    /// One batch on the active spool, durable.
+    fn write_active(&mut self) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        self.encode_records(&mut batch);
+        self.stage();
+        let mark = self.marks_forgotten;
+        encode_calls(&self.building.calls, &self.calls, &mut self.chain.revision, mark, &mut batch);
+        let active = self.chain.active();
+        add_dirty(&mut batch, active);
+        let removed = self.encode_removal(&mut batch);
+        let database = self.chain.active().database.as_mut().ok_or(StoreError::Closed);
+        let written = database.and_then(|database| {
+            database.apply(batch)?;
+            database.flush()
+        });
+        if let Err(error) = written {
+            self.unstage();
+            self.chain.active().bits.all_dirty();
+            return Err(error);
+        }
+        if removed {
+            self.removal = None;
+        }
+        Ok(())
+    }
+
+    /// Adds the gathered records, which take places from `self.next` on.
+    pub(super) fn encode_records(&self, batch: &mut sled::Batch) {
+        let mut out = Vec::with_capacity(frame::FRAME_BYTES_MAX);
+        let mut total = self.total;
+        for (seq, record) in (self.next..).zip(&self.building.records) {
+            total += record.body.len() as u64;
+            let parts = u8::try_from(frame::parts_of(record.body.len())).expect("bodies are limited to 16 parts");
+            for part in 0..parts {
+                let begin = usize::from(part) * frame::PART_BYTES;
+                let end = record.body.len().min(begin + frame::PART_BYTES);
+                let framed = RecordPart {
+                    seq,
+                    part,
+                    parts,
+                    total,
+                    id: record.id,
+                    call: record.call,
+                    sinks: record.sinks,
+                    body: &record.body[begin..end],
+                };
+                frame::put_record(&mut out, &framed);
+                batch.insert(&layout::record_key(seq, part), out.as_slice());
+            }
+        }
+    }
+
+    /// Takes the places of the gathered records in the active spool's bitmaps.
+    pub(super) fn stage(&mut self) {
+        let (known, mut total) = (self.known, self.total);
+        let bits = &mut self.chain.spools.back_mut().expect("opening ends with an active spool").bits;
+        for record in &self.building.records {
+            let parts = frame::parts_of(record.body.len()) as u8;
+            bits.append(parts, total, record.sinks, known);
+            total += record.body.len() as u64;
+        }
+    }
+
+    fn unstage(&mut self) {
+        let known = self.known;
+        let bits = &mut self.chain.spools.back_mut().expect("opening ends with an active spool").bits;
+        for record in self.building.records.iter().rev() {
+            bits.retract(frame::parts_of(record.body.len()) as u8, record.sinks, known);
+        }
+    }
+
+    /// Adds the removal of some bodies of finished chunks; whether that ends a chunk.
+    fn encode_removal(&mut self, batch: &mut sled::Batch) -> bool {
+        let number = self.chain.active().number;
+        if self.removal.as_ref().is_some_and(|removal| removal.spool != number) {
+            self.removal = None;
+        }
+        if self.removal.is_none() {
+            self.removal = self.next_removal(number);
+        }
+        let Some(removal) = &mut self.removal else { return false };
+        let keep = removal.keys.len().saturating_sub(REMOVALS_PER_COMMIT_MAX);
+        for key in removal.keys.drain(keep..) {
+            batch.remove(&key);
+        }
+        if keep > 0 {
+            return false;
+        }
+        let chunk = removal.chunk;
+        let active = self.chain.active();
+        let gone = active.bits.emptied(chunk);
+        if !gone.is_empty() {
+            for chunk in gone.clone() {
+                for sink in self.known.iter() {
+                    batch.remove(&layout::bitmap_key(sink, chunk));
+                }
+            }
+            self.chain.revision += 1;
+            put_meta(batch, self.chain.revision, b"low", &u64::from(gone.end).to_be_bytes());
+        }
+        true
+    }
+
+    fn next_removal(&mut self, spool: u32) -> Option<Removal> {
+        let finished = self.chain.active().bits.take_finished()?;
+        let chunk = finished.chunk;
+        let begin = (u64::from(chunk) * CHUNK_RECORDS).max(self.chain.active().bits.first());
+        let end = (u64::from(chunk) + 1) * CHUNK_RECORDS;
+        let mut keys: Vec<[u8; 10]> = Vec::new();
+        match finished.long {
+            Some(long) => {
+                keys.extend((begin..end).map(|seq| layout::record_key(seq, 0)));
+                let first = u64::from(chunk) * CHUNK_RECORDS;
+                for (offset, parts) in long {
+                    keys.extend((1..parts).map(|part| layout::record_key(first + u64::from(offset), part)));
+                }
+            }
+            None => {
+                let mut pairs = Vec::new();
+                let range = layout::record_key(begin, 0)..layout::record_key(end, 0);
+                let database = self.chain.active().database.as_ref()?;
+                if let Err(error) = database.range(range, usize::MAX, &mut pairs) {
+                    self.chain.notices.push(Notice::Failed { action: "remove bodies", why: chain_text(&error) });
+                }
+                keys.extend(pairs.iter().filter_map(|(key, _)| <[u8; 10]>::try_from(key.as_ref()).ok()));
+            }
+        }
+        Some(Removal { spool, chunk, keys })
+    }
+
+    /// What a durable commit changes in memory.
+    fn committed(&mut self, now: Now) {
+        let mut building = std::mem::take(&mut self.building);
+        for (seq, record) in (self.next..).zip(&building.records) {
+            self.total += record.body.len() as u64;
+            self.stats.appended += 1;
+            self.stats.appended_bytes += record.body.len() as u64;
+            for sink in &mut self.sinks {
+                sink.appended(seq, record);
+            }
+        }
+        self.next += building.records.len() as u64;
+        self.note_calls(&building.calls);
+        self.mirror_calls(&building.calls);
+        if !building.records.is_empty()
+            && let Err(error) = self.chain.place.write_head(self.next - 1)
+        {
+            self.chain.notices.push(Notice::Failed { action: "write `head`", why: error.to_string() });
+        }
+        let mut unparked = Vec::new();
+        for after in building.after.drain(..) {
+            match after {
+                After::Moved { seq, sinks } => self.moved(seq, sinks, now.mono),
+                After::Unparked { sink, id } => unparked.push((sink, id)),
+            }
+        }
+        if !unparked.is_empty()
+            && let Err(error) = self.parked.remove(&unparked)
+        {
+            self.chain.notices.push(Notice::Failed { action: "remove parked records", why: chain_text(&error) });
+        }
+        building.records.clear();
+        building.calls.clear();
+        self.building = building;
+    }
+
+    /// A salvaged record has a new place; at the old one it is not waited for any more.
+    fn moved(&mut self, seq: u64, sinks: SinkMask, now: Instant) {
+        for sink in sinks.iter() {
+            if self.mark_done(sink, seq, now) {
+                self.with_sink(sink, |sink| {
+                    sink.balance.waiting -= 1;
+                    sink.balance.lost += 1;
+                });
+            }
+        }
+    }
+
+    pub(super) fn note_calls(&mut self, changes: &[CallChange]) {
+        for change in changes {
+            match change {
+                CallChange::Put { key, value } => {
+                    let parts = frame::parts_of(value.len()) as u8;
+                    self.calls.insert(call_hash(key), parts);
+                }
+                CallChange::Remove { key } => {
+                    self.calls.remove(&call_hash(key));
+                }
+            }
+        }
+        self.stats.calls = self.calls.len() as u64;
+    }
+
+    fn measure(&mut self, begin: Instant, end: Instant, done: bool) {
+        let took = end.since(begin);
+        let stats = &mut self.stats;
+        if !done {
+            stats.commits_failed += 1;
+            self.set_trouble(Trouble::Store, true);
+            return;
+        }
+        stats.commits += 1;
+        stats.commit_last = took;
+        stats.commit_sum += took;
+        stats.commit_longest = stats.commit_longest.max(took);
+        let slow = took > self.chain.settings.commit_wait_max;
+        if slow {
+            self.chain.notices.push(Notice::SlowCommit { took });
+        }
+        self.set_trouble(Trouble::Store, false);
+        self.set_trouble(Trouble::Slow, slow);
+    }
+
+    pub(super) fn index(&self, sink: SinkNumber) -> Option<usize> {
+        self.by_number.get(usize::from(sink.0)).copied().flatten().map(usize::from)
+    }
+
+    pub(super) fn with_sink(&mut self, sink: SinkNumber, act: impl FnOnce(&mut Sink)) {
+        if let Some(index) = self.index(sink) {
+            act(&mut self.sinks[index]);
+        }
+    }
+}
+
+impl Sink {
+    /// Counts an appended record, and takes it into the window when that is at the head.
+    fn appended(&mut self, seq: u64, record: &Fresh) {
+        let wants = record.sinks.has(self.since.sink);
+        if wants {
+            self.balance.appended += 1;
+            self.balance.waiting += 1;
+            self.waiting_bytes += record.body.len() as u64;
+        }
+        if self.window.cursor() != seq {
+            return;
+        }
+        if !wants {
+            self.window.advance(seq + 1);
+        } else if self.attached && self.window.has_room() {
+            self.window.push(seq, record.id, record.call, record.body.clone());
+        }
+    }
+}
+
+/// Adds changes of calls to a batch.
+///
+/// With `mark` a forgotten call leaves a mark, so that a copy from an earlier spool does not bring it back.
+pub(super) fn encode_calls(
+    changes: &[CallChange],
+    known: &HashMap<u64, u8, FixedState>,
+    revision: &mut u64,
+    mark: bool,
+    batch: &mut sled::Batch,
+) {
+    let (mut name, mut out) = (Vec::new(), Vec::new());
+    let long = changes.iter().any(is_long);
+    for change in changes {
+        *revision += 1;
+        let (key, parts) = match change {
+            CallChange::Put { key, value } => {
+                let parts = frame::parts_of(value.len()) as u8;
+                for part in 0..parts {
+                    let begin = usize::from(part) * frame::PART_BYTES;
+                    let value = &value[begin..value.len().min(begin + frame::PART_BYTES)];
+                    frame::put_call(&mut out, &CallPart { revision: *revision, part, parts, key, value });
+                    layout::call_key(&mut name, key, part);
+                    batch.insert(name.as_slice(), out.as_slice());
+                }
+                (key, parts)
+            }
+            CallChange::Remove { key } if mark => {
+                frame::put_call(&mut out, &CallPart { revision: *revision, part: 0, parts: 0, key, value: b"" });
+                layout::call_key(&mut name, key, 0);
+                batch.insert(name.as_slice(), out.as_slice());
+                (key, 1)
+            }
+            CallChange::Remove { key } => (key, 0),
+        };
+        // Parts an earlier, longer value had. One that came in this same batch is covered by the most there can be.
+        let earlier = known.get(&call_hash(key)).copied();
+        let earlier = if long { frame::PARTS_MAX as u8 } else { earlier.unwrap_or(1) };
+        for part in parts..earlier.max(1) {
+            layout::call_key(&mut name, key, part);
+            batch.remove(name.as_slice());
+        }
+    }
+}
+
+/// Whether a call's value takes several parts.
+fn is_long(change: &CallChange) -> bool {
+    match change {
+        CallChange::Put { value, .. } => value.len() > frame::PART_BYTES,
+        CallChange::Remove { .. } => false,
+    }
+}
+
+/// Hash of a call's name, within this process.
+pub(super) fn call_hash(key: &[u8]) -> u64 {
+    CallHash::of(key).0
+}
+
+/// Pause after a commit that no spool took.
+const STUCK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Bodies of finished chunks removed by one commit: a chunk is spread over several.
+const REMOVALS_PER_COMMIT_MAX: usize = 256;

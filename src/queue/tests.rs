@@ -1,0 +1,173 @@
+//! Tests of the synchronous core: append, lease, settle, park, restart, switch, limits, commands.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::clock::{self, Now};
+use crate::ids::{Seq, SinkNumber};
+
+pub(super) const A: SinkNumber = SinkNumber(0);
+pub(super) const B: SinkNumber = SinkNumber(1);
+pub(super) const BOTH: SinkMask = SinkMask(3);
+
+pub(super) fn settings(path: &Path) -> Settings {
+    Settings {
+        path: path.to_owned(),
+        cache_bytes: 4 << 20,
+        reserve_bytes: 0,
+        free_min: 0,
+        spool_bytes: 1 << 30,
+        ..Settings::default()
+    }
+}
+
+pub(super) fn open(settings: Settings) -> Opened {
+    Queue::open(settings, &["a".into(), "b".into()], clock::now, &mut || {}).unwrap()
+}
+
+pub(super) fn id(number: u64) -> RecordId {
+    RecordId(1_700_000_000_000 << 80 | u128::from(number))
+}
+
+pub(super) fn entry(number: u64, call: u64, sinks: SinkMask) -> Entry {
+    Entry { id: id(number), call: CallHash(call), sinks, body: body(number, 40) }
+}
+
+/// Octets that tell which record they are.
+pub(super) fn body(number: u64, length: usize) -> Vec<u8> {
+    number.to_be_bytes().into_iter().cycle().take(length.max(8)).collect()
+}
+
+pub(super) fn append(queue: &mut Queue, entries: Vec<Entry>) {
+    queue.add(Commit { entries, calls: Vec::new() }).unwrap();
+    queue.finish(clock::now).unwrap();
+}
+
+pub(super) fn lease(queue: &mut Queue, sink: SinkNumber, now: Now) -> Vec<Lease> {
+    let mut out = Vec::new();
+    queue.lease(sink, 10_000, now, &mut out);
+    out
+}
+
+pub(super) fn numbers(leases: &[Lease]) -> Vec<u64> {
+    leases.iter().map(|lease| u64::try_from(lease.id.0 & 0xffff_ffff).unwrap()).collect()
+}
+
+fn deliver_all(queue: &mut Queue, sink: SinkNumber) -> Vec<u64> {
+    let mut got = Vec::new();
+    loop {
+        let leases = lease(queue, sink, clock::now());
+        if leases.is_empty() {
+            return got;
+        }
+        got.extend(numbers(&leases));
+        for lease in leases {
+            queue.settle(sink, lease.seq, Settlement::Delivered, clock::now());
+        }
+    }
+}
+
+#[test]
+fn a_record_goes_to_each_sink_that_wants_it_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(settings(directory.path())).queue;
+    append(&mut queue, vec![entry(1, 1, BOTH), entry(2, 2, SinkMask(1)), entry(3, 3, SinkMask(2))]);
+    append(&mut queue, vec![entry(4, 4, SinkMask(0)), entry(5, 5, SinkMask(1 << 40)), entry(6, 6, BOTH)]);
+    assert_eq!(deliver_all(&mut queue, A), [1, 2, 6]);
+    assert_eq!(deliver_all(&mut queue, B), [1, 3, 6]);
+    let stats = queue.stats();
+    assert_eq!((stats.appended, stats.head), (4, 4), "what nobody wants is not stored");
+    assert!(stats.balanced() && stats.sinks.iter().all(|sink| sink.balance.waiting == 0), "{stats:?}");
+}
+
+#[test]
+fn after_a_restart_what_was_not_settled_comes_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(settings(directory.path())).queue;
+    append(&mut queue, (1..=10).map(|n| entry(n, n, BOTH)).collect());
+    for lease in lease(&mut queue, A, clock::now()) {
+        if lease.seq.0 % 2 == 0 {
+            queue.settle(A, lease.seq, Settlement::Delivered, clock::now());
+        }
+    }
+    queue.close(clock::now).unwrap();
+    let opened = open(settings(directory.path()));
+    assert!(opened.report.clean);
+    let mut queue = opened.queue;
+    assert_eq!(deliver_all(&mut queue, A), [1, 3, 5, 7, 9]);
+    assert_eq!(deliver_all(&mut queue, B), (1..=10).collect::<Vec<_>>());
+    append(&mut queue, vec![entry(11, 1, BOTH)]);
+    assert_eq!(queue.head(), Seq(11), "places go on");
+}
+
+#[test]
+fn bodies_of_any_length_come_back_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let lengths = [8, 4095, 4096, 4097, 8192, 50_000, BODY_BYTES_MAX];
+    let long = |n: u64, length| Entry { body: body(n, length), ..entry(n, n, BOTH) };
+    let entries: Vec<Entry> = (1..).zip(lengths).map(|(n, length)| long(n, length)).collect();
+    let mut queue = open(settings(directory.path())).queue;
+    append(&mut queue, entries.clone());
+    for round in ["from memory", "from disk"] {
+        let leases = lease(&mut queue, A, clock::now());
+        assert_eq!(leases.len(), entries.len(), "{round}");
+        for (lease, entry) in leases.iter().zip(&entries) {
+            assert_eq!((lease.id, &lease.body[..]), (entry.id, &entry.body[..]), "{round}");
+        }
+        queue.close(clock::now).unwrap();
+        queue = open(settings(directory.path())).queue;
+    }
+    let refused = queue.add(Commit { entries: vec![long(9, BODY_BYTES_MAX + 1)], calls: Vec::new() });
+    assert_eq!(refused, Err(AppendFailed::TooLong));
+}
+
+#[test]
+fn calls_come_back_as_they_were_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let put = |key: &[u8], value: Vec<u8>| CallChange::Put { key: key.to_vec(), value };
+    let remove = |key: &[u8]| CallChange::Remove { key: key.to_vec() };
+    let mut queue = open(settings(directory.path())).queue;
+    for calls in [
+        vec![put(b"a", vec![1; 9000]), put(b"a\0", vec![2; 5000]), put(b"gone", vec![3]), put(b"", vec![])],
+        vec![put(b"a", vec![4; 10]), remove(b"gone"), put(b"b", vec![5; 9000]), put(b"b", vec![6; 1])],
+        vec![put(b"c", vec![7; 9000]), remove(b"c"), remove(b"never")],
+    ] {
+        queue.add(Commit { entries: Vec::new(), calls }).unwrap();
+        queue.finish(clock::now).unwrap();
+    }
+    assert_eq!(queue.stats().calls, 4);
+    drop(queue);
+    let opened = open(settings(directory.path()));
+    assert!(!opened.report.clean);
+    let want: [(&[u8], Vec<u8>); 4] = [(b"", vec![]), (b"a", vec![4; 10]), (b"a\0", vec![2; 5000]), (b"b", vec![6; 1])];
+    let got: Vec<(&[u8], Vec<u8>)> = opened.calls.iter().map(|(key, value)| (&key[..], value.clone())).collect();
+    assert_eq!(got, want);
+}
+
+#[test]
+fn a_failed_delivery_waits_and_a_hopeless_one_is_parked() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(Settings { attempts_max: 2, ..settings(directory.path()) }).queue;
+    append(&mut queue, vec![entry(1, 1, BOTH), entry(2, 1, BOTH), entry(3, 2, BOTH)]);
+    let start = clock::now();
+    assert_eq!(numbers(&lease(&mut queue, A, start)), [1, 3]);
+    let retry = |secs| Settlement::Retry { after: Duration::from_secs(secs), reason: "down".into() };
+    queue.settle(A, Seq(1), retry(60), start);
+    queue.settle(A, Seq(3), Settlement::Park { reason: "refused".into(), code: 5 }, start);
+    queue.tick(start);
+    assert_eq!(numbers(&lease(&mut queue, A, start)), []);
+    let later = start.after(Duration::from_secs(60));
+    let again = lease(&mut queue, A, later);
+    assert_eq!((numbers(&again), again[0].attempts, again[0].first_tried), (vec![1], 1, Some(start.wall)));
+    queue.settle(A, Seq(1), retry(60), later);
+    queue.tick(later);
+    assert_eq!(numbers(&lease(&mut queue, A, later)), [2], "after two attempts the first is parked");
+    let stats = queue.stats();
+    let balance = stats.sinks[0].balance;
+    assert_eq!((balance.parked, balance.waiting, stats.sinks[0].parked_now), (2, 1, 2));
+    assert!(stats.balanced());
+    drop(queue);
+    let queue = open(settings(directory.path())).queue;
+    assert_eq!(queue.stats().sinks[0].parked_now, 2, "parked records survive");
+}

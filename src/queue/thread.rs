@@ -1,0 +1,436 @@
+//! The one thread that owns the queue.
+//!
+//! Each turn: take requests, settlements and commits; tick; then commit when something waits for it, after a gathering
+//! that is 1 ms under low load and up to `gather_max` under load. A commit has a fixed cost of about 0.4 ms of CPU, so
+//! the gathering decides what a call costs.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use crate::clock::{self, Instant, Now};
+use crate::ids::SinkNumber;
+
+use super::Lease;
+use super::error::{AppendFailed, OpenError, StoreError};
+use super::handle::{
+    BUSY, ConsumerBox, Control, GATHERING, Handle, IDLE, ProducerBox, RESTING, Receipt, Shared, Signal, Submitted, lock,
+};
+use super::limits::{Trouble, Troubles};
+use super::opening::OpenReport;
+use super::settings::Settings;
+use super::store::{BATCH_RECORDS_MAX, Queue};
+
+/// The queue's thread at work.
+#[derive(Debug)]
+pub struct Started {
+    /// For everybody who uses the queue.
+    pub handle: Handle,
+    /// Calls in progress when the queue was closed or its process died: name and value.
+    pub calls: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The configured sinks and their numbers, in the order given.
+    pub sinks: Vec<(String, SinkNumber)>,
+    /// What opening found.
+    pub report: OpenReport,
+    /// 16 random octets made once for this queue, for signing what goes out to peers and comes back.
+    pub secret: [u8; 16],
+    /// The thread; it ends after [`Handle::stop`].
+    pub join: JoinHandle<Result<(), StoreError>>,
+}
+
+/// Opens the queue and starts its thread.
+///
+/// Opening happens before this returns and may take seconds; `step` is called between its parts.
+///
+/// # Errors
+/// When the queue does not open or the thread does not start.
+pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Result<Started, OpenError> {
+    let waiting_max = settings.commits_waiting_max.max(1);
+    let commit_wait_max = settings.commit_wait_max;
+    let gather_max = settings.gather_max.min(commit_wait_max / 4);
+    let path = settings.path.clone();
+    let mut opened = Queue::open(settings, sinks, clock::now, step)?;
+    let secret = secret(&mut opened.queue).map_err(|source| OpenError::Database { path, source })?;
+    let (commit_sender, commits) = bounded(waiting_max);
+    let (control_sender, controls) = bounded(CONTROLS_MAX);
+    let shared = Arc::new(Shared {
+        signal: Signal::new(),
+        commits: commit_sender,
+        controls: control_sender,
+        consumers: Mutex::default(),
+        consumers_changed: AtomicBool::new(false),
+        troubles: AtomicU32::new(opened.queue.stats().troubles.bits()),
+        commit_began: AtomicU64::new(0),
+        commit_wait_max,
+        stats: Mutex::new(opened.queue.stats()),
+        notices: Mutex::new(opened.queue.notices()),
+        notices_dropped: AtomicU64::new(0),
+        metas: Mutex::new(opened.queue.kept_metas()),
+        turns: AtomicU64::new(0),
+        backlog_refused: AtomicU64::new(0),
+    });
+    let worker = Worker {
+        queue: opened.queue,
+        shared: Arc::clone(&shared),
+        commits,
+        controls,
+        consumers: Vec::new(),
+        tickets: Vec::new(),
+        gather: Gather { longest: gather_max, rate: 0, last: clock::mono() },
+        published: Instant::default(),
+        leases: Vec::new(),
+        settled: Vec::new(),
+        stopping: false,
+    };
+    let join = std::thread::Builder::new()
+        .name("queue".into())
+        .spawn(move || worker.run())
+        .map_err(|source| OpenError::Thread { source })?;
+    let handle = Handle { shared };
+    Ok(Started { handle, calls: opened.calls, sinks: opened.sinks, report: opened.report, secret, join })
+}
+
+/// The queue's secret, made at the first start.
+fn secret(queue: &mut Queue) -> Result<[u8; 16], StoreError> {
+    if let Some(secret) = queue.meta_bytes(SECRET_NAME).and_then(|bytes| bytes.try_into().ok()) {
+        return Ok(secret);
+    }
+    let mut secret = [0_u8; 16];
+    // SAFETY: the pointer and length describe `secret`.
+    let got = unsafe { libc::getrandom(secret.as_mut_ptr().cast(), secret.len(), 0) };
+    if got != 16 {
+        return Err(StoreError::Io(io::Error::last_os_error()));
+    }
+    queue.keep_meta_bytes(SECRET_NAME, &secret)?;
+    Ok(secret)
+}
+
+struct Worker {
+    queue: Queue,
+    shared: Arc<Shared>,
+    commits: Receiver<Submitted>,
+    controls: Receiver<Control>,
+    consumers: Vec<Arc<ConsumerBox>>,
+    /// Commits in the next batch.
+    tickets: Vec<(Arc<ProducerBox>, Receipt)>,
+    gather: Gather,
+    published: Instant,
+    leases: Vec<Lease>,
+    settled: Vec<(crate::ids::Seq, super::Settlement)>,
+    stopping: bool,
+}
+
+impl Worker {
+    fn run(mut self) -> Result<(), StoreError> {
+        self.shared.signal.set_thread(std::thread::current());
+        loop {
+            self.shared.turns.fetch_add(1, Ordering::Relaxed);
+            let now = clock::now();
+            let served = self.serve(now);
+            if self.tickets.is_empty() && !self.take_commits() && self.queue.gathered() == 0 {
+                if self.stopping {
+                    break;
+                }
+                if self.queue.settlements_due(now) {
+                    self.commit();
+                } else {
+                    self.rest(now, served);
+                }
+                continue;
+            }
+            self.gather_more(now);
+            if self.commit() {
+                self.serve_consumers(clock::now());
+            } else if self.stopping {
+                break;
+            } else {
+                // No spool takes the batch: its producers wait, others are told that the queue is full.
+                self.shared.signal.rest(GATHERING, STUCK_REST, || false);
+            }
+        }
+        self.publish(clock::now());
+        let result = self.queue.close(clock::now);
+        let failed: Vec<_> = self.commits.try_iter().collect();
+        for submitted in failed {
+            lock(&submitted.producer.receipts).push((submitted.ticket, Err(AppendFailed::Store)));
+            (submitted.producer.wake)();
+        }
+        result
+    }
+
+    /// Requests, consumers, and what is due; whether consumers had something.
+    fn serve(&mut self, now: Now) -> bool {
+        while let Ok(control) = self.controls.try_recv() {
+            self.control(control, now);
+        }
+        let served = self.serve_consumers(now);
+        self.queue.tick(now);
+        let troubles = self.queue.troubles();
+        let backlog = self.commits.len() > self.commits.capacity().unwrap_or(0) / 2;
+        let backlog =
+            backlog && Troubles::from_bits(self.shared.troubles.load(Ordering::Relaxed)).has(Trouble::Backlog);
+        let troubles = if backlog { troubles.with(Trouble::Backlog) } else { troubles };
+        self.shared.troubles.store(troubles.bits(), Ordering::Relaxed);
+        if now.mono.since(self.published) >= PUBLISH_EVERY {
+            self.publish(now);
+        }
+        served
+    }
+
+    fn control(&mut self, control: Control, now: Now) {
+        // Whoever asked may have gone meanwhile: an answer nobody takes is dropped.
+        match control {
+            Control::Stop => self.stopping = true,
+            Control::Status(answer) => {
+                // Settlements that have arrived belong into the answer.
+                self.serve_consumers(now);
+                drop(answer.send(self.queue.stats()));
+            }
+            Control::KeepMeta(name, value, answer) => drop(answer.send(self.queue.keep_meta_bytes(&name, &value))),
+            Control::Slice(query, answer) => {
+                let acts = query.action.is_some();
+                let page = self.queue.slice(&query, now);
+                // What was done is durable when the answer comes, as promised.
+                let page = page.and_then(|page| if acts { self.commit_for(page) } else { Ok(page) });
+                drop(answer.send(page));
+            }
+        }
+    }
+
+    fn commit_for<T>(&mut self, answer: T) -> Result<T, StoreError> {
+        if self.commit() { Ok(answer) } else { Err(StoreError::Closed) }
+    }
+
+    /// Takes settlements and hands out leases; whether there was anything.
+    fn serve_consumers(&mut self, now: Now) -> bool {
+        if self.shared.consumers_changed.swap(false, Ordering::AcqRel) {
+            self.take_consumers();
+        }
+        let mut served = false;
+        for consumer in &self.consumers {
+            let ready = consumer.ready.swap(false, Ordering::AcqRel);
+            let wanted = {
+                let mut state = lock(&consumer.inner);
+                if ready {
+                    std::mem::swap(&mut state.settled, &mut self.settled);
+                }
+                state.wanted
+            };
+            served |= ready;
+            for (seq, settlement) in self.settled.drain(..) {
+                self.queue.settle(consumer.sink, seq, settlement, now);
+            }
+            if wanted == 0 || self.queue.lease(consumer.sink, wanted.min(LEASES_MAX), now, &mut self.leases) == 0 {
+                continue;
+            }
+            served = true;
+            {
+                let mut state = lock(&consumer.inner);
+                state.wanted = state.wanted.saturating_sub(self.leases.len());
+                state.leased.append(&mut self.leases);
+            }
+            (consumer.wake)();
+        }
+        served
+    }
+
+    fn take_consumers(&mut self) {
+        let mut all = lock(&self.shared.consumers);
+        let (gone, here): (Vec<_>, Vec<_>) = all.drain(..).partition(|consumer| lock(&consumer.inner).gone);
+        all.clone_from(&here);
+        self.consumers = here;
+        drop(all);
+        for consumer in gone {
+            if self.consumers.iter().all(|other| other.sink != consumer.sink) {
+                let settled = std::mem::take(&mut lock(&consumer.inner).settled);
+                let now = clock::now();
+                for (seq, settlement) in settled {
+                    self.queue.settle(consumer.sink, seq, settlement, now);
+                }
+                self.queue.flush_parking_now(now);
+                self.queue.detach(consumer.sink);
+            }
+        }
+        for consumer in &self.consumers {
+            self.queue.attach(consumer.sink);
+        }
+    }
+
+    /// Takes commits that wait into the next batch; whether there were any.
+    fn take_commits(&mut self) -> bool {
+        let before = self.tickets.len();
+        while self.queue.gathered() < BATCH_RECORDS_MAX && self.tickets.len() < BATCH_RECORDS_MAX {
+            let Ok(Submitted { producer, ticket, commit }) = self.commits.try_recv() else { break };
+            let added = self.queue.add(commit);
+            self.tickets.push((producer, (ticket, added)));
+        }
+        self.tickets.len() > before
+    }
+
+    /// Waits for more commits and settlements to come.
+    fn gather_more(&mut self, now: Now) {
+        let until = now.mono + self.gather.time();
+        loop {
+            let left = until.since(clock::mono());
+            let enough = self.queue.gathered() >= BATCH_RECORDS_MAX || self.stopping;
+            if left.is_zero() || enough {
+                break;
+            }
+            let waiting = self.controls.len();
+            let controls = &self.controls;
+            self.shared.signal.rest(GATHERING, left, || controls.len() > waiting);
+            self.take_commits();
+            while let Ok(control) = self.controls.try_recv() {
+                match control {
+                    // These commit by themselves or need not wait.
+                    Control::Stop => self.stopping = true,
+                    other => self.control(other, clock::now()),
+                }
+            }
+        }
+        self.take_commits();
+        self.serve_consumers(clock::now());
+    }
+
+    /// Commits and answers; `false` when nothing could be made durable: the answers wait.
+    fn commit(&mut self) -> bool {
+        let began = clock::mono();
+        self.shared.commit_began.store(began.0.max(1), Ordering::Relaxed);
+        let records = self.queue.gathered();
+        let result = self.queue.finish(clock::now);
+        let ended = clock::mono();
+        self.shared.commit_began.store(0, Ordering::Relaxed);
+        self.shared.troubles.fetch_or(self.queue.troubles().bits(), Ordering::Relaxed);
+        if result.is_err() {
+            return false;
+        }
+        self.gather.note(records, ended);
+        self.answer();
+        true
+    }
+
+    /// One box of receipts and one wake for each producer.
+    fn answer(&mut self) {
+        while let Some((producer, _)) = self.tickets.first() {
+            let producer = Arc::clone(producer);
+            {
+                let mut receipts = lock(&producer.receipts);
+                self.tickets.retain(|(other, receipt)| {
+                    let own = Arc::ptr_eq(other, &producer);
+                    if own {
+                        receipts.push(*receipt);
+                    }
+                    !own
+                });
+            }
+            (producer.wake)();
+        }
+    }
+
+    fn rest(&mut self, now: Now, served: bool) {
+        if !served {
+            self.publish(now);
+        }
+        let longest = self.queue.deadline(now).since(clock::mono());
+        let (depth, longest) = if served { (RESTING, longest.min(RESTING_TIME)) } else { (IDLE, longest) };
+        let (commits, controls, consumers) = (&self.commits, &self.controls, &self.consumers);
+        let changed = &self.shared.consumers_changed;
+        self.shared.signal.rest(depth, longest, || {
+            let asked = || consumers.iter().any(|consumer| consumer.ready.load(Ordering::Acquire));
+            !commits.is_empty() || !controls.is_empty() || changed.load(Ordering::Acquire) || (depth == IDLE && asked())
+        });
+    }
+
+    fn publish(&mut self, now: Now) {
+        self.published = now.mono;
+        *lock(&self.shared.stats) = self.queue.stats();
+        let mut notices = lock(&self.shared.notices);
+        for notice in self.queue.notices() {
+            if notices.len() < NOTICES_MAX {
+                notices.push(notice);
+            } else {
+                self.shared.notices_dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// How long to gather: grows with the rate of records.
+#[derive(Debug)]
+struct Gather {
+    longest: Duration,
+    /// Records per second, smoothed.
+    rate: u64,
+    last: Instant,
+}
+
+impl Gather {
+    /// 1 ms up to 200 records per second, the longest from 1,000 on with the default of 5 ms.
+    fn time(&self) -> Duration {
+        Duration::from_micros(self.rate.saturating_mul(GATHER_MICROS_PER_RATE)).max(GATHER_SHORTEST).min(self.longest)
+    }
+
+    fn note(&mut self, records: usize, now: Instant) {
+        let micros = u64::try_from(now.since(self.last).as_micros()).unwrap_or(u64::MAX).max(1);
+        self.last = now;
+        let rate = (records as u64).saturating_mul(1_000_000) / micros;
+        // Weighted by time, so that a burst of small commits counts as one large one; half a second's memory.
+        let weight = micros.min(RATE_MICROS);
+        self.rate = (self.rate * (RATE_MICROS - weight) + rate * weight) / RATE_MICROS;
+    }
+}
+
+const _: () = assert!(BUSY < GATHERING && GATHERING < RESTING && RESTING < IDLE);
+
+const GATHER_SHORTEST: Duration = Duration::from_millis(1);
+const GATHER_MICROS_PER_RATE: u64 = 5;
+const RATE_MICROS: u64 = 500_000;
+
+/// How often the snapshot for [`Handle::stats`] is made under load.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+/// Rest after serving consumers, so that settlements that come one by one are taken together.
+const RESTING_TIME: Duration = Duration::from_millis(1);
+
+/// Rest while no spool takes a batch.
+const STUCK_REST: Duration = Duration::from_millis(50);
+
+/// Requests of operators that may wait.
+const CONTROLS_MAX: usize = 64;
+
+/// Notices kept for the service to fetch.
+const NOTICES_MAX: usize = 256;
+
+/// Records lent to one sink in one turn.
+const LEASES_MAX: usize = 1024;
+
+const SECRET_NAME: &str = "secret";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gathering_grows_with_the_rate() {
+        for (name, per_second, every_ms, want_ms) in [
+            ("hardly any records", 10, 100, 1..=1),
+            ("200 per second", 200, 5, 1..=1),
+            ("600 per second", 600, 5, 2..=3),
+            ("2,000 per second", 2000, 5, 5..=5),
+            ("20,000 per second", 20_000, 1, 5..=5),
+        ] {
+            let mut gather = Gather { longest: Duration::from_millis(5), rate: 0, last: Instant(0) };
+            for turn in 1..=5000 {
+                gather.note(per_second * every_ms / 1000, Instant(turn * every_ms as u64 * 1000));
+            }
+            let got = gather.time().as_micros().div_ceil(1000);
+            assert!(want_ms.contains(&got), "{name}: {got} ms");
+        }
+        let gather = Gather { longest: Duration::ZERO, rate: 9999, last: Instant(0) };
+        assert_eq!(gather.time(), Duration::ZERO, "0 commits at once");
+    }
+}

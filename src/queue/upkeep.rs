@@ -1,0 +1,284 @@
+//! What the queue does besides commits: settlements of sealed spools, parking, switching, salvage, limits, closing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::clock::{Instant, Now};
+use crate::ids::{Seq, SinkMask};
+
+use super::balance::{SinkStats, Stats};
+use super::database::Database;
+use super::error::StoreError;
+use super::layout::CHUNK_RECORDS;
+use super::limits::{Load, Trouble, Troubles, judge};
+use super::notice::{Notice, chain_text};
+use super::spool::read_records;
+use super::store::Queue;
+use super::switch::Switch;
+use super::window::made;
+
+impl Queue {
+    /// Does what is due: parks, stores settlements of sealed spools, switches, salvages, looks at the limits. A commit
+    /// by [`Queue::finish`] is due afterwards when [`Queue::gathered`] is not 0.
+    pub fn tick(&mut self, now: Now) {
+        self.flush_parking(now);
+        let sealed_due = self.timing.sealed_dirty.is_some_and(|since| now.mono >= since + SETTLED_WAIT);
+        if sealed_due || self.timing.settled_since >= SETTLED_MAX {
+            self.timing.sealed_dirty = None;
+            self.timing.settled_since = 0;
+            for index in 0..self.chain.spools.len() - 1 {
+                self.chain.store_settled(index);
+            }
+            self.chain.remove_finished();
+        }
+        if self.timing.stuck_until.is_none() {
+            self.step_switch(now);
+            if self.building.records.is_empty() {
+                self.step_salvage(now);
+            }
+        }
+        if self.timing.looked.is_none_or(|looked| now.mono >= looked + LOOK_EVERY) {
+            self.timing.looked = Some(now.mono);
+            self.look(now);
+        }
+    }
+
+    /// When [`Queue::tick`], [`Queue::lease`] or a commit of settlements has something to do again.
+    #[must_use]
+    pub fn deadline(&self, now: Now) -> Instant {
+        let soon = matches!(self.switch, Switch::Copying { .. }) || !self.parking.is_empty();
+        if soon {
+            return now.mono;
+        }
+        let mut next = self.timing.looked.map_or(now.mono, |looked| looked + LOOK_EVERY);
+        if self.salvage.is_busy() {
+            next = next.min(now.mono + SALVAGE_EVERY);
+        }
+        for since in [self.timing.sealed_dirty, self.timing.active_dirty].into_iter().flatten() {
+            next = next.min(since + SETTLED_WAIT);
+        }
+        let windows = self.sinks.iter().filter(|sink| sink.attached);
+        windows.filter_map(|sink| sink.window.deadline()).fold(next, Instant::min)
+    }
+
+    /// Whether settlements of the active spool have waited long enough for a commit of their own.
+    #[must_use]
+    pub fn settlements_due(&self, now: Now) -> bool {
+        self.timing.active_dirty.is_some_and(|since| now.mono >= since + SETTLED_WAIT)
+    }
+
+    /// Makes the records that are to be parked durable there, then settles them.
+    pub(super) fn flush_parking(&mut self, now: Now) {
+        if self.parking.is_empty() {
+            return;
+        }
+        let records = std::mem::take(&mut self.parking);
+        let result = self.parked.put(&records);
+        if let Err(error) = &result {
+            self.chain.notices.push(Notice::ParkFailed { why: chain_text(error) });
+        }
+        for record in records {
+            let Some(index) = self.index(record.sink) else { continue };
+            match result {
+                Ok(()) => {
+                    self.leave(index, record.seq, record.body.len(), now.mono, |balance| balance.parked += 1);
+                }
+                Err(_) => self.sinks[index].window.back_off(record.seq, now.mono, PARK_AGAIN, record.reason),
+            }
+        }
+    }
+
+    /// Holds the queue against its limits.
+    pub(super) fn look(&mut self, now: Now) {
+        self.stats.free_bytes = self.chain.place.free_bytes();
+        self.stats.disk_bytes = self.chain.disk_bytes();
+        let (low, before) = self.low();
+        self.stats.held = self.next - low;
+        self.stats.held_bytes = self.total.saturating_sub(before);
+        let load = Load {
+            records: self.sinks.iter().map(|sink| sink.balance.waiting).max().unwrap_or(0),
+            bytes: self.sinks.iter().map(|sink| sink.waiting_bytes).max().unwrap_or(0),
+            age: self.age_of_oldest(now),
+            free: self.stats.free_bytes,
+        };
+        let verdict = judge(&self.chain.settings, load);
+        for trouble in [Trouble::Records, Trouble::Bytes, Trouble::Age, Trouble::Disk] {
+            self.set_trouble(trouble, verdict.troubles.has(trouble));
+        }
+        if !verdict.near.is_empty() && verdict.near != self.verdict.near {
+            self.chain.notices.push(Notice::Near { limits: verdict.near });
+        }
+        self.verdict = verdict;
+    }
+
+    /// First place that is waited for, at the most a chunk too low, and the sum of body octets before it.
+    fn low(&self) -> (u64, u64) {
+        let Some(spool) = self.chain.spools.iter().find(|spool| spool.bits.open() > 0) else {
+            return (self.next, self.total);
+        };
+        let low = (u64::from(spool.bits.low()) * CHUNK_RECORDS).max(spool.bits.first());
+        (low, spool.bits.total_before().unwrap_or(self.total))
+    }
+
+    fn age_of_oldest(&mut self, now: Now) -> Duration {
+        let mut oldest = Duration::ZERO;
+        for index in 0..self.sinks.len() {
+            let age = self.age_of(index, now);
+            self.sinks[index].oldest = age;
+            oldest = oldest.max(age);
+        }
+        oldest
+    }
+
+    fn age_of(&mut self, index: usize, now: Now) -> Duration {
+        let sink = &self.sinks[index];
+        if sink.balance.waiting == 0 {
+            return Duration::ZERO;
+        }
+        let open = |spool: &super::spool::Spool| spool.bits.next_open(sink.since, 0);
+        let Some((place, seq)) = self.chain.spools.iter().enumerate().find_map(|(n, spool)| Some((n, open(spool)?)))
+        else {
+            return Duration::ZERO;
+        };
+        if let Some(slot) = sink.window.slot(seq) {
+            return now.wall.since(made(slot.id));
+        }
+        // A closed spool is not opened for this; what was found earlier holds on and grows.
+        let Some(database) = &self.chain.spools[place].database else { return sink.oldest };
+        let found = read_records(database, seq, seq + 1, 1).records.pop();
+        found.map_or(sink.oldest, |record| now.wall.since(made(record.id)))
+    }
+
+    pub(super) fn set_trouble(&mut self, trouble: Trouble, there: bool) {
+        let before = self.stats.troubles;
+        self.stats.troubles = if there { before.with(trouble) } else { before.without(trouble) };
+        if self.stats.troubles != before {
+            self.chain.notices.push(Notice::Alarm { troubles: self.stats.troubles });
+        }
+    }
+
+    /// The state of the queue.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        stats.head = self.next - 1;
+        stats.spools = self.chain.spools.len() as u64;
+        stats.salvaging = self.salvage.is_busy();
+        stats.sinks = self
+            .sinks
+            .iter()
+            .map(|sink| SinkStats {
+                name: sink.name.clone(),
+                sink: sink.since.sink,
+                configured: sink.configured,
+                balance: sink.balance,
+                waiting_bytes: sink.waiting_bytes,
+                oldest: sink.oldest,
+                leased: sink.window.out(),
+                backing_off: sink.window.backing_off(),
+                parked_now: self.parked.parked(sink.since.sink),
+                retries: sink.retries,
+            })
+            .collect();
+        stats.sinks.sort_by_key(|sink| sink.sink);
+        stats
+    }
+
+    /// Reasons for the alarm state.
+    #[must_use]
+    pub fn troubles(&self) -> Troubles {
+        self.stats.troubles
+    }
+
+    /// Parks at once what was to be parked.
+    pub fn flush_parking_now(&mut self, now: Now) {
+        self.flush_parking(now);
+    }
+
+    /// All values kept by name.
+    #[must_use]
+    pub fn kept_metas(&self) -> BTreeMap<String, Vec<u8>> {
+        let kept = |(name, value): (&Vec<u8>, &Vec<u8>)| {
+            let name = name.strip_prefix(b"kept/")?;
+            Some((String::from_utf8_lossy(name).into_owned(), value.clone()))
+        };
+        self.chain.metas.iter().filter_map(kept).collect()
+    }
+
+    /// What the operator should hear since the last call.
+    pub fn notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.chain.notices)
+    }
+
+    /// A value kept by name with the queue.
+    #[must_use]
+    pub fn meta_bytes(&self, name: &str) -> Option<&[u8]> {
+        self.chain.metas.get(&kept_name(name)).map(Vec::as_slice)
+    }
+
+    /// Keeps a value by name with the queue, durably: at most 4,096 octets, a name of at most 64.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_meta_bytes(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        let name = &name[..name.floor_char_boundary(64)];
+        self.chain.keep_meta(&kept_name(name), value[..value.len().min(4096)].to_vec())
+    }
+
+    /// Highest place taken; 0 when none was.
+    #[must_use]
+    pub fn head(&self) -> Seq {
+        Seq(self.next - 1)
+    }
+
+    /// All sinks the queue knows.
+    #[must_use]
+    pub fn known(&self) -> SinkMask {
+        self.known
+    }
+
+    /// Commits what is left, stores all settlements and closes everything, so that the next start need not look
+    /// closely.
+    ///
+    /// # Errors
+    /// When something could not be written. The files are closed all the same.
+    pub fn close(mut self, clock: fn() -> Now) -> Result<(), StoreError> {
+        self.flush_parking(clock());
+        if let Switch::Copying { spool, .. } = std::mem::take(&mut self.switch) {
+            self.chain.discard(*spool);
+        }
+        let active_dirty = self.chain.active().bits.is_dirty();
+        let pending = !self.building.records.is_empty() || !self.building.calls.is_empty();
+        let result = if active_dirty || pending { self.finish(clock) } else { Ok(()) };
+        for index in 0..self.chain.spools.len() - 1 {
+            self.chain.store_settled(index);
+        }
+        self.chain.remove_finished();
+        self.parked.close();
+        let whole = self.chain.spools.iter().all(|spool| !spool.database.as_ref().is_some_and(Database::has_failed));
+        self.chain.spools.clear();
+        if result.is_ok() && whole {
+            self.chain.place.put_clean().map_err(StoreError::Io)?;
+        }
+        result
+    }
+}
+
+fn kept_name(name: &str) -> Vec<u8> {
+    [b"kept/", name.as_bytes()].concat()
+}
+
+/// The longest wait of a settlement for a commit; losing one means a repeat, never a loss.
+const SETTLED_WAIT: Duration = Duration::from_millis(200);
+
+/// Settlements of sealed spools stored at the latest.
+const SETTLED_MAX: u32 = 1000;
+
+/// How often limits are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a salvage is asked for what it found.
+const SALVAGE_EVERY: Duration = Duration::from_millis(5);
+
+/// Pause before a record that could not be parked is delivered again.
+const PARK_AGAIN: Duration = Duration::from_secs(10);
