@@ -58,6 +58,8 @@ use tables::{Alarm, Client, Server};
 #[derive(Debug)]
 pub struct Stack {
     settings: Settings,
+    /// Host and port of each listener as they are written.
+    places: Vec<Box<[u8]>>,
     hashes: Hashes,
     signer: Signer,
     servers: Slab<Server>,
@@ -106,6 +108,7 @@ impl Stack {
     pub fn new(mut settings: Settings) -> Self {
         settings.timer_c = settings.timer_c.max(settings::TIMER_C_MIN);
         Self {
+            places: settings.listeners.iter().map(|own| own.local.to_string().into_bytes().into()).collect(),
             hashes: Hashes::new(settings.key),
             signer: Signer::new(settings.key),
             servers: Slab::new(),

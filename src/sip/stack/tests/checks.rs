@@ -244,3 +244,32 @@ fn answers_that_fit_nothing_are_dropped() {
     play.send("bob", &good);
     play.run("alice gets 200");
 }
+
+#[test]
+fn a_signed_route_opens_no_way_for_new_calls() {
+    let mut play = Play::new("replayed Route", "mallory", settings());
+    play.play(
+        "alice sends INVITE
+         mallory gets INVITE
+         mallory sends 200
+         alice gets 200
+         alice sends ACK
+         mallory gets ACK",
+    );
+    let route = header(&play.got("mallory", "INVITE"), "Record-Route").expect("a value").to_owned();
+    let text = |method: &str, from: &str, to: &str| {
+        format!(
+            "{method} sip:+1900@192.0.2.30 SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.66:5060;branch=z9hG4bK-{method}\r\n\
+             Route: {route}\r\nFrom: <sip:m@x>;tag={from}\r\nTo: <sip:b@x>{to}\r\nCall-ID: call-1\r\n\
+             CSeq: 9 {method}\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    for (name, stranger, want) in [
+        ("a new call with the caller's tag", text("INVITE", "alice", ""), "403"),
+        ("tags of no call of ours", text("BYE", "m1", ";tag=m2"), "403"),
+    ] {
+        play.send("mallory", &stranger);
+        play.play(&format!("mallory gets {want}  # {name}\ncarol gets nothing"));
+    }
+    play.run("");
+}
