@@ -1,4 +1,4 @@
-//! Dictionaries against the real ones: the files Debian's FreeRADIUS ships, the server itself, radcli's own.
+//! Dictionaries and client files against the real ones: the files Debian's FreeRADIUS ships, the server itself, radcli's.
 
 mod support;
 
@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{FreeRadius, free_ports, peer};
+use tollgate::config::radiusclient::{self, System, Unknown};
 use tollgate::dictionary::{Builder, Dictionary, Files, Input, builtin};
 use tollgate::radius::{Secret, authenticator};
 
@@ -96,6 +97,27 @@ fn the_dictionaries_of_radcli_load() {
     }
 }
 
+#[test]
+fn the_configuration_files_of_radcli_load() {
+    let Ok(text) = fs::read_to_string(Path::new(RADCLI).join("radiusclient.conf")) else {
+        return eprintln!("skipped: no radiusclient.conf in {RADCLI}");
+    };
+    let load = |path: &Path| radiusclient::load(path, Unknown::Refuse, &mut System);
+    // Its servers file holds no secret, which is found at once and not at the first record.
+    let error = load(&Path::new(RADCLI).join("radiusclient.conf")).expect_err("no secret").to_string();
+    assert!(error.starts_with("error: no secret for `localhost`"), "{error}");
+    assert_eq!(error.matches("error: ").count(), 1, "{error}");
+
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let copy = folder.path().join("radiusclient.conf");
+    fs::write(&copy, text.replace("/etc/radcli/servers", "servers")).expect("the file is written");
+    fs::write(folder.path().join("servers"), "localhost/localhost a-long-secret\n").expect("the file is written");
+    let client = load(&copy).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(client.acct_servers[0].to_string(), "localhost:1813");
+    let client = load(&Path::new(RADCLI).join("radiusclient-tls.conf")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(client.acct_servers[0].to_string(), "localhost:2083");
+}
+
 /// Whether the server takes a configuration whose dictionary includes `files` after the packaged ones.
 fn server_takes(files: &[PathBuf], left_out: Option<&str>) -> Option<Result<(), String>> {
     let server = peer("freeradius")?;
@@ -133,9 +155,8 @@ fn shipped(name: &str) -> PathBuf {
 
 #[test]
 fn our_dictionary_loads_in_a_stock_server() {
-    match server_takes(&[shipped("dictionary.tollgate")], None) {
-        Some(Err(printed)) => panic!("{printed}"),
-        Some(Ok(())) | None => {}
+    if let Some(Err(printed)) = server_takes(&[shipped("dictionary.tollgate")], None) {
+        panic!("{printed}");
     }
 }
 

@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use format::RadiusClientFormat;
 pub use servers::{Host, SECRET_OCTETS_MIN, Server};
 
-use super::error::{Mistake, Mistakes, Place, Weight};
+use super::error::{Mistake, Mistakes, Place};
 
 /// Octets of one line.
 pub const LINE_OCTETS_MAX: usize = 64 * 1024;
@@ -192,13 +192,5 @@ pub fn load(path: &Path, unknown: Unknown, surroundings: &mut dyn Surroundings) 
         Err(error) => {
             Err(Mistakes(vec![Mistake::error(format!("cannot read: {error}"), Place::Whole(path.to_owned()))]))
         }
-    }
-}
-
-impl RadiusClient {
-    /// Whether the operator should be told something.
-    #[must_use]
-    pub fn has_warnings(&self) -> bool {
-        self.warnings.iter().any(|mistake| mistake.weight == Weight::Warning)
     }
 }

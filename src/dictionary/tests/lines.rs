@@ -73,9 +73,21 @@ fn every_type_word_is_known() {
     }
 }
 
+/// Asserts that each text has one error, at a line of the file, that contains what is wanted.
+fn assert_errors(rows: &[(&str, &str, &str)]) {
+    for (name, text, want) in rows {
+        let error = load(*text).expect_err(name);
+        let lines: Vec<&Problem> =
+            error.problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+        assert_eq!(lines.len(), 1, "{name}: {error}");
+        assert!(lines[0].text.contains(want), "{name}: {error}");
+        assert!(lines[0].origin.line > 0 && &*lines[0].origin.file == "d", "{name}");
+    }
+}
+
 #[test]
-fn malformed_lines_of_known_keywords_are_errors_with_their_line() {
-    for (name, text, want) in [
+fn malformed_attributes_are_errors_with_their_line() {
+    assert_errors(&[
         ("attribute without type", "ATTRIBUTE X 200", "`ATTRIBUTE` takes a name, a number and a type"),
         ("attribute alone", "ATTRIBUTE", "`ATTRIBUTE` takes"),
         ("unknown type", "ATTRIBUTE X 200 strng", "unknown type `strng` of `X`; did you mean `string`?"),
@@ -111,6 +123,12 @@ fn malformed_lines_of_known_keywords_are_errors_with_their_line() {
             "ATTRIBUTE X 200 string encrypt=4",
             "`encrypt=4` is not `encrypt=1`, `2` or `3`",
         ),
+    ]);
+}
+
+#[test]
+fn other_malformed_lines_are_errors_with_their_line() {
+    assert_errors(&[
         ("value without number", "VALUE Service-Type X", "`VALUE` takes an attribute, a name and a number"),
         ("value without digits", "VALUE Service-Type X ten", "`ten` of value `X` is no number"),
         ("value beyond a byte", "ATTRIBUTE X 200 byte\nVALUE X Y 256", "value `Y` 256 is outside 0 to 255"),
@@ -155,14 +173,7 @@ fn malformed_lines_of_known_keywords_are_errors_with_their_line() {
         ("an include of nothing", "$INCLUDE", "`$INCLUDE` takes one file name"),
         ("a missing include", "$INCLUDE none", "cannot read `none`"),
         ("octets that are no text", "ATTRIBUTE \u{0}\u{1} 200 string", "has characters outside ASCII"),
-    ] {
-        let error = load(text).expect_err(name);
-        let lines: Vec<&Problem> =
-            error.problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
-        assert_eq!(lines.len(), 1, "{name}: {error}");
-        assert!(lines[0].text.contains(want), "{name}: {error}");
-        assert!(lines[0].origin.line > 0 && &*lines[0].origin.file == "d", "{name}");
-    }
+    ]);
     assert!(load(b"VALUE \xff x 1".to_vec()).unwrap_err().to_string().contains("d:1: octets that are not UTF-8"));
 }
 
