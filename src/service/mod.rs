@@ -1,6 +1,7 @@
 //! The service: the parts wired together, told about by systemd, reloaded by SIGHUP, ended by SIGTERM.
 
 mod delivery;
+mod log;
 mod resolver;
 mod supervisor;
 mod systemd;

@@ -22,6 +22,7 @@ const OPENING_TIME: Duration = Duration::from_secs(60);
 /// # Errors
 /// When it does not start, or a thread ended by itself.
 pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
+    super::log::start(&plan.log).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let (path, limit, watchdog) = (plan.path.clone(), plan.service.stop_timeout, plan.service.watchdog);

@@ -86,11 +86,6 @@ pub fn extend_timeout(more: Duration) {
     notify(&[NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX))]);
 }
 
-/// A line for `systemctl status`.
-pub fn status(text: &str) {
-    notify(&[NotifyState::Status(text)]);
-}
-
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "systemd was not told");

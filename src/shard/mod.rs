@@ -7,8 +7,7 @@
 //! in time, new calls are refused or served as [`OnTrouble`] says.
 
 mod held;
-#[cfg(test)]
-mod tests;
+
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

@@ -1,3 +1,5 @@
+//! The wheel against a model, and the slab.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
