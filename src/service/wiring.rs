@@ -100,6 +100,7 @@ impl Service {
         super::supervisor::log_opening(&opened.report);
         // It signs what goes out and comes back, and lives with the calls it protects.
         plan.sip.stack.key = opened.secret;
+        plan.sip.stack.incarnation = seed(usize::MAX).to_le_bytes();
         let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
         let rules = Arc::new(Rules { routes: plan.routes(&numbers) });
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
