@@ -328,7 +328,7 @@ impl Queue {
         self.note_calls(&building.calls);
         self.mirror_calls(&building.calls);
         if !building.records.is_empty()
-            && let Err(error) = self.chain.place.write_head(self.next - 1)
+            && let Err(error) = self.chain.place.head().write(self.next - 1)
         {
             self.chain.notices.push(Notice::Failed { action: "write `head`", why: error.to_string() });
         }
