@@ -110,6 +110,8 @@ pub(super) struct Timing {
     pub active_dirty: Option<Instant>,
     pub looked: Option<Instant>,
     pub stuck_until: Option<Instant>,
+    /// Octets appended when the active file was measured last; `None` to measure it again.
+    pub sized_at: Option<u64>,
 }
 
 impl Queue {

@@ -59,9 +59,15 @@ impl Queue {
     }
 
     fn begin_switch(&mut self, now: Instant) -> bool {
+        // The size of a file costs a system call: asked for again only when as much was appended as may be missing.
         let limit = self.chain.settings.spool_bytes;
+        let recent = |at| self.stats.appended_bytes < at + limit / 64;
+        if self.timing.sized_at.is_some_and(recent) || self.marks_forgotten {
+            return false;
+        }
+        self.timing.sized_at = Some(self.stats.appended_bytes);
         let size = self.chain.active().database.as_ref().map_or(0, Database::file_bytes);
-        if size <= limit || self.marks_forgotten {
+        if size <= limit {
             return false;
         }
         match self.chain.prepare(self.next, &[]) {

@@ -1,7 +1,7 @@
 //! Bench of the queue: `cargo bench --bench queue`.
 //!
 //! `commit` and `settle` measure the synchronous core; `paced` drives the thread as the service does, with records that
-//! come evenly and a sink that delivers at once, and prints the CPU time of the whole process for each second.
+//! come evenly and a sink that delivers at once, and prints the CPU time for each second.
 //! `TOLLGATE_BENCH_DIR` names the directory for the files, so that a real disk can be measured; default: the system's
 //! temporary directory.
 
@@ -9,7 +9,6 @@ use std::cell::RefCell;
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput};
@@ -96,16 +95,17 @@ fn core(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// CPU time of this process.
-fn cpu() -> Duration {
-    // SAFETY: all zeros is a valid rusage, and the pointer is valid for the call.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
-        usage
-    };
-    let micros = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
-    Duration::from_micros(micros(usage.ru_utime) + micros(usage.ru_stime))
+/// CPU time of the queue's thread, of sled's threads, and of the rest of this process, in milliseconds.
+fn cpu() -> [f64; 3] {
+    let mut sums = [0.0; 3];
+    for task in std::fs::read_dir("/proc/self/task").expect("Linux tells its threads").flatten() {
+        let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let nanos: f64 = read("schedstat").split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+        let name = read("comm");
+        let place = if name.starts_with("sled-io") { 1 } else { usize::from(name.trim() != "queue") * 2 };
+        sums[place] += nanos / 1e6;
+    }
+    sums
 }
 
 /// Records that come evenly; every second one starts a call, the next one ends it.
@@ -115,12 +115,8 @@ fn paced(per_second: u64) {
     let sinks = ["radius".to_owned()];
     let started = spawn(settings(directory.path().join("queue")), &sinks, &mut || {}).expect("a new queue opens");
     let handle = started.handle.clone();
-    let woken = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&woken);
-    let main = std::thread::current();
-    let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
-        count.fetch_add(1, Ordering::Relaxed);
-    });
+    // Polled: a shard is woken by its own timers and sockets anyway.
+    let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
     let mut producer = handle.producer(Arc::clone(&wake));
     let mut consumer = handle.consumer(SINK, wake);
     consumer.lease(1000);
@@ -158,19 +154,19 @@ fn paced(per_second: u64) {
         if some > 0 {
             consumer.lease(1000);
         }
-        std::thread::park_timeout(Duration::from_micros(500));
+        std::thread::park_timeout(Duration::from_millis(2));
     }
-    drop(main);
-    let (cpu, took) = (cpu() - cpu_before, begin.elapsed());
+    let (cpu_after, seconds) = (cpu(), begin.elapsed().as_secs_f64());
+    let [queue, sled, rest] = std::array::from_fn(|place| (cpu_after[place] - cpu_before[place]) / seconds);
     waits.sort();
     let stats = handle.stats();
     println!(
-        "paced {per_second}/s: {:.0} ms CPU per second with producer and sink, {} commits per second, receipt p50 {:.1} ms, p99 {:.1} ms, {} wakes, balanced {}",
-        cpu.as_secs_f64() * 1000.0 / took.as_secs_f64(),
+        "paced {per_second}/s: CPU per second: queue {queue:.0} ms, sled {sled:.0} ms, producer and sink {rest:.0} ms; \
+         {} commits, {} turns per second; receipt p50 {:.1} ms, p99 {:.1} ms; balanced {}",
         stats.commits / SECONDS,
+        handle.turns() / SECONDS,
         waits[waits.len() / 2].as_secs_f64() * 1000.0,
         waits[waits.len() * 99 / 100].as_secs_f64() * 1000.0,
-        woken.load(Ordering::Relaxed),
         stats.balanced(),
     );
     handle.stop();
