@@ -1,8 +1,10 @@
 //! What a record is: one fact about a call or a transaction, as values, not renderings; each sink renders it.
 //!
-//! `codec` writes it in versioned bytes for the queue.
+//! `codec` writes it in versioned bytes for the queue, `json` as JSON for people and collectors.
 
+pub mod bytes;
 pub mod codec;
+pub mod json;
 mod value;
 
 use std::time::Duration;
@@ -62,6 +64,18 @@ pub enum Party {
     Gateway,
 }
 
+impl Party {
+    /// Lower-case name, as in JSON and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
 /// Why a call or an attempt ended.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Cause {
@@ -85,6 +99,25 @@ pub enum Cause {
     Refused,
     /// No target could be reached.
     Unreachable,
+}
+
+impl Cause {
+    /// Lower-case name, as in JSON and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bye => "bye",
+            Self::FailedBye => "failed-bye",
+            Self::SessionTimer => "session-timer",
+            Self::Lifetime => "lifetime",
+            Self::Administrator => "administrator",
+            Self::Restart => "restart",
+            Self::Cancelled => "cancelled",
+            Self::Timeout => "timeout",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+        }
+    }
 }
 
 /// How a call or an attempt ended.

@@ -1,1 +1,63 @@
-//! Delivery to backends.
+//! Delivery to backends: what a sink is, and one worker loop for all of them.
+//!
+//! A worker leases records from the queue, hands them to its [`Sink`] and settles what became of them. Sinks run on one
+//! tokio `current_thread` runtime, without a task for each record; a sink that does not answer only lets the queue grow.
+
+pub mod radius;
+pub mod worker;
+
+use std::fmt;
+use std::future::Future;
+
+use crate::ids::Seq;
+use crate::queue::{Lease, Settlement};
+use crate::record::Record;
+
+pub use worker::{Leases, Worker};
+
+/// A backend that takes records.
+///
+/// Each submitted record ends in exactly one [`Outcome`].
+pub trait Sink {
+    /// Its kind as it stands in the configuration, such as `radius`.
+    const KIND: &'static str;
+
+    /// How many records more it would take now.
+    fn capacity(&mut self) -> usize;
+
+    /// Takes a record. One above the capacity may come back at once as an outcome to be retried.
+    fn submit(&mut self, lease: &Lease, record: &Record);
+
+    /// Works until there is an outcome or [`Sink::capacity`] may have grown, and appends the outcomes.
+    ///
+    /// The future may be dropped at any await without losing an outcome.
+    fn progress(&mut self, out: &mut Vec<Outcome>) -> impl Future<Output = ()>;
+}
+
+/// What became of a submitted record.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outcome {
+    /// The record.
+    pub seq: Seq,
+    /// What became of it.
+    pub settlement: Settlement,
+}
+
+/// An error with its causes on one line, outermost first.
+pub(crate) fn chain(error: &dyn std::error::Error) -> impl fmt::Display {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// Delivery attempts that ended, by `sink` and `outcome` (`delivered`, `retry`, `parked`).
+pub const SINK_ATTEMPTS_TOTAL: &str = "tollgate_sink_attempts_total";
+/// Records the sink has and has not settled, by `sink`.
+pub const SINK_IN_FLIGHT_RECORDS: &str = "tollgate_sink_in_flight_records";
+/// Records that could not be read and were parked, by `sink`.
+pub const SINK_UNREADABLE_RECORDS_TOTAL: &str = "tollgate_sink_unreadable_records_total";

@@ -1,1 +1,338 @@
-//! Transaction machines (RFC 3261 §17, RFC 6026).
+//! The four transaction machines of RFC 3261 §17, corrected by RFC 6026, and what finds them.
+//!
+//! | machine | states | timers |
+//! |---|---|---|
+//! | [`InviteClient`] §17.1.1, RFC 6026 §7.2 | Calling, Proceeding, Completed, Accepted, Terminated | A B D M |
+//! | [`NonInviteClient`] §17.1.2 | Trying, Proceeding, Completed, Terminated | E F K |
+//! | [`InviteServer`] §17.2.1, RFC 6026 §7.1 | Proceeding, Completed, Confirmed, Accepted, Terminated | 100, G H I L |
+//! | [`NonInviteServer`] §17.2.2 | Trying, Proceeding, Completed, Terminated | J |
+//!
+//! Timer C belongs to the proxy core (§16.6 step 11).
+//!
+//! A machine takes inputs with the time, appends outputs, and says by `deadline` when it wants its `tick`. That is the
+//! earliest of its timers, so a driver keeps one wheel entry for a transaction ([`Wheel::set`]); a tick that comes for
+//! nothing does nothing. No machine knows messages or addresses: it keeps the octets a retransmission needs, and drops
+//! them when none can come. After [`Output::Terminated`] the driver removes it from its [`slab`].
+//!
+//! [`branch`] leads from an answer to its client transaction, [`key`] from a request to its server transaction.
+//!
+//! [`Wheel::set`]: crate::timers::Wheel::set
+
+pub mod branch;
+mod client;
+mod clocks;
+mod invite_client;
+mod invite_server;
+pub mod key;
+mod server;
+pub mod slab;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Instant;
+pub use client::NonInviteClient;
+pub use invite_client::InviteClient;
+pub use invite_server::InviteServer;
+pub use server::NonInviteServer;
+
+/// Times of RFC 3261 §17, table 4.
+///
+/// Timers B, F, H, J, L and M are 64 × T1, K and I are T4, and A, E and G start at T1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Estimate of the round-trip time (§17.1.1.1). Default 500 ms; from 100 ms to 2 s.
+    pub t1: Duration,
+    /// Longest pause between retransmissions of a request other than INVITE, and of a final answer to INVITE
+    /// (§17.1.2.2). Default 4 s; from T1 to 16 s.
+    pub t2: Duration,
+    /// Longest time a message stays in the network (§17.1.2.2). Default 5 s; from 1 s to 20 s.
+    pub t4: Duration,
+    /// Timer D: how long an INVITE client transaction answers repeated refusals with its ACK over an unreliable
+    /// transport (§17.1.1.2). Default 32 s; at least 32 s.
+    pub timer_d: Duration,
+    /// Silence after which an INVITE server transaction asks for its 100 (§17.2.1). Default 200 ms; up to 200 ms.
+    pub trying_after: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+            timer_d: Duration::from_secs(32),
+            trying_after: Duration::from_millis(200),
+        }
+    }
+}
+
+impl Settings {
+    /// 64 × T1: how long a transaction waits for the other side; 32 s by default.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.t1.saturating_mul(64)
+    }
+}
+
+/// Whether the transport of a transaction delivers by itself (RFC 3261 §17.1.1.2).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Reliability {
+    /// UDP: the transaction retransmits, and waits for what the other side retransmits.
+    Unreliable,
+    /// TCP, TLS, SCTP: no retransmissions, and no waiting for them.
+    Reliable,
+}
+
+/// The timers of RFC 3261 §17, table 4 and of RFC 6026, and the 200 ms of §17.2.1.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Timer {
+    /// INVITE client: sends the INVITE again.
+    A,
+    /// INVITE client: no answer at all.
+    B,
+    /// INVITE client: repeated refusals may still come.
+    D,
+    /// Non-INVITE client: sends the request again.
+    E,
+    /// Non-INVITE client: no final answer.
+    F,
+    /// INVITE server: sends the refusal again.
+    G,
+    /// INVITE server: no ACK.
+    H,
+    /// INVITE server: repeated ACKs may still come.
+    I,
+    /// Non-INVITE server: repeated requests may still come.
+    J,
+    /// Non-INVITE client: repeated answers may still come.
+    K,
+    /// INVITE server: repeated INVITEs and further 2xx may still come (RFC 6026 §7.1).
+    L,
+    /// INVITE client: further 2xx may still come (RFC 6026 §7.2).
+    M,
+    /// INVITE server: time for a 100.
+    Trying,
+}
+
+/// What a transaction tells answers apart by.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Class {
+    /// 100 to 199.
+    Provisional,
+    /// 200 to 299.
+    Success,
+    /// 300 to 699.
+    Refusal,
+}
+
+impl Class {
+    /// The class of a status code; `None` outside 100 to 699.
+    #[must_use]
+    pub const fn of(code: u16) -> Option<Self> {
+        match code {
+            100..=199 => Some(Self::Provisional),
+            200..=299 => Some(Self::Success),
+            300..=699 => Some(Self::Refusal),
+            _ => None,
+        }
+    }
+}
+
+/// Where a transaction stands (RFC 3261 figures 5 to 8, RFC 6026 figures 3 and 5).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum State {
+    /// INVITE client: sent, no answer yet.
+    Calling,
+    /// Others: sent or received, no answer yet.
+    Trying,
+    /// A provisional answer came or went; an INVITE server transaction starts here.
+    Proceeding,
+    /// A final answer came or went (of INVITE: 300 to 699); absorbs what is repeated.
+    Completed,
+    /// INVITE server: the ACK came; absorbs further ones.
+    Confirmed,
+    /// INVITE: a 2xx came or went; further ones pass (RFC 6026).
+    Accepted,
+    /// Over: to be removed.
+    Terminated,
+}
+
+/// What happened to a client transaction.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ClientInput {
+    /// An answer came.
+    Answer(Class),
+    /// The ACK that [`Output::Acknowledge`] asked for (RFC 3261 §17.1.1.3).
+    Ack(Bytes),
+    /// The transport failed to send (§17.1.4).
+    Unreachable,
+}
+
+/// What happened to a server transaction.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ServerInput {
+    /// The request came again.
+    Repeated,
+    /// An ACK for it came.
+    Ack,
+    /// The transaction user answers with these octets.
+    Respond(Class, Bytes),
+    /// The transport failed to send (RFC 3261 §17.2.4).
+    Unreachable,
+}
+
+/// What a transaction wants done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Output {
+    /// Send these octets.
+    Send(Bytes),
+    /// Hand the input to the transaction user: an answer, or the ACK for a 2xx.
+    Deliver,
+    /// Build the ACK for the refusal just delivered, from [`InviteClient::request`], and give it back as
+    /// [`ClientInput::Ack`].
+    Acknowledge,
+    /// No answer came, send a 100 (RFC 3261 §17.2.1): give it back as [`ServerInput::Respond`].
+    Trying,
+    /// The other side was silent for too long: B or F, no answer (408); H, no ACK.
+    TimedOut(Timer),
+    /// The transport failed: tell the transaction user (503 for a client transaction).
+    Failed,
+    /// Nothing follows from the input: a repetition, or out of place. For counters.
+    Absorbed {
+        /// The state that absorbed it.
+        state: State,
+    },
+    /// The transaction is over: remove it.
+    Terminated,
+}
+
+/// A client transaction of either kind.
+#[derive(Clone, Debug)]
+pub enum Client {
+    /// Of an INVITE.
+    Invite(InviteClient),
+    /// Of another request.
+    NonInvite(NonInviteClient),
+}
+
+impl Client {
+    /// Takes an input.
+    pub fn handle(&mut self, now: Instant, input: ClientInput, settings: &Settings, out: &mut Vec<Output>) {
+        match self {
+            Self::Invite(machine) => machine.handle(now, input, settings, out),
+            Self::NonInvite(machine) => machine.handle(now, input, settings, out),
+        }
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Instant, settings: &Settings, out: &mut Vec<Output>) {
+        match self {
+            Self::Invite(machine) => machine.tick(now, settings, out),
+            Self::NonInvite(machine) => machine.tick(now, settings, out),
+        }
+    }
+
+    /// When the next timer fires.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Invite(machine) => machine.deadline(),
+            Self::NonInvite(machine) => machine.deadline(),
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match self {
+            Self::Invite(machine) => machine.state(),
+            Self::NonInvite(machine) => machine.state(),
+        }
+    }
+
+    /// The request as sent, as long as it is kept.
+    #[must_use]
+    pub fn request(&self) -> Option<&Bytes> {
+        match self {
+            Self::Invite(machine) => machine.request(),
+            Self::NonInvite(machine) => machine.request(),
+        }
+    }
+
+    /// Octets kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Invite(machine) => machine.kept_bytes(),
+            Self::NonInvite(machine) => machine.kept_bytes(),
+        }
+    }
+}
+
+/// A server transaction of either kind.
+#[derive(Clone, Debug)]
+pub enum Server {
+    /// Of an INVITE.
+    Invite(InviteServer),
+    /// Of another request.
+    NonInvite(NonInviteServer),
+}
+
+impl Server {
+    /// Takes an input.
+    pub fn handle(&mut self, now: Instant, input: ServerInput, settings: &Settings, out: &mut Vec<Output>) {
+        match self {
+            Self::Invite(machine) => machine.handle(now, input, settings, out),
+            Self::NonInvite(machine) => machine.handle(now, input, settings, out),
+        }
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Instant, settings: &Settings, out: &mut Vec<Output>) {
+        match self {
+            Self::Invite(machine) => machine.tick(now, settings, out),
+            Self::NonInvite(machine) => machine.tick(now, out),
+        }
+    }
+
+    /// When the next timer fires.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Invite(machine) => machine.deadline(),
+            Self::NonInvite(machine) => machine.deadline(),
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match self {
+            Self::Invite(machine) => machine.state(),
+            Self::NonInvite(machine) => machine.state(),
+        }
+    }
+
+    /// The answer that a repeated request gets, as long as it is kept.
+    #[must_use]
+    pub fn answer(&self) -> Option<&Bytes> {
+        match self {
+            Self::Invite(machine) => machine.answer(),
+            Self::NonInvite(machine) => machine.answer(),
+        }
+    }
+
+    /// Octets kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Invite(machine) => machine.kept_bytes(),
+            Self::NonInvite(machine) => machine.kept_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! `[accounting]`: what is recorded.
+
+use serde::Deserialize;
+
+use super::super::decode::{At, Ordered};
+use crate::units::{Count, Secs};
+
+/// `[accounting]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountingTable {
+    /// Sinks, by name or kind, that account every route without an `account.on` of its own.
+    pub on: Option<Vec<At<String>>>,
+    /// What is recorded beside answered calls.
+    pub flags: Option<Vec<Flag>>,
+    /// Fields of every record: name to template.
+    pub fields: Ordered<At<String>>,
+    /// Fields of every leg: name to template.
+    pub leg_fields: Ordered<At<String>>,
+    /// Whether provisional answers with a body are recorded.
+    pub early_media: Option<Switch>,
+    /// Whether the ACK to a 2xx is recorded.
+    pub report_ack: Option<Switch>,
+    /// Whether a CANCEL is recorded.
+    pub report_cancels: Option<Switch>,
+    /// Final codes that make no Failed record.
+    pub failed_filter: Option<Vec<Count<300, 699>>>,
+    /// Other methods that make an Event record.
+    pub methods: Option<Vec<At<String>>>,
+    /// Whether From and To are exchanged for requests of the callee.
+    pub detect_direction: Option<Switch>,
+    /// Whether each branch of a failed round makes a Missed record.
+    pub missed_branches: Option<Switch>,
+    /// Order of the legs.
+    pub leg_order: Option<LegOrder>,
+    /// Where the fields of Interim and Stop come from.
+    pub in_dialog_fields: Option<FieldSource>,
+    /// Whether a call ends in the records when its session timer has run out.
+    pub session_timers: Option<Switch>,
+    /// Time between two Interim records of a call; 0: none.
+    pub interim_s: Option<Secs<0, 86_400>>,
+    /// Longest call; then it is ended in the records; 0: no limit.
+    pub lifetime_s: Option<Secs<0, 31_536_000>>,
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Switch {
+    /// `true`
+    On,
+    /// `false`
+    Off,
+}
+
+impl Switch {
+    /// Whether it is on.
+    #[must_use]
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+impl From<bool> for Switch {
+    fn from(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+}
+
+impl<'de> Deserialize<'de> for Switch {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        bool::deserialize(input).map(Self::from)
+    }
+}
+
+/// What is recorded beside answered calls.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flag {
+    /// A forking round that ended without success.
+    Missed,
+    /// A final answer of 300 or more that the caller got.
+    Failed,
+}
+
+/// Order of the legs in a record.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LegOrder {
+    /// As they came.
+    OldestFirst,
+    /// The other way round.
+    NewestFirst,
+}
+
+/// Where the fields of later records of a call come from.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum FieldSource {
+    /// From the request that makes the record.
+    Request,
+    /// From the start of the call.
+    Call,
+}
+
+/// How milliseconds become seconds.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rounding {
+    /// Half up.
+    Nearest,
+    /// Down.
+    Truncate,
+    /// Up.
+    Up,
+}

@@ -1,0 +1,47 @@
+//! The tables of the TOML file as types. Every table refuses fields it does not know.
+//!
+//! An option that is left out is `None` here: the defaults stand in the `Settings` of the modules that use them, and
+//! `etc/tollgate.toml` shows each one. Ranges stand in the types.
+
+mod accounting;
+mod route;
+mod sections;
+mod sinks;
+mod sip;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+pub use accounting::{AccountingTable, FieldSource, Flag, LegOrder, Rounding, Switch};
+pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RouteAccountTable, RouteTable};
+pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
+pub use sinks::{DelayTime, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped};
+pub use sip::SipTable;
+
+use super::decode::At;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileTable {
+    /// `[sip]`
+    pub sip: SipTable,
+    /// `[[route]]`
+    pub route: Vec<At<RouteTable>>,
+    /// `[accounting]`
+    pub accounting: AccountingTable,
+    /// `[queue]`
+    pub queue: QueueTable,
+    /// `[sinks.KIND.NAME]`
+    pub sinks: SinksTable,
+    /// `[admin]`
+    pub admin: AdminTable,
+    /// `[log]`
+    pub log: LogTable,
+    /// `[service]`
+    pub service: ServiceTable,
+}
+
+/// Sinks of one kind by name.
+pub type Named<T> = BTreeMap<String, At<T>>;

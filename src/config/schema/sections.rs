@@ -1,0 +1,102 @@
+//! `[queue]`, `[admin]`, `[log]` and `[service]`.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::super::decode::At;
+use super::accounting::Switch;
+use crate::units::{Count, Mib, Millis, Secs};
+
+/// `[queue]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueTable {
+    /// Directory.
+    pub path: Option<At<PathBuf>>,
+    /// Longest wait for more records before a commit.
+    pub gather_max_ms: Option<Millis<0, 100>>,
+    /// Longest an answer waits for its record's commit.
+    pub commit_wait_max_ms: Option<Millis<10, 10_000>>,
+    /// What becomes of new calls while records cannot be stored.
+    pub on_trouble: Option<OnTrouble>,
+    /// Waiting records at which the alarm state begins.
+    pub records_max: Option<Count<1_000, 10_000_000_000>>,
+    /// Size of the waiting records at which the alarm state begins.
+    pub waiting_max_mib: Option<Mib<1, 1_073_741_824>>,
+    /// Age of the oldest waiting record at which the alarm state begins; 0: none.
+    pub age_max_s: Option<Secs<0, 315_360_000>>,
+    /// Free disk space under which the alarm state begins; 0: none.
+    pub free_min_mib: Option<Mib<0, 1_073_741_824>>,
+    /// Deliveries after which a record is parked; 0: no limit.
+    pub attempts_max: Option<Count<0, 4_294_967_295>>,
+    /// Age at which a failed delivery parks a record; 0: never.
+    pub retry_age_max_s: Option<Secs<0, 315_360_000>>,
+    /// File size at which a new spool begins.
+    pub spool_mib: Option<Mib<1, 65_536>>,
+    /// Spools open at once.
+    pub spools_open_max: Option<Count<2, 64>>,
+    /// Page cache of each open spool.
+    pub cache_mib: Option<Mib<1, 16_384>>,
+    /// File kept aside to open the queue on a full disk; 0: none.
+    pub reserve_mib: Option<Mib<0, 65_536>>,
+    /// Records of one sink held in memory.
+    pub window_records_max: Option<Count<1, 65_536>>,
+    /// Size of the records of one sink held in memory.
+    pub window_mib: Option<Mib<1, 1_024>>,
+    /// Commits that may wait for the queue.
+    pub commits_waiting_max: Option<Count<16, 1_048_576>>,
+}
+
+/// What becomes of new calls in the alarm state.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnTrouble {
+    /// They get 503.
+    Refuse,
+    /// They are served; their records may be lost.
+    Serve,
+}
+
+/// `[admin]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminTable {
+    /// `ADDRESS:PORT` of HTTP; empty: none.
+    pub listen: Option<At<String>>,
+    /// Unix socket of the commands; empty: none.
+    pub socket: Option<At<PathBuf>>,
+    /// Whether the group may use the socket.
+    pub socket_group: Option<Switch>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogTable {
+    /// Where to.
+    pub target: Option<LogTarget>,
+    /// Least level, or levels by module.
+    pub level: Option<At<String>>,
+}
+
+/// Where the log goes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogTarget {
+    /// To standard error, as lines.
+    #[default]
+    Stderr,
+    /// To the journal of systemd, with fields.
+    Journald,
+}
+
+/// `[service]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceTable {
+    /// Longest wait for transactions to end when the service stops.
+    pub stop_timeout_s: Option<Secs<0, 600>>,
+    /// Whether the watchdog of systemd is fed.
+    pub watchdog: Option<Switch>,
+}

@@ -1,0 +1,48 @@
+//! `[sip]`: the proxy.
+
+use serde::Deserialize;
+
+use super::super::decode::{At, OneOrMany};
+use crate::units::{Count, Millis, Secs};
+
+/// `[sip]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SipTable {
+    /// Where to listen: `udp:ADDRESS:PORT`.
+    pub listen: Option<Vec<At<String>>>,
+    /// Addresses others reach the listeners by, one for each family, with or without a port.
+    pub advertise: Option<OneOrMany<At<String>>>,
+    /// Host names that mean this gateway in a Request-URI or Route.
+    pub names: Option<Vec<At<String>>>,
+    /// Blocks of addresses whose requests are served.
+    pub allow: Option<Vec<At<String>>>,
+    /// Threads that serve calls; 0: one for each core.
+    pub shards: Option<Count<0, 64>>,
+    /// T1 (RFC 3261 §17.1.1.1).
+    pub t1_ms: Option<Millis<100, 2_000>>,
+    /// T2 (RFC 3261 §17.1.2.2).
+    pub t2_ms: Option<At<Millis<100, 16_000>>>,
+    /// T4 (RFC 3261 §17.1.2.2).
+    pub t4_ms: Option<Millis<1_000, 20_000>>,
+    /// Timer C (RFC 3261 §16.6 step 11).
+    pub timer_c_s: Option<Secs<181, 3_600>>,
+    /// Silence after which a 100 answers an INVITE.
+    pub trying_after_ms: Option<Millis<0, 200>>,
+    /// Longest ringing of one target; 0: Timer C alone.
+    pub ring_timeout_s: Option<Secs<0, 3_600>>,
+    /// Transactions beyond which new calls get 503.
+    pub transactions_max: Option<Count<100, 10_000_000>>,
+    /// Transactions beyond which every request gets 503.
+    pub transactions_in_dialog_max: Option<At<Count<100, 10_000_000>>>,
+    /// Accounted calls in progress beyond which new calls get 503.
+    pub calls_max: Option<Count<1, 10_000_000>>,
+    /// `Retry-After` of these 503.
+    pub retry_after_s: Option<Secs<0, 3_600>>,
+    /// Targets one request may have.
+    pub branches_max: Option<Count<1, 256>>,
+    /// Answers a second to requests that get no transaction.
+    pub stateless_per_second_max: Option<Count<0, 100_000>>,
+    /// Extension tags of `Proxy-Require` that are not refused.
+    pub supported: Option<Vec<String>>,
+}

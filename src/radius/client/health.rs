@@ -1,0 +1,189 @@
+//! Health of servers over time: lanes, suspicion, probes, death and revival.
+
+use super::lane::{Lane, Link};
+use super::sending::Fault;
+use super::server::{Probe, Server};
+use super::{Client, Health, LANE_RETRY, LaneId, Output, Reason, index, probe};
+use crate::clock::{Instant, Now};
+
+impl Client {
+    pub(super) fn lane_opened(&mut self, now: Now, server: usize, lane: LaneId, out: &mut Vec<Output>) {
+        let Some(there) = self.servers.get_mut(server) else { return };
+        if lane == LaneId::PROBE {
+            there.probe_link = Some(Link::Open);
+            self.tend_health(now, server, out);
+        } else if let Some(lane) = there.lane(lane) {
+            lane.link = Link::Open;
+        }
+    }
+
+    pub(super) fn lane_failed(&mut self, now: Now, server: usize, lane: LaneId, out: &mut Vec<Output>) {
+        let Some(there) = self.servers.get_mut(server) else { return };
+        let closed = Link::Closed { retry_at: now.mono + LANE_RETRY };
+        if lane == LaneId::PROBE {
+            there.probe_link = Some(closed);
+            there.probe_missed();
+        } else if let Some(lane) = there.lane(lane) {
+            lane.link = closed;
+        }
+        if there.lanes.iter().all(|lane| matches!(lane.link, Link::Closed { .. })) {
+            self.suspect(now.mono, server, out);
+            self.move_visits(now, server, out);
+        }
+    }
+
+    pub(super) fn refused(&mut self, now: Now, server: usize, lane: LaneId, out: &mut Vec<Output>) {
+        let Some(there) = self.servers.get_mut(server) else { return };
+        there.counters.unreachable += 1;
+        if lane == LaneId::PROBE {
+            there.probe_missed();
+        }
+        self.suspect(now.mono, server, out);
+        self.move_visits(now, server, out);
+    }
+
+    /// Visits at a server that is gone go to one that lives; without one they stay and retransmit.
+    fn move_visits(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
+        if self.servers[server].outstanding == 0 {
+            return;
+        }
+        for slot in self.visits.at(server) {
+            let Some(visit) = self.visits.get(slot) else { continue };
+            if self.has_alternative(&visit.task).is_none() {
+                return;
+            }
+            if let Some(visit) = self.end_visit(now.mono, slot, None) {
+                let reason = Reason::Unreachable { server: self.servers[server].address() };
+                self.go_on(now, &visit, Fault::Outage, reason, out);
+            }
+        }
+    }
+
+    /// The server went silent or is gone.
+    pub(super) fn suspect(&mut self, now: Instant, server: usize, out: &mut Vec<Output>) {
+        let there = &mut self.servers[server];
+        if there.health == Health::Alive {
+            there.enter(now, Health::Suspect);
+            out.push(Output::Health { server: index(server), health: Health::Suspect });
+        }
+    }
+
+    /// The server answers again.
+    pub(super) fn recover(&mut self, now: Instant, server: usize, out: &mut Vec<Output>) {
+        let there = &mut self.servers[server];
+        let was = there.health;
+        there.enter(now, Health::Alive);
+        if was == Health::Dead {
+            there.slow_start(true);
+        }
+        out.push(Output::Health { server: index(server), health: Health::Alive });
+        // Long waits were for a silent server. One more first wait leaves it the time to answer what it has.
+        for slot in self.visits.at(server) {
+            let soon = now + self.random.jitter(self.settings.initial_timeout);
+            if self.visits.get(slot).is_some_and(|visit| visit.due > soon) {
+                self.visits.arm(slot, soon);
+            }
+        }
+    }
+
+    /// Nothing came for too long: its visits end.
+    fn die(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
+        let there = &mut self.servers[server];
+        there.enter(now.mono, Health::Dead);
+        if there.needs_revival_timer() {
+            there.revive_at = Some(now.mono + self.random.jitter(self.settings.revival));
+        }
+        out.push(Output::Health { server: index(server), health: Health::Dead });
+        for slot in self.visits.at(server) {
+            self.finish_unanswered(now, slot, out);
+        }
+    }
+
+    /// Opens lanes that are wanted and those whose time to try again has come.
+    pub(super) fn tend_lanes(&mut self, now: Instant, server: usize, out: &mut Vec<Output>) {
+        self.ask_for_lane(server, out);
+        let there = &mut self.servers[server];
+        for (number, lane) in (1_u16..).zip(&mut there.lanes) {
+            lane.collect(now);
+            if is_due(lane.link, now) {
+                lane.link = Link::Opening;
+                out.push(Output::OpenLane { server: index(server), lane: LaneId(number) });
+            }
+        }
+    }
+
+    /// Asks for one lane more when identifiers run short.
+    pub(super) fn ask_for_lane(&mut self, server: usize, out: &mut Vec<Output>) {
+        let there = &mut self.servers[server];
+        if there.wants_lane(self.settings.lanes_max) {
+            there.lanes.push(Lane::new());
+            let lane = LaneId(u16::try_from(there.lanes.len()).unwrap_or(u16::MAX));
+            out.push(Output::OpenLane { server: index(server), lane });
+        }
+    }
+
+    /// Probes, buries and revives.
+    pub(super) fn tend_health(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
+        let there = &mut self.servers[server];
+        if there.silent_at(&self.settings).is_some_and(|at| at <= now.mono) {
+            self.suspect(now.mono, server, out);
+        } else if there.health == Health::Suspect && now.mono >= there.since + self.settings.zombie_period {
+            self.die(now, server, out);
+        } else if there.revive_at.is_some_and(|at| at <= now.mono) {
+            there.enter(now.mono, Health::Alive);
+            there.slow_start(false);
+            out.push(Output::Health { server: index(server), health: Health::Alive });
+        }
+        self.probe(now.mono, server, out);
+    }
+
+    fn probe(&mut self, now: Instant, server: usize, out: &mut Vec<Output>) {
+        let there = &mut self.servers[server];
+        if !there.probes() {
+            there.next_probe = None;
+        }
+        if there.next_probe.is_none_or(|at| at > now) {
+            return;
+        }
+        match there.probe_link {
+            Some(Link::Open) => {
+                there.probe_missed();
+                there.next_probe = None;
+                if !there.probes() {
+                    return;
+                }
+                there.next_probe = Some(now + self.random.jitter(self.settings.probe_interval));
+                let identifier = there.next_identifier();
+                let probe = Probe { identifier, authenticator: self.random.octets() };
+                let datagram = probe::datagram(&probe, &there.settings.secret);
+                there.probe = Some(probe);
+                there.counters.probes += 1;
+                out.push(Output::Transmit { server: index(server), lane: LaneId::PROBE, datagram });
+            }
+            Some(Link::Opening) => {}
+            Some(Link::Closed { retry_at }) if retry_at > now => there.next_probe = Some(retry_at),
+            None | Some(Link::Closed { .. }) => {
+                there.probe_link = Some(Link::Opening);
+                out.push(Output::OpenLane { server: index(server), lane: LaneId::PROBE });
+            }
+        }
+    }
+
+    /// When something is due at a server, visits aside.
+    pub(super) fn server_deadline(&self, server: &Server) -> Option<Instant> {
+        let silent = server.silent_at(&self.settings);
+        let zombie = (server.health == Health::Suspect).then(|| server.since + self.settings.zombie_period);
+        let probe = server.next_probe.filter(|_| server.probe_link != Some(Link::Opening));
+        let lanes = server.lanes.iter().filter_map(|lane| match lane.link {
+            Link::Closed { retry_at } => Some(retry_at),
+            Link::Open if server.is_usable() && server.room() == 0 => lane.next_free(),
+            Link::Open | Link::Opening => None,
+        });
+        let first = server.lanes.is_empty().then_some(Instant(0));
+        [silent, zombie, probe, server.revive_at, first].into_iter().flatten().chain(lanes).min()
+    }
+}
+
+fn is_due(link: Link, now: Instant) -> bool {
+    matches!(link, Link::Closed { retry_at } if retry_at <= now)
+}

@@ -1,0 +1,176 @@
+//! A lane: one connected socket with its 256 identifiers.
+//!
+//! Identifiers are taken least recently used first (RFC 5080 §2.2.2). One whose request was abandoned is held back:
+//! a server still working on that request would drop it for a new one with the same identifier.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::Instant;
+
+/// Identifiers of one lane.
+pub const IDENTIFIERS: usize = 256;
+/// How long the identifier of an abandoned request is held: FreeRADIUS works on a request for 30 s at most.
+pub const ABANDONED_HOLD: Duration = Duration::from_secs(30);
+/// How long the identifier of a request that was answered after a retransmission is held, for the second answer.
+pub const DOUBLED_HOLD: Duration = Duration::from_secs(2);
+
+/// Number of a lane of one server; 0 carries only Status-Server.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct LaneId(pub u16);
+
+impl LaneId {
+    /// The lane for Status-Server: its own socket, so that probe and data cannot be confused.
+    pub const PROBE: Self = Self(0);
+}
+
+/// Whether the driver has the lane's socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Link {
+    /// Asked for.
+    Opening,
+    /// There.
+    Open,
+    /// Failed; to be asked for again then.
+    Closed { retry_at: Instant },
+}
+
+/// What an identifier stands for.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// The visit that waits for its answer.
+    visit: Option<u32>,
+    /// Authenticator of the last request under this identifier; kept to tell a late answer from a forged one.
+    authenticator: Option<[u8; 16]>,
+}
+
+/// How the request under an identifier ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Release {
+    /// One request, one answer.
+    Answered,
+    /// Answered after more than one transmission.
+    Doubled,
+    /// Given up without an answer.
+    Abandoned,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) link: Link,
+    slots: Box<[Slot; IDENTIFIERS]>,
+    free: VecDeque<u8>,
+    /// Sorted by time within each queue.
+    held_long: VecDeque<(Instant, u8)>,
+    held_short: VecDeque<(Instant, u8)>,
+}
+
+impl Lane {
+    pub(super) fn new() -> Self {
+        Self {
+            link: Link::Opening,
+            slots: Box::new([Slot { visit: None, authenticator: None }; IDENTIFIERS]),
+            free: (0..=u8::MAX).collect(),
+            held_long: VecDeque::new(),
+            held_short: VecDeque::new(),
+        }
+    }
+
+    /// Identifiers that can be taken.
+    pub(super) fn room(&self) -> usize {
+        if self.link == Link::Open { self.free.len() } else { 0 }
+    }
+
+    /// Takes the identifier that was free the longest.
+    pub(super) fn take(&mut self, visit: u32) -> Option<u8> {
+        let identifier = if self.link == Link::Open { self.free.pop_front()? } else { return None };
+        self.slots[usize::from(identifier)] = Slot { visit: Some(visit), authenticator: None };
+        Some(identifier)
+    }
+
+    /// Notes the authenticator of the request sent under an identifier.
+    pub(super) fn sent(&mut self, identifier: u8, authenticator: [u8; 16]) {
+        self.slots[usize::from(identifier)].authenticator = Some(authenticator);
+    }
+
+    pub(super) fn visit(&self, identifier: u8) -> Option<u32> {
+        self.slots[usize::from(identifier)].visit
+    }
+
+    pub(super) fn authenticator(&self, identifier: u8) -> Option<[u8; 16]> {
+        self.slots[usize::from(identifier)].authenticator
+    }
+
+    pub(super) fn release(&mut self, now: Instant, identifier: u8, how: Release) {
+        if self.slots[usize::from(identifier)].visit.take().is_none() {
+            return;
+        }
+        match how {
+            Release::Answered => self.free.push_back(identifier),
+            Release::Doubled => self.held_short.push_back((now + DOUBLED_HOLD, identifier)),
+            Release::Abandoned => self.held_long.push_back((now + ABANDONED_HOLD, identifier)),
+        }
+    }
+
+    /// Frees identifiers whose hold is over.
+    pub(super) fn collect(&mut self, now: Instant) {
+        for held in [&mut self.held_short, &mut self.held_long] {
+            while let Some(&(until, identifier)) = held.front()
+                && until <= now
+            {
+                held.pop_front();
+                self.free.push_back(identifier);
+            }
+        }
+    }
+
+    /// When the next held identifier comes free.
+    pub(super) fn next_free(&self) -> Option<Instant> {
+        [&self.held_short, &self.held_long].iter().filter_map(|held| held.front()).map(|(until, _)| *until).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> Lane {
+        let mut lane = Lane::new();
+        lane.link = Link::Open;
+        lane
+    }
+
+    #[test]
+    fn identifiers_are_taken_least_recently_used_first() {
+        let mut lane = open();
+        let first: Vec<u8> = (0..3).filter_map(|visit| lane.take(visit)).collect();
+        assert_eq!(first, [0, 1, 2]);
+        lane.release(Instant(0), 1, Release::Answered);
+        let rest: Vec<u8> = (0..254).filter_map(|visit| lane.take(visit)).collect();
+        assert_eq!((rest.len(), rest[0], rest[253]), (254, 3, 1));
+        assert_eq!(lane.take(0), None, "256 are outstanding");
+    }
+
+    #[test]
+    fn an_identifier_is_held_after_its_request_was_abandoned() {
+        for (how, seconds) in [(Release::Abandoned, 30), (Release::Doubled, 2)] {
+            let mut lane = open();
+            for visit in 0..256 {
+                lane.take(visit);
+            }
+            lane.release(Instant(0), 7, how);
+            lane.release(Instant(0), 7, Release::Answered);
+            let end = Instant(seconds * 1_000_000);
+            assert_eq!(lane.next_free(), Some(end));
+            lane.collect(Instant(end.0 - 1));
+            assert_eq!(lane.room(), 0, "{how:?} too early");
+            lane.collect(end);
+            assert_eq!(lane.take(1), Some(7), "{how:?}");
+        }
+    }
+
+    #[test]
+    fn a_lane_without_a_socket_has_no_room() {
+        assert_eq!((Lane::new().room(), Lane::new().take(0)), (0, None));
+    }
+}

@@ -1,0 +1,286 @@
+//! The accounting client as a machine: lanes and identifiers, RFC 5080 retransmission, the meaning of answers, health of
+//! servers, failover (RFC 2866 §4.1, RFC 5080 §2.2, RFC 5997).
+//!
+//! A record is handed in as encoded attributes with its key; it ends in exactly one of [`Output::Delivered`],
+//! [`Output::Retry`] and [`Output::Park`]. One stay at one server is a *visit*; a failed visit goes on to the next
+//! server that lives, and after the last the record goes back to the queue. Nothing is dropped here.
+
+mod answer;
+mod health;
+mod lane;
+mod probe;
+mod random;
+mod reason;
+mod receiving;
+mod sending;
+mod server;
+mod settings;
+mod visit;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::lane::Link;
+use self::random::Random;
+use self::server::Server;
+use self::visit::Visits;
+use super::packet;
+use crate::clock::{Instant, Now, Timestamp};
+use crate::ids::{CallHash, Seq};
+
+pub use self::answer::{Answer, cause_name, classify, is_permanent};
+pub use self::lane::{ABANDONED_HOLD, DOUBLED_HOLD, IDENTIFIERS, LaneId};
+pub use self::reason::{Alarm, Reason};
+pub use self::server::{Counters, Health, WINDOW_MIN};
+pub use self::settings::{DelayTime, MessageAuthenticator, Probing, Selection, ServerSettings, Settings};
+
+/// Most servers of one client.
+pub const SERVERS_MAX: usize = 64;
+/// Most records whose failed visits are counted; a further one is retried uncounted.
+const CHARGED_MAX: usize = 65_536;
+/// Wait before a lane that failed is asked for again.
+const LANE_RETRY: Duration = Duration::from_secs(1);
+
+/// Number of a server: its place in [`Settings::servers`].
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ServerIndex(pub u16);
+
+/// A record to be delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct Submission<'a> {
+    /// Names it in the outputs.
+    pub key: Seq,
+    /// Its encoded attributes, the same octets at every attempt; at most
+    /// [`ATTRIBUTE_OCTETS_MAX`](super::attribute::ATTRIBUTE_OCTETS_MAX).
+    pub attributes: &'a [u8],
+    /// When it came into the queue: Acct-Delay-Time and its age count from there.
+    pub since: Timestamp,
+    /// Earlier deliveries that failed, for the back-off.
+    pub attempts: u32,
+    /// Its call, for servers chosen by call.
+    pub call: CallHash,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A record to deliver. Only as many as [`Client::capacity`] says; a further one comes back at once.
+    Submit(Submission<'a>),
+    /// A datagram came in on a lane.
+    Received {
+        /// The lane's server.
+        server: ServerIndex,
+        /// The lane.
+        lane: LaneId,
+        /// The datagram.
+        datagram: &'a [u8],
+    },
+    /// The lane's socket is there.
+    LaneOpened {
+        /// The lane's server.
+        server: ServerIndex,
+        /// The lane.
+        lane: LaneId,
+    },
+    /// The lane's socket cannot be had, or was lost.
+    LaneFailed {
+        /// The lane's server.
+        server: ServerIndex,
+        /// The lane.
+        lane: LaneId,
+    },
+    /// The host or the network says that nobody listens: ECONNREFUSED and its like.
+    Refused {
+        /// The lane's server.
+        server: ServerIndex,
+        /// The lane.
+        lane: LaneId,
+    },
+}
+
+/// What to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Output {
+    /// Open a socket to the server; answer with [`Input::LaneOpened`] or [`Input::LaneFailed`].
+    OpenLane {
+        /// The server.
+        server: ServerIndex,
+        /// The new lane.
+        lane: LaneId,
+    },
+    /// Send a datagram.
+    Transmit {
+        /// The lane's server.
+        server: ServerIndex,
+        /// The lane.
+        lane: LaneId,
+        /// The datagram.
+        datagram: Bytes,
+    },
+    /// The record is stored by a server.
+    Delivered {
+        /// The record.
+        key: Seq,
+        /// The server.
+        server: ServerIndex,
+        /// Time to the answer, if there was one transmission only.
+        round_trip: Option<Duration>,
+    },
+    /// Try the record again later.
+    Retry {
+        /// The record.
+        key: Seq,
+        /// After this time.
+        after: Duration,
+        /// Why it was not delivered.
+        reason: Reason,
+    },
+    /// Set the record aside for the operator.
+    Park {
+        /// The record.
+        key: Seq,
+        /// Why.
+        reason: Reason,
+    },
+    /// A server's health changed.
+    Health {
+        /// The server.
+        server: ServerIndex,
+        /// What it is now.
+        health: Health,
+    },
+    /// A person should look at a server. Told once until it works again.
+    Alarm {
+        /// The server.
+        server: ServerIndex,
+        /// What is wrong.
+        alarm: Alarm,
+    },
+}
+
+/// One server as a status command shows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ServerStatus {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its health.
+    pub health: Health,
+    /// Since when it has it.
+    pub since: Instant,
+    /// Records waiting for its answer.
+    pub outstanding: usize,
+    /// Records that may wait for its answer.
+    pub window: usize,
+    /// Open lanes.
+    pub lanes: usize,
+    /// Smoothed round-trip time of requests that were sent once.
+    pub round_trip: Option<Duration>,
+    /// Counts since the start.
+    pub counters: Counters,
+}
+
+/// The client of one sink.
+#[derive(Debug)]
+pub struct Client {
+    settings: Settings,
+    servers: Vec<Server>,
+    visits: Visits,
+    /// Failed visits of records that healthy servers did not take.
+    charges: HashMap<Seq, u32>,
+    random: Random,
+    scratch: Vec<u8>,
+}
+
+impl Client {
+    /// A client; servers after the 64th are left out. `seed` must not be known to others.
+    #[must_use]
+    pub fn new(now: Instant, settings: Settings, seed: [u64; 2]) -> Self {
+        let servers = settings.servers.iter().take(SERVERS_MAX).cloned();
+        Self {
+            servers: servers.map(|server| Server::new(now, server, &settings)).collect(),
+            settings,
+            visits: Visits::default(),
+            charges: HashMap::new(),
+            random: Random::new(seed),
+            scratch: Vec::with_capacity(packet::PACKET_OCTETS_MAX),
+        }
+    }
+
+    /// How many records may be submitted now.
+    pub fn capacity(&mut self, now: Instant) -> usize {
+        for server in &mut self.servers {
+            server.lanes.iter_mut().for_each(|lane| lane.collect(now));
+        }
+        let mut usable = self.servers.iter().filter(|server| server.is_usable());
+        match self.settings.selection {
+            Selection::Failover => {
+                let best = usable.clone().find(|server| server.health == Health::Alive).or_else(|| usable.next());
+                best.map_or(0, Server::room)
+            }
+            Selection::ByCall => usable.map(Server::room).sum(),
+        }
+    }
+
+    /// Records that have been submitted and have not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.visits.len()
+    }
+
+    /// Lets the machine work on what happened.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Vec<Output>) {
+        match input {
+            Input::Submit(submission) => self.submit(now, &submission, out),
+            Input::Received { server, lane: LaneId::PROBE, datagram } => {
+                self.probe_received(now, usize::from(server.0), datagram, out);
+            }
+            Input::Received { server, lane, datagram } => {
+                self.received(now, usize::from(server.0), lane, datagram, out);
+            }
+            Input::LaneOpened { server, lane } => self.lane_opened(now, usize::from(server.0), lane, out),
+            Input::LaneFailed { server, lane } => self.lane_failed(now, usize::from(server.0), lane, out),
+            Input::Refused { server, lane } => self.refused(now, usize::from(server.0), lane, out),
+        }
+    }
+
+    /// Does what is due: opens lanes, retransmits, probes, revives.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
+        while let Some(slot) = self.visits.expired(now.mono) {
+            self.ran_out(now, slot, out);
+        }
+        for server in 0..self.servers.len() {
+            self.tend_lanes(now.mono, server, out);
+            self.tend_health(now, server, out);
+        }
+    }
+
+    /// When [`Self::tick`] is due next.
+    pub fn deadline(&mut self) -> Option<Instant> {
+        let visits = self.visits.deadline();
+        self.servers.iter().filter_map(|server| self.server_deadline(server)).chain(visits).min()
+    }
+
+    /// All servers in order.
+    pub fn status(&self) -> impl Iterator<Item = ServerStatus> {
+        self.servers.iter().map(|server| ServerStatus {
+            address: server.address(),
+            health: server.health,
+            since: server.since,
+            outstanding: server.outstanding,
+            window: server.window(),
+            lanes: server.lanes.iter().filter(|lane| lane.link == Link::Open).count(),
+            round_trip: server.round_trip,
+            counters: server.counters,
+        })
+    }
+}
+
+fn index(server: usize) -> ServerIndex {
+    ServerIndex(u16::try_from(server).unwrap_or(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests;

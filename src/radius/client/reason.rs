@@ -1,0 +1,112 @@
+//! Why a record was not delivered, and what is wrong with a server, in words for the operator.
+
+use std::net::SocketAddr;
+
+use super::super::packet::Code;
+use super::answer::cause_name;
+
+/// Why a record was not delivered. Its text is stored with the record.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Reason {
+    /// No answer, and nothing else came from the server meanwhile.
+    #[error("{server} did not answer {transmissions} transmissions, nor anything else meanwhile")]
+    Silent {
+        /// The last server visited.
+        server: SocketAddr,
+        /// Datagrams sent to it.
+        transmissions: u32,
+    },
+    /// No answer, and the server has never answered anything.
+    #[error(
+        "{server} has never answered: not running, its client list lacks this host, or the secrets differ \
+         ({transmissions} transmissions)"
+    )]
+    NeverHeard {
+        /// The last server visited.
+        server: SocketAddr,
+        /// Datagrams sent to it.
+        transmissions: u32,
+    },
+    /// No answer to this record, while the server answered others.
+    #[error(
+        "{server} answered other records but not this one ({transmissions} transmissions, visit {charges}): it cannot \
+         store it, see the server's log"
+    )]
+    Ignored {
+        /// The last server visited.
+        server: SocketAddr,
+        /// Datagrams sent to it.
+        transmissions: u32,
+        /// Failed visits of the record since the start.
+        charges: u32,
+    },
+    /// A negative answer.
+    #[error("{server} refused the record with Error-Cause {cause} ({})", cause_name(*.cause))]
+    Refused {
+        /// The server.
+        server: SocketAddr,
+        /// Error-Cause, 0 for none.
+        cause: u32,
+    },
+    /// An authentic answer of a wrong code.
+    #[error("{server} answered with {code} instead of Accounting-Response: is it an authentication port?")]
+    WrongCode {
+        /// The server.
+        server: SocketAddr,
+        /// Its code.
+        code: Code,
+    },
+    /// The host or the network said that nobody listens.
+    #[error("nobody listens at {server}")]
+    Unreachable {
+        /// The server.
+        server: SocketAddr,
+    },
+    /// No server lives.
+    #[error("no server is alive")]
+    NoServer,
+    /// More records were submitted than capacity said.
+    #[error("all identifiers and the window are taken")]
+    NoRoom,
+    /// The packet would exceed 4096 octets.
+    #[error("{octets} octets do not fit into a packet of 4096")]
+    TooLong {
+        /// Octets it would have.
+        octets: usize,
+    },
+}
+
+impl Reason {
+    /// Number for the queue's list of parked records: the Error-Cause, or 0.
+    #[must_use]
+    pub const fn code(&self) -> u32 {
+        match self {
+            Self::Refused { cause, .. } => *cause,
+            Self::Silent { .. }
+            | Self::NeverHeard { .. }
+            | Self::Ignored { .. }
+            | Self::WrongCode { .. }
+            | Self::Unreachable { .. }
+            | Self::NoServer
+            | Self::NoRoom
+            | Self::TooLong { .. } => 0,
+        }
+    }
+}
+
+/// What is wrong with a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Alarm {
+    /// It answers requests with a code that is no accounting.
+    #[error("answers accounting with {code}: is it an authentication port?")]
+    WrongCode {
+        /// That code.
+        code: Code,
+    },
+    /// Answers come, but none is authentic.
+    #[error("answers cannot be verified: the secrets differ, or somebody forges answers")]
+    SecretMismatch,
+    /// It says that it does no accounting (RFC 6614 §2.5) and has never taken a record.
+    #[error("does no accounting (Error-Cause 406); not used until the configuration is read again")]
+    RefusesAccounting,
+}

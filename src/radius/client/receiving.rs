@@ -1,0 +1,132 @@
+//! Receiving: which visit an answer belongs to, whether it is authentic, and what follows from it.
+
+use super::answer::{Answer, CAUSE_UNSUPPORTED_EXTENSION, classify, is_permanent};
+use super::sending::Fault;
+use super::{Alarm, Client, Health, LaneId, Output, Reason, index, probe};
+use crate::clock::Now;
+use crate::radius::authenticator::{self, MessageCheck};
+use crate::radius::packet::{Code, Packet};
+
+impl Client {
+    pub(super) fn received(
+        &mut self,
+        now: Now,
+        server: usize,
+        lane_id: LaneId,
+        datagram: &[u8],
+        out: &mut Vec<Output>,
+    ) {
+        let Some(there) = self.servers.get_mut(server) else { return };
+        let Ok(packet) = Packet::parse(datagram) else {
+            there.counters.malformed += 1;
+            return;
+        };
+        let identifier = packet.identifier();
+        let Some(lane) = there.lane(lane_id) else { return };
+        let visit = lane.visit(identifier);
+        let Some(request) = lane.authenticator(identifier) else {
+            there.counters.unknown += 1;
+            return;
+        };
+        let secret = &there.settings.secret;
+        let is_authentic = authenticator::is_response_authentic(&packet, &request, secret)
+            && authenticator::check_response_message(&packet, &request, secret) != MessageCheck::Bad;
+        match (visit, is_authentic) {
+            (Some(slot), true) => {
+                self.heard(now, server, out);
+                self.answered(now, slot, (lane_id, identifier), classify(&packet), out);
+            }
+            (None, true) => {
+                there.counters.late += 1;
+                self.heard(now, server, out);
+            }
+            (Some(_), false) => {
+                if there.heard_bad() {
+                    out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
+                }
+            }
+            // Also the second answer to an identifier that was used again since.
+            (None, false) => there.counters.late += 1,
+        }
+    }
+
+    fn heard(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
+        if self.servers[server].heard(now.mono) {
+            self.recover(now.mono, server, out);
+        }
+    }
+
+    fn answered(&mut self, now: Now, slot: u32, by: (LaneId, u8), answer: Answer, out: &mut Vec<Output>) {
+        let Some(visit) = self.end_visit(now.mono, slot, Some(by)) else { return };
+        let there = &mut self.servers[visit.server];
+        let (server, address, key) = (index(visit.server), there.address(), visit.task.key);
+        match answer {
+            Answer::Stored => {
+                there.acknowledged();
+                there.told_wrong_code = false;
+                let round_trip = (visit.transmissions == 1).then(|| now.mono.since(visit.started));
+                if let Some(round_trip) = round_trip {
+                    there.measured(round_trip);
+                }
+                if !self.charges.is_empty() {
+                    self.charges.remove(&key);
+                }
+                out.push(Output::Delivered { key, server, round_trip });
+            }
+            Answer::Refused { cause } => {
+                there.counters.refused += 1;
+                let never_stored = there.counters.stored == 0;
+                let reason = Reason::Refused { server: address, cause };
+                if is_permanent(cause) {
+                    self.charges.remove(&key);
+                    out.push(Output::Park { key, reason });
+                } else if cause == CAUSE_UNSUPPORTED_EXTENSION && never_stored {
+                    self.refuse_accounting(now.mono, visit.server, out);
+                    self.go_on(now, &visit, Fault::Outage, reason, out);
+                } else {
+                    let charges = self.charge(key);
+                    self.go_on(now, &visit, Fault::Record { charges }, reason, out);
+                }
+            }
+            Answer::WrongCode { code } => {
+                there.counters.wrong_code += 1;
+                let tell = !std::mem::replace(&mut there.told_wrong_code, true);
+                if tell {
+                    out.push(Output::Alarm { server, alarm: Alarm::WrongCode { code } });
+                }
+                self.go_on(now, &visit, Fault::Setup, Reason::WrongCode { server: address, code }, out);
+            }
+        }
+    }
+
+    /// The server says that it does no accounting, and nothing it did before speaks against that.
+    fn refuse_accounting(&mut self, now: crate::clock::Instant, server: usize, out: &mut Vec<Output>) {
+        let there = &mut self.servers[server];
+        if there.health != Health::Refusing {
+            there.enter(now, Health::Refusing);
+            out.push(Output::Health { server: index(server), health: Health::Refusing });
+            out.push(Output::Alarm { server: index(server), alarm: Alarm::RefusesAccounting });
+        }
+    }
+
+    pub(super) fn probe_received(&mut self, now: Now, server: usize, datagram: &[u8], out: &mut Vec<Output>) {
+        let Some(there) = self.servers.get_mut(server) else { return };
+        let Ok(packet) = Packet::parse(datagram) else {
+            there.counters.malformed += 1;
+            return;
+        };
+        match &there.probe {
+            Some(pending) if probe::is_answer(&packet, pending, &there.settings.secret) => {
+                if there.probe_answered(now.mono) {
+                    self.recover(now.mono, server, out);
+                }
+            }
+            Some(pending) if packet.identifier() == pending.identifier && packet.code() != Code::ACCESS_REJECT => {
+                if there.heard_bad() {
+                    out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
+                }
+            }
+            _ => there.counters.late += 1,
+        }
+    }
+}

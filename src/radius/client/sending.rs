@@ -1,0 +1,240 @@
+//! Sending: choice of the server, visits, retransmission, what happens after a failed visit.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::lane::Release;
+use super::server::Server;
+use super::visit::{self, Task, Visit};
+use super::{
+    CHARGED_MAX, Client, DelayTime, Health, LaneId, MessageAuthenticator, Output, Reason, Selection, Submission, index,
+};
+use crate::clock::{Instant, Now};
+use crate::ids::Seq;
+use crate::radius::packet::{self, Code};
+use crate::radius::{authenticator, number};
+
+/// Whose fault a failed visit is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fault {
+    /// The server's or the network's: the record waits a moment.
+    Outage,
+    /// The record's, as far as can be told: back-off, parked in the end.
+    Record {
+        /// Its failed visits so far.
+        charges: u32,
+    },
+    /// The configuration's: back-off by attempts, never parked.
+    Setup,
+}
+
+impl Client {
+    pub(super) fn submit(&mut self, now: Now, submission: &Submission<'_>, out: &mut Vec<Output>) {
+        let task = Task::new(submission);
+        match self.choose(&task) {
+            Some(server) => self.begin(now, task, server, submission.attributes, out),
+            None => {
+                let reason = if self.servers.iter().any(Server::is_usable) { Reason::NoRoom } else { Reason::NoServer };
+                out.push(Output::Retry { key: task.key, after: self.settings.outage_retry, reason });
+            }
+        }
+    }
+
+    /// The server a record goes to next: not tried before, alive if any is, with room.
+    fn choose(&self, task: &Task) -> Option<usize> {
+        let count = self.servers.len();
+        let first = match self.settings.selection {
+            Selection::ByCall if count > 0 => usize::try_from(task.call.0 % count as u64).unwrap_or(0),
+            Selection::ByCall | Selection::Failover => 0,
+        };
+        let order = || (0..count).map(move |step| (first + step) % count);
+        let fits = |server: &usize| task.tried & 1 << server == 0 && self.servers[*server].room() > 0;
+        let alive = order().find(|server| fits(server) && self.servers[*server].health == Health::Alive);
+        alive.or_else(|| order().find(fits))
+    }
+
+    fn begin(&mut self, now: Now, mut task: Task, server: usize, attributes: &[u8], out: &mut Vec<Output>) {
+        task.tried |= 1 << server;
+        let wait = visit::first_wait(&self.settings, &mut self.random);
+        let slot = self.visits.insert(Visit {
+            task,
+            server,
+            identifiers: SmallVec::new(),
+            datagram: Bytes::new(),
+            attribute_octets: attributes.len(),
+            started: now.mono,
+            wait,
+            due: now.mono + wait,
+            transmissions: 1,
+        });
+        match self.sign(now, slot, attributes) {
+            Ok(lane) => {
+                let there = &mut self.servers[server];
+                there.outstanding += 1;
+                there.counters.requests += 1;
+                there.transmitted(now.mono);
+                self.visits.arm(slot, now.mono + wait);
+                self.transmit(slot, lane, out);
+                self.ask_for_lane(server, out);
+            }
+            Err(reason) => {
+                self.visits.remove(slot);
+                out.push(match reason {
+                    Reason::TooLong { .. } => Output::Park { key: task.key, reason },
+                    _ => Output::Retry { key: task.key, after: self.settings.outage_retry, reason },
+                });
+            }
+        }
+    }
+
+    /// Builds and signs the visit's datagram under a fresh identifier.
+    fn sign(&mut self, now: Now, slot: u32, attributes: &[u8]) -> Result<LaneId, Reason> {
+        let visit = self.visits.get_mut(slot).ok_or(Reason::NoRoom)?;
+        let server = &mut self.servers[visit.server];
+        let lane_id = server.pick_lane().ok_or(Reason::NoRoom)?;
+        let octets = &mut self.scratch;
+        packet::begin(octets, Code::ACCOUNTING_REQUEST, 0);
+        octets.extend_from_slice(attributes);
+        if self.settings.delay_time != DelayTime::Never {
+            let delay = u32::try_from(now.wall.since(visit.task.since).as_secs()).unwrap_or(u32::MAX);
+            packet::push(octets, number::ACCT_DELAY_TIME, &delay.to_be_bytes());
+        }
+        let with_message = server.settings.message_authenticator == MessageAuthenticator::Send;
+        if with_message {
+            authenticator::push_message_authenticator(octets);
+        }
+        packet::finish(octets).map_err(|packet::TooLong { octets }| Reason::TooLong { octets })?;
+        let identifier = server.lane(lane_id).and_then(|lane| lane.take(slot)).ok_or(Reason::NoRoom)?;
+        octets[1] = identifier;
+        let secret = &server.settings.secret;
+        if with_message {
+            authenticator::sign_message(octets, &[0; 16], secret);
+        }
+        let signature = authenticator::sign_request(octets, secret);
+        if let Some(lane) = server.lane(lane_id) {
+            lane.sent(identifier, signature);
+        }
+        visit.identifiers.push((lane_id, identifier));
+        visit.datagram = Bytes::copy_from_slice(octets);
+        Ok(lane_id)
+    }
+
+    fn transmit(&self, slot: u32, lane: LaneId, out: &mut Vec<Output>) {
+        if let Some(visit) = self.visits.get(slot) {
+            out.push(Output::Transmit { server: index(visit.server), lane, datagram: visit.datagram.clone() });
+        }
+    }
+
+    /// The timer of a visit ran out.
+    pub(super) fn ran_out(&mut self, now: Now, slot: u32, out: &mut Vec<Output>) {
+        let Some(visit) = self.visits.get_mut(slot) else { return };
+        let (server, first) = (visit.server, visit.transmissions == 1);
+        let again = visit.transmissions < self.settings.transmissions;
+        if again {
+            visit.transmissions += 1;
+            visit.wait = visit::next_wait(&self.settings, visit.wait, &mut self.random);
+        }
+        let (wait, attributes) = (visit.wait, visit.datagram.slice(packet::HEADER_OCTETS..));
+        let attributes = attributes.slice(..visit.attribute_octets);
+        let last_lane = visit.identifiers.last().map(|(lane, _)| *lane);
+        self.servers[server].ran_out(now.mono, first, &self.settings);
+        if !again {
+            self.finish_unanswered(now, slot, out);
+            return;
+        }
+        let fresh = match self.settings.delay_time {
+            // Other octets need another identifier; when there is none, the old ones go out once more.
+            DelayTime::Always => self.sign(now, slot, &attributes).ok(),
+            DelayTime::Cycle | DelayTime::Never => None,
+        };
+        self.servers[server].counters.retransmissions += 1;
+        self.servers[server].transmitted(now.mono);
+        self.visits.arm(slot, now.mono + wait);
+        if let Some(lane) = fresh.or(last_lane) {
+            self.transmit(slot, lane, out);
+        }
+    }
+
+    /// Ends a visit and frees its identifiers; the one answered, if any, comes free at once.
+    pub(super) fn end_visit(&mut self, now: Instant, slot: u32, answered: Option<(LaneId, u8)>) -> Option<Visit> {
+        let visit = self.visits.remove(slot)?;
+        let server = &mut self.servers[visit.server];
+        server.outstanding = server.outstanding.saturating_sub(1);
+        for &(lane, identifier) in &visit.identifiers {
+            let how = match answered {
+                Some(there) if there != (lane, identifier) => Release::Abandoned,
+                Some(_) if visit.transmissions > 1 => Release::Doubled,
+                Some(_) => Release::Answered,
+                None => Release::Abandoned,
+            };
+            if let Some(lane) = server.lane(lane) {
+                lane.release(now, identifier, how);
+            }
+        }
+        Some(visit)
+    }
+
+    /// A visit ended in silence: the next server, or back to the queue.
+    pub(super) fn finish_unanswered(&mut self, now: Now, slot: u32, out: &mut Vec<Output>) {
+        let Some(visit) = self.end_visit(now.mono, slot, None) else { return };
+        let server = &self.servers[visit.server];
+        let (address, transmissions) = (server.address(), visit.transmissions);
+        let is_charged = server.last_authentic.is_some_and(|heard| heard > visit.started);
+        let never = server.last_authentic.is_none();
+        if is_charged {
+            let charges = self.charge(visit.task.key);
+            let reason = Reason::Ignored { server: address, transmissions, charges };
+            self.go_on(now, &visit, Fault::Record { charges }, reason, out);
+        } else if never {
+            self.go_on(now, &visit, Fault::Outage, Reason::NeverHeard { server: address, transmissions }, out);
+        } else {
+            self.go_on(now, &visit, Fault::Outage, Reason::Silent { server: address, transmissions }, out);
+        }
+    }
+
+    /// Whether another server lives that has room for the visit's record.
+    pub(super) fn has_alternative(&self, task: &Task) -> Option<usize> {
+        self.choose(task).filter(|server| self.servers[*server].health == Health::Alive)
+    }
+
+    /// To the next server if one has room, else back to the queue.
+    pub(super) fn go_on(&mut self, now: Now, visit: &Visit, fault: Fault, reason: Reason, out: &mut Vec<Output>) {
+        let task = visit.task;
+        if let Some(server) = self.has_alternative(&task) {
+            let attributes = visit.datagram.slice(packet::HEADER_OCTETS..).slice(..visit.attribute_octets);
+            self.begin(now, task, server, &attributes, out);
+            return;
+        }
+        let old_enough = now.wall.since(task.since) >= self.settings.park_age_min;
+        let after = match fault {
+            Fault::Outage => self.settings.outage_retry,
+            Fault::Setup => self.back_off(task.attempts),
+            Fault::Record { charges } if charges >= self.settings.attempts_max && old_enough => {
+                self.charges.remove(&task.key);
+                out.push(Output::Park { key: task.key, reason });
+                return;
+            }
+            Fault::Record { charges } => self.back_off(charges.saturating_sub(1)),
+        };
+        out.push(Output::Retry { key: task.key, after, reason });
+    }
+
+    /// `retry_first` doubled `times`, at most `retry_max`, ± 10 %.
+    pub(super) fn back_off(&mut self, times: u32) -> Duration {
+        let settings = &self.settings;
+        let span = settings.retry_first.saturating_mul(1_u32.checked_shl(times.min(31)).unwrap_or(u32::MAX));
+        self.random.jitter(span.min(settings.retry_max))
+    }
+
+    /// Counts a failed visit that is the record's own fault. Returns its count, 1 for a record that is not counted.
+    pub(super) fn charge(&mut self, key: Seq) -> u32 {
+        if self.charges.len() >= CHARGED_MAX && !self.charges.contains_key(&key) {
+            return 1;
+        }
+        let charges = self.charges.entry(key).or_insert(0);
+        *charges = charges.saturating_add(1);
+        *charges
+    }
+}

@@ -1,0 +1,343 @@
+//! One server: its health, its window, its lanes.
+//!
+//! ```text
+//! Alive   --(3 transmissions in a row ran out and nothing authentic for response_window | refused)--> Suspect
+//! Suspect --(any authentic answer)--> Alive
+//! Suspect --(nothing for zombie_period)--> Dead
+//! Dead    --(3 probe answers in a row, or the revival timer)--> Alive, with a small window
+//! Alive   --(answers "no accounting here" and never took a record)--> Refusing, until the configuration is read again
+//! ```
+//!
+//! The window limits what is outstanding: it begins with 8, grows by one for each answer until the first loss, then
+//! by one for each window of answers; a first transmission that runs out halves it, once in a round.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::lane::{IDENTIFIERS, Lane, LaneId, Link};
+use super::{Probing, ServerSettings, Settings};
+use crate::clock::Instant;
+
+/// Records outstanding after a start or a revival.
+pub const WINDOW_MIN: usize = 8;
+/// Transmissions in a row that ran out of time before a server is suspected.
+const RUN_OUTS: u32 = 3;
+/// Probe answers in a row before a dead server is used again.
+const PROBES_TO_ALIVE: u32 = 3;
+/// Probes sent to a server that answers records; when it answers none, it is taken as one that answers no probes.
+const PROBES_TO_UNSUPPORTED: u32 = 3;
+/// Answers with a bad authenticator, and none with a good one, that mean different secrets.
+const BAD_TO_MISMATCH: u32 = 10;
+
+/// Whether a server is used.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Health {
+    /// It is.
+    Alive,
+    /// It went silent: new records avoid it, those under way go on.
+    Suspect,
+    /// It is not, until it answers probes or the revival timer runs out.
+    Dead,
+    /// It does no accounting and said so.
+    Refusing,
+}
+
+impl Health {
+    /// Lower-case name for labels and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Dead => "dead",
+            Self::Refusing => "refusing",
+        }
+    }
+}
+
+/// What was counted about one server since the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// First transmissions of a visit.
+    pub requests: u64,
+    /// Further transmissions.
+    pub retransmissions: u64,
+    /// Transmissions that ran out of time.
+    pub timeouts: u64,
+    /// Records stored by the server.
+    pub stored: u64,
+    /// Negative answers.
+    pub refused: u64,
+    /// Authentic answers of a wrong code.
+    pub wrong_code: u64,
+    /// Datagrams that are no packet.
+    pub malformed: u64,
+    /// Answers with a bad authenticator or Message-Authenticator.
+    pub bad_authenticator: u64,
+    /// Answers to requests that were answered or abandoned before.
+    pub late: u64,
+    /// Answers to identifiers that were never used.
+    pub unknown: u64,
+    /// Status-Server sent.
+    pub probes: u64,
+    /// Status-Server answered.
+    pub probe_answers: u64,
+    /// Refused sends and receives: nobody listens there.
+    pub unreachable: u64,
+}
+
+/// Whether the server answers Status-Server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Support {
+    Unknown,
+    Yes,
+    No,
+}
+
+/// An unanswered Status-Server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    pub(super) identifier: u8,
+    pub(super) authenticator: [u8; 16],
+}
+
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) settings: ServerSettings,
+    pub(super) health: Health,
+    pub(super) since: Instant,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) probe_link: Option<Link>,
+    pub(super) probe: Option<Probe>,
+    pub(super) next_probe: Option<Instant>,
+    pub(super) revive_at: Option<Instant>,
+    pub(super) outstanding: usize,
+    pub(super) counters: Counters,
+    pub(super) last_authentic: Option<Instant>,
+    pub(super) round_trip: Option<Duration>,
+    pub(super) told_wrong_code: bool,
+    pub(super) told_mismatch: bool,
+    window: usize,
+    window_max: usize,
+    growing: bool,
+    answers_in_window: usize,
+    halved_at: Option<Instant>,
+    run_outs: u32,
+    waiting_since: Option<Instant>,
+    bad_since_good: u32,
+    probes_answered: u32,
+    /// Probes still to be sent to a server that is alive, to learn whether it answers them.
+    trials: u32,
+    probe_identifier: u8,
+    support: Support,
+}
+
+impl Server {
+    pub(super) fn new(now: Instant, settings: ServerSettings, common: &Settings) -> Self {
+        Self {
+            settings,
+            health: Health::Alive,
+            since: now,
+            lanes: Vec::new(),
+            probe_link: None,
+            probe: None,
+            next_probe: None,
+            revive_at: None,
+            outstanding: 0,
+            counters: Counters::default(),
+            last_authentic: None,
+            round_trip: None,
+            told_wrong_code: false,
+            told_mismatch: false,
+            window: WINDOW_MIN.min(common.window),
+            window_max: common.window.min(usize::from(common.lanes_max) * IDENTIFIERS).max(1),
+            growing: true,
+            answers_in_window: 0,
+            halved_at: None,
+            run_outs: 0,
+            waiting_since: None,
+            bad_since_good: 0,
+            probes_answered: 0,
+            trials: 0,
+            probe_identifier: 0,
+            support: if common.probing == Probing::Never { Support::No } else { Support::Unknown },
+        }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.settings.address
+    }
+
+    /// Data lane by number.
+    pub(super) fn lane(&mut self, lane: LaneId) -> Option<&mut Lane> {
+        self.lanes.get_mut(usize::from(lane.0).checked_sub(1)?)
+    }
+
+    /// Whether new records may go here at all, room aside.
+    pub(super) fn is_usable(&self) -> bool {
+        match self.health {
+            Health::Alive => true,
+            // Without probes one record at a time finds out.
+            Health::Suspect => self.support == Support::No,
+            Health::Dead | Health::Refusing => false,
+        }
+    }
+
+    /// Records that may go here now.
+    pub(super) fn room(&self) -> usize {
+        let limit = match self.health {
+            Health::Alive => self.window,
+            Health::Suspect if self.support == Support::No => 1,
+            Health::Suspect | Health::Dead | Health::Refusing => 0,
+        };
+        let identifiers: usize = self.lanes.iter().map(Lane::room).sum();
+        limit.saturating_sub(self.outstanding).min(identifiers)
+    }
+
+    /// Whether another lane should be opened: three quarters of the identifiers are taken, or there is no lane.
+    pub(super) fn wants_lane(&self, lanes_max: u16) -> bool {
+        let open = self.lanes.iter().filter(|lane| lane.link == Link::Open).count();
+        self.lanes.len() < usize::from(lanes_max)
+            && open == self.lanes.len()
+            && self.lanes.iter().map(Lane::room).sum::<usize>() * 4 <= open * IDENTIFIERS
+    }
+
+    /// The first lane with a quarter of its identifiers free, else the one with the most; few sockets stay busy.
+    pub(super) fn pick_lane(&self) -> Option<LaneId> {
+        let first = self.lanes.iter().position(|lane| lane.room() * 4 > IDENTIFIERS);
+        let most = || (0..self.lanes.len()).max_by_key(|&index| self.lanes[index].room());
+        let index = first.or_else(most).filter(|&index| self.lanes[index].room() > 0)?;
+        Some(LaneId(u16::try_from(index + 1).unwrap_or(u16::MAX)))
+    }
+
+    pub(super) fn transmitted(&mut self, now: Instant) {
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// A transmission ran out of time.
+    pub(super) fn ran_out(&mut self, now: Instant, first: bool, common: &Settings) {
+        self.counters.timeouts += 1;
+        self.run_outs = self.run_outs.saturating_add(1);
+        if first && self.halved_at.is_none_or(|at| now.since(at) >= common.initial_timeout) {
+            self.halved_at = Some(now);
+            self.window = (self.window / 2).max(WINDOW_MIN.min(self.window_max));
+            self.growing = false;
+        }
+    }
+
+    /// When it becomes suspect unless something comes.
+    pub(super) fn silent_at(&self, common: &Settings) -> Option<Instant> {
+        let is_doubtful = self.health == Health::Alive && self.run_outs >= RUN_OUTS;
+        self.waiting_since.filter(|_| is_doubtful).map(|since| since + common.response_window)
+    }
+
+    /// Something authentic came. Returns whether that brings a suspect server back.
+    pub(super) fn heard(&mut self, now: Instant) -> bool {
+        self.run_outs = 0;
+        self.waiting_since = None;
+        self.bad_since_good = 0;
+        self.told_mismatch = false;
+        self.last_authentic = Some(now);
+        match self.health {
+            Health::Suspect => true,
+            Health::Dead => {
+                self.probes_answered += 1;
+                self.probes_answered >= PROBES_TO_ALIVE || self.support == Support::No
+            }
+            Health::Alive | Health::Refusing => false,
+        }
+    }
+
+    /// A record was acknowledged: the window grows.
+    pub(super) fn acknowledged(&mut self) {
+        self.counters.stored += 1;
+        if self.window >= self.window_max {
+            return;
+        }
+        self.answers_in_window += 1;
+        if self.window < WINDOW_MIN {
+            self.window = WINDOW_MIN.min(self.window_max);
+        } else if self.growing || self.answers_in_window >= self.window {
+            self.answers_in_window = 0;
+            self.window += 1;
+        }
+    }
+
+    /// A bad authenticator. Returns whether to report different secrets.
+    pub(super) fn heard_bad(&mut self) -> bool {
+        self.counters.bad_authenticator += 1;
+        self.bad_since_good = self.bad_since_good.saturating_add(1);
+        let tell = self.bad_since_good >= BAD_TO_MISMATCH && !self.told_mismatch;
+        self.told_mismatch |= tell;
+        tell
+    }
+
+    /// Identifier of the next probe: each is a new packet (RFC 5997 §4.3).
+    pub(super) fn next_identifier(&mut self) -> u8 {
+        self.probe_identifier = self.probe_identifier.wrapping_add(1);
+        self.probe_identifier
+    }
+
+    /// A probe was answered. Returns whether that brings the server back.
+    pub(super) fn probe_answered(&mut self, now: Instant) -> bool {
+        self.counters.probe_answers += 1;
+        self.support = Support::Yes;
+        self.trials = 0;
+        self.probe = None;
+        self.heard(now)
+    }
+
+    /// The probe under way, if any, was not answered.
+    pub(super) fn probe_missed(&mut self) {
+        if self.probe.take().is_some() {
+            self.probes_answered = 0;
+            if self.health == Health::Alive && self.trials > 0 {
+                self.trials -= 1;
+                if self.trials == 0 {
+                    self.support = Support::No;
+                }
+            }
+        }
+    }
+
+    pub(super) fn probes(&self) -> bool {
+        self.support != Support::No && (matches!(self.health, Health::Suspect | Health::Dead) || self.trials > 0)
+    }
+
+    pub(super) fn enter(&mut self, now: Instant, health: Health) {
+        let answers_records = self.health == Health::Suspect && health == Health::Alive;
+        self.trials = if answers_records && self.support == Support::Unknown { PROBES_TO_UNSUPPORTED } else { 0 };
+        self.health = health;
+        self.since = now;
+        self.run_outs = 0;
+        self.waiting_since = None;
+        self.probes_answered = 0;
+        self.revive_at = None;
+        if self.probes() {
+            self.next_probe.get_or_insert(now);
+        } else {
+            self.next_probe = None;
+            self.probe = None;
+        }
+    }
+
+    /// Whether only the revival timer can bring it back.
+    pub(super) fn needs_revival_timer(&self) -> bool {
+        self.support != Support::Yes
+    }
+
+    /// Back from the dead: a small window, of one record when nothing proves that it lives.
+    pub(super) fn slow_start(&mut self, proven: bool) {
+        self.window = if proven { WINDOW_MIN.min(self.window_max) } else { 1 };
+        self.growing = true;
+        self.answers_in_window = 0;
+    }
+
+    pub(super) fn measured(&mut self, round_trip: Duration) {
+        self.round_trip = Some(self.round_trip.map_or(round_trip, |smooth| (smooth * 7 + round_trip) / 8));
+    }
+
+    pub(super) fn window(&self) -> usize {
+        self.window
+    }
+}

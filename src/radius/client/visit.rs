@@ -1,0 +1,157 @@
+//! A visit: one record at one server, from its first transmission to an answer or the last run-out (RFC 5080 §2.2.1).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::lane::LaneId;
+use super::random::Random;
+use super::{Settings, Submission};
+use crate::clock::{Instant, Timestamp};
+use crate::ids::{CallHash, Seq};
+
+/// Stale timers kept beside the live ones before they are swept out.
+const STALE_TIMERS_MAX: usize = 4096;
+
+/// Shortest wait for an answer, whatever the settings say.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
+/// A record while this machine has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task {
+    pub(super) key: Seq,
+    pub(super) since: Timestamp,
+    pub(super) attempts: u32,
+    pub(super) call: CallHash,
+    /// Servers visited, one bit each.
+    pub(super) tried: u64,
+}
+
+impl Task {
+    pub(super) fn new(submission: &Submission<'_>) -> Self {
+        let Submission { key, since, attempts, call, .. } = *submission;
+        Self { key, since, attempts, call, tried: 0 }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) task: Task,
+    pub(super) server: usize,
+    /// Identifiers outstanding for it; more than one only when every datagram gets its own.
+    pub(super) identifiers: SmallVec<[(LaneId, u8); 1]>,
+    pub(super) datagram: Bytes,
+    pub(super) attribute_octets: usize,
+    pub(super) started: Instant,
+    pub(super) wait: Duration,
+    /// When its timer runs out.
+    pub(super) due: Instant,
+    pub(super) transmissions: u32,
+}
+
+/// Wait after the first transmission.
+pub(super) fn first_wait(settings: &Settings, random: &mut Random) -> Duration {
+    random.jitter(settings.initial_timeout).max(WAIT_MIN)
+}
+
+/// Wait after a further transmission.
+pub(super) fn next_wait(settings: &Settings, previous: Duration, random: &mut Random) -> Duration {
+    let wait = random.vary(previous * 2, previous);
+    let wait = if wait > settings.max_timeout { random.jitter(settings.max_timeout) } else { wait };
+    wait.max(WAIT_MIN)
+}
+
+/// Visits by slot; a slot that is used again has another generation.
+#[derive(Debug, Default)]
+pub(super) struct Visits {
+    slots: Vec<(u32, Option<Visit>)>,
+    free: Vec<u32>,
+    timers: BinaryHeap<Reverse<(Instant, u32, u32)>>,
+}
+
+impl Visits {
+    pub(super) fn insert(&mut self, visit: Visit) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize].1 = Some(visit);
+            return slot;
+        }
+        self.slots.push((0, Some(visit)));
+        u32::try_from(self.slots.len() - 1).expect("at most 65 535 lanes of 256 identifiers are outstanding")
+    }
+
+    pub(super) fn get(&self, slot: u32) -> Option<&Visit> {
+        self.slots.get(slot as usize)?.1.as_ref()
+    }
+
+    /// Whether no visit has a slot this high.
+    #[cfg(test)]
+    pub(super) fn is_past(&self, slot: u32) -> bool {
+        slot as usize >= self.slots.len()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Visit> {
+        self.slots.get_mut(slot as usize)?.1.as_mut()
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Visit> {
+        let (generation, visit) = self.slots.get_mut(slot as usize)?;
+        let visit = visit.take()?;
+        *generation = generation.wrapping_add(1);
+        self.free.push(slot);
+        Some(visit)
+    }
+
+    /// Slots of the visits at a server.
+    pub(super) fn at(&self, server: usize) -> Vec<u32> {
+        (0u32..)
+            .zip(&self.slots)
+            .filter(|(_, (_, visit))| visit.as_ref().is_some_and(|v| v.server == server))
+            .map(|(slot, _)| slot)
+            .collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Sets the timer of a visit, in place of one set before.
+    pub(super) fn arm(&mut self, slot: u32, at: Instant) {
+        let Some((generation, Some(visit))) = self.slots.get_mut(slot as usize) else { return };
+        *generation = generation.wrapping_add(1);
+        visit.due = at;
+        let generation = *generation;
+        self.timers.push(Reverse((at, slot, generation)));
+        if self.timers.len() > STALE_TIMERS_MAX + 4 * self.len() {
+            let slots = &self.slots;
+            self.timers.retain(|Reverse((_, slot, generation))| slots[*slot as usize].0 == *generation);
+        }
+    }
+
+    /// The next visit whose timer has run out.
+    pub(super) fn expired(&mut self, now: Instant) -> Option<u32> {
+        while let Some(&Reverse((at, slot, generation))) = self.timers.peek() {
+            if at > now {
+                return None;
+            }
+            self.timers.pop();
+            if self.slots[slot as usize].0 == generation {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// When the next timer runs out. Timers of visits that ended are swept out on the way.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        while let Some(&Reverse((at, slot, generation))) = self.timers.peek() {
+            if self.slots[slot as usize].0 == generation {
+                return Some(at);
+            }
+            self.timers.pop();
+        }
+        None
+    }
+}

@@ -1,0 +1,274 @@
+//! RADIUS accounting sink: renders records, drives the client machine over UDP sockets.
+
+pub mod collector;
+mod meters;
+mod net;
+mod profile;
+pub mod render;
+mod settings;
+pub mod status;
+
+use std::future::{Future as _, poll_fn};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Sleep;
+
+use self::meters::Meters;
+use self::net::Sockets;
+use super::{Outcome, Sink};
+use crate::clock::{self, Instant, Now};
+use crate::queue::{Lease, Settlement};
+use crate::radius::client::{self, Client, Input, Output, ServerStatus, Submission};
+use crate::record::Record;
+
+pub use collector::{Collected, Collector};
+pub use meters::{
+    RADIUS_ANSWERS_TOTAL, RADIUS_BAD_ANSWERS_TOTAL, RADIUS_LANES, RADIUS_OUTSTANDING_REQUESTS, RADIUS_PROBES_TOTAL,
+    RADIUS_REQUESTS_TOTAL, RADIUS_RETRANSMISSIONS_TOTAL, RADIUS_ROUND_TRIP_SECONDS, RADIUS_SERVER_ALIVE,
+    RADIUS_SHORTENED_VALUES_TOTAL, RADIUS_TIMEOUTS_TOTAL,
+};
+pub use profile::SetupError;
+pub use render::{Losses, Renderer, SetupErrors};
+pub use settings::{FieldMapping, LegOrder, Profile, Round, SessionId, Settings, StatusMapping, Unmapped};
+
+/// Longest wait without a look at the machine: its counters reach the metrics that often.
+const BEAT: Duration = Duration::from_secs(1);
+/// Shortest wait for a timer: one wake serves the timers of that time.
+const TIMER_STEP: Duration = Duration::from_millis(10);
+/// Server states a reader of [`RadiusSink::servers`] sees are at most this old.
+pub const STATUS_AGE_MAX: Duration = BEAT;
+
+/// States of a sink's servers, readable from other threads.
+#[derive(Clone, Debug, Default)]
+pub struct Board(Arc<std::sync::Mutex<Vec<ServerStatus>>>);
+
+impl Board {
+    /// The servers in order, at most [`STATUS_AGE_MAX`] old.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerStatus> {
+        self.0.lock().map(|servers| servers.clone()).unwrap_or_default()
+    }
+
+    fn post(&self, servers: impl Iterator<Item = ServerStatus>) {
+        if let Ok(mut board) = self.0.lock() {
+            board.clear();
+            board.extend(servers);
+        }
+    }
+}
+
+/// A sink that sends Accounting-Requests.
+///
+/// It has to be made and used on a tokio runtime.
+pub struct RadiusSink {
+    name: Arc<str>,
+    renderer: Renderer,
+    client: Client,
+    sockets: Sockets,
+    /// What the machine wants done; swapped with `doing` while it is done.
+    wanted: Vec<Output>,
+    doing: Vec<Output>,
+    ended: Vec<Outcome>,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Instant,
+    reported_at: Instant,
+    meters: Meters,
+    board: Board,
+}
+
+impl RadiusSink {
+    /// A sink called `name`.
+    ///
+    /// # Errors
+    /// What is wrong with the settings: no server, unknown or unfit attributes.
+    pub fn new(name: &str, settings: &Settings) -> Result<Self, SetupErrors> {
+        let mut errors = Vec::new();
+        let servers = &settings.client.servers;
+        if servers.is_empty() {
+            errors.push(SetupError::NoServer);
+        } else if servers.len() > client::SERVERS_MAX {
+            errors.push(SetupError::TooManyServers { count: servers.len() });
+        }
+        let address = servers.first().map(|server| net::local_address(server.address, settings.bind));
+        let address = address.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        let renderer = Renderer::new(settings, address).map_err(|mut found| {
+            found.0.splice(0..0, errors.clone());
+            found
+        })?;
+        if !errors.is_empty() {
+            return Err(SetupErrors(errors));
+        }
+        let now = clock::now();
+        let name: Arc<str> = name.into();
+        let addresses = servers.iter().map(|server| server.address).collect::<Vec<_>>();
+        let client_settings = client::Settings { servers: servers.clone(), ..settings.client.clone() };
+        tracing::info!(
+            sink = %name, servers = ?addresses, first_wait_ms = client_settings.initial_timeout.as_millis(),
+            longest_wait_ms = client_settings.max_timeout.as_millis(), transmissions = client_settings.transmissions,
+            "RADIUS schedule of one visit"
+        );
+        let mut sink = Self {
+            meters: Meters::new(&name, &addresses),
+            renderer,
+            client: Client::new(now.mono, client_settings, seed()),
+            sockets: Sockets::new(addresses, settings.bind),
+            wanted: Vec::new(),
+            doing: Vec::new(),
+            ended: Vec::new(),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            timer_at: now.mono,
+            reported_at: Instant(0),
+            board: Board::default(),
+            name,
+        };
+        sink.client.tick(now, &mut sink.wanted);
+        sink.perform(now);
+        Ok(sink)
+    }
+
+    /// Where the states of the servers can be read.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// Does what the machine wants, until it wants nothing more.
+    fn perform(&mut self, now: Now) {
+        while !self.wanted.is_empty() {
+            std::mem::swap(&mut self.wanted, &mut self.doing);
+            let mut doing = std::mem::take(&mut self.doing);
+            for output in doing.drain(..) {
+                self.perform_one(now, output);
+            }
+            self.doing = doing;
+        }
+    }
+
+    fn perform_one(&mut self, now: Now, output: Output) {
+        match output {
+            Output::Transmit { server, lane, datagram } => {
+                if self.sockets.send(server, lane, datagram).is_err() {
+                    self.client.handle(now, Input::Refused { server, lane }, &mut self.wanted);
+                }
+            }
+            Output::OpenLane { server, lane } => {
+                let input = match self.sockets.open(server, lane) {
+                    Ok(()) => Input::LaneOpened { server, lane },
+                    Err(error) => {
+                        let address = self.sockets.address(server);
+                        tracing::warn!(sink = %self.name, server = %address, %error, "cannot open a socket");
+                        Input::LaneFailed { server, lane }
+                    }
+                };
+                self.client.handle(now, input, &mut self.wanted);
+            }
+            Output::Delivered { key, round_trip, .. } => {
+                if let Some(round_trip) = round_trip {
+                    self.meters.round_trip(round_trip);
+                }
+                self.ended.push(Outcome { seq: key, settlement: Settlement::Delivered });
+            }
+            Output::Retry { key, after, reason } => {
+                let settlement = Settlement::Retry { after, reason: reason.to_string() };
+                self.ended.push(Outcome { seq: key, settlement });
+            }
+            Output::Park { key, reason } => {
+                let settlement = Settlement::Park { reason: reason.to_string(), code: reason.code() };
+                self.ended.push(Outcome { seq: key, settlement });
+            }
+            Output::Health { server, health } => {
+                let (sink, address) = (&self.name, self.sockets.address(server));
+                match health {
+                    client::Health::Alive => tracing::info!(%sink, server = %address, "server answers"),
+                    health => tracing::warn!(%sink, server = %address, health = health.name(), "server is not used"),
+                }
+                self.reported_at = Instant(0);
+            }
+            Output::Alarm { server, alarm } => {
+                let address = self.sockets.address(server);
+                tracing::error!(sink = %self.name, server = %address, %alarm, "server needs attention");
+            }
+        }
+    }
+
+    /// Takes what came on all lanes, does what is due. Returns whether there is news for the worker.
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut now = clock::now();
+        let capacity = self.client.capacity(now.mono);
+        loop {
+            let (client, wanted) = (&mut self.client, &mut self.wanted);
+            self.sockets.receive(cx, |input| client.handle(now, input, wanted));
+            self.sockets.flush(cx);
+            if self.client.deadline().is_some_and(|deadline| deadline <= now.mono) {
+                self.client.tick(now, &mut self.wanted);
+            }
+            self.perform(now);
+            if now.mono.since(self.reported_at) >= BEAT {
+                self.reported_at = now.mono;
+                self.meters.report(self.client.status());
+                self.board.post(self.client.status());
+            }
+            if !self.ended.is_empty() || (capacity == 0 && self.client.capacity(now.mono) > 0) {
+                return Poll::Ready(());
+            }
+            if self.poll_timer(now.mono, cx).is_pending() {
+                return Poll::Pending;
+            }
+            now = clock::now();
+        }
+    }
+
+    /// Waits for the machine's deadline, at most a beat.
+    fn poll_timer(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let beat = self.reported_at + BEAT;
+        let deadline = self.client.deadline().map_or(beat, |deadline| deadline.min(beat));
+        let is_over = self.timer.is_elapsed();
+        if is_over || deadline < self.timer_at {
+            let wait = deadline.since(now).max(TIMER_STEP);
+            self.timer_at = now + wait;
+            self.timer.set(tokio::time::sleep(wait));
+        }
+        self.timer.as_mut().poll(cx)
+    }
+}
+
+impl Sink for RadiusSink {
+    const KIND: &'static str = "radius";
+
+    fn capacity(&mut self) -> usize {
+        self.client.capacity(clock::mono())
+    }
+
+    fn submit(&mut self, lease: &Lease, record: &Record) {
+        let now = clock::now();
+        let (attributes, losses) = self.renderer.render(record);
+        self.meters.lost(losses);
+        let submission = Submission {
+            key: lease.seq,
+            attributes,
+            since: lease.appended,
+            attempts: lease.attempts,
+            call: lease.call,
+        };
+        self.client.handle(now, Input::Submit(submission), &mut self.wanted);
+        self.perform(now);
+    }
+
+    async fn progress(&mut self, out: &mut Vec<Outcome>) {
+        poll_fn(|cx| self.poll_work(cx)).await;
+        out.append(&mut self.ended);
+    }
+}
+
+/// Two numbers nobody can guess: the keys the standard library draws for its hash tables.
+fn seed() -> [u64; 2] {
+    std::array::from_fn(|_| RandomState::new().build_hasher().finish())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Attribute names of a profile, resolved once at start.
+
+use crate::dictionary::{Dictionary, Handle, Type};
+
+use super::settings::{FieldMapping, Profile, Settings};
+use crate::radius::attribute::{Oversize, Priority};
+
+/// Why a sink cannot start with its settings.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SetupError {
+    /// No dictionary knows an attribute.
+    #[error("no dictionary has the attribute `{attribute}` for {purpose}; read: {files}{hint}")]
+    Unknown {
+        /// The name.
+        attribute: String,
+        /// What it is for.
+        purpose: String,
+        /// The dictionary files that were read.
+        files: String,
+        /// Empty, or `; did you mean …`.
+        hint: String,
+    },
+    /// An attribute must not carry values of calls.
+    #[error("`{attribute}` cannot carry {purpose}: {why}")]
+    Refused {
+        /// The name.
+        attribute: String,
+        /// What it was to carry.
+        purpose: String,
+        /// The reason.
+        why: &'static str,
+    },
+    /// There is no server to send to.
+    #[error("there is no accounting server")]
+    NoServer,
+    /// Too many servers.
+    #[error("{count} accounting servers, at most 64")]
+    TooManyServers {
+        /// How many there are.
+        count: usize,
+    },
+}
+
+/// An attribute with its policies.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) handle: Handle,
+    pub(super) oversize: Oversize,
+    /// Octets of one value at most.
+    pub(super) max: usize,
+    pub(super) priority: Priority,
+}
+
+impl Target {
+    fn new(handle: Handle, priority: Priority) -> Self {
+        let max = handle.value_octets_max();
+        Self { handle, oversize: Oversize::Truncate, max, priority }
+    }
+
+    /// Whether values are octets that can be cut.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.handle.kind(), Type::String | Type::Octets(None))
+    }
+}
+
+/// Finds attributes and collects what is wrong.
+pub(super) struct Finder<'a> {
+    dictionary: &'a Dictionary,
+    pub(super) errors: Vec<SetupError>,
+}
+
+impl<'a> Finder<'a> {
+    pub(super) fn new(dictionary: &'a Dictionary) -> Self {
+        Self { dictionary, errors: Vec::new() }
+    }
+
+    /// An attribute the profile may have.
+    pub(super) fn optional(&self, name: &str, priority: Priority) -> Option<Target> {
+        let handle = self.dictionary.attribute(name)?;
+        handle.refusal().is_none().then(|| Target::new(handle, priority))
+    }
+
+    /// An attribute that has to be there; an empty name stands for none.
+    pub(super) fn required(&mut self, name: &str, purpose: &str, priority: Priority) -> Option<Target> {
+        if name.is_empty() {
+            return None;
+        }
+        let Some(handle) = self.dictionary.attribute(name) else {
+            let files: Vec<String> = self.dictionary.files().iter().map(|file| file.display().to_string()).collect();
+            let files = if files.is_empty() { "only the built-in ones".to_owned() } else { files.join(", ") };
+            let hint = self.dictionary.nearest(name).map(|near| format!("; did you mean `{near}`?"));
+            self.errors.push(SetupError::Unknown {
+                attribute: name.to_owned(),
+                purpose: purpose.to_owned(),
+                files,
+                hint: hint.unwrap_or_default(),
+            });
+            return None;
+        };
+        if let Some(why) = handle.refusal() {
+            self.errors.push(SetupError::Refused { attribute: name.to_owned(), purpose: purpose.to_owned(), why });
+            return None;
+        }
+        Some(Target::new(handle, priority))
+    }
+
+    /// The attributes of mapped fields, by field name.
+    pub(super) fn fields(&mut self, mappings: &[FieldMapping], leg: &str) -> Vec<(String, Target)> {
+        let mut found = Vec::with_capacity(mappings.len());
+        for mapping in mappings {
+            let purpose = format!("{leg}field `{}`", mapping.field);
+            if let Some(mut target) = self.required(&mapping.attribute, &purpose, mapping.priority) {
+                target.oversize = mapping.oversize;
+                target.max = mapping.max_octets.map_or(target.max, |max| max.min(target.max));
+                found.push((mapping.field.clone(), target));
+            }
+        }
+        found
+    }
+}
+
+/// Attributes of the core values; `None` where the profile has no place for a value.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Core {
+    pub(super) kind: Option<Target>,
+    pub(super) call_id: Option<Target>,
+    pub(super) method: Option<Target>,
+    pub(super) code: Option<Target>,
+    pub(super) reason: Option<Target>,
+    pub(super) from_tag: Option<Target>,
+    pub(super) to_tag: Option<Target>,
+    pub(super) cseq: Option<Target>,
+    /// Instants.
+    pub(super) created: Option<Target>,
+    pub(super) answered: Option<Target>,
+    pub(super) acknowledged: Option<Target>,
+    pub(super) ended: Option<Target>,
+    /// Spans in milliseconds.
+    pub(super) setup_ms: Option<Target>,
+    pub(super) duration_ms: Option<Target>,
+    /// Spans in seconds.
+    pub(super) setup_secs: Option<Target>,
+    pub(super) duration_secs: Option<Target>,
+    pub(super) ended_by: Option<Target>,
+    pub(super) end_cause: Option<Target>,
+}
+
+impl Core {
+    pub(super) fn of(settings: &Settings, finder: &mut Finder<'_>) -> Self {
+        let profile = settings.profile;
+        let mut need = |name: &str| finder.required(name, &format!("the profile `{}`", profile.name()), Priority::CORE);
+        if profile == Profile::Own {
+            return Self {
+                kind: need("Tollgate-Record-Kind"),
+                call_id: need("Tollgate-Call-Id"),
+                method: need("Tollgate-Method"),
+                code: need("Tollgate-Response-Code"),
+                reason: need("Tollgate-Reason"),
+                from_tag: need("Tollgate-From-Tag"),
+                to_tag: need("Tollgate-To-Tag"),
+                cseq: need("Tollgate-CSeq"),
+                created: need("Tollgate-Created"),
+                answered: need("Tollgate-Answered"),
+                acknowledged: need("Tollgate-Acknowledged"),
+                ended: need("Tollgate-Ended"),
+                setup_ms: need("Tollgate-Setup-Time-Ms"),
+                duration_ms: need("Tollgate-Duration-Ms"),
+                setup_secs: None,
+                duration_secs: None,
+                ended_by: need("Tollgate-Ended-By"),
+                end_cause: need("Tollgate-End-Cause"),
+            };
+        }
+        let core = Self {
+            code: need("Sip-Response-Code"),
+            method: need("Sip-Method"),
+            from_tag: need("Sip-From-Tag"),
+            to_tag: need("Sip-To-Tag"),
+            ..Self::default()
+        };
+        let may = |name: &str| finder.optional(name, Priority::CORE);
+        match profile {
+            Profile::Opensips => Self {
+                created: may("Sip-Call-Created"),
+                setup_secs: may("Sip-Call-Setuptime"),
+                duration_secs: may("Sip-Call-Duration"),
+                duration_ms: may("Sip-Call-MSDuration"),
+                ..core
+            },
+            Profile::Openser => Self { cseq: may("Sip-CSeq"), ..core },
+            Profile::Own | Profile::Kamailio => core,
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Tests of rendering, read back through the dictionary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::settings::{FieldMapping, Profile, SessionId, Settings};
+use super::*;
+use crate::dictionary::{Builder, Dictionary};
+use crate::ids::RecordId;
+use crate::record::{Cause, End, Party, Times};
+
+const NAS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+/// A record as the engine makes it: created at 1 700 000 000, answered 4 s later, ended 61.5 s after that.
+pub fn record(kind: Kind) -> Record {
+    let at = |millis: i64| Timestamp(1_700_000_000_000_000 + millis * 1000);
+    let is_end = matches!(kind, Kind::Stop | Kind::Cdr);
+    Record {
+        id: RecordId(0x018b_cfe5_6800_0000_0000_0000_0000_0001),
+        kind,
+        method: if kind == Kind::Stop { b"BYE".to_vec() } else { b"INVITE".to_vec() },
+        from_tag: b"alice-tag".to_vec(),
+        to_tag: b"bob-tag".to_vec(),
+        call_id: b"call-1@192.0.2.7".to_vec(),
+        cseq: 1,
+        code: 200,
+        reason: b"OK".to_vec(),
+        in_dialog: is_end,
+        session: "0123456789abcdef0123456789abcdef".to_owned(),
+        multi_session: "fedcba9876543210fedcba9876543210".to_owned(),
+        times: Times {
+            event: if is_end { at(65_500) } else { at(4_000) },
+            created: at(0),
+            answered: Some(at(4_000)),
+            acknowledged: None,
+            ended: is_end.then(|| at(65_500)),
+            setup: Some(Duration::from_millis(4_000)),
+            duration: is_end.then(|| Duration::from_millis(61_500)),
+        },
+        end: is_end.then_some(End { by: Party::Callee, cause: Cause::Bye }),
+        fields: vec![("src_ip".to_owned(), Value::Text(b"192.0.2.7".to_vec()))],
+        legs: Vec::new(),
+        table: None,
+        shortened: false,
+    }
+}
+
+fn dictionary(profile: &str, text: &str) -> Arc<Dictionary> {
+    let mut builder = Builder::with_builtin();
+    if let Some(profile_text) = crate::dictionary::builtin::profile(profile) {
+        builder.text(profile, profile_text.as_bytes());
+    }
+    builder.text("operator", text.as_bytes());
+    Arc::new(builder.finish().unwrap())
+}
+
+fn lines(settings: &Settings, record: &Record) -> Vec<String> {
+    let mut renderer = Renderer::new(settings, NAS).unwrap();
+    let (attributes, _) = renderer.render(record);
+    settings.dictionary.decode(attributes).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_stop_of_the_own_profile_says_everything() {
+    let settings = Settings { nas_identifier: Some("gw1".to_owned()), ..Settings::default() };
+    let want = [
+        "Acct-Status-Type = Stop",
+        "Acct-Session-Id = \"0123456789abcdef0123456789abcdef\"",
+        "Acct-Multi-Session-Id = \"fedcba9876543210fedcba9876543210\"",
+        "Service-Type = Sip-Session",
+        "Event-Timestamp = \"Nov 14 2023 22:14:25 UTC\"",
+        "Acct-Session-Time = 62",
+        "Acct-Terminate-Cause = Host-Request",
+        "Tollgate-Record-Id = \"01HF7YAT000000000000000001\"",
+        "Tollgate-Record-Kind = \"Stop\"",
+        "Tollgate-Call-Id = \"call-1@192.0.2.7\"",
+        "Tollgate-Method = \"BYE\"",
+        "Tollgate-Reason = \"OK\"",
+        "Tollgate-From-Tag = \"alice-tag\"",
+        "Tollgate-To-Tag = \"bob-tag\"",
+        "Tollgate-Ended-By = \"callee\"",
+        "Tollgate-End-Cause = \"bye\"",
+        "Tollgate-Response-Code = 200",
+        "Tollgate-CSeq = 1",
+        "Tollgate-Created = \"2023-11-14T22:13:20.000Z\"",
+        "Tollgate-Answered = \"2023-11-14T22:13:24.000Z\"",
+        "Tollgate-Ended = \"2023-11-14T22:14:25.500Z\"",
+        "Tollgate-Setup-Time-Ms = 4000",
+        "Tollgate-Duration-Ms = 61500",
+        "Tollgate-Field = \"src_ip=192.0.2.7\"",
+        "NAS-Identifier = \"gw1\"",
+        "NAS-IP-Address = 192.0.2.1",
+        "NAS-Port-Type = Virtual",
+    ];
+    assert_eq!(lines(&settings, &record(Kind::Stop)), want);
+}
+
+#[test]
+fn a_start_of_the_profile_opensips_looks_like_the_proxy() {
+    let mut settings = Settings::of_profile(Profile::Opensips, dictionary("opensips", ""));
+    settings.record_id_attribute.clear();
+    settings.fields = vec![FieldMapping::new("src_ip", "SIP-AVP")];
+    let want = [
+        "Acct-Status-Type = Start",
+        "Acct-Session-Id = \"call-1@192.0.2.7\"",
+        "Acct-Multi-Session-Id = \"fedcba9876543210fedcba9876543210\"",
+        "Service-Type = Sip-Session",
+        "Event-Timestamp = \"Nov 14 2023 22:13:24 UTC\"",
+        "Sip-From-Tag = \"alice-tag\"",
+        "Sip-To-Tag = \"bob-tag\"",
+        "Sip-Method = Invite",
+        "Sip-Response-Code = 200",
+        "Sip-Call-Created = 1700000000",
+        "SIP-AVP = \"192.0.2.7\"",
+        "NAS-IP-Address = 192.0.2.1",
+        "NAS-Port = 5060",
+        "NAS-Port-Type = Virtual",
+    ];
+    assert_eq!(lines(&settings, &record(Kind::Start)), want);
+    let stop = lines(&settings, &record(Kind::Stop));
+    for line in ["Sip-Call-Duration = 62", "Sip-Call-Setuptime = 4", "Sip-Call-MSDuration = 61500", "Sip-Method = Bye"]
+    {
+        assert!(stop.iter().any(|found| found == line), "{line} in {stop:?}");
+    }
+}
+
+#[test]
+fn a_method_is_sent_as_the_dictionary_has_it() {
+    let text = "ATTRIBUTE Sip-Method 101 string\n";
+    for (name, profile, more, method, want) in [
+        ("a known one", "openser", "", "BYE", Some("Sip-Method = Bye")),
+        ("any case", "openser", "", "bye", Some("Sip-Method = Bye")),
+        ("an unknown one is Other", "openser", "", "PING", Some("Sip-Method = Other")),
+        ("a string is the method itself", "openser", text, "PING", Some("Sip-Method = \"PING\"")),
+        ("Kamailio's numbers", "kamailio", "", "PUBLISH", Some("Sip-Method = Publish")),
+    ] {
+        let of = if profile == "openser" { Profile::Openser } else { Profile::Kamailio };
+        let mut settings = Settings::of_profile(of, dictionary(profile, more));
+        settings.record_id_attribute.clear();
+        let record = Record { method: method.as_bytes().to_vec(), ..record(Kind::Event) };
+        let lines = lines(&settings, &record);
+        assert_eq!(lines.iter().find(|line| line.starts_with("Sip-Method")).map(String::as_str), want, "{name}");
+    }
+}
+
+#[test]
+fn the_session_id_is_what_was_chosen_and_never_missing() {
+    let mut long = record(Kind::Start);
+    long.call_id = vec![b'c'; 300];
+    let mut bare = record(Kind::Event);
+    (bare.session, bare.call_id) = (String::new(), Vec::new());
+    for (name, mode, record, want) in [
+        ("short", SessionId::Short, record(Kind::Start), "0123456789abcdef0123456789abcdef"),
+        ("the Call-ID", SessionId::CallId, record(Kind::Start), "call-1@192.0.2.7"),
+        ("with the To tag", SessionId::CallIdAndTag, record(Kind::Start), "call-1@192.0.2.7;bob-tag"),
+        ("a long one ends in a digest", SessionId::CallId, long, "c#"),
+        ("the record id stands in", SessionId::Short, bare.clone(), "01HF7YAT000000000000000001"),
+        ("the record id stands in for a Call-ID", SessionId::CallId, bare, "01HF7YAT000000000000000001"),
+    ] {
+        let settings = Settings { session_id: mode, ..Settings::default() };
+        let lines = lines(&settings, &record);
+        let found = lines.iter().filter(|line| line.starts_with("Acct-Session-Id")).collect::<Vec<_>>();
+        assert!(found.len() == 1 && found[0].contains(want), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn odd_values_never_lose_the_record() {
+    let text = |octets: &[u8]| Value::Text(octets.to_vec());
+    let mut settings = Settings {
+        fields: vec![
+            FieldMapping::new("port", "Tollgate-Src-Port"),
+            FieldMapping { max_octets: Some(50), ..FieldMapping::new("callee", "Called-Station-Id") },
+        ],
+        ..Settings::default()
+    };
+    settings.fields.push(FieldMapping { oversize: Oversize::Split, ..FieldMapping::new("via", "Tollgate-Field") });
+    let mut odd = record(Kind::Stop);
+    odd.reason = b"O\0K\r\nInjected = 1".to_vec();
+    odd.from_tag = vec![0xff; 300];
+    odd.to_tag = Vec::new();
+    odd.fields = vec![
+        ("port".to_owned(), text(b"not a number")),
+        ("callee".to_owned(), text(b"sip:a-rather-long-user-name@a-rather-long-domain.example;user=phone")),
+        ("via".to_owned(), text(&[b'v'; 600])),
+        ("empty".to_owned(), text(b"")),
+        ("nothing".to_owned(), Value::Absent),
+        ("list".to_owned(), Value::List(vec![b"a".to_vec(), b"b".to_vec()])),
+        ("number".to_owned(), Value::Number(-5)),
+    ];
+    let mut renderer = Renderer::new(&settings, NAS).unwrap();
+    let (_, losses) = renderer.render(&odd);
+    assert_eq!(losses, Losses { shortened: 3, dropped: 0 });
+    let lines = lines(&settings, &odd);
+    for want in [
+        "Tollgate-Reason = \"OKInjected = 1\"",
+        "Called-Station-Id = \"sip:a-rather-long-user-name@a-rather-long-domain.e\"",
+        "Tollgate-Field = \"list=a, b\"",
+        "Tollgate-Field = \"number=-5\"",
+        "Tollgate-Shortened = \"from_tag,port,callee\"",
+    ] {
+        assert!(lines.iter().any(|line| line == want), "{want} in {lines:#?}");
+    }
+    assert_eq!(lines.iter().filter(|line| line.contains("vvv")).count(), 3, "split into 247 + 247 + 106");
+    assert!(!lines.iter().any(|line| line.contains("empty") || line.contains("nothing") || line.contains("To-Tag")));
+}
+
+#[test]
+fn legs_travel_mapped_or_together() {
+    let leg = |src: &str, dst: &str| {
+        let value = |text: &str| Value::Text(text.as_bytes().to_vec());
+        vec![("src".to_owned(), value(src)), ("dst".to_owned(), value(dst))]
+    };
+    let mut forwarded = record(Kind::Start);
+    forwarded.legs = vec![leg("A", "B"), leg("B", "C")];
+    let of = |settings: &Settings| -> Vec<String> {
+        lines(settings, &forwarded).into_iter().filter(|line| line.starts_with("Tollgate-Leg")).collect()
+    };
+    let mut settings = Settings::default();
+    assert_eq!(of(&settings), ["Tollgate-Leg = \"1 src=A;dst=B\"", "Tollgate-Leg = \"2 src=B;dst=C\""]);
+    settings.leg_fields =
+        vec![FieldMapping::new("src", "Tollgate-Leg-Src"), FieldMapping::new("dst", "Tollgate-Leg-Dst")];
+    settings.leg_order = LegOrder::NewestFirst;
+    let want = ["Leg-Src = \"B\"", "Leg-Dst = \"C\"", "Leg-Src = \"A\"", "Leg-Dst = \"B\""];
+    assert_eq!(of(&settings), want.map(|line| format!("Tollgate-{line}")));
+    settings.leg_fields.truncate(1);
+    settings.unmapped = Unmapped::Omit;
+    assert_eq!(of(&settings), ["Tollgate-Leg-Src = \"B\"", "Tollgate-Leg-Src = \"A\""]);
+}
+
+#[test]
+fn three_hundred_legs_fit_into_a_packet_and_are_marked() {
+    let mut many = record(Kind::Stop);
+    many.legs = (0..300).map(|leg| vec![("src".to_owned(), Value::Text(format!("leg-{leg}").into_bytes()))]).collect();
+    let settings = Settings::default();
+    let mut renderer = Renderer::new(&settings, NAS).unwrap();
+    let (attributes, losses) = renderer.render(&many);
+    assert!(attributes.len() <= crate::radius::attribute::ATTRIBUTE_OCTETS_MAX && losses.dropped > 100, "{losses:?}");
+    let lines = lines(&settings, &many);
+    assert!(lines.len() <= 180);
+    for want in ["Tollgate-Shortened = \"packet\"", "Tollgate-Leg = \"1 src=leg-0\"", "NAS-IP-Address = 192.0.2.1"] {
+        assert!(lines.iter().any(|line| line == want), "{want} in {lines:#?}");
+    }
+}
+
+#[test]
+fn an_ipv6_nas_sends_its_own_attribute() {
+    let settings = Settings { nas_address: Some("2001:db8::1".parse().unwrap()), ..Settings::default() };
+    let lines = lines(&settings, &record(Kind::Start));
+    assert!(lines.iter().any(|line| line == "NAS-IPv6-Address = 2001:db8::1"), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("NAS-IP-Address")));
+}
+
+#[test]
+fn a_setup_names_every_attribute_that_cannot_be_used() {
+    let mut settings = Settings::of_profile(Profile::Opensips, Arc::new(Dictionary::builtin()));
+    settings.fields = vec![
+        FieldMapping::new("who", "Calling-Station-Idd"),
+        FieldMapping::new("password", "User-Password"),
+        FieldMapping::new("ok", "User-Name"),
+    ];
+    let errors = Renderer::new(&settings, NAS).unwrap_err();
+    let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 6, "four of the profile, two fields: {texts:#?}");
+    assert!(texts[4].contains("`Calling-Station-Idd` for field `who`") && texts[4].contains("only the built-in ones"));
+    assert!(texts[4].ends_with("did you mean `Calling-Station-Id`?"), "{}", texts[4]);
+    assert!(texts[5].contains("`User-Password` cannot carry field `password`"), "{}", texts[5]);
+}
+
+#[test]
+fn the_same_record_always_gives_the_same_octets() {
+    let settings = Settings::default();
+    let (stop, start) = (record(Kind::Stop), record(Kind::Start));
+    let mut renderer = Renderer::new(&settings, NAS).unwrap();
+    let first = renderer.render(&stop).0.to_vec();
+    renderer.render(&start);
+    assert_eq!(renderer.render(&stop).0, first);
+    assert_eq!(Renderer::new(&settings, NAS).unwrap().render(&stop).0, first);
+}

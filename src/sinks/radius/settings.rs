@@ -1,0 +1,206 @@
+//! Settings of a RADIUS sink.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::dictionary::Dictionary;
+use crate::radius::attribute::{Oversize, Priority};
+use crate::radius::client;
+use crate::record::Cause;
+
+/// Which attributes carry the core values of a record.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Profile {
+    /// Tollgate's own vendor space.
+    #[default]
+    Own,
+    /// The numbers of OpenSIPS: 204 to 207, 227 to 230.
+    Opensips,
+    /// The numbers of the old drafts, as in OpenSER and SER: 101 to 109.
+    Openser,
+    /// Kamailio's.
+    Kamailio,
+}
+
+impl Profile {
+    /// All profiles.
+    pub const ALL: [Self; 4] = [Self::Own, Self::Opensips, Self::Openser, Self::Kamailio];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Opensips => "opensips",
+            Self::Openser => "openser",
+            Self::Kamailio => "kamailio",
+        }
+    }
+
+    /// Whether it imitates a proxy's accounting module.
+    #[must_use]
+    pub const fn is_classic(self) -> bool {
+        !matches!(self, Self::Own)
+    }
+}
+
+/// What `Acct-Session-Id` holds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SessionId {
+    /// The record's short session name: 32 hexadecimal digits.
+    #[default]
+    Short,
+    /// The Call-ID, as the proxies send it. The legs of a forked call share it.
+    CallId,
+    /// The Call-ID, `;`, and the To tag.
+    CallIdAndTag,
+}
+
+/// How a span becomes whole seconds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Round {
+    /// To the nearest second, half a second up.
+    #[default]
+    HalfUp,
+    /// Down.
+    Truncate,
+    /// Up.
+    Up,
+}
+
+/// How a record becomes an `Acct-Status-Type`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum StatusMapping {
+    /// OpenSIPS from 1.5, Kamailio: a re-INVITE is Interim-Update.
+    #[default]
+    Newest,
+    /// SER, OpenSER, OpenSIPS 1.4: a re-INVITE is Start, everything else but BYE and CANCEL Failed.
+    Openser,
+    /// SER 2: as OpenSER, but an answered other method is Interim-Update.
+    Ser,
+}
+
+/// The order of legs in a packet.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LegOrder {
+    /// As they were created.
+    #[default]
+    OldestFirst,
+    /// As the proxies' AVP stack gave them.
+    NewestFirst,
+}
+
+/// What happens to a field without an attribute of its own.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Unmapped {
+    /// It travels as `name=value` in `Tollgate-Field`, a leg in `Tollgate-Leg`.
+    #[default]
+    Own,
+    /// It is left out.
+    Omit,
+}
+
+/// One field and the attribute that carries it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FieldMapping {
+    /// Name of the field.
+    pub field: String,
+    /// Name of the attribute.
+    pub attribute: String,
+    /// What happens to a value that is too long. Default: cut.
+    pub oversize: Oversize,
+    /// Octets of a value at most, below what the attribute takes; for narrow columns of the server's database.
+    pub max_octets: Option<usize>,
+    /// When the packet is too full, a lower one is dropped earlier. Default 128, in legs 64.
+    pub priority: Priority,
+}
+
+impl FieldMapping {
+    /// The mapping with default policies.
+    #[must_use]
+    pub fn new(field: &str, attribute: &str) -> Self {
+        Self {
+            field: field.to_owned(),
+            attribute: attribute.to_owned(),
+            oversize: Oversize::default(),
+            max_octets: None,
+            priority: Priority::FIELD,
+        }
+    }
+}
+
+/// Settings of a RADIUS sink.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Servers, schedule, window, health, back-off.
+    pub client: client::Settings,
+    /// Names of attributes and values; with the profile's file read into it.
+    pub dictionary: Arc<Dictionary>,
+    /// Local address of the sockets. Default: the kernel's choice.
+    pub bind: Option<IpAddr>,
+    /// NAS-Identifier. Default: none.
+    pub nas_identifier: Option<String>,
+    /// NAS-IP-Address or NAS-IPv6-Address, one of which is always sent. Default: the local address towards the first
+    /// server at start.
+    pub nas_address: Option<IpAddr>,
+    /// NAS-Port, which the classic libraries send as 5060. Default: none; 5060 in the classic profiles.
+    pub nas_port: Option<u32>,
+    /// Service-Type. Default 15, Sip-Session in all SIP dictionaries.
+    pub service_type: Option<u32>,
+    /// Which attributes carry the core values. Default own.
+    pub profile: Profile,
+    /// How a record becomes an Acct-Status-Type. Default newest.
+    pub status_mapping: StatusMapping,
+    /// What Acct-Session-Id holds. Default short; the Call-ID in the classic profiles.
+    pub session_id: SessionId,
+    /// How spans become seconds. Default half up.
+    pub round: Round,
+    /// Fields of records, in the order of their sending.
+    pub fields: Vec<FieldMapping>,
+    /// Fields of legs.
+    pub leg_fields: Vec<FieldMapping>,
+    /// The order of legs. Default oldest first.
+    pub leg_order: LegOrder,
+    /// Fields without a mapping. Default own; left out in the classic profiles.
+    pub unmapped: Unmapped,
+    /// Attribute of the record id; empty for none. Default `Tollgate-Record-Id`.
+    pub record_id_attribute: String,
+    /// Attribute that names what was shortened; empty for none. Default `Tollgate-Shortened`.
+    pub shortened_attribute: String,
+    /// `Acct-Terminate-Cause` of a cause, in place of the built-in number.
+    pub terminate_causes: Vec<(Cause, u32)>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::of_profile(Profile::Own, Arc::new(Dictionary::builtin()))
+    }
+}
+
+impl Settings {
+    /// The defaults of a profile. `dictionary` has to know the profile's attributes.
+    #[must_use]
+    pub fn of_profile(profile: Profile, dictionary: Arc<Dictionary>) -> Self {
+        let classic = profile.is_classic();
+        Self {
+            client: client::Settings::default(),
+            dictionary,
+            bind: None,
+            nas_identifier: None,
+            nas_address: None,
+            nas_port: classic.then_some(5060),
+            service_type: Some(15),
+            profile,
+            status_mapping: StatusMapping::Newest,
+            session_id: if classic { SessionId::CallId } else { SessionId::Short },
+            round: Round::HalfUp,
+            fields: Vec::new(),
+            leg_fields: Vec::new(),
+            leg_order: LegOrder::OldestFirst,
+            unmapped: if classic { Unmapped::Omit } else { Unmapped::Own },
+            record_id_attribute: "Tollgate-Record-Id".to_owned(),
+            shortened_attribute: "Tollgate-Shortened".to_owned(),
+            terminate_causes: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a record is in RADIUS words: Acct-Status-Type, Acct-Terminate-Cause, whole seconds.
+
+use std::time::Duration;
+
+use super::settings::{Round, StatusMapping};
+use crate::record::{Cause, End, Kind, Party, Record};
+
+/// Acct-Status-Type (RFC 2866 §5.1; Failed is the SIP proxies' own).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    /// Start.
+    Start = 1,
+    /// Stop.
+    Stop = 2,
+    /// Interim-Update, in old dictionaries Alive.
+    Interim = 3,
+    /// Failed.
+    Failed = 15,
+}
+
+/// The status of a record: the three columns the proxies' accounting modules have had.
+#[must_use]
+pub fn status(record: &Record, mapping: StatusMapping) -> Status {
+    match record.kind {
+        Kind::Start => Status::Start,
+        Kind::Stop | Kind::Cdr => Status::Stop,
+        Kind::Interim if record.code < 300 => match mapping {
+            // A re-INVITE was a Start to them; an interim timer they did not have.
+            StatusMapping::Openser | StatusMapping::Ser if record.in_dialog && record.method == b"INVITE" => {
+                Status::Start
+            }
+            _ => Status::Interim,
+        },
+        Kind::Interim | Kind::Failed | Kind::Missed => failed(record, mapping),
+        Kind::Event => event(record, mapping),
+    }
+}
+
+/// Something that did not succeed; inside a dialog the newest mapping says that the session goes on.
+fn failed(record: &Record, mapping: StatusMapping) -> Status {
+    match mapping {
+        StatusMapping::Newest if record.in_dialog => Status::Interim,
+        _ => Status::Failed,
+    }
+}
+
+fn event(record: &Record, mapping: StatusMapping) -> Status {
+    let answered = (200..300).contains(&record.code);
+    match (record.method.as_slice(), mapping) {
+        (b"BYE" | b"CANCEL", _) => Status::Stop,
+        (b"INVITE", StatusMapping::Newest) if answered && record.in_dialog => Status::Interim,
+        (b"INVITE", _) if answered => Status::Start,
+        (b"ACK", StatusMapping::Newest) => Status::Interim,
+        (b"ACK", _) => Status::Start,
+        (b"INVITE", _) => failed(record, mapping),
+        (_, StatusMapping::Ser) if answered => Status::Interim,
+        _ => failed(record, mapping),
+    }
+}
+
+/// Acct-Terminate-Cause (RFC 2866 §5.10) of how a session ended, unless `overrides` has its cause.
+#[must_use]
+pub fn terminate_cause(end: End, code: u16, overrides: &[(Cause, u32)]) -> u32 {
+    if let Some((_, number)) = overrides.iter().find(|(cause, _)| *cause == end.cause) {
+        return *number;
+    }
+    match (end.cause, end.by) {
+        (Cause::Bye | Cause::FailedBye, Party::Caller) | (Cause::Cancelled, _) => USER_REQUEST,
+        (Cause::Bye | Cause::FailedBye, Party::Callee) => HOST_REQUEST,
+        (Cause::Bye | Cause::FailedBye, Party::Gateway) => NAS_REQUEST,
+        (Cause::SessionTimer | Cause::Lifetime, _) => SESSION_TIMEOUT,
+        (Cause::Administrator, _) => ADMIN_RESET,
+        (Cause::Restart, _) => NAS_REBOOT,
+        (Cause::Unreachable, _) => LOST_SERVICE,
+        (Cause::Refused, _) if (400..500).contains(&code) => USER_ERROR,
+        (Cause::Timeout | Cause::Refused, _) => SERVICE_UNAVAILABLE,
+    }
+}
+
+const USER_REQUEST: u32 = 1;
+const LOST_SERVICE: u32 = 3;
+const SESSION_TIMEOUT: u32 = 5;
+const ADMIN_RESET: u32 = 6;
+const NAS_REQUEST: u32 = 10;
+const NAS_REBOOT: u32 = 11;
+const SERVICE_UNAVAILABLE: u32 = 15;
+const USER_ERROR: u32 = 17;
+const HOST_REQUEST: u32 = 18;
+
+/// Whole seconds of a span; `u32::MAX` for what exceeds it.
+#[must_use]
+pub fn seconds(span: Duration, round: Round) -> u32 {
+    let more = match round {
+        Round::HalfUp => span.subsec_millis() >= 500,
+        Round::Truncate => false,
+        Round::Up => span.subsec_nanos() > 0,
+    };
+    u32::try_from(span.as_secs().saturating_add(u64::from(more))).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::radius::render::tests::record;
+
+    #[test]
+    fn the_status_follows_the_table_of_the_proxies() {
+        use Kind::{Cdr, Event, Failed, Interim, Missed, Start, Stop};
+        use Status as S;
+        for (name, kind, method, code, in_dialog, newest, openser, ser) in [
+            ("an answered call", Start, "INVITE", 200, false, S::Start, S::Start, S::Start),
+            ("an answered re-INVITE", Interim, "INVITE", 200, true, S::Interim, S::Start, S::Start),
+            ("early media after a Start", Interim, "INVITE", 183, false, S::Interim, S::Interim, S::Interim),
+            ("a refused call", Failed, "INVITE", 486, false, S::Failed, S::Failed, S::Failed),
+            ("a refused re-INVITE", Failed, "INVITE", 488, true, S::Interim, S::Failed, S::Failed),
+            ("a missed call", Missed, "INVITE", 486, false, S::Failed, S::Failed, S::Failed),
+            ("a missed re-INVITE", Missed, "INVITE", 408, true, S::Interim, S::Failed, S::Failed),
+            ("a BYE", Stop, "BYE", 200, true, S::Stop, S::Stop, S::Stop),
+            ("a refused BYE", Stop, "BYE", 481, true, S::Stop, S::Stop, S::Stop),
+            ("a BYE as an event", Event, "BYE", 481, true, S::Stop, S::Stop, S::Stop),
+            ("a CANCEL", Event, "CANCEL", 200, false, S::Stop, S::Stop, S::Stop),
+            ("an ACK", Event, "ACK", 200, true, S::Interim, S::Start, S::Start),
+            ("an INVITE as an event", Event, "INVITE", 200, false, S::Start, S::Start, S::Start),
+            ("a re-INVITE as an event", Event, "INVITE", 200, true, S::Interim, S::Start, S::Start),
+            ("early media as an event", Event, "INVITE", 183, false, S::Failed, S::Failed, S::Failed),
+            ("an answered MESSAGE", Event, "MESSAGE", 202, false, S::Failed, S::Failed, S::Interim),
+            ("an answered INFO in a dialog", Event, "INFO", 200, true, S::Interim, S::Failed, S::Interim),
+            ("a refused INFO in a dialog", Event, "INFO", 500, true, S::Interim, S::Failed, S::Failed),
+            ("a refused REGISTER", Event, "REGISTER", 403, false, S::Failed, S::Failed, S::Failed),
+            ("a whole call", Cdr, "INVITE", 200, false, S::Stop, S::Stop, S::Stop),
+        ] {
+            let mut record = record(kind);
+            (record.method, record.code, record.in_dialog) = (method.as_bytes().to_vec(), code, in_dialog);
+            for (mapping, want) in
+                [(StatusMapping::Newest, newest), (StatusMapping::Openser, openser), (StatusMapping::Ser, ser)]
+            {
+                assert_eq!(status(&record, mapping), want, "{name}, {mapping:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_end_has_its_terminate_cause() {
+        use Cause::{
+            Administrator, Bye, Cancelled, FailedBye, Lifetime, Refused, Restart, SessionTimer, Timeout, Unreachable,
+        };
+        use Party::{Callee, Caller, Gateway};
+        for (by, cause, code, want) in [
+            (Caller, Bye, 200, 1),
+            (Callee, Bye, 200, 18),
+            (Gateway, Bye, 200, 10),
+            (Caller, FailedBye, 481, 1),
+            (Callee, FailedBye, 408, 18),
+            (Gateway, SessionTimer, 0, 5),
+            (Gateway, Lifetime, 0, 5),
+            (Gateway, Administrator, 0, 6),
+            (Gateway, Restart, 0, 11),
+            (Caller, Cancelled, 487, 1),
+            (Gateway, Timeout, 408, 15),
+            (Callee, Refused, 486, 17),
+            (Callee, Refused, 503, 15),
+            (Gateway, Unreachable, 503, 3),
+        ] {
+            assert_eq!(terminate_cause(End { by, cause }, code, &[]), want, "{by:?} {cause:?} {code}");
+        }
+        assert_eq!(terminate_cause(End { by: Caller, cause: Bye }, 200, &[(Bye, 2)]), 2, "an override wins");
+    }
+
+    #[test]
+    fn spans_are_rounded_as_configured() {
+        for (millis, half_up, truncate, up) in
+            [(0, 0, 0, 0), (1, 0, 0, 1), (499, 0, 0, 1), (500, 1, 0, 1), (1499, 1, 1, 2), (2000, 2, 2, 2)]
+        {
+            for (round, want) in [(Round::HalfUp, half_up), (Round::Truncate, truncate), (Round::Up, up)] {
+                assert_eq!(seconds(Duration::from_millis(millis), round), want, "{millis} ms, {round:?}");
+            }
+        }
+        assert_eq!(seconds(Duration::MAX, Round::Up), u32::MAX);
+    }
+}

@@ -1,0 +1,135 @@
+//! The sink against the embedded collector, over loopback.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::render::tests::record;
+use super::*;
+use crate::clock::Timestamp;
+use crate::dictionary::Dictionary;
+use crate::ids::{CallHash, RecordId, Seq};
+use crate::radius::client::{MessageAuthenticator, ServerSettings};
+use crate::radius::{Secret, authenticator, packet};
+use crate::record::Kind;
+
+/// How long a test waits before it fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn lease(seq: u64) -> Lease {
+    Lease {
+        seq: Seq(seq),
+        id: RecordId(u128::from(seq)),
+        call: CallHash(seq),
+        attempts: 0,
+        first_tried: None,
+        appended: clock::wall(),
+        body: bytes::Bytes::new(),
+    }
+}
+
+fn settings(servers: &[SocketAddr]) -> Settings {
+    let server = |address: &SocketAddr| ServerSettings {
+        address: *address,
+        secret: Secret::new("testing123"),
+        message_authenticator: MessageAuthenticator::Send,
+    };
+    let client = client::Settings { servers: servers.iter().map(server).collect(), ..client::Settings::default() };
+    Settings { client, ..Settings::default() }
+}
+
+async fn collector() -> (Collector, SocketAddr) {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let dictionary = Arc::new(Dictionary::builtin());
+    let collector = Collector::bind(any, Secret::new("testing123"), dictionary).await.unwrap();
+    let address = collector.address().unwrap();
+    (collector, address)
+}
+
+/// Lets sink and collector work until `count` records ended; returns the outcomes.
+async fn deliver(sink: &mut RadiusSink, collector: &mut Collector, count: usize) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    let work = async {
+        while outcomes.len() < count {
+            tokio::select! {
+                () = sink.progress(&mut outcomes) => {}
+                collected = collector.next() => assert!(!collected.unwrap().attributes.is_empty()),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, work).await.expect("the records end in time");
+    outcomes
+}
+
+#[tokio::test]
+async fn records_reach_the_collector_and_are_settled() {
+    let (mut collector, address) = collector().await;
+    let mut sink = RadiusSink::new("test", &settings(&[address])).unwrap();
+    let mut delivered = 0;
+    for round in 0..40 {
+        let room = sink.capacity().min(100);
+        assert!(room > 0, "round {round}");
+        for seq in 0..room as u64 {
+            sink.submit(&lease(delivered + seq), &record(Kind::Stop));
+        }
+        let outcomes = deliver(&mut sink, &mut collector, room).await;
+        assert!(outcomes.iter().all(|outcome| outcome.settlement == Settlement::Delivered), "{outcomes:?}");
+        delivered += room as u64;
+    }
+    assert!(delivered > 2000, "the window opened: {delivered}");
+    sink.reported_at = Instant(0);
+    let mut none = Vec::new();
+    let _nothing = tokio::time::timeout(Duration::from_millis(20), sink.progress(&mut none)).await;
+    let status = sink.board().servers();
+    assert_eq!((status[0].address, status[0].counters.stored, status[0].outstanding), (address, delivered, 0));
+}
+
+#[tokio::test]
+async fn a_stopped_server_is_noticed_at_once_and_the_other_takes_over() {
+    let (gone, first) = collector().await;
+    let (mut second, address) = collector().await;
+    drop(gone);
+    let mut sink = RadiusSink::new("test", &settings(&[first, address])).unwrap();
+    (0..5).for_each(|seq| sink.submit(&lease(seq), &record(Kind::Start)));
+    let outcomes = deliver(&mut sink, &mut second, 5).await;
+    assert!(outcomes.iter().all(|outcome| outcome.settlement == Settlement::Delivered), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn the_collector_decodes_what_was_sent_and_knows_a_repeat() {
+    let (mut collector, address) = collector().await;
+    let mut sink = RadiusSink::new("test", &settings(&[address])).unwrap();
+    let old = Lease { appended: Timestamp(clock::wall().0 - 30_000_000), ..lease(1) };
+    sink.submit(&old, &record(Kind::Start));
+    let mut none = Vec::new();
+    let collected = tokio::select! {
+        () = sink.progress(&mut none) => panic!("nothing ends before it is answered"),
+        collected = tokio::time::timeout(PATIENCE, collector.next()) => collected.unwrap().unwrap(),
+    };
+    let lines: Vec<String> = collected.attributes.iter().map(ToString::to_string).collect();
+    for want in ["Acct-Status-Type = Start", "NAS-IP-Address = 127.0.0.1", "Acct-Delay-Time = 30"] {
+        assert!(lines.iter().any(|line| line == want), "{want} in {lines:#?}");
+    }
+    assert!(!collected.is_repeat && lines.iter().any(|line| line.starts_with("Message-Authenticator")));
+    // The same octets twice from one socket.
+    let mut datagram = Vec::new();
+    packet::begin(&mut datagram, packet::Code::ACCOUNTING_REQUEST, 1);
+    packet::push(&mut datagram, 40, &[0, 0, 0, 1]);
+    packet::finish(&mut datagram).unwrap();
+    authenticator::sign_request(&mut datagram, &Secret::new("testing123"));
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for want in [false, true] {
+        socket.send_to(&datagram, address).unwrap();
+        let collected = tokio::time::timeout(PATIENCE, collector.next()).await.unwrap().unwrap();
+        assert_eq!(collected.is_repeat, want);
+    }
+}
+
+#[tokio::test]
+async fn a_sink_needs_a_server() {
+    let errors = RadiusSink::new("test", &settings(&[])).err().unwrap();
+    assert_eq!(errors.to_string(), "there is no accounting server");
+    let many = vec![SocketAddr::from(([127, 0, 0, 1], 1)); 65];
+    let errors = RadiusSink::new("test", &settings(&many)).err().unwrap();
+    assert_eq!(errors.to_string(), "65 accounting servers, at most 64");
+}

@@ -1,0 +1,211 @@
+//! The loop of a sink: lease, read, submit, settle.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::{Outcome, SINK_ATTEMPTS_TOTAL, SINK_IN_FLIGHT_RECORDS, SINK_UNREADABLE_RECORDS_TOTAL, Sink, chain};
+use crate::ids::Seq;
+use crate::queue::{Consumer, Lease, Settlement};
+use crate::record::codec;
+
+/// Records a worker lets the queue lend ahead of their submission.
+pub const LEASE_MAX: usize = 256;
+
+/// Rest after each turn: what comes meanwhile is handled together, so that a record does not cost a wake of its own on
+/// both sides. The first record after a pause does not wait.
+pub const PACE: Duration = Duration::from_millis(2);
+
+/// Where leases come from: the queue's [`Consumer`], or a table in tests.
+pub trait Leases {
+    /// States how many records may be lent from now on; they come later, announced by a wake.
+    fn lease(&mut self, max: usize);
+    /// Takes what has come.
+    fn leased(&mut self, out: &mut Vec<Lease>);
+    /// Tells what became of a record.
+    fn settle(&mut self, seq: Seq, settlement: Settlement);
+}
+
+impl Leases for Consumer {
+    fn lease(&mut self, max: usize) {
+        Self::lease(self, max);
+    }
+
+    fn leased(&mut self, out: &mut Vec<Lease>) {
+        Self::leased(self, out);
+    }
+
+    fn settle(&mut self, seq: Seq, settlement: Settlement) {
+        Self::settle(self, seq, settlement);
+    }
+}
+
+/// Wakes a worker from any thread: given to the queue as its consumer's wake.
+#[derive(Clone, Debug, Default)]
+pub struct Bell(Arc<Notify>);
+
+impl Bell {
+    /// The function the queue calls.
+    #[must_use]
+    pub fn wake(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let notify = Arc::clone(&self.0);
+        Arc::new(move || notify.notify_one())
+    }
+
+    fn rung(&self) -> Notified<'_> {
+        self.0.notified()
+    }
+}
+
+/// One sink with its leases.
+pub struct Worker<S, L> {
+    name: Arc<str>,
+    sink: S,
+    leases: L,
+    bell: Bell,
+    /// What the queue may still lend as far as this side knows.
+    asked: usize,
+    in_flight: usize,
+    come: Vec<Lease>,
+    /// Came and wait for room in the sink.
+    waiting: VecDeque<Lease>,
+    outcomes: Vec<Outcome>,
+    meters: Meters,
+}
+
+struct Meters {
+    delivered: metrics::Counter,
+    retry: metrics::Counter,
+    parked: metrics::Counter,
+    unreadable: metrics::Counter,
+    in_flight: metrics::Gauge,
+}
+
+impl Meters {
+    fn new(sink: &Arc<str>) -> Self {
+        let attempts = |outcome: &'static str| metrics::counter!(SINK_ATTEMPTS_TOTAL, "sink" => Arc::clone(sink), "outcome" => outcome);
+        Self {
+            delivered: attempts("delivered"),
+            retry: attempts("retry"),
+            parked: attempts("parked"),
+            unreadable: metrics::counter!(SINK_UNREADABLE_RECORDS_TOTAL, "sink" => Arc::clone(sink)),
+            in_flight: metrics::gauge!(SINK_IN_FLIGHT_RECORDS, "sink" => Arc::clone(sink)),
+        }
+    }
+}
+
+impl<S: Sink, L: Leases> Worker<S, L> {
+    /// A worker for the sink called `name`; `bell` is what the queue rings for `leases`.
+    #[must_use]
+    pub fn new(name: &str, sink: S, leases: L, bell: Bell) -> Self {
+        let name: Arc<str> = name.into();
+        let meters = Meters::new(&name);
+        Self {
+            name,
+            sink,
+            leases,
+            bell,
+            asked: 0,
+            in_flight: 0,
+            come: Vec::new(),
+            waiting: VecDeque::new(),
+            outcomes: Vec::new(),
+            meters,
+        }
+    }
+
+    /// Delivers until `stop` is done. Records under way are then left to the queue, which lends them again.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        let bell = self.bell.clone();
+        tracing::info!(sink = %self.name, kind = S::KIND, "delivery begins");
+        loop {
+            self.turn();
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = tokio::time::sleep(PACE) => {}
+            }
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = self.sink.progress(&mut self.outcomes) => {}
+                () = bell.rung() => {}
+            }
+        }
+        self.settle();
+        self.leases.lease(0);
+        tracing::info!(sink = %self.name, in_flight = self.in_flight, "delivery ends");
+    }
+
+    /// Settles what ended, submits what came, asks for more.
+    fn turn(&mut self) {
+        self.settle();
+        self.leases.leased(&mut self.come);
+        self.asked = self.asked.saturating_sub(self.come.len());
+        self.waiting.extend(self.come.drain(..));
+        let mut room = self.sink.capacity();
+        while room > 0
+            && let Some(lease) = self.waiting.pop_front()
+        {
+            self.submit(&lease);
+            room -= 1;
+        }
+        let room = self.sink.capacity().min(LEASE_MAX).saturating_sub(self.waiting.len());
+        // A word to the queue wakes its thread: not for every record.
+        if self.asked > room || self.asked < room.div_ceil(2) {
+            self.asked = room;
+            self.leases.lease(room);
+        }
+    }
+
+    fn submit(&mut self, lease: &Lease) {
+        match codec::decode(&lease.body) {
+            Ok(record) => {
+                self.in_flight += 1;
+                self.sink.submit(lease, &record);
+            }
+            Err(error) => {
+                self.meters.unreadable.increment(1);
+                let reason = format!("the record cannot be read: {}", chain(&error));
+                let settlement = Settlement::Park { reason, code: 0 };
+                self.settle_one(Outcome { seq: lease.seq, settlement });
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        self.in_flight = self.in_flight.saturating_sub(outcomes.len());
+        for outcome in outcomes.drain(..) {
+            self.settle_one(outcome);
+        }
+        self.outcomes = outcomes;
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of at most some thousands")]
+        self.meters.in_flight.set(self.in_flight as f64);
+    }
+
+    fn settle_one(&mut self, outcome: Outcome) {
+        let Outcome { seq, settlement } = outcome;
+        match &settlement {
+            Settlement::Delivered => self.meters.delivered.increment(1),
+            Settlement::Retry { after, reason } => {
+                self.meters.retry.increment(1);
+                tracing::debug!(sink = %self.name, seq = seq.0, retry_ms = after.as_millis(), reason, "delivery failed");
+            }
+            Settlement::Park { reason, code } => {
+                self.meters.parked.increment(1);
+                tracing::error!(sink = %self.name, seq = seq.0, code, reason, "record parked");
+            }
+        }
+        self.leases.settle(seq, settlement);
+    }
+}
+
+#[cfg(test)]
+mod tests;

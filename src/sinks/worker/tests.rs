@@ -1,0 +1,151 @@
+//! Tests of the loop with a sink and leases made of tables.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::ids::{CallHash, RecordId};
+use crate::record::{Kind, Record};
+use crate::sinks::radius::render::tests::record;
+
+/// What both sides saw.
+#[derive(Default)]
+struct Table {
+    waiting: VecDeque<Lease>,
+    asked: Vec<usize>,
+    credit: usize,
+    submitted: Vec<u64>,
+    settled: Vec<(u64, Settlement)>,
+    stop: Option<oneshot::Sender<()>>,
+    enough: usize,
+}
+
+type Shared = Rc<RefCell<Table>>;
+
+struct Desk(Shared, Bell);
+
+impl Leases for Desk {
+    fn lease(&mut self, max: usize) {
+        let mut table = self.0.borrow_mut();
+        table.asked.push(max);
+        table.credit = max;
+        (self.1.wake())();
+    }
+
+    fn leased(&mut self, out: &mut Vec<Lease>) {
+        let mut table = self.0.borrow_mut();
+        let count = table.credit.min(table.waiting.len());
+        table.credit -= count;
+        out.extend(table.waiting.drain(..count));
+    }
+
+    fn settle(&mut self, seq: Seq, settlement: Settlement) {
+        let mut table = self.0.borrow_mut();
+        table.settled.push((seq.0, settlement));
+        if table.settled.len() >= table.enough
+            && let Some(stop) = table.stop.take()
+        {
+            let _listening = stop.send(());
+        }
+    }
+}
+
+/// A sink of a given size that ends what it has when it works.
+struct Box3(Shared, Vec<Outcome>);
+
+impl Sink for Box3 {
+    const KIND: &'static str = "test";
+
+    fn capacity(&mut self) -> usize {
+        3 - self.1.len().min(3)
+    }
+
+    fn submit(&mut self, lease: &Lease, record: &Record) {
+        assert_eq!(record.kind, Kind::Start);
+        self.0.borrow_mut().submitted.push(lease.seq.0);
+        let settlement = match lease.seq.0 % 3 {
+            0 => Settlement::Retry { after: Duration::from_secs(1), reason: "not now".to_owned() },
+            1 => Settlement::Park { reason: "never".to_owned(), code: 404 },
+            _ => Settlement::Delivered,
+        };
+        self.1.push(Outcome { seq: lease.seq, settlement });
+    }
+
+    async fn progress(&mut self, out: &mut Vec<Outcome>) {
+        if self.1.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        out.append(&mut self.1);
+    }
+}
+
+fn lease(seq: u64, body: Vec<u8>) -> Lease {
+    Lease {
+        seq: Seq(seq),
+        id: RecordId(1),
+        call: CallHash(1),
+        attempts: 0,
+        first_tried: None,
+        appended: Timestamp(0),
+        body: Bytes::from(body),
+    }
+}
+
+/// Runs a worker over leases until all are settled.
+async fn run(leases: Vec<Lease>) -> Table {
+    let (stop, stopped) = oneshot::channel();
+    let enough = leases.len();
+    let table = Table { waiting: leases.into(), stop: Some(stop), enough, ..Table::default() };
+    let shared = Rc::new(RefCell::new(table));
+    let bell = Bell::default();
+    let desk = Desk(Rc::clone(&shared), bell.clone());
+    let worker = Worker::new("test", Box3(Rc::clone(&shared), Vec::new()), desk, bell);
+    let stop = async { drop(stopped.await) };
+    tokio::time::timeout(Duration::from_secs(10), worker.run(stop)).await.expect("all are settled in time");
+    Rc::try_unwrap(shared).map(RefCell::into_inner).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn every_lease_is_submitted_and_settled_once_and_within_the_capacity() {
+    let body = codec::encode(&record(Kind::Start));
+    let table = run((0..100).map(|seq| lease(seq, body.clone())).collect()).await;
+    assert_eq!(table.submitted, (0..100).collect::<Vec<_>>());
+    assert_eq!(table.settled.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), table.submitted);
+    assert_eq!(table.settled[1].1, Settlement::Park { reason: "never".to_owned(), code: 404 });
+    assert!(table.asked.iter().all(|asked| *asked <= 3), "{:?}", table.asked);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_parked_and_the_others_go_on() {
+    let good = codec::encode(&record(Kind::Start));
+    let mut damaged = good.clone();
+    damaged[20] ^= 1;
+    let mut newer = good.clone();
+    newer[0] = 99;
+    let table = run(vec![lease(2, damaged), lease(5, newer), lease(8, Vec::new()), lease(11, good)]).await;
+    assert_eq!(table.submitted, [11]);
+    for (seq, settlement) in &table.settled {
+        match settlement {
+            Settlement::Park { reason, code: 0 } => {
+                assert!(reason.starts_with("the record cannot be read: "), "{reason}")
+            }
+            other => assert_eq!((other, *seq), (&Settlement::Delivered, 11)),
+        }
+    }
+    assert_eq!(table.settled.len(), 4);
+}
+
+#[tokio::test]
+async fn a_worker_without_records_stops_when_told() {
+    let bell = Bell::default();
+    let shared = Shared::default();
+    let desk = Desk(Rc::clone(&shared), bell.clone());
+    let worker = Worker::new("test", Box3(shared, Vec::new()), desk, bell);
+    tokio::time::timeout(Duration::from_secs(10), worker.run(async {})).await.expect("it stops");
+}

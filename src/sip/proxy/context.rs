@@ -1,0 +1,321 @@
+//! The response context of one forwarded request (RFC 3261 §16.7): which targets are still to be tried, which branches
+//! run, and which of the answers is the best one.
+//!
+//! States: open (rounds follow one another), then one of won (a 2xx came), refused (a 6xx came) or cancelled (by the
+//! caller); in these three no further group starts.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::sip::message::Message;
+use crate::sip::stack::{Attempt, Plan, Target};
+
+/// Why no further group starts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// It may start.
+    Open,
+    /// A 2xx came.
+    Won,
+    /// A 6xx came (RFC 3261 §16.7 step 5).
+    Refused,
+    /// The caller sent CANCEL.
+    Cancelled,
+}
+
+/// What one failed branch means for the whole.
+#[derive(Debug)]
+pub enum Progress {
+    /// Others of its round still run.
+    Waiting,
+    /// It was a 6xx: cancel those that still run.
+    CancelOthers,
+    /// The round has failed.
+    RoundOver {
+        /// Every branch of the round, in the order of the plan.
+        attempts: Vec<Attempt>,
+        /// Index of the best of them.
+        best: usize,
+        /// Whether a further group follows.
+        more: bool,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Context {
+    groups: VecDeque<Vec<Target>>,
+    /// The branches of the running round; `None` while one is pending.
+    round: Vec<Option<Attempt>>,
+    /// Targets of the earlier rounds.
+    earlier: u16,
+    number: u16,
+    best: Option<Attempt>,
+    /// Every 401 and 407 of all rounds: their challenges go upstream together.
+    challenges: Vec<Rc<Message>>,
+    ending: Ending,
+}
+
+impl Context {
+    /// A context for `plan`, of which at most `branches_max` targets are tried.
+    #[must_use]
+    pub fn new(plan: Plan, branches_max: usize) -> Self {
+        let mut left = branches_max.min(usize::from(u16::MAX));
+        let mut groups = VecDeque::with_capacity(plan.groups.len().min(left));
+        for mut group in plan.groups {
+            group.truncate(left);
+            left -= group.len();
+            if !group.is_empty() {
+                groups.push_back(group);
+            }
+        }
+        Self {
+            groups,
+            round: Vec::new(),
+            earlier: 0,
+            number: 0,
+            best: None,
+            challenges: Vec::new(),
+            ending: Ending::Open,
+        }
+    }
+
+    /// Starts the next round: its targets, or `None` when there is none to be tried.
+    pub fn next_round(&mut self) -> Option<Vec<Target>> {
+        if self.ending != Ending::Open {
+            return None;
+        }
+        let group = self.groups.pop_front()?;
+        self.earlier += u16::try_from(self.round.len()).unwrap_or(u16::MAX);
+        self.number += 1;
+        self.round = vec![None; group.len()];
+        Some(group)
+    }
+
+    /// Number of the running round, from 1.
+    #[must_use]
+    pub const fn round(&self) -> u16 {
+        self.number
+    }
+
+    /// Number of a branch of the running round among all targets, from 0.
+    #[must_use]
+    pub fn target(&self, branch: u16) -> u16 {
+        self.earlier.saturating_add(branch)
+    }
+
+    /// Why no further group starts.
+    #[must_use]
+    pub const fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// Ends the context: no further group starts. The first reason stays, but a 2xx beats a CANCEL.
+    pub fn end(&mut self, ending: Ending) {
+        if self.ending == Ending::Open || ending == Ending::Won {
+            self.ending = ending;
+            self.groups.clear();
+        }
+    }
+
+    /// A branch of the running round has failed for good; `attempt` says how. A second failure of a branch is nothing.
+    pub fn failed(&mut self, branch: u16, attempt: Attempt) -> Progress {
+        let code = attempt.code;
+        if let Some(message) = attempt.message.as_ref().filter(|_| is_challenge(code)) {
+            self.challenges.push(Rc::clone(message));
+        }
+        let Some(place) = self.round.get_mut(usize::from(branch)).filter(|place| place.is_none()) else {
+            return Progress::Waiting;
+        };
+        *place = Some(attempt);
+        if (600..700).contains(&code) {
+            self.end(Ending::Refused);
+        }
+        if self.round.iter().any(Option::is_none) {
+            return if (600..700).contains(&code) { Progress::CancelOthers } else { Progress::Waiting };
+        }
+        let attempts: Vec<Attempt> = self.round.iter().flatten().cloned().collect();
+        let best = self.best_of(&attempts);
+        let newer = &attempts[best];
+        // Of equal ones that of the later round: it is the last thing that happened to the caller.
+        if self.best.as_ref().is_none_or(|older| self.rank(newer) <= self.rank(older)) {
+            self.best = Some(newer.clone());
+        }
+        Progress::RoundOver { attempts, best, more: self.ending == Ending::Open && !self.groups.is_empty() }
+    }
+
+    /// The best answer of all rounds that have failed, with the challenges of the others.
+    #[must_use]
+    pub fn best(&self) -> Option<(&Attempt, Vec<Rc<Message>>)> {
+        let best = self.best.as_ref()?;
+        let own = best.message.as_ref();
+        let others = self.challenges.iter().filter(|other| own.is_none_or(|own| !Rc::ptr_eq(own, other)));
+        let others = if is_challenge(best.code) { others.cloned().collect() } else { Vec::new() };
+        Some((best, others))
+    }
+
+    fn best_of(&self, attempts: &[Attempt]) -> usize {
+        let rank = |attempt: &Attempt| (self.rank(attempt), attempt.message.is_none());
+        (0..attempts.len()).min_by_key(|index| rank(&attempts[*index])).unwrap_or(0)
+    }
+
+    /// Lower is better (RFC 3261 §16.7 step 6): 6xx, then the lowest class; in class 4xx first what lets the caller try
+    /// again better; 503 last. Once the caller has cancelled, 487 is what it waits for.
+    fn rank(&self, attempt: &Attempt) -> u8 {
+        match attempt.code {
+            600.. => 0,
+            487 if self.ending == Ending::Cancelled => 1,
+            300..400 => 2,
+            401 | 407 | 415 | 420 | 484 => 3,
+            400..500 => 4,
+            503 => 6,
+            _ => 5,
+        }
+    }
+}
+
+const fn is_challenge(code: u16) -> bool {
+    matches!(code, 401 | 407)
+}
+
+/// The reason phrase of a code the gateway itself answers with (RFC 3261 §21 and later).
+#[must_use]
+pub const fn usual_reason(code: u16) -> &'static str {
+    match code {
+        100 => "Trying",
+        180 => "Ringing",
+        183 => "Session Progress",
+        202 => "Accepted",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Moved Temporarily",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        410 => "Gone",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Unsupported URI Scheme",
+        420 => "Bad Extension",
+        480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
+        482 => "Loop Detected",
+        483 => "Too Many Hops",
+        484 => "Address Incomplete",
+        486 => "Busy Here",
+        487 => "Request Terminated",
+        488 => "Not Acceptable Here",
+        500 => "Server Internal Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Server Time-out",
+        505 => "Version Not Supported",
+        513 => "Message Too Large",
+        600 => "Busy Everywhere",
+        603 => "Decline",
+        604 => "Does Not Exist Anywhere",
+        606 => "Not Acceptable",
+        _ if code < 300 => "OK",
+        _ if code < 400 => "Redirection",
+        _ if code < 500 => "Request Failure",
+        _ if code < 600 => "Server Failure",
+        _ => "Global Failure",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::clock::Now;
+    use crate::sip::stack::Hop;
+
+    fn target() -> Target {
+        let hop = Hop::Name { host: "x".to_owned(), port: None };
+        Target { uri: Bytes::new(), hop, ring_timeout: None }
+    }
+
+    /// A local failure, or an answer of a branch.
+    fn attempt(code: u16, is_local: bool) -> Attempt {
+        let text = format!("SIP/2.0 {code} x\r\nCSeq: 1 INVITE\r\n\r\n");
+        let message = (!is_local).then(|| Rc::new(Message::parse(text.into_bytes()).expect("an answer")));
+        Attempt { uri: Bytes::new(), hop: None, code, reason: Bytes::new(), message, started: Now::default() }
+    }
+
+    #[test]
+    fn the_best_answer_of_all_rounds_wins() {
+        for (name, rounds, cancelled, want) in [
+            ("one answer is the best", vec![vec![486]], false, 486),
+            ("a 6xx beats every other", vec![vec![302, 603, 404]], false, 603),
+            ("the lowest class wins", vec![vec![500, 404, 302]], false, 302),
+            ("what lets the caller try again comes first", vec![vec![404, 401]], false, 401),
+            ("503 is the last choice", vec![vec![503, 501]], false, 501),
+            ("the first of equals in a round wins", vec![vec![404, 486]], false, 404),
+            ("the later of equal rounds wins", vec![vec![486], vec![480]], false, 480),
+            ("an earlier round of a lower class wins", vec![vec![486], vec![500]], false, 486),
+            ("a cancelled call ends as 487", vec![vec![486, 487]], true, 487),
+        ] {
+            let groups = rounds.iter().map(|round| round.iter().map(|_| target()).collect()).collect();
+            let mut context = Context::new(Plan { groups }, 64);
+            for round in rounds {
+                let group = context.next_round().expect("a round");
+                assert_eq!(group.len(), round.len(), "{name}");
+                if cancelled {
+                    context.end(Ending::Cancelled);
+                }
+                for (branch, code) in (0..).zip(round) {
+                    context.failed(branch, attempt(code, false));
+                }
+            }
+            assert_eq!(context.best().map(|(best, _)| best.code), Some(want), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_callees_word_beats_our_own_of_the_same_class() {
+        let mut context = Context::new(Plan { groups: vec![vec![target(), target()]] }, 64);
+        context.next_round().expect("a round");
+        context.failed(0, attempt(408, true));
+        let Progress::RoundOver { best, more, .. } = context.failed(1, attempt(486, false)) else {
+            panic!("the round is over");
+        };
+        assert_eq!((best, more), (1, false));
+    }
+
+    #[test]
+    fn a_plan_is_cut_at_its_limit_and_empty_groups_are_skipped() {
+        let groups = vec![vec![], vec![target(), target()], vec![], vec![target(), target()], vec![target()]];
+        let mut context = Context::new(Plan { groups }, 3);
+        assert_eq!(context.next_round().map(|group| group.len()), Some(2));
+        assert_eq!(context.next_round().map(|group| group.len()), Some(1));
+        assert_eq!(context.target(0), 2);
+        assert!(context.next_round().is_none());
+    }
+
+    #[test]
+    fn no_round_follows_an_end_and_no_branch_fails_twice() {
+        let plan = || Plan { groups: vec![vec![target(), target()], vec![target()]] };
+        for ending in [Ending::Won, Ending::Refused, Ending::Cancelled] {
+            let mut context = Context::new(plan(), 64);
+            context.next_round();
+            context.end(ending);
+            assert!(context.next_round().is_none(), "{ending:?}");
+        }
+        let mut context = Context::new(plan(), 64);
+        context.next_round();
+        for _ in 0..2 {
+            assert!(matches!(context.failed(0, attempt(486, false)), Progress::Waiting));
+        }
+        assert!(matches!(context.failed(9, attempt(486, false)), Progress::Waiting), "a branch that is none");
+        assert!(matches!(context.failed(1, attempt(603, false)), Progress::RoundOver { more: false, .. }));
+    }
+}

@@ -1,1 +1,0 @@
-//! One shard's SIP machine: transactions under the proxy core.

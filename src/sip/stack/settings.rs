@@ -1,0 +1,141 @@
+//! What an operator can set about the SIP machine.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use super::types::{Listener, Transport};
+use crate::sip::transaction;
+
+/// The shortest Timer C: it must be larger than 3 minutes (RFC 3261 §16.6 step 11).
+pub(super) const TIMER_C_MIN: Duration = Duration::from_secs(181);
+
+/// A block of addresses, such as `10.0.0.0/8` or `2001:db8::/32`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// The block of `prefix` leading bits of `address`; a prefix beyond the family's length means the whole address.
+    #[must_use]
+    pub fn new(address: IpAddr, prefix: u8) -> Self {
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        Self { address, prefix: prefix.min(longest) }
+    }
+
+    /// Whether the block holds `address`. An IPv4 address mapped into IPv6 counts as the IPv4 address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address.to_canonical(), address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let shift = 32 - u32::from(self.prefix.min(32));
+                (u32::from(own) ^ u32::from(other)).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let shift = 128 - u32::from(self.prefix);
+                (u128::from(own) ^ u128::from(other)).checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A rate with a reserve: `burst` events at once, `per_second` in the long run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TokenBucket {
+    /// Events a second in the long run.
+    pub per_second: u32,
+    /// Events at once after a quiet time.
+    pub burst: u32,
+}
+
+/// Settings of [`Stack`](super::Stack).
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the gateway listens; [`ListenerId`](super::ListenerId) is the place in this list. Default: UDP 127.0.0.1:5060.
+    pub listeners: Vec<Listener>,
+    /// Host names (lower case) that mean this gateway in a Request-URI or Route, beside the listeners' addresses.
+    /// Default: none.
+    pub names: Vec<String>,
+    /// Who may send requests. Default: nobody but 127.0.0.0/8 and `::1`.
+    pub allow: Vec<Network>,
+    /// Signs branches and Record-Route parameters. Kept over a restart, so that calls in progress stay recognised; the
+    /// same for all shards. Must be random: who knows it can send requests from anywhere. Default: zeros.
+    pub key: [u8; 16],
+    /// T1, T2, T4, the 200 ms of the 100, and what follows from them.
+    pub transaction: transaction::Settings,
+    /// Timer C (RFC 3261 §16.6 step 11): longest wait for a final answer after the last provisional one. Default
+    /// 181 s, and never less.
+    pub timer_c: Duration,
+    /// Server transactions beyond which a request without a To tag gets a stateless 503. Default 100 000.
+    pub transactions_max: usize,
+    /// Server transactions beyond which every request gets a stateless 503. Default 125 000.
+    pub transactions_in_dialog_max: usize,
+    /// `Retry-After` of these 503, in seconds. Default 5.
+    pub retry_after_s: u32,
+    /// Final answers one transaction may hold, and To tags remembered of one branch; further 2xx are dropped. Default 16.
+    pub answers_held_max: usize,
+    /// Branches one request may have over all its groups; further targets are left out. Default 64.
+    pub branches_max: usize,
+    /// ACKs that wait for a name to be resolved; further ones are dropped. Default 1024.
+    pub queries_max: usize,
+    /// Requests refused without a transaction that still get an answer: 403, 400, 503 and the like. Default 200 a
+    /// second, burst 400.
+    pub stateless_answers: TokenBucket,
+    /// Extension tags of `Proxy-Require` that are not refused with 420. Default: none.
+    pub supported: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listeners: vec![Listener {
+                transport: Transport::Udp,
+                local: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5060)),
+            }],
+            names: Vec::new(),
+            allow: vec![
+                Network::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+                Network::new(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 128),
+            ],
+            key: [0; 16],
+            transaction: transaction::Settings::default(),
+            timer_c: TIMER_C_MIN,
+            transactions_max: 100_000,
+            transactions_in_dialog_max: 125_000,
+            retry_after_s: 5,
+            answers_held_max: 16,
+            branches_max: 64,
+            queries_max: 1024,
+            stateless_answers: TokenBucket { per_second: 200, burst: 400 },
+            supported: Vec::new(),
+        }
+    }
+}
+
+/// The running state of a [`TokenBucket`].
+#[derive(Debug)]
+pub(super) struct Bucket {
+    rate: TokenBucket,
+    /// Millionths of a token, so that no time is lost to rounding.
+    level: u64,
+    filled: crate::clock::Instant,
+}
+
+impl Bucket {
+    pub(super) fn new(rate: TokenBucket) -> Self {
+        Self { rate, level: u64::from(rate.burst) * 1_000_000, filled: crate::clock::Instant(0) }
+    }
+
+    /// Takes one token; `false` when there is none.
+    pub(super) fn take(&mut self, now: crate::clock::Instant) -> bool {
+        let micros = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
+        let gained = micros.saturating_mul(u64::from(self.rate.per_second));
+        self.level = self.level.saturating_add(gained).min(u64::from(self.rate.burst) * 1_000_000);
+        self.filled = now;
+        let Some(rest) = self.level.checked_sub(1_000_000) else { return false };
+        self.level = rest;
+        true
+    }
+}

@@ -1,0 +1,350 @@
+//! What goes into one shard's SIP machine and what comes out.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Now;
+use crate::sip::dialog::Direction;
+use crate::sip::message::{Malformed, Message};
+
+/// Place of a listener in [`Settings::listeners`](super::Settings::listeners).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ListenerId(pub u16);
+
+/// How messages travel (RFC 3261 §18).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Transport {
+    /// Datagrams: retransmissions are ours.
+    #[default]
+    Udp,
+    /// A stream: no retransmissions.
+    Tcp,
+    /// A stream over TLS.
+    Tls,
+}
+
+impl Transport {
+    /// The token of the Via header (RFC 3261 §20.42).
+    #[must_use]
+    pub const fn via_token(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
+    /// The URI parameter with its semicolon (RFC 3261 §19.1.1); UDP is the default and needs none.
+    #[must_use]
+    pub const fn uri_parameter(self) -> &'static str {
+        match self {
+            Self::Udp => "",
+            Self::Tcp => ";transport=tcp",
+            Self::Tls => ";transport=tls",
+        }
+    }
+
+    /// Whether the transport delivers or says that it did not, so that nothing is retransmitted over it.
+    #[must_use]
+    pub const fn is_reliable(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+}
+
+/// One socket the gateway answers at, under the address others reach it by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Listener {
+    /// What the socket speaks.
+    pub transport: Transport,
+    /// The address written into Via and Record-Route: where others send to.
+    pub local: SocketAddr,
+}
+
+/// The other end of a message: where it came from, or where it goes to, and through which of our listeners.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Peer {
+    /// Our end.
+    pub listener: ListenerId,
+    /// The other end.
+    pub addr: SocketAddr,
+}
+
+/// A server transaction: slot and generation, never used twice by one stack.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ServerId(pub(crate) u64);
+
+/// A final answer of one server transaction that waits for [`Input::Release`].
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct AnswerId(pub(crate) u32);
+
+/// A question of [`Output::Resolve`].
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct QueryId(pub(crate) u64);
+
+/// Where a request goes next.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Hop {
+    /// There, without asking anybody.
+    Addr(SocketAddr),
+    /// To a name, by [`Output::Resolve`]; a port given rules out SRV (RFC 3263 §4.2).
+    Name {
+        /// Host name, without brackets or port.
+        host: String,
+        /// Port of the URI, if it has one.
+        port: Option<u16>,
+    },
+}
+
+/// One branch to be tried.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Target {
+    /// The Request-URI to send; empty leaves the one received.
+    pub uri: Bytes,
+    /// Where to.
+    pub hop: Hop,
+    /// Longest wait for a final answer; then the branch is cancelled and counts as 408. `None`: Timer C alone.
+    pub ring_timeout: Option<Duration>,
+}
+
+/// Serial groups of parallel targets (RFC 3261 §16.6, §16.7): the next group starts when all of one have failed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Plan {
+    /// The groups, first tried first. Empty groups are skipped.
+    pub groups: Vec<Vec<Target>>,
+}
+
+/// What is to become of a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Send it to these targets.
+    Forward(Plan),
+    /// Send it where its Route or its Request-URI says (RFC 3261 §16.12): in-dialog or trusted requests only.
+    FollowRoute,
+    /// Answer it here. The answer is held like any other final one.
+    Answer {
+        /// Final status code, 200 to 699; another becomes 500.
+        code: u16,
+        /// Reason phrase; empty takes the usual one.
+        reason: Cow<'static, str>,
+        /// `Retry-After` in seconds (RFC 3261 §20.33).
+        retry_after_s: Option<u32>,
+    },
+    /// Forget it without an answer.
+    Ignore,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A message came in.
+    Received {
+        /// From where, and through which listener.
+        peer: Peer,
+        /// The message, or why it is none; what could be read of it still gets its answer.
+        message: Result<Message, Malformed>,
+    },
+    /// The answer to [`Output::Request`].
+    Decide {
+        /// Which request.
+        transaction: ServerId,
+        /// What to do with it.
+        verdict: Verdict,
+    },
+    /// A held final answer may leave: its record is safe.
+    Release {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// Which answer.
+        answer: AnswerId,
+    },
+    /// The answer to [`Output::Resolve`]; no address means that there is none.
+    Resolved {
+        /// Which question.
+        query: QueryId,
+        /// Best first.
+        addresses: Vec<SocketAddr>,
+    },
+    /// A datagram to this peer came back, or a connection to it failed.
+    Unreachable {
+        /// Who was meant.
+        peer: Peer,
+    },
+}
+
+/// One failed try of a target.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Request-URI that was sent.
+    pub uri: Bytes,
+    /// Where it was sent; `None` when the name led to no address.
+    pub hop: Option<SocketAddr>,
+    /// Final code; 408 when nothing came in time, 503 when it could not be sent.
+    pub code: u16,
+    /// Reason phrase.
+    pub reason: Bytes,
+    /// The answer; `None` when the gateway itself gave up.
+    pub message: Option<Rc<Message>>,
+    /// When the branch was started.
+    pub started: Now,
+}
+
+/// Why a message led to nothing; for counters.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Ignored {
+    /// A request that came again and was absorbed by its transaction.
+    RequestRepeated,
+    /// An answer that came again while the first one is held, or that its transaction absorbed.
+    AnswerRepeated,
+    /// An answer that fits no transaction of ours: dropped (RFC 6026 §7.3).
+    AnswerStray,
+    /// An answer to a forwarded request with no Via but ours, or with a code outside 100 to 699.
+    AnswerMalformed,
+    /// A provisional answer after a final one.
+    ProvisionalLate,
+    /// More 2xx answers to one INVITE than [`Settings::answers_held_max`](super::Settings::answers_held_max).
+    AnswersTooMany,
+    /// An ACK that fits no transaction and may not be forwarded.
+    AckStray,
+    /// A malformed message that no answer can be made for.
+    Malformed,
+    /// A request from outside `allow`, answered 403 or, past the rate limit, not at all.
+    Forbidden,
+    /// A request answered without a transaction, with this code.
+    AnsweredStateless(u16),
+    /// As above, but the rate limit for such answers is used up: nothing was sent.
+    RateLimited,
+    /// A verdict, release or resolution for something that is gone.
+    Outdated,
+    /// No listener reaches that address family.
+    NoListener,
+}
+
+/// What to do, or what is to be known.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these octets.
+    Send {
+        /// To whom, through which listener.
+        peer: Peer,
+        /// One whole message.
+        bytes: Bytes,
+    },
+    /// A new request waits for [`Input::Decide`]; [`Stack::request`](super::Stack::request) shows it. The 100 goes out
+    /// by itself.
+    Request {
+        /// Its transaction.
+        transaction: ServerId,
+    },
+    /// An answer 101 to 199 came and has been forwarded.
+    Provisional {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// The answer as it came in.
+        answer: Rc<Message>,
+        /// Which target, counted over all groups from 0.
+        target: u16,
+    },
+    /// All branches of a round have failed; comes before the next group starts and before the `Final`.
+    RoundFailed {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// Each branch of the round, in the order of the plan.
+        attempts: Vec<Attempt>,
+        /// Index of the best answer in `attempts` (RFC 3261 §16.7 step 6).
+        best: usize,
+        /// Whether a further group follows.
+        more: bool,
+    },
+    /// The final answer the caller is to get, held until [`Input::Release`]. Each 2xx of a fork makes one.
+    Final {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// Name for the release.
+        answer: AnswerId,
+        /// The code the caller gets.
+        code: u16,
+        /// The reason phrase the caller gets.
+        reason: Bytes,
+        /// The answer as it came in; `None` when the gateway made it.
+        message: Option<Rc<Message>>,
+        /// Request-URI of the branch it came by; the one received when no branch did.
+        uri: Bytes,
+    },
+    /// The ACK for a 2xx passed and has been forwarded.
+    Acknowledged {
+        /// The ACK.
+        message: Rc<Message>,
+        /// Where it came from.
+        peer: Peer,
+    },
+    /// A CANCEL for this INVITE came and was answered 200.
+    Cancelled {
+        /// The transaction of the INVITE.
+        transaction: ServerId,
+    },
+    /// Ask for the addresses of a name (RFC 3263).
+    Resolve {
+        /// Name for the answer.
+        query: QueryId,
+        /// Host name.
+        host: String,
+        /// Port, if given.
+        port: Option<u16>,
+    },
+    /// Nothing more comes for this transaction: drop what is kept for it.
+    Terminated {
+        /// Which.
+        transaction: ServerId,
+    },
+    /// For counters.
+    Ignored {
+        /// What was not done.
+        why: Ignored,
+    },
+}
+
+/// A request as the decision and the accounting see it.
+#[derive(Clone, Debug)]
+pub struct RequestView {
+    /// The request as received.
+    pub message: Rc<Message>,
+    /// Where it came from.
+    pub peer: Peer,
+    /// When it came.
+    pub arrived: Now,
+    /// Whether it has a To tag.
+    pub in_dialog: bool,
+    /// Who of the call sent it, by our signed Record-Route parameter; `None` without a valid one.
+    pub direction: Option<Direction>,
+    /// The Request-URI after strict-route repair (RFC 3261 §16.4); `None` when it is the one received.
+    pub repaired_uri: Option<Bytes>,
+    /// How many Route values at the top name the gateway and are taken off.
+    pub own_routes: u16,
+}
+
+impl RequestView {
+    /// The Request-URI the request is really for: the one received, or the one strict-route repair restored.
+    #[must_use]
+    pub fn request_uri(&self) -> &[u8] {
+        self.repaired_uri.as_deref().unwrap_or_else(|| self.message.request_uri())
+    }
+}
+
+/// How full the tables are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sizes {
+    /// Server transactions.
+    pub server: usize,
+    /// Client transactions.
+    pub client: usize,
+    /// Final answers that wait for their release.
+    pub held: usize,
+    /// Timers that run.
+    pub timers: usize,
+    /// Questions to the resolver without an answer.
+    pub queries: usize,
+}

@@ -1,1 +1,0 @@
-//! Timer wheel.
