@@ -16,7 +16,7 @@ use super::commands::calls_json;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, on_queue};
 use super::{Gateway, Health, Phase, metrics, stats_json};
 use crate::names;
-use crate::queue::Stats;
+use crate::queue::{Stats, Trouble};
 
 #[derive(Clone)]
 struct Shared {
@@ -71,7 +71,7 @@ async fn ready(State(shared): State<Shared>) -> Response {
     let health = shared.gateway.health();
     let is_ready = health.phase == Phase::Running && health.hanging.is_empty() && health.accepts_calls;
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let troubles: Vec<_> = shared.gateway.queue().troubles.iter().map(|trouble| trouble.name()).collect();
+    let troubles: Vec<_> = shared.gateway.queue().troubles.iter().map(Trouble::name).collect();
     (status, Json(json!({ "ready": is_ready, "phase": health.phase.name(), "troubles": troubles }))).into_response()
 }
 

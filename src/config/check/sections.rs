@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Check;
+use crate::admin;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::{LogPlan, ServicePlan, Watchdog};
 use crate::config::schema::{AdminTable, LogTable, QueueTable, ServiceTable, Switch};
-use crate::{admin, queue};
+use crate::queue;
 use crate::units::{Count, Mib, Millis, Secs};
 
 /// Settings of the queue.
