@@ -12,7 +12,7 @@ use super::settings::Settings;
 use super::transaction::{Answer, Transaction};
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
-use crate::ids::{CallHash, SinkMask};
+use crate::ids::CallHash;
 use crate::policy::{Avp, Marks};
 use crate::record::{Kind, Party};
 use crate::sip::dialog::Direction;
@@ -112,7 +112,9 @@ impl Engine {
             return;
         }
         let found = if view.in_dialog || method == Method::Bye { self.calls.find(request) } else { None };
-        let marks = wishes.marks;
+        // What belongs to a known call is recorded as its INVITE was marked.
+        let of_call = found.and_then(|(key, _)| self.calls.get(key)).map(|session| session.marks);
+        let marks = of_call.unwrap_or(wishes.marks);
         let is_wanted = match method {
             Method::Invite | Method::Bye => found.is_some() || !marks.is_empty(),
             Method::Update if found.is_some() => true,
@@ -197,10 +199,9 @@ impl Engine {
             out.push(record, CallHash::of(request.call_id()), sinks);
             return;
         }
-        let accounting = session.map_or(SinkMask::NONE, |session| session.marks.accounting).or(marks.accounting);
         let mut record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, session);
         record.times.duration = session.and_then(|session| session.lasted(now, self.maker.boot));
-        out.push(record, CallHash::of(request.call_id()), self.maker.modes.live(accounting));
+        out.push(record, CallHash::of(request.call_id()), self.maker.modes.live(marks.accounting));
         if let Some(key) = key {
             let cseq = request.cseq().0;
             self.calls.change(key, |session| session.unacknowledged = Some((cseq, answer.code)));
@@ -352,6 +353,8 @@ pub(super) enum Storage {
 
 /// A call that lasts this long has the instant of its ACK stored: not every short call pays for it.
 const SAVE_AFTER: Duration = Duration::from_secs(5);
+/// Least time a call is remembered whose BYE may come at any time.
+const LONG_KEPT_LEAST: Duration = Duration::from_secs(12 * 3600);
 /// Time a session timer may be overdue: a refresh may still be on its way (RFC 4028 §10).
 const EXPIRY_GRACE: Duration = Duration::from_secs(32);
 
@@ -371,7 +374,7 @@ impl Maker {
 
     /// How long a call is remembered whose BYE may come at any time.
     pub(super) fn long_kept(&self) -> Duration {
-        self.settings.lifetime_max.or_else(|| Settings::default().lifetime_max).unwrap_or(ENDED_KEPT)
+        self.settings.lifetime_max.map_or(LONG_KEPT_LEAST, |lifetime| lifetime.max(LONG_KEPT_LEAST))
     }
 
     pub(super) fn expiry(&self, now: Now, timer_s: u32) -> Option<Instant> {

@@ -9,13 +9,15 @@
 //! |---|---|---|
 //! | first 2xx to an initial INVITE, for each To tag | Start | accounting |
 //! | provisional answer with a body, if `early_media` | Start, then Interim | accounting |
-//! | 2xx to a re-INVITE, the interim timer | Interim | accounting, at the call's INVITE or at this request |
-//! | final answer of any code to a BYE, session timer, lifetime, operator | Stop, Cdr | the same |
+//! | 2xx to a re-INVITE, the interim timer | Interim | accounting |
+//! | final answer of any code to a BYE, session timer, lifetime, operator | Stop, Cdr | accounting |
 //! | a round of branches of an initial INVITE failed | Missed | missed |
 //! | an initial INVITE was refused without any branch | Missed | missed |
 //! | final answer of 300 or more to an INVITE | Failed | accounting and failed |
 //! | final answer to another method of `methods` | Event | accounting; from 300 on also failed |
 //! | ACK to a 2xx, if `report_ack`; CANCEL, if `report_cancels` | Event | accounting |
+//!
+//! Requests of a known call are recorded as its INVITE was marked, all others by their own marks.
 //!
 //! Codes of `failed_filter` make neither Failed nor Missed. An attempt makes one Missed record, however often it is
 //! marked, and an INVITE the caller cancels makes one record a sink: Missed where that is marked, else Failed. A failed

@@ -127,7 +127,7 @@ impl<'a> Answer<'a> {
     }
 
     /// Tag of its To header.
-    pub(super) fn to_tag(&self) -> &'a [u8] {
+    pub(super) fn to_tag(self) -> &'a [u8] {
         self.message.map_or(b"", Message::to_tag)
     }
 }

@@ -108,6 +108,10 @@ impl Stack {
         self.scratch = scratch;
         let is_invite = view.message.method() == Method::Invite;
         let Some((to, further, bytes)) = sent else {
+            // None of its addresses can be sent to.
+            if let Some(progress) = self.clients.get_mut(key).and_then(|client| client.progress.as_deref_mut()) {
+                progress.further.clear();
+            }
             out.push(Output::Ignored { why: Ignored::NoListener });
             return self.branch_gave_up(now, key, 503, out);
         };
@@ -209,26 +213,28 @@ impl Stack {
         }
     }
 
-    /// Sends the CANCEL of a branch where its INVITE went (RFC 3261 §9.1).
+    /// Sends the CANCEL of a branch where its INVITE went (RFC 3261 §9.1), and limits the wait for its final answer.
     pub(super) fn send_cancel(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get(key) else { return };
-        let Some(peer) = client.peer else { return };
-        let sent = client.machine.as_ref().and_then(transaction::Client::request);
-        let Some(sent) = sent.and_then(|sent| Message::parse(sent.to_vec()).ok()) else { return };
-        let reliability = self.reliability(peer.listener);
-        self.scratch.clear();
-        message::cancel_for(&sent, &mut self.scratch);
-        let bytes = Bytes::copy_from_slice(&self.scratch);
+        let Some(client) = self.clients.get_mut(key) else { return };
         let times = &self.settings.transaction;
-        let machine = NonInviteClient::start(now.mono, bytes, reliability, times, &mut self.effects);
-        let limit = now.mono + times.timeout();
-        if let Some(client) = self.clients.get_mut(key) {
-            client.cancel = Cancel::Running(Box::new(transaction::Client::NonInvite(machine)));
-            if let Some(progress) = client.progress.as_deref_mut() {
-                progress.limit = Some(limit);
-            }
+        if let Some(progress) = client.progress.as_deref_mut() {
+            progress.limit = Some(now.mono + times.timeout());
         }
-        self.perform_client(key, out);
+        client.cancel = Cancel::Done;
+        let sent = client.machine.as_ref().and_then(transaction::Client::request);
+        let sent = sent.and_then(|sent| Message::parse(sent.to_vec()).ok());
+        if let (Some(sent), Some(peer)) = (sent, client.peer) {
+            self.scratch.clear();
+            message::cancel_for(&sent, &mut self.scratch);
+            let bytes = Bytes::copy_from_slice(&self.scratch);
+            let reliability = self.reliability(peer.listener);
+            let times = &self.settings.transaction;
+            let machine = NonInviteClient::start(now.mono, bytes, reliability, times, &mut self.effects);
+            if let Some(client) = self.clients.get_mut(key) {
+                client.cancel = Cancel::Running(Box::new(transaction::Client::NonInvite(machine)));
+            }
+            self.perform_client(key, out);
+        }
         self.settle_client(key);
     }
 
@@ -283,7 +289,11 @@ impl Stack {
         if !is_due(progress.limit) && !is_due(progress.ring_until) {
             return;
         }
-        (progress.ring_until, progress.limit) = (None, None);
+        progress.ring_until = None;
+        if is_cancelled {
+            return;
+        }
+        progress.limit = None;
         if !is_sent {
             return self.branch_gave_up(now, key, 408, out);
         }

@@ -3,5 +3,6 @@
 mod checks;
 mod flows;
 mod races;
+mod rubbish;
 mod script;
 mod storm;

@@ -1,0 +1,2 @@
+//! shim
+pub fn run() -> Result<(), super::Failure> { Ok(()) }
