@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::commands::calls_json;
+use super::limited::Limited;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, on_queue};
 use super::{Gateway, Health, Phase, metrics, stats_json};
 use crate::names;
@@ -36,7 +37,7 @@ pub(super) async fn serve(listener: StdListener, gateway: Arc<dyn Gateway>, metr
             return;
         }
     };
-    if let Err(error) = axum::serve(listener, router(gateway, metrics)).await {
+    if let Err(error) = axum::serve(Limited::new(listener), router(gateway, metrics)).await {
         tracing::error!(%error, "HTTP ended");
     }
 }
