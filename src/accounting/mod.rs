@@ -1,1 +1,177 @@
 //! Turns transaction and dialog events into records.
+//!
+//! [`Engine`] is a machine: what the SIP machine tells goes in as [`Input`], records and changes to the stored calls come
+//! out as [`Outcome`], which is committed as one. One engine serves one shard.
+//!
+//! What makes which record:
+//!
+//! | what happened | record | for sinks marked |
+//! |---|---|---|
+//! | first 2xx to an initial INVITE, for each To tag | Start | accounting |
+//! | provisional answer with a body, if `early_media` | Start, then Interim | accounting |
+//! | 2xx to a re-INVITE, the interim timer | Interim | accounting |
+//! | final answer of any code to a BYE, session timer, lifetime, operator | Stop, Cdr | accounting |
+//! | a round of branches of an initial INVITE failed | Missed | missed |
+//! | an initial INVITE was refused without any branch | Missed | missed |
+//! | final answer of 300 or more to an INVITE | Failed | accounting and failed |
+//! | final answer to another method of `methods` | Event | accounting; from 300 on also failed |
+//! | ACK to a 2xx, if `report_ack`; CANCEL, if `report_cancels` | Event | accounting |
+//!
+//! Requests of a known call are recorded as its INVITE was marked, all others by their own marks.
+//!
+//! Codes of `failed_filter` make neither Failed nor Missed. An attempt makes one Missed record, however often it is
+//! marked, and an INVITE the caller cancels makes one record a sink: Missed where that is marked, else Failed. A failed
+//! re-INVITE is no missed call.
+//!
+//! A session is one dialog: Call-ID, From tag, To tag. It is stored until it has ended and, as a mark without contents,
+//! for a while longer, so that a second BYE or one sent again after a crash makes no second Stop. A BYE of an unknown
+//! call makes a Stop without a session time, if it is marked.
+
+mod calls;
+mod ending;
+mod engine;
+mod fields;
+mod flags;
+mod invite;
+mod maker;
+mod restore;
+mod session;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::ids::{CallHash, SinkMask};
+use crate::policy::{Avp, Marks};
+use crate::queue::{CallChange, Commit, Entry};
+use crate::record::{Record, codec};
+use crate::sip::message::Message;
+use crate::sip::stack::{Attempt, Peer, RequestView, ServerId};
+
+pub use calls::CallView;
+pub use engine::Engine;
+pub use session::{Key, RestoreError};
+pub use settings::{FieldSource, LegOrder, Settings, SinkMode};
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A request came in and is about to be forwarded or answered.
+    Request {
+        /// Its transaction.
+        transaction: ServerId,
+        /// The request.
+        view: &'a RequestView,
+        /// Which sinks record what of it.
+        marks: Marks,
+        /// Values for `$avp(name)`: evaluated now, on the request.
+        avps: &'a [Avp],
+        /// Table that takes its records instead of the SQL sink's own.
+        table: Option<&'a str>,
+    },
+    /// An answer of 101 to 199 passed.
+    Provisional {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// The answer.
+        answer: Rc<Message>,
+        /// Which target, counted over all groups from 0.
+        target: u16,
+    },
+    /// All branches of a round have failed.
+    RoundFailed {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// Each branch of the round.
+        attempts: Vec<Attempt>,
+        /// Index of the best answer.
+        best: usize,
+        /// Whether a further group follows.
+        more: bool,
+    },
+    /// A final answer is about to leave.
+    Final {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// Its code.
+        code: u16,
+        /// Its reason phrase.
+        reason: Bytes,
+        /// The answer; `None` when the gateway made it.
+        message: Option<Rc<Message>>,
+        /// Request-URI of the branch it came by.
+        uri: Bytes,
+    },
+    /// The ACK to a 2xx passed.
+    Acknowledged {
+        /// The ACK.
+        message: Rc<Message>,
+        /// Where it came from.
+        peer: Peer,
+    },
+    /// The caller gave up.
+    Cancelled {
+        /// The transaction of the INVITE.
+        transaction: ServerId,
+    },
+    /// Nothing more comes of this transaction.
+    Terminated {
+        /// Which.
+        transaction: ServerId,
+    },
+    /// The operator ends a session: in the records, not in SIP.
+    Close {
+        /// Its name, as in [`Record::session`].
+        session: String,
+    },
+}
+
+/// A record and who wants it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Made {
+    /// The record.
+    pub record: Record,
+    /// Hash of its whole Call-ID.
+    pub call: CallHash,
+    /// The sinks; never empty.
+    pub sinks: SinkMask,
+}
+
+/// What is to be committed together.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Outcome {
+    /// Records, in the order of what happened.
+    pub records: Vec<Made>,
+    /// Changes to the stored calls, in order.
+    pub calls: Vec<CallChange>,
+}
+
+impl Outcome {
+    /// Whether there is nothing to commit.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.calls.is_empty()
+    }
+
+    /// Records and changes together: grows whenever something is to be committed.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.records.len() + self.calls.len()
+    }
+
+    /// The same, encoded for the queue.
+    #[must_use]
+    pub fn into_commit(self) -> Commit {
+        let entry = |made: Made| Entry {
+            id: made.record.id,
+            call: made.call,
+            sinks: made.sinks,
+            body: codec::encode(&made.record),
+        };
+        Commit { entries: self.records.into_iter().map(entry).collect(), calls: self.calls }
+    }
+}

@@ -1,1 +1,176 @@
-//! Administration: metrics, health, commands.
+//! Administration: metrics, health and JSON over HTTP, and commands over a Unix socket.
+//!
+//! Everything here runs on the delivery runtime and asks the rest of the program through [`Gateway`]; what may block
+//! runs on tokio's threads for that.
+
+mod answer;
+pub mod client;
+pub mod commands;
+pub mod http;
+pub mod metrics;
+pub mod request;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::accounting::CallView;
+use crate::clock::Timestamp;
+use crate::queue::{Desk, Stats};
+
+pub use answer::{call_json, item_json, page_json, stats_json};
+
+/// Settings of administration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// HTTP; `None`: none. Default: none.
+    pub listen: Option<SocketAddr>,
+    /// Unix socket of the commands; `None`: none. Default `/run/tollgate/admin.sock`.
+    pub socket: Option<PathBuf>,
+    /// Permissions of the socket: 0600, or 0660 for the group too. Default 0600.
+    pub socket_mode: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { listen: None, socket: Some(PathBuf::from("/run/tollgate/admin.sock")), socket_mode: 0o600 }
+    }
+}
+
+/// What the running gateway tells about itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Health {
+    /// Where it is between start and stop.
+    pub phase: Phase,
+    /// Loops that do not turn; none while all is well.
+    pub hanging: Vec<String>,
+    /// Whether new calls are served now: `false` while draining, in the alarm state with `on_trouble = "refuse"`, and
+    /// at a limit.
+    pub accepts_calls: bool,
+    /// Calls in progress.
+    pub calls: usize,
+    /// Threads that serve calls.
+    pub shards: usize,
+    /// When it started.
+    pub started: Timestamp,
+}
+
+/// Where the gateway is between start and stop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// The queue opens, sockets are bound.
+    Starting,
+    /// It serves.
+    Running,
+    /// It takes no new calls and waits for the end of transactions.
+    Draining,
+}
+
+impl Phase {
+    /// Lower-case name, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// The running gateway, as administration sees it.
+pub trait Gateway: Send + Sync + 'static {
+    /// How it is; cheap.
+    fn health(&self) -> Health;
+
+    /// The state of the queue; cheap.
+    fn queue(&self) -> Stats;
+
+    /// Who does commands on the queue; its methods may block.
+    fn desk(&self) -> Box<dyn Desk + Send>;
+
+    /// Up to `max` calls in progress; may block.
+    fn calls(&self, max: usize) -> Vec<CallView>;
+}
+
+/// The bound sockets of administration.
+#[derive(Debug)]
+pub struct Admin {
+    http: Option<std::net::TcpListener>,
+    commands: Option<commands::Bound>,
+}
+
+/// A socket of administration cannot be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// HTTP.
+    #[error("cannot listen on {address} for HTTP (`admin.listen`)")]
+    Http {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Commands.
+    #[error("cannot listen on {} for commands (`admin.socket`)", path.display())]
+    Commands {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Admin {
+    /// Binds the sockets, before anything is served, so that a mistake stops the start.
+    ///
+    /// # Errors
+    /// Whatever the system says to an address or a path.
+    pub fn bind(settings: &Settings) -> Result<Self, BindError> {
+        let http = match settings.listen {
+            None => None,
+            Some(address) => {
+                let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+                    listener.set_nonblocking(true)?;
+                    Ok(listener)
+                });
+                Some(bound.map_err(|source| BindError::Http { address, source })?)
+            }
+        };
+        let commands = match &settings.socket {
+            None => None,
+            Some(path) => Some(
+                commands::Bound::new(path, settings.socket_mode)
+                    .map_err(|source| BindError::Commands { path: path.clone(), source })?,
+            ),
+        };
+        Ok(Self { http, commands })
+    }
+
+    /// Where HTTP is served, with the port the system chose for port 0.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves until `stop` is done; to be called inside a tokio runtime. Commands under way are finished by the
+    /// threads they run on, but nobody hears their answer.
+    pub async fn serve(self, gateway: Arc<dyn Gateway>, metrics: PrometheusHandle, stop: impl Future<Output = ()>) {
+        let mut tasks = tokio::task::JoinSet::new();
+        if let Some(listener) = self.http {
+            tasks.spawn(http::serve(listener, Arc::clone(&gateway), metrics.clone()));
+        }
+        if let Some(bound) = self.commands {
+            tasks.spawn(commands::serve(bound, gateway));
+        }
+        tasks.spawn(metrics::upkeep(metrics));
+        stop.await;
+        tasks.shutdown().await;
+    }
+}

@@ -1,1 +1,136 @@
-//! The command line.
+//! The command line: one file for each command.
+//!
+//! Data goes to standard output, all else to standard error. Exit codes: 0 done, 1 failed, 64 wrong usage, 78 wrong
+//! configuration (`sysexits.h`); systemd must not start again on the last two.
+
+mod calls;
+mod check;
+mod demo;
+mod demo_agents;
+
+mod desk;
+mod dict;
+mod output;
+mod queue;
+mod run;
+mod status;
+mod vars;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Plan, error::Mistakes};
+
+/// `tollgate`
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, about, max_term_width = 120, disable_help_subcommand = true)]
+struct Cli {
+    /// Configuration file
+    #[arg(long, short, global = true, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Run,
+    /// Check the configuration and report all mistakes
+    Check(check::Arguments),
+    /// Show a few calls and their records on loopback; needs nothing installed
+    Demo,
+    /// Look at the queue of records and act on it
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Show how the running gateway is
+    Status(output::Format),
+    /// List the calls in progress
+    Calls(calls::Arguments),
+    /// Show the effective RADIUS dictionary with the origin of each entry
+    Dict(dict::Arguments),
+    /// List the variables that fields may use
+    Vars(output::Format),
+}
+
+/// Why a command ended without success.
+#[derive(Debug)]
+pub enum Failure {
+    /// It failed: exit code 1.
+    Failed(anyhow::Error),
+    /// It was called in a wrong way: exit code 64.
+    Usage(String),
+    /// The configuration is wrong: exit code 78. The mistakes have been printed already.
+    Configuration,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Exit code for wrong usage: EX_USAGE of `sysexits.h`.
+const EXIT_USAGE: u8 = 64;
+
+/// Exit code for wrong configuration: EX_CONFIG of `sysexits.h`.
+const EXIT_CONFIG: u8 = 78;
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; where standard output is closed there is nobody to tell.
+            let _closed = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match perform(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(text)) => {
+            eprintln!("error: {text}");
+            ExitCode::from(EXIT_USAGE)
+        }
+        Err(Failure::Configuration) => ExitCode::from(EXIT_CONFIG),
+    }
+}
+
+fn perform(cli: Cli) -> Result<(), Failure> {
+    let path = cli.config;
+    match cli.command {
+        Command::Run => run::run(&path),
+        Command::Check(arguments) => check::run(&path, arguments),
+        Command::Demo => demo::run(),
+        Command::Queue(command) => queue::run(&path, command),
+        Command::Status(format) => status::run(&path, &format),
+        Command::Calls(arguments) => calls::run(&path, &arguments),
+        Command::Dict(arguments) => dict::run(&path, &arguments),
+        Command::Vars(format) => vars::run(&format),
+    }
+}
+
+/// Loads the configuration; mistakes and warnings go to standard error.
+fn load(path: &std::path::Path) -> Result<Plan, Failure> {
+    let plan = load_quietly(path)?;
+    if !plan.warnings.is_empty() {
+        eprintln!("{}\n", Mistakes(plan.warnings.clone()));
+    }
+    Ok(plan)
+}
+
+/// Loads the configuration; mistakes go to standard error, warnings nowhere.
+fn load_quietly(path: &std::path::Path) -> Result<Plan, Failure> {
+    config::load(path).map_err(|mistakes| {
+        eprintln!("{mistakes}");
+        Failure::Configuration
+    })
+}

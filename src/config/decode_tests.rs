@@ -47,7 +47,7 @@ fn every_mistake_of_form_is_named_with_its_place_and_a_hint() {
         (
             "a number out of range shows the range and its unit",
             "[sip]\nt1_ms = 20",
-            "error: `sip.t1_ms`: 20 is outside 50 to 10000 ms\n  --> t.toml:2:9",
+            "error: `sip.t1_ms`: 20 is outside 100 to 2000 ms\n  --> t.toml:2:9",
         ),
         (
             "a negative number shows the range",
@@ -57,7 +57,7 @@ fn every_mistake_of_form_is_named_with_its_place_and_a_hint() {
         (
             "a string is no number",
             "[sip]\nt1_ms = \"500\"",
-            "error: `sip.t1_ms` is a string, expected milliseconds from 50 to 10000\n  --> t.toml:2:9",
+            "error: `sip.t1_ms` is a string, expected milliseconds from 100 to 2000\n  --> t.toml:2:9",
         ),
         (
             "a number that needs more than 64 bits is no whole number",
@@ -65,9 +65,9 @@ fn every_mistake_of_form_is_named_with_its_place_and_a_hint() {
             "error: `queue.records_max` is a fractional number, expected a whole number from 1000 to 10000000000\n  --> t.toml:2:15",
         ),
         (
-            "a size has a unit of 1024",
-            "[queue]\ncache = \"64 MB\"",
-            "error: `queue.cache`: `64 MB` is no size: a whole number and B, KiB, MiB, GiB or TiB\n  --> t.toml:2:9",
+            "a size out of range shows the range and its unit",
+            "[queue]\ncache_mib = 0",
+            "error: `queue.cache_mib`: 0 is outside 1 to 16384 MiB\n  --> t.toml:2:13",
         ),
         (
             "an element of a list is found where it stands",
@@ -76,8 +76,8 @@ fn every_mistake_of_form_is_named_with_its_place_and_a_hint() {
         ),
         (
             "a required field is missed at its table",
-            "[sinks.radius.billing]\nrecords = \"sessions\"",
-            "error: `sinks.radius.billing` lacks the field `config`\n  --> t.toml:1:15",
+            "[[route]]\nto = \"sip:a\"\nmatch.header = { value = \"x\" }",
+            "error: `route.match.header` lacks the field `name`\n  --> t.toml:3:7",
         ),
         (
             "a required field that is wrong is not missed too",
@@ -111,8 +111,7 @@ fn every_mistake_of_form_is_named_with_its_place_and_a_hint() {
 
 #[test]
 fn all_mistakes_of_all_tables_come_at_once() {
-    let text =
-        "[sip]\nshard = 1\nt1_ms = 1\n[queue]\npaht = 1\ncache = 1.5\n[admin]\nlisten = true\n[[route]]\nfork = 1\n";
+    let text = "[sip]\nshard = 1\nt1_ms = 1\n[queue]\npaht = 1\ncache_mib = 1.5\n[admin]\nlisten = true\n[[route]]\nfork = 1\n";
     let got = mistakes(text, &[]);
     let places: Vec<_> = got.lines().filter(|line| line.starts_with("  --> ")).collect();
     assert_eq!(
@@ -121,7 +120,7 @@ fn all_mistakes_of_all_tables_come_at_once() {
             "  --> t.toml:2:1",
             "  --> t.toml:3:9",
             "  --> t.toml:5:1",
-            "  --> t.toml:6:9",
+            "  --> t.toml:6:13",
             "  --> t.toml:8:10",
             "  --> t.toml:10:8"
         ],
@@ -138,7 +137,7 @@ fn the_environment_stands_above_the_file() {
         ("TOLLGATE_SIP__ALLOW", "192.0.2.0/24, 198.51.100.0/24"),
         ("TOLLGATE_SIP__T1_MS", " 600 "),
         ("TOLLGATE_ACCOUNTING__REPORT_ACK", "true"),
-        ("TOLLGATE_QUEUE__CACHE", "32 MiB"),
+        ("TOLLGATE_QUEUE__CACHE_MIB", "48"),
         ("TOLLGATE_PEERS", "required"),
         ("HOME", "/root"),
     ]
@@ -150,7 +149,7 @@ fn the_environment_stands_above_the_file() {
     assert_eq!(file.queue.path.map(|path| path.value), Some("/b".into()));
     assert_eq!(file.sip.shards.map(crate::units::Count::get), Some(3));
     assert_eq!(file.sip.t1_ms.map(|t1| t1.duration().as_millis()), Some(600));
-    assert_eq!(file.queue.cache.map(crate::units::ByteSize::octets), Some(32 << 20));
+    assert_eq!(file.queue.cache_mib.map(crate::units::Mib::octets), Some(48 << 20));
     let allow: Vec<_> = file.sip.allow.expect("set").into_iter().map(|block| block.value).collect();
     assert_eq!(allow, ["192.0.2.0/24", "198.51.100.0/24"]);
 }

@@ -1,9 +1,83 @@
-//! Configuration: defaults, the TOML file and the environment become one [`Plan`](plan::Plan), or a list of all mistakes.
+//! Configuration: defaults, the TOML file and the environment become one [`Plan`], or a list of all mistakes.
+//!
+//! * [`tree`] merges the layers and keeps the place of each value;
+//! * [`decode`] reads the tree into the types of [`schema`], which hold ranges and refuse unknown names;
+//! * `check` holds the rest against the world: templates, attributes, addresses, files;
+//! * [`radiusclient`] reads the files of the radiusclient family.
 
+mod check;
 pub mod decode;
 pub mod error;
+pub mod plan;
+pub mod radiusclient;
 pub mod schema;
 pub mod tree;
 
 #[cfg(test)]
+mod check_tests;
+#[cfg(test)]
 mod decode_tests;
+#[cfg(test)]
+mod sample_tests;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use ::config::Map;
+
+use check::Check;
+use error::{Findings, Mistake, Mistakes, Place};
+pub use plan::Plan;
+
+/// Where the file is looked for when nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/tollgate/tollgate.toml";
+
+/// Longest configuration file, in octets.
+pub const FILE_OCTETS_MAX: u64 = 16 << 20;
+
+/// Loads the file, with the environment of this process above it.
+///
+/// Reads other files the configuration names and asks the system's resolver, so it may take seconds.
+///
+/// # Errors
+/// All mistakes of all tables and files, with the warnings found on the way.
+pub fn load(path: &Path) -> Result<Plan, Mistakes> {
+    let text = read(path).map_err(|mistake| Mistakes(vec![mistake]))?;
+    parse(path, &text, tree::environment())
+}
+
+/// Makes the plan from a text; `path` names it in messages, and relative paths in it start at its folder.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(path: &Path, text: &str, environment: Map<String, String>) -> Result<Plan, Mistakes> {
+    let (mut root, places) = tree::read(path, text, environment).map_err(Mistakes)?;
+    let mut findings = Findings::default();
+    let file = decode::decode(&mut root, &places, &mut findings);
+    let plan = file.map(|file| check::plan(&file, &root, path, &mut Check { places: &places, findings: &mut findings }));
+    let is_usable = !findings.has_error();
+    let findings = findings.sorted();
+    match plan {
+        Some(plan) if is_usable => Ok(Plan { warnings: findings, ..plan }),
+        _ => Err(Mistakes(findings)),
+    }
+}
+
+fn read(path: &Path) -> Result<String, Mistake> {
+    let unreadable = |error: std::io::Error| {
+        Mistake::error(format!("cannot read the configuration: {error}"), Place::Whole(path.to_owned()))
+    };
+    let mut octets = Vec::new();
+    File::open(path).and_then(|file| file.take(FILE_OCTETS_MAX + 1).read_to_end(&mut octets)).map_err(unreadable)?;
+    if octets.len() as u64 > FILE_OCTETS_MAX {
+        let what = format!("the configuration is longer than {FILE_OCTETS_MAX} octets");
+        return Err(Mistake::error(what, Place::Whole(path.to_owned())));
+    }
+    String::from_utf8(octets).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = u32::try_from(memchr::memchr_iter(b'\n', good).count() + 1).unwrap_or(u32::MAX);
+        let place = Place::File { path: path.to_owned(), line, column: 1 };
+        Mistake::error("the configuration is not UTF-8", place)
+    })
+}

@@ -1,6 +1,44 @@
 //! Decides where a request goes and what is recorded of it.
 
-use crate::ids::SinkMask;
+pub mod pattern;
+pub mod routes;
+#[cfg(test)]
+mod routes_tests;
+pub mod target;
+
+use crate::ids::{SinkMask, SinkNumber};
+use crate::sip::stack::Verdict;
+use crate::vars::Template;
+
+pub use routes::{Route, Routes};
+
+/// What was decided about a request.
+#[derive(Debug)]
+pub struct Decision<'r> {
+    /// Where it goes.
+    pub verdict: Verdict,
+    /// What is recorded of it.
+    pub marks: Marks,
+    /// The route that decided; `None` inside a dialog and when none matched.
+    pub route: Option<&'r Route>,
+}
+
+impl<'r> Decision<'r> {
+    /// Values the route gives to `$avp(name)`.
+    #[must_use]
+    pub fn avps(&self) -> &'r [Avp] {
+        self.route.map_or(&[], |route| &route.avps)
+    }
+}
+
+/// A value a route gives to `$avp(name)`.
+#[derive(Clone, Debug)]
+pub struct Avp {
+    /// Its name.
+    pub name: String,
+    /// Its value, from the request.
+    pub value: Template,
+}
 
 /// Which sinks get records of a request, and of what kind; for each sink on its own.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -21,6 +59,16 @@ impl Marks {
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.accounting.is_empty() && self.missed.is_empty()
+    }
+
+    /// The same with `numbers[n]` for the sink numbered `n`; sinks beyond the list are dropped.
+    #[must_use]
+    pub fn renumbered(self, numbers: &[SinkNumber]) -> Self {
+        let mask = |mask: SinkMask| {
+            let numbers = mask.iter().filter_map(|sink| numbers.get(usize::from(sink.0)));
+            numbers.fold(SinkMask::NONE, |mask, number| mask.with(*number))
+        };
+        Self { accounting: mask(self.accounting), missed: mask(self.missed), failed: mask(self.failed) }
     }
 
     /// What is marked in either.

@@ -7,8 +7,7 @@ use super::catalogue::{AddrPart, AuthPart, Symbol, UriPart};
 use super::template::{Index, Part, Reference, Side, Template};
 use super::{Arrival, Context, Parties};
 use crate::record::Value;
-use crate::sip::message::grammar::{Elements, unfold, unquote};
-use crate::sip::message::{Message, Name, NameAddr, Params, Scheme, Uri};
+use crate::sip::message::{Elements, Message, Name, NameAddr, Params, Scheme, Uri, unfold, unquote};
 
 impl Template {
     /// The value of the template.
@@ -118,7 +117,8 @@ impl Reference {
             Symbol::LocalIp => Found::ip(self.local(context).map(|local| local.ip())),
             Symbol::LocalPort => Found::number(self.local(context).map(|local| local.port())),
             Symbol::Transport => {
-                Found::maybe(self.arrival(context).map(|a| a.transport.via_token().to_ascii_lowercase().into_bytes()))
+                let transport = self.arrival(context).and_then(|arrival| arrival.transport);
+                Found::maybe(transport.map(|transport| transport.via_token().to_ascii_lowercase().into_bytes()))
             }
             Symbol::SentUri(part) if self.side == Side::Request => {
                 uri_part(context.sent_uri.unwrap_or_else(|| context.request.request_uri()), part)

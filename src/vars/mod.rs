@@ -27,8 +27,8 @@ pub struct Arrival {
     pub source: SocketAddr,
     /// The address of ours it came in on, when known.
     pub local: Option<SocketAddr>,
-    /// By what transport.
-    pub transport: Transport,
+    /// By what transport, when known.
+    pub transport: Option<Transport>,
 }
 
 /// Whether From and To are read as they stand.

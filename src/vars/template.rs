@@ -309,12 +309,13 @@ fn is_token(text: &str) -> bool {
 /// The known name closest to `name`, or the way to put text right behind a variable.
 fn nearest(name: &str) -> Option<String> {
     let known = || catalogue().iter().map(|variable| variable.name);
-    if let Some(same) = known().find(|other| other.eq_ignore_ascii_case(name)) {
+    let distance = |other: &&str| strsim::damerau_levenshtein(name, other);
+    if let Some(same) = known().filter(|other| other.eq_ignore_ascii_case(name)).min_by_key(distance) {
         return Some(format!("did you mean `${same}`?"));
     }
     // A short name is close to many others: half of the letters must be right.
     let close = known()
-        .map(|other| (strsim::damerau_levenshtein(name, other), other))
+        .map(|other| (distance(&other), other))
         .filter(|(distance, _)| *distance * 2 <= name.chars().count())
         .min_by_key(|(distance, _)| *distance);
     let prefix = known().filter(|other| name.starts_with(other)).max_by_key(|other| other.len());

@@ -33,6 +33,10 @@ pub struct AccountingTable {
     pub missed_branches: Option<Switch>,
     /// Order of the legs.
     pub leg_order: Option<LegOrder>,
+    /// Where the fields of Interim and Stop come from.
+    pub in_dialog_fields: Option<FieldSource>,
+    /// Whether a call ends in the records when its session timer has run out.
+    pub session_timers: Option<Switch>,
     /// Time between two Interim records of a call; 0: none.
     pub interim_s: Option<Secs<0, 86_400>>,
     /// Longest call; then it is ended in the records; 0: no limit.
@@ -86,6 +90,16 @@ pub enum LegOrder {
     OldestFirst,
     /// The other way round.
     NewestFirst,
+}
+
+/// Where the fields of later records of a call come from.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum FieldSource {
+    /// From the request that makes the record.
+    Request,
+    /// From the start of the call.
+    Call,
 }
 
 /// How milliseconds become seconds.

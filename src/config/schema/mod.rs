@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-pub use accounting::{AccountingTable, Flag, LegOrder, Rounding, Switch};
+pub use accounting::{AccountingTable, FieldSource, Flag, LegOrder, Rounding, Switch};
 pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RouteAccountTable, RouteTable};
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
-pub use sinks::{DelayTime, RadiusTable, Records, SinksTable};
+pub use sinks::{DelayTime, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped};
 pub use sip::SipTable;
 
 use super::decode::At;
@@ -28,7 +28,7 @@ pub struct FileTable {
     /// `[sip]`
     pub sip: SipTable,
     /// `[[route]]`
-    pub route: Vec<RouteTable>,
+    pub route: Vec<At<RouteTable>>,
     /// `[accounting]`
     pub accounting: AccountingTable,
     /// `[queue]`

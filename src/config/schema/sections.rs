@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::super::decode::At;
 use super::accounting::Switch;
-use crate::units::{ByteSize, Count, Millis, Secs};
+use crate::units::{Count, Mib, Millis, Secs};
 
 /// `[queue]`
 #[derive(Debug, Default, Deserialize)]
@@ -15,25 +15,37 @@ pub struct QueueTable {
     /// Directory.
     pub path: Option<At<PathBuf>>,
     /// Longest wait for more records before a commit.
-    pub gather_max_ms: Option<Millis<0, 1_000>>,
+    pub gather_max_ms: Option<Millis<0, 100>>,
     /// Longest an answer waits for its record's commit.
-    pub commit_wait_max_ms: Option<Millis<10, 30_000>>,
+    pub commit_wait_max_ms: Option<Millis<10, 10_000>>,
     /// What becomes of new calls while records cannot be stored.
     pub on_trouble: Option<OnTrouble>,
-    /// Records that may wait.
+    /// Waiting records at which the alarm state begins.
     pub records_max: Option<Count<1_000, 10_000_000_000>>,
-    /// Octets of records that may wait.
-    pub bytes_max: Option<ByteSize<1_048_576, 1_125_899_906_842_624>>,
-    /// Age at which a record is parked.
+    /// Size of the waiting records at which the alarm state begins.
+    pub waiting_max_mib: Option<Mib<1, 1_073_741_824>>,
+    /// Age of the oldest waiting record at which the alarm state begins; 0: none.
     pub age_max_s: Option<Secs<0, 315_360_000>>,
-    /// Attempts after which a record is parked; 0: no limit.
+    /// Free disk space under which the alarm state begins; 0: none.
+    pub free_min_mib: Option<Mib<0, 1_073_741_824>>,
+    /// Deliveries after which a record is parked; 0: no limit.
     pub attempts_max: Option<Count<0, 4_294_967_295>>,
-    /// Disk space left free.
-    pub free_min: Option<ByteSize<0, 1_125_899_906_842_624>>,
-    /// Size at which a new spool begins.
-    pub spool_size: Option<ByteSize<1_048_576, 68_719_476_736>>,
-    /// Memory sled may use for each spool.
-    pub cache: Option<ByteSize<1_048_576, 17_179_869_184>>,
+    /// Age at which a failed delivery parks a record; 0: never.
+    pub retry_age_max_s: Option<Secs<0, 315_360_000>>,
+    /// File size at which a new spool begins.
+    pub spool_mib: Option<Mib<1, 65_536>>,
+    /// Spools open at once.
+    pub spools_open_max: Option<Count<2, 64>>,
+    /// Page cache of each open spool.
+    pub cache_mib: Option<Mib<1, 16_384>>,
+    /// File kept aside to open the queue on a full disk; 0: none.
+    pub reserve_mib: Option<Mib<0, 65_536>>,
+    /// Records of one sink held in memory.
+    pub window_records_max: Option<Count<1, 65_536>>,
+    /// Size of the records of one sink held in memory.
+    pub window_mib: Option<Mib<1, 1_024>>,
+    /// Commits that may wait for the queue.
+    pub commits_waiting_max: Option<Count<16, 1_048_576>>,
 }
 
 /// What becomes of new calls in the alarm state.

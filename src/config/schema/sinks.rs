@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::super::decode::{At, Ordered};
 use super::Named;
-use super::accounting::{Rounding, Switch};
+use super::accounting::{LegOrder, Rounding, Switch};
 use crate::units::{Count, Millis, Secs};
 
 /// `[sinks]`
@@ -41,49 +41,116 @@ pub enum DelayTime {
     Always,
 }
 
+/// Which server gets a record.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selection {
+    /// The first that lives.
+    Failover,
+    /// By call.
+    ByCall,
+}
+
+/// Whether silent servers are asked with Status-Server.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Probing {
+    /// While they are suspect or dead.
+    Auto,
+    /// Never.
+    Never,
+}
+
+/// What `Acct-Session-Id` holds.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionId {
+    /// The short session name.
+    Short,
+    /// The Call-ID.
+    CallId,
+    /// The Call-ID and the To tag.
+    CallIdAndTag,
+}
+
+/// How a record becomes an `Acct-Status-Type`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum StatusMapping {
+    /// As OpenSIPS from 1.5 and Kamailio do.
+    Newest,
+    /// As OpenSER does.
+    Openser,
+    /// As SER 2 does.
+    Ser,
+}
+
+/// What becomes of a field without an attribute of its own.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unmapped {
+    /// It travels in `Tollgate-Field` or `Tollgate-Leg`.
+    Own,
+    /// It is left out.
+    Omit,
+}
+
 /// `[sinks.radius.NAME]`
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
 pub struct RadiusTable {
-    /// radiusclient.conf.
-    pub config: At<PathBuf>,
-    /// Dictionary, above the one radiusclient.conf names.
-    #[serde(default)]
+    /// radiusclient.conf; required.
+    pub config: Option<At<PathBuf>>,
+    /// Dictionary, read after the one that radiusclient.conf names.
     pub dictionary: Option<At<PathBuf>>,
     /// Which attributes carry the SIP values.
-    #[serde(default)]
     pub profile: Option<At<String>>,
     /// Which records it takes.
-    #[serde(default)]
     pub records: Option<Records>,
     /// Fields: name to attribute.
-    #[serde(default)]
     pub fields: Ordered<At<String>>,
     /// Fields of legs: name to attribute.
-    #[serde(default)]
     pub leg_fields: Ordered<At<String>>,
-    /// Service-Type.
-    #[serde(default)]
+    /// Fields without an attribute of their own.
+    pub unmapped: Option<Unmapped>,
+    /// `Acct-Session-Id`.
+    pub session_id: Option<SessionId>,
+    /// `Acct-Status-Type`.
+    pub status_mapping: Option<StatusMapping>,
+    /// `Service-Type`; empty: none.
     pub service_type: Option<At<String>>,
+    /// `NAS-Port`; 0: none.
+    pub nas_port: Option<Count<0, 65_535>>,
     /// Rounding of spans to seconds.
-    #[serde(default)]
     pub round: Option<Rounding>,
+    /// Order of the legs.
+    pub leg_order: Option<LegOrder>,
+    /// Attribute of the record id; empty: none.
+    pub record_id_attribute: Option<At<String>>,
+    /// Attribute that names what was shortened; empty: none.
+    pub shortened_attribute: Option<At<String>>,
     /// `Acct-Delay-Time`.
-    #[serde(default)]
     pub acct_delay_time: Option<DelayTime>,
     /// Whether requests carry a Message-Authenticator.
-    #[serde(default)]
     pub message_authenticator: Option<Switch>,
-    /// Records out at once.
-    #[serde(default)]
-    pub in_flight_max: Option<Count<1, 4_096>>,
-    /// Sockets for each server.
-    #[serde(default)]
-    pub lanes_max: Option<Count<1, 64>>,
+    /// Which server gets a record.
+    pub selection: Option<Selection>,
+    /// Whether silent servers are probed.
+    pub probing: Option<Probing>,
+    /// Records out at one server at once.
+    pub window_max: Option<Count<1, 65_536>>,
+    /// Sockets to one server.
+    pub lanes_max: Option<Count<1, 256>>,
+    /// Silence after which a server is suspect.
+    pub response_window_ms: Option<Millis<100, 60_000>>,
+    /// Silence of a suspect server after which it is dead.
+    pub zombie_period_s: Option<Secs<1, 3_600>>,
     /// First wait before a record is tried again.
-    #[serde(default)]
-    pub retry_min_ms: Option<Millis<10, 60_000>>,
+    pub retry_first_ms: Option<Millis<10, 600_000>>,
     /// Longest wait before a record is tried again.
-    #[serde(default)]
-    pub retry_max_s: Option<Secs<1, 3_600>>,
+    pub retry_max_s: Option<Secs<1, 86_400>>,
+    /// Failed visits at healthy servers after which a record may be parked.
+    pub attempts_max: Option<Count<1, 1_000_000>>,
+    /// Least age of a record that is parked for those.
+    pub park_age_min_s: Option<Secs<0, 31_536_000>>,
 }

@@ -1,11 +1,9 @@
 //! `[sip]`: the proxy.
 
-use std::path::PathBuf;
-
 use serde::Deserialize;
 
 use super::super::decode::{At, OneOrMany};
-use crate::units::{ByteSize, Count, Millis, Secs};
+use crate::units::{Count, Millis, Secs};
 
 /// `[sip]`
 #[derive(Debug, Default, Deserialize)]
@@ -21,18 +19,14 @@ pub struct SipTable {
     pub allow: Option<Vec<At<String>>>,
     /// Threads that serve calls; 0: one for each core.
     pub shards: Option<Count<0, 64>>,
-    /// Receive and send buffer of each socket, asked of the kernel.
-    pub socket_buffer: Option<ByteSize<65_536, 1_073_741_824>>,
-    /// File of the key that signs Record-Route parameters; made at the first start.
-    pub key_file: Option<PathBuf>,
     /// T1 (RFC 3261 §17.1.1.1).
-    pub t1_ms: Option<Millis<50, 10_000>>,
+    pub t1_ms: Option<Millis<100, 2_000>>,
     /// T2 (RFC 3261 §17.1.2.2).
-    pub t2_ms: Option<Millis<100, 60_000>>,
+    pub t2_ms: Option<At<Millis<100, 16_000>>>,
     /// T4 (RFC 3261 §17.1.2.2).
-    pub t4_ms: Option<Millis<100, 60_000>>,
+    pub t4_ms: Option<Millis<1_000, 20_000>>,
     /// Timer C (RFC 3261 §16.6 step 11).
-    pub timer_c_s: Option<Secs<180, 3_600>>,
+    pub timer_c_s: Option<Secs<181, 3_600>>,
     /// Silence after which a 100 answers an INVITE.
     pub trying_after_ms: Option<Millis<0, 200>>,
     /// Longest ringing of one target; 0: Timer C alone.
@@ -40,7 +34,7 @@ pub struct SipTable {
     /// Transactions beyond which new calls get 503.
     pub transactions_max: Option<Count<100, 10_000_000>>,
     /// Transactions beyond which every request gets 503.
-    pub transactions_in_dialog_max: Option<Count<100, 10_000_000>>,
+    pub transactions_in_dialog_max: Option<At<Count<100, 10_000_000>>>,
     /// Accounted calls in progress beyond which new calls get 503.
     pub calls_max: Option<Count<1, 10_000_000>>,
     /// `Retry-After` of these 503.

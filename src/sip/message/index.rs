@@ -4,7 +4,7 @@ use memchr::{memchr, memchr_iter};
 use smallvec::SmallVec;
 
 use super::check::Reject;
-use super::grammar::{is_lws, number, trim};
+use super::grammar::{ends_name, is_lws, number, trim};
 use super::name::Name;
 
 /// The most octets of one message, in any transport: the most a datagram holds, and offsets are 16 bits wide.
@@ -88,18 +88,23 @@ pub(super) fn index(bytes: &[u8], start: usize) -> Head {
 /// Reads the line from `start` to `end`; `None` when it has no name followed by a colon.
 fn line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
     let text = &bytes[start..end];
-    let name_len = text.iter().position(|octet| *octet <= b' ' || matches!(octet, b':' | 0x7f))?;
+    let name_len = text.iter().position(|octet| ends_name(*octet))?;
     let gap = text[name_len..].iter().position(|octet| !matches!(octet, b' ' | b'\t'))?;
     let colon = name_len + gap;
     if name_len == 0 || text[colon] != b':' {
         return None;
     }
-    let (mut value, mut value_end) = (start + colon + 1, end);
+    let behind_colon = start + colon + 1;
+    let (mut value, mut value_end) = (behind_colon, end);
     while value < value_end && is_lws(bytes[value]) {
         value += 1;
     }
     while value < value_end && is_lws(bytes[value_end - 1]) {
         value_end -= 1;
+    }
+    if value == value_end {
+        // An empty value lies before the line break, where a new one can be written.
+        (value, value_end) = (behind_colon, behind_colon);
     }
     let name = Name::of(&text[..name_len]);
     Some(Line { start: offset(start), value: offset(value), value_end: offset(value_end), name })

@@ -21,6 +21,8 @@ mod uri;
 mod via;
 
 #[cfg(test)]
+mod print_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -2,8 +2,7 @@
 //!
 //! For values that are interpreted (configuration, fields of records, tests), never for what is forwarded: `rsip` 0.4
 //! knows no compact names, folding, IPv6 hosts or `tel:` URIs and wants UTF-8 everywhere. What it cannot read comes back
-//! as [`Reading::Raw`], so that a strange value is still recorded; [`Uri`](super::Uri) and
-//! [`NameAddr`](super::NameAddr) read those.
+//! as [`Reading::Raw`], so that a strange value is still recorded; [`Uri`] and [`NameAddr`] read those.
 
 use std::borrow::Cow;
 
@@ -11,6 +10,7 @@ use rsip::headers::UntypedHeader;
 use rsip::typed::{Authorization, Contact, From, To};
 
 use super::grammar::{Elements, Params, trim, unfold, unquote};
+use super::{NameAddr, Uri};
 
 /// A value that `rsip` could read, or its octets.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,25 +35,29 @@ impl<T> Reading<'_, T> {
 /// A SIP or SIPS URI.
 #[must_use]
 pub fn uri(value: &[u8]) -> Reading<'_, rsip::Uri> {
-    read(value, |text| rsip::Uri::try_from(text).ok())
+    read(value, |text| rsip::Uri::try_from(text).ok().filter(|uri| agrees(uri, text.as_bytes())))
 }
 
 /// A From value.
 #[must_use]
 pub fn from(value: &[u8]) -> Reading<'_, From> {
-    read(value, |text| From::try_from(rsip::headers::From::new(text)).ok())
+    read(value, |text| {
+        From::try_from(rsip::headers::From::new(text)).ok().filter(|typed| agrees_within(&typed.uri, text))
+    })
 }
 
 /// A To value.
 #[must_use]
 pub fn to(value: &[u8]) -> Reading<'_, To> {
-    read(value, |text| To::try_from(rsip::headers::To::new(text)).ok())
+    read(value, |text| To::try_from(rsip::headers::To::new(text)).ok().filter(|typed| agrees_within(&typed.uri, text)))
 }
 
 /// One Contact value: `rsip` refuses lists.
 #[must_use]
 pub fn contact(value: &[u8]) -> Reading<'_, Contact> {
-    read(value, |text| Contact::try_from(rsip::headers::Contact::new(text)).ok())
+    read(value, |text| {
+        Contact::try_from(rsip::headers::Contact::new(text)).ok().filter(|typed| agrees_within(&typed.uri, text))
+    })
 }
 
 /// The user name in an Authorization or Proxy-Authorization value of the scheme Digest (RFC 3261 §20.7), without quotes.
@@ -76,6 +80,17 @@ fn raw_username(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
     let name = Elements::of(&value[space..]).find_map(|element| Params::of(element).value(b"username"))?;
     Some(unquote(name)).filter(|name| !name.is_empty())
+}
+
+/// Whether `rsip` found the host where it is: a user part with a dot becomes a part of the host, one with a semicolon is
+/// cut.
+fn agrees(typed: &rsip::Uri, text: &[u8]) -> bool {
+    Uri::parse(text).is_some_and(|uri| typed.host().to_string().as_bytes() == uri.host)
+}
+
+/// [`agrees`] for the URI of a name-addr.
+fn agrees_within(typed: &rsip::Uri, value: &str) -> bool {
+    NameAddr::parse(value.as_bytes()).is_some_and(|addr| agrees(typed, addr.uri))
 }
 
 /// Hands `value` to `rsip` on one line and as text; anything it refuses is raw.

@@ -1,6 +1,10 @@
 //! The proxy core of RFC 3261 §16, as rules over one request: what is checked, where it goes, and which of its answers
 //! is the best one. The transactions around it are in `sip::stack`.
 
+mod check;
 mod context;
+mod route;
 
+pub use check::{MAX_FORWARDS_DEFAULT, Refusal, capabilities, check, max_forwards};
 pub use context::{Context, Ending, Progress, usual_reason};
+pub use route::{NextHop, NoHop, Own, Routing, default_port, transport_of};

@@ -1,14 +1,215 @@
 //! One shard's SIP machine: a transaction-stateful, record-routing proxy (RFC 3261 §16, RFC 6026) without sockets,
 //! clocks or threads.
+//!
+//! A request that may be forwarded gets a server transaction and is shown to the driver by [`Output::Request`]; the
+//! [`Verdict`] says where it goes. Each target becomes a branch with a client transaction. Answers 101 to 199 go
+//! upstream at once; a final answer is told by [`Output::Final`] and held until [`Input::Release`], so that its record
+//! can be written first. Repeated messages are absorbed and never told twice.
+//!
+//! The driver owes an [`Input::Decide`] to each `Request` and an [`Input::Release`] to each `Final`: their transactions
+//! wait for it without limit. Everything else ends by its own timers.
+//!
+//! Decisions where the RFCs leave a choice:
+//! * An answer without a client transaction is dropped, a 2xx too (RFC 6026 §7.3): no answer passes that no record was
+//!   written for.
+//! * A refused request (syntax, source, hops, loop, load) is answered without a transaction (§16.3 allows it); the ACK
+//!   is known by our To tag and ends here.
+//! * A branch over its ring timeout counts as 408 at once, and the next group starts while it is being cancelled. A 2xx
+//!   that crosses the CANCEL still goes upstream.
+//! * A request other than INVITE without an answer in time gets none (RFC 4320 §4.2); the `Final` with 408 still tells.
+//! * Timer C, too, counts a branch as 408 at once and cancels it (§16.8).
+//! * A local failure after the caller's CANCEL counts as 487.
+//! * A 503 from a branch, and one for a branch that cannot be reached, goes upstream as 500 (§16.7 step 6).
 
-mod branch;
+mod client;
+mod forward;
+mod hashes;
+mod intake;
+mod outcome;
+mod server;
 mod settings;
+mod tables;
 mod types;
 
-pub(crate) use branch::push_hex;
-pub use branch::{BRANCH_BYTES, COOKIE};
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::clock::{Instant, Now};
+use crate::sip::dialog::Signer;
+use crate::sip::message::Message;
+use crate::sip::proxy::Routing;
+use crate::sip::transaction;
+use crate::sip::transaction::key::RequestKey;
+use crate::sip::transaction::slab::{Key, Slab};
+use crate::timers::Wheel;
+
+pub(crate) use hashes::push_hex;
 pub use settings::{Network, Settings, TokenBucket};
 pub use types::{
     AnswerId, Attempt, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId, RequestView, ServerId,
     Sizes, Target, Transport, Verdict,
 };
+
+use hashes::Hashes;
+use settings::Bucket;
+use tables::{Alarm, Client, Server};
+
+/// One shard's SIP machine. See the module.
+#[derive(Debug)]
+pub struct Stack {
+    settings: Settings,
+    /// Host and port of each listener as they are written.
+    places: Vec<Box<[u8]>>,
+    hashes: Hashes,
+    signer: Signer,
+    servers: Slab<Server>,
+    clients: Slab<Client>,
+    by_key: HashMap<RequestKey, Key, foldhash::fast::FixedState>,
+    wheel: Wheel<Alarm>,
+    queries: HashMap<QueryId, Query>,
+    next_query: u64,
+    bucket: Bucket,
+    /// Peers that datagrams came back from, once each; looked at by the next tick.
+    unreached: Vec<Peer>,
+    /// Final answers that wait for their release, over all transactions.
+    held: usize,
+    /// Messages are printed here.
+    scratch: Vec<u8>,
+    /// What a machine wants done.
+    effects: Vec<transaction::Output>,
+    due: Vec<Alarm>,
+}
+
+/// Who asked for addresses.
+#[derive(Debug)]
+enum Query {
+    /// A branch that waits to be sent.
+    Branch(Key),
+    /// An ACK for a 2xx.
+    Ack(Box<WaitingAck>),
+}
+
+/// An ACK whose next hop is a name.
+#[derive(Debug)]
+struct WaitingAck {
+    peer: Peer,
+    message: Rc<Message>,
+    routing: Routing,
+    strict_uri: Option<Bytes>,
+    transport: Transport,
+}
+
+/// Peers remembered as unreachable between two ticks; further ones are left to their timers.
+const UNREACHED_MAX: usize = 64;
+
+impl Stack {
+    /// A stack without transactions.
+    #[must_use]
+    pub fn new(mut settings: Settings) -> Self {
+        settings.timer_c = settings.timer_c.max(settings::TIMER_C_MIN);
+        Self {
+            places: settings.listeners.iter().map(|own| own.local.to_string().into_bytes().into()).collect(),
+            hashes: Hashes::new(settings.key),
+            signer: Signer::new(settings.key),
+            servers: Slab::new(),
+            clients: Slab::new(),
+            by_key: HashMap::default(),
+            wheel: Wheel::new(),
+            queries: HashMap::new(),
+            next_query: 0,
+            bucket: Bucket::new(settings.stateless_answers),
+            unreached: Vec::new(),
+            held: 0,
+            scratch: Vec::new(),
+            effects: Vec::new(),
+            due: Vec::new(),
+            settings,
+        }
+    }
+
+    /// The settings it runs with.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes an input and appends what follows from it.
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Received { peer, message } => self.received(now, peer, message, out),
+            Input::Decide { transaction, verdict } => match Key::from_u64(transaction.0) {
+                Some(id) => self.decide(now, id, verdict, out),
+                None => out.push(Output::Ignored { why: Ignored::Outdated }),
+            },
+            Input::Release { transaction, answer } => match Key::from_u64(transaction.0) {
+                Some(id) => self.release(now, id, answer, out),
+                None => out.push(Output::Ignored { why: Ignored::Outdated }),
+            },
+            Input::Resolved { query, addresses } => self.resolved(now, query, addresses, out),
+            Input::Unreachable { peer } => {
+                if !self.unreached.contains(&peer) && self.unreached.len() < UNREACHED_MAX {
+                    self.unreached.push(peer);
+                }
+            }
+        }
+    }
+
+    /// Does what is due: retransmissions, time-outs, and what follows from peers that cannot be reached.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
+        for peer in std::mem::take(&mut self.unreached) {
+            self.unreachable(now, peer, out);
+        }
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(now.mono, &mut due);
+        for alarm in due.drain(..) {
+            match alarm {
+                Alarm::Server(id) => self.server_alarm(now, id, out),
+                Alarm::Client(id) => self.client_alarm(now, id, out),
+            }
+        }
+        self.due = due;
+    }
+
+    /// When [`Self::tick`] is to be called next; `None` while nothing waits.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.unreached.is_empty() { self.wheel.deadline() } else { Some(Instant(0)) }
+    }
+
+    /// The request of a transaction, until its last held final answer is released.
+    #[must_use]
+    pub fn request(&self, transaction: ServerId) -> Option<&RequestView> {
+        self.servers.get(Key::from_u64(transaction.0)?)?.view.as_deref()
+    }
+
+    /// Whether a request waits for its final answer. Absorbing transactions do not count.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.held > 0 || self.servers.iter().any(|(_, server)| server.view.is_some())
+    }
+
+    /// How full the tables are.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            server: self.servers.len(),
+            client: self.clients.len(),
+            held: self.held,
+            timers: self.wheel.len(),
+            queries: self.queries.len(),
+        }
+    }
+
+    /// Notes a question to the resolver.
+    fn ask(&mut self, query: Query) -> QueryId {
+        let id = QueryId(self.next_query);
+        self.next_query += 1;
+        self.queries.insert(id, query);
+        id
+    }
+}

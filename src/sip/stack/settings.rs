@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::types::{Listener, Transport};
 use crate::sip::transaction;
 
+/// The shortest Timer C: it must be larger than 3 minutes (RFC 3261 §16.6 step 11).
+pub(super) const TIMER_C_MIN: Duration = Duration::from_secs(181);
+
 /// A block of addresses, such as `10.0.0.0/8` or `2001:db8::/32`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Network {
@@ -60,12 +63,10 @@ pub struct Settings {
     /// Signs branches and Record-Route parameters. Kept over a restart, so that calls in progress stay recognised; the
     /// same for all shards. Must be random: who knows it can send requests from anywhere. Default: zeros.
     pub key: [u8; 16],
-    /// Timers T1, T2, T4 and what follows from them.
+    /// T1, T2, T4, the 200 ms of the 100, and what follows from them.
     pub transaction: transaction::Settings,
-    /// Silence after which a 100 answers an INVITE (RFC 3261 §17.2.1). Default 200 ms.
-    pub trying_after: Duration,
     /// Timer C (RFC 3261 §16.6 step 11): longest wait for a final answer after the last provisional one. Default
-    /// 180 s; less is taken as 180 s.
+    /// 181 s, and never less.
     pub timer_c: Duration,
     /// Server transactions beyond which a request without a To tag gets a stateless 503. Default 100 000.
     pub transactions_max: usize,
@@ -100,8 +101,7 @@ impl Default for Settings {
             ],
             key: [0; 16],
             transaction: transaction::Settings::default(),
-            trying_after: Duration::from_millis(200),
-            timer_c: Duration::from_secs(180),
+            timer_c: TIMER_C_MIN,
             transactions_max: 100_000,
             transactions_in_dialog_max: 125_000,
             retry_after_s: 5,

@@ -1,0 +1,215 @@
+//! The calls of one engine: in progress, ended, and what is due about them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::session::{self, Key, Session, Text};
+use crate::clock::{Instant, Now, Timestamp};
+use crate::queue::CallChange;
+use crate::record::Party;
+use crate::sip::message::Message;
+
+/// One call in progress, for `tollgate calls`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CallView {
+    /// Name of the session.
+    pub session: String,
+    /// Call-ID.
+    pub call_id: Vec<u8>,
+    /// The caller's tag.
+    pub from_tag: Vec<u8>,
+    /// The callee's tag.
+    pub to_tag: Vec<u8>,
+    /// When the INVITE arrived.
+    pub created: Timestamp,
+    /// When it was answered; `None` with early media alone.
+    pub answered: Option<Timestamp>,
+    /// Whether a BYE is on its way.
+    pub is_ending: bool,
+}
+
+/// A call whose BYE makes no Stop.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    until: Instant,
+    /// Whether the queue knows it too.
+    is_stored: bool,
+}
+
+/// How long an ended call is remembered: longer than any retransmission of its BYE.
+pub(super) const ENDED_KEPT: Duration = Duration::from_secs(64);
+/// Longest time until changes that can wait are stored.
+const LATER_MAX: Duration = Duration::from_secs(5);
+/// Most changes that can wait in one commit.
+const LATER_BATCH_MAX: usize = 256;
+
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    sessions: HashMap<Key, Box<Session>, foldhash::fast::RandomState>,
+    ended: HashMap<Key, Ended, foldhash::fast::RandomState>,
+    /// One entry for each session with an alarm and for each ended call.
+    timers: BTreeSet<(Instant, Key)>,
+    /// Calls whose stored state differs in what can wait.
+    later: Vec<Key>,
+    later_due: Option<Instant>,
+    session_bytes: usize,
+}
+
+impl Calls {
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(super) fn ended_len(&self) -> usize {
+        self.ended.len()
+    }
+
+    /// Octets held: sessions and their texts as allocated, table slots and timers.
+    pub(super) fn memory(&self) -> usize {
+        // Entries of a B-tree fill their nodes to two thirds or more.
+        let timers = self.timers.len() * size_of::<(Instant, Key)>() * 3 / 2;
+        let slots = self.sessions.capacity() * (size_of::<(Key, Box<Session>)>() + 1)
+            + self.ended.capacity() * (size_of::<(Key, Ended)>() + 1);
+        self.session_bytes + slots * 8 / 7 + timers
+    }
+
+    /// The session a message belongs to, and who sent the message.
+    pub(super) fn find(&self, message: &Message) -> Option<(Key, Party)> {
+        if self.sessions.is_empty() {
+            return None;
+        }
+        Key::candidates(message).into_iter().find(|(key, _)| self.sessions.contains_key(key))
+    }
+
+    /// The ended call a message belongs to.
+    pub(super) fn find_ended(&self, message: &Message) -> Option<Key> {
+        if self.ended.is_empty() {
+            return None;
+        }
+        Key::candidates(message).into_iter().map(|(key, _)| key).find(|key| self.ended.contains_key(key))
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Session> {
+        self.sessions.get(&key).map(|session| &**session)
+    }
+
+    /// Changes a session, then sets its timer.
+    pub(super) fn change<T>(&mut self, key: Key, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let session = self.sessions.get_mut(&key)?;
+        let result = change(session);
+        let next = session.alarms.next();
+        if next != session.due {
+            if let Some(due) = session.due {
+                self.timers.remove(&(due, key));
+            }
+            if let Some(next) = next {
+                self.timers.insert((next, key));
+            }
+            session.due = next;
+        }
+        Some(result)
+    }
+
+    /// Takes a session in; one of the same name is replaced.
+    pub(super) fn insert(&mut self, key: Key, session: Box<Session>) {
+        self.remove(key);
+        self.forget_ended(key);
+        self.session_bytes += session.memory();
+        self.sessions.insert(key, session);
+        self.change(key, |_| ());
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<Box<Session>> {
+        let session = self.sessions.remove(&key)?;
+        self.session_bytes -= session.memory();
+        if let Some(due) = session.due {
+            self.timers.remove(&(due, key));
+        }
+        Some(session)
+    }
+
+    /// Remembers for a while that a call makes no Stop any more.
+    pub(super) fn remember_ended(&mut self, key: Key, until: Instant, is_stored: bool) {
+        self.forget_ended(key);
+        self.ended.insert(key, Ended { until, is_stored });
+        self.timers.insert((until, key));
+    }
+
+    fn forget_ended(&mut self, key: Key) -> Option<Ended> {
+        let ended = self.ended.remove(&key)?;
+        self.timers.remove(&(ended.until, key));
+        Some(ended)
+    }
+
+    /// Remembers an ended call no longer than until `until`.
+    pub(super) fn shorten_ended(&mut self, key: Key, until: Instant) {
+        if let Some(ended) = self.ended.get(&key).copied().filter(|ended| until < ended.until) {
+            self.remember_ended(key, until, ended.is_stored);
+        }
+    }
+
+    /// Forgets the ended calls that are due, and gives a session that is.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Key> {
+        while let Some(&(due, key)) = self.timers.first() {
+            if due > now {
+                return None;
+            }
+            if self.sessions.contains_key(&key) {
+                return Some(key);
+            }
+            self.timers.pop_first();
+            if self.ended.remove(&key).is_some_and(|ended| ended.is_stored) {
+                self.store_later(key, now);
+            }
+        }
+        None
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let timer = self.timers.first().map(|(due, _)| *due);
+        [timer, self.later_due].into_iter().flatten().min()
+    }
+
+    /// Brings the stored state of a call up to date with the next commit, or soon.
+    pub(super) fn store_later(&mut self, key: Key, now: Instant) {
+        self.later.push(key);
+        self.later_due.get_or_insert(now + LATER_MAX);
+    }
+
+    /// Whether changes have waited long enough for a commit of their own.
+    pub(super) fn is_later_due(&self, now: Instant) -> bool {
+        self.later_due.is_some_and(|due| due <= now)
+    }
+
+    /// Moves changes that could wait into a commit.
+    pub(super) fn drain_later(&mut self, now: Instant, out: &mut Vec<CallChange>) {
+        let keep = self.later.len().saturating_sub(LATER_BATCH_MAX);
+        for key in self.later.split_off(keep) {
+            match self.sessions.get(&key) {
+                Some(session) => out.push(CallChange::Put { key: key.to_bytes(), value: session::encode(session) }),
+                // Whoever ended it has stored that.
+                None if self.ended.contains_key(&key) => {}
+                None => out.push(CallChange::Remove { key: key.to_bytes() }),
+            }
+        }
+        self.later_due = if self.later.is_empty() { None } else { Some(now) };
+    }
+
+    /// The session of that name.
+    pub(super) fn named(&self, name: &str) -> Option<Key> {
+        let name = u128::from_str_radix(name, 16).ok()?;
+        self.sessions.iter().find(|(_, session)| session.name == name).map(|(key, _)| *key)
+    }
+
+    pub(super) fn views(&self) -> impl Iterator<Item = CallView> {
+        self.sessions.values().map(|session| CallView {
+            session: session::hex(session.name),
+            call_id: session.text(Text::CallId).to_vec(),
+            from_tag: session.text(Text::FromTag).to_vec(),
+            to_tag: session.text(Text::ToTag).to_vec(),
+            created: session.created.wall,
+            answered: session.answered.map(|answered: Now| answered.wall),
+            is_ending: session.ending.is_some(),
+        })
+    }
+}

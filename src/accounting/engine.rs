@@ -1,0 +1,400 @@
+//! The machine: takes what happened, dispatches by method.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::calls::{CallView, Calls, ENDED_KEPT};
+use super::flags::{self, is_success};
+use super::maker::Maker;
+use super::session::{self, Alarms, Ending, Key, Session};
+use super::settings::Settings;
+use super::transaction::{Answer, Transaction};
+use super::{Input, Outcome};
+use crate::clock::{Instant, Now};
+use crate::ids::CallHash;
+use crate::policy::{Avp, Marks};
+use crate::record::{Kind, Party};
+use crate::sip::dialog::Direction;
+use crate::sip::message::{Message, Method, Name};
+use crate::sip::stack::{Peer, RequestView, ServerId};
+use crate::vars::{Avps, Parties};
+
+/// Makes the records of one shard.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) maker: Maker,
+    pub(super) calls: Calls,
+    pub(super) transactions: HashMap<ServerId, Box<Transaction>, foldhash::fast::RandomState>,
+}
+
+impl Engine {
+    /// An engine without calls. `seed` is random and differs from every other engine's: it makes record ids unique.
+    #[must_use]
+    pub fn new(settings: Settings, seed: u128) -> Self {
+        Self { maker: Maker::new(settings, seed), calls: Calls::default(), transactions: HashMap::default() }
+    }
+
+    /// Handles one input. What is to be committed is appended to `out`.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outcome) {
+        let before = out.len();
+        match input {
+            Input::Request { transaction, view, marks, avps, table } => {
+                self.request(now, transaction, view, Wishes { marks, avps, table });
+            }
+            Input::Provisional { transaction, answer, target: _ } => self.provisional(now, transaction, &answer, out),
+            Input::RoundFailed { transaction, attempts, best, more: _ } => {
+                self.round_failed(now, transaction, &attempts, best, out);
+            }
+            Input::Final { transaction, code, reason, message, uri } => {
+                let answer = Answer {
+                    code,
+                    reason: &reason,
+                    message: message.as_deref(),
+                    uri: &uri,
+                    source: None,
+                    is_attempt: false,
+                };
+                self.answered(now, transaction, &answer, out);
+            }
+            Input::Acknowledged { message, peer } => self.acknowledged(now, &message, peer, out),
+            Input::Cancelled { transaction } => self.cancelled(now, transaction, out),
+            Input::Terminated { transaction } => self.terminated(now, transaction, out),
+            Input::Close { session } => self.close(now, &session, out),
+        }
+        if out.len() > before {
+            self.calls.drain_later(now.mono, &mut out.calls);
+        }
+    }
+
+    /// Lets time pass: interim records, session timers, lifetimes.
+    pub fn tick(&mut self, now: Now, out: &mut Outcome) {
+        while let Some(key) = self.calls.pop_due(now.mono) {
+            self.due(now, key, out);
+        }
+        if self.calls.is_later_due(now.mono) {
+            self.calls.drain_later(now.mono, &mut out.calls);
+        }
+    }
+
+    /// When [`tick`](Self::tick) is due; `None`: never, as things stand.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.calls.deadline()
+    }
+
+    /// Takes new settings for all that happens from now on. Limits of running calls stay as they are.
+    pub fn configure(&mut self, settings: Settings) {
+        self.maker.configure(settings);
+    }
+
+    /// Calls in progress.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// The calls in progress, in no order.
+    pub fn views(&self) -> impl Iterator<Item = CallView> {
+        self.calls.views()
+    }
+
+    /// Memory of the calls in progress and of the memory of ended ones, in octets; allocator overhead not counted.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.calls.memory()
+    }
+
+    fn request(&mut self, now: Now, id: ServerId, view: &RequestView, wishes: Wishes<'_>) {
+        let request = &*view.message;
+        let method = request.method();
+        if matches!(method, Method::Ack | Method::Cancel) {
+            return;
+        }
+        let found = if view.in_dialog || method == Method::Bye { self.calls.find(request) } else { None };
+        // What belongs to a known call is recorded as its INVITE was marked.
+        let of_call = found.and_then(|(key, _)| self.calls.get(key)).map(|session| session.marks);
+        let marks = of_call.unwrap_or(wishes.marks);
+        let is_wanted = match method {
+            Method::Invite | Method::Bye => found.is_some() || !marks.is_empty(),
+            Method::Update if found.is_some() => true,
+            _ => !marks.accounting.is_empty() && self.records_method(request.method_text()),
+        };
+        if method == Method::Bye
+            && found.is_none()
+            && let Some(key) = self.calls.find_ended(request)
+        {
+            self.calls.shorten_ended(key, now.mono + ENDED_KEPT);
+        }
+        if !is_wanted {
+            return;
+        }
+        let upstream = view.direction == Some(Direction::Upstream);
+        let sender = found.map_or(if upstream { Party::Callee } else { Party::Caller }, |(_, party)| party);
+        let exchanged = sender == Party::Callee && self.maker.settings.detect_direction;
+        let session = found.map(|(key, _)| key);
+        if method == Method::Bye
+            && let Some(key) = session
+        {
+            let ending = Ending { at: view.arrived, by: sender, transaction: id };
+            self.calls.change(key, |session| session.ending.get_or_insert(ending).at);
+        }
+        let transaction = Transaction {
+            marks,
+            avps: self.avps(now, view, wishes.avps),
+            table: wishes.table.map(Into::into),
+            session,
+            parties: if exchanged { Parties::Exchanged } else { Parties::AsWritten },
+            ..Transaction::new(view.clone(), sender)
+        };
+        self.transactions.insert(id, Box::new(transaction));
+    }
+
+    fn avps(&self, now: Now, view: &RequestView, wanted: &[Avp]) -> Avps {
+        let mut avps = Avps::new();
+        for avp in wanted {
+            let value = avp.value.eval(&self.maker.request_context(now.wall, view, &avps)).text().map(Into::into);
+            if let Some(value) = value {
+                let value: Vec<u8> = value;
+                avps.add(&avp.name, &value);
+            }
+        }
+        avps
+    }
+
+    fn records_method(&self, method: &[u8]) -> bool {
+        self.maker.settings.methods.iter().any(|wanted| wanted == "*" || wanted.as_bytes() == method)
+    }
+
+    fn answered(&mut self, now: Now, id: ServerId, answer: &Answer<'_>, out: &mut Outcome) {
+        let Some(mut transaction) = self.transactions.remove(&id) else {
+            self.not_accounted(now, answer);
+            return;
+        };
+        match transaction.method() {
+            Method::Invite if transaction.is_initial_invite() && is_success(answer.code) => {
+                self.started(now, &mut transaction, answer, out);
+                // Another branch may bring a further 2xx.
+                self.transactions.insert(id, transaction);
+            }
+            Method::Invite if transaction.is_initial_invite() => self.refused(now, &mut transaction, answer, out),
+            Method::Invite => self.reinvite_answered(now, &transaction, answer, out),
+            Method::Bye => self.bye_answered(now, &transaction, answer, out),
+            _ => self.other_answered(now, &transaction, answer, out),
+        }
+    }
+
+    fn reinvite_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+        let request = transaction.request();
+        let key = transaction.session.filter(|key| self.calls.get(*key).is_some());
+        if key.is_none() && (transaction.session.is_some() || self.calls.find_ended(request).is_some()) {
+            return; // The call has ended meanwhile: nothing may follow its Stop.
+        }
+        let session = key.and_then(|key| self.calls.get(key));
+        let marks = transaction.marks;
+        if !is_success(answer.code) {
+            let sinks = self.maker.modes.live(flags::failed(&self.maker.settings, marks, answer.code));
+            let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, answer, session);
+            record.end = Some(transaction.failure(answer));
+            out.push(record, CallHash::of(request.call_id()), sinks);
+            return;
+        }
+        let mut record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, session);
+        record.times.duration = session.and_then(|session| session.lasted(now, self.maker.boot));
+        out.push(record, CallHash::of(request.call_id()), self.maker.modes.live(marks.accounting));
+        if let Some(key) = key {
+            let cseq = request.cseq().0;
+            self.calls.change(key, |session| session.unacknowledged = Some((cseq, answer.code)));
+            self.refreshed(now, key, answer);
+        }
+    }
+
+    fn other_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+        let request = transaction.request();
+        let key = transaction.session.filter(|key| self.calls.get(*key).is_some());
+        if let Some(key) = key
+            && transaction.method() == Method::Update
+            && is_success(answer.code)
+        {
+            self.refreshed(now, key, answer);
+        }
+        if !self.records_method(request.method_text()) {
+            return;
+        }
+        let sinks = self.maker.modes.event(&self.maker.settings, transaction.marks, answer.code);
+        if !sinks.is_empty() {
+            let session = key.and_then(|key| self.calls.get(key));
+            let record = self.maker.of_transaction(now, Kind::Event, transaction, answer, session);
+            out.push(record, CallHash::of(request.call_id()), sinks);
+        }
+    }
+
+    /// A refresh of the session timer: the 2xx says how long it runs now (RFC 4028 §8.1, §9).
+    pub(super) fn refreshed(&mut self, now: Now, key: Key, answer: &Answer<'_>) {
+        let timer_s = session_expires(answer.message);
+        let expiry = self.maker.expiry(now, timer_s);
+        let was = self.calls.change(key, |session| {
+            session.alarms.expiry = expiry;
+            std::mem::replace(&mut session.timer_s, timer_s)
+        });
+        if was.is_some_and(|was| was != timer_s) {
+            self.calls.store_later(key, now.mono);
+        }
+    }
+
+    fn acknowledged(&mut self, now: Now, ack: &Rc<Message>, peer: Peer, out: &mut Outcome) {
+        let Some((key, sender)) = self.calls.find(ack) else { return };
+        let cseq = ack.cseq().0;
+        let code = self.calls.change(key, |session| {
+            let awaited = match session.unacknowledged.take_if(|(number, _)| *number == cseq) {
+                Some((_, code)) => Some(code),
+                // After a restart nobody remembers whose ACK is to come.
+                None if session.acknowledged.is_none() && session.cseq == cseq => Some(session.code),
+                None => None,
+            };
+            if awaited.is_some() && session.acknowledged.is_none() && session.cseq == cseq {
+                session.acknowledged = Some(now.wall);
+                session.alarms.save = Some(now.mono + SAVE_AFTER);
+            }
+            awaited
+        });
+        let Some(code) = code.flatten() else { return };
+        if !self.maker.settings.report_ack {
+            return;
+        }
+        let Some(session) = self.calls.get(key) else { return };
+        let exchanged = sender == Party::Callee && self.maker.settings.detect_direction;
+        let parties = if exchanged { Parties::Exchanged } else { Parties::AsWritten };
+        let transaction =
+            Transaction { session: Some(key), parties, ..Transaction::new(ack_view(now, ack, peer), sender) };
+        let answer = Answer::local(code, success_phrase(code));
+        let record = self.maker.of_transaction(now, Kind::Event, &transaction, &answer, Some(session));
+        out.push(record, key.call(), self.maker.modes.live(session.marks.accounting));
+    }
+
+    fn cancelled(&mut self, now: Now, id: ServerId, out: &mut Outcome) {
+        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        if std::mem::replace(&mut transaction.is_cancelled, true) || !self.maker.settings.report_cancels {
+            return;
+        }
+        let sinks = self.maker.modes.live(transaction.marks.accounting);
+        let answer = Answer::local(200, b"OK");
+        let mut record = self.maker.of_transaction(now, Kind::Event, transaction, &answer, None);
+        record.method = b"CANCEL".to_vec();
+        out.push(record, CallHash::of(transaction.request().call_id()), sinks);
+    }
+
+    fn terminated(&mut self, now: Now, id: ServerId, out: &mut Outcome) {
+        let Some(mut transaction) = self.transactions.remove(&id) else { return };
+        if transaction.method() == Method::Bye
+            && let Some(key) = transaction.session
+        {
+            // The BYE was never answered and never will be: the call goes on.
+            self.calls.change(key, |session| session.ending.take_if(|ending| ending.transaction == id));
+        }
+        self.end_early(now, &mut transaction, &Answer::local(0, b""), out);
+    }
+
+    /// Remembers that a call is not accounted, so that its BYE makes no Stop.
+    pub(super) fn not_accounted(&mut self, now: Now, answer: &Answer<'_>) {
+        let Some(message) = answer.message else { return };
+        if message.method() != Method::Invite || !is_success(answer.code) || self.calls.find(message).is_some() {
+            return;
+        }
+        let key = Key::of(message.call_id(), message.from_tag(), message.to_tag());
+        self.remember(key, now.mono + self.maker.long_kept(), Storage::Memory);
+    }
+
+    /// Remembers that a call makes no Stop any more; whether there was room to.
+    pub(super) fn remember(&mut self, key: Key, until: Instant, storage: Storage) -> bool {
+        let has_room = self.calls.ended_len() < self.maker.settings.ended_max;
+        if has_room {
+            self.calls.remember_ended(key, until, storage == Storage::Queue);
+        }
+        has_room
+    }
+}
+
+/// An ACK as a request of its own.
+fn ack_view(now: Now, ack: &Rc<Message>, peer: Peer) -> RequestView {
+    RequestView {
+        message: Rc::clone(ack),
+        peer,
+        arrived: now,
+        in_dialog: true,
+        direction: None,
+        repaired_uri: None,
+        own_routes: 0,
+    }
+}
+
+/// The usual phrase of a 2xx (RFC 3261 §21.2, RFC 5839 §7.1, RFC 6665 §8.3.1).
+const fn success_phrase(code: u16) -> &'static [u8] {
+    match code {
+        202 => b"Accepted",
+        204 => b"No Notification",
+        _ => b"OK",
+    }
+}
+
+/// What is wished of a request.
+struct Wishes<'a> {
+    marks: Marks,
+    avps: &'a [Avp],
+    table: Option<&'a str>,
+}
+
+/// Where it is remembered that a call has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Storage {
+    Memory,
+    Queue,
+}
+
+/// A call that lasts this long has the instant of its ACK stored: not every short call pays for it.
+const SAVE_AFTER: Duration = Duration::from_secs(5);
+/// Least time a call is remembered whose BYE may come at any time.
+const LONG_KEPT_LEAST: Duration = Duration::from_secs(12 * 3600);
+/// Time a session timer may be overdue: a refresh may still be on its way (RFC 4028 §10).
+const EXPIRY_GRACE: Duration = Duration::from_secs(32);
+
+/// Delta-seconds of Session-Expires (RFC 4028 §4); 0 without.
+pub(super) fn session_expires(message: Option<&Message>) -> u32 {
+    let value = message.and_then(|message| message.header(Name::SessionExpires)).unwrap_or_default();
+    let digits = value.iter().position(|octet| !octet.is_ascii_digit()).unwrap_or(value.len());
+    std::str::from_utf8(&value[..digits]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+impl Maker {
+    fn configure(&mut self, settings: Settings) {
+        self.modes = flags::Modes::new(&settings.sinks);
+        self.boot = session::boot(&settings.boot_id);
+        self.settings = settings;
+    }
+
+    /// How long a call is remembered whose BYE may come at any time.
+    pub(super) fn long_kept(&self) -> Duration {
+        self.settings.lifetime_max.map_or(LONG_KEPT_LEAST, |lifetime| lifetime.max(LONG_KEPT_LEAST))
+    }
+
+    pub(super) fn expiry(&self, now: Now, timer_s: u32) -> Option<Instant> {
+        let runs = self.settings.session_timers && timer_s > 0;
+        runs.then(|| now.mono + Duration::from_secs(timer_s.into()) + EXPIRY_GRACE)
+    }
+
+    /// When something is to be done about a session that goes on at `now`.
+    pub(super) fn alarms(&self, now: Now, session: &Session) -> Alarms {
+        let lasted = session.lasted(now, self.boot).unwrap_or_default();
+        let left = |span: Duration| now.mono + span.saturating_sub(lasted);
+        let interim = self.settings.interim_interval.filter(|interval| !interval.is_zero()).map(|interval| {
+            let next = lasted.as_micros() / interval.as_micros() + 1;
+            left(Duration::from_micros(u64::try_from(next * interval.as_micros()).unwrap_or(u64::MAX)))
+        });
+        Alarms {
+            lifetime: self.settings.lifetime_max.map(left),
+            expiry: self.expiry(now, session.timer_s),
+            interim: if session.is_early() { None } else { interim },
+            save: None,
+        }
+    }
+}

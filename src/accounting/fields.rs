@@ -1,0 +1,63 @@
+//! Fields and legs: templates evaluated, values merged and cut.
+
+use super::settings::{LegOrder, Settings};
+use crate::record::codec::{LEGS_MAX, VALUE_BYTES_MAX};
+use crate::record::{Fields, Value};
+use crate::vars::{Context, Template};
+
+/// Evaluates fields; whether a value had to be cut.
+pub(super) fn evaluate(templates: &[(String, Template)], context: &Context<'_>) -> (Fields, bool) {
+    let mut is_cut = false;
+    let mut fields = Fields::with_capacity(templates.len());
+    for (name, template) in templates {
+        let mut value = template.eval(context);
+        is_cut |= cut(&mut value);
+        fields.push((name.clone(), value));
+    }
+    (fields, is_cut)
+}
+
+/// Cuts a value to the limit of a record, so that no long one is carried along; whether it was longer.
+fn cut(value: &mut Value) -> bool {
+    match value {
+        Value::Text(text) if text.len() > VALUE_BYTES_MAX => {
+            text.truncate(VALUE_BYTES_MAX);
+            text.shrink_to_fit();
+            true
+        }
+        // The codec cuts a list: its items are counted there.
+        Value::Absent | Value::Text(_) | Value::List(_) | Value::Number(_) => false,
+    }
+}
+
+/// The fields of `first`, and of `second` what is absent there.
+pub(super) fn merge(mut first: Fields, second: Fields) -> Fields {
+    for (name, value) in second {
+        if value == Value::Absent {
+            continue;
+        }
+        match first.iter_mut().find(|field| field.0 == name) {
+            Some((_, own)) if *own == Value::Absent => *own = value,
+            Some(_) => {}
+            None => first.push((name, value)),
+        }
+    }
+    first
+}
+
+/// Adds a leg; further ones than a record holds are left out. Whether something is missing then.
+pub(super) fn push_leg(legs: &mut Vec<Fields>, leg: Fields) -> bool {
+    let has_room = legs.len() < LEGS_MAX;
+    if has_room {
+        legs.push(leg);
+    }
+    !has_room
+}
+
+/// The legs in the order of the settings.
+pub(super) fn ordered(settings: &Settings, mut legs: Vec<Fields>) -> Vec<Fields> {
+    if settings.leg_order == LegOrder::NewestFirst {
+        legs.reverse();
+    }
+    legs
+}

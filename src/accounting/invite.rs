@@ -1,0 +1,262 @@
+//! The initial INVITE: failed rounds, early media, the answers that open sessions, the refusal.
+
+use super::engine::Engine;
+use super::flags;
+use super::session::{Key, Opening, Session, encode, hash};
+use super::transaction::{Answer, PROVISIONALS_MAX, Transaction};
+use super::{Outcome, fields, session};
+use crate::clock::Now;
+use crate::ids::{CallHash, SinkMask};
+use crate::queue::CallChange;
+use crate::record::{Cause, End, Kind, Party, Record};
+use crate::sip::message::{Message, Method, Name};
+use crate::sip::stack::{Attempt, ServerId};
+
+impl Engine {
+    /// A round of branches has failed: a leg, and a Missed record.
+    pub(super) fn round_failed(
+        &mut self,
+        now: Now,
+        id: ServerId,
+        attempts: &[Attempt],
+        best: usize,
+        out: &mut Outcome,
+    ) {
+        let Some(mut transaction) = self.transactions.remove(&id) else { return };
+        if transaction.is_initial_invite() && !attempts.is_empty() {
+            let best = best.min(attempts.len() - 1);
+            let reported = if self.maker.settings.missed_branches { attempts } else { &attempts[best..=best] };
+            for attempt in reported {
+                let answer = Answer::of_attempt(attempt);
+                let legs = transaction.legs.len();
+                let (was_cut, is_cut) = (transaction.is_cut, self.add_leg(now, &mut transaction, &answer));
+                transaction.is_cut |= is_cut;
+                self.missed(now, &mut transaction, &answer, out);
+                transaction.legs.truncate(legs);
+                transaction.is_cut = was_cut;
+            }
+            let answer = Answer::of_attempt(&attempts[best]);
+            transaction.is_cut |= self.add_leg(now, &mut transaction, &answer);
+            transaction.forwarder = attempts[best].uri.clone();
+            transaction.is_tried = true;
+        }
+        self.transactions.insert(id, transaction);
+    }
+
+    /// Adds the leg of a branch; whether it was cut.
+    fn add_leg(&self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>) -> bool {
+        if self.maker.settings.leg_fields.is_empty() {
+            return false;
+        }
+        let (leg, is_cut) = self.maker.leg(now, transaction, answer);
+        fields::push_leg(&mut transaction.legs, leg) || is_cut
+    }
+
+    /// The record of one failed attempt.
+    fn missed(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+        let sinks = flags::missed(&self.maker.settings, transaction.marks, answer.code);
+        if sinks.is_empty() {
+            return;
+        }
+        let record = self.failure(now, Kind::Missed, transaction, answer);
+        if record.end.is_some_and(|end| end.cause == Cause::Cancelled) {
+            transaction.told = transaction.told.or(sinks);
+        }
+        out.push(record, CallHash::of(transaction.request().call_id()), sinks);
+    }
+
+    fn failure(&mut self, now: Now, kind: Kind, transaction: &Transaction, answer: &Answer<'_>) -> Record {
+        let mut record = self.maker.of_transaction(now, kind, transaction, answer, None);
+        record.times.ended = Some(now.wall);
+        record.times.setup = Some(now.mono.since(transaction.view.arrived.mono));
+        record.end = Some(transaction.failure(answer));
+        record
+    }
+
+    /// The caller gets a final answer of 300 or more.
+    pub(super) fn refused(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+        // An attempt that was made has its record; what the gateway refuses itself has none yet.
+        if !transaction.is_tried {
+            self.missed(now, transaction, answer, out);
+        }
+        self.end_early(now, transaction, answer, out);
+        let failed = flags::failed(&self.maker.settings, transaction.marks, answer.code);
+        let sinks = SinkMask(failed.0 & !transaction.told.0);
+        if !sinks.is_empty() {
+            let record = self.failure(now, Kind::Failed, transaction, answer);
+            out.push(record, CallHash::of(transaction.request().call_id()), sinks);
+        }
+    }
+
+    /// A 2xx to an initial INVITE: opens a session, or answers one that early media has opened.
+    pub(super) fn started(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+        let key = key_of(transaction, answer);
+        let accounting = transaction.marks.accounting;
+        if accounting.is_empty() {
+            self.not_accounted(now, answer);
+            return;
+        }
+        let cseq = transaction.request().cseq().0;
+        let kind = match self.calls.get(key) {
+            None => Kind::Start,
+            Some(session) if session.is_early() => Kind::Interim,
+            // Sent again by a caller that never saw the answer, because the gateway was restarted.
+            Some(session) if session.cseq == cseq => return,
+            // A re-INVITE of a peer without tags (RFC 2543).
+            Some(_) => Kind::Interim,
+        };
+        let (legs, was_cut) = (transaction.legs.len(), transaction.is_cut);
+        transaction.is_cut |= self.add_leg(now, transaction, answer);
+        let mut record = self.maker.of_transaction(now, kind, transaction, answer, None);
+        let session = self.opened(now, transaction, answer, &record);
+        transaction.legs.truncate(legs);
+        transaction.is_cut = was_cut;
+        record.times.answered = session.answered.map(|answered| answered.wall);
+        record.times.setup = session.setup();
+        record.times.duration = if kind == Kind::Interim { session.lasted(now, self.maker.boot) } else { None };
+        record.session = session::hex(session.name);
+        transaction.early.retain(|early| *early != key);
+        out.push(record, key.call(), self.maker.modes.live(accounting));
+        self.store(key, session, out);
+    }
+
+    /// The session that an answered INVITE opens, or goes on with.
+    fn opened(&self, now: Now, transaction: &Transaction, answer: &Answer<'_>, record: &Record) -> Box<Session> {
+        let key = key_of(transaction, answer);
+        let mut session = self.opening(transaction, answer, record);
+        session.answered = Some(now);
+        if let Some(before) = self.calls.get(key) {
+            session.created = before.created;
+            session.name = before.name;
+            session.answered = before.answered.or(Some(now));
+            session.acknowledged = before.acknowledged;
+            session.ending = before.ending;
+        }
+        session.unacknowledged = Some((session.cseq, answer.code));
+        session.timer_s = super::engine::session_expires(answer.message);
+        session.alarms = self.maker.alarms(now, &session);
+        session
+    }
+
+    fn opening(&self, transaction: &Transaction, answer: &Answer<'_>, record: &Record) -> Box<Session> {
+        let request = transaction.request();
+        // Back to the order of creation.
+        let legs = fields::ordered(&self.maker.settings, record.legs.clone());
+        Box::new(Session::open(&Opening {
+            call_id: request.call_id(),
+            from_tag: request.from_tag(),
+            to_tag: answer.to_tag(),
+            reason: answer.reason,
+            table: transaction.table.as_deref(),
+            fields: &record.fields,
+            legs: &legs,
+            is_cut: record.shortened,
+            marks: transaction.marks,
+            boot: self.maker.boot,
+            created: transaction.view.arrived,
+            cseq: request.cseq().0,
+            code: answer.code,
+        }))
+    }
+
+    /// Keeps a session, here and in the queue. Without room for it, its BYE makes a Stop without session time.
+    fn store(&mut self, key: Key, session: Box<Session>, out: &mut Outcome) {
+        if self.calls.get(key).is_none() && self.calls.len() >= self.maker.settings.calls_max {
+            return;
+        }
+        out.calls.push(CallChange::Put { key: key.to_bytes(), value: encode(&session) });
+        self.calls.insert(key, session);
+    }
+
+    /// A provisional answer: early media, if it has a body and is recorded.
+    pub(super) fn provisional(&mut self, now: Now, id: ServerId, message: &Message, out: &mut Outcome) {
+        if !self.maker.settings.early_media || message.body().is_empty() {
+            return;
+        }
+        let Some(mut transaction) = self.transactions.remove(&id) else { return };
+        let accounting = transaction.marks.accounting;
+        if transaction.method() == Method::Invite && !accounting.is_empty() && is_new(&mut transaction, message) {
+            let answer = Answer {
+                code: message.code(),
+                reason: message.reason(),
+                message: Some(message),
+                ..Answer::local(0, b"")
+            };
+            if transaction.is_initial_invite() {
+                self.early(now, &mut transaction, &answer, out);
+            } else {
+                let session = transaction.session.and_then(|key| self.calls.get(key));
+                let mut record = self.maker.of_transaction(now, Kind::Interim, &transaction, &answer, session);
+                record.times.duration = session.and_then(|session| session.lasted(now, self.maker.boot));
+                let call = CallHash::of(transaction.request().call_id());
+                out.push(record, call, self.maker.modes.live(accounting));
+            }
+        }
+        self.transactions.insert(id, transaction);
+    }
+
+    fn early(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+        let key = key_of(transaction, answer);
+        let sinks = self.maker.modes.live(transaction.marks.accounting);
+        if sinks.is_empty() {
+            return; // Who takes one record at the end is not told of early media.
+        }
+        let is_known = self.calls.get(key).is_some();
+        let kind = if is_known { Kind::Interim } else { Kind::Start };
+        let (legs, was_cut) = (transaction.legs.len(), transaction.is_cut);
+        transaction.is_cut |= self.add_leg(now, transaction, answer);
+        let record = self.maker.of_transaction(now, kind, transaction, answer, None);
+        transaction.legs.truncate(legs);
+        transaction.is_cut = was_cut;
+        if !is_known {
+            let session = self.opening(transaction, answer, &record);
+            transaction.early.push(key);
+            self.store(key, session, out);
+        }
+        out.push(record, key.call(), sinks);
+    }
+
+    /// Ends the sessions that early media has opened and no 2xx has answered.
+    pub(super) fn end_early(
+        &mut self,
+        now: Now,
+        transaction: &mut Transaction,
+        answer: &Answer<'_>,
+        out: &mut Outcome,
+    ) {
+        for key in std::mem::take(&mut transaction.early) {
+            // Without a refusal another branch has won, and the gateway has given this one up.
+            let lost = End { by: Party::Gateway, cause: Cause::Cancelled };
+            let end = if answer.code == 0 { lost } else { transaction.failure(answer) };
+            let Some(session) = self.calls.remove(key).filter(|session| session.is_early()) else { continue };
+            let mut record = self.maker.of_session(now, Kind::Stop, &session);
+            record.code = answer.code;
+            record.reason = answer.reason.to_vec();
+            record.times.ended = Some(now.wall);
+            record.end = Some(end);
+            out.push(record, key.call(), self.maker.modes.live(session.marks.accounting));
+            self.store_end(now, key, end, out);
+        }
+    }
+}
+
+/// The dialog of an answer to an initial INVITE.
+fn key_of(transaction: &Transaction, answer: &Answer<'_>) -> Key {
+    let request = transaction.request();
+    Key::of(request.call_id(), request.from_tag(), answer.to_tag())
+}
+
+/// Whether a provisional answer has not been seen yet: one sent again has the same tag, code, RSeq and body.
+fn is_new(transaction: &mut Transaction, message: &Message) -> bool {
+    let seen = hash(&[
+        message.to_tag(),
+        &message.code().to_le_bytes(),
+        message.header(Name::RSeq).unwrap_or_default(),
+        message.body(),
+    ]);
+    let is_new = !transaction.provisionals.contains(&seen) && transaction.provisionals.len() < PROVISIONALS_MAX;
+    if is_new {
+        transaction.provisionals.push(seen);
+    }
+    is_new
+}

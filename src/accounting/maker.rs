@@ -1,0 +1,181 @@
+//! Makes records: of a transaction and its answer, or of a session alone.
+
+use super::flags::Modes;
+use super::session::{self, Session, Text};
+use super::settings::{FieldSource, Settings};
+use super::transaction::{Answer, Transaction};
+use super::{Made, Outcome, fields};
+use crate::clock::{Now, Timestamp};
+use crate::ids::{CallHash, RecordIds, SinkMask};
+use crate::record::{Fields, Kind, Record, Times};
+use crate::sip::message::Message;
+use crate::sip::stack::{Peer, RequestView};
+use crate::vars::{Arrival, Avps, Context, Leg, Parties};
+
+#[derive(Debug)]
+pub(super) struct Maker {
+    pub(super) settings: Settings,
+    pub(super) modes: Modes,
+    /// The running boot as a number.
+    pub(super) boot: u64,
+    ids: RecordIds,
+}
+
+impl Maker {
+    pub(super) fn new(settings: Settings, seed: u128) -> Self {
+        let (modes, boot) = (Modes::new(&settings.sinks), session::boot(&settings.boot_id));
+        Self { settings, modes, boot, ids: RecordIds::new(seed) }
+    }
+
+    /// A record of a transaction; with the instants of its session, if it belongs to one.
+    pub(super) fn of_transaction(
+        &mut self,
+        now: Now,
+        kind: Kind,
+        transaction: &Transaction,
+        answer: &Answer<'_>,
+        session: Option<&Session>,
+    ) -> Record {
+        let request = transaction.request();
+        let context = self.context(now, transaction, answer);
+        let (own, mut is_cut) = fields::evaluate(&self.settings.fields, &context);
+        let is_later = matches!(kind, Kind::Interim | Kind::Stop);
+        let fields = match session {
+            None => own,
+            Some(session) if is_later && self.settings.in_dialog_fields == FieldSource::Call => {
+                fields::merge(session.fields(), own)
+            }
+            Some(session) => fields::merge(own, session.fields()),
+        };
+        let legs = session.map_or_else(|| transaction.legs.clone(), Session::legs);
+        is_cut |= transaction.is_cut || session.is_some_and(|session| session.is_cut);
+        let (mut from_tag, mut to_tag) = (request.from_tag(), answer.to_tag());
+        if to_tag.is_empty() {
+            to_tag = request.to_tag();
+        }
+        if transaction.parties == Parties::Exchanged {
+            std::mem::swap(&mut from_tag, &mut to_tag);
+        }
+        let created = session.map_or(transaction.view.arrived.wall, |session| session.created.wall);
+        let (name, multi) = match session {
+            Some(session) => (session.name, session.multi),
+            None => (
+                session::name(request.call_id(), from_tag, to_tag, created),
+                session::multi_name(request.call_id(), from_tag),
+            ),
+        };
+        Record {
+            id: self.ids.next(u64::try_from(now.wall.0 / 1000).unwrap_or(0)),
+            kind,
+            method: request.method_text().to_vec(),
+            from_tag: from_tag.to_vec(),
+            to_tag: to_tag.to_vec(),
+            call_id: request.call_id().to_vec(),
+            cseq: request.cseq().0,
+            code: answer.code,
+            reason: answer.reason.to_vec(),
+            in_dialog: transaction.view.in_dialog,
+            session: session::hex(name),
+            multi_session: session::hex(multi),
+            times: session.map_or_else(|| times(now, created), |session| session_times(now, session)),
+            end: None,
+            fields,
+            legs: fields::ordered(&self.settings, legs),
+            table: transaction.table.as_deref().map(str::to_owned).or_else(|| session.and_then(Session::table)),
+            shortened: is_cut,
+        }
+    }
+
+    /// A record of a session that no message makes, or of the session as a whole: its INVITE's values.
+    pub(super) fn of_session(&mut self, now: Now, kind: Kind, session: &Session) -> Record {
+        Record {
+            id: self.ids.next(u64::try_from(now.wall.0 / 1000).unwrap_or(0)),
+            kind,
+            method: b"INVITE".to_vec(),
+            from_tag: session.text(Text::FromTag).to_vec(),
+            to_tag: session.text(Text::ToTag).to_vec(),
+            call_id: session.text(Text::CallId).to_vec(),
+            cseq: session.cseq,
+            code: session.code,
+            reason: session.text(Text::Reason).to_vec(),
+            in_dialog: false,
+            session: session::hex(session.name),
+            multi_session: session::hex(session.multi),
+            times: session_times(now, session),
+            end: None,
+            fields: session.fields(),
+            legs: fields::ordered(&self.settings, session.legs()),
+            table: session.table(),
+            shortened: session.is_cut,
+        }
+    }
+
+    /// The fields of one leg, from the party that sent the call on to the target of `answer`; whether one was cut.
+    pub(super) fn leg(&self, now: Now, transaction: &Transaction, answer: &Answer<'_>) -> (Fields, bool) {
+        let request = transaction.request();
+        let caller = request.from().map_or(&b""[..], |from| from.uri);
+        let src = if transaction.forwarder.is_empty() { caller } else { &transaction.forwarder };
+        let dst = target(request, answer);
+        let mut context = self.context(now, transaction, answer);
+        context.leg = Some(Leg { src, dst, code: answer.code });
+        fields::evaluate(&self.settings.leg_fields, &context)
+    }
+
+    fn context<'a>(&self, now: Now, transaction: &'a Transaction, answer: &Answer<'a>) -> Context<'a> {
+        let reply_arrival = answer.source.map(|source| Arrival { source, local: None, transport: None });
+        Context {
+            arrival: Some(self.arrival(transaction.view.peer)),
+            sent_uri: (!answer.uri.is_empty()).then_some(answer.uri),
+            reply: answer.message,
+            reply_arrival,
+            code: answer.code,
+            reason: answer.reason,
+            parties: transaction.parties,
+            ..Context::new(transaction.request(), &transaction.avps, now.wall)
+        }
+    }
+
+    /// A context of a request before it is answered.
+    pub(super) fn request_context<'a>(&self, now: Timestamp, view: &'a RequestView, avps: &'a Avps) -> Context<'a> {
+        Context { arrival: Some(self.arrival(view.peer)), ..Context::new(&view.message, avps, now) }
+    }
+
+    pub(super) fn arrival(&self, peer: Peer) -> Arrival {
+        let listener = self.settings.listeners.get(usize::from(peer.listener.0));
+        Arrival {
+            source: peer.addr,
+            local: listener.map(|listener| listener.local),
+            transport: listener.map(|listener| listener.transport),
+        }
+    }
+}
+
+/// What an answer's branch was sent to: the leg's target.
+pub(super) fn target<'a>(request: &'a Message, answer: &Answer<'a>) -> &'a [u8] {
+    if answer.uri.is_empty() { request.request_uri() } else { answer.uri }
+}
+
+fn times(now: Now, created: Timestamp) -> Times {
+    Times { event: now.wall, created, ..Times::default() }
+}
+
+fn session_times(now: Now, session: &Session) -> Times {
+    Times {
+        event: now.wall,
+        created: session.created.wall,
+        answered: session.answered.map(|answered| answered.wall),
+        acknowledged: session.acknowledged,
+        ended: None,
+        setup: session.setup(),
+        duration: None,
+    }
+}
+
+impl Outcome {
+    /// Adds a record, if anybody wants it. `call` is the hash of the whole Call-ID.
+    pub(super) fn push(&mut self, record: Record, call: CallHash, sinks: SinkMask) {
+        if !sinks.is_empty() {
+            self.records.push(Made { record, call, sinks });
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! One call in progress: what is remembered of it, its names, and its bytes in the queue.
+
+use std::hash::Hasher;
+use std::time::Duration;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::clock::{Instant, Now, Timestamp};
+use crate::ids::{CallHash, SinkMask};
+use crate::policy::Marks;
+use crate::record::bytes::{Reader, Unreadable, put_number, put_text};
+use crate::record::{Fields, Party, codec};
+use crate::sip::message::Message;
+use crate::sip::stack::ServerId;
+
+/// Name of a stored call: a hash of its Call-ID and one of the whole dialog.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Key {
+    call: CallHash,
+    dialog: u128,
+}
+
+impl Key {
+    /// Octets of a key.
+    pub const BYTES: usize = 24;
+
+    /// The key of a dialog, named by the caller's tag first.
+    #[must_use]
+    pub fn of(call_id: &[u8], from_tag: &[u8], to_tag: &[u8]) -> Self {
+        Self { call: CallHash::of(call_id), dialog: hash(&[call_id, from_tag, to_tag]) }
+    }
+
+    /// Both keys a message may belong to, and who sent it then: its From tag is the caller's or the callee's.
+    pub(super) fn candidates(message: &Message) -> [(Self, Party); 2] {
+        let (call_id, from, to) = (message.call_id(), message.from_tag(), message.to_tag());
+        let call = CallHash::of(call_id);
+        [
+            (Self { call, dialog: hash(&[call_id, from, to]) }, Party::Caller),
+            (Self { call, dialog: hash(&[call_id, to, from]) }, Party::Callee),
+        ]
+    }
+
+    /// The hash of the Call-ID: which shard owns the call.
+    #[must_use]
+    pub const fn call(self) -> CallHash {
+        self.call
+    }
+
+    /// The key as it stands in the queue.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        [&self.call.0.to_be_bytes()[..], &self.dialog.to_be_bytes()].concat()
+    }
+
+    /// The key from the queue; `None` when the octets are none.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (call, dialog) = bytes.split_first_chunk::<8>()?;
+        let dialog = <[u8; 16]>::try_from(dialog).ok()?;
+        Some(Self { call: CallHash(u64::from_be_bytes(*call)), dialog: u128::from_be_bytes(dialog) })
+    }
+}
+
+/// A hash of texts and their borders: the same in every process and release.
+pub(super) fn hash(texts: &[&[u8]]) -> u128 {
+    let mut hasher = SipHasher13::new_with_keys(0x6361_6c6c, 0x6469_616c);
+    for text in texts {
+        hasher.write(&(text.len() as u64).to_le_bytes());
+        hasher.write(text);
+    }
+    hasher.finish128().as_u128()
+}
+
+/// Name of a session: Call-ID, tags and the instant it was created, so that it is never used twice.
+pub(super) fn name(call_id: &[u8], from_tag: &[u8], to_tag: &[u8], created: Timestamp) -> u128 {
+    hash(&[call_id, from_tag, to_tag, &created.0.to_le_bytes()])
+}
+
+/// Name of a whole call.
+pub(super) fn multi_name(call_id: &[u8], from_tag: &[u8]) -> u128 {
+    hash(&[call_id, from_tag])
+}
+
+/// A name of 32 hexadecimal digits.
+pub(super) fn hex(name: u128) -> String {
+    format!("{name:032x}")
+}
+
+/// A boot as a number; 0 for an unknown one.
+pub(super) fn boot(boot_id: &str) -> u64 {
+    if boot_id.is_empty() { 0 } else { (hash(&[boot_id.as_bytes()]) as u64).max(1) }
+}
+
+/// A stored call cannot be taken up.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RestoreError {
+    /// The key is none of ours.
+    #[error("a stored call has a name of {length} octets, not {}", Key::BYTES)]
+    BadKey {
+        /// Octets of the key.
+        length: usize,
+    },
+    /// Written by a newer release.
+    #[error("stored call of version {found}, this release reads up to {VERSION}")]
+    Newer {
+        /// The version found.
+        found: u8,
+    },
+    /// The octets mean nothing.
+    #[error("stored call: {0}")]
+    Unreadable(#[from] Unreadable),
+}
+
+/// A BYE that is on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    pub(super) at: Now,
+    pub(super) by: Party,
+    pub(super) transaction: ServerId,
+}
+
+/// A call in progress.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    texts: Texts,
+    pub(super) name: u128,
+    pub(super) multi: u128,
+    /// Who is told of it.
+    pub(super) marks: Marks,
+    /// The boot its monotonic instants belong to; 0 for unknown.
+    pub(super) boot: u64,
+    pub(super) created: Now,
+    /// First 2xx; `None` while there is only early media.
+    pub(super) answered: Option<Now>,
+    pub(super) acknowledged: Option<Timestamp>,
+    /// CSeq number of the INVITE.
+    pub(super) cseq: u32,
+    /// Code of the answer that opened it.
+    pub(super) code: u16,
+    pub(super) is_cut: bool,
+    /// Session-Expires of the last refresh, in seconds; 0 without.
+    pub(super) timer_s: u32,
+    // What follows is not stored.
+    pub(super) ending: Option<Ending>,
+    /// CSeq number and final code of the INVITE whose ACK is to come.
+    pub(super) unacknowledged: Option<(u32, u16)>,
+    pub(super) alarms: Alarms,
+    /// Where it stands in the list of timers.
+    pub(super) due: Option<Instant>,
+}
+
+/// When something is to be done about a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alarms {
+    /// It has lasted too long, or cannot go on.
+    pub(super) lifetime: Option<Instant>,
+    /// Its session timer has run out.
+    pub(super) expiry: Option<Instant>,
+    /// Its next interim record.
+    pub(super) interim: Option<Instant>,
+    /// Its stored state is to be brought up to date.
+    pub(super) save: Option<Instant>,
+}
+
+impl Alarms {
+    pub(super) fn next(&self) -> Option<Instant> {
+        [self.lifetime, self.expiry, self.interim, self.save].into_iter().flatten().min()
+    }
+}
+
+/// The texts of a session in one allocation.
+#[derive(Clone, Debug)]
+pub(super) struct Texts {
+    bytes: Box<[u8]>,
+    ends: [u32; TEXTS],
+}
+
+/// Which text.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Text {
+    CallId,
+    FromTag,
+    ToTag,
+    Reason,
+    /// Empty: none.
+    Table,
+    Fields,
+    Legs,
+}
+
+const TEXTS: usize = 7;
+
+impl Texts {
+    /// Packs texts in the order of [`Text`].
+    pub(super) fn pack(texts: [&[u8]; TEXTS]) -> Self {
+        let bytes = texts.concat().into_boxed_slice();
+        let mut ends = [0; TEXTS];
+        let mut end = 0;
+        for (place, text) in ends.iter_mut().zip(texts) {
+            end += text.len();
+            *place = u32::try_from(end).expect("the limits of a record's texts add up to less than 4 GiB");
+        }
+        Self { bytes, ends }
+    }
+
+    fn get(&self, text: Text) -> &[u8] {
+        let place = text as usize;
+        let start = if place == 0 { 0 } else { self.ends[place - 1] };
+        &self.bytes[start as usize..self.ends[place] as usize]
+    }
+}
+
+/// What a session starts with.
+pub(super) struct Opening<'a> {
+    pub(super) call_id: &'a [u8],
+    pub(super) from_tag: &'a [u8],
+    pub(super) to_tag: &'a [u8],
+    pub(super) reason: &'a [u8],
+    pub(super) table: Option<&'a str>,
+    pub(super) fields: &'a Fields,
+    /// In order of creation.
+    pub(super) legs: &'a [Fields],
+    pub(super) is_cut: bool,
+    pub(super) marks: Marks,
+    pub(super) boot: u64,
+    pub(super) created: Now,
+    pub(super) cseq: u32,
+    pub(super) code: u16,
+}
+
+impl Session {
+    pub(super) fn open<'a>(opening: &Opening<'a>) -> Self {
+        let mut fields = Vec::new();
+        let mut is_cut = opening.is_cut | codec::put_fields(opening.fields, &mut fields);
+        let mut legs = Vec::new();
+        for leg in opening.legs {
+            is_cut |= codec::put_fields(leg, &mut legs);
+        }
+        let mut cut = |text: &'a [u8], limit: usize| {
+            is_cut |= text.len() > limit;
+            &text[..text.len().min(limit)]
+        };
+        let texts = [
+            cut(opening.call_id, codec::CALL_ID_BYTES_MAX),
+            cut(opening.from_tag, codec::TAG_BYTES_MAX),
+            cut(opening.to_tag, codec::TAG_BYTES_MAX),
+            cut(opening.reason, codec::REASON_BYTES_MAX),
+            opening.table.unwrap_or_default().as_bytes(),
+            &fields,
+            &legs,
+        ];
+        Self {
+            texts: Texts::pack(texts),
+            name: name(opening.call_id, opening.from_tag, opening.to_tag, opening.created.wall),
+            multi: multi_name(opening.call_id, opening.from_tag),
+            marks: opening.marks,
+            boot: opening.boot,
+            created: opening.created,
+            answered: None,
+            acknowledged: None,
+            cseq: opening.cseq,
+            code: opening.code,
+            is_cut,
+            timer_s: 0,
+            ending: None,
+            unacknowledged: None,
+            alarms: Alarms::default(),
+            due: None,
+        }
+    }
+
+    pub(super) fn text(&self, text: Text) -> &[u8] {
+        self.texts.get(text)
+    }
+
+    pub(super) fn table(&self) -> Option<String> {
+        let table = self.text(Text::Table);
+        (!table.is_empty()).then(|| String::from_utf8_lossy(table).into_owned())
+    }
+
+    pub(super) fn fields(&self) -> Fields {
+        codec::read_fields(&mut Reader::new(self.text(Text::Fields))).unwrap_or_default()
+    }
+
+    /// The legs in order of creation.
+    pub(super) fn legs(&self) -> Vec<Fields> {
+        let mut reader = Reader::new(self.text(Text::Legs));
+        let mut legs = Vec::new();
+        while reader.left() > 0 {
+            match codec::read_fields(&mut reader) {
+                Ok(leg) => legs.push(leg),
+                Err(_) => break,
+            }
+        }
+        legs
+    }
+
+    /// Whether there is early media and no final answer yet.
+    pub(super) const fn is_early(&self) -> bool {
+        self.answered.is_none()
+    }
+
+    /// From the INVITE to its first 2xx.
+    pub(super) fn setup(&self) -> Option<Duration> {
+        self.answered.map(|answered| answered.mono.since(self.created.mono))
+    }
+
+    /// From the first 2xx to `end`: by the monotonic clock within one boot, else by the wall clock.
+    pub(super) fn lasted(&self, end: Now, boot: u64) -> Option<Duration> {
+        let answered = self.answered?;
+        let same_boot = self.boot == boot && boot != 0;
+        Some(if same_boot { end.mono.since(answered.mono) } else { end.wall.since(answered.wall) })
+    }
+
+    /// Memory it holds, itself included, in octets.
+    pub(super) const fn memory(&self) -> usize {
+        size_of::<Self>() + self.texts.bytes.len()
+    }
+}
+
+/// The version written.
+pub(super) const VERSION: u8 = 1;
+const LIVE: u8 = 1;
+const ENDED: u8 = 2;
+
+const ANSWERED: u8 = 1;
+const ACKNOWLEDGED: u8 = 1 << 1;
+const CUT: u8 = 1 << 2;
+const KNOWN: u8 = (1 << 3) - 1;
+
+/// What the queue keeps of a call.
+#[derive(Debug)]
+pub(super) enum Stored {
+    Live(Box<Session>),
+    /// It has ended; to be remembered until then.
+    Ended(Timestamp),
+}
+
+/// The bytes of a call that has ended.
+pub(super) fn encode_ended(until: Timestamp) -> Vec<u8> {
+    let mut out = vec![VERSION, ENDED];
+    out.extend_from_slice(&until.0.to_le_bytes());
+    out
+}
+
+/// The bytes of a call in progress.
+pub(super) fn encode(session: &Session) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160 + session.texts.bytes.len());
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    let flags = flag(session.answered.is_some(), ANSWERED)
+        | flag(session.acknowledged.is_some(), ACKNOWLEDGED)
+        | flag(session.is_cut, CUT);
+    out.extend_from_slice(&[VERSION, LIVE, flags]);
+    for mask in [session.marks.accounting, session.marks.missed, session.marks.failed] {
+        out.extend_from_slice(&mask.0.to_le_bytes());
+    }
+    out.extend_from_slice(&session.boot.to_le_bytes());
+    for now in [Some(session.created), session.answered].into_iter().flatten() {
+        out.extend_from_slice(&now.mono.0.to_le_bytes());
+        out.extend_from_slice(&now.wall.0.to_le_bytes());
+    }
+    if let Some(acknowledged) = session.acknowledged {
+        out.extend_from_slice(&acknowledged.0.to_le_bytes());
+    }
+    out.extend_from_slice(&session.name.to_le_bytes());
+    out.extend_from_slice(&session.multi.to_le_bytes());
+    put_number(session.cseq.into(), &mut out);
+    put_number(session.code.into(), &mut out);
+    put_number(session.timer_s.into(), &mut out);
+    for text in ALL_TEXTS {
+        put_text(session.text(text), &mut out);
+    }
+    out
+}
+
+const ALL_TEXTS: [Text; TEXTS] =
+    [Text::CallId, Text::FromTag, Text::ToTag, Text::Reason, Text::Table, Text::Fields, Text::Legs];
+
+/// Reads what the two functions above wrote. Never panics, whatever the bytes are.
+pub(super) fn decode(bytes: &[u8]) -> Result<Stored, RestoreError> {
+    let mut reader = Reader::new(bytes);
+    match reader.octet("version")? {
+        VERSION => {}
+        0 => return Err(Unreadable { what: "version", at: 0 }.into()),
+        found => return Err(RestoreError::Newer { found }),
+    }
+    let stored = match reader.octet("state")? {
+        LIVE => Stored::Live(Box::new(read(&mut reader)?)),
+        ENDED => Stored::Ended(Timestamp(i64::from_le_bytes(reader.array("instant")?))),
+        _ => return Err(Unreadable { what: "state", at: 1 }.into()),
+    };
+    if reader.left() > 0 {
+        return Err(reader.unreadable("end of the call").into());
+    }
+    Ok(stored)
+}
+
+fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
+    let bad_flags = reader.unreadable("flags");
+    let flags = reader.octet("flags")?;
+    if flags & !KNOWN != 0 {
+        return Err(bad_flags);
+    }
+    let mask = |reader: &mut Reader<'_>| reader.array("mask").map(|octets| SinkMask(u64::from_le_bytes(octets)));
+    let marks = Marks { accounting: mask(reader)?, missed: mask(reader)?, failed: mask(reader)? };
+    let boot = u64::from_le_bytes(reader.array("boot")?);
+    let created = read_now(reader)?;
+    let answered = if flags & ANSWERED != 0 { Some(read_now(reader)?) } else { None };
+    let acknowledged = if flags & ACKNOWLEDGED != 0 { Some(read_instant(reader)?) } else { None };
+    let name = u128::from_le_bytes(reader.array("name")?);
+    let multi = u128::from_le_bytes(reader.array("name")?);
+    let cseq = reader.number("CSeq")?;
+    let code = reader.number("code")?;
+    let timer_s = reader.number("session timer")?;
+    let mut texts: [&[u8]; TEXTS] = [b""; TEXTS];
+    for text in &mut texts {
+        *text = reader.text("text")?;
+    }
+    Ok(Session {
+        texts: Texts::pack(texts),
+        name,
+        multi,
+        marks,
+        boot,
+        created,
+        answered,
+        acknowledged,
+        cseq,
+        code,
+        is_cut: flags & CUT != 0,
+        timer_s,
+        ending: None,
+        unacknowledged: None,
+        alarms: Alarms::default(),
+        due: None,
+    })
+}
+
+fn read_instant(reader: &mut Reader<'_>) -> Result<Timestamp, Unreadable> {
+    reader.array("instant").map(|octets| Timestamp(i64::from_le_bytes(octets)))
+}
+
+fn read_now(reader: &mut Reader<'_>) -> Result<Now, Unreadable> {
+    let mono = Instant(u64::from_le_bytes(reader.array("instant")?));
+    Ok(Now { mono, wall: read_instant(reader)? })
+}

@@ -1,0 +1,114 @@
+//! What an operator can set about accounting.
+
+use std::time::Duration;
+
+use crate::sip::stack::Listener;
+use crate::vars::Template;
+
+/// Which records a sink takes.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum SinkMode {
+    /// Start, Interim, Stop, Failed, Missed, Event.
+    #[default]
+    Sessions,
+    /// One for each marked transaction, as the classic acc module: as above without interim records by the timer, and
+    /// without the Stop of an unknown call whose BYE failed, unless that is marked failed.
+    Transactions,
+    /// One Cdr at the end of a call; Failed and Missed.
+    Cdr,
+}
+
+/// Order of the legs in a record.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum LegOrder {
+    /// As they were made.
+    #[default]
+    OldestFirst,
+    /// The other way round, as engines that keep legs in AVPs write them.
+    NewestFirst,
+}
+
+/// Where the fields of a record come from that is made by a later request of a call.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum FieldSource {
+    /// The later request; what has no value there is taken from the call's Start.
+    #[default]
+    Request,
+    /// The call's Start; what had no value there is taken from the later request. A Cdr is always made this way.
+    Call,
+}
+
+/// Settings of [`Engine`](super::Engine).
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What each sink takes; the place is its [`SinkNumber`](crate::ids::SinkNumber). Sinks beyond the list take
+    /// sessions. Default: empty.
+    pub sinks: Vec<SinkMode>,
+    /// Fields of every record. Default: none.
+    pub fields: Vec<(String, Template)>,
+    /// Fields of every leg. Without them no legs are made. Default: none.
+    pub leg_fields: Vec<(String, Template)>,
+    /// Fields of Interim and Stop. Default: the later request.
+    pub in_dialog_fields: FieldSource,
+    /// Whether provisional answers with a body are recorded. Default: no.
+    pub early_media: bool,
+    /// Whether the ACK to a 2xx is recorded. Default: no.
+    pub report_ack: bool,
+    /// Whether a CANCEL is recorded. Default: no.
+    pub report_cancels: bool,
+    /// Final codes that make no Failed and no Missed record. Default: 401, 407.
+    pub failed_filter: Vec<u16>,
+    /// Other methods than INVITE, BYE, ACK and CANCEL that make an Event, in capitals; `*` is all. Default: none.
+    pub methods: Vec<String>,
+    /// Whether From and To are exchanged for requests of the callee, tags and all that templates read of them.
+    /// Default: yes.
+    pub detect_direction: bool,
+    /// Whether each branch of a failed round makes a Missed record, not only the best. Default: no.
+    pub missed_branches: bool,
+    /// Order of the legs in a record. Default: oldest first.
+    pub leg_order: LegOrder,
+    /// Time between two Interim records of a call made by the timer. Default: none are made.
+    pub interim_interval: Option<Duration>,
+    /// Longest call, from its answer; then it is ended in the records. Default 12 h.
+    pub lifetime_max: Option<Duration>,
+    /// Whether a call ends in the records when its session timer (RFC 4028) has run out without a refresh, 32 s of
+    /// grace included. Default: yes.
+    pub session_timers: bool,
+    /// Calls kept in this engine beyond which a call gets its Start, but no state: its BYE makes a Stop without session
+    /// time. Default 1 000 000.
+    pub calls_max: usize,
+    /// Ended calls and calls that are not accounted that are remembered in this engine, so that their BYE makes no
+    /// (second) Stop; beyond, they are not. Default 500 000.
+    pub ended_max: usize,
+    /// The listeners, for `$Ri`, `$Rp` and `$proto`; as in the SIP machine's settings. Default: none.
+    pub listeners: Vec<Listener>,
+    /// [`clock::boot_id`](crate::clock::boot_id): whether spans of restored calls come from the monotonic clock.
+    /// Default: empty, which no stored call fits.
+    pub boot_id: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sinks: Vec::new(),
+            fields: Vec::new(),
+            leg_fields: Vec::new(),
+            in_dialog_fields: FieldSource::default(),
+            early_media: false,
+            report_ack: false,
+            report_cancels: false,
+            failed_filter: vec![401, 407],
+            methods: Vec::new(),
+            detect_direction: true,
+            missed_branches: false,
+            leg_order: LegOrder::default(),
+            interim_interval: None,
+            lifetime_max: Some(Duration::from_secs(12 * 3600)),
+            session_timers: true,
+            calls_max: 1_000_000,
+            ended_max: 500_000,
+            listeners: Vec::new(),
+            boot_id: String::new(),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Calls written as text, played against an engine: each row of a table is one.
+//!
+//! Steps, separated by `;`:
+//!
+//! | step | meaning |
+//! |---|---|
+//! | `INVITE`, `MESSAGE`, `OPTIONS` | a request of the caller outside a dialog |
+//! | `BYE caller`, `INVITE callee`, `INFO caller x` | one inside the dialog, with callee tag `b` or `x` |
+//! | `183 b sdp`, `180 b` | a provisional answer to the newest request |
+//! | `200 b`, `486 b` | a final answer with that To tag |
+//! | `=408` | a final answer of the gateway |
+//! | `1:200 b` | the same, to the first request of the row |
+//! | `round B 486`, `round B =408`, `round B 486 C *603` | a failed round of branches; `*` is the best |
+//! | `CANCEL`, `ACK`, `ACK callee` | |
+//! | `gone` | the newest transaction is terminated; `1:gone` the first |
+//! | `+5` | seconds pass |
+//! | `restart`, `reboot` | the engine is made anew from what it stored |
+//! | `close` | the operator ends all calls |
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::accounting::{Engine, Input, Made, Outcome, Settings};
+use crate::clock::{Instant, Now, Timestamp};
+use crate::ids::{SinkMask, SinkNumber};
+use crate::policy::{Avp, Marks};
+use crate::queue::CallChange;
+use crate::record::{Value, codec};
+use crate::sip::dialog::Direction;
+use crate::sip::message::Message;
+use crate::sip::stack::{Attempt, ListenerId, Peer, RequestView, ServerId};
+use crate::vars::Template;
+
+/// Name, marks, steps, records.
+pub(super) type Row<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+pub(super) struct Bench {
+    pub(super) engine: Engine,
+    pub(super) settings: Settings,
+    pub(super) now: Now,
+    pub(super) made: Vec<Made>,
+    /// What the queue holds of calls.
+    pub(super) stored: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) avps: Vec<Avp>,
+    /// Appended to every request's header lines.
+    pub(super) lines: String,
+    marks: Marks,
+    /// Marks of requests inside a dialog.
+    marks_in_dialog: Marks,
+    requests: Vec<Rc<Message>>,
+    cseq: u32,
+}
+
+/// `a0 m0 f1`: accounting on sink 0, missed on sink 0, failed on sink 1. Behind `|`: inside a dialog.
+pub(super) fn marks(text: &str) -> Marks {
+    let mut marks = Marks::NONE;
+    for word in text.split_whitespace() {
+        let (flag, sink) = word.split_at(1);
+        let sink = SinkNumber(sink.parse().expect("a sink's number"));
+        let mask = match flag {
+            "a" => &mut marks.accounting,
+            "m" => &mut marks.missed,
+            _ => &mut marks.failed,
+        };
+        *mask = mask.with(sink);
+    }
+    marks
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+pub(super) fn templates(fields: &[(&str, &str)]) -> Vec<(String, Template)> {
+    fields.iter().map(|(name, text)| ((*name).to_owned(), Template::parse(text).expect("a template"))).collect()
+}
+
+impl Bench {
+    pub(super) fn new(settings: Settings, marked: &str) -> Self {
+        let (first, later) = marked.split_once('|').unwrap_or((marked, marked));
+        Self {
+            engine: Engine::new(settings.clone(), 1),
+            settings,
+            now: Now { mono: Instant(1_000_000_000), wall: Timestamp(1_700_000_000_000_000) },
+            made: Vec::new(),
+            stored: BTreeMap::new(),
+            avps: Vec::new(),
+            lines: String::new(),
+            marks: marks(first),
+            marks_in_dialog: marks(later),
+            requests: Vec::new(),
+            cseq: 0,
+        }
+    }
+
+    /// Plays steps.
+    pub(super) fn play(&mut self, steps: &str) -> &mut Self {
+        for step in steps.split(';').map(str::trim).filter(|step| !step.is_empty()) {
+            self.step(step);
+        }
+        self
+    }
+
+    fn step(&mut self, step: &str) {
+        let (which, step) = match step.split_once(':') {
+            Some((which, step)) => (which.parse().expect("a request's number"), step),
+            None => (self.requests.len(), step),
+        };
+        let transaction = ServerId(which as u64);
+        let words: Vec<&str> = step.split_whitespace().collect();
+        match words[..] {
+            ["gone"] => self.handle(Input::Terminated { transaction }),
+            ["CANCEL"] => self.handle(Input::Cancelled { transaction }),
+            ["restart"] => self.restart(),
+            ["reboot"] => {
+                self.settings.boot_id.push('x');
+                self.now = Now { mono: Instant(7_000_000), wall: self.now.after(Duration::from_secs(30)).wall };
+                self.restart();
+            }
+            ["close"] => {
+                for call in self.engine.views().collect::<Vec<_>>() {
+                    self.handle(Input::Close { session: call.session });
+                }
+            }
+            ["ACK", ref rest @ ..] => {
+                let message =
+                    self.request("ACK", rest.first().unwrap_or(&"caller"), rest.get(1).unwrap_or(&"b"), self.cseq);
+                self.handle(Input::Acknowledged { message: Rc::new(message), peer: peer() });
+            }
+            ["round", ref attempts @ ..] => self.round(transaction, attempts),
+            [span] if span.starts_with('+') => self.pass(span[1..].parse().expect("seconds")),
+            [code, ref rest @ ..] if code.starts_with(|c: char| c.is_ascii_digit() || c == '=') => {
+                self.answer(transaction, which, code, rest);
+            }
+            [method, ref rest @ ..] => self.arrive(method, rest),
+            [] => {}
+        }
+    }
+
+    pub(super) fn handle(&mut self, input: Input<'_>) {
+        let mut out = Outcome::default();
+        self.engine.handle(self.now, input, &mut out);
+        self.commit(out);
+    }
+
+    fn commit(&mut self, out: Outcome) {
+        for change in out.calls.iter().cloned() {
+            match change {
+                CallChange::Put { key, value } => self.stored.insert(key, value),
+                CallChange::Remove { key } => self.stored.remove(&key),
+            };
+        }
+        for made in &out.records {
+            assert!(!made.sinks.is_empty(), "a record nobody wants");
+            assert_eq!(codec::decode(&codec::encode(&made.record)).as_ref(), Ok(&made.record), "it fits the queue");
+        }
+        self.made.extend(out.records);
+    }
+
+    /// Time passes to each deadline in turn.
+    fn pass(&mut self, secs: f64) {
+        let end = self.now.after(Duration::from_secs_f64(secs));
+        while let Some(due) = self.engine.deadline().filter(|due| *due <= end.mono) {
+            self.now = self.now.after(due.since(self.now.mono));
+            let mut out = Outcome::default();
+            self.engine.tick(self.now, &mut out);
+            assert!(self.engine.deadline().is_none_or(|next| next > self.now.mono), "a tick does what is due");
+            self.commit(out);
+        }
+        self.now = end;
+    }
+
+    fn restart(&mut self) {
+        let seed = u128::from(self.now.wall.0.unsigned_abs());
+        self.engine = Engine::new(self.settings.clone(), seed);
+        for (key, value) in &self.stored {
+            self.engine.restore(self.now, key, value).expect("what was stored is read");
+        }
+    }
+
+    fn request(&self, method: &str, sender: &str, callee_tag: &str, cseq: u32) -> Message {
+        let caller = "\"Al\" <sip:al@a.example>;tag=a";
+        let callee = format!("<sip:bo@b.example>;tag={callee_tag}");
+        let (uri, from, to) = match sender {
+            "new" => ("sip:bo@gw.example", caller.to_owned(), "<sip:bo@b.example>".to_owned()),
+            "callee" => ("sip:al@192.0.2.1", callee, caller.to_owned()),
+            _ => ("sip:bo@192.0.2.2", caller.to_owned(), callee),
+        };
+        let text = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK{cseq}\r\nFrom: {from}\r\nTo: {to}\r\n\
+             Call-ID: call1\r\nCSeq: {cseq} {method}\r\nUser-Agent: {sender}\r\n{}Content-Length: 0\r\n\r\n",
+            self.lines
+        );
+        Message::parse(text.into_bytes()).expect("a well-formed request")
+    }
+
+    fn arrive(&mut self, method: &str, rest: &[&str]) {
+        self.cseq += 1;
+        let (sender, tag) = (*rest.first().unwrap_or(&"new"), *rest.get(1).unwrap_or(&"b"));
+        let message = Rc::new(self.request(method, sender, tag, self.cseq));
+        let view = RequestView {
+            message: Rc::clone(&message),
+            peer: peer(),
+            arrived: self.now,
+            in_dialog: !rest.is_empty(),
+            direction: match sender {
+                "caller" => Some(Direction::Downstream),
+                "callee" => Some(Direction::Upstream),
+                _ => None,
+            },
+            repaired_uri: None,
+            own_routes: 0,
+        };
+        self.requests.push(message);
+        let marks = if rest.is_empty() { self.marks } else { self.marks_in_dialog };
+        let avps = std::mem::take(&mut self.avps);
+        let transaction = ServerId(self.requests.len() as u64);
+        self.handle(Input::Request { transaction, view: &view, marks, avps: &avps, table: None });
+        self.avps = avps;
+    }
+
+    /// The first INVITE comes again, as to a gateway that has forgotten it.
+    pub(super) fn repeat_invite(&mut self) {
+        self.cseq -= 1;
+        self.arrive("INVITE", &[]);
+    }
+
+    fn reply(&self, which: usize, code: &str, rest: &[&str]) -> Rc<Message> {
+        let request = &self.requests[which - 1];
+        let header = |name: &[u8]| {
+            String::from_utf8_lossy(request.headers_named(name).next().expect("the request has it")).into_owned()
+        };
+        let mut to = header(b"To");
+        if !to.contains(";tag=") {
+            let _ = write!(to, ";tag={}", rest.first().unwrap_or(&"b"));
+        }
+        let body = if rest.contains(&"sdp") { "v=0\r\n" } else { "" };
+        let expires = rest.iter().find_map(|word| word.strip_prefix("se="));
+        let expires = expires.map_or(String::new(), |secs| format!("Session-Expires: {secs};refresher=uac\r\n"));
+        let text = format!(
+            "SIP/2.0 {code} Phrase {code}\r\nVia: x\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: call1\r\nCSeq: {}\r\nContact: <sip:bo@192.0.2.2>\r\n\
+             {expires}Content-Length: {}\r\n\r\n{body}",
+            header(b"From"),
+            header(b"CSeq"),
+            body.len()
+        );
+        Rc::new(Message::parse(text.into_bytes()).expect("a well-formed answer"))
+    }
+
+    fn answer(&mut self, transaction: ServerId, which: usize, code: &str, rest: &[&str]) {
+        let (code, message) = match code.strip_prefix('=') {
+            Some(code) => (code, None),
+            None => (code, Some(self.reply(which, code, rest))),
+        };
+        let number: u16 = code.parse().expect("a code");
+        match message {
+            Some(answer) if number < 200 => self.handle(Input::Provisional { transaction, answer, target: 0 }),
+            message => {
+                let reason = Bytes::from(format!("Phrase {code}"));
+                let uri = Bytes::from_static(b"sip:winner");
+                self.handle(Input::Final { transaction, code: number, reason, message, uri });
+            }
+        }
+    }
+
+    fn round(&mut self, transaction: ServerId, words: &[&str]) {
+        let mut best = 0;
+        let attempts = words
+            .chunks(2)
+            .enumerate()
+            .map(|(index, pair)| {
+                let code = pair[1].trim_start_matches('*');
+                if code.len() < pair[1].len() {
+                    best = index;
+                }
+                let number = code.trim_start_matches('=');
+                let message = (number == code).then(|| self.reply(self.requests.len(), code, &[pair[0]]));
+                Attempt {
+                    uri: Bytes::copy_from_slice(pair[0].as_bytes()),
+                    hop: Some(addr("10.0.0.9:5060")),
+                    code: number.parse().expect("a code"),
+                    reason: Bytes::from(format!("Phrase {number}")),
+                    message,
+                    started: self.now,
+                }
+            })
+            .collect();
+        self.handle(Input::RoundFailed { transaction, attempts, best, more: false });
+    }
+
+    /// One line for each record: `kind method code from/to`, how it ended, how long it was, legs, fields, sinks other
+    /// than 0.
+    pub(super) fn records(&self) -> String {
+        self.made.iter().map(line).collect::<Vec<_>>().join("; ")
+    }
+}
+
+fn peer() -> Peer {
+    Peer { listener: ListenerId(0), addr: addr("192.0.2.1:5060") }
+}
+
+fn shown(value: &Value) -> String {
+    value.text().map_or("-".into(), |text| String::from_utf8_lossy(&text).into_owned())
+}
+
+fn line(made: &Made) -> String {
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let record = &made.record;
+    let mut line = format!(
+        "{} {} {} {}/{}",
+        record.kind.name(),
+        text(&record.method),
+        record.code,
+        text(&record.from_tag),
+        text(&record.to_tag)
+    );
+    if let Some(end) = record.end {
+        let _ = write!(line, " {} {}", end.by.name(), end.cause.name());
+    }
+    if let Some(duration) = record.times.duration {
+        let _ = write!(line, " {}s", duration.as_secs_f64());
+    }
+    for leg in &record.legs {
+        let _ = write!(line, " [{}]", leg.iter().map(|(_, value)| shown(value)).collect::<Vec<_>>().join(" "));
+    }
+    for (name, value) in &record.fields {
+        let _ = write!(line, " {name}={}", shown(value));
+    }
+    if made.sinks != SinkMask::NONE.with(SinkNumber(0)) {
+        let _ = write!(line, " {:?}", made.sinks.iter().map(|sink| sink.0).collect::<Vec<_>>());
+    }
+    line
+}
+
+/// Plays each row on an engine of its own.
+pub(super) fn hold(settings: &Settings, rows: &[Row<'_>]) {
+    for (name, marked, steps, want) in rows {
+        let mut bench = Bench::new(settings.clone(), marked);
+        bench.play(steps);
+        assert_eq!(bench.records(), want.split_whitespace().collect::<Vec<_>>().join(" "), "{name}");
+    }
+}

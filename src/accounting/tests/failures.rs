@@ -1,0 +1,249 @@
+//! Calls that were not answered, or not at once: Missed, Failed, legs.
+
+use super::bench::{Bench, hold, templates};
+use super::settings;
+use crate::accounting::{LegOrder, Settings};
+
+#[test]
+fn a_refused_call_is_failed_and_missed_as_marked() {
+    hold(
+        &settings(),
+        &[
+            ("accounting alone: nothing", "a0", "INVITE; round B 486; 486 B", ""),
+            ("failed alone: nothing", "f0", "INVITE; round B 486; 486 B", ""),
+            ("failed", "a0 f0", "INVITE; round B 486; 486 B", "failed INVITE 486 a/B callee refused"),
+            ("missed needs no accounting", "m0", "INVITE; round B 486; 486 B", "missed INVITE 486 a/B callee refused"),
+            (
+                "both: first missed, then failed",
+                "a0 m0 f0",
+                "INVITE; round B 486; 486 B",
+                "missed INVITE 486 a/B callee refused; failed INVITE 486 a/B callee refused",
+            ),
+            (
+                "each sink has its own marks",
+                "a0 f0 m1 a2 f1",
+                "INVITE; round B 486; 486 B",
+                "missed INVITE 486 a/B callee refused [1]; failed INVITE 486 a/B callee refused",
+            ),
+            (
+                "who takes one record at the end has failures too",
+                "a2 m2 f2",
+                "INVITE; round B 486; 486 B",
+                "missed INVITE 486 a/B callee refused [2]; failed INVITE 486 a/B callee refused [2]",
+            ),
+            (
+                "a redirection is a failure",
+                "a0 f0",
+                "INVITE; round B 302; 302 B",
+                "failed INVITE 302 a/B callee refused",
+            ),
+            ("a 6xx too", "a0 f0", "INVITE; round B 603; 603 B", "failed INVITE 603 a/B callee refused"),
+            (
+                "no answer in time",
+                "a0 m0 f0",
+                "INVITE; round B =408; =408",
+                "missed INVITE 408 a/ gateway timeout; failed INVITE 408 a/ gateway timeout",
+            ),
+            ("a timeout further on", "m0", "INVITE; round B 408; 408 B", "missed INVITE 408 a/B callee timeout"),
+            ("no way to the target", "m0", "INVITE; round B =503; =500", "missed INVITE 503 a/ gateway unreachable"),
+            (
+                "refused by the gateway itself",
+                "a0 m0 f0",
+                "INVITE; =404",
+                "missed INVITE 404 a/ gateway refused; failed INVITE 404 a/ gateway refused",
+            ),
+            ("a challenge is neither", "a0 m0 f0", "INVITE; round B 407; 407 B; INVITE; round B 401; 401 B", ""),
+            (
+                "challenged, then answered",
+                "a0 m0 f0",
+                "INVITE; round B 407; 407 B; INVITE; 200 b",
+                "start INVITE 200 a/b",
+            ),
+        ],
+    );
+    let unfiltered = Settings { failed_filter: Vec::new(), ..settings() };
+    hold(
+        &unfiltered,
+        &[(
+            "a challenge counts without the filter",
+            "a0 f0",
+            "INVITE; round B 407; 407 B",
+            "failed INVITE 407 a/B callee refused",
+        )],
+    );
+}
+
+#[test]
+fn a_call_the_caller_gives_up_makes_one_record_a_sink() {
+    hold(
+        &settings(),
+        &[
+            ("missed only", "m0", "INVITE; CANCEL; round B 487; 487 B", "missed INVITE 487 a/B caller cancelled"),
+            ("failed only", "a0 f0", "INVITE; CANCEL; round B 487; 487 B", "failed INVITE 487 a/B caller cancelled"),
+            (
+                "both on one sink",
+                "a0 m0 f0",
+                "INVITE; CANCEL; round B 487; 487 B",
+                "missed INVITE 487 a/B caller cancelled",
+            ),
+            (
+                "one on each of two",
+                "a0 f0 m1",
+                "INVITE; CANCEL; round B 487; 487 B",
+                "missed INVITE 487 a/B caller cancelled [1]; failed INVITE 487 a/B caller cancelled",
+            ),
+            (
+                "cancelled before any branch",
+                "a0 m0 f0",
+                "INVITE; CANCEL; =487",
+                "missed INVITE 487 a/ caller cancelled",
+            ),
+            (
+                "given up after a busy one",
+                "m0",
+                "INVITE; round B 486; CANCEL; round C 487; 487 C",
+                "missed INVITE 486 a/B callee refused; missed INVITE 487 a/C caller cancelled",
+            ),
+            ("the answer was faster than the CANCEL", "a0 m0 f0", "INVITE; CANCEL; 200 b", "start INVITE 200 a/b"),
+            ("so was the refusal", "m0", "INVITE; CANCEL; round B 486; 486 B", "missed INVITE 486 a/B callee refused"),
+            ("a 487 nobody asked for", "m0", "INVITE; round B 487; 487 B", "missed INVITE 487 a/B callee refused"),
+        ],
+    );
+}
+
+#[test]
+fn each_failed_round_is_missed_once() {
+    hold(
+        &settings(),
+        &[
+            (
+                "busy, then answered (reference sequence A)",
+                "a0 m0",
+                "INVITE; round B 486; 200 c; +8; BYE caller c; 200",
+                "missed INVITE 486 a/B callee refused; start INVITE 200 a/c; stop BYE 200 a/c caller bye 8s",
+            ),
+            (
+                "busy, then timeout (reference sequence B): one record for each attempt",
+                "a0 m0",
+                "INVITE; round B 486; round C =408; =408",
+                "missed INVITE 486 a/B callee refused; missed INVITE 408 a/ gateway timeout",
+            ),
+            (
+                "and one of what the caller got, where that is marked",
+                "a0 m0 f0",
+                "INVITE; round B 486; round C =408; =408",
+                "missed INVITE 486 a/B callee refused; missed INVITE 408 a/ gateway timeout; failed INVITE 408 a/ gateway timeout",
+            ),
+            (
+                "parallel branches make one record: the best answer",
+                "m0",
+                "INVITE; round B 404 C *486 D =408; 486 C",
+                "missed INVITE 486 a/C callee refused",
+            ),
+            ("a filtered best answer hides the round", "m0", "INVITE; round B 486 C *407; 407 C", ""),
+            (
+                "a refused re-INVITE is not missed",
+                "a0 m0",
+                "INVITE; 200 b; INVITE caller; round B 488; 488",
+                "start INVITE 200 a/b",
+            ),
+            ("other methods are not missed", "a0 m0 f0", "MESSAGE; round B 486; 486 B", ""),
+        ],
+    );
+    let branches = Settings { missed_branches: true, ..settings() };
+    hold(
+        &branches,
+        &[(
+            "each branch, if set",
+            "m0",
+            "INVITE; round B 404 C *486 D 407; 486 C",
+            "missed INVITE 404 a/B callee refused; missed INVITE 486 a/C callee refused",
+        )],
+    );
+}
+
+#[test]
+fn a_forwarded_call_has_a_leg_for_each_target() {
+    let legs = Settings {
+        leg_fields: templates(&[("src", "$avp(src)"), ("dst", "$leg(dst)"), ("code", "$leg(code)")]),
+        ..settings()
+    };
+    hold(
+        &legs,
+        &[
+            ("one target, one leg", "a0", "INVITE; 200 b", "start INVITE 200 a/b [sip:al@a.example sip:winner 200]"),
+            (
+                "busy, then answered: A to B, B to C",
+                "a0 m0",
+                "INVITE; round B 486; 200 c; +1; BYE callee c; 200",
+                "missed INVITE 486 a/B callee refused [sip:al@a.example B 486]; \
+             start INVITE 200 a/c [sip:al@a.example B 486] [B sip:winner 200]; \
+             stop BYE 200 a/c callee bye 1s [sip:al@a.example B 486] [B sip:winner 200]",
+            ),
+            (
+                "busy, then no answer",
+                "a0 m0 f0",
+                "INVITE; round B 486; round C =408; =408",
+                "missed INVITE 486 a/B callee refused [sip:al@a.example B 486]; \
+             missed INVITE 408 a/ gateway timeout [sip:al@a.example B 486] [B C 408]; \
+             failed INVITE 408 a/ gateway timeout [sip:al@a.example B 486] [B C 408]",
+            ),
+            (
+                "each of two answers has its own last leg",
+                "a0",
+                "INVITE; round B 486; 200 c; 200 d",
+                "start INVITE 200 a/c [sip:al@a.example B 486] [B sip:winner 200]; \
+             start INVITE 200 a/d [sip:al@a.example B 486] [B sip:winner 200]",
+            ),
+            (
+                "a parallel round has the leg of its best answer",
+                "m0",
+                "INVITE; round B 404 C *486; 486 C",
+                "missed INVITE 486 a/C callee refused [sip:al@a.example C 486]",
+            ),
+            ("nothing was forwarded: no leg", "a0 f0", "INVITE; =404", "failed INVITE 404 a/ gateway refused"),
+            (
+                "a re-INVITE and the one record at the end have the legs of the call",
+                "a0 a2",
+                "INVITE; round B 486; 200 c; INVITE caller c; 200; BYE caller c; 200",
+                "start INVITE 200 a/c [sip:al@a.example B 486] [B sip:winner 200]; \
+             interim INVITE 200 a/c 0s [sip:al@a.example B 486] [B sip:winner 200]; \
+             stop BYE 200 a/c caller bye 0s [sip:al@a.example B 486] [B sip:winner 200]; \
+             cdr INVITE 200 a/c caller bye 0s [sip:al@a.example B 486] [B sip:winner 200] [2]",
+            ),
+        ],
+    );
+    let newest = Settings { leg_order: LegOrder::NewestFirst, ..legs.clone() };
+    hold(
+        &newest,
+        &[(
+            "newest first, if set",
+            "a0",
+            "INVITE; round B 486; 200 c; BYE caller c; 200",
+            "start INVITE 200 a/c [B sip:winner 200] [sip:al@a.example B 486]; \
+             stop BYE 200 a/c caller bye 0s [B sip:winner 200] [sip:al@a.example B 486]",
+        )],
+    );
+    let branches = Settings { missed_branches: true, ..legs };
+    hold(
+        &branches,
+        &[(
+            "each branch with its own leg, the call with the best one",
+            "a0 m0",
+            "INVITE; round B 404 C *486; 200 d",
+            "missed INVITE 404 a/B callee refused [sip:al@a.example B 404]; \
+             missed INVITE 486 a/C callee refused [sip:al@a.example C 486]; \
+             start INVITE 200 a/d [sip:al@a.example C 486] [C sip:winner 200]",
+        )],
+    );
+}
+
+#[test]
+fn a_failure_has_its_instants() {
+    let mut bench = Bench::new(settings(), "a0 m0 f0");
+    bench.play("INVITE; +5; round B 486; +20; round C =408; =408");
+    let spans: Vec<_> = bench.made.iter().map(|made| made.record.times.setup.map(|span| span.as_secs())).collect();
+    assert_eq!(spans, [Some(5), Some(25), Some(25)], "from the INVITE to the end of the attempt");
+    assert!(bench.made.iter().all(|made| made.record.times.ended == Some(made.record.times.event)));
+    assert!(bench.made.iter().all(|made| made.record.times.answered.is_none()));
+}

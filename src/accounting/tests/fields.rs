@@ -1,0 +1,124 @@
+//! Fields of records: where they come from, direction, lengths.
+
+use super::bench::{Bench, hold, templates};
+use super::settings;
+use crate::accounting::{FieldSource, Settings};
+use crate::policy::Avp;
+use crate::record::codec::VALUE_BYTES_MAX;
+use crate::vars::Template;
+
+#[test]
+fn fields_are_taken_from_the_request_and_its_answer() {
+    let fields = templates(&[("ua", "$ua"), ("ct", "$ct/reply"), ("ru", "$ru")]);
+    hold(
+        &Settings { fields, ..settings() },
+        &[
+            (
+                "of an answered call",
+                "a0",
+                "INVITE; 200 b",
+                "start INVITE 200 a/b ua=new ct=<sip:bo@192.0.2.2> ru=sip:winner",
+            ),
+            (
+                "of a failed round: its branch",
+                "m0",
+                "INVITE; round B 486",
+                "missed INVITE 486 a/B callee refused ua=new ct=<sip:bo@192.0.2.2> ru=B",
+            ),
+            (
+                "a local answer has no Contact",
+                "m0",
+                "INVITE; round B =408",
+                "missed INVITE 408 a/ gateway timeout ua=new ct=- ru=B",
+            ),
+            (
+                "the BYE's own values, and the call's where it has none",
+                "a0",
+                "INVITE; 200 b; BYE callee; =408",
+                "start INVITE 200 a/b ua=new ct=<sip:bo@192.0.2.2> ru=sip:winner; \
+             stop BYE 408 a/b callee failed-bye 0s ua=callee ct=<sip:bo@192.0.2.2> ru=sip:winner",
+            ),
+            (
+                "the call's values when no message ends it, and in the one record at the end",
+                "a0 a2",
+                "INVITE; 200 b; close",
+                "start INVITE 200 a/b ua=new ct=<sip:bo@192.0.2.2> ru=sip:winner; \
+             stop BYE 0 a/b gateway administrator 0s ua=new ct=<sip:bo@192.0.2.2> ru=sip:winner; \
+             cdr INVITE 200 a/b gateway administrator 0s ua=new ct=<sip:bo@192.0.2.2> ru=sip:winner [2]",
+            ),
+            (
+                "after a restart too",
+                "a0",
+                "INVITE; 200 b; restart; BYE callee; =408",
+                "start INVITE 200 a/b ua=new ct=<sip:bo@192.0.2.2> ru=sip:winner; \
+             stop BYE 408 a/b callee failed-bye 0s ua=callee ct=<sip:bo@192.0.2.2> ru=sip:winner",
+            ),
+        ],
+    );
+    let fields = templates(&[("ua", "$ua"), ("tt", "$tt")]);
+    let of_call = Settings { in_dialog_fields: FieldSource::Call, fields, ..settings() };
+    hold(
+        &of_call,
+        &[(
+            "the call's values first, if set; the request's where it had none",
+            "a0",
+            "INVITE; 200 b; BYE callee; 200",
+            "start INVITE 200 a/b ua=new tt=-; stop BYE 200 a/b callee bye 0s ua=new tt=b",
+        )],
+    );
+}
+
+#[test]
+fn a_request_of_the_callee_shows_the_same_pair() {
+    let fields = templates(&[("f", "$fU"), ("t", "$tU"), ("ft", "$ft"), ("name", "$fn"), ("from", "$hdr(From)")]);
+    let steps = "INVITE; 200 b; INVITE callee; 200; BYE callee; 200";
+    let all = "f=al t=bo ft=a name=Al from=\"Al\" <sip:al@a.example>;tag=a";
+    hold(
+        &Settings { fields, ..settings() },
+        &[(
+            "every value of From and To is exchanged",
+            "a0",
+            steps,
+            &format!(
+                "start INVITE 200 a/b {all}; interim INVITE 200 a/b 0s {all}; stop BYE 200 a/b callee bye 0s {all}"
+            ),
+        )],
+    );
+    let plain = Settings { fields: templates(&[("f", "$fU")]), detect_direction: false, ..settings() };
+    hold(
+        &plain,
+        &[(
+            "nothing is exchanged, if so set",
+            "a0",
+            "INVITE; 200 b; BYE callee; 200",
+            "start INVITE 200 a/b f=al; stop BYE 200 b/a callee bye 0s f=bo",
+        )],
+    );
+}
+
+#[test]
+fn values_of_the_policy_stay_with_the_call() {
+    let mut bench = Bench::new(Settings { fields: templates(&[("who", "$avp(who)")]), ..settings() }, "a0 m0");
+    let value = Template::parse("$fU at $si").expect("a template");
+    bench.avps = vec![Avp { name: "who".into(), value }];
+    bench.play("INVITE; round B 486; 200 b");
+    bench.avps.clear();
+    bench.play("BYE callee; 200");
+    assert_eq!(
+        bench.records(),
+        "missed INVITE 486 a/B callee refused who=al at 192.0.2.1; start INVITE 200 a/b who=al at 192.0.2.1; \
+         stop BYE 200 a/b callee bye 0s who=al at 192.0.2.1"
+    );
+}
+
+#[test]
+fn an_over_long_value_is_cut_and_marked_in_all_records() {
+    let mut bench = Bench::new(Settings { fields: templates(&[("x", "$hdr(X-Long)")]), ..settings() }, "a0 m0");
+    bench.lines = format!("X-Long: {}\r\n", "x".repeat(20_000));
+    bench.play("INVITE; round B 486; 200 b; close");
+    assert_eq!(bench.made.len(), 3, "{}", bench.records());
+    for made in &bench.made {
+        assert!(made.record.shortened);
+        assert_eq!(made.record.fields[0].1.text().map(|text| text.len()), Some(VALUE_BYTES_MAX));
+    }
+}

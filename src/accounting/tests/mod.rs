@@ -1,0 +1,25 @@
+//! Tests of the accounting engine.
+
+mod bench;
+mod calls;
+mod codec;
+mod failures;
+mod fields;
+mod restart;
+
+use std::time::Duration;
+
+use super::{Settings, SinkMode};
+
+/// Sessions on sink 0, transactions on sink 1, one record at the end on sink 2.
+fn settings() -> Settings {
+    Settings {
+        sinks: vec![SinkMode::Sessions, SinkMode::Transactions, SinkMode::Cdr],
+        boot_id: "boot".into(),
+        ..Settings::default()
+    }
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}

@@ -1,0 +1,133 @@
+//! What is remembered of one request until its final answer.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::session::Key;
+use crate::ids::SinkMask;
+use crate::policy::Marks;
+use crate::record::{Cause, End, Fields, Party};
+use crate::sip::message::{Message, Method};
+use crate::sip::stack::{Attempt, RequestView};
+use crate::vars::{Avps, Parties};
+
+/// Most provisional answers of one INVITE that make a record; later ones count as repeats.
+pub(super) const PROVISIONALS_MAX: usize = 64;
+
+/// One request that is accounted, or belongs to a session.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) view: RequestView,
+    pub(super) marks: Marks,
+    pub(super) avps: Avps,
+    pub(super) table: Option<Box<str>>,
+    /// The session it belongs to.
+    pub(super) session: Option<Key>,
+    pub(super) sender: Party,
+    pub(super) parties: Parties,
+    /// Whether a round of branches has failed.
+    pub(super) is_tried: bool,
+    pub(super) is_cancelled: bool,
+    /// Legs of failed rounds, in order of creation.
+    pub(super) legs: Vec<Fields>,
+    /// Target of the newest leg: it sent the call on.
+    pub(super) forwarder: Bytes,
+    /// Whether a leg had to be cut.
+    pub(super) is_cut: bool,
+    /// Sinks that were told of the cancelled attempt.
+    pub(super) told: SinkMask,
+    /// Sessions opened by early media.
+    pub(super) early: Vec<Key>,
+    /// Hashes of provisional answers that have made a record.
+    pub(super) provisionals: Vec<u128>,
+}
+
+impl Transaction {
+    /// A request that nobody is told of yet.
+    pub(super) const fn new(view: RequestView, sender: Party) -> Self {
+        Self {
+            view,
+            marks: Marks::NONE,
+            avps: Avps::new(),
+            table: None,
+            session: None,
+            sender,
+            parties: Parties::AsWritten,
+            is_tried: false,
+            is_cancelled: false,
+            legs: Vec::new(),
+            forwarder: Bytes::new(),
+            is_cut: false,
+            told: SinkMask::NONE,
+            early: Vec::new(),
+            provisionals: Vec::new(),
+        }
+    }
+
+    pub(super) fn request(&self) -> &Message {
+        &self.view.message
+    }
+
+    pub(super) fn method(&self) -> Method {
+        self.view.message.method()
+    }
+
+    /// Whether it is an INVITE that may open a session.
+    pub(super) fn is_initial_invite(&self) -> bool {
+        self.method() == Method::Invite && !self.view.in_dialog && self.session.is_none()
+    }
+
+    /// Who ended an attempt that failed, and why.
+    pub(super) fn failure(&self, answer: &Answer<'_>) -> End {
+        let is_local = answer.message.is_none();
+        let (by, cause) = match answer.code {
+            487 if self.is_cancelled => (Party::Caller, Cause::Cancelled),
+            _ if self.is_cancelled && is_local => (Party::Caller, Cause::Cancelled),
+            408 if is_local => (Party::Gateway, Cause::Timeout),
+            503 if is_local && answer.is_attempt => (Party::Gateway, Cause::Unreachable),
+            _ if is_local => (Party::Gateway, Cause::Refused),
+            408 => (Party::Callee, Cause::Timeout),
+            _ => (Party::Callee, Cause::Refused),
+        };
+        End { by, cause }
+    }
+}
+
+/// An answer, or what stands for one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer<'a> {
+    pub(super) code: u16,
+    pub(super) reason: &'a [u8],
+    /// `None` when the gateway made it.
+    pub(super) message: Option<&'a Message>,
+    /// Request-URI of its branch; empty: as received.
+    pub(super) uri: &'a [u8],
+    /// Who sent it, when known.
+    pub(super) source: Option<SocketAddr>,
+    /// Whether it stands for a branch that was tried.
+    pub(super) is_attempt: bool,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn of_attempt(attempt: &'a Attempt) -> Self {
+        Self {
+            code: attempt.code,
+            reason: &attempt.reason,
+            message: attempt.message.as_deref(),
+            uri: &attempt.uri,
+            source: attempt.hop,
+            is_attempt: true,
+        }
+    }
+
+    /// An answer the gateway gives itself, or none.
+    pub(super) const fn local(code: u16, reason: &'a [u8]) -> Self {
+        Self { code, reason, message: None, uri: b"", source: None, is_attempt: false }
+    }
+
+    /// Tag of its To header.
+    pub(super) fn to_tag(self) -> &'a [u8] {
+        self.message.map_or(b"", Message::to_tag)
+    }
+}

@@ -1,0 +1,120 @@
+//! What the queue and the calls look like in JSON. Nothing in it is secret: records hold no passwords.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::accounting::CallView;
+use crate::ids::SinkNumber;
+use crate::queue::{Item, Page, SinkStats, Stats};
+use crate::record::codec;
+
+/// The state of the queue. Sums over all sinks stand at the top, so that one look tells whether the balance holds.
+#[must_use]
+pub fn stats_json(stats: &Stats) -> Value {
+    let sum = |count: fn(&SinkStats) -> u64| stats.sinks.iter().map(count).sum::<u64>();
+    json!({
+        "balanced": stats.balanced(),
+        "carried": sum(|sink| sink.balance.carried),
+        "appended": sum(|sink| sink.balance.appended),
+        "delivered": sum(|sink| sink.balance.delivered),
+        "parked": sum(|sink| sink.balance.parked),
+        "dropped": sum(|sink| sink.balance.dropped),
+        "lost": sum(|sink| sink.balance.lost),
+        "waiting": sum(|sink| sink.balance.waiting),
+        "troubles": stats.troubles.iter().map(|trouble| trouble.name()).collect::<Vec<_>>(),
+        "sinks": stats.sinks.iter().map(sink_json).collect::<Vec<_>>(),
+        "records": {
+            "appended": stats.appended, "appended_bytes": stats.appended_bytes, "refused": stats.refused,
+            "held": stats.held, "held_bytes": stats.held_bytes, "lost": stats.lost, "salvaged": stats.salvaged,
+        },
+        "calls": stats.calls,
+        "commits": {
+            "count": stats.commits, "failed": stats.commits_failed, "last_s": seconds(stats.commit_last),
+            "longest_s": seconds(stats.commit_longest), "sum_s": seconds(stats.commit_sum),
+        },
+        "disk": {
+            "spools": stats.spools, "bytes": stats.disk_bytes, "free_bytes": stats.free_bytes,
+            "damaged": stats.damaged, "salvaging": stats.salvaging, "head": stats.head,
+        },
+    })
+}
+
+fn sink_json(sink: &SinkStats) -> Value {
+    let balance = &sink.balance;
+    json!({
+        "sink": sink.name, "configured": sink.configured, "carried": balance.carried, "appended": balance.appended,
+        "delivered": balance.delivered, "parked": balance.parked, "dropped": balance.dropped, "lost": balance.lost,
+        "waiting": balance.waiting, "waiting_bytes": sink.waiting_bytes, "oldest_s": seconds(sink.oldest),
+        "leased": sink.leased, "backing_off": sink.backing_off, "parked_now": sink.parked_now, "retries": sink.retries,
+    })
+}
+
+/// Records of a page, and where the next one begins.
+#[must_use]
+pub fn page_json(page: &Page, stats: &Stats, next: Option<String>) -> Value {
+    let items: Vec<_> = page.items.iter().map(|item| item_json(item, stats)).collect();
+    json!({ "items": items, "next": next })
+}
+
+/// A record as the operator sees it.
+#[must_use]
+pub fn item_json(item: &Item, stats: &Stats) -> Value {
+    let name = |number: SinkNumber| {
+        let found = stats.sinks.iter().find(|sink| sink.sink == number);
+        found.map_or_else(|| format!("#{}", number.0), |sink| sink.name.clone())
+    };
+    let mut map = Map::new();
+    map.insert("seq".into(), item.seq.0.into());
+    map.insert("id".into(), item.id.to_string().into());
+    map.insert("appended".into(), item.appended.to_string().into());
+    let state = if item.parked.is_some() { "parked" } else { "waiting" };
+    map.insert("state".into(), state.into());
+    let sinks = item.waiting.iter().map(|waiting| {
+        json!({
+            "sink": name(waiting.sink), "leased": waiting.leased, "attempts": waiting.attempts,
+            "reason": waiting.reason, "due_in_s": waiting.due_in.map(seconds),
+        })
+    });
+    let sinks: Vec<_> = match &item.parked {
+        None => sinks.collect(),
+        Some(parked) => vec![json!({
+            "sink": name(parked.sink), "reason": parked.reason, "code": parked.code, "attempts": parked.attempts,
+            "first_tried": parked.first_tried.map(|time| time.to_string()), "parked": parked.when.to_string(),
+        })],
+    };
+    map.insert("sinks".into(), sinks.into());
+    match codec::decode(&item.body) {
+        Ok(record) => map.insert("record".into(), record.to_json()),
+        Err(error) => {
+            map.insert("body".into(), hex(&item.body).into());
+            map.insert("unreadable".into(), error.to_string().into())
+        }
+    };
+    map.into()
+}
+
+/// A call in progress.
+#[must_use]
+pub fn call_json(call: &CallView) -> Value {
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    json!({
+        "session": call.session, "call_id": text(&call.call_id), "from_tag": text(&call.from_tag),
+        "to_tag": text(&call.to_tag), "created": call.created.to_string(),
+        "answered": call.answered.map(|time| time.to_string()), "ending": call.is_ending,
+    })
+}
+
+/// Seconds with milliseconds.
+pub(super) fn seconds(span: Duration) -> Value {
+    let millis = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+    (f64::from(millis) / 1000.0).into()
+}
+
+fn hex(octets: &[u8]) -> String {
+    use std::fmt::Write as _;
+    octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
+        let _infallible = write!(text, "{octet:02x}");
+        text
+    })
+}

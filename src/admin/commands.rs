@@ -1,0 +1,176 @@
+//! The Unix socket of the commands: requests and answers as JSON lines.
+//!
+//! Who may open the socket may do everything; its permissions are the only lock. Every size and number is bounded.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::answer::call_json;
+use super::request::{CALLS_MAX, Request, RequestError, on_queue};
+use super::{Gateway, Health, http::health_json};
+
+/// Longest request line, in octets.
+pub const REQUEST_OCTETS_MAX: u64 = 64 << 10;
+
+/// Longest answer line, in octets: a page of the longest records.
+pub const ANSWER_OCTETS_MAX: u64 = 64 << 20;
+
+/// Connections served at once; further ones wait.
+const CONNECTIONS_MAX: usize = 16;
+
+/// How long a connection may be silent, and how long it may take to accept an answer.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Pause after an error of `accept`, such as no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The bound socket; its file is removed when this is dropped.
+#[derive(Debug)]
+pub struct Bound {
+    listener: StdListener,
+    path: PathBuf,
+}
+
+impl Bound {
+    /// Binds the socket with these permissions. A file left by a process that is gone is replaced.
+    ///
+    /// # Errors
+    /// Whatever the system says; `AddrInUse` when another process serves the socket.
+    pub fn new(path: &Path, mode: u32) -> io::Result<Self> {
+        if let Ok(meta) = std::fs::symlink_metadata(path) {
+            if !meta.file_type().is_socket() {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+            }
+            if StdStream::connect(path).is_ok() {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it"));
+            }
+        }
+        // Bound aside and renamed: at its own name it never has other permissions than these.
+        let aside = aside(path);
+        let _left = std::fs::remove_file(&aside);
+        let listener = StdListener::bind(&aside)?;
+        let named = std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(mode))
+            .and_then(|()| listener.set_nonblocking(true))
+            .and_then(|()| std::fs::rename(&aside, path));
+        if let Err(error) = named {
+            let _left = std::fs::remove_file(&aside);
+            return Err(error);
+        }
+        Ok(Self { listener, path: path.to_owned() })
+    }
+}
+
+/// A short name in the same folder: the path may be as long as a socket's can be.
+fn aside(path: &Path) -> PathBuf {
+    path.with_file_name(format!(".{:x}", std::process::id()))
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Serves commands for ever.
+pub(super) async fn serve(bound: Bound, gateway: Arc<dyn Gateway>) {
+    let listener = match bound.listener.try_clone().and_then(UnixListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the command socket cannot be served");
+            return;
+        }
+    };
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let gateway = Arc::clone(&gateway);
+                tokio::spawn(async move {
+                    if let Err(error) = converse(stream, gateway).await {
+                        tracing::debug!(%error, "a command connection ended");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no command connection can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers the lines of one connection.
+async fn converse(stream: UnixStream, gateway: Arc<dyn Gateway>) -> io::Result<()> {
+    let (reading, mut writing) = stream.into_split();
+    let mut reading = BufReader::new(reading);
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut reading).take(REQUEST_OCTETS_MAX);
+        let length = timeout(IDLE_MAX, limited.read_until(b'\n', &mut line)).await??;
+        if length == 0 {
+            return Ok(());
+        }
+        let whole = line.last() == Some(&b'\n');
+        let answer = if whole {
+            let gateway = Arc::clone(&gateway);
+            tokio::task::spawn_blocking(move || answer(&line, &*gateway)).await.map_err(io::Error::other)?
+        } else {
+            error("usage", &format!("a request is a line of at most {REQUEST_OCTETS_MAX} octets"))
+        };
+        let mut octets = answer.to_string().into_bytes();
+        octets.push(b'\n');
+        timeout(IDLE_MAX, writing.write_all(&octets)).await??;
+        if !whole {
+            return Ok(());
+        }
+    }
+}
+
+/// The answer to one line.
+fn answer(line: &[u8], gateway: &dyn Gateway) -> Value {
+    let request: Request = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(wrong) => return error("usage", &format!("no request: {wrong}")),
+    };
+    if let Request::QueueAct { action, filter, .. } = &request {
+        tracing::info!(?action, ?filter, "the operator acts on the queue");
+    }
+    match perform(&request, gateway) {
+        Ok(value) => json!({ "ok": value }),
+        Err(RequestError::Usage(text)) => error("usage", &text),
+        Err(failed) => error("failed", &crate::sinks::chain(&failed).to_string()),
+    }
+}
+
+fn error(kind: &str, text: &str) -> Value {
+    json!({ "error": { "kind": kind, "text": text } })
+}
+
+fn perform(request: &Request, gateway: &dyn Gateway) -> Result<Value, RequestError> {
+    match request {
+        Request::Status {} => Ok(health_json(&gateway.health(), &gateway.queue())),
+        Request::Calls { max } => Ok(calls_json(&gateway.health(), gateway, (*max).min(CALLS_MAX))),
+        Request::QueueStatus {} | Request::QueueList { .. } | Request::QueueAct { .. } => {
+            let mut desk = gateway.desk();
+            on_queue(request, &mut *desk).unwrap_or(Err(RequestError::NotRunning))
+        }
+    }
+}
+
+/// Calls in progress, and how many there are in all.
+pub(super) fn calls_json(health: &Health, gateway: &dyn Gateway, max: usize) -> Value {
+    let calls: Vec<_> = gateway.calls(max).iter().take(max).map(call_json).collect();
+    json!({ "total": health.calls, "calls": calls })
+}

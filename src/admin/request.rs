@@ -1,0 +1,246 @@
+//! Commands as they travel: one JSON object a line, and one line back.
+//!
+//! A request is `{"command":"queue-list","state":"parked","max":20}`, an answer `{"ok":...}` or
+//! `{"error":{"kind":"usage","text":"..."}}`. The same requests are done for a stopped service on its files.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::answer::{page_json, stats_json};
+use crate::ids::{RecordId, Seq, SinkNumber};
+use crate::queue::{self, Action, Command, CommandError, Desk, Outcome, Pick, Position, Select, State, Stats};
+
+/// What is asked.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How the gateway is.
+    Status {},
+    /// Calls in progress.
+    Calls {
+        /// The most calls of the answer, up to [`CALLS_MAX`].
+        max: usize,
+    },
+    /// The state of the queue.
+    QueueStatus {},
+    /// Some records.
+    QueueList {
+        /// Which.
+        filter: Filter,
+        /// Where an earlier answer ended; `None` for the beginning.
+        from: Option<String>,
+        /// The most records of the answer, up to [`PAGE_MAX`].
+        max: usize,
+    },
+    /// Does something with records.
+    QueueAct {
+        /// What.
+        action: Verb,
+        /// With which.
+        filter: Filter,
+        /// Why; for `park`.
+        reason: Option<String>,
+    },
+}
+
+/// Which records; what is not named does not matter.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// Only for the sink of this name.
+    pub sink: Option<String>,
+    /// Only the record of this place or id.
+    pub record: Option<String>,
+    /// Only in this state.
+    pub state: Option<Standing>,
+}
+
+/// In which state a record is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Waits for its delivery.
+    Waiting,
+    /// Set aside.
+    Parked,
+}
+
+/// What is done with records.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Parked ones wait again, waiting ones are tried at once.
+    Retry,
+    /// Waiting ones are set aside.
+    Park,
+    /// They are given up.
+    Drop,
+}
+
+/// A request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// It asks for something that is not there.
+    #[error("{0}")]
+    Usage(String),
+    /// The queue failed.
+    #[error("the queue cannot do it")]
+    Queue(#[from] CommandError),
+    /// It is about the running service, and there is none.
+    #[error("the service does not run")]
+    NotRunning,
+}
+
+/// Most records of one answer.
+pub const PAGE_MAX: usize = 64;
+
+/// Most calls of one answer.
+pub const CALLS_MAX: usize = 10_000;
+
+/// Longest reason of a parked record, in octets; longer ones are refused here rather than shortened.
+const REASON_OCTETS_MAX: usize = 255;
+
+/// Does the requests that are about the queue; `None` for the others.
+///
+/// # Errors
+/// When the request names an unknown sink or record, or the queue fails.
+pub fn on_queue(request: &Request, desk: &mut dyn Desk) -> Option<Result<Value, RequestError>> {
+    match request {
+        Request::Status {} | Request::Calls { .. } => None,
+        Request::QueueStatus {} => Some(desk.status().map(|stats| stats_json(&stats)).map_err(RequestError::Queue)),
+        Request::QueueList { filter, from, max } => Some(list(desk, filter, from.as_deref(), *max)),
+        Request::QueueAct { action, filter, reason } => Some(act(desk, *action, filter, reason.as_deref())),
+    }
+}
+
+fn list(desk: &mut dyn Desk, filter: &Filter, from: Option<&str>, max: usize) -> Result<Value, RequestError> {
+    let stats = desk.status()?;
+    let select = filter.select(&stats)?;
+    let from = from.map(position).transpose()?;
+    let command = Command::List { select, from, max: max.clamp(1, PAGE_MAX) };
+    match queue::ask(desk, command)? {
+        Outcome::Page(page) => Ok(page_json(&page, &stats, page.next.map(cursor))),
+        Outcome::Status(_) | Outcome::Done { .. } => Err(RequestError::Queue(CommandError::NoAnswer)),
+    }
+}
+
+fn act(desk: &mut dyn Desk, verb: Verb, filter: &Filter, reason: Option<&str>) -> Result<Value, RequestError> {
+    let stats = desk.status()?;
+    let select = filter.select(&stats)?;
+    let action = match (verb, reason) {
+        (Verb::Park, reason) => {
+            let reason = reason.unwrap_or("parked by the operator");
+            if reason.len() > REASON_OCTETS_MAX {
+                return Err(RequestError::Usage(format!("the reason is longer than {REASON_OCTETS_MAX} octets")));
+            }
+            Action::Park { reason: reason.to_owned() }
+        }
+        (_, Some(_)) => return Err(RequestError::Usage("only parking has a reason".to_owned())),
+        (Verb::Retry, None) => Action::Retry,
+        (Verb::Drop, None) => Action::Drop,
+    };
+    match queue::ask(desk, Command::Act { action, select })? {
+        Outcome::Done { records } => Ok(json!({ "records": records })),
+        Outcome::Status(_) | Outcome::Page(_) => Err(RequestError::Queue(CommandError::NoAnswer)),
+    }
+}
+
+impl Filter {
+    fn select(&self, stats: &Stats) -> Result<Select, RequestError> {
+        let sink = self.sink.as_deref().map(|name| sink_number(name, stats)).transpose()?;
+        let pick = self.record.as_deref().map(pick).transpose()?;
+        let state = self.state.map(|state| match state {
+            Standing::Waiting => State::Waiting,
+            Standing::Parked => State::Parked,
+        });
+        Ok(Select { sink, pick, state })
+    }
+}
+
+fn sink_number(name: &str, stats: &Stats) -> Result<SinkNumber, RequestError> {
+    if let Some(found) = stats.sinks.iter().find(|sink| sink.name == name) {
+        return Ok(found.sink);
+    }
+    let known: Vec<_> = stats.sinks.iter().map(|sink| format!("`{}`", sink.name)).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Err(RequestError::Usage(format!("the queue has no sink `{name}`; known are {known}")))
+}
+
+/// A record by its place, all digits, or by its id.
+fn pick(text: &str) -> Result<Pick, RequestError> {
+    if !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit()) {
+        if let Ok(seq) = text.parse() {
+            return Ok(Pick::Seq(Seq(seq)));
+        }
+    }
+    text.parse::<RecordId>()
+        .map(Pick::Id)
+        .map_err(|_| RequestError::Usage(format!("`{text}` is neither the place nor the id of a record")))
+}
+
+/// A position as text for the client to give back.
+fn cursor(position: Position) -> String {
+    match position {
+        Position::Waiting(seq) => format!("waiting:{}", seq.0),
+        Position::Parked(None) => "parked".to_owned(),
+        Position::Parked(Some((sink, id))) => format!("parked:{}:{id}", sink.0),
+    }
+}
+
+fn position(text: &str) -> Result<Position, RequestError> {
+    let mut parts = text.split(':');
+    let read = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("waiting"), Some(seq), None, None) => seq.parse().ok().map(|seq| Position::Waiting(Seq(seq))),
+        (Some("parked"), None, None, None) => Some(Position::Parked(None)),
+        (Some("parked"), Some(sink), Some(id), None) => sink
+            .parse()
+            .ok()
+            .zip(id.parse().ok())
+            .map(|(sink, id)| Position::Parked(Some((SinkNumber(sink), id)))),
+        _ => None,
+    };
+    read.ok_or_else(|| RequestError::Usage(format!("`{text}` is no position")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_survives_its_text_form() {
+        for place in [
+            Position::Waiting(Seq(7)),
+            Position::Parked(None),
+            Position::Parked(Some((SinkNumber(3), RecordId(99)))),
+        ] {
+            assert_eq!(position(&cursor(place)).expect("a position"), place);
+        }
+        for text in ["", "waiting", "waiting:x", "parked:1", "parked:256:01ARZ3NDEKTSV4RRFFQ69G5FAV", "waiting:1:2"] {
+            assert!(position(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_picked_by_place_or_id() {
+        assert_eq!(pick("12").expect("a place"), Pick::Seq(Seq(12)));
+        assert_eq!(pick(&RecordId(5).to_string()).expect("an id"), Pick::Id(RecordId(5)));
+        for text in ["", "x", "99999999999999999999", "-1"] {
+            assert!(pick(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_no_unknown_parts() {
+        for (line, fits) in [
+            (r#"{"command":"status"}"#, true),
+            (r#"{"command":"queue-list","filter":{},"max":5}"#, true),
+            (r#"{"command":"queue-list","filter":{"snik":"a"},"max":5}"#, false),
+            (r#"{"command":"queue-act","action":"drop","filter":{"state":"parked"}}"#, true),
+            (r#"{"command":"queue-act","action":"burn","filter":{}}"#, false),
+            (r#"{"command":"reboot"}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(serde_json::from_str::<Request>(line).is_ok(), fits, "{line}");
+        }
+    }
+}

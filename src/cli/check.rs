@@ -1,0 +1,73 @@
+//! `tollgate check`: all mistakes of the configuration at once.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::{self, Format};
+use super::{Failure, load};
+use crate::config::error::{Mistake, Place, Weight};
+use crate::config::{self, Plan};
+
+/// Arguments of `tollgate check`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Configuration file, instead of --config
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Checks; standard output gets one line, or all findings as JSON.
+///
+/// # Errors
+/// The configuration has an error.
+pub fn run(path: &Path, arguments: Arguments) -> Result<(), Failure> {
+    let path = arguments.file.as_deref().unwrap_or(path);
+    if arguments.format.is_json() {
+        return run_json(path);
+    }
+    let plan = load(path)?;
+    output::print(&summary(&plan))?;
+    Ok(())
+}
+
+fn summary(plan: &Plan) -> String {
+    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    format!(
+        "{}: no mistakes; {}, {}, {}, {}",
+        plan.path.display(),
+        count(plan.sip.binds.len(), "listener"),
+        count(plan.route.len(), "route"),
+        count(plan.sinks.len(), "sink"),
+        count(plan.warnings.len(), "warning"),
+    )
+}
+
+fn run_json(path: &Path) -> Result<(), Failure> {
+    let (findings, result) = match config::load(path) {
+        Ok(plan) => (plan.warnings, Ok(())),
+        Err(mistakes) => (mistakes.0, Err(Failure::Configuration)),
+    };
+    output::print_json(&findings.iter().map(finding).collect::<Vec<_>>().into())?;
+    result
+}
+
+fn finding(mistake: &Mistake) -> Value {
+    let weight = match mistake.weight {
+        Weight::Error => "error",
+        Weight::Warning => "warning",
+    };
+    let places: Vec<_> = mistake.places.iter().map(place).collect();
+    json!({ "weight": weight, "what": mistake.what, "places": places, "hint": mistake.hint })
+}
+
+fn place(place: &Place) -> Value {
+    match place {
+        Place::File { path, line, column } => json!({ "file": path, "line": line, "column": column }),
+        Place::Whole(path) => json!({ "file": path }),
+        Place::Environment(name) => json!({ "environment": name }),
+        Place::Nowhere => json!({}),
+    }
+}

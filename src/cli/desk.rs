@@ -1,0 +1,133 @@
+//! The queue, wherever it is: behind the socket of the running service, or in the files of a stopped one.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::{Failure, load_quietly};
+use crate::accounting::Engine;
+use crate::admin::call_json;
+use crate::admin::client::{Client, ClientError};
+use crate::admin::request::{Request, RequestError, on_queue};
+use crate::clock;
+use crate::config::Plan;
+use crate::queue::{self, OpenError, Queue};
+
+/// Where requests go.
+pub enum Desk {
+    /// To the running service.
+    Running(Client),
+    /// To the files; the service cannot start meanwhile.
+    Stopped(Box<Stopped>),
+}
+
+/// An open queue and the calls in it.
+pub struct Stopped {
+    offline: queue::Offline,
+    calls: Vec<(Vec<u8>, Vec<u8>)>,
+    plan: Plan,
+}
+
+impl Desk {
+    /// Finds the queue of a configuration.
+    ///
+    /// # Errors
+    /// The configuration is wrong, the service does not answer, or its files cannot be opened.
+    pub fn open(config: &Path) -> Result<Self, Failure> {
+        let plan = load_quietly(config)?;
+        if let Some(client) = connect(&plan)? {
+            return Ok(Self::Running(client));
+        }
+        let path = &plan.queue.path;
+        if !path.exists() {
+            return Err(anyhow::anyhow!("the service does not run, and there is no queue in {}", path.display()).into());
+        }
+        let opened = Queue::open(plan.queue.clone(), &plan.sink_names(), clock::now, &mut || ());
+        let mut opened = match opened {
+            Ok(opened) => opened,
+            Err(error @ OpenError::Locked { .. }) => {
+                let socket = plan.admin.socket.as_ref().map_or_else(
+                    || "`admin.socket` is empty".to_owned(),
+                    |socket| format!("nobody answers at {}", socket.display()),
+                );
+                return Err(anyhow::Error::new(error).context(format!("the service runs, but {socket}")).into());
+            }
+            Err(error) => return Err(anyhow::Error::new(error).context("the queue does not open").into()),
+        };
+        for notice in opened.queue.notices() {
+            eprintln!("queue: {notice}");
+        }
+        let offline = queue::Offline { queue: opened.queue, clock: clock::now };
+        Ok(Self::Stopped(Box::new(Stopped { offline, calls: opened.calls, plan })))
+    }
+
+    /// Does one request.
+    ///
+    /// # Errors
+    /// It asks for something that is not there, or it failed.
+    pub fn ask(&mut self, request: &Request) -> Result<Value, Failure> {
+        match self {
+            Self::Running(client) => client.ask(request).map_err(of_client),
+            Self::Stopped(stopped) => stopped.ask(request).map_err(|error| match error {
+                RequestError::Usage(text) => Failure::Usage(text),
+                other => Failure::Failed(other.into()),
+            }),
+        }
+    }
+
+    /// Ends the work; what it did to files is on disk then.
+    ///
+    /// # Errors
+    /// The files could not be written.
+    pub fn close(self) -> Result<(), Failure> {
+        match self {
+            Self::Running(_) => Ok(()),
+            Self::Stopped(stopped) => {
+                stopped.offline.queue.close(clock::now).context("the queue does not close")?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The running service, if there is one.
+///
+/// # Errors
+/// The socket is there but cannot be used.
+pub fn connect(plan: &Plan) -> Result<Option<Client>, Failure> {
+    match &plan.admin.socket {
+        Some(socket) => Client::connect(socket).map_err(of_client),
+        None => Ok(None),
+    }
+}
+
+/// What a failure of the client means for the exit code.
+pub fn of_client(error: ClientError) -> Failure {
+    match error {
+        ClientError::Usage(text) => Failure::Usage(text),
+        other => Failure::Failed(other.into()),
+    }
+}
+
+impl Stopped {
+    fn ask(&mut self, request: &Request) -> Result<Value, RequestError> {
+        match request {
+            Request::Calls { max } => Ok(self.calls(*max)),
+            other => on_queue(other, &mut self.offline).unwrap_or(Err(RequestError::NotRunning)),
+        }
+    }
+
+    /// The calls that the next start will take up.
+    fn calls(&self, max: usize) -> Value {
+        let now = clock::now();
+        let mut engine = Engine::new(self.plan.accounting.clone(), 0);
+        for (key, value) in &self.calls {
+            if let Err(error) = engine.restore(now, key, value) {
+                eprintln!("warning: a stored call cannot be read: {error}");
+            }
+        }
+        let calls: Vec<_> = engine.views().take(max).map(|call| call_json(&call)).collect();
+        json!({ "total": engine.calls(), "calls": calls })
+    }
+}

@@ -1,0 +1,131 @@
+//! `tollgate dict`: the effective RADIUS dictionary with the origin of each entry.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use serde_json::json;
+
+use super::output::{self, Format};
+use super::{Failure, load};
+use crate::config::error::suggestion;
+use crate::config::plan::SinkKind;
+use crate::dictionary::{Builder, Dictionary, Explanation, Files, Row, builtin, nearest};
+
+/// Arguments of `tollgate dict`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Attribute to explain; all are listed without one
+    attribute: Option<String>,
+    /// Also show the octets of this value
+    #[arg(long, value_name = "TEXT", requires = "attribute")]
+    value: Option<String>,
+    /// Dictionary of this RADIUS sink of the configuration; without it, the built-in one
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "profile"])]
+    sink: Option<String>,
+    /// Dictionary file to add to the built-in ones
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Numbering of SIP attributes to add: opensips, openser or kamailio
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Lists or explains.
+///
+/// # Errors
+/// The dictionary does not load, or has no such sink, profile or attribute.
+pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
+    let Some(sink) = &arguments.sink else {
+        return show(&read(arguments)?, arguments);
+    };
+    let plan = load(config)?;
+    let names: Vec<_> = plan.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    let found = plan.sinks.iter().find(|found| found.name == *sink);
+    let Some(found) = found else {
+        let hint = suggestion(sink, names).map_or_else(String::new, |hint| format!("; {hint}"));
+        return Err(Failure::Usage(format!("no sink `{sink}` in {}{hint}", config.display())));
+    };
+    match &found.kind {
+        SinkKind::Radius(settings) => show(&settings.dictionary, arguments),
+    }
+}
+
+fn read(arguments: &Arguments) -> Result<Dictionary, Failure> {
+    let mut builder = Builder::with_builtin();
+    if let Some(name) = &arguments.profile {
+        let names: Vec<_> =
+            builtin::PROFILES.iter().map(|(file, _)| file.strip_prefix("dictionary.").unwrap_or(file)).collect();
+        let Some(text) = builtin::profile(name) else {
+            let hint = suggestion(name, names).map_or_else(String::new, |hint| format!("; {hint}"));
+            return Err(Failure::Usage(format!("unknown profile `{name}`{hint}")));
+        };
+        builder.text(name, text.as_bytes());
+    }
+    if let Some(path) = &arguments.file {
+        builder.file(path, &mut Files);
+    }
+    let dictionary = builder.finish().context("the dictionary does not load")?;
+    for warning in dictionary.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(dictionary)
+}
+
+fn show(dictionary: &Dictionary, arguments: &Arguments) -> Result<(), Failure> {
+    let Some(name) = &arguments.attribute else {
+        let rows = dictionary.effective();
+        if arguments.format.is_json() {
+            output::print_json(&json!(rows))?;
+        } else {
+            let cells: Vec<_> = rows.iter().map(row).collect();
+            output::print(&output::table(&["NUMBER", "NAME", "TYPE", "FLAGS", "VENDOR", "ORIGIN"], &cells))?;
+        }
+        return Ok(());
+    };
+    let Some(explanation) = dictionary.explain(name, arguments.value.as_deref()) else {
+        let hint = nearest(name, dictionary.names()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        return Err(Failure::Failed(anyhow!("no attribute `{name}` in the dictionary{hint}")));
+    };
+    if arguments.format.is_json() {
+        output::print_json(&json!(explanation))?;
+    } else {
+        output::print(&explained(&explanation))?;
+    }
+    Ok(())
+}
+
+fn row(row: &Row) -> Vec<String> {
+    let name = if row.decodes { row.name.clone() } else { format!("{} (alias)", row.name) };
+    let cells = [&row.number, &name, &row.kind, &row.flags, &row.vendor, &row.origin];
+    cells.into_iter().map(|cell| output::shown(cell)).collect()
+}
+
+fn explained(explanation: &Explanation) -> String {
+    let row = &explanation.row;
+    let mut lines = vec![("attribute", row.name.clone()), ("number", row.number.clone()), ("type", row.kind.clone())];
+    if !row.flags.is_empty() {
+        lines.push(("flags", row.flags.clone()));
+    }
+    if let Some((number, format)) = &explanation.vendor {
+        lines.push(("vendor", format!("{} ({number}, format {format})", row.vendor)));
+    }
+    lines.push(("layout", explanation.layout.clone()));
+    lines.push(("longest", format!("{} octets", explanation.value_octets_max)));
+    if !explanation.aliases.is_empty() {
+        lines.push(("aliases", explanation.aliases.join(", ")));
+    }
+    lines.extend(explanation.official.clone().map(|official| ("official", official)));
+    lines.extend(explanation.refusal.clone().map(|refusal| ("not sent", refusal)));
+    lines.push(("origin", row.origin.clone()));
+    match &explanation.sample {
+        Some(Ok(octets)) => lines.push(("octets", octets.clone())),
+        Some(Err(error)) => lines.push(("octets", format!("none: {error}"))),
+        None => {}
+    }
+    let values = row.values.iter().map(|(name, number)| ("value", format!("{number} {name}")));
+    let lines = lines.into_iter().chain(values);
+    lines.map(|(key, text)| format!("{key:<10} {}\n", output::shown(&text))).collect()
+}

@@ -1,0 +1,141 @@
+//! Tables for people, JSON for programs.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use clap::Args;
+use serde_json::Value;
+
+/// How a command prints.
+#[derive(Args, Clone, Debug)]
+pub struct Format {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Format {
+    /// Whether JSON is wanted.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+}
+
+/// Prints text to standard output, with a line end.
+///
+/// # Errors
+/// Standard output takes nothing more.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+/// Prints a JSON value on one line.
+///
+/// # Errors
+/// Standard output takes nothing more.
+pub fn print_json(value: &Value) -> io::Result<()> {
+    print(&value.to_string())
+}
+
+/// Columns under their heads, two blanks apart; the last column is not padded.
+#[must_use]
+pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = heads.iter().map(|head| head.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+    for row in std::iter::once(&heads).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let width = *width;
+            let _infallible = write!(line, "{cell:<width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A JSON value as a cell: text without quotation marks, nothing for null.
+#[must_use]
+pub fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A JSON object as indented lines, each with its key.
+#[must_use]
+pub fn tree(value: &Value) -> String {
+    let mut text = String::new();
+    branch(value, 0, &mut text);
+    text
+}
+
+fn branch(value: &Value, depth: usize, text: &mut String) {
+    let indent = "  ".repeat(depth);
+    let mut line = |key: &str, value: &Value| match value {
+        Value::Object(_) | Value::Array(_) => {
+            let _infallible = writeln!(text, "{indent}{}", shown(key));
+            branch(value, depth + 1, text);
+        }
+        plain => {
+            let _infallible = writeln!(text, "{indent}{:<16} {}", shown(key), shown(&cell(plain)));
+        }
+    };
+    match value {
+        Value::Object(members) => members.iter().for_each(|(key, value)| line(key, value)),
+        Value::Array(elements) => elements.iter().for_each(|value| line("-", value)),
+        plain => line("", plain),
+    }
+}
+
+/// Text from the wire for a terminal: control characters are shown as `\x..`, so that they cannot act on it.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            let _infallible = write!(out, "\\x{:02x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Whether the reader of our output has gone, as in `tollgate queue list | head`.
+#[must_use]
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_under_their_heads() {
+        let rows = [vec!["billing".to_owned(), "7".to_owned()], vec!["ü".to_owned(), "12345".to_owned()]];
+        assert_eq!(table(&["SINK", "WAITING"], &rows), "SINK     WAITING\nbilling  7\nü        12345\n");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(shown("a\u{1b}[2J\nü"), "a\\x1b[2J\\x0aü");
+    }
+}

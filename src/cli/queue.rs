@@ -1,0 +1,272 @@
+//! `tollgate queue`: what waits, what is parked, and what to do about it.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::desk::Desk;
+use super::output::{self, Format};
+use crate::admin::request::{Filter, PAGE_MAX, Request, Standing, Verb};
+
+/// `tollgate queue …`
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the balance of every sink
+    Status(Format),
+    /// List records
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// The most records to show
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        max: usize,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show one record with all its values
+    Show {
+        /// Its place or its id
+        record: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Let parked records wait again, and try waiting ones at once
+    Retry {
+        #[command(flatten)]
+        which: Chosen,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Set waiting records aside
+    Park {
+        #[command(flatten)]
+        which: Chosen,
+        /// Why, for whoever looks later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Give records up: they are never delivered
+    Drop {
+        #[command(flatten)]
+        which: Chosen,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Write records to standard output, one JSON object a line
+    Export {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Which records are looked at.
+#[derive(Args, Debug)]
+pub struct Which {
+    /// Only those of this sink
+    #[arg(long, value_name = "NAME")]
+    sink: Option<String>,
+    /// Only those in this state
+    #[arg(long, value_name = "STATE")]
+    state: Option<State>,
+}
+
+/// Which records are acted on: something has to be said.
+#[derive(Args, Debug)]
+pub struct Chosen {
+    /// Place or id of one record
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    record: Option<String>,
+    /// All records, of the sink and in the state given
+    #[arg(long)]
+    all: bool,
+    /// Only for this sink
+    #[arg(long, value_name = "NAME")]
+    sink: Option<String>,
+    /// Only in this state
+    #[arg(long, value_name = "STATE")]
+    state: Option<State>,
+}
+
+/// In which state a record is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum State {
+    /// Waits for its delivery
+    Waiting,
+    /// Set aside
+    Parked,
+}
+
+impl From<State> for Standing {
+    fn from(state: State) -> Self {
+        match state {
+            State::Waiting => Self::Waiting,
+            State::Parked => Self::Parked,
+        }
+    }
+}
+
+impl Which {
+    fn filter(self) -> Filter {
+        Filter { sink: self.sink, record: None, state: self.state.map(Standing::from) }
+    }
+}
+
+impl Chosen {
+    fn filter(self) -> Filter {
+        Filter { sink: self.sink, record: self.record, state: self.state.map(Standing::from) }
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// There is no such record or sink, or the queue cannot be reached, read or written.
+pub fn run(config: &Path, command: Command) -> Result<(), Failure> {
+    let mut desk = Desk::open(config)?;
+    let done = perform(&mut desk, command);
+    // What was done to files has to be on disk, also when the output was cut off.
+    let closed = desk.close();
+    done.and(closed)
+}
+
+fn perform(desk: &mut Desk, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Status(format) => status(desk, &format),
+        Command::List { which, max, format } => list(desk, which.filter(), max, &format),
+        Command::Show { record, format } => show(desk, record, &format),
+        Command::Retry { which, format } => act(desk, Verb::Retry, which, None, &format),
+        Command::Park { which, reason, format } => act(desk, Verb::Park, which, reason, &format),
+        Command::Drop { which, format } => act(desk, Verb::Drop, which, None, &format),
+        Command::Export { which } => pages(desk, &which.filter(), usize::MAX, |item| output::print_json(&item)),
+    }
+}
+
+fn status(desk: &mut Desk, format: &Format) -> Result<(), Failure> {
+    let status = desk.ask(&Request::QueueStatus {})?;
+    if format.is_json() {
+        output::print_json(&status)?;
+        return Ok(());
+    }
+    let keys = ["sink", "carried", "appended", "delivered", "parked", "dropped", "lost", "waiting", "parked_now", "oldest_s"];
+    let heads =
+        ["SINK", "CARRIED", "APPENDED", "DELIVERED", "PARKED", "DROPPED", "LOST", "WAITING", "PARKED NOW", "OLDEST S"];
+    let none = Vec::new();
+    let rows: Vec<Vec<String>> = status["sinks"]
+        .as_array()
+        .unwrap_or(&none)
+        .iter()
+        .map(|sink| keys.iter().map(|key| output::cell(&sink[*key])).collect())
+        .collect();
+    output::print(&output::table(&heads, &rows))?;
+    let troubles: Vec<_> = status["troubles"].as_array().unwrap_or(&none).iter().map(output::cell).collect();
+    if !troubles.is_empty() {
+        eprintln!("alarm: {}", troubles.join(", "));
+    }
+    Ok(())
+}
+
+fn list(desk: &mut Desk, filter: Filter, max: usize, format: &Format) -> Result<(), Failure> {
+    let mut items = Vec::new();
+    pages(desk, &filter, max, |item| {
+        items.push(item);
+        Ok(())
+    })?;
+    if format.is_json() {
+        output::print_json(&items.into())?;
+        return Ok(());
+    }
+    let rows: Vec<_> = items.iter().map(row).collect();
+    output::print(&output::table(&["SEQ", "ID", "STATE", "KIND", "SINKS", "TRIES", "REASON"], &rows))?;
+    Ok(())
+}
+
+fn row(item: &Value) -> Vec<String> {
+    let none = Vec::new();
+    let sinks = item["sinks"].as_array().unwrap_or(&none);
+    let names: Vec<_> = sinks.iter().map(|sink| output::cell(&sink["sink"])).collect();
+    let tries = sinks.iter().filter_map(|sink| sink["attempts"].as_u64()).max().unwrap_or(0);
+    let reason = sinks.iter().map(|sink| output::cell(&sink["reason"])).find(|reason| !reason.is_empty());
+    let cells = [
+        output::cell(&item["seq"]),
+        output::cell(&item["id"]),
+        output::cell(&item["state"]),
+        output::cell(&item["record"]["kind"]),
+        names.join(","),
+        tries.to_string(),
+        reason.unwrap_or_default(),
+    ];
+    cells.iter().map(|cell| output::shown(cell)).collect()
+}
+
+fn show(desk: &mut Desk, record: String, format: &Format) -> Result<(), Failure> {
+    let filter = Filter { record: Some(record.clone()), ..Filter::default() };
+    let mut items = Vec::new();
+    // One record may wait for some sinks and be parked for others.
+    pages(desk, &filter, usize::MAX, |item| {
+        items.push(item);
+        Ok(())
+    })?;
+    if items.is_empty() {
+        return Err(Failure::Failed(anyhow::anyhow!("no record `{record}` waits or is parked")));
+    }
+    if format.is_json() {
+        output::print_json(&items.into())?;
+    } else {
+        for item in &items {
+            output::print(&output::tree(item))?;
+        }
+    }
+    Ok(())
+}
+
+fn act(desk: &mut Desk, action: Verb, which: Chosen, reason: Option<String>, format: &Format) -> Result<(), Failure> {
+    let one = which.record.clone();
+    let answer = desk.ask(&Request::QueueAct { action, filter: which.filter(), reason })?;
+    let records = answer["records"].as_u64().unwrap_or(0);
+    if format.is_json() {
+        output::print_json(&json!({ "records": records }))?;
+    } else {
+        let verb = match action {
+            Verb::Retry => "to be tried again",
+            Verb::Park => "parked",
+            Verb::Drop => "dropped",
+        };
+        output::print(&format!("{records} {verb}"))?;
+    }
+    match one {
+        Some(record) if records == 0 => Err(Failure::Failed(anyhow::anyhow!("nothing was done with `{record}`"))),
+        _ => Ok(()),
+    }
+}
+
+/// Takes records page by page, `max` at most.
+fn pages(
+    desk: &mut Desk,
+    filter: &Filter,
+    max: usize,
+    mut take: impl FnMut(Value) -> std::io::Result<()>,
+) -> Result<(), Failure> {
+    let mut left = max;
+    let mut from = None;
+    while left > 0 {
+        let request = Request::QueueList { filter: filter.clone(), from, max: left.min(PAGE_MAX) };
+        let mut page = desk.ask(&request)?;
+        let items = match page["items"].take() {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        };
+        left = left.saturating_sub(items.len());
+        for item in items {
+            take(item)?;
+        }
+        from = page["next"].as_str().map(str::to_owned);
+        if from.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}

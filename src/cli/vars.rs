@@ -1,0 +1,46 @@
+//! `tollgate vars`: the variables that fields may use.
+
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::output::{self, Format};
+use crate::vars::{Argument, Variable, catalogue};
+
+/// Lists the variables.
+///
+/// # Errors
+/// Standard output takes nothing more.
+pub fn run(format: &Format) -> Result<(), Failure> {
+    if format.is_json() {
+        output::print_json(&catalogue().iter().map(entry).collect::<Vec<_>>().into())?;
+        return Ok(());
+    }
+    let rows: Vec<_> = catalogue()
+        .iter()
+        .map(|variable| vec![usage(variable), variable.meaning.to_owned(), variable.reply.to_owned()])
+        .collect();
+    output::print(&output::table(&["VARIABLE", "IN THE REQUEST", "WITH /reply"], &rows))?;
+    Ok(())
+}
+
+fn entry(variable: &Variable) -> Value {
+    json!({
+        "variable": usage(variable),
+        "name": variable.name,
+        "meaning": variable.meaning,
+        "reply": variable.reply,
+        "index": variable.has_index,
+    })
+}
+
+/// `$hdr(Name)`, or `$(hdr(Name)[i])` where one of several values can be chosen.
+fn usage(variable: &Variable) -> String {
+    let name = variable.name;
+    let argument = match variable.argument {
+        Argument::None => "",
+        Argument::Header => "(Name)",
+        Argument::Name => "(name)",
+        Argument::Leg => "(src|dst|code)",
+    };
+    if variable.has_index { format!("$({name}{argument}[i])") } else { format!("${name}{argument}") }
+}

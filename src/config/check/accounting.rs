@@ -1,0 +1,140 @@
+//! Checks of `[accounting]`: sinks, flags, templates.
+
+use super::Check;
+use super::sections::set;
+use super::sinks::Names;
+use crate::accounting::{self, LegOrder, SinkMode};
+use crate::config::decode::{At, Ordered};
+use crate::config::error::{Mistake, Place};
+use crate::config::schema::{self, AccountingTable, Flag, RouteAccountTable, Switch};
+use crate::config::tree::PlaceId;
+use crate::ids::SinkMask;
+use crate::policy::Marks;
+use crate::units::Secs;
+use crate::vars::Template;
+
+/// Most fields of a record, and of a leg: what RADIUS could ever carry, and more than anybody has used.
+const FIELDS_MAX: usize = 64;
+
+/// Settings of the engine; `modes` in the order of the sinks.
+pub(super) fn check(table: &AccountingTable, modes: Vec<SinkMode>, check: &mut Check<'_>) -> accounting::Settings {
+    let mut settings = accounting::Settings { sinks: modes, ..accounting::Settings::default() };
+    settings.fields = fields(&table.fields, check);
+    settings.leg_fields = fields(&table.leg_fields, check);
+    set(&mut settings.early_media, table.early_media, Switch::is_on);
+    set(&mut settings.report_ack, table.report_ack, Switch::is_on);
+    set(&mut settings.report_cancels, table.report_cancels, Switch::is_on);
+    set(&mut settings.detect_direction, table.detect_direction, Switch::is_on);
+    set(&mut settings.missed_branches, table.missed_branches, Switch::is_on);
+    set(&mut settings.session_timers, table.session_timers, Switch::is_on);
+    set(&mut settings.interim_interval, table.interim_s, Secs::duration_unless_zero);
+    set(&mut settings.lifetime_max, table.lifetime_s, Secs::duration_unless_zero);
+    set(&mut settings.failed_filter, table.failed_filter.as_ref(), |codes| {
+        codes.iter().filter_map(|code| u16::try_from(code.get()).ok()).collect()
+    });
+    set(&mut settings.leg_order, table.leg_order, |order| match order {
+        schema::LegOrder::OldestFirst => LegOrder::OldestFirst,
+        schema::LegOrder::NewestFirst => LegOrder::NewestFirst,
+    });
+    set(&mut settings.in_dialog_fields, table.in_dialog_fields, |source| match source {
+        schema::FieldSource::Request => accounting::FieldSource::Request,
+        schema::FieldSource::Call => accounting::FieldSource::Call,
+    });
+    if let Some(methods) = &table.methods {
+        settings.methods = event_methods(methods, check);
+    }
+    settings
+}
+
+/// Methods that make an Event; those with records of their own are refused.
+fn event_methods(list: &[At<String>], check: &mut Check<'_>) -> Vec<String> {
+    for method in list.iter().filter(|method| OWN_RECORDS.contains(&method.as_str())) {
+        let hint = match method.as_str() {
+            "ACK" => Some("set `report_ack = true`".to_owned()),
+            "CANCEL" => Some("set `report_cancels = true`".to_owned()),
+            _ => None,
+        };
+        check.error_hint(method.place, format_args!("`{}` makes records of its own, not Events", method.value), hint);
+    }
+    let methods = super::routes::methods(list, check);
+    methods.into_iter().filter_map(|method| String::from_utf8(method).ok()).collect()
+}
+
+/// Methods that `accounting.methods` is not about.
+const OWN_RECORDS: [&str; 4] = ["INVITE", "BYE", "ACK", "CANCEL"];
+
+fn fields(table: &Ordered<At<String>>, check: &mut Check<'_>) -> Vec<(String, Template)> {
+    if let Some((name, _)) = table.0.get(FIELDS_MAX) {
+        check.error(name.place, format_args!("more than {FIELDS_MAX} fields"));
+    }
+    let mut fields = Vec::new();
+    for (name, text) in &table.0 {
+        if !is_field_name(name) {
+            let hint = "a field's name has letters, digits, `_` and `-`, 64 at most".to_owned();
+            check.error_hint(name.place, format_args!("`{}` is no name of a field", name.value), Some(hint));
+        }
+        if let Some(template) = template(text, check) {
+            fields.push((name.value.clone(), template));
+        }
+    }
+    fields
+}
+
+fn is_field_name(name: &str) -> bool {
+    let fits = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-');
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(fits)
+}
+
+/// Reads a template; a mistake is shown at its own column.
+pub(super) fn template(text: &At<String>, check: &mut Check<'_>) -> Option<Template> {
+    match Template::parse(text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            let mut place = check.place(text.place);
+            if let Place::File { column, .. } = &mut place {
+                // Behind the opening quotation mark.
+                *column = column.saturating_add(u32::try_from(error.column).unwrap_or(0));
+            }
+            let what = format!("`{}`: {}", text.value, error.what);
+            check.findings.push(Mistake::error(what, place).maybe_hint(error.hint));
+            None
+        }
+    }
+}
+
+/// Marks of requests whose route says nothing else.
+pub(super) fn marks(table: &AccountingTable, names: &Names, check: &mut Check<'_>) -> Marks {
+    let sinks = table.on.as_ref().map_or(SinkMask::NONE, |on| names.mask(on, check));
+    of(sinks, table.flags.as_deref().unwrap_or(&[]))
+}
+
+/// Marks of a route: what it says itself, else what `[accounting]` says, which has been checked already.
+pub(super) fn route_marks(
+    account: &RouteAccountTable,
+    global: &AccountingTable,
+    names: &Names,
+    check: &mut Check<'_>,
+) -> Marks {
+    let sinks = match (&account.on, &global.on) {
+        (Some(on), _) => names.mask(on, check),
+        (None, Some(on)) => names.known(on),
+        (None, None) => SinkMask::NONE,
+    };
+    of(sinks, account.flags.as_deref().or(global.flags.as_deref()).unwrap_or(&[]))
+}
+
+fn of(sinks: SinkMask, flags: &[Flag]) -> Marks {
+    let flagged = |flag| if flags.contains(&flag) { sinks } else { SinkMask::NONE };
+    Marks { accounting: sinks, missed: flagged(Flag::Missed), failed: flagged(Flag::Failed) }
+}
+
+/// Warns of sinks that no `on` names: they would stay empty for ever.
+pub(super) fn unused(marks: impl Iterator<Item = Marks>, names: &Names, places: &[PlaceId], check: &mut Check<'_>) {
+    let used = marks.fold(SinkMask::NONE, |mask, marks| mask.or(marks.accounting).or(marks.missed));
+    for ((name, sink), place) in names.numbered().zip(places) {
+        if !used.has(sink) {
+            let hint = format!("add \"{name}\" to `accounting.on`");
+            check.warning(*place, format_args!("no `on` names the sink `{name}`: it gets no records"), Some(hint));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the types cannot say: names that must exist, addresses, templates, files. Everything is checked, and every
+//! mistake noted, before a [`Plan`] is made.
+
+mod accounting;
+mod radius;
+mod routes;
+mod sections;
+mod sinks;
+mod sip;
+
+use std::fmt;
+use std::path::Path;
+
+use super::decode::At;
+use super::error::{Findings, Mistake, Place};
+use super::plan::Plan;
+use super::schema::FileTable;
+use super::tree::{Node, PlaceId, Places};
+
+/// What the checks share.
+pub(super) struct Check<'a> {
+    /// All places.
+    pub places: &'a Places,
+    /// What was found.
+    pub findings: &'a mut Findings,
+}
+
+impl Check<'_> {
+    fn place(&self, id: PlaceId) -> Place {
+        self.places.get(id)
+    }
+
+    /// Notes an error.
+    fn error(&mut self, place: PlaceId, what: impl fmt::Display) {
+        self.findings.push(Mistake::error(what.to_string(), self.place(place)));
+    }
+
+    /// Notes an error with a hint, if there is one.
+    fn error_hint(&mut self, place: PlaceId, what: impl fmt::Display, hint: Option<String>) {
+        self.findings.push(Mistake::error(what.to_string(), self.place(place)).maybe_hint(hint));
+    }
+
+    /// Notes a warning.
+    fn warning(&mut self, place: PlaceId, what: impl fmt::Display, hint: Option<String>) {
+        self.findings.push(Mistake::warning(what.to_string(), self.place(place)).maybe_hint(hint));
+    }
+
+    /// Reads a list of values, each with its own error; what does not read is left out.
+    fn each<T, E: fmt::Display>(&mut self, list: &[At<String>], read: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
+        let mut values = Vec::new();
+        for text in list {
+            match read(text) {
+                Ok(value) => values.push(value),
+                Err(error) => self.error(text.place, error),
+            }
+        }
+        values
+    }
+}
+
+/// Checks the whole file; a plan comes back even with errors, but is then not to be used.
+pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check<'_>) -> Plan {
+    let base = path.parent().unwrap_or(Path::new(""));
+    let names = sinks::Names::of(root);
+    let mut queue = sections::queue(&file.queue, check);
+    queue.path = base.join(&queue.path);
+    let (sip, shard) = sip::check(&file.sip, &file.queue, check);
+    let marks = accounting::marks(&file.accounting, &names, check);
+    let route = routes::check(&file.route, &file.sip, &file.accounting, &names, check);
+    if file.route.is_empty() {
+        let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
+        check.findings.push(mistake.hint("add a `[[route]]` with `to`"));
+    }
+    let sinks = sinks::check(&file.sinks, &file.accounting, base, check);
+    let all_marks = route.iter().map(|route| route.marks).chain([marks]);
+    accounting::unused(all_marks, &names, &sinks.places, check);
+    let mut accounting = accounting::check(&file.accounting, sinks.modes, check);
+    accounting.listeners.clone_from(&sip.stack.listeners);
+    Plan {
+        path: path.to_owned(),
+        sip,
+        shard,
+        route,
+        marks,
+        accounting,
+        queue,
+        sinks: sinks.plans,
+        admin: sections::admin(&file.admin, base, check),
+        log: sections::log(&file.log, check),
+        service: sections::service(&file.service),
+        warnings: Vec::new(),
+    }
+}

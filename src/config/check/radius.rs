@@ -1,0 +1,287 @@
+//! Checks of `[sinks.radius.NAME]`: radiusclient.conf, dictionaries, attributes.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Check;
+use super::sections::set;
+use crate::config::decode::{At, Ordered};
+use crate::config::error::{Mistake, Place, Weight, suggestion};
+use crate::config::radiusclient::{self, Host, RadiusClient, Transport, Unknown};
+use crate::config::schema::{self, AccountingTable, RadiusTable, Switch};
+use crate::config::tree::PlaceId;
+use crate::dictionary::{Builder, Dictionary, Files, Handle, Problem, Severity, builtin};
+use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
+use crate::sinks::radius::{FieldMapping, LegOrder, Profile, Round, SessionId, Settings, StatusMapping, Unmapped};
+use crate::units::{Count, Millis, Secs};
+
+/// Settings of one sink; `None` when too much is missing to say more.
+pub(super) fn check(
+    name: &str,
+    table: &At<RadiusTable>,
+    accounting: &AccountingTable,
+    base: &Path,
+    check: &mut Check<'_>,
+) -> Option<Settings> {
+    let profile = table.profile.as_ref().map_or(Some(Profile::default()), |profile| profile_of(profile, check));
+    let client = match &table.config {
+        Some(config) => client_file(config, base, check),
+        None => {
+            let hint = "add `config = \"/etc/tollgate/radiusclient.conf\"`".to_owned();
+            check.error_hint(table.place, format_args!("`sinks.radius.{name}` lacks the field `config`"), Some(hint));
+            None
+        }
+    };
+    let dictionary = dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?;
+    let mut settings = Settings::of_profile(profile?, Arc::new(dictionary));
+    settings.fields = mappings(&table.fields, &accounting.fields, "accounting.fields", &settings.dictionary, check);
+    settings.leg_fields =
+        mappings(&table.leg_fields, &accounting.leg_fields, "accounting.leg_fields", &settings.dictionary, check);
+    attributes(table, &mut settings, check);
+    choices(table, &mut settings);
+    let client = client?;
+    settings.bind = client.bindaddr;
+    settings.nas_identifier.clone_from(&client.nas_identifier);
+    settings.nas_address = client.nas_ip;
+    settings.client = client_settings(table, &client, check);
+    Some(settings)
+}
+
+fn profile_of(text: &At<String>, check: &mut Check<'_>) -> Option<Profile> {
+    let found = Profile::ALL.into_iter().find(|profile| profile.name() == text.value);
+    if found.is_none() {
+        let names = Profile::ALL.map(Profile::name);
+        check.error_hint(text.place, format_args!("unknown profile `{}`", text.value), suggestion(text, names));
+    }
+    found
+}
+
+/// Reads radiusclient.conf with its servers file; all their mistakes become ours.
+fn client_file(config: &At<std::path::PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<RadiusClient> {
+    let path = base.join(&config.value);
+    let here = check.place(config.place);
+    match radiusclient::load(&path, Unknown::Refuse, &mut radiusclient::System) {
+        Ok(client) => {
+            check.findings.extend(client.warnings.iter().cloned());
+            unserved(&client, check).then_some(client)
+        }
+        Err(mistakes) => {
+            check.findings.extend(mistakes.0.into_iter().map(|mistake| {
+                // A file that cannot be read has no line of its own to show.
+                let whole = mistake.weight == Weight::Error && mistake.places == [Place::Whole(path.clone())];
+                if whole { mistake.also_at(here.clone()) } else { mistake }
+            }));
+            None
+        }
+    }
+}
+
+/// What the file asks for and this release does not do; `false` when it is needed.
+fn unserved(client: &RadiusClient, check: &mut Check<'_>) -> bool {
+    let place = || Place::Whole(client.path.clone());
+    if client.namespace.is_some() {
+        let what = "`namespace` has no effect: sockets belong to the namespace of the service";
+        let hint = "set `NetworkNamespacePath=` in the unit";
+        check.findings.push(Mistake::warning(what, place()).hint(hint));
+    }
+    if client.transport == Transport::Udp {
+        return true;
+    }
+    check.findings.push(Mistake::error("`serv-type` other than `udp` is not served", place()));
+    false
+}
+
+/// The built-in dictionary, the profile's, and the operator's files, the later above the earlier.
+fn dictionary(
+    table: &RadiusTable,
+    client: Option<&RadiusClient>,
+    profile: Profile,
+    base: &Path,
+    check: &mut Check<'_>,
+) -> Option<Dictionary> {
+    let mut builder = Builder::with_builtin();
+    if let Some(text) = builtin::profile(profile.name()) {
+        builder.text(&format!("profile {}", profile.name()), text.as_bytes());
+    }
+    if let Some(path) = client.and_then(|client| client.dictionary.as_deref()) {
+        builder.file(path, &mut Files);
+    }
+    if let Some(path) = &table.dictionary {
+        builder.file(&base.join(&path.value), &mut Files);
+    }
+    match builder.finish() {
+        Ok(dictionary) => {
+            check.findings.extend(dictionary.warnings().iter().map(problem));
+            Some(dictionary)
+        }
+        Err(error) => {
+            let here = check.place(table.dictionary.as_ref().map_or(PlaceId::default(), |path| path.place));
+            check.findings.extend(error.problems.iter().map(problem).map(|mistake| {
+                let whole = matches!(mistake.places[..], [Place::Whole(_)]);
+                if whole { mistake.also_at(here.clone()) } else { mistake }
+            }));
+            None
+        }
+    }
+}
+
+fn problem(problem: &Problem) -> Mistake {
+    let path = problem.origin.file.as_ref().into();
+    let place = match problem.origin.line {
+        0 => Place::Whole(path),
+        line => Place::File { path, line, column: 1 },
+    };
+    match problem.severity {
+        Severity::Error => Mistake::error(problem.text.clone(), place),
+        Severity::Warning => Mistake::warning(problem.text.clone(), place),
+    }
+}
+
+/// Fields with their attributes: both must exist.
+fn mappings(
+    table: &Ordered<At<String>>,
+    fields: &Ordered<At<String>>,
+    section: &str,
+    dictionary: &Dictionary,
+    check: &mut Check<'_>,
+) -> Vec<FieldMapping> {
+    let mut mappings = Vec::new();
+    for (field, attribute) in &table.0 {
+        if !fields.0.iter().any(|(name, _)| name.value == field.value) {
+            let names = fields.0.iter().map(|(name, _)| name.as_str());
+            let hint = suggestion(field, names).or_else(|| Some(format!("define it in `[{section}]`")));
+            check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
+        }
+        if attribute_named(attribute, dictionary, check).is_some() {
+            mappings.push(FieldMapping::new(field, attribute));
+        }
+    }
+    mappings
+}
+
+/// The attribute of that name, if values of calls may be put into it.
+fn attribute_named(name: &At<String>, dictionary: &Dictionary, check: &mut Check<'_>) -> Option<Handle> {
+    let Some(attribute) = dictionary.attribute(name) else {
+        let hint = match dictionary.nearest(name) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`tollgate dict` lists what is built in; `dictionary` adds a file".to_owned(),
+        };
+        check.error_hint(name.place, format_args!("unknown RADIUS attribute `{}`", name.value), Some(hint));
+        return None;
+    };
+    if let Some(why) = attribute.refusal() {
+        check.error(name.place, format_args!("`{}` cannot carry a value of a call: {why}", name.value));
+        return None;
+    }
+    Some(attribute)
+}
+
+fn attributes(table: &RadiusTable, settings: &mut Settings, check: &mut Check<'_>) {
+    let dictionary = Arc::clone(&settings.dictionary);
+    for (given, place) in [
+        (&table.record_id_attribute, &mut settings.record_id_attribute),
+        (&table.shortened_attribute, &mut settings.shortened_attribute),
+    ] {
+        if let Some(name) = given {
+            place.clone_from(name);
+            if !name.is_empty() {
+                attribute_named(name, &dictionary, check);
+            }
+        }
+    }
+    let Some(service_type) = &table.service_type else { return };
+    settings.service_type = None;
+    if service_type.is_empty() {
+        return;
+    }
+    let named = || dictionary.attribute("Service-Type").and_then(|attribute| attribute.value(service_type));
+    let number = service_type.parse::<u32>().ok().or_else(|| named().and_then(|number| u32::try_from(number).ok()));
+    if number.is_none() {
+        let hint = "`tollgate dict Service-Type` lists the names; a number is fine too".to_owned();
+        let what = format_args!("unknown value `{}` of Service-Type", service_type.value);
+        check.error_hint(service_type.place, what, Some(hint));
+    }
+    settings.service_type = number;
+}
+
+fn choices(table: &RadiusTable, settings: &mut Settings) {
+    set(&mut settings.unmapped, table.unmapped, |choice| match choice {
+        schema::Unmapped::Own => Unmapped::Own,
+        schema::Unmapped::Omit => Unmapped::Omit,
+    });
+    set(&mut settings.session_id, table.session_id, |choice| match choice {
+        schema::SessionId::Short => SessionId::Short,
+        schema::SessionId::CallId => SessionId::CallId,
+        schema::SessionId::CallIdAndTag => SessionId::CallIdAndTag,
+    });
+    set(&mut settings.status_mapping, table.status_mapping, |choice| match choice {
+        schema::StatusMapping::Newest => StatusMapping::Newest,
+        schema::StatusMapping::Openser => StatusMapping::Openser,
+        schema::StatusMapping::Ser => StatusMapping::Ser,
+    });
+    set(&mut settings.round, table.round, |choice| match choice {
+        schema::Rounding::Nearest => Round::HalfUp,
+        schema::Rounding::Truncate => Round::Truncate,
+        schema::Rounding::Up => Round::Up,
+    });
+    set(&mut settings.leg_order, table.leg_order, |choice| match choice {
+        schema::LegOrder::OldestFirst => LegOrder::OldestFirst,
+        schema::LegOrder::NewestFirst => LegOrder::NewestFirst,
+    });
+    set(&mut settings.nas_port, table.nas_port, |port| u32::try_from(port.get()).ok().filter(|port| *port != 0));
+}
+
+fn client_settings(table: &RadiusTable, file: &RadiusClient, check: &mut Check<'_>) -> client::Settings {
+    let mut settings = client::Settings::default().with_radiusclient_schedule(file.timeout, file.retries);
+    if !file.deadtime.is_zero() {
+        settings.revival = file.deadtime;
+    }
+    let message_authenticator = match table.message_authenticator.map(Switch::is_on) {
+        Some(true) => MessageAuthenticator::Send,
+        _ => MessageAuthenticator::Omit,
+    };
+    for server in &file.acct_servers {
+        if let Some(address) = address(&server.host, server.port, &server.place, check) {
+            let secret = server.secret.clone();
+            settings.servers.push(ServerSettings { address, secret, message_authenticator });
+        }
+    }
+    set(&mut settings.selection, table.selection, |choice| match choice {
+        schema::Selection::Failover => client::Selection::Failover,
+        schema::Selection::ByCall => client::Selection::ByCall,
+    });
+    set(&mut settings.probing, table.probing, |choice| match choice {
+        schema::Probing::Auto => client::Probing::Auto,
+        schema::Probing::Never => client::Probing::Never,
+    });
+    set(&mut settings.delay_time, table.acct_delay_time, |choice| match choice {
+        schema::DelayTime::Cycle => client::DelayTime::Cycle,
+        schema::DelayTime::Never => client::DelayTime::Never,
+        schema::DelayTime::Always => client::DelayTime::Always,
+    });
+    set(&mut settings.window, table.window_max, Count::len);
+    set(&mut settings.lanes_max, table.lanes_max, |lanes| u16::try_from(lanes.get()).unwrap_or(u16::MAX));
+    set(&mut settings.response_window, table.response_window_ms, Millis::duration);
+    set(&mut settings.zombie_period, table.zombie_period_s, Secs::duration);
+    set(&mut settings.retry_first, table.retry_first_ms, Millis::duration);
+    set(&mut settings.retry_max, table.retry_max_s, Secs::duration);
+    set(&mut settings.attempts_max, table.attempts_max, |most| u32::try_from(most.get()).unwrap_or(u32::MAX));
+    set(&mut settings.park_age_min, table.park_age_min_s, Secs::duration);
+    settings
+}
+
+/// The address of a server; a name that has none is an error.
+fn address(host: &Host, port: u16, place: &Place, check: &mut Check<'_>) -> Option<SocketAddr> {
+    let name = match host {
+        Host::Address(ip) => return Some(SocketAddr::new(*ip, port)),
+        Host::Name(name) => name,
+    };
+    let error = match (name.as_str(), port).to_socket_addrs().map(|mut found| found.next()) {
+        Ok(Some(address)) => return Some(address),
+        Ok(None) => format!("the host `{name}` has no address"),
+        Err(error) => format!("the host `{name}` does not resolve: {error}"),
+    };
+    check.findings.push(Mistake::error(error, place.clone()));
+    None
+}

@@ -1,0 +1,224 @@
+//! Checks of `[[route]]`: conditions, targets, answers.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::ToSocketAddrs;
+
+use super::sinks::Names;
+use super::{Check, accounting};
+use crate::config::decode::{At, OneOrMany};
+use crate::config::error::{Mistake, suggestion};
+use crate::config::schema::{AccountingTable, AnswerTable, Fork, MatchTable, RouteTable, SipTable};
+use crate::config::tree::PlaceId;
+use crate::policy::pattern::{Case, Pattern};
+use crate::policy::routes::{Action, Condition, ROUTES_MAX};
+use crate::policy::target::Destination;
+use crate::policy::{Avp, Route};
+use crate::sip::stack::Hop;
+
+/// Methods with a meaning of their own; others are allowed, but a slip in one of these is found.
+const METHODS: [&str; 14] = [
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "UPDATE", "INFO", "PRACK", "SUBSCRIBE", "NOTIFY", "REFER",
+    "MESSAGE", "PUBLISH",
+];
+
+/// Most hosts whose names are resolved at start, all at the same time.
+const NAMES_MAX: usize = 256;
+
+/// The routes in their order.
+pub(super) fn check(
+    tables: &[At<RouteTable>],
+    sip: &SipTable,
+    global: &AccountingTable,
+    names: &Names,
+    check: &mut Check<'_>,
+) -> Vec<Route> {
+    if tables.len() > ROUTES_MAX {
+        check.error(tables[ROUTES_MAX].place, format_args!("more than {ROUTES_MAX} routes"));
+    }
+    let mut hosts = Hosts::default();
+    let mut routes = Vec::new();
+    let mut catch_all: Option<&At<RouteTable>> = None;
+    for (number, table) in tables.iter().enumerate() {
+        if let Some(first) = catch_all.take() {
+            let mistake = Mistake::warning("this `[[route]]` is never reached", check.place(table.place));
+            check.findings.push(mistake.also_at(check.place(first.place)).hint("the one before it matches everything"));
+        }
+        let condition = condition(&table.r#match, check);
+        let action = action(table, sip, &mut hosts, check);
+        let avps = avps(table, check);
+        let marks = accounting::route_marks(&table.account, global, names, check);
+        if condition.is_empty() && matches_all(&table.r#match) {
+            catch_all = Some(table);
+        }
+        let Some(action) = action else { continue };
+        let name = table.name.clone().unwrap_or_else(|| format!("route {}", number + 1));
+        routes.push(Route { name, condition, action, marks, avps });
+    }
+    hosts.resolve(check);
+    routes
+}
+
+fn matches_all(table: &MatchTable) -> bool {
+    let MatchTable { prefix, user, domain, method, source, header } = table;
+    [prefix, user, domain, method, source].iter().all(|list| list.is_none()) && header.is_none()
+}
+
+fn list(values: Option<&OneOrMany<At<String>>>) -> &[At<String>] {
+    values.map_or(&[], |values| &values.0)
+}
+
+fn condition(table: &MatchTable, check: &mut Check<'_>) -> Condition {
+    let pattern = |case| move |text: &str| not_empty(text).map(|text| Pattern::new(text, case));
+    Condition {
+        prefixes: check.each(list(table.prefix.as_ref()), prefix),
+        users: check.each(list(table.user.as_ref()), pattern(Case::Matters)),
+        domains: check.each(list(table.domain.as_ref()), pattern(Case::Ignored)),
+        methods: methods(list(table.method.as_ref()), check),
+        sources: check.each(list(table.source.as_ref()), super::sip::network),
+        header: table.header.as_ref().and_then(|header| {
+            if !is_token(&header.name) {
+                check.error(header.place, format_args!("`{}` is no header name", header.name));
+                return None;
+            }
+            let value = header.value.value.as_ref().map(|value| Pattern::new(value, Case::Matters));
+            Some((header.name.clone(), value))
+        }),
+    }
+}
+
+fn not_empty(text: &str) -> Result<&str, &'static str> {
+    if text.is_empty() { Err("an empty pattern matches nothing") } else { Ok(text) }
+}
+
+fn prefix(text: &str) -> Result<Box<[u8]>, String> {
+    if text.is_empty() {
+        return Err("an empty prefix matches everything; leave it out".to_owned());
+    }
+    if text.contains(['*', '?']) {
+        return Err(format!("`{text}` is a pattern; `prefix` is plain text, `user` takes patterns"));
+    }
+    Ok(text.as_bytes().into())
+}
+
+fn is_token(text: &str) -> bool {
+    let mark = |octet: u8| b"-.!%*_+`'~".contains(&octet);
+    !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || mark(octet))
+}
+
+/// Methods; they are case-sensitive (RFC 3261 §7.1), so that `invite` would never match.
+pub(super) fn methods(list: &[At<String>], check: &mut Check<'_>) -> Vec<Vec<u8>> {
+    let mut methods = Vec::new();
+    for method in list {
+        let known = METHODS.contains(&method.as_str());
+        if !is_token(method) {
+            check.error(method.place, format_args!("`{}` is no method", method.value));
+        } else if let Some(hint) = (!known).then(|| suggestion(method, METHODS)).flatten() {
+            check.error_hint(method.place, format_args!("unknown method `{}`", method.value), Some(hint));
+        }
+        methods.push(method.value.clone().into_bytes());
+    }
+    methods
+}
+
+fn action(table: &At<RouteTable>, sip: &SipTable, hosts: &mut Hosts, check: &mut Check<'_>) -> Option<Action> {
+    match (&table.to, &table.answer) {
+        (Some(to), None) => forward(table, &to.0, sip, hosts, check),
+        (None, Some(answer)) => {
+            if table.fork.is_some() || table.ring_timeout_s.is_some() {
+                check.error(answer.place, "a `[[route]]` with `answer` has no use for `fork` or `ring_timeout_s`");
+            }
+            Some(answer_action(answer))
+        }
+        (Some(_), Some(answer)) => {
+            check.error(answer.place, "a `[[route]]` has `to` or `answer`, not both");
+            None
+        }
+        (None, None) => {
+            let hint = Some("add `to = [\"sip:192.0.2.1\"]` or `answer = { code = 404 }`".to_owned());
+            check.error_hint(table.place, "this `[[route]]` has neither `to` nor `answer`", hint);
+            None
+        }
+    }
+}
+
+fn answer_action(answer: &AnswerTable) -> Action {
+    Action::Answer {
+        code: u16::try_from(answer.code.get()).unwrap_or(500),
+        reason: Cow::Owned(answer.reason.clone().unwrap_or_default()),
+        retry_after_s: answer.retry_after_s.and_then(|secs| u32::try_from(secs.duration().as_secs()).ok()),
+    }
+}
+
+fn forward(
+    table: &RouteTable,
+    to: &[At<String>],
+    sip: &SipTable,
+    hosts: &mut Hosts,
+    check: &mut Check<'_>,
+) -> Option<Action> {
+    let mut destinations = Vec::new();
+    for target in to {
+        match Destination::parse(target) {
+            Ok(destination) => {
+                hosts.note(&destination, target.place);
+                destinations.push(destination);
+            }
+            Err(error) => check.error(target.place, error),
+        }
+    }
+    let most = sip.branches_max.map_or(crate::sip::stack::Settings::default().branches_max, crate::units::Count::len);
+    if let Some(extra) = to.get(most) {
+        check.error(extra.place, format_args!("more targets than `sip.branches_max`, which is {most}"));
+    }
+    if to.is_empty() {
+        return None;
+    }
+    let groups = match table.fork.unwrap_or(Fork::Serial) {
+        Fork::Serial => destinations.into_iter().map(|destination| vec![destination]).collect(),
+        Fork::Parallel => vec![destinations],
+    };
+    let ring_timeout = table.ring_timeout_s.or(sip.ring_timeout_s).and_then(crate::units::Secs::duration_unless_zero);
+    Some(Action::Forward { groups, ring_timeout })
+}
+
+fn avps(table: &RouteTable, check: &mut Check<'_>) -> Vec<Avp> {
+    let mut avps = Vec::new();
+    for (name, text) in &table.avps.0 {
+        if let Some(value) = accounting::template(text, check) {
+            avps.push(Avp { name: name.value.clone(), value });
+        }
+    }
+    avps
+}
+
+/// Host names of targets, with the first place each stands at.
+#[derive(Default)]
+struct Hosts(BTreeMap<String, PlaceId>);
+
+impl Hosts {
+    fn note(&mut self, destination: &Destination, place: PlaceId) {
+        if let Hop::Name { host, .. } = destination.hop() {
+            self.0.entry(host.clone()).or_insert(place);
+        }
+    }
+
+    /// Asks the system's resolver for all names at once: a name that leads nowhere now is most likely a slip.
+    fn resolve(self, check: &mut Check<'_>) {
+        let asked: Vec<_> = self.0.into_iter().take(NAMES_MAX).collect();
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = asked
+                .iter()
+                .map(|(host, _)| scope.spawn(|| (host.as_str(), 5060).to_socket_addrs().map(|mut found| found.next())))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().ok()).collect()
+        });
+        for ((host, place), answer) in asked.iter().zip(answers) {
+            match answer {
+                Some(Ok(Some(_))) => {}
+                Some(Ok(None)) | None => check.error(*place, format_args!("the host `{host}` has no address")),
+                Some(Err(error)) => check.error(*place, format_args!("the host `{host}` does not resolve: {error}")),
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Checks of `[queue]`, `[admin]`, `[log]` and `[service]`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::Check;
+use crate::config::decode::At;
+use crate::config::error::suggestion;
+use crate::config::plan::{LogPlan, ServicePlan, Watchdog};
+use crate::config::schema::{AdminTable, LogTable, QueueTable, ServiceTable, Switch};
+use crate::{admin, queue};
+use crate::units::{Count, Mib, Millis, Secs};
+
+/// Settings of the queue.
+pub(super) fn queue(table: &QueueTable, check: &mut Check<'_>) -> queue::Settings {
+    let mut settings = queue::Settings::default();
+    if let Some(path) = &table.path {
+        if path.as_os_str().is_empty() {
+            check.error(path.place, "`queue.path` is empty");
+        }
+        settings.path.clone_from(path);
+    }
+    set(&mut settings.gather_max, table.gather_max_ms, Millis::duration);
+    set(&mut settings.commit_wait_max, table.commit_wait_max_ms, Millis::duration);
+    set(&mut settings.records_max, table.records_max, Count::get);
+    set(&mut settings.bytes_max, table.waiting_max_mib, Mib::octets);
+    set(&mut settings.age_max, table.age_max_s, Secs::duration);
+    set(&mut settings.free_min, table.free_min_mib, Mib::octets);
+    set(&mut settings.attempts_max, table.attempts_max, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+    set(&mut settings.retry_age_max, table.retry_age_max_s, Secs::duration);
+    set(&mut settings.spool_bytes, table.spool_mib, Mib::octets);
+    set(&mut settings.spools_open_max, table.spools_open_max, Count::len);
+    set(&mut settings.cache_bytes, table.cache_mib, Mib::octets);
+    set(&mut settings.reserve_bytes, table.reserve_mib, Mib::octets);
+    set(&mut settings.window_records, table.window_records_max, Count::len);
+    set(&mut settings.window_bytes, table.window_mib, |size| usize::try_from(size.octets()).unwrap_or(usize::MAX));
+    set(&mut settings.commits_waiting_max, table.commits_waiting_max, Count::len);
+    settings
+}
+
+/// Puts a given value in the place of the default.
+pub(super) fn set<G, V>(place: &mut V, given: Option<G>, value: impl FnOnce(G) -> V) {
+    if let Some(given) = given {
+        *place = value(given);
+    }
+}
+
+/// Settings of administration.
+pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> admin::Settings {
+    let mut plan = admin::Settings::default();
+    if let Some(listen) = &table.listen {
+        plan.listen = http_address(listen, check);
+    }
+    if let Some(socket) = &table.socket {
+        plan.socket = socket_path(socket, base, check);
+    }
+    if table.socket_group.is_some_and(Switch::is_on) {
+        plan.socket_mode = 0o660;
+    }
+    plan
+}
+
+fn http_address(listen: &At<String>, check: &mut Check<'_>) -> Option<SocketAddr> {
+    if listen.is_empty() {
+        return None;
+    }
+    let Ok(address) = listen.parse::<SocketAddr>() else {
+        check.error_hint(
+            listen.place,
+            format_args!("`{}` is no address with a port", listen.value),
+            Some("write `127.0.0.1:8080`, or \"\" for none".to_owned()),
+        );
+        return None;
+    };
+    if !address.ip().is_loopback() {
+        let hint = "anybody who reaches it can read metrics and records in progress".to_owned();
+        check.warning(listen.place, format_args!("`admin.listen` is open to other hosts: {address}"), Some(hint));
+    }
+    Some(address)
+}
+
+fn socket_path(socket: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<PathBuf> {
+    if socket.as_os_str().is_empty() {
+        return None;
+    }
+    let path = base.join(&socket.value);
+    let octets = path.as_os_str().len();
+    if octets > SOCKET_PATH_OCTETS_MAX {
+        let text = format_args!("`admin.socket` has {octets} octets, the system takes {SOCKET_PATH_OCTETS_MAX}");
+        check.error(socket.place, text);
+    }
+    Some(path)
+}
+
+/// Longest path of a Unix socket on Linux: `sun_path` without its final zero.
+const SOCKET_PATH_OCTETS_MAX: usize = 107;
+
+/// Settings of the log.
+pub(super) fn log(table: &LogTable, check: &mut Check<'_>) -> LogPlan {
+    let mut plan = LogPlan::default();
+    set(&mut plan.target, table.target, |target| target);
+    if let Some(level) = &table.level {
+        for item in level.split(',').map(str::trim) {
+            let (module, word) = item.split_once('=').map_or(("", item), |(module, word)| (module, word));
+            if !LEVELS.contains(&word) {
+                check.error_hint(level.place, format_args!("unknown log level `{word}`"), suggestion(word, LEVELS));
+            }
+            if item.contains('=') && !module.bytes().all(|o| o.is_ascii_alphanumeric() || matches!(o, b'_' | b':')) {
+                check.error(level.place, format_args!("`{module}` is no module"));
+            }
+        }
+        plan.level.clone_from(level);
+    }
+    plan
+}
+
+/// Levels of the log, from nothing to everything.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Settings of the service.
+pub(super) fn service(table: &ServiceTable) -> ServicePlan {
+    let mut plan = ServicePlan::default();
+    set(&mut plan.stop_timeout, table.stop_timeout_s, Secs::duration);
+    if table.watchdog.is_some_and(|watchdog| !watchdog.is_on()) {
+        plan.watchdog = Watchdog::Off;
+    }
+    plan
+}

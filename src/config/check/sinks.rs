@@ -1,0 +1,106 @@
+//! Checks of `[sinks.KIND.NAME]`: names, client files, dictionaries, attributes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Check;
+use super::radius;
+use crate::accounting::SinkMode;
+use crate::config::decode::At;
+use crate::config::error::suggestion;
+use crate::config::plan::{SinkKind, SinkPlan};
+use crate::config::schema::{AccountingTable, Records, SinksTable};
+use crate::config::tree::{Node, PlaceId};
+use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
+
+/// Kinds of sinks, in the order of their numbers.
+const KINDS: [&str; 1] = ["radius"];
+
+/// The sinks' names and kinds, also of those whose tables are wrong, so that one mistake does not cause others.
+pub(super) struct Names(Vec<(String, &'static str)>);
+
+impl Names {
+    /// Of the whole file.
+    pub fn of(root: &Node) -> Self {
+        let mut names = Vec::new();
+        for kind in KINDS {
+            let mut own: Vec<_> =
+                root.below(&["sinks", kind]).into_iter().flat_map(Node::names).map(str::to_owned).collect();
+            own.sort_unstable();
+            names.extend(own.into_iter().map(|name| (name, kind)));
+        }
+        Self(names)
+    }
+
+    /// Names with numbers by place.
+    pub fn numbered(&self) -> impl Iterator<Item = (&str, SinkNumber)> {
+        (0_u8..).zip(&self.0).map(|(number, (name, _))| (name.as_str(), SinkNumber(number)))
+    }
+
+    /// The sinks that a list of names and kinds means; an unknown one is an error.
+    pub fn mask(&self, on: &[At<String>], check: &mut Check<'_>) -> SinkMask {
+        for word in on.iter().filter(|word| self.one(word).is_empty()) {
+            if KINDS.contains(&word.as_str()) {
+                let hint = format!("add a `[sinks.{}.NAME]`", word.value);
+                check.error_hint(word.place, format_args!("no sink of the kind `{}`", word.value), Some(hint));
+                continue;
+            }
+            let known: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).chain(KINDS).collect();
+            check.error_hint(word.place, format_args!("unknown sink `{}`", word.value), suggestion(word, known));
+        }
+        self.known(on)
+    }
+
+    /// The same without a word about unknown ones.
+    pub fn known(&self, on: &[At<String>]) -> SinkMask {
+        on.iter().fold(SinkMask::NONE, |mask, word| mask.or(self.one(word)))
+    }
+
+    fn one(&self, word: &str) -> SinkMask {
+        let numbered = (0_u8..).zip(&self.0);
+        let fitting = numbered.filter(|(_, (name, kind))| name == word || *kind == word);
+        fitting.fold(SinkMask::NONE, |mask, (number, _)| mask.with(SinkNumber(number)))
+    }
+}
+
+/// The sinks with their modes and places.
+#[derive(Default)]
+pub(super) struct Checked {
+    pub plans: Vec<SinkPlan>,
+    pub modes: Vec<SinkMode>,
+    pub places: Vec<PlaceId>,
+}
+
+/// Checks all sinks.
+pub(super) fn check(table: &SinksTable, accounting: &AccountingTable, base: &Path, check: &mut Check<'_>) -> Checked {
+    let mut checked = Checked::default();
+    for (name, radius) in &table.radius {
+        name_check(name, radius.place, check);
+        checked.places.push(radius.place);
+        checked.modes.push(match radius.records.unwrap_or(Records::Sessions) {
+            Records::Sessions => SinkMode::Sessions,
+            Records::Transactions => SinkMode::Transactions,
+            Records::Cdr => SinkMode::Cdr,
+        });
+        if let Some(settings) = radius::check(name, radius, accounting, base, check) {
+            checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Radius(Arc::new(settings)) });
+        }
+    }
+    if checked.places.len() > SINKS_MAX {
+        check.error(checked.places[SINKS_MAX], format_args!("more than {SINKS_MAX} sinks"));
+    }
+    checked
+}
+
+fn name_check(name: &str, place: PlaceId, check: &mut Check<'_>) {
+    let fits = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || matches!(octet, b'_' | b'-');
+    if name.is_empty() || name.len() > NAME_OCTETS_MAX || !name.bytes().all(fits) {
+        let hint = format!("lower-case letters, digits, `_` and `-`, {NAME_OCTETS_MAX} at most");
+        check.error_hint(place, format_args!("`{name}` is no name of a sink"), Some(hint));
+    } else if KINDS.contains(&name) {
+        check.error(place, format_args!("a sink cannot be called `{name}`, which is a kind of sinks"));
+    }
+}
+
+/// Longest name of a sink.
+const NAME_OCTETS_MAX: usize = 32;

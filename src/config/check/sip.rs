@@ -1,0 +1,223 @@
+//! Checks of `[sip]`: addresses, blocks of addresses, names.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Check;
+use crate::config::decode::At;
+use crate::config::error::suggestion;
+use crate::config::plan::SipPlan;
+use crate::config::schema::{OnTrouble, QueueTable, SipTable};
+use crate::shard;
+use crate::sip::stack::{self, Listener, Network, TokenBucket, Transport};
+
+/// Most listeners: more are a mistake.
+const LISTENERS_MAX: usize = 64;
+
+/// Settings of the proxy and of a shard.
+pub(super) fn check(
+    table: &SipTable,
+    queue: &QueueTable,
+    check: &mut Check<'_>,
+) -> (SipPlan, shard::Settings) {
+    let mut settings = stack::Settings::default();
+    let binds = listeners(table, &mut settings, check);
+    if let Some(allow) = &table.allow {
+        settings.allow = check.each(allow, network);
+    }
+    if let Some(names) = &table.names {
+        settings.names = check.each(names, host_name);
+    }
+    if let Some(supported) = &table.supported {
+        settings.supported.clone_from(supported);
+    }
+    timers(table, &mut settings, check);
+    limits(table, &mut settings, check);
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let shards = table.shards.map_or(0, crate::units::Count::len);
+    let shards = if shards == 0 { cores() } else { shards };
+    let plan = SipPlan {
+        binds,
+        shards,
+        stack: settings,
+    };
+    let shard = shard_settings(table, queue, shards, plan.stack.retry_after_s);
+    (plan, shard)
+}
+
+fn shard_settings(table: &SipTable, queue: &QueueTable, shards: usize, retry_after_s: u32) -> shard::Settings {
+    let mut settings = shard::Settings { retry_after_s, ..shard::Settings::default() };
+    if let Some(wait) = queue.commit_wait_max_ms {
+        settings.commit_wait_max = wait.duration();
+    }
+    if let Some(on_trouble) = queue.on_trouble {
+        settings.on_trouble = match on_trouble {
+            OnTrouble::Refuse => shard::OnTrouble::Refuse,
+            OnTrouble::Serve => shard::OnTrouble::Serve,
+        };
+    }
+    // The limit is of the whole gateway; calls spread evenly over the shards by their hash.
+    let calls_max = table.calls_max.map_or(settings.calls_max, crate::units::Count::len);
+    settings.calls_max = calls_max.div_ceil(shards);
+    settings
+}
+
+fn timers(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_>) {
+    let transaction = &mut settings.transaction;
+    if let Some(t1) = table.t1_ms {
+        transaction.t1 = t1.duration();
+    }
+    if let Some(t2) = &table.t2_ms {
+        transaction.t2 = t2.duration();
+    }
+    if let Some(t4) = table.t4_ms {
+        transaction.t4 = t4.duration();
+    }
+    if transaction.t2 < transaction.t1 {
+        let place = table.t2_ms.as_ref().map_or_else(Default::default, |t2| t2.place);
+        check.error(place, "`sip.t2_ms` is less than `sip.t1_ms`");
+    }
+    if let Some(timer_c) = table.timer_c_s {
+        settings.timer_c = timer_c.duration();
+    }
+    if let Some(trying_after) = table.trying_after_ms {
+        settings.transaction.trying_after = trying_after.duration();
+    }
+}
+
+fn limits(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_>) {
+    if let Some(most) = table.transactions_max {
+        settings.transactions_max = most.len();
+        // In-dialog requests still pass when new calls do not.
+        settings.transactions_in_dialog_max = most.len() + most.len() / 4;
+    }
+    if let Some(most) = &table.transactions_in_dialog_max {
+        settings.transactions_in_dialog_max = most.value.len();
+        if settings.transactions_in_dialog_max < settings.transactions_max {
+            check.error(most.place, "`sip.transactions_in_dialog_max` is less than `sip.transactions_max`");
+        }
+    }
+    if let Some(after) = table.retry_after_s {
+        settings.retry_after_s = u32::try_from(after.duration().as_secs()).unwrap_or(u32::MAX);
+    }
+    if let Some(most) = table.branches_max {
+        settings.branches_max = most.len();
+    }
+    if let Some(rate) = table.stateless_per_second_max {
+        let per_second = u32::try_from(rate.get()).unwrap_or(u32::MAX);
+        settings.stateless_answers = TokenBucket { per_second, burst: per_second.saturating_mul(2) };
+    }
+}
+
+/// Fills the listeners; returns what is bound.
+fn listeners(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_>) -> Vec<SocketAddr> {
+    let advertised = check.each(&table.advertise.as_ref().map_or(Vec::new(), |list| list.0.clone()), advertised);
+    let Some(listen) = &table.listen else {
+        let binds: Vec<_> = settings.listeners.iter().map(|listener| listener.local).collect();
+        for listener in &mut settings.listeners {
+            listener.local = advertise(listener.local, &advertised);
+        }
+        return binds;
+    };
+    settings.listeners.clear();
+    let mut binds: Vec<SocketAddr> = Vec::new();
+    if listen.is_empty() || listen.len() > LISTENERS_MAX {
+        let place = listen.first().map_or_else(Default::default, |first| first.place);
+        check.error(place, format_args!("`sip.listen` has {} addresses, allowed is 1 to {LISTENERS_MAX}", listen.len()));
+    }
+    for text in listen {
+        let bind = match listener(text) {
+            Ok(bind) => bind,
+            Err((what, hint)) => {
+                check.error_hint(text.place, what, hint);
+                continue;
+            }
+        };
+        if binds.contains(&bind) {
+            check.error(text.place, format_args!("`{}` is listed twice in `sip.listen`", text.value));
+            continue;
+        }
+        let local = advertise(bind, &advertised);
+        if local.ip().is_unspecified() {
+            let family = if bind.is_ipv4() { "IPv4" } else { "IPv6" };
+            check.error_hint(
+                text.place,
+                format_args!("`{}` listens on all addresses, but nothing says which one others reach it by", text.value),
+                Some(format!("set `advertise` to an {family} address, or listen on one address")),
+            );
+            continue;
+        }
+        binds.push(bind);
+        settings.listeners.push(Listener { transport: Transport::Udp, local });
+    }
+    binds
+}
+
+/// What others are told of a listener.
+fn advertise(bind: SocketAddr, advertised: &[(IpAddr, Option<u16>)]) -> SocketAddr {
+    match advertised.iter().find(|(ip, _)| ip.is_ipv4() == bind.is_ipv4()) {
+        Some((ip, port)) => SocketAddr::new(*ip, port.unwrap_or(bind.port())),
+        None => bind,
+    }
+}
+
+/// Reads `udp:ADDRESS:PORT`.
+fn listener(text: &At<String>) -> Result<SocketAddr, (String, Option<String>)> {
+    let form = || Some("write `udp:ADDRESS:PORT`, such as `udp:192.0.2.1:5060` or `udp:[2001:db8::1]:5060`".to_owned());
+    let Some((transport, address)) = text.split_once(':') else {
+        return Err((format!("`{}` is no listener", text.value), form()));
+    };
+    match transport {
+        "udp" => {}
+        "tcp" | "tls" | "ws" | "wss" => return Err((format!("transport `{transport}` is not served, only `udp`"), None)),
+        other => return Err((format!("unknown transport `{other}`"), suggestion(other, ["udp"]))),
+    }
+    match address.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => Err((format!("`{}` has no port", text.value), form())),
+        Ok(address) => Ok(address),
+        Err(_) => Err((format!("`{address}` is no address with a port"), form())),
+    }
+}
+
+/// Reads an address with or without a port.
+fn advertised(text: &str) -> Result<(IpAddr, Option<u16>), String> {
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Ok((ip, None));
+    }
+    let address: SocketAddr = text.parse().map_err(|_| format!("`{text}` is no IP address, with or without a port"))?;
+    Ok((address.ip(), Some(address.port())))
+}
+
+/// Reads a block of addresses: `10.0.0.0/8`, `2001:db8::/32`, or one address.
+pub(super) fn network(text: &str) -> Result<Network, String> {
+    let wrong = || format!("`{text}` is no block of addresses, such as `10.0.0.0/8` or `2001:db8::/32`");
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let length = match length {
+        None => longest,
+        Some(length) => length.parse::<u8>().ok().filter(|length| *length <= longest).ok_or_else(wrong)?,
+    };
+    if !starts_block(address, length) {
+        return Err(format!("`{text}` has bits beyond its length of {length}"));
+    }
+    Ok(Network::new(address, length))
+}
+
+/// Whether all bits behind the first `length` are zero: others are nearly always a slip.
+fn starts_block(address: IpAddr, length: u8) -> bool {
+    match address {
+        IpAddr::V4(v4) => u32::from(v4).checked_shl(u32::from(length)).unwrap_or(0) == 0,
+        IpAddr::V6(v6) => u128::from(v6).checked_shl(u32::from(length)).unwrap_or(0) == 0,
+    }
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    let fits = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
+    if text.is_empty() || text.len() > 253 || !text.bytes().all(fits) {
+        return Err(format!("`{text}` is no host name"));
+    }
+    Ok(text.to_ascii_lowercase())
+}

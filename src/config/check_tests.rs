@@ -1,0 +1,340 @@
+//! Mistakes of meaning: each row is a TOML text and exactly what the operator reads.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::{Mistake, Mistakes};
+use super::plan::{Plan, SinkKind};
+use super::{Place, parse};
+use crate::ids::SinkNumber;
+use crate::sip::stack::Transport;
+
+/// What a good configuration has; the rows add to it.
+const BASE: &str = "[[route]]\nto = \"sip:127.0.0.1\"\n";
+
+fn findings(text: &str) -> String {
+    let mistakes = match parse(Path::new("t.toml"), text, Default::default()) {
+        Ok(plan) => plan.warnings,
+        Err(Mistakes(mistakes)) => mistakes,
+    };
+    mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn good(text: &str) -> Plan {
+    parse(Path::new("t.toml"), text, Default::default()).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+#[test]
+fn mistakes_of_sip_are_named() {
+    for (line, want) in [
+        (
+            "listen = [\"udp:127.0.0.1:5060\", \"udp:127.0.0.1:5060\"]",
+            "error: `udp:127.0.0.1:5060` is listed twice in `sip.listen`\n  --> t.toml:4:33",
+        ),
+        (
+            "listen = [\"upd:127.0.0.1:5060\"]",
+            "error: unknown transport `upd`\n  --> t.toml:4:11\nhint: did you mean `udp`?",
+        ),
+        ("listen = [\"tcp:127.0.0.1:5060\"]", "error: transport `tcp` is not served, only `udp`\n  --> t.toml:4:11"),
+        (
+            "listen = [\"udp:localhost:5060\"]",
+            "error: `localhost:5060` is no address with a port\n  --> t.toml:4:11\nhint: write `udp:ADDRESS:PORT`, such as `udp:192.0.2.1:5060` or `udp:[2001:db8::1]:5060`",
+        ),
+        (
+            "listen = [\"udp:0.0.0.0:5060\"]",
+            "error: `udp:0.0.0.0:5060` listens on all addresses, but nothing says which one others reach it by\n  --> t.toml:4:11\nhint: set `advertise` to an IPv4 address, or listen on one address",
+        ),
+        ("listen = []", "error: `sip.listen` has 0 addresses, allowed is 1 to 64"),
+        (
+            "advertise = \"gw.example\"",
+            "error: `gw.example` is no IP address, with or without a port\n  --> t.toml:4:13",
+        ),
+        (
+            "allow = [\"10.0.0.0/33\"]",
+            "error: `10.0.0.0/33` is no block of addresses, such as `10.0.0.0/8` or `2001:db8::/32`\n  --> t.toml:4:10",
+        ),
+        ("allow = [\"10.0.0.1/8\"]", "error: `10.0.0.1/8` has bits beyond its length of 8\n  --> t.toml:4:10"),
+        ("names = [\"a b\"]", "error: `a b` is no host name\n  --> t.toml:4:10"),
+        ("t1_ms = 1000\nt2_ms = 500", "error: `sip.t2_ms` is less than `sip.t1_ms`\n  --> t.toml:5:9"),
+        (
+            "transactions_max = 1000\ntransactions_in_dialog_max = 500",
+            "error: `sip.transactions_in_dialog_max` is less than `sip.transactions_max`\n  --> t.toml:5:30",
+        ),
+    ] {
+        assert_eq!(findings(&format!("{BASE}[sip]\n{line}\n")), want);
+    }
+}
+
+#[test]
+fn mistakes_of_routes_are_named() {
+    for (lines, want) in [
+        ("", "warning: there is no `[[route]]`: every call gets 404\n  --> t.toml\nhint: add a `[[route]]` with `to`"),
+        (
+            "[[route]]\nto = \"10.0.0.5\"",
+            "error: `10.0.0.5` is no SIP URI, such as `sip:10.0.0.5:5060`\n  --> t.toml:2:6",
+        ),
+        (
+            "[[route]]\nto = [\"sip:127.0.0.1\", \"sips:b\"]",
+            "error: `sips:b` has a scheme that cannot be a target; only `sip:` can\n  --> t.toml:2:24",
+        ),
+        (
+            "[[route]]\nname = \"x\"",
+            "error: this `[[route]]` has neither `to` nor `answer`\n  --> t.toml:1:1\nhint: add `to = [\"sip:192.0.2.1\"]` or `answer = { code = 404 }`",
+        ),
+        (
+            "[[route]]\nto = \"sip:127.0.0.1\"\nanswer = { code = 404 }",
+            "error: a `[[route]]` has `to` or `answer`, not both\n  --> t.toml:3:1",
+        ),
+        (
+            "[[route]]\nfork = \"serial\"\nanswer = { code = 404 }",
+            "error: a `[[route]]` with `answer` has no use for `fork` or `ring_timeout_s`\n  --> t.toml:3:1",
+        ),
+        (
+            "[[route]]\nto = \"sip:127.0.0.1\"\nmatch = { method = [\"INVTE\"] }",
+            "error: unknown method `INVTE`\n  --> t.toml:3:21\nhint: did you mean `INVITE`?",
+        ),
+        (
+            "[[route]]\nto = \"sip:127.0.0.1\"\nmatch = { method = \"invite\" }",
+            "error: unknown method `invite`\n  --> t.toml:3:20\nhint: did you mean `INVITE`?",
+        ),
+        (
+            "[[route]]\nto = \"sip:127.0.0.1\"\nmatch.prefix = \"+40*\"",
+            "error: `+40*` is a pattern; `prefix` is plain text, `user` takes patterns\n  --> t.toml:3:16",
+        ),
+        (
+            "[[route]]\nto = \"sip:127.0.0.1\"\n[[route]]\nto = \"sip:127.0.0.2\"",
+            "warning: this `[[route]]` is never reached\n  --> t.toml:3:1\n  --> t.toml:1:1\nhint: the one before it matches everything",
+        ),
+        (
+            "[[route]]\nto = \"sip:127.0.0.1\"\naccount.on = [\"billing\"]",
+            "error: unknown sink `billing`\n  --> t.toml:3:15\nhint: known are `radius`",
+        ),
+        (
+            "[[route]]\nto = \"sip:127.0.0.1\"\navps = { src = \"$fUU\" }",
+            "error: `$fUU`: unknown variable `$fUU`\n  --> t.toml:3:18\nhint: did you mean `$fU`?",
+        ),
+    ] {
+        assert_eq!(findings(lines), want);
+    }
+}
+
+#[test]
+fn a_target_that_does_not_resolve_is_an_error() {
+    let text = findings("[[route]]\nto = \"sip:nowhere.invalid\"\n");
+    assert!(text.starts_with("error: the host `nowhere.invalid` does not resolve: "), "{text}");
+    assert!(text.ends_with("\n  --> t.toml:2:6"), "{text}");
+    assert_eq!(findings("[[route]]\nto = \"sip:localhost\"\n"), "");
+}
+
+#[test]
+fn mistakes_of_accounting_are_named() {
+    for (lines, want) in [
+        (
+            "on = [\"radius\"]",
+            "error: no sink of the kind `radius`\n  --> t.toml:4:7\nhint: add a `[sinks.radius.NAME]`",
+        ),
+        (
+            "flags = [\"mised\"]",
+            "error: unknown value `mised` for `accounting.flags`\n  --> t.toml:4:10\nhint: did you mean `missed`?",
+        ),
+        (
+            "methods = [\"MESSAGE\", \"ACK\"]",
+            "error: `ACK` makes records of its own, not Events\n  --> t.toml:4:23\nhint: set `report_ack = true`",
+        ),
+        (
+            "fields = { \"a b\" = \"$ua\" }",
+            "error: `a b` is no name of a field\n  --> t.toml:4:12\nhint: a field's name has letters, digits, `_` and `-`, 64 at most",
+        ),
+        ("fields = { a = \"\" }", "error: ``: the template is empty\n  --> t.toml:4:17"),
+        (
+            "failed_filter = [200]",
+            "error: `accounting.failed_filter`: 200 is outside 300 to 699\n  --> t.toml:4:18",
+        ),
+    ] {
+        assert_eq!(findings(&format!("{BASE}[accounting]\n{lines}\n")), want);
+    }
+}
+
+#[test]
+fn mistakes_of_the_other_sections_are_named() {
+    for (lines, want) in [
+        ("[queue]\npath = \"\"", "error: `queue.path` is empty\n  --> t.toml:4:8"),
+        (
+            "[admin]\nlisten = \"8080\"",
+            "error: `8080` is no address with a port\n  --> t.toml:4:10\nhint: write `127.0.0.1:8080`, or \"\" for none",
+        ),
+        (
+            "[admin]\nlisten = \"0.0.0.0:8080\"",
+            "warning: `admin.listen` is open to other hosts: 0.0.0.0:8080\n  --> t.toml:4:10\nhint: anybody who reaches it can read metrics and records in progress",
+        ),
+        ("[log]\nlevel = \"inf\"", "error: unknown log level `inf`\n  --> t.toml:4:9\nhint: did you mean `info`?"),
+        ("[log]\nlevel = \"info,a b=warn\"", "error: `a b` is no module\n  --> t.toml:4:9"),
+    ] {
+        assert_eq!(findings(&format!("{BASE}{lines}\n")), want);
+    }
+    let long = format!("{BASE}[admin]\nsocket = \"/{}\"\n", "x".repeat(107));
+    assert_eq!(findings(&long), "error: `admin.socket` has 108 octets, the system takes 107\n  --> t.toml:4:10");
+}
+
+/// A folder with a client file and a dictionary; `{DIR}` in texts stands for it.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(client: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Self(dir);
+        folder.write("radiusclient.conf", client);
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.0.path().join(name);
+        fs::write(&path, text.replace("{DIR}", &self.0.path().display().to_string())).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("changed");
+    }
+
+    fn text(&self, text: &str) -> String {
+        text.replace("{DIR}", &self.0.path().display().to_string())
+    }
+
+    fn findings(&self, text: &str) -> String {
+        findings(&self.text(text)).replace(&self.0.path().display().to_string(), "{DIR}")
+    }
+}
+
+const CLIENT: &str = "acctserver 127.0.0.1:1813:a-long-enough-secret\nradius_timeout 1\nradius_retries 3\n";
+
+#[test]
+fn mistakes_of_a_radius_sink_are_named() {
+    let folder = Folder::new(CLIENT);
+    folder.write("bad", "ATTRIBUTE Broken\n");
+    let head = "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"radius\"]\nfields.src_ip = \"$si\"\n[sinks.radius.billing]\n";
+    for (lines, want) in [
+        (
+            "profile = \"own\"",
+            "error: `sinks.radius.billing` lacks the field `config`\n  --> t.toml:6:15\nhint: add `config = \"/etc/tollgate/radiusclient.conf\"`",
+        ),
+        (
+            "config = \"{DIR}/none\"",
+            "error: cannot read: No such file or directory (os error 2)\n  --> {DIR}/none\n  --> t.toml:7:10",
+        ),
+        (
+            "config = \"{DIR}/radiusclient.conf\"\nprofile = \"opensip\"",
+            "error: unknown profile `opensip`\n  --> t.toml:8:11\nhint: did you mean `opensips`?",
+        ),
+        (
+            "config = \"{DIR}/radiusclient.conf\"\nfields.src_ip = \"No-Such-Thing\"",
+            "error: unknown RADIUS attribute `No-Such-Thing`\n  --> t.toml:8:17\nhint: `tollgate dict` lists what is built in; `dictionary` adds a file",
+        ),
+        (
+            "config = \"{DIR}/radiusclient.conf\"\nfields.src_ip = \"Caling-Station-Id\"",
+            "error: unknown RADIUS attribute `Caling-Station-Id`\n  --> t.toml:8:17\nhint: did you mean `Calling-Station-Id`?",
+        ),
+        (
+            "config = \"{DIR}/radiusclient.conf\"\nfields.srcip = \"Calling-Station-Id\"",
+            "error: no field `srcip` in `accounting.fields`\n  --> t.toml:8:8\nhint: did you mean `src_ip`?",
+        ),
+        (
+            "config = \"{DIR}/radiusclient.conf\"\nleg_fields.src = \"Calling-Station-Id\"",
+            "error: no field `src` in `accounting.leg_fields`\n  --> t.toml:8:12\nhint: define it in `[accounting.leg_fields]`",
+        ),
+        (
+            "config = \"{DIR}/radiusclient.conf\"\nservice_type = \"Sip\"",
+            "error: unknown value `Sip` of Service-Type\n  --> t.toml:8:16\nhint: `tollgate dict Service-Type` lists the names; a number is fine too",
+        ),
+    ] {
+        assert_eq!(folder.findings(&format!("{head}{lines}\n")), want);
+    }
+    let broken = folder.findings(&format!("{head}config = \"{{DIR}}/radiusclient.conf\"\ndictionary = \"{{DIR}}/bad\"\n"));
+    assert!(broken.starts_with("error: "), "{broken}");
+    assert!(broken.ends_with("\n  --> {DIR}/bad:1:1"), "{broken}");
+    let refused =
+        folder.findings(&format!("{head}config = \"{{DIR}}/radiusclient.conf\"\nfields.src_ip = \"User-Password\"\n"));
+    assert!(refused.starts_with("error: `User-Password` cannot carry a value of a call: "), "{refused}");
+}
+
+#[test]
+fn a_mistake_in_a_client_file_is_shown_in_that_file() {
+    let folder = Folder::new("acctserver 127.0.0.1\nradius_timout 1\nradius_retries 3\n");
+    let text = folder.findings(
+        "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"b\"]\n[sinks.radius.b]\nconfig = \"{DIR}/radiusclient.conf\"\n",
+    );
+    assert!(text.contains("  --> {DIR}/radiusclient.conf:2:1\nhint: did you mean `radius_timeout`?"), "{text}");
+    assert!(text.contains("no secret for `127.0.0.1`"), "{text}");
+}
+
+#[test]
+fn secrets_do_not_show_and_readers_of_them_do() {
+    let folder = Folder::new(CLIENT);
+    let path = folder.0.path().join("radiusclient.conf");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
+    let text = "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"b\"]\n[sinks.radius.b]\nconfig = \"{DIR}/radiusclient.conf\"\n";
+    let plan = good(&folder.text(text));
+    let warnings = plan.warnings.iter().map(Mistake::to_string).collect::<Vec<_>>();
+    assert!(warnings.iter().any(|warning| warning.contains("every user may read it")), "{warnings:?}");
+    assert!(!format!("{plan:?}").contains("a-long-enough-secret"));
+}
+
+#[test]
+fn a_dictionary_conflict_is_a_warning_that_quotes_both_places() {
+    let folder = Folder::new(&format!("{CLIENT}dictionary {{DIR}}/dictionary\n"));
+    folder.write("dictionary", "ATTRIBUTE Event-Timestamp 99 integer\n");
+    let text = folder.findings(
+        "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"b\"]\n[sinks.radius.b]\nconfig = \"{DIR}/radiusclient.conf\"\n",
+    );
+    assert!(text.starts_with("warning: "), "{text}");
+    assert!(text.contains("Event-Timestamp") && text.contains("dictionary.rfc2869:"), "{text}");
+    assert!(text.contains("\n  --> {DIR}/dictionary:1:1"), "{text}");
+}
+
+#[test]
+fn one_wrong_sink_causes_no_other_mistakes() {
+    let folder = Folder::new(CLIENT);
+    let text = "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"a\", \"b\"]\n[sinks.radius]\na = 5\nb.config = \"{DIR}/radiusclient.conf\"\n";
+    assert_eq!(folder.findings(text), "error: `sinks.radius.a` is a whole number, expected a table\n  --> t.toml:6:5");
+}
+
+#[test]
+fn a_plan_holds_what_the_file_says() {
+    let folder = Folder::new(CLIENT);
+    let text = "[sip]\nlisten = [\"udp:0.0.0.0:5070\", \"udp:[::1]:5070\"]\nadvertise = [\"192.0.2.7\"]\nshards = 4\ncalls_max = 1000\n\
+         [[route]]\nmatch.prefix = \"9\"\naccount = { on = [] }\nanswer = { code = 503 }\n[[route]]\nto = \"sip:127.0.0.1\"\n\
+         [accounting]\non = [\"radius\"]\nflags = [\"missed\"]\n[queue]\npath = \"q\"\n[sinks.radius.z]\nconfig = \"{DIR}/radiusclient.conf\"\nrecords = \"cdr\"\n\
+         [sinks.radius.a]\nconfig = \"{DIR}/radiusclient.conf\"\nwindow_max = 7\n";
+    let plan = good(&folder.text(text));
+    assert_eq!(plan.sip.binds, ["0.0.0.0:5070".parse().expect("fits"), "[::1]:5070".parse().expect("fits")]);
+    let listeners: Vec<_> =
+        plan.sip.stack.listeners.iter().map(|listener| (listener.transport, listener.local.to_string())).collect();
+    assert_eq!(listeners, [(Transport::Udp, "192.0.2.7:5070".into()), (Transport::Udp, "[::1]:5070".into())]);
+    assert_eq!((plan.sip.shards, plan.shard.calls_max), (4, 250));
+    assert_eq!(plan.queue.path, Path::new("q"));
+    assert_eq!(plan.sink_names(), ["a", "z"]);
+    let SinkKind::Radius(settings) = &plan.sinks[0].kind;
+    assert_eq!((settings.client.window, settings.client.transmissions), (7, 4));
+    assert_eq!(settings.client.initial_timeout, Duration::from_secs(1));
+    assert!(plan.route[0].marks.is_empty());
+    // The queue has given number 3 to `a` and 1 to `z`.
+    let numbers = [SinkNumber(3), SinkNumber(1)];
+    let routes = plan.routes(&numbers);
+    assert_eq!(routes.all()[1].marks.missed.iter().collect::<Vec<_>>(), [SinkNumber(1), SinkNumber(3)]);
+    assert_eq!(plan.accounting(&numbers).sinks[1], crate::accounting::SinkMode::Cdr);
+}
+
+#[test]
+fn a_sink_nobody_names_gets_a_warning() {
+    let folder = Folder::new(CLIENT);
+    let text = "[[route]]\nto = \"sip:127.0.0.1\"\n[sinks.radius.b]\nconfig = \"{DIR}/radiusclient.conf\"\n";
+    assert_eq!(
+        folder.findings(text),
+        "warning: no `on` names the sink `b`: it gets no records\n  --> t.toml:3:15\nhint: add \"b\" to `accounting.on`"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_mistake() {
+    let Err(Mistakes(mistakes)) = super::load(Path::new("/nowhere/tollgate.toml")) else { panic!("it loads") };
+    assert_eq!(mistakes[0].places, [Place::Whole("/nowhere/tollgate.toml".into())]);
+    assert_eq!(mistakes[0].what, "cannot read the configuration: No such file or directory (os error 2)");
+}

@@ -1,0 +1,149 @@
+//! What configuration comes to: the settings of every module, checked.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::Mistake;
+use super::schema::LogTarget;
+use crate::ids::{SINKS_MAX, SinkNumber};
+use crate::policy::{Marks, Route, Routes};
+use crate::sip::stack;
+use crate::{accounting, admin, queue, shard, sinks};
+
+/// A whole configuration, free of errors.
+#[derive(Debug)]
+pub struct Plan {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// The proxy.
+    pub sip: SipPlan,
+    /// One shard.
+    pub shard: shard::Settings,
+    /// Where requests go. Sinks stand in the marks by their place in [`Plan::sinks`]; see [`Plan::routes`].
+    pub route: Vec<Route>,
+    /// Marks of requests inside a dialog, and of those that no route matches; sinks by place.
+    pub marks: Marks,
+    /// What is recorded. Sinks stand in it by place; see [`Plan::accounting`]. Its `boot_id` is empty.
+    pub accounting: accounting::Settings,
+    /// The queue.
+    pub queue: queue::Settings,
+    /// The backends, in the order of kind and name.
+    pub sinks: Vec<SinkPlan>,
+    /// Administration.
+    pub admin: admin::Settings,
+    /// The log.
+    pub log: LogPlan,
+    /// The service.
+    pub service: ServicePlan,
+    /// What the operator should know.
+    pub warnings: Vec<Mistake>,
+}
+
+/// `[sip]`
+#[derive(Clone, Debug)]
+pub struct SipPlan {
+    /// The SIP machine. Its `key` is still zero: the queue keeps one, [`queue::Started::secret`].
+    pub stack: stack::Settings,
+    /// What each listener binds, in the order of `stack.listeners`, which hold what is advertised.
+    pub binds: Vec<SocketAddr>,
+    /// Threads, at least 1.
+    pub shards: usize,
+}
+
+/// `[sinks.KIND.NAME]`
+#[derive(Debug)]
+pub struct SinkPlan {
+    /// Its name, unique over all kinds; the queue keeps records under it.
+    pub name: String,
+    /// What it is.
+    pub kind: SinkKind,
+}
+
+/// The settings of a sink by its kind.
+#[derive(Debug)]
+pub enum SinkKind {
+    /// `[sinks.radius.NAME]`
+    Radius(Arc<sinks::radius::Settings>),
+}
+
+impl SinkKind {
+    /// The kind as it stands in the section's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Radius(_) => "radius",
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogPlan {
+    /// Where to. Default: standard error.
+    pub target: LogTarget,
+    /// Least level, or a list such as `info,tollgate::sinks=debug`. Default `info`.
+    pub level: String,
+}
+
+impl Default for LogPlan {
+    fn default() -> Self {
+        Self { target: LogTarget::default(), level: "info".to_owned() }
+    }
+}
+
+/// `[service]`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ServicePlan {
+    /// Longest wait for transactions to end when the service stops. Default 30 s.
+    pub stop_timeout: Duration,
+    /// Whether systemd's watchdog is fed. Default: yes, when systemd asks for it.
+    pub watchdog: Watchdog,
+}
+
+/// Whether systemd's watchdog is fed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Watchdog {
+    /// When systemd asks for it.
+    Fed,
+    /// Never.
+    Off,
+}
+
+impl Default for ServicePlan {
+    fn default() -> Self {
+        Self { stop_timeout: Duration::from_secs(30), watchdog: Watchdog::Fed }
+    }
+}
+
+impl Plan {
+    /// The routes with the numbers the queue gave to the sinks; `numbers` is in the order of [`Plan::sinks`].
+    #[must_use]
+    pub fn routes(&self, numbers: &[SinkNumber]) -> Routes {
+        let routes = self.route.iter().map(|route| {
+            let mut route = route.clone();
+            route.marks = route.marks.renumbered(numbers);
+            route
+        });
+        Routes::new(routes.collect(), self.marks.renumbered(numbers))
+    }
+
+    /// Settings of the engine with the numbers the queue gave to the sinks, in the order of [`Plan::sinks`].
+    #[must_use]
+    pub fn accounting(&self, numbers: &[SinkNumber]) -> accounting::Settings {
+        let mut modes = vec![accounting::SinkMode::default(); SINKS_MAX];
+        for (number, mode) in numbers.iter().zip(&self.accounting.sinks) {
+            if let Some(place) = modes.get_mut(usize::from(number.0)) {
+                *place = *mode;
+            }
+        }
+        accounting::Settings { sinks: modes, ..self.accounting.clone() }
+    }
+
+    /// The names of the sinks, in their order.
+    #[must_use]
+    pub fn sink_names(&self) -> Vec<String> {
+        self.sinks.iter().map(|sink| sink.name.clone()).collect()
+    }
+}

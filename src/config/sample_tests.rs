@@ -1,0 +1,161 @@
+//! `etc/tollgate.toml` is the manual: it loads, it names every option, and every default it shows is the code's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use super::parse;
+use super::plan::Plan;
+use super::schema::{
+    AccountingTable, AdminTable, AnswerTable, FileTable, HeaderTable, LogTable, MatchTable, QueueTable, RadiusTable,
+    RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable,
+};
+
+/// The sample as it is shipped.
+const SAMPLE: &str = include_str!("../../etc/tollgate.toml");
+
+/// The sample in its own folder, where its relative paths lead to the other samples.
+fn plan(text: &str) -> Plan {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/tollgate.toml");
+    parse(&path, text, Default::default()).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// All that a plan holds, in an order that does not depend on hash tables.
+fn lines(plan: &Plan) -> Vec<String> {
+    let mut lines: Vec<_> = format!("{plan:#?}").lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// The option a line shows at its default, such as `#shards = 0`.
+fn default_shown(line: &str) -> Option<&str> {
+    line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+}
+
+#[test]
+fn the_sample_loads_as_it_is() {
+    let plan = plan(SAMPLE);
+    assert_eq!(plan.sink_names(), ["billing"]);
+    assert_eq!(plan.route.len(), 1);
+}
+
+#[test]
+fn every_default_it_shows_is_the_code_s() {
+    let shown: String = SAMPLE.lines().map(|line| default_shown(line).unwrap_or(line).to_owned() + "\n").collect();
+    let (as_it_is, with_defaults) = (lines(&plan(SAMPLE)), lines(&plan(&shown)));
+    let different: Vec<_> = as_it_is.iter().zip(&with_defaults).filter(|(one, other)| one != other).take(5).collect();
+    assert!(as_it_is == with_defaults, "{different:#?}");
+}
+
+#[test]
+fn every_line_it_shows_would_change_something() {
+    // A default that is shown but read nowhere would pass the test above; a wrong value there must not.
+    for line in SAMPLE.lines().filter_map(default_shown) {
+        let name = line.split(' ').next().expect("a line has a first word");
+        let text: String = SAMPLE
+            .lines()
+            .map(|own| if default_shown(own) == Some(line) { format!("{name} = 5.5\n") } else { format!("{own}\n") })
+            .collect();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/tollgate.toml");
+        assert!(parse(&path, &text, Default::default()).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn every_option_is_in_it() {
+    let mut sections: BTreeMap<&str, String> = BTreeMap::new();
+    let mut section = "";
+    for line in SAMPLE.lines() {
+        if let Some(header) = line.strip_prefix('[') {
+            section = header.trim_matches(['[', ']']);
+        }
+        let text = sections.entry(section).or_default();
+        text.push_str(line);
+        text.push('\n');
+    }
+    let has = |section: &str, field: &str| {
+        let text = &sections[section];
+        let here = text.lines().any(|line| {
+            let line = line.trim_start_matches('#').trim_start();
+            line.strip_prefix(field).is_some_and(|rest| rest.starts_with(" =") || rest.starts_with(' '))
+        });
+        here || text.contains(&format!("{field} ")) || sections.contains_key(format!("{section}.{field}").as_str())
+    };
+    for (section, fields) in [
+        ("sip", fields::<SipTable>()),
+        ("route", fields::<RouteTable>()),
+        ("route", fields::<MatchTable>()),
+        ("route", fields::<HeaderTable>()),
+        ("route", fields::<AnswerTable>()),
+        ("accounting", fields::<RouteAccountTable>()),
+        ("accounting", fields::<AccountingTable>()),
+        ("queue", fields::<QueueTable>()),
+        ("sinks.radius.billing", fields::<RadiusTable>()),
+        ("admin", fields::<AdminTable>()),
+        ("log", fields::<LogTable>()),
+        ("service", fields::<ServiceTable>()),
+    ] {
+        for field in fields {
+            assert!(has(section, field), "[{section}] does not mention `{field}`");
+        }
+    }
+    for section in fields::<FileTable>().iter().filter(|section| **section != "sinks") {
+        assert!(sections.contains_key(section), "no [{section}]");
+    }
+    for kind in fields::<SinksTable>() {
+        assert!(sections.keys().any(|section| section.starts_with(&format!("sinks.{kind}."))), "no sink of {kind}");
+    }
+}
+
+/// The fields a table knows: what its reader asks a deserializer for.
+fn fields<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+    match T::deserialize(Probe) {
+        Err(Asked(fields)) => fields,
+        Ok(_) => panic!("a probe holds no value"),
+    }
+}
+
+struct Probe;
+
+/// The fields that were asked for.
+#[derive(Debug)]
+struct Asked(&'static [&'static str]);
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl std::error::Error for Asked {}
+
+impl de::Error for Asked {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(&[])
+    }
+}
+
+impl<'de> Deserializer<'de> for Probe {
+    type Error = Asked;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Asked> {
+        Err(Asked(&[]))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Asked> {
+        Err(Asked(fields))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}

@@ -1,0 +1,240 @@
+//! Targets from the `[[route]]` tables: the first route that matches decides.
+//!
+//! * A request inside a dialog follows its Route; no table is asked.
+//! * A request that no route matches gets 404; an OPTIONS without a user part, which asks for the gateway itself, gets
+//!   200 (RFC 3261 §11).
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::pattern::Pattern;
+use super::target::Destination;
+use super::{Avp, Decision, Marks};
+use crate::sip::message::{Message, Uri};
+use crate::sip::stack::{Network, Plan, RequestView, Verdict};
+
+/// One `[[route]]`.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Name for logs.
+    pub name: String,
+    /// When it applies.
+    pub condition: Condition,
+    /// What is done.
+    pub action: Action,
+    /// What is recorded.
+    pub marks: Marks,
+    /// Values for `$avp(name)`.
+    pub avps: Vec<Avp>,
+}
+
+/// Conditions, all of which must hold; an empty list always holds, of a filled one a single element is enough.
+#[derive(Clone, Debug, Default)]
+pub struct Condition {
+    /// Beginnings of the user part of the Request-URI.
+    pub prefixes: Vec<Box<[u8]>>,
+    /// The whole user part of the Request-URI.
+    pub users: Vec<Pattern>,
+    /// The host of the Request-URI.
+    pub domains: Vec<Pattern>,
+    /// Methods.
+    pub methods: Vec<Vec<u8>>,
+    /// Where the request came from.
+    pub sources: Vec<Network>,
+    /// A header, and a pattern of its body; without a pattern it is enough that the header is there.
+    pub header: Option<(String, Option<Pattern>)>,
+}
+
+/// What a route does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Sends the request on: serial groups of parallel targets.
+    Forward {
+        /// The groups.
+        groups: Vec<Vec<Destination>>,
+        /// Longest ringing of one target.
+        ring_timeout: Option<Duration>,
+    },
+    /// Answers it.
+    Answer {
+        /// Final status code, 200 to 699.
+        code: u16,
+        /// Reason phrase; empty takes the usual one.
+        reason: Cow<'static, str>,
+        /// `Retry-After` in seconds.
+        retry_after_s: Option<u32>,
+    },
+}
+
+/// All routes, in order.
+#[derive(Debug)]
+pub struct Routes {
+    routes: Vec<Route>,
+    /// For each first octet of a user part the routes that can match; the last list is for requests without one.
+    candidates: Vec<Vec<u16>>,
+    in_dialog: Marks,
+}
+
+/// Most routes a configuration has.
+pub const ROUTES_MAX: usize = 65_535;
+
+impl Routes {
+    /// Routes in the order of the file, [`ROUTES_MAX`] at most, further ones are left out; `in_dialog` is for requests
+    /// inside a dialog.
+    #[must_use]
+    pub fn new(mut routes: Vec<Route>, in_dialog: Marks) -> Self {
+        routes.truncate(ROUTES_MAX);
+        let mut candidates = vec![Vec::new(); NO_USER + 1];
+        for (number, route) in (0_u16..).zip(&routes) {
+            match route.condition.first_octets() {
+                None => candidates.iter_mut().for_each(|list| list.push(number)),
+                Some(octets) => {
+                    for octet in octets {
+                        let list = &mut candidates[usize::from(octet)];
+                        if list.last() != Some(&number) {
+                            list.push(number);
+                        }
+                    }
+                }
+            }
+        }
+        Self { routes, candidates, in_dialog }
+    }
+
+    /// All routes.
+    #[must_use]
+    pub fn all(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// What becomes of a request, and what is recorded of it.
+    #[must_use]
+    pub fn decide(&self, view: &RequestView) -> Decision<'_> {
+        if view.in_dialog {
+            return Decision { verdict: Verdict::FollowRoute, marks: self.in_dialog, route: None };
+        }
+        let request = Subject::new(&view.message, view.request_uri(), view.peer.addr.ip());
+        match self.find(&request) {
+            Some(route) => Decision {
+                verdict: route.action.verdict(view.request_uri()),
+                marks: route.marks,
+                route: Some(route),
+            },
+            None => Decision { verdict: unmatched(&request), marks: self.in_dialog, route: None },
+        }
+    }
+
+    fn find(&self, request: &Subject<'_>) -> Option<&Route> {
+        let list = match request.user.as_deref() {
+            Some([first, ..]) => usize::from(*first),
+            _ => NO_USER,
+        };
+        let routes = self.candidates[list].iter().map(|number| &self.routes[usize::from(*number)]);
+        routes.into_iter().find(|route| route.condition.holds(request))
+    }
+}
+
+/// Where the list of routes for requests without a user part stands.
+const NO_USER: usize = 256;
+
+fn unmatched(request: &Subject<'_>) -> Verdict {
+    if request.method == b"OPTIONS" && request.user.is_none() {
+        return Verdict::Answer { code: 200, reason: Cow::Borrowed(""), retry_after_s: None };
+    }
+    Verdict::Answer { code: 404, reason: Cow::Borrowed(""), retry_after_s: None }
+}
+
+impl Action {
+    fn verdict(&self, request_uri: &[u8]) -> Verdict {
+        match self {
+            Self::Forward { groups, ring_timeout } => {
+                let targets = |group: &Vec<Destination>| {
+                    group.iter().map(|destination| destination.target(request_uri, *ring_timeout)).collect()
+                };
+                Verdict::Forward(Plan { groups: groups.iter().map(targets).collect() })
+            }
+            Self::Answer { code, reason, retry_after_s } => {
+                Verdict::Answer { code: *code, reason: reason.clone(), retry_after_s: *retry_after_s }
+            }
+        }
+    }
+}
+
+/// The parts of a request that conditions look at.
+struct Subject<'a> {
+    message: &'a Message,
+    method: &'a [u8],
+    user: Option<Cow<'a, [u8]>>,
+    host: &'a [u8],
+    source: IpAddr,
+}
+
+impl<'a> Subject<'a> {
+    fn new(message: &'a Message, request_uri: &'a [u8], source: IpAddr) -> Self {
+        let uri = Uri::parse(request_uri);
+        Self {
+            message,
+            method: message.method_text(),
+            user: uri.and_then(|uri| uri.user).map(unescaped),
+            host: uri.map_or(b"", |uri| uri.host),
+            source: source.to_canonical(),
+        }
+    }
+}
+
+/// A user part with its `%xx` undone (RFC 3261 §19.1.4: both forms are the same user).
+fn unescaped(user: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'%', user).is_none() {
+        return Cow::Borrowed(user);
+    }
+    let digit = |octet: Option<&u8>| octet.and_then(|octet| char::from(*octet).to_digit(16));
+    let mut out = Vec::with_capacity(user.len());
+    let mut rest = user;
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        let escape = if *first == b'%' { digit(tail.first()).zip(digit(tail.get(1))) } else { None };
+        match escape {
+            Some((high, low)) => {
+                out.push(u8::try_from(high * 16 + low).expect("two hexadecimal digits are below 256"));
+                rest = &tail[2..];
+            }
+            None => out.push(*first),
+        }
+    }
+    Cow::Owned(out)
+}
+
+impl Condition {
+    /// Whether it holds for every request.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { prefixes, users, domains, methods, sources, header } = self;
+        let texts = prefixes.is_empty() && users.is_empty() && domains.is_empty() && methods.is_empty();
+        texts && sources.is_empty() && header.is_none()
+    }
+
+    fn holds(&self, request: &Subject<'_>) -> bool {
+        let user = request.user.as_deref();
+        let fits = |patterns: &[Pattern], text: &[u8]| patterns.is_empty() || patterns.iter().any(|p| p.fits(text));
+        (self.prefixes.is_empty() || user.is_some_and(|user| self.prefixes.iter().any(|p| user.starts_with(p))))
+            && (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method))
+            && (self.users.is_empty() || user.is_some_and(|user| fits(&self.users, user)))
+            && fits(&self.domains, request.host)
+            && (self.sources.is_empty() || self.sources.iter().any(|block| block.contains(request.source)))
+            && self.header.as_ref().is_none_or(|(name, pattern)| {
+                let mut bodies = request.message.headers_named(name.as_bytes());
+                match pattern {
+                    Some(pattern) => bodies.any(|body| pattern.fits(body)),
+                    None => bodies.next().is_some(),
+                }
+            })
+    }
+
+    /// First octets a user part can have; `None` when it can be any, or there can be none.
+    fn first_octets(&self) -> Option<Vec<u8>> {
+        let prefixes: Option<Vec<u8>> = self.prefixes.iter().map(|prefix| prefix.first().copied()).collect();
+        let users: Option<Vec<u8>> = self.users.iter().map(Pattern::first).collect();
+        prefixes.filter(|octets| !octets.is_empty()).or_else(|| users.filter(|octets| !octets.is_empty()))
+    }
+}

@@ -1,0 +1,207 @@
+//! Targets of a route: how the Request-URI leaves, and where to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::sip::message::{Scheme, Uri};
+use crate::sip::stack::{Hop, Target};
+
+/// One target of `to`.
+///
+/// * `sip:10.0.0.5` has no user: host and port of the Request-URI become the target's, its user part stays.
+/// * `sip:bob@10.0.0.5` has one: it becomes the Request-URI.
+/// * `sip:10.0.0.5;lr` is only the next hop: the Request-URI leaves as it came.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Destination {
+    uri: Bytes,
+    rewrite: Rewrite,
+    hop: Hop,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Rewrite {
+    /// The Request-URI is left alone.
+    Nothing,
+    /// Host and port are replaced; these are ours, and our parameters.
+    Host { host_port: Bytes, params: Bytes },
+    /// All is replaced.
+    All,
+}
+
+/// Why a text is no target.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadTarget {
+    /// It is no URI.
+    #[error("`{0}` is no SIP URI, such as `sip:10.0.0.5:5060`")]
+    NoUri(String),
+    /// It is a URI of another scheme.
+    #[error("`{0}` has a scheme that cannot be a target; only `sip:` can")]
+    Scheme(String),
+    /// It names a transport that is not served.
+    #[error("`{0}` names a transport other than UDP, which is the only one served")]
+    Transport(String),
+    /// It has headers.
+    #[error("`{0}` has headers (`?...`), which a Request-URI must not have")]
+    Headers(String),
+}
+
+impl Destination {
+    /// Reads a target.
+    ///
+    /// # Errors
+    /// The text is no `sip:` URI, or asks for a transport other than UDP.
+    pub fn parse(text: &str) -> Result<Self, BadTarget> {
+        let uri = Uri::parse(text.as_bytes()).ok_or_else(|| BadTarget::NoUri(text.to_owned()))?;
+        if uri.scheme != Scheme::Sip {
+            return Err(BadTarget::Scheme(text.to_owned()));
+        }
+        if uri.param(b"transport").is_some_and(|transport| !transport.eq_ignore_ascii_case(b"udp")) {
+            return Err(BadTarget::Transport(text.to_owned()));
+        }
+        if !uri.headers.is_empty() {
+            return Err(BadTarget::Headers(text.to_owned()));
+        }
+        let hop = match uri.ip() {
+            Some(ip) => Hop::Addr(SocketAddr::new(ip, uri.port.unwrap_or(SIP_PORT))),
+            None => Hop::Name { host: String::from_utf8_lossy(uri.host).to_ascii_lowercase(), port: uri.port },
+        };
+        let rewrite = if uri.is_loose() {
+            Rewrite::Nothing
+        } else if uri.user.is_some() {
+            Rewrite::All
+        } else {
+            let mut host_port = uri.host.to_vec();
+            if let Some(port) = uri.port {
+                host_port.extend_from_slice(format!(":{port}").as_bytes());
+            }
+            Rewrite::Host { host_port: host_port.into(), params: Bytes::copy_from_slice(uri.params) }
+        };
+        Ok(Self { uri: Bytes::copy_from_slice(text.as_bytes()), rewrite, hop })
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn hop(&self) -> &Hop {
+        &self.hop
+    }
+
+    /// The branch to try for a request with this Request-URI.
+    #[must_use]
+    pub fn target(&self, request_uri: &[u8], ring_timeout: Option<Duration>) -> Target {
+        let uri = match &self.rewrite {
+            Rewrite::Nothing => Bytes::new(),
+            Rewrite::All => self.uri.clone(),
+            Rewrite::Host { host_port, params } => {
+                with_host(request_uri, host_port, params).unwrap_or_else(|| self.uri.clone())
+            }
+        };
+        Target { uri, hop: self.hop.clone(), ring_timeout }
+    }
+}
+
+/// The Request-URI with another host and port. Parameters stay, except those that speak of the old host, and those that
+/// the target names itself. `None` when the Request-URI has no user part that could stay.
+fn with_host(request_uri: &[u8], host_port: &[u8], params: &[u8]) -> Option<Bytes> {
+    let uri = Uri::parse(request_uri)?;
+    let user = uri.user?;
+    if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(request_uri.len() + host_port.len() + params.len() + 16);
+    out.extend_from_slice(b"sip:");
+    out.extend_from_slice(user);
+    if let Some(password) = uri.password {
+        out.push(b':');
+        out.extend_from_slice(password);
+    }
+    out.push(b'@');
+    out.extend_from_slice(host_port);
+    if uri.scheme == Scheme::Tel {
+        // RFC 3261 §19.1.6: what was a telephone number still is one.
+        out.extend_from_slice(b";user=phone");
+    } else {
+        let names = |params: &[u8], name: &[u8]| pieces(params).any(|own| key(own).eq_ignore_ascii_case(name));
+        for param in pieces(uri.params) {
+            let bound = BOUND_TO_HOST.iter().any(|name| key(param).eq_ignore_ascii_case(name));
+            if !bound && !names(params, key(param)) {
+                out.push(b';');
+                out.extend_from_slice(param);
+            }
+        }
+    }
+    for param in pieces(params) {
+        out.push(b';');
+        out.extend_from_slice(param);
+    }
+    Some(out.into())
+}
+
+fn pieces(params: &[u8]) -> impl Iterator<Item = &[u8]> {
+    params.split(|octet| *octet == b';').filter(|piece| !piece.is_empty())
+}
+
+fn key(param: &[u8]) -> &[u8] {
+    param.split(|octet| *octet == b'=').next().unwrap_or(param)
+}
+
+/// Parameters that say how the old host is reached.
+const BOUND_TO_HOST: [&[u8]; 5] = [b"transport", b"maddr", b"ttl", b"lr", b"method"];
+
+/// Port of `sip:` over UDP (RFC 3261 §19.1.2).
+pub const SIP_PORT: u16 = 5060;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_says_what_becomes_of_the_request_uri() {
+        for (name, to, received, want) in [
+            ("the user stays, the host changes", "sip:10.0.0.5", "sip:+4021@gw.example", "sip:+4021@10.0.0.5"),
+            ("the port is the target's", "sip:10.0.0.5:5080", "sip:a@gw:5070", "sip:a@10.0.0.5:5080"),
+            ("an IPv6 target keeps its brackets", "sip:[::1]:5080", "sip:a@gw", "sip:a@[::1]:5080"),
+            ("a password stays", "sip:b", "sip:a:p@gw", "sip:a:p@b"),
+            ("parameters stay", "sip:b", "sip:a@gw;user=phone", "sip:a@b;user=phone"),
+            ("parameters of the old host go", "sip:b", "sip:a@gw;transport=tcp;maddr=1.2.3.4;x=1", "sip:a@b;x=1"),
+            ("the target's parameter wins", "sip:b;x=2", "sip:a@gw;X=1", "sip:a@b;x=2"),
+            ("a user part replaces all", "sip:bob@b", "sip:a@gw;user=phone", "sip:bob@b"),
+            ("lr leaves the Request-URI", "sip:b;lr", "sip:a@gw", ""),
+            ("a number becomes a SIP URI", "sip:b", "tel:+4021", "sip:+4021@b;user=phone"),
+            ("without a user there is nothing to keep", "sip:b", "sip:gw", "sip:b"),
+            ("a URN cannot be kept", "sip:b", "urn:service:sos", "sip:b"),
+            ("a broken Request-URI cannot be kept", "sip:b", "nonsense", "sip:b"),
+        ] {
+            let target = Destination::parse(to).expect(name).target(received.as_bytes(), None);
+            assert_eq!(String::from_utf8_lossy(&target.uri), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_target_says_where_to() {
+        for (to, want) in [
+            ("sip:10.0.0.5", Hop::Addr("10.0.0.5:5060".parse().expect("an address"))),
+            ("sip:u@[2001:db8::1]:99", Hop::Addr("[2001:db8::1]:99".parse().expect("an address"))),
+            ("sip:Gw.Example", Hop::Name { host: "gw.example".into(), port: None }),
+            ("sip:gw:5080;transport=UDP", Hop::Name { host: "gw".into(), port: Some(5080) }),
+        ] {
+            assert_eq!(Destination::parse(to).expect(to).hop(), &want, "{to}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_no_target() {
+        for (to, want) in [
+            ("10.0.0.5", "`10.0.0.5` is no SIP URI, such as `sip:10.0.0.5:5060`"),
+            ("sip:", "`sip:` is no SIP URI, such as `sip:10.0.0.5:5060`"),
+            ("sip:a b", "`sip:a b` is no SIP URI, such as `sip:10.0.0.5:5060`"),
+            ("sips:a", "`sips:a` has a scheme that cannot be a target; only `sip:` can"),
+            ("tel:+4021", "`tel:+4021` has a scheme that cannot be a target; only `sip:` can"),
+            ("sip:a;transport=tcp", "`sip:a;transport=tcp` names a transport other than UDP, which is the only one served"),
+            ("sip:a?x=1", "`sip:a?x=1` has headers (`?...`), which a Request-URI must not have"),
+        ] {
+            assert_eq!(Destination::parse(to).expect_err(to).to_string(), want);
+        }
+    }
+}

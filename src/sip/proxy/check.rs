@@ -1,0 +1,75 @@
+//! Whether a request may be forwarded at all (RFC 3261 §16.3): hops left, and extensions asked of proxies. Syntax and
+//! URI scheme are the message's own check; loops and sources are the stack's.
+
+use std::borrow::Cow;
+
+use super::context::usual_reason;
+use crate::sip::message::{Message, Method, Name};
+
+/// Hops left of a request that does not say (RFC 3261 §16.6 step 3).
+pub const MAX_FORWARDS_DEFAULT: u32 = 70;
+
+/// An answer to a request that is not forwarded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Status code.
+    pub code: u16,
+    /// Reason phrase.
+    pub reason: Cow<'static, str>,
+    /// Further headers: name and value.
+    pub headers: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Refusal {
+    /// A refusal with the usual reason phrase.
+    #[must_use]
+    pub const fn new(code: u16) -> Self {
+        Self { code, reason: Cow::Borrowed(usual_reason(code)), headers: Vec::new() }
+    }
+
+    /// The same with a header added.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// Hops left of a request.
+#[must_use]
+pub fn max_forwards(request: &Message) -> u32 {
+    request.max_forwards().map_or(MAX_FORWARDS_DEFAULT, u32::from)
+}
+
+/// Checks hops and extensions. An OPTIONS whose hops are used up is for us: 200 (RFC 3261 §11.2, §16.3 item 3).
+///
+/// # Errors
+/// The answer to give instead of forwarding.
+pub fn check(request: &Message, supported: &[String]) -> Result<(), Refusal> {
+    if max_forwards(request) == 0 {
+        return Err(match request.method() {
+            Method::Options => capabilities(),
+            _ => Refusal::new(483),
+        });
+    }
+    let mut unsupported: Vec<u8> = Vec::new();
+    for line in request.headers(Name::ProxyRequire) {
+        for tag in line.split(|octet| *octet == b',').map(<[u8]>::trim_ascii) {
+            if !tag.is_empty() && !supported.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(tag)) {
+                if !unsupported.is_empty() {
+                    unsupported.extend_from_slice(b", ");
+                }
+                unsupported.extend(tag.iter().filter(|octet| !octet.is_ascii_control()));
+            }
+        }
+    }
+    if unsupported.is_empty() { Ok(()) } else { Err(Refusal::new(420).with("Unsupported", unsupported)) }
+}
+
+/// The answer to an OPTIONS for the gateway itself (RFC 3261 §11.2).
+#[must_use]
+pub fn capabilities() -> Refusal {
+    Refusal::new(200)
+        .with("Accept", *b"*/*")
+        .with("Allow", *b"INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK, REFER, NOTIFY, SUBSCRIBE, MESSAGE")
+}

@@ -1,0 +1,254 @@
+//! Where a request goes (RFC 3261 §16.4, §16.6 steps 6 and 7, §16.12): our own Route values come off, what a strict
+//! router did to the Request-URI is undone, and the next hop is read from what remains.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use crate::sip::dialog::{Direction, Signer};
+use crate::sip::message::{Message, Name, NameAddr, Scheme, Uri};
+use crate::sip::stack::{Hop, Listener, Transport};
+
+/// Who the gateway is: by what addresses and names it recognises itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// Its listeners.
+    pub listeners: &'a [Listener],
+    /// Host names that mean it, in lower case.
+    pub names: &'a [String],
+    /// Recognises its Record-Route values, also those made before its addresses changed.
+    pub signer: Signer,
+}
+
+/// What the top of a request says about us.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Routing {
+    /// Route values at the top that are ours.
+    pub own_routes: u16,
+    /// The Request-URI that stood in the last Route value, when a strict router put ours in its place.
+    pub repaired_uri: Option<Bytes>,
+    /// Who sent the request, by a valid signed parameter; shows that the call passed here before.
+    pub direction: Option<Direction>,
+}
+
+/// Where a request goes, and what must change for it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NextHop {
+    /// The place.
+    pub hop: Hop,
+    /// By which transport.
+    pub transport: Transport,
+    /// The Request-URI to send when the next hop is a strict router; then the present one goes to the end of Route,
+    /// and the top Route value, which this is, comes off.
+    pub strict_uri: Option<Bytes>,
+}
+
+/// No next hop can be read from the request; with the code to answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NoHop {
+    /// 404 when the request ends here, 416 for a scheme that names no host, 400 for what is no URI.
+    pub code: u16,
+}
+
+impl Own<'_> {
+    /// Whether a URI's host and port are ours.
+    #[must_use]
+    pub fn is_own(&self, uri: &Uri<'_>) -> bool {
+        if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
+            return false;
+        }
+        let port = uri.port;
+        match uri.ip() {
+            Some(ip) => {
+                let port = port.unwrap_or_else(|| default_port(transport_of(uri)));
+                self.listeners.iter().any(|own| own.local.ip() == ip && own.local.port() == port)
+            }
+            None => {
+                self.names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(uri.host))
+                    && port.is_none_or(|port| self.listeners.iter().any(|own| own.local.port() == port))
+            }
+        }
+    }
+
+    fn direction(&self, uri: &Uri<'_>, request: &Message) -> Option<Direction> {
+        self.signer.direction(uri.param(b"tg")?, request)
+    }
+
+    /// Reads the top of a request.
+    #[must_use]
+    pub fn routing(&self, request: &Message) -> Routing {
+        let mut routing = Routing::default();
+        if request.header(Name::Route).is_none() {
+            return routing;
+        }
+        let mut values = request.values(Name::Route).count();
+        if let Some(uri) = Uri::parse(request.request_uri()) {
+            let direction = self.direction(&uri, request);
+            // RFC 3261 §16.4: the Request-URI is a value the gateway once put into Record-Route.
+            if direction.is_some() || (uri.user.is_none() && uri.is_loose() && self.is_own(&uri)) {
+                let last = request.values(Name::Route).last().and_then(NameAddr::parse);
+                routing.repaired_uri = last.map(|last| Bytes::copy_from_slice(last.uri));
+                routing.direction = direction;
+                values -= usize::from(routing.repaired_uri.is_some());
+            }
+        }
+        for value in request.values(Name::Route).take(values) {
+            let Some(uri) = NameAddr::parse(value).and_then(|value| Uri::parse(value.uri)) else { break };
+            let direction = self.direction(&uri, request);
+            if direction.is_none() && !self.is_own(&uri) {
+                break;
+            }
+            routing.direction = routing.direction.or(direction);
+            routing.own_routes = routing.own_routes.saturating_add(1);
+        }
+        routing
+    }
+
+    /// The next hop by Route, else by Request-URI.
+    ///
+    /// # Errors
+    /// [`NoHop`] when there is none or it would be the gateway itself.
+    pub fn next_hop(&self, request: &Message, routing: &Routing) -> Result<NextHop, NoHop> {
+        let taken = usize::from(routing.own_routes);
+        let left = request.values(Name::Route).count().saturating_sub(usize::from(routing.repaired_uri.is_some()));
+        if taken < left {
+            let value = request.values(Name::Route).nth(taken).and_then(NameAddr::parse).ok_or(NoHop { code: 400 })?;
+            let uri = Uri::parse(value.uri).ok_or(NoHop { code: 400 })?;
+            let strict_uri = (!uri.is_loose()).then(|| Bytes::copy_from_slice(value.uri));
+            return Ok(NextHop { hop: hop(&uri)?, transport: transport_of(&uri), strict_uri });
+        }
+        let target = routing.repaired_uri.as_deref().unwrap_or_else(|| request.request_uri());
+        let uri = Uri::parse(target).ok_or(NoHop { code: 400 })?;
+        if self.is_own(&uri) {
+            return Err(NoHop { code: 404 });
+        }
+        Ok(NextHop { hop: hop(&uri)?, transport: transport_of(&uri), strict_uri: None })
+    }
+}
+
+/// The place a URI names: `maddr` before the host (RFC 3263 §4).
+fn hop(uri: &Uri<'_>) -> Result<Hop, NoHop> {
+    if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
+        return Err(NoHop { code: 416 });
+    }
+    let host = uri.param(b"maddr").filter(|maddr| !maddr.is_empty()).unwrap_or(uri.host);
+    let text = std::str::from_utf8(host).map_err(|_| NoHop { code: 400 })?;
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => {
+            let port = uri.port.unwrap_or_else(|| default_port(transport_of(uri)));
+            // Port 0 and addresses for many receivers are no place a request may go to.
+            if port == 0 || ip.is_multicast() || ip.is_unspecified() || is_broadcast(ip) {
+                return Err(NoHop { code: 400 });
+            }
+            Ok(Hop::Addr(SocketAddr::new(ip, port)))
+        }
+        Err(_) => Ok(Hop::Name { host: bare.to_owned(), port: uri.port }),
+    }
+}
+
+fn is_broadcast(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
+}
+
+/// The transport a URI asks for (RFC 3263 §4.1); UDP when it asks for none or for one that is not known.
+#[must_use]
+pub fn transport_of(uri: &Uri<'_>) -> Transport {
+    let named = uri.param(b"transport").unwrap_or_default();
+    if uri.scheme == Scheme::Sips || named.eq_ignore_ascii_case(b"tls") {
+        Transport::Tls
+    } else if named.eq_ignore_ascii_case(b"tcp") {
+        Transport::Tcp
+    } else {
+        Transport::Udp
+    }
+}
+
+/// The port of a transport where a URI gives none (RFC 3261 §19.1.2).
+#[must_use]
+pub const fn default_port(transport: Transport) -> u16 {
+    match transport {
+        Transport::Tls => 5061,
+        Transport::Udp | Transport::Tcp => 5060,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str, routes: &[&str]) -> Message {
+        let routes: String = routes.iter().map(|value| format!("Route: {value}\r\n")).collect();
+        let text = format!("BYE {uri} SIP/2.0\r\n{routes}Call-ID: c\r\nFrom: <sip:a@x>;tag=1\r\n\r\n");
+        Message::parse(text.into_bytes()).expect("a message")
+    }
+
+    fn routed(uri: &str, routes: &[&str]) -> (Routing, Result<NextHop, NoHop>) {
+        let listener = |transport, text: &str| Listener { transport, local: text.parse().expect("an address") };
+        let listeners = [
+            listener(Transport::Udp, "192.0.2.1:5060"),
+            listener(Transport::Tls, "192.0.2.1:5061"),
+            listener(Transport::Udp, "[2001:db8::1]:5070"),
+        ];
+        let names = ["gw.example".to_owned()];
+        let own = Own { listeners: &listeners, names: &names, signer: Signer::new([0; 16]) };
+        let request = request(uri, routes);
+        let routing = own.routing(&request);
+        let next = own.next_hop(&request, &routing);
+        (routing, next)
+    }
+
+    #[test]
+    fn the_next_hop_is_read_from_the_top() {
+        let addr = |text: &str| Ok(Hop::Addr(text.parse().expect("an address")));
+        let name = |host: &str, port| Ok(Hop::Name { host: host.to_owned(), port });
+        for (what, uri, routes, own_routes, want) in [
+            ("no Route: the Request-URI", "sip:b@192.0.2.9", &[][..], 0, addr("192.0.2.9:5060")),
+            ("IPv6 with a port", "sip:b@[2001:db8::9]:99", &[], 0, addr("[2001:db8::9]:99")),
+            ("a name with a port", "sip:b@h.example:99", &[], 0, name("h.example", Some(99))),
+            ("maddr stands for the host", "sip:b@h.example;maddr=192.0.2.8", &[], 0, addr("192.0.2.8:5060")),
+            ("sips has a port of its own", "sips:b@192.0.2.9", &[], 0, addr("192.0.2.9:5061")),
+            ("our Route comes off", "sip:b@h", &["<sip:192.0.2.1;lr>"], 1, name("h", None)),
+            ("both of a double one", "sip:b@h", &["<sip:192.0.2.1;lr>, <sip:gw.example;lr>"], 1 + 1, name("h", None)),
+            (
+                "the next Route leads",
+                "sip:b@h",
+                &["<sip:GW.example;lr>", "<sip:p.example;lr>"],
+                1,
+                name("p.example", None),
+            ),
+            ("ours further down stays", "sip:b@h", &["<sip:p;lr>", "<sip:192.0.2.1;lr>"], 0, name("p", None)),
+            ("another port is not ours", "sip:b@h", &["<sip:192.0.2.1:5099;lr>"], 0, addr("192.0.2.1:5099")),
+            ("our TLS port is", "sip:b@h", &["<sip:192.0.2.1;transport=tls;lr>"], 1, name("h", None)),
+            ("a request that ends here", "sip:gw.example", &[], 0, Err(NoHop { code: 404 })),
+            ("a number has no host", "tel:+4021", &[], 0, Err(NoHop { code: 416 })),
+            ("a number behind a Route may pass", "tel:+4021", &["<sip:p;lr>"], 0, name("p", None)),
+            ("never to everybody", "sip:255.255.255.255", &[], 0, Err(NoHop { code: 400 })),
+            ("nor to a group", "sip:224.0.1.75", &[], 0, Err(NoHop { code: 400 })),
+            ("nor to nobody", "sip:0.0.0.0", &[], 0, Err(NoHop { code: 400 })),
+            ("nor to port 0", "sip:192.0.2.9:0", &[], 0, Err(NoHop { code: 400 })),
+        ] {
+            let (routing, next) = routed(uri, routes);
+            assert_eq!(next.map(|next| next.hop), want, "{what}");
+            assert_eq!(routing.own_routes, own_routes, "{what}");
+            assert_eq!(routing.repaired_uri, None, "{what}");
+        }
+    }
+
+    #[test]
+    fn strict_routers_on_either_side_are_understood() {
+        let (routing, next) = routed("sip:192.0.2.1;lr", &["<sip:p;lr>", "\"B\" <sip:b@h>;x=y"]);
+        assert_eq!(routing.repaired_uri.as_deref(), Some(&b"sip:b@h"[..]), "the last Route was the Request-URI");
+        assert_eq!(
+            next.map(|next| (next.hop, next.strict_uri)),
+            Ok((Hop::Name { host: "p".to_owned(), port: None }, None))
+        );
+        let (routing, next) = routed("sip:192.0.2.1;lr", &["<sip:b@192.0.2.9>"]);
+        assert_eq!(routing.own_routes, 0);
+        assert_eq!(next.map(|next| next.hop), Ok(Hop::Addr(SocketAddr::from(([192, 0, 2, 9], 5060)))));
+        let (_, next) = routed("sip:b@h", &["<sip:p;x>"]);
+        assert_eq!(next.map(|next| next.strict_uri.is_some()), Ok(true), "the next hop does not say lr");
+        let (routing, _) = routed("sip:user@192.0.2.1", &["<sip:p;lr>"]);
+        assert_eq!(routing.repaired_uri, None, "a user at our address is no Record-Route value of ours");
+    }
+}

@@ -1,0 +1,329 @@
+//! The client side: branches are started, answered, cancelled and given up (RFC 3261 §16.6 to §16.9).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::server::usual;
+use super::tables::{Alarm, Cancel, Cancelled, Client, Counted, Place, Progress};
+use super::types::{Attempt, Hop, Ignored, Output, Peer, QueryId, Target, Transport};
+use super::{Query, Stack};
+use crate::clock::{Instant, Now};
+use crate::sip::message::{self, Message, Method, Uri};
+use crate::sip::proxy;
+use crate::sip::transaction::slab::Key;
+use crate::sip::transaction::{self, Class, ClientInput, InviteClient, NonInviteClient, State};
+
+/// What the machine of a client transaction told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    pub deliver: bool,
+    pub acknowledge: bool,
+    /// Nothing came in time, or it could not be sent: the code this counts as.
+    pub failed: Option<u16>,
+}
+
+impl Stack {
+    /// Starts the next round; `false` when there is none.
+    pub(super) fn start_round(&mut self, now: Now, id: Key, out: &mut Vec<Output>) -> bool {
+        let Some(forwarding) = self.servers.get_mut(id).and_then(|server| server.forwarding.as_deref_mut()) else {
+            return false;
+        };
+        let Some(group) = forwarding.context.next_round() else { return false };
+        forwarding.branches = vec![None; group.len()];
+        let (round, transport) = (forwarding.context.round(), forwarding.transport);
+        for (branch, target) in (0_u16..).zip(group) {
+            self.start_branch(now, Place { server: id, round, branch }, target, transport, out);
+        }
+        true
+    }
+
+    fn start_branch(
+        &mut self,
+        now: Now,
+        place: Place,
+        target: Target,
+        transport: Option<Transport>,
+        out: &mut Vec<Output>,
+    ) {
+        let by_uri = || Uri::parse(&target.uri).map_or(Transport::Udp, |uri| proxy::transport_of(&uri));
+        let mut progress = Box::new(Progress {
+            started: now,
+            transport: transport.unwrap_or_else(by_uri),
+            further: VecDeque::new(),
+            ring_until: target.ring_timeout.map(|span| now.mono + span),
+            limit: None,
+            counted: Counted::No,
+        });
+        if let Some(server) = self.servers.get_mut(place.server) {
+            server.running += 1;
+        }
+        match target.hop {
+            Hop::Addr(addr) => {
+                progress.further.push_back(addr);
+                let key = self.clients.insert(Client::new(place, target.uri, progress));
+                self.send_branch(now, key, out);
+            }
+            Hop::Name { host, port } => {
+                progress.limit = Some(now.mono + self.settings.transaction.timeout());
+                let key = self.clients.insert(Client::new(place, target.uri, progress));
+                self.note_branch(key);
+                self.settle_client(key);
+                let query = self.ask(Query::Branch(key));
+                out.push(Output::Resolve { query, host, port });
+            }
+        }
+    }
+
+    /// Notes the client transaction of a branch with its server transaction.
+    fn note_branch(&mut self, key: Key) {
+        let Some(client) = self.clients.get(key) else { return };
+        let forwarding = self.servers.get_mut(client.place.server).and_then(|server| server.forwarding.as_deref_mut());
+        let place = forwarding.and_then(|own| own.branches.get_mut(usize::from(client.place.branch)));
+        if let Some(place) = place {
+            *place = Some(key);
+        }
+    }
+
+    /// Sends a branch that has not been sent to the next address of its target.
+    pub(super) fn send_branch(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get(key) else { return };
+        let server = self.servers.get(client.place.server);
+        let Some((view, forwarding)) = server.and_then(|own| Some((own.view.as_deref()?, own.forwarding.as_deref()?)))
+        else {
+            return self.branch_gave_up(now, key, 503, out);
+        };
+        let (strict_uri, came_by) = (forwarding.strict_uri.as_ref(), view.peer.listener);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let sent = client.progress.as_deref().and_then(|progress| {
+            let mut further = progress.further.clone();
+            let to = std::iter::from_fn(|| further.pop_front()).find_map(|addr| {
+                Some(Peer { listener: self.listener_for(progress.transport, addr, came_by)?, addr })
+            })?;
+            let bytes = self.print_forward(view, to, Some(key), &client.uri, strict_uri, &mut scratch);
+            Some((to, further, bytes))
+        });
+        self.scratch = scratch;
+        let is_invite = view.message.method() == Method::Invite;
+        let Some((to, further, bytes)) = sent else {
+            // None of its addresses can be sent to.
+            if let Some(progress) = self.clients.get_mut(key).and_then(|client| client.progress.as_deref_mut()) {
+                progress.further.clear();
+            }
+            out.push(Output::Ignored { why: Ignored::NoListener });
+            return self.branch_gave_up(now, key, 503, out);
+        };
+        let (reliability, times) = (self.reliability(to.listener), &self.settings.transaction);
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.peer = Some(to);
+        if let Some(progress) = client.progress.as_deref_mut() {
+            progress.further = further;
+            progress.limit = is_invite.then(|| now.mono + self.settings.timer_c);
+        }
+        client.machine = Some(if is_invite {
+            let machine = InviteClient::start(now.mono, bytes, reliability, times, &mut self.effects);
+            transaction::Client::Invite(machine)
+        } else {
+            let machine = NonInviteClient::start(now.mono, bytes, reliability, times, &mut self.effects);
+            transaction::Client::NonInvite(machine)
+        });
+        self.note_branch(key);
+        self.perform_client(key, out);
+        self.settle_client(key);
+    }
+
+    /// Addresses of a name.
+    pub(super) fn resolved(&mut self, now: Now, query: QueryId, addresses: Vec<SocketAddr>, out: &mut Vec<Output>) {
+        match self.queries.remove(&query) {
+            Some(Query::Branch(key)) => {
+                let waiting = self.clients.get_mut(key).filter(|client| client.machine.is_none());
+                let Some(progress) = waiting.and_then(|client| client.progress.as_deref_mut()) else {
+                    return out.push(Output::Ignored { why: Ignored::Outdated });
+                };
+                progress.further = addresses.into();
+                self.send_branch(now, key, out);
+            }
+            Some(Query::Ack(ack)) => match addresses.first() {
+                Some(addr) => self.forward_ack(*ack, *addr, out),
+                None => out.push(Output::Ignored { why: Ignored::AckStray }),
+            },
+            None => out.push(Output::Ignored { why: Ignored::Outdated }),
+        }
+    }
+
+    /// Sends what the machine of a client transaction wants sent; tells the rest.
+    pub(super) fn perform_client(&mut self, key: Key, out: &mut Vec<Output>) -> Told {
+        let mut told = Told::default();
+        let peer = self.clients.get(key).and_then(|client| client.peer);
+        for effect in self.effects.drain(..) {
+            match (effect, peer) {
+                (transaction::Output::Send(bytes), Some(peer)) => out.push(Output::Send { peer, bytes }),
+                (transaction::Output::Deliver, _) => told.deliver = true,
+                (transaction::Output::Acknowledge, _) => told.acknowledge = true,
+                (transaction::Output::TimedOut(_), _) => told.failed = Some(408),
+                (transaction::Output::Failed, _) => told.failed = Some(503),
+                (transaction::Output::Absorbed { .. }, _) => {
+                    out.push(Output::Ignored { why: Ignored::AnswerRepeated });
+                }
+                (transaction::Output::Send(_) | transaction::Output::Trying | transaction::Output::Terminated, _) => {}
+            }
+        }
+        told
+    }
+
+    /// Sets the timer of a client transaction to its next deadline, or takes the transaction out when it has ended.
+    pub(super) fn settle_client(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.state() == Some(State::Terminated) {
+            return self.remove_client(key);
+        }
+        let deadline = client.deadline();
+        self.wheel.set(&mut client.alarm, deadline, Alarm::Client(key));
+    }
+
+    pub(super) fn remove_client(&mut self, key: Key) {
+        if let Some(alarm) = self.clients.remove(key).and_then(|client| client.alarm) {
+            self.wheel.cancel(alarm);
+        }
+    }
+
+    /// Cancels the running branches of a round, all but one.
+    pub(super) fn cancel_branches(&mut self, now: Now, id: Key, except: Option<Key>, out: &mut Vec<Output>) {
+        let forwarding = self.servers.get(id).and_then(|server| server.forwarding.as_deref());
+        let Some(forwarding) = forwarding else { return };
+        let keys: SmallVec<[Key; 8]> = forwarding.branches.iter().flatten().copied().collect();
+        for key in keys.into_iter().filter(|key| Some(*key) != except) {
+            self.cancel_branch(now, key, out);
+        }
+    }
+
+    pub(super) fn cancel_branch(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get_mut(key).filter(|client| client.progress.is_some()) else { return };
+        match (client.state(), &client.cancel) {
+            (None, _) => self.branch_gave_up(now, key, 487, out),
+            (Some(State::Calling), Cancel::None) => client.cancel = Cancel::Wanted,
+            (Some(State::Proceeding), Cancel::None)
+                if matches!(client.machine, Some(transaction::Client::Invite(_))) =>
+            {
+                self.send_cancel(now, key, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends the CANCEL of a branch where its INVITE went (RFC 3261 §9.1), and limits the wait for its final answer.
+    pub(super) fn send_cancel(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let times = &self.settings.transaction;
+        if let Some(progress) = client.progress.as_deref_mut() {
+            progress.limit = Some(now.mono + times.timeout());
+        }
+        client.cancel = Cancel::Done;
+        let sent = client.machine.as_ref().and_then(transaction::Client::request);
+        let sent = sent.and_then(|sent| Message::parse(sent.to_vec()).ok());
+        if let (Some(sent), Some(peer)) = (sent, client.peer) {
+            self.scratch.clear();
+            message::cancel_for(&sent, &mut self.scratch);
+            let bytes = Bytes::copy_from_slice(&self.scratch);
+            let reliability = self.reliability(peer.listener);
+            let times = &self.settings.transaction;
+            let machine = NonInviteClient::start(now.mono, bytes, reliability, times, &mut self.effects);
+            if let Some(client) = self.clients.get_mut(key) {
+                client.cancel = Cancel::Running(Box::new(transaction::Client::NonInvite(machine)));
+            }
+            self.perform_client(key, out);
+        }
+        self.settle_client(key);
+    }
+
+    pub(super) fn cancel_answered(&mut self, now: Now, key: Key, class: Class, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        match &mut client.cancel {
+            Cancel::Running(machine) => {
+                machine.handle(now.mono, ClientInput::Answer(class), &self.settings.transaction, &mut self.effects);
+                if class != Class::Provisional {
+                    client.cancel = Cancel::Done;
+                }
+                self.effects.clear();
+            }
+            Cancel::None | Cancel::Wanted | Cancel::Done => {
+                out.push(Output::Ignored { why: Ignored::AnswerRepeated });
+            }
+        }
+        self.settle_client(key);
+    }
+
+    pub(super) fn client_alarm(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.alarm = None;
+        if let Cancel::Running(machine) = &mut client.cancel {
+            machine.tick(now.mono, &self.settings.transaction, &mut self.effects);
+            if machine.state() == State::Terminated {
+                client.cancel = Cancel::Done;
+            }
+            self.perform_client(key, out);
+        }
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if let Some(machine) = &mut client.machine {
+            machine.tick(now.mono, &self.settings.transaction, &mut self.effects);
+            if let Some(code) = self.perform_client(key, out).failed {
+                return self.branch_gave_up(now, key, code, out);
+            }
+        }
+        self.check_limits(now, key, out);
+        self.settle_client(key);
+    }
+
+    /// The ring timeout of a branch, Timer C, and the end of the wait for a cancelled one or for the resolver.
+    fn check_limits(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let is_sent = client.machine.is_some();
+        let is_cancelled = matches!(client.cancel, Cancel::Running(_) | Cancel::Done);
+        let Some(progress) = client.progress.as_deref_mut() else { return };
+        let is_due = |limit: Option<Instant>| limit.is_some_and(|limit| limit <= now.mono);
+        if is_due(progress.limit) && (is_cancelled || !is_sent) {
+            return self.branch_gave_up(now, key, if is_sent { 408 } else { 503 }, out);
+        }
+        if !is_due(progress.limit) && !is_due(progress.ring_until) {
+            return;
+        }
+        progress.ring_until = None;
+        if is_cancelled {
+            return;
+        }
+        progress.limit = None;
+        if !is_sent {
+            return self.branch_gave_up(now, key, 408, out);
+        }
+        // Given up: counted as 408 at once, cancelled, and kept until its transaction ends.
+        let was_counted = std::mem::replace(&mut progress.counted, Counted::Yes);
+        let started = progress.started;
+        let place = client.place;
+        let (uri, hop) = (client.uri.clone(), client.peer.map(|peer| peer.addr));
+        self.cancel_branch(now, key, out);
+        if was_counted == Counted::No {
+            let is_cancelled = self.servers.get(place.server).is_some_and(|own| own.cancelled == Cancelled::Yes);
+            let code = if is_cancelled { 487 } else { 408 };
+            let attempt = Attempt { uri, hop, code, reason: usual(code), message: None, started };
+            self.branch_failed(now, place, attempt, out);
+            self.settle_server(place.server, out);
+        }
+    }
+
+    /// A datagram to `peer` came back: branches that have had no answer from there have failed.
+    pub(super) fn unreachable(&mut self, now: Now, peer: Peer, out: &mut Vec<Output>) {
+        let waits = |client: &Client| {
+            client.peer == Some(peer) && matches!(client.state(), Some(State::Calling | State::Trying))
+        };
+        let keys: Vec<Key> = self.clients.iter().filter(|(_, client)| waits(client)).map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(machine) = self.clients.get_mut(key).and_then(|client| client.machine.as_mut()) else { continue };
+            machine.handle(now.mono, ClientInput::Unreachable, &self.settings.transaction, &mut self.effects);
+            if let Some(code) = self.perform_client(key, out).failed {
+                self.branch_gave_up(now, key, code, out);
+            }
+        }
+    }
+}

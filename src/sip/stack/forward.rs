@@ -1,0 +1,123 @@
+//! The request as it leaves (RFC 3261 §16.6 steps 1 to 8).
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Stack;
+use super::types::{Listener, ListenerId, Peer, RequestView, Transport};
+use crate::sip::dialog::Pairing;
+use crate::sip::message::{self, Message, Method, RequestEdits};
+use crate::sip::proxy;
+use crate::sip::transaction::Reliability;
+use crate::sip::transaction::slab::Key;
+
+impl Stack {
+    /// The listener a request leaves by: that it came in by, if it reaches the address, else the first that does.
+    pub(super) fn listener_for(&self, transport: Transport, to: SocketAddr, came_by: ListenerId) -> Option<ListenerId> {
+        let reaches =
+            |own: &Listener| own.transport == transport && own.local.is_ipv4() == to.ip().to_canonical().is_ipv4();
+        let listeners = &self.settings.listeners;
+        if listeners.get(usize::from(came_by.0)).is_some_and(reaches) {
+            return Some(came_by);
+        }
+        let place = listeners.iter().position(reaches)?;
+        u16::try_from(place).ok().map(ListenerId)
+    }
+
+    pub(super) fn reliability(&self, listener: ListenerId) -> Reliability {
+        match self.listener(listener) {
+            Some(own) if own.transport.is_reliable() => Reliability::Reliable,
+            _ => Reliability::Unreliable,
+        }
+    }
+
+    fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.settings.listeners.get(usize::from(id.0))
+    }
+
+    /// Prints a request for its next hop, with a branch that leads to `client`. An empty `uri` leaves the Request-URI as it is; with `strict_uri` the next
+    /// hop is a strict router, and the Request-URI goes to the end of Route.
+    pub(super) fn print_forward(
+        &self,
+        view: &RequestView,
+        to: Peer,
+        client: Option<Key>,
+        uri: &Bytes,
+        strict_uri: Option<&Bytes>,
+        out: &mut Vec<u8>,
+    ) -> Bytes {
+        let request = &*view.message;
+        let via = self.print_via(to.listener, client, request);
+        let record_routes = self.record_routes(view, to);
+        let record_routes: SmallVec<[&[u8]; 2]> = record_routes.iter().map(Vec::as_slice).collect();
+        let repaired = view.repaired_uri.as_deref();
+        let own_uri = if uri.is_empty() { repaired } else { Some(&**uri) };
+        let mut pushed = Vec::new();
+        if strict_uri.is_some() {
+            pushed.push(b'<');
+            pushed.extend_from_slice(own_uri.unwrap_or_else(|| request.request_uri()));
+            pushed.push(b'>');
+        }
+        let routes_added: &[&[u8]] = if strict_uri.is_some() { &[&pushed] } else { &[] };
+        let hops = proxy::max_forwards(request).saturating_sub(1);
+        let edits = RequestEdits {
+            request_uri: strict_uri.map_or(own_uri, |uri| Some(&**uri)),
+            via: &via,
+            source: Some(view.peer.addr),
+            max_forwards: u8::try_from(hops).unwrap_or(u8::MAX),
+            routes_popped: usize::from(view.own_routes) + usize::from(strict_uri.is_some()),
+            route_last_popped: view.repaired_uri.is_some(),
+            routes_added,
+            record_route: &record_routes,
+            headers_added: &[],
+            content_length_added: self.reliability(to.listener) == Reliability::Reliable,
+        };
+        out.clear();
+        message::forward_request(request, &edits, out);
+        Bytes::copy_from_slice(out)
+    }
+
+    /// `SIP/2.0/UDP host:port;branch=…`
+    fn print_via(&self, by: ListenerId, client: Option<Key>, request: &Message) -> Vec<u8> {
+        let mut via = Vec::with_capacity(96);
+        if let (Some(own), Some(place)) = (self.listener(by), self.places.get(usize::from(by.0))) {
+            via.extend_from_slice(b"SIP/2.0/");
+            via.extend_from_slice(own.transport.via_token().as_bytes());
+            via.push(b' ');
+            via.extend_from_slice(place);
+            via.extend_from_slice(b";branch=");
+        }
+        self.hashes.print_branch(client, request, &mut via);
+        via
+    }
+
+    /// Record-Route of a request that makes a dialog; two values when it leaves by another listener than it came in by
+    /// (RFC 5658 §5): the side it goes to on top.
+    fn record_routes(&self, view: &RequestView, to: Peer) -> SmallVec<[Vec<u8>; 2]> {
+        let mut values = SmallVec::new();
+        if !makes_dialog(&view.message) {
+            return values;
+        }
+        let (from, to) = (view.peer.listener, to.listener);
+        let pairing = if from == to { Pairing::Single } else { Pairing::Double };
+        let sides: &[ListenerId] = if from == to { &[to] } else { &[to, from] };
+        for side in sides {
+            let (Some(own), Some(place)) = (self.listener(*side), self.places.get(usize::from(side.0))) else {
+                continue;
+            };
+            let mut value = Vec::with_capacity(112);
+            self.signer.print((place, own.transport), pairing, &view.message, &mut value);
+            values.push(value);
+        }
+        values
+    }
+}
+
+/// Whether the request may make a dialog, so that the gateway must stay on its path (RFC 3261 §12.1, RFC 6665 §4.4,
+/// RFC 3515). Later requests of a dialog do not change the route set.
+fn makes_dialog(request: &Message) -> bool {
+    request.to_tag().is_empty()
+        && matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
+}

@@ -1,0 +1,136 @@
+//! Keyed hashes over a request: where it is looked up, whether it looped, and the To tag of our own answers.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
+use crate::ids::CallHash;
+use crate::sip::message::{Message, Name, Via};
+use crate::sip::transaction::branch::{Branch, BranchCodec};
+use crate::sip::transaction::key::{Fields, KeyMaker, RequestKey};
+use crate::sip::transaction::slab::Key;
+
+/// The hashes of one stack. Those of all shards are alike, and stay so over a restart with the same key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hashes {
+    secret: Secret,
+    branches: BranchCodec,
+    keys: KeyMaker,
+}
+
+#[derive(Clone, Copy)]
+struct Secret([u8; 16]);
+
+/// Keeps the key out of every log.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Hashes {
+    pub(super) const fn new(key: [u8; 16]) -> Self {
+        Self { secret: Secret(key), branches: BranchCodec::new(key), keys: KeyMaker::new(key) }
+    }
+
+    /// A hasher for one purpose; `purpose` keeps hashes of different uses apart.
+    fn hasher(&self, purpose: u8) -> SipHasher24 {
+        let mut hasher = SipHasher24::new_with_key(&self.secret.0);
+        hasher.write_u8(purpose);
+        hasher
+    }
+
+    /// Appends the branch of a request that goes out for `client`; `None` for an ACK of a 2xx.
+    pub(super) fn print_branch(&self, client: Option<Key>, request: &Message, out: &mut Vec<u8>) {
+        let branch = Branch { client, loop_hash: self.loop_hash(request) };
+        out.extend_from_slice(&self.branches.encode(branch, CallHash::of(request.call_id())));
+    }
+
+    /// The branch of one of our own Via values; `None` for anybody else's.
+    pub(super) fn read_branch(&self, via: &Via<'_>, message: &Message) -> Option<Branch> {
+        self.branches.decode(via.branch?, CallHash::of(message.call_id()))
+    }
+
+    /// Whether the request was here before and nothing that decides its way has changed since (RFC 5393 §4.2).
+    pub(super) fn is_loop(&self, request: &Message) -> bool {
+        let vias = || request.values(Name::Via).skip(1).filter_map(Via::parse);
+        let is_ours = |via: Via<'_>| self.read_branch(&via, request);
+        let Some(first) = vias().find_map(is_ours) else { return false };
+        let hash = self.loop_hash(request);
+        first.loop_hash == hash || vias().filter_map(is_ours).any(|branch| branch.loop_hash == hash)
+    }
+
+    /// Hash of what a loop would bring back unchanged (RFC 5393 §4.2.3): Request-URI and Route as received, Call-ID,
+    /// tags, CSeq number and what proxies are asked for. A spiral comes back with another Request-URI or Route.
+    fn loop_hash(&self, request: &Message) -> u32 {
+        let mut hasher = self.hasher(b'l');
+        write_field(&mut hasher, request.request_uri());
+        for name in [Name::Route, Name::ProxyRequire, Name::ProxyAuthorization] {
+            for value in request.headers(name) {
+                write_field(&mut hasher, value);
+            }
+            hasher.write_u8(0xff);
+        }
+        write_field(&mut hasher, request.from_tag());
+        write_field(&mut hasher, request.to_tag());
+        hasher.write_u32(request.cseq().0);
+        hasher.finish() as u32
+    }
+
+    /// The To tag of the answers the gateway makes itself. The same for a repeated request, and recognised in the ACK.
+    pub(super) fn local_tag(&self, request: &Message) -> String {
+        let mut hasher = self.hasher(b't');
+        write_field(&mut hasher, request.call_id());
+        write_field(&mut hasher, request.from_tag());
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// The key a request is looked up by (RFC 3261 §17.2.3); an ACK and, with [`Meant::Invite`], a CANCEL have that of their
+    /// INVITE. The To tag is left out also without the magic cookie, since an ACK has one that its INVITE had not.
+    pub(super) fn request_key(&self, request: &Message, meant: Meant) -> RequestKey {
+        let via = request.top_via();
+        let method = match meant {
+            Meant::Itself => request.method_text(),
+            Meant::Invite => b"INVITE",
+        };
+        self.keys.request(&Fields {
+            method,
+            branch: via.and_then(|via| via.branch).unwrap_or_default(),
+            sent_by_host: via.map_or(b"", |via| via.host),
+            sent_by_port: via.map(|via| via.port_or_default()),
+            request_uri: request.request_uri(),
+            to_tag: b"",
+            from_tag: request.from_tag(),
+            call_id: request.call_id(),
+            cseq: request.cseq().0,
+            top_via: request.values(Name::Via).next().unwrap_or_default(),
+        })
+    }
+
+    /// Hash of a To tag, to tell the 2xx of one branch apart.
+    pub(super) fn tag_hash(&self, tag: &[u8]) -> u64 {
+        let mut hasher = self.hasher(b'g');
+        write_field(&mut hasher, tag);
+        hasher.finish()
+    }
+}
+
+/// Whose transaction a request asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Meant {
+    /// Its own.
+    Itself,
+    /// That of the INVITE it acknowledges or cancels.
+    Invite,
+}
+
+/// Writes a field and its length, so that two fields cannot borrow from each other.
+fn write_field(hasher: &mut SipHasher24, field: &[u8]) {
+    hasher.write(field);
+    hasher.write_usize(field.len());
+}
+
+/// Appends the lowest `digits` hexadecimal digits of `value`.
+pub(crate) fn push_hex(value: u64, digits: u32, out: &mut Vec<u8>) {
+    out.extend((0..digits).rev().map(|digit| b"0123456789abcdef"[(value >> (4 * digit) & 15) as usize]));
+}

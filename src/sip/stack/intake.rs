@@ -1,0 +1,252 @@
+//! What is done with a request before it has a transaction: who may send it, whether it can be forwarded, and the
+//! answers without a transaction (RFC 3261 §16.3, §16.11).
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::hashes::Meant;
+use super::tables::Server;
+use super::types::{Hop, Ignored, Output, Peer, RequestView};
+use super::{Query, Stack};
+use crate::clock::Now;
+use crate::sip::dialog::Direction;
+use crate::sip::message::{self, Malformed, Message, Method, Name};
+use crate::sip::proxy::{self, Own, Refusal, Routing};
+use crate::sip::transaction::key::RequestKey;
+
+impl Stack {
+    /// Takes a message that came in.
+    pub(super) fn received(
+        &mut self,
+        now: Now,
+        peer: Peer,
+        message: Result<Message, Malformed>,
+        out: &mut Vec<Output>,
+    ) {
+        let message = match message {
+            Ok(message) => Rc::new(message),
+            Err(malformed) => return self.received_malformed(now, peer, &malformed, out),
+        };
+        if !message.is_request() {
+            return self.received_answer(now, message, out);
+        }
+        match message.method() {
+            Method::Ack => self.received_ack(now, peer, message, out),
+            Method::Cancel => self.received_cancel(now, peer, &message, out),
+            _ => {
+                let key = self.hashes.request_key(&message, Meant::Itself);
+                match self.by_key.get(&key).copied() {
+                    Some(server) => self.repeated(now, server, out),
+                    None => self.received_new(now, peer, message, key, out),
+                }
+            }
+        }
+    }
+
+    fn received_malformed(&mut self, now: Now, peer: Peer, malformed: &Malformed, out: &mut Vec<Output>) {
+        let request = malformed.partial.as_deref().filter(|partial| partial.is_request());
+        match request.filter(|request| request.method() != Method::Ack && request.top_via().is_some()) {
+            Some(request) => {
+                let reason = malformed.reason;
+                let refusal = Refusal { reason: reason.reason.into(), ..Refusal::new(reason.code) };
+                self.answer_stateless(now, peer, request, &refusal, out);
+            }
+            None => out.push(Output::Ignored { why: Ignored::Malformed }),
+        }
+    }
+
+    fn received_new(&mut self, now: Now, peer: Peer, message: Rc<Message>, key: RequestKey, out: &mut Vec<Output>) {
+        let in_dialog = !message.to_tag().is_empty();
+        let routing = self.own().routing(&message);
+        if let Err(refusal) = self.admit(peer, &message, &routing) {
+            return self.answer_stateless(now, peer, &message, &refusal, out);
+        }
+        let Routing { own_routes, repaired_uri, direction } = routing;
+        let direction = direction.filter(|_| in_dialog);
+        let answers_to = reply_peer(peer, &message);
+        let view = RequestView { message, peer, arrived: now, in_dialog, direction, repaired_uri, own_routes };
+        let reliability = self.reliability(peer.listener);
+        let server = Server::new(view, key, answers_to, now.mono, &self.settings, reliability);
+        let id = self.servers.insert(server);
+        self.by_key.insert(key, id);
+        self.settle_server(id, out);
+        out.push(Output::Request { transaction: super::ServerId(id.to_u64()) });
+    }
+
+    /// The rules of RFC 3261 §16.3, and who may come in.
+    fn admit(&self, peer: Peer, message: &Message, routing: &Routing) -> Result<(), Refusal> {
+        if !self.may_send(peer, message, routing) {
+            return Err(Refusal::new(403));
+        }
+        message.check().map_err(|reject| Refusal { reason: reject.reason.into(), ..Refusal::new(reject.code) })?;
+        proxy::check(message, &self.settings.supported)?;
+        if self.hashes.is_loop(message) {
+            return Err(Refusal::new(482));
+        }
+        if message.method() == Method::Options && self.is_for_gateway(message, routing) {
+            return Err(proxy::capabilities());
+        }
+        let most = if message.to_tag().is_empty() {
+            self.settings.transactions_max
+        } else {
+            self.settings.transactions_in_dialog_max
+        };
+        if self.servers.len() >= most {
+            let seconds = self.settings.retry_after_s.to_string();
+            return Err(Refusal::new(503).with("Retry-After", seconds));
+        }
+        Ok(())
+    }
+
+    /// Whoever is in `allow`; anybody else only inside a dialog that was record-routed here. A request that would make a
+    /// new call needs an allowed source even with a signed Route: that is no secret to the ends of its call.
+    fn may_send(&self, peer: Peer, message: &Message, routing: &Routing) -> bool {
+        (routing.direction.is_some() && !message.to_tag().is_empty()) || self.is_allowed(peer.addr.ip())
+    }
+
+    pub(super) fn is_allowed(&self, ip: IpAddr) -> bool {
+        self.settings.allow.iter().any(|network| network.contains(ip))
+    }
+
+    /// Whether a request ends here: its Request-URI is ours without a user part, and no Route leads on.
+    fn is_for_gateway(&self, message: &Message, routing: &Routing) -> bool {
+        routing.repaired_uri.is_none()
+            && message.values(Name::Route).count() == usize::from(routing.own_routes)
+            && message.uri().is_some_and(|uri| uri.user.is_none() && self.own().is_own(&uri))
+    }
+
+    pub(super) fn own(&self) -> Own<'_> {
+        Own { listeners: &self.settings.listeners, names: &self.settings.names, signer: self.signer }
+    }
+
+    /// Answers without keeping anything. Whoever is not allowed shares one rate limit with its like.
+    pub(super) fn answer_stateless(
+        &mut self,
+        now: Now,
+        peer: Peer,
+        request: &Message,
+        refusal: &Refusal,
+        out: &mut Vec<Output>,
+    ) {
+        if !self.is_allowed(peer.addr.ip()) && !self.bucket.take(now.mono) {
+            return out.push(Output::Ignored { why: Ignored::RateLimited });
+        }
+        let bytes = self.print_local(request, peer, refusal);
+        out.push(Output::Send { peer: reply_peer(peer, request), bytes });
+        let why = if refusal.code == 403 { Ignored::Forbidden } else { Ignored::AnsweredStateless(refusal.code) };
+        out.push(Output::Ignored { why });
+    }
+
+    /// An answer the gateway makes, with its own To tag if the request has none.
+    pub(super) fn print_local(&mut self, request: &Message, peer: Peer, refusal: &Refusal) -> Bytes {
+        let tag = (refusal.code > 100 && request.to_tag().is_empty()).then(|| self.hashes.local_tag(request));
+        let extra: Vec<(&str, &[u8])> = refusal.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        let tag = tag.as_deref().map(str::as_bytes);
+        self.scratch.clear();
+        message::response(request, refusal.code, &refusal.reason, tag, &extra, peer.addr, &mut self.scratch);
+        Bytes::copy_from_slice(&self.scratch)
+    }
+
+    /// ACK (RFC 3261 §17.2.1 for a refusal, §16.11 for a 2xx): never answered.
+    fn received_ack(&mut self, now: Now, peer: Peer, message: Rc<Message>, out: &mut Vec<Output>) {
+        let key = self.hashes.request_key(&message, Meant::Invite);
+        if let Some(server) = self.by_key.get(&key).copied()
+            && self.acknowledged_refusal(now, server, out)
+        {
+            return;
+        }
+        // For an answer that was given without a transaction.
+        let is_ours = message.to_tag() == self.hashes.local_tag(&message).as_bytes();
+        let routing = self.own().routing(&message);
+        let is_known = routing.direction.is_some() || self.is_allowed(peer.addr.ip());
+        let passes =
+            is_known && message.check().is_ok() && proxy::max_forwards(&message) > 0 && !self.hashes.is_loop(&message);
+        let next = self.own().next_hop(&message, &routing).ok().filter(|_| passes && !is_ours);
+        let Some(next) = next else { return out.push(Output::Ignored { why: Ignored::AckStray }) };
+        let (strict_uri, transport) = (next.strict_uri, next.transport);
+        let ack = super::WaitingAck { peer, message, routing, strict_uri, transport };
+        match next.hop {
+            Hop::Addr(addr) => self.forward_ack(ack, addr, out),
+            Hop::Name { .. } if self.queries.len() >= self.settings.queries_max => {
+                out.push(Output::Ignored { why: Ignored::AckStray });
+            }
+            Hop::Name { host, port } => {
+                let query = self.ask(Query::Ack(Box::new(ack)));
+                out.push(Output::Resolve { query, host, port });
+            }
+        }
+    }
+
+    /// Sends the ACK for a 2xx on, without state.
+    pub(super) fn forward_ack(&mut self, ack: super::WaitingAck, addr: SocketAddr, out: &mut Vec<Output>) {
+        let super::WaitingAck { peer, message, routing, strict_uri, transport } = ack;
+        let Some(listener) = self.listener_for(transport, addr, peer.listener) else {
+            return out.push(Output::Ignored { why: Ignored::NoListener });
+        };
+        let view = RequestView {
+            message: Rc::clone(&message),
+            peer,
+            arrived: Now::default(),
+            in_dialog: true,
+            direction: routing.direction,
+            repaired_uri: routing.repaired_uri,
+            own_routes: routing.own_routes,
+        };
+        let to = Peer { listener, addr };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let bytes = self.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref(), &mut scratch);
+        self.scratch = scratch;
+        out.push(Output::Send { peer: to, bytes });
+        out.push(Output::Acknowledged { message, peer });
+    }
+
+    /// CANCEL (RFC 3261 §9.2, §16.10): answered here, and the branches of its INVITE are cancelled.
+    fn received_cancel(&mut self, now: Now, peer: Peer, message: &Rc<Message>, out: &mut Vec<Output>) {
+        let own_key = self.hashes.request_key(message, Meant::Itself);
+        if let Some(server) = self.by_key.get(&own_key).copied() {
+            return self.repeated(now, server, out);
+        }
+        let invite = self.by_key.get(&self.hashes.request_key(message, Meant::Invite)).copied();
+        let is_same_source = |server: &Server| server.peer.addr.ip() == peer.addr.ip();
+        let invite = invite.filter(|id| self.servers.get(*id).is_some_and(is_same_source));
+        if invite.is_none() && !self.is_allowed(peer.addr.ip()) {
+            return self.answer_stateless(now, peer, message, &Refusal::new(403), out);
+        }
+        if let Err(reject) = message.check() {
+            let refusal = Refusal { reason: reject.reason.into(), ..Refusal::new(reject.code) };
+            return self.answer_stateless(now, peer, message, &refusal, out);
+        }
+        let Some(invite) = invite else {
+            return self.answer_stateless(now, peer, message, &Refusal::new(481), out);
+        };
+        if self.servers.len() >= self.settings.transactions_in_dialog_max {
+            self.answer_stateless(now, peer, message, &Refusal::new(200), out);
+        } else {
+            self.answer_cancel(now, peer, message, own_key, out);
+        }
+        self.cancel_by_caller(now, invite, out);
+    }
+}
+
+/// Where the answers to a request go (RFC 3261 §18.2.2, RFC 3581 §4): always to the address it came from, to the port
+/// it came from if it asks so, else to the port of its Via. `maddr` is not followed: it would let a caller aim answers.
+pub(super) fn reply_peer(peer: Peer, request: &Message) -> Peer {
+    let port = match request.top_via() {
+        Some(via) if via.rport.is_none() => via.port_or_default(),
+        _ => peer.addr.port(),
+    };
+    let mut addr = peer.addr;
+    addr.set_port(if port == 0 { peer.addr.port() } else { port });
+    Peer { addr, ..peer }
+}
+
+impl RequestView {
+    /// Whether the request came from the callee's side of its call; a request without our signed parameter counts as
+    /// the caller's.
+    #[must_use]
+    pub fn is_upstream(&self) -> bool {
+        self.direction == Some(Direction::Upstream)
+    }
+}

@@ -1,0 +1,214 @@
+//! What answers mean for their branch, and branches for the whole: provisional answers and 2xx go upstream, refusals and
+//! silence fail the branch, the last failure of a round starts the next one or gives the caller the best answer (RFC 3261
+//! §16.7).
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::Stack;
+use super::server::usual;
+use super::tables::{Cancel, Cancelled, Client, Content, Counted, Place, Progress, Stage};
+use super::types::{Attempt, Ignored, Output, ServerId};
+use crate::clock::Now;
+use crate::sip::message::{self, Message, Method, Name};
+use crate::sip::proxy::{self, Ending, Refusal};
+use crate::sip::transaction::slab::Key;
+use crate::sip::transaction::{self, Class, ClientInput};
+
+impl Stack {
+    /// Takes an answer that came in.
+    pub(super) fn received_answer(&mut self, now: Now, message: Rc<Message>, out: &mut Vec<Output>) {
+        let via = message.top_via();
+        let key = via.and_then(|via| self.hashes.read_branch(&via, &message)).and_then(|branch| branch.client);
+        let Some((key, client)) = key.and_then(|key| Some((key, self.clients.get(key)?))) else {
+            return out.push(Output::Ignored { why: Ignored::AnswerStray });
+        };
+        let Some(machine) = &client.machine else {
+            return out.push(Output::Ignored { why: Ignored::AnswerStray });
+        };
+        let is_invite = matches!(machine, transaction::Client::Invite(_));
+        let is_cancel = is_invite && message.method() == Method::Cancel;
+        let is_fitting = is_cancel
+            || (is_invite == (message.method() == Method::Invite) && message.values(Name::Via).nth(1).is_some());
+        if !is_fitting || message.check().is_err() {
+            return out.push(Output::Ignored { why: Ignored::AnswerMalformed });
+        }
+        let Some(class) = Class::of(message.code()) else { return };
+        if is_cancel {
+            return self.cancel_answered(now, key, class, out);
+        }
+        let Some(machine) = self.clients.get_mut(key).and_then(|client| client.machine.as_mut()) else { return };
+        machine.handle(now.mono, ClientInput::Answer(class), &self.settings.transaction, &mut self.effects);
+        let told = self.perform_client(key, out);
+        if told.acknowledge {
+            self.acknowledge(now, key, &message, out);
+        }
+        if told.deliver {
+            match class {
+                Class::Provisional => self.branch_provisional(now, key, &message, out),
+                Class::Success => self.branch_succeeded(now, key, message, out),
+                Class::Refusal => self.branch_refused(now, key, message, out),
+            }
+        }
+        self.settle_client(key);
+    }
+
+    /// The ACK for a refusal, hop by hop (RFC 3261 §17.1.1.3).
+    fn acknowledge(&mut self, now: Now, key: Key, answer: &Message, out: &mut Vec<Output>) {
+        let Some(machine) = self.clients.get_mut(key).and_then(|client| client.machine.as_mut()) else { return };
+        let Some(sent) = machine.request().and_then(|sent| Message::parse(sent.to_vec()).ok()) else { return };
+        self.scratch.clear();
+        message::ack_for(&sent, answer, &mut self.scratch);
+        let ack = ClientInput::Ack(Bytes::copy_from_slice(&self.scratch));
+        machine.handle(now.mono, ack, &self.settings.transaction, &mut self.effects);
+        self.perform_client(key, out);
+    }
+
+    fn branch_provisional(&mut self, now: Now, key: Key, answer: &Rc<Message>, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Place { server, branch, .. } = client.place;
+        let Some(progress) = client.progress.as_deref_mut() else { return };
+        if answer.code() > 100 && progress.limit.is_some() && matches!(client.cancel, Cancel::None) {
+            progress.limit = Some(now.mono + self.settings.timer_c);
+        }
+        let is_counted = progress.counted == Counted::Yes;
+        if matches!(client.cancel, Cancel::Wanted) {
+            self.send_cancel(now, key, out);
+        }
+        if answer.code() == 100 {
+            return;
+        }
+        if is_counted {
+            return out.push(Output::Ignored { why: Ignored::ProvisionalLate });
+        }
+        self.provisional_upstream(now, server, branch, answer, out);
+    }
+
+    /// A 2xx: upstream, each one (RFC 3261 §16.7 steps 5 and 10); the other branches are cancelled.
+    fn branch_succeeded(&mut self, now: Now, key: Key, answer: Rc<Message>, out: &mut Vec<Output>) {
+        let tag = self.hashes.tag_hash(answer.to_tag());
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let server = client.place.server;
+        if let Some((_, held)) = client.answers.iter().find(|(seen, _)| *seen == tag) {
+            let held = *held;
+            return self.repeat_upstream(server, held, &answer, out);
+        }
+        if client.answers.len() >= self.settings.answers_held_max {
+            return out.push(Output::Ignored { why: Ignored::AnswersTooMany });
+        }
+        let (uri, was_running) = (client.uri.clone(), client.progress.take().is_some());
+        let Some(own) = self.servers.get_mut(server) else {
+            return out.push(Output::Ignored { why: Ignored::AnswerStray });
+        };
+        own.running -= u16::from(was_running);
+        if let Some(forwarding) = own.forwarding.as_deref_mut() {
+            forwarding.context.end(Ending::Won);
+        }
+        let (code, reason) = (answer.code(), Bytes::copy_from_slice(answer.reason()));
+        let content = Content::Forwarded { message: answer, challenges: Vec::new() };
+        if let Some(held) = self.hold(server, code, reason, content, uri, out)
+            && let Some(client) = self.clients.get_mut(key)
+        {
+            client.answers.push((tag, held));
+        }
+        self.cancel_branches(now, server, Some(key), out);
+    }
+
+    fn branch_refused(&mut self, now: Now, key: Key, answer: Rc<Message>, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(progress) = client.progress.take() else { return };
+        let attempt = Attempt {
+            uri: std::mem::take(&mut client.uri),
+            hop: client.peer.map(|peer| peer.addr),
+            code: answer.code(),
+            reason: Bytes::copy_from_slice(answer.reason()),
+            message: Some(answer),
+            started: progress.started,
+        };
+        let place = client.place;
+        self.branch_over(now, place, progress, attempt, out);
+    }
+
+    /// The branch has no answer and gets none: 408 for silence, 503 when it could not be sent, 487 when it was
+    /// cancelled before it was sent. Its transaction, if it goes on at all, is no matter any more.
+    pub(super) fn branch_gave_up(&mut self, now: Now, key: Key, code: u16, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let (place, progress, peer) = (client.place, client.progress.take(), client.peer);
+        let uri = std::mem::take(&mut client.uri);
+        self.remove_client(key);
+        let Some(progress) = progress else { return };
+        let is_cancelled = self.servers.get(place.server).is_some_and(|server| server.cancelled == Cancelled::Yes);
+        let code = if is_cancelled { 487 } else { code };
+        let hop = peer.map(|peer| peer.addr);
+        let attempt = Attempt { uri, hop, code, reason: usual(code), message: None, started: progress.started };
+        self.branch_over(now, place, progress, attempt, out);
+    }
+
+    /// A branch is over without a 2xx: another address of its target is tried (RFC 3263 §4.3), or it has failed.
+    fn branch_over(
+        &mut self,
+        now: Now,
+        place: Place,
+        mut progress: Box<Progress>,
+        mut attempt: Attempt,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(own) = self.servers.get_mut(place.server) else { return };
+        let is_open = own.stage == Stage::Forwarding && own.cancelled == Cancelled::No;
+        let is_dead = attempt.code == 503 || (attempt.code == 408 && attempt.message.is_none());
+        if is_open && is_dead && progress.counted == Counted::No && !progress.further.is_empty() {
+            progress.limit = None;
+            let key = self.clients.insert(Client::new(place, attempt.uri, progress));
+            return self.send_branch(now, key, out);
+        }
+        own.running -= 1;
+        if progress.counted == Counted::No {
+            if attempt.uri.is_empty()
+                && let Some(view) = own.view.as_deref()
+            {
+                attempt.uri = Bytes::copy_from_slice(view.request_uri());
+            }
+            self.branch_failed(now, place, attempt, out);
+        }
+        self.settle_server(place.server, out);
+    }
+
+    /// Tells the response context of a failed branch, and does what follows.
+    pub(super) fn branch_failed(&mut self, now: Now, place: Place, attempt: Attempt, out: &mut Vec<Output>) {
+        let id = place.server;
+        let Some(forwarding) = self.servers.get_mut(id).and_then(|server| server.forwarding.as_deref_mut()) else {
+            return;
+        };
+        if forwarding.context.round() != place.round {
+            return;
+        }
+        match forwarding.context.failed(place.branch, attempt) {
+            proxy::Progress::Waiting => {}
+            proxy::Progress::CancelOthers => self.cancel_branches(now, id, None, out),
+            proxy::Progress::RoundOver { .. } if forwarding.context.ending() == Ending::Won => {}
+            proxy::Progress::RoundOver { attempts, best, more } => {
+                out.push(Output::RoundFailed { transaction: ServerId(id.to_u64()), attempts, best, more });
+                if !self.start_round(now, id, out) {
+                    self.answer_best(id, out);
+                }
+            }
+        }
+    }
+
+    /// All rounds have failed: the best answer is the caller's (RFC 3261 §16.7 step 6).
+    pub(super) fn answer_best(&mut self, id: Key, out: &mut Vec<Output>) {
+        let forwarding = self.servers.get(id).and_then(|server| server.forwarding.as_deref());
+        let Some((best, challenges)) = forwarding.and_then(|forwarding| forwarding.context.best()) else {
+            return self.hold_local(id, Refusal::new(500), Bytes::new(), out);
+        };
+        let (code, uri) = (best.code, best.uri.clone());
+        match &best.message {
+            Some(message) if code != 503 => {
+                let (message, reason) = (Rc::clone(message), best.reason.clone());
+                self.hold(id, code, reason, Content::Forwarded { message, challenges }, uri, out);
+            }
+            _ => self.hold_local(id, Refusal::new(if code == 503 { 500 } else { code }), uri, out),
+        }
+    }
+}

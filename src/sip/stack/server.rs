@@ -1,0 +1,449 @@
+//! The server side of a request: its transaction, the verdict on it, and the answers that go upstream.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::intake::reply_peer;
+use super::tables::{Alarm, Cancelled, Content, Forwarding, Held, Server, Stage};
+use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict};
+use super::{Settings, Stack};
+use crate::clock::{Instant, Now};
+use crate::sip::message::{self, Message, Method};
+use crate::sip::proxy::{Context, Refusal, usual_reason};
+use crate::sip::transaction::key::RequestKey;
+use crate::sip::transaction::slab::Key;
+use crate::sip::transaction::{self, Class, InviteServer, NonInviteServer, Reliability, ServerInput, State};
+
+impl Server {
+    pub(super) fn new(
+        view: RequestView,
+        key: RequestKey,
+        peer: Peer,
+        now: Instant,
+        settings: &Settings,
+        reliability: Reliability,
+    ) -> Self {
+        let method = view.message.method();
+        let times = &settings.transaction;
+        let (machine, wait_until) = if method == Method::Invite {
+            (transaction::Server::Invite(InviteServer::start(now, reliability, times)), None)
+        } else {
+            (transaction::Server::NonInvite(NonInviteServer::start(reliability)), Some(now + trying_after(times)))
+        };
+        Self {
+            peer,
+            machine,
+            key: Some(key),
+            method,
+            stage: Stage::Deciding,
+            cancelled: Cancelled::No,
+            wait_until,
+            alarm: None,
+            next_answer: 0,
+            running: 0,
+            held: SmallVec::new(),
+            view: Some(Box::new(view)),
+            forwarding: None,
+        }
+    }
+
+    /// Ends the transaction without an answer; for a while it still absorbs the request when it comes again.
+    fn abandon(&mut self, now: Instant, settings: &Settings) {
+        self.stage = Stage::Abandoned;
+        self.wait_until = Some(now + settings.transaction.timeout());
+        self.view = None;
+        self.forwarding = None;
+    }
+
+    /// Whether its requests are looked up no more.
+    fn is_over(&self) -> bool {
+        match self.stage {
+            Stage::Abandoned => self.wait_until.is_none(),
+            Stage::Deciding | Stage::Forwarding | Stage::Answered => self.machine.state() == State::Terminated,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [self.machine.deadline(), self.wait_until].into_iter().flatten().min()
+    }
+}
+
+impl Stack {
+    /// Sets the timer of a server transaction to its next deadline, or takes the transaction out when it has ended.
+    pub(super) fn settle_server(&mut self, id: Key, out: &mut Vec<Output>) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        if server.is_over() {
+            if let Some(key) = server.key.take() {
+                self.by_key.remove(&key);
+                // After a burst its memory goes back; rarely enough not to cost anything.
+                let (used, room) = (self.by_key.len(), self.by_key.capacity());
+                if room > TABLE_ROOM_MIN && used < room / 8 {
+                    self.by_key.shrink_to(used * 2);
+                }
+            }
+            if server.running == 0 && server.held.is_empty() && server.wait_until.is_none() {
+                let alarm = server.alarm.take();
+                self.servers.remove(id);
+                alarm.map(|alarm| self.wheel.cancel(alarm));
+                return out.push(Output::Terminated { transaction: ServerId(id.to_u64()) });
+            }
+        }
+        let deadline = server.deadline();
+        self.wheel.set(&mut server.alarm, deadline, Alarm::Server(id));
+    }
+
+    pub(super) fn server_alarm(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.alarm = None;
+        if server.wait_until.is_some_and(|at| at <= now.mono) {
+            server.wait_until = None;
+            if matches!(server.machine, transaction::Server::NonInvite(_)) {
+                self.answer_trying(now, id, out);
+            }
+        }
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.machine.tick(now.mono, &self.settings.transaction, &mut self.effects);
+        if self.perform(id, out) == Seen::Trying {
+            self.answer_trying(now, id, out);
+        }
+        self.settle_server(id, out);
+    }
+
+    /// Gives an input to the machine of a server transaction.
+    fn feed(&mut self, now: Now, id: Key, input: ServerInput, out: &mut Vec<Output>) -> Seen {
+        let Some(server) = self.servers.get_mut(id) else { return Seen::Nothing };
+        server.machine.handle(now.mono, input, &self.settings.transaction, &mut self.effects);
+        self.perform(id, out)
+    }
+
+    /// Does what the machine of a server transaction asks for; what is left to do.
+    fn perform(&mut self, id: Key, out: &mut Vec<Output>) -> Seen {
+        let mut seen = Seen::Nothing;
+        let Some(server) = self.servers.get(id) else { return seen };
+        for effect in self.effects.drain(..) {
+            match effect {
+                transaction::Output::Send(bytes) => out.push(Output::Send { peer: server.peer, bytes }),
+                transaction::Output::Trying => seen = Seen::Trying,
+                transaction::Output::Deliver => seen = Seen::Delivered,
+                transaction::Output::Absorbed { .. } => seen = Seen::Absorbed,
+                // A refusal that nobody acknowledged has done its work; the slot goes by the machine's state.
+                transaction::Output::TimedOut(_)
+                | transaction::Output::Failed
+                | transaction::Output::Acknowledge
+                | transaction::Output::Terminated => {}
+            }
+        }
+        seen
+    }
+
+    /// The 100 of a request that waits (RFC 3261 §17.2.1; RFC 4320 §4.1 for a non-INVITE one).
+    fn answer_trying(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
+        let Some(view) = self.servers.get(id).and_then(|server| server.view.as_deref()) else { return };
+        let (message, peer) = (Rc::clone(&view.message), view.peer);
+        let bytes = self.print_local(&message, peer, &Refusal::new(100));
+        self.send_upstream(now, id, 100, bytes, out);
+    }
+
+    /// Sends an answer through the machine of its transaction; a 2xx beside a refusal passes without it.
+    fn send_upstream(&mut self, now: Now, id: Key, code: u16, bytes: Bytes, out: &mut Vec<Output>) {
+        let (Some(server), Some(class)) = (self.servers.get_mut(id), Class::of(code)) else { return };
+        server.wait_until = None;
+        let peer = server.peer;
+        let is_late = class == Class::Success
+            && matches!(server.machine, transaction::Server::Invite(_))
+            && !matches!(server.machine.state(), State::Proceeding | State::Accepted);
+        if is_late {
+            // RFC 3261 §16.7 step 5: every 2xx to an INVITE goes upstream, a refusal before it or not. The entry stays
+            // for as long as the 2xx may come again.
+            server.wait_until = Some(now.mono + self.settings.transaction.timeout());
+            out.push(Output::Send { peer, bytes });
+        } else {
+            self.feed(now, id, ServerInput::Respond(class, bytes), out);
+        }
+    }
+
+    /// A request that came again.
+    pub(super) fn repeated(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
+        self.feed(now, id, ServerInput::Repeated, out);
+        out.push(Output::Ignored { why: Ignored::RequestRepeated });
+    }
+
+    /// An ACK with the branch of an INVITE: whether it belongs to a refusal and ends here. After a 2xx such an ACK is
+    /// one of RFC 2543 or of an end that reuses its branch, and goes on.
+    pub(super) fn acknowledged_refusal(&mut self, now: Now, id: Key, out: &mut Vec<Output>) -> bool {
+        if self.feed(now, id, ServerInput::Ack, out) == Seen::Delivered {
+            return false;
+        }
+        self.settle_server(id, out);
+        true
+    }
+
+    pub(super) fn answer_cancel(
+        &mut self,
+        now: Now,
+        peer: Peer,
+        message: &Rc<Message>,
+        key: RequestKey,
+        out: &mut Vec<Output>,
+    ) {
+        let bytes = self.print_local(message, peer, &Refusal::new(200));
+        let view = RequestView {
+            message: Rc::clone(message),
+            peer,
+            arrived: now,
+            in_dialog: false,
+            direction: None,
+            repaired_uri: None,
+            own_routes: 0,
+        };
+        let reliability = self.reliability(peer.listener);
+        let mut server = Server::new(view, key, reply_peer(peer, message), now.mono, &self.settings, reliability);
+        server.stage = Stage::Answered;
+        server.view = None;
+        let id = self.servers.insert(server);
+        self.by_key.insert(key, id);
+        self.send_upstream(now, id, 200, bytes, out);
+        self.settle_server(id, out);
+    }
+
+    /// The caller has sent CANCEL: no further target is tried, and running branches are cancelled.
+    pub(super) fn cancel_by_caller(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        if server.stage == Stage::Answered || server.cancelled == Cancelled::Yes {
+            return;
+        }
+        server.cancelled = Cancelled::Yes;
+        out.push(Output::Cancelled { transaction: ServerId(id.to_u64()) });
+        let Some(forwarding) = server.forwarding.as_deref_mut() else { return };
+        forwarding.context.end(crate::sip::proxy::Ending::Cancelled);
+        self.cancel_branches(now, id, None, out);
+    }
+
+    pub(super) fn decide(&mut self, now: Now, id: Key, verdict: Verdict, out: &mut Vec<Output>) {
+        let Some(server) = self.servers.get_mut(id).filter(|server| server.stage == Stage::Deciding) else {
+            return out.push(Output::Ignored { why: Ignored::Outdated });
+        };
+        let cancelled = server.cancelled == Cancelled::Yes;
+        match verdict {
+            Verdict::Ignore => {
+                server.abandon(now.mono, &self.settings);
+                self.settle_server(id, out);
+            }
+            Verdict::Answer { code, reason, retry_after_s } => {
+                let code = if (200..700).contains(&code) { code } else { 500 };
+                let mut refusal = Refusal::new(code);
+                if !reason.is_empty() {
+                    refusal.reason = reason;
+                }
+                if let Some(seconds) = retry_after_s {
+                    refusal = refusal.with("Retry-After", seconds.to_string());
+                }
+                self.hold_local(id, refusal, Bytes::new(), out);
+            }
+            // The CANCEL overtook the verdict: there is nothing to forward any more.
+            Verdict::Forward(_) | Verdict::FollowRoute if cancelled => {
+                self.hold_local(id, Refusal::new(487), Bytes::new(), out);
+            }
+            Verdict::Forward(plan) => self.forward(now, id, plan, None, None, out),
+            Verdict::FollowRoute => self.follow_route(now, id, out),
+        }
+    }
+
+    fn follow_route(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
+        let Some(view) = self.servers.get(id).and_then(|server| server.view.as_deref()) else { return };
+        let routing = crate::sip::proxy::Routing {
+            own_routes: view.own_routes,
+            repaired_uri: view.repaired_uri.clone(),
+            direction: view.direction,
+        };
+        match self.own().next_hop(&view.message, &routing) {
+            Ok(next) => {
+                let target = Target { uri: Bytes::new(), hop: next.hop, ring_timeout: None };
+                let plan = Plan { groups: vec![vec![target]] };
+                self.forward(now, id, plan, next.strict_uri, Some(next.transport), out);
+            }
+            Err(none) => self.hold_local(id, Refusal::new(none.code), Bytes::new(), out),
+        }
+    }
+
+    fn forward(
+        &mut self,
+        now: Now,
+        id: Key,
+        plan: Plan,
+        strict_uri: Option<Bytes>,
+        transport: Option<crate::sip::stack::Transport>,
+        out: &mut Vec<Output>,
+    ) {
+        let context = Context::new(plan, self.settings.branches_max);
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.stage = Stage::Forwarding;
+        server.forwarding = Some(Box::new(Forwarding { context, branches: Vec::new(), strict_uri, transport }));
+        if !self.start_round(now, id, out) {
+            // A plan without targets.
+            self.hold_local(id, Refusal::new(404), Bytes::new(), out);
+        }
+    }
+
+    /// An answer 101 to 199 of a branch.
+    pub(super) fn provisional_upstream(
+        &mut self,
+        now: Now,
+        id: Key,
+        branch: u16,
+        answer: &Rc<Message>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(server) = self.servers.get(id).filter(|server| server.stage == Stage::Forwarding) else {
+            return out.push(Output::Ignored { why: Ignored::ProvisionalLate });
+        };
+        let target = server.forwarding.as_ref().map_or(0, |forwarding| forwarding.context.target(branch));
+        self.scratch.clear();
+        message::forward_response(answer, &mut self.scratch);
+        let bytes = Bytes::copy_from_slice(&self.scratch);
+        self.send_upstream(now, id, answer.code(), bytes, out);
+        self.settle_server(id, out);
+        out.push(Output::Provisional { transaction: ServerId(id.to_u64()), answer: Rc::clone(answer), target });
+    }
+
+    /// Holds an answer the gateway makes.
+    pub(super) fn hold_local(&mut self, id: Key, refusal: Refusal, uri: Bytes, out: &mut Vec<Output>) {
+        let (code, reason) = (refusal.code, Bytes::copy_from_slice(refusal.reason.as_bytes()));
+        let is_invite = self.servers.get(id).is_some_and(|server| server.method == Method::Invite);
+        let content = if code == 408 && !is_invite { Content::Silence } else { Content::Local(refusal) };
+        self.hold(id, code, reason, content, uri, out);
+    }
+
+    /// Holds a final answer and tells of it. `None` when the transaction is gone or holds too many.
+    pub(super) fn hold(
+        &mut self,
+        id: Key,
+        code: u16,
+        reason: Bytes,
+        content: Content,
+        uri: Bytes,
+        out: &mut Vec<Output>,
+    ) -> Option<AnswerId> {
+        let server = self.servers.get_mut(id).filter(|server| server.stage != Stage::Abandoned)?;
+        if server.held.len() >= self.settings.answers_held_max {
+            out.push(Output::Ignored { why: Ignored::AnswersTooMany });
+            return None;
+        }
+        let answer = AnswerId(server.next_answer);
+        server.next_answer = server.next_answer.wrapping_add(1);
+        server.stage = Stage::Answered;
+        let message = match &content {
+            Content::Forwarded { message, .. } => Some(Rc::clone(message)),
+            Content::Local(_) | Content::Silence => None,
+        };
+        let uri = match &server.view {
+            Some(view) if uri.is_empty() => Bytes::copy_from_slice(view.request_uri()),
+            _ => uri,
+        };
+        server.held.push(Box::new(Held { answer, code, content }));
+        self.held += 1;
+        let transaction = ServerId(id.to_u64());
+        out.push(Output::Final { transaction, answer, code, reason, message, uri });
+        Some(answer)
+    }
+
+    /// Lets a held answer go.
+    pub(super) fn release(&mut self, now: Now, id: Key, answer: AnswerId, out: &mut Vec<Output>) {
+        let held = self.servers.get_mut(id).and_then(|server| {
+            let place = server.held.iter().position(|held| held.answer == answer)?;
+            Some(server.held.remove(place))
+        });
+        let Some(held) = held else { return out.push(Output::Ignored { why: Ignored::Outdated }) };
+        self.held -= 1;
+        let bytes = match &held.content {
+            Content::Forwarded { message, challenges } => Some(self.print_answer(message, challenges)),
+            Content::Local(refusal) => {
+                let view = self.servers.get(id).and_then(|server| server.view.as_deref());
+                let request = view.map(|view| (Rc::clone(&view.message), view.peer));
+                request.map(|(message, peer)| self.print_local(&message, peer, refusal))
+            }
+            Content::Silence => None,
+        };
+        match bytes {
+            Some(bytes) => self.send_upstream(now, id, held.code, bytes, out),
+            None => {
+                if let Some(server) = self.servers.get_mut(id) {
+                    server.abandon(now.mono, &self.settings);
+                }
+            }
+        }
+        if let Some(server) = self.servers.get_mut(id).filter(|server| server.held.is_empty()) {
+            server.view = None;
+            server.forwarding = None;
+        }
+        self.settle_server(id, out);
+    }
+
+    /// An answer of a branch as it goes upstream, with the challenges of other branches (RFC 3261 §16.7 step 7).
+    fn print_answer(&mut self, message: &Message, challenges: &[Rc<Message>]) -> Bytes {
+        self.scratch.clear();
+        message::forward_response(message, &mut self.scratch);
+        if !challenges.is_empty() {
+            let mut lines = Vec::new();
+            for other in challenges {
+                for name in [&b"WWW-Authenticate"[..], b"Proxy-Authenticate"] {
+                    for value in other.headers_named(name) {
+                        lines.extend_from_slice(name);
+                        lines.extend_from_slice(b": ");
+                        lines.extend_from_slice(value);
+                        lines.extend_from_slice(b"\r\n");
+                    }
+                }
+            }
+            // Before the blank line, which stands in front of the body.
+            let head = self.scratch.len() - message.body().len();
+            let blank = if self.scratch[..head].ends_with(b"\r\n") { 2 } else { 1 };
+            let at = head.saturating_sub(blank);
+            self.scratch.splice(at..at, lines);
+        }
+        Bytes::copy_from_slice(&self.scratch)
+    }
+
+    /// A 2xx that came again: forwarded once its first copy was released.
+    pub(super) fn repeat_upstream(&mut self, id: Key, answer: AnswerId, message: &Message, out: &mut Vec<Output>) {
+        let Some(server) = self.servers.get(id) else {
+            return out.push(Output::Ignored { why: Ignored::AnswerStray });
+        };
+        if server.held.iter().any(|held| held.answer == answer) {
+            return out.push(Output::Ignored { why: Ignored::AnswerRepeated });
+        }
+        let peer = server.peer;
+        out.push(Output::Send { peer, bytes: self.print_answer(message, &[]) });
+    }
+}
+
+/// Places of the table of requests that are kept when it is empty.
+const TABLE_ROOM_MIN: usize = 1024;
+
+/// What the machine of a server transaction left to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Seen {
+    Nothing,
+    Trying,
+    Delivered,
+    Absorbed,
+}
+
+/// When a request other than INVITE gets its 100 (RFC 4320 §4.1): when the pauses of the other side's Timer E have
+/// grown to T2, 3.5 s by default.
+fn trying_after(times: &transaction::Settings) -> Duration {
+    let (mut pause, mut after) = (times.t1.max(Duration::from_millis(1)), Duration::ZERO);
+    while pause < times.t2 {
+        after += pause;
+        pause *= 2;
+    }
+    after.max(times.t1)
+}
+
+/// The usual reason phrase as octets.
+pub(super) fn usual(code: u16) -> Bytes {
+    Bytes::from_static(usual_reason(code).as_bytes())
+}

@@ -1,0 +1,205 @@
+//! What the stack remembers: one entry for each server and client transaction.
+//!
+//! What only a running transaction needs (the request, the plan, the copy sent) hangs in boxes that are dropped as soon
+//! as the final answer has left; an absorbing transaction is the bare entry.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::types::{AnswerId, Peer, RequestView};
+use crate::clock::{Instant, Now};
+use crate::sip::message::{Message, Method};
+use crate::sip::proxy::{Context, Refusal};
+use crate::sip::stack::Transport;
+use crate::sip::transaction::key::RequestKey;
+use crate::sip::transaction::slab::Key;
+use crate::sip::transaction::{self, State};
+use crate::timers::Handle;
+
+/// Which timer fired.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Alarm {
+    /// A server transaction's next deadline.
+    Server(Key),
+    /// A client transaction's next deadline.
+    Client(Key),
+}
+
+/// How far a server transaction has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// No verdict yet.
+    Deciding,
+    /// Branches run.
+    Forwarding,
+    /// A final answer is held or has left; nothing provisional goes upstream any more.
+    Answered,
+    /// Ends without an answer.
+    Abandoned,
+}
+
+/// A server transaction.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// Where the caller's answers go.
+    pub peer: Peer,
+    pub machine: transaction::Server,
+    /// Its place in the table of requests; `None` once its machine has ended.
+    pub key: Option<RequestKey>,
+    pub method: Method,
+    pub stage: Stage,
+    /// The caller has sent CANCEL.
+    pub cancelled: Cancelled,
+    /// When the 100 of a request other than INVITE is due, `None` once any answer has left; of an abandoned transaction
+    /// and of one with a 2xx behind a refusal, when it may go.
+    pub wait_until: Option<Instant>,
+    pub alarm: Option<Handle>,
+    pub next_answer: u32,
+    /// Branches without a final answer, those given up included.
+    pub running: u16,
+    pub held: SmallVec<[Box<Held>; 1]>,
+    pub view: Option<Box<RequestView>>,
+    pub forwarding: Option<Box<Forwarding>>,
+}
+
+/// Whether a CANCEL has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Cancelled {
+    No,
+    Yes,
+}
+
+/// What a server transaction needs while branches run.
+#[derive(Debug)]
+pub(super) struct Forwarding {
+    pub context: Context,
+    /// Branches of the running round, in the order of the plan; `None` for one that could not be started.
+    pub branches: Vec<Option<Key>>,
+    /// The next hop is a strict router: its Request-URI (RFC 3261 §16.6 step 6).
+    pub strict_uri: Option<Bytes>,
+    /// The transport a Route asks for; `None`: by the target's URI.
+    pub transport: Option<Transport>,
+}
+
+/// A final answer that waits for its release.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub answer: AnswerId,
+    pub code: u16,
+    pub content: Content,
+}
+
+/// What a held answer consists of.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// A branch's answer, with the challenges of others.
+    Forwarded { message: Rc<Message>, challenges: Vec<Rc<Message>> },
+    /// An answer the gateway makes.
+    Local(Refusal),
+    /// Nothing is sent: a non-INVITE request without an answer in time (RFC 4320 §4.2).
+    Silence,
+}
+
+/// Whether and how a branch is being cancelled.
+#[derive(Debug, Default)]
+pub(super) enum Cancel {
+    /// It is not.
+    #[default]
+    None,
+    /// As soon as a provisional answer allows it (RFC 3261 §9.1).
+    Wanted,
+    /// CANCEL was sent; its transaction runs.
+    Running(Box<transaction::Client>),
+    /// CANCEL was sent and answered.
+    Done,
+}
+
+/// Where a branch belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub server: Key,
+    /// The round, from 1.
+    pub round: u16,
+    /// Place in the round's plan, from 0.
+    pub branch: u16,
+}
+
+/// A client transaction: one branch at one address.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub place: Place,
+    /// Where it was sent; `None` while its target's name is looked up.
+    pub peer: Option<Peer>,
+    /// The target's Request-URI; empty when the one received was left.
+    pub uri: Bytes,
+    /// `None` until it is sent. An INVITE's keeps the request as sent.
+    pub machine: Option<transaction::Client>,
+    pub cancel: Cancel,
+    pub alarm: Option<Handle>,
+    /// Dropped with the final answer.
+    pub progress: Option<Box<Progress>>,
+    /// 2xx answers seen: hash of the To tag, and their name.
+    pub answers: SmallVec<[(u64, AnswerId); 1]>,
+}
+
+impl Client {
+    /// A branch that has not been sent.
+    pub(super) fn new(place: Place, uri: Bytes, progress: Box<Progress>) -> Self {
+        Self {
+            place,
+            peer: None,
+            uri,
+            machine: None,
+            cancel: Cancel::None,
+            alarm: None,
+            progress: Some(progress),
+            answers: SmallVec::new(),
+        }
+    }
+
+    /// Where its machine stands; `None` while its name is looked up.
+    pub(super) fn state(&self) -> Option<State> {
+        self.machine.as_ref().map(transaction::Client::state)
+    }
+
+    /// When something is to be done next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let machine = self.machine.as_ref().and_then(transaction::Client::deadline);
+        let cancel = match &self.cancel {
+            Cancel::Running(machine) => machine.deadline(),
+            Cancel::None | Cancel::Wanted | Cancel::Done => None,
+        };
+        let (ring, limit) = self.progress.as_ref().map_or((None, None), |own| (own.ring_until, own.limit));
+        [machine, cancel, ring, limit].into_iter().flatten().min()
+    }
+}
+
+/// What a branch needs until its final answer.
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub started: Now,
+    /// The transport its target asks for.
+    pub transport: Transport,
+    /// Further addresses of its target (RFC 3263 §4.3).
+    pub further: VecDeque<SocketAddr>,
+    /// When the branch is given up for its target's ring timeout.
+    pub ring_until: Option<Instant>,
+    /// Timer C (RFC 3261 §16.6 step 11), INVITE only; or the end of the wait for a cancelled branch (§9.1), or for
+    /// the resolver.
+    pub limit: Option<Instant>,
+    /// Whether its failure has been told to the response context already.
+    pub counted: Counted,
+}
+
+/// Whether a branch's failure has been told to the response context.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Counted {
+    /// It may still decide something.
+    No,
+    /// It was given up, and waits only for its transaction to end.
+    Yes,
+}

@@ -1,0 +1,8 @@
+//! Flows in virtual time: actors at addresses of their own, the stack between them.
+
+mod checks;
+mod flows;
+mod races;
+mod rubbish;
+mod script;
+mod storm;
