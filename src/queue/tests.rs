@@ -1,5 +1,10 @@
 //! Tests of the synchronous core: append, lease, settle, park, restart, switch, limits, commands.
 
+mod balance;
+mod commands;
+mod damage;
+mod switching;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -54,7 +59,7 @@ pub(super) fn numbers(leases: &[Lease]) -> Vec<u64> {
     leases.iter().map(|lease| u64::try_from(lease.id.0 & 0xffff_ffff).unwrap()).collect()
 }
 
-fn deliver_all(queue: &mut Queue, sink: SinkNumber) -> Vec<u64> {
+pub(super) fn deliver_all(queue: &mut Queue, sink: SinkNumber) -> Vec<u64> {
     let mut got = Vec::new();
     loop {
         let leases = lease(queue, sink, clock::now());
