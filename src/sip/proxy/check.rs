@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use super::context::usual_reason;
 use crate::sip::message::{Message, Method, Name};
 
-/// Hops left of a request that does not say (RFC 3261 §16.6 step 3).
-pub const MAX_FORWARDS_DEFAULT: u32 = 70;
+/// Hops left of a request that does not say, and what it is forwarded with (RFC 3261 §16.6 step 3).
+pub const MAX_FORWARDS_DEFAULT: u8 = 70;
 
 /// An answer to a request that is not forwarded.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,10 +35,16 @@ impl Refusal {
     }
 }
 
+/// The Max-Forwards a request is forwarded with: one less than it has, or the default when it has none.
+#[must_use]
+pub fn max_forwards_onward(request: &Message) -> u8 {
+    request.max_forwards().map_or(MAX_FORWARDS_DEFAULT, |hops| hops.saturating_sub(1))
+}
+
 /// Hops left of a request.
 #[must_use]
-pub fn max_forwards(request: &Message) -> u32 {
-    request.max_forwards().map_or(MAX_FORWARDS_DEFAULT, u32::from)
+pub fn max_forwards(request: &Message) -> u8 {
+    request.max_forwards().unwrap_or(MAX_FORWARDS_DEFAULT)
 }
 
 /// Checks hops and extensions. An OPTIONS whose hops are used up is for us: 200 (RFC 3261 §11.2, §16.3 item 3).
