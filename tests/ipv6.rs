@@ -114,8 +114,7 @@ fn call(proxy: &Proxy, caller: &mut Agent, callee: &mut Agent, ends: Ends) {
     callee.send(&answer.octets(), near);
     let back = caller.wait("the 200");
     assert_eq!(back.all("record-route"), answer.all("record-route"));
-    let (calling, called) =
-        (Side::caller(&Wire::read(invite.as_bytes()), &back), Side::callee(&arrived, &answer));
+    let (calling, called) = (Side::caller(&Wire::read(invite.as_bytes()), &back), Side::callee(&arrived, &answer));
     passes(proxy, caller, callee, &calling.request("ACK", 1, &via(2, here)));
     match ends {
         Ends::Caller => passes(proxy, caller, callee, &calling.request("BYE", 2, &via(3, here))),

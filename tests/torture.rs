@@ -175,6 +175,7 @@ struct Bench {
     /// The catch-all user agent.
     agent: Agent,
     sentinels: u32,
+    answers: u32,
 }
 
 impl Bench {
@@ -188,6 +189,7 @@ impl Bench {
             ears: ports.map(|port| (port, at(port))).collect(),
             agent: at(0),
             sentinels: 0,
+            answers: 0,
         }
     }
 
@@ -258,7 +260,10 @@ impl Bench {
 
         let contact = format!("Contact: <sip:agent@{}>", self.agent.address).into_bytes();
         let status = "200 Schön — ça va".as_bytes();
-        let answer = arrived.answer(status, "catch-all", &[contact, b"X-Odd :\r\n  \xff;,\"".to_vec()], b"\0\xff\r\n");
+        // Some messages differ in their Request-URI alone; their answers must not be taken for one that came again.
+        self.answers += 1;
+        let more = [contact, format!("X-Number: {}", self.answers).into_bytes(), b"X-Odd :\r\n  \xff;,\"".to_vec()];
+        let answer = arrived.answer(status, "catch-all", &more, b"\0\xff\r\n");
         let back = self.send_answer(file, &answer, to);
         assert_eq!(sent.all("via").len(), back.all("via").len(), "{file}");
         if is_invite {
@@ -343,7 +348,8 @@ impl Bench {
             Some(like) => {
                 let words: Vec<_> = like.start.splitn(3, |octet| *octet == b' ').collect();
                 let own = ["via", "from", "to", "call-id", "cseq"];
-                let more: Vec<_> = like.lines.iter().filter(|line| !own.contains(&&*header_name(line))).cloned().collect();
+                let more: Vec<_> =
+                    like.lines.iter().filter(|line| !own.contains(&&*header_name(line))).cloned().collect();
                 arrived.answer(&[b"200 ", words[2]].concat(), "s", &more, &like.body)
             }
         };

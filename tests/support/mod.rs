@@ -276,10 +276,11 @@ impl Gateway {
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
-        let samples = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        samples.map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).try_fold(None, |sum, sample| {
-            sample.map(|sample| Some(sum.unwrap_or(0.0) + sample))
-        })?
+        let samples =
+            text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        samples
+            .map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .try_fold(None, |sum, sample| sample.map(|sample| Some(sum.unwrap_or(0.0) + sample)))?
     }
 
     /// Runs a command of the binary on its configuration; gives its standard output.
@@ -418,7 +419,8 @@ impl Wire {
     /// A response to this request: the lines RFC 3261 §8.2.6.2 and §12.1.1 copy, with a To tag, then `more` lines.
     pub fn answer(&self, status: &[u8], tag: &str, more: &[Vec<u8>], body: &[u8]) -> Self {
         let copied = ["via", "record-route", "from", "to", "call-id", "cseq"];
-        let mut lines: Vec<_> = self.lines.iter().filter(|line| copied.contains(&&*header_name(line))).cloned().collect();
+        let mut lines: Vec<_> =
+            self.lines.iter().filter(|line| copied.contains(&&*header_name(line))).cloned().collect();
         for line in lines.iter_mut().filter(|line| header_name(line) == "to") {
             let params = line.rsplit(|octet| *octet == b'>').next().unwrap_or_default();
             if !params.windows(3).any(|three| three == b"tag") {
