@@ -24,7 +24,8 @@ enum Ends {
 }
 
 fn agent(family: Family) -> Agent {
-    Agent::bind(if family == V4 { "127.0.0.1:0" } else { "[::1]:0" }.parse().unwrap())
+    let any = if family == V4 { "127.0.0.1:0" } else { "[::1]:0" };
+    Agent::bind(any.parse().expect("an address"))
 }
 
 /// A gateway with a listener of each family; no one is at its RADIUS port.
@@ -36,7 +37,7 @@ struct Proxy {
 
 impl Proxy {
     fn start(families: &[Family], callee: SocketAddr) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("a folder can be made");
         let listeners: Vec<_> = families.iter().map(|family| agent(*family).address).collect();
         let listen: Vec<_> = listeners.iter().map(|address| format!("\"udp:{address}\"")).collect();
         let sip = format!("listen = [{}]\nallow = [\"127.0.0.0/8\", \"::1/128\"]", listen.join(", "));

@@ -184,7 +184,7 @@ impl Bench {
         let ports = VIA_PORTS.iter().map(|(_, port)| *port).chain([SIP_PORT]);
         Self {
             gateways: Vec::new(),
-            dir: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir().expect("a folder can be made"),
             mouth: at(0),
             ears: ports.map(|port| (port, at(port))).collect(),
             agent: at(0),
@@ -220,7 +220,7 @@ impl Bench {
     }
 
     fn play(&mut self, file: &str, fate: Fate, to: SocketAddr) {
-        let mut octets = fs::read(folder().join(file)).unwrap();
+        let mut octets = fs::read(folder().join(file)).expect("the message is readable");
         if let Aimed(host) = fate {
             let at = octets.windows(host.len()).position(|part| part == host.as_bytes()).expect("the host is there");
             octets.splice(at..at + host.len(), self.agent.address.to_string().into_bytes());

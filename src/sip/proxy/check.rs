@@ -79,3 +79,22 @@ pub fn capabilities() -> Refusal {
         .with("Accept", *b"*/*")
         .with("Allow", *b"INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK, REFER, NOTIFY, SUBSCRIBE, MESSAGE")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hop_is_taken_and_none_is_taken_from_the_default() {
+        for (what, line, left, onward) in [
+            ("a request has hops", "Max-Forwards: 70\r\n", 70, 69),
+            ("the last hop", "Max-Forwards: 1\r\n", 1, 0),
+            ("no hop is left", "Max-Forwards: 0\r\n", 0, 0),
+            ("a request of RFC 2543 gets 70 (§16.6 step 3)", "", 70, 70),
+        ] {
+            let text = format!("BYE sip:b@x SIP/2.0\r\n{line}Call-ID: c\r\n\r\n");
+            let request = Message::parse(text.into_bytes()).expect("a message");
+            assert_eq!((max_forwards(&request), max_forwards_onward(&request)), (left, onward), "{what}");
+        }
+    }
+}
