@@ -3,9 +3,10 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+use std::collections::HashSet;
 use std::fs;
-use std::io::Write as _;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -224,12 +225,19 @@ impl Gateway {
     /// Starts one that routes to `targets` and accounts to the RADIUS port `radius`; `more` is further configuration.
     pub fn start(dir: &Path, targets: &[String], radius: u16, more: &str) -> Self {
         let [port] = free_ports();
+        let sip = format!("listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]");
+        Self::start_with(dir, (port, &sip), targets, radius, more)
+    }
+
+    /// Starts one with a `[sip]` section of the test's own, which makes it listen on the port. `more` begins inside
+    /// `[admin]`.
+    pub fn start_with(dir: &Path, (port, sip): (u16, &str), targets: &[String], radius: u16, more: &str) -> Self {
         let dir = dir.join("gateway");
         fs::create_dir_all(&dir).expect("the folder can be made");
         let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
         let folder = dir.display();
         let toml = format!(
-            "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\n\n[[route]]\nto = [{targets}]\n\n\
+            "[sip]\n{sip}\n\n[[route]]\nto = [{targets}]\n\n\
              [accounting]\non = [\"radius\"]\nflags = [\"missed\", \"failed\"]\n\n[queue]\npath = \"{folder}/queue\"\n\
              free_min_mib = 0\n\n[sinks.radius.test]\nconfig = \"{folder}/radiusclient.conf\"\n\n\
              [admin]\nsocket = \"{folder}/admin.sock\"\n\n{more}\n"
@@ -275,6 +283,19 @@ impl Gateway {
     /// Where it takes SIP.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// The sum of all samples of a metric, by HTTP from the port of `admin.listen`; `None` while there is none.
+    pub fn metric(port: u16, name: &str) -> Option<f64> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let samples =
+            text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        samples
+            .map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .try_fold(None, |sum, sample| sample.map(|sample| Some(sum.unwrap_or(0.0) + sample)))?
     }
 
     /// Runs a command of the binary on its configuration; gives its standard output.
@@ -332,5 +353,210 @@ impl Capture {
         let size = u32::from(length);
         let header = [1_700_000_000, number, size, size].map(u32::to_le_bytes).concat();
         self.file.write_all(&header).and_then(|()| self.file.write_all(&packet)).expect("the packet is written");
+    }
+}
+
+/// A SIP message cut into lines as they stand on the wire. It shares no code with the gateway's own reader.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wire {
+    /// The start line without its line break.
+    pub start: Vec<u8>,
+    /// Each header line with its folds, without its last line break.
+    pub lines: Vec<Vec<u8>>,
+    /// What follows the blank line.
+    pub body: Vec<u8>,
+}
+
+impl Wire {
+    /// Cuts a datagram.
+    ///
+    /// # Panics
+    /// When it has no blank line.
+    pub fn read(octets: &[u8]) -> Self {
+        let shown = || String::from_utf8_lossy(octets);
+        let end = octets.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| panic!("{}", shown()));
+        let (mut head, mut lines) = (&octets[..end], Vec::<Vec<u8>>::new());
+        loop {
+            let at = head.windows(2).position(|two| two == b"\r\n").unwrap_or(head.len());
+            match (&head[..at], lines.last_mut()) {
+                (fold @ [b' ' | b'\t', ..], Some(line)) => line.extend([b"\r\n", fold].concat()),
+                (line, _) => lines.push(line.to_vec()),
+            }
+            let Some(rest) = head.get(at + 2..) else { break };
+            head = rest;
+        }
+        Self { start: lines.remove(0), lines, body: octets[end + 4..].to_vec() }
+    }
+
+    /// The octets again.
+    pub fn octets(&self) -> Vec<u8> {
+        let lines: Vec<_> = std::iter::once(&self.start).chain(&self.lines).map(Vec::as_slice).collect();
+        [&lines.join(&b"\r\n"[..])[..], b"\r\n\r\n", &self.body].concat()
+    }
+
+    /// For messages in a failed test.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.octets()).into_owned()
+    }
+
+    /// Places of the lines of a header, by its long name in lower case; compact names count too.
+    pub fn places(&self, name: &str) -> Vec<usize> {
+        (0..self.lines.len()).filter(|place| header_name(&self.lines[*place]) == name).collect()
+    }
+
+    /// The lines of a header.
+    pub fn all(&self, name: &str) -> Vec<&[u8]> {
+        self.places(name).into_iter().map(|place| self.lines[place].as_slice()).collect()
+    }
+
+    /// The value of a header's first line, without white space around it; empty when there is none.
+    pub fn value(&self, name: &str) -> &[u8] {
+        self.all(name).first().map_or(b"", |line| value_of(line))
+    }
+
+    /// The method of a request; of a response `SIP/2.0`.
+    pub fn method(&self) -> &str {
+        let word = self.start.split(|octet| *octet == b' ').next().unwrap_or_default();
+        std::str::from_utf8(word).unwrap_or_default()
+    }
+
+    /// The code of a response.
+    pub fn code(&self) -> u16 {
+        let word = self.start.split(|octet| *octet == b' ').nth(1).unwrap_or_default();
+        String::from_utf8_lossy(word).parse().unwrap_or_default()
+    }
+
+    /// The number of CSeq; 0 for none.
+    pub fn cseq(&self) -> u32 {
+        let digits = self.value("cseq").iter().take_while(|octet| octet.is_ascii_digit());
+        digits.fold(0_u32, |sum, digit| sum.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')))
+    }
+
+    /// A response to this request: the lines RFC 3261 §8.2.6.2 and §12.1.1 copy, with a To tag, then `more` lines.
+    pub fn answer(&self, status: &[u8], tag: &str, more: &[Vec<u8>], body: &[u8]) -> Self {
+        let copied = ["via", "record-route", "from", "to", "call-id", "cseq"];
+        let mut lines: Vec<_> =
+            self.lines.iter().filter(|line| copied.contains(&&*header_name(line))).cloned().collect();
+        for line in lines.iter_mut().filter(|line| header_name(line) == "to") {
+            let params = line.rsplit(|octet| *octet == b'>').next().unwrap_or_default();
+            if !params.windows(3).any(|three| three == b"tag") {
+                line.extend(format!(";tag={tag}").as_bytes());
+            }
+        }
+        lines.extend_from_slice(more);
+        Self { start: [b"SIP/2.0 ", status].concat(), lines, body: body.to_vec() }
+    }
+}
+
+/// The value of a header line, without white space around it.
+pub fn value_of(line: &[u8]) -> &[u8] {
+    let colon = line.iter().position(|octet| *octet == b':').map_or(line.len(), |colon| colon + 1);
+    line[colon..].trim_ascii()
+}
+
+/// The name of a header line: long and in lower case.
+pub fn header_name(line: &[u8]) -> String {
+    let name = line.split(|octet| *octet == b':').next().unwrap_or_default().trim_ascii();
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let long = [("v", "via"), ("f", "from"), ("t", "to"), ("i", "call-id"), ("m", "contact"), ("l", "content-length")];
+    long.iter().find(|(short, _)| *short == name).map_or(name, |(_, long)| (*long).to_owned())
+}
+
+/// One side of a call: what its later requests repeat (RFC 3261 §12.2.1.1).
+#[derive(Clone, Debug)]
+pub struct Side {
+    from: Vec<u8>,
+    to: Vec<u8>,
+    call_id: Vec<u8>,
+    target: Vec<u8>,
+    routes: Vec<Vec<u8>>,
+}
+
+impl Side {
+    /// The caller, by the INVITE it sent and the 200 it got.
+    pub fn caller(invite: &Wire, answer: &Wire) -> Self {
+        let mut side = Self::new(answer, [invite.value("from"), answer.value("to")], answer);
+        side.routes.reverse();
+        side
+    }
+
+    /// The callee, by the INVITE it got and the 200 it sent.
+    pub fn callee(invite: &Wire, answer: &Wire) -> Self {
+        Self::new(invite, [answer.value("to"), invite.value("from")], invite)
+    }
+
+    fn new(call: &Wire, [from, to]: [&[u8]; 2], other: &Wire) -> Self {
+        let contact = other.value("contact");
+        let inner = contact.split(|octet| matches!(octet, b'<' | b'>')).nth(1).unwrap_or(contact);
+        // The gateway is the only proxy that is really there.
+        let signed = |line: &&[u8]| line.windows(4).any(|four| four == b";tg=");
+        let routes = call.all("record-route").into_iter().filter(signed).map(|line| value_of(line).to_vec()).collect();
+        let call_id = call.value("call-id").to_vec();
+        Self { from: from.to_vec(), to: to.to_vec(), call_id, target: inner.to_vec(), routes }
+    }
+
+    /// Its Route values.
+    pub fn routes(&self) -> &[Vec<u8>] {
+        &self.routes
+    }
+
+    /// A request inside the call, with this Via value.
+    pub fn request(&self, method: &str, cseq: u32, via: &str) -> Wire {
+        let start = [method.as_bytes(), b" ", &self.target, b" SIP/2.0"].concat();
+        let mut lines = vec![format!("Via: {via}").into_bytes(), b"Max-Forwards: 70".to_vec()];
+        lines.extend(self.routes.iter().map(|route| [b"Route: ", &route[..]].concat()));
+        for (name, value) in [(&b"From: "[..], &self.from), (b"To: ", &self.to), (b"Call-ID: ", &self.call_id)] {
+            lines.push([name, value].concat());
+        }
+        lines.extend([format!("CSeq: {cseq} {method}").into_bytes(), b"Content-Length: 0".to_vec()]);
+        Wire { start, lines, body: Vec::new() }
+    }
+}
+
+/// A socket of the test's own, looked at without waiting. What comes a second time is passed over, and so is 100.
+pub struct Agent {
+    socket: UdpSocket,
+    /// Where it is.
+    pub address: SocketAddr,
+    seen: HashSet<Vec<u8>>,
+}
+
+impl Agent {
+    /// One at an address; port 0 takes a free one.
+    ///
+    /// # Panics
+    /// When the address cannot be had.
+    pub fn bind(address: SocketAddr) -> Self {
+        let socket = UdpSocket::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+        socket.set_nonblocking(true).expect("a socket can do without waiting");
+        let address = socket.local_addr().expect("a bound socket has an address");
+        Self { socket, address, seen: HashSet::new() }
+    }
+
+    /// Sends a datagram.
+    pub fn send(&self, octets: &[u8], to: SocketAddr) {
+        let sent = self.socket.send_to(octets, to).unwrap_or_else(|error| panic!("{to}: {error}"));
+        assert_eq!(sent, octets.len());
+    }
+
+    /// What has come, if anything has.
+    pub fn take(&mut self) -> Option<Wire> {
+        let mut buffer = vec![0; 65_535];
+        loop {
+            // Errors are those ICMP reports of other datagrams, and "nothing there".
+            let length = self.socket.recv(&mut buffer).ok()?;
+            let octets = &buffer[..length];
+            if !octets.starts_with(b"SIP/2.0 100") && self.seen.insert(octets.to_vec()) {
+                return Some(Wire::read(octets));
+            }
+        }
+    }
+
+    /// Waits for what comes next.
+    ///
+    /// # Panics
+    /// When nothing does.
+    pub fn wait(&mut self, what: &str) -> Wire {
+        wait_for(what, || self.take())
     }
 }

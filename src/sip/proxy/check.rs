@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use super::context::usual_reason;
 use crate::sip::message::{Message, Method, Name};
 
-/// Hops left of a request that does not say (RFC 3261 §16.6 step 3).
-pub const MAX_FORWARDS_DEFAULT: u32 = 70;
+/// Hops left of a request that does not say, and what it is forwarded with (RFC 3261 §16.6 step 3).
+pub const MAX_FORWARDS_DEFAULT: u8 = 70;
 
 /// An answer to a request that is not forwarded.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,10 +35,16 @@ impl Refusal {
     }
 }
 
+/// The Max-Forwards a request is forwarded with: one less than it has, or the default when it has none.
+#[must_use]
+pub fn max_forwards_onward(request: &Message) -> u8 {
+    request.max_forwards().map_or(MAX_FORWARDS_DEFAULT, |hops| hops.saturating_sub(1))
+}
+
 /// Hops left of a request.
 #[must_use]
-pub fn max_forwards(request: &Message) -> u32 {
-    request.max_forwards().map_or(MAX_FORWARDS_DEFAULT, u32::from)
+pub fn max_forwards(request: &Message) -> u8 {
+    request.max_forwards().unwrap_or(MAX_FORWARDS_DEFAULT)
 }
 
 /// Checks hops and extensions. An OPTIONS whose hops are used up is for us: 200 (RFC 3261 §11.2, §16.3 item 3).
@@ -72,4 +78,23 @@ pub fn capabilities() -> Refusal {
     Refusal::new(200)
         .with("Accept", *b"*/*")
         .with("Allow", *b"INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK, REFER, NOTIFY, SUBSCRIBE, MESSAGE")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hop_is_taken_and_none_is_taken_from_the_default() {
+        for (what, line, left, onward) in [
+            ("a request has hops", "Max-Forwards: 70\r\n", 70, 69),
+            ("the last hop", "Max-Forwards: 1\r\n", 1, 0),
+            ("no hop is left", "Max-Forwards: 0\r\n", 0, 0),
+            ("a request of RFC 2543 gets 70 (§16.6 step 3)", "", 70, 70),
+        ] {
+            let text = format!("BYE sip:b@x SIP/2.0\r\n{line}Call-ID: c\r\n\r\n");
+            let request = Message::parse(text.into_bytes()).expect("a message");
+            assert_eq!((max_forwards(&request), max_forwards_onward(&request)), (left, onward), "{what}");
+        }
+    }
 }

@@ -5,6 +5,6 @@ mod check;
 mod context;
 mod route;
 
-pub use check::{MAX_FORWARDS_DEFAULT, Refusal, capabilities, check, max_forwards};
+pub use check::{MAX_FORWARDS_DEFAULT, Refusal, capabilities, check, max_forwards, max_forwards_onward};
 pub use context::{Context, Ending, Progress, usual_reason};
 pub use route::{NextHop, NoHop, Own, Routing, default_port, transport_of};

@@ -61,12 +61,11 @@ impl Stack {
             pushed.push(b'>');
         }
         let routes_added: &[&[u8]] = if strict_uri.is_some() { &[&pushed] } else { &[] };
-        let hops = proxy::max_forwards(request).saturating_sub(1);
         let edits = RequestEdits {
             request_uri: strict_uri.map_or(own_uri, |uri| Some(&**uri)),
             via: &via,
             source: Some(view.peer.addr),
-            max_forwards: u8::try_from(hops).unwrap_or(u8::MAX),
+            max_forwards: proxy::max_forwards_onward(request),
             routes_popped: usize::from(view.own_routes) + usize::from(strict_uri.is_some()),
             route_last_popped: view.repaired_uri.is_some(),
             routes_added,
