@@ -1,4 +1,4 @@
-//! Tollgate, a RADIUS/Diameter accounting gateway for SIP.
+//! Tollgate, an accounting gateway for SIP.
 //!
 //! It stands in the SIP path as a transaction-stateful, record-routing proxy, turns what passes into accounting
 //! records, commits each record to a durable queue before the answer leaves, and delivers it from there.
