@@ -329,7 +329,7 @@ fn new_rules_are_for_new_requests() {
              alice sends ACK hop
              recorded missed 486 bob callee refused; \
              missed 486 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]; \
-             failed 486 bob callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]",
+             failed 486 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]",
         ),
     ]);
 }

@@ -359,11 +359,8 @@ fn a_refused_commit_lets_the_answer_go_and_is_counted() {
 
 #[test]
 fn in_the_alarm_state_new_calls_are_served_if_so_set() {
-    let shard = Settings {
-        on_trouble: OnTrouble::Serve,
-        commit_wait_max: Duration::from_millis(100),
-        ..Settings::default()
-    };
+    let shard =
+        Settings { on_trouble: OnTrouble::Serve, commit_wait_max: Duration::from_millis(100), ..Settings::default() };
     Bench::new("serve", Setup { shard, ..Setup::new() }).run(
         "alice sends INVITE to bob
          bob gets INVITE

@@ -113,6 +113,23 @@ fn what_was_not_on_disk_was_not_answered_and_comes_again() {
              recorded stop 0 bob gateway lifetime 600s",
         ),
         (
+            "an answer to a request of the shard before is no answer to one of this shard",
+            "alice sends INVITE to bob
+             bob gets INVITE
+             restart
+             dave sends INVITE to bob
+             bob gets INVITE
+             bob sends 200 for alice
+             alice gets nothing
+             dave gets nothing
+             bob sends 486 for dave
+             bob gets ACK
+             disk writes
+             dave gets 486
+             dave sends ACK hop
+             recorded missed 486 bob callee refused; failed 486 bob callee refused",
+        ),
+        (
             "an INVITE whose Start was on disk makes no second one",
             "alice sends INVITE to bob
              bob gets INVITE

@@ -62,7 +62,7 @@ impl Hashes {
 
     /// Hash of what a loop would bring back unchanged (RFC 5393 §4.2.3): Request-URI and Route as received, Call-ID,
     /// tags, CSeq number and what proxies are asked for. A spiral comes back with another Request-URI or Route.
-    fn loop_hash(&self, request: &Message) -> u32 {
+    pub(super) fn loop_hash(&self, request: &Message) -> u32 {
         let mut hasher = self.hasher(b'l');
         write_field(&mut hasher, request.request_uri());
         for name in [Name::Route, Name::ProxyRequire, Name::ProxyAuthorization] {
