@@ -161,7 +161,7 @@ fn a_failed_delivery_waits_and_a_hopeless_one_is_parked() {
     queue.settle(A, Seq(1), retry(60), start);
     queue.settle(A, Seq(3), Settlement::Park { reason: "refused".into(), code: 5 }, start);
     queue.tick(start);
-    assert_eq!(numbers(&lease(&mut queue, A, start)), Vec::<u64>::new());
+    assert_eq!(numbers(&lease(&mut queue, A, start)), [0_u64; 0]);
     let later = start.after(Duration::from_secs(60));
     let again = lease(&mut queue, A, later);
     assert_eq!((numbers(&again), again[0].attempts, again[0].first_tried), (vec![1], 1, Some(start.wall)));

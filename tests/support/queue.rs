@@ -3,6 +3,8 @@
 //! The child is the test binary itself, started again with an environment variable. It prints a line before and after
 //! each commit, so that the parent knows what was tried and what was acknowledged.
 
+#![allow(dead_code, reason = "every test file uses its own part")]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -11,8 +13,8 @@ use std::process::{Command, Stdio};
 use tollgate::clock;
 use tollgate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use tollgate::queue::{
-    CallChange, Command as QueueCommand, Commit, Entry, LIST_MAX, Offline, Opened, Outcome, Queue, Select, Settings,
-    Settlement, State, ask,
+    CallChange, Command as QueueCommand, Commit, Entry, LIST_MAX, Offline, OpenError, Opened, Outcome, Queue, Select,
+    Settings, Settlement, State, ask,
 };
 
 /// Settles about half of what it leases.
@@ -37,8 +39,11 @@ pub fn settings(path: &Path) -> Settings {
 }
 
 pub fn open(path: &Path) -> Opened {
-    let sinks = ["a".to_owned(), "b".to_owned()];
-    Queue::open(settings(path), &sinks, clock::now, &mut || {}).unwrap_or_else(|error| panic!("{path:?}: {error:?}"))
+    try_open(path).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()))
+}
+
+pub fn try_open(path: &Path) -> Result<Opened, OpenError> {
+    Queue::open(settings(path), &["a".to_owned(), "b".to_owned()], clock::now, &mut || {})
 }
 
 /// A small generator of numbers that look random: the same for the same seed.
@@ -213,7 +218,9 @@ pub fn check(opened: Opened, known: &mut Known) -> Result<Queue, String> {
     let extra: Vec<u64> = of_b.keys().copied().filter(|number| !known.acked.contains_key(&(number >> 20))).collect();
     let held = !extra.is_empty();
     if held {
-        let (commit, count) = known.tried.ok_or_else(|| format!("{} records nobody appended, from {:?} on", extra.len(), extra.first()))?;
+        let (commit, count) = known
+            .tried
+            .ok_or_else(|| format!("{} records nobody appended, from {:?} on", extra.len(), extra.first()))?;
         if extra != ((commit << 20)..(commit << 20) + count).collect::<Vec<_>>() {
             return Err(format!("{} of the {count} records of commit {commit} under way", extra.len()));
         }

@@ -25,7 +25,7 @@ use crate::record::{Kind, Record, Value};
 use crate::shard::{self, Health, Input, Output, Rules, Shard};
 use crate::sip::message::Message;
 use crate::sip::stack::tests::script::{address, answer, header, headers, settings};
-use crate::sip::stack::{ListenerId, Peer, Sizes, Stack};
+use crate::sip::stack::{self, ListenerId, Peer, Sizes, Stack};
 use crate::vars::Template;
 
 /// What a shard is set to.
@@ -53,7 +53,8 @@ impl Setup {
         for (key, value) in &disk.calls {
             engine.restore(now, key, value).expect("a call of ours can be restored");
         }
-        Shard::new(self.shard.clone(), Stack::new(settings()), engine, rules("usual"))
+        let stack = stack::Settings { incarnation: u128::from(life).to_le_bytes(), ..settings() };
+        Shard::new(self.shard.clone(), Stack::new(stack), engine, rules("usual"))
     }
 }
 

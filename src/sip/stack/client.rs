@@ -107,7 +107,6 @@ impl Stack {
         });
         self.scratch = scratch;
         let is_invite = view.message.method() == Method::Invite;
-        let loop_hash = self.hashes.loop_hash(&view.message);
         let Some((to, further, bytes)) = sent else {
             // None of its addresses can be sent to.
             if let Some(progress) = self.clients.get_mut(key).and_then(|client| client.progress.as_deref_mut()) {
@@ -119,7 +118,6 @@ impl Stack {
         let (reliability, times) = (self.reliability(to.listener), &self.settings.transaction);
         let Some(client) = self.clients.get_mut(key) else { return };
         client.peer = Some(to);
-        client.loop_hash = loop_hash;
         if let Some(progress) = client.progress.as_deref_mut() {
             progress.further = further;
             progress.limit = is_invite.then(|| now.mono + self.settings.timer_c);

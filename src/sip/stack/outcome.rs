@@ -20,12 +20,8 @@ impl Stack {
     /// Takes an answer that came in.
     pub(super) fn received_answer(&mut self, now: Now, message: Rc<Message>, out: &mut Vec<Output>) {
         let via = message.top_via();
-        let branch = via.and_then(|via| self.hashes.read_branch(&via, &message));
-        let found = branch.and_then(|branch| {
-            let client = self.clients.get(branch.client?)?;
-            (client.loop_hash == branch.loop_hash).then_some((branch.client?, client))
-        });
-        let Some((key, client)) = found else {
+        let key = via.and_then(|via| self.hashes.read_branch(&via, &message)).and_then(|branch| branch.client);
+        let Some((key, client)) = key.and_then(|key| Some((key, self.clients.get(key)?))) else {
             return out.push(Output::Ignored { why: Ignored::AnswerStray });
         };
         let Some(machine) = &client.machine else {

@@ -136,9 +136,6 @@ pub(super) struct Client {
     pub peer: Option<Peer>,
     /// The target's Request-URI; empty when the one received was left.
     pub uri: Bytes,
-    /// The hash in its branch. Slots and generations begin anew with the process, while answers to requests of the last
-    /// one still come: they carry the hash of another request.
-    pub loop_hash: u32,
     /// `None` until it is sent. An INVITE's keeps the request as sent.
     pub machine: Option<transaction::Client>,
     pub cancel: Cancel,
@@ -156,7 +153,6 @@ impl Client {
             place,
             peer: None,
             uri,
-            loop_hash: 0,
             machine: None,
             cancel: Cancel::None,
             alarm: None,
