@@ -53,6 +53,12 @@ impl PartialEq for Handle {
 
 impl Eq for Handle {}
 
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
 impl Attribute {
     /// Name as its last definition spells it.
     #[must_use]
@@ -126,7 +132,10 @@ impl Attribute {
     #[must_use]
     pub fn refusal(&self) -> Option<&'static str> {
         if self.wire.is_none() {
-            return Some("its number is above 255: internal to the server, never on the wire");
+            return Some(match self.oid.outer() {
+                None => "its number is above 255: internal to the server, never on the wire",
+                Some(_) => "its number does not fit the format its vendor was given later",
+            });
         }
         if self.kind.is_container() {
             return Some("it holds other attributes and has no value of its own");

@@ -27,6 +27,7 @@ pub struct Builder {
     by_name: HashMap<Box<str>, usize>,
     vendors: Vec<Vendor>,
     vendor_by_name: HashMap<Box<str>, usize>,
+    formats: HashMap<u32, Format>,
     values: Vec<ValueLine>,
     value_aliases: Vec<ValueAlias>,
     official: BTreeMap<u8, Box<str>>,
@@ -47,6 +48,8 @@ struct Draft {
     /// Index of the first VALUE line that is meant for this definition.
     values_from: usize,
     is_builtin: bool,
+    /// Largest number of its vendor's format when it was defined; a later `VENDOR` line may change the format.
+    number_max: u32,
 }
 
 #[derive(Debug)]
@@ -96,6 +99,7 @@ impl Builder {
             order: self.order,
             values_from: 0,
             is_builtin: false,
+            number_max: vendor_of(&oid).map_or(u32::MAX, |vendor| self.format(vendor).number_max()),
         };
         let lower = name.to_ascii_lowercase().into_boxed_str();
         let Some(&at) = self.by_name.get(&lower) else {
@@ -128,12 +132,14 @@ impl Builder {
         self.drafts.iter().map(|draft| &*draft.name)
     }
 
+    /// The format of a vendor as defined so far.
+    fn format(&self, vendor: u32) -> Format {
+        self.formats.get(&vendor).copied().unwrap_or_else(|| Format::of_vendor(vendor))
+    }
+
     pub(super) fn vendor(&mut self, name: &str, number: u32, format: Option<Format>, origin: &Origin) {
-        let default = || {
-            let earlier = self.vendors.iter().rev().find(|vendor| vendor.number == number);
-            earlier.map_or_else(|| Format::of_vendor(number), |vendor| vendor.format)
-        };
-        let format = format.unwrap_or_else(default);
+        let format = format.unwrap_or_else(|| self.format(number));
+        self.formats.insert(number, format);
         for old in self.vendors.iter().filter(|old| old.number == number && old.format != format) {
             let text = format!("vendor {number} has format {format} here and {} at {}", old.format, old.origin);
             self.problems.warn(origin, text);
@@ -234,39 +240,59 @@ impl Builder {
     fn place(&mut self, by_oid: &HashMap<Oid, usize>, vendors: &BTreeMap<u32, Arc<Vendor>>) -> Vec<Option<Wire>> {
         let format = |number| vendors.get(&number).map_or_else(|| Format::of_vendor(number), |vendor| vendor.format);
         let mut wires = Vec::with_capacity(self.drafts.len());
+        let mut outgrown = HashSet::new();
         for draft in &self.drafts {
-            let (name, oid) = (&draft.name, &draft.oid);
-            let wire = match Wire::new(oid, format) {
-                Ok(wire) => wire,
-                Err(Misplaced::Number(number, max)) => {
-                    let least = if number == 0 { 1 } else { 0 };
-                    let text = format!("`{name}`: {number} in {oid} is outside {least} to {max}");
-                    self.problems.error(&draft.origin, text);
-                    None
+            let vendor = vendor_of(&draft.oid).filter(|vendor| {
+                let number = draft.oid.parts().get(2).copied().unwrap_or_default();
+                draft.oid.outer() == Some(26) && number <= draft.number_max && number > format(*vendor).number_max()
+            });
+            if let Some(vendor) = vendor {
+                if outgrown.insert(vendor) {
+                    let text = format!(
+                        "`{}` and others do not fit the later format {} of their vendor: they cannot be sent",
+                        draft.name,
+                        format(vendor)
+                    );
+                    self.problems.warn(&draft.origin, text);
                 }
-                Err(Misplaced::Short) => {
-                    self.problems.error(&draft.origin, format!("`{name}`: {oid} lacks the vendor's attribute number"));
-                    None
-                }
-            };
-            let mut above = *oid;
-            for _ in 0..tlv_levels(oid) {
-                let Some(parent) = above.parent() else { break };
-                above = parent;
-                let kind = by_oid.get(&above).map(|at| self.drafts[*at].kind);
-                if kind != Some(Type::Tlv) {
-                    let what = kind.map_or_else(|| "is not defined".to_owned(), |kind| format!("is {kind}, not tlv"));
-                    self.problems.error(&draft.origin, format!("`{name}` is {oid}, but {above} {what}"));
-                    break;
+                wires.push(None);
+                continue;
+            }
+            match self.place_one(draft, by_oid, format) {
+                Ok(wire) => wires.push(wire),
+                Err(text) => {
+                    self.problems.error(&draft.origin, format!("`{}`: {text}", draft.name));
+                    wires.push(None);
                 }
             }
-            if tlv_levels(oid) > TLV_LEVELS_MAX {
-                let text = format!("`{name}`: {oid} has more than {TLV_LEVELS_MAX} TLV levels");
-                self.problems.error(&draft.origin, text);
-            }
-            wires.push(wire);
         }
         wires
+    }
+
+    fn place_one(
+        &self,
+        draft: &Draft,
+        by_oid: &HashMap<Oid, usize>,
+        format: impl Fn(u32) -> Format,
+    ) -> Result<Option<Wire>, String> {
+        let oid = &draft.oid;
+        let wire = Wire::new(oid, format).map_err(|misplaced| match misplaced {
+            Misplaced::Number(0, max) => format!("0 in {oid} is outside 1 to {max}"),
+            Misplaced::Number(number, max) => format!("{number} in {oid} is outside 0 to {max}"),
+            Misplaced::Short => format!("{oid} lacks the vendor's attribute number"),
+        })?;
+        let levels = tlv_levels(oid);
+        if levels > TLV_LEVELS_MAX {
+            return Err(format!("{oid} has more than {TLV_LEVELS_MAX} TLV levels"));
+        }
+        for parent in std::iter::successors(oid.parent(), Oid::parent).take(levels) {
+            match by_oid.get(&parent).map(|at| self.drafts[*at].kind) {
+                Some(Type::Tlv) => {}
+                Some(kind) => return Err(format!("it is {oid}, but {parent} is {kind}, not tlv")),
+                None => return Err(format!("it is {oid}, but {parent} is not defined")),
+            }
+        }
+        Ok(wire)
     }
 
     /// The values of each attribute: its own, else those of its VALUE-ALIAS, else those of the number it shares.
@@ -274,52 +300,64 @@ impl Builder {
         let mut lists: Vec<Vec<(Box<str>, i64)>> = Vec::new();
         lists.resize_with(self.drafts.len(), Vec::new);
         let mut known: HashMap<(usize, Box<str>), (usize, usize)> = HashMap::new();
-        for (line_at, line) in self.values.iter().enumerate() {
-            let Some(&at) = self.by_name.get(&line.attribute) else {
-                if !self.skipped.contains(&*line.attribute) {
-                    let text = format!("value `{}` of `{}`, which is not defined", line.name, line.attribute);
-                    self.problems.warn(&line.origin, text);
-                }
-                continue;
-            };
-            let draft = &self.drafts[at];
-            if line_at < draft.values_from {
-                continue;
-            }
-            let Some((min, max)) = draft.kind.range() else {
-                let text = format!("value `{}` of `{}`, which is {}", line.name, draft.name, draft.kind);
-                self.problems.warn(&line.origin, text);
-                continue;
-            };
-            if line.number < min || line.number > max {
-                let text = format!("value `{}` {} is outside {min} to {max}", line.name, line.number);
-                self.problems.error(&line.origin, text);
-                continue;
-            }
+        let values = std::mem::take(&mut self.values);
+        let mut told = HashSet::new();
+        for (line_at, line) in values.iter().enumerate() {
+            let Some(at) = self.value_owner(line_at, line, &mut told) else { continue };
             let key = (at, line.name.to_ascii_lowercase().into_boxed_str());
-            match known.get(&key) {
+            let place = match known.get(&key) {
                 Some(&(place, old_at)) => {
-                    let old = &self.values[old_at];
+                    let old = &values[old_at];
                     if old.number != line.number {
                         let text = format!(
                             "value `{}` of `{}` is now {}, was {} at {}",
-                            line.name, draft.name, line.number, old.number, old.origin
+                            line.name, self.drafts[at].name, line.number, old.number, old.origin
                         );
                         self.problems.warn(&line.origin, text);
                     }
-                    lists[at][place] = (line.name.clone(), line.number);
-                    known.insert(key, (place, line_at));
+                    place
                 }
-                None => {
-                    known.insert(key, (lists[at].len(), line_at));
-                    lists[at].push((line.name.clone(), line.number));
-                }
+                None => lists[at].len(),
+            };
+            known.insert(key, (place, line_at));
+            let value = (line.name.clone(), line.number);
+            match lists[at].get_mut(place) {
+                Some(old) => *old = value,
+                None => lists[at].push(value),
             }
         }
         let mut tables: Vec<Arc<Values>> = lists.iter().map(|list| Arc::new(Values::new(list))).collect();
         self.alias_values(&mut tables);
         self.share_values(by_oid, &mut tables);
         tables
+    }
+
+    /// The attribute a VALUE line counts for; otherwise says why not, once for each attribute.
+    fn value_owner(&mut self, line_at: usize, line: &ValueLine, told: &mut HashSet<Box<str>>) -> Option<usize> {
+        let Some(&at) = self.by_name.get(&line.attribute) else {
+            if !self.skipped.contains(&*line.attribute) && told.insert(line.attribute.clone()) {
+                let text = format!("values of `{}`, which is not defined, are not used", line.attribute);
+                self.problems.warn(&line.origin, text);
+            }
+            return None;
+        };
+        let draft = &self.drafts[at];
+        if line_at < draft.values_from {
+            return None;
+        }
+        let Some((min, max)) = draft.kind.range() else {
+            if told.insert(line.attribute.clone()) {
+                let text = format!("values of `{}`, which is {}, are not used", draft.name, draft.kind);
+                self.problems.warn(&line.origin, text);
+            }
+            return None;
+        };
+        if line.number < min || line.number > max {
+            let text = format!("value `{}` {} is outside {min} to {max}", line.name, line.number);
+            self.problems.error(&line.origin, text);
+            return None;
+        }
+        Some(at)
     }
 
     fn alias_values(&mut self, tables: &mut [Arc<Values>]) {

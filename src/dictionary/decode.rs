@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::Dictionary;
-use super::attribute::Handle;
+use super::attribute::{Attribute, Handle};
+use super::print::{hex_text, print};
 use super::types::{Format, Oid, Type};
-use super::value::{hex_text, print};
 use super::wire::{LONG_HEADER_OCTETS, MORE};
 
 /// One decoded attribute.
@@ -70,7 +70,7 @@ impl Dictionary {
                 245 | 246 => {
                     let (whole, after) = join_fragments(number, value, after);
                     rest = after;
-                    self.long_extended(number, &whole, &mut out)
+                    self.extended(number, &whole, &mut out)
                 }
                 _ => {
                     self.leaf(oid, value, &mut out);
@@ -124,11 +124,6 @@ impl Dictionary {
         Some(())
     }
 
-    /// `whole` is the extended type, then the joined values of all fragments.
-    fn long_extended(&self, number: u8, whole: &[u8], out: &mut Vec<Decoded>) -> Option<()> {
-        self.extended(number, whole, out)
-    }
-
     fn extended_vendor(&self, space: Oid, value: &[u8], out: &mut Vec<Decoded>) -> Option<()> {
         let (vendor, value) = value.split_first_chunk::<4>()?;
         let (&number, value) = value.split_first()?;
@@ -148,16 +143,16 @@ impl Dictionary {
             return;
         }
         let (tag, value) = split_tag(&attribute, octets);
-        let text = match attribute.flags().encrypt > 0 || attribute.flags().secret {
-            true => Some("<hidden>".to_owned()),
-            false => print(&attribute, &value),
+        let text = if attribute.flags().encrypt > 0 || attribute.flags().secret {
+            Some("<hidden>".to_owned())
+        } else if tag.is_some() && attribute.kind() == Type::Integer {
+            // The tag stands in the most significant octet (RFC 2868 §3.1).
+            print(&attribute, &[&[0], value].concat())
+        } else {
+            print(&attribute, value)
         };
         match text {
-            Some(text) => {
-                let octets =
-                    if attribute.flags().has_tag { value[value.len() - kept(tag, octets)..].to_vec() } else { value };
-                out.push(Decoded { oid, attribute: Some(attribute), tag, octets, text });
-            }
+            Some(text) => out.push(Decoded { oid, attribute: Some(attribute), tag, octets: value.to_vec(), text }),
             None => out.push(raw(oid, octets)),
         }
     }
@@ -177,18 +172,13 @@ impl Dictionary {
     }
 }
 
-/// The value after its tag; a tagged integer gets a zero octet in the tag's place (RFC 2868 §3.1).
-fn split_tag(attribute: &Handle, octets: &[u8]) -> (Option<u8>, Vec<u8>) {
+/// Tag and value; of an integer the value has three octets (RFC 2868 §3.1).
+fn split_tag<'a>(attribute: &Attribute, octets: &'a [u8]) -> (Option<u8>, &'a [u8]) {
     match (attribute.flags().has_tag, attribute.kind(), octets) {
-        (true, Type::Integer, [tag, rest @ ..]) if octets.len() == 4 => (Some(*tag), [&[0], rest].concat()),
-        (true, Type::String, [tag @ 0..=0x1f, rest @ ..]) => (Some(*tag), rest.to_vec()),
-        _ => (None, octets.to_vec()),
+        (true, Type::Integer, [tag, rest @ ..]) if octets.len() == 4 => (Some(*tag), rest),
+        (true, Type::String, [tag @ 0..=0x1f, rest @ ..]) => (Some(*tag), rest),
+        _ => (None, octets),
     }
-}
-
-/// Octets of the value proper when `whole` came with `tag`.
-fn kept(tag: Option<u8>, whole: &[u8]) -> usize {
-    whole.len() - usize::from(tag.is_some())
 }
 
 fn raw(oid: Oid, octets: &[u8]) -> Decoded {

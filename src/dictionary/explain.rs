@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::Dictionary;
 use super::attribute::Attribute;
+use super::print::hex_text;
 use super::types::Type;
-use super::value::{Input, hex_text};
+use super::value::Input;
 
 /// One line of the effective dictionary.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]

@@ -23,6 +23,7 @@ pub mod decode;
 pub mod explain;
 pub mod load;
 pub mod parse;
+mod print;
 pub mod problem;
 pub mod types;
 pub mod value;

@@ -1,6 +1,6 @@
-//! Values: from text, number, instant or address into octets, and from octets into the text FreeRADIUS prints.
+//! Values: from text, number, instant or address into octets.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str;
 
 use crate::clock::Timestamp;
@@ -145,13 +145,13 @@ impl Attribute {
             }
             Input::Text([]) => Err(ValueError::Empty { attribute: self.name.clone() }),
             Input::Text(text) if self.flags.has_tag => self.tagged(text, out),
-            Input::Text(text) => self.from_text(text, out),
+            Input::Text(text) => self.append_text(text, out),
             Input::Number(number) if self.flags.has_tag => self.tagged(number.to_string().as_bytes(), out),
-            Input::Number(number) if self.kind.is_number() => self.from_number(number, out),
-            Input::Number(number) => self.from_text(number.to_string().as_bytes(), out),
-            Input::Timestamp(time) if self.kind.is_number() => self.from_number(time.secs(), out),
-            Input::Timestamp(time) => self.from_text(rfc_3339(time).as_bytes(), out),
-            Input::Address(address) => self.from_address(address, out),
+            Input::Number(number) if self.kind.is_number() => self.append_number(number, out),
+            Input::Number(number) => self.append_text(number.to_string().as_bytes(), out),
+            Input::Timestamp(time) if self.kind.is_number() => self.append_number(time.secs(), out),
+            Input::Timestamp(time) => self.append_text(rfc_3339(time).as_bytes(), out),
+            Input::Address(address) => self.append_address(address, out),
         }
     }
 
@@ -165,7 +165,7 @@ impl Attribute {
         }
         let start = out.len();
         if self.kind == Type::Integer {
-            self.from_text(value, out)?;
+            self.append_text(value, out)?;
             if out[start] != 0 {
                 let number =
                     i64::from(u32::from_be_bytes([out[start], out[start + 1], out[start + 2], out[start + 3]]));
@@ -180,10 +180,10 @@ impl Attribute {
             None if value[0] <= TAG_MAX => out.push(0),
             None => {}
         }
-        self.from_text(value, out)
+        self.append_text(value, out)
     }
 
-    fn from_text(&self, text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    fn append_text(&self, text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
         match self.kind {
             Type::String => {
                 out.extend_from_slice(text);
@@ -208,14 +208,14 @@ impl Attribute {
         let done = match self.kind {
             Type::IpAddr | Type::Ipv6Addr | Type::ComboIp => {
                 let address = address(word).ok_or_else(|| self.form(text, "names are not looked up"))?;
-                return self.from_address(address, out);
+                return self.append_address(address, out);
             }
             Type::Ipv6Prefix | Type::Ipv4Prefix => self.prefix(word, out),
             Type::InterfaceId => interface_id(word, out),
             Type::Ether => ether(word, out),
             _ => {
                 let number = self.number_of(word).ok_or_else(|| self.form(text, &self.nearest_value(word)))?;
-                return self.from_number(number, out);
+                return self.append_number(number, out);
             }
         };
         done.ok_or_else(|| self.form(text, ""))
@@ -244,7 +244,7 @@ impl Attribute {
         }
     }
 
-    fn from_number(&self, number: i64, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    fn append_number(&self, number: i64, out: &mut Vec<u8>) -> Result<(), ValueError> {
         let (min, max) = self.kind.range().unwrap_or((0, i64::from(u32::MAX)));
         if number < min || number > max {
             return Err(self.range(number, min, max));
@@ -255,7 +255,7 @@ impl Attribute {
         Ok(())
     }
 
-    fn from_address(&self, address: IpAddr, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    fn append_address(&self, address: IpAddr, out: &mut Vec<u8>) -> Result<(), ValueError> {
         match (self.kind, address) {
             (Type::IpAddr | Type::ComboIp, IpAddr::V4(v4)) => out.extend_from_slice(&v4.octets()),
             (Type::Ipv6Addr | Type::ComboIp, IpAddr::V6(v6)) => out.extend_from_slice(&v6.octets()),
@@ -400,91 +400,4 @@ fn ether(word: &str, out: &mut Vec<u8>) -> Option<()> {
         out.push(u8::from_str_radix(group, 16).ok()?);
     }
     Some(())
-}
-
-/// The text FreeRADIUS' detail shows for `octets` as a value of this type; `None` when the size does not fit.
-pub(super) fn print(attribute: &Attribute, octets: &[u8]) -> Option<String> {
-    let number = || -> Option<i64> {
-        if octets.len() != number_octets(attribute.kind) {
-            return None;
-        }
-        let mut wide = [0; 8];
-        wide[8 - octets.len()..].copy_from_slice(octets);
-        Some(i64::from_be_bytes(wide))
-    };
-    Some(match attribute.kind {
-        Type::String => quoted(octets),
-        Type::Octets(Some(count)) if octets.len() != usize::from(count) => return None,
-        Type::Octets(_) | Type::Abinary => hex_text(octets),
-        Type::Signed => named(attribute, i64::from(i32::from_be_bytes(octets.try_into().ok()?))),
-        Type::Integer64 => {
-            let number = u64::from_be_bytes(octets.try_into().ok()?);
-            i64::try_from(number).map_or_else(|_| number.to_string(), |number| named(attribute, number))
-        }
-        Type::Integer | Type::Byte | Type::Short | Type::Bool => named(attribute, number()?),
-        Type::Date => {
-            let time = jiff::Timestamp::from_second(number()?).ok()?;
-            format!("\"{}\"", time.strftime("%b %e %Y %H:%M:%S UTC"))
-        }
-        Type::IpAddr => Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).to_string(),
-        Type::Ipv6Addr => Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).to_string(),
-        Type::ComboIp => match octets.len() {
-            4 => Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).to_string(),
-            _ => Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).to_string(),
-        },
-        Type::Ipv6Prefix => {
-            let [_, bits @ 0..=128, rest @ ..] = octets else { return None };
-            let mut whole = [0; 16];
-            whole.get_mut(..rest.len())?.copy_from_slice(rest);
-            format!("{}/{bits}", Ipv6Addr::from(whole))
-        }
-        Type::Ipv4Prefix => {
-            let [_, bits @ 0..=32, rest @ ..] = octets else { return None };
-            format!("{}/{bits}", Ipv4Addr::from(<[u8; 4]>::try_from(rest).ok()?))
-        }
-        Type::InterfaceId if octets.len() == 8 => {
-            let groups = octets.chunks_exact(2).map(|pair| format!("{:x}", u16::from_be_bytes([pair[0], pair[1]])));
-            groups.collect::<Vec<_>>().join(":")
-        }
-        Type::Ether if octets.len() == 6 => {
-            octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
-        }
-        _ => return None,
-    })
-}
-
-fn named(attribute: &Attribute, number: i64) -> String {
-    attribute.value_name(number).map_or_else(|| number.to_string(), str::to_owned)
-}
-
-/// Octets as `0x…`.
-pub(super) fn hex_text(octets: &[u8]) -> String {
-    let mut text = String::from("0x");
-    for octet in octets {
-        text.push_str(&format!("{octet:02x}"));
-    }
-    text
-}
-
-/// Octets in double quotes with FreeRADIUS' escapes: UTF-8 stays, other octets and controls in three octal digits.
-fn quoted(octets: &[u8]) -> String {
-    let mut text = String::from("\"");
-    for chunk in octets.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            match char {
-                '"' => text.push_str("\\\""),
-                '\\' => text.push_str("\\\\"),
-                '\r' => text.push_str("\\r"),
-                '\n' => text.push_str("\\n"),
-                '\t' => text.push_str("\\t"),
-                '\0'..='\x1f' | '\x7f' => text.push_str(&format!("\\{:03o}", u32::from(char))),
-                _ => text.push(char),
-            }
-        }
-        for octet in chunk.invalid() {
-            text.push_str(&format!("\\{octet:03o}"));
-        }
-    }
-    text.push('"');
-    text
 }

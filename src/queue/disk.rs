@@ -30,7 +30,7 @@ const MODE: u32 = 0o600;
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
-    head: File,
+    head: Counter,
     _lock: File,
 }
 
@@ -69,7 +69,7 @@ impl Place {
         // A full disk must not keep the service from starting: the lock holds without the number.
         drop(written);
         let head_path = path.join("head");
-        let head = open(&head_path).map_err(failed("open", &head_path))?;
+        let head = Counter::open(&head_path).map_err(failed("open", &head_path))?;
         Ok(Self { path: path.to_owned(), head, _lock: lock })
     }
 
@@ -90,28 +90,9 @@ impl Place {
         text.trim().parse().ok()
     }
 
-    /// Writes the highest acknowledged place, without a sync: after a power cut it is a lower bound.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_head(&self, seq: u64) -> io::Result<()> {
-        let mut bytes = [0; 16];
-        bytes[..4].copy_from_slice(HEAD_MAGIC);
-        bytes[4..12].copy_from_slice(&seq.to_be_bytes());
-        let sum = crc32c::crc32c(&bytes[..12]);
-        bytes[12..].copy_from_slice(&sum.to_be_bytes());
-        self.head.write_all_at(&bytes, 0)
-    }
-
-    /// The highest acknowledged place as the file says; 0 when it says nothing sound.
-    pub fn read_head(&self) -> u64 {
-        let mut bytes = [0; 16];
-        if self.head.read_exact_at(&mut bytes, 0).is_err() || !bytes.starts_with(HEAD_MAGIC) {
-            return 0;
-        }
-        let (seq, sum) = bytes[4..].split_at(8);
-        let sound = crc32c::crc32c(&bytes[..12]).to_be_bytes() == sum;
-        seq.try_into().ok().filter(|_| sound).map_or(0, u64::from_be_bytes)
+    /// The highest acknowledged place.
+    pub fn head(&self) -> &Counter {
+        &self.head
     }
 
     /// Whether the queue was closed in order; from now on it counts as not.
@@ -245,6 +226,44 @@ impl Place {
     }
 }
 
+/// A number in a file, written without a sync: after a power cut it is a lower bound.
+#[derive(Debug)]
+pub struct Counter(File);
+
+impl Counter {
+    /// Opens the file, or makes an empty one.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        open(path).map(Self)
+    }
+
+    /// Writes the number.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, number: u64) -> io::Result<()> {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(HEAD_MAGIC);
+        bytes[4..12].copy_from_slice(&number.to_be_bytes());
+        let sum = crc32c::crc32c(&bytes[..12]);
+        bytes[12..].copy_from_slice(&sum.to_be_bytes());
+        self.0.write_all_at(&bytes, 0)
+    }
+
+    /// The number as the file says; 0 when it says nothing sound.
+    pub fn read(&self) -> u64 {
+        let mut bytes = [0; 16];
+        if self.0.read_exact_at(&mut bytes, 0).is_err() || !bytes.starts_with(HEAD_MAGIC) {
+            return 0;
+        }
+        let (number, sum) = bytes[4..].split_at(8);
+        let sound = crc32c::crc32c(&bytes[..12]).to_be_bytes() == sum;
+        number.try_into().ok().filter(|_| sound).map_or(0, u64::from_be_bytes)
+    }
+}
+
 /// Opens a file for reading and writing, created if need be, for the owner only.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(path)
@@ -266,15 +285,15 @@ mod tests {
     fn the_head_survives_and_a_damaged_one_says_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::lock(directory.path()).unwrap();
-        assert_eq!(place.read_head(), 0);
-        place.write_head(77).unwrap();
-        place.write_head(0x1234_5678_9abc).unwrap();
-        assert_eq!(place.read_head(), 0x1234_5678_9abc);
+        assert_eq!(place.head().read(), 0);
+        place.head().write(77).unwrap();
+        place.head().write(0x1234_5678_9abc).unwrap();
+        assert_eq!(place.head().read(), 0x1234_5678_9abc);
         for octet in 0..16 {
             let mut bytes = fs::read(directory.path().join("head")).unwrap();
             bytes[octet] ^= 1;
             fs::write(directory.path().join("head"), &bytes).unwrap();
-            assert_eq!(place.read_head(), 0, "octet {octet} changed");
+            assert_eq!(place.head().read(), 0, "octet {octet} changed");
             bytes[octet] ^= 1;
             fs::write(directory.path().join("head"), &bytes).unwrap();
         }

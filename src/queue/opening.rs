@@ -1,5 +1,6 @@
 //! Opening the queue: guards, damage, the last commit, sinks, calls.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ use super::error::{OpenError, StoreError};
 use super::frame::Frame;
 use super::limits::Verdict;
 use super::notice::{Notice, chain_text};
-use super::parked::{ParkedStore, Rejoined};
+use super::parked::{PARKED_AT_ONCE, ParkedStore, Rejoined};
 use super::registry::write_sinks;
-use super::repair::{self, Tail};
+use super::repair::{COPY, Inventory};
 use super::settings::Settings;
 use super::spool::{SCHEMA, Spool, read_bitmaps, read_number};
-use super::store::{Building, Fresh, Queue, Sink, Timing, call_hash};
+use super::store::{BATCH_RECORDS_MAX, Building, Fresh, Queue, Sink, Timing, call_hash};
 use super::switch::{Switch, read_calls};
 use super::sync;
 
@@ -62,15 +63,22 @@ pub(super) struct Opening {
     pub sinks: Vec<Sink>,
     total: u64,
     /// Directories set aside, for the salvage.
-    aside: Vec<(PathBuf, Option<u64>, Option<u64>)>,
-    /// What the active file held raw, if it was looked at.
-    tail: Tail,
+    aside: Vec<Aside>,
+    /// Highest place found in a newest spool that was set aside.
+    highest: u64,
     head: u64,
     marks_forgotten: bool,
     /// Whether the newest spool opened and takes the appends.
     active_opened: bool,
     now: Now,
     report: OpenReport,
+}
+
+/// A database set aside, for the salvage.
+struct Aside {
+    path: PathBuf,
+    /// First place of the spool behind it, where that is known.
+    end: Option<u64>,
 }
 
 impl Queue {
@@ -96,13 +104,13 @@ impl Queue {
         let clean = place.take_clean()?;
         place.sweep().map_err(io("sweep"))?;
         let numbers = place.spools().map_err(io("read"))?;
-        let head = place.read_head();
+        let head = place.head().read();
         let mut opening = Opening {
             chain: Chain::new(place, settings),
             sinks: Vec::new(),
             total: 0,
             aside: Vec::new(),
-            tail: Tail::default(),
+            highest: 0,
             head,
             marks_forgotten: false,
             active_opened: false,
@@ -122,24 +130,27 @@ impl Queue {
 impl Opening {
     fn open_spools(&mut self, numbers: &[u32], step: &mut dyn FnMut()) -> Result<(), OpenError> {
         let Some((active, sealed)) = numbers.split_last() else { return Ok(()) };
-        if !self.report.clean {
-            self.read_tail(*active);
-            step();
-        }
         // The newest knows the sinks, which the others need.
         let newest = self.open_spool(*active, true)?;
-        let mut end = newest.as_ref().map(|spool| spool.bits.first());
+        let mut behind = newest.as_ref().map(|spool| (*active, spool.bits.first()));
         for number in sealed.iter().rev() {
             step();
             let metas = self.chain.metas.is_empty();
             match self.open_spool(*number, metas)? {
+                Some(spool) if behind.is_some_and(|(next, first)| next == number + 1 && spool.bits.next() < first) => {
+                    let why = format!("it ends before record {}", spool.bits.next());
+                    let path = spool.path.clone();
+                    drop(spool);
+                    let path = self.set_aside(&path, &why)?;
+                    self.aside.push(Aside { path, end: behind.map(|(_, first)| first) });
+                }
                 Some(spool) => {
-                    end = Some(spool.bits.first());
+                    behind = Some((*number, spool.bits.first()));
                     self.chain.spools.push_front(spool);
                 }
                 None => {
                     if let Some(aside) = self.aside.last_mut() {
-                        aside.2 = end;
+                        aside.end = behind.map(|(_, first)| first);
                     }
                 }
             }
@@ -151,22 +162,25 @@ impl Opening {
         Ok(())
     }
 
-    /// Looks at the active file raw, before sled does: sled takes a damaged last commit for a torn one, drops it and
-    /// overwrites it while opening.
-    fn read_tail(&mut self, number: u32) {
-        let path = self.chain.place.spool(number).join("db");
-        match Tail::read(&path) {
-            Ok(tail) => self.tail = tail,
-            Err(error) => {
-                let why = format!("{}: {error}", path.display());
-                self.chain.notices.push(Notice::Failed { action: "look at the last commit", why });
-            }
+    /// Copies a file before sled opens it: sled takes damage for a torn end of its log, and frees or cuts off what comes
+    /// after it. A copy that is there already comes from an opening that did not end; it is the better one.
+    fn copy(&mut self, path: &Path) {
+        let (file, copy, part) = (path.join("db"), path.join(COPY), path.join("before.part"));
+        let size = fs::metadata(&file).map_or(0, |data| data.len());
+        if copy.exists() || size == 0 || self.report.clean && size > COPY_ALWAYS_BYTES {
+            return;
+        }
+        if let Err(error) = fs::copy(&file, &part).and_then(|_| fs::rename(&part, &copy)) {
+            // Without room for a copy the queue opens all the same.
+            drop(fs::remove_file(&part));
+            self.chain.notices.push(Notice::Failed { action: "copy a spool before opening", why: error.to_string() });
         }
     }
 
     /// Opens one spool; `None` when it was damaged and set aside.
     fn open_spool(&mut self, number: u32, take_metas: bool) -> Result<Option<Spool>, OpenError> {
         let path = self.chain.place.spool(number);
+        self.copy(&path);
         let first_try = self.load(number, &path, take_metas);
         let result = match first_try {
             Err(Load::Store(StoreError::NoSpace(_))) if self.chain.place.give_reserve() => {
@@ -183,14 +197,11 @@ impl Opening {
             }
             Err(Load::Store(source)) if !source.is_damage() => Err(OpenError::Database { path, source }),
             Err(Load::Store(error)) => {
-                if take_metas && self.tail.metas.is_empty() {
-                    self.read_tail(number);
-                }
-                if take_metas {
-                    self.metas_of_tail();
-                }
                 let aside = self.set_aside(&path, &chain_text(&error))?;
-                self.aside.push((aside, None, None));
+                if take_metas {
+                    self.take_metas_raw(&aside);
+                }
+                self.aside.push(Aside { path: aside, end: None });
                 Ok(None)
             }
         }
@@ -204,13 +215,23 @@ impl Opening {
         Ok(aside)
     }
 
-    fn metas_of_tail(&mut self) {
-        for (name, (revision, value)) in &self.tail.metas {
-            self.chain.revision = self.chain.revision.max(*revision);
-            if is_shared(name) {
-                self.chain.metas.insert(name.clone(), value.clone());
+    /// The newest spool does not open: its file tells the sinks and the highest place all the same.
+    fn take_metas_raw(&mut self, aside: &Path) {
+        let inventory = match Inventory::read(aside) {
+            Ok(inventory) => inventory,
+            Err(error) => {
+                let why = error.to_string();
+                return self.chain.notices.push(Notice::SalvageFailed { path: aside.to_owned(), why });
+            }
+        };
+        self.highest = self.highest.max(inventory.highest().unwrap_or(0).min(HIGHEST_MAX));
+        for (name, (revision, value)) in inventory.metas {
+            self.chain.revision = self.chain.revision.max(revision);
+            if is_shared(&name) {
+                self.chain.metas.insert(name, value);
             }
         }
+        self.sinks_of_metas();
     }
 
     fn load(&mut self, number: u32, path: &Path, take_metas: bool) -> Result<Spool, Load> {
@@ -274,28 +295,29 @@ impl Opening {
         let cache = self.chain.settings.cache_bytes;
         let path = ParkedStore::path_in(&self.chain.place);
         let error = match ParkedStore::open(&self.chain.place, cache) {
-            Ok((store, moved)) => {
-                if moved {
+            Ok(opened) => {
+                if opened.snapshot_moved {
                     self.chain.notices.push(Notice::SnapshotMoved { path });
                 }
-                return Ok(store);
+                if opened.recovered > 0 {
+                    self.chain.notices.push(Notice::Recovered { records: opened.recovered });
+                }
+                return Ok(opened.store);
             }
             Err(error) if error.is_damage() => error,
             Err(source) => return Err(OpenError::Database { path, source }),
         };
         let aside = self.set_aside(&path, &chain_text(&error))?;
-        let mut found = Rejoined::default();
-        let scanned = repair::scan(&aside.join("db"), |_, frame| {
-            if let Frame::Parked(part) = frame {
-                found.add(&part);
-            }
-        });
+        let scanned = Rejoined::scan(&aside);
         let mut store = ParkedStore::empty(&self.chain.place, cache);
-        let records = found.records();
+        let (records, scanned) = match scanned {
+            Ok(found) => (found.records(), Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
         for some in records.chunks(PARKED_AT_ONCE) {
             store.put(some).map_err(|source| OpenError::Database { path: path.clone(), source })?;
         }
-        match scanned.and_then(|()| std::fs::File::create(aside.join("salvaged"))) {
+        match scanned.and_then(|()| File::create(aside.join("salvaged"))) {
             Ok(_) => {
                 let records = records.len() as u64;
                 self.chain.notices.push(Notice::Salvaged { path: aside, records, doubtful: records });
@@ -309,8 +331,7 @@ impl Opening {
     pub(super) fn next(&self) -> u64 {
         let last = self.chain.spools.back().map_or(1, |spool| spool.bits.next());
         // Behind what a spool set aside holds; in one that opened, records never acknowledged give their places back.
-        let tail = if self.active_opened { 0 } else { self.tail.highest.min(TAIL_SEQ_MAX) + 1 };
-        last.max(self.head + 1).max(tail)
+        last.max(self.head + 1).max(self.highest + 1)
     }
 
     /// Makes an active spool if there is none that takes appends, and stores the sinks' numbers.
@@ -385,19 +406,23 @@ impl Opening {
         for (key, value) in &calls {
             queue.note_call(key, value.len());
         }
-        queue.recover_tail(&self.tail, self.head, &mut self.report);
+        queue.recover(self.head, &mut self.report, clock).map_err(failed)?;
         if queue.gathered() > 0 {
             queue.finish(clock).map_err(failed)?;
         }
-        for (path, first, end) in self.aside {
-            queue.salvage.directory(path, first, end);
+        for spool in &queue.chain.spools {
+            // There was none, or it served its purpose.
+            drop(fs::remove_file(spool.path.join(COPY)));
+        }
+        for aside in self.aside {
+            queue.salvage.directory(aside.path, aside.end);
         }
         let old = queue.chain.place.damaged();
         queue.stats.damaged = old.len() as u64;
         for (path, salvaged) in old {
             let parked = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("parked"));
             if !salvaged && !parked && !self.report.damaged.contains(&path) {
-                queue.salvage.directory(path, None, None);
+                queue.salvage.directory(path, None);
             }
         }
         let reserve = queue.chain.settings.reserve_bytes;
@@ -444,44 +469,43 @@ impl Queue {
         self.stats.calls = self.calls.len() as u64;
     }
 
-    /// The file `head` says that more was acknowledged than sled gives: what the look at the file found is appended
-    /// again, the rest is lost. Places are never taken twice.
-    fn recover_tail(&mut self, tail: &Tail, head: u64, report: &mut OpenReport) {
-        let first_missing = self.next;
+    /// The file `head` says that more was acknowledged than sled gives: what is still in the file or in its copy is
+    /// appended again, the rest is lost. Places are never taken twice.
+    fn recover(&mut self, head: u64, report: &mut OpenReport, clock: fn() -> Now) -> Result<(), StoreError> {
+        let first = self.next;
         // A new active spool begins behind `head`; what was before is the salvage's.
-        if head < first_missing {
-            return;
+        if head < first {
+            return Ok(());
         }
-        for _ in first_missing..=head {
+        for _ in first..=head {
             self.chain.active().bits.append(1, self.total, SinkMask::NONE, self.known);
-            self.next += 1;
         }
+        self.next = head + 1;
         for sink in &mut self.sinks {
-            if sink.window.cursor() >= first_missing {
+            if sink.window.cursor() >= first {
                 sink.window.advance(head + 1);
             }
         }
-        let mut expected = first_missing;
-        let found = tail.records_from(first_missing);
-        for record in found.into_iter().filter(|record| record.seq <= head) {
-            if record.seq > expected {
-                self.report_lost(expected, record.seq - 1);
-                report.lost += record.seq - expected;
-            }
-            expected = record.seq + 1;
-            report.recovered += 1;
+        let inventory = Inventory::read(&self.chain.active().path).map_err(StoreError::Io)?;
+        for (from, to) in inventory.gaps(Some(first), head + 1) {
+            self.report_lost(from, to);
+            report.lost += to - from + 1;
+        }
+        for find in inventory.wanted().iter().filter(|find| (first..=head).contains(&find.seq)) {
+            let Some(record) = inventory.fetch(find) else { continue };
             let sinks = record.sinks.and(self.known);
             if !sinks.is_empty() {
+                report.recovered += 1;
                 self.building.records.push(Fresh { id: record.id, call: record.call, sinks, body: record.body });
             }
-        }
-        if expected <= head {
-            self.report_lost(expected, head);
-            report.lost += head + 1 - expected;
+            if self.gathered() >= BATCH_RECORDS_MAX {
+                self.finish(clock)?;
+            }
         }
         if report.recovered > 0 {
             self.chain.notices.push(Notice::Recovered { records: report.recovered });
         }
+        Ok(())
     }
 }
 
@@ -502,8 +526,8 @@ fn is_shared(name: &[u8]) -> bool {
     name == b"sinks" || name.starts_with(b"kept/")
 }
 
-/// Guards the arithmetic of places against a value no queue reaches.
-const TAIL_SEQ_MAX: u64 = u64::MAX / 2;
+/// A file up to this size is copied also after a closing in order: it takes 0.1 s.
+const COPY_ALWAYS_BYTES: u64 = 64 << 20;
 
-/// Parked records written at once when they are salvaged.
-const PARKED_AT_ONCE: usize = 256;
+/// Guards the arithmetic of places against a value no queue reaches.
+const HIGHEST_MAX: u64 = u64::MAX / 2;

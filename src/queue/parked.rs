@@ -1,7 +1,8 @@
 //! Parked records: those no repetition helps, kept for the operator in a database of their own, so that they outlive
 //! the spool they came from.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -9,10 +10,11 @@ use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SINKS_MAX, SinkNumber};
 
 use super::database::Database;
-use super::disk::Place;
+use super::disk::{Counter, Place};
 use super::error::StoreError;
 use super::frame::{self, BadFrame, Frame, ParkedPart, Reader};
 use super::layout;
+use super::repair;
 
 /// A record set aside for the operator.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -80,30 +82,79 @@ pub struct ParkedStore {
     cache_bytes: u64,
     database: Option<Database>,
     counts: [u64; SINKS_MAX],
+    /// Changes made durable so far; also in the database and, as a lower bound, in `head`.
+    changes: u64,
+    head: PathBuf,
+}
+
+/// An open store, and what opening found.
+#[derive(Debug)]
+pub struct OpenParked {
+    /// The store.
+    pub store: ParkedStore,
+    /// Whether its snapshot was damaged and moved away.
+    pub snapshot_moved: bool,
+    /// Records that sled had dropped and a look at the file brought back; some may have left before.
+    pub recovered: u64,
 }
 
 /// Place behind which a page of parked records begins.
 pub type Key = (SinkNumber, RecordId);
 
 impl ParkedStore {
-    /// Opens the database if there is one. Gives also whether its snapshot was damaged and moved away.
+    /// Opens the database if there is one.
     ///
     /// # Errors
     /// When it does not open.
-    pub fn open(place: &Place, cache_bytes: u64) -> Result<(Self, bool), StoreError> {
+    pub fn open(place: &Place, cache_bytes: u64) -> Result<OpenParked, StoreError> {
         let mut store = Self::empty(place, cache_bytes);
+        let mut opened = OpenParked { store: Self::empty(place, cache_bytes), snapshot_moved: false, recovered: 0 };
         if !store.path.is_dir() {
-            return Ok((store, false));
+            return Ok(opened);
         }
+        // sled takes a damaged last commit for a torn one and drops it: so look before it opens.
+        let found = Rejoined::scan(&store.path).map_err(StoreError::Io)?;
         let (database, moved) = Database::open(&store.path, cache_bytes)?;
+        opened.snapshot_moved = moved;
+        let changes = database.read(&CHANGES_KEY)?;
+        store.changes = changes.and_then(|value| value.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
         store.database = Some(database);
         store.count()?;
-        Ok((store, moved))
+        let known = Counter::open(&store.head).map_or(0, |head| head.read());
+        if store.changes < known {
+            let missing: Vec<Parked> = found.records();
+            let mut back = Vec::new();
+            for record in missing {
+                if store.page_key(record.sink, record.id)?.is_none() {
+                    back.push(record);
+                }
+            }
+            opened.recovered = back.len() as u64;
+            store.changes = known;
+            for some in back.chunks(PARKED_AT_ONCE) {
+                store.put(some)?;
+            }
+        }
+        opened.store = store;
+        Ok(opened)
+    }
+
+    fn page_key(&self, sink: SinkNumber, id: RecordId) -> Result<Option<sled::IVec>, StoreError> {
+        let database = self.database.as_ref().ok_or(StoreError::Closed)?;
+        database.read(&layout::parked_key(sink, id, 0))
     }
 
     /// A store with nothing in it.
     pub fn empty(place: &Place, cache_bytes: u64) -> Self {
-        Self { path: Self::path_in(place), cache_bytes, database: None, counts: [0; SINKS_MAX] }
+        let head = place.path().join("parked.head");
+        Self {
+            path: Self::path_in(place),
+            cache_bytes,
+            database: None,
+            counts: [0; SINKS_MAX],
+            changes: Counter::open(&head).map_or(0, |head| head.read()),
+            head,
+        }
     }
 
     /// Where the database of a queue's parked records is.
@@ -136,8 +187,7 @@ impl ParkedStore {
                 batch.insert(&layout::parked_key(record.sink, record.id, part), out.as_slice());
             }
         }
-        database.apply(batch)?;
-        database.flush()?;
+        self.change(batch)?;
         for sink in fresh {
             self.counts[usize::from(sink.0 & 63)] += 1;
         }
@@ -166,8 +216,10 @@ impl ParkedStore {
             }
             gone.push(*sink);
         }
-        database.apply(batch)?;
-        database.flush()?;
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        self.change(batch)?;
         for sink in &gone {
             let count = &mut self.counts[usize::from(sink.0 & 63)];
             *count = count.saturating_sub(1);
@@ -207,6 +259,18 @@ impl ParkedStore {
     /// Closes the database, flushed.
     pub fn close(&mut self) {
         self.database = None;
+    }
+
+    fn change(&mut self, mut batch: sled::Batch) -> Result<(), StoreError> {
+        let changes = self.changes + 1;
+        batch.insert(&CHANGES_KEY, &changes.to_be_bytes());
+        let database = self.ready()?;
+        database.apply(batch)?;
+        database.flush()?;
+        self.changes = changes;
+        // Only a hint for the next start.
+        drop(Counter::open(&self.head).and_then(|head| head.write(changes)));
+        Ok(())
     }
 
     /// The database: made if there is none, opened anew after a failure.
@@ -251,6 +315,23 @@ pub struct Rejoined {
 }
 
 impl Rejoined {
+    /// Reads a database's file raw.
+    ///
+    /// # Errors
+    /// When there is a file that cannot be opened.
+    pub fn scan(database: &Path) -> io::Result<Self> {
+        let mut found = Self::default();
+        let file = database.join("db");
+        if file.exists() {
+            repair::scan(&file, |_, frame| {
+                if let Frame::Parked(part) = frame {
+                    found.add(&part);
+                }
+            })?;
+        }
+        Ok(found)
+    }
+
     /// Takes in a part.
     pub fn add(&mut self, part: &ParkedPart<'_>) {
         let parts = self.parts.entry((part.sink.0, part.id.0)).or_default();
@@ -277,5 +358,11 @@ fn same(key: &[u8], as_this: Option<(SinkNumber, RecordId, u8)>) -> bool {
 
 /// A body of 16 parts and what is written before it need 17.
 const PARKED_PARTS_MAX: u8 = 17;
+
+/// Key of the number of changes: behind all records.
+const CHANGES_KEY: [u8; 20] = [u8::MAX; 20];
+
+/// Records written at once when they are salvaged.
+pub const PARKED_AT_ONCE: usize = 256;
 
 const COUNT_KEYS: usize = 4096;

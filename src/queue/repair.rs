@@ -8,9 +8,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
+use crate::ids::{SinkMask, SinkNumber};
 
-use super::bitmap::{Bits, Stored};
+use super::bitmap::Stored;
 use super::frame::{self, FRAME_BYTES_MAX, Frame, MAGIC};
 use super::layout::{CHUNK_RECORDS, chunk_of};
 use super::spool::StoredRecord;
@@ -59,102 +59,40 @@ fn read_what_can_be(file: &File, buffer: &mut [u8], offset: u64) {
     }
 }
 
-/// The newest records of a file.
-#[derive(Debug, Default)]
-pub struct Tail {
-    parts: BTreeMap<u64, Vec<Part>>,
-    /// Highest place of any record found, whole or not; 0 for none.
-    pub highest: u64,
-    /// Newest copy of each named value.
-    pub metas: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
-}
+/// Files of a database that may hold records: itself, and the copy made before sled opened it.
+const FILES: [&str; 2] = ["db", COPY];
 
-#[derive(Clone, Debug)]
-struct Part {
-    part: u8,
-    parts: u8,
-    id: RecordId,
-    call: CallHash,
-    sinks: SinkMask,
-    total: u64,
-    body: Vec<u8>,
-}
+/// Name of the copy of `db` that is kept while sled opens it: sled takes damage for a torn end of its log, and frees or
+/// cuts off what comes after it.
+pub const COPY: &str = "before";
 
-impl Tail {
-    /// Reads the file, keeping the last [`TAIL_RECORDS`] by place.
-    ///
-    /// # Errors
-    /// When the file cannot be opened.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        let mut tail = Self::default();
-        scan(path, |_, frame| match frame {
-            Frame::Record(record) => tail.add(&record),
-            Frame::Meta(meta) => {
-                let newest = tail.metas.entry(meta.name.to_vec()).or_default();
-                if newest.0 <= meta.revision {
-                    *newest = (meta.revision, meta.value.to_vec());
-                }
-            }
-            Frame::Bitmap(_) | Frame::Call(_) | Frame::Parked(_) => {}
-        })?;
-        Ok(tail)
-    }
-
-    fn add(&mut self, record: &frame::RecordPart<'_>) {
-        self.highest = self.highest.max(record.seq);
-        if self.parts.len() >= TAIL_RECORDS && self.parts.first_key_value().is_some_and(|(seq, _)| *seq > record.seq) {
-            return;
-        }
-        let parts = self.parts.entry(record.seq).or_default();
-        if parts.iter().all(|part| part.part != record.part) {
-            parts.push(Part {
-                part: record.part,
-                parts: record.parts,
-                id: record.id,
-                call: record.call,
-                sinks: record.sinks,
-                total: record.total,
-                body: record.body.to_vec(),
-            });
-        }
-        if self.parts.len() > TAIL_RECORDS {
-            self.parts.pop_first();
-        }
-    }
-
-    /// The whole records from a place on, in order.
-    pub fn records_from(&self, seq: u64) -> Vec<StoredRecord> {
-        let whole = |(seq, parts): (&u64, &Vec<Part>)| {
-            let mut parts: Vec<&Part> = parts.iter().collect();
-            parts.sort_by_key(|part| part.part);
-            let first = *parts.first()?;
-            if parts.len() != usize::from(first.parts) {
-                return None;
-            }
-            Some(StoredRecord {
-                seq: *seq,
-                id: first.id,
-                call: first.call,
-                sinks: first.sinks,
-                total: first.total,
-                body: parts.iter().flat_map(|part| &part.body).copied().collect::<Vec<u8>>().into(),
-            })
-        };
-        self.parts.range(seq..).filter_map(whole).collect()
-    }
-}
-
-/// What a damaged file tells: which records lie where, and who is done with them.
+/// What a damaged database tells: which records lie where, and who is done with them.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    /// Place, part, parts, wish list, offset in the file; sorted.
-    records: Vec<(u64, u8, u8, SinkMask, u64)>,
+    /// Sorted by place and part, each once.
+    records: Vec<Found>,
     bitmaps: Stored,
+    /// Sinks with any bitmap.
+    sinks: SinkMask,
     low: u64,
+    /// Newest copy of each named value.
+    pub metas: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
+    files: Vec<File>,
+}
+
+/// A part of a record somewhere in the files.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    seq: u64,
+    part: u8,
+    parts: u8,
+    file: u8,
+    sinks: SinkMask,
+    offset: u64,
 }
 
 /// A record to be salvaged.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Find {
     /// Its place.
     pub seq: u64,
@@ -162,74 +100,96 @@ pub struct Find {
     pub sinks: SinkMask,
     /// Whether a bitmap of a sink that wants it was not found: it may be a repeat.
     pub doubtful: bool,
-    offsets: Vec<u64>,
+    parts: Vec<Found>,
 }
 
 impl Inventory {
-    /// Reads the file.
+    /// Reads the files of the database in `path`.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When there is none, or one cannot be opened.
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut all = Self::default();
-        scan(path, |offset, frame| match frame {
-            Frame::Record(record) => all.records.push((record.seq, record.part, record.parts, record.sinks, offset)),
+        for name in FILES {
+            let file = path.join(name);
+            if !file.exists() && name != FILES[0] {
+                continue;
+            }
+            let number = u8::try_from(all.files.len()).unwrap_or(u8::MAX);
+            scan(&file, |offset, frame| all.add(number, offset, frame))?;
+            all.files.push(File::open(&file)?);
+        }
+        all.records.sort_unstable_by_key(|found| (found.seq, found.part, found.file, found.offset));
+        all.records.dedup_by_key(|found| (found.seq, found.part));
+        Ok(all)
+    }
+
+    fn add(&mut self, file: u8, offset: u64, frame: Frame<'_>) {
+        match frame {
+            Frame::Record(frame::RecordPart { seq, part, parts, sinks, .. }) => {
+                self.records.push(Found { seq, part, parts, file, sinks, offset });
+            }
             Frame::Bitmap(bitmap) => {
-                let bits = all.bitmaps.entry((bitmap.sink, bitmap.chunk)).or_insert([0; 16]);
+                self.sinks = self.sinks.with(bitmap.sink);
+                let bits = self.bitmaps.entry((bitmap.sink, bitmap.chunk)).or_insert([0; 16]);
                 for (all, one) in bits.iter_mut().zip(bitmap.bits) {
                     *all |= one;
                 }
             }
-            Frame::Meta(meta) if meta.name == b"low" => {
-                let low = meta.value.try_into().map_or(0, u64::from_be_bytes);
-                all.low = all.low.max(low.saturating_mul(CHUNK_RECORDS));
+            Frame::Meta(meta) => {
+                if meta.name == b"low" {
+                    let low = meta.value.try_into().map_or(0, u64::from_be_bytes);
+                    self.low = self.low.max(low.saturating_mul(CHUNK_RECORDS));
+                }
+                let newest = self.metas.entry(meta.name.to_vec()).or_default();
+                if newest.0 <= meta.revision {
+                    *newest = (meta.revision, meta.value.to_vec());
+                }
             }
-            Frame::Meta(_) | Frame::Call(_) | Frame::Parked(_) => {}
-        })?;
-        all.records.sort_unstable_by_key(|(seq, part, .., offset)| (*seq, *part, *offset));
-        all.records.dedup_by_key(|(seq, part, ..)| (*seq, *part));
-        Ok(all)
+            Frame::Call(_) | Frame::Parked(_) => {}
+        }
     }
 
     /// Highest place found; `None` when there is no record.
     pub fn highest(&self) -> Option<u64> {
-        self.records.last().map(|(seq, ..)| *seq)
+        self.records.last().map(|found| found.seq)
     }
 
     /// The whole records that a sink still wants, in order.
     pub fn wanted(&self) -> Vec<Find> {
         let mut finds: Vec<Find> = Vec::new();
-        for group in self.records.chunk_by(|a, b| a.0 == b.0) {
-            let (seq, _, parts, wanted, _) = group[0];
-            let whole = group.len() == usize::from(parts) && (0..parts).zip(group).all(|(n, part)| part.1 == n);
-            if seq < self.low || !whole {
-                continue;
-            }
-            let open = |sink: &SinkNumber| !self.is_set(*sink, seq);
-            let sinks = wanted.iter().filter(open).fold(SinkMask::NONE, SinkMask::with);
-            if !sinks.is_empty() {
-                let doubtful = sinks.iter().any(|sink| !self.bitmaps.contains_key(&(sink, chunk_of(seq))));
-                finds.push(Find { seq, sinks, doubtful, offsets: group.iter().map(|part| part.4).collect() });
+        for group in self.records.chunk_by(|a, b| a.seq == b.seq) {
+            let Found { seq, parts, sinks: wanted, .. } = group[0];
+            let whole = group.len() == usize::from(parts) && (0..parts).zip(group).all(|(n, found)| found.part == n);
+            let sinks = self.open_sinks(seq, wanted);
+            if whole && seq >= self.low && !sinks.is_empty() {
+                let doubtful = sinks.iter().any(|sink| self.is_unsure(sink, chunk_of(seq)));
+                finds.push(Find { seq, sinks, doubtful, parts: group.to_vec() });
             }
         }
         finds
     }
 
+    /// Those of `wanted` that have not settled `seq`, as far as the file tells.
+    pub fn open_sinks(&self, seq: u64, wanted: SinkMask) -> SinkMask {
+        let open = |sink: &SinkNumber| !self.is_set(*sink, seq);
+        wanted.iter().filter(open).fold(SinkMask::NONE, SinkMask::with)
+    }
+
     /// Ranges of places from the lowest known one to `end` that are neither there nor settled by anybody.
     pub fn gaps(&self, first: Option<u64>, end: u64) -> Vec<(u64, u64)> {
-        let begin = first.or(self.records.first().map(|(seq, ..)| *seq)).unwrap_or(end).max(self.low);
+        let begin = first.or(self.records.first().map(|found| found.seq)).unwrap_or(end).max(self.low);
         let mut gaps: Vec<(u64, u64)> = Vec::new();
-        let mut sinks: Vec<SinkNumber> = self.bitmaps.keys().map(|(sink, _)| *sink).collect();
-        sinks.dedup();
-        let mut present = self.records.iter().map(|(seq, ..)| *seq).peekable();
+        let mut wanted: BTreeMap<u32, SinkMask> = BTreeMap::new();
+        for found in &self.records {
+            let all = wanted.entry(chunk_of(found.seq)).or_default();
+            *all = all.or(found.sinks);
+        }
+        let mut present = self.records.iter().map(|found| found.seq).peekable();
         for seq in begin..end {
             while present.next_if(|found| *found < seq).is_some() {}
-            let settled = |bits: &Bits| bits[(seq % CHUNK_RECORDS / 64) as usize] & 1 << (seq % 64) != 0;
-            let done = || {
-                let of_chunk = sinks.iter().filter_map(|sink| self.bitmaps.get(&(*sink, chunk_of(seq))));
-                of_chunk.map(settled).reduce(|all, one| all && one).unwrap_or(false)
-            };
-            if present.peek() == Some(&seq) || done() {
+            let here = present.peek() == Some(&seq);
+            if here || self.seems_settled(seq, wanted.get(&chunk_of(seq)).copied()) {
                 continue;
             }
             match gaps.last_mut() {
@@ -240,41 +200,54 @@ impl Inventory {
         gaps
     }
 
+    /// Whether all sinks that want records of a place's chunk have settled it; where no record of it is left, all that
+    /// have a bitmap.
+    fn seems_settled(&self, seq: u64, wanted: Option<SinkMask>) -> bool {
+        let chunk = chunk_of(seq);
+        let with_bitmap = || self.sinks.iter().filter(|sink| self.bitmaps.contains_key(&(*sink, chunk)));
+        let sinks = wanted.unwrap_or_else(|| with_bitmap().fold(SinkMask::NONE, SinkMask::with));
+        !sinks.is_empty() && self.open_sinks(seq, sinks).is_empty()
+    }
+
+    /// Whether a chunk's bitmap was not found though the sink was further on.
+    fn is_unsure(&self, sink: SinkNumber, chunk: u32) -> bool {
+        !self.bitmaps.contains_key(&(sink, chunk))
+            && self.bitmaps.range((sink, chunk)..=(sink, u32::MAX)).next().is_some()
+    }
+
+    /// Reads a record found; `None` when the file has changed or cannot be read any more.
+    pub fn fetch(&self, find: &Find) -> Option<StoredRecord> {
+        let mut buffer = vec![0; FRAME_BYTES_MAX];
+        let mut record: Option<StoredRecord> = None;
+        let mut body = Vec::new();
+        for found in &find.parts {
+            let file = self.files.get(usize::from(found.file))?;
+            let mut filled = 0;
+            while filled < buffer.len() {
+                match file.read_at(&mut buffer[filled..], found.offset + filled as u64) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => filled += count,
+                }
+            }
+            let part = frame::record(&buffer[..filled]).ok().filter(|part| part.seq == find.seq)?;
+            body.extend_from_slice(part.body);
+            record.get_or_insert(StoredRecord {
+                seq: part.seq,
+                id: part.id,
+                call: part.call,
+                sinks: find.sinks,
+                total: part.total,
+                body: Bytes::new(),
+            });
+        }
+        record.map(|record| StoredRecord { body: Bytes::from(body), ..record })
+    }
+
     fn is_set(&self, sink: SinkNumber, seq: u64) -> bool {
         let bits = self.bitmaps.get(&(sink, chunk_of(seq)));
         bits.is_some_and(|bits| bits[(seq % CHUNK_RECORDS / 64) as usize] & 1 << (seq % 64) != 0)
     }
 }
-
-/// Reads a record that the inventory found; `None` when the file has changed or cannot be read any more.
-pub fn fetch(file: &File, find: &Find) -> Option<StoredRecord> {
-    let mut buffer = vec![0; FRAME_BYTES_MAX];
-    let mut record: Option<StoredRecord> = None;
-    let mut body = Vec::new();
-    for offset in &find.offsets {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => filled += count,
-            }
-        }
-        let part = frame::record(&buffer[..filled]).ok().filter(|part| part.seq == find.seq)?;
-        body.extend_from_slice(part.body);
-        record.get_or_insert(StoredRecord {
-            seq: part.seq,
-            id: part.id,
-            call: part.call,
-            sinks: find.sinks,
-            total: part.total,
-            body: Bytes::new(),
-        });
-    }
-    record.map(|record| StoredRecord { body: Bytes::from(body), ..record })
-}
-
-/// Records a scan keeps: more than one commit holds.
-pub const TAIL_RECORDS: usize = 4096;
 
 const WINDOW_BYTES: usize = 4 << 20;
 const SECTOR_BYTES: usize = 4096;

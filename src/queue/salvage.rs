@@ -16,7 +16,7 @@ use crate::ids::{SinkMask, SinkNumber};
 use super::disk::sync_directory;
 use super::error::StoreError;
 use super::notice::{Notice, chain_text};
-use super::repair::{Inventory, fetch};
+use super::repair::Inventory;
 use super::spool::StoredRecord;
 use super::store::{After, Fresh, Queue};
 
@@ -65,8 +65,10 @@ impl Salvage {
     }
 
     /// Has a directory that was set aside read.
-    pub fn directory(&mut self, path: PathBuf, first: Option<u64>, end: Option<u64>) {
-        self.jobs.push_back(Job { path, spool: None, only: None, span: (first, end) });
+    ///
+    /// It ends before place `end`, where that is known.
+    pub fn directory(&mut self, path: PathBuf, end: Option<u64>) {
+        self.jobs.push_back(Job { path, spool: None, only: None, span: (None, end) });
     }
 
     /// Whether something is being read or to be read.
@@ -254,29 +256,22 @@ impl Queue {
 }
 
 fn read_file(job: &Job, found: &Sender<Message>) {
-    let path = job.path.join("db");
-    let result = Inventory::read(&path).and_then(|inventory| Ok((inventory, File::open(&path)?)));
-    let (inventory, file) = match result {
-        Ok(both) => both,
+    let inventory = match Inventory::read(&job.path) {
+        Ok(inventory) => inventory,
         // The queue may be gone meanwhile; then nobody listens, and the next start reads again.
         Err(error) => return drop(found.send(Message::Failed(error))),
     };
+    let end = job.span.1.or(inventory.highest().map(|highest| highest + 1)).unwrap_or(0);
     let mut records = Vec::new();
     for find in inventory.wanted() {
-        if job.only.as_ref().is_some_and(|only| !only.contains(&find.seq)) {
+        if find.seq >= end || job.only.as_ref().is_some_and(|only| !only.contains(&find.seq)) {
             continue;
         }
-        if job.span.1.is_some_and(|end| find.seq >= end) {
-            continue;
-        }
-        if let Some(record) = fetch(&file, &find) {
-            records.push((record, find.doubtful));
-        }
+        records.extend(inventory.fetch(&find).map(|record| (record, find.doubtful)));
         if records.len() >= BATCH_RECORDS && found.send(Message::Records(std::mem::take(&mut records))).is_err() {
             return;
         }
     }
-    let end = job.span.1.or(inventory.highest().map(|highest| highest + 1)).unwrap_or(0);
     let gaps = if job.spool.is_none() { inventory.gaps(job.span.0, end) } else { Vec::new() };
     if found.send(Message::Records(records)).is_ok() {
         drop(found.send(Message::Ended { gaps }));

@@ -110,6 +110,8 @@ pub(super) struct Timing {
     pub active_dirty: Option<Instant>,
     pub looked: Option<Instant>,
     pub stuck_until: Option<Instant>,
+    /// Octets appended when the active file was measured last; `None` to measure it again.
+    pub sized_at: Option<u64>,
 }
 
 impl Queue {
@@ -328,7 +330,7 @@ impl Queue {
         self.note_calls(&building.calls);
         self.mirror_calls(&building.calls);
         if !building.records.is_empty()
-            && let Err(error) = self.chain.place.write_head(self.next - 1)
+            && let Err(error) = self.chain.place.head().write(self.next - 1)
         {
             self.chain.notices.push(Notice::Failed { action: "write `head`", why: error.to_string() });
         }

@@ -59,9 +59,15 @@ impl Queue {
     }
 
     fn begin_switch(&mut self, now: Instant) -> bool {
+        // The size of a file costs a system call: asked for again only when as much was appended as may be missing.
         let limit = self.chain.settings.spool_bytes;
+        let recent = |at| self.stats.appended_bytes < at + limit / 64;
+        if self.timing.sized_at.is_some_and(recent) || self.marks_forgotten {
+            return false;
+        }
+        self.timing.sized_at = Some(self.stats.appended_bytes);
         let size = self.chain.active().database.as_ref().map_or(0, Database::file_bytes);
-        if size <= limit || self.marks_forgotten {
+        if size <= limit {
             return false;
         }
         match self.chain.prepare(self.next, &[]) {
@@ -90,12 +96,12 @@ impl Queue {
             let database = chain.database(last)?;
             let range = (std::ops::Bound::Excluded(after.as_slice()), std::ops::Bound::Excluded(&b"D"[..]));
             database.range::<&[u8]>(range, COPY_CALLS, &mut pairs)?;
-            let Some((key, _)) = pairs.last() else { return Ok(None) };
-            let key = key.to_vec();
+            // Fewer than asked for: this is the end, and nothing changes before the next spool takes over.
+            let last = pairs.last().filter(|_| pairs.len() == COPY_CALLS).map(|(key, _)| key.to_vec());
             let mut batch = sled::Batch::default();
             pairs.into_iter().for_each(|(key, value)| batch.insert(key, value));
             spool.database.as_mut().ok_or(StoreError::Closed)?.apply(batch)?;
-            Ok(Some(key))
+            Ok(last)
         };
         match step(&mut self.chain, &mut spool) {
             Ok(Some(after)) => {
@@ -132,6 +138,7 @@ impl Queue {
             self.timing.sealed_dirty.get_or_insert(Instant(0));
         }
         self.chain.spools.push_back(spool);
+        self.chain.close_idle(self.chain.settings.spools_open_max);
     }
 
     /// While calls are being copied their changes go to both spools.

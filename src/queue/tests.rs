@@ -1,5 +1,10 @@
 //! Tests of the synchronous core: append, lease, settle, park, restart, switch, limits, commands.
 
+mod balance;
+mod commands;
+mod damage;
+mod switching;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -54,7 +59,7 @@ pub(super) fn numbers(leases: &[Lease]) -> Vec<u64> {
     leases.iter().map(|lease| u64::try_from(lease.id.0 & 0xffff_ffff).unwrap()).collect()
 }
 
-fn deliver_all(queue: &mut Queue, sink: SinkNumber) -> Vec<u64> {
+pub(super) fn deliver_all(queue: &mut Queue, sink: SinkNumber) -> Vec<u64> {
     let mut got = Vec::new();
     loop {
         let leases = lease(queue, sink, clock::now());
@@ -156,7 +161,7 @@ fn a_failed_delivery_waits_and_a_hopeless_one_is_parked() {
     queue.settle(A, Seq(1), retry(60), start);
     queue.settle(A, Seq(3), Settlement::Park { reason: "refused".into(), code: 5 }, start);
     queue.tick(start);
-    assert_eq!(numbers(&lease(&mut queue, A, start)), []);
+    assert_eq!(numbers(&lease(&mut queue, A, start)), [0_u64; 0]);
     let later = start.after(Duration::from_secs(60));
     let again = lease(&mut queue, A, later);
     assert_eq!((numbers(&again), again[0].attempts, again[0].first_tried), (vec![1], 1, Some(start.wall)));

@@ -92,6 +92,7 @@ impl Queue {
     pub(super) fn look(&mut self, now: Now) {
         self.stats.free_bytes = self.chain.place.free_bytes();
         self.stats.disk_bytes = self.chain.disk_bytes();
+        self.timing.sized_at = None;
         let (low, before) = self.low();
         self.stats.held = self.next - low;
         self.stats.held_bytes = self.total.saturating_sub(before);

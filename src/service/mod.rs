@@ -1,1 +1,11 @@
-//! The service.
+//! The service: the parts wired together, told about by systemd, reloaded by SIGHUP, ended by SIGTERM.
+
+mod delivery;
+mod log;
+mod resolver;
+mod supervisor;
+mod systemd;
+mod wiring;
+
+pub use supervisor::run;
+pub use wiring::{Service, StartError};

@@ -1,1 +1,366 @@
-//! The whole logic of one shard, without sockets.
+//! The whole logic of one shard, without sockets: SIP machine, policy and accounting, and the promise that ties them
+//! together: a final answer leaves only after its record is committed.
+//!
+//! The driver feeds [`Input`]s, calls [`Shard::flush`] when it has no more at hand, and performs the [`Output`]s. All
+//! records of one turn make one [`Commit`]; the answers that depend on it are released by its receipt, or, when the
+//! receipt is late, by the limit [`Settings::commit_wait_max`], which raises the alarm: from then until a receipt comes
+//! in time, new calls are refused or served as [`OnTrouble`] says.
+
+mod held;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::accounting::{self, CallView, Engine, Outcome};
+use crate::clock::{Instant, Now};
+use crate::policy::Routes;
+use crate::queue::Commit;
+use crate::sip::message::{Malformed, Message, Method};
+use crate::sip::stack::{self, Ignored, Peer, QueryId, RequestView, ServerId, Stack, Verdict};
+
+use held::Held;
+
+/// What happens to new calls while records cannot be committed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OnTrouble {
+    /// They get 503 with `Retry-After`: no call without its record.
+    #[default]
+    Refuse,
+    /// They are served; their records wait in memory and may be lost with the process.
+    Serve,
+}
+
+/// What an operator can set about a shard.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Longest wait of an answer for its commit. Default 500 ms.
+    pub commit_wait_max: Duration,
+    /// Default: refuse.
+    pub on_trouble: OnTrouble,
+    /// `Retry-After` of refused calls, in seconds. Default 5.
+    pub retry_after_s: u32,
+    /// Calls in progress in this shard beyond which new ones get 503. Default 200 000.
+    pub calls_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            commit_wait_max: Duration::from_millis(500),
+            on_trouble: OnTrouble::default(),
+            retry_after_s: 5,
+            calls_max: 200_000,
+        }
+    }
+}
+
+/// What a reload may replace without touching calls.
+#[derive(Debug)]
+pub struct Rules {
+    /// Where requests go and what is recorded of them.
+    pub routes: Routes,
+}
+
+/// Names the records of one turn until their receipt; rises by one.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Ticket(pub u64);
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A message came in.
+    Received {
+        /// From where, and through which listener.
+        peer: Peer,
+        /// The message, or why it is none.
+        message: Result<Message, Malformed>,
+    },
+    /// Everything up to this ticket is on disk.
+    Committed(Ticket),
+    /// The answer to [`Output::Resolve`].
+    Resolved {
+        /// The question.
+        query: QueryId,
+        /// Best first; none when the name has none.
+        addresses: Vec<SocketAddr>,
+    },
+    /// A peer cannot be reached.
+    Unreachable(Peer),
+    /// The queue says whether it is in trouble (full, slow, no disk).
+    Queue(Health),
+    /// New rules from here on.
+    Rules(Arc<Rules>),
+    /// Take no new calls from here on.
+    Drain,
+}
+
+/// How the queue is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Health {
+    /// It takes records.
+    #[default]
+    Well,
+    /// It is at a limit or failing.
+    Trouble,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these octets.
+    Send {
+        /// To whom.
+        peer: Peer,
+        /// One message.
+        bytes: Bytes,
+    },
+    /// Commit these records and call states, then give [`Input::Committed`].
+    Append {
+        /// Name of the receipt.
+        ticket: Ticket,
+        /// What is to be on disk.
+        commit: Commit,
+    },
+    /// Ask for the addresses of a name.
+    Resolve {
+        /// Name of the answer.
+        query: QueryId,
+        /// Host.
+        host: String,
+        /// Port, if given.
+        port: Option<u16>,
+    },
+    /// For metrics.
+    Count(Count),
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Count {
+    /// A message led to nothing.
+    Ignored(Ignored),
+    /// A new call was refused with 503: trouble, draining or too many calls.
+    CallRefused,
+    /// An answer left before its record was on disk.
+    AnswerUnsafe,
+    /// A request matched no route.
+    NoRoute,
+}
+
+/// One shard.
+pub struct Shard {
+    stack: Stack,
+    engine: Engine,
+    rules: Arc<Rules>,
+    settings: Settings,
+    held: Held,
+    /// What the next flush commits.
+    pending: Outcome,
+    queue: Health,
+    draining: bool,
+    /// Reused from turn to turn.
+    stack_outputs: Vec<stack::Output>,
+    /// Reused likewise, for what follows from an output.
+    spare_outputs: Vec<stack::Output>,
+}
+
+impl Shard {
+    /// A shard over its parts; `engine` already holds the restored calls.
+    #[must_use]
+    pub fn new(settings: Settings, stack: Stack, engine: Engine, rules: Arc<Rules>) -> Self {
+        Self {
+            stack,
+            engine,
+            rules,
+            settings,
+            held: Held::default(),
+            pending: Outcome::default(),
+            queue: Health::Well,
+            draining: false,
+            stack_outputs: Vec::new(),
+            spare_outputs: Vec::new(),
+        }
+    }
+
+    /// Handles one input.
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Received { peer, message } => self.step(now, stack::Input::Received { peer, message }, out),
+            Input::Committed(ticket) => self.committed(now, ticket, out),
+            Input::Resolved { query, addresses } => self.step(now, stack::Input::Resolved { query, addresses }, out),
+            Input::Unreachable(peer) => self.step(now, stack::Input::Unreachable { peer }, out),
+            Input::Queue(health) => self.queue = health,
+            Input::Rules(rules) => self.rules = rules,
+            Input::Drain => self.draining = true,
+        }
+    }
+
+    /// Lets time pass: retransmissions, expiries, interim records, overdue commits.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
+        let mut outputs = std::mem::take(&mut self.stack_outputs);
+        self.stack.tick(now, &mut outputs);
+        self.work_off(now, outputs, out);
+        self.engine.tick(now, &mut self.pending);
+        while let Some(overdue) = self.held.pop_overdue(now.mono, self.settings.commit_wait_max) {
+            out.push(Output::Count(Count::AnswerUnsafe));
+            let (transaction, answer) = (overdue.transaction, overdue.answer);
+            self.step(now, stack::Input::Release { transaction, answer }, out);
+        }
+    }
+
+    /// Ends a turn: what is to be recorded of it leaves as one commit.
+    pub fn flush(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let ticket = self.held.close(now.mono);
+        let commit = std::mem::take(&mut self.pending).into_commit();
+        out.push(Output::Append { ticket, commit });
+    }
+
+    /// When [`tick`](Self::tick) is due; `None`: never, as things stand.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let overdue = self.held.deadline(self.settings.commit_wait_max);
+        [self.stack.deadline(), self.engine.deadline(), overdue].into_iter().flatten().min()
+    }
+
+    /// Whether nothing is in progress but established calls: a draining shard may end.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.held.is_empty() && self.pending.is_empty() && !self.stack.is_busy()
+    }
+
+    /// Calls in progress.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.engine.calls()
+    }
+
+    /// How full the tables of the SIP machine are.
+    #[must_use]
+    pub fn sizes(&self) -> stack::Sizes {
+        self.stack.sizes()
+    }
+
+    /// Whether records cannot be committed in time.
+    #[must_use]
+    pub fn alarm(&self) -> Health {
+        if self.queue == Health::Trouble || self.held.is_late() { Health::Trouble } else { Health::Well }
+    }
+
+    fn committed(&mut self, now: Now, ticket: Ticket, out: &mut Vec<Output>) {
+        while let Some(held) = self.held.pop_committed(ticket) {
+            let (transaction, answer) = (held.transaction, held.answer);
+            self.step(now, stack::Input::Release { transaction, answer }, out);
+        }
+    }
+
+    fn step(&mut self, now: Now, input: stack::Input, out: &mut Vec<Output>) {
+        let mut outputs = std::mem::take(&mut self.stack_outputs);
+        self.stack.handle(now, input, &mut outputs);
+        self.work_off(now, outputs, out);
+    }
+
+    /// Performs what the SIP machine asks, and what follows from that.
+    fn work_off(&mut self, now: Now, mut outputs: Vec<stack::Output>, out: &mut Vec<Output>) {
+        let mut more = std::mem::take(&mut self.spare_outputs);
+        while !outputs.is_empty() {
+            for output in outputs.drain(..) {
+                self.perform(now, output, &mut more, out);
+            }
+            std::mem::swap(&mut outputs, &mut more);
+        }
+        self.stack_outputs = outputs;
+        self.spare_outputs = more;
+    }
+
+    fn perform(&mut self, now: Now, output: stack::Output, more: &mut Vec<stack::Output>, out: &mut Vec<Output>) {
+        use stack::Output as From;
+        match output {
+            From::Send { peer, bytes } => out.push(Output::Send { peer, bytes }),
+            From::Request { transaction } => self.decide(now, transaction, more, out),
+            From::Resolve { query, host, port } => out.push(Output::Resolve { query, host, port }),
+            From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
+            From::Final { transaction, answer, code, reason, message, uri } => {
+                let before = self.pending.len();
+                let fact = accounting::Input::Final { transaction, code, reason, message, uri };
+                self.engine.handle(now, fact, &mut self.pending);
+                if self.pending.len() > before {
+                    self.held.mention(transaction);
+                }
+                if !self.held.hold(transaction, answer) {
+                    self.stack.handle(now, stack::Input::Release { transaction, answer }, more);
+                }
+            }
+            From::RoundFailed { transaction, attempts, best, more } => {
+                let before = self.pending.len();
+                let fact = accounting::Input::RoundFailed { transaction, attempts, best, more };
+                self.engine.handle(now, fact, &mut self.pending);
+                if self.pending.len() > before {
+                    self.held.mention(transaction);
+                }
+            }
+            From::Provisional { transaction, answer, target } => {
+                let fact = accounting::Input::Provisional { transaction, answer, target };
+                self.engine.handle(now, fact, &mut self.pending);
+            }
+            From::Acknowledged { message, peer } => {
+                self.engine.handle(now, accounting::Input::Acknowledged { message, peer }, &mut self.pending);
+            }
+            From::Cancelled { transaction } => {
+                self.engine.handle(now, accounting::Input::Cancelled { transaction }, &mut self.pending);
+            }
+            From::Terminated { transaction } => {
+                self.engine.handle(now, accounting::Input::Terminated { transaction }, &mut self.pending);
+                self.held.forget(transaction);
+            }
+        }
+    }
+
+    fn decide(&mut self, now: Now, transaction: ServerId, more: &mut Vec<stack::Output>, out: &mut Vec<Output>) {
+        let Some(view) = self.stack.request(transaction) else { return };
+        let verdict = if is_new_call(view) && self.refuses_calls() {
+            out.push(Output::Count(Count::CallRefused));
+            let retry_after_s = Some(self.settings.retry_after_s);
+            Verdict::Answer { code: 503, reason: Cow::Borrowed("Service Unavailable"), retry_after_s }
+        } else {
+            let decision = self.rules.routes.decide(view);
+            if decision.route.is_none() && !view.in_dialog {
+                out.push(Output::Count(Count::NoRoute));
+            }
+            let fact = accounting::Input::Request {
+                transaction,
+                view,
+                marks: decision.marks,
+                avps: decision.avps(),
+                table: None,
+            };
+            self.engine.handle(now, fact, &mut self.pending);
+            decision.verdict
+        };
+        self.stack.handle(now, stack::Input::Decide { transaction, verdict }, more);
+    }
+
+    /// Up to `max` calls in progress, in no order.
+    #[must_use]
+    pub fn views(&self, max: usize) -> Vec<CallView> {
+        self.engine.views().take(max).collect()
+    }
+
+    /// Whether new calls get 503: draining, at a limit, or in the alarm state if that refuses.
+    #[must_use]
+    pub fn refuses_calls(&self) -> bool {
+        let troubled = self.alarm() == Health::Trouble && self.settings.on_trouble == OnTrouble::Refuse;
+        troubled || self.draining || self.engine.calls() >= self.settings.calls_max
+    }
+}
+
+/// An initial INVITE: what a limit may refuse. Everything inside a dialog passes.
+fn is_new_call(view: &RequestView) -> bool {
+    !view.in_dialog && view.message.method() == Method::Invite
+}

@@ -1,8 +1,10 @@
 //! The loop of a sink: lease, read, submit, settle.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -12,12 +14,16 @@ use crate::ids::Seq;
 use crate::queue::{Consumer, Lease, Settlement};
 use crate::record::codec;
 
-/// Records a worker asks the queue for at once.
+/// Records a worker lets the queue lend ahead of their submission.
 pub const LEASE_MAX: usize = 256;
+
+/// Rest after each turn: what comes meanwhile is handled together, so that a record does not cost a wake of its own on
+/// both sides. The first record after a pause does not wait.
+pub const PACE: Duration = Duration::from_millis(2);
 
 /// Where leases come from: the queue's [`Consumer`], or a table in tests.
 pub trait Leases {
-    /// Asks for up to `max` records; they come later, announced by a wake.
+    /// States how many records may be lent from now on; they come later, announced by a wake.
     fn lease(&mut self, max: usize);
     /// Takes what has come.
     fn leased(&mut self, out: &mut Vec<Lease>);
@@ -62,10 +68,12 @@ pub struct Worker<S, L> {
     sink: S,
     leases: L,
     bell: Bell,
-    /// Asked of the queue and not yet come.
+    /// What the queue may still lend as far as this side knows.
     asked: usize,
     in_flight: usize,
     come: Vec<Lease>,
+    /// Came and wait for room in the sink.
+    waiting: VecDeque<Lease>,
     outcomes: Vec<Outcome>,
     meters: Meters,
 }
@@ -97,7 +105,18 @@ impl<S: Sink, L: Leases> Worker<S, L> {
     pub fn new(name: &str, sink: S, leases: L, bell: Bell) -> Self {
         let name: Arc<str> = name.into();
         let meters = Meters::new(&name);
-        Self { name, sink, leases, bell, asked: 0, in_flight: 0, come: Vec::new(), outcomes: Vec::new(), meters }
+        Self {
+            name,
+            sink,
+            leases,
+            bell,
+            asked: 0,
+            in_flight: 0,
+            come: Vec::new(),
+            waiting: VecDeque::new(),
+            outcomes: Vec::new(),
+            meters,
+        }
     }
 
     /// Delivers until `stop` is done. Records under way are then left to the queue, which lends them again.
@@ -110,11 +129,17 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                () = bell.rung() => {}
+                () = tokio::time::sleep(PACE) => {}
+            }
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
                 () = self.sink.progress(&mut self.outcomes) => {}
+                () = bell.rung() => {}
             }
         }
         self.settle();
+        self.leases.lease(0);
         tracing::info!(sink = %self.name, in_flight = self.in_flight, "delivery ends");
     }
 
@@ -123,14 +148,18 @@ impl<S: Sink, L: Leases> Worker<S, L> {
         self.settle();
         self.leases.leased(&mut self.come);
         self.asked = self.asked.saturating_sub(self.come.len());
-        let mut come = std::mem::take(&mut self.come);
-        for lease in come.drain(..) {
+        self.waiting.extend(self.come.drain(..));
+        let mut room = self.sink.capacity();
+        while room > 0
+            && let Some(lease) = self.waiting.pop_front()
+        {
             self.submit(&lease);
+            room -= 1;
         }
-        self.come = come;
-        let room = self.sink.capacity().min(LEASE_MAX).saturating_sub(self.asked);
-        if room > 0 {
-            self.asked += room;
+        let room = self.sink.capacity().min(LEASE_MAX).saturating_sub(self.waiting.len());
+        // A word to the queue wakes its thread: not for every record.
+        if self.asked > room || self.asked < room.div_ceil(2) {
+            self.asked = room;
             self.leases.lease(room);
         }
     }

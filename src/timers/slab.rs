@@ -277,3 +277,123 @@ impl Bits {
         Some(word * 64 + 63 - self.words[word].leading_zeros() as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_stale_key_misses_though_its_slot_is_used_again() {
+        let mut slab = Slab::new();
+        let first = slab.insert("first");
+        assert_eq!(slab.remove(first), Some("first"));
+        assert_eq!(slab.remove(first), None, "taken out once");
+        let second = slab.insert("second");
+        assert_eq!(first.slot(), second.slot(), "the lowest slot is taken first");
+        assert_eq!(slab.get(first), None);
+        assert_eq!(slab.get_mut(first), None);
+        assert_eq!(slab.remove(first), None);
+        assert_eq!(slab.get(second), Some(&"second"));
+    }
+
+    #[test]
+    fn keys_of_nothing_miss() {
+        let mut slab = Slab::new();
+        slab.insert(1);
+        for (name, key) in [
+            ("a slot never used", Key::new(1, 1)),
+            ("a chunk never used", Key::new(u32::MAX, 1)),
+            ("a generation to come", Key::new(0, 2)),
+        ] {
+            assert_eq!(key.and_then(|key| slab.get(key)), None, "{name}");
+            assert_eq!(key.and_then(|key| slab.remove(key)), None, "{name}");
+        }
+        assert_eq!(Key::new(0, 0), None, "there is no generation 0");
+    }
+
+    #[test]
+    fn memory_comes_back_after_a_burst_and_stale_keys_still_miss() {
+        let mut slab = Slab::new();
+        let lasting = slab.insert(0);
+        let burst: Vec<Key> = (1..100_000).map(|number| slab.insert(number)).collect();
+        assert!(slab.capacity() < 100_000 + 2 * CHUNK_SLOTS);
+        for key in &burst {
+            slab.remove(*key);
+        }
+        assert_eq!(slab.len(), 1);
+        assert!(slab.capacity() <= 3 * CHUNK_SLOTS, "{} slots kept for one value", slab.capacity());
+        let again: Vec<Key> = (1..100_000).map(|number| slab.insert(number)).collect();
+        assert!(burst.iter().all(|key| slab.get(*key).is_none()), "a chunk remembers its generations");
+        assert!(again.iter().all(|key| slab.contains(*key)));
+        assert_eq!(slab.get(lasting), Some(&0));
+    }
+
+    #[test]
+    fn coming_and_going_at_the_edge_of_a_chunk_allocates_nothing() {
+        let mut slab = Slab::new();
+        for number in 0..CHUNK_SLOTS {
+            slab.insert(number);
+        }
+        let edge = slab.insert(0);
+        slab.remove(edge);
+        let capacity = slab.capacity();
+        for _ in 0..1000 {
+            let edge = slab.insert(0);
+            assert_eq!(slab.capacity(), capacity);
+            slab.remove(edge);
+            assert_eq!(slab.capacity(), capacity);
+        }
+    }
+
+    #[test]
+    fn a_generation_comes_round_without_zero() {
+        let mut slab = Slab::new();
+        let key = slab.insert(());
+        slab.chunks[0].slots.as_mut().expect("in memory")[0].generation = NonZeroU32::MAX;
+        assert_eq!(slab.get(key), None);
+        slab.remove(Key::new(0, u32::MAX).expect("not 0"));
+        assert_eq!(slab.insert(()).generation(), 1);
+    }
+
+    #[test]
+    fn a_key_is_one_word() {
+        assert_eq!(size_of::<Option<Key>>(), 8);
+        let key = Key::new(7, 9);
+        assert_eq!(key.and_then(|key| Key::from_u64(key.to_u64())), key);
+        assert_eq!(Key::from_u64(7 << 32), None);
+    }
+
+    proptest! {
+        /// Against a map: what was put in is there, what was taken out never comes back.
+        #[test]
+        fn a_slab_is_a_map_with_keys_of_its_own(steps in proptest::collection::vec((0..4_u8, any::<u16>()), 0..600)) {
+            let mut slab = Slab::new();
+            let mut model = BTreeMap::new();
+            let mut gone = Vec::new();
+            for (number, (step, choice)) in steps.into_iter().enumerate() {
+                // Long rows of either kind, so that chunks come and go.
+                let adds = (number / 150 % 2 == 0) == (step != 0);
+                let picked = model.keys().nth(usize::from(choice) % model.len().max(1)).copied();
+                match picked {
+                    Some(key) if !adds => {
+                        prop_assert_eq!(slab.remove(key), model.remove(&key));
+                        gone.push(key);
+                    }
+                    _ => {
+                        let key = slab.insert(number);
+                        prop_assert_eq!(model.insert(key, number), None, "a key is given once");
+                    }
+                }
+                prop_assert_eq!(slab.len(), model.len());
+                prop_assert!(slab.capacity() >= slab.len());
+            }
+            prop_assert!(gone.iter().all(|key| !slab.contains(*key)));
+            let found: BTreeMap<Key, usize> = slab.iter().map(|(key, value)| (key, *value)).collect();
+            prop_assert_eq!(found, model);
+        }
+    }
+}

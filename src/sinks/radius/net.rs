@@ -1,12 +1,16 @@
 //! Sockets of the lanes: connected UDP, so that the kernel filters by source and tells when nobody listens.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::radius::client::{Input, LaneId, ServerIndex};
@@ -22,7 +26,43 @@ const DATAGRAMS_PER_TURN: usize = 256;
 /// The lanes of one server, by number.
 struct Lanes {
     address: SocketAddr,
-    sockets: Vec<Option<UdpSocket>>,
+    sockets: Vec<Option<Lane>>,
+}
+
+/// A socket, and the wait for an error on it: an ICMP message makes it neither readable nor writable.
+struct Lane {
+    socket: Arc<UdpSocket>,
+    trouble: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl Lane {
+    fn new(socket: UdpSocket) -> Self {
+        let socket = Arc::new(socket);
+        Self { trouble: trouble(&socket), socket }
+    }
+
+    /// Whether the kernel has told that nobody listens.
+    fn is_refused(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.trouble.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        let found = self.socket.take_error();
+        // Forgets the readiness that is now used up.
+        let _used = self.socket.try_io(Interest::ERROR, || Err::<(), _>(ErrorKind::WouldBlock.into()));
+        self.trouble = trouble(&self.socket);
+        // Registers the new wait.
+        if self.trouble.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        matches!(found, Ok(Some(_)))
+    }
+}
+
+fn trouble(socket: &Arc<UdpSocket>) -> Pin<Box<dyn Future<Output = ()>>> {
+    let socket = Arc::clone(socket);
+    Box::pin(async move {
+        let _ready = socket.ready(Interest::ERROR).await;
+    })
 }
 
 /// The lanes of all servers.
@@ -54,12 +94,12 @@ impl Sockets {
         if lanes.sockets.len() <= place {
             lanes.sockets.resize_with(place + 1, || None);
         }
-        lanes.sockets[place] = Some(socket);
+        lanes.sockets[place] = Some(Lane::new(socket));
         Ok(())
     }
 
     fn socket(&self, server: ServerIndex, lane: LaneId) -> Option<&UdpSocket> {
-        self.servers.get(usize::from(server.0))?.sockets.get(usize::from(lane.0))?.as_ref()
+        Some(&*self.servers.get(usize::from(server.0))?.sockets.get(usize::from(lane.0))?.as_ref()?.socket)
     }
 
     /// Sends without waiting. What the kernel has no room for waits; what it refuses is an error.
@@ -67,11 +107,9 @@ impl Sockets {
         let Some(socket) = self.socket(server, lane) else { return Ok(()) };
         let mut sent = socket.try_send(&datagram);
         if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
-            // That error belongs to an earlier datagram; this one has not left.
-            let again = socket.try_send(&datagram);
-            if again.is_err() {
-                sent = again;
-            }
+            // That error belongs to an earlier datagram, sent perhaps before the server came back; this one has not left.
+            // If nobody listens still, there will be another.
+            sent = socket.try_send(&datagram);
         }
         match sent {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -102,10 +140,14 @@ impl Sockets {
     /// Takes what has come on all lanes; wakes the task when more comes.
     pub(super) fn receive(&mut self, cx: &mut Context<'_>, mut each: impl FnMut(Input<'_>)) {
         let buffer = &mut *self.buffer;
-        for (server, lanes) in (0_u16..).zip(&self.servers) {
-            for (lane, socket) in (0_u16..).zip(&lanes.sockets) {
-                let Some(socket) = socket else { continue };
-                receive_on(socket, cx, buffer, ServerIndex(server), LaneId(lane), &mut each);
+        for (server, lanes) in (0_u16..).zip(&mut self.servers) {
+            for (lane, there) in (0_u16..).zip(&mut lanes.sockets) {
+                let Some(there) = there else { continue };
+                let (server, lane) = (ServerIndex(server), LaneId(lane));
+                if there.is_refused(cx) {
+                    each(Input::Refused { server, lane });
+                }
+                receive_on(&there.socket, cx, buffer, server, lane, &mut each);
             }
         }
     }

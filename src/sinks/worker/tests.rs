@@ -34,7 +34,7 @@ impl Leases for Desk {
     fn lease(&mut self, max: usize) {
         let mut table = self.0.borrow_mut();
         table.asked.push(max);
-        table.credit += max;
+        table.credit = max;
         (self.1.wake())();
     }
 

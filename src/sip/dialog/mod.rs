@@ -11,7 +11,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher24;
 
 use crate::sip::message::Message;
-use crate::sip::stack::{Listener, push_hex};
+use crate::sip::stack::{Transport, push_hex};
 
 /// Octets of a From tag beyond which the `ftag` parameter is left out.
 const FTAG_BYTES_MAX: usize = 64;
@@ -64,11 +64,11 @@ impl Signer {
         hasher.finish()
     }
 
-    /// Appends the Record-Route value of `request` for one listener.
-    pub fn print(&self, listener: &Listener, pairing: Pairing, request: &Message, out: &mut Vec<u8>) {
+    /// Appends the Record-Route value of `request` for one listener: host and port as text, and transport.
+    pub fn print(&self, (place, by): (&[u8], Transport), pairing: Pairing, request: &Message, out: &mut Vec<u8>) {
         out.extend_from_slice(b"<sip:");
-        out.extend_from_slice(listener.local.to_string().as_bytes());
-        out.extend_from_slice(listener.transport.uri_parameter().as_bytes());
+        out.extend_from_slice(place);
+        out.extend_from_slice(by.uri_parameter().as_bytes());
         out.extend_from_slice(b";lr");
         if pairing == Pairing::Double {
             out.extend_from_slice(b";r2=on");
@@ -110,5 +110,65 @@ fn push_escaped(tag: &[u8], out: &mut Vec<u8>) {
             out.push(b'%');
             push_hex(u64::from(*octet), 2, out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(call_id: &str, from: &str, to: &str) -> Message {
+        let text = format!(
+            "BYE sip:x@x SIP/2.0\r\nVia: SIP/2.0/UDP x\r\nFrom: <sip:a@x>{from}\r\nTo: <sip:b@x>{to}\r\n\
+             Call-ID: {call_id}\r\nCSeq: 1 BYE\r\n\r\n"
+        );
+        Message::parse(text.into_bytes()).expect("a message")
+    }
+
+    fn value(request: &Message, key: u8) -> String {
+        let mut out = Vec::new();
+        let place: &[u8] = b"192.0.2.1:5060";
+        Signer::new([key; 16]).print((place, Transport::Tcp), Pairing::Single, request, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    fn check(value: &str) -> &str {
+        value.split("tg=").nth(1).expect("a check").trim_end_matches('>')
+    }
+
+    #[test]
+    fn the_value_of_a_call_never_changes() {
+        // It must be recognised after an upgrade in the middle of a call.
+        assert_eq!(
+            value(&request("c1", ";tag=a%1", ""), 7),
+            "<sip:192.0.2.1:5060;transport=tcp;lr;ftag=a%251;tg=645236ce5dd9bf8a>"
+        );
+    }
+
+    #[test]
+    fn the_check_tells_who_of_the_call_sent_a_request() {
+        let own = value(&request("c1", ";tag=a", ""), 7);
+        for (name, later, key, want) in [
+            ("the caller's request goes down", request("c1", ";tag=a", ";tag=b"), 7, Some(Direction::Downstream)),
+            ("the callee's request goes up", request("c1", ";tag=b", ";tag=a"), 7, Some(Direction::Upstream)),
+            ("another call's is not ours", request("c2", ";tag=a", ";tag=b"), 7, None),
+            ("other tags are not ours", request("c1", ";tag=x", ";tag=b"), 7, None),
+            ("another key does not know it", request("c1", ";tag=a", ";tag=b"), 8, None),
+        ] {
+            assert_eq!(Signer::new([key; 16]).direction(check(&own).as_bytes(), &later), want, "{name}");
+        }
+        let old = value(&request("c1", "", ""), 7);
+        let later = request("c1", "", ";tag=b");
+        let direction = Signer::new([7; 16]).direction(check(&old).as_bytes(), &later);
+        assert_eq!(direction, Some(Direction::Downstream), "a caller of RFC 2543 has no tag");
+    }
+
+    #[test]
+    fn a_long_tag_is_left_out_but_still_covered() {
+        let tag = format!(";tag={}", "t".repeat(FTAG_BYTES_MAX + 1));
+        let own = value(&request("c1", &tag, ""), 7);
+        assert!(!own.contains("ftag"), "{own}");
+        let later = request("c1", &tag, ";tag=b");
+        assert!(Signer::new([7; 16]).direction(check(&own).as_bytes(), &later).is_some());
     }
 }

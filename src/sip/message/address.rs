@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memchr3};
 
 use super::grammar::{Params, quoted_len, trim, trim_end, trim_start, unfold, unquote};
 use super::uri::Uri;
@@ -75,13 +75,13 @@ impl<'a> NameAddr<'a> {
 /// Place of the `<` that opens the URI: `None` when a quote before it is never closed, `Some(None)` without one.
 fn open_bracket(value: &[u8]) -> Option<Option<usize>> {
     let mut at = 0;
-    while at < value.len() {
+    while let Some(mark) = memchr3(b'<', b'"', b';', &value[at..]) {
+        at += mark;
         match value[at] {
             b'<' => return Some(Some(at)),
             b'"' => at += quoted_len(&value[at..])?,
             // Behind a plain URI a quote or bracket belongs to a parameter.
-            b';' => return Some(None),
-            _ => at += 1,
+            _ => return Some(None),
         }
     }
     Some(None)

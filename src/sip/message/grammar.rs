@@ -15,8 +15,44 @@ pub(super) const fn is_lws(octet: u8) -> bool {
 
 /// Whether an octet may stand in a token (RFC 3261 §25.1).
 pub(super) const fn is_token(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric()
-        || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    CLASSES[octet as usize] & TOKEN != 0
+}
+
+/// Whether a header name ends before an octet: a colon, white space or a control octet.
+pub(super) const fn ends_name(octet: u8) -> bool {
+    CLASSES[octet as usize] & NAME_END != 0
+}
+
+/// Whether an octet may stand in a host name: letters, digits, `-`, `.` and, though no RFC has it, `_`.
+const fn is_host_octet(octet: u8) -> bool {
+    CLASSES[octet as usize] & HOST != 0
+}
+
+const TOKEN: u8 = 1;
+const NAME_END: u8 = 2;
+const HOST: u8 = 4;
+/// What a list of parameters is cut at.
+const PARAM_MARK: u8 = 8;
+
+/// What each octet may be: one look-up where a chain of comparisons would be slow.
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut octet = 0_u8;
+    loop {
+        let letter = octet.is_ascii_alphanumeric();
+        let token = matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+        let class = &mut classes[octet as usize];
+        *class |= if letter || token { TOKEN } else { 0 };
+        *class |= if octet <= b' ' || matches!(octet, b':' | 0x7f) { NAME_END } else { 0 };
+        *class |= if letter || matches!(octet, b'-' | b'.' | b'_') { HOST } else { 0 };
+        *class |= if matches!(octet, b';' | b'=' | b'"') { PARAM_MARK } else { 0 };
+        if octet == u8::MAX {
+            return classes;
+        }
+        octet += 1;
+    }
 }
 
 /// Without white space at both ends.
@@ -72,7 +108,7 @@ pub(super) fn is_host(text: &[u8]) -> bool {
     match text {
         [] => false,
         [b'[', ..] => ip(text).is_some(),
-        _ => text.iter().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_')),
+        _ => text.iter().all(|octet| is_host_octet(*octet)),
     }
 }
 
@@ -219,11 +255,14 @@ impl<'a> Iterator for Params<'a> {
             return None;
         }
         let (mut at, mut equals) = (0, None);
-        while at < text.len() && text[at] != b';' {
-            match text[at] {
-                b'=' if equals.is_none() => equals = Some(at),
-                b'"' => at += quoted_len(&text[at..]).unwrap_or(text.len() - at) - 1,
-                _ => {}
+        while at < text.len() {
+            let octet = text[at];
+            if CLASSES[usize::from(octet)] & PARAM_MARK != 0 {
+                match octet {
+                    b';' => break,
+                    b'=' => equals = equals.or(Some(at)),
+                    _ => at += quoted_len(&text[at..]).unwrap_or(text.len() - at) - 1,
+                }
             }
             at += 1;
         }

@@ -4,7 +4,7 @@ use memchr::{memchr, memchr_iter};
 use smallvec::SmallVec;
 
 use super::check::Reject;
-use super::grammar::{is_lws, number, trim};
+use super::grammar::{ends_name, is_lws, number, trim};
 use super::name::Name;
 
 /// The most octets of one message, in any transport: the most a datagram holds, and offsets are 16 bits wide.
@@ -88,7 +88,7 @@ pub(super) fn index(bytes: &[u8], start: usize) -> Head {
 /// Reads the line from `start` to `end`; `None` when it has no name followed by a colon.
 fn line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
     let text = &bytes[start..end];
-    let name_len = text.iter().position(|octet| *octet <= b' ' || matches!(octet, b':' | 0x7f))?;
+    let name_len = text.iter().position(|octet| ends_name(*octet))?;
     let gap = text[name_len..].iter().position(|octet| !matches!(octet, b' ' | b'\t'))?;
     let colon = name_len + gap;
     if name_len == 0 || text[colon] != b':' {

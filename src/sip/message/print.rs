@@ -42,8 +42,7 @@ pub fn forward_request(message: &Message, edits: &RequestEdits<'_>, out: &mut Ve
     let mut pen = Pen { message, out, copied: 0 };
     if let Some(uri) = edits.request_uri {
         pen.copy_to(message.words[0] + 1);
-        // A Request-URI holds no white space; whoever picked it from a folded header must not break the line.
-        pen.out.extend(uri.iter().filter(|octet| **octet > b' '));
+        write_word(uri, pen.out);
         pen.copied = usize::from(message.words[1]);
     }
     let mut routes = Routes::of(message, edits);
@@ -183,7 +182,7 @@ pub fn response(
                 if let Some(tag) = to_tag.filter(|_| !has_tag) {
                     out.extend_from_slice(request.span(line.start, line.value_end));
                     out.extend_from_slice(b";tag=");
-                    out.extend(tag.iter().filter(|octet| **octet > b' '));
+                    write_word(tag, out);
                     copied = usize::from(line.value_end);
                 }
             }
@@ -378,6 +377,15 @@ fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
             }
         }
         IpAddr::V6(ip) => write!(out, "{ip}").expect("writing to a Vec does not fail"),
+    }
+}
+
+/// Writes a text that holds no white space; what came from a folded header loses it and cannot break the line.
+fn write_word(text: &[u8], out: &mut Vec<u8>) {
+    if text.iter().fold(false, |found, octet| found | (*octet <= b' ')) {
+        out.extend(text.iter().filter(|octet| **octet > b' '));
+    } else {
+        out.extend_from_slice(text);
     }
 }
 

@@ -56,7 +56,9 @@ impl<'a> Uri<'a> {
         {
             return None;
         }
-        if bytes.iter().any(|octet| *octet <= b' ' || matches!(octet, 0x7f | b'<' | b'>' | b'"')) {
+        // All octets are looked at, whatever the first ones were: the compiler makes vector code of that.
+        let stray = |octet: &u8| *octet <= b' ' || matches!(octet, 0x7f | b'<' | b'>' | b'"');
+        if bytes.iter().fold(false, |found, octet| found | stray(octet)) {
             return None;
         }
         let scheme = scheme_of(scheme_text);

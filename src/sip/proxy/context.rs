@@ -230,3 +230,92 @@ pub const fn usual_reason(code: u16) -> &'static str {
         _ => "Global Failure",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::clock::Now;
+    use crate::sip::stack::Hop;
+
+    fn target() -> Target {
+        let hop = Hop::Name { host: "x".to_owned(), port: None };
+        Target { uri: Bytes::new(), hop, ring_timeout: None }
+    }
+
+    /// A local failure, or an answer of a branch.
+    fn attempt(code: u16, is_local: bool) -> Attempt {
+        let text = format!("SIP/2.0 {code} x\r\nCSeq: 1 INVITE\r\n\r\n");
+        let message = (!is_local).then(|| Rc::new(Message::parse(text.into_bytes()).expect("an answer")));
+        Attempt { uri: Bytes::new(), hop: None, code, reason: Bytes::new(), message, started: Now::default() }
+    }
+
+    #[test]
+    fn the_best_answer_of_all_rounds_wins() {
+        for (name, rounds, cancelled, want) in [
+            ("one answer is the best", vec![vec![486]], false, 486),
+            ("a 6xx beats every other", vec![vec![302, 603, 404]], false, 603),
+            ("the lowest class wins", vec![vec![500, 404, 302]], false, 302),
+            ("what lets the caller try again comes first", vec![vec![404, 401]], false, 401),
+            ("503 is the last choice", vec![vec![503, 501]], false, 501),
+            ("the first of equals in a round wins", vec![vec![404, 486]], false, 404),
+            ("the later of equal rounds wins", vec![vec![486], vec![480]], false, 480),
+            ("an earlier round of a lower class wins", vec![vec![486], vec![500]], false, 486),
+            ("a cancelled call ends as 487", vec![vec![486, 487]], true, 487),
+        ] {
+            let groups = rounds.iter().map(|round| round.iter().map(|_| target()).collect()).collect();
+            let mut context = Context::new(Plan { groups }, 64);
+            for round in rounds {
+                let group = context.next_round().expect("a round");
+                assert_eq!(group.len(), round.len(), "{name}");
+                if cancelled {
+                    context.end(Ending::Cancelled);
+                }
+                for (branch, code) in (0..).zip(round) {
+                    context.failed(branch, attempt(code, false));
+                }
+            }
+            assert_eq!(context.best().map(|(best, _)| best.code), Some(want), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_callees_word_beats_our_own_of_the_same_class() {
+        let mut context = Context::new(Plan { groups: vec![vec![target(), target()]] }, 64);
+        context.next_round().expect("a round");
+        context.failed(0, attempt(408, true));
+        let Progress::RoundOver { best, more, .. } = context.failed(1, attempt(486, false)) else {
+            panic!("the round is over");
+        };
+        assert_eq!((best, more), (1, false));
+    }
+
+    #[test]
+    fn a_plan_is_cut_at_its_limit_and_empty_groups_are_skipped() {
+        let groups = vec![vec![], vec![target(), target()], vec![], vec![target(), target()], vec![target()]];
+        let mut context = Context::new(Plan { groups }, 3);
+        assert_eq!(context.next_round().map(|group| group.len()), Some(2));
+        assert_eq!(context.next_round().map(|group| group.len()), Some(1));
+        assert_eq!(context.target(0), 2);
+        assert!(context.next_round().is_none());
+    }
+
+    #[test]
+    fn no_round_follows_an_end_and_no_branch_fails_twice() {
+        let plan = || Plan { groups: vec![vec![target(), target()], vec![target()]] };
+        for ending in [Ending::Won, Ending::Refused, Ending::Cancelled] {
+            let mut context = Context::new(plan(), 64);
+            context.next_round();
+            context.end(ending);
+            assert!(context.next_round().is_none(), "{ending:?}");
+        }
+        let mut context = Context::new(plan(), 64);
+        context.next_round();
+        for _ in 0..2 {
+            assert!(matches!(context.failed(0, attempt(486, false)), Progress::Waiting));
+        }
+        assert!(matches!(context.failed(9, attempt(486, false)), Progress::Waiting), "a branch that is none");
+        assert!(matches!(context.failed(1, attempt(603, false)), Progress::RoundOver { more: false, .. }));
+    }
+}

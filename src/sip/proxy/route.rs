@@ -172,3 +172,83 @@ pub const fn default_port(transport: Transport) -> u16 {
         Transport::Udp | Transport::Tcp => 5060,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str, routes: &[&str]) -> Message {
+        let routes: String = routes.iter().map(|value| format!("Route: {value}\r\n")).collect();
+        let text = format!("BYE {uri} SIP/2.0\r\n{routes}Call-ID: c\r\nFrom: <sip:a@x>;tag=1\r\n\r\n");
+        Message::parse(text.into_bytes()).expect("a message")
+    }
+
+    fn routed(uri: &str, routes: &[&str]) -> (Routing, Result<NextHop, NoHop>) {
+        let listener = |transport, text: &str| Listener { transport, local: text.parse().expect("an address") };
+        let listeners = [
+            listener(Transport::Udp, "192.0.2.1:5060"),
+            listener(Transport::Tls, "192.0.2.1:5061"),
+            listener(Transport::Udp, "[2001:db8::1]:5070"),
+        ];
+        let names = ["gw.example".to_owned()];
+        let own = Own { listeners: &listeners, names: &names, signer: Signer::new([0; 16]) };
+        let request = request(uri, routes);
+        let routing = own.routing(&request);
+        let next = own.next_hop(&request, &routing);
+        (routing, next)
+    }
+
+    #[test]
+    fn the_next_hop_is_read_from_the_top() {
+        let addr = |text: &str| Ok(Hop::Addr(text.parse().expect("an address")));
+        let name = |host: &str, port| Ok(Hop::Name { host: host.to_owned(), port });
+        for (what, uri, routes, own_routes, want) in [
+            ("no Route: the Request-URI", "sip:b@192.0.2.9", &[][..], 0, addr("192.0.2.9:5060")),
+            ("IPv6 with a port", "sip:b@[2001:db8::9]:99", &[], 0, addr("[2001:db8::9]:99")),
+            ("a name with a port", "sip:b@h.example:99", &[], 0, name("h.example", Some(99))),
+            ("maddr stands for the host", "sip:b@h.example;maddr=192.0.2.8", &[], 0, addr("192.0.2.8:5060")),
+            ("sips has a port of its own", "sips:b@192.0.2.9", &[], 0, addr("192.0.2.9:5061")),
+            ("our Route comes off", "sip:b@h", &["<sip:192.0.2.1;lr>"], 1, name("h", None)),
+            ("both of a double one", "sip:b@h", &["<sip:192.0.2.1;lr>, <sip:gw.example;lr>"], 1 + 1, name("h", None)),
+            (
+                "the next Route leads",
+                "sip:b@h",
+                &["<sip:GW.example;lr>", "<sip:p.example;lr>"],
+                1,
+                name("p.example", None),
+            ),
+            ("ours further down stays", "sip:b@h", &["<sip:p;lr>", "<sip:192.0.2.1;lr>"], 0, name("p", None)),
+            ("another port is not ours", "sip:b@h", &["<sip:192.0.2.1:5099;lr>"], 0, addr("192.0.2.1:5099")),
+            ("our TLS port is", "sip:b@h", &["<sip:192.0.2.1;transport=tls;lr>"], 1, name("h", None)),
+            ("a request that ends here", "sip:gw.example", &[], 0, Err(NoHop { code: 404 })),
+            ("a number has no host", "tel:+4021", &[], 0, Err(NoHop { code: 416 })),
+            ("a number behind a Route may pass", "tel:+4021", &["<sip:p;lr>"], 0, name("p", None)),
+            ("never to everybody", "sip:255.255.255.255", &[], 0, Err(NoHop { code: 400 })),
+            ("nor to a group", "sip:224.0.1.75", &[], 0, Err(NoHop { code: 400 })),
+            ("nor to nobody", "sip:0.0.0.0", &[], 0, Err(NoHop { code: 400 })),
+            ("nor to port 0", "sip:192.0.2.9:0", &[], 0, Err(NoHop { code: 400 })),
+        ] {
+            let (routing, next) = routed(uri, routes);
+            assert_eq!(next.map(|next| next.hop), want, "{what}");
+            assert_eq!(routing.own_routes, own_routes, "{what}");
+            assert_eq!(routing.repaired_uri, None, "{what}");
+        }
+    }
+
+    #[test]
+    fn strict_routers_on_either_side_are_understood() {
+        let (routing, next) = routed("sip:192.0.2.1;lr", &["<sip:p;lr>", "\"B\" <sip:b@h>;x=y"]);
+        assert_eq!(routing.repaired_uri.as_deref(), Some(&b"sip:b@h"[..]), "the last Route was the Request-URI");
+        assert_eq!(
+            next.map(|next| (next.hop, next.strict_uri)),
+            Ok((Hop::Name { host: "p".to_owned(), port: None }, None))
+        );
+        let (routing, next) = routed("sip:192.0.2.1;lr", &["<sip:b@192.0.2.9>"]);
+        assert_eq!(routing.own_routes, 0);
+        assert_eq!(next.map(|next| next.hop), Ok(Hop::Addr(SocketAddr::from(([192, 0, 2, 9], 5060)))));
+        let (_, next) = routed("sip:b@h", &["<sip:p;x>"]);
+        assert_eq!(next.map(|next| next.strict_uri.is_some()), Ok(true), "the next hop does not say lr");
+        let (routing, _) = routed("sip:user@192.0.2.1", &["<sip:p;lr>"]);
+        assert_eq!(routing.repaired_uri, None, "a user at our address is no Record-Route value of ours");
+    }
+}

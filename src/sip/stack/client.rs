@@ -108,6 +108,10 @@ impl Stack {
         self.scratch = scratch;
         let is_invite = view.message.method() == Method::Invite;
         let Some((to, further, bytes)) = sent else {
+            // None of its addresses can be sent to.
+            if let Some(progress) = self.clients.get_mut(key).and_then(|client| client.progress.as_deref_mut()) {
+                progress.further.clear();
+            }
             out.push(Output::Ignored { why: Ignored::NoListener });
             return self.branch_gave_up(now, key, 503, out);
         };

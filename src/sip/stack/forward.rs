@@ -1,6 +1,5 @@
 //! The request as it leaves (RFC 3261 §16.6 steps 1 to 8).
 
-use std::io::Write;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -83,9 +82,12 @@ impl Stack {
     /// `SIP/2.0/UDP host:port;branch=…`
     fn print_via(&self, by: ListenerId, client: Option<Key>, request: &Message) -> Vec<u8> {
         let mut via = Vec::with_capacity(96);
-        if let Some(own) = self.listener(by) {
-            write!(via, "SIP/2.0/{} {};branch=", own.transport.via_token(), own.local)
-                .expect("writing to a Vec does not fail");
+        if let (Some(own), Some(place)) = (self.listener(by), self.places.get(usize::from(by.0))) {
+            via.extend_from_slice(b"SIP/2.0/");
+            via.extend_from_slice(own.transport.via_token().as_bytes());
+            via.push(b' ');
+            via.extend_from_slice(place);
+            via.extend_from_slice(b";branch=");
         }
         self.hashes.print_branch(client, request, &mut via);
         via
@@ -101,9 +103,12 @@ impl Stack {
         let (from, to) = (view.peer.listener, to.listener);
         let pairing = if from == to { Pairing::Single } else { Pairing::Double };
         let sides: &[ListenerId] = if from == to { &[to] } else { &[to, from] };
-        for own in sides.iter().filter_map(|side| self.listener(*side)) {
+        for side in sides {
+            let (Some(own), Some(place)) = (self.listener(*side), self.places.get(usize::from(side.0))) else {
+                continue;
+            };
             let mut value = Vec::with_capacity(112);
-            self.signer.print(own, pairing, &view.message, &mut value);
+            self.signer.print((place, own.transport), pairing, &view.message, &mut value);
             values.push(value);
         }
         values

@@ -64,6 +64,7 @@ impl Stack {
             return self.answer_stateless(now, peer, &message, &refusal, out);
         }
         let Routing { own_routes, repaired_uri, direction } = routing;
+        let direction = direction.filter(|_| in_dialog);
         let answers_to = reply_peer(peer, &message);
         let view = RequestView { message, peer, arrived: now, in_dialog, direction, repaired_uri, own_routes };
         let reliability = self.reliability(peer.listener);
@@ -76,8 +77,7 @@ impl Stack {
 
     /// The rules of RFC 3261 §16.3, and who may come in.
     fn admit(&self, peer: Peer, message: &Message, routing: &Routing) -> Result<(), Refusal> {
-        let is_known = routing.direction.is_some() || self.is_allowed(peer.addr.ip());
-        if !is_known {
+        if !self.may_send(peer, message, routing) {
             return Err(Refusal::new(403));
         }
         message.check().map_err(|reject| Refusal { reason: reject.reason.into(), ..Refusal::new(reject.code) })?;
@@ -98,6 +98,12 @@ impl Stack {
             return Err(Refusal::new(503).with("Retry-After", seconds));
         }
         Ok(())
+    }
+
+    /// Whoever is in `allow`; anybody else only inside a dialog that was record-routed here. A request that would make a
+    /// new call needs an allowed source even with a signed Route: that is no secret to the ends of its call.
+    fn may_send(&self, peer: Peer, message: &Message, routing: &Routing) -> bool {
+        (routing.direction.is_some() && !message.to_tag().is_empty()) || self.is_allowed(peer.addr.ip())
     }
 
     pub(super) fn is_allowed(&self, ip: IpAddr) -> bool {

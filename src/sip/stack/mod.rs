@@ -6,6 +6,9 @@
 //! upstream at once; a final answer is told by [`Output::Final`] and held until [`Input::Release`], so that its record
 //! can be written first. Repeated messages are absorbed and never told twice.
 //!
+//! The driver owes an [`Input::Decide`] to each `Request` and an [`Input::Release`] to each `Final`: their transactions
+//! wait for it without limit. Everything else ends by its own timers.
+//!
 //! Decisions where the RFCs leave a choice:
 //! * An answer without a client transaction is dropped, a 2xx too (RFC 6026 §7.3): no answer passes that no record was
 //!   written for.
@@ -14,6 +17,8 @@
 //! * A branch over its ring timeout counts as 408 at once, and the next group starts while it is being cancelled. A 2xx
 //!   that crosses the CANCEL still goes upstream.
 //! * A request other than INVITE without an answer in time gets none (RFC 4320 §4.2); the `Final` with 408 still tells.
+//! * Timer C, too, counts a branch as 408 at once and cancels it (§16.8).
+//! * A local failure after the caller's CANCEL counts as 487.
 //! * A 503 from a branch, and one for a branch that cannot be reached, goes upstream as 500 (§16.7 step 6).
 
 mod client;
@@ -58,6 +63,8 @@ use tables::{Alarm, Client, Server};
 #[derive(Debug)]
 pub struct Stack {
     settings: Settings,
+    /// Host and port of each listener as they are written.
+    places: Vec<Box<[u8]>>,
     hashes: Hashes,
     signer: Signer,
     servers: Slab<Server>,
@@ -106,7 +113,8 @@ impl Stack {
     pub fn new(mut settings: Settings) -> Self {
         settings.timer_c = settings.timer_c.max(settings::TIMER_C_MIN);
         Self {
-            hashes: Hashes::new(settings.key),
+            places: settings.listeners.iter().map(|own| own.local.to_string().into_bytes().into()).collect(),
+            hashes: Hashes::new(settings.key, settings.incarnation),
             signer: Signer::new(settings.key),
             servers: Slab::new(),
             clients: Slab::new(),
@@ -177,6 +185,12 @@ impl Stack {
     #[must_use]
     pub fn request(&self, transaction: ServerId) -> Option<&RequestView> {
         self.servers.get(Key::from_u64(transaction.0)?)?.view.as_deref()
+    }
+
+    /// Whether a request waits for its final answer. Absorbing transactions do not count.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.held > 0 || self.servers.iter().any(|(_, server)| server.view.is_some())
     }
 
     /// How full the tables are.

@@ -78,6 +78,11 @@ impl Stack {
         if server.is_over() {
             if let Some(key) = server.key.take() {
                 self.by_key.remove(&key);
+                // After a burst its memory goes back; rarely enough not to cost anything.
+                let (used, room) = (self.by_key.len(), self.by_key.capacity());
+                if room > TABLE_ROOM_MIN && used < room / 8 {
+                    self.by_key.shrink_to(used * 2);
+                }
             }
             if server.running == 0 && server.held.is_empty() && server.wait_until.is_none() {
                 let alarm = server.alarm.take();
@@ -414,6 +419,9 @@ impl Stack {
         out.push(Output::Send { peer, bytes: self.print_answer(message, &[]) });
     }
 }
+
+/// Places of the table of requests that are kept when it is empty.
+const TABLE_ROOM_MIN: usize = 1024;
 
 /// What the machine of a server transaction left to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

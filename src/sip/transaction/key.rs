@@ -143,3 +143,111 @@ fn write_lower(hasher: &mut SipHasher13, field: &[u8]) {
         hasher.write(lower);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MAKER: KeyMaker = KeyMaker::new([9; 16]);
+
+    /// An INVITE with the cookie.
+    const NEW: Fields<'_> = Fields {
+        method: b"INVITE",
+        branch: b"z9hG4bK776asdhds",
+        sent_by_host: b"pc33.atlanta.com",
+        sent_by_port: None,
+        request_uri: b"sip:bob@biloxi.com",
+        to_tag: b"",
+        from_tag: b"1928301774",
+        call_id: b"a84b4c76e66710@pc33.atlanta.com",
+        cseq: 314_159,
+        top_via: b"SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bK776asdhds",
+    };
+
+    /// The same without it, as RFC 2543 made them.
+    const OLD: Fields<'_> = Fields { branch: b"1", top_via: b"SIP/2.0/UDP pc33.atlanta.com;branch=1", ..NEW };
+
+    #[test]
+    fn with_the_cookie_branch_sent_by_and_method_decide() {
+        let invite = MAKER.request(&NEW);
+        for (name, other, want) in [
+            ("the same again is a repetition", NEW, true),
+            ("other dialog fields do not matter", Fields { call_id: b"x", to_tag: b"y", cseq: 1, ..NEW }, true),
+            ("the ACK belongs to the INVITE", Fields { method: b"ACK", to_tag: b"y", ..NEW }, true),
+            ("another branch is another transaction", Fields { branch: b"z9hG4bK776asdhdt", ..NEW }, false),
+            ("the same branch of another host is another one", Fields { sent_by_host: b"evil.com", ..NEW }, false),
+            ("and of another port", Fields { sent_by_port: Some(5070), ..NEW }, false),
+            ("5060 is the default port", Fields { sent_by_port: Some(5060), ..NEW }, true),
+            ("a host is the same in any case", Fields { sent_by_host: b"PC33.Atlanta.com", ..NEW }, true),
+            ("and so is a parameter", Fields { branch: b"Z9HG4BK776ASDHDS", ..NEW }, true),
+            ("the CANCEL has a transaction of its own", Fields { method: b"CANCEL", ..NEW }, false),
+            ("another method is another transaction", Fields { method: b"BYE", ..NEW }, false),
+            ("methods differ by case (§7.1)", Fields { method: b"invite", ..NEW }, false),
+        ] {
+            assert_eq!(MAKER.request(&other) == invite, want, "{name}");
+        }
+        let cancel = Fields { method: b"CANCEL", ..NEW };
+        assert_eq!(MAKER.cancelled(&cancel), invite, "a CANCEL means the INVITE of its branch (§9.2)");
+        assert_eq!(MAKER.acknowledged(&NEW, b"tag"), None, "the first key serves the ACK");
+    }
+
+    #[test]
+    fn without_the_cookie_the_fields_of_rfc_2543_decide() {
+        let invite = MAKER.request(&OLD);
+        for (name, other, want) in [
+            ("the same again is a repetition", OLD, true),
+            ("another Request-URI is another transaction", Fields { request_uri: b"sip:eve@x", ..OLD }, false),
+            ("another To tag too", Fields { to_tag: b"y", ..OLD }, false),
+            ("another From tag too", Fields { from_tag: b"y", ..OLD }, false),
+            ("another Call-ID too", Fields { call_id: b"y", ..OLD }, false),
+            ("another CSeq too", Fields { cseq: 1, ..OLD }, false),
+            ("another top Via too", Fields { top_via: b"SIP/2.0/UDP y", ..OLD }, false),
+            ("another method too", Fields { method: b"OPTIONS", ..OLD }, false),
+            ("a branch alone decides nothing", Fields { branch: b"2", ..OLD }, true),
+            ("the cookie makes it another one", NEW, false),
+        ] {
+            assert_eq!(MAKER.request(&other) == invite, want, "{name}");
+        }
+        let cancel = Fields { method: b"CANCEL", ..OLD };
+        assert_eq!(MAKER.cancelled(&cancel), invite, "a CANCEL means the INVITE with the same fields (§9.2)");
+        assert_ne!(MAKER.request(&cancel), invite, "and has a transaction of its own");
+    }
+
+    #[test]
+    fn an_old_ack_is_found_by_the_to_tag_of_the_answer() {
+        let ack = |to_tag| Fields { method: b"ACK", to_tag, ..OLD };
+        let second = MAKER.acknowledged(&OLD, b"ours");
+        assert_eq!(second, Some(MAKER.request(&ack(b"ours"))), "the ACK repeats the tag of the refusal");
+        assert_ne!(second, Some(MAKER.request(&ack(b"other"))), "the ACK of another answer is not ours");
+        assert_ne!(second, Some(MAKER.request(&OLD)), "an ACK is no repeated INVITE");
+    }
+
+    #[test]
+    fn fields_do_not_borrow_from_each_other() {
+        let a = Fields { from_tag: b"ab", call_id: b"c", ..OLD };
+        let b = Fields { from_tag: b"a", call_id: b"bc", ..OLD };
+        assert_ne!(MAKER.request(&a), MAKER.request(&b));
+        let a = Fields { branch: b"z9hG4bKab", sent_by_host: b"c", ..NEW };
+        let b = Fields { branch: b"z9hG4bKa", sent_by_host: b"bc", ..NEW };
+        assert_ne!(MAKER.request(&a), MAKER.request(&b));
+    }
+
+    #[test]
+    fn another_secret_gives_other_keys() {
+        assert_ne!(KeyMaker::new([1; 16]).request(&NEW), MAKER.request(&NEW));
+        assert_ne!(KeyMaker::new([1; 16]).request(&OLD), MAKER.request(&OLD));
+    }
+
+    proptest! {
+        #[test]
+        fn no_octets_panic_and_long_hosts_ignore_case(branch: Vec<u8>, host in "[a-zA-Z0-9.]{0,200}", method: Vec<u8>) {
+            let fields = Fields { branch: &branch, method: &method, sent_by_host: host.as_bytes(), ..NEW };
+            let upper = host.to_ascii_uppercase();
+            let other = Fields { sent_by_host: upper.as_bytes(), ..fields };
+            prop_assert_eq!(MAKER.request(&fields), MAKER.request(&other));
+            let _ = MAKER.cancelled(&fields);
+            let _ = MAKER.acknowledged(&fields, &branch);
+        }
+    }
+}

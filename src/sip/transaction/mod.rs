@@ -87,7 +87,6 @@ pub enum Reliability {
 
 /// The timers of RFC 3261 §17, table 4 and of RFC 6026, and the 200 ms of §17.2.1.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[allow(missing_docs)] // named by the RFC
 pub enum Timer {
     /// INVITE client: sends the INVITE again.
     A,
@@ -261,6 +260,15 @@ impl Client {
             Self::NonInvite(machine) => machine.request(),
         }
     }
+
+    /// Octets kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Invite(machine) => machine.kept_bytes(),
+            Self::NonInvite(machine) => machine.kept_bytes(),
+        }
+    }
 }
 
 /// A server transaction of either kind.
@@ -313,6 +321,15 @@ impl Server {
         match self {
             Self::Invite(machine) => machine.answer(),
             Self::NonInvite(machine) => machine.answer(),
+        }
+    }
+
+    /// Octets kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Invite(machine) => machine.kept_bytes(),
+            Self::NonInvite(machine) => machine.kept_bytes(),
         }
     }
 }

@@ -198,6 +198,69 @@ fn over_the_limit_new_calls_get_503_and_calls_in_progress_go_on() {
 }
 
 #[test]
+fn a_target_without_a_listener_of_its_family_has_failed() {
+    let one = |plan| {
+        let mut own = settings();
+        own.listeners.truncate(1);
+        Play::new("no IPv6", plan, own)
+    };
+    one("dave, bob").run(
+        "alice sends INVITE
+         told Ignored NoListener
+         told RoundFailed 503 best 0 more
+         bob gets INVITE
+         bob sends 486
+         bob gets ACK
+         alice gets 486
+         alice sends ACK hop",
+    );
+    one("name:dual.example").run(
+        "alice sends INVITE
+         resolved dave bob dave
+         bob gets INVITE
+         unreachable bob
+         told Ignored NoListener
+         told RoundFailed 503 best 0
+         alice gets 500
+         alice sends ACK hop",
+    );
+}
+
+#[test]
+fn requests_without_the_magic_cookie_are_told_apart_by_their_fields() {
+    let text = |method: &str, to: &str| {
+        request(method, "sip:b@x", "")
+            .replace(";branch=z9hG4bK-x0", "")
+            .replace("<sip:b@x>\r", &format!("<sip:b@x>{to}\r"))
+    };
+    let mut play = Play::new("RFC 2543", "bob", settings());
+    play.send("alice", &text("INVITE", ""));
+    play.play(
+        "bob gets INVITE
+         alice repeats INVITE
+         told Ignored RequestRepeated
+         bob sends 180
+         alice gets 180",
+    );
+    play.send("alice", &text("CANCEL", ""));
+    play.play(
+        "alice gets 200
+         told Cancelled
+         bob gets CANCEL
+         bob sends 200 to CANCEL
+         bob sends 487 to INVITE
+         bob gets ACK
+         alice gets 487",
+    );
+    play.send("alice", &text("ACK", ";tag=bob"));
+    play.run(
+        "after 10 s
+         alice gets nothing
+         bob gets nothing",
+    );
+}
+
+#[test]
 fn strangers_share_a_rate_limit() {
     let rate = TokenBucket { per_second: 1, burst: 2 };
     let mut stack = Stack::new(Settings { stateless_answers: rate, ..settings() });
@@ -243,4 +306,33 @@ fn answers_that_fit_nothing_are_dropped() {
     }
     play.send("bob", &good);
     play.run("alice gets 200");
+}
+
+#[test]
+fn a_signed_route_opens_no_way_for_new_calls() {
+    let mut play = Play::new("replayed Route", "mallory", settings());
+    play.play(
+        "alice sends INVITE
+         mallory gets INVITE
+         mallory sends 200
+         alice gets 200
+         alice sends ACK
+         mallory gets ACK",
+    );
+    let route = header(&play.got("mallory", "INVITE"), "Record-Route").expect("a value").to_owned();
+    let text = |method: &str, from: &str, to: &str| {
+        format!(
+            "{method} sip:+1900@192.0.2.30 SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.66:5060;branch=z9hG4bK-{method}\r\n\
+             Route: {route}\r\nFrom: <sip:m@x>;tag={from}\r\nTo: <sip:b@x>{to}\r\nCall-ID: call-1\r\n\
+             CSeq: 9 {method}\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    for (name, stranger, want) in [
+        ("a new call with the caller's tag", text("INVITE", "alice", ""), "403"),
+        ("tags of no call of ours", text("BYE", "m1", ";tag=m2"), "403"),
+    ] {
+        play.send("mallory", &stranger);
+        play.play(&format!("mallory gets {want}  # {name}\ncarol gets nothing"));
+    }
+    play.run("");
 }

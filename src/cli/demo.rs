@@ -1,0 +1,202 @@
+//! `tollgate demo`: the main job on loopback with nothing installed.
+//!
+//! A whole gateway starts in this process, with an embedded RADIUS collector behind it, a caller and two callees. Three
+//! calls are placed: one that is answered, one whose first target is busy and whose second answers (two legs), and one
+//! that is missed. Every record is printed as the collector decoded it, then the balance of the queue.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::Failure;
+use super::demo_agents::{Callee, Caller, Temper};
+use crate::admin;
+use crate::config;
+use crate::dictionary::Dictionary;
+use crate::queue::{Desk as _, SinkStats};
+use crate::radius::Secret;
+use crate::service::Service;
+use crate::sinks::radius::{Collected, Collector};
+
+/// How long the answered calls last.
+const TALK: Duration = Duration::from_millis(1_200);
+/// Longest wait for one record at the collector.
+const RECORD_WAIT: Duration = Duration::from_secs(10);
+/// How often the queue is asked whether all is settled, and how long at most.
+const BALANCE_LOOK: Duration = Duration::from_millis(20);
+const BALANCE_LOOKS_MAX: u32 = 250;
+/// Shared secret of gateway and collector.
+const SECRET: &str = "demo-secret-on-loopback";
+
+/// The calls: the user that is called, what is to be seen, and how many records it makes.
+const CALLS: [(&str, &str, usize); 3] = [
+    ("100", "answered", 2),
+    ("200", "first target busy, second answers: two legs", 3),
+    ("300", "busy and nobody else: missed", 2),
+];
+
+/// Runs the demo.
+///
+/// # Errors
+/// When loopback cannot be used, or when the gateway does not do its job.
+pub fn run() -> Result<(), Failure> {
+    let folder = tempfile::tempdir().context("cannot make a folder for the queue")?;
+    let (collector, records) = start_collector()?;
+    let (answering, busy) = (Callee::start(Temper::Answers)?, Callee::start(Temper::Busy)?);
+    let listen = free_address()?;
+    let text = configuration(folder.path(), listen, collector, answering.address, busy.address)?;
+    let plan = config::parse(&folder.path().join("tollgate.toml"), &text, ::config::Map::new())
+        .map_err(|mistakes| anyhow::anyhow!("{mistakes}"))?;
+    let metrics = admin::metrics::install().context("cannot install the metrics recorder")?;
+    let service = Service::start(plan, metrics, &mut || {}).map_err(anyhow::Error::from)?;
+    println!(
+        "gateway on {listen}, RADIUS collector on {collector}, callees on {} and {}",
+        answering.address, busy.address
+    );
+    let result = place_calls(listen, &records).and_then(|()| balance(&service));
+    service.drain();
+    service.stop();
+    Ok(result?)
+}
+
+fn place_calls(gateway: SocketAddr, records: &Receiver<Collected>) -> anyhow::Result<()> {
+    let caller = Caller::new(gateway)?;
+    for (number, (user, what, count)) in CALLS.into_iter().enumerate() {
+        println!("\ncall {} to {user} ({what})", number + 1);
+        let answered = caller.call(user, TALK)?;
+        println!("  SIP: INVITE {}{}", answered.status, if answered.ended { ", BYE 200 OK" } else { "" });
+        for _ in 0..count {
+            let record = records.recv_timeout(RECORD_WAIT).context("a record did not reach the collector")?;
+            ensure!(!record.is_repeat, "a record came twice");
+            println!("  Accounting-Request");
+            for attribute in &record.attributes {
+                println!("    {attribute}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints the balance once everything is settled.
+fn balance(service: &Service) -> anyhow::Result<()> {
+    let mut queue = service.queue().clone();
+    let mut looks = 0;
+    let sink = loop {
+        let stats = queue.status().context("the queue does not answer")?;
+        let sink = stats.sinks.into_iter().next().context("the queue has no sink")?;
+        looks += 1;
+        if sink.balance.waiting == 0 || looks >= BALANCE_LOOKS_MAX {
+            break sink;
+        }
+        std::thread::park_timeout(BALANCE_LOOK);
+    };
+    let SinkStats { name, balance, .. } = sink;
+    println!(
+        "\n{name}: appended {} = delivered {} + parked {} + waiting {}",
+        balance.appended, balance.delivered, balance.parked, balance.waiting
+    );
+    let wanted: usize = CALLS.iter().map(|(_, _, count)| count).sum();
+    ensure!(balance.holds(), "the balance does not hold");
+    ensure!(balance.delivered == wanted as u64, "{} records delivered, {wanted} expected", balance.delivered);
+    Ok(())
+}
+
+/// A collector on a thread of its own; it ends with the process.
+fn start_collector() -> anyhow::Result<(SocketAddr, Receiver<Collected>)> {
+    let (found, records) = channel();
+    let (bound, address) = channel();
+    std::thread::Builder::new().name("collector".to_owned()).spawn(move || {
+        let result = tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
+            runtime.block_on(async {
+                let any = SocketAddr::from(([127, 0, 0, 1], 0));
+                let dictionary = Arc::new(Dictionary::builtin());
+                let mut collector = Collector::bind(any, Secret::new(SECRET), dictionary).await?;
+                drop(bound.send(collector.address()));
+                while found.send(collector.next().await?).is_ok() {}
+                Ok::<_, std::io::Error>(())
+            })
+        });
+        if let Ok(Err(error)) | Err(error) = result {
+            eprintln!("the collector failed: {error}");
+        }
+    })?;
+    let address = address.recv().context("the collector did not start")?.context("the collector has no address")?;
+    Ok((address, records))
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).context("loopback has no free port")?)
+}
+
+/// Writes the radiusclient files and gives the text of `tollgate.toml`.
+fn configuration(
+    folder: &Path,
+    listen: SocketAddr,
+    collector: SocketAddr,
+    answering: SocketAddr,
+    busy: SocketAddr,
+) -> anyhow::Result<String> {
+    let client = format!(
+        "acctserver {}:{}\nservers {}\nradius_timeout 2\nradius_retries 3\nnas-identifier demo\nnas-ip 127.0.0.1\n",
+        collector.ip(),
+        collector.port(),
+        folder.join("servers").display()
+    );
+    write(&folder.join("radiusclient.conf"), &client)?;
+    write(&folder.join("servers"), &format!("{} {SECRET}\n", collector.ip()))?;
+    Ok(format!(
+        r#"
+[sip]
+listen = ["udp:{listen}"]
+allow = ["127.0.0.0/8"]
+[[route]]
+name = "answered"
+match = {{ user = "100" }}
+to = ["sip:100@{answering}"]
+[[route]]
+name = "forwarded"
+match = {{ user = "200" }}
+to = ["sip:bob@{busy}", "sip:carol@{answering}"]
+[[route]]
+name = "missed"
+match = {{ user = "300" }}
+to = ["sip:300@{busy}"]
+[accounting]
+on = ["radius"]
+flags = ["missed", "failed"]
+[accounting.fields]
+ua = "$ua"
+[accounting.leg_fields]
+src = "$avp(src)"
+dst = "$avp(dst)"
+[queue]
+path = "queue"
+free_min_mib = 0
+[sinks.radius.collector]
+config = "radiusclient.conf"
+[admin]
+socket = ""
+[log]
+level = "warn"
+"#
+    ))
+}
+
+/// Writes a file only its owner can read.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let written = fs::File::options()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,95 @@
+//! Values: from octets into the text FreeRADIUS prints.
+
+use std::fmt::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::attribute::Attribute;
+use super::types::Type;
+use super::value::number_octets;
+
+/// The text FreeRADIUS' detail shows for `octets` as a value of this type; `None` when the size does not fit.
+pub(super) fn print(attribute: &Attribute, octets: &[u8]) -> Option<String> {
+    let number = || -> Option<i64> {
+        if octets.len() != number_octets(attribute.kind) {
+            return None;
+        }
+        let mut wide = [0; 8];
+        wide[8 - octets.len()..].copy_from_slice(octets);
+        Some(i64::from_be_bytes(wide))
+    };
+    Some(match attribute.kind {
+        Type::String => quoted(octets),
+        Type::Octets(Some(count)) if octets.len() != usize::from(count) => return None,
+        Type::Octets(_) | Type::Abinary => hex_text(octets),
+        Type::Signed => named(attribute, i64::from(i32::from_be_bytes(octets.try_into().ok()?))),
+        Type::Integer64 => {
+            let number = u64::from_be_bytes(octets.try_into().ok()?);
+            i64::try_from(number).map_or_else(|_| number.to_string(), |number| named(attribute, number))
+        }
+        Type::Integer | Type::Byte | Type::Short | Type::Bool => named(attribute, number()?),
+        Type::Date => {
+            let time = jiff::Timestamp::from_second(number()?).ok()?;
+            format!("\"{}\"", time.strftime("%b %e %Y %H:%M:%S UTC"))
+        }
+        Type::IpAddr => Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).to_string(),
+        Type::Ipv6Addr => Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).to_string(),
+        Type::ComboIp => match octets.len() {
+            4 => Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).to_string(),
+            _ => Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).to_string(),
+        },
+        Type::Ipv6Prefix => {
+            let [_, bits @ 0..=128, rest @ ..] = octets else { return None };
+            let mut whole = [0; 16];
+            whole.get_mut(..rest.len())?.copy_from_slice(rest);
+            format!("{}/{bits}", Ipv6Addr::from(whole))
+        }
+        Type::Ipv4Prefix => {
+            let [_, bits @ 0..=32, rest @ ..] = octets else { return None };
+            format!("{}/{bits}", Ipv4Addr::from(<[u8; 4]>::try_from(rest).ok()?))
+        }
+        Type::InterfaceId if octets.len() == 8 => {
+            let groups = octets.chunks_exact(2).map(|pair| format!("{:x}", u16::from_be_bytes([pair[0], pair[1]])));
+            groups.collect::<Vec<_>>().join(":")
+        }
+        Type::Ether if octets.len() == 6 => {
+            octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
+        }
+        _ => return None,
+    })
+}
+
+fn named(attribute: &Attribute, number: i64) -> String {
+    attribute.value_name(number).map_or_else(|| number.to_string(), str::to_owned)
+}
+
+/// Octets as `0x…`.
+pub(super) fn hex_text(octets: &[u8]) -> String {
+    let mut text = String::from("0x");
+    for octet in octets {
+        let _ = write!(text, "{octet:02x}"); // writing to a String cannot fail
+    }
+    text
+}
+
+/// Octets in double quotes with FreeRADIUS' escapes: UTF-8 stays, other octets and controls in three octal digits.
+fn quoted(octets: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for chunk in octets.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            match char {
+                '"' => text.push_str("\\\""),
+                '\\' => text.push_str("\\\\"),
+                '\r' => text.push_str("\\r"),
+                '\n' => text.push_str("\\n"),
+                '\t' => text.push_str("\\t"),
+                '\0'..='\x1f' | '\x7f' => drop(write!(text, "\\{:03o}", u32::from(char))),
+                _ => text.push(char),
+            }
+        }
+        for octet in chunk.invalid() {
+            let _ = write!(text, "\\{octet:03o}");
+        }
+    }
+    text.push('"');
+    text
+}

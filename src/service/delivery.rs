@@ -1,0 +1,134 @@
+//! The delivery runtime: one thread with a worker for each sink, the administration and the resolver.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
+
+use super::resolver;
+use super::systemd::Loop;
+use super::wiring::{StartError, spawn};
+use crate::admin::{Admin, Gateway};
+use crate::clock::{self, Instant};
+use crate::config::plan::{SinkKind, SinkPlan};
+use crate::ids::SinkNumber;
+use crate::queue;
+use crate::sinks::radius::RadiusSink;
+use crate::sinks::worker::{Bell, Worker};
+use crate::sip::transport::driver::Question;
+use crate::sip::transport::mailbox::Mailbox;
+
+/// How often the runtime leaves a beat for the watchdog.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What the delivery runtime is made of.
+pub(super) struct Parts {
+    pub admin: Admin,
+    /// What administration shows.
+    pub gateway: Arc<dyn Gateway>,
+    pub metrics: PrometheusHandle,
+    /// The sinks with their numbers in the queue.
+    pub sinks: Vec<(SinkPlan, SinkNumber)>,
+    pub queue: queue::Handle,
+    pub questions: mpsc::Receiver<Question>,
+    pub shards: Vec<Mailbox>,
+}
+
+/// The running delivery thread.
+pub(super) struct Delivery {
+    end: watch::Sender<bool>,
+    beat: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl Delivery {
+    /// Starts the thread and waits until its sinks stand.
+    pub fn start(parts: Parts) -> Result<Self, StartError> {
+        let (end, ended) = watch::channel(false);
+        let beat = Arc::new(AtomicU64::new(clock::mono().0));
+        let (report, started) = std::sync::mpsc::channel();
+        let own_beat = beat.clone();
+        let thread = spawn("delivery".to_owned(), move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(source) => return drop(report.send(Err(StartError::Runtime { source }))),
+            };
+            LocalSet::new().block_on(&runtime, deliver(parts, ended, own_beat, report));
+        })?;
+        // The thread reports before it goes on; a thread that ended without a word has panicked.
+        started.recv().unwrap_or(Err(StartError::Panicked { name: "delivery" }))?;
+        Ok(Self { end, beat, thread })
+    }
+
+    /// What the watchdog looks at.
+    pub fn watched(&self) -> Loop {
+        let beat = self.beat.clone();
+        Loop { name: "delivery".to_owned(), beat: Box::new(move || Instant(beat.load(Ordering::Relaxed))) }
+    }
+
+    /// Whether the thread has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Ends the workers. What is under way is left to the queue.
+    pub fn stop(self) {
+        let _ended = self.end.send(true);
+        if self.thread.join().is_err() {
+            tracing::error!("the delivery thread panicked while it stopped");
+        }
+    }
+}
+
+async fn deliver(
+    parts: Parts,
+    ended: watch::Receiver<bool>,
+    beat: Arc<AtomicU64>,
+    report: std::sync::mpsc::Sender<Result<(), StartError>>,
+) {
+    let mut tasks = JoinSet::new();
+    let mut boards = Vec::new();
+    for (plan, number) in parts.sinks {
+        let SinkKind::Radius(settings) = plan.kind;
+        let sink = match RadiusSink::new(&plan.name, &settings) {
+            Ok(sink) => sink,
+            Err(source) => return drop(report.send(Err(StartError::Sink { name: plan.name, source }))),
+        };
+        boards.push((plan.name.clone(), sink.board()));
+        let bell = Bell::default();
+        let consumer = parts.queue.consumer(number, bell.wake());
+        let worker = Worker::new(&plan.name, sink, consumer, bell);
+        tasks.spawn_local(worker.run(until(ended.clone())));
+    }
+    let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
+    let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards));
+    drop(report.send(Ok(())));
+    let mut turning = tokio::time::interval(BEAT);
+    let mut end = std::pin::pin!(until(ended));
+    loop {
+        tokio::select! {
+            () = &mut end => break,
+            _ = turning.tick() => {
+                beat.store(clock::mono().0, Ordering::Relaxed);
+                super::supervisor::log_notices(&parts.queue);
+            }
+            Some(Err(error)) = tasks.join_next() => {
+                // A worker that panicked: the supervisor sees the thread end and stops the service.
+                tracing::error!(%error, "a delivery worker failed");
+                return;
+            }
+        }
+    }
+    resolver.abort();
+    let _panicked = admin.await;
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Done when the service ends.
+async fn until(mut ended: watch::Receiver<bool>) {
+    let _gone = ended.wait_for(|ended| *ended).await;
+}

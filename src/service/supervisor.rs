@@ -1,0 +1,120 @@
+//! The main thread of `tollgate run`: signals, systemd, the end.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::systemd::{self, Watchdog};
+use super::wiring::Service;
+use crate::clock;
+use crate::config::{self, plan};
+use crate::queue::{Handle, Level, OpenReport};
+
+/// How often the supervisor looks whether a thread has ended or the shards have drained.
+const LOOK: Duration = Duration::from_millis(200);
+/// What is asked of systemd at each step of opening the queue.
+const OPENING_TIME: Duration = Duration::from_secs(60);
+
+/// Runs a gateway until SIGTERM or SIGINT, or until one of its threads fails.
+///
+/// # Errors
+/// When it does not start, or a thread ended by itself.
+pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
+    super::log::start(&plan.log).context("cannot start the log")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(async {
+        let (path, limit, watchdog) = (plan.path.clone(), plan.service.stop_timeout, plan.service.watchdog);
+        let metrics = crate::admin::metrics::install().context("cannot install the metrics recorder")?;
+        let service = Service::start(plan, metrics, &mut || systemd::extend_timeout(OPENING_TIME))?;
+        systemd::ready();
+        tracing::info!(listeners = ?service.listeners(), "ready");
+        let result = supervise(&service, &path, watchdog).await;
+        systemd::stopping();
+        drain(&service, limit).await;
+        service.stop();
+        tracing::info!("stopped");
+        result
+    })
+}
+
+async fn supervise(service: &Service, path: &Path, feeding: plan::Watchdog) -> anyhow::Result<()> {
+    let mut watchdog = Watchdog::new(service.loops());
+    let mut feed = tokio::time::interval(watchdog.interval());
+    let mut look = tokio::time::interval(LOOK);
+    let mut hang_up = listen(SignalKind::hangup())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => reload(service, path),
+            _ = feed.tick() => if feeding == plan::Watchdog::Fed { watchdog.feed() },
+            _ = look.tick() => anyhow::ensure!(!service.has_failed(), "a thread ended by itself; the log says why"),
+        }
+    }
+}
+
+fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
+    signal(kind).context("cannot listen for signals")
+}
+
+fn reload(service: &Service, path: &Path) {
+    systemd::reloading();
+    match config::load(path) {
+        Ok(plan) => {
+            for warning in &plan.warnings {
+                tracing::warn!(%warning, "configuration");
+            }
+            for what in service.reload(&plan) {
+                tracing::warn!(what, "changed, takes effect at the next start");
+            }
+            tracing::info!("reloaded");
+        }
+        Err(mistakes) => tracing::error!(%mistakes, "reload refused, the running configuration stays"),
+    }
+    systemd::ready();
+}
+
+/// Lets transactions end, `limit` at most. Established calls need no wait: they are in the queue.
+async fn drain(service: &Service, limit: Duration) {
+    service.drain();
+    let until = clock::mono() + limit;
+    while !service.has_drained() {
+        if clock::mono() >= until {
+            tracing::warn!(limit_secs = limit.as_secs(), "transactions still in progress at the limit");
+            return;
+        }
+        tokio::time::sleep(LOOK / 4).await;
+    }
+}
+
+/// Says in the log what opening the queue found.
+pub(super) fn log_opening(report: &OpenReport) {
+    let OpenReport { clean, waiting, recovered, lost, damaged, orphans, took } = report;
+    let took_ms = took.as_millis();
+    tracing::info!(clean, waiting, recovered, took_ms, "queue opened");
+    if *lost > 0 || !damaged.is_empty() {
+        tracing::error!(lost, ?damaged, "the queue was damaged; see `tollgate queue status`");
+    }
+    if !orphans.is_empty() {
+        tracing::warn!(?orphans, "records wait for sinks that are not configured any more");
+    }
+}
+
+/// Writes what the queue has to say into the log.
+pub(super) fn log_notices(queue: &Handle) {
+    let (notices, dropped) = queue.notices();
+    for notice in notices {
+        match notice.level() {
+            Level::Info => tracing::info!(%notice, "queue"),
+            Level::Warn => tracing::warn!(%notice, "queue"),
+            Level::Error => tracing::error!(%notice, "queue"),
+        }
+    }
+    if dropped > 0 {
+        tracing::warn!(dropped, "further notices of the queue found no room");
+    }
+}

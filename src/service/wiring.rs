@@ -1,0 +1,340 @@
+//! Starts the threads of a gateway in the order in which they need each other, and ends them in the opposite order.
+//!
+//! Sockets first (a port in use is the likeliest failure), then the queue with its restored calls, then the delivery
+//! runtime, then the shards: when the first datagram is read everything behind it stands.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::mpsc;
+
+use super::delivery::{self, Delivery};
+use super::resolver;
+use super::systemd::Loop;
+use crate::accounting::{self, CallView, Engine};
+use crate::admin::{Admin, BindError, Gateway, Health, Phase};
+use crate::clock::{self, Instant, Timestamp};
+use crate::config::plan::{Plan, SipPlan};
+use crate::ids::SinkNumber;
+use crate::queue::{self, Desk};
+use crate::shard::{Rules, Shard};
+use crate::sip::stack::Stack;
+use crate::sip::transport::driver::{self, Parts};
+use crate::sip::transport::mailbox::{Inbox, Mail, Mailbox, mailbox};
+use crate::sip::transport::udp;
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener cannot be bound.
+    #[error("cannot listen on udp:{local}")]
+    Bind {
+        /// The address.
+        local: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A socket of administration cannot be bound.
+    #[error(transparent)]
+    Admin(#[from] BindError),
+    /// The queue does not open.
+    #[error("cannot open the queue")]
+    Queue(#[from] queue::OpenError),
+    /// A sink cannot be set up.
+    #[error("cannot set up the sink `{name}`")]
+    Sink {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: crate::sinks::radius::SetupErrors,
+    },
+    /// The event loop of a thread cannot be made.
+    #[error("cannot make an event loop")]
+    Runtime {
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A thread ended before it could report.
+    #[error("the thread {name} panicked while it started")]
+    Panicked {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start the thread {name}")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
+
+/// A running gateway.
+pub struct Service {
+    sip: SipPlan,
+    numbers: Vec<SinkNumber>,
+    mailboxes: Vec<Mailbox>,
+    shards: Vec<JoinHandle<io::Result<()>>>,
+    queue: queue::Handle,
+    queue_thread: JoinHandle<Result<(), queue::StoreError>>,
+    draining: Arc<AtomicBool>,
+    delivery: Delivery,
+}
+
+impl Service {
+    /// Starts all threads of a plan.
+    ///
+    /// # Errors
+    /// A [`StartError`]; what was started before it ends again.
+    pub fn start(
+        mut plan: Plan,
+        metrics: PrometheusHandle,
+        still_starting: &mut dyn FnMut(),
+    ) -> Result<Self, StartError> {
+        let phase = Arc::new(AtomicBool::new(false));
+        let sockets = bind_all(&plan.sip)?;
+        let admin = Admin::bind(&plan.admin)?;
+        let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
+        super::supervisor::log_opening(&opened.report);
+        // It signs what goes out and comes back, and lives with the calls it protects.
+        plan.sip.stack.key = opened.secret;
+        plan.sip.stack.incarnation = seed(usize::MAX).to_le_bytes();
+        let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
+        let rules = Arc::new(Rules { routes: plan.routes(&numbers) });
+        let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
+        let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
+        let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
+        let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
+        let delivery = Delivery::start(delivery::Parts {
+            admin,
+            gateway: Arc::new(View {
+                phase: phase.clone(),
+                queue: opened.handle.clone(),
+                shards: mailboxes.clone(),
+                started: clock::wall(),
+            }),
+            metrics,
+            sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
+            queue: opened.handle.clone(),
+            questions,
+            shards: mailboxes.clone(),
+        })?;
+        let mut calls = split_calls(opened.calls, plan.sip.shards);
+        let mut shards = Vec::new();
+        for (number, ((_, inbox), sockets)) in boxes.into_iter().zip(sockets).enumerate() {
+            let own = mailboxes[number].clone();
+            let producer = opened.handle.producer(Arc::new(move || own.wake()));
+            let (stack, shard, settings) = (plan.sip.stack.clone(), plan.shard.clone(), settings.clone());
+            let (rules, calls) = (rules.clone(), std::mem::take(&mut calls[number]));
+            let seed = seed(number);
+            let make = move || Shard::new(shard, Stack::new(stack), restored(settings, seed, calls), rules);
+            let parts = Parts {
+                number,
+                sockets,
+                inbox,
+                mailboxes: mailboxes.clone(),
+                queue: opened.handle.clone(),
+                producer,
+                resolver: ask.clone(),
+                shard: Box::new(make),
+            };
+            shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);
+        }
+        let (queue, queue_thread) = (opened.handle, opened.join);
+        Ok(Self { sip: plan.sip, numbers, mailboxes, shards, queue, queue_thread, delivery, draining: phase })
+    }
+
+    /// Where it takes SIP: the bound addresses in the order of the listeners.
+    #[must_use]
+    pub fn listeners(&self) -> &[SocketAddr] {
+        &self.sip.binds
+    }
+
+    /// The queue's handle.
+    #[must_use]
+    pub fn queue(&self) -> &queue::Handle {
+        &self.queue
+    }
+
+    /// Takes new routes; what else differs needs a restart and is named.
+    pub fn reload(&self, plan: &Plan) -> Vec<&'static str> {
+        let rules = Arc::new(Rules { routes: plan.routes(&self.numbers) });
+        for mailbox in &self.mailboxes {
+            let _ended = mailbox.put(Mail::Rules(rules.clone()));
+        }
+        let mut needs_restart = Vec::new();
+        if plan.sip.binds != self.sip.binds || plan.sip.shards != self.sip.shards {
+            needs_restart.push("sip.listen or sip.shards");
+        }
+        needs_restart
+    }
+
+    /// The loops the watchdog looks at.
+    #[must_use]
+    pub fn loops(&self) -> Vec<Loop> {
+        let mut loops: Vec<Loop> = self
+            .mailboxes
+            .iter()
+            .enumerate()
+            .map(|(number, mailbox)| {
+                let mailbox = mailbox.clone();
+                Loop { name: format!("shard-{number}"), beat: Box::new(move || mailbox.last_beat()) }
+            })
+            .collect();
+        loops.push(Loop { name: "queue".to_owned(), beat: turning(self.queue.clone()) });
+        loops.push(self.delivery.watched());
+        loops
+    }
+
+    /// Whether a shard or the delivery has ended though nobody asked it to.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shards.iter().any(JoinHandle::is_finished)
+            || self.delivery.is_finished()
+            || self.queue_thread.is_finished()
+    }
+
+    /// Takes no new calls from here on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        for mailbox in &self.mailboxes {
+            let _ended = mailbox.put(Mail::Drain);
+        }
+    }
+
+    /// Whether all shards have drained.
+    #[must_use]
+    pub fn has_drained(&self) -> bool {
+        self.shards.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Ends delivery and the queue; shards that still run are left to the end of the process.
+    pub fn stop(self) {
+        self.delivery.stop();
+        self.queue.stop();
+        match self.queue_thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the queue did not close cleanly"),
+            Err(_) => tracing::error!("the queue's thread panicked while it stopped"),
+        }
+        super::supervisor::log_notices(&self.queue);
+        drop(self.shards);
+    }
+}
+
+/// What administration sees.
+struct View {
+    phase: Arc<AtomicBool>,
+    queue: queue::Handle,
+    shards: Vec<Mailbox>,
+    started: Timestamp,
+}
+
+/// Longest wait for a shard to list its calls.
+const CALLS_WAIT: Duration = Duration::from_secs(2);
+/// A loop that has not turned for this long hangs.
+const HANGING: Duration = Duration::from_secs(5);
+
+impl Gateway for View {
+    fn health(&self) -> Health {
+        let draining = self.phase.load(Ordering::Relaxed);
+        let now = clock::mono();
+        let hanging = |(number, shard): (usize, &Mailbox)| {
+            (now.since(shard.last_beat()) > HANGING).then(|| format!("shard-{number}"))
+        };
+        Health {
+            phase: if draining { Phase::Draining } else { Phase::Running },
+            hanging: self.shards.iter().enumerate().filter_map(hanging).collect(),
+            accepts_calls: !draining && !self.shards.iter().any(Mailbox::refuses_calls),
+            calls: self.shards.iter().map(Mailbox::calls).sum(),
+            shards: self.shards.len(),
+            started: self.started,
+        }
+    }
+
+    fn queue(&self) -> queue::Stats {
+        self.queue.stats()
+    }
+
+    fn desk(&self) -> Box<dyn Desk + Send> {
+        Box::new(self.queue.clone())
+    }
+
+    fn calls(&self, max: usize) -> Vec<CallView> {
+        let mut views = Vec::new();
+        for shard in &self.shards {
+            let (answer, calls) = std::sync::mpsc::sync_channel(1);
+            let mail = Mail::Calls { max: max.saturating_sub(views.len()), answer };
+            if shard.put(mail).is_ok() {
+                views.extend(calls.recv_timeout(CALLS_WAIT).unwrap_or_default());
+            }
+        }
+        views
+    }
+}
+
+/// When the queue's thread last turned, as far as the asking shows.
+fn turning(queue: queue::Handle) -> Box<dyn Fn() -> Instant + Send> {
+    let last = std::sync::Mutex::new((queue.turns(), clock::mono()));
+    Box::new(move || {
+        let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let turns = queue.turns();
+        if turns != last.0 {
+            *last = (turns, clock::mono());
+        }
+        last.1
+    })
+}
+
+/// One socket for each listener and shard.
+fn bind_all(sip: &SipPlan) -> Result<Vec<Vec<socket2::Socket>>, StartError> {
+    (0..sip.shards)
+        .map(|_| {
+            let bind =
+                |local: &SocketAddr| udp::bind(*local).map_err(|source| StartError::Bind { local: *local, source });
+            sip.binds.iter().map(bind).collect()
+        })
+        .collect()
+}
+
+/// Gives each restored call to the shard that owns it.
+fn split_calls(calls: Vec<(Vec<u8>, Vec<u8>)>, shards: usize) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut split = vec![Vec::new(); shards];
+    for (key, value) in calls {
+        // A key that cannot be read goes to the first shard, whose engine reports it.
+        let owner = accounting::Key::from_bytes(&key).map_or(0, |key| key.call().shard(shards));
+        split[owner].push((key, value));
+    }
+    split
+}
+
+/// An engine with its calls; one that cannot be read is reported and stays in the queue.
+fn restored(settings: accounting::Settings, seed: u128, calls: Vec<(Vec<u8>, Vec<u8>)>) -> Engine {
+    let mut engine = Engine::new(settings, seed);
+    let now = clock::now();
+    for (key, value) in calls {
+        if let Err(error) = engine.restore(now, &key, &value) {
+            tracing::error!(%error, "a call in progress cannot be restored");
+        }
+    }
+    engine
+}
+
+fn seed(number: usize) -> u128 {
+    use std::hash::{BuildHasher, RandomState};
+    let half = || u128::from(RandomState::new().hash_one((number, std::process::id(), clock::wall().0)));
+    half() << 64 | half()
+}
+
+pub(super) fn spawn<T: Send + 'static>(
+    name: String,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StartError> {
+    std::thread::Builder::new().name(name.clone()).spawn(body).map_err(|source| StartError::Thread { name, source })
+}

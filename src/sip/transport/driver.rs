@@ -1,0 +1,363 @@
+//! One shard's thread: a tokio `current_thread` runtime that drains the shard's sockets and mailbox, lets the pure
+//! [`Shard`] work, and performs what it asks. It awaits nothing but those and its timer.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
+use super::metrics::Meters;
+use super::udp::{self, Batch};
+use crate::clock::{self, Instant, Now};
+use crate::ids::CallHash;
+use crate::queue::{self, AppendFailed, Commit, Full, Producer};
+use crate::shard::{Health, Input, Output, Shard, Ticket};
+use crate::sip::message::{self, Message};
+use crate::sip::stack::{ListenerId, Peer, QueryId};
+
+/// Batches taken from one socket, and mails from the mailbox, before the others get their turn.
+const BATCHES_PER_TURN: usize = 4;
+/// Mails handled in one turn.
+const MAILS_PER_TURN: usize = 64;
+/// A shard turns at least this often, so that the watchdog sees that it lives.
+const BEAT: Duration = Duration::from_secs(1);
+/// Shortest wait for a timer: the wheel's granularity, so that one wake serves all timers of a tick.
+const TIMER_STEP: Duration = Duration::from_millis(10);
+/// Commits that wait because the queue's channel is full; beyond it the oldest answer's limit has long raised the alarm.
+const APPENDS_WAITING_MAX: usize = 65_536;
+
+/// A name to be resolved for a shard.
+#[derive(Debug)]
+pub struct Question {
+    /// Which shard asks.
+    pub shard: usize,
+    /// Its name for the question.
+    pub query: QueryId,
+    /// Host.
+    pub host: String,
+    /// Port, if given.
+    pub port: Option<u16>,
+}
+
+/// What a shard's thread is made of.
+pub struct Parts {
+    /// Its number.
+    pub number: usize,
+    /// One bound socket for each listener, in the order of [`ListenerId`].
+    pub sockets: Vec<socket2::Socket>,
+    /// Its inbox.
+    pub inbox: Inbox,
+    /// The mailboxes of all shards, its own included.
+    pub mailboxes: Vec<Mailbox>,
+    /// The queue, whose troubles concern it.
+    pub queue: queue::Handle,
+    /// Its way into the queue.
+    pub producer: Producer,
+    /// Where names are resolved.
+    pub resolver: mpsc::Sender<Question>,
+    /// The logic.
+    pub shard: Box<dyn FnOnce() -> Shard + Send>,
+}
+
+/// Runs a shard until it has drained.
+///
+/// # Errors
+/// When the runtime or a socket cannot be set up.
+pub fn run(parts: Parts) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut driver = Driver::new(parts)?;
+        driver.turn_until_drained().await;
+        Ok(())
+    })
+}
+
+struct Driver {
+    number: usize,
+    sockets: Vec<Arc<UdpSocket>>,
+    inbox: Inbox,
+    mailboxes: Vec<Mailbox>,
+    queue: queue::Handle,
+    producer: Producer,
+    resolver: mpsc::Sender<Question>,
+    shard: Shard,
+    batch: Batch,
+    /// The datagrams of one batch with their sources, reused.
+    taken: Vec<(SocketAddr, Vec<u8>)>,
+    /// Datagrams for other shards, sent on at the end of a turn.
+    outbound: Vec<Vec<Datagram>>,
+    outputs: Vec<Output>,
+    /// Commits the full channel gave back, oldest first.
+    unsent: VecDeque<(Ticket, Commit)>,
+    receipts: Vec<(u64, Result<(), AppendFailed>)>,
+    draining: bool,
+    meters: Meters,
+}
+
+impl Driver {
+    fn new(parts: Parts) -> io::Result<Self> {
+        let mut sockets = Vec::new();
+        for (index, socket) in parts.sockets.into_iter().enumerate() {
+            let socket = Arc::new(UdpSocket::from_std(socket.into())?);
+            let listener = ListenerId(u16::try_from(index).map_err(io::Error::other)?);
+            tokio::spawn(watch_errors(socket.clone(), listener, parts.mailboxes[parts.number].clone()));
+            sockets.push(socket);
+        }
+        Ok(Self {
+            number: parts.number,
+            sockets,
+            inbox: parts.inbox,
+            outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
+            mailboxes: parts.mailboxes,
+            queue: parts.queue,
+            producer: parts.producer,
+            resolver: parts.resolver,
+            shard: (parts.shard)(),
+            batch: Batch::new(),
+            taken: Vec::new(),
+            outputs: Vec::new(),
+            unsent: VecDeque::new(),
+            receipts: Vec::new(),
+            draining: false,
+            meters: Meters::of_shard(parts.number),
+        })
+    }
+
+    async fn turn_until_drained(&mut self) {
+        let mut timer = pin!(tokio::time::sleep(BEAT));
+        let mut armed = clock::mono() + BEAT;
+        while !(self.draining && self.shard.is_idle()) {
+            self.wait(timer.as_mut()).await;
+            let now = clock::now();
+            self.turn(now);
+            self.inbox.beat(now.mono, &self.shard);
+            let due = self.due(now.mono);
+            // The timer moves only when it fired or something is due earlier: most turns leave it alone.
+            if due < armed || armed <= now.mono {
+                timer.set(tokio::time::sleep(due.since(now.mono)));
+                armed = due;
+            }
+        }
+    }
+
+    fn due(&self, now: Instant) -> Instant {
+        let soonest = now + TIMER_STEP;
+        let latest = now + BEAT;
+        self.shard.deadline().unwrap_or(latest).clamp(soonest, latest)
+    }
+
+    /// Waits until a socket is readable, somebody woke the shard, or the timer is due.
+    async fn wait(&self, mut timer: std::pin::Pin<&mut Sleep>) {
+        let mut woken = pin!(self.inbox.woken());
+        std::future::poll_fn(|context| {
+            let mut ready = woken.as_mut().poll(context).is_ready() | timer.as_mut().poll(context).is_ready();
+            for socket in &self.sockets {
+                ready |= socket.poll_recv_ready(context).is_ready();
+            }
+            if ready { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Takes what is there, lets the shard work on it, performs what it asks.
+    fn turn(&mut self, now: Now) {
+        self.take_receipts(now);
+        self.take_mails(now);
+        self.take_datagrams(now);
+        if self.shard.deadline().is_some_and(|due| due <= now.mono) {
+            self.shard.tick(now, &mut self.outputs);
+        }
+        self.shard.flush(now, &mut self.outputs);
+        self.perform();
+        self.hand_over();
+        self.meters.state(&self.shard);
+    }
+
+    fn take_receipts(&mut self, now: Now) {
+        self.receipts.clear();
+        self.producer.receipts(&mut self.receipts);
+        for (ticket, result) in &self.receipts {
+            if let Err(error) = result {
+                self.meters.commits_lost.increment(1);
+                tracing::error!(shard = self.number, ticket, %error, "records lost: the queue refused them");
+            }
+        }
+        if let Some((last, _)) = self.receipts.last() {
+            self.shard.handle(now, Input::Committed(Ticket(*last)), &mut self.outputs);
+        }
+        while let Some((ticket, commit)) = self.unsent.pop_front() {
+            if let Err(Full(commit)) = self.producer.append(ticket.0, commit) {
+                self.unsent.push_front((ticket, commit));
+                break;
+            }
+        }
+        let health = if self.queue.trouble() || !self.unsent.is_empty() { Health::Trouble } else { Health::Well };
+        self.shard.handle(now, Input::Queue(health), &mut self.outputs);
+    }
+
+    fn take_mails(&mut self, now: Now) {
+        for _ in 0..MAILS_PER_TURN {
+            let Some(mail) = self.inbox.take() else { return };
+            let input = match mail {
+                Mail::Datagrams(datagrams) => {
+                    for Datagram { listener, source, octets } in datagrams {
+                        self.receive(now, Peer { listener, addr: source }, octets);
+                    }
+                    continue;
+                }
+                Mail::Resolved { query, addresses } => Input::Resolved { query, addresses },
+                Mail::Unreachable { listener, target } => Input::Unreachable(Peer { listener, addr: target }),
+                Mail::Rules(rules) => Input::Rules(rules),
+                Mail::Calls { max, answer } => {
+                    // Whoever asked may have gone.
+                    let _gone = answer.try_send(self.shard.views(max));
+                    continue;
+                }
+                Mail::Drain => {
+                    self.draining = true;
+                    Input::Drain
+                }
+            };
+            self.shard.handle(now, input, &mut self.outputs);
+        }
+        // More may lie there: come back without waiting.
+        self.mailboxes[self.number].wake();
+    }
+
+    fn take_datagrams(&mut self, now: Now) {
+        for index in 0..self.sockets.len() {
+            for _ in 0..BATCHES_PER_TURN {
+                let socket = self.sockets[index].clone();
+                match self.batch.receive(&socket) {
+                    Ok(0) => break,
+                    Ok(count) => {
+                        self.sort_batch(now, index);
+                        if count < udp::BATCH_DATAGRAMS {
+                            break;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // An ICMP error that waited in the socket: read from its error queue by `watch_errors`.
+                    Err(_) => self.meters.receive_errors.increment(1),
+                }
+            }
+        }
+    }
+
+    /// Gives each datagram of the batch to the shard that owns its call.
+    fn sort_batch(&mut self, now: Now, index: usize) {
+        let listener = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.extend(self.batch.datagrams().map(|(source, octets)| (source, octets.to_vec())));
+        self.meters.received.increment(taken.len() as u64);
+        for (source, octets) in taken.drain(..) {
+            // What has no Call-ID can only be refused: any shard does that.
+            let shards = self.mailboxes.len();
+            let owner = message::call_id_of(&octets).map_or(self.number, |id| CallHash::of(id).shard(shards));
+            if owner == self.number {
+                self.receive(now, Peer { listener, addr: source }, octets);
+            } else {
+                self.outbound[owner].push(Datagram { listener, source, octets });
+            }
+        }
+        self.taken = taken;
+    }
+
+    fn receive(&mut self, now: Now, peer: Peer, octets: Vec<u8>) {
+        // Keep-alives of CR LF or NUL octets (RFC 5626 §3.5.1 and older phones) ask for nothing over UDP.
+        if octets.iter().all(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
+            return;
+        }
+        let message = Message::parse(octets);
+        self.shard.handle(now, Input::Received { peer, message }, &mut self.outputs);
+    }
+
+    fn perform(&mut self) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Send { peer, bytes } => self.send(peer, &bytes),
+                Output::Append { ticket, commit } => self.append(ticket, commit),
+                Output::Resolve { query, host, port } => {
+                    let question = Question { shard: self.number, query, host, port };
+                    if self.resolver.try_send(question).is_err() {
+                        // The resolver is flooded: no address, at once.
+                        let nothing = Mail::Resolved { query, addresses: Vec::new() };
+                        let _full = self.mailboxes[self.number].put(nothing);
+                    }
+                }
+                Output::Count(count) => self.meters.count(count),
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    fn append(&mut self, ticket: Ticket, commit: Commit) {
+        if self.unsent.is_empty() {
+            match self.producer.append(ticket.0, commit) {
+                Ok(()) => return,
+                Err(Full(commit)) => self.unsent.push_back((ticket, commit)),
+            }
+        } else {
+            self.unsent.push_back((ticket, commit));
+        }
+        if self.unsent.len() > APPENDS_WAITING_MAX {
+            self.unsent.pop_front();
+            self.meters.commits_lost.increment(1);
+            tracing::error!(shard = self.number, "records lost: the queue takes nothing and memory is at its limit");
+        }
+    }
+
+    fn send(&mut self, peer: Peer, bytes: &Bytes) {
+        let Some(socket) = self.sockets.get(usize::from(peer.listener.0)) else { return };
+        for _ in 0..2 {
+            match socket.try_send_to(bytes, peer.addr) {
+                Ok(_) => {
+                    self.meters.sent.increment(1);
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // The error of an earlier datagram comes back on the next call: this one was not sent yet.
+                Err(_) => {}
+            }
+        }
+        // As if lost on the way: retransmission mends it.
+        self.meters.send_dropped.increment(1);
+    }
+
+    fn hand_over(&mut self) {
+        for (owner, datagrams) in self.outbound.iter_mut().enumerate() {
+            if datagrams.is_empty() {
+                continue;
+            }
+            let batch = std::mem::take(datagrams);
+            let count = batch.len() as u64;
+            if self.mailboxes[owner].put(Mail::Datagrams(batch)).is_err() {
+                self.meters.handover_dropped.increment(count);
+            }
+        }
+    }
+}
+
+/// Tells the shard what ICMP says about its targets.
+async fn watch_errors(socket: Arc<UdpSocket>, listener: ListenerId, mailbox: Mailbox) {
+    let mut targets: Vec<SocketAddr> = Vec::new();
+    while socket.ready(Interest::ERROR).await.is_ok() {
+        udp::unreachable(&socket, &mut targets);
+        for target in targets.drain(..) {
+            let _full = mailbox.put(Mail::Unreachable { listener, target });
+        }
+        let _cleared = socket.try_io(Interest::ERROR, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    }
+}

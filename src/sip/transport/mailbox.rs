@@ -1,0 +1,153 @@
+//! What reaches a shard from outside its own sockets: datagrams of its calls that other shards received, resolved names,
+//! new plans. Bounded; one wake for each batch.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tokio::sync::Notify;
+
+use crate::accounting::CallView;
+use crate::clock::{self, Instant};
+use crate::shard::{self, Shard};
+use crate::sip::stack::{ListenerId, QueryId};
+
+/// Batches that wait for one shard at most; a batch holds at most [`super::udp::BATCH_DATAGRAMS`] datagrams. Beyond it
+/// datagrams are dropped and counted: their senders retransmit.
+pub const MAILS_MAX: usize = 1024;
+
+/// A datagram another shard received.
+#[derive(Debug)]
+pub struct Datagram {
+    /// The listener it came in on.
+    pub listener: ListenerId,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// What it holds.
+    pub octets: Vec<u8>,
+}
+
+/// One message to a shard.
+#[derive(Debug)]
+pub enum Mail {
+    /// Datagrams whose calls this shard owns.
+    Datagrams(Vec<Datagram>),
+    /// Addresses of a name it asked for; empty when there are none.
+    Resolved {
+        /// The question.
+        query: QueryId,
+        /// The answer, in the order to be tried.
+        addresses: Vec<SocketAddr>,
+    },
+    /// ICMP says that a target cannot be reached.
+    Unreachable {
+        /// The listener the datagram left by.
+        listener: ListenerId,
+        /// The target.
+        target: SocketAddr,
+    },
+    /// Rules that hold from now on.
+    Rules(Arc<shard::Rules>),
+    /// Show up to `max` calls in progress.
+    Calls {
+        /// How many at most.
+        max: usize,
+        /// Where they go; nobody waits for ever.
+        answer: std::sync::mpsc::SyncSender<Vec<CallView>>,
+    },
+    /// Take no new calls; end when the transactions have ended.
+    Drain,
+}
+
+/// The way into one shard.
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    sender: Sender<Mail>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    wake: Notify,
+    /// Monotonic microseconds of the shard's last turn.
+    beat: AtomicU64,
+    /// Calls in progress after that turn.
+    calls: AtomicUsize,
+    /// Whether new calls are refused.
+    refuses: AtomicBool,
+}
+
+/// The shard's end of its mailbox.
+#[derive(Debug)]
+pub struct Inbox {
+    receiver: Receiver<Mail>,
+    shared: Arc<Shared>,
+}
+
+/// A mailbox and its inbox.
+#[must_use]
+pub fn mailbox() -> (Mailbox, Inbox) {
+    let (sender, receiver) = bounded(MAILS_MAX);
+    let shared = Arc::new(Shared {
+        wake: Notify::new(),
+        beat: AtomicU64::new(clock::mono().0),
+        calls: AtomicUsize::new(0),
+        refuses: AtomicBool::new(false),
+    });
+    (Mailbox { sender, shared: shared.clone() }, Inbox { receiver, shared })
+}
+
+impl Mailbox {
+    /// Puts one mail in and wakes the shard.
+    ///
+    /// # Errors
+    /// Gives the mail back when the box is full or the shard has ended.
+    pub fn put(&self, mail: Mail) -> Result<(), Mail> {
+        let result = self.sender.try_send(mail).map_err(TrySendError::into_inner);
+        self.wake();
+        result
+    }
+
+    /// Wakes the shard, for something that lies elsewhere, such as a commit receipt.
+    pub fn wake(&self) {
+        self.shared.wake.notify_one();
+    }
+
+    /// When the shard last turned.
+    #[must_use]
+    pub fn last_beat(&self) -> Instant {
+        Instant(self.shared.beat.load(Ordering::Relaxed))
+    }
+
+    /// Calls in progress in the shard.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Whether the shard refuses new calls: draining, at a limit, or in the alarm state.
+    #[must_use]
+    pub fn refuses_calls(&self) -> bool {
+        self.shared.refuses.load(Ordering::Relaxed)
+    }
+}
+
+impl Inbox {
+    /// The next mail, if there is one.
+    pub fn take(&self) -> Option<Mail> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Completes when somebody woke the shard since the last time this completed.
+    pub async fn woken(&self) {
+        self.shared.wake.notified().await;
+    }
+
+    /// Tells that the shard turned, and how it is then.
+    pub fn beat(&self, now: Instant, shard: &Shard) {
+        self.shared.beat.store(now.0, Ordering::Relaxed);
+        self.shared.calls.store(shard.calls(), Ordering::Relaxed);
+        self.shared.refuses.store(shard.refuses_calls(), Ordering::Relaxed);
+    }
+}
