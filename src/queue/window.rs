@@ -317,7 +317,7 @@ mod tests {
     fn one_record_of_a_call_is_out_at_a_time() {
         let mut window = window(&[(1, 7), (2, 8), (3, 7), (4, 7)]);
         assert_eq!(lent(&mut window, 0), [1, 2]);
-        assert_eq!(lent(&mut window, 0), [], "the call's later records wait");
+        assert_eq!(lent(&mut window, 0), [0_u64; 0], "the call's later records wait");
         window.remove(1);
         assert_eq!(lent(&mut window, 0), [3]);
         window.remove(2);
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(lent(&mut window, 0), [1, 3]);
         window.back_off(1, Instant(0), Duration::from_micros(50), "down".into());
         assert_eq!(window.deadline(), Some(Instant(50)));
-        assert_eq!(lent(&mut window, 49), []);
+        assert_eq!(lent(&mut window, 49), [0_u64; 0]);
         assert_eq!(lent(&mut window, 50), [1]);
         assert_eq!(window.slot(1).unwrap().attempts, 2);
         window.remove(1);
@@ -363,9 +363,9 @@ mod tests {
         window.back_off(1, Instant(0), Duration::from_micros(50), String::new());
         assert!(window.hurry(1));
         assert_eq!(lent(&mut window, 1), [1]);
-        assert_eq!(lent(&mut window, 60), [], "its old time means nothing");
+        assert_eq!(lent(&mut window, 60), [0_u64; 0], "its old time means nothing");
         window.back_off(1, Instant(60), Duration::from_micros(50), String::new());
-        assert_eq!(lent(&mut window, 109), []);
+        assert_eq!(lent(&mut window, 109), [0_u64; 0]);
         assert_eq!(lent(&mut window, 110), [1]);
     }
 

@@ -157,5 +157,5 @@ fn bodies_of_settled_chunks_go() {
     let mut queue = open(settings(directory.path())).queue;
     assert_eq!(queue.head(), Seq(15_000));
     assert_eq!(queue.stats().sinks[0].balance.waiting, 0);
-    assert_eq!(deliver_all(&mut queue, A), []);
+    assert_eq!(deliver_all(&mut queue, A), [0_u64; 0]);
 }
