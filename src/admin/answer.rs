@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::accounting::CallView;
 use crate::ids::SinkNumber;
-use crate::queue::{Item, Page, SinkStats, Stats};
+use crate::queue::{self, Item, Page, SinkStats, Stats};
 use crate::record::codec;
 
 /// The state of the queue. Sums over all sinks stand at the top, so that one look tells whether the balance holds.
@@ -22,7 +22,7 @@ pub fn stats_json(stats: &Stats) -> Value {
         "dropped": sum(|sink| sink.balance.dropped),
         "lost": sum(|sink| sink.balance.lost),
         "waiting": sum(|sink| sink.balance.waiting),
-        "troubles": stats.troubles.iter().map(|trouble| trouble.name()).collect::<Vec<_>>(),
+        "troubles": stats.troubles.iter().map(queue::Trouble::name).collect::<Vec<_>>(),
         "sinks": stats.sinks.iter().map(sink_json).collect::<Vec<_>>(),
         "records": {
             "appended": stats.appended, "appended_bytes": stats.appended_bytes, "refused": stats.refused,

@@ -13,10 +13,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::commands::calls_json;
+use super::limited::Limited;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, on_queue};
 use super::{Gateway, Health, Phase, metrics, stats_json};
 use crate::names;
-use crate::queue::Stats;
+use crate::queue::{Stats, Trouble};
 
 #[derive(Clone)]
 struct Shared {
@@ -36,7 +37,7 @@ pub(super) async fn serve(listener: StdListener, gateway: Arc<dyn Gateway>, metr
             return;
         }
     };
-    if let Err(error) = axum::serve(listener, router(gateway, metrics)).await {
+    if let Err(error) = axum::serve(Limited::new(listener), router(gateway, metrics)).await {
         tracing::error!(%error, "HTTP ended");
     }
 }
@@ -71,7 +72,7 @@ async fn ready(State(shared): State<Shared>) -> Response {
     let health = shared.gateway.health();
     let is_ready = health.phase == Phase::Running && health.hanging.is_empty() && health.accepts_calls;
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let troubles: Vec<_> = shared.gateway.queue().troubles.iter().map(|trouble| trouble.name()).collect();
+    let troubles: Vec<_> = shared.gateway.queue().troubles.iter().map(Trouble::name).collect();
     (status, Json(json!({ "ready": is_ready, "phase": health.phase.name(), "troubles": troubles }))).into_response()
 }
 

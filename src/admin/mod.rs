@@ -7,6 +7,7 @@ mod answer;
 pub mod client;
 pub mod commands;
 pub mod http;
+mod limited;
 pub mod metrics;
 pub mod request;
 #[cfg(test)]

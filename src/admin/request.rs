@@ -166,17 +166,17 @@ fn sink_number(name: &str, stats: &Stats) -> Result<SinkNumber, RequestError> {
     Err(RequestError::Usage(format!("the queue has no sink `{name}`; known are {known}")))
 }
 
-/// A record by its place, all digits, or by its id.
+/// A record by its place, a number of up to 20 digits, or by its id, which has 26 characters.
 fn pick(text: &str) -> Result<Pick, RequestError> {
-    if !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit()) {
-        if let Ok(seq) = text.parse() {
-            return Ok(Pick::Seq(Seq(seq)));
-        }
+    let wrong = || RequestError::Usage(format!("`{text}` is neither the place nor the id of a record"));
+    if text.len() <= PLACE_DIGITS_MAX && text.bytes().all(|octet| octet.is_ascii_digit()) {
+        return text.parse().map(|seq| Pick::Seq(Seq(seq))).map_err(|_| wrong());
     }
-    text.parse::<RecordId>()
-        .map(Pick::Id)
-        .map_err(|_| RequestError::Usage(format!("`{text}` is neither the place nor the id of a record")))
+    text.parse::<RecordId>().map(Pick::Id).map_err(|_| wrong())
 }
+
+/// Digits of the greatest 64-bit number.
+const PLACE_DIGITS_MAX: usize = 20;
 
 /// A position as text for the client to give back.
 fn cursor(position: Position) -> String {
@@ -192,11 +192,9 @@ fn position(text: &str) -> Result<Position, RequestError> {
     let read = match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some("waiting"), Some(seq), None, None) => seq.parse().ok().map(|seq| Position::Waiting(Seq(seq))),
         (Some("parked"), None, None, None) => Some(Position::Parked(None)),
-        (Some("parked"), Some(sink), Some(id), None) => sink
-            .parse()
-            .ok()
-            .zip(id.parse().ok())
-            .map(|(sink, id)| Position::Parked(Some((SinkNumber(sink), id)))),
+        (Some("parked"), Some(sink), Some(id), None) => {
+            sink.parse().ok().zip(id.parse().ok()).map(|(sink, id)| Position::Parked(Some((SinkNumber(sink), id))))
+        }
         _ => None,
     };
     read.ok_or_else(|| RequestError::Usage(format!("`{text}` is no position")))
@@ -208,11 +206,9 @@ mod tests {
 
     #[test]
     fn a_position_survives_its_text_form() {
-        for place in [
-            Position::Waiting(Seq(7)),
-            Position::Parked(None),
-            Position::Parked(Some((SinkNumber(3), RecordId(99)))),
-        ] {
+        for place in
+            [Position::Waiting(Seq(7)), Position::Parked(None), Position::Parked(Some((SinkNumber(3), RecordId(99))))]
+        {
             assert_eq!(position(&cursor(place)).expect("a position"), place);
         }
         for text in ["", "waiting", "waiting:x", "parked:1", "parked:256:01ARZ3NDEKTSV4RRFFQ69G5FAV", "waiting:1:2"] {

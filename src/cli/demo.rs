@@ -55,7 +55,10 @@ pub fn run() -> Result<(), Failure> {
         .map_err(|mistakes| anyhow::anyhow!("{mistakes}"))?;
     let metrics = admin::metrics::install().context("cannot install the metrics recorder")?;
     let service = Service::start(plan, metrics, &mut || {}).map_err(anyhow::Error::from)?;
-    println!("gateway on {listen}, RADIUS collector on {collector}, callees on {} and {}", answering.address, busy.address);
+    println!(
+        "gateway on {listen}, RADIUS collector on {collector}, callees on {} and {}",
+        answering.address, busy.address
+    );
     let result = place_calls(listen, &records).and_then(|()| balance(&service));
     service.drain();
     service.stop();

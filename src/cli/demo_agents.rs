@@ -163,7 +163,15 @@ impl Caller {
     }
 
     /// Sends until a final answer comes.
-    fn exchange(&self, method: &str, cseq: u32, uri: &str, id: &str, to: &str, routes: &[String]) -> io::Result<Message> {
+    fn exchange(
+        &self,
+        method: &str,
+        cseq: u32,
+        uri: &str,
+        id: &str,
+        to: &str,
+        routes: &[String],
+    ) -> io::Result<Message> {
         let request = self.request(method, cseq, method, uri, id, to, routes);
         let mut answered = false;
         for _ in 0..TRIES_MAX {
@@ -182,7 +190,16 @@ impl Caller {
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of a request")]
-    fn request(&self, method: &str, cseq: u32, branch: &str, uri: &str, id: &str, to: &str, routes: &[String]) -> Vec<u8> {
+    fn request(
+        &self,
+        method: &str,
+        cseq: u32,
+        branch: &str,
+        uri: &str,
+        id: &str,
+        to: &str,
+        routes: &[String],
+    ) -> Vec<u8> {
         let local = self.local;
         let mut text = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{id}-{cseq}-{branch};rport\r\nMax-Forwards: 70\r\n"

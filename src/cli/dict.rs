@@ -45,7 +45,7 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let names: Vec<_> = plan.sinks.iter().map(|sink| sink.name.as_str()).collect();
     let found = plan.sinks.iter().find(|found| found.name == *sink);
     let Some(found) = found else {
-        let hint = suggestion(sink, names).map_or_else(String::new, |hint| format!("; {hint}"));
+        let hint = suggestion(sink, names).map_or_else(String::new, |hint| format!("\nhint: {hint}"));
         return Err(Failure::Usage(format!("no sink `{sink}` in {}{hint}", config.display())));
     };
     match &found.kind {
@@ -59,7 +59,7 @@ fn read(arguments: &Arguments) -> Result<Dictionary, Failure> {
         let names: Vec<_> =
             builtin::PROFILES.iter().map(|(file, _)| file.strip_prefix("dictionary.").unwrap_or(file)).collect();
         let Some(text) = builtin::profile(name) else {
-            let hint = suggestion(name, names).map_or_else(String::new, |hint| format!("; {hint}"));
+            let hint = suggestion(name, names).map_or_else(String::new, |hint| format!("\nhint: {hint}"));
             return Err(Failure::Usage(format!("unknown profile `{name}`{hint}")));
         };
         builder.text(name, text.as_bytes());
@@ -86,7 +86,8 @@ fn show(dictionary: &Dictionary, arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     };
     let Some(explanation) = dictionary.explain(name, arguments.value.as_deref()) else {
-        let hint = nearest(name, dictionary.names()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let hint = nearest(name, dictionary.names())
+            .map_or_else(String::new, |near| format!("\nhint: did you mean `{near}`?"));
         return Err(Failure::Failed(anyhow!("no attribute `{name}` in the dictionary{hint}")));
     };
     if arguments.format.is_json() {

@@ -7,7 +7,6 @@ mod calls;
 mod check;
 mod demo;
 mod demo_agents;
-
 mod desk;
 mod dict;
 mod output;

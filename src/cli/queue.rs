@@ -151,7 +151,8 @@ fn status(desk: &mut Desk, format: &Format) -> Result<(), Failure> {
         output::print_json(&status)?;
         return Ok(());
     }
-    let keys = ["sink", "carried", "appended", "delivered", "parked", "dropped", "lost", "waiting", "parked_now", "oldest_s"];
+    let keys =
+        ["sink", "carried", "appended", "delivered", "parked", "dropped", "lost", "waiting", "parked_now", "oldest_s"];
     let heads =
         ["SINK", "CARRIED", "APPENDED", "DELIVERED", "PARKED", "DROPPED", "LOST", "WAITING", "PARKED NOW", "OLDEST S"];
     let none = Vec::new();

@@ -148,10 +148,7 @@ fn mistakes_of_accounting_are_named() {
             "error: `a b` is no name of a field\n  --> t.toml:4:12\nhint: a field's name has letters, digits, `_` and `-`, 64 at most",
         ),
         ("fields = { a = \"\" }", "error: ``: the template is empty\n  --> t.toml:4:17"),
-        (
-            "failed_filter = [200]",
-            "error: `accounting.failed_filter`: 200 is outside 300 to 699\n  --> t.toml:4:18",
-        ),
+        ("failed_filter = [200]", "error: `accounting.failed_filter`: 200 is outside 300 to 699\n  --> t.toml:4:18"),
     ] {
         assert_eq!(findings(&format!("{BASE}[accounting]\n{lines}\n")), want);
     }
@@ -247,7 +244,8 @@ fn mistakes_of_a_radius_sink_are_named() {
     ] {
         assert_eq!(folder.findings(&format!("{head}{lines}\n")), want);
     }
-    let broken = folder.findings(&format!("{head}config = \"{{DIR}}/radiusclient.conf\"\ndictionary = \"{{DIR}}/bad\"\n"));
+    let broken =
+        folder.findings(&format!("{head}config = \"{{DIR}}/radiusclient.conf\"\ndictionary = \"{{DIR}}/bad\"\n"));
     assert!(broken.starts_with("error: "), "{broken}");
     assert!(broken.ends_with("\n  --> {DIR}/bad:1:1"), "{broken}");
     let refused =

@@ -69,6 +69,14 @@ fn every_mistake_of_form_is_named_with_its_place_and_a_hint() {
             "[queue]\ncache_mib = 0",
             "error: `queue.cache_mib`: 0 is outside 1 to 16384 MiB\n  --> t.toml:2:13",
         ),
+    ] {
+        assert_eq!(mistakes(text, &[]), want, "{name}");
+    }
+}
+
+#[test]
+fn every_mistake_of_structure_is_named_with_its_place() {
+    for (name, text, want) in [
         (
             "an element of a list is found where it stands",
             "[sip]\nlisten = [\n  \"udp:127.0.0.1:5060\",\n  5060,\n]",

@@ -55,7 +55,8 @@ pub fn parse(path: &Path, text: &str, environment: Map<String, String>) -> Resul
     let (mut root, places) = tree::read(path, text, environment).map_err(Mistakes)?;
     let mut findings = Findings::default();
     let file = decode::decode(&mut root, &places, &mut findings);
-    let plan = file.map(|file| check::plan(&file, &root, path, &mut Check { places: &places, findings: &mut findings }));
+    let plan =
+        file.map(|file| check::plan(&file, &root, path, &mut Check { places: &places, findings: &mut findings }));
     let is_usable = !findings.has_error();
     let findings = findings.sorted();
     match plan {

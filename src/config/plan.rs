@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use super::error::Mistake;
 use super::schema::LogTarget;
+use crate::accounting;
+use crate::admin;
 use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::policy::{Marks, Route, Routes};
+use crate::queue;
+use crate::shard;
+use crate::sinks;
 use crate::sip::stack;
-use crate::{accounting, admin, queue, shard, sinks};
 
 /// A whole configuration, free of errors.
 #[derive(Debug)]

@@ -93,9 +93,12 @@ mod tests {
 
     #[test]
     fn the_first_octet_is_known_only_when_it_cannot_be_another() {
-        for (pattern, case, want) in
-            [("+40*", Case::Matters, Some(b'+')), ("*1", Case::Matters, None), ("", Case::Matters, None), ("a", Case::Ignored, None)]
-        {
+        for (pattern, case, want) in [
+            ("+40*", Case::Matters, Some(b'+')),
+            ("*1", Case::Matters, None),
+            ("", Case::Matters, None),
+            ("a", Case::Ignored, None),
+        ] {
             assert_eq!(Pattern::new(pattern, case).first(), want, "{pattern}");
         }
     }

@@ -116,11 +116,9 @@ impl Routes {
         }
         let request = Subject::new(&view.message, view.request_uri(), view.peer.addr.ip());
         match self.find(&request) {
-            Some(route) => Decision {
-                verdict: route.action.verdict(view.request_uri()),
-                marks: route.marks,
-                route: Some(route),
-            },
+            Some(route) => {
+                Decision { verdict: route.action.verdict(view.request_uri()), marks: route.marks, route: Some(route) }
+            }
             None => Decision { verdict: unmatched(&request), marks: self.in_dialog, route: None },
         }
     }

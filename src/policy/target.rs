@@ -198,7 +198,10 @@ mod tests {
             ("sip:a b", "`sip:a b` is no SIP URI, such as `sip:10.0.0.5:5060`"),
             ("sips:a", "`sips:a` has a scheme that cannot be a target; only `sip:` can"),
             ("tel:+4021", "`tel:+4021` has a scheme that cannot be a target; only `sip:` can"),
-            ("sip:a;transport=tcp", "`sip:a;transport=tcp` names a transport other than UDP, which is the only one served"),
+            (
+                "sip:a;transport=tcp",
+                "`sip:a;transport=tcp` names a transport other than UDP, which is the only one served",
+            ),
             ("sip:a?x=1", "`sip:a?x=1` has headers (`?...`), which a Request-URI must not have"),
         ] {
             assert_eq!(Destination::parse(to).expect_err(to).to_string(), want);

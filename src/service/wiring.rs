@@ -92,7 +92,11 @@ impl Service {
     ///
     /// # Errors
     /// A [`StartError`]; what was started before it ends again.
-    pub fn start(mut plan: Plan, metrics: PrometheusHandle, still_starting: &mut dyn FnMut()) -> Result<Self, StartError> {
+    pub fn start(
+        mut plan: Plan,
+        metrics: PrometheusHandle,
+        still_starting: &mut dyn FnMut(),
+    ) -> Result<Self, StartError> {
         let phase = Arc::new(AtomicBool::new(false));
         let sockets = bind_all(&plan.sip)?;
         let admin = Admin::bind(&plan.admin)?;
@@ -100,6 +104,7 @@ impl Service {
         super::supervisor::log_opening(&opened.report);
         // It signs what goes out and comes back, and lives with the calls it protects.
         plan.sip.stack.key = opened.secret;
+        plan.sip.stack.incarnation = seed(usize::MAX).to_le_bytes();
         let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
         let rules = Arc::new(Rules { routes: plan.routes(&numbers) });
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
@@ -190,7 +195,9 @@ impl Service {
     /// Whether a shard or the delivery has ended though nobody asked it to.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.shards.iter().any(JoinHandle::is_finished) || self.delivery.is_finished() || self.queue_thread.is_finished()
+        self.shards.iter().any(JoinHandle::is_finished)
+            || self.delivery.is_finished()
+            || self.queue_thread.is_finished()
     }
 
     /// Takes no new calls from here on.
@@ -289,7 +296,8 @@ fn turning(queue: queue::Handle) -> Box<dyn Fn() -> Instant + Send> {
 fn bind_all(sip: &SipPlan) -> Result<Vec<Vec<socket2::Socket>>, StartError> {
     (0..sip.shards)
         .map(|_| {
-            let bind = |local: &SocketAddr| udp::bind(*local).map_err(|source| StartError::Bind { local: *local, source });
+            let bind =
+                |local: &SocketAddr| udp::bind(*local).map_err(|source| StartError::Bind { local: *local, source });
             sip.binds.iter().map(bind).collect()
         })
         .collect()

@@ -8,7 +8,6 @@
 
 mod held;
 
-
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -21,13 +21,20 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// When it does not within [`PATIENCE`]; `what` says what was missing.
-pub fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, fact: impl FnMut() -> Option<T>) -> T {
+    try_wait_for(fact).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain: {what}"))
+}
+
+/// Waits until `fact` gives something, [`PATIENCE`] at most.
+pub fn try_wait_for<T>(mut fact: impl FnMut() -> Option<T>) -> Option<T> {
     let begin = Instant::now();
     loop {
         if let Some(found) = fact() {
-            return found;
+            return Some(found);
         }
-        assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        if begin.elapsed() > PATIENCE {
+            return None;
+        }
         thread::park_timeout(LOOK_AGAIN);
     }
 }
@@ -73,6 +80,14 @@ impl Running {
     /// What it printed so far.
     pub fn printed(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
+    }
+
+    /// What sipp wrote into its error logs: every message a scenario did not expect.
+    pub fn complaints(&self) -> String {
+        let folder = self.output.parent().and_then(|folder| fs::read_dir(folder).ok());
+        let logs = folder.into_iter().flatten().flatten().map(|entry| entry.path());
+        let logs = logs.filter(|path| path.to_string_lossy().ends_with("_errors.log"));
+        logs.filter_map(|path| fs::read_to_string(path).ok()).collect()
     }
 
     /// Sends a signal.
@@ -283,7 +298,8 @@ pub fn sipp(dir: &Path, scenario: &str, local: u16, words: &[&str]) -> Option<Ru
     let [media] = free_ports();
     let mut command = Command::new(program);
     command.arg("-sf").arg(file).args(["-i", "127.0.0.1", "-nostdin", "-p"]).arg(local.to_string());
-    command.arg("-mp").arg(media.to_string()).args(words).current_dir(dir).env("TERM", "dumb");
+    // What goes wrong in a call stands in `…_errors.log` beside the output.
+    command.arg("-trace_err").arg("-mp").arg(media.to_string()).args(words).current_dir(dir).env("TERM", "dumb");
     Some(Running::start(&mut command, dir.join(format!("sipp-{scenario}-{local}.out"))))
 }
 

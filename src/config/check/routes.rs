@@ -7,7 +7,7 @@ use std::net::ToSocketAddrs;
 use super::sinks::Names;
 use super::{Check, accounting};
 use crate::config::decode::{At, OneOrMany};
-use crate::config::error::{Mistake, suggestion};
+use crate::config::error::{Mistake, nearest};
 use crate::config::schema::{AccountingTable, AnswerTable, Fork, MatchTable, RouteTable, SipTable};
 use crate::config::tree::PlaceId;
 use crate::policy::pattern::{Case, Pattern};
@@ -18,8 +18,20 @@ use crate::sip::stack::Hop;
 
 /// Methods with a meaning of their own; others are allowed, but a slip in one of these is found.
 const METHODS: [&str; 14] = [
-    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "UPDATE", "INFO", "PRACK", "SUBSCRIBE", "NOTIFY", "REFER",
-    "MESSAGE", "PUBLISH",
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "OPTIONS",
+    "REGISTER",
+    "UPDATE",
+    "INFO",
+    "PRACK",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "REFER",
+    "MESSAGE",
+    "PUBLISH",
 ];
 
 /// Most hosts whose names are resolved at start, all at the same time.
@@ -110,10 +122,10 @@ fn is_token(text: &str) -> bool {
 pub(super) fn methods(list: &[At<String>], check: &mut Check<'_>) -> Vec<Vec<u8>> {
     let mut methods = Vec::new();
     for method in list {
-        let known = METHODS.contains(&method.as_str());
         if !is_token(method) {
             check.error(method.place, format_args!("`{}` is no method", method.value));
-        } else if let Some(hint) = (!known).then(|| suggestion(method, METHODS)).flatten() {
+        } else if let Some(near) = nearest(method, METHODS).filter(|near| *near != method.value) {
+            let hint = format!("did you mean `{near}`?");
             check.error_hint(method.place, format_args!("unknown method `{}`", method.value), Some(hint));
         }
         methods.push(method.value.clone().into_bytes());

@@ -14,11 +14,7 @@ use crate::sip::stack::{self, Listener, Network, TokenBucket, Transport};
 const LISTENERS_MAX: usize = 64;
 
 /// Settings of the proxy and of a shard.
-pub(super) fn check(
-    table: &SipTable,
-    queue: &QueueTable,
-    check: &mut Check<'_>,
-) -> (SipPlan, shard::Settings) {
+pub(super) fn check(table: &SipTable, queue: &QueueTable, check: &mut Check<'_>) -> (SipPlan, shard::Settings) {
     let mut settings = stack::Settings::default();
     let binds = listeners(table, &mut settings, check);
     if let Some(allow) = &table.allow {
@@ -35,11 +31,7 @@ pub(super) fn check(
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let shards = table.shards.map_or(0, crate::units::Count::len);
     let shards = if shards == 0 { cores() } else { shards };
-    let plan = SipPlan {
-        binds,
-        shards,
-        stack: settings,
-    };
+    let plan = SipPlan { binds, shards, stack: settings };
     let shard = shard_settings(table, queue, shards, plan.stack.retry_after_s);
     (plan, shard)
 }
@@ -122,7 +114,8 @@ fn listeners(table: &SipTable, settings: &mut stack::Settings, check: &mut Check
     let mut binds: Vec<SocketAddr> = Vec::new();
     if listen.is_empty() || listen.len() > LISTENERS_MAX {
         let place = listen.first().map_or_else(Default::default, |first| first.place);
-        check.error(place, format_args!("`sip.listen` has {} addresses, allowed is 1 to {LISTENERS_MAX}", listen.len()));
+        check
+            .error(place, format_args!("`sip.listen` has {} addresses, allowed is 1 to {LISTENERS_MAX}", listen.len()));
     }
     for text in listen {
         let bind = match listener(text) {
@@ -141,7 +134,10 @@ fn listeners(table: &SipTable, settings: &mut stack::Settings, check: &mut Check
             let family = if bind.is_ipv4() { "IPv4" } else { "IPv6" };
             check.error_hint(
                 text.place,
-                format_args!("`{}` listens on all addresses, but nothing says which one others reach it by", text.value),
+                format_args!(
+                    "`{}` listens on all addresses, but nothing says which one others reach it by",
+                    text.value
+                ),
                 Some(format!("set `advertise` to an {family} address, or listen on one address")),
             );
             continue;
@@ -168,7 +164,9 @@ fn listener(text: &At<String>) -> Result<SocketAddr, (String, Option<String>)> {
     };
     match transport {
         "udp" => {}
-        "tcp" | "tls" | "ws" | "wss" => return Err((format!("transport `{transport}` is not served, only `udp`"), None)),
+        "tcp" | "tls" | "ws" | "wss" => {
+            return Err((format!("transport `{transport}` is not served, only `udp`"), None));
+        }
         other => return Err((format!("unknown transport `{other}`"), suggestion(other, ["udp"]))),
     }
     match address.parse::<SocketAddr>() {

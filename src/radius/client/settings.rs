@@ -111,15 +111,15 @@ impl Default for Settings {
             lanes_max: 16,
             response_window: Duration::from_secs(6),
             zombie_period: Duration::from_secs(40),
-            revival: Duration::from_mins(1),
+            revival: Duration::from_secs(60),
             probing: Probing::default(),
             probe_interval: Duration::from_secs(1),
             delay_time: DelayTime::default(),
             retry_first: Duration::from_secs(5),
-            retry_max: Duration::from_mins(15),
+            retry_max: Duration::from_secs(15 * 60),
             outage_retry: Duration::from_secs(1),
             attempts_max: 10,
-            park_age_min: Duration::from_hours(1),
+            park_age_min: Duration::from_secs(3600),
         }
     }
 }

@@ -77,6 +77,8 @@ pub struct RadiusSink {
     timer: Pin<Box<Sleep>>,
     timer_at: Instant,
     reported_at: Instant,
+    /// What the worker was told last: it comes back by itself unless that was nothing.
+    told_capacity: usize,
     meters: Meters,
     board: Board,
 }
@@ -123,6 +125,7 @@ impl RadiusSink {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: now.mono,
             reported_at: Instant(0),
+            told_capacity: 0,
             board: Board::default(),
             name,
         };
@@ -199,7 +202,6 @@ impl RadiusSink {
     /// Takes what came on all lanes, does what is due. Returns whether there is news for the worker.
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut now = clock::now();
-        let capacity = self.client.capacity(now.mono);
         loop {
             let (client, wanted) = (&mut self.client, &mut self.wanted);
             self.sockets.receive(cx, |input| client.handle(now, input, wanted));
@@ -213,7 +215,7 @@ impl RadiusSink {
                 self.meters.report(self.client.status());
                 self.board.post(self.client.status());
             }
-            if !self.ended.is_empty() || (capacity == 0 && self.client.capacity(now.mono) > 0) {
+            if !self.ended.is_empty() || (self.told_capacity == 0 && self.client.capacity(now.mono) > 0) {
                 return Poll::Ready(());
             }
             if self.poll_timer(now.mono, cx).is_pending() {
@@ -241,7 +243,8 @@ impl Sink for RadiusSink {
     const KIND: &'static str = "radius";
 
     fn capacity(&mut self) -> usize {
-        self.client.capacity(clock::mono())
+        self.told_capacity = self.client.capacity(clock::mono());
+        self.told_capacity
     }
 
     fn submit(&mut self, lease: &Lease, record: &Record) {

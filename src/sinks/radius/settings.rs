@@ -155,9 +155,9 @@ pub struct Settings {
     pub session_id: SessionId,
     /// How spans become seconds. Default half up.
     pub round: Round,
-    /// Fields of records, in the order of their sending.
+    /// Attributes of fields; a field may have several. They are sent in the record's order of fields.
     pub fields: Vec<FieldMapping>,
-    /// Fields of legs.
+    /// Attributes of fields of legs.
     pub leg_fields: Vec<FieldMapping>,
     /// The order of legs. Default oldest first.
     pub leg_order: LegOrder,

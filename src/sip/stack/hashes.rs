@@ -29,8 +29,9 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Hashes {
-    pub(super) const fn new(key: [u8; 16]) -> Self {
-        Self { secret: Secret(key), branches: BranchCodec::new(key), keys: KeyMaker::new(key) }
+    pub(super) fn new(key: [u8; 16], incarnation: [u8; 16]) -> Self {
+        let own = std::array::from_fn(|place| key[place] ^ incarnation[place]);
+        Self { secret: Secret(key), branches: BranchCodec::new(own), keys: KeyMaker::new(key) }
     }
 
     /// A hasher for one purpose; `purpose` keeps hashes of different uses apart.
@@ -133,4 +134,27 @@ fn write_field(hasher: &mut SipHasher24, field: &[u8]) {
 /// Appends the lowest `digits` hexadecimal digits of `value`.
 pub(crate) fn push_hex(value: u64, digits: u32, out: &mut Vec<u8>) {
     out.extend((0..digits).rev().map(|digit| b"0123456789abcdef"[(value >> (4 * digit) & 15) as usize]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::message::Message;
+
+    const REQUEST: &[u8] = b"INVITE sip:bob@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\n\
+        From: <sip:a@example.net>;tag=1\r\nTo: <sip:b@example.net>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\
+        Content-Length: 0\r\n\r\n";
+
+    #[test]
+    fn a_branch_of_an_earlier_process_leads_to_nothing() {
+        // A restarted gateway uses the same slots again: the answer to an old branch would end up in another call.
+        let key = [7; 16];
+        let (before, after) = (Hashes::new(key, [1; 16]), Hashes::new(key, [2; 16]));
+        let request = Message::parse(REQUEST.to_vec()).unwrap();
+        let mut via = b"SIP/2.0/UDP 192.0.2.1;branch=".to_vec();
+        before.print_branch(Key::from_u64(1 << 32), &request, &mut via);
+        let via = Via::parse(&via).unwrap();
+        assert!(before.read_branch(&via, &request).is_some());
+        assert!(after.read_branch(&via, &request).is_none());
+    }
 }

@@ -114,7 +114,7 @@ impl Stack {
         settings.timer_c = settings.timer_c.max(settings::TIMER_C_MIN);
         Self {
             places: settings.listeners.iter().map(|own| own.local.to_string().into_bytes().into()).collect(),
-            hashes: Hashes::new(settings.key),
+            hashes: Hashes::new(settings.key, settings.incarnation),
             signer: Signer::new(settings.key),
             servers: Slab::new(),
             clients: Slab::new(),

@@ -60,9 +60,12 @@ pub struct Settings {
     pub names: Vec<String>,
     /// Who may send requests. Default: nobody but 127.0.0.0/8 and `::1`.
     pub allow: Vec<Network>,
-    /// Signs branches and Record-Route parameters. Kept over a restart, so that calls in progress stay recognised; the
+    /// Signs Record-Route parameters and, with `incarnation`, branches. Kept over a restart, so that calls in progress stay recognised; the
     /// same for all shards. Must be random: who knows it can send requests from anywhere. Default: zeros.
     pub key: [u8; 16],
+    /// Random for each process: an answer to a branch of an earlier process must not be taken for one to a branch that
+    /// has its slot now. Default: zeros.
+    pub incarnation: [u8; 16],
     /// T1, T2, T4, the 200 ms of the 100, and what follows from them.
     pub transaction: transaction::Settings,
     /// Timer C (RFC 3261 §16.6 step 11): longest wait for a final answer after the last provisional one. Default
@@ -100,6 +103,7 @@ impl Default for Settings {
                 Network::new(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 128),
             ],
             key: [0; 16],
+            incarnation: [0; 16],
             transaction: transaction::Settings::default(),
             timer_c: TIMER_C_MIN,
             transactions_max: 100_000,

@@ -1,0 +1,324 @@
+//! Administration over real sockets, with a real queue behind it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::client::{Client, ClientError};
+use super::commands::Bound;
+use super::request::{Filter, Request, Standing, Verb};
+use super::{Admin, Gateway, Health, Phase, Settings, metrics};
+use crate::accounting::CallView;
+use crate::clock::Timestamp;
+use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
+use crate::queue::{self, Commit, Desk, Entry, Handle, Stats};
+use crate::record::{Fields, Kind, Record, Times, codec};
+
+/// A gateway that is nothing but its queue.
+struct OnlyQueue {
+    handle: Handle,
+}
+
+impl Gateway for OnlyQueue {
+    fn health(&self) -> Health {
+        Health {
+            phase: Phase::Running,
+            hanging: Vec::new(),
+            accepts_calls: true,
+            calls: 2,
+            shards: 1,
+            started: Timestamp(0),
+        }
+    }
+
+    /// Asked of the queue's thread: its own snapshot may be a moment older than the receipts.
+    fn queue(&self) -> Stats {
+        self.handle.clone().status().expect("the queue answers")
+    }
+
+    fn desk(&self) -> Box<dyn Desk + Send> {
+        Box::new(self.handle.clone())
+    }
+
+    fn calls(&self, max: usize) -> Vec<CallView> {
+        let call = CallView {
+            session: "5".repeat(32),
+            call_id: b"a@b".to_vec(),
+            from_tag: b"1".to_vec(),
+            to_tag: b"\xff".to_vec(),
+            created: Timestamp(0),
+            answered: None,
+            is_ending: false,
+        };
+        vec![call; 2.min(max)]
+    }
+}
+
+fn record(id: u128) -> Record {
+    Record {
+        id: RecordId(id),
+        kind: Kind::Stop,
+        method: b"BYE".to_vec(),
+        from_tag: b"a".to_vec(),
+        to_tag: b"b".to_vec(),
+        call_id: format!("call-{id}@example").into_bytes(),
+        cseq: 2,
+        code: 200,
+        reason: b"OK".to_vec(),
+        in_dialog: true,
+        session: "0".repeat(32),
+        multi_session: "1".repeat(32),
+        times: Times::default(),
+        end: None,
+        fields: Fields::new(),
+        legs: Vec::new(),
+        table: None,
+        shortened: false,
+    }
+}
+
+/// Administration that runs on a thread of its own.
+struct Running {
+    dir: tempfile::TempDir,
+    http: SocketAddr,
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// With a queue that holds `records` records for the sink `billing`.
+    fn start(records: u64) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let settings = queue::Settings {
+            path: dir.path().join("queue"),
+            free_min: 0,
+            reserve_bytes: 0,
+            ..queue::Settings::default()
+        };
+        let started = queue::spawn(settings, &["billing".to_owned()], &mut || ()).expect("the queue opens");
+        fill(&started.handle, records);
+        let settings = Settings {
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            socket: Some(dir.path().join("admin.sock")),
+            socket_mode: 0o660,
+        };
+        let admin = Admin::bind(&settings).expect("bound");
+        let http = admin.http_address().expect("HTTP is served");
+        let (stop, stopped) = oneshot::channel();
+        let gateway = Arc::new(OnlyQueue { handle: started.handle.clone() });
+        let serving = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let metrics = PrometheusBuilder::new().build_recorder().handle();
+            runtime.block_on(admin.serve(gateway, metrics, async {
+                let _dropped = stopped.await;
+            }));
+        });
+        let queue = std::thread::spawn(move || started.join.join().expect("no panic").expect("closed"));
+        Self { dir, http, handle: started.handle, stop: Some(stop), threads: vec![serving, queue] }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.socket()).expect("no error").expect("somebody serves it")
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.http).expect("connected");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read");
+        let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (code, body.to_owned())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.handle.stop();
+        for thread in self.threads.drain(..) {
+            // A panic there has failed the test already.
+            let _ended = thread.join();
+        }
+    }
+}
+
+fn fill(handle: &Handle, records: u64) {
+    let (sender, receiver) = mpsc::channel();
+    let mut producer = handle.producer(Arc::new(move || {
+        let _gone = sender.send(());
+    }));
+    let entry = |id: u64| Entry {
+        id: RecordId(id.into()),
+        call: CallHash(id),
+        sinks: SinkMask::NONE.with(SinkNumber(0)),
+        body: codec::encode(&record(id.into())),
+    };
+    let commit = Commit { entries: (1..=records).map(entry).collect(), calls: Vec::new() };
+    producer.append(1, commit).expect("room");
+    receiver.recv().expect("a receipt");
+    let mut receipts = Vec::new();
+    producer.receipts(&mut receipts);
+    assert!(matches!(receipts[..], [(1, Ok(()))]), "{receipts:?}");
+}
+
+fn list(client: &mut Client, state: Standing) -> Vec<String> {
+    let mut ids = Vec::new();
+    let mut from = None;
+    loop {
+        let filter = Filter { state: Some(state), ..Filter::default() };
+        let page = client.ask(&Request::QueueList { filter, from, max: 2 }).expect("a page");
+        let items = page["items"].as_array().expect("a list");
+        ids.extend(items.iter().map(|item| item["id"].as_str().expect("an id").to_owned()));
+        from = page["next"].as_str().map(str::to_owned);
+        if from.is_none() {
+            return ids;
+        }
+    }
+}
+
+fn act(client: &mut Client, action: Verb, filter: Filter) -> u64 {
+    let answer = client.ask(&Request::QueueAct { action, filter, reason: None }).expect("done");
+    answer["records"].as_u64().expect("a number")
+}
+
+#[test]
+fn records_are_listed_parked_retried_and_dropped_over_the_socket() {
+    let running = Running::start(5);
+    let mut client = running.client();
+    let ids: Vec<_> = (1..=5).map(|id| RecordId(id).to_string()).collect();
+    assert_eq!(list(&mut client, Standing::Waiting), ids);
+
+    let one = |record: &str| Filter { record: Some(record.to_owned()), ..Filter::default() };
+    assert_eq!(act(&mut client, Verb::Park, one(&ids[1])), 1);
+    assert_eq!(list(&mut client, Standing::Parked), [ids[1].clone()]);
+    let page = client.ask(&Request::QueueList { filter: one(&ids[1]), from: None, max: 9 }).expect("a page");
+    let item = &page["items"][0];
+    assert_eq!(item["sinks"][0]["reason"], "parked by the operator");
+    assert_eq!(item["record"]["call_id"], "call-2@example");
+
+    assert_eq!(act(&mut client, Verb::Retry, one(&ids[1])), 1);
+    assert_eq!(list(&mut client, Standing::Parked), [""; 0]);
+    assert_eq!(act(&mut client, Verb::Drop, one(&ids[0])), 1);
+    assert_eq!(list(&mut client, Standing::Waiting).len(), 4);
+    let all = Filter { sink: Some("billing".to_owned()), ..Filter::default() };
+    assert_eq!(act(&mut client, Verb::Drop, all), 4);
+
+    let status = client.ask(&Request::QueueStatus {}).expect("a status");
+    assert_eq!((&status["balanced"], &status["waiting"], &status["dropped"]), (&true.into(), &0.into(), &5.into()));
+}
+
+#[test]
+fn the_service_tells_how_it_is() {
+    let running = Running::start(1);
+    let mut client = running.client();
+    let status = client.ask(&Request::Status {}).expect("a status");
+    assert_eq!((&status["phase"], &status["queue"]["waiting"]), (&"running".into(), &1.into()));
+    let calls = client.ask(&Request::Calls { max: 1 }).expect("calls");
+    assert_eq!((&calls["total"], calls["calls"].as_array().map(Vec::len)), (&2.into(), Some(1)));
+    assert_eq!(calls["calls"][0]["to_tag"], "\u{fffd}");
+}
+
+#[test]
+fn a_wrong_request_is_refused_and_the_connection_goes_on() {
+    let running = Running::start(1);
+    let mut client = running.client();
+    let filter = Filter { sink: Some("biling".to_owned()), ..Filter::default() };
+    match client.ask(&Request::QueueList { filter, from: None, max: 5 }) {
+        Err(ClientError::Usage(text)) => assert_eq!(text, "the queue has no sink `biling`; known are `billing`"),
+        other => panic!("{other:?}"),
+    }
+    client.ask(&Request::QueueStatus {}).expect("the connection goes on");
+
+    let mut raw = UnixStream::connect(running.socket()).expect("connected");
+    for (sent, want) in [("nonsense\n", "no request: "), ("{\"command\":\"status\",\"x\":1}\n", "no request: ")] {
+        raw.write_all(sent.as_bytes()).expect("written");
+        let mut octets = [0; 512];
+        let length = raw.read(&mut octets).expect("an answer");
+        let answer: Value = serde_json::from_slice(&octets[..length]).expect("JSON");
+        assert_eq!(answer["error"]["kind"], "usage");
+        assert!(answer["error"]["text"].as_str().is_some_and(|text| text.starts_with(want)), "{answer}");
+    }
+    // A line without an end is cut off at the limit, answered, and the connection closed.
+    let long = vec![b'x'; 64 << 10];
+    raw.write_all(&long).expect("written");
+    let mut answer = String::new();
+    raw.read_to_string(&mut answer).expect("closed");
+    assert!(answer.contains("a request is a line of at most 65536 octets"), "{answer}");
+}
+
+#[test]
+fn http_tells_and_changes_nothing() {
+    let running = Running::start(3);
+    for (path, code, part) in [
+        ("/health", 200, "\"phase\":\"running\""),
+        ("/ready", 200, "\"ready\":true"),
+        ("/api/status", 200, "\"waiting\":3"),
+        ("/api/queue", 200, "\"balanced\":true"),
+        ("/api/queue/records?max=1", 200, "\"call_id\":\"call-1@example\""),
+        ("/api/queue/records?state=parked", 200, "\"items\":[]"),
+        ("/api/queue/records?sink=x", 400, "no sink `x`"),
+        ("/api/queue/records?record=x", 400, "neither the place nor the id"),
+        ("/api/calls?max=1", 200, "\"total\":2"),
+        ("/metrics", 200, ""),
+        ("/", 404, ""),
+    ] {
+        let (got, body) = running.get(path);
+        assert_eq!(got, code, "{path}: {body}");
+        assert!(body.contains(part), "{path}: {body}");
+    }
+}
+
+#[test]
+fn metrics_show_the_balance_of_each_sink() {
+    let running = Running::start(3);
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let gateway = OnlyQueue { handle: running.handle.clone() };
+    ::metrics::with_local_recorder(&recorder, || metrics::record(&gateway.health(), &gateway.queue()));
+    let text = recorder.handle().render();
+    for line in [
+        "tollgate_queue_waiting_records{sink=\"billing\"} 3",
+        "tollgate_queue_in_records_total{sink=\"billing\"} 3",
+        "tollgate_queue_out_records_total{sink=\"billing\",how=\"delivered\"} 0",
+        "tollgate_queue_trouble{reason=\"disk\"} 0",
+        "tollgate_ready 1",
+    ] {
+        assert!(text.lines().any(|own| own == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn the_socket_has_its_permissions_and_replaces_a_dead_one() {
+    let running = Running::start(1);
+    let path = running.socket();
+    assert_eq!(path.metadata().expect("there").permissions().mode() & 0o777, 0o660);
+    let error = Bound::new(&path, 0o600).expect_err("it is served");
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let dead = dir.path().join("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&dead).expect("bound"));
+    let bound = Bound::new(&dead, 0o600).expect("replaced");
+    assert_eq!(dead.metadata().expect("there").permissions().mode() & 0o777, 0o600);
+    drop(bound);
+    assert!(!dead.exists(), "removed with its server");
+
+    let file = dir.path().join("file");
+    std::fs::write(&file, "kept").expect("written");
+    Bound::new(&file, 0o600).expect_err("no socket is there");
+    assert_eq!(std::fs::read_to_string(&file).expect("kept"), "kept");
+    assert!(Client::connect(&dir.path().join("none")).expect("no error").is_none());
+}

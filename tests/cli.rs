@@ -1,0 +1,298 @@
+//! The command line: exit codes, what goes to which stream, and the queue of a stopped service.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tollgate::accounting::CallView;
+use tollgate::admin::{Admin, Gateway, Health, Phase};
+use tollgate::clock;
+use tollgate::ids::{CallHash, RecordId, SinkMask};
+use tollgate::queue::{self, Commit, Entry, Queue};
+use tollgate::record::{Fields, Kind, Record, Times, codec};
+
+/// Held while a queue is open in this process, and while a child starts: between fork and exec a child has our locks.
+static QUEUE_OR_START: Mutex<()> = Mutex::new(());
+
+fn output(command: &mut Command) -> Output {
+    let child = {
+        let _no_queue = QUEUE_OR_START.lock().unwrap_or_else(PoisonError::into_inner);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
+    };
+    child.wait_with_output().expect("the binary ends")
+}
+
+fn tollgate(words: &[&str]) -> Output {
+    output(Command::new(env!("CARGO_BIN_EXE_tollgate")).args(words))
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A folder with a good configuration.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    let client =
+        "acctserver 127.0.0.1:1813:a-long-enough-secret\nradius_timeout 1\nradius_retries 3\nnas-ip 127.0.0.1\n";
+    fs::write(dir.path().join("radiusclient.conf"), client).expect("written");
+    let toml = "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"billing\"]\n[queue]\npath = \"queue\"\nfree_min_mib = 0\n\
+                [sinks.radius.billing]\nconfig = \"radiusclient.conf\"\n[admin]\nsocket = \"admin.sock\"\n";
+    fs::write(dir.path().join("tollgate.toml"), toml).expect("written");
+    dir
+}
+
+fn record(id: u128) -> Record {
+    Record {
+        id: RecordId(id),
+        kind: Kind::Stop,
+        method: b"BYE".to_vec(),
+        from_tag: b"a".to_vec(),
+        to_tag: b"b".to_vec(),
+        call_id: b"call\x1b[2J@example".to_vec(),
+        cseq: 2,
+        code: 200,
+        reason: b"OK".to_vec(),
+        in_dialog: true,
+        session: "0".repeat(32),
+        multi_session: "1".repeat(32),
+        times: Times::default(),
+        end: None,
+        fields: Fields::new(),
+        legs: Vec::new(),
+        table: None,
+        shortened: false,
+    }
+}
+
+/// Puts records for `billing` into the queue of a stopped service.
+fn fill(dir: &Path, records: u128) {
+    let _no_child = QUEUE_OR_START.lock().unwrap_or_else(PoisonError::into_inner);
+    let settings = queue::Settings { path: dir.join("queue"), free_min: 0, ..queue::Settings::default() };
+    let opened = Queue::open(settings, &["billing".to_owned()], clock::now, &mut || ()).expect("the queue opens");
+    let (mut queue, sink) = (opened.queue, opened.sinks[0].1);
+    for id in 1..=records {
+        let body = codec::encode(&record(id));
+        let entry = Entry { id: RecordId(id), call: CallHash(7), sinks: SinkMask::NONE.with(sink), body };
+        queue.add(Commit { entries: vec![entry], calls: Vec::new() }).expect("room");
+    }
+    queue.finish(clock::now).expect("committed");
+    queue.close(clock::now).expect("closed");
+}
+
+#[test]
+fn the_exit_code_tells_what_went_wrong() {
+    let dir = folder();
+    let bad = dir.path().join("bad.toml");
+    fs::write(&bad, "[sip]\nshard = 1\n").expect("written");
+    let good = dir.path().join("tollgate.toml");
+    let (good, bad) = (good.to_str().expect("UTF-8"), bad.to_str().expect("UTF-8"));
+    for (name, words, code) in [
+        ("help is no mistake", vec!["--help"], 0),
+        ("nor is the version", vec!["--version"], 0),
+        ("no command", vec![], 64),
+        ("an unknown command", vec!["rnu"], 64),
+        ("an unknown option", vec!["check", "--jsno"], 64),
+        ("a good file", vec!["check", good], 0),
+        ("a bad file", vec!["check", bad], 78),
+        ("a bad file as JSON", vec!["check", bad, "--json"], 78),
+        ("no file", vec!["check", "/nowhere/tollgate.toml"], 78),
+        ("a bad file at start", vec!["run", "--config", bad], 78),
+        ("a bad file for the queue", vec!["queue", "status", "--config", bad], 78),
+        ("the service does not run", vec!["status", "--config", good], 1),
+        ("there is no queue yet", vec!["queue", "status", "--config", good], 1),
+        ("an attribute that is not there", vec!["dict", "No-Such-Attribute"], 1),
+        ("a profile that is not there", vec!["dict", "--profile", "opensip"], 64),
+        ("an action on nothing named", vec!["queue", "drop", "--config", good], 64),
+        ("a record and all of them", vec!["queue", "drop", "1", "--all", "--config", good], 64),
+    ] {
+        let output = tollgate(&words);
+        assert_eq!(output.status.code(), Some(code), "{name}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn mistakes_go_to_standard_error_in_the_agreed_form() {
+    let dir = folder();
+    let path = dir.path().join("bad.toml");
+    fs::write(&path, "[sip]\nshard = 1\n[[route]]\nto = \"sip:127.0.0.1\"\nfork = \"serail\"\n").expect("written");
+    let path = path.display().to_string();
+    let output = tollgate(&["check", &path]);
+    assert_eq!(stdout(&output), "");
+    let want = "error: unknown field `shard` in `sip`\n  --> PATH:2:1\nhint: did you mean `shards`?\n\n\
+                error: unknown value `serail` for `route.fork`\n  --> PATH:5:8\nhint: did you mean `serial`?\n";
+    assert_eq!(stderr(&output), want.replace("PATH", &path));
+
+    let output = tollgate(&["check", &path, "--json"]);
+    let findings: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(findings[0]["places"][0]["line"], 2);
+    assert_eq!(findings[1]["hint"], "did you mean `serial`?");
+}
+
+#[test]
+fn the_environment_stands_above_the_file() {
+    let dir = folder();
+    let run = |value: &str| {
+        output(
+            Command::new(env!("CARGO_BIN_EXE_tollgate"))
+                .arg("check")
+                .arg(dir.path().join("tollgate.toml"))
+                .env("TOLLGATE_SIP__SHARDS", value)
+                .env("TOLLGATE_PEERS", "required"),
+        )
+    };
+    assert!(run("3").status.success());
+    let output = run("300");
+    assert_eq!(output.status.code(), Some(78));
+    let want = "error: `sip.shards`: 300 is outside 0 to 64\n  --> environment variable `TOLLGATE_SIP__SHARDS`\n";
+    assert!(stderr(&output).ends_with(want), "{}", stderr(&output));
+}
+
+#[test]
+fn a_stopped_service_s_queue_is_worked_on_in_its_files() {
+    let dir = folder();
+    fill(dir.path(), 3);
+    let config = dir.path().join("tollgate.toml").display().to_string();
+    let queue = |words: &[&str]| {
+        let words: Vec<_> = [&["queue"], words, &["--config", &config]].concat();
+        let output = tollgate(&words);
+        assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+
+    let status = json(&queue(&["status", "--json"]));
+    assert_eq!((&status["waiting"], &status["balanced"]), (&3.into(), &true.into()));
+    let table = queue(&["status"]);
+    assert!(table.starts_with("SINK     CARRIED"), "{table}");
+
+    let list = queue(&["list"]);
+    assert_eq!(list.lines().count(), 4, "{list}");
+    let second = RecordId(2).to_string();
+    let shown = queue(&["show", &second]);
+    assert!(shown.contains("call\\x1b[2J@example"), "control characters are shown, not sent: {shown}");
+
+    assert_eq!(queue(&["park", &second, "--reason", "looked at later"]), "1 parked\n");
+    let parked = json(&queue(&["list", "--state", "parked", "--json"]));
+    assert_eq!(parked[0]["sinks"][0]["reason"], "looked at later");
+    assert_eq!(queue(&["retry", "--all", "--state", "parked"]), "1 to be tried again\n");
+    assert_eq!(queue(&["drop", "1", "--json"]), "{\"records\":1}\n");
+
+    let export = queue(&["export"]);
+    let mut ids: Vec<_> = export.lines().map(|line| json(line)["id"].as_str().expect("an id").to_owned()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [second, RecordId(3).to_string()]);
+    assert_eq!(json(&queue(&["status", "--json"]))["waiting"], 2);
+}
+
+#[test]
+fn a_queue_in_use_is_not_opened_twice() {
+    let dir = folder();
+    let settings = queue::Settings { path: dir.path().join("queue"), free_min: 0, ..queue::Settings::default() };
+    let opened = Queue::open(settings, &["billing".to_owned()], clock::now, &mut || ()).expect("the queue opens");
+    let config = dir.path().join("tollgate.toml").display().to_string();
+    let output = tollgate(&["queue", "status", "--config", &config]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.starts_with("error: the service runs, but nobody answers at "), "{text}");
+    assert!(text.contains(&format!("another instance (process {})", std::process::id())), "{text}");
+    opened.queue.close(clock::now).expect("closed");
+}
+
+/// A service that is nothing but its queue.
+struct OnlyQueue(queue::Handle);
+
+impl Gateway for OnlyQueue {
+    fn health(&self) -> Health {
+        Health {
+            phase: Phase::Running,
+            hanging: Vec::new(),
+            accepts_calls: true,
+            calls: 0,
+            shards: 1,
+            started: clock::wall(),
+        }
+    }
+
+    fn queue(&self) -> queue::Stats {
+        self.0.stats()
+    }
+
+    fn desk(&self) -> Box<dyn queue::Desk + Send> {
+        Box::new(self.0.clone())
+    }
+
+    fn calls(&self, _: usize) -> Vec<CallView> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_running_service_is_asked_over_its_socket() {
+    let dir = folder();
+    fill(dir.path(), 2);
+    let config = dir.path().join("tollgate.toml");
+    let plan = tollgate::config::load(&config).expect("a good configuration");
+    let started = {
+        let _no_child = QUEUE_OR_START.lock().unwrap_or_else(PoisonError::into_inner);
+        queue::spawn(plan.queue.clone(), &plan.sink_names(), &mut || ()).expect("the queue opens")
+    };
+    let admin = Admin::bind(&plan.admin).expect("bound");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let gateway = Arc::new(OnlyQueue(started.handle.clone()));
+    let serving = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let metrics = tollgate::admin::metrics::install().expect("the first recorder of this process");
+        runtime.block_on(admin.serve(gateway, metrics, async {
+            let _dropped = stopped.await;
+        }));
+    });
+    let config = config.display().to_string();
+    for (words, want) in [
+        (&["status"][..], "new calls  served\n"),
+        (&["queue", "park", "1"], "1 parked\n"),
+        (&["queue", "status", "--json"], "\"waiting\":1"),
+        (&["queue", "list"], "waiting  stop  billing"),
+        (&["queue", "list", "--state", "parked"], "parked by the operator"),
+        (&["calls"], "CREATED"),
+    ] {
+        let output = tollgate(&[words, &["--config", &config]].concat());
+        assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+        assert!(stdout(&output).contains(want), "{words:?}: {}", stdout(&output));
+    }
+    let output = tollgate(&["queue", "list", "--sink", "nobody", "--config", &config]);
+    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(stderr(&output), "error: the queue has no sink `nobody`; known are `billing`\n");
+    drop(stop);
+    serving.join().expect("no panic");
+    started.handle.stop();
+    started.join.join().expect("no panic").expect("closed");
+}
+
+#[test]
+fn calls_of_a_stopped_service_are_listed() {
+    let dir = folder();
+    fill(dir.path(), 1);
+    let config = dir.path().join("tollgate.toml").display().to_string();
+    let output = tollgate(&["calls", "--json", "--config", &config]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "{\"calls\":[],\"total\":0}\n");
+}
+
+#[test]
+fn tables_have_json_beside_them() {
+    for words in [&["vars"][..], &["dict"], &["dict", "Acct-Session-Id"]] {
+        let plain = tollgate(words);
+        assert!(plain.status.success(), "{words:?}");
+        assert!(serde_json::from_slice::<serde_json::Value>(&plain.stdout).is_err(), "{words:?}");
+        let with_json = tollgate(&[words, &["--json"]].concat());
+        serde_json::from_slice::<serde_json::Value>(&with_json.stdout).expect("JSON");
+    }
+    let explained = stdout(&tollgate(&["dict", "Acct-Status-Type", "--value", "Start"]));
+    assert!(explained.contains("octets     0x280600000001\n"), "{explained}");
+}
