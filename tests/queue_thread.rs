@@ -1,5 +1,7 @@
 //! The queue's thread with producers and sinks at work: receipts, order within a call, switching under load, commands.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 #[path = "support/queue.rs"]
 mod support;
 
