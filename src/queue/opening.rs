@@ -151,14 +151,16 @@ impl Opening {
                     self.chain.spools.push_front(spool);
                 }
                 None => {
-                    if let Some(aside) = self.aside.last_mut() {
-                        aside.end = behind.map(|(_, first)| first);
+                    if let Some((aside, (_, first))) = self.aside.last_mut().zip(behind) {
+                        aside.end = Some(first);
                     }
                 }
             }
             self.chain.close_idle(self.chain.settings.spools_open_max.saturating_sub(1).max(1));
         }
         self.active_opened = newest.is_some();
+        // What an older spool says about calls is out of date.
+        self.marks_forgotten &= self.active_opened;
         self.chain.spools.extend(newest);
         self.cap_ends();
         Ok(())
@@ -207,7 +209,8 @@ impl Opening {
                     self.chain.notices.push(Notice::CallsLost);
                     self.take_metas_raw(&aside);
                 }
-                self.aside.push(Aside { path: aside, end: None });
+                let end = take_metas.then(|| self.head.max(self.highest) + 1);
+                self.aside.push(Aside { path: aside, end });
                 Ok(None)
             }
         }
