@@ -125,7 +125,7 @@ impl RadiusSink {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: now.mono,
             reported_at: Instant(0),
-            told_capacity: 0,
+            told_capacity: 1,
             board: Board::default(),
             name,
         };
@@ -215,7 +215,7 @@ impl RadiusSink {
                 self.meters.report(self.client.status());
                 self.board.post(self.client.status());
             }
-            if !self.ended.is_empty() || (self.told_capacity == 0 && self.client.capacity(now.mono) > 0) {
+            if !self.ended.is_empty() || self.has_room_again(now.mono) {
                 return Poll::Ready(());
             }
             if self.poll_timer(now.mono, cx).is_pending() {
@@ -223,6 +223,15 @@ impl RadiusSink {
             }
             now = clock::now();
         }
+    }
+
+    /// Whether there is room although the worker was told that there was none; says so once.
+    fn has_room_again(&mut self, now: Instant) -> bool {
+        if self.told_capacity > 0 {
+            return false;
+        }
+        self.told_capacity = self.client.capacity(now);
+        self.told_capacity > 0
     }
 
     /// Waits for the machine's deadline, at most a beat.

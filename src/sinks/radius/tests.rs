@@ -133,3 +133,32 @@ async fn a_sink_needs_a_server() {
     let errors = RadiusSink::new("test", &settings(&many)).err().unwrap();
     assert_eq!(errors.to_string(), "65 accounting servers, at most 64");
 }
+
+#[tokio::test]
+async fn a_sink_without_room_says_when_it_has_some_again() {
+    let (gone, address) = collector().await;
+    drop(gone);
+    let mut settings = settings(&[address]);
+    settings.client.probe_interval = Duration::from_millis(50);
+    let mut sink = RadiusSink::new("test", &settings).unwrap();
+    sink.submit(&lease(1), &record(Kind::Start));
+    let mut outcomes = Vec::new();
+    let refused = async {
+        while sink.capacity() > 0 {
+            let _looked = tokio::time::timeout(Duration::from_millis(5), sink.progress(&mut outcomes)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("nobody listens");
+    let dictionary = Arc::new(Dictionary::builtin());
+    let mut back = Collector::bind(address, Secret::new("testing123"), dictionary).await.unwrap();
+    let serve = async { while back.next().await.is_ok() {} };
+    let room = async {
+        while sink.capacity() == 0 {
+            sink.progress(&mut outcomes).await;
+        }
+    };
+    tokio::select! {
+        () = serve => panic!("the collector ended"),
+        room = tokio::time::timeout(PATIENCE, room) => room.expect("there is room again"),
+    }
+}
