@@ -2,6 +2,8 @@
 //!
 //! Needs root, to mount a small file system; otherwise the test says that it is skipped.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;

@@ -2,6 +2,8 @@
 //!
 //! `TOLLGATE_KILLS` sets the number of kills; default 50.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 #[path = "support/queue.rs"]
 mod support;
 

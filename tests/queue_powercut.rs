@@ -5,13 +5,15 @@
 //! `TOLLGATE_CUTS` sets the number of states of each record; default 40. Without a C compiler the test says that it is
 //! skipped; with `TOLLGATE_PEERS=required` it fails.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 #[path = "support/disk.rs"]
 mod disk;
 #[path = "support/queue.rs"]
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use disk::{Disk, Step, Syncs, read_trace};
 use support::{Known, Random, check, child, try_open};
@@ -27,7 +29,7 @@ fn recorder(directory: &Path) -> Option<PathBuf> {
     let library = directory.join("record.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/powercut/record.c");
     let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
-    if compiled.as_ref().is_ok_and(|status| status.success()) {
+    if compiled.as_ref().is_ok_and(ExitStatus::success) {
         return Some(library);
     }
     let required = std::env::var("TOLLGATE_PEERS").is_ok_and(|peers| peers == "required");

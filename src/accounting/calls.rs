@@ -128,8 +128,9 @@ impl Calls {
         Some(session)
     }
 
-    /// Remembers for a while that a call makes no Stop any more.
+    /// Remembers for a while that a call that is not in progress makes no Stop any more.
     pub(super) fn remember_ended(&mut self, key: Key, until: Instant, is_stored: bool) {
+        debug_assert!(!self.sessions.contains_key(&key), "the call has ended");
         self.forget_ended(key);
         self.ended.insert(key, Ended { until, is_stored });
         self.timers.insert((until, key));
@@ -154,7 +155,7 @@ impl Calls {
             if due > now {
                 return None;
             }
-            if self.sessions.contains_key(&key) {
+            if self.sessions.get(&key).is_some_and(|session| session.due == Some(due)) {
                 return Some(key);
             }
             self.timers.pop_first();
@@ -188,7 +189,7 @@ impl Calls {
             match self.sessions.get(&key) {
                 Some(session) => out.push(CallChange::Put { key: key.to_bytes(), value: session::encode(session) }),
                 // Whoever ended it has stored that.
-                None if self.ended.contains_key(&key) => {}
+                None if self.ended.get(&key).is_some_and(|ended| ended.is_stored) => {}
                 None => out.push(CallChange::Remove { key: key.to_bytes() }),
             }
         }

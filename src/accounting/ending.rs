@@ -1,5 +1,7 @@
 //! The end of a session: BYE, session timer, lifetime, operator; and the interim timer before it.
 
+use std::time::Duration;
+
 use super::Outcome;
 use super::calls::ENDED_KEPT;
 use super::engine::{Engine, Storage};
@@ -15,7 +17,9 @@ impl Engine {
     /// A BYE got its final answer, of any code: the call has ended when the BYE arrived (RFC 3261 §15).
     pub(super) fn bye_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
         let cause = if is_success(answer.code) { Cause::Bye } else { Cause::FailedBye };
-        let Some(key) = transaction.session else {
+        // A call may also have begun while its BYE was on the way.
+        let begun = || self.calls.find(transaction.request()).map(|(key, _)| key);
+        let Some(key) = transaction.session.or_else(begun) else {
             self.stray_bye_answered(now, transaction, answer, cause, out);
             return;
         };
@@ -36,7 +40,8 @@ impl Engine {
         out: &mut Outcome,
     ) {
         let request = transaction.request();
-        if self.calls.find_ended(request).is_some() {
+        // A BYE may also end an early dialog (RFC 3261 §15), which is no call yet: its INVITE tells.
+        if transaction.is_early || self.calls.find_ended(request).is_some() {
             return;
         }
         let call = CallHash::of(request.call_id());
@@ -124,7 +129,13 @@ impl Engine {
 
     fn interim(&mut self, now: Now, key: Key, out: &mut Outcome) {
         let Some(session) = self.calls.get(key) else { return };
-        let next = self.maker.alarms(now, session).interim;
+        let step = self.maker.settings.interim_interval.filter(|interval| !interval.is_zero());
+        // From the last one on, so that a wall clock that is set changes nothing; what was slept through is left out.
+        let next = step.and_then(|step| {
+            let due = session.alarms.interim?;
+            let steps = now.mono.since(due).as_micros() / step.as_micros().max(1) + 1;
+            Some(due + Duration::from_micros(u64::try_from(steps * step.as_micros()).unwrap_or(u64::MAX)))
+        });
         let sinks = self.maker.modes.timed(session.marks.accounting);
         if !sinks.is_empty() {
             let mut record = self.maker.of_session(now, Kind::Interim, session);

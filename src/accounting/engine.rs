@@ -1,6 +1,7 @@
 //! The machine: takes what happened, dispatches by method.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -26,13 +27,20 @@ pub struct Engine {
     pub(super) maker: Maker,
     pub(super) calls: Calls,
     pub(super) transactions: HashMap<ServerId, Box<Transaction>, foldhash::fast::RandomState>,
+    /// How many initial INVITEs of a call have no final answer yet.
+    open: HashMap<CallHash, u32, foldhash::fast::RandomState>,
 }
 
 impl Engine {
     /// An engine without calls. `seed` is random and differs from every other engine's: it makes record ids unique.
     #[must_use]
     pub fn new(settings: Settings, seed: u128) -> Self {
-        Self { maker: Maker::new(settings, seed), calls: Calls::default(), transactions: HashMap::default() }
+        Self {
+            maker: Maker::new(settings, seed),
+            calls: Calls::default(),
+            transactions: HashMap::default(),
+            open: HashMap::default(),
+        }
     }
 
     /// Handles one input. What is to be committed is appended to `out`.
@@ -139,7 +147,7 @@ impl Engine {
             let ending = Ending { at: view.arrived, by: sender, transaction: id };
             self.calls.change(key, |session| session.ending.get_or_insert(ending).at);
         }
-        let transaction = Transaction {
+        let mut transaction = Transaction {
             marks,
             avps: self.avps(now, view, wishes.avps),
             table: wishes.table.map(Into::into),
@@ -147,15 +155,20 @@ impl Engine {
             parties: if exchanged { Parties::Exchanged } else { Parties::AsWritten },
             ..Transaction::new(view.clone(), sender)
         };
+        let call = CallHash::of(request.call_id());
+        transaction.is_early = session.is_none() && self.open.contains_key(&call);
+        transaction.is_open = transaction.is_initial_invite();
+        if transaction.is_open {
+            *self.open.entry(call).or_default() += 1;
+        }
         self.transactions.insert(id, Box::new(transaction));
     }
 
     fn avps(&self, now: Now, view: &RequestView, wanted: &[Avp]) -> Avps {
         let mut avps = Avps::new();
         for avp in wanted {
-            let value = avp.value.eval(&self.maker.request_context(now.wall, view, &avps)).text().map(Into::into);
-            if let Some(value) = value {
-                let value: Vec<u8> = value;
+            let value = avp.value.eval(&self.maker.request_context(now.wall, view, &avps));
+            if let Some(value) = value.text() {
                 avps.add(&avp.name, &value);
             }
         }
@@ -171,6 +184,7 @@ impl Engine {
             self.not_accounted(now, answer);
             return;
         };
+        self.closed(&mut transaction);
         match transaction.method() {
             Method::Invite if transaction.is_initial_invite() && is_success(answer.code) => {
                 self.started(now, &mut transaction, answer, out);
@@ -181,6 +195,18 @@ impl Engine {
             Method::Invite => self.reinvite_answered(now, &transaction, answer, out),
             Method::Bye => self.bye_answered(now, &transaction, answer, out),
             _ => self.other_answered(now, &transaction, answer, out),
+        }
+    }
+
+    /// An initial INVITE is not open any more.
+    fn closed(&mut self, transaction: &mut Transaction) {
+        if std::mem::take(&mut transaction.is_open)
+            && let Entry::Occupied(mut open) = self.open.entry(CallHash::of(transaction.request().call_id()))
+        {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
         }
     }
 
@@ -286,6 +312,7 @@ impl Engine {
 
     fn terminated(&mut self, now: Now, id: ServerId, out: &mut Outcome) {
         let Some(mut transaction) = self.transactions.remove(&id) else { return };
+        self.closed(&mut transaction);
         if transaction.method() == Method::Bye
             && let Some(key) = transaction.session
         {
@@ -298,7 +325,10 @@ impl Engine {
     /// Remembers that a call is not accounted, so that its BYE makes no Stop.
     pub(super) fn not_accounted(&mut self, now: Now, answer: &Answer<'_>) {
         let Some(message) = answer.message else { return };
-        if message.method() != Method::Invite || !is_success(answer.code) || self.calls.find(message).is_some() {
+        if message.method() != Method::Invite || !is_success(answer.code) {
+            return;
+        }
+        if self.calls.find(message).is_some() || self.calls.find_ended(message).is_some() {
             return;
         }
         let key = Key::of(message.call_id(), message.from_tag(), message.to_tag());

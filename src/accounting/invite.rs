@@ -98,6 +98,8 @@ impl Engine {
         }
         let cseq = transaction.request().cseq().0;
         let kind = match self.calls.get(key) {
+            // It has ended before the answer came, or came again.
+            None if transaction.opened.contains(&key) => return,
             None => Kind::Start,
             Some(session) if session.is_early() => Kind::Interim,
             // Sent again by a caller that never saw the answer, because the gateway was restarted.
@@ -115,7 +117,7 @@ impl Engine {
         record.times.setup = session.setup();
         record.times.duration = if kind == Kind::Interim { session.lasted(now, self.maker.boot) } else { None };
         record.session = session::hex(session.name);
-        transaction.early.retain(|early| *early != key);
+        transaction.opened.push(key);
         out.push(record, key.call(), self.maker.modes.live(accounting));
         self.store(key, session, out);
     }
@@ -126,6 +128,7 @@ impl Engine {
         let mut session = self.opening(transaction, answer, record);
         session.answered = Some(now);
         if let Some(before) = self.calls.get(key) {
+            session.boot = before.boot;
             session.created = before.created;
             session.name = before.name;
             session.answered = before.answered.or(Some(now));
@@ -159,9 +162,14 @@ impl Engine {
         }))
     }
 
+    /// Whether a session may be kept.
+    fn has_room(&self, key: Key) -> bool {
+        self.calls.len() < self.maker.settings.calls_max || self.calls.get(key).is_some()
+    }
+
     /// Keeps a session, here and in the queue. Without room for it, its BYE makes a Stop without session time.
     fn store(&mut self, key: Key, session: Box<Session>, out: &mut Outcome) {
-        if self.calls.get(key).is_none() && self.calls.len() >= self.maker.settings.calls_max {
+        if !self.has_room(key) {
             return;
         }
         out.calls.push(CallChange::Put { key: key.to_bytes(), value: encode(&session) });
@@ -198,10 +206,14 @@ impl Engine {
     fn early(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
         let key = key_of(transaction, answer);
         let sinks = self.maker.modes.live(transaction.marks.accounting);
-        if sinks.is_empty() {
-            return; // Who takes one record at the end is not told of early media.
+        // Who takes one record at the end is not told of early media; and what cannot be kept could not be ended.
+        if sinks.is_empty() || !self.has_room(key) {
+            return;
         }
         let is_known = self.calls.get(key).is_some();
+        if !is_known && transaction.opened.contains(&key) {
+            return; // It has ended already.
+        }
         let kind = if is_known { Kind::Interim } else { Kind::Start };
         let (legs, was_cut) = (transaction.legs.len(), transaction.is_cut);
         transaction.is_cut |= self.add_leg(now, transaction, answer);
@@ -210,7 +222,7 @@ impl Engine {
         transaction.is_cut = was_cut;
         if !is_known {
             let session = self.opening(transaction, answer, &record);
-            transaction.early.push(key);
+            transaction.opened.push(key);
             self.store(key, session, out);
         }
         out.push(record, key.call(), sinks);
@@ -224,11 +236,14 @@ impl Engine {
         answer: &Answer<'_>,
         out: &mut Outcome,
     ) {
-        for key in std::mem::take(&mut transaction.early) {
+        for key in std::mem::take(&mut transaction.opened) {
+            if !self.calls.get(key).is_some_and(Session::is_early) {
+                continue;
+            }
+            let Some(session) = self.calls.remove(key) else { continue };
             // Without a refusal another branch has won, and the gateway has given this one up.
             let lost = End { by: Party::Gateway, cause: Cause::Cancelled };
             let end = if answer.code == 0 { lost } else { transaction.failure(answer) };
-            let Some(session) = self.calls.remove(key).filter(|session| session.is_early()) else { continue };
             let mut record = self.maker.of_session(now, Kind::Stop, &session);
             record.code = answer.code;
             record.reason = answer.reason.to_vec();

@@ -25,7 +25,8 @@
 //!
 //! A session is one dialog: Call-ID, From tag, To tag. It is stored until it has ended and, as a mark without contents,
 //! for a while longer, so that a second BYE or one sent again after a crash makes no second Stop. A BYE of an unknown
-//! call makes a Stop without a session time, if it is marked.
+//! call makes a Stop without a session time, if it is marked; not so a BYE that comes while the call's INVITE has no
+//! final answer, for it ends an early dialog.
 
 mod calls;
 mod ending;

@@ -230,12 +230,14 @@ pub(super) struct Opening<'a> {
 
 impl Session {
     pub(super) fn open<'a>(opening: &Opening<'a>) -> Self {
-        let mut fields = Vec::new();
-        let mut is_cut = opening.is_cut | codec::put_fields(opening.fields, &mut fields);
-        let mut legs = Vec::new();
+        let mut values = Vec::new();
+        let left = |values: &Vec<u8>| codec::FIELDS_BYTES_MAX.saturating_sub(values.len());
+        let mut is_cut = opening.is_cut | codec::put_fields(opening.fields, left(&values), &mut values);
+        let fields_end = values.len();
         for leg in opening.legs {
-            is_cut |= codec::put_fields(leg, &mut legs);
+            is_cut |= codec::put_fields(leg, left(&values), &mut values);
         }
+        let (fields, legs) = values.split_at(fields_end);
         let mut cut = |text: &'a [u8], limit: usize| {
             is_cut |= text.len() > limit;
             &text[..text.len().min(limit)]
@@ -246,8 +248,8 @@ impl Session {
             cut(opening.to_tag, codec::TAG_BYTES_MAX),
             cut(opening.reason, codec::REASON_BYTES_MAX),
             opening.table.unwrap_or_default().as_bytes(),
-            &fields,
-            &legs,
+            fields,
+            legs,
         ];
         Self {
             texts: Texts::pack(texts),

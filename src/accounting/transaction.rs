@@ -26,6 +26,10 @@ pub(super) struct Transaction {
     pub(super) session: Option<Key>,
     pub(super) sender: Party,
     pub(super) parties: Parties,
+    /// Whether it is an initial INVITE without a final answer.
+    pub(super) is_open: bool,
+    /// Whether it came while the INVITE of its call was open.
+    pub(super) is_early: bool,
     /// Whether a round of branches has failed.
     pub(super) is_tried: bool,
     pub(super) is_cancelled: bool,
@@ -37,8 +41,8 @@ pub(super) struct Transaction {
     pub(super) is_cut: bool,
     /// Sinks that were told of the cancelled attempt.
     pub(super) told: SinkMask,
-    /// Sessions opened by early media.
-    pub(super) early: Vec<Key>,
+    /// Sessions it has opened.
+    pub(super) opened: Vec<Key>,
     /// Hashes of provisional answers that have made a record.
     pub(super) provisionals: Vec<u128>,
 }
@@ -54,13 +58,15 @@ impl Transaction {
             session: None,
             sender,
             parties: Parties::AsWritten,
+            is_open: false,
+            is_early: false,
             is_tried: false,
             is_cancelled: false,
             legs: Vec::new(),
             forwarder: Bytes::new(),
             is_cut: false,
             told: SinkMask::NONE,
-            early: Vec::new(),
+            opened: Vec::new(),
             provisionals: Vec::new(),
         }
     }

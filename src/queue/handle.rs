@@ -159,7 +159,8 @@ impl Handle {
         Producer { shared: Arc::clone(&self.shared), own, outstanding: 0, taken: Vec::new() }
     }
 
-    /// The consumer of `sink`; leases are announced by `wake`. A second one for the same sink shares its records.
+    /// The consumer of `sink`; leases are announced by `wake`. A second one for the same sink
+    /// shares its records.
     #[must_use]
     pub fn consumer(&self, sink: SinkNumber, wake: Wake) -> Consumer {
         let inner = Mutex::default();

@@ -5,7 +5,7 @@ use crate::ids::{Seq, SinkNumber};
 
 use super::balance::Balance;
 use super::notice::Notice;
-use super::parked::{Parked, shortened};
+use super::parked::{Parked, REASON_BYTES_MAX, shortened};
 use super::spool::{StoredRecord, read_records};
 use super::store::Queue;
 use super::window::Window;
@@ -119,7 +119,7 @@ impl Queue {
                 if tried || old {
                     self.park(index, seq.0, reason, 0, now);
                 } else {
-                    let reason = shortened(&reason).to_owned();
+                    let reason = shortened(&reason, REASON_BYTES_MAX).to_owned();
                     self.sinks[index].window.back_off(seq.0, now.mono, after, reason);
                 }
             }
@@ -140,7 +140,7 @@ impl Queue {
             attempts: slot.attempts,
             first_tried: slot.first_tried,
             parked: now.wall,
-            reason: shortened(&reason).to_owned(),
+            reason: shortened(&reason, REASON_BYTES_MAX).to_owned(),
             body: slot.body.clone(),
         });
         sink.window.hold(seq);

@@ -52,6 +52,8 @@ pub enum Notice {
         /// What sled said.
         why: String,
     },
+    /// The calls in progress were in a spool that was set aside: they are not known any more.
+    CallsLost,
     /// A damaged snapshot was moved away; the log alone rebuilds the tree.
     SnapshotMoved {
         /// The database.
@@ -140,6 +142,7 @@ impl Notice {
             Self::Rescued { .. }
             | Self::Stuck { .. }
             | Self::Damaged { .. }
+            | Self::CallsLost
             | Self::Lost { .. }
             | Self::SalvageFailed { .. }
             | Self::Unreadable { .. }
@@ -157,6 +160,7 @@ impl fmt::Display for Notice {
             Self::Rescued { failed, spool, why } => write!(f, "spool {failed} failed, new spool {spool}: {why}"),
             Self::Stuck { why } => write!(f, "no spool takes records: {why}"),
             Self::Damaged { path, why } => write!(f, "damaged database set aside in {}: {why}", path.display()),
+            Self::CallsLost => f.write_str("the calls in progress before this start are not known any more"),
             Self::SnapshotMoved { path } => write!(f, "damaged snapshot moved away in {}", path.display()),
             Self::Recovered { records } => write!(f, "{records} records of the last commit found in the file"),
             Self::Lost { from, to } => write!(f, "records {from} to {to} are lost"),

@@ -145,18 +145,22 @@ impl Opening {
                     self.aside.push(Aside { path, end: behind.map(|(_, first)| first) });
                 }
                 Some(spool) => {
+                    // There was none, or it served its purpose.
+                    drop(fs::remove_file(spool.path.join(COPY)));
                     behind = Some((*number, spool.bits.first()));
                     self.chain.spools.push_front(spool);
                 }
                 None => {
-                    if let Some(aside) = self.aside.last_mut() {
-                        aside.end = behind.map(|(_, first)| first);
+                    if let Some((aside, (_, first))) = self.aside.last_mut().zip(behind) {
+                        aside.end = Some(first);
                     }
                 }
             }
             self.chain.close_idle(self.chain.settings.spools_open_max.saturating_sub(1).max(1));
         }
         self.active_opened = newest.is_some();
+        // What an older spool says about calls is out of date.
+        self.marks_forgotten &= self.active_opened;
         self.chain.spools.extend(newest);
         self.cap_ends();
         Ok(())
@@ -164,10 +168,13 @@ impl Opening {
 
     /// Copies a file before sled opens it: sled takes damage for a torn end of its log, and frees or cuts off what comes
     /// after it. A copy that is there already comes from an opening that did not end; it is the better one.
-    fn copy(&mut self, path: &Path) {
+    ///
+    /// Sealed spools are only copied when they are small: nothing is written to them but settlements.
+    fn copy(&mut self, path: &Path, is_active: bool) {
         let (file, copy, part) = (path.join("db"), path.join(COPY), path.join("before.part"));
         let size = fs::metadata(&file).map_or(0, |data| data.len());
-        if copy.exists() || size == 0 || self.report.clean && size > COPY_ALWAYS_BYTES {
+        let worth = size <= COPY_ALWAYS_BYTES || is_active && !self.report.clean;
+        if copy.exists() || size == 0 || !worth || self.chain.place.free_bytes() < 2 * size {
             return;
         }
         if let Err(error) = fs::copy(&file, &part).and_then(|_| fs::rename(&part, &copy)) {
@@ -180,7 +187,7 @@ impl Opening {
     /// Opens one spool; `None` when it was damaged and set aside.
     fn open_spool(&mut self, number: u32, take_metas: bool) -> Result<Option<Spool>, OpenError> {
         let path = self.chain.place.spool(number);
-        self.copy(&path);
+        self.copy(&path, take_metas);
         let first_try = self.load(number, &path, take_metas);
         let result = match first_try {
             Err(Load::Store(StoreError::NoSpace(_))) if self.chain.place.give_reserve() => {
@@ -199,9 +206,11 @@ impl Opening {
             Err(Load::Store(error)) => {
                 let aside = self.set_aside(&path, &chain_text(&error))?;
                 if take_metas {
+                    self.chain.notices.push(Notice::CallsLost);
                     self.take_metas_raw(&aside);
                 }
-                self.aside.push(Aside { path: aside, end: None });
+                let end = take_metas.then(|| self.head.max(self.highest) + 1);
+                self.aside.push(Aside { path: aside, end });
                 Ok(None)
             }
         }

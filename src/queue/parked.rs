@@ -50,7 +50,7 @@ impl Parked {
         out.extend_from_slice(&self.parked.0.to_be_bytes());
         out.extend_from_slice(&self.seq.to_be_bytes());
         out.extend_from_slice(&self.call.0.to_be_bytes());
-        let reason = shortened(&self.reason);
+        let reason = shortened(&self.reason, REASON_BYTES_MAX);
         out.push(u8::try_from(reason.len()).unwrap_or(0));
         out.extend_from_slice(reason.as_bytes());
         out.extend_from_slice(&self.body);
@@ -70,9 +70,13 @@ impl Parked {
     }
 }
 
-/// The first 255 octets of a text, cut between characters.
-pub fn shortened(text: &str) -> &str {
-    &text[..text.floor_char_boundary(255)]
+/// The longest reason kept, in octets.
+pub const REASON_BYTES_MAX: usize = 255;
+
+/// At most the first `max` octets of a text, cut between characters.
+pub fn shortened(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 /// The database of parked records. It is made when the first one comes.

@@ -110,6 +110,7 @@ pub(super) struct Timing {
     pub active_dirty: Option<Instant>,
     pub looked: Option<Instant>,
     pub stuck_until: Option<Instant>,
+    pub committed: Option<Instant>,
     /// Octets appended when the active file was measured last; `None` to measure it again.
     pub sized_at: Option<u64>,
 }
@@ -180,6 +181,7 @@ impl Queue {
             return Err(error);
         }
         self.timing.stuck_until = None;
+        self.timing.committed = Some(end.mono);
         self.timing.active_dirty = None;
         self.committed(end);
         Ok(())
@@ -195,6 +197,11 @@ impl Queue {
         let active = self.chain.active();
         add_dirty(&mut batch, active);
         let removed = self.encode_removal(&mut batch);
+        if self.stats.troubles.has(Trouble::Slow) {
+            // Something to write, so that a commit shows whether the disk is quick again.
+            self.chain.revision += 1;
+            put_meta(&mut batch, self.chain.revision, b"probe", &self.next.to_be_bytes());
+        }
         let database = self.chain.active().database.as_mut().ok_or(StoreError::Closed);
         let written = database.and_then(|database| {
             database.apply(batch)?;

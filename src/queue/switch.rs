@@ -266,11 +266,14 @@ impl Queue {
     }
 }
 
+/// Calls in progress: name and value.
+pub type Calls = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Calls in progress of a spool, put together.
 ///
 /// # Errors
 /// When they cannot be read.
-pub fn read_calls(database: &Database) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+pub fn read_calls(database: &Database) -> Result<Calls, StoreError> {
     let mut pairs: Vec<Pair> = Vec::new();
     database.range(&b"C"[..]..&b"D"[..], usize::MAX, &mut pairs)?;
     let mut parts: Vec<frame::CallPart<'_>> = pairs

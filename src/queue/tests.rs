@@ -176,3 +176,48 @@ fn a_failed_delivery_waits_and_a_hopeless_one_is_parked() {
     let queue = open(settings(directory.path())).queue;
     assert_eq!(queue.stats().sinks[0].parked_now, 2, "parked records survive");
 }
+
+/// A clock whose seconds the test adds up.
+fn slow_clock() -> Now {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    // The first commit seems to take a second, later ones take none.
+    let calls = CALLS.fetch_add(1, Ordering::Relaxed);
+    Now::default().after(Duration::from_secs(100 + u64::from(calls > 0)))
+}
+
+#[test]
+fn a_slow_commit_raises_the_alarm_until_a_quick_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(settings(directory.path())).queue;
+    queue.add(Commit { entries: vec![entry(1, 1, BOTH)], calls: Vec::new() }).unwrap();
+    queue.finish(slow_clock).unwrap();
+    assert!(queue.troubles().has(Trouble::Slow));
+    let later = Now::default().after(Duration::from_secs(102));
+    assert!(queue.commit_due(later), "with new calls refused nobody else would try");
+    queue.finish(slow_clock).unwrap();
+    assert!(!queue.troubles().has(Trouble::Slow) && !queue.commit_due(later));
+}
+
+#[test]
+fn at_the_limit_the_alarm_comes_first_and_then_the_refusal() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(Settings { records_max: 80, ..settings(directory.path()) }).queue;
+    let mut now = clock::now();
+    let one = |n| Commit { entries: vec![entry(n, n, BOTH)], calls: Vec::new() };
+    for n in 1..=90 {
+        assert_eq!(queue.add(one(n)), Ok(()), "record {n}");
+        queue.finish(clock::now).unwrap();
+        now = now.after(Duration::from_secs(2));
+        queue.tick(now);
+        assert_eq!(queue.troubles().has(Trouble::Records), n >= 80, "record {n}");
+    }
+    assert_eq!(queue.add(one(91)), Err(AppendFailed::Full));
+    let call = CallChange::Put { key: vec![1], value: vec![2] };
+    assert_eq!(queue.add(Commit { entries: vec![], calls: vec![call] }), Ok(()), "calls are kept all the same");
+    deliver_all(&mut queue, A);
+    deliver_all(&mut queue, B);
+    queue.tick(now.after(Duration::from_secs(2)));
+    assert_eq!(queue.add(one(91)), Ok(()));
+    assert_eq!(queue.stats().refused, 1);
+}

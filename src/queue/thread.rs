@@ -135,7 +135,7 @@ impl Worker {
                 if self.stopping {
                     break;
                 }
-                if self.queue.settlements_due(now) {
+                if self.queue.commit_due(now) {
                     self.commit();
                 } else {
                     self.rest(now, served);
@@ -245,15 +245,14 @@ impl Worker {
         self.consumers = here;
         drop(all);
         for consumer in gone {
-            if self.consumers.iter().all(|other| other.sink != consumer.sink) {
-                let settled = std::mem::take(&mut lock(&consumer.inner).settled);
-                let now = clock::now();
-                for (seq, settlement) in settled {
-                    self.queue.settle(consumer.sink, seq, settlement, now);
-                }
-                self.queue.flush_parking_now(now);
-                self.queue.detach(consumer.sink);
+            let settled = std::mem::take(&mut lock(&consumer.inner).settled);
+            let now = clock::now();
+            for (seq, settlement) in settled {
+                self.queue.settle(consumer.sink, seq, settlement, now);
             }
+            self.queue.flush_parking_now(now);
+            // Another consumer of the same sink may see a repeat of what it holds: better than a record nobody holds.
+            self.queue.detach(consumer.sink);
         }
         for consumer in &self.consumers {
             self.queue.attach(consumer.sink);

@@ -12,6 +12,7 @@ use super::error::StoreError;
 use super::layout::CHUNK_RECORDS;
 use super::limits::{Load, Trouble, Troubles, judge};
 use super::notice::{Notice, chain_text};
+use super::parked::shortened;
 use super::spool::read_records;
 use super::store::Queue;
 use super::switch::Switch;
@@ -61,10 +62,14 @@ impl Queue {
         windows.filter_map(|sink| sink.window.deadline()).fold(next, Instant::min)
     }
 
-    /// Whether settlements of the active spool have waited long enough for a commit of their own.
+    /// Whether a commit is due though nothing was added: settlements of the active spool have waited long enough, or
+    /// the last commit was slow and no other one came to show that the disk is well again.
     #[must_use]
-    pub fn settlements_due(&self, now: Now) -> bool {
-        self.timing.active_dirty.is_some_and(|since| now.mono >= since + SETTLED_WAIT)
+    pub fn commit_due(&self, now: Now) -> bool {
+        let settled = self.timing.active_dirty.is_some_and(|since| now.mono >= since + SETTLED_WAIT);
+        let probe = self.stats.troubles.has(Trouble::Slow)
+            && self.timing.committed.is_none_or(|last| now.mono >= last + PROBE_EVERY);
+        settled || probe
     }
 
     /// Makes the records that are to be parked durable there, then settles them.
@@ -222,8 +227,8 @@ impl Queue {
     /// # Errors
     /// When it cannot be written.
     pub fn keep_meta_bytes(&mut self, name: &str, value: &[u8]) -> Result<(), StoreError> {
-        let name = &name[..name.floor_char_boundary(64)];
-        self.chain.keep_meta(&kept_name(name), value[..value.len().min(4096)].to_vec())
+        let name = shortened(name, META_NAME_BYTES_MAX);
+        self.chain.keep_meta(&kept_name(name), value[..value.len().min(META_BYTES_MAX)].to_vec())
     }
 
     /// Highest place taken; 0 when none was.
@@ -269,6 +274,12 @@ fn kept_name(name: &str) -> Vec<u8> {
     [b"kept/", name.as_bytes()].concat()
 }
 
+/// The longest name of a value kept, in octets.
+const META_NAME_BYTES_MAX: usize = 64;
+
+/// The longest value kept, in octets.
+const META_BYTES_MAX: usize = 4096;
+
 /// The longest wait of a settlement for a commit; losing one means a repeat, never a loss.
 const SETTLED_WAIT: Duration = Duration::from_millis(200);
 
@@ -277,6 +288,9 @@ const SETTLED_MAX: u32 = 1000;
 
 /// How often limits are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Pause between commits that only show how quick the disk is.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a salvage is asked for what it found.
 const SALVAGE_EVERY: Duration = Duration::from_millis(5);

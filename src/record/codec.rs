@@ -167,7 +167,7 @@ impl Writer {
     /// Writes fields as long as they fit below `end`; a value that does not fit whole is cut, the rest left out.
     fn fields(&mut self, fields: &Fields, end: usize) {
         // Room for the counts of all legs is set aside, so that they can be written in any case.
-        let end = end - COUNT_BYTES_MAX * (LEGS_MAX + 2);
+        let end = end.saturating_sub(COUNT_BYTES_MAX * (LEGS_MAX + 2));
         let count_at = self.out.len();
         self.out.extend_from_slice(&[0; COUNT_BYTES_MAX]);
         let mut count = 0_u16;
@@ -339,11 +339,11 @@ fn one_of<T: Copy>(reader: &mut Reader<'_>, all: &[T], what: &'static str) -> Re
     all.get(usize::from(reader.octet(what)?)).copied().ok_or(start)
 }
 
-/// Appends one set of fields, cut at the limits of a record; whether something was cut.
+/// Appends one set of fields, cut at the limits of a record and at about `limit` octets; whether something was cut.
 #[must_use]
-pub fn put_fields(fields: &Fields, out: &mut Vec<u8>) -> bool {
+pub fn put_fields(fields: &Fields, limit: usize, out: &mut Vec<u8>) -> bool {
     let mut writer = Writer { out: std::mem::take(out), is_shortened: false };
-    let end = writer.out.len() + FIELDS_BYTES_MAX;
+    let end = writer.out.len() + limit.min(FIELDS_BYTES_MAX);
     writer.fields(fields, end);
     *out = writer.out;
     writer.is_shortened

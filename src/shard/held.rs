@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Ticket;
 use crate::clock::Instant;
+use crate::ids::CallHash;
 use crate::sip::stack::{AnswerId, ServerId};
 
 /// One answer that waits.
@@ -15,79 +16,97 @@ pub(super) struct Waiting {
     ticket: Ticket,
 }
 
-/// The answers of all turns whose receipt is out, in the order of their tickets.
+/// A commit without a receipt.
+#[derive(Debug)]
+struct Open {
+    since: Instant,
+    /// The calls it has records of.
+    calls: Vec<CallHash>,
+}
+
+/// The answers of all turns whose receipt is out.
+///
+/// An answer waits for the newest record of its call, whichever transaction made it: of two BYEs that cross only one
+/// makes the Stop, but neither answer may be seen before it is on disk.
 #[derive(Debug, Default)]
 pub(super) struct Held {
+    /// In the order of their tickets.
     waiting: VecDeque<Waiting>,
-    /// Ticket and instant of each commit without a receipt.
-    open: VecDeque<(Ticket, Instant)>,
+    /// Commits without a receipt: the last one has the ticket before `next`, the others count down from it.
+    open: VecDeque<Open>,
     /// The ticket that the next commit gets.
     next: Ticket,
-    /// The ticket of the newest record of each transaction that has one.
-    mentioned: HashMap<ServerId, Ticket, foldhash::fast::FixedState>,
-    /// Whether a receipt was late and none has come in time since.
+    /// The calls with records in this turn.
+    mentioned: Vec<CallHash>,
+    /// The ticket of the newest record of each call that has one without a receipt.
+    newest: HashMap<CallHash, Ticket, foldhash::fast::FixedState>,
+    /// Whether a receipt was late, and some still are.
     late: bool,
 }
 
 impl Held {
-    /// Lets an answer wait for the newest record of its transaction. Says `false` when there is none that is not on
-    /// disk: the answer may go.
-    pub fn hold(&mut self, transaction: ServerId, answer: AnswerId) -> bool {
-        let oldest = self.open.front().map_or(self.next, |(ticket, _)| *ticket);
-        match self.mentioned.get(&transaction) {
-            // A ticket older than one already in the list only waits for that one: every ticket gets its receipt.
-            Some(ticket) if *ticket >= oldest => {
-                self.waiting.push_back(Waiting { transaction, answer, ticket: *ticket });
-                true
-            }
-            _ => false,
+    /// Lets an answer wait for the newest record of its call. Says `false` when there is none that is not on disk: the
+    /// answer may go.
+    pub fn hold(&mut self, call: CallHash, transaction: ServerId, answer: AnswerId) -> bool {
+        let Some(&ticket) = self.newest.get(&call) else { return false };
+        // Almost always at the end.
+        let place = self.waiting.partition_point(|other| other.ticket <= ticket);
+        self.waiting.insert(place, Waiting { transaction, answer, ticket });
+        true
+    }
+
+    /// Notes that the call has a record in this turn.
+    pub fn mention(&mut self, call: CallHash) {
+        if self.newest.insert(call, self.next) != Some(self.next) {
+            self.mentioned.push(call);
         }
-    }
-
-    /// Notes that the transaction has a record in this turn.
-    pub fn mention(&mut self, transaction: ServerId) {
-        self.mentioned.insert(transaction, self.next);
-    }
-
-    /// Forgets a transaction that has ended.
-    pub fn forget(&mut self, transaction: ServerId) {
-        self.mentioned.remove(&transaction);
     }
 
     /// Ends a turn: the ticket of its commit.
     pub fn close(&mut self, now: Instant) -> Ticket {
         let ticket = self.next;
-        self.open.push_back((ticket, now));
+        self.open.push_back(Open { since: now, calls: std::mem::take(&mut self.mentioned) });
         self.next = Ticket(ticket.0 + 1);
         ticket
     }
 
-    /// The next answer that the receipt `ticket` lets go. A receipt covers every earlier ticket.
-    pub fn pop_committed(&mut self, ticket: Ticket) -> Option<Waiting> {
-        while self.open.front().is_some_and(|(open, _)| *open <= ticket) {
+    /// Takes a receipt, which covers every earlier ticket. What it lets go comes by [`pop_settled`](Self::pop_settled).
+    pub fn settle(&mut self, ticket: Ticket, now: Instant, limit: Duration) {
+        loop {
+            let oldest = self.oldest();
+            let Some(open) = self.open.front().filter(|_| oldest <= ticket) else { break };
+            for call in &open.calls {
+                if self.newest.get(call) == Some(&oldest) {
+                    self.newest.remove(call);
+                }
+            }
             self.open.pop_front();
-            // Any receipt says that the disk takes records again; the next late one raises the alarm anew.
-            self.late = false;
         }
-        self.waiting.pop_front_if(|waiting| waiting.ticket <= ticket)
+        self.late &= self.is_overdue(0, now, limit);
+    }
+
+    /// The next answer that needs wait for no receipt any more.
+    pub fn pop_settled(&mut self) -> Option<Waiting> {
+        let oldest = self.oldest();
+        self.waiting.front().filter(|waiting| waiting.ticket < oldest)?;
+        self.waiting.pop_front()
     }
 
     /// The next answer whose receipt is later than `limit`.
     pub fn pop_overdue(&mut self, now: Instant, limit: Duration) -> Option<Waiting> {
-        // An answer held in this turn has no open ticket yet and waits for the flush.
-        let overdue = self.open.iter().take_while(|(_, since)| now.since(*since) >= limit).last()?.0;
-        self.late = true;
-        self.waiting.pop_front_if(|waiting| waiting.ticket <= overdue)
+        self.late |= self.is_overdue(0, now, limit);
+        // An answer held in this turn has no commit yet and waits for the flush.
+        let place = self.place(self.waiting.front()?.ticket);
+        if self.is_overdue(place, now, limit) { self.waiting.pop_front() } else { None }
     }
 
-    /// When the next receipt becomes late, if an answer waits for it.
+    /// When the next receipt becomes late: the first one, which raises the alarm, or one that an answer waits for.
     pub fn deadline(&self, limit: Duration) -> Option<Instant> {
-        let first = self.waiting.front()?;
-        let (_, since) = self.open.iter().find(|(ticket, _)| *ticket == first.ticket)?;
-        Some(*since + limit)
+        let first = if self.late { self.place(self.waiting.front()?.ticket) } else { 0 };
+        self.open.get(first).map(|open| open.since + limit)
     }
 
-    /// Whether a receipt was late and none has come since.
+    /// Whether a receipt was late, and some still are.
     pub fn is_late(&self) -> bool {
         self.late
     }
@@ -96,6 +115,20 @@ impl Held {
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.open.is_empty()
     }
+
+    /// The oldest ticket without a receipt; the next one when there is none.
+    fn oldest(&self) -> Ticket {
+        Ticket(self.next.0 - self.open.len() as u64)
+    }
+
+    /// Where the commit of that ticket stands in `open`; behind its end when it is of this turn.
+    fn place(&self, ticket: Ticket) -> usize {
+        usize::try_from(ticket.0.saturating_sub(self.oldest().0)).unwrap_or(usize::MAX)
+    }
+
+    fn is_overdue(&self, place: usize, now: Instant, limit: Duration) -> bool {
+        self.open.get(place).is_some_and(|open| now.since(open.since) >= limit)
+    }
 }
 
 #[cfg(test)]
@@ -103,64 +136,95 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(500);
+    const ONE: CallHash = CallHash(1);
+    const TWO: CallHash = CallHash(2);
+    const ANSWER: AnswerId = AnswerId(0);
+
+    impl Held {
+        /// An answer to a call with a record of its own; its commit.
+        fn recorded(&mut self, call: CallHash, at: Instant) -> Ticket {
+            self.mention(call);
+            assert!(self.hold(call, ServerId(call.0), ANSWER));
+            self.close(at)
+        }
+
+        fn receive(&mut self, ticket: Ticket, at: Instant) -> Vec<u64> {
+            self.settle(ticket, at, LIMIT);
+            std::iter::from_fn(|| self.pop_settled()).map(|waiting| waiting.transaction.0).collect()
+        }
+    }
 
     #[test]
     fn a_receipt_releases_its_answers_and_all_earlier_ones() {
         let mut held = Held::default();
-        let mut tickets = Vec::new();
-        for number in 0..3 {
-            held.mention(ServerId(number));
-            assert!(held.hold(ServerId(number), AnswerId(0)));
-            tickets.push(held.close(Instant(number * 1000)));
-        }
-        let mut released = Vec::new();
-        while let Some(waiting) = held.pop_committed(tickets[1]) {
-            released.push(waiting.transaction);
-        }
-        assert_eq!(released, [ServerId(0), ServerId(1)]);
+        let tickets: Vec<_> = (0..3).map(|call| held.recorded(CallHash(call), Instant(call * 1000))).collect();
+        assert_eq!(held.receive(tickets[1], Instant(0)), [0, 1]);
         assert!(!held.is_empty());
-        assert!(held.pop_committed(tickets[2]).is_some());
-        assert!(held.is_empty());
+        assert_eq!(held.receive(tickets[2], Instant(0)), [2]);
+        assert!(held.is_empty() && held.newest.is_empty());
     }
 
     #[test]
-    fn a_late_receipt_lets_the_answer_go_and_is_remembered_until_one_comes() {
+    fn a_late_receipt_lets_the_answer_go_and_is_remembered_until_none_is_late() {
         let mut held = Held::default();
-        held.mention(ServerId(1));
-        assert!(held.hold(ServerId(1), AnswerId(0)));
-        let ticket = held.close(Instant(0));
+        let first = held.recorded(ONE, Instant(0));
+        let second = held.recorded(TWO, Instant(1_000));
         assert_eq!(held.deadline(LIMIT), Some(Instant(500_000)));
         assert!(held.pop_overdue(Instant(499_999), LIMIT).is_none());
         assert!(!held.is_late());
         assert!(held.pop_overdue(Instant(500_000), LIMIT).is_some());
         assert!(held.is_late());
-        assert!(held.pop_committed(ticket).is_none(), "the answer is gone already");
+        assert_eq!(held.deadline(LIMIT), Some(Instant(501_000)));
+        assert!(held.pop_overdue(Instant(500_000), LIMIT).is_none(), "the second one has time");
+        assert!(held.pop_overdue(Instant(501_000), LIMIT).is_some());
+        assert_eq!(held.deadline(LIMIT), None);
+        assert!(held.receive(first, Instant(600_000)).is_empty(), "the answer is gone already");
+        assert!(held.is_late(), "the second receipt is late");
+        held.receive(second, Instant(600_000));
         assert!(!held.is_late());
     }
 
     #[test]
-    fn an_answer_of_this_turn_is_never_overdue() {
+    fn a_late_receipt_raises_the_alarm_without_an_answer_that_waits() {
         let mut held = Held::default();
-        held.mention(ServerId(1));
-        assert!(held.hold(ServerId(1), AnswerId(0)));
-        assert!(held.pop_overdue(Instant(u64::MAX), LIMIT).is_none());
+        held.close(Instant(0));
+        assert_eq!(held.deadline(LIMIT), Some(Instant(500_000)));
+        assert!(held.pop_overdue(Instant(500_000), LIMIT).is_none());
+        assert!(held.is_late());
         assert_eq!(held.deadline(LIMIT), None);
     }
 
     #[test]
-    fn a_final_answer_waits_for_an_earlier_record_of_its_transaction() {
-        let (one, two, answer) = (ServerId(1), ServerId(2), AnswerId(0));
+    fn an_answer_of_this_turn_is_never_overdue_and_no_receipt_lets_it_go() {
         let mut held = Held::default();
-        assert!(!held.hold(one, answer), "no record: nothing to wait for");
-        held.mention(one);
+        held.mention(ONE);
+        assert!(held.hold(ONE, ServerId(1), ANSWER));
+        assert!(held.pop_overdue(Instant(u64::MAX), LIMIT).is_none());
+        assert_eq!(held.deadline(LIMIT), None);
+        assert!(held.receive(Ticket(u64::MAX), Instant(0)).is_empty());
+        assert!(!held.is_empty());
+    }
+
+    #[test]
+    fn an_answer_waits_for_an_earlier_record_of_its_call() {
+        let mut held = Held::default();
+        assert!(!held.hold(ONE, ServerId(1), ANSWER), "no record: nothing to wait for");
+        held.mention(ONE);
         let first = held.close(Instant(0));
-        held.mention(two);
-        assert!(held.hold(two, answer));
-        let second = held.close(Instant(0));
-        assert!(held.hold(one, answer), "its record is not on disk yet");
-        assert!(held.pop_committed(first).is_none(), "stands behind a later ticket");
-        assert_eq!(held.pop_committed(second).map(|waiting| waiting.transaction), Some(two));
-        assert_eq!(held.pop_committed(second).map(|waiting| waiting.transaction), Some(one));
-        assert!(!held.hold(one, answer), "on disk by now");
+        let second = held.recorded(TWO, Instant(0));
+        assert!(held.hold(ONE, ServerId(1), ANSWER), "its record is not on disk yet");
+        assert_eq!(held.receive(first, Instant(0)), [1]);
+        assert!(!held.hold(ONE, ServerId(1), ANSWER), "on disk by now");
+        assert_eq!(held.receive(second, Instant(0)), [2]);
+    }
+
+    #[test]
+    fn an_answer_waits_for_the_newest_record_of_its_call() {
+        let mut held = Held::default();
+        let first = held.recorded(ONE, Instant(0));
+        let second = held.recorded(ONE, Instant(0));
+        assert_eq!(held.receive(first, Instant(0)), [1]);
+        assert!(held.hold(ONE, ServerId(3), ANSWER), "the second record is not on disk");
+        assert_eq!(held.receive(second, Instant(0)), [1, 3]);
     }
 }

@@ -3,10 +3,12 @@
 //!
 //! The driver feeds [`Input`]s, calls [`Shard::flush`] when it has no more at hand, and performs the [`Output`]s. All
 //! records of one turn make one [`Commit`]; the answers that depend on it are released by its receipt, or, when the
-//! receipt is late, by the limit [`Settings::commit_wait_max`], which raises the alarm: from then until a receipt comes
-//! in time, new calls are refused or served as [`OnTrouble`] says.
+//! receipt is late, by the limit [`Settings::commit_wait_max`], which raises the alarm: from then until no receipt is
+//! late any more, new calls are refused or served as [`OnTrouble`] says.
 
 mod held;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -17,10 +19,11 @@ use bytes::Bytes;
 
 use crate::accounting::{self, CallView, Engine, Outcome};
 use crate::clock::{Instant, Now};
+use crate::ids::CallHash;
 use crate::policy::Routes;
 use crate::queue::Commit;
 use crate::sip::message::{Malformed, Message, Method};
-use crate::sip::stack::{self, Ignored, Peer, QueryId, RequestView, ServerId, Stack, Verdict};
+use crate::sip::stack::{self, AnswerId, Ignored, Peer, QueryId, RequestView, ServerId, Stack, Verdict};
 
 use held::Held;
 
@@ -81,6 +84,8 @@ pub enum Input {
     },
     /// Everything up to this ticket is on disk.
     Committed(Ticket),
+    /// The queue refused what this ticket carries: its records are lost. Every earlier ticket has had its answer.
+    Refused(Ticket),
     /// The answer to [`Output::Resolve`].
     Resolved {
         /// The question.
@@ -145,7 +150,7 @@ pub enum Count {
     Ignored(Ignored),
     /// A new call was refused with 503: trouble, draining or too many calls.
     CallRefused,
-    /// An answer left before its record was on disk.
+    /// An answer left whose record was not on disk: too late, or refused by the queue.
     AnswerUnsafe,
     /// A request matched no route.
     NoRoute,
@@ -190,7 +195,8 @@ impl Shard {
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Received { peer, message } => self.step(now, stack::Input::Received { peer, message }, out),
-            Input::Committed(ticket) => self.committed(now, ticket, out),
+            Input::Committed(ticket) => self.settled(now, ticket, None, out),
+            Input::Refused(ticket) => self.settled(now, ticket, Some(Count::AnswerUnsafe), out),
             Input::Resolved { query, addresses } => self.step(now, stack::Input::Resolved { query, addresses }, out),
             Input::Unreachable(peer) => self.step(now, stack::Input::Unreachable { peer }, out),
             Input::Queue(health) => self.queue = health,
@@ -204,7 +210,9 @@ impl Shard {
         let mut outputs = std::mem::take(&mut self.stack_outputs);
         self.stack.tick(now, &mut outputs);
         self.work_off(now, outputs, out);
+        let before = self.pending.records.len();
         self.engine.tick(now, &mut self.pending);
+        self.mention_from(before);
         while let Some(overdue) = self.held.pop_overdue(now.mono, self.settings.commit_wait_max) {
             out.push(Output::Count(Count::AnswerUnsafe));
             let (transaction, answer) = (overdue.transaction, overdue.answer);
@@ -253,8 +261,11 @@ impl Shard {
         if self.queue == Health::Trouble || self.held.is_late() { Health::Trouble } else { Health::Well }
     }
 
-    fn committed(&mut self, now: Now, ticket: Ticket, out: &mut Vec<Output>) {
-        while let Some(held) = self.held.pop_committed(ticket) {
+    /// A receipt came: the answers it lets go leave, and each is counted if its record is lost.
+    fn settled(&mut self, now: Now, ticket: Ticket, count: Option<Count>, out: &mut Vec<Output>) {
+        self.held.settle(ticket, now.mono, self.settings.commit_wait_max);
+        while let Some(held) = self.held.pop_settled() {
+            out.extend(count.map(Output::Count));
             let (transaction, answer) = (held.transaction, held.answer);
             self.step(now, stack::Input::Release { transaction, answer }, out);
         }
@@ -287,39 +298,46 @@ impl Shard {
             From::Resolve { query, host, port } => out.push(Output::Resolve { query, host, port }),
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
             From::Final { transaction, answer, code, reason, message, uri } => {
-                let before = self.pending.len();
-                let fact = accounting::Input::Final { transaction, code, reason, message, uri };
-                self.engine.handle(now, fact, &mut self.pending);
-                if self.pending.len() > before {
-                    self.held.mention(transaction);
-                }
-                if !self.held.hold(transaction, answer) {
+                let call = self.call_of(transaction, message.as_deref());
+                self.tell(now, accounting::Input::Final { transaction, code, reason, message, uri });
+                if !self.hold(call, transaction, answer) {
                     self.stack.handle(now, stack::Input::Release { transaction, answer }, more);
                 }
             }
             From::RoundFailed { transaction, attempts, best, more } => {
-                let before = self.pending.len();
-                let fact = accounting::Input::RoundFailed { transaction, attempts, best, more };
-                self.engine.handle(now, fact, &mut self.pending);
-                if self.pending.len() > before {
-                    self.held.mention(transaction);
-                }
+                self.tell(now, accounting::Input::RoundFailed { transaction, attempts, best, more });
             }
             From::Provisional { transaction, answer, target } => {
-                let fact = accounting::Input::Provisional { transaction, answer, target };
-                self.engine.handle(now, fact, &mut self.pending);
+                self.tell(now, accounting::Input::Provisional { transaction, answer, target });
             }
-            From::Acknowledged { message, peer } => {
-                self.engine.handle(now, accounting::Input::Acknowledged { message, peer }, &mut self.pending);
-            }
-            From::Cancelled { transaction } => {
-                self.engine.handle(now, accounting::Input::Cancelled { transaction }, &mut self.pending);
-            }
-            From::Terminated { transaction } => {
-                self.engine.handle(now, accounting::Input::Terminated { transaction }, &mut self.pending);
-                self.held.forget(transaction);
-            }
+            From::Acknowledged { message, peer } => self.tell(now, accounting::Input::Acknowledged { message, peer }),
+            From::Cancelled { transaction } => self.tell(now, accounting::Input::Cancelled { transaction }),
+            From::Terminated { transaction } => self.tell(now, accounting::Input::Terminated { transaction }),
         }
+    }
+
+    /// Tells the engine what happened.
+    fn tell(&mut self, now: Now, fact: accounting::Input<'_>) {
+        let before = self.pending.records.len();
+        self.engine.handle(now, fact, &mut self.pending);
+        self.mention_from(before);
+    }
+
+    /// The calls of the records from there on have something to wait for.
+    fn mention_from(&mut self, start: usize) {
+        for made in &self.pending.records[start..] {
+            self.held.mention(made.call);
+        }
+    }
+
+    /// The call of a final answer: of the answer itself, or of the request when the gateway makes the answer.
+    fn call_of(&self, transaction: ServerId, answer: Option<&Message>) -> Option<CallHash> {
+        let request = || self.stack.request(transaction).map(|view| &*view.message);
+        answer.or_else(request).map(|message| CallHash::of(message.call_id()))
+    }
+
+    fn hold(&mut self, call: Option<CallHash>, transaction: ServerId, answer: AnswerId) -> bool {
+        call.is_some_and(|call| self.held.hold(call, transaction, answer))
     }
 
     fn decide(&mut self, now: Now, transaction: ServerId, more: &mut Vec<stack::Output>, out: &mut Vec<Output>) {

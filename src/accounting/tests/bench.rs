@@ -29,7 +29,7 @@ use crate::accounting::{Engine, Input, Made, Outcome, Settings};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::{Avp, Marks};
-use crate::queue::CallChange;
+use crate::queue::{BODY_BYTES_MAX, CallChange};
 use crate::record::{Value, codec};
 use crate::sip::dialog::Direction;
 use crate::sip::message::Message;
@@ -49,6 +49,8 @@ pub(super) struct Bench {
     pub(super) avps: Vec<Avp>,
     /// Appended to every request's header lines.
     pub(super) lines: String,
+    /// Whether records must come back whole from their bytes.
+    pub(super) is_lossless: bool,
     marks: Marks,
     /// Marks of requests inside a dialog.
     marks_in_dialog: Marks,
@@ -91,6 +93,7 @@ impl Bench {
             stored: BTreeMap::new(),
             avps: Vec::new(),
             lines: String::new(),
+            is_lossless: true,
             marks: marks(first),
             marks_in_dialog: marks(later),
             requests: Vec::new(),
@@ -151,13 +154,17 @@ impl Bench {
     fn commit(&mut self, out: Outcome) {
         for change in out.calls.iter().cloned() {
             match change {
-                CallChange::Put { key, value } => self.stored.insert(key, value),
+                CallChange::Put { key, value } => {
+                    assert!(value.len() <= BODY_BYTES_MAX, "a stored call of {} octets", value.len());
+                    self.stored.insert(key, value)
+                }
                 CallChange::Remove { key } => self.stored.remove(&key),
             };
         }
         for made in &out.records {
             assert!(!made.sinks.is_empty(), "a record nobody wants");
-            assert_eq!(codec::decode(&codec::encode(&made.record)).as_ref(), Ok(&made.record), "it fits the queue");
+            let stored = codec::decode(&codec::encode(&made.record));
+            assert!(!self.is_lossless || stored.as_ref() == Ok(&made.record), "it fits the queue");
         }
         self.made.extend(out.records);
     }
@@ -165,10 +172,13 @@ impl Bench {
     /// Time passes to each deadline in turn.
     fn pass(&mut self, secs: f64) {
         let end = self.now.after(Duration::from_secs_f64(secs));
+        let mut ticks = 0;
         while let Some(due) = self.engine.deadline().filter(|due| *due <= end.mono) {
             self.now = self.now.after(due.since(self.now.mono));
             let mut out = Outcome::default();
             self.engine.tick(self.now, &mut out);
+            ticks += 1;
+            assert!(ticks < TICKS_MAX, "ticks without end: {}", self.records());
             assert!(self.engine.deadline().is_none_or(|next| next > self.now.mono), "a tick does what is due");
             self.commit(out);
         }
@@ -222,6 +232,13 @@ impl Bench {
         let transaction = ServerId(self.requests.len() as u64);
         self.handle(Input::Request { transaction, view: &view, marks, avps: &avps, table: None });
         self.avps = avps;
+    }
+
+    /// All transactions terminate.
+    pub(super) fn end_all(&mut self) {
+        for number in 1..=self.requests.len() {
+            self.handle(Input::Terminated { transaction: ServerId(number as u64) });
+        }
     }
 
     /// The first INVITE comes again, as to a gateway that has forgotten it.
@@ -299,6 +316,9 @@ impl Bench {
         self.made.iter().map(line).collect::<Vec<_>>().join("; ")
     }
 }
+
+/// More ticks than any row has work for.
+const TICKS_MAX: usize = 2000;
 
 fn peer() -> Peer {
     Peer { listener: ListenerId(0), addr: addr("192.0.2.1:5060") }

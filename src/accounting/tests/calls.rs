@@ -80,6 +80,7 @@ fn an_answered_call_has_one_start_and_one_stop() {
             ("whatever it is answered", "a0", "BYE caller; 481", "stop BYE 481 a/b caller failed-bye"),
             ("but only one", "a0", "BYE caller; 200; BYE callee; 200", "stop BYE 200 a/b caller bye"),
             ("and only when marked", "", "BYE caller; 200", ""),
+            ("a BYE of an early dialog is no end of a call", "a0", "INVITE; 180 b; BYE caller; 200; 1:487 b", ""),
             (
                 "each To tag is a session of its own",
                 "a0",

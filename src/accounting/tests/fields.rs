@@ -122,3 +122,20 @@ fn an_over_long_value_is_cut_and_marked_in_all_records() {
         assert_eq!(made.record.fields[0].1.text().map(|text| text.len()), Some(VALUE_BYTES_MAX));
     }
 }
+
+#[test]
+fn the_longest_values_in_all_fields_and_legs_fit_the_queue() {
+    let names: Vec<String> = (0..40).map(|number| format!("field{number}")).collect();
+    let pairs: Vec<_> = names.iter().map(|name| (name.as_str(), "$hdr(X-Long)")).collect();
+    let settings = Settings { fields: templates(&pairs), leg_fields: templates(&pairs), ..settings() };
+    let mut bench = Bench::new(settings, "a0 m0 a2");
+    bench.lines = format!("X-Long: {}\r\n", "x".repeat(4000));
+    bench.is_lossless = false;
+    bench.play("INVITE; round B 486; round C 486; 200 b; restart; BYE caller; 200");
+    assert_eq!(bench.made.len(), 5);
+    for made in &bench.made {
+        let bytes = crate::record::codec::encode(&made.record);
+        assert!(bytes.len() <= crate::record::codec::RECORD_BYTES_MAX, "{} octets", bytes.len());
+    }
+    assert!(bench.made[4].record.shortened, "what the call kept was cut");
+}

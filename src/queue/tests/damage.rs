@@ -21,9 +21,9 @@ fn prepare(path: &Path, clean: bool) -> PathBuf {
     }
     queue.finish(clock::now).unwrap();
     if clean {
-        queue.close(clock::now).unwrap()
+        queue.close(clock::now).unwrap();
     } else {
-        drop(queue)
+        drop(queue);
     }
     path.join("00000001")
 }
@@ -98,11 +98,6 @@ fn damage_of_any_kind_loses_only_what_is_itself_damaged() {
             change(&file, damage);
             let intact: BTreeSet<u64> = frames(&file).into_iter().map(|(_, seq)| seq).collect();
             let (mut queue, a, b, lost) = open_and_deliver(directory.path());
-            eprintln!(
-                "{name} {clean} {:?} gone {:?}",
-                queue.notices(),
-                (1..=RECORDS).filter(|n| !b.contains(n)).collect::<Vec<_>>()
-            );
             let b_missing: Vec<u64> = intact.iter().copied().filter(|n| !b.contains(n)).collect();
             assert!(b_missing.is_empty(), "{name}, clean {clean}: {} intact records missing", b_missing.len());
             assert!(a.len() as u64 >= b.len() as u64 * 6 / 10, "{name}: sink A got {}", a.len());

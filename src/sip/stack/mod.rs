@@ -32,7 +32,7 @@ mod tables;
 mod types;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -187,14 +187,19 @@ impl Driver {
     fn take_receipts(&mut self, now: Now) {
         self.receipts.clear();
         self.producer.receipts(&mut self.receipts);
-        for (ticket, result) in &self.receipts {
-            if let Err(error) = result {
-                self.meters.commits_lost.increment(1);
-                tracing::error!(shard = self.number, ticket, %error, "records lost: the queue refused them");
-            }
-        }
-        if let Some((last, _)) = self.receipts.last() {
-            self.shard.handle(now, Input::Committed(Ticket(*last)), &mut self.outputs);
+        // One receipt covers all tickets before it, as long as none of them was refused.
+        let mut receipts = self.receipts.iter().peekable();
+        while let Some((ticket, result)) = receipts.next() {
+            let input = match result {
+                Err(error) => {
+                    self.meters.commits_lost.increment(1);
+                    tracing::error!(shard = self.number, ticket, %error, "records lost: the queue refused them");
+                    Input::Refused(Ticket(*ticket))
+                }
+                Ok(()) if receipts.peek().is_some_and(|(_, next)| next.is_ok()) => continue,
+                Ok(()) => Input::Committed(Ticket(*ticket)),
+            };
+            self.shard.handle(now, input, &mut self.outputs);
         }
         while let Some((ticket, commit)) = self.unsent.pop_front() {
             if let Err(Full(commit)) = self.producer.append(ticket.0, commit) {

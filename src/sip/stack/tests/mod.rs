@@ -4,5 +4,5 @@ mod checks;
 mod flows;
 mod races;
 mod rubbish;
-mod script;
-mod storm;
+pub(crate) mod script;
+pub(crate) mod storm;

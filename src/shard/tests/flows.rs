@@ -1,0 +1,335 @@
+//! Calls of every shape, each with all its records.
+
+use super::bench::{Bench, Setup};
+use crate::accounting;
+
+fn play(rows: &[(&str, &str)]) {
+    for (name, script) in rows {
+        Bench::new(name, Setup::new()).run(script);
+    }
+}
+
+#[test]
+fn what_comes_again_makes_no_second_record() {
+    play(&[
+        (
+            "an INVITE and its 200 while the answer is held",
+            "alice sends INVITE to bob
+             bob gets INVITE
+             alice repeats INVITE
+             bob gets nothing
+             bob sends 200
+             recorded start 200 bob
+             bob repeats 200
+             alice repeats INVITE
+             alice gets nothing
+             recorded nothing
+             disk writes
+             alice gets 200
+             alice sends ACK
+             bob gets ACK
+             bob repeats 200
+             alice gets 200
+             alice repeats ACK
+             bob gets ACK
+             recorded nothing
+             after 601 s
+             recorded stop 0 bob gateway lifetime 600s",
+        ),
+        (
+            "a BYE and its 200",
+            "an answered call
+             alice sends BYE
+             bob gets BYE
+             alice repeats BYE
+             bob sends 200
+             recorded stop 200 bob caller bye 0s
+             alice repeats BYE
+             bob repeats 200
+             alice gets nothing
+             disk writes
+             alice gets 200
+             alice repeats BYE
+             alice gets 200
+             recorded nothing
+             commits 2",
+        ),
+        (
+            "a refusal",
+            "alice sends INVITE to bob
+             bob gets INVITE
+             bob sends 486
+             bob gets ACK
+             recorded missed 486 bob callee refused; failed 486 bob callee refused
+             bob repeats 486
+             bob gets ACK
+             alice repeats INVITE
+             alice gets nothing
+             disk writes
+             alice gets 486
+             alice repeats INVITE
+             alice gets 486
+             alice sends ACK hop
+             recorded nothing
+             commits 1",
+        ),
+    ]);
+}
+
+#[test]
+fn a_call_is_acknowledged_and_ended_from_either_side() {
+    play(&[
+        (
+            "re-INVITE and BYE of the callee",
+            "an answered call
+             after 1 s
+             bob sends INVITE again
+             alice gets INVITE
+             alice sends 200
+             recorded interim 200 bob
+             bob gets nothing
+             disk writes
+             bob gets 200
+             bob sends ACK
+             alice gets ACK
+             bob sends BYE
+             alice gets BYE
+             alice sends 200
+             disk writes
+             bob gets 200
+             recorded stop 200 bob callee bye 1s",
+        ),
+        (
+            "a BYE without an answer",
+            "an answered call
+             alice sends BYE
+             bob gets BYE
+             after 33 s
+             recorded stop 408 bob caller failed-bye 0s
+             disk writes
+             alice gets nothing
+             bob forgets",
+        ),
+    ]);
+}
+
+#[test]
+fn targets_in_a_row_make_missed_calls_and_legs() {
+    play(&[
+        (
+            "busy, then answered",
+            "alice sends INVITE to hunt
+             bob gets INVITE
+             bob sends 486
+             bob gets ACK
+             recorded missed 486 bob callee refused
+             carol gets INVITE
+             carol sends 200
+             alice gets nothing
+             recorded start 200 carol [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]
+             disk writes one
+             alice gets nothing
+             disk writes one
+             alice gets 200
+             alice sends ACK
+             carol gets ACK
+             after 3 s
+             alice sends BYE
+             carol gets BYE
+             carol sends 200
+             disk writes
+             alice gets 200
+             recorded stop 200 carol caller bye 3s [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]",
+        ),
+        (
+            "busy, then busy",
+            "alice sends INVITE to hunt
+             bob gets INVITE
+             bob sends 486
+             bob gets ACK
+             carol gets INVITE
+             carol sends 600
+             carol gets ACK
+             recorded missed 486 bob callee refused; \
+             missed 600 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]; \
+             failed 600 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]
+             disk writes one
+             alice gets nothing
+             disk writes one
+             alice gets 600
+             alice sends ACK hop",
+        ),
+        (
+            "nobody answers the first",
+            "alice sends INVITE to hunt
+             bob gets INVITE
+             bob sends 180
+             alice gets 180
+             after 20 s
+             bob gets CANCEL
+             recorded missed 408 gateway timeout
+             disk writes
+             bob sends 200
+             bob sends 487 to INVITE
+             bob gets ACK
+             carol gets INVITE
+             carol sends 200
+             disk writes
+             alice gets 200
+             recorded start 200 carol [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]
+             after 601 s
+             recorded stop 0 carol gateway lifetime 600s [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]",
+        ),
+    ]);
+}
+
+#[test]
+fn each_2xx_of_a_fork_is_a_session_with_a_record_of_its_own() {
+    play(&[(
+        "two 200s that cross",
+        "alice sends INVITE to fork
+         bob gets INVITE
+         carol gets INVITE
+         bob sends 200
+         carol gets nothing
+         carol sends 200
+         recorded start 200 bob; start 200 carol
+         alice gets nothing
+         disk writes one
+         alice gets 200
+         alice gets nothing
+         disk writes one
+         alice gets 200
+         calls 2
+         alice sends ACK with bob
+         bob gets ACK
+         alice sends ACK with carol
+         carol gets ACK
+         after 2 s
+         alice sends BYE with carol
+         carol gets BYE
+         carol sends 200
+         disk writes
+         alice gets 200
+         recorded stop 200 carol caller bye 2s
+         calls 1
+         after 2 s
+         bob sends BYE
+         alice gets BYE
+         alice sends 200
+         recorded stop 200 bob callee bye 4s
+         bob gets nothing
+         disk writes
+         bob gets 200",
+    )]);
+}
+
+#[test]
+fn a_call_the_caller_gives_up_makes_one_record() {
+    play(&[
+        (
+            "while it rings",
+            "alice sends INVITE to bob
+             bob gets INVITE
+             bob sends 180
+             alice gets 180
+             alice sends CANCEL
+             alice gets 200
+             bob gets CANCEL
+             bob sends 200
+             bob sends 487 to INVITE
+             bob gets ACK
+             recorded missed 487 bob caller cancelled
+             alice gets nothing
+             disk writes
+             alice gets 487
+             alice sends ACK hop",
+        ),
+        (
+            "too late",
+            "alice sends INVITE to bob
+             bob gets INVITE
+             bob sends 200
+             recorded start 200 bob
+             alice sends CANCEL
+             alice gets 200
+             bob gets nothing
+             disk writes
+             alice gets 200
+             alice sends ACK
+             bob gets ACK
+             alice sends BYE
+             bob gets BYE
+             bob sends 200
+             disk writes
+             alice gets 200
+             recorded stop 200 bob caller bye 0s",
+        ),
+    ]);
+    let engine = accounting::Settings { report_cancels: true, ..Setup::new().engine };
+    Bench::new("its refusal waits for the record of the CANCEL", Setup { engine, ..Setup::new() }).run(
+        "alice sends INVITE to bob
+         bob gets INVITE
+         bob sends 180
+         alice gets 180
+         alice sends CANCEL
+         alice gets 200
+         recorded event 200
+         bob gets CANCEL
+         bob sends 200
+         bob sends 487 to INVITE
+         bob gets ACK
+         recorded missed 487 bob caller cancelled
+         disk writes one
+         alice gets nothing
+         disk writes one
+         alice gets 487
+         alice sends ACK hop",
+    );
+}
+
+#[test]
+fn new_rules_are_for_new_requests() {
+    play(&[
+        (
+            "a call goes on as it began",
+            "alice sends INVITE to free
+             bob gets INVITE
+             rules marked
+             bob sends 200
+             alice gets 200
+             alice sends ACK
+             bob gets ACK
+             dave sends INVITE to free
+             carol gets INVITE
+             carol sends 486
+             carol gets ACK
+             disk writes
+             dave gets 486
+             dave sends ACK hop
+             recorded missed 486 carol callee refused; failed 486 carol callee refused
+             bob sends BYE
+             alice gets BYE
+             alice sends 200
+             bob gets 200
+             recorded nothing",
+        ),
+        (
+            "no target is added to a request that was decided",
+            "alice sends INVITE to hunt
+             bob gets INVITE
+             rules marked
+             bob sends 486
+             bob gets ACK
+             carol gets INVITE containing sip:carol@192.0.2.30
+             carol sends 486
+             carol gets ACK
+             disk writes
+             alice gets 486
+             alice sends ACK hop
+             recorded missed 486 bob callee refused; \
+             missed 486 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]; \
+             failed 486 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]",
+        ),
+    ]);
+}

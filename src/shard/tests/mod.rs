@@ -1,0 +1,8 @@
+//! Tests of a whole shard in virtual time: SIP machine, policy, accounting and the answers it holds.
+
+mod bench;
+mod disk;
+mod flows;
+mod promise;
+mod restart;
+mod storm;
