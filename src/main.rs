@@ -2,10 +2,6 @@
 
 use std::process::ExitCode;
 
-/// Messages and the store allocate and free small blocks over and over; the system's allocator cost a tenth of a call.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     tollgate::cli::main()
 }

@@ -19,7 +19,7 @@ pub const LEASE_MAX: usize = 256;
 
 /// Rest after each turn: what comes meanwhile is handled together, so that a record does not cost a wake of its own on
 /// both sides. The first record after a pause does not wait.
-pub const PACE: Duration = Duration::from_millis(2);
+pub const PACE: Duration = Duration::from_millis(5);
 
 /// Where leases come from: the queue's [`Consumer`], or a table in tests.
 pub trait Leases {

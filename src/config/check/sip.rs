@@ -28,7 +28,7 @@ pub(super) fn check(table: &SipTable, queue: &QueueTable, check: &mut Check<'_>)
     }
     timers(table, &mut settings, check);
     limits(table, &mut settings, check);
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1));
     let shards = table.shards.map_or(0, crate::units::Count::len);
     let shards = if shards == 0 { cores() } else { shards };
     let plan = SipPlan { binds, shards, stack: settings };

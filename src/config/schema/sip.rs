@@ -17,7 +17,7 @@ pub struct SipTable {
     pub names: Option<Vec<At<String>>>,
     /// Blocks of addresses whose requests are served.
     pub allow: Option<Vec<At<String>>>,
-    /// Threads that serve calls; 0: one for each core.
+    /// Threads that serve calls; 0: one for each core but one.
     pub shards: Option<Count<0, 64>>,
     /// T1 (RFC 3261 §17.1.1.1).
     pub t1_ms: Option<Millis<100, 2_000>>,

@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 
 use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
 use super::metrics::Meters;
+use super::pace::Pace;
 use super::udp::{self, Batch};
 use crate::clock::{self, Instant, Now};
 use crate::ids::CallHash;
@@ -102,6 +103,9 @@ struct Driver {
     unsent: VecDeque<(Ticket, Commit)>,
     receipts: Vec<(u64, Result<(), AppendFailed>)>,
     draining: bool,
+    /// Datagrams of this turn.
+    handled: usize,
+    pace: Pace,
     meters: Meters,
 }
 
@@ -130,6 +134,8 @@ impl Driver {
             unsent: VecDeque::new(),
             receipts: Vec::new(),
             draining: false,
+            handled: 0,
+            pace: Pace::new(clock::mono()),
             meters: Meters::of_shard(parts.number),
         })
     }
@@ -142,6 +148,11 @@ impl Driver {
             let now = clock::now();
             self.turn(now);
             self.inbox.beat(now.mono, &self.shard);
+            self.pace.note(std::mem::take(&mut self.handled), now.mono);
+            if let Some(rest) = self.pace.rest() {
+                // The thread has nothing else to do: resting it whole is cheaper than a timer of the runtime.
+                std::thread::sleep(rest);
+            }
             let due = self.due(now.mono);
             // The timer moves only when it fired or something is due earlier: most turns leave it alone.
             if due < armed || armed <= now.mono {
@@ -280,6 +291,7 @@ impl Driver {
     }
 
     fn receive(&mut self, now: Now, peer: Peer, octets: Vec<u8>) {
+        self.handled += 1;
         // Keep-alives of CR LF or NUL octets (RFC 5626 §3.5.1 and older phones) ask for nothing over UDP.
         if octets.iter().all(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
             return;
