@@ -1,5 +1,7 @@
 //! The command line: exit codes, what goes to which stream, and the queue of a stopped service.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

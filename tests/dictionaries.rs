@@ -1,5 +1,7 @@
 //! Dictionaries and client files against the real ones: the files Debian's FreeRADIUS ships, the server itself, radcli's.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod support;
 
 use std::fs;

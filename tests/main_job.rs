@@ -1,5 +1,7 @@
 //! The main job with real peers: calls placed by sipp go through the real binary and are in a real FreeRADIUS.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod support;
 
 use std::collections::HashSet;

@@ -3,6 +3,8 @@
 //! The server and its faults are in `tests/freeradius`. Without FreeRADIUS installed each test says that it is skipped;
 //! with `TOLLGATE_PEERS=required` it fails.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! The service as systemd sees it: ready, watchdog, reload, stop, exit codes, and the unit's exposure.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Memory of the SIP machine: what a call being set up, an absorbing transaction and an empty stack hold.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -5,6 +5,8 @@
 //! the port of the Via (RFC 3261 §18.2.2). The caller lives at a loopback address made from the process number, where
 //! these ports are free. After each message a sentinel goes the same way: what the message caused has come before it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod support;
 
 use std::collections::HashMap;

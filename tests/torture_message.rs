@@ -1,5 +1,7 @@
 //! The torture messages of RFC 4475 and RFC 5118 at the message layer: verdicts, forwarding octet by octet, mutations.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

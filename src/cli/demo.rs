@@ -132,7 +132,7 @@ fn start_collector() -> anyhow::Result<(SocketAddr, Receiver<Collected>)> {
 
 /// An address that was free a moment ago.
 fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).context("loopback has no free port")?)
+    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).context("loopback has no free port")
 }
 
 /// Writes the radiusclient files and gives the text of `tollgate.toml`.

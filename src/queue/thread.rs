@@ -368,7 +368,7 @@ struct Gather {
 }
 
 impl Gather {
-    /// 1 ms up to 200 records per second, the longest from 1,000 on with the default of 5 ms.
+    /// 1 ms up to 200 records per second, the longest from 2,000 on with the default of 10 ms.
     fn time(&self) -> Duration {
         Duration::from_micros(self.rate.saturating_mul(GATHER_MICROS_PER_RATE)).max(GATHER_SHORTEST).min(self.longest)
     }

@@ -40,7 +40,7 @@ pub use settings::{FieldMapping, LegOrder, Profile, Round, SessionId, Settings, 
 const BEAT: Duration = Duration::from_secs(1);
 /// Shortest wait for a timer: one wake serves the timers of that time.
 const TIMER_STEP: Duration = Duration::from_millis(10);
-/// Server states a reader of [`RadiusSink::servers`] sees are at most this old.
+/// Server states a reader of [`Board::servers`] sees are at most this old.
 pub const STATUS_AGE_MAX: Duration = BEAT;
 
 /// States of a sink's servers, readable from other threads.

@@ -133,7 +133,7 @@ async fn a_record_that_cannot_be_read_is_parked_and_the_others_go_on() {
     for (seq, settlement) in &table.settled {
         match settlement {
             Settlement::Park { reason, code: 0 } => {
-                assert!(reason.starts_with("the record cannot be read: "), "{reason}")
+                assert!(reason.starts_with("the record cannot be read: "), "{reason}");
             }
             other => assert_eq!((other, *seq), (&Settlement::Delivered, 11)),
         }

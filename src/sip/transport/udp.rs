@@ -118,8 +118,8 @@ impl Batch {
             )
         };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        for i in 0..count {
-            self.lengths[i] = headers[i].msg_len as usize;
+        for (length, header) in self.lengths.iter_mut().zip(&headers[..count]) {
+            *length = header.msg_len as usize;
         }
         Ok(count)
     }
