@@ -119,13 +119,16 @@ impl Disk {
         let is_opening = |record: &Record| {
             matches!(record.kind, Kind::Start | Kind::Interim) && has_number(record) && of_dialog(record)
         };
+        let is_start = |record: &Record| record.kind == Kind::Start && of_dialog(record);
+        let is_begun = is_there(&is_start) || waits(&is_start);
         let is_stop = |record: &Record| record.kind == Kind::Stop && of_dialog(record);
         match method {
             "INVITE" if code < 300 => (!is_there(&is_opening)).then_some("its Start or Interim"),
             // What the gateway refuses by itself, for want of a disk, is not accounted.
             "INVITE" if code == 503 && headers(text, "Retry-After").next().is_some() => None,
             "INVITE" => (!is_there(&is_failure) || waits(&is_failure)).then_some("its Missed or Failed"),
-            "BYE" => (!is_there(&is_stop)).then_some("its Stop"),
+            // A BYE before its INVITE's final answer ends an early dialog: no Start, so no Stop either.
+            "BYE" => (is_begun && !is_there(&is_stop) || waits(&is_stop)).then_some("its Stop"),
             _ => None,
         }
     }
