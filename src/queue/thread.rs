@@ -368,7 +368,7 @@ struct Gather {
 }
 
 impl Gather {
-    /// 1 ms up to 200 records per second, the longest from 2,000 on with the default of 10 ms.
+    /// 1 ms up to 50 records per second, the longest from 500 on with the default of 10 ms.
     fn time(&self) -> Duration {
         Duration::from_micros(self.rate.saturating_mul(GATHER_MICROS_PER_RATE)).max(GATHER_SHORTEST).min(self.longest)
     }
@@ -386,7 +386,7 @@ impl Gather {
 const _: () = assert!(BUSY < GATHERING && GATHERING < RESTING && RESTING < IDLE);
 
 const GATHER_SHORTEST: Duration = Duration::from_millis(1);
-const GATHER_MICROS_PER_RATE: u64 = 5;
+const GATHER_MICROS_PER_RATE: u64 = 20;
 const RATE_MICROS: u64 = 500_000;
 
 /// How often the snapshot for [`Handle::stats`] is made under load.
