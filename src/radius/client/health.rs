@@ -104,8 +104,7 @@ impl Client {
     fn die(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
         there.enter(now.mono, Health::Dead);
-        // A connection that is opened brings its server back without one.
-        if there.needs_revival_timer() && self.settings.transport == Transport::Datagram {
+        if there.needs_revival_timer() {
             there.revive_at = Some(now.mono + self.random.jitter(self.settings.revival));
         }
         out.push(Output::Health { server: index(server), health: Health::Dead });
@@ -146,6 +145,9 @@ impl Client {
             self.suspect(now.mono, server, out);
         } else if there.health == Health::Suspect && now.mono >= there.since + self.settings.zombie_period {
             self.die(now, server, out);
+        } else if there.revive_at.is_some_and(|at| at <= now.mono) && self.settings.transport == Transport::Stream {
+            there.revive_at = None;
+            self.revive_connections(now, server, out);
         } else if there.revive_at.is_some_and(|at| at <= now.mono) {
             there.enter(now.mono, Health::Alive);
             there.slow_start(false);

@@ -347,6 +347,11 @@ impl Server {
         }
     }
 
+    /// A connection was lost: answers in a row begin anew.
+    pub(super) fn lost(&mut self) {
+        self.probes_answered = 0;
+    }
+
     /// A probe went out on a connection: that is trial enough, the watchdog looks after its answer.
     pub(super) fn tried(&mut self) {
         self.trials = 0;

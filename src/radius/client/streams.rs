@@ -61,6 +61,7 @@ impl Client {
     pub(super) fn stream_opened(&mut self, now: Now, server: usize, lane_id: LaneId, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
         let (knows_probes, is_dead) = (there.knows_probes(), there.health == Health::Dead);
+        let is_doubtful = matches!(there.health, Health::Suspect | Health::Dead);
         let Some(lane) = there.lane(lane_id).filter(|lane| lane.link == Link::Opening) else { return };
         let Some(connection) = &mut lane.connection else { return };
         let on_probation = knows_probes != Some(false) && (connection.was_lost() || is_dead);
@@ -73,7 +74,7 @@ impl Client {
         if self.settings.idle == Idle::KeptAlive {
             connection.wind(now.mono, self.settings.watchdog, &mut self.random);
         }
-        if is_dead {
+        if is_doubtful {
             self.trust(now.mono, server, lane_id, out);
         }
         self.send_waiting(now, server, out);
@@ -194,6 +195,7 @@ impl Client {
         lane.link = Link::Closed { retry_at: now.mono + connection.lost(&mut self.random) };
         there.counters.unreachable += 1;
         there.trouble = Some(Arc::clone(&why));
+        there.lost();
         out.push(Output::Lost { server: index(server), why });
         if !there.lanes.iter().any(|lane| lane.link == Link::Open) {
             self.suspect(now.mono, server, out);
@@ -361,25 +363,20 @@ impl Client {
         }
     }
 
+    /// The revival timer ran out: open connections get a record to find out; one that is opened later does anyway.
+    pub(super) fn revive_connections(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
+        let is_open = |lane: &Lane| lane.link == Link::Open;
+        let lanes = (1_u16..).map(LaneId).zip(&self.servers[server].lanes);
+        let open: Vec<LaneId> = lanes.filter(|(_, lane)| is_open(lane)).map(|(number, _)| number).collect();
+        for lane_id in open {
+            self.trust(now.mono, server, lane_id, out);
+        }
+    }
+
     /// Watchdogs, patience, and Status-Server to a server that went silent.
     pub(super) fn tend_connections(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
-        let lanes = u16::try_from(self.servers[server].lanes.len()).unwrap_or(u16::MAX);
-        let asks = self.servers[server].next_probe.is_some_and(|at| at <= now.mono);
-        if asks {
-            self.servers[server].tried();
-            let again =
-                self.servers[server].probes().then(|| now.mono + self.random.jitter(self.settings.probe_interval));
-            self.servers[server].next_probe = again;
-        }
-        let there = &self.servers[server];
-        let is_doubtful = matches!(there.health, Health::Suspect | Health::Dead);
-        if is_doubtful && there.lanes.iter().all(|lane| lane.link == Link::Dormant) {
-            self.wake_lane(server, out);
-        }
-        for lane_id in (1..=lanes).map(LaneId) {
-            if asks {
-                self.ask_status(now.mono, server, lane_id, out);
-            }
+        let lanes = (1..=u16::try_from(self.servers[server].lanes.len()).unwrap_or(u16::MAX)).map(LaneId);
+        for lane_id in lanes.clone() {
             self.tend_watchdog(now, server, lane_id, out);
             let there = &mut self.servers[server];
             let is_unknown = there.knows_probes().is_none();
@@ -388,6 +385,21 @@ impl Client {
                 self.trust(now.mono, server, lane_id, out);
                 self.send_waiting(now, server, out);
             }
+        }
+        let there = &mut self.servers[server];
+        let is_doubtful = matches!(there.health, Health::Suspect | Health::Dead);
+        if is_doubtful && there.lanes.iter().all(|lane| lane.link == Link::Dormant) {
+            self.wake_lane(server, out);
+        }
+        let there = &mut self.servers[server];
+        if there.next_probe.is_none_or(|at| at > now.mono) {
+            return;
+        }
+        there.tried();
+        let goes_on = there.probes();
+        there.next_probe = goes_on.then(|| now.mono + self.random.jitter(self.settings.probe_interval));
+        for lane_id in lanes {
+            self.ask_status(now.mono, server, lane_id, out);
         }
     }
 
