@@ -487,7 +487,7 @@ impl Queue {
             return Ok(());
         }
         for _ in first..=head {
-            self.chain.active().bits.append(1, self.total, SinkMask::NONE, self.known);
+            self.chain.active().bits.append(self.total, SinkMask::NONE, self.known);
         }
         self.next = head + 1;
         for sink in &mut self.sinks {

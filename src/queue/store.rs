@@ -219,11 +219,24 @@ impl Queue {
     }
 
     /// Adds the gathered records, which take places from `self.next` on.
+    ///
+    /// Short ones share a value: what a record costs in sled is mostly the number of values.
     pub(super) fn encode_records(&self, batch: &mut sled::Batch) {
         let mut out = Vec::with_capacity(frame::FRAME_BYTES_MAX);
         let mut total = self.total;
+        let mut group = Group::new(self.next);
         for (seq, record) in (self.next..).zip(&self.building.records) {
             total += record.body.len() as u64;
+            if group.has_room(seq, record.body.len()) {
+                group.push(seq, total, record);
+                continue;
+            }
+            group.end(seq, batch);
+            if record.body.len() <= frame::PART_BYTES {
+                group.push(seq, total, record);
+                continue;
+            }
+            group.first = seq + 1;
             let parts = u8::try_from(frame::parts_of(record.body.len())).expect("bodies are limited to 16 parts");
             for part in 0..parts {
                 let begin = usize::from(part) * frame::PART_BYTES;
@@ -238,10 +251,12 @@ impl Queue {
                     sinks: record.sinks,
                     body: &record.body[begin..end],
                 };
-                frame::put_record(&mut out, &framed);
+                out.clear();
+                frame::push_record(&mut out, &framed);
                 batch.insert(&layout::record_key(seq, part), out.as_slice());
             }
         }
+        group.end(self.next, batch);
     }
 
     /// Takes the places of the gathered records in the active spool's bitmaps.
@@ -249,8 +264,7 @@ impl Queue {
         let (known, mut total) = (self.known, self.total);
         let bits = &mut self.chain.spools.back_mut().expect("opening ends with an active spool").bits;
         for record in &self.building.records {
-            let parts = frame::parts_of(record.body.len()) as u8;
-            bits.append(parts, total, record.sinks, known);
+            bits.append(total, record.sinks, known);
             total += record.body.len() as u64;
         }
     }
@@ -259,7 +273,7 @@ impl Queue {
         let known = self.known;
         let bits = &mut self.chain.spools.back_mut().expect("opening ends with an active spool").bits;
         for record in self.building.records.iter().rev() {
-            bits.retract(frame::parts_of(record.body.len()) as u8, record.sinks, known);
+            bits.retract(record.sinks, known);
         }
     }
 
@@ -296,29 +310,16 @@ impl Queue {
     }
 
     fn next_removal(&mut self, spool: u32) -> Option<Removal> {
-        let finished = self.chain.active().bits.take_finished()?;
-        let chunk = finished.chunk;
+        let chunk = self.chain.active().bits.take_finished()?;
         let begin = (u64::from(chunk) * CHUNK_RECORDS).max(self.chain.active().bits.first());
         let end = (u64::from(chunk) + 1) * CHUNK_RECORDS;
-        let mut keys: Vec<[u8; 10]> = Vec::new();
-        match finished.long {
-            Some(long) => {
-                keys.extend((begin..end).map(|seq| layout::record_key(seq, 0)));
-                let first = u64::from(chunk) * CHUNK_RECORDS;
-                for (offset, parts) in long {
-                    keys.extend((1..parts).map(|part| layout::record_key(first + u64::from(offset), part)));
-                }
-            }
-            None => {
-                let mut pairs = Vec::new();
-                let range = layout::record_key(begin, 0)..layout::record_key(end, 0);
-                let database = self.chain.active().database.as_ref()?;
-                if let Err(error) = database.range(range, usize::MAX, &mut pairs) {
-                    self.chain.notices.push(Notice::Failed { action: "remove bodies", why: chain_text(&error) });
-                }
-                keys.extend(pairs.iter().filter_map(|(key, _)| <[u8; 10]>::try_from(key.as_ref()).ok()));
-            }
+        let mut pairs = Vec::new();
+        let range = layout::record_key(begin, 0)..layout::record_key(end, 0);
+        let database = self.chain.active().database.as_ref()?;
+        if let Err(error) = database.range(range, usize::MAX, &mut pairs) {
+            self.chain.notices.push(Notice::Failed { action: "remove bodies", why: chain_text(&error) });
         }
+        let keys = pairs.iter().filter_map(|(key, _)| <[u8; 10]>::try_from(key.as_ref()).ok()).collect();
         Some(Removal { spool, chunk, keys })
     }
 
@@ -433,6 +434,40 @@ impl Sink {
         } else if self.attached && self.window.has_room() {
             self.window.push(seq, record.id, record.call, record.body.clone());
         }
+    }
+}
+
+/// Short records, one after the other in one value.
+struct Group {
+    /// Place of the first one.
+    first: u64,
+    value: Vec<u8>,
+}
+
+impl Group {
+    fn new(first: u64) -> Self {
+        Self { first, value: Vec::with_capacity(frame::GROUP_BYTES) }
+    }
+
+    /// Whether the record at `seq` may join: no group spans two chunks.
+    fn has_room(&self, seq: u64, body_bytes: usize) -> bool {
+        let same_chunk = layout::chunk_of(self.first) == layout::chunk_of(seq);
+        same_chunk && self.value.len() + frame::RECORD_FRAME_BYTES + body_bytes <= frame::GROUP_BYTES
+    }
+
+    fn push(&mut self, seq: u64, total: u64, record: &Fresh) {
+        let Fresh { id, call, sinks, body } = record;
+        let framed = RecordPart { seq, part: 0, parts: 1, total, id: *id, call: *call, sinks: *sinks, body };
+        frame::push_record(&mut self.value, &framed);
+    }
+
+    /// Adds the group to the batch; the next one begins at `seq`.
+    fn end(&mut self, seq: u64, batch: &mut sled::Batch) {
+        if !self.value.is_empty() {
+            batch.insert(&layout::record_key(self.first, 0), self.value.as_slice());
+            self.value.clear();
+        }
+        self.first = seq;
     }
 }
 
