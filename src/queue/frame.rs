@@ -87,6 +87,23 @@ pub struct CallPart<'a> {
     pub value: &'a [u8],
 }
 
+/// Notes of calls that ended with one commit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Notes<'a> {
+    /// Rises with every commit.
+    pub revision: u64,
+    /// The calls and their notes, as [`push_note`] writes them.
+    pub entries: &'a [u8],
+}
+
+impl<'a> Notes<'a> {
+    /// Name and note of each call.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut rest = Reader(self.entries);
+        std::iter::from_fn(move || Some((rest.counted().ok()?, rest.counted().ok()?)))
+    }
+}
+
 /// A named value about the spool or the queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Meta<'a> {
@@ -122,6 +139,8 @@ pub enum Frame<'a> {
     Bitmap(Bitmap),
     /// `TGc1`
     Call(CallPart<'a>),
+    /// `TGe1`
+    Notes(Notes<'a>),
     /// `TGm1`
     Meta(Meta<'a>),
     /// `TGp1`
@@ -185,6 +204,23 @@ pub fn put_call(out: &mut Vec<u8>, call: &CallPart<'_>) {
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(call.key);
     out.extend_from_slice(call.value);
+    finish(out);
+}
+
+/// Writes one call's entry of [`Notes`] behind what `out` holds.
+pub fn push_note(out: &mut Vec<u8>, key: &[u8], note: &[u8]) {
+    for text in [key, note] {
+        let length = u16::try_from(text.len()).expect("call keys and notes are limited");
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(text);
+    }
+}
+
+/// Writes notes over `out`.
+pub fn put_notes(out: &mut Vec<u8>, notes: &Notes<'_>) {
+    begin(out, b"TGe1");
+    out.extend_from_slice(&notes.revision.to_be_bytes());
+    out.extend_from_slice(notes.entries);
     finish(out);
 }
 
@@ -272,12 +308,12 @@ fn read_content<'a>(magic: &[u8; 4], mut from: Reader<'a>) -> Result<Frame<'a>, 
         }
         b"TGc1" => {
             let (revision, part, parts) = (from.u64()?, from.u8()?, from.u8()?);
-            let length = u16::from_be_bytes(from.array()?);
             if usize::from(parts) > PARTS_MAX {
                 return Err(BadFrame);
             }
-            Ok(Frame::Call(CallPart { revision, part, parts, key: from.slice(usize::from(length))?, value: from.0 }))
+            Ok(Frame::Call(CallPart { revision, part, parts, key: from.counted()?, value: from.0 }))
         }
+        b"TGe1" => Ok(Frame::Notes(Notes { revision: from.u64()?, entries: from.0 })),
         b"TGm1" => {
             let revision = from.u64()?;
             let length = from.u8()?;
@@ -321,6 +357,12 @@ impl<'a> Reader<'a> {
         let (front, rest) = self.0.split_first_chunk().ok_or(BadFrame)?;
         self.0 = rest;
         Ok(*front)
+    }
+
+    /// Octets behind a count of two octets.
+    fn counted(&mut self) -> Result<&'a [u8], BadFrame> {
+        let length = u16::from_be_bytes(self.array()?);
+        self.slice(usize::from(length))
     }
 
     /// The next octet.
@@ -379,6 +421,11 @@ mod tests {
         samples.push(("bitmap", out.clone()));
         put_call(&mut out, &CallPart { revision: 4, part: 0, parts: 1, key: b"key", value: b"value" });
         samples.push(("call", out.clone()));
+        let mut entries = Vec::new();
+        push_note(&mut entries, b"key", b"note");
+        push_note(&mut entries, b"", b"");
+        put_notes(&mut out, &Notes { revision: 4, entries: &entries });
+        samples.push(("notes", out.clone()));
         put_meta(&mut out, &Meta { revision: 4, name: b"name", value: b"value" });
         samples.push(("meta", out.clone()));
         put_parked(&mut out, &ParkedPart { sink: SinkNumber(9), id: RecordId(1), part: 0, parts: 1, data: b"data" });
@@ -393,6 +440,10 @@ mod tests {
                 Frame::Record(it) => ("record", written(|out| push_record(out, &it))),
                 Frame::Bitmap(it) => ("bitmap", written(|out| put_bitmap(out, &it))),
                 Frame::Call(it) => ("call", written(|out| put_call(out, &it))),
+                Frame::Notes(it) => {
+                    assert_eq!(it.iter().collect::<Vec<_>>(), [(&b"key"[..], &b"note"[..]), (b"", b"")]);
+                    ("notes", written(|out| put_notes(out, &it)))
+                }
                 Frame::Meta(it) => ("meta", written(|out| put_meta(out, &it))),
                 Frame::Parked(it) => ("parked", written(|out| put_parked(out, &it))),
             };

@@ -178,14 +178,7 @@ fn take_group(first: u64, value: &[u8], batch: &mut Batch, max: usize) -> u64 {
 }
 
 fn stored(record: &frame::RecordPart<'_>, body: Bytes) -> StoredRecord {
-    StoredRecord {
-        seq: record.seq,
-        id: record.id,
-        call: record.call,
-        sinks: record.sinks,
-        total: record.total,
-        body,
-    }
+    StoredRecord { seq: record.seq, id: record.id, call: record.call, sinks: record.sinks, total: record.total, body }
 }
 
 /// A named value of a spool; `None` when there is none or it is damaged.
