@@ -7,6 +7,7 @@ mod routes;
 mod sections;
 mod sinks;
 mod sip;
+mod transport;
 
 use std::fmt;
 use std::path::Path;
