@@ -96,6 +96,9 @@ impl Client {
             Ok(packet) => packet,
             Err(error) => {
                 let why = error.to_string();
+                let identifier = octets.get(1).copied().unwrap_or(WATCHDOG_IDENTIFIER);
+                let visit = there.lane(lane_id).and_then(|lane| lane.visit(identifier));
+                self.blame(now, visit, out);
                 self.close_lane(now, server, lane_id, Closing::Malformed { why: &why }, out);
                 return;
             }
@@ -106,6 +109,7 @@ impl Client {
         }
         let Some(request) = request_of(there, lane_id, &packet) else { return };
         if !request.is_authentic {
+            self.blame(now, request.visit, out);
             self.unauthentic(now, server, lane_id, out);
             return;
         }
@@ -157,6 +161,14 @@ impl Client {
             out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
         }
         self.close_lane(now, server, lane_id, Closing::Malformed { why: "an answer could not be verified" }, out);
+    }
+
+    /// An answer nobody can use ends the connection: the record that gets it is to do so ever more seldom.
+    fn blame(&mut self, now: Now, visit: Option<u32>, out: &mut Vec<Output>) {
+        let Some(visit) = visit.and_then(|slot| self.end_visit(now.mono, slot, None)) else { return };
+        let charges = self.charge(visit.task.key);
+        let reason = Reason::Unusable { server: self.servers[visit.server].address(), charges };
+        self.go_on(now, &visit, Fault::Record { charges }, reason, out);
     }
 
     /// Closes a connection from this side.

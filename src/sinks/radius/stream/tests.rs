@@ -226,16 +226,16 @@ async fn a_stalled_server_is_asked_once_and_left_after_two_periods() {
     let script = |connection, _, _| if connection == 0 { Act::Ignore } else { Act::Answer };
     for (peer, carrier) in over_both(script) {
         let mut bench = Bench::new(peer, carrier, |settings| {
-            settings.client.watchdog = Duration::from_millis(300);
+            settings.client.watchdog = Duration::from_millis(600);
         });
-        bench.submit(1).await;
         let begin = clock::mono();
+        bench.submit(1).await;
         let left = |_: &[Outcome], events: &[Event], _| {
             events.iter().any(|event| matches!(event, Event::Ended { connection: 0, .. }))
         };
         bench.work_until("the first connection ends", left).await;
         let after = clock::mono().since(begin).as_millis();
-        assert!(after >= 540, "two periods of 300 ms, less their jitter: {after}");
+        assert!(after >= 1100, "two periods of 600 ms, less their jitter: {after}");
         assert_eq!(bench.count(|event| matches!(event, Event::Status { connection: 0 })), 1);
         bench.delivered(1).await;
         assert_eq!(bench.requests(1).len(), 1, "the record goes out again");
