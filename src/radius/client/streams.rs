@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::connection::Bark;
+use super::connection::{Bark, Connection, PROBATION_PATIENCE, Stage};
 use super::lane::{Lane, Link, WATCHDOG_IDENTIFIER};
 use super::random::Random;
 use super::receiving::request_of;
@@ -147,7 +147,7 @@ impl Client {
         let there = &mut self.servers[server];
         let is_dead = there.health == Health::Dead;
         let connection = there.lane(lane_id).and_then(|lane| lane.connection.as_mut());
-        let asks_again = connection.is_some_and(|connection| connection.probe_answered());
+        let asks_again = connection.is_some_and(Connection::probe_answered);
         self.lane_heard(now.mono, server, lane_id);
         if asks_again || is_dead {
             self.ask_status(now.mono, server, lane_id, out);
@@ -355,7 +355,7 @@ impl Client {
         let there = &mut self.servers[server];
         let is_unknown = there.knows_probes().is_none();
         let Some(connection) = there.lane(lane).and_then(|lane| lane.connection.as_mut()) else { return };
-        let overdue = |sent: Instant| now >= sent + super::connection::PROBATION_PATIENCE;
+        let overdue = |sent: Instant| now >= sent + PROBATION_PATIENCE;
         if is_unknown && connection.probe.is_some_and(|(_, sent)| overdue(sent)) {
             connection.probe = None;
             there.knows_no_probes();
@@ -366,7 +366,7 @@ impl Client {
     fn trust(&mut self, now: Instant, server: usize, lane: LaneId, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
         if let Some(connection) = there.lane(lane).and_then(|lane| lane.connection.as_mut()) {
-            connection.stage = super::connection::Stage::Trusted;
+            connection.stage = Stage::Trusted;
         }
         if matches!(there.health, Health::Suspect | Health::Dead) {
             there.enter(now, Health::Alive);
