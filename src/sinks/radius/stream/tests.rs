@@ -67,9 +67,12 @@ impl Bench {
 
     /// Submits a record as soon as there is room.
     async fn submit(&mut self, seq: u64) {
-        while self.sink.capacity() == 0 {
-            let _looked = tokio::time::timeout(LOOK_AGAIN, self.sink.progress(&mut self.outcomes)).await;
-        }
+        let room = async {
+            while self.sink.capacity() == 0 {
+                let _looked = tokio::time::timeout(LOOK_AGAIN, self.sink.progress(&mut self.outcomes)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, room).await.is_ok(), "no room: {:?}", self.peer.events());
         self.sink.submit(&lease(seq), &record(Kind::Start));
     }
 
