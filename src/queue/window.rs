@@ -1,9 +1,12 @@
-//! Leasing for one sink: the records read ahead, in memory only.
+//! Leasing for one sink: the records read ahead and those that are fresh, in memory only.
 //!
 //! Records of one call form a chain; only its first one is lent, so that they leave in order. Different calls overtake
 //! each other freely. After a restart everything unsettled is read again.
+//!
+//! Ready records wait in two rows: the backlog's, and that of fresh records, which gets three of four leases. A record
+//! that was not lent while it was fresh changes over to the backlog's row.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +17,7 @@ use crate::ids::{CallHash, RecordId, Seq};
 
 use super::Lease;
 use super::schedule::Schedule;
+use super::unread::Unread;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
@@ -49,6 +53,8 @@ pub struct Slot {
     state: State,
     turn: u32,
     behind: Option<u64>,
+    /// When it was appended, while it goes ahead of the backlog.
+    fresh: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +63,28 @@ struct Chain {
     last: u64,
 }
 
+/// What fresh records take of the window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    records: usize,
+    bytes: usize,
+}
+
 /// The window of one sink.
 #[derive(Debug)]
 pub struct Window {
     slots: HashMap<u64, Slot, FixedState>,
     chains: HashMap<CallHash, Chain, FixedState>,
-    ready: VecDeque<u64>,
+    /// The backlog's row, oldest first: it waited longest.
+    ready: BTreeSet<u64>,
+    /// The row of fresh records.
+    ready_fresh: VecDeque<u64>,
+    /// Leases to fresh records since the last one to the backlog.
+    fresh_in_turn: u32,
+    unread: Unread,
     schedule: Schedule,
     bytes: usize,
+    fresh: Share,
     out: u64,
     backing_off: u64,
     cursor: u64,
@@ -78,9 +98,13 @@ impl Window {
         Self {
             slots: HashMap::default(),
             chains: HashMap::default(),
-            ready: VecDeque::new(),
+            ready: BTreeSet::new(),
+            ready_fresh: VecDeque::new(),
+            fresh_in_turn: 0,
+            unread: Unread::default(),
             schedule: Schedule::default(),
             bytes: 0,
+            fresh: Share::default(),
             out: 0,
             backing_off: 0,
             cursor,
@@ -99,9 +123,64 @@ impl Window {
         self.cursor = self.cursor.max(cursor);
     }
 
-    /// Whether another record may be read.
+    /// Whether another record of the backlog may be read.
     pub fn has_room(&self) -> bool {
-        self.slots.len() < self.records_max && self.bytes < self.bytes_max
+        self.slots.len() - self.fresh.records < self.records_max && self.bytes - self.fresh.bytes < self.bytes_max
+    }
+
+    /// Whether no record of the backlog is ready to be lent.
+    pub fn is_short(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Whether another fresh record may come: they have a room of their own, half as large as the backlog's. Those that
+    /// changed over to the backlog fill both.
+    fn has_fresh_room(&self) -> bool {
+        let (records, bytes) = (self.records_max / FRESH_PART, self.bytes_max / FRESH_PART);
+        self.fresh.records < records
+            && self.slots.len() < self.records_max + records
+            && self.fresh.bytes < bytes
+            && self.bytes < self.bytes_max + bytes
+    }
+
+    /// Somebody leases from now on: what was appended before place `next` and not yet read is not known.
+    pub fn begin(&mut self, next: u64) {
+        self.unread.forget(self.cursor..next.max(self.cursor));
+    }
+
+    /// The first place of which is not known whose call it is.
+    pub fn unknown_from(&self) -> Option<u64> {
+        self.unread.unknown_from(self.cursor)
+    }
+
+    /// States that the places before `seq` are known.
+    pub fn known_to(&mut self, seq: u64) {
+        self.unread.known_to(seq);
+    }
+
+    /// States that a record of a call stays on disk until the reading comes to it.
+    pub fn leave_unread(&mut self, call: CallHash, seq: u64) {
+        self.unread.note(call, seq);
+    }
+
+    /// Offers a record that was just appended at the highest place: it goes ahead of the backlog, joins it, or stays on
+    /// disk.
+    pub fn offer(&mut self, seq: u64, id: RecordId, call: CallHash, body: &Bytes, now: Instant) {
+        let at_head = self.cursor == seq;
+        if at_head {
+            self.unread.clear(seq);
+        }
+        if self.has_fresh_room() && !self.unread.blocks(call, self.cursor) {
+            self.insert(seq, id, call, body.clone(), Some(now));
+        } else if at_head && self.has_room() {
+            self.insert(seq, id, call, body.clone(), None);
+        } else {
+            self.unread.note(call, seq);
+            return;
+        }
+        if at_head {
+            self.cursor = seq + 1;
+        }
     }
 
     /// Records lent.
@@ -119,9 +198,19 @@ impl Window {
         self.slots.get(&seq)
     }
 
-    /// Takes in a record; places come in rising order.
+    /// Takes in a record that was read; places come in rising order.
     pub fn push(&mut self, seq: u64, id: RecordId, call: CallHash, body: Bytes) {
+        self.unread.read(call, seq);
+        self.insert(seq, id, call, body, None);
+        self.cursor = self.cursor.max(seq + 1);
+    }
+
+    fn insert(&mut self, seq: u64, id: RecordId, call: CallHash, body: Bytes, fresh: Option<Instant>) {
         self.bytes += body.len();
+        if fresh.is_some() {
+            self.fresh.records += 1;
+            self.fresh.bytes += body.len();
+        }
         let mut state = State::Behind;
         match self.chains.get_mut(&call) {
             Some(chain) => {
@@ -132,7 +221,11 @@ impl Window {
             }
             None => {
                 self.chains.insert(call, Chain { first: seq, last: seq });
-                self.ready.push_back(seq);
+                if fresh.is_some() {
+                    self.ready_fresh.push_back(seq);
+                } else {
+                    self.ready.insert(seq);
+                }
                 state = State::Ready;
             }
         }
@@ -147,9 +240,41 @@ impl Window {
             state,
             turn: 0,
             behind: None,
+            fresh,
         };
         self.slots.insert(seq, slot);
-        self.cursor = self.cursor.max(seq + 1);
+    }
+
+    /// The record to be lent next.
+    fn next_ready(&mut self, now: Instant) -> Option<u64> {
+        while let Some(seq) = self.ready_fresh.front().copied() {
+            let Some(slot) = self.slots.get_mut(&seq).filter(|slot| slot.state == State::Ready) else {
+                self.ready_fresh.pop_front();
+                continue;
+            };
+            if slot.fresh.is_none_or(|since| now.since(since) > FRESH_FOR) {
+                self.ready_fresh.pop_front();
+                self.age(seq);
+                self.make_ready(seq);
+                continue;
+            }
+            if self.fresh_in_turn >= FRESH_IN_TURN && !self.ready.is_empty() {
+                break;
+            }
+            self.fresh_in_turn += 1;
+            return self.ready_fresh.pop_front();
+        }
+        self.fresh_in_turn = 0;
+        self.ready.pop_first()
+    }
+
+    /// A record is fresh no more: it counts to the backlog.
+    fn age(&mut self, seq: u64) {
+        let Some(slot) = self.slots.get_mut(&seq) else { return };
+        if slot.fresh.take().is_some() {
+            self.fresh.records -= 1;
+            self.fresh.bytes -= slot.body.len();
+        }
     }
 
     /// Lends up to `max` records.
@@ -157,7 +282,7 @@ impl Window {
         self.wake(now.mono);
         let before = out.len();
         while out.len() - before < max {
-            let Some(seq) = self.ready.pop_front() else { break };
+            let Some(seq) = self.next_ready(now.mono) else { break };
             let Some(slot) = self.slots.get_mut(&seq) else { continue };
             if slot.state != State::Ready {
                 continue;
@@ -186,6 +311,7 @@ impl Window {
 
     /// Takes a record out; the next one of its call may be lent.
     pub fn remove(&mut self, seq: u64) -> Option<Slot> {
+        self.age(seq);
         let slot = self.slots.remove(&seq)?;
         self.bytes -= slot.body.len();
         self.leave(slot.state);
@@ -276,15 +402,14 @@ impl Window {
         }
     }
 
-    /// The oldest goes first: it waited longest.
     fn make_ready(&mut self, seq: u64) {
         let Some(slot) = self.slots.get_mut(&seq) else { return };
         slot.state = State::Ready;
         slot.due = None;
-        if self.ready.front().is_none_or(|first| *first > seq) {
-            self.ready.push_front(seq);
+        if slot.fresh.is_some() {
+            self.ready_fresh.push_back(seq);
         } else {
-            self.ready.push_back(seq);
+            self.ready.insert(seq);
         }
     }
 }
@@ -293,6 +418,16 @@ impl Window {
 pub fn made(id: RecordId) -> Timestamp {
     Timestamp(i64::try_from(id.0 >> 80).unwrap_or(0).saturating_mul(1000))
 }
+
+/// How long a record goes ahead of the backlog: what waits longer is not held up by the backlog, but by a sink that takes
+/// less than comes.
+pub const FRESH_FOR: Duration = Duration::from_millis(500);
+
+/// Leases to fresh records before one goes to the backlog.
+pub const FRESH_IN_TURN: u32 = 3;
+
+/// Fresh records have this part of the room that the backlog has, above it.
+const FRESH_PART: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -382,6 +517,73 @@ mod tests {
         window.remove(1);
         window.push(4, RecordId(4), CallHash(2), Bytes::from(vec![0; 99]));
         assert!(!window.has_room(), "by octets");
+    }
+
+    /// Offers records (place, call) at a time in microseconds.
+    fn offer(window: &mut Window, records: &[(u64, u64)], at: u64) {
+        for (seq, call) in records {
+            window.offer(*seq, RecordId(1), CallHash(*call), &Bytes::from_static(b"0123456789"), Instant(at));
+        }
+    }
+
+    #[test]
+    fn fresh_records_get_three_of_four_leases() {
+        let mut window = window(&[(1, 1), (2, 2), (3, 3)]);
+        window.begin(100);
+        window.known_to(100);
+        offer(&mut window, &[(100, 10), (101, 11), (102, 12), (103, 13), (104, 14)], 0);
+        assert_eq!(lent(&mut window, 0), [100, 101, 102, 1, 103, 104, 2, 3]);
+        assert_eq!(window.cursor(), 4, "the reading goes on where it was");
+    }
+
+    #[test]
+    fn a_record_is_fresh_for_half_a_second_only() {
+        let mut window = window(&[(1, 1)]);
+        window.begin(100);
+        window.known_to(100);
+        offer(&mut window, &[(100, 10)], 0);
+        offer(&mut window, &[(101, 11)], 400_000);
+        assert_eq!(lent(&mut window, 500_001), [101, 1, 100]);
+        for seq in [1, 100, 101] {
+            window.remove(seq);
+        }
+        assert_eq!((window.fresh.records, window.fresh.bytes, window.bytes), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_fresh_record_waits_for_the_earlier_ones_of_its_call() {
+        for (name, call, leases) in [
+            ("another call's goes ahead", 8, &[100, 1][..]),
+            ("one in the window is in front of it", 1, &[1]),
+            ("one on disk keeps it on disk", 7, &[1]),
+        ] {
+            let mut window = window(&[(1, 1)]);
+            window.begin(100);
+            window.leave_unread(CallHash(7), 50);
+            window.known_to(100);
+            offer(&mut window, &[(100, call)], 0);
+            assert_eq!(lent(&mut window, 0), leases, "{name}");
+            assert_eq!(window.slot(100).is_some(), call != 7, "{name}");
+        }
+        let mut window = window(&[(1, 1)]);
+        window.begin(100);
+        offer(&mut window, &[(100, 8)], 0);
+        assert!(window.slot(100).is_none(), "nobody knows yet what is on disk");
+    }
+
+    #[test]
+    fn fresh_records_have_a_room_of_their_own() {
+        let mut window = Window::new(1, 4, 1000);
+        window.begin(1);
+        offer(&mut window, &[(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (8, 8)], 0);
+        assert_eq!((window.slots.len(), window.fresh.records, window.cursor()), (6, 2, 7));
+        assert!(!window.has_room());
+        assert_eq!(lent(&mut window, 600_000), [1, 2, 3, 4, 5, 6], "none of them is fresh any more");
+        window.remove(3);
+        offer(&mut window, &[(9, 9)], 600_000);
+        assert_eq!((window.slots.len(), window.fresh.records), (6, 1));
+        offer(&mut window, &[(10, 7)], 600_000);
+        assert_eq!(window.slots.len(), 6, "its call has a record on disk");
     }
 
     #[test]
