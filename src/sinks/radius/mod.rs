@@ -7,6 +7,7 @@ mod profile;
 pub mod render;
 mod settings;
 pub mod status;
+pub mod trial;
 
 use std::future::{Future as _, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -20,6 +21,7 @@ use tokio::time::Sleep;
 
 use self::meters::Meters;
 use self::net::Sockets;
+use super::view::ServerView;
 use super::{Outcome, Sink};
 use crate::clock::{self, Instant, Now};
 use crate::queue::{Lease, Settlement};
@@ -54,11 +56,47 @@ impl Board {
         self.0.lock().map(|servers| servers.clone()).unwrap_or_default()
     }
 
+    /// The same for every kind of sink.
+    #[must_use]
+    pub fn views(&self) -> Vec<ServerView> {
+        let now = clock::mono();
+        self.servers().iter().map(|server| view(server, now)).collect()
+    }
+
     fn post(&self, servers: impl Iterator<Item = ServerStatus>) {
         if let Ok(mut board) = self.0.lock() {
             board.clear();
             board.extend(servers);
         }
+    }
+}
+
+fn view(status: &ServerStatus, now: Instant) -> ServerView {
+    let counters = &status.counters;
+    let counts = [
+        ("requests", counters.requests),
+        ("retransmissions", counters.retransmissions),
+        ("timeouts", counters.timeouts),
+        ("stored", counters.stored),
+        ("refused", counters.refused),
+        ("unreachable", counters.unreachable),
+        ("wrong_code", counters.wrong_code),
+        ("bad_authenticator", counters.bad_authenticator),
+        ("malformed", counters.malformed),
+        ("late", counters.late),
+        ("unknown", counters.unknown),
+        ("probes", counters.probes),
+        ("probe_answers", counters.probe_answers),
+    ];
+    ServerView {
+        server: status.address.to_string(),
+        state: status.health.name(),
+        since: now.since(status.since),
+        in_flight: status.outstanding,
+        window: status.window,
+        connections: status.lanes,
+        round_trip: status.round_trip,
+        counts: counts.to_vec(),
     }
 }
 
@@ -81,6 +119,8 @@ pub struct RadiusSink {
     told_capacity: usize,
     meters: Meters,
     board: Board,
+    /// Looks at every datagram, for a test record.
+    tap: Option<trial::Tap>,
 }
 
 impl RadiusSink {
@@ -127,6 +167,7 @@ impl RadiusSink {
             reported_at: Instant(0),
             told_capacity: 1,
             board: Board::default(),
+            tap: None,
             name,
         };
         sink.client.tick(now, &mut sink.wanted);
@@ -155,6 +196,9 @@ impl RadiusSink {
     fn perform_one(&mut self, now: Now, output: Output) {
         match output {
             Output::Transmit { server, lane, datagram } => {
+                if let Some(tap) = &mut self.tap {
+                    tap.sent(server, lane, &datagram);
+                }
                 if self.sockets.send(server, lane, datagram).is_err() {
                     self.client.handle(now, Input::Refused { server, lane }, &mut self.wanted);
                 }
@@ -203,8 +247,13 @@ impl RadiusSink {
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut now = clock::now();
         loop {
-            let (client, wanted) = (&mut self.client, &mut self.wanted);
-            self.sockets.receive(cx, |input| client.handle(now, input, wanted));
+            let (client, wanted, tap) = (&mut self.client, &mut self.wanted, &mut self.tap);
+            self.sockets.receive(cx, |input| {
+                if let Some(tap) = tap {
+                    tap.came(&input);
+                }
+                client.handle(now, input, wanted);
+            });
             self.sockets.flush(cx);
             if self.client.deadline().is_some_and(|deadline| deadline <= now.mono) {
                 self.client.tick(now, &mut self.wanted);
