@@ -150,13 +150,14 @@ impl Run {
         self.deliver();
     }
 
-    /// Until the calls of the backlog are known. What came before waits with the backlog.
+    /// Until the calls of the backlog are known. What came before waits with the backlog, what comes meanwhile does not.
     fn turn_until_known(&mut self) {
         self.turn();
+        self.free.clear();
         while self.queue.has_unknown(time()) {
+            self.fresh();
             self.turn();
         }
-        self.free.clear();
     }
 
     /// What was lent is lent again, and nothing is known of the backlog's calls.

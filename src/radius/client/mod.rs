@@ -15,6 +15,7 @@ mod receiving;
 mod sending;
 mod server;
 mod settings;
+mod suspect;
 mod visit;
 
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ pub use self::lane::{ABANDONED_HOLD, DOUBLED_HOLD, IDENTIFIERS, LaneId};
 pub use self::reason::{Alarm, Reason};
 pub use self::server::{Counters, Health, WINDOW_MIN};
 pub use self::settings::{DelayTime, MessageAuthenticator, Probing, Selection, ServerSettings, Settings};
+pub use self::suspect::Suspect;
 
 /// Most servers of one client.
 pub const SERVERS_MAX: usize = 64;

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::lane::Release;
 use super::server::Server;
+use super::suspect::suspect;
 use super::visit::{self, Task, Visit};
 use super::{
     CHARGED_MAX, Client, DelayTime, Health, LaneId, MessageAuthenticator, Output, Reason, Selection, Submission, index,
@@ -185,7 +186,8 @@ impl Client {
         let never = server.last_authentic.is_none();
         if is_charged {
             let charges = self.charge(visit.task.key);
-            let reason = Reason::Ignored { server: address, transmissions, charges };
+            let attributes = visit.datagram.slice(packet::HEADER_OCTETS..).slice(..visit.attribute_octets);
+            let reason = Reason::Ignored { server: address, transmissions, charges, suspect: suspect(&attributes) };
             self.go_on(now, &visit, Fault::Record { charges }, reason, out);
         } else if never {
             self.go_on(now, &visit, Fault::Outage, Reason::NeverHeard { server: address, transmissions }, out);
