@@ -368,7 +368,8 @@ struct Gather {
 }
 
 impl Gather {
-    /// 1 ms up to 50 records per second, the longest from 500 on with the default of 10 ms.
+    /// 1 ms up to 50 records per second, the longest from 1,000 on with the default of 20 ms: at most a thirtieth of a
+    /// core goes into commits.
     fn time(&self) -> Duration {
         Duration::from_micros(self.rate.saturating_mul(GATHER_MICROS_PER_RATE)).max(GATHER_SHORTEST).min(self.longest)
     }
@@ -419,10 +420,11 @@ mod tests {
             ("hardly any records", 10, 100, 1..=1),
             ("50 per second", 50, 20, 1..=1),
             ("200 per second", 200, 5, 3..=4),
-            ("600 per second", 600, 5, 10..=10),
-            ("20,000 per second", 20_000, 1, 10..=10),
+            ("600 per second", 600, 5, 10..=12),
+            ("1,200 per second", 1200, 5, 20..=20),
+            ("20,000 per second", 20_000, 1, 20..=20),
         ] {
-            let mut gather = Gather { longest: Duration::from_millis(10), rate: 0, last: Instant(0) };
+            let mut gather = Gather { longest: Duration::from_millis(20), rate: 0, last: Instant(0) };
             for turn in 1..=5000 {
                 gather.note(per_second * every_ms / 1000, Instant(turn * every_ms as u64 * 1000));
             }
