@@ -190,6 +190,10 @@ proptest! {
             run.turn();
         }
         run.backlog(3000);
+        if random % 2 == 0 {
+            // Its window is full of what was fresh then.
+            (0..30).for_each(|_| run.turn());
+        }
         run.turn_until_known();
         for turn in 0..200 {
             run.turn();
