@@ -38,9 +38,9 @@ pub struct Settings {
     pub attempts_max: u32,
     /// Age of a record at which a failed delivery parks it; zero for never. Default zero.
     pub retry_age_max: Duration,
-    /// Records a sink's window holds in memory. Default 4 096.
+    /// Records of the backlog a sink's window holds in memory, and half as many fresh ones. Default 4 096.
     pub window_records: usize,
-    /// Octets a sink's window holds in memory. Default 8 MiB.
+    /// Octets of the backlog a sink's window holds in memory, and half as many of fresh records. Default 8 MiB.
     pub window_bytes: usize,
     /// Commits all producers together may have waiting; more are refused. Default 16 384.
     pub commits_waiting_max: usize,

@@ -153,12 +153,15 @@ impl Worker {
             }
         }
         self.publish(clock::now());
-        let result = self.queue.close(clock::now);
-        let failed: Vec<_> = self.commits.try_iter().collect();
-        for submitted in failed {
-            lock(&submitted.producer.receipts).push((submitted.ticket, Err(AppendFailed::Store)));
-            (submitted.producer.wake)();
+        let Self { queue, commits, mut tickets, .. } = self;
+        let result = queue.close(clock::now);
+        // Commits still on their way are answered with an error when their channel goes.
+        drop(commits);
+        // These were in a batch that no spool took; closing has tried it once more.
+        if result.is_err() {
+            tickets.iter_mut().for_each(|(_, (_, result))| *result = result.and(Err(AppendFailed::Store)));
         }
+        answer(&mut tickets);
         result
     }
 
@@ -263,9 +266,10 @@ impl Worker {
     fn take_commits(&mut self) -> bool {
         let before = self.tickets.len();
         while self.queue.gathered() < BATCH_RECORDS_MAX && self.tickets.len() < BATCH_RECORDS_MAX {
-            let Ok(Submitted { producer, ticket, commit }) = self.commits.try_recv() else { break };
+            let Ok(submitted) = self.commits.try_recv() else { break };
+            let (owner, commit) = submitted.take();
             let added = self.queue.add(commit);
-            self.tickets.push((producer, (ticket, added)));
+            self.tickets.extend(owner.map(|(producer, ticket)| (producer, (ticket, added))));
         }
         self.tickets.len() > before
     }
@@ -308,26 +312,8 @@ impl Worker {
             return false;
         }
         self.gather.note(records, ended);
-        self.answer();
+        answer(&mut self.tickets);
         true
-    }
-
-    /// One box of receipts and one wake for each producer.
-    fn answer(&mut self) {
-        while let Some((producer, _)) = self.tickets.first() {
-            let producer = Arc::clone(producer);
-            {
-                let mut receipts = lock(&producer.receipts);
-                self.tickets.retain(|(other, receipt)| {
-                    let own = Arc::ptr_eq(other, &producer);
-                    if own {
-                        receipts.push(*receipt);
-                    }
-                    !own
-                });
-            }
-            (producer.wake)();
-        }
     }
 
     fn rest(&mut self, now: Now, served: bool) {
@@ -355,6 +341,24 @@ impl Worker {
                 self.shared.notices_dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+}
+
+/// Answers all tickets: one box of receipts and one wake for each producer.
+fn answer(tickets: &mut Vec<(Arc<ProducerBox>, Receipt)>) {
+    while let Some((producer, _)) = tickets.first() {
+        let producer = Arc::clone(producer);
+        {
+            let mut receipts = lock(&producer.receipts);
+            tickets.retain(|(other, receipt)| {
+                let own = Arc::ptr_eq(other, &producer);
+                if own {
+                    receipts.push(*receipt);
+                }
+                !own
+            });
+        }
+        (producer.wake)();
     }
 }
 

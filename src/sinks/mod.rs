@@ -5,6 +5,8 @@
 
 pub mod radius;
 pub mod tls;
+pub mod trial;
+pub mod view;
 pub mod worker;
 
 use std::fmt;
