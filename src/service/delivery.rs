@@ -28,11 +28,11 @@ use crate::timers::pace::{Pace, Step};
 /// How often the runtime leaves a beat for the watchdog.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// The sinks, once they stand.
-pub(super) type Backends = Arc<OnceLock<Vec<Backend>>>;
-
 /// The rest of the delivery thread by its wakes a second: an answer of a backend waits that long at most.
 const RESTS: &[Step] = &[Step { per_second: 250, rest: Duration::from_millis(1) }];
+
+/// The sinks, once they stand.
+pub(super) type Backends = Arc<OnceLock<Vec<Backend>>>;
 
 /// What the delivery runtime is made of.
 pub(super) struct Parts {
