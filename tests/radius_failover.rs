@@ -187,8 +187,10 @@ fn a_killed_primary_is_left_at_the_first_refusal() {
     line.append(5);
     line.wait_delivered(5);
     primary.process.kill();
+    let begin = std::time::Instant::now();
     line.append(20);
     line.wait_delivered(25);
+    eprintln!("20 records at the secondary {:?} after the primary was killed", begin.elapsed());
     assert_eq!(ids(&[&secondary]).len(), 20);
     let left = line.settled_counters(0);
     assert!(left.counters.unreachable > 0, "{left:?}");
