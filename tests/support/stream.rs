@@ -105,7 +105,9 @@ impl Certificate {
     /// Writes both into files; gives their names.
     pub fn write(&self, dir: &Path, name: &str) -> (PathBuf, PathBuf) {
         let files = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
-        std::fs::write(&files.0, &self.certificate).and_then(|()| std::fs::write(&files.1, &self.key)).expect("written");
+        std::fs::write(&files.0, &self.certificate)
+            .and_then(|()| std::fs::write(&files.1, &self.key))
+            .expect("written");
         files
     }
 
@@ -152,7 +154,8 @@ impl Link {
 
     /// Connects by TCP from an address of one's own.
     pub fn tcp_from(from: SocketAddr, to: SocketAddr) -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(from), socket2::Type::STREAM, None).expect("a socket");
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(from), socket2::Type::STREAM, None).expect("a socket");
         socket.bind(&from.into()).expect("the address is there");
         socket.connect(&to.into()).unwrap_or_else(|error| panic!("{to}: {error}"));
         Self::new(Io::Plain(socket.into()))
