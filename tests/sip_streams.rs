@@ -20,7 +20,7 @@ struct Proxy {
     tcp: SocketAddr,
     tls: SocketAddr,
     metrics: u16,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -43,7 +43,7 @@ impl Proxy {
         let more =
             format!("listen = \"127.0.0.1:{metrics}\"\n[accounting.fields]\nproto = \"$proto\"\nport = \"$sp\"\n");
         let gateway = Gateway::start_with(dir.path(), (udp, &sip), targets, 9, &more);
-        Self { gateway, udp: local(udp), tcp: local(tcp), tls: local(tls), metrics, _dir: dir }
+        Self { gateway, udp: local(udp), tcp: local(tcp), tls: local(tls), metrics, dir }
     }
 
     fn plain(targets: &[String]) -> Self {
@@ -278,7 +278,7 @@ fn a_reload_takes_new_certificates_for_new_connections() {
     old.send(b"\r\n\r\n");
     old.wait_octets(b"\r\n");
     assert!(!old.has_certificate_for("new.example"));
-    trust.authority.certify(&["gw.example", "new.example"]).write(proxy._dir.path(), "gw");
+    trust.authority.certify(&["gw.example", "new.example"]).write(proxy.dir.path(), "gw");
     proxy.gateway.process.signal(libc::SIGHUP);
     wait_for("a new certificate", || {
         let mut new = Link::tls(proxy.tls, "gw.example", trust.authority.client(None));
