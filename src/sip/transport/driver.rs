@@ -18,7 +18,6 @@ use tokio::time::Sleep;
 
 use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
 use super::metrics::Meters;
-use super::pace::Pace;
 use super::stream::{Arrived, Outgoing};
 use super::udp::{self, Batch};
 use crate::clock::{self, Instant, Now};
@@ -27,6 +26,7 @@ use crate::queue::{self, AppendFailed, Commit, Full, Producer};
 use crate::shard::{Health, Input, Output, Shard, Ticket};
 use crate::sip::message::{self, Malformed, Message};
 use crate::sip::stack::{ListenerId, Peer, QueryId, Transport};
+use crate::timers::pace::{Pace, Step};
 
 /// Batches taken from one socket, and mails from the mailbox, before the others get their turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -36,6 +36,11 @@ const MAILS_PER_TURN: usize = 64;
 const BEAT: Duration = Duration::from_secs(1);
 /// Shortest wait for a timer: the wheel's granularity, so that one wake serves all timers of a tick.
 const TIMER_STEP: Duration = Duration::from_millis(10);
+/// Rests of a shard by its datagrams a second: a datagram waits that long at most, at each pass through the gateway.
+const RESTS: &[Step] = &[
+    Step { per_second: 1_000, rest: Duration::from_micros(500) },
+    Step { per_second: 4_000, rest: Duration::from_millis(1) },
+];
 /// Commits that wait because the queue's channel is full; beyond it the oldest answer's limit has long raised the alarm.
 const APPENDS_WAITING_MAX: usize = 65_536;
 
@@ -109,6 +114,8 @@ struct Driver {
     /// Datagrams for other shards, sent on at the end of a turn.
     outbound: Vec<Vec<Datagram>>,
     outputs: Vec<Output>,
+    /// Datagrams of this turn by listener.
+    sends: Vec<Vec<(SocketAddr, Bytes)>>,
     /// Commits the full channel gave back, oldest first.
     unsent: VecDeque<(Ticket, Commit)>,
     receipts: Vec<(u64, Result<(), AppendFailed>)>,
@@ -134,7 +141,6 @@ impl Driver {
         }
         Ok(Self {
             number: parts.number,
-            sockets,
             streams: parts.streams,
             by_stream: Vec::new(),
             authority: None,
@@ -148,11 +154,13 @@ impl Driver {
             batch: Batch::new(),
             taken: Vec::new(),
             outputs: Vec::new(),
+            sends: sockets.iter().map(|_| Vec::new()).collect(),
+            sockets,
             unsent: VecDeque::new(),
             receipts: Vec::new(),
             draining: false,
             handled: 0,
-            pace: Pace::new(clock::mono()),
+            pace: Pace::new(RESTS, clock::mono()),
             meters: Meters::of_shard(parts.number),
         })
     }
@@ -346,7 +354,7 @@ impl Driver {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Send { peer, bytes } => self.send(peer, &bytes),
+                Output::Send { peer, bytes } => self.send(peer, bytes),
                 Output::Append { ticket, commit } => self.append(ticket, commit),
                 Output::Authority { peer, name } => self.authority = Some((peer, name)),
                 Output::Resolve { query, host, port, transport } => {
@@ -361,6 +369,12 @@ impl Driver {
             }
         }
         self.outputs = outputs;
+        for (socket, sends) in self.sockets.iter().zip(&mut self.sends) {
+            if let Some(socket) = socket {
+                send(socket, sends, &self.meters);
+            }
+            sends.clear();
+        }
     }
 
     fn append(&mut self, ticket: Ticket, commit: Commit) {
@@ -379,25 +393,15 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, peer: Peer, bytes: &Bytes) {
-        let Some(Some(socket)) = self.sockets.get(usize::from(peer.listener.0)) else {
-            let name = self.authority.take_if(|(own, _)| *own == peer).map(|(_, name)| name);
-            let message = Outgoing { shard: self.number, peer, bytes: bytes.clone(), name, is_again: false };
-            return self.by_stream.push(message);
-        };
-        for _ in 0..2 {
-            match socket.try_send_to(bytes, peer.addr) {
-                Ok(_) => {
-                    self.meters.sent.increment(1);
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The error of an earlier datagram comes back on the next call: this one was not sent yet.
-                Err(_) => {}
-            }
+    /// Puts a message where it leaves at the end of the turn.
+    fn send(&mut self, peer: Peer, bytes: Bytes) {
+        let place = usize::from(peer.listener.0);
+        if matches!(self.sockets.get(place), Some(Some(_))) {
+            self.sends[place].push((peer.addr, bytes));
+            return;
         }
-        // As if lost on the way: retransmission mends it.
-        self.meters.send_dropped.increment(1);
+        let name = self.authority.take_if(|(own, _)| *own == peer).map(|(_, name)| name);
+        self.by_stream.push(Outgoing { shard: self.number, peer, bytes, name, is_again: false });
     }
 
     /// Hands what is to leave by connections to their thread. What finds no room has failed like a returned datagram.
@@ -427,6 +431,30 @@ impl Driver {
             let count = batch.len() as u64;
             if self.mailboxes[owner].put(Mail::Datagrams(batch)).is_err() {
                 self.meters.handover_dropped.increment(count);
+            }
+        }
+    }
+}
+
+/// Sends all; what the kernel does not take is dropped.
+fn send(socket: &UdpSocket, mut datagrams: &[(SocketAddr, Bytes)], meters: &Meters) {
+    let mut failed = 0;
+    while !datagrams.is_empty() {
+        match udp::send(socket, datagrams) {
+            Ok(sent) => {
+                meters.sent.increment(sent as u64);
+                datagrams = &datagrams[sent..];
+                failed = 0;
+            }
+            // The error of an earlier datagram comes back on the next call: this one was not sent yet.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock && failed == 0 => failed += 1,
+            Err(error) => {
+                // As if lost on the way: retransmission mends it.
+                let full = error.kind() == io::ErrorKind::WouldBlock;
+                let dropped = if full { datagrams.len() } else { 1 };
+                meters.send_dropped.increment(dropped as u64);
+                datagrams = &datagrams[dropped..];
+                failed = 0;
             }
         }
     }

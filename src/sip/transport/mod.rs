@@ -3,6 +3,5 @@
 pub mod driver;
 pub mod mailbox;
 pub mod metrics;
-pub mod pace;
 pub mod stream;
 pub mod udp;
