@@ -1,7 +1,8 @@
 //! Diameter accounting (RFC 6733): messages, AVPs, and what is done with them, without sockets.
 //!
 //! * [`header`] reads, writes and patches the message header; [`avp`] walks and writes AVPs without allocation;
-//! * [`code`] and [`result`] name the numbers of the base protocol.
+//! * [`code`] and [`result`] name the numbers of the base protocol;
+//! * [`message`] builds and reads what peers say to each other; [`peer`] is one connection, [`route`] all of a sink.
 //!
 //! The writer is our own and not that of the crate `diameter`: that crate links OpenSSL through native-tls whatever its
 //! features, so that a machine without OpenSSL's headers could not build Tollgate, and it allocates for each AVP.
@@ -9,7 +10,11 @@
 pub mod avp;
 pub mod code;
 pub mod header;
+pub mod message;
+pub mod peer;
+mod random;
 pub mod result;
+pub mod route;
 
 /// Applications (RFC 6733 §2.4).
 pub mod application {
