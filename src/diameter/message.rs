@@ -32,6 +32,7 @@ pub fn capabilities_request(we: &Identity, local: IpAddr, inband_tls: bool, ids:
         avps.address(code::HOST_IP_ADDRESS, 0, M, local);
         avps.u32(code::VENDOR_ID, 0, M, we.vendor);
         avps.avp(code::PRODUCT_NAME, 0, 0, we.product.as_bytes());
+        state(we, avps);
         for vendor in we.supported_vendors.iter().filter(|vendor| **vendor != 0) {
             avps.u32(code::SUPPORTED_VENDOR_ID, 0, M, *vendor);
         }
@@ -45,13 +46,16 @@ pub fn capabilities_request(we: &Identity, local: IpAddr, inband_tls: bool, ids:
                 avps.u32(code::ACCT_APPLICATION_ID, 0, M, application::ACCOUNTING);
             });
         }
+        if let Some(firmware) = we.firmware {
+            avps.u32(code::FIRMWARE_REVISION, 0, 0, firmware);
+        }
     })
 }
 
 /// Device-Watchdog-Request (RFC 6733 §5.5.1).
 #[must_use]
 pub fn watchdog_request(we: &Identity, ids: Ids) -> Vec<u8> {
-    request(command::DEVICE_WATCHDOG, we, ids, |_| {})
+    request(command::DEVICE_WATCHDOG, we, ids, |avps| state(we, avps))
 }
 
 /// Disconnect-Peer-Request (RFC 6733 §5.4.1).
@@ -78,6 +82,12 @@ fn request(command: u32, we: &Identity, ids: Ids, more: impl FnOnce(&mut Writer<
 fn origin(we: &Identity, avps: &mut Writer<'_>) {
     avps.avp(code::ORIGIN_HOST, 0, M, we.host.as_bytes());
     avps.avp(code::ORIGIN_REALM, 0, M, we.realm.as_bytes());
+}
+
+fn state(we: &Identity, avps: &mut Writer<'_>) {
+    if let Some(state) = we.origin_state {
+        avps.u32(code::ORIGIN_STATE_ID, 0, M, state);
+    }
 }
 
 fn build(header: &Header, fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {

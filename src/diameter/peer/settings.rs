@@ -15,6 +15,10 @@ pub struct Identity {
     pub vendor: u32,
     /// Supported-Vendor-Id of capabilities; never 0.
     pub supported_vendors: Vec<u32>,
+    /// Firmware-Revision; `None`: not sent.
+    pub firmware: Option<u32>,
+    /// Origin-State-Id; a larger one ends all sessions of a smaller one at the server. `None`: not sent.
+    pub origin_state: Option<u32>,
     /// Vendor of a Vendor-Specific-Application-Id { vendor, Acct 3 } beside the plain one; `None`: not sent.
     pub vendor_application: Option<u32>,
 }
@@ -29,6 +33,8 @@ impl Identity {
             product: "Tollgate".to_owned(),
             vendor: 0,
             supported_vendors: Vec::new(),
+            firmware: None,
+            origin_state: None,
             vendor_application: None,
         }
     }

@@ -1,11 +1,11 @@
 //! When a whole route waits: its server is full (4002), or refuses everything (the flood guard).
 //!
 //! A server that lost its dictionary answers 5001 to every record. Parking them all would empty the queue into the dead
-//! letters, so after [`FLOOD_ANSWERS`] equal refusals in a row the route pauses, then tries one record at a time.
+//! letters, so after twenty equal refusals in a row the route pauses, then tries one record at a time.
 
 use std::time::Duration;
 
-use super::settings::{FLOOD_ANSWERS, PAUSE_FIRST, PAUSE_MAX, REST_FIRST, REST_MAX};
+use super::settings::{PAUSE_FIRST, PAUSE_MAX, REST_FIRST, REST_MAX};
 use crate::clock::Instant;
 
 /// What the guard says to a refusal.
@@ -23,6 +23,8 @@ pub(super) enum Ruling {
 pub(super) struct Guard {
     last: u32,
     run: u32,
+    /// As many make a flood.
+    pause_after: u32,
     /// The code that everything is refused with.
     paused: Option<u32>,
     pause: Duration,
@@ -31,8 +33,8 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub const fn new() -> Self {
-        Self { last: 0, run: 0, paused: None, pause: PAUSE_FIRST, rest: REST_FIRST, until: Instant(0) }
+    pub const fn new(pause_after: u32) -> Self {
+        Self { last: 0, run: 0, pause_after, paused: None, pause: PAUSE_FIRST, rest: REST_FIRST, until: Instant(0) }
     }
 
     /// Until when nothing is sent.
@@ -78,7 +80,7 @@ impl Guard {
         self.run = if self.last == code { self.run + 1 } else { 1 };
         self.last = code;
         // Only permanent failures, the class that a lost dictionary or a wrong licence gives.
-        if self.run < FLOOD_ANSWERS || code / 1000 != 5 {
+        if self.run < self.pause_after || code / 1000 != 5 {
             return Ruling::Park;
         }
         self.paused = Some(code);
@@ -93,8 +95,8 @@ mod tests {
 
     #[test]
     fn twenty_equal_refusals_pause_the_route_and_another_answer_ends_the_pause() {
-        let (mut guard, mut now) = (Guard::new(), Instant(1));
-        for answer in 1..FLOOD_ANSWERS {
+        let (mut guard, mut now) = (Guard::new(20), Instant(1));
+        for answer in 1..20 {
             assert_eq!(guard.refused(now, 5001), Ruling::Park, "answer {answer}");
         }
         assert_eq!(guard.refused(now, 5001), Ruling::Pause);
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn different_refusals_and_successes_between_them_are_no_flood() {
-        let (mut guard, now) = (Guard::new(), Instant(1));
+        let (mut guard, now) = (Guard::new(20), Instant(1));
         for answer in 0..100 {
             assert_eq!(guard.refused(now, 5001 + answer % 2), Ruling::Park);
         }
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_full_server_lets_the_route_rest_for_a_second_doubling_to_a_minute() {
-        let (mut guard, mut now) = (Guard::new(), Instant(1));
+        let (mut guard, mut now) = (Guard::new(20), Instant(1));
         for secs in [1, 2, 4, 8, 16, 32, 60, 60] {
             assert_eq!(guard.rest(now), Duration::from_secs(secs));
             assert_eq!(guard.rest(now), Duration::from_secs(secs), "answers under way count once");

@@ -45,7 +45,7 @@ pub use self::policy::{Effect, Fallback, Verdict, judge};
 pub use self::reason::{Alarm, Reason, Refusal};
 pub use self::redirect::{allows, peer_of};
 pub use self::settings::{
-    CLASS_OCTETS_MAX, CLASS_SESSIONS_MAX, FLOOD_ANSWERS, GHOSTS_MAX, PAST_MAX, PAUSE_FIRST, PAUSE_MAX, PEERS_MAX,
+    CLASS_OCTETS_MAX, CLASS_SESSIONS_MAX, GHOSTS_MAX, PAST_MAX, PAUSE_FIRST, PAUSE_MAX, PEERS_MAX,
     PeerSettings, REDIRECTS_MAX, REST_FIRST, REST_MAX, Settings,
 };
 pub use self::slot::Counters;
@@ -242,7 +242,7 @@ impl Client {
             expired: Vec::new(),
             identifiers: Identifiers::new(settings.salt),
             classes: Classes::default(),
-            guard: Guard::new(),
+            guard: Guard::new(settings.pause_after),
             random,
             cached: None,
             is_wanted: false,

@@ -68,6 +68,8 @@ pub struct Settings {
     pub retry_config_errors: Duration,
     /// Answers 5012 to one record after which it is parked. Default 5.
     pub unable_max: u32,
+    /// Answers in a row with the same 5xxx after which the route pauses instead of parking more. Default 20.
+    pub pause_after: u32,
     /// Hosts a redirect may lead to besides the peers: names, or `*.domain`. Default: none.
     pub redirect_hosts: Vec<String>,
     /// Random number of this installation, kept with the queue: End-to-End ids count from there.
@@ -95,6 +97,7 @@ impl Settings {
             outage_retry: secs(1),
             retry_config_errors: secs(3600),
             unable_max: 5,
+            pause_after: 20,
             redirect_hosts: Vec::new(),
             salt: 0,
             honour_realtime: false,
@@ -106,8 +109,6 @@ impl Settings {
 pub const PEERS_MAX: usize = 64;
 /// Redirects followed for one message.
 pub const REDIRECTS_MAX: u8 = 3;
-/// Answers in a row with the same 5xxx after which the route pauses.
-pub const FLOOD_ANSWERS: u32 = 20;
 /// First pause of a route that refuses everything; doubles with each refusal after it.
 pub const PAUSE_FIRST: Duration = Duration::from_secs(60);
 /// Longest pause.
