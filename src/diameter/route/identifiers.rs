@@ -10,8 +10,8 @@
 use crate::clock::Timestamp;
 use crate::ids::Seq;
 
-/// Messages one record makes at most: one for each leg, and one more.
-pub const PARTS_MAX: usize = 65;
+/// Messages one record makes at most: START and STOP of a whole call for each of 64 legs, and one more each.
+pub const PARTS_MAX: usize = 130;
 
 const HALF: u32 = 1 << 31;
 

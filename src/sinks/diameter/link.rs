@@ -63,11 +63,12 @@ pub(super) struct Link {
     output: BytesMut,
     ending: Option<Ending>,
     message_max: usize,
+    chunk: Box<[u8]>,
 }
 
 impl Link {
     pub fn new(message_max: usize) -> Self {
-        Self { stage: Stage::None, input: BytesMut::new(), output: BytesMut::new(), ending: None, message_max }
+        Self { stage: Stage::None, input: BytesMut::new(), output: BytesMut::new(), ending: None, message_max, chunk: vec![0; CHUNK].into() }
     }
 
     /// Begins to connect; an older transport is dropped.
@@ -164,16 +165,14 @@ impl Link {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.reserve(CHUNK);
-        let mut room = ReadBuf::uninit(self.input.spare_capacity_mut());
+        let mut room = ReadBuf::new(&mut self.chunk);
         match &mut self.stage {
             Stage::Plain(stream) => std::task::ready!(Pin::new(stream).poll_read(cx, &mut room))?,
             Stage::Tls(stream) => std::task::ready!(Pin::new(stream).poll_read(cx, &mut room))?,
             _ => return Poll::Pending,
         }
         let octets = room.filled().len();
-        // SAFETY: the stream has filled, and so initialized, these octets right behind the buffer's end.
-        unsafe { self.input.set_len(self.input.len() + octets) };
+        self.input.extend_from_slice(room.filled());
         Poll::Ready(Ok(octets))
     }
 
