@@ -3,12 +3,13 @@
 //! The task runs apart from the worker's pace, so that answers are read, and watchdogs answered, the moment they come.
 
 use std::collections::VecDeque;
+use std::future::Future as _;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use std::net::IpAddr;
 use tokio::time::Sleep;
 
 use super::board::Board;
@@ -331,6 +332,18 @@ impl Engine {
         self.wake_task();
     }
 
+    /// The route and its peers as they are now.
+    #[cfg(test)]
+    pub fn status(&self) -> crate::diameter::route::Status {
+        self.client.status(clock::mono())
+    }
+
+    /// Octets that wait to be written.
+    #[cfg(test)]
+    pub fn unwritten(&self) -> usize {
+        self.links.iter().map(Link::unwritten).sum()
+    }
+
     fn report(&mut self, now: Instant) {
         self.reported_at = now;
         let status = self.client.status(now);
@@ -347,7 +360,7 @@ impl Engine {
             self.timer_at = now + wait;
             self.timer.set(tokio::time::sleep(wait));
         }
-        std::future::Future::poll(self.timer.as_mut(), cx)
+        self.timer.as_mut().poll(cx)
     }
 }
 

@@ -107,9 +107,10 @@ impl Link {
         self.ending = None;
     }
 
-    /// Whether something waits to be written.
-    pub fn has_output(&self) -> bool {
-        !self.output.is_empty()
+    /// Octets that wait to be written.
+    #[cfg(test)]
+    pub fn unwritten(&self) -> usize {
+        self.output.len()
     }
 
     /// Takes what came and tells `hear`, which says whether to go on. Whether there may be more already.

@@ -1,6 +1,7 @@
 //! Diameter accounting sink: renders records as Accounting-Requests, drives the route's machine over TCP and TLS.
 
 mod board;
+pub mod collector;
 mod dial;
 mod engine;
 mod link;
@@ -29,6 +30,7 @@ use crate::record::Record;
 use crate::sinks::tls::{self, TlsError};
 
 pub use board::{Board, STATUS_AGE_MAX};
+pub use collector::{Collected, Collector};
 pub use meters::{
     DIAMETER_ANSWERS_TOTAL, DIAMETER_BAD_ANSWERS_TOTAL, DIAMETER_CONNECTIONS_TOTAL, DIAMETER_FAILED_AVPS_TOTAL,
     DIAMETER_FAILED_OVER_TOTAL, DIAMETER_OUTSTANDING_REQUESTS, DIAMETER_PEER_USABLE, DIAMETER_REPEATS_TOTAL,
@@ -200,24 +202,22 @@ struct Facts<'a> {
     realm: Option<&'a str>,
 }
 
-/// `None` without a message.
+/// `None` without a message. Session and realm are those of the first, which are those of all; the last one tells
+/// whether the session ends.
 fn facts(messages: &[u8]) -> Option<Facts<'_>> {
-    let (header, avps) = header::split(messages).ok()?;
-    let mut facts = Facts { session: 0, ends_session: false, realm: None };
-    let mut type_of = 0;
-    for avp in Avps::new(avps).flatten().filter(|avp| avp.vendor == 0) {
-        match avp.code {
-            code::SESSION_ID => facts.session = siphasher::sip::SipHasher13::new().hash(avp.value),
-            code::DESTINATION_REALM => facts.realm = avp.utf8(),
-            code::ACCOUNTING_RECORD_TYPE => type_of = avp.u32().unwrap_or(0),
-            _ => {}
-        }
+    let (mut header, avps) = header::split(messages).ok()?;
+    let first = Avps::new(avps);
+    let session = first.clone().find(code::SESSION_ID, 0).map_or(&[][..], |avp| avp.value);
+    let realm = first.clone().find(code::DESTINATION_REALM, 0).and_then(|avp| avp.utf8());
+    let (mut last, mut rest) = (first, messages);
+    while let Some(behind) = rest.get(header.length as usize..)
+        && let Ok((next, avps)) = header::split(behind)
+    {
+        (header, last, rest) = (next, Avps::new(avps), behind);
     }
-    // A whole call as START and STOP ends with its second message.
-    let is_alone = messages.len() == header.length as usize;
-    let ends = matches!(type_of, code::record_type::STOP | code::record_type::EVENT);
-    facts.ends_session = ends || !is_alone && type_of == code::record_type::START;
-    Some(facts)
+    let kind = last.find(code::ACCOUNTING_RECORD_TYPE, 0).and_then(|avp| avp.u32());
+    let ends_session = matches!(kind, Some(code::record_type::STOP | code::record_type::EVENT));
+    Some(Facts { session: siphasher::sip::SipHasher13::new().hash(session), ends_session, realm })
 }
 
 /// Two numbers nobody can guess: the keys the standard library draws for its hash tables.
