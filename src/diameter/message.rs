@@ -300,12 +300,11 @@ impl<'a> Answer<'a> {
         Avps::new(self.avps).find(code, 0).map(|avp| text(avp.value)).unwrap_or_default()
     }
 
-    /// Code and vendor of the AVPs in Failed-AVP, the innermost of a group that has one member.
+    /// The members of the first Failed-AVP, encoded; empty when there is none, or when they are too long to be kept.
     #[must_use]
-    pub fn failed(&self) -> Vec<(u32, u32)> {
-        let groups = Avps::new(self.avps).flatten().filter(|avp| avp.code == code::FAILED_AVP && avp.vendor == 0);
-        let members = groups.filter_map(|group| group.grouped().ok()).flatten().flatten();
-        members.map(|avp| (avp.code, avp.vendor)).take(FAILED_MAX).collect()
+    pub fn failed(&self) -> Vec<u8> {
+        let group = Avps::new(self.avps).find(code::FAILED_AVP, 0);
+        group.map(|avp| avp.value).filter(|value| value.len() <= FAILED_OCTETS_MAX).unwrap_or_default().to_vec()
     }
 
     /// Redirect-Hosts, how long they may be used (0: for this message only), and whether for all messages.
@@ -315,15 +314,17 @@ impl<'a> Answer<'a> {
         let number = |code: u32| all().find(|avp| avp.code == code).and_then(|avp| avp.u32()).unwrap_or(0);
         let hosts = all().filter(|avp| avp.code == code::REDIRECT_HOST).map(|avp| text(avp.value));
         Redirect {
-            hosts: hosts.take(FAILED_MAX).collect(),
+            hosts: hosts.take(HOSTS_MAX).collect(),
             usage: number(code::REDIRECT_HOST_USAGE),
             seconds: number(code::REDIRECT_MAX_CACHE_TIME),
         }
     }
 }
 
-/// Members of Failed-AVP, and hosts of a redirect, that are looked at.
-const FAILED_MAX: usize = 8;
+/// Octets of a Failed-AVP that are kept.
+const FAILED_OCTETS_MAX: usize = 4_096;
+/// Hosts of a redirect that are looked at.
+const HOSTS_MAX: usize = 8;
 
 /// Where a redirect leads (RFC 6733 §6.12–6.14).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -424,7 +425,9 @@ mod tests {
         assert_eq!((answer.interim, answer.realtime), (None, None));
         assert_eq!(answer.text(), "no \u{fffd}credit");
         assert_eq!(answer.by(), "cdf.a");
-        assert_eq!(answer.failed(), [(2011, 8164)]);
+        let failed = answer.failed();
+        let failed = Avps::new(&failed).find(2011, 8164).expect("kept");
+        assert_eq!(failed.value, b"x");
         assert_eq!(answer.classes, [b"one", b"two"]);
         for end in header::HEADER_OCTETS..octets.len() {
             // Cut anywhere, with a length that fits: an answer, or broken, and never a panic.

@@ -57,8 +57,8 @@ pub struct Refusal {
     pub text: String,
     /// Error-Reporting-Host, or Origin-Host of the answer.
     pub by: String,
-    /// The AVPs of Failed-AVP: code and vendor; the shell knows their names.
-    pub failed: Vec<(u32, u32)>,
+    /// Members of Failed-AVP, encoded; the shell knows their names.
+    pub failed: Vec<u8>,
 }
 
 impl Reason {

@@ -257,10 +257,11 @@ impl Engine {
             }
             Output::Park { key, reason } => {
                 let settlement = Settlement::Park { reason: self.text(&reason), code: reason.code() };
-                if let Reason::Refused(refusal) = &reason {
-                    for (code, vendor) in &refusal.failed {
-                        self.meters.failed_avp((self.names)(*code, *vendor));
-                    }
+                if let Reason::Refused(refusal) = &reason
+                    && let Some(name) = (self.names)(&refusal.failed)
+                {
+                    // Without its number and field, which stand behind.
+                    self.meters.failed_avp(name.split(' ').next().unwrap_or_default().to_owned());
                 }
                 self.ended.push(Outcome { seq: key, settlement });
             }
@@ -285,11 +286,10 @@ impl Engine {
     fn text(&self, reason: &Reason) -> String {
         let mut text = reason.to_string();
         if let Reason::Refused(refusal) = reason
-            && !refusal.failed.is_empty()
+            && let Some(name) = (self.names)(&refusal.failed)
         {
-            let names: Vec<String> = refusal.failed.iter().map(|(code, vendor)| (self.names)(*code, *vendor)).collect();
             text.push_str("; Failed-AVP ");
-            text.push_str(&names.join(", "));
+            text.push_str(&name);
         }
         text
     }

@@ -39,8 +39,8 @@ pub use meters::{
 };
 pub use settings::{route_settings, tls_files};
 
-/// What names an AVP by code and vendor.
-pub(crate) type Names = Box<dyn Fn(u32, u32) -> String + Send>;
+/// What names the AVP that a server objects to, from the members of its Failed-AVP.
+pub(crate) type Names = Box<dyn Fn(&[u8]) -> Option<String> + Send>;
 
 /// Why a record makes no messages.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -200,7 +200,7 @@ fn a_route_that_refuses_everything_pauses_and_keeps_the_records() {
     assert_eq!(parked_ones, 19, "the twentieth in a row stays in the queue");
     let Reason::Refused(refusal) = parked(&bench.ends[0]) else { panic!("refused") };
     assert_eq!(refusal.to_string(), "5001 AVP_UNSUPPORTED from cdf.test");
-    assert_eq!(refusal.failed, [(204, 0)]);
+    assert!(crate::diameter::avp::Avps::new(&refusal.failed).find(204, 0).is_some());
     assert_eq!(retry(&bench.ends[20]).1, Reason::Paused { code: 5001 });
     assert!(bench.alarms.contains(&Alarm::Flood { code: 5001 }));
     assert_eq!(bench.capacity(), 0);
