@@ -269,6 +269,36 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(&[0; 3][..length.next_multiple_of(4) - length]);
     }
 
+    /// An AVP whose value `fill` appends to the octets it is given, of which it must not touch those before.
+    ///
+    /// # Errors
+    /// That of `fill`; then nothing of the AVP stays.
+    pub fn avp_with<E>(
+        &mut self,
+        code: u32,
+        vendor: u32,
+        flags: u8,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.out.len();
+        self.head(code, vendor, flags, 0);
+        if let Err(error) = fill(self.out) {
+            self.out.truncate(start);
+            return Err(error);
+        }
+        let length = self.out.len() - start;
+        let octets = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+        self.out[start + 5..start + 8].copy_from_slice(&octets[1..]);
+        self.out.extend_from_slice(&[0; 3][..length.next_multiple_of(4) - length]);
+        Ok(())
+    }
+
+    /// AVPs that are already octets, padding included.
+    pub fn ready(&mut self, avps: &[u8]) {
+        debug_assert!(avps.len().is_multiple_of(4), "AVPs are padded");
+        self.out.extend_from_slice(avps);
+    }
+
     /// Unsigned32; also Integer32 and Enumerated as their two's complement.
     pub fn u32(&mut self, code: u32, vendor: u32, flags: u8, value: u32) {
         self.avp(code, vendor, flags, &value.to_be_bytes());

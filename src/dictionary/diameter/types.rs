@@ -121,9 +121,10 @@ impl Type {
     }
 
     pub(super) fn word(word: &str) -> Option<Word> {
-        // `integer64` stands in both families; RADIUS has the unsigned one.
+        // `integer64` stands in both: unsigned in RADIUS, signed as RFC 6733 spells it.
         if word.eq_ignore_ascii_case("integer64") {
-            return Some(Word { kind: Self::Unsigned64, is_radius: word.starts_with('i') });
+            let is_radius = word.starts_with('i');
+            return Some(Word { kind: if is_radius { Self::Unsigned64 } else { Self::Integer64 }, is_radius });
         }
         let radius = Self::of_radius(word).map(|kind| Word { kind, is_radius: true });
         radius.or_else(|| Self::parse(word).map(|kind| Word { kind, is_radius: false }))

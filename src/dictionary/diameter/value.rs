@@ -219,7 +219,7 @@ impl Definition {
 }
 
 /// Appends text as a UTF8String may have it: U+FFFD for what is no UTF-8, no control characters (RFC 6733 §4.3.1).
-pub(super) fn clean(text: &[u8], out: &mut Vec<u8>) {
+pub fn clean(text: &[u8], out: &mut Vec<u8>) {
     // The usual text is taken in one piece.
     if text.is_ascii() && !text.iter().any(u8::is_ascii_control) {
         return out.extend_from_slice(text);

@@ -1,6 +1,6 @@
 //! Values on their way to octets and back.
 
-use super::super::{Dictionary, ValueError};
+use super::super::{Dictionary, Handle, ValueError};
 use super::loaded;
 use crate::clock::Timestamp;
 use crate::dictionary::Input;
@@ -124,11 +124,15 @@ fn octets_of_another_size_have_no_text() {
     }
 }
 
+thread_local! {
+    static UTF8: Handle = types().find("T-Utf8").expect("there");
+}
+
 proptest::proptest! {
     #[test]
     fn any_instant_prints_as_jiff_prints_it(micros in -62_167_219_200_000_000_i64..253_402_300_799_000_000) {
         let mut out = Vec::new();
-        types().find("T-Utf8").expect("there").encode(Input::Timestamp(Timestamp(micros)), &mut out).expect("fits");
+        UTF8.with(|avp| avp.encode(Input::Timestamp(Timestamp(micros)), &mut out)).expect("fits");
         let millis = micros.div_euclid(1000);
         let jiff = jiff::Timestamp::from_millisecond(millis).expect("in range");
         proptest::prop_assert_eq!(String::from_utf8(out).expect("ASCII"), format!("{jiff:.3}"));
