@@ -35,6 +35,9 @@ pub const DIAMETER_ROUND_TRIP_SECONDS: &str = "tollgate_diameter_round_trip_seco
 /// Parked records by the AVP a server complained about, by `sink`, `avp`; the 33rd AVP and further ones are `other`.
 pub const DIAMETER_FAILED_AVPS_TOTAL: &str = "tollgate_diameter_failed_avps_total";
 
+/// Values left out because they do not fit their AVP, by `sink`.
+pub const DIAMETER_VALUES_LEFT_OUT_TOTAL: &str = "tollgate_diameter_values_left_out_total";
+
 /// AVPs with a count of their own: a server must not be able to make labels without end.
 const AVP_LABELS_MAX: usize = 32;
 

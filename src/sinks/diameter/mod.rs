@@ -6,6 +6,7 @@ mod dial;
 mod engine;
 mod link;
 mod meters;
+mod render;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use self::engine::{Engine, Transports};
 use super::{Outcome, Sink};
+use crate::diameter::accounting::SetupErrors;
 use crate::diameter::avp::Avps;
 use crate::diameter::code;
 use crate::diameter::header;
@@ -35,7 +37,7 @@ pub use meters::{
     DIAMETER_ANSWERS_TOTAL, DIAMETER_BAD_ANSWERS_TOTAL, DIAMETER_CONNECTIONS_TOTAL, DIAMETER_FAILED_AVPS_TOTAL,
     DIAMETER_FAILED_OVER_TOTAL, DIAMETER_OUTSTANDING_REQUESTS, DIAMETER_PEER_USABLE, DIAMETER_REPEATS_TOTAL,
     DIAMETER_REQUESTS_TOTAL, DIAMETER_ROUND_TRIP_SECONDS, DIAMETER_ROUTE_PAUSED, DIAMETER_TIMEOUTS_TOTAL,
-    DIAMETER_WINDOW_REQUESTS,
+    DIAMETER_VALUES_LEFT_OUT_TOTAL, DIAMETER_WINDOW_REQUESTS,
 };
 pub use settings::{route_settings, tls_files};
 
@@ -45,10 +47,10 @@ pub(crate) type Names = Box<dyn Fn(&[u8]) -> Option<String> + Send>;
 /// Why a record makes no messages.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unrendered(pub String);
+pub(crate) struct Unrendered(pub String);
 
 /// Appends the Accounting-Requests of a record; none when its kind is switched off.
-pub type Render = Box<dyn FnMut(&Record, &mut Vec<u8>) -> Result<(), Unrendered> + Send>;
+pub(crate) type Render = Box<dyn FnMut(&Record, &mut Vec<u8>) -> Result<(), Unrendered> + Send>;
 
 /// Why a sink cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +65,8 @@ pub enum SetupError {
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
     /// The rendering cannot be set up.
-    #[error("records cannot be rendered: {0}")]
-    Render(String),
+    #[error("records cannot be rendered")]
+    Render(#[from] SetupErrors),
 }
 
 /// A sink that sends Accounting-Requests.
@@ -89,7 +91,7 @@ impl DiameterSink {
     ///
     /// # Errors
     /// What is wrong with the settings.
-    pub fn new(name: &str, settings: &Settings, salt: u32, waited_until: Seq, render: Render) -> Result<Self, SetupError> {
+    pub fn new(name: &str, settings: &Settings, salt: u32, waited_until: Seq) -> Result<Self, SetupError> {
         let files = tls_files(&settings.tls);
         if settings.transport != Transport::Tcp {
             // Read now, so that a mistake stops the start; each connection reads them again.
@@ -98,8 +100,7 @@ impl DiameterSink {
         let route = route_settings(settings, salt);
         let transports =
             Transports { bind: settings.bind, tls: files, user_timeout: settings.timers.watchdog * 2 };
-        let dictionary = Arc::clone(&settings.accounting.dictionary);
-        let names: Names = Box::new(move |code, vendor| dictionary.coded(vendor, code).name().to_owned());
+        let (render, names) = render::renderers(&name.into(), &settings.accounting)?;
         Self::with(name, route, transports, waited_until, names, render)
     }
 
