@@ -9,6 +9,7 @@ mod demo;
 mod demo_agents;
 mod desk;
 mod dict;
+mod dict_diameter;
 mod output;
 mod queue;
 mod run;
@@ -48,7 +49,7 @@ enum Command {
     Status(output::Format),
     /// List the calls in progress
     Calls(calls::Arguments),
-    /// Show the effective RADIUS dictionary with the origin of each entry
+    /// Show the effective RADIUS or Diameter dictionary with the origin of each entry
     Dict(dict::Arguments),
     /// List the variables that fields may use
     Vars(output::Format),

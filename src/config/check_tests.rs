@@ -309,7 +309,7 @@ fn a_plan_holds_what_the_file_says() {
     assert_eq!((plan.sip.shards, plan.shard.calls_max), (4, 250));
     assert_eq!(plan.queue.path, Path::new("q"));
     assert_eq!(plan.sink_names(), ["a", "z"]);
-    let SinkKind::Radius(settings) = &plan.sinks[0].kind;
+    let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("a RADIUS sink") };
     assert_eq!((settings.client.window, settings.client.transmissions), (7, 4));
     assert_eq!(settings.client.initial_timeout, Duration::from_secs(1));
     assert!(plan.route[0].marks.is_empty());

@@ -93,7 +93,10 @@ async fn deliver(
     let mut tasks = JoinSet::new();
     let mut boards = Vec::new();
     for (plan, number) in parts.sinks {
-        let SinkKind::Radius(settings) = plan.kind;
+        let settings = match plan.kind {
+            SinkKind::Radius(settings) => settings,
+            SinkKind::Diameter(_) => return drop(report.send(Err(StartError::NoDiameter { name: plan.name }))),
+        };
         let sink = match RadiusSink::new(&plan.name, &settings) {
             Ok(sink) => sink,
             Err(source) => return drop(report.send(Err(StartError::Sink { name: plan.name, source }))),

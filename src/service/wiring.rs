@@ -53,6 +53,12 @@ pub enum StartError {
         /// What is wrong with it.
         source: crate::sinks::radius::SetupErrors,
     },
+    /// Records cannot be sent by Diameter yet.
+    #[error("cannot set up the sink `{name}`: this build sends no Diameter")]
+    NoDiameter {
+        /// Its name.
+        name: String,
+    },
     /// The event loop of a thread cannot be made.
     #[error("cannot make an event loop")]
     Runtime {
