@@ -6,6 +6,8 @@
 pub mod diameter;
 pub mod radius;
 pub mod tls;
+pub mod trial;
+pub mod view;
 pub mod worker;
 
 use std::fmt;
