@@ -320,7 +320,7 @@ async fn answers_decide_what_becomes_of_a_record() {
     for (mode, text, code) in [
         ("x1 exp 10415 5030", "result 5030 of vendor 10415", 5030),
         ("x1 code 5003 not you", "5003 AUTHORIZATION_REJECTED", 5003),
-        ("x5 code 5012", "5012 UNABLE_TO_COMPLY", 5012),
+        ("code 5012", "5012 UNABLE_TO_COMPLY", 5012),
     ] {
         server.mode(mode);
         let seq = bench.add(Kind::Start);

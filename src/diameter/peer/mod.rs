@@ -64,6 +64,12 @@ pub enum State {
 }
 
 impl State {
+    /// Whether there is a transport.
+    #[must_use]
+    pub const fn has_transport(self) -> bool {
+        !matches!(self, Self::Closed | Self::Connecting)
+    }
+
     /// Lower-case name, as the status command shows it.
     #[must_use]
     pub const fn name(self) -> &'static str {

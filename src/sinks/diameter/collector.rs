@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use super::text;
 use crate::diameter::application;
 use crate::diameter::avp::{Avps, Writer, flag as avp_flag};
 use crate::diameter::code;
@@ -32,6 +33,8 @@ const M: u8 = avp_flag::MANDATORY;
 pub struct Collected {
     /// Where it came from.
     pub from: SocketAddr,
+    /// What it is, such as `Accounting-Request START, end-to-end 0x00000001`.
+    pub title: String,
     /// Its header.
     pub header: Header,
     /// Its AVPs in their order, one line each, members of groups indented by two.
@@ -92,32 +95,17 @@ impl Collector {
             }
             self.recent.push_back(name);
         }
-        let mut lines = Vec::new();
-        describe(Avps::new(avps), &self.dictionary, 0, &mut lines);
-        Some(Collected { from, header, lines, is_repeat })
+        let lines = text::lines(Avps::new(avps), &self.dictionary).into_iter().map(|line| {
+            let (indent, name) = ("  ".repeat(line.depth), line.name);
+            line.value.map_or_else(|| format!("{indent}{name}"), |value| format!("{indent}{name} = {value}"))
+        });
+        Some(Collected { from, title: text::title(&header, &message), header, lines: lines.collect(), is_repeat })
     }
 }
 
 impl Drop for Collector {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// One line for each AVP, those of groups below them.
-fn describe(avps: Avps<'_>, dictionary: &Dictionary, depth: usize, lines: &mut Vec<String>) {
-    for avp in avps {
-        let indent = "  ".repeat(depth);
-        let Ok(avp) = avp else { return lines.push(format!("{indent}(broken)")) };
-        let definition = dictionary.coded(avp.vendor, avp.code);
-        match (definition.print(avp.value), avp.grouped()) {
-            (Some(value), _) => lines.push(format!("{indent}{} = {value}", definition.name())),
-            (None, Ok(members)) => {
-                lines.push(format!("{indent}{}", definition.name()));
-                describe(members, dictionary, depth + 1, lines);
-            }
-            (None, Err(_)) => lines.push(format!("{indent}{} (too deep)", definition.name())),
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::link::{Event, Hearing, Link};
 use super::meters::Meters;
 use super::{Names, dial};
 use crate::clock::{self, Instant, Now};
+use crate::diameter::header::{Header, command};
 use crate::diameter::peer::{Cause, State};
 use crate::diameter::route::{Client, Input, Output, PeerIndex, Reason, Settings, Submission};
 use crate::ids::Seq;
@@ -40,6 +41,25 @@ pub(super) struct Transports {
     pub user_timeout: Duration,
 }
 
+/// An Accounting message that went or came.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub peer: PeerIndex,
+    pub at: Instant,
+    pub octets: Vec<u8>,
+}
+
+/// Messages noted at most: a server that answers without end fills no memory.
+const SEEN_MAX: usize = 256;
+
+/// Notes a message if somebody wants to see it.
+fn note(tap: &mut Option<Vec<Seen>>, peer: PeerIndex, message: &[u8]) {
+    let is_accounting = Header::read(message).is_ok_and(|header| header.command == command::ACCOUNTING);
+    if let Some(seen) = tap.as_mut().filter(|seen| seen.len() < SEEN_MAX && is_accounting) {
+        seen.push(Seen { peer, at: clock::mono(), octets: message.to_vec() });
+    }
+}
+
 /// What a server wants of the sessions of this sink.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Wish {
@@ -57,6 +77,8 @@ pub(super) struct Engine {
     doing: Vec<Output>,
     pub ended: Vec<Outcome>,
     pub wishes: VecDeque<Wish>,
+    /// What goes and comes, for a test record.
+    pub tap: Option<Vec<Seen>>,
     reported_at: Instant,
     told_capacity: usize,
     task: Option<Waker>,
@@ -84,6 +106,7 @@ impl Engine {
             doing: Vec::new(),
             ended: Vec::new(),
             wishes: VecDeque::new(),
+            tap: None,
             reported_at: Instant(0),
             told_capacity: 1,
             task: None,
@@ -188,14 +211,19 @@ impl Engine {
         let mut more = false;
         for index in 0..self.links.len() {
             let Ok(peer) = u8::try_from(index).map(PeerIndex) else { break };
-            let (client, wanted) = (&mut self.client, &mut self.wanted);
+            let (client, wanted, tap) = (&mut self.client, &mut self.wanted, &mut self.tap);
             let mut errors = None;
             let mut hear = |event: Event<'_>| {
                 let (input, hearing) = match event {
                     Event::Connected(local) => (Input::Connected { peer, local }, Hearing::Stop),
                     Event::Secured => (Input::Secured { peer }, Hearing::Stop),
                     Event::Failed(cause) => (Input::Failed { peer, cause }, Hearing::Stop),
-                    Event::Message(message) => (Input::Received { peer, message }, Hearing::GoOn),
+                    Event::Message(message) => {
+                        if tap.is_some() {
+                            note(tap, peer, message);
+                        }
+                        (Input::Received { peer, message }, Hearing::GoOn)
+                    }
                     Event::Garbage(error) => {
                         errors = Some(error.to_string());
                         (Input::Garbage { peer }, Hearing::Stop)
@@ -243,7 +271,12 @@ impl Engine {
         match output {
             Output::Connect { peer } => self.connect(peer),
             Output::Secure { peer } => self.secure(now, peer),
-            Output::Transmit { peer, message } => self.link(peer).send(&message),
+            Output::Transmit { peer, message } => {
+                if self.tap.is_some() {
+                    note(&mut self.tap, peer, &message);
+                }
+                self.link(peer).send(&message);
+            }
             Output::Close { peer, reset } => self.link(peer).close(reset),
             Output::Delivered { key, round_trip, .. } => {
                 if let Some(round_trip) = round_trip {
@@ -333,7 +366,6 @@ impl Engine {
     }
 
     /// The route and its peers as they are now.
-    #[cfg(test)]
     pub fn status(&self) -> crate::diameter::route::Status {
         self.client.status(clock::mono())
     }

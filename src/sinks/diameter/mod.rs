@@ -10,6 +10,8 @@ mod render;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod text;
+pub mod trial;
 
 use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher, RandomState};
