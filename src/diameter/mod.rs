@@ -2,6 +2,7 @@
 //!
 //! * [`header`] reads, writes and patches the message header; [`avp`] walks and writes AVPs without allocation;
 //! * [`code`] and [`result`] name the numbers of the base protocol;
+//! * [`print`](mod@print) shows messages as text and JSON;
 //! * [`settings`] holds what a client is told, [`accounting`] renders records as Accounting-Requests.
 //!
 //! The writer is our own and not that of the crate `diameter`: that crate links OpenSSL through native-tls whatever its
@@ -11,6 +12,7 @@ pub mod accounting;
 pub mod avp;
 pub mod code;
 pub mod header;
+pub mod print;
 pub mod result;
 pub mod settings;
 
