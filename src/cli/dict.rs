@@ -18,8 +18,11 @@ pub struct Arguments {
     /// Attribute or AVP to explain; all are listed without one
     #[arg(value_name = "NAME")]
     attribute: Option<String>,
+    /// The same as NAME alone
+    #[arg(long, value_name = "NAME", conflicts_with = "attribute")]
+    explain: Option<String>,
     /// Also show the octets of this value
-    #[arg(long, value_name = "TEXT", requires = "attribute")]
+    #[arg(long, value_name = "TEXT")]
     value: Option<String>,
     /// The Diameter dictionary; an AVP is a name, VENDOR:NAME, a code or VENDOR:CODE
     #[arg(long)]
@@ -37,11 +40,21 @@ pub struct Arguments {
     format: Format,
 }
 
+impl Arguments {
+    /// What is to be explained.
+    fn name(&self) -> Option<&str> {
+        self.attribute.as_deref().or(self.explain.as_deref())
+    }
+}
+
 /// Lists or explains.
 ///
 /// # Errors
 /// The dictionary does not load, or has no such sink, profile or attribute.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.value.is_some() && arguments.name().is_none() {
+        return Err(Failure::Usage("`--value` needs a NAME".to_owned()));
+    }
     let Some(sink) = &arguments.sink else {
         return if arguments.diameter {
             show_diameter(&read_diameter(arguments)?, arguments)
@@ -107,12 +120,12 @@ fn profile(arguments: &Arguments) -> Result<Option<(&str, &'static str)>, Failur
 }
 
 fn show_diameter(dictionary: &diameter::Dictionary, arguments: &Arguments) -> Result<(), Failure> {
-    let (label, value) = (arguments.attribute.as_deref(), arguments.value.as_deref());
+    let (label, value) = (arguments.name(), arguments.value.as_deref());
     dict_diameter::show(dictionary, label, value, arguments.format.is_json())
 }
 
 fn show(dictionary: &Dictionary, arguments: &Arguments) -> Result<(), Failure> {
-    let Some(name) = &arguments.attribute else {
+    let Some(name) = arguments.name() else {
         let rows = dictionary.effective();
         if arguments.format.is_json() {
             output::print_json(&json!(rows))?;

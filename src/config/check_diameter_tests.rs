@@ -118,7 +118,7 @@ fn every_mistake_is_named_with_its_place() {
             "an unknown profile",
             CLIENT,
             "config = \"diameterclient.conf\"\nprofile = \"opensip\"",
-            "error: unknown profile `opensip`\n  --> tollgate.toml:10:11\nhint: did you mean `opensips`?",
+            "error: unknown profile `opensip`\n  --> tollgate.toml:11:11\nhint: did you mean `opensips`?",
         ),
         (
             "a leg AVP that a server takes once",
@@ -142,7 +142,7 @@ fn every_mistake_is_named_with_its_place() {
             "a profile that Rf does not use",
             "identity gw.example.net\nacctserver cdf.example.net\napplication rf\n",
             "config = \"diameterclient.conf\"\nprofile = \"own\"",
-            "warning: `profile` has no effect with `application rf`\n  --> tollgate.toml:10:11\nhint: leave it out",
+            "warning: `profile` has no effect with `application rf`\n  --> tollgate.toml:11:11\nhint: leave it out",
         ),
     ] {
         let folder = Folder::new(client, &[]);

@@ -2,6 +2,7 @@
 //!
 //! * [`header`] reads, writes and patches the message header; [`avp`] walks and writes AVPs without allocation;
 //! * [`code`] and [`result`] name the numbers of the base protocol;
+//! * [`print`](mod@print) shows messages as text and JSON;
 //! * [`settings`] holds what a client is told, [`accounting`] renders records as Accounting-Requests;
 //! * [`message`] builds and reads what peers say to each other; [`peer`] is one connection, [`route`] all of a sink.
 //!
@@ -14,6 +15,7 @@ pub mod code;
 pub mod header;
 pub mod message;
 pub mod peer;
+pub mod print;
 mod random;
 pub mod result;
 pub mod route;
