@@ -193,7 +193,7 @@ fn mistakes_of_routes_are_named() {
         ),
         (
             "[[route]]\nto = \"sip:127.0.0.1\"\naccount.on = [\"billing\"]",
-            "error: unknown sink `billing`\n  --> t.toml:3:15\nhint: known are `radius`",
+            "error: unknown sink `billing`\n  --> t.toml:3:15\nhint: known are `radius`, `diameter`",
         ),
         (
             "[[route]]\nto = \"sip:127.0.0.1\"\navps = { src = \"$fUU\" }",
@@ -393,7 +393,7 @@ fn a_plan_holds_what_the_file_says() {
     assert_eq!((plan.sip.shards, plan.shard.calls_max), (4, 250));
     assert_eq!(plan.queue.path, Path::new("q"));
     assert_eq!(plan.sink_names(), ["a", "z"]);
-    let SinkKind::Radius(settings) = &plan.sinks[0].kind;
+    let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("a RADIUS sink") };
     assert_eq!((settings.client.window, settings.client.transmissions), (7, 4));
     assert_eq!(settings.client.initial_timeout, Duration::from_secs(1));
     assert!(plan.route[0].marks.is_empty());

@@ -20,7 +20,7 @@ use crate::accounting::{self, CallView, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase};
 use crate::clock::{self, Instant, Timestamp};
 use crate::config::plan::{Plan, SipPlan};
-use crate::ids::SinkNumber;
+use crate::ids::{Seq, SinkNumber};
 use crate::queue::{self, Desk};
 use crate::shard::{Rules, Shard};
 use crate::sinks::view::Backend;
@@ -56,6 +56,14 @@ pub enum StartError {
         name: String,
         /// What is wrong with it.
         source: crate::sinks::radius::SetupErrors,
+    },
+    /// A Diameter sink cannot be set up.
+    #[error("cannot set up the sink `{name}`")]
+    Diameter {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: crate::sinks::diameter::SetupError,
     },
     /// The event loop of a thread cannot be made.
     #[error("cannot make an event loop")]
@@ -132,6 +140,8 @@ impl Service {
             metrics,
             sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
             queue: opened.handle.clone(),
+            secret: opened.secret,
+            waited_until: Seq(opened.handle.stats().head),
             questions,
             shards: mailboxes.clone(),
         })?;

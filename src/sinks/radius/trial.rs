@@ -113,7 +113,7 @@ fn without(attributes: &[u8], names: &[String], dictionary: &Dictionary) -> Vec<
 }
 
 /// A record that says what it is and opens no session at the server: a Stop of no length, unless asked otherwise.
-fn record(kind: Kind) -> Record {
+pub(in crate::sinks) fn record(kind: Kind) -> Record {
     let now = clock::wall();
     let is_end = matches!(kind, Kind::Stop | Kind::Cdr);
     let millis = u64::try_from(now.0 / 1000).unwrap_or(0);
