@@ -9,12 +9,14 @@ use super::error::Mistake;
 use super::schema::LogTarget;
 use crate::accounting;
 use crate::admin;
+use crate::diameter;
 use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::policy::{Marks, Route, Routes};
 use crate::queue;
 use crate::shard;
 use crate::sinks;
 use crate::sip::stack;
+use crate::sip::transport::stream;
 
 /// A whole configuration, free of errors.
 #[derive(Debug)]
@@ -54,6 +56,10 @@ pub struct SipPlan {
     pub binds: Vec<SocketAddr>,
     /// Threads, at least 1.
     pub shards: usize,
+    /// Limits of connections.
+    pub streams: stream::Settings,
+    /// TLS.
+    pub credentials: stream::Credentials,
 }
 
 /// `[sinks.KIND.NAME]`
@@ -70,6 +76,8 @@ pub struct SinkPlan {
 pub enum SinkKind {
     /// `[sinks.radius.NAME]`
     Radius(Arc<sinks::radius::Settings>),
+    /// `[sinks.diameter.NAME]`
+    Diameter(Arc<diameter::settings::Settings>),
 }
 
 impl SinkKind {
@@ -78,6 +86,7 @@ impl SinkKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Radius(_) => "radius",
+            Self::Diameter(_) => "diameter",
         }
     }
 }

@@ -38,6 +38,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 pub mod thread;
+mod unread;
 mod upkeep;
 mod window;
 

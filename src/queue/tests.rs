@@ -3,6 +3,7 @@
 mod balance;
 mod commands;
 mod damage;
+mod order;
 mod switching;
 
 use std::path::Path;

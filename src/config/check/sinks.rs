@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Check;
-use super::radius;
+use super::{diameter, radius};
 use crate::accounting::SinkMode;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
@@ -14,7 +14,7 @@ use crate::config::tree::{Node, PlaceId};
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
 
 /// Kinds of sinks, in the order of their numbers.
-const KINDS: [&str; 1] = ["radius"];
+const KINDS: [&str; 2] = ["radius", "diameter"];
 
 /// The sinks' names and kinds, also of those whose tables are wrong, so that one mistake does not cause others.
 pub(super) struct Names(Vec<(String, &'static str)>);
@@ -77,19 +77,31 @@ pub(super) fn check(table: &SinksTable, accounting: &AccountingTable, base: &Pat
     for (name, radius) in &table.radius {
         name_check(name, radius.place, check);
         checked.places.push(radius.place);
-        checked.modes.push(match radius.records.unwrap_or(Records::Sessions) {
-            Records::Sessions => SinkMode::Sessions,
-            Records::Transactions => SinkMode::Transactions,
-            Records::Cdr => SinkMode::Cdr,
-        });
+        checked.modes.push(mode(radius.records));
         if let Some(settings) = radius::check(name, radius, accounting, base, check) {
             checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Radius(Arc::new(settings)) });
+        }
+    }
+    for (name, table) in &table.diameter {
+        name_check(name, table.place, check);
+        checked.places.push(table.place);
+        checked.modes.push(mode(table.records));
+        if let Some(settings) = diameter::check(name, table, accounting, base, check) {
+            checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Diameter(Arc::new(settings)) });
         }
     }
     if checked.places.len() > SINKS_MAX {
         check.error(checked.places[SINKS_MAX], format_args!("more than {SINKS_MAX} sinks"));
     }
     checked
+}
+
+fn mode(records: Option<Records>) -> SinkMode {
+    match records.unwrap_or(Records::Sessions) {
+        Records::Sessions => SinkMode::Sessions,
+        Records::Transactions => SinkMode::Transactions,
+        Records::Cdr => SinkMode::Cdr,
+    }
 }
 
 fn name_check(name: &str, place: PlaceId, check: &mut Check<'_>) {

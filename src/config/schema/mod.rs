@@ -8,6 +8,7 @@ mod route;
 mod sections;
 mod sinks;
 mod sip;
+mod streams;
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,11 @@ use serde::Deserialize;
 pub use accounting::{AccountingTable, FieldSource, Flag, LegOrder, Rounding, Switch};
 pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RouteAccountTable, RouteTable};
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
-pub use sinks::{DelayTime, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped};
+pub use sinks::{
+    DelayTime, DiameterTable, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped,
+};
 pub use sip::SipTable;
+pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 
 use super::decode::At;
 

@@ -10,6 +10,7 @@ mod settings;
 mod socket;
 pub mod status;
 mod stream;
+pub mod trial;
 
 use std::future::{Future as _, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -24,6 +25,7 @@ use tokio::time::Sleep;
 use self::links::{Links, Opening};
 use self::meters::Meters;
 use self::socket::Local;
+use super::view::ServerView;
 use super::{Outcome, Sink};
 use crate::clock::{self, Instant, Now};
 use crate::queue::{Lease, Settlement};
@@ -62,11 +64,47 @@ impl Board {
         self.0.lock().map(|servers| servers.clone()).unwrap_or_default()
     }
 
+    /// The same for every kind of sink.
+    #[must_use]
+    pub fn views(&self) -> Vec<ServerView> {
+        let now = clock::mono();
+        self.servers().iter().map(|server| view(server, now)).collect()
+    }
+
     fn post(&self, servers: impl Iterator<Item = ServerStatus>) {
         if let Ok(mut board) = self.0.lock() {
             board.clear();
             board.extend(servers);
         }
+    }
+}
+
+fn view(status: &ServerStatus, now: Instant) -> ServerView {
+    let counters = &status.counters;
+    let counts = [
+        ("requests", counters.requests),
+        ("retransmissions", counters.retransmissions),
+        ("timeouts", counters.timeouts),
+        ("stored", counters.stored),
+        ("refused", counters.refused),
+        ("unreachable", counters.unreachable),
+        ("wrong_code", counters.wrong_code),
+        ("bad_authenticator", counters.bad_authenticator),
+        ("malformed", counters.malformed),
+        ("late", counters.late),
+        ("unknown", counters.unknown),
+        ("probes", counters.probes),
+        ("probe_answers", counters.probe_answers),
+    ];
+    ServerView {
+        server: status.address.to_string(),
+        state: status.health.name(),
+        since: now.since(status.since),
+        in_flight: status.outstanding,
+        window: status.window,
+        connections: status.lanes,
+        round_trip: status.round_trip,
+        counts: counts.to_vec(),
     }
 }
 
@@ -89,6 +127,8 @@ pub struct RadiusSink {
     told_capacity: usize,
     meters: Meters,
     board: Board,
+    /// Looks at every datagram, for a test record.
+    tap: Option<trial::Tap>,
 }
 
 impl RadiusSink {
@@ -140,6 +180,7 @@ impl RadiusSink {
             reported_at: Instant(0),
             told_capacity: 1,
             board: Board::default(),
+            tap: None,
             name,
         };
         sink.client.tick(now, &mut sink.wanted);
@@ -168,6 +209,9 @@ impl RadiusSink {
     fn perform_one(&mut self, now: Now, output: Output) {
         match output {
             Output::Transmit { server, lane, datagram } => {
+                if let Some(tap) = &mut self.tap {
+                    tap.sent(server, lane, &datagram);
+                }
                 if self.links.send(server, lane, datagram).is_err() {
                     self.client.handle(now, Input::Refused { server, lane }, &mut self.wanted);
                 }
@@ -222,8 +266,13 @@ impl RadiusSink {
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut now = clock::now();
         loop {
-            let (client, wanted) = (&mut self.client, &mut self.wanted);
-            self.links.receive(cx, |input| client.handle(now, input, wanted));
+            let (client, wanted, tap) = (&mut self.client, &mut self.wanted, &mut self.tap);
+            self.links.receive(cx, |input| {
+                if let Some(tap) = tap {
+                    tap.came(&input);
+                }
+                client.handle(now, input, wanted);
+            });
             if self.client.deadline().is_some_and(|deadline| deadline <= now.mono) {
                 self.client.tick(now, &mut self.wanted);
             }
