@@ -151,10 +151,32 @@ fn status(desk: &mut Desk, format: &Format) -> Result<(), Failure> {
         output::print_json(&status)?;
         return Ok(());
     }
-    let keys =
-        ["sink", "carried", "appended", "delivered", "parked", "dropped", "lost", "waiting", "parked_now", "oldest_s"];
-    let heads =
-        ["SINK", "CARRIED", "APPENDED", "DELIVERED", "PARKED", "DROPPED", "LOST", "WAITING", "PARKED NOW", "OLDEST S"];
+    let keys = [
+        "sink",
+        "carried",
+        "appended",
+        "delivered",
+        "parked",
+        "dropped",
+        "superseded",
+        "lost",
+        "waiting",
+        "parked_now",
+        "oldest_s",
+    ];
+    let heads = [
+        "SINK",
+        "CARRIED",
+        "APPENDED",
+        "DELIVERED",
+        "PARKED",
+        "DROPPED",
+        "SUPERSEDED",
+        "LOST",
+        "WAITING",
+        "PARKED NOW",
+        "OLDEST S",
+    ];
     let none = Vec::new();
     let rows: Vec<Vec<String>> = status["sinks"]
         .as_array()

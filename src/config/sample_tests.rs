@@ -10,8 +10,8 @@ use serde::de::{self, Deserializer, Visitor};
 use super::parse;
 use super::plan::Plan;
 use super::schema::{
-    AccountingTable, AdminTable, AnswerTable, FileTable, HeaderTable, LogTable, MatchTable, QueueTable, RadiusTable,
-    RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable,
+    AccountingTable, AdminTable, AnswerTable, FileTable, HeaderTable, LogTable, MatchTable, PolicyTable, QueueTable,
+    RadiusTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable,
 };
 
 /// The sample as it is shipped.
@@ -94,6 +94,7 @@ fn every_option_is_in_it() {
         ("accounting", fields::<AccountingTable>()),
         ("queue", fields::<QueueTable>()),
         ("sinks.radius.billing", fields::<RadiusTable>()),
+        ("sinks.radius.billing", fields::<PolicyTable>()),
         ("admin", fields::<AdminTable>()),
         ("log", fields::<LogTable>()),
         ("service", fields::<ServiceTable>()),

@@ -31,11 +31,12 @@ impl Queue {
     pub fn lease(&mut self, sink: SinkNumber, max: usize, now: Now, out: &mut Vec<Lease>) -> usize {
         let Some(index) = self.index(sink) else { return 0 };
         self.sinks[index].attached = true;
+        let start = out.len();
         let mut count = self.sinks[index].window.lease(max, now, out);
         while count < max && self.refill(index, now) {
             count += self.sinks[index].window.lease(max - count, now, out);
         }
-        count
+        count - self.hold_back(index, start, now, out)
     }
 
     /// Reads the next records into a sink's window; whether there may be more.
@@ -65,7 +66,13 @@ impl Queue {
             let number = self.chain.spools[spool].number;
             self.chain.notices.push(Notice::Unreadable { spool: number, from, why });
         }
+        let read: Vec<_> = if self.collapses_reading(index) {
+            batch.records.iter().map(|record| (record.seq, record.id, record.body.clone())).collect()
+        } else {
+            Vec::new()
+        };
         self.take_in(index, spool, from, batch.records, batch.next);
+        self.collapse_read(index, &read, now);
         true
     }
 
@@ -111,6 +118,9 @@ impl Queue {
             }
             Settlement::Retry { after, reason } => {
                 self.sinks[index].retries += 1;
+                if self.collapse_failed(index, seq.0, now.mono) {
+                    return;
+                }
                 let settings = &self.chain.settings;
                 let Some(slot) = self.sinks[index].window.slot(seq.0) else { return };
                 let tried = settings.attempts_max > 0 && slot.attempts >= settings.attempts_max;

@@ -11,8 +11,10 @@
 //! down (G4) and directories synced before anything is acknowledged (G5, all three in `database`).
 
 mod balance;
+mod barrier;
 mod bitmap;
 mod chain;
+mod collapse;
 mod command;
 mod database;
 mod disk;
@@ -48,6 +50,7 @@ use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, Seq, SinkMask};
 
 pub use balance::{Balance, SinkStats, Stats};
+pub use barrier::AFTER_ALL;
 pub use command::{
     Action, Command, CommandError, Desk, Item, LIST_MAX, Offline, Outcome, Page, ParkedState, Pick, Position, Query,
     Select, State, Waiting, ask,

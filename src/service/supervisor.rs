@@ -93,11 +93,11 @@ async fn drain(service: &Service, limit: Duration) {
 
 /// Says in the log what opening the queue found.
 pub(super) fn log_opening(report: &OpenReport) {
-    let OpenReport { clean, waiting, recovered, lost, damaged, orphans, took } = report;
+    let OpenReport { clean, waiting, recovered, lost, calls_lost, damaged, orphans, took } = report;
     let took_ms = took.as_millis();
     tracing::info!(clean, waiting, recovered, took_ms, "queue opened");
-    if *lost > 0 || !damaged.is_empty() {
-        tracing::error!(lost, ?damaged, "the queue was damaged; see `tollgate queue status`");
+    if *lost > 0 || *calls_lost || !damaged.is_empty() {
+        tracing::error!(lost, calls_lost, ?damaged, "the queue was damaged; see `tollgate queue status`");
     }
     if !orphans.is_empty() {
         tracing::warn!(?orphans, "records wait for sinks that are not configured any more");

@@ -20,8 +20,9 @@ use crate::accounting::{self, CallView, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase};
 use crate::clock::{self, Instant, Timestamp};
 use crate::config::plan::{Plan, SipPlan};
-use crate::ids::SinkNumber;
+use crate::ids::{SinkMask, SinkNumber};
 use crate::queue::{self, Desk};
+use crate::record::Kind;
 use crate::shard::{Rules, Shard};
 use crate::sip::stack::Stack;
 use crate::sip::transport::driver::{self, Parts};
@@ -97,11 +98,18 @@ impl Service {
         metrics: PrometheusHandle,
         still_starting: &mut dyn FnMut(),
     ) -> Result<Self, StartError> {
+        let started = clock::now();
         let phase = Arc::new(AtomicBool::new(false));
         let sockets = bind_all(&plan.sip)?;
         let admin = Admin::bind(&plan.admin)?;
         let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
         super::supervisor::log_opening(&opened.report);
+        if opened.report.calls_lost {
+            let wants = |name: &String| plan.accounting_on.contains(name);
+            let sinks = opened.sinks.iter().filter(|(name, _)| wants(name));
+            let sinks = sinks.fold(SinkMask::NONE, |mask, (_, number)| mask.with(*number));
+            super::nas::announce(&opened.handle, Kind::On, sinks, started, seed(usize::MAX - 1));
+        }
         // It signs what goes out and comes back, and lives with the calls it protects.
         plan.sip.stack.key = opened.secret;
         plan.sip.stack.incarnation = seed(usize::MAX).to_le_bytes();

@@ -33,6 +33,8 @@ pub(super) enum Link {
     Open,
     /// Failed; to be asked for again then.
     Closed { retry_at: Instant },
+    /// Its server has moved: what waits for an answer on it ends there, nothing new begins.
+    Draining,
 }
 
 /// What an identifier stands for.
@@ -79,6 +81,16 @@ impl Lane {
     /// Identifiers that can be taken.
     pub(super) fn room(&self) -> usize {
         if self.link == Link::Open { self.free.len() } else { 0 }
+    }
+
+    /// Whether nothing waits for an answer on it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.slots.iter().all(|slot| slot.visit.is_none())
+    }
+
+    /// Whether it is, or will be, a lane to where the server is now.
+    pub(super) fn is_current(&self) -> bool {
+        self.link != Link::Draining
     }
 
     /// Takes the identifier that was free the longest.

@@ -92,6 +92,13 @@ pub enum Input<'a> {
         /// The lane.
         lane: LaneId,
     },
+    /// The name of a server has another address now.
+    Moved {
+        /// The server.
+        server: ServerIndex,
+        /// Where it is.
+        address: SocketAddr,
+    },
     /// The host or the network says that nobody listens: ECONNREFUSED and its like.
     Refused {
         /// The lane's server.
@@ -242,6 +249,7 @@ impl Client {
             }
             Input::LaneOpened { server, lane } => self.lane_opened(now, usize::from(server.0), lane, out),
             Input::LaneFailed { server, lane } => self.lane_failed(now, usize::from(server.0), lane, out),
+            Input::Moved { server, address } => self.moved(now, usize::from(server.0), address, out),
             Input::Refused { server, lane } => self.refused(now, usize::from(server.0), lane, out),
         }
     }

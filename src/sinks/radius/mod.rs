@@ -2,6 +2,7 @@
 
 pub mod collector;
 mod meters;
+mod names;
 mod net;
 mod profile;
 pub mod render;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 use self::meters::Meters;
+use self::names::Names;
 use self::net::Sockets;
 use super::{Outcome, Sink};
 use crate::clock::{self, Instant, Now};
@@ -34,7 +36,10 @@ pub use meters::{
 };
 pub use profile::SetupError;
 pub use render::{Losses, Renderer, SetupErrors};
-pub use settings::{FieldMapping, LegOrder, Profile, Round, SessionId, Settings, StatusMapping, Unmapped};
+pub use settings::{
+    Columns, FREERADIUS_SQL, FieldMapping, LegOrder, Profile, Round, ServerName, SessionId, Settings, StatusMapping,
+    Unmapped,
+};
 
 /// Longest wait without a look at the machine: its counters reach the metrics that often.
 const BEAT: Duration = Duration::from_secs(1);
@@ -70,6 +75,7 @@ pub struct RadiusSink {
     renderer: Renderer,
     client: Client,
     sockets: Sockets,
+    names: Names,
     /// What the machine wants done; swapped with `doing` while it is done.
     wanted: Vec<Output>,
     doing: Vec<Output>,
@@ -91,9 +97,7 @@ impl RadiusSink {
     pub fn new(name: &str, settings: &Settings) -> Result<Self, SetupErrors> {
         let mut errors = Vec::new();
         let servers = &settings.client.servers;
-        if servers.is_empty() {
-            errors.push(SetupError::NoServer);
-        } else if servers.len() > client::SERVERS_MAX {
+        if servers.len() > client::SERVERS_MAX {
             errors.push(SetupError::TooManyServers { count: servers.len() });
         }
         let address = servers.first().map(|server| net::local_address(server.address, settings.bind));
@@ -107,6 +111,7 @@ impl RadiusSink {
         }
         let now = clock::now();
         let name: Arc<str> = name.into();
+        announce(&name, settings);
         let addresses = servers.iter().map(|server| server.address).collect::<Vec<_>>();
         let client_settings = client::Settings { servers: servers.clone(), ..settings.client.clone() };
         tracing::info!(
@@ -119,6 +124,7 @@ impl RadiusSink {
             renderer,
             client: Client::new(now.mono, client_settings, seed()),
             sockets: Sockets::new(addresses, settings.bind),
+            names: Names::new(Arc::clone(&name), now.mono, settings, names::system()),
             wanted: Vec::new(),
             doing: Vec::new(),
             ended: Vec::new(),
@@ -190,6 +196,9 @@ impl RadiusSink {
                     client::Health::Alive => tracing::info!(%sink, server = %address, "server answers"),
                     health => tracing::warn!(%sink, server = %address, health = health.name(), "server is not used"),
                 }
+                if health != client::Health::Alive {
+                    self.names.hurry();
+                }
                 self.reported_at = Instant(0);
             }
             Output::Alarm { server, alarm } => {
@@ -206,6 +215,10 @@ impl RadiusSink {
             let (client, wanted) = (&mut self.client, &mut self.wanted);
             self.sockets.receive(cx, |input| client.handle(now, input, wanted));
             self.sockets.flush(cx);
+            for (server, address) in self.names.poll(now.mono, cx) {
+                self.sockets.move_to(server, address);
+                self.client.handle(now, Input::Moved { server, address }, &mut self.wanted);
+            }
             if self.client.deadline().is_some_and(|deadline| deadline <= now.mono) {
                 self.client.tick(now, &mut self.wanted);
             }
@@ -274,6 +287,19 @@ impl Sink for RadiusSink {
     async fn progress(&mut self, out: &mut Vec<Outcome>) {
         poll_fn(|cx| self.poll_work(cx)).await;
         out.append(&mut self.ended);
+    }
+}
+
+/// Says in the log what the settings mean where the client file leaves it open.
+fn announce(name: &str, settings: &Settings) {
+    if settings.client.servers.is_empty() {
+        tracing::error!(sink = %name, "no accounting server can be used, for none has a secret: records wait in the queue");
+    }
+    if let Some(realm) = settings.default_realm.as_deref().filter(|realm| !realm.is_empty()) {
+        tracing::info!(sink = %name, realm, "appended to each User-Name without `@`");
+    }
+    if !settings.ignored_keywords.is_empty() {
+        tracing::debug!(sink = %name, keywords = ?settings.ignored_keywords, "keywords without effect in the client file");
     }
 }
 
