@@ -30,7 +30,7 @@ use super::store::{BATCH_RECORDS_MAX, Queue};
 pub struct Started {
     /// For everybody who uses the queue.
     pub handle: Handle,
-    /// Calls in progress when the queue was closed or its process died: name and value.
+    /// Calls in progress when the queue was closed or its process died, name and value, behind the notes of ended ones.
     pub calls: Vec<(Vec<u8>, Vec<u8>)>,
     /// The configured sinks and their numbers, in the order given.
     pub sinks: Vec<(String, SinkNumber)>,

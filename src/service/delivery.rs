@@ -1,7 +1,7 @@
 //! The delivery runtime: one thread with a worker for each sink, the administration and the resolver.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,9 +21,13 @@ use crate::sinks::radius::RadiusSink;
 use crate::sinks::worker::{Bell, Worker};
 use crate::sip::transport::driver::Question;
 use crate::sip::transport::mailbox::Mailbox;
+use crate::timers::pace::{Pace, Step};
 
 /// How often the runtime leaves a beat for the watchdog.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// The rest of the delivery thread by its wakes a second: an answer of a backend waits that long at most.
+const RESTS: &[Step] = &[Step { per_second: 250, rest: Duration::from_millis(1) }];
 
 /// What the delivery runtime is made of.
 pub(super) struct Parts {
@@ -53,7 +57,10 @@ impl Delivery {
         let (report, started) = std::sync::mpsc::channel();
         let own_beat = beat.clone();
         let thread = spawn("delivery".to_owned(), move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let pace = Mutex::new(Pace::new(RESTS, clock::mono()));
+            let rest = move || rest_if_busy(&pace);
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(rest).build()
+            {
                 Ok(runtime) => runtime,
                 Err(source) => return drop(report.send(Err(StartError::Runtime { source }))),
             };
@@ -126,6 +133,18 @@ async fn deliver(
     resolver.abort();
     let _panicked = admin.await;
     while tasks.join_next().await.is_some() {}
+}
+
+/// Before the thread falls asleep: when it was woken often of late, it stays away a little longer, and the next wake
+/// serves several answers.
+fn rest_if_busy(pace: &Mutex<Pace>) {
+    let rest = pace.lock().ok().and_then(|mut pace| {
+        pace.note(1, clock::mono());
+        pace.rest()
+    });
+    if let Some(rest) = rest {
+        std::thread::sleep(rest);
+    }
 }
 
 /// Done when the service ends.

@@ -18,7 +18,6 @@ use tokio::time::Sleep;
 
 use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
 use super::metrics::Meters;
-use super::pace::Pace;
 use super::udp::{self, Batch};
 use crate::clock::{self, Instant, Now};
 use crate::ids::CallHash;
@@ -26,6 +25,7 @@ use crate::queue::{self, AppendFailed, Commit, Full, Producer};
 use crate::shard::{Health, Input, Output, Shard, Ticket};
 use crate::sip::message::{self, Message};
 use crate::sip::stack::{ListenerId, Peer, QueryId};
+use crate::timers::pace::{Pace, Step};
 
 /// Batches taken from one socket, and mails from the mailbox, before the others get their turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -35,6 +35,11 @@ const MAILS_PER_TURN: usize = 64;
 const BEAT: Duration = Duration::from_secs(1);
 /// Shortest wait for a timer: the wheel's granularity, so that one wake serves all timers of a tick.
 const TIMER_STEP: Duration = Duration::from_millis(10);
+/// Rests of a shard by its datagrams a second: a datagram waits that long at most, at each pass through the gateway.
+const RESTS: &[Step] = &[
+    Step { per_second: 1_000, rest: Duration::from_micros(500) },
+    Step { per_second: 4_000, rest: Duration::from_millis(1) },
+];
 /// Commits that wait because the queue's channel is full; beyond it the oldest answer's limit has long raised the alarm.
 const APPENDS_WAITING_MAX: usize = 65_536;
 
@@ -99,6 +104,8 @@ struct Driver {
     /// Datagrams for other shards, sent on at the end of a turn.
     outbound: Vec<Vec<Datagram>>,
     outputs: Vec<Output>,
+    /// Datagrams of this turn by listener.
+    sends: Vec<Vec<(SocketAddr, Bytes)>>,
     /// Commits the full channel gave back, oldest first.
     unsent: VecDeque<(Ticket, Commit)>,
     receipts: Vec<(u64, Result<(), AppendFailed>)>,
@@ -120,7 +127,6 @@ impl Driver {
         }
         Ok(Self {
             number: parts.number,
-            sockets,
             inbox: parts.inbox,
             outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
             mailboxes: parts.mailboxes,
@@ -131,11 +137,13 @@ impl Driver {
             batch: Batch::new(),
             taken: Vec::new(),
             outputs: Vec::new(),
+            sends: sockets.iter().map(|_| Vec::new()).collect(),
+            sockets,
             unsent: VecDeque::new(),
             receipts: Vec::new(),
             draining: false,
             handled: 0,
-            pace: Pace::new(clock::mono()),
+            pace: Pace::new(RESTS, clock::mono()),
             meters: Meters::of_shard(parts.number),
         })
     }
@@ -304,7 +312,11 @@ impl Driver {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Send { peer, bytes } => self.send(peer, &bytes),
+                Output::Send { peer, bytes } => {
+                    if let Some(sends) = self.sends.get_mut(usize::from(peer.listener.0)) {
+                        sends.push((peer.addr, bytes));
+                    }
+                }
                 Output::Append { ticket, commit } => self.append(ticket, commit),
                 Output::Resolve { query, host, port } => {
                     let question = Question { shard: self.number, query, host, port };
@@ -318,6 +330,10 @@ impl Driver {
             }
         }
         self.outputs = outputs;
+        for (socket, sends) in self.sockets.iter().zip(&mut self.sends) {
+            send(socket, sends, &self.meters);
+            sends.clear();
+        }
     }
 
     fn append(&mut self, ticket: Ticket, commit: Commit) {
@@ -336,23 +352,6 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, peer: Peer, bytes: &Bytes) {
-        let Some(socket) = self.sockets.get(usize::from(peer.listener.0)) else { return };
-        for _ in 0..2 {
-            match socket.try_send_to(bytes, peer.addr) {
-                Ok(_) => {
-                    self.meters.sent.increment(1);
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The error of an earlier datagram comes back on the next call: this one was not sent yet.
-                Err(_) => {}
-            }
-        }
-        // As if lost on the way: retransmission mends it.
-        self.meters.send_dropped.increment(1);
-    }
-
     fn hand_over(&mut self) {
         for (owner, datagrams) in self.outbound.iter_mut().enumerate() {
             if datagrams.is_empty() {
@@ -362,6 +361,30 @@ impl Driver {
             let count = batch.len() as u64;
             if self.mailboxes[owner].put(Mail::Datagrams(batch)).is_err() {
                 self.meters.handover_dropped.increment(count);
+            }
+        }
+    }
+}
+
+/// Sends all; what the kernel does not take is dropped.
+fn send(socket: &UdpSocket, mut datagrams: &[(SocketAddr, Bytes)], meters: &Meters) {
+    let mut failed = 0;
+    while !datagrams.is_empty() {
+        match udp::send(socket, datagrams) {
+            Ok(sent) => {
+                meters.sent.increment(sent as u64);
+                datagrams = &datagrams[sent..];
+                failed = 0;
+            }
+            // The error of an earlier datagram comes back on the next call: this one was not sent yet.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock && failed == 0 => failed += 1,
+            Err(error) => {
+                // As if lost on the way: retransmission mends it.
+                let full = error.kind() == io::ErrorKind::WouldBlock;
+                let dropped = if full { datagrams.len() } else { 1 };
+                meters.send_dropped.increment(dropped as u64);
+                datagrams = &datagrams[dropped..];
+                failed = 0;
             }
         }
     }

@@ -3,5 +3,4 @@
 pub mod driver;
 pub mod mailbox;
 pub mod metrics;
-pub mod pace;
 pub mod udp;
