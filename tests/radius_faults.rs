@@ -264,8 +264,10 @@ fn the_records_of_a_session_make_one_row_and_accounting_on_closes_the_open_ones(
     let dir = tempfile::tempdir().unwrap();
     let Some(server) = start(&dir, &[("RADTEST_SQL", "1")]) else { return };
     let mut line = Line::start(settings(&[server.port]));
-    for kind in [Kind::Start, Kind::Interim, Kind::Stop] {
+    for (kind, delivered) in [(Kind::Start, 1), (Kind::Interim, 2), (Kind::Stop, 3)] {
         line.append_one(of_user(kind, 1, "alice"));
+        // A Stop would take the place of an Interim that waits.
+        line.delivered(delivered);
     }
     line.append_one(of_user(Kind::Start, 2, "bob"));
     let mut on = record(Kind::On, 0, Vec::new());
@@ -374,6 +376,38 @@ fn both_servers_down_then_up_again_get_everything_once_acknowledged() {
     let mut all = ids(&primary);
     all.extend(ids(&secondary));
     assert_eq!(all.len(), 300);
+}
+
+#[test]
+fn more_than_256_are_outstanding_on_several_sockets_and_none_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[]) else { return };
+    let mut settings = settings(&[server.port]);
+    settings.client.window = 1000;
+    settings.client.response_window = Duration::from_secs(20);
+    settings.client.initial_timeout = Duration::from_secs(10);
+    settings.client.max_timeout = Duration::from_secs(10);
+    let mut line = Line::start(settings);
+    // Answers open the window.
+    let mut number = 0;
+    let mut more = |count: u64| -> Vec<_> {
+        let records = (0..count).map(|_| {
+            number += 1;
+            (of_user(Kind::Start, number, "alice"), CallHash(number))
+        });
+        records.collect()
+    };
+    line.append(more(3000));
+    line.delivered(3000);
+    server.process.signal(libc::SIGSTOP);
+    line.append(more(900));
+    wait_for("300 outstanding", || {
+        let status = line.board.servers()[0];
+        (status.outstanding > 300 && status.lanes >= 2).then_some(())
+    });
+    server.process.signal(libc::SIGCONT);
+    line.delivered(3900);
+    assert_eq!(ids(&server).len(), 3900);
 }
 
 #[test]

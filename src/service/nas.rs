@@ -7,22 +7,23 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::ids::{RecordIds, SinkMask};
-use crate::queue::{AFTER_ALL, Commit, Entry, Handle};
+use crate::queue::{AFTER_ALL, Commit, Entry, Handle, Producer};
 use crate::record::{Kind, Record, Times, codec};
 
-/// Appends a record of this `kind` for `sinks`; `seed` is random.
-pub(super) fn announce(queue: &Handle, kind: Kind, sinks: SinkMask, now: Now, seed: u128) {
+/// Appends a record of this `kind` for `sinks`; `seed` is random. The producer that gets the receipt comes back.
+pub(super) fn announce(queue: &Handle, kind: Kind, sinks: SinkMask, now: Now, seed: u128) -> Producer {
+    let mut producer = queue.producer(Arc::new(|| ()));
     if sinks.is_empty() {
-        return;
+        return producer;
     }
     let record = record(kind, now, seed);
     let entry = Entry { id: record.id, call: AFTER_ALL, sinks, body: codec::encode(&record) };
     let commit = Commit { entries: vec![entry], calls: Vec::new() };
-    // Nobody waits for the receipt: a queue that takes nothing says so by its alarm.
-    match queue.producer(Arc::new(|| ())).append(0, commit) {
+    match producer.append(0, commit) {
         Ok(()) => tracing::warn!(kind = kind.name(), "the servers are told about this gateway's sessions"),
         Err(_) => tracing::error!(kind = kind.name(), "the queue is full: the servers are not told"),
     }
+    producer
 }
 
 fn record(kind: Kind, now: Now, seed: u128) -> Record {

@@ -12,10 +12,10 @@ use crate::config::error::{Mistake, Place, Weight, suggestion};
 use crate::config::radiusclient::{self, Host, RadiusClient, Transport, Unknown};
 use crate::config::schema::{self, RadiusTable, Switch};
 use crate::config::tree::PlaceId;
-use crate::dictionary::{Builder, Dictionary, Files, Problem, Severity, builtin};
+use crate::dictionary::{Builder, Dictionary, Files, Problem, Severity, Type, builtin};
 use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
 use crate::sinks::radius::{
-    Columns, LegOrder, Profile, Round, ServerName, SessionId, Settings, StatusMapping, Unmapped,
+    Columns, LegOrder, NamedServer, Profile, Round, SessionId, Settings, StatusMapping, Unmapped,
 };
 use crate::units::{Count, Millis, Secs};
 
@@ -42,6 +42,7 @@ pub(super) fn check(
     settings.leg_fields = mappings(Of::Leg, &table.leg_fields, &fields.leg, &settings.dictionary, check);
     attributes(table, &mut settings, check);
     choices(table, &mut settings);
+    method(table, &settings, check);
     let client = client?;
     settings.bind = client.bindaddr;
     settings.nas_identifier.clone_from(&client.nas_identifier);
@@ -181,6 +182,19 @@ fn attributes(table: &RadiusTable, settings: &mut Settings, check: &mut Check<'_
     settings.service_type = number;
 }
 
+/// A method travels as its VALUE, so that the dictionary should have some.
+fn method(table: &At<RadiusTable>, settings: &Settings, check: &mut Check<'_>) {
+    let Some(attribute) = settings.dictionary.attribute("Sip-Method").filter(|_| settings.profile.is_classic()) else {
+        return;
+    };
+    let has = |name| attribute.value(name).is_some();
+    if !matches!(attribute.kind(), Type::String | Type::Octets(_)) && !(has("Invite") && has("Bye")) && !has("Other") {
+        let what =
+            "`Sip-Method` has no VALUE for INVITE and BYE, nor `Other`: it is left out of the records that need them";
+        check.warning(table.place, what, Some("add `VALUE Sip-Method Invite 1` to the dictionary".to_owned()));
+    }
+}
+
 fn choices(table: &RadiusTable, settings: &mut Settings) {
     set(&mut settings.unmapped, table.unmapped, |choice| match choice {
         schema::Unmapped::Own => Unmapped::Own,
@@ -252,9 +266,9 @@ fn client_settings(table: &RadiusTable, file: &RadiusClient, check: &mut Check<'
 }
 
 /// The servers given by name, whose addresses are looked up again while the gateway runs.
-fn names(file: &RadiusClient) -> Vec<ServerName> {
+fn names(file: &RadiusClient) -> Vec<NamedServer> {
     let names = (0_u16..).zip(&file.acct_servers).filter_map(|(place, server)| match &server.host {
-        Host::Name(host) => Some(ServerName { place, host: host.clone() }),
+        Host::Name(host) => Some(NamedServer { place, host: host.clone() }),
         Host::Address(_) => None,
     });
     names.collect()

@@ -11,6 +11,7 @@ use crate::config::plan::{SinkKind, SinkPlan};
 use crate::config::schema::{AccountingOn, FileTable, Records, Switch};
 use crate::config::tree::{Node, PlaceId};
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
+use crate::sinks::radius::SessionId;
 
 /// Kinds of sinks, in the order of their numbers.
 const KINDS: [&str; 1] = ["radius"];
@@ -123,6 +124,12 @@ pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Che
                 checked.accounting_on.push(name.clone());
             }
             checked.debug |= settings.debug;
+            let by_tag = settings.session_id == SessionId::CallIdAndTag;
+            if by_tag && file.accounting.detect_direction.is_some_and(|switch| !switch.is_on()) {
+                let what = "`session_id = \"call-id-and-tag\"` without `accounting.detect_direction`: a call that the callee \
+                            ends gets another Acct-Session-Id in its Stop";
+                check.warning(radius.place, what, None);
+            }
             checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Radius(Arc::new(settings)) });
         }
     }

@@ -30,19 +30,21 @@ use crate::record::Record;
 
 pub use collector::{Collected, Collector};
 pub use meters::{
-    RADIUS_ANSWERS_TOTAL, RADIUS_BAD_ANSWERS_TOTAL, RADIUS_LANES, RADIUS_OUTSTANDING_REQUESTS, RADIUS_PROBES_TOTAL,
-    RADIUS_REQUESTS_TOTAL, RADIUS_RETRANSMISSIONS_TOTAL, RADIUS_ROUND_TRIP_SECONDS, RADIUS_SERVER_ALIVE,
-    RADIUS_SHORTENED_VALUES_TOTAL, RADIUS_TIMEOUTS_TOTAL,
+    RADIUS_ANSWERS_TOTAL, RADIUS_BAD_ANSWERS_TOTAL, RADIUS_LANES, RADIUS_LONG_REQUESTS_TOTAL,
+    RADIUS_OUTSTANDING_REQUESTS, RADIUS_PROBES_TOTAL, RADIUS_REQUESTS_TOTAL, RADIUS_RETRANSMISSIONS_TOTAL,
+    RADIUS_ROUND_TRIP_SECONDS, RADIUS_SERVER_ALIVE, RADIUS_SHORTENED_VALUES_TOTAL, RADIUS_TIMEOUTS_TOTAL,
 };
 pub use profile::SetupError;
 pub use render::{Losses, Renderer, SetupErrors};
 pub use settings::{
-    Columns, FREERADIUS_SQL, FieldMapping, LegOrder, Profile, Round, ServerName, SessionId, Settings, StatusMapping,
+    Columns, FREERADIUS_SQL, FieldMapping, LegOrder, NamedServer, Profile, Round, SessionId, Settings, StatusMapping,
     Unmapped,
 };
 
 /// Longest wait without a look at the machine: its counters reach the metrics that often.
 const BEAT: Duration = Duration::from_secs(1);
+/// Octets of attributes beyond which the datagram of a record may be cut into fragments, which get lost easily.
+const UNFRAGMENTED_OCTETS_MAX: usize = 1_374;
 /// Shortest wait for a timer: one wake serves the timers of that time.
 const TIMER_STEP: Duration = Duration::from_millis(10);
 /// Server states a reader of [`Board::servers`] sees are at most this old.
@@ -273,6 +275,9 @@ impl Sink for RadiusSink {
         let now = clock::now();
         let (attributes, losses) = self.renderer.render(record);
         self.meters.lost(losses);
+        if attributes.len() > UNFRAGMENTED_OCTETS_MAX {
+            self.meters.long(&self.name);
+        }
         let submission = Submission {
             key: lease.seq,
             attributes,

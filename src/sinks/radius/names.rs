@@ -56,7 +56,7 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new(sink: Arc<str>, now: Instant, settings: &Settings, resolver: Resolver) -> Self {
         let servers = &settings.client.servers;
-        let name = |name: &super::ServerName| {
+        let name = |name: &super::NamedServer| {
             let address = servers.get(usize::from(name.place))?.address;
             Some(Name { server: ServerIndex(name.place), host: name.host.clone(), address, has_failed: false })
         };

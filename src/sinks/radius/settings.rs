@@ -136,7 +136,7 @@ pub const FREERADIUS_SQL: [(u32, usize); 7] = [
 
 /// A server given by name: its address is looked up again while the gateway runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ServerName {
+pub struct NamedServer {
     /// Its place in [`client::Settings::servers`].
     pub place: u16,
     /// The name.
@@ -222,7 +222,7 @@ pub struct Settings {
     /// Widths that values must keep. Default: any.
     pub columns: Columns,
     /// Servers given by name. Default: none.
-    pub names: Vec<ServerName>,
+    pub names: Vec<NamedServer>,
     /// Time between two look-ups of their addresses. Default 60 s.
     pub lookup_interval: Duration,
     /// Whether the client file asks for debug output (`clientdebug`). Default: no.

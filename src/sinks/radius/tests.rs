@@ -168,7 +168,7 @@ async fn a_name_that_leads_elsewhere_takes_the_records_along() {
     let (mut first, old) = collector().await;
     let (mut second, new) = collector().await;
     let mut settings = settings(&[old]);
-    settings.names = vec![ServerName { place: 0, host: "radius.example".to_owned() }];
+    settings.names = vec![NamedServer { place: 0, host: "radius.example".to_owned() }];
     let mut sink = RadiusSink::new("test", &settings).unwrap();
     sink.submit(&lease(1), &record(Kind::Start));
     assert_eq!(deliver(&mut sink, &mut first, 1).await[0].settlement, Settlement::Delivered);
