@@ -40,6 +40,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 pub mod thread;
+mod unread;
 mod upkeep;
 mod window;
 

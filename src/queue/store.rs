@@ -108,6 +108,8 @@ pub(super) struct Timing {
     pub active_dirty: Option<Instant>,
     pub looked: Option<Instant>,
     pub stuck_until: Option<Instant>,
+    /// After a failure, no reading through the backlog before.
+    pub unread_pause: Option<Instant>,
     pub committed: Option<Instant>,
     /// Octets appended when the active file was measured last; `None` to measure it again.
     pub sized_at: Option<u64>,
@@ -329,7 +331,7 @@ impl Queue {
             self.stats.appended += 1;
             self.stats.appended_bytes += record.body.len() as u64;
             for sink in &mut self.sinks {
-                sink.appended(seq, record);
+                sink.appended(seq, record, now.mono);
             }
         }
         let first = self.next;
@@ -404,21 +406,18 @@ impl Queue {
 }
 
 impl Sink {
-    /// Counts an appended record, and takes it into the window when that is at the head.
-    fn appended(&mut self, seq: u64, record: &Fresh) {
+    /// Counts an appended record, and offers it to the window.
+    fn appended(&mut self, seq: u64, record: &Fresh, now: Instant) {
         let wants = record.sinks.has(self.since.sink);
         if wants {
             self.balance.appended += 1;
             self.balance.waiting += 1;
             self.waiting_bytes += record.body.len() as u64;
         }
-        if self.window.cursor() != seq {
-            return;
-        }
-        if !wants {
+        if wants && self.attached {
+            self.window.offer(seq, record.id, record.call, &record.body, now);
+        } else if !wants && self.window.cursor() == seq {
             self.window.advance(seq + 1);
-        } else if self.attached && self.window.has_room() {
-            self.window.push(seq, record.id, record.call, record.body.clone());
         }
     }
 }

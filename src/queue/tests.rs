@@ -4,6 +4,7 @@ mod balance;
 mod collapse;
 mod commands;
 mod damage;
+mod order;
 mod switching;
 
 use std::path::Path;

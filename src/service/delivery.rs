@@ -1,7 +1,7 @@
 //! The delivery runtime: one thread with a worker for each sink, the administration and the resolver.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,7 +17,9 @@ use crate::clock::{self, Instant};
 use crate::config::plan::{SinkKind, SinkPlan};
 use crate::ids::SinkNumber;
 use crate::queue;
+use crate::sinks::Sink as _;
 use crate::sinks::radius::RadiusSink;
+use crate::sinks::view::{Backend, Views};
 use crate::sinks::worker::{Bell, Worker};
 use crate::sip::transport::driver::Question;
 use crate::sip::transport::mailbox::Mailbox;
@@ -29,12 +31,17 @@ const BEAT: Duration = Duration::from_secs(1);
 /// The rest of the delivery thread by its wakes a second: an answer of a backend waits that long at most.
 const RESTS: &[Step] = &[Step { per_second: 250, rest: Duration::from_millis(1) }];
 
+/// The sinks, once they stand.
+pub(super) type Backends = Arc<OnceLock<Vec<Backend>>>;
+
 /// What the delivery runtime is made of.
 pub(super) struct Parts {
     pub admin: Admin,
     /// What administration shows.
     pub gateway: Arc<dyn Gateway>,
     pub metrics: PrometheusHandle,
+    /// Where administration finds the sinks once they stand.
+    pub backends: Backends,
     /// The sinks with their numbers in the queue.
     pub sinks: Vec<(SinkPlan, SinkNumber)>,
     pub queue: queue::Handle,
@@ -98,14 +105,16 @@ async fn deliver(
     report: std::sync::mpsc::Sender<Result<(), StartError>>,
 ) {
     let mut tasks = JoinSet::new();
-    let mut boards = Vec::new();
+    let mut backends = Vec::new();
     for (plan, number) in parts.sinks {
         let SinkKind::Radius(settings) = plan.kind;
         let sink = match RadiusSink::new(&plan.name, &settings) {
             Ok(sink) => sink,
             Err(source) => return drop(report.send(Err(StartError::Sink { name: plan.name, source }))),
         };
-        boards.push((plan.name.clone(), sink.board()));
+        let board = sink.board();
+        let views: Views = Arc::new(move || board.views());
+        backends.push(Backend { sink: plan.name.clone(), kind: RadiusSink::KIND, views });
         let bell = Bell::default();
         let consumer = parts.queue.consumer(number, bell.wake());
         let worker = Worker::new(&plan.name, sink, consumer, bell);
@@ -113,6 +122,8 @@ async fn deliver(
     }
     let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
     let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards));
+    // Set once: this runs once.
+    let _first = parts.backends.set(backends);
     drop(report.send(Ok(())));
     let mut turning = tokio::time::interval(BEAT);
     let mut end = std::pin::pin!(until(ended));

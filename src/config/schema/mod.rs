@@ -9,6 +9,7 @@ mod route;
 mod sections;
 mod sinks;
 mod sip;
+mod streams;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RouteAccountTable, R
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
 pub use sinks::{DelayTime, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped};
 pub use sip::SipTable;
+pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 
 use super::decode::At;
 

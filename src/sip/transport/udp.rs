@@ -236,6 +236,7 @@ mod tests {
             let (a, _) = socket(local).await;
             let (b, to) = socket(local).await;
             let all: Vec<_> = (0..40_u8).map(|i| (to, Bytes::from(vec![i; usize::from(i) + 1]))).collect();
+            a.writable().await.unwrap();
             assert_eq!(send(&a, &all).unwrap(), SEND_DATAGRAMS, "{local}");
             assert_eq!(send(&a, &all[SEND_DATAGRAMS..]).unwrap(), 8, "{local}");
             let mut buffer = [0; 64];
