@@ -14,6 +14,7 @@ mod dict_diameter;
 mod output;
 mod queue;
 mod run;
+mod send;
 mod status;
 mod vars;
 
@@ -50,6 +51,8 @@ enum Command {
     Status(output::Format),
     /// List the calls in progress
     Calls(calls::Arguments),
+    /// Send one test record to a sink and show the exchange
+    Send(send::Arguments),
     /// Show the effective RADIUS or Diameter dictionary with the origin of each entry
     Dict(dict::Arguments),
     /// Show a hex dump of a RADIUS packet or of Diameter messages as text
@@ -116,6 +119,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Queue(command) => queue::run(&path, command),
         Command::Status(format) => status::run(&path, &format),
         Command::Calls(arguments) => calls::run(&path, &arguments),
+        Command::Send(arguments) => send::run(&path, arguments),
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Vars(format) => vars::run(&format),

@@ -16,6 +16,7 @@ use crate::queue;
 use crate::shard;
 use crate::sinks;
 use crate::sip::stack;
+use crate::sip::transport::stream;
 
 /// A whole configuration, free of errors.
 #[derive(Debug)]
@@ -55,6 +56,10 @@ pub struct SipPlan {
     pub binds: Vec<SocketAddr>,
     /// Threads, at least 1.
     pub shards: usize,
+    /// Limits of connections.
+    pub streams: stream::Settings,
+    /// TLS.
+    pub credentials: stream::Credentials,
 }
 
 /// `[sinks.KIND.NAME]`

@@ -1,7 +1,7 @@
 //! The delivery runtime: one thread with a worker for each sink, the administration and the resolver.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,15 +15,25 @@ use super::wiring::{StartError, spawn};
 use crate::admin::{Admin, Gateway};
 use crate::clock::{self, Instant};
 use crate::config::plan::{SinkKind, SinkPlan};
-use crate::ids::SinkNumber;
+use crate::ids::{Seq, SinkNumber};
 use crate::queue;
+use crate::sinks::Sink;
+use crate::sinks::diameter::DiameterSink;
 use crate::sinks::radius::RadiusSink;
+use crate::sinks::view::{Backend, Views};
 use crate::sinks::worker::{Bell, Worker};
 use crate::sip::transport::driver::Question;
 use crate::sip::transport::mailbox::Mailbox;
+use crate::timers::pace::{Pace, Step};
 
 /// How often the runtime leaves a beat for the watchdog.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// The rest of the delivery thread by its wakes a second: an answer of a backend waits that long at most.
+const RESTS: &[Step] = &[Step { per_second: 250, rest: Duration::from_millis(1) }];
+
+/// The sinks, once they stand.
+pub(super) type Backends = Arc<OnceLock<Vec<Backend>>>;
 
 /// What the delivery runtime is made of.
 pub(super) struct Parts {
@@ -31,9 +41,15 @@ pub(super) struct Parts {
     /// What administration shows.
     pub gateway: Arc<dyn Gateway>,
     pub metrics: PrometheusHandle,
+    /// Where administration finds the sinks once they stand.
+    pub backends: Backends,
     /// The sinks with their numbers in the queue.
     pub sinks: Vec<(SinkPlan, SinkNumber)>,
     pub queue: queue::Handle,
+    /// The queue's own random octets.
+    pub secret: [u8; 16],
+    /// The last place taken when this process started: what lies there may have been sent before.
+    pub waited_until: Seq,
     pub questions: mpsc::Receiver<Question>,
     pub shards: Vec<Mailbox>,
 }
@@ -53,7 +69,10 @@ impl Delivery {
         let (report, started) = std::sync::mpsc::channel();
         let own_beat = beat.clone();
         let thread = spawn("delivery".to_owned(), move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let pace = Mutex::new(Pace::new(RESTS, clock::mono()));
+            let rest = move || rest_if_busy(&pace);
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(rest).build()
+            {
                 Ok(runtime) => runtime,
                 Err(source) => return drop(report.send(Err(StartError::Runtime { source }))),
             };
@@ -91,24 +110,37 @@ async fn deliver(
     report: std::sync::mpsc::Sender<Result<(), StartError>>,
 ) {
     let mut tasks = JoinSet::new();
-    let mut boards = Vec::new();
+    let mut backends = Vec::new();
     for (plan, number) in parts.sinks {
-        let settings = match plan.kind {
-            SinkKind::Radius(settings) => settings,
-            SinkKind::Diameter(_) => return drop(report.send(Err(StartError::NoDiameter { name: plan.name }))),
-        };
-        let sink = match RadiusSink::new(&plan.name, &settings) {
-            Ok(sink) => sink,
-            Err(source) => return drop(report.send(Err(StartError::Sink { name: plan.name, source }))),
-        };
-        boards.push((plan.name.clone(), sink.board()));
-        let bell = Bell::default();
-        let consumer = parts.queue.consumer(number, bell.wake());
-        let worker = Worker::new(&plan.name, sink, consumer, bell);
-        tasks.spawn_local(worker.run(until(ended.clone())));
+        let name = plan.name;
+        match plan.kind {
+            SinkKind::Radius(settings) => {
+                let sink = match RadiusSink::new(&name, &settings) {
+                    Ok(sink) => sink,
+                    Err(source) => return drop(report.send(Err(StartError::Sink { name, source }))),
+                };
+                let board = sink.board();
+                let views: Views = Arc::new(move || board.views());
+                backends.push(Backend { sink: name.clone(), kind: RadiusSink::KIND, views });
+                tasks.spawn_local(worker(&name, sink, number, &parts.queue).run(until(ended.clone())));
+            }
+            SinkKind::Diameter(settings) => {
+                let salt = salt(&parts.secret, &name);
+                let sink = match DiameterSink::new(&name, &settings, salt, parts.waited_until) {
+                    Ok(sink) => sink,
+                    Err(source) => return drop(report.send(Err(StartError::Diameter { name, source }))),
+                };
+                let board = sink.board();
+                let views: Views = Arc::new(move || board.views());
+                backends.push(Backend { sink: name.clone(), kind: DiameterSink::KIND, views });
+                tasks.spawn_local(worker(&name, sink, number, &parts.queue).run(until(ended.clone())));
+            }
+        }
     }
     let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
     let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards));
+    // Set once: this runs once.
+    let _first = parts.backends.set(backends);
     drop(report.send(Ok(())));
     let mut turning = tokio::time::interval(BEAT);
     let mut end = std::pin::pin!(until(ended));
@@ -129,6 +161,31 @@ async fn deliver(
     resolver.abort();
     let _panicked = admin.await;
     while tasks.join_next().await.is_some() {}
+}
+
+/// Before the thread falls asleep: when it was woken often of late, it stays away a little longer, and the next wake
+/// serves several answers.
+fn rest_if_busy(pace: &Mutex<Pace>) {
+    let rest = pace.lock().ok().and_then(|mut pace| {
+        pace.note(1, clock::mono());
+        pace.rest()
+    });
+    if let Some(rest) = rest {
+        std::thread::sleep(rest);
+    }
+}
+
+/// A worker with its consumer of the queue.
+fn worker<S: Sink>(name: &str, sink: S, number: SinkNumber, queue: &queue::Handle) -> Worker<S, queue::Consumer> {
+    let bell = Bell::default();
+    let consumer = queue.consumer(number, bell.wake());
+    Worker::new(name, sink, consumer, bell)
+}
+
+/// Where the End-to-End ids of a sink begin: the same in every process of this installation.
+fn salt(secret: &[u8; 16], name: &str) -> u32 {
+    let hash = siphasher::sip::SipHasher13::new_with_key(secret).hash(format!("end-to-end {name}").as_bytes());
+    (hash >> 32) as u32
 }
 
 /// Done when the service ends.

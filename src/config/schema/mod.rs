@@ -8,6 +8,7 @@ mod route;
 mod sections;
 mod sinks;
 mod sip;
+mod streams;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use sinks::{
     DelayTime, DiameterTable, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped,
 };
 pub use sip::SipTable;
+pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 
 use super::decode::At;
 

@@ -235,6 +235,7 @@ impl Storm {
                     self.last_receipt = at;
                     self.at(at.since(self.now.mono), Event::Receipt(self.life, ticket));
                 }
+                Output::Authority { name, .. } => self.problem = Some(format!("named {name}")),
                 Output::Resolve { host, .. } => self.problem = Some(format!("asked for {host}")),
                 Output::Count(Count::AnswerUnsafe) => {
                     self.unsafe_answers += 1;

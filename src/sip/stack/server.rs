@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::intake::reply_peer;
 use super::tables::{Alarm, Cancelled, Content, Forwarding, Held, Server, Stage};
 use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict};
 use super::{Settings, Stack};
@@ -200,7 +199,7 @@ impl Stack {
             own_routes: 0,
         };
         let reliability = self.reliability(peer.listener);
-        let mut server = Server::new(view, key, reply_peer(peer, message), now.mono, &self.settings, reliability);
+        let mut server = Server::new(view, key, self.reply_to(peer, message), now.mono, &self.settings, reliability);
         server.stage = Stage::Answered;
         server.view = None;
         let id = self.servers.insert(server);
@@ -261,9 +260,9 @@ impl Stack {
         };
         match self.own().next_hop(&view.message, &routing) {
             Ok(next) => {
-                let target = Target { uri: Bytes::new(), hop: next.hop, ring_timeout: None };
+                let target = Target { uri: Bytes::new(), hop: next.hop, transport: next.transport, ring_timeout: None };
                 let plan = Plan { groups: vec![vec![target]] };
-                self.forward(now, id, plan, next.strict_uri, Some(next.transport), out);
+                self.forward(now, id, plan, next.strict_uri, next.transport, out);
             }
             Err(none) => self.hold_local(id, Refusal::new(none.code), Bytes::new(), out),
         }

@@ -18,14 +18,15 @@ use tokio::time::Sleep;
 
 use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
 use super::metrics::Meters;
-use super::pace::Pace;
+use super::stream::{Arrived, Outgoing};
 use super::udp::{self, Batch};
 use crate::clock::{self, Instant, Now};
 use crate::ids::CallHash;
 use crate::queue::{self, AppendFailed, Commit, Full, Producer};
 use crate::shard::{Health, Input, Output, Shard, Ticket};
-use crate::sip::message::{self, Message};
-use crate::sip::stack::{ListenerId, Peer, QueryId};
+use crate::sip::message::{self, Malformed, Message};
+use crate::sip::stack::{ListenerId, Peer, QueryId, Transport};
+use crate::timers::pace::{Pace, Step};
 
 /// Batches taken from one socket, and mails from the mailbox, before the others get their turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -35,6 +36,11 @@ const MAILS_PER_TURN: usize = 64;
 const BEAT: Duration = Duration::from_secs(1);
 /// Shortest wait for a timer: the wheel's granularity, so that one wake serves all timers of a tick.
 const TIMER_STEP: Duration = Duration::from_millis(10);
+/// Rests of a shard by its datagrams a second: a datagram waits that long at most, at each pass through the gateway.
+const RESTS: &[Step] = &[
+    Step { per_second: 1_000, rest: Duration::from_micros(500) },
+    Step { per_second: 4_000, rest: Duration::from_millis(1) },
+];
 /// Commits that wait because the queue's channel is full; beyond it the oldest answer's limit has long raised the alarm.
 const APPENDS_WAITING_MAX: usize = 65_536;
 
@@ -49,14 +55,18 @@ pub struct Question {
     pub host: String,
     /// Port, if given.
     pub port: Option<u16>,
+    /// The transport asked for, if any.
+    pub transport: Option<Transport>,
 }
 
 /// What a shard's thread is made of.
 pub struct Parts {
     /// Its number.
     pub number: usize,
-    /// One bound socket for each listener, in the order of [`ListenerId`].
-    pub sockets: Vec<socket2::Socket>,
+    /// One bound socket for each listener, in the order of [`ListenerId`]; `None` for those of connections.
+    pub sockets: Vec<Option<socket2::Socket>>,
+    /// The way to the connections; `None` when there are none.
+    pub streams: Option<mpsc::Sender<Vec<Outgoing>>>,
     /// Its inbox.
     pub inbox: Inbox,
     /// The mailboxes of all shards, its own included.
@@ -86,7 +96,12 @@ pub fn run(parts: Parts) -> io::Result<()> {
 
 struct Driver {
     number: usize,
-    sockets: Vec<Arc<UdpSocket>>,
+    sockets: Vec<Option<Arc<UdpSocket>>>,
+    streams: Option<mpsc::Sender<Vec<Outgoing>>>,
+    /// Messages for connections, sent on at the end of a turn.
+    by_stream: Vec<Outgoing>,
+    /// The name that the next message's receiver must show.
+    authority: Option<(Peer, Arc<str>)>,
     inbox: Inbox,
     mailboxes: Vec<Mailbox>,
     queue: queue::Handle,
@@ -99,6 +114,8 @@ struct Driver {
     /// Datagrams for other shards, sent on at the end of a turn.
     outbound: Vec<Vec<Datagram>>,
     outputs: Vec<Output>,
+    /// Datagrams of this turn by listener.
+    sends: Vec<Vec<(SocketAddr, Bytes)>>,
     /// Commits the full channel gave back, oldest first.
     unsent: VecDeque<(Ticket, Commit)>,
     receipts: Vec<(u64, Result<(), AppendFailed>)>,
@@ -113,14 +130,20 @@ impl Driver {
     fn new(parts: Parts) -> io::Result<Self> {
         let mut sockets = Vec::new();
         for (index, socket) in parts.sockets.into_iter().enumerate() {
+            let Some(socket) = socket else {
+                sockets.push(None);
+                continue;
+            };
             let socket = Arc::new(UdpSocket::from_std(socket.into())?);
             let listener = ListenerId(u16::try_from(index).map_err(io::Error::other)?);
             tokio::spawn(watch_errors(socket.clone(), listener, parts.mailboxes[parts.number].clone()));
-            sockets.push(socket);
+            sockets.push(Some(socket));
         }
         Ok(Self {
             number: parts.number,
-            sockets,
+            streams: parts.streams,
+            by_stream: Vec::new(),
+            authority: None,
             inbox: parts.inbox,
             outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
             mailboxes: parts.mailboxes,
@@ -131,11 +154,13 @@ impl Driver {
             batch: Batch::new(),
             taken: Vec::new(),
             outputs: Vec::new(),
+            sends: sockets.iter().map(|_| Vec::new()).collect(),
+            sockets,
             unsent: VecDeque::new(),
             receipts: Vec::new(),
             draining: false,
             handled: 0,
-            pace: Pace::new(clock::mono()),
+            pace: Pace::new(RESTS, clock::mono()),
             meters: Meters::of_shard(parts.number),
         })
     }
@@ -173,7 +198,7 @@ impl Driver {
         let mut woken = pin!(self.inbox.woken());
         std::future::poll_fn(|context| {
             let mut ready = woken.as_mut().poll(context).is_ready() | timer.as_mut().poll(context).is_ready();
-            for socket in &self.sockets {
+            for socket in self.sockets.iter().flatten() {
                 ready |= socket.poll_recv_ready(context).is_ready();
             }
             if ready { Poll::Ready(()) } else { Poll::Pending }
@@ -192,6 +217,7 @@ impl Driver {
         self.shard.flush(now, &mut self.outputs);
         self.perform();
         self.hand_over();
+        self.hand_to_streams(now);
         self.meters.state(&self.shard);
     }
 
@@ -232,6 +258,12 @@ impl Driver {
                     }
                     continue;
                 }
+                Mail::Messages(messages) => {
+                    for message in messages {
+                        self.receive_by_stream(now, message);
+                    }
+                    continue;
+                }
                 Mail::Resolved { query, addresses } => Input::Resolved { query, addresses },
                 Mail::Unreachable { listener, target } => Input::Unreachable(Peer { listener, addr: target }),
                 Mail::Rules(rules) => Input::Rules(rules),
@@ -254,7 +286,7 @@ impl Driver {
     fn take_datagrams(&mut self, now: Now) {
         for index in 0..self.sockets.len() {
             for _ in 0..BATCHES_PER_TURN {
-                let socket = self.sockets[index].clone();
+                let Some(socket) = self.sockets[index].clone() else { break };
                 match self.batch.receive(&socket) {
                     Ok(0) => break,
                     Ok(count) => {
@@ -300,14 +332,33 @@ impl Driver {
         self.shard.handle(now, Input::Received { peer, message }, &mut self.outputs);
     }
 
+    /// A message that came by a connection. One whose end cannot be told is refused with the reason for it.
+    fn receive_by_stream(&mut self, now: Now, arrived: Arrived) {
+        self.handled += 1;
+        let Arrived { peer, octets, fault } = arrived;
+        let message = Message::parse(octets);
+        let message = match fault {
+            None => message,
+            Some(reason) => {
+                let partial = match message {
+                    Ok(message) => message.is_request().then(|| Box::new(message)),
+                    Err(malformed) => malformed.partial,
+                };
+                Err(Malformed { reason, partial })
+            }
+        };
+        self.shard.handle(now, Input::Received { peer, message }, &mut self.outputs);
+    }
+
     fn perform(&mut self) {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Send { peer, bytes } => self.send(peer, &bytes),
+                Output::Send { peer, bytes } => self.send(peer, bytes),
                 Output::Append { ticket, commit } => self.append(ticket, commit),
-                Output::Resolve { query, host, port } => {
-                    let question = Question { shard: self.number, query, host, port };
+                Output::Authority { peer, name } => self.authority = Some((peer, name)),
+                Output::Resolve { query, host, port, transport } => {
+                    let question = Question { shard: self.number, query, host, port, transport };
                     if self.resolver.try_send(question).is_err() {
                         // The resolver is flooded: no address, at once.
                         let nothing = Mail::Resolved { query, addresses: Vec::new() };
@@ -318,6 +369,12 @@ impl Driver {
             }
         }
         self.outputs = outputs;
+        for (socket, sends) in self.sockets.iter().zip(&mut self.sends) {
+            if let Some(socket) = socket {
+                send(socket, sends, &self.meters);
+            }
+            sends.clear();
+        }
     }
 
     fn append(&mut self, ticket: Ticket, commit: Commit) {
@@ -336,21 +393,33 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, peer: Peer, bytes: &Bytes) {
-        let Some(socket) = self.sockets.get(usize::from(peer.listener.0)) else { return };
-        for _ in 0..2 {
-            match socket.try_send_to(bytes, peer.addr) {
-                Ok(_) => {
-                    self.meters.sent.increment(1);
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The error of an earlier datagram comes back on the next call: this one was not sent yet.
-                Err(_) => {}
+    /// Puts a message where it leaves at the end of the turn.
+    fn send(&mut self, peer: Peer, bytes: Bytes) {
+        let place = usize::from(peer.listener.0);
+        if matches!(self.sockets.get(place), Some(Some(_))) {
+            self.sends[place].push((peer.addr, bytes));
+            return;
+        }
+        let name = self.authority.take_if(|(own, _)| *own == peer).map(|(_, name)| name);
+        self.by_stream.push(Outgoing { shard: self.number, peer, bytes, name, is_again: false });
+    }
+
+    /// Hands what is to leave by connections to their thread. What finds no room has failed like a returned datagram.
+    fn hand_to_streams(&mut self, now: Now) {
+        if self.by_stream.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.by_stream);
+        let refused = match &self.streams {
+            Some(streams) => streams.try_send(batch).err().map(mpsc::error::TrySendError::into_inner),
+            None => Some(batch),
+        };
+        for message in refused.into_iter().flatten() {
+            self.meters.send_dropped.increment(1);
+            if message.is_request() {
+                self.shard.handle(now, Input::Unreachable(message.peer), &mut self.outputs);
             }
         }
-        // As if lost on the way: retransmission mends it.
-        self.meters.send_dropped.increment(1);
     }
 
     fn hand_over(&mut self) {
@@ -362,6 +431,30 @@ impl Driver {
             let count = batch.len() as u64;
             if self.mailboxes[owner].put(Mail::Datagrams(batch)).is_err() {
                 self.meters.handover_dropped.increment(count);
+            }
+        }
+    }
+}
+
+/// Sends all; what the kernel does not take is dropped.
+fn send(socket: &UdpSocket, mut datagrams: &[(SocketAddr, Bytes)], meters: &Meters) {
+    let mut failed = 0;
+    while !datagrams.is_empty() {
+        match udp::send(socket, datagrams) {
+            Ok(sent) => {
+                meters.sent.increment(sent as u64);
+                datagrams = &datagrams[sent..];
+                failed = 0;
+            }
+            // The error of an earlier datagram comes back on the next call: this one was not sent yet.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock && failed == 0 => failed += 1,
+            Err(error) => {
+                // As if lost on the way: retransmission mends it.
+                let full = error.kind() == io::ErrorKind::WouldBlock;
+                let dropped = if full { datagrams.len() } else { 1 };
+                meters.send_dropped.increment(dropped as u64);
+                datagrams = &datagrams[dropped..];
+                failed = 0;
             }
         }
     }

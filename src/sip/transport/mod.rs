@@ -1,7 +1,7 @@
-//! The shell: sockets and threads of the shards.
+//! The shell: sockets and threads of the shards, and the thread of the connections.
 
 pub mod driver;
 pub mod mailbox;
 pub mod metrics;
-pub mod pace;
+pub mod stream;
 pub mod udp;

@@ -287,6 +287,7 @@ impl Play {
                     let more = if more { " more" } else { "" };
                     self.events.push_back(format!("RoundFailed {} best {best}{more}", codes.join(" ")));
                 }
+                Output::Authority { name, .. } => self.events.push_back(format!("Authority {name}")),
                 Output::Resolve { query, host, .. } => {
                     self.events.push_back(format!("Resolve {host}"));
                     self.queries.push_back(query);
@@ -317,7 +318,7 @@ impl Play {
             };
             let uri = Bytes::from(format!("sip:{}@target.example", who.replace("name:", "")));
             let ring_timeout = ring.strip_suffix('s').map(|s| Duration::from_secs(s.parse().expect("seconds")));
-            Target { uri, hop, ring_timeout }
+            Target { uri, hop, transport: None, ring_timeout }
         };
         let groups = self.plan.split(", ").map(|group| group.split('+').map(target).collect()).collect();
         Verdict::Forward(Plan { groups })
