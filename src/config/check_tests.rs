@@ -87,6 +87,67 @@ fn mistakes_of_sip_are_named() {
 }
 
 #[test]
+fn mistakes_of_certificates_are_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for name in ["a", "b"] {
+        let made = rcgen::generate_simple_self_signed([format!("{name}.example")]).expect("a certificate");
+        for (ending, text) in [("pem", made.cert.pem()), ("key", made.signing_key.serialize_pem())] {
+            let file = dir.path().join(format!("{name}.{ending}"));
+            fs::write(&file, text).expect("written");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("changed");
+        }
+    }
+    fs::write(dir.path().join("empty"), "").expect("written");
+    let found = |lines: &str| {
+        let text = format!("{BASE}[sip]\nlisten = [\"udp:127.0.0.1:5060\", \"tls:127.0.0.1:5061\"]\n{lines}\n");
+        let own = dir.path().display().to_string();
+        findings(&text.replace("{DIR}", &own)).replace(&own, "{DIR}")
+    };
+    let good = "certificates = [{ certificate = \"{DIR}/a.pem\", key = \"{DIR}/a.key\" }]";
+    let own = "[sip.tls_client]\nca = \"{DIR}/a.pem\"\n";
+    for (lines, want) in [
+        (format!("[[sip.tls]]\n{good}\n{own}"), ""),
+        (
+            format!("[[sip.tls]]\n{good}\n[sip.tls_client]\nca = \"{{DIR}}/none\""),
+            "error: cannot read a certificate from {DIR}/none: I/O error: No such file or directory (os error 2)\n  --> t.toml:8:6",
+        ),
+        (
+            format!(
+                "{own}[[sip.tls]]\ncertificates = [{{ certificate = \"{{DIR}}/a.pem\", key = \"{{DIR}}/b.key\" }}]"
+            ),
+            "error: the key in {DIR}/b.key is not that of the certificate in {DIR}/a.pem\n  --> t.toml:8:17",
+        ),
+        (
+            format!(
+                "{own}[[sip.tls]]\ncertificates = [{{ certificate = \"{{DIR}}/empty\", key = \"{{DIR}}/a.key\" }}]"
+            ),
+            "error: no certificate in {DIR}/empty\n  --> t.toml:8:17",
+        ),
+        (
+            format!("{own}[[sip.tls]]\n{good}\nclient_certificate = \"required\""),
+            "error: client certificates are asked for, but nobody is trusted to sign them\n  --> t.toml:7:1\nhint: set `client_ca` to a file of the authorities that sign them",
+        ),
+        (
+            format!("{own}[[sip.tls]]\n{good}\nclient_ca = \"{{DIR}}/a.pem\""),
+            "error: `client_ca` without `client_certificate` has no effect\n  --> t.toml:9:13\nhint: set `client_certificate = \"required\"` or \"optional\"",
+        ),
+        (
+            format!("{own}[[sip.tls]]\n{good}\nlisten = \"tls:127.0.0.1:5062\""),
+            "error: no `[[sip.tls]]` is for `tls:127.0.0.1:5061`\n  --> t.toml:4:33\nhint: add a `[[sip.tls]]` with `certificates = [{ certificate = \"gw.pem\", key = \"gw.key\" }]`\nerror: `tls:127.0.0.1:5062` is not in `sip.listen`\n  --> t.toml:9:10\nhint: did you mean `tls:127.0.0.1:5061`?",
+        ),
+        (
+            format!("[[sip.tls]]\n{good}\n{own}certificate = \"{{DIR}}/a.pem\""),
+            "error: `sip.tls_client` needs both `certificate` and `key`\n  --> t.toml:9:15",
+        ),
+    ] {
+        assert_eq!(found(&lines), want, "{lines}");
+    }
+    fs::set_permissions(dir.path().join("a.key"), fs::Permissions::from_mode(0o644)).expect("changed");
+    let text = found(&format!("[[sip.tls]]\n{good}\n{own}"));
+    assert!(text.contains("`{DIR}/a.key` is a private key and every user may read it"), "{text}");
+}
+
+#[test]
 fn mistakes_of_routes_are_named() {
     for (lines, want) in [
         ("", "warning: there is no `[[route]]`: every call gets 404\n  --> t.toml\nhint: add a `[[route]]` with `to`"),

@@ -33,6 +33,7 @@ impl Opening {
             waiting_bytes: 0,
             retries: 0,
             oldest: Duration::ZERO,
+            oldest_made: None,
             attached: false,
         });
     }
