@@ -163,9 +163,31 @@ fn status(desk: &mut Desk, format: &Format) -> Result<(), Failure> {
         output::print_json(&status)?;
         return Ok(());
     }
-    let keys = ["sink", "carried", "appended", "delivered", "parked", "dropped", "lost", "waiting", "parked_now"];
-    let heads =
-        ["SINK", "CARRIED", "APPENDED", "DELIVERED", "PARKED", "DROPPED", "LOST", "WAITING", "PARKED NOW", "OLDEST"];
+    let keys = [
+        "sink",
+        "carried",
+        "appended",
+        "delivered",
+        "parked",
+        "dropped",
+        "superseded",
+        "lost",
+        "waiting",
+        "parked_now",
+    ];
+    let heads = [
+        "SINK",
+        "CARRIED",
+        "APPENDED",
+        "DELIVERED",
+        "PARKED",
+        "DROPPED",
+        "SUPERSEDED",
+        "LOST",
+        "WAITING",
+        "PARKED NOW",
+        "OLDEST",
+    ];
     let none = Vec::new();
     let rows: Vec<Vec<String>> = status["sinks"]
         .as_array()

@@ -55,11 +55,12 @@ impl Queue {
             // Otherwise fresh records alone could fill the leases, and the backlog would never get its turn.
             self.refill(index, now);
         }
+        let start = out.len();
         let mut count = self.sinks[index].window.lease(max, now, out);
         while count < max && self.refill(index, now) {
             count += self.sinks[index].window.lease(max - count, now, out);
         }
-        count
+        count - self.hold_back(index, start, now, out)
     }
 
     /// Reads the next records into a sink's window; whether there may be more.
@@ -89,7 +90,14 @@ impl Queue {
             let number = self.chain.spools[spool].number;
             self.chain.notices.push(Notice::Unreadable { spool: number, from, why });
         }
+        let read: Vec<_> = if self.collapses_reading(index) {
+            let wanted = batch.records.iter().filter(|record| record.sinks.has(since.sink));
+            wanted.map(|record| (record.seq, record.id, record.body.clone())).collect()
+        } else {
+            Vec::new()
+        };
         self.take_in(index, spool, from, batch.records, batch.next);
+        self.collapse_read(index, &read, now);
         true
     }
 
@@ -139,6 +147,9 @@ impl Queue {
             }
             Settlement::Retry { after, reason } => {
                 self.sinks[index].retries += 1;
+                if self.collapse_failed(index, seq.0, now.mono) {
+                    return;
+                }
                 let settings = &self.chain.settings;
                 let Some(slot) = self.sinks[index].window.slot(seq.0) else { return };
                 let tried = settings.attempts_max > 0 && slot.attempts >= settings.attempts_max;

@@ -51,6 +51,8 @@ pub struct OpenReport {
     pub recovered: u64,
     /// Acknowledged records that are gone.
     pub lost: u64,
+    /// Whether calls in progress are not known any more.
+    pub calls_lost: bool,
     /// Databases set aside by this start.
     pub damaged: Vec<PathBuf>,
     /// Sinks that are not configured any more and still have records waiting.
@@ -445,6 +447,8 @@ impl Opening {
             queue.chain.notices.push(Notice::Failed { action: "keep the reserve", why: error.to_string() });
         }
         queue.look(clock());
+        let lost = queue.chain.notices.iter().any(|notice| matches!(notice, Notice::CallsLost));
+        self.report.calls_lost = lost || self.report.lost > 0;
         self.report.took = clock().mono.since(self.now.mono);
         Ok(Opened { queue, calls, sinks: numbers, report: self.report })
     }

@@ -57,6 +57,8 @@ pub(super) struct Sink {
     pub window: Window,
     pub balance: Balance,
     pub waiting_bytes: u64,
+    /// Sessions whose newest Interim is known.
+    pub interims: super::collapse::Sessions,
     pub retries: u64,
     /// Age of its oldest waiting record when it was looked at last.
     pub oldest: Duration,
@@ -334,7 +336,9 @@ impl Queue {
                 sink.appended(seq, record, now.mono);
             }
         }
+        let first = self.next;
         self.next += building.records.len() as u64;
+        self.collapse_appended(first, &building.records, now);
         self.stats.calls = self.calls.len() as u64;
         self.mirror_calls(&building.calls);
         self.calls.noted(now.mono, &building.calls);

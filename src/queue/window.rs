@@ -349,6 +349,22 @@ impl Window {
         self.slots.get(&seq).is_some_and(|slot| slot.state == State::Out)
     }
 
+    /// Whether the record at `seq` is lent or being parked.
+    pub fn is_busy(&self, seq: u64) -> bool {
+        self.slots.get(&seq).is_some_and(|slot| matches!(slot.state, State::Out | State::Parking))
+    }
+
+    /// Takes back a record that was lent and has not left: it was not tried.
+    pub fn take_back(&mut self, seq: u64, now: Instant, after: Duration) {
+        if let Some(slot) = self.slots.get_mut(&seq) {
+            slot.attempts = slot.attempts.saturating_sub(1);
+            if slot.attempts == 0 {
+                slot.first_tried = None;
+            }
+        }
+        self.back_off(seq, now, after, "waits for the records before it".to_owned());
+    }
+
     /// Takes a record out; the next one of its call may be lent.
     pub fn remove(&mut self, seq: u64) -> Option<Slot> {
         if !self.held.is_empty() {

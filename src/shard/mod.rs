@@ -368,6 +368,7 @@ impl Shard {
                 view,
                 marks: decision.marks,
                 avps: decision.avps(),
+                fields: decision.fields(),
                 table: None,
             };
             self.engine.handle(now, fact, &mut self.pending);

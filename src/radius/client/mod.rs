@@ -103,6 +103,13 @@ pub enum Input<'a> {
         /// The lane.
         lane: LaneId,
     },
+    /// The name of a server has another address now.
+    Moved {
+        /// The server.
+        server: ServerIndex,
+        /// Where it is.
+        address: SocketAddr,
+    },
     /// The lane's connection ended, or could not be made. Only with [`Transport::Stream`].
     LaneClosed {
         /// The lane's server.
@@ -283,6 +290,7 @@ impl Client {
             }
             Input::LaneOpened { server, lane } => self.lane_opened(now, usize::from(server.0), lane, out),
             Input::LaneFailed { server, lane } => self.lane_failed(now, usize::from(server.0), lane, out),
+            Input::Moved { server, address } => self.moved(now, usize::from(server.0), address, out),
             Input::LaneClosed { server, lane, how } => {
                 self.stream_closed(now, usize::from(server.0), lane, how, out);
             }

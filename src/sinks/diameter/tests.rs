@@ -241,11 +241,9 @@ fn plain_answer(asked: &Header) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_peer_that_never_speaks_or_speaks_no_diameter_is_left_and_tried_again() {
-    for (manner, cause) in [
-        (Manner::Mute, "capabilities-timeout"),
-        (Manner::Rubbish, "garbage"),
-        (Manner::Huge, "garbage"),
-    ] {
+    for (manner, cause) in
+        [(Manner::Mute, "capabilities-timeout"), (Manner::Rubbish, "garbage"), (Manner::Huge, "garbage")]
+    {
         let port = peer(manner).await;
         let mut sink = sink(&[port], |_| {});
         let said = |status: &crate::diameter::route::PeerStatus| {

@@ -36,7 +36,9 @@ fn add(avps: Avps<'_>, dictionary: &Dictionary, depth: usize, lines: &mut Vec<Li
                 lines.push(Line { depth, name, value: None });
                 add(members, dictionary, depth + 1, lines);
             }
-            (value, _) => lines.push(Line { depth, name, value: Some(value.unwrap_or_else(|| "(too deep)".to_owned())) }),
+            (value, _) => {
+                lines.push(Line { depth, name, value: Some(value.unwrap_or_else(|| "(too deep)".to_owned())) })
+            }
         }
     }
 }

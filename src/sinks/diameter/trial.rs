@@ -48,7 +48,7 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
         // No peer was usable: the reason is what its last connection ended by.
         None => match status.peers.iter().find_map(|peer| peer.last_cause.as_ref()) {
             Some(cause) => Verdict::Retry { reason: cause.to_string() },
-            None => Verdict::Undecided,
+            None => Verdict::Undecided { reason: format!("no answer within {} s", wanted.wait.as_secs()) },
         },
         Some(Settlement::Delivered) => Verdict::Delivered,
         Some(Settlement::Retry { reason, .. }) => Verdict::Retry { reason },
@@ -127,7 +127,8 @@ fn exchanges(seen: &[Seen], names: &[String], dictionary: &Dictionary) -> Vec<Ex
     for Seen { peer, at, octets } in seen {
         let Ok(header) = Header::read(octets) else { continue };
         let message = message(&header, octets, dictionary);
-        let is_it = |(index, id, ..): &&mut (PeerIndex, u32, Instant, Exchange)| (*index, *id) == (*peer, header.end_to_end);
+        let is_it =
+            |(index, id, ..): &&mut (PeerIndex, u32, Instant, Exchange)| (*index, *id) == (*peer, header.end_to_end);
         match exchanges.iter_mut().rev().find(is_it) {
             Some((.., first, exchange)) if !header.is_request() => {
                 exchange.answers.push(Answer { message, after: at.since(*first) });
