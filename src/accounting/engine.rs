@@ -21,6 +21,9 @@ use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Peer, RequestView, ServerId};
 use crate::vars::{Avps, Parties};
 
+/// The shortest interval of interim records that a server may ask for.
+pub const INTERIM_MIN: Duration = Duration::from_secs(10);
+
 /// Makes the records of one shard.
 #[derive(Debug)]
 pub struct Engine {
@@ -89,6 +92,18 @@ impl Engine {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.calls.deadline()
+    }
+
+    /// An accounting server wants the interim records of a session `every` so often from now on (RFC 6733 §9.8.2), at
+    /// least [`INTERIM_MIN`]; zero: none. A restart forgets it until the next answer says so again.
+    pub fn interim_every(&mut self, now: Now, key: Key, every: Duration) {
+        let every = if every.is_zero() { every } else { every.max(INTERIM_MIN) };
+        self.calls.change(key, |session| {
+            if session.alarms.interim_step != Some(every) && !session.is_early() {
+                session.alarms.interim_step = Some(every);
+                session.alarms.interim = (!every.is_zero()).then(|| now.mono + every);
+            }
+        });
     }
 
     /// Takes new settings for all that happens from now on. Limits of running calls stay as they are.
@@ -416,7 +431,7 @@ impl Maker {
     pub(super) fn alarms(&self, now: Now, session: &Session) -> Alarms {
         let lasted = session.lasted(now, self.boot).unwrap_or_default();
         let left = |span: Duration| now.mono + span.saturating_sub(lasted);
-        let interim = self.settings.interim_interval.filter(|interval| !interval.is_zero()).map(|interval| {
+        let interim = self.interim_step(session).map(|interval| {
             let next = lasted.as_micros() / interval.as_micros() + 1;
             left(Duration::from_micros(u64::try_from(next * interval.as_micros()).unwrap_or(u64::MAX)))
         });
@@ -425,6 +440,13 @@ impl Maker {
             expiry: self.expiry(now, session.timer_s),
             interim: if session.is_early() { None } else { interim },
             save: None,
+            interim_step: session.alarms.interim_step,
         }
+    }
+
+    /// Time between the interim records of a session: what a server asked for, else what is configured.
+    pub(super) fn interim_step(&self, session: &Session) -> Option<Duration> {
+        let step = session.alarms.interim_step.or(self.settings.interim_interval);
+        step.filter(|step| !step.is_zero())
     }
 }
