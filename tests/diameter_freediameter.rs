@@ -428,7 +428,8 @@ async fn what_lay_in_the_queue_at_a_restart_goes_with_t_under_the_same_id() {
     let found = server.wait_requests(10);
     let ids = |part: &[Acr]| part.iter().map(|acr| (acr.key(), acr.end_to_end())).collect::<HashMap<_, _>>();
     assert_eq!(ids(&found[..5]), ids(&found[5..]), "same keys, same ids");
-    let marked: HashSet<String> = found[5..].iter().filter(|acr| acr.has_t()).map(|acr| acr.value("Session-Id")).collect();
+    let marked: HashSet<String> =
+        found[5..].iter().filter(|acr| acr.has_t()).map(|acr| acr.value("Session-Id")).collect();
     assert_eq!(marked.len(), 3, "what lay there, and nothing else");
     assert!(!found[..5].iter().any(Acr::has_t));
 }
@@ -491,12 +492,13 @@ async fn a_hung_server_is_left_by_the_watchdog_and_taken_back() {
     assert_eq!(bench.peer(0).state, State::Suspect);
     first.process.signal(libc::SIGCONT);
     bench.until_state(0, State::Open).await;
-    bench.work_until("new records go to the better peer again", |bench| {
-        let before = first.requests().len();
-        bench.add(Kind::Start);
-        before > 1
-    })
-    .await;
+    bench
+        .work_until("new records go to the better peer again", |bench| {
+            let before = first.requests().len();
+            bench.add(Kind::Start);
+            before > 1
+        })
+        .await;
     bench.deliver_all().await;
 }
 
@@ -508,8 +510,7 @@ async fn a_relay_answers_for_a_server_that_is_away_and_the_record_is_delivered_l
         "ConnectPeer = \"acct.test.example\" {{ No_TLS; ConnectTo = \"127.0.0.1\"; Port = {}; }};",
         server.port
     );
-    let environment =
-        [("DUMP", "0x1111"), ("IDENTITY", "relay.test.example"), ("SINK", "0"), ("PEERS", next.as_str())];
+    let environment = [("DUMP", "0x1111"), ("IDENTITY", "relay.test.example"), ("SINK", "0"), ("PEERS", next.as_str())];
     let relay = FreeDiameter::start(dir.path(), "relay", &environment).unwrap();
     let mut settings = settings(&[relay.port]);
     named(&mut settings, "relay.test.example");
@@ -518,10 +519,11 @@ async fn a_relay_answers_for_a_server_that_is_away_and_the_record_is_delivered_l
     bench.deliver_all().await;
     server.process.kill();
     let seq = bench.add(Kind::Start);
-    bench.work_until("the relay cannot deliver", |bench| {
-        bench.reasons.iter().any(|reason| reason.starts_with("3002 UNABLE_TO_DELIVER from relay.test.example"))
-    })
-    .await;
+    bench
+        .work_until("the relay cannot deliver", |bench| {
+            bench.reasons.iter().any(|reason| reason.starts_with("3002 UNABLE_TO_DELIVER from relay.test.example"))
+        })
+        .await;
     assert_eq!(bench.peer(0).state, State::Open, "nothing is wrong with the neighbour");
     server.restart();
     bench.deliver_all().await;
@@ -591,10 +593,9 @@ async fn refusals_of_a_connection_say_what_to_do() {
     let environment = [("SINK", "0"), ("NORELAY", "1"), ("DUMP", "0x1111")];
     let Some((_dir, server)) = start("poor", &environment) else { return };
     let mut bench = Bench::new(&settings(&[server.port]));
-    bench.work_until("no common application", |bench| {
-        bench.peer(0).last_cause.is_some_and(|cause| cause.is_refusal())
-    })
-    .await;
+    bench
+        .work_until("no common application", |bench| bench.peer(0).last_cause.is_some_and(|cause| cause.is_refusal()))
+        .await;
 }
 
 fn tls(dir: &Path, own: Option<&str>) -> Tls {

@@ -28,8 +28,9 @@ fn gateway(dir: &Path, targets: &[String], port: u16, more: &str) -> Gateway {
          retry_max_s = 1\n\n[admin]\nsocket = \"{folder}/admin.sock\"\n\n{more}\n"
     );
     fs::write(dir.join("tollgate.toml"), toml).unwrap();
-    let client =
-        format!("identity gw.test.example\nrealm test.example\nwatchdog 6\nacctserver acct.test.example=127.0.0.1:{port}\n");
+    let client = format!(
+        "identity gw.test.example\nrealm test.example\nwatchdog 6\nacctserver acct.test.example=127.0.0.1:{port}\n"
+    );
     fs::write(dir.join("diameterclient.conf"), client).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.arg("run").arg("--config").arg(dir.join("tollgate.toml")).current_dir(&dir);
@@ -61,9 +62,12 @@ fn a_call_is_start_and_stop_of_one_session() {
     }
     assert_eq!(sessions.len(), 3);
     assert!(sessions.values().all(|types| types == &["2", "4"]), "START before STOP: {sessions:?}");
-    assert!(requests.iter().filter(|acr| acr.value("Accounting-Record-Type") == "4").all(|acr| {
-        acr.value("Acct-Session-Time") == "1"
-    }));
+    assert!(
+        requests
+            .iter()
+            .filter(|acr| acr.value("Accounting-Record-Type") == "4")
+            .all(|acr| { acr.value("Acct-Session-Time") == "1" })
+    );
     let status = gateway.command(&["status", "--json"]);
     assert!(status.contains("acct.test.example") && status.contains("open"), "{status}");
     // The running service holds the one connection that this identity may have.
@@ -86,7 +90,8 @@ fn a_busy_target_then_an_answer_gives_legs_in_order() {
     let Some(_busy) = sipp(dir.path(), "uas_busy.xml", busy, &[]) else { return };
     let _callee = sipp(dir.path(), "uas.xml", callee, &[]).unwrap();
     let targets = [format!("sip:b@127.0.0.1:{busy}"), format!("sip:c@127.0.0.1:{callee}")];
-    let more = "[accounting.leg_fields]\ndst = \"$avp(dst)\"\n[sinks.diameter.test.leg_fields]\ndst = \"Tollgate-Leg-Dst\"\n";
+    let more =
+        "[accounting.leg_fields]\ndst = \"$avp(dst)\"\n[sinks.diameter.test.leg_fields]\ndst = \"Tollgate-Leg-Dst\"\n";
     let gateway = gateway(dir.path(), &targets, server.port, more);
     let to = gateway.address().to_string();
     let mut call = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "1", "-d", "200"]).unwrap();

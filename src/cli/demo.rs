@@ -87,7 +87,8 @@ fn place_calls(
             }
         }
         for _ in 0..count {
-            let request = requests.recv_timeout(RECORD_WAIT).context("a record did not reach the Diameter collector")?;
+            let request =
+                requests.recv_timeout(RECORD_WAIT).context("a record did not reach the Diameter collector")?;
             ensure!(!request.is_repeat, "a record came twice");
             println!("  {}", request.title);
             for line in &request.lines {

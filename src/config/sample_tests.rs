@@ -11,8 +11,8 @@ use super::parse;
 use super::plan::Plan;
 use super::schema::{
     AccountingTable, AdminTable, AnswerTable, CertificateTable, DiameterTable, FileTable, HeaderTable, LogTable,
-    MatchTable, QueueTable, RadiusTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable, StreamsTable,
-    TlsClientTable, TlsTable,
+    MatchTable, QueueTable, RadiusTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable,
+    StreamsTable, TlsClientTable, TlsTable,
 };
 
 /// The sample as it is shipped.

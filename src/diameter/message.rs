@@ -390,14 +390,8 @@ mod tests {
         let (header, avps) = header::split(&octets).expect("whole");
         assert_eq!(header, Header { flags: 0x60, length: header.length, ..asked });
         let codes: Vec<(u32, &[u8])> = Avps::new(avps).flatten().map(|avp| (avp.code, avp.value)).collect();
-        let want: [(u32, &[u8]); 6] = [
-            (263, b"s;1"),
-            (268, &[0, 0, 0x0b, 0xb9]),
-            (264, b"gw.a"),
-            (296, b"a"),
-            (284, b"first"),
-            (284, b"then"),
-        ];
+        let want: [(u32, &[u8]); 6] =
+            [(263, b"s;1"), (268, &[0, 0, 0x0b, 0xb9]), (264, b"gw.a"), (296, b"a"), (284, b"first"), (284, b"then")];
         assert_eq!(codes, want);
     }
 

@@ -64,7 +64,9 @@ impl Cause {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Refused { code, .. } => matches!(code, 3010 | 5010 | 5012 | 5017),
-            Self::BadCertificate(_) | Self::WrongIdentity { .. } | Self::NoCommonApplication | Self::NoInbandTls => true,
+            Self::BadCertificate(_) | Self::WrongIdentity { .. } | Self::NoCommonApplication | Self::NoInbandTls => {
+                true
+            }
             Self::NoTransport(_)
             | Self::ConnectTimeout
             | Self::NoTls(_)
@@ -141,7 +143,9 @@ impl fmt::Display for Cause {
                     _ => Ok(()),
                 }
             }
-            Self::WrongIdentity { found } => write!(f, "the peer calls itself `{found}`, which is not what is configured"),
+            Self::WrongIdentity { found } => {
+                write!(f, "the peer calls itself `{found}`, which is not what is configured")
+            }
             Self::NoCommonApplication => f.write_str("the peer has neither an accounting nor a relay application"),
             Self::NoInbandTls => f.write_str("the peer does not agree to TLS after the capabilities"),
             Self::CapabilitiesTimeout => f.write_str("the peer tells no capabilities in time"),

@@ -28,9 +28,9 @@ use std::net::IpAddr;
 use self::backoff::BackOff;
 use self::watchdog::{Due, Watchdog};
 use super::header::{Header, command};
-use super::{application, code, result};
 use super::message::{self, Capabilities, Ids};
 use super::random::Random;
+use super::{application, code, result};
 use crate::clock::Instant;
 
 pub use self::cause::Cause;

@@ -32,11 +32,7 @@ impl Identifiers {
     /// The first id of a message, the same in every process.
     #[must_use]
     pub fn first(&self, seq: Seq, part: usize, parts: usize) -> u32 {
-        let place = if parts > 1 {
-            seq.0.wrapping_mul(PARTS_MAX as u64).wrapping_add(part as u64)
-        } else {
-            seq.0
-        };
+        let place = if parts > 1 { seq.0.wrapping_mul(PARTS_MAX as u64).wrapping_add(part as u64) } else { seq.0 };
         self.salt.wrapping_add(place as u32) & (HALF - 1)
     }
 

@@ -45,8 +45,8 @@ pub use self::policy::{Effect, Fallback, Verdict, judge};
 pub use self::reason::{Alarm, Reason, Refusal};
 pub use self::redirect::{allows, peer_of};
 pub use self::settings::{
-    CLASS_OCTETS_MAX, CLASS_SESSIONS_MAX, GHOSTS_MAX, PAST_MAX, PAUSE_FIRST, PAUSE_MAX, PEERS_MAX,
-    PeerSettings, REDIRECTS_MAX, REST_FIRST, REST_MAX, Settings,
+    CLASS_OCTETS_MAX, CLASS_SESSIONS_MAX, GHOSTS_MAX, PAST_MAX, PAUSE_FIRST, PAUSE_MAX, PEERS_MAX, PeerSettings,
+    REDIRECTS_MAX, REST_FIRST, REST_MAX, Settings,
 };
 pub use self::slot::Counters;
 pub use self::status::{PeerStatus, Status};

@@ -185,9 +185,10 @@ impl Client {
                         self.alarm(index, Alarm::Flood { code }, out);
                     }
                     self.renew(now, key);
-                    let after = self.guard.closed_until(now.mono).map_or(self.settings.retry_first, |until| {
-                        until.since(now.mono)
-                    });
+                    let after = self
+                        .guard
+                        .closed_until(now.mono)
+                        .map_or(self.settings.retry_first, |until| until.since(now.mono));
                     self.give_back(now, key, after, Reason::Paused { code }, out);
                 }
             },

@@ -45,7 +45,8 @@ impl Client {
         {
             return SmallVec::from_slice(&[index]);
         }
-        let all = || (0..self.slots.len()).filter(|index| self.slots[*index].origin == Origin::Configured).filter(works);
+        let all =
+            || (0..self.slots.len()).filter(|index| self.slots[*index].origin == Origin::Configured).filter(works);
         let steady = |index: &usize| self.slots[*index].is_steady(now, self.settings.failback_hold);
         let priority = |index: usize| self.slots[index].settings.priority;
         let best = all().filter(steady).map(priority).min();
@@ -254,9 +255,10 @@ impl Client {
         keys.sort_unstable();
         keys.dedup();
         for key in keys {
-            let waits = self.flights.get(&key).is_some_and(|flight| {
-                flight.copies.iter().any(|copy| copy.peer == index && !copy.is_abandoned)
-            });
+            let waits = self
+                .flights
+                .get(&key)
+                .is_some_and(|flight| flight.copies.iter().any(|copy| copy.peer == index && !copy.is_abandoned));
             if !waits {
                 continue;
             }

@@ -58,7 +58,12 @@ impl Collector {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(address: SocketAddr, identity: &str, realm: &str, dictionary: Arc<Dictionary>) -> io::Result<Self> {
+    pub async fn bind(
+        address: SocketAddr,
+        identity: &str,
+        realm: &str,
+        dictionary: Arc<Dictionary>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (found, collected) = mpsc::channel(COLLECTED_MAX);

@@ -81,7 +81,11 @@ async fn open(address: SocketAddr, bind: Option<IpAddr>, user_timeout: Duration)
 }
 
 /// TLS on a connection. Files are read anew, so that renewed certificates count from the next connection on.
-pub(super) async fn secure(stream: TcpStream, files: ClientFiles, name: String) -> Result<Box<TlsStream<TcpStream>>, Cause> {
+pub(super) async fn secure(
+    stream: TcpStream,
+    files: ClientFiles,
+    name: String,
+) -> Result<Box<TlsStream<TcpStream>>, Cause> {
     let no_tls = |error: &tls::TlsError| Cause::NoTls(crate::sinks::chain(error).to_string());
     let config = tls::client_config(&files).map_err(|error| no_tls(&error))?;
     let name = name_of(&name).map_err(|error| no_tls(&error))?;

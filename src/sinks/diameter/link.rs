@@ -68,7 +68,14 @@ pub(super) struct Link {
 
 impl Link {
     pub fn new(message_max: usize) -> Self {
-        Self { stage: Stage::None, input: BytesMut::new(), output: BytesMut::new(), ending: None, message_max, chunk: vec![0; CHUNK].into() }
+        Self {
+            stage: Stage::None,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            ending: None,
+            message_max,
+            chunk: vec![0; CHUNK].into(),
+        }
     }
 
     /// Begins to connect; an older transport is dropped.

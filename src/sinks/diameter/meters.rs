@@ -69,9 +69,7 @@ impl Peer {
         let labels = || [("sink", Arc::clone(sink)), ("peer", Arc::clone(&peer))];
         let counter = |name: &'static str| metrics::counter!(name, &labels());
         let gauge = |name: &'static str| metrics::gauge!(name, &labels());
-        let kinds = |name: &'static str, label: &'static str, kind: &'static str| {
-            metrics::counter!(name, "sink" => Arc::clone(sink), "peer" => Arc::clone(&peer), label => kind)
-        };
+        let kinds = |name: &'static str, label: &'static str, kind: &'static str| metrics::counter!(name, "sink" => Arc::clone(sink), "peer" => Arc::clone(&peer), label => kind);
         Self {
             requests: counter(DIAMETER_REQUESTS_TOTAL),
             repeats: counter(DIAMETER_REPEATS_TOTAL),
@@ -90,12 +88,8 @@ impl Peer {
     #[expect(clippy::cast_precision_loss, reason = "gauges of at most some thousands")]
     fn report(&self, status: &PeerStatus) {
         let counters = &status.counters;
-        let answers = [
-            counters.accepted,
-            counters.protocol_errors,
-            counters.transient_failures,
-            counters.permanent_failures,
-        ];
+        let answers =
+            [counters.accepted, counters.protocol_errors, counters.transient_failures, counters.permanent_failures];
         let plain = [&self.requests, &self.repeats, &self.timeouts, &self.failed_over];
         let counts = [counters.requests, counters.repeats, counters.timeouts, counters.failed_over];
         let faults = [counters.late, counters.unknown, counters.broken];

@@ -104,8 +104,7 @@ impl DiameterSink {
             tls::client_config(files.as_ref().ok_or(SetupError::NoTrust)?)?;
         }
         let route = route_settings(settings, salt);
-        let transports =
-            Transports { bind: settings.bind, tls: files, user_timeout: settings.timers.watchdog * 2 };
+        let transports = Transports { bind: settings.bind, tls: files, user_timeout: settings.timers.watchdog * 2 };
         let (render, names) = render::renderers(&name.into(), &settings.accounting)?;
         Self::with(name, route, transports, waited_until, names, render)
     }

@@ -64,7 +64,8 @@ pub fn route_settings(settings: &Settings, salt: u32) -> route::Settings {
 /// The files of TLS; `None` when there are no trust anchors, so no TLS.
 #[must_use]
 pub fn tls_files(tls: &Tls) -> Option<ClientFiles> {
-    let own = |(certificate, key): (&PathBuf, &PathBuf)| Certificate { certificate: certificate.clone(), key: key.clone() };
+    let own =
+        |(certificate, key): (&PathBuf, &PathBuf)| Certificate { certificate: certificate.clone(), key: key.clone() };
     Some(ClientFiles {
         ca: tls.ca_file.clone()?,
         own: tls.cert_file.as_ref().zip(tls.key_file.as_ref()).map(own),

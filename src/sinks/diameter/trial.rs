@@ -127,7 +127,8 @@ fn exchanges(seen: &[Seen], names: &[String], dictionary: &Dictionary) -> Vec<Ex
     for Seen { peer, at, octets } in seen {
         let Ok(header) = Header::read(octets) else { continue };
         let message = message(&header, octets, dictionary);
-        let is_it = |(index, id, ..): &&mut (PeerIndex, u32, Instant, Exchange)| (*index, *id) == (*peer, header.end_to_end);
+        let is_it =
+            |(index, id, ..): &&mut (PeerIndex, u32, Instant, Exchange)| (*index, *id) == (*peer, header.end_to_end);
         match exchanges.iter_mut().rev().find(is_it) {
             Some((.., first, exchange)) if !header.is_request() => {
                 exchange.answers.push(Answer { message, after: at.since(*first) });

@@ -349,10 +349,10 @@ fn answers_that_fit_nothing_acknowledge_nothing() {
     ] {
         let mut wrong = sent;
         change(&mut wrong.header);
-        let message = build(
-            &if name.starts_with("a request") { wrong.header } else { wrong.header.answer() },
-            |avps| avps.u32(code::RESULT_CODE, 0, M, 2001),
-        );
+        let message =
+            build(&if name.starts_with("a request") { wrong.header } else { wrong.header.answer() }, |avps| {
+                avps.u32(code::RESULT_CODE, 0, M, 2001)
+            });
         bench.put(Input::Received { peer: number(0), message: &message });
         assert!(bench.ends.is_empty(), "{name}");
     }
