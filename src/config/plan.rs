@@ -9,6 +9,7 @@ use super::error::Mistake;
 use super::schema::LogTarget;
 use crate::accounting;
 use crate::admin;
+use crate::diameter;
 use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::policy::{Marks, Route, Routes};
 use crate::queue;
@@ -77,6 +78,8 @@ pub struct SinkPlan {
 pub enum SinkKind {
     /// `[sinks.radius.NAME]`
     Radius(Arc<sinks::radius::Settings>),
+    /// `[sinks.diameter.NAME]`
+    Diameter(Arc<diameter::settings::Settings>),
 }
 
 impl SinkKind {
@@ -85,6 +88,7 @@ impl SinkKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Radius(_) => "radius",
+            Self::Diameter(_) => "diameter",
         }
     }
 }

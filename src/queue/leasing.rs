@@ -11,8 +11,8 @@
 //!
 //! It follows that while a sink takes records, and new calls make less than three quarters of what it takes, a record
 //! of a new call waits for its lease no longer than half a second, however long the backlog is. A call that began during
-//! the outage waits for its own first record. After a restart the calls of the backlog are read through first, at some
-//! hundred thousand records a second on an idle machine; until that is done, everything waits in order of appending.
+//! the outage waits for its own first record. After a restart the calls of the backlog are read through first, some
+//! hundred thousand records a second, in the time in which commits gather; fresh records are held until that is done.
 
 use crate::clock::{Instant, Now};
 use crate::ids::{Seq, SinkNumber};

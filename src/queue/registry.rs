@@ -34,6 +34,7 @@ impl Opening {
             interims: super::collapse::Sessions::default(),
             retries: 0,
             oldest: Duration::ZERO,
+            oldest_made: None,
             attached: false,
         });
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::clock::{Instant, Now};
+use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{CallHash, RecordId, SINKS_MAX, SinkMask, SinkNumber};
 
 use super::balance::{Balance, Stats};
@@ -62,6 +62,8 @@ pub(super) struct Sink {
     pub retries: u64,
     /// Age of its oldest waiting record when it was looked at last.
     pub oldest: Duration,
+    /// When its oldest waiting record was made, as far as is known.
+    pub oldest_made: Option<Timestamp>,
     /// Whether somebody leases; without that nothing is kept in memory for it.
     pub attached: bool,
 }

@@ -20,7 +20,7 @@ use crate::accounting::{self, CallView, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase};
 use crate::clock::{self, Instant, Now, Timestamp};
 use crate::config::plan::{Plan, SipPlan};
-use crate::ids::{SinkMask, SinkNumber};
+use crate::ids::{Seq, SinkMask, SinkNumber};
 use crate::queue::{self, Desk};
 use crate::record::Kind;
 use crate::shard::{Rules, Shard};
@@ -57,6 +57,14 @@ pub enum StartError {
         name: String,
         /// What is wrong with it.
         source: crate::sinks::radius::SetupErrors,
+    },
+    /// A Diameter sink cannot be set up.
+    #[error("cannot set up the sink `{name}`")]
+    Diameter {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: crate::sinks::diameter::SetupError,
     },
     /// The event loop of a thread cannot be made.
     #[error("cannot make an event loop")]
@@ -137,6 +145,8 @@ impl Service {
             metrics,
             sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
             queue: opened.handle.clone(),
+            secret: opened.secret,
+            waited_until: Seq(opened.handle.stats().head),
             questions,
             shards: mailboxes.clone(),
         })?;

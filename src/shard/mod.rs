@@ -306,7 +306,7 @@ impl Shard {
             From::Request { transaction } => self.decide(now, transaction, more, out),
             From::Authority { peer, name } => out.push(Output::Authority { peer, name }),
             From::Resolve { query, host, port, transport } => {
-                out.push(Output::Resolve { query, host, port, transport })
+                out.push(Output::Resolve { query, host, port, transport });
             }
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
             From::Final { transaction, answer, code, reason, message, uri } => {

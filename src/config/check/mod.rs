@@ -2,6 +2,7 @@
 //! mistake noted, before a [`Plan`] is made.
 
 mod accounting;
+mod diameter;
 mod mapping;
 mod radius;
 mod routes;

@@ -142,7 +142,8 @@ fn dictionary(
     }
 }
 
-fn problem(problem: &Problem) -> Mistake {
+/// A problem of a dictionary as a mistake.
+pub(super) fn problem(problem: &Problem) -> Mistake {
     let path = problem.origin.file.as_ref().into();
     let place = match problem.origin.line {
         0 => Place::Whole(path),

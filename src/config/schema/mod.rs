@@ -19,7 +19,9 @@ pub use accounting::{AccountingTable, FieldSource, Flag, LegOrder, Rounding, Swi
 pub use mapping::{AccountingOn, Columns, MappingTable, Oversize, PolicyTable, UnknownKeywords};
 pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RouteAccountTable, RouteTable};
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
-pub use sinks::{DelayTime, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped};
+pub use sinks::{
+    DelayTime, DiameterTable, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped,
+};
 pub use sip::SipTable;
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 

@@ -16,6 +16,8 @@ use crate::units::{Count, Millis, Secs};
 pub struct SinksTable {
     /// `[sinks.radius.NAME]`
     pub radius: Named<RadiusTable>,
+    /// `[sinks.diameter.NAME]`
+    pub diameter: Named<DiameterTable>,
 }
 
 /// Which records a sink takes.
@@ -162,4 +164,40 @@ pub struct RadiusTable {
     pub attempts_max: Option<Count<1, 1_000_000>>,
     /// Least age of a record that is parked for those.
     pub park_age_min_s: Option<Secs<0, 31_536_000>>,
+}
+
+/// `[sinks.diameter.NAME]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiameterTable {
+    /// diameterclient.conf; required.
+    pub config: Option<At<PathBuf>>,
+    /// Dictionary, read after those that diameterclient.conf names.
+    pub dictionary: Option<At<PathBuf>>,
+    /// Which AVPs carry the SIP values in base accounting.
+    pub profile: Option<At<String>>,
+    /// Which records it takes.
+    pub records: Option<Records>,
+    /// Fields: name to AVP.
+    pub fields: Ordered<At<String>>,
+    /// Fields of legs: name to AVP.
+    pub leg_fields: Ordered<At<String>>,
+    /// Fields without an AVP of their own.
+    pub unmapped: Option<Unmapped>,
+    /// Rounding of spans to seconds.
+    pub round: Option<Rounding>,
+    /// Order of the legs.
+    pub leg_order: Option<LegOrder>,
+    /// AVP of the record id; empty: none.
+    pub record_id_avp: Option<At<String>>,
+    /// First wait before a record is tried again.
+    pub retry_first_ms: Option<Millis<10, 600_000>>,
+    /// Longest wait before a record is tried again.
+    pub retry_max_s: Option<Secs<1, 86_400>>,
+    /// How long records wait that meet an unserved realm or application.
+    pub retry_config_errors_s: Option<Secs<0, 31_536_000>>,
+    /// Answers UNABLE_TO_COMPLY after which a record is parked.
+    pub unable_max: Option<Count<1, 1_000_000>>,
+    /// Equal permanent failures in a row after which the sink pauses.
+    pub pause_after: Option<Count<2, 1_000_000>>,
 }

@@ -20,6 +20,7 @@ mod sending;
 mod server;
 mod settings;
 mod streams;
+mod suspect;
 mod visit;
 
 use std::collections::HashMap;
@@ -45,6 +46,7 @@ pub use self::settings::{
     DelayTime, Idle, MessageAuthenticator, Probing, STREAM_LANES_MAX, Selection, ServerSettings, Settings, Transport,
 };
 pub use self::streams::Closing;
+pub use self::suspect::Suspect;
 
 /// Most servers of one client.
 pub const SERVERS_MAX: usize = 64;
