@@ -139,7 +139,7 @@ pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Che
         name_check(name, table.place, check);
         checked.places.push(table.place);
         checked.modes.push(mode(table.records));
-        if let Some(settings) = diameter::check(name, table, &file.accounting, base, check) {
+        if let Some(settings) = diameter::check(name, table, &fields, base, check) {
             checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Diameter(Arc::new(settings)) });
         }
     }
