@@ -137,7 +137,7 @@ impl Engine {
 
     fn interim(&mut self, now: Now, key: Key, out: &mut Outcome) {
         let Some(session) = self.calls.get(key) else { return };
-        let step = self.maker.interim_step(session);
+        let step = self.maker.interim_interval(session);
         // From the last one on, so that a wall clock that is set changes nothing; what was slept through is left out.
         let next = step.and_then(|step| {
             let due = session.alarms.interim?;

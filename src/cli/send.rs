@@ -84,8 +84,9 @@ pub fn run(config: &Path, arguments: Arguments) -> Result<(), Failure> {
     }
     match trial.verdict {
         Verdict::Delivered => Ok(()),
-        Verdict::Retry { reason } | Verdict::Parked { reason } => Err(Failure::Failed(anyhow!(reason))),
-        Verdict::Undecided => Err(Failure::Failed(anyhow!("no verdict within {} s", arguments.wait))),
+        Verdict::Retry { reason } | Verdict::Parked { reason } | Verdict::Undecided { reason } => {
+            Err(Failure::Failed(anyhow!(reason)))
+        }
     }
 }
 
@@ -157,9 +158,6 @@ fn text(sink: &str, kind: &str, trial: &Trial) -> String {
         }
     }
     line("verdict", trial.verdict.name().to_owned());
-    if let Some(reason) = trial.verdict.reason() {
-        line("reason", shown(reason));
-    }
     text
 }
 

@@ -37,6 +37,8 @@ pub struct Plan {
     pub queue: queue::Settings,
     /// The backends, in the order of kind and name.
     pub sinks: Vec<SinkPlan>,
+    /// Names of the sinks that get an Accounting-On at a start that has lost calls in progress.
+    pub accounting_on: Vec<String>,
     /// Administration.
     pub admin: admin::Settings,
     /// The log.

@@ -11,8 +11,8 @@ use super::parse;
 use super::plan::Plan;
 use super::schema::{
     AccountingTable, AdminTable, AnswerTable, CertificateTable, DiameterTable, FileTable, HeaderTable, LogTable,
-    MatchTable, QueueTable, RadiusTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable,
-    StreamsTable, TlsClientTable, TlsTable,
+    MatchTable, PolicyTable, QueueTable, RadiusTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable,
+    SipTable, StreamsTable, TlsClientTable, TlsTable,
 };
 
 /// The sample as it is shipped.
@@ -111,6 +111,7 @@ fn every_option_is_in_it() {
         ("queue", fields::<QueueTable>()),
         ("sinks.radius.billing", fields::<RadiusTable>()),
         ("sinks.diameter.cdf", fields::<DiameterTable>()),
+        ("sinks.radius.billing", fields::<PolicyTable>()),
         ("admin", fields::<AdminTable>()),
         ("log", fields::<LogTable>()),
         ("service", fields::<ServiceTable>()),

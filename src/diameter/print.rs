@@ -208,7 +208,7 @@ mod tests {
         });
         assert_eq!(
             text,
-            "ACR flags RP-T application 3 hop-by-hop 0x00000001 end-to-end 0x00000002 length 116\n\
+            "ACR flags RP-T application 3 hop-by-hop 0x00000001 end-to-end 0x00000002 length 112\n\
              \x20 Session-Id (263) -M- = \"gw.example;1;2\"\n\
              \x20 Accounting-Record-Type (480) -M- = START_RECORD (2)\n\
              \x20 Service-Information (10415:873) VM-\n\

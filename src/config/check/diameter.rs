@@ -9,7 +9,7 @@ use super::sections::set;
 use crate::config::decode::{At, Ordered};
 use crate::config::diameterclient::{self, DiameterClient};
 use crate::config::error::{Mistake, Place, Weight, suggestion};
-use crate::config::schema::{self, AccountingTable, DiameterTable};
+use crate::config::schema::{self, DiameterTable};
 use crate::config::tree::PlaceId;
 use crate::diameter::accounting::{Application, FieldMapping, LegOrder, Profile, Renderer, Round, Unmapped};
 use crate::diameter::settings::Settings;
@@ -21,7 +21,7 @@ use crate::units::{Millis, Secs};
 pub(super) fn check(
     name: &str,
     table: &At<DiameterTable>,
-    accounting: &AccountingTable,
+    fields: &super::sinks::Fields<'_>,
     base: &Path,
     check: &mut Check<'_>,
 ) -> Option<Settings> {
@@ -36,8 +36,8 @@ pub(super) fn check(
     };
     let own = client.as_ref().map_or(&[][..], |client| &client.dictionaries);
     let dictionary = Arc::new(dictionary(table, own, profile.unwrap_or_default(), base, check)?);
-    let fields = mappings(&table.fields, &accounting.fields, "accounting.fields", &dictionary, check);
-    let leg_fields = mappings(&table.leg_fields, &accounting.leg_fields, "accounting.leg_fields", &dictionary, check);
+    let leg_fields = mappings(&table.leg_fields, &fields.leg, "accounting.leg_fields", &dictionary, check);
+    let fields = mappings(&table.fields, &fields.record, "accounting.fields", &dictionary, check);
     record_id(table, &dictionary, check);
     let (client, profile) = (client?, profile?);
     let mut settings = client.settings;
@@ -132,16 +132,16 @@ fn dictionary(
 /// Fields with their AVPs: both must exist.
 fn mappings(
     table: &Ordered<At<String>>,
-    fields: &Ordered<At<String>>,
+    fields: &[&str],
     section: &str,
     dictionary: &Dictionary,
     check: &mut Check<'_>,
 ) -> Vec<FieldMapping> {
     let mut mappings = Vec::new();
     for (field, avp) in &table.0 {
-        if !fields.0.iter().any(|(name, _)| name.value == field.value) {
-            let names = fields.0.iter().map(|(name, _)| name.as_str());
-            let hint = suggestion(field, names).or_else(|| Some(format!("define it in `[{section}]`")));
+        if !fields.contains(&field.as_str()) {
+            let hint = suggestion(field, fields.iter().copied());
+            let hint = hint.or_else(|| Some(format!("define it in `[{section}]`")));
             check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
         }
         if is_carrier(avp, dictionary, check) {

@@ -3,12 +3,14 @@
 
 mod accounting;
 mod diameter;
+mod mapping;
 mod radius;
 mod routes;
 mod sections;
 mod sinks;
 mod sip;
 mod streams;
+mod transport;
 
 use std::fmt;
 use std::path::Path;
@@ -73,11 +75,17 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
         check.findings.push(mistake.hint("add a `[[route]]` with `to`"));
     }
-    let sinks = sinks::check(&file.sinks, &file.accounting, base, check);
+    let sinks = sinks::check(file, base, check);
     let all_marks = route.iter().map(|route| route.marks).chain([marks]);
     accounting::unused(all_marks, &names, &sinks.places, check);
     let mut accounting = accounting::check(&file.accounting, sinks.modes, check);
+    accounting.frozen_fields = sinks.frozen;
+    queue.collapsing = sinks.collapsing;
     accounting.listeners.clone_from(&sip.stack.listeners);
+    let mut log = sections::log(&file.log, check);
+    if sinks.debug {
+        log.level.push_str(DEBUG_RADIUS);
+    }
     Plan {
         path: path.to_owned(),
         sip,
@@ -87,9 +95,13 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         accounting,
         queue,
         sinks: sinks.plans,
+        accounting_on: sinks.accounting_on,
         admin: sections::admin(&file.admin, base, check),
-        log: sections::log(&file.log, check),
+        log,
         service: sections::service(&file.service),
         warnings: Vec::new(),
     }
 }
+
+/// What `clientdebug` of a client file adds to the levels of the log.
+const DEBUG_RADIUS: &str = ",tollgate::radius=debug,tollgate::sinks::radius=debug";

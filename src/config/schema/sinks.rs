@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::super::decode::{At, Ordered};
 use super::Named;
 use super::accounting::{LegOrder, Rounding, Switch};
+use super::mapping::{AccountingOn, Columns, MappingTable, UnknownKeywords};
 use crate::units::{Count, Millis, Secs};
 
 /// `[sinks]`
@@ -103,6 +104,8 @@ pub enum Unmapped {
 pub struct RadiusTable {
     /// radiusclient.conf; required.
     pub config: Option<At<PathBuf>>,
+    /// What is done about a keyword of that file that nobody knows.
+    pub unknown_keywords: Option<UnknownKeywords>,
     /// Dictionary, read after the one that radiusclient.conf names.
     pub dictionary: Option<At<PathBuf>>,
     /// Which attributes carry the SIP values.
@@ -110,9 +113,15 @@ pub struct RadiusTable {
     /// Which records it takes.
     pub records: Option<Records>,
     /// Fields: name to attribute.
-    pub fields: Ordered<At<String>>,
+    pub fields: Ordered<At<MappingTable>>,
     /// Fields of legs: name to attribute.
-    pub leg_fields: Ordered<At<String>>,
+    pub leg_fields: Ordered<At<MappingTable>>,
+    /// Widths of the columns of the server's database.
+    pub columns: Option<Columns>,
+    /// Whether a newer interim record takes the place of one that still waits.
+    pub collapse_interims: Option<Switch>,
+    /// Whether Accounting-On is sent.
+    pub accounting_on: Option<AccountingOn>,
     /// Fields without an attribute of their own.
     pub unmapped: Option<Unmapped>,
     /// `Acct-Session-Id`.
@@ -143,6 +152,10 @@ pub struct RadiusTable {
     pub window_max: Option<Count<1, 65_536>>,
     /// Sockets to one server.
     pub lanes_max: Option<Count<1, 256>>,
+    /// Silence on a TCP or TLS connection after which it is asked, and then closed.
+    pub watchdog_s: Option<Secs<6, 600>>,
+    /// Whether idle connections are kept open.
+    pub keep_alive: Option<Switch>,
     /// Silence after which a server is suspect.
     pub response_window_ms: Option<Millis<100, 60_000>>,
     /// Silence of a suspect server after which it is dead.

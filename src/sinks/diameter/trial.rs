@@ -48,7 +48,7 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
         // No peer was usable: the reason is what its last connection ended by.
         None => match status.peers.iter().find_map(|peer| peer.last_cause.as_ref()) {
             Some(cause) => Verdict::Retry { reason: cause.to_string() },
-            None => Verdict::Undecided,
+            None => Verdict::Undecided { reason: format!("no answer within {} s", wanted.wait.as_secs()) },
         },
         Some(Settlement::Delivered) => Verdict::Delivered,
         Some(Settlement::Retry { reason, .. }) => Verdict::Retry { reason },

@@ -52,8 +52,8 @@ fn what_is_odd_in_a_servers_file_is_told() {
         ("a sample secret", "h testing123", false, "the secret of `h` is a well-known sample"),
         ("a short secret", "h abc", false, "shorter than 12 octets"),
         ("a long secret", &format!("x {}\nh secret-of-alpha", "s".repeat(1025)), true, "longer than 1024 octets"),
-        ("no line for the server", "x secret-of-alpha", true, "no secret for `h`"),
-        ("an empty file", "", true, "no secret for `h`"),
+        ("no line for the server", "x secret-of-alpha", false, "no secret for `h`"),
+        ("an empty file", "", false, "no secret for `h`: nothing is sent there until it has one"),
         ("a pre-shared key", "h psk:user:0123456789abcdef", true, "TLS pre-shared key, which is not supported"),
     ] {
         let result = with_file("h", file);
@@ -71,6 +71,38 @@ fn the_servers_file_is_opened_only_when_needed() {
     assert_finding("missing file", &result, "cannot read `/none`");
     let result = loaded(format!("acctserver h{REST}"));
     assert_finding("no keyword", &result, "no secret for `h`");
+}
+
+#[test]
+fn with_tls_the_servers_file_is_looked_at_for_pre_shared_keys_only() {
+    let tls = |file: Option<&str>| {
+        let mut table = Table::default().with("/c", format!("acctserver h\nserv-type tls\nservers /s{REST}"));
+        if let Some(file) = file {
+            table = table.with("/s", file);
+        }
+        load(Path::new("/c"), Unknown::Refuse, &mut table)
+    };
+    for (name, file, want) in [
+        ("no file", None, ""),
+        ("a secret, which TLS does not use", Some("h a-long-enough-secret"), ""),
+        ("a key for another server", Some("g psk:user:0123"), ""),
+        ("a key", Some("h psk:user:0123"), "TLS pre-shared key, which is not supported"),
+        ("a key as in a list", Some("h psk@user@0123"), "TLS pre-shared key, which is not supported"),
+    ] {
+        let result = tls(file);
+        assert_finding(name, &result, want);
+        if let Ok(client) = result {
+            assert_eq!(client.acct_servers[0].secret.octets(), b"radsec", "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_that_only_begins_like_a_pre_shared_key_is_a_secret() {
+    for secret in ["psk@home-is-a-secret", "psk:not-hex:ghij", "pskpskpskpsk", "psk:user:"] {
+        let client = loaded(format!("acctserver h:1:{secret}{REST}")).unwrap();
+        assert_eq!(client.acct_servers[0].secret.octets(), secret.as_bytes());
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn grouped_legs_are_numbered_units() {
         let message = messages(settings, &forwarded()).remove(0);
         let (_, avps) = header::split(&message).expect("a message");
         let mut found = Vec::new();
-        walk(Avps::new(avps), &[4, 5], &mut |avp| {
+        walk(Avps::new(avps), &[(9999, 4), (9999, 5)], &mut |avp| {
             if (avp.vendor, avp.code) == (9999, 1) {
                 found.push(avp.is_mandatory());
             }

@@ -6,3 +6,4 @@ mod races;
 mod rubbish;
 pub(crate) mod script;
 pub(crate) mod storm;
+mod transports;
