@@ -54,6 +54,8 @@ pub struct SipPlan {
     pub binds: Vec<SocketAddr>,
     /// Threads, at least 1.
     pub shards: usize,
+    /// Memory of the process, in octets, beyond which new calls get 503; 0: no limit.
+    pub memory_max: u64,
 }
 
 /// `[sinks.KIND.NAME]`

@@ -11,7 +11,7 @@ use super::parse;
 use super::plan::Plan;
 use super::schema::{
     AccountingTable, AdminTable, AnswerTable, FileTable, HeaderTable, LogTable, MatchTable, QueueTable, RadiusTable,
-    RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable,
+    RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable, WatchTable,
 };
 
 /// The sample as it is shipped.
@@ -86,6 +86,7 @@ fn every_option_is_in_it() {
     };
     for (section, fields) in [
         ("sip", fields::<SipTable>()),
+        ("sip.watch", fields::<WatchTable>()),
         ("route", fields::<RouteTable>()),
         ("route", fields::<MatchTable>()),
         ("route", fields::<HeaderTable>()),

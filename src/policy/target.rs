@@ -6,18 +6,21 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::sip::message::{Scheme, Uri};
-use crate::sip::stack::{Hop, Target};
+use crate::sip::stack::{Hop, Target, q_of};
 
 /// One target of `to`.
 ///
 /// * `sip:10.0.0.5` has no user: host and port of the Request-URI become the target's, its user part stays.
 /// * `sip:bob@10.0.0.5` has one: it becomes the Request-URI.
 /// * `sip:10.0.0.5;lr` is only the next hop: the Request-URI leaves as it came.
+/// * `<sip:10.0.0.5>;q=0.5;ring_timeout_s=20` says with what preference it is tried and how long it may ring.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Destination {
     uri: Bytes,
     rewrite: Rewrite,
     hop: Hop,
+    q: u16,
+    ring_timeout: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -42,6 +45,9 @@ pub enum BadTarget {
     /// It names a transport that is not served.
     #[error("`{0}` names a transport other than UDP, which is the only one served")]
     Transport(String),
+    /// It has a parameter behind its brackets that is none of ours, or whose value is none.
+    #[error("`{0}`: behind the brackets stand `q`, from 0 to 1, and `ring_timeout_s`, from 1 to 3600")]
+    Params(String),
     /// It has headers.
     #[error("`{0}` has headers (`?...`), which a Request-URI must not have")]
     Headers(String),
@@ -53,6 +59,7 @@ impl Destination {
     /// # Errors
     /// The text is no `sip:` URI, or asks for a transport other than UDP.
     pub fn parse(text: &str) -> Result<Self, BadTarget> {
+        let (text, options) = split(text)?;
         let uri = Uri::parse(text.as_bytes()).ok_or_else(|| BadTarget::NoUri(text.to_owned()))?;
         if uri.scheme != Scheme::Sip {
             return Err(BadTarget::Scheme(text.to_owned()));
@@ -78,7 +85,14 @@ impl Destination {
             }
             Rewrite::Host { host_port: host_port.into(), params: Bytes::copy_from_slice(uri.params) }
         };
-        Ok(Self { uri: Bytes::copy_from_slice(text.as_bytes()), rewrite, hop })
+        let (q, ring_timeout) = (options.q.unwrap_or(Q_MOST), options.ring_timeout);
+        Ok(Self { uri: Bytes::copy_from_slice(text.as_bytes()), rewrite, hop, q, ring_timeout })
+    }
+
+    /// Its q value in thousandths; 1000 when it has none.
+    #[must_use]
+    pub const fn q(&self) -> u16 {
+        self.q
     }
 
     /// Where it leads.
@@ -97,9 +111,43 @@ impl Destination {
                 with_host(request_uri, host_port, params).unwrap_or_else(|| self.uri.clone())
             }
         };
-        Target { uri, hop: self.hop.clone(), ring_timeout }
+        Target { uri, hop: self.hop.clone(), ring_timeout: self.ring_timeout.or(ring_timeout) }
     }
 }
+
+/// What stands behind the brackets of a target.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    q: Option<u16>,
+    ring_timeout: Option<Duration>,
+}
+
+/// A target's URI, and what stands behind its brackets.
+fn split(text: &str) -> Result<(&str, Options), BadTarget> {
+    let Some(rest) = text.strip_prefix('<') else { return Ok((text, Options::default())) };
+    let wrong = || BadTarget::Params(text.to_owned());
+    let (uri, params) = rest.split_once('>').ok_or_else(wrong)?;
+    let mut options = Options::default();
+    for param in params.split(';').map(str::trim).filter(|param| !param.is_empty()) {
+        match param.split_once('=').ok_or_else(wrong)? {
+            ("q", value) => {
+                let q = q_of(Some(value.as_bytes()));
+                let is_zero = value.bytes().all(|octet| matches!(octet, b'0' | b'.')) && value.starts_with('0');
+                options.q = Some(q).filter(|q| *q > 0 || is_zero);
+                options.q.ok_or_else(wrong)?;
+            }
+            ("ring_timeout_s", value) => {
+                let secs = value.parse::<u64>().ok().filter(|secs| (1..=3600).contains(secs)).ok_or_else(wrong)?;
+                options.ring_timeout = Some(Duration::from_secs(secs));
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    Ok((uri, options))
+}
+
+/// The q value of a target that gives none (RFC 3261 §20.10), in thousandths.
+const Q_MOST: u16 = 1000;
 
 /// The Request-URI with another host and port. Parameters stay, except those that speak of the old host, and those that
 /// the target names itself. `None` when the Request-URI has no user part that could stay.

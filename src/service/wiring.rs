@@ -142,6 +142,7 @@ impl Service {
                 queue: opened.handle.clone(),
                 producer,
                 resolver: ask.clone(),
+                memory_max: plan.sip.memory_max,
                 shard: Box::new(make),
             };
             shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);

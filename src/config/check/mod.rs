@@ -76,6 +76,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     accounting::unused(all_marks, &names, &sinks.places, check);
     let mut accounting = accounting::check(&file.accounting, sinks.modes, check);
     accounting.listeners.clone_from(&sip.stack.listeners);
+    accounting.pings = sip::pings(&file.sip.watch, check);
     Plan {
         path: path.to_owned(),
         sip,

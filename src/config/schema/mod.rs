@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use accounting::{AccountingTable, FieldSource, Flag, LegOrder, Rounding, Switch};
-pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RouteAccountTable, RouteTable};
+pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable};
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
 pub use sinks::{DelayTime, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped};
-pub use sip::SipTable;
+pub use sip::{SipTable, WatchTable};
 
 use super::decode::At;
 

@@ -67,6 +67,8 @@ pub struct Parts {
     pub producer: Producer,
     /// Where names are resolved.
     pub resolver: mpsc::Sender<Question>,
+    /// Memory of the process, in octets, beyond which new calls are refused; 0: no limit.
+    pub memory_max: u64,
     /// The logic.
     pub shard: Box<dyn FnOnce() -> Shard + Send>,
 }
@@ -92,6 +94,8 @@ struct Driver {
     queue: queue::Handle,
     producer: Producer,
     resolver: mpsc::Sender<Question>,
+    /// Memory of the process, in octets, beyond which new calls are refused; 0: no limit.
+    memory_max: u64,
     shard: Shard,
     batch: Batch,
     /// The datagrams of one batch with their sources, reused.
@@ -101,6 +105,10 @@ struct Driver {
     outputs: Vec<Output>,
     /// Commits the full channel gave back, oldest first.
     unsent: VecDeque<(Ticket, Commit)>,
+    /// Commits that were given up for want of memory; the shard is told in the next turn.
+    dropped: Vec<Ticket>,
+    /// When the memory of the process is looked at next.
+    memory_due: Instant,
     receipts: Vec<(u64, Result<(), AppendFailed>)>,
     draining: bool,
     /// Datagrams of this turn.
@@ -132,6 +140,9 @@ impl Driver {
             taken: Vec::new(),
             outputs: Vec::new(),
             unsent: VecDeque::new(),
+            dropped: Vec::new(),
+            memory_due: Instant(0),
+            memory_max: parts.memory_max,
             receipts: Vec::new(),
             draining: false,
             handled: 0,
@@ -184,6 +195,7 @@ impl Driver {
     /// Takes what is there, lets the shard work on it, performs what it asks.
     fn turn(&mut self, now: Now) {
         self.take_receipts(now);
+        self.look_at_memory(now);
         self.take_mails(now);
         self.take_datagrams(now);
         if self.shard.deadline().is_some_and(|due| due <= now.mono) {
@@ -195,7 +207,20 @@ impl Driver {
         self.meters.state(&self.shard);
     }
 
+    /// Once a second, as all shards see the same.
+    fn look_at_memory(&mut self, now: Now) {
+        if self.memory_max == 0 || now.mono < self.memory_due {
+            return;
+        }
+        self.memory_due = now.mono + BEAT;
+        let health = if resident_bytes() > self.memory_max { Health::Trouble } else { Health::Well };
+        self.shard.handle(now, Input::Memory(health), &mut self.outputs);
+    }
+
     fn take_receipts(&mut self, now: Now) {
+        for ticket in self.dropped.drain(..) {
+            self.shard.handle(now, Input::Dropped(ticket), &mut self.outputs);
+        }
         self.receipts.clear();
         self.producer.receipts(&mut self.receipts);
         // One receipt covers all tickets before it, as long as none of them was refused.
@@ -329,8 +354,10 @@ impl Driver {
         } else {
             self.unsent.push_back((ticket, commit));
         }
-        if self.unsent.len() > APPENDS_WAITING_MAX {
-            self.unsent.pop_front();
+        if self.unsent.len() > APPENDS_WAITING_MAX
+            && let Some((dropped, _)) = self.unsent.pop_front()
+        {
+            self.dropped.push(dropped);
             self.meters.commits_lost.increment(1);
             tracing::error!(shard = self.number, "records lost: the queue takes nothing and memory is at its limit");
         }
@@ -366,6 +393,16 @@ impl Driver {
         }
     }
 }
+
+/// Resident memory of the process, in octets; 0 when the kernel does not tell.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * PAGE_BYTES
+}
+
+/// Octets of a page, in which `statm` counts (proc(5)); 4096 on every machine Tollgate is packaged for.
+const PAGE_BYTES: u64 = 4096;
 
 /// Tells the shard what ICMP says about its targets.
 async fn watch_errors(socket: Arc<UdpSocket>, listener: ListenerId, mailbox: Mailbox) {
