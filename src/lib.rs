@@ -24,6 +24,7 @@ pub mod dictionary;
 pub mod queue;
 
 // Layer 4: protocol machines without sockets.
+pub mod diameter;
 pub mod radius;
 pub mod sip;
 

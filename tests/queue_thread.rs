@@ -14,8 +14,8 @@ use std::time::Duration;
 use support::Random;
 use tollgate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use tollgate::queue::{
-    Action, CallChange, Command, Commit, Consumer, Entry, Handle, Lease, Outcome, Producer, Select, Settings,
-    Settlement, Started, State, Wake, spawn,
+    Action, AppendFailed, CallChange, Command, Commit, Consumer, Entry, Handle, Lease, Outcome, Producer, Select,
+    Settings, Settlement, Started, State, Trouble, Wake, spawn,
 };
 
 const A: SinkNumber = SinkNumber(0);
@@ -220,6 +220,47 @@ fn a_stopped_queue_has_everything_it_was_given() {
     let again = start(settings(directory.path()));
     assert_eq!(again.report.waiting, 2000);
     stop(again);
+}
+
+/// Says to this test binary that it is the process whose disk fails.
+const FAILING_DISK: &str = "TOLLGATE_TEST_FAILING_DISK";
+
+#[test]
+fn a_queue_stopped_on_a_failing_disk_answers_every_ticket() {
+    if std::env::var_os(FAILING_DISK).is_some() {
+        return stop_on_a_failing_disk();
+    }
+    let own = std::env::current_exe().unwrap();
+    let name = "a_queue_stopped_on_a_failing_disk_answers_every_ticket";
+    let mut child = std::process::Command::new(own);
+    let output = child.args(["--exact", name, "--nocapture"]).env(FAILING_DISK, "1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn stop_on_a_failing_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let started = start(settings(directory.path()));
+    let mut producer = started.handle.producer(wake(&std::thread::current()));
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: this process was started for this test alone; from here on it can write to no file.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const none), 0);
+    }
+    let commit = |number| Commit { entries: vec![entry(number, number)], calls: Vec::new() };
+    for number in 0..10 {
+        producer.append(number, commit(number)).unwrap();
+    }
+    until("the commit fails", || started.handle.troubles().has(Trouble::Store));
+    for number in 10..20 {
+        producer.append(number, commit(number)).unwrap();
+    }
+    started.handle.stop();
+    assert!(started.join.join().unwrap().is_err(), "the queue says that it did not close");
+    let mut receipts = Vec::new();
+    producer.receipts(&mut receipts);
+    receipts.sort_unstable_by_key(|(ticket, _)| *ticket);
+    assert_eq!(receipts, (0..20).map(|ticket| (ticket, Err(AppendFailed::Store))).collect::<Vec<_>>());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::session::{self, Key, Session, Text};
 use crate::clock::{Instant, Now, Timestamp};
-use crate::queue::CallChange;
+use crate::queue::{CallChange, NOTES_KEPT};
 use crate::record::Party;
 use crate::sip::message::Message;
 
@@ -37,7 +37,7 @@ struct Ended {
 }
 
 /// How long an ended call is remembered: longer than any retransmission of its BYE.
-pub(super) const ENDED_KEPT: Duration = Duration::from_secs(64);
+pub(super) const ENDED_KEPT: Duration = NOTES_KEPT;
 /// Longest time until changes that can wait are stored.
 const LATER_MAX: Duration = Duration::from_secs(5);
 /// Most changes that can wait in one commit.

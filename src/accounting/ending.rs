@@ -93,14 +93,22 @@ impl Engine {
 
     /// Stores that a call has ended, for as long as a BYE may still come.
     pub(super) fn store_end(&mut self, now: Now, key: Key, end: End, out: &mut Outcome) {
-        let kept = match end.by {
-            Party::Caller | Party::Callee => ENDED_KEPT,
-            Party::Gateway => self.maker.long_kept(),
-        };
-        out.calls.push(if self.remember(key, now.mono + kept, Storage::Queue) {
-            CallChange::Put { key: key.to_bytes(), value: encode_ended(now.after(kept).wall) }
-        } else {
-            CallChange::Remove { key: key.to_bytes() }
+        let key_bytes = key.to_bytes();
+        out.calls.push(match end.by {
+            Party::Caller | Party::Callee => {
+                let note = encode_ended(now.after(ENDED_KEPT).wall);
+                match self.remember(key, now.mono + ENDED_KEPT, Storage::Memory) {
+                    true => CallChange::End { key: key_bytes, note },
+                    false => CallChange::Remove { key: key_bytes },
+                }
+            }
+            Party::Gateway => {
+                let kept = self.maker.long_kept();
+                match self.remember(key, now.mono + kept, Storage::Queue) {
+                    true => CallChange::Put { key: key_bytes, value: encode_ended(now.after(kept).wall) },
+                    false => CallChange::Remove { key: key_bytes },
+                }
+            }
         });
     }
 

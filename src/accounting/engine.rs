@@ -383,7 +383,7 @@ struct Wishes<'a> {
     table: Option<&'a str>,
 }
 
-/// Where it is remembered that a call has ended.
+/// Where it is remembered that a call has ended, as far as it is to be forgotten there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Storage {
     Memory,

@@ -8,6 +8,8 @@ use crate::accounting::CallView;
 use crate::ids::SinkNumber;
 use crate::queue::{self, Item, Page, SinkStats, Stats};
 use crate::record::codec;
+use crate::sinks::trial::millis;
+use crate::sinks::view::Backend;
 
 /// The state of the queue. Sums over all sinks stand at the top, so that one look tells whether the balance holds.
 #[must_use]
@@ -48,6 +50,21 @@ fn sink_json(sink: &SinkStats) -> Value {
         "waiting": balance.waiting, "waiting_bytes": sink.waiting_bytes, "oldest_s": seconds(sink.oldest),
         "leased": sink.leased, "backing_off": sink.backing_off, "parked_now": sink.parked_now, "retries": sink.retries,
     })
+}
+
+/// A sink with the state of its servers.
+#[must_use]
+pub fn backend_json(backend: &Backend) -> Value {
+    let servers = (backend.views)().into_iter().map(|server| {
+        let counts: Map<_, _> =
+            server.counts.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
+        json!({
+            "server": server.server, "state": server.state, "since_s": seconds(server.since),
+            "in_flight": server.in_flight, "window": server.window, "connections": server.connections,
+            "round_trip_ms": server.round_trip.map(millis), "counts": counts,
+        })
+    });
+    json!({ "sink": backend.sink, "kind": backend.kind, "servers": servers.collect::<Vec<_>>() })
 }
 
 /// Records of a page, and where the next one begins.

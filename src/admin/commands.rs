@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::answer::call_json;
 use super::request::{CALLS_MAX, Request, RequestError, on_queue};
-use super::{Gateway, Health, http::health_json};
+use super::{Gateway, Health, http::status_json};
 
 /// Longest request line, in octets.
 pub const REQUEST_OCTETS_MAX: u64 = 64 << 10;
@@ -160,7 +160,7 @@ fn error(kind: &str, text: &str) -> Value {
 
 fn perform(request: &Request, gateway: &dyn Gateway) -> Result<Value, RequestError> {
     match request {
-        Request::Status {} => Ok(health_json(&gateway.health(), &gateway.queue())),
+        Request::Status {} => Ok(status_json(gateway)),
         Request::Calls { max } => Ok(calls_json(&gateway.health(), gateway, (*max).min(CALLS_MAX))),
         Request::QueueStatus {} | Request::QueueList { .. } | Request::QueueAct { .. } => {
             let mut desk = gateway.desk();

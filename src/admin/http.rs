@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::commands::calls_json;
 use super::limited::Limited;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, on_queue};
-use super::{Gateway, Health, Phase, metrics, stats_json};
+use super::{Gateway, Phase, backend_json, metrics, stats_json};
 use crate::names;
-use crate::queue::{Stats, Trouble};
+use crate::queue::Trouble;
 
 #[derive(Clone)]
 struct Shared {
@@ -77,7 +77,7 @@ async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 async fn status(State(shared): State<Shared>) -> Json<Value> {
-    Json(health_json(&shared.gateway.health(), &shared.gateway.queue()))
+    Json(status_json(&*shared.gateway))
 }
 
 async fn queue(State(shared): State<Shared>) -> Json<Value> {
@@ -127,8 +127,9 @@ async fn blocking(work: impl FnOnce() -> Result<Value, RequestError> + Send + 's
     (status, Json(json!({ "error": text }))).into_response()
 }
 
-/// How the gateway is, with the state of the queue.
-pub(super) fn health_json(health: &Health, queue: &Stats) -> Value {
+/// How the gateway is, with the state of the queue and of the sinks' servers.
+pub(super) fn status_json(gateway: &dyn Gateway) -> Value {
+    let (health, queue) = (gateway.health(), gateway.queue());
     json!({
         "product": names::PRODUCT,
         "version": names::VERSION,
@@ -138,6 +139,7 @@ pub(super) fn health_json(health: &Health, queue: &Stats) -> Value {
         "hanging": health.hanging,
         "calls": health.calls,
         "shards": health.shards,
-        "queue": stats_json(queue),
+        "backends": gateway.backends().iter().map(backend_json).collect::<Vec<_>>(),
+        "queue": stats_json(&queue),
     })
 }

@@ -24,8 +24,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::accounting::CallView;
 use crate::clock::Timestamp;
 use crate::queue::{Desk, Stats};
+use crate::sinks::view::Backend;
 
-pub use answer::{call_json, item_json, page_json, stats_json};
+pub use answer::{backend_json, call_json, item_json, page_json, stats_json};
 
 /// Settings of administration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -95,6 +96,11 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Who does commands on the queue; its methods may block.
     fn desk(&self) -> Box<dyn Desk + Send>;
+
+    /// The sinks with their servers; cheap. None while delivery has not begun.
+    fn backends(&self) -> Vec<Backend> {
+        Vec::new()
+    }
 
     /// Up to `max` calls in progress; may block.
     fn calls(&self, max: usize) -> Vec<CallView>;

@@ -12,6 +12,7 @@ mod dict;
 mod output;
 mod queue;
 mod run;
+mod send;
 mod status;
 mod vars;
 
@@ -48,6 +49,8 @@ enum Command {
     Status(output::Format),
     /// List the calls in progress
     Calls(calls::Arguments),
+    /// Send one test record to a sink and show the exchange
+    Send(send::Arguments),
     /// Show the effective RADIUS dictionary with the origin of each entry
     Dict(dict::Arguments),
     /// List the variables that fields may use
@@ -112,6 +115,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Queue(command) => queue::run(&path, command),
         Command::Status(format) => status::run(&path, &format),
         Command::Calls(arguments) => calls::run(&path, &arguments),
+        Command::Send(arguments) => send::run(&path, arguments),
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Vars(format) => vars::run(&format),
     }

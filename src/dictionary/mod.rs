@@ -20,6 +20,7 @@ pub mod attribute;
 pub mod build;
 pub mod builtin;
 pub mod decode;
+pub mod diameter;
 pub mod explain;
 pub mod load;
 pub mod parse;
@@ -28,6 +29,7 @@ pub mod problem;
 pub mod types;
 pub mod value;
 mod wire;
+mod xml;
 
 #[cfg(test)]
 mod tests;

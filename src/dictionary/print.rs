@@ -72,7 +72,7 @@ pub(super) fn hex_text(octets: &[u8]) -> String {
 }
 
 /// Octets in double quotes with FreeRADIUS' escapes: UTF-8 stays, other octets and controls in three octal digits.
-fn quoted(octets: &[u8]) -> String {
+pub(super) fn quoted(octets: &[u8]) -> String {
     let mut text = String::from("\"");
     for chunk in octets.utf8_chunks() {
         for char in chunk.valid().chars() {

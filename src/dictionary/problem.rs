@@ -59,6 +59,11 @@ impl Problems {
         }
     }
 
+    /// Drops the warnings so far; errors stay.
+    pub(super) fn forget_warnings(&mut self) {
+        self.kept.retain(|problem| problem.severity == Severity::Error);
+    }
+
     /// The warnings, or an error when there is one.
     pub(super) fn judge(self) -> Result<Vec<Problem>, LoadError> {
         if self.errors > 0 {

@@ -1,6 +1,6 @@
 //! Values: from text, number, instant or address into octets.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str;
 
 use crate::clock::Timestamp;
@@ -276,12 +276,7 @@ impl Attribute {
             None => (word, None),
         };
         match (self.kind, address(literal)?) {
-            (Type::Ipv6Prefix, IpAddr::V6(v6)) => {
-                let bits = u8::try_from(bits.unwrap_or(128)).ok().filter(|bits| *bits <= 128)?;
-                let kept = v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
-                out.extend_from_slice(&[0, bits]);
-                out.extend_from_slice(&kept.to_be_bytes()[..usize::from(bits).div_ceil(8)]);
-            }
+            (Type::Ipv6Prefix, IpAddr::V6(v6)) => return push_ipv6_prefix(v6, bits, out),
             (Type::Ipv4Prefix, IpAddr::V4(v4)) => {
                 let bits = u8::try_from(bits.unwrap_or(32)).ok().filter(|bits| *bits <= 32)?;
                 let kept = v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
@@ -307,6 +302,26 @@ impl Attribute {
     fn range(&self, number: i64, min: i64, max: i64) -> ValueError {
         ValueError::Range { attribute: self.name.clone(), number, min, max }
     }
+}
+
+/// Appends an IPv6 prefix (RFC 3162 §2.3) of the form address, `/`, bits; without bits the whole address.
+pub(super) fn ipv6_prefix(word: &str, out: &mut Vec<u8>) -> Option<()> {
+    let (literal, bits) = match word.split_once('/') {
+        Some((literal, bits)) => (literal, Some(decimal(bits)?)),
+        None => (word, None),
+    };
+    match address(literal)? {
+        IpAddr::V6(v6) => push_ipv6_prefix(v6, bits, out),
+        IpAddr::V4(_) => None,
+    }
+}
+
+fn push_ipv6_prefix(v6: Ipv6Addr, bits: Option<u32>, out: &mut Vec<u8>) -> Option<()> {
+    let bits = u8::try_from(bits.unwrap_or(128)).ok().filter(|bits| *bits <= 128)?;
+    let kept = v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+    out.extend_from_slice(&[0, bits]);
+    out.extend_from_slice(&kept.to_be_bytes()[..usize::from(bits).div_ceil(8)]);
+    Some(())
 }
 
 /// Octets of a number of this type.
@@ -348,7 +363,7 @@ fn split_tag(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((tag, &rest[colon + 1..]))
 }
 
-fn rfc_3339(time: Timestamp) -> String {
+pub(super) fn rfc_3339(time: Timestamp) -> String {
     match jiff::Timestamp::from_microsecond(time.0) {
         Ok(time) => format!("{time:.3}"),
         Err(_) => time.to_string(),
@@ -356,7 +371,7 @@ fn rfc_3339(time: Timestamp) -> String {
 }
 
 /// Appends the octets of `0x…`; `false` when `text` is not that.
-fn hex(text: &[u8], out: &mut Vec<u8>) -> bool {
+pub(super) fn hex(text: &[u8], out: &mut Vec<u8>) -> bool {
     let Some(digits) = text.strip_prefix(b"0x").or_else(|| text.strip_prefix(b"0X")) else { return false };
     if digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return false;
@@ -370,7 +385,7 @@ fn nibble(digit: u8) -> u8 {
 }
 
 /// An address literal without brackets and zone.
-fn address(word: &str) -> Option<IpAddr> {
+pub(super) fn address(word: &str) -> Option<IpAddr> {
     let bare = word.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(word);
     let bare = bare.split_once('%').map_or(bare, |(literal, _)| literal);
     bare.parse().ok()

@@ -31,10 +31,6 @@ struct Chunk {
     dirty: SinkMask,
     /// By sink number; a missing one is all clear.
     bits: Vec<Bits>,
-    /// Records of several parts: place in the chunk, parts. Complete only with `parts_known`.
-    long: Vec<(u16, u8)>,
-    /// Whether `long` tells of every record, that is whether the chunk was filled by this process.
-    parts_known: bool,
     /// Whether the bodies were removed.
     emptied: bool,
 }
@@ -115,23 +111,19 @@ impl Bitmaps {
     }
 
     /// Takes the next place for a record that `wanted` of the `known` sinks want.
-    pub fn append(&mut self, parts: u8, total_before: u64, wanted: SinkMask, known: SinkMask) {
+    pub fn append(&mut self, total_before: u64, wanted: SinkMask, known: SinkMask) {
         let number = chunk_of(self.next);
         let fresh = self.chunk_mut(number).is_none();
         if fresh {
-            self.chunks.push_back(Chunk { total_before, parts_known: true, ..Chunk::default() });
+            self.chunks.push_back(Chunk { total_before, ..Chunk::default() });
         }
         let (word, bit) = place(self.next);
-        let offset = (self.next % CHUNK_RECORDS) as u16;
         self.next += 1;
         let open = wanted.0.count_ones();
         self.open += u64::from(open);
         let unwanted = SinkMask(known.0 & !wanted.0);
         let chunk = self.chunk_mut(number).expect("places are taken one after the other");
         chunk.open += open;
-        if parts > 1 {
-            chunk.long.push((offset, parts));
-        }
         for sink in unwanted.iter() {
             bits_mut(&mut chunk.bits, sink)[word] |= bit;
         }
@@ -141,7 +133,7 @@ impl Bitmaps {
     }
 
     /// Gives the last place back, with the arguments it was taken with.
-    pub fn retract(&mut self, parts: u8, wanted: SinkMask, known: SinkMask) {
+    pub fn retract(&mut self, wanted: SinkMask, known: SinkMask) {
         self.next -= 1;
         let number = chunk_of(self.next);
         let (word, bit) = place(self.next);
@@ -149,9 +141,6 @@ impl Bitmaps {
         self.open -= u64::from(open);
         let Some(chunk) = self.chunk_mut(number) else { return };
         chunk.open -= open;
-        if parts > 1 {
-            chunk.long.pop();
-        }
         for sink in SinkMask(known.0 & !wanted.0).iter() {
             bits_mut(&mut chunk.bits, sink)[word] &= !bit;
         }
@@ -238,11 +227,8 @@ impl Bitmaps {
     }
 
     /// The next full chunk that every sink is done with, whose bodies may go; `None` when there is none.
-    pub fn take_finished(&mut self) -> Option<Finished> {
-        let number = self.finished.pop_front()?;
-        let chunk = self.chunk_mut(number)?;
-        let long = chunk.parts_known.then(|| std::mem::take(&mut chunk.long));
-        Some(Finished { chunk: number, long })
+    pub fn take_finished(&mut self) -> Option<u32> {
+        self.finished.pop_front()
     }
 
     /// States that the bodies of a chunk are gone. Gives the chunks whose bitmaps may now go too.
@@ -320,15 +306,6 @@ impl Bitmaps {
     }
 }
 
-/// A chunk whose bodies may go.
-#[derive(Debug)]
-pub struct Finished {
-    /// Its number.
-    pub chunk: u32,
-    /// Its records of several parts; `None` when only the file tells.
-    pub long: Option<Vec<(u16, u8)>>,
-}
-
 fn place(seq: u64) -> (usize, u64) {
     ((seq % CHUNK_RECORDS / 64) as usize, 1 << (seq % 64))
 }
@@ -374,7 +351,7 @@ mod tests {
     fn filled(first: u64, count: u64) -> Bitmaps {
         let mut maps = Bitmaps::new(first);
         for _ in 0..count {
-            maps.append(1, 0, BOTH, BOTH);
+            maps.append(0, BOTH, BOTH);
         }
         maps
     }
@@ -408,7 +385,7 @@ mod tests {
     #[test]
     fn what_is_stored_restores_the_same_state() {
         let mut maps = filled(100, 3000);
-        maps.append(1, 0, SinkMask(1), BOTH);
+        maps.append(0, SinkMask(1), BOTH);
         for seq in (100..2500).step_by(3) {
             maps.settle(B, seq);
         }
@@ -432,14 +409,13 @@ mod tests {
             maps.settle(A, seq);
             maps.settle(B, seq);
         }
-        assert_eq!(maps.take_finished().unwrap().chunk, 1);
+        assert_eq!(maps.take_finished(), Some(1));
         assert_eq!(maps.emptied(1), 0..0, "an earlier one still waits");
         for seq in 0..1024 {
             maps.settle(A, seq);
             maps.settle(B, seq);
         }
-        let finished = maps.take_finished().unwrap();
-        assert_eq!((finished.chunk, finished.long), (0, Some(vec![])));
+        assert_eq!(maps.take_finished(), Some(0));
         assert_eq!(maps.emptied(0), 0..2);
         assert!(maps.is_done(A, 5), "what is gone is done");
         assert!(maps.take_finished().is_none());
@@ -450,12 +426,12 @@ mod tests {
     fn a_place_given_back_leaves_no_trace() {
         let mut maps = filled(1020, 3);
         let before = format!("{:?}", (maps.open(), maps.next(), maps.waiting(Since { sink: B, seq: 0 })));
-        maps.append(2, 0, SinkMask(1), BOTH);
-        maps.append(1, 0, SinkMask(1), BOTH);
-        maps.retract(1, SinkMask(1), BOTH);
-        maps.retract(2, SinkMask(1), BOTH);
+        maps.append(0, SinkMask(1), BOTH);
+        maps.append(0, SinkMask(1), BOTH);
+        maps.retract(SinkMask(1), BOTH);
+        maps.retract(SinkMask(1), BOTH);
         assert_eq!(format!("{:?}", (maps.open(), maps.next(), maps.waiting(Since { sink: B, seq: 0 }))), before);
-        maps.append(1, 0, BOTH, BOTH);
+        maps.append(0, BOTH, BOTH);
         assert!(!maps.is_done(B, 1023));
     }
 

@@ -1,22 +1,27 @@
 //! Framing of values: each is checked when it is read, and can be found in a damaged file without its tree.
 //!
 //! ```text
-//! magic  4   "TGr1" record, "TGa1" bitmap, "TGc1" call, "TGm1" meta, "TGp1" parked (kind and codec version)
+//! magic  4   "TGr1" record, "TGa1" bitmap, "TGc1" call, "TGe1" ended calls, "TGm1" meta, "TGp1" parked (kind and codec
+//!            version)
 //! length u32 of what follows the checksum
 //! crc32c u32 over what follows it
 //! record: seq u64, part u8, parts u8, total u64, id 16, call hash u64, sinks u64, body part
 //! bitmap: spool u32, sink u16, chunk u32, 128 octets
 //! call:   revision u64, part u8, parts u8 (0 = forgotten), key length u16, key, value part
+//! ended:  revision u64, then for each call: key length u16, key, note length u16, note
 //! meta:   revision u64, name length u8, name, value
 //! parked: sink u16, id 16, part u8, parts u8, part of the parked record
 //! ```
 //!
-//! Numbers are big-endian.
+//! Numbers are big-endian. A value is one frame, or several records that have one part each.
 
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 
 /// Octets of a body in one part; keeps tree leaves under sled's threshold for blob files, which it never syncs.
 pub const PART_BYTES: usize = 4096;
+
+/// The most octets of the frames of several records in one value: no more than a part takes.
+pub const GROUP_BYTES: usize = PART_BYTES;
 
 /// The most parts of a body.
 pub const PARTS_MAX: usize = 16;
@@ -82,6 +87,23 @@ pub struct CallPart<'a> {
     pub value: &'a [u8],
 }
 
+/// Notes of calls that ended with one commit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Notes<'a> {
+    /// Rises with every commit.
+    pub revision: u64,
+    /// The calls and their notes, as [`push_note`] writes them.
+    pub entries: &'a [u8],
+}
+
+impl<'a> Notes<'a> {
+    /// Name and note of each call.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut rest = Reader(self.entries);
+        std::iter::from_fn(move || Some((rest.counted().ok()?, rest.counted().ok()?)))
+    }
+}
+
 /// A named value about the spool or the queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Meta<'a> {
@@ -117,6 +139,8 @@ pub enum Frame<'a> {
     Bitmap(Bitmap),
     /// `TGc1`
     Call(CallPart<'a>),
+    /// `TGe1`
+    Notes(Notes<'a>),
     /// `TGm1`
     Meta(Meta<'a>),
     /// `TGp1`
@@ -141,9 +165,14 @@ fn finish(out: &mut [u8]) {
     out[8..12].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// Writes a record's part over `out`.
-pub fn put_record(out: &mut Vec<u8>, record: &RecordPart<'_>) {
-    begin(out, b"TGr1");
+/// Octets of a record's frame around its body.
+pub const RECORD_FRAME_BYTES: usize = HEAD_BYTES + 50;
+
+/// Writes a record's part behind what `out` holds.
+pub fn push_record(out: &mut Vec<u8>, record: &RecordPart<'_>) {
+    let start = out.len();
+    out.extend_from_slice(b"TGr1");
+    out.extend_from_slice(&[0; 8]);
     out.extend_from_slice(&record.seq.to_be_bytes());
     out.extend_from_slice(&[record.part, record.parts]);
     out.extend_from_slice(&record.total.to_be_bytes());
@@ -151,7 +180,7 @@ pub fn put_record(out: &mut Vec<u8>, record: &RecordPart<'_>) {
     out.extend_from_slice(&record.call.0.to_be_bytes());
     out.extend_from_slice(&record.sinks.0.to_be_bytes());
     out.extend_from_slice(record.body);
-    finish(out);
+    finish(&mut out[start..]);
 }
 
 /// Writes a bitmap over `out`.
@@ -175,6 +204,23 @@ pub fn put_call(out: &mut Vec<u8>, call: &CallPart<'_>) {
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(call.key);
     out.extend_from_slice(call.value);
+    finish(out);
+}
+
+/// Writes one call's entry of [`Notes`] behind what `out` holds.
+pub fn push_note(out: &mut Vec<u8>, key: &[u8], note: &[u8]) {
+    for text in [key, note] {
+        let length = u16::try_from(text.len()).expect("call keys and notes are limited");
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(text);
+    }
+}
+
+/// Writes notes over `out`.
+pub fn put_notes(out: &mut Vec<u8>, notes: &Notes<'_>) {
+    begin(out, b"TGe1");
+    out.extend_from_slice(&notes.revision.to_be_bytes());
+    out.extend_from_slice(notes.entries);
     finish(out);
 }
 
@@ -203,6 +249,30 @@ pub fn put_parked(out: &mut Vec<u8>, parked: &ParkedPart<'_>) {
 /// # Errors
 /// When there is no whole, undamaged frame.
 pub fn read(bytes: &[u8]) -> Result<Frame<'_>, BadFrame> {
+    split(bytes).map(|(frame, _)| frame)
+}
+
+/// The records of a value, one after the other; an error ends them.
+pub fn records(mut value: &[u8]) -> impl Iterator<Item = Result<RecordPart<'_>, BadFrame>> {
+    std::iter::from_fn(move || {
+        if value.is_empty() {
+            return None;
+        }
+        match split(value) {
+            Ok((Frame::Record(record), rest)) => {
+                value = rest;
+                Some(Ok(record))
+            }
+            _ => {
+                value = b"";
+                Some(Err(BadFrame))
+            }
+        }
+    })
+}
+
+/// Reads the frame at the start of `bytes`; gives what follows it too.
+fn split(bytes: &[u8]) -> Result<(Frame<'_>, &[u8]), BadFrame> {
     let mut head = Reader(bytes);
     let magic = head.array::<4>()?;
     let length = head.u32()? as usize;
@@ -214,7 +284,7 @@ pub fn read(bytes: &[u8]) -> Result<Frame<'_>, BadFrame> {
     if crc32c::crc32c(content) != sum {
         return Err(BadFrame);
     }
-    read_content(&magic, Reader(content))
+    Ok((read_content(&magic, Reader(content))?, head.0))
 }
 
 fn read_content<'a>(magic: &[u8; 4], mut from: Reader<'a>) -> Result<Frame<'a>, BadFrame> {
@@ -238,12 +308,12 @@ fn read_content<'a>(magic: &[u8; 4], mut from: Reader<'a>) -> Result<Frame<'a>, 
         }
         b"TGc1" => {
             let (revision, part, parts) = (from.u64()?, from.u8()?, from.u8()?);
-            let length = u16::from_be_bytes(from.array()?);
             if usize::from(parts) > PARTS_MAX {
                 return Err(BadFrame);
             }
-            Ok(Frame::Call(CallPart { revision, part, parts, key: from.slice(usize::from(length))?, value: from.0 }))
+            Ok(Frame::Call(CallPart { revision, part, parts, key: from.counted()?, value: from.0 }))
         }
+        b"TGe1" => Ok(Frame::Notes(Notes { revision: from.u64()?, entries: from.0 })),
         b"TGm1" => {
             let revision = from.u64()?;
             let length = from.u8()?;
@@ -287,6 +357,12 @@ impl<'a> Reader<'a> {
         let (front, rest) = self.0.split_first_chunk().ok_or(BadFrame)?;
         self.0 = rest;
         Ok(*front)
+    }
+
+    /// Octets behind a count of two octets.
+    fn counted(&mut self) -> Result<&'a [u8], BadFrame> {
+        let length = u16::from_be_bytes(self.array()?);
+        self.slice(usize::from(length))
     }
 
     /// The next octet.
@@ -339,12 +415,17 @@ mod tests {
             sinks: SinkMask(3),
             body: b"body",
         };
-        put_record(&mut out, &record);
+        push_record(&mut out, &record);
         samples.push(("record", out.clone()));
         put_bitmap(&mut out, &Bitmap { spool: 1, sink: SinkNumber(2), chunk: 3, bits: [u64::MAX; 16] });
         samples.push(("bitmap", out.clone()));
         put_call(&mut out, &CallPart { revision: 4, part: 0, parts: 1, key: b"key", value: b"value" });
         samples.push(("call", out.clone()));
+        let mut entries = Vec::new();
+        push_note(&mut entries, b"key", b"note");
+        push_note(&mut entries, b"", b"");
+        put_notes(&mut out, &Notes { revision: 4, entries: &entries });
+        samples.push(("notes", out.clone()));
         put_meta(&mut out, &Meta { revision: 4, name: b"name", value: b"value" });
         samples.push(("meta", out.clone()));
         put_parked(&mut out, &ParkedPart { sink: SinkNumber(9), id: RecordId(1), part: 0, parts: 1, data: b"data" });
@@ -356,9 +437,13 @@ mod tests {
     fn every_kind_of_frame_survives_writing_and_reading() {
         for (name, bytes) in samples() {
             let again = match read(&bytes).unwrap() {
-                Frame::Record(it) => ("record", written(|out| put_record(out, &it))),
+                Frame::Record(it) => ("record", written(|out| push_record(out, &it))),
                 Frame::Bitmap(it) => ("bitmap", written(|out| put_bitmap(out, &it))),
                 Frame::Call(it) => ("call", written(|out| put_call(out, &it))),
+                Frame::Notes(it) => {
+                    assert_eq!(it.iter().collect::<Vec<_>>(), [(&b"key"[..], &b"note"[..]), (b"", b"")]);
+                    ("notes", written(|out| put_notes(out, &it)))
+                }
                 Frame::Meta(it) => ("meta", written(|out| put_meta(out, &it))),
                 Frame::Parked(it) => ("parked", written(|out| put_parked(out, &it))),
             };

@@ -28,11 +28,31 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 #[derive(Debug)]
 pub struct Full(pub Commit);
 
-/// A producer's commit on its way.
+/// A producer's commit on its way. Lost on the way, as when the thread has ended, it is answered with an error.
 pub(super) struct Submitted {
-    pub producer: Arc<ProducerBox>,
-    pub ticket: u64,
-    pub commit: Commit,
+    /// Whose it is and under which ticket; `None` once it was taken.
+    owner: Option<(Arc<ProducerBox>, u64)>,
+    commit: Commit,
+}
+
+impl Submitted {
+    fn new(producer: Arc<ProducerBox>, ticket: u64, commit: Commit) -> Self {
+        Self { owner: Some((producer, ticket)), commit }
+    }
+
+    /// Takes the commit: whoever does answers it, to the producer under the ticket.
+    pub fn take(mut self) -> (Option<(Arc<ProducerBox>, u64)>, Commit) {
+        (self.owner.take(), std::mem::take(&mut self.commit))
+    }
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        if let Some((producer, ticket)) = self.owner.take() {
+            lock(&producer.receipts).push((ticket, Err(AppendFailed::Store)));
+            (producer.wake)();
+        }
+    }
 }
 
 /// Rare requests.
@@ -284,7 +304,7 @@ impl Producer {
     /// # Errors
     /// When too many commits wait: the alarm state, [`Trouble::Backlog`]. The commit comes back.
     pub fn append(&mut self, ticket: u64, commit: Commit) -> Result<(), Full> {
-        let submitted = Submitted { producer: Arc::clone(&self.own), ticket, commit };
+        let submitted = Submitted::new(Arc::clone(&self.own), ticket, commit);
         match self.shared.commits.try_send(submitted) {
             Ok(()) => {
                 self.outstanding += 1;
@@ -297,7 +317,7 @@ impl Producer {
                 let bit = Troubles::default().with(Trouble::Backlog).bits();
                 self.shared.troubles.fetch_or(bit, Ordering::Relaxed);
                 self.shared.signal.wake(GATHERING);
-                Err(Full(submitted.commit))
+                Err(Full(submitted.take().1))
             }
         }
     }

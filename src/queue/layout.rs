@@ -4,10 +4,11 @@
 //! M name              schema version, sinks, first place, `low`, and values kept for others
 //! R seq:u64 part:u8   record, or a part of it
 //! A sink:u16 chunk:u32  bitmap of 1,024 settled records
-//! C name part:u8      call in progress
+//! C number:u64 part:u8  call in progress; calls are numbered as they come, so that those of one time lie together
+//! E number:u64        notes of the calls that ended with one commit
 //! ```
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use crate::ids::{RecordId, SinkNumber};
 
@@ -47,13 +48,39 @@ pub fn bitmap_key(sink: SinkNumber, chunk: u32) -> [u8; 7] {
 /// All keys of bitmaps.
 pub const BITMAPS: RangeInclusive<[u8; 7]> = [b'A', 0, 0, 0, 0, 0, 0]..=[b'A', 255, 255, 255, 255, 255, 255];
 
-/// Key of a call's part, written over `out`.
-pub fn call_key(out: &mut Vec<u8>, name: &[u8], part: u8) {
-    out.clear();
-    out.push(b'C');
-    out.extend_from_slice(name);
-    out.push(part);
+/// Key of a call's part.
+pub fn call_key(number: u64, part: u8) -> [u8; 10] {
+    let mut key = [b'C'; 10];
+    key[1..9].copy_from_slice(&number.to_be_bytes());
+    key[9] = part;
+    key
 }
+
+/// Number of the call whose part has this key; `None` for another key.
+pub fn call_of(key: &[u8]) -> Option<u64> {
+    let (&[b'C'], rest) = key.split_first_chunk::<1>()? else { return None };
+    let (number, &[_part]) = rest.split_first_chunk::<8>()? else { return None };
+    Some(u64::from_be_bytes(*number))
+}
+
+/// Key of the notes of ended calls.
+pub fn notes_key(number: u64) -> [u8; 9] {
+    let mut key = [b'E'; 9];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// Number in the key of notes; `None` for another key.
+pub fn notes_of(key: &[u8]) -> Option<u64> {
+    let (&[b'E'], number) = key.split_first_chunk::<1>()? else { return None };
+    number.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// All keys of calls.
+pub const CALLS: Range<&[u8]> = b"C".as_slice()..b"D".as_slice();
+
+/// All keys of notes.
+pub const NOTES: Range<&[u8]> = b"E".as_slice()..b"F".as_slice();
 
 /// Key of a meta value.
 pub fn meta_key(name: &[u8]) -> Vec<u8> {

@@ -12,6 +12,7 @@
 
 mod balance;
 mod bitmap;
+mod calls;
 mod chain;
 mod command;
 mod database;
@@ -37,6 +38,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 pub mod thread;
+mod unread;
 mod upkeep;
 mod window;
 
@@ -81,6 +83,12 @@ pub const BODY_BYTES_MAX: usize = frame::PARTS_MAX * frame::PART_BYTES;
 /// The most octets of the name of a call in progress.
 pub const CALL_KEY_BYTES_MAX: usize = 1024;
 
+/// How long the note of an ended call is kept at least. It may come back later than that when nothing was committed.
+pub const NOTES_KEPT: Duration = Duration::from_secs(64);
+
+/// The most octets of the note of an ended call.
+pub const NOTE_BYTES_MAX: usize = 256;
+
 /// A change to the calls in progress.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CallChange {
@@ -95,6 +103,14 @@ pub enum CallChange {
     Remove {
         /// Name of the call.
         key: Vec<u8>,
+    },
+    /// Forgets a call as [`CallChange::Remove`] does, and gives `note` back in its place for [`NOTES_KEPT`]: cheaper
+    /// than a value of its own that is to be removed.
+    End {
+        /// Name of the call, at most [`CALL_KEY_BYTES_MAX`] octets.
+        key: Vec<u8>,
+        /// What to give back after a restart, at most [`NOTE_BYTES_MAX`] octets.
+        note: Vec<u8>,
     },
 }
 

@@ -9,6 +9,7 @@ use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
 
 use super::balance::{Balance, Stats};
 use super::bitmap::Since;
+use super::calls::{Calls, Stored as StoredCalls};
 use super::chain::{Chain, put_meta};
 use super::database::Database;
 use super::disk::Place;
@@ -21,8 +22,8 @@ use super::registry::write_sinks;
 use super::repair::{COPY, Inventory};
 use super::settings::Settings;
 use super::spool::{SCHEMA, Spool, read_bitmaps, read_number};
-use super::store::{BATCH_RECORDS_MAX, Building, Fresh, Queue, Sink, Timing, call_hash};
-use super::switch::{Switch, read_calls};
+use super::store::{BATCH_RECORDS_MAX, Building, Fresh, Queue, Sink, Timing};
+use super::switch::Switch;
 use super::sync;
 
 /// An open queue and what was in it.
@@ -30,7 +31,7 @@ use super::sync;
 pub struct Opened {
     /// The queue.
     pub queue: Queue,
-    /// Calls in progress when it was closed or died: name and value.
+    /// Calls in progress when it was closed or died, name and value, behind the notes of ended ones.
     pub calls: Vec<(Vec<u8>, Vec<u8>)>,
     /// The configured sinks and their numbers, in the order given.
     pub sinks: Vec<(String, SinkNumber)>,
@@ -263,7 +264,7 @@ impl Opening {
         let (bits, total) = read_bitmaps(&database, number, first, &since)?;
         if take_metas {
             // Calls that cannot be read are damage too.
-            read_calls(&database)?;
+            StoredCalls::read(&database)?;
             self.marks_forgotten = read_number(&database, b"calls_from")?.is_some();
         }
         let total = total.unwrap_or(0);
@@ -404,17 +405,17 @@ impl Opening {
             self.report.waiting += waiting;
         }
         let mut queue = Queue::assemble(self.chain, self.sinks, next, self.total, parked);
-        queue.marks_forgotten = self.marks_forgotten;
-        if queue.marks_forgotten {
+        queue.calls.marks_forgotten = self.marks_forgotten;
+        if queue.calls.marks_forgotten {
             queue.copy_old_calls(self.now.wall);
         }
-        let calls = match &queue.chain.active().database {
-            Some(database) => read_calls(database).map_err(failed)?,
-            None => Vec::new(),
+        let stored = match &queue.chain.active().database {
+            Some(database) => StoredCalls::read(database).map_err(failed)?,
+            None => StoredCalls::default(),
         };
-        for (key, value) in &calls {
-            queue.note_call(key, value.len());
-        }
+        queue.calls.restore(self.now.mono, &stored);
+        queue.stats.calls = queue.calls.len() as u64;
+        let calls = stored.into_calls();
         queue.recover(self.head, &mut self.report, clock).map_err(failed)?;
         if queue.gathered() > 0 {
             queue.finish(clock).map_err(failed)?;
@@ -460,8 +461,7 @@ impl Queue {
             next,
             total,
             building: Building::default(),
-            calls: std::collections::HashMap::default(),
-            marks_forgotten: false,
+            calls: Calls::default(),
             parked,
             parking: Vec::new(),
             switch: Switch::Idle,
@@ -473,11 +473,6 @@ impl Queue {
         }
     }
 
-    fn note_call(&mut self, key: &[u8], length: usize) {
-        self.calls.insert(call_hash(key), super::frame::parts_of(length) as u8);
-        self.stats.calls = self.calls.len() as u64;
-    }
-
     /// The file `head` says that more was acknowledged than sled gives: what is still in the file or in its copy is
     /// appended again, the rest is lost. Places are never taken twice.
     fn recover(&mut self, head: u64, report: &mut OpenReport, clock: fn() -> Now) -> Result<(), StoreError> {
@@ -487,7 +482,7 @@ impl Queue {
             return Ok(());
         }
         for _ in first..=head {
-            self.chain.active().bits.append(1, self.total, SinkMask::NONE, self.known);
+            self.chain.active().bits.append(self.total, SinkMask::NONE, self.known);
         }
         self.next = head + 1;
         for sink in &mut self.sinks {

@@ -146,7 +146,7 @@ impl Inventory {
                     *newest = (meta.revision, meta.value.to_vec());
                 }
             }
-            Frame::Call(_) | Frame::Parked(_) => {}
+            Frame::Call(_) | Frame::Notes(_) | Frame::Parked(_) => {}
         }
     }
 

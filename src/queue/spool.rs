@@ -74,11 +74,12 @@ pub fn read_records(database: &Database, from: u64, end: u64, max: usize) -> Bat
     let mut errors = 0;
     while batch.next < end && batch.records.len() < max && errors < READ_ERRORS_MAX {
         pairs.clear();
-        let wanted = max - batch.records.len();
-        let range = layout::record_key(batch.next, 0)..layout::record_key(end, 0);
-        let result = database.range(range, wanted + PARTS_SLACK, &mut pairs);
-        let whole = result.is_ok() && pairs.len() < wanted + PARTS_SLACK;
-        let reached = assemble(&pairs, &mut batch, wanted);
+        let range = layout::record_key(group_of(database, batch.next), 0)..layout::record_key(end, 0);
+        let result = database.range(range, READ_VALUES, &mut pairs);
+        let whole = result.is_ok() && pairs.len() < READ_VALUES;
+        let reached = assemble(&pairs, &mut batch, max);
+        // A group may reach beyond the end.
+        while batch.records.pop_if(|record| record.seq >= end).is_some() {}
         match result {
             Ok(()) if whole && batch.records.len() < max => batch.next = end,
             Ok(()) => batch.next = reached.unwrap_or(batch.next + 1),
@@ -93,56 +94,91 @@ pub fn read_records(database: &Database, from: u64, end: u64, max: usize) -> Bat
     batch
 }
 
-/// Puts parts together, up to `max` records; gives the place behind the last whole record.
+/// The first place of the value that holds the record at `seq`; `seq` itself when that cannot be told.
+fn group_of(database: &Database, seq: u64) -> u64 {
+    let begin = seq - seq % CHUNK_RECORDS;
+    let range = layout::record_key(begin, 0)..=layout::record_key(seq, 0);
+    let found = database.last(range).ok().flatten();
+    found.and_then(|(key, _)| layout::seq_of(&key)).map_or(seq, |(first, _)| first)
+}
+
+/// Takes the records of values from `batch.next` on, until there are `max`; gives the place behind the last one.
 fn assemble(pairs: &[Pair], batch: &mut Batch, max: usize) -> Option<u64> {
     let mut reached = None;
     let mut at = 0;
-    let full = batch.records.len() + max;
-    while at < pairs.len() && batch.records.len() < full {
+    while at < pairs.len() && batch.records.len() < max {
         let Some((seq, _)) = layout::seq_of(&pairs[at].0) else { break };
         let same = |pair: &&Pair| layout::seq_of(&pair.0).is_some_and(|(other, _)| other == seq);
         let count = pairs[at..].iter().take_while(same).count();
-        match join(seq, &pairs[at..at + count]) {
-            Joined::Whole(record) => batch.records.push(record),
+        let behind = match join(seq, &pairs[at..at + count], batch, max) {
+            Ok(behind) => behind,
             // The rest of a long record may only be cut off by the end of this read.
-            Joined::Short if at + count == pairs.len() && at > 0 => break,
-            Joined::Short | Joined::Bad => {
+            Err(Unjoined::Short) if at + count == pairs.len() && at > 0 => break,
+            Err(Unjoined::Short | Unjoined::Bad) => {
                 batch.unreadable.get_or_insert_with(|| format!("record {seq} is damaged"));
+                seq + 1
             }
-        }
-        reached = Some(seq + 1);
+        };
+        reached = Some(behind.max(batch.next));
         at += count;
     }
     reached
 }
 
-enum Joined {
-    Whole(StoredRecord),
+enum Unjoined {
     Short,
     Bad,
 }
 
-fn join(seq: u64, pairs: &[Pair]) -> Joined {
-    let Some(Ok(first)) = pairs.first().map(|pair| frame::record(&pair.1)) else { return Joined::Bad };
+/// Takes the records of one place: those of a group, or one whose parts these are. Gives the place behind them.
+fn join(seq: u64, pairs: &[Pair], batch: &mut Batch, max: usize) -> Result<u64, Unjoined> {
+    let (_, value) = pairs.first().ok_or(Unjoined::Bad)?;
+    let first = frame::record(value).map_err(|_| Unjoined::Bad)?;
     if first.seq != seq || first.part != 0 {
-        return Joined::Bad;
+        return Err(Unjoined::Bad);
+    }
+    if first.parts == 1 {
+        return Ok(take_group(seq, value, batch, max));
     }
     if pairs.len() < usize::from(first.parts) {
-        return Joined::Short;
+        return Err(Unjoined::Short);
     }
-    let body = if first.parts == 1 {
-        Bytes::copy_from_slice(first.body)
-    } else {
-        let mut body = Vec::with_capacity(pairs.len() * frame::PART_BYTES);
-        for ((_, value), part) in pairs.iter().zip(0..first.parts) {
-            match frame::record(value) {
-                Ok(record) if record.part == part && record.seq == seq => body.extend_from_slice(record.body),
-                _ => return Joined::Bad,
+    let mut body = Vec::with_capacity(pairs.len() * frame::PART_BYTES);
+    for ((_, value), part) in pairs.iter().zip(0..first.parts) {
+        match frame::record(value) {
+            Ok(record) if record.part == part && record.seq == seq => body.extend_from_slice(record.body),
+            _ => return Err(Unjoined::Bad),
+        }
+    }
+    if seq >= batch.next {
+        batch.records.push(stored(&first, Bytes::from(body)));
+    }
+    Ok(seq + 1)
+}
+
+/// Takes the records of a group that are not before `batch.next`. Behind a damaged one only a salvage finds the others.
+fn take_group(first: u64, value: &[u8], batch: &mut Batch, max: usize) -> u64 {
+    for (seq, record) in (first..).zip(frame::records(value)) {
+        if batch.records.len() == max {
+            return seq;
+        }
+        match record {
+            Ok(record) if record.seq == seq && record.parts == 1 => {
+                if seq >= batch.next {
+                    batch.records.push(stored(&record, Bytes::copy_from_slice(record.body)));
+                }
+            }
+            _ => {
+                batch.unreadable.get_or_insert_with(|| format!("record {seq} is damaged"));
+                return seq + 1;
             }
         }
-        Bytes::from(body)
-    };
-    Joined::Whole(StoredRecord { seq, id: first.id, call: first.call, sinks: first.sinks, total: first.total, body })
+    }
+    first + frame::records(value).count() as u64
+}
+
+fn stored(record: &frame::RecordPart<'_>, body: Bytes) -> StoredRecord {
+    StoredRecord { seq: record.seq, id: record.id, call: record.call, sinks: record.sinks, total: record.total, body }
 }
 
 /// A named value of a spool; `None` when there is none or it is damaged.
@@ -197,7 +233,10 @@ pub fn read_bitmaps(
     let records = layout::record_key(0, 0)..=layout::record_key(u64::MAX, u8::MAX);
     if let Some((key, value)) = database.last(records)? {
         next = next.max(layout::seq_of(&key).map_or(0, |(seq, _)| seq + 1));
-        total = frame::record(&value).ok().map(|record| record.total);
+        if let Some(last) = frame::records(&value).filter_map(Result::ok).last() {
+            next = next.max(last.seq + 1);
+            total = Some(last.total);
+        }
     }
     let mut bits = Bitmaps::restore(first, next, low, sinks, &stored);
     for chunk in bits.chunk_numbers() {
@@ -213,5 +252,6 @@ pub fn read_bitmaps(
 /// Errors after which one read gives up and leaves the rest to the next.
 const READ_ERRORS_MAX: usize = 64;
 
-/// More keys read than records wanted, so that a record of several parts is not cut.
-const PARTS_SLACK: usize = frame::PARTS_MAX;
+/// Values read at once: a few dozen records, and more than a record has parts.
+const READ_VALUES: usize = 64;
+const _: () = assert!(READ_VALUES > frame::PARTS_MAX);

@@ -1,19 +1,18 @@
 //! The synchronous core of the queue: append, commit, lease, settle.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use foldhash::fast::FixedState;
 
 use crate::clock::{Instant, Now};
 use crate::ids::{CallHash, RecordId, SINKS_MAX, SinkMask, SinkNumber};
 
 use super::balance::{Balance, Stats};
 use super::bitmap::Since;
+use super::calls::{Calls, Changes};
 use super::chain::{Chain, add_dirty, put_meta};
 use super::error::{AppendFailed, StoreError};
-use super::frame::{self, CallPart, RecordPart};
+use super::frame::{self, RecordPart};
 use super::layout::{self, CHUNK_RECORDS};
 use super::limits::{Trouble, Verdict};
 use super::notice::{Notice, chain_text};
@@ -21,7 +20,7 @@ use super::parked::{Parked, ParkedStore};
 use super::salvage::Salvage;
 use super::switch::Switch;
 use super::window::Window;
-use super::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit};
+use super::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, NOTE_BYTES_MAX};
 
 /// The most records of one batch.
 pub const BATCH_RECORDS_MAX: usize = 4096;
@@ -38,10 +37,7 @@ pub struct Queue {
     pub(super) next: u64,
     pub(super) total: u64,
     pub(super) building: Building,
-    /// Parts of each call in progress, by hash of its name.
-    pub(super) calls: HashMap<u64, u8, FixedState>,
-    /// Whether forgotten calls leave a mark, because calls of an earlier spool are still to be copied.
-    pub(super) marks_forgotten: bool,
+    pub(super) calls: Calls,
     pub(super) parked: ParkedStore,
     pub(super) parking: Vec<Parked>,
     pub(super) switch: Switch,
@@ -72,7 +68,7 @@ pub(super) struct Sink {
 #[derive(Debug, Default)]
 pub(super) struct Building {
     pub records: Vec<Fresh>,
-    pub calls: Vec<CallChange>,
+    pub calls: Changes,
     pub after: Vec<After>,
 }
 
@@ -110,6 +106,8 @@ pub(super) struct Timing {
     pub active_dirty: Option<Instant>,
     pub looked: Option<Instant>,
     pub stuck_until: Option<Instant>,
+    /// After a failure, no reading through the backlog before.
+    pub unread_pause: Option<Instant>,
     pub committed: Option<Instant>,
     /// Octets appended when the active file was measured last; `None` to measure it again.
     pub sized_at: Option<u64>,
@@ -124,6 +122,7 @@ impl Queue {
         let fits = commit.entries.iter().all(|entry| entry.body.len() <= BODY_BYTES_MAX)
             && commit.calls.iter().all(|change| match change {
                 CallChange::Put { key, value } => key.len() <= CALL_KEY_BYTES_MAX && value.len() <= BODY_BYTES_MAX,
+                CallChange::End { key, note } => key.len() <= CALL_KEY_BYTES_MAX && note.len() <= NOTE_BYTES_MAX,
                 CallChange::Remove { .. } => true,
             });
         let refused = match (fits, self.verdict.full && !commit.entries.is_empty()) {
@@ -146,12 +145,9 @@ impl Queue {
                 });
             }
         }
-        // A name over the limit was never stored, so there is nothing to forget either.
-        let known = |change: &CallChange| match change {
-            CallChange::Put { .. } => true,
-            CallChange::Remove { key } => key.len() <= CALL_KEY_BYTES_MAX,
-        };
-        self.building.calls.extend(commit.calls.into_iter().filter(known));
+        for change in commit.calls {
+            self.calls.take(change, &mut self.chain.revision, &mut self.building.calls);
+        }
         Ok(())
     }
 
@@ -172,7 +168,7 @@ impl Queue {
         if self.timing.stuck_until.is_some_and(|until| begin.mono < until) {
             return Err(StoreError::Closed);
         }
-        let result = self.write_active().or_else(|error| self.rescue(error, begin));
+        let result = self.write_active(begin.mono).or_else(|error| self.rescue(error, begin));
         let end = clock();
         self.measure(begin.mono, end.mono, result.is_ok());
         if let Err(error) = result {
@@ -188,12 +184,13 @@ impl Queue {
     }
 
     /// One batch on the active spool, durable.
-    fn write_active(&mut self) -> Result<(), StoreError> {
+    fn write_active(&mut self, now: Instant) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         self.encode_records(&mut batch);
         self.stage();
-        let mark = self.marks_forgotten;
-        encode_calls(&self.building.calls, &self.calls, &mut self.chain.revision, mark, &mut batch);
+        self.building.calls.number_notes(&mut self.chain.revision);
+        self.building.calls.encode(self.calls.marks_forgotten, &mut batch);
+        let expired = self.calls.encode_expired(now, &mut batch);
         let active = self.chain.active();
         add_dirty(&mut batch, active);
         let removed = self.encode_removal(&mut batch);
@@ -215,15 +212,29 @@ impl Queue {
         if removed {
             self.removal = None;
         }
+        self.calls.forget_expired(expired);
         Ok(())
     }
 
     /// Adds the gathered records, which take places from `self.next` on.
+    ///
+    /// Short ones share a value: what a record costs in sled is mostly the number of values.
     pub(super) fn encode_records(&self, batch: &mut sled::Batch) {
         let mut out = Vec::with_capacity(frame::FRAME_BYTES_MAX);
         let mut total = self.total;
+        let mut group = Group::new(self.next);
         for (seq, record) in (self.next..).zip(&self.building.records) {
             total += record.body.len() as u64;
+            if group.has_room(seq, record.body.len()) {
+                group.push(seq, total, record);
+                continue;
+            }
+            group.end(seq, batch);
+            if record.body.len() <= frame::PART_BYTES {
+                group.push(seq, total, record);
+                continue;
+            }
+            group.first = seq + 1;
             let parts = u8::try_from(frame::parts_of(record.body.len())).expect("bodies are limited to 16 parts");
             for part in 0..parts {
                 let begin = usize::from(part) * frame::PART_BYTES;
@@ -238,10 +249,12 @@ impl Queue {
                     sinks: record.sinks,
                     body: &record.body[begin..end],
                 };
-                frame::put_record(&mut out, &framed);
+                out.clear();
+                frame::push_record(&mut out, &framed);
                 batch.insert(&layout::record_key(seq, part), out.as_slice());
             }
         }
+        group.end(self.next, batch);
     }
 
     /// Takes the places of the gathered records in the active spool's bitmaps.
@@ -249,8 +262,7 @@ impl Queue {
         let (known, mut total) = (self.known, self.total);
         let bits = &mut self.chain.spools.back_mut().expect("opening ends with an active spool").bits;
         for record in &self.building.records {
-            let parts = frame::parts_of(record.body.len()) as u8;
-            bits.append(parts, total, record.sinks, known);
+            bits.append(total, record.sinks, known);
             total += record.body.len() as u64;
         }
     }
@@ -259,7 +271,7 @@ impl Queue {
         let known = self.known;
         let bits = &mut self.chain.spools.back_mut().expect("opening ends with an active spool").bits;
         for record in self.building.records.iter().rev() {
-            bits.retract(frame::parts_of(record.body.len()) as u8, record.sinks, known);
+            bits.retract(record.sinks, known);
         }
     }
 
@@ -296,29 +308,16 @@ impl Queue {
     }
 
     fn next_removal(&mut self, spool: u32) -> Option<Removal> {
-        let finished = self.chain.active().bits.take_finished()?;
-        let chunk = finished.chunk;
+        let chunk = self.chain.active().bits.take_finished()?;
         let begin = (u64::from(chunk) * CHUNK_RECORDS).max(self.chain.active().bits.first());
         let end = (u64::from(chunk) + 1) * CHUNK_RECORDS;
-        let mut keys: Vec<[u8; 10]> = Vec::new();
-        match finished.long {
-            Some(long) => {
-                keys.extend((begin..end).map(|seq| layout::record_key(seq, 0)));
-                let first = u64::from(chunk) * CHUNK_RECORDS;
-                for (offset, parts) in long {
-                    keys.extend((1..parts).map(|part| layout::record_key(first + u64::from(offset), part)));
-                }
-            }
-            None => {
-                let mut pairs = Vec::new();
-                let range = layout::record_key(begin, 0)..layout::record_key(end, 0);
-                let database = self.chain.active().database.as_ref()?;
-                if let Err(error) = database.range(range, usize::MAX, &mut pairs) {
-                    self.chain.notices.push(Notice::Failed { action: "remove bodies", why: chain_text(&error) });
-                }
-                keys.extend(pairs.iter().filter_map(|(key, _)| <[u8; 10]>::try_from(key.as_ref()).ok()));
-            }
+        let mut pairs = Vec::new();
+        let range = layout::record_key(begin, 0)..layout::record_key(end, 0);
+        let database = self.chain.active().database.as_ref()?;
+        if let Err(error) = database.range(range, usize::MAX, &mut pairs) {
+            self.chain.notices.push(Notice::Failed { action: "remove bodies", why: chain_text(&error) });
         }
+        let keys = pairs.iter().filter_map(|(key, _)| <[u8; 10]>::try_from(key.as_ref()).ok()).collect();
         Some(Removal { spool, chunk, keys })
     }
 
@@ -330,12 +329,13 @@ impl Queue {
             self.stats.appended += 1;
             self.stats.appended_bytes += record.body.len() as u64;
             for sink in &mut self.sinks {
-                sink.appended(seq, record);
+                sink.appended(seq, record, now.mono);
             }
         }
         self.next += building.records.len() as u64;
-        self.note_calls(&building.calls);
+        self.stats.calls = self.calls.len() as u64;
         self.mirror_calls(&building.calls);
+        self.calls.noted(now.mono, &building.calls);
         if !building.records.is_empty()
             && let Err(error) = self.chain.place.head().write(self.next - 1)
         {
@@ -370,21 +370,6 @@ impl Queue {
         }
     }
 
-    pub(super) fn note_calls(&mut self, changes: &[CallChange]) {
-        for change in changes {
-            match change {
-                CallChange::Put { key, value } => {
-                    let parts = frame::parts_of(value.len()) as u8;
-                    self.calls.insert(call_hash(key), parts);
-                }
-                CallChange::Remove { key } => {
-                    self.calls.remove(&call_hash(key));
-                }
-            }
-        }
-        self.stats.calls = self.calls.len() as u64;
-    }
-
     fn measure(&mut self, begin: Instant, end: Instant, done: bool) {
         let took = end.since(begin);
         let stats = &mut self.stats;
@@ -417,80 +402,54 @@ impl Queue {
 }
 
 impl Sink {
-    /// Counts an appended record, and takes it into the window when that is at the head.
-    fn appended(&mut self, seq: u64, record: &Fresh) {
+    /// Counts an appended record, and offers it to the window.
+    fn appended(&mut self, seq: u64, record: &Fresh, now: Instant) {
         let wants = record.sinks.has(self.since.sink);
         if wants {
             self.balance.appended += 1;
             self.balance.waiting += 1;
             self.waiting_bytes += record.body.len() as u64;
         }
-        if self.window.cursor() != seq {
-            return;
-        }
-        if !wants {
+        if wants && self.attached {
+            self.window.offer(seq, record.id, record.call, &record.body, now);
+        } else if !wants && self.window.cursor() == seq {
             self.window.advance(seq + 1);
-        } else if self.attached && self.window.has_room() {
-            self.window.push(seq, record.id, record.call, record.body.clone());
         }
     }
 }
 
-/// Adds changes of calls to a batch.
-///
-/// With `mark` a forgotten call leaves a mark, so that a copy from an earlier spool does not bring it back.
-pub(super) fn encode_calls(
-    changes: &[CallChange],
-    known: &HashMap<u64, u8, FixedState>,
-    revision: &mut u64,
-    mark: bool,
-    batch: &mut sled::Batch,
-) {
-    let (mut name, mut out) = (Vec::new(), Vec::new());
-    let long = changes.iter().any(is_long);
-    for change in changes {
-        *revision += 1;
-        let (key, parts) = match change {
-            CallChange::Put { key, value } => {
-                let parts = frame::parts_of(value.len()) as u8;
-                for part in 0..parts {
-                    let begin = usize::from(part) * frame::PART_BYTES;
-                    let value = &value[begin..value.len().min(begin + frame::PART_BYTES)];
-                    frame::put_call(&mut out, &CallPart { revision: *revision, part, parts, key, value });
-                    layout::call_key(&mut name, key, part);
-                    batch.insert(name.as_slice(), out.as_slice());
-                }
-                (key, parts)
-            }
-            CallChange::Remove { key } if mark => {
-                frame::put_call(&mut out, &CallPart { revision: *revision, part: 0, parts: 0, key, value: b"" });
-                layout::call_key(&mut name, key, 0);
-                batch.insert(name.as_slice(), out.as_slice());
-                (key, 1)
-            }
-            CallChange::Remove { key } => (key, 0),
-        };
-        // Parts an earlier, longer value had. One that came in this same batch is covered by the most there can be.
-        let earlier = known.get(&call_hash(key)).copied();
-        let earlier = if long { frame::PARTS_MAX as u8 } else { earlier.unwrap_or(1) };
-        for part in parts..earlier.max(1) {
-            layout::call_key(&mut name, key, part);
-            batch.remove(name.as_slice());
+/// Short records, one after the other in one value.
+struct Group {
+    /// Place of the first one.
+    first: u64,
+    value: Vec<u8>,
+}
+
+impl Group {
+    fn new(first: u64) -> Self {
+        Self { first, value: Vec::with_capacity(frame::GROUP_BYTES) }
+    }
+
+    /// Whether the record at `seq` may join: no group spans two chunks.
+    fn has_room(&self, seq: u64, body_bytes: usize) -> bool {
+        let same_chunk = layout::chunk_of(self.first) == layout::chunk_of(seq);
+        same_chunk && self.value.len() + frame::RECORD_FRAME_BYTES + body_bytes <= frame::GROUP_BYTES
+    }
+
+    fn push(&mut self, seq: u64, total: u64, record: &Fresh) {
+        let Fresh { id, call, sinks, body } = record;
+        let framed = RecordPart { seq, part: 0, parts: 1, total, id: *id, call: *call, sinks: *sinks, body };
+        frame::push_record(&mut self.value, &framed);
+    }
+
+    /// Adds the group to the batch; the next one begins at `seq`.
+    fn end(&mut self, seq: u64, batch: &mut sled::Batch) {
+        if !self.value.is_empty() {
+            batch.insert(&layout::record_key(self.first, 0), self.value.as_slice());
+            self.value.clear();
         }
+        self.first = seq;
     }
-}
-
-/// Whether a call's value takes several parts.
-fn is_long(change: &CallChange) -> bool {
-    match change {
-        CallChange::Put { value, .. } => value.len() > frame::PART_BYTES,
-        CallChange::Remove { .. } => false,
-    }
-}
-
-/// Hash of a call's name, within this process.
-pub(super) fn call_hash(key: &[u8]) -> u64 {
-    CallHash::of(key).0
 }
 
 /// Pause after a commit that no spool took.

@@ -9,17 +9,17 @@ use std::collections::HashSet;
 
 use crate::clock::{Instant, Now};
 
-use super::CallChange;
 use super::bitmap::Bitmaps;
+use super::calls::Changes;
 use super::chain::put_meta;
-use super::database::{Database, Pair};
+use super::database::Database;
 use super::error::StoreError;
 use super::frame::{self, Frame};
 use super::layout;
 use super::limits::Trouble;
 use super::notice::{Notice, chain_text};
 use super::spool::{Spool, read_number};
-use super::store::{Queue, encode_calls};
+use super::store::Queue;
 
 /// Whether another spool is being made.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl Queue {
         // The size of a file costs a system call: asked for again only when as much was appended as may be missing.
         let limit = self.chain.settings.spool_bytes;
         let recent = |at| self.stats.appended_bytes < at + limit / 64;
-        if self.timing.sized_at.is_some_and(recent) || self.marks_forgotten {
+        if self.timing.sized_at.is_some_and(recent) || self.calls.marks_forgotten {
             return false;
         }
         self.timing.sized_at = Some(self.stats.appended_bytes);
@@ -94,7 +94,7 @@ impl Queue {
         let step = |chain: &mut super::chain::Chain, spool: &mut Spool| -> Result<Option<Vec<u8>>, StoreError> {
             let mut pairs = Vec::new();
             let database = chain.database(last)?;
-            let range = (std::ops::Bound::Excluded(after.as_slice()), std::ops::Bound::Excluded(&b"D"[..]));
+            let range = (std::ops::Bound::Excluded(after.as_slice()), std::ops::Bound::Excluded(layout::NOTES.end));
             database.range::<&[u8]>(range, COPY_CALLS, &mut pairs)?;
             // Fewer than asked for: this is the end, and nothing changes before the next spool takes over.
             let last = pairs.last().filter(|_| pairs.len() == COPY_CALLS).map(|(key, _)| key.to_vec());
@@ -142,22 +142,13 @@ impl Queue {
     }
 
     /// While calls are being copied their changes go to both spools.
-    pub(super) fn mirror_calls(&mut self, changes: &[CallChange]) {
+    pub(super) fn mirror_calls(&mut self, changes: &Changes) {
         if changes.is_empty() {
             return;
         }
         let Switch::Copying { mut spool, after } = std::mem::take(&mut self.switch) else { return };
         let mut batch = sled::Batch::default();
-        encode_calls(changes, &self.calls, &mut self.chain.revision, false, &mut batch);
-        // The part counts are those after the change, so parts of an earlier, longer value are removed by name.
-        for key in changes.iter().map(key_of) {
-            let parts = self.calls.get(&super::store::call_hash(key)).copied().unwrap_or(0);
-            let mut name = Vec::new();
-            for part in parts..frame::PARTS_MAX as u8 {
-                layout::call_key(&mut name, key, part);
-                batch.remove(name.as_slice());
-            }
-        }
+        changes.encode(false, &mut batch);
         match spool.database.as_mut().ok_or(StoreError::Closed).and_then(|database| database.apply(batch)) {
             Ok(()) => self.switch = Switch::Copying { spool, after },
             Err(error) => self.give_up(spool, &error, Instant(0)),
@@ -182,17 +173,10 @@ impl Queue {
         self.chain.active().database = None;
         self.take_over(spool);
         self.stage();
-        self.marks_forgotten = true;
+        self.calls.marks_forgotten = true;
         self.set_trouble(Trouble::Store, false);
-        self.note_calls_of_batch();
         self.copy_old_calls(now.wall);
         Ok(())
-    }
-
-    fn note_calls_of_batch(&mut self) {
-        let changes = std::mem::take(&mut self.building.calls);
-        self.note_calls(&changes);
-        self.building.calls = changes;
     }
 
     fn new_spool_with_batch(&mut self, failed: u32) -> Result<Spool, StoreError> {
@@ -201,7 +185,7 @@ impl Queue {
         let fill = |queue: &mut Self, spool: &mut Spool| {
             let mut batch = sled::Batch::default();
             queue.encode_records(&mut batch);
-            encode_calls(&queue.building.calls, &queue.calls, &mut queue.chain.revision, true, &mut batch);
+            queue.building.calls.encode(true, &mut batch);
             let database = spool.database.as_mut().ok_or(StoreError::Closed)?;
             database.apply(batch)?;
             database.flush()?;
@@ -238,13 +222,20 @@ impl Queue {
             let mut more = spool_damaged;
             if !spool_damaged {
                 let database = self.chain.database(index).map_err(|error| (index, error))?;
-                let read = database.range(&b"C"[..]..&b"D"[..], usize::MAX, &mut pairs);
+                let read = database.range(layout::CALLS.start..layout::NOTES.end, usize::MAX, &mut pairs);
                 read.map_err(|error| (index, error))?;
                 more = read_number(database, b"calls_from").map_err(|error| (index, error))?.is_some();
             }
             let mut names = Vec::new();
             for (key, value) in pairs {
-                let Ok(Frame::Call(part)) = frame::read(&value) else { continue };
+                let part = match frame::read(&value) {
+                    Ok(Frame::Call(part)) => part,
+                    Ok(Frame::Notes(_)) if index < last => {
+                        batch.insert(key, value.clone());
+                        continue;
+                    }
+                    _ => continue,
+                };
                 let newer = known.contains(part.key);
                 names.push(part.key.to_vec());
                 if index == last && part.parts == 0 {
@@ -261,44 +252,8 @@ impl Queue {
         batch.remove(layout::meta_key(b"calls_from"));
         let database = self.chain.database(last).map_err(|error| (last, error))?;
         database.apply(batch).and_then(|()| database.flush()).map_err(|error| (last, error))?;
-        self.marks_forgotten = false;
+        self.calls.marks_forgotten = false;
         Ok(())
-    }
-}
-
-/// Calls in progress: name and value.
-pub type Calls = Vec<(Vec<u8>, Vec<u8>)>;
-
-/// Calls in progress of a spool, put together.
-///
-/// # Errors
-/// When they cannot be read.
-pub fn read_calls(database: &Database) -> Result<Calls, StoreError> {
-    let mut pairs: Vec<Pair> = Vec::new();
-    database.range(&b"C"[..]..&b"D"[..], usize::MAX, &mut pairs)?;
-    let mut parts: Vec<frame::CallPart<'_>> = pairs
-        .iter()
-        .filter_map(|(_, value)| match frame::read(value) {
-            Ok(Frame::Call(part)) if part.parts > 0 => Some(part),
-            _ => None,
-        })
-        .collect();
-    // The tree has `a` part 1 behind `a\0` part 0.
-    parts.sort_by_key(|part| (part.key, part.part));
-    let mut calls = Vec::new();
-    for group in parts.chunk_by(|a, b| a.key == b.key) {
-        let count = usize::from(group[0].parts);
-        // Parts of an earlier, longer value may follow.
-        if let Some(group) = group.get(..count) {
-            calls.push((group[0].key.to_vec(), group.iter().flat_map(|part| part.value).copied().collect()));
-        }
-    }
-    Ok(calls)
-}
-
-fn key_of(change: &CallChange) -> &[u8] {
-    match change {
-        CallChange::Put { key, .. } | CallChange::Remove { key } => key,
     }
 }
 

@@ -3,6 +3,7 @@
 mod balance;
 mod commands;
 mod damage;
+mod order;
 mod switching;
 
 use std::path::Path;
@@ -220,4 +221,64 @@ fn at_the_limit_the_alarm_comes_first_and_then_the_refusal() {
     queue.tick(now.after(Duration::from_secs(2)));
     assert_eq!(queue.add(one(91)), Ok(()));
     assert_eq!(queue.stats().refused, 1);
+}
+
+#[test]
+fn notes_of_ended_calls_come_back_before_the_calls_and_go_when_their_time_is_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = |n: u64| n.to_be_bytes().to_vec();
+    let put = |n| CallChange::Put { key: name(n), value: vec![1; 100] };
+    let end = |n| CallChange::End { key: name(n), note: vec![n as u8; 200] };
+    let opened = open(settings(directory.path()));
+    let mut queue = opened.queue;
+    for calls in [(0..100).map(put).collect(), (0..99).map(end).collect(), vec![put(7)]] {
+        let calls: Vec<CallChange> = calls;
+        queue.add(Commit { entries: Vec::new(), calls }).unwrap();
+        queue.finish(clock::now).unwrap();
+    }
+    assert_eq!(queue.stats().calls, 2);
+    drop(queue);
+    let mut opened = open(settings(directory.path()));
+    let mut want: Vec<_> = (0..99).map(|n| (name(n), vec![n as u8; 200])).collect();
+    want.extend([(name(7), vec![1; 100]), (name(99), vec![1; 100])]);
+    assert_eq!(opened.calls, want);
+    assert_eq!(opened.queue.stats().calls, 2);
+    let later = || clock::now().after(NOTES_KEPT);
+    opened.queue.add(Commit { entries: Vec::new(), calls: vec![end(99)] }).unwrap();
+    opened.queue.finish(later).unwrap();
+    drop(opened);
+    let opened = open(settings(directory.path()));
+    assert_eq!(opened.calls, [(name(99), vec![99; 200]), (name(7), vec![1; 100])], "the old ones are gone");
+}
+
+#[test]
+fn records_of_one_commit_share_values_and_are_read_one_by_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(settings(directory.path())).queue;
+    // Short ones, one that just does not fit a group, a long one between, and more than a chunk holds.
+    let bytes = |n: u64| match n % 50 {
+        7 => 4080,
+        13 => 9000,
+        _ => 100 + (n % 400) as usize,
+    };
+    let entries: Vec<Entry> =
+        (1..=2500).map(|n| Entry { body: vec![n as u8; bytes(n)], ..entry(n, n, BOTH) }).collect();
+    append(&mut queue, entries.clone());
+    let mut pairs = Vec::new();
+    let all = layout::record_key(0, 0)..layout::record_key(u64::MAX, 0);
+    let database = queue.chain.active().database.as_ref().unwrap();
+    database.range(all, usize::MAX, &mut pairs).unwrap();
+    assert!(pairs.len() < 600, "{} values", pairs.len());
+    for (from, end, max) in
+        [(1, 2501, 5000), (5, 9, 100), (1020, 1030, 100), (13, 14, 1), (2499, 2501, 9), (600, 900, 50)]
+    {
+        let got = spool::read_records(database, from, end, max);
+        assert_eq!(got.unreadable, None);
+        let count = (max as u64).min(end - from);
+        assert_eq!(got.records.len() as u64, count, "{from}..{end}, at most {max}");
+        for (seq, record) in (from..).zip(&got.records) {
+            assert_eq!((record.seq, record.body.len()), (seq, bytes(seq)));
+        }
+        assert_eq!(got.next.min(end), from + count);
+    }
 }

@@ -38,6 +38,7 @@ impl Queue {
                 self.step_salvage(now);
             }
         }
+        self.step_unread(now);
         if self.timing.looked.is_none_or(|looked| now.mono >= looked + LOOK_EVERY) {
             self.timing.looked = Some(now.mono);
             self.look(now);
@@ -47,7 +48,7 @@ impl Queue {
     /// When [`Queue::tick`], [`Queue::lease`] or a commit of settlements has something to do again.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Instant {
-        let soon = matches!(self.switch, Switch::Copying { .. }) || !self.parking.is_empty();
+        let soon = matches!(self.switch, Switch::Copying { .. }) || !self.parking.is_empty() || self.has_unknown(now);
         if soon {
             return now.mono;
         }

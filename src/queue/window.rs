@@ -1,9 +1,12 @@
-//! Leasing for one sink: the records read ahead, in memory only.
+//! Leasing for one sink: the records read ahead and those that are fresh, in memory only.
 //!
 //! Records of one call form a chain; only its first one is lent, so that they leave in order. Different calls overtake
 //! each other freely. After a restart everything unsettled is read again.
+//!
+//! Ready records wait in two rows: the backlog's, and that of fresh records, which gets three of four leases. A record
+//! that was not lent while it was fresh changes over to the backlog's row.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +17,7 @@ use crate::ids::{CallHash, RecordId, Seq};
 
 use super::Lease;
 use super::schedule::Schedule;
+use super::unread::Unread;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
@@ -49,6 +53,8 @@ pub struct Slot {
     state: State,
     turn: u32,
     behind: Option<u64>,
+    /// When it was appended, while it goes ahead of the backlog.
+    fresh: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +63,40 @@ struct Chain {
     last: u64,
 }
 
+/// A fresh record of which is not known yet whether it may go ahead.
+#[derive(Debug)]
+struct Held {
+    seq: u64,
+    id: RecordId,
+    call: CallHash,
+    body: Bytes,
+}
+
+/// What fresh records take of the window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    records: usize,
+    bytes: usize,
+}
+
 /// The window of one sink.
 #[derive(Debug)]
 pub struct Window {
     slots: HashMap<u64, Slot, FixedState>,
     chains: HashMap<CallHash, Chain, FixedState>,
-    ready: VecDeque<u64>,
+    /// The backlog's row, oldest first: it waited longest.
+    ready: BTreeSet<u64>,
+    /// The row of fresh records.
+    ready_fresh: VecDeque<u64>,
+    /// Leases to fresh records since the last one to the backlog.
+    fresh_in_turn: u32,
+    unread: Unread,
+    /// Fresh records that came before it was known which calls have unread ones.
+    held: VecDeque<Held>,
+    held_bytes: usize,
     schedule: Schedule,
     bytes: usize,
+    fresh: Share,
     out: u64,
     backing_off: u64,
     cursor: u64,
@@ -78,9 +110,15 @@ impl Window {
         Self {
             slots: HashMap::default(),
             chains: HashMap::default(),
-            ready: VecDeque::new(),
+            ready: BTreeSet::new(),
+            ready_fresh: VecDeque::new(),
+            fresh_in_turn: 0,
+            unread: Unread::default(),
+            held: VecDeque::new(),
+            held_bytes: 0,
             schedule: Schedule::default(),
             bytes: 0,
+            fresh: Share::default(),
             out: 0,
             backing_off: 0,
             cursor,
@@ -99,9 +137,70 @@ impl Window {
         self.cursor = self.cursor.max(cursor);
     }
 
-    /// Whether another record may be read.
+    /// Whether another record of the backlog may be read.
     pub fn has_room(&self) -> bool {
-        self.slots.len() < self.records_max && self.bytes < self.bytes_max
+        self.slots.len() - self.fresh.records < self.records_max && self.bytes - self.fresh.bytes < self.bytes_max
+    }
+
+    /// Whether no record of the backlog is ready to be lent.
+    pub fn is_short(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Whether another fresh record may come: they have a room of their own, half as large as the backlog's. Those that
+    /// changed over to the backlog fill both.
+    fn has_fresh_room(&self) -> bool {
+        let (records, bytes) = (self.records_max / FRESH_PART, self.bytes_max / FRESH_PART);
+        self.fresh.records < records
+            && self.slots.len() < self.records_max + records
+            && self.fresh.bytes < bytes
+            && self.bytes < self.bytes_max + bytes
+    }
+
+    /// Somebody leases from now on: what was appended before place `next` and not yet read is not known.
+    pub fn begin(&mut self, next: u64) {
+        self.unread.forget(self.cursor..next.max(self.cursor));
+    }
+
+    /// The first place of which is not known whose call it is.
+    pub fn unknown_from(&self) -> Option<u64> {
+        self.unread.unknown_from(self.cursor)
+    }
+
+    /// States that the places before `seq` are known.
+    pub fn known_to(&mut self, seq: u64) {
+        self.unread.known_to(seq);
+    }
+
+    /// States that a record of a call stays on disk until the reading comes to it.
+    pub fn leave_unread(&mut self, call: CallHash, seq: u64) {
+        self.unread.note(call, seq);
+    }
+
+    /// Offers a record that was just appended at the highest place: it goes ahead of the backlog, joins it, or stays on
+    /// disk.
+    pub fn offer(&mut self, seq: u64, id: RecordId, call: CallHash, body: &Bytes, now: Instant) {
+        let at_head = self.cursor == seq;
+        if at_head {
+            self.unread.clear(seq);
+        }
+        let holds = self.held.len() < self.records_max / FRESH_PART && self.held_bytes < self.bytes_max / FRESH_PART;
+        if holds && self.unknown_from().is_some() {
+            self.held_bytes += body.len();
+            self.held.push_back(Held { seq, id, call, body: body.clone() });
+            return;
+        }
+        if self.has_fresh_room() && !self.unread.blocks(call, self.cursor) {
+            self.insert(seq, id, call, body.clone(), Some(now));
+        } else if at_head && self.has_room() {
+            self.insert(seq, id, call, body.clone(), None);
+        } else {
+            self.unread.note(call, seq);
+            return;
+        }
+        if at_head {
+            self.cursor = seq + 1;
+        }
     }
 
     /// Records lent.
@@ -119,9 +218,38 @@ impl Window {
         self.slots.get(&seq)
     }
 
-    /// Takes in a record; places come in rising order.
+    /// Now that the backlog is known: takes in those of the held records that may go ahead, the others stay on disk.
+    fn admit_held(&mut self, now: Instant) {
+        if self.held.is_empty() || self.unknown_from().is_some() {
+            return;
+        }
+        self.held_bytes = 0;
+        for Held { seq, id, call, body } in std::mem::take(&mut self.held) {
+            if seq < self.cursor {
+                // The reading was there first.
+                continue;
+            }
+            if self.has_fresh_room() && !self.unread.blocks(call, self.cursor) {
+                self.insert(seq, id, call, body, Some(now));
+            } else {
+                self.unread.note(call, seq);
+            }
+        }
+    }
+
+    /// Takes in a record that was read; places come in rising order.
     pub fn push(&mut self, seq: u64, id: RecordId, call: CallHash, body: Bytes) {
+        self.unread.read(call, seq);
+        self.insert(seq, id, call, body, None);
+        self.cursor = self.cursor.max(seq + 1);
+    }
+
+    fn insert(&mut self, seq: u64, id: RecordId, call: CallHash, body: Bytes, fresh: Option<Instant>) {
         self.bytes += body.len();
+        if fresh.is_some() {
+            self.fresh.records += 1;
+            self.fresh.bytes += body.len();
+        }
         let mut state = State::Behind;
         match self.chains.get_mut(&call) {
             Some(chain) => {
@@ -132,7 +260,11 @@ impl Window {
             }
             None => {
                 self.chains.insert(call, Chain { first: seq, last: seq });
-                self.ready.push_back(seq);
+                if fresh.is_some() {
+                    self.ready_fresh.push_back(seq);
+                } else {
+                    self.ready.insert(seq);
+                }
                 state = State::Ready;
             }
         }
@@ -147,17 +279,50 @@ impl Window {
             state,
             turn: 0,
             behind: None,
+            fresh,
         };
         self.slots.insert(seq, slot);
-        self.cursor = self.cursor.max(seq + 1);
+    }
+
+    /// The record to be lent next.
+    fn next_ready(&mut self, now: Instant) -> Option<u64> {
+        while let Some(seq) = self.ready_fresh.front().copied() {
+            let Some(slot) = self.slots.get_mut(&seq).filter(|slot| slot.state == State::Ready) else {
+                self.ready_fresh.pop_front();
+                continue;
+            };
+            if slot.fresh.is_none_or(|since| now.since(since) > FRESH_FOR) {
+                self.ready_fresh.pop_front();
+                self.age(seq);
+                self.make_ready(seq);
+                continue;
+            }
+            if self.fresh_in_turn >= FRESH_IN_TURN && !self.ready.is_empty() {
+                break;
+            }
+            self.fresh_in_turn += 1;
+            return self.ready_fresh.pop_front();
+        }
+        self.fresh_in_turn = 0;
+        self.ready.pop_first()
+    }
+
+    /// A record is fresh no more: it counts to the backlog.
+    fn age(&mut self, seq: u64) {
+        let Some(slot) = self.slots.get_mut(&seq) else { return };
+        if slot.fresh.take().is_some() {
+            self.fresh.records -= 1;
+            self.fresh.bytes -= slot.body.len();
+        }
     }
 
     /// Lends up to `max` records.
     pub fn lease(&mut self, max: usize, now: Now, out: &mut Vec<Lease>) -> usize {
         self.wake(now.mono);
+        self.admit_held(now.mono);
         let before = out.len();
         while out.len() - before < max {
-            let Some(seq) = self.ready.pop_front() else { break };
+            let Some(seq) = self.next_ready(now.mono) else { break };
             let Some(slot) = self.slots.get_mut(&seq) else { continue };
             if slot.state != State::Ready {
                 continue;
@@ -186,6 +351,10 @@ impl Window {
 
     /// Takes a record out; the next one of its call may be lent.
     pub fn remove(&mut self, seq: u64) -> Option<Slot> {
+        if !self.held.is_empty() {
+            self.held.retain(|held| held.seq != seq);
+        }
+        self.age(seq);
         let slot = self.slots.remove(&seq)?;
         self.bytes -= slot.body.len();
         self.leave(slot.state);
@@ -276,15 +445,14 @@ impl Window {
         }
     }
 
-    /// The oldest goes first: it waited longest.
     fn make_ready(&mut self, seq: u64) {
         let Some(slot) = self.slots.get_mut(&seq) else { return };
         slot.state = State::Ready;
         slot.due = None;
-        if self.ready.front().is_none_or(|first| *first > seq) {
-            self.ready.push_front(seq);
+        if slot.fresh.is_some() {
+            self.ready_fresh.push_back(seq);
         } else {
-            self.ready.push_back(seq);
+            self.ready.insert(seq);
         }
     }
 }
@@ -294,98 +462,15 @@ pub fn made(id: RecordId) -> Timestamp {
     Timestamp(i64::try_from(id.0 >> 80).unwrap_or(0).saturating_mul(1000))
 }
 
+/// How long a record goes ahead of the backlog: what waits longer is not held up by the backlog, but by a sink that takes
+/// less than comes.
+pub const FRESH_FOR: Duration = Duration::from_millis(500);
+
+/// Leases to fresh records before one goes to the backlog.
+pub const FRESH_IN_TURN: u32 = 3;
+
+/// Fresh records have this part of the room that the backlog has, above it.
+const FRESH_PART: usize = 2;
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn window(records: &[(u64, u64)]) -> Window {
-        let mut window = Window::new(1, 100, 10_000);
-        for (seq, call) in records {
-            window.push(*seq, RecordId(u128::from(*seq)), CallHash(*call), Bytes::from_static(b"0123456789"));
-        }
-        window
-    }
-
-    fn lent(window: &mut Window, now: u64) -> Vec<u64> {
-        let mut out = Vec::new();
-        let now = Now { mono: Instant(now), wall: Timestamp(0) };
-        window.lease(100, now, &mut out);
-        out.iter().map(|lease| lease.seq.0).collect()
-    }
-
-    #[test]
-    fn one_record_of_a_call_is_out_at_a_time() {
-        let mut window = window(&[(1, 7), (2, 8), (3, 7), (4, 7)]);
-        assert_eq!(lent(&mut window, 0), [1, 2]);
-        assert_eq!(lent(&mut window, 0), [0_u64; 0], "the call's later records wait");
-        window.remove(1);
-        assert_eq!(lent(&mut window, 0), [3]);
-        window.remove(2);
-        window.remove(3);
-        assert_eq!(lent(&mut window, 0), [4]);
-        window.remove(4);
-        assert!(window.slots.is_empty() && window.chains.is_empty() && window.out() == 0 && window.bytes == 0);
-    }
-
-    #[test]
-    fn a_record_that_backs_off_holds_its_call_only() {
-        let mut window = window(&[(1, 7), (2, 7), (3, 8)]);
-        assert_eq!(lent(&mut window, 0), [1, 3]);
-        window.back_off(1, Instant(0), Duration::from_micros(50), "down".into());
-        assert_eq!(window.deadline(), Some(Instant(50)));
-        assert_eq!(lent(&mut window, 49), [0_u64; 0]);
-        assert_eq!(lent(&mut window, 50), [1]);
-        assert_eq!(window.slot(1).unwrap().attempts, 2);
-        window.remove(1);
-        assert_eq!(lent(&mut window, 50), [2]);
-    }
-
-    #[test]
-    fn a_record_from_the_middle_of_a_call_leaves_the_rest_in_order() {
-        for (gone, rest) in [(1, [2, 3]), (2, [1, 3]), (3, [1, 2])] {
-            let mut window = window(&[(1, 7), (2, 7), (3, 7)]);
-            window.remove(gone);
-            window.push(4, RecordId(4), CallHash(7), Bytes::new());
-            let mut order = Vec::new();
-            while let [seq] = lent(&mut window, 0)[..] {
-                order.push(seq);
-                window.remove(seq);
-            }
-            assert_eq!(order, [rest[0], rest[1], 4], "{gone} taken out");
-        }
-    }
-
-    #[test]
-    fn a_hurried_record_does_not_come_a_second_time() {
-        let mut window = window(&[(1, 7)]);
-        assert_eq!(lent(&mut window, 0), [1]);
-        assert!(!window.hurry(1), "it is lent");
-        window.back_off(1, Instant(0), Duration::from_micros(50), String::new());
-        assert!(window.hurry(1));
-        assert_eq!(lent(&mut window, 1), [1]);
-        assert_eq!(lent(&mut window, 60), [0_u64; 0], "its old time means nothing");
-        window.back_off(1, Instant(60), Duration::from_micros(50), String::new());
-        assert_eq!(lent(&mut window, 109), [0_u64; 0]);
-        assert_eq!(lent(&mut window, 110), [1]);
-    }
-
-    #[test]
-    fn a_full_window_takes_no_more() {
-        let mut window = Window::new(1, 2, 100);
-        assert!(window.has_room());
-        window.push(1, RecordId(1), CallHash(1), Bytes::from(vec![0; 99]));
-        assert!(window.has_room());
-        window.push(2, RecordId(2), CallHash(2), Bytes::new());
-        assert!(!window.has_room(), "by count");
-        window.remove(2);
-        window.push(3, RecordId(3), CallHash(2), Bytes::from_static(b"x"));
-        window.remove(1);
-        window.push(4, RecordId(4), CallHash(2), Bytes::from(vec![0; 99]));
-        assert!(!window.has_room(), "by octets");
-    }
-
-    #[test]
-    fn an_id_tells_when_its_record_was_made() {
-        assert_eq!(made(RecordId(1_700_000_000_123 << 80 | 5)), Timestamp(1_700_000_000_123_000));
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //!
 //! * [`packet`] builds and walks packets; [`authenticator`] signs and verifies them;
 //! * [`attribute`] fits values and whole lists into what a packet and a server take;
+//! * [`frame`] finds packets in a stream;
 //! * [`client`] decides which server gets a record when, and what its answer means;
 //! * [`collector`] is the other side: it verifies, decodes and answers Accounting-Requests.
 
@@ -11,6 +12,7 @@ pub mod attribute;
 pub mod authenticator;
 pub mod client;
 pub mod collector;
+pub mod frame;
 pub mod packet;
 
 use std::fmt;

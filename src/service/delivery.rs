@@ -1,7 +1,7 @@
 //! The delivery runtime: one thread with a worker for each sink, the administration and the resolver.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,13 +17,22 @@ use crate::clock::{self, Instant};
 use crate::config::plan::{SinkKind, SinkPlan};
 use crate::ids::SinkNumber;
 use crate::queue;
+use crate::sinks::Sink as _;
 use crate::sinks::radius::RadiusSink;
+use crate::sinks::view::{Backend, Views};
 use crate::sinks::worker::{Bell, Worker};
 use crate::sip::transport::driver::Question;
 use crate::sip::transport::mailbox::Mailbox;
+use crate::timers::pace::{Pace, Step};
 
 /// How often the runtime leaves a beat for the watchdog.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// The rest of the delivery thread by its wakes a second: an answer of a backend waits that long at most.
+const RESTS: &[Step] = &[Step { per_second: 250, rest: Duration::from_millis(1) }];
+
+/// The sinks, once they stand.
+pub(super) type Backends = Arc<OnceLock<Vec<Backend>>>;
 
 /// What the delivery runtime is made of.
 pub(super) struct Parts {
@@ -31,6 +40,8 @@ pub(super) struct Parts {
     /// What administration shows.
     pub gateway: Arc<dyn Gateway>,
     pub metrics: PrometheusHandle,
+    /// Where administration finds the sinks once they stand.
+    pub backends: Backends,
     /// The sinks with their numbers in the queue.
     pub sinks: Vec<(SinkPlan, SinkNumber)>,
     pub queue: queue::Handle,
@@ -53,7 +64,10 @@ impl Delivery {
         let (report, started) = std::sync::mpsc::channel();
         let own_beat = beat.clone();
         let thread = spawn("delivery".to_owned(), move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let pace = Mutex::new(Pace::new(RESTS, clock::mono()));
+            let rest = move || rest_if_busy(&pace);
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(rest).build()
+            {
                 Ok(runtime) => runtime,
                 Err(source) => return drop(report.send(Err(StartError::Runtime { source }))),
             };
@@ -91,14 +105,16 @@ async fn deliver(
     report: std::sync::mpsc::Sender<Result<(), StartError>>,
 ) {
     let mut tasks = JoinSet::new();
-    let mut boards = Vec::new();
+    let mut backends = Vec::new();
     for (plan, number) in parts.sinks {
         let SinkKind::Radius(settings) = plan.kind;
         let sink = match RadiusSink::new(&plan.name, &settings) {
             Ok(sink) => sink,
             Err(source) => return drop(report.send(Err(StartError::Sink { name: plan.name, source }))),
         };
-        boards.push((plan.name.clone(), sink.board()));
+        let board = sink.board();
+        let views: Views = Arc::new(move || board.views());
+        backends.push(Backend { sink: plan.name.clone(), kind: RadiusSink::KIND, views });
         let bell = Bell::default();
         let consumer = parts.queue.consumer(number, bell.wake());
         let worker = Worker::new(&plan.name, sink, consumer, bell);
@@ -106,6 +122,8 @@ async fn deliver(
     }
     let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
     let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards));
+    // Set once: this runs once.
+    let _first = parts.backends.set(backends);
     drop(report.send(Ok(())));
     let mut turning = tokio::time::interval(BEAT);
     let mut end = std::pin::pin!(until(ended));
@@ -126,6 +144,18 @@ async fn deliver(
     resolver.abort();
     let _panicked = admin.await;
     while tasks.join_next().await.is_some() {}
+}
+
+/// Before the thread falls asleep: when it was woken often of late, it stays away a little longer, and the next wake
+/// serves several answers.
+fn rest_if_busy(pace: &Mutex<Pace>) {
+    let rest = pace.lock().ok().and_then(|mut pace| {
+        pace.note(1, clock::mono());
+        pace.rest()
+    });
+    if let Some(rest) = rest {
+        std::thread::sleep(rest);
+    }
 }
 
 /// Done when the service ends.

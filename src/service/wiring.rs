@@ -23,6 +23,7 @@ use crate::config::plan::{Plan, SipPlan};
 use crate::ids::SinkNumber;
 use crate::queue::{self, Desk};
 use crate::shard::{Rules, Shard};
+use crate::sinks::view::Backend;
 use crate::sip::stack::Stack;
 use crate::sip::transport::driver::{self, Parts};
 use crate::sip::transport::mailbox::{Inbox, Mail, Mailbox, mailbox};
@@ -111,6 +112,7 @@ impl Service {
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
+        let backends = delivery::Backends::default();
         let delivery = Delivery::start(delivery::Parts {
             admin,
             gateway: Arc::new(View {
@@ -118,7 +120,9 @@ impl Service {
                 queue: opened.handle.clone(),
                 shards: mailboxes.clone(),
                 started: clock::wall(),
+                backends: backends.clone(),
             }),
+            backends,
             metrics,
             sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
             queue: opened.handle.clone(),
@@ -235,6 +239,7 @@ struct View {
     queue: queue::Handle,
     shards: Vec<Mailbox>,
     started: Timestamp,
+    backends: delivery::Backends,
 }
 
 /// Longest wait for a shard to list its calls.
@@ -265,6 +270,10 @@ impl Gateway for View {
 
     fn desk(&self) -> Box<dyn Desk + Send> {
         Box::new(self.queue.clone())
+    }
+
+    fn backends(&self) -> Vec<Backend> {
+        self.backends.get().cloned().unwrap_or_default()
     }
 
     fn calls(&self, max: usize) -> Vec<CallView> {

@@ -4,6 +4,9 @@
 //! tokio `current_thread` runtime, without a task for each record; a sink that does not answer only lets the queue grow.
 
 pub mod radius;
+pub mod tls;
+pub mod trial;
+pub mod view;
 pub mod worker;
 
 use std::fmt;

@@ -15,11 +15,15 @@ use crate::queue::{Consumer, Lease, Settlement};
 use crate::record::codec;
 
 /// Records a worker lets the queue lend ahead of their submission.
-pub const LEASE_MAX: usize = 256;
+pub const LEASE_MAX: usize = 1024;
 
-/// Rest after each turn: what comes meanwhile is handled together, so that a record does not cost a wake of its own on
+/// Rest after a turn: what comes meanwhile is handled together, so that a record does not cost a wake of its own on
 /// both sides. The first record after a pause does not wait.
 pub const PACE: Duration = Duration::from_millis(5);
+
+/// Records submitted and settled in a turn from which on no rest follows: what comes during the turn is enough for the
+/// next one, and under a backlog a rest would only keep the sink idle.
+pub const BUSY_RECORDS: usize = 64;
 
 /// Where leases come from: the queue's [`Consumer`], or a table in tests.
 pub trait Leases {
@@ -125,11 +129,13 @@ impl<S: Sink, L: Leases> Worker<S, L> {
         let bell = self.bell.clone();
         tracing::info!(sink = %self.name, kind = S::KIND, "delivery begins");
         loop {
-            self.turn();
+            let is_busy = self.turn() >= BUSY_RECORDS;
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                () = tokio::time::sleep(PACE) => {}
+                // Other sinks, probes and administration have their turn also when this sink never rests.
+                () = tokio::task::yield_now(), if is_busy => {}
+                () = tokio::time::sleep(PACE), if !is_busy => {}
             }
             tokio::select! {
                 biased;
@@ -143,18 +149,20 @@ impl<S: Sink, L: Leases> Worker<S, L> {
         tracing::info!(sink = %self.name, in_flight = self.in_flight, "delivery ends");
     }
 
-    /// Settles what ended, submits what came, asks for more.
-    fn turn(&mut self) {
+    /// Settles what ended, submits what came, asks for more; gives how many records that were.
+    fn turn(&mut self) -> usize {
+        let settled = self.outcomes.len();
         self.settle();
         self.leases.leased(&mut self.come);
         self.asked = self.asked.saturating_sub(self.come.len());
         self.waiting.extend(self.come.drain(..));
-        let mut room = self.sink.capacity();
-        while room > 0
+        let room = self.sink.capacity();
+        let mut submitted = 0;
+        while submitted < room
             && let Some(lease) = self.waiting.pop_front()
         {
             self.submit(&lease);
-            room -= 1;
+            submitted += 1;
         }
         let room = self.sink.capacity().min(LEASE_MAX).saturating_sub(self.waiting.len());
         // A word to the queue wakes its thread: not for every record.
@@ -162,6 +170,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             self.asked = room;
             self.leases.lease(room);
         }
+        settled + submitted
     }
 
     fn submit(&mut self, lease: &Lease) {

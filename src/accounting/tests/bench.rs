@@ -46,6 +46,8 @@ pub(super) struct Bench {
     pub(super) made: Vec<Made>,
     /// What the queue holds of calls.
     pub(super) stored: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Notes of ended calls, all kept.
+    pub(super) notes: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) avps: Vec<Avp>,
     /// Appended to every request's header lines.
     pub(super) lines: String,
@@ -91,6 +93,7 @@ impl Bench {
             now: Now { mono: Instant(1_000_000_000), wall: Timestamp(1_700_000_000_000_000) },
             made: Vec::new(),
             stored: BTreeMap::new(),
+            notes: BTreeMap::new(),
             avps: Vec::new(),
             lines: String::new(),
             is_lossless: true,
@@ -159,6 +162,10 @@ impl Bench {
                     self.stored.insert(key, value)
                 }
                 CallChange::Remove { key } => self.stored.remove(&key),
+                CallChange::End { key, note } => {
+                    self.stored.remove(&key);
+                    self.notes.insert(key, note)
+                }
             };
         }
         for made in &out.records {
@@ -188,7 +195,7 @@ impl Bench {
     fn restart(&mut self) {
         let seed = u128::from(self.now.wall.0.unsigned_abs());
         self.engine = Engine::new(self.settings.clone(), seed);
-        for (key, value) in &self.stored {
+        for (key, value) in self.notes.iter().chain(&self.stored) {
             self.engine.restore(self.now, key, value).expect("what was stored is read");
         }
     }

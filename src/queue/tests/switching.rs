@@ -95,7 +95,7 @@ fn after_a_failed_write_a_new_spool_takes_the_batch() {
         queue.add(Commit { entries: vec![entry(n, n, BOTH)], calls }).unwrap();
         queue.finish(clock::now).unwrap();
         assert_eq!(queue.stats().spools, 2 + round);
-        assert!(!queue.marks_forgotten, "the calls were copied");
+        assert!(!queue.calls.marks_forgotten, "the calls were copied");
         assert!(queue.notices().iter().any(|notice| matches!(notice, Notice::Rescued { .. })));
     }
     append(&mut queue, vec![entry(2000, 1, BOTH)]);
@@ -124,13 +124,13 @@ fn calls_of_a_failed_spool_that_could_not_be_copied_are_found_at_the_next_start(
     let (held, _) = Database::open(&path, 1 << 20).unwrap();
     queue.add(Commit { entries: vec![entry(1000, 1, BOTH)], calls: vec![remove(199), put(1000, 1)] }).unwrap();
     queue.finish(clock::now).unwrap();
-    assert!(queue.marks_forgotten);
+    assert!(queue.calls.marks_forgotten);
     queue.add(Commit { entries: Vec::new(), calls: vec![remove(100)] }).unwrap();
     queue.finish(clock::now).unwrap();
     drop(held);
     drop(queue);
     let opened = open(settings(directory.path()));
-    assert!(!opened.queue.marks_forgotten);
+    assert!(!opened.queue.calls.marks_forgotten);
     let kept = values(&opened.calls);
     assert!(kept.contains(&(0, body(0, 300))) && kept.contains(&(1000, body(1, 300))));
     assert!(kept.iter().all(|(key, _)| *key != 199 && *key != 100));

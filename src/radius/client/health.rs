@@ -3,13 +3,15 @@
 use super::lane::{Lane, Link};
 use super::sending::Fault;
 use super::server::{Probe, Server};
-use super::{Client, Health, LANE_RETRY, LaneId, Output, Reason, index, probe};
+use super::{Client, Closing, Health, LANE_RETRY, LaneId, Output, Reason, Transport, index, probe};
 use crate::clock::{Instant, Now};
 
 impl Client {
     pub(super) fn lane_opened(&mut self, now: Now, server: usize, lane: LaneId, out: &mut Vec<Output>) {
         let Some(there) = self.servers.get_mut(server) else { return };
-        if lane == LaneId::PROBE {
+        if self.settings.transport == Transport::Stream {
+            self.stream_opened(now, server, lane, out);
+        } else if lane == LaneId::PROBE {
             there.probe_link = Some(Link::Open);
             self.tend_health(now, server, out);
         } else if let Some(lane) = there.lane(lane) {
@@ -19,6 +21,11 @@ impl Client {
 
     pub(super) fn lane_failed(&mut self, now: Now, server: usize, lane: LaneId, out: &mut Vec<Output>) {
         let Some(there) = self.servers.get_mut(server) else { return };
+        if self.settings.transport == Transport::Stream {
+            let closing = Closing::Failed { why: "it cannot be opened" };
+            self.stream_closed(now, server, lane, closing, out);
+            return;
+        }
         let closed = Link::Closed { retry_at: now.mono + LANE_RETRY };
         if lane == LaneId::PROBE {
             there.probe_link = Some(closed);
@@ -33,6 +40,10 @@ impl Client {
     }
 
     pub(super) fn refused(&mut self, now: Now, server: usize, lane: LaneId, out: &mut Vec<Output>) {
+        if self.settings.transport == Transport::Stream {
+            self.stream_closed(now, server, lane, Closing::Failed { why: "it was refused" }, out);
+            return;
+        }
         let Some(there) = self.servers.get_mut(server) else { return };
         there.counters.unreachable += 1;
         if lane == LaneId::PROBE {
@@ -77,6 +88,9 @@ impl Client {
             there.slow_start(true);
         }
         out.push(Output::Health { server: index(server), health: Health::Alive });
+        if self.settings.transport == Transport::Stream {
+            return;
+        }
         // Long waits were for a silent server. One more first wait leaves it the time to answer what it has.
         for slot in self.visits.at(server) {
             let soon = now + self.random.jitter(self.settings.initial_timeout);
@@ -116,9 +130,11 @@ impl Client {
     pub(super) fn ask_for_lane(&mut self, server: usize, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
         if there.wants_lane(self.settings.lanes_max) {
-            there.lanes.push(Lane::new());
+            there.lanes.push(Lane::new(self.settings.transport));
             let lane = LaneId(u16::try_from(there.lanes.len()).unwrap_or(u16::MAX));
             out.push(Output::OpenLane { server: index(server), lane });
+        } else if there.runs_short() {
+            self.wake_lane(server, out);
         }
     }
 
@@ -129,12 +145,18 @@ impl Client {
             self.suspect(now.mono, server, out);
         } else if there.health == Health::Suspect && now.mono >= there.since + self.settings.zombie_period {
             self.die(now, server, out);
+        } else if there.revive_at.is_some_and(|at| at <= now.mono) && self.settings.transport == Transport::Stream {
+            there.revive_at = None;
+            self.revive_connections(now, server, out);
         } else if there.revive_at.is_some_and(|at| at <= now.mono) {
             there.enter(now.mono, Health::Alive);
             there.slow_start(false);
             out.push(Output::Health { server: index(server), health: Health::Alive });
         }
-        self.probe(now.mono, server, out);
+        match self.settings.transport {
+            Transport::Datagram => self.probe(now.mono, server, out),
+            Transport::Stream => self.tend_connections(now, server, out),
+        }
     }
 
     fn probe(&mut self, now: Instant, server: usize, out: &mut Vec<Output>) {
@@ -160,7 +182,7 @@ impl Client {
                 there.counters.probes += 1;
                 out.push(Output::Transmit { server: index(server), lane: LaneId::PROBE, datagram });
             }
-            Some(Link::Opening) => {}
+            Some(Link::Opening | Link::Dormant) => {}
             Some(Link::Closed { retry_at }) if retry_at > now => there.next_probe = Some(retry_at),
             None | Some(Link::Closed { .. }) => {
                 there.probe_link = Some(Link::Opening);
@@ -177,10 +199,12 @@ impl Client {
         let lanes = server.lanes.iter().filter_map(|lane| match lane.link {
             Link::Closed { retry_at } => Some(retry_at),
             Link::Open if server.is_usable() && server.room() == 0 => lane.next_free(),
-            Link::Open | Link::Opening => None,
+            Link::Open | Link::Opening | Link::Dormant => None,
         });
+        let may_know_no_probes = server.knows_probes().is_none();
+        let connections = server.lanes.iter().filter_map(|lane| lane.watch_deadline(may_know_no_probes));
         let first = server.lanes.is_empty().then_some(Instant(0));
-        [silent, zombie, probe, server.revive_at, first].into_iter().flatten().chain(lanes).min()
+        [silent, zombie, probe, server.revive_at, first].into_iter().flatten().chain(lanes).chain(connections).min()
     }
 }
 

@@ -1,4 +1,4 @@
-//! A lane: one connected socket with its 256 identifiers.
+//! A lane: one connected socket with its 256 identifiers, one of them kept for the watchdog on a connection.
 //!
 //! Identifiers are taken least recently used first (RFC 5080 §2.2.2). One whose request was abandoned is held back:
 //! a server still working on that request would drop it for a new one with the same identifier.
@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::Transport;
+use super::connection::Connection;
 use crate::clock::Instant;
 
 /// Identifiers of one lane.
@@ -15,7 +17,7 @@ pub const ABANDONED_HOLD: Duration = Duration::from_secs(30);
 /// How long the identifier of a request that was answered after a retransmission is held, for the second answer.
 pub const DOUBLED_HOLD: Duration = Duration::from_secs(2);
 
-/// Number of a lane of one server; 0 carries only Status-Server.
+/// Number of a lane of one server; 0 carries only Status-Server, and is not used on connections.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LaneId(pub u16);
 
@@ -31,6 +33,8 @@ pub(super) enum Link {
     Opening,
     /// There.
     Open,
+    /// The server closed it because nobody used it; to be asked for again when somebody does.
+    Dormant,
     /// Failed; to be asked for again then.
     Closed { retry_at: Instant },
 }
@@ -63,28 +67,73 @@ pub(super) struct Lane {
     /// Sorted by time within each queue.
     held_long: VecDeque<(Instant, u8)>,
     held_short: VecDeque<(Instant, u8)>,
+    /// Requests under way.
+    taken: usize,
+    /// `None` for datagrams.
+    pub(super) connection: Option<Connection>,
 }
 
+/// Identifier of Status-Server on a connection (RFC 6613 §2.6.5).
+pub(super) const WATCHDOG_IDENTIFIER: u8 = 0;
+
 impl Lane {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(transport: Transport) -> Self {
+        let is_stream = transport == Transport::Stream;
         Self {
             link: Link::Opening,
             slots: Box::new([Slot { visit: None, authenticator: None }; IDENTIFIERS]),
-            free: (0..=u8::MAX).collect(),
+            free: (u8::from(is_stream)..=u8::MAX).collect(),
             held_long: VecDeque::new(),
             held_short: VecDeque::new(),
+            taken: 0,
+            connection: is_stream.then(Connection::default),
         }
     }
 
     /// Identifiers that can be taken.
     pub(super) fn room(&self) -> usize {
-        if self.link == Link::Open { self.free.len() } else { 0 }
+        if self.is_usable() { self.free.len() } else { 0 }
+    }
+
+    /// Whether requests may go out on it.
+    pub(super) fn is_usable(&self) -> bool {
+        self.link == Link::Open && self.connection.as_ref().is_none_or(Connection::is_trusted)
+    }
+
+    /// Whether it will be opened for requests that wait for it.
+    pub(super) fn is_promised(&self) -> bool {
+        match self.link {
+            Link::Dormant => true,
+            Link::Opening => self.connection.as_ref().is_some_and(|connection| connection.is_promised),
+            Link::Open | Link::Closed { .. } => false,
+        }
+    }
+
+    /// Requests under way.
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// When its watchdog runs out, or the patience with a server that `may_know_no_probes`.
+    pub(super) fn watch_deadline(&self, may_know_no_probes: bool) -> Option<Instant> {
+        let connection = self.connection.as_ref().filter(|_| self.link == Link::Open)?;
+        let patience = connection.patience_until().filter(|_| may_know_no_probes);
+        [connection.watch_at, patience].into_iter().flatten().min()
+    }
+
+    /// Forgets all identifiers, those of an ended connection. Returns the visits that waited for an answer on it.
+    pub(super) fn clear(&mut self) -> Vec<u32> {
+        let visits = self.slots.iter().filter_map(|slot| slot.visit).collect();
+        let connection = self.connection.take();
+        *self = Self { link: self.link, connection, ..Self::new(Transport::Stream) };
+        visits
     }
 
     /// Takes the identifier that was free the longest.
     pub(super) fn take(&mut self, visit: u32) -> Option<u8> {
-        let identifier = if self.link == Link::Open { self.free.pop_front()? } else { return None };
+        let identifier = if self.is_usable() { self.free.pop_front()? } else { return None };
         self.slots[usize::from(identifier)] = Slot { visit: Some(visit), authenticator: None };
+        self.taken += 1;
         Some(identifier)
     }
 
@@ -105,6 +154,7 @@ impl Lane {
         if self.slots[usize::from(identifier)].visit.take().is_none() {
             return;
         }
+        self.taken -= 1;
         match how {
             Release::Answered => self.free.push_back(identifier),
             Release::Doubled => self.held_short.push_back((now + DOUBLED_HOLD, identifier)),
@@ -135,7 +185,11 @@ mod tests {
     use super::*;
 
     fn open() -> Lane {
-        let mut lane = Lane::new();
+        opened(Transport::Datagram)
+    }
+
+    fn opened(transport: Transport) -> Lane {
+        let mut lane = Lane::new(transport);
         lane.link = Link::Open;
         lane
     }
@@ -171,6 +225,17 @@ mod tests {
 
     #[test]
     fn a_lane_without_a_socket_has_no_room() {
-        assert_eq!((Lane::new().room(), Lane::new().take(0)), (0, None));
+        let mut lane = Lane::new(Transport::Datagram);
+        assert_eq!((lane.room(), lane.take(0)), (0, None));
+    }
+
+    #[test]
+    fn a_connection_keeps_one_identifier_back_and_forgets_all_when_it_ends() {
+        let mut lane = opened(Transport::Stream);
+        let all: Vec<u8> = (0..300).filter_map(|visit| lane.take(visit)).collect();
+        assert_eq!((all.len(), all[0], lane.taken()), (255, 1, 255), "0 is the watchdog's");
+        lane.release(Instant(0), 9, Release::Abandoned);
+        let visits = lane.clear();
+        assert_eq!((visits.len(), lane.room(), lane.taken(), lane.next_free()), (254, 255, 0, None));
     }
 }

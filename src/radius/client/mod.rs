@@ -4,8 +4,12 @@
 //! A record is handed in as encoded attributes with its key; it ends in exactly one of [`Output::Delivered`],
 //! [`Output::Retry`] and [`Output::Park`]. One stay at one server is a *visit*; a failed visit goes on to the next
 //! server that lives, and after the last the record goes back to the queue. Nothing is dropped here.
+//!
+//! Over TCP and TLS ([`Transport::Stream`], RFC 6613, RFC 6614) a lane is a connection. A request is sent once on it, and
+//! once more on another connection when the first is lost before the answer; see `streams`.
 
 mod answer;
+mod connection;
 mod health;
 mod lane;
 mod probe;
@@ -15,10 +19,12 @@ mod receiving;
 mod sending;
 mod server;
 mod settings;
+mod streams;
 mod visit;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +41,10 @@ pub use self::answer::{Answer, cause_name, classify, is_permanent};
 pub use self::lane::{ABANDONED_HOLD, DOUBLED_HOLD, IDENTIFIERS, LaneId};
 pub use self::reason::{Alarm, Reason};
 pub use self::server::{Counters, Health, WINDOW_MIN};
-pub use self::settings::{DelayTime, MessageAuthenticator, Probing, Selection, ServerSettings, Settings};
+pub use self::settings::{
+    DelayTime, Idle, MessageAuthenticator, Probing, STREAM_LANES_MAX, Selection, ServerSettings, Settings, Transport,
+};
+pub use self::streams::Closing;
 
 /// Most servers of one client.
 pub const SERVERS_MAX: usize = 64;
@@ -69,7 +78,7 @@ pub struct Submission<'a> {
 pub enum Input<'a> {
     /// A record to deliver. Only as many as [`Client::capacity`] says; a further one comes back at once.
     Submit(Submission<'a>),
-    /// A datagram came in on a lane.
+    /// A datagram came in on a lane, or a packet on a connection.
     Received {
         /// The lane's server.
         server: ServerIndex,
@@ -92,6 +101,15 @@ pub enum Input<'a> {
         /// The lane.
         lane: LaneId,
     },
+    /// The lane's connection ended, or could not be made. Only with [`Transport::Stream`].
+    LaneClosed {
+        /// The lane's server.
+        server: ServerIndex,
+        /// The lane.
+        lane: LaneId,
+        /// How.
+        how: Closing<'a>,
+    },
     /// The host or the network says that nobody listens: ECONNREFUSED and its like.
     Refused {
         /// The lane's server.
@@ -111,7 +129,14 @@ pub enum Output {
         /// The new lane.
         lane: LaneId,
     },
-    /// Send a datagram.
+    /// Close the lane's connection; nothing is to be answered. Only with [`Transport::Stream`].
+    CloseLane {
+        /// The server.
+        server: ServerIndex,
+        /// The lane.
+        lane: LaneId,
+    },
+    /// Send a datagram; on TLS as one record.
     Transmit {
         /// The lane's server.
         server: ServerIndex,
@@ -144,6 +169,13 @@ pub enum Output {
         key: Seq,
         /// Why.
         reason: Reason,
+    },
+    /// A connection failed or was lost otherwise than by idleness; it will be opened again.
+    Lost {
+        /// The server.
+        server: ServerIndex,
+        /// What happened.
+        why: Arc<str>,
     },
     /// A server's health changed.
     Health {
@@ -197,7 +229,10 @@ pub struct Client {
 impl Client {
     /// A client; servers after the 64th are left out. `seed` must not be known to others.
     #[must_use]
-    pub fn new(now: Instant, settings: Settings, seed: [u64; 2]) -> Self {
+    pub fn new(now: Instant, mut settings: Settings, seed: [u64; 2]) -> Self {
+        if settings.transport == Transport::Stream {
+            settings.lanes_max = settings.lanes_max.min(STREAM_LANES_MAX);
+        }
         let servers = settings.servers.iter().take(SERVERS_MAX).cloned();
         Self {
             servers: servers.map(|server| Server::new(now, server, &settings)).collect(),
@@ -217,7 +252,8 @@ impl Client {
         let mut usable = self.servers.iter().filter(|server| server.is_usable());
         match self.settings.selection {
             Selection::Failover => {
-                let best = usable.clone().find(|server| server.health == Health::Alive).or_else(|| usable.next());
+                let is_first = |server: &&Server| server.health == Health::Alive && server.has_path();
+                let best = usable.clone().find(is_first).or_else(|| usable.next());
                 best.map_or(0, Server::room)
             }
             Selection::ByCall => usable.map(Server::room).sum(),
@@ -234,6 +270,9 @@ impl Client {
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
             Input::Submit(submission) => self.submit(now, &submission, out),
+            Input::Received { server, lane, datagram } if self.settings.transport == Transport::Stream => {
+                self.stream_received(now, usize::from(server.0), lane, datagram, out);
+            }
             Input::Received { server, lane: LaneId::PROBE, datagram } => {
                 self.probe_received(now, usize::from(server.0), datagram, out);
             }
@@ -242,6 +281,9 @@ impl Client {
             }
             Input::LaneOpened { server, lane } => self.lane_opened(now, usize::from(server.0), lane, out),
             Input::LaneFailed { server, lane } => self.lane_failed(now, usize::from(server.0), lane, out),
+            Input::LaneClosed { server, lane, how } => {
+                self.stream_closed(now, usize::from(server.0), lane, how, out);
+            }
             Input::Refused { server, lane } => self.refused(now, usize::from(server.0), lane, out),
         }
     }

@@ -1,6 +1,7 @@
 //! Why a record was not delivered, and what is wrong with a server, in words for the operator.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::super::packet::Code;
 use super::answer::cause_name;
@@ -62,6 +63,30 @@ pub enum Reason {
         /// The server.
         server: SocketAddr,
     },
+    /// There was no connection to send it on.
+    #[error("no connection to {server}: {why}")]
+    NoConnection {
+        /// The last server visited.
+        server: SocketAddr,
+        /// How the last connection failed or ended.
+        why: Arc<str>,
+    },
+    /// The connection was lost before the answer, and so was the next one.
+    #[error("the connection to {server} was lost before the answer: {why}")]
+    ConnectionLost {
+        /// The last server visited.
+        server: SocketAddr,
+        /// How it ended.
+        why: Arc<str>,
+    },
+    /// The server takes connections and has never answered anything.
+    #[error(
+        "{server} takes connections but has never answered: its client list lacks this host, or the secrets differ"
+    )]
+    Mute {
+        /// The last server visited.
+        server: SocketAddr,
+    },
     /// No server lives.
     #[error("no server is alive")]
     NoServer,
@@ -87,6 +112,9 @@ impl Reason {
             | Self::Ignored { .. }
             | Self::WrongCode { .. }
             | Self::Unreachable { .. }
+            | Self::NoConnection { .. }
+            | Self::ConnectionLost { .. }
+            | Self::Mute { .. }
             | Self::NoServer
             | Self::NoRoom
             | Self::TooLong { .. } => 0,
@@ -106,6 +134,9 @@ pub enum Alarm {
     /// Answers come, but none is authentic.
     #[error("answers cannot be verified: the secrets differ, or somebody forges answers")]
     SecretMismatch,
+    /// It takes connections and never answered on any.
+    #[error("takes connections but answers nothing: the secrets differ, or its client list lacks this host")]
+    Mute,
     /// It says that it does no accounting (RFC 6614 §2.5) and has never taken a record.
     #[error("does no accounting (Error-Cause 406); not used until the configuration is read again")]
     RefusesAccounting,

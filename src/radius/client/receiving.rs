@@ -2,10 +2,33 @@
 
 use super::answer::{Answer, CAUSE_UNSUPPORTED_EXTENSION, classify, is_permanent};
 use super::sending::Fault;
-use super::{Alarm, Client, Health, LaneId, Output, Reason, index, probe};
+use super::server::Server;
+use super::{Alarm, Client, Health, LaneId, Output, Reason, Transport, index, probe};
 use crate::clock::Now;
 use crate::radius::authenticator::{self, MessageCheck};
 use crate::radius::packet::{Code, Packet};
+
+/// The request that an answer belongs to.
+pub(super) struct Request {
+    /// The visit that still waits for it.
+    pub(super) visit: Option<u32>,
+    /// Whether both authenticators verify.
+    pub(super) is_authentic: bool,
+}
+
+/// Finds the request of an answer by its identifier; counts and passes over an answer to none.
+pub(super) fn request_of(server: &mut Server, lane: LaneId, packet: &Packet<'_>) -> Option<Request> {
+    let identifier = packet.identifier();
+    let there = server.lane(lane)?;
+    let (visit, Some(authenticator)) = (there.visit(identifier), there.authenticator(identifier)) else {
+        server.counters.unknown += 1;
+        return None;
+    };
+    let secret = &server.settings.secret;
+    let is_authentic = authenticator::is_response_authentic(packet, &authenticator, secret)
+        && authenticator::check_response_message(packet, &authenticator, secret) != MessageCheck::Bad;
+    Some(Request { visit, is_authentic })
+}
 
 impl Client {
     pub(super) fn received(
@@ -21,27 +44,18 @@ impl Client {
             there.counters.malformed += 1;
             return;
         };
-        let identifier = packet.identifier();
-        let Some(lane) = there.lane(lane_id) else { return };
-        let visit = lane.visit(identifier);
-        let Some(request) = lane.authenticator(identifier) else {
-            there.counters.unknown += 1;
-            return;
-        };
-        let secret = &there.settings.secret;
-        let is_authentic = authenticator::is_response_authentic(&packet, &request, secret)
-            && authenticator::check_response_message(&packet, &request, secret) != MessageCheck::Bad;
-        match (visit, is_authentic) {
+        let Some(request) = request_of(there, lane_id, &packet) else { return };
+        match (request.visit, request.is_authentic) {
             (Some(slot), true) => {
                 self.heard(now, server, out);
-                self.answered(now, slot, (lane_id, identifier), classify(&packet), out);
+                self.answered(now, slot, (lane_id, packet.identifier()), classify(&packet), out);
             }
             (None, true) => {
                 there.counters.late += 1;
                 self.heard(now, server, out);
             }
             (Some(_), false) => {
-                if there.heard_bad() {
+                if there.heard_bad(Transport::Datagram) {
                     out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
                 }
             }
@@ -50,13 +64,13 @@ impl Client {
         }
     }
 
-    fn heard(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
+    pub(super) fn heard(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
         if self.servers[server].heard(now.mono) {
             self.recover(now.mono, server, out);
         }
     }
 
-    fn answered(&mut self, now: Now, slot: u32, by: (LaneId, u8), answer: Answer, out: &mut Vec<Output>) {
+    pub(super) fn answered(&mut self, now: Now, slot: u32, by: (LaneId, u8), answer: Answer, out: &mut Vec<Output>) {
         let Some(visit) = self.end_visit(now.mono, slot, Some(by)) else { return };
         let there = &mut self.servers[visit.server];
         let (server, address, key) = (index(visit.server), there.address(), visit.task.key);
@@ -122,7 +136,7 @@ impl Client {
                 }
             }
             Some(pending) if packet.identifier() == pending.identifier && packet.code() != Code::ACCESS_REJECT => {
-                if there.heard_bad() {
+                if there.heard_bad(Transport::Datagram) {
                     out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
                 }
             }

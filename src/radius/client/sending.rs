@@ -9,7 +9,8 @@ use super::lane::Release;
 use super::server::Server;
 use super::visit::{self, Task, Visit};
 use super::{
-    CHARGED_MAX, Client, DelayTime, Health, LaneId, MessageAuthenticator, Output, Reason, Selection, Submission, index,
+    CHARGED_MAX, Client, DelayTime, Health, LaneId, MessageAuthenticator, Output, Reason, Selection, Submission,
+    Transport, index,
 };
 use crate::clock::{Instant, Now};
 use crate::ids::Seq;
@@ -68,6 +69,8 @@ impl Client {
             wait,
             due: now.mono + wait,
             transmissions: 1,
+            waits: 1,
+            is_resent: false,
         });
         match self.sign(now, slot, attributes) {
             Ok(lane) => {
@@ -76,8 +79,11 @@ impl Client {
                 there.counters.requests += 1;
                 there.transmitted(now.mono);
                 self.visits.arm(slot, now.mono + wait);
-                self.transmit(slot, lane, out);
+                self.transmit(now.mono, slot, lane, out);
                 self.ask_for_lane(server, out);
+            }
+            Err(Reason::NoRoom) if self.servers[server].room() > 0 => {
+                self.wait_for_lane(now.mono, slot, attributes, out)
             }
             Err(reason) => {
                 self.visits.remove(slot);
@@ -90,7 +96,7 @@ impl Client {
     }
 
     /// Builds and signs the visit's datagram under a fresh identifier.
-    fn sign(&mut self, now: Now, slot: u32, attributes: &[u8]) -> Result<LaneId, Reason> {
+    pub(super) fn sign(&mut self, now: Now, slot: u32, attributes: &[u8]) -> Result<LaneId, Reason> {
         let visit = self.visits.get_mut(slot).ok_or(Reason::NoRoom)?;
         let server = &mut self.servers[visit.server];
         let lane_id = server.pick_lane().ok_or(Reason::NoRoom)?;
@@ -121,27 +127,37 @@ impl Client {
         Ok(lane_id)
     }
 
-    fn transmit(&self, slot: u32, lane: LaneId, out: &mut Vec<Output>) {
-        if let Some(visit) = self.visits.get(slot) {
-            out.push(Output::Transmit { server: index(visit.server), lane, datagram: visit.datagram.clone() });
-        }
+    pub(super) fn transmit(&mut self, now: Instant, slot: u32, lane: LaneId, out: &mut Vec<Output>) {
+        let Some(visit) = self.visits.get(slot) else { return };
+        let server = visit.server;
+        out.push(Output::Transmit { server: index(server), lane, datagram: visit.datagram.clone() });
+        self.note_sent(now, server, lane);
     }
 
     /// The timer of a visit ran out.
     pub(super) fn ran_out(&mut self, now: Now, slot: u32, out: &mut Vec<Output>) {
         let Some(visit) = self.visits.get_mut(slot) else { return };
-        let (server, first) = (visit.server, visit.transmissions == 1);
-        let again = visit.transmissions < self.settings.transmissions;
+        let (server, first, is_unsent) = (visit.server, visit.waits == 1, visit.is_unsent());
+        let again = visit.waits < self.settings.transmissions;
+        // A connection loses nothing: silence there only raises suspicion (RFC 6613 §2.6.1).
+        let is_sent_again = again && self.settings.transport == Transport::Datagram;
         if again {
-            visit.transmissions += 1;
+            visit.waits += 1;
+            visit.transmissions += u32::from(is_sent_again);
             visit.wait = visit::next_wait(&self.settings, visit.wait, &mut self.random);
         }
-        let (wait, attributes) = (visit.wait, visit.datagram.slice(packet::HEADER_OCTETS..));
-        let attributes = attributes.slice(..visit.attribute_octets);
+        let (wait, attributes) = (visit.wait, visit.attributes());
         let last_lane = visit.identifiers.last().map(|(lane, _)| *lane);
-        self.servers[server].ran_out(now.mono, first, &self.settings);
+        if !is_unsent {
+            self.servers[server].ran_out(now.mono, first, &self.settings);
+            self.servers[server].counters.timeouts += u64::from(is_sent_again || !again);
+        }
         if !again {
             self.finish_unanswered(now, slot, out);
+            return;
+        }
+        if !is_sent_again {
+            self.visits.arm(slot, now.mono + wait);
             return;
         }
         let fresh = match self.settings.delay_time {
@@ -153,7 +169,7 @@ impl Client {
         self.servers[server].transmitted(now.mono);
         self.visits.arm(slot, now.mono + wait);
         if let Some(lane) = fresh.or(last_lane) {
-            self.transmit(slot, lane, out);
+            self.transmit(now.mono, slot, lane, out);
         }
     }
 
@@ -162,6 +178,9 @@ impl Client {
         let visit = self.visits.remove(slot)?;
         let server = &mut self.servers[visit.server];
         server.outstanding = server.outstanding.saturating_sub(1);
+        if visit.is_unsent() {
+            server.waiting.retain(|waiting| *waiting != slot);
+        }
         for &(lane, identifier) in &visit.identifiers {
             let how = match answered {
                 Some(there) if there != (lane, identifier) => Release::Abandoned,
@@ -183,10 +202,15 @@ impl Client {
         let (address, transmissions) = (server.address(), visit.transmissions);
         let is_charged = server.last_authentic.is_some_and(|heard| heard > visit.started);
         let never = server.last_authentic.is_none();
-        if is_charged {
+        if visit.is_unsent() {
+            let reason = Reason::NoConnection { server: address, why: server.why() };
+            self.go_on(now, &visit, Fault::Outage, reason, out);
+        } else if is_charged {
             let charges = self.charge(visit.task.key);
             let reason = Reason::Ignored { server: address, transmissions, charges };
             self.go_on(now, &visit, Fault::Record { charges }, reason, out);
+        } else if never && self.settings.transport == Transport::Stream {
+            self.go_on(now, &visit, Fault::Outage, Reason::Mute { server: address }, out);
         } else if never {
             self.go_on(now, &visit, Fault::Outage, Reason::NeverHeard { server: address, transmissions }, out);
         } else {
@@ -203,8 +227,7 @@ impl Client {
     pub(super) fn go_on(&mut self, now: Now, visit: &Visit, fault: Fault, reason: Reason, out: &mut Vec<Output>) {
         let task = visit.task;
         if let Some(server) = self.has_alternative(&task) {
-            let attributes = visit.datagram.slice(packet::HEADER_OCTETS..).slice(..visit.attribute_octets);
-            self.begin(now, task, server, &attributes, out);
+            self.begin(now, task, server, &visit.attributes(), out);
             return;
         }
         let old_enough = now.wall.since(task.since) >= self.settings.park_age_min;

@@ -11,11 +11,13 @@
 //! The window limits what is outstanding: it begins with 8, grows by one for each answer until the first loss, then
 //! by one for each window of answers; a first transmission that runs out halves it, once in a round.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{IDENTIFIERS, Lane, LaneId, Link};
-use super::{Probing, ServerSettings, Settings};
+use super::{Probing, ServerSettings, Settings, Transport};
 use crate::clock::Instant;
 
 /// Records outstanding after a start or a revival.
@@ -82,7 +84,7 @@ pub struct Counters {
     pub probes: u64,
     /// Status-Server answered.
     pub probe_answers: u64,
-    /// Refused sends and receives: nobody listens there.
+    /// Refused sends and receives: nobody listens there; connections that failed or were lost.
     pub unreachable: u64,
 }
 
@@ -117,6 +119,11 @@ pub(super) struct Server {
     pub(super) round_trip: Option<Duration>,
     pub(super) told_wrong_code: bool,
     pub(super) told_mismatch: bool,
+    pub(super) told_mute: bool,
+    /// Visits that wait for a connection, first come first.
+    pub(super) waiting: VecDeque<u32>,
+    /// How the last connection failed or ended.
+    pub(super) trouble: Option<Arc<str>>,
     window: usize,
     window_max: usize,
     growing: bool,
@@ -149,6 +156,9 @@ impl Server {
             round_trip: None,
             told_wrong_code: false,
             told_mismatch: false,
+            told_mute: false,
+            waiting: VecDeque::new(),
+            trouble: None,
             window: WINDOW_MIN.min(common.window),
             window_max: common.window.min(usize::from(common.lanes_max) * IDENTIFIERS).max(1),
             growing: true,
@@ -190,8 +200,44 @@ impl Server {
             Health::Suspect if self.support == Support::No => 1,
             Health::Suspect | Health::Dead | Health::Refusing => 0,
         };
-        let identifiers: usize = self.lanes.iter().map(Lane::room).sum();
+        let identifiers = self.lanes.iter().map(Lane::room).sum::<usize>() + self.promised();
         limit.saturating_sub(self.outstanding).min(identifiers)
+    }
+
+    /// Identifiers of connections that will be opened for requests, those spoken for left out.
+    fn promised(&self) -> usize {
+        let promised = self.lanes.iter().filter(|lane| lane.is_promised()).count();
+        (promised * (IDENTIFIERS - 1)).saturating_sub(self.waiting.len())
+    }
+
+    /// Whether there is a lane that requests can go out on, or one that will be opened for them.
+    pub(super) fn has_path(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.is_usable() || lane.is_promised())
+    }
+
+    /// How the last connection failed or ended.
+    pub(super) fn why(&self) -> Arc<str> {
+        self.trouble.clone().unwrap_or_else(|| "it is still being opened".into())
+    }
+
+    /// Whether the server answers Status-Server, as far as is known.
+    pub(super) fn knows_probes(&self) -> Option<bool> {
+        match self.support {
+            Support::Unknown => None,
+            Support::Yes => Some(true),
+            Support::No => Some(false),
+        }
+    }
+
+    /// It answers records and no Status-Server.
+    pub(super) fn knows_no_probes(&mut self) {
+        self.support = Support::No;
+    }
+
+    /// Its identifiers on open connections run short.
+    pub(super) fn runs_short(&self) -> bool {
+        let open = self.lanes.iter().filter(|lane| lane.link == Link::Open).count();
+        open > 0 && self.lanes.iter().map(Lane::room).sum::<usize>() * 4 <= open * IDENTIFIERS
     }
 
     /// Whether another lane should be opened: three quarters of the identifiers are taken, or there is no lane.
@@ -216,7 +262,6 @@ impl Server {
 
     /// A transmission ran out of time.
     pub(super) fn ran_out(&mut self, now: Instant, first: bool, common: &Settings) {
-        self.counters.timeouts += 1;
         self.run_outs = self.run_outs.saturating_add(1);
         if first && self.halved_at.is_none_or(|at| now.since(at) >= common.initial_timeout) {
             self.halved_at = Some(now);
@@ -236,7 +281,7 @@ impl Server {
         self.run_outs = 0;
         self.waiting_since = None;
         self.bad_since_good = 0;
-        self.told_mismatch = false;
+        (self.told_mismatch, self.told_mute) = (false, false);
         self.last_authentic = Some(now);
         match self.health {
             Health::Suspect => true,
@@ -263,11 +308,13 @@ impl Server {
         }
     }
 
-    /// A bad authenticator. Returns whether to report different secrets.
-    pub(super) fn heard_bad(&mut self) -> bool {
+    /// A bad authenticator. Returns whether to report different secrets: at once on a connection, where nobody else
+    /// gets a word in.
+    pub(super) fn heard_bad(&mut self, transport: Transport) -> bool {
         self.counters.bad_authenticator += 1;
         self.bad_since_good = self.bad_since_good.saturating_add(1);
-        let tell = self.bad_since_good >= BAD_TO_MISMATCH && !self.told_mismatch;
+        let enough = transport == Transport::Stream || self.bad_since_good >= BAD_TO_MISMATCH;
+        let tell = enough && !self.told_mismatch;
         self.told_mismatch |= tell;
         tell
     }
@@ -298,6 +345,16 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// A connection was lost: answers in a row begin anew.
+    pub(super) fn lost(&mut self) {
+        self.probes_answered = 0;
+    }
+
+    /// A probe went out on a connection: that is trial enough, the watchdog looks after its answer.
+    pub(super) fn tried(&mut self) {
+        self.trials = 0;
     }
 
     pub(super) fn probes(&self) -> bool {

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use super::super::Secret;
 
+/// Connections to one server at most: FreeRADIUS as packaged admits 16 from one client, other hosts behind the same
+/// address included.
+pub const STREAM_LANES_MAX: u16 = 8;
+
 /// How Acct-Delay-Time (RFC 2866 §5.2) is sent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum DelayTime {
@@ -35,6 +39,26 @@ pub enum Probing {
     Auto,
     /// Never; a dead server is tried again after the revival time.
     Never,
+}
+
+/// What carries packets to the servers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Transport {
+    /// Datagrams: packets are sent again until an answer comes (RFC 5080 §2.2.1).
+    #[default]
+    Datagram,
+    /// Connections, TCP or TLS: a packet is sent once, a watchdog looks after each connection (RFC 6613 §2.6).
+    Stream,
+}
+
+/// Whether connections that nobody needs are kept open.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Idle {
+    /// The server may close them; the next record opens one.
+    #[default]
+    MayClose,
+    /// The watchdog goes on: a Status-Server for each period without an answer.
+    KeptAlive,
 }
 
 /// Which server gets a record.
@@ -73,7 +97,8 @@ pub struct Settings {
     pub transmissions: u32,
     /// Records outstanding at one server at most. Default 512.
     pub window: usize,
-    /// Sockets to one server at most, each with 256 identifiers. Default 16, from 1 to 256.
+    /// Sockets to one server at most, each with 256 identifiers. Default 16, from 1 to 256; connections are
+    /// [`STREAM_LANES_MAX`] at most, with 255 identifiers each.
     pub lanes_max: u16,
     /// Silence after which a server is suspect. Default 6 s.
     pub response_window: Duration,
@@ -85,6 +110,13 @@ pub struct Settings {
     pub probing: Probing,
     /// Time between probes, ± 10 %. Default 1 s.
     pub probe_interval: Duration,
+    /// What carries packets. Default datagrams.
+    pub transport: Transport,
+    /// Silence on a connection after which it is asked with Status-Server, and after which again it is closed: Tw of
+    /// RFC 3539 §3.4.1, with its jitter of ± 2 s, ± a fifteenth when that is less. Default 30 s.
+    pub watchdog: Duration,
+    /// Whether connections without requests are kept open. Default they may be closed.
+    pub idle: Idle,
     /// How Acct-Delay-Time is sent. Default cycle.
     pub delay_time: DelayTime,
     /// Back-off after the first failed attempt of a record at a healthy server; doubles each time. Default 5 s.
@@ -114,6 +146,9 @@ impl Default for Settings {
             revival: Duration::from_secs(60),
             probing: Probing::default(),
             probe_interval: Duration::from_secs(1),
+            transport: Transport::default(),
+            watchdog: Duration::from_secs(30),
+            idle: Idle::default(),
             delay_time: DelayTime::default(),
             retry_first: Duration::from_secs(5),
             retry_max: Duration::from_secs(15 * 60),

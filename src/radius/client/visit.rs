@@ -12,6 +12,7 @@ use super::random::Random;
 use super::{Settings, Submission};
 use crate::clock::{Instant, Timestamp};
 use crate::ids::{CallHash, Seq};
+use crate::radius::packet::HEADER_OCTETS;
 
 /// Stale timers kept beside the live ones before they are swept out.
 const STALE_TIMERS_MAX: usize = 4096;
@@ -50,6 +51,22 @@ pub(super) struct Visit {
     /// When its timer runs out.
     pub(super) due: Instant,
     pub(super) transmissions: u32,
+    /// Waits for an answer that have begun; on a connection there is one transmission to all of them.
+    pub(super) waits: u32,
+    /// Sent again after its connection was lost, which is done once.
+    pub(super) is_resent: bool,
+}
+
+impl Visit {
+    /// Whether it waits for a connection.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.identifiers.is_empty()
+    }
+
+    /// The attributes of its record.
+    pub(super) fn attributes(&self) -> Bytes {
+        self.datagram.slice(HEADER_OCTETS..).slice(..self.attribute_octets)
+    }
 }
 
 /// Wait after the first transmission.

@@ -50,7 +50,7 @@ impl Setup {
     /// A shard with the calls that are on disk. `life` differs for each.
     pub fn shard(&self, now: Now, disk: &Disk, life: u64) -> Shard {
         let mut engine = Engine::new(self.engine.clone(), u128::from(life) << 64 | 0x5eed);
-        for (key, value) in &disk.calls {
+        for (key, value) in disk.notes.iter().chain(&disk.calls) {
             engine.restore(now, key, value).expect("a call of ours can be restored");
         }
         let stack = stack::Settings { incarnation: u128::from(life).to_le_bytes(), ..settings() };

@@ -21,6 +21,8 @@ pub struct Disk {
     pub records: Vec<Record>,
     /// The calls it has.
     pub calls: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The notes of ended calls it has; it keeps them all.
+    pub notes: BTreeMap<Vec<u8>, Vec<u8>>,
     open: VecDeque<Open>,
     /// Answers that may leave without their record, as the shard has counted them.
     excused: usize,
@@ -46,6 +48,10 @@ impl Disk {
             match change {
                 CallChange::Put { key, value } => drop(self.calls.insert(key, value)),
                 CallChange::Remove { key } => drop(self.calls.remove(&key)),
+                CallChange::End { key, note } => {
+                    self.calls.remove(&key);
+                    self.notes.insert(key, note);
+                }
             }
         }
         Some(open.ticket)

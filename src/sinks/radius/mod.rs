@@ -1,12 +1,16 @@
-//! RADIUS accounting sink: renders records, drives the client machine over UDP sockets.
+//! RADIUS accounting sink: renders records, drives the client machine over UDP, TCP or TLS.
 
 pub mod collector;
+mod links;
 mod meters;
 mod net;
 mod profile;
 pub mod render;
 mod settings;
+mod socket;
 pub mod status;
+mod stream;
+pub mod trial;
 
 use std::future::{Future as _, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -18,8 +22,10 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
+use self::links::{Links, Opening};
 use self::meters::Meters;
-use self::net::Sockets;
+use self::socket::Local;
+use super::view::ServerView;
 use super::{Outcome, Sink};
 use crate::clock::{self, Instant, Now};
 use crate::queue::{Lease, Settlement};
@@ -34,7 +40,11 @@ pub use meters::{
 };
 pub use profile::SetupError;
 pub use render::{Losses, Renderer, SetupErrors};
-pub use settings::{FieldMapping, LegOrder, Profile, Round, SessionId, Settings, StatusMapping, Unmapped};
+pub use settings::{
+    Carrier, FieldMapping, LegOrder, Profile, Round, SessionId, Settings, SourceAddress, StatusMapping, TlsSettings,
+    Unmapped,
+};
+pub use stream::CONNECT_TIME_MAX;
 
 /// Longest wait without a look at the machine: its counters reach the metrics that often.
 const BEAT: Duration = Duration::from_secs(1);
@@ -54,11 +64,47 @@ impl Board {
         self.0.lock().map(|servers| servers.clone()).unwrap_or_default()
     }
 
+    /// The same for every kind of sink.
+    #[must_use]
+    pub fn views(&self) -> Vec<ServerView> {
+        let now = clock::mono();
+        self.servers().iter().map(|server| view(server, now)).collect()
+    }
+
     fn post(&self, servers: impl Iterator<Item = ServerStatus>) {
         if let Ok(mut board) = self.0.lock() {
             board.clear();
             board.extend(servers);
         }
+    }
+}
+
+fn view(status: &ServerStatus, now: Instant) -> ServerView {
+    let counters = &status.counters;
+    let counts = [
+        ("requests", counters.requests),
+        ("retransmissions", counters.retransmissions),
+        ("timeouts", counters.timeouts),
+        ("stored", counters.stored),
+        ("refused", counters.refused),
+        ("unreachable", counters.unreachable),
+        ("wrong_code", counters.wrong_code),
+        ("bad_authenticator", counters.bad_authenticator),
+        ("malformed", counters.malformed),
+        ("late", counters.late),
+        ("unknown", counters.unknown),
+        ("probes", counters.probes),
+        ("probe_answers", counters.probe_answers),
+    ];
+    ServerView {
+        server: status.address.to_string(),
+        state: status.health.name(),
+        since: now.since(status.since),
+        in_flight: status.outstanding,
+        window: status.window,
+        connections: status.lanes,
+        round_trip: status.round_trip,
+        counts: counts.to_vec(),
     }
 }
 
@@ -69,7 +115,7 @@ pub struct RadiusSink {
     name: Arc<str>,
     renderer: Renderer,
     client: Client,
-    sockets: Sockets,
+    links: Links,
     /// What the machine wants done; swapped with `doing` while it is done.
     wanted: Vec<Output>,
     doing: Vec<Output>,
@@ -81,6 +127,8 @@ pub struct RadiusSink {
     told_capacity: usize,
     meters: Meters,
     board: Board,
+    /// Looks at every datagram, for a test record.
+    tap: Option<trial::Tap>,
 }
 
 impl RadiusSink {
@@ -96,7 +144,8 @@ impl RadiusSink {
         } else if servers.len() > client::SERVERS_MAX {
             errors.push(SetupError::TooManyServers { count: servers.len() });
         }
-        let address = servers.first().map(|server| net::local_address(server.address, settings.bind));
+        let local = Local { bind: settings.bind, namespace: settings.namespace.clone(), source: settings.source };
+        let address = servers.first().map(|server| local.address_towards(server.address));
         let address = address.unwrap_or(IpAddr::from([127, 0, 0, 1]));
         let renderer = Renderer::new(settings, address).map_err(|mut found| {
             found.0.splice(0..0, errors.clone());
@@ -108,7 +157,11 @@ impl RadiusSink {
         let now = clock::now();
         let name: Arc<str> = name.into();
         let addresses = servers.iter().map(|server| server.address).collect::<Vec<_>>();
-        let client_settings = client::Settings { servers: servers.clone(), ..settings.client.clone() };
+        let transport = match settings.carrier {
+            Carrier::Udp => client::Transport::Datagram,
+            Carrier::Tcp | Carrier::Tls(_) => client::Transport::Stream,
+        };
+        let client_settings = client::Settings { transport, ..settings.client.clone() };
         tracing::info!(
             sink = %name, servers = ?addresses, first_wait_ms = client_settings.initial_timeout.as_millis(),
             longest_wait_ms = client_settings.max_timeout.as_millis(), transmissions = client_settings.transmissions,
@@ -118,7 +171,7 @@ impl RadiusSink {
             meters: Meters::new(&name, &addresses),
             renderer,
             client: Client::new(now.mono, client_settings, seed()),
-            sockets: Sockets::new(addresses, settings.bind),
+            links: Links::new(addresses, local, &settings.carrier),
             wanted: Vec::new(),
             doing: Vec::new(),
             ended: Vec::new(),
@@ -127,6 +180,7 @@ impl RadiusSink {
             reported_at: Instant(0),
             told_capacity: 1,
             board: Board::default(),
+            tap: None,
             name,
         };
         sink.client.tick(now, &mut sink.wanted);
@@ -155,20 +209,29 @@ impl RadiusSink {
     fn perform_one(&mut self, now: Now, output: Output) {
         match output {
             Output::Transmit { server, lane, datagram } => {
-                if self.sockets.send(server, lane, datagram).is_err() {
+                if let Some(tap) = &mut self.tap {
+                    tap.sent(server, lane, &datagram);
+                }
+                if self.links.send(server, lane, datagram).is_err() {
                     self.client.handle(now, Input::Refused { server, lane }, &mut self.wanted);
                 }
             }
             Output::OpenLane { server, lane } => {
-                let input = match self.sockets.open(server, lane) {
-                    Ok(()) => Input::LaneOpened { server, lane },
+                let input = match self.links.open(server, lane) {
+                    Ok(Opening::Done) => Input::LaneOpened { server, lane },
+                    Ok(Opening::UnderWay) => return,
                     Err(error) => {
-                        let address = self.sockets.address(server);
+                        let address = self.links.address(server);
                         tracing::warn!(sink = %self.name, server = %address, %error, "cannot open a socket");
                         Input::LaneFailed { server, lane }
                     }
                 };
                 self.client.handle(now, input, &mut self.wanted);
+            }
+            Output::CloseLane { server, lane } => self.links.close(server, lane),
+            Output::Lost { server, why } => {
+                let address = self.links.address(server);
+                tracing::warn!(sink = %self.name, server = %address, %why, "connection failed or lost");
             }
             Output::Delivered { key, round_trip, .. } => {
                 if let Some(round_trip) = round_trip {
@@ -185,7 +248,7 @@ impl RadiusSink {
                 self.ended.push(Outcome { seq: key, settlement });
             }
             Output::Health { server, health } => {
-                let (sink, address) = (&self.name, self.sockets.address(server));
+                let (sink, address) = (&self.name, self.links.address(server));
                 match health {
                     client::Health::Alive => tracing::info!(%sink, server = %address, "server answers"),
                     health => tracing::warn!(%sink, server = %address, health = health.name(), "server is not used"),
@@ -193,7 +256,7 @@ impl RadiusSink {
                 self.reported_at = Instant(0);
             }
             Output::Alarm { server, alarm } => {
-                let address = self.sockets.address(server);
+                let address = self.links.address(server);
                 tracing::error!(sink = %self.name, server = %address, %alarm, "server needs attention");
             }
         }
@@ -203,13 +266,18 @@ impl RadiusSink {
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut now = clock::now();
         loop {
-            let (client, wanted) = (&mut self.client, &mut self.wanted);
-            self.sockets.receive(cx, |input| client.handle(now, input, wanted));
-            self.sockets.flush(cx);
+            let (client, wanted, tap) = (&mut self.client, &mut self.wanted, &mut self.tap);
+            self.links.receive(cx, |input| {
+                if let Some(tap) = tap {
+                    tap.came(&input);
+                }
+                client.handle(now, input, wanted);
+            });
             if self.client.deadline().is_some_and(|deadline| deadline <= now.mono) {
                 self.client.tick(now, &mut self.wanted);
             }
             self.perform(now);
+            self.links.flush(cx);
             if now.mono.since(self.reported_at) >= BEAT {
                 self.reported_at = now.mono;
                 self.meters.report(self.client.status());

@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::socket::Local;
 use crate::radius::client::{Input, LaneId, ServerIndex};
 use crate::radius::packet::PACKET_OCTETS_MAX;
 
@@ -68,16 +69,16 @@ fn trouble(socket: &Arc<UdpSocket>) -> Pin<Box<dyn Future<Output = ()>>> {
 /// The lanes of all servers.
 pub(super) struct Sockets {
     servers: Vec<Lanes>,
-    bind: Option<IpAddr>,
+    local: Local,
     unsent: VecDeque<(ServerIndex, LaneId, Bytes)>,
     buffer: Box<[u8; PACKET_OCTETS_MAX + 1]>,
 }
 
 impl Sockets {
-    pub(super) fn new(addresses: Vec<SocketAddr>, bind: Option<IpAddr>) -> Self {
+    pub(super) fn new(addresses: Vec<SocketAddr>, local: Local) -> Self {
         Self {
             servers: addresses.into_iter().map(|address| Lanes { address, sockets: Vec::new() }).collect(),
-            bind,
+            local,
             unsent: VecDeque::new(),
             buffer: Box::new([0; PACKET_OCTETS_MAX + 1]),
         }
@@ -89,7 +90,7 @@ impl Sockets {
 
     pub(super) fn open(&mut self, server: ServerIndex, lane: LaneId) -> io::Result<()> {
         let lanes = &mut self.servers[usize::from(server.0)];
-        let socket = UdpSocket::from_std(connect(lanes.address, self.bind)?.into())?;
+        let socket = UdpSocket::from_std(connect(lanes.address, &self.local)?.into())?;
         let place = usize::from(lane.0);
         if lanes.sockets.len() <= place {
             lanes.sockets.resize_with(place + 1, || None);
@@ -178,24 +179,10 @@ fn receive_on(
 }
 
 /// A socket connected to a server.
-fn connect(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.cloexec().nonblocking(), Some(Protocol::UDP))?;
+fn connect(address: SocketAddr, local: &Local) -> io::Result<Socket> {
+    let socket = local.datagrams(address)?;
     // The kernel grants less where its limits are lower.
     let _granted = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _granted = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-    if let Some(local) = bind {
-        socket.bind(&SocketAddr::new(local, 0).into())?;
-    }
-    socket.connect(&address.into())?;
     Ok(socket)
-}
-
-/// The address this host sends from to a server; the loopback address when there is no route yet.
-pub(super) fn local_address(server: SocketAddr, bind: Option<IpAddr>) -> IpAddr {
-    let found = connect(server, bind).and_then(|socket| socket.local_addr()).ok().and_then(|local| local.as_socket());
-    match (found, server) {
-        (Some(local), _) => local.ip(),
-        (None, SocketAddr::V4(_)) => Ipv4Addr::LOCALHOST.into(),
-        (None, SocketAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
-    }
 }

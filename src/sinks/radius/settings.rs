@@ -1,7 +1,11 @@
 //! Settings of a RADIUS sink.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 use crate::dictionary::Dictionary;
 use crate::radius::attribute::{Oversize, Priority};
@@ -100,6 +104,37 @@ pub enum Unmapped {
     Omit,
 }
 
+/// What carries packets to the servers.
+#[derive(Clone, Debug, Default)]
+pub enum Carrier {
+    /// UDP (RFC 2866).
+    #[default]
+    Udp,
+    /// TCP (RFC 6613).
+    Tcp,
+    /// TLS (RFC 6614).
+    Tls(TlsSettings),
+}
+
+/// How TLS is spoken.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// Trust anchors, our certificate, whether names are checked.
+    pub config: Arc<ClientConfig>,
+    /// What each server has to prove, in the order of the servers; a missing one stands for its address.
+    pub names: Vec<ServerName<'static>>,
+}
+
+/// Which of several own IPv6 addresses is preferred.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SourceAddress {
+    /// The kernel's choice.
+    #[default]
+    Kernel,
+    /// A public one rather than a temporary one (RFC 5014).
+    Public,
+}
+
 /// One field and the attribute that carries it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FieldMapping {
@@ -138,6 +173,12 @@ pub struct Settings {
     pub dictionary: Arc<Dictionary>,
     /// Local address of the sockets. Default: the kernel's choice.
     pub bind: Option<IpAddr>,
+    /// File of the network namespace the sockets belong to. Default: that of the process.
+    pub namespace: Option<PathBuf>,
+    /// Choice of the source address. Default: the kernel's.
+    pub source: SourceAddress,
+    /// What carries packets; it decides [`client::Settings::transport`]. Default UDP.
+    pub carrier: Carrier,
     /// NAS-Identifier. Default: none.
     pub nas_identifier: Option<String>,
     /// NAS-IP-Address or NAS-IPv6-Address, one of which is always sent. Default: the local address towards the first
@@ -186,6 +227,9 @@ impl Settings {
             client: client::Settings::default(),
             dictionary,
             bind: None,
+            namespace: None,
+            source: SourceAddress::default(),
+            carrier: Carrier::default(),
             nas_identifier: None,
             nas_address: None,
             nas_port: classic.then_some(5060),

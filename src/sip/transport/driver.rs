@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
+use super::memory;
 use super::metrics::Meters;
-use super::pace::Pace;
 use super::udp::{self, Batch};
 use crate::clock::{self, Instant, Now};
 use crate::ids::CallHash;
@@ -26,6 +26,7 @@ use crate::queue::{self, AppendFailed, Commit, Full, Producer};
 use crate::shard::{Health, Input, Output, Shard, Ticket};
 use crate::sip::message::{self, Message};
 use crate::sip::stack::{ListenerId, Peer, QueryId};
+use crate::timers::pace::{Pace, Step};
 
 /// Batches taken from one socket, and mails from the mailbox, before the others get their turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -35,6 +36,11 @@ const MAILS_PER_TURN: usize = 64;
 const BEAT: Duration = Duration::from_secs(1);
 /// Shortest wait for a timer: the wheel's granularity, so that one wake serves all timers of a tick.
 const TIMER_STEP: Duration = Duration::from_millis(10);
+/// Rests of a shard by its datagrams a second: a datagram waits that long at most, at each pass through the gateway.
+const RESTS: &[Step] = &[
+    Step { per_second: 1_000, rest: Duration::from_micros(500) },
+    Step { per_second: 4_000, rest: Duration::from_millis(1) },
+];
 /// Commits that wait because the queue's channel is full; beyond it the oldest answer's limit has long raised the alarm.
 const APPENDS_WAITING_MAX: usize = 65_536;
 
@@ -103,6 +109,8 @@ struct Driver {
     /// Datagrams for other shards, sent on at the end of a turn.
     outbound: Vec<Vec<Datagram>>,
     outputs: Vec<Output>,
+    /// Datagrams of this turn by listener.
+    sends: Vec<Vec<(SocketAddr, Bytes)>>,
     /// Commits the full channel gave back, oldest first.
     unsent: VecDeque<(Ticket, Commit)>,
     /// Commits that were given up for want of memory; the shard is told in the next turn.
@@ -128,7 +136,6 @@ impl Driver {
         }
         Ok(Self {
             number: parts.number,
-            sockets,
             inbox: parts.inbox,
             outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
             mailboxes: parts.mailboxes,
@@ -139,6 +146,8 @@ impl Driver {
             batch: Batch::new(),
             taken: Vec::new(),
             outputs: Vec::new(),
+            sends: sockets.iter().map(|_| Vec::new()).collect(),
+            sockets,
             unsent: VecDeque::new(),
             dropped: Vec::new(),
             memory_due: Instant(0),
@@ -146,7 +155,7 @@ impl Driver {
             receipts: Vec::new(),
             draining: false,
             handled: 0,
-            pace: Pace::new(clock::mono()),
+            pace: Pace::new(RESTS, clock::mono()),
             meters: Meters::of_shard(parts.number),
         })
     }
@@ -213,7 +222,7 @@ impl Driver {
             return;
         }
         self.memory_due = now.mono + BEAT;
-        let health = if resident_bytes() > self.memory_max { Health::Trouble } else { Health::Well };
+        let health = if memory::resident_bytes() > self.memory_max { Health::Trouble } else { Health::Well };
         self.shard.handle(now, Input::Memory(health), &mut self.outputs);
     }
 
@@ -329,7 +338,11 @@ impl Driver {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Send { peer, bytes } => self.send(peer, &bytes),
+                Output::Send { peer, bytes } => {
+                    if let Some(sends) = self.sends.get_mut(usize::from(peer.listener.0)) {
+                        sends.push((peer.addr, bytes));
+                    }
+                }
                 Output::Append { ticket, commit } => self.append(ticket, commit),
                 Output::Resolve { query, host, port } => {
                     let question = Question { shard: self.number, query, host, port };
@@ -343,6 +356,10 @@ impl Driver {
             }
         }
         self.outputs = outputs;
+        for (socket, sends) in self.sockets.iter().zip(&mut self.sends) {
+            send(socket, sends, &self.meters);
+            sends.clear();
+        }
     }
 
     fn append(&mut self, ticket: Ticket, commit: Commit) {
@@ -363,23 +380,6 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, peer: Peer, bytes: &Bytes) {
-        let Some(socket) = self.sockets.get(usize::from(peer.listener.0)) else { return };
-        for _ in 0..2 {
-            match socket.try_send_to(bytes, peer.addr) {
-                Ok(_) => {
-                    self.meters.sent.increment(1);
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The error of an earlier datagram comes back on the next call: this one was not sent yet.
-                Err(_) => {}
-            }
-        }
-        // As if lost on the way: retransmission mends it.
-        self.meters.send_dropped.increment(1);
-    }
-
     fn hand_over(&mut self) {
         for (owner, datagrams) in self.outbound.iter_mut().enumerate() {
             if datagrams.is_empty() {
@@ -394,15 +394,29 @@ impl Driver {
     }
 }
 
-/// Resident memory of the process, in octets; 0 when the kernel does not tell.
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    pages * PAGE_BYTES
+/// Sends all; what the kernel does not take is dropped.
+fn send(socket: &UdpSocket, mut datagrams: &[(SocketAddr, Bytes)], meters: &Meters) {
+    let mut failed = 0;
+    while !datagrams.is_empty() {
+        match udp::send(socket, datagrams) {
+            Ok(sent) => {
+                meters.sent.increment(sent as u64);
+                datagrams = &datagrams[sent..];
+                failed = 0;
+            }
+            // The error of an earlier datagram comes back on the next call: this one was not sent yet.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock && failed == 0 => failed += 1,
+            Err(error) => {
+                // As if lost on the way: retransmission mends it.
+                let full = error.kind() == io::ErrorKind::WouldBlock;
+                let dropped = if full { datagrams.len() } else { 1 };
+                meters.send_dropped.increment(dropped as u64);
+                datagrams = &datagrams[dropped..];
+                failed = 0;
+            }
+        }
+    }
 }
-
-/// Octets of a page, in which `statm` counts (proc(5)); 4096 on every machine Tollgate is packaged for.
-const PAGE_BYTES: u64 = 4096;
 
 /// Tells the shard what ICMP says about its targets.
 async fn watch_errors(socket: Arc<UdpSocket>, listener: ListenerId, mailbox: Mailbox) {

@@ -2,6 +2,6 @@
 
 pub mod driver;
 pub mod mailbox;
+mod memory;
 pub mod metrics;
-pub mod pace;
 pub mod udp;

@@ -1,4 +1,4 @@
-//! One shard's UDP socket: batched receive, send without waiting, and the errors ICMP brings (RFC 3261 §18.4).
+//! One shard's UDP socket: batched receive and send without waiting, and the errors ICMP brings (RFC 3261 §18.4).
 //!
 //! Every shard binds the same address with `SO_REUSEPORT`; the kernel spreads peers over the shards, and a datagram that
 //! belongs to another shard is handed over by the driver. `IP_RECVERR` is on, so that a port unreachable names the
@@ -9,12 +9,15 @@ use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
 
+use bytes::Bytes;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 /// Datagrams taken by one system call.
 pub const BATCH_DATAGRAMS: usize = 16;
+/// Datagrams sent by one system call.
+pub const SEND_DATAGRAMS: usize = 32;
 /// The longest datagram taken, in octets: the longest UDP can carry.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Receive and send buffer asked of the kernel, in octets; it grants what `net.core.rmem_max` allows.
@@ -125,6 +128,36 @@ impl Batch {
     }
 }
 
+/// Sends datagrams in their order without waiting, [`SEND_DATAGRAMS`] at most; returns how many left.
+///
+/// # Errors
+/// What the kernel says to the first of them, when none left: `WouldBlock` when it has no room, or the error an earlier
+/// datagram met.
+pub fn send(socket: &UdpSocket, datagrams: &[(SocketAddr, Bytes)]) -> io::Result<usize> {
+    let count = datagrams.len().min(SEND_DATAGRAMS);
+    // SAFETY: all-zero octets are valid for these plain C structures.
+    let (mut parts, mut headers): ([libc::iovec; SEND_DATAGRAMS], [libc::mmsghdr; SEND_DATAGRAMS]) =
+        unsafe { (mem::zeroed(), mem::zeroed()) };
+    let mut names: [mem::MaybeUninit<SockAddr>; SEND_DATAGRAMS] =
+        [const { mem::MaybeUninit::uninit() }; SEND_DATAGRAMS];
+    for (i, (target, octets)) in datagrams[..count].iter().enumerate() {
+        let name = names[i].write(SockAddr::from(*target));
+        parts[i].iov_base = octets.as_ptr().cast_mut().cast();
+        parts[i].iov_len = octets.len();
+        headers[i].msg_hdr.msg_iov = &raw mut parts[i];
+        headers[i].msg_hdr.msg_iovlen = 1;
+        headers[i].msg_hdr.msg_name = name.as_ptr().cast_mut().cast();
+        headers[i].msg_hdr.msg_namelen = name.len();
+    }
+    socket.try_io(Interest::WRITABLE, || {
+        // SAFETY: every pointer above is into memory that lives until the call returns and that it only reads.
+        let sent = unsafe {
+            libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as libc::c_uint, libc::MSG_DONTWAIT)
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    })
+}
+
 /// Takes the targets that ICMP reported as unreachable since the last call.
 pub fn unreachable(socket: &UdpSocket, out: &mut Vec<SocketAddr>) {
     for _ in 0..ERRORS_BATCH_MAX {
@@ -194,6 +227,23 @@ mod tests {
             }
             let want: Vec<_> = (0..40_u8).map(|i| (from, vec![i; usize::from(i) + 1])).collect();
             assert_eq!(seen, want, "{local}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_sent_in_its_order() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let (a, _) = socket(local).await;
+            let (b, to) = socket(local).await;
+            let all: Vec<_> = (0..40_u8).map(|i| (to, Bytes::from(vec![i; usize::from(i) + 1]))).collect();
+            a.writable().await.unwrap();
+            assert_eq!(send(&a, &all).unwrap(), SEND_DATAGRAMS, "{local}");
+            assert_eq!(send(&a, &all[SEND_DATAGRAMS..]).unwrap(), 8, "{local}");
+            let mut buffer = [0; 64];
+            for (_, want) in &all {
+                let (length, _) = b.recv_from(&mut buffer).await.unwrap();
+                assert_eq!(&buffer[..length], &want[..]);
+            }
         }
     }
 

@@ -4,6 +4,7 @@ mod answers;
 mod exchange;
 mod health;
 mod property;
+mod streams;
 
 use super::*;
 use crate::radius::Secret;
@@ -44,25 +45,52 @@ impl Sent {
     }
 }
 
-/// A client whose sockets open at once and whose clock goes where it is told.
+fn settings(servers: u16, change: impl FnOnce(&mut Settings)) -> Settings {
+    let server = |number: u16| ServerSettings {
+        address: SocketAddr::from(([192, 0, 2, 1], 1813 + number)),
+        secret: Secret::new(SECRET),
+        message_authenticator: MessageAuthenticator::Omit,
+    };
+    let mut settings = Settings { servers: (0..servers).map(server).collect(), ..Settings::default() };
+    change(&mut settings);
+    settings
+}
+
+/// A client whose sockets open at once, unless the test opens them, and whose clock goes where it is told.
 struct World {
     client: Client,
     now: Now,
     /// Datagrams sent and not taken by the test, probes apart.
     sent: Vec<Sent>,
     probes: Vec<Sent>,
+    /// Whether sockets open by themselves.
+    opens: bool,
+    /// Lanes asked for and not opened yet, with the time.
+    asked: Vec<(Instant, ServerIndex, LaneId)>,
+    /// Lanes closed by the client.
+    closed: Vec<(Instant, ServerIndex, LaneId)>,
+    /// Connections lost, in words.
+    lost: Vec<String>,
     /// Everything else, in order.
     told: Vec<Output>,
 }
 
 impl World {
     fn new(settings: Settings) -> Self {
+        Self::begin(settings, true)
+    }
+
+    fn begin(settings: Settings, opens: bool) -> Self {
         let now = Now { mono: Instant(1_000_000_000), wall: Timestamp(1_700_000_000_000_000) };
         let mut world = Self {
             client: Client::new(now.mono, settings, [1, 2]),
             now,
             sent: Vec::new(),
             probes: Vec::new(),
+            opens,
+            asked: Vec::new(),
+            closed: Vec::new(),
+            lost: Vec::new(),
             told: Vec::new(),
         };
         world.tick();
@@ -70,14 +98,7 @@ impl World {
     }
 
     fn with(servers: u16, change: impl FnOnce(&mut Settings)) -> Self {
-        let server = |number: u16| ServerSettings {
-            address: SocketAddr::from(([192, 0, 2, 1], 1813 + number)),
-            secret: Secret::new(SECRET),
-            message_authenticator: MessageAuthenticator::Omit,
-        };
-        let mut settings = Settings { servers: (0..servers).map(server).collect(), ..Settings::default() };
-        change(&mut settings);
-        Self::new(settings)
+        Self::new(settings(servers, change))
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -95,10 +116,14 @@ impl World {
     fn perform(&mut self, out: Vec<Output>) {
         for output in out {
             match output {
-                Output::OpenLane { server, lane } => self.handle(Input::LaneOpened { server, lane }),
+                Output::OpenLane { server, lane } if self.opens => self.handle(Input::LaneOpened { server, lane }),
+                Output::OpenLane { server, lane } => self.asked.push((self.now.mono, server, lane)),
+                Output::CloseLane { server, lane } => self.closed.push((self.now.mono, server, lane)),
+                Output::Lost { why, .. } => self.lost.push(why.to_string()),
                 Output::Transmit { server, lane, datagram } => {
                     let sent = Sent { at: self.now.mono, server, lane, datagram };
-                    if lane == LaneId::PROBE { self.probes.push(sent) } else { self.sent.push(sent) }
+                    let is_probe = sent.datagram[0] == Code::STATUS_SERVER.0;
+                    if is_probe { self.probes.push(sent) } else { self.sent.push(sent) }
                 }
                 other => self.told.push(other),
             }

@@ -1,0 +1,310 @@
+//! The Rf profile: Service-Context-Id and Service-Information (3GPP TS 32.299 §7.2, used as TS 32.260 says).
+//!
+//! Fields mapped to an AVP of Service-Information stand in its group; others, such as a vendor's, at the end of the
+//! record. AVPs that may repeat are repeated for each item of a list. Not used on Rf: Acct-Session-Id,
+//! Acct-Multi-Session-Id, Accounting-Sub-Session-Id, Termination-Cause.
+
+use std::time::Duration;
+
+use super::base::{field_text, record_id};
+use super::settings::Unmapped;
+use super::target::Target;
+use super::{Message, Renderer, event, value_of};
+use crate::clock::Timestamp;
+use crate::diameter::VENDOR_3GPP as TGPP;
+use crate::diameter::avp::{Writer, flag};
+use crate::record::{Kind, Value};
+
+/// Subscription-Id (RFC 8506 §8.46).
+pub(super) const SUBSCRIPTION_ID: u32 = 443;
+const SUBSCRIPTION_ID_DATA: u32 = 444;
+const SUBSCRIPTION_ID_TYPE: u32 = 450;
+const SERVICE_CONTEXT_ID: u32 = 461;
+
+const EVENT_TYPE: u32 = 823;
+const SIP_METHOD: u32 = 824;
+const EVENT: u32 = 825;
+const ROLE_OF_NODE: u32 = 829;
+const USER_SESSION_ID: u32 = 830;
+const TIME_STAMPS: u32 = 833;
+const SIP_REQUEST_TIMESTAMP: u32 = 834;
+const SIP_RESPONSE_TIMESTAMP: u32 = 835;
+const INTER_OPERATOR_IDENTIFIER: u32 = 838;
+const IMS_CHARGING_IDENTIFIER: u32 = 841;
+const APPLICATION_SERVER_INFORMATION: u32 = 850;
+const TRUNK_GROUP_ID: u32 = 851;
+const CAUSE_CODE: u32 = 861;
+const NODE_FUNCTIONALITY: u32 = 862;
+const SERVICE_SPECIFIC_DATA: u32 = 863;
+const SERVICE_INFORMATION: u32 = 873;
+const IMS_INFORMATION: u32 = 876;
+const EXPIRES: u32 = 888;
+const MESSAGE_BODY: u32 = 889;
+const SERVICE_SPECIFIC_INFO: u32 = 1249;
+const SIP_REQUEST_TIMESTAMP_FRACTION: u32 = 2301;
+const SIP_RESPONSE_TIMESTAMP_FRACTION: u32 = 2302;
+
+/// Flags of every AVP here; the writer adds V.
+const M: u8 = flag::MANDATORY;
+
+/// AVPs directly in IMS-Information that fields may be mapped to.
+const IMS_AVPS: &[u32] =
+    &[829, 830, 831, 832, 841, 842, 848, 855, 856, 1250, 1251, 1263, 2320, 2701, 2708, 3401, 3402, 3403, 3404];
+
+/// Groups in IMS-Information, and the members that fields may be mapped to.
+const IMS_GROUPS: &[(u32, &[u32])] = &[
+    (APPLICATION_SERVER_INFORMATION, &[836, 837]),
+    (INTER_OPERATOR_IDENTIFIER, &[839, 840]),
+    (TRUNK_GROUP_ID, &[852, 853]),
+    (MESSAGE_BODY, &[826, 827, 828]),
+    (SERVICE_SPECIFIC_INFO, &[SERVICE_SPECIFIC_DATA, 1257]),
+];
+
+/// Where in a record an AVP belongs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// At the end of the message.
+    Message,
+    /// A Subscription-Id in Service-Information.
+    Subscription,
+    /// In Event-Type.
+    EventType,
+    /// Directly in IMS-Information.
+    Ims,
+    /// In a group of IMS-Information.
+    Group(u32),
+}
+
+/// The places of the fields, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    of_fields: Vec<Place>,
+}
+
+impl Places {
+    pub(super) fn of(fields: &[Target]) -> Self {
+        Self { of_fields: fields.iter().map(place).collect() }
+    }
+}
+
+fn place(target: &Target) -> Place {
+    match (target.vendor(), target.code()) {
+        (0, SUBSCRIPTION_ID | SUBSCRIPTION_ID_DATA) => Place::Subscription,
+        (TGPP, EVENT | EXPIRES) => Place::EventType,
+        (TGPP, code) if IMS_AVPS.contains(&code) => Place::Ims,
+        (TGPP, code) => {
+            let group = IMS_GROUPS.iter().find(|(_, members)| members.contains(&code));
+            group.map_or(Place::Message, |(group, _)| Place::Group(*group))
+        }
+        _ => Place::Message,
+    }
+}
+
+impl Renderer {
+    /// Everything behind what both applications begin with.
+    pub(super) fn service(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+        out.avp(SERVICE_CONTEXT_ID, 0, M, self.settings.rf.service_context_id.as_bytes());
+        let service = out.open(SERVICE_INFORMATION, TGPP, M);
+        for (target, value) in self.fields_at(about, Place::Subscription) {
+            put_subscriptions(value, target, out);
+        }
+        let ims = out.open(IMS_INFORMATION, TGPP, M);
+        self.event_type(about, out);
+        self.ims(about, out);
+        self.ims_legs(about, out);
+        out.close(ims);
+        out.close(service);
+        if let Some(target) = &self.record_id {
+            let mut text = [0; 26];
+            target.put_text(record_id(about.record.id.0, &mut text), out, &mut self.misfits);
+        }
+        self.put_at(about, Place::Message, out);
+        self.put_other_legs(about, out);
+    }
+
+    /// Fields with a value whose AVP belongs there.
+    fn fields_at<'a>(&'a self, about: &Message<'a>, place: Place) -> impl Iterator<Item = (&'a Target, &'a Value)> {
+        let record = about.record;
+        let targets = self.fields.iter().zip(&self.rf.of_fields).filter(move |(_, of)| **of == place);
+        targets.filter_map(move |(target, _)| Some((target, value_of(&record.fields, target)?)))
+    }
+
+    fn put_at(&mut self, about: &Message<'_>, place: Place, out: &mut Writer<'_>) {
+        let mut misfits = std::mem::take(&mut self.misfits);
+        for (target, value) in self.fields_at(about, place) {
+            target.put_each(value, out, &mut misfits);
+        }
+        self.misfits = misfits;
+    }
+
+    /// Whether a field with a value carries this AVP, which is then not made up.
+    fn has(&self, about: &Message<'_>, code: u32) -> bool {
+        field_text(about, &self.fields, |target| target.is(TGPP, code)).is_some()
+    }
+
+    fn event_type(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+        let group = out.open(EVENT_TYPE, TGPP, M);
+        put_text(SIP_METHOD, &about.record.method, out);
+        self.put_at(about, Place::EventType, out);
+        out.close_unless_empty(group);
+    }
+
+    fn ims(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+        let record = about.record;
+        if !self.has(about, ROLE_OF_NODE) {
+            out.u32(ROLE_OF_NODE, TGPP, M, self.settings.rf.role_of_node);
+        }
+        out.u32(NODE_FUNCTIONALITY, TGPP, M, self.settings.rf.node_functionality);
+        if !self.has(about, USER_SESSION_ID) {
+            put_text(USER_SESSION_ID, &record.call_id, out);
+        }
+        self.put_at(about, Place::Ims, out);
+        if !self.has(about, IMS_CHARGING_IDENTIFIER) {
+            // One is made where the network gave none (TS 32.260 §5.2.3): the same in all records of the call.
+            put_text(IMS_CHARGING_IDENTIFIER, record.multi_session.as_bytes(), out);
+        }
+        time_stamps(about, out);
+        for (code, _) in IMS_GROUPS {
+            let group = out.open(*code, TGPP, M);
+            self.put_at(about, Place::Group(*code), out);
+            out.close_unless_empty(group);
+        }
+        let expires = field_text(about, &self.fields, |target| target.is(TGPP, EXPIRES));
+        if let Some(cause) = event::cause_code(record, about.event, expires.as_deref()) {
+            out.i32(CAUSE_CODE, TGPP, M, cause);
+        }
+        if self.settings.unmapped == Unmapped::Own {
+            self.unmapped(about, out);
+        }
+    }
+
+    /// Fields without an AVP, each in a Service-Specific-Info.
+    fn unmapped(&self, about: &Message<'_>, out: &mut Writer<'_>) {
+        let is_mapped = |name: &str| self.fields.iter().chain(&self.user_name).any(|target| *target.field == *name);
+        for (name, value) in about.record.fields.iter().filter(|(name, _)| !is_mapped(name)) {
+            put_specific(name, value, out);
+        }
+    }
+
+    /// Leg by leg: AVPs of IMS-Information, and the rest in a Service-Specific-Info.
+    fn ims_legs(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+        let legs = &about.record.legs;
+        for step in 0..legs.len() {
+            let leg = &legs[self.legs.place(step, legs.len())];
+            for target in self.legs.targets().filter(|target| place(target) == Place::Ims) {
+                if let Some(value) = value_of(leg, target) {
+                    target.put_each(value, out, &mut self.misfits);
+                }
+            }
+            let is_mapped = |name: &str| self.legs.targets().any(|target| *target.field == *name);
+            if self.settings.unmapped == Unmapped::Own {
+                for (name, value) in leg.iter().filter(|(name, _)| !is_mapped(name)) {
+                    put_specific(name, value, out);
+                }
+            }
+        }
+    }
+
+    /// AVPs of legs that are none of IMS-Information.
+    fn put_other_legs(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+        let legs = &about.record.legs;
+        for step in 0..legs.len() {
+            let leg = &legs[self.legs.place(step, legs.len())];
+            for target in self.legs.targets().filter(|target| place(target) != Place::Ims) {
+                match value_of(leg, target) {
+                    Some(value) => target.put_each(value, out, &mut self.misfits),
+                    None => target.put_empty(out),
+                }
+            }
+        }
+    }
+}
+
+/// Time-Stamps: arrival of the request and of its final answer, with milliseconds.
+fn time_stamps(about: &Message<'_>, out: &mut Writer<'_>) {
+    let times = &about.record.times;
+    let (request, response) = match about.record.kind {
+        Kind::Stop => (times.ended, Some(times.event)),
+        Kind::Cdr => (Some(times.created), times.answered),
+        Kind::Interim => (None, Some(times.event)),
+        _ => (Some(times.created), Some(times.event)),
+    };
+    let group = out.open(TIME_STAMPS, TGPP, M);
+    for (code, at) in [(SIP_REQUEST_TIMESTAMP, request), (SIP_RESPONSE_TIMESTAMP, response)] {
+        if let Some(at) = at {
+            out.time(code, TGPP, M, at);
+        }
+    }
+    for (code, at) in [(SIP_REQUEST_TIMESTAMP_FRACTION, request), (SIP_RESPONSE_TIMESTAMP_FRACTION, response)] {
+        if let Some(at) = at {
+            out.u32(code, TGPP, M, millis(at));
+        }
+    }
+    out.close_unless_empty(group);
+}
+
+/// Milliseconds within the second.
+fn millis(at: Timestamp) -> u32 {
+    Duration::from_micros(at.0.rem_euclid(1_000_000).unsigned_abs()).subsec_millis()
+}
+
+/// A Subscription-Id for each value, its kind told from its form (RFC 8506 §8.47).
+fn put_subscriptions(value: &Value, target: &Target, out: &mut Writer<'_>) {
+    const E164: u32 = 0;
+    const SIP_URI: u32 = 2;
+    const NAI: u32 = 3;
+    const PRIVATE: u32 = 4;
+    let mut put = |text: &[u8]| {
+        if text.is_empty() {
+            return;
+        }
+        let lower =
+            |start: &str| text.len() > start.len() && text[..start.len()].eq_ignore_ascii_case(start.as_bytes());
+        let number = if lower("tel:") { &text[4..] } else { text };
+        let digits = number.strip_prefix(b"+").unwrap_or(number);
+        let is_number = !digits.is_empty() && digits.len() <= 15 && digits.iter().all(u8::is_ascii_digit);
+        let (kind, data) = if is_number {
+            (E164, digits)
+        } else if lower("sip:") || lower("sips:") {
+            (SIP_URI, text)
+        } else if text.contains(&b'@') {
+            (NAI, text)
+        } else {
+            (PRIVATE, text)
+        };
+        let group = out.open(SUBSCRIPTION_ID, 0, target.flags());
+        out.u32(SUBSCRIPTION_ID_TYPE, 0, target.flags(), kind);
+        put_clean(SUBSCRIPTION_ID_DATA, 0, target.flags(), data, out);
+        out.close(group);
+    };
+    match value {
+        Value::List(items) => items.iter().for_each(|item| put(item)),
+        other => put(&other.text().unwrap_or_default()),
+    }
+}
+
+fn put_specific(name: &str, value: &Value, out: &mut Writer<'_>) {
+    let Some(text) = value.text().filter(|text| !text.is_empty()) else { return };
+    let group = out.open(SERVICE_SPECIFIC_INFO, TGPP, M);
+    let _whole: Result<(), std::convert::Infallible> = out.avp_with(SERVICE_SPECIFIC_DATA, TGPP, M, |octets| {
+        octets.extend_from_slice(name.as_bytes());
+        octets.push(b'=');
+        crate::dictionary::diameter::clean(&text, octets);
+        Ok(())
+    });
+    out.close(group);
+}
+
+/// A text of the record in an AVP of 3GPP; an empty one is left out.
+fn put_text(code: u32, text: &[u8], out: &mut Writer<'_>) {
+    if !text.is_empty() {
+        put_clean(code, TGPP, M, text, out);
+    }
+}
+
+fn put_clean(code: u32, vendor: u32, flags: u8, text: &[u8], out: &mut Writer<'_>) {
+    let _whole: Result<(), std::convert::Infallible> = out.avp_with(code, vendor, flags, |octets| {
+        crate::dictionary::diameter::clean(text, octets);
+        Ok(())
+    });
+}

@@ -1,0 +1,294 @@
+//! AVPs resolved for the rendering, and what is wrong with those that cannot be.
+
+use std::fmt;
+
+use super::settings::{FieldMapping, Settings};
+use crate::diameter::avp::{Writer, flag};
+use crate::diameter::code;
+use crate::dictionary::Input;
+use crate::dictionary::diameter::{Dictionary, Handle, LabelError, Type};
+use crate::record::Value;
+
+/// Misfits of one record that are kept with their texts; the others are counted.
+const MISFITS_MAX: usize = 16;
+
+/// One thing that is wrong with the settings.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SetupError {
+    /// A label means no AVP.
+    #[error("{purpose}: {source}")]
+    Label {
+        /// What the AVP is for.
+        purpose: String,
+        /// Why not.
+        source: LabelError,
+    },
+    /// The AVP must not carry a value of a call.
+    #[error("{purpose}: no value can be sent in `{avp}`: {why}")]
+    Refused {
+        /// What the AVP is for.
+        purpose: String,
+        /// Its name.
+        avp: String,
+        /// The reason.
+        why: String,
+    },
+}
+
+/// All that is wrong with the settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SetupErrors(pub Vec<SetupError>);
+
+impl std::error::Error for SetupErrors {}
+
+impl fmt::Display for SetupErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if number > 0 { "; " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// A value that was left out of a record.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Misfit {
+    /// The field, or what of the record it is.
+    pub field: String,
+    /// Name of the AVP.
+    pub avp: String,
+    /// Why it does not fit.
+    pub why: String,
+}
+
+/// Misfits of one record.
+#[derive(Debug, Default)]
+pub(super) struct Misfits {
+    kept: Vec<Misfit>,
+    count: usize,
+}
+
+impl Misfits {
+    pub(super) fn clear(&mut self) {
+        self.kept.clear();
+        self.count = 0;
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn kept(&self) -> &[Misfit] {
+        &self.kept
+    }
+
+    fn note(&mut self, target: &Target, why: &dyn fmt::Display) {
+        self.count += 1;
+        if self.kept.len() < MISFITS_MAX {
+            let (field, avp) = (target.field.to_string(), target.handle.name().to_owned());
+            self.kept.push(Misfit { field, avp, why: why.to_string() });
+        }
+    }
+}
+
+/// An AVP with its flags, and the field it carries.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// Name of the field, or what of the record it is.
+    pub(super) field: Box<str>,
+    pub(super) handle: Handle,
+    code: u32,
+    vendor: u32,
+    flags: u8,
+}
+
+impl Target {
+    pub(super) fn is(&self, vendor: u32, code: u32) -> bool {
+        (self.vendor, self.code) == (vendor, code)
+    }
+
+    pub(super) fn is_user_name(&self) -> bool {
+        self.is(0, code::USER_NAME)
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        self.handle.kind().is_text()
+    }
+
+    pub(super) fn code(&self) -> u32 {
+        self.code
+    }
+
+    pub(super) fn vendor(&self) -> u32 {
+        self.vendor
+    }
+
+    pub(super) fn flags(&self) -> u8 {
+        self.flags
+    }
+
+    /// Without M: inside a group without it a member's does not count (RFC 6733 §4.4).
+    pub(super) fn without_mandatory(&mut self) {
+        self.flags &= !flag::MANDATORY;
+    }
+
+    /// Writes a value; an empty text and what does not fit are left out.
+    pub(super) fn put(&self, input: Input<'_>, out: &mut Writer<'_>, misfits: &mut Misfits) {
+        let written = out.avp_with(self.code, self.vendor, self.flags, |value| self.handle.encode(input, value));
+        if let Err(error) = written {
+            misfits.note(self, &error);
+        }
+    }
+
+    pub(super) fn put_text(&self, text: &[u8], out: &mut Writer<'_>, misfits: &mut Misfits) {
+        if !text.is_empty() {
+            self.put(Input::Text(text), out, misfits);
+        }
+    }
+
+    /// Writes the value of a field; an absent one is left out.
+    pub(super) fn put_value(&self, value: &Value, out: &mut Writer<'_>, misfits: &mut Misfits) {
+        match value {
+            Value::Absent => {}
+            Value::Text(text) => self.put_text(text, out, misfits),
+            Value::Number(number) => self.put(Input::Number(*number), out, misfits),
+            Value::List(items) => {
+                if let [one] = items.as_slice() {
+                    self.put_text(one, out, misfits);
+                } else if let Some(text) = value.text() {
+                    self.put_text(&text, out, misfits);
+                }
+            }
+        }
+    }
+
+    /// Writes every item of a list as an AVP of its own; other values as [`put_value`](Self::put_value).
+    pub(super) fn put_each(&self, value: &Value, out: &mut Writer<'_>, misfits: &mut Misfits) {
+        match value {
+            Value::List(items) => items.iter().for_each(|item| self.put_text(item, out, misfits)),
+            other => self.put_value(other, out, misfits),
+        }
+    }
+
+    /// An AVP without value, which holds the place of one.
+    pub(super) fn put_empty(&self, out: &mut Writer<'_>) {
+        out.avp(self.code, self.vendor, self.flags, b"");
+    }
+
+    /// The value name like `name` in any case, else `Other`; a text takes the name itself. Without either the AVP is
+    /// left out.
+    pub(super) fn put_name(&self, name: &[u8], out: &mut Writer<'_>, misfits: &mut Misfits) {
+        if self.is_text() {
+            return self.put_text(name, out, misfits);
+        }
+        let values = self.handle.values();
+        let known = std::str::from_utf8(name).ok().and_then(|name| values.number(name));
+        if let Some(number) = known.or_else(|| values.number("Other")) {
+            self.put(Input::Number(number), out, misfits);
+        }
+    }
+}
+
+/// Resolves labels and collects what is wrong.
+pub(super) struct Finder<'a> {
+    dictionary: &'a Dictionary,
+    mandatory: Vec<(u32, u32)>,
+    optional: Vec<(u32, u32)>,
+    errors: Vec<SetupError>,
+}
+
+impl<'a> Finder<'a> {
+    pub(super) fn new(settings: &'a Settings) -> Self {
+        let mut finder =
+            Self { dictionary: &settings.dictionary, mandatory: Vec::new(), optional: Vec::new(), errors: Vec::new() };
+        finder.mandatory = finder.numbers(&settings.mandatory, "an AVP with M");
+        finder.optional = finder.numbers(&settings.optional, "an AVP without M");
+        finder
+    }
+
+    pub(super) fn finish(self) -> Result<(), SetupErrors> {
+        if self.errors.is_empty() { Ok(()) } else { Err(SetupErrors(self.errors)) }
+    }
+
+    fn numbers(&mut self, labels: &[String], purpose: &str) -> Vec<(u32, u32)> {
+        let mut found = Vec::new();
+        for label in labels {
+            if let Some(handle) = self.find(label, purpose) {
+                found.push((handle.vendor(), handle.code()));
+            }
+        }
+        found
+    }
+
+    fn find(&mut self, label: &str, purpose: &str) -> Option<Handle> {
+        match self.dictionary.find(label) {
+            Ok(handle) => Some(handle),
+            Err(source) => {
+                self.errors.push(SetupError::Label { purpose: purpose.to_owned(), source });
+                None
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, purpose: &str, avp: &str, why: &str) {
+        let (purpose, avp) = (purpose.to_owned(), avp.to_owned());
+        self.errors.push(SetupError::Refused { purpose, avp, why: why.to_owned() });
+    }
+
+    fn target(&self, field: &str, handle: Handle) -> Target {
+        let key = (handle.vendor(), handle.code());
+        let mut flags = handle.flags();
+        if self.mandatory.contains(&key) {
+            flags |= flag::MANDATORY;
+        }
+        if self.optional.contains(&key) {
+            flags &= !flag::MANDATORY;
+        }
+        Target { field: field.into(), code: key.1, vendor: key.0, flags, handle }
+    }
+
+    /// An AVP for a value of ours; `None` for an empty label.
+    pub(super) fn named(&mut self, label: &str, purpose: &str) -> Option<Target> {
+        if label.is_empty() {
+            return None;
+        }
+        let handle = self.find(label, purpose)?;
+        if let Some(why) = handle.refusal() {
+            self.refuse(purpose, handle.name(), why);
+            return None;
+        }
+        Some(self.target(purpose, handle))
+    }
+
+    /// An AVP of a profile, if its dictionary has it.
+    pub(super) fn optional(&mut self, label: &str) -> Option<Target> {
+        let handle = self.dictionary.find(label).ok()?;
+        Some(self.target(label, handle))
+    }
+
+    /// A group.
+    pub(super) fn group(&mut self, label: &str, purpose: &str) -> Option<Target> {
+        let handle = self.find(label, purpose)?;
+        if handle.kind() != Type::Grouped {
+            self.refuse(purpose, handle.name(), &format!("it is {}, no group", handle.kind()));
+            return None;
+        }
+        Some(self.target(purpose, handle))
+    }
+
+    /// The AVPs of fields.
+    pub(super) fn fields(&mut self, mappings: &[FieldMapping], what: &str) -> Vec<Target> {
+        let mut found = Vec::with_capacity(mappings.len());
+        for mapping in mappings {
+            let purpose = format!("{what} `{}`", mapping.field);
+            let Some(handle) = self.find(&mapping.avp, &purpose) else { continue };
+            // Of the groups one takes a value: the subscriber, whose kind is told from the value.
+            let is_subscriber = (handle.vendor(), handle.code()) == (0, super::rf::SUBSCRIPTION_ID);
+            match handle.refusal().filter(|_| !is_subscriber) {
+                Some(why) => self.refuse(&purpose, handle.name(), why),
+                None => found.push(self.target(&mapping.field, handle)),
+            }
+        }
+        found
+    }
+}

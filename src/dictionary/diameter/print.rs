@@ -1,0 +1,76 @@
+//! Values of AVPs: from octets into text.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::definition::Definition;
+use super::types::Type;
+use crate::dictionary::print::{hex_text, quoted};
+
+/// Seconds from 1900 to 1970 (RFC 6733 §4.3.1).
+const SECONDS_1900_TO_1970: i64 = 2_208_988_800;
+
+impl Definition {
+    /// The text of a value: quoted, named, or in `0x` hex as the type wants; `None` when the octets do not have the
+    /// type's form, and for groups.
+    #[must_use]
+    pub fn print(&self, octets: &[u8]) -> Option<String> {
+        let signed = || -> Option<i64> {
+            match self.kind.octets()? {
+                4 => octets.try_into().ok().map(|octets| i64::from(i32::from_be_bytes(octets))),
+                _ => octets.try_into().ok().map(i64::from_be_bytes),
+            }
+        };
+        Some(match self.kind {
+            Type::Utf8String
+            | Type::DiameterIdentity
+            | Type::DiameterUri
+            | Type::IpFilterRule
+            | Type::QosFilterRule => quoted(octets),
+            Type::OctetString => match std::str::from_utf8(octets) {
+                // Identifiers are text more often than not.
+                Ok(text) if !text.is_empty() && !text.contains(char::is_control) => quoted(octets),
+                _ => hex_text(octets),
+            },
+            Type::Unsigned32 => self.named(i64::from(u32::from_be_bytes(octets.try_into().ok()?))),
+            Type::Unsigned64 => {
+                let number = u64::from_be_bytes(octets.try_into().ok()?);
+                i64::try_from(number).map_or_else(|_| number.to_string(), |number| self.named(number))
+            }
+            Type::Integer32 | Type::Enumerated | Type::Integer64 => self.named(signed()?),
+            Type::Float32 => f32::from_be_bytes(octets.try_into().ok()?).to_string(),
+            Type::Float64 => f64::from_be_bytes(octets.try_into().ok()?).to_string(),
+            Type::Time => {
+                let value = u32::from_be_bytes(octets.try_into().ok()?);
+                let era = if value & 0x8000_0000 == 0 { 1 << 32 } else { 0 };
+                jiff::Timestamp::from_second(i64::from(value) + era - SECONDS_1900_TO_1970).ok()?.to_string()
+            }
+            Type::Address => {
+                let (family, rest) = octets.split_first_chunk::<2>()?;
+                match u16::from_be_bytes(*family) {
+                    1 => Ipv4Addr::from(<[u8; 4]>::try_from(rest).ok()?).to_string(),
+                    2 => Ipv6Addr::from(<[u8; 16]>::try_from(rest).ok()?).to_string(),
+                    8 if rest.iter().all(u8::is_ascii_digit) => format!("+{}", std::str::from_utf8(rest).ok()?),
+                    _ => return None,
+                }
+            }
+            Type::BareAddress => match octets.len() {
+                4 => IpAddr::from(<[u8; 4]>::try_from(octets).ok()?).to_string(),
+                _ => IpAddr::from(<[u8; 16]>::try_from(octets).ok()?).to_string(),
+            },
+            Type::BarePrefix => {
+                let [_, bits @ 0..=128, rest @ ..] = octets else { return None };
+                let mut whole = [0; 16];
+                whole.get_mut(..rest.len())?.copy_from_slice(rest);
+                format!("{}/{bits}", Ipv6Addr::from(whole))
+            }
+            Type::Grouped => return None,
+        })
+    }
+
+    fn named(&self, number: i64) -> String {
+        match self.values.name(number) {
+            Some(name) => format!("{name} ({number})"),
+            None => number.to_string(),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Values of AVPs: from text, number, instant or address into octets.
+
+use std::net::IpAddr;
+use std::str;
+
+use super::definition::Definition;
+use super::types::Type;
+use crate::clock::Timestamp;
+use crate::dictionary::value::{Input, address, hex, ipv6_prefix, parse_number};
+
+/// Seconds from 1900 to 1970, both at the start of the year in UTC (RFC 6733 §4.3.1).
+const SECONDS_1900_TO_1970: i64 = 2_208_988_800;
+
+/// Octets of an E.164 number in an Address (RFC 6733 §4.3.1).
+const E164_DIGITS_MAX: usize = 15;
+
+/// Characters of a value quoted in an error.
+const QUOTED_CHARS_MAX: usize = 40;
+
+/// Why a value cannot be encoded. The record goes on without it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ValueError {
+    /// The value does not have the form of the type.
+    #[error("`{value}` is no {kind} for {avp}{hint}")]
+    Form {
+        /// Name of the AVP.
+        avp: Box<str>,
+        /// The value, shortened, for people.
+        value: Box<str>,
+        /// Type of the AVP.
+        kind: Type,
+        /// Empty, or what would be right, after a separator.
+        hint: Box<str>,
+    },
+    /// The number is outside the type's range.
+    #[error("{number} for {avp} is outside {min} to {max}")]
+    Range {
+        /// Name of the AVP.
+        avp: Box<str>,
+        /// The number.
+        number: i64,
+        /// Smallest.
+        min: i64,
+        /// Largest.
+        max: i64,
+    },
+    /// The AVP holds others.
+    #[error("{avp} is a group and has no value of its own")]
+    Group {
+        /// Name of the AVP.
+        avp: Box<str>,
+    },
+}
+
+impl Definition {
+    /// Appends the octets of a value, without header and padding.
+    ///
+    /// Text is taken as follows; blanks around it count only for strings.
+    ///
+    /// | type | text |
+    /// |---|---|
+    /// | UTF8String | text; what is no UTF-8 becomes U+FFFD, control characters are left out |
+    /// | OctetString | `0x` and hex digits in pairs, else the octets themselves |
+    /// | DiameterIdentity, DiameterURI | visible ASCII, not empty |
+    /// | Integer, Unsigned, Enumerated | decimal, `0x` hex, or a VALUE name in any case |
+    /// | Float | decimal |
+    /// | Time | RFC 3339, or seconds since 1970 |
+    /// | Address | an address literal, brackets and zone left out, or `+` and digits of a telephone number |
+    ///
+    /// # Errors
+    /// See [`ValueError`]; then nothing has been appended.
+    pub fn encode(&self, input: Input<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+        match input {
+            Input::Text(text) => self.text(text, out),
+            Input::Octets(octets) => match self.kind.octets() {
+                Some(count) if octets.len() != count => Err(self.form(octets, "it has another size")),
+                _ => {
+                    out.extend_from_slice(octets);
+                    Ok(())
+                }
+            },
+            Input::Number(number) => self.number(number, out),
+            Input::Timestamp(at) => self.instant(at, out),
+            Input::Address(ip) => self.address(ip, out).ok_or_else(|| self.form(ip.to_string().as_bytes(), "")),
+        }
+    }
+
+    fn text(&self, text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+        match self.kind {
+            Type::Utf8String | Type::IpFilterRule | Type::QosFilterRule => {
+                clean(text, out);
+                return Ok(());
+            }
+            Type::OctetString => {
+                if !hex(text, out) {
+                    out.extend_from_slice(text);
+                }
+                return Ok(());
+            }
+            Type::Grouped => return Err(ValueError::Group { avp: self.name.clone() }),
+            _ => {}
+        }
+        let word = str::from_utf8(text).map_err(|_| self.form(text, ""))?.trim();
+        match self.kind {
+            Type::DiameterIdentity | Type::DiameterUri => {
+                if word.is_empty() || !word.bytes().all(|octet| octet.is_ascii_graphic()) {
+                    return Err(self.form(text, "visible ASCII only"));
+                }
+                out.extend_from_slice(word.as_bytes());
+                Ok(())
+            }
+            Type::Float32 | Type::Float64 => {
+                let number: f64 = word.parse().map_err(|_| self.form(text, ""))?;
+                self.float(number, out);
+                Ok(())
+            }
+            Type::Time => match parse_number(word) {
+                Some(secs) => self.instant(Timestamp(secs.saturating_mul(1_000_000)), out),
+                None => match word.parse::<jiff::Timestamp>() {
+                    Ok(time) => self.instant(Timestamp(time.as_microsecond()), out),
+                    Err(_) => Err(self.form(text, "RFC 3339, or seconds since 1970")),
+                },
+            },
+            Type::Address if word.starts_with('+') => {
+                let digits = &word.as_bytes()[1..];
+                if digits.is_empty() || digits.len() > E164_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+                    return Err(self.form(text, ""));
+                }
+                out.extend_from_slice(&[0, 8]);
+                out.extend_from_slice(digits);
+                Ok(())
+            }
+            Type::Address | Type::BareAddress => {
+                let done = address(word).and_then(|ip| self.address(ip, out));
+                done.ok_or_else(|| self.form(text, "an IPv4 or IPv6 address"))
+            }
+            Type::BarePrefix => ipv6_prefix(word, out).ok_or_else(|| self.form(text, "address, `/`, bits")),
+            _ => match parse_number(word).or_else(|| self.values.number(word)) {
+                Some(number) => self.number(number, out),
+                None => {
+                    let near = super::nearest(word, self.values.names());
+                    let hint = near.map_or_else(String::new, |near| format!("did you mean `{near}`?"));
+                    Err(self.form(text, &hint))
+                }
+            },
+        }
+    }
+
+    fn number(&self, number: i64, out: &mut Vec<u8>) -> Result<(), ValueError> {
+        match self.kind {
+            Type::Float32 | Type::Float64 => self.float(number as f64, out),
+            Type::Time => return self.instant(Timestamp(number.saturating_mul(1_000_000)), out),
+            kind if kind.is_text() => push_decimal(number, out),
+            kind => {
+                let Some((min, max)) = kind.range() else {
+                    return Err(self.form(number.to_string().as_bytes(), ""));
+                };
+                if number < min || number > max {
+                    return Err(ValueError::Range { avp: self.name.clone(), number, min, max });
+                }
+                let octets = number.to_be_bytes();
+                out.extend_from_slice(&octets[8 - kind.octets().unwrap_or(8)..]);
+            }
+        }
+        Ok(())
+    }
+
+    fn instant(&self, at: Timestamp, out: &mut Vec<u8>) -> Result<(), ValueError> {
+        match self.kind {
+            Type::Time => {
+                let secs = at.secs().wrapping_add(SECONDS_1900_TO_1970).to_be_bytes();
+                out.extend_from_slice(&secs[4..]);
+                Ok(())
+            }
+            kind if kind.is_text() => {
+                push_rfc_3339(at, out);
+                Ok(())
+            }
+            _ => self.number(at.secs(), out),
+        }
+    }
+
+    fn float(&self, number: f64, out: &mut Vec<u8>) {
+        match self.kind {
+            Type::Float32 => out.extend_from_slice(&(number as f32).to_be_bytes()),
+            _ => out.extend_from_slice(&number.to_be_bytes()),
+        }
+    }
+
+    fn address(&self, ip: IpAddr, out: &mut Vec<u8>) -> Option<()> {
+        match (self.kind, ip.to_canonical()) {
+            (Type::Address, IpAddr::V4(v4)) => {
+                out.extend_from_slice(&[0, 1]);
+                out.extend_from_slice(&v4.octets());
+            }
+            (Type::Address, IpAddr::V6(v6)) => {
+                out.extend_from_slice(&[0, 2]);
+                out.extend_from_slice(&v6.octets());
+            }
+            (Type::BareAddress, IpAddr::V4(v4)) => out.extend_from_slice(&v4.octets()),
+            (Type::BareAddress, IpAddr::V6(v6)) => out.extend_from_slice(&v6.octets()),
+            (Type::BarePrefix, IpAddr::V6(v6)) => return ipv6_prefix(&v6.to_string(), out),
+            (kind, ip) if kind.is_text() => out.extend_from_slice(ip.to_string().as_bytes()),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn form(&self, text: &[u8], hint: &str) -> ValueError {
+        let value: String = String::from_utf8_lossy(text).chars().take(QUOTED_CHARS_MAX).collect();
+        let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
+        ValueError::Form {
+            avp: self.name.clone(),
+            value: value.escape_debug().to_string().into(),
+            kind: self.kind,
+            hint: hint.into(),
+        }
+    }
+}
+
+/// Appends text as a UTF8String may have it: U+FFFD for what is no UTF-8, no control characters (RFC 6733 §4.3.1).
+pub fn clean(text: &[u8], out: &mut Vec<u8>) {
+    // The usual text is taken in one piece.
+    if text.is_ascii() && !text.iter().any(u8::is_ascii_control) {
+        return out.extend_from_slice(text);
+    }
+    for chunk in text.utf8_chunks() {
+        for piece in chunk.valid().split(char::is_control) {
+            out.extend_from_slice(piece.as_bytes());
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{FFFD}".as_bytes());
+        }
+    }
+}
+
+/// Appends a number in decimal.
+fn push_decimal(number: i64, out: &mut Vec<u8>) {
+    use std::io::Write as _;
+    let _written = write!(out, "{number}"); // writing to a Vec cannot fail
+}
+
+/// Appends an instant as RFC 3339 in UTC with milliseconds; outside the years 0 to 9999 the bare microseconds.
+fn push_rfc_3339(at: Timestamp, out: &mut Vec<u8>) {
+    const DAY: i64 = 86_400;
+    let (days, secs) = (at.secs().div_euclid(DAY), at.secs().rem_euclid(DAY));
+    // Days since 0000-03-01; an era has 400 years (proleptic Gregorian calendar).
+    let shifted = days + 719_468;
+    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (year, month) =
+        (era * 400 + year_of_era + i64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
+    if !(0..=9999).contains(&year) {
+        return push_decimal(at.0, out);
+    }
+    let millis = at.0.rem_euclid(1_000_000) / 1_000;
+    let parts = [
+        (year, 4, b'-'),
+        (month, 2, b'-'),
+        (day, 2, b'T'),
+        (secs / 3_600, 2, b':'),
+        (secs / 60 % 60, 2, b':'),
+        (secs % 60, 2, b'.'),
+        (millis, 3, b'Z'),
+    ];
+    for (number, digits, after) in parts {
+        for place in (0..digits).rev() {
+            out.push(b'0' + u8::try_from(number / 10_i64.pow(place) % 10).unwrap_or(0));
+        }
+        out.push(after);
+    }
+}

@@ -1,0 +1,209 @@
+//! Which calls have records on disk that a window has not read yet: what tells a fresh record whether it may go ahead.
+//!
+//! A fresh record may overtake the backlog only if no earlier record of its call is in it. For each call the highest
+//! place left to the reading is kept, while there is a backlog: about 10 octets a call, 20 at worst. Calls are told apart
+//! by 32 bits of their hash; two that share them only make a record wait that need not.
+//!
+//! What was appended before somebody leased for the sink (before a restart, mostly) is not known at first: it is read
+//! through once, in slices between the commits, and until then every fresh record counts as one with an earlier one.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+
+use super::notice::{Notice, chain_text};
+use super::spool::{StoredRecord, read_records};
+use super::store::Queue;
+use crate::clock::Now;
+use crate::ids::CallHash;
+
+/// The unread records of one sink, by call.
+#[derive(Debug, Default)]
+pub struct Unread {
+    /// Highest unread place of a call, counted from `base`.
+    last: HashMap<u32, u32, FixedState>,
+    base: u64,
+    /// Places of which nothing is known yet.
+    unknown: std::ops::Range<u64>,
+}
+
+impl Unread {
+    /// States that nothing is known of the places in `unknown`, and that none was noted before.
+    pub fn forget(&mut self, unknown: std::ops::Range<u64>) {
+        *self = Self { last: HashMap::default(), base: unknown.start, unknown };
+    }
+
+    /// Notes a record that is left to the reading.
+    pub fn note(&mut self, call: CallHash, seq: u64) {
+        let place = self.place(seq);
+        let last = self.last.entry(key(call)).or_insert(place);
+        *last = place.max(*last);
+    }
+
+    /// States that the record at `seq` was read, and all before it.
+    pub fn read(&mut self, call: CallHash, seq: u64) {
+        if !self.last.is_empty() && self.last.get(&key(call)) == Some(&self.place(seq)) {
+            self.last.remove(&key(call));
+        }
+    }
+
+    /// Whether a record of `call` may be unread when all places before `cursor` were read.
+    pub fn blocks(&self, call: CallHash, cursor: u64) -> bool {
+        let is_known = self.unknown.end <= cursor.max(self.unknown.start);
+        !is_known || !self.last.is_empty() && self.last.get(&key(call)).is_some_and(|last| *last >= self.place(cursor))
+    }
+
+    /// States that everything was read: the memory comes free.
+    pub fn clear(&mut self, cursor: u64) {
+        if !self.last.is_empty() {
+            self.last = HashMap::default();
+        }
+        self.base = cursor;
+    }
+
+    /// The first place of which nothing is known, when all before `cursor` were read.
+    pub fn unknown_from(&self, cursor: u64) -> Option<u64> {
+        let from = self.unknown.start.max(cursor);
+        (from < self.unknown.end).then_some(from)
+    }
+
+    /// States that the places before `seq` are known now.
+    pub fn known_to(&mut self, seq: u64) {
+        self.unknown.start = self.unknown.start.max(seq).min(self.unknown.end);
+    }
+
+    /// A place as a distance, the greatest for one too far: it then counts as unread until everything is.
+    fn place(&self, seq: u64) -> u32 {
+        u32::try_from(seq.saturating_sub(self.base)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Both halves of the hash, so that no bit of it is left out.
+fn key(call: CallHash) -> u32 {
+    ((call.0 >> 32) ^ call.0) as u32
+}
+
+impl Queue {
+    /// Whether [`Queue::step_unread`] has something to read.
+    pub(super) fn has_unknown(&self, now: Now) -> bool {
+        self.timing.unread_pause.is_none_or(|until| now.mono >= until) && self.unknown_from().is_some()
+    }
+
+    /// Where the first place is of which some sink does not know whose call it is.
+    fn unknown_from(&self) -> Option<u64> {
+        let attached = self.sinks.iter().filter(|sink| sink.attached);
+        attached.filter_map(|sink| sink.window.unknown_from()).min()
+    }
+
+    /// Reads some of the backlog for all sinks that do not know it.
+    pub(super) fn step_unread(&mut self, now: Now) {
+        let Some(from) = self.unknown_from().filter(|_| self.has_unknown(now)) else { return };
+        let Some(spool) = self.chain.index_from(from) else { return self.known_to(self.next) };
+        let bits = &self.chain.spools[spool].bits;
+        let end = bits.next();
+        let unknowing = self.sinks.iter().filter(|sink| sink.attached && sink.window.unknown_from().is_some());
+        let first = unknowing.filter_map(|sink| bits.next_open(sink.since, from)).min();
+        let Some(first) = first.filter(|_| !self.chain.spools[spool].is_set_aside()) else {
+            // What is left of a spool set aside comes back at the head, by the salvage.
+            return self.known_to(end);
+        };
+        match self.chain.database(spool) {
+            Ok(database) => {
+                let batch = read_records(database, first, end, SLICE_RECORDS);
+                self.take_calls(spool, &batch.records);
+                self.known_to(batch.next);
+            }
+            Err(error) => {
+                // The reading of the backlog comes here too, and decides what becomes of the spool.
+                self.timing.unread_pause = Some(now.mono + PAUSE);
+                let why = chain_text(&error);
+                self.chain.notices.push(Notice::Failed { action: "read the calls of the backlog", why });
+            }
+        }
+    }
+
+    fn take_calls(&mut self, spool: usize, records: &[StoredRecord]) {
+        let bits = &self.chain.spools[spool].bits;
+        for sink in self.sinks.iter_mut().filter(|sink| sink.attached) {
+            let Some(from) = sink.window.unknown_from() else { continue };
+            let (number, since) = (sink.since.sink, sink.since.seq);
+            let waits = |record: &&StoredRecord| {
+                record.seq >= since && record.sinks.has(number) && !bits.is_done(number, record.seq)
+            };
+            for record in records.iter().filter(|record| record.seq >= from).filter(waits) {
+                sink.window.leave_unread(record.call, record.seq);
+            }
+        }
+    }
+
+    fn known_to(&mut self, seq: u64) {
+        self.sinks.iter_mut().for_each(|sink| sink.window.known_to(seq));
+    }
+}
+
+/// Records read at once: 1 to 2 ms between two commits.
+const SLICE_RECORDS: usize = 512;
+
+/// Pause after a spool that could not be read.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: CallHash = CallHash(0x1234_5678_9abc_def0);
+    const OTHER: CallHash = CallHash(7);
+
+    #[test]
+    fn a_call_is_blocked_until_its_last_unread_record_is_read() {
+        let mut unread = Unread::default();
+        unread.forget(10..10);
+        assert!(!unread.blocks(CALL, 10));
+        unread.note(CALL, 12);
+        unread.note(CALL, 15);
+        assert!(unread.blocks(CALL, 12) && !unread.blocks(OTHER, 12));
+        unread.read(CALL, 12);
+        assert!(unread.blocks(CALL, 13), "15 is still unread");
+        unread.read(CALL, 15);
+        assert!(!unread.blocks(CALL, 16));
+    }
+
+    #[test]
+    fn a_record_that_vanished_unread_blocks_until_the_reading_has_passed_it() {
+        let mut unread = Unread::default();
+        unread.forget(1..1);
+        unread.note(CALL, 5);
+        assert!(unread.blocks(CALL, 5));
+        assert!(!unread.blocks(CALL, 6), "an operator dropped it, so that nobody reads it");
+        unread.note(OTHER, 9);
+        unread.clear(10);
+        assert!(!unread.blocks(OTHER, 10) && unread.last.capacity() == 0);
+    }
+
+    #[test]
+    fn what_is_not_known_blocks_every_call() {
+        let mut unread = Unread::default();
+        unread.forget(100..200);
+        assert_eq!((unread.blocks(CALL, 100), unread.unknown_from(100)), (true, Some(100)));
+        unread.note(CALL, 150);
+        unread.known_to(160);
+        assert_eq!((unread.blocks(OTHER, 120), unread.unknown_from(170)), (true, Some(170)));
+        unread.known_to(200);
+        assert_eq!(
+            (unread.blocks(CALL, 120), unread.blocks(OTHER, 120), unread.unknown_from(120)),
+            (true, false, None)
+        );
+        unread.forget(100..200);
+        assert!(!unread.blocks(CALL, 200), "or all of it was read meanwhile");
+    }
+
+    #[test]
+    fn a_place_too_far_away_counts_as_unread() {
+        let mut unread = Unread::default();
+        unread.forget(0..0);
+        unread.note(OTHER, 1);
+        unread.note(CALL, 1 << 40);
+        assert!(unread.blocks(CALL, 1 << 39));
+    }
+}

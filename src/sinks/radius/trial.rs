@@ -1,0 +1,226 @@
+//! One test record to the servers of a sink, outside of the queue, with everything that goes and comes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{RadiusSink, Settings};
+use crate::clock::{self, Instant};
+use crate::dictionary::{Dictionary, Input as Text};
+use crate::ids::{CallHash, RecordIds, Seq};
+use crate::queue::Settlement;
+use crate::radius::client::{Input, LaneId, ServerIndex, Submission};
+use crate::radius::packet::{Attributes, HEADER_OCTETS, Packet};
+use crate::record::{Cause, End, Fields, Kind, Party, Record, Times};
+use crate::sinks::Sink;
+use crate::sinks::trial::{Answer, Exchange, Message, Trial, TrialError, Verdict, Wanted};
+
+/// What goes and comes on the lanes, for a test record.
+#[derive(Debug, Default)]
+pub(super) struct Tap {
+    seen: Vec<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    server: ServerIndex,
+    at: Instant,
+    is_answer: bool,
+    octets: Vec<u8>,
+}
+
+impl Tap {
+    /// Notes a request; probes are no part of it.
+    pub(super) fn sent(&mut self, server: ServerIndex, lane: LaneId, octets: &[u8]) {
+        self.see(server, lane, octets, false);
+    }
+
+    /// Notes an answer.
+    pub(super) fn came(&mut self, input: &Input<'_>) {
+        if let Input::Received { server, lane, datagram } = *input {
+            self.see(server, lane, datagram, true);
+        }
+    }
+
+    fn see(&mut self, server: ServerIndex, lane: LaneId, octets: &[u8], is_answer: bool) {
+        if lane != LaneId::PROBE && self.seen.len() < SEEN_MAX {
+            self.seen.push(Seen { server, at: clock::mono(), is_answer, octets: octets.to_vec() });
+        }
+    }
+}
+
+/// Sends one test record as the sink called `name` would.
+///
+/// # Errors
+/// When an attribute or a value is not good, or the sink's settings are not.
+pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Trial, TrialError> {
+    let mut attributes = Vec::new();
+    let replaced = encode(&settings.dictionary, &wanted.attributes, &mut attributes)?;
+    let record = record(wanted.kind);
+    let mut sink = RadiusSink::new(name, settings).map_err(|error| TrialError::Setup { why: error.to_string() })?;
+    let (rendered, _) = sink.renderer.render(&record);
+    let mut all = without(rendered, &replaced, &settings.dictionary);
+    all.extend_from_slice(&attributes);
+    sink.tap = Some(Tap::default());
+    let settlement = deliver(&mut sink, &record, &all, wanted.wait).await;
+    let addresses: Vec<SocketAddr> = settings.client.servers.iter().map(|server| server.address).collect();
+    let seen = sink.tap.take().unwrap_or_default().seen;
+    let verdict = match settlement {
+        None => Verdict::Undecided,
+        Some(Settlement::Delivered) => Verdict::Delivered,
+        Some(Settlement::Retry { reason, .. }) => Verdict::Retry { reason },
+        Some(Settlement::Park { reason, .. }) => Verdict::Parked { reason },
+    };
+    Ok(Trial { exchanges: exchanges(seen, &addresses, &settings.dictionary), verdict })
+}
+
+/// The attributes asked for, encoded; gives their names as the dictionary spells them.
+fn encode(
+    dictionary: &Arc<Dictionary>,
+    wanted: &[(String, String)],
+    out: &mut Vec<u8>,
+) -> Result<Vec<String>, TrialError> {
+    let usage = |what: String| TrialError::Usage { what };
+    let mut names = Vec::new();
+    for (name, value) in wanted {
+        let Some(attribute) = dictionary.attribute(name) else {
+            let hint =
+                dictionary.nearest(name).map_or_else(String::new, |near| format!("\nhint: did you mean `{near}`?"));
+            return Err(usage(format!("no attribute `{name}` in the dictionary of this sink{hint}")));
+        };
+        if let Some(why) = attribute.refusal() {
+            return Err(usage(format!("`{name}` cannot be sent: {why}")));
+        }
+        attribute.encode(Text::Text(value.as_bytes()), out).map_err(|error| usage(error.to_string()))?;
+        names.push(attribute.name().to_owned());
+    }
+    Ok(names)
+}
+
+/// The attributes that none of the names stands for.
+fn without(attributes: &[u8], names: &[String], dictionary: &Dictionary) -> Vec<u8> {
+    let mut kept = Vec::new();
+    for attribute in Attributes::of(attributes) {
+        let mut octets = Vec::with_capacity(attribute.value.len() + 2);
+        crate::radius::packet::push(&mut octets, attribute.number, attribute.value);
+        if !dictionary.decode(&octets).iter().any(|decoded| names.contains(&decoded.name())) {
+            kept.extend_from_slice(&octets);
+        }
+    }
+    kept
+}
+
+/// A record that says what it is and opens no session at the server: a Stop of no length, unless asked otherwise.
+fn record(kind: Kind) -> Record {
+    let now = clock::wall();
+    let is_end = matches!(kind, Kind::Stop | Kind::Cdr);
+    let millis = u64::try_from(now.0 / 1000).unwrap_or(0);
+    let random = super::seed();
+    let id = RecordIds::new(u128::from(random[0]) << 64 | u128::from(random[1])).next(millis);
+    let session = format!("{:032x}", id.0);
+    Record {
+        id,
+        kind,
+        method: if is_end { b"BYE".to_vec() } else { b"INVITE".to_vec() },
+        from_tag: b"tollgate-send".to_vec(),
+        to_tag: b"tollgate-send".to_vec(),
+        call_id: format!("{id}@tollgate-send").into_bytes(),
+        cseq: 1,
+        code: if matches!(kind, Kind::Failed | Kind::Missed) { 480 } else { 200 },
+        reason: b"test record of tollgate send".to_vec(),
+        in_dialog: is_end,
+        session,
+        multi_session: String::new(),
+        times: Times {
+            event: now,
+            created: now,
+            answered: is_end.then_some(now),
+            ended: is_end.then_some(now),
+            setup: is_end.then_some(Duration::ZERO),
+            duration: is_end.then_some(Duration::ZERO),
+            ..Times::default()
+        },
+        end: is_end.then_some(End { by: Party::Gateway, cause: Cause::Administrator }),
+        fields: Fields::new(),
+        legs: Vec::new(),
+        table: None,
+        shortened: false,
+    }
+}
+
+/// Hands the record over as soon as a lane is open, and waits for what becomes of it.
+async fn deliver(sink: &mut RadiusSink, record: &Record, attributes: &[u8], wait: Duration) -> Option<Settlement> {
+    let mut outcomes = Vec::new();
+    let work = async {
+        while sink.capacity() == 0 {
+            sink.progress(&mut outcomes).await;
+        }
+        let now = clock::now();
+        let submission = Submission {
+            key: KEY,
+            attributes,
+            since: record.times.event,
+            attempts: 0,
+            call: CallHash::of(&record.call_id),
+        };
+        sink.client.handle(now, Input::Submit(submission), &mut sink.wanted);
+        sink.perform(now);
+        while outcomes.is_empty() {
+            sink.progress(&mut outcomes).await;
+        }
+    };
+    // What is undecided stays so.
+    let _in_time = timeout(wait, work).await;
+    outcomes.pop().map(|outcome| outcome.settlement)
+}
+
+/// Puts together what was seen: each further request to the same server is a transmission of the first.
+fn exchanges(seen: Vec<Seen>, addresses: &[SocketAddr], dictionary: &Dictionary) -> Vec<Exchange> {
+    let mut exchanges: Vec<(ServerIndex, Instant, Exchange)> = Vec::new();
+    for Seen { server, at, is_answer, octets } in seen {
+        let message = message(&octets, dictionary);
+        let known = exchanges.iter_mut().rev().find(|(index, ..)| *index == server);
+        match known {
+            Some((_, first, exchange)) if is_answer => {
+                exchange.answers.push(Answer { message, after: at.since(*first) });
+            }
+            Some((.., exchange)) => exchange.transmissions += 1,
+            // An answer without a request is none.
+            None if is_answer => {}
+            None => {
+                let server_name = addresses.get(usize::from(server.0)).map_or_else(String::new, ToString::to_string);
+                let exchange =
+                    Exchange { server: server_name, request: message, transmissions: 1, answers: Vec::new() };
+                exchanges.push((server, at, exchange));
+            }
+        }
+    }
+    exchanges.into_iter().map(|(.., exchange)| exchange).collect()
+}
+
+fn message(octets: &[u8], dictionary: &Dictionary) -> Message {
+    match Packet::parse(octets) {
+        Ok(packet) => Message {
+            title: format!("{}, identifier {}", packet.code(), packet.identifier()),
+            octets: packet.octets().len(),
+            attributes: dictionary
+                .decode(&packet.octets()[HEADER_OCTETS..])
+                .into_iter()
+                .map(|attribute| {
+                    let text = attribute.to_string();
+                    let name = text.split(" = ").next().unwrap_or_default().to_owned();
+                    (name, attribute.text)
+                })
+                .collect(),
+        },
+        Err(error) => Message { title: format!("no packet: {error}"), octets: octets.len(), attributes: Vec::new() },
+    }
+}
+
+/// Place of the one record.
+const KEY: Seq = Seq(1);
+
+/// Messages noted at most: a server that answers without end fills no memory.
+const SEEN_MAX: usize = 256;

@@ -1,0 +1,158 @@
+//! One test record sent to a backend for the operator, and the exchange in words: what `tollgate send` prints.
+//!
+//! A kind of sink has a function that takes [`Wanted`] and gives a [`Trial`]; it uses the same machine and sockets as the
+//! sink itself, apart from the queue and from a running service.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::record::Kind;
+
+/// What is to be sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wanted {
+    /// Kind of the record.
+    pub kind: Kind,
+    /// Attributes by name with their values as text, in order; each replaces what the record has under that name.
+    pub attributes: Vec<(String, String)>,
+    /// The longest wait for an answer.
+    pub wait: Duration,
+}
+
+/// What was sent, what came back, and what it means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// One for each server visited, in order.
+    pub exchanges: Vec<Exchange>,
+    /// What would have become of the record.
+    pub verdict: Verdict,
+}
+
+/// What went between this host and one server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchange {
+    /// The server, as the sink's status shows it.
+    pub server: String,
+    /// The first transmission.
+    pub request: Message,
+    /// How often it was sent.
+    pub transmissions: u32,
+    /// The answers, in order; those that are not authentic too.
+    pub answers: Vec<Answer>,
+}
+
+/// An answer and its time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// What it says.
+    pub message: Message,
+    /// Time since the first transmission.
+    pub after: Duration,
+}
+
+/// One decoded message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Message {
+    /// What it is, such as `Accounting-Request`, with its identifier.
+    pub title: String,
+    /// Octets on the wire.
+    pub octets: usize,
+    /// Its attributes in order, by name, with their values as text.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// What would have become of the record.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The backend has stored it.
+    Delivered,
+    /// It would be tried again later.
+    Retry {
+        /// Why.
+        reason: String,
+    },
+    /// It would be parked.
+    Parked {
+        /// Why.
+        reason: String,
+    },
+    /// Nothing was decided within the wait.
+    Undecided,
+}
+
+/// A test record cannot be sent.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TrialError {
+    /// It was asked for something that is not there.
+    #[error("{what}")]
+    Usage {
+        /// What, with a hint.
+        what: String,
+    },
+    /// The sink does not work with its settings.
+    #[error("the sink cannot be set up: {why}")]
+    Setup {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Verdict {
+    /// One word.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retry { .. } => "retry",
+            Self::Parked { .. } => "parked",
+            Self::Undecided => "undecided",
+        }
+    }
+
+    /// Why, if there is more to say.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Retry { reason } | Self::Parked { reason } => Some(reason),
+            Self::Delivered | Self::Undecided => None,
+        }
+    }
+}
+
+impl Trial {
+    /// As JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let exchanges: Vec<_> = self.exchanges.iter().map(Exchange::json).collect();
+        json!({ "exchanges": exchanges, "verdict": self.verdict.name(), "reason": self.verdict.reason() })
+    }
+}
+
+impl Exchange {
+    fn json(&self) -> Value {
+        let answers = self.answers.iter().map(|answer| {
+            let mut value = answer.message.json();
+            value["after_ms"] = millis(answer.after).into();
+            value
+        });
+        json!({
+            "server": self.server, "request": self.request.json(), "transmissions": self.transmissions,
+            "answers": answers.collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Message {
+    fn json(&self) -> Value {
+        let attribute = |(name, value): &(String, String)| json!({ "name": name, "value": value });
+        let attributes: Vec<_> = self.attributes.iter().map(attribute).collect();
+        json!({ "message": self.title, "octets": self.octets, "attributes": attributes })
+    }
+}
+
+/// Milliseconds with three places.
+#[must_use]
+pub fn millis(span: Duration) -> f64 {
+    f64::from(u32::try_from(span.as_micros()).unwrap_or(u32::MAX)) / 1000.0
+}

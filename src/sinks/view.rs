@@ -1,0 +1,39 @@
+//! How a sink's servers are, in words and numbers that are the same for every kind of sink: for `tollgate status`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One server of a sink.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServerView {
+    /// Its address or name.
+    pub server: String,
+    /// Its state, one word in lower case.
+    pub state: &'static str,
+    /// How long it has been in it.
+    pub since: Duration,
+    /// Records waiting for its answer.
+    pub in_flight: usize,
+    /// Records that may wait for its answer.
+    pub window: usize,
+    /// Open sockets or connections.
+    pub connections: usize,
+    /// Smoothed time to the answer; `None` before the first one.
+    pub round_trip: Option<Duration>,
+    /// What was counted since the start, by name.
+    pub counts: Vec<(&'static str, u64)>,
+}
+
+/// Tells how a sink's servers are; callable from any thread, cheap.
+pub type Views = Arc<dyn Fn() -> Vec<ServerView> + Send + Sync>;
+
+/// A running sink.
+#[derive(Clone)]
+pub struct Backend {
+    /// Its name.
+    pub sink: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its servers.
+    pub views: Views,
+}

@@ -1,0 +1,326 @@
+//! Delivery from the queue to a RADIUS server by one thread: `cargo bench --bench delivery -- [options]`.
+//!
+//! ```text
+//! --records N        records that wait when the delivery begins; default 200000
+//! --live N           records of new calls a second meanwhile; default 200
+//! --server ADDRESS   a real server with the secret `testing123`, such as one of tests/freeradius/run.sh;
+//!                    default: a thread that answers whatever comes
+//! --resident         fills the queue in this process, so that nothing has to be read through first
+//! ```
+//!
+//! Prints a line a second and a summary: records a second, CPU of the delivery thread, memory, and how long records of
+//! new calls took from their commit to their settlement. The queue is filled by another process, which then ends, so
+//! that the memory is that of a gateway started on a backlog. `TOLLGATE_BENCH_DIR` names the directory for its files.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tollgate::clock::{self, Timestamp};
+use tollgate::ids::{CallHash, RecordId, RecordIds, Seq, SinkMask, SinkNumber};
+use tollgate::queue::{self, Commit, Consumer, Entry, Handle, Lease, Queue, Settlement};
+use tollgate::radius::client::{MessageAuthenticator, ServerSettings};
+use tollgate::radius::packet::{self, Code};
+use tollgate::radius::{Secret, authenticator};
+use tollgate::record::{Cause, End, Kind, Party, Record, Times, Value, codec};
+use tollgate::sinks::radius::{RadiusSink, Settings};
+use tollgate::sinks::worker::Bell;
+use tollgate::sinks::{Leases, Worker};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SECRET: &str = "testing123";
+const SINK: SinkNumber = SinkNumber(0);
+/// Age of the backlog, by which its records are told from the live ones.
+const BACKLOG_AGE: Duration = Duration::from_secs(3600);
+/// Record of one commit while the queue is filled.
+const FILL: u64 = 4096;
+
+struct Options {
+    records: u64,
+    live: u64,
+    server: Option<SocketAddr>,
+    resident: bool,
+}
+
+impl Options {
+    fn read(mut words: impl Iterator<Item = String>) -> Self {
+        let mut options = Self { records: 200_000, live: 200, server: None, resident: false };
+        while let Some(word) = words.next() {
+            let mut number = || words.next().and_then(|text| text.parse().ok()).expect("a number");
+            match word.as_str() {
+                "--records" => options.records = number(),
+                "--live" => options.live = number(),
+                "--server" => {
+                    options.server = Some(words.next().and_then(|text| text.parse().ok()).expect("an address"));
+                }
+                "--resident" => options.resident = true,
+                // Cargo says it.
+                "--bench" => {}
+                other => panic!("what is {other}?"),
+            }
+        }
+        options
+    }
+}
+
+fn record(id: RecordId, number: u64, kind: Kind) -> Record {
+    let at = |millis: i64| Timestamp(1_700_000_000_000_000 + millis * 1000);
+    let is_end = kind == Kind::Stop;
+    Record {
+        id,
+        kind,
+        method: if is_end { b"BYE".to_vec() } else { b"INVITE".to_vec() },
+        from_tag: b"a73kszlfl".to_vec(),
+        to_tag: b"1928301774".to_vec(),
+        call_id: format!("{number:08x}-7dec-11d0-a765-00a0c91e6bf6@192.0.2.4").into_bytes(),
+        cseq: 2,
+        code: 200,
+        reason: b"OK".to_vec(),
+        in_dialog: is_end,
+        session: format!("{number:032x}"),
+        multi_session: "fedcba9876543210fedcba9876543210".to_owned(),
+        times: Times {
+            event: at(65_500),
+            created: at(0),
+            answered: Some(at(4_000)),
+            acknowledged: Some(at(4_100)),
+            ended: is_end.then(|| at(65_500)),
+            setup: Some(Duration::from_secs(4)),
+            duration: is_end.then(|| Duration::from_millis(61_500)),
+        },
+        end: is_end.then_some(End { by: Party::Caller, cause: Cause::Bye }),
+        fields: ["src_ip", "caller", "callee", "ua"]
+            .map(|name| (name.to_owned(), Value::Text(b"sip:alice@atlanta.example.com".to_vec())))
+            .to_vec(),
+        legs: Vec::new(),
+        table: None,
+        shortened: false,
+    }
+}
+
+/// Half of the records are Starts, the other half their Stops.
+fn entry(ids: &mut RecordIds, wall_ms: u64, number: u64, first_call: u64) -> Entry {
+    let id = ids.next(wall_ms);
+    let kind = if number.is_multiple_of(2) { Kind::Start } else { Kind::Stop };
+    let call = first_call + number / 2;
+    let body = codec::encode(&record(id, call, kind));
+    Entry { id, call: CallHash::of(&call.to_be_bytes()), sinks: SinkMask::NONE.with(SINK), body }
+}
+
+fn wall_ms() -> u64 {
+    u64::try_from(clock::wall().0 / 1000).expect("it is after 1970")
+}
+
+fn settings(path: &Path) -> queue::Settings {
+    queue::Settings { path: path.to_owned(), reserve_bytes: 0, free_min: 0, ..queue::Settings::default() }
+}
+
+fn fill(path: &Path, records: u64) {
+    let opened = Queue::open(settings(path), &["radius".to_owned()], clock::now, &mut || {}).expect("it opens");
+    let mut queue = opened.queue;
+    let (mut ids, made) = (RecordIds::new(1), wall_ms() - BACKLOG_AGE.as_millis() as u64);
+    for begin in (0..records).step_by(FILL as usize) {
+        let entries = (begin..records.min(begin + FILL)).map(|number| entry(&mut ids, made, number, 0)).collect();
+        queue.add(Commit { entries, calls: Vec::new() }).expect("the bench stays under the limits");
+        queue.finish(clock::now).expect("the disk takes it");
+        queue.tick(clock::now());
+    }
+    queue.close(clock::now).expect("the disk takes the rest");
+}
+
+/// Answers whatever comes.
+fn responder() -> SocketAddr {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4 << 20).expect("a buffer");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback has a port");
+    let socket = UdpSocket::from(socket);
+    let address = socket.local_addr().expect("it is bound");
+    let serve = move || {
+        let (secret, mut buffer, mut reply) = (Secret::new(SECRET), [0; 4096], Vec::new());
+        while let Ok((_, from)) = socket.recv_from(&mut buffer) {
+            packet::begin(&mut reply, Code::ACCOUNTING_RESPONSE, buffer[1]);
+            packet::finish(&mut reply).expect("20 octets fit");
+            let request: [u8; 16] = buffer[4..20].try_into().expect("16 octets");
+            authenticator::sign_response(&mut reply, &request, &secret);
+            let _sent = socket.send_to(&reply, from);
+        }
+    };
+    thread::Builder::new().name("responder".into()).spawn(serve).expect("a thread");
+    address
+}
+
+/// The queue's consumer, with a watch on the live records.
+struct Watched {
+    consumer: Consumer,
+    young: HashMap<Seq, Timestamp>,
+    waits: Arc<Mutex<Vec<Duration>>>,
+    settled: Arc<AtomicU64>,
+}
+
+impl Leases for Watched {
+    fn lease(&mut self, max: usize) {
+        self.consumer.lease(max);
+    }
+
+    fn leased(&mut self, out: &mut Vec<Lease>) {
+        let before = out.len();
+        self.consumer.leased(out);
+        let now = clock::wall();
+        for lease in &out[before..] {
+            if now.since(lease.appended) < BACKLOG_AGE / 2 {
+                self.young.insert(lease.seq, lease.appended);
+            }
+        }
+    }
+
+    fn settle(&mut self, seq: Seq, settlement: Settlement) {
+        if settlement == Settlement::Delivered {
+            self.settled.fetch_add(1, Ordering::Relaxed);
+            if let Some(since) = self.young.remove(&seq) {
+                self.waits.lock().expect("no panic").push(clock::wall().since(since));
+            }
+        }
+        self.consumer.settle(seq, settlement);
+    }
+}
+
+/// Appends records of new calls evenly until told to end; gives how many.
+fn live(handle: &Handle, per_second: u64, end: &AtomicBool) -> u64 {
+    let mut producer = handle.producer(Arc::new(|| {}));
+    let (mut ids, begin, mut sent, mut receipts) = (RecordIds::new(2), Instant::now(), 0, Vec::new());
+    while !end.load(Ordering::Relaxed) {
+        let due = begin.elapsed().as_micros() as u64 * per_second / 1_000_000;
+        while sent < due {
+            // Starts only: each is the first record of its call.
+            let mut entry = entry(&mut ids, wall_ms(), 0, 1 << 40 | sent);
+            entry.call = CallHash::of(&entry.id.to_bytes());
+            producer.append(sent, Commit { entries: vec![entry], calls: Vec::new() }).expect("there is room");
+            sent += 1;
+        }
+        producer.receipts(&mut receipts);
+        receipts.clear();
+        thread::park_timeout(Duration::from_millis(2));
+    }
+    sent
+}
+
+/// Resident memory in MiB: now and at most.
+fn memory() -> [f64; 2] {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+    ["VmRSS:", "VmHWM:"].map(|key| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    })
+}
+
+/// CPU seconds of the threads so far, by name.
+fn cpu() -> HashMap<String, f64> {
+    let mut sums = HashMap::new();
+    for task in std::fs::read_dir("/proc/self/task").expect("Linux tells its threads").flatten() {
+        let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let nanos: f64 = read("schedstat").split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+        *sums.entry(read("comm").trim().to_owned()).or_default() += nanos / 1e9;
+    }
+    sums
+}
+
+fn deliver(leases: Watched, bell: Bell, server: SocketAddr, end: &Arc<tokio::sync::Notify>) {
+    let end = Arc::clone(end);
+    let body = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut settings = Settings::default();
+            settings.client.servers = vec![ServerSettings {
+                address: server,
+                secret: Secret::new(SECRET),
+                message_authenticator: MessageAuthenticator::Omit,
+            }];
+            let sink = RadiusSink::new("bench", &settings).expect("the settings are good");
+            Worker::new("bench", sink, leases, bell).run(end.notified()).await;
+        });
+    };
+    thread::Builder::new().name("delivery".into()).spawn(body).expect("a thread");
+}
+
+fn main() {
+    let mut words = std::env::args().skip(1).peekable();
+    if words.next_if_eq("fill").is_some() {
+        let path = PathBuf::from(words.next().expect("a path"));
+        return fill(&path, words.next().and_then(|text| text.parse().ok()).expect("a number"));
+    }
+    let options = Options::read(words);
+    let parent = std::env::var_os("TOLLGATE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let directory = tempfile::tempdir_in(parent).expect("the directory for the bench is writable");
+    let path = directory.path().join("queue");
+    if options.resident {
+        fill(&path, options.records);
+    } else {
+        let own = std::env::current_exe().expect("this program has a path");
+        let filled = Command::new(own).arg("fill").arg(&path).arg(options.records.to_string()).status();
+        assert!(filled.expect("it starts").success(), "the queue is filled");
+    }
+    let server = options.server.unwrap_or_else(responder);
+    let opening = Instant::now();
+    let started = queue::spawn(settings(&path), &["radius".to_owned()], &mut || {}).expect("the queue opens");
+    println!("{} records wait, opened in {:.1} s", started.report.waiting, opening.elapsed().as_secs_f64());
+    run(&options, server, &started.handle);
+    started.handle.stop();
+    started.join.join().expect("the thread does not panic").expect("the disk takes the rest");
+}
+
+fn run(options: &Options, server: SocketAddr, handle: &Handle) {
+    let bell = Bell::default();
+    let consumer = handle.consumer(SINK, bell.wake());
+    let (waits, settled) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU64::new(0)));
+    let leases = Watched { consumer, young: HashMap::new(), waits: Arc::clone(&waits), settled: Arc::clone(&settled) };
+    let (end_delivery, end_live) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicBool::new(false)));
+    let (begin, cpu_before) = (Instant::now(), cpu());
+    deliver(leases, bell, server, &end_delivery);
+    let producer = {
+        let (handle, end, per_second) = (handle.clone(), Arc::clone(&end_live), options.live);
+        thread::spawn(move || live(&handle, per_second, &end))
+    };
+    let (mut before, mut seconds) = (0, 0);
+    let drained = |settled: u64, elapsed: Duration| settled >= options.records + elapsed.as_secs() * options.live;
+    while !drained(settled.load(Ordering::Relaxed), begin.elapsed()) && seconds < 600 {
+        thread::park_timeout(Duration::from_millis(50));
+        if begin.elapsed().as_secs() > seconds {
+            seconds += 1;
+            let now = settled.load(Ordering::Relaxed);
+            println!("{seconds:>4} s {:>7} records/s, {:>5.0} MiB", now - before, memory()[0]);
+            before = now;
+        }
+    }
+    let (took, total) = (begin.elapsed().as_secs_f64(), settled.load(Ordering::Relaxed) as f64);
+    let cpu_after = cpu();
+    end_live.store(true, Ordering::Relaxed);
+    let sent = producer.join().expect("no panic");
+    end_delivery.notify_one();
+    let mut names: Vec<_> =
+        cpu_after.iter().map(|(name, secs)| (name, secs - cpu_before.get(name).unwrap_or(&0.0))).collect();
+    names.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let cpu: Vec<_> = names.iter().map(|(name, secs)| format!("{name} {:.1}", secs * 1e6 / total)).collect();
+    let mut waits = std::mem::take(&mut *waits.lock().expect("no panic"));
+    waits.sort_unstable();
+    let at = |share: usize| waits.get(waits.len() * share / 100).or(waits.last()).map_or(0, Duration::as_millis);
+    println!(
+        "{:.0} records/s over {took:.1} s; CPU µs a record: {}; memory at most {:.0} MiB; balanced {}",
+        total / took,
+        cpu.join(", "),
+        memory()[1],
+        handle.stats().balanced(),
+    );
+    let late = waits.iter().filter(|wait| **wait > Duration::from_secs(1)).count();
+    let (p50, p99, longest) = (at(50), at(99), at(100));
+    println!(
+        "live: {sent} records, {} settled; p50 {p50} ms, p99 {p99} ms, longest {longest} ms; {late} took over 1 s",
+        waits.len(),
+    );
+}
