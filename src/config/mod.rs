@@ -18,6 +18,8 @@ mod check_tests;
 #[cfg(test)]
 mod decode_tests;
 #[cfg(test)]
+mod protection_tests;
+#[cfg(test)]
 mod sample_tests;
 
 use std::fs::File;

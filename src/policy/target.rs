@@ -227,6 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn a_target_says_how_it_is_tried() {
+        let secs = Duration::from_secs;
+        for (to, q, rings) in [
+            ("sip:a", 1000, Some(secs(30))),
+            ("<sip:a>", 1000, Some(secs(30))),
+            ("<sip:a>;q=0.25", 250, Some(secs(30))),
+            ("<sip:a>;q=0", 0, Some(secs(30))),
+            ("<sip:a;x=y>;ring_timeout_s=9;q=1", 1000, Some(secs(9))),
+        ] {
+            let target = Destination::parse(to).expect(to);
+            assert_eq!((target.q(), target.target(b"sip:u@v", Some(secs(30))).ring_timeout), (q, rings), "{to}");
+        }
+    }
+
+    #[test]
     fn a_target_says_where_to() {
         for (to, want) in [
             ("sip:10.0.0.5", Hop::Addr("10.0.0.5:5060".parse().expect("an address"))),
@@ -251,6 +266,10 @@ mod tests {
                 "`sip:a;transport=tcp` names a transport other than UDP, which is the only one served",
             ),
             ("sip:a?x=1", "`sip:a?x=1` has headers (`?...`), which a Request-URI must not have"),
+            (
+                "<sip:a>;p=1",
+                "`<sip:a>;p=1`: behind the brackets stand `q`, from 0 to 1, and `ring_timeout_s`, from 1 to 3600",
+            ),
         ] {
             assert_eq!(Destination::parse(to).expect_err(to).to_string(), want);
         }

@@ -19,6 +19,8 @@ const PING_LEAST: Duration = Duration::from_secs(40);
 const PINGS_LOST_MAX: u8 = 3;
 /// New requests of one source that always come through at once.
 const SOURCE_BURST_LEAST: u32 = 10;
+/// What `listen` is when it is left out.
+const LISTEN_USUAL: &str = "udp:127.0.0.1:5060";
 /// Most listeners: more are a mistake.
 const LISTENERS_MAX: usize = 64;
 
@@ -49,7 +51,8 @@ pub(super) fn check(table: &SipTable, queue: &QueueTable, check: &mut Check<'_>)
 
 /// The blocks of single listeners, by their text in `listen`.
 fn allow_on(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_>) {
-    let listen = || table.listen.iter().flatten().map(|text| text.value.as_str());
+    let usual = [At::from(LISTEN_USUAL.to_owned())];
+    let listen = || table.listen.as_deref().unwrap_or(&usual).iter().map(|text| text.value.as_str());
     for (name, blocks) in &table.allow_on.0 {
         let Some(place) = listen().position(|text| text == name.value) else {
             let hint = suggestion(&name.value, listen());
