@@ -108,7 +108,7 @@ fn a_call_holds_little_and_leaves_nothing() {
         ..Settings::default()
     };
     let hop = Hop::Addr(CALLEE.parse().expect("an address"));
-    let target = Target { uri: Bytes::from_static(b"sip:bob@192.0.2.20"), hop, ring_timeout: None };
+    let target = Target { uri: Bytes::from_static(b"sip:bob@192.0.2.20"), hop, transport: None, ring_timeout: None };
     let mut bench = Bench { stack: Stack::new(settings), now: Now::default(), sent: Vec::with_capacity(CALLS), target };
     let empty = HELD.load(Ordering::Relaxed);
     let per_call = || HELD.load(Ordering::Relaxed).saturating_sub(empty) / CALLS;

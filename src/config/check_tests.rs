@@ -37,10 +37,29 @@ fn mistakes_of_sip_are_named() {
             "listen = [\"upd:127.0.0.1:5060\"]",
             "error: unknown transport `upd`\n  --> t.toml:4:11\nhint: did you mean `udp`?",
         ),
-        ("listen = [\"tcp:127.0.0.1:5060\"]", "error: transport `tcp` is not served, only `udp`\n  --> t.toml:4:11"),
+        (
+            "listen = [\"ws:127.0.0.1:5060\"]",
+            "error: transport `ws` is not served; `udp`, `tcp` and `tls` are\n  --> t.toml:4:11",
+        ),
+        (
+            "listen = [\"tcp:127.0.0.1:5060\", \"tcp:127.0.0.1:5060\"]",
+            "error: `tcp:127.0.0.1:5060` is listed twice in `sip.listen`\n  --> t.toml:4:33",
+        ),
+        (
+            "listen = [\"tls:127.0.0.1:5061\"]",
+            "error: no `[[sip.tls]]` is for `tls:127.0.0.1:5061`\n  --> t.toml:4:11\nhint: add a `[[sip.tls]]` with `certificates = [{ certificate = \"gw.pem\", key = \"gw.key\" }]`",
+        ),
+        (
+            "listen = [\"tcp:127.0.0.1:5061\"]\n[[sip.tls]]\nclient_certificate = \"none\"",
+            "error: there is no TLS listener that this `[[sip.tls]]` could be for\n  --> t.toml:5:1\nhint: add \"tls:192.0.2.1:5061\" to `sip.listen`",
+        ),
+        (
+            "streams = { connections_max = 5, connections_per_source_max = 6 }",
+            "error: `sip.streams.connections_per_source_max` is more than `sip.streams.connections_max`\n  --> t.toml:4:63",
+        ),
         (
             "listen = [\"udp:localhost:5060\"]",
-            "error: `localhost:5060` is no address with a port\n  --> t.toml:4:11\nhint: write `udp:ADDRESS:PORT`, such as `udp:192.0.2.1:5060` or `udp:[2001:db8::1]:5060`",
+            "error: `localhost:5060` is no address with a port\n  --> t.toml:4:11\nhint: write `udp:ADDRESS:PORT`, such as `udp:192.0.2.1:5060` or `tcp:[2001:db8::1]:5060`",
         ),
         (
             "listen = [\"udp:0.0.0.0:5060\"]",
@@ -76,8 +95,12 @@ fn mistakes_of_routes_are_named() {
             "error: `10.0.0.5` is no SIP URI, such as `sip:10.0.0.5:5060`\n  --> t.toml:2:6",
         ),
         (
-            "[[route]]\nto = [\"sip:127.0.0.1\", \"sips:b\"]",
-            "error: `sips:b` has a scheme that cannot be a target; only `sip:` can\n  --> t.toml:2:24",
+            "[[route]]\nto = [\"sip:127.0.0.1\", \"tel:5\"]",
+            "error: `tel:5` has a scheme that cannot be a target; only `sip:` and `sips:` can\n  --> t.toml:2:24",
+        ),
+        (
+            "[[route]]\nto = \"sip:127.0.0.1;transport=tcp\"",
+            "error: `sip:127.0.0.1;transport=tcp` needs a `tcp` listener, and `sip.listen` has none\n  --> t.toml:2:6\nhint: add \"tcp:ADDRESS:PORT\" to `sip.listen`",
         ),
         (
             "[[route]]\nname = \"x\"",

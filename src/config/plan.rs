@@ -15,6 +15,7 @@ use crate::queue;
 use crate::shard;
 use crate::sinks;
 use crate::sip::stack;
+use crate::sip::transport::stream;
 
 /// A whole configuration, free of errors.
 #[derive(Debug)]
@@ -56,6 +57,10 @@ pub struct SipPlan {
     pub shards: usize,
     /// Memory of the process, in octets, beyond which new calls get 503; 0: no limit.
     pub memory_max: u64,
+    /// Limits of connections.
+    pub streams: stream::Settings,
+    /// TLS.
+    pub credentials: stream::Credentials,
 }
 
 /// `[sinks.KIND.NAME]`

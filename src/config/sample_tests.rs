@@ -10,8 +10,9 @@ use serde::de::{self, Deserializer, Visitor};
 use super::parse;
 use super::plan::Plan;
 use super::schema::{
-    AccountingTable, AdminTable, AnswerTable, FileTable, HeaderTable, LogTable, MatchTable, QueueTable, RadiusTable,
-    RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable, WatchTable,
+    AccountingTable, AdminTable, AnswerTable, CertificateTable, FileTable, HeaderTable, LogTable, MatchTable,
+    QueueTable, RadiusTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable, StreamsTable,
+    TlsClientTable, TlsTable, WatchTable,
 };
 
 /// The sample as it is shipped.
@@ -87,6 +88,10 @@ fn every_option_is_in_it() {
     for (section, fields) in [
         ("sip", fields::<SipTable>()),
         ("sip.watch", fields::<WatchTable>()),
+        ("sip", fields::<TlsTable>()),
+        ("sip", fields::<CertificateTable>()),
+        ("sip.streams", fields::<StreamsTable>()),
+        ("sip.tls_client", fields::<TlsClientTable>()),
         ("route", fields::<RouteTable>()),
         ("route", fields::<MatchTable>()),
         ("route", fields::<HeaderTable>()),

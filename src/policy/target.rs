@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::sip::message::{Scheme, Uri};
-use crate::sip::stack::{Hop, Target, q_of};
+use crate::sip::proxy;
+use crate::sip::stack::{Hop, Target, Transport, q_of};
 
 /// One target of `to`.
 ///
@@ -19,6 +20,9 @@ pub struct Destination {
     uri: Bytes,
     rewrite: Rewrite,
     hop: Hop,
+    transport: Option<Transport>,
+    /// Whether the URI has a port, which then holds for TLS too.
+    has_port: bool,
     q: u16,
     ring_timeout: Option<Duration>,
 }
@@ -28,7 +32,7 @@ enum Rewrite {
     /// The Request-URI is left alone.
     Nothing,
     /// Host and port are replaced; these are ours, and our parameters.
-    Host { host_port: Bytes, params: Bytes },
+    Host { scheme: Scheme, host_port: Bytes, params: Bytes },
     /// All is replaced.
     All,
 }
@@ -40,10 +44,10 @@ pub enum BadTarget {
     #[error("`{0}` is no SIP URI, such as `sip:10.0.0.5:5060`")]
     NoUri(String),
     /// It is a URI of another scheme.
-    #[error("`{0}` has a scheme that cannot be a target; only `sip:` can")]
+    #[error("`{0}` has a scheme that cannot be a target; only `sip:` and `sips:` can")]
     Scheme(String),
     /// It names a transport that is not served.
-    #[error("`{0}` names a transport other than UDP, which is the only one served")]
+    #[error("`{0}` names a transport that is not served; `udp`, `tcp` and `tls` are")]
     Transport(String),
     /// It has a parameter behind its brackets that is none of ours, or whose value is none.
     #[error("`{0}`: behind the brackets stand `q`, from 0 to 1, and `ring_timeout_s`, from 1 to 3600")]
@@ -57,21 +61,29 @@ impl Destination {
     /// Reads a target.
     ///
     /// # Errors
-    /// The text is no `sip:` URI, or asks for a transport other than UDP.
+    /// The text is no `sip:` or `sips:` URI, or asks for a transport that is not served.
     pub fn parse(text: &str) -> Result<Self, BadTarget> {
         let (text, options) = split(text)?;
         let uri = Uri::parse(text.as_bytes()).ok_or_else(|| BadTarget::NoUri(text.to_owned()))?;
-        if uri.scheme != Scheme::Sip {
+        if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
             return Err(BadTarget::Scheme(text.to_owned()));
         }
-        if uri.param(b"transport").is_some_and(|transport| !transport.eq_ignore_ascii_case(b"udp")) {
+        let transport = proxy::transport_named_by(&uri);
+        let named = uri.param(b"transport").unwrap_or_default();
+        // A SIPS URI is for TLS; `transport=tcp` in it means TLS over TCP (RFC 3261 §26.2.2).
+        let is_served =
+            named.is_empty() || ["udp", "tcp", "tls"].iter().any(|own| named.eq_ignore_ascii_case(own.as_bytes()));
+        if !is_served || (uri.scheme == Scheme::Sips && named.eq_ignore_ascii_case(b"udp")) {
             return Err(BadTarget::Transport(text.to_owned()));
         }
         if !uri.headers.is_empty() {
             return Err(BadTarget::Headers(text.to_owned()));
         }
         let hop = match uri.ip() {
-            Some(ip) => Hop::Addr(SocketAddr::new(ip, uri.port.unwrap_or(SIP_PORT))),
+            Some(ip) => Hop::Addr(SocketAddr::new(
+                ip,
+                uri.port.unwrap_or_else(|| proxy::default_port(transport.unwrap_or_default())),
+            )),
             None => Hop::Name { host: String::from_utf8_lossy(uri.host).to_ascii_lowercase(), port: uri.port },
         };
         let rewrite = if uri.is_loose() {
@@ -83,16 +95,25 @@ impl Destination {
             if let Some(port) = uri.port {
                 host_port.extend_from_slice(format!(":{port}").as_bytes());
             }
-            Rewrite::Host { host_port: host_port.into(), params: Bytes::copy_from_slice(uri.params) }
+            let (host_port, params) = (host_port.into(), Bytes::copy_from_slice(uri.params));
+            Rewrite::Host { scheme: uri.scheme, host_port, params }
         };
+        let has_port = uri.port.is_some();
         let (q, ring_timeout) = (options.q.unwrap_or(Q_MOST), options.ring_timeout);
-        Ok(Self { uri: Bytes::copy_from_slice(text.as_bytes()), rewrite, hop, q, ring_timeout })
+        let uri = Bytes::copy_from_slice(text.as_bytes());
+        Ok(Self { uri, rewrite, hop, transport, has_port, q, ring_timeout })
     }
 
     /// Its q value in thousandths; 1000 when it has none.
     #[must_use]
     pub const fn q(&self) -> u16 {
         self.q
+    }
+
+    /// The transport it names, if any; TLS for `sips:`.
+    #[must_use]
+    pub const fn transport(&self) -> Option<Transport> {
+        self.transport
     }
 
     /// Where it leads.
@@ -107,11 +128,19 @@ impl Destination {
         let uri = match &self.rewrite {
             Rewrite::Nothing => Bytes::new(),
             Rewrite::All => self.uri.clone(),
-            Rewrite::Host { host_port, params } => {
-                with_host(request_uri, host_port, params).unwrap_or_else(|| self.uri.clone())
+            Rewrite::Host { scheme, host_port, params } => {
+                with_host(request_uri, *scheme, host_port, params).unwrap_or_else(|| self.uri.clone())
             }
         };
-        Target { uri, hop: self.hop.clone(), ring_timeout: self.ring_timeout.or(ring_timeout) }
+        let is_secured = proxy::is_sips(if uri.is_empty() { request_uri } else { &uri });
+        let hop = match &self.hop {
+            // A SIPS call goes on by TLS, and to the port of TLS where the target names none.
+            Hop::Addr(addr) if is_secured && !self.has_port => {
+                Hop::Addr(SocketAddr::new(addr.ip(), proxy::default_port(Transport::Tls)))
+            }
+            hop => hop.clone(),
+        };
+        Target { uri, hop, transport: self.transport, ring_timeout: self.ring_timeout.or(ring_timeout) }
     }
 }
 
@@ -151,14 +180,16 @@ const Q_MOST: u16 = 1000;
 
 /// The Request-URI with another host and port. Parameters stay, except those that speak of the old host, and those that
 /// the target names itself. `None` when the Request-URI has no user part that could stay.
-fn with_host(request_uri: &[u8], host_port: &[u8], params: &[u8]) -> Option<Bytes> {
+fn with_host(request_uri: &[u8], scheme: Scheme, host_port: &[u8], params: &[u8]) -> Option<Bytes> {
     let uri = Uri::parse(request_uri)?;
     let user = uri.user?;
     if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) {
         return None;
     }
     let mut out = Vec::with_capacity(request_uri.len() + host_port.len() + params.len() + 16);
-    out.extend_from_slice(b"sip:");
+    // SIPS is never taken back (RFC 5630 §5.3): the call was promised TLS on each hop.
+    let is_secured = scheme == Scheme::Sips || uri.scheme == Scheme::Sips;
+    out.extend_from_slice(if is_secured { b"sips:" } else { b"sip:" });
     out.extend_from_slice(user);
     if let Some(password) = uri.password {
         out.push(b':');
@@ -197,9 +228,6 @@ fn key(param: &[u8]) -> &[u8] {
 /// Parameters that say how the old host is reached.
 const BOUND_TO_HOST: [&[u8]; 5] = [b"transport", b"maddr", b"ttl", b"lr", b"method"];
 
-/// Port of `sip:` over UDP (RFC 3261 §19.1.2).
-pub const SIP_PORT: u16 = 5060;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +247,8 @@ mod tests {
             ("a number becomes a SIP URI", "sip:b", "tel:+4021", "sip:+4021@b;user=phone"),
             ("without a user there is nothing to keep", "sip:b", "sip:gw", "sip:b"),
             ("a URN cannot be kept", "sip:b", "urn:service:sos", "sip:b"),
+            ("a sips call stays one", "sip:b", "sips:a@gw", "sips:a@b"),
+            ("a sips target makes it one", "sips:b", "sip:a@gw", "sips:a@b"),
             ("a broken Request-URI cannot be kept", "sip:b", "nonsense", "sip:b"),
         ] {
             let target = Destination::parse(to).expect(name).target(received.as_bytes(), None);
@@ -248,6 +278,9 @@ mod tests {
             ("sip:u@[2001:db8::1]:99", Hop::Addr("[2001:db8::1]:99".parse().expect("an address"))),
             ("sip:Gw.Example", Hop::Name { host: "gw.example".into(), port: None }),
             ("sip:gw:5080;transport=UDP", Hop::Name { host: "gw".into(), port: Some(5080) }),
+            ("sip:10.0.0.5;transport=tcp", Hop::Addr("10.0.0.5:5060".parse().expect("an address"))),
+            ("sip:10.0.0.5;transport=tls", Hop::Addr("10.0.0.5:5061".parse().expect("an address"))),
+            ("sips:10.0.0.5", Hop::Addr("10.0.0.5:5061".parse().expect("an address"))),
         ] {
             assert_eq!(Destination::parse(to).expect(to).hop(), &want, "{to}");
         }
@@ -259,11 +292,14 @@ mod tests {
             ("10.0.0.5", "`10.0.0.5` is no SIP URI, such as `sip:10.0.0.5:5060`"),
             ("sip:", "`sip:` is no SIP URI, such as `sip:10.0.0.5:5060`"),
             ("sip:a b", "`sip:a b` is no SIP URI, such as `sip:10.0.0.5:5060`"),
-            ("sips:a", "`sips:a` has a scheme that cannot be a target; only `sip:` can"),
-            ("tel:+4021", "`tel:+4021` has a scheme that cannot be a target; only `sip:` can"),
+            ("tel:+4021", "`tel:+4021` has a scheme that cannot be a target; only `sip:` and `sips:` can"),
             (
-                "sip:a;transport=tcp",
-                "`sip:a;transport=tcp` names a transport other than UDP, which is the only one served",
+                "sip:a;transport=sctp",
+                "`sip:a;transport=sctp` names a transport that is not served; `udp`, `tcp` and `tls` are",
+            ),
+            (
+                "sips:a;transport=udp",
+                "`sips:a;transport=udp` names a transport that is not served; `udp`, `tcp` and `tls` are",
             ),
             ("sip:a?x=1", "`sip:a?x=1` has headers (`?...`), which a Request-URI must not have"),
             (

@@ -29,7 +29,7 @@ pub struct Settings {
     pub spool_bytes: u64,
     /// Spools open at once, the active one included. Default 4, at least 2.
     pub spools_open_max: usize,
-    /// Page cache of each open spool in octets. Default 32 MiB.
+    /// Page cache of each open spool in octets. Default 16 MiB.
     pub cache_bytes: u64,
     /// File kept aside to open the queue on a full disk, in octets. Default 64 MiB; 0 for none.
     pub reserve_bytes: u64,
@@ -58,7 +58,7 @@ impl Default for Settings {
             free_min: 2 << 30,
             spool_bytes: 1 << 30,
             spools_open_max: 4,
-            cache_bytes: 32 << 20,
+            cache_bytes: 16 << 20,
             reserve_bytes: 64 << 20,
             attempts_max: 0,
             retry_age_max: Duration::ZERO,

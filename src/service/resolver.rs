@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{self, Instant};
+use crate::sip::proxy::default_port;
 use crate::sip::transport::driver::Question;
 use crate::sip::transport::mailbox::{Mail, Mailbox};
 
@@ -14,8 +15,6 @@ use crate::sip::transport::mailbox::{Mail, Mailbox};
 pub const QUESTIONS_MAX: usize = 4096;
 /// Look-ups that run at the same time.
 const LOOKUPS_MAX: usize = 64;
-/// The port of a SIP URI without one (RFC 3261 §19.1.2).
-const SIP_PORT: u16 = 5060;
 /// Longest wait for the system's resolver.
 const LOOKUP_WAIT: Duration = Duration::from_secs(10);
 /// How long an answer is kept. The system's resolver tells no TTL.
@@ -31,7 +30,8 @@ pub async fn resolve(mut questions: mpsc::Receiver<Question>, shards: Vec<Mailbo
         tokio::select! {
             question = questions.recv(), if running.len() < LOOKUPS_MAX => {
                 let Some(question) = question else { return };
-                let key = (question.host.clone(), question.port.unwrap_or(SIP_PORT));
+                let port = question.port.unwrap_or_else(|| default_port(question.transport.unwrap_or_default()));
+                let key = (question.host.clone(), port);
                 match known.get(&key) {
                     Some((until, addresses)) if *until > clock::mono() => {
                         answer(&shards, &question, addresses.clone());

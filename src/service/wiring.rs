@@ -24,17 +24,20 @@ use crate::ids::SinkNumber;
 use crate::queue::{self, Desk};
 use crate::shard::{Rules, Shard};
 use crate::sinks::view::Backend;
-use crate::sip::stack::Stack;
+use crate::sip::stack::{ListenerId, Stack, Transport};
 use crate::sip::transport::driver::{self, Parts};
 use crate::sip::transport::mailbox::{Inbox, Mail, Mailbox, mailbox};
+use crate::sip::transport::stream::{self, Place, Streams};
 use crate::sip::transport::udp;
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener cannot be bound.
-    #[error("cannot listen on udp:{local}")]
+    #[error("cannot listen on {}:{local}", transport.via_token().to_ascii_lowercase())]
     Bind {
+        /// Its transport.
+        transport: Transport,
         /// The address.
         local: SocketAddr,
         /// What the kernel says.
@@ -82,6 +85,8 @@ pub struct Service {
     numbers: Vec<SinkNumber>,
     mailboxes: Vec<Mailbox>,
     shards: Vec<JoinHandle<io::Result<()>>>,
+    /// The thread of the connections, if there is a listener for any.
+    streams: Option<Streams>,
     queue: queue::Handle,
     queue_thread: JoinHandle<Result<(), queue::StoreError>>,
     draining: Arc<AtomicBool>,
@@ -100,6 +105,7 @@ impl Service {
     ) -> Result<Self, StartError> {
         let phase = Arc::new(AtomicBool::new(false));
         let sockets = bind_all(&plan.sip)?;
+        let listeners = bind_streams(&plan.sip)?;
         let admin = Admin::bind(&plan.admin)?;
         let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
         super::supervisor::log_opening(&opened.report);
@@ -129,6 +135,7 @@ impl Service {
             questions,
             shards: mailboxes.clone(),
         })?;
+        let streams = start_streams(&plan.sip, listeners, &mailboxes)?;
         let mut calls = split_calls(opened.calls, plan.sip.shards);
         let mut shards = Vec::new();
         for (number, ((_, inbox), sockets)) in boxes.into_iter().zip(sockets).enumerate() {
@@ -141,6 +148,7 @@ impl Service {
             let parts = Parts {
                 number,
                 sockets,
+                streams: streams.as_ref().map(Streams::sender),
                 inbox,
                 mailboxes: mailboxes.clone(),
                 queue: opened.handle.clone(),
@@ -152,7 +160,7 @@ impl Service {
             shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);
         }
         let (queue, queue_thread) = (opened.handle, opened.join);
-        Ok(Self { sip: plan.sip, numbers, mailboxes, shards, queue, queue_thread, delivery, draining: phase })
+        Ok(Self { sip: plan.sip, numbers, mailboxes, shards, streams, queue, queue_thread, delivery, draining: phase })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -174,7 +182,14 @@ impl Service {
             let _ended = mailbox.put(Mail::Rules(rules.clone()));
         }
         let mut needs_restart = Vec::new();
-        if plan.sip.binds != self.sip.binds || plan.sip.shards != self.sip.shards {
+        let is_same = plan.sip.binds == self.sip.binds && plan.sip.stack.listeners == self.sip.stack.listeners;
+        if is_same && let Some(streams) = &self.streams {
+            streams.renew(plan.sip.credentials.clone());
+        }
+        if plan.sip.streams != self.sip.streams {
+            needs_restart.push("sip.streams");
+        }
+        if !is_same || plan.sip.shards != self.sip.shards {
             needs_restart.push("sip.listen or sip.shards");
         }
         needs_restart
@@ -194,6 +209,9 @@ impl Service {
             .collect();
         loops.push(Loop { name: "queue".to_owned(), beat: turning(self.queue.clone()) });
         loops.push(self.delivery.watched());
+        if let Some(streams) = &self.streams {
+            loops.push(Loop { name: "streams".to_owned(), beat: Box::new(streams.beat()) });
+        }
         loops
     }
 
@@ -202,6 +220,7 @@ impl Service {
     pub fn has_failed(&self) -> bool {
         self.shards.iter().any(JoinHandle::is_finished)
             || self.delivery.is_finished()
+            || self.streams.as_ref().is_some_and(Streams::is_finished)
             || self.queue_thread.is_finished()
     }
 
@@ -221,6 +240,9 @@ impl Service {
 
     /// Ends delivery and the queue; shards that still run are left to the end of the process.
     pub fn stop(self) {
+        if let Some(streams) = self.streams {
+            streams.stop();
+        }
         self.delivery.stop();
         self.queue.stop();
         match self.queue_thread.join() {
@@ -302,15 +324,54 @@ fn turning(queue: queue::Handle) -> Box<dyn Fn() -> Instant + Send> {
     })
 }
 
-/// One socket for each listener and shard.
-fn bind_all(sip: &SipPlan) -> Result<Vec<Vec<socket2::Socket>>, StartError> {
-    (0..sip.shards)
-        .map(|_| {
-            let bind =
-                |local: &SocketAddr| udp::bind(*local).map_err(|source| StartError::Bind { local: *local, source });
-            sip.binds.iter().map(bind).collect()
-        })
-        .collect()
+/// What each listener speaks and binds.
+fn places(sip: &SipPlan) -> Vec<Place> {
+    let both = sip.stack.listeners.iter().zip(&sip.binds);
+    both.map(|(listener, bind)| Place { transport: listener.transport, bind: *bind }).collect()
+}
+
+/// One socket for each UDP listener and shard.
+fn bind_all(sip: &SipPlan) -> Result<Vec<Vec<Option<socket2::Socket>>>, StartError> {
+    let places = places(sip);
+    let bind = |place: &Place| match place.transport {
+        Transport::Udp => udp::bind(place.bind).map(Some).map_err(|source| refused(*place, source)),
+        Transport::Tcp | Transport::Tls => Ok(None),
+    };
+    (0..sip.shards).map(|_| places.iter().map(bind).collect()).collect()
+}
+
+/// One socket for each listener of connections.
+fn bind_streams(sip: &SipPlan) -> Result<Vec<(ListenerId, socket2::Socket)>, StartError> {
+    let numbered = (0_u16..).map(ListenerId).zip(places(sip)).filter(|(_, place)| place.transport.is_reliable());
+    let bind = |(id, place): (ListenerId, Place)| {
+        stream::bind(place.bind).map(|socket| (id, socket)).map_err(|source| refused(place, source))
+    };
+    numbered.map(bind).collect()
+}
+
+fn refused(place: Place, source: io::Error) -> StartError {
+    StartError::Bind { transport: place.transport, local: place.bind, source }
+}
+
+/// The thread of the connections; none when nothing listens for any.
+fn start_streams(
+    sip: &SipPlan,
+    sockets: Vec<(ListenerId, socket2::Socket)>,
+    mailboxes: &[Mailbox],
+) -> Result<Option<Streams>, StartError> {
+    if sockets.is_empty() {
+        return Ok(None);
+    }
+    let parts = stream::Parts {
+        settings: sip.streams,
+        places: places(sip),
+        sockets,
+        credentials: sip.credentials.clone(),
+        allow: sip.stack.allow.clone(),
+        mailboxes: mailboxes.to_vec(),
+    };
+    let failed = |source| StartError::Thread { name: "streams".to_owned(), source };
+    Streams::start(parts).map(Some).map_err(failed)
 }
 
 /// Gives each restored call to the shard that owns it.

@@ -24,7 +24,7 @@ use crate::ids::CallHash;
 use crate::policy::Routes;
 use crate::queue::Commit;
 use crate::sip::message::{Malformed, Message, Method};
-use crate::sip::stack::{self, AnswerId, Ignored, Peer, QueryId, RequestView, ServerId, Stack, Verdict};
+use crate::sip::stack::{self, AnswerId, Ignored, Peer, QueryId, RequestView, ServerId, Stack, Transport, Verdict};
 
 use held::Held;
 use watch::Probes;
@@ -130,6 +130,13 @@ pub enum Output {
         /// One message.
         bytes: Bytes,
     },
+    /// The name that the certificate of the next `Send`'s receiver must be valid for.
+    Authority {
+        /// To whom the request goes.
+        peer: Peer,
+        /// The name.
+        name: Arc<str>,
+    },
     /// Commit these records and call states, then give [`Input::Committed`].
     Append {
         /// Name of the receipt.
@@ -145,6 +152,8 @@ pub enum Output {
         host: String,
         /// Port, if given.
         port: Option<u16>,
+        /// The transport asked for, if any.
+        transport: Option<Transport>,
     },
     /// For metrics.
     Count(Count),
@@ -321,7 +330,10 @@ impl Shard {
         match output {
             From::Send { peer, bytes } => out.push(Output::Send { peer, bytes }),
             From::Request { transaction } => self.decide(now, transaction, more, out),
-            From::Resolve { query, host, port } => out.push(Output::Resolve { query, host, port }),
+            From::Authority { peer, name } => out.push(Output::Authority { peer, name }),
+            From::Resolve { query, host, port, transport } => {
+                out.push(Output::Resolve { query, host, port, transport })
+            }
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
             From::Final { transaction, answer, code, message, .. } if self.probes.has(transaction) => {
                 self.probe_answered(now, transaction, Sign::of_answer(code, message.is_none()));

@@ -7,6 +7,7 @@ mod routes;
 mod sections;
 mod sinks;
 mod sip;
+mod streams;
 
 use std::fmt;
 use std::path::Path;
@@ -64,7 +65,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let names = sinks::Names::of(root);
     let mut queue = sections::queue(&file.queue, check);
     queue.path = base.join(&queue.path);
-    let (sip, shard) = sip::check(&file.sip, &file.queue, check);
+    let (sip, shard) = sip::check(&file.sip, &file.queue, base, check);
     let marks = accounting::marks(&file.accounting, &names, check);
     let route = routes::check(&file.route, &file.sip, &file.accounting, &names, check);
     if file.route.is_empty() {

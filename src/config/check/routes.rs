@@ -174,6 +174,7 @@ fn forward(
     for target in to {
         match Destination::parse(target) {
             Ok(destination) => {
+                reachable(&destination, target, sip, check);
                 hosts.note(&destination, target.place);
                 destinations.push(destination);
             }
@@ -198,6 +199,18 @@ fn forward(
         Some(RedirectsOption::Pass) | None => Redirects::Pass,
     };
     Some(Action::Forward { groups, ring_timeout, redirects })
+}
+
+/// A target needs a listener of its transport: the answers come to it.
+fn reachable(destination: &Destination, target: &At<String>, sip: &SipTable, check: &mut Check<'_>) {
+    let Some(transport) = destination.transport() else { return };
+    let name = transport.via_token().to_ascii_lowercase();
+    let is_listed = |own: &At<String>| own.split_once(':').is_some_and(|(own, _)| own == name);
+    let is_there = sip.listen.as_ref().map_or(name == "udp", |listen| listen.iter().any(is_listed));
+    if !is_there {
+        let what = format!("`{}` needs a `{name}` listener, and `sip.listen` has none", target.value);
+        check.error_hint(target.place, what, Some(format!("add \"{name}:ADDRESS:PORT\" to `sip.listen`")));
+    }
 }
 
 fn avps(table: &RouteTable, check: &mut Check<'_>) -> Vec<Avp> {

@@ -1,9 +1,10 @@
 //! Checks of `[sip]`: addresses, blocks of addresses, names.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
-use super::Check;
+use super::{Check, streams};
 use crate::accounting::Pings;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
@@ -25,7 +26,12 @@ const LISTEN_USUAL: &str = "udp:127.0.0.1:5060";
 const LISTENERS_MAX: usize = 64;
 
 /// Settings of the proxy and of a shard.
-pub(super) fn check(table: &SipTable, queue: &QueueTable, check: &mut Check<'_>) -> (SipPlan, shard::Settings) {
+pub(super) fn check(
+    table: &SipTable,
+    queue: &QueueTable,
+    base: &Path,
+    check: &mut Check<'_>,
+) -> (SipPlan, shard::Settings) {
     let mut settings = stack::Settings::default();
     let binds = listeners(table, &mut settings, check);
     if let Some(allow) = &table.allow {
@@ -43,8 +49,10 @@ pub(super) fn check(table: &SipTable, queue: &QueueTable, check: &mut Check<'_>)
     let cores = || std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1));
     let shards = table.shards.map_or(0, crate::units::Count::len);
     let shards = if shards == 0 { cores() } else { shards };
+    let streams = streams::settings(&table.streams, check);
+    let credentials = streams::credentials(table, &settings.listeners, base, check);
     let memory_max = table.memory_max_mib.map_or(0, Mib::octets);
-    let plan = SipPlan { binds, shards, stack: settings, memory_max };
+    let plan = SipPlan { binds, shards, streams, credentials, stack: settings, memory_max };
     let shard = shard_settings(table, queue, shards, plan.stack.retry_after_s);
     (plan, shard)
 }
@@ -144,6 +152,9 @@ fn limits(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_
         let per_second = u32::try_from(rate.get()).unwrap_or(u32::MAX);
         settings.stateless_answers_allowed = TokenBucket { per_second, burst: per_second.saturating_mul(2) };
     }
+    if let Some(most) = table.datagram_bytes_max {
+        settings.datagram_bytes_max = if most.is_empty() { usize::MAX } else { most.len() };
+    }
     if let Some(after) = table.retry_after_s {
         settings.retry_after_s = u32::try_from(after.duration().as_secs()).unwrap_or(u32::MAX);
     }
@@ -162,7 +173,7 @@ fn listeners(table: &SipTable, settings: &mut stack::Settings, check: &mut Check
     let Some(listen) = &table.listen else {
         let binds: Vec<_> = settings.listeners.iter().map(|listener| listener.local).collect();
         for listener in &mut settings.listeners {
-            listener.local = advertise(listener.local, &advertised);
+            listener.local = advertise(listener.transport, listener.local, &advertised);
         }
         return binds;
     };
@@ -174,18 +185,21 @@ fn listeners(table: &SipTable, settings: &mut stack::Settings, check: &mut Check
             .error(place, format_args!("`sip.listen` has {} addresses, allowed is 1 to {LISTENERS_MAX}", listen.len()));
     }
     for text in listen {
-        let bind = match listener(text) {
+        let (transport, bind) = match listener(text) {
             Ok(bind) => bind,
             Err((what, hint)) => {
                 check.error_hint(text.place, what, hint);
                 continue;
             }
         };
-        if binds.contains(&bind) {
+        let is_taken = |(own, other): (&SocketAddr, &Listener)| {
+            *own == bind && other.transport.is_reliable() == transport.is_reliable()
+        };
+        if binds.iter().zip(&settings.listeners).any(is_taken) {
             check.error(text.place, format_args!("`{}` is listed twice in `sip.listen`", text.value));
             continue;
         }
-        let local = advertise(bind, &advertised);
+        let local = advertise(transport, bind, &advertised);
         if local.ip().is_unspecified() {
             let family = if bind.is_ipv4() { "IPv4" } else { "IPv6" };
             check.error_hint(
@@ -199,35 +213,40 @@ fn listeners(table: &SipTable, settings: &mut stack::Settings, check: &mut Check
             continue;
         }
         binds.push(bind);
-        settings.listeners.push(Listener { transport: Transport::Udp, local });
+        settings.listeners.push(Listener { transport, local });
     }
     binds
 }
 
-/// What others are told of a listener.
-fn advertise(bind: SocketAddr, advertised: &[(IpAddr, Option<u16>)]) -> SocketAddr {
+/// What others are told of a listener. A port given is that of UDP and TCP; TLS has one of its own.
+fn advertise(transport: Transport, bind: SocketAddr, advertised: &[(IpAddr, Option<u16>)]) -> SocketAddr {
     match advertised.iter().find(|(ip, _)| ip.is_ipv4() == bind.is_ipv4()) {
-        Some((ip, port)) => SocketAddr::new(*ip, port.unwrap_or(bind.port())),
+        Some((ip, port)) => {
+            let port = port.filter(|_| transport != Transport::Tls);
+            SocketAddr::new(*ip, port.unwrap_or(bind.port()))
+        }
         None => bind,
     }
 }
 
-/// Reads `udp:ADDRESS:PORT`.
-fn listener(text: &At<String>) -> Result<SocketAddr, (String, Option<String>)> {
-    let form = || Some("write `udp:ADDRESS:PORT`, such as `udp:192.0.2.1:5060` or `udp:[2001:db8::1]:5060`".to_owned());
+/// Reads `udp:ADDRESS:PORT`, `tcp:` or `tls:`.
+fn listener(text: &At<String>) -> Result<(Transport, SocketAddr), (String, Option<String>)> {
+    let form = || Some("write `udp:ADDRESS:PORT`, such as `udp:192.0.2.1:5060` or `tcp:[2001:db8::1]:5060`".to_owned());
     let Some((transport, address)) = text.split_once(':') else {
         return Err((format!("`{}` is no listener", text.value), form()));
     };
-    match transport {
-        "udp" => {}
-        "tcp" | "tls" | "ws" | "wss" => {
-            return Err((format!("transport `{transport}` is not served, only `udp`"), None));
+    let transport = match transport {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        "tls" => Transport::Tls,
+        "ws" | "wss" | "sctp" => {
+            return Err((format!("transport `{transport}` is not served; `udp`, `tcp` and `tls` are"), None));
         }
-        other => return Err((format!("unknown transport `{other}`"), suggestion(other, ["udp"]))),
-    }
+        other => return Err((format!("unknown transport `{other}`"), suggestion(other, ["udp", "tcp", "tls"]))),
+    };
     match address.parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 => Err((format!("`{}` has no port", text.value), form())),
-        Ok(address) => Ok(address),
+        Ok(address) => Ok((transport, address)),
         Err(_) => Err((format!("`{address}` is no address with a port"), form())),
     }
 }

@@ -8,6 +8,7 @@ mod route;
 mod sections;
 mod sinks;
 mod sip;
+mod streams;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, Rou
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
 pub use sinks::{DelayTime, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped};
 pub use sip::{SipTable, WatchTable};
+pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 
 use super::decode::At;
 

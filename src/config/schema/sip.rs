@@ -3,13 +3,14 @@
 use serde::Deserialize;
 
 use super::super::decode::{At, OneOrMany, Ordered};
+use super::{StreamsTable, TlsClientTable, TlsTable};
 use crate::units::{Count, Mib, Millis, Secs};
 
 /// `[sip]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SipTable {
-    /// Where to listen: `udp:ADDRESS:PORT`.
+    /// Where to listen: `udp:ADDRESS:PORT`, `tcp:` or `tls:`.
     pub listen: Option<Vec<At<String>>>,
     /// Addresses others reach the listeners by, one for each family, with or without a port.
     pub advertise: Option<OneOrMany<At<String>>>,
@@ -55,6 +56,14 @@ pub struct SipTable {
     pub stateless_allowed_per_second_max: Option<Count<0, 1_000_000>>,
     /// Extension tags of `Proxy-Require` that are not refused.
     pub supported: Option<Vec<String>>,
+    /// Octets of a request beyond which it goes by TCP where it may; 0: never.
+    pub datagram_bytes_max: Option<Count<0, 65_535>>,
+    /// Limits of connections.
+    pub streams: StreamsTable,
+    /// What TLS listeners present and ask for.
+    pub tls: Vec<At<TlsTable>>,
+    /// TLS of connections to targets.
+    pub tls_client: TlsClientTable,
     /// Calls whose ends are asked whether they go on.
     pub watch: WatchTable,
 }

@@ -114,7 +114,7 @@ impl Mill {
                     let addresses = if self.rng.chance(70) { vec![address("carol")] } else { Vec::new() };
                     self.resolved.push(Input::Resolved { query, addresses });
                 }
-                Output::Count(_) => {}
+                Output::Count(_) | Output::Authority { .. } => {}
             }
         }
     }

@@ -245,6 +245,7 @@ impl Storm {
                         self.at(after, Event::Crash);
                     }
                 }
+                Output::Authority { name, .. } => self.problem = Some(format!("named {name}")),
                 Output::Resolve { host, .. } => self.problem = Some(format!("asked for {host}")),
                 Output::Count(Count::AnswerUnsafe) => {
                     self.unsafe_answers += 1;

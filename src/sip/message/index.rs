@@ -125,6 +125,37 @@ pub(super) fn content_length(value: &[u8]) -> Option<usize> {
     number(value)?.try_into().ok()
 }
 
+/// The value of Content-Length in the head of a message, start line included; `None` when there is none.
+///
+/// # Errors
+/// [`Reject`] with 400 when it is no number or stands there twice: on a stream nobody can tell then where the message
+/// ends (RFC 3261 §18.3).
+pub fn content_length_of(head: &[u8]) -> Result<Option<usize>, Reject> {
+    let mut found = None;
+    let mut at = memchr(b'\n', head).map_or(head.len(), |newline| newline + 1);
+    while at < head.len() {
+        let mut end = at;
+        loop {
+            end = memchr(b'\n', &head[end..]).map_or(head.len(), |newline| end + newline + 1);
+            if !matches!(head.get(end), Some(b' ' | b'\t')) {
+                break;
+            }
+        }
+        if matches!(head[at], b'c' | b'C' | b'l' | b'L')
+            && let Some(line) = line(head, at, end)
+            && line.name == Name::ContentLength
+        {
+            if found.is_some() {
+                return Err(Reject::bad("More than one Content-Length header"));
+            }
+            let value = trim(&head[usize::from(line.value)..usize::from(line.value_end)]);
+            found = Some(content_length(value).ok_or(Reject::bad("Bad Content-Length header"))?);
+        }
+        at = end;
+    }
+    Ok(found)
+}
+
 /// The Call-ID of a datagram, found without reading the rest, so that any shard finds the owner of a message. The same
 /// value as [`Message::call_id`](super::Message::call_id); `None` when there is none.
 #[must_use]

@@ -30,7 +30,7 @@ use std::fmt;
 pub use address::NameAddr;
 pub use check::{Malformed, Reject};
 pub use grammar::{Elements, Param, Params, unfold, unquote};
-pub use index::{HEADER_LINES_MAX, MESSAGE_BYTES_MAX, call_id_of};
+pub use index::{HEADER_LINES_MAX, MESSAGE_BYTES_MAX, call_id_of, content_length_of};
 pub use method::Method;
 pub use name::Name;
 pub use print::{RequestEdits, ack_for, cancel_for, forward_request, forward_response, response};

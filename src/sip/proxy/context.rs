@@ -295,7 +295,7 @@ mod tests {
 
     fn target() -> Target {
         let hop = Hop::Name { host: "x".to_owned(), port: None };
-        Target { uri: Bytes::new(), hop, ring_timeout: None }
+        Target { uri: Bytes::new(), hop, transport: None, ring_timeout: None }
     }
 
     /// A local failure, or an answer of a branch.

@@ -2,6 +2,7 @@
 //! router did to the Request-URI is undone, and the next hop is read from what remains.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -37,8 +38,8 @@ pub struct Routing {
 pub struct NextHop {
     /// The place.
     pub hop: Hop,
-    /// By which transport.
-    pub transport: Transport,
+    /// By which transport; `None` when the URI names none.
+    pub transport: Option<Transport>,
     /// The Request-URI to send when the next hop is a strict router; then the present one goes to the end of Route,
     /// and the top Route value, which this is, comes off.
     pub strict_uri: Option<Bytes>,
@@ -122,19 +123,23 @@ impl Own<'_> {
     /// [`NoHop`] when there is none or it would be the gateway itself.
     pub fn next_hop(&self, request: &Message, routing: &Routing) -> Result<NextHop, NoHop> {
         let taken = usize::from(routing.own_routes);
+        let target = routing.repaired_uri.as_deref().unwrap_or_else(|| request.request_uri());
         let left = request.values(Name::Route).count().saturating_sub(usize::from(routing.repaired_uri.is_some()));
         if taken < left {
             let value = request.values(Name::Route).nth(taken).and_then(NameAddr::parse).ok_or(NoHop { code: 400 })?;
             let uri = Uri::parse(value.uri).ok_or(NoHop { code: 400 })?;
             let strict_uri = (!uri.is_loose()).then(|| Bytes::copy_from_slice(value.uri));
-            return Ok(NextHop { hop: hop(&uri)?, transport: transport_of(&uri), strict_uri });
+            if is_sips(target) && uri.scheme == Scheme::Sip {
+                // RFC 3261 §26.2.2: a SIPS request crosses each hop by TLS, whatever the Route says.
+                return Ok(NextHop { hop: secured(hop(&uri)?, &uri), transport: Some(Transport::Tls), strict_uri });
+            }
+            return Ok(NextHop { hop: hop(&uri)?, transport: transport_named_by(&uri), strict_uri });
         }
-        let target = routing.repaired_uri.as_deref().unwrap_or_else(|| request.request_uri());
         let uri = Uri::parse(target).ok_or(NoHop { code: 400 })?;
         if self.is_own(&uri) {
             return Err(NoHop { code: 404 });
         }
-        Ok(NextHop { hop: hop(&uri)?, transport: transport_of(&uri), strict_uri: None })
+        Ok(NextHop { hop: hop(&uri)?, transport: transport_named_by(&uri), strict_uri: None })
     }
 }
 
@@ -186,17 +191,48 @@ fn is_broadcast(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
 }
 
+/// The place of a Route value for a SIPS request: the port of TLS where none is written.
+fn secured(hop: Hop, uri: &Uri<'_>) -> Hop {
+    match hop {
+        Hop::Addr(addr) if uri.port.is_none() => Hop::Addr(SocketAddr::new(addr.ip(), default_port(Transport::Tls))),
+        hop => hop,
+    }
+}
+
+/// The name a certificate at this hop must be valid for (RFC 5922 §7.3); `None` for an address, and without TLS.
+#[must_use]
+pub fn authority_of(hop: &Hop, transport: Option<Transport>) -> Option<Arc<str>> {
+    match hop {
+        Hop::Name { host, .. } if transport == Some(Transport::Tls) => Some(Arc::from(host.as_str())),
+        Hop::Name { .. } | Hop::Addr(_) => None,
+    }
+}
+
+/// Whether a URI is a SIPS URI, so that all hops must use TLS (RFC 3261 §26.2.2).
+#[must_use]
+pub fn is_sips(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
+}
+
+/// The transport a URI names (RFC 3263 §4.1); `None` when it names none, or one that is not known.
+#[must_use]
+pub fn transport_named_by(uri: &Uri<'_>) -> Option<Transport> {
+    let named = uri.param(b"transport").unwrap_or_default();
+    if uri.scheme == Scheme::Sips || named.eq_ignore_ascii_case(b"tls") {
+        Some(Transport::Tls)
+    } else if named.eq_ignore_ascii_case(b"tcp") {
+        Some(Transport::Tcp)
+    } else if named.eq_ignore_ascii_case(b"udp") {
+        Some(Transport::Udp)
+    } else {
+        None
+    }
+}
+
 /// The transport a URI asks for (RFC 3263 §4.1); UDP when it asks for none or for one that is not known.
 #[must_use]
 pub fn transport_of(uri: &Uri<'_>) -> Transport {
-    let named = uri.param(b"transport").unwrap_or_default();
-    if uri.scheme == Scheme::Sips || named.eq_ignore_ascii_case(b"tls") {
-        Transport::Tls
-    } else if named.eq_ignore_ascii_case(b"tcp") {
-        Transport::Tcp
-    } else {
-        Transport::Udp
-    }
+    transport_named_by(uri).unwrap_or_default()
 }
 
 /// The transport a Via names (RFC 3261 §20.42); UDP for one that is not known.
@@ -266,6 +302,13 @@ mod tests {
             ),
             ("ours further down stays", "sip:b@h", &["<sip:p;lr>", "<sip:192.0.2.1;lr>"], 0, name("p", None)),
             ("another port is not ours", "sip:b@h", &["<sip:192.0.2.1:5099;lr>"], 0, addr("192.0.2.1:5099")),
+            (
+                "a sips request crosses a plain Route by TLS",
+                "sips:b@h",
+                &["<sip:192.0.2.9;lr>"],
+                0,
+                addr("192.0.2.9:5061"),
+            ),
             ("our TLS port is", "sip:b@h", &["<sip:192.0.2.1;transport=tls;lr>"], 1, name("h", None)),
             ("a request that ends here", "sip:gw.example", &[], 0, Err(NoHop { code: 404 })),
             ("a number has no host", "tel:+4021", &[], 0, Err(NoHop { code: 416 })),

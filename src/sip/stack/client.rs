@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::server::usual;
 use super::tables::{Alarm, Cancel, CancelReason, Cancelled, Client, Counted, Place, Progress};
-use super::types::{Attempt, Hop, Ignored, Output, Peer, QueryId, Target, Transport};
+use super::types::{Attempt, Hop, Ignored, Output, Peer, QueryId, RequestView, Target, Transport};
 use super::{Query, Stack};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{self, Message, Method, Uri};
@@ -52,10 +52,12 @@ impl Stack {
         transport: Option<Transport>,
         out: &mut Vec<Output>,
     ) {
-        let by_uri = || Uri::parse(&target.uri).map_or(Transport::Udp, |uri| proxy::transport_of(&uri));
+        let transport = self.transport_for(place.server, &target).or(transport);
         let mut progress = Box::new(Progress {
             started: now,
-            transport: transport.unwrap_or_else(by_uri),
+            transport,
+            authority: proxy::authority_of(&target.hop, transport),
+            datagrams_to: None,
             further: VecDeque::new(),
             ring_until: target.ring_timeout.map(|span| now.mono + span),
             limit: None,
@@ -76,9 +78,20 @@ impl Stack {
                 self.note_branch(key);
                 self.settle_client(key);
                 let query = self.ask(Query::Branch(key));
-                out.push(Output::Resolve { query, host, port });
+                out.push(Output::Resolve { query, host, port, transport });
             }
         }
+    }
+
+    /// The transport of a target: TLS for a SIPS Request-URI (RFC 3261 §26.2.2), else what the target or its URI names.
+    fn transport_for(&self, server: Key, target: &Target) -> Option<Transport> {
+        let view = self.servers.get(server).and_then(|server| server.view.as_deref());
+        let received = view.map_or(&b""[..], RequestView::request_uri);
+        if proxy::is_sips(if target.uri.is_empty() { received } else { &target.uri }) {
+            return Some(Transport::Tls);
+        }
+        let by_uri = || Uri::parse(&target.uri).and_then(|uri| proxy::transport_named_by(&uri));
+        target.transport.or_else(by_uri)
     }
 
     /// Notes the client transaction of a branch with its server transaction.
@@ -104,10 +117,16 @@ impl Stack {
         let sent = client.progress.as_deref().and_then(|progress| {
             let mut further = progress.further.clone();
             let to = std::iter::from_fn(|| further.pop_front()).find_map(|addr| {
-                Some(Peer { listener: self.listener_for(progress.transport, addr, came_by)?, addr })
+                Some(Peer { listener: self.usual_listener(progress.transport, addr, came_by)?, addr })
             })?;
             let bytes = self.print_forward(view, to, Some(key), &client.uri, strict_uri, &mut scratch);
-            Some((to, further, bytes))
+            let Some(by_stream) = self.stream_instead(progress, to, bytes.len()) else {
+                return Some((to, further, bytes));
+            };
+            // Should the connection fail, the same address is tried next, by UDP.
+            further.push_front(to.addr);
+            let bytes = self.print_forward(view, by_stream, Some(key), &client.uri, strict_uri, &mut scratch);
+            Some((by_stream, further, bytes))
         });
         self.scratch = scratch;
         let is_invite = view.message.method() == Method::Invite;
@@ -123,7 +142,9 @@ impl Stack {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.peer = Some(to);
         if let Some(progress) = client.progress.as_deref_mut() {
+            progress.datagrams_to = further.front().copied().filter(|next| *next == to.addr);
             progress.further = further;
+            out.extend(progress.authority.clone().map(|name| Output::Authority { peer: to, name }));
             progress.limit = is_invite.then(|| now.mono + self.settings.timer_c);
         }
         client.machine = Some(if is_invite {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Stack;
+use super::tables::Progress;
 use super::types::{Hop, Listener, ListenerId, Peer, RequestView, Transport};
 use crate::sip::dialog::{Homes, Pairing};
 use crate::sip::message::{self, Message, Method, RequestEdits};
@@ -24,6 +25,33 @@ impl Stack {
         }
         let place = listeners.iter().position(reaches)?;
         u16::try_from(place).ok().map(ListenerId)
+    }
+
+    /// The same for a transport that may be left to us: UDP, or TCP where there is no UDP listener.
+    pub(super) fn usual_listener(
+        &self,
+        transport: Option<Transport>,
+        to: SocketAddr,
+        came_by: ListenerId,
+    ) -> Option<ListenerId> {
+        match transport {
+            Some(transport) => self.listener_for(transport, to, came_by),
+            None => self
+                .listener_for(Transport::Udp, to, came_by)
+                .or_else(|| self.listener_for(Transport::Tcp, to, came_by)),
+        }
+    }
+
+    /// The listener that a request of `len` octets leaves by instead of UDP (RFC 3261 §18.1.1): longer ones go by TCP
+    /// where the target leaves the choice, once for each address.
+    pub(super) fn stream_instead(&self, progress: &Progress, to: Peer, len: usize) -> Option<Peer> {
+        let is_choice = progress.transport.is_none() && progress.datagrams_to != Some(to.addr);
+        if !is_choice || len <= self.settings.datagram_bytes_max {
+            return None;
+        }
+        let by_datagram = self.reliability(to.listener) == Reliability::Unreliable;
+        let listener = self.listener_for(Transport::Tcp, to.addr, to.listener).filter(|_| by_datagram)?;
+        Some(Peer { listener, ..to })
     }
 
     pub(super) fn reliability(&self, listener: ListenerId) -> Reliability {
@@ -50,10 +78,10 @@ impl Stack {
     ) -> Bytes {
         let request = &*view.message;
         let via = self.print_via(to.listener, client, request);
-        let record_routes = self.record_routes(view, to);
-        let record_routes: SmallVec<[&[u8]; 2]> = record_routes.iter().map(Vec::as_slice).collect();
         let repaired = view.repaired_uri.as_deref();
         let own_uri = if uri.is_empty() { repaired } else { Some(&**uri) };
+        let record_routes = self.record_routes(view, to, own_uri.unwrap_or_else(|| request.request_uri()));
+        let record_routes: SmallVec<[&[u8]; 2]> = record_routes.iter().map(Vec::as_slice).collect();
         let mut pushed = Vec::new();
         if strict_uri.is_some() {
             pushed.push(b'<');
@@ -93,8 +121,8 @@ impl Stack {
     }
 
     /// Record-Route of a request that makes a dialog; two values when it leaves by another listener than it came in by
-    /// (RFC 5658 §5): the side it goes to on top.
-    fn record_routes(&self, view: &RequestView, to: Peer) -> SmallVec<[Vec<u8>; 2]> {
+    /// (RFC 5658 §5): the side it goes to on top. `sent_uri` is the Request-URI it leaves with: a SIPS one asks for SIPS.
+    fn record_routes(&self, view: &RequestView, to: Peer, sent_uri: &[u8]) -> SmallVec<[Vec<u8>; 2]> {
         let mut values = SmallVec::new();
         if !makes_dialog(&view.message) {
             return values;
@@ -111,9 +139,23 @@ impl Stack {
             };
             let mut value = Vec::with_capacity(160);
             self.signer.print((place, own.transport), pairing, &view.message, homes, &mut value);
+            if own.transport == Transport::Tls && proxy::is_sips(sent_uri) {
+                secure(&mut value);
+            }
             values.push(value);
         }
         values
+    }
+}
+
+/// Makes a Record-Route value for TLS a SIPS URI (RFC 3261 §16.6 step 4), which needs no transport parameter.
+fn secure(value: &mut Vec<u8>) {
+    let named = Transport::Tls.uri_parameter().as_bytes();
+    if let Some(at) = memchr::memmem::find(value, named) {
+        value.drain(at..at + named.len());
+    }
+    if value.starts_with(b"<sip:") {
+        value.insert(4, b's');
     }
 }
 

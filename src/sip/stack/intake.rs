@@ -15,6 +15,7 @@ use crate::clock::Now;
 use crate::sip::dialog::Direction;
 use crate::sip::message::{self, Malformed, Message, Method, Name};
 use crate::sip::proxy::{self, Own, Refusal, Routing};
+use crate::sip::transaction::Reliability;
 use crate::sip::transaction::key::RequestKey;
 
 impl Stack {
@@ -75,7 +76,7 @@ impl Stack {
         };
         let Routing { own_routes, repaired_uri, direction } = routing;
         let direction = direction.filter(|_| in_dialog);
-        let answers_to = reply_peer(peer, &message);
+        let answers_to = self.reply_to(peer, &message);
         let view = RequestView { message, peer, arrived: now, in_dialog, direction, repaired_uri, own_routes };
         let reliability = self.reliability(peer.listener);
         let mut server = Server::new(view, key, answers_to, now.mono, &self.settings, reliability);
@@ -149,6 +150,14 @@ impl Stack {
         Own { listeners: &self.settings.listeners, names: &self.settings.names, signer: self.signer }
     }
 
+    /// Where the answers to a request go: on the connection it came by (RFC 3261 §18.2.2), or as [`reply_peer`] says.
+    pub(super) fn reply_to(&self, peer: Peer, request: &Message) -> Peer {
+        match self.reliability(peer.listener) {
+            Reliability::Reliable => peer,
+            Reliability::Unreliable => reply_peer(peer, request),
+        }
+    }
+
     /// Answers without keeping anything. Strangers share one rate limit, and so do those in `allow`, whose addresses may
     /// be forged.
     pub(super) fn answer_stateless(
@@ -163,7 +172,7 @@ impl Stack {
             return out.push(Output::Ignored { why: Ignored::RateLimited });
         }
         let bytes = self.print_local(request, peer, refusal);
-        out.push(Output::Send { peer: reply_peer(peer, request), bytes });
+        out.push(Output::Send { peer: self.reply_to(peer, request), bytes });
         let why = match refusal.code {
             403 if self.own().routing(request).direction.is_some() => Ignored::Steered,
             403 => Ignored::Forbidden,
@@ -201,7 +210,8 @@ impl Stack {
         let next = next.filter(|next| is_allowed || self.own().leads_home(&message, &routing, &next.hop));
         let Some(next) = next else { return out.push(Output::Ignored { why: Ignored::AckStray }) };
         let (strict_uri, transport) = (next.strict_uri, next.transport);
-        let ack = super::WaitingAck { peer, message, routing, strict_uri, transport };
+        let authority = proxy::authority_of(&next.hop, transport);
+        let ack = super::WaitingAck { peer, message, routing, strict_uri, transport, authority };
         match next.hop {
             Hop::Addr(addr) => self.forward_ack(ack, addr, out),
             Hop::Name { .. } if self.queries.len() >= self.settings.queries_max => {
@@ -209,15 +219,15 @@ impl Stack {
             }
             Hop::Name { host, port } => {
                 let query = self.ask(Query::Ack(Box::new(ack)));
-                out.push(Output::Resolve { query, host, port });
+                out.push(Output::Resolve { query, host, port, transport });
             }
         }
     }
 
     /// Sends the ACK for a 2xx on, without state.
     pub(super) fn forward_ack(&mut self, ack: super::WaitingAck, addr: SocketAddr, out: &mut Vec<Output>) {
-        let super::WaitingAck { peer, message, routing, strict_uri, transport } = ack;
-        let Some(listener) = self.listener_for(transport, addr, peer.listener) else {
+        let super::WaitingAck { peer, message, routing, strict_uri, transport, authority } = ack;
+        let Some(listener) = self.usual_listener(transport, addr, peer.listener) else {
             return out.push(Output::Ignored { why: Ignored::NoListener });
         };
         let view = RequestView {
@@ -233,6 +243,7 @@ impl Stack {
         let mut scratch = std::mem::take(&mut self.scratch);
         let bytes = self.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref(), &mut scratch);
         self.scratch = scratch;
+        out.extend(authority.map(|name| Output::Authority { peer: to, name }));
         out.push(Output::Send { peer: to, bytes });
         out.push(Output::Acknowledged { message, peer });
     }

@@ -107,7 +107,9 @@ struct WaitingAck {
     message: Rc<Message>,
     routing: Routing,
     strict_uri: Option<Bytes>,
-    transport: Transport,
+    transport: Option<Transport>,
+    /// The name of the next hop, for its certificate.
+    authority: Option<std::sync::Arc<str>>,
 }
 
 /// Peers remembered as unreachable between two ticks; further ones are left to their timers.

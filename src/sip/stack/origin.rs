@@ -92,7 +92,8 @@ impl Stack {
             let Ok(hop) = proxy::hop(&uri) else { continue };
             let is_new = !contacts.iter().any(|(_, target)| target.uri == contact.uri);
             if is_new && !self.own().is_own(&uri) && !context.has_tried(contact.uri) {
-                let target = Target { uri: Bytes::copy_from_slice(contact.uri), hop, ring_timeout };
+                let transport = proxy::transport_named_by(&uri);
+                let target = Target { uri: Bytes::copy_from_slice(contact.uri), hop, transport, ring_timeout };
                 contacts.push((q_of(contact.param(b"q")), target));
             }
         }

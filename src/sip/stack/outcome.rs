@@ -120,7 +120,8 @@ impl Stack {
 
     fn branch_refused(&mut self, now: Now, key: Key, answer: Rc<Message>, out: &mut Vec<Output>) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let Some(progress) = client.progress.take() else { return };
+        let Some(mut progress) = client.progress.take() else { return };
+        progress.answered();
         let attempt = Attempt {
             uri: std::mem::take(&mut client.uri),
             hop: client.peer.map(|peer| peer.addr),

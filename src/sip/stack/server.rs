@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::intake::reply_peer;
 use super::tables::{Alarm, CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
 use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict};
 use super::{Settings, Stack};
@@ -206,7 +205,7 @@ impl Stack {
             own_routes: 0,
         };
         let reliability = self.reliability(peer.listener);
-        let mut server = Server::new(view, key, reply_peer(peer, message), now.mono, &self.settings, reliability);
+        let mut server = Server::new(view, key, self.reply_to(peer, message), now.mono, &self.settings, reliability);
         server.stage = Stage::Answered;
         // It is answered sooner than that.
         server.wait_until = None;
@@ -288,9 +287,9 @@ impl Stack {
         };
         match self.own().next_hop(&view.message, &routing) {
             Ok(next) => {
-                let target = Target { uri: Bytes::new(), hop: next.hop, ring_timeout: None };
+                let target = Target { uri: Bytes::new(), hop: next.hop, transport: next.transport, ring_timeout: None };
                 let plan = Plan { groups: vec![vec![target]], ..Plan::default() };
-                self.forward(now, id, plan, next.strict_uri, Some(next.transport), out);
+                self.forward(now, id, plan, next.strict_uri, next.transport, out);
             }
             Err(none) => self.hold_local(id, Refusal::new(none.code), Bytes::new(), out),
         }

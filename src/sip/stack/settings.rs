@@ -97,6 +97,9 @@ pub struct Settings {
     pub stateless_answers_allowed: TokenBucket,
     /// Extension tags of `Proxy-Require` that are not refused with 420. Default: none.
     pub supported: Vec<String>,
+    /// Octets of a request beyond which it goes by TCP instead of UDP where the target leaves the choice and there is a
+    /// TCP listener (RFC 3261 §18.1.1); by UDP after all when TCP fails. Default 1300.
+    pub datagram_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -127,6 +130,7 @@ impl Default for Settings {
             stateless_answers: TokenBucket { per_second: 200, burst: 400 },
             stateless_answers_allowed: TokenBucket { per_second: 2000, burst: 4000 },
             supported: Vec::new(),
+            datagram_bytes_max: 1300,
         }
     }
 }

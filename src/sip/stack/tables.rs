@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -106,7 +107,7 @@ pub(super) struct Forwarding {
     pub branches: Vec<Option<Key>>,
     /// The next hop is a strict router: its Request-URI (RFC 3261 §16.6 step 6).
     pub strict_uri: Option<Bytes>,
-    /// The transport a Route asks for; `None`: by the target's URI.
+    /// The transport a Route or `sips` asks for; `None`: by the target.
     pub transport: Option<Transport>,
 }
 
@@ -207,8 +208,12 @@ impl Client {
 #[derive(Debug)]
 pub(super) struct Progress {
     pub started: Now,
-    /// The transport its target asks for.
-    pub transport: Transport,
+    /// The transport its target asks for; `None`: UDP, or TCP for a long request (RFC 3261 §18.1.1).
+    pub transport: Option<Transport>,
+    /// The name a certificate must be valid for.
+    pub authority: Option<Arc<str>>,
+    /// The address that took no TCP, so that a long request goes there by UDP after all.
+    pub datagrams_to: Option<SocketAddr>,
     /// Further addresses of its target (RFC 3263 §4.3).
     pub further: VecDeque<SocketAddr>,
     /// When the branch is given up for its target's ring timeout.
@@ -218,6 +223,15 @@ pub(super) struct Progress {
     pub limit: Option<Instant>,
     /// Whether its failure has been told to the response context already.
     pub counted: Counted,
+}
+
+impl Progress {
+    /// An answer has come: the same address is not tried again by UDP.
+    pub(super) fn answered(&mut self) {
+        if self.datagrams_to.take().is_some_and(|addr| self.further.front() == Some(&addr)) {
+            self.further.pop_front();
+        }
+    }
 }
 
 /// Whether a branch's failure has been told to the response context.

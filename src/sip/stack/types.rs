@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -106,6 +107,8 @@ pub struct Target {
     pub uri: Bytes,
     /// Where to.
     pub hop: Hop,
+    /// By which transport; `None`: by the `transport` parameter of the URI that is sent.
+    pub transport: Option<Transport>,
     /// Longest wait for a final answer; then the branch is cancelled and counts as 408. `None`: Timer C alone.
     pub ring_timeout: Option<Duration>,
 }
@@ -253,6 +256,14 @@ pub enum Output {
         /// One whole message.
         bytes: Bytes,
     },
+    /// Comes before the `Send` of a request that goes over TLS to a name: the certificate of the other end must be valid
+    /// for it (RFC 5922 §7.3). Without, the address must be in the certificate, or a connection to it be there already.
+    Authority {
+        /// To whom the request goes.
+        peer: Peer,
+        /// The host of the target.
+        name: Arc<str>,
+    },
     /// A new request waits for [`Input::Decide`]; [`Stack::request`](super::Stack::request) shows it. The 100 goes out
     /// by itself.
     Request {
@@ -325,6 +336,8 @@ pub enum Output {
         host: String,
         /// Port, if given.
         port: Option<u16>,
+        /// The transport asked for (RFC 3263 §4.1); `None` leaves the choice.
+        transport: Option<Transport>,
     },
     /// Nothing more comes for this transaction: drop what is kept for it.
     Terminated {

@@ -19,13 +19,14 @@ use tokio::time::Sleep;
 use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
 use super::memory;
 use super::metrics::Meters;
+use super::stream::{Arrived, Outgoing};
 use super::udp::{self, Batch};
 use crate::clock::{self, Instant, Now};
 use crate::ids::CallHash;
 use crate::queue::{self, AppendFailed, Commit, Full, Producer};
 use crate::shard::{Health, Input, Output, Shard, Ticket};
-use crate::sip::message::{self, Message};
-use crate::sip::stack::{ListenerId, Peer, QueryId};
+use crate::sip::message::{self, Malformed, Message};
+use crate::sip::stack::{ListenerId, Peer, QueryId, Transport};
 use crate::timers::pace::{Pace, Step};
 
 /// Batches taken from one socket, and mails from the mailbox, before the others get their turn.
@@ -55,14 +56,18 @@ pub struct Question {
     pub host: String,
     /// Port, if given.
     pub port: Option<u16>,
+    /// The transport asked for, if any.
+    pub transport: Option<Transport>,
 }
 
 /// What a shard's thread is made of.
 pub struct Parts {
     /// Its number.
     pub number: usize,
-    /// One bound socket for each listener, in the order of [`ListenerId`].
-    pub sockets: Vec<socket2::Socket>,
+    /// One bound socket for each listener, in the order of [`ListenerId`]; `None` for those of connections.
+    pub sockets: Vec<Option<socket2::Socket>>,
+    /// The way to the connections; `None` when there are none.
+    pub streams: Option<mpsc::Sender<Vec<Outgoing>>>,
     /// Its inbox.
     pub inbox: Inbox,
     /// The mailboxes of all shards, its own included.
@@ -94,7 +99,12 @@ pub fn run(parts: Parts) -> io::Result<()> {
 
 struct Driver {
     number: usize,
-    sockets: Vec<Arc<UdpSocket>>,
+    sockets: Vec<Option<Arc<UdpSocket>>>,
+    streams: Option<mpsc::Sender<Vec<Outgoing>>>,
+    /// Messages for connections, sent on at the end of a turn.
+    by_stream: Vec<Outgoing>,
+    /// The name that the next message's receiver must show.
+    authority: Option<(Peer, Arc<str>)>,
     inbox: Inbox,
     mailboxes: Vec<Mailbox>,
     queue: queue::Handle,
@@ -129,13 +139,20 @@ impl Driver {
     fn new(parts: Parts) -> io::Result<Self> {
         let mut sockets = Vec::new();
         for (index, socket) in parts.sockets.into_iter().enumerate() {
+            let Some(socket) = socket else {
+                sockets.push(None);
+                continue;
+            };
             let socket = Arc::new(UdpSocket::from_std(socket.into())?);
             let listener = ListenerId(u16::try_from(index).map_err(io::Error::other)?);
             tokio::spawn(watch_errors(socket.clone(), listener, parts.mailboxes[parts.number].clone()));
-            sockets.push(socket);
+            sockets.push(Some(socket));
         }
         Ok(Self {
             number: parts.number,
+            streams: parts.streams,
+            by_stream: Vec::new(),
+            authority: None,
             inbox: parts.inbox,
             outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
             mailboxes: parts.mailboxes,
@@ -193,7 +210,7 @@ impl Driver {
         let mut woken = pin!(self.inbox.woken());
         std::future::poll_fn(|context| {
             let mut ready = woken.as_mut().poll(context).is_ready() | timer.as_mut().poll(context).is_ready();
-            for socket in &self.sockets {
+            for socket in self.sockets.iter().flatten() {
                 ready |= socket.poll_recv_ready(context).is_ready();
             }
             if ready { Poll::Ready(()) } else { Poll::Pending }
@@ -213,6 +230,7 @@ impl Driver {
         self.shard.flush(now, &mut self.outputs);
         self.perform();
         self.hand_over();
+        self.hand_to_streams(now);
         self.meters.state(&self.shard);
     }
 
@@ -266,6 +284,12 @@ impl Driver {
                     }
                     continue;
                 }
+                Mail::Messages(messages) => {
+                    for message in messages {
+                        self.receive_by_stream(now, message);
+                    }
+                    continue;
+                }
                 Mail::Resolved { query, addresses } => Input::Resolved { query, addresses },
                 Mail::Unreachable { listener, target } => Input::Unreachable(Peer { listener, addr: target }),
                 Mail::Rules(rules) => Input::Rules(rules),
@@ -288,7 +312,7 @@ impl Driver {
     fn take_datagrams(&mut self, now: Now) {
         for index in 0..self.sockets.len() {
             for _ in 0..BATCHES_PER_TURN {
-                let socket = self.sockets[index].clone();
+                let Some(socket) = self.sockets[index].clone() else { break };
                 match self.batch.receive(&socket) {
                     Ok(0) => break,
                     Ok(count) => {
@@ -334,18 +358,33 @@ impl Driver {
         self.shard.handle(now, Input::Received { peer, message }, &mut self.outputs);
     }
 
+    /// A message that came by a connection. One whose end cannot be told is refused with the reason for it.
+    fn receive_by_stream(&mut self, now: Now, arrived: Arrived) {
+        self.handled += 1;
+        let Arrived { peer, octets, fault } = arrived;
+        let message = Message::parse(octets);
+        let message = match fault {
+            None => message,
+            Some(reason) => {
+                let partial = match message {
+                    Ok(message) => message.is_request().then(|| Box::new(message)),
+                    Err(malformed) => malformed.partial,
+                };
+                Err(Malformed { reason, partial })
+            }
+        };
+        self.shard.handle(now, Input::Received { peer, message }, &mut self.outputs);
+    }
+
     fn perform(&mut self) {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Send { peer, bytes } => {
-                    if let Some(sends) = self.sends.get_mut(usize::from(peer.listener.0)) {
-                        sends.push((peer.addr, bytes));
-                    }
-                }
+                Output::Send { peer, bytes } => self.send(peer, bytes),
                 Output::Append { ticket, commit } => self.append(ticket, commit),
-                Output::Resolve { query, host, port } => {
-                    let question = Question { shard: self.number, query, host, port };
+                Output::Authority { peer, name } => self.authority = Some((peer, name)),
+                Output::Resolve { query, host, port, transport } => {
+                    let question = Question { shard: self.number, query, host, port, transport };
                     if self.resolver.try_send(question).is_err() {
                         // The resolver is flooded: no address, at once.
                         let nothing = Mail::Resolved { query, addresses: Vec::new() };
@@ -357,7 +396,9 @@ impl Driver {
         }
         self.outputs = outputs;
         for (socket, sends) in self.sockets.iter().zip(&mut self.sends) {
-            send(socket, sends, &self.meters);
+            if let Some(socket) = socket {
+                send(socket, sends, &self.meters);
+            }
             sends.clear();
         }
     }
@@ -377,6 +418,35 @@ impl Driver {
             self.dropped.push(dropped);
             self.meters.commits_lost.increment(1);
             tracing::error!(shard = self.number, "records lost: the queue takes nothing and memory is at its limit");
+        }
+    }
+
+    /// Puts a message where it leaves at the end of the turn.
+    fn send(&mut self, peer: Peer, bytes: Bytes) {
+        let place = usize::from(peer.listener.0);
+        if matches!(self.sockets.get(place), Some(Some(_))) {
+            self.sends[place].push((peer.addr, bytes));
+            return;
+        }
+        let name = self.authority.take_if(|(own, _)| *own == peer).map(|(_, name)| name);
+        self.by_stream.push(Outgoing { shard: self.number, peer, bytes, name, is_again: false });
+    }
+
+    /// Hands what is to leave by connections to their thread. What finds no room has failed like a returned datagram.
+    fn hand_to_streams(&mut self, now: Now) {
+        if self.by_stream.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.by_stream);
+        let refused = match &self.streams {
+            Some(streams) => streams.try_send(batch).err().map(mpsc::error::TrySendError::into_inner),
+            None => Some(batch),
+        };
+        for message in refused.into_iter().flatten() {
+            self.meters.send_dropped.increment(1);
+            if message.is_request() {
+                self.shard.handle(now, Input::Unreachable(message.peer), &mut self.outputs);
+            }
         }
     }
 

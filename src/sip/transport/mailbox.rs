@@ -12,6 +12,7 @@ use crate::accounting::CallView;
 use crate::clock::{self, Instant};
 use crate::shard::{self, Shard};
 use crate::sip::stack::{ListenerId, QueryId};
+use crate::sip::transport::stream::Arrived;
 
 /// Batches that wait for one shard at most; a batch holds at most [`super::udp::BATCH_DATAGRAMS`] datagrams. Beyond it
 /// datagrams are dropped and counted: their senders retransmit.
@@ -33,6 +34,8 @@ pub struct Datagram {
 pub enum Mail {
     /// Datagrams whose calls this shard owns.
     Datagrams(Vec<Datagram>),
+    /// Messages of its calls that came by connections.
+    Messages(Vec<Arrived>),
     /// Addresses of a name it asked for; empty when there are none.
     Resolved {
         /// The question.
@@ -40,9 +43,9 @@ pub enum Mail {
         /// The answer, in the order to be tried.
         addresses: Vec<SocketAddr>,
     },
-    /// ICMP says that a target cannot be reached.
+    /// ICMP says that a target cannot be reached, or a connection to it failed.
     Unreachable {
-        /// The listener the datagram left by.
+        /// The listener the request left by.
         listener: ListenerId,
         /// The target.
         target: SocketAddr,

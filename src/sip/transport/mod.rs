@@ -1,7 +1,8 @@
-//! The shell: sockets and threads of the shards.
+//! The shell: sockets and threads of the shards, and the thread of the connections.
 
 pub mod driver;
 pub mod mailbox;
 mod memory;
 pub mod metrics;
+pub mod stream;
 pub mod udp;

@@ -55,6 +55,7 @@ impl Mill {
                     let target = |who| Target {
                         uri: Bytes::from_static(b"sip:target@target.example"),
                         hop: Hop::Addr(address(who)),
+                        transport: None,
                         ring_timeout: Some(Duration::from_secs(9)),
                     };
                     let verdict = match self.rng.below(8) {

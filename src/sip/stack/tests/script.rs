@@ -294,6 +294,7 @@ impl Play {
                     let more = if more { " more" } else { "" };
                     self.events.push_back(format!("RoundFailed {} best {best}{more}", codes.join(" ")));
                 }
+                Output::Authority { name, .. } => self.events.push_back(format!("Authority {name}")),
                 Output::Resolve { query, host, .. } => {
                     self.events.push_back(format!("Resolve {host}"));
                     self.queries.push_back(query);
@@ -337,7 +338,7 @@ impl Play {
             };
             let uri = Bytes::from(format!("sip:{}@target.example", who.replace("name:", "")));
             let ring_timeout = ring.strip_suffix('s').map(|s| Duration::from_secs(s.parse().expect("seconds")));
-            Target { uri, hop, ring_timeout }
+            Target { uri, hop, transport: None, ring_timeout }
         };
         let follow = Redirects::Follow { ring_timeout: Some(Duration::from_secs(20)) };
         let (plan, redirects) = match self.plan.strip_prefix("follow ") {

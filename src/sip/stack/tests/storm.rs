@@ -252,6 +252,7 @@ impl Storm {
                     }
                 }
                 Output::Acknowledged { .. } | Output::Ignored { .. } | Output::Orphan { .. } => {}
+                Output::Authority { .. } => self.problems.push("named a certificate".to_owned()),
                 Output::Resolve { .. } => self.problems.push("asked for a name".to_owned()),
             }
         }
@@ -269,6 +270,7 @@ impl Storm {
         let target = |who: &str, ring: u64| Target {
             uri: Bytes::from(format!("sip:{who}@target.example")),
             hop: Hop::Addr(address(who)),
+            transport: None,
             ring_timeout: (ring > 0).then(|| Duration::from_secs(ring)),
         };
         let ring = self.rng.below(6);

@@ -1,0 +1,196 @@
+//! Checks of `[sip.streams]`, `[[sip.tls]]` and `[sip.tls_client]`: limits, certificates, keys.
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::Check;
+use super::sections::set;
+use crate::config::decode::At;
+use crate::config::error::suggestion;
+use crate::config::schema::{CertificateTable, ClientCertificate, SipTable, StreamsTable, TlsTable};
+use crate::config::tree::PlaceId;
+use crate::sip::message::MESSAGE_BYTES_MAX;
+use crate::sip::stack::{Listener, ListenerId, Transport};
+use crate::sip::transport::stream::tls::{ClientTls, Clients, Identity, Roots, ServerTls, TlsError};
+use crate::sip::transport::stream::{Credentials, Settings};
+use crate::units::{Count, Millis, Secs};
+
+/// Limits of connections.
+pub(super) fn settings(table: &StreamsTable, check: &mut Check<'_>) -> Settings {
+    let mut settings = Settings::default();
+    set(&mut settings.connections_max, table.connections_max, Count::len);
+    settings.connections_per_source_max = settings.connections_per_source_max.min(settings.connections_max);
+    if let Some(most) = &table.connections_per_source_max {
+        settings.connections_per_source_max = most.len();
+        if most.len() > settings.connections_max {
+            let what = "`sip.streams.connections_per_source_max` is more than `sip.streams.connections_max`";
+            check.error(most.place, what);
+        }
+    }
+    set(&mut settings.idle, table.idle_s, Secs::duration);
+    set(&mut settings.message_time, table.message_ms, Millis::duration);
+    set(&mut settings.handshake, table.handshake_ms, Millis::duration);
+    set(&mut settings.connect, table.connect_ms, Millis::duration);
+    set(&mut settings.message.head_bytes_max, table.head_bytes_max, Count::len);
+    set(&mut settings.message.header_lines_max, table.header_lines_max, Count::len);
+    let body_most = MESSAGE_BYTES_MAX - settings.message.head_bytes_max;
+    settings.message.body_bytes_max = settings.message.body_bytes_max.min(body_most);
+    set(&mut settings.message.body_bytes_max, table.body_bytes_max, Count::len);
+    set(&mut settings.backlog_bytes_max, table.backlog_bytes_max, Count::len);
+    settings
+}
+
+/// TLS of the listeners, and of connections the gateway opens.
+pub(super) fn credentials(table: &SipTable, listeners: &[Listener], base: &Path, check: &mut Check<'_>) -> Credentials {
+    let listen: Vec<&At<String>> = table.listen.iter().flatten().collect();
+    let is_tls = |own: &&At<String>| own.starts_with("tls:");
+    if !listen.iter().any(is_tls) {
+        if let Some(unused) = table.tls.first() {
+            let hint = Some("add \"tls:192.0.2.1:5061\" to `sip.listen`".to_owned());
+            check.error_hint(unused.place, "there is no TLS listener that this `[[sip.tls]]` could be for", hint);
+        }
+        return Credentials::default();
+    }
+    let mut owners: Vec<Option<usize>> = vec![None; listen.len()];
+    for (number, tls) in table.tls.iter().enumerate() {
+        claim(tls, number, &listen, &mut owners, check);
+    }
+    let loaded: Vec<Option<ServerTls>> = table.tls.iter().map(|tls| server(tls, base, check)).collect();
+    let rest = table.tls.iter().position(|tls| tls.listen.is_none());
+    let mut servers = Vec::new();
+    for (place, own) in listen.iter().enumerate().filter(|(_, own)| is_tls(own)) {
+        let Some(owner) = owners[place].or(rest) else {
+            let hint = "add a `[[sip.tls]]` with `certificates = [{ certificate = \"gw.pem\", key = \"gw.key\" }]`";
+            check.error_hint(own.place, format_args!("no `[[sip.tls]]` is for `{}`", own.value), Some(hint.to_owned()));
+            continue;
+        };
+        // When a listener was wrong the places are not those of the plan; it is not used then.
+        let is_there = listeners.get(place).is_some_and(|own| own.transport == Transport::Tls);
+        if let (Some(tls), Ok(id), true) = (&loaded[owner], u16::try_from(place), is_there) {
+            servers.push((ListenerId(id), tls.clone()));
+        }
+    }
+    Credentials { servers, client: client(table, base, check) }
+}
+
+/// Notes which listeners a table is for.
+fn claim(
+    tls: &At<TlsTable>,
+    number: usize,
+    listen: &[&At<String>],
+    owners: &mut [Option<usize>],
+    check: &mut Check<'_>,
+) {
+    for name in tls.listen.iter().flat_map(|list| &list.0) {
+        let Some(place) = listen.iter().position(|own| own.value == name.value) else {
+            let hint = suggestion(&name.value, listen.iter().map(|own| own.value.as_str()));
+            check.error_hint(name.place, format_args!("`{}` is not in `sip.listen`", name.value), hint);
+            continue;
+        };
+        if !name.starts_with("tls:") {
+            check.error(name.place, format_args!("`{}` is no TLS listener", name.value));
+        } else if owners[place].is_some() {
+            check.error(name.place, format_args!("`{}` has a `[[sip.tls]]` already", name.value));
+        } else {
+            owners[place] = Some(number);
+        }
+    }
+}
+
+fn server(tls: &At<TlsTable>, base: &Path, check: &mut Check<'_>) -> Option<ServerTls> {
+    if tls.certificates.is_empty() {
+        let hint = Some("add `certificates = [{ certificate = \"gw.pem\", key = \"gw.key\" }]`".to_owned());
+        check.error_hint(tls.place, "this `[[sip.tls]]` has no certificate", hint);
+        return None;
+    }
+    let wanted = tls.client_certificate.as_ref().map_or(ClientCertificate::None, |wanted| wanted.value);
+    let clients = match (wanted, &tls.client_ca) {
+        (ClientCertificate::None, None) => Clients::Anybody,
+        (ClientCertificate::None, Some(ca)) => {
+            let hint = Some("set `client_certificate = \"required\"` or \"optional\"".to_owned());
+            check.error_hint(ca.place, "`client_ca` without `client_certificate` has no effect", hint);
+            return None;
+        }
+        (_, None) => {
+            let hint = Some("set `client_ca` to a file of the authorities that sign them".to_owned());
+            check.error_hint(tls.place, "client certificates are asked for, but nobody is trusted to sign them", hint);
+            return None;
+        }
+        (ClientCertificate::Optional, Some(ca)) => Clients::Optional(base.join(&ca.value)),
+        (ClientCertificate::Required, Some(ca)) => Clients::Required(base.join(&ca.value)),
+    };
+    let identities: Vec<Identity> = tls.certificates.iter().map(|own| identity(own, base, check)).collect();
+    // Each by itself first, so that the mistake is shown where the file is named.
+    let mut is_sound = true;
+    for (own, table) in identities.iter().zip(&tls.certificates) {
+        is_sound &= told(table.place, ServerTls::load(std::slice::from_ref(own), &Clients::Anybody), check).is_some();
+    }
+    let place = tls.client_ca.as_ref().map_or(tls.place, |ca| ca.place);
+    if is_sound { told(place, ServerTls::load(&identities, &clients), check) } else { None }
+}
+
+fn identity(own: &At<CertificateTable>, base: &Path, check: &mut Check<'_>) -> Identity {
+    let identity = Identity { certificate: base.join(&own.certificate), key: base.join(&own.key) };
+    warn_of_readers(&identity.key, own.place, check);
+    identity
+}
+
+/// A key that every user may read is nearly always a slip.
+fn warn_of_readers(key: &PathBuf, place: PlaceId, check: &mut Check<'_>) {
+    if std::fs::metadata(key).is_ok_and(|about| about.is_file() && about.mode() & 0o004 != 0) {
+        let what = format!("`{}` is a private key and every user may read it", key.display());
+        check.warning(place, what, Some(format!("chmod 640 {}", key.display())));
+    }
+}
+
+fn client(table: &SipTable, base: &Path, check: &mut Check<'_>) -> Option<ClientTls> {
+    let table = &table.tls_client;
+    let given = |path: &Option<At<PathBuf>>| path.clone().filter(|path| !path.as_os_str().is_empty());
+    let identity = match (given(&table.certificate), given(&table.key)) {
+        (Some(certificate), Some(key)) => {
+            let identity = Identity { certificate: base.join(&certificate.value), key: base.join(&key.value) };
+            warn_of_readers(&identity.key, key.place, check);
+            Some((identity, certificate.place))
+        }
+        (None, None) => None,
+        (Some(lone), None) | (None, Some(lone)) => {
+            check.error(lone.place, "`sip.tls_client` needs both `certificate` and `key`");
+            return None;
+        }
+    };
+    let (roots, place) = match &table.ca {
+        Some(ca) if ca.value != "system" => (Roots::File(base.join(&ca.value)), ca.place),
+        Some(ca) => (Roots::System, ca.place),
+        None => (Roots::System, PlaceId::default()),
+    };
+    let trusting = match ClientTls::load(&roots, None) {
+        Err(error @ TlsError::NoSystemRoots) => {
+            let hint = "set `sip.tls_client.ca`; until then no connection to a TLS target succeeds";
+            check.warning(place, chain(&error), Some(hint.to_owned()));
+            return None;
+        }
+        trusting => told(place, trusting, check)?,
+    };
+    match identity {
+        None => Some(trusting),
+        Some((identity, place)) => told(place, ClientTls::load(&roots, Some(&identity)), check),
+    }
+}
+
+/// What was loaded; a failure is noted.
+fn told<T>(place: PlaceId, result: Result<T, TlsError>, check: &mut Check<'_>) -> Option<T> {
+    result.map_err(|error| check.error(place, chain(&error))).ok()
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> impl fmt::Display {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

@@ -1,0 +1,144 @@
+//! Connections that are being made: opened by the gateway, or taken from a listener.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::connection::{Connection, Direction, End, serve};
+use super::hub::{Hub, Slot};
+use super::tls;
+use crate::sip::stack::{ListenerId, Peer, Transport};
+
+/// Pause after a failed accept: no file descriptor is left, and one may come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Silence after which the kernel asks whether the other end is still there, and how often it asks then.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// How long the kernel tries to deliver what was written.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
+/// Takes connections from a listener until the thread ends.
+pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, transport: Transport, listener: TcpListener) {
+    loop {
+        let (stream, addr) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // One that was reset before it was taken is nothing; without descriptors all have to wait.
+                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+                    tracing::warn!(%error, "cannot take a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+                continue;
+            }
+        };
+        match hub.admit(addr.ip()) {
+            Ok(slot) => {
+                let peer = Peer { listener: id, addr };
+                tokio::task::spawn_local(welcome(hub.clone(), slot, peer, transport, stream));
+            }
+            Err(limit) => {
+                hub.meters.refused(limit);
+                // Reset, so that nothing of it stays here.
+                let _gone = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            }
+        }
+    }
+}
+
+/// A connection that came in.
+async fn welcome(hub: Rc<Hub>, slot: Slot, peer: Peer, transport: Transport, stream: TcpStream) {
+    prepare(&stream);
+    let own = Connection::new(peer, transport, Direction::Inbound, None);
+    let server = hub.servers.borrow().get(&peer.listener).cloned();
+    let end = match (transport, server) {
+        (Transport::Tls, None) | (Transport::Udp, _) => End::Handshake,
+        (Transport::Tcp, _) => {
+            hub.enter(&own);
+            serve(&hub, &own, stream).await
+        }
+        (Transport::Tls, Some(server)) => {
+            let handshake = TlsAcceptor::from(server.0).accept(stream);
+            match timeout(hub.settings.handshake, handshake).await {
+                Ok(Ok(stream)) => {
+                    own.show(stream.get_ref().1.peer_certificates());
+                    hub.enter(&own);
+                    serve(&hub, &own, stream).await
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(peer = %peer.addr, %error, "TLS handshake failed");
+                    End::Handshake
+                }
+                Err(_) => End::Handshake,
+            }
+        }
+    };
+    hub.ended(&own, end);
+    drop(slot);
+}
+
+/// A connection of the gateway's own.
+pub(super) async fn dial(hub: Rc<Hub>, own: Rc<Connection>) {
+    let opened = tokio::select! {
+        opened = timeout(hub.settings.connect, open(&hub, &own)) => opened.unwrap_or(Err(End::TimedOut)),
+        end = own.ended_from_outside() => Err(end),
+    };
+    let end = match opened {
+        Ok(Opened::Plain(stream)) => serve(&hub, &own, stream).await,
+        Ok(Opened::Secure(stream)) => serve(&hub, &own, *stream).await,
+        Err(end) => end,
+    };
+    hub.ended(&own, end);
+}
+
+enum Opened {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+/// Connects, and secures the connection if it is to be.
+async fn open(hub: &Hub, own: &Connection) -> Result<Opened, End> {
+    let to = own.peer.addr;
+    let place = hub.places.get(usize::from(own.peer.listener.0)).ok_or(End::Refused)?;
+    let stream = connect(place.bind, to).await.map_err(|error| {
+        tracing::debug!(peer = %to, %error, "cannot connect");
+        if error.kind() == io::ErrorKind::TimedOut { End::TimedOut } else { End::Refused }
+    })?;
+    if own.transport != Transport::Tls {
+        return Ok(Opened::Plain(stream));
+    }
+    let client = hub.client.borrow().clone().ok_or(End::Handshake)?;
+    let name = own.name().map_or_else(|| Some(tls::address_name(to.ip())), |name| tls::server_name(&name));
+    let connecting = TlsConnector::from(client.0).connect(name.ok_or(End::Handshake)?, stream);
+    let stream = connecting.await.map_err(|error| {
+        tracing::warn!(peer = %to, %error, "TLS handshake failed");
+        End::Handshake
+    })?;
+    own.show(stream.get_ref().1.peer_certificates());
+    Ok(Opened::Secure(Box::new(stream)))
+}
+
+/// Connects from the address of the listener, so that the other end sees the gateway by one address.
+async fn connect(from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if !from.ip().is_unspecified() && from.is_ipv4() == to.is_ipv4() {
+        socket.bind(SocketAddr::new(from.ip(), 0))?;
+    }
+    let stream = socket.connect(to).await?;
+    prepare(&stream);
+    Ok(stream)
+}
+
+/// Messages leave at once, and a peer that is gone is found out. Where the kernel refuses, it works without.
+fn prepare(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
+    let _without = socket.set_tcp_nodelay(true).and(socket.set_tcp_keepalive(&probes));
+    let _without = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+}

@@ -1,0 +1,74 @@
+//! What connections count, as metrics with documented names.
+
+use metrics::{Counter, counter, gauge};
+
+use super::connection::{Connection, Direction, End};
+use crate::sip::stack::Transport;
+
+/// Connections that stand or are being made, by `direction` (`in`, `out`).
+pub const SIP_CONNECTIONS: &str = "tollgate_sip_connections";
+/// Connections that stood, by `transport` and `direction`.
+pub const SIP_CONNECTIONS_OPENED_TOTAL: &str = "tollgate_sip_connections_opened_total";
+/// Connections that ended, by `reason`.
+pub const SIP_CONNECTIONS_ENDED_TOTAL: &str = "tollgate_sip_connections_ended_total";
+/// Connections that were closed as soon as they came, by `limit` (`all`, `source`, `strangers`).
+pub const SIP_CONNECTIONS_REFUSED_TOTAL: &str = "tollgate_sip_connections_refused_total";
+/// Messages that came by connections.
+pub const SIP_STREAM_MESSAGES_RECEIVED_TOTAL: &str = "tollgate_sip_stream_messages_received_total";
+/// Messages that left by connections.
+pub const SIP_STREAM_MESSAGES_SENT_TOTAL: &str = "tollgate_sip_stream_messages_sent_total";
+/// Messages that could not be sent or handed to a shard, by `kind` (`request`, `response`, `received`).
+pub const SIP_STREAM_MESSAGES_LOST_TOTAL: &str = "tollgate_sip_stream_messages_lost_total";
+
+/// The handles that are used for each message.
+pub(super) struct Meters {
+    pub received: Counter,
+    pub sent: Counter,
+    pub requests_lost: Counter,
+    pub responses_lost: Counter,
+    pub received_lost: Counter,
+}
+
+impl Meters {
+    pub fn new() -> Self {
+        let lost = |kind: &'static str| counter!(SIP_STREAM_MESSAGES_LOST_TOTAL, "kind" => kind);
+        Self {
+            received: counter!(SIP_STREAM_MESSAGES_RECEIVED_TOTAL),
+            sent: counter!(SIP_STREAM_MESSAGES_SENT_TOTAL),
+            requests_lost: lost("request"),
+            responses_lost: lost("response"),
+            received_lost: lost("received"),
+        }
+    }
+
+    pub fn opened(&self, connection: &Connection) {
+        let transport = match connection.transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+        };
+        let direction = direction(connection.direction);
+        counter!(SIP_CONNECTIONS_OPENED_TOTAL, "transport" => transport, "direction" => direction).increment(1);
+    }
+
+    pub fn ended(&self, end: End) {
+        counter!(SIP_CONNECTIONS_ENDED_TOTAL, "reason" => end.reason()).increment(1);
+    }
+
+    pub fn refused(&self, limit: &'static str) {
+        counter!(SIP_CONNECTIONS_REFUSED_TOTAL, "limit" => limit).increment(1);
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    pub fn standing(&self, inbound: usize, outbound: usize) {
+        gauge!(SIP_CONNECTIONS, "direction" => direction(Direction::Inbound)).set(inbound as f64);
+        gauge!(SIP_CONNECTIONS, "direction" => direction(Direction::Outbound)).set(outbound as f64);
+    }
+}
+
+const fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "in",
+        Direction::Outbound => "out",
+    }
+}
