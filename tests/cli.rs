@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tollgate::accounting::CallView;
 use tollgate::admin::{Admin, Gateway, Health, Phase};
@@ -13,6 +14,8 @@ use tollgate::clock;
 use tollgate::ids::{CallHash, RecordId, SinkMask};
 use tollgate::queue::{self, Commit, Entry, Queue};
 use tollgate::record::{Fields, Kind, Record, Times, codec};
+use tollgate::sinks::radius::Collector;
+use tollgate::sinks::view::{Backend, ServerView};
 
 /// Held while a queue is open in this process, and while a child starts: between fork and exec a child has our locks.
 static QUEUE_OR_START: Mutex<()> = Mutex::new(());
@@ -210,6 +213,20 @@ fn a_queue_in_use_is_not_opened_twice() {
 struct OnlyQueue(queue::Handle);
 
 impl Gateway for OnlyQueue {
+    fn backends(&self) -> Vec<Backend> {
+        let server = ServerView {
+            server: "127.0.0.1:1813".to_owned(),
+            state: "suspect",
+            since: Duration::from_secs(125),
+            in_flight: 3,
+            window: 512,
+            connections: 1,
+            round_trip: Some(Duration::from_micros(1_250)),
+            counts: vec![("stored", 17), ("timeouts", 4)],
+        };
+        vec![Backend { sink: "billing".to_owned(), kind: "radius", views: Arc::new(move || vec![server.clone()]) }]
+    }
+
     fn health(&self) -> Health {
         Health {
             phase: Phase::Running,
@@ -257,7 +274,16 @@ fn a_running_service_is_asked_over_its_socket() {
     let config = config.display().to_string();
     for (words, want) in [
         (&["status"][..], "new calls  served\n"),
+        (
+            &["status"],
+            "billing  127.0.0.1:1813  suspect  2 min 5 s  1.2 ms      3          512     17      4         2        ",
+        ),
+        (&["status", "--json"], "\"round_trip_ms\":1.25"),
+        (&["queue", "parked"], "no record is parked\n"),
         (&["queue", "park", "1"], "1 parked\n"),
+        (&["queue", "parked"], "call\\x1b[2J@example  0      never        "),
+        (&["queue", "parked"], "parked by the operator\n"),
+        (&["queue", "parked", "--json"], "\"attempts\":0"),
         (&["queue", "status", "--json"], "\"waiting\":1"),
         (&["queue", "list"], "waiting  stop  billing"),
         (&["queue", "list", "--state", "parked"], "parked by the operator"),
@@ -274,6 +300,105 @@ fn a_running_service_is_asked_over_its_socket() {
     serving.join().expect("no panic");
     started.handle.stop();
     started.join.join().expect("no panic").expect("closed");
+}
+
+/// A real accounting server on a thread, with the secret of [`folder`]; gives its port.
+fn collector() -> u16 {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let dictionary = Arc::new(tollgate::dictionary::Dictionary::builtin());
+            let secret = tollgate::radius::Secret::new("a-long-enough-secret");
+            let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+            let mut collector = Collector::bind(local, secret, dictionary).await.expect("loopback has a port");
+            tell.send(collector.address().expect("bound").port()).expect("somebody listens");
+            while collector.next().await.is_ok() {}
+        });
+    });
+    told.recv().expect("it starts")
+}
+
+/// A folder whose sink has one server, at this port.
+fn folder_for(port: u16) -> tempfile::TempDir {
+    let dir = folder();
+    let path = dir.path().join("radiusclient.conf");
+    let text = fs::read_to_string(&path).expect("read").replace("1813", &port.to_string());
+    fs::write(&path, text).expect("written");
+    dir
+}
+
+#[test]
+fn a_test_record_shows_both_sides_of_the_exchange() {
+    let dir = folder_for(collector());
+    let config = dir.path().join("tollgate.toml").display().to_string();
+    let words =
+        ["send", "--sink", "billing", "User-Name=bob@example.com", "acct-status-type=Start", "--config", &config];
+    let output = tollgate(&words);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}{text}", stderr(&output));
+    for want in [
+        "sink       billing (radius)\n",
+        "request    Accounting-Request, identifier 0, ",
+        "           User-Name = \"bob@example.com\"\n",
+        "           Acct-Status-Type = Start\n",
+        "           NAS-IP-Address = 127.0.0.1\n",
+        "answer     Accounting-Response, identifier 0, 20 octets, after ",
+        "verdict    delivered\n",
+    ] {
+        assert!(text.contains(want), "{want:?} in {text}");
+    }
+    assert_eq!(text.matches("Acct-Status-Type").count(), 1, "the one asked for stands in place of the other: {text}");
+    assert!(!text.contains("a-long-enough-secret"));
+    let output = tollgate(&["send", "--sink", "billing", "--json", "--config", &config]);
+    let value: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!((&value["verdict"], &value["kind"]), (&"delivered".into(), &"radius".into()));
+    assert_eq!(value["exchanges"][0]["transmissions"], 1);
+    assert!(value["exchanges"][0]["answers"][0]["after_ms"].is_f64());
+    let attributes = value["exchanges"][0]["request"]["attributes"].as_array().expect("attributes");
+    assert!(attributes.contains(&serde_json::json!({ "name": "Acct-Status-Type", "value": "Stop" })));
+}
+
+#[test]
+fn a_test_record_that_does_not_arrive_says_why() {
+    let [nobody] = {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback has a port");
+        [socket.local_addr().expect("bound").port()]
+    };
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback has a port");
+    let port = silent.local_addr().expect("bound").port();
+    let other = folder_for(collector());
+    let path = other.path().join("radiusclient.conf");
+    let text = fs::read_to_string(&path).expect("read").replace("a-long-enough-secret", "some-other-secret");
+    fs::write(&path, text).expect("written");
+    let (dead, mute) = (folder_for(nobody), folder_for(port));
+    for (name, dir, words, code, want) in [
+        ("nobody there", &dead, &[][..], 1, "error: nobody listens at 127.0.0.1:"),
+        ("silence", &mute, &["--wait", "1"], 1, "error: no answer within 1 s: not running, its client list lacks"),
+        ("another secret", &other, &["--wait", "1"], 1, "error: no answer within 1 s"),
+        ("an unknown attribute", &dead, &["User-Nam=x"], 64, "hint: did you mean `User-Name`?\n"),
+        ("no assignment", &dead, &["User-Name"], 64, "an attribute is given as `Name=value`"),
+        ("a secret in the clear", &dead, &["User-Password=x"], 64, "`User-Password` cannot be sent: "),
+        ("a value of another type", &dead, &["NAS-IP-Address=here"], 64, "`here` is no "),
+        (
+            "another server",
+            &dead,
+            &["--server", "127.0.0.2:1813"],
+            64,
+            "has no server `127.0.0.2:1813`; known are `127",
+        ),
+        ("an unknown kind", &dead, &["--kind", "begin"], 64, "a record is one of start, interim, stop"),
+    ] {
+        let config = dir.path().join("tollgate.toml").display().to_string();
+        let output = tollgate(&[&["send", "--sink", "billing", "--config", &config], words].concat());
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{name}: {text}");
+        assert!(text.contains(want), "{name}: {text}");
+    }
+    let config = dead.path().join("tollgate.toml").display().to_string();
+    let output = tollgate(&["send", "--sink", "biling", "--config", &config]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(stderr(&output).ends_with("hint: did you mean `billing`?\n"), "{}", stderr(&output));
 }
 
 #[test]

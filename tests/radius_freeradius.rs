@@ -357,6 +357,33 @@ async fn a_killed_primary_loses_nothing_to_the_secondary() {
 }
 
 #[tokio::test]
+async fn a_value_too_wide_for_sql_is_named_and_others_go_on() {
+    if support::peer("sqlite3").is_none() {
+        return;
+    }
+    let dir = temp();
+    let Some(server) = FreeRadius::start(dir.path(), &[("RADTEST_SQL", "1")]) else { return };
+    let mut settings = settings(&[server.port], "testing123");
+    settings.fields = vec![FieldMapping::new("user", "Called-Station-Id")];
+    // SQLite takes its time.
+    settings.client.initial_timeout = Duration::from_secs(2);
+    settings.client.max_timeout = Duration::from_secs(2);
+    settings.client.transmissions = 2;
+    settings.client.attempts_max = 1;
+    settings.client.park_age_min = Duration::ZERO;
+    let mut bench = Bench::new(&settings);
+    let poison = bench.submit(Kind::Start, &format!("sip:{}@x", "9".repeat(45)));
+    let good = bench.submit(Kind::Start, "sip:good@example.com");
+    let mut outcomes = bench.outcomes(2).await;
+    outcomes.sort_by_key(|outcome| outcome.seq);
+    let want = "its Called-Station-Id takes 51 characters in SQL, the stock column has 50";
+    assert_eq!(outcomes[0].seq, poison);
+    assert!(text(&outcomes[0].settlement).starts_with("parked 0: "), "{outcomes:?}");
+    assert!(text(&outcomes[0].settlement).ends_with(want), "{outcomes:?}");
+    assert_eq!(outcomes[1], Outcome { seq: good, settlement: Settlement::Delivered });
+}
+
+#[tokio::test]
 async fn another_secret_is_diagnosed_and_acknowledges_nothing() {
     let dir = temp();
     let Some(server) = start(&dir) else { return };

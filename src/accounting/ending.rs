@@ -140,7 +140,7 @@ impl Engine {
 
     fn interim(&mut self, now: Now, key: Key, out: &mut Outcome) {
         let Some(session) = self.calls.get(key) else { return };
-        let step = self.maker.settings.interim_interval.filter(|interval| !interval.is_zero());
+        let step = self.maker.interim_interval(session);
         // From the last one on, so that a wall clock that is set changes nothing; what was slept through is left out.
         let next = step.and_then(|step| {
             let due = session.alarms.interim?;

@@ -16,7 +16,7 @@ use super::watch::Probe;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
-use crate::policy::{Avp, Marks};
+use crate::policy::{Avp, Marks, RouteFields};
 use crate::record::{Kind, Party};
 use crate::sip::dialog::Direction;
 use crate::sip::message::{Message, Method, Name};
@@ -54,8 +54,8 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outcome) {
         let before = out.len();
         match input {
-            Input::Request { transaction, view, marks, avps, table } => {
-                self.request(now, transaction, view, Wishes { marks, avps, table });
+            Input::Request { transaction, view, marks, avps, fields, table } => {
+                self.request(now, transaction, view, Wishes { marks, avps, fields, table });
             }
             Input::Provisional { transaction, answer, target: _ } => self.provisional(now, transaction, &answer, out),
             Input::RoundFailed { transaction, attempts, best, more: _ } => {
@@ -156,6 +156,7 @@ impl Engine {
         let mut transaction = Transaction {
             marks,
             avps: self.avps(now, view, wishes.avps),
+            fields: wishes.fields.cloned(),
             table: wishes.table.map(Into::into),
             session,
             parties: if exchanged { Parties::Exchanged } else { Parties::AsWritten },
@@ -380,6 +381,7 @@ const fn success_phrase(code: u16) -> &'static [u8] {
 struct Wishes<'a> {
     marks: Marks,
     avps: &'a [Avp],
+    fields: Option<&'a RouteFields>,
     table: Option<&'a str>,
 }
 
@@ -421,11 +423,20 @@ impl Maker {
         runs.then(|| now.mono + Duration::from_secs(timer_s.into()) + EXPIRY_GRACE)
     }
 
+    /// Time between the interim records of a session; the jitter comes of its name, so that it stays over a restart.
+    pub(super) fn interim_interval(&self, session: &Session) -> Option<Duration> {
+        let interval = self.settings.interim_interval.filter(|interval| !interval.is_zero())?;
+        let jitter = u128::from(self.settings.interim_jitter_percent.min(50)) * 10;
+        let permille = 1000 - jitter + session.name % (2 * jitter + 1);
+        let micros = interval.as_micros() * permille / 1000;
+        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX).max(1)))
+    }
+
     /// When something is to be done about a session that goes on at `now`.
     pub(super) fn alarms(&self, now: Now, session: &Session) -> Alarms {
         let lasted = session.lasted(now, self.boot).unwrap_or_default();
         let left = |span: Duration| now.mono + span.saturating_sub(lasted);
-        let interim = self.settings.interim_interval.filter(|interval| !interval.is_zero()).map(|interval| {
+        let interim = self.interim_interval(session).map(|interval| {
             let next = lasted.as_micros() / interval.as_micros() + 1;
             left(Duration::from_micros(u64::try_from(next * interval.as_micros()).unwrap_or(u64::MAX)))
         });

@@ -1,5 +1,6 @@
 //! Fields and legs: templates evaluated, values merged and cut.
 
+use super::session::Session;
 use super::settings::{LegOrder, Settings};
 use crate::record::codec::{LEGS_MAX, VALUE_BYTES_MAX};
 use crate::record::{Fields, Value};
@@ -43,6 +44,19 @@ pub(super) fn merge(mut first: Fields, second: Fields) -> Fields {
         }
     }
     first
+}
+
+/// The fields of a call's later record, with the Start's values where they must not change: those of its route, and
+/// those by which a server joins the records of a session.
+pub(super) fn frozen(mut fields: Fields, names: &[String], session: Option<&Session>) -> Fields {
+    let Some(session) = session.filter(|session| session.own_fields > 0 || !names.is_empty()) else { return fields };
+    for (place, (name, value)) in session.fields().into_iter().enumerate() {
+        let is_frozen = place < usize::from(session.own_fields) || names.contains(&name);
+        if is_frozen && let Some((_, own)) = fields.iter_mut().find(|field| field.0 == name) {
+            *own = value;
+        }
+    }
+    fields
 }
 
 /// Adds a leg; further ones than a record holds are left out. Whether something is missing then.

@@ -158,6 +158,7 @@ impl Engine {
             reason: answer.reason,
             table: transaction.table.as_deref(),
             fields: &record.fields,
+            own_fields: transaction.fields.as_ref().map_or(0, |fields| fields.own),
             legs: &legs,
             is_cut: record.shortened,
             marks: transaction.marks,

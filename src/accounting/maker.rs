@@ -38,7 +38,8 @@ impl Maker {
     ) -> Record {
         let request = transaction.request();
         let context = self.context(now, transaction, answer);
-        let (own, mut is_cut) = fields::evaluate(&self.settings.fields, &context);
+        let templates = transaction.fields.as_ref().map_or(&self.settings.fields[..], |fields| &fields.all);
+        let (own, mut is_cut) = fields::evaluate(templates, &context);
         let is_later = matches!(kind, Kind::Interim | Kind::Stop);
         let fields = match session {
             None => own,
@@ -47,6 +48,7 @@ impl Maker {
             }
             Some(session) => fields::merge(own, session.fields()),
         };
+        let fields = fields::frozen(fields, &self.settings.frozen_fields, session);
         let legs = session.map_or_else(|| transaction.legs.clone(), Session::legs);
         is_cut |= transaction.is_cut || session.is_some_and(|session| session.is_cut);
         let (mut from_tag, mut to_tag) = (request.from_tag(), answer.to_tag());

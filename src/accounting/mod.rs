@@ -52,7 +52,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::ids::{CallHash, SinkMask};
-use crate::policy::{Avp, Marks};
+use crate::policy::{Avp, Marks, RouteFields};
 use crate::queue::{CallChange, Commit, Entry};
 use crate::record::{Party, Record, codec};
 use crate::sip::message::Message;
@@ -77,6 +77,8 @@ pub enum Input<'a> {
         marks: Marks,
         /// Values for `$avp(name)`: evaluated now, on the request.
         avps: &'a [Avp],
+        /// Fields of its route; `None`: those of the settings.
+        fields: Option<&'a RouteFields>,
         /// Table that takes its records instead of the SQL sink's own.
         table: Option<&'a str>,
     },

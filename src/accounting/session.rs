@@ -147,6 +147,8 @@ pub(super) struct Session {
     pub(super) is_cut: bool,
     /// Session-Expires of the last refresh, in seconds; 0 without.
     pub(super) timer_s: u32,
+    /// How many of its fields, from the first, are its route's own.
+    pub(super) own_fields: u16,
     /// When the call was last known to go on.
     pub(super) alive: Timestamp,
     /// What its ends are asked by, if they are.
@@ -231,6 +233,8 @@ pub(super) struct Opening<'a> {
     pub(super) reason: &'a [u8],
     pub(super) table: Option<&'a str>,
     pub(super) fields: &'a Fields,
+    /// How many of them, from the first, are the route's own.
+    pub(super) own_fields: u16,
     /// In order of creation.
     pub(super) legs: &'a [Fields],
     pub(super) is_cut: bool,
@@ -277,6 +281,7 @@ impl Session {
             code: opening.code,
             is_cut,
             timer_s: 0,
+            own_fields: opening.own_fields,
             alive: opening.created.wall,
             watch: None,
             ending: None,
@@ -352,9 +357,13 @@ const ENDED: u8 = 2;
 const ANSWERED: u8 = 1;
 const ACKNOWLEDGED: u8 = 1 << 1;
 const CUT: u8 = 1 << 2;
-const ALIVE: u8 = 1 << 3;
-const WATCHED: u8 = 1 << 4;
-const KNOWN: u8 = (1 << 5) - 1;
+/// The number of the route's own fields follows the session timer.
+const OWN_FIELDS: u8 = 1 << 3;
+/// The last sign of life follows the texts.
+const ALIVE: u8 = 1 << 4;
+/// What its ends are asked by comes last.
+const WATCHED: u8 = 1 << 5;
+const KNOWN: u8 = (1 << 6) - 1;
 
 /// What the queue keeps of a call.
 #[derive(Debug)]
@@ -378,6 +387,7 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
     let flags = flag(session.answered.is_some(), ANSWERED)
         | flag(session.acknowledged.is_some(), ACKNOWLEDGED)
         | flag(session.is_cut, CUT)
+        | flag(session.own_fields > 0, OWN_FIELDS)
         | flag(session.alive > session.begun(), ALIVE)
         | flag(session.watch.is_some(), WATCHED);
     out.extend_from_slice(&[VERSION, LIVE, flags]);
@@ -397,6 +407,9 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
     put_number(session.cseq.into(), &mut out);
     put_number(session.code.into(), &mut out);
     put_number(session.timer_s.into(), &mut out);
+    if session.own_fields > 0 {
+        put_number(session.own_fields.into(), &mut out);
+    }
     for text in ALL_TEXTS {
         put_text(session.text(text), &mut out);
     }
@@ -449,6 +462,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
     let cseq = reader.number("CSeq")?;
     let code = reader.number("code")?;
     let timer_s = reader.number("session timer")?;
+    let own_fields = if flags & OWN_FIELDS != 0 { reader.number("own fields")? } else { 0 };
     let mut texts: [&[u8]; TEXTS] = [b""; TEXTS];
     for text in &mut texts {
         *text = reader.text("text")?;
@@ -474,6 +488,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
         code,
         is_cut: flags & CUT != 0,
         timer_s,
+        own_fields,
         alive,
         watch,
         ending: None,

@@ -47,6 +47,9 @@ pub struct Settings {
     pub sinks: Vec<SinkMode>,
     /// Fields of every record. Default: none.
     pub fields: Vec<(String, Template)>,
+    /// Names of fields that keep the value of the call's Start in all its later records: by them servers join the records
+    /// of a session. Default: none.
+    pub frozen_fields: Vec<String>,
     /// Fields of every leg. Without them no legs are made. Default: none.
     pub leg_fields: Vec<(String, Template)>,
     /// Fields of Interim and Stop. Default: the later request.
@@ -70,6 +73,9 @@ pub struct Settings {
     pub leg_order: LegOrder,
     /// Time between two Interim records of a call made by the timer. Default: none are made.
     pub interim_interval: Option<Duration>,
+    /// How far that time differs from session to session, percent, so that calls that began together do not stay so.
+    /// Default 10.
+    pub interim_jitter_percent: u8,
     /// Longest call, from its answer; then it is ended in the records. Default 12 h.
     pub lifetime_max: Option<Duration>,
     /// Whether a call ends in the records when its session timer (RFC 4028) has run out without a refresh, 32 s of
@@ -95,6 +101,7 @@ impl Default for Settings {
         Self {
             sinks: Vec::new(),
             fields: Vec::new(),
+            frozen_fields: Vec::new(),
             leg_fields: Vec::new(),
             in_dialog_fields: FieldSource::default(),
             early_media: false,
@@ -106,6 +113,7 @@ impl Default for Settings {
             missed_branches: false,
             leg_order: LegOrder::default(),
             interim_interval: None,
+            interim_jitter_percent: 10,
             lifetime_max: Some(Duration::from_secs(12 * 3600)),
             session_timers: true,
             pings: None,

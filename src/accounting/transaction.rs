@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::session::Key;
 use crate::ids::SinkMask;
-use crate::policy::Marks;
+use crate::policy::{Marks, RouteFields};
 use crate::record::{Cause, End, Fields, Party};
 use crate::sip::message::{Message, Method};
 use crate::sip::stack::{Attempt, RequestView};
@@ -21,6 +21,8 @@ pub(super) struct Transaction {
     pub(super) view: RequestView,
     pub(super) marks: Marks,
     pub(super) avps: Avps,
+    /// Fields of its route; `None`: those of the settings.
+    pub(super) fields: Option<RouteFields>,
     pub(super) table: Option<Box<str>>,
     /// The session it belongs to.
     pub(super) session: Option<Key>,
@@ -54,6 +56,7 @@ impl Transaction {
             view,
             marks: Marks::NONE,
             avps: Avps::new(),
+            fields: None,
             table: None,
             session: None,
             sender,

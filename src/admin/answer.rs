@@ -22,6 +22,7 @@ pub fn stats_json(stats: &Stats) -> Value {
         "delivered": sum(|sink| sink.balance.delivered),
         "parked": sum(|sink| sink.balance.parked),
         "dropped": sum(|sink| sink.balance.dropped),
+        "superseded": sum(|sink| sink.balance.superseded),
         "lost": sum(|sink| sink.balance.lost),
         "waiting": sum(|sink| sink.balance.waiting),
         "troubles": stats.troubles.iter().map(queue::Trouble::name).collect::<Vec<_>>(),
@@ -46,7 +47,8 @@ fn sink_json(sink: &SinkStats) -> Value {
     let balance = &sink.balance;
     json!({
         "sink": sink.name, "configured": sink.configured, "carried": balance.carried, "appended": balance.appended,
-        "delivered": balance.delivered, "parked": balance.parked, "dropped": balance.dropped, "lost": balance.lost,
+        "delivered": balance.delivered, "parked": balance.parked, "dropped": balance.dropped,
+        "superseded": balance.superseded, "lost": balance.lost,
         "waiting": balance.waiting, "waiting_bytes": sink.waiting_bytes, "oldest_s": seconds(sink.oldest),
         "leased": sink.leased, "backing_off": sink.backing_off, "parked_now": sink.parked_now, "retries": sink.retries,
     })

@@ -116,6 +116,7 @@ fn record_sink(sink: &SinkStats) {
         ("delivered", balance.delivered),
         ("parked", balance.parked),
         ("dropped", balance.dropped),
+        ("superseded", balance.superseded),
         ("lost", balance.lost),
     ] {
         counter!(QUEUE_OUT_RECORDS_TOTAL, "sink" => name(), "how" => how).absolute(count);

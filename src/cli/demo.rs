@@ -1,8 +1,9 @@
 //! `tollgate demo`: the main job on loopback with nothing installed.
 //!
-//! A whole gateway starts in this process, with an embedded RADIUS collector behind it, a caller and two callees. Three
-//! calls are placed: one that is answered, one whose first target is busy and whose second answers (two legs), and one
-//! that is missed. Every record is printed as the collector decoded it, then the balance of the queue.
+//! A whole gateway starts in this process, with an embedded RADIUS and an embedded Diameter collector behind it, a caller
+//! and two callees. Three calls are placed: one that is answered, one whose first target is busy and whose second answers
+//! (two legs), and one that is missed. Every record is printed as both collectors decoded it, then the balance of the
+//! queue.
 
 use std::fs;
 use std::io::Write as _;
@@ -18,10 +19,11 @@ use super::Failure;
 use super::demo_agents::{Callee, Caller, Temper};
 use crate::admin;
 use crate::config;
-use crate::dictionary::Dictionary;
+use crate::dictionary::{self, Dictionary};
 use crate::queue::{Desk as _, SinkStats};
 use crate::radius::Secret;
 use crate::service::Service;
+use crate::sinks;
 use crate::sinks::radius::{Collected, Collector};
 
 /// How long the answered calls last.
@@ -48,24 +50,29 @@ const CALLS: [(&str, &str, usize); 3] = [
 pub fn run() -> Result<(), Failure> {
     let folder = tempfile::tempdir().context("cannot make a folder for the queue")?;
     let (collector, records) = start_collector()?;
+    let (cdf, requests) = start_diameter_collector()?;
     let (answering, busy) = (Callee::start(Temper::Answers)?, Callee::start(Temper::Busy)?);
     let listen = free_address()?;
-    let text = configuration(folder.path(), listen, collector, answering.address, busy.address)?;
+    let text = configuration(folder.path(), listen, [collector, cdf], answering.address, busy.address)?;
     let plan = config::parse(&folder.path().join("tollgate.toml"), &text, ::config::Map::new())
         .map_err(|mistakes| anyhow::anyhow!("{mistakes}"))?;
     let metrics = admin::metrics::install().context("cannot install the metrics recorder")?;
     let service = Service::start(plan, metrics, &mut || {}).map_err(anyhow::Error::from)?;
     println!(
-        "gateway on {listen}, RADIUS collector on {collector}, callees on {} and {}",
+        "gateway on {listen}, RADIUS collector on {collector}, Diameter collector on {cdf}, callees on {} and {}",
         answering.address, busy.address
     );
-    let result = place_calls(listen, &records).and_then(|()| balance(&service));
+    let result = place_calls(listen, &records, &requests).and_then(|()| balance(&service));
     service.drain();
     service.stop();
     Ok(result?)
 }
 
-fn place_calls(gateway: SocketAddr, records: &Receiver<Collected>) -> anyhow::Result<()> {
+fn place_calls(
+    gateway: SocketAddr,
+    records: &Receiver<Collected>,
+    requests: &Receiver<sinks::diameter::Collected>,
+) -> anyhow::Result<()> {
     let caller = Caller::new(gateway)?;
     for (number, (user, what, count)) in CALLS.into_iter().enumerate() {
         println!("\ncall {} to {user} ({what})", number + 1);
@@ -79,6 +86,15 @@ fn place_calls(gateway: SocketAddr, records: &Receiver<Collected>) -> anyhow::Re
                 println!("    {attribute}");
             }
         }
+        for _ in 0..count {
+            let request =
+                requests.recv_timeout(RECORD_WAIT).context("a record did not reach the Diameter collector")?;
+            ensure!(!request.is_repeat, "a record came twice");
+            println!("  {}", request.title);
+            for line in &request.lines {
+                println!("    {line}");
+            }
+        }
     }
     Ok(())
 }
@@ -87,23 +103,24 @@ fn place_calls(gateway: SocketAddr, records: &Receiver<Collected>) -> anyhow::Re
 fn balance(service: &Service) -> anyhow::Result<()> {
     let mut queue = service.queue().clone();
     let mut looks = 0;
-    let sink = loop {
+    let sinks = loop {
         let stats = queue.status().context("the queue does not answer")?;
-        let sink = stats.sinks.into_iter().next().context("the queue has no sink")?;
         looks += 1;
-        if sink.balance.waiting == 0 || looks >= BALANCE_LOOKS_MAX {
-            break sink;
+        if stats.sinks.iter().all(|sink| sink.balance.waiting == 0) || looks >= BALANCE_LOOKS_MAX {
+            break stats.sinks;
         }
         std::thread::park_timeout(BALANCE_LOOK);
     };
-    let SinkStats { name, balance, .. } = sink;
-    println!(
-        "\n{name}: appended {} = delivered {} + parked {} + waiting {}",
-        balance.appended, balance.delivered, balance.parked, balance.waiting
-    );
-    let wanted: usize = CALLS.iter().map(|(_, _, count)| count).sum();
-    ensure!(balance.holds(), "the balance does not hold");
-    ensure!(balance.delivered == wanted as u64, "{} records delivered, {wanted} expected", balance.delivered);
+    println!();
+    for SinkStats { name, balance, .. } in sinks {
+        println!(
+            "{name}: appended {} = delivered {} + parked {} + waiting {}",
+            balance.appended, balance.delivered, balance.parked, balance.waiting
+        );
+        let wanted: usize = CALLS.iter().map(|(_, _, count)| count).sum();
+        ensure!(balance.holds(), "the balance does not hold");
+        ensure!(balance.delivered == wanted as u64, "{} records delivered, {wanted} expected", balance.delivered);
+    }
     Ok(())
 }
 
@@ -130,6 +147,33 @@ fn start_collector() -> anyhow::Result<(SocketAddr, Receiver<Collected>)> {
     Ok((address, records))
 }
 
+/// The same for Diameter.
+fn start_diameter_collector() -> anyhow::Result<(SocketAddr, Receiver<sinks::diameter::Collected>)> {
+    let (found, requests) = channel();
+    let (bound, address) = channel();
+    std::thread::Builder::new().name("cdf".to_owned()).spawn(move || {
+        let result = tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
+            runtime.block_on(async {
+                let any = SocketAddr::from(([127, 0, 0, 1], 0));
+                let dictionary = Arc::new(dictionary::diameter::Dictionary::builtin());
+                let collector = sinks::diameter::Collector::bind(any, "cdf.demo.invalid", "demo.invalid", dictionary);
+                let mut collector = collector.await?;
+                let _received = bound.send(collector.address());
+                while let Some(request) = collector.next().await {
+                    if found.send(request).is_err() {
+                        break;
+                    }
+                }
+                Ok::<_, std::io::Error>(())
+            })
+        });
+        if let Ok(Err(error)) | Err(error) = result {
+            eprintln!("the Diameter collector failed: {error}");
+        }
+    })?;
+    Ok((address.recv().context("the Diameter collector did not start")?, requests))
+}
+
 /// An address that was free a moment ago.
 fn free_address() -> anyhow::Result<SocketAddr> {
     UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).context("loopback has no free port")
@@ -139,7 +183,7 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 fn configuration(
     folder: &Path,
     listen: SocketAddr,
-    collector: SocketAddr,
+    [collector, cdf]: [SocketAddr; 2],
     answering: SocketAddr,
     busy: SocketAddr,
 ) -> anyhow::Result<String> {
@@ -150,6 +194,12 @@ fn configuration(
         folder.join("servers").display()
     );
     write(&folder.join("radiusclient.conf"), &client)?;
+    let diameter = format!(
+        "identity gw.demo.invalid\nrealm demo.invalid\nacctserver cdf.demo.invalid={}:{}\n",
+        cdf.ip(),
+        cdf.port()
+    );
+    write(&folder.join("diameterclient.conf"), &diameter)?;
     write(&folder.join("servers"), &format!("{} {SECRET}\n", collector.ip()))?;
     Ok(format!(
         r#"
@@ -169,7 +219,7 @@ name = "missed"
 match = {{ user = "300" }}
 to = ["sip:300@{busy}"]
 [accounting]
-on = ["radius"]
+on = ["radius", "diameter"]
 flags = ["missed", "failed"]
 [accounting.fields]
 ua = "$ua"
@@ -181,6 +231,8 @@ path = "queue"
 free_min_mib = 0
 [sinks.radius.collector]
 config = "radiusclient.conf"
+[sinks.diameter.cdf]
+config = "diameterclient.conf"
 [admin]
 socket = ""
 [log]

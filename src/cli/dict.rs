@@ -1,4 +1,4 @@
-//! `tollgate dict`: the effective RADIUS dictionary with the origin of each entry.
+//! `tollgate dict`: the effective dictionary of RADIUS or Diameter with the origin of each entry.
 
 use std::path::{Path, PathBuf};
 
@@ -7,21 +7,28 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{self, Format};
-use super::{Failure, load};
+use super::{Failure, dict_diameter, load};
 use crate::config::error::suggestion;
 use crate::config::plan::SinkKind;
-use crate::dictionary::{Builder, Dictionary, Explanation, Files, Row, builtin, nearest};
+use crate::dictionary::{Builder, Dictionary, Explanation, Files, Row, builtin, diameter, nearest};
 
 /// Arguments of `tollgate dict`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Attribute to explain; all are listed without one
+    /// Attribute or AVP to explain; all are listed without one
+    #[arg(value_name = "NAME")]
     attribute: Option<String>,
+    /// The same as NAME alone
+    #[arg(long, value_name = "NAME", conflicts_with = "attribute")]
+    explain: Option<String>,
     /// Also show the octets of this value
-    #[arg(long, value_name = "TEXT", requires = "attribute")]
+    #[arg(long, value_name = "TEXT")]
     value: Option<String>,
-    /// Dictionary of this RADIUS sink of the configuration; without it, the built-in one
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "profile"])]
+    /// The Diameter dictionary; an AVP is a name, VENDOR:NAME, a code or VENDOR:CODE
+    #[arg(long)]
+    diameter: bool,
+    /// Dictionary of this sink of the configuration; without it, the built-in one
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "profile", "diameter"])]
     sink: Option<String>,
     /// Dictionary file to add to the built-in ones
     #[arg(long, value_name = "FILE")]
@@ -33,13 +40,27 @@ pub struct Arguments {
     format: Format,
 }
 
+impl Arguments {
+    /// What is to be explained.
+    fn name(&self) -> Option<&str> {
+        self.attribute.as_deref().or(self.explain.as_deref())
+    }
+}
+
 /// Lists or explains.
 ///
 /// # Errors
 /// The dictionary does not load, or has no such sink, profile or attribute.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.value.is_some() && arguments.name().is_none() {
+        return Err(Failure::Usage("`--value` needs a NAME".to_owned()));
+    }
     let Some(sink) = &arguments.sink else {
-        return show(&read(arguments)?, arguments);
+        return if arguments.diameter {
+            show_diameter(&read_diameter(arguments)?, arguments)
+        } else {
+            show(&read(arguments)?, arguments)
+        };
     };
     let plan = load(config)?;
     let names: Vec<_> = plan.sinks.iter().map(|sink| sink.name.as_str()).collect();
@@ -50,18 +71,13 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
     };
     match &found.kind {
         SinkKind::Radius(settings) => show(&settings.dictionary, arguments),
+        SinkKind::Diameter(settings) => show_diameter(&settings.accounting.dictionary, arguments),
     }
 }
 
 fn read(arguments: &Arguments) -> Result<Dictionary, Failure> {
     let mut builder = Builder::with_builtin();
-    if let Some(name) = &arguments.profile {
-        let names: Vec<_> =
-            builtin::PROFILES.iter().map(|(file, _)| file.strip_prefix("dictionary.").unwrap_or(file)).collect();
-        let Some(text) = builtin::profile(name) else {
-            let hint = suggestion(name, names).map_or_else(String::new, |hint| format!("\nhint: {hint}"));
-            return Err(Failure::Usage(format!("unknown profile `{name}`{hint}")));
-        };
+    if let Some((name, text)) = profile(arguments)? {
         builder.text(name, text.as_bytes());
     }
     if let Some(path) = &arguments.file {
@@ -74,8 +90,42 @@ fn read(arguments: &Arguments) -> Result<Dictionary, Failure> {
     Ok(dictionary)
 }
 
+fn read_diameter(arguments: &Arguments) -> Result<diameter::Dictionary, Failure> {
+    let mut builder = diameter::Builder::with_builtin();
+    if let Some((name, text)) = profile(arguments)? {
+        builder.text(name, text.as_bytes());
+    }
+    if let Some(path) = &arguments.file {
+        builder.file(path, &mut Files);
+    }
+    let dictionary = builder.finish().context("the dictionary does not load")?;
+    for warning in dictionary.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(dictionary)
+}
+
+/// Name and text of the profile that was asked for.
+fn profile(arguments: &Arguments) -> Result<Option<(&str, &'static str)>, Failure> {
+    let Some(name) = &arguments.profile else { return Ok(None) };
+    let names = builtin::PROFILES.iter().map(|(file, _)| file.strip_prefix("dictionary.").unwrap_or(file));
+    match builtin::profile(name) {
+        Some(text) => Ok(Some((name, text))),
+        None => {
+            let hint = suggestion(name, names.collect::<Vec<_>>());
+            let hint = hint.map_or_else(String::new, |hint| format!("\nhint: {hint}"));
+            Err(Failure::Usage(format!("unknown profile `{name}`{hint}")))
+        }
+    }
+}
+
+fn show_diameter(dictionary: &diameter::Dictionary, arguments: &Arguments) -> Result<(), Failure> {
+    let (label, value) = (arguments.name(), arguments.value.as_deref());
+    dict_diameter::show(dictionary, label, value, arguments.format.is_json())
+}
+
 fn show(dictionary: &Dictionary, arguments: &Arguments) -> Result<(), Failure> {
-    let Some(name) = &arguments.attribute else {
+    let Some(name) = arguments.name() else {
         let rows = dictionary.effective();
         if arguments.format.is_json() {
             output::print_json(&json!(rows))?;

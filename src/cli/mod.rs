@@ -5,10 +5,12 @@
 
 mod calls;
 mod check;
+mod decode;
 mod demo;
 mod demo_agents;
 mod desk;
 mod dict;
+mod dict_diameter;
 mod output;
 mod queue;
 mod run;
@@ -51,8 +53,10 @@ enum Command {
     Calls(calls::Arguments),
     /// Send one test record to a sink and show the exchange
     Send(send::Arguments),
-    /// Show the effective RADIUS dictionary with the origin of each entry
+    /// Show the effective RADIUS or Diameter dictionary with the origin of each entry
     Dict(dict::Arguments),
+    /// Show a hex dump of a RADIUS packet or of Diameter messages as text
+    Decode(decode::Arguments),
     /// List the variables that fields may use
     Vars(output::Format),
 }
@@ -117,6 +121,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Calls(arguments) => calls::run(&path, &arguments),
         Command::Send(arguments) => send::run(&path, arguments),
         Command::Dict(arguments) => dict::run(&path, &arguments),
+        Command::Decode(arguments) => decode::run(&arguments),
         Command::Vars(format) => vars::run(&format),
     }
 }

@@ -116,6 +116,26 @@ pub fn shown(text: &str) -> String {
     out
 }
 
+/// A time span for people, in its two largest units: `3 d 4 h`, `12 min 5 s`, `7 s`, `0.4 s`.
+#[must_use]
+pub fn span(seconds: f64) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    if !seconds.is_finite() || seconds < 0.05 {
+        return "0 s".to_owned();
+    }
+    if seconds < 10.0 {
+        let text = format!("{seconds:.1}");
+        return format!("{} s", text.strip_suffix(".0").unwrap_or(&text));
+    }
+    // Fits: a span of milliseconds in 32 bits came as a float.
+    let whole = seconds as u64;
+    let at = UNITS.iter().position(|(unit, _)| whole >= *unit).unwrap_or(UNITS.len() - 1);
+    let (unit, name) = UNITS[at];
+    let rest = UNITS.get(at + 1).map(|(smaller, name)| (whole % unit / smaller, name)).filter(|(count, _)| *count > 0);
+    let rest = rest.map_or_else(String::new, |(count, name)| format!(" {count} {name}"));
+    format!("{} {name}{rest}", whole / unit)
+}
+
 /// Whether the reader of our output has gone, as in `tollgate queue list | head`.
 #[must_use]
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -132,6 +152,22 @@ mod tests {
     fn columns_stand_under_their_heads() {
         let rows = [vec!["billing".to_owned(), "7".to_owned()], vec!["ü".to_owned(), "12345".to_owned()]];
         assert_eq!(table(&["SINK", "WAITING"], &rows), "SINK     WAITING\nbilling  7\nü        12345\n");
+    }
+
+    #[test]
+    fn a_span_has_its_two_largest_units() {
+        for (seconds, want) in [
+            (0.0, "0 s"),
+            (0.4, "0.4 s"),
+            (7.0, "7 s"),
+            (61.0, "1 min 1 s"),
+            (7200.0, "2 h"),
+            (7260.0, "2 h 1 min"),
+            (273_600.5, "3 d 4 h"),
+            (f64::NAN, "0 s"),
+        ] {
+            assert_eq!(span(seconds), want);
+        }
     }
 
     #[test]

@@ -25,6 +25,17 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// List the parked records: why, since when, how often they were tried
+    Parked {
+        /// Only those of this sink
+        #[arg(long, value_name = "NAME")]
+        sink: Option<String>,
+        /// The most records to show
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        max: usize,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Show one record with all its values
     Show {
         /// Its place or its id
@@ -137,6 +148,7 @@ fn perform(desk: &mut Desk, command: Command) -> Result<(), Failure> {
     match command {
         Command::Status(format) => status(desk, &format),
         Command::List { which, max, format } => list(desk, which.filter(), max, &format),
+        Command::Parked { sink, max, format } => parked(desk, sink, max, &format),
         Command::Show { record, format } => show(desk, record, &format),
         Command::Retry { which, format } => act(desk, Verb::Retry, which, None, &format),
         Command::Park { which, reason, format } => act(desk, Verb::Park, which, reason, &format),
@@ -151,16 +163,40 @@ fn status(desk: &mut Desk, format: &Format) -> Result<(), Failure> {
         output::print_json(&status)?;
         return Ok(());
     }
-    let keys =
-        ["sink", "carried", "appended", "delivered", "parked", "dropped", "lost", "waiting", "parked_now", "oldest_s"];
-    let heads =
-        ["SINK", "CARRIED", "APPENDED", "DELIVERED", "PARKED", "DROPPED", "LOST", "WAITING", "PARKED NOW", "OLDEST S"];
+    let keys = [
+        "sink",
+        "carried",
+        "appended",
+        "delivered",
+        "parked",
+        "dropped",
+        "superseded",
+        "lost",
+        "waiting",
+        "parked_now",
+    ];
+    let heads = [
+        "SINK",
+        "CARRIED",
+        "APPENDED",
+        "DELIVERED",
+        "PARKED",
+        "DROPPED",
+        "SUPERSEDED",
+        "LOST",
+        "WAITING",
+        "PARKED NOW",
+        "OLDEST",
+    ];
     let none = Vec::new();
     let rows: Vec<Vec<String>> = status["sinks"]
         .as_array()
         .unwrap_or(&none)
         .iter()
-        .map(|sink| keys.iter().map(|key| output::cell(&sink[*key])).collect())
+        .map(|sink| {
+            let oldest = output::span(sink["oldest_s"].as_f64().unwrap_or(0.0));
+            keys.iter().map(|key| output::cell(&sink[*key])).chain([oldest]).collect()
+        })
         .collect();
     output::print(&output::table(&heads, &rows))?;
     let troubles: Vec<_> = status["troubles"].as_array().unwrap_or(&none).iter().map(output::cell).collect();
@@ -201,6 +237,57 @@ fn row(item: &Value) -> Vec<String> {
         reason.unwrap_or_default(),
     ];
     cells.iter().map(|cell| output::shown(cell)).collect()
+}
+
+fn parked(desk: &mut Desk, sink: Option<String>, max: usize, format: &Format) -> Result<(), Failure> {
+    let filter = Filter { sink, record: None, state: Some(Standing::Parked) };
+    let mut items = Vec::new();
+    pages(desk, &filter, max, |item| {
+        items.push(item);
+        Ok(())
+    })?;
+    if format.is_json() {
+        output::print_json(&items.into())?;
+        return Ok(());
+    }
+    if items.is_empty() {
+        output::print("no record is parked")?;
+        return Ok(());
+    }
+    let rows: Vec<_> = items.iter().map(parked_row).collect();
+    let heads = ["ID", "SINK", "KIND", "CALL-ID", "TRIES", "FIRST TRIED", "PARKED", "REASON"];
+    output::print(&output::table(&heads, &rows))?;
+    Ok(())
+}
+
+fn parked_row(item: &Value) -> Vec<String> {
+    let how = &item["sinks"][0];
+    let reason = match (how["reason"].as_str().unwrap_or_default(), how["code"].as_u64().unwrap_or(0)) {
+        ("", 0) => "none was given".to_owned(),
+        ("", code) => format!("result {code}"),
+        (reason, _) => reason.to_owned(),
+    };
+    let first = if how["first_tried"].is_null() { "never".to_owned() } else { moment(&how["first_tried"]) };
+    let cells = [
+        output::cell(&item["id"]),
+        output::cell(&how["sink"]),
+        output::cell(&item["record"]["kind"]),
+        output::cell(&item["record"]["call_id"]),
+        output::cell(&how["attempts"]),
+        first,
+        moment(&how["parked"]),
+        reason,
+    ];
+    cells.iter().map(|cell| output::shown(cell)).collect()
+}
+
+/// An instant to the second.
+fn moment(value: &Value) -> String {
+    let text = output::cell(value);
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
 }
 
 fn show(desk: &mut Desk, record: String, format: &Format) -> Result<(), Failure> {

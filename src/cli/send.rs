@@ -16,6 +16,7 @@ use super::output::{self, Format, shown};
 use super::{Failure, load_quietly};
 use crate::config::error::suggestion;
 use crate::config::plan::{SinkKind, SinkPlan};
+use crate::diameter::settings as diameter;
 use crate::record::Kind;
 use crate::sinks::radius;
 use crate::sinks::trial::{Message, Trial, TrialError, Verdict, Wanted, millis};
@@ -83,8 +84,9 @@ pub fn run(config: &Path, arguments: Arguments) -> Result<(), Failure> {
     }
     match trial.verdict {
         Verdict::Delivered => Ok(()),
-        Verdict::Retry { reason } | Verdict::Parked { reason } => Err(Failure::Failed(anyhow!(reason))),
-        Verdict::Undecided => Err(Failure::Failed(anyhow!("no verdict within {} s", arguments.wait))),
+        Verdict::Retry { reason } | Verdict::Parked { reason } | Verdict::Undecided { reason } => {
+            Err(Failure::Failed(anyhow!(reason)))
+        }
     }
 }
 
@@ -96,6 +98,11 @@ fn send(sink: &SinkPlan, only: Option<SocketAddr>, wanted: &Wanted) -> Result<Tr
             let mut settings = radius::Settings::clone(settings);
             narrow(&sink.name, only, &mut settings)?;
             runtime.block_on(async { radius::trial::send(&sink.name, &settings, wanted).await })
+        }
+        SinkKind::Diameter(settings) => {
+            let mut settings = diameter::Settings::clone(settings);
+            narrow_peers(&sink.name, only, &mut settings)?;
+            runtime.block_on(async { crate::sinks::diameter::trial::send(&sink.name, &settings, wanted).await })
         }
     };
     trial.map_err(|error| match error {
@@ -112,6 +119,18 @@ fn narrow(name: &str, only: Option<SocketAddr>, settings: &mut radius::Settings)
     if settings.client.servers.is_empty() {
         let known = known.join(", ");
         return Err(Failure::Usage(format!("the sink `{name}` has no server `{only}`; known are {known}")));
+    }
+    Ok(())
+}
+
+/// Leaves only the peer asked for.
+fn narrow_peers(name: &str, only: Option<SocketAddr>, settings: &mut diameter::Settings) -> Result<(), Failure> {
+    let Some(only) = only else { return Ok(()) };
+    let known: Vec<_> = settings.peers.iter().map(|peer| format!("`{}:{}`", peer.host, peer.port)).collect();
+    settings.peers.retain(|peer| peer.port == only.port() && peer.host.parse() == Ok(only.ip()));
+    if settings.peers.is_empty() {
+        let known = known.join(", ");
+        return Err(Failure::Usage(format!("the sink `{name}` has no peer `{only}`; known are {known}")));
     }
     Ok(())
 }
@@ -139,9 +158,6 @@ fn text(sink: &str, kind: &str, trial: &Trial) -> String {
         }
     }
     line("verdict", trial.verdict.name().to_owned());
-    if let Some(reason) = trial.verdict.reason() {
-        line("reason", shown(reason));
-    }
     text
 }
 

@@ -46,5 +46,53 @@ fn text(status: &Value) -> String {
         ("waiting", output::cell(&queue["waiting"])),
         ("parked", output::cell(&queue["parked"])),
     ];
-    lines.iter().map(|(name, value)| format!("{name:<10} {}\n", output::shown(value))).collect()
+    let mut text: String = lines.iter().map(|(name, value)| format!("{name:<10} {}\n", output::shown(value))).collect();
+    let rows = servers(status);
+    if !rows.is_empty() {
+        let heads = [
+            "SINK",
+            "SERVER",
+            "STATE",
+            "SINCE",
+            "ROUND TRIP",
+            "IN FLIGHT",
+            "WINDOW",
+            "STORED",
+            "TIMEOUTS",
+            "WAITING",
+            "OLDEST",
+        ];
+        text.push('\n');
+        text.push_str(&output::table(&heads, &rows));
+    }
+    text
+}
+
+/// A row for each server of each sink; what waits stands with the sink's first.
+fn servers(status: &Value) -> Vec<Vec<String>> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut rows = Vec::new();
+    for backend in list(&status["backends"]) {
+        let queued = list(&status["queue"]["sinks"]).into_iter().find(|sink| sink["sink"] == backend["sink"]);
+        let mut waiting =
+            queued.map(|sink| (output::cell(&sink["waiting"]), output::span(sink["oldest_s"].as_f64().unwrap_or(0.0))));
+        for server in list(&backend["servers"]) {
+            let (waits, oldest) = waiting.take().unwrap_or_default();
+            let cells = [
+                output::cell(&backend["sink"]),
+                output::cell(&server["server"]),
+                output::cell(&server["state"]),
+                output::span(server["since_s"].as_f64().unwrap_or(0.0)),
+                server["round_trip_ms"].as_f64().map_or_else(|| "-".to_owned(), |millis| format!("{millis:.1} ms")),
+                output::cell(&server["in_flight"]),
+                output::cell(&server["window"]),
+                output::cell(&server["counts"]["stored"]),
+                output::cell(&server["counts"]["timeouts"]),
+                waits,
+                oldest,
+            ];
+            rows.push(cells.iter().map(|cell| output::shown(cell)).collect());
+        }
+    }
+    rows
 }

@@ -87,6 +87,67 @@ fn mistakes_of_sip_are_named() {
 }
 
 #[test]
+fn mistakes_of_certificates_are_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for name in ["a", "b"] {
+        let made = rcgen::generate_simple_self_signed([format!("{name}.example")]).expect("a certificate");
+        for (ending, text) in [("pem", made.cert.pem()), ("key", made.signing_key.serialize_pem())] {
+            let file = dir.path().join(format!("{name}.{ending}"));
+            fs::write(&file, text).expect("written");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("changed");
+        }
+    }
+    fs::write(dir.path().join("empty"), "").expect("written");
+    let found = |lines: &str| {
+        let text = format!("{BASE}[sip]\nlisten = [\"udp:127.0.0.1:5060\", \"tls:127.0.0.1:5061\"]\n{lines}\n");
+        let own = dir.path().display().to_string();
+        findings(&text.replace("{DIR}", &own)).replace(&own, "{DIR}")
+    };
+    let good = "certificates = [{ certificate = \"{DIR}/a.pem\", key = \"{DIR}/a.key\" }]";
+    let own = "[sip.tls_client]\nca = \"{DIR}/a.pem\"\n";
+    for (lines, want) in [
+        (format!("[[sip.tls]]\n{good}\n{own}"), ""),
+        (
+            format!("[[sip.tls]]\n{good}\n[sip.tls_client]\nca = \"{{DIR}}/none\""),
+            "error: cannot read a certificate from {DIR}/none: I/O error: No such file or directory (os error 2)\n  --> t.toml:8:6",
+        ),
+        (
+            format!(
+                "{own}[[sip.tls]]\ncertificates = [{{ certificate = \"{{DIR}}/a.pem\", key = \"{{DIR}}/b.key\" }}]"
+            ),
+            "error: the key in {DIR}/b.key is not that of the certificate in {DIR}/a.pem\n  --> t.toml:8:17",
+        ),
+        (
+            format!(
+                "{own}[[sip.tls]]\ncertificates = [{{ certificate = \"{{DIR}}/empty\", key = \"{{DIR}}/a.key\" }}]"
+            ),
+            "error: no certificate in {DIR}/empty\n  --> t.toml:8:17",
+        ),
+        (
+            format!("{own}[[sip.tls]]\n{good}\nclient_certificate = \"required\""),
+            "error: client certificates are asked for, but nobody is trusted to sign them\n  --> t.toml:7:1\nhint: set `client_ca` to a file of the authorities that sign them",
+        ),
+        (
+            format!("{own}[[sip.tls]]\n{good}\nclient_ca = \"{{DIR}}/a.pem\""),
+            "error: `client_ca` without `client_certificate` has no effect\n  --> t.toml:9:13\nhint: set `client_certificate = \"required\"` or \"optional\"",
+        ),
+        (
+            format!("{own}[[sip.tls]]\n{good}\nlisten = \"tls:127.0.0.1:5062\""),
+            "error: no `[[sip.tls]]` is for `tls:127.0.0.1:5061`\n  --> t.toml:4:33\nhint: add a `[[sip.tls]]` with `certificates = [{ certificate = \"gw.pem\", key = \"gw.key\" }]`\nerror: `tls:127.0.0.1:5062` is not in `sip.listen`\n  --> t.toml:9:10\nhint: did you mean `tls:127.0.0.1:5061`?",
+        ),
+        (
+            format!("[[sip.tls]]\n{good}\n{own}certificate = \"{{DIR}}/a.pem\""),
+            "error: `sip.tls_client` needs both `certificate` and `key`\n  --> t.toml:9:15",
+        ),
+    ] {
+        assert_eq!(found(&lines), want, "{lines}");
+    }
+    fs::set_permissions(dir.path().join("a.key"), fs::Permissions::from_mode(0o644)).expect("changed");
+    let text = found(&format!("[[sip.tls]]\n{good}\n{own}"));
+    assert!(text.contains("`{DIR}/a.key` is a private key and every user may read it"), "{text}");
+}
+
+#[test]
 fn mistakes_of_routes_are_named() {
     for (lines, want) in [
         ("", "warning: there is no `[[route]]`: every call gets 404\n  --> t.toml\nhint: add a `[[route]]` with `to`"),
@@ -132,7 +193,7 @@ fn mistakes_of_routes_are_named() {
         ),
         (
             "[[route]]\nto = \"sip:127.0.0.1\"\naccount.on = [\"billing\"]",
-            "error: unknown sink `billing`\n  --> t.toml:3:15\nhint: known are `radius`",
+            "error: unknown sink `billing`\n  --> t.toml:3:15\nhint: known are `radius`, `diameter`",
         ),
         (
             "[[route]]\nto = \"sip:127.0.0.1\"\navps = { src = \"$fUU\" }",
@@ -257,7 +318,7 @@ fn mistakes_of_a_radius_sink_are_named() {
             "error: no field `srcip` in `accounting.fields`\n  --> t.toml:8:8\nhint: did you mean `src_ip`?",
         ),
         (
-            "config = \"{DIR}/radiusclient.conf\"\nleg_fields.src = \"Calling-Station-Id\"",
+            "config = \"{DIR}/radiusclient.conf\"\nleg_fields.src = \"Tollgate-Leg-Src\"",
             "error: no field `src` in `accounting.leg_fields`\n  --> t.toml:8:12\nhint: define it in `[accounting.leg_fields]`",
         ),
         (
@@ -274,6 +335,97 @@ fn mistakes_of_a_radius_sink_are_named() {
     let refused =
         folder.findings(&format!("{head}config = \"{{DIR}}/radiusclient.conf\"\nfields.src_ip = \"User-Password\"\n"));
     assert!(refused.starts_with("error: `User-Password` cannot carry a value of a call: "), "{refused}");
+}
+
+#[test]
+fn fields_may_have_policies_that_fit_their_attribute() {
+    let folder = Folder::new(CLIENT);
+    folder.write("long", "ATTRIBUTE Long-Callee 245.1 string\n");
+    let text = |lines: &str| {
+        format!(
+            "[[route]]\nto = \"sip:127.0.0.1\"\nfields = {{ trunk = \"gold\" }}\n[accounting]\non = [\"b\"]\n\
+             fields = {{ x = \"$ua\", y = \"$si\" }}\n[sinks.radius.b]\nconfig = \"{{DIR}}/radiusclient.conf\"\n\
+             dictionary = \"{{DIR}}/long\"\n{lines}\n"
+        )
+    };
+    for (lines, want) in [
+        ("fields.x = { attribute = \"Called-Station-Id\", oversize = \"hash\", max = 50, priority = 9 }", ""),
+        ("fields.x = { attribute = \"Called-Station-Id\", oversize = \"long-extended\", long = \"Long-Callee\" }", ""),
+        ("fields.trunk = \"Tollgate-Trunk\"", ""),
+        ("fields.x = { max = 50 }", "error: `sinks.radius.b.fields.x` lacks the field `attribute`\n  --> t.toml:10:8"),
+        (
+            "fields.x = { attribute = \"Called-Station-Id\", oversise = \"hash\" }",
+            "error: unknown field `oversise` in `sinks.radius.b.fields.x`\n  --> t.toml:10:47\nhint: did you mean `oversize`?",
+        ),
+        (
+            "fields.x = { attribute = \"Called-Station-Id\", oversize = \"hsah\" }",
+            "error: unknown value `hsah` for `sinks.radius.b.fields.x.oversize`\n  --> t.toml:10:58\nhint: did you mean `hash`?",
+        ),
+        (
+            "fields.x = { attribute = \"Called-Station-Id\", oversize = \"split\" }",
+            "error: a record has `Called-Station-Id` once at most\n  --> t.toml:10:8\nhint: RFC 2866 section 5.13; take an attribute that may be repeated",
+        ),
+        (
+            "fields = { x = \"User-Name\", y = \"User-Name\" }",
+            "error: a record has `User-Name` once at most\n  --> t.toml:10:33\nhint: RFC 2866 section 5.13; take an attribute that may be repeated",
+        ),
+        (
+            "fields.x = \"Acct-Session-Id\"",
+            "error: `Acct-Session-Id` is in every record already: no field can have it\n  --> t.toml:10:12",
+        ),
+        (
+            "fields.x = { attribute = \"Called-Station-Id\", oversize = \"long-extended\" }",
+            "error: `oversize = \"long-extended\"` needs an attribute\n  --> t.toml:10:8\nhint: add `long = \"ATTRIBUTE\"`, of the space of 245 or 246 (RFC 6929)",
+        ),
+        (
+            "fields.x = { attribute = \"Called-Station-Id\", oversize = \"long-extended\", long = \"Tollgate-Callee\" }",
+            "error: `Tollgate-Callee` takes no long values\n  --> t.toml:10:82\nhint: one of the space of 245 or 246 (RFC 6929), such as `245.1`",
+        ),
+        (
+            "fields.x = { attribute = \"Called-Station-Id\", long = \"Long-Callee\" }",
+            "error: `long` needs `oversize = \"long-extended\"`\n  --> t.toml:10:54",
+        ),
+    ] {
+        assert_eq!(folder.findings(&text(lines)), want, "{lines}");
+    }
+    let lines = "fields = { x = \"User-Name\", trunk = { attribute = \"Class\" } }\ncollapse_interims = false\ncolumns = \"freeradius-sql\"";
+    let plan = good(&folder.text(&text(lines)));
+    assert_eq!(plan.accounting.frozen_fields, ["x", "trunk"], "a server joins the records of a session by them");
+    assert_eq!((plan.queue.collapsing.len(), plan.accounting_on), (0, vec!["b".to_owned()]));
+    let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("a RADIUS sink") };
+    assert_eq!(settings.columns, crate::sinks::radius::Columns::FreeradiusSql);
+    let fields = plan.route[0].fields.as_ref().expect("the route has fields");
+    let names: Vec<&str> = fields.all.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((names, fields.own), (vec!["trunk", "x", "y"], 1));
+}
+
+#[test]
+fn keys_of_a_client_file_reach_the_sink() {
+    let folder = Folder::new(
+        "acctserver localhost:1813:a-long-enough-secret, 127.0.0.1:1814:a-long-enough-secret, 127.0.0.1:1815\n\
+         radius_timeout 1\nradius_retries 3\nradius_deadtime 30\nbindaddr 127.0.0.1\nnas-identifier gw\nnas-ip 192.0.2.1\n\
+         default_realm example.org\nclientdebug 1\nseqfile /var/run/seq\nnew-key 5\n",
+    );
+    let text = "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"b\"]\n[sinks.radius.b]\nconfig = \"{DIR}/radiusclient.conf\"\n";
+    let found = folder.findings(text);
+    assert!(found.contains("error: unknown keyword `new-key`"), "{found}");
+    let plan = good(&folder.text(&format!("{text}unknown_keywords = \"warn\"\n")));
+    let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("a RADIUS sink") };
+    let servers: Vec<u16> = settings.client.servers.iter().map(|server| server.address.port()).collect();
+    assert_eq!(servers, [1813, 1814], "one without a secret is left out");
+    assert_eq!((settings.names.len(), settings.names[0].host.as_str()), (1, "localhost"));
+    assert_eq!(settings.client.revival, Duration::from_secs(30));
+    assert_eq!(settings.bind.map(|ip| ip.to_string()).as_deref(), Some("127.0.0.1"));
+    assert_eq!(settings.nas_identifier.as_deref(), Some("gw"));
+    assert_eq!(settings.nas_address.map(|ip| ip.to_string()).as_deref(), Some("192.0.2.1"));
+    assert_eq!(settings.default_realm.as_deref(), Some("example.org"));
+    assert_eq!(settings.ignored_keywords, ["seqfile"]);
+    assert_eq!(plan.log.level, "info,tollgate::radius=debug,tollgate::sinks::radius=debug");
+    let warnings: String = plan.warnings.iter().map(Mistake::to_string).collect();
+    assert!(
+        warnings.contains("unknown keyword `new-key`") && warnings.contains("no secret for `127.0.0.1`"),
+        "{warnings}"
+    );
 }
 
 #[test]
@@ -332,7 +484,7 @@ fn a_plan_holds_what_the_file_says() {
     assert_eq!((plan.sip.shards, plan.shard.calls_max), (4, 250));
     assert_eq!(plan.queue.path, Path::new("q"));
     assert_eq!(plan.sink_names(), ["a", "z"]);
-    let SinkKind::Radius(settings) = &plan.sinks[0].kind;
+    let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("a RADIUS sink") };
     assert_eq!((settings.client.window, settings.client.transmissions), (7, 4));
     assert_eq!(settings.client.initial_timeout, Duration::from_secs(1));
     assert!(plan.route[0].marks.is_empty());

@@ -7,12 +7,15 @@
 
 mod check;
 pub mod decode;
+pub mod diameterclient;
 pub mod error;
 pub mod plan;
 pub mod radiusclient;
 pub mod schema;
 pub mod tree;
 
+#[cfg(test)]
+mod check_diameter_tests;
 #[cfg(test)]
 mod check_tests;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::error::Mistake;
 use super::schema::LogTarget;
 use crate::accounting;
 use crate::admin;
+use crate::diameter;
 use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::policy::{Marks, Route, Routes};
 use crate::queue;
@@ -36,6 +37,8 @@ pub struct Plan {
     pub queue: queue::Settings,
     /// The backends, in the order of kind and name.
     pub sinks: Vec<SinkPlan>,
+    /// Names of the sinks that get an Accounting-On at a start that has lost calls in progress.
+    pub accounting_on: Vec<String>,
     /// Administration.
     pub admin: admin::Settings,
     /// The log.
@@ -77,6 +80,8 @@ pub struct SinkPlan {
 pub enum SinkKind {
     /// `[sinks.radius.NAME]`
     Radius(Arc<sinks::radius::Settings>),
+    /// `[sinks.diameter.NAME]`
+    Diameter(Arc<diameter::settings::Settings>),
 }
 
 impl SinkKind {
@@ -85,6 +90,7 @@ impl SinkKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Radius(_) => "radius",
+            Self::Diameter(_) => "diameter",
         }
     }
 }

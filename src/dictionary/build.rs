@@ -23,6 +23,8 @@ pub struct Builder {
     /// Lower-case names of what FreeRADIUS 4 constructs define; their values are skipped too.
     pub(super) skipped: HashSet<String>,
     pub(super) has_version_4: bool,
+    /// Whether what only Diameter has was told.
+    pub(super) has_diameter: bool,
     drafts: Vec<Draft>,
     by_name: HashMap<Box<str>, usize>,
     vendors: Vec<Vendor>,
@@ -160,6 +162,12 @@ impl Builder {
     pub(super) fn vendor_number(&self, name: &str) -> Option<u32> {
         let at = *self.vendor_by_name.get(name.to_ascii_lowercase().as_str())?;
         Some(self.vendors[at].number)
+    }
+
+    /// A vendor given by its number, if it is defined.
+    pub(super) fn known_vendor(&self, number: &str) -> Option<u32> {
+        let number = number.parse().ok()?;
+        self.vendors.iter().any(|vendor| vendor.number == number).then_some(number)
     }
 
     pub(super) fn vendor_names(&self) -> impl Iterator<Item = &str> {

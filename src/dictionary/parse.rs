@@ -2,7 +2,8 @@
 //!
 //! A line is a keyword and blank-separated fields; `#` starts a comment anywhere. Keywords, types and names match in
 //! any case. A malformed line of a known keyword is an error, an unknown keyword a warning, a FreeRADIUS 4 construct
-//! is skipped with one warning. Blocks (`BEGIN-VENDOR`, `BEGIN-TLV`) are a file's own.
+//! is skipped with one warning. What only Diameter has, in a file that serves both (`diameter::parse`), is skipped with
+//! one warning, its types are taken for RADIUS' own where they mean the same. Blocks (`BEGIN-VENDOR`, `BEGIN-TLV`) are a file's own.
 
 use std::path::Path;
 use std::str;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use super::build::Builder;
 use super::builtin;
+use super::diameter;
 use super::load::{FILE_OCTETS_MAX, Loader};
 use super::nearest;
 use super::types::{Flags, Format, Oid, Origin, TLV_LEVELS_MAX, Type, VENDOR_NUMBER_END, VENDOR_SPECIFIC};
@@ -65,6 +67,21 @@ const VERSION_4_TYPES: &[&str] = &[
     "int64",
     "attribute",
 ];
+
+/// What a type of Diameter is in RADIUS; `Some(None)` for one without counterpart.
+fn of_diameter(word: &str) -> Option<Option<Type>> {
+    use diameter::Type as D;
+    Some(match D::parse(word)? {
+        D::Utf8String | D::DiameterIdentity | D::DiameterUri | D::IpFilterRule | D::QosFilterRule => Some(Type::String),
+        D::OctetString => Some(Type::Octets(None)),
+        D::Unsigned32 | D::Enumerated => Some(Type::Integer),
+        D::Integer32 => Some(Type::Signed),
+        D::Unsigned64 => Some(Type::Integer64),
+        D::Time => Some(Type::Date),
+        D::Address => Some(Type::ComboIp),
+        D::Integer64 | D::Float32 | D::Float64 | D::Grouped | D::BareAddress | D::BarePrefix => None,
+    })
+}
 
 const TYPES: &[&str] = &[
     "string",
@@ -158,6 +175,9 @@ struct File<'a> {
     blocks: Vec<Block>,
     /// Depth of FreeRADIUS 4 `BEGIN` blocks being skipped.
     skipping: usize,
+    /// Whether a block in braces may follow, and whether one is open; both are Diameter's.
+    may_open: bool,
+    in_braces: bool,
 }
 
 /// An open block: numbers inside continue its path.
@@ -172,7 +192,7 @@ struct Block {
 impl<'a> File<'a> {
     fn new(builder: &'a mut Builder, loader: &'a mut dyn Loader, name: &str, level: usize) -> Self {
         let at = Origin { file: Arc::from(name), line: 0 };
-        Self { builder, loader, level, at, blocks: Vec::new(), skipping: 0 }
+        Self { builder, loader, level, at, blocks: Vec::new(), skipping: 0, may_open: false, in_braces: false }
     }
 
     fn lines(&mut self, path: &Path, text: &[u8]) {
@@ -205,6 +225,9 @@ impl<'a> File<'a> {
             }
             return;
         }
+        if self.diameter_block(&upper, fields) {
+            return;
+        }
         match upper.as_str() {
             "ATTRIBUTE" => self.attribute(fields),
             "VALUE" => self.value(fields),
@@ -235,6 +258,36 @@ impl<'a> File<'a> {
         }
     }
 
+    /// Says once that the file has what only Diameter has.
+    fn diameter(&mut self, what: &str) {
+        if !std::mem::replace(&mut self.builder.has_diameter, true) {
+            self.warn(format!("`{what}` and its like are for Diameter and skipped"));
+        }
+    }
+
+    /// Skips what stands in braces, and what they belong to; whether that is this line.
+    fn diameter_block(&mut self, keyword: &str, fields: &[&str]) -> bool {
+        if self.in_braces {
+            self.in_braces = keyword != "}";
+            return true;
+        }
+        let may_open = std::mem::take(&mut self.may_open);
+        match keyword {
+            "{" if may_open => self.in_braces = true,
+            "REQUEST" | "ANSWER" => {
+                self.diameter(keyword);
+                (self.in_braces, self.may_open) = (fields.last() == Some(&"{"), true);
+            }
+            _ if keyword.starts_with("APPLICATION") => self.diameter("APPLICATION"),
+            "ATTRIBUTE" if fields.last() == Some(&"{") => {
+                self.attribute(&fields[..fields.len() - 1]);
+                self.in_braces = true;
+            }
+            _ => return false,
+        }
+        true
+    }
+
     fn version_4(&mut self, what: &str) {
         if !std::mem::replace(&mut self.builder.has_version_4, true) {
             self.warn(format!("FreeRADIUS 4 dictionary: `{what}` and its like are skipped"));
@@ -253,7 +306,14 @@ impl<'a> File<'a> {
         if !self.builder.count(&self.at) || !self.is_name(name) {
             return;
         }
-        let Some(kind) = Type::parse(kind) else {
+        let of_diameter = if Type::parse(kind).is_none() { of_diameter(kind) } else { None };
+        let is_too_large = || parse_number(number).is_some_and(|number| number > i64::from(u8::MAX));
+        if of_diameter.is_some_and(|kind| kind.is_none() || is_too_large()) {
+            self.builder.skipped.insert(name.to_ascii_lowercase());
+            self.may_open = true;
+            return self.diameter(kind);
+        }
+        let Some(kind) = Type::parse(kind).or(of_diameter.flatten()) else {
             let hint = hint(nearest(&kind.to_ascii_lowercase(), TYPES.iter().copied()));
             return self.error(format!("unknown type `{kind}` of `{name}`{hint}"));
         };
@@ -310,6 +370,7 @@ impl<'a> File<'a> {
                 "has_tag" if matches!(kind, Type::String | Type::Integer) => flags.has_tag = true,
                 "has_tag" => self.error_none(format!("`{name}`: `has_tag` needs string or integer, not {kind}"))?,
                 "secret" => flags.secret = true,
+                "m" | "mandatory" | "optional" => self.diameter(word),
                 "array" => flags.array = true,
                 "concat" if matches!(kind, Type::Octets(_)) => flags.concat = true,
                 "concat" => self.error_none(format!("`{name}`: `concat` needs octets, not {kind}"))?,
@@ -322,7 +383,7 @@ impl<'a> File<'a> {
                 }
                 _ => {
                     let stem = lower.strip_prefix("vendor=").unwrap_or(&lower);
-                    match self.builder.vendor_number(stem) {
+                    match self.builder.vendor_number(stem).or_else(|| self.builder.known_vendor(stem)) {
                         Some(number) => vendor = Some(number),
                         None => self.warn(format!("`{name}`: `{word}` is neither a flag nor a vendor defined above")),
                     }
@@ -360,6 +421,9 @@ impl<'a> File<'a> {
         let [name, number, rest @ ..] = fields else {
             return self.error("`VENDOR` takes a name and a number");
         };
+        // OpenSIPS writes the number first.
+        let is_swapped = parse_number(number).is_none() && parse_number(name).is_some();
+        let (name, number) = if is_swapped { (number, name) } else { (name, number) };
         if !self.builder.count(&self.at) {
             return;
         }

@@ -24,8 +24,15 @@ pub(super) fn read(builder: &mut Builder, name: &str, text: &[u8]) {
         let origin = Origin { file: name.into(), line: 0 };
         return builder.problems.error(&origin, "XML that is not UTF-8");
     };
-    File { builder, at: Origin { file: Arc::from(name), line: 1 }, open: Vec::new(), draft: None, place: None }
-        .events(text);
+    File {
+        builder,
+        at: Origin { file: Arc::from(name), line: 1 },
+        open: Vec::new(),
+        has_element: false,
+        draft: None,
+        place: None,
+    }
+    .events(text);
 }
 
 /// One AVP between its tag and its type.
@@ -40,6 +47,7 @@ struct File<'a> {
     builder: &'a mut Builder,
     at: Origin,
     open: Vec<String>,
+    has_element: bool,
     draft: Option<Draft>,
     /// The AVP whose items and rules follow.
     place: Option<Place>,
@@ -76,8 +84,10 @@ impl File<'_> {
                 Ok(Event::DocType(_)) => return self.error("document types are not read: remove `<!DOCTYPE …>`"),
                 Ok(Event::GeneralRef(_)) => return self.error("entities are not read"),
                 Ok(Event::Eof) => {
-                    if !self.open.is_empty() {
-                        self.error("the file ends inside an element");
+                    match (self.open.is_empty(), self.has_element) {
+                        (false, _) => self.error("the file ends inside an element"),
+                        (true, false) => self.error("no `<diameter>` element"),
+                        (true, true) => {}
                     }
                     return;
                 }
@@ -99,6 +109,7 @@ impl File<'_> {
     }
 
     fn begin(&mut self, tag: &BytesStart<'_>) {
+        self.has_element = true;
         match tag.local_name().as_ref() {
             "vendor" => self.vendor(tag),
             "avp" => self.avp(tag),

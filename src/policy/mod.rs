@@ -6,6 +6,8 @@ pub mod routes;
 mod routes_tests;
 pub mod target;
 
+use std::sync::Arc;
+
 use crate::ids::{SinkMask, SinkNumber};
 use crate::sip::stack::Verdict;
 use crate::vars::Template;
@@ -28,6 +30,32 @@ impl<'r> Decision<'r> {
     #[must_use]
     pub fn avps(&self) -> &'r [Avp] {
         self.route.map_or(&[], |route| &route.avps)
+    }
+
+    /// Fields of the route, if it has some of its own.
+    #[must_use]
+    pub fn fields(&self) -> Option<&'r RouteFields> {
+        self.route.and_then(|route| route.fields.as_ref())
+    }
+}
+
+/// Fields of a route's records, in place of those of the settings.
+#[derive(Clone, Debug)]
+pub struct RouteFields {
+    /// Name and value: first the route's own, then those of `[accounting.fields]` that it does not replace.
+    pub all: Arc<[(String, Template)]>,
+    /// How many are the route's own. All records of a call have their values as they were at its start.
+    pub own: u16,
+}
+
+impl RouteFields {
+    /// `own` over `common`; `None` when the route has none of its own.
+    #[must_use]
+    pub fn new(own: Vec<(String, Template)>, common: &[(String, Template)]) -> Option<Self> {
+        let count = u16::try_from(own.len()).ok().filter(|count| *count > 0)?;
+        let is_new = |(name, _): &&(String, Template)| !own.iter().any(|(other, _)| other == name);
+        let common: Vec<_> = common.iter().filter(is_new).cloned().collect();
+        Some(Self { all: own.into_iter().chain(common).collect(), own: count })
     }
 }
 

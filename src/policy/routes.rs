@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::pattern::Pattern;
 use super::target::Destination;
-use super::{Avp, Decision, Marks};
+use super::{Avp, Decision, Marks, RouteFields};
 use crate::sip::message::{Message, Uri};
 use crate::sip::stack::{Network, Plan, Redirects, RequestView, Verdict};
 
@@ -25,6 +25,8 @@ pub struct Route {
     pub action: Action,
     /// What is recorded.
     pub marks: Marks,
+    /// Fields of its records; `None`: those of the settings.
+    pub fields: Option<RouteFields>,
     /// Values for `$avp(name)`.
     pub avps: Vec<Avp>,
 }

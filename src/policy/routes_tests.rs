@@ -36,6 +36,7 @@ fn route(name: &str, condition: Condition) -> Route {
         condition,
         action: Action::Forward { groups: vec![vec![target]], ring_timeout: None, redirects: Redirects::Pass },
         marks: Marks { accounting: SinkMask::NONE.with(SinkNumber(0)), ..Marks::NONE },
+        fields: None,
         avps: Vec::new(),
     }
 }

@@ -19,6 +19,8 @@ pub struct Balance {
     pub parked: u64,
     /// Dropped by the operator.
     pub dropped: u64,
+    /// Interim records that a newer record of their session made needless before they were delivered.
+    pub superseded: u64,
     /// Found to be missing or unreadable on disk; salvaged ones are appended again.
     pub lost: u64,
     /// Waiting now, lent ones included.
@@ -26,10 +28,11 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// Whether carried + appended = delivered + parked + dropped + lost + waiting.
+    /// Whether carried + appended = delivered + parked + dropped + superseded + lost + waiting.
     #[must_use]
     pub const fn holds(&self) -> bool {
-        self.carried + self.appended == self.delivered + self.parked + self.dropped + self.lost + self.waiting
+        let gone = self.delivered + self.parked + self.dropped + self.superseded + self.lost;
+        self.carried + self.appended == gone + self.waiting
     }
 }
 

@@ -11,8 +11,8 @@
 //!
 //! It follows that while a sink takes records, and new calls make less than three quarters of what it takes, a record
 //! of a new call waits for its lease no longer than half a second, however long the backlog is. A call that began during
-//! the outage waits for its own first record. After a restart the calls of the backlog are read through first, at some
-//! hundred thousand records a second on an idle machine; until that is done, everything waits in order of appending.
+//! the outage waits for its own first record. After a restart the calls of the backlog are read through first, some
+//! hundred thousand records a second, in the time in which commits gather; fresh records are held until that is done.
 
 use crate::clock::{Instant, Now};
 use crate::ids::{Seq, SinkNumber};
@@ -55,11 +55,12 @@ impl Queue {
             // Otherwise fresh records alone could fill the leases, and the backlog would never get its turn.
             self.refill(index, now);
         }
+        let start = out.len();
         let mut count = self.sinks[index].window.lease(max, now, out);
         while count < max && self.refill(index, now) {
             count += self.sinks[index].window.lease(max - count, now, out);
         }
-        count
+        count - self.hold_back(index, start, now, out)
     }
 
     /// Reads the next records into a sink's window; whether there may be more.
@@ -89,7 +90,14 @@ impl Queue {
             let number = self.chain.spools[spool].number;
             self.chain.notices.push(Notice::Unreadable { spool: number, from, why });
         }
+        let read: Vec<_> = if self.collapses_reading(index) {
+            let wanted = batch.records.iter().filter(|record| record.sinks.has(since.sink));
+            wanted.map(|record| (record.seq, record.id, record.body.clone())).collect()
+        } else {
+            Vec::new()
+        };
         self.take_in(index, spool, from, batch.records, batch.next);
+        self.collapse_read(index, &read, now);
         true
     }
 
@@ -139,6 +147,9 @@ impl Queue {
             }
             Settlement::Retry { after, reason } => {
                 self.sinks[index].retries += 1;
+                if self.collapse_failed(index, seq.0, now.mono) {
+                    return;
+                }
                 let settings = &self.chain.settings;
                 let Some(slot) = self.sinks[index].window.slot(seq.0) else { return };
                 let tried = settings.attempts_max > 0 && slot.attempts >= settings.attempts_max;

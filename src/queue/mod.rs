@@ -11,9 +11,11 @@
 //! down (G4) and directories synced before anything is acknowledged (G5, all three in `database`).
 
 mod balance;
+mod barrier;
 mod bitmap;
 mod calls;
 mod chain;
+mod collapse;
 mod command;
 mod database;
 mod disk;
@@ -50,6 +52,7 @@ use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, Seq, SinkMask};
 
 pub use balance::{Balance, SinkStats, Stats};
+pub use barrier::AFTER_ALL;
 pub use command::{
     Action, Command, CommandError, Desk, Item, LIST_MAX, Offline, Outcome, Page, ParkedState, Pick, Position, Query,
     Select, State, Waiting, ask,

@@ -21,10 +21,11 @@ use super::parked::{PARKED_AT_ONCE, ParkedStore, Rejoined};
 use super::registry::write_sinks;
 use super::repair::{COPY, Inventory};
 use super::settings::Settings;
-use super::spool::{SCHEMA, Spool, read_bitmaps, read_number};
+use super::spool::{SCHEMA, Spool, read_bitmaps, read_number, read_records};
 use super::store::{BATCH_RECORDS_MAX, Building, Fresh, Queue, Sink, Timing};
 use super::switch::Switch;
 use super::sync;
+use super::window::made;
 
 /// An open queue and what was in it.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct OpenReport {
     pub recovered: u64,
     /// Acknowledged records that are gone.
     pub lost: u64,
+    /// Whether calls in progress are not known any more.
+    pub calls_lost: bool,
     /// Databases set aside by this start.
     pub damaged: Vec<PathBuf>,
     /// Sinks that are not configured any more and still have records waiting.
@@ -270,6 +273,10 @@ impl Opening {
         let total = total.unwrap_or(0);
         for sink in &mut self.sinks {
             sink.waiting_bytes += bits.waiting_bytes(sink.since, total);
+            // Later the spool may be closed; spools are opened from the newest to the oldest.
+            let first = bits.next_open(sink.since, 0);
+            let first = first.and_then(|seq| read_records(&database, seq, seq + 1, 1).records.pop());
+            sink.oldest_made = first.map(|record| made(record.id)).or(sink.oldest_made);
         }
         self.total = self.total.max(total);
         Ok(Spool { number, path: path.to_owned(), database: Some(database), bits, used: 0, damaged: false })
@@ -440,6 +447,8 @@ impl Opening {
             queue.chain.notices.push(Notice::Failed { action: "keep the reserve", why: error.to_string() });
         }
         queue.look(clock());
+        let lost = queue.chain.notices.iter().any(|notice| matches!(notice, Notice::CallsLost));
+        self.report.calls_lost = lost || self.report.lost > 0;
         self.report.took = clock().mono.since(self.now.mono);
         Ok(Opened { queue, calls, sinks: numbers, report: self.report })
     }

@@ -31,8 +31,10 @@ impl Opening {
             window: Window::new(0, settings.window_records, settings.window_bytes),
             balance: Balance::default(),
             waiting_bytes: 0,
+            interims: super::collapse::Sessions::default(),
             retries: 0,
             oldest: Duration::ZERO,
+            oldest_made: None,
             attached: false,
         });
     }

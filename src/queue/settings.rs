@@ -42,6 +42,9 @@ pub struct Settings {
     pub window_records: usize,
     /// Octets of the backlog a sink's window holds in memory, and half as many of fresh records. Default 8 MiB.
     pub window_bytes: usize,
+    /// Names of the sinks for which an Interim record that waits is settled as superseded when a newer Interim or the
+    /// Stop of its session is appended (RFC 2869 §2.1). Default: none.
+    pub collapsing: Vec<String>,
     /// Commits all producers together may have waiting; more are refused. Default 16 384.
     pub commits_waiting_max: usize,
 }
@@ -64,6 +67,7 @@ impl Default for Settings {
             retry_age_max: Duration::ZERO,
             window_records: 4_096,
             window_bytes: 8 << 20,
+            collapsing: Vec::new(),
             commits_waiting_max: 16_384,
         }
     }

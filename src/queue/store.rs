@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::clock::{Instant, Now};
+use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{CallHash, RecordId, SINKS_MAX, SinkMask, SinkNumber};
 
 use super::balance::{Balance, Stats};
@@ -57,9 +57,13 @@ pub(super) struct Sink {
     pub window: Window,
     pub balance: Balance,
     pub waiting_bytes: u64,
+    /// Sessions whose newest Interim is known.
+    pub interims: super::collapse::Sessions,
     pub retries: u64,
     /// Age of its oldest waiting record when it was looked at last.
     pub oldest: Duration,
+    /// When its oldest waiting record was made, as far as is known.
+    pub oldest_made: Option<Timestamp>,
     /// Whether somebody leases; without that nothing is kept in memory for it.
     pub attached: bool,
 }
@@ -332,7 +336,9 @@ impl Queue {
                 sink.appended(seq, record, now.mono);
             }
         }
+        let first = self.next;
         self.next += building.records.len() as u64;
+        self.collapse_appended(first, &building.records, now);
         self.stats.calls = self.calls.len() as u64;
         self.mirror_calls(&building.calls);
         self.calls.noted(now.mono, &building.calls);

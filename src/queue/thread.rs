@@ -285,7 +285,13 @@ impl Worker {
             }
             let waiting = self.controls.len();
             let controls = &self.controls;
-            self.shared.signal.rest(GATHERING, left, || controls.len() > waiting);
+            let now = clock::now();
+            if self.queue.has_unknown(now) {
+                // The time is better spent on getting to know the backlog.
+                self.queue.step_unread(now);
+            } else {
+                self.shared.signal.rest(GATHERING, left, || controls.len() > waiting);
+            }
             self.take_commits();
             while let Ok(control) = self.controls.try_recv() {
                 match control {

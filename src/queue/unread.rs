@@ -62,10 +62,10 @@ impl Unread {
         self.base = cursor;
     }
 
-    /// The first place of which nothing is known, when all before `cursor` were read.
-    pub fn unknown_from(&self, cursor: u64) -> Option<u64> {
+    /// The places of which nothing is known, when all before `cursor` were read; `None` for none.
+    pub fn unknown(&self, cursor: u64) -> Option<std::ops::Range<u64>> {
         let from = self.unknown.start.max(cursor);
-        (from < self.unknown.end).then_some(from)
+        (from < self.unknown.end).then_some(from..self.unknown.end)
     }
 
     /// States that the places before `seq` are known now.
@@ -93,7 +93,7 @@ impl Queue {
     /// Where the first place is of which some sink does not know whose call it is.
     fn unknown_from(&self) -> Option<u64> {
         let attached = self.sinks.iter().filter(|sink| sink.attached);
-        attached.filter_map(|sink| sink.window.unknown_from()).min()
+        attached.filter_map(|sink| sink.window.unknown()).map(|unknown| unknown.start).min()
     }
 
     /// Reads some of the backlog for all sinks that do not know it.
@@ -102,7 +102,7 @@ impl Queue {
         let Some(spool) = self.chain.index_from(from) else { return self.known_to(self.next) };
         let bits = &self.chain.spools[spool].bits;
         let end = bits.next();
-        let unknowing = self.sinks.iter().filter(|sink| sink.attached && sink.window.unknown_from().is_some());
+        let unknowing = self.sinks.iter().filter(|sink| sink.attached && sink.window.unknown().is_some());
         let first = unknowing.filter_map(|sink| bits.next_open(sink.since, from)).min();
         let Some(first) = first.filter(|_| !self.chain.spools[spool].is_set_aside()) else {
             // What is left of a spool set aside comes back at the head, by the salvage.
@@ -126,12 +126,13 @@ impl Queue {
     fn take_calls(&mut self, spool: usize, records: &[StoredRecord]) {
         let bits = &self.chain.spools[spool].bits;
         for sink in self.sinks.iter_mut().filter(|sink| sink.attached) {
-            let Some(from) = sink.window.unknown_from() else { continue };
+            // Behind it are records that were offered to the window.
+            let Some(unknown) = sink.window.unknown() else { continue };
             let (number, since) = (sink.since.sink, sink.since.seq);
             let waits = |record: &&StoredRecord| {
                 record.seq >= since && record.sinks.has(number) && !bits.is_done(number, record.seq)
             };
-            for record in records.iter().filter(|record| record.seq >= from).filter(waits) {
+            for record in records.iter().filter(|record| unknown.contains(&record.seq)).filter(waits) {
                 sink.window.leave_unread(record.call, record.seq);
             }
         }
@@ -185,15 +186,12 @@ mod tests {
     fn what_is_not_known_blocks_every_call() {
         let mut unread = Unread::default();
         unread.forget(100..200);
-        assert_eq!((unread.blocks(CALL, 100), unread.unknown_from(100)), (true, Some(100)));
+        assert_eq!((unread.blocks(CALL, 100), unread.unknown(100)), (true, Some(100..200)));
         unread.note(CALL, 150);
         unread.known_to(160);
-        assert_eq!((unread.blocks(OTHER, 120), unread.unknown_from(170)), (true, Some(170)));
+        assert_eq!((unread.blocks(OTHER, 120), unread.unknown(170)), (true, Some(170..200)));
         unread.known_to(200);
-        assert_eq!(
-            (unread.blocks(CALL, 120), unread.blocks(OTHER, 120), unread.unknown_from(120)),
-            (true, false, None)
-        );
+        assert_eq!((unread.blocks(CALL, 120), unread.blocks(OTHER, 120), unread.unknown(120)), (true, false, None));
         unread.forget(100..200);
         assert!(!unread.blocks(CALL, 200), "or all of it was read meanwhile");
     }

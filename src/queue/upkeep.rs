@@ -140,6 +140,7 @@ impl Queue {
     fn age_of(&mut self, index: usize, now: Now) -> Duration {
         let sink = &self.sinks[index];
         if sink.balance.waiting == 0 {
+            self.sinks[index].oldest_made = None;
             return Duration::ZERO;
         }
         let open = |spool: &super::spool::Spool| spool.bits.next_open(sink.since, 0);
@@ -147,13 +148,15 @@ impl Queue {
         else {
             return Duration::ZERO;
         };
-        if let Some(slot) = sink.window.slot(seq) {
-            return now.wall.since(made(slot.id));
-        }
-        // A closed spool is not opened for this; what was found earlier holds on and grows.
-        let Some(database) = &self.chain.spools[place].database else { return sink.oldest };
-        let found = read_records(database, seq, seq + 1, 1).records.pop();
-        found.map_or(sink.oldest, |record| now.wall.since(made(record.id)))
+        let from_disk = || {
+            // A closed spool is not opened for this; what was found earlier holds on and grows.
+            let database = self.chain.spools[place].database.as_ref()?;
+            read_records(database, seq, seq + 1, 1).records.pop().map(|record| record.id)
+        };
+        let id = sink.window.slot(seq).map(|slot| slot.id).or_else(from_disk);
+        let oldest = id.map(made).or(sink.oldest_made);
+        self.sinks[index].oldest_made = oldest;
+        oldest.map_or(Duration::ZERO, |oldest| now.wall.since(oldest))
     }
 
     pub(super) fn set_trouble(&mut self, trouble: Trouble, there: bool) {

@@ -162,9 +162,9 @@ impl Window {
         self.unread.forget(self.cursor..next.max(self.cursor));
     }
 
-    /// The first place of which is not known whose call it is.
-    pub fn unknown_from(&self) -> Option<u64> {
-        self.unread.unknown_from(self.cursor)
+    /// The places of which is not known whose calls they are.
+    pub fn unknown(&self) -> Option<std::ops::Range<u64>> {
+        self.unread.unknown(self.cursor)
     }
 
     /// States that the places before `seq` are known.
@@ -185,7 +185,7 @@ impl Window {
             self.unread.clear(seq);
         }
         let holds = self.held.len() < self.records_max / FRESH_PART && self.held_bytes < self.bytes_max / FRESH_PART;
-        if holds && self.unknown_from().is_some() {
+        if holds && self.unknown().is_some() {
             self.held_bytes += body.len();
             self.held.push_back(Held { seq, id, call, body: body.clone() });
             return;
@@ -220,7 +220,7 @@ impl Window {
 
     /// Now that the backlog is known: takes in those of the held records that may go ahead, the others stay on disk.
     fn admit_held(&mut self, now: Instant) {
-        if self.held.is_empty() || self.unknown_from().is_some() {
+        if self.held.is_empty() || self.unknown().is_some() {
             return;
         }
         self.held_bytes = 0;
@@ -347,6 +347,22 @@ impl Window {
     /// Whether the record at `seq` is lent.
     pub fn is_out(&self, seq: u64) -> bool {
         self.slots.get(&seq).is_some_and(|slot| slot.state == State::Out)
+    }
+
+    /// Whether the record at `seq` is lent or being parked.
+    pub fn is_busy(&self, seq: u64) -> bool {
+        self.slots.get(&seq).is_some_and(|slot| matches!(slot.state, State::Out | State::Parking))
+    }
+
+    /// Takes back a record that was lent and has not left: it was not tried.
+    pub fn take_back(&mut self, seq: u64, now: Instant, after: Duration) {
+        if let Some(slot) = self.slots.get_mut(&seq) {
+            slot.attempts = slot.attempts.saturating_sub(1);
+            if slot.attempts == 0 {
+                slot.first_tried = None;
+            }
+        }
+        self.back_off(seq, now, after, "waits for the records before it".to_owned());
     }
 
     /// Takes a record out; the next one of its call may be lent.

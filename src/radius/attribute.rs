@@ -18,6 +18,8 @@ pub const ATTRIBUTE_OCTETS_MAX: usize = PACKET_OCTETS_MAX - HEADER_OCTETS - 6 - 
 pub const HASH_KEEPS_OCTETS: usize = 200;
 /// `#` and 32 hexadecimal digits.
 const DIGEST_OCTETS: usize = 33;
+/// The same in an SQL string, where `#` is escaped.
+const DIGEST_COLUMNS: usize = 35;
 /// Longest value that is split; what lies behind is cut.
 const SPLIT_OCTETS_MAX: usize = 2048;
 
@@ -53,14 +55,66 @@ pub enum Fitted {
     Shortened,
 }
 
-/// Gives `each` the value in pieces of 1 to `max` octets, by the policy. An empty value gives no piece.
+/// What an attribute and its receiver take of one value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limit {
+    /// Octets of one value on the wire.
+    pub octets: usize,
+    /// Width of the column that the server's database keeps it in, counted as FreeRADIUS escapes values for SQL:
+    /// letters, digits, blanks and `@ . - _ : /` count one, other ASCII octets three.
+    pub column: Option<usize>,
+}
+
+impl From<usize> for Limit {
+    fn from(octets: usize) -> Self {
+        Self { octets, column: None }
+    }
+}
+
+impl Limit {
+    /// How many of the first octets of `value` it takes, UTF-8 aside.
+    fn room(self, value: &[u8]) -> usize {
+        let octets = value.len().min(self.octets);
+        let Some(column) = self.column else { return octets };
+        let is_text = std::str::from_utf8(value).is_ok();
+        let mut width = 0_usize;
+        let too_wide = value[..octets].iter().position(|octet| {
+            width += escaped_width(*octet, is_text);
+            width > column
+        });
+        too_wide.unwrap_or(octets)
+    }
+
+    /// What is left of it beside `octets` octets that take `column` columns.
+    fn less(self, octets: usize, column: usize) -> Option<Self> {
+        let column = match self.column {
+            Some(all) => Some(all.checked_sub(column)?),
+            None => None,
+        };
+        Some(Self { octets: self.octets.checked_sub(octets)?, column })
+    }
+}
+
+/// Characters of an octet in an SQL string of FreeRADIUS with its packaged `safe_characters`.
+const fn escaped_width(octet: u8, is_text: bool) -> usize {
+    match octet {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'@' | b'.' | b'-' | b'_' | b':' | b'/' | b' ' => 1,
+        // A sequence is one character of the column; its octets count more than that, never less.
+        0x80.. if is_text => 1,
+        _ => 3,
+    }
+}
+
+/// Gives `each` the value in pieces of at least one octet within the limit, by the policy. An empty value gives no piece.
 ///
-/// `max` of 0 leaves every value out.
-pub fn fit(value: &[u8], max: usize, policy: Oversize, mut each: impl FnMut(&[u8])) -> Fitted {
+/// A limit of 0 leaves every value out.
+pub fn fit(value: &[u8], limit: impl Into<Limit>, policy: Oversize, mut each: impl FnMut(&[u8])) -> Fitted {
     if value.is_empty() {
         return Fitted::Whole;
     }
-    if value.len() <= max {
+    let limit = limit.into();
+    let max = limit.room(value);
+    if max == value.len() {
         each(value);
         return Fitted::Whole;
     }
@@ -71,10 +125,11 @@ pub fn fit(value: &[u8], max: usize, policy: Oversize, mut each: impl FnMut(&[u8
         Oversize::Omit => {}
         Oversize::Truncate => each(truncated(value, max)),
         Oversize::Hash => {
-            let Some(room) = max.checked_sub(DIGEST_OCTETS).filter(|room| *room >= 4) else {
+            let room = limit.less(DIGEST_OCTETS, DIGEST_COLUMNS).map_or(0, |limit| limit.room(value));
+            if room < 4 {
                 each(truncated(value, max));
                 return Fitted::Shortened;
-            };
+            }
             let mut text = cut(value, room.min(HASH_KEEPS_OCTETS)).to_vec();
             text.push(b'#');
             for octet in Md5::digest(value) {
@@ -86,7 +141,11 @@ pub fn fit(value: &[u8], max: usize, policy: Oversize, mut each: impl FnMut(&[u8
             let mut rest = cut(value, SPLIT_OCTETS_MAX);
             let fitted = if rest.len() == value.len() { Fitted::Whole } else { Fitted::Shortened };
             while !rest.is_empty() {
-                let piece = cut(rest, max);
+                let room = limit.room(rest);
+                if room == 0 {
+                    return Fitted::Shortened;
+                }
+                let piece = cut(rest, room);
                 each(piece);
                 rest = &rest[piece.len()..];
             }

@@ -48,6 +48,8 @@ impl fmt::Debug for Secret {
 pub mod number {
     use ::radius::core::{rfc2865, rfc2866, rfc2869, rfc3162, rfc3576};
 
+    /// User-Name (RFC 2865 §5.1).
+    pub const USER_NAME: u8 = rfc2865::USER_NAME_TYPE;
     /// NAS-IP-Address (RFC 2865 §5.4).
     pub const NAS_IP_ADDRESS: u8 = rfc2865::NAS_IP_ADDRESS_TYPE;
     /// NAS-Port (RFC 2865 §5.5).

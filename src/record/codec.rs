@@ -135,6 +135,33 @@ pub fn encode(record: &Record) -> Vec<u8> {
     writer.out
 }
 
+/// Kind and session name of an encoded record, without reading the rest; the checksum is not looked at.
+///
+/// `None` when the bytes are none of ours.
+#[must_use]
+pub fn peek(bytes: &[u8]) -> Option<(Kind, &[u8])> {
+    let mut reader = Reader::new(bytes);
+    if reader.octet("version").ok()? != VERSION {
+        return None;
+    }
+    let kind = *Kind::ALL.get(usize::from(reader.octet("kind").ok()?))?;
+    let flags = u16::from_le_bytes(reader.array("flags").ok()?);
+    let has = |flag: u16| usize::from(flags & flag != 0);
+    // Id, event, created, then what the flags name.
+    let instants = 2 + has(ANSWERED) + has(ACKNOWLEDGED) + has(ENDED);
+    reader.take(16 + 8 * instants, "instants").ok()?;
+    for _ in 0..2 * (has(SETUP) + has(DURATION)) {
+        reader.number::<u64>("span").ok()?;
+    }
+    reader.take(2 * has(END), "end").ok()?;
+    reader.number::<u64>("CSeq").ok()?;
+    reader.number::<u64>("code").ok()?;
+    for _ in 0..5 {
+        reader.text("text").ok()?;
+    }
+    Some((kind, reader.text("session").ok()?))
+}
+
 /// Appends texts cut at their limits.
 struct Writer {
     out: Vec<u8>,

@@ -31,12 +31,25 @@ pub enum Kind {
     Event,
     /// A whole call in one record, written at its end.
     Cdr,
+    /// Accounting begins anew, for calls in progress were lost: sessions before it are over.
+    On,
+    /// Accounting ends for good.
+    Off,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers on disk.
-    pub const ALL: [Self; 7] =
-        [Self::Start, Self::Interim, Self::Stop, Self::Failed, Self::Missed, Self::Event, Self::Cdr];
+    pub const ALL: [Self; 9] = [
+        Self::Start,
+        Self::Interim,
+        Self::Stop,
+        Self::Failed,
+        Self::Missed,
+        Self::Event,
+        Self::Cdr,
+        Self::On,
+        Self::Off,
+    ];
 
     /// Lower-case name, as in JSON and on the command line.
     #[must_use]
@@ -49,6 +62,8 @@ impl Kind {
             Self::Missed => "missed",
             Self::Event => "event",
             Self::Cdr => "cdr",
+            Self::On => "on",
+            Self::Off => "off",
         }
     }
 }

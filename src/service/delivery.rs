@@ -15,9 +15,10 @@ use super::wiring::{StartError, spawn};
 use crate::admin::{Admin, Gateway};
 use crate::clock::{self, Instant};
 use crate::config::plan::{SinkKind, SinkPlan};
-use crate::ids::SinkNumber;
+use crate::ids::{Seq, SinkNumber};
 use crate::queue;
-use crate::sinks::Sink as _;
+use crate::sinks::Sink;
+use crate::sinks::diameter::DiameterSink;
 use crate::sinks::radius::RadiusSink;
 use crate::sinks::view::{Backend, Views};
 use crate::sinks::worker::{Bell, Worker};
@@ -45,6 +46,10 @@ pub(super) struct Parts {
     /// The sinks with their numbers in the queue.
     pub sinks: Vec<(SinkPlan, SinkNumber)>,
     pub queue: queue::Handle,
+    /// The queue's own random octets.
+    pub secret: [u8; 16],
+    /// The last place taken when this process started: what lies there may have been sent before.
+    pub waited_until: Seq,
     pub questions: mpsc::Receiver<Question>,
     pub shards: Vec<Mailbox>,
 }
@@ -107,18 +112,30 @@ async fn deliver(
     let mut tasks = JoinSet::new();
     let mut backends = Vec::new();
     for (plan, number) in parts.sinks {
-        let SinkKind::Radius(settings) = plan.kind;
-        let sink = match RadiusSink::new(&plan.name, &settings) {
-            Ok(sink) => sink,
-            Err(source) => return drop(report.send(Err(StartError::Sink { name: plan.name, source }))),
-        };
-        let board = sink.board();
-        let views: Views = Arc::new(move || board.views());
-        backends.push(Backend { sink: plan.name.clone(), kind: RadiusSink::KIND, views });
-        let bell = Bell::default();
-        let consumer = parts.queue.consumer(number, bell.wake());
-        let worker = Worker::new(&plan.name, sink, consumer, bell);
-        tasks.spawn_local(worker.run(until(ended.clone())));
+        let name = plan.name;
+        match plan.kind {
+            SinkKind::Radius(settings) => {
+                let sink = match RadiusSink::new(&name, &settings) {
+                    Ok(sink) => sink,
+                    Err(source) => return drop(report.send(Err(StartError::Sink { name, source }))),
+                };
+                let board = sink.board();
+                let views: Views = Arc::new(move || board.views());
+                backends.push(Backend { sink: name.clone(), kind: RadiusSink::KIND, views });
+                tasks.spawn_local(worker(&name, sink, number, &parts.queue).run(until(ended.clone())));
+            }
+            SinkKind::Diameter(settings) => {
+                let salt = salt(&parts.secret, &name);
+                let sink = match DiameterSink::new(&name, &settings, salt, parts.waited_until) {
+                    Ok(sink) => sink,
+                    Err(source) => return drop(report.send(Err(StartError::Diameter { name, source }))),
+                };
+                let board = sink.board();
+                let views: Views = Arc::new(move || board.views());
+                backends.push(Backend { sink: name.clone(), kind: DiameterSink::KIND, views });
+                tasks.spawn_local(worker(&name, sink, number, &parts.queue).run(until(ended.clone())));
+            }
+        }
     }
     let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
     let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards));
@@ -156,6 +173,19 @@ fn rest_if_busy(pace: &Mutex<Pace>) {
     if let Some(rest) = rest {
         std::thread::sleep(rest);
     }
+}
+
+/// A worker with its consumer of the queue.
+fn worker<S: Sink>(name: &str, sink: S, number: SinkNumber, queue: &queue::Handle) -> Worker<S, queue::Consumer> {
+    let bell = Bell::default();
+    let consumer = queue.consumer(number, bell.wake());
+    Worker::new(name, sink, consumer, bell)
+}
+
+/// Where the End-to-End ids of a sink begin: the same in every process of this installation.
+fn salt(secret: &[u8; 16], name: &str) -> u32 {
+    let hash = siphasher::sip::SipHasher13::new_with_key(secret).hash(format!("end-to-end {name}").as_bytes());
+    (hash >> 32) as u32
 }
 
 /// Done when the service ends.

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod log;
+mod nas;
 mod resolver;
 mod supervisor;
 mod systemd;

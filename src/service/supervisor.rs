@@ -17,7 +17,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// What is asked of systemd at each step of opening the queue.
 const OPENING_TIME: Duration = Duration::from_secs(60);
 
-/// Runs a gateway until SIGTERM or SIGINT, or until one of its threads fails.
+/// Runs a gateway until SIGTERM or SIGINT, or until one of its threads fails. SIGUSR1 ends it for good: the servers get
+/// Accounting-Off after all records.
 ///
 /// # Errors
 /// When it does not start, or a thread ended by itself.
@@ -33,23 +34,37 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
         let result = supervise(&service, &path, watchdog).await;
         systemd::stopping();
         drain(&service, limit).await;
+        if matches!(result, Ok(Ending::ForGood)) {
+            sign_off(&service, limit).await;
+        }
         service.stop();
         tracing::info!("stopped");
-        result
+        result.map(|_| ())
     })
 }
 
-async fn supervise(service: &Service, path: &Path, feeding: plan::Watchdog) -> anyhow::Result<()> {
+/// Why the gateway ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    /// It will come back: SIGTERM, SIGINT.
+    ForNow,
+    /// It will not: SIGUSR1.
+    ForGood,
+}
+
+async fn supervise(service: &Service, path: &Path, feeding: plan::Watchdog) -> anyhow::Result<Ending> {
     let mut watchdog = Watchdog::new(service.loops());
     let mut feed = tokio::time::interval(watchdog.interval());
     let mut look = tokio::time::interval(LOOK);
     let mut hang_up = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut retire = listen(SignalKind::user_defined1())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(Ending::ForNow),
+            _ = interrupt.recv() => return Ok(Ending::ForNow),
+            _ = retire.recv() => return Ok(Ending::ForGood),
             _ = hang_up.recv() => reload(service, path),
             _ = feed.tick() => if feeding == plan::Watchdog::Fed { watchdog.feed() },
             _ = look.tick() => anyhow::ensure!(!service.has_failed(), "a thread ended by itself; the log says why"),
@@ -91,13 +106,29 @@ async fn drain(service: &Service, limit: Duration) {
     }
 }
 
+/// Tells the servers that this gateway's sessions are over, and gives them `limit` to take all that waits.
+async fn sign_off(service: &Service, limit: Duration) {
+    let mut last = service.sign_off();
+    let until = clock::mono() + limit;
+    while service.has_unsent(&mut last) {
+        if clock::mono() >= until {
+            tracing::error!(
+                limit_secs = limit.as_secs(),
+                "records still wait at the limit; they leave at a next start"
+            );
+            return;
+        }
+        tokio::time::sleep(LOOK / 4).await;
+    }
+}
+
 /// Says in the log what opening the queue found.
 pub(super) fn log_opening(report: &OpenReport) {
-    let OpenReport { clean, waiting, recovered, lost, damaged, orphans, took } = report;
+    let OpenReport { clean, waiting, recovered, lost, calls_lost, damaged, orphans, took } = report;
     let took_ms = took.as_millis();
     tracing::info!(clean, waiting, recovered, took_ms, "queue opened");
-    if *lost > 0 || !damaged.is_empty() {
-        tracing::error!(lost, ?damaged, "the queue was damaged; see `tollgate queue status`");
+    if *lost > 0 || *calls_lost || !damaged.is_empty() {
+        tracing::error!(lost, calls_lost, ?damaged, "the queue was damaged; see `tollgate queue status`");
     }
     if !orphans.is_empty() {
         tracing::warn!(?orphans, "records wait for sinks that are not configured any more");

@@ -20,8 +20,9 @@ use crate::accounting::{self, CallView, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase};
 use crate::clock::{self, Instant, Timestamp};
 use crate::config::plan::{Plan, SipPlan};
-use crate::ids::SinkNumber;
+use crate::ids::{Seq, SinkMask, SinkNumber};
 use crate::queue::{self, Desk};
+use crate::record::Kind;
 use crate::shard::{Rules, Shard};
 use crate::sinks::view::Backend;
 use crate::sip::stack::{ListenerId, Stack, Transport};
@@ -57,6 +58,14 @@ pub enum StartError {
         /// What is wrong with it.
         source: crate::sinks::radius::SetupErrors,
     },
+    /// A Diameter sink cannot be set up.
+    #[error("cannot set up the sink `{name}`")]
+    Diameter {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: crate::sinks::diameter::SetupError,
+    },
     /// The event loop of a thread cannot be made.
     #[error("cannot make an event loop")]
     Runtime {
@@ -83,6 +92,8 @@ pub enum StartError {
 pub struct Service {
     sip: SipPlan,
     numbers: Vec<SinkNumber>,
+    /// Sinks whose servers are told of the begin and the end of accounting.
+    announced: SinkMask,
     mailboxes: Vec<Mailbox>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     /// The thread of the connections, if there is a listener for any.
@@ -103,12 +114,19 @@ impl Service {
         metrics: PrometheusHandle,
         still_starting: &mut dyn FnMut(),
     ) -> Result<Self, StartError> {
+        let started = clock::now();
         let phase = Arc::new(AtomicBool::new(false));
         let sockets = bind_all(&plan.sip)?;
         let listeners = bind_streams(&plan.sip)?;
         let admin = Admin::bind(&plan.admin)?;
         let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
         super::supervisor::log_opening(&opened.report);
+        let announced = opened.sinks.iter().filter(|(name, _)| plan.accounting_on.contains(name));
+        let announced = announced.fold(SinkMask::NONE, |mask, (_, number)| mask.with(*number));
+        if opened.report.calls_lost {
+            // Nobody waits for the receipt: a queue that takes nothing says so by its alarm.
+            drop(super::nas::announce(&opened.handle, Kind::On, announced, started, seed(usize::MAX - 1)));
+        }
         // It signs what goes out and comes back, and lives with the calls it protects.
         plan.sip.stack.key = opened.secret;
         plan.sip.stack.incarnation = seed(usize::MAX).to_le_bytes();
@@ -132,6 +150,8 @@ impl Service {
             metrics,
             sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
             queue: opened.handle.clone(),
+            secret: opened.secret,
+            waited_until: Seq(opened.handle.stats().head),
             questions,
             shards: mailboxes.clone(),
         })?;
@@ -160,7 +180,18 @@ impl Service {
             shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);
         }
         let (queue, queue_thread) = (opened.handle, opened.join);
-        Ok(Self { sip: plan.sip, numbers, mailboxes, shards, streams, queue, queue_thread, delivery, draining: phase })
+        Ok(Self {
+            sip: plan.sip,
+            numbers,
+            announced,
+            mailboxes,
+            shards,
+            streams,
+            queue,
+            queue_thread,
+            delivery,
+            draining: phase,
+        })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -230,6 +261,23 @@ impl Service {
         for mailbox in &self.mailboxes {
             let _ended = mailbox.put(Mail::Drain);
         }
+    }
+
+    /// Appends Accounting-Off, which leaves after all records before it.
+    pub fn sign_off(&self) -> queue::Producer {
+        super::nas::announce(&self.queue, Kind::Off, self.announced, clock::now(), seed(usize::MAX - 2))
+    }
+
+    /// Whether a record waits for a sink that is told of the end, or is still on its way into the queue.
+    #[must_use]
+    pub fn has_unsent(&self, last: &mut queue::Producer) -> bool {
+        last.receipts(&mut Vec::new());
+        if last.outstanding() > 0 {
+            return true;
+        }
+        let mut queue = self.queue.clone();
+        let Ok(stats) = queue.status() else { return false };
+        stats.sinks.iter().any(|sink| self.announced.has(sink.sink) && sink.balance.waiting > 0)
     }
 
     /// Whether all shards have drained.

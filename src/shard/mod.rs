@@ -332,7 +332,7 @@ impl Shard {
             From::Request { transaction } => self.decide(now, transaction, more, out),
             From::Authority { peer, name } => out.push(Output::Authority { peer, name }),
             From::Resolve { query, host, port, transport } => {
-                out.push(Output::Resolve { query, host, port, transport })
+                out.push(Output::Resolve { query, host, port, transport });
             }
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
             From::Final { transaction, answer, code, message, .. } if self.probes.has(transaction) => {
@@ -423,6 +423,7 @@ impl Shard {
                 view,
                 marks: decision.marks,
                 avps: decision.avps(),
+                fields: decision.fields(),
                 table: None,
             };
             self.engine.handle(now, fact, &mut self.pending);

@@ -3,6 +3,7 @@
 //! A worker leases records from the queue, hands them to its [`Sink`] and settles what became of them. Sinks run on one
 //! tokio `current_thread` runtime, without a task for each record; a sink that does not answer only lets the queue grow.
 
+pub mod diameter;
 pub mod radius;
 pub mod tls;
 pub mod trial;
@@ -35,6 +36,12 @@ pub trait Sink {
     ///
     /// The future may be dropped at any await without losing an outcome.
     fn progress(&mut self, out: &mut Vec<Outcome>) -> impl Future<Output = ()>;
+
+    /// Says goodbye to the backend when the service stops, and appends what ended meanwhile. Takes some seconds at most.
+    fn close(&mut self, out: &mut Vec<Outcome>) -> impl Future<Output = ()> {
+        let _nothing_ended = out;
+        std::future::ready(())
+    }
 }
 
 /// What became of a submitted record.

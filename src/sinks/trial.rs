@@ -78,7 +78,10 @@ pub enum Verdict {
         reason: String,
     },
     /// Nothing was decided within the wait.
-    Undecided,
+    Undecided {
+        /// What is known.
+        reason: String,
+    },
 }
 
 /// A test record cannot be sent.
@@ -106,7 +109,7 @@ impl Verdict {
             Self::Delivered => "delivered",
             Self::Retry { .. } => "retry",
             Self::Parked { .. } => "parked",
-            Self::Undecided => "undecided",
+            Self::Undecided { .. } => "undecided",
         }
     }
 
@@ -114,8 +117,8 @@ impl Verdict {
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Retry { reason } | Self::Parked { reason } => Some(reason),
-            Self::Delivered | Self::Undecided => None,
+            Self::Retry { reason } | Self::Parked { reason } | Self::Undecided { reason } => Some(reason),
+            Self::Delivered => None,
         }
     }
 }

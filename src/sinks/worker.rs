@@ -144,8 +144,9 @@ impl<S: Sink, L: Leases> Worker<S, L> {
                 () = bell.rung() => {}
             }
         }
-        self.settle();
         self.leases.lease(0);
+        self.sink.close(&mut self.outcomes).await;
+        self.settle();
         tracing::info!(sink = %self.name, in_flight = self.in_flight, "delivery ends");
     }
 

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use crate::accounting::{Engine, Input, Made, Outcome, Settings};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
-use crate::policy::{Avp, Marks};
+use crate::policy::{Avp, Marks, RouteFields};
 use crate::queue::{BODY_BYTES_MAX, CallChange};
 use crate::record::{Value, codec};
 use crate::sip::dialog::Direction;
@@ -49,6 +49,7 @@ pub(super) struct Bench {
     /// Notes of ended calls, all kept.
     pub(super) notes: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) avps: Vec<Avp>,
+    pub(super) fields: Option<RouteFields>,
     /// Appended to every request's header lines.
     pub(super) lines: String,
     /// Whether records must come back whole from their bytes.
@@ -95,6 +96,7 @@ impl Bench {
             stored: BTreeMap::new(),
             notes: BTreeMap::new(),
             avps: Vec::new(),
+            fields: None,
             lines: String::new(),
             is_lossless: true,
             marks: marks(first),
@@ -236,8 +238,16 @@ impl Bench {
         self.requests.push(message);
         let marks = if rest.is_empty() { self.marks } else { self.marks_in_dialog };
         let avps = std::mem::take(&mut self.avps);
+        let fields = self.fields.clone().filter(|_| rest.is_empty());
         let transaction = ServerId(self.requests.len() as u64);
-        self.handle(Input::Request { transaction, view: &view, marks, avps: &avps, table: None });
+        self.handle(Input::Request {
+            transaction,
+            view: &view,
+            marks,
+            avps: &avps,
+            fields: fields.as_ref(),
+            table: None,
+        });
         self.avps = avps;
     }
 

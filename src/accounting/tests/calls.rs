@@ -152,6 +152,22 @@ fn a_call_goes_on_with_interim_records() {
 }
 
 #[test]
+fn interims_of_calls_that_began_together_do_not_stay_together() {
+    let timed = Settings { interim_interval: Some(secs(600)), interim_jitter_percent: 10, ..settings() };
+    let mut bench = Bench::new(timed, "a0");
+    bench.play("INVITE; 200 b; 200 c; 200 d; 200 e; 200 f; +539.9; restart");
+    assert_eq!(bench.made.len(), 5, "none comes before 90 %: {}", bench.records());
+    bench.play("+120.2");
+    let interims: Vec<_> = bench.made[5..].iter().filter_map(|made| made.record.times.duration).collect();
+    assert_eq!(interims.len(), 5, "each has come at 110 %: {}", bench.records());
+    let mut different = interims.clone();
+    different.sort_unstable();
+    different.dedup();
+    assert!(different.len() >= 4, "{interims:?}");
+    assert!(interims.iter().all(|after| (secs(540)..=secs(660)).contains(after)), "{interims:?}");
+}
+
+#[test]
 fn a_call_without_a_bye_ends_too() {
     let rows = [
         (

@@ -3,7 +3,7 @@
 use super::bench::{Bench, hold, templates};
 use super::settings;
 use crate::accounting::{FieldSource, Settings};
-use crate::policy::Avp;
+use crate::policy::{Avp, RouteFields};
 use crate::record::codec::VALUE_BYTES_MAX;
 use crate::vars::Template;
 
@@ -108,6 +108,53 @@ fn values_of_the_policy_stay_with_the_call() {
         bench.records(),
         "missed INVITE 486 a/B callee refused who=al at 192.0.2.1; start INVITE 200 a/b who=al at 192.0.2.1; \
          stop BYE 200 a/b callee bye 0s who=al at 192.0.2.1"
+    );
+}
+
+#[test]
+fn what_joins_the_records_of_a_session_stays_as_it_was() {
+    let fields = templates(&[("user", "$ua"), ("ua", "$ua")]);
+    let frozen = Settings { fields, frozen_fields: vec!["user".into()], ..settings() };
+    let rows = [
+        (
+            "a re-INVITE and a BYE of the other side",
+            "a0",
+            "INVITE; 200 b; INVITE callee; 200; BYE callee; 200",
+            "start INVITE 200 a/b user=new ua=new; interim INVITE 200 a/b 0s user=new ua=callee; \
+             stop BYE 200 a/b callee bye 0s user=new ua=callee",
+        ),
+        (
+            "after a restart too",
+            "a0",
+            "INVITE; 200 b; restart; BYE callee; 200",
+            "start INVITE 200 a/b user=new ua=new; stop BYE 200 a/b callee bye 0s user=new ua=callee",
+        ),
+    ];
+    hold(&frozen, &rows);
+    let fields = templates(&[("user", "$hdr(X-User)")]);
+    let mut bench = Bench::new(Settings { fields, frozen_fields: vec!["user".into()], ..settings() }, "a0");
+    bench.play("INVITE; 200 b");
+    bench.lines = "X-User: late\r\n".into();
+    bench.play("BYE callee; 200");
+    assert!(bench.records().ends_with("user=-"), "what was absent stays absent: {}", bench.records());
+}
+
+#[test]
+fn fields_of_a_route_stand_above_the_others_in_all_records_of_its_calls() {
+    let common = templates(&[("ua", "$ua"), ("ru", "$ru")]);
+    let own = templates(&[("trunk", "gold"), ("ua", "$hdr(X-Agent)")]);
+    let mut bench = Bench::new(Settings { fields: common.clone(), ..settings() }, "a0 m0");
+    bench.fields = RouteFields::new(own, &common);
+    bench.lines = "X-Agent: mine\r\n".into();
+    bench.play("INVITE; round B 486; 200 b; INVITE callee; 200; restart; BYE callee; 200");
+    let of_route = "trunk=gold ua=mine";
+    assert_eq!(
+        bench.records(),
+        format!(
+            "missed INVITE 486 a/B callee refused {of_route} ru=B; start INVITE 200 a/b {of_route} ru=sip:winner; \
+             interim INVITE 200 a/b 0s ua=mine ru=sip:winner trunk=gold; \
+             stop BYE 200 a/b callee bye 0s ua=mine ru=sip:winner trunk=gold"
+        )
     );
 }
 

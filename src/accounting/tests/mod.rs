@@ -17,6 +17,7 @@ fn settings() -> Settings {
     Settings {
         sinks: vec![SinkMode::Sessions, SinkMode::Transactions, SinkMode::Cdr],
         boot_id: "boot".into(),
+        interim_jitter_percent: 0,
         ..Settings::default()
     }
 }

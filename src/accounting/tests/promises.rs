@@ -71,7 +71,7 @@ fn promises(settings: Settings, marks: &str, steps: &[&str]) -> Result<(), propt
                 counts.0 += 1;
             }
             Kind::Stop => counts.1 += 1,
-            Kind::Interim | Kind::Failed | Kind::Missed | Kind::Event | Kind::Cdr => {}
+            Kind::Interim | Kind::Failed | Kind::Missed | Kind::Event | Kind::Cdr | Kind::On | Kind::Off => {}
         }
         if let Some(duration) = made.record.times.duration {
             prop_assert!(duration < secs(300_000), "a duration is never wild: {}", bench.records());

@@ -6,10 +6,10 @@ use super::sinks::Names;
 use crate::accounting::{self, LegOrder, SinkMode};
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place};
-use crate::config::schema::{self, AccountingTable, Flag, RouteAccountTable, Switch};
+use crate::config::schema::{self, AccountingTable, Flag, RouteAccountTable, RouteTable, Switch};
 use crate::config::tree::PlaceId;
 use crate::ids::SinkMask;
-use crate::policy::Marks;
+use crate::policy::{Marks, RouteFields};
 use crate::units::Secs;
 use crate::vars::Template;
 
@@ -27,7 +27,7 @@ pub(super) fn check(table: &AccountingTable, modes: Vec<SinkMode>, check: &mut C
     set(&mut settings.detect_direction, table.detect_direction, Switch::is_on);
     set(&mut settings.missed_branches, table.missed_branches, Switch::is_on);
     set(&mut settings.session_timers, table.session_timers, Switch::is_on);
-    set(&mut settings.interim_interval, table.interim_s, Secs::duration_unless_zero);
+    interim(table, &mut settings, check);
     set(&mut settings.lifetime_max, table.lifetime_s, Secs::duration_unless_zero);
     set(&mut settings.failed_filter, table.failed_filter.as_ref(), |codes| {
         codes.iter().filter_map(|code| u16::try_from(code.get()).ok()).collect()
@@ -45,6 +45,27 @@ pub(super) fn check(table: &AccountingTable, modes: Vec<SinkMode>, check: &mut C
     }
     settings
 }
+
+/// The interval of interim records: RFC 2869 §5.16 wants no less than a minute, and better ten.
+fn interim(table: &AccountingTable, settings: &mut accounting::Settings, check: &mut Check<'_>) {
+    let Some(interval) = &table.interim_s else { return };
+    settings.interim_interval = interval.value.duration_unless_zero();
+    let secs = interval.value.duration().as_secs();
+    if (1..INTERIM_LEAST_S).contains(&secs) {
+        let what = format_args!("`accounting.interim_s` is {secs}, allowed is 0 and from {INTERIM_LEAST_S} on");
+        check.error_hint(interval.place, what, Some("RFC 2869 section 5.16".to_owned()));
+    } else if (1..INTERIM_USUAL_S).contains(&secs) {
+        let what =
+            format_args!("`accounting.interim_s` is {secs}: less than {INTERIM_USUAL_S} is a load to the servers");
+        check.warning(interval.place, what, Some("RFC 2869 section 5.16".to_owned()));
+    }
+}
+
+/// Shortest time between interim records, seconds.
+const INTERIM_LEAST_S: u64 = 60;
+
+/// The time between them that RFC 2869 §5.16 recommends at least, seconds.
+const INTERIM_USUAL_S: u64 = 600;
 
 /// Methods that make an Event; those with records of their own are refused.
 fn event_methods(list: &[At<String>], check: &mut Check<'_>) -> Vec<String> {
@@ -78,6 +99,26 @@ fn fields(table: &Ordered<At<String>>, check: &mut Check<'_>) -> Vec<(String, Te
         }
     }
     fields
+}
+
+/// Fields whose templates can be read.
+pub(super) fn good_fields(table: &Ordered<At<String>>) -> Vec<(String, Template)> {
+    let good = |(name, text): &(At<String>, At<String>)| Some((name.value.clone(), Template::parse(text).ok()?));
+    table.0.iter().filter_map(good).collect()
+}
+
+/// Fields of a route over the common ones.
+pub(super) fn route_fields(
+    table: &At<RouteTable>,
+    common: &[(String, Template)],
+    check: &mut Check<'_>,
+) -> Option<RouteFields> {
+    let all = RouteFields::new(fields(&table.fields, check), common)?;
+    if all.all.len() > FIELDS_MAX {
+        let what = format_args!("more than {FIELDS_MAX} fields together with those of `[accounting.fields]`");
+        check.error(table.place, what);
+    }
+    Some(all)
 }
 
 fn is_field_name(name: &str) -> bool {

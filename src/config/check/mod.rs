@@ -2,6 +2,8 @@
 //! mistake noted, before a [`Plan`] is made.
 
 mod accounting;
+mod diameter;
+mod mapping;
 mod radius;
 mod routes;
 mod sections;
@@ -72,12 +74,18 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
         check.findings.push(mistake.hint("add a `[[route]]` with `to`"));
     }
-    let sinks = sinks::check(&file.sinks, &file.accounting, base, check);
+    let sinks = sinks::check(file, base, check);
     let all_marks = route.iter().map(|route| route.marks).chain([marks]);
     accounting::unused(all_marks, &names, &sinks.places, check);
     let mut accounting = accounting::check(&file.accounting, sinks.modes, check);
+    accounting.frozen_fields = sinks.frozen;
+    queue.collapsing = sinks.collapsing;
     accounting.listeners.clone_from(&sip.stack.listeners);
     accounting.pings = sip::pings(&file.sip.watch, check);
+    let mut log = sections::log(&file.log, check);
+    if sinks.debug {
+        log.level.push_str(DEBUG_RADIUS);
+    }
     Plan {
         path: path.to_owned(),
         sip,
@@ -87,9 +95,13 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         accounting,
         queue,
         sinks: sinks.plans,
+        accounting_on: sinks.accounting_on,
         admin: sections::admin(&file.admin, base, check),
-        log: sections::log(&file.log, check),
+        log,
         service: sections::service(&file.service),
         warnings: Vec::new(),
     }
 }
+
+/// What `clientdebug` of a client file adds to the levels of the log.
+const DEBUG_RADIUS: &str = ",tollgate::radius=debug,tollgate::sinks::radius=debug";

@@ -5,28 +5,31 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Check;
+use super::mapping::{Of, attribute_named, mappings};
 use super::sections::set;
-use crate::config::decode::{At, Ordered};
+use crate::config::decode::At;
 use crate::config::error::{Mistake, Place, Weight, suggestion};
 use crate::config::radiusclient::{self, Host, RadiusClient, Transport, Unknown};
-use crate::config::schema::{self, AccountingTable, RadiusTable, Switch};
+use crate::config::schema::{self, RadiusTable, Switch};
 use crate::config::tree::PlaceId;
-use crate::dictionary::{Builder, Dictionary, Files, Handle, Problem, Severity, builtin};
+use crate::dictionary::{Builder, Dictionary, Files, Problem, Severity, Type, builtin};
 use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
-use crate::sinks::radius::{FieldMapping, LegOrder, Profile, Round, SessionId, Settings, StatusMapping, Unmapped};
+use crate::sinks::radius::{
+    Columns, LegOrder, NamedServer, Profile, Round, SessionId, Settings, StatusMapping, Unmapped,
+};
 use crate::units::{Count, Millis, Secs};
 
 /// Settings of one sink; `None` when too much is missing to say more.
 pub(super) fn check(
     name: &str,
     table: &At<RadiusTable>,
-    accounting: &AccountingTable,
+    fields: &super::sinks::Fields<'_>,
     base: &Path,
     check: &mut Check<'_>,
 ) -> Option<Settings> {
     let profile = table.profile.as_ref().map_or(Some(Profile::default()), |profile| profile_of(profile, check));
     let client = match &table.config {
-        Some(config) => client_file(config, base, check),
+        Some(config) => client_file(config, table, base, check),
         None => {
             let hint = "add `config = \"/etc/tollgate/radiusclient.conf\"`".to_owned();
             check.error_hint(table.place, format_args!("`sinks.radius.{name}` lacks the field `config`"), Some(hint));
@@ -35,15 +38,19 @@ pub(super) fn check(
     };
     let dictionary = dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?;
     let mut settings = Settings::of_profile(profile?, Arc::new(dictionary));
-    settings.fields = mappings(&table.fields, &accounting.fields, "accounting.fields", &settings.dictionary, check);
-    settings.leg_fields =
-        mappings(&table.leg_fields, &accounting.leg_fields, "accounting.leg_fields", &settings.dictionary, check);
+    settings.fields = mappings(Of::Record, &table.fields, &fields.record, &settings.dictionary, check);
+    settings.leg_fields = mappings(Of::Leg, &table.leg_fields, &fields.leg, &settings.dictionary, check);
     attributes(table, &mut settings, check);
     choices(table, &mut settings);
+    method(table, &settings, check);
     let client = client?;
     settings.bind = client.bindaddr;
     settings.nas_identifier.clone_from(&client.nas_identifier);
     settings.nas_address = client.nas_ip;
+    settings.default_realm.clone_from(&client.default_realm);
+    settings.ignored_keywords.clone_from(&client.ignored);
+    settings.names = names(&client);
+    settings.debug = client.debug > 0;
     settings.client = client_settings(table, &client, check);
     Some(settings)
 }
@@ -58,10 +65,19 @@ fn profile_of(text: &At<String>, check: &mut Check<'_>) -> Option<Profile> {
 }
 
 /// Reads radiusclient.conf with its servers file; all their mistakes become ours.
-fn client_file(config: &At<std::path::PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<RadiusClient> {
+fn client_file(
+    config: &At<std::path::PathBuf>,
+    table: &RadiusTable,
+    base: &Path,
+    check: &mut Check<'_>,
+) -> Option<RadiusClient> {
+    let unknown = match table.unknown_keywords {
+        Some(schema::UnknownKeywords::Warn) => Unknown::Warn,
+        Some(schema::UnknownKeywords::Refuse) | None => Unknown::Refuse,
+    };
     let path = base.join(&config.value);
     let here = check.place(config.place);
-    match radiusclient::load(&path, Unknown::Refuse, &mut radiusclient::System) {
+    match radiusclient::load(&path, unknown, &mut radiusclient::System) {
         Ok(client) => {
             check.findings.extend(client.warnings.iter().cloned());
             unserved(&client, check).then_some(client)
@@ -126,7 +142,8 @@ fn dictionary(
     }
 }
 
-fn problem(problem: &Problem) -> Mistake {
+/// A problem of a dictionary as a mistake.
+pub(super) fn problem(problem: &Problem) -> Mistake {
     let path = problem.origin.file.as_ref().into();
     let place = match problem.origin.line {
         0 => Place::Whole(path),
@@ -136,45 +153,6 @@ fn problem(problem: &Problem) -> Mistake {
         Severity::Error => Mistake::error(problem.text.clone(), place),
         Severity::Warning => Mistake::warning(problem.text.clone(), place),
     }
-}
-
-/// Fields with their attributes: both must exist.
-fn mappings(
-    table: &Ordered<At<String>>,
-    fields: &Ordered<At<String>>,
-    section: &str,
-    dictionary: &Dictionary,
-    check: &mut Check<'_>,
-) -> Vec<FieldMapping> {
-    let mut mappings = Vec::new();
-    for (field, attribute) in &table.0 {
-        if !fields.0.iter().any(|(name, _)| name.value == field.value) {
-            let names = fields.0.iter().map(|(name, _)| name.as_str());
-            let hint = suggestion(field, names).or_else(|| Some(format!("define it in `[{section}]`")));
-            check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
-        }
-        if attribute_named(attribute, dictionary, check).is_some() {
-            mappings.push(FieldMapping::new(field, attribute));
-        }
-    }
-    mappings
-}
-
-/// The attribute of that name, if values of calls may be put into it.
-fn attribute_named(name: &At<String>, dictionary: &Dictionary, check: &mut Check<'_>) -> Option<Handle> {
-    let Some(attribute) = dictionary.attribute(name) else {
-        let hint = match dictionary.nearest(name) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "`tollgate dict` lists what is built in; `dictionary` adds a file".to_owned(),
-        };
-        check.error_hint(name.place, format_args!("unknown RADIUS attribute `{}`", name.value), Some(hint));
-        return None;
-    };
-    if let Some(why) = attribute.refusal() {
-        check.error(name.place, format_args!("`{}` cannot carry a value of a call: {why}", name.value));
-        return None;
-    }
-    Some(attribute)
 }
 
 fn attributes(table: &RadiusTable, settings: &mut Settings, check: &mut Check<'_>) {
@@ -205,6 +183,19 @@ fn attributes(table: &RadiusTable, settings: &mut Settings, check: &mut Check<'_
     settings.service_type = number;
 }
 
+/// A method travels as its VALUE, so that the dictionary should have some.
+fn method(table: &At<RadiusTable>, settings: &Settings, check: &mut Check<'_>) {
+    let Some(attribute) = settings.dictionary.attribute("Sip-Method").filter(|_| settings.profile.is_classic()) else {
+        return;
+    };
+    let has = |name| attribute.value(name).is_some();
+    if !matches!(attribute.kind(), Type::String | Type::Octets(_)) && !(has("Invite") && has("Bye")) && !has("Other") {
+        let what =
+            "`Sip-Method` has no VALUE for INVITE and BYE, nor `Other`: it is left out of the records that need them";
+        check.warning(table.place, what, Some("add `VALUE Sip-Method Invite 1` to the dictionary".to_owned()));
+    }
+}
+
 fn choices(table: &RadiusTable, settings: &mut Settings) {
     set(&mut settings.unmapped, table.unmapped, |choice| match choice {
         schema::Unmapped::Own => Unmapped::Own,
@@ -228,6 +219,10 @@ fn choices(table: &RadiusTable, settings: &mut Settings) {
     set(&mut settings.leg_order, table.leg_order, |choice| match choice {
         schema::LegOrder::OldestFirst => LegOrder::OldestFirst,
         schema::LegOrder::NewestFirst => LegOrder::NewestFirst,
+    });
+    set(&mut settings.columns, table.columns, |choice| match choice {
+        schema::Columns::Any => Columns::Any,
+        schema::Columns::FreeradiusSql => Columns::FreeradiusSql,
     });
     set(&mut settings.nas_port, table.nas_port, |port| u32::try_from(port.get()).ok().filter(|port| *port != 0));
 }
@@ -269,6 +264,15 @@ fn client_settings(table: &RadiusTable, file: &RadiusClient, check: &mut Check<'
     set(&mut settings.attempts_max, table.attempts_max, |most| u32::try_from(most.get()).unwrap_or(u32::MAX));
     set(&mut settings.park_age_min, table.park_age_min_s, Secs::duration);
     settings
+}
+
+/// The servers given by name, whose addresses are looked up again while the gateway runs.
+fn names(file: &RadiusClient) -> Vec<NamedServer> {
+    let names = (0_u16..).zip(&file.acct_servers).filter_map(|(place, server)| match &server.host {
+        Host::Name(host) => Some(NamedServer { place, host: host.clone() }),
+        Host::Address(_) => None,
+    });
+    names.collect()
 }
 
 /// The address of a server; a name that has none is an error.

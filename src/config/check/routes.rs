@@ -48,6 +48,8 @@ pub(super) fn check(
     if tables.len() > ROUTES_MAX {
         check.error(tables[ROUTES_MAX].place, format_args!("more than {ROUTES_MAX} routes"));
     }
+    // What is wrong with these is told elsewhere.
+    let common = accounting::good_fields(&global.fields);
     let mut hosts = Hosts::default();
     let mut routes = Vec::new();
     let mut catch_all: Option<&At<RouteTable>> = None;
@@ -59,13 +61,14 @@ pub(super) fn check(
         let condition = condition(&table.r#match, check);
         let action = action(table, sip, &mut hosts, check);
         let avps = avps(table, check);
+        let fields = accounting::route_fields(table, &common, check);
         let marks = accounting::route_marks(&table.account, global, names, check);
         if condition.is_empty() && matches_all(&table.r#match) {
             catch_all = Some(table);
         }
         let Some(action) = action else { continue };
         let name = table.name.clone().unwrap_or_else(|| format!("route {}", number + 1));
-        routes.push(Route { name, condition, action, marks, avps });
+        routes.push(Route { name, condition, action, marks, fields, avps });
     }
     hosts.resolve(check);
     routes

@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Check;
-use super::radius;
+use super::{Check, diameter, mapping, radius};
 use crate::accounting::SinkMode;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::{SinkKind, SinkPlan};
-use crate::config::schema::{AccountingTable, Records, SinksTable};
+use crate::config::schema::{AccountingOn, FileTable, Records, Switch};
 use crate::config::tree::{Node, PlaceId};
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
+use crate::sinks::radius::SessionId;
 
 /// Kinds of sinks, in the order of their numbers.
-const KINDS: [&str; 1] = ["radius"];
+const KINDS: [&str; 2] = ["radius", "diameter"];
 
 /// The sinks' names and kinds, also of those whose tables are wrong, so that one mistake does not cause others.
 pub(super) struct Names(Vec<(String, &'static str)>);
@@ -69,27 +69,86 @@ pub(super) struct Checked {
     pub plans: Vec<SinkPlan>,
     pub modes: Vec<SinkMode>,
     pub places: Vec<PlaceId>,
+    /// Fields by which a server joins the records of a session.
+    pub frozen: Vec<String>,
+    /// Sinks for which a newer Interim takes the place of one that waits.
+    pub collapsing: Vec<String>,
+    /// Sinks that get an Accounting-On when calls were lost.
+    pub accounting_on: Vec<String>,
+    /// Whether a client file asks for debug output.
+    pub debug: bool,
+}
+
+/// Names of the fields there are.
+pub(super) struct Fields<'f> {
+    /// Of records, those of routes included.
+    pub record: Vec<&'f str>,
+    /// Of legs.
+    pub leg: Vec<&'f str>,
+}
+
+impl<'f> Fields<'f> {
+    fn of(file: &'f FileTable) -> Self {
+        let routes = file.route.iter().flat_map(|route| &route.fields.0);
+        let record = file.accounting.fields.0.iter().chain(routes);
+        Self {
+            record: record.map(|(name, _)| name.as_str()).collect(),
+            leg: file.accounting.leg_fields.0.iter().map(|(name, _)| name.as_str()).collect(),
+        }
+    }
 }
 
 /// Checks all sinks.
-pub(super) fn check(table: &SinksTable, accounting: &AccountingTable, base: &Path, check: &mut Check<'_>) -> Checked {
+pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Checked {
     let mut checked = Checked::default();
-    for (name, radius) in &table.radius {
+    let fields = Fields::of(file);
+    for (name, radius) in &file.sinks.radius {
         name_check(name, radius.place, check);
         checked.places.push(radius.place);
-        checked.modes.push(match radius.records.unwrap_or(Records::Sessions) {
-            Records::Sessions => SinkMode::Sessions,
-            Records::Transactions => SinkMode::Transactions,
-            Records::Cdr => SinkMode::Cdr,
-        });
-        if let Some(settings) = radius::check(name, radius, accounting, base, check) {
+        checked.modes.push(mode(radius.records));
+        if let Some(settings) = radius::check(name, radius, &fields, base, check) {
+            for field in mapping::identity(&radius.fields, &settings.dictionary) {
+                if !checked.frozen.iter().any(|frozen| frozen == field) {
+                    checked.frozen.push(field.to_owned());
+                }
+            }
+            let is_session = radius.records.unwrap_or(Records::Sessions) == Records::Sessions;
+            if is_session && radius.collapse_interims.is_none_or(Switch::is_on) {
+                checked.collapsing.push(name.clone());
+            }
+            if radius.accounting_on.unwrap_or(AccountingOn::WhenLost) == AccountingOn::WhenLost {
+                checked.accounting_on.push(name.clone());
+            }
+            checked.debug |= settings.debug;
+            let by_tag = settings.session_id == SessionId::CallIdAndTag;
+            if by_tag && file.accounting.detect_direction.is_some_and(|switch| !switch.is_on()) {
+                let what = "`session_id = \"call-id-and-tag\"` without `accounting.detect_direction`: a call that the callee \
+                            ends gets another Acct-Session-Id in its Stop";
+                check.warning(radius.place, what, None);
+            }
             checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Radius(Arc::new(settings)) });
+        }
+    }
+    for (name, table) in &file.sinks.diameter {
+        name_check(name, table.place, check);
+        checked.places.push(table.place);
+        checked.modes.push(mode(table.records));
+        if let Some(settings) = diameter::check(name, table, &fields, base, check) {
+            checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Diameter(Arc::new(settings)) });
         }
     }
     if checked.places.len() > SINKS_MAX {
         check.error(checked.places[SINKS_MAX], format_args!("more than {SINKS_MAX} sinks"));
     }
     checked
+}
+
+fn mode(records: Option<Records>) -> SinkMode {
+    match records.unwrap_or(Records::Sessions) {
+        Records::Sessions => SinkMode::Sessions,
+        Records::Transactions => SinkMode::Transactions,
+        Records::Cdr => SinkMode::Cdr,
+    }
 }
 
 fn name_check(name: &str, place: PlaceId, check: &mut Check<'_>) {

@@ -6,7 +6,9 @@
 //! * blanks before a keyword, lines of blanks, a last line without newline, CRLF and a byte-order mark are fine;
 //! * `acctserver` is required, `authserver` and `dictionary` are not;
 //! * relative paths start at the folder of the file that names them;
-//! * `radius_timeout` and `radius_retries` have defaults.
+//! * `radius_timeout` and `radius_retries` have defaults;
+//! * a server without a secret is found at once, not at the first request; it is a warning, because the samples that the
+//!   libraries ship have none.
 
 mod format;
 mod keys;
@@ -100,7 +102,7 @@ pub struct Tls {
 pub struct RadiusClient {
     /// The file.
     pub path: PathBuf,
-    /// Accounting servers, in order of preference; at least one.
+    /// Accounting servers that have a secret, in order of preference; one without is left out with a warning.
     pub acct_servers: Vec<Server>,
     /// Transport for all servers. Default UDP.
     pub transport: Transport,

@@ -38,7 +38,7 @@ pub struct AccountingTable {
     /// Whether a call ends in the records when its session timer has run out.
     pub session_timers: Option<Switch>,
     /// Time between two Interim records of a call; 0: none.
-    pub interim_s: Option<Secs<0, 86_400>>,
+    pub interim_s: Option<At<Secs<0, 86_400>>>,
     /// Longest call; then it is ended in the records; 0: no limit.
     pub lifetime_s: Option<Secs<0, 31_536_000>>,
 }

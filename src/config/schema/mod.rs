@@ -4,6 +4,7 @@
 //! `etc/tollgate.toml` shows each one. Ranges stand in the types.
 
 mod accounting;
+mod mapping;
 mod route;
 mod sections;
 mod sinks;
@@ -15,9 +16,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use accounting::{AccountingTable, FieldSource, Flag, LegOrder, Rounding, Switch};
+pub use mapping::{AccountingOn, Columns, MappingTable, Oversize, PolicyTable, UnknownKeywords};
 pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable};
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
-pub use sinks::{DelayTime, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped};
+pub use sinks::{
+    DelayTime, DiameterTable, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped,
+};
 pub use sip::{SipTable, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 

@@ -26,6 +26,8 @@ pub struct RouteTable {
     pub answer: Option<At<AnswerTable>>,
     /// Accounting of this route.
     pub account: RouteAccountTable,
+    /// Fields of its records, over those of `[accounting.fields]`: name to template.
+    pub fields: Ordered<At<String>>,
     /// Values for `$avp(name)`.
     pub avps: Ordered<At<String>>,
 }

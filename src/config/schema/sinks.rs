@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::super::decode::{At, Ordered};
 use super::Named;
 use super::accounting::{LegOrder, Rounding, Switch};
+use super::mapping::{AccountingOn, Columns, MappingTable, UnknownKeywords};
 use crate::units::{Count, Millis, Secs};
 
 /// `[sinks]`
@@ -15,6 +16,8 @@ use crate::units::{Count, Millis, Secs};
 pub struct SinksTable {
     /// `[sinks.radius.NAME]`
     pub radius: Named<RadiusTable>,
+    /// `[sinks.diameter.NAME]`
+    pub diameter: Named<DiameterTable>,
 }
 
 /// Which records a sink takes.
@@ -101,6 +104,8 @@ pub enum Unmapped {
 pub struct RadiusTable {
     /// radiusclient.conf; required.
     pub config: Option<At<PathBuf>>,
+    /// What is done about a keyword of that file that nobody knows.
+    pub unknown_keywords: Option<UnknownKeywords>,
     /// Dictionary, read after the one that radiusclient.conf names.
     pub dictionary: Option<At<PathBuf>>,
     /// Which attributes carry the SIP values.
@@ -108,9 +113,15 @@ pub struct RadiusTable {
     /// Which records it takes.
     pub records: Option<Records>,
     /// Fields: name to attribute.
-    pub fields: Ordered<At<String>>,
+    pub fields: Ordered<At<MappingTable>>,
     /// Fields of legs: name to attribute.
-    pub leg_fields: Ordered<At<String>>,
+    pub leg_fields: Ordered<At<MappingTable>>,
+    /// Widths of the columns of the server's database.
+    pub columns: Option<Columns>,
+    /// Whether a newer interim record takes the place of one that still waits.
+    pub collapse_interims: Option<Switch>,
+    /// Whether Accounting-On is sent.
+    pub accounting_on: Option<AccountingOn>,
     /// Fields without an attribute of their own.
     pub unmapped: Option<Unmapped>,
     /// `Acct-Session-Id`.
@@ -153,4 +164,40 @@ pub struct RadiusTable {
     pub attempts_max: Option<Count<1, 1_000_000>>,
     /// Least age of a record that is parked for those.
     pub park_age_min_s: Option<Secs<0, 31_536_000>>,
+}
+
+/// `[sinks.diameter.NAME]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiameterTable {
+    /// diameterclient.conf; required.
+    pub config: Option<At<PathBuf>>,
+    /// Dictionary, read after those that diameterclient.conf names.
+    pub dictionary: Option<At<PathBuf>>,
+    /// Which AVPs carry the SIP values in base accounting.
+    pub profile: Option<At<String>>,
+    /// Which records it takes.
+    pub records: Option<Records>,
+    /// Fields: name to AVP.
+    pub fields: Ordered<At<String>>,
+    /// Fields of legs: name to AVP.
+    pub leg_fields: Ordered<At<String>>,
+    /// Fields without an AVP of their own.
+    pub unmapped: Option<Unmapped>,
+    /// Rounding of spans to seconds.
+    pub round: Option<Rounding>,
+    /// Order of the legs.
+    pub leg_order: Option<LegOrder>,
+    /// AVP of the record id; empty: none.
+    pub record_id_avp: Option<At<String>>,
+    /// First wait before a record is tried again.
+    pub retry_first_ms: Option<Millis<10, 600_000>>,
+    /// Longest wait before a record is tried again.
+    pub retry_max_s: Option<Secs<1, 86_400>>,
+    /// How long records wait that meet an unserved realm or application.
+    pub retry_config_errors_s: Option<Secs<0, 31_536_000>>,
+    /// Answers UNABLE_TO_COMPLY after which a record is parked.
+    pub unable_max: Option<Count<1, 1_000_000>>,
+    /// Equal permanent failures in a row after which the sink pauses.
+    pub pause_after: Option<Count<2, 1_000_000>>,
 }

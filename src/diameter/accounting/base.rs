@@ -249,5 +249,7 @@ const fn capital(kind: Kind) -> &'static str {
         Kind::Missed => "Missed",
         Kind::Event => "Event",
         Kind::Cdr => "Cdr",
+        Kind::On => "On",
+        Kind::Off => "Off",
     }
 }

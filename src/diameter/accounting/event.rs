@@ -31,7 +31,8 @@ pub(super) fn events(record: &Record, cdr: CdrRecord) -> impl Iterator<Item = Ev
         Kind::Start => one(record_type::START, 0),
         Kind::Interim => one(record_type::INTERIM, number(record)),
         Kind::Stop => one(record_type::STOP, number(record)),
-        Kind::Failed | Kind::Missed | Kind::Event => one(record_type::EVENT, 0),
+        // On and Off are for RADIUS servers; should one come here, it is an event.
+        Kind::Failed | Kind::Missed | Kind::Event | Kind::On | Kind::Off => one(record_type::EVENT, 0),
         Kind::Cdr => match cdr {
             CdrRecord::Event => one(record_type::EVENT, 0),
             CdrRecord::Stop => one(record_type::STOP, 1),
@@ -69,7 +70,7 @@ pub(super) fn trigger(record: &Record) -> Trigger {
         Kind::Failed => Trigger::Unsuccessful,
         Kind::Missed => Trigger::Missed,
         Kind::Event if record.method == b"CANCEL" => Trigger::Cancel,
-        Kind::Event => Trigger::Unrelated,
+        Kind::Event | Kind::On | Kind::Off => Trigger::Unrelated,
     }
 }
 

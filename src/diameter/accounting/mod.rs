@@ -38,7 +38,7 @@ use self::target::{Finder, Misfits, Target};
 use super::avp::{Avps, Writer, flag};
 use super::header::{self, Header, command};
 use super::{application, code};
-use crate::dictionary::diameter::Dictionary;
+use crate::dictionary::diameter::{Dictionary, Type};
 use crate::record::{Fields, Record, Value};
 
 /// What a server asked for in its answers to earlier records of a session.
@@ -112,6 +112,9 @@ impl Renderer {
     pub fn new(settings: &Settings) -> Result<Self, SetupErrors> {
         let mut finder = Finder::new(settings);
         let is_rf = settings.application == Application::Rf;
+        if is_rf && settings.legs == Legs::SubSessions {
+            finder.refuse("legs", "Accounting-Sub-Session-Id", "it is not used on Rf (TS 32.299)");
+        }
         let core = Core::of(settings, &mut finder);
         let mut fields = finder.fields(&settings.fields, "field");
         let user_name = fields.iter().position(Target::is_user_name).map(|at| fields.remove(at));
@@ -200,10 +203,7 @@ impl Renderer {
     pub fn name_failed(&self, failed: Avps<'_>) -> Option<String> {
         let mut avp = failed.clone().next()?.ok()?;
         let dictionary = &self.settings.dictionary;
-        while dictionary
-            .by_code(avp.vendor, avp.code)
-            .is_some_and(|found| found.refusal().is_some() && is_group(&found))
-        {
+        while dictionary.coded(avp.vendor, avp.code).kind() == Type::Grouped {
             match avp.grouped().ok().and_then(|mut members| members.next()) {
                 Some(Ok(inner)) => avp = inner,
                 _ => break,
@@ -283,10 +283,6 @@ impl Renderer {
             out.avp(code::CLASS, 0, M, class);
         }
     }
-}
-
-fn is_group(definition: &crate::dictionary::diameter::Definition) -> bool {
-    definition.kind() == crate::dictionary::diameter::Type::Grouped
 }
 
 /// AVPs in a buffer of their own.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::base::{field_text, record_id};
-use super::settings::Unmapped;
+use super::settings::{Legs, Unmapped};
 use super::target::Target;
 use super::{Message, Renderer, event, value_of};
 use crate::clock::Timestamp;
@@ -111,7 +111,10 @@ impl Renderer {
         let ims = out.open(IMS_INFORMATION, TGPP, M);
         self.event_type(about, out);
         self.ims(about, out);
-        self.ims_legs(about, out);
+        let is_grouped = self.settings.legs == Legs::Grouped;
+        if !is_grouped {
+            self.ims_legs(about, out);
+        }
         out.close(ims);
         out.close(service);
         if let Some(target) = &self.record_id {
@@ -119,7 +122,11 @@ impl Renderer {
             target.put_text(record_id(about.record.id.0, &mut text), out, &mut self.misfits);
         }
         self.put_at(about, Place::Message, out);
-        self.put_other_legs(about, out);
+        if is_grouped {
+            self.put_legs(about, out);
+        } else {
+            self.put_other_legs(about, out);
+        }
     }
 
     /// Fields with a value whose AVP belongs there.

@@ -150,13 +150,14 @@ impl Run {
         self.deliver();
     }
 
-    /// Until the calls of the backlog are known. What came before waits with the backlog.
+    /// Until the calls of the backlog are known. What came before waits with the backlog, what comes meanwhile does not.
     fn turn_until_known(&mut self) {
         self.turn();
+        self.free.clear();
         while self.queue.has_unknown(time()) {
+            self.fresh();
             self.turn();
         }
-        self.free.clear();
     }
 
     /// What was lent is lent again, and nothing is known of the backlog's calls.
@@ -189,6 +190,10 @@ proptest! {
             run.turn();
         }
         run.backlog(3000);
+        if random % 2 == 0 {
+            // Its window is full of what was fresh then.
+            (0..30).for_each(|_| run.turn());
+        }
         run.turn_until_known();
         for turn in 0..200 {
             run.turn();

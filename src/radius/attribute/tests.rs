@@ -36,6 +36,36 @@ fn a_value_is_fitted_by_its_policy() {
 }
 
 #[test]
+fn a_column_is_as_wide_as_the_escaped_value() {
+    let uri = b"sip:+49123;user=phone@x";
+    let umlauts = "ääää".as_bytes();
+    for (name, value, column, policy, want) in [
+        ("it takes 29 columns for 23 octets", &uri[..], 29, Oversize::Truncate, vec!["sip:+49123;user=phone@x"]),
+        ("one column less cuts it", uri, 28, Oversize::Truncate, vec!["sip:+49123;user=phone@"]),
+        ("parameters go first", b"sip:+4912@x;user=phone", 20, Oversize::Truncate, vec!["sip:+4912@x"]),
+        ("an escape is not cut in two", b"a+b", 3, Oversize::Truncate, vec!["a"]),
+        ("each piece keeps the width", b"a+b+c", 4, Oversize::Split, vec!["a+", "b+", "c"]),
+        ("no piece fits", b"+++", 2, Oversize::Split, vec![]),
+        ("text beyond ASCII is not escaped", umlauts, 8, Oversize::Truncate, vec!["ääää"]),
+        ("a digest needs 35", &[b'x'; 41], 40, Oversize::Hash, vec![]),
+        ("and is left out without them", &[b'x'; 39], 38, Oversize::Hash, vec![&*"x".repeat(38)]),
+    ] {
+        let mut pieces = Vec::new();
+        let limit = Limit { octets: 253, column: Some(column) };
+        let _fitted = fit(value, limit, policy, |piece| pieces.push(String::from_utf8(piece.to_vec()).unwrap()));
+        if policy == Oversize::Hash && column == 40 {
+            assert!(pieces[0].starts_with("xxxxx#") && pieces[0].len() == 38, "{name}: {pieces:?}");
+        } else {
+            assert_eq!(pieces, want, "{name}");
+        }
+    }
+    let octets = [0xff; 9];
+    let mut pieces = Vec::new();
+    fit(&octets, Limit { octets: 253, column: Some(8) }, Oversize::Truncate, |piece| pieces.push(piece.len()));
+    assert_eq!(pieces, [2], "octets that are no text are escaped");
+}
+
+#[test]
 fn a_digest_tells_long_values_apart() {
     let (a, b) = ([b'x'; 300], [b'x'; 301]);
     let (a, b) = (fitted(&a, 247, Oversize::Hash), fitted(&b, 247, Oversize::Hash));

@@ -1,5 +1,7 @@
 //! Health of servers over time: lanes, suspicion, probes, death and revival.
 
+use std::net::SocketAddr;
+
 use super::lane::{Lane, Link};
 use super::sending::Fault;
 use super::server::{Probe, Server};
@@ -14,7 +16,7 @@ impl Client {
         } else if lane == LaneId::PROBE {
             there.probe_link = Some(Link::Open);
             self.tend_health(now, server, out);
-        } else if let Some(lane) = there.lane(lane) {
+        } else if let Some(lane) = there.lane(lane).filter(|lane| lane.is_current()) {
             lane.link = Link::Open;
         }
     }
@@ -30,10 +32,10 @@ impl Client {
         if lane == LaneId::PROBE {
             there.probe_link = Some(closed);
             there.probe_missed();
-        } else if let Some(lane) = there.lane(lane) {
+        } else if let Some(lane) = there.lane(lane).filter(|lane| lane.is_current()) {
             lane.link = closed;
         }
-        if there.lanes.iter().all(|lane| matches!(lane.link, Link::Closed { .. })) {
+        if there.lanes.iter().filter(|lane| lane.is_current()).all(|lane| matches!(lane.link, Link::Closed { .. })) {
             self.suspect(now.mono, server, out);
             self.move_visits(now, server, out);
         }
@@ -51,6 +53,17 @@ impl Client {
         }
         self.suspect(now.mono, server, out);
         self.move_visits(now, server, out);
+    }
+
+    /// The server is at another address from now on.
+    pub(super) fn moved(&mut self, now: Now, server: usize, address: SocketAddr, out: &mut Vec<Output>) {
+        let Some(there) = self.servers.get_mut(server).filter(|there| there.address() != address) else { return };
+        let was = there.health;
+        there.moved(now.mono, address, &self.settings);
+        if was != Health::Alive && self.servers[server].health == Health::Alive {
+            out.push(Output::Health { server: index(server), health: Health::Alive });
+        }
+        self.tend_lanes(now.mono, server, out);
     }
 
     /// Visits at a server that is gone go to one that lives; without one they stay and retransmit.
@@ -130,8 +143,7 @@ impl Client {
     pub(super) fn ask_for_lane(&mut self, server: usize, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
         if there.wants_lane(self.settings.lanes_max) {
-            there.lanes.push(Lane::new(self.settings.transport));
-            let lane = LaneId(u16::try_from(there.lanes.len()).unwrap_or(u16::MAX));
+            let lane = there.add_lane(self.settings.transport);
             out.push(Output::OpenLane { server: index(server), lane });
         } else if there.runs_short() {
             self.wake_lane(server, out);
@@ -182,7 +194,7 @@ impl Client {
                 there.counters.probes += 1;
                 out.push(Output::Transmit { server: index(server), lane: LaneId::PROBE, datagram });
             }
-            Some(Link::Opening | Link::Dormant) => {}
+            Some(Link::Opening | Link::Dormant | Link::Draining) => {}
             Some(Link::Closed { retry_at }) if retry_at > now => there.next_probe = Some(retry_at),
             None | Some(Link::Closed { .. }) => {
                 there.probe_link = Some(Link::Opening);
@@ -199,11 +211,12 @@ impl Client {
         let lanes = server.lanes.iter().filter_map(|lane| match lane.link {
             Link::Closed { retry_at } => Some(retry_at),
             Link::Open if server.is_usable() && server.room() == 0 => lane.next_free(),
-            Link::Open | Link::Opening | Link::Dormant => None,
+            Link::Open | Link::Opening | Link::Dormant | Link::Draining => None,
         });
         let may_know_no_probes = server.knows_probes().is_none();
         let connections = server.lanes.iter().filter_map(|lane| lane.watch_deadline(may_know_no_probes));
-        let first = server.lanes.is_empty().then_some(Instant(0));
+        let has_lane = server.lanes.iter().any(Lane::is_current);
+        let first = (!has_lane).then_some(Instant(0));
         [silent, zombie, probe, server.revive_at, first].into_iter().flatten().chain(lanes).chain(connections).min()
     }
 }

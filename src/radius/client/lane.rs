@@ -37,6 +37,8 @@ pub(super) enum Link {
     Dormant,
     /// Failed; to be asked for again then.
     Closed { retry_at: Instant },
+    /// Its server has moved: what waits for an answer on it ends there, nothing new begins.
+    Draining,
 }
 
 /// What an identifier stands for.
@@ -105,7 +107,7 @@ impl Lane {
         match self.link {
             Link::Dormant => true,
             Link::Opening => self.connection.as_ref().is_some_and(|connection| connection.is_promised),
-            Link::Open | Link::Closed { .. } => false,
+            Link::Open | Link::Closed { .. } | Link::Draining => false,
         }
     }
 
@@ -127,6 +129,16 @@ impl Lane {
         let connection = self.connection.take();
         *self = Self { link: self.link, connection, ..Self::new(Transport::Stream) };
         visits
+    }
+
+    /// Whether nothing waits for an answer on it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.slots.iter().all(|slot| slot.visit.is_none())
+    }
+
+    /// Whether it is, or will be, a lane to where the server is now.
+    pub(super) fn is_current(&self) -> bool {
+        self.link != Link::Draining
     }
 
     /// Takes the identifier that was free the longest.

@@ -20,6 +20,7 @@ mod sending;
 mod server;
 mod settings;
 mod streams;
+mod suspect;
 mod visit;
 
 use std::collections::HashMap;
@@ -45,6 +46,7 @@ pub use self::settings::{
     DelayTime, Idle, MessageAuthenticator, Probing, STREAM_LANES_MAX, Selection, ServerSettings, Settings, Transport,
 };
 pub use self::streams::Closing;
+pub use self::suspect::Suspect;
 
 /// Most servers of one client.
 pub const SERVERS_MAX: usize = 64;
@@ -100,6 +102,13 @@ pub enum Input<'a> {
         server: ServerIndex,
         /// The lane.
         lane: LaneId,
+    },
+    /// The name of a server has another address now.
+    Moved {
+        /// The server.
+        server: ServerIndex,
+        /// Where it is.
+        address: SocketAddr,
     },
     /// The lane's connection ended, or could not be made. Only with [`Transport::Stream`].
     LaneClosed {
@@ -281,6 +290,7 @@ impl Client {
             }
             Input::LaneOpened { server, lane } => self.lane_opened(now, usize::from(server.0), lane, out),
             Input::LaneFailed { server, lane } => self.lane_failed(now, usize::from(server.0), lane, out),
+            Input::Moved { server, address } => self.moved(now, usize::from(server.0), address, out),
             Input::LaneClosed { server, lane, how } => {
                 self.stream_closed(now, usize::from(server.0), lane, how, out);
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::packet::Code;
 use super::answer::cause_name;
+use super::suspect::Suspect;
 
 /// Why a record was not delivered. Its text is stored with the record.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -30,8 +31,8 @@ pub enum Reason {
     },
     /// No answer to this record, while the server answered others.
     #[error(
-        "{server} answered other records but not this one ({transmissions} transmissions, visit {charges}): it cannot \
-         store it, see the server's log"
+        "{server} answered other records but not this one ({transmissions} transmissions, visit {charges}): {}",
+        suspected(*.suspect)
     )]
     Ignored {
         /// The last server visited.
@@ -40,6 +41,8 @@ pub enum Reason {
         transmissions: u32,
         /// Failed visits of the record since the start.
         charges: u32,
+        /// What it may fail for.
+        suspect: Option<Suspect>,
     },
     /// A negative answer.
     #[error("{server} refused the record with Error-Cause {cause} ({})", cause_name(*.cause))]
@@ -99,6 +102,13 @@ pub enum Reason {
         /// Octets it would have.
         octets: usize,
     },
+}
+
+fn suspected(suspect: Option<Suspect>) -> String {
+    match suspect {
+        Some(suspect) => suspect.to_string(),
+        None => "it cannot store it, see the server's log".to_owned(),
+    }
 }
 
 impl Reason {

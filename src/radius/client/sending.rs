@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::lane::Release;
 use super::server::Server;
+use super::suspect::suspect;
 use super::visit::{self, Task, Visit};
 use super::{
     CHARGED_MAX, Client, DelayTime, Health, LaneId, MessageAuthenticator, Output, Reason, Selection, Submission,
@@ -207,7 +208,8 @@ impl Client {
             self.go_on(now, &visit, Fault::Outage, reason, out);
         } else if is_charged {
             let charges = self.charge(visit.task.key);
-            let reason = Reason::Ignored { server: address, transmissions, charges };
+            let attributes = visit.datagram.slice(packet::HEADER_OCTETS..).slice(..visit.attribute_octets);
+            let reason = Reason::Ignored { server: address, transmissions, charges, suspect: suspect(&attributes) };
             self.go_on(now, &visit, Fault::Record { charges }, reason, out);
         } else if never && self.settings.transport == Transport::Stream {
             self.go_on(now, &visit, Fault::Outage, Reason::Mute { server: address }, out);

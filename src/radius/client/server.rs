@@ -243,9 +243,40 @@ impl Server {
     /// Whether another lane should be opened: three quarters of the identifiers are taken, or there is no lane.
     pub(super) fn wants_lane(&self, lanes_max: u16) -> bool {
         let open = self.lanes.iter().filter(|lane| lane.link == Link::Open).count();
-        self.lanes.len() < usize::from(lanes_max)
-            && open == self.lanes.len()
+        let current = self.lanes.iter().filter(|lane| lane.is_current()).count();
+        current < usize::from(lanes_max)
+            && open == current
             && self.lanes.iter().map(Lane::room).sum::<usize>() * 4 <= open * IDENTIFIERS
+    }
+
+    /// A new lane; the place of one to an earlier address is taken when nothing waits on it any more.
+    pub(super) fn add_lane(&mut self, transport: Transport) -> LaneId {
+        let idle = self.lanes.iter().position(|lane| !lane.is_current() && lane.is_idle());
+        let place = idle.unwrap_or(self.lanes.len());
+        match self.lanes.get_mut(place) {
+            Some(lane) => *lane = Lane::new(transport),
+            None => self.lanes.push(Lane::new(transport)),
+        }
+        LaneId(u16::try_from(place + 1).unwrap_or(u16::MAX))
+    }
+
+    /// It is at another address now, where nothing is known of it yet: it begins anew, while the lanes to the old address
+    /// drain. Connections that are there are good as they are; further ones lead to the new address.
+    pub(super) fn moved(&mut self, now: Instant, address: SocketAddr, common: &Settings) {
+        if common.transport == Transport::Stream {
+            self.settings.address = address;
+            return;
+        }
+        let mut lanes = std::mem::take(&mut self.lanes);
+        lanes.iter_mut().for_each(|lane| lane.link = Link::Draining);
+        let settings = ServerSettings { address, ..self.settings.clone() };
+        *self = Self {
+            lanes,
+            outstanding: self.outstanding,
+            counters: self.counters,
+            probe_identifier: self.probe_identifier,
+            ..Self::new(now, settings, common)
+        };
     }
 
     /// The first lane with a quarter of its identifiers free, else the one with the most; few sockets stay busy.

@@ -179,7 +179,7 @@ impl Client {
         let was_open = match lane.link {
             Link::Open => true,
             Link::Opening => false,
-            Link::Dormant | Link::Closed { .. } => return,
+            Link::Dormant | Link::Closed { .. } | Link::Draining => return,
         };
         let visits = lane.clear();
         let Some(connection) = &mut lane.connection else { return };

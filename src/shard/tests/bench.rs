@@ -76,6 +76,7 @@ pub fn rules(name: &str) -> Arc<Rules> {
             redirects: if user == "moved" { follow } else { Redirects::Pass },
         },
         marks,
+        fields: None,
         avps: Vec::new(),
     };
     let closed = Action::Answer { code: 480, reason: "".into(), retry_after_s: None };
@@ -485,7 +486,7 @@ pub fn check_facts(records: &[Record]) -> Result<(), String> {
         let is_once = match record.kind {
             Kind::Start | Kind::Stop => facts.insert((record.kind, dialog.clone(), 0)),
             Kind::Failed => facts.insert((record.kind, dialog.clone(), record.cseq)),
-            Kind::Missed | Kind::Interim | Kind::Event | Kind::Cdr => true,
+            Kind::Missed | Kind::Interim | Kind::Event | Kind::Cdr | Kind::On | Kind::Off => true,
         };
         if !is_once {
             return Err(format!("a fact twice: {record:?}"));

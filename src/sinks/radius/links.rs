@@ -44,6 +44,14 @@ impl Links {
         }
     }
 
+    /// Lanes opened from now on lead there.
+    pub(super) fn move_to(&mut self, server: ServerIndex, address: SocketAddr) {
+        match self {
+            Self::Datagrams(sockets) => sockets.move_to(server, address),
+            Self::Streams(streams) => streams.move_to(server, address),
+        }
+    }
+
     /// Opens a lane.
     ///
     /// # Errors

@@ -32,10 +32,15 @@ pub const RADIUS_ROUND_TRIP_SECONDS: &str = "tollgate_radius_round_trip_seconds"
 /// Values shortened, and attributes dropped from full packets, by `sink`.
 pub const RADIUS_SHORTENED_VALUES_TOTAL: &str = "tollgate_radius_shortened_values_total";
 
+/// Requests longer than 1400 octets, by `sink`: networks cut such datagrams into fragments.
+pub const RADIUS_LONG_REQUESTS_TOTAL: &str = "tollgate_radius_long_requests_total";
+
 pub(super) struct Meters {
     servers: Vec<Server>,
     round_trip: Histogram,
     shortened: Counter,
+    long: Counter,
+    has_warned: bool,
 }
 
 struct Server {
@@ -97,6 +102,8 @@ impl Meters {
             servers: addresses.iter().map(|address| Server::new(sink, *address)).collect(),
             round_trip: metrics::histogram!(RADIUS_ROUND_TRIP_SECONDS, "sink" => Arc::clone(sink)),
             shortened: metrics::counter!(RADIUS_SHORTENED_VALUES_TOTAL, "sink" => Arc::clone(sink)),
+            long: metrics::counter!(RADIUS_LONG_REQUESTS_TOTAL, "sink" => Arc::clone(sink)),
+            has_warned: false,
         }
     }
 
@@ -108,6 +115,14 @@ impl Meters {
 
     pub(super) fn round_trip(&self, time: Duration) {
         self.round_trip.record(time);
+    }
+
+    /// A record is longer than a datagram should be: counted, and told once.
+    pub(super) fn long(&mut self, sink: &str) {
+        self.long.increment(1);
+        if !std::mem::replace(&mut self.has_warned, true) {
+            tracing::warn!(%sink, "a record takes more than 1400 octets: fragments get lost, better use TCP or TLS, or fewer fields");
+        }
     }
 
     pub(super) fn lost(&self, losses: Losses) {

@@ -3,6 +3,7 @@
 pub mod collector;
 mod links;
 mod meters;
+mod names;
 mod net;
 mod profile;
 pub mod render;
@@ -24,6 +25,7 @@ use tokio::time::Sleep;
 
 use self::links::{Links, Opening};
 use self::meters::Meters;
+use self::names::Names;
 use self::socket::Local;
 use super::view::ServerView;
 use super::{Outcome, Sink};
@@ -34,20 +36,22 @@ use crate::record::Record;
 
 pub use collector::{Collected, Collector};
 pub use meters::{
-    RADIUS_ANSWERS_TOTAL, RADIUS_BAD_ANSWERS_TOTAL, RADIUS_LANES, RADIUS_OUTSTANDING_REQUESTS, RADIUS_PROBES_TOTAL,
-    RADIUS_REQUESTS_TOTAL, RADIUS_RETRANSMISSIONS_TOTAL, RADIUS_ROUND_TRIP_SECONDS, RADIUS_SERVER_ALIVE,
-    RADIUS_SHORTENED_VALUES_TOTAL, RADIUS_TIMEOUTS_TOTAL,
+    RADIUS_ANSWERS_TOTAL, RADIUS_BAD_ANSWERS_TOTAL, RADIUS_LANES, RADIUS_LONG_REQUESTS_TOTAL,
+    RADIUS_OUTSTANDING_REQUESTS, RADIUS_PROBES_TOTAL, RADIUS_REQUESTS_TOTAL, RADIUS_RETRANSMISSIONS_TOTAL,
+    RADIUS_ROUND_TRIP_SECONDS, RADIUS_SERVER_ALIVE, RADIUS_SHORTENED_VALUES_TOTAL, RADIUS_TIMEOUTS_TOTAL,
 };
 pub use profile::SetupError;
 pub use render::{Losses, Renderer, SetupErrors};
 pub use settings::{
-    Carrier, FieldMapping, LegOrder, Profile, Round, SessionId, Settings, SourceAddress, StatusMapping, TlsSettings,
-    Unmapped,
+    Carrier, Columns, FREERADIUS_SQL, FieldMapping, LegOrder, NamedServer, Profile, Round, SessionId, Settings,
+    SourceAddress, StatusMapping, TlsSettings, Unmapped,
 };
 pub use stream::CONNECT_TIME_MAX;
 
 /// Longest wait without a look at the machine: its counters reach the metrics that often.
 const BEAT: Duration = Duration::from_secs(1);
+/// Octets of attributes beyond which the datagram of a record may be cut into fragments, which get lost easily.
+const UNFRAGMENTED_OCTETS_MAX: usize = 1_374;
 /// Shortest wait for a timer: one wake serves the timers of that time.
 const TIMER_STEP: Duration = Duration::from_millis(10);
 /// Server states a reader of [`Board::servers`] sees are at most this old.
@@ -116,6 +120,7 @@ pub struct RadiusSink {
     renderer: Renderer,
     client: Client,
     links: Links,
+    names: Names,
     /// What the machine wants done; swapped with `doing` while it is done.
     wanted: Vec<Output>,
     doing: Vec<Output>,
@@ -139,9 +144,7 @@ impl RadiusSink {
     pub fn new(name: &str, settings: &Settings) -> Result<Self, SetupErrors> {
         let mut errors = Vec::new();
         let servers = &settings.client.servers;
-        if servers.is_empty() {
-            errors.push(SetupError::NoServer);
-        } else if servers.len() > client::SERVERS_MAX {
+        if servers.len() > client::SERVERS_MAX {
             errors.push(SetupError::TooManyServers { count: servers.len() });
         }
         let local = Local { bind: settings.bind, namespace: settings.namespace.clone(), source: settings.source };
@@ -156,6 +159,7 @@ impl RadiusSink {
         }
         let now = clock::now();
         let name: Arc<str> = name.into();
+        announce(&name, settings);
         let addresses = servers.iter().map(|server| server.address).collect::<Vec<_>>();
         let transport = match settings.carrier {
             Carrier::Udp => client::Transport::Datagram,
@@ -172,6 +176,7 @@ impl RadiusSink {
             renderer,
             client: Client::new(now.mono, client_settings, seed()),
             links: Links::new(addresses, local, &settings.carrier),
+            names: Names::new(Arc::clone(&name), now.mono, settings, names::system()),
             wanted: Vec::new(),
             doing: Vec::new(),
             ended: Vec::new(),
@@ -253,6 +258,9 @@ impl RadiusSink {
                     client::Health::Alive => tracing::info!(%sink, server = %address, "server answers"),
                     health => tracing::warn!(%sink, server = %address, health = health.name(), "server is not used"),
                 }
+                if health != client::Health::Alive {
+                    self.names.hurry();
+                }
                 self.reported_at = Instant(0);
             }
             Output::Alarm { server, alarm } => {
@@ -273,6 +281,10 @@ impl RadiusSink {
                 }
                 client.handle(now, input, wanted);
             });
+            for (server, address) in self.names.poll(now.mono, cx) {
+                self.links.move_to(server, address);
+                self.client.handle(now, Input::Moved { server, address }, &mut self.wanted);
+            }
             if self.client.deadline().is_some_and(|deadline| deadline <= now.mono) {
                 self.client.tick(now, &mut self.wanted);
             }
@@ -328,6 +340,9 @@ impl Sink for RadiusSink {
         let now = clock::now();
         let (attributes, losses) = self.renderer.render(record);
         self.meters.lost(losses);
+        if attributes.len() > UNFRAGMENTED_OCTETS_MAX {
+            self.meters.long(&self.name);
+        }
         let submission = Submission {
             key: lease.seq,
             attributes,
@@ -342,6 +357,19 @@ impl Sink for RadiusSink {
     async fn progress(&mut self, out: &mut Vec<Outcome>) {
         poll_fn(|cx| self.poll_work(cx)).await;
         out.append(&mut self.ended);
+    }
+}
+
+/// Says in the log what the settings mean where the client file leaves it open.
+fn announce(name: &str, settings: &Settings) {
+    if settings.client.servers.is_empty() {
+        tracing::error!(sink = %name, "no accounting server can be used, for none has a secret: records wait in the queue");
+    }
+    if let Some(realm) = settings.default_realm.as_deref().filter(|realm| !realm.is_empty()) {
+        tracing::info!(sink = %name, realm, "appended to each User-Name without `@`");
+    }
+    if !settings.ignored_keywords.is_empty() {
+        tracing::debug!(sink = %name, keywords = ?settings.ignored_keywords, "keywords without effect in the client file");
     }
 }
 

@@ -88,6 +88,11 @@ impl Sockets {
         self.servers[usize::from(server.0)].address
     }
 
+    /// Lanes opened from now on lead there; those that are open stay as they are.
+    pub(super) fn move_to(&mut self, server: ServerIndex, address: SocketAddr) {
+        self.servers[usize::from(server.0)].address = address;
+    }
+
     pub(super) fn open(&mut self, server: ServerIndex, lane: LaneId) -> io::Result<()> {
         let lanes = &mut self.servers[usize::from(server.0)];
         let socket = UdpSocket::from_std(connect(lanes.address, &self.local)?.into())?;

@@ -1,9 +1,12 @@
 //! Attribute names of a profile, resolved once at start.
 
+use std::borrow::Cow;
+
 use crate::dictionary::{Dictionary, Handle, Type};
 
-use super::settings::{FieldMapping, Profile, Settings};
-use crate::radius::attribute::{Oversize, Priority};
+use super::settings::{Columns, FieldMapping, Profile, Settings};
+use crate::radius::attribute::{Limit, Oversize, Priority};
+use crate::radius::number;
 
 /// Why a sink cannot start with its settings.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -30,9 +33,6 @@ pub enum SetupError {
         /// The reason.
         why: &'static str,
     },
-    /// There is no server to send to.
-    #[error("there is no accounting server")]
-    NoServer,
     /// Too many servers.
     #[error("{count} accounting servers, at most 64")]
     TooManyServers {
@@ -46,15 +46,43 @@ pub enum SetupError {
 pub(super) struct Target {
     pub(super) handle: Handle,
     pub(super) oversize: Oversize,
-    /// Octets of one value at most.
-    pub(super) max: usize,
+    /// What one value may have at most.
+    pub(super) limit: Limit,
     pub(super) priority: Priority,
+    /// Takes the whole of a value that is too long.
+    pub(super) long: Option<Handle>,
+    /// `@` and the realm of a name without one; only User-Name has it.
+    pub(super) realm: Option<Box<str>>,
 }
 
 impl Target {
-    fn new(handle: Handle, priority: Priority) -> Self {
-        let max = handle.value_octets_max();
-        Self { handle, oversize: Oversize::Truncate, max, priority }
+    fn new(handle: Handle, priority: Priority, settings: &Settings) -> Self {
+        let octets = handle.value_octets_max();
+        let standard = match *handle.oid().parts() {
+            [number] => Some(number),
+            _ => None,
+        };
+        let column = standard.and_then(|number| settings.columns.width(number));
+        let realm = settings.default_realm.as_deref().filter(|realm| !realm.is_empty());
+        let realm = realm.filter(|_| standard == Some(u32::from(number::USER_NAME)));
+        Self {
+            handle,
+            oversize: Oversize::Truncate,
+            limit: Limit { octets, column },
+            priority,
+            long: None,
+            realm: realm.map(|realm| format!("@{realm}").into()),
+        }
+    }
+
+    /// The value as it is sent: a User-Name without `@` gets the default realm.
+    pub(super) fn complete<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
+        match &self.realm {
+            Some(realm) if !value.is_empty() && !value.contains(&b'@') => {
+                Cow::Owned([value, realm.as_bytes()].concat())
+            }
+            _ => Cow::Borrowed(value),
+        }
     }
 
     /// Whether values are octets that can be cut.
@@ -66,18 +94,19 @@ impl Target {
 /// Finds attributes and collects what is wrong.
 pub(super) struct Finder<'a> {
     dictionary: &'a Dictionary,
+    settings: &'a Settings,
     pub(super) errors: Vec<SetupError>,
 }
 
 impl<'a> Finder<'a> {
-    pub(super) fn new(dictionary: &'a Dictionary) -> Self {
-        Self { dictionary, errors: Vec::new() }
+    pub(super) fn new(settings: &'a Settings) -> Self {
+        Self { dictionary: &settings.dictionary, settings, errors: Vec::new() }
     }
 
     /// An attribute the profile may have.
     pub(super) fn optional(&self, name: &str, priority: Priority) -> Option<Target> {
         let handle = self.dictionary.attribute(name)?;
-        handle.refusal().is_none().then(|| Target::new(handle, priority))
+        handle.refusal().is_none().then(|| Target::new(handle, priority, self.settings))
     }
 
     /// An attribute that has to be there; an empty name stands for none.
@@ -101,7 +130,7 @@ impl<'a> Finder<'a> {
             self.errors.push(SetupError::Refused { attribute: name.to_owned(), purpose: purpose.to_owned(), why });
             return None;
         }
-        Some(Target::new(handle, priority))
+        Some(Target::new(handle, priority, self.settings))
     }
 
     /// The attributes of mapped fields, by field name.
@@ -111,7 +140,14 @@ impl<'a> Finder<'a> {
             let purpose = format!("{leg}field `{}`", mapping.field);
             if let Some(mut target) = self.required(&mapping.attribute, &purpose, mapping.priority) {
                 target.oversize = mapping.oversize;
-                target.max = mapping.max_octets.map_or(target.max, |max| max.min(target.max));
+                match (mapping.max_octets, self.settings.columns) {
+                    (Some(max), Columns::Any) => target.limit.octets = target.limit.octets.min(max),
+                    (Some(max), Columns::FreeradiusSql) => target.limit.column = Some(max),
+                    (None, _) => {}
+                }
+                let long = mapping.long.as_deref().unwrap_or_default();
+                let long = self.required(long, &format!("long values of {purpose}"), mapping.priority);
+                target.long = long.map(|long| long.handle);
                 found.push((mapping.field.clone(), target));
             }
         }

@@ -11,8 +11,8 @@ use super::profile::{Core, Finder, SetupError, Target};
 use super::settings::{LegOrder, SessionId, Settings, Unmapped};
 use super::status::{seconds, status, terminate_cause};
 use crate::clock::Timestamp;
-use crate::dictionary::{Input, Type};
-use crate::radius::attribute::{AttributeList, Budget, Fitted, Oversize, Priority, clean, fit};
+use crate::dictionary::{Handle, Input, Type};
+use crate::radius::attribute::{AttributeList, Budget, Fitted, Limit, Oversize, Priority, clean, fit};
 use crate::radius::number;
 use crate::radius::packet::{self, VALUE_OCTETS_MAX};
 use crate::record::{Fields, Kind, Record, Value};
@@ -73,7 +73,7 @@ impl Renderer {
     /// # Errors
     /// Every attribute that no dictionary has or that must not carry values of calls.
     pub fn new(settings: &Settings, nas_address: IpAddr) -> Result<Self, SetupErrors> {
-        let mut finder = Finder::new(&settings.dictionary);
+        let mut finder = Finder::new(settings);
         let core = Core::of(settings, &mut finder);
         let fields = finder.fields(&settings.fields, "");
         let mut leg_fields = finder.fields(&settings.leg_fields, "leg ");
@@ -152,7 +152,8 @@ impl Renderer {
             id.extend_from_slice(record.id.to_string().as_bytes());
         }
         // A digest at the end keeps long ids apart.
-        fit(id, VALUE_OCTETS_MAX, Oversize::Hash, |piece| list.push(essential, number::ACCT_SESSION_ID, piece));
+        let limit = Limit { octets: VALUE_OCTETS_MAX, column: settings.columns.width(number::ACCT_SESSION_ID.into()) };
+        let fitted = fit(id, limit, Oversize::Hash, |piece| list.push(essential, number::ACCT_SESSION_ID, piece));
         list.push(essential, number::ACCT_MULTI_SESSION_ID, record.multi_session.as_bytes());
         list.push_with(essential, |out| out.extend_from_slice(&self.service));
         let is_end = matches!(record.kind, Kind::Stop | Kind::Cdr);
@@ -170,6 +171,9 @@ impl Renderer {
             let id = record.id.to_string();
             put(list, target, id.as_bytes());
         }
+        if fitted == Fitted::Shortened {
+            self.note("session_id");
+        }
     }
 
     fn put_core(&mut self, record: &Record) {
@@ -185,6 +189,10 @@ impl Renderer {
             }
         };
         text(&core.kind, capital(record.kind).as_bytes(), "kind");
+        if matches!(record.kind, Kind::On | Kind::Off) {
+            // It tells of no call.
+            return;
+        }
         text(&core.call_id, &record.call_id, "call_id");
         if core.method.as_ref().is_some_and(Target::is_text) {
             text(&core.method, &record.method, "method");
@@ -347,17 +355,32 @@ fn put(list: &mut AttributeList, target: &Target, value: &[u8]) -> Fitted {
     if value.is_empty() {
         return fitted;
     }
-    list.push_with(target.priority, |out| {
-        if target.is_text() {
-            fitted = fit(&clean(value), target.max, target.oversize, |piece| {
+    if !target.is_text() {
+        list.push_with(target.priority, |out| {
+            if target.handle.encode(Input::Text(value), out).is_err() {
+                fitted = Fitted::Shortened;
+            }
+        });
+        return fitted;
+    }
+    let value = clean(value);
+    let value = target.complete(&value);
+    let mut push = |handle: &Handle, limit: Limit, oversize| {
+        let mut fitted = Fitted::Whole;
+        list.push_with(target.priority, |out| {
+            fitted = fit(&value, limit, oversize, |piece| {
                 // The piece has the right size; a refusal was an error at start.
-                let _appended = target.handle.encode(Input::Octets(piece), out);
+                let _appended = handle.encode(Input::Octets(piece), out);
             });
-        } else if target.handle.encode(Input::Text(value), out).is_err() {
-            fitted = Fitted::Shortened;
-        }
-    });
-    fitted
+        });
+        fitted
+    };
+    fitted = push(&target.handle, target.limit, target.oversize);
+    match &target.long {
+        // The whole of it travels there.
+        Some(long) if fitted == Fitted::Shortened => push(long, long.value_octets_max().into(), Oversize::Truncate),
+        _ => fitted,
+    }
 }
 
 fn put_value(list: &mut AttributeList, target: &Target, value: &Value) -> Fitted {
@@ -409,6 +432,8 @@ const fn capital(kind: Kind) -> &'static str {
         Kind::Missed => "Missed",
         Kind::Event => "Event",
         Kind::Cdr => "Cdr",
+        Kind::On => "On",
+        Kind::Off => "Off",
     }
 }
 

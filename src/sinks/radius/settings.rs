@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -104,6 +105,48 @@ pub enum Unmapped {
     Omit,
 }
 
+/// Widths of the columns in the server's database.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Columns {
+    /// Only what the protocol allows counts.
+    #[default]
+    Any,
+    /// Those of the `radacct` table that FreeRADIUS 3 ships for MySQL and others; see [`FREERADIUS_SQL`].
+    FreeradiusSql,
+}
+
+impl Columns {
+    /// The width of the column for the standard attribute of this number.
+    #[must_use]
+    pub fn width(self, number: u32) -> Option<usize> {
+        match self {
+            Self::Any => None,
+            Self::FreeradiusSql => FREERADIUS_SQL.iter().find(|(known, _)| *known == number).map(|(_, width)| *width),
+        }
+    }
+}
+
+/// Standard attributes and the widths of their columns in FreeRADIUS 3's stock `radacct`. A wider value makes the query
+/// fail in strict mode: the server then never answers, and the record can never be delivered.
+pub const FREERADIUS_SQL: [(u32, usize); 7] = [
+    (1, 64),   // User-Name
+    (25, 64),  // Class
+    (30, 50),  // Called-Station-Id
+    (31, 50),  // Calling-Station-Id
+    (44, 64),  // Acct-Session-Id
+    (77, 128), // Connect-Info
+    (87, 32),  // NAS-Port-Id
+];
+
+/// A server given by name: its address is looked up again while the gateway runs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NamedServer {
+    /// Its place in [`client::Settings::servers`].
+    pub place: u16,
+    /// The name.
+    pub host: String,
+}
+
 /// What carries packets to the servers.
 #[derive(Clone, Debug, Default)]
 pub enum Carrier {
@@ -144,8 +187,12 @@ pub struct FieldMapping {
     pub attribute: String,
     /// What happens to a value that is too long. Default: cut.
     pub oversize: Oversize,
-    /// Octets of a value at most, below what the attribute takes; for narrow columns of the server's database.
+    /// Octets of a value at most, below what the attribute takes, for narrow columns of the server's database; with
+    /// [`Columns::FreeradiusSql`] counted after escaping, in place of that table's width.
     pub max_octets: Option<usize>,
+    /// Attribute that carries the whole of a value that is too long, beside what `attribute` takes of it: one of the
+    /// long-extended space (RFC 6929 §2.2). Default: none.
+    pub long: Option<String>,
     /// When the packet is too full, a lower one is dropped earlier. Default 128, in legs 64.
     pub priority: Priority,
 }
@@ -159,6 +206,7 @@ impl FieldMapping {
             attribute: attribute.to_owned(),
             oversize: Oversize::default(),
             max_octets: None,
+            long: None,
             priority: Priority::FIELD,
         }
     }
@@ -210,7 +258,22 @@ pub struct Settings {
     pub shortened_attribute: String,
     /// `Acct-Terminate-Cause` of a cause, in place of the built-in number.
     pub terminate_causes: Vec<(Cause, u32)>,
+    /// Realm of a User-Name without `@`. Default: none.
+    pub default_realm: Option<String>,
+    /// Widths that values must keep. Default: any.
+    pub columns: Columns,
+    /// Servers given by name. Default: none.
+    pub names: Vec<NamedServer>,
+    /// Time between two look-ups of their addresses. Default 60 s.
+    pub lookup_interval: Duration,
+    /// Whether the client file asks for debug output (`clientdebug`). Default: no.
+    pub debug: bool,
+    /// Keywords of the client file that have no effect, for the log. Default: none.
+    pub ignored_keywords: Vec<&'static str>,
 }
+
+/// The default of [`Settings::lookup_interval`].
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -245,6 +308,12 @@ impl Settings {
             record_id_attribute: "Tollgate-Record-Id".to_owned(),
             shortened_attribute: "Tollgate-Shortened".to_owned(),
             terminate_causes: Vec::new(),
+            default_realm: None,
+            columns: Columns::Any,
+            names: Vec::new(),
+            lookup_interval: LOOKUP_INTERVAL,
+            debug: false,
+            ignored_keywords: Vec::new(),
         }
     }
 }

@@ -14,6 +14,10 @@ pub enum Status {
     Stop = 2,
     /// Interim-Update, in old dictionaries Alive.
     Interim = 3,
+    /// Accounting-On.
+    On = 7,
+    /// Accounting-Off.
+    Off = 8,
     /// Failed.
     Failed = 15,
 }
@@ -33,6 +37,8 @@ pub fn status(record: &Record, mapping: StatusMapping) -> Status {
         },
         Kind::Interim | Kind::Failed | Kind::Missed => failed(record, mapping),
         Kind::Event => event(record, mapping),
+        Kind::On => Status::On,
+        Kind::Off => Status::Off,
     }
 }
 

@@ -103,6 +103,11 @@ impl Streams {
         self.servers[usize::from(server.0)].address
     }
 
+    /// Connections made from now on lead there; those that are there stay as they are.
+    pub(super) fn move_to(&mut self, server: ServerIndex, address: SocketAddr) {
+        self.servers[usize::from(server.0)].address = address;
+    }
+
     /// Begins a connection; [`Self::receive`] tells what became of it.
     pub(super) fn open(&mut self, server: ServerIndex, lane: LaneId) {
         let there = &mut self.servers[usize::from(server.0)];

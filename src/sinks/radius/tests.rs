@@ -126,9 +126,9 @@ async fn the_collector_decodes_what_was_sent_and_knows_a_repeat() {
 }
 
 #[tokio::test]
-async fn a_sink_needs_a_server() {
-    let errors = RadiusSink::new("test", &settings(&[])).err().unwrap();
-    assert_eq!(errors.to_string(), "there is no accounting server");
+async fn without_a_server_records_wait_and_too_many_are_refused() {
+    let mut sink = RadiusSink::new("test", &settings(&[])).unwrap();
+    assert_eq!(sink.capacity(), 0, "the queue keeps them");
     let many = vec![SocketAddr::from(([127, 0, 0, 1], 1)); 65];
     let errors = RadiusSink::new("test", &settings(&many)).err().unwrap();
     assert_eq!(errors.to_string(), "65 accounting servers, at most 64");
@@ -161,4 +161,41 @@ async fn a_sink_without_room_says_when_it_has_some_again() {
         () = serve => panic!("the collector ended"),
         room = tokio::time::timeout(PATIENCE, room) => room.expect("there is room again"),
     }
+}
+
+#[tokio::test]
+async fn a_name_that_leads_elsewhere_takes_the_records_along() {
+    let (mut first, old) = collector().await;
+    let (mut second, new) = collector().await;
+    let mut settings = settings(&[old]);
+    settings.names = vec![NamedServer { place: 0, host: "radius.example".to_owned() }];
+    let mut sink = RadiusSink::new("test", &settings).unwrap();
+    sink.submit(&lease(1), &record(Kind::Start));
+    assert_eq!(deliver(&mut sink, &mut first, 1).await[0].settlement, Settlement::Delivered);
+
+    // A resolver that takes its time: deliveries go on meanwhile.
+    let (answer, asked) = tokio::sync::watch::channel(None);
+    let resolver: names::Resolver = Arc::new(move |host, _port| {
+        let mut asked = asked.clone();
+        Box::pin(async move {
+            assert_eq!(host, "radius.example");
+            let answer = asked.wait_for(Option::is_some).await.map(|found| found.clone());
+            Ok(answer.ok().flatten().unwrap_or_default())
+        })
+    });
+    let long_ago = Instant(0);
+    sink.names = Names::new("test".into(), long_ago, &settings, resolver);
+    sink.submit(&lease(2), &record(Kind::Start));
+    assert_eq!(deliver(&mut sink, &mut first, 1).await[0].settlement, Settlement::Delivered, "while DNS is silent");
+
+    answer.send(Some(vec![new])).unwrap();
+    let moved = async {
+        while sink.board().servers().first().is_none_or(|server| server.address != new) {
+            sink.reported_at = Instant(0);
+            let _looked = tokio::time::timeout(Duration::from_millis(5), sink.progress(&mut Vec::new())).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, moved).await.expect("the server moves");
+    sink.submit(&lease(3), &record(Kind::Start));
+    assert_eq!(deliver(&mut sink, &mut second, 1).await[0].settlement, Settlement::Delivered);
 }

@@ -68,7 +68,7 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     let addresses: Vec<SocketAddr> = settings.client.servers.iter().map(|server| server.address).collect();
     let seen = sink.tap.take().unwrap_or_default().seen;
     let verdict = match settlement {
-        None => Verdict::Undecided,
+        None => Verdict::Undecided { reason: undecided(&sink, wanted.wait) },
         Some(Settlement::Delivered) => Verdict::Delivered,
         Some(Settlement::Retry { reason, .. }) => Verdict::Retry { reason },
         Some(Settlement::Park { reason, .. }) => Verdict::Parked { reason },
@@ -113,7 +113,7 @@ fn without(attributes: &[u8], names: &[String], dictionary: &Dictionary) -> Vec<
 }
 
 /// A record that says what it is and opens no session at the server: a Stop of no length, unless asked otherwise.
-fn record(kind: Kind) -> Record {
+pub(in crate::sinks) fn record(kind: Kind) -> Record {
     let now = clock::wall();
     let is_end = matches!(kind, Kind::Stop | Kind::Cdr);
     let millis = u64::try_from(now.0 / 1000).unwrap_or(0);
@@ -167,13 +167,27 @@ async fn deliver(sink: &mut RadiusSink, record: &Record, attributes: &[u8], wait
         };
         sink.client.handle(now, Input::Submit(submission), &mut sink.wanted);
         sink.perform(now);
-        while outcomes.is_empty() {
-            sink.progress(&mut outcomes).await;
+        while outcomes.is_empty() && !sink.client.status().all(|server| server.counters.unreachable > 0) {
+            let _looked = timeout(LOOK_AGAIN, sink.progress(&mut outcomes)).await;
         }
     };
     // What is undecided stays so.
     let _in_time = timeout(wait, work).await;
     outcomes.pop().map(|outcome| outcome.settlement)
+}
+
+/// What is known of a record of which nothing is known.
+fn undecided(sink: &RadiusSink, wait: Duration) -> String {
+    let servers: Vec<_> = sink.client.status().collect();
+    if servers.iter().any(|server| server.counters.bad_authenticator > 0) {
+        return "an answer came whose authenticator does not verify: the secrets differ".to_owned();
+    }
+    if servers.iter().all(|server| server.counters.unreachable > 0) {
+        let names: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
+        return format!("nobody listens at {}", names.join(", "));
+    }
+    let secs = wait.as_secs();
+    format!("no answer within {secs} s: not running, its client list lacks this host, or the secrets differ")
 }
 
 /// Puts together what was seen: each further request to the same server is a transmission of the first.
@@ -218,6 +232,9 @@ fn message(octets: &[u8], dictionary: &Dictionary) -> Message {
         Err(error) => Message { title: format!("no packet: {error}"), octets: octets.len(), attributes: Vec::new() },
     }
 }
+
+/// How often it is looked whether anybody is there at all.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Place of the one record.
 const KEY: Seq = Seq(1);

@@ -112,6 +112,12 @@ impl Mailbox {
         result
     }
 
+    /// How many mails wait in it.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.sender.len()
+    }
+
     /// Wakes the shard, for something that lies elsewhere, such as a commit receipt.
     pub fn wake(&self) {
         self.shared.wake.notify_one();

@@ -52,8 +52,8 @@ fn what_is_odd_in_a_servers_file_is_told() {
         ("a sample secret", "h testing123", false, "the secret of `h` is a well-known sample"),
         ("a short secret", "h abc", false, "shorter than 12 octets"),
         ("a long secret", &format!("x {}\nh secret-of-alpha", "s".repeat(1025)), true, "longer than 1024 octets"),
-        ("no line for the server", "x secret-of-alpha", true, "no secret for `h`"),
-        ("an empty file", "", true, "no secret for `h`"),
+        ("no line for the server", "x secret-of-alpha", false, "no secret for `h`"),
+        ("an empty file", "", false, "no secret for `h`: nothing is sent there until it has one"),
         ("a pre-shared key", "h psk:user:0123456789abcdef", true, "TLS pre-shared key, which is not supported"),
     ] {
         let result = with_file("h", file);

@@ -174,3 +174,41 @@ proptest::proptest! {
         let _problems = builder.finish().is_ok();
     }
 }
+
+#[test]
+fn one_file_serves_both_protocols() {
+    let text = "VENDOR 9999 Acme\n\
+        ATTRIBUTE Acme-Leg 300 Grouped Acme\n\
+        {\n\
+            Acme-Src | REQUIRED | 1\n\
+        }\n\
+        ATTRIBUTE Acme-Src 101 UTF8String Acme,M\n\
+        ATTRIBUTE Acme-When 102 Time 9999\n\
+        ATTRIBUTE Acme-Big 1000 Unsigned32 Acme\n\
+        VALUE Acme-Big One 1\n\
+        ATTRIBUTE Acme-Plain 103 integer Acme\n\
+        APPLICATION-ACC 42 Some\n\
+        REQUEST 1000 Some-Request\n\
+        {\n\
+            Session-Id | FIXED_HEAD | 1\n\
+        }\n";
+    let mut builder = crate::dictionary::Builder::with_builtin();
+    builder.text("site", text.as_bytes());
+    let radius = builder.finish().unwrap_or_else(|error| panic!("{error}"));
+    for (name, kind) in [
+        ("Acme-Src", Some(crate::dictionary::Type::String)),
+        ("Acme-When", Some(crate::dictionary::Type::Date)),
+        ("Acme-Plain", Some(crate::dictionary::Type::Integer)),
+        ("Acme-Leg", None),
+        ("Acme-Big", None),
+    ] {
+        let found = radius.attribute(name);
+        assert_eq!(found.as_ref().map(|attribute| attribute.kind()), kind, "{name}");
+        assert!(found.is_none_or(|attribute| attribute.vendor().is_some_and(|vendor| vendor.number == 9999)), "{name}");
+    }
+    assert_eq!(radius.warnings().len(), 1, "{:?}", radius.warnings());
+    let diameter = loaded(text);
+    for name in ["Acme-Leg", "Acme-Src", "Acme-When", "Acme-Big", "Acme-Plain"] {
+        assert!(diameter.find(name).is_ok_and(|avp| avp.vendor() == 9999), "{name}");
+    }
+}

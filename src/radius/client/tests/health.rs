@@ -188,6 +188,55 @@ fn a_server_that_answers_records_but_no_probe_is_not_probed_again() {
 }
 
 #[test]
+fn a_server_that_moves_begins_anew_while_its_old_lanes_drain() {
+    let mut world = World::with(1, |settings| settings.transmissions = 3);
+    world.submit(1);
+    world.answer_all();
+    world.submit(2);
+    let old = world.sent.remove(0);
+    let address = SocketAddr::from(([192, 0, 2, 9], 1813));
+    world.handle(Input::Moved { server: ServerIndex(0), address });
+    assert_eq!((world.server(0).address, world.server(0).lanes, world.capacity()), (address, 1, 7));
+    world.submit(3);
+    assert_ne!(world.sent[0].lane, old.lane, "a new record goes to the new address");
+    world.pass_secs(3);
+    assert!(
+        world.sent.iter().any(|sent| sent.datagram == old.datagram && sent.lane == old.lane),
+        "the old one goes on"
+    );
+    world.receive(&old, &old.stored());
+    world.answer_all();
+    let mut ended = world.ended();
+    ended.sort_unstable();
+    assert_eq!(ended, [(1, "delivered"), (2, "delivered"), (3, "delivered")]);
+
+    // Moved back and forth: places of drained lanes are used again.
+    for number in 0..500_u16 {
+        let address = SocketAddr::from(([192, 0, 2, 1], 2000 + number));
+        world.handle(Input::Moved { server: ServerIndex(0), address });
+        world.submit(100 + u64::from(number));
+        assert!(world.sent[0].lane.0 <= 3, "{:?}", world.sent[0].lane);
+        world.answer_all();
+    }
+    world.handle(Input::Moved { server: ServerIndex(9), address });
+}
+
+#[test]
+fn a_dead_server_that_moves_is_used_at_once() {
+    let mut world = World::with(1, |settings| settings.probing = Probing::Never);
+    world.submit(1);
+    world.pass_secs(70);
+    assert_eq!(world.server(0).health, Health::Dead);
+    world.ended();
+    world.health();
+    world.handle(Input::Moved { server: ServerIndex(0), address: SocketAddr::from(([192, 0, 2, 9], 1813)) });
+    assert_eq!(world.health(), [(0, Health::Alive)]);
+    world.submit(2);
+    world.answer_all();
+    assert_eq!(world.ended(), [(2, "delivered")]);
+}
+
+#[test]
 fn records_of_a_call_go_to_the_same_server() {
     let mut world = World::with(3, |settings| settings.selection = Selection::ByCall);
     for round in 0..2 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::settings::{FieldMapping, Profile, SessionId, Settings};
+use super::super::settings::{Columns, FieldMapping, Profile, SessionId, Settings};
 use super::*;
 use crate::dictionary::{Builder, Dictionary};
 use crate::ids::RecordId;
@@ -203,6 +203,79 @@ fn odd_values_never_lose_the_record() {
     }
     assert_eq!(lines.iter().filter(|line| line.contains("vvv")).count(), 3, "split into 247 + 247 + 106");
     assert!(!lines.iter().any(|line| line.contains("empty") || line.contains("nothing") || line.contains("To-Tag")));
+}
+
+#[test]
+fn a_user_name_without_a_realm_gets_the_default_one() {
+    for (name, realm, user, want) in [
+        ("appended", Some("example.org"), "alice", "User-Name = \"alice@example.org\""),
+        ("not to one that has a realm", Some("example.org"), "bob@b.example", "User-Name = \"bob@b.example\""),
+        ("an empty realm is none", Some(""), "alice", "User-Name = \"alice\""),
+        ("no realm", None, "alice", "User-Name = \"alice\""),
+    ] {
+        let settings = Settings {
+            default_realm: realm.map(str::to_owned),
+            fields: vec![FieldMapping::new("user", "User-Name"), FieldMapping::new("user", "Calling-Station-Id")],
+            ..Settings::default()
+        };
+        let mut record = record(Kind::Start);
+        record.fields = vec![("user".to_owned(), Value::Text(user.as_bytes().to_vec()))];
+        let lines = lines(&settings, &record);
+        assert!(lines.iter().any(|line| line == want), "{name}: {lines:?}");
+        assert!(lines.contains(&format!("Calling-Station-Id = \"{user}\"")), "only User-Name: {lines:?}");
+    }
+}
+
+#[test]
+fn columns_of_the_server_are_kept_and_long_values_travel_whole_beside() {
+    let long = format!("sip:{}@example.org;user=phone", "9".repeat(300));
+    let text = "ATTRIBUTE Long-Callee 245.1 string\n";
+    let settings = Settings {
+        columns: Columns::FreeradiusSql,
+        session_id: SessionId::CallId,
+        fields: vec![
+            FieldMapping { long: Some("Long-Callee".to_owned()), ..FieldMapping::new("callee", "Called-Station-Id") },
+            FieldMapping::new("caller", "Calling-Station-Id"),
+            FieldMapping { max_octets: Some(20), ..FieldMapping::new("user", "User-Name") },
+        ],
+        dictionary: dictionary("own", text),
+        ..Settings::default()
+    };
+    let mut record = record(Kind::Start);
+    record.call_id = vec![b'='; 60];
+    record.fields =
+        ["callee", "caller", "user"].map(|name| (name.to_owned(), Value::Text(long.clone().into_bytes()))).to_vec();
+    let lines = lines(&settings, &record);
+    for want in [
+        format!("Called-Station-Id = \"sip:{}\"", "9".repeat(46)),
+        format!("Calling-Station-Id = \"sip:{}\"", "9".repeat(46)),
+        format!("User-Name = \"sip:{}\"", "9".repeat(16)),
+        format!("Long-Callee = \"{long}\""),
+        "Tollgate-Shortened = \"session_id,caller,user\"".to_owned(),
+    ] {
+        assert!(lines.contains(&want), "{want} in {lines:#?}");
+    }
+    let session = lines.iter().find_map(|line| line.strip_prefix("Acct-Session-Id = \"")).unwrap();
+    assert!(session.starts_with("=========#") && session.len() == 9 + 33 + 1, "27 columns and a digest: {session}");
+}
+
+#[test]
+fn accounting_on_tells_of_no_call() {
+    let mut on = record(Kind::On);
+    on.fields.clear();
+    (on.session, on.multi_session, on.call_id) = (String::new(), String::new(), Vec::new());
+    for profile in [Profile::Own, Profile::Opensips] {
+        let settings = Settings::of_profile(profile, dictionary(profile.name(), ""));
+        let lines = lines(&settings, &on);
+        for want in [
+            "Acct-Status-Type = Accounting-On",
+            "NAS-IP-Address = 192.0.2.1",
+            "Acct-Session-Id = \"01HF7YAT000000000000000001\"",
+        ] {
+            assert!(lines.iter().any(|line| line == want), "{want} in {lines:#?}");
+        }
+        assert!(!lines.iter().any(|line| line.starts_with("Sip-") || line.contains("Method")), "{lines:#?}");
+    }
 }
 
 #[test]

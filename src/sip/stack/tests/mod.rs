@@ -8,3 +8,4 @@ mod rfc;
 mod rubbish;
 pub(crate) mod script;
 pub(crate) mod storm;
+mod transports;

@@ -141,3 +141,52 @@ fn a_missing_length_is_added_and_no_other() {
         assert_eq!(with_length(Bytes::from_static(message.as_bytes())), want.as_bytes(), "{name}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_octets_break_the_framer_or_fill_its_memory(
+        pieces in proptest::collection::vec(proptest::collection::vec(octets(), 0..60), 0..40),
+    ) {
+        let mut framer = Framer::new(SMALL);
+        let (mut taken, mut given) = (0, 0);
+        for piece in &pieces {
+            framer.push(piece);
+            given += piece.len();
+            while let Some(frame) = framer.next() {
+                taken += match frame {
+                    Frame::Ping => 4,
+                    Frame::Message(octets) | Frame::Broken { octets, .. } => octets.len(),
+                };
+            }
+            proptest::prop_assert!(framer.buffer.len() <= SMALL.head_bytes_max + SMALL.body_bytes_max + 60);
+        }
+        proptest::prop_assert!(taken <= given);
+    }
+
+    #[test]
+    fn messages_come_out_as_they_went_in_wherever_they_are_cut(
+        bodies in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 0..20), 1..6),
+        cut in 1_usize..50,
+    ) {
+        let messages: Vec<Vec<u8>> = bodies
+            .iter()
+            .map(|body| [format!("A x S\r\nl: {}\r\n\r\n", body.len()).as_bytes(), body].concat())
+            .collect();
+        let (mut framer, mut found) = (Framer::new(SMALL), Vec::new());
+        for piece in messages.concat().chunks(cut) {
+            framer.push(piece);
+            while let Some(frame) = framer.next() {
+                found.push(frame);
+            }
+        }
+        proptest::prop_assert_eq!(found, messages.into_iter().map(Frame::Message).collect::<Vec<_>>());
+    }
+}
+
+/// Octets of which messages are made, more often than others.
+fn octets() -> impl proptest::strategy::Strategy<Value = u8> {
+    proptest::prop_oneof![
+        4 => proptest::sample::select(&b"\r\n\r\n: l0c1 A"[..]),
+        1 => proptest::prelude::any::<u8>(),
+    ]
+}

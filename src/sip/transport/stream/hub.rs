@@ -18,7 +18,7 @@ use super::{Arrived, Credentials, Outgoing, Place, dial};
 use crate::clock::{self, Instant};
 use crate::sip::message::{Message, Params};
 use crate::sip::stack::{ListenerId, Network, Peer, Transport};
-use crate::sip::transport::mailbox::{Mail, Mailbox};
+use crate::sip::transport::mailbox::{MAILS_MAX, Mail, Mailbox};
 
 /// Octets read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -29,6 +29,8 @@ const UNANSWERED: Duration = Duration::from_secs(10);
 const UNANSWERED_MAX: usize = 1_024;
 /// Pause before a full mailbox is tried again: meanwhile the connection is not read, and its sender has to wait.
 const MAILBOX_PAUSE: Duration = Duration::from_millis(2);
+/// Mails in a mailbox beyond which connections wait: the rest is for datagrams, which are dropped when it is full.
+const MAILBOX_SHARE: usize = MAILS_MAX / 4;
 /// Tries for one mail. A shard that takes nothing for so long has ended.
 const MAILBOX_TRIES: usize = 5_000;
 /// Part of the connections that sources outside `sip.allow` may have: one in so many.
@@ -307,9 +309,11 @@ impl Hub {
 /// Puts a mail in, and tries for a while when the box is full; whether it went in.
 async fn put(mailbox: &Mailbox, mut mail: Mail) -> bool {
     for _ in 0..MAILBOX_TRIES {
-        match mailbox.put(mail) {
-            Ok(()) => return true,
-            Err(back) => mail = back,
+        if mailbox.waiting() < MAILBOX_SHARE {
+            match mailbox.put(mail) {
+                Ok(()) => return true,
+                Err(back) => mail = back,
+            }
         }
         sleep(MAILBOX_PAUSE).await;
     }

@@ -23,7 +23,6 @@ pub mod metrics;
 mod settings;
 pub mod tls;
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -175,7 +174,6 @@ impl Streams {
     }
 
     /// When it last turned, for the watchdog.
-    #[must_use]
     pub fn beat(&self) -> impl Fn() -> Instant + Send + use<> {
         let beat = self.beat.clone();
         move || Instant(beat.load(Ordering::Relaxed))
@@ -226,45 +224,43 @@ fn run(
     local.block_on(&runtime, turn(parts, batches, orders, beat))
 }
 
-fn turn(
+async fn turn(
     parts: Parts,
     mut batches: mpsc::Receiver<Vec<Outgoing>>,
     mut orders: mpsc::Receiver<Order>,
     beat: &AtomicU64,
-) -> impl Future<Output = io::Result<()>> {
-    async move {
-        let Parts { settings, places, sockets, credentials, allow, mailboxes } = parts;
-        let hub = Hub::new(settings, places, allow, mailboxes);
-        hub.renew(credentials);
-        for (id, socket) in sockets {
-            let listener = TcpListener::from_std(socket.into())?;
-            let transport = hub.places.get(usize::from(id.0)).map_or(Transport::Tcp, |place| place.transport);
-            tokio::task::spawn_local(dial::accept(hub.clone(), id, transport, listener));
-        }
-        let mut ticks = interval(BEAT);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                batch = batches.recv() => match batch {
-                    Some(batch) => batch.into_iter().for_each(|message| hub.send(message)),
-                    None => break,
-                },
-                order = orders.recv() => match order {
-                    Some(Order::Credentials(credentials)) => hub.renew(credentials),
-                    Some(Order::Stop) | None => break,
-                },
-                _ = ticks.tick() => {
-                    beat.store(clock::mono().0, Ordering::Relaxed);
-                    hub.look_after();
-                }
+) -> io::Result<()> {
+    let Parts { settings, places, sockets, credentials, allow, mailboxes } = parts;
+    let hub = Hub::new(settings, places, allow, mailboxes);
+    hub.renew(credentials);
+    for (id, socket) in sockets {
+        let listener = TcpListener::from_std(socket.into())?;
+        let transport = hub.places.get(usize::from(id.0)).map_or(Transport::Tcp, |place| place.transport);
+        tokio::task::spawn_local(dial::accept(hub.clone(), id, transport, listener));
+    }
+    let mut ticks = interval(BEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            batch = batches.recv() => match batch {
+                Some(batch) => batch.into_iter().for_each(|message| hub.send(message)),
+                None => break,
+            },
+            order = orders.recv() => match order {
+                Some(Order::Credentials(credentials)) => hub.renew(credentials),
+                Some(Order::Stop) | None => break,
+            },
+            _ = ticks.tick() => {
+                beat.store(clock::mono().0, Ordering::Relaxed);
+                hub.look_after();
             }
         }
-        while let Ok(batch) = batches.try_recv() {
-            batch.into_iter().for_each(|message| hub.send(message));
-        }
-        close(&hub).await;
-        Ok(())
     }
+    while let Ok(batch) = batches.try_recv() {
+        batch.into_iter().for_each(|message| hub.send(message));
+    }
+    close(&hub).await;
+    Ok(())
 }
 
 /// Ends all connections, each with what it still has to write.

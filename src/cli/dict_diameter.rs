@@ -1,0 +1,69 @@
+//! `tollgate dict --diameter`: the effective Diameter dictionary with the origin of each entry.
+
+use anyhow::anyhow;
+use serde_json::json;
+
+use super::Failure;
+use super::output;
+use crate::dictionary::diameter::{Dictionary, Explanation, Row};
+
+/// Lists the AVPs, or explains one.
+///
+/// # Errors
+/// The label means no AVP.
+pub(super) fn show(
+    dictionary: &Dictionary,
+    label: Option<&str>,
+    value: Option<&str>,
+    is_json: bool,
+) -> Result<(), Failure> {
+    let Some(label) = label else {
+        let rows = dictionary.effective();
+        if is_json {
+            output::print_json(&json!(rows))?;
+        } else {
+            let cells: Vec<_> = rows.iter().map(row).collect();
+            output::print(&output::table(&["CODE", "NAME", "TYPE", "FLAGS", "VENDOR", "ORIGIN"], &cells))?;
+        }
+        return Ok(());
+    };
+    let explanation = dictionary
+        .explain(label, value)
+        .map_err(|error| Failure::Failed(anyhow!("{error}\nhint: {}", error.hint())))?;
+    if is_json {
+        output::print_json(&json!(explanation))?;
+    } else {
+        output::print(&explained(&explanation))?;
+    }
+    Ok(())
+}
+
+fn row(row: &Row) -> Vec<String> {
+    let name = if row.decodes { row.name.clone() } else { format!("{} (alias)", row.name) };
+    let cells = [&row.code.to_string(), &name, &row.kind, &row.flags, &row.vendor_name, &row.origin];
+    cells.into_iter().map(|cell| output::shown(cell)).collect()
+}
+
+fn explained(explanation: &Explanation) -> String {
+    let row = &explanation.row;
+    let mut lines = vec![("AVP", row.name.clone()), ("code", row.code.to_string()), ("type", row.kind.clone())];
+    if row.vendor != 0 {
+        lines.push(("vendor", format!("{} ({})", row.vendor_name, row.vendor)));
+    }
+    lines.push(("flags", if row.flags.is_empty() { "none".to_owned() } else { row.flags.clone() }));
+    lines.push(("layout", explanation.layout.clone()));
+    if !explanation.aliases.is_empty() {
+        lines.push(("aliases", explanation.aliases.join(", ")));
+    }
+    lines.extend(explanation.refusal.clone().map(|refusal| ("not sent", refusal)));
+    lines.push(("origin", row.origin.clone()));
+    match &explanation.sample {
+        Some(Ok(octets)) => lines.push(("octets", octets.clone())),
+        Some(Err(error)) => lines.push(("octets", format!("none: {error}"))),
+        None => {}
+    }
+    let members = row.members.iter().map(|member| ("member", member.clone()));
+    let values = row.values.iter().map(|(name, number)| ("value", format!("{number} {name}")));
+    let lines = lines.into_iter().chain(members).chain(values);
+    lines.map(|(key, text)| format!("{key:<10} {}\n", output::shown(&text))).collect()
+}

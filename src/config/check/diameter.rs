@@ -1,0 +1,203 @@
+//! Checks of `[sinks.diameter.NAME]`: diameterclient.conf, dictionaries, AVPs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Check;
+use super::radius::problem;
+use super::sections::set;
+use crate::config::decode::{At, Ordered};
+use crate::config::diameterclient::{self, DiameterClient};
+use crate::config::error::{Mistake, Place, Weight, suggestion};
+use crate::config::schema::{self, DiameterTable};
+use crate::config::tree::PlaceId;
+use crate::diameter::accounting::{Application, FieldMapping, LegOrder, Profile, Renderer, Round, Unmapped};
+use crate::diameter::settings::Settings;
+use crate::dictionary::diameter::{Builder, Dictionary, Type};
+use crate::dictionary::{Files, builtin};
+use crate::units::{Millis, Secs};
+
+/// Settings of one sink; `None` when too much is missing to say more.
+pub(super) fn check(
+    name: &str,
+    table: &At<DiameterTable>,
+    fields: &super::sinks::Fields<'_>,
+    base: &Path,
+    check: &mut Check<'_>,
+) -> Option<Settings> {
+    let profile = table.profile.as_ref().map_or(Some(Profile::default()), |profile| profile_of(profile, check));
+    let client = match &table.config {
+        Some(config) => client_file(config, base, check),
+        None => {
+            let hint = "add `config = \"/etc/tollgate/diameterclient.conf\"`".to_owned();
+            check.error_hint(table.place, format_args!("`sinks.diameter.{name}` lacks the field `config`"), Some(hint));
+            None
+        }
+    };
+    let own = client.as_ref().map_or(&[][..], |client| &client.dictionaries);
+    let dictionary = Arc::new(dictionary(table, own, profile.unwrap_or_default(), base, check)?);
+    let leg_fields = mappings(&table.leg_fields, &fields.leg, "accounting.leg_fields", &dictionary, check);
+    let fields = mappings(&table.fields, &fields.record, "accounting.fields", &dictionary, check);
+    record_id(table, &dictionary, check);
+    let (client, profile) = (client?, profile?);
+    let mut settings = client.settings;
+    let is_rf = settings.accounting.application == Application::Rf;
+    if let (true, Some(given)) = (is_rf, &table.profile) {
+        let hint = Some("leave it out".to_owned());
+        check.warning(given.place, "`profile` has no effect with `application rf`", hint);
+    }
+    let errors = check.findings.has_error();
+    let rendering = &mut settings.accounting;
+    rendering.dictionary = dictionary;
+    rendering.profile = profile;
+    (rendering.fields, rendering.leg_fields) = (fields, leg_fields);
+    if profile != Profile::Own {
+        rendering.unmapped = Unmapped::Omit;
+    }
+    choices(table, &mut settings);
+    if !errors && let Err(wrong) = Renderer::new(&settings.accounting) {
+        // What is left is wrong with labels of diameterclient.conf, or between the two files.
+        let here = check.place(table.place);
+        for error in wrong.0 {
+            let mistake = Mistake::error(error.to_string(), Place::Whole(client.path.clone()));
+            check.findings.push(mistake.also_at(here.clone()));
+        }
+    }
+    Some(settings)
+}
+
+fn profile_of(text: &At<String>, check: &mut Check<'_>) -> Option<Profile> {
+    let found = Profile::ALL.into_iter().find(|profile| profile.name() == text.value);
+    if found.is_none() {
+        let names = Profile::ALL.map(Profile::name);
+        check.error_hint(text.place, format_args!("unknown profile `{}`", text.value), suggestion(text, names));
+    }
+    found
+}
+
+/// Reads diameterclient.conf; all its mistakes become ours.
+fn client_file(config: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<DiameterClient> {
+    let path = base.join(&config.value);
+    let here = check.place(config.place);
+    match diameterclient::load(&path) {
+        Ok(client) => {
+            check.findings.extend(client.warnings.iter().cloned());
+            Some(client)
+        }
+        Err(mistakes) => {
+            check.findings.extend(mistakes.0.into_iter().map(|mistake| {
+                // A file that cannot be read has no line of its own to show.
+                let whole = mistake.weight == Weight::Error && mistake.places == [Place::Whole(path.clone())];
+                if whole { mistake.also_at(here.clone()) } else { mistake }
+            }));
+            None
+        }
+    }
+}
+
+/// The built-in dictionary, the profile's, and the operator's files, the later above the earlier.
+fn dictionary(
+    table: &DiameterTable,
+    own: &[PathBuf],
+    profile: Profile,
+    base: &Path,
+    check: &mut Check<'_>,
+) -> Option<Dictionary> {
+    let mut builder = Builder::with_builtin();
+    if let Some(text) = builtin::profile(profile.name()) {
+        builder.text(&format!("profile {}", profile.name()), text.as_bytes());
+    }
+    for path in own {
+        builder.file(path, &mut Files);
+    }
+    if let Some(path) = &table.dictionary {
+        builder.file(&base.join(&path.value), &mut Files);
+    }
+    match builder.finish() {
+        Ok(dictionary) => {
+            check.findings.extend(dictionary.warnings().iter().map(problem));
+            Some(dictionary)
+        }
+        Err(error) => {
+            let here = check.place(table.dictionary.as_ref().map_or(PlaceId::default(), |path| path.place));
+            check.findings.extend(error.problems.iter().map(problem).map(|mistake| {
+                let whole = matches!(mistake.places[..], [Place::Whole(_)]);
+                if whole { mistake.also_at(here.clone()) } else { mistake }
+            }));
+            None
+        }
+    }
+}
+
+/// Fields with their AVPs: both must exist.
+fn mappings(
+    table: &Ordered<At<String>>,
+    fields: &[&str],
+    section: &str,
+    dictionary: &Dictionary,
+    check: &mut Check<'_>,
+) -> Vec<FieldMapping> {
+    let mut mappings = Vec::new();
+    for (field, avp) in &table.0 {
+        if !fields.contains(&field.as_str()) {
+            let hint = suggestion(field, fields.iter().copied());
+            let hint = hint.or_else(|| Some(format!("define it in `[{section}]`")));
+            check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
+        }
+        if is_carrier(avp, dictionary, check) {
+            mappings.push(FieldMapping::new(field, avp));
+        }
+    }
+    mappings
+}
+
+/// Whether a label means an AVP that values of calls may be put into.
+fn is_carrier(label: &At<String>, dictionary: &Dictionary, check: &mut Check<'_>) -> bool {
+    let found = match dictionary.find(label) {
+        Ok(found) => found,
+        Err(error) => {
+            let hint = error.hint();
+            check.error_hint(label.place, error, Some(hint));
+            return false;
+        }
+    };
+    // A Subscription-Id is made of its one value.
+    let is_subscriber = found.kind() == Type::Grouped && (found.vendor(), found.code()) == (0, 443);
+    match found.refusal().filter(|_| !is_subscriber) {
+        Some(why) => {
+            check.error(label.place, format_args!("`{}` cannot carry a value of a call: {why}", label.value));
+            false
+        }
+        None => true,
+    }
+}
+
+fn record_id(table: &DiameterTable, dictionary: &Dictionary, check: &mut Check<'_>) {
+    if let Some(label) = table.record_id_avp.as_ref().filter(|label| !label.is_empty()) {
+        is_carrier(label, dictionary, check);
+    }
+}
+
+fn choices(table: &DiameterTable, settings: &mut Settings) {
+    let rendering = &mut settings.accounting;
+    set(&mut rendering.unmapped, table.unmapped, |choice| match choice {
+        schema::Unmapped::Own => Unmapped::Own,
+        schema::Unmapped::Omit => Unmapped::Omit,
+    });
+    set(&mut rendering.round, table.round, |choice| match choice {
+        schema::Rounding::Nearest => Round::HalfUp,
+        schema::Rounding::Truncate => Round::Truncate,
+        schema::Rounding::Up => Round::Up,
+    });
+    set(&mut rendering.leg_order, table.leg_order, |choice| match choice {
+        schema::LegOrder::OldestFirst => LegOrder::OldestFirst,
+        schema::LegOrder::NewestFirst => LegOrder::NewestFirst,
+    });
+    set(&mut rendering.record_id, table.record_id_avp.as_ref(), |label| label.value.clone());
+    let timers = &mut settings.timers;
+    set(&mut timers.retry_first, table.retry_first_ms, Millis::duration);
+    set(&mut timers.retry_max, table.retry_max_s, Secs::duration);
+    set(&mut timers.retry_config_errors, table.retry_config_errors_s, Secs::duration);
+    set(&mut settings.unable_max, table.unable_max, |most| u32::try_from(most.get()).unwrap_or(u32::MAX));
+    set(&mut settings.pause_after, table.pause_after, |most| u32::try_from(most.get()).unwrap_or(u32::MAX));
+}

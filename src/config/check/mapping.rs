@@ -1,0 +1,183 @@
+//! Checks of `fields` and `leg_fields` of a RADIUS sink: fields and attributes that exist, policies that fit.
+
+use super::Check;
+use crate::config::decode::{At, Ordered};
+use crate::config::error::suggestion;
+use crate::config::schema::{MappingTable, Oversize as Policy};
+use crate::dictionary::{Dictionary, Handle};
+use crate::radius::attribute::{Oversize, Priority};
+use crate::radius::number;
+use crate::radius::packet::VALUE_OCTETS_MAX;
+use crate::sinks::radius::FieldMapping;
+
+/// Attributes that every record has already (RFC 2866 §5.13: once, or of one meaning).
+const OWN: [u8; 11] = [
+    number::NAS_IP_ADDRESS,
+    number::NAS_IDENTIFIER,
+    number::ACCT_STATUS_TYPE,
+    number::ACCT_DELAY_TIME,
+    number::ACCT_SESSION_ID,
+    number::ACCT_SESSION_TIME,
+    number::ACCT_TERMINATE_CAUSE,
+    number::ACCT_MULTI_SESSION_ID,
+    number::EVENT_TIMESTAMP,
+    number::NAS_PORT_TYPE,
+    number::NAS_IPV6_ADDRESS,
+];
+
+/// Attributes a request has once at most (RFC 2866 §5.13), those of [`OWN`] apart: User-Name, NAS-Port, Service-Type,
+/// Called-Station-Id, Calling-Station-Id.
+const ONCE: [u32; 5] = [1, 5, 6, 30, 31];
+
+/// Attributes by which FreeRADIUS joins the records of a session: User-Name, NAS-Port, Class, NAS-Port-Id,
+/// Chargeable-User-Identity.
+const IDENTITY: [u32; 5] = [1, 5, 25, 87, 89];
+
+/// Which table of a sink is checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Of {
+    /// `fields`
+    Record,
+    /// `leg_fields`
+    Leg,
+}
+
+impl Of {
+    const fn section(self) -> &'static str {
+        match self {
+            Self::Record => "accounting.fields",
+            Self::Leg => "accounting.leg_fields",
+        }
+    }
+}
+
+/// Fields with their attributes: both must exist. `fields` are the names there are.
+pub(super) fn mappings(
+    of: Of,
+    table: &Ordered<At<MappingTable>>,
+    fields: &[&str],
+    dictionary: &Dictionary,
+    check: &mut Check<'_>,
+) -> Vec<FieldMapping> {
+    let mut mappings: Vec<FieldMapping> = Vec::new();
+    for (field, mapping) in &table.0 {
+        let section = of.section();
+        if !fields.contains(&field.as_str()) {
+            let hint = suggestion(field, fields.iter().copied());
+            let hint = hint.or_else(|| Some(format!("define it in `[{section}]`")));
+            check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
+        }
+        let name = At { value: mapping.attribute.clone(), place: mapping.place };
+        let Some(attribute) = attribute_named(&name, dictionary, check) else { continue };
+        once(of, &attribute, mapping, &mappings, dictionary, check);
+        mappings.push(one(field, &attribute, mapping, dictionary, check));
+    }
+    mappings
+}
+
+/// The attribute of that name, if values of calls may be put into it.
+pub(super) fn attribute_named(name: &At<String>, dictionary: &Dictionary, check: &mut Check<'_>) -> Option<Handle> {
+    let Some(attribute) = dictionary.attribute(name) else {
+        let hint = match dictionary.nearest(name) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`tollgate dict` lists what is built in; `dictionary` adds a file".to_owned(),
+        };
+        check.error_hint(name.place, format_args!("unknown RADIUS attribute `{}`", name.value), Some(hint));
+        return None;
+    };
+    if let Some(why) = attribute.refusal() {
+        check.error(name.place, format_args!("`{}` cannot carry a value of a call: {why}", name.value));
+        return None;
+    }
+    Some(attribute)
+}
+
+/// Names of the fields by which a server joins the records of a session: they must not change within one.
+pub(super) fn identity<'t>(
+    table: &'t Ordered<At<MappingTable>>,
+    dictionary: &Dictionary,
+) -> impl Iterator<Item = &'t str> {
+    let is_identity = move |mapping: &MappingTable| {
+        let attribute = dictionary.attribute(&mapping.attribute);
+        attribute.and_then(|attribute| standard(&attribute)).is_some_and(|number| IDENTITY.contains(&number))
+    };
+    let fields: Vec<_> = table.0.iter().filter(|(_, mapping)| is_identity(mapping)).collect();
+    fields.into_iter().map(|(field, _)| field.as_str())
+}
+
+/// Number of an attribute of the standard space.
+fn standard(attribute: &Handle) -> Option<u32> {
+    match *attribute.oid().parts() {
+        [number] => Some(number),
+        _ => None,
+    }
+}
+
+/// What may stand once must not come twice.
+fn once(
+    of: Of,
+    attribute: &Handle,
+    mapping: &At<MappingTable>,
+    earlier: &[FieldMapping],
+    dictionary: &Dictionary,
+    check: &mut Check<'_>,
+) {
+    let Some(number) = standard(attribute) else { return };
+    if OWN.iter().any(|own| u32::from(*own) == number) {
+        let what = format_args!("`{attribute}` is in every record already: no field can have it");
+        check.error(mapping.place, what);
+        return;
+    }
+    if !ONCE.contains(&number) {
+        return;
+    }
+    let is_same = |other: &FieldMapping| dictionary.attribute(&other.attribute).as_ref() == Some(attribute);
+    if mapping.policy.oversize == Some(Policy::Split) || earlier.iter().any(is_same) {
+        let hint = "RFC 2866 section 5.13; take an attribute that may be repeated".to_owned();
+        check.error_hint(mapping.place, format_args!("a record has `{attribute}` once at most"), Some(hint));
+    } else if of == Of::Leg {
+        let hint = "RFC 2866 section 5.13 allows it once; a call with several legs repeats it".to_owned();
+        check.warning(mapping.place, format_args!("`{attribute}` is given to a field of legs"), Some(hint));
+    }
+}
+
+fn one(
+    field: &str,
+    attribute: &Handle,
+    mapping: &At<MappingTable>,
+    dictionary: &Dictionary,
+    check: &mut Check<'_>,
+) -> FieldMapping {
+    let policy = &mapping.policy;
+    let mut one = FieldMapping::new(field, attribute.name());
+    one.max_octets = policy.max.map(crate::units::Count::len);
+    if let Some(priority) = policy.priority {
+        one.priority = Priority(u8::try_from(priority.get()).unwrap_or(u8::MAX));
+    }
+    one.oversize = match policy.oversize {
+        None | Some(Policy::Truncate | Policy::LongExtended) => Oversize::Truncate,
+        Some(Policy::Split) => Oversize::Split,
+        Some(Policy::Hash) => Oversize::Hash,
+        Some(Policy::Omit) => Oversize::Omit,
+    };
+    match (policy.oversize, &policy.long) {
+        (Some(Policy::LongExtended), Some(long)) => {
+            if let Some(handle) = attribute_named(long, dictionary, check) {
+                if handle.value_octets_max() <= VALUE_OCTETS_MAX {
+                    let hint = "one of the space of 245 or 246 (RFC 6929), such as `245.1`".to_owned();
+                    check.error_hint(long.place, format_args!("`{handle}` takes no long values"), Some(hint));
+                }
+                one.long = Some(handle.name().to_owned());
+            }
+        }
+        (Some(Policy::LongExtended), None) => {
+            let hint = "add `long = \"ATTRIBUTE\"`, of the space of 245 or 246 (RFC 6929)".to_owned();
+            check.error_hint(mapping.place, "`oversize = \"long-extended\"` needs an attribute", Some(hint));
+        }
+        (_, Some(long)) => {
+            check.error(long.place, "`long` needs `oversize = \"long-extended\"`");
+        }
+        (_, None) => {}
+    }
+    one
+}

@@ -1,0 +1,166 @@
+//! Mistakes of meaning in `[sinks.diameter.NAME]` and what a good section comes to.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::{Mistake, Mistakes};
+use super::parse;
+use super::plan::{Plan, SinkKind};
+use crate::diameter::accounting::{LegOrder, Legs, Profile, Renderer, Round, Unmapped};
+
+const CLIENT: &str = "identity gw.example.net\nacctserver cdf.example.net\n";
+
+/// A folder with a diameterclient.conf and other files; it goes with the value.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(client: &str, files: &[(&str, &str)]) -> Self {
+        let folder = Self(tempfile::tempdir().expect("a folder"));
+        for (name, text) in [("diameterclient.conf", client)].iter().chain(files) {
+            fs::write(folder.0.path().join(name), text).expect("a file is written");
+        }
+        folder
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("tollgate.toml")
+    }
+
+    fn read(&self, section: &str) -> Result<Plan, Mistakes> {
+        let text = format!(
+            "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"diameter\"]\n[accounting.fields]\n\
+             caller = \"$fu\"\n[accounting.leg_fields]\nsrc = \"$avp(src)\"\n[sinks.diameter.cdf]\n{section}\n"
+        );
+        parse(&self.path(), &text, Default::default())
+    }
+
+    /// What the operator reads, the folder left out.
+    fn findings(&self, section: &str) -> String {
+        let mistakes = match self.read(section) {
+            Ok(plan) => plan.warnings,
+            Err(Mistakes(mistakes)) => mistakes,
+        };
+        let text = mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n");
+        text.replace(&format!("{}/", self.0.path().display()), "")
+    }
+}
+
+#[test]
+fn a_good_section_comes_to_settings() {
+    let folder = Folder::new(
+        &format!("{CLIENT}legs grouped\ndictionary site.xml\n"),
+        &[
+            (
+                "site.xml",
+                "<diameter><application><avp name=\"Site\" code=\"9001\"><data type=\"UTF8String\"/></avp></application></diameter>",
+            ),
+            ("more", "VENDOR Acme 9999\nATTRIBUTE Acme-Src 1 UTF8String Acme\n"),
+        ],
+    );
+    let plan = folder
+        .read(
+            "config = \"diameterclient.conf\"\ndictionary = \"more\"\nrecords = \"cdr\"\nround = \"up\"\n\
+             fields = { caller = \"Site\" }\nleg_fields = { src = \"Acme-Src\" }\nunmapped = \"omit\"\n\
+             leg_order = \"newest-first\"\nrecord_id_avp = \"\"\nretry_first_ms = 50\nretry_max_s = 5\n\
+             retry_config_errors_s = 60\nunable_max = 7\npause_after = 9",
+        )
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    assert_eq!(plan.accounting.sinks[0], crate::accounting::SinkMode::Cdr);
+    let SinkKind::Diameter(settings) = &plan.sinks[0].kind else { panic!("a Diameter sink") };
+    let rendering = &settings.accounting;
+    assert_eq!((rendering.legs, rendering.leg_order), (Legs::Grouped, LegOrder::NewestFirst));
+    assert_eq!((rendering.round, rendering.unmapped, rendering.profile), (Round::Up, Unmapped::Omit, Profile::Own));
+    assert_eq!((rendering.fields[0].avp.as_str(), rendering.leg_fields[0].avp.as_str()), ("Site", "Acme-Src"));
+    assert_eq!(rendering.record_id, "");
+    let timers = settings.timers;
+    assert_eq!((timers.retry_first, timers.retry_max), (Duration::from_millis(50), Duration::from_secs(5)));
+    assert_eq!(timers.retry_config_errors, Duration::from_secs(60));
+    assert_eq!((settings.unable_max, settings.pause_after), (7, 9));
+    assert!(Renderer::new(rendering).is_ok());
+}
+
+#[test]
+fn every_mistake_is_named_with_its_place() {
+    for (name, client, section, want) in [
+        (
+            "no file",
+            CLIENT,
+            "records = \"cdr\"",
+            "error: `sinks.diameter.cdf` lacks the field `config`\n  --> tollgate.toml:9:17\nhint: add `config = \"/etc/tollgate/diameterclient.conf\"`",
+        ),
+        (
+            "a mistake in diameterclient.conf",
+            "identity gw.example.net\nacctserver cdf.example.net\nwatchdg 30\n",
+            "config = \"diameterclient.conf\"",
+            "error: unknown keyword `watchdg`\n  --> diameterclient.conf:3:1\nhint: did you mean `watchdog`?",
+        ),
+        (
+            "an unknown AVP",
+            CLIENT,
+            "config = \"diameterclient.conf\"\nfields = { caller = \"Caling-Station-Id\" }",
+            "error: unknown AVP `Caling-Station-Id`\n  --> tollgate.toml:11:21\nhint: did you mean `Calling-Station-Id`?",
+        ),
+        (
+            "an AVP that Tollgate writes",
+            CLIENT,
+            "config = \"diameterclient.conf\"\nfields = { caller = \"Session-Id\" }",
+            "error: `Session-Id` cannot carry a value of a call: Tollgate writes it itself\n  --> tollgate.toml:11:21",
+        ),
+        (
+            "an unknown field",
+            CLIENT,
+            "config = \"diameterclient.conf\"\nfields = { callr = \"User-Name\" }",
+            "error: no field `callr` in `accounting.fields`\n  --> tollgate.toml:11:12\nhint: did you mean `caller`?",
+        ),
+        (
+            "an unknown profile",
+            CLIENT,
+            "config = \"diameterclient.conf\"\nprofile = \"opensip\"",
+            "error: unknown profile `opensip`\n  --> tollgate.toml:11:11\nhint: did you mean `opensips`?",
+        ),
+        (
+            "a leg AVP that a server takes once",
+            CLIENT,
+            "config = \"diameterclient.conf\"\nleg_fields = { src = \"Calling-Station-Id\" }",
+            "error: leg field `src`: no value can be sent in `Calling-Station-Id`: servers allow it once in a record; use `legs grouped` or a vendor's AVP\n  --> diameterclient.conf\n  --> tollgate.toml:9:17",
+        ),
+        (
+            "a label in diameterclient.conf",
+            "identity gw.example.net\nacctserver cdf.example.net\nmandatory Nothing-Known\n",
+            "config = \"diameterclient.conf\"",
+            "error: an AVP with M: unknown AVP `Nothing-Known`\n  --> diameterclient.conf\n  --> tollgate.toml:9:17",
+        ),
+        (
+            "a dictionary that is not there",
+            "identity gw.example.net\nacctserver cdf.example.net\ndictionary nowhere\n",
+            "config = \"diameterclient.conf\"",
+            "error: cannot read `nowhere`: No such file or directory (os error 2)\n  --> nowhere",
+        ),
+        (
+            "a profile that Rf does not use",
+            "identity gw.example.net\nacctserver cdf.example.net\napplication rf\n",
+            "config = \"diameterclient.conf\"\nprofile = \"own\"",
+            "warning: `profile` has no effect with `application rf`\n  --> tollgate.toml:11:11\nhint: leave it out",
+        ),
+    ] {
+        let folder = Folder::new(client, &[]);
+        let found = folder.findings(section);
+        assert!(found.starts_with(want), "{name}:\n{found}");
+    }
+}
+
+#[test]
+fn a_profile_brings_its_numbers() {
+    for profile in ["opensips", "openser", "none", "own"] {
+        let folder = Folder::new(CLIENT, &[]);
+        let plan = folder
+            .read(&format!("config = \"diameterclient.conf\"\nprofile = \"{profile}\""))
+            .unwrap_or_else(|mistakes| panic!("{profile}: {mistakes}"));
+        let SinkKind::Diameter(settings) = &plan.sinks[0].kind else { panic!("a Diameter sink") };
+        Renderer::new(&settings.accounting).unwrap_or_else(|error| panic!("{profile}: {error}"));
+        let want = if profile == "own" { Unmapped::Own } else { Unmapped::Omit };
+        assert_eq!(settings.accounting.unmapped, want, "{profile}");
+    }
+}

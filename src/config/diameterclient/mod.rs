@@ -1,0 +1,85 @@
+//! diameterclient.conf: who we are in Diameter, our peers, and how records are sent; in the style of radiusclient.conf.
+//!
+//! A keyword, blanks, the value to the end of the line or to a blank and `#`. All mistakes are told at once, with file
+//! and line. `etc/diameterclient.conf` documents every keyword.
+
+mod format;
+mod keys;
+mod lines;
+mod peers;
+mod reader;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+pub use format::DiameterClientFormat;
+
+use super::error::{Mistake, Mistakes, Place};
+use crate::diameter::settings::Settings;
+
+/// Octets of a diameterclient.conf.
+pub const FILE_OCTETS_MAX: usize = 1 << 20;
+
+/// Octets of a DiameterIdentity: a domain name.
+const NAME_OCTETS_MAX: usize = 255;
+
+/// One diameterclient.conf.
+#[derive(Clone, Debug)]
+pub struct DiameterClient {
+    /// The file.
+    pub path: PathBuf,
+    /// What it says; the dictionary is the built-in one still.
+    pub settings: Settings,
+    /// Dictionaries, read after the built-in one, in order.
+    pub dictionaries: Vec<PathBuf>,
+    /// What the operator should know.
+    pub warnings: Vec<Mistake>,
+}
+
+/// Reads a diameterclient.conf. Names are not looked up.
+///
+/// # Errors
+/// All mistakes, warnings too, when one of them is an error.
+pub fn load(path: &Path) -> Result<DiameterClient, Mistakes> {
+    match read_file(path) {
+        Ok(text) => parse(path, &text),
+        Err(error) => {
+            Err(Mistakes(vec![Mistake::error(format!("cannot read: {error}"), Place::Whole(path.to_owned()))]))
+        }
+    }
+}
+
+/// Reads the text of a diameterclient.conf; relative paths in it start at the folder of `path`.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(path: &Path, text: &[u8]) -> Result<DiameterClient, Mistakes> {
+    reader::read(path, text)
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Looked at before it is opened: opening a FIFO would wait for ever.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut text = Vec::new();
+    let limit = u64::try_from(FILE_OCTETS_MAX).unwrap_or(u64::MAX);
+    std::fs::File::open(path)?.take(limit + 1).read_to_end(&mut text)?;
+    if text.len() > FILE_OCTETS_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {FILE_OCTETS_MAX} octets")));
+    }
+    Ok(text)
+}
+
+/// Whether a text may be a DiameterIdentity or a realm: labels of letters, digits, `-` and `_` with dots between.
+fn is_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
+    };
+    !text.is_empty() && text.len() <= NAME_OCTETS_MAX && text.split('.').all(is_label)
+}

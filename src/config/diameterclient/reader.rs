@@ -1,0 +1,408 @@
+//! The keywords of one file, turned into settings, with everything that is wrong on the way.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::keys::Kind;
+use super::lines::{self, Entry};
+use super::{DiameterClient, is_name, peers};
+use crate::config::error::{Findings, Mistake, Mistakes, Place, suggestion};
+use crate::diameter::accounting::{Application, CdrRecord, Legs, RealmFrom, Trigger};
+use crate::diameter::settings::{NameCheck, PeerSettings, Realtime, Settings, Tls, Transport, VendorApplication};
+
+pub(super) fn read(path: &Path, text: &[u8]) -> Result<DiameterClient, Mistakes> {
+    let mut found = Findings::default();
+    let entries = lines::entries(path, text, &mut found);
+    let mut reader = Reader { path, entries, found };
+    reader.duplicates();
+    let (settings, dictionaries) = reader.settings();
+    let has_error = reader.found.has_error();
+    let warnings = reader.found.sorted();
+    if has_error {
+        return Err(Mistakes(warnings));
+    }
+    Ok(DiameterClient { path: path.to_owned(), settings, dictionaries, warnings })
+}
+
+/// The words of a list with their places in octets.
+pub(super) fn words(value: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_border = |char: char| char == ',' || char.is_whitespace();
+    let mut at = 0;
+    value.split(is_border).filter_map(move |word| {
+        let place = at;
+        at += word.len() + 1;
+        (!word.is_empty()).then_some((place, word))
+    })
+}
+
+/// One file being read.
+struct Reader<'a> {
+    path: &'a Path,
+    entries: Vec<Entry<'a>>,
+    found: Findings,
+}
+
+impl<'a> Reader<'a> {
+    fn settings(&mut self) -> (Settings, Vec<PathBuf>) {
+        let identity = self.required_name("identity", "the full name of this host");
+        // Without a realm the name says it: what stands behind its first label.
+        let own_realm = identity.split_once('.').map_or("", |(_, realm)| realm);
+        let realm = match self.name("realm") {
+            Some(realm) => realm,
+            None if own_realm.is_empty() && !identity.is_empty() => {
+                let mistake = Mistake::error("`realm` is missing", Place::Whole(self.path.to_owned()));
+                self.found.push(mistake.hint("`identity` has no domain to take it from"));
+                String::new()
+            }
+            None => own_realm.to_owned(),
+        };
+        let destination = self.name("destination-realm").unwrap_or_else(|| realm.clone());
+        let mut settings = Settings::new(&identity, &realm, &destination);
+        self.node(&mut settings);
+        settings.transport = self
+            .choice("serv-type", &[Transport::Tcp, Transport::Tls, Transport::Inband].map(|one| (one.name(), one)))
+            .unwrap_or_default();
+        settings.peers = self.peers(settings.transport);
+        self.tls(&mut settings);
+        self.timers(&mut settings);
+        self.accounting(&mut settings);
+        if settings.accounting.application == Application::Rf {
+            self.rf(&mut settings);
+        } else {
+            self.unused(&["service-context-id", "role-of-node", "node-functionality"], "`application rf`");
+        }
+        (settings, self.all("dictionary").into_iter().map(|(_, word)| self.beside(word)).collect())
+    }
+
+    fn node(&mut self, settings: &mut Settings) {
+        let node = &mut settings.node;
+        if let Some(product) = self.text("product-name") {
+            node.product = product.to_owned();
+        }
+        node.vendor_id = self.number("vendor-id").unwrap_or(node.vendor_id);
+        node.firmware = self.number("firmware-revision");
+        node.origin_state = self.number("origin-state-id");
+        settings.accounting.origin_state = node.origin_state;
+        if self.switch("advertise-vendor-application") == Some(true) {
+            settings.node.vendor_application = VendorApplication::Advertise;
+        }
+        if self.switch("honour-realtime") == Some(true) {
+            settings.realtime = Realtime::Honour;
+        }
+        settings.redirect_hosts = self.redirect_hosts();
+        if let Some((entry, text)) = self.entry("bindaddr") {
+            match text.parse() {
+                Ok(address) => settings.bind = Some(address),
+                Err(_) if text == "*" => {}
+                Err(_) => self.error(&entry, "`bindaddr` takes an IPv4 or IPv6 address, or `*`"),
+            }
+        }
+    }
+
+    fn tls(&mut self, settings: &mut Settings) {
+        let file = |name: &str| self.text(name).map(|text| self.beside(text));
+        let (ca_file, cert_file, key_file) = (file("tls-ca-file"), file("tls-cert-file"), file("tls-key-file"));
+        let name_check = match self.switch("tls-verify-hostname") {
+            Some(false) => NameCheck::Off,
+            _ => NameCheck::On,
+        };
+        if settings.transport == Transport::Tcp {
+            let names = ["tls-ca-file", "tls-cert-file", "tls-key-file", "tls-verify-hostname"];
+            self.unused(&names, "`serv-type tls`");
+        } else {
+            if ca_file.is_none() {
+                let what = format!("`serv-type {}` needs `tls-ca-file`", settings.transport.name());
+                let mistake = Mistake::error(what, Place::Whole(self.path.to_owned()));
+                self.found.push(mistake.hint("the certificates of the authorities that sign the peers' ones"));
+            }
+            for (has, lacks, name) in
+                [(&cert_file, &key_file, "tls-cert-file"), (&key_file, &cert_file, "tls-key-file")]
+            {
+                if let (true, None, Some((entry, _))) = (has.is_some(), lacks, self.entry(name)) {
+                    self.error(&entry, format!("`{name}` alone is of no use: certificate and key go together"));
+                }
+            }
+            if let (NameCheck::Off, Some((entry, _))) = (name_check, self.entry("tls-verify-hostname")) {
+                let what = "the name in the peer's certificate is not checked";
+                self.found.push(Mistake::warning(what, self.place(&entry)));
+            }
+        }
+        settings.tls = Tls { ca_file, cert_file, key_file, name_check };
+    }
+
+    fn timers(&mut self, settings: &mut Settings) {
+        let timers = &mut settings.timers;
+        for (name, place) in [
+            ("watchdog", &mut timers.watchdog),
+            ("connect-timeout", &mut timers.connect),
+            ("capabilities-timeout", &mut timers.capabilities),
+            ("request-timeout", &mut timers.request),
+            ("drain-timeout", &mut timers.drain),
+            ("failback-hold", &mut timers.failback),
+        ] {
+            if let Some(secs) = self.number(name) {
+                *place = Duration::from_secs(secs.into());
+            }
+        }
+        if let Some(window) = self.number("window") {
+            settings.window = usize::try_from(window).unwrap_or(usize::MAX);
+        }
+        if let Some(octets) = self.number("message-size") {
+            settings.message_octets_max = usize::try_from(octets).unwrap_or(usize::MAX);
+            settings.accounting.message_octets_max = settings.message_octets_max;
+        }
+    }
+
+    fn accounting(&mut self, settings: &mut Settings) {
+        let destination_host = self.name("destination-host");
+        let session_identity = self.name("session-identity");
+        let accounting = &mut settings.accounting;
+        accounting.destination_host = destination_host;
+        accounting.session_identity = session_identity;
+        accounting.realm_from = self
+            .choice("realm-from", &[("configuration", RealmFrom::Configuration), ("user", RealmFrom::User)])
+            .unwrap_or_default();
+        accounting.application =
+            self.choice("application", &[("base", Application::Base), ("rf", Application::Rf)]).unwrap_or_default();
+        accounting.legs = self
+            .choice("legs", &[("flat", Legs::Flat), ("grouped", Legs::Grouped), ("sub-sessions", Legs::SubSessions)])
+            .unwrap_or_default();
+        accounting.cdr_record = self
+            .choice(
+                "cdr-record",
+                &[("event", CdrRecord::Event), ("stop", CdrRecord::Stop), ("start-stop", CdrRecord::StartStop)],
+            )
+            .unwrap_or_default();
+        if let Some(label) = self.text("leg-group") {
+            label.clone_into(&mut accounting.leg_group);
+        }
+        if let Some(label) = self.text("leg-number") {
+            accounting.leg_number = if label == "none" { String::new() } else { label.to_owned() };
+        }
+        if accounting.legs != Legs::Grouped {
+            self.unused(&["leg-group", "leg-number"], "`legs grouped`");
+        }
+        if let (Application::Rf, Legs::SubSessions, Some((entry, _))) =
+            (accounting.application, accounting.legs, self.entry("legs"))
+        {
+            self.error(&entry, "`legs sub-sessions` does not go with `application rf`: TS 32.299 has no sub-sessions");
+        }
+        let labels = |words: Vec<(Place, &str)>| words.into_iter().map(|(_, word)| word.to_owned()).collect();
+        accounting.mandatory = labels(self.all("mandatory"));
+        accounting.optional = labels(self.all("optional"));
+        accounting.service_type = self.enumerated("service-type", "Service-Type", &accounting.dictionary.clone());
+        for (place, word) in self.all("without") {
+            match Trigger::ALL.into_iter().find(|trigger| trigger.name() == word) {
+                Some(trigger) => settings.accounting.without.push(trigger),
+                None => {
+                    let hint = suggestion(word, Trigger::ALL.map(Trigger::name));
+                    let hint = hint.or_else(|| Some(format!("one of {}", listed(&Trigger::ALL.map(Trigger::name)))));
+                    self.found
+                        .push(Mistake::error(format!("`without`: unknown event `{word}`"), place).maybe_hint(hint));
+                }
+            }
+        }
+    }
+
+    fn rf(&mut self, settings: &mut Settings) {
+        let dictionary = settings.accounting.dictionary.clone();
+        let rf = &mut settings.accounting.rf;
+        if let Some((entry, text)) = self.entry("service-context-id") {
+            if !text.ends_with("32260@3gpp.org") {
+                let mistake =
+                    Mistake::warning("a Service-Context-Id for SIP ends in `32260@3gpp.org`", self.place(&entry));
+                self.found.push(mistake.hint("see TS 32.260 section 6.1.1"));
+            }
+            text.clone_into(&mut rf.service_context_id);
+        }
+        if let Some(number) = self.enumerated("role-of-node", "Role-Of-Node", &dictionary) {
+            rf.role_of_node = number;
+        }
+        if let Some(number) = self.enumerated("node-functionality", "Node-Functionality", &dictionary) {
+            rf.node_functionality = number;
+        }
+    }
+
+    fn peers(&mut self, transport: Transport) -> Vec<PeerSettings> {
+        let mut peers: Vec<PeerSettings> = Vec::new();
+        for (place, word) in self.all("acctserver") {
+            let peer = match peers::peer(word, transport, peers.len()) {
+                Ok(peer) => peer,
+                Err((what, hint)) => {
+                    self.found.push(Mistake::error(what, place).maybe_hint(hint.map(str::to_owned)));
+                    continue;
+                }
+            };
+            let is_twice = peers.iter().any(|other| {
+                (&other.host, other.port) == (&peer.host, peer.port)
+                    || other.identity.is_some() && other.identity == peer.identity
+            });
+            if is_twice {
+                let mistake = Mistake::error(format!("`{word}` is listed twice"), place);
+                self.found.push(mistake.hint("a peer takes one connection of an identity (RFC 6733 section 2.1)"));
+            } else if peers.len() == peers::PEERS_MAX {
+                self.found.push(Mistake::error(format!("more than {} peers", peers::PEERS_MAX), place));
+            } else {
+                if transport != Transport::Tcp && peer.identity.is_none() {
+                    let mistake = Mistake::error(format!("`{word}` has no name to verify its certificate"), place);
+                    self.found.push(mistake.hint(format!("write `IDENTITY={word}`")));
+                }
+                peers.push(peer);
+            }
+        }
+        if peers.is_empty() && !self.entries.iter().any(|entry| entry.key.name == "acctserver") {
+            let mistake = Mistake::error("`acctserver` is missing", Place::Whole(self.path.to_owned()));
+            self.found.push(mistake.hint("`acctserver HOST[:PORT[:PRIORITY[:WEIGHT]]]`"));
+        }
+        peers
+    }
+
+    fn redirect_hosts(&mut self) -> Vec<String> {
+        let mut hosts = Vec::new();
+        for (place, word) in self.all("redirect-hosts") {
+            if is_name(word.strip_prefix("*.").unwrap_or(word)) {
+                hosts.push(word.to_ascii_lowercase());
+            } else {
+                let mistake = Mistake::error(format!("`redirect-hosts`: `{word}` is no name"), place);
+                self.found.push(mistake.hint("a full name, or `*.` and a domain"));
+            }
+        }
+        hosts
+    }
+
+    fn duplicates(&mut self) {
+        let mut mistakes = Vec::new();
+        for (at, entry) in self.entries.iter().enumerate() {
+            if matches!(entry.key.kind, Kind::Peers | Kind::List) {
+                continue;
+            }
+            let Some(first) = self.entries[..at].iter().find(|first| first.key == entry.key) else { continue };
+            let what = format!("`{}` stands twice", entry.key.name);
+            mistakes.push(Mistake::error(what, self.place(entry)).also_at(self.place(first)));
+        }
+        self.found.extend(mistakes);
+    }
+
+    /// Keywords that have no effect without another.
+    fn unused(&mut self, names: &[&str], without: &str) {
+        for (entry, _) in names.iter().filter_map(|name| self.entry(name)).collect::<Vec<_>>() {
+            let what = format!("`{}` has no effect without {without}", entry.key.name);
+            self.found.push(Mistake::warning(what, self.place(&entry)));
+        }
+    }
+
+    fn place(&self, entry: &Entry<'_>) -> Place {
+        Place::File { path: self.path.to_owned(), line: entry.line, column: entry.column }
+    }
+
+    fn error(&mut self, entry: &Entry<'_>, what: impl Into<String>) {
+        let place = self.place(entry);
+        self.found.push(Mistake::error(what, place));
+    }
+
+    fn beside(&self, file: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(file)
+    }
+
+    fn entry(&self, name: &str) -> Option<(Entry<'a>, &'a str)> {
+        let entry = self.entries.iter().rev().find(|entry| entry.key.name == name)?;
+        Some((entry.clone(), entry.value))
+    }
+
+    fn text(&self, name: &str) -> Option<&'a str> {
+        self.entry(name).map(|(_, text)| text)
+    }
+
+    /// The words of all lines of a list.
+    fn all(&self, name: &str) -> Vec<(Place, &'a str)> {
+        let lines = self.entries.iter().filter(|entry| entry.key.name == name);
+        let words = lines.flat_map(|entry| {
+            words(entry.value).map(|(at, word)| {
+                let column = entry.column + u32::try_from(entry.value[..at].chars().count()).unwrap_or(0);
+                (Place::File { path: self.path.to_owned(), line: entry.line, column }, word)
+            })
+        });
+        words.collect()
+    }
+
+    fn name(&mut self, name: &str) -> Option<String> {
+        let (entry, text) = self.entry(name)?;
+        if !is_name(text) {
+            self.error(&entry, format!("`{name}` takes a domain name: letters, digits, `-` and `.`"));
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    fn required_name(&mut self, name: &str, hint: &str) -> String {
+        if self.entry(name).is_none() && !self.entries.iter().any(|entry| entry.key.name == name) {
+            let mistake = Mistake::error(format!("`{name}` is missing"), Place::Whole(self.path.to_owned()));
+            self.found.push(mistake.hint(hint));
+        }
+        self.name(name).unwrap_or_default()
+    }
+
+    fn number(&mut self, name: &str) -> Option<u32> {
+        let (entry, text) = self.entry(name)?;
+        let Kind::Number { min, max } = entry.key.kind else { return None };
+        let is_digits = text.bytes().all(|octet| octet.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| is_digits && (min..=max).contains(number));
+        if number.is_none() {
+            let shown: String = text.chars().take(40).collect();
+            self.error(
+                &entry,
+                format!("`{name}` takes a whole number from {min} to {max}, not `{}`", shown.escape_debug()),
+            );
+        }
+        number
+    }
+
+    fn switch(&mut self, name: &str) -> Option<bool> {
+        let (entry, text) = self.entry(name)?;
+        match text.to_ascii_lowercase().as_str() {
+            "yes" | "true" | "on" | "1" => Some(true),
+            "no" | "false" | "off" | "0" => Some(false),
+            _ => {
+                self.error(&entry, format!("`{name}` is neither `yes` nor `no`"));
+                None
+            }
+        }
+    }
+
+    fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
+        let (entry, text) = self.entry(name)?;
+        let found = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+        if found.is_none() {
+            let names: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            let mistake = Mistake::error(format!("`{name}` is one of {}", listed(&names)), self.place(&entry));
+            self.found.push(mistake.maybe_hint(suggestion(text, names)));
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    /// A number, or a value name of an AVP.
+    fn enumerated(
+        &mut self,
+        name: &str,
+        avp: &str,
+        dictionary: &crate::dictionary::diameter::Dictionary,
+    ) -> Option<u32> {
+        let (entry, text) = self.entry(name)?;
+        let values = dictionary.find(avp).ok()?;
+        let number = text.parse::<i64>().ok().or_else(|| values.values().number(text));
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        if number.is_none() {
+            let names: Vec<&str> = values.values().sorted().into_iter().map(|(name, _)| name).collect();
+            let mistake = Mistake::error(format!("unknown value `{text}` of {avp}"), self.place(&entry));
+            let hint =
+                suggestion(text, names).unwrap_or_else(|| format!("`tollgate dict --diameter {avp}` lists them"));
+            self.found.push(mistake.hint(hint));
+        }
+        number
+    }
+}
+
+/// `a`, `b`, `c`.
+fn listed(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

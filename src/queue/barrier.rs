@@ -1,0 +1,36 @@
+//! Records that are lent only after all that were appended before them: Accounting-On and Accounting-Off end sessions at
+//! the server, so that no older record may follow them.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::ids::CallHash;
+
+use super::Lease;
+use super::store::Queue;
+
+/// The call of a record that waits until every earlier record of its sink is settled or parked. Later records do not
+/// wait for it. No Call-ID is hashed to it but by a chance of one in 2^64, which would only delay its records.
+pub const AFTER_ALL: CallHash = CallHash(u64::MAX);
+
+impl Queue {
+    /// Takes back, of what was lent from `start` of `out` on, records that must wait for others; gives how many.
+    pub(super) fn hold_back(&mut self, index: usize, start: usize, now: Now, out: &mut Vec<Lease>) -> usize {
+        if !out[start..].iter().any(|lease| lease.call == AFTER_ALL) {
+            return 0;
+        }
+        let since = self.sinks[index].since;
+        let first = self.chain.spools.iter().find_map(|spool| spool.bits.next_open(since, 0));
+        let waits = |lease: &Lease| lease.call == AFTER_ALL && first.is_some_and(|first| first < lease.seq.0);
+        let before = out.len();
+        let (held, free): (Vec<_>, Vec<_>) = out.drain(start..).partition(waits);
+        out.extend(free);
+        for lease in held {
+            self.sinks[index].window.take_back(lease.seq.0, now.mono, LOOK_AGAIN);
+        }
+        before - out.len()
+    }
+}
+
+/// How soon it is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);

@@ -1,0 +1,140 @@
+//! Interim records are cumulative: of one session only the newest need wait (RFC 2869 §2.1). When a newer Interim or the
+//! Stop is durable, the older Interim is settled as superseded, unless it is lent. Start and Stop are never touched.
+//!
+//! What is known of waiting Interims is kept in memory and found again as records are read after a restart, so that at
+//! worst an old Interim is delivered; none is superseded before its successor is on disk.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+
+use crate::clock::{Instant, Now};
+use crate::ids::{CallHash, RecordId};
+use crate::record::{Kind, codec};
+
+use super::store::{Fresh, Queue};
+
+/// Sessions with an Interim that are remembered for one sink; those of further ones are all delivered.
+const SESSIONS_MAX: usize = 1 << 18;
+
+/// The newest Interim of a session.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    seq: u64,
+    /// Its name; names rise with the time records are made.
+    id: RecordId,
+    bytes: usize,
+}
+
+/// The sessions of one sink that have had an Interim and no Stop.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(HashMap<u64, Newest, FixedState>);
+
+/// What a record means for the Interims of its session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Meaning {
+    /// It is one; its session by hash.
+    Interim(u64),
+    /// It ends the session.
+    Stop(u64),
+    /// Nothing.
+    Other,
+}
+
+fn meaning(body: &[u8]) -> Meaning {
+    match codec::peek(body) {
+        Some((Kind::Interim, session)) if !session.is_empty() => Meaning::Interim(CallHash::of(session).0),
+        Some((Kind::Stop, session)) if !session.is_empty() => Meaning::Stop(CallHash::of(session).0),
+        _ => Meaning::Other,
+    }
+}
+
+impl Sessions {
+    /// Takes note of a record; the older Interim that it makes needless.
+    fn note(&mut self, seq: u64, id: RecordId, body: &[u8]) -> Option<Newest> {
+        match meaning(body) {
+            Meaning::Other => None,
+            Meaning::Stop(session) => match self.0.get(&session) {
+                Some(known) if known.id < id => self.0.remove(&session),
+                _ => None,
+            },
+            Meaning::Interim(session) => match self.0.get(&session) {
+                // It is read a second time, or was parked and put back since.
+                Some(known) if known.id >= id => None,
+                None if self.0.len() >= SESSIONS_MAX => None,
+                _ => self.0.insert(session, Newest { seq, id, bytes: body.len() }),
+            },
+        }
+    }
+
+    /// Whether a newer Interim of its session is known.
+    fn has_newer(&self, id: RecordId, body: &[u8]) -> bool {
+        matches!(meaning(body), Meaning::Interim(session) if self.0.get(&session).is_some_and(|newest| newest.id > id))
+    }
+}
+
+impl Queue {
+    fn collapses(&self, index: usize) -> bool {
+        let sink = &self.sinks[index];
+        sink.configured && self.chain.settings.collapsing.contains(&sink.name)
+    }
+
+    /// Records that are durable now, from the place `first` on.
+    pub(super) fn collapse_appended(&mut self, first: u64, records: &[Fresh], now: Now) {
+        if self.chain.settings.collapsing.is_empty() {
+            return;
+        }
+        for index in 0..self.sinks.len() {
+            if self.collapses(index) {
+                let sink = self.sinks[index].since.sink;
+                let wanted = (first..).zip(records).filter(|(_, record)| record.sinks.has(sink));
+                for (seq, record) in wanted {
+                    self.collapse(index, seq, (record.id, &record.body), now.mono);
+                }
+            }
+        }
+    }
+
+    /// Records read from disk into the window of a sink.
+    pub(super) fn collapse_read(&mut self, index: usize, read: &[(u64, RecordId, Bytes)], now: Now) {
+        for (seq, id, body) in read {
+            self.collapse(index, *seq, (*id, body), now.mono);
+        }
+    }
+
+    /// Whether anybody asks for what is read for a sink.
+    pub(super) fn collapses_reading(&self, index: usize) -> bool {
+        self.collapses(index)
+    }
+
+    /// A delivery failed: whether the record is settled instead of being tried again.
+    pub(super) fn collapse_failed(&mut self, index: usize, seq: u64, now: Instant) -> bool {
+        if !self.collapses(index) {
+            return false;
+        }
+        let sink = &self.sinks[index];
+        let is_old = sink.window.slot(seq).is_some_and(|slot| sink.interims.has_newer(slot.id, &slot.body));
+        is_old && self.leave(index, seq, 0, now, |balance| balance.superseded += 1)
+    }
+
+    fn collapse(&mut self, index: usize, seq: u64, (id, body): (RecordId, &[u8]), now: Instant) {
+        let Some(older) = self.sinks[index].interims.note(seq, id, body) else { return };
+        // One that is lent may be delivered at this moment: it is settled by whoever has it.
+        if older.seq != seq && !self.sinks[index].window.is_busy(older.seq) {
+            self.leave(index, older.seq, older.bytes, now, |balance| balance.superseded += 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octets_that_are_no_record_mean_nothing() {
+        for body in [&b""[..], b"\x01", b"\x01\x01", b"\xff\x01\x00\x00", &[1; 40]] {
+            assert_eq!(meaning(body), Meaning::Other, "{body:?}");
+        }
+    }
+}

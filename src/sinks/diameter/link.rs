@@ -1,0 +1,264 @@
+//! The transport of one peer: dialing, octets in and out, framing, the end.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::dial;
+use crate::diameter::header::{HeaderError, frame};
+use crate::diameter::peer::Cause;
+use crate::diameter::route::PeerSettings;
+use crate::sinks::tls::ClientFiles;
+
+/// Octets read at once, and written at once.
+const CHUNK: usize = 64 * 1024;
+/// Chunks read from one peer before the others get their turn.
+const READS_MAX: usize = 8;
+/// Octets waiting to be written at which nothing more is read: a peer that floods us with requests and does not read our
+/// answers must not fill the memory.
+const UNWRITTEN_MAX: usize = 1024 * 1024;
+
+type Dialing = Pin<Box<dyn Future<Output = Result<(TcpStream, IpAddr), Cause>> + Send>>;
+type Securing = Pin<Box<dyn Future<Output = Result<Box<TlsStream<TcpStream>>, Cause>> + Send>>;
+
+enum Stage {
+    None,
+    Dialing(Dialing),
+    Plain(TcpStream),
+    Securing(Securing),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What came over a link.
+#[derive(Debug)]
+pub(super) enum Event<'a> {
+    Connected(IpAddr),
+    Secured,
+    Failed(Cause),
+    Message(&'a [u8]),
+    Garbage(HeaderError),
+    /// Closed by the peer, or with the error of the system.
+    Lost(Option<io::Error>),
+}
+
+/// How a link ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    /// What is unwritten goes out first.
+    Orderly,
+    Reset,
+}
+
+pub(super) struct Link {
+    stage: Stage,
+    input: BytesMut,
+    output: BytesMut,
+    ending: Option<Ending>,
+    message_max: usize,
+    chunk: Box<[u8]>,
+}
+
+impl Link {
+    pub fn new(message_max: usize) -> Self {
+        Self {
+            stage: Stage::None,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            ending: None,
+            message_max,
+            chunk: vec![0; CHUNK].into(),
+        }
+    }
+
+    /// Begins to connect; an older transport is dropped.
+    pub fn dial(&mut self, peer: &PeerSettings, bind: Option<IpAddr>, user_timeout: Duration) {
+        self.drop_transport();
+        let connecting = dial::connect(peer.host.clone(), peer.port, bind, user_timeout);
+        self.stage = Stage::Dialing(Box::pin(connecting));
+    }
+
+    /// Begins the TLS handshake on the transport that is there.
+    pub fn secure(&mut self, files: ClientFiles, name: String) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::None) {
+            Stage::Plain(stream) => Stage::Securing(Box::pin(dial::secure(stream, files, name))),
+            other => other,
+        };
+    }
+
+    /// Queues a message.
+    pub fn send(&mut self, message: &[u8]) {
+        if matches!(self.stage, Stage::Plain(_) | Stage::Tls(_)) && self.ending.is_none() {
+            self.output.extend_from_slice(message);
+        }
+    }
+
+    pub fn close(&mut self, reset: bool) {
+        self.ending = Some(if reset { Ending::Reset } else { Ending::Orderly });
+        if matches!(self.stage, Stage::Dialing(_) | Stage::Securing(_)) {
+            self.drop_transport();
+        }
+    }
+
+    fn drop_transport(&mut self) {
+        self.stage = Stage::None;
+        self.input.clear();
+        self.output.clear();
+        self.ending = None;
+    }
+
+    /// Octets that wait to be written.
+    #[cfg(test)]
+    pub fn unwritten(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Takes what came and tells `hear`, which says whether to go on. Whether there may be more already.
+    pub fn poll_input(&mut self, cx: &mut Context<'_>, mut hear: impl FnMut(Event<'_>) -> Hearing) -> bool {
+        if self.poll_stage(cx, &mut hear) == Hearing::Stop {
+            return false;
+        }
+        for _ in 0..READS_MAX {
+            if self.ending.is_some() || self.output.len() > UNWRITTEN_MAX {
+                return false;
+            }
+            let heard = match self.poll_read(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0)) => hear(Event::Lost(None)),
+                Poll::Ready(Ok(_)) => self.cut(&mut hear),
+                Poll::Ready(Err(error)) => hear(Event::Lost(Some(error))),
+            };
+            if heard == Hearing::Stop {
+                return true;
+            }
+        }
+        true
+    }
+
+    /// Lets a connection or handshake under way go on.
+    fn poll_stage(&mut self, cx: &mut Context<'_>, hear: &mut impl FnMut(Event<'_>) -> Hearing) -> Hearing {
+        match &mut self.stage {
+            Stage::Dialing(dialing) => match dialing.as_mut().poll(cx) {
+                Poll::Pending => Hearing::Stop,
+                Poll::Ready(Ok((stream, local))) => {
+                    self.stage = Stage::Plain(stream);
+                    hear(Event::Connected(local))
+                }
+                Poll::Ready(Err(cause)) => {
+                    self.stage = Stage::None;
+                    hear(Event::Failed(cause))
+                }
+            },
+            Stage::Securing(securing) => match securing.as_mut().poll(cx) {
+                Poll::Pending => Hearing::Stop,
+                Poll::Ready(Ok(stream)) => {
+                    self.stage = Stage::Tls(stream);
+                    hear(Event::Secured)
+                }
+                Poll::Ready(Err(cause)) => {
+                    self.stage = Stage::None;
+                    hear(Event::Failed(cause))
+                }
+            },
+            Stage::None => Hearing::Stop,
+            Stage::Plain(_) | Stage::Tls(_) => Hearing::GoOn,
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut room = ReadBuf::new(&mut self.chunk);
+        match &mut self.stage {
+            Stage::Plain(stream) => std::task::ready!(Pin::new(stream).poll_read(cx, &mut room))?,
+            Stage::Tls(stream) => std::task::ready!(Pin::new(stream).poll_read(cx, &mut room))?,
+            _ => return Poll::Pending,
+        }
+        let octets = room.filled().len();
+        self.input.extend_from_slice(room.filled());
+        Poll::Ready(Ok(octets))
+    }
+
+    /// Cuts what was read into messages.
+    fn cut(&mut self, hear: &mut impl FnMut(Event<'_>) -> Hearing) -> Hearing {
+        let mut start = 0;
+        let mut heard = Hearing::GoOn;
+        while heard == Hearing::GoOn {
+            match frame(&self.input[start..], self.message_max) {
+                Ok(None) => break,
+                Ok(Some(octets)) => {
+                    heard = hear(Event::Message(&self.input[start..start + octets]));
+                    start += octets;
+                }
+                Err(error) => {
+                    start = self.input.len();
+                    heard = hear(Event::Garbage(error));
+                    break;
+                }
+            }
+        }
+        self.input.advance(start);
+        heard
+    }
+
+    /// Goes on with what was read already and not looked at, as after a pause.
+    pub fn rest_of_input(&mut self, mut hear: impl FnMut(Event<'_>) -> Hearing) -> Hearing {
+        if self.input.is_empty() || self.ending.is_some() { Hearing::GoOn } else { self.cut(&mut hear) }
+    }
+
+    /// Writes what waits, and ends the transport if that was wanted.
+    pub fn poll_output(&mut self, cx: &mut Context<'_>) {
+        if self.ending == Some(Ending::Reset) {
+            if let Stage::Plain(stream) = &self.stage {
+                reset(stream);
+            } else if let Stage::Tls(stream) = &self.stage {
+                reset(stream.get_ref().0);
+            }
+            return self.drop_transport();
+        }
+        while !self.output.is_empty() {
+            let chunk = &self.output[..self.output.len().min(CHUNK)];
+            let written = match &mut self.stage {
+                Stage::Plain(stream) => Pin::new(stream).poll_write(cx, chunk),
+                Stage::Tls(stream) => Pin::new(stream).poll_write(cx, chunk),
+                _ => return self.output.clear(),
+            };
+            match written {
+                Poll::Pending => break,
+                Poll::Ready(Ok(octets)) if octets > 0 => self.output.advance(octets),
+                // The reading side learns of the end.
+                Poll::Ready(_) => {
+                    self.output.clear();
+                    break;
+                }
+            }
+        }
+        if let Stage::Tls(stream) = &mut self.stage {
+            let _errors_show_when_reading = Pin::new(stream).poll_flush(cx);
+        }
+        if self.ending == Some(Ending::Orderly) {
+            if let Stage::Tls(stream) = &mut self.stage {
+                let _best_effort = Pin::new(stream).poll_shutdown(cx);
+            }
+            self.drop_transport();
+        }
+    }
+}
+
+/// Whether whoever hears wants to hear more of this link now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Hearing {
+    GoOn,
+    Stop,
+}
+
+/// Ends a connection with RST.
+fn reset(stream: &TcpStream) {
+    // Without it the end is a FIN, which does as well.
+    let _best_effort = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,159 @@
+//! One test record to the peers of a sink, outside of the queue, with every Accounting message that goes and comes.
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use super::engine::Seen;
+use super::{DiameterSink, lock, text};
+use crate::clock::Instant;
+use crate::diameter::avp::{Avps, Writer};
+use crate::diameter::header::{self, HEADER_OCTETS, Header};
+use crate::diameter::route::{PeerIndex, Submission};
+use crate::diameter::settings::Settings;
+use crate::dictionary::Input as Text;
+use crate::dictionary::diameter::{Dictionary, Handle};
+use crate::ids::Seq;
+use crate::queue::Settlement;
+use crate::record::Record;
+use crate::sinks::Sink;
+use crate::sinks::radius::trial::record;
+use crate::sinks::trial::{Answer, Exchange, Message, Trial, TrialError, Verdict, Wanted};
+
+/// Sends one test record as the sink called `name` would.
+///
+/// A peer takes one connection of an identity: while the service runs on the same one, a peer may refuse this one with
+/// 5012, and the verdict says so.
+///
+/// # Errors
+/// When an AVP or a value is not good, or the sink's settings are not.
+pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Trial, TrialError> {
+    let dictionary = Arc::clone(&settings.accounting.dictionary);
+    let more = encode(&dictionary, &wanted.attributes)?;
+    let setup = |why: String| TrialError::Setup { why };
+    let salt = super::seed()[0] as u32;
+    let mut sink = DiameterSink::new(name, settings, salt, Seq(0))
+        .map_err(|error| setup(crate::sinks::chain(&error).to_string()))?;
+    let record = record(wanted.kind);
+    let mut messages = Vec::new();
+    (sink.render)(&record, &mut messages).map_err(|error| setup(error.to_string()))?;
+    let messages = with(&messages, &more);
+    if messages.is_empty() {
+        return Err(TrialError::Usage { what: "the sink makes no record of that kind (`without`)".to_owned() });
+    }
+    lock(&sink.engine).tap = Some(Vec::new());
+    let settlement = timeout(wanted.wait, deliver(&mut sink, &record, &messages)).await.ok().flatten();
+    let status = lock(&sink.engine).status();
+    let verdict = match settlement {
+        // No peer was usable: the reason is what its last connection ended by.
+        None => match status.peers.iter().find_map(|peer| peer.last_cause.as_ref()) {
+            Some(cause) => Verdict::Retry { reason: cause.to_string() },
+            None => Verdict::Undecided { reason: format!("no answer within {} s", wanted.wait.as_secs()) },
+        },
+        Some(Settlement::Delivered) => Verdict::Delivered,
+        Some(Settlement::Retry { reason, .. }) => Verdict::Retry { reason },
+        Some(Settlement::Park { reason, .. }) => Verdict::Parked { reason },
+    };
+    let seen = lock(&sink.engine).tap.take().unwrap_or_default();
+    let names: Vec<String> = status.peers.iter().map(|peer| format!("{} ({})", peer.name, peer.target)).collect();
+    let mut goodbye = Vec::new();
+    sink.close(&mut goodbye).await;
+    Ok(Trial { exchanges: exchanges(&seen, &names, &dictionary), verdict })
+}
+
+/// The AVPs asked for, encoded.
+fn encode(dictionary: &Dictionary, wanted: &[(String, String)]) -> Result<Vec<(Handle, Vec<u8>)>, TrialError> {
+    let usage = |what: String| TrialError::Usage { what };
+    let mut found = Vec::new();
+    for (label, value) in wanted {
+        let avp = dictionary.find(label).map_err(|error| usage(format!("{error}\nhint: {}", error.hint())))?;
+        if let Some(why) = avp.refusal() {
+            return Err(usage(format!("`{label}` cannot be sent: {why}")));
+        }
+        let mut octets = Vec::new();
+        avp.encode(Text::Text(value.as_bytes()), &mut octets).map_err(|error| usage(error.to_string()))?;
+        found.push((avp, octets));
+    }
+    Ok(found)
+}
+
+/// The messages with these AVPs in place of what they have of the same code.
+fn with(messages: &[u8], more: &[(Handle, Vec<u8>)]) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::new(), messages);
+    while let Ok((head, avps)) = header::split(rest) {
+        let written = header::message(&mut out, &head, |out: &mut Writer<'_>| {
+            for avp in Avps::new(avps).flatten() {
+                if !more.iter().any(|(own, _)| own.code() == avp.code && own.vendor() == avp.vendor) {
+                    out.avp(avp.code, avp.vendor, avp.flags, avp.value);
+                }
+            }
+            for (avp, value) in more {
+                out.avp(avp.code(), avp.vendor(), avp.flags(), value);
+            }
+        });
+        if written.is_err() {
+            break;
+        }
+        rest = &rest[head.length as usize..];
+    }
+    out
+}
+
+/// Hands the record over as soon as a peer is usable, and waits for what becomes of it.
+async fn deliver(sink: &mut DiameterSink, record: &Record, messages: &[u8]) -> Option<Settlement> {
+    let mut outcomes = Vec::new();
+    while sink.capacity() == 0 {
+        sink.progress(&mut outcomes).await;
+    }
+    lock(&sink.engine).submit(Submission {
+        key: KEY,
+        messages,
+        has_waited: false,
+        attempts: 0,
+        since: record.times.event,
+        session: 0,
+        ends_session: true,
+        realm: None,
+    });
+    while outcomes.is_empty() {
+        sink.progress(&mut outcomes).await;
+    }
+    outcomes.pop().map(|outcome| outcome.settlement)
+}
+
+/// Puts together what was seen: each request of the same End-to-End id to the same peer is a transmission of the first.
+fn exchanges(seen: &[Seen], names: &[String], dictionary: &Dictionary) -> Vec<Exchange> {
+    let mut exchanges: Vec<(PeerIndex, u32, Instant, Exchange)> = Vec::new();
+    for Seen { peer, at, octets } in seen {
+        let Ok(header) = Header::read(octets) else { continue };
+        let message = message(&header, octets, dictionary);
+        let is_it =
+            |(index, id, ..): &&mut (PeerIndex, u32, Instant, Exchange)| (*index, *id) == (*peer, header.end_to_end);
+        match exchanges.iter_mut().rev().find(is_it) {
+            Some((.., first, exchange)) if !header.is_request() => {
+                exchange.answers.push(Answer { message, after: at.since(*first) });
+            }
+            Some((.., exchange)) => exchange.transmissions += 1,
+            // An answer without a request is none.
+            None if !header.is_request() => {}
+            None => {
+                let server = names.get(usize::from(peer.0)).cloned().unwrap_or_default();
+                let exchange = Exchange { server, request: message, transmissions: 1, answers: Vec::new() };
+                exchanges.push((*peer, header.end_to_end, *at, exchange));
+            }
+        }
+    }
+    exchanges.into_iter().map(|(.., exchange)| exchange).collect()
+}
+
+fn message(header: &Header, octets: &[u8], dictionary: &Dictionary) -> Message {
+    let lines = text::lines(Avps::new(octets.get(HEADER_OCTETS..).unwrap_or_default()), dictionary);
+    let attributes = lines.into_iter().map(|line| {
+        let name = format!("{}{}", "  ".repeat(line.depth), line.name);
+        (name, line.value.unwrap_or_else(|| "group".to_owned()))
+    });
+    Message { title: text::title(header, octets), octets: octets.len(), attributes: attributes.collect() }
+}
+
+/// Place of the one record.
+const KEY: Seq = Seq(1);

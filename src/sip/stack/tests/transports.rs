@@ -1,0 +1,242 @@
+//! Which transport a request takes, where its answers go, and what it says about itself: RFC 3261 §16.6, §18.1.1, §18.2.2,
+//! §26.2.2, RFC 5658. Each row is one INVITE through a gateway with listeners of all transports and both families.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Now;
+use crate::sip::message::{Message, Name};
+use crate::sip::stack::{
+    Hop, Input, Listener, ListenerId, Output, Peer, Plan, Settings, Stack, Target, Transport, Verdict,
+};
+
+const LISTENERS: [(Transport, &str); 4] = [
+    (Transport::Udp, "127.0.0.1:5060"),
+    (Transport::Tcp, "127.0.0.1:5060"),
+    (Transport::Tls, "127.0.0.1:5061"),
+    (Transport::Tcp, "[::1]:5060"),
+];
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn stack() -> Stack {
+    let listeners = LISTENERS.iter().map(|(transport, local)| Listener { transport: *transport, local: addr(local) });
+    Stack::new(Settings { listeners: listeners.collect(), ..Settings::default() })
+}
+
+fn request(uri: &str, more: &str, body: usize) -> Message {
+    let text = format!(
+        "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.9:7000;branch=z9hG4bKx\r\nFrom: <sip:a@x>;tag=1\r\n\
+         To: <sip:b@x>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n{more}Content-Length: {body}\r\n\r\n{}",
+        "b".repeat(body)
+    );
+    Message::parse(text.into_bytes()).expect("a message")
+}
+
+/// What left: over which listener, to whom, the message, and the name asked of a certificate.
+#[derive(Debug)]
+struct Left {
+    peer: Peer,
+    message: Message,
+    name: Option<String>,
+}
+
+/// Gives an input to the stack and decides what it asks.
+fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Left> {
+    let mut inputs = vec![input];
+    let (mut left, mut name) = (Vec::new(), None);
+    while let Some(input) = inputs.pop() {
+        let mut out = Vec::new();
+        stack.handle(now, input, &mut out);
+        stack.tick(now, &mut out);
+        for output in out {
+            match output {
+                Output::Request { transaction } => {
+                    inputs.push(Input::Decide { transaction, verdict: verdict.clone() });
+                }
+                Output::Resolve { query, port, transport, .. } => {
+                    let usual = if transport == Some(Transport::Tls) { 5061 } else { 5060 };
+                    let addresses = vec![SocketAddr::new(addr("127.0.0.8:1").ip(), port.unwrap_or(usual))];
+                    inputs.push(Input::Resolved { query, addresses });
+                }
+                Output::Authority { name: own, .. } => name = Some(own.to_string()),
+                Output::Send { peer, bytes } => {
+                    let message = Message::parse(bytes.to_vec()).expect("a message");
+                    left.push(Left { peer, message, name: name.take() });
+                }
+                Output::Final { transaction, answer, .. }
+                | Output::Cancelled { held: Some((transaction, answer)), .. } => {
+                    inputs.push(Input::Release { transaction, answer });
+                }
+                _ => {}
+            }
+        }
+    }
+    left
+}
+
+fn to(uri: &str, hop: Hop, transport: Option<Transport>) -> Verdict {
+    let target = Target { uri: Bytes::copy_from_slice(uri.as_bytes()), hop, transport, ring_timeout: None };
+    Verdict::Forward(Plan { groups: vec![vec![target]], ..Plan::default() })
+}
+
+fn received(by: u16, message: Message) -> Input {
+    Input::Received { peer: Peer { listener: ListenerId(by), addr: addr("127.0.0.9:41000") }, message: Ok(message) }
+}
+
+#[test]
+fn a_target_decides_the_transport() {
+    let place = |text: &str| Hop::Addr(addr(text));
+    let name = || Hop::Name { host: "t.example".to_owned(), port: None };
+    for (what, uri, target, hop, wish, body, want) in [
+        ("nothing is said: UDP", "sip:b@x", "sip:b@t", place("127.0.0.8:5060"), None, 0, (0, "127.0.0.8:5060", None)),
+        ("a long one: TCP", "sip:b@x", "sip:b@t", place("127.0.0.8:5060"), None, 1_300, (1, "127.0.0.8:5060", None)),
+        (
+            "a long one, but the target says UDP",
+            "sip:b@x",
+            "sip:b@t;transport=udp",
+            place("127.0.0.8:5060"),
+            None,
+            1_300,
+            (0, "127.0.0.8:5060", None),
+        ),
+        (
+            "the URI says TCP",
+            "sip:b@x",
+            "sip:b@t;transport=tcp",
+            place("127.0.0.8:9"),
+            None,
+            0,
+            (1, "127.0.0.8:9", None),
+        ),
+        ("the target says TCP", "sip:b@x", "", place("127.0.0.8:9"), Some(Transport::Tcp), 0, (1, "127.0.0.8:9", None)),
+        ("no UDP in that family: TCP", "sip:b@x", "sip:b@t", place("[::1]:9"), None, 0, (3, "[::1]:9", None)),
+        ("the target is SIPS: TLS", "sip:b@x", "sips:b@t", place("127.0.0.8:9"), None, 0, (2, "127.0.0.8:9", None)),
+        ("the request is SIPS: TLS", "sips:b@x", "", place("127.0.0.8:9"), None, 0, (2, "127.0.0.8:9", None)),
+        (
+            "TLS to a name asks for its certificate",
+            "sip:b@x",
+            "sips:b@t",
+            name(),
+            None,
+            0,
+            (2, "127.0.0.8:5061", Some("t.example")),
+        ),
+        ("UDP to a name asks for none", "sip:b@x", "sip:b@t", name(), None, 0, (0, "127.0.0.8:5060", None)),
+    ] {
+        let left = step(&mut stack(), Now::default(), received(0, request(uri, "", body)), &to(target, hop, wish));
+        let sent = left.iter().find(|left| left.message.is_request()).unwrap_or_else(|| panic!("{what}: nothing left"));
+        let (listener, place, name) = want;
+        assert_eq!((sent.peer.listener.0, sent.peer.addr), (listener, addr(place)), "{what}");
+        assert_eq!(sent.name.as_deref(), name, "{what}");
+        let (transport, local) = LISTENERS[usize::from(listener)];
+        let via = format!("SIP/2.0/{} {local};branch=", transport.via_token());
+        assert!(sent.message.values(Name::Via).next().expect("a Via").starts_with(via.as_bytes()), "{what}");
+    }
+}
+
+#[test]
+fn a_long_request_tries_tcp_once_and_then_udp() {
+    let mut stack = stack();
+    let (now, there) = (Now::default(), addr("127.0.0.8:5060"));
+    let verdict = to("sip:b@t", Hop::Addr(there), None);
+    let left = step(&mut stack, now, received(0, request("sip:b@x", "", 1_300)), &verdict);
+    let by_tcp = Peer { listener: ListenerId(1), addr: there };
+    assert_eq!(left.iter().map(|left| left.peer).collect::<Vec<_>>(), [by_tcp]);
+    let left = step(&mut stack, now, Input::Unreachable { peer: by_tcp }, &verdict);
+    let by_udp = Peer { listener: ListenerId(0), addr: there };
+    assert_eq!(left.iter().map(|left| left.peer).collect::<Vec<_>>(), [by_udp]);
+    let left = step(&mut stack, now, Input::Unreachable { peer: by_udp }, &verdict);
+    let codes: Vec<u16> = left.iter().map(|left| left.message.code()).collect();
+    assert_eq!(codes, [500], "both have failed: 503 becomes 500 upstream");
+}
+
+#[test]
+fn record_routes_name_both_sides() {
+    for (what, by, uri, wish, want) in [
+        (
+            "UDP to TCP",
+            0,
+            "sip:b@t",
+            Transport::Tcp,
+            &["<sip:127.0.0.1:5060;transport=tcp;lr;r2=on", "<sip:127.0.0.1:5060;lr;r2=on"][..],
+        ),
+        ("TCP to TCP", 1, "sip:b@t", Transport::Tcp, &["<sip:127.0.0.1:5060;transport=tcp;lr"]),
+        (
+            "TCP to TLS",
+            1,
+            "sip:b@t",
+            Transport::Tls,
+            &["<sip:127.0.0.1:5061;transport=tls;lr;r2=on", "<sip:127.0.0.1:5060;transport=tcp;lr;r2=on"],
+        ),
+        ("TLS to SIPS", 2, "sips:b@t", Transport::Tls, &["<sips:127.0.0.1:5061;lr"]),
+        (
+            "UDP to SIPS",
+            0,
+            "sips:b@t",
+            Transport::Tls,
+            &["<sips:127.0.0.1:5061;lr;r2=on", "<sip:127.0.0.1:5060;lr;r2=on"],
+        ),
+        (
+            "SIPS is not taken back",
+            2,
+            "sip:b@t",
+            Transport::Udp,
+            &["<sip:127.0.0.1:5060;lr;r2=on", "<sip:127.0.0.1:5061;transport=tls;lr;r2=on"],
+        ),
+        (
+            "families",
+            3,
+            "sip:b@t",
+            Transport::Tcp,
+            &["<sip:127.0.0.1:5060;transport=tcp;lr;r2=on", "<sip:[::1]:5060;transport=tcp;lr;r2=on"],
+        ),
+    ] {
+        let verdict = to(uri, Hop::Addr(addr("127.0.0.8:9")), Some(wish));
+        let left = step(&mut stack(), Now::default(), received(by, request("sip:b@x", "", 0)), &verdict);
+        let sent = left.iter().find(|left| left.message.is_request()).expect(what);
+        let values: Vec<_> = sent.message.values(Name::RecordRoute).collect();
+        assert_eq!(values.len(), want.len(), "{what}");
+        for (value, want) in values.iter().zip(want) {
+            assert!(value.starts_with(want.as_bytes()), "{what}: {}", String::from_utf8_lossy(value));
+        }
+    }
+}
+
+#[test]
+fn an_answer_goes_back_on_the_connection_of_its_request() {
+    let busy = Verdict::Answer { code: 486, reason: "".into(), retry_after_s: None };
+    for (what, by, port) in [
+        ("UDP: the port of the Via", 0, 7000),
+        ("TCP: where it came from", 1, 41000),
+        ("TLS: where it came from", 2, 41000),
+    ] {
+        let left = step(&mut stack(), Now::default(), received(by, request("sip:b@x", "", 0)), &busy);
+        let ports: Vec<_> = left.iter().map(|left| (left.peer.listener.0, left.peer.addr.port())).collect();
+        assert_eq!(ports, [(by, port)], "{what}");
+    }
+}
+
+#[test]
+fn nothing_is_retransmitted_over_a_stream() {
+    // RFC 3261 §17.1.1.2: Timer A is for unreliable transports; Timer B is for all.
+    for (what, wish, sent_want) in [("UDP", Transport::Udp, 7), ("TCP", Transport::Tcp, 1), ("TLS", Transport::Tls, 1)]
+    {
+        let (mut stack, mut now) = (stack(), Now::default());
+        let verdict = to("sip:b@t", Hop::Addr(addr("127.0.0.8:9")), Some(wish));
+        let mut left = step(&mut stack, now, received(1, request("sip:b@x", "", 0)), &verdict);
+        let end = now.mono + Duration::from_secs(33);
+        while now.mono < end {
+            now = now.after(Duration::from_millis(100));
+            let nothing = Input::Unreachable { peer: Peer { listener: ListenerId(9), addr: addr("127.0.0.7:1") } };
+            left.extend(step(&mut stack, now, nothing, &verdict));
+        }
+        let sent = left.iter().filter(|left| left.message.is_request()).count();
+        let codes: Vec<u16> = left.iter().map(|left| left.message.code()).filter(|code| *code > 100).collect();
+        assert_eq!((sent, &*codes), (sent_want, &[408][..]), "{what}");
+    }
+}

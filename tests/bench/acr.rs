@@ -1,0 +1,131 @@
+//! What one record costs in Diameter: rendering an ACR of about 30 AVPs, and walking it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tollgate::clock::Timestamp;
+use tollgate::diameter::accounting::{Application, Echo, FieldMapping, Renderer, Settings};
+use tollgate::diameter::avp::Avps;
+use tollgate::diameter::header;
+use tollgate::ids::RecordId;
+use tollgate::record::{Cause, End, Kind, Party, Record, Times, Value};
+
+/// Counts allocations of this thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ending = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn record() -> Record {
+    let at = |millis: i64| Timestamp(1_700_000_000_000_000 + millis * 1000);
+    let field = |name: &str, text: &str| (name.to_owned(), Value::Text(text.as_bytes().to_vec()));
+    Record {
+        id: RecordId(0x018b_cfe5_6800_0000_0000_0000_0000_0001),
+        kind: Kind::Stop,
+        method: b"BYE".to_vec(),
+        from_tag: b"a73kszlfl".to_vec(),
+        to_tag: b"1928301774".to_vec(),
+        call_id: b"f81d4fae-7dec-11d0-a765-00a0c91e6bf6@192.0.2.4".to_vec(),
+        cseq: 2,
+        code: 200,
+        reason: b"OK".to_vec(),
+        in_dialog: true,
+        session: "0123456789abcdef0123456789abcdef".to_owned(),
+        multi_session: "fedcba9876543210fedcba9876543210".to_owned(),
+        times: Times {
+            event: at(65_500),
+            created: at(0),
+            answered: Some(at(4_000)),
+            acknowledged: None,
+            ended: Some(at(65_500)),
+            setup: Some(Duration::from_secs(4)),
+            duration: Some(Duration::from_millis(61_500)),
+        },
+        end: Some(End { by: Party::Caller, cause: Cause::Bye }),
+        fields: vec![
+            field("user", "alice@atlanta.example.com"),
+            field("caller", "sip:alice@atlanta.example.com"),
+            field("callee", "sip:bob@biloxi.example.com"),
+        ],
+        legs: Vec::new(),
+        table: None,
+        shortened: false,
+    }
+}
+
+fn settings(application: Application) -> Settings {
+    let mut settings = Settings::new("gw.example.net", "example.net", "billing.example.net");
+    settings.application = application;
+    let pairs = match application {
+        Application::Base => [("caller", "Calling-Station-Id"), ("callee", "Called-Station-Id")],
+        Application::Rf => [("caller", "Calling-Party-Address"), ("callee", "Called-Party-Address")],
+    };
+    settings.fields = pairs.map(|(field, avp)| FieldMapping::new(field, avp)).to_vec();
+    settings.fields.push(FieldMapping::new("user", "User-Name"));
+    settings
+}
+
+/// AVPs in a list and in its groups.
+fn count(avps: Avps<'_>) -> usize {
+    avps.map(|avp| {
+        let avp = avp.expect("whole");
+        let is_group = [823, 833, 873, 876].contains(&avp.code) && avp.vendor == 10_415;
+        1 + if is_group { count(avp.grouped().expect("not deep")) } else { 0 }
+    })
+    .sum()
+}
+
+fn pure(c: &mut Criterion) {
+    let record = record();
+    let mut group = c.benchmark_group("diameter");
+    group.throughput(Throughput::Elements(1));
+    for (name, application) in [("base", Application::Base), ("rf", Application::Rf)] {
+        let mut renderer = Renderer::new(&settings(application)).expect("the settings are good");
+        let mut out = Vec::with_capacity(4096);
+        renderer.render(&record, Echo::default(), &mut out).expect("it fits");
+        let (_, avps) = header::split(&out).expect("a message");
+        println!("{name}: {} octets, {} AVPs", out.len(), count(Avps::new(avps)));
+        let message = out.clone();
+        let before = ALLOCATIONS.get();
+        out.clear();
+        renderer.render(&record, Echo::default(), &mut out).expect("it fits");
+        println!("{name}: {} allocations", ALLOCATIONS.get() - before);
+        group.bench_function(format!("render {name}"), |b| {
+            b.iter(|| {
+                out.clear();
+                renderer.render(black_box(&record), Echo::default(), &mut out).expect("it fits").messages
+            });
+        });
+        group.bench_function(format!("walk {name}"), |b| {
+            b.iter(|| {
+                let (_, avps) = header::split(black_box(&message)).expect("a message");
+                Avps::new(avps).map(|avp| avp.map_or(0, |avp| avp.value.len())).sum::<usize>()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pure);
+criterion_main!(benches);

@@ -1,0 +1,140 @@
+//! The real gateway with a real freeDiameter: calls placed by sipp are there as START and STOP, also after `kill -9`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+#[path = "support/diameter.rs"]
+mod diameter;
+mod support;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use diameter::{Acr, FreeDiameter};
+use support::{Gateway, Running, free_ports, sipp, wait_for};
+
+/// A gateway that accounts by Diameter to a port.
+fn gateway(dir: &Path, targets: &[String], port: u16, more: &str) -> Gateway {
+    let dir = dir.join("gateway");
+    fs::create_dir_all(&dir).unwrap();
+    let [sip] = free_ports();
+    let folder = dir.display();
+    let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
+    let toml = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{sip}\"]\nallow = [\"127.0.0.0/8\"]\n\n[[route]]\nto = [{targets}]\n\n\
+         [accounting]\non = [\"diameter\"]\nflags = [\"missed\", \"failed\"]\n\n[queue]\npath = \"{folder}/queue\"\n\
+         free_min_mib = 0\n\n[sinks.diameter.test]\nconfig = \"{folder}/diameterclient.conf\"\nretry_first_ms = 100\n\
+         retry_max_s = 1\n\n[admin]\nsocket = \"{folder}/admin.sock\"\n\n{more}\n"
+    );
+    fs::write(dir.join("tollgate.toml"), toml).unwrap();
+    let client = format!(
+        "identity gw.test.example\nrealm test.example\nwatchdog 6\nacctserver acct.test.example=127.0.0.1:{port}\n"
+    );
+    fs::write(dir.join("diameterclient.conf"), client).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.arg("run").arg("--config").arg(dir.join("tollgate.toml")).current_dir(&dir);
+    let process = Running::start(&mut command, dir.join("out"));
+    let mut gateway = Gateway { process, port: sip, dir };
+    gateway.wait_ready();
+    gateway
+}
+
+fn types(requests: &[Acr]) -> Vec<String> {
+    requests.iter().map(|acr| acr.value("Accounting-Record-Type")).collect()
+}
+
+#[test]
+fn a_call_is_start_and_stop_of_one_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = FreeDiameter::start(dir.path(), "acct", &[("DUMP", "0x1111")]) else { return };
+    let [callee, caller] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let gateway = gateway(dir.path(), &[format!("sip:127.0.0.1:{callee}")], server.port, "");
+    let to = gateway.address().to_string();
+    let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "3", "-r", "3", "-d", "1200"]).unwrap();
+    assert!(calls.wait("the caller").success(), "{}", calls.complaints());
+    let requests = server.wait_requests(6);
+    let mut sessions: HashMap<String, Vec<String>> = HashMap::new();
+    for acr in &requests {
+        sessions.entry(acr.value("Session-Id")).or_default().push(acr.value("Accounting-Record-Type"));
+        assert!(!acr.has_t());
+    }
+    assert_eq!(sessions.len(), 3);
+    assert!(sessions.values().all(|types| types == &["2", "4"]), "START before STOP: {sessions:?}");
+    assert!(
+        requests
+            .iter()
+            .filter(|acr| acr.value("Accounting-Record-Type") == "4")
+            .all(|acr| { acr.value("Acct-Session-Time") == "1" })
+    );
+    let status = gateway.command(&["status", "--json"]);
+    assert!(status.contains("acct.test.example") && status.contains("open"), "{status}");
+    // The running service holds the one connection that this identity may have.
+    let sent = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["send", "--sink", "test", "--wait", "3", "--config"])
+        .arg(gateway.dir.join("tollgate.toml"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&sent.stdout).into_owned();
+    assert!(!sent.status.success() && text.contains("5012"), "{text}");
+}
+
+#[test]
+fn a_busy_target_then_an_answer_gives_legs_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("acct")).unwrap();
+    fs::write(dir.path().join("acct/dictionary"), "Tollgate-Leg-Dst 22 32473 utf8\n").unwrap();
+    let Some(server) = FreeDiameter::start(dir.path(), "acct", &[("DUMP", "0x1111")]) else { return };
+    let [busy, callee, caller] = free_ports();
+    let Some(_busy) = sipp(dir.path(), "uas_busy.xml", busy, &[]) else { return };
+    let _callee = sipp(dir.path(), "uas.xml", callee, &[]).unwrap();
+    let targets = [format!("sip:b@127.0.0.1:{busy}"), format!("sip:c@127.0.0.1:{callee}")];
+    let more =
+        "[accounting.leg_fields]\ndst = \"$avp(dst)\"\n[sinks.diameter.test.leg_fields]\ndst = \"Tollgate-Leg-Dst\"\n";
+    let gateway = gateway(dir.path(), &targets, server.port, more);
+    let to = gateway.address().to_string();
+    let mut call = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "1", "-d", "200"]).unwrap();
+    assert!(call.wait("the caller").success(), "{}", call.complaints());
+    let requests = server.wait_requests(3);
+    assert_eq!(types(&requests), ["1", "2", "4"], "the busy target is an EVENT of its own");
+    assert_ne!(requests[0].value("Session-Id"), requests[1].value("Session-Id"));
+    assert_eq!(requests[1].value("Session-Id"), requests[2].value("Session-Id"));
+    for acr in &requests[1..] {
+        assert_eq!(acr.all("Tollgate-Leg-Dst"), targets, "{:#}", acr.0);
+    }
+}
+
+#[test]
+fn a_repeat_after_kill_9_carries_t_and_the_same_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = FreeDiameter::start(dir.path(), "acct", &[("DUMP", "0x1111")]) else { return };
+    server.mode("drop");
+    let [callee, caller] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let mut gateway = gateway(dir.path(), &[format!("sip:127.0.0.1:{callee}")], server.port, "");
+    let to = gateway.address().to_string();
+    let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "5", "-r", "5", "-d", "100"]).unwrap();
+    assert!(calls.wait("the caller").success(), "{}", calls.complaints());
+    let before = server.wait_requests(5);
+    assert_eq!(types(&before), ["2"; 5], "no STOP before its START is acknowledged");
+    gateway.process.kill();
+    server.mode("ok");
+    gateway.start_again();
+    let all = server.wait_requests(15);
+    let after = &all[5..];
+    let old: HashMap<_, _> = before.iter().map(|acr| (acr.key(), acr.end_to_end())).collect();
+    let repeats: Vec<&Acr> = after.iter().filter(|acr| old.contains_key(&acr.key())).collect();
+    assert_eq!(repeats.len(), 5);
+    for acr in repeats {
+        assert_eq!(old[&acr.key()], acr.end_to_end(), "the same End-to-End id");
+        assert!(acr.has_t());
+    }
+    assert!(after.iter().all(Acr::has_t), "the STOPs lay in the queue too");
+    let keys: HashSet<_> = all.iter().map(Acr::key).collect();
+    assert_eq!(keys.len(), 10, "five START, five STOP");
+    wait_for("all is settled", || {
+        let status: serde_json::Value = serde_json::from_str(&gateway.command(&["queue", "status", "--json"])).unwrap();
+        (status["waiting"] == 0).then_some(())
+    });
+}

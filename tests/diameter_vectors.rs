@@ -1,0 +1,268 @@
+//! Golden octets of Accounting-Requests: START, STOP and EVENT of each profile, and the ways of legs.
+//!
+//! `tests/vectors/diameter/NAME.txt` holds the octets and, as comments, what they say; `tollgate decode` reads it. tshark
+//! is the second opinion.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use support::peer;
+use tollgate::clock::Timestamp;
+use tollgate::diameter::accounting::{Application, Echo, FieldMapping, Legs, Profile, Renderer, Settings, Unmapped};
+use tollgate::diameter::avp::Avps;
+use tollgate::diameter::{header, print};
+use tollgate::dictionary::builtin;
+use tollgate::dictionary::diameter::{Builder, Dictionary};
+use tollgate::ids::RecordId;
+use tollgate::record::{Cause, End, Fields, Kind, Party, Record, Times, Value};
+
+fn text(text: &str) -> Value {
+    Value::Text(text.as_bytes().to_vec())
+}
+
+fn leg(src: &str, dst: &str) -> Fields {
+    let dst = if dst.is_empty() { Value::Absent } else { text(dst) };
+    vec![("src".to_owned(), text(src)), ("dst".to_owned(), dst)]
+}
+
+fn record(kind: Kind) -> Record {
+    let at = |millis: i64| Timestamp(1_700_000_000_250_000 + millis * 1000);
+    let is_stop = kind == Kind::Stop;
+    let is_failed = kind == Kind::Failed;
+    Record {
+        id: RecordId(0x018b_cfe5_6800_0000_0000_0000_0000_0001),
+        kind,
+        method: if is_stop { b"BYE".to_vec() } else { b"INVITE".to_vec() },
+        from_tag: b"a73kszlfl".to_vec(),
+        to_tag: if is_failed { b"8321234356".to_vec() } else { b"1928301774".to_vec() },
+        call_id: b"f81d4fae-7dec-11d0@192.0.2.4".to_vec(),
+        cseq: if is_stop { 2 } else { 1 },
+        code: if is_failed { 486 } else { 200 },
+        reason: if is_failed { b"Busy Here".to_vec() } else { b"OK".to_vec() },
+        in_dialog: is_stop,
+        session: "0123456789abcdef0123456789abcdef".to_owned(),
+        multi_session: "fedcba9876543210fedcba9876543210".to_owned(),
+        times: Times {
+            event: if is_stop { at(65_510) } else { at(4_000) },
+            created: at(0),
+            answered: (!is_failed).then(|| at(4_000)),
+            acknowledged: is_stop.then(|| at(4_100)),
+            ended: is_stop.then(|| at(65_500)),
+            setup: Some(Duration::from_millis(4_000)),
+            duration: is_stop.then(|| Duration::from_millis(61_500)),
+        },
+        end: match kind {
+            Kind::Stop => Some(End { by: Party::Callee, cause: Cause::Bye }),
+            Kind::Failed => Some(End { by: Party::Callee, cause: Cause::Refused }),
+            _ => None,
+        },
+        fields: vec![
+            ("user".to_owned(), text("alice@atlanta.example")),
+            ("caller".to_owned(), text("sip:alice@atlanta.example")),
+            ("callee".to_owned(), text("sip:bob@biloxi.example")),
+            ("src_ip".to_owned(), text("192.0.2.4")),
+        ],
+        legs: vec![leg("alice", "bob"), leg("bob", ""), leg("bob", "carol")],
+        table: None,
+        shortened: false,
+    }
+}
+
+fn mapped(pairs: &[(&str, &str)]) -> Vec<FieldMapping> {
+    pairs.iter().map(|(field, avp)| FieldMapping::new(field, avp)).collect()
+}
+
+fn settings(name: &str) -> Settings {
+    let mut settings = Settings::new("gw.example.net", "example.net", "billing.example.net");
+    settings.fields =
+        mapped(&[("user", "User-Name"), ("caller", "Calling-Station-Id"), ("callee", "Called-Station-Id")]);
+    settings.leg_fields = mapped(&[("src", "Tollgate-Leg-Src"), ("dst", "Tollgate-Leg-Dst")]);
+    let with_profile = |profile: &str| {
+        let mut builder = Builder::with_builtin();
+        builder.text(profile, builtin::profile(profile).unwrap().as_bytes());
+        Arc::new(builder.finish().unwrap())
+    };
+    match name {
+        "opensips" | "openser" => {
+            settings.profile = if name == "openser" { Profile::Openser } else { Profile::Opensips };
+            settings.dictionary = with_profile(name);
+            settings.unmapped = Unmapped::Omit;
+        }
+        "rf" => {
+            settings.application = Application::Rf;
+            settings.fields = mapped(&[
+                ("user", "User-Name"),
+                ("user", "Subscription-Id"),
+                ("caller", "Calling-Party-Address"),
+                ("callee", "Called-Party-Address"),
+                ("src_ip", "Served-Party-IP-Address"),
+            ]);
+            settings.leg_fields = mapped(&[("dst", "Requested-Party-Address")]);
+            settings.unmapped = Unmapped::Omit;
+        }
+        "grouped" => settings.legs = Legs::Grouped,
+        "sub-sessions" => settings.legs = Legs::SubSessions,
+        _ => {}
+    }
+    settings
+}
+
+/// Name of the vector, settings, record.
+fn cases() -> Vec<(String, Settings, Record)> {
+    let kinds = [("start", Kind::Start), ("stop", Kind::Stop), ("event", Kind::Failed)];
+    let mut cases = Vec::new();
+    for profile in ["own", "opensips", "openser", "rf", "grouped", "sub-sessions"] {
+        for (name, kind) in kinds {
+            cases.push((format!("{profile}-{name}"), settings(profile), record(kind)));
+        }
+    }
+    cases
+}
+
+fn rendered(settings: &Settings, record: &Record) -> Vec<u8> {
+    let mut out = Vec::new();
+    let result = Renderer::new(settings).unwrap().render(record, Echo::default(), &mut out).unwrap();
+    assert_eq!(result.misfits, 0);
+    out
+}
+
+fn messages(octets: &[u8]) -> Vec<&[u8]> {
+    let mut rest = octets;
+    let mut all = Vec::new();
+    while let Some(length) = header::frame(rest, usize::MAX).unwrap() {
+        all.push(&rest[..length]);
+        rest = &rest[length..];
+    }
+    assert!(rest.is_empty());
+    all
+}
+
+/// The octets of a vector, and what its comments say.
+fn vector(dictionary: &Dictionary, octets: &[u8]) -> String {
+    let mut out = String::new();
+    for message in messages(octets) {
+        let (head, avps) = header::split(message).unwrap();
+        for line in print::text(dictionary, &head, Avps::new(avps)).lines() {
+            writeln!(out, "# {line}").unwrap();
+        }
+        for line in message.chunks(24) {
+            let line: Vec<String> = line.iter().map(|octet| format!("{octet:02x}")).collect();
+            writeln!(out, "{}", line.join(" ")).unwrap();
+        }
+    }
+    out
+}
+
+#[test]
+fn every_profile_sends_its_golden_octets() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/diameter");
+    // What is sent now, for a look at a difference.
+    let now = Path::new(env!("CARGO_TARGET_TMPDIR")).join("diameter");
+    fs::create_dir_all(&now).unwrap();
+    let mut wrong = Vec::new();
+    for (name, settings, record) in cases() {
+        let text = vector(&settings.dictionary, &rendered(&settings, &record));
+        fs::write(now.join(format!("{name}.txt")), &text).unwrap();
+        if fs::read_to_string(folder.join(format!("{name}.txt"))).ok() != Some(text) {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "other octets than in tests/vectors/diameter: {wrong:?}; see {}", now.display());
+}
+
+#[test]
+fn no_vector_is_without_its_case() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/diameter");
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    let mut known: Vec<std::ffi::OsString> =
+        cases().into_iter().map(|(name, _, _)| format!("{name}.txt").into()).collect();
+    known.sort();
+    assert_eq!(names, known);
+}
+
+#[test]
+fn the_command_reads_the_vectors() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/diameter/rf-start.txt");
+    let decode = |words: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_tollgate")).arg("decode").arg(&file).args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let wanted = fs::read_to_string(&file).unwrap();
+    let wanted: Vec<&str> = wanted.lines().filter_map(|line| line.strip_prefix("# ")).collect();
+    assert_eq!(decode(&[]).lines().collect::<Vec<_>>(), wanted);
+    let json: serde_json::Value = serde_json::from_str(&decode(&["--json"])).unwrap();
+    assert_eq!((&json["command"], &json["avps"][0]["name"]), (&"ACR".into(), &"Session-Id".into()));
+}
+
+#[test]
+fn tshark_finds_no_fault_in_any_message() {
+    let Some(tshark) = peer("tshark") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("acr.pcap");
+    let mut capture = Stream::default();
+    let mut count = 0;
+    for (_, settings, record) in cases() {
+        for message in messages(&rendered(&settings, &record)) {
+            capture.add(message);
+            count += 1;
+        }
+    }
+    fs::write(&file, capture.pcap()).unwrap();
+    let run = |words: &[&str]| {
+        let output =
+            Command::new(&tshark).arg("-r").arg(&file).args(["-d", "tcp.port==3868,diameter"]).args(words).output();
+        String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+    };
+    let fields =
+        ["-T", "fields", "-e", "diameter.cmd.code", "-e", "diameter.Accounting-Record-Type", "-e", "_ws.malformed"];
+    let text = run(&fields);
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows.len(), count, "{text}");
+    for row in &rows {
+        assert_eq!((row[0], row[2]), ("271", ""), "{text}");
+        assert!(["1", "2", "4"].contains(&row[1]), "{text}");
+    }
+    // Expert infos of severity error, such as a wrong length of a value.
+    assert_eq!(run(&["-Y", "_ws.expert.severity == error && !tcp.analysis.flags"]), "");
+    let rf = run(&["-Y", "diameter.Node-Functionality", "-T", "fields", "-e", "diameter.Calling-Party-Address"]);
+    assert_eq!(rf.lines().collect::<Vec<_>>(), ["sip:alice@atlanta.example"; 3], "it reads the Rf records too");
+}
+
+/// One direction of a TCP connection as a pcap file of raw IPv4.
+#[derive(Default)]
+struct Stream {
+    packets: Vec<u8>,
+    sent: u32,
+}
+
+impl Stream {
+    fn add(&mut self, payload: &[u8]) {
+        let length = u16::try_from(40 + payload.len()).unwrap();
+        let mut packet = vec![0x45, 0];
+        packet.extend(length.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 64, 6, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]);
+        packet.extend([0xC0, 0, 0x0F, 0x1C]);
+        packet.extend((1 + self.sent).to_be_bytes());
+        packet.extend([0, 0, 0, 1, 0x50, 0x18, 0xFF, 0xFF, 0, 0, 0, 0]);
+        packet.extend(payload);
+        self.packets.extend([1_700_000_000, self.sent, length.into(), length.into()].map(u32::to_le_bytes).concat());
+        self.packets.extend(packet);
+        self.sent += u32::try_from(payload.len()).unwrap();
+    }
+
+    fn pcap(&self) -> Vec<u8> {
+        let header: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 101];
+        [header.map(u32::to_le_bytes).concat(), self.packets.clone()].concat()
+    }
+}

@@ -1,0 +1,544 @@
+//! The gateway's queue and RADIUS sink against a FreeRADIUS that misbehaves: what it drops, delays, refuses or cannot
+//! store, and what becomes of the records behind.
+//!
+//! The faults are those of `tests/freeradius/run.sh`. Unlike `radius_freeradius.rs`, whose sink is driven by the test,
+//! here the real queue lends and the real worker delivers.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use support::{FreeRadius, peer, try_wait_for, value, wait_for};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tollgate::clock::{self, Timestamp};
+use tollgate::dictionary::{Builder, builtin};
+use tollgate::ids::{CallHash, RecordId, RecordIds, SinkMask, SinkNumber};
+use tollgate::queue::{self, AFTER_ALL, Commit, Entry, Query, SinkStats, Started};
+use tollgate::radius::Secret;
+use tollgate::radius::attribute::Oversize;
+use tollgate::radius::client::{DelayTime, MessageAuthenticator, ServerSettings};
+use tollgate::record::{Cause, End, Fields, Kind, Party, Record, Times, Value, codec};
+use tollgate::sinks::Worker;
+use tollgate::sinks::radius::{Board, Columns, FieldMapping, Profile, RadiusSink, SessionId, Settings};
+use tollgate::sinks::worker::Bell;
+
+/// Queue, worker and sink in a folder of their own.
+struct Line {
+    _folder: TempDir,
+    queue: Started,
+    sink: SinkNumber,
+    board: Board,
+    ids: RecordIds,
+    end: watch::Sender<bool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+fn settings(ports: &[u16]) -> Settings {
+    let server = |port: &u16| ServerSettings {
+        address: SocketAddr::from(([127, 0, 0, 1], *port)),
+        secret: Secret::new("testing123"),
+        message_authenticator: MessageAuthenticator::Omit,
+    };
+    let mut settings = Settings::default();
+    settings.client.servers = ports.iter().map(server).collect();
+    settings.client.initial_timeout = Duration::from_millis(400);
+    settings.client.max_timeout = Duration::from_millis(800);
+    settings.client.transmissions = 2;
+    settings.client.response_window = Duration::from_secs(2);
+    settings.client.probe_interval = Duration::from_millis(100);
+    settings.client.retry_first = Duration::from_millis(50);
+    settings.client.retry_max = Duration::from_millis(200);
+    settings.client.attempts_max = 3;
+    settings.client.park_age_min = Duration::from_millis(500);
+    settings.nas_address = Some([192, 0, 2, 1].into());
+    settings.fields = vec![FieldMapping::new("user", "User-Name"), FieldMapping::new("callee", "Called-Station-Id")];
+    settings
+}
+
+impl Line {
+    fn start(settings: Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = queue::Settings {
+            path: folder.path().join("queue"),
+            free_min: 0,
+            reserve_bytes: 0,
+            collapsing: vec!["test".into()],
+            ..queue::Settings::default()
+        };
+        let queue = queue::spawn(plan, &["test".into()], &mut || {}).unwrap();
+        let sink = queue.sinks[0].1;
+        let (end, ended) = watch::channel(false);
+        let (tell, told) = std::sync::mpsc::channel();
+        let handle = queue.handle.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let radius = RadiusSink::new("test", &settings).unwrap();
+                tell.send(radius.board()).unwrap();
+                let bell = Bell::default();
+                let consumer = handle.consumer(sink, bell.wake());
+                let mut ended = ended;
+                let stop = async move { drop(ended.wait_for(|ended| *ended).await) };
+                Worker::new("test", radius, consumer, bell).run(stop).await;
+            });
+        });
+        let board = told.recv().unwrap();
+        Self { _folder: folder, queue, sink, board, ids: RecordIds::new(7), end, thread: Some(thread) }
+    }
+
+    /// Appends records together, each a call of its own unless `call` says otherwise.
+    fn append(&mut self, records: Vec<(Record, CallHash)>) -> Vec<RecordId> {
+        let now = u64::try_from(clock::wall().0 / 1000).unwrap();
+        let mut ids = Vec::new();
+        let entries = records
+            .into_iter()
+            .map(|(record, call)| {
+                let record = Record { id: self.ids.next(now), ..record };
+                ids.push(record.id);
+                Entry { id: record.id, call, sinks: SinkMask::NONE.with(self.sink), body: codec::encode(&record) }
+            })
+            .collect();
+        let mut producer = self.queue.handle.producer(Arc::new(|| ()));
+        producer.append(1, Commit { entries, calls: Vec::new() }).unwrap();
+        wait_for("the commit", || {
+            let mut receipts = Vec::new();
+            producer.receipts(&mut receipts);
+            receipts.pop().map(|(_, receipt)| receipt.unwrap())
+        });
+        ids
+    }
+
+    fn append_one(&mut self, record: Record) -> RecordId {
+        let call = CallHash::of(&record.call_id);
+        self.append(vec![(record, call)])[0]
+    }
+
+    fn stats(&self) -> SinkStats {
+        let stats = self.queue.handle.stats();
+        assert!(stats.balanced(), "{:?}", stats.sinks);
+        stats.sinks[0].clone()
+    }
+
+    /// Waits until so many were delivered.
+    fn delivered(&self, count: u64) {
+        let done = try_wait_for(|| (self.stats().balance.delivered >= count).then_some(()));
+        assert!(done.is_some(), "{count} deliveries: {:?}", self.stats());
+    }
+
+    /// Waits until so many are parked; their ids with reasons.
+    fn parked(&mut self, count: usize) -> Vec<(RecordId, String)> {
+        let handle = &mut self.queue.handle;
+        wait_for("parked records", || {
+            let select = queue::Select { pick: None, state: Some(queue::State::Parked), sink: None };
+            let query = Query { select, from: queue::Position::Parked(None), max: 100, action: None };
+            let page = queue::Desk::slice(handle, query).unwrap();
+            let parked = page.items.iter().filter_map(|item| Some((item.id, item.parked.as_ref()?.reason.clone())));
+            let parked: Vec<_> = parked.collect();
+            (parked.len() >= count).then_some(parked)
+        })
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let _gone = self.end.send(true);
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+        self.queue.handle.stop();
+    }
+}
+
+fn text(value: impl Into<Vec<u8>>) -> Value {
+    Value::Text(value.into())
+}
+
+fn field(name: &str, value: impl Into<Vec<u8>>) -> (String, Value) {
+    (name.to_owned(), text(value))
+}
+
+/// A record of the call `number`; its id comes when it is appended.
+fn record(kind: Kind, number: u64, fields: Fields) -> Record {
+    let at = |secs: i64| Timestamp((1_700_000_000 + secs) * 1_000_000);
+    let is_end = kind == Kind::Stop;
+    Record {
+        id: RecordId(0),
+        kind,
+        method: if is_end { b"BYE".to_vec() } else { b"INVITE".to_vec() },
+        from_tag: b"alice".to_vec(),
+        to_tag: b"bob".to_vec(),
+        call_id: format!("call-{number}@example.com").into_bytes(),
+        cseq: 1,
+        code: 200,
+        reason: b"OK".to_vec(),
+        in_dialog: is_end,
+        session: format!("{number:032x}"),
+        multi_session: String::new(),
+        times: Times {
+            event: at(if is_end { 65 } else { 4 }),
+            created: at(0),
+            answered: Some(at(4)),
+            ended: is_end.then(|| at(65)),
+            setup: Some(Duration::from_secs(4)),
+            duration: is_end.then(|| Duration::from_secs(61)),
+            acknowledged: None,
+        },
+        end: is_end.then_some(End { by: Party::Caller, cause: Cause::Bye }),
+        fields,
+        legs: Vec::new(),
+        table: None,
+        shortened: false,
+    }
+}
+
+fn of_user(kind: Kind, number: u64, user: &str) -> Record {
+    record(kind, number, vec![field("user", user)])
+}
+
+fn start(dir: &TempDir, environment: &[(&str, &str)]) -> Option<FreeRadius> {
+    FreeRadius::start(dir.path(), environment)
+}
+
+/// Record ids in the server's detail file.
+fn ids(server: &FreeRadius) -> BTreeSet<String> {
+    server.records().iter().filter_map(|record| value(record, "Tollgate-Record-Id").map(str::to_owned)).collect()
+}
+
+/// Rows of an SQL query on the server's database.
+fn rows(server: &FreeRadius, query: &str) -> Vec<String> {
+    let output = Command::new("sqlite3").arg(server.dir.join("radacct.db")).arg(query).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_record_the_database_cannot_store_ends_in_quarantine_while_others_flow_on() {
+    if peer("sqlite3").is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[("RADTEST_SQL", "1")]) else { return };
+    let mut line = Line::start(settings(&[server.port]));
+    let callee = format!("sip:{}", "1".repeat(47));
+    assert_eq!(callee.len(), 51);
+    let poison = line.append_one(record(Kind::Start, 1, vec![field("callee", callee)]));
+    let mut good = 0;
+    // Others are answered all the while.
+    let parked = wait_for("the poison record is parked", || {
+        good += 1;
+        line.append_one(record(Kind::Start, 100 + good, vec![field("callee", "sip:12@example.org")]));
+        line.delivered(good);
+        (line.stats().parked_now == 1).then(|| line.parked(1))
+    });
+    assert_eq!(parked[0].0, poison);
+    assert!(parked[0].1.contains("answered other records but not this one"), "{}", parked[0].1);
+    assert!(good >= 2, "{good} were delivered meanwhile");
+    let health = line.board.servers()[0].health;
+    assert_eq!(health, tollgate::radius::client::Health::Alive, "the server is not to blame");
+    assert_eq!(rows(&server, "SELECT count(*) FROM radacct WHERE calledstationid LIKE 'sip:1111%'"), ["0"]);
+    assert_eq!(rows(&server, "SELECT count(*) FROM radacct"), [good.to_string()]);
+    drop(line);
+
+    // With the widths of that database the same record is stored, cut and marked.
+    let mut line = Line::start(Settings { columns: Columns::FreeradiusSql, ..settings(&[server.port]) });
+    line.append_one(record(Kind::Start, 1, vec![field("callee", format!("sip:{}", "1".repeat(47)))]));
+    line.delivered(1);
+    assert_eq!(rows(&server, "SELECT count(*) FROM radacct WHERE calledstationid LIKE 'sip:1111%'"), ["1"]);
+    let last = server.records().pop().unwrap();
+    assert_eq!(value(&last, "Tollgate-Shortened"), Some("callee"));
+}
+
+#[test]
+fn the_records_of_a_session_make_one_row_and_accounting_on_closes_the_open_ones() {
+    if peer("sqlite3").is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[("RADTEST_SQL", "1")]) else { return };
+    let mut line = Line::start(settings(&[server.port]));
+    for (kind, delivered) in [(Kind::Start, 1), (Kind::Interim, 2), (Kind::Stop, 3)] {
+        line.append_one(of_user(kind, 1, "alice"));
+        // A Stop would take the place of an Interim that waits.
+        line.delivered(delivered);
+    }
+    line.append_one(of_user(Kind::Start, 2, "bob"));
+    let mut on = record(Kind::On, 0, Vec::new());
+    (on.session, on.call_id, on.times) =
+        (String::new(), Vec::new(), Times { event: Timestamp(1_700_001_000_000_000), ..Times::default() });
+    line.append(vec![(on, AFTER_ALL)]);
+    line.delivered(5);
+    let all = rows(
+        &server,
+        "SELECT username, acctstarttime, acctstoptime, acctterminatecause FROM radacct ORDER BY username",
+    );
+    assert_eq!(all, ["alice|1700000004|1700000065|User-Request", "bob|1700000004|1700001000|NAS-Reboot"]);
+    assert_eq!(server.records().last().and_then(|record| value(record, "Acct-Status-Type")), Some("Accounting-On"));
+}
+
+#[test]
+fn faults_of_the_whole_server_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[("RADTEST_FAULTS", "1"), ("RADTEST_THREADS", "4")]) else { return };
+    let mut settings = settings(&[server.port]);
+    // Nothing is to be parked here: all of it is the server's fault.
+    settings.client.park_age_min = Duration::from_secs(3600);
+    let mut line = Line::start(settings);
+    let mut sent = 0;
+    for word in ["none", "drop50", "drop", "fail", "noack", "errcause", "badcode", "delay1"] {
+        fs::write(server.dir.join("fault"), format!("{word}\n")).unwrap();
+        let before = line.stats();
+        for _ in 0..3 {
+            sent += 1;
+            line.append_one(of_user(Kind::Start, sent, "alice"));
+        }
+        let harmless = ["none", "drop50", "delay1"].contains(&word);
+        if harmless {
+            line.delivered(sent);
+        } else {
+            wait_for(&format!("a failed delivery under `{word}`"), || {
+                (line.stats().retries > before.retries).then_some(())
+            });
+            assert_eq!(line.stats().balance.delivered, before.balance.delivered, "{word} acknowledges nothing");
+            fs::write(server.dir.join("fault"), "none\n").unwrap();
+            line.delivered(sent);
+        }
+        assert_eq!(line.stats().balance.parked, 0, "{word}");
+    }
+    assert_eq!(ids(&server).len() as u64, sent);
+}
+
+#[test]
+fn a_refusal_for_good_is_parked_at_once_and_a_signed_answer_delivers() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[("RADTEST_FAULTS", "1")]) else { return };
+    let mut line = Line::start(settings(&[server.port]));
+    line.append_one(of_user(Kind::Start, 1, "alice"));
+    line.delivered(1);
+    fs::write(server.dir.join("fault"), "proterr\n").unwrap();
+    line.append_one(of_user(Kind::Start, 2, "alice"));
+    let parked = line.parked(1);
+    assert!(parked[0].1.contains("Error-Cause 404 (Invalid-Request)"), "{}", parked[0].1);
+    fs::write(server.dir.join("fault"), "ma\n").unwrap();
+    line.append_one(of_user(Kind::Start, 3, "alice"));
+    line.delivered(2);
+}
+
+#[test]
+fn a_late_answer_acknowledges_and_stores_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[("RADTEST_THREADS", "4")]) else { return };
+    for mode in [DelayTime::Cycle, DelayTime::Always] {
+        let before = server.records().len();
+        let mut settings = settings(&[server.port]);
+        settings.client.delay_time = mode;
+        settings.client.transmissions = 6;
+        settings.client.max_timeout = Duration::from_secs(1);
+        let mut line = Line::start(settings);
+        line.append_one(of_user(Kind::Start, 1, "fault-delay3@x"));
+        line.delivered(1);
+        let status = line.board.servers()[0];
+        assert!(status.counters.retransmissions >= 2 || mode == DelayTime::Always, "{status:?}");
+        if mode == DelayTime::Cycle {
+            // Retransmissions while the server works on a request are absorbed.
+            assert_eq!(server.records().len(), before + 1);
+        }
+    }
+}
+
+#[test]
+fn both_servers_down_then_up_again_get_everything_once_acknowledged() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let Some(mut primary) = start(&dir, &[]) else { return };
+    let Some(mut secondary) = start(&other, &[]) else { return };
+    let mut line = Line::start(settings(&[primary.port, secondary.port]));
+    line.append_one(of_user(Kind::Start, 1, "alice"));
+    line.delivered(1);
+    primary.process.kill();
+    secondary.process.kill();
+    let more: Vec<_> = (2..=300).map(|number| (of_user(Kind::Start, number, "alice"), CallHash(number))).collect();
+    line.append(more);
+    wait_for("both are given up", || {
+        let servers = line.board.servers();
+        servers.iter().all(|server| server.counters.unreachable > 0).then_some(())
+    });
+    assert_eq!(line.stats().balance.delivered, 1);
+    secondary.restart();
+    primary.restart();
+    line.delivered(300);
+    let mut all = ids(&primary);
+    all.extend(ids(&secondary));
+    assert_eq!(all.len(), 300);
+}
+
+#[test]
+fn more_than_256_are_outstanding_on_several_sockets_and_none_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[]) else { return };
+    let mut settings = settings(&[server.port]);
+    settings.client.window = 1000;
+    settings.client.response_window = Duration::from_secs(20);
+    settings.client.initial_timeout = Duration::from_secs(10);
+    settings.client.max_timeout = Duration::from_secs(10);
+    let mut line = Line::start(settings);
+    // Answers open the window.
+    let mut number = 0;
+    let mut more = |count: u64| -> Vec<_> {
+        let records = (0..count).map(|_| {
+            number += 1;
+            (of_user(Kind::Start, number, "alice"), CallHash(number))
+        });
+        records.collect()
+    };
+    line.append(more(3000));
+    line.delivered(3000);
+    server.process.signal(libc::SIGSTOP);
+    line.append(more(900));
+    wait_for("300 outstanding", || {
+        let status = line.board.servers()[0];
+        (status.outstanding > 300 && status.lanes >= 2).then_some(())
+    });
+    server.process.signal(libc::SIGCONT);
+    line.delivered(3900);
+    assert_eq!(ids(&server).len(), 3900);
+}
+
+#[test]
+fn odd_records_are_stored_in_the_best_permitted_form_and_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[]) else { return };
+    let mut settings = settings(&[server.port]);
+    settings.fields = vec![
+        FieldMapping::new("user", "User-Name"),
+        FieldMapping { oversize: Oversize::Hash, ..FieldMapping::new("callee", "Called-Station-Id") },
+        FieldMapping { oversize: Oversize::Split, ..FieldMapping::new("via", "Tollgate-Trunk") },
+        FieldMapping { oversize: Oversize::Omit, ..FieldMapping::new("agent", "Tollgate-User-Agent") },
+        FieldMapping::new("port", "Tollgate-Src-Port"),
+    ];
+    let mut line = Line::start(settings);
+    let long = vec![b'x'; 10_000];
+    let mut odd = record(
+        Kind::Start,
+        1,
+        vec![
+            field("user", b"a\0b\r\nInjected = 1\xff\xfe".to_vec()),
+            field("callee", long.clone()),
+            field("via", vec![b'v'; 600]),
+            field("agent", long.clone()),
+            field("port", "no number"),
+            field("empty", ""),
+            ("absent".to_owned(), Value::Absent),
+        ],
+    );
+    odd.to_tag = Vec::new();
+    odd.legs = (0..300).map(|leg| vec![field("src", format!("leg-{leg}"))]).collect();
+    line.append_one(odd);
+    line.delivered(1);
+    let stored = server.wait_records(1).remove(0);
+    for (name, want) in
+        [("User-Name", "abInjected = 1\\377\\376"), ("Tollgate-Leg", "1 src=leg-0"), ("Tollgate-Record-Kind", "Start")]
+    {
+        assert_eq!(value(&stored, name), Some(want), "{name}");
+    }
+    let callee = value(&stored, "Called-Station-Id").unwrap();
+    assert!(callee.starts_with("xxx") && callee.contains('#') && callee.len() <= 253, "{callee}");
+    let count = |name: &str| stored.iter().filter(|line| line.starts_with(&format!("{name} = "))).count();
+    assert_eq!((count("Tollgate-Trunk"), count("Tollgate-User-Agent"), count("Tollgate-Src-Port")), (3, 0, 0));
+    assert!(count("Tollgate-Leg") >= 64, "the record keeps 64 legs: {}", count("Tollgate-Leg"));
+    let marked = value(&stored, "Tollgate-Shortened").unwrap();
+    for name in ["record", "callee", "agent", "port"] {
+        assert!(marked.split(',').any(|word| word == name), "{name} in {marked}");
+    }
+}
+
+#[test]
+fn a_long_value_travels_whole_in_a_long_extended_attribute() {
+    let dir = tempfile::tempdir().unwrap();
+    let definition = "ATTRIBUTE\tTest-Long-Callee\t245.77\tstring\n";
+    let own = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("dictionaries/radius/dictionary.tollgate"));
+    let file = dir.path().join("dictionary");
+    fs::write(&file, format!("{}\n{definition}", own.unwrap())).unwrap();
+    let Some(server) = FreeRadius::start(dir.path(), &[("RADTEST_DICT", file.to_str().unwrap())]) else { return };
+    let mut settings = settings(&[server.port]);
+    let mut builder = Builder::with_builtin();
+    builder.text("test", definition.as_bytes());
+    settings.dictionary = Arc::new(builder.finish().unwrap());
+    settings.fields = vec![FieldMapping {
+        long: Some("Test-Long-Callee".into()),
+        ..FieldMapping::new("callee", "Called-Station-Id")
+    }];
+    let mut line = Line::start(settings);
+    let long: String = (0..200).map(|number| format!("{number:04}")).collect();
+    line.append_one(record(Kind::Start, 1, vec![field("callee", long.as_str())]));
+    line.delivered(1);
+    let stored = server.wait_records(1).remove(0);
+    assert_eq!(value(&stored, "Called-Station-Id"), Some(&long[..253]));
+    // The server joins the fragments, up to a length of its own, from which on it begins another value.
+    let values = stored.iter().filter_map(|line| line.strip_prefix("Test-Long-Callee = "));
+    let joined: String = values.map(|value| value.trim_matches('"')).collect();
+    assert_eq!(joined, long, "{stored:#?}");
+    assert_eq!(value(&stored, "Tollgate-Shortened"), None, "nothing is missing");
+}
+
+#[test]
+fn a_dictionary_with_the_old_numbers_does_not_hide_a_refusal() {
+    let dir = tempfile::tempdir().unwrap();
+    let legacy = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/freeradius/raddb/dictionary.sip-legacy");
+    let environment = [("RADTEST_DICT", legacy.to_str().unwrap()), ("RADTEST_FAULTS", "1")];
+    let Some(server) = FreeRadius::start(dir.path(), &environment) else { return };
+    let mut builder = Builder::with_builtin();
+    builder.text("profile", builtin::profile("openser").unwrap().as_bytes());
+    let mut settings = Settings {
+        client: settings(&[server.port]).client,
+        ..Settings::of_profile(Profile::Openser, Arc::new(builder.finish().unwrap()))
+    };
+    settings.record_id_attribute.clear();
+    settings.shortened_attribute.clear();
+    settings.client.park_age_min = Duration::from_secs(3600);
+    assert_eq!(settings.session_id, SessionId::CallId);
+    let mut line = Line::start(settings);
+    line.append_one(record(Kind::Start, 1, Vec::new()));
+    line.delivered(1);
+    let stored = server.wait_records(1).remove(0);
+    for (name, want) in [("Sip-Method", "Invite"), ("Sip-Response-Code", "200"), ("Sip-From-Tag", "alice")] {
+        assert_eq!(value(&stored, name), Some(want), "{name} in {stored:#?}");
+    }
+    // 101 in the answer is Error-Cause, whatever the file calls it.
+    fs::write(server.dir.join("fault"), "errcause\n").unwrap();
+    line.append_one(record(Kind::Stop, 1, Vec::new()));
+    wait_for("the refusal", || (line.stats().retries > 0).then_some(()));
+    assert_eq!(line.stats().balance.delivered, 1);
+    fs::write(server.dir.join("fault"), "none\n").unwrap();
+    line.delivered(2);
+}
+
+#[test]
+fn an_outage_leaves_one_interim_of_each_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[]) else { return };
+    server.process.signal(libc::SIGSTOP);
+    let mut line = Line::start(settings(&[server.port]));
+    let call = |number: u64| CallHash::of(format!("call-{number}").as_bytes());
+    for generation in 0..10 {
+        let records = (1..=20).map(|number| {
+            let kind = if generation == 0 { Kind::Start } else { Kind::Interim };
+            (of_user(kind, number, "alice"), call(number))
+        });
+        line.append(records.collect());
+    }
+    let stops = (1..=10).map(|number| (of_user(Kind::Stop, number, "alice"), call(number)));
+    line.append(stops.collect());
+    server.process.signal(libc::SIGCONT);
+    // 20 Starts, 10 Stops, and the newest Interims of the calls that go on.
+    line.delivered(40);
+    let balance = line.stats().balance;
+    assert_eq!((balance.appended, balance.delivered, balance.superseded, balance.waiting), (210, 40, 170, 0));
+    assert_eq!(ids(&server).len(), 40);
+}

@@ -1,0 +1,160 @@
+//! A real freeDiameter with the recording extension of `tests/freediameter`, in a folder of the test's own.
+
+#![allow(dead_code, reason = "every test file uses its own part")]
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Running, peer, wait_for};
+
+/// The server.
+pub struct FreeDiameter {
+    /// The process.
+    pub process: Running,
+    /// Its plain port; 0 when closed.
+    pub port: u16,
+    /// Its folder.
+    pub dir: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl FreeDiameter {
+    /// Starts one in the folder `name` below `dir`, with the environment that `run.sh` explains; `None` when it is not
+    /// installed.
+    pub fn start(dir: &Path, name: &str, environment: &[(&str, &str)]) -> Option<Self> {
+        Self::start_on(dir, name, free_port(), environment)
+    }
+
+    /// The same on a port.
+    pub fn start_on(dir: &Path, name: &str, port: u16, environment: &[(&str, &str)]) -> Option<Self> {
+        peer("freeDiameterd")?;
+        if !Path::new("/usr/include/freeDiameter/extension.h").exists() {
+            let required = std::env::var("TOLLGATE_PEERS").is_ok_and(|value| value == "required");
+            assert!(!required, "libfreediameter-dev is missing and TOLLGATE_PEERS=required; tests/run installs it");
+            eprintln!("skipped: libfreediameter-dev is not installed");
+            return None;
+        }
+        let dir = dir.join(name);
+        fs::create_dir_all(&dir).expect("the folder can be made");
+        let environment: Vec<_> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let process = Self::spawn(&dir, port, &environment);
+        let mut server = Self { process, port, dir, environment };
+        server.wait_ready();
+        Some(server)
+    }
+
+    fn spawn(dir: &Path, port: u16, environment: &[(String, String)]) -> Running {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/freediameter/run.sh");
+        let mut command = Command::new(script);
+        command.arg(port.to_string()).arg(dir);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Running::start(&mut command, dir.join("out"))
+    }
+
+    fn wait_ready(&mut self) {
+        let of = |name: &str| self.environment.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone());
+        let secure = of("SECPORT").and_then(|port| port.parse().ok());
+        let port = if self.port == 0 { secure.unwrap_or(0) } else { self.port };
+        let process = &mut self.process;
+        wait_for("freeDiameter is ready", || {
+            if let Ok(Some(status)) = process.child.try_wait() {
+                panic!("freeDiameter ended with {status}: {}", process.printed());
+            }
+            // A connection that says nothing is dropped by it.
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+    }
+
+    /// Ends it at once and starts it again on the same port.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        self.process = Self::spawn(&self.dir, self.port, &self.environment);
+        self.wait_ready();
+    }
+
+    /// How it answers from now on, such as `code 3004`, `x5 code 4002`, `drop`, `delay 500`, `ok`.
+    pub fn mode(&self, mode: &str) {
+        // Written beside and renamed, so that it is never seen half.
+        fs::write(self.dir.join("mode.new"), format!("{mode}\n")).expect("the mode is written");
+        fs::rename(self.dir.join("mode.new"), self.dir.join("mode")).expect("the mode is in place");
+    }
+
+    /// The Accounting-Requests that passed its dictionary, in the order of their coming.
+    pub fn requests(&self) -> Vec<Acr> {
+        let text = fs::read_to_string(self.dir.join("acr.jsonl")).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| Acr(serde_json::from_str(line).expect("a line of JSON"))).collect()
+    }
+
+    /// Waits for so many.
+    pub fn wait_requests(&self, count: usize) -> Vec<Acr> {
+        wait_for(&format!("{count} requests in freeDiameter"), || {
+            let requests = self.requests();
+            (requests.len() >= count).then_some(requests)
+        })
+    }
+
+    /// All messages as received, with their time.
+    pub fn wire(&self) -> Vec<Vec<u8>> {
+        let text = fs::read_to_string(self.dir.join("wire.hex")).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let octets = |hex: &str| {
+            let digits: Vec<u8> = hex.bytes().map(|c| (c as char).to_digit(16).expect("hex") as u8).collect();
+            digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+        };
+        whole.lines().filter_map(|line| line.split(' ').nth(1)).map(octets).collect()
+    }
+}
+
+/// An Accounting-Request as `acct_sink.c` wrote it down.
+#[derive(Clone, Debug)]
+pub struct Acr(pub Value);
+
+impl Acr {
+    /// Its values of an AVP, groups looked into, in their order.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        collect(&self.0["avps"], name, &mut found);
+        found
+    }
+
+    /// Its first value of an AVP.
+    pub fn value(&self, name: &str) -> String {
+        self.all(name).into_iter().next().unwrap_or_else(|| panic!("no {name} in {:#}", self.0))
+    }
+
+    /// Its End-to-End id.
+    pub fn end_to_end(&self) -> u64 {
+        self.0["e2e"].as_u64().expect("a number")
+    }
+
+    /// Whether it has the flag T.
+    pub fn has_t(&self) -> bool {
+        self.0["flags"].as_str().expect("flags").contains('T')
+    }
+
+    /// The key by which a server finds repeats for ever.
+    pub fn key(&self) -> (String, String) {
+        (self.value("Session-Id"), self.value("Accounting-Record-Number"))
+    }
+}
+
+fn collect(avps: &Value, name: &str, found: &mut Vec<String>) {
+    for avp in avps.as_array().into_iter().flatten() {
+        let value = &avp["value"];
+        if avp["name"] == name {
+            found.push(value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+        collect(&avp["avps"], name, found);
+    }
+}
+
+/// A TCP port of 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback has a free port").port()
+}
