@@ -132,6 +132,7 @@ impl Service {
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
         let backends = delivery::Backends::default();
+        let demand = Arc::new(AtomicBool::new(false));
         let delivery = Delivery::start(delivery::Parts {
             admin,
             gateway: Arc::new(View {
@@ -147,6 +148,7 @@ impl Service {
             queue: opened.handle.clone(),
             secret: opened.secret,
             waited_until: Seq(opened.handle.stats().head),
+            demand: demand.clone(),
             questions,
             shards: mailboxes.clone(),
         })?;
@@ -167,6 +169,7 @@ impl Service {
                 inbox,
                 mailboxes: mailboxes.clone(),
                 queue: opened.handle.clone(),
+                demand: demand.clone(),
                 producer,
                 resolver: ask.clone(),
                 shard: Box::new(make),
