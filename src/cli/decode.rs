@@ -197,7 +197,8 @@ fn beside(rest: &str) -> &str {
     while let Some(gap) = rest[from..].find("  ") {
         let behind = rest[from + gap..].trim_start();
         let word = behind.split(' ').next().unwrap_or_default();
-        let is_hex = word.len() % 2 == 0 && !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_hexdigit());
+        let is_hex =
+            word.len().is_multiple_of(2) && !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_hexdigit());
         let is_last = !behind.contains(' ') && word.len() > 4;
         if !is_hex || is_last {
             end = from + gap;

@@ -343,7 +343,6 @@ impl<'a> Writer<'a> {
     }
 
     /// Begins a group whose members follow; [`close`](Self::close) with the result ends it.
-    #[must_use]
     pub fn open(&mut self, code: u32, vendor: u32, flags: u8) -> GroupStart {
         let start = self.out.len();
         self.head(code, vendor, flags, 0);

@@ -26,6 +26,9 @@ pub struct Calls {
     pub marks_forgotten: bool,
 }
 
+/// A call's name, and its value or note.
+type Named = (Vec<u8>, Vec<u8>);
+
 /// Where a call is on disk.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
@@ -38,7 +41,7 @@ struct Kept {
 pub struct Changes {
     calls: Vec<Change>,
     /// Name and note of each call that ends.
-    ended: Vec<(Vec<u8>, Vec<u8>)>,
+    ended: Vec<Named>,
     /// Number of the first value with notes; the others follow.
     notes_from: u64,
     /// Where in `ended` each value ends.
@@ -156,7 +159,7 @@ impl Changes {
     }
 
     /// The calls that end, as many at a time as one value holds, with the number of that value.
-    fn note_groups(&self) -> impl Iterator<Item = (u64, &[(Vec<u8>, Vec<u8>)])> {
+    fn note_groups(&self) -> impl Iterator<Item = (u64, &[Named])> {
         let mut begin = 0;
         (self.notes_from..).zip(&self.note_ends).map(move |(number, end)| {
             let group = &self.ended[begin..*end];
@@ -209,7 +212,7 @@ pub struct Stored {
     /// Calls in progress, by name.
     pub calls: Vec<StoredCall>,
     /// Ended calls, name and note, by the number of the value they are in.
-    pub notes: Vec<(u64, Vec<(Vec<u8>, Vec<u8>)>)>,
+    pub notes: Vec<(u64, Vec<Named>)>,
 }
 
 /// A call in progress.
@@ -261,7 +264,7 @@ impl Stored {
     }
 
     /// Name and value of each call: ended ones first, for one of the same name may be in progress again.
-    pub fn into_calls(self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub fn into_calls(self) -> Vec<Named> {
         let ended = self.notes.into_iter().flat_map(|(_, notes)| notes);
         ended.chain(self.calls.into_iter().map(|call| (call.key, call.value))).collect()
     }
