@@ -175,6 +175,8 @@ pub(super) struct Alarms {
     pub(super) save: Option<Instant>,
     /// Its ends are to be asked.
     pub(super) ping: Option<Instant>,
+    /// What an accounting server asked for in place of the configured interval; zero: no interim records.
+    pub(super) interim_step: Option<Duration>,
 }
 
 impl Alarms {

@@ -24,6 +24,8 @@ mod decode_tests;
 mod protection_tests;
 #[cfg(test)]
 mod sample_tests;
+#[cfg(test)]
+mod transport_tests;
 
 use std::fs::File;
 use std::io::Read;

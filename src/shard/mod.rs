@@ -106,6 +106,13 @@ pub enum Input {
     Memory(Health),
     /// New rules from here on.
     Rules(Arc<Rules>),
+    /// An accounting server wants interim records of a session so often; zero: none.
+    Interim {
+        /// The session.
+        key: accounting::Key,
+        /// Time between two records.
+        every: Duration,
+    },
     /// Take no new calls from here on.
     Drain,
 }
@@ -226,6 +233,7 @@ impl Shard {
             Input::Queue(health) => self.queue = health,
             Input::Memory(health) => self.memory = health,
             Input::Rules(rules) => self.rules = rules,
+            Input::Interim { key, every } => self.engine.interim_every(now, key, every),
             Input::Drain => self.draining = true,
         }
     }
