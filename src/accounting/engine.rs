@@ -464,8 +464,8 @@ impl Maker {
             expiry: self.expiry(now, session.timer_s),
             interim: if session.is_early() { None } else { interim },
             save: None,
-            ping: None,
             interim_step: session.alarms.interim_step,
+            ping: None,
         }
     }
 }

@@ -173,10 +173,10 @@ pub(super) struct Alarms {
     pub(super) interim: Option<Instant>,
     /// Its stored state is to be brought up to date.
     pub(super) save: Option<Instant>,
-    /// Its ends are to be asked.
-    pub(super) ping: Option<Instant>,
     /// What an accounting server asked for in place of the configured interval; zero: no interim records.
     pub(super) interim_step: Option<Duration>,
+    /// Its ends are to be asked.
+    pub(super) ping: Option<Instant>,
 }
 
 impl Alarms {
