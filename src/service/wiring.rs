@@ -116,8 +116,7 @@ impl Service {
     ) -> Result<Self, StartError> {
         let started = clock::now();
         let phase = Arc::new(AtomicBool::new(false));
-        let sockets = bind_all(&plan.sip)?;
-        let listeners = bind_streams(&plan.sip)?;
+        let (sockets, listeners) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?);
         let admin = Admin::bind(&plan.admin)?;
         let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
         super::supervisor::log_opening(&opened.report);
@@ -131,8 +130,7 @@ impl Service {
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
-        let backends = delivery::Backends::default();
-        let demand = Arc::new(AtomicBool::new(false));
+        let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
         let delivery = Delivery::start(delivery::Parts {
             admin,
             gateway: Arc::new(View {
