@@ -242,11 +242,26 @@ pub fn read_bitmaps(
     for chunk in bits.chunk_numbers() {
         let begin = (u64::from(chunk) * CHUNK_RECORDS).max(first);
         let end = (u64::from(chunk) + 1) * CHUNK_RECORDS;
-        let before = read_records(database, begin, end, 1).records.pop();
-        let before = before.map(|record| record.total.saturating_sub(record.body.len() as u64));
+        let before = total_before(database, begin, end);
         bits.set_total_before(chunk, before.or(total).unwrap_or(0));
     }
     Ok((bits, total))
+}
+
+/// Sum of body octets before the first record from place `begin` on. Reads one value where that is enough: at opening this
+/// is asked for every chunk, and what sled has read stays in memory for a while.
+fn total_before(database: &Database, begin: u64, end: u64) -> Option<u64> {
+    let mut pairs = Vec::new();
+    let range = layout::record_key(begin, 0)..layout::record_key(end, 0);
+    let _readable = database.range(range, 1, &mut pairs);
+    let first = pairs.first().and_then(|(_, value)| frame::records(value).next()?.ok());
+    match first {
+        Some(first) if first.parts == 1 => Some(first.total.saturating_sub(first.body.len() as u64)),
+        _ => {
+            let first = read_records(database, begin, end, 1).records.pop()?;
+            Some(first.total.saturating_sub(first.body.len() as u64))
+        }
+    }
 }
 
 /// Errors after which one read gives up and leaves the rest to the next.

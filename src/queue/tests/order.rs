@@ -36,6 +36,8 @@ struct Run {
     /// When a record that has to wait for no other one was appended.
     free: BTreeMap<u64, Now>,
     ended: BTreeSet<u64>,
+    /// Calls below this may have records that ended, and come again since the restart lost their settlement.
+    clean_from: u64,
     /// Lent records and the turn in which they are settled.
     out: Vec<(u64, Lease)>,
     turn: u64,
@@ -54,6 +56,7 @@ impl Run {
             open: BTreeMap::new(),
             free: BTreeMap::new(),
             ended: BTreeSet::new(),
+            clean_from: 0,
             out: Vec::new(),
             turn: 0,
             longest: Duration::ZERO,
@@ -68,7 +71,7 @@ impl Run {
     fn entry(&mut self, call: u64) -> Entry {
         self.number += 1;
         let waiting = self.open.entry(call).or_default();
-        if waiting.is_empty() {
+        if waiting.is_empty() && call >= self.clean_from {
             self.free.insert(self.number, time());
         }
         waiting.insert(self.number);
@@ -163,6 +166,7 @@ impl Run {
     /// What was lent is lent again, and nothing is known of the backlog's calls.
     fn restart(&mut self) {
         self.out.clear();
+        self.clean_from = 1_000_001 + self.number / 3;
         let path = self.directory.path().to_owned();
         let spare = tempfile::tempdir().unwrap();
         // A queue in place of the one that has to be gone before its files can be opened.
