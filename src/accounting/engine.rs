@@ -21,6 +21,9 @@ use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Peer, RequestView, ServerId};
 use crate::vars::{Avps, Parties};
 
+/// The shortest interval of interim records that a server may ask for.
+pub const INTERIM_MIN: Duration = Duration::from_secs(10);
+
 /// Makes the records of one shard.
 #[derive(Debug)]
 pub struct Engine {
@@ -89,6 +92,18 @@ impl Engine {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.calls.deadline()
+    }
+
+    /// An accounting server wants the interim records of a session `every` so often from now on (RFC 6733 §9.8.2), at
+    /// least [`INTERIM_MIN`]; zero: none. A restart forgets it until the next answer says so again.
+    pub fn interim_every(&mut self, now: Now, key: Key, every: Duration) {
+        let every = if every.is_zero() { every } else { every.max(INTERIM_MIN) };
+        self.calls.change(key, |session| {
+            if session.alarms.interim_step != Some(every) && !session.is_early() {
+                session.alarms.interim_step = Some(every);
+                session.alarms.interim = (!every.is_zero()).then(|| now.mono + every);
+            }
+        });
     }
 
     /// Takes new settings for all that happens from now on. Limits of running calls stay as they are.
@@ -414,8 +429,12 @@ impl Maker {
         runs.then(|| now.mono + Duration::from_secs(timer_s.into()) + EXPIRY_GRACE)
     }
 
-    /// Time between the interim records of a session; the jitter comes of its name, so that it stays over a restart.
+    /// Time between the interim records of a session: what a server asked for, else what is configured; the jitter of
+    /// that comes of the session's name, so that it stays over a restart.
     pub(super) fn interim_interval(&self, session: &Session) -> Option<Duration> {
+        if let Some(step) = session.alarms.interim_step {
+            return Some(step).filter(|step| !step.is_zero());
+        }
         let interval = self.settings.interim_interval.filter(|interval| !interval.is_zero())?;
         let jitter = u128::from(self.settings.interim_jitter_percent.min(50)) * 10;
         let permille = 1000 - jitter + session.name % (2 * jitter + 1);
@@ -436,6 +455,7 @@ impl Maker {
             expiry: self.expiry(now, session.timer_s),
             interim: if session.is_early() { None } else { interim },
             save: None,
+            interim_step: session.alarms.interim_step,
         }
     }
 }

@@ -162,6 +162,8 @@ pub(super) struct Alarms {
     pub(super) interim: Option<Instant>,
     /// Its stored state is to be brought up to date.
     pub(super) save: Option<Instant>,
+    /// What an accounting server asked for in place of the configured interval; zero: no interim records.
+    pub(super) interim_step: Option<Duration>,
 }
 
 impl Alarms {

@@ -22,6 +22,8 @@ mod check_tests;
 mod decode_tests;
 #[cfg(test)]
 mod sample_tests;
+#[cfg(test)]
+mod transport_tests;
 
 use std::fs::File;
 use std::io::Read;

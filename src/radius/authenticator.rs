@@ -36,6 +36,14 @@ pub fn is_response_authentic(packet: &Packet<'_>, request: &[u8; 16], secret: &S
     is_authentic(packet, request, secret)
 }
 
+/// Whether an answer was signed twice, the first signature standing in for the request's authenticator in the second.
+///
+/// FreeRADIUS 3.2 does that over TLS to answers of a code it does not know, such as Protocol-Error. Both need the secret.
+#[must_use]
+pub fn is_response_signed_twice(packet: &Packet<'_>, request: &[u8; 16], secret: &Secret) -> bool {
+    is_authentic(packet, &digest(packet.octets(), request, secret), secret)
+}
+
 fn sign(packet: &mut [u8], stand_in: &[u8; 16], secret: &Secret) -> [u8; 16] {
     if packet.len() < HEADER_OCTETS {
         return [0; 16];

@@ -1,6 +1,6 @@
 //! The delivery runtime: one thread with a worker for each sink, the administration and the resolver.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::config::plan::{SinkKind, SinkPlan};
 use crate::ids::{Seq, SinkNumber};
 use crate::queue;
 use crate::sinks::Sink;
-use crate::sinks::diameter::DiameterSink;
+use crate::sinks::diameter::{self, DiameterSink};
 use crate::sinks::radius::RadiusSink;
 use crate::sinks::view::{Backend, Views};
 use crate::sinks::worker::{Bell, Worker};
 use crate::sip::transport::driver::Question;
-use crate::sip::transport::mailbox::Mailbox;
+use crate::sip::transport::mailbox::{Mail, Mailbox};
 use crate::timers::pace::{Pace, Step};
 
 /// How often the runtime leaves a beat for the watchdog.
@@ -48,6 +48,8 @@ pub(super) struct Parts {
     pub queue: queue::Handle,
     /// The queue's own random octets.
     pub secret: [u8; 16],
+    /// Set while a backend demands that no new call is served.
+    pub demand: Arc<AtomicBool>,
     /// The last place taken when this process started: what lies there may have been sent before.
     pub waited_until: Seq,
     pub questions: mpsc::Receiver<Question>,
@@ -111,6 +113,7 @@ async fn deliver(
 ) {
     let mut tasks = JoinSet::new();
     let mut backends = Vec::new();
+    let mut demands: Vec<diameter::Board> = Vec::new();
     for (plan, number) in parts.sinks {
         let name = plan.name;
         match plan.kind {
@@ -127,10 +130,11 @@ async fn deliver(
             SinkKind::Diameter(settings) => {
                 let salt = salt(&parts.secret, &name);
                 let sink = match DiameterSink::new(&name, &settings, salt, parts.waited_until) {
-                    Ok(sink) => sink,
+                    Ok(sink) => sink.with_interims(interims(parts.shards.clone())),
                     Err(source) => return drop(report.send(Err(StartError::Diameter { name, source }))),
                 };
                 let board = sink.board();
+                demands.push(board.clone());
                 let views: Views = Arc::new(move || board.views());
                 backends.push(Backend { sink: name.clone(), kind: DiameterSink::KIND, views });
                 tasks.spawn_local(worker(&name, sink, number, &parts.queue).run(until(ended.clone())));
@@ -149,6 +153,7 @@ async fn deliver(
             () = &mut end => break,
             _ = turning.tick() => {
                 beat.store(clock::mono().0, Ordering::Relaxed);
+                parts.demand.store(demands.iter().any(diameter::Board::refuses_calls), Ordering::Relaxed);
                 super::supervisor::log_notices(&parts.queue);
             }
             Some(Err(error)) = tasks.join_next() => {
@@ -173,6 +178,17 @@ fn rest_if_busy(pace: &Mutex<Pace>) {
     if let Some(rest) = rest {
         std::thread::sleep(rest);
     }
+}
+
+/// Tells the shard of a session how often a server wants its interim records.
+fn interims(shards: Vec<Mailbox>) -> diameter::Interims {
+    Box::new(move |key, every| {
+        let owner = key.call().shard(shards.len().max(1));
+        if let Some(shard) = shards.get(owner) {
+            // A shard that has ended has no sessions.
+            let _ended = shard.put(Mail::Interim { key, every });
+        }
+    })
 }
 
 /// A worker with its consumer of the queue.

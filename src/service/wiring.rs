@@ -18,7 +18,7 @@ use super::resolver;
 use super::systemd::Loop;
 use crate::accounting::{self, CallView, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase};
-use crate::clock::{self, Instant, Timestamp};
+use crate::clock::{self, Instant, Now, Timestamp};
 use crate::config::plan::{Plan, SipPlan};
 use crate::ids::{Seq, SinkMask, SinkNumber};
 use crate::queue::{self, Desk};
@@ -121,12 +121,7 @@ impl Service {
         let admin = Admin::bind(&plan.admin)?;
         let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
         super::supervisor::log_opening(&opened.report);
-        let announced = opened.sinks.iter().filter(|(name, _)| plan.accounting_on.contains(name));
-        let announced = announced.fold(SinkMask::NONE, |mask, (_, number)| mask.with(*number));
-        if opened.report.calls_lost {
-            // Nobody waits for the receipt: a queue that takes nothing says so by its alarm.
-            drop(super::nas::announce(&opened.handle, Kind::On, announced, started, seed(usize::MAX - 1)));
-        }
+        let announced = announce_start(&plan, &opened, started);
         // It signs what goes out and comes back, and lives with the calls it protects.
         plan.sip.stack.key = opened.secret;
         plan.sip.stack.incarnation = seed(usize::MAX).to_le_bytes();
@@ -137,6 +132,7 @@ impl Service {
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
         let backends = delivery::Backends::default();
+        let demand = Arc::new(AtomicBool::new(false));
         let delivery = Delivery::start(delivery::Parts {
             admin,
             gateway: Arc::new(View {
@@ -152,6 +148,7 @@ impl Service {
             queue: opened.handle.clone(),
             secret: opened.secret,
             waited_until: Seq(opened.handle.stats().head),
+            demand: demand.clone(),
             questions,
             shards: mailboxes.clone(),
         })?;
@@ -172,6 +169,7 @@ impl Service {
                 inbox,
                 mailboxes: mailboxes.clone(),
                 queue: opened.handle.clone(),
+                demand: demand.clone(),
                 producer,
                 resolver: ask.clone(),
                 shard: Box::new(make),
@@ -179,18 +177,8 @@ impl Service {
             shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);
         }
         let (queue, queue_thread) = (opened.handle, opened.join);
-        Ok(Self {
-            sip: plan.sip,
-            numbers,
-            announced,
-            mailboxes,
-            shards,
-            streams,
-            queue,
-            queue_thread,
-            delivery,
-            draining: phase,
-        })
+        let (sip, draining) = (plan.sip, phase);
+        Ok(Self { sip, numbers, announced, mailboxes, shards, streams, queue, queue_thread, delivery, draining })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -356,6 +344,17 @@ impl Gateway for View {
         }
         views
     }
+}
+
+/// Tells the servers that accounting begins anew if calls were lost; the sinks that are told of such things.
+fn announce_start(plan: &Plan, opened: &queue::Started, started: Now) -> SinkMask {
+    let announced = opened.sinks.iter().filter(|(name, _)| plan.accounting_on.contains(name));
+    let announced = announced.fold(SinkMask::NONE, |mask, (_, number)| mask.with(*number));
+    if opened.report.calls_lost {
+        // Nobody waits for the receipt: a queue that takes nothing says so by its alarm.
+        drop(super::nas::announce(&opened.handle, Kind::On, announced, started, seed(usize::MAX - 1)));
+    }
+    announced
 }
 
 /// When the queue's thread last turned, as far as the asking shows.

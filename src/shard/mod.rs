@@ -99,6 +99,13 @@ pub enum Input {
     Queue(Health),
     /// New rules from here on.
     Rules(Arc<Rules>),
+    /// An accounting server wants interim records of a session so often; zero: none.
+    Interim {
+        /// The session.
+        key: accounting::Key,
+        /// Time between two records.
+        every: Duration,
+    },
     /// Take no new calls from here on.
     Drain,
 }
@@ -210,6 +217,7 @@ impl Shard {
             Input::Unreachable(peer) => self.step(now, stack::Input::Unreachable { peer }, out),
             Input::Queue(health) => self.queue = health,
             Input::Rules(rules) => self.rules = rules,
+            Input::Interim { key, every } => self.engine.interim_every(now, key, every),
             Input::Drain => self.draining = true,
         }
     }

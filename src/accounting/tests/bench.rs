@@ -16,6 +16,7 @@
 //! | `+5` | seconds pass |
 //! | `restart`, `reboot` | the engine is made anew from what it stored |
 //! | `close` | the operator ends all calls |
+//! | `every 60` | a server wants an interim record of the dialog with callee tag `b` each 60 s; 0: none |
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::accounting::{Engine, Input, Made, Outcome, Settings};
+use crate::accounting::{Engine, Input, Key, Made, Outcome, Settings};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::{Avp, Marks, RouteFields};
@@ -129,6 +130,10 @@ impl Bench {
                 self.settings.boot_id.push('x');
                 self.now = Now { mono: Instant(7_000_000), wall: self.now.after(Duration::from_secs(30)).wall };
                 self.restart();
+            }
+            ["every", secs] => {
+                let every = Duration::from_secs(secs.parse().expect("seconds"));
+                self.engine.interim_every(self.now, Key::of(b"call1", b"a", b"b"), every);
             }
             ["close"] => {
                 for call in self.engine.views().collect::<Vec<_>>() {

@@ -146,6 +146,24 @@ fn a_call_goes_on_with_interim_records() {
                 "INVITE; +3; 200 b; +130; BYE caller; 200; +600",
                 "start INVITE 200 a/b; interim INVITE 200 a/b 60s; interim INVITE 200 a/b 120s; stop BYE 200 a/b caller bye 130s",
             ),
+            (
+                "a server asks for another interval",
+                "a0",
+                "INVITE; 200 b; +10; every 30; +65; BYE caller; 200; +600",
+                "start INVITE 200 a/b; interim INVITE 200 a/b 40s; interim INVITE 200 a/b 70s; stop BYE 200 a/b caller bye 75s",
+            ),
+            (
+                "a server asks for none",
+                "a0",
+                "INVITE; 200 b; +10; every 0; +300; BYE caller; 200",
+                "start INVITE 200 a/b; stop BYE 200 a/b caller bye 310s",
+            ),
+            (
+                "a server asks for too many",
+                "a0",
+                "INVITE; 200 b; every 1; +15; BYE caller; 200",
+                "start INVITE 200 a/b; interim INVITE 200 a/b 10s; stop BYE 200 a/b caller bye 15s",
+            ),
             ("has nothing for who takes transactions", "a1", "INVITE; 200 b; +130", "start INVITE 200 a/b [1]"),
         ],
     );

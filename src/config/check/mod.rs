@@ -10,6 +10,7 @@ mod sections;
 mod sinks;
 mod sip;
 mod streams;
+mod transport;
 
 use std::fmt;
 use std::path::Path;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::Check;
 use super::mapping::{Of, attribute_named, mappings};
 use super::sections::set;
+use super::transport;
 use crate::config::decode::At;
 use crate::config::error::{Mistake, Place, Weight, suggestion};
-use crate::config::radiusclient::{self, Host, RadiusClient, Transport, Unknown};
+use crate::config::radiusclient::{self, Host, RadiusClient, Unknown};
 use crate::config::schema::{self, RadiusTable, Switch};
 use crate::config::tree::PlaceId;
 use crate::dictionary::{Builder, Dictionary, Files, Problem, Severity, Type, builtin};
@@ -44,7 +45,7 @@ pub(super) fn check(
     choices(table, &mut settings);
     method(table, &settings, check);
     let client = client?;
-    settings.bind = client.bindaddr;
+    let can_be_carried = transport::check(&client, &mut settings, check);
     settings.nas_identifier.clone_from(&client.nas_identifier);
     settings.nas_address = client.nas_ip;
     settings.default_realm.clone_from(&client.default_realm);
@@ -52,7 +53,7 @@ pub(super) fn check(
     settings.names = names(&client);
     settings.debug = client.debug > 0;
     settings.client = client_settings(table, &client, check);
-    Some(settings)
+    can_be_carried.then_some(settings)
 }
 
 fn profile_of(text: &At<String>, check: &mut Check<'_>) -> Option<Profile> {
@@ -80,7 +81,7 @@ fn client_file(
     match radiusclient::load(&path, unknown, &mut radiusclient::System) {
         Ok(client) => {
             check.findings.extend(client.warnings.iter().cloned());
-            unserved(&client, check).then_some(client)
+            Some(client)
         }
         Err(mistakes) => {
             check.findings.extend(mistakes.0.into_iter().map(|mistake| {
@@ -91,21 +92,6 @@ fn client_file(
             None
         }
     }
-}
-
-/// What the file asks for and this release does not do; `false` when it is needed.
-fn unserved(client: &RadiusClient, check: &mut Check<'_>) -> bool {
-    let place = || Place::Whole(client.path.clone());
-    if client.namespace.is_some() {
-        let what = "`namespace` has no effect: sockets belong to the namespace of the service";
-        let hint = "set `NetworkNamespacePath=` in the unit";
-        check.findings.push(Mistake::warning(what, place()).hint(hint));
-    }
-    if client.transport == Transport::Udp {
-        return true;
-    }
-    check.findings.push(Mistake::error("`serv-type` other than `udp` is not served", place()));
-    false
 }
 
 /// The built-in dictionary, the profile's, and the operator's files, the later above the earlier.
@@ -254,6 +240,11 @@ fn client_settings(table: &RadiusTable, file: &RadiusClient, check: &mut Check<'
         schema::DelayTime::Cycle => client::DelayTime::Cycle,
         schema::DelayTime::Never => client::DelayTime::Never,
         schema::DelayTime::Always => client::DelayTime::Always,
+    });
+    set(&mut settings.watchdog, table.watchdog_s, Secs::duration);
+    set(&mut settings.idle, table.keep_alive, |switch| match switch.is_on() {
+        true => client::Idle::KeptAlive,
+        false => client::Idle::MayClose,
     });
     set(&mut settings.window, table.window_max, Count::len);
     set(&mut settings.lanes_max, table.lanes_max, |lanes| u16::try_from(lanes.get()).unwrap_or(u16::MAX));

@@ -82,7 +82,7 @@ impl Reader<'_> {
                     _ => NameCheck::On,
                 },
             },
-            namespace: self.text("namespace").map(str::to_owned),
+            namespace: self.namespace(),
             source: match self.switch("use-public-addr") {
                 Some(true) => SourceChoice::Public,
                 _ => SourceChoice::Kernel,
@@ -212,6 +212,16 @@ impl Reader<'_> {
         address
     }
 
+    fn namespace(&mut self) -> Option<String> {
+        let name = self.text("namespace")?.to_owned();
+        if name.contains('/') || name == "." || name == ".." {
+            let place = self.last("namespace").map_or(Place::Nowhere, |entry| self.place(&entry));
+            let mistake = Mistake::error("`namespace` takes the name of a network namespace, not a path", place);
+            self.found.push(mistake.hint("`ip netns list` shows the names"));
+        }
+        Some(name)
+    }
+
     fn nas_ip(&mut self) -> Option<IpAddr> {
         let entry = self.last("nas-ip")?;
         let place = self.place(&entry);
@@ -269,8 +279,12 @@ impl Reader<'_> {
             let what = "this file holds secrets and every user may read it";
             self.found.push(Mistake::warning(what, Place::Whole(self.path.to_owned())));
         }
-        let needs_file = transport != Transport::Tls && listed.iter().any(|server| server.secret.is_none());
-        let pairs = if needs_file { self.secrets_file() } else { Some(Vec::new()) };
+        let needs_file = listed.iter().any(|server| server.secret.is_none());
+        let pairs = match (needs_file, transport) {
+            (false, _) => Some(Vec::new()),
+            (true, Transport::Tls) => Some(self.pre_shared_keys()),
+            (true, Transport::Udp | Transport::Tcp) => self.secrets_file(),
+        };
         let mut servers: Vec<Server> = Vec::new();
         for listed in listed {
             let Some(server) = self.server(listed, transport, pairs.as_deref()) else { continue };
@@ -317,6 +331,15 @@ impl Reader<'_> {
         Some(pairs)
     }
 
+    /// The lines of the servers file with keys for TLS. Its secrets mean nothing to TLS, nor does its absence.
+    fn pre_shared_keys(&mut self) -> Vec<servers::Pair> {
+        let Some(path) = self.file("servers") else { return Vec::new() };
+        let Ok((text, _)) = self.surroundings.read(&path) else { return Vec::new() };
+        let mut pairs = servers::secrets(&path, &text, &mut Findings::default());
+        pairs.retain(|pair| pair.is_psk);
+        pairs
+    }
+
     fn server(&mut self, listed: Listed, transport: Transport, pairs: Option<&[servers::Pair]>) -> Option<Server> {
         let Listed { host, port, secret, is_psk, place } = listed;
         if is_psk {
@@ -325,8 +348,14 @@ impl Reader<'_> {
         let port = port.unwrap_or(if transport == Transport::Tls { TLS_PORT } else { ACCT_PORT });
         let secret = match (secret, transport) {
             (Some(secret), _) => secret,
-            (None, Transport::Tls) => Secret::new(TLS_SECRET.as_bytes()),
-            (None, _) => {
+            (None, Transport::Tls) => {
+                let resolve = &mut |name: &str| self.surroundings.resolve(name);
+                if let Some((_, pair)) = servers::secret_for(&host, pairs?, resolve) {
+                    return self.refuse_psk(&host, pair.place.clone());
+                }
+                Secret::new(TLS_SECRET.as_bytes())
+            }
+            (None, Transport::Udp | Transport::Tcp) => {
                 let resolve = &mut |name: &str| self.surroundings.resolve(name);
                 match servers::secret_for(&host, pairs?, resolve) {
                     Some((_, pair)) if pair.is_psk => return self.refuse_psk(&host, pair.place.clone()),

@@ -131,7 +131,7 @@ fn server(word: &str, place: Place, found: &mut Findings) -> Result<Listed, Mist
             (port_number(port, &host, &place)?, secret)
         }
     };
-    let is_psk = secret.is_some_and(|secret| secret.starts_with("psk@"));
+    let is_psk = secret.is_some_and(is_pre_shared_key);
     let secret = match secret {
         None | Some("") => None,
         Some(text) => Some(secret_of(text, &host.to_string(), &place, found)?),
@@ -175,12 +175,22 @@ fn port_number(text: &str, host: &Host, place: &Place) -> Result<Option<u16>, Mi
     text.parse().ok().filter(|port| *port > 0).map(Some).ok_or_else(wrong)
 }
 
+/// Whether a secret is radcli's form of a TLS pre-shared key: `psk@IDENTITY@HEX` in a list, `psk:IDENTITY:HEX` in its sample
+/// of a servers file.
+fn is_pre_shared_key(text: &str) -> bool {
+    ['@', ':'].iter().any(|sign| {
+        let Some(rest) = text.strip_prefix("psk").and_then(|rest| rest.strip_prefix(*sign)) else { return false };
+        let key = rest.rsplit_once(*sign).map_or("", |(_, key)| key);
+        !key.is_empty() && key.bytes().all(|octet| octet.is_ascii_hexdigit())
+    })
+}
+
 fn secret_of(text: &str, owner: &str, place: &Place, found: &mut Findings) -> Result<Secret, Mistake> {
     if text.len() > SECRET_OCTETS_MAX {
         let what = format!("the secret of `{owner}` is longer than {SECRET_OCTETS_MAX} octets");
         return Err(Mistake::error(what, place.clone()));
     }
-    let is_psk = text.starts_with("psk@") || text.starts_with("psk:");
+    let is_psk = is_pre_shared_key(text);
     if SAMPLE_SECRETS.iter().any(|sample| sample.eq_ignore_ascii_case(text)) {
         found.push(Mistake::warning(format!("the secret of `{owner}` is a well-known sample"), place.clone()));
     } else if text.len() < SECRET_OCTETS_MIN && !is_psk {
@@ -227,7 +237,7 @@ pub(super) fn secrets(path: &Path, text: &[u8], found: &mut Findings) -> Vec<Pai
             Ok(secret) => pairs.push(Pair {
                 names: name.split('/').map(str::to_owned).collect(),
                 secret,
-                is_psk: text.starts_with("psk:"),
+                is_psk: is_pre_shared_key(text),
                 place,
             }),
             Err(mistake) => found.push(mistake),

@@ -152,6 +152,10 @@ pub struct RadiusTable {
     pub window_max: Option<Count<1, 65_536>>,
     /// Sockets to one server.
     pub lanes_max: Option<Count<1, 256>>,
+    /// Silence on a TCP or TLS connection after which it is asked, and then closed.
+    pub watchdog_s: Option<Secs<6, 600>>,
+    /// Whether idle connections are kept open.
+    pub keep_alive: Option<Switch>,
     /// Silence after which a server is suspect.
     pub response_window_ms: Option<Millis<100, 60_000>>,
     /// Silence of a suspect server after which it is dead.

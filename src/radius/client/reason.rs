@@ -82,6 +82,14 @@ pub enum Reason {
         /// How it ended.
         why: Arc<str>,
     },
+    /// The answer on a connection was malformed or could not be verified.
+    #[error("{server} answered the record with what is malformed or cannot be verified (visit {charges})")]
+    Unusable {
+        /// The server.
+        server: SocketAddr,
+        /// Failed visits of the record since the start.
+        charges: u32,
+    },
     /// The server takes connections and has never answered anything.
     #[error(
         "{server} takes connections but has never answered: its client list lacks this host, or the secrets differ"
@@ -124,6 +132,7 @@ impl Reason {
             | Self::Unreachable { .. }
             | Self::NoConnection { .. }
             | Self::ConnectionLost { .. }
+            | Self::Unusable { .. }
             | Self::Mute { .. }
             | Self::NoServer
             | Self::NoRoom

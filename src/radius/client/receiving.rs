@@ -24,9 +24,12 @@ pub(super) fn request_of(server: &mut Server, lane: LaneId, packet: &Packet<'_>)
         server.counters.unknown += 1;
         return None;
     };
+    let may_be_signed_twice = there.connection.is_some() && packet.code() == Code::PROTOCOL_ERROR;
     let secret = &server.settings.secret;
-    let is_authentic = authenticator::is_response_authentic(packet, &authenticator, secret)
-        && authenticator::check_response_message(packet, &authenticator, secret) != MessageCheck::Bad;
+    let is_signed = authenticator::is_response_authentic(packet, &authenticator, secret)
+        || may_be_signed_twice && authenticator::is_response_signed_twice(packet, &authenticator, secret);
+    let is_authentic =
+        is_signed && authenticator::check_response_message(packet, &authenticator, secret) != MessageCheck::Bad;
     Some(Request { visit, is_authentic })
 }
 

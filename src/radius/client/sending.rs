@@ -84,7 +84,7 @@ impl Client {
                 self.ask_for_lane(server, out);
             }
             Err(Reason::NoRoom) if self.servers[server].room() > 0 => {
-                self.wait_for_lane(now.mono, slot, attributes, out)
+                self.wait_for_lane(now.mono, slot, attributes, out);
             }
             Err(reason) => {
                 self.visits.remove(slot);

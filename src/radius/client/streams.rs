@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::connection::Bark;
+use super::connection::{Bark, Connection, PROBATION_PATIENCE, Stage};
 use super::lane::{Lane, Link, WATCHDOG_IDENTIFIER};
 use super::random::Random;
 use super::receiving::request_of;
@@ -96,6 +96,9 @@ impl Client {
             Ok(packet) => packet,
             Err(error) => {
                 let why = error.to_string();
+                let identifier = octets.get(1).copied().unwrap_or(WATCHDOG_IDENTIFIER);
+                let visit = there.lane(lane_id).and_then(|lane| lane.visit(identifier));
+                self.blame(now, visit, out);
                 self.close_lane(now, server, lane_id, Closing::Malformed { why: &why }, out);
                 return;
             }
@@ -106,6 +109,7 @@ impl Client {
         }
         let Some(request) = request_of(there, lane_id, &packet) else { return };
         if !request.is_authentic {
+            self.blame(now, request.visit, out);
             self.unauthentic(now, server, lane_id, out);
             return;
         }
@@ -143,7 +147,7 @@ impl Client {
         let there = &mut self.servers[server];
         let is_dead = there.health == Health::Dead;
         let connection = there.lane(lane_id).and_then(|lane| lane.connection.as_mut());
-        let asks_again = connection.is_some_and(|connection| connection.probe_answered());
+        let asks_again = connection.is_some_and(Connection::probe_answered);
         self.lane_heard(now.mono, server, lane_id);
         if asks_again || is_dead {
             self.ask_status(now.mono, server, lane_id, out);
@@ -157,6 +161,14 @@ impl Client {
             out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
         }
         self.close_lane(now, server, lane_id, Closing::Malformed { why: "an answer could not be verified" }, out);
+    }
+
+    /// An answer nobody can use ends the connection: the record that gets it is to do so ever more seldom.
+    fn blame(&mut self, now: Now, visit: Option<u32>, out: &mut Vec<Output>) {
+        let Some(visit) = visit.and_then(|slot| self.end_visit(now.mono, slot, None)) else { return };
+        let charges = self.charge(visit.task.key);
+        let reason = Reason::Unusable { server: self.servers[visit.server].address(), charges };
+        self.go_on(now, &visit, Fault::Record { charges }, reason, out);
     }
 
     /// Closes a connection from this side.
@@ -343,7 +355,7 @@ impl Client {
         let there = &mut self.servers[server];
         let is_unknown = there.knows_probes().is_none();
         let Some(connection) = there.lane(lane).and_then(|lane| lane.connection.as_mut()) else { return };
-        let overdue = |sent: Instant| now >= sent + super::connection::PROBATION_PATIENCE;
+        let overdue = |sent: Instant| now >= sent + PROBATION_PATIENCE;
         if is_unknown && connection.probe.is_some_and(|(_, sent)| overdue(sent)) {
             connection.probe = None;
             there.knows_no_probes();
@@ -354,7 +366,7 @@ impl Client {
     fn trust(&mut self, now: Instant, server: usize, lane: LaneId, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
         if let Some(connection) = there.lane(lane).and_then(|lane| lane.connection.as_mut()) {
-            connection.stage = super::connection::Stage::Trusted;
+            connection.stage = Stage::Trusted;
         }
         if matches!(there.health, Health::Suspect | Health::Dead) {
             there.enter(now, Health::Alive);

@@ -2,7 +2,7 @@
 //!
 //! The task runs apart from the worker's pace, so that answers are read, and watchdogs answered, the moment they come.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::future::Future as _;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -15,7 +15,8 @@ use tokio::time::Sleep;
 use super::board::Board;
 use super::link::{Event, Hearing, Link};
 use super::meters::Meters;
-use super::{Names, dial};
+use super::{Interims, Names, dial};
+use crate::accounting::Key;
 use crate::clock::{self, Instant, Now};
 use crate::diameter::header::{Header, command};
 use crate::diameter::peer::{Cause, State};
@@ -60,13 +61,6 @@ fn note(tap: &mut Option<Vec<Seen>>, peer: PeerIndex, message: &[u8]) {
     }
 }
 
-/// What a server wants of the sessions of this sink.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Wish {
-    pub key: Seq,
-    pub interim_seconds: u32,
-}
-
 pub(super) struct Engine {
     name: Arc<str>,
     client: Client,
@@ -76,7 +70,10 @@ pub(super) struct Engine {
     wanted: Vec<Output>,
     doing: Vec<Output>,
     pub ended: Vec<Outcome>,
-    pub wishes: VecDeque<Wish>,
+    /// Who is told how often servers want interim records.
+    pub interims: Option<Interims>,
+    /// Sessions of the records that are out, for those.
+    sessions: HashMap<Seq, Key>,
     /// What goes and comes, for a test record.
     pub tap: Option<Vec<Seen>>,
     reported_at: Instant,
@@ -88,9 +85,6 @@ pub(super) struct Engine {
     timer: Pin<Box<Sleep>>,
     timer_at: Instant,
 }
-
-/// Wishes kept for whoever looks; the oldest go first.
-const WISHES_MAX: usize = 4_096;
 
 impl Engine {
     pub fn new(name: &Arc<str>, settings: Settings, transports: Transports, names: Names, board: Board) -> Self {
@@ -105,7 +99,8 @@ impl Engine {
             wanted: Vec::new(),
             doing: Vec::new(),
             ended: Vec::new(),
-            wishes: VecDeque::new(),
+            interims: None,
+            sessions: HashMap::new(),
             tap: None,
             reported_at: Instant(0),
             told_capacity: 1,
@@ -130,6 +125,13 @@ impl Engine {
     pub fn submit(&mut self, submission: Submission<'_>) {
         self.input(clock::now(), Input::Submit(submission));
         self.wake_task();
+    }
+
+    /// Notes whose record that is, if somebody wants to know what servers ask for.
+    pub fn remember(&mut self, seq: Seq, session: Key) {
+        if self.interims.is_some() {
+            self.sessions.insert(seq, session);
+        }
     }
 
     pub fn stop(&mut self) {
@@ -282,11 +284,11 @@ impl Engine {
                 if let Some(round_trip) = round_trip {
                     self.meters.round_trip(round_trip);
                 }
-                self.ended.push(Outcome { seq: key, settlement: Settlement::Delivered });
+                self.end(key, Settlement::Delivered);
             }
             Output::Retry { key, after, reason } => {
                 let settlement = Settlement::Retry { after, reason: self.text(&reason) };
-                self.ended.push(Outcome { seq: key, settlement });
+                self.end(key, settlement);
             }
             Output::Park { key, reason } => {
                 let settlement = Settlement::Park { reason: self.text(&reason), code: reason.code() };
@@ -296,7 +298,7 @@ impl Engine {
                     // Without its number and field, which stand behind.
                     self.meters.failed_avp(name.split(' ').next().unwrap_or_default().to_owned());
                 }
-                self.ended.push(Outcome { seq: key, settlement });
+                self.end(key, settlement);
             }
             Output::Peer { peer, state, cause } => {
                 self.tell_state(peer, state, cause.as_ref());
@@ -307,12 +309,16 @@ impl Engine {
                 tracing::error!(%sink, peer, %alarm, "accounting server needs attention");
             }
             Output::Interim { key, seconds } => {
-                if self.wishes.len() == WISHES_MAX {
-                    self.wishes.pop_front();
+                if let (Some(interims), Some(session)) = (&self.interims, self.sessions.get(&key)) {
+                    interims(*session, Duration::from_secs(seconds.into()));
                 }
-                self.wishes.push_back(Wish { key, interim_seconds: seconds });
             }
         }
+    }
+
+    fn end(&mut self, seq: Seq, settlement: Settlement) {
+        self.sessions.remove(&seq);
+        self.ended.push(Outcome { seq, settlement });
     }
 
     /// A reason with the names of the AVPs that a server complained about.

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use self::engine::{Engine, Transports};
 use super::{Outcome, Sink};
+use crate::accounting::Key;
 use crate::diameter::accounting::SetupErrors;
 use crate::diameter::avp::Avps;
 use crate::diameter::code;
@@ -30,7 +31,7 @@ use crate::diameter::route::{Settings as RouteSettings, Submission};
 use crate::diameter::settings::{Settings, Transport};
 use crate::ids::Seq;
 use crate::queue::{Lease, Settlement};
-use crate::record::Record;
+use crate::record::{Kind, Record};
 use crate::sinks::tls::{self, TlsError};
 
 pub use board::{Board, STATUS_AGE_MAX};
@@ -45,6 +46,9 @@ pub use settings::{route_settings, tls_files};
 
 /// What names the AVP that a server objects to, from the members of its Failed-AVP.
 pub(crate) type Names = Box<dyn Fn(&[u8]) -> Option<String> + Send>;
+
+/// Told how often a server wants the interim records of a session; zero: none.
+pub type Interims = Box<dyn Fn(Key, Duration) + Send>;
 
 /// Why a record makes no messages.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -128,6 +132,13 @@ impl DiameterSink {
         Ok(Self { render, messages: Vec::new(), waited_until, engine, task, board, ended: Vec::new(), patience })
     }
 
+    /// Tells `interims` what servers ask for (Acct-Interim-Interval, RFC 6733 §9.8.2).
+    #[must_use]
+    pub fn with_interims(self, interims: Interims) -> Self {
+        lock(&self.engine).interims = Some(interims);
+        self
+    }
+
     /// Where the states of the peers can be read.
     #[must_use]
     pub fn board(&self) -> Board {
@@ -157,7 +168,11 @@ impl Sink for DiameterSink {
             // Its kind is switched off for this sink: there is nothing to deliver.
             return self.ended.push(Outcome { seq: lease.seq, settlement: Settlement::Delivered });
         };
-        lock(&self.engine).submit(Submission {
+        let mut engine = lock(&self.engine);
+        if matches!(record.kind, Kind::Start | Kind::Interim) {
+            engine.remember(lease.seq, Key::of(&record.call_id, &record.from_tag, &record.to_tag));
+        }
+        engine.submit(Submission {
             key: lease.seq,
             messages: &self.messages,
             has_waited: lease.seq <= self.waited_until,

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::diameter::avp::Writer;
 use crate::diameter::header::{Header, command, flag};
 use crate::diameter::peer::{Identity, State};
-use crate::diameter::route::PeerSettings;
+use crate::diameter::route::{PeerSettings, PeerStatus};
 use crate::dictionary::diameter::Dictionary;
 use crate::ids::{CallHash, RecordId};
 
@@ -68,7 +68,7 @@ fn lease(seq: u64) -> Lease {
 }
 
 fn record() -> Record {
-    crate::sinks::radius::render::tests::record(crate::record::Kind::Start)
+    crate::sinks::radius::render::tests::record(Kind::Start)
 }
 
 /// Delivers records until `count` are delivered; gives how many came back to be retried.
@@ -102,7 +102,7 @@ async fn collector() -> Collector {
 }
 
 /// Waits for a state of the first peer.
-async fn reach(sink: &mut DiameterSink, what: &str, is_it: impl Fn(&crate::diameter::route::PeerStatus) -> bool) {
+async fn reach(sink: &mut DiameterSink, what: &str, is_it: impl Fn(&PeerStatus) -> bool) {
     let wait = async {
         let mut every = tokio::time::interval(Duration::from_millis(5));
         loop {
@@ -165,6 +165,8 @@ enum Manner {
     Flood,
     /// Floods us with watchdogs and reads nothing any more.
     FloodUnread,
+    /// Asks for interim records every five minutes.
+    Interims,
 }
 
 async fn peer(manner: Manner) -> u16 {
@@ -217,6 +219,13 @@ async fn act(stream: &mut TcpStream, manner: Manner, asked: &Header) -> std::io:
             stream.write_all(&watchdog.repeat(1000)).await?;
             stream.write_all(&answer).await
         }
+        Manner::Interims => {
+            let answer = build(&asked.answer(), |avps| {
+                avps.u32(code::RESULT_CODE, 0, M, 2001);
+                avps.u32(code::ACCT_INTERIM_INTERVAL, 0, M, 300);
+            });
+            stream.write_all(&answer).await
+        }
         Manner::FloodUnread => loop {
             stream.write_all(&watchdog.repeat(1000)).await?;
         },
@@ -246,12 +255,25 @@ async fn a_peer_that_never_speaks_or_speaks_no_diameter_is_left_and_tried_again(
     {
         let port = peer(manner).await;
         let mut sink = sink(&[port], |_| {});
-        let said = |status: &crate::diameter::route::PeerStatus| {
+        let said = |status: &PeerStatus| {
             status.last_cause.as_ref().is_some_and(|found| found.name() == cause) && status.counters.losses > 1
         };
         reach(&mut sink, cause, said).await;
         assert_eq!(sink.capacity(), 0, "records stay in the queue");
     }
+}
+
+#[tokio::test]
+async fn an_interval_that_a_server_asks_for_is_told_with_the_session() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let tell: Interims = Box::new(move |key, every| {
+        let _gone = told.send((key, every));
+    });
+    let mut sink = sink(&[peer(Manner::Interims).await], |_| {}).with_interims(tell);
+    deliver(&mut sink, 1).await;
+    let record = record();
+    let key = Key::of(&record.call_id, &record.from_tag, &record.to_tag);
+    assert_eq!(heard.try_recv(), Ok((key, Duration::from_secs(300))));
 }
 
 #[tokio::test]

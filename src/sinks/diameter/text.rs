@@ -3,6 +3,7 @@
 use crate::diameter::avp::Avps;
 use crate::diameter::code;
 use crate::diameter::header::{self, Header, command};
+use crate::diameter::print::{self, Content, Shown};
 use crate::dictionary::diameter::Dictionary;
 
 /// One AVP with its place.
@@ -17,28 +18,19 @@ pub(super) struct Line {
 /// One line for each AVP, those of groups behind them.
 pub(super) fn lines(avps: Avps<'_>, dictionary: &Dictionary) -> Vec<Line> {
     let mut lines = Vec::new();
-    add(avps, dictionary, 0, &mut lines);
+    add(print::shown(dictionary, avps), 0, &mut lines);
     lines
 }
 
-fn add(avps: Avps<'_>, dictionary: &Dictionary, depth: usize, lines: &mut Vec<Line>) {
-    for avp in avps {
-        let avp = match avp {
-            Ok(avp) => avp,
-            Err(error) => {
-                return lines.push(Line { depth, name: "(broken)".to_owned(), value: Some(error.to_string()) });
-            }
-        };
-        let definition = dictionary.coded(avp.vendor, avp.code);
-        let name = definition.name().to_owned();
-        match (definition.print(avp.value), avp.grouped()) {
-            (None, Ok(members)) => {
+fn add(shown: Vec<Shown>, depth: usize, lines: &mut Vec<Line>) {
+    for Shown { name, content, .. } in shown {
+        match content {
+            Content::Text(value) => lines.push(Line { depth, name, value: Some(value) }),
+            Content::Group(members) => {
                 lines.push(Line { depth, name, value: None });
-                add(members, dictionary, depth + 1, lines);
+                add(members, depth + 1, lines);
             }
-            (value, _) => {
-                lines.push(Line { depth, name, value: Some(value.unwrap_or_else(|| "(too deep)".to_owned())) })
-            }
+            Content::Broken(why) => lines.push(Line { depth, name: "(broken)".to_owned(), value: Some(why) }),
         }
     }
 }

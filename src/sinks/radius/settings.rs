@@ -1,5 +1,6 @@
 //! Settings of a RADIUS sink.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -160,12 +161,19 @@ pub enum Carrier {
 }
 
 /// How TLS is spoken.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TlsSettings {
     /// Trust anchors, our certificate, whether names are checked.
     pub config: Arc<ClientConfig>,
     /// What each server has to prove, in the order of the servers; a missing one stands for its address.
     pub names: Vec<ServerName<'static>>,
+}
+
+/// Without the configuration, which has our key.
+impl fmt::Debug for TlsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSettings").field("names", &self.names).finish_non_exhaustive()
+    }
 }
 
 /// Which of several own IPv6 addresses is preferred.

@@ -112,7 +112,7 @@ impl Streams {
     pub(super) fn open(&mut self, server: ServerIndex, lane: LaneId) {
         let there = &mut self.servers[usize::from(server.0)];
         let tls = self.tls.clone().zip(there.name.clone());
-        let connecting = Box::pin(connect(self.local.clone(), there.address, tls));
+        let connecting = Box::pin(connect(self.local.clone(), there.address, tls, CONNECT_TIME_MAX));
         let place = usize::from(lane.0);
         if there.lanes.len() <= place {
             there.lanes.resize_with(place + 1, || None);
@@ -301,6 +301,7 @@ async fn connect(
     local: Local,
     address: SocketAddr,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    limit: Duration,
 ) -> io::Result<Wire> {
     let work = async {
         let socket = local.socket(address, Type::STREAM, Protocol::TCP)?;
@@ -312,11 +313,14 @@ async fn connect(
             Some((config, name)) => Wire::Tls(Box::new(TlsConnector::from(config).connect(name, stream).await?)),
         })
     };
-    match tokio::time::timeout(CONNECT_TIME_MAX, work).await {
+    match tokio::time::timeout(limit, work).await {
         Ok(made) => made,
         Err(_) => {
-            let what = format!("no connection within {} s", CONNECT_TIME_MAX.as_secs());
+            let what = format!("no connection within {} s", limit.as_secs_f32());
             Err(io::Error::new(ErrorKind::TimedOut, what))
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub struct Parts {
     pub mailboxes: Vec<Mailbox>,
     /// The queue, whose troubles concern it.
     pub queue: queue::Handle,
+    /// Set while a backend demands that no new call is served; it counts as trouble of the queue.
+    pub demand: Arc<AtomicBool>,
     /// Its way into the queue.
     pub producer: Producer,
     /// Where names are resolved.
@@ -105,6 +108,7 @@ struct Driver {
     inbox: Inbox,
     mailboxes: Vec<Mailbox>,
     queue: queue::Handle,
+    demand: Arc<AtomicBool>,
     producer: Producer,
     resolver: mpsc::Sender<Question>,
     shard: Shard,
@@ -148,6 +152,7 @@ impl Driver {
             outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
             mailboxes: parts.mailboxes,
             queue: parts.queue,
+            demand: parts.demand,
             producer: parts.producer,
             resolver: parts.resolver,
             shard: (parts.shard)(),
@@ -244,7 +249,8 @@ impl Driver {
                 break;
             }
         }
-        let health = if self.queue.trouble() || !self.unsent.is_empty() { Health::Trouble } else { Health::Well };
+        let is_troubled = self.queue.trouble() || !self.unsent.is_empty() || self.demand.load(Ordering::Relaxed);
+        let health = if is_troubled { Health::Trouble } else { Health::Well };
         self.shard.handle(now, Input::Queue(health), &mut self.outputs);
     }
 
@@ -267,6 +273,7 @@ impl Driver {
                 Mail::Resolved { query, addresses } => Input::Resolved { query, addresses },
                 Mail::Unreachable { listener, target } => Input::Unreachable(Peer { listener, addr: target }),
                 Mail::Rules(rules) => Input::Rules(rules),
+                Mail::Interim { key, every } => Input::Interim { key, every },
                 Mail::Calls { max, answer } => {
                     // Whoever asked may have gone.
                     let _gone = answer.try_send(self.shard.views(max));

@@ -4,11 +4,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::Notify;
 
-use crate::accounting::CallView;
+use crate::accounting::{CallView, Key};
 use crate::clock::{self, Instant};
 use crate::shard::{self, Shard};
 use crate::sip::stack::{ListenerId, QueryId};
@@ -49,6 +50,13 @@ pub enum Mail {
         listener: ListenerId,
         /// The target.
         target: SocketAddr,
+    },
+    /// An accounting server wants interim records of a session so often; zero: none.
+    Interim {
+        /// The session.
+        key: Key,
+        /// Time between two records.
+        every: Duration,
     },
     /// Rules that hold from now on.
     Rules(Arc<shard::Rules>),

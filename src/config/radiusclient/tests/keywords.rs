@@ -79,6 +79,7 @@ fn mistakes_are_errors_with_a_place_and_a_hint() {
         ("a name as nas-ip", "nas-ip gw.example", "`nas-ip` takes an IPv4 or IPv6 address"),
         ("a name nobody knows as bindaddr", "bindaddr nowhere.example", "`bindaddr` is neither an address nor a name"),
         ("DTLS", "serv-type dtls", "DTLS is not supported"),
+        ("a path of a namespace", "namespace ../mgmt", "`namespace` takes the name of a network namespace"),
         ("another transport", "serv-type sctp", "`serv-type` is one of `udp`, `tcp`, `tls`"),
         ("a switch that is neither", "tls-verify-hostname perhaps", "`tls-verify-hostname` is neither on"),
         ("a long identifier", &format!("nas-identifier {}", "x".repeat(254)), "longer than 253 octets"),

@@ -81,6 +81,7 @@ fn malformed_entries_are_errors_that_show_no_secret() {
         ("an equals sign", "= 192.0.2.1:1:hidden-word-long", "this format has no `=`"),
         ("a secret that is too long", &format!("h:1:{}", "hidden-word".repeat(100)), "longer than 1024 octets"),
         ("a pre-shared key", "h:2083:psk@user@0123", "`h` has a TLS pre-shared key, which is not supported"),
+        ("a pre-shared key as in a servers file", "h:2083:psk:user:0aF3", "`h` has a TLS pre-shared key"),
     ] {
         let result = listed(&format!("acctserver {entry}"));
         let text = result.unwrap_err().to_string();

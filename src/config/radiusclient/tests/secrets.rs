@@ -74,6 +74,38 @@ fn the_servers_file_is_opened_only_when_needed() {
 }
 
 #[test]
+fn with_tls_the_servers_file_is_looked_at_for_pre_shared_keys_only() {
+    let tls = |file: Option<&str>| {
+        let mut table = Table::default().with("/c", format!("acctserver h\nserv-type tls\nservers /s{REST}"));
+        if let Some(file) = file {
+            table = table.with("/s", file);
+        }
+        load(Path::new("/c"), Unknown::Refuse, &mut table)
+    };
+    for (name, file, want) in [
+        ("no file", None, ""),
+        ("a secret, which TLS does not use", Some("h a-long-enough-secret"), ""),
+        ("a key for another server", Some("g psk:user:0123"), ""),
+        ("a key", Some("h psk:user:0123"), "TLS pre-shared key, which is not supported"),
+        ("a key as in a list", Some("h psk@user@0123"), "TLS pre-shared key, which is not supported"),
+    ] {
+        let result = tls(file);
+        assert_finding(name, &result, want);
+        if let Ok(client) = result {
+            assert_eq!(client.acct_servers[0].secret.octets(), b"radsec", "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_that_only_begins_like_a_pre_shared_key_is_a_secret() {
+    for secret in ["psk@home-is-a-secret", "psk:not-hex:ghij", "pskpskpskpsk", "psk:user:"] {
+        let client = loaded(format!("acctserver h:1:{secret}{REST}")).unwrap();
+        assert_eq!(client.acct_servers[0].secret.octets(), secret.as_bytes());
+    }
+}
+
+#[test]
 fn files_with_secrets_that_everybody_may_read_are_warned_of() {
     let mut table =
         Table::default().with("/s", "h secret-of-alpha").with("/c", format!("acctserver h\nservers /s{REST}"));

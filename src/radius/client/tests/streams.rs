@@ -328,10 +328,18 @@ fn what_is_no_radius_or_not_authentic_ends_the_connection() {
         let mut world = connected(1, |_| {});
         world.submit(1);
         let sent = world.sent.pop().unwrap();
+        world.submit(2);
+        world.sent.clear();
         let mut answer = sent.stored();
         change(&mut answer);
         world.receive(&sent, &answer);
         assert_eq!((world.closed.len(), world.client.in_flight()), (1, 1), "{name}");
+        let back = world.told.iter().find_map(|output| match output {
+            Output::Retry { key: Seq(1), after, reason: Reason::Unusable { charges: 1, .. } } => Some(after.as_secs()),
+            _ => None,
+        });
+        assert!(back.is_some_and(|secs| secs >= 4), "{name}: the record backs off, {back:?}");
+        world.ended();
         assert!(world.lost[0].contains(want), "{name}: {:?}", world.lost);
         world.receive(&sent, &sent.stored());
         assert_eq!(world.ended(), [], "{name}: what comes after that does not count");
@@ -339,7 +347,7 @@ fn what_is_no_radius_or_not_authentic_ends_the_connection() {
         world.open_all();
         world.answer_probes();
         world.answer_all();
-        assert_eq!(world.ended(), [(1, "delivered")], "{name}");
+        assert_eq!(world.ended(), [(2, "delivered")], "{name}: the other goes out again");
     }
     let mut world = connected(1, |_| {});
     world.submit(1);
@@ -349,6 +357,22 @@ fn what_is_no_radius_or_not_authentic_ends_the_connection() {
     world.receive(&sent, &forged);
     let alarm = Output::Alarm { server: FIRST, alarm: Alarm::SecretMismatch };
     assert!(world.told.contains(&alarm), "at once: {:?}", world.told);
+}
+
+#[test]
+fn freeradius_signs_a_protocol_error_over_tls_twice() {
+    let cause = 404_u32.to_be_bytes();
+    for (code, want) in [(52, "parked"), (5, "retry")] {
+        let mut world = connected(1, |_| {});
+        world.submit(1);
+        let sent = world.sent.pop().unwrap();
+        let mut answer = sent.answer(code, &[(101, &cause)]);
+        let first = Packet::parse(&answer).unwrap().authenticator();
+        authenticator::sign_response(&mut answer, &first, &Secret::new(SECRET));
+        world.receive(&sent, &answer);
+        assert_eq!(world.ended(), [(1, want)], "code {code}");
+        assert_eq!(world.closed.len(), usize::from(want == "retry"), "code {code}");
+    }
 }
 
 #[test]

@@ -1,0 +1,116 @@
+//! Checks of what carries RADIUS packets: TLS with its files and names, the near end of the sockets.
+
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+
+use super::Check;
+use crate::config::error::{Mistake, Place};
+use crate::config::radiusclient::{
+    Host, NameCheck, RadiusClient, Readers, SourceChoice, Surroundings as _, System, Tls, Transport,
+};
+use crate::sinks::chain;
+use crate::sinks::radius::{Carrier, Settings, SourceAddress, TlsSettings};
+use crate::sinks::tls::{self, ClientFiles, Identity, PeerName, TlsError};
+
+/// Where the system keeps named network namespaces, as ip-netns(8) does.
+const NAMESPACES: &str = "/run/netns";
+
+/// Fills in what carries packets; `false` when it is known that nothing can.
+pub(super) fn check(client: &RadiusClient, settings: &mut Settings, check: &mut Check<'_>) -> bool {
+    settings.bind = client.bindaddr;
+    settings.source = match client.source {
+        SourceChoice::Kernel => SourceAddress::Kernel,
+        SourceChoice::Public => SourceAddress::Public,
+    };
+    settings.namespace = client.namespace.as_deref().map(|name| namespace(name, &client.path, check));
+    if settings.namespace.is_none() {
+        local_address(client, check);
+    }
+    settings.carrier = match client.transport {
+        Transport::Udp => Carrier::Udp,
+        Transport::Tcp => Carrier::Tcp,
+        Transport::Tls => match tls(client, check) {
+            Some(tls) => Carrier::Tls(tls),
+            None => return false,
+        },
+    };
+    true
+}
+
+fn namespace(name: &str, path: &Path, check: &mut Check<'_>) -> PathBuf {
+    let file = Path::new(NAMESPACES).join(name);
+    if !file.exists() {
+        let what = format!("there is no network namespace `{name}` now: `{}` is missing", file.display());
+        let hint = format!("`ip netns add {name}`, before the service starts");
+        check.findings.push(Mistake::warning(what, Place::Whole(path.to_owned())).hint(hint));
+    }
+    file
+}
+
+/// The address of `bindaddr` has to be one of this host.
+fn local_address(client: &RadiusClient, check: &mut Check<'_>) {
+    let Some(address) = client.bindaddr else { return };
+    let bound = UdpSocket::bind((address, 0));
+    if bound.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable) {
+        let what = format!("`bindaddr` is `{address}`, which is no address of this host");
+        check
+            .findings
+            .push(Mistake::error(what, Place::Whole(client.path.clone())).hint("`*` leaves it to the kernel"));
+    }
+}
+
+fn tls(client: &RadiusClient, check: &mut Check<'_>) -> Option<TlsSettings> {
+    let whole = || Place::Whole(client.path.clone());
+    let Tls { ca_file, cert_file, key_file, name_check } = &client.tls;
+    let own = match (cert_file, key_file) {
+        (Some(certificate), Some(key)) => {
+            readers(key, check);
+            Some(Identity { certificate: certificate.clone(), key: key.clone() })
+        }
+        _ => {
+            let what = "no certificate of our own: a RADIUS server over TLS usually asks for one";
+            let hint = "set `tls-cert-file` and `tls-key-file`";
+            check.findings.push(Mistake::warning(what, whole()).hint(hint));
+            None
+        }
+    };
+    let Some(ca) = ca_file.clone() else {
+        let what = "`serv-type tls` needs `tls-ca-file`: no server could be trusted without it";
+        check.findings.push(Mistake::error(what, whole()));
+        return None;
+    };
+    let peer_name = match name_check {
+        NameCheck::On => PeerName::Checked,
+        NameCheck::Off => PeerName::Ignored,
+    };
+    let config = tls::client_config(&ClientFiles { ca, own, peer_name });
+    let config = config.map_err(|error| {
+        let place = error.path().map_or_else(whole, |path| Place::Whole(path.to_owned()));
+        check.findings.push(Mistake::error(chain(&error).to_string(), place).also_at(whole()));
+    });
+    let mut names = Vec::new();
+    for server in &client.acct_servers {
+        match name(&server.host) {
+            Ok(name) => names.push(name),
+            Err(error) => check.findings.push(Mistake::error(error.to_string(), server.place.clone())),
+        }
+    }
+    let is_complete = names.len() == client.acct_servers.len();
+    config.ok().filter(|_| is_complete).map(|config| TlsSettings { config, names })
+}
+
+/// What a server has to prove: the host as it is written.
+fn name(host: &Host) -> Result<rustls::pki_types::ServerName<'static>, TlsError> {
+    match host {
+        Host::Address(address) => Ok(tls::server_address(*address)),
+        Host::Name(name) => tls::server_name(name),
+    }
+}
+
+fn readers(key: &Path, check: &mut Check<'_>) {
+    if let Ok((_, Readers::All)) = System.read(key) {
+        let what = "this file holds a private key and every user may read it";
+        check.findings.push(Mistake::warning(what, Place::Whole(key.to_owned())));
+    }
+}
