@@ -172,6 +172,7 @@ impl Service {
                 demand: demand.clone(),
                 producer,
                 resolver: ask.clone(),
+                memory_max: plan.sip.memory_max,
                 shard: Box::new(make),
             };
             shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);
