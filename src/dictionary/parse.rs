@@ -298,7 +298,9 @@ impl<'a> File<'a> {
         let [name, number, kind, rest @ ..] = fields else {
             return self.error("`ATTRIBUTE` takes a name, a number and a type");
         };
-        if VERSION_4_TYPES.contains(&kind.to_ascii_lowercase().as_str()) || number.starts_with('.') {
+        // `Time` as RFC 6733 spells it is Diameter's.
+        let is_version_4 = *kind != "Time" && VERSION_4_TYPES.contains(&kind.to_ascii_lowercase().as_str());
+        if is_version_4 || number.starts_with('.') {
             self.builder.skipped.insert(name.to_ascii_lowercase());
             let what = if number.starts_with('.') { number } else { kind };
             return self.version_4(what);
