@@ -429,7 +429,8 @@ impl Maker {
         runs.then(|| now.mono + Duration::from_secs(timer_s.into()) + EXPIRY_GRACE)
     }
 
-    /// Time between the interim records of a session: what a server asked for, else what is configured; the jitter comes of its name, so that it stays over a restart.
+    /// Time between the interim records of a session: what a server asked for, else what is configured. The jitter comes
+    /// of its name, so that it stays over a restart.
     pub(super) fn interim_interval(&self, session: &Session) -> Option<Duration> {
         let interval = session.alarms.interim_step.or(self.settings.interim_interval);
         let interval = interval.filter(|interval| !interval.is_zero())?;

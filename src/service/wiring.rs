@@ -121,6 +121,8 @@ impl Service {
         let admin = Admin::bind(&plan.admin)?;
         let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
         super::supervisor::log_opening(&opened.report);
+        // Before anything new is appended.
+        let waited_until = Seq(opened.handle.stats().head);
         let announced = opened.sinks.iter().filter(|(name, _)| plan.accounting_on.contains(name));
         let announced = announced.fold(SinkMask::NONE, |mask, (_, number)| mask.with(*number));
         if opened.report.calls_lost {
@@ -136,23 +138,16 @@ impl Service {
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
-        let backends = delivery::Backends::default();
-        let demand = Arc::new(AtomicBool::new(false));
+        let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
         let delivery = Delivery::start(delivery::Parts {
             admin,
-            gateway: Arc::new(View {
-                phase: phase.clone(),
-                queue: opened.handle.clone(),
-                shards: mailboxes.clone(),
-                started: clock::wall(),
-                backends: backends.clone(),
-            }),
+            gateway: Arc::new(View::new(&phase, &opened.handle, &mailboxes, &backends)),
             backends,
             metrics,
             sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
             queue: opened.handle.clone(),
             secret: opened.secret,
-            waited_until: Seq(opened.handle.stats().head),
+            waited_until,
             demand: demand.clone(),
             questions,
             shards: mailboxes.clone(),
@@ -181,19 +176,8 @@ impl Service {
             };
             shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);
         }
-        let (queue, queue_thread) = (opened.handle, opened.join);
-        Ok(Self {
-            sip: plan.sip,
-            numbers,
-            announced,
-            mailboxes,
-            shards,
-            streams,
-            queue,
-            queue_thread,
-            delivery,
-            draining: phase,
-        })
+        let (queue, queue_thread, sip, draining) = (opened.handle, opened.join, plan.sip, phase);
+        Ok(Self { sip, numbers, announced, mailboxes, shards, streams, queue, queue_thread, delivery, draining })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -318,6 +302,18 @@ struct View {
 const CALLS_WAIT: Duration = Duration::from_secs(2);
 /// A loop that has not turned for this long hangs.
 const HANGING: Duration = Duration::from_secs(5);
+
+impl View {
+    fn new(phase: &Arc<AtomicBool>, queue: &queue::Handle, shards: &[Mailbox], backends: &delivery::Backends) -> Self {
+        Self {
+            phase: Arc::clone(phase),
+            queue: queue.clone(),
+            shards: shards.to_vec(),
+            started: clock::wall(),
+            backends: backends.clone(),
+        }
+    }
+}
 
 impl Gateway for View {
     fn health(&self) -> Health {

@@ -181,7 +181,8 @@ fn what_ends_a_connection_before_it_is_used() {
         bench.message(&octets)
     };
     // (name, where, what, limit in s, cause, reset, refusal: the longest wait applies)
-    let rows: [(&str, Bench, Act, Option<u64>, Cause, bool, bool); 18] = [
+    type Row = (&'static str, Bench, Act, Option<u64>, Cause, bool, bool);
+    let rows: [Row; 18] = [
         (
             "no transport",
             connecting(),

@@ -376,12 +376,6 @@ impl Engine {
         self.client.status(clock::mono())
     }
 
-    /// Octets that wait to be written.
-    #[cfg(test)]
-    pub fn unwritten(&self) -> usize {
-        self.links.iter().map(Link::unwritten).sum()
-    }
-
     fn report(&mut self, now: Instant) {
         self.reported_at = now;
         let status = self.client.status(now);
@@ -407,5 +401,13 @@ fn ends(output: &Output, link: PeerIndex) -> bool {
     match output {
         Output::Close { peer, .. } | Output::Secure { peer } | Output::Connect { peer } => *peer == link,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+impl Engine {
+    /// Octets that wait to be written.
+    pub fn unwritten(&self) -> usize {
+        self.links.iter().map(Link::unwritten).sum()
     }
 }

@@ -351,7 +351,7 @@ fn answers_that_fit_nothing_acknowledge_nothing() {
         change(&mut wrong.header);
         let message =
             build(&if name.starts_with("a request") { wrong.header } else { wrong.header.answer() }, |avps| {
-                avps.u32(code::RESULT_CODE, 0, M, 2001)
+                avps.u32(code::RESULT_CODE, 0, M, 2001);
             });
         bench.put(Input::Received { peer: number(0), message: &message });
         assert!(bench.ends.is_empty(), "{name}");
