@@ -90,7 +90,7 @@ impl Bench {
             match output {
                 Output::Send { peer, bytes } if peer.addr.to_string() == CALLEE => self.sent.push(bytes),
                 Output::Request { transaction } => {
-                    let plan = Plan { groups: vec![vec![self.target.clone()]] };
+                    let plan = Plan { groups: vec![vec![self.target.clone()]], ..Plan::default() };
                     self.handle(Input::Decide { transaction, verdict: Verdict::Forward(plan) });
                 }
                 Output::Final { transaction, answer, .. } => self.handle(Input::Release { transaction, answer }),

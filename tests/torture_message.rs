@@ -293,7 +293,7 @@ fn ask_everything(datagram: Vec<u8>) {
     response(&message, 400, "x", Some(b"t"), &[], source(), &mut out);
     if message.is_request() {
         out.clear();
-        cancel_for(&message, &mut out);
+        cancel_for(&message, &[], &mut out);
         ack_for(&message, &message, &mut out);
     } else {
         forward_response(&message, &mut Vec::new());

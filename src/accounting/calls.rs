@@ -110,6 +110,15 @@ impl Calls {
         Some(result)
     }
 
+    /// Changes of a session what no timer depends on.
+    pub(super) fn touch<T>(&mut self, key: Key, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let session = self.sessions.get_mut(&key)?;
+        let before = session.memory();
+        let result = change(session);
+        self.session_bytes = self.session_bytes + session.memory() - before;
+        Some(result)
+    }
+
     /// Takes a session in; one of the same name is replaced.
     pub(super) fn insert(&mut self, key: Key, session: Box<Session>) {
         self.remove(key);

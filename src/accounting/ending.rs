@@ -11,7 +11,7 @@ use super::transaction::{Answer, Transaction};
 use crate::clock::Now;
 use crate::ids::CallHash;
 use crate::queue::CallChange;
-use crate::record::{Cause, End, Kind, Party, Record};
+use crate::record::{Cause, End, Kind, Party, Record, Value};
 
 impl Engine {
     /// A BYE got its final answer, of any code: the call has ended when the BYE arrived (RFC 3261 §15).
@@ -132,6 +132,9 @@ impl Engine {
             if is_past(alarms.interim) {
                 self.interim(now, key, out);
             }
+            if is_past(alarms.ping) {
+                self.ping(now, key);
+            }
         }
     }
 
@@ -161,17 +164,24 @@ impl Engine {
     }
 
     /// Ends a session without a BYE.
-    fn end(&mut self, now: Now, key: Key, cause: Cause, out: &mut Outcome) {
+    pub(super) fn end(&mut self, now: Now, key: Key, cause: Cause, out: &mut Outcome) {
         let Some(session) = self.calls.remove(key) else { return };
         let mut record = self.maker.of_session(now, Kind::Stop, &session);
         record.method = b"BYE".to_vec();
         record.in_dialog = true;
         record.code = 0;
         record.reason = phrase(cause).to_vec();
+        if !record.fields.iter().any(|(name, _)| name == LAST_ALIVE) {
+            let alive = session.alive.to_string().into_bytes();
+            record.fields.push((LAST_ALIVE.to_owned(), Value::Text(alive)));
+        }
         let end = End { by: Party::Gateway, cause };
         self.stop(now, Stop { key, session: &session, at: now, end }, record, out);
     }
 }
+
+/// The field of a Stop without a BYE that says when the call was last known to go on.
+const LAST_ALIVE: &str = "last_alive";
 
 /// A session that ends.
 struct Stop<'a> {
@@ -188,6 +198,7 @@ const fn phrase(cause: Cause) -> &'static [u8] {
         Cause::Lifetime => b"Longest call time reached",
         Cause::Administrator => b"Ended by the operator",
         Cause::Restart => b"Lost in a restart",
-        Cause::Bye | Cause::FailedBye | Cause::Cancelled | Cause::Timeout | Cause::Refused | Cause::Unreachable => b"",
+        Cause::Unreachable => b"An end of the call is gone",
+        Cause::Bye | Cause::FailedBye | Cause::Cancelled | Cause::Timeout | Cause::Refused => b"",
     }
 }

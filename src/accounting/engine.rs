@@ -8,9 +8,11 @@ use std::time::Duration;
 use super::calls::{CallView, Calls, ENDED_KEPT};
 use super::flags::{self, is_success};
 use super::maker::Maker;
+use super::restore::Resent;
 use super::session::{self, Alarms, Ending, Key, Session};
 use super::settings::Settings;
 use super::transaction::{Answer, Transaction};
+use super::watch::Probe;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
@@ -32,6 +34,9 @@ pub struct Engine {
     pub(super) transactions: HashMap<ServerId, Box<Transaction>, foldhash::fast::RandomState>,
     /// How many initial INVITEs of a call have no final answer yet.
     open: HashMap<CallHash, u32, foldhash::fast::RandomState>,
+    /// Requests to the ends of calls that are to be sent.
+    pub(super) probes: Vec<Probe>,
+    pub(super) resent: Resent,
 }
 
 impl Engine {
@@ -43,6 +48,8 @@ impl Engine {
             calls: Calls::default(),
             transactions: HashMap::default(),
             open: HashMap::default(),
+            probes: Vec::new(),
+            resent: Resent::default(),
         }
     }
 
@@ -57,20 +64,15 @@ impl Engine {
             Input::RoundFailed { transaction, attempts, best, more: _ } => {
                 self.round_failed(now, transaction, &attempts, best, out);
             }
-            Input::Final { transaction, code, reason, message, uri } => {
-                let answer = Answer {
-                    code,
-                    reason: &reason,
-                    message: message.as_deref(),
-                    uri: &uri,
-                    source: None,
-                    is_attempt: false,
-                };
+            Input::Final { transaction, code, reason, message, source, uri } => {
+                let answer =
+                    Answer { code, reason: &reason, message: message.as_deref(), uri: &uri, source, is_attempt: false };
                 self.answered(now, transaction, &answer, out);
             }
             Input::Acknowledged { message, peer } => self.acknowledged(now, &message, peer, out),
             Input::Cancelled { transaction } => self.cancelled(now, transaction, out),
             Input::Terminated { transaction } => self.terminated(now, transaction, out),
+            Input::Probed { key, to, sign } => self.probed(now, key, to, sign, out),
             Input::Close { session } => self.close(now, &session, out),
         }
         if out.len() > before {
@@ -86,6 +88,7 @@ impl Engine {
         if self.calls.is_later_due(now.mono) {
             self.calls.drain_later(now.mono, &mut out.calls);
         }
+        self.resent.expire(now);
     }
 
     /// When [`tick`](Self::tick) is due; `None`: never, as things stand.
@@ -136,6 +139,9 @@ impl Engine {
         }
         let found = if view.in_dialog || method == Method::Bye { self.calls.find(request) } else { None };
         // What belongs to a known call is recorded as its INVITE was marked.
+        if let Some((key, _)) = found {
+            self.alive(now, key);
+        }
         let of_call = found.and_then(|(key, _)| self.calls.get(key)).map(|session| session.marks);
         let marks = of_call.unwrap_or(wishes.marks);
         let is_wanted = match method {
@@ -248,6 +254,7 @@ impl Engine {
             let cseq = request.cseq().0;
             self.calls.change(key, |session| session.unacknowledged = Some((cseq, answer.code)));
             self.refreshed(now, key, answer);
+            self.retarget(now, key, transaction, answer);
         }
     }
 
@@ -259,6 +266,7 @@ impl Engine {
             && is_success(answer.code)
         {
             self.refreshed(now, key, answer);
+            self.retarget(now, key, transaction, answer);
         }
         if !self.records_method(request.method_text()) {
             return;
@@ -286,6 +294,7 @@ impl Engine {
 
     fn acknowledged(&mut self, now: Now, ack: &Rc<Message>, peer: Peer, out: &mut Outcome) {
         let Some((key, sender)) = self.calls.find(ack) else { return };
+        self.alive(now, key);
         let cseq = ack.cseq().0;
         let code = self.calls.change(key, |session| {
             let awaited = match session.unacknowledged.take_if(|(number, _)| *number == cseq) {
@@ -429,11 +438,13 @@ impl Maker {
         runs.then(|| now.mono + Duration::from_secs(timer_s.into()) + EXPIRY_GRACE)
     }
 
-    /// Time between the interim records of a session: what a server asked for, else what is configured. The jitter comes
-    /// of its name, so that it stays over a restart.
+    /// Time between the interim records of a session: what a server asked for, else what is configured; the jitter of
+    /// that comes of the session's name, so that it stays over a restart.
     pub(super) fn interim_interval(&self, session: &Session) -> Option<Duration> {
-        let interval = session.alarms.interim_step.or(self.settings.interim_interval);
-        let interval = interval.filter(|interval| !interval.is_zero())?;
+        if let Some(step) = session.alarms.interim_step {
+            return Some(step).filter(|step| !step.is_zero());
+        }
+        let interval = self.settings.interim_interval.filter(|interval| !interval.is_zero())?;
         let jitter = u128::from(self.settings.interim_jitter_percent.min(50)) * 10;
         let permille = 1000 - jitter + session.name % (2 * jitter + 1);
         let micros = interval.as_micros() * permille / 1000;
@@ -454,6 +465,7 @@ impl Maker {
             interim: if session.is_early() { None } else { interim },
             save: None,
             interim_step: session.alarms.interim_step,
+            ping: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::engine::Engine;
 use super::flags;
 use super::session::{Key, Opening, Session, encode, hash};
 use super::transaction::{Answer, PROVISIONALS_MAX, Transaction};
+use super::watch::Watch;
 use super::{Outcome, fields, session};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
@@ -135,9 +136,14 @@ impl Engine {
             session.acknowledged = before.acknowledged;
             session.ending = before.ending;
         }
+        session.alive = now.wall;
         session.unacknowledged = Some((session.cseq, answer.code));
         session.timer_s = super::engine::session_expires(answer.message);
         session.alarms = self.maker.alarms(now, &session);
+        if self.maker.settings.pings.is_some() {
+            session.watch = Watch::of(transaction, answer, now.wall);
+            session.alarms.ping = session.watch.as_ref().and_then(|_| self.first_ping(now, key));
+        }
         session
     }
 

@@ -10,7 +10,7 @@
 //! | first 2xx to an initial INVITE, for each To tag | Start | accounting |
 //! | provisional answer with a body, if `early_media` | Start, then Interim | accounting |
 //! | 2xx to a re-INVITE, the interim timer | Interim | accounting |
-//! | final answer of any code to a BYE, session timer, lifetime, operator | Stop, Cdr | accounting |
+//! | final answer of any code to a BYE, session timer, lifetime, an end that is gone, operator | Stop, Cdr | accounting |
 //! | a round of branches of an initial INVITE failed | Missed | missed |
 //! | an initial INVITE was refused without any branch | Missed | missed |
 //! | final answer of 300 or more to an INVITE | Failed | accounting and failed |
@@ -27,6 +27,9 @@
 //! for a while longer, so that a second BYE or one sent again after a crash makes no second Stop. A BYE of an unknown
 //! call makes a Stop without a session time, if it is marked; not so a BYE that comes while the call's INVITE has no
 //! final answer, for it ends an early dialog.
+//!
+//! A Stop that no BYE has made has the field `last_alive`: when the call was last known to go on, in RFC 3339. It was
+//! answered then, or acknowledged, or one of its ends sent a request or answered an OPTIONS of ours.
 
 mod calls;
 mod ending;
@@ -41,7 +44,9 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod watch;
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -49,7 +54,7 @@ use bytes::Bytes;
 use crate::ids::{CallHash, SinkMask};
 use crate::policy::{Avp, Marks, RouteFields};
 use crate::queue::{CallChange, Commit, Entry};
-use crate::record::{Record, codec};
+use crate::record::{Party, Record, codec};
 use crate::sip::message::Message;
 use crate::sip::stack::{Attempt, Peer, RequestView, ServerId};
 
@@ -57,6 +62,7 @@ pub use calls::CallView;
 pub use engine::Engine;
 pub use session::{Key, RestoreError};
 pub use settings::{FieldSource, LegOrder, Settings, SinkMode};
+pub use watch::{Pings, Probe, Sign};
 
 /// What happened.
 #[derive(Debug)]
@@ -106,6 +112,8 @@ pub enum Input<'a> {
         reason: Bytes,
         /// The answer; `None` when the gateway made it.
         message: Option<Rc<Message>>,
+        /// Who sent it, when known.
+        source: Option<SocketAddr>,
         /// Request-URI of the branch it came by.
         uri: Bytes,
     },
@@ -125,6 +133,15 @@ pub enum Input<'a> {
     Terminated {
         /// Which.
         transaction: ServerId,
+    },
+    /// What became of a [`Probe`].
+    Probed {
+        /// The call.
+        key: Key,
+        /// Which end was asked.
+        to: Party,
+        /// What it showed.
+        sign: Sign,
     },
     /// The operator ends a session: in the records, not in SIP.
     Close {

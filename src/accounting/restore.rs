@@ -1,8 +1,56 @@
 //! Takes up the calls that the queue has kept over a restart.
+//!
+//! The ends of a call may not have noticed the restart: a caller whose answer was on its way sends its INVITE again,
+//! and the callee its 2xx, by a branch that nobody knows any more. For as long as that may go on, [`Engine`] tells
+//! such an INVITE from a new one ([`Engine::was_answered`]) and such a 2xx from a stray one ([`Engine::awaits`]):
+//! sent on as new, the INVITE could make a second call and a second Start.
+
+use std::collections::HashSet;
+use std::time::Duration;
 
 use super::engine::{Engine, Storage};
-use super::session::{self, Key, RestoreError, Stored};
-use crate::clock::Now;
+use super::session::{self, Key, RestoreError, Session, Stored, Text, hash};
+use crate::clock::{Instant, Now};
+use crate::sip::message::{Message, Method};
+
+/// How long an INVITE and its 2xx may come again: 64 T1 (RFC 3261 §13.3.1.4, §17.1.1.2) with the longest T1.
+const RESENT_MAX: Duration = Duration::from_secs(128);
+
+/// The INVITEs answered shortly before a restart.
+#[derive(Debug, Default)]
+pub(super) struct Resent {
+    /// Hashes of Call-ID, From tag and CSeq number.
+    invites: HashSet<u128, foldhash::fast::RandomState>,
+    until: Instant,
+}
+
+impl Resent {
+    fn note(&mut self, now: Now, session: &Session) {
+        let is_recent = session.answered.is_some_and(|answered| now.wall.since(answered.wall) < RESENT_MAX);
+        if is_recent {
+            self.invites.insert(name(session.text(Text::CallId), session.text(Text::FromTag), session.cseq));
+            self.until = now.mono + RESENT_MAX;
+        }
+    }
+
+    /// Whether an INVITE, or that of an answer, is one of them.
+    fn has(&self, now: Now, message: &Message) -> bool {
+        !self.invites.is_empty()
+            && now.mono < self.until
+            && self.invites.contains(&name(message.call_id(), message.from_tag(), message.cseq().0))
+    }
+
+    /// Forgets them when their time is over.
+    pub(super) fn expire(&mut self, now: Now) {
+        if !self.invites.is_empty() && now.mono >= self.until {
+            *self = Self::default();
+        }
+    }
+}
+
+fn name(call_id: &[u8], from_tag: &[u8], cseq: u32) -> u128 {
+    hash(&[call_id, from_tag, &cseq.to_le_bytes()])
+}
 
 impl Engine {
     /// Takes up one stored call. Its spans come from the monotonic clock if it was stored in this boot, else from the
@@ -15,9 +63,11 @@ impl Engine {
         match session::decode(value)? {
             Stored::Live(mut session) => {
                 session.alarms = self.maker.alarms(now, &session);
+                session.alarms.ping = session.watch.as_ref().and_then(|_| self.first_ping(now, key));
                 if session.is_early() {
                     session.alarms.lifetime = Some(now.mono);
                 }
+                self.resent.note(now, &session);
                 self.calls.insert(key, session);
             }
             Stored::Ended(until) => {
@@ -29,5 +79,20 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether this is the INVITE, sent again, of a call that an earlier process has recorded as answered: the caller has
+    /// not seen the answer yet, and gets it from the callee, who sends it again too.
+    #[must_use]
+    pub fn was_answered(&self, now: Now, invite: &Message) -> bool {
+        invite.method() == Method::Invite && invite.to_tag().is_empty() && self.resent.has(now, invite)
+    }
+
+    /// Whether this 2xx to an INVITE opened a call that an earlier process has recorded: it may go to the caller.
+    #[must_use]
+    pub fn awaits(&self, now: Now, answer: &Message) -> bool {
+        let key = Key::of(answer.call_id(), answer.from_tag(), answer.to_tag());
+        self.resent.has(now, answer)
+            && self.calls.get(key).is_some_and(|session| session.cseq == answer.cseq().0 && !session.is_early())
     }
 }

@@ -13,6 +13,8 @@ use crate::record::{Fields, Party, codec};
 use crate::sip::message::Message;
 use crate::sip::stack::ServerId;
 
+use super::watch::Watch;
+
 /// Name of a stored call: a hash of its Call-ID and one of the whole dialog.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key {
@@ -38,6 +40,11 @@ impl Key {
             (Self { call, dialog: hash(&[call_id, from, to]) }, Party::Caller),
             (Self { call, dialog: hash(&[call_id, to, from]) }, Party::Callee),
         ]
+    }
+
+    /// A fraction of one, different for each call: what is to be spread over time.
+    pub(super) fn spread(self) -> f64 {
+        f64::from((self.dialog >> 64) as u32) / f64::from(u32::MAX)
     }
 
     /// The hash of the Call-ID: which shard owns the call.
@@ -142,6 +149,10 @@ pub(super) struct Session {
     pub(super) timer_s: u32,
     /// How many of its fields, from the first, are its route's own.
     pub(super) own_fields: u16,
+    /// When the call was last known to go on.
+    pub(super) alive: Timestamp,
+    /// What its ends are asked by, if they are.
+    pub(super) watch: Option<Box<Watch>>,
     // What follows is not stored.
     pub(super) ending: Option<Ending>,
     /// CSeq number and final code of the INVITE whose ACK is to come.
@@ -164,11 +175,13 @@ pub(super) struct Alarms {
     pub(super) save: Option<Instant>,
     /// What an accounting server asked for in place of the configured interval; zero: no interim records.
     pub(super) interim_step: Option<Duration>,
+    /// Its ends are to be asked.
+    pub(super) ping: Option<Instant>,
 }
 
 impl Alarms {
     pub(super) fn next(&self) -> Option<Instant> {
-        [self.lifetime, self.expiry, self.interim, self.save].into_iter().flatten().min()
+        [self.lifetime, self.expiry, self.interim, self.save, self.ping].into_iter().flatten().min()
     }
 }
 
@@ -271,6 +284,8 @@ impl Session {
             is_cut,
             timer_s: 0,
             own_fields: opening.own_fields,
+            alive: opening.created.wall,
+            watch: None,
             ending: None,
             unacknowledged: None,
             alarms: Alarms::default(),
@@ -309,6 +324,11 @@ impl Session {
         self.answered.is_none()
     }
 
+    /// When it is known to have gone on at least: its answer, else its INVITE.
+    fn begun(&self) -> Timestamp {
+        self.answered.unwrap_or(self.created).wall
+    }
+
     /// From the INVITE to its first 2xx.
     pub(super) fn setup(&self) -> Option<Duration> {
         self.answered.map(|answered| answered.mono.since(self.created.mono))
@@ -322,8 +342,12 @@ impl Session {
     }
 
     /// Memory it holds, itself included, in octets.
-    pub(super) const fn memory(&self) -> usize {
-        size_of::<Self>() + self.texts.bytes.len()
+    pub(super) fn memory(&self) -> usize {
+        let watch = match &self.watch {
+            Some(watch) => size_of::<Watch>() + watch.bytes().0.len(),
+            None => 0,
+        };
+        size_of::<Self>() + self.texts.bytes.len() + watch
     }
 }
 
@@ -337,7 +361,11 @@ const ACKNOWLEDGED: u8 = 1 << 1;
 const CUT: u8 = 1 << 2;
 /// The number of the route's own fields follows the session timer.
 const OWN_FIELDS: u8 = 1 << 3;
-const KNOWN: u8 = (1 << 4) - 1;
+/// The last sign of life follows the texts.
+const ALIVE: u8 = 1 << 4;
+/// What its ends are asked by comes last.
+const WATCHED: u8 = 1 << 5;
+const KNOWN: u8 = (1 << 6) - 1;
 
 /// What the queue keeps of a call.
 #[derive(Debug)]
@@ -361,7 +389,9 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
     let flags = flag(session.answered.is_some(), ANSWERED)
         | flag(session.acknowledged.is_some(), ACKNOWLEDGED)
         | flag(session.is_cut, CUT)
-        | flag(session.own_fields > 0, OWN_FIELDS);
+        | flag(session.own_fields > 0, OWN_FIELDS)
+        | flag(session.alive > session.begun(), ALIVE)
+        | flag(session.watch.is_some(), WATCHED);
     out.extend_from_slice(&[VERSION, LIVE, flags]);
     for mask in [session.marks.accounting, session.marks.missed, session.marks.failed] {
         out.extend_from_slice(&mask.0.to_le_bytes());
@@ -384,6 +414,13 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
     }
     for text in ALL_TEXTS {
         put_text(session.text(text), &mut out);
+    }
+    if session.alive > session.begun() {
+        out.extend_from_slice(&session.alive.0.to_le_bytes());
+    }
+    if let Some((ends, listener)) = session.watch.as_deref().map(Watch::bytes) {
+        put_text(ends, &mut out);
+        put_number(listener.into(), &mut out);
     }
     out
 }
@@ -432,6 +469,14 @@ fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
     for text in &mut texts {
         *text = reader.text("text")?;
     }
+    let begun = answered.unwrap_or(created).wall;
+    let alive = if flags & ALIVE != 0 { read_instant(reader)? } else { begun };
+    let watch = if flags & WATCHED != 0 {
+        let ends = reader.text("ends")?;
+        Watch::restored(ends, reader.number("listener")?, alive)
+    } else {
+        None
+    };
     Ok(Session {
         texts: Texts::pack(texts),
         name,
@@ -446,6 +491,8 @@ fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
         is_cut: flags & CUT != 0,
         timer_s,
         own_fields,
+        alive,
+        watch,
         ending: None,
         unacknowledged: None,
         alarms: Alarms::default(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::watch::Pings;
 use crate::sip::stack::Listener;
 use crate::vars::Template;
 
@@ -80,6 +81,8 @@ pub struct Settings {
     /// Whether a call ends in the records when its session timer (RFC 4028) has run out without a refresh, 32 s of
     /// grace included. Default: yes.
     pub session_timers: bool,
+    /// Whether and how often the ends of a call are asked by OPTIONS. Default: never.
+    pub pings: Option<Pings>,
     /// Calls kept in this engine beyond which a call gets its Start, but no state: its BYE makes a Stop without session
     /// time. Default 1 000 000.
     pub calls_max: usize,
@@ -113,6 +116,7 @@ impl Default for Settings {
             interim_jitter_percent: 10,
             lifetime_max: Some(Duration::from_secs(12 * 3600)),
             session_timers: true,
+            pings: None,
             calls_max: 1_000_000,
             ended_max: 500_000,
             listeners: Vec::new(),

@@ -21,6 +21,8 @@ mod check_tests;
 #[cfg(test)]
 mod decode_tests;
 #[cfg(test)]
+mod protection_tests;
+#[cfg(test)]
 mod sample_tests;
 #[cfg(test)]
 mod transport_tests;

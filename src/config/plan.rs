@@ -58,6 +58,8 @@ pub struct SipPlan {
     pub binds: Vec<SocketAddr>,
     /// Threads, at least 1.
     pub shards: usize,
+    /// Memory of the process, in octets, beyond which new calls get 503; 0: no limit.
+    pub memory_max: u64,
     /// Limits of connections.
     pub streams: stream::Settings,
     /// TLS.

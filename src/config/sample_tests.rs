@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::schema::{
     AccountingTable, AdminTable, AnswerTable, CertificateTable, DiameterTable, FileTable, HeaderTable, LogTable,
     MatchTable, PolicyTable, QueueTable, RadiusTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable,
-    SipTable, StreamsTable, TlsClientTable, TlsTable,
+    SipTable, StreamsTable, TlsClientTable, TlsTable, WatchTable,
 };
 
 /// The sample as it is shipped.
@@ -98,6 +98,7 @@ fn every_option_is_in_it() {
     };
     for (section, fields) in [
         ("sip", fields::<SipTable>()),
+        ("sip.watch", fields::<WatchTable>()),
         ("sip", fields::<TlsTable>()),
         ("sip", fields::<CertificateTable>()),
         ("sip.streams", fields::<StreamsTable>()),

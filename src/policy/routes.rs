@@ -12,7 +12,7 @@ use super::pattern::Pattern;
 use super::target::Destination;
 use super::{Avp, Decision, Marks, RouteFields};
 use crate::sip::message::{Message, Uri};
-use crate::sip::stack::{Network, Plan, RequestView, Verdict};
+use crate::sip::stack::{Network, Plan, Redirects, RequestView, Verdict};
 
 /// One `[[route]]`.
 #[derive(Clone, Debug)]
@@ -55,8 +55,10 @@ pub enum Action {
     Forward {
         /// The groups.
         groups: Vec<Vec<Destination>>,
-        /// Longest ringing of one target.
+        /// Longest ringing of one target without a limit of its own.
         ring_timeout: Option<Duration>,
+        /// What becomes of a redirection.
+        redirects: Redirects,
     },
     /// Answers it.
     Answer {
@@ -148,11 +150,11 @@ fn unmatched(request: &Subject<'_>) -> Verdict {
 impl Action {
     fn verdict(&self, request_uri: &[u8]) -> Verdict {
         match self {
-            Self::Forward { groups, ring_timeout } => {
+            Self::Forward { groups, ring_timeout, redirects } => {
                 let targets = |group: &Vec<Destination>| {
                     group.iter().map(|destination| destination.target(request_uri, *ring_timeout)).collect()
                 };
-                Verdict::Forward(Plan { groups: groups.iter().map(targets).collect() })
+                Verdict::Forward(Plan { groups: groups.iter().map(targets).collect(), redirects: *redirects })
             }
             Self::Answer { code, reason, retry_after_s } => {
                 Verdict::Answer { code: *code, reason: reason.clone(), retry_after_s: *retry_after_s }

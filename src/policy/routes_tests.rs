@@ -10,7 +10,7 @@ use super::{Marks, Route, Routes};
 use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
 use crate::sip::message::Message;
-use crate::sip::stack::{ListenerId, Network, Peer, RequestView, Verdict};
+use crate::sip::stack::{ListenerId, Network, Peer, Redirects, RequestView, Verdict};
 
 fn view(method: &str, uri: &str, source: &str, to_tag: &str) -> RequestView {
     let text = format!(
@@ -34,7 +34,7 @@ fn route(name: &str, condition: Condition) -> Route {
     Route {
         name: name.to_owned(),
         condition,
-        action: Action::Forward { groups: vec![vec![target]], ring_timeout: None },
+        action: Action::Forward { groups: vec![vec![target]], ring_timeout: None, redirects: Redirects::Pass },
         marks: Marks { accounting: SinkMask::NONE.with(SinkNumber(0)), ..Marks::NONE },
         fields: None,
         avps: Vec::new(),

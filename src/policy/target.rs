@@ -7,13 +7,14 @@ use bytes::Bytes;
 
 use crate::sip::message::{Scheme, Uri};
 use crate::sip::proxy;
-use crate::sip::stack::{Hop, Target, Transport};
+use crate::sip::stack::{Hop, Target, Transport, q_of};
 
 /// One target of `to`.
 ///
 /// * `sip:10.0.0.5` has no user: host and port of the Request-URI become the target's, its user part stays.
 /// * `sip:bob@10.0.0.5` has one: it becomes the Request-URI.
 /// * `sip:10.0.0.5;lr` is only the next hop: the Request-URI leaves as it came.
+/// * `<sip:10.0.0.5>;q=0.5;ring_timeout_s=20` says with what preference it is tried and how long it may ring.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Destination {
     uri: Bytes,
@@ -22,6 +23,8 @@ pub struct Destination {
     transport: Option<Transport>,
     /// Whether the URI has a port, which then holds for TLS too.
     has_port: bool,
+    q: u16,
+    ring_timeout: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,6 +49,9 @@ pub enum BadTarget {
     /// It names a transport that is not served.
     #[error("`{0}` names a transport that is not served; `udp`, `tcp` and `tls` are")]
     Transport(String),
+    /// It has a parameter behind its brackets that is none of ours, or whose value is none.
+    #[error("`{0}`: behind the brackets stand `q`, from 0 to 1, and `ring_timeout_s`, from 1 to 3600")]
+    Params(String),
     /// It has headers.
     #[error("`{0}` has headers (`?...`), which a Request-URI must not have")]
     Headers(String),
@@ -57,6 +63,7 @@ impl Destination {
     /// # Errors
     /// The text is no `sip:` or `sips:` URI, or asks for a transport that is not served.
     pub fn parse(text: &str) -> Result<Self, BadTarget> {
+        let (text, options) = split(text)?;
         let uri = Uri::parse(text.as_bytes()).ok_or_else(|| BadTarget::NoUri(text.to_owned()))?;
         if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
             return Err(BadTarget::Scheme(text.to_owned()));
@@ -92,7 +99,15 @@ impl Destination {
             Rewrite::Host { scheme: uri.scheme, host_port, params }
         };
         let has_port = uri.port.is_some();
-        Ok(Self { uri: Bytes::copy_from_slice(text.as_bytes()), rewrite, hop, transport, has_port })
+        let (q, ring_timeout) = (options.q.unwrap_or(Q_MOST), options.ring_timeout);
+        let uri = Bytes::copy_from_slice(text.as_bytes());
+        Ok(Self { uri, rewrite, hop, transport, has_port, q, ring_timeout })
+    }
+
+    /// Its q value in thousandths; 1000 when it has none.
+    #[must_use]
+    pub const fn q(&self) -> u16 {
+        self.q
     }
 
     /// The transport it names, if any; TLS for `sips:`.
@@ -125,9 +140,43 @@ impl Destination {
             }
             hop => hop.clone(),
         };
-        Target { uri, hop, transport: self.transport, ring_timeout }
+        Target { uri, hop, transport: self.transport, ring_timeout: self.ring_timeout.or(ring_timeout) }
     }
 }
+
+/// What stands behind the brackets of a target.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    q: Option<u16>,
+    ring_timeout: Option<Duration>,
+}
+
+/// A target's URI, and what stands behind its brackets.
+fn split(text: &str) -> Result<(&str, Options), BadTarget> {
+    let Some(rest) = text.strip_prefix('<') else { return Ok((text, Options::default())) };
+    let wrong = || BadTarget::Params(text.to_owned());
+    let (uri, params) = rest.split_once('>').ok_or_else(wrong)?;
+    let mut options = Options::default();
+    for param in params.split(';').map(str::trim).filter(|param| !param.is_empty()) {
+        match param.split_once('=').ok_or_else(wrong)? {
+            ("q", value) => {
+                let q = q_of(Some(value.as_bytes()));
+                let is_zero = value.bytes().all(|octet| matches!(octet, b'0' | b'.')) && value.starts_with('0');
+                options.q = Some(q).filter(|q| *q > 0 || is_zero);
+                options.q.ok_or_else(wrong)?;
+            }
+            ("ring_timeout_s", value) => {
+                let secs = value.parse::<u64>().ok().filter(|secs| (1..=3600).contains(secs)).ok_or_else(wrong)?;
+                options.ring_timeout = Some(Duration::from_secs(secs));
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    Ok((uri, options))
+}
+
+/// The q value of a target that gives none (RFC 3261 §20.10), in thousandths.
+const Q_MOST: u16 = 1000;
 
 /// The Request-URI with another host and port. Parameters stay, except those that speak of the old host, and those that
 /// the target names itself. `None` when the Request-URI has no user part that could stay.
@@ -208,6 +257,21 @@ mod tests {
     }
 
     #[test]
+    fn a_target_says_how_it_is_tried() {
+        let secs = Duration::from_secs;
+        for (to, q, rings) in [
+            ("sip:a", 1000, Some(secs(30))),
+            ("<sip:a>", 1000, Some(secs(30))),
+            ("<sip:a>;q=0.25", 250, Some(secs(30))),
+            ("<sip:a>;q=0", 0, Some(secs(30))),
+            ("<sip:a;x=y>;ring_timeout_s=9;q=1", 1000, Some(secs(9))),
+        ] {
+            let target = Destination::parse(to).expect(to);
+            assert_eq!((target.q(), target.target(b"sip:u@v", Some(secs(30))).ring_timeout), (q, rings), "{to}");
+        }
+    }
+
+    #[test]
     fn a_target_says_where_to() {
         for (to, want) in [
             ("sip:10.0.0.5", Hop::Addr("10.0.0.5:5060".parse().expect("an address"))),
@@ -238,6 +302,10 @@ mod tests {
                 "`sips:a;transport=udp` names a transport that is not served; `udp`, `tcp` and `tls` are",
             ),
             ("sip:a?x=1", "`sip:a?x=1` has headers (`?...`), which a Request-URI must not have"),
+            (
+                "<sip:a>;p=1",
+                "`<sip:a>;p=1`: behind the brackets stand `q`, from 0 to 1, and `ring_timeout_s`, from 1 to 3600",
+            ),
         ] {
             assert_eq!(Destination::parse(to).expect_err(to).to_string(), want);
         }

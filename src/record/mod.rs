@@ -112,7 +112,7 @@ pub enum Cause {
     Timeout,
     /// A final answer of 300 or more.
     Refused,
-    /// No target could be reached.
+    /// No target could be reached; of a call: one of its ends does not answer any more, or does not know it.
     Unreachable,
 }
 

@@ -18,7 +18,7 @@ use super::resolver;
 use super::systemd::Loop;
 use crate::accounting::{self, CallView, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase};
-use crate::clock::{self, Instant, Timestamp};
+use crate::clock::{self, Instant, Now, Timestamp};
 use crate::config::plan::{Plan, SipPlan};
 use crate::ids::{Seq, SinkMask, SinkNumber};
 use crate::queue::{self, Desk};
@@ -123,12 +123,7 @@ impl Service {
         super::supervisor::log_opening(&opened.report);
         // Before anything new is appended.
         let waited_until = Seq(opened.handle.stats().head);
-        let announced = opened.sinks.iter().filter(|(name, _)| plan.accounting_on.contains(name));
-        let announced = announced.fold(SinkMask::NONE, |mask, (_, number)| mask.with(*number));
-        if opened.report.calls_lost {
-            // Nobody waits for the receipt: a queue that takes nothing says so by its alarm.
-            drop(super::nas::announce(&opened.handle, Kind::On, announced, started, seed(usize::MAX - 1)));
-        }
+        let announced = announce_start(&plan, &opened, started);
         // It signs what goes out and comes back, and lives with the calls it protects.
         plan.sip.stack.key = opened.secret;
         plan.sip.stack.incarnation = seed(usize::MAX).to_le_bytes();
@@ -172,11 +167,13 @@ impl Service {
                 demand: demand.clone(),
                 producer,
                 resolver: ask.clone(),
+                memory_max: plan.sip.memory_max,
                 shard: Box::new(make),
             };
             shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);
         }
-        let (queue, queue_thread, sip, draining) = (opened.handle, opened.join, plan.sip, phase);
+        let (queue, queue_thread) = (opened.handle, opened.join);
+        let (sip, draining) = (plan.sip, phase);
         Ok(Self { sip, numbers, announced, mailboxes, shards, streams, queue, queue_thread, delivery, draining })
     }
 
@@ -355,6 +352,17 @@ impl Gateway for View {
         }
         views
     }
+}
+
+/// Tells the servers that accounting begins anew if calls were lost; the sinks that are told of such things.
+fn announce_start(plan: &Plan, opened: &queue::Started, started: Now) -> SinkMask {
+    let announced = opened.sinks.iter().filter(|(name, _)| plan.accounting_on.contains(name));
+    let announced = announced.fold(SinkMask::NONE, |mask, (_, number)| mask.with(*number));
+    if opened.report.calls_lost {
+        // Nobody waits for the receipt: a queue that takes nothing says so by its alarm.
+        drop(super::nas::announce(&opened.handle, Kind::On, announced, started, seed(usize::MAX - 1)));
+    }
+    announced
 }
 
 /// When the queue's thread last turned, as far as the asking shows.

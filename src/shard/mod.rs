@@ -9,6 +9,7 @@
 mod held;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::accounting::{self, CallView, Engine, Outcome};
+use crate::accounting::{self, CallView, Engine, Outcome, Sign};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
 use crate::policy::Routes;
@@ -26,6 +27,7 @@ use crate::sip::message::{Malformed, Message, Method};
 use crate::sip::stack::{self, AnswerId, Ignored, Peer, QueryId, RequestView, ServerId, Stack, Transport, Verdict};
 
 use held::Held;
+use watch::Probes;
 
 /// What happens to new calls while records cannot be committed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -86,6 +88,9 @@ pub enum Input {
     Committed(Ticket),
     /// The queue refused what this ticket carries: its records are lost. Every earlier ticket has had its answer.
     Refused(Ticket),
+    /// What this ticket carries was dropped before it reached the queue: its records are lost. Unlike
+    /// [`Self::Refused`] it says nothing of earlier tickets.
+    Dropped(Ticket),
     /// The answer to [`Output::Resolve`].
     Resolved {
         /// The question.
@@ -97,6 +102,8 @@ pub enum Input {
     Unreachable(Peer),
     /// The queue says whether it is in trouble (full, slow, no disk).
     Queue(Health),
+    /// Whether the process may take more memory.
+    Memory(Health),
     /// New rules from here on.
     Rules(Arc<Rules>),
     /// An accounting server wants interim records of a session so often; zero: none.
@@ -164,8 +171,10 @@ pub enum Output {
 pub enum Count {
     /// A message led to nothing.
     Ignored(Ignored),
-    /// A new call was refused with 503: trouble, draining or too many calls.
+    /// A new call was refused with 503: trouble, draining, too many calls or too little memory.
     CallRefused,
+    /// The INVITE of a call that is recorded as answered came again after a restart, and was absorbed.
+    InviteResent,
     /// An answer left whose record was not on disk: too late, or refused by the queue.
     AnswerUnsafe,
     /// A request matched no route.
@@ -182,7 +191,10 @@ pub struct Shard {
     /// What the next flush commits.
     pending: Outcome,
     queue: Health,
+    memory: Health,
     draining: bool,
+    /// OPTIONS to the ends of calls that have no answer yet.
+    probes: Probes,
     /// Reused from turn to turn.
     stack_outputs: Vec<stack::Output>,
     /// Reused likewise, for what follows from an output.
@@ -201,7 +213,9 @@ impl Shard {
             held: Held::default(),
             pending: Outcome::default(),
             queue: Health::Well,
+            memory: Health::Well,
             draining: false,
+            probes: Probes::default(),
             stack_outputs: Vec::new(),
             spare_outputs: Vec::new(),
         }
@@ -213,9 +227,11 @@ impl Shard {
             Input::Received { peer, message } => self.step(now, stack::Input::Received { peer, message }, out),
             Input::Committed(ticket) => self.settled(now, ticket, None, out),
             Input::Refused(ticket) => self.settled(now, ticket, Some(Count::AnswerUnsafe), out),
+            Input::Dropped(ticket) => self.dropped(now, ticket, out),
             Input::Resolved { query, addresses } => self.step(now, stack::Input::Resolved { query, addresses }, out),
             Input::Unreachable(peer) => self.step(now, stack::Input::Unreachable { peer }, out),
             Input::Queue(health) => self.queue = health,
+            Input::Memory(health) => self.memory = health,
             Input::Rules(rules) => self.rules = rules,
             Input::Interim { key, every } => self.engine.interim_every(now, key, every),
             Input::Drain => self.draining = true,
@@ -230,6 +246,7 @@ impl Shard {
         let before = self.pending.records.len();
         self.engine.tick(now, &mut self.pending);
         self.mention_from(before);
+        self.send_probes(now, out);
         while let Some(overdue) = self.held.pop_overdue(now.mono, self.settings.commit_wait_max) {
             out.push(Output::Count(Count::AnswerUnsafe));
             let (transaction, answer) = (overdue.transaction, overdue.answer);
@@ -288,6 +305,15 @@ impl Shard {
         }
     }
 
+    /// A commit never reached the queue: the answers that wait for it leave, and each is counted.
+    fn dropped(&mut self, now: Now, ticket: Ticket, out: &mut Vec<Output>) {
+        while let Some(held) = self.held.pop_waiting(ticket) {
+            out.push(Output::Count(Count::AnswerUnsafe));
+            let (transaction, answer) = (held.transaction, held.answer);
+            self.step(now, stack::Input::Release { transaction, answer }, out);
+        }
+    }
+
     fn step(&mut self, now: Now, input: stack::Input, out: &mut Vec<Output>) {
         let mut outputs = std::mem::take(&mut self.stack_outputs);
         self.stack.handle(now, input, &mut outputs);
@@ -317,9 +343,13 @@ impl Shard {
                 out.push(Output::Resolve { query, host, port, transport });
             }
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
-            From::Final { transaction, answer, code, reason, message, uri } => {
+            From::Final { transaction, answer, code, message, .. } if self.probes.has(transaction) => {
+                self.probe_answered(now, transaction, Sign::of_answer(code, message.is_none()));
+                self.stack.handle(now, stack::Input::Release { transaction, answer }, more);
+            }
+            From::Final { transaction, answer, code, reason, message, source, uri } => {
                 let call = self.call_of(transaction, message.as_deref());
-                self.tell(now, accounting::Input::Final { transaction, code, reason, message, uri });
+                self.tell(now, accounting::Input::Final { transaction, code, reason, message, source, uri });
                 if !self.hold(call, transaction, answer) {
                     self.stack.handle(now, stack::Input::Release { transaction, answer }, more);
                 }
@@ -331,7 +361,21 @@ impl Shard {
                 self.tell(now, accounting::Input::Provisional { transaction, answer, target });
             }
             From::Acknowledged { message, peer } => self.tell(now, accounting::Input::Acknowledged { message, peer }),
-            From::Cancelled { transaction } => self.tell(now, accounting::Input::Cancelled { transaction }),
+            From::Cancelled { transaction, held } => {
+                let call = self.call_of(transaction, None);
+                self.tell(now, accounting::Input::Cancelled { transaction });
+                // Its 200 waits for the Event, if it makes one.
+                if let Some((transaction, answer)) = held
+                    && !self.hold(call, transaction, answer)
+                {
+                    self.stack.handle(now, stack::Input::Release { transaction, answer }, more);
+                }
+            }
+            From::Orphan { answer } if self.engine.awaits(now, &answer) => self.stack.pass_on(&answer, more),
+            From::Orphan { .. } => out.push(Output::Count(Count::Ignored(Ignored::AnswerStray))),
+            From::Terminated { transaction } if self.probes.has(transaction) => {
+                self.probe_answered(now, transaction, Sign::Silent);
+            }
             From::Terminated { transaction } => self.tell(now, accounting::Input::Terminated { transaction }),
         }
     }
@@ -362,14 +406,25 @@ impl Shard {
 
     fn decide(&mut self, now: Now, transaction: ServerId, more: &mut Vec<stack::Output>, out: &mut Vec<Output>) {
         let Some(view) = self.stack.request(transaction) else { return };
-        let verdict = if is_new_call(view) && self.refuses_calls() {
+        let refuses = is_new_call(view).then(|| self.limit_reached()).flatten();
+        let refusal = refuses.map(|_| Verdict::Answer {
+            code: 503,
+            reason: Cow::Borrowed("Service Unavailable"),
+            retry_after_s: Some(self.settings.retry_after_s),
+        });
+        let verdict = if is_new_call(view) && self.engine.was_answered(now, &view.message) {
+            out.push(Output::Count(Count::InviteResent));
+            Verdict::Ignore
+        } else if let (Some(Limit::Alarm), Some(refusal)) = (refuses, &refusal) {
+            // No record of it: there is nobody to take one.
             out.push(Output::Count(Count::CallRefused));
-            let retry_after_s = Some(self.settings.retry_after_s);
-            Verdict::Answer { code: 503, reason: Cow::Borrowed("Service Unavailable"), retry_after_s }
+            refusal.clone()
         } else {
             let decision = self.rules.routes.decide(view);
-            if decision.route.is_none() && !view.in_dialog {
-                out.push(Output::Count(Count::NoRoute));
+            match &refusal {
+                Some(_) => out.push(Output::Count(Count::CallRefused)),
+                None if decision.route.is_none() && !view.in_dialog => out.push(Output::Count(Count::NoRoute)),
+                None => {}
             }
             let fact = accounting::Input::Request {
                 transaction,
@@ -380,7 +435,7 @@ impl Shard {
                 table: None,
             };
             self.engine.handle(now, fact, &mut self.pending);
-            decision.verdict
+            refusal.unwrap_or(decision.verdict)
         };
         self.stack.handle(now, stack::Input::Decide { transaction, verdict }, more);
     }
@@ -394,9 +449,26 @@ impl Shard {
     /// Whether new calls get 503: draining, at a limit, or in the alarm state if that refuses.
     #[must_use]
     pub fn refuses_calls(&self) -> bool {
-        let troubled = self.alarm() == Health::Trouble && self.settings.on_trouble == OnTrouble::Refuse;
-        troubled || self.draining || self.engine.calls() >= self.settings.calls_max
+        self.limit_reached().is_some()
     }
+
+    fn limit_reached(&self) -> Option<Limit> {
+        let is_full = self.engine.calls() >= self.settings.calls_max || self.memory == Health::Trouble;
+        if self.alarm() == Health::Trouble && self.settings.on_trouble == OnTrouble::Refuse {
+            Some(Limit::Alarm)
+        } else {
+            (is_full || self.draining).then_some(Limit::Load)
+        }
+    }
+}
+
+/// Why a new call gets 503.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Limit {
+    /// Records cannot be committed, that of the refusal neither.
+    Alarm,
+    /// Too many calls, too little memory, or the service ends: the refusal is recorded as any other.
+    Load,
 }
 
 /// An initial INVITE: what a limit may refuse. Everything inside a dialog passes.

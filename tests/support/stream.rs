@@ -143,7 +143,9 @@ impl Link {
         };
         stream.set_read_timeout(Some(LOOK)).expect("a limit");
         stream.set_nodelay(true).expect("no delay");
-        let (local, remote) = (stream.local_addr().expect("bound"), stream.peer_addr().expect("connected"));
+        let local = stream.local_addr().expect("bound");
+        // The other end may have reset it already.
+        let remote = stream.peer_addr().unwrap_or(local);
         Self { io, buffer: Vec::new(), is_closed: false, local, remote }
     }
 

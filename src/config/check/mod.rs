@@ -82,6 +82,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     accounting.frozen_fields = sinks.frozen;
     queue.collapsing = sinks.collapsing;
     accounting.listeners.clone_from(&sip.stack.listeners);
+    accounting.pings = sip::pings(&file.sip.watch, check);
     let mut log = sections::log(&file.log, check);
     if sinks.debug {
         log.level.push_str(DEBUG_RADIUS);

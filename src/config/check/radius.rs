@@ -175,7 +175,9 @@ fn method(table: &At<RadiusTable>, settings: &Settings, check: &mut Check<'_>) {
         return;
     };
     let has = |name| attribute.value(name).is_some();
-    if !matches!(attribute.kind(), Type::String | Type::Octets(_)) && !(has("Invite") && has("Bye")) && !has("Other") {
+    let is_text = matches!(attribute.kind(), Type::String | Type::Octets(_));
+    let has_values = has("Other") || (has("Invite") && has("Bye"));
+    if !is_text && !has_values {
         let what =
             "`Sip-Method` has no VALUE for INVITE and BYE, nor `Other`: it is left out of the records that need them";
         check.warning(table.place, what, Some("add `VALUE Sip-Method Invite 1` to the dictionary".to_owned()));

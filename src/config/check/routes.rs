@@ -8,13 +8,13 @@ use super::sinks::Names;
 use super::{Check, accounting};
 use crate::config::decode::{At, OneOrMany};
 use crate::config::error::{Mistake, nearest};
-use crate::config::schema::{AccountingTable, AnswerTable, Fork, MatchTable, RouteTable, SipTable};
+use crate::config::schema::{AccountingTable, AnswerTable, Fork, MatchTable, RedirectsOption, RouteTable, SipTable};
 use crate::config::tree::PlaceId;
 use crate::policy::pattern::{Case, Pattern};
 use crate::policy::routes::{Action, Condition, ROUTES_MAX};
 use crate::policy::target::Destination;
 use crate::policy::{Avp, Route};
-use crate::sip::stack::Hop;
+use crate::sip::stack::{Hop, Redirects, by_q};
 
 /// Methods with a meaning of their own; others are allowed, but a slip in one of these is found.
 const METHODS: [&str; 14] = [
@@ -140,8 +140,9 @@ fn action(table: &At<RouteTable>, sip: &SipTable, hosts: &mut Hosts, check: &mut
     match (&table.to, &table.answer) {
         (Some(to), None) => forward(table, &to.0, sip, hosts, check),
         (None, Some(answer)) => {
-            if table.fork.is_some() || table.ring_timeout_s.is_some() {
-                check.error(answer.place, "a `[[route]]` with `answer` has no use for `fork` or `ring_timeout_s`");
+            if table.fork.is_some() || table.ring_timeout_s.is_some() || table.redirects.is_some() {
+                let what = "a `[[route]]` with `answer` has no use for `fork`, `ring_timeout_s` or `redirects`";
+                check.error(answer.place, what);
             }
             Some(answer_action(answer))
         }
@@ -193,9 +194,14 @@ fn forward(
     let groups = match table.fork.unwrap_or(Fork::Serial) {
         Fork::Serial => destinations.into_iter().map(|destination| vec![destination]).collect(),
         Fork::Parallel => vec![destinations],
+        Fork::ByQ => by_q(destinations.into_iter().map(|destination| (destination.q(), destination)).collect()),
     };
     let ring_timeout = table.ring_timeout_s.or(sip.ring_timeout_s).and_then(crate::units::Secs::duration_unless_zero);
-    Some(Action::Forward { groups, ring_timeout })
+    let redirects = match table.redirects {
+        Some(RedirectsOption::Follow) => Redirects::Follow { ring_timeout },
+        Some(RedirectsOption::Pass) | None => Redirects::Pass,
+    };
+    Some(Action::Forward { groups, ring_timeout, redirects })
 }
 
 /// A target needs a listener of its transport: the answers come to it.

@@ -8,10 +8,10 @@ use crate::accounting::SinkMode;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::{SinkKind, SinkPlan};
-use crate::config::schema::{AccountingOn, FileTable, Records, Switch};
+use crate::config::schema::{AccountingOn, FileTable, RadiusTable, Records, Switch};
 use crate::config::tree::{Node, PlaceId};
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
-use crate::sinks::radius::SessionId;
+use crate::sinks::radius::{SessionId, Settings};
 
 /// Kinds of sinks, in the order of their numbers.
 const KINDS: [&str; 2] = ["radius", "diameter"];
@@ -79,6 +79,24 @@ pub(super) struct Checked {
     pub debug: bool,
 }
 
+impl Checked {
+    /// What a RADIUS sink asks of the rest of the gateway.
+    fn radius(&mut self, name: &str, table: &RadiusTable, settings: &Settings) {
+        for field in mapping::identity(&table.fields, &settings.dictionary) {
+            if !self.frozen.iter().any(|frozen| frozen == field) {
+                self.frozen.push(field.to_owned());
+            }
+        }
+        if mode(table.records) == SinkMode::Sessions && table.collapse_interims.is_none_or(Switch::is_on) {
+            self.collapsing.push(name.to_owned());
+        }
+        if table.accounting_on.unwrap_or(AccountingOn::WhenLost) == AccountingOn::WhenLost {
+            self.accounting_on.push(name.to_owned());
+        }
+        self.debug |= settings.debug;
+    }
+}
+
 /// Names of the fields there are.
 pub(super) struct Fields<'f> {
     /// Of records, those of routes included.
@@ -107,19 +125,7 @@ pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Che
         checked.places.push(radius.place);
         checked.modes.push(mode(radius.records));
         if let Some(settings) = radius::check(name, radius, &fields, base, check) {
-            for field in mapping::identity(&radius.fields, &settings.dictionary) {
-                if !checked.frozen.iter().any(|frozen| frozen == field) {
-                    checked.frozen.push(field.to_owned());
-                }
-            }
-            let is_session = radius.records.unwrap_or(Records::Sessions) == Records::Sessions;
-            if is_session && radius.collapse_interims.is_none_or(Switch::is_on) {
-                checked.collapsing.push(name.clone());
-            }
-            if radius.accounting_on.unwrap_or(AccountingOn::WhenLost) == AccountingOn::WhenLost {
-                checked.accounting_on.push(name.clone());
-            }
-            checked.debug |= settings.debug;
+            checked.radius(name, radius, &settings);
             let by_tag = settings.session_id == SessionId::CallIdAndTag;
             if by_tag && file.accounting.detect_direction.is_some_and(|switch| !switch.is_on()) {
                 let what = "`session_id = \"call-id-and-tag\"` without `accounting.detect_direction`: a call that the callee \

@@ -2,15 +2,26 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use super::{Check, streams};
+use crate::accounting::Pings;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::SipPlan;
-use crate::config::schema::{OnTrouble, QueueTable, SipTable};
+use crate::config::schema::{OnTrouble, QueueTable, SipTable, WatchTable};
 use crate::shard;
-use crate::sip::stack::{self, Listener, Network, TokenBucket, Transport};
+use crate::sip::stack::{self, Listener, ListenerId, Network, TokenBucket, Transport};
+use crate::units::Mib;
 
+/// Shortest time between two OPTIONS: an end has 64 T1 to answer one.
+const PING_LEAST: Duration = Duration::from_secs(40);
+/// OPTIONS in a row that may stay without an answer.
+const PINGS_LOST_MAX: u8 = 3;
+/// New requests of one source that always come through at once.
+const SOURCE_BURST_LEAST: u32 = 10;
+/// What `listen` is when it is left out.
+const LISTEN_USUAL: &str = "udp:127.0.0.1:5060";
 /// Most listeners: more are a mistake.
 const LISTENERS_MAX: usize = 64;
 
@@ -26,6 +37,7 @@ pub(super) fn check(
     if let Some(allow) = &table.allow {
         settings.allow = check.each(allow, network);
     }
+    allow_on(table, &mut settings, check);
     if let Some(names) = &table.names {
         settings.names = check.each(names, host_name);
     }
@@ -39,9 +51,39 @@ pub(super) fn check(
     let shards = if shards == 0 { cores() } else { shards };
     let streams = streams::settings(&table.streams, check);
     let credentials = streams::credentials(table, &settings.listeners, base, check);
-    let plan = SipPlan { binds, shards, streams, credentials, stack: settings };
+    let memory_max = table.memory_max_mib.map_or(0, Mib::octets);
+    let plan = SipPlan { binds, shards, streams, credentials, stack: settings, memory_max };
     let shard = shard_settings(table, queue, shards, plan.stack.retry_after_s);
     (plan, shard)
+}
+
+/// The blocks of single listeners, by their text in `listen`.
+fn allow_on(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_>) {
+    let usual = [At::from(LISTEN_USUAL.to_owned())];
+    let listen = || table.listen.as_deref().unwrap_or(&usual).iter().map(|text| text.value.as_str());
+    for (name, blocks) in &table.allow_on.0 {
+        let Some(place) = listen().position(|text| text == name.value) else {
+            let hint = suggestion(&name.value, listen());
+            check.error_hint(name.place, format_args!("`{}` is not in `sip.listen`", name.value), hint);
+            continue;
+        };
+        if let Ok(place) = u16::try_from(place) {
+            settings.allow_on.push((ListenerId(place), check.each(&blocks.0, network)));
+        }
+    }
+}
+
+/// What `[sip.watch]` says about the ends of calls.
+pub(super) fn pings(table: &WatchTable, check: &mut Check<'_>) -> Option<Pings> {
+    let ping = table.ping_s.as_ref()?;
+    let interval = ping.value.duration_unless_zero()?;
+    if interval < PING_LEAST {
+        let (found, least) = (interval.as_secs(), PING_LEAST.as_secs());
+        let what = format_args!("`sip.watch.ping_s` is {found}, allowed is 0, or {least} to 86400");
+        check.error_hint(ping.place, what, Some("an end has 32 s to answer".to_owned()));
+    }
+    let lost_max = table.lost_max.map_or(PINGS_LOST_MAX, |most| u8::try_from(most.get()).unwrap_or(u8::MAX));
+    Some(Pings { interval, lost_max })
 }
 
 fn shard_settings(table: &SipTable, queue: &QueueTable, shards: usize, retry_after_s: u32) -> shard::Settings {
@@ -95,6 +137,20 @@ fn limits(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_
         if settings.transactions_in_dialog_max < settings.transactions_max {
             check.error(most.place, "`sip.transactions_in_dialog_max` is less than `sip.transactions_max`");
         }
+    }
+    if let Some(most) = table.transactions_per_source_max {
+        settings.transactions_per_source_max = most.len();
+    } else if table.transactions_max.is_some() {
+        settings.transactions_per_source_max = settings.transactions_max / 4 * 3;
+    }
+    if let Some(rate) = table.source_per_second_max {
+        let per_second = u32::try_from(rate.get()).unwrap_or(u32::MAX);
+        settings.source_rate =
+            (per_second > 0).then_some(TokenBucket { per_second, burst: per_second.max(SOURCE_BURST_LEAST) });
+    }
+    if let Some(rate) = table.stateless_allowed_per_second_max {
+        let per_second = u32::try_from(rate.get()).unwrap_or(u32::MAX);
+        settings.stateless_answers_allowed = TokenBucket { per_second, burst: per_second.saturating_mul(2) };
     }
     if let Some(most) = table.datagram_bytes_max {
         settings.datagram_bytes_max = if most.is_empty() { usize::MAX } else { most.len() };

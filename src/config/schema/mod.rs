@@ -17,12 +17,12 @@ use serde::Deserialize;
 
 pub use accounting::{AccountingTable, FieldSource, Flag, LegOrder, Rounding, Switch};
 pub use mapping::{AccountingOn, Columns, MappingTable, Oversize, PolicyTable, UnknownKeywords};
-pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RouteAccountTable, RouteTable};
+pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable};
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
 pub use sinks::{
     DelayTime, DiameterTable, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped,
 };
-pub use sip::SipTable;
+pub use sip::{SipTable, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 
 use super::decode::At;

@@ -20,6 +20,8 @@ pub struct RouteTable {
     pub fork: Option<Fork>,
     /// Longest ringing of one target.
     pub ring_timeout_s: Option<Secs<0, 3_600>>,
+    /// What becomes of a redirection.
+    pub redirects: Option<RedirectsOption>,
     /// An answer instead of targets.
     pub answer: Option<At<AnswerTable>>,
     /// Accounting of this route.
@@ -67,6 +69,18 @@ pub enum Fork {
     Serial,
     /// All at once.
     Parallel,
+    /// The highest q first, those of one q at once.
+    ByQ,
+}
+
+/// What becomes of a redirection.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedirectsOption {
+    /// It is a refusal like others.
+    Pass,
+    /// Its contacts are tried.
+    Follow,
 }
 
 /// `answer` of a route.

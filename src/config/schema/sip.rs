@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::super::decode::{At, OneOrMany};
+use super::super::decode::{At, OneOrMany, Ordered};
 use super::{StreamsTable, TlsClientTable, TlsTable};
-use crate::units::{Count, Millis, Secs};
+use crate::units::{Count, Mib, Millis, Secs};
 
 /// `[sip]`
 #[derive(Debug, Default, Deserialize)]
@@ -18,6 +18,8 @@ pub struct SipTable {
     pub names: Option<Vec<At<String>>>,
     /// Blocks of addresses whose requests are served.
     pub allow: Option<Vec<At<String>>>,
+    /// Blocks of addresses for single listeners, instead of `allow`.
+    pub allow_on: Ordered<OneOrMany<At<String>>>,
     /// Threads that serve calls; 0: one for each core but one.
     pub shards: Option<Count<0, 64>>,
     /// T1 (RFC 3261 §17.1.1.1).
@@ -38,12 +40,20 @@ pub struct SipTable {
     pub transactions_in_dialog_max: Option<At<Count<100, 10_000_000>>>,
     /// Accounted calls in progress beyond which new calls get 503.
     pub calls_max: Option<Count<1, 10_000_000>>,
+    /// Open transactions of new requests that one source may have.
+    pub transactions_per_source_max: Option<Count<10, 10_000_000>>,
+    /// New requests a second from one source; 0: no limit.
+    pub source_per_second_max: Option<Count<0, 1_000_000>>,
+    /// Memory of the process beyond which new calls get 503; 0: no limit.
+    pub memory_max_mib: Option<Mib<0, 1_048_576>>,
     /// `Retry-After` of these 503.
     pub retry_after_s: Option<Secs<0, 3_600>>,
     /// Targets one request may have.
     pub branches_max: Option<Count<1, 256>>,
     /// Answers a second to requests that get no transaction.
     pub stateless_per_second_max: Option<Count<0, 100_000>>,
+    /// The same for sources in `allow`.
+    pub stateless_allowed_per_second_max: Option<Count<0, 1_000_000>>,
     /// Extension tags of `Proxy-Require` that are not refused.
     pub supported: Option<Vec<String>>,
     /// Octets of a request beyond which it goes by TCP where it may; 0: never.
@@ -54,4 +64,16 @@ pub struct SipTable {
     pub tls: Vec<At<TlsTable>>,
     /// TLS of connections to targets.
     pub tls_client: TlsClientTable,
+    /// Calls whose ends are asked whether they go on.
+    pub watch: WatchTable,
+}
+
+/// `[sip.watch]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WatchTable {
+    /// Time between two OPTIONS to each end of a call; 0: none are sent.
+    pub ping_s: Option<At<Secs<0, 86_400>>>,
+    /// OPTIONS in a row that may stay without an answer.
+    pub lost_max: Option<Count<1, 100>>,
 }

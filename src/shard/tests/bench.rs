@@ -4,7 +4,7 @@
 //! `alice sends INVITE to bob` (`INVITE again`, `BYE`, `ACK`, `ACK hop`, `CANCEL`, `INFO`, inside the dialog, `with carol`
 //! the one with that callee), `bob sends 200` (`to INVITE`, `for dave`, `tag T`), `alice repeats INVITE`, `bob gets INVITE`
 //! (`containing TEXT`), `bob gets nothing` (a 100 is not looked at), `bob forgets`, `after 200 ms`, `disk writes` (`one`,
-//! `unseen` without a receipt), `disk refuses`, `recorded TEXT`, `forget records` that are not on disk,
+//! `unseen` without a receipt), `disk refuses`, `disk drops` (before the queue has it), `memory trouble`, `recorded TEXT`, `forget records` that are not on disk,
 //! `alarm on`, `queue trouble`, `rules NAME`, `turn begins`, `turn ends`, `drain`, `restart`, `counted WHAT 1`,
 //! `commits 1`, `calls 1`, `idle`, `busy`, `an answered call`.
 
@@ -25,7 +25,7 @@ use crate::record::{Kind, Record, Value};
 use crate::shard::{self, Health, Input, Output, Rules, Shard};
 use crate::sip::message::Message;
 use crate::sip::stack::tests::script::{address, answer, header, headers, settings};
-use crate::sip::stack::{self, ListenerId, Peer, Sizes, Stack};
+use crate::sip::stack::{self, ListenerId, Peer, Redirects, Sizes, Stack};
 use crate::vars::Template;
 
 /// What a shard is set to.
@@ -62,16 +62,18 @@ const ACCOUNTED: SinkMask = SinkMask::NONE.with(SinkNumber(0));
 /// Marks of everything that is accounted.
 const MARKS: Marks = Marks { accounting: ACCOUNTED, missed: ACCOUNTED, failed: ACCOUNTED };
 
-/// `usual`: who is called leads to bob, `fork` to bob and carol, `hunt` to bob, then carol, `closed` to a 480, `free` to
-/// bob without any record. `marked`: all goes to carol, with records.
+/// `usual`: who is called leads to bob, `fork` to bob and carol, `hunt` to bob, then carol, `moved` to bob, and where he
+/// redirects to, `closed` to a 480, `free` to bob without any record. `marked`: all goes to carol, with records.
 pub fn rules(name: &str) -> Arc<Rules> {
     let target = |who: &str| Destination::parse(&format!("sip:{who}@{}", address(who))).expect("a target");
+    let follow = Redirects::Follow { ring_timeout: Some(Duration::from_secs(20)) };
     let route = |user: &str, groups: &[&[&str]], marks: Marks| Route {
         name: user.to_owned(),
         condition: Condition { users: vec![Pattern::new(user, Case::Matters)], ..Condition::default() },
         action: Action::Forward {
             groups: groups.iter().map(|group| group.iter().map(|who| target(who)).collect()).collect(),
             ring_timeout: Some(Duration::from_secs(20)),
+            redirects: if user == "moved" { follow } else { Redirects::Pass },
         },
         marks,
         fields: None,
@@ -84,11 +86,16 @@ pub fn rules(name: &str) -> Arc<Rules> {
             route("bob", &[&["bob"]], MARKS),
             route("fork", &[&["bob", "carol"]], MARKS),
             route("hunt", &[&["bob"], &["carol"]], MARKS),
+            route("moved", &[&["bob"]], MARKS),
             Route { action: closed, ..route("closed", &[], MARKS) },
             route("free", &[&["bob"]], Marks::NONE),
         ],
     };
     Arc::new(Rules { routes: Routes::new(routes, Marks { accounting: ACCOUNTED, ..Marks::NONE }) })
+}
+
+fn health_of(word: &str) -> Health {
+    if word == "trouble" { Health::Trouble } else { Health::Well }
 }
 
 /// One dialog as an actor sees it.
@@ -177,6 +184,14 @@ impl Bench {
         }
     }
 
+    /// Plays `WHO sends CODE` with another Contact.
+    pub fn play_with_contact(&mut self, line: &str, contact: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let text = self.compose(words[0], words[2], &[], line);
+        let own = header(&text, "Contact").unwrap_or_default().to_owned();
+        self.send(words[0], &text.replacen(&own, contact, 1));
+    }
+
     fn line(&mut self, line: &str, place: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
@@ -188,14 +203,16 @@ impl Bench {
             ["disk", "writes"] => self.write(usize::MAX),
             ["disk", "writes", "one"] => self.write(1),
             ["disk", "writes", "unseen"] => while self.disk.write().is_some() {},
+            ["disk", "drops"] => {
+                let ticket = self.disk.refuse().unwrap_or_else(|| panic!("{place}: no commit"));
+                self.input(Input::Dropped(ticket));
+            }
             ["disk", "refuses"] => {
                 let ticket = self.disk.refuse().unwrap_or_else(|| panic!("{place}: no commit"));
                 self.input(Input::Refused(ticket));
             }
-            ["queue", health] => {
-                let health = if *health == "trouble" { Health::Trouble } else { Health::Well };
-                self.input(Input::Queue(health));
-            }
+            ["queue", health] => self.input(Input::Queue(health_of(health))),
+            ["memory", health] => self.input(Input::Memory(health_of(health))),
             ["rules", name] => self.input(Input::Rules(rules(name))),
             ["forget", "records"] => self.recorded.truncate(self.disk.records.len()),
             [who, "forgets"] => self.actor(who).inbox.clear(),

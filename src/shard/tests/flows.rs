@@ -184,6 +184,30 @@ fn targets_in_a_row_make_missed_calls_and_legs() {
 }
 
 #[test]
+fn rfc3261_16_5_a_redirection_that_is_followed_makes_a_leg() {
+    let mut bench = Bench::new("moved, then answered", Setup::new());
+    bench.play("alice sends INVITE to moved\nbob gets INVITE");
+    bench.play_with_contact("bob sends 302", "<sip:carol@192.0.2.30>");
+    bench.run(
+        "bob gets ACK
+         recorded missed 302 bob callee refused
+         carol gets INVITE containing sip:carol@192.0.2.30 SIP/2.0
+         carol sends 200
+         recorded start 200 carol [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30]
+         disk writes
+         alice gets 200
+         alice sends ACK
+         carol gets ACK
+         alice sends BYE
+         carol gets BYE
+         carol sends 200
+         disk writes
+         alice gets 200
+         recorded stop 200 carol caller bye 0s [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30]",
+    );
+}
+
+#[test]
 fn each_2xx_of_a_fork_is_a_session_with_a_record_of_its_own() {
     play(&[(
         "two 200s that cross",
@@ -267,20 +291,21 @@ fn a_call_the_caller_gives_up_makes_one_record() {
         ),
     ]);
     let engine = accounting::Settings { report_cancels: true, ..Setup::new().engine };
-    Bench::new("its refusal waits for the record of the CANCEL", Setup { engine, ..Setup::new() }).run(
+    Bench::new("the 200 to the CANCEL and its refusal wait for their records", Setup { engine, ..Setup::new() }).run(
         "alice sends INVITE to bob
          bob gets INVITE
          bob sends 180
          alice gets 180
          alice sends CANCEL
-         alice gets 200
          recorded event 200
          bob gets CANCEL
          bob sends 200
          bob sends 487 to INVITE
          bob gets ACK
          recorded missed 487 bob caller cancelled
+         alice gets nothing
          disk writes one
+         alice gets 200
          alice gets nothing
          disk writes one
          alice gets 487

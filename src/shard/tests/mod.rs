@@ -3,6 +3,8 @@
 mod bench;
 mod disk;
 mod flows;
+mod fuzz;
 mod promise;
 mod restart;
 mod storm;
+mod watch;

@@ -391,6 +391,34 @@ fn in_the_alarm_state_new_calls_are_served_if_so_set() {
 }
 
 #[test]
+fn a_commit_that_never_reaches_the_queue_lets_its_answers_go_and_no_others() {
+    play(&[(
+        "the oldest one is dropped for want of memory",
+        "alice sends INVITE to bob
+         bob gets INVITE
+         bob sends 200
+         dave sends INVITE to bob
+         bob gets INVITE
+         bob sends 486 for dave
+         bob gets ACK
+         alice gets nothing
+         disk drops
+         counted AnswerUnsafe 1
+         alice gets 200
+         alice sends ACK
+         bob gets ACK
+         dave gets nothing
+         disk writes
+         counted AnswerUnsafe 1
+         dave gets 486
+         dave sends ACK hop
+         recorded start 200 bob; missed 486 bob callee refused; failed 486 bob callee refused
+         after 601 s
+         recorded stop 0 bob gateway lifetime 600s",
+    )]);
+}
+
+#[test]
 fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
     play(&[
         (
@@ -431,6 +459,9 @@ fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
              busy
              drain
              dave sends INVITE to bob
+             recorded missed 503 gateway refused; failed 503 gateway refused
+             dave gets nothing
+             disk writes
              dave gets 503 containing Retry-After
              dave sends ACK hop
              bob sends 200
@@ -452,11 +483,40 @@ fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
              recorded stop 200 bob caller bye 0s",
         ),
     ]);
+    play(&[(
+        "little memory",
+        "an answered call
+         memory trouble
+         alarm off
+         dave sends INVITE to bob
+         recorded missed 503 gateway refused; failed 503 gateway refused
+         disk writes
+         dave gets 503 containing Retry-After: 5
+         dave sends ACK hop
+         alice sends BYE
+         bob gets BYE
+         bob sends 200
+         disk writes
+         alice gets 200
+         recorded stop 200 bob caller bye 0s
+         memory well
+         dave sends INVITE to closed
+         disk writes
+         dave gets 480
+         dave sends ACK hop
+         recorded missed 480 gateway refused; failed 480 gateway refused",
+    )]);
     let shard = Settings { calls_max: 1, retry_after_s: 17, ..Settings::default() };
     Bench::new("the limit", Setup { shard, ..Setup::new() }).run(
         "an answered call
          calls 1
+         dave sends INVITE to free
+         dave gets 503 containing Retry-After: 17
+         dave sends ACK hop
          dave sends INVITE to bob
+         recorded missed 503 gateway refused; failed 503 gateway refused
+         dave gets nothing
+         disk writes
          dave gets 503 containing Retry-After: 17
          dave sends ACK hop
          alice sends BYE
@@ -470,6 +530,6 @@ fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
          dave gets 480
          dave sends ACK hop
          recorded missed 480 gateway refused; failed 480 gateway refused
-         counted CallRefused 1",
+         counted CallRefused 2",
     );
 }

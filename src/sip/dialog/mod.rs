@@ -1,18 +1,24 @@
 //! Dialogs without a table: the gateway's Record-Route value carries what it must know when a later request of the call
 //! comes back with it as Route (RFC 3261 §16.6 step 4, §16.12; RFC 5658 for a pair of them).
 //!
-//! The value is `<sip:HOST:PORT;lr;ftag=TAG;tg=CHECK>`. `CHECK` is a keyed hash over the Call-ID and the From tag of the
-//! request that made the dialog. It shows that the value is ours and belongs to this call, so that the request may pass
-//! from any source, and whose tag it covers: with the From tag of the later request it comes from the caller, with the
-//! To tag from the callee. `ftag` is there for whoever reads a trace.
+//! The value is `<sip:HOST:PORT;lr;ftag=TAG;tg=CHECK;tu=HOME;td=HOME>`. `CHECK` is a keyed hash over the Call-ID and the
+//! From tag of the request that made the dialog. It shows that the value is ours and belongs to this call, so that the
+//! request may pass from any source, and whose tag it covers: with the From tag of the later request it comes from the
+//! caller, with the To tag from the callee. `ftag` is there for whoever reads a trace.
+//!
+//! `tu` and `td` are keyed hashes over the same and the host that requests upstream and downstream go to next: the host
+//! of the caller's Contact, or of the proxy in front of it, and the address the request was sent to. A sender who has
+//! nothing but the value, and is not trusted otherwise, reaches these two hosts and no other.
 
 use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
-use crate::sip::message::Message;
+use crate::sip::message::{Message, Uri};
 use crate::sip::stack::{Transport, push_hex};
 
+/// Hexadecimal digits of the check of a host: too many to be guessed by asking.
+const HOME_DIGITS: u32 = 12;
 /// Octets of a From tag beyond which the `ftag` parameter is left out.
 const FTAG_BYTES_MAX: usize = 64;
 
@@ -34,7 +40,16 @@ pub enum Pairing {
     Double,
 }
 
-/// Makes and checks the signed parameter of our Record-Route values.
+/// The next host in both directions of a call, as [`Signer::home`] takes it; `None` when it cannot be told.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Homes<'a> {
+    /// Towards the caller.
+    pub upstream: Option<&'a [u8]>,
+    /// Towards the callee.
+    pub downstream: Option<&'a [u8]>,
+}
+
+/// Makes and checks the signed parameters of our Record-Route values.
 #[derive(Clone, Copy)]
 pub struct Signer {
     key: [u8; 16],
@@ -64,8 +79,44 @@ impl Signer {
         hasher.finish()
     }
 
+    /// The check of a host that requests in this direction of a call go to next, as [`HOME_DIGITS`] hexadecimal digits.
+    /// `tag` is the caller's.
+    fn home(&self, direction: Direction, (call_id, tag): (&[u8], &[u8]), host: &[u8]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write(match direction {
+            Direction::Upstream => b"u",
+            Direction::Downstream => b"d",
+        });
+        for text in [call_id, tag] {
+            hasher.write(text);
+            hasher.write(&(text.len() as u64).to_le_bytes());
+        }
+        hasher.write(host);
+        hasher.finish()
+    }
+
+    /// Whether `request`, which comes from `direction`'s start by a Route value with these parameters, goes to the host
+    /// the value was made for.
+    #[must_use]
+    pub fn leads_home(&self, direction: Direction, route: &Uri<'_>, request: &Message, host: &[u8]) -> bool {
+        let (name, tag): (&[u8], _) = match direction {
+            Direction::Upstream => (b"tu", request.to_tag()),
+            Direction::Downstream => (b"td", request.from_tag()),
+        };
+        let mut own = Vec::with_capacity(16);
+        push_hex(self.home(direction, (request.call_id(), tag), host), HOME_DIGITS, &mut own);
+        route.param(name).is_some_and(|check| bool::from(subtle::ConstantTimeEq::ct_eq(own.as_slice(), check)))
+    }
+
     /// Appends the Record-Route value of `request` for one listener: host and port as text, and transport.
-    pub fn print(&self, (place, by): (&[u8], Transport), pairing: Pairing, request: &Message, out: &mut Vec<u8>) {
+    pub fn print(
+        &self,
+        (place, by): (&[u8], Transport),
+        pairing: Pairing,
+        request: &Message,
+        homes: Homes<'_>,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(b"<sip:");
         out.extend_from_slice(place);
         out.extend_from_slice(by.uri_parameter().as_bytes());
@@ -80,6 +131,15 @@ impl Signer {
         }
         out.extend_from_slice(b";tg=");
         push_hex(self.check(request.call_id(), tag), 16, out);
+        let of_call = (request.call_id(), tag);
+        for (name, direction, host) in
+            [(&b";tu="[..], Direction::Upstream, homes.upstream), (b";td=", Direction::Downstream, homes.downstream)]
+        {
+            if let Some(host) = host {
+                out.extend_from_slice(name);
+                push_hex(self.home(direction, of_call, host), HOME_DIGITS, out);
+            }
+        }
         out.push(b'>');
     }
 
@@ -128,12 +188,13 @@ mod tests {
     fn value(request: &Message, key: u8) -> String {
         let mut out = Vec::new();
         let place: &[u8] = b"192.0.2.1:5060";
-        Signer::new([key; 16]).print((place, Transport::Tcp), Pairing::Single, request, &mut out);
+        let homes = Homes { upstream: Some(b"192.0.2.10"), downstream: None };
+        Signer::new([key; 16]).print((place, Transport::Tcp), Pairing::Single, request, homes, &mut out);
         String::from_utf8(out).expect("text")
     }
 
     fn check(value: &str) -> &str {
-        value.split("tg=").nth(1).expect("a check").trim_end_matches('>')
+        value.split("tg=").nth(1).and_then(|rest| rest.get(..16)).expect("a check")
     }
 
     #[test]
@@ -141,7 +202,7 @@ mod tests {
         // It must be recognised after an upgrade in the middle of a call.
         assert_eq!(
             value(&request("c1", ";tag=a%1", ""), 7),
-            "<sip:192.0.2.1:5060;transport=tcp;lr;ftag=a%251;tg=645236ce5dd9bf8a>"
+            "<sip:192.0.2.1:5060;transport=tcp;lr;ftag=a%251;tg=645236ce5dd9bf8a;tu=c5b39b11c50a>"
         );
     }
 
@@ -161,6 +222,21 @@ mod tests {
         let later = request("c1", "", ";tag=b");
         let direction = Signer::new([7; 16]).direction(check(&old).as_bytes(), &later);
         assert_eq!(direction, Some(Direction::Downstream), "a caller of RFC 2543 has no tag");
+    }
+
+    #[test]
+    fn a_value_leads_to_the_host_it_was_made_for_and_no_other() {
+        let own = value(&request("c1", ";tag=a", ""), 7);
+        let uri = Uri::parse(own.trim_matches(['<', '>']).as_bytes()).expect("a URI");
+        let later = request("c1", ";tag=b", ";tag=a");
+        for (name, direction, later, host, want) in [
+            ("to the caller's host", Direction::Upstream, &later, "192.0.2.10", true),
+            ("to another host", Direction::Upstream, &later, "192.0.2.11", false),
+            ("to the callee, whose host was not known", Direction::Downstream, &later, "192.0.2.10", false),
+            ("of another call", Direction::Upstream, &request("c2", ";tag=b", ";tag=a"), "192.0.2.10", false),
+        ] {
+            assert_eq!(Signer::new([7; 16]).leads_home(direction, &uri, later, host.as_bytes()), want, "{name}");
+        }
     }
 
     #[test]

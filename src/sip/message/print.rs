@@ -206,16 +206,16 @@ const RESPONSE_BYTES: usize = 768;
 /// Appends the hop-by-hop ACK for a final response of 300 to 699 (RFC 3261 §17.1.1.3): Request-URI, top Via, From,
 /// Call-ID, CSeq number and Route of the INVITE as it was sent, To of the response.
 pub fn ack_for(sent_invite: &Message, response: &Message, out: &mut Vec<u8>) {
-    write_hop(sent_invite, "ACK", response, out);
+    write_hop(sent_invite, ("ACK", &[]), response, out);
 }
 
 /// Appends the CANCEL for a sent INVITE (RFC 3261 §9.1): its Request-URI, top Via, From, To, Call-ID, CSeq number and
-/// Route.
-pub fn cancel_for(sent_invite: &Message, out: &mut Vec<u8>) {
-    write_hop(sent_invite, "CANCEL", sent_invite, out);
+/// Route, and a Reason line for each of `reasons` (RFC 3326 §2).
+pub fn cancel_for(sent_invite: &Message, reasons: &[&[u8]], out: &mut Vec<u8>) {
+    write_hop(sent_invite, ("CANCEL", reasons), sent_invite, out);
 }
 
-fn write_hop(sent: &Message, method: &str, to_of: &Message, out: &mut Vec<u8>) {
+fn write_hop(sent: &Message, (method, reasons): (&str, &[&[u8]]), to_of: &Message, out: &mut Vec<u8>) {
     out.reserve(RESPONSE_BYTES.min(sent.bytes.len() + OWN_HEADERS_BYTES));
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
@@ -232,6 +232,9 @@ fn write_hop(sent: &Message, method: &str, to_of: &Message, out: &mut Vec<u8>) {
     write_number(sent.cseq().0, out);
     out.push(b' ');
     write_line(method.as_bytes(), out);
+    for reason in reasons {
+        write_header("Reason", reason, out);
+    }
     write_content_length(0, out);
     out.extend_from_slice(b"\r\n");
 }

@@ -248,7 +248,7 @@ fn ack_and_cancel_follow_the_sent_invite() {
         format!("ACK {head}To: <sip:bob@example.com>;tag=9\r\nCALL-ID: c\r\nCSeq: 7 ACK\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(String::from_utf8(out), Ok(want));
     let mut out = Vec::new();
-    cancel_for(&sent, &mut out);
+    cancel_for(&sent, &[], &mut out);
     let want =
         format!("CANCEL {head}To: <sip:bob@example.com> \r\nCALL-ID: c\r\nCSeq: 7 CANCEL\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(String::from_utf8(out.clone()), Ok(want));

@@ -7,8 +7,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use crate::sip::message::Message;
-use crate::sip::stack::{Attempt, Plan, Target};
+use crate::sip::stack::{Attempt, Plan, Redirects, Target};
 
 /// Why no further group starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,6 +56,13 @@ pub struct Context {
     /// Every 401 and 407 of all rounds: their challenges go upstream together.
     challenges: Vec<Rc<Message>>,
     ending: Ending,
+    redirects: Redirects,
+    /// Targets that may still be added.
+    room: usize,
+    /// Request-URIs of all targets so far, if redirections are followed: none is tried twice (RFC 3261 §16.5).
+    tried: Vec<Bytes>,
+    /// Branches of the running round whose redirection is followed: their 3xx is nobody's answer.
+    followed: Vec<u16>,
 }
 
 impl Context {
@@ -69,8 +78,16 @@ impl Context {
                 groups.push_back(group);
             }
         }
+        let tried = match plan.redirects {
+            Redirects::Pass => Vec::new(),
+            Redirects::Follow { .. } => groups.iter().flatten().map(|target: &Target| target.uri.clone()).collect(),
+        };
         Self {
             groups,
+            redirects: plan.redirects,
+            room: left,
+            tried,
+            followed: Vec::new(),
             round: Vec::new(),
             earlier: 0,
             number: 0,
@@ -89,7 +106,40 @@ impl Context {
         self.earlier += u16::try_from(self.round.len()).unwrap_or(u16::MAX);
         self.number += 1;
         self.round = vec![None; group.len()];
+        self.followed.clear();
         Some(group)
+    }
+
+    /// What becomes of a redirection.
+    #[must_use]
+    pub const fn redirects(&self) -> Redirects {
+        self.redirects
+    }
+
+    /// Whether a target with this Request-URI was tried or is to be.
+    #[must_use]
+    pub fn has_tried(&self, uri: &[u8]) -> bool {
+        self.tried.iter().any(|own| *own == uri)
+    }
+
+    /// A branch of the running round, which is about to fail, was sent on: these groups come next, as far as there is
+    /// room.
+    pub fn redirected(&mut self, branch: u16, groups: Vec<Vec<Target>>) {
+        let mut added = Vec::new();
+        for mut group in groups {
+            group.truncate(self.room);
+            self.room -= group.len();
+            self.tried.extend(group.iter().map(|target| target.uri.clone()));
+            if !group.is_empty() {
+                added.push(group);
+            }
+        }
+        if !added.is_empty() {
+            self.followed.push(branch);
+        }
+        for group in added.into_iter().rev() {
+            self.groups.push_front(group);
+        }
     }
 
     /// Number of the running round, from 1.
@@ -137,8 +187,11 @@ impl Context {
         let attempts: Vec<Attempt> = self.round.iter().flatten().cloned().collect();
         let best = self.best_of(&attempts);
         let newer = &attempts[best];
+        let is_followed = u16::try_from(best).is_ok_and(|best| self.followed.contains(&best));
         // Of equal ones that of the later round: it is the last thing that happened to the caller.
-        if self.best.as_ref().is_none_or(|older| self.rank(newer) <= self.rank(older)) {
+        if is_followed {
+            // RFC 3261 §16.7 step 4: a redirection that is followed is no answer.
+        } else if self.best.as_ref().is_none_or(|older| self.rank(newer) <= self.rank(older)) {
             self.best = Some(newer.clone());
         }
         Progress::RoundOver { attempts, best, more: self.ending == Ending::Open && !self.groups.is_empty() }
@@ -155,8 +208,11 @@ impl Context {
     }
 
     fn best_of(&self, attempts: &[Attempt]) -> usize {
-        let rank = |attempt: &Attempt| (self.rank(attempt), attempt.message.is_none());
-        (0..attempts.len()).min_by_key(|index| rank(&attempts[*index])).unwrap_or(0)
+        let rank = |index: usize| {
+            let is_followed = u16::try_from(index).is_ok_and(|index| self.followed.contains(&index));
+            (is_followed, self.rank(&attempts[index]), attempts[index].message.is_none())
+        };
+        (0..attempts.len()).min_by_key(|index| rank(*index)).unwrap_or(0)
     }
 
     /// Lower is better (RFC 3261 §16.7 step 6): 6xx, then the lowest class; in class 4xx first what lets the caller try
@@ -233,8 +289,6 @@ pub const fn usual_reason(code: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::clock::Now;
     use crate::sip::stack::Hop;
@@ -265,7 +319,7 @@ mod tests {
             ("a cancelled call ends as 487", vec![vec![486, 487]], true, 487),
         ] {
             let groups = rounds.iter().map(|round| round.iter().map(|_| target()).collect()).collect();
-            let mut context = Context::new(Plan { groups }, 64);
+            let mut context = Context::new(Plan { groups, ..Plan::default() }, 64);
             for round in rounds {
                 let group = context.next_round().expect("a round");
                 assert_eq!(group.len(), round.len(), "{name}");
@@ -282,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_callees_word_beats_our_own_of_the_same_class() {
-        let mut context = Context::new(Plan { groups: vec![vec![target(), target()]] }, 64);
+        let mut context = Context::new(Plan { groups: vec![vec![target(), target()]], ..Plan::default() }, 64);
         context.next_round().expect("a round");
         context.failed(0, attempt(408, true));
         let Progress::RoundOver { best, more, .. } = context.failed(1, attempt(486, false)) else {
@@ -294,7 +348,7 @@ mod tests {
     #[test]
     fn a_plan_is_cut_at_its_limit_and_empty_groups_are_skipped() {
         let groups = vec![vec![], vec![target(), target()], vec![], vec![target(), target()], vec![target()]];
-        let mut context = Context::new(Plan { groups }, 3);
+        let mut context = Context::new(Plan { groups, ..Plan::default() }, 3);
         assert_eq!(context.next_round().map(|group| group.len()), Some(2));
         assert_eq!(context.next_round().map(|group| group.len()), Some(1));
         assert_eq!(context.target(0), 2);
@@ -303,7 +357,7 @@ mod tests {
 
     #[test]
     fn no_round_follows_an_end_and_no_branch_fails_twice() {
-        let plan = || Plan { groups: vec![vec![target(), target()], vec![target()]] };
+        let plan = || Plan { groups: vec![vec![target(), target()], vec![target()]], ..Plan::default() };
         for ending in [Ending::Won, Ending::Refused, Ending::Cancelled] {
             let mut context = Context::new(plan(), 64);
             context.next_round();

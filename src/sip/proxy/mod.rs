@@ -7,4 +7,7 @@ mod route;
 
 pub use check::{MAX_FORWARDS_DEFAULT, Refusal, capabilities, check, max_forwards, max_forwards_onward};
 pub use context::{Context, Ending, Progress, usual_reason};
-pub use route::{NextHop, NoHop, Own, Routing, authority_of, default_port, is_sips, transport_named_by, transport_of};
+pub use route::{
+    NextHop, NoHop, Own, Routing, authority_of, default_port, home_of, hop, is_sips, transport_named,
+    transport_named_by, transport_of, way_back,
+};

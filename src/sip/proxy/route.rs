@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::sip::dialog::{Direction, Signer};
 use crate::sip::message::{Message, Name, NameAddr, Scheme, Uri};
@@ -71,6 +72,17 @@ impl Own<'_> {
         }
     }
 
+    /// Whether a request that came by one of our signed Route values goes where that value leads.
+    #[must_use]
+    pub fn leads_home(&self, request: &Message, routing: &Routing, next: &Hop) -> bool {
+        let Some(direction) = routing.direction else { return false };
+        let home = home_of(next);
+        let routes = request.values(Name::Route).filter_map(NameAddr::parse).map(|value| value.uri);
+        std::iter::once(request.request_uri()).chain(routes).filter_map(Uri::parse).any(|uri| {
+            self.direction(&uri, request) == Some(direction) && self.signer.leads_home(direction, &uri, request, &home)
+        })
+    }
+
     fn direction(&self, uri: &Uri<'_>, request: &Message) -> Option<Direction> {
         self.signer.direction(uri.param(b"tg")?, request)
     }
@@ -131,8 +143,31 @@ impl Own<'_> {
     }
 }
 
+/// What tells next hops apart for [`Signer::leads_home`]: the address, without port, or the name in lower case.
+#[must_use]
+pub fn home_of(hop: &Hop) -> SmallVec<[u8; 32]> {
+    match hop {
+        Hop::Addr(addr) => match addr.ip().to_canonical() {
+            IpAddr::V4(ip) => SmallVec::from_slice(&ip.octets()),
+            IpAddr::V6(ip) => SmallVec::from_slice(&ip.octets()),
+        },
+        Hop::Name { host, .. } => host.bytes().map(|octet| octet.to_ascii_lowercase()).collect(),
+    }
+}
+
+/// Where requests towards the sender of `request` go next: the topmost Record-Route of the proxies it passed, else its
+/// Contact (RFC 3261 §12.1.1).
+#[must_use]
+pub fn way_back(request: &Message) -> Option<Hop> {
+    let value = request.values(Name::RecordRoute).next().or_else(|| request.values(Name::Contact).next())?;
+    hop(&NameAddr::parse(value)?.parsed_uri()?).ok()
+}
+
 /// The place a URI names: `maddr` before the host (RFC 3263 §4).
-fn hop(uri: &Uri<'_>) -> Result<Hop, NoHop> {
+///
+/// # Errors
+/// [`NoHop`] when it names none a request may go to.
+pub fn hop(uri: &Uri<'_>) -> Result<Hop, NoHop> {
     if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
         return Err(NoHop { code: 416 });
     }
@@ -198,6 +233,18 @@ pub fn transport_named_by(uri: &Uri<'_>) -> Option<Transport> {
 #[must_use]
 pub fn transport_of(uri: &Uri<'_>) -> Transport {
     transport_named_by(uri).unwrap_or_default()
+}
+
+/// The transport a Via names (RFC 3261 §20.42); UDP for one that is not known.
+#[must_use]
+pub fn transport_named(token: &[u8]) -> Transport {
+    if token.eq_ignore_ascii_case(b"tls") {
+        Transport::Tls
+    } else if token.eq_ignore_ascii_case(b"tcp") {
+        Transport::Tcp
+    } else {
+        Transport::Udp
+    }
 }
 
 /// The port of a transport where a URI gives none (RFC 3261 §19.1.2).

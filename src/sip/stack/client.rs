@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::server::usual;
-use super::tables::{Alarm, Cancel, Cancelled, Client, Counted, Place, Progress};
+use super::tables::{Alarm, Cancel, CancelReason, Cancelled, Client, Counted, Place, Progress};
 use super::types::{Attempt, Hop, Ignored, Output, Peer, QueryId, RequestView, Target, Transport};
 use super::{Query, Stack};
 use crate::clock::{Instant, Now};
@@ -15,6 +16,9 @@ use crate::sip::message::{self, Message, Method, Uri};
 use crate::sip::proxy;
 use crate::sip::transaction::slab::Key;
 use crate::sip::transaction::{self, Class, ClientInput, InviteClient, NonInviteClient, State};
+
+/// Reason of the CANCEL for a branch that lost (RFC 3326 §2): phones show no missed call then.
+const ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
 
 /// What the machine of a client transaction told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -242,11 +246,14 @@ impl Stack {
             progress.limit = Some(now.mono + times.timeout());
         }
         client.cancel = Cancel::Done;
+        let place = client.place;
         let sent = client.machine.as_ref().and_then(transaction::Client::request);
         let sent = sent.and_then(|sent| Message::parse(sent.to_vec()).ok());
         if let (Some(sent), Some(peer)) = (sent, client.peer) {
             self.scratch.clear();
-            message::cancel_for(&sent, &mut self.scratch);
+            let reasons = self.cancel_reasons(place.server);
+            let reasons: SmallVec<[&[u8]; 4]> = reasons.iter().map(|reason| &**reason).collect();
+            message::cancel_for(&sent, &reasons, &mut self.scratch);
             let bytes = Bytes::copy_from_slice(&self.scratch);
             let reliability = self.reliability(peer.listener);
             let times = &self.settings.transaction;
@@ -257,6 +264,15 @@ impl Stack {
             self.perform_client(key, out);
         }
         self.settle_client(key);
+    }
+
+    /// The values of Reason lines that the CANCELs of a request get (RFC 3326).
+    fn cancel_reasons(&self, id: Key) -> Rc<[Box<[u8]>]> {
+        match self.servers.get(id).map(|server| &server.cancel_reason) {
+            Some(CancelReason::Given(reasons)) => Rc::clone(reasons),
+            Some(CancelReason::Elsewhere) => Rc::new([Box::from(ELSEWHERE)]),
+            Some(CancelReason::None) | None => Rc::new([]),
+        }
     }
 
     pub(super) fn cancel_answered(&mut self, now: Now, key: Key, class: Class, out: &mut Vec<Output>) {

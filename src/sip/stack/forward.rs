@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use super::Stack;
 use super::tables::Progress;
-use super::types::{Listener, ListenerId, Peer, RequestView, Transport};
-use crate::sip::dialog::Pairing;
+use super::types::{Hop, Listener, ListenerId, Peer, RequestView, Transport};
+use crate::sip::dialog::{Homes, Pairing};
 use crate::sip::message::{self, Message, Method, RequestEdits};
 use crate::sip::proxy;
 use crate::sip::transaction::Reliability;
@@ -127,15 +127,18 @@ impl Stack {
         if !makes_dialog(&view.message) {
             return values;
         }
-        let (from, to) = (view.peer.listener, to.listener);
+        let (from, to, receiver) = (view.peer.listener, to.listener, to.addr);
         let pairing = if from == to { Pairing::Single } else { Pairing::Double };
+        let way_back = proxy::way_back(&view.message).map(|hop| proxy::home_of(&hop));
+        let onward = proxy::home_of(&Hop::Addr(receiver));
+        let homes = Homes { upstream: way_back.as_deref(), downstream: Some(&onward) };
         let sides: &[ListenerId] = if from == to { &[to] } else { &[to, from] };
         for side in sides {
             let (Some(own), Some(place)) = (self.listener(*side), self.places.get(usize::from(side.0))) else {
                 continue;
             };
-            let mut value = Vec::with_capacity(112);
-            self.signer.print((place, own.transport), pairing, &view.message, &mut value);
+            let mut value = Vec::with_capacity(160);
+            self.signer.print((place, own.transport), pairing, &view.message, homes, &mut value);
             if own.transport == Transport::Tls && proxy::is_sips(sent_uri) {
                 secure(&mut value);
             }

@@ -1,13 +1,14 @@
 //! What is done with a request before it has a transaction: who may send it, whether it can be forwarded, and the
 //! answers without a transaction (RFC 3261 §16.3, §16.11).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::hashes::Meant;
-use super::tables::Server;
+use super::sources::Admission;
+use super::tables::{Origin, Server};
 use super::types::{Hop, Ignored, Output, Peer, RequestView};
 use super::{Query, Stack};
 use crate::clock::Now;
@@ -31,7 +32,7 @@ impl Stack {
             Err(malformed) => return self.received_malformed(now, peer, &malformed, out),
         };
         if !message.is_request() {
-            return self.received_answer(now, message, out);
+            return self.received_answer(now, peer, message, out);
         }
         match message.method() {
             Method::Ack => self.received_ack(now, peer, message, out),
@@ -64,12 +65,22 @@ impl Stack {
         if let Err(refusal) = self.admit(peer, &message, &routing) {
             return self.answer_stateless(now, peer, &message, &refusal, out);
         }
+        let origin = match self.count_source(now, peer, &message) {
+            Admission::Counted => Origin::Counted,
+            Admission::Uncounted => Origin::Peer,
+            Admission::Refused => {
+                out.push(Output::Ignored { why: Ignored::SourceLimited });
+                let refusal = self.overloaded();
+                return self.answer_stateless(now, peer, &message, &refusal, out);
+            }
+        };
         let Routing { own_routes, repaired_uri, direction } = routing;
         let direction = direction.filter(|_| in_dialog);
         let answers_to = self.reply_to(peer, &message);
         let view = RequestView { message, peer, arrived: now, in_dialog, direction, repaired_uri, own_routes };
         let reliability = self.reliability(peer.listener);
-        let server = Server::new(view, key, answers_to, now.mono, &self.settings, reliability);
+        let mut server = Server::new(view, key, answers_to, now.mono, &self.settings, reliability);
+        server.origin = origin;
         let id = self.servers.insert(server);
         self.by_key.insert(key, id);
         self.settle_server(id, out);
@@ -78,7 +89,8 @@ impl Stack {
 
     /// The rules of RFC 3261 §16.3, and who may come in.
     fn admit(&self, peer: Peer, message: &Message, routing: &Routing) -> Result<(), Refusal> {
-        if !self.may_send(peer, message, routing) {
+        let is_allowed = self.is_allowed(peer);
+        if !is_allowed && (routing.direction.is_none() || message.to_tag().is_empty()) {
             return Err(Refusal::new(403));
         }
         message.check().map_err(|reject| Refusal { reason: reject.reason.into(), ..Refusal::new(reject.code) })?;
@@ -89,26 +101,42 @@ impl Stack {
         if message.method() == Method::Options && self.is_for_gateway(message, routing) {
             return Err(proxy::capabilities());
         }
+        if !is_allowed && !self.stays_in_call(message, routing) {
+            return Err(Refusal::new(403));
+        }
         let most = if message.to_tag().is_empty() {
             self.settings.transactions_max
         } else {
             self.settings.transactions_in_dialog_max
         };
         if self.servers.len() >= most {
-            let seconds = self.settings.retry_after_s.to_string();
-            return Err(Refusal::new(503).with("Retry-After", seconds));
+            return Err(self.overloaded());
         }
         Ok(())
     }
 
-    /// Whoever is in `allow`; anybody else only inside a dialog that was record-routed here. A request that would make a
-    /// new call needs an allowed source even with a signed Route: that is no secret to the ends of its call.
-    fn may_send(&self, peer: Peer, message: &Message, routing: &Routing) -> bool {
-        (routing.direction.is_some() && !message.to_tag().is_empty()) || self.is_allowed(peer.addr.ip())
+    fn overloaded(&self) -> Refusal {
+        Refusal::new(503).with("Retry-After", self.settings.retry_after_s.to_string())
     }
 
-    pub(super) fn is_allowed(&self, ip: IpAddr) -> bool {
-        self.settings.allow.iter().any(|network| network.contains(ip))
+    /// Counts a request without a To tag for its source; requests inside a dialog always pass.
+    fn count_source(&mut self, now: Now, peer: Peer, message: &Message) -> Admission {
+        if message.to_tag().is_empty() { self.sources.open(now.mono, peer.addr.ip()) } else { Admission::Uncounted }
+    }
+
+    /// Whoever is in `allow` may send; anybody else only inside a dialog that was record-routed here, and only to the
+    /// other end of it. A request that would make a new call needs an allowed source even with a signed Route: that is
+    /// no secret to the ends of its call.
+    pub(super) fn is_allowed(&self, peer: Peer) -> bool {
+        self.settings.allows(peer.listener, peer.addr.ip())
+    }
+
+    /// Whether a request that nothing but a signed Route speaks for goes where its call goes. One that ends here does.
+    fn stays_in_call(&self, message: &Message, routing: &Routing) -> bool {
+        match self.own().next_hop(message, routing) {
+            Ok(next) => self.own().leads_home(message, routing, &next.hop),
+            Err(_) => true,
+        }
     }
 
     /// Whether a request ends here: its Request-URI is ours without a user part, and no Route leads on.
@@ -130,7 +158,8 @@ impl Stack {
         }
     }
 
-    /// Answers without keeping anything. Whoever is not allowed shares one rate limit with its like.
+    /// Answers without keeping anything. Strangers share one rate limit, and so do those in `allow`, whose addresses may
+    /// be forged.
     pub(super) fn answer_stateless(
         &mut self,
         now: Now,
@@ -139,12 +168,16 @@ impl Stack {
         refusal: &Refusal,
         out: &mut Vec<Output>,
     ) {
-        if !self.is_allowed(peer.addr.ip()) && !self.bucket.take(now.mono) {
+        if !self.buckets[usize::from(self.is_allowed(peer))].take(now.mono) {
             return out.push(Output::Ignored { why: Ignored::RateLimited });
         }
         let bytes = self.print_local(request, peer, refusal);
         out.push(Output::Send { peer: self.reply_to(peer, request), bytes });
-        let why = if refusal.code == 403 { Ignored::Forbidden } else { Ignored::AnsweredStateless(refusal.code) };
+        let why = match refusal.code {
+            403 if self.own().routing(request).direction.is_some() => Ignored::Steered,
+            403 => Ignored::Forbidden,
+            code => Ignored::AnsweredStateless(code),
+        };
         out.push(Output::Ignored { why });
     }
 
@@ -169,10 +202,12 @@ impl Stack {
         // For an answer that was given without a transaction.
         let is_ours = message.to_tag() == self.hashes.local_tag(&message).as_bytes();
         let routing = self.own().routing(&message);
-        let is_known = routing.direction.is_some() || self.is_allowed(peer.addr.ip());
+        let is_allowed = self.is_allowed(peer);
+        let is_known = routing.direction.is_some() || is_allowed;
         let passes =
             is_known && message.check().is_ok() && proxy::max_forwards(&message) > 0 && !self.hashes.is_loop(&message);
         let next = self.own().next_hop(&message, &routing).ok().filter(|_| passes && !is_ours);
+        let next = next.filter(|next| is_allowed || self.own().leads_home(&message, &routing, &next.hop));
         let Some(next) = next else { return out.push(Output::Ignored { why: Ignored::AckStray }) };
         let (strict_uri, transport) = (next.strict_uri, next.transport);
         let authority = proxy::authority_of(&next.hop, transport);
@@ -222,7 +257,7 @@ impl Stack {
         let invite = self.by_key.get(&self.hashes.request_key(message, Meant::Invite)).copied();
         let is_same_source = |server: &Server| server.peer.addr.ip() == peer.addr.ip();
         let invite = invite.filter(|id| self.servers.get(*id).is_some_and(is_same_source));
-        if invite.is_none() && !self.is_allowed(peer.addr.ip()) {
+        if invite.is_none() && !self.is_allowed(peer) {
             return self.answer_stateless(now, peer, message, &Refusal::new(403), out);
         }
         if let Err(reject) = message.check() {
@@ -232,12 +267,13 @@ impl Stack {
         let Some(invite) = invite else {
             return self.answer_stateless(now, peer, message, &Refusal::new(481), out);
         };
-        if self.servers.len() >= self.settings.transactions_in_dialog_max {
+        let held = if self.servers.len() >= self.settings.transactions_in_dialog_max {
             self.answer_stateless(now, peer, message, &Refusal::new(200), out);
+            None
         } else {
-            self.answer_cancel(now, peer, message, own_key, out);
-        }
-        self.cancel_by_caller(now, invite, out);
+            Some(self.hold_cancel(now, peer, message, own_key))
+        };
+        self.cancel_by_caller(now, invite, message, held, out);
     }
 }
 

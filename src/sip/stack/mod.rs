@@ -6,12 +6,12 @@
 //! upstream at once; a final answer is told by [`Output::Final`] and held until [`Input::Release`], so that its record
 //! can be written first. Repeated messages are absorbed and never told twice.
 //!
-//! The driver owes an [`Input::Decide`] to each `Request` and an [`Input::Release`] to each `Final`: their transactions
-//! wait for it without limit. Everything else ends by its own timers.
+//! The driver owes an [`Input::Decide`] to each `Request` and an [`Input::Release`] to each `Final` and to each held 200 of
+//! a `Cancelled`: their transactions wait for it without limit. Everything else ends by its own timers.
 //!
 //! Decisions where the RFCs leave a choice:
 //! * An answer without a client transaction is dropped, a 2xx too (RFC 6026 §7.3): no answer passes that no record was
-//!   written for.
+//!   written for. A 2xx to a branch of an earlier process is shown by [`Output::Orphan`], for the driver may know better.
 //! * A refused request (syntax, source, hops, loop, load) is answered without a transaction (§16.3 allows it); the ACK
 //!   is known by our To tag and ends here.
 //! * A branch over its ring timeout counts as 408 at once, and the next group starts while it is being cancelled. A 2xx
@@ -25,9 +25,11 @@ mod client;
 mod forward;
 mod hashes;
 mod intake;
+mod origin;
 mod outcome;
 mod server;
 mod settings;
+mod sources;
 mod tables;
 mod types;
 
@@ -49,14 +51,16 @@ use crate::sip::transaction::slab::{Key, Slab};
 use crate::timers::Wheel;
 
 pub(crate) use hashes::push_hex;
+pub use origin::{by_q, q_of};
 pub use settings::{Network, Settings, TokenBucket};
 pub use types::{
-    AnswerId, Attempt, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId, RequestView, ServerId,
-    Sizes, Target, Transport, Verdict,
+    AnswerId, Attempt, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId, Redirects, RequestView,
+    ServerId, Sizes, Target, Transport, Verdict,
 };
 
 use hashes::Hashes;
 use settings::Bucket;
+use sources::Sources;
 use tables::{Alarm, Client, Server};
 
 /// One shard's SIP machine. See the module.
@@ -73,7 +77,9 @@ pub struct Stack {
     wheel: Wheel<Alarm>,
     queries: HashMap<QueryId, Query>,
     next_query: u64,
-    bucket: Bucket,
+    /// Answers without a transaction, to strangers and to those in `allow`.
+    buckets: [Bucket; 2],
+    sources: Sources,
     /// Peers that datagrams came back from, once each; looked at by the next tick.
     unreached: Vec<Peer>,
     /// Final answers that wait for their release, over all transactions.
@@ -124,7 +130,8 @@ impl Stack {
             wheel: Wheel::new(),
             queries: HashMap::new(),
             next_query: 0,
-            bucket: Bucket::new(settings.stateless_answers),
+            buckets: [settings.stateless_answers, settings.stateless_answers_allowed].map(Bucket::new),
+            sources: Sources::new(&settings),
             unreached: Vec::new(),
             held: 0,
             scratch: Vec::new(),
@@ -204,6 +211,7 @@ impl Stack {
             held: self.held,
             timers: self.wheel.len(),
             queries: self.queries.len(),
+            sources: self.sources.len(),
         }
     }
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::Stack;
 use super::server::usual;
-use super::tables::{Cancel, Cancelled, Client, Content, Counted, Place, Progress, Stage};
-use super::types::{Attempt, Ignored, Output, ServerId};
+use super::tables::{Cancel, CancelReason, Cancelled, Client, Content, Counted, Place, Progress, Stage};
+use super::types::{Attempt, Ignored, Output, Peer, ServerId};
 use crate::clock::Now;
 use crate::sip::message::{self, Message, Method, Name};
 use crate::sip::proxy::{self, Ending, Refusal};
@@ -18,11 +18,11 @@ use crate::sip::transaction::{self, Class, ClientInput};
 
 impl Stack {
     /// Takes an answer that came in.
-    pub(super) fn received_answer(&mut self, now: Now, message: Rc<Message>, out: &mut Vec<Output>) {
+    pub(super) fn received_answer(&mut self, now: Now, peer: Peer, message: Rc<Message>, out: &mut Vec<Output>) {
         let via = message.top_via();
         let key = via.and_then(|via| self.hashes.read_branch(&via, &message)).and_then(|branch| branch.client);
         let Some((key, client)) = key.and_then(|key| Some((key, self.clients.get(key)?))) else {
-            return out.push(Output::Ignored { why: Ignored::AnswerStray });
+            return self.stray(message, out);
         };
         let Some(machine) = &client.machine else {
             return out.push(Output::Ignored { why: Ignored::AnswerStray });
@@ -47,7 +47,7 @@ impl Stack {
         if told.deliver {
             match class {
                 Class::Provisional => self.branch_provisional(now, key, &message, out),
-                Class::Success => self.branch_succeeded(now, key, message, out),
+                Class::Success => self.branch_succeeded(now, key, peer, message, out),
                 Class::Refusal => self.branch_refused(now, key, message, out),
             }
         }
@@ -86,7 +86,7 @@ impl Stack {
     }
 
     /// A 2xx: upstream, each one (RFC 3261 §16.7 steps 5 and 10); the other branches are cancelled.
-    fn branch_succeeded(&mut self, now: Now, key: Key, answer: Rc<Message>, out: &mut Vec<Output>) {
+    fn branch_succeeded(&mut self, now: Now, key: Key, peer: Peer, answer: Rc<Message>, out: &mut Vec<Output>) {
         let tag = self.hashes.tag_hash(answer.to_tag());
         let Some(client) = self.clients.get_mut(key) else { return };
         let server = client.place.server;
@@ -102,12 +102,15 @@ impl Stack {
             return out.push(Output::Ignored { why: Ignored::AnswerStray });
         };
         own.running -= u16::from(was_running);
+        if matches!(own.cancel_reason, CancelReason::None) {
+            own.cancel_reason = CancelReason::Elsewhere;
+        }
         if let Some(forwarding) = own.forwarding.as_deref_mut() {
             forwarding.context.end(Ending::Won);
         }
         let (code, reason) = (answer.code(), Bytes::copy_from_slice(answer.reason()));
         let content = Content::Forwarded { message: answer, challenges: Vec::new() };
-        if let Some(held) = self.hold(server, code, reason, content, uri, out)
+        if let Some(held) = self.hold(server, code, reason, (content, Some(peer.addr)), uri, out)
             && let Some(client) = self.clients.get_mut(key)
         {
             client.answers.push((tag, held));
@@ -128,6 +131,7 @@ impl Stack {
             started: progress.started,
         };
         let place = client.place;
+        self.follow_redirect(place, &attempt);
         self.branch_over(now, place, progress, attempt, out);
     }
 
@@ -203,11 +207,11 @@ impl Stack {
         let Some((best, challenges)) = forwarding.and_then(|forwarding| forwarding.context.best()) else {
             return self.hold_local(id, Refusal::new(500), Bytes::new(), out);
         };
-        let (code, uri) = (best.code, best.uri.clone());
+        let (code, uri, hop) = (best.code, best.uri.clone(), best.hop);
         match &best.message {
             Some(message) if code != 503 => {
                 let (message, reason) = (Rc::clone(message), best.reason.clone());
-                self.hold(id, code, reason, Content::Forwarded { message, challenges }, uri, out);
+                self.hold(id, code, reason, (Content::Forwarded { message, challenges }, hop), uri, out);
             }
             _ => self.hold_local(id, Refusal::new(if code == 503 { 500 } else { code }), uri, out),
         }

@@ -1,16 +1,17 @@
 //! The server side of a request: its transaction, the verdict on it, and the answers that go upstream.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::tables::{Alarm, Cancelled, Content, Forwarding, Held, Server, Stage};
+use super::tables::{Alarm, CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
 use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict};
 use super::{Settings, Stack};
 use crate::clock::{Instant, Now};
-use crate::sip::message::{self, Message, Method};
+use crate::sip::message::{self, Message, Method, Name};
 use crate::sip::proxy::{Context, Refusal, usual_reason};
 use crate::sip::transaction::key::RequestKey;
 use crate::sip::transaction::slab::Key;
@@ -34,6 +35,8 @@ impl Server {
         };
         Self {
             peer,
+            origin: Origin::Peer,
+            cancel_reason: CancelReason::None,
             machine,
             key: Some(key),
             method,
@@ -85,6 +88,9 @@ impl Stack {
             }
             if server.running == 0 && server.held.is_empty() && server.wait_until.is_none() {
                 let alarm = server.alarm.take();
+                if server.origin == Origin::Counted {
+                    self.sources.closed(server.peer.addr.ip());
+                }
                 self.servers.remove(id);
                 alarm.map(|alarm| self.wheel.cancel(alarm));
                 return out.push(Output::Terminated { transaction: ServerId(id.to_u64()) });
@@ -124,6 +130,7 @@ impl Stack {
         let Some(server) = self.servers.get(id) else { return seen };
         for effect in self.effects.drain(..) {
             match effect {
+                transaction::Output::Send(_) if server.origin == Origin::Gateway => {}
                 transaction::Output::Send(bytes) => out.push(Output::Send { peer: server.peer, bytes }),
                 transaction::Output::Trying => seen = Seen::Trying,
                 transaction::Output::Deliver => seen = Seen::Delivered,
@@ -180,15 +187,14 @@ impl Stack {
         true
     }
 
-    pub(super) fn answer_cancel(
+    /// Makes the transaction of a CANCEL, which holds its 200.
+    pub(super) fn hold_cancel(
         &mut self,
         now: Now,
         peer: Peer,
         message: &Rc<Message>,
         key: RequestKey,
-        out: &mut Vec<Output>,
-    ) {
-        let bytes = self.print_local(message, peer, &Refusal::new(200));
+    ) -> (ServerId, AnswerId) {
         let view = RequestView {
             message: Rc::clone(message),
             peer,
@@ -201,21 +207,42 @@ impl Stack {
         let reliability = self.reliability(peer.listener);
         let mut server = Server::new(view, key, self.reply_to(peer, message), now.mono, &self.settings, reliability);
         server.stage = Stage::Answered;
-        server.view = None;
+        // It is answered sooner than that.
+        server.wait_until = None;
+        let answer = AnswerId(0);
+        server.held.push(Box::new(Held { answer, code: 200, content: Content::Local(Refusal::new(200)) }));
+        self.held += 1;
         let id = self.servers.insert(server);
         self.by_key.insert(key, id);
-        self.send_upstream(now, id, 200, bytes, out);
-        self.settle_server(id, out);
+        (ServerId(id.to_u64()), answer)
     }
 
-    /// The caller has sent CANCEL: no further target is tried, and running branches are cancelled.
-    pub(super) fn cancel_by_caller(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
-        let Some(server) = self.servers.get_mut(id) else { return };
-        if server.stage == Stage::Answered || server.cancelled == Cancelled::Yes {
+    /// The caller has sent CANCEL: no further target is tried, and running branches are cancelled, with the Reason it
+    /// gives (RFC 3326 §2). A second one, or one that comes too late, changes nothing, and its 200 leaves at once.
+    pub(super) fn cancel_by_caller(
+        &mut self,
+        now: Now,
+        id: Key,
+        cancel: &Message,
+        held: Option<(ServerId, AnswerId)>,
+        out: &mut Vec<Output>,
+    ) {
+        let server = self.servers.get_mut(id);
+        let server = server.filter(|own| own.stage != Stage::Answered && own.cancelled == Cancelled::No);
+        let Some(server) = server else {
+            if let Some((transaction, answer)) = held
+                && let Some(id) = Key::from_u64(transaction.0)
+            {
+                self.release(now, id, answer, out);
+            }
             return;
-        }
+        };
         server.cancelled = Cancelled::Yes;
-        out.push(Output::Cancelled { transaction: ServerId(id.to_u64()) });
+        let reasons: Rc<[Box<[u8]>]> = cancel.headers(Name::Reason).take(REASONS_MAX).map(Box::from).collect();
+        if !reasons.is_empty() {
+            server.cancel_reason = CancelReason::Given(reasons);
+        }
+        out.push(Output::Cancelled { transaction: ServerId(id.to_u64()), held });
         let Some(forwarding) = server.forwarding.as_deref_mut() else { return };
         forwarding.context.end(crate::sip::proxy::Ending::Cancelled);
         self.cancel_branches(now, id, None, out);
@@ -251,7 +278,7 @@ impl Stack {
         }
     }
 
-    fn follow_route(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
+    pub(super) fn follow_route(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
         let Some(view) = self.servers.get(id).and_then(|server| server.view.as_deref()) else { return };
         let routing = crate::sip::proxy::Routing {
             own_routes: view.own_routes,
@@ -261,7 +288,7 @@ impl Stack {
         match self.own().next_hop(&view.message, &routing) {
             Ok(next) => {
                 let target = Target { uri: Bytes::new(), hop: next.hop, transport: next.transport, ring_timeout: None };
-                let plan = Plan { groups: vec![vec![target]] };
+                let plan = Plan { groups: vec![vec![target]], ..Plan::default() };
                 self.forward(now, id, plan, next.strict_uri, next.transport, out);
             }
             Err(none) => self.hold_local(id, Refusal::new(none.code), Bytes::new(), out),
@@ -313,16 +340,16 @@ impl Stack {
         let (code, reason) = (refusal.code, Bytes::copy_from_slice(refusal.reason.as_bytes()));
         let is_invite = self.servers.get(id).is_some_and(|server| server.method == Method::Invite);
         let content = if code == 408 && !is_invite { Content::Silence } else { Content::Local(refusal) };
-        self.hold(id, code, reason, content, uri, out);
+        self.hold(id, code, reason, (content, None), uri, out);
     }
 
-    /// Holds a final answer and tells of it. `None` when the transaction is gone or holds too many.
+    /// Holds a final answer, which came from `source`, and tells of it. `None` when the transaction is gone or holds too many.
     pub(super) fn hold(
         &mut self,
         id: Key,
         code: u16,
         reason: Bytes,
-        content: Content,
+        (content, source): (Content, Option<SocketAddr>),
         uri: Bytes,
         out: &mut Vec<Output>,
     ) -> Option<AnswerId> {
@@ -345,7 +372,7 @@ impl Stack {
         server.held.push(Box::new(Held { answer, code, content }));
         self.held += 1;
         let transaction = ServerId(id.to_u64());
-        out.push(Output::Final { transaction, answer, code, reason, message, uri });
+        out.push(Output::Final { transaction, answer, code, reason, message, source, uri });
         Some(answer)
     }
 
@@ -419,6 +446,8 @@ impl Stack {
     }
 }
 
+/// Reason lines of a CANCEL that are passed on.
+const REASONS_MAX: usize = 8;
 /// Places of the table of requests that are kept when it is empty.
 const TABLE_ROOM_MIN: usize = 1024;
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use super::types::{Listener, Transport};
+use super::types::{Listener, ListenerId, Transport};
 use crate::sip::transaction;
 
 /// The shortest Timer C: it must be larger than 3 minutes (RFC 3261 §16.6 step 11).
@@ -60,6 +60,8 @@ pub struct Settings {
     pub names: Vec<String>,
     /// Who may send requests. Default: nobody but 127.0.0.0/8 and `::1`.
     pub allow: Vec<Network>,
+    /// Who may send requests through certain listeners, instead of `allow`. Default: none.
+    pub allow_on: Vec<(ListenerId, Vec<Network>)>,
     /// Signs Record-Route parameters and, with `incarnation`, branches. Kept over a restart, so that calls in progress stay recognised; the
     /// same for all shards. Must be random: who knows it can send requests from anywhere. Default: zeros.
     pub key: [u8; 16],
@@ -75,6 +77,11 @@ pub struct Settings {
     pub transactions_max: usize,
     /// Server transactions beyond which every request gets a stateless 503. Default 125 000.
     pub transactions_in_dialog_max: usize,
+    /// Open transactions of requests without a To tag that one source may have; further ones get a stateless 503, so
+    /// that a flood from one source leaves room for the others. Default: three quarters of `transactions_max`.
+    pub transactions_per_source_max: usize,
+    /// Requests without a To tag from one source; further ones get a stateless 503. Default: no limit.
+    pub source_rate: Option<TokenBucket>,
     /// `Retry-After` of these 503, in seconds. Default 5.
     pub retry_after_s: u32,
     /// Final answers one transaction may hold, and To tags remembered of one branch; further 2xx are dropped. Default 16.
@@ -83,9 +90,11 @@ pub struct Settings {
     pub branches_max: usize,
     /// ACKs that wait for a name to be resolved; further ones are dropped. Default 1024.
     pub queries_max: usize,
-    /// Requests refused without a transaction that still get an answer: 403, 400, 503 and the like. Default 200 a
-    /// second, burst 400.
+    /// Requests of strangers refused without a transaction that still get an answer: 403, 400, 503 and the like. Default
+    /// 200 a second, burst 400.
     pub stateless_answers: TokenBucket,
+    /// The same for sources in `allow`: an address can be forged. Default 2000 a second, burst 4000.
+    pub stateless_answers_allowed: TokenBucket,
     /// Extension tags of `Proxy-Require` that are not refused with 420. Default: none.
     pub supported: Vec<String>,
     /// Octets of a request beyond which it goes by TCP instead of UDP where the target leaves the choice and there is a
@@ -105,20 +114,33 @@ impl Default for Settings {
                 Network::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
                 Network::new(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 128),
             ],
+            allow_on: Vec::new(),
             key: [0; 16],
             incarnation: [0; 16],
             transaction: transaction::Settings::default(),
             timer_c: TIMER_C_MIN,
             transactions_max: 100_000,
             transactions_in_dialog_max: 125_000,
+            transactions_per_source_max: 75_000,
+            source_rate: None,
             retry_after_s: 5,
             answers_held_max: 16,
             branches_max: 64,
             queries_max: 1024,
             stateless_answers: TokenBucket { per_second: 200, burst: 400 },
+            stateless_answers_allowed: TokenBucket { per_second: 2000, burst: 4000 },
             supported: Vec::new(),
             datagram_bytes_max: 1300,
         }
+    }
+}
+
+impl Settings {
+    /// Whether requests from this address are served at this listener.
+    #[must_use]
+    pub fn allows(&self, listener: ListenerId, address: IpAddr) -> bool {
+        let own = self.allow_on.iter().find(|(place, _)| *place == listener);
+        own.map_or(&self.allow, |(_, own)| own).iter().any(|network| network.contains(address))
     }
 }
 
@@ -145,5 +167,11 @@ impl Bucket {
         let Some(rest) = self.level.checked_sub(1_000_000) else { return false };
         self.level = rest;
         true
+    }
+
+    /// Whether it would be full by now, so that a new one is as good.
+    pub(super) fn is_full(&self, now: crate::clock::Instant) -> bool {
+        let mut later = Self { rate: self.rate, level: self.level, filled: self.filled };
+        later.take(now) && later.level + 1_000_000 >= u64::from(self.rate.burst) * 1_000_000
     }
 }

@@ -48,6 +48,9 @@ pub(super) enum Stage {
 pub(super) struct Server {
     /// Where the caller's answers go.
     pub peer: Peer,
+    pub origin: Origin,
+    /// Why branches are cancelled, for the Reason of their CANCEL.
+    pub cancel_reason: CancelReason,
     pub machine: transaction::Server,
     /// Its place in the table of requests; `None` once its machine has ended.
     pub key: Option<RequestKey>,
@@ -65,6 +68,28 @@ pub(super) struct Server {
     pub held: SmallVec<[Box<Held>; 1]>,
     pub view: Option<Box<RequestView>>,
     pub forwarding: Option<Box<Forwarding>>,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Origin {
+    /// A request that came in.
+    Peer,
+    /// One that came in and is counted for its source.
+    Counted,
+    /// The gateway's own: its answers go nowhere.
+    Gateway,
+}
+
+/// Why branches are cancelled (RFC 3326).
+#[derive(Clone, Debug)]
+pub(super) enum CancelReason {
+    /// Nothing is said.
+    None,
+    /// Another branch was answered.
+    Elsewhere,
+    /// What the caller's CANCEL says: the values of its Reason lines.
+    Given(Rc<[Box<[u8]>]>),
 }
 
 /// Whether a CANCEL has come.

@@ -118,6 +118,22 @@ pub struct Target {
 pub struct Plan {
     /// The groups, first tried first. Empty groups are skipped.
     pub groups: Vec<Vec<Target>>,
+    /// What becomes of a 300, 301 or 302.
+    pub redirects: Redirects,
+}
+
+/// What becomes of a redirection (RFC 3261 §16.7 step 4).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Redirects {
+    /// It is a refusal like others, and may go to the caller.
+    #[default]
+    Pass,
+    /// Its contacts are tried next, those of the highest q first, those of one q at once. Only where the targets are
+    /// trusted: they choose where calls go.
+    Follow {
+        /// Longest wait for a final answer of each of them.
+        ring_timeout: Option<Duration>,
+    },
 }
 
 /// What is to become of a request.
@@ -224,6 +240,10 @@ pub enum Ignored {
     Outdated,
     /// No listener reaches that address family.
     NoListener,
+    /// A new request of a source over its rate or its share of the transactions, answered 503.
+    SourceLimited,
+    /// A request whose only right is a signed Route, and which leads elsewhere; answered 403.
+    Steered,
 }
 
 /// What to do, or what is to be known.
@@ -282,6 +302,8 @@ pub enum Output {
         reason: Bytes,
         /// The answer as it came in; `None` when the gateway made it.
         message: Option<Rc<Message>>,
+        /// Who sent it; `None` when the gateway made it.
+        source: Option<SocketAddr>,
         /// Request-URI of the branch it came by; the one received when no branch did.
         uri: Bytes,
     },
@@ -292,10 +314,19 @@ pub enum Output {
         /// Where it came from.
         peer: Peer,
     },
-    /// A CANCEL for this INVITE came and was answered 200.
+    /// A CANCEL for this INVITE came. Its 200 is held until [`Input::Release`].
     Cancelled {
         /// The transaction of the INVITE.
         transaction: ServerId,
+        /// The transaction of the CANCEL, and the name of its answer; `None` when there was no room for it and the 200
+        /// has left already.
+        held: Option<(ServerId, AnswerId)>,
+    },
+    /// A 2xx to an INVITE came for a branch that is not of this process. It goes on if it is given to
+    /// [`Stack::pass_on`](super::Stack::pass_on), else it is dropped.
+    Orphan {
+        /// The 2xx.
+        answer: Rc<Message>,
     },
     /// Ask for the addresses of a name (RFC 3263).
     Resolve {
@@ -360,4 +391,6 @@ pub struct Sizes {
     pub timers: usize,
     /// Questions to the resolver without an answer.
     pub queries: usize,
+    /// Sources whose new requests are counted.
+    pub sources: usize,
 }

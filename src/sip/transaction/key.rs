@@ -39,7 +39,7 @@ pub struct Fields<'a> {
 }
 
 /// Names a server transaction. It is a hash that nobody can steer, so that a table does well with a cheap hasher.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct RequestKey(u128);
 
 /// One word of the two: each alone is hash enough.

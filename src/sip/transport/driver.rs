@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
+use super::memory;
 use super::metrics::Meters;
 use super::stream::{Arrived, Outgoing};
 use super::udp::{self, Batch};
@@ -80,6 +81,8 @@ pub struct Parts {
     pub producer: Producer,
     /// Where names are resolved.
     pub resolver: mpsc::Sender<Question>,
+    /// Memory of the process, in octets, beyond which new calls are refused; 0: no limit.
+    pub memory_max: u64,
     /// The logic.
     pub shard: Box<dyn FnOnce() -> Shard + Send>,
 }
@@ -111,6 +114,8 @@ struct Driver {
     demand: Arc<AtomicBool>,
     producer: Producer,
     resolver: mpsc::Sender<Question>,
+    /// Memory of the process, in octets, beyond which new calls are refused; 0: no limit.
+    memory_max: u64,
     shard: Shard,
     batch: Batch,
     /// The datagrams of one batch with their sources, reused.
@@ -122,6 +127,10 @@ struct Driver {
     sends: Vec<Vec<(SocketAddr, Bytes)>>,
     /// Commits the full channel gave back, oldest first.
     unsent: VecDeque<(Ticket, Commit)>,
+    /// Commits that were given up for want of memory; the shard is told in the next turn.
+    dropped: Vec<Ticket>,
+    /// When the memory of the process is looked at next.
+    memory_due: Instant,
     receipts: Vec<(u64, Result<(), AppendFailed>)>,
     draining: bool,
     /// Datagrams of this turn.
@@ -162,6 +171,9 @@ impl Driver {
             sends: sockets.iter().map(|_| Vec::new()).collect(),
             sockets,
             unsent: VecDeque::new(),
+            dropped: Vec::new(),
+            memory_due: Instant(0),
+            memory_max: parts.memory_max,
             receipts: Vec::new(),
             draining: false,
             handled: 0,
@@ -214,6 +226,7 @@ impl Driver {
     /// Takes what is there, lets the shard work on it, performs what it asks.
     fn turn(&mut self, now: Now) {
         self.take_receipts(now);
+        self.look_at_memory(now);
         self.take_mails(now);
         self.take_datagrams(now);
         if self.shard.deadline().is_some_and(|due| due <= now.mono) {
@@ -226,7 +239,20 @@ impl Driver {
         self.meters.state(&self.shard);
     }
 
+    /// Once a second, as all shards see the same.
+    fn look_at_memory(&mut self, now: Now) {
+        if self.memory_max == 0 || now.mono < self.memory_due {
+            return;
+        }
+        self.memory_due = now.mono + BEAT;
+        let health = if memory::resident_bytes() > self.memory_max { Health::Trouble } else { Health::Well };
+        self.shard.handle(now, Input::Memory(health), &mut self.outputs);
+    }
+
     fn take_receipts(&mut self, now: Now) {
+        for ticket in self.dropped.drain(..) {
+            self.shard.handle(now, Input::Dropped(ticket), &mut self.outputs);
+        }
         self.receipts.clear();
         self.producer.receipts(&mut self.receipts);
         // One receipt covers all tickets before it, as long as none of them was refused.
@@ -393,8 +419,10 @@ impl Driver {
         } else {
             self.unsent.push_back((ticket, commit));
         }
-        if self.unsent.len() > APPENDS_WAITING_MAX {
-            self.unsent.pop_front();
+        if self.unsent.len() > APPENDS_WAITING_MAX
+            && let Some((dropped, _)) = self.unsent.pop_front()
+        {
+            self.dropped.push(dropped);
             self.meters.commits_lost.increment(1);
             tracing::error!(shard = self.number, "records lost: the queue takes nothing and memory is at its limit");
         }

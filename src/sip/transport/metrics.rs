@@ -17,6 +17,8 @@ pub const SIP_RECEIVE_ERRORS_TOTAL: &str = "tollgate_sip_receive_errors_total";
 pub const SIP_MESSAGES_IGNORED_TOTAL: &str = "tollgate_sip_messages_ignored_total";
 /// New calls answered 503: trouble with the queue, draining, or too many calls.
 pub const SIP_CALLS_REFUSED_TOTAL: &str = "tollgate_sip_calls_refused_total";
+/// INVITEs of answered calls that came again after a restart and were absorbed.
+pub const SIP_INVITES_RESENT_TOTAL: &str = "tollgate_sip_invites_resent_total";
 /// Requests no route matched.
 pub const SIP_REQUESTS_UNROUTED_TOTAL: &str = "tollgate_sip_requests_unrouted_total";
 /// Answers that left before their record was on disk, because the commit took longer than `queue.commit_wait_max_ms`.
@@ -71,6 +73,7 @@ impl Meters {
     pub fn count(&self, count: Count) {
         match count {
             Count::CallRefused => self.refused.increment(1),
+            Count::InviteResent => counter!(SIP_INVITES_RESENT_TOTAL).increment(1),
             Count::NoRoute => self.unrouted.increment(1),
             Count::AnswerUnsafe => self.unsafe_answers.increment(1),
             Count::Ignored(why) => counter!(SIP_MESSAGES_IGNORED_TOTAL, "reason" => reason(why)).increment(1),
@@ -103,5 +106,7 @@ fn reason(why: Ignored) -> &'static str {
         Ignored::RateLimited => "rate_limited",
         Ignored::Outdated => "outdated",
         Ignored::NoListener => "no_listener",
+        Ignored::SourceLimited => "source_limited",
+        Ignored::Steered => "steered",
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod driver;
 pub mod mailbox;
+mod memory;
 pub mod metrics;
 pub mod stream;
 pub mod udp;

@@ -13,7 +13,7 @@ pub fn play(rows: &[Row]) {
 }
 
 #[test]
-fn answered_calls() {
+fn rfc3261_16_6_calls_pass() {
     play(ANSWERED_CALLS);
 }
 
@@ -130,7 +130,7 @@ const ANSWERED_CALLS: &[Row] = &[
 ];
 
 #[test]
-fn failed_calls() {
+fn rfc3261_16_7_and_16_8_failures() {
     play(FAILED_CALLS);
 }
 
@@ -253,7 +253,7 @@ const FAILED_CALLS: &[Row] = &[
 ];
 
 #[test]
-fn several_targets() {
+fn rfc3261_16_7_several_targets() {
     play(SEVERAL_TARGETS);
 }
 

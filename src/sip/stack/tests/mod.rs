@@ -2,7 +2,9 @@
 
 mod checks;
 mod flows;
+mod protection;
 mod races;
+mod rfc;
 mod rubbish;
 pub(crate) mod script;
 pub(crate) mod storm;

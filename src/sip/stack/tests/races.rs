@@ -4,7 +4,7 @@ use super::flows::{Row, play};
 use super::script::{Play, settings};
 
 #[test]
-fn cancelled_calls() {
+fn rfc3261_9_2_and_16_10_cancel() {
     play(CANCELLED_CALLS);
 }
 
@@ -167,7 +167,7 @@ const CANCELLED_CALLS: &[Row] = &[
 ];
 
 #[test]
-fn repetitions() {
+fn rfc3261_17_what_comes_again() {
     play(REPETITIONS);
 }
 

@@ -62,11 +62,15 @@ impl Mill {
                         0 => Verdict::Ignore,
                         1 => Verdict::Answer { code: 404, reason: "".into(), retry_after_s: Some(1) },
                         2..5 => Verdict::FollowRoute,
-                        _ => Verdict::Forward(Plan { groups: vec![vec![target("bob"), target("dave")]] }),
+                        _ => Verdict::Forward(Plan {
+                            groups: vec![vec![target("bob"), target("dave")]],
+                            ..Plan::default()
+                        }),
                     };
                     Input::Decide { transaction, verdict }
                 }
-                Output::Final { transaction, answer, .. } => Input::Release { transaction, answer },
+                Output::Final { transaction, answer, .. }
+                | Output::Cancelled { held: Some((transaction, answer)), .. } => Input::Release { transaction, answer },
                 Output::Resolve { query, .. } => Input::Resolved { query, addresses: vec![address("carol")] },
                 _ => continue,
             };

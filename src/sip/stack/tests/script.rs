@@ -14,8 +14,8 @@ use bytes::Bytes;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::sip::message::Message;
 use crate::sip::stack::{
-    AnswerId, Hop, Input, ListenerId, Network, Output, Peer, Plan, QueryId, ServerId, Settings, Sizes, Stack, Target,
-    Verdict,
+    AnswerId, Hop, Input, ListenerId, Network, Output, Peer, Plan, QueryId, Redirects, ServerId, Settings, Sizes,
+    Stack, Target, Verdict,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -42,6 +42,8 @@ pub struct Play {
     held: VecDeque<(ServerId, AnswerId)>,
     queries: VecDeque<QueryId>,
     release_at_once: bool,
+    /// Whether a 2xx for an earlier process is sent on.
+    pub passes_orphans: bool,
 }
 
 pub const GATEWAY: &str = "192.0.2.1:5060";
@@ -119,6 +121,7 @@ impl Play {
             held: VecDeque::new(),
             queries: VecDeque::new(),
             release_at_once: true,
+            passes_orphans: false,
         }
     }
 
@@ -256,6 +259,14 @@ impl Play {
         self.perform(out);
     }
 
+    fn hold(&mut self, transaction: ServerId, answer: AnswerId) {
+        if self.release_at_once {
+            self.input(Input::Release { transaction, answer });
+        } else {
+            self.held.push_back((transaction, answer));
+        }
+    }
+
     fn perform(&mut self, out: Vec<Output>) {
         for output in out {
             match output {
@@ -273,11 +284,7 @@ impl Play {
                 Output::Final { transaction, answer, code, message, .. } => {
                     let by = if message.is_some() { "" } else { " local" };
                     self.events.push_back(format!("Final {code}{by}"));
-                    if self.release_at_once {
-                        self.input(Input::Release { transaction, answer });
-                    } else {
-                        self.held.push_back((transaction, answer));
-                    }
+                    self.hold(transaction, answer);
                 }
                 Output::Provisional { answer, target, .. } => {
                     self.events.push_back(format!("Provisional {} by {target}", answer.code()));
@@ -293,7 +300,20 @@ impl Play {
                     self.queries.push_back(query);
                 }
                 Output::Acknowledged { .. } => self.events.push_back("Acknowledged".to_owned()),
-                Output::Cancelled { .. } => self.events.push_back("Cancelled".to_owned()),
+                Output::Cancelled { held, .. } => {
+                    self.events.push_back("Cancelled".to_owned());
+                    if let Some((transaction, answer)) = held {
+                        self.hold(transaction, answer);
+                    }
+                }
+                Output::Orphan { answer } => {
+                    self.events.push_back(format!("Orphan {}", answer.code()));
+                    if self.passes_orphans {
+                        let mut out = Vec::new();
+                        self.stack.pass_on(&answer, &mut out);
+                        self.perform(out);
+                    }
+                }
                 Output::Terminated { .. } => self.events.push_back("Terminated".to_owned()),
                 Output::Ignored { why } => self.events.push_back(format!("Ignored {why:?}")),
             }
@@ -320,8 +340,13 @@ impl Play {
             let ring_timeout = ring.strip_suffix('s').map(|s| Duration::from_secs(s.parse().expect("seconds")));
             Target { uri, hop, transport: None, ring_timeout }
         };
-        let groups = self.plan.split(", ").map(|group| group.split('+').map(target).collect()).collect();
-        Verdict::Forward(Plan { groups })
+        let follow = Redirects::Follow { ring_timeout: Some(Duration::from_secs(20)) };
+        let (plan, redirects) = match self.plan.strip_prefix("follow ") {
+            Some(plan) => (plan, follow),
+            None => (self.plan.as_str(), Redirects::Pass),
+        };
+        let groups = plan.split(", ").map(|group| group.split('+').map(target).collect()).collect();
+        Verdict::Forward(Plan { groups, redirects })
     }
 
     fn compose(&mut self, who: &str, what: &str, rest: &[&str], place: &str) -> String {
@@ -340,8 +365,10 @@ impl Play {
         self.actor(who).requests += 1;
         match what {
             "ACK" if rest.first() == Some(&"hop") => self.hop_ack(who, place),
-            "CANCEL" => self.cancel(who),
-            "INVITE" | "OPTIONS" | "MESSAGE" if rest.first() != Some(&"again") => self.initial(who, what, &extra),
+            "CANCEL" => self.cancel(who).replacen("Max-Forwards:", &format!("{extra}Max-Forwards:"), 1),
+            "INVITE" | "OPTIONS" | "MESSAGE" | "SUBSCRIBE" if rest.first() != Some(&"again") => {
+                self.initial(who, what, &extra)
+            }
             _ => self.in_dialog(who, what, &extra, place),
         }
     }
@@ -360,14 +387,17 @@ impl Play {
         let (addr, number) = (address(who), self.actor(who).requests);
         let actor = self.actor(who);
         let route = actor.routes.clone();
-        let (from, to, contact, number) = if let Some(answer) = actor.got.get("200").cloned() {
+        let (from, to, contact, number) = if let Some(answer) =
+            ["200", "183"].iter().find_map(|code| actor.got.get(*code)).cloned()
+        {
             let number =
                 if method == "ACK" { header(&answer, "CSeq").and_then(|cseq| cseq.split(' ').next()) } else { None };
             let number = number.map_or(number_text(number, actor.requests), str::to_owned);
             let part = |name| header(&answer, name).unwrap_or_default().to_owned();
             (part("From"), part("To"), part("Contact"), number)
         } else {
-            let invite = actor.got.get("INVITE").unwrap_or_else(|| panic!("{place}: no dialog"));
+            let opening = actor.got.get("INVITE").or_else(|| actor.got.get("SUBSCRIBE"));
+            let invite = opening.unwrap_or_else(|| panic!("{place}: no dialog"));
             let own = actor.sent.get("200").and_then(|own| header(own, "To")).unwrap_or_default().to_owned();
             let part = |name| header(invite, name).unwrap_or_default().to_owned();
             (own, part("From"), part("Contact"), number.to_string())

@@ -15,13 +15,20 @@ use crate::sip::message::Message;
 use crate::sip::stack::{Hop, Input, ListenerId, Output, Peer, Plan, ServerId, Sizes, Stack, Target, Verdict};
 
 /// Seeds that are run.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 700;
 /// Calls of one seed.
 const CALLS: usize = 4;
 /// How often a message is sent again.
 const REPEATS: u32 = 10;
 
 pub struct Rng(pub u64);
+
+/// So many seeds, from the one that `TOLLGATE_SEED` names, else from 0: a run with another start looks at other flows.
+pub fn seeds(count: u64) -> std::ops::Range<u64> {
+    let start = std::env::var("TOLLGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    println!("seeds {start} to {}", start + count - 1);
+    start..start + count
+}
 
 impl Rng {
     /// splitmix64
@@ -233,14 +240,18 @@ impl Storm {
                     // CANCELs end too, without ever having been told.
                     self.live.remove(&transaction);
                 }
-                Output::Cancelled { transaction }
+                Output::Cancelled { held: Some((transaction, answer)), .. } => {
+                    let late = self.rng.millis(40);
+                    self.at(late, Event::Release(Input::Release { transaction, answer }));
+                }
+                Output::Cancelled { transaction, held: None }
                 | Output::Provisional { transaction, .. }
                 | Output::RoundFailed { transaction, .. } => {
                     if !self.live.contains_key(&transaction) {
                         self.problems.push("told of a transaction that is gone".to_owned());
                     }
                 }
-                Output::Acknowledged { .. } | Output::Ignored { .. } => {}
+                Output::Acknowledged { .. } | Output::Ignored { .. } | Output::Orphan { .. } => {}
                 Output::Authority { .. } => self.problems.push("named a certificate".to_owned()),
                 Output::Resolve { .. } => self.problems.push("asked for a name".to_owned()),
             }
@@ -268,7 +279,8 @@ impl Storm {
             1 => CALLEES.iter().map(|who| vec![target(who, ring)]).collect(),
             _ => vec![vec![target("bob", ring), target("carol", 0)], vec![target("dave", ring)]],
         };
-        let verdict = if in_dialog { Verdict::FollowRoute } else { Verdict::Forward(Plan { groups }) };
+        let verdict =
+            if in_dialog { Verdict::FollowRoute } else { Verdict::Forward(Plan { groups, ..Plan::default() }) };
         self.input(Input::Decide { transaction, verdict });
     }
 
@@ -378,7 +390,7 @@ impl Storm {
 #[test]
 fn a_bad_network_confuses_nothing() {
     let mut accepted = 0;
-    for seed in 0..SEEDS {
+    for seed in seeds(SEEDS) {
         let mut storm = Storm::new(seed);
         storm.run();
         assert!(storm.problems.is_empty(), "seed {seed}: {:#?}", storm.problems);

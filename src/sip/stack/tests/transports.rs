@@ -68,7 +68,10 @@ fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Lef
                     let message = Message::parse(bytes.to_vec()).expect("a message");
                     left.push(Left { peer, message, name: name.take() });
                 }
-                Output::Final { transaction, answer, .. } => inputs.push(Input::Release { transaction, answer }),
+                Output::Final { transaction, answer, .. }
+                | Output::Cancelled { held: Some((transaction, answer)), .. } => {
+                    inputs.push(Input::Release { transaction, answer });
+                }
                 _ => {}
             }
         }
@@ -78,7 +81,7 @@ fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Lef
 
 fn to(uri: &str, hop: Hop, transport: Option<Transport>) -> Verdict {
     let target = Target { uri: Bytes::copy_from_slice(uri.as_bytes()), hop, transport, ring_timeout: None };
-    Verdict::Forward(Plan { groups: vec![vec![target]] })
+    Verdict::Forward(Plan { groups: vec![vec![target]], ..Plan::default() })
 }
 
 fn received(by: u16, message: Message) -> Input {

@@ -1,0 +1,142 @@
+//! What each source of new requests uses: its rate and its open transactions.
+//!
+//! Only sources that may send requests are counted, so strangers cannot fill the table.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::settings::{Bucket, Settings, TokenBucket};
+use crate::clock::Instant;
+
+/// Sources counted at once; a further one is served uncounted until one of these is quiet.
+const SOURCES_MAX: usize = 65_536;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Sources {
+    table: HashMap<IpAddr, Source, foldhash::fast::RandomState>,
+    rate: Option<TokenBucket>,
+    open_max: usize,
+    /// Entries at which quiet ones are looked for next.
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Source {
+    /// Transactions without a To tag.
+    open: usize,
+    bucket: Option<Bucket>,
+}
+
+/// Whether a source may have a further transaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Admission {
+    /// It may, and it is counted: [`Sources::closed`] is owed.
+    Counted,
+    /// It may.
+    Uncounted,
+    /// It is over its limit.
+    Refused,
+}
+
+impl Sources {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            table: HashMap::default(),
+            rate: settings.source_rate,
+            open_max: settings.transactions_per_source_max,
+            sweep_at: SWEEP_LEAST,
+        }
+    }
+
+    /// Sources that are counted.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// A source wants a further transaction.
+    pub(super) fn open(&mut self, now: Instant, address: IpAddr) -> Admission {
+        let address = address.to_canonical();
+        if self.table.len() >= self.sweep_at && !self.table.contains_key(&address) {
+            self.sweep(now);
+            if self.table.len() >= SOURCES_MAX {
+                return Admission::Uncounted;
+            }
+        }
+        let (rate, open_max) = (self.rate, self.open_max);
+        let source = self.table.entry(address).or_insert_with(|| Source { open: 0, bucket: rate.map(Bucket::new) });
+        if source.open >= open_max || source.bucket.as_mut().is_some_and(|bucket| !bucket.take(now)) {
+            return Admission::Refused;
+        }
+        source.open += 1;
+        Admission::Counted
+    }
+
+    /// A counted transaction has ended.
+    pub(super) fn closed(&mut self, address: IpAddr) {
+        let address = address.to_canonical();
+        let Some(source) = self.table.get_mut(&address) else { return };
+        source.open = source.open.saturating_sub(1);
+        // With a rate it is remembered until its bucket is full again.
+        if source.open == 0 && source.bucket.is_none() {
+            self.table.remove(&address);
+        }
+    }
+
+    /// Forgets the sources that have nothing open and a full bucket.
+    fn sweep(&mut self, now: Instant) {
+        self.table
+            .retain(|_, source| source.open > 0 || source.bucket.as_ref().is_some_and(|bucket| !bucket.is_full(now)));
+        self.sweep_at = (self.table.len() * 2).clamp(SWEEP_LEAST, SOURCES_MAX);
+    }
+}
+
+/// Entries below which nothing is looked for.
+const SWEEP_LEAST: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn address(number: u32) -> IpAddr {
+        IpAddr::V4(number.into())
+    }
+
+    #[test]
+    fn a_source_has_its_rate_and_its_share() {
+        let rate = Some(TokenBucket { per_second: 1, burst: 2 });
+        let settings = Settings { source_rate: rate, transactions_per_source_max: 3, ..Settings::default() };
+        let mut sources = Sources::new(&settings);
+        let start = Instant(1_000_000);
+        for (what, number, after_s, want) in [
+            ("a first one", 1, 0, Admission::Counted),
+            ("a second one, by its reserve", 1, 0, Admission::Counted),
+            ("a third one at once", 1, 0, Admission::Refused),
+            ("another source", 2, 0, Admission::Counted),
+            ("a third one later", 1, 1, Admission::Counted),
+            ("a fourth one is over the share, whatever the rate", 1, 60, Admission::Refused),
+        ] {
+            assert_eq!(sources.open(start + Duration::from_secs(after_s), address(number)), want, "{what}");
+        }
+        sources.closed(address(1));
+        assert_eq!(sources.open(start + Duration::from_secs(60), address(1)), Admission::Counted, "one has ended");
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_quiet_sources_leave_it() {
+        let rate = Some(TokenBucket { per_second: 1, burst: 1 });
+        let mut sources = Sources::new(&Settings { source_rate: rate, ..Settings::default() });
+        let start = Instant(1_000_000);
+        for number in 0..u32::try_from(SOURCES_MAX).expect("it is small") {
+            assert_eq!(sources.open(start, address(number)), Admission::Counted);
+        }
+        assert_eq!(sources.open(start, address(u32::MAX)), Admission::Uncounted);
+        for number in 0..u32::try_from(SOURCES_MAX).expect("it is small") {
+            sources.closed(address(number));
+        }
+        assert_eq!(sources.open(start + Duration::from_secs(9), address(u32::MAX)), Admission::Counted);
+        assert_eq!(sources.len(), 1);
+    }
+}
