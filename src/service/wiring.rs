@@ -120,6 +120,8 @@ impl Service {
         let admin = Admin::bind(&plan.admin)?;
         let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
         super::supervisor::log_opening(&opened.report);
+        // Before anything new is appended.
+        let waited_until = Seq(opened.handle.stats().head);
         let announced = announce_start(&plan, &opened, started);
         // It signs what goes out and comes back, and lives with the calls it protects.
         plan.sip.stack.key = opened.secret;
@@ -133,19 +135,13 @@ impl Service {
         let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
         let delivery = Delivery::start(delivery::Parts {
             admin,
-            gateway: Arc::new(View {
-                phase: phase.clone(),
-                queue: opened.handle.clone(),
-                shards: mailboxes.clone(),
-                started: clock::wall(),
-                backends: backends.clone(),
-            }),
+            gateway: Arc::new(View::new(&phase, &opened.handle, &mailboxes, &backends)),
             backends,
             metrics,
             sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
             queue: opened.handle.clone(),
             secret: opened.secret,
-            waited_until: Seq(opened.handle.stats().head),
+            waited_until,
             demand: demand.clone(),
             questions,
             shards: mailboxes.clone(),
@@ -302,6 +298,18 @@ struct View {
 const CALLS_WAIT: Duration = Duration::from_secs(2);
 /// A loop that has not turned for this long hangs.
 const HANGING: Duration = Duration::from_secs(5);
+
+impl View {
+    fn new(phase: &Arc<AtomicBool>, queue: &queue::Handle, shards: &[Mailbox], backends: &delivery::Backends) -> Self {
+        Self {
+            phase: Arc::clone(phase),
+            queue: queue.clone(),
+            shards: shards.to_vec(),
+            started: clock::wall(),
+            backends: backends.clone(),
+        }
+    }
+}
 
 impl Gateway for View {
     fn health(&self) -> Health {
