@@ -76,8 +76,8 @@ fn a_call_is_start_and_stop_of_one_session() {
         .arg(gateway.dir.join("tollgate.toml"))
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&sent.stdout).into_owned();
-    assert!(!sent.status.success() && text.contains("5012"), "{text}");
+    let why = String::from_utf8_lossy(&sent.stderr).into_owned();
+    assert!(!sent.status.success() && why.contains("5012"), "{why}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -128,11 +128,18 @@ impl Drop for Running {
     }
 }
 
-/// UDP ports of 127.0.0.1 that were free a moment ago, all different.
+/// Ports of 127.0.0.1 that were free a moment ago, all different.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let held: [UdpSocket; N] =
-        std::array::from_fn(|_| UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port"));
-    held.map(|socket| socket.local_addr().expect("a bound socket has an address").port())
+    // Free for UDP and TCP alike: a port of the one may be a connection's of the other.
+    let held: [(UdpSocket, TcpListener); N] = std::array::from_fn(|_| {
+        let both = || {
+            let udp = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+            let address = udp.local_addr().expect("a bound socket has an address");
+            TcpListener::bind(address).ok().map(|tcp| (udp, tcp))
+        };
+        std::iter::repeat_with(both).flatten().next().expect("one of many ports is free")
+    });
+    held.map(|(udp, _)| udp.local_addr().expect("a bound socket has an address").port())
 }
 
 /// A real FreeRADIUS in a folder of the test's own.

@@ -244,7 +244,7 @@ impl Peer {
         Ids { hop_by_hop: self.next_hop_by_hop(), end_to_end: self.end_to_end }
     }
 
-    /// When [`Self::tick`] is due.
+    /// When `tick` is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let watchdog = match self.state {

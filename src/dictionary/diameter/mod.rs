@@ -1,8 +1,8 @@
 //! Dictionaries of Diameter: which name is which AVP, of which type, with which flags, members and value names.
 //!
-//! The text is that of the RADIUS dictionaries with Diameter's own types, flags and groups besides ([`parse`]); the
+//! The text is that of the RADIUS dictionaries with Diameter's own types, flags and groups besides (`parse`); the
 //! RADIUS files that are built in are read too, for codes 1 to 255 without vendor are the RADIUS attributes (RFC 6733
-//! §4.1). XML of the go-diameter form is read by [`super::xml`]. The operator's files are added and win.
+//! §4.1). XML of the go-diameter form is read by `xml`. The operator's files are added and win.
 
 pub mod build;
 pub mod builtin;

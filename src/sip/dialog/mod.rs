@@ -40,7 +40,7 @@ pub enum Pairing {
     Double,
 }
 
-/// The next host in both directions of a call, as [`Signer::home`] takes it; `None` when it cannot be told.
+/// The next host in both directions of a call, as `Signer::home` takes it; `None` when it cannot be told.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Homes<'a> {
     /// Towards the caller.
