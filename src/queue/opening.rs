@@ -505,7 +505,11 @@ impl Queue {
             report.lost += to - from + 1;
         }
         for find in inventory.wanted().iter().filter(|find| (first..=head).contains(&find.seq)) {
-            let Some(record) = inventory.fetch(find) else { continue };
+            let Some(record) = inventory.fetch(find) else {
+                self.report_lost(find.seq, find.seq);
+                report.lost += 1;
+                continue;
+            };
             let sinks = record.sinks.and(self.known);
             if !sinks.is_empty() {
                 report.recovered += 1;

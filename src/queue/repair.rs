@@ -1,5 +1,6 @@
 //! Reads a database file raw: looks for magics, checks lengths and checksums, needs no tree.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -119,7 +120,8 @@ impl Inventory {
             scan(&file, |offset, frame| all.add(number, offset, frame))?;
             all.files.push(File::open(&file)?);
         }
-        all.records.sort_unstable_by_key(|found| (found.seq, found.part, found.file, found.offset));
+        // The copy first: in the other file sled may write over what was found, as soon as it is open.
+        all.records.sort_unstable_by_key(|found| (found.seq, found.part, Reverse(found.file), found.offset));
         all.records.dedup_by_key(|found| (found.seq, found.part));
         Ok(all)
     }
