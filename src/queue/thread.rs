@@ -54,6 +54,7 @@ pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Re
     let gather_max = settings.gather_max.min(commit_wait_max / 4);
     let path = settings.path.clone();
     let mut opened = Queue::open(settings, sinks, clock::now, step)?;
+    opened.queue.look_for_unread(opened.sinks.iter().map(|(_, number)| *number), step);
     let secret = secret(&mut opened.queue).map_err(|source| OpenError::Database { path, source })?;
     let (commit_sender, commits) = bounded(waiting_max);
     let (control_sender, controls) = bounded(CONTROLS_MAX);

@@ -1,28 +1,30 @@
 //! Which calls have records on disk that a window has not read yet: what tells a fresh record whether it may go ahead.
 //!
 //! A fresh record may overtake the backlog only if no earlier record of its call is in it. For each call the highest
-//! place left to the reading is kept, while there is a backlog: about 10 octets a call, 20 at worst. Calls are told apart
-//! by 32 bits of their hash; two that share them only make a record wait that need not.
+//! place left to the reading is kept, while there is a backlog: about 20 octets a call, 40 at worst.
 //!
-//! What was appended before somebody leased for the sink (before a restart, mostly) is not known at first: it is read
-//! through once, in slices between the commits, and until then every fresh record counts as one with an earlier one.
+//! What was appended before somebody leased for the sink is not known at first. At a start the files are looked through
+//! for it, before anything is served; what that leaves, and what a sink left that came later, is read through in slices
+//! between the commits, and until then every fresh record counts as one with an earlier one.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
+use super::frame::Frame;
 use super::notice::{Notice, chain_text};
+use super::repair;
 use super::spool::{StoredRecord, read_records};
 use super::store::Queue;
 use crate::clock::Now;
-use crate::ids::CallHash;
+use crate::ids::{CallHash, SinkNumber};
 
 /// The unread records of one sink, by call.
 #[derive(Debug, Default)]
 pub struct Unread {
     /// Highest unread place of a call, counted from `base`.
-    last: HashMap<u32, u32, FixedState>,
+    last: HashMap<CallHash, u32, FixedState>,
     base: u64,
     /// Places of which nothing is known yet.
     unknown: std::ops::Range<u64>,
@@ -37,21 +39,21 @@ impl Unread {
     /// Notes a record that is left to the reading.
     pub fn note(&mut self, call: CallHash, seq: u64) {
         let place = self.place(seq);
-        let last = self.last.entry(key(call)).or_insert(place);
+        let last = self.last.entry(call).or_insert(place);
         *last = place.max(*last);
     }
 
     /// States that the record at `seq` was read, and all before it.
     pub fn read(&mut self, call: CallHash, seq: u64) {
-        if !self.last.is_empty() && self.last.get(&key(call)) == Some(&self.place(seq)) {
-            self.last.remove(&key(call));
+        if !self.last.is_empty() && self.last.get(&call) == Some(&self.place(seq)) {
+            self.last.remove(&call);
         }
     }
 
     /// Whether a record of `call` may be unread when all places before `cursor` were read.
     pub fn blocks(&self, call: CallHash, cursor: u64) -> bool {
         let is_known = self.unknown.end <= cursor.max(self.unknown.start);
-        !is_known || !self.last.is_empty() && self.last.get(&key(call)).is_some_and(|last| *last >= self.place(cursor))
+        !is_known || !self.last.is_empty() && self.last.get(&call).is_some_and(|last| *last >= self.place(cursor))
     }
 
     /// States that everything was read: the memory comes free.
@@ -79,12 +81,49 @@ impl Unread {
     }
 }
 
-/// Both halves of the hash, so that no bit of it is left out.
-fn key(call: CallHash) -> u32 {
-    ((call.0 >> 32) ^ call.0) as u32
-}
-
 impl Queue {
+    /// Looks through the files for the calls whose records wait for `sinks`, before anything is served: some tenths of a
+    /// second and hardly any memory for a million records. `step` is called between spools.
+    ///
+    /// What was overwritten or settled lies in the files too: at worst a record waits that need not.
+    pub(super) fn look_for_unread(&mut self, sinks: impl Iterator<Item = SinkNumber>, step: &mut dyn FnMut()) {
+        sinks.for_each(|sink| self.attach(sink));
+        for spool in 0..self.chain.spools.len() {
+            if self.unknown_from().is_none() {
+                return;
+            }
+            let there = &self.chain.spools[spool];
+            let (end, bits) = (there.bits.next(), &there.bits);
+            let sinks = &mut self.sinks;
+            let looked = if there.is_set_aside() {
+                Ok(())
+            } else {
+                repair::scan(&there.path.join("db"), |_, frame| {
+                    let Frame::Record(record) = frame else { return };
+                    for sink in sinks.iter_mut().filter(|sink| sink.attached) {
+                        let (number, since) = (sink.since.sink, sink.since.seq);
+                        let wants = record.sinks.has(number) && record.seq >= since && record.seq < end;
+                        let is_unread = record.seq >= sink.window.cursor() && !bits.is_done(number, record.seq);
+                        if wants && is_unread {
+                            sink.window.leave_unread(record.call, record.seq);
+                        }
+                    }
+                })
+            };
+            match looked {
+                Ok(()) => self.known_to(end),
+                // It is read through later.
+                Err(error) => {
+                    let why = error.to_string();
+                    self.chain.notices.push(Notice::Failed { action: "look for the calls of the backlog", why });
+                    return;
+                }
+            }
+            step();
+        }
+        self.known_to(self.next);
+    }
+
     /// Whether [`Queue::step_unread`] has something to read.
     pub(super) fn has_unknown(&self, now: Now) -> bool {
         self.timing.unread_pause.is_none_or(|until| now.mono >= until) && self.unknown_from().is_some()

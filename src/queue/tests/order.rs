@@ -234,3 +234,26 @@ fn the_backlog_gets_a_quarter_of_the_leases_whatever_comes() {
     let backlog = run.ended.iter().filter(|number| **number <= 1000).count();
     assert!(backlog >= 100 * PACE / 4 * 3 / 4, "{backlog} records of the backlog were delivered");
 }
+
+#[test]
+fn a_start_looks_through_the_files_for_the_calls_of_the_backlog() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(small(directory.path())).queue;
+    append(&mut queue, (1..=3000).map(|n| entry(n, n, BOTH)).collect());
+    let taken = lease(&mut queue, A, clock::now());
+    for lease in &taken[..10] {
+        queue.settle(A, lease.seq, Settlement::Delivered, clock::now());
+    }
+    queue.finish(clock::now).unwrap();
+    drop(queue);
+    let mut queue = open(small(directory.path())).queue;
+    let mut steps = 0;
+    queue.look_for_unread([A, B].into_iter(), &mut || steps += 1);
+    assert!(steps > 0);
+    assert!(queue.sinks.iter().all(|sink| sink.window.unknown().is_none()), "all is known before anything is served");
+    // One of a call in the backlog, one of a call that is done, one of a new call.
+    append(&mut queue, vec![entry(4001, 2900, BOTH), entry(4002, 5, BOTH), entry(4003, 4003, BOTH)]);
+    let first: Vec<u64> = lease(&mut queue, A, clock::now()).iter().map(|lease| lease.seq.0).collect();
+    assert!(first.contains(&3003), "a new call goes ahead: {first:?}");
+    assert!(!first.contains(&3001), "an earlier record of its call waits");
+}
