@@ -14,12 +14,9 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
 
 use disk::{Disk, Step, Syncs, read_trace};
 use support::{Known, Random, check, child, try_open};
-use tollgate::clock;
-use tollgate::queue::{Notice, Queue};
 
 /// Not a test of its own: the child of the others.
 #[test]
@@ -63,35 +60,13 @@ fn after(base: &Path, steps: &[Step], count: usize, syncs: Syncs, known: &Known)
     (disk, known)
 }
 
-/// Opens a state and says what is wrong with it. A database that two cuts have damaged may be set aside; all of it has to
-/// come back.
+/// Opens a state and says what is wrong with it.
 fn verdict(state: &Path, known: &mut Known) -> Result<(), String> {
     let mut opened = try_open(state).map_err(|error| format!("does not open: {error:?}"))?;
-    let report = format!("{:?}", opened.report);
-    if !opened.report.damaged.is_empty() {
-        salvage(&mut opened.queue, opened.report.damaged.len()).map_err(|why| format!("{why}: {report}"))?;
+    if !opened.report.damaged.is_empty() || opened.report.lost > 0 {
+        return Err(format!("{:?}, {:?}", opened.report, opened.queue.notices()));
     }
-    if opened.report.lost > 0 || opened.report.calls_lost {
-        return Err(report);
-    }
-    check(opened, known).map(drop).map_err(|why| format!("{why}: {report}"))
-}
-
-/// Lets the queue salvage `count` databases.
-fn salvage(queue: &mut Queue, count: usize) -> Result<(), String> {
-    let end = clock::now().mono + Duration::from_secs(10);
-    let mut salvaged = 0;
-    while salvaged < count {
-        queue.tick(clock::now());
-        queue.finish(clock::now).map_err(|error| error.to_string())?;
-        let notices = queue.notices();
-        salvaged += notices.iter().filter(|notice| matches!(notice, Notice::Salvaged { .. })).count();
-        if notices.iter().any(|notice| matches!(notice, Notice::SalvageFailed { .. })) || clock::mono() > end {
-            return Err("the salvage does not end well".to_owned());
-        }
-        std::thread::yield_now();
-    }
-    Ok(())
+    check(opened, known).map(drop)
 }
 
 /// Builds and opens `count` states; gives what is wrong with them.
