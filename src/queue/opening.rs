@@ -424,7 +424,9 @@ impl Opening {
         queue.stats.calls = queue.calls.len() as u64;
         let calls = stored.into_calls();
         queue.recover(self.head, &mut self.report, clock).map_err(failed)?;
-        if queue.gathered() > 0 {
+        // Places taken for records that are settled or gone must be on disk before another spool begins behind them:
+        // else this one seems to end too early at the next opening.
+        if queue.gathered() > 0 || queue.chain.active().bits.is_dirty() {
             queue.finish(clock).map_err(failed)?;
         }
         for spool in &queue.chain.spools {
