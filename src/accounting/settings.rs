@@ -40,7 +40,7 @@ pub enum FieldSource {
 }
 
 /// Settings of [`Engine`](super::Engine).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// What each sink takes; the place is its [`SinkNumber`](crate::ids::SinkNumber). Sinks beyond the list take
     /// sessions. Default: empty.

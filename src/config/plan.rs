@@ -67,7 +67,7 @@ pub struct SipPlan {
 }
 
 /// `[sinks.KIND.NAME]`
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 pub struct SinkPlan {
     /// Its name, unique over all kinds; the queue keeps records under it.
     pub name: String,
@@ -76,7 +76,7 @@ pub struct SinkPlan {
 }
 
 /// The settings of a sink by its kind.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SinkKind {
     /// `[sinks.radius.NAME]`
     Radius(Arc<sinks::radius::Settings>),

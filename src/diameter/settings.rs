@@ -174,7 +174,7 @@ impl Default for Timers {
 }
 
 /// Settings of a Diameter client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Who we are.
     pub node: Node,

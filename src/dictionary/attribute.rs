@@ -20,7 +20,7 @@ const REFUSED: &[(u8, &str)] = &[
 ];
 
 /// One attribute of a finished dictionary.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 pub struct Attribute {
     pub(super) name: Box<str>,
     pub(super) oid: Oid,
@@ -160,7 +160,7 @@ impl fmt::Display for Attribute {
 }
 
 /// VALUE names of one attribute.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Eq, PartialEq)]
 pub struct Values {
     /// Lower-case name, name, number; by lower-case name.
     by_name: Vec<(Box<str>, Box<str>, i64)>,

@@ -62,6 +62,19 @@ pub struct Dictionary {
     files: Vec<PathBuf>,
 }
 
+/// The same definitions from the same places, whatever was warned of.
+impl PartialEq for Dictionary {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(own, other): (&Handle, &Handle)| **own == **other;
+        self.attributes.len() == other.attributes.len()
+            && self.attributes.iter().zip(&other.attributes).all(same)
+            && self.by_oid == other.by_oid
+            && self.vendors == other.vendors
+    }
+}
+
+impl Eq for Dictionary {}
+
 /// A name of the operator's that sits on a number officially assigned to another attribute.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Collision {

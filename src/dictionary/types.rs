@@ -392,7 +392,7 @@ impl fmt::Display for Format {
 }
 
 /// One vendor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Vendor {
     /// Name as last spelled.
     pub name: Box<str>,

@@ -23,7 +23,7 @@ pub(super) const LONG_HEADER_OCTETS: usize = 4;
 pub(super) const MORE: u8 = 0x80;
 
 /// Header of an attribute with its open lengths.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 pub(super) struct Wire {
     header: SmallVec<[u8; 24]>,
     lengths: SmallVec<[Length; 6]>,
@@ -31,7 +31,7 @@ pub(super) struct Wire {
 }
 
 /// A length field: where it is and from where it counts, both from the start of the attribute.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 struct Length {
     at: usize,
     from: usize,

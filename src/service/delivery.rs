@@ -1,29 +1,26 @@
 //! The delivery runtime: one thread with a worker for each sink, the administration and the resolver.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::LocalSet;
 
+use super::outlets::{Common, Outlets};
 use super::resolver;
 use super::systemd::Loop;
 use super::wiring::{StartError, spawn};
 use crate::admin::{Admin, Gateway};
 use crate::clock::{self, Instant};
-use crate::config::plan::{SinkKind, SinkPlan};
+use crate::config::plan::SinkPlan;
 use crate::ids::{Seq, SinkNumber};
 use crate::queue;
-use crate::sinks::Sink;
-use crate::sinks::diameter::{self, DiameterSink};
-use crate::sinks::radius::RadiusSink;
-use crate::sinks::view::{Backend, Views};
-use crate::sinks::worker::{Bell, Worker};
+use crate::sinks::view::Backend;
 use crate::sip::transport::driver::Question;
-use crate::sip::transport::mailbox::{Mail, Mailbox};
+use crate::sip::transport::mailbox::Mailbox;
 use crate::timers::pace::{Pace, Step};
 
 /// How often the runtime leaves a beat for the watchdog.
@@ -32,8 +29,18 @@ const BEAT: Duration = Duration::from_secs(1);
 /// The rest of the delivery thread by its wakes a second: an answer of a backend waits that long at most.
 const RESTS: &[Step] = &[Step { per_second: 250, rest: Duration::from_millis(1) }];
 
-/// The sinks, once they stand.
-pub(super) type Backends = Arc<OnceLock<Vec<Backend>>>;
+/// Renewals that wait at most: one, for who asks for it waits for its answer.
+const RENEWALS_MAX: usize = 1;
+
+/// The sinks that stand.
+pub(super) type Backends = Arc<Mutex<Vec<Backend>>>;
+
+/// New settings for sinks that run.
+struct Renewal {
+    plans: Vec<SinkPlan>,
+    /// Takes the names of the sinks that change.
+    answer: std::sync::mpsc::Sender<Result<Vec<String>, StartError>>,
+}
 
 /// What the delivery runtime is made of.
 pub(super) struct Parts {
@@ -61,6 +68,7 @@ pub(super) struct Delivery {
     end: watch::Sender<bool>,
     beat: Arc<AtomicU64>,
     thread: JoinHandle<()>,
+    renewals: mpsc::Sender<Renewal>,
 }
 
 impl Delivery {
@@ -68,6 +76,7 @@ impl Delivery {
     pub fn start(parts: Parts) -> Result<Self, StartError> {
         let (end, ended) = watch::channel(false);
         let beat = Arc::new(AtomicU64::new(clock::mono().0));
+        let (renewals, renewing) = mpsc::channel(RENEWALS_MAX);
         let (report, started) = std::sync::mpsc::channel();
         let own_beat = beat.clone();
         let thread = spawn("delivery".to_owned(), move || {
@@ -78,11 +87,23 @@ impl Delivery {
                 Ok(runtime) => runtime,
                 Err(source) => return drop(report.send(Err(StartError::Runtime { source }))),
             };
-            LocalSet::new().block_on(&runtime, deliver(parts, ended, own_beat, report));
+            LocalSet::new().block_on(&runtime, deliver(parts, ended, own_beat, renewing, report));
         })?;
         // The thread reports before it goes on; a thread that ended without a word has panicked.
         started.recv().unwrap_or(Err(StartError::Panicked { name: "delivery" }))?;
-        Ok(Self { end, beat, thread })
+        Ok(Self { end, beat, thread, renewals })
+    }
+
+    /// Gives the sinks of these names new settings, where they differ; the others go on as they are. Returns the names
+    /// of those that change.
+    ///
+    /// # Errors
+    /// When the new settings of one cannot be used: then all go on as they are.
+    pub fn renew(&self, plans: Vec<SinkPlan>) -> Result<Vec<String>, StartError> {
+        let (answer, answered) = std::sync::mpsc::channel();
+        // It takes one at a time, and the answer to the last one has come; without the thread there is no answer.
+        drop(self.renewals.try_send(Renewal { plans, answer }));
+        answered.recv().unwrap_or(Err(StartError::Panicked { name: "delivery" }))
     }
 
     /// What the watchdog looks at.
@@ -109,42 +130,22 @@ async fn deliver(
     parts: Parts,
     ended: watch::Receiver<bool>,
     beat: Arc<AtomicU64>,
+    mut renewals: mpsc::Receiver<Renewal>,
     report: std::sync::mpsc::Sender<Result<(), StartError>>,
 ) {
-    let mut tasks = JoinSet::new();
-    let mut backends = Vec::new();
-    let mut demands: Vec<diameter::Board> = Vec::new();
-    for (plan, number) in parts.sinks {
-        let name = plan.name;
-        match plan.kind {
-            SinkKind::Radius(settings) => {
-                let sink = match RadiusSink::new(&name, &settings) {
-                    Ok(sink) => sink,
-                    Err(source) => return drop(report.send(Err(StartError::Sink { name, source }))),
-                };
-                let board = sink.board();
-                let views: Views = Arc::new(move || board.views());
-                backends.push(Backend { sink: name.clone(), kind: RadiusSink::KIND, views });
-                tasks.spawn_local(worker(&name, sink, number, &parts.queue).run(until(ended.clone())));
-            }
-            SinkKind::Diameter(settings) => {
-                let salt = salt(&parts.secret, &name);
-                let sink = match DiameterSink::new(&name, &settings, salt, parts.waited_until) {
-                    Ok(sink) => sink.with_interims(interims(parts.shards.clone())),
-                    Err(source) => return drop(report.send(Err(StartError::Diameter { name, source }))),
-                };
-                let board = sink.board();
-                demands.push(board.clone());
-                let views: Views = Arc::new(move || board.views());
-                backends.push(Backend { sink: name.clone(), kind: DiameterSink::KIND, views });
-                tasks.spawn_local(worker(&name, sink, number, &parts.queue).run(until(ended.clone())));
-            }
-        }
-    }
+    let common = Common {
+        queue: parts.queue.clone(),
+        secret: parts.secret,
+        shards: parts.shards.clone(),
+        backends: parts.backends,
+        ended: ended.clone(),
+    };
+    let mut outlets = match Outlets::start(common, parts.sinks, parts.waited_until) {
+        Ok(outlets) => outlets,
+        Err(error) => return drop(report.send(Err(error))),
+    };
     let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
     let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards));
-    // Set once: this runs once.
-    let _first = parts.backends.set(backends);
     drop(report.send(Ok(())));
     let mut turning = tokio::time::interval(BEAT);
     let mut end = std::pin::pin!(until(ended));
@@ -153,10 +154,14 @@ async fn deliver(
             () = &mut end => break,
             _ = turning.tick() => {
                 beat.store(clock::mono().0, Ordering::Relaxed);
-                parts.demand.store(demands.iter().any(diameter::Board::refuses_calls), Ordering::Relaxed);
+                parts.demand.store(outlets.refuse_calls(), Ordering::Relaxed);
                 super::supervisor::log_notices(&parts.queue);
             }
-            Some(Err(error)) = tasks.join_next() => {
+            Some(Renewal { plans, answer }) = renewals.recv() => {
+                // Who asked waits for it, unless the service ends.
+                let _waits = answer.send(outlets.renew(plans));
+            }
+            error = outlets.failed() => {
                 // A worker that panicked: the supervisor sees the thread end and stops the service.
                 tracing::error!(%error, "a delivery worker failed");
                 return;
@@ -165,7 +170,7 @@ async fn deliver(
     }
     resolver.abort();
     let _panicked = admin.await;
-    while tasks.join_next().await.is_some() {}
+    outlets.ended().await;
 }
 
 /// Before the thread falls asleep: when it was woken often of late, it stays away a little longer, and the next wake
@@ -180,31 +185,7 @@ fn rest_if_busy(pace: &Mutex<Pace>) {
     }
 }
 
-/// Tells the shard of a session how often a server wants its interim records.
-fn interims(shards: Vec<Mailbox>) -> diameter::Interims {
-    Box::new(move |key, every| {
-        let owner = key.call().shard(shards.len().max(1));
-        if let Some(shard) = shards.get(owner) {
-            // A shard that has ended has no sessions.
-            let _ended = shard.put(Mail::Interim { key, every });
-        }
-    })
-}
-
-/// A worker with its consumer of the queue.
-fn worker<S: Sink>(name: &str, sink: S, number: SinkNumber, queue: &queue::Handle) -> Worker<S, queue::Consumer> {
-    let bell = Bell::default();
-    let consumer = queue.consumer(number, bell.wake());
-    Worker::new(name, sink, consumer, bell)
-}
-
-/// Where the End-to-End ids of a sink begin: the same in every process of this installation.
-fn salt(secret: &[u8; 16], name: &str) -> u32 {
-    let hash = siphasher::sip::SipHasher13::new_with_key(secret).hash(format!("end-to-end {name}").as_bytes());
-    (hash >> 32) as u32
-}
-
 /// Done when the service ends.
-async fn until(mut ended: watch::Receiver<bool>) {
+pub(super) async fn until(mut ended: watch::Receiver<bool>) {
     let _gone = ended.wait_for(|ended| *ended).await;
 }

@@ -3,6 +3,7 @@
 mod delivery;
 mod log;
 mod nas;
+mod outlets;
 mod resolver;
 mod supervisor;
 mod systemd;

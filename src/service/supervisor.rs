@@ -11,6 +11,7 @@ use super::wiring::Service;
 use crate::clock;
 use crate::config::{self, plan};
 use crate::queue::{Handle, Level, OpenReport};
+use crate::sinks::chain;
 
 /// How often the supervisor looks whether a thread has ended or the shards have drained.
 const LOOK: Duration = Duration::from_millis(200);
@@ -28,10 +29,20 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
     runtime.block_on(async {
         let (path, limit, watchdog) = (plan.path.clone(), plan.service.stop_timeout, plan.service.watchdog);
         let metrics = crate::admin::metrics::install().context("cannot install the metrics recorder")?;
+        // From now on a wish to reload is remembered; SIGTERM ends the process at once until it stands.
+        let (mut hang_up, mut retire) = (listen(SignalKind::hangup())?, listen(SignalKind::user_defined1())?);
         let service = Service::start(plan, metrics, &mut || systemd::extend_timeout(OPENING_TIME))?;
+        let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        let ended = async {
+            tokio::select! {
+                _ = terminate.recv() => Ending::ForNow,
+                _ = interrupt.recv() => Ending::ForNow,
+                _ = retire.recv() => Ending::ForGood,
+            }
+        };
         systemd::ready();
         tracing::info!(listeners = ?service.listeners(), "ready");
-        let result = supervise(&service, &path, watchdog).await;
+        let result = supervise(&service, &path, watchdog, &mut hang_up, ended).await;
         systemd::stopping();
         drain(&service, limit).await;
         if matches!(result, Ok(Ending::ForGood)) {
@@ -52,19 +63,20 @@ enum Ending {
     ForGood,
 }
 
-async fn supervise(service: &Service, path: &Path, feeding: plan::Watchdog) -> anyhow::Result<Ending> {
+async fn supervise(
+    service: &Service,
+    path: &Path,
+    feeding: plan::Watchdog,
+    hang_up: &mut Signal,
+    ended: impl Future<Output = Ending>,
+) -> anyhow::Result<Ending> {
+    let mut ended = std::pin::pin!(ended);
     let mut watchdog = Watchdog::new(service.loops());
     let mut feed = tokio::time::interval(watchdog.interval());
     let mut look = tokio::time::interval(LOOK);
-    let mut hang_up = listen(SignalKind::hangup())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut retire = listen(SignalKind::user_defined1())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(Ending::ForNow),
-            _ = interrupt.recv() => return Ok(Ending::ForNow),
-            _ = retire.recv() => return Ok(Ending::ForGood),
+            ending = &mut ended => return Ok(ending),
             _ = hang_up.recv() => reload(service, path),
             _ = feed.tick() => if feeding == plan::Watchdog::Fed { watchdog.feed() },
             _ = look.tick() => anyhow::ensure!(!service.has_failed(), "a thread ended by itself; the log says why"),
@@ -83,10 +95,18 @@ fn reload(service: &Service, path: &Path) {
             for warning in &plan.warnings {
                 tracing::warn!(%warning, "configuration");
             }
-            for what in service.reload(&plan) {
-                tracing::warn!(what, "changed, takes effect at the next start");
+            match service.reload(plan) {
+                Ok(differences) => {
+                    for what in differences {
+                        tracing::warn!(what, "changed, takes effect at the next start");
+                    }
+                    tracing::info!("reloaded");
+                }
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::error!(%error, "reload refused, the running configuration stays");
+                }
             }
-            tracing::info!("reloaded");
         }
         Err(mistakes) => tracing::error!(%mistakes, "reload refused, the running configuration stays"),
     }

@@ -19,7 +19,7 @@ use super::systemd::Loop;
 use crate::accounting::{self, CallView, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase};
 use crate::clock::{self, Instant, Now, Timestamp};
-use crate::config::plan::{Plan, SipPlan};
+use crate::config::plan::{LogPlan, Plan, ServicePlan, SipPlan};
 use crate::ids::{Seq, SinkMask, SinkNumber};
 use crate::queue::{self, Desk};
 use crate::record::Kind;
@@ -56,15 +56,13 @@ pub enum StartError {
         /// Its name.
         name: String,
         /// What is wrong with it.
-        source: crate::sinks::radius::SetupErrors,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A Diameter sink cannot be set up.
-    #[error("cannot set up the sink `{name}`")]
-    Diameter {
+    /// A sink has not taken its last settings yet.
+    #[error("the sink `{name}` has not taken over the last settings yet; try again in a moment")]
+    Busy {
         /// Its name.
         name: String,
-        /// What is wrong with it.
-        source: crate::sinks::diameter::SetupError,
     },
     /// The event loop of a thread cannot be made.
     #[error("cannot make an event loop")]
@@ -91,6 +89,7 @@ pub enum StartError {
 /// A running gateway.
 pub struct Service {
     sip: SipPlan,
+    fixed: Fixed,
     numbers: Vec<SinkNumber>,
     /// Sinks whose servers are told of the begin and the end of accounting.
     announced: SinkMask,
@@ -115,6 +114,7 @@ impl Service {
         still_starting: &mut dyn FnMut(),
     ) -> Result<Self, StartError> {
         let started = clock::now();
+        let fixed = Fixed::of(&plan);
         let phase = Arc::new(AtomicBool::new(false));
         let (sockets, listeners) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?);
         let admin = Admin::bind(&plan.admin)?;
@@ -173,7 +173,7 @@ impl Service {
         }
         let (queue, queue_thread) = (opened.handle, opened.join);
         let (sip, draining) = (plan.sip, phase);
-        Ok(Self { sip, numbers, announced, mailboxes, shards, streams, queue, queue_thread, delivery, draining })
+        Ok(Self { sip, fixed, numbers, announced, mailboxes, shards, streams, queue, queue_thread, delivery, draining })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -188,24 +188,36 @@ impl Service {
         &self.queue
     }
 
-    /// Takes new routes; what else differs needs a restart and is named.
-    pub fn reload(&self, plan: &Plan) -> Vec<&'static str> {
-        let rules = Arc::new(Rules { routes: plan.routes(&self.numbers) });
-        for mailbox in &self.mailboxes {
-            let _ended = mailbox.put(Mail::Rules(rules.clone()));
+    /// Takes new settings of sinks, new routes and certificates. Returns what else differs and needs a restart.
+    ///
+    /// # Errors
+    /// When a sink cannot be made of its new settings: then all goes on as it is.
+    pub fn reload(&self, mut plan: Plan) -> Result<Vec<&'static str>, StartError> {
+        let named = Fixed::of(&plan);
+        let mut needs_restart = self.fixed.differences(&named);
+        for sink in self.delivery.renew(std::mem::take(&mut plan.sinks))? {
+            tracing::info!(sink, "the sink takes over its new settings");
         }
-        let mut needs_restart = Vec::new();
+        if self.fixed.sinks == named.sinks {
+            let rules = Arc::new(Rules { routes: plan.routes(&self.numbers) });
+            for mailbox in &self.mailboxes {
+                let _ended = mailbox.put(Mail::Rules(rules.clone()));
+            }
+        } else {
+            // Routes name sinks: those that do not run would lose the records of their calls.
+            needs_restart.push("the names of the sinks (`sinks.KIND.NAME`), and the routes with them");
+        }
         let is_same = plan.sip.binds == self.sip.binds && plan.sip.stack.listeners == self.sip.stack.listeners;
         if is_same && let Some(streams) = &self.streams {
             streams.renew(plan.sip.credentials.clone());
         }
         if plan.sip.streams != self.sip.streams {
-            needs_restart.push("sip.streams");
+            needs_restart.push("`sip.streams`");
         }
         if !is_same || plan.sip.shards != self.sip.shards {
-            needs_restart.push("sip.listen or sip.shards");
+            needs_restart.push("`sip.listen` or `sip.shards`");
         }
-        needs_restart
+        Ok(needs_restart)
     }
 
     /// The loops the watchdog looks at.
@@ -285,6 +297,48 @@ impl Service {
     }
 }
 
+/// What stays as it is until the next start.
+struct Fixed {
+    /// Names and kinds of the sinks.
+    sinks: Vec<(String, &'static str)>,
+    queue: queue::Settings,
+    accounting: accounting::Settings,
+    accounting_on: Vec<String>,
+    admin: crate::admin::Settings,
+    log: LogPlan,
+    service: ServicePlan,
+}
+
+impl Fixed {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            sinks: plan.sinks.iter().map(|sink| (sink.name.clone(), sink.kind.name())).collect(),
+            queue: plan.queue.clone(),
+            accounting: plan.accounting.clone(),
+            accounting_on: plan.accounting_on.clone(),
+            admin: plan.admin.clone(),
+            log: plan.log.clone(),
+            service: plan.service,
+        }
+    }
+
+    /// The sections that differ, sinks aside.
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let differ = [
+            (self.queue != other.queue, "`queue`, or `collapse_interims` of a sink"),
+            (
+                self.accounting != other.accounting,
+                "`accounting`, `sip.watch`, or `records` or identity fields of a sink",
+            ),
+            (self.accounting_on != other.accounting_on, "`accounting_on` of a sink"),
+            (self.admin != other.admin, "`admin`"),
+            (self.log != other.log, "`log`, or `clientdebug` of a client file"),
+            (self.service != other.service, "`service`"),
+        ];
+        differ.into_iter().filter(|(is_other, _)| *is_other).map(|(_, what)| what).collect()
+    }
+}
+
 /// What administration sees.
 struct View {
     phase: Arc<AtomicBool>,
@@ -337,7 +391,7 @@ impl Gateway for View {
     }
 
     fn backends(&self) -> Vec<Backend> {
-        self.backends.get().cloned().unwrap_or_default()
+        self.backends.lock().map(|backends| backends.clone()).unwrap_or_default()
     }
 
     fn calls(&self, max: usize) -> Vec<CallView> {

@@ -10,6 +10,7 @@ pub mod trial;
 pub mod view;
 pub mod worker;
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 
@@ -63,6 +64,27 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> impl fmt::Display {
         cause = inner.source();
     }
     text
+}
+
+/// A counter that follows what one sink counts from zero: the next sink of its name goes on from there.
+pub(crate) struct Tally {
+    counter: metrics::Counter,
+    told: Cell<u64>,
+}
+
+impl Tally {
+    pub(crate) fn new(counter: metrics::Counter) -> Self {
+        Self { counter, told: Cell::new(0) }
+    }
+
+    /// Brings the counter up to what is counted so far.
+    pub(crate) fn follow(&self, count: u64) {
+        let told = self.told.get();
+        if count > told {
+            self.told.set(count);
+            self.counter.increment(count - told);
+        }
+    }
 }
 
 /// Delivery attempts that ended, by `sink` and `outcome` (`delivered`, `retry`, `parked`).

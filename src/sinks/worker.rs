@@ -1,13 +1,14 @@
-//! The loop of a sink: lease, read, submit, settle.
+//! The loop of a sink: lease, read, submit, settle; and the change to another sink while records wait.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::error::Error;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, mpsc};
 
 use super::{Outcome, SINK_ATTEMPTS_TOTAL, SINK_IN_FLIGHT_RECORDS, SINK_UNREADABLE_RECORDS_TOTAL, Sink, chain};
 use crate::ids::Seq;
@@ -24,6 +25,16 @@ pub const PACE: Duration = Duration::from_millis(5);
 /// Records submitted and settled in a turn from which on no rest follows: what comes during the turn is enough for the
 /// next one, and under a backlog a rest would only keep the sink idle.
 pub const BUSY_RECORDS: usize = 64;
+
+/// Longest wait for the answers to what a sink has under way before another takes its place; what has none by then goes
+/// back to the queue, and to the other sink.
+pub const SUCCESSION_WAIT: Duration = Duration::from_secs(5);
+
+/// Wait before a sink that could not be made is tried again.
+pub const SUCCESSION_RETRY: Duration = Duration::from_secs(5);
+
+/// Makes the sink that takes the place of the running one, once that has ended; asked again if it cannot.
+pub type Successor<S> = Box<dyn FnMut() -> Result<S, Box<dyn Error + Send + Sync>>>;
 
 /// Where leases come from: the queue's [`Consumer`], or a table in tests.
 pub trait Leases {
@@ -74,12 +85,21 @@ pub struct Worker<S, L> {
     bell: Bell,
     /// What the queue may still lend as far as this side knows.
     asked: usize,
-    in_flight: usize,
+    /// Submitted and not settled.
+    out: HashSet<Seq>,
     come: Vec<Lease>,
     /// Came and wait for room in the sink.
     waiting: VecDeque<Lease>,
     outcomes: Vec<Outcome>,
+    successors: mpsc::Receiver<Successor<S>>,
     meters: Meters,
+}
+
+/// Whether the service goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Going {
+    On,
+    Stopped,
 }
 
 struct Meters {
@@ -115,12 +135,20 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             leases,
             bell,
             asked: 0,
-            in_flight: 0,
+            out: HashSet::new(),
             come: Vec::new(),
             waiting: VecDeque::new(),
             outcomes: Vec::new(),
+            // Its sender is gone: nothing comes.
+            successors: mpsc::channel(1).1,
             meters,
         }
+    }
+
+    /// A sink made by what comes here takes the place of the running one.
+    #[must_use]
+    pub fn succeeded_by(self, successors: mpsc::Receiver<Successor<S>>) -> Self {
+        Self { successors, ..self }
     }
 
     /// Delivers until `stop` is done. Records under way are then left to the queue, which lends them again.
@@ -140,6 +168,11 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
+                Some(next) = self.successors.recv() => {
+                    if self.succeed(next, stop.as_mut()).await == Going::Stopped {
+                        break;
+                    }
+                }
                 () = self.sink.progress(&mut self.outcomes) => {}
                 () = bell.rung() => {}
             }
@@ -147,7 +180,51 @@ impl<S: Sink, L: Leases> Worker<S, L> {
         self.leases.lease(0);
         self.sink.close(&mut self.outcomes).await;
         self.settle();
-        tracing::info!(sink = %self.name, in_flight = self.in_flight, "delivery ends");
+        tracing::info!(sink = %self.name, in_flight = self.out.len(), "delivery ends");
+    }
+
+    /// Lets the sink end what it has under way, and goes on with another. No record is lost by it, and none is sent
+    /// twice unless its answer did not come in [`SUCCESSION_WAIT`].
+    async fn succeed(&mut self, mut next: Successor<S>, mut stop: Pin<&mut impl Future<Output = ()>>) -> Going {
+        tracing::info!(sink = %self.name, in_flight = self.out.len(), "new settings: waiting for what is under way");
+        self.asked = 0;
+        self.leases.lease(0);
+        let mut limit = pin!(tokio::time::sleep(SUCCESSION_WAIT));
+        self.settle();
+        while !self.out.is_empty() {
+            tokio::select! {
+                biased;
+                () = &mut stop => return Going::Stopped,
+                () = &mut limit => break,
+                () = self.sink.progress(&mut self.outcomes) => self.settle(),
+            }
+            // A sink that is always ready lets the others have their turn.
+            tokio::task::yield_now().await;
+        }
+        self.sink.close(&mut self.outcomes).await;
+        self.settle();
+        for seq in std::mem::take(&mut self.out) {
+            let reason = "the sink got new settings before an answer came".to_owned();
+            self.settle_one(Outcome { seq, settlement: Settlement::Retry { after: Duration::ZERO, reason } });
+        }
+        loop {
+            match next() {
+                Ok(sink) => self.sink = sink,
+                Err(error) => {
+                    let error = chain(&*error);
+                    tracing::error!(sink = %self.name, %error, "cannot set up the sink with its new settings: records wait");
+                    tokio::select! {
+                        biased;
+                        () = &mut stop => return Going::Stopped,
+                        Some(newer) = self.successors.recv() => next = newer,
+                        () = tokio::time::sleep(SUCCESSION_RETRY) => {}
+                    }
+                    continue;
+                }
+            }
+            tracing::info!(sink = %self.name, kind = S::KIND, "delivery goes on with the new settings");
+            return Going::On;
+        }
     }
 
     /// Settles what ended, submits what came, asks for more; gives how many records that were.
@@ -177,7 +254,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
     fn submit(&mut self, lease: &Lease) {
         match codec::decode(&lease.body) {
             Ok(record) => {
-                self.in_flight += 1;
+                self.out.insert(lease.seq);
                 self.sink.submit(lease, &record);
             }
             Err(error) => {
@@ -191,13 +268,13 @@ impl<S: Sink, L: Leases> Worker<S, L> {
 
     fn settle(&mut self) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
-        self.in_flight = self.in_flight.saturating_sub(outcomes.len());
         for outcome in outcomes.drain(..) {
+            self.out.remove(&outcome.seq);
             self.settle_one(outcome);
         }
         self.outcomes = outcomes;
         #[expect(clippy::cast_precision_loss, reason = "a gauge of at most some thousands")]
-        self.meters.in_flight.set(self.in_flight as f64);
+        self.meters.in_flight.set(self.out.len() as f64);
     }
 
     fn settle_one(&mut self, outcome: Outcome) {

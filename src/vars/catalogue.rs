@@ -16,7 +16,7 @@ pub enum Argument {
 }
 
 /// One variable.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 pub struct Variable {
     /// Name without `$`.
     pub name: &'static str,

@@ -9,7 +9,7 @@ use super::catalogue::{Argument, Variable, catalogue};
 pub const TEMPLATE_BYTES_MAX: usize = 4096;
 
 /// Text with variables in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Template {
     pub(super) parts: Vec<Part>,
 }
@@ -26,14 +26,14 @@ pub struct Error {
     pub hint: Option<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Part {
     Text(String),
     Variable(Reference),
 }
 
 /// One use of a variable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Reference {
     pub(super) variable: &'static Variable,
     /// Empty when the variable takes none.

@@ -181,7 +181,7 @@ impl Default for Rf {
 }
 
 /// How records become ACRs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Origin-Host.
     pub identity: String,

@@ -9,7 +9,7 @@ use crate::dictionary::attribute::Values;
 use crate::dictionary::types::Origin;
 
 /// One AVP of a finished dictionary.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 pub struct Definition {
     pub(super) name: Box<str>,
     pub(super) code: u32,

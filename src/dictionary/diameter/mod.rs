@@ -43,6 +43,19 @@ pub struct Dictionary {
     files: Vec<PathBuf>,
 }
 
+/// The same definitions from the same places, whatever was warned of.
+impl PartialEq for Dictionary {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(own, other): (&Handle, &Handle)| **own == **other;
+        self.definitions.len() == other.definitions.len()
+            && self.definitions.iter().zip(&other.definitions).all(same)
+            && (&self.by_name, &self.by_code) == (&other.by_name, &other.by_code)
+            && self.vendors == other.vendors
+    }
+}
+
+impl Eq for Dictionary {}
+
 /// A label names no AVP, or several.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LabelError {

@@ -7,6 +7,7 @@ use metrics::{Counter, Gauge, Histogram};
 
 use crate::diameter::peer::State;
 use crate::diameter::route::{PeerSettings, PeerStatus, Status};
+use crate::sinks::Tally;
 
 /// Accounting-Requests sent for the first time, by `sink`, `peer`.
 pub const DIAMETER_REQUESTS_TOTAL: &str = "tollgate_diameter_requests_total";
@@ -51,13 +52,13 @@ pub(super) struct Meters {
 }
 
 struct Peer {
-    requests: Counter,
-    repeats: Counter,
-    timeouts: Counter,
-    failed_over: Counter,
-    answers: [Counter; 4],
-    faults: [Counter; 3],
-    connections: [Counter; 2],
+    requests: Tally,
+    repeats: Tally,
+    timeouts: Tally,
+    failed_over: Tally,
+    answers: [Tally; 4],
+    faults: [Tally; 3],
+    connections: [Tally; 2],
     outstanding: Gauge,
     window: Gauge,
     usable: Gauge,
@@ -67,9 +68,11 @@ impl Peer {
     fn new(sink: &Arc<str>, name: &str) -> Self {
         let peer: Arc<str> = name.into();
         let labels = || [("sink", Arc::clone(sink)), ("peer", Arc::clone(&peer))];
-        let counter = |name: &'static str| metrics::counter!(name, &labels());
+        let counter = |name: &'static str| Tally::new(metrics::counter!(name, &labels()));
         let gauge = |name: &'static str| metrics::gauge!(name, &labels());
-        let kinds = |name: &'static str, label: &'static str, kind: &'static str| metrics::counter!(name, "sink" => Arc::clone(sink), "peer" => Arc::clone(&peer), label => kind);
+        let kinds = |name: &'static str, label: &'static str, kind: &'static str| {
+            Tally::new(metrics::counter!(name, "sink" => Arc::clone(sink), "peer" => Arc::clone(&peer), label => kind))
+        };
         Self {
             requests: counter(DIAMETER_REQUESTS_TOTAL),
             repeats: counter(DIAMETER_REPEATS_TOTAL),
@@ -96,7 +99,7 @@ impl Peer {
         let connections = [counters.connections, counters.losses];
         let all = plain.into_iter().chain(&self.answers).chain(&self.faults).chain(&self.connections);
         for (counter, count) in all.zip(counts.into_iter().chain(answers).chain(faults).chain(connections)) {
-            counter.absolute(count);
+            counter.follow(count);
         }
         self.outstanding.set(status.outstanding as f64);
         self.window.set(status.window as f64);

@@ -92,6 +92,21 @@ pub struct DiameterSink {
 }
 
 impl DiameterSink {
+    /// Whether a sink can be made of these settings; makes none and connects to nobody.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn check(settings: &Settings) -> Result<(), SetupError> {
+        if settings.peers.is_empty() {
+            return Err(SetupError::NoPeer);
+        }
+        if settings.transport != Transport::Tcp {
+            tls::client_config(tls_files(&settings.tls).as_ref().ok_or(SetupError::NoTrust)?)?;
+        }
+        drop(render::renderers(&"".into(), &settings.accounting)?);
+        Ok(())
+    }
+
     /// A sink called `name`. `salt` is the installation's own random number, for End-to-End ids; records up to
     /// `waited_until` lay in the queue when this process started, and are sent as possible repeats.
     ///

@@ -8,6 +8,7 @@ use metrics::{Counter, Gauge, Histogram};
 
 use super::render::Losses;
 use crate::radius::client::{Health, ServerStatus};
+use crate::sinks::Tally;
 
 /// Requests sent for the first time in a visit, by `sink`, `server`.
 pub const RADIUS_REQUESTS_TOTAL: &str = "tollgate_radius_requests_total";
@@ -44,12 +45,12 @@ pub(super) struct Meters {
 }
 
 struct Server {
-    requests: Counter,
-    retransmissions: Counter,
-    timeouts: Counter,
-    answers: [Counter; 3],
-    faults: [Counter; 5],
-    probes: [Counter; 2],
+    requests: Tally,
+    retransmissions: Tally,
+    timeouts: Tally,
+    answers: [Tally; 3],
+    faults: [Tally; 5],
+    probes: [Tally; 2],
     outstanding: Gauge,
     lanes: Gauge,
     alive: Gauge,
@@ -59,9 +60,13 @@ impl Server {
     fn new(sink: &Arc<str>, address: SocketAddr) -> Self {
         let server: Arc<str> = address.to_string().into();
         let labels = || [("sink", Arc::clone(sink)), ("server", Arc::clone(&server))];
-        let counter = |name: &'static str| metrics::counter!(name, &labels());
+        let counter = |name: &'static str| Tally::new(metrics::counter!(name, &labels()));
         let gauge = |name: &'static str| metrics::gauge!(name, &labels());
-        let kinds = |name: &'static str, label: &'static str, kind: &'static str| metrics::counter!(name, "sink" => Arc::clone(sink), "server" => Arc::clone(&server), label => kind);
+        let kinds = |name: &'static str, label: &'static str, kind: &'static str| {
+            Tally::new(
+                metrics::counter!(name, "sink" => Arc::clone(sink), "server" => Arc::clone(&server), label => kind),
+            )
+        };
         Self {
             requests: counter(RADIUS_REQUESTS_TOTAL),
             retransmissions: counter(RADIUS_RETRANSMISSIONS_TOTAL),
@@ -79,20 +84,29 @@ impl Server {
     #[expect(clippy::cast_precision_loss, reason = "gauges of at most some thousands")]
     fn report(&self, status: &ServerStatus) {
         let counters = &status.counters;
-        self.requests.absolute(counters.requests);
-        self.retransmissions.absolute(counters.retransmissions);
-        self.timeouts.absolute(counters.timeouts);
+        self.requests.follow(counters.requests);
+        self.retransmissions.follow(counters.retransmissions);
+        self.timeouts.follow(counters.timeouts);
         let answers = [counters.stored, counters.refused, counters.wrong_code];
         let faults =
             [counters.malformed, counters.bad_authenticator, counters.late, counters.unknown, counters.unreachable];
         let probes = [counters.probes, counters.probe_answers];
         let all = self.answers.iter().chain(&self.faults).chain(&self.probes);
         for (counter, count) in all.zip(answers.into_iter().chain(faults).chain(probes)) {
-            counter.absolute(count);
+            counter.follow(count);
         }
         self.outstanding.set(status.outstanding as f64);
         self.lanes.set(status.lanes as f64);
         self.alive.set(if status.health == Health::Alive { 1.0 } else { 0.0 });
+    }
+}
+
+/// A server that is used no more has no requests and is not alive; if it goes on under other settings, these say so soon.
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.outstanding.set(0.0);
+        self.lanes.set(0.0);
+        self.alive.set(0.0);
     }
 }
 

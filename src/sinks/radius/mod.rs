@@ -137,26 +137,32 @@ pub struct RadiusSink {
 }
 
 impl RadiusSink {
+    /// Whether a sink can be made of these settings; makes none.
+    ///
+    /// # Errors
+    /// What is wrong with the settings: too many servers, unknown or unfit attributes.
+    pub fn check(settings: &Settings) -> Result<(), SetupErrors> {
+        renderer(settings, IpAddr::from([127, 0, 0, 1])).map(drop)
+    }
+
+    /// The NAS address of the records: the configured one, else the one this host sends from to the first server.
+    #[must_use]
+    pub fn nas_address(settings: &Settings) -> IpAddr {
+        let chosen = || {
+            let towards = settings.client.servers.first().map(|server| server.address);
+            towards.map(|server| local(settings).address_towards(server))
+        };
+        settings.nas_address.or_else(chosen).unwrap_or(IpAddr::from([127, 0, 0, 1]))
+    }
+
     /// A sink called `name`.
     ///
     /// # Errors
-    /// What is wrong with the settings: no server, unknown or unfit attributes.
+    /// As [`Self::check`].
     pub fn new(name: &str, settings: &Settings) -> Result<Self, SetupErrors> {
-        let mut errors = Vec::new();
         let servers = &settings.client.servers;
-        if servers.len() > client::SERVERS_MAX {
-            errors.push(SetupError::TooManyServers { count: servers.len() });
-        }
-        let local = Local { bind: settings.bind, namespace: settings.namespace.clone(), source: settings.source };
-        let address = servers.first().map(|server| local.address_towards(server.address));
-        let address = address.unwrap_or(IpAddr::from([127, 0, 0, 1]));
-        let renderer = Renderer::new(settings, address).map_err(|mut found| {
-            found.0.splice(0..0, errors.clone());
-            found
-        })?;
-        if !errors.is_empty() {
-            return Err(SetupErrors(errors));
-        }
+        let renderer = renderer(settings, Self::nas_address(settings))?;
+        let local = local(settings);
         let now = clock::now();
         let name: Arc<str> = name.into();
         announce(&name, settings);
@@ -358,6 +364,22 @@ impl Sink for RadiusSink {
         poll_fn(|cx| self.poll_work(cx)).await;
         out.append(&mut self.ended);
     }
+}
+
+/// The near end of a sink's sockets.
+fn local(settings: &Settings) -> Local {
+    Local { bind: settings.bind, namespace: settings.namespace.clone(), source: settings.source }
+}
+
+fn renderer(settings: &Settings, nas_address: IpAddr) -> Result<Renderer, SetupErrors> {
+    let renderer = Renderer::new(settings, nas_address);
+    let count = settings.client.servers.len();
+    if count <= client::SERVERS_MAX {
+        return renderer;
+    }
+    let mut errors = renderer.err().unwrap_or(SetupErrors(Vec::new()));
+    errors.0.insert(0, SetupError::TooManyServers { count });
+    Err(errors)
 }
 
 /// Says in the log what the settings mean where the client file leaves it open.

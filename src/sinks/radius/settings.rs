@@ -149,7 +149,7 @@ pub struct NamedServer {
 }
 
 /// What carries packets to the servers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Carrier {
     /// UDP (RFC 2866).
     #[default]
@@ -168,6 +168,15 @@ pub struct TlsSettings {
     /// What each server has to prove, in the order of the servers; a missing one stands for its address.
     pub names: Vec<ServerName<'static>>,
 }
+
+/// Files that were read anew are other files: what they hold is not compared.
+impl PartialEq for TlsSettings {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config) && self.names == other.names
+    }
+}
+
+impl Eq for TlsSettings {}
 
 /// Without the configuration, which has our key.
 impl fmt::Debug for TlsSettings {
@@ -221,7 +230,7 @@ impl FieldMapping {
 }
 
 /// Settings of a RADIUS sink.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Servers, schedule, window, health, back-off.
     pub client: client::Settings,

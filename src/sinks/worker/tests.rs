@@ -149,3 +149,76 @@ async fn a_worker_without_records_stops_when_told() {
     let worker = Worker::new("test", Box3(shared, Vec::new()), desk, bell);
     tokio::time::timeout(Duration::from_secs(10), worker.run(async {})).await.expect("it stops");
 }
+
+/// A sink that takes what comes and answers nothing until it is told.
+struct Mute {
+    shared: Shared,
+    name: u64,
+    held: Vec<Seq>,
+    speak: Rc<RefCell<bool>>,
+}
+
+impl Sink for Mute {
+    const KIND: &'static str = "test";
+
+    fn capacity(&mut self) -> usize {
+        2 - self.held.len().min(2)
+    }
+
+    fn submit(&mut self, lease: &Lease, _record: &Record) {
+        self.shared.borrow_mut().submitted.push(self.name + lease.seq.0);
+        self.held.push(lease.seq);
+    }
+
+    async fn progress(&mut self, out: &mut Vec<Outcome>) {
+        while !*self.speak.borrow() || self.held.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        out.extend(self.held.drain(..).map(|seq| Outcome { seq, settlement: Settlement::Delivered }));
+    }
+}
+
+#[tokio::test]
+async fn another_sink_takes_over_what_waits_once_the_first_has_ended_what_it_had() {
+    for (name, first_speaks, submitted) in [
+        ("answers that still come count", true, vec![100, 101, 202, 203]),
+        // The queue would lend 0 and 1 again; the table does not.
+        ("what has no answer goes back", false, vec![100, 101, 202, 203]),
+    ] {
+        let body = codec::encode(&record(Kind::Start));
+        let (stop, stopped) = oneshot::channel();
+        let waiting = (0..4).map(|seq| lease(seq, body.clone())).collect();
+        let shared = Rc::new(RefCell::new(Table { waiting, stop: Some(stop), enough: 4, ..Table::default() }));
+        let bell = Bell::default();
+        let speak = Rc::new(RefCell::new(false));
+        let sink = Mute { shared: Rc::clone(&shared), name: 100, held: Vec::new(), speak: Rc::clone(&speak) };
+        let (successors, next) = mpsc::channel(4);
+        let worker = Worker::new("test", sink, Desk(Rc::clone(&shared), bell.clone()), bell).succeeded_by(next);
+        let told = Rc::clone(&shared);
+        let script = async move {
+            while told.borrow().submitted.len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            // The first that is offered cannot be made, a later one can.
+            let broken: Successor<Mute> = Box::new(|| Err("a file is missing".into()));
+            assert!(successors.send(broken).await.is_ok());
+            let made = Rc::clone(&told);
+            let good: Successor<Mute> = Box::new(move || {
+                let settled = made.borrow().settled.iter().filter(|(seq, _)| *seq < 2).count();
+                assert_eq!(settled, 2, "the first has ended: one record is never under way in both");
+                Ok(Mute { shared: Rc::clone(&made), name: 200, held: Vec::new(), speak: Rc::new(RefCell::new(true)) })
+            });
+            assert!(successors.send(good).await.is_ok());
+            *speak.borrow_mut() = first_speaks;
+        };
+        let run = worker.run(async { drop(stopped.await) });
+        let both = async { tokio::join!(script, run) };
+        tokio::time::timeout(Duration::from_secs(60), both).await.expect("all are settled in time");
+        let table = shared.borrow();
+        assert_eq!(table.submitted, submitted, "{name}");
+        let mut settled: Vec<_> =
+            table.settled.iter().map(|(seq, how)| (*seq, *how == Settlement::Delivered)).collect();
+        settled.sort_unstable();
+        assert_eq!(settled, [(0, first_speaks), (1, first_speaks), (2, true), (3, true)], "{name}");
+    }
+}
