@@ -167,3 +167,29 @@ fn what_cannot_be_used_is_refused_and_what_cannot_change_is_named() {
         server.wait_records(records);
     }
 }
+
+#[test]
+fn a_name_without_an_address_stops_neither_the_start_nor_the_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = FreeRadius::start(dir.path(), &[]) else { return };
+    let [callee] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let mut gateway = Gateway::start(dir.path(), &[format!("sip:127.0.0.1:{callee}")], server.port, "");
+    let files = Files::of(&gateway);
+    let client = files.client_of(server.port, "testing123").replace("acctserver ", "acctserver no.invalid::a-secret,");
+    let said = files.reload(&files.toml, &client);
+    assert!(said.contains("the host `no.invalid` does not resolve") && said.contains("takes over"), "{said}");
+    gateway.start_again();
+    let mut caller = calls(&gateway, &["-m", "1", "-d", "50"]).unwrap();
+    assert!(caller.wait("the caller").success(), "{}", caller.complaints());
+    server.wait_records(2);
+    wait_for("the server without an address is shown", || {
+        gateway.command(&["status"]).contains("no.invalid:1813 (not resolved)").then_some(())
+    });
+    let findings: serde_json::Value = serde_json::from_str(&gateway.command(&["check", "--json"])).unwrap();
+    let names_it = |finding: &serde_json::Value| {
+        let what = finding["what"].as_str().unwrap_or_default();
+        finding["weight"] == "warning" && what.contains("the host `no.invalid` does not resolve")
+    };
+    assert!(findings.as_array().unwrap().iter().any(names_it), "{findings}");
+}

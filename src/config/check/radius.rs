@@ -1,6 +1,6 @@
 //! Checks of `[sinks.radius.NAME]`: radiusclient.conf, dictionaries, attributes.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -268,17 +268,24 @@ fn names(file: &RadiusClient) -> Vec<NamedServer> {
     names.collect()
 }
 
-/// The address of a server; a name that has none is an error.
+/// The address of a server. A name that has none is a warning: it is looked up again while the gateway runs, and the
+/// server is not used until then; the unspecified address stands for that.
 fn address(host: &Host, port: u16, place: &Place, check: &mut Check<'_>) -> Option<SocketAddr> {
     let name = match host {
+        Host::Address(ip) if ip.is_unspecified() => {
+            let what = format!("`{ip}` is no address of a server");
+            check.findings.push(Mistake::error(what, place.clone()));
+            return None;
+        }
         Host::Address(ip) => return Some(SocketAddr::new(*ip, port)),
         Host::Name(name) => name,
     };
-    let error = match (name.as_str(), port).to_socket_addrs().map(|mut found| found.next()) {
+    let what = match (name.as_str(), port).to_socket_addrs().map(|mut found| found.next()) {
         Ok(Some(address)) => return Some(address),
         Ok(None) => format!("the host `{name}` has no address"),
         Err(error) => format!("the host `{name}` does not resolve: {error}"),
     };
-    check.findings.push(Mistake::error(error, place.clone()));
-    None
+    let hint = "it is looked up again while the gateway runs, and not used until it has an address";
+    check.findings.push(Mistake::warning(what, place.clone()).hint(hint));
+    Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
 }

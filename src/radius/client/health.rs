@@ -216,7 +216,7 @@ impl Client {
         let may_know_no_probes = server.knows_probes().is_none();
         let connections = server.lanes.iter().filter_map(|lane| lane.watch_deadline(may_know_no_probes));
         let has_lane = server.lanes.iter().any(Lane::is_current);
-        let first = (!has_lane).then_some(Instant(0));
+        let first = (!has_lane && server.has_address()).then_some(Instant(0));
         [silent, zombie, probe, server.revive_at, first].into_iter().flatten().chain(lanes).chain(connections).min()
     }
 }

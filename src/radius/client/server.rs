@@ -8,6 +8,8 @@
 //! Alive   --(answers "no accounting here" and never took a record)--> Refusing, until the configuration is read again
 //! ```
 //!
+//! A server whose name has no address yet begins as Dead, without lanes and probes; its first address makes it Alive.
+//!
 //! The window limits what is outstanding: it begins with 8, grows by one for each answer until the first loss, then
 //! by one for each window of answers; a first transmission that runs out halves it, once in a round.
 
@@ -142,8 +144,8 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(now: Instant, settings: ServerSettings, common: &Settings) -> Self {
         Self {
+            health: if is_address(&settings) { Health::Alive } else { Health::Dead },
             settings,
-            health: Health::Alive,
             since: now,
             lanes: Vec::new(),
             probe_link: None,
@@ -176,6 +178,11 @@ impl Server {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.settings.address
+    }
+
+    /// Whether its address is known.
+    pub(super) fn has_address(&self) -> bool {
+        is_address(&self.settings)
     }
 
     /// Data lane by number.
@@ -245,6 +252,7 @@ impl Server {
         let open = self.lanes.iter().filter(|lane| lane.link == Link::Open).count();
         let current = self.lanes.iter().filter(|lane| lane.is_current()).count();
         current < usize::from(lanes_max)
+            && self.has_address()
             && open == current
             && self.lanes.iter().map(Lane::room).sum::<usize>() * 4 <= open * IDENTIFIERS
     }
@@ -263,7 +271,7 @@ impl Server {
     /// It is at another address now, where nothing is known of it yet: it begins anew, while the lanes to the old address
     /// drain. Connections that are there are good as they are; further ones lead to the new address.
     pub(super) fn moved(&mut self, now: Instant, address: SocketAddr, common: &Settings) {
-        if common.transport == Transport::Stream {
+        if common.transport == Transport::Stream && self.has_address() {
             self.settings.address = address;
             return;
         }
@@ -428,4 +436,8 @@ impl Server {
     pub(super) fn window(&self) -> usize {
         self.window
     }
+}
+
+fn is_address(settings: &ServerSettings) -> bool {
+    !settings.address.ip().is_unspecified()
 }

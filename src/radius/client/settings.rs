@@ -74,7 +74,8 @@ pub enum Selection {
 /// One server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerSettings {
-    /// Where it listens; port 1813 by convention.
+    /// Where it listens; port 1813 by convention. The unspecified address means that its name has none yet: it counts as
+    /// dead, and nothing is sent, until [`Input::Moved`](super::Input::Moved) tells one.
     pub address: SocketAddr,
     /// The secret shared with it.
     pub secret: Secret,

@@ -1,6 +1,5 @@
 //! Metrics of a RADIUS sink. Labels: `sink` and `server` from the configuration.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,8 +56,8 @@ struct Server {
 }
 
 impl Server {
-    fn new(sink: &Arc<str>, address: SocketAddr) -> Self {
-        let server: Arc<str> = address.to_string().into();
+    fn new(sink: &Arc<str>, label: String) -> Self {
+        let server: Arc<str> = label.into();
         let labels = || [("sink", Arc::clone(sink)), ("server", Arc::clone(&server))];
         let counter = |name: &'static str| Tally::new(metrics::counter!(name, &labels()));
         let gauge = |name: &'static str| metrics::gauge!(name, &labels());
@@ -111,9 +110,9 @@ impl Drop for Server {
 }
 
 impl Meters {
-    pub(super) fn new(sink: &Arc<str>, addresses: &[SocketAddr]) -> Self {
+    pub(super) fn new(sink: &Arc<str>, servers: impl Iterator<Item = String>) -> Self {
         Self {
-            servers: addresses.iter().map(|address| Server::new(sink, *address)).collect(),
+            servers: servers.map(|label| Server::new(sink, label)).collect(),
             round_trip: metrics::histogram!(RADIUS_ROUND_TRIP_SECONDS, "sink" => Arc::clone(sink)),
             shortened: metrics::counter!(RADIUS_SHORTENED_VALUES_TOTAL, "sink" => Arc::clone(sink)),
             long: metrics::counter!(RADIUS_LONG_REQUESTS_TOTAL, "sink" => Arc::clone(sink)),

@@ -15,7 +15,7 @@ pub mod trial;
 
 use std::future::{Future as _, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -54,36 +54,43 @@ const BEAT: Duration = Duration::from_secs(1);
 const UNFRAGMENTED_OCTETS_MAX: usize = 1_374;
 /// Shortest wait for a timer: one wake serves the timers of that time.
 const TIMER_STEP: Duration = Duration::from_millis(10);
+/// An address no host has (RFC 5737): which way would it go?
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1813);
 /// Server states a reader of [`Board::servers`] sees are at most this old.
 pub const STATUS_AGE_MAX: Duration = BEAT;
 
 /// States of a sink's servers, readable from other threads.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<std::sync::Mutex<Vec<ServerStatus>>>);
+pub struct Board {
+    servers: Arc<std::sync::Mutex<Vec<ServerStatus>>>,
+    /// Names of the servers that were given by one.
+    names: Arc<[Option<String>]>,
+}
 
 impl Board {
     /// The servers in order, at most [`STATUS_AGE_MAX`] old.
     #[must_use]
     pub fn servers(&self) -> Vec<ServerStatus> {
-        self.0.lock().map(|servers| servers.clone()).unwrap_or_default()
+        self.servers.lock().map(|servers| servers.clone()).unwrap_or_default()
     }
 
     /// The same for every kind of sink.
     #[must_use]
     pub fn views(&self) -> Vec<ServerView> {
         let now = clock::mono();
-        self.servers().iter().map(|server| view(server, now)).collect()
+        let names = self.names.iter().map(Option::as_deref).chain(std::iter::repeat(None));
+        self.servers().iter().zip(names).map(|(server, name)| view(server, name, now)).collect()
     }
 
     fn post(&self, servers: impl Iterator<Item = ServerStatus>) {
-        if let Ok(mut board) = self.0.lock() {
+        if let Ok(mut board) = self.servers.lock() {
             board.clear();
             board.extend(servers);
         }
     }
 }
 
-fn view(status: &ServerStatus, now: Instant) -> ServerView {
+fn view(status: &ServerStatus, name: Option<&str>, now: Instant) -> ServerView {
     let counters = &status.counters;
     let counts = [
         ("requests", counters.requests),
@@ -101,7 +108,10 @@ fn view(status: &ServerStatus, now: Instant) -> ServerView {
         ("probe_answers", counters.probe_answers),
     ];
     ServerView {
-        server: status.address.to_string(),
+        server: match name.filter(|_| status.address.ip().is_unspecified()) {
+            Some(name) => format!("{name} (not resolved)"),
+            None => status.address.to_string(),
+        },
         state: status.health.name(),
         since: now.since(status.since),
         in_flight: status.outstanding,
@@ -145,14 +155,16 @@ impl RadiusSink {
         renderer(settings, IpAddr::from([127, 0, 0, 1])).map(drop)
     }
 
-    /// The NAS address of the records: the configured one, else the one this host sends from to the first server.
+    /// The NAS address of the records: the configured one, else the one this host sends from to the first server that
+    /// has an address, or to nowhere in particular.
     #[must_use]
     pub fn nas_address(settings: &Settings) -> IpAddr {
         let chosen = || {
-            let towards = settings.client.servers.first().map(|server| server.address);
-            towards.map(|server| local(settings).address_towards(server))
+            let mut addresses = settings.client.servers.iter().map(|server| server.address);
+            let known = addresses.find(|address| !address.ip().is_unspecified());
+            local(settings).address_towards(known.unwrap_or(ANYWHERE))
         };
-        settings.nas_address.or_else(chosen).unwrap_or(IpAddr::from([127, 0, 0, 1]))
+        settings.nas_address.unwrap_or_else(chosen)
     }
 
     /// A sink called `name`.
@@ -177,12 +189,14 @@ impl RadiusSink {
             longest_wait_ms = client_settings.max_timeout.as_millis(), transmissions = client_settings.transmissions,
             "RADIUS schedule of one visit"
         );
+        let look_up = Names::new(Arc::clone(&name), now.mono, settings, names::system());
+        let names: Vec<_> = (0..addresses.len()).map(|server| look_up.label(server)).collect();
         let mut sink = Self {
-            meters: Meters::new(&name, &addresses),
+            meters: Meters::new(&name, labels(&addresses, &names)),
             renderer,
             client: Client::new(now.mono, client_settings, seed()),
             links: Links::new(addresses, local, &settings.carrier),
-            names: Names::new(Arc::clone(&name), now.mono, settings, names::system()),
+            names: look_up,
             wanted: Vec::new(),
             doing: Vec::new(),
             ended: Vec::new(),
@@ -190,7 +204,7 @@ impl RadiusSink {
             timer_at: now.mono,
             reported_at: Instant(0),
             told_capacity: 1,
-            board: Board::default(),
+            board: Board { servers: Arc::default(), names: names.into() },
             tap: None,
             name,
         };
@@ -369,6 +383,14 @@ impl Sink for RadiusSink {
 /// The near end of a sink's sockets.
 fn local(settings: &Settings) -> Local {
     Local { bind: settings.bind, namespace: settings.namespace.clone(), source: settings.source }
+}
+
+/// By what metrics tell servers apart: the address, or the name of one that has none yet.
+fn labels<'a>(addresses: &'a [SocketAddr], names: &'a [Option<String>]) -> impl Iterator<Item = String> + 'a {
+    addresses.iter().zip(names).map(|(address, name)| match name {
+        Some(name) if address.ip().is_unspecified() => name.clone(),
+        _ => address.to_string(),
+    })
 }
 
 fn renderer(settings: &Settings, nas_address: IpAddr) -> Result<Renderer, SetupErrors> {

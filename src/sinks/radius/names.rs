@@ -15,7 +15,8 @@ use super::settings::Settings;
 use crate::clock::Instant;
 use crate::radius::client::ServerIndex;
 
-/// Least time between two look-ups, however often servers stop answering.
+/// Least time between two look-ups, however often servers stop answering; the time between them while a server has no
+/// address at all.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Longest wait for one answer of the resolver.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,7 +63,21 @@ impl Names {
         };
         let names = settings.names.iter().filter_map(name).collect();
         let interval = settings.lookup_interval.max(PAUSE);
-        Self { sink, names, resolver, interval, next: now + interval, last: now, running: None }
+        let mut names = Self { sink, names, resolver, interval, next: now, last: now, running: None };
+        names.next = now + names.pause();
+        names
+    }
+
+    /// Time until the next look-up.
+    fn pause(&self) -> Duration {
+        let is_missing = self.names.iter().any(|name| name.address.ip().is_unspecified());
+        if is_missing { PAUSE } else { self.interval }
+    }
+
+    /// The name of a server that was given by one, with its port.
+    pub(super) fn label(&self, server: usize) -> Option<String> {
+        let name = self.names.iter().find(|name| usize::from(name.server.0) == server)?;
+        Some(format!("{}:{}", name.host, name.address.port()))
     }
 
     /// A server does not answer: perhaps it has moved.
@@ -76,7 +91,7 @@ impl Names {
             return Vec::new();
         }
         if self.running.is_none() && now >= self.next {
-            (self.last, self.next) = (now, now + self.interval);
+            (self.last, self.next) = (now, now + self.pause());
             self.running = Some(tokio::spawn(look_up(self.questions(), Arc::clone(&self.resolver))));
         }
         let Some(running) = &mut self.running else { return Vec::new() };
@@ -98,15 +113,24 @@ impl Names {
                 name.has_failed = false;
                 continue;
             }
+            let (sink, host, is_missing) = (&self.sink, &name.host, name.address.ip().is_unspecified());
             let same_family = addresses.iter().find(|address| address.is_ipv4() == name.address.is_ipv4());
-            let Some(address) = same_family.or(addresses.first()) else {
+            let Some(address) = same_family.filter(|_| !is_missing).or(addresses.first()) else {
                 if !std::mem::replace(&mut name.has_failed, true) {
-                    let address = name.address;
-                    tracing::warn!(sink = %self.sink, host = name.host, %address, "name not resolved, its last address stays");
+                    match is_missing {
+                        true => tracing::warn!(%sink, host, "name not resolved, the server is not used until it is"),
+                        false => {
+                            let address = name.address;
+                            tracing::warn!(%sink, host, %address, "name not resolved, its last address stays");
+                        }
+                    }
                 }
                 continue;
             };
-            tracing::info!(sink = %self.sink, host = name.host, from = %name.address, to = %address, "server has moved");
+            match is_missing {
+                true => tracing::info!(%sink, host, %address, "name resolved, the server is used"),
+                false => tracing::info!(%sink, host, from = %name.address, to = %address, "server has moved"),
+            }
             (name.address, name.has_failed) = (*address, false);
             moved.push((name.server, *address));
         }

@@ -199,3 +199,36 @@ async fn a_name_that_leads_elsewhere_takes_the_records_along() {
     sink.submit(&lease(3), &record(Kind::Start));
     assert_eq!(deliver(&mut sink, &mut second, 1).await[0].settlement, Settlement::Delivered);
 }
+
+#[tokio::test]
+async fn a_name_that_resolves_late_brings_its_server_into_use() {
+    let (mut collector, address) = collector().await;
+    let mut settings = settings(&[SocketAddr::from(([0, 0, 0, 0], address.port()))]);
+    settings.names = vec![NamedServer { place: 0, host: "radius.example".to_owned() }];
+    let mut sink = RadiusSink::new("test", &settings).unwrap();
+    sink.reported_at = Instant(0);
+    let _looked = tokio::time::timeout(Duration::from_millis(5), sink.progress(&mut Vec::new())).await;
+    let view = &sink.board().views()[0];
+    assert_eq!(view.server, format!("radius.example:{} (not resolved)", address.port()));
+    assert_eq!((view.state, sink.capacity()), ("dead", 0), "records wait in the queue");
+
+    let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let resolver: names::Resolver = Arc::new(move |_host, _port| {
+        let found = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
+        Box::pin(async move { if found { Ok(vec![address]) } else { Err(std::io::ErrorKind::NotFound.into()) } })
+    });
+    for round in 0..2 {
+        assert_eq!((round, sink.capacity()), (round, 0));
+        // Long ago: the next look-up is due.
+        sink.names = Names::new("test".into(), Instant(0), &settings, Arc::clone(&resolver));
+        let answered = async {
+            while asked.load(std::sync::atomic::Ordering::Relaxed) <= round || (round > 0 && sink.capacity() == 0) {
+                let _looked = tokio::time::timeout(Duration::from_millis(5), sink.progress(&mut Vec::new())).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, answered).await.expect("the resolver is asked");
+    }
+    sink.submit(&lease(1), &record(Kind::Start));
+    assert_eq!(deliver(&mut sink, &mut collector, 1).await[0].settlement, Settlement::Delivered);
+}

@@ -237,6 +237,40 @@ fn a_dead_server_that_moves_is_used_at_once() {
 }
 
 #[test]
+fn a_server_whose_name_has_no_address_yet_is_dead_until_it_has_one() {
+    for transport in [Transport::Datagram, Transport::Stream] {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 1813));
+        let mut world = World::with(2, |settings| {
+            settings.transport = transport;
+            settings.revival = Duration::from_secs(1);
+            settings.servers[0].address = unknown;
+        });
+        world.pass_secs(600);
+        let first = world.server(0);
+        assert_eq!(
+            (first.health, first.lanes, first.counters),
+            (Health::Dead, 0, Counters::default()),
+            "{transport:?}"
+        );
+        assert!(world.probes.iter().all(|probe| probe.server.0 == 1), "{transport:?}: nobody is asked");
+        world.submit(1);
+        assert_eq!(world.sent[0].server.0, 1, "{transport:?}: records go elsewhere");
+        world.answer_all();
+        let address = SocketAddr::from(([192, 0, 2, 9], 1813));
+        world.handle(Input::Moved { server: ServerIndex(0), address });
+        assert_eq!(world.health(), [(0, Health::Alive)], "{transport:?}");
+        world.submit(2);
+        assert_eq!((world.sent[0].server.0, world.server(0).address), (0, address), "{transport:?}");
+        world.answer_all();
+        assert_eq!(world.ended(), [(1, "delivered"), (2, "delivered")], "{transport:?}");
+    }
+    let mut alone = World::with(1, |settings| settings.servers[0].address = SocketAddr::from(([0, 0, 0, 0], 1)));
+    assert_eq!((alone.capacity(), alone.client.deadline()), (0, None), "records wait in the queue");
+    alone.submit(1);
+    assert_eq!(alone.ended(), [(1, "retry")]);
+}
+
+#[test]
 fn records_of_a_call_go_to_the_same_server() {
     let mut world = World::with(3, |settings| settings.selection = Selection::ByCall);
     for round in 0..2 {
