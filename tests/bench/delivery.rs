@@ -28,7 +28,7 @@ use tollgate::radius::client::{MessageAuthenticator, ServerSettings};
 use tollgate::radius::packet::{self, Code};
 use tollgate::radius::{Secret, authenticator};
 use tollgate::record::{Cause, End, Kind, Party, Record, Times, Value, codec};
-use tollgate::sinks::radius::{RadiusSink, Settings};
+use tollgate::sinks::radius::{Board, RadiusSink, Settings};
 use tollgate::sinks::worker::Bell;
 use tollgate::sinks::{Leases, Worker};
 
@@ -231,8 +231,9 @@ fn cpu() -> HashMap<String, f64> {
     sums
 }
 
-fn deliver(leases: Watched, bell: Bell, server: SocketAddr, end: &Arc<tokio::sync::Notify>) {
+fn deliver(leases: Watched, bell: Bell, server: SocketAddr, end: &Arc<tokio::sync::Notify>) -> Board {
     let end = Arc::clone(end);
+    let (tell, told) = std::sync::mpsc::channel();
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
@@ -243,10 +244,20 @@ fn deliver(leases: Watched, bell: Bell, server: SocketAddr, end: &Arc<tokio::syn
                 message_authenticator: MessageAuthenticator::Omit,
             }];
             let sink = RadiusSink::new("bench", &settings).expect("the settings are good");
+            tell.send(sink.board()).expect("it is waited for");
             Worker::new("bench", sink, leases, bell).run(end.notified()).await;
         });
     };
     thread::Builder::new().name("delivery".into()).spawn(body).expect("a thread");
+    told.recv().expect("the sink stands")
+}
+
+/// What the client makes of its server, for a line.
+fn state(board: &Board) -> String {
+    let Some(status) = board.servers().first().copied() else { return String::new() };
+    let round_trip = status.round_trip.unwrap_or_default().as_secs_f64() * 1e3;
+    let (window, again) = (status.window, status.counters.retransmissions);
+    format!("window {window:>3}, round trip {round_trip:>5.1} ms, {again} sent again")
 }
 
 fn main() {
@@ -282,7 +293,7 @@ fn run(options: &Options, server: SocketAddr, handle: &Handle) {
     let leases = Watched { consumer, young: HashMap::new(), waits: Arc::clone(&waits), settled: Arc::clone(&settled) };
     let (end_delivery, end_live) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicBool::new(false)));
     let (begin, cpu_before) = (Instant::now(), cpu());
-    deliver(leases, bell, server, &end_delivery);
+    let board = deliver(leases, bell, server, &end_delivery);
     let producer = {
         let (handle, end, per_second) = (handle.clone(), Arc::clone(&end_live), options.live);
         thread::spawn(move || live(&handle, per_second, &end))
@@ -294,7 +305,7 @@ fn run(options: &Options, server: SocketAddr, handle: &Handle) {
         if begin.elapsed().as_secs() > seconds {
             seconds += 1;
             let now = settled.load(Ordering::Relaxed);
-            println!("{seconds:>4} s {:>7} records/s, {:>5.0} MiB", now - before, memory()[0]);
+            println!("{seconds:>4} s {:>7} records/s, {:>5.0} MiB, {}", now - before, memory()[0], state(&board));
             before = now;
         }
     }
@@ -317,6 +328,7 @@ fn run(options: &Options, server: SocketAddr, handle: &Handle) {
         memory()[1],
         handle.stats().balanced(),
     );
+    println!("{}", state(&board));
     let late = waits.iter().filter(|wait| **wait > Duration::from_secs(1)).count();
     let (p50, p99, longest) = (at(50), at(99), at(100));
     println!(

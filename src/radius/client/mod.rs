@@ -10,6 +10,7 @@
 
 mod answer;
 mod connection;
+mod delay;
 mod health;
 mod lane;
 mod probe;
@@ -39,6 +40,7 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{CallHash, Seq};
 
 pub use self::answer::{Answer, cause_name, classify, is_permanent};
+pub use self::delay::{BASE_AGE, QUEUE_TARGET};
 pub use self::lane::{ABANDONED_HOLD, DOUBLED_HOLD, IDENTIFIERS, LaneId};
 pub use self::reason::{Alarm, Reason};
 pub use self::server::{Counters, Health, WINDOW_MIN};

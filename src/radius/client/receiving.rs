@@ -79,12 +79,12 @@ impl Client {
         let (server, address, key) = (index(visit.server), there.address(), visit.task.key);
         match answer {
             Answer::Stored => {
-                there.acknowledged();
                 there.told_wrong_code = false;
                 let round_trip = (visit.transmissions == 1).then(|| now.mono.since(visit.started));
-                if let Some(round_trip) = round_trip {
-                    there.measured(round_trip);
+                if round_trip.is_some() {
+                    there.measured(now.mono, visit.started);
                 }
+                there.acknowledged(now.mono);
                 if !self.charges.is_empty() {
                     self.charges.remove(&key);
                 }

@@ -11,19 +11,27 @@
 //! A server whose name has no address yet begins as Dead, without lanes and probes; its first address makes it Alive.
 //!
 //! The window limits what is outstanding: it begins with 8, grows by one for each answer until the first loss, then
-//! by one for each window of answers; a first transmission that runs out halves it, once in a round.
+//! by one for each window of answers; a first transmission that runs out halves it, once in a round. Several in one round
+//! are a full socket rather than a record the server cannot store: above three quarters of that window it then grows by one
+//! a second only, for each record lost so waits for its retransmission. Before that it is
+//! held where requests wait in the server's queue no longer than they should; see `delay`.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::delay::Delay;
 use super::lane::{IDENTIFIERS, Lane, LaneId, Link};
 use super::{Probing, ServerSettings, Settings, Transport};
 use crate::clock::Instant;
 
 /// Records outstanding after a start or a revival.
 pub const WINDOW_MIN: usize = 8;
+/// Transmissions lost in one round that are no single records which the server cannot store.
+const LOSSES_MANY: u32 = 3;
+/// Time between two steps of a window that is near where many were lost.
+const CREEP: Duration = Duration::from_secs(1);
 /// Transmissions in a row that ran out of time before a server is suspected.
 const RUN_OUTS: u32 = 3;
 /// Probe answers in a row before a dead server is used again.
@@ -129,8 +137,15 @@ pub(super) struct Server {
     window: usize,
     window_max: usize,
     growing: bool,
+    delay: Delay,
     answers_in_window: usize,
     halved_at: Option<Instant>,
+    /// The window when it was halved last, and what was lost in that round.
+    before_loss: usize,
+    losses: u32,
+    /// Above it the window only creeps.
+    ceiling: usize,
+    crept_at: Instant,
     run_outs: u32,
     waiting_since: Option<Instant>,
     bad_since_good: u32,
@@ -164,8 +179,13 @@ impl Server {
             window: WINDOW_MIN.min(common.window),
             window_max: common.window.min(usize::from(common.lanes_max) * IDENTIFIERS).max(1),
             growing: true,
+            delay: Delay::default(),
             answers_in_window: 0,
             halved_at: None,
+            before_loss: 0,
+            losses: 0,
+            ceiling: usize::MAX,
+            crept_at: now,
             run_outs: 0,
             waiting_since: None,
             bad_since_good: 0,
@@ -302,10 +322,18 @@ impl Server {
     /// A transmission ran out of time.
     pub(super) fn ran_out(&mut self, now: Instant, first: bool, common: &Settings) {
         self.run_outs = self.run_outs.saturating_add(1);
-        if first && self.halved_at.is_none_or(|at| now.since(at) >= common.initial_timeout) {
+        if !first {
+            return;
+        }
+        if self.halved_at.is_none_or(|at| now.since(at) >= common.initial_timeout) {
             self.halved_at = Some(now);
+            (self.before_loss, self.losses) = (self.window, 0);
             self.window = (self.window / 2).max(WINDOW_MIN.min(self.window_max));
             self.growing = false;
+        }
+        self.losses += 1;
+        if self.losses == LOSSES_MANY {
+            self.ceiling = (self.before_loss * 3 / 4).max(WINDOW_MIN);
         }
     }
 
@@ -333,13 +361,19 @@ impl Server {
     }
 
     /// A record was acknowledged: the window grows.
-    pub(super) fn acknowledged(&mut self) {
+    pub(super) fn acknowledged(&mut self, now: Instant) {
         self.counters.stored += 1;
-        if self.window >= self.window_max {
+        if self.window >= self.window_max || !self.delay.may_grow() {
             return;
         }
         self.answers_in_window += 1;
-        if self.window < WINDOW_MIN {
+        if self.window >= self.ceiling {
+            if now.since(self.crept_at) >= CREEP {
+                self.crept_at = now;
+                self.window += 1;
+                self.ceiling = self.window;
+            }
+        } else if self.window < WINDOW_MIN {
             self.window = WINDOW_MIN.min(self.window_max);
         } else if self.growing || self.answers_in_window >= self.window {
             self.answers_in_window = 0;
@@ -426,10 +460,21 @@ impl Server {
     pub(super) fn slow_start(&mut self, proven: bool) {
         self.window = if proven { WINDOW_MIN.min(self.window_max) } else { 1 };
         self.growing = true;
+        self.delay = Delay::default();
+        self.ceiling = usize::MAX;
         self.answers_in_window = 0;
     }
 
-    pub(super) fn measured(&mut self, round_trip: Duration) {
+    /// A record sent once, at `sent`, was acknowledged.
+    pub(super) fn measured(&mut self, now: Instant, sent: Instant) {
+        let round_trip = now.since(sent);
+        let least = WINDOW_MIN.min(self.window_max);
+        if let Some(window) = self.delay.answered(now, sent, self.window, least) {
+            self.window = window;
+            self.answers_in_window = 0;
+        }
+        // The first queue ends the rapid growth.
+        self.growing &= self.delay.may_grow();
         self.round_trip = Some(self.round_trip.map_or(round_trip, |smooth| (smooth * 7 + round_trip) / 8));
     }
 

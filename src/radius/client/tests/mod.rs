@@ -1,6 +1,7 @@
 //! The client in virtual time.
 
 mod answers;
+mod delay;
 mod exchange;
 mod health;
 mod property;
