@@ -76,7 +76,8 @@ async fn records_reach_the_collector_and_are_settled() {
         assert!(outcomes.iter().all(|outcome| outcome.settlement == Settlement::Delivered), "{outcomes:?}");
         delivered += room as u64;
     }
-    assert!(delivered > 2000, "the window opened: {delivered}");
+    // How far it opens depends on how long requests wait, and so on the machine.
+    assert!(delivered > 40 * client::WINDOW_MIN as u64, "the window opened: {delivered}");
     sink.reported_at = Instant(0);
     let mut none = Vec::new();
     let _nothing = tokio::time::timeout(Duration::from_millis(20), sink.progress(&mut none)).await;
