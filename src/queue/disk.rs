@@ -160,9 +160,7 @@ impl Place {
     pub fn spools(&self) -> io::Result<Vec<u32>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            let Some(name) = name.to_str().filter(|name| name.len() == 8) else { continue };
-            numbers.extend(name.parse::<u32>());
+            numbers.extend(spool_number(&entry?.path()));
         }
         numbers.sort_unstable();
         Ok(numbers)
@@ -178,6 +176,9 @@ impl Place {
             let done = path.extension().is_some_and(|extension| extension == "done");
             if done || path.join("preparing").exists() {
                 fs::remove_dir_all(&path)?;
+            } else if spool_number(&path).is_some() {
+                // Empty when the power went after its name and before the mark in it was on disk; else this fails.
+                drop(fs::remove_dir(&path));
             }
         }
         sync_directory(&self.path)
@@ -262,6 +263,11 @@ impl Counter {
         let sound = crc32c::crc32c(&bytes[..12]).to_be_bytes() == sum;
         number.try_into().ok().filter(|_| sound).map_or(0, u64::from_be_bytes)
     }
+}
+
+/// The number of the spool whose directory this is.
+fn spool_number(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str().filter(|name| name.len() == 8)?.parse().ok()
 }
 
 /// Opens a file for reading and writing, created if need be, for the owner only.
