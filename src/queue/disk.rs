@@ -344,12 +344,14 @@ mod tests {
     fn half_made_and_half_removed_spools_are_swept() {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::lock(directory.path()).unwrap();
-        for name in ["00000001", "00000002", "00000003.done"] {
+        for name in ["00000001", "00000002", "00000003.done", "00000004"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
+        fs::write(directory.path().join("00000001/db"), "").unwrap();
         fs::write(directory.path().join("00000002/preparing"), "").unwrap();
         place.sweep().unwrap();
         assert_eq!(place.spools().unwrap(), [1]);
         assert!(!directory.path().join("00000003.done").exists());
+        assert!(!directory.path().join("00000004").exists(), "only a name");
     }
 }
