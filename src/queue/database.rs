@@ -193,8 +193,8 @@ fn is_sound_snapshot(bytes: &[u8]) -> bool {
     !content.is_empty() && crc32fast::hash(content) == u32::from_le_bytes(*sum)
 }
 
-/// Tries of a database that is locked: another process holds it, or this one has not quite closed it.
-const LOCKED_TRIES: usize = 100;
+/// Tries of a database that is locked: another process holds it, or this one has not quite closed it: 3 s.
+const LOCKED_TRIES: usize = 600;
 const LOCKED_PAUSE: Duration = Duration::from_millis(5);
 
 const PANIC_TEXT_CHARS_MAX: usize = 200;
