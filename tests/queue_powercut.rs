@@ -69,14 +69,14 @@ fn verdict(state: &Path, known: &mut Known) -> Result<(), String> {
     check(opened, known).map(drop)
 }
 
-/// Builds and opens `count` states; gives what is wrong with them.
+/// Builds and opens `count` states, and one for each name that is made, moved or taken away; gives what is wrong.
 fn try_states(base: &Path, steps: &[Step], count: u64, syncs: Syncs, known: &Known) -> Vec<String> {
     let mut random = Random::new(count);
     let mut wrong = Vec::new();
-    for number in 0..count {
-        // Every fourth one early, while the queue is made or opened.
-        let early = if number % 4 == 0 { steps.len() / 20 } else { steps.len() };
-        let moment = random.below(early as u64) as usize;
+    let names = |step: &Step| !matches!(step, Step::Write { .. } | Step::SyncData { .. } | Step::Line(_));
+    let mut moments: Vec<usize> = (1..).zip(steps).filter(|(_, step)| names(step)).map(|(moment, _)| moment).collect();
+    moments.extend((0..count).map(|_| random.below(steps.len() as u64) as usize));
+    for (number, moment) in moments.into_iter().enumerate() {
         let (disk, mut known) = after(base, steps, moment, syncs, known);
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("queue");

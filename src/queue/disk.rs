@@ -160,9 +160,7 @@ impl Place {
     pub fn spools(&self) -> io::Result<Vec<u32>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            let Some(name) = name.to_str().filter(|name| name.len() == 8) else { continue };
-            numbers.extend(name.parse::<u32>());
+            numbers.extend(spool_number(&entry?.path()));
         }
         numbers.sort_unstable();
         Ok(numbers)
@@ -178,6 +176,9 @@ impl Place {
             let done = path.extension().is_some_and(|extension| extension == "done");
             if done || path.join("preparing").exists() {
                 fs::remove_dir_all(&path)?;
+            } else if spool_number(&path).is_some() {
+                // Empty when the power went after its name and before the mark in it was on disk; else this fails.
+                drop(fs::remove_dir(&path));
             }
         }
         sync_directory(&self.path)
@@ -264,6 +265,11 @@ impl Counter {
     }
 }
 
+/// The number of the spool whose directory this is.
+fn spool_number(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str().filter(|name| name.len() == 8)?.parse().ok()
+}
+
 /// Opens a file for reading and writing, created if need be, for the owner only.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(path)
@@ -338,12 +344,14 @@ mod tests {
     fn half_made_and_half_removed_spools_are_swept() {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::lock(directory.path()).unwrap();
-        for name in ["00000001", "00000002", "00000003.done"] {
+        for name in ["00000001", "00000002", "00000003.done", "00000004"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
+        fs::write(directory.path().join("00000001/db"), "").unwrap();
         fs::write(directory.path().join("00000002/preparing"), "").unwrap();
         place.sweep().unwrap();
         assert_eq!(place.spools().unwrap(), [1]);
         assert!(!directory.path().join("00000003.done").exists());
+        assert!(!directory.path().join("00000004").exists(), "only a name");
     }
 }

@@ -98,7 +98,8 @@ pub(super) fn write_sinks(sinks: &[Sink]) -> Vec<u8> {
     out
 }
 
-fn read_sinks(table: &[u8]) -> Vec<(String, Since)> {
+/// Reads what [`write_sinks`] wrote; what is damaged ends it.
+pub(super) fn read_sinks(table: &[u8]) -> Vec<(String, Since)> {
     let mut from = Reader(table);
     let mut one = || {
         let (sink, seq) = (SinkNumber(from.u8().ok()? & 63), from.u64().ok()?);

@@ -14,6 +14,7 @@ use crate::ids::{SinkMask, SinkNumber};
 use super::bitmap::Stored;
 use super::frame::{self, FRAME_BYTES_MAX, Frame, MAGIC};
 use super::layout::{CHUNK_RECORDS, chunk_of};
+use super::registry::read_sinks;
 use super::spool::StoredRecord;
 
 /// Calls `visit` with each sound frame of a file and its place; sectors that cannot be read are passed over.
@@ -202,12 +203,16 @@ impl Inventory {
         gaps
     }
 
-    /// Whether all sinks that want records of a place's chunk have settled it; where no record of it is left, all that
-    /// have a bitmap.
+    /// Whether all sinks that want records of a place's chunk have settled it. Where no record of it is left, all sinks
+    /// there were: the bit of one that did not want the record is set too.
     fn seems_settled(&self, seq: u64, wanted: Option<SinkMask>) -> bool {
-        let chunk = chunk_of(seq);
-        let with_bitmap = || self.sinks.iter().filter(|sink| self.bitmaps.contains_key(&(*sink, chunk)));
-        let sinks = wanted.unwrap_or_else(|| with_bitmap().fold(SinkMask::NONE, SinkMask::with));
+        let sinks = wanted.unwrap_or_else(|| {
+            let table = self.metas.get(&b"sinks"[..]).map_or(&[][..], |(_, table)| table);
+            let there = read_sinks(table).into_iter().filter(|(_, since)| since.seq <= seq);
+            // Without the table those with a bitmap have to do.
+            let there = there.fold(SinkMask::NONE, |all, (_, since)| all.with(since.sink));
+            if table.is_empty() { self.sinks } else { there }
+        });
         !sinks.is_empty() && self.open_sinks(seq, sinks).is_empty()
     }
 
@@ -253,3 +258,37 @@ impl Inventory {
 
 const WINDOW_BYTES: usize = 4 << 20;
 const SECTOR_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of which the records are gone: a table of the sinks 0 and 1, the second since place 20, and bitmaps in
+    /// which these places are settled.
+    fn inventory(settled: [&[u64]; 2]) -> Inventory {
+        let table: Vec<u8> = [(0, 1), (1, 20_u64)]
+            .iter()
+            .flat_map(|(sink, since)| [&[*sink], &since.to_be_bytes()[..], &[1, b'a' + *sink]].concat())
+            .collect();
+        let mut all = Inventory::default();
+        all.add(0, 0, Frame::Meta(frame::Meta { revision: 1, name: b"sinks", value: &table }));
+        for (sink, places) in (0..).map(SinkNumber).zip(settled).filter(|(_, places)| !places.is_empty()) {
+            let mut bits = [0; 16];
+            places.iter().for_each(|place| bits[(place / 64) as usize] |= 1 << (place % 64));
+            all.add(0, 0, Frame::Bitmap(frame::Bitmap { spool: 1, sink, chunk: 0, bits }));
+        }
+        all
+    }
+
+    #[test]
+    fn a_place_is_lost_unless_every_sink_there_was_has_settled_it() {
+        for (name, settled, lost) in [
+            ("nobody settled any", [&[][..], &[]], vec![(18, 23)]),
+            ("one sink did, the other is not to be seen", [&[18, 21], &[]], vec![(19, 23)]),
+            ("the other one was not there yet", [&[18, 19], &[]], vec![(20, 23)]),
+            ("both did", [&[18, 19, 20, 22], &[20, 22, 23]], vec![(21, 21), (23, 23)]),
+        ] {
+            assert_eq!(inventory(settled).gaps(Some(18), 24), lost, "{name}");
+        }
+    }
+}

@@ -263,16 +263,21 @@ fn read_file(job: &Job, found: &Sender<Message>) {
     };
     let end = job.span.1.or(inventory.highest().map(|highest| highest + 1)).unwrap_or(0);
     let mut records = Vec::new();
+    let mut changed = Vec::new();
     for find in inventory.wanted() {
         if find.seq >= end || job.only.as_ref().is_some_and(|only| !only.contains(&find.seq)) {
             continue;
         }
-        records.extend(inventory.fetch(&find).map(|record| (record, find.doubtful)));
+        match inventory.fetch(&find) {
+            Some(record) => records.push((record, find.doubtful)),
+            None => changed.push((find.seq, find.seq)),
+        }
         if records.len() >= BATCH_RECORDS && found.send(Message::Records(std::mem::take(&mut records))).is_err() {
             return;
         }
     }
-    let gaps = if job.spool.is_none() { inventory.gaps(job.span.0, end) } else { Vec::new() };
+    let mut gaps = if job.spool.is_none() { inventory.gaps(job.span.0, end) } else { Vec::new() };
+    gaps.extend(changed);
     if found.send(Message::Records(records)).is_ok() {
         drop(found.send(Message::Ended { gaps }));
     }

@@ -83,6 +83,18 @@ fn a_spool_half_made_is_made_again() {
 }
 
 #[test]
+fn a_spool_that_is_only_a_name_was_never_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(small(directory.path())).queue;
+    load(&mut queue, 0, 20);
+    queue.close(clock::now).unwrap();
+    std::fs::create_dir(directory.path().join("00000002")).unwrap();
+    let opened = open(small(directory.path()));
+    assert!(opened.report.damaged.is_empty() && !opened.report.calls_lost, "{:?}", opened.report);
+    assert_eq!((opened.queue.stats().spools, opened.calls.len()), (1, 20));
+}
+
+#[test]
 fn after_a_failed_write_a_new_spool_takes_the_batch() {
     let directory = tempfile::tempdir().unwrap();
     let mut queue = open(settings(directory.path())).queue;

@@ -261,20 +261,24 @@ impl Server {
         self.support = Support::No;
     }
 
-    /// Its identifiers on open connections run short.
+    /// Its identifiers on the lanes that requests go out on run short.
     pub(super) fn runs_short(&self) -> bool {
-        let open = self.lanes.iter().filter(|lane| lane.link == Link::Open).count();
-        open > 0 && self.lanes.iter().map(Lane::room).sum::<usize>() * 4 <= open * IDENTIFIERS
+        let usable = self.usable_lanes();
+        usable > 0 && self.lanes.iter().map(Lane::room).sum::<usize>() * 4 <= usable * IDENTIFIERS
     }
 
-    /// Whether another lane should be opened: three quarters of the identifiers are taken, or there is no lane.
+    /// Whether another lane should be opened: three quarters of the identifiers are taken, or there is no lane. While one
+    /// is being opened or is on probation it is waited for.
     pub(super) fn wants_lane(&self, lanes_max: u16) -> bool {
-        let open = self.lanes.iter().filter(|lane| lane.link == Link::Open).count();
         let current = self.lanes.iter().filter(|lane| lane.is_current()).count();
         current < usize::from(lanes_max)
             && self.has_address()
-            && open == current
-            && self.lanes.iter().map(Lane::room).sum::<usize>() * 4 <= open * IDENTIFIERS
+            && self.usable_lanes() == current
+            && (current == 0 || self.runs_short())
+    }
+
+    fn usable_lanes(&self) -> usize {
+        self.lanes.iter().filter(|lane| lane.is_usable()).count()
     }
 
     /// A new lane; the place of one to an earlier address is taken when nothing waits on it any more.

@@ -233,6 +233,9 @@ fn a_connection_that_dies_before_the_first_answer_is_a_failed_handshake_with_bac
             if uses && round == 0 {
                 world.submit(1);
             }
+            // Its end comes later than it is taken for open.
+            world.pass(Duration::from_millis(50));
+            assert_eq!(world.asked.len(), 0, "on probation it is the only one");
             world.close(FIRST, LANE, Closing::Ended);
             let closed = world.now.mono;
             world.wait_asked();
