@@ -22,6 +22,7 @@ use crate::sinks::diameter::{self, DiameterSink};
 use crate::sinks::radius::RadiusSink;
 use crate::sinks::view::{Backend, Views};
 use crate::sinks::worker::{Bell, Worker};
+use crate::sip::transport::dns;
 use crate::sip::transport::driver::Question;
 use crate::sip::transport::mailbox::{Mail, Mailbox};
 use crate::timers::pace::{Pace, Step};
@@ -53,6 +54,7 @@ pub(super) struct Parts {
     /// The last place taken when this process started: what lies there may have been sent before.
     pub waited_until: Seq,
     pub questions: mpsc::Receiver<Question>,
+    pub dns: dns::Settings,
     pub shards: Vec<Mailbox>,
 }
 
@@ -142,7 +144,7 @@ async fn deliver(
         }
     }
     let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
-    let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards));
+    let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards, parts.dns));
     // Set once: this runs once.
     let _first = parts.backends.set(backends);
     drop(report.send(Ok(())));

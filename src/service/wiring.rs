@@ -144,6 +144,7 @@ impl Service {
             waited_until,
             demand: demand.clone(),
             questions,
+            dns: plan.sip.dns.clone(),
             shards: mailboxes.clone(),
         })?;
         let streams = start_streams(&plan.sip, listeners, &mailboxes)?;
@@ -201,6 +202,9 @@ impl Service {
         }
         if plan.sip.streams != self.sip.streams {
             needs_restart.push("sip.streams");
+        }
+        if plan.sip.dns != self.sip.dns {
+            needs_restart.push("sip.dns");
         }
         if !is_same || plan.sip.shards != self.sip.shards {
             needs_restart.push("sip.listen or sip.shards");
@@ -420,7 +424,7 @@ fn start_streams(
         places: places(sip),
         sockets,
         credentials: sip.credentials.clone(),
-        allow: sip.stack.allow.clone(),
+        sip: sip.stack.clone(),
         mailboxes: mailboxes.to_vec(),
     };
     let failed = |source| StartError::Thread { name: "streams".to_owned(), source };

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::decode::{At, OneOrMany, Ordered};
-use super::{StreamsTable, TlsClientTable, TlsTable};
+use super::{DnsTable, StreamsTable, TlsClientTable, TlsTable};
 use crate::units::{Count, Mib, Millis, Secs};
 
 /// `[sip]`
@@ -58,6 +58,8 @@ pub struct SipTable {
     pub supported: Option<Vec<String>>,
     /// Octets of a request beyond which it goes by TCP where it may; 0: never.
     pub datagram_bytes_max: Option<Count<0, 65_535>>,
+    /// How names of targets are looked up.
+    pub dns: DnsTable,
     /// Limits of connections.
     pub streams: StreamsTable,
     /// What TLS listeners present and ask for.

@@ -3,6 +3,7 @@
 
 mod check;
 mod context;
+pub mod locate;
 mod route;
 
 pub use check::{MAX_FORWARDS_DEFAULT, Refusal, capabilities, check, max_forwards, max_forwards_onward};

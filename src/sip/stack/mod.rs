@@ -54,8 +54,8 @@ pub(crate) use hashes::push_hex;
 pub use origin::{by_q, q_of};
 pub use settings::{Network, Settings, TokenBucket};
 pub use types::{
-    AnswerId, Attempt, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId, Redirects, RequestView,
-    ServerId, Sizes, Target, Transport, Verdict,
+    AnswerId, Attempt, Destination, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId, Redirects,
+    RequestView, ServerId, Sizes, Target, Transport, Verdict, Ways,
 };
 
 use hashes::Hashes;
@@ -107,7 +107,6 @@ struct WaitingAck {
     message: Rc<Message>,
     routing: Routing,
     strict_uri: Option<Bytes>,
-    transport: Option<Transport>,
     /// The name of the next hop, for its certificate.
     authority: Option<std::sync::Arc<str>>,
 }
@@ -159,7 +158,7 @@ impl Stack {
                 Some(id) => self.release(now, id, answer, out),
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),
             },
-            Input::Resolved { query, addresses } => self.resolved(now, query, addresses, out),
+            Input::Resolved { query, destinations } => self.resolved(now, query, destinations, out),
             Input::Unreachable { peer } => {
                 if !self.unreached.contains(&peer) && self.unreached.len() < UNREACHED_MAX {
                     self.unreached.push(peer);

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::sip::message::Message;
 use crate::sip::stack::{
-    AnswerId, Hop, Input, ListenerId, Network, Output, Peer, Plan, QueryId, Redirects, ServerId, Settings, Sizes,
-    Stack, Target, Verdict,
+    AnswerId, Destination, Hop, Input, ListenerId, Network, Output, Peer, Plan, QueryId, Redirects, ServerId, Settings,
+    Sizes, Stack, Target, Verdict,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -183,8 +183,9 @@ impl Play {
             }
             ["resolved", who @ ..] => {
                 let query = self.queries.pop_front().unwrap_or_else(|| panic!("{place}: nothing was asked"));
-                let addresses = who.iter().map(|who| address(who)).collect();
-                self.input(Input::Resolved { query, addresses });
+                let to = |who: &&str| Destination { addr: address(who), transport: None };
+                let destinations = who.iter().map(to).collect();
+                self.input(Input::Resolved { query, destinations });
             }
             ["told", event @ ..] => {
                 let event = event.join(" ");
