@@ -27,7 +27,7 @@ const ANSWERS_MAX: u64 = 10_000;
 const FAILURE_KEEP: Duration = Duration::from_secs(5);
 /// How long an answer from `/etc/hosts` is kept.
 const HOSTS_KEEP: Duration = Duration::from_secs(5);
-/// Datagrams of one question to one server.
+/// Rounds over the servers for one question; within a round datagrams are repeated.
 const TRIES: u32 = 2;
 /// Steps that may each wait for an answer: NAPTR, SRV, addresses.
 const STEPS: u32 = 3;
