@@ -24,7 +24,7 @@ use crate::policy::Routes;
 use crate::queue::Commit;
 use crate::sip::message::{Malformed, Message, Method};
 use crate::sip::stack::{
-    self, AnswerId, Destination, Ignored, Peer, QueryId, RequestView, ServerId, Stack, Verdict, Ways,
+    self, AnswerId, Condition, Destination, Ignored, Outage, Peer, QueryId, RequestView, ServerId, Stack, Verdict, Ways,
 };
 
 use held::Held;
@@ -163,6 +163,13 @@ pub enum Output {
         /// By which transports.
         ways: Ways,
     },
+    /// A destination is down, or up again.
+    Turned {
+        /// Which.
+        peer: Peer,
+        /// How it is now.
+        condition: Condition,
+    },
     /// For metrics.
     Count(Count),
 }
@@ -286,6 +293,12 @@ impl Shard {
         self.engine.calls()
     }
 
+    /// What the SIP machine runs with.
+    #[must_use]
+    pub const fn settings_of_stack(&self) -> &stack::Settings {
+        self.stack.settings()
+    }
+
     /// How full the tables of the SIP machine are.
     #[must_use]
     pub fn sizes(&self) -> stack::Sizes {
@@ -343,6 +356,7 @@ impl Shard {
             From::Request { transaction } => self.decide(now, transaction, more, out),
             From::Authority { peer, name } => out.push(Output::Authority { peer, name }),
             From::Resolve { query, host, port, ways } => out.push(Output::Resolve { query, host, port, ways }),
+            From::Turned { peer, condition } => out.push(Output::Turned { peer, condition }),
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
             From::Final { transaction, answer, code, message, .. } if self.probes.has(transaction) => {
                 self.probe_answered(now, transaction, Sign::of_answer(code, message.is_none()));
@@ -445,6 +459,11 @@ impl Shard {
     #[must_use]
     pub fn views(&self, max: usize) -> Vec<CallView> {
         self.engine.views().take(max).collect()
+    }
+
+    /// The destinations that are down.
+    pub fn outages(&self) -> impl Iterator<Item = Outage> {
+        self.stack.outages()
     }
 
     /// Whether new calls get 503: draining, at a limit, or in the alarm state if that refuses.

@@ -162,6 +162,9 @@ fn limits(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_
     if let Some(most) = table.branches_max {
         settings.branches_max = most.len();
     }
+    if let Some(most) = table.failures_max {
+        settings.failures_max = u32::try_from(most.len()).unwrap_or(u32::MAX);
+    }
     if let Some(rate) = table.stateless_per_second_max {
         let per_second = u32::try_from(rate.get()).unwrap_or(u32::MAX);
         settings.stateless_answers = TokenBucket { per_second, burst: per_second.saturating_mul(2) };

@@ -50,6 +50,8 @@ pub struct SipTable {
     pub retry_after_s: Option<Secs<0, 3_600>>,
     /// Targets one request may have.
     pub branches_max: Option<Count<1, 256>>,
+    /// Requests in a row without an answer after which a target counts as down; 0: it never does.
+    pub failures_max: Option<Count<0, 100>>,
     /// Answers a second to requests that get no transaction.
     pub stateless_per_second_max: Option<Count<0, 100_000>>,
     /// The same for sources in `allow`.

@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::server::usual;
-use super::tables::{Alarm, Cancel, CancelReason, Cancelled, Client, Counted, Place, Progress};
-use super::types::{Attempt, Destination, Hop, Ignored, Output, Peer, QueryId, RequestView, Target, Transport, Ways};
+use super::tables::{Alarm, Cancel, CancelReason, Cancelled, Client, Counted, Origin, Place, Progress};
+use super::types::{
+    Attempt, Destination, Hop, Ignored, ListenerId, Output, Peer, QueryId, RequestView, Target, Transport, Ways,
+};
 use super::{Query, Stack};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{self, Message, Method, Uri};
@@ -66,7 +69,9 @@ impl Stack {
         }
         match target.hop {
             Hop::Addr(addr) => {
-                progress.further.push_back(Destination { addr, transport: ways.transport() });
+                let to = Destination { addr, transport: ways.transport() };
+                progress.authority = self.name_of_probed(place.server, to);
+                progress.further.push_back(to);
                 let key = self.clients.insert(Client::new(place, target.uri, progress));
                 self.send_branch(now, key, out);
             }
@@ -81,9 +86,15 @@ impl Stack {
         }
     }
 
+    /// The name that the certificate of a place must be valid for that is asked whether it is back.
+    fn name_of_probed(&self, server: Key, to: Destination) -> Option<Arc<str>> {
+        let own = self.servers.get(server).filter(|own| own.origin == Origin::Probe)?;
+        self.outages.name_of(self.usual_peer(to, own.view.as_deref()?.peer.listener)?)
+    }
+
     /// The transport of a target: TLS for a SIPS Request-URI (RFC 3261 §26.2.2), else what the target, its URI or the
     /// Route names.
-    fn ways_to(&self, server: Key, target: &Target, by_route: Option<Transport>) -> Ways {
+    pub(super) fn ways_to(&self, server: Key, target: &Target, by_route: Option<Transport>) -> Ways {
         let view = self.servers.get(server).and_then(|server| server.view.as_deref());
         let received = view.map_or(&b""[..], RequestView::request_uri);
         if proxy::is_sips(if target.uri.is_empty() { received } else { &target.uri }) {
@@ -165,14 +176,19 @@ impl Stack {
         match self.queries.remove(&query) {
             Some(Query::Branch(key)) => {
                 let waiting = self.clients.get_mut(key).filter(|client| client.machine.is_none());
-                let Some(progress) = waiting.and_then(|client| client.progress.as_deref_mut()) else {
+                if waiting.is_none_or(|client| client.progress.is_none()) {
                     return out.push(Output::Ignored { why: Ignored::Outdated });
-                };
-                progress.further = destinations.into();
+                }
+                let came_by = self.came_by(key);
+                let further = self.up_first(now, destinations, came_by);
+                let client = self.clients.get_mut(key);
+                if let Some(progress) = client.and_then(|client| client.progress.as_deref_mut()) {
+                    progress.further = further;
+                }
                 self.send_branch(now, key, out);
             }
-            Some(Query::Ack(ack)) => match destinations.first() {
-                Some(to) => self.forward_ack(*ack, *to, out),
+            Some(Query::Ack(ack)) => match self.up_first(now, destinations, ack.peer.listener).pop_front() {
+                Some(to) => self.forward_ack(*ack, to, out),
                 None => out.push(Output::Ignored { why: Ignored::AckStray }),
             },
             None => out.push(Output::Ignored { why: Ignored::Outdated }),
@@ -307,6 +323,7 @@ impl Stack {
         if let Some(machine) = &mut client.machine {
             machine.tick(now.mono, &self.settings.transaction, &mut self.effects);
             if let Some(code) = self.perform_client(key, out).failed {
+                self.note_failure(now, key, out);
                 return self.branch_gave_up(now, key, code, out);
             }
         }
@@ -360,8 +377,15 @@ impl Stack {
             let Some(machine) = self.clients.get_mut(key).and_then(|client| client.machine.as_mut()) else { continue };
             machine.handle(now.mono, ClientInput::Unreachable, &self.settings.transaction, &mut self.effects);
             if let Some(code) = self.perform_client(key, out).failed {
+                self.note_failure(now, key, out);
                 self.branch_gave_up(now, key, code, out);
             }
         }
+    }
+
+    /// The listener that the request of a branch came in by.
+    fn came_by(&self, key: Key) -> ListenerId {
+        let server = self.clients.get(key).and_then(|client| self.servers.get(client.place.server));
+        server.and_then(|own| own.view.as_deref()).map_or_else(ListenerId::default, |view| view.peer.listener)
     }
 }

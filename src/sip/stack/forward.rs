@@ -53,7 +53,7 @@ impl Stack {
         }
         let by_datagram = self.reliability(to.listener) == Reliability::Unreliable;
         let listener = self.listener_for(Transport::Tcp, to.addr, to.listener).filter(|_| by_datagram)?;
-        Some(Peer { listener, ..to })
+        Some(Peer { listener, ..to }).filter(|by_stream| !self.outages.is_down(*by_stream))
     }
 
     pub(super) fn reliability(&self, listener: ListenerId) -> Reliability {

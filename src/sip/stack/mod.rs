@@ -26,6 +26,7 @@ mod forward;
 mod hashes;
 mod intake;
 mod origin;
+mod outage;
 mod outcome;
 mod server;
 mod settings;
@@ -52,16 +53,18 @@ use crate::timers::Wheel;
 
 pub(crate) use hashes::push_hex;
 pub use origin::{by_q, q_of};
+pub use outage::Outage;
 pub use settings::{Network, Settings, TokenBucket};
 pub use types::{
-    AnswerId, Attempt, Destination, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId, Redirects,
-    RequestView, ServerId, Sizes, Target, Transport, Verdict, Ways,
+    AnswerId, Attempt, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId,
+    Redirects, RequestView, ServerId, Sizes, Target, Transport, Verdict, Ways,
 };
 
 use hashes::Hashes;
+use outage::Outages;
 use settings::Bucket;
 use sources::Sources;
-use tables::{Alarm, Client, Server};
+use tables::{Alarm, Client, Origin, Server};
 
 /// One shard's SIP machine. See the module.
 #[derive(Debug)]
@@ -80,6 +83,7 @@ pub struct Stack {
     /// Answers without a transaction, to strangers and to those in `allow`.
     buckets: [Bucket; 2],
     sources: Sources,
+    outages: Outages,
     /// Peers that datagrams came back from, once each; looked at by the next tick.
     unreached: Vec<Peer>,
     /// Final answers that wait for their release, over all transactions.
@@ -131,6 +135,7 @@ impl Stack {
             next_query: 0,
             buckets: [settings.stateless_answers, settings.stateless_answers_allowed].map(Bucket::new),
             sources: Sources::new(&settings),
+            outages: Outages::new(settings.failures_max, &settings.incarnation),
             unreached: Vec::new(),
             held: 0,
             scratch: Vec::new(),
@@ -181,12 +186,16 @@ impl Stack {
             }
         }
         self.due = due;
+        self.probe(now, out);
     }
 
     /// When [`Self::tick`] is to be called next; `None` while nothing waits.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        if self.unreached.is_empty() { self.wheel.deadline() } else { Some(Instant(0)) }
+        if !self.unreached.is_empty() {
+            return Some(Instant(0));
+        }
+        [self.wheel.deadline(), self.outages.deadline()].into_iter().flatten().min()
     }
 
     /// The request of a transaction, until its last held final answer is released.
@@ -198,7 +207,7 @@ impl Stack {
     /// Whether a request waits for its final answer. Absorbing transactions do not count.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.held > 0 || self.servers.iter().any(|(_, server)| server.view.is_some())
+        self.held > 0 || self.servers.iter().any(|(_, server)| server.view.is_some() && server.origin != Origin::Probe)
     }
 
     /// How full the tables are.
@@ -211,6 +220,7 @@ impl Stack {
             timers: self.wheel.len(),
             queries: self.queries.len(),
             sources: self.sources.len(),
+            down: self.outages.len(),
         }
     }
 

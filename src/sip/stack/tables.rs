@@ -79,6 +79,8 @@ pub(super) enum Origin {
     Counted,
     /// The gateway's own: its answers go nowhere.
     Gateway,
+    /// One that asks whether a destination is back: it keeps nobody waiting.
+    Probe,
 }
 
 /// Why branches are cancelled (RFC 3326).

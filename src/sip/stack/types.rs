@@ -376,11 +376,27 @@ pub enum Output {
         /// Which.
         transaction: ServerId,
     },
+    /// A destination is down, or up again.
+    Turned {
+        /// Which.
+        peer: Peer,
+        /// How it is now.
+        condition: Condition,
+    },
     /// For counters.
     Ignored {
         /// What was not done.
         why: Ignored,
     },
+}
+
+/// Whether a destination answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Condition {
+    /// It does.
+    Up,
+    /// It did not, several times in a row.
+    Down,
 }
 
 /// A request as the decision and the accounting see it.
@@ -425,4 +441,6 @@ pub struct Sizes {
     pub queries: usize,
     /// Sources whose new requests are counted.
     pub sources: usize,
+    /// Destinations that are down.
+    pub down: usize,
 }

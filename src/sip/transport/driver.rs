@@ -27,7 +27,7 @@ use crate::ids::CallHash;
 use crate::queue::{self, AppendFailed, Commit, Full, Producer};
 use crate::shard::{Health, Input, Output, Shard, Ticket};
 use crate::sip::message::{self, Malformed, Message};
-use crate::sip::stack::{ListenerId, Peer, QueryId, Ways};
+use crate::sip::stack::{Condition, ListenerId, Peer, QueryId, Ways};
 use crate::timers::pace::{Pace, Step};
 
 /// Batches taken from one socket, and mails from the mailbox, before the others get their turn.
@@ -305,6 +305,10 @@ impl Driver {
                     let _gone = answer.try_send(self.shard.views(max));
                     continue;
                 }
+                Mail::Outages { answer } => {
+                    let _gone = answer.try_send(self.shard.outages().collect());
+                    continue;
+                }
                 Mail::Drain => {
                     self.draining = true;
                     Input::Drain
@@ -398,6 +402,7 @@ impl Driver {
                         let _full = self.mailboxes[self.number].put(nothing);
                     }
                 }
+                Output::Turned { peer, condition } => self.tell_turned(peer, condition),
                 Output::Count(count) => self.meters.count(count),
             }
         }
@@ -407,6 +412,16 @@ impl Driver {
                 send(socket, sends, &self.meters);
             }
             sends.clear();
+        }
+    }
+
+    fn tell_turned(&self, peer: Peer, condition: Condition) {
+        let listeners = &self.shard.settings_of_stack().listeners;
+        let transport = listeners.get(usize::from(peer.listener.0)).map(|own| own.transport.via_token());
+        let (shard, destination, transport) = (self.number, peer.addr, transport.unwrap_or_default());
+        match condition {
+            Condition::Down => tracing::warn!(shard, %destination, transport, "destination is down"),
+            Condition::Up => tracing::info!(shard, %destination, transport, "destination is up again"),
         }
     }
 

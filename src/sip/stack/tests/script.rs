@@ -72,6 +72,7 @@ pub fn settings() -> Settings {
             Network::new("2001:db8::".parse().expect("an address"), 32),
         ],
         key: *b"0123456789abcdef",
+        failures_max: 0,
         ..Settings::default()
     }
 }
@@ -316,6 +317,7 @@ impl Play {
                     }
                 }
                 Output::Terminated { .. } => self.events.push_back("Terminated".to_owned()),
+                Output::Turned { condition, .. } => self.events.push_back(format!("Turned {condition:?}")),
                 Output::Ignored { why } => self.events.push_back(format!("Ignored {why:?}")),
             }
         }
