@@ -143,16 +143,16 @@ struct Proxy {
 
 impl Proxy {
     /// `more` goes into `[sip.dns]`.
-    fn start(dns: &Dns, target: &str, more: &str) -> Self {
+    fn start(dns: &Dns, targets: &[String], more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [udp] = free_ports();
         let tcp = free_port();
         let sip = format!(
             "listen = [\"udp:127.0.0.1:{udp}\", \"tcp:127.0.0.1:{tcp}\"]\nallow = [\"127.0.0.0/8\"]\n\
-             [sip.dns]\nservers = [\"{}\"]\n{more}",
+             shards = 1\n[sip.dns]\nservers = [\"{}\"]\n{more}",
             dns.address
         );
-        let gateway = Gateway::start_with(dir.path(), (udp, &sip), &[target.to_owned()], 9, "");
+        let gateway = Gateway::start_with(dir.path(), (udp, &sip), targets, 9, "");
         Self { gateway, _dir: dir }
     }
 
@@ -215,7 +215,7 @@ fn naptr_leads_to_srv_and_srv_to_addresses_and_a_refusing_host_to_the_next() {
     for host in ["one.example.net", "two.example.net", "three.example.net"] {
         dns.a(LONG, host);
     }
-    let proxy = Proxy::start(&dns, "sip:pbx.example.net", "");
+    let proxy = Proxy::start(&dns, &["sip:pbx.example.net".to_owned()], "");
     proxy.send(&caller, &invite(&caller, "call"));
     let arrived = busy.wait("the INVITE at the second host");
     assert_eq!(arrived.start, b"INVITE sip:bob@pbx.example.net SIP/2.0", "the name stays in the Request-URI");
@@ -253,7 +253,7 @@ fn records_port_and_transport_choose_the_way() {
     dns.naptr("stream.example.net", 20, "SIP+D2U", "_sip._udp.both.example.net");
     dns.srv("_sip._udp.none.example.net", 1, 5060, "");
     dns.a(LONG, "none.example.net");
-    let proxy = Proxy::start(&dns, "sip:127.0.0.1", "");
+    let proxy = Proxy::start(&dns, &["sip:127.0.0.1".to_owned()], "");
     for (what, uri) in [
         ("without NAPTR, UDP comes first", "sip:b@both.example.net".to_owned()),
         ("a port leads to the address", format!("sip:b@host.example.net:{udp}")),
@@ -292,7 +292,7 @@ fn answers_are_kept_as_long_as_they_say() {
     dns.a(1, "short-host.example.net");
     dns.srv("_sip._udp.long.example.net", 1, port, "long-host.example.net");
     dns.a(LONG, "long-host.example.net");
-    let proxy = Proxy::start(&dns, "sip:127.0.0.1", "ttl_min_s = 0\n");
+    let proxy = Proxy::start(&dns, &["sip:127.0.0.1".to_owned()], "ttl_min_s = 0\n");
     let mut number = 0;
     let mut call = |host: &str| {
         number += 1;
@@ -323,7 +323,7 @@ fn nobody_waits_for_a_silent_server_but_those_who_ask_it() {
     dns.srv("_sip._udp.late.example.net", 1, callee.address.port(), "late-host.example.net");
     dns.a(LONG, "late-host.example.net");
     let target = format!("sip:{}", callee.address);
-    let proxy = Proxy::start(&dns, &target, "timeout_ms = 10000\n");
+    let proxy = Proxy::start(&dns, &[target], "timeout_ms = 10000\n");
     dns.silence(true);
     let mut waiting: Vec<Agent> = (0..20).map(|_| agent()).collect();
     for (number, own) in waiting.iter().enumerate() {
@@ -350,4 +350,48 @@ fn nobody_waits_for_a_silent_server_but_those_who_ask_it() {
     }
     let asked = dns.asked("late.example.net", RecordType::NAPTR);
     assert!(asked <= 10, "20 who wait for one name ask as one, who repeats it while nothing comes: {asked}");
+}
+
+#[test]
+fn an_old_answer_is_used_while_no_server_answers() {
+    let (dns, mut caller, mut callee) = (Dns::start(), agent(), agent());
+    dns.srv("_sip._udp.old.example.net", 1, callee.address.port(), "old-host.example.net");
+    dns.a(1, "old-host.example.net");
+    let proxy = Proxy::start(&dns, &["sip:127.0.0.1".to_owned()], "ttl_min_s = 0\ntimeout_ms = 3000\n");
+    passes(&proxy, &mut caller, &mut callee, "sip:b@old.example.net", "old");
+    dns.silence(true);
+    let asked = dns.asked("old-host.example.net", RecordType::A);
+    let mut number = 0;
+    wait_for("the answer to end", || {
+        number += 1;
+        passes(&proxy, &mut caller, &mut callee, "sip:b@old.example.net", &format!("old{number}"));
+        (dns.asked("old-host.example.net", RecordType::A) > asked).then_some(())
+    });
+}
+
+#[test]
+fn a_target_that_is_down_is_shown_left_out_and_asked_whether_it_is_back() {
+    let (dns, mut caller, mut callee) = (Dns::start(), agent(), agent());
+    let [nobody] = free_ports();
+    let targets = [format!("sip:127.0.0.1:{nobody}"), format!("sip:{}", callee.address)];
+    let proxy = Proxy::start(&dns, &targets, "");
+    let mut call = |id: &str| {
+        proxy.send(&caller, &invite(&caller, id));
+        let arrived = callee.wait(id);
+        answer(&callee, &proxy, &arrived, b"486 Busy Here");
+        assert_eq!(callee.wait("its ACK").method(), "ACK");
+        assert_eq!(caller.wait("the 486").code(), 486);
+    };
+    call("first");
+    call("second");
+    let shown = format!("udp:127.0.0.1:{nobody}");
+    wait_for("it is shown as down", || proxy.gateway.command(&["status"]).contains(&shown).then_some(()));
+    let mut back = Agent::bind(SocketAddr::from(([127, 0, 0, 1], nobody)));
+    call("third");
+    let arrived = back.wait("an OPTIONS");
+    assert_eq!((arrived.method(), arrived.value("max-forwards")), ("OPTIONS", &b"0"[..]), "and no call before it");
+    answer(&back, &proxy, &arrived, b"200 OK");
+    wait_for("it is up", || (!proxy.gateway.command(&["status"]).contains(&shown)).then_some(()));
+    proxy.send(&caller, &invite(&caller, "fourth"));
+    wait_for("a call there", || back.take().filter(|wire| wire.method() == "INVITE"));
 }

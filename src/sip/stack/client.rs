@@ -15,7 +15,7 @@ use super::types::{
 use super::{Query, Stack};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{self, Message, Method, Uri};
-use crate::sip::proxy;
+use crate::sip::proxy::{self, MAX_BREADTH_DEFAULT};
 use crate::sip::transaction::slab::Key;
 use crate::sip::transaction::{self, Class, ClientInput, InviteClient, NonInviteClient, State};
 
@@ -34,14 +34,17 @@ pub(super) struct Told {
 impl Stack {
     /// Starts the next round; `false` when there is none.
     pub(super) fn start_round(&mut self, now: Now, id: Key, out: &mut Vec<Output>) -> bool {
-        let Some(forwarding) = self.servers.get_mut(id).and_then(|server| server.forwarding.as_deref_mut()) else {
-            return false;
-        };
-        let Some(group) = forwarding.context.next_round() else { return false };
+        let Some(server) = self.servers.get_mut(id) else { return false };
+        let breadth = server.view.as_deref().map_or(MAX_BREADTH_DEFAULT, |view| proxy::max_breadth(&view.message));
+        let Some(forwarding) = server.forwarding.as_deref_mut() else { return false };
+        let Some(group) = forwarding.context.next_round(breadth) else { return false };
+        let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
         forwarding.branches = vec![None; group.len()];
         let (round, transport) = (forwarding.context.round(), forwarding.transport);
         for (branch, target) in (0_u16..).zip(group) {
-            self.start_branch(now, Place { server: id, round, branch }, target, transport, out);
+            // What is not forked needs no word about it: the next proxy knows the default as well.
+            let share = (count > 1).then(|| proxy::breadth_share(breadth, branch.into(), count));
+            self.start_branch(now, Place { server: id, round, branch }, target, (transport, share), out);
         }
         true
     }
@@ -51,7 +54,7 @@ impl Stack {
         now: Now,
         place: Place,
         target: Target,
-        transport: Option<Transport>,
+        (transport, breadth): (Option<Transport>, Option<u32>),
         out: &mut Vec<Output>,
     ) {
         let ways = self.ways_to(place.server, &target, transport);
@@ -62,6 +65,7 @@ impl Stack {
             further: VecDeque::new(),
             ring_until: target.ring_timeout.map(|span| now.mono + span),
             limit: None,
+            breadth,
             counted: Counted::No,
         });
         if let Some(server) = self.servers.get_mut(place.server) {

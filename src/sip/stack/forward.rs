@@ -96,6 +96,7 @@ impl Stack {
             via: &via,
             source: Some(view.peer.addr),
             max_forwards: proxy::max_forwards_onward(request),
+            max_breadth: client.and_then(|key| self.clients.get(key)?.progress.as_deref()?.breadth),
             routes_popped: usize::from(view.own_routes) + usize::from(strict_uri.is_some()),
             route_last_popped: view.repaired_uri.is_some(),
             routes_added,

@@ -304,6 +304,10 @@ impl Stack {
         transport: Option<crate::sip::stack::Transport>,
         out: &mut Vec<Output>,
     ) {
+        let view = self.servers.get(id).and_then(|server| server.view.as_deref());
+        if view.is_some_and(|view| crate::sip::proxy::max_breadth(&view.message) == 0) {
+            return self.hold_local(id, Refusal::new(440), Bytes::new(), out);
+        }
         self.leave_out_down(now, id, &mut plan, transport);
         let context = Context::new(plan, self.settings.branches_max);
         let Some(server) = self.servers.get_mut(id) else { return };

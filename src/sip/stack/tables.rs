@@ -221,6 +221,8 @@ pub(super) struct Progress {
     /// Timer C (RFC 3261 §16.6 step 11), INVITE only; or the end of the wait for a cancelled branch (§9.1), or for
     /// the resolver.
     pub limit: Option<Instant>,
+    /// Its share of the Max-Breadth when the request is forked (RFC 5393 §5.3.3).
+    pub breadth: Option<u32>,
     /// Whether its failure has been told to the response context already.
     pub counted: Counted,
 }
