@@ -27,10 +27,13 @@ struct Dns {
     thread: Option<thread::JoinHandle<()>>,
 }
 
+/// A name in lower case, and a type.
+type Question = (String, RecordType);
+
 #[derive(Default)]
 struct Shared {
-    zone: Mutex<HashMap<(String, RecordType), Vec<(u32, RData)>>>,
-    asked: Mutex<HashMap<(String, RecordType), usize>>,
+    zone: Mutex<HashMap<Question, Vec<(u32, RData)>>>,
+    asked: Mutex<HashMap<Question, usize>>,
     is_silent: AtomicBool,
     ends: AtomicBool,
 }

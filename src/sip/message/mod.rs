@@ -251,7 +251,7 @@ impl Message {
     /// Max-Breadth (RFC 5393 §5.3.1); `None` when it is missing or cannot be read.
     #[must_use]
     pub fn max_breadth(&self) -> Option<u32> {
-        number(self.header(Name::MaxBreadth)?).map(|most| u32::try_from(most).unwrap_or(u32::MAX))
+        number(self.header(Name::MaxBreadth)?)
     }
 
     /// Max-Forwards, 0 to 255; `None` when it is missing or cannot be read.

@@ -20,6 +20,8 @@
 //! * Timer C, too, counts a branch as 408 at once and cancels it (§16.8).
 //! * A local failure after the caller's CANCEL counts as 487.
 //! * A 503 from a branch, and one for a branch that cannot be reached, goes upstream as 500 (§16.7 step 6).
+//! * A destination that left several requests in a row without an answer is left out while another is up, see `outage`.
+//! * A parallel group wider than the request's Max-Breadth (RFC 5393 §5) is tried in parts, one after the other.
 
 mod client;
 mod forward;

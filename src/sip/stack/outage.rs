@@ -201,9 +201,9 @@ impl Stack {
         let (mut first, mut last) = (VecDeque::new(), Vec::new());
         for destination in destinations {
             if self.leads_down(now, destination, came_by) {
-                last.push(destination)
+                last.push(destination);
             } else {
-                first.push_back(destination)
+                first.push_back(destination);
             }
         }
         first.extend(last);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::Query;
@@ -283,7 +284,7 @@ impl Asker {
         let mut addresses: Vec<IpAddr> = Vec::new();
         for family in &self.settings.families {
             let lookup = self.hosts.lookup_static_host(&Query::query(name.clone(), record_type(*family)));
-            addresses.extend(lookup.iter().flat_map(|own| own.answers()).filter_map(|record| record.data.ip_addr()));
+            addresses.extend(lookup.iter().flat_map(Lookup::answers).filter_map(|record| record.data.ip_addr()));
         }
         (!addresses.is_empty()).then_some(addresses)
     }
