@@ -1,5 +1,5 @@
 //! Asks DNS where a name leads (RFC 3263 §4): NAPTR, then SRV, then A and AAAA, as far as each step gives a reason for the
-//! next. [`locate`](crate::sip::proxy::locate) says what is asked; this only asks. The caller keeps the answers.
+//! next. [`locate`] says what is asked; this only asks. The caller keeps the answers.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
