@@ -611,12 +611,24 @@ fn connections_are_limited_in_number() {
 
 #[test]
 fn strangers_leave_room_for_those_who_are_served() {
+    for (what, allow) in [
+        ("of all listeners", "allow = [\"127.0.0.1\"]"),
+        ("of this listener", "allow = [\"127.0.0.0/8\"]\nallow_on = { \"tcp:127.0.0.1:{TCP}\" = \"127.0.0.1\" }"),
+    ] {
+        println!("strangers {what}");
+        strangers_leave_room(allow);
+    }
+}
+
+/// `{TCP}` in `allow` is the port of the listener.
+fn strangers_leave_room(allow: &str) {
     let callee = Agent::bind(local(0));
     let dir = tempfile::tempdir().unwrap();
     let [udp, metrics] = free_ports();
     let tcp = free_port();
+    let allow = allow.replace("{TCP}", &tcp.to_string());
     let sip = format!(
-        "listen = [\"udp:127.0.0.1:{udp}\", \"tcp:127.0.0.1:{tcp}\"]\nallow = [\"127.0.0.1\"]\n\
+        "listen = [\"udp:127.0.0.1:{udp}\", \"tcp:127.0.0.1:{tcp}\"]\n{allow}\n\
          [sip.streams]\nconnections_max = 8\nconnections_per_source_max = 8\n"
     );
     let more = format!("listen = \"127.0.0.1:{metrics}\"");

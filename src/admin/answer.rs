@@ -5,11 +5,13 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::accounting::CallView;
+use crate::clock;
 use crate::ids::SinkNumber;
 use crate::queue::{self, Item, Page, SinkStats, Stats};
 use crate::record::codec;
 use crate::sinks::trial::millis;
 use crate::sinks::view::Backend;
+use crate::sip::stack::Outage;
 
 /// The state of the queue. Sums over all sinks stand at the top, so that one look tells whether the balance holds.
 #[must_use]
@@ -67,6 +69,15 @@ pub fn backend_json(backend: &Backend) -> Value {
         })
     });
     json!({ "sink": backend.sink, "kind": backend.kind, "servers": servers.collect::<Vec<_>>() })
+}
+
+/// A SIP destination that is down.
+#[must_use]
+pub fn outage_json(outage: &Outage) -> Value {
+    let destination = format!("{}:{}", outage.transport.via_token().to_ascii_lowercase(), outage.addr);
+    json!({
+        "destination": destination, "since_s": seconds(clock::mono().since(outage.since)), "probes": outage.probes,
+    })
 }
 
 /// Records of a page, and where the next one begins.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::commands::calls_json;
 use super::limited::Limited;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, on_queue};
-use super::{Gateway, Phase, backend_json, metrics, stats_json};
+use super::{Gateway, Phase, backend_json, metrics, outage_json, stats_json};
 use crate::names;
 use crate::queue::Trouble;
 
@@ -76,8 +76,8 @@ async fn ready(State(shared): State<Shared>) -> Response {
     (status, Json(json!({ "ready": is_ready, "phase": health.phase.name(), "troubles": troubles }))).into_response()
 }
 
-async fn status(State(shared): State<Shared>) -> Json<Value> {
-    Json(status_json(&*shared.gateway))
+async fn status(State(shared): State<Shared>) -> Response {
+    blocking(move || Ok(status_json(&*shared.gateway))).await
 }
 
 async fn queue(State(shared): State<Shared>) -> Json<Value> {
@@ -127,7 +127,7 @@ async fn blocking(work: impl FnOnce() -> Result<Value, RequestError> + Send + 's
     (status, Json(json!({ "error": text }))).into_response()
 }
 
-/// How the gateway is, with the state of the queue and of the sinks' servers.
+/// How the gateway is, with the state of the queue, of the sinks' servers and of SIP destinations; may block.
 pub(super) fn status_json(gateway: &dyn Gateway) -> Value {
     let (health, queue) = (gateway.health(), gateway.queue());
     json!({
@@ -139,6 +139,7 @@ pub(super) fn status_json(gateway: &dyn Gateway) -> Value {
         "hanging": health.hanging,
         "calls": health.calls,
         "shards": health.shards,
+        "down": gateway.outages().iter().map(outage_json).collect::<Vec<_>>(),
         "backends": gateway.backends().iter().map(backend_json).collect::<Vec<_>>(),
         "queue": stats_json(&queue),
     })

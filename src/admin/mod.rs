@@ -25,8 +25,9 @@ use crate::accounting::CallView;
 use crate::clock::Timestamp;
 use crate::queue::{Desk, Stats};
 use crate::sinks::view::Backend;
+use crate::sip::stack::Outage;
 
-pub use answer::{backend_json, call_json, item_json, page_json, stats_json};
+pub use answer::{backend_json, call_json, item_json, outage_json, page_json, stats_json};
 
 /// Settings of administration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -99,6 +100,11 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// The sinks with their servers; cheap. None while delivery has not begun.
     fn backends(&self) -> Vec<Backend> {
+        Vec::new()
+    }
+
+    /// The SIP destinations that are down; may block.
+    fn outages(&self) -> Vec<Outage> {
         Vec::new()
     }
 

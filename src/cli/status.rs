@@ -47,6 +47,11 @@ fn text(status: &Value) -> String {
         ("parked", output::cell(&queue["parked"])),
     ];
     let mut text: String = lines.iter().map(|(name, value)| format!("{name:<10} {}\n", output::shown(value))).collect();
+    let down = destinations(status);
+    if !down.is_empty() {
+        text.push('\n');
+        text.push_str(&output::table(&["DESTINATION DOWN", "SINCE", "PROBES"], &down));
+    }
     let rows = servers(status);
     if !rows.is_empty() {
         let heads = [
@@ -66,6 +71,17 @@ fn text(status: &Value) -> String {
         text.push_str(&output::table(&heads, &rows));
     }
     text
+}
+
+/// A row for each SIP destination that is down.
+fn destinations(status: &Value) -> Vec<Vec<String>> {
+    let row = |own: &Value| {
+        let since = output::span(own["since_s"].as_f64().unwrap_or(0.0));
+        [output::cell(&own["destination"]), since, output::cell(&own["probes"])]
+            .map(|cell| output::shown(&cell))
+            .to_vec()
+    };
+    status["down"].as_array().into_iter().flatten().map(row).collect()
 }
 
 /// A row for each server of each sink; what waits stands with the sink's first.

@@ -58,6 +58,14 @@ fn mistakes_of_sip_are_named() {
             "error: `sip.streams.connections_per_source_max` is more than `sip.streams.connections_max`\n  --> t.toml:4:63",
         ),
         (
+            "dns = { servers = [\"192.0.2.53\", \"dns.example\"] }",
+            "error: `dns.example` is no address of a DNS server; write `192.0.2.53`, `192.0.2.53:5353` or `[2001:db8::53]:53`\n  --> t.toml:4:34",
+        ),
+        (
+            "dns = { ttl_min_s = 60, ttl_max_s = 30 }",
+            "error: `sip.dns.ttl_min_s` is more than `sip.dns.ttl_max_s`\n  --> t.toml:4:21",
+        ),
+        (
             "listen = [\"udp:localhost:5060\"]",
             "error: `localhost:5060` is no address with a port\n  --> t.toml:4:11\nhint: write `udp:ADDRESS:PORT`, such as `udp:192.0.2.1:5060` or `tcp:[2001:db8::1]:5060`",
         ),

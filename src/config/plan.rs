@@ -16,7 +16,7 @@ use crate::queue;
 use crate::shard;
 use crate::sinks;
 use crate::sip::stack;
-use crate::sip::transport::stream;
+use crate::sip::transport::{dns, stream};
 
 /// A whole configuration, free of errors.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub struct SipPlan {
     pub shards: usize,
     /// Memory of the process, in octets, beyond which new calls get 503; 0: no limit.
     pub memory_max: u64,
+    /// How names are looked up.
+    pub dns: dns::Settings,
     /// Limits of connections.
     pub streams: stream::Settings,
     /// TLS.

@@ -10,9 +10,9 @@ use serde::de::{self, Deserializer, Visitor};
 use super::parse;
 use super::plan::Plan;
 use super::schema::{
-    AccountingTable, AdminTable, AnswerTable, CertificateTable, DiameterTable, FileTable, HeaderTable, LogTable,
-    MatchTable, PolicyTable, QueueTable, RadiusTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable,
-    SipTable, StreamsTable, TlsClientTable, TlsTable, WatchTable,
+    AccountingTable, AdminTable, AnswerTable, CertificateTable, DiameterTable, DnsTable, FileTable, HeaderTable,
+    LogTable, MatchTable, PolicyTable, QueueTable, RadiusTable, RouteAccountTable, RouteTable, ServiceTable,
+    SinksTable, SipTable, StreamsTable, TlsClientTable, TlsTable, WatchTable,
 };
 
 /// The sample as it is shipped.
@@ -101,6 +101,7 @@ fn every_option_is_in_it() {
         ("sip.watch", fields::<WatchTable>()),
         ("sip", fields::<TlsTable>()),
         ("sip", fields::<CertificateTable>()),
+        ("sip.dns", fields::<DnsTable>()),
         ("sip.streams", fields::<StreamsTable>()),
         ("sip.tls_client", fields::<TlsClientTable>()),
         ("route", fields::<RouteTable>()),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::sip::message::{Scheme, Uri};
 use crate::sip::proxy;
-use crate::sip::stack::{Hop, Target, Transport, q_of};
+use crate::sip::stack::{Hop, Target, Transport, Ways, q_of};
 
 /// One target of `to`.
 ///
@@ -114,6 +114,12 @@ impl Destination {
     #[must_use]
     pub const fn transport(&self) -> Option<Transport> {
         self.transport
+    }
+
+    /// By which transports its name is looked up.
+    #[must_use]
+    pub fn ways(&self) -> Ways {
+        if proxy::is_sips(&self.uri) { Ways::Secure } else { self.transport.map_or(Ways::Any, Ways::Only) }
     }
 
     /// Where it leads.

@@ -19,6 +19,7 @@ use crate::config::plan::SinkPlan;
 use crate::ids::{Seq, SinkNumber};
 use crate::queue;
 use crate::sinks::view::Backend;
+use crate::sip::transport::dns;
 use crate::sip::transport::driver::Question;
 use crate::sip::transport::mailbox::Mailbox;
 use crate::timers::pace::{Pace, Step};
@@ -60,6 +61,7 @@ pub(super) struct Parts {
     /// The last place taken when this process started: what lies there may have been sent before.
     pub waited_until: Seq,
     pub questions: mpsc::Receiver<Question>,
+    pub dns: dns::Settings,
     pub shards: Vec<Mailbox>,
 }
 
@@ -145,7 +147,7 @@ async fn deliver(
         Err(error) => return drop(report.send(Err(error))),
     };
     let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
-    let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards));
+    let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards, parts.dns));
     drop(report.send(Ok(())));
     let mut turning = tokio::time::interval(BEAT);
     let mut end = std::pin::pin!(until(ended));

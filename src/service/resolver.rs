@@ -1,75 +1,185 @@
-//! Resolves host names for the shards, at the side: they never wait for DNS.
+//! Answers the shards' questions where names lead, at the side: they never wait for DNS. Answers are kept for as long as
+//! their records say, questions that are under way are not asked again, and an answer that cannot be had anew is used on
+//! (RFC 8767).
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::clock::{self, Instant};
-use crate::sip::proxy::default_port;
+use crate::sip::proxy::locate;
+use crate::sip::stack::{Destination, QueryId};
+use crate::sip::transport::dns::{Answer, Asked, Asker, NAME_BYTES_MAX, Outcome, Settings};
 use crate::sip::transport::driver::Question;
 use crate::sip::transport::mailbox::{Mail, Mailbox};
 
-/// Questions that wait for the resolver at most; beyond it the shards get "no address" at once.
+/// Questions that wait for the resolver at most; beyond it they lead nowhere, at once.
 pub const QUESTIONS_MAX: usize = 4096;
-/// Look-ups that run at the same time.
+/// Look-ups that run at the same time; further ones wait for one of them to end.
 const LOOKUPS_MAX: usize = 64;
-/// Longest wait for the system's resolver.
-const LOOKUP_WAIT: Duration = Duration::from_secs(10);
-/// How long an answer is kept. The system's resolver tells no TTL.
-const KEEP: Duration = Duration::from_secs(30);
 /// Names kept at most.
 const NAMES_MAX: usize = 10_000;
+/// Longest time an answer is used beyond its end while no server gives a new one (RFC 8767 §5).
+const STALE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Answers questions until all shards have ended.
-pub async fn resolve(mut questions: mpsc::Receiver<Question>, shards: Vec<Mailbox>) {
-    let mut known: HashMap<(String, u16), (Instant, Vec<SocketAddr>)> = HashMap::new();
-    let mut running = tokio::task::JoinSet::new();
+pub async fn resolve(mut questions: mpsc::Receiver<Question>, shards: Vec<Mailbox>, settings: Settings) {
+    let mut desk = Desk::new(shards, settings);
     loop {
         tokio::select! {
-            question = questions.recv(), if running.len() < LOOKUPS_MAX => {
-                let Some(question) = question else { return };
-                let port = question.port.unwrap_or_else(|| default_port(question.transport.unwrap_or_default()));
-                let key = (question.host.clone(), port);
-                match known.get(&key) {
-                    Some((until, addresses)) if *until > clock::mono() => {
-                        answer(&shards, &question, addresses.clone());
-                    }
-                    _ => {
-                        running.spawn(async move { (look_up(key.0.clone(), key.1).await, key, question) });
-                    }
-                }
-            }
-            Some(done) = running.join_next() => {
-                let Ok((addresses, key, question)) = done else { continue };
-                answer(&shards, &question, addresses.clone());
-                if known.len() >= NAMES_MAX {
-                    known.clear();
-                }
-                known.insert(key, (clock::mono() + KEEP, addresses));
-            }
+            question = questions.recv() => match question {
+                Some(question) => desk.take(question),
+                None => return,
+            },
+            Some(done) = desk.running.join_next_with_id() => desk.finish(done),
         }
     }
 }
 
-/// The addresses of a name by the system's resolver; none when there are none or it takes too long.
-async fn look_up(host: String, port: u16) -> Vec<SocketAddr> {
-    match tokio::time::timeout(LOOKUP_WAIT, tokio::net::lookup_host((host.as_str(), port))).await {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => {
-            tracing::debug!(%host, %error, "name not resolved");
-            Vec::new()
-        }
-        Err(_) => {
-            tracing::warn!(%host, "the resolver does not answer");
-            Vec::new()
-        }
+/// What is known, and what is being asked.
+struct Desk {
+    shards: Vec<Mailbox>,
+    settings: Settings,
+    asker: Arc<Asker>,
+    known: HashMap<Asked, Known>,
+    /// Who waits for which name.
+    waiting: HashMap<Asked, Vec<(usize, QueryId)>>,
+    /// How many these are.
+    waiters: usize,
+    running: JoinSet<Answer>,
+    /// The names of the look-ups that run.
+    names: HashMap<Id, Asked>,
+    /// Names whose look-up waits for others to end.
+    queued: VecDeque<Asked>,
+    dice: Dice,
+}
+
+/// What was found out about a name.
+struct Known {
+    answer: Answer,
+    /// When it was asked for.
+    asked: Instant,
+    until: Instant,
+}
+
+/// Numbers that nobody can guess.
+#[derive(Default)]
+struct Dice {
+    state: RandomState,
+    thrown: u64,
+}
+
+impl Dice {
+    /// A number from 0 to `most`.
+    fn throw(&mut self, most: u32) -> u32 {
+        self.thrown += 1;
+        let number = self.state.hash_one(self.thrown) % (u64::from(most) + 1);
+        u32::try_from(number).unwrap_or(most)
     }
 }
 
-fn answer(shards: &[Mailbox], question: &Question, addresses: Vec<SocketAddr>) {
-    if let Some(shard) = shards.get(question.shard) {
-        let _full = shard.put(Mail::Resolved { query: question.query, addresses });
+impl Desk {
+    fn new(shards: Vec<Mailbox>, settings: Settings) -> Self {
+        Self {
+            shards,
+            asker: Arc::new(Asker::new(settings.clone())),
+            settings,
+            known: HashMap::new(),
+            waiting: HashMap::new(),
+            waiters: 0,
+            running: JoinSet::new(),
+            names: HashMap::new(),
+            queued: VecDeque::new(),
+            dice: Dice::default(),
+        }
+    }
+
+    /// Answers a question with what is known, or has the name looked up.
+    fn take(&mut self, question: Question) {
+        let Question { shard, query, mut host, port, ways } = question;
+        host.make_ascii_lowercase();
+        let asked = Asked { host, port, ways };
+        if let Some(known) = self.known.get(&asked).filter(|known| known.until > clock::mono()) {
+            let destinations = locate::destinations(&known.answer.found, &mut |most| self.dice.throw(most));
+            return self.answer(shard, query, destinations);
+        }
+        if self.waiters >= QUESTIONS_MAX || asked.host.len() > NAME_BYTES_MAX {
+            return self.answer(shard, query, Vec::new());
+        }
+        self.waiters += 1;
+        match self.waiting.entry(asked.clone()) {
+            Entry::Occupied(mut others) => others.get_mut().push((shard, query)),
+            Entry::Vacant(first) => {
+                first.insert(vec![(shard, query)]);
+                self.queued.push_back(asked);
+                self.look_up();
+            }
+        }
+    }
+
+    /// Starts look-ups while there is room for them.
+    fn look_up(&mut self) {
+        if !self.queued.is_empty() && !self.asker.is_current() {
+            self.asker = Arc::new(Asker::new(self.settings.clone()));
+        }
+        while self.running.len() < LOOKUPS_MAX
+            && let Some(asked) = self.queued.pop_front()
+        {
+            let task = self.running.spawn(self.asker.clone().find(asked.clone()));
+            self.names.insert(task.id(), asked);
+        }
+    }
+
+    /// A look-up has ended: whoever waits for it gets its answer.
+    fn finish(&mut self, done: Result<(Id, Answer), JoinError>) {
+        let (id, answer) = match done {
+            Ok((id, answer)) => (id, Some(answer)),
+            Err(error) => {
+                tracing::error!(%error, "a look-up failed");
+                (error.id(), None)
+            }
+        };
+        let Some(asked) = self.names.remove(&id) else { return };
+        if let Some(answer) = answer {
+            self.keep(asked.clone(), answer);
+        }
+        for (shard, query) in self.waiting.remove(&asked).unwrap_or_default() {
+            self.waiters -= 1;
+            let found = self.known.get(&asked).map(|known| &known.answer.found);
+            let list = found.map(|found| locate::destinations(found, &mut |most| self.dice.throw(most)));
+            self.answer(shard, query, list.unwrap_or_default());
+        }
+        self.look_up();
+    }
+
+    fn keep(&mut self, asked: Asked, answer: Answer) {
+        let now = clock::mono();
+        let until = now + answer.keep;
+        if answer.outcome == Outcome::Failed
+            && let Some(old) = self.known.get_mut(&asked)
+            && !old.answer.is_empty()
+            && now.since(old.asked) < STALE_MAX
+        {
+            old.until = until;
+            return;
+        }
+        if self.known.len() >= NAMES_MAX && !self.known.contains_key(&asked) {
+            self.known.retain(|_, known| known.until > now);
+            if self.known.len() >= NAMES_MAX {
+                self.known.clear();
+            }
+        }
+        self.known.insert(asked, Known { answer, asked: now, until });
+    }
+
+    fn answer(&self, shard: usize, query: QueryId, destinations: Vec<Destination>) {
+        if let Some(shard) = self.shards.get(shard) {
+            let _full = shard.put(Mail::Resolved { query, destinations });
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::queue::{self, Desk};
 use crate::record::Kind;
 use crate::shard::{Rules, Shard};
 use crate::sinks::view::Backend;
-use crate::sip::stack::{ListenerId, Stack, Transport};
+use crate::sip::stack::{ListenerId, Outage, Stack, Transport};
 use crate::sip::transport::driver::{self, Parts};
 use crate::sip::transport::mailbox::{Inbox, Mail, Mailbox, mailbox};
 use crate::sip::transport::stream::{self, Place, Streams};
@@ -144,6 +144,7 @@ impl Service {
             waited_until,
             demand: demand.clone(),
             questions,
+            dns: plan.sip.dns.clone(),
             shards: mailboxes.clone(),
         })?;
         let streams = start_streams(&plan.sip, listeners, &mailboxes)?;
@@ -152,7 +153,8 @@ impl Service {
         for (number, ((_, inbox), sockets)) in boxes.into_iter().zip(sockets).enumerate() {
             let own = mailboxes[number].clone();
             let producer = opened.handle.producer(Arc::new(move || own.wake()));
-            let (stack, shard, settings) = (plan.sip.stack.clone(), plan.shard.clone(), settings.clone());
+            let (mut stack, shard, settings) = (plan.sip.stack.clone(), plan.shard.clone(), settings.clone());
+            stack.shard = (number, plan.sip.shards);
             let (rules, calls) = (rules.clone(), std::mem::take(&mut calls[number]));
             let seed = seed(number);
             let make = move || Shard::new(shard, Stack::new(stack), restored(settings, seed, calls), rules);
@@ -213,6 +215,9 @@ impl Service {
         }
         if plan.sip.streams != self.sip.streams {
             needs_restart.push("`sip.streams`");
+        }
+        if plan.sip.dns != self.sip.dns {
+            needs_restart.push("sip.dns");
         }
         if !is_same || plan.sip.shards != self.sip.shards {
             needs_restart.push("`sip.listen` or `sip.shards`");
@@ -394,6 +399,28 @@ impl Gateway for View {
         self.backends.lock().map(|backends| backends.clone()).unwrap_or_default()
     }
 
+    fn outages(&self) -> Vec<Outage> {
+        let mut all: Vec<Outage> = Vec::new();
+        for shard in &self.shards {
+            let (answer, outages) = std::sync::mpsc::sync_channel(1);
+            if shard.put(Mail::Outages { answer }).is_err() {
+                continue;
+            }
+            for outage in outages.recv_timeout(CALLS_WAIT).unwrap_or_default() {
+                let same = |own: &&mut Outage| own.transport == outage.transport && own.addr == outage.addr;
+                match all.iter_mut().find(same) {
+                    // Each shard finds out for itself.
+                    Some(own) => {
+                        own.since = own.since.min(outage.since);
+                        own.probes += outage.probes;
+                    }
+                    None => all.push(outage),
+                }
+            }
+        }
+        all
+    }
+
     fn calls(&self, max: usize) -> Vec<CallView> {
         let mut views = Vec::new();
         for shard in &self.shards {
@@ -474,7 +501,7 @@ fn start_streams(
         places: places(sip),
         sockets,
         credentials: sip.credentials.clone(),
-        allow: sip.stack.allow.clone(),
+        sip: sip.stack.clone(),
         mailboxes: mailboxes.to_vec(),
     };
     let failed = |source| StartError::Thread { name: "streams".to_owned(), source };

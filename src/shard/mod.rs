@@ -12,7 +12,6 @@ mod tests;
 mod watch;
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,9 @@ use crate::ids::CallHash;
 use crate::policy::Routes;
 use crate::queue::Commit;
 use crate::sip::message::{Malformed, Message, Method};
-use crate::sip::stack::{self, AnswerId, Ignored, Peer, QueryId, RequestView, ServerId, Stack, Transport, Verdict};
+use crate::sip::stack::{
+    self, AnswerId, Condition, Destination, Ignored, Outage, Peer, QueryId, RequestView, ServerId, Stack, Verdict, Ways,
+};
 
 use held::Held;
 use watch::Probes;
@@ -95,8 +96,8 @@ pub enum Input {
     Resolved {
         /// The question.
         query: QueryId,
-        /// Best first; none when the name has none.
-        addresses: Vec<SocketAddr>,
+        /// Best first; none when the name leads nowhere.
+        destinations: Vec<Destination>,
     },
     /// A peer cannot be reached.
     Unreachable(Peer),
@@ -151,7 +152,7 @@ pub enum Output {
         /// What is to be on disk.
         commit: Commit,
     },
-    /// Ask for the addresses of a name.
+    /// Ask where a name leads.
     Resolve {
         /// Name of the answer.
         query: QueryId,
@@ -159,8 +160,15 @@ pub enum Output {
         host: String,
         /// Port, if given.
         port: Option<u16>,
-        /// The transport asked for, if any.
-        transport: Option<Transport>,
+        /// By which transports.
+        ways: Ways,
+    },
+    /// A destination is down, or up again.
+    Turned {
+        /// Which.
+        peer: Peer,
+        /// How it is now.
+        condition: Condition,
     },
     /// For metrics.
     Count(Count),
@@ -228,7 +236,9 @@ impl Shard {
             Input::Committed(ticket) => self.settled(now, ticket, None, out),
             Input::Refused(ticket) => self.settled(now, ticket, Some(Count::AnswerUnsafe), out),
             Input::Dropped(ticket) => self.dropped(now, ticket, out),
-            Input::Resolved { query, addresses } => self.step(now, stack::Input::Resolved { query, addresses }, out),
+            Input::Resolved { query, destinations } => {
+                self.step(now, stack::Input::Resolved { query, destinations }, out);
+            }
             Input::Unreachable(peer) => self.step(now, stack::Input::Unreachable { peer }, out),
             Input::Queue(health) => self.queue = health,
             Input::Memory(health) => self.memory = health,
@@ -281,6 +291,12 @@ impl Shard {
     #[must_use]
     pub fn calls(&self) -> usize {
         self.engine.calls()
+    }
+
+    /// What the SIP machine runs with.
+    #[must_use]
+    pub const fn settings_of_stack(&self) -> &stack::Settings {
+        self.stack.settings()
     }
 
     /// How full the tables of the SIP machine are.
@@ -339,9 +355,8 @@ impl Shard {
             From::Send { peer, bytes } => out.push(Output::Send { peer, bytes }),
             From::Request { transaction } => self.decide(now, transaction, more, out),
             From::Authority { peer, name } => out.push(Output::Authority { peer, name }),
-            From::Resolve { query, host, port, transport } => {
-                out.push(Output::Resolve { query, host, port, transport });
-            }
+            From::Resolve { query, host, port, ways } => out.push(Output::Resolve { query, host, port, ways }),
+            From::Turned { peer, condition } => out.push(Output::Turned { peer, condition }),
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
             From::Final { transaction, answer, code, message, .. } if self.probes.has(transaction) => {
                 self.probe_answered(now, transaction, Sign::of_answer(code, message.is_none()));
@@ -444,6 +459,11 @@ impl Shard {
     #[must_use]
     pub fn views(&self, max: usize) -> Vec<CallView> {
         self.engine.views().take(max).collect()
+    }
+
+    /// The destinations that are down.
+    pub fn outages(&self) -> impl Iterator<Item = Outage> {
+        self.stack.outages()
     }
 
     /// Whether new calls get 503: draining, at a limit, or in the alarm state if that refuses.

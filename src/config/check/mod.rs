@@ -3,6 +3,7 @@
 
 mod accounting;
 mod diameter;
+mod dns;
 mod mapping;
 mod radius;
 mod routes;
@@ -70,7 +71,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     queue.path = base.join(&queue.path);
     let (sip, shard) = sip::check(&file.sip, &file.queue, base, check);
     let marks = accounting::marks(&file.accounting, &names, check);
-    let route = routes::check(&file.route, &file.sip, &file.accounting, &names, check);
+    let route = routes::check(&file.route, (&file.sip, &sip.dns), &file.accounting, &names, check);
     if file.route.is_empty() {
         let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
         check.findings.push(mistake.hint("add a `[[route]]` with `to`"));

@@ -1,11 +1,9 @@
 //! Checks of `[[route]]`: conditions, targets, answers.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::net::ToSocketAddrs;
 
 use super::sinks::Names;
-use super::{Check, accounting};
+use super::{Check, accounting, dns};
 use crate::config::decode::{At, OneOrMany};
 use crate::config::error::{Mistake, nearest};
 use crate::config::schema::{AccountingTable, AnswerTable, Fork, MatchTable, RedirectsOption, RouteTable, SipTable};
@@ -15,6 +13,7 @@ use crate::policy::routes::{Action, Condition, ROUTES_MAX};
 use crate::policy::target::Destination;
 use crate::policy::{Avp, Route};
 use crate::sip::stack::{Hop, Redirects, by_q};
+use crate::sip::transport::dns::{Asked, Outcome, Settings};
 
 /// Methods with a meaning of their own; others are allowed, but a slip in one of these is found.
 const METHODS: [&str; 14] = [
@@ -40,7 +39,7 @@ const NAMES_MAX: usize = 256;
 /// The routes in their order.
 pub(super) fn check(
     tables: &[At<RouteTable>],
-    sip: &SipTable,
+    (sip, dns): (&SipTable, &Settings),
     global: &AccountingTable,
     names: &Names,
     check: &mut Check<'_>,
@@ -70,7 +69,7 @@ pub(super) fn check(
         let name = table.name.clone().unwrap_or_else(|| format!("route {}", number + 1));
         routes.push(Route { name, condition, action, marks, fields, avps });
     }
-    hosts.resolve(check);
+    hosts.resolve(dns, check);
     routes
 }
 
@@ -228,30 +227,31 @@ fn avps(table: &RouteTable, check: &mut Check<'_>) -> Vec<Avp> {
 
 /// Host names of targets, with the first place each stands at.
 #[derive(Default)]
-struct Hosts(BTreeMap<String, PlaceId>);
+struct Hosts(Vec<(Asked, PlaceId)>);
 
 impl Hosts {
     fn note(&mut self, destination: &Destination, place: PlaceId) {
-        if let Hop::Name { host, .. } = destination.hop() {
-            self.0.entry(host.clone()).or_insert(place);
+        if let Hop::Name { host, port } = destination.hop() {
+            let asked = Asked { host: host.clone(), port: *port, ways: destination.ways() };
+            if !self.0.iter().any(|(own, _)| *own == asked) {
+                self.0.push((asked, place));
+            }
         }
     }
 
-    /// Asks the system's resolver for all names at once: a name that leads nowhere now is most likely a slip.
-    fn resolve(self, check: &mut Check<'_>) {
-        let asked: Vec<_> = self.0.into_iter().take(NAMES_MAX).collect();
-        let answers: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = asked
-                .iter()
-                .map(|(host, _)| scope.spawn(|| (host.as_str(), 5060).to_socket_addrs().map(|mut found| found.next())))
-                .collect();
-            threads.into_iter().map(|thread| thread.join().ok()).collect()
-        });
-        for ((host, place), answer) in asked.iter().zip(answers) {
-            match answer {
-                Some(Ok(Some(_))) => {}
-                Some(Ok(None)) | None => check.error(*place, format_args!("the host `{host}` has no address")),
-                Some(Err(error)) => check.error(*place, format_args!("the host `{host}` does not resolve: {error}")),
+    /// Looks all names up at once: a name that leads nowhere now is most likely a slip.
+    fn resolve(self, settings: &Settings, check: &mut Check<'_>) {
+        let (asked, places): (Vec<_>, Vec<_>) = self.0.into_iter().take(NAMES_MAX).unzip();
+        if asked.is_empty() {
+            return;
+        }
+        let answers = dns::look_up(settings, asked.clone());
+        for ((asked, place), answer) in asked.iter().zip(places).zip(answers) {
+            match dns::complaint(&asked.host, answer.as_ref()) {
+                None => {}
+                Some((what, Outcome::Answered)) => check.error(place, what),
+                // Nobody can tell: the gateway starts, and asks again for each call.
+                Some((what, Outcome::Failed)) => check.warning(place, what, None),
             }
         }
     }

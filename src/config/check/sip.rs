@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Check, streams};
+use super::{Check, dns, streams};
 use crate::accounting::Pings;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
@@ -49,10 +49,11 @@ pub(super) fn check(
     let cores = || std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1));
     let shards = table.shards.map_or(0, crate::units::Count::len);
     let shards = if shards == 0 { cores() } else { shards };
+    let dns = dns::settings(&table.dns, &settings.listeners, check);
     let streams = streams::settings(&table.streams, check);
     let credentials = streams::credentials(table, &settings.listeners, base, check);
     let memory_max = table.memory_max_mib.map_or(0, Mib::octets);
-    let plan = SipPlan { binds, shards, streams, credentials, stack: settings, memory_max };
+    let plan = SipPlan { binds, shards, dns, streams, credentials, stack: settings, memory_max };
     let shard = shard_settings(table, queue, shards, plan.stack.retry_after_s);
     (plan, shard)
 }
@@ -160,6 +161,9 @@ fn limits(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_
     }
     if let Some(most) = table.branches_max {
         settings.branches_max = most.len();
+    }
+    if let Some(most) = table.failures_max {
+        settings.failures_max = u32::try_from(most.len()).unwrap_or(u32::MAX);
     }
     if let Some(rate) = table.stateless_per_second_max {
         let per_second = u32::try_from(rate.get()).unwrap_or(u32::MAX);

@@ -4,6 +4,7 @@
 //! `etc/tollgate.toml` shows each one. Ranges stand in the types.
 
 mod accounting;
+mod dns;
 mod mapping;
 mod route;
 mod sections;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use accounting::{AccountingTable, FieldSource, Flag, LegOrder, Rounding, Switch};
+pub use dns::DnsTable;
 pub use mapping::{AccountingOn, Columns, MappingTable, Oversize, PolicyTable, UnknownKeywords};
 pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable};
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};

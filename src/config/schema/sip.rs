@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::decode::{At, OneOrMany, Ordered};
-use super::{StreamsTable, TlsClientTable, TlsTable};
+use super::{DnsTable, StreamsTable, TlsClientTable, TlsTable};
 use crate::units::{Count, Mib, Millis, Secs};
 
 /// `[sip]`
@@ -50,6 +50,8 @@ pub struct SipTable {
     pub retry_after_s: Option<Secs<0, 3_600>>,
     /// Targets one request may have.
     pub branches_max: Option<Count<1, 256>>,
+    /// Requests in a row without an answer after which a target counts as down; 0: it never does.
+    pub failures_max: Option<Count<0, 100>>,
     /// Answers a second to requests that get no transaction.
     pub stateless_per_second_max: Option<Count<0, 100_000>>,
     /// The same for sources in `allow`.
@@ -58,6 +60,8 @@ pub struct SipTable {
     pub supported: Option<Vec<String>>,
     /// Octets of a request beyond which it goes by TCP where it may; 0: never.
     pub datagram_bytes_max: Option<Count<0, 65_535>>,
+    /// How names of targets are looked up.
+    pub dns: DnsTable,
     /// Limits of connections.
     pub streams: StreamsTable,
     /// What TLS listeners present and ask for.

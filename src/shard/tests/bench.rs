@@ -342,6 +342,7 @@ impl Bench {
                     self.commits += 1;
                     self.recorded.extend(self.disk.append(ticket, commit));
                 }
+                Output::Turned { peer, .. } => panic!("{}: {peer:?} is down", self.name),
                 Output::Authority { name, .. } => panic!("{}: named {name}", self.name),
                 Output::Resolve { host, .. } => panic!("{}: asked for {host}", self.name),
                 Output::Count(count) => {

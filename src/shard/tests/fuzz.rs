@@ -15,7 +15,7 @@ use crate::shard::{Health, Input, Output, Shard, Ticket};
 use crate::sip::message::Message;
 use crate::sip::stack::tests::script::{address, answer};
 use crate::sip::stack::tests::storm::{Rng, seeds};
-use crate::sip::stack::{ListenerId, Peer, Sizes};
+use crate::sip::stack::{Destination, ListenerId, Peer, Sizes};
 
 /// Messages of the ordinary run.
 const MESSAGES: u64 = 40_000;
@@ -111,10 +111,11 @@ impl Mill {
                     self.open.push(ticket);
                 }
                 Output::Resolve { query, .. } => {
-                    let addresses = if self.rng.chance(70) { vec![address("carol")] } else { Vec::new() };
-                    self.resolved.push(Input::Resolved { query, addresses });
+                    let carol = Destination { addr: address("carol"), transport: None };
+                    let destinations = if self.rng.chance(70) { vec![carol] } else { Vec::new() };
+                    self.resolved.push(Input::Resolved { query, destinations });
                 }
-                Output::Count(_) | Output::Authority { .. } => {}
+                Output::Count(_) | Output::Authority { .. } | Output::Turned { .. } => {}
             }
         }
     }

@@ -251,7 +251,7 @@ impl Storm {
                     self.unsafe_answers += 1;
                     self.disk.excuse();
                 }
-                Output::Count(_) => {}
+                Output::Count(_) | Output::Turned { .. } => {}
             }
         }
     }

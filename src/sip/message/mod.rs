@@ -248,6 +248,12 @@ impl Message {
         self.header(Name::CSeq).and_then(split_cseq).unwrap_or_default()
     }
 
+    /// Max-Breadth (RFC 5393 §5.3.1); `None` when it is missing or cannot be read.
+    #[must_use]
+    pub fn max_breadth(&self) -> Option<u32> {
+        number(self.header(Name::MaxBreadth)?)
+    }
+
     /// Max-Forwards, 0 to 255; `None` when it is missing or cannot be read.
     #[must_use]
     pub fn max_forwards(&self) -> Option<u8> {

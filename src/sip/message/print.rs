@@ -22,6 +22,8 @@ pub struct RequestEdits<'a> {
     pub source: Option<SocketAddr>,
     /// The new Max-Forwards, added when there was none.
     pub max_forwards: u8,
+    /// The new Max-Breadth (RFC 5393 §5), added when there was none; `None` leaves it as received.
+    pub max_breadth: Option<u32>,
     /// How many Route values are taken away at the top, comma-joined ones counted one by one.
     pub routes_popped: usize,
     /// Whether the last Route value is taken away too: it became the Request-URI (RFC 3261 §16.4).
@@ -69,6 +71,11 @@ pub fn forward_request(message: &Message, edits: &RequestEdits<'_>, out: &mut Ve
                 write_number(u32::from(edits.max_forwards), pen.out);
                 pen.copied = usize::from(line.value_end);
             }
+            Name::MaxBreadth if let Some(breadth) = edits.max_breadth => {
+                pen.copy_to(line.value);
+                write_number(breadth, pen.out);
+                pen.copied = usize::from(line.value_end);
+            }
             Name::Route => routes.edit(place, &mut pen),
             _ => {}
         }
@@ -107,6 +114,11 @@ fn write_ours(message: &Message, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
     }
     if !message.has(Name::Route) {
         write_routes(edits, out);
+    }
+    if let Some(breadth) = edits.max_breadth.filter(|_| !message.has(Name::MaxBreadth)) {
+        out.extend_from_slice(b"Max-Breadth: ");
+        write_number(breadth, out);
+        out.extend_from_slice(b"\r\n");
     }
     if !message.has(Name::MaxForwards) {
         out.extend_from_slice(b"Max-Forwards: ");

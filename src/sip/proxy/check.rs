@@ -9,6 +9,9 @@ use crate::sip::message::{Message, Method, Name};
 /// Hops left of a request that does not say, and what it is forwarded with (RFC 3261 §16.6 step 3).
 pub const MAX_FORWARDS_DEFAULT: u8 = 70;
 
+/// Branches a request may have at once, here and at all further proxies, that does not say (RFC 5393 §5.3.3).
+pub const MAX_BREADTH_DEFAULT: u32 = 60;
+
 /// An answer to a request that is not forwarded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
@@ -39,6 +42,19 @@ impl Refusal {
 #[must_use]
 pub fn max_forwards_onward(request: &Message) -> u8 {
     request.max_forwards().map_or(MAX_FORWARDS_DEFAULT, |hops| hops.saturating_sub(1))
+}
+
+/// Branches that a request may have at once (RFC 5393 §5).
+#[must_use]
+pub fn max_breadth(request: &Message) -> u32 {
+    request.max_breadth().unwrap_or(MAX_BREADTH_DEFAULT)
+}
+
+/// The share of one of `count` branches, by its place.
+#[must_use]
+pub fn breadth_share(breadth: u32, place: u32, count: u32) -> u32 {
+    let count = count.max(1);
+    breadth / count + u32::from(place < breadth % count)
 }
 
 /// Hops left of a request.

@@ -97,12 +97,17 @@ impl Context {
         }
     }
 
-    /// Starts the next round: its targets, or `None` when there is none to be tried.
-    pub fn next_round(&mut self) -> Option<Vec<Target>> {
+    /// Starts the next round: its targets, or `None` when there is none to be tried. Of a group of more than `breadth`
+    /// targets the others are left for a round of their own (RFC 5393 §5.3.3).
+    pub fn next_round(&mut self, breadth: u32) -> Option<Vec<Target>> {
         if self.ending != Ending::Open {
             return None;
         }
-        let group = self.groups.pop_front()?;
+        let mut group = self.groups.pop_front()?;
+        let most = usize::try_from(breadth).unwrap_or(usize::MAX).max(1);
+        if group.len() > most {
+            self.groups.push_front(group.split_off(most));
+        }
         self.earlier += u16::try_from(self.round.len()).unwrap_or(u16::MAX);
         self.number += 1;
         self.round = vec![None; group.len()];
@@ -260,6 +265,7 @@ pub const fn usual_reason(code: u16) -> &'static str {
         415 => "Unsupported Media Type",
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
+        440 => "Max-Breadth Exceeded",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
         482 => "Loop Detected",
@@ -321,7 +327,7 @@ mod tests {
             let groups = rounds.iter().map(|round| round.iter().map(|_| target()).collect()).collect();
             let mut context = Context::new(Plan { groups, ..Plan::default() }, 64);
             for round in rounds {
-                let group = context.next_round().expect("a round");
+                let group = context.next_round(u32::MAX).expect("a round");
                 assert_eq!(group.len(), round.len(), "{name}");
                 if cancelled {
                     context.end(Ending::Cancelled);
@@ -337,7 +343,7 @@ mod tests {
     #[test]
     fn a_callees_word_beats_our_own_of_the_same_class() {
         let mut context = Context::new(Plan { groups: vec![vec![target(), target()]], ..Plan::default() }, 64);
-        context.next_round().expect("a round");
+        context.next_round(u32::MAX).expect("a round");
         context.failed(0, attempt(408, true));
         let Progress::RoundOver { best, more, .. } = context.failed(1, attempt(486, false)) else {
             panic!("the round is over");
@@ -349,10 +355,10 @@ mod tests {
     fn a_plan_is_cut_at_its_limit_and_empty_groups_are_skipped() {
         let groups = vec![vec![], vec![target(), target()], vec![], vec![target(), target()], vec![target()]];
         let mut context = Context::new(Plan { groups, ..Plan::default() }, 3);
-        assert_eq!(context.next_round().map(|group| group.len()), Some(2));
-        assert_eq!(context.next_round().map(|group| group.len()), Some(1));
+        assert_eq!(context.next_round(u32::MAX).map(|group| group.len()), Some(2));
+        assert_eq!(context.next_round(u32::MAX).map(|group| group.len()), Some(1));
         assert_eq!(context.target(0), 2);
-        assert!(context.next_round().is_none());
+        assert!(context.next_round(u32::MAX).is_none());
     }
 
     #[test]
@@ -360,12 +366,12 @@ mod tests {
         let plan = || Plan { groups: vec![vec![target(), target()], vec![target()]], ..Plan::default() };
         for ending in [Ending::Won, Ending::Refused, Ending::Cancelled] {
             let mut context = Context::new(plan(), 64);
-            context.next_round();
+            context.next_round(u32::MAX);
             context.end(ending);
-            assert!(context.next_round().is_none(), "{ending:?}");
+            assert!(context.next_round(u32::MAX).is_none(), "{ending:?}");
         }
         let mut context = Context::new(plan(), 64);
-        context.next_round();
+        context.next_round(u32::MAX);
         for _ in 0..2 {
             assert!(matches!(context.failed(0, attempt(486, false)), Progress::Waiting));
         }

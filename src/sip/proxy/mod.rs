@@ -3,9 +3,13 @@
 
 mod check;
 mod context;
+pub mod locate;
 mod route;
 
-pub use check::{MAX_FORWARDS_DEFAULT, Refusal, capabilities, check, max_forwards, max_forwards_onward};
+pub use check::{
+    MAX_BREADTH_DEFAULT, MAX_FORWARDS_DEFAULT, Refusal, breadth_share, capabilities, check, max_breadth, max_forwards,
+    max_forwards_onward,
+};
 pub use context::{Context, Ending, Progress, usual_reason};
 pub use route::{
     NextHop, NoHop, Own, Routing, authority_of, default_port, home_of, hop, is_sips, transport_named,

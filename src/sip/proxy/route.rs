@@ -177,8 +177,7 @@ pub fn hop(uri: &Uri<'_>) -> Result<Hop, NoHop> {
     match bare.parse::<IpAddr>() {
         Ok(ip) => {
             let port = uri.port.unwrap_or_else(|| default_port(transport_of(uri)));
-            // Port 0 and addresses for many receivers are no place a request may go to.
-            if port == 0 || ip.is_multicast() || ip.is_unspecified() || is_broadcast(ip) {
+            if port == 0 || !is_place(ip) {
                 return Err(NoHop { code: 400 });
             }
             Ok(Hop::Addr(SocketAddr::new(ip, port)))
@@ -187,8 +186,10 @@ pub fn hop(uri: &Uri<'_>) -> Result<Hop, NoHop> {
     }
 }
 
-fn is_broadcast(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
+/// Whether a request may go there: addresses for many receivers and for nobody are no place, nor is port 0.
+pub(super) fn is_place(ip: IpAddr) -> bool {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !ip.is_multicast() && !ip.is_unspecified() && !is_broadcast
 }
 
 /// The place of a Route value for a SIPS request: the port of TLS where none is written.
@@ -199,12 +200,12 @@ fn secured(hop: Hop, uri: &Uri<'_>) -> Hop {
     }
 }
 
-/// The name a certificate at this hop must be valid for (RFC 5922 §7.3); `None` for an address, and without TLS.
+/// The name a certificate at this hop must be valid for (RFC 5922 §7.3), whatever host it leads to; `None` for an address.
 #[must_use]
-pub fn authority_of(hop: &Hop, transport: Option<Transport>) -> Option<Arc<str>> {
+pub fn authority_of(hop: &Hop) -> Option<Arc<str>> {
     match hop {
-        Hop::Name { host, .. } if transport == Some(Transport::Tls) => Some(Arc::from(host.as_str())),
-        Hop::Name { .. } | Hop::Addr(_) => None,
+        Hop::Name { host, .. } => Some(Arc::from(host.as_str())),
+        Hop::Addr(_) => None,
     }
 }
 

@@ -1,19 +1,21 @@
 //! The client side: branches are started, answered, cancelled and given up (RFC 3261 §16.6 to §16.9).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::server::usual;
-use super::tables::{Alarm, Cancel, CancelReason, Cancelled, Client, Counted, Place, Progress};
-use super::types::{Attempt, Hop, Ignored, Output, Peer, QueryId, RequestView, Target, Transport};
+use super::tables::{Alarm, Cancel, CancelReason, Cancelled, Client, Counted, Origin, Place, Progress};
+use super::types::{
+    Attempt, Destination, Hop, Ignored, ListenerId, Output, Peer, QueryId, RequestView, Target, Transport, Ways,
+};
 use super::{Query, Stack};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{self, Message, Method, Uri};
-use crate::sip::proxy;
+use crate::sip::proxy::{self, MAX_BREADTH_DEFAULT};
 use crate::sip::transaction::slab::Key;
 use crate::sip::transaction::{self, Class, ClientInput, InviteClient, NonInviteClient, State};
 
@@ -32,14 +34,17 @@ pub(super) struct Told {
 impl Stack {
     /// Starts the next round; `false` when there is none.
     pub(super) fn start_round(&mut self, now: Now, id: Key, out: &mut Vec<Output>) -> bool {
-        let Some(forwarding) = self.servers.get_mut(id).and_then(|server| server.forwarding.as_deref_mut()) else {
-            return false;
-        };
-        let Some(group) = forwarding.context.next_round() else { return false };
+        let Some(server) = self.servers.get_mut(id) else { return false };
+        let breadth = server.view.as_deref().map_or(MAX_BREADTH_DEFAULT, |view| proxy::max_breadth(&view.message));
+        let Some(forwarding) = server.forwarding.as_deref_mut() else { return false };
+        let Some(group) = forwarding.context.next_round(breadth) else { return false };
+        let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
         forwarding.branches = vec![None; group.len()];
         let (round, transport) = (forwarding.context.round(), forwarding.transport);
         for (branch, target) in (0_u16..).zip(group) {
-            self.start_branch(now, Place { server: id, round, branch }, target, transport, out);
+            // What is not forked needs no word about it: the next proxy knows the default as well.
+            let share = (count > 1).then(|| proxy::breadth_share(breadth, branch.into(), count));
+            self.start_branch(now, Place { server: id, round, branch }, target, (transport, share), out);
         }
         true
     }
@@ -49,18 +54,18 @@ impl Stack {
         now: Now,
         place: Place,
         target: Target,
-        transport: Option<Transport>,
+        (transport, breadth): (Option<Transport>, Option<u32>),
         out: &mut Vec<Output>,
     ) {
-        let transport = self.transport_for(place.server, &target).or(transport);
+        let ways = self.ways_to(place.server, &target, transport);
         let mut progress = Box::new(Progress {
             started: now,
-            transport,
-            authority: proxy::authority_of(&target.hop, transport),
+            authority: proxy::authority_of(&target.hop),
             datagrams_to: None,
             further: VecDeque::new(),
             ring_until: target.ring_timeout.map(|span| now.mono + span),
             limit: None,
+            breadth,
             counted: Counted::No,
         });
         if let Some(server) = self.servers.get_mut(place.server) {
@@ -68,7 +73,9 @@ impl Stack {
         }
         match target.hop {
             Hop::Addr(addr) => {
-                progress.further.push_back(addr);
+                let to = Destination { addr, transport: ways.transport() };
+                progress.authority = self.name_of_probed(place.server, to);
+                progress.further.push_back(to);
                 let key = self.clients.insert(Client::new(place, target.uri, progress));
                 self.send_branch(now, key, out);
             }
@@ -78,20 +85,27 @@ impl Stack {
                 self.note_branch(key);
                 self.settle_client(key);
                 let query = self.ask(Query::Branch(key));
-                out.push(Output::Resolve { query, host, port, transport });
+                out.push(Output::Resolve { query, host, port, ways });
             }
         }
     }
 
-    /// The transport of a target: TLS for a SIPS Request-URI (RFC 3261 §26.2.2), else what the target or its URI names.
-    fn transport_for(&self, server: Key, target: &Target) -> Option<Transport> {
+    /// The name that the certificate of a place must be valid for that is asked whether it is back.
+    fn name_of_probed(&self, server: Key, to: Destination) -> Option<Arc<str>> {
+        let own = self.servers.get(server).filter(|own| own.origin == Origin::Probe)?;
+        self.outages.name_of(self.usual_peer(to, own.view.as_deref()?.peer.listener)?)
+    }
+
+    /// The transport of a target: TLS for a SIPS Request-URI (RFC 3261 §26.2.2), else what the target, its URI or the
+    /// Route names.
+    pub(super) fn ways_to(&self, server: Key, target: &Target, by_route: Option<Transport>) -> Ways {
         let view = self.servers.get(server).and_then(|server| server.view.as_deref());
         let received = view.map_or(&b""[..], RequestView::request_uri);
         if proxy::is_sips(if target.uri.is_empty() { received } else { &target.uri }) {
-            return Some(Transport::Tls);
+            return Ways::Secure;
         }
         let by_uri = || Uri::parse(&target.uri).and_then(|uri| proxy::transport_named_by(&uri));
-        target.transport.or_else(by_uri)
+        target.transport.or_else(by_uri).or(by_route).map_or(Ways::Any, Ways::Only)
     }
 
     /// Notes the client transaction of a branch with its server transaction.
@@ -116,15 +130,14 @@ impl Stack {
         let mut scratch = std::mem::take(&mut self.scratch);
         let sent = client.progress.as_deref().and_then(|progress| {
             let mut further = progress.further.clone();
-            let to = std::iter::from_fn(|| further.pop_front()).find_map(|addr| {
-                Some(Peer { listener: self.usual_listener(progress.transport, addr, came_by)?, addr })
-            })?;
+            let mut left = std::iter::from_fn(|| further.pop_front());
+            let (next, to) = left.find_map(|next| Some((next, self.usual_peer(next, came_by)?)))?;
             let bytes = self.print_forward(view, to, Some(key), &client.uri, strict_uri, &mut scratch);
-            let Some(by_stream) = self.stream_instead(progress, to, bytes.len()) else {
+            let Some(by_stream) = self.stream_instead(progress, next, to, bytes.len()) else {
                 return Some((to, further, bytes));
             };
             // Should the connection fail, the same address is tried next, by UDP.
-            further.push_front(to.addr);
+            further.push_front(next);
             let bytes = self.print_forward(view, by_stream, Some(key), &client.uri, strict_uri, &mut scratch);
             Some((by_stream, further, bytes))
         });
@@ -139,12 +152,15 @@ impl Stack {
             return self.branch_gave_up(now, key, 503, out);
         };
         let (reliability, times) = (self.reliability(to.listener), &self.settings.transaction);
+        let Some(client) = self.clients.get(key) else { return };
+        let name = client.progress.as_deref().and_then(|progress| progress.authority.clone());
+        let authority = self.authority_at(to, name);
         let Some(client) = self.clients.get_mut(key) else { return };
         client.peer = Some(to);
         if let Some(progress) = client.progress.as_deref_mut() {
-            progress.datagrams_to = further.front().copied().filter(|next| *next == to.addr);
+            progress.datagrams_to = further.front().map(|next| next.addr).filter(|next| *next == to.addr);
             progress.further = further;
-            out.extend(progress.authority.clone().map(|name| Output::Authority { peer: to, name }));
+            out.extend(authority);
             progress.limit = is_invite.then(|| now.mono + self.settings.timer_c);
         }
         client.machine = Some(if is_invite {
@@ -159,19 +175,24 @@ impl Stack {
         self.settle_client(key);
     }
 
-    /// Addresses of a name.
-    pub(super) fn resolved(&mut self, now: Now, query: QueryId, addresses: Vec<SocketAddr>, out: &mut Vec<Output>) {
+    /// Where a name leads.
+    pub(super) fn resolved(&mut self, now: Now, query: QueryId, destinations: Vec<Destination>, out: &mut Vec<Output>) {
         match self.queries.remove(&query) {
             Some(Query::Branch(key)) => {
                 let waiting = self.clients.get_mut(key).filter(|client| client.machine.is_none());
-                let Some(progress) = waiting.and_then(|client| client.progress.as_deref_mut()) else {
+                if waiting.is_none_or(|client| client.progress.is_none()) {
                     return out.push(Output::Ignored { why: Ignored::Outdated });
-                };
-                progress.further = addresses.into();
+                }
+                let came_by = self.came_by(key);
+                let further = self.up_first(now, destinations, came_by);
+                let client = self.clients.get_mut(key);
+                if let Some(progress) = client.and_then(|client| client.progress.as_deref_mut()) {
+                    progress.further = further;
+                }
                 self.send_branch(now, key, out);
             }
-            Some(Query::Ack(ack)) => match addresses.first() {
-                Some(addr) => self.forward_ack(*ack, *addr, out),
+            Some(Query::Ack(ack)) => match self.up_first(now, destinations, ack.peer.listener).pop_front() {
+                Some(to) => self.forward_ack(*ack, to, out),
                 None => out.push(Output::Ignored { why: Ignored::AckStray }),
             },
             None => out.push(Output::Ignored { why: Ignored::Outdated }),
@@ -306,6 +327,7 @@ impl Stack {
         if let Some(machine) = &mut client.machine {
             machine.tick(now.mono, &self.settings.transaction, &mut self.effects);
             if let Some(code) = self.perform_client(key, out).failed {
+                self.note_failure(now, key, out);
                 return self.branch_gave_up(now, key, code, out);
             }
         }
@@ -359,8 +381,15 @@ impl Stack {
             let Some(machine) = self.clients.get_mut(key).and_then(|client| client.machine.as_mut()) else { continue };
             machine.handle(now.mono, ClientInput::Unreachable, &self.settings.transaction, &mut self.effects);
             if let Some(code) = self.perform_client(key, out).failed {
+                self.note_failure(now, key, out);
                 self.branch_gave_up(now, key, code, out);
             }
         }
+    }
+
+    /// The listener that the request of a branch came in by.
+    fn came_by(&self, key: Key) -> ListenerId {
+        let server = self.clients.get(key).and_then(|client| self.servers.get(client.place.server));
+        server.and_then(|own| own.view.as_deref()).map_or_else(ListenerId::default, |view| view.peer.listener)
     }
 }

@@ -1,13 +1,14 @@
 //! The request as it leaves (RFC 3261 §16.6 steps 1 to 8).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Stack;
 use super::tables::Progress;
-use super::types::{Hop, Listener, ListenerId, Peer, RequestView, Transport};
+use super::types::{Destination, Hop, Listener, ListenerId, Output, Peer, RequestView, Transport};
 use crate::sip::dialog::{Homes, Pairing};
 use crate::sip::message::{self, Message, Method, RequestEdits};
 use crate::sip::proxy;
@@ -28,30 +29,31 @@ impl Stack {
     }
 
     /// The same for a transport that may be left to us: UDP, or TCP where there is no UDP listener.
-    pub(super) fn usual_listener(
-        &self,
-        transport: Option<Transport>,
-        to: SocketAddr,
-        came_by: ListenerId,
-    ) -> Option<ListenerId> {
-        match transport {
-            Some(transport) => self.listener_for(transport, to, came_by),
-            None => self
-                .listener_for(Transport::Udp, to, came_by)
-                .or_else(|| self.listener_for(Transport::Tcp, to, came_by)),
-        }
+    pub(super) fn usual_peer(&self, to: Destination, came_by: ListenerId) -> Option<Peer> {
+        let by = |transport| self.listener_for(transport, to.addr, came_by);
+        let listener = match to.transport {
+            Some(transport) => by(transport),
+            None => by(Transport::Udp).or_else(|| by(Transport::Tcp)),
+        };
+        Some(Peer { listener: listener?, addr: to.addr })
+    }
+
+    /// The name that the certificate of `to` must be valid for, told only where one is shown.
+    pub(super) fn authority_at(&self, to: Peer, name: Option<Arc<str>>) -> Option<Output> {
+        let is_tls = self.listener(to.listener).is_some_and(|own| own.transport == Transport::Tls);
+        name.filter(|_| is_tls).map(|name| Output::Authority { peer: to, name })
     }
 
     /// The listener that a request of `len` octets leaves by instead of UDP (RFC 3261 §18.1.1): longer ones go by TCP
-    /// where the target leaves the choice, once for each address.
-    pub(super) fn stream_instead(&self, progress: &Progress, to: Peer, len: usize) -> Option<Peer> {
-        let is_choice = progress.transport.is_none() && progress.datagrams_to != Some(to.addr);
+    /// where the destination leaves the choice, once for each address.
+    pub(super) fn stream_instead(&self, progress: &Progress, next: Destination, to: Peer, len: usize) -> Option<Peer> {
+        let is_choice = next.transport.is_none() && progress.datagrams_to != Some(to.addr);
         if !is_choice || len <= self.settings.datagram_bytes_max {
             return None;
         }
         let by_datagram = self.reliability(to.listener) == Reliability::Unreliable;
         let listener = self.listener_for(Transport::Tcp, to.addr, to.listener).filter(|_| by_datagram)?;
-        Some(Peer { listener, ..to })
+        Some(Peer { listener, ..to }).filter(|by_stream| !self.outages.is_down(*by_stream))
     }
 
     pub(super) fn reliability(&self, listener: ListenerId) -> Reliability {
@@ -94,6 +96,7 @@ impl Stack {
             via: &via,
             source: Some(view.peer.addr),
             max_forwards: proxy::max_forwards_onward(request),
+            max_breadth: client.and_then(|key| self.clients.get(key)?.progress.as_deref()?.breadth),
             routes_popped: usize::from(view.own_routes) + usize::from(strict_uri.is_some()),
             route_last_popped: view.repaired_uri.is_some(),
             routes_added,

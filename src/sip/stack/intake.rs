@@ -1,7 +1,6 @@
 //! What is done with a request before it has a transaction: who may send it, whether it can be forwarded, and the
 //! answers without a transaction (RFC 3261 §16.3, §16.11).
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use bytes::Bytes;
 use super::hashes::Meant;
 use super::sources::Admission;
 use super::tables::{Origin, Server};
-use super::types::{Hop, Ignored, Output, Peer, RequestView};
+use super::types::{Destination, Hop, Ignored, Output, Peer, RequestView, Ways};
 use super::{Query, Stack};
 use crate::clock::Now;
 use crate::sip::dialog::Direction;
@@ -209,25 +208,26 @@ impl Stack {
         let next = self.own().next_hop(&message, &routing).ok().filter(|_| passes && !is_ours);
         let next = next.filter(|next| is_allowed || self.own().leads_home(&message, &routing, &next.hop));
         let Some(next) = next else { return out.push(Output::Ignored { why: Ignored::AckStray }) };
-        let (strict_uri, transport) = (next.strict_uri, next.transport);
-        let authority = proxy::authority_of(&next.hop, transport);
-        let ack = super::WaitingAck { peer, message, routing, strict_uri, transport, authority };
+        let by = next.transport.map_or(Ways::Any, Ways::Only);
+        let ways = if proxy::is_sips(message.request_uri()) { Ways::Secure } else { by };
+        let (strict_uri, authority) = (next.strict_uri, proxy::authority_of(&next.hop));
+        let ack = super::WaitingAck { peer, message, routing, strict_uri, authority };
         match next.hop {
-            Hop::Addr(addr) => self.forward_ack(ack, addr, out),
+            Hop::Addr(addr) => self.forward_ack(ack, Destination { addr, transport: next.transport }, out),
             Hop::Name { .. } if self.queries.len() >= self.settings.queries_max => {
                 out.push(Output::Ignored { why: Ignored::AckStray });
             }
             Hop::Name { host, port } => {
                 let query = self.ask(Query::Ack(Box::new(ack)));
-                out.push(Output::Resolve { query, host, port, transport });
+                out.push(Output::Resolve { query, host, port, ways });
             }
         }
     }
 
     /// Sends the ACK for a 2xx on, without state.
-    pub(super) fn forward_ack(&mut self, ack: super::WaitingAck, addr: SocketAddr, out: &mut Vec<Output>) {
-        let super::WaitingAck { peer, message, routing, strict_uri, transport, authority } = ack;
-        let Some(listener) = self.usual_listener(transport, addr, peer.listener) else {
+    pub(super) fn forward_ack(&mut self, ack: super::WaitingAck, to: Destination, out: &mut Vec<Output>) {
+        let super::WaitingAck { peer, message, routing, strict_uri, authority } = ack;
+        let Some(to) = self.usual_peer(to, peer.listener) else {
             return out.push(Output::Ignored { why: Ignored::NoListener });
         };
         let view = RequestView {
@@ -239,11 +239,10 @@ impl Stack {
             repaired_uri: routing.repaired_uri,
             own_routes: routing.own_routes,
         };
-        let to = Peer { listener, addr };
         let mut scratch = std::mem::take(&mut self.scratch);
         let bytes = self.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref(), &mut scratch);
         self.scratch = scratch;
-        out.extend(authority.map(|name| Output::Authority { peer: to, name }));
+        out.extend(self.authority_at(to, authority));
         out.push(Output::Send { peer: to, bytes });
         out.push(Output::Acknowledged { message, peer });
     }

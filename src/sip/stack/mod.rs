@@ -20,12 +20,15 @@
 //! * Timer C, too, counts a branch as 408 at once and cancels it (§16.8).
 //! * A local failure after the caller's CANCEL counts as 487.
 //! * A 503 from a branch, and one for a branch that cannot be reached, goes upstream as 500 (§16.7 step 6).
+//! * A destination that left several requests in a row without an answer is left out while another is up, see `outage`.
+//! * A parallel group wider than the request's Max-Breadth (RFC 5393 §5) is tried in parts, one after the other.
 
 mod client;
 mod forward;
 mod hashes;
 mod intake;
 mod origin;
+mod outage;
 mod outcome;
 mod server;
 mod settings;
@@ -52,16 +55,18 @@ use crate::timers::Wheel;
 
 pub(crate) use hashes::push_hex;
 pub use origin::{by_q, q_of};
+pub use outage::Outage;
 pub use settings::{Network, Settings, TokenBucket};
 pub use types::{
-    AnswerId, Attempt, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId, Redirects, RequestView,
-    ServerId, Sizes, Target, Transport, Verdict,
+    AnswerId, Attempt, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId,
+    Redirects, RequestView, ServerId, Sizes, Target, Transport, Verdict, Ways,
 };
 
 use hashes::Hashes;
+use outage::Outages;
 use settings::Bucket;
 use sources::Sources;
-use tables::{Alarm, Client, Server};
+use tables::{Alarm, Client, Origin, Server};
 
 /// One shard's SIP machine. See the module.
 #[derive(Debug)]
@@ -80,6 +85,7 @@ pub struct Stack {
     /// Answers without a transaction, to strangers and to those in `allow`.
     buckets: [Bucket; 2],
     sources: Sources,
+    outages: Outages,
     /// Peers that datagrams came back from, once each; looked at by the next tick.
     unreached: Vec<Peer>,
     /// Final answers that wait for their release, over all transactions.
@@ -107,7 +113,6 @@ struct WaitingAck {
     message: Rc<Message>,
     routing: Routing,
     strict_uri: Option<Bytes>,
-    transport: Option<Transport>,
     /// The name of the next hop, for its certificate.
     authority: Option<std::sync::Arc<str>>,
 }
@@ -132,6 +137,7 @@ impl Stack {
             next_query: 0,
             buckets: [settings.stateless_answers, settings.stateless_answers_allowed].map(Bucket::new),
             sources: Sources::new(&settings),
+            outages: Outages::new(settings.failures_max, &settings.incarnation),
             unreached: Vec::new(),
             held: 0,
             scratch: Vec::new(),
@@ -159,7 +165,7 @@ impl Stack {
                 Some(id) => self.release(now, id, answer, out),
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),
             },
-            Input::Resolved { query, addresses } => self.resolved(now, query, addresses, out),
+            Input::Resolved { query, destinations } => self.resolved(now, query, destinations, out),
             Input::Unreachable { peer } => {
                 if !self.unreached.contains(&peer) && self.unreached.len() < UNREACHED_MAX {
                     self.unreached.push(peer);
@@ -182,12 +188,16 @@ impl Stack {
             }
         }
         self.due = due;
+        self.probe(now, out);
     }
 
     /// When [`Self::tick`] is to be called next; `None` while nothing waits.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        if self.unreached.is_empty() { self.wheel.deadline() } else { Some(Instant(0)) }
+        if !self.unreached.is_empty() {
+            return Some(Instant(0));
+        }
+        [self.wheel.deadline(), self.outages.deadline()].into_iter().flatten().min()
     }
 
     /// The request of a transaction, until its last held final answer is released.
@@ -199,7 +209,7 @@ impl Stack {
     /// Whether a request waits for its final answer. Absorbing transactions do not count.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.held > 0 || self.servers.iter().any(|(_, server)| server.view.is_some())
+        self.held > 0 || self.servers.iter().any(|(_, server)| server.view.is_some() && server.origin != Origin::Probe)
     }
 
     /// How full the tables are.
@@ -212,6 +222,7 @@ impl Stack {
             timers: self.wheel.len(),
             queries: self.queries.len(),
             sources: self.sources.len(),
+            down: self.outages.len(),
         }
     }
 

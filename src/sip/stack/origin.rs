@@ -19,6 +19,17 @@ impl Stack {
     /// below which ours is put; what becomes of it is told like that of any request, only its answers go nowhere.
     /// `None` when it is no such request, or the transactions are at their limit.
     pub fn originate(&mut self, now: Now, by: ListenerId, request: Message, out: &mut Vec<Output>) -> Option<ServerId> {
+        self.originate_as(now, by, request, Origin::Gateway, out)
+    }
+
+    pub(super) fn originate_as(
+        &mut self,
+        now: Now,
+        by: ListenerId,
+        request: Message,
+        origin: Origin,
+        out: &mut Vec<Output>,
+    ) -> Option<ServerId> {
         let is_fit = !matches!(request.method(), Method::Invite | Method::Ack | Method::Cancel);
         let own = self.settings.listeners.get(usize::from(by.0)).map(|listener| listener.local)?;
         if !is_fit || request.check().is_err() || self.servers.len() >= self.settings.transactions_max {
@@ -34,7 +45,7 @@ impl Stack {
         // Nobody sends it again, and nobody waits for a 100.
         server.key = None;
         server.wait_until = None;
-        server.origin = Origin::Gateway;
+        server.origin = origin;
         let id = self.servers.insert(server);
         self.follow_route(now, id, out);
         Some(ServerId(id.to_u64()))

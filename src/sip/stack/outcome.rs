@@ -35,6 +35,8 @@ impl Stack {
             return out.push(Output::Ignored { why: Ignored::AnswerMalformed });
         }
         let Some(class) = Class::of(message.code()) else { return };
+        let asked = client.peer;
+        self.note_answer(asked, out);
         if is_cancel {
             return self.cancel_answered(now, key, class, out);
         }
@@ -162,6 +164,10 @@ impl Stack {
         let Some(own) = self.servers.get_mut(place.server) else { return };
         let is_open = own.stage == Stage::Forwarding && own.cancelled == Cancelled::No;
         let is_dead = attempt.code == 503 || (attempt.code == 408 && attempt.message.is_none());
+        // Whoever sent a request other than INVITE has given it up when its time is over (RFC 4320 §4.2).
+        let arrived = own.view.as_deref().map_or(now.mono, |view| view.arrived.mono);
+        let is_open =
+            is_open && (own.method == Method::Invite || now.mono.since(arrived) < self.settings.transaction.timeout());
         if is_open && is_dead && progress.counted == Counted::No && !progress.further.is_empty() {
             progress.limit = None;
             let key = self.clients.insert(Client::new(place, attempt.uri, progress));

@@ -130,7 +130,7 @@ impl Stack {
         let Some(server) = self.servers.get(id) else { return seen };
         for effect in self.effects.drain(..) {
             match effect {
-                transaction::Output::Send(_) if server.origin == Origin::Gateway => {}
+                transaction::Output::Send(_) if matches!(server.origin, Origin::Gateway | Origin::Probe) => {}
                 transaction::Output::Send(bytes) => out.push(Output::Send { peer: server.peer, bytes }),
                 transaction::Output::Trying => seen = Seen::Trying,
                 transaction::Output::Deliver => seen = Seen::Delivered,
@@ -299,11 +299,16 @@ impl Stack {
         &mut self,
         now: Now,
         id: Key,
-        plan: Plan,
+        mut plan: Plan,
         strict_uri: Option<Bytes>,
         transport: Option<crate::sip::stack::Transport>,
         out: &mut Vec<Output>,
     ) {
+        let view = self.servers.get(id).and_then(|server| server.view.as_deref());
+        if view.is_some_and(|view| crate::sip::proxy::max_breadth(&view.message) == 0) {
+            return self.hold_local(id, Refusal::new(440), Bytes::new(), out);
+        }
+        self.leave_out_down(now, id, &mut plan, transport);
         let context = Context::new(plan, self.settings.branches_max);
         let Some(server) = self.servers.get_mut(id) else { return };
         server.stage = Stage::Forwarding;

@@ -88,6 +88,10 @@ pub struct Settings {
     pub answers_held_max: usize,
     /// Branches one request may have over all its groups; further targets are left out. Default 64.
     pub branches_max: usize,
+    /// Requests in a row without an answer after which a destination counts as down; 0: it never does. Default 2.
+    pub failures_max: u32,
+    /// Its number among the shards, and how many these are: what it sends of itself is answered to it. Default 0 of 1.
+    pub shard: (usize, usize),
     /// ACKs that wait for a name to be resolved; further ones are dropped. Default 1024.
     pub queries_max: usize,
     /// Requests of strangers refused without a transaction that still get an answer: 403, 400, 503 and the like. Default
@@ -126,6 +130,8 @@ impl Default for Settings {
             retry_after_s: 5,
             answers_held_max: 16,
             branches_max: 64,
+            failures_max: 2,
+            shard: (0, 1),
             queries_max: 1024,
             stateless_answers: TokenBucket { per_second: 200, burst: 400 },
             stateless_answers_allowed: TokenBucket { per_second: 2000, burst: 4000 },

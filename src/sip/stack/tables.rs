@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::types::{AnswerId, Peer, RequestView};
+use super::types::{AnswerId, Destination, Peer, RequestView};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method};
 use crate::sip::proxy::{Context, Refusal};
@@ -79,6 +79,8 @@ pub(super) enum Origin {
     Counted,
     /// The gateway's own: its answers go nowhere.
     Gateway,
+    /// One that asks whether a destination is back: it keeps nobody waiting.
+    Probe,
 }
 
 /// Why branches are cancelled (RFC 3326).
@@ -208,19 +210,19 @@ impl Client {
 #[derive(Debug)]
 pub(super) struct Progress {
     pub started: Now,
-    /// The transport its target asks for; `None`: UDP, or TCP for a long request (RFC 3261 §18.1.1).
-    pub transport: Option<Transport>,
-    /// The name a certificate must be valid for.
+    /// The name a certificate must be valid for, should it go by TLS.
     pub authority: Option<Arc<str>>,
     /// The address that took no TCP, so that a long request goes there by UDP after all.
     pub datagrams_to: Option<SocketAddr>,
-    /// Further addresses of its target (RFC 3263 §4.3).
-    pub further: VecDeque<SocketAddr>,
+    /// Further places its target leads to (RFC 3263 §4.3).
+    pub further: VecDeque<Destination>,
     /// When the branch is given up for its target's ring timeout.
     pub ring_until: Option<Instant>,
     /// Timer C (RFC 3261 §16.6 step 11), INVITE only; or the end of the wait for a cancelled branch (§9.1), or for
     /// the resolver.
     pub limit: Option<Instant>,
+    /// Its share of the Max-Breadth when the request is forked (RFC 5393 §5.3.3).
+    pub breadth: Option<u32>,
     /// Whether its failure has been told to the response context already.
     pub counted: Counted,
 }
@@ -228,7 +230,7 @@ pub(super) struct Progress {
 impl Progress {
     /// An answer has come: the same address is not tried again by UDP.
     pub(super) fn answered(&mut self) {
-        if self.datagrams_to.take().is_some_and(|addr| self.further.front() == Some(&addr)) {
+        if self.datagrams_to.take().is_some_and(|addr| self.further.front().is_some_and(|next| next.addr == addr)) {
             self.further.pop_front();
         }
     }

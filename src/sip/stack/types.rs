@@ -100,6 +100,38 @@ pub enum Hop {
     },
 }
 
+/// By which transports a name may be reached (RFC 3263 §4.1).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Ways {
+    /// Those its records name; UDP when they name none.
+    Any,
+    /// The one that the URI names.
+    Only(Transport),
+    /// A `sips` URI: TLS.
+    Secure,
+}
+
+impl Ways {
+    /// The transport, as far as it is known before anything is asked.
+    #[must_use]
+    pub const fn transport(self) -> Option<Transport> {
+        match self {
+            Self::Any => None,
+            Self::Only(transport) => Some(transport),
+            Self::Secure => Some(Transport::Tls),
+        }
+    }
+}
+
+/// One place a name leads to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Destination {
+    /// Where.
+    pub addr: SocketAddr,
+    /// By which transport; `None`: UDP, or TCP for a long request (RFC 3261 §18.1.1).
+    pub transport: Option<Transport>,
+}
+
 /// One branch to be tried.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {
@@ -180,12 +212,12 @@ pub enum Input {
         /// Which answer.
         answer: AnswerId,
     },
-    /// The answer to [`Output::Resolve`]; no address means that there is none.
+    /// The answer to [`Output::Resolve`]; no destination means that there is none.
     Resolved {
         /// Which question.
         query: QueryId,
         /// Best first.
-        addresses: Vec<SocketAddr>,
+        destinations: Vec<Destination>,
     },
     /// A datagram to this peer came back, or a connection to it failed.
     Unreachable {
@@ -328,7 +360,7 @@ pub enum Output {
         /// The 2xx.
         answer: Rc<Message>,
     },
-    /// Ask for the addresses of a name (RFC 3263).
+    /// Ask where a name leads (RFC 3263).
     Resolve {
         /// Name for the answer.
         query: QueryId,
@@ -336,19 +368,35 @@ pub enum Output {
         host: String,
         /// Port, if given.
         port: Option<u16>,
-        /// The transport asked for (RFC 3263 §4.1); `None` leaves the choice.
-        transport: Option<Transport>,
+        /// By which transports.
+        ways: Ways,
     },
     /// Nothing more comes for this transaction: drop what is kept for it.
     Terminated {
         /// Which.
         transaction: ServerId,
     },
+    /// A destination is down, or up again.
+    Turned {
+        /// Which.
+        peer: Peer,
+        /// How it is now.
+        condition: Condition,
+    },
     /// For counters.
     Ignored {
         /// What was not done.
         why: Ignored,
     },
+}
+
+/// Whether a destination answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Condition {
+    /// It does.
+    Up,
+    /// It did not, several times in a row.
+    Down,
 }
 
 /// A request as the decision and the accounting see it.
@@ -393,4 +441,6 @@ pub struct Sizes {
     pub queries: usize,
     /// Sources whose new requests are counted.
     pub sources: usize,
+    /// Destinations that are down.
+    pub down: usize,
 }

@@ -27,7 +27,7 @@ use crate::ids::CallHash;
 use crate::queue::{self, AppendFailed, Commit, Full, Producer};
 use crate::shard::{Health, Input, Output, Shard, Ticket};
 use crate::sip::message::{self, Malformed, Message};
-use crate::sip::stack::{ListenerId, Peer, QueryId, Transport};
+use crate::sip::stack::{Condition, ListenerId, Peer, QueryId, Ways};
 use crate::timers::pace::{Pace, Step};
 
 /// Batches taken from one socket, and mails from the mailbox, before the others get their turn.
@@ -57,8 +57,8 @@ pub struct Question {
     pub host: String,
     /// Port, if given.
     pub port: Option<u16>,
-    /// The transport asked for, if any.
-    pub transport: Option<Transport>,
+    /// By which transports.
+    pub ways: Ways,
 }
 
 /// What a shard's thread is made of.
@@ -296,13 +296,17 @@ impl Driver {
                     }
                     continue;
                 }
-                Mail::Resolved { query, addresses } => Input::Resolved { query, addresses },
+                Mail::Resolved { query, destinations } => Input::Resolved { query, destinations },
                 Mail::Unreachable { listener, target } => Input::Unreachable(Peer { listener, addr: target }),
                 Mail::Rules(rules) => Input::Rules(rules),
                 Mail::Interim { key, every } => Input::Interim { key, every },
                 Mail::Calls { max, answer } => {
                     // Whoever asked may have gone.
                     let _gone = answer.try_send(self.shard.views(max));
+                    continue;
+                }
+                Mail::Outages { answer } => {
+                    let _gone = answer.try_send(self.shard.outages().collect());
                     continue;
                 }
                 Mail::Drain => {
@@ -390,14 +394,15 @@ impl Driver {
                 Output::Send { peer, bytes } => self.send(peer, bytes),
                 Output::Append { ticket, commit } => self.append(ticket, commit),
                 Output::Authority { peer, name } => self.authority = Some((peer, name)),
-                Output::Resolve { query, host, port, transport } => {
-                    let question = Question { shard: self.number, query, host, port, transport };
+                Output::Resolve { query, host, port, ways } => {
+                    let question = Question { shard: self.number, query, host, port, ways };
                     if self.resolver.try_send(question).is_err() {
-                        // The resolver is flooded: no address, at once.
-                        let nothing = Mail::Resolved { query, addresses: Vec::new() };
+                        // The resolver is flooded: it leads nowhere, at once.
+                        let nothing = Mail::Resolved { query, destinations: Vec::new() };
                         let _full = self.mailboxes[self.number].put(nothing);
                     }
                 }
+                Output::Turned { peer, condition } => self.tell_turned(peer, condition),
                 Output::Count(count) => self.meters.count(count),
             }
         }
@@ -407,6 +412,16 @@ impl Driver {
                 send(socket, sends, &self.meters);
             }
             sends.clear();
+        }
+    }
+
+    fn tell_turned(&self, peer: Peer, condition: Condition) {
+        let listeners = &self.shard.settings_of_stack().listeners;
+        let transport = listeners.get(usize::from(peer.listener.0)).map(|own| own.transport.via_token());
+        let (shard, destination, transport) = (self.number, peer.addr, transport.unwrap_or_default());
+        match condition {
+            Condition::Down => tracing::warn!(shard, %destination, transport, "destination is down"),
+            Condition::Up => tracing::info!(shard, %destination, transport, "destination is up again"),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::accounting::{CallView, Key};
 use crate::clock::{self, Instant};
 use crate::shard::{self, Shard};
-use crate::sip::stack::{ListenerId, QueryId};
+use crate::sip::stack::{Destination, ListenerId, Outage, QueryId};
 use crate::sip::transport::stream::Arrived;
 
 /// Batches that wait for one shard at most; a batch holds at most [`super::udp::BATCH_DATAGRAMS`] datagrams. Beyond it
@@ -37,12 +37,12 @@ pub enum Mail {
     Datagrams(Vec<Datagram>),
     /// Messages of its calls that came by connections.
     Messages(Vec<Arrived>),
-    /// Addresses of a name it asked for; empty when there are none.
+    /// Where a name it asked for leads; empty when it leads nowhere.
     Resolved {
         /// The question.
         query: QueryId,
         /// The answer, in the order to be tried.
-        addresses: Vec<SocketAddr>,
+        destinations: Vec<Destination>,
     },
     /// ICMP says that a target cannot be reached, or a connection to it failed.
     Unreachable {
@@ -66,6 +66,11 @@ pub enum Mail {
         max: usize,
         /// Where they go; nobody waits for ever.
         answer: std::sync::mpsc::SyncSender<Vec<CallView>>,
+    },
+    /// Show the destinations that are down.
+    Outages {
+        /// Where they go; nobody waits for ever.
+        answer: std::sync::mpsc::SyncSender<Vec<Outage>>,
     },
     /// Take no new calls; end when the transactions have ended.
     Drain,

@@ -29,6 +29,8 @@ pub const SIP_COMMITS_LOST_TOTAL: &str = "tollgate_sip_commits_lost_total";
 pub const SIP_CALLS: &str = "tollgate_sip_calls";
 /// Transactions in progress or absorbing, by `shard` and `side` (`server`, `client`).
 pub const SIP_TRANSACTIONS: &str = "tollgate_sip_transactions";
+/// Destinations that are down, by `shard`.
+pub const SIP_DESTINATIONS_DOWN: &str = "tollgate_sip_destinations_down";
 /// Whether records cannot be committed in time (1) or can (0), by `shard`.
 pub const SIP_ALARM: &str = "tollgate_sip_alarm";
 
@@ -46,6 +48,7 @@ pub(super) struct Meters {
     calls: Gauge,
     servers: Gauge,
     clients: Gauge,
+    down: Gauge,
     alarm: Gauge,
 }
 
@@ -65,6 +68,7 @@ impl Meters {
             calls: gauge!(SIP_CALLS, "shard" => shard.clone()),
             servers: gauge!(SIP_TRANSACTIONS, "shard" => shard.clone(), "side" => "server"),
             clients: gauge!(SIP_TRANSACTIONS, "shard" => shard.clone(), "side" => "client"),
+            down: gauge!(SIP_DESTINATIONS_DOWN, "shard" => shard.clone()),
             alarm: gauge!(SIP_ALARM, "shard" => shard),
         }
     }
@@ -87,6 +91,7 @@ impl Meters {
         self.calls.set(shard.calls() as f64);
         self.servers.set(sizes.server as f64);
         self.clients.set(sizes.client as f64);
+        self.down.set(sizes.down as f64);
         self.alarm.set(if shard.alarm() == Health::Trouble { 1.0 } else { 0.0 });
     }
 }

@@ -1,5 +1,6 @@
 //! The shell: sockets and threads of the shards, and the thread of the connections.
 
+pub mod dns;
 pub mod driver;
 pub mod mailbox;
 mod memory;

@@ -2,6 +2,7 @@
 
 mod checks;
 mod flows;
+mod outages;
 mod protection;
 mod races;
 mod rfc;

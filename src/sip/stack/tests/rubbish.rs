@@ -8,7 +8,7 @@ use super::script::{address, answer, settings};
 use super::storm::Rng;
 use crate::clock::Now;
 use crate::sip::message::Message;
-use crate::sip::stack::{Hop, Input, ListenerId, Output, Peer, Plan, Sizes, Stack, Target, Verdict};
+use crate::sip::stack::{Destination, Hop, Input, ListenerId, Output, Peer, Plan, Sizes, Stack, Target, Verdict};
 
 /// Messages fed in for each seed.
 const MESSAGES: usize = 3_000;
@@ -71,7 +71,10 @@ impl Mill {
                 }
                 Output::Final { transaction, answer, .. }
                 | Output::Cancelled { held: Some((transaction, answer)), .. } => Input::Release { transaction, answer },
-                Output::Resolve { query, .. } => Input::Resolved { query, addresses: vec![address("carol")] },
+                Output::Resolve { query, .. } => Input::Resolved {
+                    query,
+                    destinations: vec![Destination { addr: address("carol"), transport: None }],
+                },
                 _ => continue,
             };
             let mut out = Vec::new();

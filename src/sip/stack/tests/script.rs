@@ -14,8 +14,8 @@ use bytes::Bytes;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::sip::message::Message;
 use crate::sip::stack::{
-    AnswerId, Hop, Input, ListenerId, Network, Output, Peer, Plan, QueryId, Redirects, ServerId, Settings, Sizes,
-    Stack, Target, Verdict,
+    AnswerId, Destination, Hop, Input, ListenerId, Network, Output, Peer, Plan, QueryId, Redirects, ServerId, Settings,
+    Sizes, Stack, Target, Verdict,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -72,6 +72,7 @@ pub fn settings() -> Settings {
             Network::new("2001:db8::".parse().expect("an address"), 32),
         ],
         key: *b"0123456789abcdef",
+        failures_max: 0,
         ..Settings::default()
     }
 }
@@ -183,8 +184,9 @@ impl Play {
             }
             ["resolved", who @ ..] => {
                 let query = self.queries.pop_front().unwrap_or_else(|| panic!("{place}: nothing was asked"));
-                let addresses = who.iter().map(|who| address(who)).collect();
-                self.input(Input::Resolved { query, addresses });
+                let to = |who: &&str| Destination { addr: address(who), transport: None };
+                let destinations = who.iter().map(to).collect();
+                self.input(Input::Resolved { query, destinations });
             }
             ["told", event @ ..] => {
                 let event = event.join(" ");
@@ -315,6 +317,7 @@ impl Play {
                     }
                 }
                 Output::Terminated { .. } => self.events.push_back("Terminated".to_owned()),
+                Output::Turned { condition, .. } => self.events.push_back(format!("Turned {condition:?}")),
                 Output::Ignored { why } => self.events.push_back(format!("Ignored {why:?}")),
             }
         }

@@ -251,7 +251,10 @@ impl Storm {
                         self.problems.push("told of a transaction that is gone".to_owned());
                     }
                 }
-                Output::Acknowledged { .. } | Output::Ignored { .. } | Output::Orphan { .. } => {}
+                Output::Acknowledged { .. }
+                | Output::Ignored { .. }
+                | Output::Orphan { .. }
+                | Output::Turned { .. } => {}
                 Output::Authority { .. } => self.problems.push("named a certificate".to_owned()),
                 Output::Resolve { .. } => self.problems.push("asked for a name".to_owned()),
             }

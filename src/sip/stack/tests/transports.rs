@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::clock::Now;
 use crate::sip::message::{Message, Name};
 use crate::sip::stack::{
-    Hop, Input, Listener, ListenerId, Output, Peer, Plan, Settings, Stack, Target, Transport, Verdict,
+    Destination, Hop, Input, Listener, ListenerId, Output, Peer, Plan, Settings, Stack, Target, Transport, Verdict,
 };
 
 const LISTENERS: [(Transport, &str); 4] = [
@@ -58,10 +58,11 @@ fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Lef
                 Output::Request { transaction } => {
                     inputs.push(Input::Decide { transaction, verdict: verdict.clone() });
                 }
-                Output::Resolve { query, port, transport, .. } => {
+                Output::Resolve { query, port, ways, .. } => {
+                    let transport = ways.transport();
                     let usual = if transport == Some(Transport::Tls) { 5061 } else { 5060 };
-                    let addresses = vec![SocketAddr::new(addr("127.0.0.8:1").ip(), port.unwrap_or(usual))];
-                    inputs.push(Input::Resolved { query, addresses });
+                    let addr = SocketAddr::new(addr("127.0.0.8:1").ip(), port.unwrap_or(usual));
+                    inputs.push(Input::Resolved { query, destinations: vec![Destination { addr, transport }] });
                 }
                 Output::Authority { name: own, .. } => name = Some(own.to_string()),
                 Output::Send { peer, bytes } => {

@@ -38,7 +38,7 @@ pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, transport: Transport, l
                 continue;
             }
         };
-        match hub.admit(addr.ip()) {
+        match hub.admit(id, addr.ip()) {
             Ok(slot) => {
                 let peer = Peer { listener: id, addr };
                 tokio::task::spawn_local(welcome(hub.clone(), slot, peer, transport, stream));

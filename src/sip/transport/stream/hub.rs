@@ -17,7 +17,7 @@ use super::tls::{ClientTls, ServerTls};
 use super::{Arrived, Credentials, Outgoing, Place, dial};
 use crate::clock::{self, Instant};
 use crate::sip::message::{Message, Params};
-use crate::sip::stack::{ListenerId, Network, Peer, Transport};
+use crate::sip::stack::{self, ListenerId, Peer, Transport};
 use crate::sip::transport::mailbox::{MAILS_MAX, Mail, Mailbox};
 
 /// Octets read at once.
@@ -46,7 +46,8 @@ pub(super) struct Hub {
     pub client: RefCell<Option<ClientTls>>,
     pub scratch: RefCell<Box<[u8]>>,
     pub meters: Meters,
-    allow: Vec<Network>,
+    /// Says who is no stranger.
+    sip: stack::Settings,
     table: RefCell<Table>,
 }
 
@@ -82,7 +83,7 @@ impl Drop for Slot {
 }
 
 impl Hub {
-    pub fn new(settings: Settings, places: Vec<Place>, allow: Vec<Network>, mailboxes: Vec<Mailbox>) -> Rc<Self> {
+    pub fn new(settings: Settings, places: Vec<Place>, sip: stack::Settings, mailboxes: Vec<Mailbox>) -> Rc<Self> {
         Rc::new(Self {
             settings,
             mailboxes,
@@ -91,7 +92,7 @@ impl Hub {
             client: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             meters: Meters::new(),
-            allow,
+            sip,
             table: RefCell::default(),
         })
     }
@@ -102,16 +103,16 @@ impl Hub {
         self.client.replace(credentials.client);
     }
 
-    fn is_allowed(&self, ip: IpAddr) -> bool {
-        self.allow.iter().any(|network| network.contains(ip))
+    fn is_allowed(&self, by: ListenerId, ip: IpAddr) -> bool {
+        self.sip.allows(by, ip)
     }
 
-    /// A place for a connection from there.
+    /// A place for a connection from there to a listener.
     ///
     /// # Errors
     /// The limit that is reached.
-    pub fn admit(self: &Rc<Self>, source: IpAddr) -> Result<Slot, &'static str> {
-        let is_stranger = !self.is_allowed(source);
+    pub fn admit(self: &Rc<Self>, by: ListenerId, source: IpAddr) -> Result<Slot, &'static str> {
+        let is_stranger = !self.is_allowed(by, source);
         let (most, per_source) = (self.settings.connections_max, self.settings.connections_per_source_max);
         let mut table = self.table.borrow_mut();
         if table.inbound >= most {
@@ -296,7 +297,7 @@ impl Hub {
         let host = String::from_utf8_lossy(via.host);
         let may = match own.transport {
             Transport::Tls => own.is_for(host.trim_matches(['[', ']'])),
-            Transport::Tcp | Transport::Udp => self.is_allowed(ip),
+            Transport::Tcp | Transport::Udp => self.is_allowed(own.peer.listener, ip),
         };
         let peer = Peer { addr: SocketAddr::new(ip, via.port_or_default()), ..own.peer };
         if may && peer != own.peer {

@@ -43,7 +43,7 @@ pub use settings::Settings;
 use super::mailbox::Mailbox;
 use crate::clock::{self, Instant};
 use crate::sip::message::Reject;
-use crate::sip::stack::{ListenerId, Network, Peer, Transport};
+use crate::sip::stack::{self, ListenerId, Peer, Transport};
 use connection::End;
 use hub::Hub;
 use tls::{ClientTls, ServerTls};
@@ -126,8 +126,8 @@ pub struct Parts {
     pub sockets: Vec<(ListenerId, Socket)>,
     /// TLS.
     pub credentials: Credentials,
-    /// Who is no stranger.
-    pub allow: Vec<Network>,
+    /// Says who is no stranger.
+    pub sip: stack::Settings,
     /// The mailboxes of all shards.
     pub mailboxes: Vec<Mailbox>,
 }
@@ -230,8 +230,8 @@ async fn turn(
     mut orders: mpsc::Receiver<Order>,
     beat: &AtomicU64,
 ) -> io::Result<()> {
-    let Parts { settings, places, sockets, credentials, allow, mailboxes } = parts;
-    let hub = Hub::new(settings, places, allow, mailboxes);
+    let Parts { settings, places, sockets, credentials, sip, mailboxes } = parts;
+    let hub = Hub::new(settings, places, sip, mailboxes);
     hub.renew(credentials);
     for (id, socket) in sockets {
         let listener = TcpListener::from_std(socket.into())?;
