@@ -5,6 +5,7 @@ mod legs;
 mod numbers;
 mod property;
 mod rf;
+mod target;
 
 use std::sync::Arc;
 use std::time::Duration;

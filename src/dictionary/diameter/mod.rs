@@ -23,7 +23,7 @@ pub use build::Builder;
 pub use definition::{Definition, Handle};
 pub use explain::{Explanation, Row};
 pub use types::Type;
-pub use value::{ValueError, clean};
+pub use value::{ValueError, clean, is_plain, rfc_3339};
 
 use super::nearest;
 use super::problem::Problem;

@@ -43,6 +43,16 @@ fn a_record_without_a_session_name_still_has_an_id() {
     assert_eq!(id.split(';').count(), 4, "{id}");
     record.session = String::new();
     assert_ne!(session_id(&record), id);
+    for (session, want) in [
+        ("ffffffff00000000", "4294967295;0"),
+        ("0123456789ABcdef", "19088743;2309737967"),
+        ("0000000a0000000g", "other"),
+        ("000000000000000/", "other"),
+    ] {
+        record.session = session.to_owned();
+        let is_it = session_id(&record).contains(&format!(";{want};"));
+        assert_eq!(is_it, want != "other", "{session} {}", session_id(&record));
+    }
 }
 
 #[test]
