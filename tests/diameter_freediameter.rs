@@ -205,6 +205,7 @@ fn record(kind: Kind, number: u64, user: &str) -> Record {
         fields: vec![("user".into(), Value::Text(user.into()))],
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

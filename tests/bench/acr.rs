@@ -73,6 +73,7 @@ fn record() -> Record {
         ],
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -157,6 +157,7 @@ fn record() -> Record {
         fields: vec![("user".into(), tollgate::record::Value::Text(b"alice@example.com".to_vec()))],
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -49,9 +49,12 @@ pub(super) fn events(record: &Record, cdr: CdrRecord) -> impl Iterator<Item = Ev
 /// Accounting-Record-Number of a record within its session (RFC 6733 §9.8.3): unique, rising, and the same however often
 /// the record is rendered, for the receiver knows a repeat by it.
 ///
-/// A count would have to survive restarts as the record does. So it comes from the milliseconds since the call began,
-/// doubled: even for INTERIM, odd and greater for a STOP of the same instant. It ends at 24 days.
+/// The record has it, but for calls that a release without a count took in: their numbers come from the milliseconds
+/// since the call began, doubled: even for INTERIM, odd and greater for a STOP of the same instant. That ends at 24 days.
 fn number(record: &Record) -> u32 {
+    if let Some(number) = record.number {
+        return number;
+    }
     let times = &record.times;
     let span = match (times.setup, times.duration) {
         // The monotonic clock, where there is one.

@@ -7,8 +7,8 @@
 //! | record | Accounting-Record-Type | Session-Id from | number |
 //! |---|---|---|---|
 //! | Start | START | the session | 0 |
-//! | Interim | INTERIM | the session | from its instant, even |
-//! | Stop | STOP | the session | from its instant, odd |
+//! | Interim | INTERIM | the session | the record's own: 1, 2, … |
+//! | Stop | STOP | the session | the record's own: one more than the last |
 //! | Failed, Missed, Event | EVENT | the record | 0 |
 //! | Cdr | EVENT, or as configured | the session | 0; STOP 1 |
 
