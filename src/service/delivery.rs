@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
+use super::classes::{self, Kept};
 use super::resolver;
 use super::systemd::Loop;
 use super::wiring::{StartError, spawn};
@@ -48,6 +49,8 @@ pub(super) struct Parts {
     pub queue: queue::Handle,
     /// The queue's own random octets.
     pub secret: [u8; 16],
+    /// Class values of earlier processes.
+    pub classes: Kept,
     /// Set while a backend demands that no new call is served.
     pub demand: Arc<AtomicBool>,
     /// The last place taken when this process started: what lies there may have been sent before.
@@ -106,7 +109,7 @@ impl Delivery {
 }
 
 async fn deliver(
-    parts: Parts,
+    mut parts: Parts,
     ended: watch::Receiver<bool>,
     beat: Arc<AtomicU64>,
     report: std::sync::mpsc::Sender<Result<(), StartError>>,
@@ -130,7 +133,9 @@ async fn deliver(
             SinkKind::Diameter(settings) => {
                 let salt = salt(&parts.secret, &name);
                 let sink = match DiameterSink::new(&name, &settings, salt, parts.waited_until) {
-                    Ok(sink) => sink.with_interims(interims(parts.shards.clone())),
+                    Ok(sink) => sink
+                        .with_interims(interims(parts.shards.clone()))
+                        .with_classes(parts.classes.take(number), classes::keeper(&parts.queue, &name, number)),
                     Err(source) => return drop(report.send(Err(StartError::Diameter { name, source }))),
                 };
                 let board = sink.board();
@@ -141,6 +146,7 @@ async fn deliver(
             }
         }
     }
+    parts.classes.discard(&parts.queue);
     let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
     let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards));
     // Set once: this runs once.

@@ -1,5 +1,6 @@
 //! The service: the parts wired together, told about by systemd, reloaded by SIGHUP, ended by SIGTERM.
 
+mod classes;
 mod delivery;
 mod log;
 mod nas;
