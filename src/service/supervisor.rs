@@ -1,6 +1,6 @@
 //! The main thread of `tollgate run`: signals, systemd, the end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use super::wiring::Service;
 use crate::clock;
 use crate::config::{self, plan};
 use crate::queue::{Handle, Level, OpenReport};
+use crate::sinks::tls::expiry::{REPEATED, expiring};
 
 /// How often the supervisor looks whether a thread has ended or the shards have drained.
 const LOOK: Duration = Duration::from_millis(200);
@@ -26,12 +27,13 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
     super::log::start(&plan.log).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
+        let certificates = plan.certificates.clone();
         let (path, limit, watchdog) = (plan.path.clone(), plan.service.stop_timeout, plan.service.watchdog);
         let metrics = crate::admin::metrics::install().context("cannot install the metrics recorder")?;
         let service = Service::start(plan, metrics, &mut || systemd::extend_timeout(OPENING_TIME))?;
         systemd::ready();
         tracing::info!(listeners = ?service.listeners(), "ready");
-        let result = supervise(&service, &path, watchdog).await;
+        let result = supervise(&service, &path, watchdog, certificates).await;
         systemd::stopping();
         drain(&service, limit).await;
         if matches!(result, Ok(Ending::ForGood)) {
@@ -52,10 +54,18 @@ enum Ending {
     ForGood,
 }
 
-async fn supervise(service: &Service, path: &Path, feeding: plan::Watchdog) -> anyhow::Result<Ending> {
+async fn supervise(
+    service: &Service,
+    path: &Path,
+    feeding: plan::Watchdog,
+    mut certificates: Vec<PathBuf>,
+) -> anyhow::Result<Ending> {
     let mut watchdog = Watchdog::new(service.loops());
     let mut feed = tokio::time::interval(watchdog.interval());
     let mut look = tokio::time::interval(LOOK);
+    // The first time was at the start, with the configuration's other warnings.
+    let mut daily = tokio::time::interval(REPEATED);
+    daily.reset();
     let mut hang_up = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -65,7 +75,8 @@ async fn supervise(service: &Service, path: &Path, feeding: plan::Watchdog) -> a
             _ = terminate.recv() => return Ok(Ending::ForNow),
             _ = interrupt.recv() => return Ok(Ending::ForNow),
             _ = retire.recv() => return Ok(Ending::ForGood),
-            _ = hang_up.recv() => reload(service, path),
+            _ = hang_up.recv() => certificates = reload(service, path).unwrap_or(certificates),
+            _ = daily.tick() => log_expiring(&certificates),
             _ = feed.tick() => if feeding == plan::Watchdog::Fed { watchdog.feed() },
             _ = look.tick() => anyhow::ensure!(!service.has_failed(), "a thread ended by itself; the log says why"),
         }
@@ -76,8 +87,10 @@ fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
     signal(kind).context("cannot listen for signals")
 }
 
-fn reload(service: &Service, path: &Path) {
+/// Takes the new configuration; gives the files of its certificates.
+fn reload(service: &Service, path: &Path) -> Option<Vec<PathBuf>> {
     systemd::reloading();
+    let mut certificates = None;
     match config::load(path) {
         Ok(plan) => {
             for warning in &plan.warnings {
@@ -87,10 +100,19 @@ fn reload(service: &Service, path: &Path) {
                 tracing::warn!(what, "changed, takes effect at the next start");
             }
             tracing::info!("reloaded");
+            certificates = Some(plan.certificates);
         }
         Err(mistakes) => tracing::error!(%mistakes, "reload refused, the running configuration stays"),
     }
     systemd::ready();
+    certificates
+}
+
+/// Warns of certificates that end soon; renewed files are quiet.
+fn log_expiring(certificates: &[PathBuf]) {
+    for soon in certificates.iter().filter_map(|path| expiring(path, clock::wall())) {
+        tracing::warn!(file = %soon.path.display(), %soon, "a certificate has to be renewed");
+    }
 }
 
 /// Lets transactions end, `limit` at most. Established calls need no wait: they are in the queue.
