@@ -8,6 +8,7 @@ pub mod build;
 pub mod builtin;
 mod definition;
 pub mod explain;
+pub mod import;
 mod parse;
 mod print;
 pub mod types;
