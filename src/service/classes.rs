@@ -94,6 +94,12 @@ impl Writer {
     }
 }
 
+/// Whether what the queue keeps under this name is a Class value and no call.
+#[must_use]
+pub fn is_class(key: &[u8]) -> bool {
+    read_key(key).is_some()
+}
+
 fn key(sink: SinkNumber, session: u64) -> Vec<u8> {
     [MARK, &[sink.0], &session.to_be_bytes()].concat()
 }

@@ -9,5 +9,6 @@ mod supervisor;
 mod systemd;
 mod wiring;
 
+pub use classes::is_class;
 pub use supervisor::run;
 pub use wiring::{Service, StartError};
