@@ -71,6 +71,7 @@ fn record(id: u128) -> Record {
         fields: Fields::new(),
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }
@@ -113,6 +114,9 @@ fn the_exit_code_tells_what_went_wrong() {
         ("there is no queue yet", vec!["queue", "status", "--config", good], 1),
         ("an attribute that is not there", vec!["dict", "No-Such-Attribute"], 1),
         ("a profile that is not there", vec!["dict", "--profile", "opensip"], 64),
+        ("a dictionary to import that is not there", vec!["dict", "--import", "/none.xml"], 1),
+        ("a dictionary to import that is none", vec!["dict", "--import", "Cargo.toml"], 1),
+        ("an import with something else", vec!["dict", "--import", "Cargo.toml", "--profile", "opensips"], 64),
         ("an action on nothing named", vec!["queue", "drop", "--config", good], 64),
         ("a record and all of them", vec!["queue", "drop", "1", "--all", "--config", good], 64),
     ] {
@@ -420,6 +424,11 @@ fn tables_have_json_beside_them() {
         let with_json = tollgate(&[words, &["--json"]].concat());
         serde_json::from_slice::<serde_json::Value>(&with_json.stdout).expect("JSON");
     }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("free.json");
+    fs::write(&file, r#"{"AVPs":[{"Code":70001,"Name":"Free","Type":"Time","Flags":{"Must":"M"}}]}"#).unwrap();
+    let imported = stdout(&tollgate(&["dict", "--import", file.to_str().unwrap()]));
+    assert_eq!(imported, "ATTRIBUTE\tFree\t70001\tTime\tM\n");
     let explained = stdout(&tollgate(&["dict", "Acct-Status-Type", "--value", "Start"]));
     assert!(explained.contains("octets     0x280600000001\n"), "{explained}");
 }

@@ -40,7 +40,14 @@ fn settings(ports: &[u16]) -> Settings {
     let mut settings = Settings::new("gw.test.example", "test.example", "test.example");
     for (place, port) in (0..).zip(ports) {
         let (host, port) = ("127.0.0.1".to_owned(), *port);
-        settings.peers.push(PeerSettings { host, port, identity: None, priority: place, weight: 1 });
+        settings.peers.push(PeerSettings {
+            host,
+            port,
+            identity: None,
+            priority: place,
+            weight: 1,
+            realms: Vec::new(),
+        });
     }
     settings.timers.watchdog = Duration::from_secs(6);
     settings.timers.retry_first = Duration::from_millis(100);
@@ -205,6 +212,7 @@ fn record(kind: Kind, number: u64, user: &str) -> Record {
         fields: vec![("user".into(), Value::Text(user.into()))],
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -106,6 +106,37 @@ fn a_busy_target_then_an_answer_gives_legs_in_order() {
 }
 
 #[test]
+fn a_class_comes_back_after_kill_9_and_is_forgotten_with_its_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = FreeDiameter::start(dir.path(), "acct", &[("DUMP", "0x1111")]) else { return };
+    server.mode("class gold");
+    let [callee, caller] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let mut gateway = gateway(dir.path(), &[format!("sip:127.0.0.1:{callee}")], server.port, "");
+    let stored = |gateway: &Gateway| {
+        let status = gateway.command(&["queue", "status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        assert!(status["calls"].is_u64(), "{status}");
+        (status["waiting"] == 0).then(|| status["calls"].as_u64().unwrap())
+    };
+    let to = gateway.address().to_string();
+    let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "2", "-r", "2", "-d", "20000"]).unwrap();
+    assert_eq!(types(&server.wait_requests(2)), ["2", "2"]);
+    wait_for("the STARTs are settled, calls and values stored", || stored(&gateway).filter(|calls| *calls == 4));
+    gateway.process.kill();
+    server.mode("ok");
+    gateway.start_again();
+    assert!(calls.wait("the caller").success(), "{}", calls.complaints());
+    let all = server.wait_requests(4);
+    let stops: Vec<&Acr> = all.iter().filter(|acr| acr.value("Accounting-Record-Type") == "4").collect();
+    assert_eq!(stops.len(), 2);
+    for stop in stops {
+        assert_eq!(stop.all("Class"), ["gold"], "{:#}", stop.0);
+    }
+    wait_for("nothing is kept of calls that are over", || stored(&gateway).filter(|calls| *calls == 0));
+}
+
+#[test]
 fn a_repeat_after_kill_9_carries_t_and_the_same_id() {
     let dir = tempfile::tempdir().unwrap();
     let Some(server) = FreeDiameter::start(dir.path(), "acct", &[("DUMP", "0x1111")]) else { return };

@@ -72,6 +72,7 @@ fn record(kind: Kind) -> Record {
         ],
         legs: vec![leg("alice", "bob"), leg("bob", ""), leg("bob", "carol")],
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -161,6 +161,7 @@ fn record(id: tollgate::ids::RecordId, number: u64) -> Record {
         fields: Fields::new(),
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -196,6 +196,7 @@ fn record(kind: Kind, number: u64, fields: Fields) -> Record {
         fields,
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -196,6 +196,7 @@ fn record(number: u64, user: &str) -> Record {
         fields: vec![("user".to_owned(), Value::Text(user.as_bytes().to_vec()))],
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

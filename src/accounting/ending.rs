@@ -1,5 +1,6 @@
 //! The end of a session: BYE, session timer, lifetime, operator; and the interim timer before it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Outcome;
@@ -56,6 +57,8 @@ impl Engine {
             record.times.event = transaction.view.arrived.wall;
             record.times.ended = Some(transaction.view.arrived.wall);
             record.end = Some(End { by: transaction.sender, cause });
+            // As if its Start had been the record before it.
+            record.number = (kind == Kind::Stop).then_some(1);
             out.push(record, call, sinks);
         }
         if !live.is_empty() || !cdr.is_empty() {
@@ -84,6 +87,7 @@ impl Engine {
             complete(&mut whole);
             whole
         });
+        record.number = session.next_number.map(NonZeroU32::get);
         out.push(record, key.call(), self.maker.modes.live(accounting));
         if let Some(whole) = whole {
             out.push(whole, key.call(), cdr);
@@ -151,7 +155,7 @@ impl Engine {
         if !sinks.is_empty() {
             let mut record = self.maker.of_session(now, Kind::Interim, session);
             record.times.duration = session.lasted(now, self.maker.boot);
-            out.push(record, key.call(), sinks);
+            self.push_numbered(key, record, sinks, out);
         }
         self.calls.change(key, |session| session.alarms.interim = next);
     }

@@ -15,9 +15,10 @@ use super::transaction::{Answer, Transaction};
 use super::watch::Probe;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
-use crate::ids::CallHash;
+use crate::ids::{CallHash, SinkMask};
 use crate::policy::{Avp, Marks, RouteFields};
-use crate::record::{Kind, Party};
+use crate::queue::CallChange;
+use crate::record::{Kind, Party, Record};
 use crate::sip::dialog::Direction;
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Peer, RequestView, ServerId};
@@ -101,12 +102,17 @@ impl Engine {
     /// least `INTERIM_MIN`; zero: none. A restart forgets it until the next answer says so again.
     pub fn interim_every(&mut self, now: Now, key: Key, every: Duration) {
         let every = if every.is_zero() { every } else { every.max(INTERIM_MIN) };
-        self.calls.change(key, |session| {
-            if session.alarms.interim_step != Some(every) && !session.is_early() {
+        let is_new = self.calls.change(key, |session| {
+            let is_new = session.alarms.interim_step != Some(every) && !session.is_early();
+            if is_new {
                 session.alarms.interim_step = Some(every);
                 session.alarms.interim = (!every.is_zero()).then(|| now.mono + every);
             }
+            is_new
         });
+        if is_new == Some(true) {
+            self.calls.store_later(key, now.mono);
+        }
     }
 
     /// Takes new settings for all that happens from now on. Limits of running calls stay as they are.
@@ -249,7 +255,11 @@ impl Engine {
         }
         let mut record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, session);
         record.times.duration = session.and_then(|session| session.lasted(now, self.maker.boot));
-        out.push(record, CallHash::of(request.call_id()), self.maker.modes.live(marks.accounting));
+        let sinks = self.maker.modes.live(marks.accounting);
+        match key {
+            Some(key) => self.push_numbered(key, record, sinks, out),
+            None => out.push(record, CallHash::of(request.call_id()), sinks),
+        }
         if let Some(key) = key {
             let cseq = request.cseq().0;
             self.calls.change(key, |session| session.unacknowledged = Some((cseq, answer.code)));
@@ -277,6 +287,21 @@ impl Engine {
             let record = self.maker.of_transaction(now, Kind::Event, transaction, answer, session);
             out.push(record, CallHash::of(request.call_id()), sinks);
         }
+    }
+
+    /// Adds a record of a session that goes on under its next number; the number after it is stored with the record, so
+    /// that it is not used twice.
+    pub(super) fn push_numbered(&mut self, key: Key, mut record: Record, sinks: SinkMask, out: &mut Outcome) {
+        if sinks.is_empty() {
+            return;
+        }
+        record.number = self.calls.touch(key, Session::take_number).flatten();
+        if record.number.is_some()
+            && let Some(session) = self.calls.get(key)
+        {
+            out.calls.push(CallChange::Put { key: key.to_bytes(), value: session::encode(session) });
+        }
+        out.push(record, key.call(), sinks);
     }
 
     /// A refresh of the session timer: the 2xx says how long it runs now (RFC 4028 §8.1, §9).

@@ -1,5 +1,7 @@
 //! The initial INVITE: failed rounds, early media, the answers that open sessions, the refusal.
 
+use std::num::NonZeroU32;
+
 use super::engine::Engine;
 use super::flags;
 use super::session::{Key, Opening, Session, encode, hash};
@@ -111,7 +113,8 @@ impl Engine {
         let (legs, was_cut) = (transaction.legs.len(), transaction.is_cut);
         transaction.is_cut |= self.add_leg(now, transaction, answer);
         let mut record = self.maker.of_transaction(now, kind, transaction, answer, None);
-        let session = self.opened(now, transaction, answer, &record);
+        let mut session = self.opened(now, transaction, answer, &record);
+        record.number = if kind == Kind::Start { Some(0) } else { session.take_number() };
         transaction.legs.truncate(legs);
         transaction.is_cut = was_cut;
         record.times.answered = session.answered.map(|answered| answered.wall);
@@ -135,6 +138,7 @@ impl Engine {
             session.answered = before.answered.or(Some(now));
             session.acknowledged = before.acknowledged;
             session.ending = before.ending;
+            session.next_number = before.next_number;
         }
         session.alive = now.wall;
         session.unacknowledged = Some((session.cseq, answer.code));
@@ -203,8 +207,11 @@ impl Engine {
                 let session = transaction.session.and_then(|key| self.calls.get(key));
                 let mut record = self.maker.of_transaction(now, Kind::Interim, &transaction, &answer, session);
                 record.times.duration = session.and_then(|session| session.lasted(now, self.maker.boot));
-                let call = CallHash::of(transaction.request().call_id());
-                out.push(record, call, self.maker.modes.live(accounting));
+                let sinks = self.maker.modes.live(accounting);
+                match transaction.session.filter(|key| self.calls.get(*key).is_some()) {
+                    Some(key) => self.push_numbered(key, record, sinks, out),
+                    None => out.push(record, CallHash::of(transaction.request().call_id()), sinks),
+                }
             }
         }
         self.transactions.insert(id, transaction);
@@ -224,14 +231,16 @@ impl Engine {
         let kind = if is_known { Kind::Interim } else { Kind::Start };
         let (legs, was_cut) = (transaction.legs.len(), transaction.is_cut);
         transaction.is_cut |= self.add_leg(now, transaction, answer);
-        let record = self.maker.of_transaction(now, kind, transaction, answer, None);
+        let mut record = self.maker.of_transaction(now, kind, transaction, answer, None);
         transaction.legs.truncate(legs);
         transaction.is_cut = was_cut;
-        if !is_known {
-            let session = self.opening(transaction, answer, &record);
-            transaction.opened.push(key);
-            self.store(key, session, out);
+        if is_known {
+            return self.push_numbered(key, record, sinks, out);
         }
+        record.number = Some(0);
+        let session = self.opening(transaction, answer, &record);
+        transaction.opened.push(key);
+        self.store(key, session, out);
         out.push(record, key.call(), sinks);
     }
 
@@ -256,6 +265,7 @@ impl Engine {
             record.reason = answer.reason.to_vec();
             record.times.ended = Some(now.wall);
             record.end = Some(end);
+            record.number = session.next_number.map(NonZeroU32::get);
             out.push(record, key.call(), self.maker.modes.live(session.marks.accounting));
             self.store_end(now, key, end, out);
         }

@@ -84,6 +84,7 @@ impl Maker {
             fields,
             legs: fields::ordered(&self.settings, legs),
             table: transaction.table.as_deref().map(str::to_owned).or_else(|| session.and_then(Session::table)),
+            number: None,
             shortened: is_cut,
         }
     }
@@ -108,6 +109,7 @@ impl Maker {
             fields: session.fields(),
             legs: fields::ordered(&self.settings, session.legs()),
             table: session.table(),
+            number: None,
             shortened: session.is_cut,
         }
     }

@@ -1,6 +1,7 @@
 //! One call in progress: what is remembered of it, its names, and its bytes in the queue.
 
 use std::hash::Hasher;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -149,6 +150,8 @@ pub(super) struct Session {
     pub(super) timer_s: u32,
     /// How many of its fields, from the first, are its route's own.
     pub(super) own_fields: u16,
+    /// Number of its next record; `None` when an earlier release took the call in, which did not count.
+    pub(super) next_number: Option<NonZeroU32>,
     /// When the call was last known to go on.
     pub(super) alive: Timestamp,
     /// What its ends are asked by, if they are.
@@ -284,6 +287,8 @@ impl Session {
             is_cut,
             timer_s: 0,
             own_fields: opening.own_fields,
+            // Its Start has the number 0.
+            next_number: Some(NonZeroU32::MIN),
             alive: opening.created.wall,
             watch: None,
             ending: None,
@@ -341,6 +346,14 @@ impl Session {
         Some(if same_boot { end.mono.since(answered.mono) } else { end.wall.since(answered.wall) })
     }
 
+    /// The number of its next record, which is taken with this.
+    pub(super) fn take_number(&mut self) -> Option<u32> {
+        let number = self.next_number?;
+        // At the end of all numbers the last one stays; a call has no such number of records.
+        self.next_number = Some(number.saturating_add(1));
+        Some(number.get())
+    }
+
     /// Memory it holds, itself included, in octets.
     pub(super) fn memory(&self) -> usize {
         let watch = match &self.watch {
@@ -365,7 +378,10 @@ const OWN_FIELDS: u8 = 1 << 3;
 const ALIVE: u8 = 1 << 4;
 /// What its ends are asked by comes last.
 const WATCHED: u8 = 1 << 5;
-const KNOWN: u8 = (1 << 6) - 1;
+/// The number of the next record follows the route's own fields.
+const NUMBERED: u8 = 1 << 6;
+/// The interval of interim records that a server asked for follows that.
+const INTERIM_STEP: u8 = 1 << 7;
 
 /// What the queue keeps of a call.
 #[derive(Debug)]
@@ -391,7 +407,9 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
         | flag(session.is_cut, CUT)
         | flag(session.own_fields > 0, OWN_FIELDS)
         | flag(session.alive > session.begun(), ALIVE)
-        | flag(session.watch.is_some(), WATCHED);
+        | flag(session.watch.is_some(), WATCHED)
+        | flag(session.next_number.is_some(), NUMBERED)
+        | flag(session.alarms.interim_step.is_some(), INTERIM_STEP);
     out.extend_from_slice(&[VERSION, LIVE, flags]);
     for mask in [session.marks.accounting, session.marks.missed, session.marks.failed] {
         out.extend_from_slice(&mask.0.to_le_bytes());
@@ -411,6 +429,12 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
     put_number(session.timer_s.into(), &mut out);
     if session.own_fields > 0 {
         put_number(session.own_fields.into(), &mut out);
+    }
+    if let Some(number) = session.next_number {
+        put_number(number.get().into(), &mut out);
+    }
+    if let Some(step) = session.alarms.interim_step {
+        put_number(step.as_secs(), &mut out);
     }
     for text in ALL_TEXTS {
         put_text(session.text(text), &mut out);
@@ -448,11 +472,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Stored, RestoreError> {
 }
 
 fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
-    let bad_flags = reader.unreadable("flags");
     let flags = reader.octet("flags")?;
-    if flags & !KNOWN != 0 {
-        return Err(bad_flags);
-    }
     let mask = |reader: &mut Reader<'_>| reader.array("mask").map(|octets| SinkMask(u64::from_le_bytes(octets)));
     let marks = Marks { accounting: mask(reader)?, missed: mask(reader)?, failed: mask(reader)? };
     let boot = u64::from_le_bytes(reader.array("boot")?);
@@ -465,6 +485,13 @@ fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
     let code = reader.number("code")?;
     let timer_s = reader.number("session timer")?;
     let own_fields = if flags & OWN_FIELDS != 0 { reader.number("own fields")? } else { 0 };
+    let next_number = if flags & NUMBERED != 0 {
+        let zero = reader.unreadable("number");
+        Some(NonZeroU32::new(reader.number("number")?).ok_or(zero)?)
+    } else {
+        None
+    };
+    let interim_step = if flags & INTERIM_STEP != 0 { Some(reader.number("interim interval")?) } else { None };
     let mut texts: [&[u8]; TEXTS] = [b""; TEXTS];
     for text in &mut texts {
         *text = reader.text("text")?;
@@ -491,11 +518,12 @@ fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
         is_cut: flags & CUT != 0,
         timer_s,
         own_fields,
+        next_number,
         alive,
         watch,
         ending: None,
         unacknowledged: None,
-        alarms: Alarms::default(),
+        alarms: Alarms { interim_step: interim_step.map(Duration::from_secs), ..Alarms::default() },
         due: None,
     })
 }

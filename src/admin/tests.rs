@@ -81,6 +81,7 @@ fn record(id: u128) -> Record {
         fields: Fields::new(),
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

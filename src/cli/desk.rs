@@ -13,6 +13,7 @@ use crate::admin::request::{Request, RequestError, on_queue};
 use crate::clock;
 use crate::config::Plan;
 use crate::queue::{self, OpenError, Queue};
+use crate::service::is_class;
 
 /// Where requests go.
 pub enum Desk {
@@ -122,7 +123,7 @@ impl Stopped {
     fn calls(&self, max: usize) -> Value {
         let now = clock::now();
         let mut engine = Engine::new(self.plan.accounting.clone(), 0);
-        for (key, value) in &self.calls {
+        for (key, value) in self.calls.iter().filter(|(key, _)| !is_class(key)) {
             if let Err(error) = engine.restore(now, key, value) {
                 eprintln!("warning: a stored call cannot be read: {error}");
             }

@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Numbering of SIP attributes to add: opensips, openser or kamailio
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
+    /// Print a Diameter dictionary of Wireshark (XML) or freeDiameter (JSON) as text for `dictionary`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["attribute", "explain", "value", "sink", "file", "profile", "json"])]
+    import: Option<PathBuf>,
     #[command(flatten)]
     format: Format,
 }
@@ -52,6 +55,9 @@ impl Arguments {
 /// # Errors
 /// The dictionary does not load, or has no such sink, profile or attribute.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(path) = &arguments.import {
+        return dict_diameter::import(path);
+    }
     if arguments.value.is_some() && arguments.name().is_none() {
         return Err(Failure::Usage("`--value` needs a NAME".to_owned()));
     }

@@ -1,11 +1,18 @@
 //! `tollgate dict --diameter`: the effective Diameter dictionary with the origin of each entry.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
 use anyhow::anyhow;
 use serde_json::json;
 
 use super::Failure;
 use super::output;
-use crate::dictionary::diameter::{Dictionary, Explanation, Row};
+use crate::dictionary::diameter::{Dictionary, Explanation, Row, import};
+
+/// Longest file that is imported, in octets.
+const FILE_OCTETS_MAX: u64 = 16 << 20;
 
 /// Lists the AVPs, or explains one.
 ///
@@ -35,6 +42,26 @@ pub(super) fn show(
     } else {
         output::print(&explained(&explanation))?;
     }
+    Ok(())
+}
+
+/// Prints a dictionary of another program as text of ours.
+///
+/// # Errors
+/// The file cannot be read, or is no such dictionary.
+pub(super) fn import(path: &Path) -> Result<(), Failure> {
+    let failed = |error: anyhow::Error| Failure::Failed(error.context(format!("cannot import {}", path.display())));
+    let mut text = Vec::new();
+    let file = File::open(path).and_then(|file| file.take(FILE_OCTETS_MAX + 1).read_to_end(&mut text));
+    file.map_err(|error| failed(error.into()))?;
+    if text.len() as u64 > FILE_OCTETS_MAX {
+        return Err(failed(anyhow!("it is longer than {FILE_OCTETS_MAX} octets")));
+    }
+    let imported = import::import(&text, &Dictionary::builtin()).map_err(|error| failed(error.into()))?;
+    for note in &imported.notes {
+        eprintln!("warning: {}", output::shown(note));
+    }
+    output::print(&imported.text)?;
     Ok(())
 }
 

@@ -46,6 +46,44 @@ impl Folder {
     }
 }
 
+/// A certificate of one's own and its key, good until the 10th of January of a year.
+fn certificate(year: i32) -> (String, String) {
+    let mut params = rcgen::CertificateParams::default();
+    params.not_after = rcgen::date_time_ymd(year, 1, 10);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+}
+
+#[test]
+fn certificates_are_read_and_those_that_end_are_warned_of() {
+    let ((old, old_key), (new, new_key)) = (certificate(2021), certificate(2100));
+    let over = |file: &str| {
+        format!(
+            "warning: the certificate of `CN=rcgen self signed cert` expired on 2021-01-10\n  --> {file}\n\
+             hint: renew it; while the service runs the log repeats this every day"
+        )
+    };
+    for (name, ca, own, key, want) in [
+        ("all is well", &new, &new, &new_key, String::new()),
+        ("an old one of our own", &new, &old, &old_key, over("own.pem")),
+        ("an old authority", &old, &new, &new_key, over("ca.pem")),
+        (
+            "the key of another",
+            &new,
+            &new,
+            &old_key,
+            "error: `own.key` cannot be used: keys may not be consistent: KeyMismatch\n  --> own.key\n  --> diameterclient.conf".to_owned(),
+        ),
+    ] {
+        let client = format!("{CLIENT}serv-type tls\ntls-ca-file ca.pem\ntls-cert-file own.pem\ntls-key-file own.key\n");
+        let folder = Folder::new(&client, &[("ca.pem", ca), ("own.pem", own), ("own.key", key)]);
+        assert_eq!(folder.findings("config = \"diameterclient.conf\""), want, "{name}");
+    }
+    let client = format!("{CLIENT}serv-type tls\ntls-ca-file none.pem\n");
+    let found = Folder::new(&client, &[]).findings("config = \"diameterclient.conf\"");
+    assert!(found.starts_with("error: cannot read `none.pem`: "), "{found}");
+}
+
 #[test]
 fn a_good_section_comes_to_settings() {
     let folder = Folder::new(

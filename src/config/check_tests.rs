@@ -106,6 +106,14 @@ fn mistakes_of_certificates_are_named() {
         }
     }
     fs::write(dir.path().join("empty"), "").expect("written");
+    let mut params = rcgen::CertificateParams::new(["old.example".to_owned()]).expect("a name");
+    params.not_after = rcgen::date_time_ymd(2021, 1, 10);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let old = params.self_signed(&key).expect("a certificate").pem();
+    for (name, text) in [("old.pem", old), ("old.key", key.serialize_pem())] {
+        fs::write(dir.path().join(name), text).expect("written");
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o600)).expect("changed");
+    }
     let found = |lines: &str| {
         let text = format!("{BASE}[sip]\nlisten = [\"udp:127.0.0.1:5060\", \"tls:127.0.0.1:5061\"]\n{lines}\n");
         let own = dir.path().display().to_string();
@@ -115,6 +123,16 @@ fn mistakes_of_certificates_are_named() {
     let own = "[sip.tls_client]\nca = \"{DIR}/a.pem\"\n";
     for (lines, want) in [
         (format!("[[sip.tls]]\n{good}\n{own}"), ""),
+        (
+            format!("[[sip.tls]]\n{}\n{own}", good.replace("/a.", "/old.")),
+            "warning: the certificate of `CN=rcgen self signed cert` expired on 2021-01-10\n  --> {DIR}/old.pem\n\
+             hint: renew it; while the service runs the log repeats this every day",
+        ),
+        (
+            format!("[[sip.tls]]\n{good}\n{}", own.replace("/a.", "/old.")),
+            "warning: the certificate of `CN=rcgen self signed cert` expired on 2021-01-10\n  --> {DIR}/old.pem\n\
+             hint: renew it; while the service runs the log repeats this every day",
+        ),
         (
             format!("[[sip.tls]]\n{good}\n[sip.tls_client]\nca = \"{{DIR}}/none\""),
             "error: cannot read a certificate from {DIR}/none: I/O error: No such file or directory (os error 2)\n  --> t.toml:8:6",

@@ -27,6 +27,7 @@ mod sample_tests;
 #[cfg(test)]
 mod transport_tests;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -62,8 +63,9 @@ pub fn parse(path: &Path, text: &str, environment: Map<String, String>) -> Resul
     let (mut root, places) = tree::read(path, text, environment).map_err(Mistakes)?;
     let mut findings = Findings::default();
     let file = decode::decode(&mut root, &places, &mut findings);
-    let plan =
-        file.map(|file| check::plan(&file, &root, path, &mut Check { places: &places, findings: &mut findings }));
+    let certificates = BTreeSet::new();
+    let mut check = Check { places: &places, findings: &mut findings, certificates };
+    let plan = file.map(|file| check::plan(&file, &root, path, &mut check));
     let is_usable = !findings.has_error();
     let findings = findings.sorted();
     match plan {

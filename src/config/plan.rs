@@ -45,6 +45,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// The service.
     pub service: ServicePlan,
+    /// Files of certificates in use, own ones and those of authorities.
+    pub certificates: Vec<PathBuf>,
     /// What the operator should know.
     pub warnings: Vec<Mistake>,
 }

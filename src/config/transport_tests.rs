@@ -27,9 +27,13 @@ impl Folder {
         let key = KeyPair::generate().expect("a key");
         let certificate = CertificateParams::default().signed_by(&key, &ca).expect("a certificate");
         let other = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(2021, 1, 10);
+        let old = params.signed_by(&key, &ca).expect("a certificate");
         for (name, text) in [
             ("ca.pem", ca.pem()),
             ("own.pem", certificate.pem()),
+            ("old.pem", old.pem()),
             ("own.key", key.serialize_pem()),
             ("open.key", key.serialize_pem()),
             ("other.key", other.serialize_pem()),
@@ -124,6 +128,15 @@ fn what_is_wrong_with_a_transport_is_named() {
             "a key that everybody may read",
             [TLS, CA, OWN].concat().replace("own.key", "open.key"),
             vec!["warning: this file holds a private key and every user may read it\n  --> {DIR}/open.key".to_owned()],
+        ),
+        (
+            "a certificate that has ended",
+            [TLS, CA, OWN].concat().replace("own.pem", "old.pem"),
+            vec![
+                "warning: the certificate of `CN=rcgen self signed cert` expired on 2021-01-10\n  --> {DIR}/old.pem\n\
+                 hint: renew it; while the service runs the log repeats this every day"
+                    .to_owned(),
+            ],
         ),
         (
             "an address of somebody else",

@@ -260,13 +260,15 @@ impl<'a> Writer<'a> {
     }
 
     /// An AVP of any octets.
+    #[inline]
     pub fn avp(&mut self, code: u32, vendor: u32, flags: u8, value: &[u8]) {
         let header = if vendor == 0 { 8 } else { 12 };
         let length = header + value.len();
-        self.out.reserve(length.next_multiple_of(4));
+        // One look at the room for all that follows.
+        self.out.reserve(HEAD_OCTETS_MAX + value.len() + WORD);
         self.head(code, vendor, flags, length);
         self.out.extend_from_slice(value);
-        self.out.extend_from_slice(&[0; 3][..length.next_multiple_of(4) - length]);
+        self.pad(length);
     }
 
     /// An AVP whose value `fill` appends to the octets it is given, of which it must not touch those before.
@@ -289,7 +291,7 @@ impl<'a> Writer<'a> {
         let length = self.out.len() - start;
         let octets = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
         self.out[start + 5..start + 8].copy_from_slice(&octets[1..]);
-        self.out.extend_from_slice(&[0; 3][..length.next_multiple_of(4) - length]);
+        self.pad(length);
         Ok(())
     }
 
@@ -300,6 +302,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Unsigned32; also Integer32 and Enumerated as their two's complement.
+    #[inline]
     pub fn u32(&mut self, code: u32, vendor: u32, flags: u8, value: u32) {
         self.avp(code, vendor, flags, &value.to_be_bytes());
     }
@@ -365,16 +368,33 @@ impl<'a> Writer<'a> {
         true
     }
 
+    #[inline]
     fn head(&mut self, code: u32, vendor: u32, flags: u8, length: usize) {
         let length = u32::try_from(length).unwrap_or(u32::MAX) & 0x00FF_FFFF;
         let flags = if vendor == 0 { flags & !flag::VENDOR } else { flags | flag::VENDOR };
-        self.out.extend_from_slice(&code.to_be_bytes());
-        self.out.extend_from_slice(&(u32::from(flags) << 24 | length).to_be_bytes());
-        if vendor != 0 {
-            self.out.extend_from_slice(&vendor.to_be_bytes());
+        // Copies of a constant size are stores, others are calls: the vendor is taken away again where there is none.
+        let mut head = [0; HEAD_OCTETS_MAX];
+        head[..4].copy_from_slice(&code.to_be_bytes());
+        head[4..8].copy_from_slice(&(u32::from(flags) << 24 | length).to_be_bytes());
+        head[8..].copy_from_slice(&vendor.to_be_bytes());
+        self.out.extend_from_slice(&head);
+        if vendor == 0 {
+            self.out.truncate(self.out.len() - WORD);
         }
     }
+
+    /// Zeros behind an AVP of this length.
+    #[inline]
+    fn pad(&mut self, length: usize) {
+        self.out.extend_from_slice(&[0; WORD]);
+        self.out.truncate(self.out.len() - WORD + length.wrapping_neg() % WORD);
+    }
 }
+
+/// Octets of the header of an AVP at most.
+const HEAD_OCTETS_MAX: usize = 12;
+/// Octets that every AVP is a multiple of.
+const WORD: usize = 4;
 
 /// An open group of a [`Writer`].
 #[derive(Debug)]

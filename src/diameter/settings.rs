@@ -70,6 +70,8 @@ pub struct PeerSettings {
     pub priority: u16,
     /// Share of the records among peers of one priority, 1 to 1000. Default 1.
     pub weight: u16,
+    /// Destination-Realms whose records it takes; empty: all. Default all.
+    pub realms: Vec<String>,
 }
 
 /// Files for TLS.

@@ -86,7 +86,8 @@ pub struct Stats {
     pub head: u64,
     /// Spools.
     pub spools: u64,
-    /// Calls in progress, as far as this process changed them, and those found at opening.
+    /// Calls in progress, as far as this process changed them, and those found at opening; values that sinks keep for them
+    /// count too.
     pub calls: u64,
     /// Commits.
     pub commits: u64,

@@ -72,7 +72,8 @@ const SETUP: u16 = 1 << 5;
 const DURATION: u16 = 1 << 6;
 const END: u16 = 1 << 7;
 const TABLE: u16 = 1 << 8;
-const KNOWN: u16 = (1 << 9) - 1;
+const NUMBERED: u16 = 1 << 9;
+const KNOWN: u16 = (1 << 10) - 1;
 
 /// Place of the flags in the bytes.
 const FLAGS_AT: usize = 2;
@@ -92,6 +93,7 @@ pub fn encode(record: &Record) -> Vec<u8> {
         (times.duration.is_some(), DURATION),
         (record.end.is_some(), END),
         (record.table.is_some(), TABLE),
+        (record.number.is_some(), NUMBERED),
     ] {
         if is_set {
             flags |= flag;
@@ -124,6 +126,9 @@ pub fn encode(record: &Record) -> Vec<u8> {
     writer.string(&record.multi_session, SESSION_BYTES_MAX);
     if let Some(table) = &record.table {
         writer.string(table, TABLE_BYTES_MAX);
+    }
+    if let Some(number) = record.number {
+        put_number(number.into(), &mut writer.out);
     }
     writer.values(record);
     if writer.is_shortened {
@@ -318,6 +323,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Record, Unreadable> {
         times,
         end,
         table: if has(TABLE) { Some(reader.string("table")?.to_owned()) } else { None },
+        number: if has(NUMBERED) { Some(reader.number("number")?) } else { None },
         fields: read_fields(reader)?,
         legs: read_legs(reader)?,
         shortened: has(SHORTENED),

@@ -38,6 +38,9 @@ impl Record {
                 map.insert(key.into(), text.as_str().into());
             }
         }
+        if let Some(number) = self.number {
+            map.insert("number".into(), number.into());
+        }
         self.put_times(&mut map);
         if let Some(end) = self.end {
             map.insert("ended_by".into(), end.by.name().into());

@@ -192,6 +192,9 @@ pub struct Record {
     pub session: String,
     /// Short name of the whole call, shared by the sessions of a forked INVITE: 32 lower-case hexadecimal digits.
     pub multi_session: String,
+    /// Place within its session: Start 0, then one more for each, the Stop the last. `None` where nothing was counted:
+    /// in a record that belongs to no session, or whose call an earlier release took in.
+    pub number: Option<u32>,
     /// Instants and spans.
     pub times: Times,
     /// How it ended; for Stop, Cdr, Failed and Missed.

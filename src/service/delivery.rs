@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
+use super::classes::Kept;
 use super::outlets::{Common, Outlets};
 use super::resolver;
 use super::systemd::Loop;
@@ -56,6 +57,8 @@ pub(super) struct Parts {
     pub queue: queue::Handle,
     /// The queue's own random octets.
     pub secret: [u8; 16],
+    /// Class values of earlier processes.
+    pub classes: Kept,
     /// Set while a backend demands that no new call is served.
     pub demand: Arc<AtomicBool>,
     /// The last place taken when this process started: what lies there may have been sent before.
@@ -142,7 +145,7 @@ async fn deliver(
         backends: parts.backends,
         ended: ended.clone(),
     };
-    let mut outlets = match Outlets::start(common, parts.sinks, parts.waited_until) {
+    let mut outlets = match Outlets::start(common, parts.sinks, parts.waited_until, parts.classes) {
         Ok(outlets) => outlets,
         Err(error) => return drop(report.send(Err(error))),
     };

@@ -1,5 +1,6 @@
 //! The service: the parts wired together, told about by systemd, reloaded by SIGHUP, ended by SIGTERM.
 
+mod classes;
 mod delivery;
 mod log;
 mod nas;
@@ -9,5 +10,6 @@ mod supervisor;
 mod systemd;
 mod wiring;
 
+pub use classes::is_class;
 pub use supervisor::run;
 pub use wiring::{Service, StartError};

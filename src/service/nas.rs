@@ -45,6 +45,7 @@ fn record(kind: Kind, now: Now, seed: u128) -> Record {
         fields: Vec::new(),
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
+use super::classes::{self, Kept};
 use super::delivery::{Backends, until};
 use super::wiring::StartError;
 use crate::config::plan::{SinkKind, SinkPlan};
@@ -49,9 +50,18 @@ pub(super) struct Outlets {
     tasks: JoinSet<()>,
 }
 
+/// What an earlier process did for a sink.
+struct Before {
+    /// Records up to here may have been sent.
+    waited_until: Seq,
+    /// Class values of sessions.
+    classes: Vec<(u64, Vec<u8>)>,
+}
+
 struct Running {
     /// Its settings, those that wait for their turn included.
     plan: SinkPlan,
+    number: SinkNumber,
     kind: Kind,
 }
 
@@ -69,8 +79,14 @@ enum Kind {
 }
 
 impl Outlets {
-    /// Starts a worker for each sink; records up to `waited_until` may have been sent before.
-    pub fn start(common: Common, plans: Vec<(SinkPlan, SinkNumber)>, waited_until: Seq) -> Result<Self, StartError> {
+    /// Starts a worker for each sink; records up to `waited_until` may have been sent before, and `kept` is what an
+    /// earlier process left of Class values.
+    pub fn start(
+        common: Common,
+        plans: Vec<(SinkPlan, SinkNumber)>,
+        waited_until: Seq,
+        mut kept: Kept,
+    ) -> Result<Self, StartError> {
         let mut outlets = Self { common, running: Vec::new(), tasks: JoinSet::new() };
         for (plan, number) in plans {
             let name = &plan.name;
@@ -82,12 +98,14 @@ impl Outlets {
                 }
                 SinkKind::Diameter(settings) => {
                     let board = Rc::default();
-                    let make = outlets.common.diameter(name, settings, Some(waited_until), &board);
+                    let before = Before { waited_until, classes: kept.take(number) };
+                    let make = outlets.common.diameter((name, number), settings, Some(before), &board);
                     Kind::Diameter { successors: outlets.run(name, make, number)?, board }
                 }
             };
-            outlets.running.push(Running { plan, kind });
+            outlets.running.push(Running { plan, number, kind });
         }
+        kept.discard(&outlets.common.queue);
         Ok(outlets)
     }
 
@@ -98,7 +116,7 @@ impl Outlets {
         mut make: Successor<S>,
         number: SinkNumber,
     ) -> Result<mpsc::Sender<Successor<S>>, StartError> {
-        let sink = make().map_err(|source| StartError::Sink { name: name.to_owned(), source })?;
+        let sink = make(None).map_err(|source| StartError::Sink { name: name.to_owned(), source })?;
         let (successors, next) = mpsc::channel(SUCCESSORS_MAX);
         let bell = Bell::default();
         let consumer = self.common.queue.consumer(number, bell.wake());
@@ -190,7 +208,7 @@ impl Running {
                 drop(successors.try_send(common.radius(&plan.name, new, *nas_address, board)));
             }
             (Kind::Diameter { successors, board }, SinkKind::Diameter(new), _) => {
-                drop(successors.try_send(common.diameter(&plan.name, new, None, board)));
+                drop(successors.try_send(common.diameter((&plan.name, self.number), new, None, board)));
             }
             // Who calls has compared the kinds.
             (Kind::Radius { .. } | Kind::Diameter { .. }, ..) => return,
@@ -224,7 +242,7 @@ impl Common {
         let (common, name, board) = (self.clone(), name.to_owned(), Rc::clone(board));
         let nas_address = settings.nas_address.or(Some(nas_address));
         let settings = RadiusSettings { nas_address, ..settings.clone() };
-        Box::new(move || {
+        Box::new(move |_| {
             let sink = RadiusSink::new(&name, &settings)?;
             let own = sink.board();
             board.replace(own.clone());
@@ -233,23 +251,28 @@ impl Common {
         })
     }
 
-    /// Makes a Diameter sink and shows it; without `waited_until` all that is in the queue by then may have been sent.
+    /// Makes a Diameter sink and shows it. Without `before` it follows one of this process: all that is in the queue by
+    /// then may have been sent, and the Class values are those of the other sink.
     fn diameter(
         &self,
-        name: &str,
+        (name, number): (&str, SinkNumber),
         settings: &Arc<DiameterSettings>,
-        waited_until: Option<Seq>,
+        mut before: Option<Before>,
         board: &Rc<RefCell<diameter::Board>>,
     ) -> Successor<DiameterSink> {
         let (common, name, board, settings) = (self.clone(), name.to_owned(), Rc::clone(board), Arc::clone(settings));
         let salt = salt(&self.secret, &name);
-        Box::new(move || {
-            let waited_until = waited_until.unwrap_or_else(|| Seq(common.queue.stats().head));
+        Box::new(move |earlier| {
+            let Before { waited_until, classes } = before.take().unwrap_or_else(|| Before {
+                waited_until: Seq(common.queue.stats().head),
+                classes: earlier.map(DiameterSink::classes).unwrap_or_default(),
+            });
             let sink = DiameterSink::new(&name, &settings, salt, waited_until)?;
             let own = sink.board();
             board.replace(own.clone());
             common.show(&name, DiameterSink::KIND, Arc::new(move || own.views()));
-            Ok(sink.with_interims(interims(common.shards.clone())))
+            let keeper = classes::keeper(&common.queue, &name, number);
+            Ok(sink.with_interims(interims(common.shards.clone())).with_classes(classes, keeper))
         })
     }
 

@@ -1,6 +1,6 @@
 //! The main thread of `tollgate run`: signals, systemd, the end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +12,7 @@ use crate::clock;
 use crate::config::{self, plan};
 use crate::queue::{Handle, Level, OpenReport};
 use crate::sinks::chain;
+use crate::sinks::tls::expiry::{REPEATED, expiring};
 
 /// How often the supervisor looks whether a thread has ended or the shards have drained.
 const LOOK: Duration = Duration::from_millis(200);
@@ -27,6 +28,7 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
     super::log::start(&plan.log).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
+        let certificates = plan.certificates.clone();
         let (path, limit, watchdog) = (plan.path.clone(), plan.service.stop_timeout, plan.service.watchdog);
         let metrics = crate::admin::metrics::install().context("cannot install the metrics recorder")?;
         // From now on a wish to reload is remembered; SIGTERM ends the process at once until it stands.
@@ -42,7 +44,7 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
         };
         systemd::ready();
         tracing::info!(listeners = ?service.listeners(), "ready");
-        let result = supervise(&service, &path, watchdog, &mut hang_up, ended).await;
+        let result = supervise(&service, (&path, certificates), watchdog, &mut hang_up, ended).await;
         systemd::stopping();
         drain(&service, limit).await;
         if matches!(result, Ok(Ending::ForGood)) {
@@ -65,7 +67,7 @@ enum Ending {
 
 async fn supervise(
     service: &Service,
-    path: &Path,
+    (path, mut certificates): (&Path, Vec<PathBuf>),
     feeding: plan::Watchdog,
     hang_up: &mut Signal,
     ended: impl Future<Output = Ending>,
@@ -74,10 +76,14 @@ async fn supervise(
     let mut watchdog = Watchdog::new(service.loops());
     let mut feed = tokio::time::interval(watchdog.interval());
     let mut look = tokio::time::interval(LOOK);
+    // The first time was at the start, with the configuration's other warnings.
+    let mut daily = tokio::time::interval(REPEATED);
+    daily.reset();
     loop {
         tokio::select! {
             ending = &mut ended => return Ok(ending),
-            _ = hang_up.recv() => reload(service, path),
+            _ = hang_up.recv() => certificates = reload(service, path).unwrap_or(certificates),
+            _ = daily.tick() => log_expiring(&certificates),
             _ = feed.tick() => if feeding == plan::Watchdog::Fed { watchdog.feed() },
             _ = look.tick() => anyhow::ensure!(!service.has_failed(), "a thread ended by itself; the log says why"),
         }
@@ -88,15 +94,19 @@ fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
     signal(kind).context("cannot listen for signals")
 }
 
-fn reload(service: &Service, path: &Path) {
+/// Takes the new configuration; gives the files of its certificates.
+fn reload(service: &Service, path: &Path) -> Option<Vec<PathBuf>> {
     systemd::reloading();
+    let mut certificates = None;
     match config::load(path) {
         Ok(plan) => {
             for warning in &plan.warnings {
                 tracing::warn!(%warning, "configuration");
             }
+            let files = plan.certificates.clone();
             match service.reload(plan) {
                 Ok(differences) => {
+                    certificates = Some(files);
                     for what in differences {
                         tracing::warn!(what, "changed, takes effect at the next start");
                     }
@@ -111,6 +121,14 @@ fn reload(service: &Service, path: &Path) {
         Err(mistakes) => tracing::error!(%mistakes, "reload refused, the running configuration stays"),
     }
     systemd::ready();
+    certificates
+}
+
+/// Warns of certificates that end soon; renewed files are quiet.
+fn log_expiring(certificates: &[PathBuf]) {
+    for soon in certificates.iter().filter_map(|path| expiring(path, clock::wall())) {
+        tracing::warn!(file = %soon.path.display(), %soon, "a certificate has to be renewed");
+    }
 }
 
 /// Lets transactions end, `limit` at most. Established calls need no wait: they are in the queue.

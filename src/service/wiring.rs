@@ -13,6 +13,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc;
 
+use super::classes::Kept;
 use super::delivery::{self, Delivery};
 use super::resolver;
 use super::systemd::Loop;
@@ -133,7 +134,9 @@ impl Service {
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
         let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
+        let (classes, calls) = Kept::split(opened.calls);
         let delivery = Delivery::start(delivery::Parts {
+            classes,
             admin,
             gateway: Arc::new(View::new(&phase, &opened.handle, &mailboxes, &backends)),
             backends,
@@ -148,7 +151,7 @@ impl Service {
             shards: mailboxes.clone(),
         })?;
         let streams = start_streams(&plan.sip, listeners, &mailboxes)?;
-        let mut calls = split_calls(opened.calls, plan.sip.shards);
+        let mut calls = split_calls(calls, plan.sip.shards);
         let mut shards = Vec::new();
         for (number, ((_, inbox), sockets)) in boxes.into_iter().zip(sockets).enumerate() {
             let own = mailboxes[number].clone();

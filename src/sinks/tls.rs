@@ -3,6 +3,8 @@
 //! rustls with ring, TLS 1.2 and 1.3. A server is known by the subjectAltName of its certificate (RFC 6125 §6.4); the
 //! common name means nothing.
 
+pub mod expiry;
+
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

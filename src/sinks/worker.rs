@@ -33,8 +33,9 @@ pub const SUCCESSION_WAIT: Duration = Duration::from_secs(5);
 /// Wait before a sink that could not be made is tried again.
 pub const SUCCESSION_RETRY: Duration = Duration::from_secs(5);
 
-/// Makes the sink that takes the place of the running one, once that has ended; asked again if it cannot.
-pub type Successor<S> = Box<dyn FnMut() -> Result<S, Box<dyn Error + Send + Sync>>>;
+/// Makes the sink that takes the place of the running one, which it is given, once that has ended; asked again if it
+/// cannot.
+pub type Successor<S> = Box<dyn FnMut(Option<&S>) -> Result<S, Box<dyn Error + Send + Sync>>>;
 
 /// Where leases come from: the queue's [`Consumer`], or a table in tests.
 pub trait Leases {
@@ -208,7 +209,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             self.settle_one(Outcome { seq, settlement: Settlement::Retry { after: Duration::ZERO, reason } });
         }
         loop {
-            match next() {
+            match next(Some(&self.sink)) {
                 Ok(sink) => self.sink = sink,
                 Err(error) => {
                     let error = chain(&*error);

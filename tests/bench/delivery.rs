@@ -101,6 +101,7 @@ fn record(id: RecordId, number: u64, kind: Kind) -> Record {
             .to_vec(),
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

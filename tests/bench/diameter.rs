@@ -50,7 +50,8 @@ fn main() {
 
 fn sink(port: u16) -> DiameterSink {
     let mut settings = Settings::new("gw.test.example", "test.example", "test.example");
-    let peer = PeerSettings { host: "127.0.0.1".to_owned(), port, identity: None, priority: 0, weight: 1 };
+    let host = "127.0.0.1".to_owned();
+    let peer = PeerSettings { host, port, identity: None, priority: 0, weight: 1, realms: Vec::new() };
     settings.peers.push(peer);
     DiameterSink::new("bench", &settings, 1, Seq(0)).expect("the settings are good")
 }
@@ -157,6 +158,7 @@ fn record() -> Record {
         fields: vec![("user".into(), tollgate::record::Value::Text(b"alice@example.com".to_vec()))],
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -54,6 +54,7 @@ fn record() -> Record {
             .to_vec(),
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -81,6 +81,7 @@ fn record(fields: Fields) -> Record {
         fields,
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -5,6 +5,7 @@ mod calls;
 mod codec;
 mod failures;
 mod fields;
+mod numbers;
 mod promises;
 mod restart;
 

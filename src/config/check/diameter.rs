@@ -12,9 +12,12 @@ use crate::config::error::{Mistake, Place, Weight, suggestion};
 use crate::config::schema::{self, DiameterTable};
 use crate::config::tree::PlaceId;
 use crate::diameter::accounting::{Application, FieldMapping, LegOrder, Profile, Renderer, Round, Unmapped};
-use crate::diameter::settings::Settings;
+use crate::diameter::settings::{Settings, Transport};
 use crate::dictionary::diameter::{Builder, Dictionary, Type};
 use crate::dictionary::{Files, builtin};
+use crate::sinks::chain;
+use crate::sinks::diameter::tls_files;
+use crate::sinks::tls::client_config;
 use crate::units::{Millis, Secs};
 
 /// Settings of one sink; `None` when too much is missing to say more.
@@ -41,6 +44,7 @@ pub(super) fn check(
     record_id(table, &dictionary, check);
     let (client, profile) = (client?, profile?);
     let mut settings = client.settings;
+    tls(&settings, &client.path, check);
     let is_rf = settings.accounting.application == Application::Rf;
     if let (true, Some(given)) = (is_rf, &table.profile) {
         let hint = Some("leave it out".to_owned());
@@ -92,6 +96,18 @@ fn client_file(config: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Opti
             }));
             None
         }
+    }
+}
+
+/// The files of TLS: what cannot be used is an error here, as it would be at the start.
+fn tls(settings: &Settings, path: &Path, check: &mut Check<'_>) {
+    let Some(files) = tls_files(&settings.tls).filter(|_| settings.transport != Transport::Tcp) else { return };
+    check.certificates.extend([files.ca.clone()]);
+    check.certificates.extend(files.own.iter().map(|own| own.certificate.clone()));
+    if let Err(error) = client_config(&files) {
+        let whole = |path: &Path| Place::Whole(path.to_owned());
+        let place = whole(error.path().unwrap_or(path));
+        check.findings.push(Mistake::error(chain(&error).to_string(), place).also_at(whole(path)));
     }
 }
 

@@ -13,14 +13,17 @@ mod sip;
 mod streams;
 mod transport;
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::decode::At;
 use super::error::{Findings, Mistake, Place};
 use super::plan::Plan;
 use super::schema::FileTable;
 use super::tree::{Node, PlaceId, Places};
+use crate::clock;
+use crate::sinks::tls::expiry::expiring;
 
 /// What the checks share.
 pub(super) struct Check<'a> {
@@ -28,6 +31,8 @@ pub(super) struct Check<'a> {
     pub places: &'a Places,
     /// What was found.
     pub findings: &'a mut Findings,
+    /// Files of certificates, own ones and those of authorities.
+    pub certificates: BTreeSet<PathBuf>,
 }
 
 impl Check<'_> {
@@ -48,6 +53,15 @@ impl Check<'_> {
     /// Notes a warning.
     fn warning(&mut self, place: PlaceId, what: impl fmt::Display, hint: Option<String>) {
         self.findings.push(Mistake::warning(what.to_string(), self.place(place)).maybe_hint(hint));
+    }
+
+    /// Warns of certificates that end soon.
+    fn expiring(&mut self) {
+        let now = clock::wall();
+        for soon in self.certificates.iter().filter_map(|path| expiring(path, now)) {
+            let mistake = Mistake::warning(soon.to_string(), Place::Whole(soon.path.clone()));
+            self.findings.push(mistake.hint("renew it; while the service runs the log repeats this every day"));
+        }
     }
 
     /// Reads a list of values, each with its own error; what does not read is left out.
@@ -77,6 +91,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         check.findings.push(mistake.hint("add a `[[route]]` with `to`"));
     }
     let sinks = sinks::check(file, base, check);
+    check.expiring();
     let all_marks = route.iter().map(|route| route.marks).chain([marks]);
     accounting::unused(all_marks, &names, &sinks.places, check);
     let mut accounting = accounting::check(&file.accounting, sinks.modes, check);
@@ -101,6 +116,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         admin: sections::admin(&file.admin, base, check),
         log,
         service: sections::service(&file.service),
+        certificates: std::mem::take(&mut check.certificates).into_iter().collect(),
         warnings: Vec::new(),
     }
 }

@@ -120,6 +120,9 @@ fn server(tls: &At<TlsTable>, base: &Path, check: &mut Check<'_>) -> Option<Serv
         (ClientCertificate::Optional, Some(ca)) => Clients::Optional(base.join(&ca.value)),
         (ClientCertificate::Required, Some(ca)) => Clients::Required(base.join(&ca.value)),
     };
+    if let Clients::Optional(ca) | Clients::Required(ca) = &clients {
+        check.certificates.insert(ca.clone());
+    }
     let identities: Vec<Identity> = tls.certificates.iter().map(|own| identity(own, base, check)).collect();
     // Each by itself first, so that the mistake is shown where the file is named.
     let mut is_sound = true;
@@ -133,6 +136,7 @@ fn server(tls: &At<TlsTable>, base: &Path, check: &mut Check<'_>) -> Option<Serv
 fn identity(own: &At<CertificateTable>, base: &Path, check: &mut Check<'_>) -> Identity {
     let identity = Identity { certificate: base.join(&own.certificate), key: base.join(&own.key) };
     warn_of_readers(&identity.key, own.place, check);
+    check.certificates.insert(identity.certificate.clone());
     identity
 }
 
@@ -151,6 +155,7 @@ fn client(table: &SipTable, base: &Path, check: &mut Check<'_>) -> Option<Client
         (Some(certificate), Some(key)) => {
             let identity = Identity { certificate: base.join(&certificate.value), key: base.join(&key.value) };
             warn_of_readers(&identity.key, key.place, check);
+            check.certificates.insert(identity.certificate.clone());
             Some((identity, certificate.place))
         }
         (None, None) => None,
@@ -164,6 +169,9 @@ fn client(table: &SipTable, base: &Path, check: &mut Check<'_>) -> Option<Client
         Some(ca) => (Roots::System, ca.place),
         None => (Roots::System, PlaceId::default()),
     };
+    if let Roots::File(ca) = &roots {
+        check.certificates.insert(ca.clone());
+    }
     let trusting = match ClientTls::load(&roots, None) {
         Err(error @ TlsError::NoSystemRoots) => {
             let hint = "set `sip.tls_client.ca`; until then no connection to a TLS target succeeds";

@@ -84,6 +84,8 @@ fn tls(client: &RadiusClient, check: &mut Check<'_>) -> Option<TlsSettings> {
         NameCheck::On => PeerName::Checked,
         NameCheck::Off => PeerName::Ignored,
     };
+    check.certificates.extend([ca.clone()]);
+    check.certificates.extend(own.iter().map(|own| own.certificate.clone()));
     let config = tls::client_config(&ClientFiles { ca, own, peer_name });
     let config = config.map_err(|error| {
         let place = error.path().map_or_else(whole, |path| Place::Whole(path.to_owned()));

@@ -44,6 +44,7 @@ pub(super) const ALL: &[Key] = &[
     key("realm-from", Kind::Text),
     key("session-identity", Kind::Text),
     key("acctserver", Kind::Peers),
+    key("peer-realms", Kind::List),
     key("serv-type", Kind::Text),
     key("tls-ca-file", Kind::Text),
     key("tls-cert-file", Kind::Text),

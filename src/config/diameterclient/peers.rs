@@ -73,5 +73,5 @@ pub(super) fn peer(word: &str, transport: Transport, place: usize) -> Result<Pee
         number(numbers[1], "priority", 0, PRIORITY_MAX)?.map_or(u16::try_from(place).unwrap_or(u16::MAX), small);
     let weight = number(numbers[2], "weight", 1, WEIGHT_MAX)?.map_or(1, small);
     let identity = identity.or_else(|| address.is_none().then(|| host.clone()));
-    Ok(PeerSettings { host, port, identity, priority, weight })
+    Ok(PeerSettings { host, port, identity, priority, weight, realms: Vec::new() })
 }

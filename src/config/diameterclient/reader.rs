@@ -63,6 +63,7 @@ impl<'a> Reader<'a> {
             .choice("serv-type", &[Transport::Tcp, Transport::Tls, Transport::Inband].map(|one| (one.name(), one)))
             .unwrap_or_default();
         settings.peers = self.peers(settings.transport);
+        self.peer_realms(&mut settings.peers);
         self.tls(&mut settings);
         self.timers(&mut settings);
         self.accounting(&mut settings);
@@ -255,6 +256,33 @@ impl<'a> Reader<'a> {
             self.found.push(mistake.hint("`acctserver HOST[:PORT[:PRIORITY[:WEIGHT]]]`"));
         }
         peers
+    }
+
+    /// Which peers serve some realms only.
+    fn peer_realms(&mut self, peers: &mut [PeerSettings]) {
+        for (place, word) in self.all("peer-realms") {
+            let Some((name, realm)) = word.split_once('=').filter(|(_, realm)| is_name(realm)) else {
+                let mistake = Mistake::error(format!("`peer-realms`: `{word}` is no peer with a realm"), place);
+                self.found.push(mistake.hint("`PEER=REALM`, with the identity or the host of a peer"));
+                continue;
+            };
+            let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+            let is_it = |peer: &&mut PeerSettings| {
+                peer.identity.as_deref().unwrap_or(&peer.host).eq_ignore_ascii_case(bare)
+                    || peer.host.eq_ignore_ascii_case(bare)
+            };
+            // A host may stand with several ports.
+            let mut is_known = false;
+            for peer in peers.iter_mut().filter(is_it) {
+                is_known = true;
+                peer.realms.push(realm.to_ascii_lowercase());
+            }
+            if !is_known {
+                let hint = suggestion(bare, peers.iter().map(|peer| peer.identity.as_deref().unwrap_or(&peer.host)));
+                let what = format!("`peer-realms`: no `acctserver` is called `{name}`");
+                self.found.push(Mistake::error(what, place).maybe_hint(hint));
+            }
+        }
     }
 
     fn redirect_hosts(&mut self) -> Vec<String> {

@@ -32,6 +32,7 @@ fn the_sample_loads_and_its_defaults_are_the_code_s() {
     // Lines that only show an example change something; the others show the default.
     let examples = [
         "acctserver",
+        "peer-realms",
         "destination-host",
         "session-identity",
         "dictionary",
@@ -49,7 +50,12 @@ fn the_sample_loads_and_its_defaults_are_the_code_s() {
     for line in SAMPLE.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| line.contains('\t')) {
         let key = line.split('\t').next().expect("a line has a first word");
         let text = format!("identity sip-gw.example.net\nacctserver localhost\n{line}\n");
-        let text = if key == "acctserver" { text.replace("acctserver localhost\n", "") } else { text };
+        let peers = match key {
+            "acctserver" => "",
+            "peer-realms" => "acctserver cdf1.example.net, cdf2.example.net\n",
+            _ => "acctserver localhost\n",
+        };
+        let text = text.replace("acctserver localhost\n", peers);
         let shown = settings(&text);
         let strip =
             |settings: &Settings| format!("{settings:?}").replace(&format!("{:?}", settings.accounting.dictionary), "");
@@ -74,6 +80,7 @@ fn every_keyword_says_what_it_means() {
     let text = "identity gw1.voice.example\nrealm voice.example\ndestination-realm billing.example\n\
         destination-host cdf.billing.example\nrealm-from user\nsession-identity gw.voice.example\n\
         acctserver a.example, b.example:3900:5:10\nacctserver c.example=[2001:db8::1]::5\n\
+        peer-realms A.example=one.example, [2001:db8::1]=one.example\npeer-realms c.example=Two.example\n\
         serv-type TLS\ntls-ca-file ca.pem\ntls-cert-file /abs/cert.pem\ntls-key-file key.pem\n\
         tls-verify-hostname no\nbindaddr 192.0.2.1\napplication rf\ndictionary one two\ndictionary three\n\
         mandatory A,B\noptional C\nlegs grouped\nleg-group G\nleg-number none\ncdr-record start-stop\n\
@@ -101,6 +108,8 @@ fn every_keyword_says_what_it_means() {
             ("2001:db8::1", 5658, Some("c.example"), 5, 1),
         ]
     );
+    let realms: Vec<_> = s.peers.iter().map(|peer| peer.realms.join(" ")).collect();
+    assert_eq!(realms, ["one.example", "", "one.example two.example"]);
     assert_eq!((s.transport, s.tls.name_check), (Transport::Tls, NameCheck::Off));
     assert_eq!(s.tls.ca_file.as_deref(), Some(Path::new("/etc/tollgate/ca.pem")));
     assert_eq!(s.tls.cert_file.as_deref(), Some(Path::new("/abs/cert.pem")));
@@ -162,6 +171,13 @@ fn every_mistake_has_its_line_and_a_hint_where_one_helps() {
         ("an event", with("without mised"), "did you mean `missed`?"),
         ("a value name", with("service-type Sip-Sesion"), "did you mean `Sip-Session`?"),
         ("sub-sessions with Rf", with("application rf\nlegs sub-sessions"), "does not go with `application rf`"),
+        (
+            "a realm of an unknown peer",
+            with("peer-realms cfd.example.net=x.example"),
+            "did you mean `cdf.example.net`?",
+        ),
+        ("a realm without a peer", with("peer-realms x.example"), "`PEER=REALM`"),
+        ("a peer without a realm", with("peer-realms cdf.example.net="), "`PEER=REALM`"),
         ("a redirect host", with("redirect-hosts *"), "`*.` and a domain"),
         ("a keyword twice", with("watchdog 30\nwatchdog 31"), "stands twice"),
         ("a peer twice", with("acctserver cdf.example.net:3868"), "is listed twice"),

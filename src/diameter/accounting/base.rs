@@ -3,7 +3,6 @@
 use super::settings::{Application, Profile, Settings};
 use super::target::{Finder, Target};
 use super::{Message, Renderer, event, value_of};
-use crate::clock::Timestamp;
 use crate::diameter::avp::{Writer, flag};
 use crate::diameter::code::{self, record_type};
 use crate::dictionary::Input;
@@ -172,7 +171,9 @@ impl Renderer {
             (&core.acknowledged, times.acknowledged),
             (&core.ended, times.ended),
         ] {
-            put_instant(target.as_ref(), at, out, misfits);
+            if let (Some(target), Some(at)) = (target, at) {
+                target.put_instant(at, out, misfits);
+            }
         }
         for (target, span) in [(&core.setup_ms, times.setup), (&core.duration_ms, times.duration)] {
             if let (Some(target), Some(span)) = (target, span) {
@@ -212,17 +213,6 @@ pub(super) fn put_named(target: &Target, name: &str, value: &Value, out: &mut Wr
         octets.push(b'=');
         target.handle.encode(Input::Text(&text), octets)
     });
-}
-
-fn put_instant(
-    target: Option<&Target>,
-    at: Option<Timestamp>,
-    out: &mut Writer<'_>,
-    misfits: &mut super::target::Misfits,
-) {
-    if let (Some(target), Some(at)) = (target, at) {
-        target.put(Input::Timestamp(at), out, misfits);
-    }
 }
 
 /// The record id as its text, without an allocation.

@@ -49,9 +49,12 @@ pub(super) fn events(record: &Record, cdr: CdrRecord) -> impl Iterator<Item = Ev
 /// Accounting-Record-Number of a record within its session (RFC 6733 §9.8.3): unique, rising, and the same however often
 /// the record is rendered, for the receiver knows a repeat by it.
 ///
-/// A count would have to survive restarts as the record does. So it comes from the milliseconds since the call began,
-/// doubled: even for INTERIM, odd and greater for a STOP of the same instant. It ends at 24 days.
+/// The record has it, but for calls that a release without a count took in: their numbers come from the milliseconds
+/// since the call began, doubled: even for INTERIM, odd and greater for a STOP of the same instant. That ends at 24 days.
 fn number(record: &Record) -> u32 {
+    if let Some(number) = record.number {
+        return number;
+    }
     let times = &record.times;
     let span = match (times.setup, times.duration) {
         // The monotonic clock, where there is one.
@@ -93,8 +96,7 @@ pub(super) fn session_id(record: &Record, event: Event, identity: &str, out: &mu
     let name = if is_session { session_number(record) } else { own_number(record) };
     out.extend_from_slice(identity.as_bytes());
     for half in [name >> 32, name & 0xFFFF_FFFF] {
-        out.push(b';');
-        push_decimal(half, out);
+        push_part(half as u32, out);
     }
     out.push(b';');
     push_escaped(&record.call_id, out);
@@ -109,8 +111,17 @@ pub(super) fn multi_session_id(record: &Record, identity: &str, out: &mut Vec<u8
 
 /// The first 64 bits of the session's name.
 fn session_number(record: &Record) -> u64 {
-    let digits = record.session.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let digits = record.session.as_bytes().first_chunk::<16>().and_then(hexadecimal);
     digits.unwrap_or_else(|| hash(&[record.session.as_bytes(), &record.call_id]))
+}
+
+/// The number that hexadecimal digits are.
+fn hexadecimal(digits: &[u8; 16]) -> Option<u64> {
+    // Without an early end it is done in blocks: digits and letters of either case are told by their bits.
+    let is_digit = |octet: u8| octet.is_ascii_digit() | matches!(octet | 0x20, b'a'..=b'f');
+    let all = digits.iter().fold(true, |all, octet| all & is_digit(*octet));
+    let value = |octet: u8| u64::from((octet & 15) + 9 * (octet >> 6));
+    all.then(|| digits.iter().fold(0, |number, octet| number << 4 | value(*octet)))
 }
 
 /// A number that the record has alone.
@@ -128,27 +139,33 @@ fn hash(texts: &[&[u8]]) -> u64 {
     hasher.finish()
 }
 
-fn push_decimal(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
+/// `;` and a number in decimal.
+fn push_part(number: u32, out: &mut Vec<u8>) {
+    let mut text = [b';'; 11];
+    let mut at = text.len();
     let mut rest = number;
     loop {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
+        text[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
         if rest == 0 {
             break;
         }
     }
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(&text[at - 1..]);
 }
 
 /// The Call-ID with `;`, `%`, blanks, controls and non-ASCII as `%XX`, cut.
 fn push_escaped(call_id: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let is_plain = |octet: u8| octet.is_ascii_graphic() & (octet != b';') & (octet != b'%');
+    // The usual one is taken in one piece.
+    if call_id.len() <= CALL_ID_OCTETS_MAX && call_id.iter().fold(true, |all, octet| all & is_plain(*octet)) {
+        return out.extend_from_slice(call_id);
+    }
     let end = out.len() + CALL_ID_OCTETS_MAX;
     for &octet in call_id {
-        let is_plain = octet.is_ascii_graphic() && octet != b';' && octet != b'%';
+        let is_plain = is_plain(octet);
         if out.len() + if is_plain { 1 } else { 3 } > end {
             return;
         }

@@ -7,8 +7,8 @@
 //! | record | Accounting-Record-Type | Session-Id from | number |
 //! |---|---|---|---|
 //! | Start | START | the session | 0 |
-//! | Interim | INTERIM | the session | from its instant, even |
-//! | Stop | STOP | the session | from its instant, odd |
+//! | Interim | INTERIM | the session | the record's own: 1, 2, … |
+//! | Stop | STOP | the session | the record's own: one more than the last |
 //! | Failed, Missed, Event | EVENT | the record | 0 |
 //! | Cdr | EVENT, or as configured | the session | 0; STOP 1 |
 
@@ -77,10 +77,10 @@ pub struct Renderer {
     settings: Settings,
     /// Origin-Host and Origin-Realm.
     origin: Vec<u8>,
-    /// Destination-Realm as configured.
-    realm: Vec<u8>,
     /// Destination-Host.
     destination: Vec<u8>,
+    /// Both with the Destination-Realm of the configuration between them.
+    route: Vec<u8>,
     /// What is the same in every record, behind Accounting-Record-Number.
     application: Vec<u8>,
     core: Core,
@@ -124,19 +124,22 @@ impl Renderer {
         let own_field = if own { finder.named("Tollgate-Field", "fields without an AVP") } else { None };
         let shortened = if own { finder.named("Tollgate-Shortened", "shortened values") } else { None };
         finder.finish()?;
+        let origin = avps(|out| {
+            out.avp(code::ORIGIN_HOST, 0, flag::MANDATORY, settings.identity.as_bytes());
+            out.avp(code::ORIGIN_REALM, 0, flag::MANDATORY, settings.realm.as_bytes());
+        });
+        let realm = avps(|out| {
+            out.avp(code::DESTINATION_REALM, 0, flag::MANDATORY, settings.destination_realm.as_bytes());
+        });
+        let destination = avps(|out| {
+            if let Some(host) = &settings.destination_host {
+                out.avp(code::DESTINATION_HOST, 0, flag::MANDATORY, host.as_bytes());
+            }
+        });
         Ok(Self {
-            origin: avps(|out| {
-                out.avp(code::ORIGIN_HOST, 0, flag::MANDATORY, settings.identity.as_bytes());
-                out.avp(code::ORIGIN_REALM, 0, flag::MANDATORY, settings.realm.as_bytes());
-            }),
-            realm: avps(|out| {
-                out.avp(code::DESTINATION_REALM, 0, flag::MANDATORY, settings.destination_realm.as_bytes());
-            }),
-            destination: avps(|out| {
-                if let Some(host) = &settings.destination_host {
-                    out.avp(code::DESTINATION_HOST, 0, flag::MANDATORY, host.as_bytes());
-                }
-            }),
+            route: [&origin[..], &realm, &destination].concat(),
+            origin,
+            destination,
             application: avps(|out| {
                 out.u32(code::ACCT_APPLICATION_ID, 0, flag::MANDATORY, application::ACCOUNTING);
                 if let Some(state) = settings.origin_state {
@@ -257,7 +260,6 @@ impl Renderer {
             event::session_id(record, about.event, identity, value);
             Ok(())
         });
-        out.ready(&self.origin);
         let user = self.user_name.as_ref().and_then(|target| value_of(&record.fields, target));
         let user = user.and_then(Value::text);
         let realm = match settings.realm_from {
@@ -265,10 +267,13 @@ impl Renderer {
             RealmFrom::Configuration => None,
         };
         match realm {
-            Some(realm) => out.avp(code::DESTINATION_REALM, 0, M, realm),
-            None => out.ready(&self.realm),
+            None => out.ready(&self.route),
+            Some(realm) => {
+                out.ready(&self.origin);
+                out.avp(code::DESTINATION_REALM, 0, M, realm);
+                out.ready(&self.destination);
+            }
         }
-        out.ready(&self.destination);
         out.u32(code::ACCOUNTING_RECORD_TYPE, 0, M, about.event.record_type);
         out.u32(code::ACCOUNTING_RECORD_NUMBER, 0, M, about.event.number);
         out.ready(&self.application);

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use super::settings::{FieldMapping, Settings};
+use crate::clock::Timestamp;
 use crate::diameter::avp::{Writer, flag};
 use crate::diameter::code;
 use crate::dictionary::Input;
-use crate::dictionary::diameter::{Dictionary, Handle, LabelError, Type};
+use crate::dictionary::diameter::{Dictionary, Handle, LabelError, Type, is_plain, rfc_3339};
 use crate::record::Value;
 
 /// Misfits of one record that are kept with their texts; the others are counted.
@@ -100,6 +101,31 @@ pub(super) struct Target {
     code: u32,
     vendor: u32,
     flags: u8,
+    form: Form,
+}
+
+/// The forms of value that need no look into the definition.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Form {
+    /// Text: a plain one goes out as it came.
+    Text,
+    /// Four octets: a number between these.
+    Word { min: i64, max: i64 },
+    /// Eight octets: a number between these.
+    Long { min: i64, max: i64 },
+    /// Whatever else the dictionary says.
+    Other,
+}
+
+impl Form {
+    fn of(kind: Type) -> Self {
+        match (kind, kind.octets(), kind.range()) {
+            (Type::Utf8String, _, _) => Self::Text,
+            (_, Some(4), Some((min, max))) => Self::Word { min, max },
+            (_, Some(8), Some((min, max))) => Self::Long { min, max },
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Target {
@@ -132,14 +158,41 @@ impl Target {
         self.flags &= !flag::MANDATORY;
     }
 
-    /// Writes a value; an empty text and what does not fit are left out.
+    /// Writes a value; what does not fit is left out.
+    #[inline]
     pub(super) fn put(&self, input: Input<'_>, out: &mut Writer<'_>, misfits: &mut Misfits) {
+        match (self.form, input) {
+            (Form::Text, Input::Text(text)) if is_plain(text) => out.avp(self.code, self.vendor, self.flags, text),
+            (Form::Word { min, max }, Input::Number(number)) if (min..=max).contains(&number) => {
+                // The lower half of its two's complement.
+                out.u32(self.code, self.vendor, self.flags, number as u32);
+            }
+            (Form::Long { min, max }, Input::Number(number)) if (min..=max).contains(&number) => {
+                out.u64(self.code, self.vendor, self.flags, number as u64);
+            }
+            (_, input) => self.encode(input, out, misfits),
+        }
+    }
+
+    /// Writes a value as its definition says.
+    #[inline(never)]
+    fn encode(&self, input: Input<'_>, out: &mut Writer<'_>, misfits: &mut Misfits) {
         let written = out.avp_with(self.code, self.vendor, self.flags, |value| self.handle.encode(input, value));
         if let Err(error) = written {
             misfits.note(self, &error);
         }
     }
 
+    /// Writes an instant: of a text type as RFC 3339.
+    pub(super) fn put_instant(&self, at: Timestamp, out: &mut Writer<'_>, misfits: &mut Misfits) {
+        match if self.form == Form::Text { rfc_3339(at) } else { None } {
+            Some(text) => out.avp(self.code, self.vendor, self.flags, &text),
+            None => self.encode(Input::Timestamp(at), out, misfits),
+        }
+    }
+
+    /// Writes a text; an empty one is left out.
+    #[inline]
     pub(super) fn put_text(&self, text: &[u8], out: &mut Writer<'_>, misfits: &mut Misfits) {
         if !text.is_empty() {
             self.put(Input::Text(text), out, misfits);
@@ -244,7 +297,8 @@ impl<'a> Finder<'a> {
         if self.optional.contains(&key) {
             flags &= !flag::MANDATORY;
         }
-        Target { field: field.into(), code: key.1, vendor: key.0, flags, handle }
+        let form = Form::of(handle.kind());
+        Target { field: field.into(), code: key.1, vendor: key.0, flags, form, handle }
     }
 
     /// An AVP for a value of ours; `None` for an empty label.

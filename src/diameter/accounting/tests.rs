@@ -5,6 +5,7 @@ mod legs;
 mod numbers;
 mod property;
 mod rf;
+mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub(super) fn record(kind: Kind) -> Record {
         fields: vec![("caller".to_owned(), Value::Text(b"sip:alice@atlanta.example".to_vec()))],
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -197,6 +197,13 @@ pub enum Output {
         /// Every so many seconds; 0: none.
         seconds: u32,
     },
+    /// Keep what a server wants repeated in the later records of a session, over a restart too.
+    Class {
+        /// The session, as in [`Submission::session`].
+        session: u64,
+        /// Its Class AVPs for [`Client::restore_class`]; `None`: they are needed no more.
+        octets: Option<Box<[u8]>>,
+    },
 }
 
 /// The client of one sink.
@@ -252,6 +259,17 @@ impl Client {
             deeds: Vec::new(),
             settings,
         }
+    }
+
+    /// Takes up Class AVPs that an earlier process kept. To be called before any record of the session is submitted.
+    pub fn restore_class(&mut self, session: u64, octets: &[u8], out: &mut Vec<Output>) {
+        self.classes.restore(session, octets, out);
+    }
+
+    /// The Class values kept for sessions, the oldest session first: what [`Self::restore_class`] takes.
+    #[must_use]
+    pub fn classes(&self) -> Vec<(u64, Vec<u8>)> {
+        self.classes.all()
     }
 
     /// Lets the machine work on what happened.

@@ -132,9 +132,9 @@ impl Client {
         }
         let Some(flight) = self.end(key) else { return };
         if flight.ends_session {
-            self.classes.forget(flight.session);
+            self.classes.forget(flight.session, out);
         } else if !answer.classes.is_empty() {
-            self.classes.keep(flight.session, &answer.classes);
+            self.classes.keep(flight.session, &answer.classes, out);
         }
         out.push(Output::Delivered { key, peer: number(index), round_trip });
     }

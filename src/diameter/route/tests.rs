@@ -39,6 +39,7 @@ pub(super) struct Bench {
     pub ends: Vec<Output>,
     pub alarms: Vec<Alarm>,
     pub interims: Vec<u32>,
+    pub classes: Vec<(u64, Option<Box<[u8]>>)>,
     /// Peers that take connections and answer what the base protocol asks.
     pub alive: Vec<bool>,
     pub last_message: Vec<u8>,
@@ -65,6 +66,7 @@ impl Bench {
             ends: Vec::new(),
             alarms: Vec::new(),
             interims: Vec::new(),
+            classes: Vec::new(),
             alive,
             last_message: Vec::new(),
         };
@@ -138,6 +140,7 @@ impl Bench {
             Output::Secure { .. } | Output::Peer { .. } => {}
             Output::Alarm { alarm, .. } => self.alarms.push(alarm),
             Output::Interim { seconds, .. } => self.interims.push(seconds),
+            Output::Class { session, octets } => self.classes.push((session, octets)),
             Output::Delivered { .. } | Output::Retry { .. } | Output::Park { .. } => self.ends.push(output),
         }
     }

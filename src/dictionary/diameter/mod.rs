@@ -8,6 +8,7 @@ pub mod build;
 pub mod builtin;
 mod definition;
 pub mod explain;
+pub mod import;
 mod parse;
 mod print;
 pub mod types;
@@ -23,7 +24,7 @@ pub use build::Builder;
 pub use definition::{Definition, Handle};
 pub use explain::{Explanation, Row};
 pub use types::Type;
-pub use value::{ValueError, clean};
+pub use value::{ValueError, clean, is_plain, rfc_3339};
 
 use super::nearest;
 use super::problem::Problem;

@@ -1,5 +1,6 @@
 //! Dictionaries of Diameter: the built-in ones, the lines, the labels, the values, the XML.
 
+mod import;
 mod labels;
 mod lines;
 mod values;

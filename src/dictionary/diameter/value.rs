@@ -218,10 +218,16 @@ impl Definition {
     }
 }
 
+/// Whether text is visible ASCII and blanks: most is, and goes out as it came.
+#[must_use]
+pub fn is_plain(text: &[u8]) -> bool {
+    // Without an early end it is done in blocks.
+    text.iter().fold(true, |is_plain, octet| is_plain & matches!(octet, b' '..=b'~'))
+}
+
 /// Appends text as a UTF8String may have it: U+FFFD for what is no UTF-8, no control characters (RFC 6733 §4.3.1).
 pub fn clean(text: &[u8], out: &mut Vec<u8>) {
-    // The usual text is taken in one piece.
-    if text.is_ascii() && !text.iter().any(u8::is_ascii_control) {
+    if is_plain(text) {
         return out.extend_from_slice(text);
     }
     for chunk in text.utf8_chunks() {
@@ -242,34 +248,49 @@ fn push_decimal(number: i64, out: &mut Vec<u8>) {
 
 /// Appends an instant as RFC 3339 in UTC with milliseconds; outside the years 0 to 9999 the bare microseconds.
 fn push_rfc_3339(at: Timestamp, out: &mut Vec<u8>) {
+    match rfc_3339(at) {
+        Some(text) => out.extend_from_slice(&text),
+        None => push_decimal(at.0, out),
+    }
+}
+
+/// An instant as RFC 3339 in UTC with milliseconds; `None` outside the years 0 to 9999.
+#[must_use]
+pub fn rfc_3339(at: Timestamp) -> Option<[u8; 24]> {
     const DAY: i64 = 86_400;
-    let (days, secs) = (at.secs().div_euclid(DAY), at.secs().rem_euclid(DAY));
-    // Days since 0000-03-01; an era has 400 years (proleptic Gregorian calendar).
-    let shifted = days + 719_468;
-    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    /// From 0000-03-01 to 1970-01-01.
+    const DAYS_TO_1970: i64 = 719_468;
+    /// An era has 400 years (proleptic Gregorian calendar), which begin with March; one is added, so that none is
+    /// negative.
+    const ERA_DAYS: u32 = 146_097;
+    let days = at.secs().div_euclid(DAY) + DAYS_TO_1970 + i64::from(ERA_DAYS);
+    let days = u32::try_from(days).ok()?;
+    let secs = u32::try_from(at.secs().rem_euclid(DAY)).ok()?;
+    let millis = u32::try_from(at.0.rem_euclid(1_000_000) / 1_000).ok()?;
+    let (era, day) = (days / ERA_DAYS, days % ERA_DAYS);
     let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) =
-        (era * 400 + year_of_era + i64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
-    if !(0..=9999).contains(&year) {
-        return push_decimal(at.0, out);
+    let year = (era * 400 + year_of_era + u32::from(month >= 10)).checked_sub(400)?;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    if year > 9_999 {
+        return None;
     }
-    let millis = at.0.rem_euclid(1_000_000) / 1_000;
-    let parts = [
-        (year, 4, b'-'),
-        (month, 2, b'-'),
-        (day, 2, b'T'),
-        (secs / 3_600, 2, b':'),
-        (secs / 60 % 60, 2, b':'),
-        (secs % 60, 2, b'.'),
-        (millis, 3, b'Z'),
-    ];
-    for (number, digits, after) in parts {
-        for place in (0..digits).rev() {
-            out.push(b'0' + u8::try_from(number / 10_i64.pow(place) % 10).unwrap_or(0));
-        }
-        out.push(after);
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    for (place, number) in [
+        (0, year / 100),
+        (2, year % 100),
+        (5, month),
+        (8, day),
+        (11, secs / 3_600),
+        (14, secs / 60 % 60),
+        (17, secs % 60),
+        (20, millis / 10),
+    ] {
+        text[place] += (number / 10) as u8;
+        text[place + 1] += (number % 10) as u8;
     }
+    text[22] += (millis % 10) as u8;
+    Some(text)
 }

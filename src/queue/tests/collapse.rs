@@ -27,6 +27,7 @@ fn of(kind: Kind, number: u64, session: u64, sinks: SinkMask) -> Entry {
         fields: Vec::new(),
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     };
     Entry { id: record.id, call: CallHash(session), sinks, body: codec::encode(&record) }

@@ -25,6 +25,7 @@ pub(in crate::record) fn record() -> Record {
         fields: Fields::new(),
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }
@@ -64,9 +65,10 @@ fn records(longest: usize) -> impl Strategy<Value = Record> {
     let end = proptest::option::of((0..PARTIES.len(), 0..CAUSES.len()))
         .prop_map(|end| end.map(|(by, cause)| End { by: PARTIES[by], cause: CAUSES[cause] }));
     let texts = (text(), text(), text(), text(), text(), ".{0,16}", proptest::option::of(".{0,60}"));
-    let heads = (any::<u128>(), 0..Kind::ALL.len(), any::<u32>(), any::<u16>(), any::<bool>(), any::<bool>());
+    let cseq = (any::<u32>(), proptest::option::of(any::<u32>()));
+    let heads = (any::<u128>(), 0..Kind::ALL.len(), cseq, any::<u16>(), any::<bool>(), any::<bool>());
     (heads, texts, times(), end, fields(longest * 4), vec(fields(longest), 0..5)).prop_map(
-        |((id, kind, cseq, code, in_dialog, shortened), texts, times, end, fields, legs)| {
+        |((id, kind, (cseq, number), code, in_dialog, shortened), texts, times, end, fields, legs)| {
             let (method, from_tag, to_tag, call_id, reason, session, table) = texts;
             Record {
                 id: RecordId(id),
@@ -86,6 +88,7 @@ fn records(longest: usize) -> impl Strategy<Value = Record> {
                 fields,
                 legs,
                 table,
+                number,
                 shortened,
             }
         },

@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 use super::board::Board;
 use super::link::{Event, Hearing, Link};
 use super::meters::Meters;
-use super::{Interims, Names, dial};
+use super::{Interims, Keeper, Names, dial};
 use crate::accounting::Key;
 use crate::clock::{self, Instant, Now};
 use crate::diameter::header::{Header, command};
@@ -72,7 +72,9 @@ pub(super) struct Engine {
     pub ended: Vec<Outcome>,
     /// Who is told how often servers want interim records.
     pub interims: Option<Interims>,
-    /// Sessions of the records that are out, for those.
+    /// Who keeps Class over a restart.
+    pub keeper: Option<Keeper>,
+    /// Sessions of the records that are out, for `interims`.
     sessions: HashMap<Seq, Key>,
     /// What goes and comes, for a test record.
     pub tap: Option<Vec<Seen>>,
@@ -100,6 +102,7 @@ impl Engine {
             doing: Vec::new(),
             ended: Vec::new(),
             interims: None,
+            keeper: None,
             sessions: HashMap::new(),
             tap: None,
             reported_at: Instant(0),
@@ -132,6 +135,19 @@ impl Engine {
         if self.interims.is_some() {
             self.sessions.insert(seq, session);
         }
+    }
+
+    /// Takes up what an earlier process kept by `keeper`, which keeps from here on.
+    pub fn restore_classes(&mut self, kept: Vec<(u64, Vec<u8>)>, keeper: Keeper) {
+        self.keeper = Some(keeper);
+        for (session, octets) in kept {
+            self.client.restore_class(session, &octets, &mut self.wanted);
+        }
+        self.perform(clock::now());
+    }
+
+    pub fn classes(&self) -> Vec<(u64, Vec<u8>)> {
+        self.client.classes()
     }
 
     pub fn stop(&mut self) {
@@ -307,6 +323,11 @@ impl Engine {
             Output::Alarm { peer, alarm } => {
                 let (sink, peer) = (&self.name, self.peer_name(peer));
                 tracing::error!(%sink, peer, %alarm, "accounting server needs attention");
+            }
+            Output::Class { session, octets } => {
+                if let Some(keeper) = &mut self.keeper {
+                    keeper(session, octets.as_deref());
+                }
             }
             Output::Interim { key, seconds } => {
                 if let (Some(interims), Some(session)) = (&self.interims, self.sessions.get(&key)) {

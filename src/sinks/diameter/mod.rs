@@ -50,6 +50,10 @@ pub(crate) type Names = Box<dyn Fn(&[u8]) -> Option<String> + Send>;
 /// Told how often a server wants the interim records of a session; zero: none.
 pub type Interims = Box<dyn Fn(Key, Duration) + Send>;
 
+/// Keeps over a restart what a server wants repeated in the later records of a session (RFC 6733 §8.20): the session,
+/// and its octets; `None` when they are needed no more.
+pub type Keeper = Box<dyn FnMut(u64, Option<&[u8]>) + Send>;
+
 /// Why a record makes no messages.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
@@ -152,6 +156,19 @@ impl DiameterSink {
     pub fn with_interims(self, interims: Interims) -> Self {
         lock(&self.engine).interims = Some(interims);
         self
+    }
+
+    /// Takes up what an earlier process kept by `keeper`, and keeps by it from here on.
+    #[must_use]
+    pub fn with_classes(self, kept: Vec<(u64, Vec<u8>)>, keeper: Keeper) -> Self {
+        lock(&self.engine).restore_classes(kept, keeper);
+        self
+    }
+
+    /// The Class values it has for sessions, for a sink that takes its place.
+    #[must_use]
+    pub fn classes(&self) -> Vec<(u64, Vec<u8>)> {
+        lock(&self.engine).classes()
     }
 
     /// Where the states of the peers can be read.

@@ -33,6 +33,7 @@ pub fn route_settings(settings: &Settings, salt: u32) -> route::Settings {
         priority: peer.priority,
         weight: u32::from(peer.weight),
         security,
+        realms: peer.realms.clone(),
         ..route::PeerSettings::new(peer.identity.as_deref().unwrap_or(""), &peer.host, peer.port)
     });
     route::Settings {

@@ -146,6 +146,7 @@ pub(in crate::sinks) fn record(kind: Kind) -> Record {
         fields: Fields::new(),
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }

@@ -200,10 +200,10 @@ async fn another_sink_takes_over_what_waits_once_the_first_has_ended_what_it_had
                 tokio::task::yield_now().await;
             }
             // The first that is offered cannot be made, a later one can.
-            let broken: Successor<Mute> = Box::new(|| Err("a file is missing".into()));
+            let broken: Successor<Mute> = Box::new(|_| Err("a file is missing".into()));
             assert!(successors.send(broken).await.is_ok());
             let made = Rc::clone(&told);
-            let good: Successor<Mute> = Box::new(move || {
+            let good: Successor<Mute> = Box::new(move |_| {
                 let settled = made.borrow().settled.iter().filter(|(seq, _)| *seq < 2).count();
                 assert_eq!(settled, 2, "the first has ended: one record is never under way in both");
                 Ok(Mute { shared: Rc::clone(&made), name: 200, held: Vec::new(), speak: Rc::new(RefCell::new(true)) })

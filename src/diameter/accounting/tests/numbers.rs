@@ -43,10 +43,34 @@ fn a_record_without_a_session_name_still_has_an_id() {
     assert_eq!(id.split(';').count(), 4, "{id}");
     record.session = String::new();
     assert_ne!(session_id(&record), id);
+    for (session, want) in [
+        ("ffffffff00000000", "4294967295;0"),
+        ("0123456789ABcdef", "19088743;2309737967"),
+        ("0000000a0000000g", "other"),
+        ("000000000000000/", "other"),
+    ] {
+        record.session = session.to_owned();
+        let is_it = session_id(&record).contains(&format!(";{want};"));
+        assert_eq!(is_it, want != "other", "{session} {}", session_id(&record));
+    }
 }
 
 #[test]
-fn numbers_rise_within_a_session_and_stay_in_repeats() {
+fn the_number_of_a_record_is_its_place_in_the_session() {
+    for (name, kind, place, want) in [
+        ("a START is the first", Kind::Start, Some(0), 0),
+        ("an INTERIM has its own", Kind::Interim, Some(2), 2),
+        ("a STOP is the last", Kind::Stop, Some(3), 3),
+        ("an EVENT stands alone", Kind::Event, Some(7), 0),
+    ] {
+        let record = Record { number: place, ..record(kind) };
+        let numbers: Vec<_> = events(&record, CdrRecord::Event).map(|event| event.number).collect();
+        assert_eq!(numbers, [want], "{name}");
+    }
+}
+
+#[test]
+fn numbers_of_records_without_a_place_rise_within_a_session_and_stay_in_repeats() {
     let number = |kind: Kind, setup: u64, duration: Option<u64>| {
         let mut record = record(kind);
         record.times.setup = Some(Duration::from_millis(setup));

@@ -242,16 +242,23 @@ fn class_comes_back_in_the_later_records_of_the_session() {
         avps.u32(code::ACCT_INTERIM_INTERVAL, 0, M, 300);
     });
     assert_eq!(bench.interims, [300]);
+    let octets: Box<[u8]> = b"\0\0\0\x19\x40\0\0\x0cgold"[..].into();
+    assert_eq!(bench.classes, [(99, Some(octets.clone()))], "to be kept over a restart");
     bench.submit_with(2, |record| (record.session, record.ends_session) = (99, true));
     let (header, avps) = header::split(&bench.last_message).expect("whole");
     assert_eq!(header.length as usize, plain + 12);
     let class = crate::diameter::avp::Avps::new(avps).find(code::CLASS, 0).expect("repeated");
     assert_eq!(class.value, b"gold");
     bench.answer(2001);
+    assert_eq!(bench.classes[1..], [(99, None)], "to be kept no more");
     bench.submit_with(3, |record| record.session = 99);
     assert_eq!(bench.last_message.len(), plain, "the session is over");
     bench.submit_with(4, |record| record.session = 98);
     assert_eq!(bench.last_message.len(), plain, "another session");
+    let mut next = Bench::new(&[A]);
+    next.client.restore_class(99, &octets, &mut Vec::new());
+    next.submit_with(5, |record| record.session = 99);
+    assert_eq!(next.last_message.len(), plain + 12, "another process has it again");
 }
 
 #[test]

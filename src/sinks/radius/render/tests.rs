@@ -41,6 +41,7 @@ pub fn record(kind: Kind) -> Record {
         fields: vec![("src_ip".to_owned(), Value::Text(b"192.0.2.7".to_vec()))],
         legs: Vec::new(),
         table: None,
+        number: None,
         shortened: false,
     }
 }
