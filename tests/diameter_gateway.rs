@@ -106,7 +106,7 @@ fn a_busy_target_then_an_answer_gives_legs_in_order() {
 }
 
 #[test]
-fn a_class_comes_back_after_kill_9_and_is_forgotten_with_its_session() {
+fn a_class_comes_back_after_kill_9_and_a_reload_and_is_forgotten_with_its_session() {
     let dir = tempfile::tempdir().unwrap();
     let Some(server) = FreeDiameter::start(dir.path(), "acct", &[("DUMP", "0x1111")]) else { return };
     server.mode("class gold");
@@ -126,10 +126,19 @@ fn a_class_comes_back_after_kill_9_and_is_forgotten_with_its_session() {
     gateway.process.kill();
     server.mode("ok");
     gateway.start_again();
+    // A sink with new settings takes them over as well.
+    let file = gateway.dir.join("diameterclient.conf");
+    fs::write(&file, fs::read_to_string(&file).unwrap() + "window 100\n").unwrap();
+    gateway.process.signal(libc::SIGHUP);
+    let renewed = || gateway.process.printed().contains("delivery goes on with the new settings").then_some(());
+    wait_for("the sink has its new settings", renewed);
     assert!(calls.wait("the caller").success(), "{}", calls.complaints());
-    let all = server.wait_requests(4);
-    let stops: Vec<&Acr> = all.iter().filter(|acr| acr.value("Accounting-Record-Type") == "4").collect();
-    assert_eq!(stops.len(), 2);
+    // A START whose settlement was not yet on disk comes once more.
+    let stops = wait_for("both STOPs", || {
+        let mut all = server.requests();
+        all.retain(|acr| acr.value("Accounting-Record-Type") == "4");
+        (all.len() == 2).then_some(all)
+    });
     for stop in stops {
         assert_eq!(stop.all("Class"), ["gold"], "{:#}", stop.0);
     }

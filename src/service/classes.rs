@@ -17,7 +17,7 @@ const KEY_BYTES: usize = MARK.len() + 1 + 8;
 const _: () = assert!(KEY_BYTES < Key::BYTES, "keys of calls are longer");
 
 /// A value with its name, as the queue has it.
-type Stored = (Vec<u8>, Vec<u8>);
+pub(super) type Stored = (Vec<u8>, Vec<u8>);
 
 /// The values an earlier process kept.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc;
 
-use super::classes::Kept;
+use super::classes::{Kept, Stored};
 use super::delivery::{self, Delivery};
 use super::resolver;
 use super::systemd::Loop;
@@ -134,7 +134,7 @@ impl Service {
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
         let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
-        let (classes, calls) = Kept::split(opened.calls);
+        let (classes, mut calls) = split_stored(opened.calls, plan.sip.shards);
         let delivery = Delivery::start(delivery::Parts {
             classes,
             admin,
@@ -151,7 +151,6 @@ impl Service {
             shards: mailboxes.clone(),
         })?;
         let streams = start_streams(&plan.sip, listeners, &mailboxes)?;
-        let mut calls = split_calls(calls, plan.sip.shards);
         let mut shards = Vec::new();
         for (number, ((_, inbox), sockets)) in boxes.into_iter().zip(sockets).enumerate() {
             let own = mailboxes[number].clone();
@@ -511,19 +510,20 @@ fn start_streams(
     Streams::start(parts).map(Some).map_err(failed)
 }
 
-/// Gives each restored call to the shard that owns it.
-fn split_calls(calls: Vec<(Vec<u8>, Vec<u8>)>, shards: usize) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+/// Class values of sessions, and for each shard the calls that it owns.
+fn split_stored(stored: Vec<Stored>, shards: usize) -> (Kept, Vec<Vec<Stored>>) {
+    let (classes, calls) = Kept::split(stored);
     let mut split = vec![Vec::new(); shards];
     for (key, value) in calls {
         // A key that cannot be read goes to the first shard, whose engine reports it.
         let owner = accounting::Key::from_bytes(&key).map_or(0, |key| key.call().shard(shards));
         split[owner].push((key, value));
     }
-    split
+    (classes, split)
 }
 
 /// An engine with its calls; one that cannot be read is reported and stays in the queue.
-fn restored(settings: accounting::Settings, seed: u128, calls: Vec<(Vec<u8>, Vec<u8>)>) -> Engine {
+fn restored(settings: accounting::Settings, seed: u128, calls: Vec<Stored>) -> Engine {
     let mut engine = Engine::new(settings, seed);
     let now = clock::now();
     for (key, value) in calls {
