@@ -491,7 +491,7 @@ async fn a_hung_server_is_left_by_the_watchdog_and_taken_back() {
     let mut bench = Bench::new(&settings);
     bench.until_state(0, State::Open).await;
     bench.until_state(1, State::Open).await;
-    first.process.signal(libc::SIGSTOP);
+    first.process.freeze();
     let begin = Instant::now();
     bench.add(Kind::Start);
     bench.deliver_all().await;

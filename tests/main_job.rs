@@ -174,7 +174,7 @@ fn a_stopped_freeradius_delays_no_call_and_loses_no_record() {
     let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
     let gateway = Gateway::start(dir.path(), &[format!("sip:127.0.0.1:{callee}")], radius.port, "");
     let to = gateway.address().to_string();
-    radius.process.signal(libc::SIGSTOP);
+    radius.process.freeze();
     // Every call is over while the server does not even blink.
     let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "60", "-r", "30", "-d", "300"]).unwrap();
     assert!(calls.wait("the caller").success(), "{}", calls.complaints());

@@ -209,7 +209,7 @@ fn a_silent_primary_costs_one_visit() {
     let mut line = Line::start(settings(&[&primary, &secondary]));
     line.append(1);
     line.wait_delivered(1);
-    primary.process.signal(libc::SIGSTOP);
+    primary.process.freeze();
     line.append(30);
     line.wait_delivered(31);
     line.wait_health(0, &[Health::Suspect, Health::Dead]);

@@ -400,7 +400,7 @@ fn more_than_256_are_outstanding_on_several_sockets_and_none_is_lost() {
     };
     line.append(more(3000));
     line.delivered(3000);
-    server.process.signal(libc::SIGSTOP);
+    server.process.freeze();
     line.append(more(900));
     wait_for("300 outstanding", || {
         let status = line.board.servers()[0];
@@ -524,7 +524,7 @@ fn a_dictionary_with_the_old_numbers_does_not_hide_a_refusal() {
 fn an_outage_leaves_one_interim_of_each_session() {
     let dir = tempfile::tempdir().unwrap();
     let Some(server) = start(&dir, &[]) else { return };
-    server.process.signal(libc::SIGSTOP);
+    server.process.freeze();
     let mut line = Line::start(settings(&[server.port]));
     let call = |number: u64| CallHash::of(format!("call-{number}").as_bytes());
     for generation in 0..10 {

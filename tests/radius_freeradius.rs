@@ -299,7 +299,7 @@ async fn a_server_that_stops_for_a_while_gets_everything_afterwards() {
     settings.client.transmissions = 100;
     let mut bench = Bench::new(&settings);
     assert_eq!(bench.outcome(Kind::Start, "good@x").await, Settlement::Delivered);
-    server.process.signal(libc::SIGSTOP);
+    server.process.freeze();
     let count = bench.sink.capacity();
     bench.submit_good(count);
     bench.work_until("suspicion", |sink, _| sink.board().servers()[0].health == Health::Suspect).await;

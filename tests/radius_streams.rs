@@ -331,7 +331,7 @@ async fn a_server_that_is_killed_with_records_under_way_gets_them_when_it_is_bac
         let before = server.radius.records().len();
         let mut bench = server.bench(&client);
         assert_eq!(bench.outcome("good@x").await, Settlement::Delivered);
-        server.radius.process.signal(libc::SIGSTOP);
+        server.radius.process.freeze();
         let count = bench.submit_good(8);
         bench.work_until("they are out", |sink, _| sink.board().servers()[0].outstanding == count).await;
         server.radius.restart();
@@ -350,7 +350,7 @@ async fn a_stalled_server_is_left_and_used_again() {
     settings.client.watchdog = Duration::from_millis(700);
     let mut bench = Bench::new(&settings);
     assert_eq!(bench.outcome("good@x").await, Settlement::Delivered);
-    server.radius.process.signal(libc::SIGSTOP);
+    server.radius.process.freeze();
     bench.submit("good@x");
     bench.work_until("the watchdog", |sink, _| sink.board().servers()[0].counters.unreachable > 0).await;
     server.radius.process.signal(libc::SIGCONT);

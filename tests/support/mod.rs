@@ -97,6 +97,17 @@ impl Running {
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };
     }
 
+    /// SIGSTOP, and waits until all its threads stand.
+    pub fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let stands = |task: std::io::Result<fs::DirEntry>| {
+            let stat = task.and_then(|task| fs::read_to_string(task.path().join("stat"))).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|state| state.starts_with('T'))
+        };
+        wait_for("the process stands", || fs::read_dir(&tasks).ok()?.all(stands).then_some(()));
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub fn kill(&mut self) {
         let _gone = self.child.kill();
