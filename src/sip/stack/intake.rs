@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::hashes::Meant;
+use super::settings::ABSORBING_FOR_EACH;
 use super::sources::Admission;
 use super::tables::{Origin, Server};
 use super::types::{Destination, Hop, Ignored, Output, Peer, RequestView, Ways};
@@ -108,10 +109,16 @@ impl Stack {
         } else {
             self.settings.transactions_in_dialog_max
         };
-        if self.servers.len() >= most {
+        if self.is_full(most) {
             return Err(self.overloaded());
         }
         Ok(())
+    }
+
+    /// Whether there are so many transactions in progress, or [`ABSORBING_FOR_EACH`] times as many in all.
+    pub(super) fn is_full(&self, most: usize) -> bool {
+        let all = self.servers.len();
+        all - self.absorbing >= most || all >= most.saturating_mul(ABSORBING_FOR_EACH)
     }
 
     fn overloaded(&self) -> Refusal {
@@ -266,7 +273,7 @@ impl Stack {
         let Some(invite) = invite else {
             return self.answer_stateless(now, peer, message, &Refusal::new(481), out);
         };
-        let held = if self.servers.len() >= self.settings.transactions_in_dialog_max {
+        let held = if self.is_full(self.settings.transactions_in_dialog_max) {
             self.answer_stateless(now, peer, message, &Refusal::new(200), out);
             None
         } else {

@@ -77,6 +77,8 @@ pub struct Stack {
     hashes: Hashes,
     signer: Signer,
     servers: Slab<Server>,
+    /// Server transactions that have their answer and only absorb what is repeated.
+    absorbing: usize,
     clients: Slab<Client>,
     by_key: HashMap<RequestKey, Key, foldhash::fast::FixedState>,
     wheel: Wheel<Alarm>,
@@ -130,6 +132,7 @@ impl Stack {
             hashes: Hashes::new(settings.key, settings.incarnation),
             signer: Signer::new(settings.key),
             servers: Slab::new(),
+            absorbing: 0,
             clients: Slab::new(),
             by_key: HashMap::default(),
             wheel: Wheel::new(),

@@ -32,7 +32,7 @@ impl Stack {
     ) -> Option<ServerId> {
         let is_fit = !matches!(request.method(), Method::Invite | Method::Ack | Method::Cancel);
         let own = self.settings.listeners.get(usize::from(by.0)).map(|listener| listener.local)?;
-        if !is_fit || request.check().is_err() || self.servers.len() >= self.settings.transactions_max {
+        if !is_fit || request.check().is_err() || self.is_full(self.settings.transactions_max) {
             return None;
         }
         let peer = Peer { listener: by, addr: own };

@@ -46,6 +46,7 @@ impl Server {
             alarm: None,
             next_answer: 0,
             running: 0,
+            absorbs: false,
             held: SmallVec::new(),
             view: Some(Box::new(view)),
             forwarding: None,
@@ -77,6 +78,13 @@ impl Stack {
     /// Sets the timer of a server transaction to its next deadline, or takes the transaction out when it has ended.
     pub(super) fn settle_server(&mut self, id: Key, out: &mut Vec<Output>) {
         let Some(server) = self.servers.get_mut(id) else { return };
+        if server.view.is_none() && !server.absorbs {
+            server.absorbs = true;
+            self.absorbing += 1;
+            if server.origin == Origin::Counted {
+                self.sources.answered(server.peer.addr.ip());
+            }
+        }
         if server.is_over() {
             if let Some(key) = server.key.take() {
                 self.by_key.remove(&key);
@@ -88,8 +96,9 @@ impl Stack {
             }
             if server.running == 0 && server.held.is_empty() && server.wait_until.is_none() {
                 let alarm = server.alarm.take();
+                self.absorbing -= usize::from(server.absorbs);
                 if server.origin == Origin::Counted {
-                    self.sources.closed(server.peer.addr.ip());
+                    self.sources.closed(server.peer.addr.ip(), server.absorbs);
                 }
                 self.servers.remove(id);
                 alarm.map(|alarm| self.wheel.cancel(alarm));

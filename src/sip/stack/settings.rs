@@ -73,11 +73,12 @@ pub struct Settings {
     /// Timer C (RFC 3261 §16.6 step 11): longest wait for a final answer after the last provisional one. Default
     /// 181 s, and never less.
     pub timer_c: Duration,
-    /// Server transactions beyond which a request without a To tag gets a stateless 503. Default 100 000.
+    /// Server transactions without a final answer beyond which a request without a To tag gets a stateless 503. Default
+    /// 100 000. With those that have it and only absorb what is repeated there are [`ABSORBING_FOR_EACH`] times as many.
     pub transactions_max: usize,
-    /// Server transactions beyond which every request gets a stateless 503. Default 125 000.
+    /// The same for every request. Default 125 000.
     pub transactions_in_dialog_max: usize,
-    /// Open transactions of requests without a To tag that one source may have; further ones get a stateless 503, so
+    /// Transactions of requests without a To tag and without a final answer that one source may have; further ones get a stateless 503, so
     /// that a flood from one source leaves room for the others. Default: three quarters of `transactions_max`.
     pub transactions_per_source_max: usize,
     /// Requests without a To tag from one source; further ones get a stateless 503. Default: no limit.
@@ -105,6 +106,10 @@ pub struct Settings {
     /// TCP listener (RFC 3261 §18.1.1); by UDP after all when TCP fails. Default 1300.
     pub datagram_bytes_max: usize,
 }
+
+/// For each transaction that may be in progress, so many may be there in all: after its final answer one absorbs what is
+/// repeated for another 32 s over UDP (RFC 6026 Timer L, RFC 3261 Timer J), at a fifth of the memory.
+pub const ABSORBING_FOR_EACH: usize = 5;
 
 impl Default for Settings {
     fn default() -> Self {

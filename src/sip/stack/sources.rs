@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::settings::{Bucket, Settings, TokenBucket};
+use super::settings::{ABSORBING_FOR_EACH, Bucket, Settings, TokenBucket};
 use crate::clock::Instant;
 
 /// Sources counted at once; a further one is served uncounted until one of these is quiet.
@@ -23,8 +23,10 @@ pub(super) struct Sources {
 
 #[derive(Debug)]
 struct Source {
-    /// Transactions without a To tag.
+    /// Transactions without a To tag that have no final answer yet.
     open: usize,
+    /// Those that have it and only absorb what is repeated.
+    absorbing: usize,
     bucket: Option<Bucket>,
 }
 
@@ -64,29 +66,44 @@ impl Sources {
             }
         }
         let (rate, open_max) = (self.rate, self.open_max);
-        let source = self.table.entry(address).or_insert_with(|| Source { open: 0, bucket: rate.map(Bucket::new) });
-        if source.open >= open_max || source.bucket.as_mut().is_some_and(|bucket| !bucket.take(now)) {
+        let source = self.table.entry(address).or_insert_with(|| Source {
+            open: 0,
+            absorbing: 0,
+            bucket: rate.map(Bucket::new),
+        });
+        let is_full = source.open >= open_max || source.absorbing >= open_max.saturating_mul(ABSORBING_FOR_EACH);
+        if is_full || source.bucket.as_mut().is_some_and(|bucket| !bucket.take(now)) {
             return Admission::Refused;
         }
         source.open += 1;
         Admission::Counted
     }
 
-    /// A counted transaction has ended.
-    pub(super) fn closed(&mut self, address: IpAddr) {
+    /// A counted transaction has its final answer.
+    pub(super) fn answered(&mut self, address: IpAddr) {
+        if let Some(source) = self.table.get_mut(&address.to_canonical()) {
+            source.open = source.open.saturating_sub(1);
+            source.absorbing += 1;
+        }
+    }
+
+    /// A counted transaction has ended, after its final answer or without.
+    pub(super) fn closed(&mut self, address: IpAddr, was_answered: bool) {
         let address = address.to_canonical();
         let Some(source) = self.table.get_mut(&address) else { return };
-        source.open = source.open.saturating_sub(1);
+        let count = if was_answered { &mut source.absorbing } else { &mut source.open };
+        *count = count.saturating_sub(1);
         // With a rate it is remembered until its bucket is full again.
-        if source.open == 0 && source.bucket.is_none() {
+        if source.open + source.absorbing == 0 && source.bucket.is_none() {
             self.table.remove(&address);
         }
     }
 
     /// Forgets the sources that have nothing open and a full bucket.
     fn sweep(&mut self, now: Instant) {
-        self.table
-            .retain(|_, source| source.open > 0 || source.bucket.as_ref().is_some_and(|bucket| !bucket.is_full(now)));
+        self.table.retain(|_, source| {
+            source.open + source.absorbing > 0 || source.bucket.as_ref().is_some_and(|bucket| !bucket.is_full(now))
+        });
         self.sweep_at = (self.table.len() * 2).clamp(SWEEP_LEAST, SOURCES_MAX);
     }
 }
@@ -120,8 +137,15 @@ mod tests {
         ] {
             assert_eq!(sources.open(start + Duration::from_secs(after_s), address(number)), want, "{what}");
         }
-        sources.closed(address(1));
-        assert_eq!(sources.open(start + Duration::from_secs(60), address(1)), Admission::Counted, "one has ended");
+        sources.answered(address(1));
+        assert_eq!(sources.open(start + Duration::from_secs(60), address(1)), Admission::Counted, "one is answered");
+        for _ in 0..3 * ABSORBING_FOR_EACH {
+            sources.answered(address(1));
+        }
+        assert_eq!(sources.open(start + Duration::from_secs(99), address(1)), Admission::Refused, "many are answered");
+        sources.closed(address(1), true);
+        sources.closed(address(1), true);
+        assert_eq!(sources.open(start + Duration::from_secs(99), address(1)), Admission::Counted, "some have ended");
     }
 
     #[test]
@@ -134,7 +158,7 @@ mod tests {
         }
         assert_eq!(sources.open(start, address(u32::MAX)), Admission::Uncounted);
         for number in 0..u32::try_from(SOURCES_MAX).expect("it is small") {
-            sources.closed(address(number));
+            sources.closed(address(number), false);
         }
         assert_eq!(sources.open(start + Duration::from_secs(9), address(u32::MAX)), Admission::Counted);
         assert_eq!(sources.len(), 1);

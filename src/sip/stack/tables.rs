@@ -65,6 +65,8 @@ pub(super) struct Server {
     pub next_answer: u32,
     /// Branches without a final answer, those given up included.
     pub running: u16,
+    /// It has its answer and only absorbs what is repeated; counted as such.
+    pub absorbs: bool,
     pub held: SmallVec<[Box<Held>; 1]>,
     pub view: Option<Box<RequestView>>,
     pub forwarding: Option<Box<Forwarding>>,

@@ -178,8 +178,9 @@ fn rfc3261_16_4_a_strict_router_is_repaired_and_served() {
 
 #[test]
 fn rfc3261_21_5_4_over_the_limit_new_calls_get_503_and_others_go_on() {
-    let limited = Settings { transactions_max: 3, transactions_in_dialog_max: 5, ..settings() };
+    let limited = Settings { transactions_max: 2, transactions_in_dialog_max: 5, ..settings() };
     let mut play = Play::new("overload", "bob", limited);
+    // Its INVITE only absorbs from now on.
     play.play("an answered call");
     for branch in ["one", "two"] {
         play.send("alice", &request("MESSAGE", "sip:b@x", &format!("X-Branch: {branch}\r\n")).replace("-x", branch));
@@ -195,6 +196,19 @@ fn rfc3261_21_5_4_over_the_limit_new_calls_get_503_and_others_go_on() {
          alice gets 200
          bob forgets",
     );
+}
+
+#[test]
+fn answered_requests_that_only_absorb_leave_room_for_five_times_as_many() {
+    let limited = Settings { transactions_max: 2, transactions_in_dialog_max: 5, ..settings() };
+    let mut play = Play::new("many answered", "bob", limited);
+    for number in 0..10 {
+        let branch = format!("-number{number}");
+        play.send("alice", &request("MESSAGE", "sip:b@x", "").replace("-x", &branch));
+        play.play("bob gets MESSAGE\nbob sends 200\nalice gets 200\nbob forgets\nalice forgets");
+    }
+    play.play("carol sends INVITE\ncarol gets 503 with Retry-After: 5\ncarol sends ACK hop\nafter 40 s\ncarol forgets");
+    play.run("alice sends INVITE\nbob gets INVITE\nbob sends 486\nbob gets ACK\nalice gets 486\nalice sends ACK hop");
 }
 
 #[test]
