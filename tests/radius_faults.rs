@@ -28,7 +28,7 @@ use tollgate::radius::attribute::Oversize;
 use tollgate::radius::client::{DelayTime, MessageAuthenticator, ServerSettings};
 use tollgate::record::{Cause, End, Fields, Kind, Party, Record, Times, Value, codec};
 use tollgate::sinks::Worker;
-use tollgate::sinks::radius::{Board, Columns, FieldMapping, Profile, RadiusSink, SessionId, Settings};
+use tollgate::sinks::radius::{Board, Columns, FieldMapping, Legs, Profile, RadiusSink, SessionId, Settings};
 use tollgate::sinks::worker::Bell;
 
 /// Queue, worker and sink in a folder of their own.
@@ -454,9 +454,88 @@ fn odd_records_are_stored_in_the_best_permitted_form_and_marked() {
     assert_eq!((count("Tollgate-Trunk"), count("Tollgate-User-Agent"), count("Tollgate-Src-Port")), (3, 0, 0));
     assert!(count("Tollgate-Leg") >= 64, "the record keeps 64 legs: {}", count("Tollgate-Leg"));
     let marked = value(&stored, "Tollgate-Shortened").unwrap();
-    for name in ["record", "callee", "agent", "port"] {
+    for name in ["record", "user", "callee", "agent", "port"] {
         assert!(marked.split(',').any(|word| word == name), "{name} in {marked}");
     }
+    assert!(!marked.contains("via") && !marked.contains("empty"), "what is whole is not marked: {marked}");
+}
+
+#[test]
+fn each_odd_value_alone_is_stored_as_far_as_permitted() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[]) else { return };
+    let mut line = Line::start(settings(&[server.port]));
+    let long = "x".repeat(10_240);
+    for (number, (name, sent, stored, marked)) in (1..).zip([
+        ("a header of 10 kB is cut to what an attribute holds", long.as_bytes(), Some(&long[..253]), Some("record,user")),
+        ("an empty value is left out", b"", None, None),
+        ("NUL is taken out", b"al\0ice@x", Some("alice@x"), Some("user")),
+        ("nothing but NUL is left out", b"\0\0", None, Some("user")),
+        ("a line cannot be injected", b"a@x\r\nClass = 1", Some("a@xClass = 1"), Some("user")),
+        ("octets that are no UTF-8 travel as they are", b"\xff\xc3(@x", Some("\\377\\303(@x"), None),
+        ("UTF-8 stays", "jürgen@x".as_bytes(), Some("jürgen@x"), None),
+        ("a cut leaves no half character", &"ü".repeat(200).into_bytes(), Some(&"ü".repeat(126)), Some("user")),
+    ]) {
+        line.append_one(record(Kind::Start, number, vec![field("user", sent)]));
+        line.delivered(number);
+        let found = server.wait_records(usize::try_from(number).unwrap()).pop().unwrap();
+        let both = (value(&found, "User-Name"), value(&found, "Tollgate-Shortened"));
+        assert_eq!(both, (stored, marked), "{name}");
+    }
+}
+
+#[test]
+fn legs_that_do_not_fit_into_a_request_come_apart_and_none_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[]) else { return };
+    let mut line = Line::start(settings(&[server.port]));
+    let mut forwarded = of_user(Kind::Start, 1, "alice");
+    forwarded.legs = (1..=60).map(|leg| vec![field("src", format!("{leg}-{}", "s".repeat(200)))]).collect();
+    let id = line.append_one(forwarded);
+    line.append_one(of_user(Kind::Stop, 1, "alice"));
+    line.delivered(2);
+    let stored = server.wait_records(61);
+    let last = stored.last().and_then(|record| value(record, "Acct-Status-Type"));
+    assert_eq!((stored.len(), last), (61, Some("Stop")), "the end comes after the last leg");
+    for (number, record) in (1..=60).zip(&stored) {
+        for (name, want) in [
+            ("Tollgate-Record-Id", format!("{id}.{number}")),
+            ("Tollgate-Leg-Number", number.to_string()),
+            ("Tollgate-Leg-Count", "60".to_owned()),
+            ("Tollgate-Leg", format!("{number} src={number}-{}", "s".repeat(200))),
+        ] {
+            assert_eq!(value(record, name), Some(want.as_str()), "{name} of leg {number}");
+        }
+        assert_eq!(value(record, "Tollgate-Shortened"), None, "nothing is missing");
+        for name in ["Acct-Session-Id", "Acct-Unique-Session-Id"] {
+            assert_eq!(value(record, name), value(&stored[60], name), "one session: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_leg_that_is_refused_parks_the_record_and_repeats_no_other_leg() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = start(&dir, &[]) else { return };
+    let mut settings = settings(&[server.port]);
+    settings.legs = Legs::Apart;
+    settings.leg_fields = vec![FieldMapping::new("user", "User-Name")];
+    let mut line = Line::start(settings);
+    let mut forwarded = record(Kind::Start, 1, Fields::new());
+    forwarded.legs = ["alice", "fault-errcause@x", "bob"].map(|user| vec![field("user", user)]).to_vec();
+    let id = line.append_one(forwarded);
+    let (parked, reason) = line.parked(1).remove(0);
+    assert_eq!(parked, id);
+    assert!(reason.starts_with("leg 2 of 3: ") && reason.contains("406"), "{reason}");
+    let seen = fs::read_to_string(server.dir.join("acct/seen.log")).unwrap_or_default().lines().count();
+    assert!(seen > 3, "the leg was tried again: {seen}");
+    let records = server.records();
+    let of_leg = |leg: u32| {
+        let id = format!("{id}.{leg}");
+        records.iter().filter(|record| value(record, "Tollgate-Record-Id") == Some(id.as_str())).count()
+    };
+    assert_eq!((of_leg(1), of_leg(3)), (1, 0));
+    assert_eq!(line.stats().balance.delivered, 0);
 }
 
 #[test]

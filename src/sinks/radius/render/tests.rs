@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::settings::{Columns, FieldMapping, Profile, SessionId, Settings};
+use super::super::settings::{Columns, FieldMapping, Legs, Profile, SessionId, Settings};
 use super::*;
 use crate::dictionary::{Builder, Dictionary};
 use crate::ids::RecordId;
@@ -191,14 +191,14 @@ fn odd_values_never_lose_the_record() {
     ];
     let mut renderer = Renderer::new(&settings, NAS).unwrap();
     let (_, losses) = renderer.render(&odd);
-    assert_eq!(losses, Losses { shortened: 3, dropped: 0 });
+    assert_eq!(losses, Losses { shortened: 4, dropped: 0 });
     let lines = lines(&settings, &odd);
     for want in [
         "Tollgate-Reason = \"OKInjected = 1\"",
         "Called-Station-Id = \"sip:a-rather-long-user-name@a-rather-long-domain.e\"",
         "Tollgate-Field = \"list=a, b\"",
         "Tollgate-Field = \"number=-5\"",
-        "Tollgate-Shortened = \"from_tag,port,callee\"",
+        "Tollgate-Shortened = \"reason,from_tag,port,callee\"",
     ] {
         assert!(lines.iter().any(|line| line == want), "{want} in {lines:#?}");
     }
@@ -306,7 +306,7 @@ fn legs_travel_mapped_or_together() {
 fn three_hundred_legs_fit_into_a_packet_and_are_marked() {
     let mut many = record(Kind::Stop);
     many.legs = (0..300).map(|leg| vec![("src".to_owned(), Value::Text(format!("leg-{leg}").into_bytes()))]).collect();
-    let settings = Settings::default();
+    let settings = Settings { legs: Legs::Together, ..Settings::default() };
     let mut renderer = Renderer::new(&settings, NAS).unwrap();
     let (attributes, losses) = renderer.render(&many);
     assert!(attributes.len() <= crate::radius::attribute::ATTRIBUTE_OCTETS_MAX && losses.dropped > 100, "{losses:?}");
@@ -314,6 +314,45 @@ fn three_hundred_legs_fit_into_a_packet_and_are_marked() {
     assert!(lines.len() <= 180);
     for want in ["Tollgate-Shortened = \"packet\"", "Tollgate-Leg = \"1 src=leg-0\"", "NAS-IP-Address = 192.0.2.1"] {
         assert!(lines.iter().any(|line| line == want), "{want} in {lines:#?}");
+    }
+}
+
+#[test]
+fn legs_travel_apart_when_they_do_not_fit_or_are_to() {
+    let leg = |octets: usize| vec![("src".to_owned(), Value::Text(vec![b's'; octets]))];
+    for (name, legs, mode, apart) in [
+        ("few legs fit together", vec![leg(20); 3], Legs::Auto, false),
+        ("many that do not fit travel apart", vec![leg(200); 30], Legs::Auto, true),
+        ("unless they are to travel together", vec![leg(200); 30], Legs::Together, false),
+        ("few travel apart when they are to", vec![leg(20); 2], Legs::Apart, true),
+        ("one leg is always together", vec![leg(20)], Legs::Apart, false),
+    ] {
+        let settings = Settings { legs: mode, ..Settings::default() };
+        let forwarded = Record { legs, ..record(Kind::Start) };
+        assert_eq!(Renderer::new(&settings, NAS).unwrap().is_apart(&forwarded), apart, "{name}");
+    }
+    let classic = Settings::of_profile(Profile::Opensips, dictionary("opensips", ""));
+    assert_eq!(classic.legs, Legs::Together, "as the proxies do");
+}
+
+#[test]
+fn a_leg_apart_has_all_values_of_the_call_a_number_and_an_id_of_its_own() {
+    let mut settings = Settings { legs: Legs::Apart, leg_order: LegOrder::NewestFirst, ..Settings::default() };
+    settings.leg_fields = vec![FieldMapping::new("src", "Tollgate-Leg-Src")];
+    let mut forwarded = record(Kind::Stop);
+    let together = lines(&settings, &forwarded);
+    forwarded.legs = ["A", "B"].map(|src| vec![("src".to_owned(), Value::Text(src.into()))]).to_vec();
+    let mut renderer = Renderer::new(&settings, NAS).unwrap();
+    for (step, number, src) in [(0, 2, "B"), (1, 1, "A")] {
+        let (attributes, losses) = renderer.render_leg(&forwarded, step);
+        assert_eq!(losses, Losses::default());
+        let lines: Vec<_> = settings.dictionary.decode(attributes).iter().map(ToString::to_string).collect();
+        let (own, shared): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| !together.contains(line));
+        let id = format!("Tollgate-Record-Id = \"{}.{number}\"", forwarded.id);
+        let number = format!("Tollgate-Leg-Number = {number}");
+        let src = format!("Tollgate-Leg-Src = \"{src}\"");
+        assert_eq!(own, [number, "Tollgate-Leg-Count = 2".to_owned(), id, src], "step {step}");
+        assert_eq!(shared.len(), together.len() - 1, "all but the record id");
     }
 }
 
