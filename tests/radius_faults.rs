@@ -467,7 +467,12 @@ fn each_odd_value_alone_is_stored_as_far_as_permitted() {
     let mut line = Line::start(settings(&[server.port]));
     let long = "x".repeat(10_240);
     for (number, (name, sent, stored, marked)) in (1..).zip([
-        ("a header of 10 kB is cut to what an attribute holds", long.as_bytes(), Some(&long[..253]), Some("record,user")),
+        (
+            "a header of 10 kB is cut to what an attribute holds",
+            long.as_bytes(),
+            Some(&long[..253]),
+            Some("record,user"),
+        ),
         ("an empty value is left out", b"", None, None),
         ("NUL is taken out", b"al\0ice@x", Some("alice@x"), Some("user")),
         ("nothing but NUL is left out", b"\0\0", None, Some("user")),
@@ -511,6 +516,33 @@ fn legs_that_do_not_fit_into_a_request_come_apart_and_none_is_missing() {
             assert_eq!(value(record, name), value(&stored[60], name), "one session: {name}");
         }
     }
+}
+
+#[test]
+fn no_leg_is_lost_when_the_server_is_killed_between_two() {
+    const CALLS: u64 = 100;
+    const LEGS: u64 = 5;
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut server) = start(&dir, &[]) else { return };
+    let mut settings = settings(&[server.port]);
+    settings.legs = Legs::Apart;
+    settings.client.outage_retry = Duration::from_millis(50);
+    let mut line = Line::start(settings);
+    let of_call = |number: u64| {
+        let legs = (1..=LEGS).map(|leg| vec![field("src", format!("{leg}"))]).collect();
+        (Record { legs, ..of_user(Kind::Start, number, "alice") }, CallHash(number))
+    };
+    let calls = line.append((1..=CALLS).map(of_call).collect());
+    wait_for("some legs at the server", || (server.records().len() > 20).then_some(()));
+    server.process.kill();
+    server.restart();
+    line.delivered(CALLS);
+    let all = ids(&server);
+    let wanted = calls.iter().flat_map(|id| (1..=LEGS).map(move |leg| format!("{id}.{leg}"))).collect::<BTreeSet<_>>();
+    assert_eq!(all, wanted);
+    let doubled = server.records().len() - wanted.len();
+    assert!(doubled <= usize::try_from(CALLS).unwrap(), "at most the legs under way came twice: {doubled}");
+    assert_eq!(line.stats().balance.delivered, CALLS);
 }
 
 #[test]

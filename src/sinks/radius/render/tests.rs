@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::super::settings::{Columns, FieldMapping, Legs, Profile, SessionId, Settings};
 use super::*;
 use crate::dictionary::{Builder, Dictionary};
@@ -389,4 +391,58 @@ fn the_same_record_always_gives_the_same_octets() {
     renderer.render(&start);
     assert_eq!(renderer.render(&stop).0, first);
     assert_eq!(Renderer::new(&settings, NAS).unwrap().render(&stop).0, first);
+}
+
+fn odd_fields() -> impl Strategy<Value = Fields> {
+    let value = prop_oneof![
+        1 => Just(Value::Absent),
+        1 => any::<i64>().prop_map(Value::Number),
+        4 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Value::Text),
+        1 => (0_usize..12_000).prop_map(|octets| Value::Text(vec![b';'; octets])),
+    ];
+    let name = prop::sample::select(vec!["user", "callee", "port", "other", "src"]);
+    prop::collection::vec((name.prop_map(str::to_owned), value), 0..24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn whatever_a_record_holds_its_requests_keep_the_rules(
+        fields in odd_fields(),
+        legs in prop::collection::vec(odd_fields(), 0..64),
+        call_id in prop::collection::vec(any::<u8>(), 0..400),
+        oversize in prop::sample::select(vec![Oversize::Truncate, Oversize::Split, Oversize::Hash, Oversize::Omit]),
+        session_id in prop::sample::select(vec![SessionId::Short, SessionId::CallId, SessionId::CallIdAndTag]),
+    ) {
+        let mut settings = Settings { session_id, ..Settings::default() };
+        settings.fields = vec![
+            FieldMapping::new("user", "User-Name"),
+            FieldMapping { oversize, ..FieldMapping::new("callee", "Called-Station-Id") },
+            FieldMapping::new("port", "Tollgate-Src-Port"),
+        ];
+        settings.leg_fields = vec![FieldMapping { oversize, ..FieldMapping::new("src", "Tollgate-Leg-Src") }];
+        let odd = Record { fields, legs, call_id, ..record(Kind::Stop) };
+        let mut renderer = Renderer::new(&settings, NAS).unwrap();
+        for leg in std::iter::once(None).chain((0..odd.legs.len()).map(Some)) {
+            let (octets, _) = match leg {
+                None => renderer.render(&odd),
+                Some(step) => renderer.render_leg(&odd, step),
+            };
+            prop_assert!(octets.len() <= crate::radius::attribute::ATTRIBUTE_OCTETS_MAX);
+            let (mut at, mut numbers) = (0, Vec::new());
+            while at < octets.len() {
+                let length = usize::from(octets[at + 1]);
+                prop_assert!(length > 2, "attribute {} of {length} octets", octets[at]);
+                numbers.push(octets[at]);
+                at += length;
+            }
+            prop_assert_eq!(at, octets.len(), "the attributes fill the packet");
+            prop_assert!(numbers.len() <= crate::radius::attribute::ATTRIBUTES_MAX);
+            for once in [number::ACCT_STATUS_TYPE, number::ACCT_SESSION_ID, number::NAS_IP_ADDRESS] {
+                let count = numbers.iter().filter(|number| **number == once).count();
+                prop_assert_eq!(count, 1, "attribute {}", once);
+            }
+        }
+    }
 }
