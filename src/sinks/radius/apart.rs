@@ -1,8 +1,8 @@
 //! Records whose legs travel apart: a request for each leg, one after the other; the record is delivered when the last of
 //! them is acknowledged.
 //!
-//! What is acknowledged already is remembered while the record waits in the queue for another try. After a restart it
-//! begins again with its first leg, whose request has the same record id as before.
+//! What is acknowledged already is remembered while the record waits in the queue for another try. After a restart or a
+//! change of settings it begins again with its first leg, whose request has the same record id as before.
 
 use std::collections::{BTreeMap, HashMap};
 
