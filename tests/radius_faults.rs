@@ -264,10 +264,15 @@ fn the_records_of_a_session_make_one_row_and_accounting_on_closes_the_open_ones(
     }
     let dir = tempfile::tempdir().unwrap();
     let Some(server) = start(&dir, &[("RADTEST_SQL", "1")]) else { return };
-    let mut line = Line::start(settings(&[server.port]));
+    let mut line = Line::start(Settings { legs: Legs::Apart, ..settings(&[server.port]) });
     for (kind, delivered) in [(Kind::Start, 1), (Kind::Interim, 2), (Kind::Stop, 3)] {
         line.append_one(of_user(kind, 1, "alice"));
         // A Stop would take the place of an Interim that waits.
+        line.delivered(delivered);
+    }
+    for (kind, delivered) in [(Kind::Start, 4), (Kind::Stop, 5)] {
+        let legs = vec![vec![field("src", "leg")]; 3];
+        line.append_one(Record { legs, ..of_user(kind, 3, "carol") });
         line.delivered(delivered);
     }
     line.append_one(of_user(Kind::Start, 2, "bob"));
@@ -275,12 +280,17 @@ fn the_records_of_a_session_make_one_row_and_accounting_on_closes_the_open_ones(
     (on.session, on.call_id, on.times) =
         (String::new(), Vec::new(), Times { event: Timestamp(1_700_001_000_000_000), ..Times::default() });
     line.append(vec![(on, AFTER_ALL)]);
-    line.delivered(5);
+    line.delivered(7);
     let all = rows(
         &server,
         "SELECT username, acctstarttime, acctstoptime, acctterminatecause FROM radacct ORDER BY username",
     );
-    assert_eq!(all, ["alice|1700000004|1700000065|User-Request", "bob|1700000004|1700001000|NAS-Reboot"]);
+    let want = [
+        "alice|1700000004|1700000065|User-Request",
+        "bob|1700000004|1700001000|NAS-Reboot",
+        "carol|1700000004|1700000065|User-Request",
+    ];
+    assert_eq!(all, want, "also of one whose legs came apart");
     assert_eq!(server.records().last().and_then(|record| value(record, "Acct-Status-Type")), Some("Accounting-On"));
 }
 
