@@ -414,12 +414,13 @@ fn fields_may_have_policies_that_fit_their_attribute() {
     ] {
         assert_eq!(folder.findings(&text(lines)), want, "{lines}");
     }
-    let lines = "fields = { x = \"User-Name\", trunk = { attribute = \"Class\" } }\ncollapse_interims = false\ncolumns = \"freeradius-sql\"";
+    let lines = "fields = { x = \"User-Name\", trunk = { attribute = \"Class\" } }\ncollapse_interims = false\ncolumns = \"freeradius-sql\"\nlegs = \"apart\"";
     let plan = good(&folder.text(&text(lines)));
     assert_eq!(plan.accounting.frozen_fields, ["x", "trunk"], "a server joins the records of a session by them");
     assert_eq!((plan.queue.collapsing.len(), plan.accounting_on), (0, vec!["b".to_owned()]));
     let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("a RADIUS sink") };
     assert_eq!(settings.columns, crate::sinks::radius::Columns::FreeradiusSql);
+    assert_eq!(settings.legs, crate::sinks::radius::Legs::Apart);
     let fields = plan.route[0].fields.as_ref().expect("the route has fields");
     let names: Vec<&str> = fields.all.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!((names, fields.own), (vec!["trunk", "x", "y"], 1));

@@ -6,6 +6,9 @@
 //! --server ADDRESS   a real server with the secret `testing123`, such as one of tests/freeradius/run.sh;
 //!                    default: a thread that answers whatever comes
 //! --resident         fills the queue in this process, so that nothing has to be read through first
+//! --outage SECONDS   two responders instead of one, both killed when a tenth of the records has come, and started again
+//!                    at their addresses after this long; they note what they answer, and the summary says how many
+//!                    records never came and how many came more than once
 //! ```
 //!
 //! Prints a line a second and a summary: records a second, CPU of the delivery thread, memory, and how long records of
@@ -23,8 +26,9 @@ use std::time::{Duration, Instant};
 
 use tollgate::clock::{self, Timestamp};
 use tollgate::ids::{CallHash, RecordId, RecordIds, Seq, SinkMask, SinkNumber};
+use tollgate::names::VENDOR_NUMBER;
 use tollgate::queue::{self, Commit, Consumer, Entry, Handle, Lease, Queue, Settlement};
-use tollgate::radius::client::{MessageAuthenticator, ServerSettings};
+use tollgate::radius::client::{MessageAuthenticator, ServerSettings, ServerStatus};
 use tollgate::radius::packet::{self, Code};
 use tollgate::radius::{Secret, authenticator};
 use tollgate::record::{Cause, End, Kind, Party, Record, Times, Value, codec};
@@ -41,17 +45,20 @@ const SINK: SinkNumber = SinkNumber(0);
 const BACKLOG_AGE: Duration = Duration::from_secs(3600);
 /// Record of one commit while the queue is filled.
 const FILL: u64 = 4096;
+/// Longest wait for the last records before they are counted as lost.
+const LAST_WAIT: Duration = Duration::from_secs(60);
 
 struct Options {
     records: u64,
     live: u64,
     server: Option<SocketAddr>,
     resident: bool,
+    outage: Option<Duration>,
 }
 
 impl Options {
     fn read(mut words: impl Iterator<Item = String>) -> Self {
-        let mut options = Self { records: 200_000, live: 200, server: None, resident: false };
+        let mut options = Self { records: 200_000, live: 200, server: None, resident: false, outage: None };
         while let Some(word) = words.next() {
             let mut number = || words.next().and_then(|text| text.parse().ok()).expect("a number");
             match word.as_str() {
@@ -61,6 +68,7 @@ impl Options {
                     options.server = Some(words.next().and_then(|text| text.parse().ok()).expect("an address"));
                 }
                 "--resident" => options.resident = true,
+                "--outage" => options.outage = Some(Duration::from_secs(number())),
                 // Cargo says it.
                 "--bench" => {}
                 other => panic!("what is {other}?"),
@@ -136,25 +144,87 @@ fn fill(path: &Path, records: u64) {
     queue.close(clock::now).expect("the disk takes the rest");
 }
 
-/// Answers whatever comes.
-fn responder() -> SocketAddr {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4 << 20).expect("a buffer");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback has a port");
-    let socket = UdpSocket::from(socket);
-    let address = socket.local_addr().expect("it is bound");
-    let serve = move || {
-        let (secret, mut buffer, mut reply) = (Secret::new(SECRET), [0; 4096], Vec::new());
-        while let Ok((_, from)) = socket.recv_from(&mut buffer) {
-            packet::begin(&mut reply, Code::ACCOUNTING_RESPONSE, buffer[1]);
-            packet::finish(&mut reply).expect("20 octets fit");
-            let request: [u8; 16] = buffer[4..20].try_into().expect("16 octets");
-            authenticator::sign_response(&mut reply, &request, &secret);
-            let _sent = socket.send_to(&reply, from);
-        }
-    };
-    thread::Builder::new().name("responder".into()).spawn(serve).expect("a thread");
-    address
+/// Record ids that responders answered, and how often; only noted for an outage, for it takes memory.
+type Came = Option<Arc<Mutex<HashMap<Box<[u8]>, u32>>>>;
+
+/// A thread that answers whatever comes, until it is killed.
+struct Responder {
+    address: SocketAddr,
+    killed: Arc<AtomicBool>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Responder {
+    /// On a port of its own, or where one was killed.
+    fn start(address: Option<SocketAddr>, came: &Came) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4 << 20).expect("a buffer");
+        socket.set_read_timeout(Some(Duration::from_millis(10))).expect("a time");
+        let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+        socket.bind(&address.into()).expect("loopback has the port");
+        let socket = UdpSocket::from(socket);
+        let address = socket.local_addr().expect("it is bound");
+        let (killed, came) = (Arc::new(AtomicBool::new(false)), came.clone());
+        let end = Arc::clone(&killed);
+        let serve = move || {
+            let (secret, mut buffer, mut reply) = (Secret::new(SECRET), [0; 4096], Vec::new());
+            // Killed, it leaves unanswered what its socket holds.
+            while !end.load(Ordering::Relaxed) {
+                let Ok((octets, from)) = socket.recv_from(&mut buffer) else { continue };
+                if let (Some(came), Some(id)) = (&came, record_id(&buffer[..octets])) {
+                    *came.lock().expect("no panic").entry(id.into()).or_default() += 1;
+                }
+                packet::begin(&mut reply, Code::ACCOUNTING_RESPONSE, buffer[1]);
+                packet::finish(&mut reply).expect("20 octets fit");
+                let request: [u8; 16] = buffer[4..20].try_into().expect("16 octets");
+                authenticator::sign_response(&mut reply, &request, &secret);
+                let _sent = socket.send_to(&reply, from);
+            }
+        };
+        let thread = thread::Builder::new().name("responder".into()).spawn(serve).expect("a thread");
+        Self { address, killed, thread }
+    }
+
+    /// Its socket is closed when this returns; gives its address.
+    fn kill(self) -> SocketAddr {
+        self.killed.store(true, Ordering::Relaxed);
+        self.thread.join().expect("no panic");
+        self.address
+    }
+}
+
+/// The Tollgate-Record-Id of an Accounting-Request; a probe has none.
+fn record_id(datagram: &[u8]) -> Option<&[u8]> {
+    let mut head = VENDOR_NUMBER.to_be_bytes().to_vec();
+    head.push(1);
+    let mut attributes = packet::Attributes::of(datagram.get(packet::HEADER_OCTETS..)?);
+    attributes.find_map(|attribute| {
+        let rest = attribute.value.strip_prefix(&*head).filter(|_| attribute.number == 26)?;
+        rest.get(1..)
+    })
+}
+
+/// Kills both responders when `at` records are settled, and starts them again after `outage`; gives what is to be said.
+fn outage(mut responders: Vec<Responder>, came: &Came, settled: &AtomicU64, at: u64, outage: Duration) {
+    while settled.load(Ordering::Relaxed) < at {
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    let addresses: Vec<_> = responders.drain(..).map(Responder::kill).collect();
+    let (down, begin) = (settled.load(Ordering::Relaxed), Instant::now());
+    println!("both servers are down after {down} records");
+    while begin.elapsed() < outage {
+        thread::park_timeout(outage - begin.elapsed().min(outage));
+    }
+    let meanwhile = settled.load(Ordering::Relaxed) - down;
+    println!("both servers are up again, {meanwhile} records settled meanwhile");
+    let again: Vec<_> = addresses.into_iter().map(|address| Responder::start(Some(address), came)).collect();
+    let up = Instant::now();
+    let before = settled.load(Ordering::Relaxed);
+    while settled.load(Ordering::Relaxed) == before {
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    println!("the first record settled {:.2} s after they were up", up.elapsed().as_secs_f64());
+    drop(again);
 }
 
 /// The queue's consumer, with a watch on the live records.
@@ -232,18 +302,19 @@ fn cpu() -> HashMap<String, f64> {
     sums
 }
 
-fn deliver(leases: Watched, bell: Bell, server: SocketAddr, end: &Arc<tokio::sync::Notify>) -> Board {
+fn deliver(leases: Watched, bell: Bell, servers: Vec<SocketAddr>, end: &Arc<tokio::sync::Notify>) -> Board {
     let end = Arc::clone(end);
     let (tell, told) = std::sync::mpsc::channel();
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut settings = Settings::default();
-            settings.client.servers = vec![ServerSettings {
-                address: server,
+            let server = |address| ServerSettings {
+                address,
                 secret: Secret::new(SECRET),
                 message_authenticator: MessageAuthenticator::Omit,
-            }];
+            };
+            settings.client.servers = servers.into_iter().map(server).collect();
             let sink = RadiusSink::new("bench", &settings).expect("the settings are good");
             tell.send(sink.board()).expect("it is waited for");
             Worker::new("bench", sink, leases, bell).run(end.notified()).await;
@@ -253,12 +324,23 @@ fn deliver(leases: Watched, bell: Bell, server: SocketAddr, end: &Arc<tokio::syn
     told.recv().expect("the sink stands")
 }
 
-/// What the client makes of its server, for a line.
+/// What the client makes of its servers, for a line.
 fn state(board: &Board) -> String {
-    let Some(status) = board.servers().first().copied() else { return String::new() };
-    let round_trip = status.round_trip.unwrap_or_default().as_secs_f64() * 1e3;
-    let (window, again) = (status.window, status.counters.retransmissions);
-    format!("window {window:>3}, round trip {round_trip:>5.1} ms, {again} sent again")
+    let one = |status: &ServerStatus| {
+        let round_trip = status.round_trip.unwrap_or_default().as_secs_f64() * 1e3;
+        let (window, again, health) = (status.window, status.counters.retransmissions, status.health.name());
+        format!("{health}, window {window:>3}, round trip {round_trip:>5.1} ms, {again} sent again")
+    };
+    board.servers().iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// Whether each of all records came, and how often.
+fn tally(came: &HashMap<Box<[u8]>, u32>, all: u64, handle: &Handle) -> String {
+    let doubled = came.values().filter(|times| **times > 1).count();
+    let lost = all.saturating_sub(came.len() as u64);
+    let balance = &handle.stats().sinks[0].balance;
+    let (delivered, parked) = (balance.delivered, balance.parked);
+    format!("{all} records: {lost} lost, {doubled} doubled, {delivered} delivered, {parked} parked")
 }
 
 fn main() {
@@ -278,27 +360,35 @@ fn main() {
         let filled = Command::new(own).arg("fill").arg(&path).arg(options.records.to_string()).status();
         assert!(filled.expect("it starts").success(), "the queue is filled");
     }
-    let server = options.server.unwrap_or_else(responder);
+    let came = options.outage.map(|_| Arc::default());
+    let count = if options.outage.is_some() { 2 } else { 1 };
+    let count = if options.server.is_some() { 0 } else { count };
+    let responders: Vec<_> = (0..count).map(|_| Responder::start(None, &came)).collect();
     let opening = Instant::now();
     let started = queue::spawn(settings(&path), &["radius".to_owned()], &mut || {}).expect("the queue opens");
     println!("{} records wait, opened in {:.1} s", started.report.waiting, opening.elapsed().as_secs_f64());
-    run(&options, server, &started.handle);
+    run(&options, responders, &came, &started.handle);
     started.handle.stop();
     started.join.join().expect("the thread does not panic").expect("the disk takes the rest");
 }
 
-fn run(options: &Options, server: SocketAddr, handle: &Handle) {
+fn run(options: &Options, responders: Vec<Responder>, came: &Came, handle: &Handle) {
+    let servers = responders.iter().map(|responder| responder.address).chain(options.server).collect();
     let bell = Bell::default();
     let consumer = handle.consumer(SINK, bell.wake());
     let (waits, settled) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU64::new(0)));
     let leases = Watched { consumer, young: HashMap::new(), waits: Arc::clone(&waits), settled: Arc::clone(&settled) };
     let (end_delivery, end_live) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicBool::new(false)));
     let (begin, cpu_before) = (Instant::now(), cpu());
-    let board = deliver(leases, bell, server, &end_delivery);
+    let board = deliver(leases, bell, servers, &end_delivery);
     let producer = {
         let (handle, end, per_second) = (handle.clone(), Arc::clone(&end_live), options.live);
         thread::spawn(move || live(&handle, per_second, &end))
     };
+    if let Some(span) = options.outage {
+        let (came, settled, at) = (came.clone(), Arc::clone(&settled), options.records / 10);
+        thread::spawn(move || outage(responders, &came, &settled, at, span));
+    }
     let (mut before, mut seconds) = (0, 0);
     let drained = |settled: u64, elapsed: Duration| settled >= options.records + elapsed.as_secs() * options.live;
     while !drained(settled.load(Ordering::Relaxed), begin.elapsed()) && seconds < 600 {
@@ -314,6 +404,11 @@ fn run(options: &Options, server: SocketAddr, handle: &Handle) {
     let cpu_after = cpu();
     end_live.store(true, Ordering::Relaxed);
     let sent = producer.join().expect("no panic");
+    let all = options.records + sent;
+    let patience = Instant::now();
+    while settled.load(Ordering::Relaxed) < all && patience.elapsed() < LAST_WAIT {
+        thread::park_timeout(Duration::from_millis(10));
+    }
     end_delivery.notify_one();
     let mut names: Vec<_> =
         cpu_after.iter().map(|(name, secs)| (name, secs - cpu_before.get(name).unwrap_or(&0.0))).collect();
@@ -330,6 +425,9 @@ fn run(options: &Options, server: SocketAddr, handle: &Handle) {
         handle.stats().balanced(),
     );
     println!("{}", state(&board));
+    if let Some(came) = came {
+        println!("{}", tally(&came.lock().expect("no panic"), all, handle));
+    }
     let late = waits.iter().filter(|wait| **wait > Duration::from_secs(1)).count();
     let (p50, p99, longest) = (at(50), at(99), at(100));
     println!(

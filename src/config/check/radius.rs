@@ -16,7 +16,7 @@ use crate::config::tree::PlaceId;
 use crate::dictionary::{Builder, Dictionary, Files, Problem, Severity, Type, builtin};
 use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
 use crate::sinks::radius::{
-    Columns, LegOrder, NamedServer, Profile, Round, SessionId, Settings, StatusMapping, Unmapped,
+    Columns, LegOrder, Legs, NamedServer, Profile, Round, SessionId, Settings, StatusMapping, Unmapped,
 };
 use crate::units::{Count, Millis, Secs};
 
@@ -207,6 +207,11 @@ fn choices(table: &RadiusTable, settings: &mut Settings) {
     set(&mut settings.leg_order, table.leg_order, |choice| match choice {
         schema::LegOrder::OldestFirst => LegOrder::OldestFirst,
         schema::LegOrder::NewestFirst => LegOrder::NewestFirst,
+    });
+    set(&mut settings.legs, table.legs, |choice| match choice {
+        schema::Legs::Auto => Legs::Auto,
+        schema::Legs::Together => Legs::Together,
+        schema::Legs::Apart => Legs::Apart,
     });
     set(&mut settings.columns, table.columns, |choice| match choice {
         schema::Columns::Any => Columns::Any,

@@ -22,7 +22,8 @@ pub use mapping::{AccountingOn, Columns, MappingTable, Oversize, PolicyTable, Un
 pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable};
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
 pub use sinks::{
-    DelayTime, DiameterTable, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping, Unmapped,
+    DelayTime, DiameterTable, Legs, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping,
+    Unmapped,
 };
 pub use sip::{SipTable, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};

@@ -88,6 +88,18 @@ pub enum StatusMapping {
     Ser,
 }
 
+/// How a record with several legs travels.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Legs {
+    /// In one request if it has room for them, else apart.
+    Auto,
+    /// In one request.
+    Together,
+    /// In a request for each leg.
+    Apart,
+}
+
 /// What becomes of a field without an attribute of its own.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
@@ -136,6 +148,8 @@ pub struct RadiusTable {
     pub round: Option<Rounding>,
     /// Order of the legs.
     pub leg_order: Option<LegOrder>,
+    /// How several legs travel.
+    pub legs: Option<Legs>,
     /// Attribute of the record id; empty: none.
     pub record_id_attribute: Option<At<String>>,
     /// Attribute that names what was shortened; empty: none.

@@ -32,6 +32,9 @@ pub const RADIUS_ROUND_TRIP_SECONDS: &str = "tollgate_radius_round_trip_seconds"
 /// Values shortened, and attributes dropped from full packets, by `sink`.
 pub const RADIUS_SHORTENED_VALUES_TOTAL: &str = "tollgate_radius_shortened_values_total";
 
+/// Octets of attributes beyond which the datagram of a record may be cut into fragments, which get lost easily.
+const UNFRAGMENTED_OCTETS_MAX: usize = 1_374;
+
 /// Requests longer than 1400 octets, by `sink`: networks cut such datagrams into fragments.
 pub const RADIUS_LONG_REQUESTS_TOTAL: &str = "tollgate_radius_long_requests_total";
 
@@ -130,15 +133,23 @@ impl Meters {
         self.round_trip.record(time);
     }
 
-    /// A record is longer than a datagram should be: counted, and told once.
-    pub(super) fn long(&mut self, sink: &str) {
+    /// What was lost of the values of a request is counted, and whether it is longer than a datagram should be.
+    pub(super) fn rendered(&mut self, sink: &str, attributes: &[u8], losses: Losses) {
+        self.lost(losses);
+        if attributes.len() > UNFRAGMENTED_OCTETS_MAX {
+            self.long(sink);
+        }
+    }
+
+    /// Counted, and told once.
+    fn long(&mut self, sink: &str) {
         self.long.increment(1);
         if !std::mem::replace(&mut self.has_warned, true) {
             tracing::warn!(%sink, "a record takes more than 1400 octets: fragments get lost, better use TCP or TLS, or fewer fields");
         }
     }
 
-    pub(super) fn lost(&self, losses: Losses) {
+    fn lost(&self, losses: Losses) {
         let count = losses.shortened + losses.dropped;
         if count > 0 {
             self.shortened.increment(u64::try_from(count).unwrap_or(u64::MAX));

@@ -1,5 +1,6 @@
 //! RADIUS accounting sink: renders records, drives the client machine over UDP, TCP or TLS.
 
+mod apart;
 pub mod collector;
 mod links;
 mod meters;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
+use self::apart::Apart;
 use self::links::{Links, Opening};
 use self::meters::Meters;
 use self::names::Names;
@@ -30,6 +32,7 @@ use self::socket::Local;
 use super::view::ServerView;
 use super::{Outcome, Sink};
 use crate::clock::{self, Instant, Now};
+use crate::ids::Seq;
 use crate::queue::{Lease, Settlement};
 use crate::radius::client::{self, Client, Input, Output, ServerStatus, Submission};
 use crate::record::Record;
@@ -43,15 +46,13 @@ pub use meters::{
 pub use profile::SetupError;
 pub use render::{Losses, Renderer, SetupErrors};
 pub use settings::{
-    Carrier, Columns, FREERADIUS_SQL, FieldMapping, LegOrder, NamedServer, Profile, Round, SessionId, Settings,
+    Carrier, Columns, FREERADIUS_SQL, FieldMapping, LegOrder, Legs, NamedServer, Profile, Round, SessionId, Settings,
     SourceAddress, StatusMapping, TlsSettings, Unmapped,
 };
 pub use stream::CONNECT_TIME_MAX;
 
 /// Longest wait without a look at the machine: its counters reach the metrics that often.
 const BEAT: Duration = Duration::from_secs(1);
-/// Octets of attributes beyond which the datagram of a record may be cut into fragments, which get lost easily.
-const UNFRAGMENTED_OCTETS_MAX: usize = 1_374;
 /// Shortest wait for a timer: one wake serves the timers of that time.
 const TIMER_STEP: Duration = Duration::from_millis(10);
 /// An address no host has (RFC 5737): which way would it go?
@@ -128,6 +129,7 @@ fn view(status: &ServerStatus, name: Option<&str>, now: Instant) -> ServerView {
 pub struct RadiusSink {
     name: Arc<str>,
     renderer: Renderer,
+    apart: Apart,
     client: Client,
     links: Links,
     names: Names,
@@ -194,6 +196,7 @@ impl RadiusSink {
         let mut sink = Self {
             meters: Meters::new(&name, labels(&addresses, &names)),
             renderer,
+            apart: Apart::default(),
             client: Client::new(now.mono, client_settings, seed()),
             links: Links::new(addresses, local, &settings.carrier),
             names: look_up,
@@ -262,14 +265,18 @@ impl RadiusSink {
                 if let Some(round_trip) = round_trip {
                     self.meters.round_trip(round_trip);
                 }
-                self.ended.push(Outcome { seq: key, settlement: Settlement::Delivered });
+                match self.apart.acknowledged(key) {
+                    true => self.send_leg(now, key),
+                    false => self.ended.push(Outcome { seq: key, settlement: Settlement::Delivered }),
+                }
             }
             Output::Retry { key, after, reason } => {
-                let settlement = Settlement::Retry { after, reason: reason.to_string() };
+                let settlement = Settlement::Retry { after, reason: self.apart.failed(key, reason.to_string()) };
                 self.ended.push(Outcome { seq: key, settlement });
             }
             Output::Park { key, reason } => {
-                let settlement = Settlement::Park { reason: reason.to_string(), code: reason.code() };
+                let code = reason.code();
+                let settlement = Settlement::Park { reason: self.apart.parked(key, reason.to_string()), code };
                 self.ended.push(Outcome { seq: key, settlement });
             }
             Output::Health { server, health } => {
@@ -288,6 +295,14 @@ impl RadiusSink {
                 tracing::error!(sink = %self.name, server = %address, %alarm, "server needs attention");
             }
         }
+    }
+
+    /// Sends the next leg of a record whose legs travel apart.
+    fn send_leg(&mut self, now: Now, key: Seq) {
+        let Some(trip) = self.apart.trip(key) else { return };
+        let (attributes, losses) = self.renderer.render_leg(&trip.record, trip.step);
+        self.meters.rendered(&self.name, attributes, losses);
+        hand_over(now, &trip.lease, attributes, &mut self.client, &mut self.wanted);
     }
 
     /// Takes what came on all lanes, does what is due. Returns whether there is news for the worker.
@@ -358,19 +373,14 @@ impl Sink for RadiusSink {
 
     fn submit(&mut self, lease: &Lease, record: &Record) {
         let now = clock::now();
-        let (attributes, losses) = self.renderer.render(record);
-        self.meters.lost(losses);
-        if attributes.len() > UNFRAGMENTED_OCTETS_MAX {
-            self.meters.long(&self.name);
+        if self.renderer.is_apart(record) {
+            self.apart.begin(lease, record);
+            self.send_leg(now, lease.seq);
+        } else {
+            let (attributes, losses) = self.renderer.render(record);
+            self.meters.rendered(&self.name, attributes, losses);
+            hand_over(now, lease, attributes, &mut self.client, &mut self.wanted);
         }
-        let submission = Submission {
-            key: lease.seq,
-            attributes,
-            since: lease.appended,
-            attempts: lease.attempts,
-            call: lease.call,
-        };
-        self.client.handle(now, Input::Submit(submission), &mut self.wanted);
         self.perform(now);
     }
 
@@ -378,6 +388,13 @@ impl Sink for RadiusSink {
         poll_fn(|cx| self.poll_work(cx)).await;
         out.append(&mut self.ended);
     }
+}
+
+/// Gives the machine a record, or a leg of it.
+fn hand_over(now: Now, lease: &Lease, attributes: &[u8], client: &mut Client, out: &mut Vec<Output>) {
+    let submission =
+        Submission { key: lease.seq, attributes, since: lease.appended, attempts: lease.attempts, call: lease.call };
+    client.handle(now, Input::Submit(submission), out);
 }
 
 /// The near end of a sink's sockets.

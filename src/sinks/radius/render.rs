@@ -3,12 +3,13 @@
 //! The octets depend on the record and the settings only, so that every attempt of a record, at every server and after a
 //! restart, sends the same. Order: status, session, service, core values, fields, legs, NAS.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
 use super::profile::{Core, Finder, SetupError, Target};
-use super::settings::{LegOrder, SessionId, Settings, Unmapped};
+use super::settings::{LegOrder, Legs, SessionId, Settings, Unmapped};
 use super::status::{seconds, status, terminate_cause};
 use crate::clock::Timestamp;
 use crate::dictionary::{Handle, Input, Type};
@@ -57,6 +58,8 @@ pub struct Renderer {
     shortened: Option<Target>,
     own_field: Option<Target>,
     own_leg: Option<Target>,
+    leg_number: Option<Target>,
+    leg_count: Option<Target>,
     /// Service-Type, the same in every record.
     service: Vec<u8>,
     /// NAS attributes, the same in every record.
@@ -89,6 +92,8 @@ impl Renderer {
             ),
             Unmapped::Omit => (None, None),
         };
+        let leg_number = finder.optional("Tollgate-Leg-Number", Priority::ESSENTIAL);
+        let leg_count = finder.optional("Tollgate-Leg-Count", Priority::ESSENTIAL);
         if !finder.errors.is_empty() {
             return Err(SetupErrors(finder.errors));
         }
@@ -106,6 +111,8 @@ impl Renderer {
             shortened,
             own_field,
             own_leg,
+            leg_number,
+            leg_count,
             service,
             list: AttributeList::default(),
             names: String::new(),
@@ -114,8 +121,28 @@ impl Renderer {
         })
     }
 
-    /// The attributes of a record, and what was lost of its values.
+    /// Whether a record travels as one request for each leg.
+    pub fn is_apart(&mut self, record: &Record) -> bool {
+        match self.settings.legs {
+            _ if record.legs.len() < 2 => false,
+            Legs::Together => false,
+            Legs::Apart => true,
+            Legs::Auto => self.render(record).1.dropped > 0,
+        }
+    }
+
+    /// The attributes of a record with all its legs, and what was lost of its values.
     pub fn render(&mut self, record: &Record) -> (&[u8], Losses) {
+        self.render_part(record, None)
+    }
+
+    /// The attributes of a record with the leg that comes in `step` only, counted from 0 in the order of legs.
+    pub fn render_leg(&mut self, record: &Record, step: usize) -> (&[u8], Losses) {
+        let place = self.place(step, record.legs.len());
+        self.render_part(record, Some(place))
+    }
+
+    fn render_part(&mut self, record: &Record, leg: Option<usize>) -> (&[u8], Losses) {
         self.list.clear();
         self.names.clear();
         self.losses = Losses::default();
@@ -123,9 +150,10 @@ impl Renderer {
             self.note("record");
         }
         self.put_session(record);
+        self.put_record_id(record, leg);
         self.put_core(record);
         self.put_fields(&record.fields);
-        self.put_legs(&record.legs);
+        self.put_legs(&record.legs, leg);
         self.list.push_with(Priority::ESSENTIAL, |out| out.extend_from_slice(&self.nas));
         self.finish();
         (self.list.octets(), self.losses)
@@ -167,12 +195,23 @@ impl Renderer {
             let cause = terminate_cause(end, record.code, &settings.terminate_causes);
             list.push_integer(essential, number::ACCT_TERMINATE_CAUSE, cause);
         }
-        if let Some(target) = &self.record_id {
-            let id = record.id.to_string();
-            put(list, target, id.as_bytes());
-        }
         if fitted == Fitted::Shortened {
             self.note("session_id");
+        }
+    }
+
+    /// The record's id; of the request for one leg an id of its own, with the place among its like.
+    fn put_record_id(&mut self, record: &Record, leg: Option<usize>) {
+        let list = &mut self.list;
+        let mut id = record.id.to_string();
+        if let Some(place) = leg {
+            id.push_str(&format!(".{}", place + 1));
+            for (target, number) in [(&self.leg_number, place + 1), (&self.leg_count, record.legs.len())] {
+                put_number(list, target, i64::try_from(number).unwrap_or(i64::MAX));
+            }
+        }
+        if let Some(target) = &self.record_id {
+            put(list, target, id.as_bytes());
         }
     }
 
@@ -265,14 +304,22 @@ impl Renderer {
         }
     }
 
-    fn put_legs(&mut self, legs: &[Fields]) {
+    /// The place of the leg that comes in `step`, of `count`.
+    fn place(&self, step: usize, count: usize) -> usize {
+        match self.settings.leg_order {
+            LegOrder::OldestFirst => step,
+            LegOrder::NewestFirst => count.saturating_sub(step + 1),
+        }
+    }
+
+    /// All legs, or one.
+    fn put_legs(&mut self, legs: &[Fields], only: Option<usize>) {
         let mapped = std::mem::take(&mut self.leg_fields);
         for step in 0..legs.len() {
-            let place = match self.settings.leg_order {
-                LegOrder::OldestFirst => step,
-                LegOrder::NewestFirst => legs.len() - 1 - step,
-            };
-            self.put_leg(&mapped, place + 1, &legs[place]);
+            let place = self.place(step, legs.len());
+            if only.is_none_or(|only| only == place) {
+                self.put_leg(&mapped, place + 1, &legs[place]);
+            }
         }
         self.leg_fields = mapped;
     }
@@ -364,6 +411,8 @@ fn put(list: &mut AttributeList, target: &Target, value: &[u8]) -> Fitted {
         return fitted;
     }
     let value = clean(value);
+    // What must not travel is missing, like a tail that is cut.
+    let is_cleaned = matches!(value, Cow::Owned(_));
     let value = target.complete(&value);
     let mut push = |handle: &Handle, limit: Limit, oversize| {
         let mut fitted = Fitted::Whole;
@@ -376,11 +425,11 @@ fn put(list: &mut AttributeList, target: &Target, value: &[u8]) -> Fitted {
         fitted
     };
     fitted = push(&target.handle, target.limit, target.oversize);
-    match &target.long {
+    if let Some(long) = target.long.as_ref().filter(|_| fitted == Fitted::Shortened) {
         // The whole of it travels there.
-        Some(long) if fitted == Fitted::Shortened => push(long, long.value_octets_max().into(), Oversize::Truncate),
-        _ => fitted,
+        fitted = push(long, long.value_octets_max().into(), Oversize::Truncate);
     }
+    if is_cleaned { Fitted::Shortened } else { fitted }
 }
 
 fn put_value(list: &mut AttributeList, target: &Target, value: &Value) -> Fitted {

@@ -96,6 +96,18 @@ pub enum LegOrder {
     NewestFirst,
 }
 
+/// How a record with several legs travels.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Legs {
+    /// In one request if it has room for them, else apart.
+    #[default]
+    Auto,
+    /// In one request; legs it has no room for are left out, which is marked.
+    Together,
+    /// In a request for each leg.
+    Apart,
+}
+
 /// What happens to a field without an attribute of its own.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Unmapped {
@@ -267,6 +279,8 @@ pub struct Settings {
     pub leg_fields: Vec<FieldMapping>,
     /// The order of legs. Default oldest first.
     pub leg_order: LegOrder,
+    /// How several legs travel. Default auto; together in the classic profiles, as the proxies send them.
+    pub legs: Legs,
     /// Fields without a mapping. Default own; left out in the classic profiles.
     pub unmapped: Unmapped,
     /// Attribute of the record id; empty for none. Default `Tollgate-Record-Id`.
@@ -321,6 +335,7 @@ impl Settings {
             fields: Vec::new(),
             leg_fields: Vec::new(),
             leg_order: LegOrder::OldestFirst,
+            legs: if classic { Legs::Together } else { Legs::Auto },
             unmapped: if classic { Unmapped::Omit } else { Unmapped::Own },
             record_id_attribute: "Tollgate-Record-Id".to_owned(),
             shortened_attribute: "Tollgate-Shortened".to_owned(),

@@ -126,6 +126,64 @@ async fn the_collector_decodes_what_was_sent_and_knows_a_repeat() {
     }
 }
 
+/// The answer to a request, signed with a secret.
+fn answer(request: &[u8], secret: &str) -> Vec<u8> {
+    let mut octets = Vec::new();
+    packet::begin(&mut octets, packet::Code::ACCOUNTING_RESPONSE, request[1]);
+    packet::finish(&mut octets).unwrap();
+    authenticator::sign_response(&mut octets, request[4..20].try_into().unwrap(), &Secret::new(secret));
+    octets
+}
+
+#[tokio::test]
+async fn a_forged_answer_acknowledges_nothing_and_does_not_keep_the_right_one_out() {
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(&[server.local_addr().unwrap()]);
+    // Nothing is sent again meanwhile.
+    settings.client.initial_timeout = PATIENCE;
+    settings.client.max_timeout = PATIENCE;
+    let mut sink = RadiusSink::new("test", &settings).unwrap();
+    sink.submit(&lease(1), &record(Kind::Stop));
+    let mut outcomes = Vec::new();
+    let mut buffer = [0; 4096];
+    let (octets, from) = tokio::select! {
+        () = sink.progress(&mut outcomes) => panic!("nothing ends before it is answered"),
+        received = tokio::time::timeout(PATIENCE, server.recv_from(&mut buffer)) => received.unwrap().unwrap(),
+    };
+    let request = &buffer[..octets];
+    // Of somebody else, though rightly signed; of the server's address, but with another secret, changed, cut, for another.
+    stranger.send_to(&answer(request, "testing123"), from).await.unwrap();
+    let right = answer(request, "testing123");
+    let (mut changed, mut other) = (right.clone(), right.clone());
+    changed[19] ^= 1;
+    other[1] ^= 1;
+    for forged in [answer(request, "guessed"), changed, right[..19].to_vec(), other] {
+        server.send_to(&forged, from).await.unwrap();
+    }
+    let counters = |sink: &mut RadiusSink| {
+        sink.reported_at = Instant(0);
+        sink.board().servers()[0].counters
+    };
+    let forged_come = async {
+        while counters(&mut sink).bad_authenticator < 2 || counters(&mut sink).unknown < 1 {
+            let _looked = tokio::time::timeout(Duration::from_millis(5), sink.progress(&mut outcomes)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, forged_come).await.expect("the forged answers come");
+    let counted = counters(&mut sink);
+    assert_eq!((counted.bad_authenticator, counted.malformed, counted.unknown, counted.stored), (2, 1, 1, 0));
+    assert_eq!(outcomes, [], "none of them is an acknowledgement");
+    server.send_to(&right, from).await.unwrap();
+    let ended = async {
+        while outcomes.is_empty() {
+            sink.progress(&mut outcomes).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the right answer is taken");
+    assert_eq!(outcomes, [Outcome { seq: Seq(1), settlement: Settlement::Delivered }]);
+}
+
 #[tokio::test]
 async fn without_a_server_records_wait_and_too_many_are_refused() {
     let mut sink = RadiusSink::new("test", &settings(&[])).unwrap();

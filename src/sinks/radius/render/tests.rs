@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::settings::{Columns, FieldMapping, Profile, SessionId, Settings};
+use proptest::prelude::*;
+
+use super::super::settings::{Columns, FieldMapping, Legs, Profile, SessionId, Settings};
 use super::*;
 use crate::dictionary::{Builder, Dictionary};
 use crate::ids::RecordId;
@@ -191,14 +193,14 @@ fn odd_values_never_lose_the_record() {
     ];
     let mut renderer = Renderer::new(&settings, NAS).unwrap();
     let (_, losses) = renderer.render(&odd);
-    assert_eq!(losses, Losses { shortened: 3, dropped: 0 });
+    assert_eq!(losses, Losses { shortened: 4, dropped: 0 });
     let lines = lines(&settings, &odd);
     for want in [
         "Tollgate-Reason = \"OKInjected = 1\"",
         "Called-Station-Id = \"sip:a-rather-long-user-name@a-rather-long-domain.e\"",
         "Tollgate-Field = \"list=a, b\"",
         "Tollgate-Field = \"number=-5\"",
-        "Tollgate-Shortened = \"from_tag,port,callee\"",
+        "Tollgate-Shortened = \"reason,from_tag,port,callee\"",
     ] {
         assert!(lines.iter().any(|line| line == want), "{want} in {lines:#?}");
     }
@@ -306,7 +308,7 @@ fn legs_travel_mapped_or_together() {
 fn three_hundred_legs_fit_into_a_packet_and_are_marked() {
     let mut many = record(Kind::Stop);
     many.legs = (0..300).map(|leg| vec![("src".to_owned(), Value::Text(format!("leg-{leg}").into_bytes()))]).collect();
-    let settings = Settings::default();
+    let settings = Settings { legs: Legs::Together, ..Settings::default() };
     let mut renderer = Renderer::new(&settings, NAS).unwrap();
     let (attributes, losses) = renderer.render(&many);
     assert!(attributes.len() <= crate::radius::attribute::ATTRIBUTE_OCTETS_MAX && losses.dropped > 100, "{losses:?}");
@@ -314,6 +316,45 @@ fn three_hundred_legs_fit_into_a_packet_and_are_marked() {
     assert!(lines.len() <= 180);
     for want in ["Tollgate-Shortened = \"packet\"", "Tollgate-Leg = \"1 src=leg-0\"", "NAS-IP-Address = 192.0.2.1"] {
         assert!(lines.iter().any(|line| line == want), "{want} in {lines:#?}");
+    }
+}
+
+#[test]
+fn legs_travel_apart_when_they_do_not_fit_or_are_to() {
+    let leg = |octets: usize| vec![("src".to_owned(), Value::Text(vec![b's'; octets]))];
+    for (name, legs, mode, apart) in [
+        ("few legs fit together", vec![leg(20); 3], Legs::Auto, false),
+        ("many that do not fit travel apart", vec![leg(200); 30], Legs::Auto, true),
+        ("unless they are to travel together", vec![leg(200); 30], Legs::Together, false),
+        ("few travel apart when they are to", vec![leg(20); 2], Legs::Apart, true),
+        ("one leg is always together", vec![leg(20)], Legs::Apart, false),
+    ] {
+        let settings = Settings { legs: mode, ..Settings::default() };
+        let forwarded = Record { legs, ..record(Kind::Start) };
+        assert_eq!(Renderer::new(&settings, NAS).unwrap().is_apart(&forwarded), apart, "{name}");
+    }
+    let classic = Settings::of_profile(Profile::Opensips, dictionary("opensips", ""));
+    assert_eq!(classic.legs, Legs::Together, "as the proxies do");
+}
+
+#[test]
+fn a_leg_apart_has_all_values_of_the_call_a_number_and_an_id_of_its_own() {
+    let mut settings = Settings { legs: Legs::Apart, leg_order: LegOrder::NewestFirst, ..Settings::default() };
+    settings.leg_fields = vec![FieldMapping::new("src", "Tollgate-Leg-Src")];
+    let mut forwarded = record(Kind::Stop);
+    let together = lines(&settings, &forwarded);
+    forwarded.legs = ["A", "B"].map(|src| vec![("src".to_owned(), Value::Text(src.into()))]).to_vec();
+    let mut renderer = Renderer::new(&settings, NAS).unwrap();
+    for (step, number, src) in [(0, 2, "B"), (1, 1, "A")] {
+        let (attributes, losses) = renderer.render_leg(&forwarded, step);
+        assert_eq!(losses, Losses::default());
+        let lines: Vec<_> = settings.dictionary.decode(attributes).iter().map(ToString::to_string).collect();
+        let (own, shared): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| !together.contains(line));
+        let id = format!("Tollgate-Record-Id = \"{}.{number}\"", forwarded.id);
+        let number = format!("Tollgate-Leg-Number = {number}");
+        let src = format!("Tollgate-Leg-Src = \"{src}\"");
+        assert_eq!(own, [number, "Tollgate-Leg-Count = 2".to_owned(), id, src], "step {step}");
+        assert_eq!(shared.len(), together.len() - 1, "all but the record id");
     }
 }
 
@@ -350,4 +391,58 @@ fn the_same_record_always_gives_the_same_octets() {
     renderer.render(&start);
     assert_eq!(renderer.render(&stop).0, first);
     assert_eq!(Renderer::new(&settings, NAS).unwrap().render(&stop).0, first);
+}
+
+fn odd_fields() -> impl Strategy<Value = Fields> {
+    let value = prop_oneof![
+        1 => Just(Value::Absent),
+        1 => any::<i64>().prop_map(Value::Number),
+        4 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Value::Text),
+        1 => (0_usize..12_000).prop_map(|octets| Value::Text(vec![b';'; octets])),
+    ];
+    let name = prop::sample::select(vec!["user", "callee", "port", "other", "src"]);
+    prop::collection::vec((name.prop_map(str::to_owned), value), 0..24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn whatever_a_record_holds_its_requests_keep_the_rules(
+        fields in odd_fields(),
+        legs in prop::collection::vec(odd_fields(), 0..64),
+        call_id in prop::collection::vec(any::<u8>(), 0..400),
+        oversize in prop::sample::select(vec![Oversize::Truncate, Oversize::Split, Oversize::Hash, Oversize::Omit]),
+        session_id in prop::sample::select(vec![SessionId::Short, SessionId::CallId, SessionId::CallIdAndTag]),
+    ) {
+        let mut settings = Settings { session_id, ..Settings::default() };
+        settings.fields = vec![
+            FieldMapping::new("user", "User-Name"),
+            FieldMapping { oversize, ..FieldMapping::new("callee", "Called-Station-Id") },
+            FieldMapping::new("port", "Tollgate-Src-Port"),
+        ];
+        settings.leg_fields = vec![FieldMapping { oversize, ..FieldMapping::new("src", "Tollgate-Leg-Src") }];
+        let odd = Record { fields, legs, call_id, ..record(Kind::Stop) };
+        let mut renderer = Renderer::new(&settings, NAS).unwrap();
+        for leg in std::iter::once(None).chain((0..odd.legs.len()).map(Some)) {
+            let (octets, _) = match leg {
+                None => renderer.render(&odd),
+                Some(step) => renderer.render_leg(&odd, step),
+            };
+            prop_assert!(octets.len() <= crate::radius::attribute::ATTRIBUTE_OCTETS_MAX);
+            let (mut at, mut numbers) = (0, Vec::new());
+            while at < octets.len() {
+                let length = usize::from(octets[at + 1]);
+                prop_assert!(length > 2, "attribute {} of {length} octets", octets[at]);
+                numbers.push(octets[at]);
+                at += length;
+            }
+            prop_assert_eq!(at, octets.len(), "the attributes fill the packet");
+            prop_assert!(numbers.len() <= crate::radius::attribute::ATTRIBUTES_MAX);
+            for once in [number::ACCT_STATUS_TYPE, number::ACCT_SESSION_ID, number::NAS_IP_ADDRESS] {
+                let count = numbers.iter().filter(|number| **number == once).count();
+                prop_assert_eq!(count, 1, "attribute {}", once);
+            }
+        }
+    }
 }
