@@ -134,7 +134,7 @@ fn rfc3261_16_6_what_need_not_change_does_not() {
     let route = header(&got, "Record-Route").expect("our Record-Route");
     let caller = "v: SIP/2.0/UDP  192.0.2.10:5062 ;branch=z9hG4bK-same;rport=5062;received=192.0.2.10";
     let want = format!(
-        "INVITE sip:%62ob@192.0.2.20;x=%20 SIP/2.0\r\nVia: {via}\r\n{caller}\r\nRecord-Route: {route}\r\n{}",
+        "INVITE sip:%62ob@192.0.2.20;x=%20 SIP/2.0\r\nVia: {via}\r\n{caller}\r\nRecord-Route: {route}\r\nMax-Breadth: 60\r\n{}",
         rest.replace("Max-Forwards:  7", "Max-Forwards:  6")
     );
     assert_eq!(got, want);
