@@ -23,7 +23,7 @@ pub(super) struct Sources {
 
 #[derive(Debug)]
 struct Source {
-    /// Transactions without a To tag.
+    /// Transactions outside of calls that go through the gateway.
     open: usize,
     bucket: Option<Bucket>,
 }

@@ -85,6 +85,7 @@ fn rfc3261_11_2_and_16_3_requests_that_end_here() {
         ("an unknown scheme is a 416", request("INVITE", "nobody:knows", ""), "416"),
         ("a bad Request-URI is a 400", request("INVITE", "sip:b@[::1", ""), "400"),
         ("another version is a 505", request("INVITE", "sip:b@x", "").replacen("SIP/2.0\r", "SIP/7.0\r", 1), "505"),
+        ("a CSeq of another method is a 400", request("BYE", "sip:b@x", "").replace("1 BYE", "1 INFO"), "400"),
         ("too long a Content-Length is a 400", request("BYE", "sip:b@x", "").replace("h: 0", "h: 9"), "400"),
     ] {
         let mut play = Play::new(name, "bob", settings());
