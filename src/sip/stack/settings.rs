@@ -73,14 +73,15 @@ pub struct Settings {
     /// Timer C (RFC 3261 §16.6 step 11): longest wait for a final answer after the last provisional one. Default
     /// 181 s, and never less.
     pub timer_c: Duration,
-    /// Server transactions beyond which a request without a To tag gets a stateless 503. Default 100 000.
+    /// Server transactions beyond which a request outside of calls that go through the gateway gets a stateless 503.
+    /// Default 100 000.
     pub transactions_max: usize,
-    /// Server transactions beyond which every request gets a stateless 503. Default 125 000.
+    /// Server transactions beyond which requests inside these calls get one too. Default 125 000.
     pub transactions_in_dialog_max: usize,
-    /// Open transactions of requests without a To tag that one source may have; further ones get a stateless 503, so
+    /// Open transactions outside of these calls that one source may have; further ones get a stateless 503, so
     /// that a flood from one source leaves room for the others. Default: three quarters of `transactions_max`.
     pub transactions_per_source_max: usize,
-    /// Requests without a To tag from one source; further ones get a stateless 503. Default: no limit.
+    /// Requests outside of these calls from one source; further ones get a stateless 503. Default: no limit.
     pub source_rate: Option<TokenBucket>,
     /// `Retry-After` of these 503, in seconds. Default 5.
     pub retry_after_s: u32,
