@@ -8,23 +8,24 @@ mod stream;
 mod support;
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use hickory_resolver::proto::op::{Message, OpCode};
-use hickory_resolver::proto::rr::rdata::{A, NAPTR, SOA, SRV};
+use hickory_resolver::proto::rr::rdata::{A, CNAME, NAPTR, SOA, SRV};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use stream::{Door, free_port};
 use support::{Agent, Gateway, Wire, free_ports, wait_for};
 
-/// A DNS server that knows what it is told, and counts its questions.
+/// A DNS server that knows what it is told, and counts its questions. What is too long for a datagram it tells by TCP.
 struct Dns {
     shared: Arc<Shared>,
     address: SocketAddr,
-    thread: Option<thread::JoinHandle<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 /// A name in lower case, and a type.
@@ -34,23 +35,27 @@ type Question = (String, RecordType);
 struct Shared {
     zone: Mutex<HashMap<Question, Vec<(u32, RData)>>>,
     asked: Mutex<HashMap<Question, usize>>,
+    by_tcp: Mutex<usize>,
     is_silent: AtomicBool,
     ends: AtomicBool,
 }
 
 /// The TTL of an answer that is to last for the whole test.
 const LONG: u32 = 3600;
+/// What the server puts into a datagram (RFC 1035 §2.3.4); more is told by TCP.
+const DATAGRAM_BYTES_MAX: usize = 512;
 /// How often the server looks whether the test has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Dns {
     fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (socket, listener) = both_sockets();
         socket.set_read_timeout(Some(LOOK)).unwrap();
+        listener.set_nonblocking(true).unwrap();
         let (address, shared) = (socket.local_addr().unwrap(), Arc::new(Shared::default()));
-        let own = shared.clone();
-        let thread = Some(thread::spawn(move || own.serve(&socket)));
-        Self { shared, address, thread }
+        let (own, other) = (shared.clone(), shared.clone());
+        let threads = vec![thread::spawn(move || own.serve(&socket)), thread::spawn(move || other.listen(&listener))];
+        Self { shared, address, threads }
     }
 
     /// Knows a record from here on.
@@ -73,6 +78,10 @@ impl Dns {
         self.add(LONG, name, RData::NAPTR(data));
     }
 
+    fn alias(&self, name: &str, of: &str) {
+        self.add(LONG, name, RData::CNAME(CNAME(self::name(of))));
+    }
+
     /// How often a question was asked, by whatever repetition.
     fn asked(&self, name: &str, kind: RecordType) -> usize {
         self.shared.asked.lock().unwrap().get(&(name.to_owned(), kind)).copied().unwrap_or(0)
@@ -91,10 +100,19 @@ impl Dns {
 impl Drop for Dns {
     fn drop(&mut self) {
         self.shared.ends.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _panicked = thread.join();
         }
     }
+}
+
+/// A datagram socket and a listener at the same port.
+fn both_sockets() -> (UdpSocket, TcpListener) {
+    wait_for("a port that is free for both", || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(socket.local_addr().unwrap()).ok()?;
+        Some((socket, listener))
+    })
 }
 
 fn name(text: &str) -> Name {
@@ -108,22 +126,60 @@ impl Shared {
             let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
             let Ok(question) = Message::from_vec(&buffer[..length]) else { continue };
             let answer = self.answer(&question);
-            if !self.is_silent.load(Ordering::SeqCst) {
-                let _gone = socket.send_to(&answer.to_vec().unwrap(), from);
+            if self.is_silent.load(Ordering::SeqCst) {
+                continue;
             }
+            let mut octets = answer.to_vec().unwrap();
+            if octets.len() > DATAGRAM_BYTES_MAX {
+                octets = answer.truncate().to_vec().unwrap();
+            }
+            let _gone = socket.send_to(&octets, from);
+        }
+    }
+
+    fn listen(&self, listener: &TcpListener) {
+        while !self.ends.load(Ordering::SeqCst) {
+            match listener.accept() {
+                Ok((stream, _)) => _ = self.serve_stream(stream),
+                Err(_) => thread::park_timeout(LOOK),
+            }
+        }
+    }
+
+    /// Answers what comes by one connection, until it is closed or says nothing for a while.
+    fn serve_stream(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(LOOK * 10))?;
+        loop {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length)?;
+            let mut octets = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut octets)?;
+            let answer = self.answer(&Message::from_vec(&octets).unwrap()).to_vec().unwrap();
+            *self.by_tcp.lock().unwrap() += 1;
+            stream.write_all(&u16::try_from(answer.len()).unwrap().to_be_bytes())?;
+            stream.write_all(&answer)?;
         }
     }
 
     fn answer(&self, question: &Message) -> Message {
         let query = question.queries.first().unwrap().clone();
-        let key = (query.name().to_ascii().trim_end_matches('.').to_lowercase(), query.query_type());
+        let mut key = (query.name().to_ascii().trim_end_matches('.').to_lowercase(), query.query_type());
         *self.asked.lock().unwrap().entry(key.clone()).or_default() += 1;
         let mut answer = Message::response(question.metadata.id, OpCode::Query);
         answer.metadata.recursion_available = true;
         answer.metadata.recursion_desired = question.metadata.recursion_desired;
-        let owner = query.name().clone();
+        let mut owner = query.name().clone();
         answer.add_query(query);
-        match self.zone.lock().unwrap().get(&key) {
+        let zone = self.zone.lock().unwrap();
+        while let Some((ttl, RData::CNAME(of))) =
+            zone.get(&(key.0.clone(), RecordType::CNAME)).and_then(|own| own.first())
+        {
+            answer.add_answer(Record::from_rdata(owner, *ttl, RData::CNAME(of.clone())));
+            owner = of.0.clone();
+            key.0 = owner.to_ascii().trim_end_matches('.').to_lowercase();
+        }
+        match zone.get(&key) {
             Some(records) => {
                 let record = |(ttl, data): &(u32, RData)| Record::from_rdata(owner.clone(), *ttl, data.clone());
                 answer.add_answers(records.iter().map(record));
@@ -285,6 +341,38 @@ fn records_port_and_transport_choose_the_way() {
     assert_eq!(dns.asked("none.example.net", RecordType::A), 0);
     proxy.send(&caller, &options(&caller, "sip:b@nowhere.example.net", "nowhere"));
     assert_eq!(caller.wait("a refusal").code(), 500, "a name without records leads nowhere");
+}
+
+#[test]
+fn an_answer_too_long_for_a_datagram_comes_by_tcp() {
+    let (dns, mut caller, mut callee) = (Dns::start(), agent(), agent());
+    for number in 1..16 {
+        dns.srv("_sip._udp.large.example.net", 9, 9, &format!("one-of-many-hosts-{number}.example.net"));
+    }
+    dns.srv("_sip._udp.large.example.net", 1, callee.address.port(), "host.example.net");
+    dns.a(LONG, "host.example.net");
+    let proxy = Proxy::start(&dns, &["sip:127.0.0.1".to_owned()], "");
+    passes(&proxy, &mut caller, &mut callee, "sip:b@large.example.net", "large");
+    assert_eq!(*dns.shared.by_tcp.lock().unwrap(), 1, "the one long answer");
+}
+
+#[test]
+fn aliases_are_followed_at_each_step() {
+    let (dns, mut caller, mut callee) = (Dns::start(), agent(), agent());
+    dns.alias("pbx.example.net", "office.example.net");
+    dns.naptr("office.example.net", 10, "SIP+D2U", "_sip._udp.sites.example.net");
+    dns.alias("_sip._udp.sites.example.net", "_sip._udp.main.example.net");
+    dns.alias("_sip._udp.main.example.net", "_sip._udp.one.example.net");
+    dns.srv("_sip._udp.one.example.net", 1, callee.address.port(), "first.example.net");
+    dns.alias("first.example.net", "second.example.net");
+    dns.alias("second.example.net", "host.example.net");
+    dns.a(LONG, "host.example.net");
+    dns.alias("astray.example.net", "astray.example.org");
+    dns.alias("astray.example.org", "nowhere.example.net");
+    let proxy = Proxy::start(&dns, &["sip:127.0.0.1".to_owned()], "");
+    passes(&proxy, &mut caller, &mut callee, "sip:b@pbx.example.net", "alias");
+    proxy.send(&caller, &options(&caller, "sip:b@astray.example.net", "nowhere"));
+    assert_eq!(caller.wait("a refusal").code(), 500, "an alias of nothing leads nowhere");
 }
 
 #[test]

@@ -256,6 +256,10 @@ impl Bench {
             // RFC 3261 §16.6 step 3.
             assert_eq!(take_first(&mut rest, "max-forwards"), "Max-Forwards: 70", "{file}");
         }
+        if sent.places("max-breadth").is_empty() {
+            // RFC 5393 §5.3.3.
+            assert_eq!(take_first(&mut rest, "max-breadth"), "Max-Breadth: 60", "{file}");
+        }
         let want = as_forwarded(sent, self.mouth.address);
         assert_eq!(rest.text(), want.text(), "{file}");
         assert_eq!(rest, want, "{file}");

@@ -22,7 +22,7 @@ pub struct RequestEdits<'a> {
     pub source: Option<SocketAddr>,
     /// The new Max-Forwards, added when there was none.
     pub max_forwards: u8,
-    /// The new Max-Breadth (RFC 5393 §5), added when there was none; `None` leaves it as received.
+    /// The new and only Max-Breadth (RFC 5393 §5.3.3), added when there was none; `None` leaves it as received.
     pub max_breadth: Option<u32>,
     /// How many Route values are taken away at the top, comma-joined ones counted one by one.
     pub routes_popped: usize,
@@ -50,6 +50,7 @@ pub fn forward_request(message: &Message, edits: &RequestEdits<'_>, out: &mut Ve
     let mut routes = Routes::of(message, edits);
     let mut via_seen = false;
     let mut ours_written = false;
+    let mut breadth_seen = false;
     for (place, line) in message.lines.iter().enumerate() {
         if !ours_written && (line.name == Name::RecordRoute || (via_seen && line.name != Name::Via)) {
             pen.copy_to(line.start);
@@ -71,7 +72,12 @@ pub fn forward_request(message: &Message, edits: &RequestEdits<'_>, out: &mut Ve
                 write_number(u32::from(edits.max_forwards), pen.out);
                 pen.copied = usize::from(line.value_end);
             }
+            Name::MaxBreadth if edits.max_breadth.is_some() && breadth_seen => {
+                pen.copy_to(line.start);
+                pen.copied = usize::from(message.line_end(place));
+            }
             Name::MaxBreadth if let Some(breadth) = edits.max_breadth => {
+                breadth_seen = true;
                 pen.copy_to(line.value);
                 write_number(breadth, pen.out);
                 pen.copied = usize::from(line.value_end);
@@ -104,7 +110,7 @@ fn added_len(edits: &RequestEdits<'_>) -> usize {
     uri + values + headers + edits.via.len() + OWN_HEADERS_BYTES
 }
 
-/// Room for `Via: `, `;received=…;rport=…`, Max-Forwards and Content-Length.
+/// Room for `Via: `, `;received=…;rport=…`, Max-Breadth, Max-Forwards and Content-Length.
 const OWN_HEADERS_BYTES: usize = 160;
 
 /// Header lines that stand behind the Via lines.

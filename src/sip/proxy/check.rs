@@ -44,10 +44,10 @@ pub fn max_forwards_onward(request: &Message) -> u8 {
     request.max_forwards().map_or(MAX_FORWARDS_DEFAULT, |hops| hops.saturating_sub(1))
 }
 
-/// Branches that a request may have at once (RFC 5393 §5).
+/// Branches that a request may have at once (RFC 5393 §5.3.3): what it says, but no more than the default.
 #[must_use]
 pub fn max_breadth(request: &Message) -> u32 {
-    request.max_breadth().unwrap_or(MAX_BREADTH_DEFAULT)
+    request.max_breadth().map_or(MAX_BREADTH_DEFAULT, |breadth| breadth.min(MAX_BREADTH_DEFAULT))
 }
 
 /// The share of one of `count` branches, by its place.

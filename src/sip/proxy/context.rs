@@ -97,6 +97,24 @@ impl Context {
         }
     }
 
+    /// Whether a group is left that may start.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.ending == Ending::Open && !self.groups.is_empty()
+    }
+
+    /// Whether no branch of the running round is pending.
+    #[must_use]
+    pub fn is_round_over(&self) -> bool {
+        self.round.iter().all(Option::is_some)
+    }
+
+    /// Targets of the groups that are left.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.groups.iter().map(Vec::len).sum()
+    }
+
     /// Starts the next round: its targets, or `None` when there is none to be tried. Of a group of more than `breadth`
     /// targets the others are left for a round of their own (RFC 5393 §5.3.3).
     pub fn next_round(&mut self, breadth: u32) -> Option<Vec<Target>> {
@@ -186,7 +204,7 @@ impl Context {
         if (600..700).contains(&code) {
             self.end(Ending::Refused);
         }
-        if self.round.iter().any(Option::is_none) {
+        if !self.is_round_over() {
             return if (600..700).contains(&code) { Progress::CancelOthers } else { Progress::Waiting };
         }
         let attempts: Vec<Attempt> = self.round.iter().flatten().cloned().collect();
@@ -199,7 +217,7 @@ impl Context {
         } else if self.best.as_ref().is_none_or(|older| self.rank(newer) <= self.rank(older)) {
             self.best = Some(newer.clone());
         }
-        Progress::RoundOver { attempts, best, more: self.ending == Ending::Open && !self.groups.is_empty() }
+        Progress::RoundOver { attempts, best, more: self.has_more() }
     }
 
     /// The best answer of all rounds that have failed, with the challenges of the others.

@@ -32,18 +32,29 @@ pub(super) struct Told {
 }
 
 impl Stack {
-    /// Starts the next round; `false` when there is none.
+    /// Starts the next round, at once or when a branch that was given up has left some of the Max-Breadth for it;
+    /// `false` when there is none.
     pub(super) fn start_round(&mut self, now: Now, id: Key, out: &mut Vec<Output>) -> bool {
         let Some(server) = self.servers.get_mut(id) else { return false };
-        let breadth = server.view.as_deref().map_or(MAX_BREADTH_DEFAULT, |view| proxy::max_breadth(&view.message));
+        let most = server.view.as_deref().map_or(MAX_BREADTH_DEFAULT, |view| proxy::max_breadth(&view.message));
         let Some(forwarding) = server.forwarding.as_deref_mut() else { return false };
-        let Some(group) = forwarding.context.next_round(breadth) else { return false };
+        let share_of = |key: &Key| Some(self.clients.get(*key)?.progress.as_deref()?.breadth);
+        let free = most.saturating_sub(forwarding.leaving.iter().filter_map(share_of).sum());
+        if free == 0 {
+            return forwarding.context.has_more();
+        }
+        let Some(group) = forwarding.context.next_round(free) else { return false };
         let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
+        let left = u32::try_from(forwarding.context.left()).unwrap_or(u32::MAX);
+        // Who may be given up while it rings leaves the others their part, so that they need not wait for its end.
+        let breadth = match group.iter().any(|target| target.ring_timeout.is_some()) {
+            true => (free * count / count.saturating_add(left)).max(count),
+            false => free,
+        };
         forwarding.branches = vec![None; group.len()];
         let (round, transport) = (forwarding.context.round(), forwarding.transport);
         for (branch, target) in (0_u16..).zip(group) {
-            // What is not forked needs no word about it: the next proxy knows the default as well.
-            let share = (count > 1).then(|| proxy::breadth_share(breadth, branch.into(), count));
+            let share = proxy::breadth_share(breadth, branch.into(), count);
             self.start_branch(now, Place { server: id, round, branch }, target, (transport, share), out);
         }
         true
@@ -54,7 +65,7 @@ impl Stack {
         now: Now,
         place: Place,
         target: Target,
-        (transport, breadth): (Option<Transport>, Option<u32>),
+        (transport, breadth): (Option<Transport>, u32),
         out: &mut Vec<Output>,
     ) {
         let ways = self.ways_to(place.server, &target, transport);
@@ -361,8 +372,15 @@ impl Stack {
         let started = progress.started;
         let place = client.place;
         let (uri, hop) = (client.uri.clone(), client.peer.map(|peer| peer.addr));
+        // Silence is a 408 (RFC 3261 §16.8), but one that rings is to answer its CANCEL.
+        let has_answered = client.state() == Some(State::Proceeding);
         self.cancel_branch(now, key, out);
         if was_counted == Counted::No {
+            let forwarding = self.servers.get_mut(place.server).and_then(|own| own.forwarding.as_deref_mut());
+            if let Some(forwarding) = forwarding.filter(|_| has_answered) {
+                forwarding.leaving.retain(|own| self.clients.get(*own).is_some_and(|own| own.progress.is_some()));
+                forwarding.leaving.push(key);
+            }
             let is_cancelled = self.servers.get(place.server).is_some_and(|own| own.cancelled == Cancelled::Yes);
             let code = if is_cancelled { 487 } else { 408 };
             let attempt = Attempt { uri, hop, code, reason: usual(code), message: None, started };

@@ -91,12 +91,13 @@ impl Stack {
             pushed.push(b'>');
         }
         let routes_added: &[&[u8]] = if strict_uri.is_some() { &[&pushed] } else { &[] };
+        let share = client.and_then(|key| Some(self.clients.get(key)?.progress.as_deref()?.breadth));
         let edits = RequestEdits {
             request_uri: strict_uri.map_or(own_uri, |uri| Some(&**uri)),
             via: &via,
             source: Some(view.peer.addr),
             max_forwards: proxy::max_forwards_onward(request),
-            max_breadth: client.and_then(|key| self.clients.get(key)?.progress.as_deref()?.breadth),
+            max_breadth: Some(share.unwrap_or_else(|| proxy::max_breadth(request))),
             routes_popped: usize::from(view.own_routes) + usize::from(strict_uri.is_some()),
             route_last_popped: view.repaired_uri.is_some(),
             routes_added,

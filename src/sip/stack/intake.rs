@@ -65,7 +65,11 @@ impl Stack {
         if let Err(refusal) = self.admit(peer, &message, &routing) {
             return self.answer_stateless(now, peer, &message, &refusal, out);
         }
-        let origin = match self.count_source(now, peer, &message) {
+        let admission = match is_of_a_call(&message, &routing) {
+            true => Admission::Uncounted,
+            false => self.sources.open(now.mono, peer.addr.ip()),
+        };
+        let origin = match admission {
             Admission::Counted => Origin::Counted,
             Admission::Uncounted => Origin::Peer,
             Admission::Refused => {
@@ -104,10 +108,10 @@ impl Stack {
         if !is_allowed && !self.stays_in_call(message, routing) {
             return Err(Refusal::new(403));
         }
-        let most = if message.to_tag().is_empty() {
-            self.settings.transactions_max
-        } else {
+        let most = if is_of_a_call(message, routing) {
             self.settings.transactions_in_dialog_max
+        } else {
+            self.settings.transactions_max
         };
         if self.is_full(most) {
             return Err(self.overloaded());
@@ -123,11 +127,6 @@ impl Stack {
 
     fn overloaded(&self) -> Refusal {
         Refusal::new(503).with("Retry-After", self.settings.retry_after_s.to_string())
-    }
-
-    /// Counts a request without a To tag for its source; requests inside a dialog always pass.
-    fn count_source(&mut self, now: Now, peer: Peer, message: &Message) -> Admission {
-        if message.to_tag().is_empty() { self.sources.open(now.mono, peer.addr.ip()) } else { Admission::Uncounted }
     }
 
     /// Whoever is in `allow` may send; anybody else only inside a dialog that was record-routed here, and only to the
@@ -281,6 +280,12 @@ impl Stack {
         };
         self.cancel_by_caller(now, invite, message, held, out);
     }
+}
+
+/// Whether a request belongs to a call that was record-routed here, which the limits for new ones spare. Anybody can
+/// write a To tag.
+fn is_of_a_call(message: &Message, routing: &Routing) -> bool {
+    routing.direction.is_some() && !message.to_tag().is_empty()
 }
 
 /// Where the answers to a request go (RFC 3261 §18.2.2, RFC 3581 §4): always to the address it came from, to the port

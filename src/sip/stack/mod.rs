@@ -14,8 +14,8 @@
 //!   written for. A 2xx to a branch of an earlier process is shown by [`Output::Orphan`], for the driver may know better.
 //! * A refused request (syntax, source, hops, loop, load) is answered without a transaction (§16.3 allows it); the ACK
 //!   is known by our To tag and ends here.
-//! * A branch over its ring timeout counts as 408 at once, and the next group starts while it is being cancelled. A 2xx
-//!   that crosses the CANCEL still goes upstream.
+//! * A branch over its ring timeout counts as 408 at once, and the next group starts while it is being cancelled, if
+//!   the Max-Breadth suffices for both; else after its final answer. A 2xx that crosses the CANCEL still goes upstream.
 //! * A request other than INVITE without an answer in time gets none (RFC 4320 §4.2); the `Final` with 408 still tells.
 //! * Timer C, too, counts a branch as 408 at once and cancels it (§16.8).
 //! * A local failure after the caller's CANCEL counts as 487.

@@ -181,8 +181,23 @@ impl Stack {
                 attempt.uri = Bytes::copy_from_slice(view.request_uri());
             }
             self.branch_failed(now, place, attempt, out);
+        } else {
+            self.resume_rounds(now, place.server, out);
         }
         self.settle_server(place.server, out);
+    }
+
+    /// A branch that was given up has ended: a round that waited for its share of the Max-Breadth starts.
+    fn resume_rounds(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
+        if self.waits_for_breadth(id) && !self.start_round(now, id, out) {
+            self.answer_best(id, out);
+        }
+    }
+
+    /// Whether a round is to start as soon as there is Max-Breadth for it.
+    pub(super) fn waits_for_breadth(&self, id: Key) -> bool {
+        let server = self.servers.get(id).filter(|server| server.stage == Stage::Forwarding);
+        server.and_then(|own| own.forwarding.as_deref()).is_some_and(|own| own.context.is_round_over())
     }
 
     /// Tells the response context of a failed branch, and does what follows.

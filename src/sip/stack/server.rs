@@ -254,6 +254,9 @@ impl Stack {
         out.push(Output::Cancelled { transaction: ServerId(id.to_u64()), held });
         let Some(forwarding) = server.forwarding.as_deref_mut() else { return };
         forwarding.context.end(crate::sip::proxy::Ending::Cancelled);
+        if self.waits_for_breadth(id) {
+            return self.hold_local(id, Refusal::new(487), Bytes::new(), out);
+        }
         self.cancel_branches(now, id, None, out);
     }
 
@@ -321,7 +324,13 @@ impl Stack {
         let context = Context::new(plan, self.settings.branches_max);
         let Some(server) = self.servers.get_mut(id) else { return };
         server.stage = Stage::Forwarding;
-        server.forwarding = Some(Box::new(Forwarding { context, branches: Vec::new(), strict_uri, transport }));
+        server.forwarding = Some(Box::new(Forwarding {
+            context,
+            branches: Vec::new(),
+            leaving: SmallVec::new(),
+            strict_uri,
+            transport,
+        }));
         if !self.start_round(now, id, out) {
             // A plan without targets.
             self.hold_local(id, Refusal::new(404), Bytes::new(), out);

@@ -73,15 +73,17 @@ pub struct Settings {
     /// Timer C (RFC 3261 §16.6 step 11): longest wait for a final answer after the last provisional one. Default
     /// 181 s, and never less.
     pub timer_c: Duration,
-    /// Server transactions without a final answer beyond which a request without a To tag gets a stateless 503. Default
-    /// 100 000. With those that have it and only absorb what is repeated there are [`ABSORBING_FOR_EACH`] times as many.
+    /// Server transactions without a final answer beyond which a request outside of calls that go through the gateway gets
+    /// a stateless 503. Default 100 000. With those that have it and only absorb what is repeated there are
+    /// [`ABSORBING_FOR_EACH`] times as many.
     pub transactions_max: usize,
-    /// The same for every request. Default 125 000.
+    /// The same for requests inside these calls. Default 125 000.
     pub transactions_in_dialog_max: usize,
-    /// Transactions of requests without a To tag and without a final answer that one source may have; further ones get a stateless 503, so
-    /// that a flood from one source leaves room for the others. Default: three quarters of `transactions_max`.
+    /// Transactions outside of these calls and without a final answer that one source may have; further ones get a
+    /// stateless 503, so that a flood from one source leaves room for the others. Default: three quarters of
+    /// `transactions_max`.
     pub transactions_per_source_max: usize,
-    /// Requests without a To tag from one source; further ones get a stateless 503. Default: no limit.
+    /// Requests outside of these calls from one source; further ones get a stateless 503. Default: no limit.
     pub source_rate: Option<TokenBucket>,
     /// `Retry-After` of these 503, in seconds. Default 5.
     pub retry_after_s: u32,

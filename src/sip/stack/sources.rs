@@ -23,7 +23,7 @@ pub(super) struct Sources {
 
 #[derive(Debug)]
 struct Source {
-    /// Transactions without a To tag that have no final answer yet.
+    /// Transactions outside of calls that go through the gateway, without a final answer.
     open: usize,
     /// Those that have it and only absorb what is repeated.
     absorbing: usize,

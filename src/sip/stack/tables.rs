@@ -109,6 +109,8 @@ pub(super) struct Forwarding {
     pub context: Context,
     /// Branches of the running round, in the order of the plan; `None` for one that could not be started.
     pub branches: Vec<Option<Key>>,
+    /// Branches that were given up and cancelled: each keeps its share of the Max-Breadth until its final answer.
+    pub leaving: SmallVec<[Key; 2]>,
     /// The next hop is a strict router: its Request-URI (RFC 3261 §16.6 step 6).
     pub strict_uri: Option<Bytes>,
     /// The transport a Route or `sips` asks for; `None`: by the target.
@@ -223,8 +225,8 @@ pub(super) struct Progress {
     /// Timer C (RFC 3261 §16.6 step 11), INVITE only; or the end of the wait for a cancelled branch (§9.1), or for
     /// the resolver.
     pub limit: Option<Instant>,
-    /// Its share of the Max-Breadth when the request is forked (RFC 5393 §5.3.3).
-    pub breadth: Option<u32>,
+    /// Its share of the Max-Breadth (RFC 5393 §5.3.3).
+    pub breadth: u32,
     /// Whether its failure has been told to the response context already.
     pub counted: Counted,
 }

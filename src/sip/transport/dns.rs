@@ -20,6 +20,8 @@ use crate::sip::stack::{Listener, Transport, Ways};
 
 /// Octets of a host name (RFC 1035 §2.3.4).
 pub const NAME_BYTES_MAX: usize = 253;
+/// Aliases of SRV records that are followed one after the other.
+const ALIASES_MAX: u32 = 4;
 /// NAPTR records of one name that are looked at.
 const NAPTR_MAX: usize = 64;
 /// Answers that the asking itself keeps, so that names which share a host ask once.
@@ -154,8 +156,17 @@ pub struct Asker {
     files: [Option<SystemTime>; 2],
 }
 
+/// Whether a question ended at the name it was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    Here,
+    /// There are no records at another name, which this one led to.
+    Elsewhere,
+}
+
 /// What one question led to.
 struct Reply {
+    end: End,
     records: Vec<RData>,
     keep: Duration,
     outcome: Outcome,
@@ -289,23 +300,45 @@ impl Asker {
         (!addresses.is_empty()).then_some(addresses)
     }
 
-    /// One question.
+    /// The records of a name or of what it is an alias of (RFC 1034 §3.6.2). The resolver follows aliases, but where they
+    /// lead to SRV records it goes on to the hosts of these, and finds no service there.
     async fn ask(&self, name: Option<Name>, kind: RecordType) -> Reply {
-        let failed = Reply { records: Vec::new(), keep: FAILURE_KEEP, outcome: Outcome::Failed };
-        let Some(resolver) = &self.resolver else { return failed };
         // What is no name has no records.
-        let Some(name) = name else { return Reply { outcome: Outcome::Answered, ..failed } };
+        let Some(mut name) = name else {
+            return Reply { end: End::Here, records: Vec::new(), keep: FAILURE_KEEP, outcome: Outcome::Answered };
+        };
+        let mut keep = self.settings.ttl_max;
+        for _ in 0..ALIASES_MAX {
+            let reply = self.ask_once(&name, kind).await;
+            if kind != RecordType::SRV || reply.end == End::Here {
+                return Reply { keep: reply.keep.min(keep), ..reply };
+            }
+            let alias = self.ask_once(&name, RecordType::CNAME).await;
+            keep = keep.min(alias.keep);
+            let Some(RData::CNAME(of)) = alias.records.into_iter().next() else {
+                return Reply { keep: reply.keep.min(keep), ..reply };
+            };
+            name = of.0;
+        }
+        Reply { end: End::Elsewhere, records: Vec::new(), keep: FAILURE_KEEP, outcome: Outcome::Answered }
+    }
+
+    /// One question.
+    async fn ask_once(&self, name: &Name, kind: RecordType) -> Reply {
+        let failed = Reply { end: End::Here, records: Vec::new(), keep: FAILURE_KEEP, outcome: Outcome::Failed };
+        let Some(resolver) = &self.resolver else { return failed };
         match tokio::time::timeout(self.settings.timeout, resolver.lookup(name.clone(), kind)).await {
             Ok(Ok(lookup)) => {
                 let keep = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
                 let records = lookup.answers().iter().filter(|record| record.record_type() == kind);
                 let records = records.map(|record| record.data.clone()).collect();
-                Reply { records, keep: Duration::from_secs(keep.into()), outcome: Outcome::Answered }
+                Reply { end: End::Here, records, keep: Duration::from_secs(keep.into()), outcome: Outcome::Answered }
             }
             Ok(Err(NetError::Dns(DnsError::NoRecordsFound(none)))) => {
                 let keep = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
                 let keep = keep.min(self.settings.negative_ttl_max);
-                Reply { records: Vec::new(), keep, outcome: Outcome::Answered }
+                let end = if none.query.name() == name { End::Here } else { End::Elsewhere };
+                Reply { end, records: Vec::new(), keep, outcome: Outcome::Answered }
             }
             Ok(Err(error)) => {
                 tracing::warn!(%name, %kind, %error, "name not resolved");

@@ -18,6 +18,8 @@ use crate::sip::transport::stream::Arrived;
 /// Batches that wait for one shard at most; a batch holds at most [`super::udp::BATCH_DATAGRAMS`] datagrams. Beyond it
 /// datagrams are dropped and counted: their senders retransmit.
 pub const MAILS_MAX: usize = 1024;
+/// Room beyond it for what nobody sends again, such as a resolved name: no flood of datagrams takes that.
+const OTHERS_MAX: usize = 1024;
 
 /// A datagram another shard received.
 #[derive(Debug)]
@@ -104,7 +106,7 @@ pub struct Inbox {
 /// A mailbox and its inbox.
 #[must_use]
 pub fn mailbox() -> (Mailbox, Inbox) {
-    let (sender, receiver) = bounded(MAILS_MAX);
+    let (sender, receiver) = bounded(MAILS_MAX + OTHERS_MAX);
     let shared = Arc::new(Shared {
         wake: Notify::new(),
         beat: AtomicU64::new(clock::mono().0),
@@ -120,6 +122,10 @@ impl Mailbox {
     /// # Errors
     /// Gives the mail back when the box is full or the shard has ended.
     pub fn put(&self, mail: Mail) -> Result<(), Mail> {
+        if matches!(mail, Mail::Datagrams(_) | Mail::Messages(_)) && self.sender.len() >= MAILS_MAX {
+            self.wake();
+            return Err(mail);
+        }
         let result = self.sender.try_send(mail).map_err(TrySendError::into_inner);
         self.wake();
         result
@@ -171,5 +177,25 @@ impl Inbox {
         self.shared.beat.store(now.0, Ordering::Relaxed);
         self.shared.calls.store(shard.calls(), Ordering::Relaxed);
         self.shared.refuses.store(shard.refuses_calls(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_datagrams_leaves_room_for_other_mail() {
+        let (mailbox, inbox) = mailbox();
+        let datagrams =
+            |wanted: usize| (0..wanted).filter(|_| mailbox.put(Mail::Datagrams(Vec::new())).is_ok()).count();
+        let resolved = || mailbox.put(Mail::Resolved { query: QueryId(7), destinations: Vec::new() }).is_ok();
+        assert_eq!(datagrams(3 * MAILS_MAX), MAILS_MAX);
+        assert_eq!((0..2 * OTHERS_MAX).filter(|_| resolved()).count(), OTHERS_MAX, "that has an end too");
+        for _ in 0..MAILS_MAX {
+            assert!(matches!(inbox.take(), Some(Mail::Datagrams(_))), "the order is kept");
+        }
+        assert!(matches!(inbox.take(), Some(Mail::Resolved { query: QueryId(7), .. })));
+        assert_eq!(datagrams(3), 1, "one for the place that came free below the limit of datagrams");
     }
 }

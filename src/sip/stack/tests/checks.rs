@@ -85,6 +85,7 @@ fn rfc3261_11_2_and_16_3_requests_that_end_here() {
         ("an unknown scheme is a 416", request("INVITE", "nobody:knows", ""), "416"),
         ("a bad Request-URI is a 400", request("INVITE", "sip:b@[::1", ""), "400"),
         ("another version is a 505", request("INVITE", "sip:b@x", "").replacen("SIP/2.0\r", "SIP/7.0\r", 1), "505"),
+        ("a CSeq of another method is a 400", request("BYE", "sip:b@x", "").replace("1 BYE", "1 INFO"), "400"),
         ("too long a Content-Length is a 400", request("BYE", "sip:b@x", "").replace("h: 0", "h: 9"), "400"),
     ] {
         let mut play = Play::new(name, "bob", settings());
@@ -134,7 +135,7 @@ fn rfc3261_16_6_what_need_not_change_does_not() {
     let route = header(&got, "Record-Route").expect("our Record-Route");
     let caller = "v: SIP/2.0/UDP  192.0.2.10:5062 ;branch=z9hG4bK-same;rport=5062;received=192.0.2.10";
     let want = format!(
-        "INVITE sip:%62ob@192.0.2.20;x=%20 SIP/2.0\r\nVia: {via}\r\n{caller}\r\nRecord-Route: {route}\r\n{}",
+        "INVITE sip:%62ob@192.0.2.20;x=%20 SIP/2.0\r\nVia: {via}\r\n{caller}\r\nRecord-Route: {route}\r\nMax-Breadth: 60\r\n{}",
         rest.replace("Max-Forwards:  7", "Max-Forwards:  6")
     );
     assert_eq!(got, want);

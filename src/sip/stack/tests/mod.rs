@@ -1,5 +1,6 @@
 //! Flows in virtual time: actors at addresses of their own, the stack between them.
 
+mod breadth;
 mod checks;
 mod flows;
 mod outages;

@@ -93,6 +93,32 @@ fn a_flood_of_one_source_leaves_the_calls_of_others_unharmed() {
 }
 
 #[test]
+fn a_to_tag_alone_is_no_call() {
+    let limits = Settings {
+        transactions_max: 400,
+        transactions_in_dialog_max: 500,
+        transactions_per_source_max: 300,
+        ..settings()
+    };
+    let mut flow = Play::new("made-up dialogs", "bob", limits);
+    flow.play("an answered call");
+    for number in 0..1_000 {
+        let text = invite(number).replace("INVITE", "INFO").replace("To: <sip:b@x>", "To: <sip:b@x>;tag=2");
+        flow.send("alice", &text.replace("INFO sip:b@x", "INFO sip:b@192.0.2.20"));
+    }
+    assert!(flow.stack.sizes().server <= 301);
+    flow.play("bob forgets\nalice forgets");
+    flow.play(CALL_OF_DAVE);
+    flow.run(
+        "bob forgets
+         alice sends BYE
+         bob gets BYE
+         bob sends 200
+         alice gets 200",
+    );
+}
+
+#[test]
 fn what_a_source_cannot_have_is_told_by_503() {
     let own = Settings { transactions_per_source_max: 1, ..settings() };
     let mut flow = Play::new("share", "bob", own);

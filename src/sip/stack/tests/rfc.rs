@@ -315,10 +315,10 @@ fn rfc3261_16_6_step_11_timer_c() {
              after 181100 ms
              bob gets CANCEL
              told RoundFailed 408 best 0 more
-             carol gets INVITE
              bob sends 200 to CANCEL
              bob sends 487 to INVITE
              bob gets ACK
+             carol gets INVITE
              carol sends 200
              alice gets 200
              alice sends ACK
@@ -522,61 +522,3 @@ fn rfc3261_16_3_step_5_proxy_require_of_known_extensions_passes() {
          alice sends ACK hop",
     );
 }
-
-#[test]
-fn rfc5393_5_max_breadth_is_shared_by_branches() {
-    play(MAX_BREADTH);
-}
-
-const MAX_BREADTH: &[Row] = &[
-    (
-        "60 are shared when the request does not say",
-        "bob+carol",
-        "alice sends MESSAGE
-             bob gets MESSAGE with Max-Breadth: 30
-             carol gets MESSAGE with Max-Breadth: 30
-             bob sends 486
-             carol sends 200
-             alice gets 200",
-    ),
-    (
-        "what cannot be halved is shared nearly evenly",
-        "bob+carol",
-        "alice sends MESSAGE with Max-Breadth: 3
-             bob gets MESSAGE with Max-Breadth: 2
-             carol gets MESSAGE with Max-Breadth: 1
-             bob sends 486
-             carol sends 200
-             alice gets 200",
-    ),
-    (
-        "a breadth of 1 makes a parallel fork a serial one",
-        "bob+carol",
-        "alice sends MESSAGE with Max-Breadth: 1
-             bob gets MESSAGE with Max-Breadth: 1
-             carol gets nothing
-             bob sends 486
-             carol gets MESSAGE with Max-Breadth: 1
-             carol sends 200
-             alice gets 200",
-    ),
-    (
-        "without a fork it is left as it is",
-        "bob",
-        "alice sends MESSAGE with Max-Breadth: 7
-             bob gets MESSAGE with Max-Breadth: 7
-             bob sends 200
-             alice gets 200
-             alice sends MESSAGE
-             bob gets MESSAGE without Max-Breadth
-             bob sends 200
-             alice gets 200",
-    ),
-    (
-        "0 is used up",
-        "bob",
-        "alice sends MESSAGE with Max-Breadth: 0
-             bob gets nothing
-             alice gets 440 with 440 Max-Breadth Exceeded",
-    ),
-];
