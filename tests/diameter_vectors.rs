@@ -209,6 +209,28 @@ fn the_command_reads_the_vectors() {
 }
 
 #[test]
+fn commands_show_what_is_whole_and_say_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/diameter/rf-start.txt");
+    let whole = fs::read_to_string(file).unwrap();
+    let octets = whole.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    for (name, dump, shown, error) in [
+        ("a rest that is none", format!("{octets}\n010000"), true, "a Diameter header has 20 octets, here are 3"),
+        ("a message that is cut", octets.lines().next().unwrap().to_owned(), false, "no Diameter message at octet 0"),
+    ] {
+        let path = dir.path().join("dump");
+        fs::write(&path, dump).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).arg("decode").arg(&path).output().unwrap();
+        let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(text.starts_with("ACR "), shown, "{name}: {text}");
+        assert!(!output.status.success() && errors.contains(error), "{name}: {errors}");
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(["dict", "Session-Id"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("add `--diameter`"), "an AVP is looked for among the attributes: {errors}");
+}
+
+#[test]
 fn tshark_finds_no_fault_in_any_message() {
     let dir = tempfile::tempdir().unwrap();
     let octets: Vec<u8> = cases().iter().flat_map(|(_, settings, record)| rendered(settings, record)).collect();

@@ -157,6 +157,9 @@ async fn a_dead_peer_leaves_its_work_to_the_other() {
     assert_ne!(status.peers[0].state, State::Open);
 }
 
+/// Writes the AVPs of an answer.
+type Fill = fn(&mut Writer<'_>);
+
 /// What a peer does to Accounting-Requests once a connection is used.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
@@ -179,7 +182,7 @@ enum Manner {
     /// Asks for interim records every five minutes.
     Interims,
     /// Answers with these AVPs.
-    Says(fn(&mut Writer<'_>)),
+    Says(Fill),
     /// Answers with success and an AVP that states this length.
     Length(u8),
 }
@@ -328,7 +331,7 @@ fn nested() -> Vec<u8> {
 
 #[tokio::test]
 async fn an_answer_counts_by_its_result_whatever_else_is_in_it() {
-    let rows: [(&str, fn(&mut Writer<'_>)); 4] = [
+    let rows: [(&str, Fill); 4] = [
         ("unknown AVPs with M", |avps| {
             avps.avp(77_777, 0, M, b"x");
             avps.avp(1, 99_999, M, b"x");
