@@ -10,17 +10,18 @@ mod diameter;
 mod support;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io::Write as _;
+use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use diameter::{Acr, FreeDiameter, free_port};
-use support::{peer, wait_for};
+use support::{Running, wait_for};
 use tempfile::TempDir;
 use tollgate::clock::{self, Timestamp};
-use tollgate::diameter::accounting::{FieldMapping, Legs};
+use tollgate::diameter::accounting::{Application, FieldMapping, Legs};
 use tollgate::diameter::peer::State;
 use tollgate::diameter::route::PeerStatus;
 use tollgate::diameter::settings::{PeerSettings, Settings, Tls, Transport};
@@ -217,39 +218,6 @@ fn record(kind: Kind, number: u64, user: &str) -> Record {
     }
 }
 
-/// Decodes all messages a server got with tshark, the second opinion.
-fn tshark_finds_no_fault(dir: &Path, wire: &[Vec<u8>]) {
-    if peer("tshark").is_none() || peer("text2pcap").is_none() {
-        return;
-    }
-    let mut hex = String::new();
-    for message in wire {
-        for (line, octets) in message.chunks(16).enumerate() {
-            hex.push_str(&format!("{:06x}", line * 16));
-            octets.iter().for_each(|octet| hex.push_str(&format!(" {octet:02x}")));
-            hex.push('\n');
-        }
-    }
-    let pcap = dir.join("wire.pcap");
-    let mut child = Command::new("text2pcap")
-        .args(["-q", "-T", "50000,3868", "-"])
-        .arg(&pcap)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(hex.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-    let output = Command::new("tshark").arg("-r").arg(&pcap).args(["-V", "-O", "diameter"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(text.matches("Diameter Protocol").count(), wire.len(), "every message is decoded");
-    for fault in ["alformed", "Wrong", "Expert Info (Error", "Unknown AVP length"] {
-        let line = text.lines().find(|line| line.contains(fault));
-        assert!(line.is_none(), "tshark says {line:?}");
-    }
-}
-
 fn start(name: &str, environment: &[(&str, &str)]) -> Option<(TempDir, FreeDiameter)> {
     let dir = tempfile::tempdir().unwrap();
     let server = FreeDiameter::start(dir.path(), name, environment)?;
@@ -258,7 +226,7 @@ fn start(name: &str, environment: &[(&str, &str)]) -> Option<(TempDir, FreeDiame
 
 #[tokio::test]
 async fn start_stop_and_events_are_stored_and_decoded_twice() {
-    let Some((dir, server)) = start("acct", &[]) else { return };
+    let Some((_dir, server)) = start("acct", &[]) else { return };
     let mut settings = settings(&[server.port]);
     settings.accounting.fields = vec![FieldMapping::new("user", "User-Name")];
     let mut bench = Bench::new(&settings);
@@ -280,8 +248,49 @@ async fn start_stop_and_events_are_stored_and_decoded_twice() {
     }
     assert_eq!(found[0].value("Event-Timestamp"), "1700000002");
     bench.close().await;
-    tshark_finds_no_fault(dir.path(), &server.wire());
     assert!(server.process.printed().contains("Disconnect-Peer-Request"), "our goodbye was heard");
+}
+
+#[tokio::test]
+async fn the_records_of_rf_are_stored_with_their_service_information() {
+    let Some((_dir, server)) = start("acct", &[("DUMP", "0x1111")]) else { return };
+    let mut settings = settings(&[server.port]);
+    settings.accounting.application = Application::Rf;
+    settings.accounting.fields = vec![FieldMapping::new("user", "Calling-Party-Address")];
+    let mut bench = Bench::new(&settings);
+    for (kind, number) in [(Kind::Start, 1), (Kind::Stop, 1), (Kind::Failed, 2)] {
+        bench.add_record(record(kind, number, "sip:alice@test.example"));
+        bench.deliver_all().await;
+    }
+    let found = server.wait_requests(3);
+    let types: Vec<String> = found.iter().map(|acr| acr.value("Accounting-Record-Type")).collect();
+    assert_eq!(types, ["2", "4", "1"]);
+    for acr in &found {
+        assert!(acr.value("Service-Context-Id").ends_with("32260@3gpp.org"), "{:#}", acr.0);
+        assert_eq!(acr.value("Calling-Party-Address"), "sip:alice@test.example");
+        assert!(!acr.all("Node-Functionality").is_empty() && !acr.all("SIP-Method").is_empty(), "{:#}", acr.0);
+    }
+    assert_eq!(found[1].value("Cause-Code"), "0", "a STOP says how the call ended");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_kept_by_the_watchdogs_of_both_sides() {
+    /// Three times the watchdog timer.
+    const IDLE: Duration = Duration::from_secs(18);
+    let Some((_dir, server)) = start("acct", &[("DUMP", "0x1111")]) else { return };
+    let mut bench = Bench::new(&settings(&[server.port]));
+    bench.until_state(0, State::Open).await;
+    let begin = Instant::now();
+    bench
+        .work_until("both sides ask and answer", |_| {
+            let (asked, answered) = server.watchdogs();
+            begin.elapsed() > IDLE && asked > 3 && answered > 0
+        })
+        .await;
+    bench.add(Kind::Start);
+    bench.deliver_all().await;
+    let counters = bench.peer(0).counters;
+    assert_eq!((counters.connections, counters.losses, counters.repeats), (1, 0, 0), "one connection all the time");
 }
 
 #[tokio::test]
@@ -510,18 +519,24 @@ async fn a_hung_server_is_left_by_the_watchdog_and_taken_back() {
     bench.deliver_all().await;
 }
 
-#[tokio::test]
-async fn a_relay_answers_for_a_server_that_is_away_and_the_record_is_delivered_later() {
-    let dir = tempfile::tempdir().unwrap();
-    let Some(mut server) = FreeDiameter::start(dir.path(), "acct", &[("DUMP", "0x1111")]) else { return };
+/// A relay in front of a server, and settings that lead to it.
+fn relay_before(dir: &Path, server: &FreeDiameter) -> (FreeDiameter, Settings) {
     let next = format!(
         "ConnectPeer = \"acct.test.example\" {{ No_TLS; ConnectTo = \"127.0.0.1\"; Port = {}; }};",
         server.port
     );
     let environment = [("DUMP", "0x1111"), ("IDENTITY", "relay.test.example"), ("SINK", "0"), ("PEERS", next.as_str())];
-    let relay = FreeDiameter::start(dir.path(), "relay", &environment).unwrap();
+    let relay = FreeDiameter::start(dir, "relay", &environment).unwrap();
     let mut settings = settings(&[relay.port]);
     named(&mut settings, "relay.test.example");
+    (relay, settings)
+}
+
+#[tokio::test]
+async fn a_relay_answers_for_a_server_that_is_away_and_the_record_is_delivered_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut server) = FreeDiameter::start(dir.path(), "acct", &[("DUMP", "0x1111")]) else { return };
+    let (_relay, settings) = relay_before(dir.path(), &server);
     let mut bench = Bench::new(&settings);
     bench.add(Kind::Start);
     bench.deliver_all().await;
@@ -538,6 +553,26 @@ async fn a_relay_answers_for_a_server_that_is_away_and_the_record_is_delivered_l
     assert_eq!(*bench.delivered.last().unwrap(), seq);
     let keys: HashSet<_> = server.requests().iter().map(Acr::key).collect();
     assert_eq!(keys.len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_behind_a_relay_stores_one_record_however_often_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = FreeDiameter::start(dir.path(), "acct", &[("DUMP", "0x1111")]) else { return };
+    let (_relay, mut settings) = relay_before(dir.path(), &server);
+    // The relay gives up first.
+    settings.timers.request = Duration::from_secs(60);
+    let mut bench = Bench::new(&settings);
+    bench.until_state(0, State::Open).await;
+    bench.add(Kind::Start);
+    bench.deliver_all().await;
+    server.process.freeze();
+    bench.add(Kind::Start);
+    bench.work_until("the relay gives up", |bench| bench.reasons.iter().any(|reason| reason.starts_with("3002"))).await;
+    server.process.signal(libc::SIGCONT);
+    bench.deliver_all().await;
+    let ids: HashSet<_> = server.wait_requests(2).iter().map(|acr| (acr.key(), acr.end_to_end())).collect();
+    assert_eq!(ids.len(), 2, "two records, each under one key and one id");
 }
 
 #[tokio::test]
@@ -655,6 +690,42 @@ async fn tls_from_the_first_octet_with_both_sides_proven() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_ended_connects_nobody() {
+    let [port, expired] = [free_port(), free_port()];
+    let secure = port.to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let environment = [("SECPORT", secure.as_str()), ("DUMP", "0x1111")];
+    let Some(server) = FreeDiameter::start_on(dir.path(), "acct", 0, &environment) else { return };
+    let mut ours = settings(&[port]);
+    named(&mut ours, "acct.test.example");
+    ours.transport = Transport::Tls;
+    ours.tls = tls(&server.dir, Some("gw"));
+    // The peer's: freeDiameter does not even start with such a one, so OpenSSL shows it.
+    let files = server.dir.join("tls");
+    let mut command = Command::new("openssl");
+    command.args(["s_server", "-quiet", "-accept"]).arg(format!("127.0.0.1:{expired}"));
+    command.arg("-cert").arg(files.join("acct-expired.pem")).arg("-key").arg(files.join("acct.key"));
+    let openssl = Running::start(&mut command, dir.path().join("openssl"));
+    wait_for("OpenSSL is ready", || TcpStream::connect(("127.0.0.1", expired)).ok());
+    let mut theirs = ours.clone();
+    theirs.peers[0].port = expired;
+    let mut bench = Bench::new(&theirs);
+    let text = bench.until_cause("bad-certificate").await;
+    assert!(text.contains("expired"), "{text}; {}", openssl.printed());
+    assert_eq!(bench.sink.capacity(), 0);
+    // Ours: the server ends what it accepted.
+    ours.tls.cert_file = Some(files.join("gw-expired.pem"));
+    let mut bench = Bench::new(&ours);
+    bench.work_until("refused", |bench| bench.peer(0).counters.losses > 0).await;
+    assert_eq!(bench.sink.capacity(), 0);
+    // A renewed file counts from the next connection on.
+    fs::copy(files.join("gw.pem"), files.join("gw-expired.pem")).unwrap();
+    bench.add(Kind::Start);
+    bench.deliver_all().await;
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn tls_after_the_capabilities_is_insisted_on() {
     let acl = "ALLOW_OLD_TLS *.test.example";
     let dir = tempfile::tempdir().unwrap();
@@ -699,7 +770,7 @@ async fn a_too_long_record_is_parked_and_the_connection_stays() {
 
 #[tokio::test]
 async fn legs_travel_flat_grouped_and_as_sub_sessions() {
-    let Some((dir, server)) = start("acct", &[("DUMP", "0x1111")]) else { return };
+    let Some((_dir, server)) = start("acct", &[("DUMP", "0x1111")]) else { return };
     let mut known = 0;
     for (legs, messages) in [(Legs::Flat, 1), (Legs::Grouped, 1), (Legs::SubSessions, 3)] {
         let mut settings = settings(&[server.port]);
@@ -727,6 +798,5 @@ async fn legs_travel_flat_grouped_and_as_sub_sessions() {
         known += messages;
         bench.close().await;
     }
-    tshark_finds_no_fault(dir.path(), &server.wire());
     wait_for("the server is still there", || (!server.process.printed().is_empty()).then_some(()));
 }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "support/diameter.rs"]
+mod diameter;
 mod support;
 
 use std::fmt::Write as _;
@@ -207,63 +209,42 @@ fn the_command_reads_the_vectors() {
 }
 
 #[test]
-fn tshark_finds_no_fault_in_any_message() {
-    let Some(tshark) = peer("tshark") else { return };
+fn commands_show_what_is_whole_and_say_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("acr.pcap");
-    let mut capture = Stream::default();
-    let mut count = 0;
-    for (_, settings, record) in cases() {
-        for message in messages(&rendered(&settings, &record)) {
-            capture.add(message);
-            count += 1;
-        }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/diameter/rf-start.txt");
+    let whole = fs::read_to_string(file).unwrap();
+    let octets = whole.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    for (name, dump, shown, error) in [
+        ("a rest that is none", format!("{octets}\n010000"), true, "a Diameter header has 20 octets, here are 3"),
+        ("a message that is cut", octets.lines().next().unwrap().to_owned(), false, "no Diameter message at octet 0"),
+    ] {
+        let path = dir.path().join("dump");
+        fs::write(&path, dump).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).arg("decode").arg(&path).output().unwrap();
+        let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(text.starts_with("ACR "), shown, "{name}: {text}");
+        assert!(!output.status.success() && errors.contains(error), "{name}: {errors}");
     }
-    fs::write(&file, capture.pcap()).unwrap();
-    let run = |words: &[&str]| {
-        let output =
-            Command::new(&tshark).arg("-r").arg(&file).args(["-d", "tcp.port==3868,diameter"]).args(words).output();
-        String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+    let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(["dict", "Session-Id"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("add `--diameter`"), "an AVP is looked for among the attributes: {errors}");
+}
+
+#[test]
+fn tshark_finds_no_fault_in_any_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let octets: Vec<u8> = cases().iter().flat_map(|(_, settings, record)| rendered(settings, record)).collect();
+    let all: Vec<Vec<u8>> = messages(&octets).into_iter().map(<[u8]>::to_vec).collect();
+    let (Some(tshark), Some(file)) = (peer("tshark"), diameter::tshark_finds_no_fault(dir.path(), &all)) else {
+        return;
     };
-    let fields =
-        ["-T", "fields", "-e", "diameter.cmd.code", "-e", "diameter.Accounting-Record-Type", "-e", "_ws.malformed"];
-    let text = run(&fields);
-    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
-    assert_eq!(rows.len(), count, "{text}");
-    for row in &rows {
-        assert_eq!((row[0], row[2]), ("271", ""), "{text}");
-        assert!(["1", "2", "4"].contains(&row[1]), "{text}");
-    }
-    // Expert infos of severity error, such as a wrong length of a value.
-    assert_eq!(run(&["-Y", "_ws.expert.severity == error && !tcp.analysis.flags"]), "");
-    let rf = run(&["-Y", "diameter.Node-Functionality", "-T", "fields", "-e", "diameter.Calling-Party-Address"]);
+    let show = |filter: &str, field: &str| {
+        let mut command = Command::new(&tshark);
+        command.arg("-r").arg(&file).args(["-d", "tcp.port==3868,diameter", "-Y", filter, "-T", "fields", "-e", field]);
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+    };
+    let types = show("diameter", "diameter.Accounting-Record-Type");
+    assert!(types.lines().all(|text| ["1", "2", "4"].contains(&text)), "{types}");
+    let rf = show("diameter.Node-Functionality", "diameter.Calling-Party-Address");
     assert_eq!(rf.lines().collect::<Vec<_>>(), ["sip:alice@atlanta.example"; 3], "it reads the Rf records too");
-}
-
-/// One direction of a TCP connection as a pcap file of raw IPv4.
-#[derive(Default)]
-struct Stream {
-    packets: Vec<u8>,
-    sent: u32,
-}
-
-impl Stream {
-    fn add(&mut self, payload: &[u8]) {
-        let length = u16::try_from(40 + payload.len()).unwrap();
-        let mut packet = vec![0x45, 0];
-        packet.extend(length.to_be_bytes());
-        packet.extend([0, 0, 0, 0, 64, 6, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]);
-        packet.extend([0xC0, 0, 0x0F, 0x1C]);
-        packet.extend((1 + self.sent).to_be_bytes());
-        packet.extend([0, 0, 0, 1, 0x50, 0x18, 0xFF, 0xFF, 0, 0, 0, 0]);
-        packet.extend(payload);
-        self.packets.extend([1_700_000_000, self.sent, length.into(), length.into()].map(u32::to_le_bytes).concat());
-        self.packets.extend(packet);
-        self.sent += u32::try_from(payload.len()).unwrap();
-    }
-
-    fn pcap(&self) -> Vec<u8> {
-        let header: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 101];
-        [header.map(u32::to_le_bytes).concat(), self.packets.clone()].concat()
-    }
 }

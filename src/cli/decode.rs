@@ -65,10 +65,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Diameter begins with its version and a length that is a multiple of 4; as RADIUS that would be an Access-Request of
-/// identifier 0 with a length that only a Diameter message has.
+/// identifier 0 with a length that only a Diameter message has. A message that is not whole is known by its command.
 fn protocol_of(octets: &[u8]) -> Protocol {
-    let is_diameter = header::Header::read(octets)
-        .is_ok_and(|header| header.length as usize <= octets.len() && header.command >= 256);
+    let is_diameter = header::Header::read(octets).is_ok_and(|header| {
+        let is_whole = header.length as usize <= octets.len();
+        is_whole && header.command >= 256 || header::command::name(header.command, header.is_request()).is_some()
+    });
     if is_diameter { Protocol::Diameter } else { Protocol::Radius }
 }
 
@@ -82,7 +84,16 @@ fn diameter(octets: &[u8], arguments: &Arguments) -> Result<(), Failure> {
     let (mut text, mut all) = (String::new(), Vec::new());
     while !rest.is_empty() {
         let at = octets.len() - rest.len();
-        let (head, avps) = header::split(rest).with_context(|| format!("no Diameter message at octet {at}"))?;
+        let (head, avps) = match header::split(rest) {
+            Ok(message) => message,
+            Err(error) => {
+                // What came before it is worth reading.
+                if !all.is_empty() {
+                    show(&text, all, arguments)?;
+                }
+                return Err(Failure::Failed(anyhow!(error).context(format!("no Diameter message at octet {at}"))));
+            }
+        };
         text.push_str(&print::text(&dictionary, &head, Avps::new(avps)));
         all.push(print::json(&dictionary, &head, Avps::new(avps)));
         rest = &rest[head.length as usize..];
@@ -254,6 +265,10 @@ mod tests {
     fn the_protocol_is_told_from_the_octets() {
         let dwr = [1, 0, 0, 20, 0x80, 0, 1, 24, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
         assert_eq!(protocol_of(&dwr), Protocol::Diameter);
+        // One that is cut.
+        let mut cut = dwr;
+        cut[3] = 64;
+        assert_eq!(protocol_of(&cut), Protocol::Diameter);
         let mut request = [0; 20];
         (request[0], request[1], request[3]) = (4, 7, 20);
         assert_eq!(protocol_of(&request), Protocol::Radius);

@@ -142,8 +142,13 @@ fn show(dictionary: &Dictionary, arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     };
     let Some(explanation) = dictionary.explain(name, arguments.value.as_deref()) else {
-        let hint = nearest(name, dictionary.names())
-            .map_or_else(String::new, |near| format!("\nhint: did you mean `{near}`?"));
+        let hint = match nearest(name, dictionary.names()) {
+            _ if diameter::Dictionary::builtin().find(name).is_ok() => {
+                "\nhint: it is an AVP: add `--diameter`".to_owned()
+            }
+            Some(near) => format!("\nhint: did you mean `{near}`?"),
+            None => String::new(),
+        };
         return Err(Failure::Failed(anyhow!("no attribute `{name}` in the dictionary{hint}")));
     };
     if arguments.format.is_json() {

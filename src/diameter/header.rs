@@ -275,13 +275,17 @@ mod tests {
             octets
         };
         for (name, octets, want) in [
+            ("version 0", with(0, 0), HeaderError::Version(0)),
             ("version 2", with(0, 2), HeaderError::Version(2)),
-            ("length 0", with(3, 0), HeaderError::Length(0)),
-            ("length 16", with(3, 16), HeaderError::Length(16)),
             ("length 21", with(3, 21), HeaderError::Length(21)),
         ] {
             assert_eq!(Header::read(&octets), Err(want), "{name}");
             assert_eq!(frame(&octets, 65_536), Err(want), "{name}, from a stream");
+        }
+        for length in 0..20 {
+            let (octets, want) = (with(3, length), HeaderError::Length(length.into()));
+            assert_eq!(Header::read(&octets), Err(want), "length {length}");
+            assert_eq!(frame(&octets, 65_536), Err(want), "length {length}, from a stream");
         }
         assert_eq!(frame(b"HTTP", 65_536), Err(HeaderError::Version(b'H')));
         let long = HeaderError::TooLong { length: 0x0001_0014, max: 65_536 };

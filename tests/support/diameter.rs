@@ -99,7 +99,19 @@ impl FreeDiameter {
         })
     }
 
-    /// All messages as received, with their time.
+    /// How many Disconnect-Peer-Requests it got.
+    pub fn goodbyes(&self) -> usize {
+        self.wire().iter().filter(|message| is(message, 282, 0x80)).count()
+    }
+
+    /// How many Device-Watchdog-Requests and -Answers it got.
+    pub fn watchdogs(&self) -> (usize, usize) {
+        let wire = self.wire();
+        let count = |request| wire.iter().filter(|message| is(message, 280, request)).count();
+        (count(0x80), count(0))
+    }
+
+    /// All messages as received.
     pub fn wire(&self) -> Vec<Vec<u8>> {
         let text = fs::read_to_string(self.dir.join("wire.hex")).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -108,6 +120,85 @@ impl FreeDiameter {
             digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
         };
         whole.lines().filter_map(|line| line.split(' ').nth(1)).map(octets).collect()
+    }
+}
+
+/// Whether a message is of a command, with the flag R as given.
+fn is(message: &[u8], command: u32, request: u8) -> bool {
+    u32::from_be_bytes([0, message[5], message[6], message[7]]) == command && message[4] & 0x80 == request
+}
+
+/// Every message that a server of any test got is sound to tshark too.
+impl Drop for FreeDiameter {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            tshark_finds_no_fault(&self.dir, &self.wire());
+        }
+    }
+}
+
+/// Decodes messages with tshark, the second opinion: it takes each for what its header says, marks none as malformed
+/// and reports no error, such as a wrong length of a value. Gives the path of the capture, unless there is none.
+///
+/// # Panics
+/// When it finds a fault.
+pub fn tshark_finds_no_fault(dir: &Path, messages: &[Vec<u8>]) -> Option<PathBuf> {
+    /// PI_ERROR of Wireshark's `epan/proto.h`.
+    const ERROR: &str = "8388608";
+    if messages.is_empty() {
+        return None;
+    }
+    let tshark = peer("tshark")?;
+    let file = dir.join("wire.pcap");
+    let mut stream = Stream::default();
+    messages.iter().for_each(|message| stream.add(message));
+    fs::write(&file, stream.pcap()).expect("the capture is written");
+    let fields = ["diameter.cmd.code", "_ws.malformed", "_ws.expert.severity", "_ws.expert.message"];
+    let output = Command::new(tshark)
+        .arg("-r")
+        .arg(&file)
+        .args(["-d", "tcp.port==3868,diameter", "-T", "fields"])
+        .args(fields.iter().flat_map(|field| ["-e", field]))
+        .output()
+        .expect("tshark runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows.len(), messages.len(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (row, message) in rows.iter().zip(messages) {
+        let code = u32::from_be_bytes([0, message[5], message[6], message[7]]).to_string();
+        let is_sound = row[0] == code && row[1].is_empty() && !row[2].split(',').any(|severity| severity == ERROR);
+        assert!(is_sound, "tshark says {row:?} of {message:02x?}");
+    }
+    Some(file)
+}
+
+/// One direction of a TCP connection as a pcap file of raw IPv4.
+#[derive(Default)]
+struct Stream {
+    packets: Vec<u8>,
+    sent: u32,
+}
+
+impl Stream {
+    fn add(&mut self, payload: &[u8]) {
+        let length = u16::try_from(40 + payload.len()).expect("one packet");
+        let mut packet = vec![0x45, 0];
+        packet.extend(length.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 64, 6, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]);
+        packet.extend([0xC0, 0, 0x0F, 0x1C]);
+        packet.extend((1 + self.sent).to_be_bytes());
+        packet.extend([0, 0, 0, 1, 0x50, 0x18, 0xFF, 0xFF, 0, 0, 0, 0]);
+        packet.extend(payload);
+        // A microsecond for each octet.
+        let (secs, micros) = (1_700_000_000 + self.sent / 1_000_000, self.sent % 1_000_000);
+        self.packets.extend([secs, micros, length.into(), length.into()].map(u32::to_le_bytes).concat());
+        self.packets.extend(packet);
+        self.sent += u32::try_from(payload.len()).expect("one packet");
+    }
+
+    fn pcap(&self) -> Vec<u8> {
+        let header: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 101];
+        [header.map(u32::to_le_bytes).concat(), self.packets.clone()].concat()
     }
 }
 

@@ -120,8 +120,6 @@ fn broken_lists_say_where_and_end() {
     let header = |flags: u8, length: u8| vec![0, 0, 1, 12, flags, 0, 0, length];
     for (name, octets, problem) in [
         ("no room for a header", vec![0, 0, 1, 12, 0, 0, 0], AvpProblem::Short(7)),
-        ("length 0", header(0, 0), AvpProblem::Length { code: 268, length: 0 }),
-        ("length 7", header(0, 7), AvpProblem::Length { code: 268, length: 7 }),
         ("vendor bit, length 11", header(0x80, 11), AvpProblem::Length { code: 268, length: 11 }),
         ("vendor bit, no vendor", header(0x80, 12), AvpProblem::Beyond { code: 268, length: 12, rest: 8 }),
         ("value beyond the end", header(0, 12), AvpProblem::Beyond { code: 268, length: 12, rest: 8 }),
@@ -131,6 +129,18 @@ fn broken_lists_say_where_and_end() {
         let found: Vec<_> = Avps::new(&octets).collect();
         assert_eq!(found.len(), 2, "{name}");
         assert_eq!(found[1], Err(AvpError { offset: 12, problem }), "{name}");
+    }
+}
+
+#[test]
+fn no_length_below_the_header_is_walked() {
+    for (flags, header) in [(0, 8), (flag::VENDOR, 12)] {
+        for length in 0..header {
+            let octets = [0, 0, 1, 12, flags, 0, 0, length, 0, 0, 0, 0, 0, 0, 0, 0];
+            let problem = AvpProblem::Length { code: 268, length: length.into() };
+            let found: Vec<_> = Avps::new(&octets).collect();
+            assert_eq!(found, [Err(AvpError { offset: 0, problem })], "flags {flags}, length {length}");
+        }
     }
 }
 

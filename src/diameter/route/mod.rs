@@ -318,8 +318,10 @@ impl Client {
         peers.chain(changes).chain(route.into_iter().flatten()).min()
     }
 
+    /// When the goodbye is due: at once when every answer has come.
     fn stop_deadline(&self, now: Instant) -> Option<Instant> {
-        self.stopping_until.filter(|until| !self.has_left && *until > now)
+        let until = self.stopping_until.filter(|_| !self.has_left)?;
+        Some(if self.flights.is_empty() { now } else { until })
     }
 
     /// Whether a server demands (Accounting-Realtime-Required 1) that no call is served now, and it is obeyed.

@@ -358,6 +358,8 @@ impl Engine {
         let (sink, peer) = (&self.name, self.peer_name(peer));
         match cause {
             None if state == State::Open => tracing::info!(%sink, peer, "peer is used"),
+            // Why is told when it is closed.
+            None if state == State::Closing => tracing::info!(%sink, peer, "leaving the peer"),
             None => tracing::warn!(%sink, peer, state = state.name(), "peer is not used"),
             Some(Cause::Left | Cause::Idle) => tracing::info!(%sink, peer, "connection closed"),
             Some(cause) if cause.is_alarm() => tracing::error!(%sink, peer, %cause, "peer cannot be used"),

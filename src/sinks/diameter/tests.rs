@@ -96,6 +96,17 @@ async fn deliver(sink: &mut DiameterSink, count: u64) -> u64 {
     retried
 }
 
+/// Hands one record over once the peer is used; what becomes of it.
+async fn settled(sink: &mut DiameterSink) -> Settlement {
+    reach(sink, "the peer is used", |peer| peer.state == State::Open).await;
+    sink.submit(&lease(1), &record());
+    let mut out = Vec::new();
+    while out.is_empty() {
+        sink.progress(&mut out).await;
+    }
+    out.remove(0).settlement
+}
+
 async fn collector() -> Collector {
     let dictionary = Arc::new(Dictionary::builtin());
     Collector::bind(SocketAddr::new(LOCAL, 0), "acct.test", "test", dictionary).await.expect("loopback")
@@ -146,6 +157,9 @@ async fn a_dead_peer_leaves_its_work_to_the_other() {
     assert_ne!(status.peers[0].state, State::Open);
 }
 
+/// Writes the AVPs of an answer.
+type Fill = fn(&mut Writer<'_>);
+
 /// What a peer does to Accounting-Requests once a connection is used.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
@@ -167,6 +181,10 @@ enum Manner {
     FloodUnread,
     /// Asks for interim records every five minutes.
     Interims,
+    /// Answers with these AVPs.
+    Says(Fill),
+    /// Answers with success and an AVP that states this length.
+    Length(u8),
 }
 
 async fn peer(manner: Manner) -> u16 {
@@ -223,6 +241,14 @@ async fn act(stream: &mut TcpStream, manner: Manner, asked: &Header) -> std::io:
             let answer = build(&asked.answer(), |avps| {
                 avps.u32(code::RESULT_CODE, 0, M, 2001);
                 avps.u32(code::ACCT_INTERIM_INTERVAL, 0, M, 300);
+            });
+            stream.write_all(&answer).await
+        }
+        Manner::Says(fill) => stream.write_all(&build(&asked.answer(), fill)).await,
+        Manner::Length(octets) => {
+            let answer = build(&asked.answer(), |avps| {
+                avps.u32(code::RESULT_CODE, 0, M, 2001);
+                avps.ready(&[0, 0, 1, 25, M, 0, 0, octets]);
             });
             stream.write_all(&answer).await
         }
@@ -290,6 +316,59 @@ async fn answers_cut_at_every_octet_acknowledge_nothing() {
     }
     let port = peer(Manner::Cut(whole)).await;
     assert_eq!(deliver(&mut sink(&[port], |_| {}), 1).await, 0, "the whole answer counts");
+}
+
+/// A group in a group, a thousand deep.
+fn nested() -> Vec<u8> {
+    let mut octets = Vec::new();
+    for _ in 0..1000 {
+        let mut outer = Vec::new();
+        Writer::new(&mut outer).avp(code::FAILED_AVP, 0, M, &octets);
+        octets = outer;
+    }
+    octets
+}
+
+#[tokio::test]
+async fn an_answer_counts_by_its_result_whatever_else_is_in_it() {
+    let rows: [(&str, Fill); 4] = [
+        ("unknown AVPs with M", |avps| {
+            avps.avp(77_777, 0, M, b"x");
+            avps.avp(1, 99_999, M, b"x");
+            avps.u32(code::RESULT_CODE, 0, M, 2001);
+        }),
+        ("groups a thousand deep", |avps| {
+            avps.u32(code::RESULT_CODE, 0, M, 2001);
+            avps.ready(&nested());
+        }),
+        ("values of another size", |avps| {
+            avps.u32(code::RESULT_CODE, 0, M, 2001);
+            avps.avp(code::ACCT_INTERIM_INTERVAL, 0, M, b"soon");
+            avps.avp(code::ACCOUNTING_REALTIME_REQUIRED, 0, M, b"");
+        }),
+        ("nothing but the result", |avps| avps.u32(code::RESULT_CODE, 0, M, 2001)),
+    ];
+    for (name, fill) in rows {
+        let mut sink = sink(&[peer(Manner::Says(fill)).await], |_| {});
+        assert_eq!(deliver(&mut sink, 1).await, 0, "{name}");
+    }
+    // A refusal that names an AVP a thousand groups down is a refusal.
+    let refuses = Manner::Says(|avps| {
+        avps.u32(code::RESULT_CODE, 0, M, 5004);
+        avps.ready(&nested());
+    });
+    let mut sink = sink(&[peer(refuses).await], |_| {});
+    assert!(matches!(settled(&mut sink).await, Settlement::Park { code: 5004, .. }));
+}
+
+#[tokio::test]
+async fn an_answer_with_a_broken_length_is_none_and_the_peer_is_left() {
+    for length in 0..8 {
+        let mut sink = sink(&[peer(Manner::Length(length)).await], |_| {});
+        assert!(matches!(settled(&mut sink).await, Settlement::Retry { .. }), "length {length}");
+        reach(&mut sink, "the broken answer is counted", |peer| peer.counters.broken > 0 && peer.counters.losses > 0)
+            .await;
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! One test record to the peers of a sink, outside of the queue, with every Accounting message that goes and comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -9,6 +10,7 @@ use super::{DiameterSink, lock, text};
 use crate::clock::Instant;
 use crate::diameter::avp::{Avps, Writer};
 use crate::diameter::header::{self, HEADER_OCTETS, Header};
+use crate::diameter::peer::Cause;
 use crate::diameter::route::{PeerIndex, Submission};
 use crate::diameter::settings::Settings;
 use crate::dictionary::Input as Text;
@@ -46,8 +48,11 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     let status = lock(&sink.engine).status();
     let verdict = match settlement {
         // No peer was usable: the reason is what its last connection ended by.
-        None => match status.peers.iter().find_map(|peer| peer.last_cause.as_ref()) {
-            Some(cause) => Verdict::Retry { reason: cause.to_string() },
+        None => match status.peers.iter().find_map(|peer| Some((&peer.name, peer.last_cause.as_ref()?))) {
+            Some((peer, cause @ Cause::Refused { code: 5012, .. })) => {
+                Verdict::Retry { reason: format!("{peer}: {cause}, or that of the running service") }
+            }
+            Some((peer, cause)) => Verdict::Retry { reason: format!("{peer}: {cause}") },
             None => Verdict::Undecided { reason: format!("no answer within {} s", wanted.wait.as_secs()) },
         },
         Some(Settlement::Delivered) => Verdict::Delivered,
@@ -99,11 +104,16 @@ fn with(messages: &[u8], more: &[(Handle, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
-/// Hands the record over as soon as a peer is usable, and waits for what becomes of it.
+/// Hands the record over as soon as a peer is usable, and waits for what becomes of it. `None` when every peer refuses
+/// us: trying again soon is of no use.
 async fn deliver(sink: &mut DiameterSink, record: &Record, messages: &[u8]) -> Option<Settlement> {
     let mut outcomes = Vec::new();
     while sink.capacity() == 0 {
-        sink.progress(&mut outcomes).await;
+        let _looked = timeout(LOOK_AGAIN, sink.progress(&mut outcomes)).await;
+        let status = lock(&sink.engine).status();
+        if status.peers.iter().all(|peer| peer.last_cause.as_ref().is_some_and(Cause::is_refusal)) {
+            return None;
+        }
     }
     lock(&sink.engine).submit(Submission {
         key: KEY,
@@ -155,5 +165,7 @@ fn message(header: &Header, octets: &[u8], dictionary: &Dictionary) -> Message {
     Message { title: text::title(header, octets), octets: octets.len(), attributes: attributes.collect() }
 }
 
+/// How often the peers are looked at while none is usable.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Place of the one record.
 const KEY: Seq = Seq(1);

@@ -21,6 +21,19 @@ fn a_stop_waits_for_answers_and_says_goodbye() {
 }
 
 #[test]
+fn the_last_answer_is_followed_by_the_goodbye_at_once() {
+    let mut bench = Bench::new(&[("a.test", 0)]);
+    let sent = bench.submit(1).expect("sent");
+    bench.put(Input::Stop);
+    bench.pass_secs(1);
+    assert!(!bench.client.is_gone());
+    bench.answer_to(&sent, 2001);
+    assert!(is_delivered(&bench.end()));
+    bench.pass(Duration::ZERO);
+    assert!(bench.client.is_gone());
+}
+
+#[test]
 fn a_peer_that_does_not_answer_the_goodbye_is_left_after_its_time() {
     let mut bench = Bench::new(&[("a.test", 0)]);
     bench.alive[0] = false;
