@@ -75,7 +75,7 @@ pub struct Settings {
     pub timer_c: Duration,
     /// Server transactions without a final answer beyond which a request outside of calls that go through the gateway gets
     /// a stateless 503. Default 100 000. With those that have it and only absorb what is repeated there are
-    /// [`ABSORBING_FOR_EACH`] times as many.
+    /// five times as many.
     pub transactions_max: usize,
     /// The same for requests inside these calls. Default 125 000.
     pub transactions_in_dialog_max: usize,
