@@ -41,6 +41,8 @@ pub const DIAMETER_VALUES_LEFT_OUT_TOTAL: &str = "tollgate_diameter_values_left_
 
 /// AVPs with a count of their own: a server must not be able to make labels without end.
 const AVP_LABELS_MAX: usize = 32;
+/// The label of all others.
+const OTHER: &str = "other";
 
 pub(super) struct Meters {
     sink: Arc<str>,
@@ -132,13 +134,38 @@ impl Meters {
 
     /// A server complained about an AVP.
     pub fn failed_avp(&mut self, name: String) {
-        let name = if self.avps.len() < AVP_LABELS_MAX { name } else { "other".to_owned() };
-        if let Some((_, counter)) = self.avps.iter().find(|(known, _)| *known == name) {
-            return counter.increment(1);
+        let known = |name: &str| self.avps.iter().position(|(known, _)| known == name);
+        let other = || known(OTHER).filter(|_| self.avps.len() >= AVP_LABELS_MAX);
+        if let Some(place) = known(&name).or_else(other) {
+            return self.avps[place].1.increment(1);
         }
+        let name = if self.avps.len() < AVP_LABELS_MAX { name } else { OTHER.to_owned() };
         let label: Arc<str> = name.as_str().into();
         let counter = metrics::counter!(DIAMETER_FAILED_AVPS_TOTAL, "sink" => Arc::clone(&self.sink), "avp" => label);
         counter.increment(1);
         self.avps.push((name, counter));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn the_first_32_avps_keep_counts_of_their_own() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let mut meters = Meters::new(&"s".into(), &[]);
+            for number in (0..40).chain([3, 31, 32]) {
+                meters.failed_avp(format!("Avp-{number}"));
+            }
+        });
+        let text = recorder.handle().render();
+        for (avp, count) in [("Avp-3", 2), ("Avp-31", 2), ("Avp-0", 1), ("other", 9)] {
+            let line = format!("{DIAMETER_FAILED_AVPS_TOTAL}{{sink=\"s\",avp=\"{avp}\"}} {count}");
+            assert!(text.contains(&line), "{line} in {text}");
+        }
     }
 }
