@@ -373,13 +373,12 @@ impl Sink for RadiusSink {
 
     fn submit(&mut self, lease: &Lease, record: &Record) {
         let now = clock::now();
-        if self.renderer.is_apart(record) {
-            self.apart.begin(lease, record);
-            self.send_leg(now, lease.seq);
-        } else {
-            let (attributes, losses) = self.renderer.render(record);
+        if let Some((attributes, losses)) = self.renderer.render_whole(record) {
             self.meters.rendered(&self.name, attributes, losses);
             hand_over(now, lease, attributes, &mut self.client, &mut self.wanted);
+        } else {
+            self.apart.begin(lease, record);
+            self.send_leg(now, lease.seq);
         }
         self.perform(now);
     }

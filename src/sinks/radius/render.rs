@@ -121,14 +121,14 @@ impl Renderer {
         })
     }
 
-    /// Whether a record travels as one request for each leg.
-    pub fn is_apart(&mut self, record: &Record) -> bool {
-        match self.settings.legs {
-            _ if record.legs.len() < 2 => false,
-            Legs::Together => false,
-            Legs::Apart => true,
-            Legs::Auto => self.render(record).1.dropped > 0,
+    /// As [`Self::render`]; `None` when the legs travel apart, in a request each.
+    pub fn render_whole(&mut self, record: &Record) -> Option<(&[u8], Losses)> {
+        let legs = if record.legs.len() < 2 { Legs::Together } else { self.settings.legs };
+        if legs == Legs::Apart {
+            return None;
         }
+        let (attributes, losses) = self.render(record);
+        (legs == Legs::Together || losses.dropped == 0).then_some((attributes, losses))
     }
 
     /// The attributes of a record with all its legs, and what was lost of its values.

@@ -331,7 +331,7 @@ fn legs_travel_apart_when_they_do_not_fit_or_are_to() {
     ] {
         let settings = Settings { legs: mode, ..Settings::default() };
         let forwarded = Record { legs, ..record(Kind::Start) };
-        assert_eq!(Renderer::new(&settings, NAS).unwrap().is_apart(&forwarded), apart, "{name}");
+        assert_eq!(Renderer::new(&settings, NAS).unwrap().render_whole(&forwarded).is_none(), apart, "{name}");
     }
     let classic = Settings::of_profile(Profile::Opensips, dictionary("opensips", ""));
     assert_eq!(classic.legs, Legs::Together, "as the proxies do");
