@@ -85,7 +85,7 @@ impl Bench {
 
     fn handle(&mut self, input: Input) {
         let mut out = Vec::new();
-        self.stack.handle(self.now, input, &mut out);
+        self.stack.handle(self.now, input, &(), &mut out);
         for output in out {
             match output {
                 Output::Send { peer, bytes } if peer.addr.to_string() == CALLEE => self.sent.push(bytes),

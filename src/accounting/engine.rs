@@ -19,7 +19,7 @@ use crate::ids::{CallHash, SinkMask};
 use crate::policy::{Avp, Marks, RouteFields};
 use crate::queue::CallChange;
 use crate::record::{Kind, Party, Record};
-use crate::sip::dialog::Direction;
+use crate::sip::dialog::{Course, Dialogs, Direction, Known};
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Peer, RequestView, ServerId};
 use crate::vars::{Avps, Parties};
@@ -38,6 +38,14 @@ pub struct Engine {
     /// Requests to the ends of calls that are to be sent.
     pub(super) probes: Vec<Probe>,
     pub(super) resent: Resent,
+}
+
+/// The dialogs of the calls in progress, as far as both ends have named a Contact.
+impl Dialogs for Engine {
+    fn find(&self, request: &Message) -> Option<Known<'_>> {
+        let (key, sender) = self.calls.find(request)?;
+        self.calls.get(key)?.watch.as_ref()?.known(sender)
+    }
 }
 
 impl Engine {
@@ -403,6 +411,7 @@ fn ack_view(now: Now, ack: &Rc<Message>, peer: Peer) -> RequestView {
         arrived: now,
         in_dialog: true,
         direction: None,
+        course: Course::Aside,
         repaired_uri: None,
         own_routes: 0,
     }

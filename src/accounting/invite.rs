@@ -144,10 +144,8 @@ impl Engine {
         session.unacknowledged = Some((session.cseq, answer.code));
         session.timer_s = super::engine::session_expires(answer.message);
         session.alarms = self.maker.alarms(now, &session);
-        if self.maker.settings.pings.is_some() {
-            session.watch = Watch::of(transaction, answer, now.wall);
-            session.alarms.ping = session.watch.as_ref().and_then(|_| self.first_ping(now, key));
-        }
+        session.watch = Watch::of(transaction, answer, now.wall);
+        session.alarms.ping = session.watch.as_ref().and_then(|_| self.first_ping(now, key));
         session
     }
 

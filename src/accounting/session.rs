@@ -154,7 +154,7 @@ pub(super) struct Session {
     pub(super) next_number: Option<NonZeroU32>,
     /// When the call was last known to go on.
     pub(super) alive: Timestamp,
-    /// What its ends are asked by, if they are.
+    /// Where its ends are, and what a request to them is made of; `None` when one of them has named no Contact.
     pub(super) watch: Option<Box<Watch>>,
     // What follows is not stored.
     pub(super) ending: Option<Ending>,

@@ -13,6 +13,7 @@ use super::transaction::{Answer, Transaction};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::record::bytes::{Reader, put_text};
 use crate::record::{Cause, Party};
+use crate::sip::dialog::{Direction, Known};
 use crate::sip::message::{Message, Name, NameAddr, unfold};
 use crate::sip::stack::ListenerId;
 
@@ -74,7 +75,7 @@ impl Sign {
     }
 }
 
-/// What a session keeps to be watched.
+/// What a session keeps of its two ends: where requests of the dialog go, and whether they answer.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     /// The texts of [`Ends`].
@@ -112,6 +113,16 @@ impl<'a> Ends<'a> {
         let mut reader = Reader::new(packed);
         let mut text = || reader.text("end").ok();
         Some(Self { targets: [text()?, text()?], routes: [text()?, text()?], from: text()?, to: text()? })
+    }
+}
+
+impl Watch {
+    /// The dialog as the side of `sender` knows it.
+    pub(super) fn known(&self, sender: Party) -> Option<Known<'_>> {
+        let ends = Ends::unpack(&self.packed)?;
+        let other = 1 - place(sender);
+        let direction = if other == 1 { Direction::Downstream } else { Direction::Upstream };
+        Some(Known { direction, target: ends.targets[other], routes: ends.routes[other] })
     }
 }
 

@@ -9,6 +9,7 @@ use super::target::Destination;
 use super::{Marks, Route, Routes};
 use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
+use crate::sip::dialog::Course;
 use crate::sip::message::Message;
 use crate::sip::stack::{ListenerId, Network, Peer, Redirects, RequestView, Verdict};
 
@@ -24,6 +25,7 @@ fn view(method: &str, uri: &str, source: &str, to_tag: &str) -> RequestView {
         arrived: Now::default(),
         in_dialog: !to_tag.is_empty(),
         direction: None,
+        course: Course::default(),
         repaired_uri: None,
         own_routes: 0,
     }

@@ -332,7 +332,7 @@ impl Shard {
 
     fn step(&mut self, now: Now, input: stack::Input, out: &mut Vec<Output>) {
         let mut outputs = std::mem::take(&mut self.stack_outputs);
-        self.stack.handle(now, input, &mut outputs);
+        self.stack.handle(now, input, &self.engine, &mut outputs);
         self.work_off(now, outputs, out);
     }
 
@@ -360,13 +360,13 @@ impl Shard {
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
             From::Final { transaction, answer, code, message, .. } if self.probes.has(transaction) => {
                 self.probe_answered(now, transaction, Sign::of_answer(code, message.is_none()));
-                self.stack.handle(now, stack::Input::Release { transaction, answer }, more);
+                self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
             }
             From::Final { transaction, answer, code, reason, message, source, uri } => {
                 let call = self.call_of(transaction, message.as_deref());
                 self.tell(now, accounting::Input::Final { transaction, code, reason, message, source, uri });
                 if !self.hold(call, transaction, answer) {
-                    self.stack.handle(now, stack::Input::Release { transaction, answer }, more);
+                    self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
                 }
             }
             From::RoundFailed { transaction, attempts, best, more } => {
@@ -383,7 +383,7 @@ impl Shard {
                 if let Some((transaction, answer)) = held
                     && !self.hold(call, transaction, answer)
                 {
-                    self.stack.handle(now, stack::Input::Release { transaction, answer }, more);
+                    self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
                 }
             }
             From::Orphan { answer } if self.engine.awaits(now, &answer) => self.stack.pass_on(&answer, more),
@@ -452,7 +452,7 @@ impl Shard {
             self.engine.handle(now, fact, &mut self.pending);
             refusal.unwrap_or(decision.verdict)
         };
-        self.stack.handle(now, stack::Input::Decide { transaction, verdict }, more);
+        self.stack.handle(now, stack::Input::Decide { transaction, verdict }, &self.engine, more);
     }
 
     /// Up to `max` calls in progress, in no order.

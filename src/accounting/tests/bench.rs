@@ -32,7 +32,7 @@ use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::{Avp, Marks, RouteFields};
 use crate::queue::{BODY_BYTES_MAX, CallChange};
 use crate::record::{Value, codec};
-use crate::sip::dialog::Direction;
+use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::Message;
 use crate::sip::stack::{Attempt, ListenerId, Peer, RequestView, ServerId};
 use crate::vars::Template;
@@ -237,6 +237,7 @@ impl Bench {
                 "callee" => Some(Direction::Upstream),
                 _ => None,
             },
+            course: if rest.is_empty() { Course::Outside } else { Course::Dialog },
             repaired_uri: None,
             own_routes: 0,
         };

@@ -31,6 +31,54 @@ pub enum Direction {
     Upstream,
 }
 
+impl Direction {
+    /// The other one.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        match self {
+            Self::Downstream => Self::Upstream,
+            Self::Upstream => Self::Downstream,
+        }
+    }
+}
+
+/// What is known of the dialog a request belongs to (RFC 3261 §12), as its sender's side would know it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Known<'a> {
+    /// Who sent the request, by its tags.
+    pub direction: Direction,
+    /// The remote target: URI of the last Contact of the end that is to get the request.
+    pub target: &'a [u8],
+    /// The route set from the gateway to that end: the values of Route below our own, joined by commas; empty without.
+    pub routes: &'a [u8],
+}
+
+/// The dialogs that pass the gateway, as far as somebody keeps them.
+pub trait Dialogs {
+    /// The confirmed dialog that Call-ID and both tags of a request name; `None` when nobody keeps it.
+    fn find(&self, request: &Message) -> Option<Known<'_>>;
+}
+
+/// Nobody keeps any dialog.
+impl Dialogs for () {
+    fn find(&self, _: &Message) -> Option<Known<'_>> {
+        None
+    }
+}
+
+/// How a request stands to the dialog it names, and so what its response can say about that dialog.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Course {
+    /// It has no To tag, so it names none.
+    #[default]
+    Outside,
+    /// It goes to the remote target of a known dialog by the route set of that dialog: the other end will see it.
+    Dialog,
+    /// It may pass, by a signed Route or because its sender is trusted, but it does not lead exactly where its dialog
+    /// does, or nobody keeps that dialog: its response need not come from the other end.
+    Aside,
+}
+
 /// Whether a Record-Route value stands alone (RFC 5658 §5).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pairing {

@@ -12,6 +12,6 @@ pub use check::{
 };
 pub use context::{Context, Ending, Progress, usual_reason};
 pub use route::{
-    NextHop, NoHop, Own, Routing, authority_of, default_port, home_of, hop, is_sips, transport_named,
+    NextHop, NoHop, Own, Routing, authority_of, default_port, follows, home_of, hop, is_sips, transport_named,
     transport_named_by, transport_of, way_back,
 };

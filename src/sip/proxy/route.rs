@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::sip::dialog::{Direction, Signer};
-use crate::sip::message::{Message, Name, NameAddr, Scheme, Uri};
+use crate::sip::dialog::{Direction, Known, Signer};
+use crate::sip::message::{Elements, Message, Name, NameAddr, Scheme, Uri};
 use crate::sip::stack::{Hop, Listener, Transport};
 
 /// Who the gateway is: by what addresses and names it recognises itself.
@@ -141,6 +141,34 @@ impl Own<'_> {
         }
         Ok(NextHop { hop: hop(&uri)?, transport: transport_named_by(&uri), strict_uri: None })
     }
+}
+
+/// Whether a request leads to the remote target of its dialog by the route set of that dialog (RFC 3261 §12.2.1.1): what
+/// the other end would get had its peer sent the request straight on.
+#[must_use]
+pub fn follows(request: &Message, routing: &Routing, known: &Known<'_>) -> bool {
+    let uri = routing.repaired_uri.as_deref().unwrap_or_else(|| request.request_uri());
+    let left = request.values(Name::Route).count().saturating_sub(usize::from(routing.repaired_uri.is_some()));
+    let taken = usize::from(routing.own_routes).min(left);
+    let own = request.values(Name::Route).skip(taken).take(left - taken);
+    is_same_target(uri, known.target) && own.map(uri_of).eq(Elements::of(known.routes).map(uri_of))
+}
+
+/// The URI of a Route value; the value itself when it holds none.
+fn uri_of(value: &[u8]) -> &[u8] {
+    NameAddr::parse(value).map_or(value, |value| value.uri)
+}
+
+/// Whether two URIs name one remote target: octet for octet, or by user, host and port (RFC 3261 §19.1.4). Parameters do
+/// not decide: ends leave some out when they send to a Contact.
+fn is_same_target(one: &[u8], other: &[u8]) -> bool {
+    let is_same = |one: &Uri<'_>, other: &Uri<'_>| {
+        one.scheme == other.scheme
+            && one.user == other.user
+            && one.host.eq_ignore_ascii_case(other.host)
+            && one.port == other.port
+    };
+    one == other || Uri::parse(one).zip(Uri::parse(other)).is_some_and(|(one, other)| is_same(&one, &other))
 }
 
 /// What tells next hops apart for [`Signer::leads_home`]: the address, without port, or the name in lower case.

@@ -12,7 +12,7 @@ use super::tables::{Origin, Server};
 use super::types::{Destination, Hop, Ignored, Output, Peer, RequestView, Ways};
 use super::{Query, Stack};
 use crate::clock::Now;
-use crate::sip::dialog::Direction;
+use crate::sip::dialog::{Course, Dialogs, Direction};
 use crate::sip::message::{self, Malformed, Message, Method, Name};
 use crate::sip::proxy::{self, Own, Refusal, Routing};
 use crate::sip::transaction::Reliability;
@@ -25,6 +25,7 @@ impl Stack {
         now: Now,
         peer: Peer,
         message: Result<Message, Malformed>,
+        dialogs: &dyn Dialogs,
         out: &mut Vec<Output>,
     ) {
         let message = match message {
@@ -41,7 +42,7 @@ impl Stack {
                 let key = self.hashes.request_key(&message, Meant::Itself);
                 match self.by_key.get(&key).copied() {
                     Some(server) => self.repeated(now, server, out),
-                    None => self.received_new(now, peer, message, key, out),
+                    None => self.received_new(now, peer, message, key, dialogs, out),
                 }
             }
         }
@@ -59,7 +60,15 @@ impl Stack {
         }
     }
 
-    fn received_new(&mut self, now: Now, peer: Peer, message: Rc<Message>, key: RequestKey, out: &mut Vec<Output>) {
+    fn received_new(
+        &mut self,
+        now: Now,
+        peer: Peer,
+        message: Rc<Message>,
+        key: RequestKey,
+        dialogs: &dyn Dialogs,
+        out: &mut Vec<Output>,
+    ) {
         let in_dialog = !message.to_tag().is_empty();
         let routing = self.own().routing(&message);
         if let Err(refusal) = self.admit(peer, &message, &routing) {
@@ -78,10 +87,15 @@ impl Stack {
                 return self.answer_stateless(now, peer, &message, &refusal, out);
             }
         };
+        let course = match dialogs.find(&message).filter(|_| in_dialog) {
+            _ if !in_dialog => Course::Outside,
+            Some(known) if proxy::follows(&message, &routing, &known) => Course::Dialog,
+            _ => Course::Aside,
+        };
         let Routing { own_routes, repaired_uri, direction } = routing;
         let direction = direction.filter(|_| in_dialog);
         let answers_to = self.reply_to(peer, &message);
-        let view = RequestView { message, peer, arrived: now, in_dialog, direction, repaired_uri, own_routes };
+        let view = RequestView { message, peer, arrived: now, in_dialog, direction, course, repaired_uri, own_routes };
         let reliability = self.reliability(peer.listener);
         let mut server = Server::new(view, key, answers_to, now.mono, &self.settings, reliability);
         server.origin = origin;
@@ -242,6 +256,7 @@ impl Stack {
             arrived: Now::default(),
             in_dialog: true,
             direction: routing.direction,
+            course: Course::Aside,
             repaired_uri: routing.repaired_uri,
             own_routes: routing.own_routes,
         };

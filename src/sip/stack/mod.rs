@@ -45,7 +45,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::clock::{Instant, Now};
-use crate::sip::dialog::Signer;
+use crate::sip::dialog::{Dialogs, Signer};
 use crate::sip::message::Message;
 use crate::sip::proxy::Routing;
 use crate::sip::transaction;
@@ -156,10 +156,10 @@ impl Stack {
         &self.settings
     }
 
-    /// Takes an input and appends what follows from it.
-    pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+    /// Takes an input and appends what follows from it. `dialogs` tells of the dialogs that requests name.
+    pub fn handle(&mut self, now: Now, input: Input, dialogs: &dyn Dialogs, out: &mut Vec<Output>) {
         match input {
-            Input::Received { peer, message } => self.received(now, peer, message, out),
+            Input::Received { peer, message } => self.received(now, peer, message, dialogs, out),
             Input::Decide { transaction, verdict } => match Key::from_u64(transaction.0) {
                 Some(id) => self.decide(now, id, verdict, out),
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),

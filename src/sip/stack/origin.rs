@@ -10,6 +10,7 @@ use super::Stack;
 use super::tables::{Origin, Place, Server};
 use super::types::{Attempt, Ignored, ListenerId, Output, Peer, Redirects, RequestView, ServerId, Target};
 use crate::clock::Now;
+use crate::sip::dialog::Course;
 use crate::sip::message::{self, Message, Method, Name, NameAddr, Uri, Via};
 use crate::sip::proxy::{self, Ending};
 use crate::sip::transaction::key::RequestKey;
@@ -38,8 +39,16 @@ impl Stack {
         let peer = Peer { listener: by, addr: own };
         let in_dialog = !request.to_tag().is_empty();
         let message = Rc::new(request);
-        let view =
-            RequestView { message, peer, arrived: now, in_dialog, direction: None, repaired_uri: None, own_routes: 0 };
+        let view = RequestView {
+            message,
+            peer,
+            arrived: now,
+            in_dialog,
+            direction: None,
+            course: Course::Outside,
+            repaired_uri: None,
+            own_routes: 0,
+        };
         let reliability = self.reliability(by);
         let mut server = Server::new(view, RequestKey::default(), peer, now.mono, &self.settings, reliability);
         // Nobody sends it again, and nobody waits for a 100.

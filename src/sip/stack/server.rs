@@ -11,6 +11,7 @@ use super::tables::{Alarm, CancelReason, Cancelled, Content, Forwarding, Held, O
 use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict};
 use super::{Settings, Stack};
 use crate::clock::{Instant, Now};
+use crate::sip::dialog::Course;
 use crate::sip::message::{self, Message, Method, Name};
 use crate::sip::proxy::{Context, Refusal, usual_reason};
 use crate::sip::transaction::key::RequestKey;
@@ -210,6 +211,7 @@ impl Stack {
             arrived: now,
             in_dialog: false,
             direction: None,
+            course: Course::Outside,
             repaired_uri: None,
             own_routes: 0,
         };

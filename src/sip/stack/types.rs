@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Now;
-use crate::sip::dialog::Direction;
+use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::{Malformed, Message};
 
 /// Place of a listener in [`Settings::listeners`](super::Settings::listeners).
@@ -412,6 +412,8 @@ pub struct RequestView {
     pub in_dialog: bool,
     /// Who of the call sent it, by our signed Record-Route parameter; `None` without a valid one.
     pub direction: Option<Direction>,
+    /// Whether it goes where its dialog goes.
+    pub course: Course,
     /// The Request-URI after strict-route repair (RFC 3261 §16.4); `None` when it is the one received.
     pub repaired_uri: Option<Bytes>,
     /// How many Route values at the top name the gateway and are taken off.

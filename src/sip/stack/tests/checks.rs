@@ -285,7 +285,7 @@ fn rfc3261_16_11_stateless_answers_have_a_rate_limit() {
     for _ in 0..4 {
         let message = Message::parse(request("INVITE", "sip:b@x", "").into_bytes());
         let mut out = Vec::new();
-        stack.handle(now, Input::Received { peer, message }, &mut out);
+        stack.handle(now, Input::Received { peer, message }, &(), &mut out);
         sent.push(match out.last() {
             Some(Output::Ignored { why: Ignored::Forbidden }) => "answered",
             Some(Output::Ignored { why: Ignored::RateLimited }) => "silent",

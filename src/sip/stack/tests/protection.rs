@@ -147,7 +147,7 @@ fn stateless_answers_to_forged_sources_are_limited_too() {
         let text = invite(number).replace("From:", "Max-Forwards: 0\r\nFrom:");
         let mut out = Vec::new();
         let now = Now::default().after(Duration::from_millis(u64::from(number)));
-        stack.handle(now, Input::Received { peer, message: Message::parse(text.into_bytes()) }, &mut out);
+        stack.handle(now, Input::Received { peer, message: Message::parse(text.into_bytes()) }, &(), &mut out);
         answered += out.iter().filter(|own| matches!(own, Output::Send { .. })).count();
         let is_known = |own: &Output| {
             matches!(own, Output::Ignored { why: Ignored::RateLimited | Ignored::AnsweredStateless(483) })

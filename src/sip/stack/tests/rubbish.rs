@@ -78,7 +78,7 @@ impl Mill {
                 _ => continue,
             };
             let mut out = Vec::new();
-            self.stack.handle(self.now, input, &mut out);
+            self.stack.handle(self.now, input, &(), &mut out);
             self.perform(out);
         }
     }
@@ -141,7 +141,7 @@ fn grind(seed: u64) {
         let who = ["alice", "bob", "dave", "mallory"][mill.rng.below(4) as usize];
         let peer = Peer { listener: ListenerId(u16::from(who == "dave")), addr: address(who) };
         let mut out = Vec::new();
-        mill.stack.handle(mill.now, Input::Received { peer, message: Message::parse(message) }, &mut out);
+        mill.stack.handle(mill.now, Input::Received { peer, message: Message::parse(message) }, &(), &mut out);
         mill.perform(out);
         if mill.rng.chance(20) {
             let span = Duration::from_millis(mill.rng.below(400));

@@ -257,7 +257,7 @@ impl Play {
 
     pub fn input(&mut self, input: Input) {
         let mut out = Vec::new();
-        self.stack.handle(self.now, input, &mut out);
+        self.stack.handle(self.now, input, &(), &mut out);
         self.perform(out);
     }
 

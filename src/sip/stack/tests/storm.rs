@@ -218,7 +218,7 @@ impl Storm {
 
     fn input(&mut self, input: Input) {
         let mut out = Vec::new();
-        self.stack.handle(self.now, input, &mut out);
+        self.stack.handle(self.now, input, &(), &mut out);
         self.perform(out);
     }
 

@@ -51,7 +51,7 @@ fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Lef
     let (mut left, mut name) = (Vec::new(), None);
     while let Some(input) = inputs.pop() {
         let mut out = Vec::new();
-        stack.handle(now, input, &mut out);
+        stack.handle(now, input, &(), &mut out);
         stack.tick(now, &mut out);
         for output in out {
             match output {
