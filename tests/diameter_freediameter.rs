@@ -141,7 +141,7 @@ impl Bench {
                     match settlement {
                         Settlement::Delivered => self.delivered.push(seq),
                         Settlement::Park { reason, code } => self.parked.push((seq, reason, code)),
-                        Settlement::Retry { after, reason } => {
+                        Settlement::Retry { after, reason } | Settlement::Defer { after, reason } => {
                             self.reasons.push(reason);
                             self.due.push_back((Instant::now() + after, seq));
                         }

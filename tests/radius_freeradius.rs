@@ -167,7 +167,7 @@ fn seen(dir: &Path, session: u64) -> usize {
 fn text(settlement: &Settlement) -> String {
     match settlement {
         Settlement::Delivered => "delivered".to_owned(),
-        Settlement::Retry { reason, .. } => format!("retry: {reason}"),
+        Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. } => format!("retry: {reason}"),
         Settlement::Park { reason, code } => format!("parked {code}: {reason}"),
     }
 }

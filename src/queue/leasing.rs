@@ -14,6 +14,8 @@
 //! the outage waits for its own first record. After a restart the calls of the backlog are read through first, some
 //! hundred thousand records a second, in the time in which commits gather; fresh records are held until that is done.
 
+use std::time::Duration;
+
 use crate::clock::{Instant, Now};
 use crate::ids::{Seq, SinkNumber};
 
@@ -145,24 +147,31 @@ impl Queue {
             Settlement::Delivered => {
                 self.leave(index, seq.0, 0, now.mono, |balance| balance.delivered += 1);
             }
-            Settlement::Retry { after, reason } => {
-                self.sinks[index].retries += 1;
-                if self.collapse_failed(index, seq.0, now.mono) {
-                    return;
-                }
-                let settings = &self.chain.settings;
-                let Some(slot) = self.sinks[index].window.slot(seq.0) else { return };
-                let tried = settings.attempts_max > 0 && slot.attempts >= settings.attempts_max;
-                let age = now.wall.since(super::window::made(slot.id));
-                let old = !settings.retry_age_max.is_zero() && age >= settings.retry_age_max;
-                if tried || old {
-                    self.park(index, seq.0, reason, 0, now);
-                } else {
-                    let reason = shortened(&reason, REASON_BYTES_MAX).to_owned();
-                    self.sinks[index].window.back_off(seq.0, now.mono, after, reason);
-                }
+            Settlement::Retry { after, reason } => self.wait_on(index, seq.0, after, reason, now),
+            Settlement::Defer { after, reason } => {
+                self.sinks[index].window.uncount(seq.0);
+                self.wait_on(index, seq.0, after, reason, now);
             }
             Settlement::Park { reason, code } => self.park(index, seq.0, reason, code, now),
+        }
+    }
+
+    /// A lent record comes back: it waits, unless it was tried often enough or is too old.
+    fn wait_on(&mut self, index: usize, seq: u64, after: Duration, reason: String, now: Now) {
+        self.sinks[index].retries += 1;
+        if self.collapse_failed(index, seq, now.mono) {
+            return;
+        }
+        let settings = &self.chain.settings;
+        let Some(slot) = self.sinks[index].window.slot(seq) else { return };
+        let tried = settings.attempts_max > 0 && slot.attempts >= settings.attempts_max;
+        let age = now.wall.since(super::window::made(slot.id));
+        let old = !settings.retry_age_max.is_zero() && age >= settings.retry_age_max;
+        if tried || old {
+            self.park(index, seq, reason, 0, now);
+        } else {
+            let reason = shortened(&reason, REASON_BYTES_MAX).to_owned();
+            self.sinks[index].window.back_off(seq, now.mono, after, reason);
         }
     }
 

@@ -157,6 +157,13 @@ pub enum Settlement {
         /// Why, for the operator; shortened to 255 octets.
         reason: String,
     },
+    /// As [`Settlement::Retry`], but the visit says nothing about this record and counts as no try of it.
+    Defer {
+        /// Time until it is lent again.
+        after: Duration,
+        /// Why, for the operator; shortened to 255 octets.
+        reason: String,
+    },
     /// It is set aside for the operator.
     Park {
         /// Why; shortened to 255 octets.

@@ -179,6 +179,25 @@ fn a_failed_delivery_waits_and_a_hopeless_one_is_parked() {
     assert_eq!(queue.stats().sinks[0].parked_now, 2, "parked records survive");
 }
 
+#[test]
+fn a_visit_that_says_nothing_about_a_record_is_no_try_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(Settings { attempts_max: 2, ..settings(directory.path()) }).queue;
+    append(&mut queue, vec![entry(1, 1, BOTH)]);
+    let mut now = clock::now();
+    let first = now.wall;
+    for visit in 0..5 {
+        let lent = lease(&mut queue, A, now);
+        let since = (visit > 0).then_some(first);
+        assert_eq!((numbers(&lent), lent[0].attempts, lent[0].first_tried), (vec![1], 0, since), "visit {visit}");
+        let deferred = Settlement::Defer { after: Duration::from_secs(1), reason: "the connection broke".into() };
+        queue.settle(A, Seq(1), deferred, now);
+        queue.tick(now);
+        now = now.after(Duration::from_secs(1));
+    }
+    assert_eq!(queue.stats().sinks[0].balance.parked, 0);
+}
+
 /// A clock whose seconds the test adds up.
 fn slow_clock() -> Now {
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -365,6 +365,13 @@ impl Window {
         self.back_off(seq, now, after, "waits for the records before it".to_owned());
     }
 
+    /// What a lent record went through is no try of it. It keeps the instant of its first one: it may have been sent.
+    pub fn uncount(&mut self, seq: u64) {
+        if let Some(slot) = self.slots.get_mut(&seq) {
+            slot.attempts = slot.attempts.saturating_sub(1);
+        }
+    }
+
     /// Takes a record out; the next one of its call may be lent.
     pub fn remove(&mut self, seq: u64) -> Option<Slot> {
         if !self.held.is_empty() {

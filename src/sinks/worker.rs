@@ -282,7 +282,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
         let Outcome { seq, settlement } = outcome;
         match &settlement {
             Settlement::Delivered => self.meters.delivered.increment(1),
-            Settlement::Retry { after, reason } => {
+            Settlement::Retry { after, reason } | Settlement::Defer { after, reason } => {
                 self.meters.retry.increment(1);
                 tracing::debug!(sink = %self.name, seq = seq.0, retry_ms = after.as_millis(), reason, "delivery failed");
             }

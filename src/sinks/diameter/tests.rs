@@ -85,7 +85,7 @@ async fn deliver(sink: &mut DiameterSink, count: u64) -> u64 {
         for outcome in out.drain(..) {
             match outcome.settlement {
                 Settlement::Delivered => delivered += 1,
-                Settlement::Retry { .. } => {
+                Settlement::Retry { .. } | Settlement::Defer { .. } => {
                     retried += 1;
                     due.push(outcome.seq.0);
                 }

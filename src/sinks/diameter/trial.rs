@@ -56,7 +56,7 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
             None => Verdict::Undecided { reason: format!("no answer within {} s", wanted.wait.as_secs()) },
         },
         Some(Settlement::Delivered) => Verdict::Delivered,
-        Some(Settlement::Retry { reason, .. }) => Verdict::Retry { reason },
+        Some(Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. }) => Verdict::Retry { reason },
         Some(Settlement::Park { reason, .. }) => Verdict::Parked { reason },
     };
     let seen = lock(&sink.engine).tap.take().unwrap_or_default();

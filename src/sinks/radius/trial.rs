@@ -70,7 +70,7 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     let verdict = match settlement {
         None => Verdict::Undecided { reason: undecided(&sink, wanted.wait) },
         Some(Settlement::Delivered) => Verdict::Delivered,
-        Some(Settlement::Retry { reason, .. }) => Verdict::Retry { reason },
+        Some(Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. }) => Verdict::Retry { reason },
         Some(Settlement::Park { reason, .. }) => Verdict::Parked { reason },
     };
     Ok(Trial { exchanges: exchanges(seen, &addresses, &settings.dictionary), verdict })
