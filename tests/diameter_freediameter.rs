@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tollgate::clock::{self, Timestamp};
 use tollgate::diameter::accounting::{Application, FieldMapping, Legs};
 use tollgate::diameter::peer::State;
-use tollgate::diameter::route::PeerStatus;
+use tollgate::diameter::route::{Complaint, PeerStatus};
 use tollgate::diameter::settings::{PeerSettings, Settings, Tls, Transport};
 use tollgate::ids::{CallHash, RecordId, Seq};
 use tollgate::queue::{Lease, Settlement};
@@ -385,7 +385,9 @@ async fn a_server_that_refuses_everything_pauses_the_route() {
     for _ in 0..50 {
         bench.add(Kind::Event);
     }
-    bench.work_until("the route pauses", |bench| bench.sink.board().status().paused == Some(5001)).await;
+    bench
+        .work_until("the route pauses", |bench| bench.sink.board().status().paused == Some(Complaint::Result(5001)))
+        .await;
     assert_eq!(bench.sink.capacity(), 0);
     assert_eq!(bench.parked.len(), 4, "the others stay in the queue");
 }

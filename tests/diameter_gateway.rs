@@ -8,37 +8,10 @@ mod support;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use diameter::{Acr, FreeDiameter};
-use support::{Gateway, Running, free_ports, sipp, wait_for};
-
-/// A gateway that accounts by Diameter to a port.
-fn gateway(dir: &Path, targets: &[String], port: u16, more: &str) -> Gateway {
-    let dir = dir.join("gateway");
-    fs::create_dir_all(&dir).unwrap();
-    let [sip] = free_ports();
-    let folder = dir.display();
-    let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
-    let toml = format!(
-        "[sip]\nlisten = [\"udp:127.0.0.1:{sip}\"]\nallow = [\"127.0.0.0/8\"]\n\n[[route]]\nto = [{targets}]\n\n\
-         [accounting]\non = [\"diameter\"]\nflags = [\"missed\", \"failed\"]\n\n[queue]\npath = \"{folder}/queue\"\n\
-         free_min_mib = 0\n\n[sinks.diameter.test]\nconfig = \"{folder}/diameterclient.conf\"\nretry_first_ms = 100\n\
-         retry_max_s = 1\n\n[admin]\nsocket = \"{folder}/admin.sock\"\n\n{more}\n"
-    );
-    fs::write(dir.join("tollgate.toml"), toml).unwrap();
-    let client = format!(
-        "identity gw.test.example\nrealm test.example\nwatchdog 6\nacctserver acct.test.example=127.0.0.1:{port}\n"
-    );
-    fs::write(dir.join("diameterclient.conf"), client).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    command.arg("run").arg("--config").arg(dir.join("tollgate.toml")).current_dir(&dir);
-    let process = Running::start(&mut command, dir.join("out"));
-    let mut gateway = Gateway { process, port: sip, dir };
-    gateway.wait_ready();
-    gateway
-}
+use diameter::{Acr, FreeDiameter, gateway};
+use support::{Gateway, free_ports, sipp, wait_for};
 
 fn types(requests: &[Acr]) -> Vec<String> {
     requests.iter().map(|acr| acr.value("Accounting-Record-Type")).collect()

@@ -101,7 +101,7 @@ fn a_good_section_comes_to_settings() {
             "config = \"diameterclient.conf\"\ndictionary = \"more\"\nrecords = \"cdr\"\nround = \"up\"\n\
              fields = { caller = \"Site\" }\nleg_fields = { src = \"Acme-Src\" }\nunmapped = \"omit\"\n\
              leg_order = \"newest-first\"\nrecord_id_avp = \"\"\nretry_first_ms = 50\nretry_max_s = 5\n\
-             retry_config_errors_s = 60\nunable_max = 7\npause_after = 9",
+             retry_config_errors_s = 60\nunable_max = 7\nbreaks_max = 4\npause_after = 9",
         )
         .unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
@@ -115,7 +115,7 @@ fn a_good_section_comes_to_settings() {
     let timers = settings.timers;
     assert_eq!((timers.retry_first, timers.retry_max), (Duration::from_millis(50), Duration::from_secs(5)));
     assert_eq!(timers.retry_config_errors, Duration::from_secs(60));
-    assert_eq!((settings.unable_max, settings.pause_after), (7, 9));
+    assert_eq!((settings.unable_max, settings.breaks_max, settings.pause_after), (7, 4, 9));
     assert!(Renderer::new(rendering).is_ok());
 }
 

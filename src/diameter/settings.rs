@@ -196,6 +196,9 @@ pub struct Settings {
     pub message_octets_max: usize,
     /// Answers UNABLE_TO_COMPLY (5012) after which a record is parked. Default 5.
     pub unable_max: u32,
+    /// Breaks of a connection in a row, each while a record alone waited for its answer, after which it is parked.
+    /// Default 3.
+    pub breaks_max: u32,
     /// Equal permanent failures in a row after which the route is paused instead of parking more. Default 20.
     pub pause_after: u32,
     /// Hosts a redirect may lead to besides the peers: names, or `*.` and a domain. Default none.
@@ -228,6 +231,7 @@ impl Settings {
             window: 256,
             message_octets_max: MESSAGE_OCTETS_MAX,
             unable_max: 5,
+            breaks_max: 3,
             pause_after: 20,
             redirect_hosts: Vec::new(),
             realtime: Realtime::default(),

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Running, peer, wait_for};
+use crate::support::{Gateway, Running, free_ports, peer, wait_for};
 
 /// The server.
 pub struct FreeDiameter {
@@ -248,4 +248,30 @@ fn collect(avps: &Value, name: &str, found: &mut Vec<String>) {
 /// A TCP port of 127.0.0.1 that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback has a free port").port()
+}
+
+/// A gateway that accounts by Diameter to a port.
+pub fn gateway(dir: &Path, targets: &[String], port: u16, more: &str) -> Gateway {
+    let dir = dir.join("gateway");
+    fs::create_dir_all(&dir).expect("the folder is ours");
+    let [sip] = free_ports();
+    let folder = dir.display();
+    let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
+    let toml = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{sip}\"]\nallow = [\"127.0.0.0/8\"]\n\n[[route]]\nto = [{targets}]\n\n\
+         [accounting]\non = [\"diameter\"]\nflags = [\"missed\", \"failed\"]\n\n[queue]\npath = \"{folder}/queue\"\n\
+         free_min_mib = 0\n\n[sinks.diameter.test]\nconfig = \"{folder}/diameterclient.conf\"\nretry_first_ms = 100\n\
+         retry_max_s = 1\n\n[admin]\nsocket = \"{folder}/admin.sock\"\n\n{more}\n"
+    );
+    fs::write(dir.join("tollgate.toml"), toml).expect("the folder is ours");
+    let client = format!(
+        "identity gw.test.example\nrealm test.example\nwatchdog 6\nacctserver acct.test.example=127.0.0.1:{port}\n"
+    );
+    fs::write(dir.join("diameterclient.conf"), client).expect("the folder is ours");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.arg("run").arg("--config").arg(dir.join("tollgate.toml")).current_dir(&dir);
+    let process = Running::start(&mut command, dir.join("out"));
+    let mut gateway = Gateway { process, port: sip, dir };
+    gateway.wait_ready();
+    gateway
 }

@@ -215,5 +215,6 @@ fn choices(table: &DiameterTable, settings: &mut Settings) {
     set(&mut timers.retry_max, table.retry_max_s, Secs::duration);
     set(&mut timers.retry_config_errors, table.retry_config_errors_s, Secs::duration);
     set(&mut settings.unable_max, table.unable_max, |most| u32::try_from(most.get()).unwrap_or(u32::MAX));
+    set(&mut settings.breaks_max, table.breaks_max, |most| u32::try_from(most.get()).unwrap_or(u32::MAX));
     set(&mut settings.pause_after, table.pause_after, |most| u32::try_from(most.get()).unwrap_or(u32::MAX));
 }

@@ -216,6 +216,8 @@ pub struct DiameterTable {
     pub retry_config_errors_s: Option<Secs<0, 31_536_000>>,
     /// Answers UNABLE_TO_COMPLY after which a record is parked.
     pub unable_max: Option<Count<1, 1_000_000>>,
+    /// Breaks of the connection while a record alone waited for its answer, after which it is parked.
+    pub breaks_max: Option<Count<2, 1000>>,
     /// Equal permanent failures in a row after which the sink pauses.
     pub pause_after: Option<Count<2, 1_000_000>>,
 }

@@ -14,6 +14,8 @@ const STEPS: [u64; 5] = [1, 2, 5, 10, 30];
 pub(super) struct BackOff {
     step: usize,
     usable_since: Option<Instant>,
+    /// The connection did what it is for, or its end is not the peer's fault.
+    is_excused: bool,
 }
 
 impl BackOff {
@@ -22,9 +24,17 @@ impl BackOff {
         self.usable_since.get_or_insert(now);
     }
 
+    /// The next loss begins the back-off anew.
+    pub const fn excuse(&mut self) {
+        self.is_excused = true;
+    }
+
     /// Time until the next try. `is_refusal`: only an operator can help, so the longest wait applies at once.
     pub fn after_loss(&mut self, now: Instant, is_refusal: bool, timing: &Timing, random: &mut Random) -> Duration {
         if self.usable_since.take().is_some_and(|since| now.since(since) >= STEADY) {
+            self.step = 0;
+        }
+        if std::mem::take(&mut self.is_excused) {
             self.step = 0;
         }
         let wait = if is_refusal { timing.reconnect_max } else { Duration::from_secs(STEPS[self.step]) };

@@ -91,6 +91,12 @@ impl Cause {
         self.is_refusal() && !matches!(self, Self::Refused { code: 5012, .. })
     }
 
+    /// Whether the connection broke, or was given up for what came over it or did not.
+    #[must_use]
+    pub const fn is_break(&self) -> bool {
+        matches!(self, Self::Lost | Self::Garbage | Self::BrokenMessage | Self::Watchdog)
+    }
+
     /// One word for metrics.
     #[must_use]
     pub const fn name(&self) -> &'static str {

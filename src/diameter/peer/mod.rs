@@ -7,7 +7,7 @@
 //! | Handshake | TLS from the first octet: done, or its time limit |
 //! | WaitCea | the capabilities of the peer, or anything else, or the time limit |
 //! | Upgrading | in-band TLS after the capabilities |
-//! | Validating | three watchdogs answered, one right after the other |
+//! | Validating | three watchdogs answered, one right after the other, and a moment for the peer to settle |
 //! | Open | the only state in which requests are sent |
 //! | Suspect | a watchdog unanswered: anything that comes leads back to Open, a second expiry closes |
 //! | Leaving | the peer's Disconnect-Peer-Request: a second for the answers under way |
@@ -35,7 +35,7 @@ use crate::clock::Instant;
 
 pub use self::cause::Cause;
 pub use self::settings::{
-    GRACE, Identity, RECONNECT_MIN, STEADY, Security, Timing, UNWELCOME, VALIDATIONS, WATCHDOG_JITTER,
+    GRACE, Identity, RECONNECT_MIN, SETTLE, STEADY, Security, Timing, UNWELCOME, VALIDATIONS, WATCHDOG_JITTER,
 };
 
 /// Where a connection is.
@@ -215,6 +215,18 @@ impl Peer {
         self.is_unwelcome
     }
 
+    /// With which Disconnect-Cause it asked us to leave, and the instant before which it is not tried again; `None` while
+    /// it is connected or welcome.
+    #[must_use]
+    pub fn unwelcome_until(&self) -> Option<(u32, Instant)> {
+        match self.last_cause {
+            Some(Cause::Dismissed { cause }) if self.is_unwelcome && self.state == State::Closed => {
+                Some((cause, self.since + UNWELCOME))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it was told to leave: it will not connect again.
     #[must_use]
     pub const fn is_stopping(&self) -> bool {
@@ -225,6 +237,18 @@ impl Peer {
     #[must_use]
     pub const fn last_cause(&self) -> Option<&Cause> {
         self.last_cause.as_ref()
+    }
+
+    /// Whether the use of its connection ended by a break or by its silence, and not by a goodbye.
+    #[must_use]
+    pub(super) fn is_broken(&self) -> bool {
+        let broke = || self.last_cause.as_ref().is_some_and(Cause::is_break);
+        self.state == State::Suspect || (self.state == State::Closed && broke())
+    }
+
+    /// A break that comes now is not held against it: it may be tried again as soon as after the first one.
+    pub(super) const fn excuse(&mut self) {
+        self.back_off.excuse();
     }
 
     /// The realm it stated.
@@ -291,7 +315,10 @@ impl Peer {
             (_, Input::Lost) => self.close(now, Cause::Lost, random, out),
             (State::WaitCea, Input::Message(octets)) => self.capabilities(now, octets, we, random, out),
             (State::WaitCea, Input::Answered) => self.close(now, Cause::Unexpected, random, out),
-            (State::Validating | State::Open | State::Suspect, Input::Answered) => self.heard(now, random, out),
+            (State::Validating | State::Open | State::Suspect, Input::Answered) => {
+                self.back_off.excuse();
+                self.heard(now, random, out);
+            }
             (State::Leaving | State::Closing, Input::Answered) => {}
             (_, Input::Message(octets)) => self.message(now, octets, we, random, out),
             (_, Input::Connected { .. } | Input::Secured | Input::Failed(_) | Input::Answered) => {
@@ -342,7 +369,8 @@ impl Peer {
                 let cause = self.parting();
                 self.close(now, cause, random, out);
             }
-            State::Validating | State::Open | State::Suspect => {}
+            State::Validating => self.open(now, out),
+            State::Open | State::Suspect => {}
         }
     }
 
@@ -430,7 +458,7 @@ impl Peer {
                     if self.watchdog.answered(now, random) {
                         self.ask(we, out);
                     } else {
-                        self.open(now, out);
+                        self.deadline.get_or_insert(now + SETTLE);
                     }
                 }
                 State::Open | State::Suspect => {

@@ -91,6 +91,9 @@ impl Default for Timing {
 pub const WATCHDOG_JITTER: Duration = Duration::from_secs(2);
 /// Watchdogs that must be answered on a new connection before it is used (RFC 3539 §3.4.1).
 pub const VALIDATIONS: u8 = 3;
+/// Pause between the last of them and the first request: Erlang/OTP loses some of those that come within 10 ms of its
+/// capabilities.
+pub const SETTLE: Duration = Duration::from_millis(10);
 /// Shortest wait before a connection is tried again: a server may still hold the old one.
 pub const RECONNECT_MIN: Duration = Duration::from_millis(200);
 /// A connection that was usable for this long begins the back-off anew.

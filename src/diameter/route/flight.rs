@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::settings::PAST_MAX;
+use super::settings::{PAST_MAX, SUSPECT_BREAKS};
 use crate::clock::{Instant, Timestamp};
 use crate::ids::Seq;
+use crate::record::Kind;
 use crate::timers;
 
 /// One transmission whose answer would count.
@@ -27,6 +28,7 @@ pub(super) struct Flight {
     /// The one that is out.
     pub part: usize,
     pub since: Timestamp,
+    pub kind: Kind,
     /// Names its session in the table of Class.
     pub session: u64,
     pub ends_session: bool,
@@ -42,12 +44,19 @@ pub(super) struct Flight {
     /// The peer a redirect leads to.
     pub pinned: Option<usize>,
     pub sent: Instant,
+    /// When it was handed in.
+    pub taken: Instant,
     pub wait: std::time::Duration,
     pub timer: Option<timers::Handle>,
     pub past: Past,
 }
 
 impl Flight {
+    /// Whether it may be the reason why connections break.
+    pub fn is_suspect(&self) -> bool {
+        self.past.breaks >= SUSPECT_BREAKS
+    }
+
     /// Copies whose answer is waited for.
     pub fn pending(&self) -> usize {
         self.copies.iter().filter(|copy| !copy.is_abandoned).count()
@@ -61,6 +70,10 @@ pub(super) struct Past {
     pub refusals: u32,
     /// Answers 5012.
     pub unable: u32,
+    /// Breaks in a row it was unanswered at; an answer of any kind ends the suspicion.
+    pub breaks: u32,
+    /// Those at which no other record waited on the connection.
+    pub breaks_alone: u32,
     /// End-to-End ids of its messages, where they are not the first ones.
     pub ids: SmallVec<[u32; 1]>,
     /// Parts that a server has, of how many.

@@ -1,12 +1,15 @@
 //! When a whole route waits: its server is full (4002), or refuses everything (the flood guard).
 //!
 //! A server that lost its dictionary answers 5001 to every record. Parking them all would empty the queue into the dead
-//! letters, so after twenty equal refusals in a row the route pauses, then tries one record at a time.
+//! letters, so after twenty equal refusals in a row the route pauses, then tries one record at a time. The same for a
+//! server whose connection breaks at every record, each of which was alone on it.
 
 use std::time::Duration;
 
+use super::Complaint;
 use super::settings::{PAUSE_FIRST, PAUSE_MAX, REST_FIRST, REST_MAX};
 use crate::clock::Instant;
+use crate::record::Kind;
 
 /// What the guard says to a refusal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,12 +24,12 @@ pub(super) enum Ruling {
 
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
-    last: u32,
+    last: Complaint,
     run: u32,
     /// As many make a flood.
     pause_after: u32,
-    /// The code that everything is refused with.
-    paused: Option<u32>,
+    /// What everything meets with.
+    paused: Option<Complaint>,
     pause: Duration,
     rest: Duration,
     until: Instant,
@@ -34,7 +37,15 @@ pub(super) struct Guard {
 
 impl Guard {
     pub const fn new(pause_after: u32) -> Self {
-        Self { last: 0, run: 0, pause_after, paused: None, pause: PAUSE_FIRST, rest: REST_FIRST, until: Instant(0) }
+        Self {
+            last: Complaint::Result(0),
+            run: 0,
+            pause_after,
+            paused: None,
+            pause: PAUSE_FIRST,
+            rest: REST_FIRST,
+            until: Instant(0),
+        }
     }
 
     /// Until when nothing is sent.
@@ -42,8 +53,8 @@ impl Guard {
         (self.until > now).then_some(self.until)
     }
 
-    /// The code of the pause, if there is one.
-    pub const fn paused(&self) -> Option<u32> {
+    /// What the pause is for, if there is one.
+    pub const fn paused(&self) -> Option<Complaint> {
         self.paused
     }
 
@@ -68,8 +79,8 @@ impl Guard {
     }
 
     /// A record was refused for good.
-    pub fn refused(&mut self, now: Instant, code: u32) -> Ruling {
-        if self.paused == Some(code) {
+    pub fn refused(&mut self, now: Instant, by: Complaint) -> Ruling {
+        if self.paused == Some(by) {
             if self.until <= now {
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
                 self.until = now + self.pause;
@@ -77,15 +88,57 @@ impl Guard {
             return Ruling::Keep;
         }
         self.paused = None;
-        self.run = if self.last == code { self.run + 1 } else { 1 };
-        self.last = code;
-        // Only permanent failures, the class that a lost dictionary or a wrong licence gives.
-        if self.run < self.pause_after || code / 1000 != 5 {
+        self.run = if self.last == by { self.run + 1 } else { 1 };
+        self.last = by;
+        if self.run < self.pause_after || !by.makes_flood() {
             return Ruling::Park;
         }
-        self.paused = Some(code);
+        self.paused = Some(by);
         self.until = now + self.pause;
         Ruling::Pause
+    }
+}
+
+/// Kinds of records of which every one is parked, while others are taken: no flood, but as much of a mistake.
+#[derive(Debug, Default)]
+pub(super) struct Kinds {
+    runs: Vec<Run>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    kind: Kind,
+    by: Complaint,
+    length: u32,
+    is_told: bool,
+}
+
+impl Kinds {
+    /// A record of a kind was parked; whether that is to be told now.
+    pub fn parked(&mut self, kind: Kind, by: Complaint, tell_after: u32) -> bool {
+        let place = self.runs.iter().position(|run| run.kind == kind).unwrap_or_else(|| {
+            self.runs.push(Run { kind, by, length: 0, is_told: false });
+            self.runs.len() - 1
+        });
+        let run = &mut self.runs[place];
+        if run.by != by {
+            *run = Run { kind, by, length: 0, is_told: false };
+        }
+        run.length = run.length.saturating_add(1);
+        let is_news = run.length >= tell_after && !run.is_told;
+        run.is_told |= is_news;
+        is_news
+    }
+
+    /// A record of a kind was taken; whether its trouble had been told.
+    pub fn taken(&mut self, kind: Kind) -> bool {
+        let place = self.runs.iter().position(|run| run.kind == kind);
+        place.is_some_and(|place| self.runs.swap_remove(place).is_told)
+    }
+
+    /// The kinds that have been told, with what they meet with.
+    pub fn told(&self) -> impl Iterator<Item = (Kind, Complaint)> {
+        self.runs.iter().filter(|run| run.is_told).map(|run| (run.kind, run.by))
     }
 }
 
@@ -93,39 +146,52 @@ impl Guard {
 mod tests {
     use super::*;
 
+    fn refused(guard: &mut Guard, now: Instant, code: u32) -> Ruling {
+        guard.refused(now, Complaint::Result(code))
+    }
+
     #[test]
     fn twenty_equal_refusals_pause_the_route_and_another_answer_ends_the_pause() {
         let (mut guard, mut now) = (Guard::new(20), Instant(1));
         for answer in 1..20 {
-            assert_eq!(guard.refused(now, 5001), Ruling::Park, "answer {answer}");
+            assert_eq!(refused(&mut guard, now, 5001), Ruling::Park, "answer {answer}");
         }
-        assert_eq!(guard.refused(now, 5001), Ruling::Pause);
-        assert_eq!(guard.refused(now, 5001), Ruling::Keep, "those under way stay too");
+        assert_eq!(refused(&mut guard, now, 5001), Ruling::Pause);
+        assert_eq!(refused(&mut guard, now, 5001), Ruling::Keep, "those under way stay too");
         assert_eq!(guard.closed_until(now), Some(now + PAUSE_FIRST));
         now = now + PAUSE_FIRST;
         assert_eq!(guard.closed_until(now), None, "one record may try");
-        assert_eq!(guard.refused(now, 5001), Ruling::Keep);
+        assert_eq!(refused(&mut guard, now, 5001), Ruling::Keep);
         assert_eq!(guard.closed_until(now), Some(now + PAUSE_FIRST * 2), "the pause doubles");
         assert!(guard.other(true), "a success ends it");
         assert_eq!(guard.closed_until(now), None);
-        assert_eq!(guard.refused(now, 5001), Ruling::Park, "and counting begins anew");
+        assert_eq!(refused(&mut guard, now, 5001), Ruling::Park, "and counting begins anew");
     }
 
     #[test]
     fn different_refusals_and_successes_between_them_are_no_flood() {
         let (mut guard, now) = (Guard::new(20), Instant(1));
         for answer in 0..100 {
-            assert_eq!(guard.refused(now, 5001 + answer % 2), Ruling::Park);
+            assert_eq!(refused(&mut guard, now, 5001 + answer % 2), Ruling::Park);
         }
         for answer in 0..100 {
-            assert_eq!(guard.refused(now, 5004), Ruling::Park);
+            assert_eq!(refused(&mut guard, now, 5004), Ruling::Park);
             if answer % 19 == 18 {
                 assert!(!guard.other(true));
             }
         }
         for _ in 0..100 {
-            assert_eq!(guard.refused(now, 1001), Ruling::Park, "another class");
+            assert_eq!(refused(&mut guard, now, 1001), Ruling::Park, "another class");
         }
+    }
+
+    #[test]
+    fn breaks_at_every_record_are_a_flood_too() {
+        let (mut guard, now) = (Guard::new(3), Instant(1));
+        for want in [Ruling::Park, Ruling::Park, Ruling::Pause, Ruling::Keep] {
+            assert_eq!(guard.refused(now, Complaint::Break), want);
+        }
+        assert!(guard.other(true), "one that is taken ends it");
     }
 
     #[test]

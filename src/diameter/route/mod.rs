@@ -13,6 +13,7 @@ mod flight;
 mod guard;
 mod identifiers;
 mod policy;
+mod quarantine;
 mod reason;
 mod receiving;
 mod redirect;
@@ -32,17 +33,20 @@ use foldhash::fast::FixedState;
 
 use self::classes::Classes;
 use self::flight::{Flight, Pasts};
-use self::guard::Guard;
+use self::guard::{Guard, Kinds};
 use self::identifiers::Identifiers;
+use self::quarantine::Quarantine;
+use self::sending::Ending;
 use self::slot::{Origin, Slot};
 use super::peer::{self, Cause, State};
 use super::random::Random;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::Seq;
+use crate::record::Kind;
 use crate::timers::Wheel;
 
 pub use self::policy::{Effect, Fallback, Verdict, judge};
-pub use self::reason::{Alarm, Reason, Refusal};
+pub use self::reason::{Alarm, Complaint, Reason, Refusal};
 pub use self::redirect::{allows, peer_of};
 pub use self::settings::{
     CLASS_OCTETS_MAX, CLASS_SESSIONS_MAX, GHOSTS_MAX, PAST_MAX, PAUSE_FIRST, PAUSE_MAX, PEERS_MAX, PeerSettings,
@@ -69,6 +73,8 @@ pub struct Submission<'a> {
     pub attempts: u32,
     /// When it came into the queue.
     pub since: Timestamp,
+    /// What it is about.
+    pub kind: Kind,
     /// Names its session, for Class.
     pub session: u64,
     /// Whether no later record of the session is to be expected.
@@ -218,6 +224,8 @@ pub struct Client {
     identifiers: Identifiers,
     classes: Classes,
     guard: Guard,
+    kinds: Kinds,
+    quarantine: Quarantine,
     random: Random,
     /// Where a cached redirect leads, and until when.
     cached: Option<(usize, Instant)>,
@@ -250,6 +258,8 @@ impl Client {
             identifiers: Identifiers::new(settings.salt),
             classes: Classes::default(),
             guard: Guard::new(settings.pause_after),
+            kinds: Kinds::default(),
+            quarantine: Quarantine::default(),
             random,
             cached: None,
             is_wanted: false,
@@ -306,6 +316,7 @@ impl Client {
             self.ran_out(now, key, out);
         }
         self.expired = expired;
+        self.tend_quarantine(now, out);
         self.tend_stop(now, out);
     }
 
@@ -314,7 +325,12 @@ impl Client {
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let peers = self.slots.iter().filter_map(|slot| slot.peer.deadline());
         let changes = self.slots.iter().filter_map(|slot| slot.next_change(now, self.settings.failback_hold));
-        let route = [self.timers.deadline(), self.guard.closed_until(now), self.stop_deadline(now)];
+        let route = [
+            self.timers.deadline(),
+            self.guard.closed_until(now),
+            self.quarantine_deadline(now),
+            self.stop_deadline(now),
+        ];
         peers.chain(changes).chain(route.into_iter().flatten()).min()
     }
 
@@ -351,6 +367,11 @@ impl Client {
     /// Tells a peer's machine what happened and does what it wants.
     fn tell(&mut self, now: Now, peer: PeerIndex, input: peer::Input<'_>, out: &mut Vec<Output>) {
         let index = usize::from(peer.0);
+        let ends = matches!(input, peer::Input::Lost | peer::Input::Garbage | peer::Input::Broken);
+        if ends && index < self.slots.len() && self.waiting_at(index).len() == 1 {
+            // More likely the record's doing than the peer's: the next try need not wait longer than the last one.
+            self.slots[index].peer.excuse();
+        }
         let Some(slot) = self.slots.get_mut(index) else { return };
         let mut deeds = std::mem::take(&mut self.deeds);
         slot.peer.handle(now.mono, input, &self.settings.identity, &mut self.random, &mut deeds);
@@ -371,7 +392,8 @@ impl Client {
                 peer::Output::FailOver => {
                     slot.became_unusable();
                     out.push(Output::Peer { peer, state: slot.peer.state(), cause: None });
-                    self.fail_over(now, index, out);
+                    let ending = if slot.peer.is_broken() { Ending::Break } else { Ending::Goodbye };
+                    self.fail_over(now, index, ending, out);
                 }
                 peer::Output::Usable => {
                     slot.became_usable(now.mono);

@@ -3,6 +3,40 @@
 use std::fmt;
 
 use crate::diameter::result;
+use crate::record::Kind;
+
+/// What a server does to records that it does not take.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Complaint {
+    /// It answers with this Result-Code.
+    Result(u32),
+    /// The connection breaks.
+    Break,
+}
+
+impl Complaint {
+    /// Whether many in a row speak of the server and not of the records: permanent failures, the class that a lost
+    /// dictionary or a wrong licence gives, and breaks.
+    #[must_use]
+    pub const fn makes_flood(self) -> bool {
+        match self {
+            Self::Result(code) => code / 1000 == 5,
+            Self::Break => true,
+        }
+    }
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Result(code) => {
+                write!(f, "{code}")?;
+                result::name(*code).map_or(Ok(()), |name| write!(f, " {name}"))
+            }
+            Self::Break => f.write_str("a break of the connection"),
+        }
+    }
+}
 
 /// Why a record waits or was parked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -11,10 +45,25 @@ pub enum Reason {
     NoPeer,
     /// All usable peers have as many requests outstanding as they may have.
     NoRoom,
-    /// The connection ended or was given up before the answer came.
+    /// No answer came in time, while other records were answered.
     NoAnswer {
         /// Copies sent.
         transmissions: u32,
+    },
+    /// No answer came in time, to this record or any other one since it was sent.
+    Silence {
+        /// Copies sent.
+        transmissions: u32,
+    },
+    /// The connection ended or was given up before the answer came.
+    Broke {
+        /// Copies sent.
+        transmissions: u32,
+    },
+    /// The connection broke each time that this record alone waited for its answer.
+    Breaks {
+        /// So many times in a row.
+        times: u32,
     },
     /// The message is longer than a peer takes.
     TooLong {
@@ -25,10 +74,10 @@ pub enum Reason {
     },
     /// The server refused.
     Refused(Refusal),
-    /// The route pauses: the server refuses everything.
+    /// The route pauses: the server takes nothing.
     Paused {
-        /// With this Result-Code.
-        code: u32,
+        /// What everything meets with.
+        by: Complaint,
     },
     /// The redirect leads to a host that the configuration does not allow, or in a circle.
     BadRedirect {
@@ -67,8 +116,29 @@ impl Reason {
     pub const fn code(&self) -> u32 {
         match self {
             Self::Refused(refusal) => refusal.code,
-            Self::Paused { code } => *code,
+            Self::Paused { by: Complaint::Result(code) } => *code,
             _ => 0,
+        }
+    }
+
+    /// Whether the visit says something about this very record, so that it counts as a try of it. What other records
+    /// met with as well, or a break that another record may have made, does not.
+    #[must_use]
+    pub const fn is_try(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. }
+            | Self::Breaks { .. }
+            | Self::TooLong { .. }
+            | Self::Refused(_)
+            | Self::BadRedirect { .. }
+            | Self::Empty => true,
+            Self::NoPeer
+            | Self::NoRoom
+            | Self::Silence { .. }
+            | Self::Broke { .. }
+            | Self::Paused { .. }
+            | Self::Redirected { .. }
+            | Self::Stopping => false,
         }
     }
 }
@@ -100,10 +170,23 @@ impl fmt::Display for Reason {
         match self {
             Self::NoPeer => f.write_str("no Diameter peer is usable"),
             Self::NoRoom => f.write_str("all usable peers are busy"),
-            Self::NoAnswer { transmissions } => write!(f, "no answer to {transmissions} transmissions"),
+            Self::NoAnswer { transmissions } => {
+                write!(f, "no answer to {transmissions} transmissions, while other records were answered")
+            }
+            Self::Silence { transmissions } => {
+                write!(f, "no answer to {transmissions} transmissions, nor to any other record meanwhile")
+            }
+            Self::Broke { transmissions } => {
+                write!(f, "the connection ended before the answer came ({transmissions} transmissions)")
+            }
+            Self::Breaks { times } => write!(
+                f,
+                "the connection breaks whenever it is sent: {times} times in a row while no other record was waiting \
+                 for an answer"
+            ),
             Self::TooLong { octets, max } => write!(f, "the message has {octets} octets, {max} at most"),
             Self::Refused(refusal) => write!(f, "{refusal}"),
-            Self::Paused { code } => write!(f, "the route pauses: everything is refused with {code}"),
+            Self::Paused { by } => write!(f, "the route pauses: everything meets with {by}"),
             Self::BadRedirect { hosts } => write!(f, "a redirect to {hosts} is not followed"),
             Self::Redirected { host } => write!(f, "waits for the connection to {host}, where a redirect leads"),
             Self::Stopping => f.write_str("the gateway stops"),
@@ -119,11 +202,27 @@ pub enum Alarm {
     Answer(Refusal),
     /// The route pauses: the last answers were all the same refusal.
     Flood {
-        /// The Result-Code.
-        code: u32,
+        /// What they all meet with.
+        by: Complaint,
+    },
+    /// The last records of one kind met all with the same and were parked, while others are taken.
+    Kind {
+        /// The kind.
+        kind: Kind,
+        /// What they all meet with.
+        by: Complaint,
+    },
+    /// Records of that kind are taken again.
+    KindOver {
+        /// The kind.
+        kind: Kind,
     },
     /// The server takes records again.
     FloodOver,
+    /// It answers its watchdogs, but no request: others are preferred, and it gets single records.
+    Silent,
+    /// It answers requests again.
+    SilentOver,
     /// The server asks to refuse service while accounting is down, and the configuration does not obey.
     RealtimeIgnored,
     /// A redirect was not followed.
@@ -133,17 +232,28 @@ pub enum Alarm {
     },
 }
 
+impl Alarm {
+    /// Whether it says that an earlier one is over.
+    #[must_use]
+    pub const fn is_all_clear(&self) -> bool {
+        matches!(self, Self::FloodOver | Self::KindOver { .. } | Self::SilentOver)
+    }
+}
+
 impl fmt::Display for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answer(refusal) => write!(f, "it answers {refusal}"),
-            Self::Flood { code } => {
-                write!(f, "it refuses everything with {code}")?;
-                if let Some(name) = result::name(*code) {
-                    write!(f, " {name}")?;
-                }
-                f.write_str("; the route pauses and the records wait")
+            Self::Flood { by } => write!(f, "every record meets with {by}; the route pauses and the records wait"),
+            Self::Kind { kind, by } => {
+                write!(f, "every record of kind {} meets with {by} and is parked, while others are taken", kind.name())
             }
+            Self::KindOver { kind } => write!(f, "it takes records of kind {} again", kind.name()),
+            Self::Silent => f.write_str(
+                "it answers its watchdogs, but no request: other peers are preferred, and it gets single records until \
+                 it has answered one",
+            ),
+            Self::SilentOver => f.write_str("it answers requests again"),
             Self::FloodOver => f.write_str("it takes records again"),
             Self::RealtimeIgnored => f.write_str(
                 "it asks to serve no calls while accounting is down (Accounting-Realtime-Required 1); records are \

@@ -6,13 +6,14 @@ use super::guard::Ruling;
 use super::policy::{Effect, Fallback, Verdict, judge};
 use super::redirect::{allows, cache_seconds, peer_of};
 use super::slot::{Entry, Origin, Slot};
-use super::{Alarm, Client, Output, PEERS_MAX, PeerIndex, REDIRECTS_MAX, Reason, Refusal, number};
+use super::{Alarm, Client, Complaint, Output, PEERS_MAX, PeerIndex, REDIRECTS_MAX, Reason, Refusal, number};
 use crate::clock::Now;
 use crate::diameter::code::realtime_required;
 use crate::diameter::header::{Header, command};
 use crate::diameter::message::{Answer, Outcome};
 use crate::diameter::peer;
 use crate::ids::Seq;
+use crate::record::Kind;
 
 /// Time a peer that a redirect led to stays connected at least.
 const REDIRECTED_STAY: std::time::Duration = std::time::Duration::from_secs(60);
@@ -61,6 +62,7 @@ impl Client {
     fn answered(&mut self, now: Now, index: usize, id: u32, entry: Entry, answer: &Answer<'_>, out: &mut Vec<Output>) {
         let Entry { key, part } = entry;
         self.count(index, answer.outcome);
+        self.heard(now, index, out);
         let is_success = matches!(judge(answer.outcome).0, Verdict::Delivered | Verdict::Limited);
         let Some(flight) = self.flights.get_mut(&key) else {
             // It went back to the queue meanwhile.
@@ -80,6 +82,8 @@ impl Client {
         if part != flight.part {
             return;
         }
+        self.clear_suspicion(now.mono, key);
+        let Some(flight) = self.flights.get_mut(&key) else { return };
         if is_success {
             return self.accepted(now, index, key, answer, out);
         }
@@ -89,6 +93,13 @@ impl Client {
         }
         self.timers.set(&mut flight.timer, None, key);
         self.refused(now, index, key, answer, out);
+    }
+
+    /// The answer to a request came.
+    fn heard(&mut self, now: Now, index: usize, out: &mut Vec<Output>) {
+        if self.slots[index].answered(now.mono) {
+            out.push(Output::Alarm { peer: number(index), alarm: Alarm::SilentOver });
+        }
     }
 
     fn count(&mut self, index: usize, outcome: Outcome) {
@@ -130,7 +141,9 @@ impl Client {
             }
             return self.dispatch(now, key, None, out);
         }
-        let Some(flight) = self.end(key) else { return };
+        let kind = flight.kind;
+        self.taken_again(index, kind, out);
+        let Some(flight) = self.end(now, key) else { return };
         if flight.ends_session {
             self.classes.forget(flight.session, out);
         } else if !answer.classes.is_empty() {
@@ -178,18 +191,18 @@ impl Client {
                 self.renew(now, key);
                 self.back_off(now, key, Reason::Refused(refusal), out);
             }
-            Verdict::Park | Verdict::Unable => match self.guard.refused(now.mono, code) {
-                Ruling::Park => self.give_up(now, key, verdict, refusal, out),
+            Verdict::Park | Verdict::Unable => match self.guard.refused(now.mono, Complaint::Result(code)) {
+                Ruling::Park => self.give_up(now, index, key, verdict, refusal, out),
                 ruling => {
                     if ruling == Ruling::Pause {
-                        self.alarm(index, Alarm::Flood { code }, out);
+                        self.alarm(index, Alarm::Flood { by: Complaint::Result(code) }, out);
                     }
                     self.renew(now, key);
                     let after = self
                         .guard
                         .closed_until(now.mono)
                         .map_or(self.settings.retry_first, |until| until.since(now.mono));
-                    self.give_back(now, key, after, Reason::Paused { code }, out);
+                    self.give_back(now, key, after, Reason::Paused { by: Complaint::Result(code) }, out);
                 }
             },
             // Handled as accepted.
@@ -198,15 +211,54 @@ impl Client {
     }
 
     /// Parked, after some tries if it is 5012.
-    fn give_up(&mut self, now: Now, key: Seq, verdict: Verdict, refusal: Refusal, out: &mut Vec<Output>) {
+    fn give_up(&mut self, now: Now, index: usize, key: Seq, verdict: Verdict, refusal: Refusal, out: &mut Vec<Output>) {
         let Some(flight) = self.flights.get_mut(&key) else { return };
         flight.past.unable += u32::from(verdict == Verdict::Unable);
         if verdict == Verdict::Unable && flight.past.unable < self.settings.unable_max {
             self.renew(now, key);
             return self.back_off(now, key, Reason::Refused(refusal), out);
         }
-        self.end(key);
+        let kind = flight.kind;
+        self.parked(index, kind, Complaint::Result(refusal.code), out);
+        self.end(now, key);
         out.push(Output::Park { key, reason: Reason::Refused(refusal) });
+    }
+
+    /// It was alone at as many breaks as allowed: parked, unless every record meets with a break.
+    pub(super) fn broke_always(&mut self, now: Now, key: Seq, times: u32, out: &mut Vec<Output>) {
+        let Some(flight) = self.flights.get(&key) else { return };
+        let (kind, by) = (flight.kind, Complaint::Break);
+        let index = flight.copies.first().map_or(0, |copy| copy.peer);
+        match self.guard.refused(now.mono, by) {
+            Ruling::Park => {
+                self.parked(index, kind, by, out);
+                self.end(now, key);
+                out.push(Output::Park { key, reason: Reason::Breaks { times } });
+            }
+            ruling => {
+                if ruling == Ruling::Pause {
+                    self.alarm(index, Alarm::Flood { by }, out);
+                }
+                let until = self.guard.closed_until(now.mono);
+                let after = until.map_or(self.settings.retry_first, |until| until.since(now.mono));
+                self.give_back(now, key, after, Reason::Paused { by }, out);
+            }
+        }
+    }
+
+    /// One record of a kind was parked: with as many of the kind in a row as make a flood an operator is told, though
+    /// others are taken.
+    fn parked(&mut self, index: usize, kind: Kind, by: Complaint, out: &mut Vec<Output>) {
+        if by.makes_flood() && self.kinds.parked(kind, by, self.settings.pause_after) {
+            out.push(Output::Alarm { peer: number(index), alarm: Alarm::Kind { kind, by } });
+        }
+    }
+
+    /// A record of a kind was taken.
+    fn taken_again(&mut self, index: usize, kind: Kind, out: &mut Vec<Output>) {
+        if self.kinds.taken(kind) {
+            out.push(Output::Alarm { peer: number(index), alarm: Alarm::KindOver { kind } });
+        }
     }
 
     /// To another peer now; without one as the fallback says.
@@ -224,7 +276,7 @@ impl Client {
             Fallback::Park => true,
         };
         if is_over {
-            self.end(key);
+            self.end(now, key);
             out.push(Output::Park { key, reason });
         } else {
             self.back_off(now, key, reason, out);

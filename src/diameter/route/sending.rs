@@ -6,11 +6,21 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::flight::{Copy, Flight, Past};
-use super::slot::{Entry, Origin};
-use super::{Client, Output, PARTS_MAX, Reason, Submission, number};
+use super::settings::PROBE_ANSWER;
+use super::slot::{Entry, Origin, Slot};
+use super::{Alarm, Client, Output, PARTS_MAX, Reason, Submission, number};
 use crate::clock::{Instant, Now};
 use crate::diameter::header::{self, Repeat};
 use crate::ids::Seq;
+
+/// How the use of a connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ending {
+    /// By a break, or by silence of the peer.
+    Break,
+    /// By a goodbye.
+    Goodbye,
+}
 
 impl Client {
     /// How many records may be submitted now.
@@ -23,6 +33,9 @@ impl Client {
             // One record finds out whether the server takes them again.
             return usize::from(self.flights.is_empty());
         }
+        if self.quarantine.is_closed(now) {
+            return 0;
+        }
         let group = self.group(now, |_| true);
         if group.is_empty() && self.has_unwelcome() {
             // A record that waits is the reason to try a peer that sent us away.
@@ -31,8 +44,12 @@ impl Client {
         group.iter().map(|index| self.slots[*index].room()).sum()
     }
 
+    pub(super) fn has_usable(&self) -> bool {
+        self.slots.iter().any(|slot| slot.peer.is_usable())
+    }
+
     fn has_unwelcome(&self) -> bool {
-        !self.slots.iter().any(|slot| slot.peer.is_usable()) && self.slots.iter().any(|slot| slot.peer.is_unwelcome())
+        !self.has_usable() && self.slots.iter().any(|slot| slot.peer.is_unwelcome())
     }
 
     /// The peers that are used now out of those that fit: where a cached redirect leads, else the best priority that is
@@ -45,10 +62,19 @@ impl Client {
         {
             return SmallVec::from_slice(&[index]);
         }
-        let all =
-            || (0..self.slots.len()).filter(|index| self.slots[*index].origin == Origin::Configured).filter(works);
-        let steady = |index: &usize| self.slots[*index].is_steady(now, self.settings.failback_hold);
         let priority = |index: usize| self.slots[index].settings.priority;
+        let configured =
+            || (0..self.slots.len()).filter(|index| self.slots[*index].origin == Origin::Configured).filter(works);
+        let is_silent = |index: usize| self.slots[index].silent_since().is_some();
+        let speaking = configured().filter(|index| !is_silent(*index)).map(priority).min();
+        if let Some(best) = speaking
+            && let Some(probed) =
+                configured().find(|index| priority(*index) <= best && self.slots[*index].is_probe_due(now))
+        {
+            return SmallVec::from_slice(&[probed]);
+        }
+        let all = || configured().filter(|index| speaking.is_none() || !is_silent(*index));
+        let steady = |index: &usize| self.slots[*index].is_steady(now, self.settings.failback_hold);
         let best = all().filter(steady).map(priority).min();
         match best {
             Some(best) => all().filter(steady).filter(|index| priority(*index) == best).collect(),
@@ -102,6 +128,7 @@ impl Client {
             part: past.done.min(parts.len() - 1),
             parts,
             since: submission.since,
+            kind: submission.kind,
             session: submission.session,
             ends_session: submission.ends_session,
             realm: submission.realm.map(Box::from),
@@ -112,6 +139,7 @@ impl Client {
             redirects: past.redirects,
             pinned: past.pinned,
             sent: now.mono,
+            taken: now.mono,
             wait: self.settings.request_timeout,
             timer: None,
             past,
@@ -158,8 +186,13 @@ impl Client {
     /// Sends the part of a record that is due, or gives the record back. `reason` is what happened to it last.
     pub(super) fn dispatch(&mut self, now: Now, key: Seq, reason: Option<Reason>, out: &mut Vec<Output>) {
         let Some(flight) = self.flights.remove(&key) else { return };
-        let chosen = if self.stopping_until.is_some() { None } else { self.choose(now.mono, &flight) };
+        let may_go = self.stopping_until.is_none() && !self.quarantine.is_alone_other(key);
+        let is_held = may_go && flight.is_suspect() && self.has_usable() && !self.quarantine.is_alone(key);
+        let chosen = if may_go && !is_held { self.choose(now.mono, &flight) } else { None };
         self.flights.insert(key, flight);
+        if is_held {
+            return self.hold(now, key);
+        }
         if let Some(index) = chosen {
             self.transmit(now, key, index, out);
             return;
@@ -168,9 +201,9 @@ impl Client {
             Some(reason @ Reason::Refused(_)) => self.back_off(now, key, reason, out),
             Some(reason) => self.give_back(now, key, self.settings.outage_retry, reason, out),
             None => {
-                let is_up = self.slots.iter().any(|slot| slot.peer.is_usable());
+                let is_up = self.has_usable();
                 let reason = match self.guard.paused() {
-                    Some(code) => Reason::Paused { code },
+                    Some(by) => Reason::Paused { by },
                     None if is_up => Reason::NoRoom,
                     None => Reason::NoPeer,
                 };
@@ -183,8 +216,13 @@ impl Client {
 
     /// Sends a copy to a peer.
     pub(super) fn transmit(&mut self, now: Now, key: Seq, index: usize, out: &mut Vec<Output>) {
+        let speaks = |slot: &Slot| slot.is_ready(now.mono) && slot.silent_since().is_none();
+        let is_probe = self.slots[index].silent_since().is_some() && self.slots.iter().any(speaks);
         let Some(flight) = self.flights.get_mut(&key) else { return };
         let slot = &mut self.slots[index];
+        if is_probe {
+            flight.wait = flight.wait.min(PROBE_ANSWER);
+        }
         let hop_by_hop = slot.peer.next_hop_by_hop();
         let mut message = flight.parts[flight.part].to_vec();
         header::set_hop_by_hop(&mut message, hop_by_hop);
@@ -195,6 +233,7 @@ impl Client {
             Repeat::No => slot.counters.requests += 1,
             Repeat::Perhaps => slot.counters.repeats += 1,
         }
+        self.quarantine.yield_to(now.mono, key);
         flight.tried |= 1 << index;
         flight.copies.push(Copy { peer: index, hop_by_hop, is_abandoned: false });
         flight.transmissions += 1;
@@ -208,9 +247,13 @@ impl Client {
     pub(super) fn ran_out(&mut self, now: Now, key: Seq, out: &mut Vec<Output>) {
         let Some(flight) = self.flights.get_mut(&key) else { return };
         flight.timer = None;
+        let sent = flight.sent;
         let last = flight.copies.iter().rev().find(|copy| !copy.is_abandoned).map(|copy| copy.peer);
         if let Some(last) = last {
             self.slots[last].counters.timeouts += 1;
+            if self.slots[last].ran_out(now.mono, sent) {
+                out.push(Output::Alarm { peer: number(last), alarm: Alarm::Silent });
+            }
         }
         self.abandon(key, None);
         let Some(flight) = self.flights.remove(&key) else { return };
@@ -222,18 +265,30 @@ impl Client {
             return;
         }
         if transmissions >= self.settings.transmissions {
-            self.back_off(now, key, Reason::NoAnswer { transmissions }, out);
+            self.unanswered(now, key, out);
             return;
         }
         let same = last.filter(|index| self.slots[*index].is_ready(now.mono) && self.slots[*index].room() > 0);
         let Some(flight) = self.flights.get_mut(&key) else { return };
         match other.or(same) {
             Some(index) => {
-                let is_same = other.is_none();
-                flight.wait = if is_same { flight.wait * 2 } else { self.settings.request_timeout };
+                // A silent peer gets its single record again and again, so that its first answer comes soon.
+                let doubles = other.is_none() && self.slots[index].silent_since().is_none();
+                flight.wait = if doubles { flight.wait * 2 } else { self.settings.request_timeout };
                 self.transmit(now, key, index, out);
             }
-            None => self.back_off(now, key, Reason::NoAnswer { transmissions }, out),
+            None => self.unanswered(now, key, out),
+        }
+    }
+
+    /// Back to the queue without an answer. Whether that says something about the record, the others tell.
+    fn unanswered(&mut self, now: Now, key: Seq, out: &mut Vec<Output>) {
+        let Some(flight) = self.flights.get(&key) else { return };
+        let (transmissions, taken) = (flight.transmissions, flight.taken);
+        if self.slots.iter().any(|slot| slot.answered_at.is_some_and(|at| at > taken)) {
+            self.back_off(now, key, Reason::NoAnswer { transmissions }, out);
+        } else {
+            self.give_back(now, key, self.settings.outage_retry, Reason::Silence { transmissions }, out);
         }
     }
 
@@ -249,27 +304,39 @@ impl Client {
         }
     }
 
-    /// What is outstanding at a peer goes elsewhere, in the order of the queue.
-    pub(super) fn fail_over(&mut self, now: Now, index: usize, out: &mut Vec<Output>) {
-        let mut keys: Vec<Seq> = self.slots[index].entries.values().map(|entry| entry.key).collect();
-        keys.sort_unstable();
-        keys.dedup();
+    /// What is outstanding at a peer goes elsewhere, in the order of the queue. After a break each of these records may
+    /// be the reason of it.
+    pub(super) fn fail_over(&mut self, now: Now, index: usize, ending: Ending, out: &mut Vec<Output>) {
+        let keys = self.waiting_at(index);
+        let is_only_one = keys.len() == 1;
         for key in keys {
-            let waits = self
-                .flights
-                .get(&key)
-                .is_some_and(|flight| flight.copies.iter().any(|copy| copy.peer == index && !copy.is_abandoned));
-            if !waits {
-                continue;
-            }
             self.abandon(key, Some(index));
             self.slots[index].counters.failed_over += 1;
+            if ending == Ending::Break && self.suspect(now, key, is_only_one, out) {
+                continue;
+            }
             let Some(flight) = self.flights.get(&key) else { continue };
             if flight.pending() == 0 {
                 let transmissions = flight.transmissions;
-                self.dispatch(now, key, Some(Reason::NoAnswer { transmissions }), out);
+                self.dispatch(now, key, Some(Reason::Broke { transmissions }), out);
             }
         }
+        if !self.has_usable() {
+            self.release_quarantine(now, out);
+        }
+    }
+
+    /// Records whose answer is waited for from this peer, in the order of the queue.
+    pub(super) fn waiting_at(&self, index: usize) -> SmallVec<[Seq; 32]> {
+        let waits = |key: &Seq| {
+            let flight = self.flights.get(key);
+            flight.is_some_and(|flight| flight.copies.iter().any(|copy| copy.peer == index && !copy.is_abandoned))
+        };
+        let mut keys: SmallVec<[Seq; 32]> = self.slots[index].entries.values().map(|entry| entry.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.retain(|key| waits(key));
+        keys
     }
 
     /// No answer will come to anything sent to a peer.
@@ -296,8 +363,9 @@ impl Client {
     }
 
     /// Back to the queue.
-    pub(super) fn give_back(&mut self, _: Now, key: Seq, after: Duration, reason: Reason, out: &mut Vec<Output>) {
+    pub(super) fn give_back(&mut self, now: Now, key: Seq, after: Duration, reason: Reason, out: &mut Vec<Output>) {
         self.abandon(key, None);
+        self.quarantine.leave(now.mono, key);
         let Some(flight) = self.flights.remove(&key) else { return };
         if let Some(timer) = flight.timer {
             self.timers.cancel(timer);
@@ -315,7 +383,8 @@ impl Client {
     }
 
     /// The record has ended: nothing more is expected of it.
-    pub(super) fn end(&mut self, key: Seq) -> Option<Flight> {
+    pub(super) fn end(&mut self, now: Now, key: Seq) -> Option<Flight> {
+        self.quarantine.leave(now.mono, key);
         let flight = self.flights.remove(&key)?;
         if let Some(timer) = flight.timer {
             self.timers.cancel(timer);

@@ -68,6 +68,9 @@ pub struct Settings {
     pub retry_config_errors: Duration,
     /// Answers 5012 to one record after which it is parked. Default 5.
     pub unable_max: u32,
+    /// Breaks of a connection in a row, each while this record alone waited for its answer, after which it is parked.
+    /// Default 3.
+    pub breaks_max: u32,
     /// Answers in a row with the same 5xxx after which the route pauses instead of parking more. Default 20.
     pub pause_after: u32,
     /// Hosts a redirect may lead to besides the peers: names, or `*.domain`. Default: none.
@@ -97,6 +100,7 @@ impl Settings {
             outage_retry: secs(1),
             retry_config_errors: secs(3600),
             unable_max: 5,
+            breaks_max: 3,
             pause_after: 20,
             redirect_hosts: Vec::new(),
             salt: 0,
@@ -117,6 +121,20 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 pub const REST_FIRST: Duration = Duration::from_secs(1);
 /// Longest rest.
 pub const REST_MAX: Duration = Duration::from_secs(60);
+/// Wait before a peer that answers no request is tried again with a single record while another peer works; doubles.
+pub const PROBE_FIRST: Duration = Duration::from_secs(5);
+/// Longest such wait.
+pub const PROBE_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for the answer to such a record before it goes to the other peer.
+pub const PROBE_ANSWER: Duration = Duration::from_secs(2);
+/// Breaks a record was unanswered at from which on it is sent alone, and after all others.
+pub const SUSPECT_BREAKS: u32 = 2;
+/// Quiet of all other records before a suspect is sent.
+pub const SUSPECT_QUIET: Duration = Duration::from_millis(50);
+/// Gap after a suspect in which others may go first.
+pub const SUSPECT_GAP: Duration = Duration::from_millis(15);
+/// Longest precedence of others; then nothing new is taken until one suspect had its turn.
+pub const SUSPECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Copies given up on whose late answer still counts, for each connection; the oldest go first.
 pub const GHOSTS_MAX: usize = 4_096;
 /// Records back in the queue whose history is kept; the oldest go first and count as possible repeats.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
-use super::settings::{GHOSTS_MAX, PeerSettings, REST_FIRST, REST_MAX, Settings};
+use super::settings::{GHOSTS_MAX, PROBE_FIRST, PROBE_MAX, PeerSettings, REST_FIRST, REST_MAX, Settings};
 use crate::clock::Instant;
 use crate::diameter::peer::Peer;
 use crate::diameter::random::Random;
@@ -61,6 +61,15 @@ pub(super) enum Origin {
     },
 }
 
+/// A peer that answers its watchdogs, but no request: it gets single records until it has answered one.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    since: Instant,
+    /// When it is tried again although another peer works.
+    probe_at: Instant,
+    probe_wait: Duration,
+}
+
 #[derive(Debug)]
 pub(super) struct Slot {
     pub settings: PeerSettings,
@@ -78,6 +87,10 @@ pub(super) struct Slot {
     /// It was usable before: a return has to last for the hold-down.
     has_been_usable: bool,
     pub round_trip: Option<Duration>,
+    /// When it answered a request last.
+    pub answered_at: Option<Instant>,
+    /// Set while it answers its watchdogs, but no request.
+    silence: Option<Silence>,
     pub counters: Counters,
 }
 
@@ -98,6 +111,8 @@ impl Slot {
             usable_since: None,
             has_been_usable: false,
             round_trip: None,
+            answered_at: None,
+            silence: None,
             counters: Counters::default(),
         }
     }
@@ -113,7 +128,36 @@ impl Slot {
     }
 
     pub fn room(&self) -> usize {
-        self.window.saturating_sub(self.outstanding)
+        let window = if self.silence.is_some() { 1 } else { self.window };
+        window.saturating_sub(self.outstanding)
+    }
+
+    /// Since when it has answered its watchdogs, but no request.
+    pub fn silent_since(&self) -> Option<Instant> {
+        self.silence.map(|silence| silence.since)
+    }
+
+    /// Whether a single record is to find out now if it answers again.
+    pub fn is_probe_due(&self, now: Instant) -> bool {
+        self.outstanding == 0 && self.silence.is_some_and(|silence| silence.probe_at <= now)
+    }
+
+    /// A request of this instant ran out of time; whether it is silent from now on.
+    pub fn ran_out(&mut self, now: Instant, sent: Instant) -> bool {
+        if self.answered_at.is_some_and(|at| at >= sent) {
+            return false;
+        }
+        let wait = self.silence.map_or(PROBE_FIRST, |silence| (silence.probe_wait * 2).min(PROBE_MAX));
+        let since = self.silence.map_or(now, |silence| silence.since);
+        let is_new = self.silence.is_none();
+        self.silence = Some(Silence { since, probe_at: now + wait, probe_wait: wait });
+        is_new
+    }
+
+    /// It answered a request; whether it had been silent.
+    pub fn answered(&mut self, now: Instant) -> bool {
+        self.answered_at = Some(now);
+        self.silence.take().is_some()
     }
 
     /// Whether it is steady enough to be preferred to one that works.
@@ -124,11 +168,16 @@ impl Slot {
     /// When it becomes steady or ends its rest, if that is still to come.
     pub fn next_change(&self, now: Instant, hold: Duration) -> Option<Instant> {
         let steady = self.usable_since.filter(|_| self.has_been_usable).map(|since| since + hold);
-        [steady, self.rest_until].into_iter().flatten().filter(|due| *due > now).min()
+        let probe = self.silence.map(|silence| silence.probe_at);
+        [steady, self.rest_until, probe].into_iter().flatten().filter(|due| *due > now).min()
     }
 
     pub fn became_usable(&mut self, now: Instant) {
         self.usable_since = Some(now);
+        // A new connection is worth a try.
+        if let Some(silence) = &mut self.silence {
+            silence.probe_at = now;
+        }
         self.counters.connections += 1;
     }
 

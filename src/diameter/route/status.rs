@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::slot::Counters;
-use super::{Client, Origin};
+use super::{Client, Complaint, Origin};
 use crate::clock::Instant;
 use crate::diameter::peer::{Cause, State};
+use crate::record::Kind;
 
 /// One peer.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,6 +31,10 @@ pub struct PeerStatus {
     pub window: usize,
     /// Whether it rests after 3004.
     pub is_resting: bool,
+    /// Since when it has answered its watchdogs, but no request.
+    pub silent_since: Option<Instant>,
+    /// It asked us to leave with this Disconnect-Cause, and is not tried again before that instant.
+    pub unwelcome: Option<(u32, Instant)>,
     /// Smoothed time to an answer.
     pub round_trip: Option<Duration>,
     /// Counts since the start.
@@ -41,8 +46,10 @@ pub struct PeerStatus {
 pub struct Status {
     /// Its peers in order.
     pub peers: Vec<PeerStatus>,
-    /// The Result-Code that everything is refused with, while the route pauses for it.
-    pub paused: Option<u32>,
+    /// What everything meets with, while the route pauses for it.
+    pub paused: Option<Complaint>,
+    /// Kinds of records that are parked every time, while others are taken.
+    pub refused_kinds: Vec<(Kind, Complaint)>,
     /// Records that went back to the queue and are remembered.
     pub remembered: usize,
 }
@@ -66,10 +73,17 @@ impl Client {
                 outstanding: slot.outstanding,
                 window: slot.window,
                 is_resting: slot.rest_until.is_some_and(|until| until > now),
+                silent_since: slot.silent_since(),
+                unwelcome: slot.peer.unwelcome_until(),
                 round_trip: slot.round_trip,
                 counters: slot.counters,
             }
         });
-        Status { peers: peers.collect(), paused: self.guard.paused(), remembered: self.pasts.len() }
+        Status {
+            peers: peers.collect(),
+            paused: self.guard.paused(),
+            refused_kinds: self.kinds.told().collect(),
+            remembered: self.pasts.len(),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The route in virtual time against scripted peers.
 
 mod answers;
+mod breaks;
 mod failover;
 mod property;
 mod stop;
@@ -71,6 +72,7 @@ impl Bench {
             last_message: Vec::new(),
         };
         bench.tick();
+        bench.pass(peer::SETTLE);
         bench
     }
 
@@ -165,6 +167,7 @@ impl Bench {
             has_waited: false,
             attempts: 0,
             since: self.now.wall,
+            kind: Kind::Start,
             session: key,
             ends_session: false,
             realm: None,

@@ -303,7 +303,12 @@ impl Engine {
                 self.end(key, Settlement::Delivered);
             }
             Output::Retry { key, after, reason } => {
-                let settlement = Settlement::Retry { after, reason: self.text(&reason) };
+                let text = self.text(&reason);
+                let settlement = if reason.is_try() {
+                    Settlement::Retry { after, reason: text }
+                } else {
+                    Settlement::Defer { after, reason: text }
+                };
                 self.end(key, settlement);
             }
             Output::Park { key, reason } => {
@@ -322,7 +327,11 @@ impl Engine {
             }
             Output::Alarm { peer, alarm } => {
                 let (sink, peer) = (&self.name, self.peer_name(peer));
-                tracing::error!(%sink, peer, %alarm, "accounting server needs attention");
+                if alarm.is_all_clear() {
+                    tracing::warn!(%sink, peer, %alarm, "accounting server has recovered");
+                } else {
+                    tracing::error!(%sink, peer, %alarm, "accounting server needs attention");
+                }
             }
             Output::Class { session, octets } => {
                 if let Some(keeper) = &mut self.keeper {

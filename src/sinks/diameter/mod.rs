@@ -208,8 +208,10 @@ impl Sink for DiameterSink {
             key: lease.seq,
             messages: &self.messages,
             has_waited: lease.seq <= self.waited_until,
-            attempts: lease.attempts,
+            // What was lent before may have been sent, even if that counted as no try.
+            attempts: lease.attempts.max(u32::from(lease.first_tried.is_some())),
             since: lease.appended,
+            kind: record.kind,
             session: facts.session,
             ends_session: facts.ends_session,
             realm: facts.realm,

@@ -54,6 +54,7 @@ pub fn route_settings(settings: &Settings, salt: u32) -> route::Settings {
         retry_max: timers.retry_max,
         retry_config_errors: timers.retry_config_errors,
         unable_max: settings.unable_max,
+        breaks_max: settings.breaks_max,
         pause_after: settings.pause_after,
         redirect_hosts: settings.redirect_hosts.clone(),
         salt,

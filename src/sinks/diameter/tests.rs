@@ -312,7 +312,7 @@ async fn answers_cut_at_every_octet_acknowledge_nothing() {
         sink.submit(&lease(1), &record());
         let mut out = Vec::new();
         sink.progress(&mut out).await;
-        assert!(matches!(&out[..], [Outcome { settlement: Settlement::Retry { .. }, .. }]), "{octets} octets: {out:?}");
+        assert!(matches!(&out[..], [Outcome { settlement: Settlement::Defer { .. }, .. }]), "{octets} octets: {out:?}");
     }
     let port = peer(Manner::Cut(whole)).await;
     assert_eq!(deliver(&mut sink(&[port], |_| {}), 1).await, 0, "the whole answer counts");
@@ -365,7 +365,7 @@ async fn an_answer_counts_by_its_result_whatever_else_is_in_it() {
 async fn an_answer_with_a_broken_length_is_none_and_the_peer_is_left() {
     for length in 0..8 {
         let mut sink = sink(&[peer(Manner::Length(length)).await], |_| {});
-        assert!(matches!(settled(&mut sink).await, Settlement::Retry { .. }), "length {length}");
+        assert!(matches!(settled(&mut sink).await, Settlement::Defer { .. }), "length {length}");
         reach(&mut sink, "the broken answer is counted", |peer| peer.counters.broken > 0 && peer.counters.losses > 0)
             .await;
     }
@@ -382,7 +382,7 @@ async fn wrong_ids_acknowledge_nothing_and_duplicates_count_once() {
     wrong.submit(&lease(1), &record());
     let mut out = Vec::new();
     wrong.progress(&mut out).await;
-    assert!(matches!(&out[..], [Outcome { settlement: Settlement::Retry { .. }, .. }]), "{out:?}");
+    assert!(matches!(&out[..], [Outcome { settlement: Settlement::Defer { .. }, .. }]), "{out:?}");
     let port = peer(Manner::Thrice).await;
     let mut thrice = sink(&[port], |_| {});
     assert_eq!(deliver(&mut thrice, 100).await, 0);

@@ -121,6 +121,7 @@ async fn deliver(sink: &mut DiameterSink, record: &Record, messages: &[u8]) -> O
         has_waited: false,
         attempts: 0,
         since: record.times.event,
+        kind: record.kind,
         session: 0,
         ends_session: true,
         realm: None,

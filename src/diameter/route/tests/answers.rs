@@ -201,8 +201,8 @@ fn a_route_that_refuses_everything_pauses_and_keeps_the_records() {
     let Reason::Refused(refusal) = parked(&bench.ends[0]) else { panic!("refused") };
     assert_eq!(refusal.to_string(), "5001 AVP_UNSUPPORTED from cdf.test");
     assert!(crate::diameter::avp::Avps::new(&refusal.failed).find(204, 0).is_some());
-    assert_eq!(retry(&bench.ends[20]).1, Reason::Paused { code: 5001 });
-    assert!(bench.alarms.contains(&Alarm::Flood { code: 5001 }));
+    assert_eq!(retry(&bench.ends[20]).1, Reason::Paused { by: Complaint::Result(5001) });
+    assert!(bench.alarms.contains(&Alarm::Flood { by: Complaint::Result(5001) }));
     assert_eq!(bench.capacity(), 0);
     bench.ends.clear();
     bench.pass(PAUSE_FIRST);
@@ -334,6 +334,7 @@ fn a_redirect_is_followed_to_peers_and_allowed_hosts_only() {
     redirect(&mut bench, "aaa://x.far.test:4000", 3, 3600);
     assert_eq!(retry(&bench.end()).1, Reason::Redirected { host: "x.far.test".into() });
     bench.tick();
+    bench.pass(peer::SETTLE);
     assert_eq!(bench.usable(), [true, true]);
     assert_eq!(bench.submit(1).expect("sent").peer, 1);
     bench.answer(2001);

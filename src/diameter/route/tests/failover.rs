@@ -26,7 +26,7 @@ fn without_another_peer_the_records_wait_in_the_queue_and_come_back_with_t() {
     let first = bench.submit(1).expect("sent");
     bench.alive[0] = false;
     bench.lose(0);
-    assert_eq!(retry(&bench.end()).1, Reason::NoAnswer { transmissions: 1 });
+    assert_eq!(retry(&bench.end()).1, Reason::Broke { transmissions: 1 });
     assert_eq!(bench.capacity(), 0);
     assert_eq!(bench.submit_with(1, |record| record.attempts = 1), None);
     assert_eq!(retry(&bench.end()).1, Reason::NoPeer);
@@ -80,6 +80,7 @@ fn one_peer_gets_copies_with_twice_the_time_and_then_the_record_goes_back() {
     let mut bench = Bench::with(&[A], |settings| settings.timing.watchdog = Duration::from_secs(100_000));
     let first = bench.submit(1).expect("sent");
     for (wait, copies) in [(10, 2), (20, 3), (40, 4)] {
+        another_is_answered(&mut bench);
         bench.pass(Duration::from_secs(wait) + Duration::from_millis(20));
         assert_eq!(bench.wire.len(), copies, "after {wait} s more");
         let (copy, earlier) = (bench.wire[copies - 1], bench.wire[copies - 2]);
@@ -87,6 +88,7 @@ fn one_peer_gets_copies_with_twice_the_time_and_then_the_record_goes_back() {
         assert_ne!(copy.header.hop_by_hop, earlier.header.hop_by_hop);
         assert_eq!(bench.client.status(bench.now.mono).peers[0].outstanding, 1, "one place in the window");
     }
+    another_is_answered(&mut bench);
     bench.pass_secs(81);
     assert_eq!(retry(&bench.end()).1, Reason::NoAnswer { transmissions: 4 });
     assert_eq!(bench.client.status(bench.now.mono).peers[0].outstanding, 0, "silence holds no place");
@@ -96,6 +98,95 @@ fn one_peer_gets_copies_with_twice_the_time_and_then_the_record_goes_back() {
     assert!(bench.ends.is_empty());
     assert_eq!(bench.submit_with(1, |record| record.attempts = 1).map(|sent| sent.peer), None, "not sent again");
     assert!(is_delivered(&bench.end()));
+}
+
+/// The peer answers, though not every record.
+fn another_is_answered(bench: &mut Bench) {
+    bench.submit(1_000_000);
+    bench.answer(2001);
+    assert!(is_delivered(&bench.end()));
+}
+
+#[test]
+fn a_peer_that_answers_no_request_gets_single_records_and_no_other_ones() {
+    let mut bench = Bench::with(&[A], |settings| settings.timing.watchdog = Duration::from_secs(100_000));
+    for key in 1..=5 {
+        bench.submit(key);
+    }
+    assert_eq!(bench.capacity(), 251);
+    bench.pass(Duration::from_millis(10_100));
+    assert_eq!(bench.alarms, [Alarm::Silent], "told once");
+    assert!(bench.client.status(bench.now.mono).peers[0].silent_since.is_some());
+    assert_eq!(bench.wire.len(), 6, "one is sent again");
+    assert_eq!(bench.ends.len(), 4, "the others wait in the queue");
+    for end in std::mem::take(&mut bench.ends) {
+        let (after, reason) = retry(&end);
+        assert_eq!((after, &reason), (Duration::from_secs(1), &Reason::Silence { transmissions: 1 }));
+        assert!(!reason.is_try(), "which says nothing about them");
+    }
+    assert_eq!(bench.capacity(), 0, "one at a time");
+    bench.pass_secs(20);
+    assert_eq!(bench.wire.len(), 8, "again every ten seconds");
+    bench.answer(2001);
+    assert!(is_delivered(&bench.end()));
+    assert_eq!(bench.alarms, [Alarm::Silent, Alarm::SilentOver]);
+    assert_eq!(bench.capacity(), 256);
+}
+
+#[test]
+fn another_peer_is_preferred_to_one_that_answers_no_request() {
+    let mut bench = Bench::new(&[A, B]);
+    bench.alive[0] = true;
+    assert_eq!(bench.submit(1).map(|sent| sent.peer), Some(0));
+    bench.pass(Duration::from_millis(10_020));
+    bench.answer(2001);
+    assert!(is_delivered(&bench.end()), "by the second one");
+    bench.wire.clear();
+    let mut at_first = 0;
+    // A record each 100 ms for two minutes, all answered by the second one at once.
+    for key in 2..1202 {
+        let before = bench.wire.len();
+        bench.submit(key);
+        for sent in bench.wire.split_off(before) {
+            if sent.peer == 0 {
+                at_first += 1;
+            } else {
+                bench.answer_to(&sent, 2001);
+            }
+        }
+        bench.pass(Duration::from_millis(100));
+        for sent in std::mem::take(&mut bench.wire) {
+            assert_eq!((sent.peer, sent.has_t()), (1, true), "a probe goes on to the second one");
+            bench.answer_to(&sent, 2001);
+        }
+    }
+    assert_eq!(bench.ends.iter().filter(|end| is_delivered(end)).count(), 1200);
+    bench.ends.clear();
+    assert!((3..=6).contains(&at_first), "{at_first} single records found out whether it answers again");
+    let timeouts = bench.client.status(bench.now.mono).peers[1].counters.timeouts;
+    assert_eq!(timeouts, 0);
+    // One answer is enough.
+    bench.pass_secs(60);
+    let probe = bench.submit(2000).expect("sent");
+    assert_eq!(probe.peer, 0);
+    bench.answer(2001);
+    for key in 2001..2010 {
+        assert_eq!(bench.submit(key).map(|sent| sent.peer), Some(0));
+        bench.answer(2001);
+    }
+    assert_eq!(bench.alarms, [Alarm::Silent, Alarm::SilentOver]);
+}
+
+#[test]
+fn the_late_answer_to_a_probe_ends_the_silence() {
+    let mut bench = Bench::new(&[A, B]);
+    let first = bench.submit(1).expect("sent");
+    bench.pass(Duration::from_millis(10_020));
+    let status = |bench: &Bench| bench.client.status(bench.now.mono).peers[0].silent_since;
+    assert!(status(&bench).is_some());
+    bench.answer_to(&first, 2001);
+    assert!(is_delivered(&bench.end()));
+    assert_eq!(status(&bench), None);
 }
 
 #[test]
@@ -189,6 +280,7 @@ fn a_peer_that_sent_us_away_is_tried_when_records_wait_and_nobody_else_is_there(
     assert_eq!(bench.submit_with(1, |record| record.attempts = 1), None);
     assert_eq!(bench.capacity(), 0);
     bench.tick();
+    bench.pass(peer::SETTLE);
     assert_eq!(bench.usable(), [true], "five minutes are over long ago");
     assert!(bench.submit_with(1, |record| record.attempts = 2).expect("sent").has_t());
 }
