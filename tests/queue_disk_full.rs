@@ -4,16 +4,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+#[path = "support/small.rs"]
+mod small;
+
 use std::collections::BTreeSet;
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use small::Small;
 use tollgate::clock::{self, Now};
 use tollgate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
-use tollgate::queue::{AppendFailed, CallChange, Commit, Entry, Queue, Settings, Settlement, Trouble};
+use tollgate::queue::{CallChange, Commit, Entry, Queue, Settings, Settlement, Trouble};
 
 const SINK: SinkNumber = SinkNumber(0);
 
@@ -22,39 +24,6 @@ static AHEAD: AtomicU64 = AtomicU64::new(0);
 
 fn ahead() -> Now {
     clock::now().after(Duration::from_secs(AHEAD.load(Ordering::Relaxed)))
-}
-
-/// A small file system, gone with this value.
-struct Small {
-    path: PathBuf,
-    _directory: tempfile::TempDir,
-}
-
-impl Small {
-    fn mount(size: &str) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("small");
-        std::fs::create_dir(&path).unwrap();
-        let text = |bytes: &[u8]| CString::new(bytes).unwrap();
-        let (kind, target, options) = (text(b"tmpfs"), text(path.as_os_str().as_bytes()), text(size.as_bytes()));
-        // SAFETY: all pointers are texts that end in a zero octet and live until the call returns.
-        let done = unsafe {
-            libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast::<libc::c_void>())
-        };
-        if done != 0 {
-            println!("skipped: cannot mount a small file system: {}", std::io::Error::last_os_error());
-            return None;
-        }
-        Some(Self { path, _directory: directory })
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let path = CString::new(self.path.as_os_str().as_bytes()).unwrap();
-        // SAFETY: the pointer is a text that ends in a zero octet.
-        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
-    }
 }
 
 fn settings(path: &Path) -> Settings {
@@ -99,10 +68,11 @@ fn deliver(queue: &mut Queue) -> BTreeSet<u64> {
 
 #[test]
 fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
-    let Some(small) = Small::mount("size=24m") else { return };
-    let ballast = small.path.join("ballast");
+    let directory = tempfile::tempdir().unwrap();
+    let Some(small) = Small::mount(directory.path(), 24) else { return };
+    let ballast = small.path().join("ballast");
     std::fs::write(&ballast, vec![1; 8 << 20]).unwrap();
-    let mut queue = open(settings(&small.path));
+    let mut queue = open(settings(small.path()));
     let mut next = 0;
     loop {
         queue.add(commit(next)).unwrap();
@@ -130,7 +100,7 @@ fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
     drop(queue);
 
     let sinks = ["a".to_owned()];
-    let opened = Queue::open(settings(&small.path), &sinks, ahead, &mut || {}).unwrap();
+    let opened = Queue::open(settings(small.path()), &sinks, ahead, &mut || {}).unwrap();
     assert_eq!(opened.report.lost, 0);
     assert_eq!(opened.calls.len() as u64, next / 20, "all calls are there");
     let mut queue = opened.queue;
@@ -138,43 +108,51 @@ fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
 }
 
 #[test]
-fn before_the_disk_is_full_the_limit_of_free_space_refuses_records() {
-    let Some(small) = Small::mount("size=32m") else { return };
-    let mut queue = open(Settings { free_min: 16 << 20, ..settings(&small.path) });
-    let (mut next, mut alarmed) = (0, None);
-    let refused = loop {
+fn on_a_full_disk_the_reserve_takes_the_ends_of_all_calls() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(small) = Small::mount(directory.path(), 40) else { return };
+    let mut queue = open(Settings { reserve_bytes: 8 << 20, ..settings(small.path()) });
+    let look = |queue: &mut Queue| {
         AHEAD.fetch_add(2, Ordering::Relaxed);
         queue.tick(ahead());
-        if queue.stats().troubles.has(Trouble::Disk) {
-            alarmed.get_or_insert(next);
-        }
-        match queue.add(commit(next)) {
-            Ok(()) => queue.finish(ahead).unwrap(),
-            Err(error) => break error,
-        }
-        next += 20;
     };
-    assert_eq!(refused, AppendFailed::Full);
-    assert!(alarmed.is_some_and(|alarmed| alarmed < next), "the alarm came first: {alarmed:?} of {next}");
-    assert_eq!(deliver(&mut queue).len() as u64, next, "settling goes on");
+    let key = |n: u64| n.to_be_bytes().to_vec();
+    let begin = (0..2000).map(|n| CallChange::Put { key: key(n), value: vec![7; 500] }).collect();
+    queue.add(Commit { entries: Vec::new(), calls: begin }).unwrap();
     queue.finish(ahead).unwrap();
-    queue.close(ahead).unwrap();
-    assert_eq!(deliver(&mut open(settings(&small.path))), BTreeSet::new(), "and what was settled stays settled");
+    look(&mut queue);
+    let stats = queue.stats();
+    assert_eq!((stats.troubles.is_empty(), stats.reserve_reason()), (true, None), "{stats:?}");
+    assert_eq!(stats.load.reserve, 16 << 20, "sized by 2000 calls");
+    small.fill();
+    look(&mut queue);
+    for n in 0..2000 {
+        let Commit { mut entries, .. } = commit(n * 20);
+        entries.truncate(1);
+        queue.add(Commit { entries, calls: vec![CallChange::Remove { key: key(n) }] }).unwrap();
+        queue.finish(ahead).unwrap_or_else(|error| panic!("the end of call {n}: {error:?}"));
+    }
+    look(&mut queue);
+    let stats = queue.stats();
+    let told: Vec<_> = queue.notices().iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|text| text.contains("the reserve of 16 MiB was given up")), "{told:?}");
+    assert!(stats.troubles.has(Trouble::Disk) && stats.reserve_reason().is_some(), "{stats:?}");
+    drop(queue);
+    let opened = Queue::open(settings(small.path()), &["a".to_owned()], ahead, &mut || {}).unwrap();
+    let mut queue = opened.queue;
+    assert_eq!((opened.report.lost, opened.calls.len(), deliver(&mut queue).len()), (0, 0, 2000));
 }
 
 #[test]
 fn opening_on_a_full_disk_gives_up_the_reserve() {
-    let Some(small) = Small::mount("size=24m") else { return };
-    let with_reserve = Settings { reserve_bytes: 4 << 20, ..settings(&small.path) };
+    let directory = tempfile::tempdir().unwrap();
+    let Some(small) = Small::mount(directory.path(), 24) else { return };
+    let with_reserve = Settings { reserve_bytes: 4 << 20, ..settings(small.path()) };
     let mut queue = open(with_reserve.clone());
     queue.add(commit(0)).unwrap();
     queue.finish(ahead).unwrap();
     drop(queue);
-    // Fill what is left, to the last page.
-    let mut ballast = std::fs::File::create(small.path.join("ballast")).unwrap();
-    for size in [1 << 20, 4096] {
-        while std::io::Write::write_all(&mut ballast, &vec![1; size]).is_ok() {}
-    }
+    small.fill();
     let mut queue = open(with_reserve);
     assert_eq!(deliver(&mut queue).len(), 20);
 }

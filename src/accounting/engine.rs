@@ -211,7 +211,9 @@ impl Engine {
         avps
     }
 
-    fn records_method(&self, method: &[u8]) -> bool {
+    /// Whether requests of this method may make an Event.
+    #[must_use]
+    pub fn records_method(&self, method: &[u8]) -> bool {
         self.maker.settings.methods.iter().any(|wanted| wanted == "*" || wanted.as_bytes() == method)
     }
 

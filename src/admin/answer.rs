@@ -28,10 +28,12 @@ pub fn stats_json(stats: &Stats) -> Value {
         "lost": sum(|sink| sink.balance.lost),
         "waiting": sum(|sink| sink.balance.waiting),
         "troubles": stats.troubles.iter().map(queue::Trouble::name).collect::<Vec<_>>(),
+        "alarm": stats.alarm(),
+        "losses": losses_json(stats),
         "sinks": stats.sinks.iter().map(sink_json).collect::<Vec<_>>(),
         "records": {
-            "appended": stats.appended, "appended_bytes": stats.appended_bytes, "refused": stats.refused,
-            "held": stats.held, "held_bytes": stats.held_bytes, "lost": stats.lost, "salvaged": stats.salvaged,
+            "appended": stats.appended, "appended_bytes": stats.appended_bytes, "unwritten": stats.unwritten,
+            "held": stats.held, "held_bytes": stats.held_bytes, "lost": stats.losses.total(), "salvaged": stats.salvaged,
         },
         "calls": stats.calls,
         "commits": {
@@ -43,6 +45,13 @@ pub fn stats_json(stats: &Stats) -> Value {
             "damaged": stats.damaged, "salvaging": stats.salvaging, "head": stats.head,
         },
     })
+}
+
+/// Records lost since the queue was made, each reason in words.
+pub(super) fn losses_json(stats: &Stats) -> Value {
+    let one =
+        |(why, records): (queue::Loss, u64)| json!({ "reason": why.name(), "text": why.text(), "records": records });
+    stats.losses.iter().map(one).collect()
 }
 
 fn sink_json(sink: &SinkStats) -> Value {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::commands::calls_json;
 use super::limited::Limited;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, on_queue};
-use super::{Gateway, Phase, backend_json, metrics, outage_json, stats_json};
+use super::{Gateway, Phase, answer::losses_json, backend_json, metrics, outage_json, stats_json};
 use crate::names;
 use crate::queue::Trouble;
 
@@ -64,7 +64,12 @@ async fn render(State(shared): State<Shared>) -> Response {
 async fn health(State(shared): State<Shared>) -> Response {
     let health = shared.gateway.health();
     let status = if health.hanging.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "phase": health.phase.name(), "hanging": health.hanging }))).into_response()
+    let queue = shared.gateway.queue();
+    let page = json!({
+        "phase": health.phase.name(), "hanging": health.hanging, "alarm": queue.alarm(), "lost": queue.losses.total(),
+        "losses": losses_json(&queue),
+    });
+    (status, Json(page)).into_response()
 }
 
 /// Whether it takes new calls.

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 
 use super::{Health, Phase};
 use crate::names;
-use crate::queue::{SinkStats, Stats, Trouble};
+use crate::queue::{Loss, SinkStats, Stats, Trouble};
 
 /// Always 1, by `version`.
 pub const BUILD_INFO: &str = "tollgate_build_info";
@@ -29,9 +29,9 @@ pub const QUEUE_IN_RECORDS_TOTAL: &str = "tollgate_queue_in_records_total";
 pub const QUEUE_OUT_RECORDS_TOTAL: &str = "tollgate_queue_out_records_total";
 /// Deliveries that were to be repeated, by `sink`.
 pub const QUEUE_RETRIES_TOTAL: &str = "tollgate_queue_retries_total";
-/// Records the queue refused: too long, or full.
-pub const QUEUE_REFUSED_RECORDS_TOTAL: &str = "tollgate_queue_refused_records_total";
-/// Acknowledged records that were not found again.
+/// Records that wait in memory for the disk to take them.
+pub const QUEUE_UNWRITTEN_RECORDS: &str = "tollgate_queue_unwritten_records";
+/// Records that are lost, since the queue was made, by `reason` (`missing`, `too-long`, `unwritten`).
 pub const QUEUE_LOST_RECORDS_TOTAL: &str = "tollgate_queue_lost_records_total";
 /// Commits to disk.
 pub const QUEUE_COMMITS_TOTAL: &str = "tollgate_queue_commits_total";
@@ -91,8 +91,10 @@ pub(super) fn record(health: &Health, stats: &Stats) {
     for trouble in Trouble::ALL {
         gauge!(QUEUE_TROUBLE, "reason" => trouble.name()).set(f64::from(u8::from(stats.troubles.has(trouble))));
     }
-    counter!(QUEUE_REFUSED_RECORDS_TOTAL).absolute(stats.refused);
-    counter!(QUEUE_LOST_RECORDS_TOTAL).absolute(stats.lost);
+    gauge!(QUEUE_UNWRITTEN_RECORDS).set(stats.unwritten as f64);
+    for (why, count) in Loss::ALL.into_iter().zip(stats.losses.0) {
+        counter!(QUEUE_LOST_RECORDS_TOTAL, "reason" => why.name()).absolute(count);
+    }
     counter!(QUEUE_COMMITS_TOTAL).absolute(stats.commits);
     counter!(QUEUE_COMMITS_FAILED_TOTAL).absolute(stats.commits_failed);
     gauge!(QUEUE_COMMIT_LAST_SECONDS).set(stats.commit_last.as_secs_f64());

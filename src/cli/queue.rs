@@ -199,11 +199,24 @@ fn status(desk: &mut Desk, format: &Format) -> Result<(), Failure> {
         })
         .collect();
     output::print(&output::table(&heads, &rows))?;
-    let troubles: Vec<_> = status["troubles"].as_array().unwrap_or(&none).iter().map(output::cell).collect();
-    if !troubles.is_empty() {
-        eprintln!("alarm: {}", troubles.join(", "));
+    let state = state_lines(&status);
+    if !state.is_empty() {
+        output::print(&format!("\n{}", state.join("\n")))?;
     }
     Ok(())
+}
+
+/// What an operator must know beside the balance: why new calls are refused, what waits in memory, what is lost and why.
+pub fn state_lines(status: &Value) -> Vec<String> {
+    let list = |name: &str| status[name].as_array().cloned().unwrap_or_default();
+    let mut lines: Vec<_> = list("alarm").iter().map(|reason| format!("ALARM: {}", output::cell(reason))).collect();
+    let unwritten = status["records"]["unwritten"].as_u64().unwrap_or(0);
+    if unwritten > 0 {
+        lines.push(format!("UNWRITTEN: {unwritten} records wait in memory for the disk"));
+    }
+    let lost = list("losses");
+    lines.extend(lost.iter().map(|loss| format!("LOST: {} records, {}", loss["records"], output::cell(&loss["text"]))));
+    lines
 }
 
 fn list(desk: &mut Desk, filter: Filter, max: usize, format: &Format) -> Result<(), Failure> {

@@ -42,7 +42,8 @@ fn text(status: &Value) -> String {
         ("calls", output::cell(&status["calls"])),
         ("shards", output::cell(&status["shards"])),
         ("hanging", list(&status["hanging"])),
-        ("troubles", list(&queue["troubles"])),
+        ("alarm", list(&queue["alarm"])),
+        ("lost", lost(queue)),
         ("waiting", output::cell(&queue["waiting"])),
         ("parked", output::cell(&queue["parked"])),
     ];
@@ -71,6 +72,14 @@ fn text(status: &Value) -> String {
         text.push_str(&output::table(&heads, &rows));
     }
     text
+}
+
+/// Lost records, each reason in words.
+fn lost(queue: &Value) -> String {
+    let losses = queue["losses"].as_array().cloned().unwrap_or_default();
+    let losses: Vec<_> =
+        losses.iter().map(|loss| format!("{} ({})", loss["records"], output::cell(&loss["text"]))).collect();
+    if losses.is_empty() { "none".to_owned() } else { losses.join(", ") }
 }
 
 /// A row for each SIP destination that is down.

@@ -4,7 +4,66 @@ use std::time::Duration;
 
 use crate::ids::SinkNumber;
 
-use super::limits::Troubles;
+use super::limits::{Limits, Load, Trouble, Troubles};
+
+/// Why records are lost: each in words, so that nobody has to guess what a number means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Loss {
+    /// The disk did not give them back.
+    Missing,
+    /// They are longer than the queue stores.
+    TooLong,
+    /// The service ended while the disk took nothing.
+    Unwritten,
+}
+
+impl Loss {
+    /// All of them, in the order of their counts on disk: a new one goes to the end.
+    pub const ALL: [Self; 3] = [Self::Missing, Self::TooLong, Self::Unwritten];
+
+    /// Short lower-case name, for JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::TooLong => "too-long",
+            Self::Unwritten => "unwritten",
+        }
+    }
+
+    /// The reason in words.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Missing => "acknowledged, but the disk did not give them back",
+            Self::TooLong => "longer than the queue stores",
+            Self::Unwritten => "never written: the service ended while the disk took nothing",
+        }
+    }
+}
+
+/// Records lost since the queue was made, by reason.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Losses(pub [u64; Loss::ALL.len()]);
+
+impl Losses {
+    /// Counts some more.
+    pub fn add(&mut self, why: Loss, records: u64) {
+        let count = &mut self.0[why as usize];
+        *count = count.saturating_add(records);
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Each reason there is, and its count.
+    pub fn iter(&self) -> impl Iterator<Item = (Loss, u64)> {
+        Loss::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    }
+}
 
 /// What became of the records one sink wanted, since the queue was opened.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -72,8 +131,24 @@ pub struct Stats {
     pub appended: u64,
     /// Octets of their bodies.
     pub appended_bytes: u64,
-    /// Records refused: too long, or the queue was full.
-    pub refused: u64,
+    /// Records lost since the queue was made.
+    pub losses: Losses,
+    /// Records that wait in memory for the disk to take them.
+    pub unwritten: u64,
+    /// Why the last commit failed; empty when it did not.
+    pub store_error: String,
+    /// Where the alarm state begins as things stand.
+    pub limits: Limits,
+    /// `queue.free_min_mib` in octets.
+    pub free_min: u64,
+    /// The longest a commit may take.
+    pub commit_wait_max: Duration,
+    /// What the alarm state does to new calls, in words.
+    pub alarm_effect: String,
+    /// What the limits were held against last.
+    pub load: Load,
+    /// Octets the reserve file should have; with less than that a full disk soon takes nothing any more.
+    pub reserve_wanted: u64,
     /// Records waiting for at least one sink, at the most: a full chunk of 1,024 counts until all of it is settled.
     pub held: u64,
     /// Octets of their bodies.
@@ -105,13 +180,80 @@ pub struct Stats {
     pub damaged: u64,
     /// Records brought back from damaged spools.
     pub salvaged: u64,
-    /// Places of acknowledged records that were not found again.
-    pub lost: u64,
     /// Whether a salvage runs.
     pub salvaging: bool,
 }
 
 impl Stats {
+    /// What is wrong, in words with the figures: the load, the option it is held against, and what follows.
+    #[must_use]
+    pub fn reason(&self, trouble: Trouble) -> String {
+        let text = self.cause(trouble);
+        if self.alarm_effect.is_empty() { text } else { format!("{text}: {}", self.alarm_effect) }
+    }
+
+    fn cause(&self, trouble: Trouble) -> String {
+        let Self { load, limits, .. } = self;
+        let mib = |octets: u64| octets >> 20;
+        match trouble {
+            Trouble::Records => format!(
+                "{} records wait, `queue.records_max` less the ends of {} calls is {}",
+                load.records, load.calls, limits.records
+            ),
+            Trouble::Bytes => format!(
+                "{} MiB of records wait, `queue.waiting_max_mib` less the ends of {} calls is {}",
+                mib(load.bytes),
+                load.calls,
+                mib(limits.bytes)
+            ),
+            Trouble::Age => format!(
+                "the oldest record waits for {} s, `queue.age_max_s` is {}",
+                load.age.as_secs(),
+                limits.age.as_secs()
+            ),
+            Trouble::Disk if load.spent > 0 => format!(
+                "{} MiB free, the reserve of {} MiB is spent and not yet there again",
+                mib(load.free),
+                mib(load.spent)
+            ),
+            Trouble::Disk if limits.free > self.free_min => format!(
+                "{} KiB free, the ends of {} calls in progress need {}",
+                load.free >> 10,
+                load.calls,
+                limits.free >> 10
+            ),
+            Trouble::Disk => format!("{} MiB free, `queue.free_min_mib` is {}", mib(load.free), mib(limits.free)),
+            Trouble::Slow => format!(
+                "the last commit took {} ms, `queue.commit_wait_max_ms` is {}",
+                self.commit_last.as_millis(),
+                self.commit_wait_max.as_millis()
+            ),
+            Trouble::Store if self.store_error.is_empty() => "the last commit failed".to_owned(),
+            Trouble::Store => {
+                format!("nothing can be written ({}): {} records wait in memory", self.store_error, self.unwritten)
+            }
+            Trouble::Backlog => format!("more commits wait than the queue takes: {} records in memory", self.unwritten),
+        }
+    }
+
+    /// Everything that is wrong, in words: why new calls may be refused, and a reserve that is not whole.
+    #[must_use]
+    pub fn alarm(&self) -> Vec<String> {
+        self.troubles.iter().map(|trouble| self.reason(trouble)).chain(self.reserve_reason()).collect()
+    }
+
+    /// What is wrong with the reserve, in words; `None` when it is whole.
+    #[must_use]
+    pub fn reserve_reason(&self) -> Option<String> {
+        (self.load.reserve < self.reserve_wanted).then(|| {
+            format!(
+                "the reserve holds {} MiB of {}: it is spent or finds no room",
+                self.load.reserve >> 20,
+                self.reserve_wanted >> 20
+            )
+        })
+    }
+
     /// Whether the balance of every sink holds.
     #[must_use]
     pub fn balanced(&self) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! LOCK       flock by the process, with its pid; held before anything else is touched
-//! reserve    allocated space; given up when an open fails for want of space
+//! reserve    allocated space, more with more calls in progress; given up when a write or an open fails for want of space
+//! lost       counts of lost records by reason, there from the first start on, so that a full disk takes them too
 //! head       16 octets: highest acknowledged place and its checksum, overwritten after each commit
 //! clean      there while the queue was closed in order
 //! 00000001/  a spool; with a file `preparing` in it until it takes appends; `*.done` when emptied
@@ -18,10 +19,15 @@ use std::path::{Path, PathBuf};
 
 use crate::clock::Timestamp;
 
+use super::balance::Losses;
 use super::error::OpenError;
 
 /// What the file `head` begins with, before the place and its CRC-32C.
 const HEAD_MAGIC: &[u8; 4] = b"TGh1";
+
+/// File of the counts of lost records, and what it begins with.
+const LOST: &str = "lost";
+const LOST_MAGIC: &[u8; 4] = b"TGl1";
 
 /// Only the owner reads the queue: it holds who called whom.
 const MODE: u32 = 0o600;
@@ -121,26 +127,59 @@ impl Place {
         sync_directory(&self.path)
     }
 
-    /// Allocates the reserve unless it is there.
+    /// Allocates the reserve up to this size unless it is there; what it has beyond that stays.
     ///
     /// # Errors
-    /// When there is no room for it.
+    /// When there is no room for it. What it had before it still has.
     pub fn keep_reserve(&self, bytes: u64) -> io::Result<()> {
-        let path = self.path.join("reserve");
-        if bytes == 0 || fs::metadata(&path).is_ok_and(|data| data.len() >= bytes) {
+        let before = self.reserve_bytes();
+        if before >= bytes {
             return Ok(());
         }
-        let file = open(&path)?;
-        let length = libc::off_t::try_from(bytes).unwrap_or(libc::off_t::MAX);
+        let file = open(&self.path.join("reserve"))?;
+        let offset = |bytes| libc::off_t::try_from(bytes).unwrap_or(libc::off_t::MAX);
         // SAFETY: the descriptor is open for as long as `file` lives.
-        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), offset(before), offset(bytes - before)) } {
             0 => Ok(()),
             code => {
-                // A part of a reserve is none; the space is better free.
-                drop(fs::remove_file(&path));
+                // A part that has a length but no room would be taken for a reserve.
+                drop(file.set_len(before));
                 Err(io::Error::from_raw_os_error(code))
             }
         }
+    }
+
+    /// Octets of the reserve.
+    pub fn reserve_bytes(&self) -> u64 {
+        fs::metadata(self.path.join("reserve")).map_or(0, |data| data.len())
+    }
+
+    /// The counts of lost records, as far as they can be read.
+    pub fn losses(&self) -> Losses {
+        let mut losses = Losses::default();
+        let Ok(bytes) = fs::read(self.path.join(LOST)) else { return losses };
+        let Some((body, sum)) = bytes.split_last_chunk::<4>() else { return losses };
+        if !body.starts_with(LOST_MAGIC) || crc32c::crc32c(body).to_be_bytes() != *sum {
+            return losses;
+        }
+        for (count, bytes) in losses.0.iter_mut().zip(body[LOST_MAGIC.len()..].chunks_exact(8)) {
+            *count = bytes.try_into().map_or(0, u64::from_be_bytes);
+        }
+        losses
+    }
+
+    /// Keeps the counts of lost records, over those there were: a full disk takes that too.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep_losses(&self, losses: &Losses) -> io::Result<()> {
+        let mut bytes = LOST_MAGIC.to_vec();
+        losses.0.iter().for_each(|count| bytes.extend_from_slice(&count.to_be_bytes()));
+        let sum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&sum.to_be_bytes());
+        let file = open(&self.path.join(LOST))?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync_data()
     }
 
     /// Gives the reserve up; `false` when there is none.

@@ -67,7 +67,7 @@ pub enum StoreError {
     #[error("another process has the database open")]
     Locked,
     /// No space was left.
-    #[error("no space left")]
+    #[error("the disk is full")]
     NoSpace(#[source] io::Error),
     /// Another error of the file system.
     #[error("file system error")]
@@ -110,15 +110,12 @@ impl From<sled::Error> for StoreError {
     }
 }
 
-/// Why a commit was not stored. The others of the same batch are not touched by it.
+/// Why a commit was not stored whole. The others of the same batch are not touched by it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum AppendFailed {
-    /// A body, a call's value or a call's key is over its limit.
+    /// A body, a call's value or a call's key is over its limit; all else of the commit is stored.
     #[error("a record or call is longer than the queue stores")]
     TooLong,
-    /// The limits, their margin for calls in progress included, are used up.
-    #[error("the queue is full")]
-    Full,
     /// Neither the active spool nor a new one took it.
     #[error("the queue cannot write")]
     Store,

@@ -80,6 +80,10 @@ pub(super) struct Shared {
     pub metas: Mutex<std::collections::BTreeMap<String, Vec<u8>>>,
     pub turns: AtomicU64,
     pub backlog_refused: AtomicU64,
+    /// Records of commits that wait in the channel.
+    pub queued: AtomicU64,
+    /// Records of commits that producers hold because the channel is full.
+    pub held: AtomicU64,
 }
 
 /// The rest depth of the thread: who may wake it.
@@ -176,7 +180,7 @@ impl Handle {
     pub fn producer(&self, wake: Wake) -> Producer {
         let receipts = Mutex::default();
         let own = Arc::new(ProducerBox { receipts, wake });
-        Producer { shared: Arc::clone(&self.shared), own, outstanding: 0, taken: Vec::new() }
+        Producer { shared: Arc::clone(&self.shared), own, outstanding: 0, held: 0, taken: Vec::new() }
     }
 
     /// The consumer of `sink`; leases are announced by `wake`. A second one for the same sink
@@ -289,6 +293,7 @@ pub struct Producer {
     shared: Arc<Shared>,
     own: Arc<ProducerBox>,
     outstanding: usize,
+    held: u64,
     taken: Vec<Receipt>,
 }
 
@@ -304,10 +309,12 @@ impl Producer {
     /// # Errors
     /// When too many commits wait: the alarm state, [`Trouble::Backlog`]. The commit comes back.
     pub fn append(&mut self, ticket: u64, commit: Commit) -> Result<(), Full> {
+        let records = commit.entries.len() as u64;
         let submitted = Submitted::new(Arc::clone(&self.own), ticket, commit);
         match self.shared.commits.try_send(submitted) {
             Ok(()) => {
                 self.outstanding += 1;
+                self.shared.queued.fetch_add(records, Ordering::Relaxed);
                 let urgent = self.shared.commits.len() >= URGENT_COMMITS;
                 self.shared.signal.wake(if urgent { GATHERING } else { RESTING });
                 Ok(())
@@ -327,6 +334,15 @@ impl Producer {
         std::mem::swap(&mut *lock(&self.own.receipts), &mut self.taken);
         self.outstanding = self.outstanding.saturating_sub(self.taken.len());
         out.append(&mut self.taken);
+    }
+
+    /// States how many records of commits that came back the producer holds, to append them later: they count as
+    /// unwritten, and as lost if the queue ends before.
+    pub fn hold(&mut self, records: u64) {
+        let before = std::mem::replace(&mut self.held, records);
+        if before != records {
+            self.shared.held.fetch_add(records.wrapping_sub(before), Ordering::Relaxed);
+        }
     }
 
     /// Commits without a receipt taken so far.

@@ -3,7 +3,8 @@
 //! * Appending is atomic and durable: the receipt comes after the commit is on disk (promise P1);
 //! * leasing and settling deliver each record at least once to each sink, in order within a call (P2);
 //! * calls in progress are kept by the same commit as the records they cause;
-//! * limits by count, octets, age and free disk raise the alarm state ([`Troubles`]).
+//! * limits by count, octets, age and free disk raise the alarm state ([`Troubles`]), in which new calls are refused; no
+//!   limit refuses a record: what the disk does not take waits in memory and is tried again.
 //!
 //! [`Queue`] is the synchronous core; [`thread`] runs it on the one thread that touches sled and gives out handles.
 //! On disk the queue is a chain of spools, each a small sled database behind five guards: a flush that reaches the
@@ -51,7 +52,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, Seq, SinkMask};
 
-pub use balance::{Balance, SinkStats, Stats};
+pub use balance::{Balance, Loss, Losses, SinkStats, Stats};
 pub use barrier::AFTER_ALL;
 pub use command::{
     Action, Command, CommandError, Desk, Item, LIST_MAX, Offline, Outcome, Page, ParkedState, Pick, Position, Query,
@@ -59,7 +60,7 @@ pub use command::{
 };
 pub use error::{AppendFailed, OpenError, StoreError};
 pub use handle::{Consumer, Full, Handle, Producer, Wake};
-pub use limits::{Trouble, Troubles};
+pub use limits::{Limits, Load, Trouble, Troubles};
 pub use notice::{Level, Notice};
 pub use opening::{OpenReport, Opened};
 pub use schedule::BackOff;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::balance::Loss;
 use super::limits::Troubles;
 
 /// How serious a notice is.
@@ -71,6 +72,23 @@ pub enum Notice {
         /// Last one.
         to: u64,
     },
+    /// Records are lost that had not been acknowledged.
+    Losing {
+        /// Why.
+        why: Loss,
+        /// How many.
+        records: u64,
+    },
+    /// The reserve was given up, so that a full disk takes the ends of calls.
+    ReserveSpent {
+        /// Octets it had.
+        bytes: u64,
+    },
+    /// The reserve is whole again.
+    ReserveKept {
+        /// Octets it has.
+        bytes: u64,
+    },
     /// A salvage ended.
     Salvaged {
         /// The damaged database.
@@ -103,8 +121,8 @@ pub enum Notice {
     },
     /// The reasons for the alarm state changed.
     Alarm {
-        /// Those there are now.
-        troubles: Troubles,
+        /// Those there are now, each in words.
+        reasons: Vec<String>,
     },
     /// 80 % of these limits are reached.
     Near {
@@ -130,7 +148,7 @@ impl Notice {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::Switched { .. } | Self::Removed { .. } => Level::Info,
+            Self::Switched { .. } | Self::Removed { .. } | Self::ReserveKept { .. } => Level::Info,
             Self::Recovered { .. }
             | Self::Salvaged { .. }
             | Self::SnapshotMoved { .. }
@@ -138,12 +156,14 @@ impl Notice {
             | Self::Near { .. }
             | Self::ParkFailed { .. }
             | Self::Failed { .. } => Level::Warn,
-            Self::Alarm { troubles } if troubles.is_empty() => Level::Info,
+            Self::Alarm { reasons } if reasons.is_empty() => Level::Info,
             Self::Rescued { .. }
             | Self::Stuck { .. }
             | Self::Damaged { .. }
             | Self::CallsLost
             | Self::Lost { .. }
+            | Self::Losing { .. }
+            | Self::ReserveSpent { .. }
             | Self::SalvageFailed { .. }
             | Self::Unreadable { .. }
             | Self::Alarm { .. } => Level::Error,
@@ -170,11 +190,13 @@ impl fmt::Display for Notice {
             Self::SalvageFailed { path, why } => write!(f, "cannot salvage {}: {why}", path.display()),
             Self::Unreadable { spool, from, why } => write!(f, "cannot read spool {spool} at record {from}: {why}"),
             Self::SlowCommit { took } => write!(f, "a commit took {} ms", took.as_millis()),
-            Self::Alarm { troubles } if troubles.is_empty() => f.write_str("the alarm state is over"),
-            Self::Alarm { troubles } => {
-                f.write_str("alarm state:")?;
-                troubles.iter().try_for_each(|trouble| write!(f, " {}", trouble.name()))
+            Self::Losing { why, records } => write!(f, "{records} records are lost: {}", why.text()),
+            Self::ReserveSpent { bytes } => {
+                write!(f, "the disk is full: the reserve of {} MiB was given up for the ends of calls", bytes >> 20)
             }
+            Self::ReserveKept { bytes } => write!(f, "the reserve is whole: {} MiB", bytes >> 20),
+            Self::Alarm { reasons } if reasons.is_empty() => f.write_str("the alarm state is over"),
+            Self::Alarm { reasons } => write!(f, "alarm state: {}", reasons.join("; ")),
             Self::Near { limits } => {
                 f.write_str("80 % reached of:")?;
                 limits.iter().try_for_each(|trouble| write!(f, " {}", trouble.name()))

@@ -412,6 +412,11 @@ impl Opening {
             self.report.waiting += waiting;
         }
         let mut queue = Queue::assemble(self.chain, self.sinks, next, self.total, parked);
+        queue.stats.losses = queue.chain.place.losses();
+        // There from now on: a full disk lets a file be written over, but none be made.
+        if let Err(error) = queue.chain.place.keep_losses(&queue.stats.losses) {
+            queue.chain.notices.push(Notice::Failed { action: "write `lost`", why: error.to_string() });
+        }
         queue.calls.marks_forgotten = self.marks_forgotten;
         if queue.calls.marks_forgotten {
             queue.copy_old_calls(self.now.wall);
@@ -443,10 +448,6 @@ impl Opening {
             if !salvaged && !parked && !self.report.damaged.contains(&path) {
                 queue.salvage.directory(path, None);
             }
-        }
-        let reserve = queue.chain.settings.reserve_bytes;
-        if let Err(error) = queue.chain.place.keep_reserve(reserve) {
-            queue.chain.notices.push(Notice::Failed { action: "keep the reserve", why: error.to_string() });
         }
         queue.look(clock());
         let lost = queue.chain.notices.iter().any(|notice| matches!(notice, Notice::CallsLost));

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use crate::clock::{Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
 
+use super::balance::Loss;
 use super::disk::sync_directory;
 use super::error::StoreError;
 use super::notice::{Notice, chain_text};
@@ -250,8 +251,8 @@ impl Queue {
 
     /// States that acknowledged records are gone.
     pub(super) fn report_lost(&mut self, from: u64, to: u64) {
-        self.stats.lost += to - from + 1;
         self.chain.notices.push(Notice::Lost { from, to });
+        self.lose(Loss::Missing, to - from + 1);
     }
 }
 

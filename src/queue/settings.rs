@@ -14,16 +14,17 @@ pub struct Settings {
     pub gather_max: Duration,
     /// A commit that takes longer raises the alarm state until one is quicker. Default 500 ms, from 10 to 10 000.
     pub commit_wait_max: Duration,
-    /// Records waiting for any sink at which the alarm state begins; at 9/8 of it appending fails. Default 10 000 000,
-    /// at least 1 000.
+    /// Records waiting for any sink at which the alarm state begins, less one for each call in progress, half of it at
+    /// most. Default 10 000 000, at least 1 000.
     pub records_max: u64,
-    /// Octets of waiting records at which the alarm state begins; at 9/8 of it appending fails. Default 8 GiB, at
-    /// least 1 MiB.
+    /// Octets of waiting records at which the alarm state begins, less 4 KiB for each call in progress, half of it at
+    /// most. Default 8 GiB, at least 1 MiB.
     pub bytes_max: u64,
     /// Age of the oldest waiting record at which the alarm state begins; zero for none. Default 7 days.
     pub age_max: Duration,
-    /// Free octets of the file system under which the alarm state begins; at a quarter of it appending fails, so that
-    /// settling goes on. 0 for none. Default 2 GiB.
+    /// Free octets of the file system under which the alarm state begins, so that there is room for the ends of calls.
+    /// It also begins when the ends of the calls in progress, 4 KiB each, do not fit into what is free and the reserve.
+    /// Default 2 GiB.
     pub free_min: u64,
     /// File size at which a new spool begins. Default 1 GiB, at least 1 MiB.
     pub spool_bytes: u64,
@@ -31,7 +32,8 @@ pub struct Settings {
     pub spools_open_max: usize,
     /// Page cache of each open spool in octets. Default 16 MiB.
     pub cache_bytes: u64,
-    /// File kept aside to open the queue on a full disk, in octets. Default 64 MiB; 0 for none.
+    /// File kept aside for the ends of calls on a full disk and for opening the queue there, in octets; it grows with
+    /// the calls in progress, 4 KiB each. Default 64 MiB; 0 for none.
     pub reserve_bytes: u64,
     /// Deliveries of one record after which it is parked; 0 for no limit. Counted since the start of the process.
     /// Default 0.
@@ -45,6 +47,8 @@ pub struct Settings {
     /// Names of the sinks for which an Interim record that waits is settled as superseded when a newer Interim or the
     /// Stop of its session is appended (RFC 2869 §2.1). Default: none.
     pub collapsing: Vec<String>,
+    /// What the alarm state does to new calls, in words, for the operator. Default: nothing is said.
+    pub alarm_effect: String,
     /// Commits all producers together may have waiting; more are refused. Default 16 384.
     pub commits_waiting_max: usize,
 }
@@ -68,6 +72,7 @@ impl Default for Settings {
             window_records: 4_096,
             window_bytes: 8 << 20,
             collapsing: Vec::new(),
+            alarm_effect: String::new(),
             commits_waiting_max: 16_384,
         }
     }

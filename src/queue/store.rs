@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{CallHash, RecordId, SINKS_MAX, SinkMask, SinkNumber};
 
-use super::balance::{Balance, Stats};
+use super::balance::{Balance, Loss, Stats};
 use super::bitmap::Since;
 use super::calls::{Calls, Changes};
 use super::chain::{Chain, add_dirty, put_meta};
@@ -113,6 +113,10 @@ pub(super) struct Timing {
     /// After a failure, no reading through the backlog before.
     pub unread_pause: Option<Instant>,
     pub committed: Option<Instant>,
+    /// Whether the reserve was given up and is not there again.
+    pub reserve_spent: bool,
+    /// No reserve is made before.
+    pub reserve_pause: Option<Instant>,
     /// Octets appended when the active file was measured last; `None` to measure it again.
     pub sized_at: Option<u64>,
 }
@@ -120,25 +124,18 @@ pub(super) struct Timing {
 impl Queue {
     /// Takes a commit into the next batch; it is on disk after [`Queue::finish`].
     ///
+    /// No limit refuses it: a call that was accepted can be ended whatever is full.
+    ///
     /// # Errors
-    /// When it is too long or the queue is full; nothing of it is taken then.
+    /// When something in it is longer than the queue stores. That alone is left out, and counted as lost.
     pub fn add(&mut self, commit: Commit) -> Result<(), AppendFailed> {
-        let fits = commit.entries.iter().all(|entry| entry.body.len() <= BODY_BYTES_MAX)
-            && commit.calls.iter().all(|change| match change {
-                CallChange::Put { key, value } => key.len() <= CALL_KEY_BYTES_MAX && value.len() <= BODY_BYTES_MAX,
-                CallChange::End { key, note } => key.len() <= CALL_KEY_BYTES_MAX && note.len() <= NOTE_BYTES_MAX,
-                CallChange::Remove { .. } => true,
-            });
-        let refused = match (fits, self.verdict.full && !commit.entries.is_empty()) {
-            (false, _) => Some(AppendFailed::TooLong),
-            (true, true) => Some(AppendFailed::Full),
-            (true, false) => None,
-        };
-        if let Some(why) = refused {
-            self.stats.refused += commit.entries.len() as u64;
-            return Err(why);
-        }
+        let mut too_long = 0;
+        let mut result = Ok(());
         for entry in commit.entries {
+            if entry.body.len() > BODY_BYTES_MAX {
+                too_long += 1;
+                continue;
+            }
             let sinks = entry.sinks.and(self.known);
             if !sinks.is_empty() {
                 self.building.records.push(Fresh {
@@ -150,9 +147,39 @@ impl Queue {
             }
         }
         for change in commit.calls {
+            let change = match change {
+                CallChange::Put { key, value } if key.len() > CALL_KEY_BYTES_MAX || value.len() > BODY_BYTES_MAX => {
+                    result = Err(AppendFailed::TooLong);
+                    continue;
+                }
+                // The call has ended all the same.
+                CallChange::End { key, note } if key.len() > CALL_KEY_BYTES_MAX || note.len() > NOTE_BYTES_MAX => {
+                    result = Err(AppendFailed::TooLong);
+                    CallChange::Remove { key }
+                }
+                change => change,
+            };
             self.calls.take(change, &mut self.chain.revision, &mut self.building.calls);
         }
-        Ok(())
+        if too_long > 0 {
+            self.lose(Loss::TooLong, too_long);
+            result = Err(AppendFailed::TooLong);
+        }
+        result
+    }
+
+    /// Counts records as lost, for good: the count survives whatever the disk still takes.
+    pub(super) fn lose(&mut self, why: Loss, records: u64) {
+        if records == 0 {
+            return;
+        }
+        self.stats.losses.add(why, records);
+        if why != Loss::Missing {
+            self.chain.notices.push(Notice::Losing { why, records });
+        }
+        if let Err(error) = self.chain.place.keep_losses(&self.stats.losses) {
+            self.chain.notices.push(Notice::Failed { action: "write `lost`", why: error.to_string() });
+        }
     }
 
     /// Records in the next batch.
@@ -177,9 +204,15 @@ impl Queue {
         self.measure(begin.mono, end.mono, result.is_ok());
         if let Err(error) = result {
             self.timing.stuck_until = Some(end.mono + STUCK_PAUSE);
-            self.chain.notices.push(Notice::Stuck { why: chain_text(&error) });
+            let why = chain_text(&error);
+            if self.stats.store_error != why {
+                // Once for each reason: it is tried again every second.
+                self.chain.notices.push(Notice::Stuck { why: why.clone() });
+            }
+            self.stats.store_error = why;
             return Err(error);
         }
+        self.stats.store_error.clear();
         self.timing.stuck_until = None;
         self.timing.committed = Some(end.mono);
         self.timing.active_dirty = None;

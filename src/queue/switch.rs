@@ -162,11 +162,16 @@ impl Queue {
         }
         let failed = self.chain.active().number;
         let new = self.new_spool_with_batch(failed).or_else(|second| match second {
-            StoreError::NoSpace(_) if self.chain.place.give_reserve() => self.new_spool_with_batch(failed),
+            StoreError::NoSpace(_) if self.spend_reserve() => self.new_spool_with_batch(failed),
             second => Err(second),
         });
-        // Without a new spool the first error says more than the second.
-        let Ok(spool) = new else { return Err(error) };
+        let spool = match new {
+            Ok(spool) => spool,
+            // A spool that failed earlier only says that it did.
+            Err(second) if matches!(error, StoreError::Closed) => return Err(second),
+            // Without a new spool the first error says more than the second.
+            Err(_) => return Err(error),
+        };
         let number = spool.number;
         let why = chain_text(&error);
         self.chain.notices.push(Notice::Rescued { failed, spool: number, why });

@@ -221,26 +221,51 @@ fn a_slow_commit_raises_the_alarm_until_a_quick_one() {
 }
 
 #[test]
-fn at_the_limit_the_alarm_comes_first_and_then_the_refusal() {
+fn at_a_limit_the_alarm_comes_and_no_record_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut queue = open(Settings { records_max: 80, ..settings(directory.path()) }).queue;
     let mut now = clock::now();
-    let one = |n| Commit { entries: vec![entry(n, n, BOTH)], calls: Vec::new() };
-    for n in 1..=90 {
-        assert_eq!(queue.add(one(n)), Ok(()), "record {n}");
+    let put = |n: u64| CallChange::Put { key: n.to_be_bytes().to_vec(), value: vec![2] };
+    let end = |n: u64| CallChange::Remove { key: n.to_be_bytes().to_vec() };
+    // Ten calls that go on: the limit leaves room for their ends.
+    queue.add(Commit { entries: vec![], calls: (1001..=1010).map(put).collect() }).unwrap();
+    for n in 1..=120 {
+        let ends = if n > 110 { vec![end(890 + n)] } else { Vec::new() };
+        assert_eq!(queue.add(Commit { entries: vec![entry(n, n, BOTH)], calls: ends }), Ok(()), "record {n}");
         queue.finish(clock::now).unwrap();
         now = now.after(Duration::from_secs(2));
         queue.tick(now);
-        assert_eq!(queue.troubles().has(Trouble::Records), n >= 80, "record {n}");
+        assert_eq!(queue.troubles().has(Trouble::Records), n >= 70, "record {n}");
     }
-    assert_eq!(queue.add(one(91)), Err(AppendFailed::Full));
-    let call = CallChange::Put { key: vec![1], value: vec![2] };
-    assert_eq!(queue.add(Commit { entries: vec![], calls: vec![call] }), Ok(()), "calls are kept all the same");
-    deliver_all(&mut queue, A);
-    deliver_all(&mut queue, B);
+    assert_eq!(
+        queue.stats().reason(Trouble::Records),
+        "120 records wait, `queue.records_max` less the ends of 0 calls is 80"
+    );
+    assert_eq!(queue.stats().losses, Losses::default());
+    assert_eq!(deliver_all(&mut queue, A).len(), 120);
+    assert_eq!(deliver_all(&mut queue, B).len(), 120);
     queue.tick(now.after(Duration::from_secs(2)));
-    assert_eq!(queue.add(one(91)), Ok(()));
-    assert_eq!(queue.stats().refused, 1);
+    assert!(queue.troubles().is_empty());
+}
+
+#[test]
+fn what_is_too_long_is_lost_alone_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(settings(directory.path())).queue;
+    let long = Entry { body: body(2, BODY_BYTES_MAX + 1), ..entry(2, 2, BOTH) };
+    let calls = vec![
+        CallChange::Put { key: vec![1], value: vec![1; BODY_BYTES_MAX + 1] },
+        CallChange::Put { key: vec![2], value: vec![2] },
+    ];
+    let added = queue.add(Commit { entries: vec![entry(1, 1, BOTH), long, entry(3, 3, BOTH)], calls });
+    assert_eq!(added, Err(AppendFailed::TooLong));
+    queue.finish(clock::now).unwrap();
+    assert_eq!(deliver_all(&mut queue, A), [1, 3], "the other records of the commit are kept");
+    drop(queue);
+    let opened = open(settings(directory.path()));
+    assert_eq!(opened.calls, [(vec![2], vec![2])]);
+    let losses = opened.queue.stats().losses;
+    assert_eq!(losses.iter().collect::<Vec<_>>(), [(Loss::TooLong, 1)], "also after a restart");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::clock::{self, Instant, Now};
 use crate::ids::SinkNumber;
 
 use super::Lease;
+use super::balance::{Loss, Stats};
 use super::error::{AppendFailed, OpenError, StoreError};
 use super::handle::{
     BUSY, ConsumerBox, Control, GATHERING, Handle, IDLE, ProducerBox, RESTING, Receipt, Shared, Signal, Submitted, lock,
@@ -73,6 +74,8 @@ pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Re
         metas: Mutex::new(opened.queue.kept_metas()),
         turns: AtomicU64::new(0),
         backlog_refused: AtomicU64::new(0),
+        queued: AtomicU64::new(0),
+        held: AtomicU64::new(0),
     });
     let worker = Worker {
         queue: opened.queue,
@@ -153,8 +156,11 @@ impl Worker {
                 self.shared.signal.rest(GATHERING, STUCK_REST, || false);
             }
         }
+        self.write_what_is_left();
         self.publish(clock::now());
-        let Self { queue, commits, mut tickets, .. } = self;
+        let Self { mut queue, shared, commits, mut tickets, .. } = self;
+        let left = shared.queued.load(Ordering::Relaxed) + shared.held.load(Ordering::Relaxed);
+        queue.lose(Loss::Unwritten, left);
         let result = queue.close(clock::now);
         // Commits still on their way are answered with an error when their channel goes.
         drop(commits);
@@ -164,6 +170,20 @@ impl Worker {
         }
         answer(&mut tickets);
         result
+    }
+
+    /// What no spool took is tried once more, and all that came behind it: the disk may have room by now.
+    fn write_what_is_left(&mut self) {
+        self.queue.try_at_once();
+        loop {
+            let more = self.take_commits();
+            if self.tickets.is_empty() && self.queue.gathered() == 0 || !self.commit() {
+                return;
+            }
+            if !more {
+                return;
+            }
+        }
     }
 
     /// Requests, consumers, and what is due; whether consumers had something.
@@ -192,7 +212,7 @@ impl Worker {
             Control::Status(answer) => {
                 // Settlements that have arrived belong into the answer.
                 self.serve_consumers(now);
-                drop(answer.send(self.queue.stats()));
+                drop(answer.send(self.stats()));
             }
             Control::KeepMeta(name, value, answer) => drop(answer.send(self.queue.keep_meta_bytes(&name, &value))),
             Control::Slice(query, answer) => {
@@ -269,6 +289,7 @@ impl Worker {
         while self.queue.gathered() < BATCH_RECORDS_MAX && self.tickets.len() < BATCH_RECORDS_MAX {
             let Ok(submitted) = self.commits.try_recv() else { break };
             let (owner, commit) = submitted.take();
+            self.shared.queued.fetch_sub(commit.entries.len() as u64, Ordering::Relaxed);
             let added = self.queue.add(commit);
             self.tickets.extend(owner.map(|(producer, ticket)| (producer, (ticket, added))));
         }
@@ -337,9 +358,20 @@ impl Worker {
         });
     }
 
+    /// The queue's state, with what is still on its way to it.
+    fn stats(&self) -> Stats {
+        let mut stats = self.queue.stats();
+        let (queued, held) = (&self.shared.queued, &self.shared.held);
+        stats.unwritten += queued.load(Ordering::Relaxed) + held.load(Ordering::Relaxed);
+        if Troubles::from_bits(self.shared.troubles.load(Ordering::Relaxed)).has(Trouble::Backlog) {
+            stats.troubles = stats.troubles.with(Trouble::Backlog);
+        }
+        stats
+    }
+
     fn publish(&mut self, now: Now) {
         self.published = now.mono;
-        *lock(&self.shared.stats) = self.queue.stats();
+        *lock(&self.shared.stats) = self.stats();
         let mut notices = lock(&self.shared.notices);
         for notice in self.queue.notices() {
             if notices.len() < NOTICES_MAX {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::clock::{Instant, Now};
 use crate::ids::{Seq, SinkMask};
 
-use super::balance::{SinkStats, Stats};
+use super::balance::{Loss, SinkStats, Stats};
 use super::database::Database;
 use super::error::StoreError;
 use super::layout::CHUNK_RECORDS;
-use super::limits::{Load, Trouble, Troubles, judge};
+use super::limits::{Load, Trouble, Troubles, judge, limits, reserve_wanted};
 use super::notice::{Notice, chain_text};
 use super::parked::shortened;
 use super::spool::read_records;
@@ -102,13 +102,23 @@ impl Queue {
         let (low, before) = self.low();
         self.stats.held = self.next - low;
         self.stats.held_bytes = self.total.saturating_sub(before);
+        self.keep_reserve(now.mono);
         let load = Load {
             records: self.sinks.iter().map(|sink| sink.balance.waiting).max().unwrap_or(0),
             bytes: self.sinks.iter().map(|sink| sink.waiting_bytes).max().unwrap_or(0),
             age: self.age_of_oldest(now),
             free: self.stats.free_bytes,
+            reserve: self.chain.place.reserve_bytes(),
+            spent: if self.timing.reserve_spent { self.stats.reserve_wanted } else { 0 },
+            calls: self.stats.calls,
         };
-        let verdict = judge(&self.chain.settings, load);
+        let settings = &self.chain.settings;
+        let verdict = judge(settings, load);
+        self.stats.load = load;
+        self.stats.limits = limits(settings, load);
+        self.stats.free_min = settings.free_min;
+        self.stats.commit_wait_max = settings.commit_wait_max;
+        self.stats.alarm_effect.clone_from(&settings.alarm_effect);
         for trouble in [Trouble::Records, Trouble::Bytes, Trouble::Age, Trouble::Disk] {
             self.set_trouble(trouble, verdict.troubles.has(trouble));
         }
@@ -116,6 +126,45 @@ impl Queue {
             self.chain.notices.push(Notice::Near { limits: verdict.near });
         }
         self.verdict = verdict;
+    }
+
+    /// Keeps the reserve as large as the ends of the calls in progress need. One that was spent is made anew only when
+    /// the disk is well again: otherwise it would take from the ends what it is to keep for them.
+    fn keep_reserve(&mut self, now: Instant) {
+        let wanted = reserve_wanted(&self.chain.settings, self.stats.calls);
+        self.stats.reserve_wanted = wanted;
+        let missing = wanted.saturating_sub(self.chain.place.reserve_bytes());
+        let spent = self.timing.reserve_spent;
+        let besides = if spent { self.chain.settings.free_min.max(wanted) } else { RESERVE_BESIDES };
+        let paused = self.timing.reserve_pause.is_some_and(|until| now < until);
+        if missing == 0 || paused || self.stats.free_bytes < missing.saturating_add(besides) {
+            return;
+        }
+        match self.chain.place.keep_reserve(wanted) {
+            Ok(()) => {
+                self.stats.free_bytes = self.chain.place.free_bytes();
+                if std::mem::take(&mut self.timing.reserve_spent) {
+                    self.chain.notices.push(Notice::ReserveKept { bytes: wanted });
+                }
+            }
+            Err(error) => {
+                self.timing.reserve_pause = Some(now + RESERVE_PAUSE);
+                self.chain.notices.push(Notice::Failed { action: "keep the reserve", why: error.to_string() });
+            }
+        }
+    }
+
+    /// Gives the reserve up; whether there was one.
+    pub(super) fn spend_reserve(&mut self) -> bool {
+        let bytes = self.chain.place.reserve_bytes();
+        let given = self.chain.place.give_reserve();
+        if given {
+            self.timing.reserve_spent = true;
+            // New calls are refused from the next turn on.
+            self.timing.looked = None;
+            self.chain.notices.push(Notice::ReserveSpent { bytes });
+        }
+        given
     }
 
     /// First place that is waited for, at the most a chunk too low, and the sum of body octets before it.
@@ -163,7 +212,8 @@ impl Queue {
         let before = self.stats.troubles;
         self.stats.troubles = if there { before.with(trouble) } else { before.without(trouble) };
         if self.stats.troubles != before {
-            self.chain.notices.push(Notice::Alarm { troubles: self.stats.troubles });
+            let reasons = self.stats.troubles.iter().map(|trouble| self.stats.reason(trouble)).collect();
+            self.chain.notices.push(Notice::Alarm { reasons });
         }
     }
 
@@ -172,6 +222,7 @@ impl Queue {
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
         stats.head = self.next - 1;
+        stats.unwritten = self.building.records.len() as u64;
         stats.spools = self.chain.spools.len() as u64;
         stats.salvaging = self.salvage.is_busy();
         stats.sinks = self
@@ -247,6 +298,11 @@ impl Queue {
         self.known
     }
 
+    /// Has the next commit be tried, however lately one failed.
+    pub fn try_at_once(&mut self) {
+        self.timing.stuck_until = None;
+    }
+
     /// Commits what is left, stores all settlements and closes everything, so that the next start need not look
     /// closely.
     ///
@@ -259,7 +315,11 @@ impl Queue {
         }
         let active_dirty = self.chain.active().bits.is_dirty();
         let pending = !self.building.records.is_empty() || !self.building.calls.is_empty();
+        self.try_at_once();
         let result = if active_dirty || pending { self.finish(clock) } else { Ok(()) };
+        if result.is_err() {
+            self.lose(Loss::Unwritten, self.building.records.len() as u64);
+        }
         for index in 0..self.chain.spools.len() - 1 {
             self.chain.store_settled(index);
         }
@@ -295,6 +355,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause between commits that only show how quick the disk is.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// Free space that a reserve leaves when it is made: what the active spool needs in order to go on.
+const RESERVE_BESIDES: u64 = 4 << 20;
+
+/// Pause after a reserve that could not be made though the file system said that there was room.
+const RESERVE_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often a salvage is asked for what it found.
 const SALVAGE_EVERY: Duration = Duration::from_millis(5);

@@ -100,13 +100,6 @@ impl Held {
         if self.is_overdue(place, now, limit) { self.waiting.pop_front() } else { None }
     }
 
-    /// The next answer that waits for this ticket and no other.
-    pub fn pop_waiting(&mut self, ticket: Ticket) -> Option<Waiting> {
-        let place = self.waiting.partition_point(|other| other.ticket < ticket);
-        self.waiting.get(place).filter(|waiting| waiting.ticket == ticket)?;
-        self.waiting.remove(place)
-    }
-
     /// When the next receipt becomes late: the first one, which raises the alarm, or one that an answer waits for.
     pub fn deadline(&self, limit: Duration) -> Option<Instant> {
         let first = if self.late { self.place(self.waiting.front()?.ticket) } else { 0 };

@@ -87,11 +87,9 @@ pub enum Input {
     },
     /// Everything up to this ticket is on disk.
     Committed(Ticket),
-    /// The queue refused what this ticket carries: its records are lost. Every earlier ticket has had its answer.
+    /// The queue did not take all of what this ticket carries, and has counted that as lost. Every earlier ticket has had
+    /// its answer.
     Refused(Ticket),
-    /// What this ticket carries was dropped before it reached the queue: its records are lost. Unlike
-    /// [`Self::Refused`] it says nothing of earlier tickets.
-    Dropped(Ticket),
     /// The answer to [`Output::Resolve`].
     Resolved {
         /// The question.
@@ -126,6 +124,8 @@ pub enum Health {
     Well,
     /// It is at a limit or failing.
     Trouble,
+    /// It takes nothing, and what waits for it in memory has come to its limit: only calls in progress are served.
+    Full,
 }
 
 /// What to do.
@@ -235,7 +235,6 @@ impl Shard {
             Input::Received { peer, message } => self.step(now, stack::Input::Received { peer, message }, out),
             Input::Committed(ticket) => self.settled(now, ticket, None, out),
             Input::Refused(ticket) => self.settled(now, ticket, Some(Count::AnswerUnsafe), out),
-            Input::Dropped(ticket) => self.dropped(now, ticket, out),
             Input::Resolved { query, destinations } => {
                 self.step(now, stack::Input::Resolved { query, destinations }, out);
             }
@@ -308,7 +307,10 @@ impl Shard {
     /// Whether records cannot be committed in time.
     #[must_use]
     pub fn alarm(&self) -> Health {
-        if self.queue == Health::Trouble || self.held.is_late() { Health::Trouble } else { Health::Well }
+        match self.queue {
+            Health::Well if self.held.is_late() => Health::Trouble,
+            health => health,
+        }
     }
 
     /// A receipt came: the answers it lets go leave, and each is counted if its record is lost.
@@ -316,15 +318,6 @@ impl Shard {
         self.held.settle(ticket, now.mono, self.settings.commit_wait_max);
         while let Some(held) = self.held.pop_settled() {
             out.extend(count.map(Output::Count));
-            let (transaction, answer) = (held.transaction, held.answer);
-            self.step(now, stack::Input::Release { transaction, answer }, out);
-        }
-    }
-
-    /// A commit never reached the queue: the answers that wait for it leave, and each is counted.
-    fn dropped(&mut self, now: Now, ticket: Ticket, out: &mut Vec<Output>) {
-        while let Some(held) = self.held.pop_waiting(ticket) {
-            out.push(Output::Count(Count::AnswerUnsafe));
             let (transaction, answer) = (held.transaction, held.answer);
             self.step(now, stack::Input::Release { transaction, answer }, out);
         }
@@ -421,7 +414,13 @@ impl Shard {
 
     fn decide(&mut self, now: Now, transaction: ServerId, more: &mut Vec<stack::Output>, out: &mut Vec<Output>) {
         let Some(view) = self.stack.request(transaction) else { return };
-        let refuses = is_new_call(view).then(|| self.limit_reached()).flatten();
+        let refuses = if is_new_call(view) {
+            self.limit_reached()
+        } else {
+            // What is recorded takes of the room that is left for the ends of calls.
+            let is_recorded = !view.in_dialog && self.engine.records_method(view.message.method_text());
+            is_recorded.then(|| self.limit_reached()).flatten().filter(|limit| *limit == Limit::Alarm)
+        };
         let refusal = refuses.map(|_| Verdict::Answer {
             code: 503,
             reason: Cow::Borrowed("Service Unavailable"),
@@ -473,11 +472,11 @@ impl Shard {
     }
 
     fn limit_reached(&self) -> Option<Limit> {
-        let is_full = self.engine.calls() >= self.settings.calls_max || self.memory == Health::Trouble;
-        if self.alarm() == Health::Trouble && self.settings.on_trouble == OnTrouble::Refuse {
-            Some(Limit::Alarm)
-        } else {
-            (is_full || self.draining).then_some(Limit::Load)
+        let is_full = self.engine.calls() >= self.settings.calls_max || self.memory != Health::Well;
+        match self.alarm() {
+            Health::Full => Some(Limit::Alarm),
+            Health::Trouble if self.settings.on_trouble == OnTrouble::Refuse => Some(Limit::Alarm),
+            Health::Trouble | Health::Well => (is_full || self.draining).then_some(Limit::Load),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::admin;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::{LogPlan, ServicePlan, Watchdog};
-use crate::config::schema::{AdminTable, LogTable, QueueTable, ServiceTable, Switch};
+use crate::config::schema::{AdminTable, LogTable, OnTrouble, QueueTable, ServiceTable, Switch};
 use crate::queue;
 use crate::units::{Count, Mib, Millis, Secs};
 
@@ -36,6 +36,11 @@ pub(super) fn queue(table: &QueueTable, check: &mut Check<'_>) -> queue::Setting
     set(&mut settings.window_records, table.window_records_max, Count::len);
     set(&mut settings.window_bytes, table.window_mib, |size| usize::try_from(size.octets()).unwrap_or(usize::MAX));
     set(&mut settings.commits_waiting_max, table.commits_waiting_max, Count::len);
+    settings.alarm_effect = match table.on_trouble {
+        None | Some(OnTrouble::Refuse) => "new calls get 503",
+        Some(OnTrouble::Serve) => "new calls are served at the risk of their records",
+    }
+    .to_owned();
     settings
 }
 

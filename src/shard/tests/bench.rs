@@ -4,7 +4,7 @@
 //! `alice sends INVITE to bob` (`INVITE again`, `BYE`, `ACK`, `ACK hop`, `CANCEL`, `INFO`, inside the dialog, `with carol`
 //! the one with that callee), `bob sends 200` (`to INVITE`, `for dave`, `tag T`), `alice repeats INVITE`, `bob gets INVITE`
 //! (`containing TEXT`), `bob gets nothing` (a 100 is not looked at), `bob forgets`, `after 200 ms`, `disk writes` (`one`,
-//! `unseen` without a receipt), `disk refuses`, `disk drops` (before the queue has it), `memory trouble`, `recorded TEXT`, `forget records` that are not on disk,
+//! `unseen` without a receipt), `disk refuses`, `memory trouble`, `recorded TEXT`, `forget records` that are not on disk,
 //! `alarm on`, `queue trouble`, `rules NAME`, `turn begins`, `turn ends`, `drain`, `restart`, `counted WHAT 1`,
 //! `commits 1`, `calls 1`, `idle`, `busy`, `an answered call`.
 
@@ -95,7 +95,11 @@ pub fn rules(name: &str) -> Arc<Rules> {
 }
 
 fn health_of(word: &str) -> Health {
-    if word == "trouble" { Health::Trouble } else { Health::Well }
+    match word {
+        "trouble" => Health::Trouble,
+        "full" => Health::Full,
+        _ => Health::Well,
+    }
 }
 
 /// One dialog as an actor sees it.
@@ -203,10 +207,6 @@ impl Bench {
             ["disk", "writes"] => self.write(usize::MAX),
             ["disk", "writes", "one"] => self.write(1),
             ["disk", "writes", "unseen"] => while self.disk.write().is_some() {},
-            ["disk", "drops"] => {
-                let ticket = self.disk.refuse().unwrap_or_else(|| panic!("{place}: no commit"));
-                self.input(Input::Dropped(ticket));
-            }
             ["disk", "refuses"] => {
                 let ticket = self.disk.refuse().unwrap_or_else(|| panic!("{place}: no commit"));
                 self.input(Input::Refused(ticket));

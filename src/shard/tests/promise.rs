@@ -391,31 +391,24 @@ fn in_the_alarm_state_new_calls_are_served_if_so_set() {
 }
 
 #[test]
-fn a_commit_that_never_reaches_the_queue_lets_its_answers_go_and_no_others() {
-    play(&[(
-        "the oldest one is dropped for want of memory",
-        "alice sends INVITE to bob
-         bob gets INVITE
-         bob sends 200
+fn when_memory_takes_no_more_commits_only_calls_in_progress_are_served() {
+    let shard = Settings { on_trouble: OnTrouble::Serve, ..Settings::default() };
+    Bench::new("full", Setup { shard, ..Setup::new() }).run(
+        "an answered call
+         queue full
          dave sends INVITE to bob
-         bob gets INVITE
-         bob sends 486 for dave
-         bob gets ACK
-         alice gets nothing
-         disk drops
-         counted AnswerUnsafe 1
-         alice gets 200
-         alice sends ACK
-         bob gets ACK
-         dave gets nothing
-         disk writes
-         counted AnswerUnsafe 1
-         dave gets 486
+         dave gets 503
          dave sends ACK hop
-         recorded start 200 bob; missed 486 bob callee refused; failed 486 bob callee refused
-         after 601 s
-         recorded stop 0 bob gateway lifetime 600s",
-    )]);
+         counted CallRefused 1
+         alice sends BYE
+         bob gets BYE
+         bob sends 200
+         after 500 ms
+         alice gets 200
+         disk writes
+         queue well
+         recorded stop 200 bob caller bye 0s",
+    );
 }
 
 #[test]

@@ -43,7 +43,8 @@ const RESTS: &[Step] = &[
     Step { per_second: 1_000, rest: Duration::from_micros(500) },
     Step { per_second: 4_000, rest: Duration::from_millis(1) },
 ];
-/// Commits that wait because the queue's channel is full; beyond it the oldest answer's limit has long raised the alarm.
+/// Commits that wait because the queue's channel is full, beyond which new calls are refused whatever `queue.on_trouble`
+/// says: only the ends of calls in progress are still held in memory.
 const APPENDS_WAITING_MAX: usize = 65_536;
 
 /// A name to be resolved for a shard.
@@ -127,8 +128,8 @@ struct Driver {
     sends: Vec<Vec<(SocketAddr, Bytes)>>,
     /// Commits the full channel gave back, oldest first.
     unsent: VecDeque<(Ticket, Commit)>,
-    /// Commits that were given up for want of memory; the shard is told in the next turn.
-    dropped: Vec<Ticket>,
+    /// Records of these commits.
+    unsent_records: u64,
     /// When the memory of the process is looked at next.
     memory_due: Instant,
     receipts: Vec<(u64, Result<(), AppendFailed>)>,
@@ -171,7 +172,7 @@ impl Driver {
             sends: sockets.iter().map(|_| Vec::new()).collect(),
             sockets,
             unsent: VecDeque::new(),
-            dropped: Vec::new(),
+            unsent_records: 0,
             memory_due: Instant(0),
             memory_max: parts.memory_max,
             receipts: Vec::new(),
@@ -250,9 +251,6 @@ impl Driver {
     }
 
     fn take_receipts(&mut self, now: Now) {
-        for ticket in self.dropped.drain(..) {
-            self.shard.handle(now, Input::Dropped(ticket), &mut self.outputs);
-        }
         self.receipts.clear();
         self.producer.receipts(&mut self.receipts);
         // One receipt covers all tickets before it, as long as none of them was refused.
@@ -261,7 +259,7 @@ impl Driver {
             let input = match result {
                 Err(error) => {
                     self.meters.commits_lost.increment(1);
-                    tracing::error!(shard = self.number, ticket, %error, "records lost: the queue refused them");
+                    tracing::error!(shard = self.number, ticket, %error, "records lost; `tollgate queue status` counts them");
                     Input::Refused(Ticket(*ticket))
                 }
                 Ok(()) if receipts.peek().is_some_and(|(_, next)| next.is_ok()) => continue,
@@ -270,13 +268,20 @@ impl Driver {
             self.shard.handle(now, input, &mut self.outputs);
         }
         while let Some((ticket, commit)) = self.unsent.pop_front() {
+            let records = commit.entries.len() as u64;
             if let Err(Full(commit)) = self.producer.append(ticket.0, commit) {
                 self.unsent.push_front((ticket, commit));
                 break;
             }
+            self.unsent_records -= records;
         }
+        self.producer.hold(self.unsent_records);
         let is_troubled = self.queue.trouble() || !self.unsent.is_empty() || self.demand.load(Ordering::Relaxed);
-        let health = if is_troubled { Health::Trouble } else { Health::Well };
+        let health = match is_troubled {
+            _ if self.unsent.len() > APPENDS_WAITING_MAX => Health::Full,
+            true => Health::Trouble,
+            false => Health::Well,
+        };
         self.shard.handle(now, Input::Queue(health), &mut self.outputs);
     }
 
@@ -426,21 +431,17 @@ impl Driver {
     }
 
     fn append(&mut self, ticket: Ticket, commit: Commit) {
-        if self.unsent.is_empty() {
+        let held = if self.unsent.is_empty() {
             match self.producer.append(ticket.0, commit) {
                 Ok(()) => return,
-                Err(Full(commit)) => self.unsent.push_back((ticket, commit)),
+                Err(Full(commit)) => commit,
             }
         } else {
-            self.unsent.push_back((ticket, commit));
-        }
-        if self.unsent.len() > APPENDS_WAITING_MAX
-            && let Some((dropped, _)) = self.unsent.pop_front()
-        {
-            self.dropped.push(dropped);
-            self.meters.commits_lost.increment(1);
-            tracing::error!(shard = self.number, "records lost: the queue takes nothing and memory is at its limit");
-        }
+            commit
+        };
+        self.unsent_records += held.entries.len() as u64;
+        self.producer.hold(self.unsent_records);
+        self.unsent.push_back((ticket, held));
     }
 
     /// Puts a message where it leaves at the end of the turn.

@@ -23,7 +23,7 @@ pub const SIP_INVITES_RESENT_TOTAL: &str = "tollgate_sip_invites_resent_total";
 pub const SIP_REQUESTS_UNROUTED_TOTAL: &str = "tollgate_sip_requests_unrouted_total";
 /// Answers that left before their record was on disk, because the commit took longer than `queue.commit_wait_max_ms`.
 pub const SIP_ANSWERS_UNSAFE_TOTAL: &str = "tollgate_sip_answers_unsafe_total";
-/// Commits lost because the queue took nothing and memory was at its limit.
+/// Commits of which the queue did not take all; the queue counts their records by reason.
 pub const SIP_COMMITS_LOST_TOTAL: &str = "tollgate_sip_commits_lost_total";
 /// Calls in progress, by `shard`.
 pub const SIP_CALLS: &str = "tollgate_sip_calls";
@@ -92,7 +92,7 @@ impl Meters {
         self.servers.set(sizes.server as f64);
         self.clients.set(sizes.client as f64);
         self.down.set(sizes.down as f64);
-        self.alarm.set(if shard.alarm() == Health::Trouble { 1.0 } else { 0.0 });
+        self.alarm.set(if shard.alarm() == Health::Well { 0.0 } else { 1.0 });
     }
 }
 
