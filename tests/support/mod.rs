@@ -260,6 +260,12 @@ impl Gateway {
              free_min_mib = 0\n\n[sinks.radius.test]\nconfig = \"{folder}/radiusclient.conf\"\n\n\
              [admin]\nsocket = \"{folder}/admin.sock\"\n\n{more}\n"
         );
+        Self::start_on(&dir, port, &toml, radius)
+    }
+
+    /// Starts one in the folder `dir` with a configuration of the test's own.
+    pub fn start_on(dir: &Path, port: u16, toml: &str, radius: u16) -> Self {
+        let dir = dir.to_owned();
         fs::write(dir.join("tollgate.toml"), toml).expect("the configuration is written");
         let client = format!(
             "acctserver 127.0.0.1:{radius}:testing123\nradius_timeout 1\nradius_retries 3\n\
