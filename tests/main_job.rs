@@ -86,7 +86,10 @@ fn a_busy_target_then_an_answer_gives_two_legs() {
     let targets = [format!("sip:b@127.0.0.1:{busy}"), format!("sip:c@127.0.0.1:{callee}")];
     let more = "[accounting.leg_fields]\nsrc = \"$avp(src)\"\ndst = \"$avp(dst)\"\n\
                 [sinks.radius.test.leg_fields]\nsrc = \"Tollgate-Leg-Src\"\ndst = \"Tollgate-Leg-Dst\"\n";
-    let gateway = Gateway::start(dir.path(), &targets, radius.port, more);
+    let [port] = free_ports();
+    let sip = format!("listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]");
+    let route = format!("[[route]]\nto = [\"{}\", \"{}\"]\ntargets = \"forward\"", targets[0], targets[1]);
+    let gateway = Gateway::start_routes(dir.path(), (port, &sip), &route, radius.port, more);
     let to = gateway.address().to_string();
     let mut call = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "1", "-d", "200"]).unwrap();
     assert!(call.wait("the caller").success(), "{}", call.complaints());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::calls::{CallView, Calls, ENDED_KEPT};
 use super::flags::{self, is_success};
+use super::invite::Round;
 use super::maker::Maker;
 use super::restore::Resent;
 use super::session::{self, Alarms, Ending, Key, Session};
@@ -16,7 +17,7 @@ use super::watch::Probe;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::{CallHash, SinkMask};
-use crate::policy::{Avp, Marks, RouteFields};
+use crate::policy::{Avp, Marks, RouteFields, Targets};
 use crate::queue::CallChange;
 use crate::record::{Kind, Party, Record};
 use crate::sip::dialog::{Course, Dialogs, Direction, Known};
@@ -66,12 +67,12 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outcome) {
         let before = out.len();
         match input {
-            Input::Request { transaction, view, marks, avps, fields, table } => {
-                self.request(now, transaction, view, Wishes { marks, avps, fields, table });
+            Input::Request { transaction, view, marks, avps, fields, targets, table } => {
+                self.request(now, transaction, view, Wishes { marks, avps, fields, targets, table });
             }
             Input::Provisional { transaction, answer, target: _ } => self.provisional(now, transaction, &answer, out),
-            Input::RoundFailed { transaction, attempts, best, more: _ } => {
-                self.round_failed(now, transaction, &attempts, best, out);
+            Input::RoundFailed { transaction, attempts, best, more: _, redirected } => {
+                self.round_failed(now, transaction, &Round { attempts: &attempts, best, redirected }, out);
             }
             Input::Final { transaction, code, reason, message, source, uri } => {
                 let answer =
@@ -186,6 +187,7 @@ impl Engine {
             marks,
             avps: self.avps(now, view, wishes.avps),
             fields: wishes.fields.cloned(),
+            targets: wishes.targets,
             table: wishes.table.map(Into::into),
             session,
             parties: if exchanged { Parties::Exchanged } else { Parties::AsWritten },
@@ -433,6 +435,7 @@ struct Wishes<'a> {
     marks: Marks,
     avps: &'a [Avp],
     fields: Option<&'a RouteFields>,
+    targets: Targets,
     table: Option<&'a str>,
 }
 

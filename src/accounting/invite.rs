@@ -10,40 +10,63 @@ use super::watch::Watch;
 use super::{Outcome, fields, session};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
+use crate::policy::Targets;
 use crate::queue::CallChange;
 use crate::record::{Cause, End, Kind, Party, Record};
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Attempt, ServerId};
 
+/// A round of branches that has failed.
+pub(super) struct Round<'a> {
+    /// Each branch; one at least.
+    pub(super) attempts: &'a [Attempt],
+    /// Which of them is the best answer.
+    pub(super) best: usize,
+    /// Whether that is a redirection that is followed.
+    pub(super) redirected: bool,
+}
+
 impl Engine {
-    /// A round of branches has failed: a leg, and a Missed record.
-    pub(super) fn round_failed(
-        &mut self,
-        now: Now,
-        id: ServerId,
-        attempts: &[Attempt],
-        best: usize,
-        out: &mut Outcome,
-    ) {
+    /// A round of branches has failed. Where one callee follows the other, or sends the call elsewhere, that is a leg;
+    /// who missed the call is told at once only if the answer of another target cannot change it.
+    pub(super) fn round_failed(&mut self, now: Now, id: ServerId, round: &Round<'_>, out: &mut Outcome) {
         let Some(mut transaction) = self.transactions.remove(&id) else { return };
-        if transaction.is_initial_invite() && !attempts.is_empty() {
-            let best = best.min(attempts.len() - 1);
-            let reported = if self.maker.settings.missed_branches { attempts } else { &attempts[best..=best] };
+        if transaction.is_initial_invite() && !round.attempts.is_empty() {
+            let best = round.best.min(round.attempts.len() - 1);
+            let reported = match transaction.targets {
+                _ if self.maker.settings.missed_branches => round.attempts,
+                Targets::Forward => &round.attempts[best..=best],
+                Targets::Alternatives => &[],
+            };
             for attempt in reported {
-                let answer = Answer::of_attempt(attempt);
-                let legs = transaction.legs.len();
-                let (was_cut, is_cut) = (transaction.is_cut, self.add_leg(now, &mut transaction, &answer));
-                transaction.is_cut |= is_cut;
-                self.missed(now, &mut transaction, &answer, out);
-                transaction.legs.truncate(legs);
-                transaction.is_cut = was_cut;
+                self.missed_attempt(now, &mut transaction, attempt, out);
             }
-            let answer = Answer::of_attempt(&attempts[best]);
-            transaction.is_cut |= self.add_leg(now, &mut transaction, &answer);
-            transaction.forwarder = attempts[best].uri.clone();
+            for attempt in round.attempts {
+                transaction.note(attempt);
+            }
+            let best = &round.attempts[best];
+            if transaction.targets == Targets::Forward || round.redirected {
+                transaction.is_cut |= self.add_leg(now, &mut transaction, &Answer::of_attempt(best));
+                transaction.forwarder = best.uri.clone();
+            }
+            transaction.is_sent_on = round.redirected;
+            if best.code == 503 {
+                transaction.unavailable = Some(Box::new(best.clone()));
+            }
             transaction.is_tried = true;
         }
         self.transactions.insert(id, transaction);
+    }
+
+    /// The Missed record of one target, with its leg.
+    fn missed_attempt(&mut self, now: Now, transaction: &mut Transaction, attempt: &Attempt, out: &mut Outcome) {
+        let answer = Answer::of_attempt(attempt);
+        let legs = transaction.legs.len();
+        let (was_cut, is_cut) = (transaction.is_cut, self.add_leg(now, transaction, &answer));
+        transaction.is_cut |= is_cut;
+        self.missed(now, transaction, &answer, out);
+        transaction.legs.truncate(legs);
+        transaction.is_cut = was_cut;
     }
 
     /// Adds the leg of a branch; whether it was cut.
@@ -78,9 +101,18 @@ impl Engine {
 
     /// The caller gets a final answer of 300 or more.
     pub(super) fn refused(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        // An attempt that was made has its record; what the gateway refuses itself has none yet.
-        if !transaction.is_tried {
-            self.missed(now, transaction, answer, out);
+        let behind = transaction.behind(answer).cloned();
+        let decisive = behind.as_ref().map_or(*answer, Answer::of_attempt);
+        let is_leg_due =
+            transaction.is_tried && !transaction.is_sent_on && transaction.targets == Targets::Alternatives;
+        if is_leg_due {
+            transaction.is_cut |= self.add_leg(now, transaction, &decisive);
+        }
+        // Targets that forward the call have their records; alternatives are one callee, who has missed it now. What the
+        // gateway refuses itself has none yet.
+        let is_told = transaction.targets == Targets::Forward || self.maker.settings.missed_branches;
+        if !transaction.is_tried || !is_told {
+            self.missed(now, transaction, &decisive, out);
         }
         self.end_early(now, transaction, answer, out);
         let failed = flags::failed(&self.maker.settings, transaction.marks, answer.code);

@@ -121,7 +121,8 @@ impl Maker {
         let src = if transaction.forwarder.is_empty() { caller } else { &transaction.forwarder };
         let dst = target(request, answer);
         let mut context = self.context(now, transaction, answer);
-        context.leg = Some(Leg { src, dst, code: answer.code });
+        let cause = (answer.code >= 300).then(|| transaction.failure(answer).cause);
+        context.leg = Some(Leg { src, dst, code: answer.code, cause });
         fields::evaluate(&self.settings.leg_fields, &context)
     }
 
@@ -134,6 +135,7 @@ impl Maker {
             reply_arrival,
             code: answer.code,
             reason: answer.reason,
+            attempts: &transaction.attempts,
             parties: transaction.parties,
             ..Context::new(transaction.request(), &transaction.avps, now.wall)
         }

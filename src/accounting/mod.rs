@@ -11,7 +11,8 @@
 //! | provisional answer with a body, if `early_media` | Start, then Interim | accounting |
 //! | 2xx to a re-INVITE, the interim timer | Interim | accounting |
 //! | final answer of any code to a BYE, session timer, lifetime, an end that is gone, operator | Stop, Cdr | accounting |
-//! | a round of branches of an initial INVITE failed | Missed | missed |
+//! | a round of branches of an initial INVITE failed, and its targets forward the call | Missed | missed |
+//! | an initial INVITE whose targets are alternatives was refused | Missed | missed |
 //! | an initial INVITE was refused without any branch | Missed | missed |
 //! | final answer of 300 or more to an INVITE | Failed | accounting and failed |
 //! | final answer to another method of `methods` | Event | accounting; from 300 on also failed |
@@ -52,7 +53,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::ids::{CallHash, SinkMask};
-use crate::policy::{Avp, Marks, RouteFields};
+use crate::policy::{Avp, Marks, RouteFields, Targets};
 use crate::queue::{CallChange, Commit, Entry};
 use crate::record::{Party, Record, codec};
 use crate::sip::message::Message;
@@ -79,6 +80,8 @@ pub enum Input<'a> {
         avps: &'a [Avp],
         /// Fields of its route; `None`: those of the settings.
         fields: Option<&'a RouteFields>,
+        /// What its targets are to each other.
+        targets: Targets,
         /// Table that takes its records instead of the SQL sink's own.
         table: Option<&'a str>,
     },
@@ -101,6 +104,8 @@ pub enum Input<'a> {
         best: usize,
         /// Whether a further group follows.
         more: bool,
+        /// Whether the best answer is a redirection that is followed.
+        redirected: bool,
     },
     /// A final answer is about to leave.
     Final {

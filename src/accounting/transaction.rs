@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use super::session::Key;
 use crate::ids::SinkMask;
-use crate::policy::{Marks, RouteFields};
+use crate::policy::{Marks, RouteFields, Targets};
+use crate::record::codec::LEGS_MAX;
 use crate::record::{Cause, End, Fields, Party};
 use crate::sip::message::{Message, Method};
 use crate::sip::stack::{Attempt, RequestView};
-use crate::vars::{Avps, Parties};
+use crate::vars::{Avps, Parties, Tried};
 
 /// Most provisional answers of one INVITE that make a record; later ones count as repeats.
 pub(super) const PROVISIONALS_MAX: usize = 64;
@@ -23,6 +24,8 @@ pub(super) struct Transaction {
     pub(super) avps: Avps,
     /// Fields of its route; `None`: those of the settings.
     pub(super) fields: Option<RouteFields>,
+    /// What its targets are to each other.
+    pub(super) targets: Targets,
     pub(super) table: Option<Box<str>>,
     /// The session it belongs to.
     pub(super) session: Option<Key>,
@@ -34,9 +37,15 @@ pub(super) struct Transaction {
     pub(super) is_early: bool,
     /// Whether a round of branches has failed.
     pub(super) is_tried: bool,
+    /// Whether the newest round has redirected the call: its leg is there, and that of where it went is not.
+    pub(super) is_sent_on: bool,
     pub(super) is_cancelled: bool,
-    /// Legs of failed rounds, in order of creation.
+    /// Legs of those that sent the call on, in order of creation.
     pub(super) legs: Vec<Fields>,
+    /// Targets tried in vain.
+    pub(super) attempts: Vec<Tried>,
+    /// The newest 503 that was the best of its round: the caller gets it as 500 (RFC 3261 §16.7 step 6).
+    pub(super) unavailable: Option<Box<Attempt>>,
     /// Target of the newest leg: it sent the call on.
     pub(super) forwarder: Bytes,
     /// Whether a leg had to be cut.
@@ -57,6 +66,7 @@ impl Transaction {
             marks: Marks::NONE,
             avps: Avps::new(),
             fields: None,
+            targets: Targets::Alternatives,
             table: None,
             session: None,
             sender,
@@ -64,8 +74,11 @@ impl Transaction {
             is_open: false,
             is_early: false,
             is_tried: false,
+            is_sent_on: false,
             is_cancelled: false,
             legs: Vec::new(),
+            attempts: Vec::new(),
+            unavailable: None,
             forwarder: Bytes::new(),
             is_cut: false,
             told: SinkMask::NONE,
@@ -87,8 +100,24 @@ impl Transaction {
         self.method() == Method::Invite && !self.view.in_dialog && self.session.is_none()
     }
 
+    /// Notes a target that was tried in vain; beyond [`LEGS_MAX`] only the last ones are left out.
+    pub(super) fn note(&mut self, attempt: &Attempt) {
+        if self.attempts.len() < LEGS_MAX {
+            let cause = self.failure(&Answer::of_attempt(attempt)).cause;
+            self.attempts.push(Tried { uri: attempt.uri.clone(), code: attempt.code, cause });
+        }
+    }
+
+    /// The attempt behind an answer that the gateway makes of its 503.
+    pub(super) fn behind(&self, answer: &Answer<'_>) -> Option<&Attempt> {
+        self.unavailable.as_deref().filter(|_| answer.code == 500 && answer.message.is_none() && !answer.is_attempt)
+    }
+
     /// Who ended an attempt that failed, and why.
     pub(super) fn failure(&self, answer: &Answer<'_>) -> End {
+        if let Some(attempt) = self.behind(answer) {
+            return self.failure(&Answer::of_attempt(attempt));
+        }
         let is_local = answer.message.is_none();
         let (by, cause) = match answer.code {
             487 if self.is_cancelled => (Party::Caller, Cause::Cancelled),

@@ -214,6 +214,7 @@ to = ["sip:100@{answering}"]
 name = "forwarded"
 match = {{ user = "200" }}
 to = ["sip:bob@{busy}", "sip:carol@{answering}"]
+targets = "forward"
 [[route]]
 name = "missed"
 match = {{ user = "300" }}

@@ -40,7 +40,8 @@ fn usage(variable: &Variable) -> String {
         Argument::None => "",
         Argument::Header => "(Name)",
         Argument::Name => "(name)",
-        Argument::Leg => "(src|dst|code)",
+        Argument::Leg => "(src|dst|code|cause)",
+        Argument::Attempt => "(uri|code|cause)",
     };
     if variable.has_index { format!("$({name}{argument}[i])") } else { format!("${name}{argument}") }
 }

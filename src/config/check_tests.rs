@@ -199,7 +199,7 @@ fn mistakes_of_routes_are_named() {
         ),
         (
             "[[route]]\nfork = \"serial\"\nanswer = { code = 404 }",
-            "error: a `[[route]]` with `answer` has no use for `fork`, `ring_timeout_s` or `redirects`\n  --> t.toml:3:1",
+            "error: a `[[route]]` with `answer` has no use for `fork`\n  --> t.toml:3:1",
         ),
         (
             "[[route]]\nto = \"sip:127.0.0.1\"\nmatch = { method = [\"INVTE\"] }",

@@ -26,6 +26,12 @@ pub struct Decision<'r> {
 }
 
 impl<'r> Decision<'r> {
+    /// What the targets of the route are to each other; without a route there is one at most.
+    #[must_use]
+    pub fn targets(&self) -> Targets {
+        self.route.map_or(Targets::Alternatives, |route| route.targets)
+    }
+
     /// Values the route gives to `$avp(name)`.
     #[must_use]
     pub fn avps(&self) -> &'r [Avp] {
@@ -37,6 +43,17 @@ impl<'r> Decision<'r> {
     pub fn fields(&self) -> Option<&'r RouteFields> {
         self.route.and_then(|route| route.fields.as_ref())
     }
+}
+
+/// What several targets of a route are to each other, and so what a failed one means.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Targets {
+    /// Ways to one callee: trunks, gateways, devices of one user. The caller calls each of them, and only what became of
+    /// the whole is an answered or a missed call.
+    #[default]
+    Alternatives,
+    /// One callee after the other: each target that fails has missed the call and sends it on to the next.
+    Forward,
 }
 
 /// Fields of a route's records, in place of those of the settings.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::pattern::Pattern;
 use super::target::Destination;
-use super::{Avp, Decision, Marks, RouteFields};
+use super::{Avp, Decision, Marks, RouteFields, Targets};
 use crate::sip::message::{Message, Uri};
 use crate::sip::stack::{Network, Plan, Redirects, RequestView, Verdict};
 
@@ -23,6 +23,8 @@ pub struct Route {
     pub condition: Condition,
     /// What is done.
     pub action: Action,
+    /// What its targets are to each other.
+    pub targets: Targets,
     /// What is recorded.
     pub marks: Marks,
     /// Fields of its records; `None`: those of the settings.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::pattern::{Case, Pattern};
 use super::routes::{Action, Condition};
 use super::target::Destination;
-use super::{Marks, Route, Routes};
+use super::{Marks, Route, Routes, Targets};
 use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
 use crate::sip::dialog::Course;
@@ -37,6 +37,7 @@ fn route(name: &str, condition: Condition) -> Route {
         name: name.to_owned(),
         condition,
         action: Action::Forward { groups: vec![vec![target]], ring_timeout: None, redirects: Redirects::Pass },
+        targets: Targets::default(),
         marks: Marks { accounting: SinkMask::NONE.with(SinkNumber(0)), ..Marks::NONE },
         fields: None,
         avps: Vec::new(),

@@ -362,8 +362,8 @@ impl Shard {
                     self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
                 }
             }
-            From::RoundFailed { transaction, attempts, best, more } => {
-                self.tell(now, accounting::Input::RoundFailed { transaction, attempts, best, more });
+            From::RoundFailed { transaction, attempts, best, more, redirected } => {
+                self.tell(now, accounting::Input::RoundFailed { transaction, attempts, best, more, redirected });
             }
             From::Provisional { transaction, answer, target } => {
                 self.tell(now, accounting::Input::Provisional { transaction, answer, target });
@@ -446,6 +446,7 @@ impl Shard {
                 marks: decision.marks,
                 avps: decision.avps(),
                 fields: decision.fields(),
+                targets: decision.targets(),
                 table: None,
             };
             self.engine.handle(now, fact, &mut self.pending);

@@ -11,8 +11,10 @@ pub enum Argument {
     Header,
     /// The name of a value the policy has set.
     Name,
-    /// `src`, `dst` or `code`.
+    /// `src`, `dst`, `code` or `cause`.
     Leg,
+    /// `uri`, `code` or `cause`.
+    Attempt,
 }
 
 /// One variable.
@@ -106,6 +108,7 @@ pub(super) enum Symbol {
     NowText,
     Avp,
     Leg,
+    Attempt,
 }
 
 const fn plain(name: &'static str, symbol: Symbol, meaning: &'static str, reply: &'static str) -> Variable {
@@ -190,10 +193,18 @@ const VARIABLES: &[Variable] = &[
         name: "leg",
         argument: Argument::Leg,
         meaning: "of a leg, in leg fields only: src (caller, or the target before that sent the call on), dst (target), \
-                  code (its final answer)",
+                  code (its final answer), cause (why it came to nothing)",
         reply: ALWAYS,
         has_index: false,
         symbol: Symbol::Leg,
+    },
+    Variable {
+        name: "attempt",
+        argument: Argument::Attempt,
+        meaning: "of the targets tried in vain so far: uri, code, cause; the first one, [-1] the last, [*] all",
+        reply: ALWAYS,
+        has_index: true,
+        symbol: Symbol::Attempt,
     },
     plain("au", Auth(AuthPart::User), "user part of the digest username, as claimed", NOTHING),
     plain("aU", Auth(AuthPart::Username), "digest username, as claimed", NOTHING),

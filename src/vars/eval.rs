@@ -112,6 +112,7 @@ impl Reference {
             Symbol::NowText => Found::text(context.now.to_string().into_bytes()),
             Symbol::Avp => self.avp(context),
             Symbol::Leg => leg(context, &self.argument),
+            Symbol::Attempt => Found::pick(attempts(context, &self.argument), self.index),
             Symbol::SourceIp => Found::ip(self.arrival(context).map(|arrival| arrival.source.ip())),
             Symbol::SourcePort => Found::number(self.arrival(context).map(|arrival| arrival.source.port())),
             Symbol::LocalIp => Found::ip(self.local(context).map(|local| local.ip())),
@@ -207,8 +208,17 @@ fn leg<'a>(context: &'a Context<'_>, part: &str) -> Found<'a> {
     match part {
         "src" => Found::text(leg.src),
         "dst" => Found::text(leg.dst),
+        "cause" => Found::maybe(leg.cause.map(|cause| cause.name().as_bytes())),
         _ => Found::number((leg.code != 0).then_some(leg.code)),
     }
+}
+
+fn attempts<'a>(context: &Context<'a>, part: &str) -> impl Iterator<Item = Cow<'a, [u8]>> {
+    context.attempts.iter().map(move |tried| match part {
+        "uri" => Cow::Borrowed(&*tried.uri),
+        "cause" => Cow::Borrowed(tried.cause.name().as_bytes()),
+        _ => Cow::Owned(tried.code.to_string().into_bytes()),
+    })
 }
 
 fn uri_part(text: &[u8], part: UriPart) -> Found<'_> {

@@ -12,7 +12,10 @@ mod tests;
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+
 use crate::clock::Timestamp;
+use crate::record::Cause;
 use crate::sip::message::Message;
 use crate::sip::stack::Transport;
 
@@ -50,6 +53,19 @@ pub struct Leg<'a> {
     pub dst: &'a [u8],
     /// Final code of the leg: `$leg(code)`.
     pub code: u16,
+    /// Why it came to nothing: `$leg(cause)`; `None` of one that was answered.
+    pub cause: Option<Cause>,
+}
+
+/// A target that was tried in vain.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tried {
+    /// Its Request-URI: `$attempt(uri)`.
+    pub uri: Bytes,
+    /// Its final code: `$attempt(code)`; 0 of one that was given up because another one answered.
+    pub code: u16,
+    /// Why it came to nothing: `$attempt(cause)`.
+    pub cause: Cause,
 }
 
 /// Where the values come from.
@@ -73,6 +89,8 @@ pub struct Context<'a> {
     pub avps: &'a Avps,
     /// The leg, where leg fields are evaluated.
     pub leg: Option<Leg<'a>>,
+    /// Targets that were tried in vain, in the order in which that was known.
+    pub attempts: &'a [Tried],
     /// How From and To are read.
     pub parties: Parties,
     /// The instant of the record.
@@ -93,6 +111,7 @@ impl<'a> Context<'a> {
             reason: b"",
             avps,
             leg: None,
+            attempts: &[],
             parties: Parties::AsWritten,
             now,
         }

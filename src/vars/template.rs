@@ -230,7 +230,8 @@ impl<'a> Reader<'a> {
             Argument::None => true,
             Argument::Header => is_token(argument),
             Argument::Name => argument.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)),
-            Argument::Leg => matches!(argument, "src" | "dst" | "code"),
+            Argument::Leg => matches!(argument, "src" | "dst" | "code" | "cause"),
+            Argument::Attempt => matches!(argument, "uri" | "code" | "cause"),
         };
         if argument.is_empty() || !fits {
             let what = format!("`{argument}` is not {}", wanted(variable.argument));
@@ -288,7 +289,8 @@ const fn wanted(argument: Argument) -> &'static str {
         Argument::None => "nothing",
         Argument::Header => "the name of a header",
         Argument::Name => "a name of letters, digits, `_`, `-`, `.`",
-        Argument::Leg => "`src`, `dst` or `code`",
+        Argument::Leg => "`src`, `dst`, `code` or `cause`",
+        Argument::Attempt => "`uri`, `code` or `cause`",
     }
 }
 
@@ -298,6 +300,7 @@ const fn example(argument: Argument) -> &'static str {
         Argument::Header => "Subject",
         Argument::Name => "account",
         Argument::Leg => "src",
+        Argument::Attempt => "uri",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::record::Value;
+use crate::record::{Cause, Value};
 
 const INVITE: &str = "INVITE sip:+4021@gw.example:5070;transport=tcp SIP/2.0\r\n\
     Via: SIP/2.0/UDP 192.0.2.1:5062;branch=z9hG4bKa\r\n\
@@ -230,7 +230,7 @@ fn exchanged_parties_swap_every_from_and_to() {
 
 #[test]
 fn legs_have_variables_of_their_own() {
-    let leg = Leg { src: b"sip:a", dst: b"sip:b", code: 486 };
+    let leg = Leg { src: b"sip:a", dst: b"sip:b", code: 486, cause: Some(Cause::Refused) };
     for (template, want) in [
         ("$leg(src)", text("sip:a")),
         ("$leg(dst)", text("sip:b")),
@@ -273,7 +273,7 @@ fn a_mistake_names_its_column_and_what_to_write() {
         ),
         ("$avp(s:email)", 6, "`s:email` is the old way to name an AVP", Some("write `$avp(email)`")),
         ("$avp(a/b)", 6, "`a/b` is not a name of letters, digits, `_`, `-`, `.`", Some("write `$avp(account)`")),
-        ("$leg(mid)", 6, "`mid` is not `src`, `dst` or `code`", Some("write `$leg(src)`")),
+        ("$leg(mid)", 6, "`mid` is not `src`, `dst`, `code` or `cause`", Some("write `$leg(src)`")),
         ("$(fU[0])", 5, "`$fU` has one value and takes no index", None),
         (
             "$(ct[x])",

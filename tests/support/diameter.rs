@@ -258,7 +258,7 @@ pub fn gateway(dir: &Path, targets: &[String], port: u16, more: &str) -> Gateway
     let folder = dir.display();
     let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
     let toml = format!(
-        "[sip]\nlisten = [\"udp:127.0.0.1:{sip}\"]\nallow = [\"127.0.0.0/8\"]\n\n[[route]]\nto = [{targets}]\n\n\
+        "[sip]\nlisten = [\"udp:127.0.0.1:{sip}\"]\nallow = [\"127.0.0.0/8\"]\n\n[[route]]\nto = [{targets}]\ntargets = \"forward\"\n\n\
          [accounting]\non = [\"diameter\"]\nflags = [\"missed\", \"failed\"]\n\n[queue]\npath = \"{folder}/queue\"\n\
          free_min_mib = 0\n\n[sinks.diameter.test]\nconfig = \"{folder}/diameterclient.conf\"\nretry_first_ms = 100\n\
          retry_max_s = 1\n\n[admin]\nsocket = \"{folder}/admin.sock\"\n\n{more}\n"

@@ -11,6 +11,8 @@
 //! | `=408` | a final answer of the gateway |
 //! | `1:200 b` | the same, to the first request of the row |
 //! | `round B 486`, `round B =408`, `round B 486 C *603` | a failed round of branches; `*` is the best |
+//! | `round B >302` | the redirection of the best is followed |
+//! | `forward` | the targets of what follows forward the call, they are no alternatives |
 //! | `CANCEL`, `ACK`, `ACK callee` | |
 //! | `gone` | the newest transaction is terminated; `1:gone` the first |
 //! | `+5` | seconds pass |
@@ -29,7 +31,7 @@ use bytes::Bytes;
 use crate::accounting::{Engine, Input, Key, Made, Outcome, Settings};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
-use crate::policy::{Avp, Marks, RouteFields};
+use crate::policy::{Avp, Marks, RouteFields, Targets};
 use crate::queue::{BODY_BYTES_MAX, CallChange};
 use crate::record::{Value, codec};
 use crate::sip::dialog::{Course, Direction};
@@ -51,6 +53,7 @@ pub(super) struct Bench {
     pub(super) notes: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) avps: Vec<Avp>,
     pub(super) fields: Option<RouteFields>,
+    pub(super) targets: Targets,
     /// Appended to every request's header lines.
     pub(super) lines: String,
     /// Whether records must come back whole from their bytes.
@@ -98,6 +101,7 @@ impl Bench {
             notes: BTreeMap::new(),
             avps: Vec::new(),
             fields: None,
+            targets: Targets::default(),
             lines: String::new(),
             is_lossless: true,
             marks: marks(first),
@@ -125,6 +129,7 @@ impl Bench {
         match words[..] {
             ["gone"] => self.handle(Input::Terminated { transaction }),
             ["CANCEL"] => self.handle(Input::Cancelled { transaction }),
+            ["forward"] => self.targets = Targets::Forward,
             ["restart"] => self.restart(),
             ["reboot"] => {
                 self.settings.boot_id.push('x');
@@ -252,6 +257,7 @@ impl Bench {
             marks,
             avps: &avps,
             fields: fields.as_ref(),
+            targets: self.targets,
             table: None,
         });
         self.avps = avps;
@@ -309,15 +315,16 @@ impl Bench {
     }
 
     fn round(&mut self, transaction: ServerId, words: &[&str]) {
-        let mut best = 0;
+        let (mut best, mut redirected) = (0, false);
         let attempts = words
             .chunks(2)
             .enumerate()
             .map(|(index, pair)| {
-                let code = pair[1].trim_start_matches('*');
-                if code.len() < pair[1].len() {
+                let code = pair[1].trim_start_matches(['*', '>']);
+                if pair[1].starts_with('*') {
                     best = index;
                 }
+                redirected |= pair[1].starts_with('>');
                 let number = code.trim_start_matches('=');
                 let message = (number == code).then(|| self.reply(self.requests.len(), code, &[pair[0]]));
                 Attempt {
@@ -330,7 +337,7 @@ impl Bench {
                 }
             })
             .collect();
-        self.handle(Input::RoundFailed { transaction, attempts, best, more: false });
+        self.handle(Input::RoundFailed { transaction, attempts, best, more: false, redirected });
     }
 
     /// One line for each record: `kind method code from/to`, how it ended, how long it was, legs, fields, sinks other

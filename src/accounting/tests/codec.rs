@@ -14,7 +14,7 @@ fn stored() -> (Vec<u8>, Vec<u8>) {
     let fields = templates(&[("ua", "$ua"), ("via", "$(hdr(Via)[*])")]);
     let legs = templates(&[("src", "$leg(src)"), ("code", "$leg(code)")]);
     let mut bench = Bench::new(Settings { fields, leg_fields: legs, ..settings() }, "a0 m1 f2");
-    bench.play("INVITE; round B 486; 200 b se=1800; ACK; +15");
+    bench.play("forward; INVITE; round B 486; 200 b se=1800; ACK; +15");
     bench.stored.pop_first().expect("a call is stored")
 }
 

@@ -101,7 +101,7 @@ fn a_call_the_caller_gives_up_makes_one_record_a_sink() {
             (
                 "given up after a busy one",
                 "m0",
-                "INVITE; round B 486; CANCEL; round C 487; 487 C",
+                "forward; INVITE; round B 486; CANCEL; round C 487; 487 C",
                 "missed INVITE 486 a/B callee refused; missed INVITE 487 a/C caller cancelled",
             ),
             ("the answer was faster than the CANCEL", "a0 m0 f0", "INVITE; CANCEL; 200 b", "start INVITE 200 a/b"),
@@ -112,26 +112,26 @@ fn a_call_the_caller_gives_up_makes_one_record_a_sink() {
 }
 
 #[test]
-fn each_failed_round_is_missed_once() {
+fn each_target_that_forwards_a_call_misses_it_once() {
     hold(
         &settings(),
         &[
             (
                 "busy, then answered (reference sequence A)",
                 "a0 m0",
-                "INVITE; round B 486; 200 c; +8; BYE caller c; 200",
+                "forward; INVITE; round B 486; 200 c; +8; BYE caller c; 200",
                 "missed INVITE 486 a/B callee refused; start INVITE 200 a/c; stop BYE 200 a/c caller bye 8s",
             ),
             (
                 "busy, then timeout (reference sequence B): one record for each attempt",
                 "a0 m0",
-                "INVITE; round B 486; round C =408; =408",
+                "forward; INVITE; round B 486; round C =408; =408",
                 "missed INVITE 486 a/B callee refused; missed INVITE 408 a/ gateway timeout",
             ),
             (
                 "and one of what the caller got, where that is marked",
                 "a0 m0 f0",
-                "INVITE; round B 486; round C =408; =408",
+                "forward; INVITE; round B 486; round C =408; =408",
                 "missed INVITE 486 a/B callee refused; missed INVITE 408 a/ gateway timeout; failed INVITE 408 a/ gateway timeout",
             ),
             (
@@ -163,6 +163,81 @@ fn each_failed_round_is_missed_once() {
 }
 
 #[test]
+fn alternatives_are_one_callee() {
+    let fields = templates(&[("tried", "$(attempt(uri)[*])"), ("why", "$(attempt(cause)[*])")]);
+    let leg_fields = templates(&[("src", "$avp(src)"), ("dst", "$leg(dst)"), ("why", "$leg(cause)")]);
+    let al = "sip:al@a.example";
+    let rows = [
+        (
+            "a trunk failed and the next one answered: no missed call, the caller's leg, the trunk as an attempt",
+            "a0 m0 f0",
+            "INVITE; round B 503; 200 c; +8; BYE caller c; 200",
+            "start INVITE 200 a/c [AL sip:winner -] tried=B why=refused; \
+             stop BYE 200 a/c caller bye 8s [AL sip:winner -] tried=B why=refused",
+        ),
+        (
+            "all failed: one missed call, what the caller got, and both legs are the caller's",
+            "a0 m0 f0",
+            "INVITE; round B =408; round C 486; 486 C",
+            "missed INVITE 486 a/C callee refused [AL sip:winner refused] tried=B, C why=timeout, refused; \
+             failed INVITE 486 a/C callee refused [AL sip:winner refused] tried=B, C why=timeout, refused",
+        ),
+        (
+            "each with a record of its own, if set",
+            "a0 m0 f0 +",
+            "INVITE; round B 503; round C 486; 486 C",
+            "missed INVITE 503 a/B callee refused [AL B refused] tried=- why=-; \
+             missed INVITE 486 a/C callee refused [AL C refused] tried=B why=refused; \
+             failed INVITE 486 a/C callee refused [AL sip:winner refused] tried=B, C why=refused, refused",
+        ),
+        (
+            "the answered call too, then",
+            "a0 m0 +",
+            "INVITE; round B 503; 200 c",
+            "missed INVITE 503 a/B callee refused [AL B refused] tried=- why=-; \
+             start INVITE 200 a/c [AL sip:winner -] tried=B why=refused",
+        ),
+        (
+            "given up at the second",
+            "a0 m0 f0",
+            "INVITE; round B =503; CANCEL; round C 487; 487 C",
+            "missed INVITE 487 a/C caller cancelled [AL sip:winner cancelled] tried=B, C why=unreachable, cancelled",
+        ),
+        (
+            "no way to any of them: the caller gets 500 and the records say why",
+            "a0 m0 f0",
+            "INVITE; round B =503; round C =503; =500",
+            "missed INVITE 503 a/ gateway unreachable [AL C unreachable] tried=B, C why=unreachable, unreachable; \
+             failed INVITE 500 a/ gateway unreachable [AL C unreachable] tried=B, C why=unreachable, unreachable",
+        ),
+        (
+            "the 503 of a trunk that the caller gets as 500 is the trunk's",
+            "a0 f0",
+            "INVITE; round B 503; =500",
+            "failed INVITE 500 a/ callee refused [AL B refused] tried=B why=refused",
+        ),
+        (
+            "who redirects a call forwards it",
+            "a0 m0 f0",
+            "INVITE; round B >302; 200 c",
+            "start INVITE 200 a/c [AL B refused] [B sip:winner -] tried=B why=refused",
+        ),
+        (
+            "and where it went is his leg when it fails",
+            "a0 f0",
+            "INVITE; round B >302; round C 404; 404 C",
+            "failed INVITE 404 a/C callee refused [AL B refused] [B sip:winner refused] tried=B, C why=refused, refused",
+        ),
+    ];
+    for (name, marked, steps, want) in rows {
+        let (marked, missed_branches) = (marked.trim_end_matches('+'), marked.ends_with('+'));
+        let (fields, leg_fields) = (fields.clone(), leg_fields.clone());
+        let settings = Settings { fields, leg_fields, missed_branches, ..settings() };
+        hold(&settings, &[(name, marked, steps, &want.replace("AL", al))]);
+    }
+}
+
+#[test]
 fn a_forwarded_call_has_a_leg_for_each_target() {
     let legs = Settings {
         leg_fields: templates(&[("src", "$avp(src)"), ("dst", "$leg(dst)"), ("code", "$leg(code)")]),
@@ -175,7 +250,7 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
             (
                 "busy, then answered: A to B, B to C",
                 "a0 m0",
-                "INVITE; round B 486; 200 c; +1; BYE callee c; 200",
+                "forward; INVITE; round B 486; 200 c; +1; BYE callee c; 200",
                 "missed INVITE 486 a/B callee refused [sip:al@a.example B 486]; \
              start INVITE 200 a/c [sip:al@a.example B 486] [B sip:winner 200]; \
              stop BYE 200 a/c callee bye 1s [sip:al@a.example B 486] [B sip:winner 200]",
@@ -183,7 +258,7 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
             (
                 "busy, then no answer",
                 "a0 m0 f0",
-                "INVITE; round B 486; round C =408; =408",
+                "forward; INVITE; round B 486; round C =408; =408",
                 "missed INVITE 486 a/B callee refused [sip:al@a.example B 486]; \
              missed INVITE 408 a/ gateway timeout [sip:al@a.example B 486] [B C 408]; \
              failed INVITE 408 a/ gateway timeout [sip:al@a.example B 486] [B C 408]",
@@ -191,21 +266,21 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
             (
                 "each of two answers has its own last leg",
                 "a0",
-                "INVITE; round B 486; 200 c; 200 d",
+                "forward; INVITE; round B 486; 200 c; 200 d",
                 "start INVITE 200 a/c [sip:al@a.example B 486] [B sip:winner 200]; \
              start INVITE 200 a/d [sip:al@a.example B 486] [B sip:winner 200]",
             ),
             (
                 "a parallel round has the leg of its best answer",
                 "m0",
-                "INVITE; round B 404 C *486; 486 C",
+                "forward; INVITE; round B 404 C *486; 486 C",
                 "missed INVITE 486 a/C callee refused [sip:al@a.example C 486]",
             ),
             ("nothing was forwarded: no leg", "a0 f0", "INVITE; =404", "failed INVITE 404 a/ gateway refused"),
             (
                 "a re-INVITE and the one record at the end have the legs of the call",
                 "a0 a2",
-                "INVITE; round B 486; 200 c; INVITE caller c; 200; BYE caller c; 200",
+                "forward; INVITE; round B 486; 200 c; INVITE caller c; 200; BYE caller c; 200",
                 "start INVITE 200 a/c [sip:al@a.example B 486] [B sip:winner 200]; \
              interim INVITE 200 a/c 0s [sip:al@a.example B 486] [B sip:winner 200]; \
              stop BYE 200 a/c caller bye 0s [sip:al@a.example B 486] [B sip:winner 200]; \
@@ -219,7 +294,7 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
         &[(
             "newest first, if set",
             "a0",
-            "INVITE; round B 486; 200 c; BYE caller c; 200",
+            "forward; INVITE; round B 486; 200 c; BYE caller c; 200",
             "start INVITE 200 a/c [B sip:winner 200] [sip:al@a.example B 486]; \
              stop BYE 200 a/c caller bye 0s [B sip:winner 200] [sip:al@a.example B 486]",
         )],
@@ -230,7 +305,7 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
         &[(
             "each branch with its own leg, the call with the best one",
             "a0 m0",
-            "INVITE; round B 404 C *486; 200 d",
+            "forward; INVITE; round B 404 C *486; 200 d",
             "missed INVITE 404 a/B callee refused [sip:al@a.example B 404]; \
              missed INVITE 486 a/C callee refused [sip:al@a.example C 486]; \
              start INVITE 200 a/d [sip:al@a.example C 486] [C sip:winner 200]",
@@ -241,7 +316,7 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
 #[test]
 fn a_failure_has_its_instants() {
     let mut bench = Bench::new(settings(), "a0 m0 f0");
-    bench.play("INVITE; +5; round B 486; +20; round C =408; =408");
+    bench.play("forward; INVITE; +5; round B 486; +20; round C =408; =408");
     let spans: Vec<_> = bench.made.iter().map(|made| made.record.times.setup.map(|span| span.as_secs())).collect();
     assert_eq!(spans, [Some(5), Some(25), Some(25)], "from the INVITE to the end of the attempt");
     assert!(bench.made.iter().all(|made| made.record.times.ended == Some(made.record.times.event)));

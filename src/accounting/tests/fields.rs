@@ -22,13 +22,13 @@ fn fields_are_taken_from_the_request_and_its_answer() {
             (
                 "of a failed round: its branch",
                 "m0",
-                "INVITE; round B 486",
+                "forward; INVITE; round B 486",
                 "missed INVITE 486 a/B callee refused ua=new ct=<sip:bo@192.0.2.2> ru=B",
             ),
             (
                 "a local answer has no Contact",
                 "m0",
-                "INVITE; round B =408",
+                "forward; INVITE; round B =408",
                 "missed INVITE 408 a/ gateway timeout ua=new ct=- ru=B",
             ),
             (
@@ -101,7 +101,7 @@ fn values_of_the_policy_stay_with_the_call() {
     let mut bench = Bench::new(Settings { fields: templates(&[("who", "$avp(who)")]), ..settings() }, "a0 m0");
     let value = Template::parse("$fU at $si").expect("a template");
     bench.avps = vec![Avp { name: "who".into(), value }];
-    bench.play("INVITE; round B 486; 200 b");
+    bench.play("forward; INVITE; round B 486; 200 b");
     bench.avps.clear();
     bench.play("BYE callee; 200");
     assert_eq!(
@@ -146,7 +146,7 @@ fn fields_of_a_route_stand_above_the_others_in_all_records_of_its_calls() {
     let mut bench = Bench::new(Settings { fields: common.clone(), ..settings() }, "a0 m0");
     bench.fields = RouteFields::new(own, &common);
     bench.lines = "X-Agent: mine\r\n".into();
-    bench.play("INVITE; round B 486; 200 b; INVITE callee; 200; restart; BYE callee; 200");
+    bench.play("forward; INVITE; round B 486; 200 b; INVITE callee; 200; restart; BYE callee; 200");
     let of_route = "trunk=gold ua=mine";
     assert_eq!(
         bench.records(),
@@ -162,7 +162,7 @@ fn fields_of_a_route_stand_above_the_others_in_all_records_of_its_calls() {
 fn an_over_long_value_is_cut_and_marked_in_all_records() {
     let mut bench = Bench::new(Settings { fields: templates(&[("x", "$hdr(X-Long)")]), ..settings() }, "a0 m0");
     bench.lines = format!("X-Long: {}\r\n", "x".repeat(20_000));
-    bench.play("INVITE; round B 486; 200 b; close");
+    bench.play("forward; INVITE; round B 486; 200 b; close");
     assert_eq!(bench.made.len(), 3, "{}", bench.records());
     for made in &bench.made {
         assert!(made.record.shortened);
@@ -178,7 +178,7 @@ fn the_longest_values_in_all_fields_and_legs_fit_the_queue() {
     let mut bench = Bench::new(settings, "a0 m0 a2");
     bench.lines = format!("X-Long: {}\r\n", "x".repeat(4000));
     bench.is_lossless = false;
-    bench.play("INVITE; round B 486; round C 486; 200 b; restart; BYE caller; 200");
+    bench.play("forward; INVITE; round B 486; round C 486; 200 b; restart; BYE caller; 200");
     assert_eq!(bench.made.len(), 5);
     for made in &bench.made {
         let bytes = crate::record::codec::encode(&made.record);

@@ -24,6 +24,8 @@ const STEPS: &[&str] = &[
     "=200",
     "round B 486",
     "round B =408 C *503",
+    "round B >302",
+    "forward",
     "CANCEL",
     "ACK",
     "ACK callee",

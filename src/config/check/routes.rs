@@ -6,12 +6,14 @@ use super::sinks::Names;
 use super::{Check, accounting, dns};
 use crate::config::decode::{At, OneOrMany};
 use crate::config::error::{Mistake, nearest};
-use crate::config::schema::{AccountingTable, AnswerTable, Fork, MatchTable, RedirectsOption, RouteTable, SipTable};
+use crate::config::schema::{
+    AccountingTable, AnswerTable, Fork, MatchTable, RedirectsOption, RouteTable, SipTable, TargetsOption,
+};
 use crate::config::tree::PlaceId;
 use crate::policy::pattern::{Case, Pattern};
 use crate::policy::routes::{Action, Condition, ROUTES_MAX};
 use crate::policy::target::Destination;
-use crate::policy::{Avp, Route};
+use crate::policy::{Avp, Route, Targets};
 use crate::sip::stack::{Hop, Redirects, by_q};
 use crate::sip::transport::dns::{Asked, Outcome, Settings};
 
@@ -67,7 +69,11 @@ pub(super) fn check(
         }
         let Some(action) = action else { continue };
         let name = table.name.clone().unwrap_or_else(|| format!("route {}", number + 1));
-        routes.push(Route { name, condition, action, marks, fields, avps });
+        let targets = match table.targets {
+            Some(TargetsOption::Forward) => Targets::Forward,
+            Some(TargetsOption::Alternatives) | None => Targets::Alternatives,
+        };
+        routes.push(Route { name, condition, action, targets, marks, fields, avps });
     }
     hosts.resolve(dns, check);
     routes
@@ -139,9 +145,14 @@ fn action(table: &At<RouteTable>, sip: &SipTable, hosts: &mut Hosts, check: &mut
     match (&table.to, &table.answer) {
         (Some(to), None) => forward(table, &to.0, sip, hosts, check),
         (None, Some(answer)) => {
-            if table.fork.is_some() || table.ring_timeout_s.is_some() || table.redirects.is_some() {
-                let what = "a `[[route]]` with `answer` has no use for `fork`, `ring_timeout_s` or `redirects`";
-                check.error(answer.place, what);
+            let useless = [
+                ("fork", table.fork.is_some()),
+                ("targets", table.targets.is_some()),
+                ("ring_timeout_s", table.ring_timeout_s.is_some()),
+                ("redirects", table.redirects.is_some()),
+            ];
+            for (name, _) in useless.into_iter().filter(|(_, is_given)| *is_given) {
+                check.error(answer.place, format_args!("a `[[route]]` with `answer` has no use for `{name}`"));
             }
             Some(answer_action(answer))
         }

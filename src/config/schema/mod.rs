@@ -19,7 +19,9 @@ use serde::Deserialize;
 pub use accounting::{AccountingTable, FieldSource, Flag, LegOrder, Rounding, Switch};
 pub use dns::DnsTable;
 pub use mapping::{AccountingOn, Columns, MappingTable, Oversize, PolicyTable, UnknownKeywords};
-pub use route::{AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable};
+pub use route::{
+    AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption,
+};
 pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
 pub use sinks::{
     DelayTime, DiameterTable, Legs, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping,

@@ -18,6 +18,8 @@ pub struct RouteTable {
     pub to: Option<OneOrMany<At<String>>>,
     /// How several targets are tried.
     pub fork: Option<Fork>,
+    /// What several targets are to each other.
+    pub targets: Option<TargetsOption>,
     /// Longest ringing of one target.
     pub ring_timeout_s: Option<Secs<0, 3_600>>,
     /// What becomes of a redirection.
@@ -71,6 +73,16 @@ pub enum Fork {
     Parallel,
     /// The highest q first, those of one q at once.
     ByQ,
+}
+
+/// What several targets are to each other.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetsOption {
+    /// Ways to one callee.
+    Alternatives,
+    /// One callee after the other.
+    Forward,
 }
 
 /// What becomes of a redirection.

@@ -20,7 +20,7 @@ use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::pattern::{Case, Pattern};
 use crate::policy::routes::{Action, Condition};
 use crate::policy::target::Destination;
-use crate::policy::{Marks, Route, Routes};
+use crate::policy::{Marks, Route, Routes, Targets};
 use crate::record::{Kind, Record, Value};
 use crate::shard::{self, Health, Input, Output, Rules, Shard};
 use crate::sip::message::Message;
@@ -75,6 +75,7 @@ pub fn rules(name: &str) -> Arc<Rules> {
             ring_timeout: Some(Duration::from_secs(20)),
             redirects: if user == "moved" { follow } else { Redirects::Pass },
         },
+        targets: if matches!(user, "hunt") { Targets::Forward } else { Targets::Alternatives },
         marks,
         fields: None,
         avps: Vec::new(),

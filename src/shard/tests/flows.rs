@@ -190,7 +190,7 @@ fn rfc3261_16_5_a_redirection_that_is_followed_makes_a_leg() {
     bench.play_with_contact("bob sends 302", "<sip:carol@192.0.2.30>");
     bench.run(
         "bob gets ACK
-         recorded missed 302 bob callee refused
+         recorded nothing
          carol gets INVITE containing sip:carol@192.0.2.30 SIP/2.0
          carol sends 200
          recorded start 200 carol [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30]

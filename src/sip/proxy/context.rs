@@ -40,6 +40,8 @@ pub enum Progress {
         best: usize,
         /// Whether a further group follows.
         more: bool,
+        /// Whether the best answer is a redirection that is followed.
+        redirected: bool,
     },
 }
 
@@ -217,7 +219,7 @@ impl Context {
         } else if self.best.as_ref().is_none_or(|older| self.rank(newer) <= self.rank(older)) {
             self.best = Some(newer.clone());
         }
-        Progress::RoundOver { attempts, best, more: self.has_more() }
+        Progress::RoundOver { attempts, best, more: self.has_more(), redirected: is_followed }
     }
 
     /// The best answer of all rounds that have failed, with the challenges of the others.

@@ -213,8 +213,9 @@ impl Stack {
             proxy::Progress::Waiting => {}
             proxy::Progress::CancelOthers => self.cancel_branches(now, id, None, out),
             proxy::Progress::RoundOver { .. } if forwarding.context.ending() == Ending::Won => {}
-            proxy::Progress::RoundOver { attempts, best, more } => {
-                out.push(Output::RoundFailed { transaction: ServerId(id.to_u64()), attempts, best, more });
+            proxy::Progress::RoundOver { attempts, best, more, redirected } => {
+                let transaction = ServerId(id.to_u64());
+                out.push(Output::RoundFailed { transaction, attempts, best, more, redirected });
                 if !self.start_round(now, id, out) {
                     self.answer_best(id, out);
                 }

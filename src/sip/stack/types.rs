@@ -321,6 +321,8 @@ pub enum Output {
         best: usize,
         /// Whether a further group follows.
         more: bool,
+        /// Whether the best answer is a redirection whose contacts come next.
+        redirected: bool,
     },
     /// The final answer the caller is to get, held until [`Input::Release`]. Each 2xx of a fork makes one.
     Final {
