@@ -203,6 +203,6 @@ const fn phrase(cause: Cause) -> &'static [u8] {
         Cause::Administrator => b"Ended by the operator",
         Cause::Restart => b"Lost in a restart",
         Cause::Unreachable => b"An end of the call is gone",
-        Cause::Bye | Cause::FailedBye | Cause::Cancelled | Cause::Timeout | Cause::Refused => b"",
+        Cause::Bye | Cause::FailedBye | Cause::Cancelled | Cause::Timeout | Cause::Refused | Cause::Elsewhere => b"",
     }
 }

@@ -5,6 +5,8 @@ use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::calls::{CallView, Calls, ENDED_KEPT};
 use super::flags::{self, is_success};
 use super::invite::Round;
@@ -22,7 +24,7 @@ use crate::queue::CallChange;
 use crate::record::{Kind, Party, Record};
 use crate::sip::dialog::{Course, Dialogs, Direction, Known};
 use crate::sip::message::{Message, Method, Name};
-use crate::sip::stack::{Peer, RequestView, ServerId};
+use crate::sip::stack::{Peer, RequestView, ServerId, Withdrawal};
 use crate::vars::{Avps, Parties};
 
 /// The shortest interval of interim records that a server may ask for.
@@ -34,8 +36,8 @@ pub struct Engine {
     pub(super) maker: Maker,
     pub(super) calls: Calls,
     pub(super) transactions: HashMap<ServerId, Box<Transaction>, foldhash::fast::RandomState>,
-    /// How many initial INVITEs of a call have no final answer yet.
-    open: HashMap<CallHash, u32, foldhash::fast::RandomState>,
+    /// The initial INVITEs of a call that have no final answer yet.
+    open: HashMap<CallHash, SmallVec<[ServerId; 1]>, foldhash::fast::RandomState>,
     /// Requests to the ends of calls that are to be sent.
     pub(super) probes: Vec<Probe>,
     pub(super) resent: Resent,
@@ -80,7 +82,8 @@ impl Engine {
                 self.answered(now, transaction, &answer, out);
             }
             Input::Acknowledged { message, peer } => self.acknowledged(now, &message, peer, out),
-            Input::Cancelled { transaction } => self.cancelled(now, transaction, out),
+            Input::Lost { transaction, attempts, given_up } => self.lost(now, transaction, &attempts, given_up, out),
+            Input::Cancelled { transaction, why } => self.cancelled(now, transaction, why, out),
             Input::Terminated { transaction } => self.terminated(now, transaction, out),
             Input::Probed { key, to, sign } => self.probed(now, key, to, sign, out),
             Input::Close { session } => self.close(now, &session, out),
@@ -170,6 +173,9 @@ impl Engine {
         {
             self.calls.shorten_ended(key, now.mono + ENDED_KEPT);
         }
+        if method == Method::Bye {
+            self.hung_up(request);
+        }
         if !is_wanted {
             return;
         }
@@ -197,9 +203,23 @@ impl Engine {
         transaction.is_early = session.is_none() && self.open.contains_key(&call);
         transaction.is_open = transaction.is_initial_invite();
         if transaction.is_open {
-            *self.open.entry(call).or_default() += 1;
+            self.open.entry(call).or_default().push(id);
         }
         self.transactions.insert(id, Box::new(transaction));
+    }
+
+    /// The caller's BYE before the final answer gives the call up as a CANCEL does (RFC 3261 §15.1.1): the 487 that the
+    /// callee sends then is no refusal of its own.
+    fn hung_up(&mut self, bye: &Message) {
+        for id in self.open.get(&CallHash::of(bye.call_id())).into_iter().flatten() {
+            let invite = self.transactions.get_mut(id);
+            let is_same = |own: &&mut Box<Transaction>| {
+                own.request().from_tag() == bye.from_tag() && own.request().call_id() == bye.call_id()
+            };
+            if let Some(invite) = invite.filter(is_same) {
+                invite.is_hung_up = true;
+            }
+        }
     }
 
     fn avps(&self, now: Now, view: &RequestView, wanted: &[Avp]) -> Avps {
@@ -224,7 +244,7 @@ impl Engine {
             self.not_accounted(now, answer);
             return;
         };
-        self.closed(&mut transaction);
+        self.closed(id, &mut transaction);
         match transaction.method() {
             Method::Invite if transaction.is_initial_invite() && is_success(answer.code) => {
                 self.started(now, &mut transaction, answer, out);
@@ -239,12 +259,12 @@ impl Engine {
     }
 
     /// An initial INVITE is not open any more.
-    fn closed(&mut self, transaction: &mut Transaction) {
+    fn closed(&mut self, id: ServerId, transaction: &mut Transaction) {
         if std::mem::take(&mut transaction.is_open)
             && let Entry::Occupied(mut open) = self.open.entry(CallHash::of(transaction.request().call_id()))
         {
-            *open.get_mut() -= 1;
-            if *open.get() == 0 {
+            open.get_mut().retain(|own| *own != id);
+            if open.get().is_empty() {
                 open.remove();
             }
         }
@@ -360,8 +380,9 @@ impl Engine {
         out.push(record, key.call(), self.maker.modes.live(session.marks.accounting));
     }
 
-    fn cancelled(&mut self, now: Now, id: ServerId, out: &mut Outcome) {
+    fn cancelled(&mut self, now: Now, id: ServerId, why: Withdrawal, out: &mut Outcome) {
         let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        transaction.withdrawal = why;
         if std::mem::replace(&mut transaction.is_cancelled, true) || !self.maker.settings.report_cancels {
             return;
         }
@@ -374,7 +395,7 @@ impl Engine {
 
     fn terminated(&mut self, now: Now, id: ServerId, out: &mut Outcome) {
         let Some(mut transaction) = self.transactions.remove(&id) else { return };
-        self.closed(&mut transaction);
+        self.closed(id, &mut transaction);
         if transaction.method() == Method::Bye
             && let Some(key) = transaction.session
         {

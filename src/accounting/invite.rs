@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use bytes::Bytes;
+
 use super::engine::Engine;
 use super::flags;
 use super::session::{Key, Opening, Session, encode, hash};
@@ -12,9 +14,11 @@ use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
 use crate::policy::Targets;
 use crate::queue::CallChange;
+use crate::record::codec::LEGS_MAX;
 use crate::record::{Cause, End, Kind, Party, Record};
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Attempt, ServerId};
+use crate::vars::Tried;
 
 /// A round of branches that has failed.
 pub(super) struct Round<'a> {
@@ -69,6 +73,35 @@ impl Engine {
         transaction.is_cut = was_cut;
     }
 
+    /// Branches have lost to one that was answered. They are attempts of an answered call, and missed calls only where
+    /// each branch is one.
+    pub(super) fn lost(
+        &mut self,
+        now: Now,
+        id: ServerId,
+        attempts: &[Attempt],
+        given_up: Vec<Bytes>,
+        out: &mut Outcome,
+    ) {
+        let Some(mut transaction) = self.transactions.remove(&id) else { return };
+        if transaction.is_initial_invite() {
+            for attempt in attempts {
+                if self.maker.settings.missed_branches {
+                    self.missed_attempt(now, &mut transaction, attempt, out);
+                }
+                // The records of the answered call were made without what ends later.
+                if !transaction.is_won {
+                    transaction.note(attempt);
+                }
+            }
+            let room = LEGS_MAX.saturating_sub(transaction.attempts.len());
+            let tried = |uri| Tried { uri, code: 0, cause: Cause::Elsewhere };
+            transaction.attempts.extend(given_up.into_iter().take(room).map(tried));
+            transaction.is_won = true;
+        }
+        self.transactions.insert(id, transaction);
+    }
+
     /// Adds the leg of a branch; whether it was cut.
     fn add_leg(&self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>) -> bool {
         if self.maker.settings.leg_fields.is_empty() {
@@ -84,8 +117,12 @@ impl Engine {
         if sinks.is_empty() {
             return;
         }
+        let cause = transaction.failure(answer).cause;
+        if cause == Cause::Elsewhere && !transaction.is_won && !self.maker.settings.missed_elsewhere {
+            return;
+        }
         let record = self.failure(now, Kind::Missed, transaction, answer);
-        if record.end.is_some_and(|end| end.cause == Cause::Cancelled) {
+        if matches!(cause, Cause::Cancelled | Cause::Elsewhere) {
             transaction.told = transaction.told.or(sinks);
         }
         out.push(record, CallHash::of(transaction.request().call_id()), sinks);
@@ -288,7 +325,7 @@ impl Engine {
             }
             let Some(session) = self.calls.remove(key) else { continue };
             // Without a refusal another branch has won, and the gateway has given this one up.
-            let lost = End { by: Party::Gateway, cause: Cause::Cancelled };
+            let lost = End { by: Party::Gateway, cause: Cause::Elsewhere };
             let end = if answer.code == 0 { lost } else { transaction.failure(answer) };
             let mut record = self.maker.of_session(now, Kind::Stop, &session);
             record.code = answer.code;

@@ -20,6 +20,9 @@
 //!
 //! Requests of a known call are recorded as its INVITE was marked, all others by their own marks.
 //!
+//! A call that was answered elsewhere, as the CANCEL says, is no missed call unless `missed_elsewhere` is set; nor is a
+//! branch that lost to another one, unless `missed_branches` is. A BYE of the caller before the answer is a CANCEL.
+//!
 //! Codes of `failed_filter` make neither Failed nor Missed. An attempt makes one Missed record, however often it is
 //! marked, and an INVITE the caller cancels makes one record a sink: Missed where that is marked, else Failed. A failed
 //! re-INVITE is no missed call.
@@ -57,7 +60,7 @@ use crate::policy::{Avp, Marks, RouteFields, Targets};
 use crate::queue::{CallChange, Commit, Entry};
 use crate::record::{Party, Record, codec};
 use crate::sip::message::Message;
-use crate::sip::stack::{Attempt, Peer, RequestView, ServerId};
+use crate::sip::stack::{Attempt, Peer, RequestView, ServerId, Withdrawal};
 
 pub use calls::CallView;
 pub use engine::Engine;
@@ -107,6 +110,15 @@ pub enum Input<'a> {
         /// Whether the best answer is a redirection that is followed.
         redirected: bool,
     },
+    /// Branches came to nothing because another one was answered.
+    Lost {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// Those that have ended.
+        attempts: Vec<Attempt>,
+        /// Request-URIs of those that are given up now.
+        given_up: Vec<Bytes>,
+    },
     /// A final answer is about to leave.
     Final {
         /// Of which transaction.
@@ -133,6 +145,8 @@ pub enum Input<'a> {
     Cancelled {
         /// The transaction of the INVITE.
         transaction: ServerId,
+        /// What the CANCEL says of it.
+        why: Withdrawal,
     },
     /// Nothing more comes of this transaction.
     Terminated {

@@ -69,6 +69,8 @@ pub struct Settings {
     pub detect_direction: bool,
     /// Whether each branch of a failed round makes a Missed record, not only the best. Default: no.
     pub missed_branches: bool,
+    /// Whether a call that was answered elsewhere, as its CANCEL says, makes a Missed record. Default: no.
+    pub missed_elsewhere: bool,
     /// Order of the legs in a record. Default: oldest first.
     pub leg_order: LegOrder,
     /// Time between two Interim records of a call made by the timer. Default: none are made.
@@ -111,6 +113,7 @@ impl Default for Settings {
             methods: Vec::new(),
             detect_direction: true,
             missed_branches: false,
+            missed_elsewhere: false,
             leg_order: LegOrder::default(),
             interim_interval: None,
             interim_jitter_percent: 10,

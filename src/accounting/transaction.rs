@@ -10,7 +10,7 @@ use crate::policy::{Marks, RouteFields, Targets};
 use crate::record::codec::LEGS_MAX;
 use crate::record::{Cause, End, Fields, Party};
 use crate::sip::message::{Message, Method};
-use crate::sip::stack::{Attempt, RequestView};
+use crate::sip::stack::{Attempt, RequestView, Withdrawal};
 use crate::vars::{Avps, Parties, Tried};
 
 /// Most provisional answers of one INVITE that make a record; later ones count as repeats.
@@ -40,6 +40,12 @@ pub(super) struct Transaction {
     /// Whether the newest round has redirected the call: its leg is there, and that of where it went is not.
     pub(super) is_sent_on: bool,
     pub(super) is_cancelled: bool,
+    /// What its CANCEL says.
+    pub(super) withdrawal: Withdrawal,
+    /// Whether the caller has sent a BYE before the final answer.
+    pub(super) is_hung_up: bool,
+    /// Whether it was answered and branches have lost to that.
+    pub(super) is_won: bool,
     /// Legs of those that sent the call on, in order of creation.
     pub(super) legs: Vec<Fields>,
     /// Targets tried in vain.
@@ -76,6 +82,9 @@ impl Transaction {
             is_tried: false,
             is_sent_on: false,
             is_cancelled: false,
+            withdrawal: Withdrawal::GivenUp,
+            is_hung_up: false,
+            is_won: false,
             legs: Vec::new(),
             attempts: Vec::new(),
             unavailable: None,
@@ -119,9 +128,16 @@ impl Transaction {
             return self.failure(&Answer::of_attempt(attempt));
         }
         let is_local = answer.message.is_none();
+        let withdrawn = match self.withdrawal {
+            Withdrawal::GivenUp => Cause::Cancelled,
+            Withdrawal::Elsewhere => Cause::Elsewhere,
+        };
         let (by, cause) = match answer.code {
-            487 if self.is_cancelled => (Party::Caller, Cause::Cancelled),
-            _ if self.is_cancelled && is_local => (Party::Caller, Cause::Cancelled),
+            487 if self.is_cancelled => (Party::Caller, withdrawn),
+            _ if self.is_cancelled && is_local => (Party::Caller, withdrawn),
+            487 if self.is_hung_up => (Party::Caller, Cause::Cancelled),
+            487 if self.is_won => (Party::Gateway, Cause::Elsewhere),
+            _ if self.is_won && is_local => (Party::Gateway, Cause::Elsewhere),
             408 if is_local => (Party::Gateway, Cause::Timeout),
             503 if is_local && answer.is_attempt => (Party::Gateway, Cause::Unreachable),
             _ if is_local => (Party::Gateway, Cause::Refused),

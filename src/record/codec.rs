@@ -354,7 +354,7 @@ fn read_times(reader: &mut Reader<'_>, has: impl Fn(u16) -> bool) -> Result<Time
 }
 
 const PARTIES: [Party; 3] = [Party::Caller, Party::Callee, Party::Gateway];
-const CAUSES: [Cause; 10] = [
+const CAUSES: [Cause; 11] = [
     Cause::Bye,
     Cause::FailedBye,
     Cause::SessionTimer,
@@ -365,6 +365,7 @@ const CAUSES: [Cause; 10] = [
     Cause::Timeout,
     Cause::Refused,
     Cause::Unreachable,
+    Cause::Elsewhere,
 ];
 
 fn one_of<T: Copy>(reader: &mut Reader<'_>, all: &[T], what: &'static str) -> Result<T, Unreadable> {

@@ -114,6 +114,8 @@ pub enum Cause {
     Refused,
     /// No target could be reached; of a call: one of its ends does not answer any more, or does not know it.
     Unreachable,
+    /// It was answered elsewhere: another branch won, or the CANCEL says so (RFC 3326).
+    Elsewhere,
 }
 
 impl Cause {
@@ -131,6 +133,7 @@ impl Cause {
             Self::Timeout => "timeout",
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
+            Self::Elsewhere => "elsewhere",
         }
     }
 }

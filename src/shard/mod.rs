@@ -365,13 +365,16 @@ impl Shard {
             From::RoundFailed { transaction, attempts, best, more, redirected } => {
                 self.tell(now, accounting::Input::RoundFailed { transaction, attempts, best, more, redirected });
             }
+            From::Lost { transaction, attempts, given_up } => {
+                self.tell(now, accounting::Input::Lost { transaction, attempts, given_up });
+            }
             From::Provisional { transaction, answer, target } => {
                 self.tell(now, accounting::Input::Provisional { transaction, answer, target });
             }
             From::Acknowledged { message, peer } => self.tell(now, accounting::Input::Acknowledged { message, peer }),
-            From::Cancelled { transaction, held } => {
+            From::Cancelled { transaction, why, held } => {
                 let call = self.call_of(transaction, None);
-                self.tell(now, accounting::Input::Cancelled { transaction });
+                self.tell(now, accounting::Input::Cancelled { transaction, why });
                 // Its 200 waits for the Event, if it makes one.
                 if let Some((transaction, answer)) = held
                     && !self.hold(call, transaction, answer)

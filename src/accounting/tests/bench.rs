@@ -14,6 +14,8 @@
 //! | `round B >302` | the redirection of the best is followed |
 //! | `forward` | the targets of what follows forward the call, they are no alternatives |
 //! | `CANCEL`, `ACK`, `ACK callee` | |
+//! | `CANCEL elsewhere` | one that says that the call was answered elsewhere |
+//! | `lost B 486 C rings` | branches that lose to the one that is answered next, or was |
 //! | `gone` | the newest transaction is terminated; `1:gone` the first |
 //! | `+5` | seconds pass |
 //! | `restart`, `reboot` | the engine is made anew from what it stored |
@@ -36,7 +38,7 @@ use crate::queue::{BODY_BYTES_MAX, CallChange};
 use crate::record::{Value, codec};
 use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::Message;
-use crate::sip::stack::{Attempt, ListenerId, Peer, RequestView, ServerId};
+use crate::sip::stack::{Attempt, ListenerId, Peer, RequestView, ServerId, Withdrawal};
 use crate::vars::Template;
 
 /// Name, marks, steps, records.
@@ -128,7 +130,14 @@ impl Bench {
         let words: Vec<&str> = step.split_whitespace().collect();
         match words[..] {
             ["gone"] => self.handle(Input::Terminated { transaction }),
-            ["CANCEL"] => self.handle(Input::Cancelled { transaction }),
+            ["CANCEL"] => self.handle(Input::Cancelled { transaction, why: Withdrawal::GivenUp }),
+            ["CANCEL", "elsewhere"] => self.handle(Input::Cancelled { transaction, why: Withdrawal::Elsewhere }),
+            ["lost", ref branches @ ..] => {
+                let (ended, running): (Vec<_>, Vec<_>) = branches.chunks(2).partition(|pair| pair[1] != "rings");
+                let attempts = ended.concat().chunks(2).map(|pair| self.attempt(pair[0], pair[1])).collect();
+                let given_up = running.iter().map(|pair| Bytes::copy_from_slice(pair[0].as_bytes())).collect();
+                self.handle(Input::Lost { transaction, attempts, given_up });
+            }
             ["forward"] => self.targets = Targets::Forward,
             ["restart"] => self.restart(),
             ["reboot"] => {
@@ -314,6 +323,19 @@ impl Bench {
         }
     }
 
+    fn attempt(&self, who: &str, code: &str) -> Attempt {
+        let number = code.trim_start_matches('=');
+        let message = (number == code).then(|| self.reply(self.requests.len(), code, &[who]));
+        Attempt {
+            uri: Bytes::copy_from_slice(who.as_bytes()),
+            hop: Some(addr("10.0.0.9:5060")),
+            code: number.parse().expect("a code"),
+            reason: Bytes::from(format!("Phrase {number}")),
+            message,
+            started: self.now,
+        }
+    }
+
     fn round(&mut self, transaction: ServerId, words: &[&str]) {
         let (mut best, mut redirected) = (0, false);
         let attempts = words
@@ -325,16 +347,7 @@ impl Bench {
                     best = index;
                 }
                 redirected |= pair[1].starts_with('>');
-                let number = code.trim_start_matches('=');
-                let message = (number == code).then(|| self.reply(self.requests.len(), code, &[pair[0]]));
-                Attempt {
-                    uri: Bytes::copy_from_slice(pair[0].as_bytes()),
-                    hop: Some(addr("10.0.0.9:5060")),
-                    code: number.parse().expect("a code"),
-                    reason: Bytes::from(format!("Phrase {number}")),
-                    message,
-                    started: self.now,
-                }
+                self.attempt(pair[0], code)
             })
             .collect();
         self.handle(Input::RoundFailed { transaction, attempts, best, more: false, redirected });

@@ -341,7 +341,7 @@ fn early_media_opens_a_session_if_set() {
                 "early media of a branch that lost",
                 "a0",
                 "INVITE; 183 b sdp; 200 c; gone; +3; BYE caller c; 200",
-                "start INVITE 183 a/b; start INVITE 200 a/c; stop INVITE 0 a/b gateway cancelled; stop BYE 200 a/c caller bye 3s",
+                "start INVITE 183 a/b; start INVITE 200 a/c; stop INVITE 0 a/b gateway elsewhere; stop BYE 200 a/c caller bye 3s",
             ),
             (
                 "early media lost in a restart",

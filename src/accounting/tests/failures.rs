@@ -112,6 +112,123 @@ fn a_call_the_caller_gives_up_makes_one_record_a_sink() {
 }
 
 #[test]
+fn a_call_that_was_answered_elsewhere_is_not_missed() {
+    let rows = [
+        ("as the CANCEL says", "m0", "INVITE; CANCEL elsewhere; round B 487; 487 B", ""),
+        (
+            "what the caller got has the cause",
+            "a0 m0 f0",
+            "INVITE; CANCEL elsewhere; round B 487; 487 B",
+            "failed INVITE 487 a/B caller elsewhere",
+        ),
+        ("before any branch", "a0 m0 f0", "INVITE; CANCEL elsewhere; =487", "failed INVITE 487 a/ caller elsewhere"),
+        (
+            "when it forwards the call too: only who was busy before has missed it",
+            "m0",
+            "forward; INVITE; round B 486; CANCEL elsewhere; round C 487; 487 C",
+            "missed INVITE 486 a/B callee refused",
+        ),
+        (
+            "a refusal that was faster than the CANCEL is one",
+            "m0",
+            "INVITE; CANCEL elsewhere; round B 486; 486 B",
+            "missed INVITE 486 a/B callee refused",
+        ),
+        (
+            "nor is the branch that lost to another one",
+            "a0 m0 f0",
+            "INVITE; lost B rings; 200 c; lost B 487",
+            "start INVITE 200 a/c",
+        ),
+        ("or was busy before", "a0 m0 f0", "INVITE; lost B 486 C rings; 200 d; lost C 487", "start INVITE 200 a/d"),
+        (
+            "early media of a branch that lost ends with the cause",
+            "a0 m0",
+            "INVITE; 183 b sdp; lost B rings; 200 c; lost B 487; gone",
+            "start INVITE 183 a/b; start INVITE 200 a/c; stop INVITE 0 a/b gateway elsewhere",
+        ),
+    ];
+    hold(&Settings { early_media: true, ..settings() }, &rows);
+    hold(
+        &Settings { missed_elsewhere: true, ..settings() },
+        &[(
+            "it is where that is asked for, and that is the only record then",
+            "a0 m0 f0",
+            "INVITE; CANCEL elsewhere; round B 487; 487 B",
+            "missed INVITE 487 a/B caller elsewhere",
+        )],
+    );
+    hold(
+        &Settings { missed_branches: true, ..settings() },
+        &[
+            (
+                "each branch, where that is asked for",
+                "a0 m0",
+                "INVITE; lost B 486 C rings; 200 d; lost C 487",
+                "missed INVITE 486 a/B callee refused; start INVITE 200 a/d; missed INVITE 487 a/C gateway elsewhere",
+            ),
+            (
+                "one that was given up before it was sent",
+                "a0 m0",
+                "INVITE; lost C rings; 200 d; lost C =487",
+                "start INVITE 200 a/d; missed INVITE 487 a/ gateway elsewhere",
+            ),
+        ],
+    );
+    let fields = templates(&[("tried", "$(attempt(uri)[*])"), ("why", "$(attempt(cause)[*])")]);
+    hold(
+        &Settings { fields, ..settings() },
+        &[(
+            "those that lost are attempts of the answered call",
+            "a0 m0",
+            "INVITE; lost B 486 C rings; 200 d; lost C 487; +5; BYE caller d; 200",
+            "start INVITE 200 a/d tried=B, C why=refused, elsewhere; \
+             stop BYE 200 a/d caller bye 5s tried=B, C why=refused, elsewhere",
+        )],
+    );
+}
+
+#[test]
+fn a_bye_before_the_answer_is_the_callers_cancel() {
+    hold(
+        &Settings { early_media: true, ..settings() },
+        &[
+            (
+                "one record, of the caller",
+                "a0 m0 f0",
+                "INVITE; 180 b; BYE caller; 200; 1:487 b",
+                "missed INVITE 487 a/b caller cancelled",
+            ),
+            (
+                "however the two answers come",
+                "a0 f0",
+                "INVITE; 180 b; BYE caller; 1:487 b; 2:200",
+                "failed INVITE 487 a/b caller cancelled",
+            ),
+            (
+                "the BYE is not accounted itself",
+                "a0 f0|",
+                "INVITE; 180 b; BYE caller; 1:487 b; 2:200",
+                "failed INVITE 487 a/b caller cancelled",
+            ),
+            ("a refusal is one", "f0 a0", "INVITE; BYE caller; 200; 1:486 b", "failed INVITE 486 a/b callee refused"),
+            (
+                "a BYE of somebody else changes nothing",
+                "a0 f0",
+                "INVITE; BYE callee; 481; 1:487 b",
+                "failed INVITE 487 a/b callee refused",
+            ),
+            (
+                "early media ends with it",
+                "a0 m0",
+                "INVITE; 183 b sdp; +2; BYE caller; 200; 1:487 b",
+                "start INVITE 183 a/b; stop BYE 200 a/b caller bye; missed INVITE 487 a/b caller cancelled",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn each_target_that_forwards_a_call_misses_it_once() {
     hold(
         &settings(),

@@ -31,6 +31,8 @@ pub struct AccountingTable {
     pub detect_direction: Option<Switch>,
     /// Whether each branch of a failed round makes a Missed record.
     pub missed_branches: Option<Switch>,
+    /// Whether a call answered elsewhere counts as missed.
+    pub missed_elsewhere: Option<Switch>,
     /// Order of the legs.
     pub leg_order: Option<LegOrder>,
     /// Where the fields of Interim and Stop come from.

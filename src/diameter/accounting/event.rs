@@ -200,8 +200,8 @@ pub fn termination_cause(end: End, code: u16) -> u32 {
     const SERVICE_UNAVAILABLE: u32 = 25;
     const USER_ERROR: u32 = 27;
     match (end.cause, end.by) {
-        (Cause::Bye | Cause::FailedBye, Party::Gateway) => NAS_REQUEST,
-        (Cause::Bye | Cause::FailedBye | Cause::Cancelled, _) => LOGOUT,
+        (Cause::Bye | Cause::FailedBye | Cause::Elsewhere, Party::Gateway) => NAS_REQUEST,
+        (Cause::Bye | Cause::FailedBye | Cause::Cancelled | Cause::Elsewhere, _) => LOGOUT,
         (Cause::SessionTimer | Cause::Lifetime, _) => SESSION_TIMEOUT,
         (Cause::Administrator, _) => ADMINISTRATIVE,
         (Cause::Restart, _) => NAS_REBOOT,

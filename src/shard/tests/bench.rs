@@ -1,7 +1,7 @@
 //! Plays a flow written as sentences against a shard, in virtual time, and watches the promise all the while.
 //!
 //! alice and dave call, bob and carol are called, by the users of [`rules`]. Lines:
-//! `alice sends INVITE to bob` (`INVITE again`, `BYE`, `ACK`, `ACK hop`, `CANCEL`, `INFO`, inside the dialog, `with carol`
+//! `alice sends INVITE to bob` (`INVITE again`, `BYE`, `ACK`, `ACK hop`, `CANCEL`, `CANCEL elsewhere`, `INFO`, inside the dialog, `with carol`
 //! the one with that callee), `bob sends 200` (`to INVITE`, `for dave`, `tag T`), `alice repeats INVITE`, `bob gets INVITE`
 //! (`containing TEXT`), `bob gets nothing` (a 100 is not looked at), `bob forgets`, `after 200 ms`, `disk writes` (`one`,
 //! `unseen` without a receipt), `disk refuses`, `memory trouble`, `recorded TEXT`, `forget records` that are not on disk,
@@ -283,7 +283,9 @@ impl Bench {
         let is_invite = header(&text, "CSeq").is_some_and(|cseq| cseq.ends_with("INVITE"));
         match text.strip_prefix("SIP/2.0 ") {
             None => actor.requests.push(text),
-            Some(code) if is_invite && code.starts_with('2') => actor.dialogs.push(dialog(&text, "From", "To", &text)),
+            Some(code) if is_invite && code.starts_with(['1', '2']) => {
+                actor.dialogs.push(dialog(&text, "From", "To", &text));
+            }
             Some(_) => actor.refusal = header(&text, "To").unwrap_or_default().to_owned(),
         }
     }
@@ -379,6 +381,10 @@ impl Bench {
         }
         match what {
             "ACK" if rest == ["hop"] => of_invite(&actor.sent["INVITE"], "ACK", Some(&actor.refusal)),
+            "CANCEL" if rest == ["elsewhere"] => {
+                let cancel = of_invite(&actor.sent["INVITE"], "CANCEL", None);
+                cancel.replacen("\r\n\r\n", "\r\nReason: Q.850;cause=16;text=\"a, b\", sip ;Cause=200\r\n\r\n", 1)
+            }
             "CANCEL" => of_invite(&actor.sent["INVITE"], "CANCEL", None),
             "INVITE" | "OPTIONS" if rest.first() != Some(&"again") => {
                 actor.number += 1;

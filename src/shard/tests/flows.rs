@@ -249,6 +249,73 @@ fn each_2xx_of_a_fork_is_a_session_with_a_record_of_its_own() {
 }
 
 #[test]
+fn the_loser_of_an_answered_fork_has_missed_nothing() {
+    let script = "alice sends INVITE to fork
+         bob gets INVITE
+         bob sends 180
+         alice gets 180
+         carol gets INVITE
+         carol sends 180
+         alice gets 180
+         carol sends 200
+         bob gets CANCEL
+         bob sends 200
+         bob sends 487 to INVITE
+         bob gets ACK
+         disk writes
+         alice gets 200
+         alice sends ACK
+         carol gets ACK
+         RECORDED
+         after 600 s
+         recorded stop 0 carol gateway lifetime 600s";
+    Bench::new("no missed call", Setup::new()).run(&script.replace("RECORDED", "recorded start 200 carol"));
+    let engine = accounting::Settings { missed_branches: true, ..Setup::new().engine };
+    let want = "recorded start 200 carol; missed 487 bob gateway elsewhere";
+    Bench::new("unless it is asked for", Setup { engine, ..Setup::new() }).run(&script.replace("RECORDED", want));
+}
+
+#[test]
+fn a_call_taken_back_is_told_by_its_own_cause() {
+    play(&[
+        (
+            "answered elsewhere",
+            "alice sends INVITE to bob
+             bob gets INVITE
+             bob sends 180
+             alice gets 180
+             alice sends CANCEL elsewhere
+             alice gets 200
+             bob gets CANCEL containing Cause=200
+             bob sends 200
+             bob sends 487 to INVITE
+             bob gets ACK
+             recorded failed 487 bob caller elsewhere
+             disk writes
+             alice gets 487
+             alice sends ACK hop",
+        ),
+        (
+            "a BYE before the answer",
+            "alice sends INVITE to bob
+             bob gets INVITE
+             bob sends 180
+             alice gets 180
+             alice sends BYE
+             bob gets BYE
+             bob sends 200
+             alice gets 200
+             bob sends 487 to INVITE
+             bob gets ACK
+             recorded missed 487 bob caller cancelled
+             disk writes
+             alice gets 487
+             alice sends ACK hop",
+        ),
+    ]);
+}
+
+#[test]
 fn a_call_the_caller_gives_up_makes_one_record() {
     play(&[
         (

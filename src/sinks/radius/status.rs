@@ -72,6 +72,9 @@ pub fn terminate_cause(end: End, code: u16, overrides: &[(Cause, u32)]) -> u32 {
     }
     match (end.cause, end.by) {
         (Cause::Bye | Cause::FailedBye, Party::Caller) | (Cause::Cancelled, _) => USER_REQUEST,
+        // The caller's side takes it back, or the gateway from those who lost.
+        (Cause::Elsewhere, Party::Gateway) => NAS_REQUEST,
+        (Cause::Elsewhere, _) => USER_REQUEST,
         (Cause::Bye | Cause::FailedBye, Party::Callee) => HOST_REQUEST,
         (Cause::Bye | Cause::FailedBye, Party::Gateway) => NAS_REQUEST,
         (Cause::SessionTimer | Cause::Lifetime, _) => SESSION_TIMEOUT,
@@ -148,7 +151,8 @@ mod tests {
     #[test]
     fn every_end_has_its_terminate_cause() {
         use Cause::{
-            Administrator, Bye, Cancelled, FailedBye, Lifetime, Refused, Restart, SessionTimer, Timeout, Unreachable,
+            Administrator, Bye, Cancelled, Elsewhere, FailedBye, Lifetime, Refused, Restart, SessionTimer, Timeout,
+            Unreachable,
         };
         use Party::{Callee, Caller, Gateway};
         for (by, cause, code, want) in [
@@ -162,6 +166,8 @@ mod tests {
             (Gateway, Administrator, 0, 6),
             (Gateway, Restart, 0, 11),
             (Caller, Cancelled, 487, 1),
+            (Caller, Elsewhere, 487, 1),
+            (Gateway, Elsewhere, 0, 10),
             (Gateway, Timeout, 408, 15),
             (Callee, Refused, 486, 17),
             (Callee, Refused, 503, 15),

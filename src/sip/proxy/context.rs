@@ -135,6 +135,11 @@ impl Context {
         Some(group)
     }
 
+    /// The branches of the running round that have failed.
+    pub fn failures(&self) -> impl Iterator<Item = &Attempt> {
+        self.round.iter().flatten()
+    }
+
     /// What becomes of a redirection.
     #[must_use]
     pub const fn redirects(&self) -> Redirects {

@@ -30,6 +30,7 @@ mod intake;
 mod origin;
 mod outage;
 mod outcome;
+mod reason;
 mod server;
 mod settings;
 mod sources;
@@ -56,6 +57,7 @@ use crate::timers::Wheel;
 pub(crate) use hashes::push_hex;
 pub use origin::{by_q, q_of};
 pub use outage::Outage;
+pub use reason::Withdrawal;
 pub use settings::{Network, Settings, TokenBucket};
 pub use types::{
     AnswerId, Attempt, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId,

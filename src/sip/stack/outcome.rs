@@ -107,8 +107,21 @@ impl Stack {
         if matches!(own.cancel_reason, CancelReason::None) {
             own.cancel_reason = CancelReason::Elsewhere;
         }
+        let (mut attempts, mut given_up) = (Vec::new(), Vec::new());
         if let Some(forwarding) = own.forwarding.as_deref_mut() {
+            if own.method == Method::Invite && forwarding.context.ending() != Ending::Won {
+                attempts.extend(forwarding.context.failures().cloned());
+                let others = forwarding.branches.iter().flatten().filter(|other| **other != key);
+                let running = others.filter_map(|other| {
+                    let other = self.clients.get(*other)?;
+                    other.progress.as_deref().filter(|own| own.counted == Counted::No).map(|_| other.uri.clone())
+                });
+                given_up.extend(running);
+            }
             forwarding.context.end(Ending::Won);
+        }
+        if !attempts.is_empty() || !given_up.is_empty() {
+            out.push(Output::Lost { transaction: ServerId(server.to_u64()), attempts, given_up });
         }
         let (code, reason) = (answer.code(), Bytes::copy_from_slice(answer.reason()));
         let content = Content::Forwarded { message: answer, challenges: Vec::new() };
@@ -203,9 +216,16 @@ impl Stack {
     /// Tells the response context of a failed branch, and does what follows.
     pub(super) fn branch_failed(&mut self, now: Now, place: Place, attempt: Attempt, out: &mut Vec<Output>) {
         let id = place.server;
-        let Some(forwarding) = self.servers.get_mut(id).and_then(|server| server.forwarding.as_deref_mut()) else {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        if server.stage == Stage::Answered {
+            // A round that fails is over before it is answered: this is one that has lost to a 2xx.
+            if server.method == Method::Invite {
+                let transaction = ServerId(id.to_u64());
+                out.push(Output::Lost { transaction, attempts: vec![attempt], given_up: Vec::new() });
+            }
             return;
-        };
+        }
+        let Some(forwarding) = server.forwarding.as_deref_mut() else { return };
         if forwarding.context.round() != place.round {
             return;
         }

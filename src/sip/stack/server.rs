@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::tables::{Alarm, CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
 use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict};
-use super::{Settings, Stack};
+use super::{Settings, Stack, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::dialog::Course;
 use crate::sip::message::{self, Message, Method, Name};
@@ -253,7 +253,8 @@ impl Stack {
         if !reasons.is_empty() {
             server.cancel_reason = CancelReason::Given(reasons);
         }
-        out.push(Output::Cancelled { transaction: ServerId(id.to_u64()), held });
+        let why = Withdrawal::of(cancel);
+        out.push(Output::Cancelled { transaction: ServerId(id.to_u64()), why, held });
         let Some(forwarding) = server.forwarding.as_deref_mut() else { return };
         forwarding.context.end(crate::sip::proxy::Ending::Cancelled);
         if self.waits_for_breadth(id) {

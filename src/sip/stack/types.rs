@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::reason::Withdrawal;
 use crate::clock::Now;
 use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::{Malformed, Message};
@@ -324,6 +325,16 @@ pub enum Output {
         /// Whether the best answer is a redirection whose contacts come next.
         redirected: bool,
     },
+    /// Branches of an INVITE that came to nothing because another one was answered: comes before the `Final` of the first
+    /// 2xx if there are any, and again for each that was still running then when it ends.
+    Lost {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// Those that have ended.
+        attempts: Vec<Attempt>,
+        /// Request-URIs of those that are given up now.
+        given_up: Vec<Bytes>,
+    },
     /// The final answer the caller is to get, held until [`Input::Release`]. Each 2xx of a fork makes one.
     Final {
         /// Of which transaction.
@@ -352,6 +363,8 @@ pub enum Output {
     Cancelled {
         /// The transaction of the INVITE.
         transaction: ServerId,
+        /// Why, by its Reason.
+        why: Withdrawal,
         /// The transaction of the CANCEL, and the name of its answer; `None` when there was no room for it and the 200
         /// has left already.
         held: Option<(ServerId, AnswerId)>,

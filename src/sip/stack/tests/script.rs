@@ -15,7 +15,7 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::sip::message::Message;
 use crate::sip::stack::{
     AnswerId, Destination, Hop, Input, ListenerId, Network, Output, Peer, Plan, QueryId, Redirects, ServerId, Settings,
-    Sizes, Stack, Target, Verdict,
+    Sizes, Stack, Target, Verdict, Withdrawal,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -296,14 +296,19 @@ impl Play {
                     let more = if more { " more" } else { "" };
                     self.events.push_back(format!("RoundFailed {} best {best}{more}", codes.join(" ")));
                 }
+                Output::Lost { attempts, given_up, .. } => {
+                    let codes: Vec<String> = attempts.iter().map(|attempt| attempt.code.to_string()).collect();
+                    self.events.push_back(format!("Lost {} and {}", codes.join(" "), given_up.len()));
+                }
                 Output::Authority { name, .. } => self.events.push_back(format!("Authority {name}")),
                 Output::Resolve { query, host, .. } => {
                     self.events.push_back(format!("Resolve {host}"));
                     self.queries.push_back(query);
                 }
                 Output::Acknowledged { .. } => self.events.push_back("Acknowledged".to_owned()),
-                Output::Cancelled { held, .. } => {
-                    self.events.push_back("Cancelled".to_owned());
+                Output::Cancelled { held, why, .. } => {
+                    let why = if why == Withdrawal::Elsewhere { " Elsewhere" } else { "" };
+                    self.events.push_back(format!("Cancelled{why}"));
                     if let Some((transaction, answer)) = held {
                         self.hold(transaction, answer);
                     }

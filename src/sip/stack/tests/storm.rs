@@ -244,7 +244,8 @@ impl Storm {
                     let late = self.rng.millis(40);
                     self.at(late, Event::Release(Input::Release { transaction, answer }));
                 }
-                Output::Cancelled { transaction, held: None }
+                Output::Cancelled { transaction, held: None, .. }
+                | Output::Lost { transaction, .. }
                 | Output::Provisional { transaction, .. }
                 | Output::RoundFailed { transaction, .. } => {
                     if !self.live.contains_key(&transaction) {
