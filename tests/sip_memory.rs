@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tollgate::clock::Now;
 use tollgate::sip::message::Message;
 use tollgate::sip::stack::{
-    Hop, Input, Listener, ListenerId, Network, Output, Peer, Plan, Settings, Stack, Target, Transport, Verdict,
+    Hop, Input, Listener, ListenerId, Network, NextOn, Output, Peer, Plan, Settings, Stack, Target, Transport, Verdict,
 };
 
 /// Calls at once.
@@ -108,7 +108,8 @@ fn a_call_holds_little_and_leaves_nothing() {
         ..Settings::default()
     };
     let hop = Hop::Addr(CALLEE.parse().expect("an address"));
-    let target = Target { uri: Bytes::from_static(b"sip:bob@192.0.2.20"), hop, transport: None, ring_timeout: None };
+    let uri = Bytes::from_static(b"sip:bob@192.0.2.20");
+    let target = Target { uri, hop, transport: None, ring_timeout: None, next_on: NextOn::default() };
     let mut bench = Bench { stack: Stack::new(settings), now: Now::default(), sent: Vec::with_capacity(CALLS), target };
     let empty = HELD.load(Ordering::Relaxed);
     let per_call = || HELD.load(Ordering::Relaxed).saturating_sub(empty) / CALLS;

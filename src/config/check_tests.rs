@@ -198,6 +198,22 @@ fn mistakes_of_routes_are_named() {
             "error: a `[[route]]` has `to` or `answer`, not both\n  --> t.toml:3:1",
         ),
         (
+            "[[route]]\nto = \"sip:127.0.0.1\"\nnext_on = [\"5xx\", \"6xx\"]",
+            "error: `6xx` cannot lead to the next target: a 6xx ends the call at all targets (RFC 3261 section 16.7)\n  --> t.toml:3:19",
+        ),
+        (
+            "[[route]]\nto = \"<sip:127.0.0.1>;next_on=busy\"",
+            "error: `<sip:127.0.0.1>;next_on=busy`: `busy` is neither a code from 300 to 599, such as `503`, nor `3xx`, `4xx` or `5xx`\n  --> t.toml:2:6",
+        ),
+        (
+            "[[route]]\nto = \"sip:127.0.0.1\"\ntargets = \"alternative\"",
+            "error: unknown value `alternative` for `route.targets`\n  --> t.toml:3:11\nhint: did you mean `alternatives`?",
+        ),
+        (
+            "[[route]]\nnext_on = \"5xx\"\nanswer = { code = 404 }",
+            "error: a `[[route]]` with `answer` has no use for `next_on`\n  --> t.toml:3:1",
+        ),
+        (
             "[[route]]\nfork = \"serial\"\nanswer = { code = 404 }",
             "error: a `[[route]]` with `answer` has no use for `fork`\n  --> t.toml:3:1",
         ),

@@ -70,12 +70,12 @@ fn targets_are_grouped_by_q() {
         "[[route]]\nto = [\"<sip:127.0.0.1>;q=0.5\", \"sip:127.0.0.2\", \"<sip:127.0.0.3>;q=0.5;ring_timeout_s=9\"]\n\
          fork = \"by-q\"\nring_timeout_s = 30\nredirects = \"follow\"\n",
     );
-    let Action::Forward { groups, ring_timeout, redirects } = &plan.route[0].action else { panic!("a forward") };
+    let Action::Forward { groups, terms, redirects } = &plan.route[0].action else { panic!("a forward") };
     let shown: Vec<Vec<_>> = groups
         .iter()
         .map(|group| {
             let target = |own: &crate::policy::target::Destination| {
-                let target = own.target(b"sip:a@b", *ring_timeout);
+                let target = own.target(b"sip:a@b", *terms);
                 let rings = target.ring_timeout.map(|span| span.as_secs());
                 (String::from_utf8_lossy(&target.uri).into_owned(), rings)
             };
@@ -104,7 +104,7 @@ fn mistakes_are_named() {
         ),
         (
             "[[route]]\nmatch.user = \"x\"\nto = \"<sip:127.0.0.1>;q=2\"",
-            "error: `<sip:127.0.0.1>;q=2`: behind the brackets stand `q`, from 0 to 1, and `ring_timeout_s`, from 1 to 3600\n  --> t.toml:5:6",
+            "error: `<sip:127.0.0.1>;q=2`: behind the brackets stand `q`, from 0 to 1, `ring_timeout_s`, from 1 to 3600, and `next_on`\n  --> t.toml:5:6",
         ),
     ] {
         let base =

@@ -9,7 +9,7 @@ pub mod target;
 use std::sync::Arc;
 
 use crate::ids::{SinkMask, SinkNumber};
-use crate::sip::stack::Verdict;
+use crate::sip::stack::{NextOn, Verdict};
 use crate::vars::Template;
 
 pub use routes::{Route, Routes};
@@ -54,6 +54,18 @@ pub enum Targets {
     Alternatives,
     /// One callee after the other: each target that fails has missed the call and sends it on to the next.
     Forward,
+}
+
+impl Targets {
+    /// Which answers lead to the next target, unless the route or the target says: a busy callee is busy at every trunk,
+    /// but forwards to whoever comes next.
+    #[must_use]
+    pub const fn next_on(self) -> NextOn {
+        match self {
+            Self::Alternatives => NextOn::FAILURES,
+            Self::Forward => NextOn::REFUSALS,
+        }
+    }
 }
 
 /// Fields of a route's records, in place of those of the settings.

@@ -6,10 +6,9 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::pattern::Pattern;
-use super::target::Destination;
+use super::target::{Destination, Terms};
 use super::{Avp, Decision, Marks, RouteFields, Targets};
 use crate::sip::message::{Message, Uri};
 use crate::sip::stack::{Network, Plan, Redirects, RequestView, Verdict};
@@ -57,8 +56,8 @@ pub enum Action {
     Forward {
         /// The groups.
         groups: Vec<Vec<Destination>>,
-        /// Longest ringing of one target without a limit of its own.
-        ring_timeout: Option<Duration>,
+        /// How each target is tried that says nothing else.
+        terms: Terms,
         /// What becomes of a redirection.
         redirects: Redirects,
     },
@@ -152,9 +151,9 @@ fn unmatched(request: &Subject<'_>) -> Verdict {
 impl Action {
     fn verdict(&self, request_uri: &[u8]) -> Verdict {
         match self {
-            Self::Forward { groups, ring_timeout, redirects } => {
+            Self::Forward { groups, terms, redirects } => {
                 let targets = |group: &Vec<Destination>| {
-                    group.iter().map(|destination| destination.target(request_uri, *ring_timeout)).collect()
+                    group.iter().map(|destination| destination.target(request_uri, *terms)).collect()
                 };
                 Verdict::Forward(Plan { groups: groups.iter().map(targets).collect(), redirects: *redirects })
             }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::pattern::{Case, Pattern};
 use super::routes::{Action, Condition};
-use super::target::Destination;
+use super::target::{Destination, Terms};
 use super::{Marks, Route, Routes, Targets};
 use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
@@ -36,7 +36,7 @@ fn route(name: &str, condition: Condition) -> Route {
     Route {
         name: name.to_owned(),
         condition,
-        action: Action::Forward { groups: vec![vec![target]], ring_timeout: None, redirects: Redirects::Pass },
+        action: Action::Forward { groups: vec![vec![target]], terms: Terms::default(), redirects: Redirects::Pass },
         targets: Targets::default(),
         marks: Marks { accounting: SinkMask::NONE.with(SinkNumber(0)), ..Marks::NONE },
         fields: None,

@@ -7,14 +7,15 @@ use bytes::Bytes;
 
 use crate::sip::message::{Scheme, Uri};
 use crate::sip::proxy;
-use crate::sip::stack::{Hop, Target, Transport, Ways, q_of};
+use crate::sip::stack::{BadCodes, Hop, NextOn, Target, Transport, Ways, q_of};
 
 /// One target of `to`.
 ///
 /// * `sip:10.0.0.5` has no user: host and port of the Request-URI become the target's, its user part stays.
 /// * `sip:bob@10.0.0.5` has one: it becomes the Request-URI.
 /// * `sip:10.0.0.5;lr` is only the next hop: the Request-URI leaves as it came.
-/// * `<sip:10.0.0.5>;q=0.5;ring_timeout_s=20` says with what preference it is tried and how long it may ring.
+/// * `<sip:10.0.0.5>;q=0.5;ring_timeout_s=20;next_on=408,5xx` says with what preference it is tried, how long it may ring
+///   and which of its answers lead to the next one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Destination {
     uri: Bytes,
@@ -25,6 +26,16 @@ pub struct Destination {
     has_port: bool,
     q: u16,
     ring_timeout: Option<Duration>,
+    next_on: Option<NextOn>,
+}
+
+/// How targets are tried that say nothing else.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Terms {
+    /// Longest ringing of one of them.
+    pub ring_timeout: Option<Duration>,
+    /// Which of its answers lead to the next one.
+    pub next_on: NextOn,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,8 +61,16 @@ pub enum BadTarget {
     #[error("`{0}` names a transport that is not served; `udp`, `tcp` and `tls` are")]
     Transport(String),
     /// It has a parameter behind its brackets that is none of ours, or whose value is none.
-    #[error("`{0}`: behind the brackets stand `q`, from 0 to 1, and `ring_timeout_s`, from 1 to 3600")]
+    #[error("`{0}`: behind the brackets stand `q`, from 0 to 1, `ring_timeout_s`, from 1 to 3600, and `next_on`")]
     Params(String),
+    /// Its `next_on` names no answers.
+    #[error("`{text}`: {source}")]
+    NextOn {
+        /// The target.
+        text: String,
+        /// What is wrong with it.
+        source: BadCodes,
+    },
     /// It has headers.
     #[error("`{0}` has headers (`?...`), which a Request-URI must not have")]
     Headers(String),
@@ -99,9 +118,10 @@ impl Destination {
             Rewrite::Host { scheme: uri.scheme, host_port, params }
         };
         let has_port = uri.port.is_some();
-        let (q, ring_timeout) = (options.q.unwrap_or(Q_MOST), options.ring_timeout);
+        let Options { q, ring_timeout, next_on } = options;
+        let q = q.unwrap_or(Q_MOST);
         let uri = Bytes::copy_from_slice(text.as_bytes());
-        Ok(Self { uri, rewrite, hop, transport, has_port, q, ring_timeout })
+        Ok(Self { uri, rewrite, hop, transport, has_port, q, ring_timeout, next_on })
     }
 
     /// Its q value in thousandths; 1000 when it has none.
@@ -130,7 +150,7 @@ impl Destination {
 
     /// The branch to try for a request with this Request-URI.
     #[must_use]
-    pub fn target(&self, request_uri: &[u8], ring_timeout: Option<Duration>) -> Target {
+    pub fn target(&self, request_uri: &[u8], terms: Terms) -> Target {
         let uri = match &self.rewrite {
             Rewrite::Nothing => Bytes::new(),
             Rewrite::All => self.uri.clone(),
@@ -146,7 +166,8 @@ impl Destination {
             }
             hop => hop.clone(),
         };
-        Target { uri, hop, transport: self.transport, ring_timeout: self.ring_timeout.or(ring_timeout) }
+        let ring_timeout = self.ring_timeout.or(terms.ring_timeout);
+        Target { uri, hop, transport: self.transport, ring_timeout, next_on: self.next_on.unwrap_or(terms.next_on) }
     }
 }
 
@@ -155,6 +176,7 @@ impl Destination {
 struct Options {
     q: Option<u16>,
     ring_timeout: Option<Duration>,
+    next_on: Option<NextOn>,
 }
 
 /// A target's URI, and what stands behind its brackets.
@@ -174,6 +196,10 @@ fn split(text: &str) -> Result<(&str, Options), BadTarget> {
             ("ring_timeout_s", value) => {
                 let secs = value.parse::<u64>().ok().filter(|secs| (1..=3600).contains(secs)).ok_or_else(wrong)?;
                 options.ring_timeout = Some(Duration::from_secs(secs));
+            }
+            ("next_on", value) => {
+                let codes = NextOn::parse(value.split(',').map(str::trim).filter(|code| !code.is_empty()));
+                options.next_on = Some(codes.map_err(|source| BadTarget::NextOn { text: text.to_owned(), source })?);
             }
             _ => return Err(wrong()),
         }
@@ -257,7 +283,7 @@ mod tests {
             ("a sips target makes it one", "sips:b", "sip:a@gw", "sips:a@b"),
             ("a broken Request-URI cannot be kept", "sip:b", "nonsense", "sip:b"),
         ] {
-            let target = Destination::parse(to).expect(name).target(received.as_bytes(), None);
+            let target = Destination::parse(to).expect(name).target(received.as_bytes(), Terms::default());
             assert_eq!(String::from_utf8_lossy(&target.uri), want, "{name}");
         }
     }
@@ -265,6 +291,7 @@ mod tests {
     #[test]
     fn a_target_says_how_it_is_tried() {
         let secs = Duration::from_secs;
+        let terms = Terms { ring_timeout: Some(secs(30)), ..Terms::default() };
         for (to, q, rings) in [
             ("sip:a", 1000, Some(secs(30))),
             ("<sip:a>", 1000, Some(secs(30))),
@@ -273,7 +300,22 @@ mod tests {
             ("<sip:a;x=y>;ring_timeout_s=9;q=1", 1000, Some(secs(9))),
         ] {
             let target = Destination::parse(to).expect(to);
-            assert_eq!((target.q(), target.target(b"sip:u@v", Some(secs(30))).ring_timeout), (q, rings), "{to}");
+            assert_eq!((target.q(), target.target(b"sip:u@v", terms).ring_timeout), (q, rings), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_target_says_which_of_its_answers_lead_on() {
+        let terms = Terms { next_on: NextOn::FAILURES, ..Terms::default() };
+        for (to, leads_on) in [
+            ("sip:a", [true, false, false]),
+            ("<sip:a>;q=0.5", [true, false, false]),
+            ("<sip:a>;next_on=404, 5xx;q=0.5", [true, true, false]),
+            ("<sip:a>;next_on=4xx", [false, true, true]),
+            ("<sip:a>;next_on=", [false, false, false]),
+        ] {
+            let next_on = Destination::parse(to).expect(to).target(b"sip:u@v", terms).next_on;
+            assert_eq!([503, 404, 486].map(|code| next_on.has(code)), leads_on, "{to}");
         }
     }
 
@@ -310,7 +352,12 @@ mod tests {
             ("sip:a?x=1", "`sip:a?x=1` has headers (`?...`), which a Request-URI must not have"),
             (
                 "<sip:a>;p=1",
-                "`<sip:a>;p=1`: behind the brackets stand `q`, from 0 to 1, and `ring_timeout_s`, from 1 to 3600",
+                "`<sip:a>;p=1`: behind the brackets stand `q`, from 0 to 1, `ring_timeout_s`, from 1 to 3600, and `next_on`",
+            ),
+            (
+                "<sip:a>;next_on=408,600",
+                "`<sip:a>;next_on=408,600`: `600` cannot lead to the next target: a 6xx ends the call at all targets \
+                 (RFC 3261 section 16.7)",
             ),
         ] {
             assert_eq!(Destination::parse(to).expect_err(to).to_string(), want);

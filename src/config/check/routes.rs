@@ -12,9 +12,9 @@ use crate::config::schema::{
 use crate::config::tree::PlaceId;
 use crate::policy::pattern::{Case, Pattern};
 use crate::policy::routes::{Action, Condition, ROUTES_MAX};
-use crate::policy::target::Destination;
+use crate::policy::target::{Destination, Terms};
 use crate::policy::{Avp, Route, Targets};
-use crate::sip::stack::{Hop, Redirects, by_q};
+use crate::sip::stack::{Hop, NextOn, Redirects, by_q};
 use crate::sip::transport::dns::{Asked, Outcome, Settings};
 
 /// Methods with a meaning of their own; others are allowed, but a slip in one of these is found.
@@ -69,11 +69,7 @@ pub(super) fn check(
         }
         let Some(action) = action else { continue };
         let name = table.name.clone().unwrap_or_else(|| format!("route {}", number + 1));
-        let targets = match table.targets {
-            Some(TargetsOption::Forward) => Targets::Forward,
-            Some(TargetsOption::Alternatives) | None => Targets::Alternatives,
-        };
-        routes.push(Route { name, condition, action, targets, marks, fields, avps });
+        routes.push(Route { name, condition, action, targets: targets(table), marks, fields, avps });
     }
     hosts.resolve(dns, check);
     routes
@@ -148,6 +144,7 @@ fn action(table: &At<RouteTable>, sip: &SipTable, hosts: &mut Hosts, check: &mut
             let useless = [
                 ("fork", table.fork.is_some()),
                 ("targets", table.targets.is_some()),
+                ("next_on", table.next_on.is_some()),
                 ("ring_timeout_s", table.ring_timeout_s.is_some()),
                 ("redirects", table.redirects.is_some()),
             ];
@@ -211,7 +208,25 @@ fn forward(
         Some(RedirectsOption::Follow) => Redirects::Follow { ring_timeout },
         Some(RedirectsOption::Pass) | None => Redirects::Pass,
     };
-    Some(Action::Forward { groups, ring_timeout, redirects })
+    Some(Action::Forward { groups, terms: Terms { ring_timeout, next_on: next_on(table, check) }, redirects })
+}
+
+const fn targets(table: &RouteTable) -> Targets {
+    match table.targets {
+        Some(TargetsOption::Forward) => Targets::Forward,
+        Some(TargetsOption::Alternatives) | None => Targets::Alternatives,
+    }
+}
+
+/// The answers that lead to the next target.
+fn next_on(table: &RouteTable, check: &mut Check<'_>) -> NextOn {
+    let Some(OneOrMany(list)) = &table.next_on else { return targets(table).next_on() };
+    for text in list {
+        if let Err(error) = NextOn::parse([text.as_str()]) {
+            check.error(text.place, error);
+        }
+    }
+    NextOn::parse(list.iter().map(|text| text.as_str())).unwrap_or_default()
 }
 
 /// A target needs a listener of its transport: the answers come to it.

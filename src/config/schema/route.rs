@@ -20,6 +20,8 @@ pub struct RouteTable {
     pub fork: Option<Fork>,
     /// What several targets are to each other.
     pub targets: Option<TargetsOption>,
+    /// Answers that lead to the next target.
+    pub next_on: Option<OneOrMany<At<String>>>,
     /// Longest ringing of one target.
     pub ring_timeout_s: Option<Secs<0, 3_600>>,
     /// What becomes of a redirection.

@@ -19,7 +19,7 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::pattern::{Case, Pattern};
 use crate::policy::routes::{Action, Condition};
-use crate::policy::target::Destination;
+use crate::policy::target::{Destination, Terms};
 use crate::policy::{Marks, Route, Routes, Targets};
 use crate::record::{Kind, Record, Value};
 use crate::shard::{self, Health, Input, Output, Rules, Shard};
@@ -62,20 +62,22 @@ const ACCOUNTED: SinkMask = SinkMask::NONE.with(SinkNumber(0));
 /// Marks of everything that is accounted.
 const MARKS: Marks = Marks { accounting: ACCOUNTED, missed: ACCOUNTED, failed: ACCOUNTED };
 
-/// `usual`: who is called leads to bob, `fork` to bob and carol, `hunt` to bob, then carol, `moved` to bob, and where he
+/// `usual`: who is called leads to bob, `fork` to bob and carol, `hunt` to bob, who
+/// forwards to carol, `trunks` to bob or else carol, `moved` to bob, and where he
 /// redirects to, `closed` to a 480, `free` to bob without any record. `marked`: all goes to carol, with records.
 pub fn rules(name: &str) -> Arc<Rules> {
     let target = |who: &str| Destination::parse(&format!("sip:{who}@{}", address(who))).expect("a target");
     let follow = Redirects::Follow { ring_timeout: Some(Duration::from_secs(20)) };
+    let targets = |user: &str| if user == "hunt" { Targets::Forward } else { Targets::Alternatives };
     let route = |user: &str, groups: &[&[&str]], marks: Marks| Route {
         name: user.to_owned(),
         condition: Condition { users: vec![Pattern::new(user, Case::Matters)], ..Condition::default() },
         action: Action::Forward {
             groups: groups.iter().map(|group| group.iter().map(|who| target(who)).collect()).collect(),
-            ring_timeout: Some(Duration::from_secs(20)),
+            terms: Terms { ring_timeout: Some(Duration::from_secs(20)), next_on: targets(user).next_on() },
             redirects: if user == "moved" { follow } else { Redirects::Pass },
         },
-        targets: if matches!(user, "hunt") { Targets::Forward } else { Targets::Alternatives },
+        targets: targets(user),
         marks,
         fields: None,
         avps: Vec::new(),
@@ -87,6 +89,7 @@ pub fn rules(name: &str) -> Arc<Rules> {
             route("bob", &[&["bob"]], MARKS),
             route("fork", &[&["bob", "carol"]], MARKS),
             route("hunt", &[&["bob"], &["carol"]], MARKS),
+            route("trunks", &[&["bob"], &["carol"]], MARKS),
             route("moved", &[&["bob"]], MARKS),
             Route { action: closed, ..route("closed", &[], MARKS) },
             route("free", &[&["bob"]], Marks::NONE),

@@ -184,6 +184,80 @@ fn targets_in_a_row_make_missed_calls_and_legs() {
 }
 
 #[test]
+fn trunks_are_alternatives() {
+    play(&[
+        (
+            "the first one fails, the second answers: no missed call, one leg",
+            "alice sends INVITE to trunks
+             bob gets INVITE
+             bob sends 503
+             bob gets ACK
+             recorded nothing
+             carol gets INVITE
+             carol sends 200
+             recorded start 200 carol
+             disk writes
+             alice gets 200
+             alice sends ACK
+             carol gets ACK
+             after 3 s
+             alice sends BYE
+             carol gets BYE
+             carol sends 200
+             disk writes
+             alice gets 200
+             recorded stop 200 carol caller bye 3s",
+        ),
+        (
+            "a busy callee is called once",
+            "alice sends INVITE to trunks
+             bob gets INVITE
+             bob sends 486
+             bob gets ACK
+             carol gets nothing
+             recorded missed 486 bob callee refused; failed 486 bob callee refused
+             disk writes
+             alice gets 486
+             alice sends ACK hop",
+        ),
+        (
+            "both fail: one missed call",
+            "alice sends INVITE to trunks
+             bob gets INVITE
+             bob sends 503
+             bob gets ACK
+             carol gets INVITE
+             carol sends 503
+             carol gets ACK
+             recorded missed 503 carol callee refused; failed 500 callee refused
+             disk writes
+             alice gets 500
+             alice sends ACK hop",
+        ),
+        (
+            "one that does not answer leads on, the caller's CANCEL does not",
+            "alice sends INVITE to trunks
+             bob gets INVITE
+             after 20 s
+             carol gets INVITE
+             carol sends 180
+             alice gets 180
+             alice sends CANCEL
+             alice gets 200
+             carol gets CANCEL
+             carol sends 200
+             carol sends 487 to INVITE
+             carol gets ACK
+             recorded missed 487 carol caller cancelled
+             disk writes
+             alice gets 487
+             alice sends ACK hop
+             bob forgets",
+        ),
+    ]);
+}
+
+#[test]
 fn rfc3261_16_5_a_redirection_that_is_followed_makes_a_leg() {
     let mut bench = Bench::new("moved, then answered", Setup::new());
     bench.play("alice sends INVITE to moved\nbob gets INVITE");

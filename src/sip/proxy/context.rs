@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::sip::message::Message;
-use crate::sip::stack::{Attempt, Plan, Redirects, Target};
+use crate::sip::stack::{Attempt, NextOn, Plan, Redirects, Target};
 
 /// Why no further group starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,7 +20,7 @@ pub enum Ending {
     Open,
     /// A 2xx came.
     Won,
-    /// A 6xx came (RFC 3261 §16.7 step 5).
+    /// A 6xx came (RFC 3261 §16.7 step 5), or another answer that leads to no further target.
     Refused,
     /// The caller sent CANCEL.
     Cancelled,
@@ -51,6 +52,10 @@ pub struct Context {
     groups: VecDeque<Vec<Target>>,
     /// The branches of the running round; `None` while one is pending.
     round: Vec<Option<Attempt>>,
+    /// Which answers of each of them lead to the next group.
+    next_on: SmallVec<[NextOn; 1]>,
+    /// Whether the first group left is the rest of the running one: what ends with that does not end it.
+    is_split: bool,
     /// Targets of the earlier rounds.
     earlier: u16,
     number: u16,
@@ -91,6 +96,8 @@ impl Context {
             tried,
             followed: Vec::new(),
             round: Vec::new(),
+            next_on: SmallVec::new(),
+            is_split: false,
             earlier: 0,
             number: 0,
             best: None,
@@ -125,9 +132,11 @@ impl Context {
         }
         let mut group = self.groups.pop_front()?;
         let most = usize::try_from(breadth).unwrap_or(usize::MAX).max(1);
-        if group.len() > most {
+        self.is_split = group.len() > most;
+        if self.is_split {
             self.groups.push_front(group.split_off(most));
         }
+        self.next_on = group.iter().map(|target| target.next_on).collect();
         self.earlier += u16::try_from(self.round.len()).unwrap_or(u16::MAX);
         self.number += 1;
         self.round = vec![None; group.len()];
@@ -144,6 +153,12 @@ impl Context {
     #[must_use]
     pub const fn redirects(&self) -> Redirects {
         self.redirects
+    }
+
+    /// Which answers of a branch of the running round lead to the next group.
+    #[must_use]
+    pub fn next_on(&self, branch: u16) -> NextOn {
+        self.next_on.get(usize::from(branch)).copied().unwrap_or_default()
     }
 
     /// Whether a target with this Request-URI was tried or is to be.
@@ -215,6 +230,7 @@ impl Context {
             return if (600..700).contains(&code) { Progress::CancelOthers } else { Progress::Waiting };
         }
         let attempts: Vec<Attempt> = self.round.iter().flatten().cloned().collect();
+        self.end_unless_onward(&attempts);
         let best = self.best_of(&attempts);
         let newer = &attempts[best];
         let is_followed = u16::try_from(best).is_ok_and(|best| self.followed.contains(&best));
@@ -225,6 +241,20 @@ impl Context {
             self.best = Some(newer.clone());
         }
         Progress::RoundOver { attempts, best, more: self.has_more(), redirected: is_followed }
+    }
+
+    /// Ends the context after a round with an answer that leads to no other target. What was to be tried at the same time
+    /// still is, and so are the contacts of a redirection that is followed.
+    fn end_unless_onward(&mut self, attempts: &[Attempt]) {
+        let leads_on = |(attempt, next_on): (&Attempt, &NextOn)| attempt.message.is_none() || next_on.has(attempt.code);
+        if !self.followed.is_empty() || attempts.iter().zip(&self.next_on).all(leads_on) {
+            return;
+        }
+        if self.is_split {
+            self.groups.truncate(1);
+        } else {
+            self.end(Ending::Refused);
+        }
     }
 
     /// The best answer of all rounds that have failed, with the challenges of the others.
@@ -326,7 +356,7 @@ mod tests {
 
     fn target() -> Target {
         let hop = Hop::Name { host: "x".to_owned(), port: None };
-        Target { uri: Bytes::new(), hop, transport: None, ring_timeout: None }
+        Target { uri: Bytes::new(), hop, transport: None, ring_timeout: None, next_on: NextOn::default() }
     }
 
     /// A local failure, or an answer of a branch.
@@ -362,6 +392,36 @@ mod tests {
                 }
             }
             assert_eq!(context.best().map(|(best, _)| best.code), Some(want), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_answer_leads_to_the_next_target_or_ends_the_call() {
+        let trunks = NextOn::FAILURES;
+        for (name, next_on, round, breadth, more) in [
+            ("a failure of the server leads on", trunks, "503", 60, true),
+            ("no answer further on does", trunks, "408", 60, true),
+            ("silence always does", NextOn::NONE, "=408", 60, true),
+            ("so does what could not be sent", NextOn::NONE, "=503", 60, true),
+            ("a busy callee is busy at every trunk", trunks, "486", 60, false),
+            ("a challenge is for the caller", trunks, "407", 60, false),
+            ("one of several is enough to end it", trunks, "503 486", 60, false),
+            ("all of them have to lead on", trunks, "503 500", 60, true),
+            ("a 6xx ends it whatever is set", NextOn::REFUSALS, "603", 60, false),
+            ("by default every refusal leads on", NextOn::default(), "486", 60, true),
+            ("but who gave up wants no other target", NextOn::default(), "487", 60, false),
+            ("what was to be tried at the same time still is", trunks, "486 503", 1, true),
+        ] {
+            let codes: Vec<&str> = round.split(' ').collect();
+            let first = codes.iter().map(|_| Target { next_on, ..target() }).collect();
+            let mut context = Context::new(Plan { groups: vec![first, vec![target()]], ..Plan::default() }, 64);
+            let size = context.next_round(breadth).expect("a round").len();
+            let mut last = Progress::Waiting;
+            for (branch, code) in (0..).zip(&codes[..size]) {
+                let number = code.trim_start_matches('=').parse().expect("a code");
+                last = context.failed(branch, attempt(number, code.starts_with('=')));
+            }
+            assert!(matches!(last, Progress::RoundOver { more: found, .. } if found == more), "{name}: {last:?}");
         }
     }
 

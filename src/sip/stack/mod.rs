@@ -27,6 +27,7 @@ mod client;
 mod forward;
 mod hashes;
 mod intake;
+mod next;
 mod origin;
 mod outage;
 mod outcome;
@@ -55,6 +56,7 @@ use crate::sip::transaction::slab::{Key, Slab};
 use crate::timers::Wheel;
 
 pub(crate) use hashes::push_hex;
+pub use next::{BadCodes, NextOn};
 pub use origin::{by_q, q_of};
 pub use outage::Outage;
 pub use reason::Withdrawal;

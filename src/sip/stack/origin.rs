@@ -105,6 +105,7 @@ impl Stack {
         let redirects = forwarding.filter(|own| own.context.round() == place.round).map(|own| &own.context);
         let Some(context) = redirects.filter(|context| context.ending() == Ending::Open) else { return };
         let Redirects::Follow { ring_timeout } = context.redirects() else { return };
+        let next_on = context.next_on(place.branch);
         let mut contacts: Vec<(u16, Target)> = Vec::new();
         for value in answer.values(Name::Contact).take(CONTACTS_MAX) {
             let Some(contact) = NameAddr::parse(value) else { continue };
@@ -113,7 +114,7 @@ impl Stack {
             let is_new = !contacts.iter().any(|(_, target)| target.uri == contact.uri);
             if is_new && !self.own().is_own(&uri) && !context.has_tried(contact.uri) {
                 let transport = proxy::transport_named_by(&uri);
-                let target = Target { uri: Bytes::copy_from_slice(contact.uri), hop, transport, ring_timeout };
+                let target = Target { uri: Bytes::copy_from_slice(contact.uri), hop, transport, ring_timeout, next_on };
                 contacts.push((q_of(contact.param(b"q")), target));
             }
         }

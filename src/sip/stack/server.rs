@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::tables::{Alarm, CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
 use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict};
-use super::{Settings, Stack, Withdrawal};
+use super::{NextOn, Settings, Stack, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::dialog::Course;
 use crate::sip::message::{self, Message, Method, Name};
@@ -302,7 +302,8 @@ impl Stack {
         };
         match self.own().next_hop(&view.message, &routing) {
             Ok(next) => {
-                let target = Target { uri: Bytes::new(), hop: next.hop, transport: next.transport, ring_timeout: None };
+                let (hop, transport, next_on) = (next.hop, next.transport, NextOn::default());
+                let target = Target { uri: Bytes::new(), hop, transport, ring_timeout: None, next_on };
                 let plan = Plan { groups: vec![vec![target]], ..Plan::default() };
                 self.forward(now, id, plan, next.strict_uri, next.transport, out);
             }

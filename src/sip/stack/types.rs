@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::next::NextOn;
 use super::reason::Withdrawal;
 use crate::clock::Now;
 use crate::sip::dialog::{Course, Direction};
@@ -144,9 +145,12 @@ pub struct Target {
     pub transport: Option<Transport>,
     /// Longest wait for a final answer; then the branch is cancelled and counts as 408. `None`: Timer C alone.
     pub ring_timeout: Option<Duration>,
+    /// Which of its answers lead to the next group.
+    pub next_on: NextOn,
 }
 
-/// Serial groups of parallel targets (RFC 3261 §16.6, §16.7): the next group starts when all of one have failed.
+/// Serial groups of parallel targets (RFC 3261 §16.6, §16.7): the next group starts when all of one have failed,
+/// none of them with an answer that does not lead on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Plan {
     /// The groups, first tried first. Empty groups are skipped.

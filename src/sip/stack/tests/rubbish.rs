@@ -8,7 +8,9 @@ use super::script::{address, answer, settings};
 use super::storm::Rng;
 use crate::clock::Now;
 use crate::sip::message::Message;
-use crate::sip::stack::{Destination, Hop, Input, ListenerId, Output, Peer, Plan, Sizes, Stack, Target, Verdict};
+use crate::sip::stack::{
+    Destination, Hop, Input, ListenerId, NextOn, Output, Peer, Plan, Sizes, Stack, Target, Verdict,
+};
 
 /// Messages fed in for each seed.
 const MESSAGES: usize = 3_000;
@@ -57,6 +59,7 @@ impl Mill {
                         hop: Hop::Addr(address(who)),
                         transport: None,
                         ring_timeout: Some(Duration::from_secs(9)),
+                        next_on: NextOn::default(),
                     };
                     let verdict = match self.rng.below(8) {
                         0 => Verdict::Ignore,

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::sip::message::Message;
 use crate::sip::stack::{
-    AnswerId, Destination, Hop, Input, ListenerId, Network, Output, Peer, Plan, QueryId, Redirects, ServerId, Settings,
-    Sizes, Stack, Target, Verdict, Withdrawal,
+    AnswerId, Destination, Hop, Input, ListenerId, Network, NextOn, Output, Peer, Plan, QueryId, Redirects, ServerId,
+    Settings, Sizes, Stack, Target, Verdict, Withdrawal,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -346,7 +346,7 @@ impl Play {
             };
             let uri = Bytes::from(format!("sip:{}@target.example", who.replace("name:", "")));
             let ring_timeout = ring.strip_suffix('s').map(|s| Duration::from_secs(s.parse().expect("seconds")));
-            Target { uri, hop, transport: None, ring_timeout }
+            Target { uri, hop, transport: None, ring_timeout, next_on: NextOn::default() }
         };
         let follow = Redirects::Follow { ring_timeout: Some(Duration::from_secs(20)) };
         let (plan, redirects) = match self.plan.strip_prefix("follow ") {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::script::{address, answer, header, headers, settings};
 use crate::clock::{Instant, Now};
 use crate::sip::message::Message;
-use crate::sip::stack::{Hop, Input, ListenerId, Output, Peer, Plan, ServerId, Sizes, Stack, Target, Verdict};
+use crate::sip::stack::{Hop, Input, ListenerId, NextOn, Output, Peer, Plan, ServerId, Sizes, Stack, Target, Verdict};
 
 /// Seeds that are run.
 const SEEDS: u64 = 700;
@@ -276,6 +276,7 @@ impl Storm {
             hop: Hop::Addr(address(who)),
             transport: None,
             ring_timeout: (ring > 0).then(|| Duration::from_secs(ring)),
+            next_on: NextOn::default(),
         };
         let ring = self.rng.below(6);
         let groups = match self.rng.below(3) {

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use crate::clock::Now;
 use crate::sip::message::{Message, Name};
 use crate::sip::stack::{
-    Destination, Hop, Input, Listener, ListenerId, Output, Peer, Plan, Settings, Stack, Target, Transport, Verdict,
+    Destination, Hop, Input, Listener, ListenerId, NextOn, Output, Peer, Plan, Settings, Stack, Target, Transport,
+    Verdict,
 };
 
 const LISTENERS: [(Transport, &str); 4] = [
@@ -81,7 +82,13 @@ fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Lef
 }
 
 fn to(uri: &str, hop: Hop, transport: Option<Transport>) -> Verdict {
-    let target = Target { uri: Bytes::copy_from_slice(uri.as_bytes()), hop, transport, ring_timeout: None };
+    let target = Target {
+        uri: Bytes::copy_from_slice(uri.as_bytes()),
+        hop,
+        transport,
+        ring_timeout: None,
+        next_on: NextOn::default(),
+    };
     Verdict::Forward(Plan { groups: vec![vec![target]], ..Plan::default() })
 }
 
