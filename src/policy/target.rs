@@ -11,7 +11,9 @@ use crate::sip::stack::{BadCodes, Hop, NextOn, Target, Transport, Ways, q_of};
 
 /// One target of `to`.
 ///
-/// * `sip:10.0.0.5` has no user: host and port of the Request-URI become the target's, its user part stays.
+/// * `sip:10.0.0.5` has no user: host and port of the Request-URI become the target's, its user part stays; a `tel:`
+///   number with all its parameters becomes one (RFC 3261 §19.1.6). What has neither user nor host, such as
+///   `urn:service:sos`, leaves as it came: the service is what the next hop has to see (RFC 5031 §4.1, RFC 6881 ED-62).
 /// * `sip:bob@10.0.0.5` has one: it becomes the Request-URI.
 /// * `sip:10.0.0.5;lr` is only the next hop: the Request-URI leaves as it came.
 /// * `<sip:10.0.0.5>;q=0.5;ring_timeout_s=20;next_on=408,5xx` says with what preference it is tried, how long it may ring
@@ -153,6 +155,7 @@ impl Destination {
     pub fn target(&self, request_uri: &[u8], terms: Terms) -> Target {
         let uri = match &self.rewrite {
             Rewrite::Nothing => Bytes::new(),
+            Rewrite::Host { .. } if is_opaque(request_uri) => Bytes::new(),
             Rewrite::All => self.uri.clone(),
             Rewrite::Host { scheme, host_port, params } => {
                 with_host(request_uri, *scheme, host_port, params).unwrap_or_else(|| self.uri.clone())
@@ -215,14 +218,14 @@ const Q_MOST: u16 = 1000;
 fn with_host(request_uri: &[u8], scheme: Scheme, host_port: &[u8], params: &[u8]) -> Option<Bytes> {
     let uri = Uri::parse(request_uri)?;
     let user = uri.user?;
-    if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) {
-        return None;
-    }
     let mut out = Vec::with_capacity(request_uri.len() + host_port.len() + params.len() + 16);
     // SIPS is never taken back (RFC 5630 §5.3): the call was promised TLS on each hop.
     let is_secured = scheme == Scheme::Sips || uri.scheme == Scheme::Sips;
     out.extend_from_slice(if is_secured { b"sips:" } else { b"sip:" });
-    out.extend_from_slice(user);
+    match uri.scheme {
+        Scheme::Tel => push_subscriber(user, uri.params, &mut out),
+        _ => out.extend_from_slice(user),
+    }
     if let Some(password) = uri.password {
         out.push(b':');
         out.extend_from_slice(password);
@@ -247,6 +250,48 @@ fn with_host(request_uri: &[u8], scheme: Scheme, host_port: &[u8], params: &[u8]
         out.extend_from_slice(param);
     }
     Some(out.into())
+}
+
+/// Whether a URI names something that has neither user nor host.
+fn is_opaque(uri: &[u8]) -> bool {
+    Uri::parse(uri).is_some_and(|uri| matches!(uri.scheme, Scheme::Urn | Scheme::Other))
+}
+
+/// The telephone-subscriber of a `tel:` URI as a user part (RFC 3261 §19.1.6): lower case where case means nothing, the
+/// parameters in the order of RFC 3966 §3, and escaped what a user part cannot have.
+fn push_subscriber(number: &[u8], params: &[u8], out: &mut Vec<u8>) {
+    push_escaped(&number.to_ascii_lowercase(), out);
+    let name = |param: &&[u8]| key(param).to_ascii_lowercase();
+    let mut params: Vec<&[u8]> = pieces(params).collect();
+    params.sort_by_cached_key(|param| {
+        let name = name(param);
+        let place = LEADING.iter().position(|own| **own == *name).unwrap_or(LEADING.len());
+        (place, if place < LEADING.len() { Vec::new() } else { name })
+    });
+    for param in params {
+        let (own, value) = param.split_at(key(param).len());
+        out.push(b';');
+        push_escaped(&own.to_ascii_lowercase(), out);
+        let is_folded = LEADING.iter().any(|name| own.eq_ignore_ascii_case(name));
+        push_escaped(&if is_folded { value.to_ascii_lowercase() } else { value.to_vec() }, out);
+    }
+}
+
+/// Parameters of a `tel:` URI that stand before all others; case means nothing in their values.
+const LEADING: [&[u8]; 4] = [b"isub", b"ext", b"postd", b"phone-context"];
+
+/// Escapes what may not stand in a user part (RFC 3261 §25.1); escapes that are there stay.
+fn push_escaped(text: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for (place, octet) in text.iter().enumerate() {
+        let is_escape = *octet == b'%'
+            && text.get(place + 1..place + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        if octet.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(octet) || is_escape {
+            out.push(*octet);
+        } else {
+            out.extend_from_slice(&[b'%', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]]);
+        }
+    }
 }
 
 fn pieces(params: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -278,7 +323,37 @@ mod tests {
             ("lr leaves the Request-URI", "sip:b;lr", "sip:a@gw", ""),
             ("a number becomes a SIP URI", "sip:b", "tel:+4021", "sip:+4021@b;user=phone"),
             ("without a user there is nothing to keep", "sip:b", "sip:gw", "sip:b"),
-            ("a URN cannot be kept", "sip:b", "urn:service:sos", "sip:b"),
+            (
+                "with its context",
+                "sip:b",
+                "tel:7042;phone-context=example.com",
+                "sip:7042;phone-context=example.com@b;user=phone",
+            ),
+            (
+                "and all that is known of it",
+                "sip:b:5080",
+                "tel:+15550100;npdi;rn=+15550199",
+                "sip:+15550100;npdi;rn=+15550199@b:5080;user=phone",
+            ),
+            (
+                "its parameters are in order and in lower case",
+                "sip:b",
+                "tel:7042;rn=+15550199;Phone-Context=Example.COM;NPDI;POSTD=PP22;x=Y",
+                "sip:7042;postd=pp22;phone-context=example.com;npdi;rn=+15550199;x=Y@b;user=phone",
+            ),
+            (
+                "what a user part cannot have is escaped",
+                "sip:b",
+                "tel:*31#7042;phone-context=+1;isub=a:b[1]%20",
+                "sip:*31%237042;isub=a%3Ab%5B1%5D%20;phone-context=+1@b;user=phone",
+            ),
+            ("a number of a secured call", "sips:b", "tel:+4021;ext=7", "sips:+4021;ext=7@b;user=phone"),
+            ("a target with a user replaces a number", "sip:112@b", "tel:+4021;ext=7", "sip:112@b"),
+            ("an emergency call stays one", "sip:b", "urn:service:sos", ""),
+            ("so does its kind", "sip:b:5080;transport=tcp", "URN:service:sos.fire", ""),
+            ("and any other service", "sip:b", "urn:service:counseling", ""),
+            ("and what only its scheme can read", "sip:b", "im:alice@x", ""),
+            ("unless the target names who serves it", "sip:112@b", "urn:service:sos", "sip:112@b"),
             ("a sips call stays one", "sip:b", "sips:a@gw", "sips:a@b"),
             ("a sips target makes it one", "sips:b", "sip:a@gw", "sips:a@b"),
             ("a broken Request-URI cannot be kept", "sip:b", "nonsense", "sip:b"),
