@@ -3,6 +3,7 @@
 //! * [`tree`] merges the layers and keeps the place of each value;
 //! * [`decode`] reads the tree into the types of [`schema`], which hold ranges and refuse unknown names;
 //! * `check` holds the rest against the world: templates, attributes, addresses, files;
+//! * [`reload`] says which options a reload takes over;
 //! * [`radiusclient`] reads the files of the radiusclient family.
 
 mod check;
@@ -11,6 +12,7 @@ pub mod diameterclient;
 pub mod error;
 pub mod plan;
 pub mod radiusclient;
+pub mod reload;
 pub mod schema;
 pub mod tree;
 
@@ -23,9 +25,13 @@ mod decode_tests;
 #[cfg(test)]
 mod protection_tests;
 #[cfg(test)]
+mod reload_tests;
+#[cfg(test)]
 mod sample_tests;
 #[cfg(test)]
 mod transport_tests;
+#[cfg(test)]
+pub(crate) mod walk;
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Mistake;
+use super::reload::Options;
 use super::schema::LogTarget;
 use crate::accounting;
 use crate::admin;
@@ -23,6 +24,8 @@ use crate::sip::transport::{dns, stream};
 pub struct Plan {
     /// The file it came from.
     pub path: PathBuf,
+    /// The options it gives, for a comparison with another one.
+    pub options: Options,
     /// The proxy.
     pub sip: SipPlan,
     /// One shard.

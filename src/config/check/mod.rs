@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use super::decode::At;
 use super::error::{Findings, Mistake, Place};
 use super::plan::Plan;
+use super::reload::Options;
 use super::schema::FileTable;
 use super::tree::{Node, PlaceId, Places};
 use crate::clock;
@@ -105,6 +106,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     }
     Plan {
         path: path.to_owned(),
+        options: Options::of(root, check.places),
         sip,
         shard,
         route,

@@ -1,0 +1,373 @@
+//! Which options a reload takes over, and which wait for the next start; and what differs between two configurations.
+//!
+//! Every option of the [`schema`](super::schema) stands in [`SECTIONS`]: as *live* when a reload applies it, as *restart*
+//! when it is named with its line instead. A test walks the schema and fails for an option that stands in neither list.
+//!
+//! A new option: add its name to the list of its section. `live` is right when it lies in a part of the plan that
+//! `service::reload` hands to the running threads, which a second test proves by changing it.
+
+use super::error::Place;
+use super::tree::{Kind, Node, Places};
+
+/// When a changed option takes effect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// With the reload.
+    Live,
+    /// At the next start.
+    Restart,
+}
+
+/// The options of one table of the schema.
+#[derive(Debug)]
+pub struct Section {
+    /// Its path, without names of sinks and numbers of list elements.
+    pub path: &'static str,
+    /// What a reload applies.
+    pub live: &'static [&'static str],
+    /// What waits for the next start.
+    pub restart: &'static [&'static str],
+}
+
+/// Every option of the schema.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        path: "sip",
+        live: &[
+            "names",
+            "allow",
+            "allow_on",
+            "t1_ms",
+            "t2_ms",
+            "t4_ms",
+            "timer_c_s",
+            "trying_after_ms",
+            "ring_timeout_s",
+            "transactions_max",
+            "transactions_in_dialog_max",
+            "calls_max",
+            "transactions_per_source_max",
+            "source_per_second_max",
+            "memory_max_mib",
+            "retry_after_s",
+            "branches_max",
+            "failures_max",
+            "stateless_per_second_max",
+            "stateless_allowed_per_second_max",
+            "supported",
+            "datagram_bytes_max",
+        ],
+        // Sockets and threads are made at the start, and Via and Record-Route of calls in progress name the addresses.
+        restart: &["listen", "advertise", "shards"],
+    },
+    Section {
+        path: "sip.dns",
+        live: &[],
+        restart: &["servers", "timeout_ms", "ttl_min_s", "ttl_max_s", "negative_ttl_max_s", "naptr"],
+    },
+    Section {
+        path: "sip.streams",
+        live: &[
+            "connections_max",
+            "connections_per_source_max",
+            "idle_s",
+            "message_ms",
+            "handshake_ms",
+            "connect_ms",
+            "head_bytes_max",
+            "header_lines_max",
+            "body_bytes_max",
+            "backlog_bytes_max",
+        ],
+        restart: &[],
+    },
+    Section { path: "sip.tls", live: &["listen", "client_certificate", "client_ca"], restart: &[] },
+    Section { path: "sip.tls.certificates", live: &["certificate", "key"], restart: &[] },
+    Section { path: "sip.tls_client", live: &["ca", "certificate", "key"], restart: &[] },
+    Section { path: "sip.watch", live: &["ping_s", "lost_max"], restart: &[] },
+    Section {
+        path: "route",
+        live: &["name", "to", "fork", "ring_timeout_s", "redirects", "fields", "avps"],
+        restart: &[],
+    },
+    Section { path: "route.match", live: &["prefix", "user", "domain", "method", "source"], restart: &[] },
+    Section { path: "route.match.header", live: &["name", "value"], restart: &[] },
+    Section { path: "route.answer", live: &["code", "reason", "retry_after_s"], restart: &[] },
+    Section { path: "route.account", live: &["on", "flags"], restart: &[] },
+    Section {
+        path: "accounting",
+        live: &[
+            "on",
+            "flags",
+            "fields",
+            "leg_fields",
+            "early_media",
+            "report_ack",
+            "report_cancels",
+            "failed_filter",
+            "methods",
+            "detect_direction",
+            "missed_branches",
+            "leg_order",
+            "in_dialog_fields",
+            "session_timers",
+            "interim_s",
+            "lifetime_s",
+        ],
+        restart: &[],
+    },
+    Section {
+        path: "queue",
+        live: &["on_trouble"],
+        restart: &[
+            "path",
+            "gather_max_ms",
+            "commit_wait_max_ms",
+            "records_max",
+            "waiting_max_mib",
+            "age_max_s",
+            "free_min_mib",
+            "attempts_max",
+            "retry_age_max_s",
+            "spool_mib",
+            "spools_open_max",
+            "cache_mib",
+            "reserve_mib",
+            "window_records_max",
+            "window_mib",
+            "commits_waiting_max",
+        ],
+    },
+    Section {
+        path: "sinks.radius",
+        live: &[
+            "config",
+            "unknown_keywords",
+            "dictionary",
+            "profile",
+            "fields",
+            "leg_fields",
+            "columns",
+            "unmapped",
+            "session_id",
+            "status_mapping",
+            "service_type",
+            "nas_port",
+            "round",
+            "leg_order",
+            "legs",
+            "record_id_attribute",
+            "shortened_attribute",
+            "acct_delay_time",
+            "message_authenticator",
+            "selection",
+            "probing",
+            "window_max",
+            "lanes_max",
+            "watchdog_s",
+            "keep_alive",
+            "response_window_ms",
+            "zombie_period_s",
+            "retry_first_ms",
+            "retry_max_s",
+            "attempts_max",
+            "park_age_min_s",
+        ],
+        restart: SINK_RESTART_RADIUS,
+    },
+    Section {
+        path: "sinks.diameter",
+        live: &[
+            "config",
+            "dictionary",
+            "profile",
+            "fields",
+            "leg_fields",
+            "unmapped",
+            "round",
+            "leg_order",
+            "record_id_avp",
+            "retry_first_ms",
+            "retry_max_s",
+            "retry_config_errors_s",
+            "unable_max",
+            "pause_after",
+        ],
+        // As for RADIUS.
+        restart: &["records"],
+    },
+    Section { path: "admin", live: &[], restart: &["listen", "socket", "socket_group"] },
+    Section { path: "log", live: &["level"], restart: &["target"] },
+    Section { path: "service", live: &["stop_timeout_s", "watchdog"], restart: &[] },
+];
+
+/// A call that has a Start must get its Stop, the queue joins what waits already, and Accounting-On is of the start.
+const SINK_RESTART_RADIUS: &[&str] = &["records", "collapse_interims", "accounting_on"];
+
+/// When the option of this path takes effect; the path is that of [`Options`], or of something below an option.
+#[must_use]
+pub fn effect(path: &str) -> Option<Effect> {
+    let mut option = path;
+    loop {
+        let (section, name) = option.rsplit_once('.')?;
+        if let Some(section) = SECTIONS.iter().find(|own| own.path == section) {
+            if section.live.contains(&name) {
+                return Some(Effect::Live);
+            }
+            if section.restart.contains(&name) {
+                return Some(Effect::Restart);
+            }
+        }
+        option = section;
+    }
+}
+
+/// The options that a configuration gives, with their places; defaults are not among them.
+#[derive(Clone, Debug, Default)]
+pub struct Options(Vec<Given>);
+
+#[derive(Clone, Debug)]
+struct Given {
+    /// The path with names of sinks and numbers of list elements: unique.
+    full: String,
+    /// The option as the operator knows it: `sinks.radius.billing.records`.
+    shown: String,
+    /// Its path in [`SECTIONS`].
+    path: String,
+    value: String,
+    place: Place,
+}
+
+/// An option whose value differs between two configurations.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Difference {
+    /// The option: `sinks.radius.billing.records`, or a sink as a whole: `sinks.radius.billing`.
+    pub option: String,
+    /// Where it stands now; where it stood if it is gone.
+    pub place: Place,
+    /// When it takes effect.
+    pub effect: Effect,
+}
+
+impl Options {
+    /// What a tree gives.
+    #[must_use]
+    pub fn of(root: &Node, places: &Places) -> Self {
+        let mut options = Self::default();
+        options.walk(&mut Path::default(), root, places);
+        options
+    }
+
+    fn walk(&mut self, path: &mut Path, node: &Node, places: &Places) {
+        if path.is_sink() {
+            let value = String::new();
+            self.0.push(path.given(value, places.get(node.key)));
+        }
+        match &node.kind {
+            Kind::Table(members) => {
+                for (key, member) in members {
+                    path.with_key(key, |path| self.walk(path, member, places));
+                }
+            }
+            Kind::List(elements) if elements.iter().any(|element| matches!(element.kind, Kind::Table(_))) => {
+                for (number, element) in elements.iter().enumerate() {
+                    path.with_number(number, |path| self.walk(path, element, places));
+                }
+            }
+            other => {
+                let value = format!("{:?}", plain(other));
+                self.0.push(path.given(value, places.get(node.value)));
+            }
+        }
+    }
+
+    /// What is different in `new`, in its order; what is gone last. A sink that came or went is one difference.
+    #[must_use]
+    pub fn differences(&self, new: &Self) -> Vec<Difference> {
+        let changed = new.0.iter().filter(|own| self.0.iter().all(|old| !old.is_same(own)));
+        let gone = self.0.iter().filter(|old| new.0.iter().all(|own| own.full != old.full));
+        let mut found: Vec<Difference> = Vec::new();
+        for given in changed.chain(gone) {
+            let is_sink = given.path.split('.').count() == SINK_STEPS - 1 && given.path.starts_with(SINKS);
+            let effect = if is_sink { Effect::Restart } else { effect(&given.path).unwrap_or(Effect::Restart) };
+            let is_told = |told: &Difference| {
+                told.option == given.shown || given.shown.strip_prefix(&told.option).is_some_and(|s| s.starts_with('.'))
+            };
+            if !found.iter().any(is_told) {
+                found.push(Difference { option: given.shown.clone(), place: given.place.clone(), effect });
+            }
+        }
+        found
+    }
+}
+
+impl Given {
+    fn is_same(&self, other: &Self) -> bool {
+        self.full == other.full && self.value == other.value
+    }
+}
+
+/// First step of the path of a sink.
+const SINKS: &str = "sinks";
+/// Steps to a sink: `sinks`, its kind, its name.
+const SINK_STEPS: usize = 3;
+
+/// Where the walk is.
+#[derive(Default)]
+struct Path {
+    /// Keys, and whether a number stands behind them.
+    steps: Vec<(String, Option<usize>)>,
+}
+
+impl Path {
+    fn with_key(&mut self, key: &str, walk: impl FnOnce(&mut Self)) {
+        self.steps.push((key.to_owned(), None));
+        walk(self);
+        self.steps.pop();
+    }
+
+    fn with_number(&mut self, number: usize, walk: impl FnOnce(&mut Self)) {
+        let before = self.steps.last_mut().map(|(_, own)| own.replace(number));
+        walk(self);
+        if let (Some((_, own)), Some(before)) = (self.steps.last_mut(), before) {
+            *own = before;
+        }
+    }
+
+    fn is_below_sinks(&self) -> bool {
+        self.steps.first().is_some_and(|(key, _)| key == SINKS)
+    }
+
+    fn is_sink(&self) -> bool {
+        self.is_below_sinks() && self.steps.len() == SINK_STEPS
+    }
+
+    fn given(&self, value: String, place: Place) -> Given {
+        let keys = || self.steps.iter().map(|(key, _)| key.as_str());
+        let numbered = self.steps.iter().map(|(key, number)| match number {
+            Some(number) => format!("{key}[{number}]"),
+            None => key.clone(),
+        });
+        let is_name = |at: usize| self.is_below_sinks() && at == SINK_STEPS - 1;
+        let path = keys().enumerate().filter(|(at, _)| !is_name(*at)).map(|(_, key)| key).collect::<Vec<_>>();
+        Given {
+            full: numbered.collect::<Vec<_>>().join("."),
+            shown: keys().collect::<Vec<_>>().join("."),
+            path: path.join("."),
+            value,
+            place,
+        }
+    }
+}
+
+/// A value without its places.
+fn plain(kind: &Kind) -> Vec<String> {
+    match kind {
+        Kind::Bool(flag) => vec![flag.to_string()],
+        Kind::Int(number) => vec![number.to_string()],
+        Kind::Float(number) => vec![number.to_string()],
+        Kind::Text(text) => vec![text.clone()],
+        Kind::List(elements) => elements.iter().flat_map(|element| plain(&element.kind)).collect(),
+        Kind::Table(_) => Vec::new(),
+    }
+}
