@@ -139,19 +139,19 @@ fn what_cannot_be_used_is_refused_and_what_cannot_change_is_named() {
             "a sink is added: it and the routes wait",
             format!("{nowhere}\n[sinks.radius.more]\nconfig = \"radiusclient.conf\"\n"),
             files.client.clone(),
-            vec!["next start", "the names of the sinks", "reloaded"],
+            vec!["next start", "`sinks.radius.more`", "the routes", "reloaded"],
         ),
         (
             "a sink is renamed: it and the routes wait",
             nowhere.replace("sinks.radius.test", "sinks.radius.renamed"),
             files.client.clone(),
-            vec!["next start", "the names of the sinks", "reloaded"],
+            vec!["next start", "`sinks.radius.renamed`", "`sinks.radius.test`", "the routes", "reloaded"],
         ),
         (
             "the queue has another limit",
             files.toml.replace("free_min_mib = 0", "free_min_mib = 1"),
             files.client.clone(),
-            vec!["next start", "`queue`", "reloaded"],
+            vec!["next start", "`queue.free_min_mib`", "tollgate.toml:14:16", "reloaded"],
         ),
         ("nothing differs", files.toml.clone(), files.client.clone(), vec!["reloaded"]),
     ] {

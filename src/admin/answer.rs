@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::Reloaded;
 use crate::accounting::CallView;
 use crate::clock;
 use crate::ids::SinkNumber;
@@ -87,6 +88,18 @@ pub fn outage_json(outage: &Outage) -> Value {
     json!({
         "destination": destination, "since_s": seconds(clock::mono().since(outage.since)), "probes": outage.probes,
     })
+}
+
+/// What became of a reload.
+#[must_use]
+pub fn reloaded_json(reloaded: &Reloaded) -> Value {
+    match reloaded {
+        Reloaded::Done { warnings, restart } => {
+            let restart: Vec<_> = restart.iter().map(|(what, place)| json!({ "what": what, "place": place })).collect();
+            json!({ "reloaded": true, "warnings": warnings, "restart": restart })
+        }
+        Reloaded::Refused { mistakes } => json!({ "reloaded": false, "mistakes": mistakes }),
+    }
 }
 
 /// Records of a page, and where the next one begins.

@@ -1,23 +1,36 @@
 //! The other end of the command socket, for the command line. It blocks.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::commands::ANSWER_OCTETS_MAX;
 use super::request::Request;
+use crate::clock::{self, Timestamp};
 
-/// How long an answer may take: acting on a large queue takes its time.
-const ANSWER_MAX: Duration = Duration::from_secs(600);
+/// Longest silence of the service. While it works on a request it sends a blank every second, so this is no limit for
+/// the work.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// A connection to the running service.
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<UnixStream>,
     path: PathBuf,
+}
+
+/// A connection whose every wait has its limit: for a place in the listener's queue too.
+fn stream_to(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(SILENCE_MAX))?;
+    socket.set_read_timeout(Some(SILENCE_MAX))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// A request was not done.
@@ -30,6 +43,14 @@ pub enum ClientError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Nothing came for a while: the process is stopped or hangs.
+    #[error("the service does not answer over {} since {since}", path.display())]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// When it was asked, or last gave a sign.
+        since: Timestamp,
     },
     /// The answer cannot be read: another program, or another version.
     #[error("the service over {} gave no answer that makes sense", path.display())]
@@ -53,10 +74,10 @@ impl Client {
     pub fn connect(path: &Path) -> Result<Option<Self>, ClientError> {
         use io::ErrorKind::{ConnectionRefused, NotFound};
         let socket = |source| ClientError::Socket { path: path.to_owned(), source };
-        match UnixStream::connect(path) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(ANSWER_MAX)).map_err(socket)?;
-                Ok(Some(Self { stream: BufReader::new(stream), path: path.to_owned() }))
+        match stream_to(path) {
+            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), path: path.to_owned() })),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(ClientError::Silent { path: path.to_owned(), since: clock::wall() })
             }
             Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => Ok(None),
             Err(error) => Err(socket(error)),
@@ -68,7 +89,14 @@ impl Client {
     /// # Errors
     /// When the service does not answer, or did not do it.
     pub fn ask(&mut self, request: &Request) -> Result<Value, ClientError> {
-        let line = self.exchange(request).map_err(|source| ClientError::Socket { path: self.path.clone(), source })?;
+        let mut since = clock::wall();
+        let line = self.exchange(request, &mut since).map_err(|source| {
+            let path = self.path.clone();
+            match source.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent { path, since },
+                _ => ClientError::Socket { path, source },
+            }
+        })?;
         let senseless = || ClientError::Answer { path: self.path.clone() };
         let mut answer: Value = serde_json::from_slice(&line).map_err(|_| senseless())?;
         if let Some(ok) = answer.get_mut("ok") {
@@ -81,15 +109,25 @@ impl Client {
         }
     }
 
-    fn exchange(&mut self, request: &Request) -> io::Result<Vec<u8>> {
+    /// `since` moves with every sign of the service.
+    fn exchange(&mut self, request: &Request, since: &mut Timestamp) -> io::Result<Vec<u8>> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         self.stream.get_mut().write_all(&line)?;
         let mut answer = Vec::new();
-        (&mut self.stream).take(ANSWER_OCTETS_MAX).read_until(b'\n', &mut answer)?;
-        if answer.last() != Some(&b'\n') {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer breaks off"));
+        loop {
+            let octets = self.stream.fill_buf()?;
+            let end = memchr::memchr(b'\n', octets);
+            let taken = end.map_or(octets.len(), |at| at + 1);
+            answer.extend_from_slice(&octets[..taken]);
+            self.stream.consume(taken);
+            *since = clock::wall();
+            if end.is_some() {
+                return Ok(answer);
+            }
+            if taken == 0 || answer.len() as u64 > ANSWER_OCTETS_MAX {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer breaks off"));
+            }
         }
-        Ok(answer)
     }
 }

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::answer::call_json;
+use super::answer::{call_json, reloaded_json};
+use super::places::{Place, Places};
 use super::request::{CALLS_MAX, Request, RequestError, on_queue};
 use super::{Gateway, Health, http::status_json};
 
@@ -25,11 +26,17 @@ pub const REQUEST_OCTETS_MAX: u64 = 64 << 10;
 /// Longest answer line, in octets: a page of the longest records.
 pub const ANSWER_OCTETS_MAX: u64 = 64 << 20;
 
-/// Connections served at once; further ones wait.
+/// Connections at once; a further one takes the place of the one that has been silent longest.
 const CONNECTIONS_MAX: usize = 16;
 
 /// How long a connection may be silent, and how long it may take to accept an answer.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Longest work on one request: acting on a large queue takes its time.
+const WORK_MAX: Duration = Duration::from_secs(600);
+
+/// How often a blank tells the client that its request is worked on; JSON ignores it.
+const BLANK_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause after an error of `accept`, such as no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -90,17 +97,18 @@ pub(super) async fn serve(bound: Bound, gateway: Arc<dyn Gateway>) {
             return;
         }
     };
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX, WORK_MAX);
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let gateway = Arc::clone(&gateway);
+                let (place, gateway) = (places.take().await, Arc::clone(&gateway));
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, gateway).await {
-                        tracing::debug!(%error, "a command connection ended");
+                    tokio::select! {
+                        ended = converse(stream, &place, gateway) => if let Err(error) = ended {
+                            tracing::debug!(%error, "a command connection ended");
+                        },
+                        () = place.has_to_go() => tracing::debug!("a silent command connection gave its place up"),
                     }
-                    drop(permit);
                 });
             }
             Err(error) => {
@@ -112,20 +120,21 @@ pub(super) async fn serve(bound: Bound, gateway: Arc<dyn Gateway>) {
 }
 
 /// Answers the lines of one connection.
-async fn converse(stream: UnixStream, gateway: Arc<dyn Gateway>) -> io::Result<()> {
+async fn converse(stream: UnixStream, place: &Place, gateway: Arc<dyn Gateway>) -> io::Result<()> {
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading);
     loop {
+        place.waiting();
         let mut line = Vec::new();
         let mut limited = (&mut reading).take(REQUEST_OCTETS_MAX);
         let length = timeout(IDLE_MAX, limited.read_until(b'\n', &mut line)).await??;
         if length == 0 {
             return Ok(());
         }
+        place.served();
         let whole = line.last() == Some(&b'\n');
         let answer = if whole {
-            let gateway = Arc::clone(&gateway);
-            tokio::task::spawn_blocking(move || answer(&line, &*gateway)).await.map_err(io::Error::other)?
+            worked_on(line, &gateway, &mut writing).await?
         } else {
             error("usage", &format!("a request is a line of at most {REQUEST_OCTETS_MAX} octets"))
         };
@@ -134,6 +143,19 @@ async fn converse(stream: UnixStream, gateway: Arc<dyn Gateway>) -> io::Result<(
         timeout(IDLE_MAX, writing.write_all(&octets)).await??;
         if !whole {
             return Ok(());
+        }
+    }
+}
+
+/// The answer to one line. While it is being made the client gets a blank now and then, so that it can tell work from a
+/// process that hangs.
+async fn worked_on(line: Vec<u8>, gateway: &Arc<dyn Gateway>, writing: &mut OwnedWriteHalf) -> io::Result<Value> {
+    let gateway = Arc::clone(gateway);
+    let mut work = tokio::task::spawn_blocking(move || answer(&line, &*gateway));
+    loop {
+        tokio::select! {
+            answer = &mut work => return answer.map_err(io::Error::other),
+            () = tokio::time::sleep(BLANK_EVERY) => timeout(IDLE_MAX, writing.write_all(b" ")).await??,
         }
     }
 }
@@ -161,6 +183,7 @@ fn error(kind: &str, text: &str) -> Value {
 fn perform(request: &Request, gateway: &dyn Gateway) -> Result<Value, RequestError> {
     match request {
         Request::Status {} => Ok(status_json(gateway)),
+        Request::Reload {} => gateway.reload().map(|done| reloaded_json(&done)).ok_or(RequestError::NotRunning),
         Request::Calls { max } => Ok(calls_json(&gateway.health(), gateway, (*max).min(CALLS_MAX))),
         Request::QueueStatus {} | Request::QueueList { .. } | Request::QueueAct { .. } => {
             let mut desk = gateway.desk();

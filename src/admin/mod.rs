@@ -9,6 +9,7 @@ pub mod commands;
 pub mod http;
 mod limited;
 pub mod metrics;
+mod places;
 pub mod request;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use crate::queue::{Desk, Stats};
 use crate::sinks::view::Backend;
 use crate::sip::stack::Outage;
 
-pub use answer::{backend_json, call_json, item_json, outage_json, page_json, stats_json};
+pub use answer::{backend_json, call_json, item_json, outage_json, page_json, reloaded_json, stats_json};
 
 /// Settings of administration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -87,6 +88,23 @@ impl Phase {
     }
 }
 
+/// What became of a wish to reload.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reloaded {
+    /// The configuration is taken over.
+    Done {
+        /// What the operator should know.
+        warnings: Vec<String>,
+        /// What waits for the next start: what it is, and where it stands.
+        restart: Vec<(String, String)>,
+    },
+    /// The running configuration stays.
+    Refused {
+        /// Why.
+        mistakes: Vec<String>,
+    },
+}
+
 /// The running gateway, as administration sees it.
 pub trait Gateway: Send + Sync + 'static {
     /// How it is; cheap.
@@ -106,6 +124,11 @@ pub trait Gateway: Send + Sync + 'static {
     /// The SIP destinations that are down; may block.
     fn outages(&self) -> Vec<Outage> {
         Vec::new()
+    }
+
+    /// Reads the configuration again and takes it over; blocks. `None` when nobody does that.
+    fn reload(&self) -> Option<Reloaded> {
+        None
     }
 
     /// Up to `max` calls in progress; may block.

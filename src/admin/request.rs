@@ -16,6 +16,8 @@ use crate::queue::{self, Action, Command, CommandError, Desk, Outcome, Pick, Pos
 pub enum Request {
     /// How the gateway is.
     Status {},
+    /// Read the configuration again.
+    Reload {},
     /// Calls in progress.
     Calls {
         /// The most calls of the answer, up to [`CALLS_MAX`].
@@ -106,7 +108,7 @@ const REASON_OCTETS_MAX: usize = 255;
 /// When the request names an unknown sink or record, or the queue fails.
 pub fn on_queue(request: &Request, desk: &mut dyn Desk) -> Option<Result<Value, RequestError>> {
     match request {
-        Request::Status {} | Request::Calls { .. } => None,
+        Request::Status {} | Request::Reload {} | Request::Calls { .. } => None,
         Request::QueueStatus {} => Some(desk.status().map(|stats| stats_json(&stats)).map_err(RequestError::Queue)),
         Request::QueueList { filter, from, max } => Some(list(desk, filter, from.as_deref(), *max)),
         Request::QueueAct { action, filter, reason } => Some(act(desk, *action, filter, reason.as_deref())),

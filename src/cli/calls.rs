@@ -1,12 +1,10 @@
 //! `tollgate calls`: the calls in progress.
 
-use std::path::Path;
-
 use clap::Args;
 use serde_json::Value;
 
 use super::Failure;
-use super::desk::Desk;
+use super::desk::{Desk, Seek};
 use super::output::{self, Format};
 use crate::admin::request::{CALLS_MAX, Request};
 
@@ -24,8 +22,8 @@ pub struct Arguments {
 ///
 /// # Errors
 /// The service does not answer, or its files cannot be read.
-pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
-    let mut desk = Desk::open(config)?;
+pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
+    let mut desk = Desk::open(seek)?;
     let answer = desk.ask(&Request::Calls { max: arguments.max.min(CALLS_MAX) })?;
     desk.close()?;
     if arguments.format.is_json() {

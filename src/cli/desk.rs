@@ -1,8 +1,8 @@
 //! The queue, wherever it is: behind the socket of the running service, or in the files of a stopped one.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
 use super::{Failure, load_quietly};
@@ -11,9 +11,49 @@ use crate::admin::call_json;
 use crate::admin::client::{Client, ClientError};
 use crate::admin::request::{Request, RequestError, on_queue};
 use crate::clock;
-use crate::config::Plan;
+use crate::config::{self, Plan};
 use crate::queue::{self, OpenError, Queue};
 use crate::service::is_class;
+
+/// Where the running service is looked for.
+#[derive(Clone, Debug)]
+pub struct Seek {
+    /// The configuration file, which may have mistakes.
+    pub config: PathBuf,
+    /// The socket of the commands, instead of the one that the file names.
+    pub socket: Option<PathBuf>,
+}
+
+impl Seek {
+    fn path(&self) -> Option<PathBuf> {
+        self.socket.clone().or_else(|| config::socket(&self.config))
+    }
+
+    /// The running service, if there is one.
+    ///
+    /// # Errors
+    /// The socket is there but cannot be used.
+    pub fn connect(&self) -> Result<Option<Client>, Failure> {
+        self.path().map_or(Ok(None), |socket| Client::connect(&socket).map_err(of_client))
+    }
+
+    /// The running service.
+    ///
+    /// # Errors
+    /// It does not run, or its socket cannot be used.
+    pub fn service(&self) -> Result<Client, Failure> {
+        let Some(client) = self.connect()? else { return Err(Failure::Failed(anyhow!("{}", self.nobody()))) };
+        Ok(client)
+    }
+
+    /// That nobody serves the socket.
+    fn nobody(&self) -> String {
+        match self.path() {
+            Some(socket) => format!("the service does not run: nobody answers at {}", socket.display()),
+            None => "`admin.socket` is empty: the service takes no commands".to_owned(),
+        }
+    }
+}
 
 /// Where requests go.
 pub enum Desk {
@@ -35,11 +75,14 @@ impl Desk {
     ///
     /// # Errors
     /// The configuration is wrong, the service does not answer, or its files cannot be opened.
-    pub fn open(config: &Path) -> Result<Self, Failure> {
-        let plan = load_quietly(config)?;
-        if let Some(client) = connect(&plan)? {
+    pub fn open(seek: &Seek) -> Result<Self, Failure> {
+        if let Some(client) = seek.connect()? {
             return Ok(Self::Running(client));
         }
+        if seek.socket.is_some() {
+            return Err(Failure::Failed(anyhow!("{}", seek.nobody())));
+        }
+        let plan = load_quietly(&seek.config)?;
         let path = &plan.queue.path;
         if !path.exists() {
             return Err(anyhow::anyhow!("the service does not run, and there is no queue in {}", path.display()).into());
@@ -89,17 +132,6 @@ impl Desk {
                 Ok(())
             }
         }
-    }
-}
-
-/// The running service, if there is one.
-///
-/// # Errors
-/// The socket is there but cannot be used.
-pub fn connect(plan: &Plan) -> Result<Option<Client>, Failure> {
-    match &plan.admin.socket {
-        Some(socket) => Client::connect(socket).map_err(of_client),
-        None => Ok(None),
     }
 }
 

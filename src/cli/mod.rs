@@ -1,6 +1,6 @@
 //! The command line: one file for each command.
 //!
-//! Data goes to standard output, all else to standard error. Exit codes: 0 done, 1 failed, 64 wrong usage, 78 wrong
+//! Data goes to standard output, all else to standard error. Exit codes: 0 done, 1 failed, 3 reloaded in part, 64 wrong usage, 78 wrong
 //! configuration (`sysexits.h`); systemd must not start again on the last two.
 
 mod calls;
@@ -13,6 +13,7 @@ mod dict;
 mod dict_diameter;
 mod output;
 mod queue;
+mod reload;
 mod run;
 mod send;
 mod status;
@@ -32,6 +33,9 @@ struct Cli {
     /// Configuration file
     #[arg(long, short, global = true, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
+    /// Socket of the running service, instead of the one that the configuration names
+    #[arg(long, global = true, value_name = "FILE")]
+    socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -47,6 +51,11 @@ enum Command {
     /// Look at the queue of records and act on it
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Let the running gateway read its configuration again
+    ///
+    /// Exit code 1: refused, and the running configuration stays. 3: taken over, but for what is listed, which needs a
+    /// restart.
+    Reload(output::Format),
     /// Show how the running gateway is
     Status(output::Format),
     /// List the calls in progress
@@ -68,6 +77,8 @@ pub enum Failure {
     Failed(anyhow::Error),
     /// It was called in a wrong way: exit code 64.
     Usage(String),
+    /// Done, but for these lines, which need a restart: exit code 3.
+    Restart(String),
     /// The configuration is wrong: exit code 78. The mistakes have been printed already.
     Configuration,
 }
@@ -80,6 +91,9 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 /// Exit code for wrong usage: EX_USAGE of `sysexits.h`.
 const EXIT_USAGE: u8 = 64;
+
+/// Exit code of a reload that needs a restart for a part.
+const EXIT_RESTART: u8 = 3;
 
 /// Exit code for wrong configuration: EX_CONFIG of `sysexits.h`.
 const EXIT_CONFIG: u8 = 78;
@@ -106,19 +120,25 @@ pub fn main() -> ExitCode {
             eprintln!("error: {text}");
             ExitCode::from(EXIT_USAGE)
         }
+        Err(Failure::Restart(what)) => {
+            eprintln!("reloaded, but these need a restart:\n{what}");
+            ExitCode::from(EXIT_RESTART)
+        }
         Err(Failure::Configuration) => ExitCode::from(EXIT_CONFIG),
     }
 }
 
 fn perform(cli: Cli) -> Result<(), Failure> {
     let path = cli.config;
+    let seek = desk::Seek { config: path.clone(), socket: cli.socket };
     match cli.command {
         Command::Run => run::run(&path),
         Command::Check(arguments) => check::run(&path, arguments),
         Command::Demo => demo::run(),
-        Command::Queue(command) => queue::run(&path, command),
-        Command::Status(format) => status::run(&path, &format),
-        Command::Calls(arguments) => calls::run(&path, &arguments),
+        Command::Queue(command) => queue::run(&seek, command),
+        Command::Reload(format) => reload::run(&seek, &format),
+        Command::Status(format) => status::run(&seek, &format),
+        Command::Calls(arguments) => calls::run(&seek, &arguments),
         Command::Send(arguments) => send::run(&path, arguments),
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Decode(arguments) => decode::run(&arguments),

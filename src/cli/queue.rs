@@ -1,12 +1,10 @@
 //! `tollgate queue`: what waits, what is parked, and what to do about it.
 
-use std::path::Path;
-
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::desk::Desk;
+use super::desk::{Desk, Seek};
 use super::output::{self, Format};
 use crate::admin::request::{Filter, PAGE_MAX, Request, Standing, Verb};
 
@@ -136,8 +134,8 @@ impl Chosen {
 ///
 /// # Errors
 /// There is no such record or sink, or the queue cannot be reached, read or written.
-pub fn run(config: &Path, command: Command) -> Result<(), Failure> {
-    let mut desk = Desk::open(config)?;
+pub fn run(seek: &Seek, command: Command) -> Result<(), Failure> {
+    let mut desk = Desk::open(seek)?;
     let done = perform(&mut desk, command);
     // What was done to files has to be on disk, also when the output was cut off.
     let closed = desk.close();

@@ -1,24 +1,18 @@
 //! `tollgate status`: how the running gateway is.
 
-use std::path::Path;
-
-use anyhow::anyhow;
 use serde_json::Value;
 
-use super::desk::{connect, of_client};
+use super::Failure;
+use super::desk::{Seek, of_client};
 use super::output::{self, Format};
-use super::{Failure, load_quietly};
 use crate::admin::request::Request;
 
 /// Shows it.
 ///
 /// # Errors
 /// The service does not run or does not answer.
-pub fn run(config: &Path, format: &Format) -> Result<(), Failure> {
-    let plan = load_quietly(config)?;
-    let Some(mut client) = connect(&plan)? else {
-        return Err(Failure::Failed(anyhow!("the service does not run")));
-    };
+pub fn run(seek: &Seek, format: &Format) -> Result<(), Failure> {
+    let mut client = seek.service()?;
     let status = client.ask(&Request::Status {}).map_err(of_client)?;
     if format.is_json() {
         output::print_json(&status)?;

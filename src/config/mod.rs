@@ -36,7 +36,7 @@ pub(crate) mod walk;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ::config::Map;
 
@@ -60,6 +60,23 @@ pub fn load(path: &Path) -> Result<Plan, Mistakes> {
     let text = read(path).map_err(|mistake| Mistakes(vec![mistake]))?;
     parse(path, &text, tree::environment())
 }
+
+/// Where the socket of the commands is by this file and the environment, whatever mistakes they have: a running service
+/// can be asked though its file cannot be used any more. `None` when it is switched off.
+#[must_use]
+pub fn socket(path: &Path) -> Option<PathBuf> {
+    socket_in(path, &read(path).unwrap_or_default(), &tree::environment())
+}
+
+fn socket_in(path: &Path, text: &str, environment: &Map<String, String>) -> Option<PathBuf> {
+    let variable = environment.get(SOCKET_VARIABLE).cloned();
+    let given = variable.or_else(|| tree::text_of(text, &["admin", "socket"]));
+    let Some(given) = given else { return crate::admin::Settings::default().socket };
+    (!given.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(given))
+}
+
+/// The variable of `admin.socket`.
+const SOCKET_VARIABLE: &str = "TOLLGATE_ADMIN__SOCKET";
 
 /// Makes the plan from a text; `path` names it in messages, and relative paths in it start at its folder.
 ///

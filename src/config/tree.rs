@@ -150,6 +150,18 @@ pub fn read(path: &Path, text: &str, environment: Map<String, String>) -> Result
     Ok((root, places))
 }
 
+/// One text of a file that may be full of mistakes.
+#[must_use]
+pub fn text_of(text: &str, path: &[&str]) -> Option<String> {
+    let (table, _mistakes) = DeTable::parse_recoverable(text);
+    let (name, sections) = path.split_last()?;
+    let mut table = table.get_ref();
+    for section in sections {
+        table = table.get(*section)?.get_ref().as_table()?;
+    }
+    table.get(*name)?.get_ref().as_str().map(str::to_owned)
+}
+
 /// The variables of this process that concern configuration; the others are left alone, whatever they hold.
 #[must_use]
 pub fn environment() -> Map<String, String> {

@@ -5,11 +5,15 @@ mod delivery;
 mod log;
 mod nas;
 mod outlets;
+mod reload;
+#[cfg(test)]
+mod reload_tests;
 mod resolver;
 mod supervisor;
 mod systemd;
 mod wiring;
 
 pub use classes::is_class;
+pub use reload::{Pending, Wish};
 pub use supervisor::run;
 pub use wiring::{Service, StartError};

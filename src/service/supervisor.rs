@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
+use super::reload::Wish;
 use super::systemd::{self, Watchdog};
 use super::wiring::Service;
+use crate::admin::Reloaded;
 use crate::clock;
-use crate::config::{self, plan};
+use crate::config;
+use crate::config::plan::{self, ServicePlan};
 use crate::queue::{Handle, Level, OpenReport};
 use crate::sinks::chain;
 use crate::sinks::tls::expiry::{REPEATED, expiring};
@@ -28,12 +32,12 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
     super::log::start(&plan.log).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
-        let certificates = plan.certificates.clone();
-        let (path, limit, watchdog) = (plan.path.clone(), plan.service.stop_timeout, plan.service.watchdog);
+        let path = plan.path.clone();
+        let mut kept = Kept { certificates: plan.certificates.clone(), service: plan.service };
         let metrics = crate::admin::metrics::install().context("cannot install the metrics recorder")?;
         // From now on a wish to reload is remembered; SIGTERM ends the process at once until it stands.
         let (mut hang_up, mut retire) = (listen(SignalKind::hangup())?, listen(SignalKind::user_defined1())?);
-        let service = Service::start(plan, metrics, &mut || systemd::extend_timeout(OPENING_TIME))?;
+        let mut service = Service::start(plan, metrics, &mut || systemd::extend_timeout(OPENING_TIME))?;
         let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
         let ended = async {
             tokio::select! {
@@ -44,8 +48,12 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
         };
         systemd::ready();
         tracing::info!(listeners = ?service.listeners(), "ready");
-        let result = supervise(&service, (&path, certificates), watchdog, &mut hang_up, ended).await;
+        let mut wishes = service.wishes();
+        let result = supervise(&service, &path, &mut kept, (&mut hang_up, &mut wishes), ended).await;
+        // Who still waits for a reload hears that the service ends.
+        drop(wishes);
         systemd::stopping();
+        let limit = kept.service.stop_timeout;
         drain(&service, limit).await;
         if matches!(result, Ok(Ending::ForGood)) {
             sign_off(&service, limit).await;
@@ -65,11 +73,17 @@ enum Ending {
     ForGood,
 }
 
+/// What the supervisor itself needs of the configuration.
+struct Kept {
+    certificates: Vec<PathBuf>,
+    service: ServicePlan,
+}
+
 async fn supervise(
     service: &Service,
-    (path, mut certificates): (&Path, Vec<PathBuf>),
-    feeding: plan::Watchdog,
-    hang_up: &mut Signal,
+    path: &Path,
+    kept: &mut Kept,
+    (hang_up, wishes): (&mut Signal, &mut mpsc::Receiver<Wish>),
     ended: impl Future<Output = Ending>,
 ) -> anyhow::Result<Ending> {
     let mut ended = std::pin::pin!(ended);
@@ -82,9 +96,13 @@ async fn supervise(
     loop {
         tokio::select! {
             ending = &mut ended => return Ok(ending),
-            _ = hang_up.recv() => certificates = reload(service, path).unwrap_or(certificates),
-            _ = daily.tick() => log_expiring(&certificates),
-            _ = feed.tick() => if feeding == plan::Watchdog::Fed { watchdog.feed() },
+            _ = hang_up.recv() => drop(reload(service, path, kept)),
+            Some(Wish { answer }) = wishes.recv() => {
+                // Who asked may have gone.
+                let _gone = answer.send(reload(service, path, kept));
+            }
+            _ = daily.tick() => log_expiring(&kept.certificates),
+            _ = feed.tick() => if kept.service.watchdog == plan::Watchdog::Fed { watchdog.feed() },
             _ = look.tick() => anyhow::ensure!(!service.has_failed(), "a thread ended by itself; the log says why"),
         }
     }
@@ -94,34 +112,46 @@ fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
     signal(kind).context("cannot listen for signals")
 }
 
-/// Takes the new configuration; gives the files of its certificates.
-fn reload(service: &Service, path: &Path) -> Option<Vec<PathBuf>> {
+/// Takes over the new configuration, and says what became of it.
+fn reload(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
     systemd::reloading();
-    let mut certificates = None;
-    match config::load(path) {
-        Ok(plan) => {
-            for warning in &plan.warnings {
+    let outcome = take_over(service, path, kept);
+    match &outcome {
+        Reloaded::Done { warnings, restart } => {
+            for warning in warnings {
                 tracing::warn!(%warning, "configuration");
             }
-            let files = plan.certificates.clone();
-            match service.reload(plan) {
-                Ok(differences) => {
-                    certificates = Some(files);
-                    for what in differences {
-                        tracing::warn!(what, "changed, takes effect at the next start");
-                    }
-                    tracing::info!("reloaded");
-                }
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::error!(%error, "reload refused, the running configuration stays");
-                }
+            for (what, place) in restart {
+                tracing::warn!(what, place, "changed, takes effect at the next start");
             }
+            tracing::info!("reloaded");
         }
-        Err(mistakes) => tracing::error!(%mistakes, "reload refused, the running configuration stays"),
+        Reloaded::Refused { mistakes } => {
+            let mistakes = mistakes.join("\n");
+            tracing::error!("reload refused, the running configuration stays:\n{mistakes}");
+        }
     }
     systemd::ready();
-    certificates
+    outcome
+}
+
+fn take_over(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
+    let plan = match config::load(path) {
+        Ok(plan) => plan,
+        Err(mistakes) => {
+            return Reloaded::Refused { mistakes: mistakes.0.iter().map(ToString::to_string).collect() };
+        }
+    };
+    let warnings = plan.warnings.iter().map(ToString::to_string).collect();
+    let new = Kept { certificates: plan.certificates.clone(), service: plan.service };
+    match service.reload(plan) {
+        Ok(pending) => {
+            *kept = new;
+            let restart = pending.iter().map(|own| (own.what.clone(), own.place())).collect();
+            Reloaded::Done { warnings, restart }
+        }
+        Err(error) => Reloaded::Refused { mistakes: vec![chain(&error).to_string()] },
+    }
 }
 
 /// Warns of certificates that end soon; renewed files are quiet.

@@ -15,19 +15,20 @@ use tokio::sync::mpsc;
 
 use super::classes::{Kept, Stored};
 use super::delivery::{self, Delivery};
+use super::reload::{Base, Fixed, Pending, Reach, Wish};
 use super::resolver;
 use super::systemd::Loop;
 use crate::accounting::{self, CallView, Engine};
-use crate::admin::{Admin, BindError, Gateway, Health, Phase};
+use crate::admin::{Admin, BindError, Gateway, Health, Phase, Reloaded};
 use crate::clock::{self, Instant, Now, Timestamp};
-use crate::config::plan::{LogPlan, Plan, ServicePlan, SipPlan};
+use crate::config::plan::{Plan, SipPlan};
 use crate::ids::{Seq, SinkMask, SinkNumber};
 use crate::queue::{self, Desk};
 use crate::record::Kind;
 use crate::shard::{Rules, Shard};
 use crate::sinks::view::Backend;
-use crate::sip::stack::{ListenerId, Outage, Stack, Transport};
-use crate::sip::transport::driver::{self, Parts};
+use crate::sip::stack::{self, ListenerId, Outage, Stack, Transport};
+use crate::sip::transport::driver::{self, Parts, Question};
 use crate::sip::transport::mailbox::{Inbox, Mail, Mailbox, mailbox};
 use crate::sip::transport::stream::{self, Place, Streams};
 use crate::sip::transport::udp;
@@ -90,8 +91,8 @@ pub enum StartError {
 /// A running gateway.
 pub struct Service {
     sip: SipPlan,
-    fixed: Fixed,
-    numbers: Vec<SinkNumber>,
+    /// What it started with.
+    base: Base,
     /// Sinks whose servers are told of the begin and the end of accounting.
     announced: SinkMask,
     mailboxes: Vec<Mailbox>,
@@ -102,6 +103,7 @@ pub struct Service {
     queue_thread: JoinHandle<Result<(), queue::StoreError>>,
     draining: Arc<AtomicBool>,
     delivery: Delivery,
+    wishes: Option<mpsc::Receiver<Wish>>,
 }
 
 impl Service {
@@ -133,12 +135,13 @@ impl Service {
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
+        let (wish, wishes) = mpsc::channel(WISHES_MAX);
         let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
-        let (classes, mut calls) = split_stored(opened.calls, plan.sip.shards);
+        let (classes, calls) = split_stored(opened.calls, plan.sip.shards);
         let delivery = Delivery::start(delivery::Parts {
             classes,
             admin,
-            gateway: Arc::new(View::new(&phase, &opened.handle, &mailboxes, &backends)),
+            gateway: Arc::new(View::new(&phase, &opened.handle, &mailboxes, &backends, wish)),
             backends,
             metrics,
             sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
@@ -151,33 +154,23 @@ impl Service {
             shards: mailboxes.clone(),
         })?;
         let streams = start_streams(&plan.sip, listeners, &mailboxes)?;
-        let mut shards = Vec::new();
-        for (number, ((_, inbox), sockets)) in boxes.into_iter().zip(sockets).enumerate() {
-            let own = mailboxes[number].clone();
-            let producer = opened.handle.producer(Arc::new(move || own.wake()));
-            let (mut stack, shard, settings) = (plan.sip.stack.clone(), plan.shard.clone(), settings.clone());
-            stack.shard = (number, plan.sip.shards);
-            let (rules, calls) = (rules.clone(), std::mem::take(&mut calls[number]));
-            let seed = seed(number);
-            let make = move || Shard::new(shard, Stack::new(stack), restored(settings, seed, calls), rules);
-            let parts = Parts {
-                number,
-                sockets,
-                streams: streams.as_ref().map(Streams::sender),
-                inbox,
-                mailboxes: mailboxes.clone(),
-                queue: opened.handle.clone(),
-                demand: demand.clone(),
-                producer,
-                resolver: ask.clone(),
-                memory_max: plan.sip.memory_max,
-                shard: Box::new(make),
-            };
-            shards.push(spawn(format!("shard-{number}"), move || driver::run(parts))?);
-        }
+        let common = ShardParts {
+            plan: &plan,
+            settings: &settings,
+            rules,
+            mailboxes: &mailboxes,
+            streams: streams.as_ref(),
+            queue: &opened.handle,
+            demand,
+            ask,
+        };
+        let own = boxes.into_iter().map(|(_, inbox)| inbox).zip(sockets).zip(calls).enumerate();
+        let shards = own.map(|(number, own)| common.start(number, own)).collect::<Result<_, _>>()?;
         let (queue, queue_thread) = (opened.handle, opened.join);
-        let (sip, draining) = (plan.sip, phase);
-        Ok(Self { sip, fixed, numbers, announced, mailboxes, shards, streams, queue, queue_thread, delivery, draining })
+        let allow_on = plan.sip.stack.allow_on.clone();
+        let base = Base { fixed, numbers, accounting: settings, shard: plan.shard, allow_on };
+        let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
+        Ok(Self { sip, base, announced, mailboxes, shards, streams, queue, queue_thread, delivery, draining, wishes })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -192,39 +185,24 @@ impl Service {
         &self.queue
     }
 
-    /// Takes new settings of sinks, new routes and certificates. Returns what else differs and needs a restart.
+    /// Wishes to reload that come over the socket of the commands. Who takes them has to answer them; the second time
+    /// there are none.
+    pub fn wishes(&mut self) -> mpsc::Receiver<Wish> {
+        self.wishes.take().unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    /// Takes over what a reload replaces, and tells what waits for the next start.
     ///
     /// # Errors
     /// When a sink cannot be made of its new settings: then all goes on as it is.
-    pub fn reload(&self, mut plan: Plan) -> Result<Vec<&'static str>, StartError> {
-        let named = Fixed::of(&plan);
-        let mut needs_restart = self.fixed.differences(&named);
-        for sink in self.delivery.renew(std::mem::take(&mut plan.sinks))? {
-            tracing::info!(sink, "the sink takes over its new settings");
-        }
-        if self.fixed.sinks == named.sinks {
-            let rules = Arc::new(Rules { routes: plan.routes(&self.numbers) });
-            for mailbox in &self.mailboxes {
-                let _ended = mailbox.put(Mail::Rules(rules.clone()));
-            }
-        } else {
-            // Routes name sinks: those that do not run would lose the records of their calls.
-            needs_restart.push("the names of the sinks (`sinks.KIND.NAME`), and the routes with them");
-        }
-        let is_same = plan.sip.binds == self.sip.binds && plan.sip.stack.listeners == self.sip.stack.listeners;
-        if is_same && let Some(streams) = &self.streams {
-            streams.renew(plan.sip.credentials.clone());
-        }
-        if plan.sip.streams != self.sip.streams {
-            needs_restart.push("`sip.streams`");
-        }
-        if plan.sip.dns != self.sip.dns {
-            needs_restart.push("sip.dns");
-        }
-        if !is_same || plan.sip.shards != self.sip.shards {
-            needs_restart.push("`sip.listen` or `sip.shards`");
-        }
-        Ok(needs_restart)
+    pub fn reload(&self, plan: Plan) -> Result<Vec<Pending>, StartError> {
+        let reach = Reach {
+            base: &self.base,
+            mailboxes: &self.mailboxes,
+            streams: self.streams.as_ref(),
+            delivery: &self.delivery,
+        };
+        reach.take(plan)
     }
 
     /// The loops the watchdog looks at.
@@ -304,45 +282,44 @@ impl Service {
     }
 }
 
-/// What stays as it is until the next start.
-struct Fixed {
-    /// Names and kinds of the sinks.
-    sinks: Vec<(String, &'static str)>,
-    queue: queue::Settings,
-    accounting: accounting::Settings,
-    accounting_on: Vec<String>,
-    admin: crate::admin::Settings,
-    log: LogPlan,
-    service: ServicePlan,
+/// What all shards are made with.
+struct ShardParts<'a> {
+    plan: &'a Plan,
+    settings: &'a accounting::Settings,
+    rules: Arc<Rules>,
+    mailboxes: &'a [Mailbox],
+    streams: Option<&'a Streams>,
+    queue: &'a queue::Handle,
+    demand: Arc<AtomicBool>,
+    ask: mpsc::Sender<Question>,
 }
 
-impl Fixed {
-    fn of(plan: &Plan) -> Self {
-        Self {
-            sinks: plan.sinks.iter().map(|sink| (sink.name.clone(), sink.kind.name())).collect(),
-            queue: plan.queue.clone(),
-            accounting: plan.accounting.clone(),
-            accounting_on: plan.accounting_on.clone(),
-            admin: plan.admin.clone(),
-            log: plan.log.clone(),
-            service: plan.service,
-        }
-    }
+/// What one shard has for itself: its inbox, its sockets, its calls.
+type Own = ((Inbox, Vec<Option<socket2::Socket>>), Vec<Stored>);
 
-    /// The sections that differ, sinks aside.
-    fn differences(&self, other: &Self) -> Vec<&'static str> {
-        let differ = [
-            (self.queue != other.queue, "`queue`, or `collapse_interims` of a sink"),
-            (
-                self.accounting != other.accounting,
-                "`accounting`, `sip.watch`, or `records` or identity fields of a sink",
-            ),
-            (self.accounting_on != other.accounting_on, "`accounting_on` of a sink"),
-            (self.admin != other.admin, "`admin`"),
-            (self.log != other.log, "`log`, or `clientdebug` of a client file"),
-            (self.service != other.service, "`service`"),
-        ];
-        differ.into_iter().filter(|(is_other, _)| *is_other).map(|(_, what)| what).collect()
+impl ShardParts<'_> {
+    /// Starts the thread of a shard.
+    fn start(&self, number: usize, ((inbox, sockets), calls): Own) -> Result<JoinHandle<io::Result<()>>, StartError> {
+        let own = self.mailboxes[number].clone();
+        let sip = &self.plan.sip;
+        let stack = stack::Settings { shard: (number, sip.shards), ..sip.stack.clone() };
+        let (shard, settings, rules) = (self.plan.shard.clone(), self.settings.clone(), self.rules.clone());
+        let seed = seed(number);
+        let make = move || Shard::new(shard, Stack::new(stack), restored(settings, seed, calls), rules);
+        let parts = Parts {
+            number,
+            sockets,
+            streams: self.streams.map(Streams::sender),
+            inbox,
+            mailboxes: self.mailboxes.to_vec(),
+            queue: self.queue.clone(),
+            demand: self.demand.clone(),
+            producer: self.queue.producer(Arc::new(move || own.wake())),
+            resolver: self.ask.clone(),
+            memory_max: sip.memory_max,
+            shard: Box::new(make),
+        };
+        spawn(format!("shard-{number}"), move || driver::run(parts))
     }
 }
 
@@ -353,21 +330,31 @@ struct View {
     shards: Vec<Mailbox>,
     started: Timestamp,
     backends: delivery::Backends,
+    wish: mpsc::Sender<Wish>,
 }
 
+/// Wishes to reload that wait at most.
+const WISHES_MAX: usize = 4;
 /// Longest wait for a shard to list its calls.
 const CALLS_WAIT: Duration = Duration::from_secs(2);
 /// A loop that has not turned for this long hangs.
 const HANGING: Duration = Duration::from_secs(5);
 
 impl View {
-    fn new(phase: &Arc<AtomicBool>, queue: &queue::Handle, shards: &[Mailbox], backends: &delivery::Backends) -> Self {
+    fn new(
+        phase: &Arc<AtomicBool>,
+        queue: &queue::Handle,
+        shards: &[Mailbox],
+        backends: &delivery::Backends,
+        wish: mpsc::Sender<Wish>,
+    ) -> Self {
         Self {
             phase: Arc::clone(phase),
             queue: queue.clone(),
             shards: shards.to_vec(),
             started: clock::wall(),
             backends: backends.clone(),
+            wish,
         }
     }
 }
@@ -399,6 +386,12 @@ impl Gateway for View {
 
     fn backends(&self) -> Vec<Backend> {
         self.backends.lock().map(|backends| backends.clone()).unwrap_or_default()
+    }
+
+    fn reload(&self) -> Option<Reloaded> {
+        let (answer, answered) = std::sync::mpsc::channel();
+        self.wish.try_send(Wish { answer }).ok()?;
+        answered.recv().ok()
     }
 
     fn outages(&self) -> Vec<Outage> {

@@ -71,6 +71,17 @@ pub struct Rules {
     pub routes: Routes,
 }
 
+/// Settings that a reload replaces; what is in progress goes on.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Of the shard.
+    pub shard: Settings,
+    /// Of the SIP machine; see [`Stack::configure`] for what stays.
+    pub stack: stack::Settings,
+    /// Of accounting; see [`Engine::configure`] for what stays.
+    pub accounting: accounting::Settings,
+}
+
 /// Names the records of one turn until their receipt; rises by one.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Ticket(pub u64);
@@ -105,6 +116,8 @@ pub enum Input {
     Memory(Health),
     /// New rules from here on.
     Rules(Arc<Rules>),
+    /// New settings from here on.
+    Tuning(Arc<Tuning>),
     /// An accounting server wants interim records of a session so often; zero: none.
     Interim {
         /// The session.
@@ -242,6 +255,12 @@ impl Shard {
             Input::Queue(health) => self.queue = health,
             Input::Memory(health) => self.memory = health,
             Input::Rules(rules) => self.rules = rules,
+            Input::Tuning(tuning) => {
+                let Tuning { shard, stack, accounting } = (*tuning).clone();
+                self.settings = shard;
+                self.stack.configure(stack);
+                self.engine.configure(accounting);
+            }
             Input::Interim { key, every } => self.engine.interim_every(now, key, every),
             Input::Drain => self.draining = true,
         }

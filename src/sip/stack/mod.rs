@@ -154,6 +154,25 @@ impl Stack {
         }
     }
 
+    /// Takes new settings for all that happens from now on. Listeners, secrets and its place among the shards stay: what
+    /// is in progress was made with them.
+    pub fn configure(&mut self, new: Settings) {
+        let old = std::mem::take(&mut self.settings);
+        for (bucket, rate) in self.buckets.iter_mut().zip([new.stateless_answers, new.stateless_answers_allowed]) {
+            bucket.configure(rate);
+        }
+        self.sources.configure(&new);
+        self.outages.configure(new.failures_max);
+        self.settings = Settings {
+            listeners: old.listeners,
+            key: old.key,
+            incarnation: old.incarnation,
+            shard: old.shard,
+            timer_c: new.timer_c.max(settings::TIMER_C_MIN),
+            ..new
+        };
+    }
+
     /// The settings it runs with.
     #[must_use]
     pub const fn settings(&self) -> &Settings {

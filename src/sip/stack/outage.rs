@@ -76,6 +76,11 @@ impl Outages {
         Self { failures_max, places: HashMap::default(), next: None, hasher, drawn: 0 }
     }
 
+    /// Goes on with another limit; what is down by the old one stays so until it answers.
+    pub(super) fn configure(&mut self, failures_max: u32) {
+        self.failures_max = failures_max;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.places.values().filter(|place| place.down.is_some()).count()
     }

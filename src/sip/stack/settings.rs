@@ -171,6 +171,12 @@ impl Bucket {
         Self { rate, level: u64::from(rate.burst) * 1_000_000, filled: crate::clock::Instant(0) }
     }
 
+    /// Goes on with another rate; what was gained stays, as far as there is room for it.
+    pub(super) fn configure(&mut self, rate: TokenBucket) {
+        self.level = self.level.min(u64::from(rate.burst) * 1_000_000);
+        self.rate = rate;
+    }
+
     /// Takes one token; `false` when there is none.
     pub(super) fn take(&mut self, now: crate::clock::Instant) -> bool {
         let micros = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);

@@ -242,11 +242,15 @@ impl Driver {
 
     /// Once a second, as all shards see the same.
     fn look_at_memory(&mut self, now: Now) {
-        if self.memory_max == 0 || now.mono < self.memory_due {
+        if now.mono < self.memory_due {
             return;
         }
         self.memory_due = now.mono + BEAT;
-        let health = if memory::resident_bytes() > self.memory_max { Health::Trouble } else { Health::Well };
+        let health = if self.memory_max > 0 && memory::resident_bytes() > self.memory_max {
+            Health::Trouble
+        } else {
+            Health::Well
+        };
         self.shard.handle(now, Input::Memory(health), &mut self.outputs);
     }
 
@@ -304,6 +308,11 @@ impl Driver {
                 Mail::Resolved { query, destinations } => Input::Resolved { query, destinations },
                 Mail::Unreachable { listener, target } => Input::Unreachable(Peer { listener, addr: target }),
                 Mail::Rules(rules) => Input::Rules(rules),
+                Mail::Tuning { tuning, memory_max } => {
+                    self.memory_max = memory_max;
+                    self.memory_due = now.mono;
+                    Input::Tuning(tuning)
+                }
                 Mail::Interim { key, every } => Input::Interim { key, every },
                 Mail::Calls { max, answer } => {
                     // Whoever asked may have gone.

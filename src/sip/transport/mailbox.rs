@@ -62,6 +62,13 @@ pub enum Mail {
     },
     /// Rules that hold from now on.
     Rules(Arc<shard::Rules>),
+    /// Settings that hold from now on.
+    Tuning {
+        /// Those of the shard and what it is made of.
+        tuning: Arc<shard::Tuning>,
+        /// Memory of the process, in octets, beyond which new calls are refused; 0: no limit.
+        memory_max: u64,
+    },
     /// Show up to `max` calls in progress.
     Calls {
         /// How many at most.

@@ -249,9 +249,9 @@ impl Connection {
     /// When it is closed, as things stand.
     fn due(&self, hub: &Hub, message_since: Option<Instant>) -> (Instant, End) {
         match message_since {
-            Some(since) => (since + hub.settings.message_time, End::Slow),
-            None if self.is_proven.get() => (self.used.get() + hub.settings.idle, End::Idle),
-            None => (self.used.get() + hub.settings.idle.min(UNPROVEN_IDLE_MAX), End::Idle),
+            Some(since) => (since + hub.settings().message_time, End::Slow),
+            None if self.is_proven.get() => (self.used.get() + hub.settings().idle, End::Idle),
+            None => (self.used.get() + hub.settings().idle.min(UNPROVEN_IDLE_MAX), End::Idle),
         }
     }
 }
@@ -290,7 +290,7 @@ async fn read_until_end<S>(hub: &Rc<Hub>, own: &Rc<Connection>, half: &mut ReadH
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut framer = Framer::new(hub.settings.message);
+    let mut framer = Framer::new(hub.settings().message);
     let mut batches: Vec<Vec<Arrived>> = (0..hub.mailboxes.len()).map(|_| Vec::new()).collect();
     let mut message_since = None;
     let mut armed = own.due(hub, None).0;
@@ -348,7 +348,7 @@ fn sort_frames(hub: &Rc<Hub>, own: &Rc<Connection>, framer: &mut Framer, batches
         let (octets, fault) = match frame {
             Frame::Ping => {
                 // Whoever asks faster than it reads gets none.
-                let _full = own.put(Item::Pong, hub.settings.backlog_bytes_max);
+                let _full = own.put(Item::Pong, hub.settings().backlog_bytes_max);
                 continue;
             }
             Frame::Message(octets) => (octets, None),

@@ -65,7 +65,7 @@ async fn welcome(hub: Rc<Hub>, slot: Slot, peer: Peer, transport: Transport, str
         }
         (Transport::Tls, Some(server)) => {
             let handshake = TlsAcceptor::from(server.0).accept(stream);
-            match timeout(hub.settings.handshake, handshake).await {
+            match timeout(hub.settings().handshake, handshake).await {
                 Ok(Ok(stream)) => {
                     own.show(stream.get_ref().1.peer_certificates());
                     hub.enter(&own);
@@ -86,7 +86,7 @@ async fn welcome(hub: Rc<Hub>, slot: Slot, peer: Peer, transport: Transport, str
 /// A connection of the gateway's own.
 pub(super) async fn dial(hub: Rc<Hub>, own: Rc<Connection>) {
     let opened = tokio::select! {
-        opened = timeout(hub.settings.connect, open(&hub, &own)) => opened.unwrap_or(Err(End::TimedOut)),
+        opened = timeout(hub.settings().connect, open(&hub, &own)) => opened.unwrap_or(Err(End::TimedOut)),
         end = own.ended_from_outside() => Err(end),
     };
     let end = match opened {

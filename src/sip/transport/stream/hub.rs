@@ -1,6 +1,6 @@
 //! The table of connections: who may open one, which one a message goes by, and what becomes of messages when one ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -38,7 +38,7 @@ const STRANGERS_SHARE: usize = 4;
 
 /// What all tasks of the thread share.
 pub(super) struct Hub {
-    pub settings: Settings,
+    settings: Cell<Settings>,
     pub mailboxes: Vec<Mailbox>,
     /// What each listener speaks and binds, in the order of [`ListenerId`].
     pub places: Vec<Place>,
@@ -47,7 +47,7 @@ pub(super) struct Hub {
     pub scratch: RefCell<Box<[u8]>>,
     pub meters: Meters,
     /// Says who is no stranger.
-    sip: stack::Settings,
+    sip: RefCell<stack::Settings>,
     table: RefCell<Table>,
 }
 
@@ -85,14 +85,14 @@ impl Drop for Slot {
 impl Hub {
     pub fn new(settings: Settings, places: Vec<Place>, sip: stack::Settings, mailboxes: Vec<Mailbox>) -> Rc<Self> {
         Rc::new(Self {
-            settings,
+            settings: Cell::new(settings),
             mailboxes,
             places,
             servers: RefCell::default(),
             client: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             meters: Meters::new(),
-            sip,
+            sip: RefCell::new(sip),
             table: RefCell::default(),
         })
     }
@@ -103,8 +103,19 @@ impl Hub {
         self.client.replace(credentials.client);
     }
 
+    /// Takes limits from here on.
+    pub fn limit(&self, settings: Settings, sip: stack::Settings) {
+        self.settings.set(settings);
+        self.sip.replace(sip);
+    }
+
+    /// The limits as they are now.
+    pub fn settings(&self) -> Settings {
+        self.settings.get()
+    }
+
     fn is_allowed(&self, by: ListenerId, ip: IpAddr) -> bool {
-        self.sip.allows(by, ip)
+        self.sip.borrow().allows(by, ip)
     }
 
     /// A place for a connection from there to a listener.
@@ -113,7 +124,7 @@ impl Hub {
     /// The limit that is reached.
     pub fn admit(self: &Rc<Self>, by: ListenerId, source: IpAddr) -> Result<Slot, &'static str> {
         let is_stranger = !self.is_allowed(by, source);
-        let (most, per_source) = (self.settings.connections_max, self.settings.connections_per_source_max);
+        let (most, per_source) = (self.settings().connections_max, self.settings().connections_per_source_max);
         let mut table = self.table.borrow_mut();
         if table.inbound >= most {
             return Err("all");
@@ -181,7 +192,7 @@ impl Hub {
     }
 
     fn put(&self, own: &Connection, message: Outgoing) {
-        if let Err(Item::Message(message)) = own.put(Item::Message(message), self.settings.backlog_bytes_max) {
+        if let Err(Item::Message(message)) = own.put(Item::Message(message), self.settings().backlog_bytes_max) {
             tracing::warn!(peer = %own.peer.addr, "connection closed: its peer does not read");
             own.end(End::Stalled);
             self.lose(message);
@@ -194,7 +205,7 @@ impl Hub {
         let now = clock::mono();
         let is_possible = {
             let table = self.table.borrow();
-            table.outbound < self.settings.connections_max
+            table.outbound < self.settings().connections_max
                 && table.unanswered.get(&peer).is_none_or(|until| *until <= now)
         };
         let Some(place) = place.filter(|_| is_possible) else { return self.lose(message) };

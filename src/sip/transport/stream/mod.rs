@@ -134,6 +134,8 @@ pub struct Parts {
 
 enum Order {
     Credentials(Credentials),
+    /// New limits; the settings of the SIP machine say who is no stranger.
+    Limits(Settings, Box<stack::Settings>),
     Stop,
 }
 
@@ -171,6 +173,11 @@ impl Streams {
     /// New certificates, for connections from here on.
     pub fn renew(&self, credentials: Credentials) {
         let _ended = self.orders.try_send(Order::Credentials(credentials));
+    }
+
+    /// New limits and another `sip.allow`, for connections and messages from here on.
+    pub fn limit(&self, settings: Settings, sip: stack::Settings) {
+        let _ended = self.orders.try_send(Order::Limits(settings, Box::new(sip)));
     }
 
     /// When it last turned, for the watchdog.
@@ -248,6 +255,7 @@ async fn turn(
             },
             order = orders.recv() => match order {
                 Some(Order::Credentials(credentials)) => hub.renew(credentials),
+                Some(Order::Limits(settings, sip)) => hub.limit(settings, *sip),
                 Some(Order::Stop) | None => break,
             },
             _ = ticks.tick() => {

@@ -1,0 +1,166 @@
+//! Places for connections: a bounded number. When all are taken, the connection that has waited for its next request
+//! longest gives its place to a new one, so that silent connections keep nobody out; and no connection waits, or takes
+//! for one answer, longer than a limit.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::clock::{self, Instant};
+
+/// A bounded number of places.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    places_max: usize,
+    /// Longest time in one state.
+    state_max: Duration,
+    taken: Mutex<Taken>,
+    /// A place came free.
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    next: u64,
+    by_number: HashMap<u64, Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    state: State,
+    since: Instant,
+    /// Told when it has to go.
+    gone: Arc<Notify>,
+    is_going: bool,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Its next request is not there yet, or it has not read its last answer.
+    Waiting,
+    /// Its request is being worked on.
+    Served,
+}
+
+/// The place of one connection; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    shared: Arc<Shared>,
+    number: u64,
+    gone: Arc<Notify>,
+}
+
+impl Places {
+    /// So many places, in which a connection is in one state for `state_max` at most.
+    pub fn new(places_max: usize, state_max: Duration) -> Self {
+        let shared = Shared { places_max, state_max, taken: Mutex::default(), freed: Notify::new() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// A place for a new connection; if need be, after another one has left.
+    pub async fn take(&self) -> Place {
+        loop {
+            let freed = self.shared.freed.notified();
+            if let Some(place) = self.try_take(clock::mono()) {
+                return place;
+            }
+            freed.await;
+        }
+    }
+
+    fn try_take(&self, now: Instant) -> Option<Place> {
+        let mut taken = self.shared.taken();
+        if taken.by_number.len() < self.shared.places_max {
+            let (number, gone) = (taken.next, Arc::new(Notify::new()));
+            taken.next += 1;
+            let own = Connection { state: State::Waiting, since: now, gone: gone.clone(), is_going: false };
+            taken.by_number.insert(number, own);
+            return Some(Place { shared: self.shared.clone(), number, gone });
+        }
+        // One is enough: who waits for a place is alone, for it is what accepts.
+        let is_going = taken.by_number.values().any(|own| own.is_going);
+        let waiting = taken.by_number.values_mut().filter(|own| own.state == State::Waiting && !is_going);
+        if let Some(longest) = waiting.min_by_key(|own| own.since) {
+            longest.is_going = true;
+            longest.gone.notify_one();
+        }
+        None
+    }
+}
+
+impl Shared {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Its request is there, and is worked on from now.
+    pub fn served(&self) {
+        self.enter(State::Served);
+    }
+
+    /// Its answer is made; it waits for the next request.
+    pub fn waiting(&self) {
+        self.enter(State::Waiting);
+    }
+
+    fn enter(&self, state: State) {
+        if let Some(own) = self.shared.taken().by_number.get_mut(&self.number) {
+            (own.state, own.since) = (state, clock::mono());
+        }
+    }
+
+    /// Completes when the connection has to go: another one needs the place, or it has been in one state for too long.
+    pub async fn has_to_go(&self) {
+        loop {
+            let since = self.shared.taken().by_number.get(&self.number).map(|own| own.since);
+            let Some(since) = since else { return };
+            let due = since + self.shared.state_max;
+            let now = clock::mono();
+            if due <= now {
+                return;
+            }
+            tokio::select! {
+                () = self.gone.notified() => return,
+                () = tokio::time::sleep(due.since(now)) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.taken().by_number.remove(&self.number);
+        self.shared.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_waited_longest_goes_and_who_is_served_stays() {
+        let places = Places::new(3, Duration::from_secs(30));
+        let take = |at| places.try_take(Instant(at));
+        let (first, second, third) = (take(1), take(2), take(3));
+        let [Some(first), Some(second), Some(third)] = [first, second, third] else { panic!("three places") };
+        first.served();
+        assert!(take(4).is_none(), "all are taken");
+        let going = |place: &Place| places.shared.taken().by_number[&place.number].is_going;
+        assert_eq!([going(&first), going(&second), going(&third)], [false, true, false]);
+        assert!(take(5).is_none(), "the one that was told has not gone yet");
+        assert!(!going(&third), "one is enough");
+        drop(second);
+        assert!(take(6).is_some(), "its place is free");
+    }
+}

@@ -1,0 +1,232 @@
+//! What a reload replaces while the gateway runs, and what it names for the next start.
+//!
+//! Calls, connections and records go on. [`crate::config::reload`] declares for each option which of the two it is; the
+//! parts of a plan that can only be taken up at a start are [`Fixed`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::delivery::Delivery;
+use super::wiring::StartError;
+use crate::accounting;
+use crate::admin::Reloaded;
+use crate::config::error::Place;
+use crate::config::plan::{Plan, SipPlan};
+use crate::config::reload::{Effect, Options};
+use crate::config::schema::LogTarget;
+use crate::ids::SinkNumber;
+use crate::queue;
+use crate::shard::{self, Rules, Tuning};
+use crate::sip::stack::{Listener, ListenerId, Network, Transport};
+use crate::sip::transport::dns;
+use crate::sip::transport::mailbox::{Mail, Mailbox};
+use crate::sip::transport::stream::Streams;
+use crate::sip::transport::stream::tls::ServerTls;
+
+/// What takes effect at the next start only.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pending {
+    /// The option, or what else it is.
+    pub what: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl Pending {
+    /// Its place as text; empty if it has none.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.place {
+            Place::Nowhere => String::new(),
+            place => place.to_string(),
+        }
+    }
+}
+
+/// A wish to reload that came over the socket of the commands.
+#[derive(Debug)]
+pub struct Wish {
+    /// Who waits for the outcome.
+    pub answer: std::sync::mpsc::Sender<Reloaded>,
+}
+
+/// The parts of a plan that stay as they are until the next start.
+pub(super) struct Fixed {
+    path: PathBuf,
+    options: Options,
+    /// Names and kinds of the sinks.
+    sinks: Vec<(String, &'static str)>,
+    /// What each sink takes, by place.
+    modes: Vec<accounting::SinkMode>,
+    accounting_on: Vec<String>,
+    queue: queue::Settings,
+    listeners: Vec<Listener>,
+    binds: Vec<SocketAddr>,
+    shards: usize,
+    dns: dns::Settings,
+    admin: crate::admin::Settings,
+    log: LogTarget,
+}
+
+impl Fixed {
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self {
+            path: plan.path.clone(),
+            options: plan.options.clone(),
+            sinks: plan.sinks.iter().map(|sink| (sink.name.clone(), sink.kind.name())).collect(),
+            modes: plan.accounting.sinks.clone(),
+            accounting_on: plan.accounting_on.clone(),
+            queue: plan.queue.clone(),
+            listeners: plan.sip.stack.listeners.clone(),
+            binds: plan.sip.binds.clone(),
+            shards: plan.sip.shards,
+            dns: plan.sip.dns.clone(),
+            admin: plan.admin.clone(),
+            log: plan.log.target,
+        }
+    }
+
+    /// The sections that differ.
+    pub(super) fn sections(&self, other: &Self) -> Vec<&'static str> {
+        let sip = |own: &Self| (own.listeners.clone(), own.binds.clone(), own.shards);
+        let sinks = |own: &Self| {
+            (own.sinks.clone(), own.modes.clone(), own.accounting_on.clone(), own.queue.collapsing.clone())
+        };
+        let queue = |own: &Self| queue::Settings { collapsing: Default::default(), ..own.queue.clone() };
+        let differ = [
+            (sip(self) != sip(other) || self.dns != other.dns, "sip"),
+            (queue(self) != queue(other), "queue"),
+            (sinks(self) != sinks(other), "sinks"),
+            (self.admin != other.admin, "admin"),
+            (self.log != other.log, "log"),
+        ];
+        differ.into_iter().filter(|(is_other, _)| *is_other).map(|(_, section)| section).collect()
+    }
+
+    /// What of `new` waits for the next start: its options by name and line.
+    pub(super) fn pending(&self, new: &Self) -> Vec<Pending> {
+        let sections = self.sections(new);
+        let section_of = |option: &str| option.split('.').next().unwrap_or_default().to_owned();
+        let mut pending: Vec<Pending> = self
+            .options
+            .differences(&new.options)
+            .into_iter()
+            .filter(|own| own.effect == Effect::Restart && sections.contains(&section_of(&own.option).as_str()))
+            .map(|own| Pending { what: format!("`{}`", own.option), place: own.place })
+            .collect();
+        for section in sections {
+            if !pending.iter().any(|own| section_of(own.what.trim_matches('`')) == section) {
+                // Such as a default that follows the machine.
+                pending.push(Pending { what: format!("`[{section}]`"), place: Place::Whole(new.path.clone()) });
+            }
+        }
+        if self.sinks != new.sinks {
+            let what = "the routes and `accounting.on`, which may name other sinks".to_owned();
+            pending.push(Pending { what, place: Place::Nowhere });
+        }
+        pending
+    }
+}
+
+/// What a service started with.
+pub(super) struct Base {
+    pub fixed: Fixed,
+    /// The numbers of the sinks in the queue.
+    pub numbers: Vec<SinkNumber>,
+    /// Settings of accounting and of a shard as the shards got them.
+    pub accounting: accounting::Settings,
+    pub shard: shard::Settings,
+    /// Blocks of single listeners.
+    pub allow_on: Vec<(ListenerId, Vec<Network>)>,
+}
+
+/// What of a running service a reload reaches.
+pub(super) struct Reach<'a> {
+    pub base: &'a Base,
+    pub mailboxes: &'a [Mailbox],
+    pub streams: Option<&'a Streams>,
+    pub delivery: &'a Delivery,
+}
+
+impl Reach<'_> {
+    /// Takes over what can be, and tells what waits for the next start.
+    ///
+    /// # Errors
+    /// When a sink cannot be made of its new settings: then all goes on as it is.
+    pub fn take(&self, mut plan: Plan) -> Result<Vec<Pending>, StartError> {
+        let new = Fixed::of(&plan);
+        for sink in self.delivery.renew(std::mem::take(&mut plan.sinks))? {
+            tracing::info!(sink, "the sink takes over its new settings");
+        }
+        // Nothing can be refused from here on.
+        if let Err(error) = super::log::set_level(&plan.log.level) {
+            tracing::error!(%error, "the log keeps its level");
+        }
+        self.renumber(&new, &mut plan.sip);
+        let tuning = Arc::new(tuning(&plan, &self.base.fixed, &self.base.accounting, &self.base.shard));
+        // Routes name sinks: those that do not run would lose the records of their calls.
+        let rules =
+            (self.base.fixed.sinks == new.sinks).then(|| Arc::new(Rules { routes: plan.routes(&self.base.numbers) }));
+        for mailbox in self.mailboxes {
+            let _ended = mailbox.put(Mail::Tuning { tuning: tuning.clone(), memory_max: plan.sip.memory_max });
+            if let Some(rules) = &rules {
+                let _ended = mailbox.put(Mail::Rules(rules.clone()));
+            }
+        }
+        if let Some(streams) = self.streams {
+            if !self.lacks_credentials(&plan.sip.credentials.servers) {
+                streams.renew(plan.sip.credentials.clone());
+            }
+            streams.limit(plan.sip.streams, plan.sip.stack.clone());
+        }
+        Ok(self.base.fixed.pending(&new))
+    }
+
+    /// What is said of a listener is of the running one with its address, and of none if that does not run.
+    fn renumber(&self, new: &Fixed, sip: &mut SipPlan) {
+        let fixed = &self.base.fixed;
+        let place = |fixed: &Fixed, at: usize| {
+            fixed.listeners.get(at).map(|own| own.transport).zip(fixed.binds.get(at).copied())
+        };
+        let running = |id: ListenerId| {
+            let wanted = place(new, usize::from(id.0))?;
+            let at = (0..fixed.listeners.len()).find(|at| place(fixed, *at) == Some(wanted))?;
+            u16::try_from(at).ok().map(ListenerId)
+        };
+        fn of_running<T>(list: &mut Vec<(ListenerId, T)>, running: impl Fn(ListenerId) -> Option<ListenerId>) {
+            let all = std::mem::take(list).into_iter();
+            list.extend(all.filter_map(|(id, value)| Some((running(id)?, value))));
+        }
+        of_running(&mut sip.stack.allow_on, running);
+        of_running(&mut sip.credentials.servers, running);
+        // A running listener that the file has no more keeps the blocks it started with.
+        let is_new =
+            |id: &ListenerId| (0..new.listeners.len()).any(|at| place(new, at) == place(fixed, usize::from(id.0)));
+        let kept = self.base.allow_on.iter().filter(|(id, _)| !is_new(id)).cloned();
+        sip.stack.allow_on.extend(kept);
+    }
+
+    /// Whether TLS listeners that run would be without a certificate.
+    fn lacks_credentials(&self, servers: &[(ListenerId, ServerTls)]) -> bool {
+        let listeners = (0_u16..).map(ListenerId).zip(&self.base.fixed.listeners);
+        let mut tls = listeners.filter(|(_, own)| own.transport == Transport::Tls);
+        tls.any(|(id, _)| servers.iter().all(|(own, _)| *own != id))
+    }
+}
+
+/// Settings for shards that run: what of the plan they can take.
+pub(super) fn tuning(plan: &Plan, fixed: &Fixed, accounting: &accounting::Settings, shard: &shard::Settings) -> Tuning {
+    // The limit is of the whole gateway, and so many shards share it.
+    let calls_max = plan.shard.calls_max.saturating_mul(plan.sip.shards).div_ceil(fixed.shards.max(1));
+    Tuning {
+        shard: shard::Settings { calls_max, commit_wait_max: shard.commit_wait_max, ..plan.shard.clone() },
+        stack: plan.sip.stack.clone(),
+        accounting: accounting::Settings {
+            sinks: accounting.sinks.clone(),
+            listeners: accounting.listeners.clone(),
+            boot_id: accounting.boot_id.clone(),
+            ..plan.accounting.clone()
+        },
+    }
+}

@@ -1,0 +1,216 @@
+//! Every option that is declared live changes what a reload hands to the running threads, and nothing that they keep;
+//! every other one is named.
+
+use std::path::Path;
+
+use super::reload::{Fixed, tuning};
+use crate::accounting;
+use crate::config::plan::{Plan, SipPlan};
+use crate::config::reload::{Effect, effect};
+use crate::config::{error::Mistakes, parse, walk};
+use crate::shard::Tuning;
+use crate::sip::stack;
+
+/// The manual as it is shipped, with the second sink that it shows.
+fn manual() -> String {
+    include_str!("../../etc/tollgate.toml")
+        .replace("#[sinks.diameter.cdf]", "[sinks.diameter.cdf]")
+        .replace("#config = \"diameterclient.conf\"", "config = \"diameterclient.conf\"")
+}
+
+fn plan(text: &str) -> Result<Plan, Mistakes> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/tollgate.toml");
+    parse(&path, text, Default::default())
+}
+
+/// Lines that give an option another value, where that is no number, switch or word of a list: the path of the option,
+/// the header of the section, and the line.
+const OTHERS: &[(&str, &str, &str)] = &[
+    ("sip.listen", "[sip]", "listen = [\"udp:127.0.0.1:5070\"]"),
+    ("sip.advertise", "[sip]", "advertise = \"192.0.2.1\""),
+    ("sip.names", "[sip]", "names = [\"gw.example\"]"),
+    ("sip.allow", "[sip]", "allow = [\"10.0.0.0/8\"]"),
+    ("sip.allow_on", "[sip]", "allow_on = { \"udp:127.0.0.1:5060\" = \"10.0.0.0/8\" }"),
+    ("sip.supported", "[sip]", "supported = [\"foo\"]"),
+    ("sip.dns.servers", "[sip.dns]", "servers = [\"127.0.0.1:9\"]"),
+    ("sip.watch.lost_max", "[sip.watch]", "ping_s = 60\nlost_max = 7"),
+    ("route.name", "[[route]]", "name = \"other\""),
+    ("route.to", "[[route]]", "to = [\"sip:127.0.0.1:5071\"]"),
+    ("route.match.prefix", "[[route]]", "match = { prefix = \"+40\" }"),
+    ("route.match.user", "[[route]]", "match = { user = \"7??\" }"),
+    ("route.match.domain", "[[route]]", "match = { domain = \"example.org\" }"),
+    ("route.match.method", "[[route]]", "match = { method = \"MESSAGE\" }"),
+    ("route.match.source", "[[route]]", "match = { source = \"10.1.0.0/16\" }"),
+    ("route.match.header.name", "[[route]]", "match = { header = { name = \"X-Trunk\" } }"),
+    ("route.match.header.value", "[[route]]", "match = { header = { name = \"X-Trunk\", value = \"gold\" } }"),
+    ("route.answer.code", "[[route]]", "to ANSWER = { code = 404 }"),
+    ("route.answer.reason", "[[route]]", "to ANSWER = { code = 404, reason = \"Gone\" }"),
+    ("route.answer.retry_after_s", "[[route]]", "to ANSWER = { code = 503, retry_after_s = 6 }"),
+    ("route.account.on", "[[route]]", "account = { on = [] }"),
+    ("route.account.flags", "[[route]]", "account = { flags = [] }"),
+    ("route.fields", "[[route]]", "fields = { trunk = \"gold\" }"),
+    ("route.avps", "[[route]]", "avps = { src = \"$fu\" }"),
+    ("accounting.on", "[accounting]", "on = [\"radius\", \"diameter\"]"),
+    ("accounting.flags", "[accounting]", "flags = [\"missed\"]"),
+    ("accounting.failed_filter", "[accounting]", "failed_filter = [401]"),
+    ("accounting.methods", "[accounting]", "methods = [\"MESSAGE\"]"),
+    ("accounting.fields", "[accounting.fields]", "from = \"$fu\""),
+    ("accounting.leg_fields", "[accounting.leg_fields]", "from = \"$fu\""),
+    ("queue.path", "[queue]", "path = \"other\""),
+    ("sinks.radius.profile", "[sinks.radius.billing]", "profile = \"opensips\""),
+    ("sinks.radius.fields", "[sinks.radius.billing]", "fields = { src_ip = \"Framed-IP-Address\" }"),
+    ("sinks.radius.leg_fields", "[sinks.radius.billing]", "leg_fields = { src = \"Calling-Station-Id\" }"),
+    ("sinks.radius.service_type", "[sinks.radius.billing]", "service_type = \"16\""),
+    ("sinks.radius.record_id_attribute", "[sinks.radius.billing]", "record_id_attribute = \"\""),
+    ("sinks.radius.shortened_attribute", "[sinks.radius.billing]", "shortened_attribute = \"\""),
+    ("sinks.diameter.fields", "[sinks.diameter.cdf]", "fields = { src_ip = \"Calling-Station-Id\" }"),
+    ("sinks.diameter.record_id_avp", "[sinks.diameter.cdf]", "record_id_avp = \"\""),
+    ("admin.listen", "[admin]", "listen = \"127.0.0.1:8080\""),
+    ("admin.socket", "[admin]", "socket = \"other.sock\""),
+    ("log.level", "[log]", "level = \"debug\""),
+];
+
+/// Options whose other values need files or servers that other tests make: which these are.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("sip.tls", "tests/sip_streams.rs: a reload takes new certificates"),
+    ("sip.tls_client", "tests/sip_streams.rs: part of the same credentials"),
+    ("route.fork", "part of the route as its targets are"),
+    ("sinks.radius.config", "tests/radius_reload.rs: a changed client file is taken over"),
+    ("sinks.radius.unknown_keywords", "it decides whether a client file is refused"),
+    ("sinks.radius.dictionary", "part of the sink's settings as its mapping is"),
+    ("sinks.radius.watchdog_s", "part of the sink's settings, for servers over TCP and TLS only"),
+    ("sinks.radius.keep_alive", "part of the sink's settings, for servers over TCP and TLS only"),
+    ("sinks.diameter.config", "part of the sink's settings as its mapping is"),
+    ("sinks.diameter.profile", "of base accounting; the manual shows Rf"),
+    ("sinks.diameter.leg_fields", "of base accounting; the manual shows Rf"),
+    ("sinks.diameter.dictionary", "part of the sink's settings as its mapping is"),
+];
+
+/// Numbers of which at least one is in the range of an option and not its default.
+const NUMBERS: &[u64] =
+    &[1, 2, 3, 0, 7, 50, 64, 100, 200, 300, 600, 700, 1000, 1400, 2000, 5000, 16_000, 70_000, 1_000_000];
+
+/// The header of an option's section in the manual.
+fn header(section: &str) -> String {
+    match section {
+        "route" => "[[route]]".to_owned(),
+        "sinks.radius" => "[sinks.radius.billing]".to_owned(),
+        "sinks.diameter" => "[sinks.diameter.cdf]".to_owned(),
+        other => format!("[{other}]"),
+    }
+}
+
+/// The manual with this line in the section, instead of the one that sets the same option.
+fn with(header: &str, line: &str) -> String {
+    let (line, goes) = match line.strip_prefix("to ANSWER") {
+        Some(rest) => (format!("answer{rest}"), "to".to_owned()),
+        None => (line.to_owned(), line.split(' ').next().unwrap_or_default().to_owned()),
+    };
+    let mut text = String::new();
+    let mut is_here = false;
+    for own in manual().lines() {
+        if own.starts_with('[') {
+            is_here = own == header;
+        }
+        if !(is_here && own.split(' ').next() == Some(&goes)) {
+            text.push_str(own);
+            text.push('\n');
+        }
+        if own == header {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// What a reload hands to the running threads. A new part of the plan has to be put here or into [`Fixed`].
+fn handed(plan: Plan, start: &Plan) -> String {
+    let Tuning { shard, stack, accounting } = tuning(&plan, &Fixed::of(start), &start.accounting, &start.shard);
+    let Plan { path: _, options: _, sip, route, marks, sinks, log, service, warnings: _, .. } = plan;
+    let SipPlan { stack: _, binds: _, shards: _, memory_max, dns: _, streams, credentials } = sip;
+    // What `Stack::configure` leaves as it is.
+    let stack = stack::Settings { listeners: Vec::new(), ..stack };
+    let accounting = accounting::Settings { listeners: Vec::new(), ..accounting };
+    let handed =
+        (shard, stack, accounting, route, marks, sinks, (log.level, service, memory_max, streams, credentials));
+    // In an order that does not depend on hash tables.
+    let mut lines: Vec<_> = format!("{handed:#?}").lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+#[test]
+fn every_option_has_the_effect_it_declares() {
+    let start = plan(&manual()).expect("the manual loads");
+    let before = handed(plan(&manual()).expect("the manual loads"), &start);
+    let fixed = Fixed::of(&start);
+    let mut wrong = Vec::new();
+    for option in walk::options() {
+        let path = option.path.as_str();
+        if ELSEWHERE.iter().any(|(own, _)| path.strip_prefix(own).is_some_and(|s| s.is_empty() || s.starts_with('.'))) {
+            continue;
+        }
+        let Some((section, name)) = path.rsplit_once('.') else { continue };
+        let lines = candidates(path, section, name, &option.words);
+        let others = lines.iter().filter_map(|(header, line)| plan(&with(header, line)).ok());
+        // The first value that is another one.
+        let mut found = others.map(|other| {
+            let new = Fixed::of(&other);
+            (fixed.sections(&new), fixed.pending(&new), handed(other, &start) != before)
+        });
+        let Some((sections, pending, is_handed)) =
+            found.find(|(sections, _, is_handed)| !sections.is_empty() || *is_handed)
+        else {
+            wrong.push(format!("{path}: no other value changes the plan; add a row to OTHERS in {}", file!()));
+            continue;
+        };
+        let is_named = pending.iter().any(|own| own.what == format!("`{}`", shown(path)));
+        match effect(path) {
+            Some(Effect::Live) if !pending.is_empty() || !is_handed => {
+                wrong.push(format!(
+                    "{path} is declared live; handed over: {is_handed}, waits for a restart: {pending:?}"
+                ));
+            }
+            Some(Effect::Restart) if !is_named => {
+                wrong.push(format!("{path} is declared restart, but is not named: {sections:?} {pending:?}"));
+            }
+            Some(_) => {}
+            None => wrong.push(format!("{path} is declared nowhere")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Header and line of other values of an option.
+fn candidates(path: &str, section: &str, name: &str, words: &[&str]) -> Vec<(String, String)> {
+    let given: Vec<_> = OTHERS.iter().filter(|(own, ..)| *own == path).collect();
+    if !given.is_empty() {
+        return given.into_iter().map(|(_, header, line)| ((*header).to_owned(), (*line).to_owned())).collect();
+    }
+    let default = default(&header(section), name);
+    let words = words.iter().map(|word| format!("\"{word}\"")).filter(|word| *word != default);
+    let others = match (default.as_str(), default.parse::<u64>()) {
+        ("true", _) => vec!["false".to_owned()],
+        ("false", _) => vec!["true".to_owned()],
+        // Beside its default, then anything that its range may hold.
+        (_, Ok(number)) => {
+            let near = [number.saturating_add(1), number.saturating_sub(1)];
+            near.iter().chain(NUMBERS).map(ToString::to_string).collect()
+        }
+        _ => Vec::new(),
+    };
+    words.chain(others).map(|value| (header(section), format!("{name} = {value}"))).collect()
+}
+
+/// The default of an option as the manual shows it.
+fn default(header: &str, name: &str) -> String {
+    let manual = manual();
+    let lines = manual.lines().skip_while(|line| *line != header).skip(1).take_while(|line| !line.starts_with('['));
+    let start = format!("#{name} = ");
+    lines.filter_map(|line| line.strip_prefix(&start)).next().unwrap_or_default().to_owned()
+}
+
+fn shown(path: &str) -> String {
+    path.replace("sinks.radius.", "sinks.radius.billing.").replace("sinks.diameter.", "sinks.diameter.cdf.")
+}
