@@ -87,7 +87,7 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "sip.watch", live: &["ping_s", "lost_max"], restart: &[] },
     Section {
         path: "route",
-        live: &["name", "to", "fork", "ring_timeout_s", "redirects", "fields", "avps"],
+        live: &["name", "to", "fork", "targets", "next_on", "ring_timeout_s", "redirects", "fields", "avps"],
         restart: &[],
     },
     Section { path: "route.match", live: &["prefix", "user", "domain", "method", "source"], restart: &[] },
@@ -108,6 +108,7 @@ pub const SECTIONS: &[Section] = &[
             "methods",
             "detect_direction",
             "missed_branches",
+            "missed_elsewhere",
             "leg_order",
             "in_dialog_fields",
             "session_timers",
@@ -118,8 +119,9 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "queue",
-        live: &["on_trouble"],
+        live: &[],
         restart: &[
+            "on_trouble",
             "path",
             "gather_max_ms",
             "commit_wait_max_ms",
@@ -191,6 +193,7 @@ pub const SECTIONS: &[Section] = &[
             "retry_max_s",
             "retry_config_errors_s",
             "unable_max",
+            "breaks_max",
             "pause_after",
         ],
         // As for RADIUS.

@@ -220,7 +220,12 @@ pub(super) fn tuning(plan: &Plan, fixed: &Fixed, accounting: &accounting::Settin
     // The limit is of the whole gateway, and so many shards share it.
     let calls_max = plan.shard.calls_max.saturating_mul(plan.sip.shards).div_ceil(fixed.shards.max(1));
     Tuning {
-        shard: shard::Settings { calls_max, commit_wait_max: shard.commit_wait_max, ..plan.shard.clone() },
+        shard: shard::Settings {
+            calls_max,
+            commit_wait_max: shard.commit_wait_max,
+            on_trouble: shard.on_trouble,
+            ..plan.shard.clone()
+        },
         stack: plan.sip.stack.clone(),
         accounting: accounting::Settings {
             sinks: accounting.sinks.clone(),

@@ -36,6 +36,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("sip.watch.lost_max", "[sip.watch]", "ping_s = 60\nlost_max = 7"),
     ("route.name", "[[route]]", "name = \"other\""),
     ("route.to", "[[route]]", "to = [\"sip:127.0.0.1:5071\"]"),
+    ("route.next_on", "[[route]]", "next_on = [\"408\"]"),
     ("route.match.prefix", "[[route]]", "match = { prefix = \"+40\" }"),
     ("route.match.user", "[[route]]", "match = { user = \"7??\" }"),
     ("route.match.domain", "[[route]]", "match = { domain = \"example.org\" }"),
