@@ -208,7 +208,7 @@ impl Proxy {
         let tcp = free_port();
         let sip = format!(
             "listen = [\"udp:127.0.0.1:{udp}\", \"tcp:127.0.0.1:{tcp}\"]\nallow = [\"127.0.0.0/8\"]\n\
-             shards = 1\n[sip.dns]\nservers = [\"{}\"]\n{more}",
+             trusted_proxies = [\"127.0.0.0/8\"]\nshards = 1\n[sip.dns]\nservers = [\"{}\"]\n{more}",
             dns.address
         );
         let gateway = Gateway::start_with(dir.path(), (udp, &sip), targets, 9, "");
@@ -220,9 +220,11 @@ impl Proxy {
     }
 }
 
-/// An OPTIONS inside a dialog: it goes where its Request-URI leads.
+/// An OPTIONS that a trusted proxy has routed already: it goes where its Route leads.
 fn options(from: &Agent, uri: &str, id: &str) -> Wire {
-    request(from, "OPTIONS", uri, id, ";tag=b")
+    let mut request = request(from, "OPTIONS", uri, id, "");
+    request.lines.insert(1, format!("Route: <{uri};lr>").into_bytes());
+    request
 }
 
 /// An INVITE of a new call: it goes to the target of the route.

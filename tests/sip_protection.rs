@@ -6,6 +6,7 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use support::{Agent, Gateway, Side, Wire, free_ports, wait_for};
 
@@ -149,4 +150,104 @@ fn an_answer_goes_to_nobody_but_the_sender() {
     sender.send(&invite(&sender, &there.to_string(), "port").octets(), gateway.address());
     assert_eq!(other.wait("the answer at the port of the Via").code(), 403);
     assert!(victim.take().is_none(), "nothing was aimed at it");
+}
+
+/// A request of `from` with these Route lines and tags.
+fn request(from: &Agent, method: &str, uri: &str, routes: &str, [call_id, from_tag, to_tag]: [&str; 3]) -> Wire {
+    let (here, number) = (from.address, BRANCH.fetch_add(1, Ordering::Relaxed));
+    let text = format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKp{number};rport\r\n{routes}Max-Forwards: 70\r\n\
+         From: <sip:alice@example.net>;tag={from_tag}\r\nTo: <sip:bob@example.org>;tag={to_tag}\r\nCall-ID: {call_id}\r\n\
+         CSeq: {number} {method}\r\nContact: <sip:alice@{here}>\r\nContent-Length: 0\r\n\r\n"
+    );
+    Wire::read(text.as_bytes())
+}
+
+static BRANCH: AtomicU32 = AtomicU32::new(100);
+
+/// Waits for the response to a request, which it sends until then.
+fn response(request: &Wire, from: &mut Agent, to: SocketAddr) -> Wire {
+    let is_its = |wire: &Wire| wire.code() > 0 && wire.value("cseq") == request.value("cseq");
+    let mut looks = 0_u32;
+    wait_for("a response", || {
+        if looks.is_multiple_of(25) {
+            from.send(&request.octets(), to);
+        }
+        looks += 1;
+        std::iter::from_fn(|| from.take()).find(is_its)
+    })
+}
+
+#[test]
+fn a_peer_reaches_nobody_behind_a_made_up_to_tag() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut peer, mut victim, mut callee) = (agent(2), agent(3), agent(1));
+    let [port] = free_ports();
+    let sip = format!("listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.2\"]");
+    let gateway = Gateway::start_with(dir.path(), (port, &sip), &[format!("sip:{}", callee.address)], 9, "");
+    let (to, there) = (gateway.address(), victim.address);
+    let (own, second) = (format!("Route: <sip:{to};lr>\r\n"), format!("Route: <sip:{to};lr>, <sip:{there};lr>\r\n"));
+    let made_up = ["made-up", "a", "nobody"];
+    for method in ["INVITE", "MESSAGE", "BYE", "INFO"] {
+        for (uri, routes) in
+            [(format!("sip:x@{there}"), ""), (format!("sip:x@{there}"), &own), ("sip:x@h".to_owned(), &second)]
+        {
+            let forged = request(&peer, method, &uri, routes, made_up);
+            assert_eq!(response(&forged, &mut peer, to).code(), 481, "{}", forged.text());
+        }
+    }
+    peer.send(&request(&peer, "ACK", &format!("sip:x@{there}"), "", made_up).octets(), to);
+    // A new request goes by the route, without the Routes of its sender.
+    let own_invite = Wire::read(
+        String::from_utf8(invite(&peer, &format!("{};rport", peer.address), "new").octets())
+            .unwrap()
+            .replace("Max-Forwards", &format!("{second}Max-Forwards"))
+            .as_bytes(),
+    );
+    let arrived = send_until(&own_invite, &peer, to, "the INVITE", || callee.take());
+    assert!(arrived.all("route").is_empty(), "{}", arrived.text());
+    assert!(victim.take().is_none(), "nothing was relayed to it");
+}
+
+#[test]
+fn a_request_inside_a_call_leads_to_its_end_and_a_flood_there_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut caller, mut callee, mut victim) = (agent(2), agent(1), agent(3));
+    let [port] = free_ports();
+    let sip = format!("listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.2\", \"127.0.0.4\"]\nshards = 1");
+    let gateway = Gateway::start_with(dir.path(), (port, &sip), &[format!("sip:{}", callee.address)], 9, "");
+    let to = gateway.address();
+    let sent = invite(&caller, &format!("{};rport", caller.address), "inside");
+    let arrived = send_until(&sent, &caller, to, "the INVITE", || callee.take());
+    let contact = format!("Contact: <sip:bob@{}>", callee.address).into_bytes();
+    let ok = arrived.answer(b"200 OK", "b", &[contact], b"");
+    let answer = send_until(&ok, &callee, to, "the 200", || caller.take().filter(|wire| wire.code() == 200));
+    let side = Side::caller(&sent, &answer);
+    let here = caller.address;
+    let via = |what: &str| format!("SIP/2.0/UDP {here};branch=z9hG4bK{what};rport");
+    let ack = side.request("ACK", 1, &via("ack"));
+    send_until(&ack, &caller, to, "the ACK", || callee.take().filter(|wire| wire.method() == "ACK"));
+    // With the signed Route, but to another place.
+    let route = String::from_utf8(side.routes()[0].clone()).unwrap();
+    let tags = ["inside", "a", "b"];
+    let elsewhere = format!("sip:bob@{}", victim.address);
+    for routes in [format!("Route: {route}\r\n"), format!("Route: {route}, <{elsewhere};lr>\r\n")] {
+        let steered = request(&caller, "BYE", &elsewhere, &routes, tags);
+        assert_eq!(response(&steered, &mut caller, to).code(), 403, "{}", steered.text());
+    }
+    assert!(victim.take().is_none() && callee.take().is_none());
+    // A flood that the callee never answers.
+    for number in 0..2_000 {
+        caller.send(&side.request("INFO", 10 + number, &via(&format!("info{number}"))).octets(), to);
+    }
+    let mut other = agent(4);
+    call(to, &mut other, &mut callee, "other", || ());
+    let bye = side.request("BYE", 9_000, &via("bye"));
+    let is_own = |wire: &Wire| wire.method() == "BYE" && wire.value("call-id") == b"inside";
+    let arrived = send_until(&bye, &caller, to, "the BYE", || callee.take().filter(is_own));
+    let ok = arrived.answer(b"200 OK", "", &[], b"");
+    send_until(&ok, &callee, to, "the BYE's 200", || {
+        // Behind the refusals of the flood.
+        std::iter::from_fn(|| caller.take()).find(|wire| wire.code() == 200 && wire.value("cseq") == b"9000 BYE")
+    });
 }

@@ -8,7 +8,7 @@ use super::parse;
 use super::plan::Plan;
 use crate::accounting::Pings;
 use crate::policy::routes::Action;
-use crate::sip::stack::{ListenerId, Redirects, TokenBucket};
+use crate::sip::stack::{ListenerId, Preloaded, Redirects, TokenBucket};
 
 const BASE: &str = "[[route]]\nto = \"sip:127.0.0.1\"\n";
 
@@ -55,6 +55,23 @@ fn limits_follow_from_each_other() {
 }
 
 #[test]
+fn who_may_route_is_a_class_of_its_own() {
+    let stack = good(BASE).sip.stack;
+    assert!(!stack.trusts("127.0.0.1".parse().expect("an address")), "nobody by default");
+    assert_eq!((stack.preloaded, stack.lenient_request_uri), (Preloaded::Follow, true));
+    assert_eq!((stack.transactions_per_call_max, stack.transactions_in_dialog_per_source_max), (16, 31_250));
+    let stack = good(&format!(
+        "{BASE}[sip]\ntrusted_proxies = [\"192.0.2.0/24\"]\npreloaded_route = \"remove\"\nlenient_request_uri = false\n\
+         transactions_per_call_max = 4\ntransactions_in_dialog_max = 200000\n"
+    ))
+    .sip
+    .stack;
+    assert!(stack.trusts("192.0.2.9".parse().expect("an address")));
+    assert_eq!((stack.preloaded, stack.lenient_request_uri), (Preloaded::Remove, false));
+    assert_eq!((stack.transactions_per_call_max, stack.transactions_in_dialog_per_source_max), (4, 50_000));
+}
+
+#[test]
 fn watched_calls_are_asked() {
     assert_eq!(good(BASE).accounting.pings, None);
     let pings = |text: &str| good(&format!("{BASE}[sip.watch]\n{text}\n")).accounting.pings;
@@ -97,6 +114,10 @@ fn mistakes_are_named() {
         (
             "[sip]\nallow_on = { \"udp:127.0.0.1:5060\" = \"10.0.0.1/8\" }",
             "error: `10.0.0.1/8` has bits beyond its length of 8\n  --> t.toml:4:37",
+        ),
+        (
+            "[sip]\ntrusted_proxies = [\"10.0.0.1/8\"]",
+            "error: `10.0.0.1/8` has bits beyond its length of 8\n  --> t.toml:4:20",
         ),
         (
             "[sip.watch]\nping_s = 5",

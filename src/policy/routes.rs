@@ -11,7 +11,7 @@ use super::pattern::Pattern;
 use super::target::{Destination, Terms};
 use super::{Avp, Decision, Marks, RouteFields, Targets};
 use crate::sip::message::{Message, Uri};
-use crate::sip::stack::{Network, Plan, Redirects, RequestView, Verdict};
+use crate::sip::stack::{Network, Plan, Redirects, RequestView, Verdict, Way};
 
 /// One `[[route]]`.
 #[derive(Clone, Debug)]
@@ -120,7 +120,13 @@ impl Routes {
             return Decision { verdict: Verdict::FollowRoute, marks: self.in_dialog, route: None };
         }
         let request = Subject::new(&view.message, view.request_uri(), view.peer.addr.ip());
+        // A trusted proxy has routed it; what is recorded of it the table says all the same.
+        let is_routed = view.way != Way::Table;
         match self.find(&request) {
+            Some(route) if is_routed => {
+                Decision { verdict: Verdict::FollowRoute, marks: route.marks, route: Some(route) }
+            }
+            None if is_routed => Decision { verdict: Verdict::FollowRoute, marks: self.in_dialog, route: None },
             Some(route) => {
                 Decision { verdict: route.action.verdict(view.request_uri()), marks: route.marks, route: Some(route) }
             }

@@ -9,9 +9,9 @@ use crate::accounting::Pings;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::SipPlan;
-use crate::config::schema::{OnTrouble, QueueTable, SipTable, WatchTable};
+use crate::config::schema::{OnTrouble, PreloadedRoute, QueueTable, SipTable, Switch, WatchTable};
 use crate::shard;
-use crate::sip::stack::{self, Listener, ListenerId, Network, TokenBucket, Transport};
+use crate::sip::stack::{self, Listener, ListenerId, Network, Preloaded, TokenBucket, Transport};
 use crate::units::Mib;
 
 /// Shortest time between two OPTIONS: an end has 64 T1 to answer one.
@@ -38,6 +38,14 @@ pub(super) fn check(
         settings.allow = check.each(allow, network);
     }
     allow_on(table, &mut settings, check);
+    if let Some(proxies) = &table.trusted_proxies {
+        settings.trusted_proxies = check.each(proxies, network);
+    }
+    settings.preloaded = match table.preloaded_route {
+        Some(PreloadedRoute::Remove) => Preloaded::Remove,
+        Some(PreloadedRoute::Follow) | None => Preloaded::Follow,
+    };
+    settings.lenient_request_uri = table.lenient_request_uri.is_none_or(Switch::is_on);
     if let Some(names) = &table.names {
         settings.names = check.each(names, host_name);
     }
@@ -144,6 +152,13 @@ fn limits(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_
     } else if table.transactions_max.is_some() {
         settings.transactions_per_source_max = settings.transactions_max / 4 * 3;
     }
+    if let Some(most) = table.transactions_per_call_max {
+        settings.transactions_per_call_max = most.len();
+    }
+    settings.transactions_in_dialog_per_source_max = match table.transactions_in_dialog_per_source_max {
+        Some(most) => most.len(),
+        None => (settings.transactions_in_dialog_max / 4).max(1),
+    };
     if let Some(rate) = table.source_per_second_max {
         let per_second = u32::try_from(rate.get()).unwrap_or(u32::MAX);
         settings.source_rate =

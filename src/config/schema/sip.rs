@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::decode::{At, OneOrMany, Ordered};
-use super::{DnsTable, StreamsTable, TlsClientTable, TlsTable};
+use super::{DnsTable, StreamsTable, Switch, TlsClientTable, TlsTable};
 use crate::units::{Count, Mib, Millis, Secs};
 
 /// `[sip]`
@@ -20,6 +20,12 @@ pub struct SipTable {
     pub allow: Option<Vec<At<String>>>,
     /// Blocks of addresses for single listeners, instead of `allow`.
     pub allow_on: Ordered<OneOrMany<At<String>>>,
+    /// Blocks of addresses of proxies that may choose where their requests go.
+    pub trusted_proxies: Option<Vec<At<String>>>,
+    /// What becomes of their Route values outside of dialogs.
+    pub preloaded_route: Option<PreloadedRoute>,
+    /// Whether a request of a known dialog that names the gateway as Request-URI goes on to the end of its call.
+    pub lenient_request_uri: Option<Switch>,
     /// Threads that serve calls; 0: one for each core but one.
     pub shards: Option<Count<0, 64>>,
     /// T1 (RFC 3261 §17.1.1.1).
@@ -42,6 +48,10 @@ pub struct SipTable {
     pub calls_max: Option<Count<1, 10_000_000>>,
     /// Open transactions of new requests that one source may have.
     pub transactions_per_source_max: Option<Count<10, 10_000_000>>,
+    /// Open transactions of one Call-ID.
+    pub transactions_per_call_max: Option<Count<4, 10_000>>,
+    /// Open transactions inside calls that one source may have.
+    pub transactions_in_dialog_per_source_max: Option<Count<10, 10_000_000>>,
     /// New requests a second from one source; 0: no limit.
     pub source_per_second_max: Option<Count<0, 1_000_000>>,
     /// Memory of the process beyond which new calls get 503; 0: no limit.
@@ -70,6 +80,16 @@ pub struct SipTable {
     pub tls_client: TlsClientTable,
     /// Calls whose ends are asked whether they go on.
     pub watch: WatchTable,
+}
+
+/// `sip.preloaded_route`
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum PreloadedRoute {
+    /// The request goes where they lead.
+    Follow,
+    /// They are taken off.
+    Remove,
 }
 
 /// `[sip.watch]`

@@ -31,6 +31,36 @@ pub struct Routing {
     pub repaired_uri: Option<Bytes>,
     /// Who sent the request, by a valid signed parameter; shows that the call passed here before.
     pub direction: Option<Direction>,
+    /// The Route values that stand in place of all received, joined by commas, when the request was led back to the
+    /// remote target of its dialog, which is in `repaired_uri` then.
+    pub restored: Option<Bytes>,
+}
+
+impl Routing {
+    /// The Route values the request leaves with: those behind our own and before the one that strict-route repair took.
+    pub fn rest<'a>(&'a self, request: &'a Message) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let (restored, left) = match &self.restored {
+            Some(routes) => (&**routes, 0),
+            None => {
+                let all = request.values(Name::Route).count();
+                (&b""[..], all.saturating_sub(usize::from(self.own_routes) + usize::from(self.repaired_uri.is_some())))
+            }
+        };
+        Elements::of(restored).chain(request.values(Name::Route).skip(self.own_routes.into()).take(left))
+    }
+
+    /// The Request-URI the request is really for.
+    #[must_use]
+    pub fn target<'a>(&'a self, request: &'a Message) -> &'a [u8] {
+        self.repaired_uri.as_deref().unwrap_or_else(|| request.request_uri())
+    }
+
+    /// Leads the request to the remote target of its dialog by the route set of that dialog, whatever it says itself.
+    pub fn restore(&mut self, request: &Message, known: &Known<'_>) {
+        self.own_routes = u16::try_from(request.values(Name::Route).count()).unwrap_or(u16::MAX);
+        self.repaired_uri = Some(Bytes::copy_from_slice(known.target));
+        self.restored = Some(Bytes::copy_from_slice(known.routes));
+    }
 }
 
 /// Where a request goes, and what must change for it.
@@ -83,6 +113,12 @@ impl Own<'_> {
         })
     }
 
+    /// Whether a URI is a Record-Route value of ours for the call of this message.
+    #[must_use]
+    pub fn is_signed(&self, uri: &Uri<'_>, message: &Message) -> bool {
+        self.direction(uri, message).is_some()
+    }
+
     fn direction(&self, uri: &Uri<'_>, request: &Message) -> Option<Direction> {
         self.signer.direction(uri.param(b"tg")?, request)
     }
@@ -122,11 +158,9 @@ impl Own<'_> {
     /// # Errors
     /// [`NoHop`] when there is none or it would be the gateway itself.
     pub fn next_hop(&self, request: &Message, routing: &Routing) -> Result<NextHop, NoHop> {
-        let taken = usize::from(routing.own_routes);
-        let target = routing.repaired_uri.as_deref().unwrap_or_else(|| request.request_uri());
-        let left = request.values(Name::Route).count().saturating_sub(usize::from(routing.repaired_uri.is_some()));
-        if taken < left {
-            let value = request.values(Name::Route).nth(taken).and_then(NameAddr::parse).ok_or(NoHop { code: 400 })?;
+        let target = routing.target(request);
+        if let Some(value) = routing.rest(request).next() {
+            let value = NameAddr::parse(value).ok_or(NoHop { code: 400 })?;
             let uri = Uri::parse(value.uri).ok_or(NoHop { code: 400 })?;
             let strict_uri = (!uri.is_loose()).then(|| Bytes::copy_from_slice(value.uri));
             if is_sips(target) && uri.scheme == Scheme::Sip {
@@ -147,11 +181,8 @@ impl Own<'_> {
 /// the other end would get had its peer sent the request straight on.
 #[must_use]
 pub fn follows(request: &Message, routing: &Routing, known: &Known<'_>) -> bool {
-    let uri = routing.repaired_uri.as_deref().unwrap_or_else(|| request.request_uri());
-    let left = request.values(Name::Route).count().saturating_sub(usize::from(routing.repaired_uri.is_some()));
-    let taken = usize::from(routing.own_routes).min(left);
-    let own = request.values(Name::Route).skip(taken).take(left - taken);
-    is_same_target(uri, known.target) && own.map(uri_of).eq(Elements::of(known.routes).map(uri_of))
+    let routes = routing.rest(request).map(uri_of);
+    is_same_target(routing.target(request), known.target) && routes.eq(Elements::of(known.routes).map(uri_of))
 }
 
 /// The URI of a Route value; the value itself when it holds none.

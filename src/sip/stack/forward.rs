@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 
 use super::Stack;
 use super::tables::Progress;
-use super::types::{Destination, Hop, Listener, ListenerId, Output, Peer, RequestView, Transport};
+use super::types::{Destination, Hop, Listener, ListenerId, Output, Peer, RequestView, Transport, Way};
 use crate::sip::dialog::{Homes, Pairing};
-use crate::sip::message::{self, Message, Method, RequestEdits};
+use crate::sip::message::{self, Elements, Message, Method, RequestEdits};
 use crate::sip::proxy;
 use crate::sip::transaction::Reliability;
 use crate::sip::transaction::slab::Key;
@@ -90,7 +90,11 @@ impl Stack {
             pushed.extend_from_slice(own_uri.unwrap_or_else(|| request.request_uri()));
             pushed.push(b'>');
         }
-        let routes_added: &[&[u8]] = if strict_uri.is_some() { &[&pushed] } else { &[] };
+        let is_restored = matches!(view.way, Way::Dialog(_));
+        let restored = if let Way::Dialog(routes) = &view.way { &routes[..] } else { b"" };
+        // A strict router that comes first stands in the Request-URI.
+        let restored = Elements::of(restored).skip(usize::from(is_restored && strict_uri.is_some()));
+        let routes_added: SmallVec<[&[u8]; 2]> = restored.chain(strict_uri.map(|_| &pushed[..])).collect();
         let share = client.and_then(|key| Some(self.clients.get(key)?.progress.as_deref()?.breadth));
         let edits = RequestEdits {
             request_uri: strict_uri.map_or(own_uri, |uri| Some(&**uri)),
@@ -98,9 +102,9 @@ impl Stack {
             source: Some(view.peer.addr),
             max_forwards: proxy::max_forwards_onward(request),
             max_breadth: Some(share.unwrap_or_else(|| proxy::max_breadth(request))),
-            routes_popped: usize::from(view.own_routes) + usize::from(strict_uri.is_some()),
-            route_last_popped: view.repaired_uri.is_some(),
-            routes_added,
+            routes_popped: usize::from(view.own_routes) + usize::from(strict_uri.is_some() && !is_restored),
+            route_last_popped: view.repaired_uri.is_some() && !is_restored,
+            routes_added: &routes_added,
             record_route: &record_routes,
             headers_added: &[],
             content_length_added: self.reliability(to.listener) == Reliability::Reliable,

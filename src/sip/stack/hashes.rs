@@ -108,6 +108,13 @@ impl Hashes {
         })
     }
 
+    /// Hash of a Call-ID: nobody without the key can find two that have the same.
+    pub(super) fn call(&self, call_id: &[u8]) -> u64 {
+        let mut hasher = self.hasher(b'c');
+        write_field(&mut hasher, call_id);
+        hasher.finish()
+    }
+
     /// Hash of a To tag, to tell the 2xx of one branch apart.
     pub(super) fn tag_hash(&self, tag: &[u8]) -> u64 {
         let mut hasher = self.hasher(b'g');

@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use super::hashes::Meant;
 use super::settings::ABSORBING_FOR_EACH;
-use super::sources::Admission;
+use super::sources::{Admission, Class};
+use super::standing::{Denied, Source, Standing};
 use super::tables::{Origin, Server};
-use super::types::{Destination, Hop, Ignored, Output, Peer, RequestView, Ways};
+use super::types::{Destination, Hop, Ignored, Output, Peer, RequestView, Way, Ways};
 use super::{Query, Stack};
 use crate::clock::Now;
-use crate::sip::dialog::{Course, Dialogs, Direction};
+use crate::sip::dialog::{Dialogs, Direction};
 use crate::sip::message::{self, Malformed, Message, Method, Name};
 use crate::sip::proxy::{self, Own, Refusal, Routing};
 use crate::sip::transaction::Reliability;
@@ -36,7 +37,7 @@ impl Stack {
             return self.received_answer(now, peer, message, out);
         }
         match message.method() {
-            Method::Ack => self.received_ack(now, peer, message, out),
+            Method::Ack => self.received_ack(now, peer, message, dialogs, out),
             Method::Cancel => self.received_cancel(now, peer, &message, out),
             _ => {
                 let key = self.hashes.request_key(&message, Meant::Itself);
@@ -70,67 +71,67 @@ impl Stack {
         out: &mut Vec<Output>,
     ) {
         let in_dialog = !message.to_tag().is_empty();
-        let routing = self.own().routing(&message);
-        if let Err(refusal) = self.admit(peer, &message, &routing) {
-            return self.answer_stateless(now, peer, &message, &refusal, out);
-        }
-        let admission = match is_of_a_call(&message, &routing) {
-            true => Admission::Uncounted,
-            false => self.sources.open(now.mono, peer.addr.ip()),
+        let source = self.source(peer);
+        let mut standing = match self.admit(source, &message, dialogs) {
+            Ok(standing) => standing,
+            Err(denied) => return self.deny(now, peer, &message, &denied, out),
         };
-        let origin = match admission {
-            Admission::Counted => Origin::Counted,
+        let class = if standing.is_of_a_call() { Class::Inside } else { Class::New };
+        let call = self.hashes.call(message.call_id());
+        if !self.calls.has_room(call, message.method()) {
+            return self.deny(now, peer, &message, &self.overloaded(Ignored::CallLimited), out);
+        }
+        let origin = match self.sources.open(now.mono, peer.addr.ip(), class) {
+            Admission::Counted => Origin::Counted(class),
             Admission::Uncounted => Origin::Peer,
             Admission::Refused => {
-                out.push(Output::Ignored { why: Ignored::SourceLimited });
-                let refusal = self.overloaded();
-                return self.answer_stateless(now, peer, &message, &refusal, out);
+                return self.deny(now, peer, &message, &self.overloaded(class.limit()), out);
             }
         };
-        let course = match dialogs.find(&message).filter(|_| in_dialog) {
-            _ if !in_dialog => Course::Outside,
-            Some(known) if proxy::follows(&message, &routing, &known) => Course::Dialog,
-            _ => Course::Aside,
-        };
-        let Routing { own_routes, repaired_uri, direction } = routing;
+        if standing.way == Way::Table {
+            // It goes where the table says, and no further than that.
+            let all = message.values(Name::Route).count() - usize::from(standing.routing.repaired_uri.is_some());
+            standing.routing.own_routes = u16::try_from(all).unwrap_or(u16::MAX);
+        }
+        let Standing { routing, course, way } = standing;
+        let Routing { own_routes, repaired_uri, direction, restored: _ } = routing;
         let direction = direction.filter(|_| in_dialog);
         let answers_to = self.reply_to(peer, &message);
-        let view = RequestView { message, peer, arrived: now, in_dialog, direction, course, repaired_uri, own_routes };
+        let invite = (message.method() == Method::Invite && !in_dialog).then_some(());
+        let view =
+            RequestView { message, peer, arrived: now, in_dialog, direction, course, repaired_uri, own_routes, way };
         let reliability = self.reliability(peer.listener);
         let mut server = Server::new(view, key, answers_to, now.mono, &self.settings, reliability);
         server.origin = origin;
+        server.call = Some(call);
         let id = self.servers.insert(server);
         self.by_key.insert(key, id);
+        self.calls.opened(call, invite.map(|()| id));
         self.settle_server(id, out);
         out.push(Output::Request { transaction: super::ServerId(id.to_u64()) });
     }
 
     /// The rules of RFC 3261 §16.3, and who may come in.
-    fn admit(&self, peer: Peer, message: &Message, routing: &Routing) -> Result<(), Refusal> {
-        let is_allowed = self.is_allowed(peer);
-        if !is_allowed && (routing.direction.is_none() || message.to_tag().is_empty()) {
-            return Err(Refusal::new(403));
-        }
+    fn admit(&self, source: Source, message: &Message, dialogs: &dyn Dialogs) -> Result<Standing, Denied> {
+        let routing = self.own().routing(message);
+        let standing = self.standing(source, message, routing, dialogs)?;
         message.check().map_err(|reject| Refusal { reason: reject.reason.into(), ..Refusal::new(reject.code) })?;
         proxy::check(message, &self.settings.supported)?;
         if self.hashes.is_loop(message) {
-            return Err(Refusal::new(482));
+            return Err(Refusal::new(482).into());
         }
-        if message.method() == Method::Options && self.is_for_gateway(message, routing) {
-            return Err(proxy::capabilities());
+        if message.method() == Method::Options && self.is_for_gateway(message, &standing.routing) {
+            return Err(proxy::capabilities().into());
         }
-        if !is_allowed && !self.stays_in_call(message, routing) {
-            return Err(Refusal::new(403));
-        }
-        let most = if is_of_a_call(message, routing) {
+        let most = if standing.is_of_a_call() {
             self.settings.transactions_in_dialog_max
         } else {
             self.settings.transactions_max
         };
         if self.is_full(most) {
-            return Err(self.overloaded());
+            return Err(self.overloaded(Ignored::AnsweredStateless(503)));
         }
-        Ok(())
+        Ok(standing)
     }
 
     /// Whether there are so many transactions in progress, or [`ABSORBING_FOR_EACH`] times as many in all.
@@ -139,29 +140,22 @@ impl Stack {
         all - self.absorbing >= most || all >= most.saturating_mul(ABSORBING_FOR_EACH)
     }
 
-    fn overloaded(&self) -> Refusal {
-        Refusal::new(503).with("Retry-After", self.settings.retry_after_s.to_string())
+    fn overloaded(&self, why: Ignored) -> Denied {
+        let refusal = Refusal::new(503).with("Retry-After", self.settings.retry_after_s.to_string());
+        Denied { refusal, why }
     }
 
     /// Whoever is in `allow` may send; anybody else only inside a dialog that was record-routed here, and only to the
     /// other end of it. A request that would make a new call needs an allowed source even with a signed Route: that is
     /// no secret to the ends of its call.
     pub(super) fn is_allowed(&self, peer: Peer) -> bool {
-        self.settings.allows(peer.listener, peer.addr.ip())
-    }
-
-    /// Whether a request that nothing but a signed Route speaks for goes where its call goes. One that ends here does.
-    fn stays_in_call(&self, message: &Message, routing: &Routing) -> bool {
-        match self.own().next_hop(message, routing) {
-            Ok(next) => self.own().leads_home(message, routing, &next.hop),
-            Err(_) => true,
-        }
+        self.source(peer) != Source::Stranger
     }
 
     /// Whether a request ends here: its Request-URI is ours without a user part, and no Route leads on.
     fn is_for_gateway(&self, message: &Message, routing: &Routing) -> bool {
         routing.repaired_uri.is_none()
-            && message.values(Name::Route).count() == usize::from(routing.own_routes)
+            && routing.rest(message).next().is_none()
             && message.uri().is_some_and(|uri| uri.user.is_none() && self.own().is_own(&uri))
     }
 
@@ -187,17 +181,18 @@ impl Stack {
         refusal: &Refusal,
         out: &mut Vec<Output>,
     ) {
+        let why = Ignored::AnsweredStateless(refusal.code);
+        self.deny(now, peer, request, &Denied { refusal: refusal.clone(), why }, out);
+    }
+
+    /// The same for a request that may not pass.
+    fn deny(&mut self, now: Now, peer: Peer, request: &Message, denied: &Denied, out: &mut Vec<Output>) {
         if !self.buckets[usize::from(self.is_allowed(peer))].take(now.mono) {
             return out.push(Output::Ignored { why: Ignored::RateLimited });
         }
-        let bytes = self.print_local(request, peer, refusal);
+        let bytes = self.print_local(request, peer, &denied.refusal);
         out.push(Output::Send { peer: self.reply_to(peer, request), bytes });
-        let why = match refusal.code {
-            403 if self.own().routing(request).direction.is_some() => Ignored::Steered,
-            403 => Ignored::Forbidden,
-            code => Ignored::AnsweredStateless(code),
-        };
-        out.push(Output::Ignored { why });
+        out.push(Output::Ignored { why: denied.why });
     }
 
     /// An answer the gateway makes, with its own To tag if the request has none.
@@ -211,7 +206,14 @@ impl Stack {
     }
 
     /// ACK (RFC 3261 §17.2.1 for a refusal, §16.11 for a 2xx): never answered.
-    fn received_ack(&mut self, now: Now, peer: Peer, message: Rc<Message>, out: &mut Vec<Output>) {
+    fn received_ack(
+        &mut self,
+        now: Now,
+        peer: Peer,
+        message: Rc<Message>,
+        dialogs: &dyn Dialogs,
+        out: &mut Vec<Output>,
+    ) {
         let key = self.hashes.request_key(&message, Meant::Invite);
         if let Some(server) = self.by_key.get(&key).copied()
             && self.acknowledged_refusal(now, server, out)
@@ -221,17 +223,19 @@ impl Stack {
         // For an answer that was given without a transaction.
         let is_ours = message.to_tag() == self.hashes.local_tag(&message).as_bytes();
         let routing = self.own().routing(&message);
-        let is_allowed = self.is_allowed(peer);
-        let is_known = routing.direction.is_some() || is_allowed;
-        let passes =
-            is_known && message.check().is_ok() && proxy::max_forwards(&message) > 0 && !self.hashes.is_loop(&message);
-        let next = self.own().next_hop(&message, &routing).ok().filter(|_| passes && !is_ours);
-        let next = next.filter(|next| is_allowed || self.own().leads_home(&message, &routing, &next.hop));
-        let Some(next) = next else { return out.push(Output::Ignored { why: Ignored::AckStray }) };
+        let standing = self.standing(self.source(peer), &message, routing, dialogs).ok();
+        // Without a To tag there is nothing it acknowledges.
+        let standing = standing.filter(|own| own.is_of_a_call() && !is_ours && message.check().is_ok());
+        let passes = proxy::max_forwards(&message) > 0 && !self.hashes.is_loop(&message);
+        let next = standing.filter(|_| passes).and_then(|standing| {
+            let next = self.own().next_hop(&message, &standing.routing).ok()?;
+            Some((standing, next))
+        });
+        let Some((standing, next)) = next else { return out.push(Output::Ignored { why: Ignored::AckStray }) };
         let by = next.transport.map_or(Ways::Any, Ways::Only);
-        let ways = if proxy::is_sips(message.request_uri()) { Ways::Secure } else { by };
+        let ways = if proxy::is_sips(standing.routing.target(&message)) { Ways::Secure } else { by };
         let (strict_uri, authority) = (next.strict_uri, proxy::authority_of(&next.hop));
-        let ack = super::WaitingAck { peer, message, routing, strict_uri, authority };
+        let ack = super::WaitingAck { peer, message, standing, strict_uri, authority };
         match next.hop {
             Hop::Addr(addr) => self.forward_ack(ack, Destination { addr, transport: next.transport }, out),
             Hop::Name { .. } if self.queries.len() >= self.settings.queries_max => {
@@ -246,7 +250,8 @@ impl Stack {
 
     /// Sends the ACK for a 2xx on, without state.
     pub(super) fn forward_ack(&mut self, ack: super::WaitingAck, to: Destination, out: &mut Vec<Output>) {
-        let super::WaitingAck { peer, message, routing, strict_uri, authority } = ack;
+        let super::WaitingAck { peer, message, standing, strict_uri, authority } = ack;
+        let Standing { routing, course, way } = standing;
         let Some(to) = self.usual_peer(to, peer.listener) else {
             return out.push(Output::Ignored { why: Ignored::NoListener });
         };
@@ -256,9 +261,10 @@ impl Stack {
             arrived: Now::default(),
             in_dialog: true,
             direction: routing.direction,
-            course: Course::Aside,
+            course,
             repaired_uri: routing.repaired_uri,
             own_routes: routing.own_routes,
+            way,
         };
         let mut scratch = std::mem::take(&mut self.scratch);
         let bytes = self.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref(), &mut scratch);
@@ -278,7 +284,8 @@ impl Stack {
         let is_same_source = |server: &Server| server.peer.addr.ip() == peer.addr.ip();
         let invite = invite.filter(|id| self.servers.get(*id).is_some_and(is_same_source));
         if invite.is_none() && !self.is_allowed(peer) {
-            return self.answer_stateless(now, peer, message, &Refusal::new(403), out);
+            let denied = Denied { refusal: Refusal::new(403), why: Ignored::Forbidden };
+            return self.deny(now, peer, message, &denied, out);
         }
         if let Err(reject) = message.check() {
             let refusal = Refusal { reason: reject.reason.into(), ..Refusal::new(reject.code) };
@@ -295,12 +302,6 @@ impl Stack {
         };
         self.cancel_by_caller(now, invite, message, held, out);
     }
-}
-
-/// Whether a request belongs to a call that was record-routed here, which the limits for new ones spare. Anybody can
-/// write a To tag.
-fn is_of_a_call(message: &Message, routing: &Routing) -> bool {
-    routing.direction.is_some() && !message.to_tag().is_empty()
 }
 
 /// Where the answers to a request go (RFC 3261 §18.2.2, RFC 3581 §4): always to the address it came from, to the port

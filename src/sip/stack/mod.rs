@@ -23,6 +23,7 @@
 //! * A destination that left several requests in a row without an answer is left out while another is up, see `outage`.
 //! * A parallel group wider than the request's Max-Breadth (RFC 5393 §5) is tried in parts, one after the other.
 
+mod calls;
 mod client;
 mod forward;
 mod hashes;
@@ -35,6 +36,7 @@ mod reason;
 mod server;
 mod settings;
 mod sources;
+mod standing;
 mod tables;
 mod types;
 
@@ -49,7 +51,6 @@ use bytes::Bytes;
 use crate::clock::{Instant, Now};
 use crate::sip::dialog::{Dialogs, Signer};
 use crate::sip::message::Message;
-use crate::sip::proxy::Routing;
 use crate::sip::transaction;
 use crate::sip::transaction::key::RequestKey;
 use crate::sip::transaction::slab::{Key, Slab};
@@ -60,16 +61,18 @@ pub use next::{BadCodes, NextOn};
 pub use origin::{by_q, q_of};
 pub use outage::Outage;
 pub use reason::Withdrawal;
-pub use settings::{Network, Settings, TokenBucket};
+pub use settings::{Network, Preloaded, Settings, TokenBucket};
 pub use types::{
     AnswerId, Attempt, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId,
-    Redirects, RequestView, ServerId, Sizes, Target, Transport, Verdict, Ways,
+    Redirects, RequestView, ServerId, Sizes, Target, Transport, Verdict, Way, Ways,
 };
 
+use calls::Calls;
 use hashes::Hashes;
 use outage::Outages;
 use settings::Bucket;
 use sources::Sources;
+use standing::Standing;
 use tables::{Alarm, Client, Origin, Server};
 
 /// One shard's SIP machine. See the module.
@@ -91,6 +94,7 @@ pub struct Stack {
     /// Answers without a transaction, to strangers and to those in `allow`.
     buckets: [Bucket; 2],
     sources: Sources,
+    calls: Calls,
     outages: Outages,
     /// Peers that datagrams came back from, once each; looked at by the next tick.
     unreached: Vec<Peer>,
@@ -117,7 +121,7 @@ enum Query {
 struct WaitingAck {
     peer: Peer,
     message: Rc<Message>,
-    routing: Routing,
+    standing: Standing,
     strict_uri: Option<Bytes>,
     /// The name of the next hop, for its certificate.
     authority: Option<std::sync::Arc<str>>,
@@ -144,6 +148,7 @@ impl Stack {
             next_query: 0,
             buckets: [settings.stateless_answers, settings.stateless_answers_allowed].map(Bucket::new),
             sources: Sources::new(&settings),
+            calls: Calls::new(&settings),
             outages: Outages::new(settings.failures_max, &settings.incarnation),
             unreached: Vec::new(),
             held: 0,
@@ -188,7 +193,10 @@ impl Stack {
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),
             },
             Input::Release { transaction, answer } => match Key::from_u64(transaction.0) {
-                Some(id) => self.release(now, id, answer, out),
+                Some(id) => {
+                    self.remember(id, answer, dialogs);
+                    self.release(now, id, answer, out);
+                }
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),
             },
             Input::Resolved { query, destinations } => self.resolved(now, query, destinations, out),
@@ -249,6 +257,7 @@ impl Stack {
             queries: self.queries.len(),
             sources: self.sources.len(),
             down: self.outages.len(),
+            calls: self.calls.len(),
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Stack;
 use super::tables::{Origin, Place, Server};
-use super::types::{Attempt, Ignored, ListenerId, Output, Peer, Redirects, RequestView, ServerId, Target};
+use super::types::{Attempt, Ignored, ListenerId, Output, Peer, Redirects, RequestView, ServerId, Target, Way};
 use crate::clock::Now;
 use crate::sip::dialog::Course;
 use crate::sip::message::{self, Message, Method, Name, NameAddr, Uri, Via};
@@ -48,6 +48,7 @@ impl Stack {
             course: Course::Outside,
             repaired_uri: None,
             own_routes: 0,
+            way: Way::Route,
         };
         let reliability = self.reliability(by);
         let mut server = Server::new(view, RequestKey::default(), peer, now.mono, &self.settings, reliability);

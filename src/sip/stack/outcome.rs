@@ -81,10 +81,26 @@ impl Stack {
         if answer.code() == 100 {
             return;
         }
+        self.note_early(server, answer);
         if is_counted {
             return out.push(Output::Ignored { why: Ignored::ProvisionalLate });
         }
         self.provisional_upstream(now, server, branch, answer, out);
+    }
+
+    /// A 1xx with a To tag makes an early dialog (RFC 3261 §12.1).
+    fn note_early(&mut self, server: Key, answer: &Message) {
+        let (tag, most) = (answer.to_tag(), self.settings.answers_held_max);
+        if tag.is_empty() {
+            return;
+        }
+        let tag = self.hashes.tag_hash(tag);
+        let forwarding = self.servers.get_mut(server).and_then(|own| own.forwarding.as_deref_mut());
+        if let Some(early) = forwarding.map(|own| &mut own.early).filter(|early| !early.contains(&tag))
+            && early.len() < most
+        {
+            early.push(tag);
+        }
     }
 
     /// A 2xx: upstream, each one (RFC 3261 §16.7 steps 5 and 10); the other branches are cancelled.

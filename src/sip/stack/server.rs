@@ -8,7 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::tables::{Alarm, CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
-use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict};
+use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict, Way};
 use super::{NextOn, Settings, Stack, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::dialog::Course;
@@ -49,6 +49,8 @@ impl Server {
             running: 0,
             absorbs: false,
             held: SmallVec::new(),
+            call: None,
+            answered: SmallVec::new(),
             view: Some(Box::new(view)),
             forwarding: None,
         }
@@ -82,8 +84,11 @@ impl Stack {
         if server.view.is_none() && !server.absorbs {
             server.absorbs = true;
             self.absorbing += 1;
-            if server.origin == Origin::Counted {
-                self.sources.answered(server.peer.addr.ip());
+            if let Origin::Counted(class) = server.origin {
+                self.sources.answered(server.peer.addr.ip(), class);
+            }
+            if let Some(call) = server.call {
+                self.calls.answered(call);
             }
         }
         if server.is_over() {
@@ -98,8 +103,11 @@ impl Stack {
             if server.running == 0 && server.held.is_empty() && server.wait_until.is_none() {
                 let alarm = server.alarm.take();
                 self.absorbing -= usize::from(server.absorbs);
-                if server.origin == Origin::Counted {
-                    self.sources.closed(server.peer.addr.ip(), server.absorbs);
+                if let Origin::Counted(class) = server.origin {
+                    self.sources.closed(server.peer.addr.ip(), class, server.absorbs);
+                }
+                if let Some(call) = server.call {
+                    self.calls.closed(call, id, server.absorbs);
                 }
                 self.servers.remove(id);
                 alarm.map(|alarm| self.wheel.cancel(alarm));
@@ -214,6 +222,7 @@ impl Stack {
             course: Course::Outside,
             repaired_uri: None,
             own_routes: 0,
+            way: Way::Table,
         };
         let reliability = self.reliability(peer.listener);
         let mut server = Server::new(view, key, self.reply_to(peer, message), now.mono, &self.settings, reliability);
@@ -289,6 +298,10 @@ impl Stack {
                 self.hold_local(id, Refusal::new(487), Bytes::new(), out);
             }
             Verdict::Forward(plan) => self.forward(now, id, plan, None, None, out),
+            // Nothing leaves by its own word that has no dialog here.
+            Verdict::FollowRoute if server.view.as_deref().is_none_or(|view| view.way == Way::Table) => {
+                self.hold_local(id, Refusal::new(404), Bytes::new(), out);
+            }
             Verdict::FollowRoute => self.follow_route(now, id, out),
         }
     }
@@ -299,6 +312,10 @@ impl Stack {
             own_routes: view.own_routes,
             repaired_uri: view.repaired_uri.clone(),
             direction: view.direction,
+            restored: match &view.way {
+                Way::Dialog(routes) => Some(routes.clone()),
+                Way::Table | Way::Route => None,
+            },
         };
         match self.own().next_hop(&view.message, &routing) {
             Ok(next) => {
@@ -332,6 +349,7 @@ impl Stack {
             context,
             branches: Vec::new(),
             leaving: SmallVec::new(),
+            early: SmallVec::new(),
             strict_uri,
             transport,
         }));

@@ -50,6 +50,16 @@ pub struct TokenBucket {
     pub burst: u32,
 }
 
+/// What becomes of Route values of a trusted proxy in a request outside of a dialog, other than the gateway's own.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Preloaded {
+    /// The request goes where they lead (RFC 3261 §16.6 steps 6 and 7).
+    #[default]
+    Follow,
+    /// They are taken off, and the request goes by the table of routes.
+    Remove,
+}
+
 /// Settings of [`Stack`](super::Stack).
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -62,6 +72,15 @@ pub struct Settings {
     pub allow: Vec<Network>,
     /// Who may send requests through certain listeners, instead of `allow`. Default: none.
     pub allow_on: Vec<(ListenerId, Vec<Network>)>,
+    /// Whose requests may choose their way: by Route values that are not the gateway's, and inside a dialog to other
+    /// places than its ends. Default: nobody.
+    pub trusted_proxies: Vec<Network>,
+    /// What becomes of Route values that are not the gateway's in a request outside of a dialog from one of these; of
+    /// others they are removed. Default: the request follows them.
+    pub preloaded: Preloaded,
+    /// Whether a request of a known dialog that names the gateway in its Request-URI goes to the remote target of that
+    /// dialog. Default: it does.
+    pub lenient_request_uri: bool,
     /// Signs Record-Route parameters and, with `incarnation`, branches. Kept over a restart, so that calls in progress stay recognised; the
     /// same for all shards. Must be random: who knows it can send requests from anywhere. Default: zeros.
     pub key: [u8; 16],
@@ -83,6 +102,13 @@ pub struct Settings {
     /// stateless 503, so that a flood from one source leaves room for the others. Default: three quarters of
     /// `transactions_max`.
     pub transactions_per_source_max: usize,
+    /// Transactions of one Call-ID without a final answer; further ones get a stateless 503. A quarter of them is kept
+    /// for BYE and PRACK. Those that have their answer and only absorb what is repeated may be 64 times as many.
+    /// Default 16.
+    pub transactions_per_call_max: usize,
+    /// Transactions inside calls that one source may have; further ones get a stateless 503. Default: a quarter of
+    /// `transactions_in_dialog_max`.
+    pub transactions_in_dialog_per_source_max: usize,
     /// Requests outside of these calls from one source; further ones get a stateless 503. Default: no limit.
     pub source_rate: Option<TokenBucket>,
     /// `Retry-After` of these 503, in seconds. Default 5.
@@ -126,6 +152,9 @@ impl Default for Settings {
                 Network::new(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 128),
             ],
             allow_on: Vec::new(),
+            trusted_proxies: Vec::new(),
+            preloaded: Preloaded::Follow,
+            lenient_request_uri: true,
             key: [0; 16],
             incarnation: [0; 16],
             transaction: transaction::Settings::default(),
@@ -133,6 +162,8 @@ impl Default for Settings {
             transactions_max: 100_000,
             transactions_in_dialog_max: 125_000,
             transactions_per_source_max: 75_000,
+            transactions_per_call_max: 16,
+            transactions_in_dialog_per_source_max: 31_250,
             source_rate: None,
             retry_after_s: 5,
             answers_held_max: 16,
@@ -154,6 +185,12 @@ impl Settings {
     pub fn allows(&self, listener: ListenerId, address: IpAddr) -> bool {
         let own = self.allow_on.iter().find(|(place, _)| *place == listener);
         own.map_or(&self.allow, |(_, own)| own).iter().any(|network| network.contains(address))
+    }
+
+    /// Whether requests from this address may choose their way.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(address))
     }
 }
 

@@ -1,11 +1,12 @@
 //! What each source of new requests uses: its rate and its open transactions.
 //!
-//! Only sources that may send requests are counted, so strangers cannot fill the table.
+//! Only sources that may send requests are counted, so strangers who know no call cannot fill the table.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::settings::{ABSORBING_FOR_EACH, Bucket, Settings, TokenBucket};
+use super::types::Ignored;
 use crate::clock::Instant;
 
 /// Sources counted at once; a further one is served uncounted until one of these is quiet.
@@ -16,18 +17,50 @@ const SOURCES_MAX: usize = 65_536;
 pub(super) struct Sources {
     table: HashMap<IpAddr, Source, foldhash::fast::RandomState>,
     rate: Option<TokenBucket>,
-    open_max: usize,
+    /// Open ones outside of calls, and inside.
+    open_max: [usize; 2],
     /// Entries at which quiet ones are looked for next.
     sweep_at: usize,
 }
 
 #[derive(Debug)]
 struct Source {
-    /// Transactions outside of calls that go through the gateway, without a final answer.
+    /// Its transactions outside of calls that go through the gateway, and inside.
+    used: [Used; 2],
+    bucket: Option<Bucket>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    /// Without a final answer.
     open: usize,
     /// Those that have it and only absorb what is repeated.
     absorbing: usize,
-    bucket: Option<Bucket>,
+}
+
+impl Source {
+    fn is_quiet(&self) -> bool {
+        self.used.iter().all(|used| used.open + used.absorbing == 0)
+    }
+}
+
+/// What a transaction counts as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Class {
+    /// Outside of calls that go through the gateway.
+    New,
+    /// Inside one of them.
+    Inside,
+}
+
+impl Class {
+    /// What is counted when a source is over its limit.
+    pub(super) const fn limit(self) -> Ignored {
+        match self {
+            Self::New => Ignored::SourceLimited,
+            Self::Inside => Ignored::CallLimited,
+        }
+    }
 }
 
 /// Whether a source may have a further transaction.
@@ -46,7 +79,7 @@ impl Sources {
         Self {
             table: HashMap::default(),
             rate: settings.source_rate,
-            open_max: settings.transactions_per_source_max,
+            open_max: [settings.transactions_per_source_max, settings.transactions_in_dialog_per_source_max],
             sweep_at: SWEEP_LEAST,
         }
     }
@@ -68,7 +101,7 @@ impl Sources {
     }
 
     /// A source wants a further transaction.
-    pub(super) fn open(&mut self, now: Instant, address: IpAddr) -> Admission {
+    pub(super) fn open(&mut self, now: Instant, address: IpAddr, class: Class) -> Admission {
         let address = address.to_canonical();
         if self.table.len() >= self.sweep_at && !self.table.contains_key(&address) {
             self.sweep(now);
@@ -76,36 +109,40 @@ impl Sources {
                 return Admission::Uncounted;
             }
         }
-        let (rate, open_max) = (self.rate, self.open_max);
-        let source = self.table.entry(address).or_insert_with(|| Source {
-            open: 0,
-            absorbing: 0,
-            bucket: rate.map(Bucket::new),
-        });
-        let is_full = source.open >= open_max || source.absorbing >= open_max.saturating_mul(ABSORBING_FOR_EACH);
-        if is_full || source.bucket.as_mut().is_some_and(|bucket| !bucket.take(now)) {
+        let (rate, open_max) = (self.rate, self.open_max[class as usize]);
+        let source = self
+            .table
+            .entry(address)
+            .or_insert_with(|| Source { used: [Used::default(); 2], bucket: rate.map(Bucket::new) });
+        let used = &mut source.used[class as usize];
+        let is_full = used.open >= open_max || used.absorbing >= open_max.saturating_mul(ABSORBING_FOR_EACH);
+        // The rate is for what is new.
+        let bucket = source.bucket.as_mut().filter(|_| class == Class::New);
+        if is_full || bucket.is_some_and(|bucket| !bucket.take(now)) {
             return Admission::Refused;
         }
-        source.open += 1;
+        used.open += 1;
         Admission::Counted
     }
 
     /// A counted transaction has its final answer.
-    pub(super) fn answered(&mut self, address: IpAddr) {
+    pub(super) fn answered(&mut self, address: IpAddr, class: Class) {
         if let Some(source) = self.table.get_mut(&address.to_canonical()) {
-            source.open = source.open.saturating_sub(1);
-            source.absorbing += 1;
+            let used = &mut source.used[class as usize];
+            used.open = used.open.saturating_sub(1);
+            used.absorbing += 1;
         }
     }
 
     /// A counted transaction has ended, after its final answer or without.
-    pub(super) fn closed(&mut self, address: IpAddr, was_answered: bool) {
+    pub(super) fn closed(&mut self, address: IpAddr, class: Class, was_answered: bool) {
         let address = address.to_canonical();
         let Some(source) = self.table.get_mut(&address) else { return };
-        let count = if was_answered { &mut source.absorbing } else { &mut source.open };
+        let used = &mut source.used[class as usize];
+        let count = if was_answered { &mut used.absorbing } else { &mut used.open };
         *count = count.saturating_sub(1);
         // With a rate it is remembered until its bucket is full again.
-        if source.open + source.absorbing == 0 && source.bucket.is_none() {
+        if source.is_quiet() && source.bucket.is_none() {
             self.table.remove(&address);
         }
     }
@@ -113,7 +150,7 @@ impl Sources {
     /// Forgets the sources that have nothing open and a full bucket.
     fn sweep(&mut self, now: Instant) {
         self.table.retain(|_, source| {
-            source.open + source.absorbing > 0 || source.bucket.as_ref().is_some_and(|bucket| !bucket.is_full(now))
+            !source.is_quiet() || source.bucket.as_ref().is_some_and(|bucket| !bucket.is_full(now))
         });
         self.sweep_at = (self.table.len() * 2).clamp(SWEEP_LEAST, SOURCES_MAX);
     }
@@ -146,17 +183,29 @@ mod tests {
             ("a third one later", 1, 1, Admission::Counted),
             ("a fourth one is over the share, whatever the rate", 1, 60, Admission::Refused),
         ] {
-            assert_eq!(sources.open(start + Duration::from_secs(after_s), address(number)), want, "{what}");
+            assert_eq!(sources.open(start + Duration::from_secs(after_s), address(number), Class::New), want, "{what}");
         }
-        sources.answered(address(1));
-        assert_eq!(sources.open(start + Duration::from_secs(60), address(1)), Admission::Counted, "one is answered");
+        sources.answered(address(1), Class::New);
+        assert_eq!(
+            sources.open(start + Duration::from_secs(60), address(1), Class::New),
+            Admission::Counted,
+            "one is answered"
+        );
         for _ in 0..3 * ABSORBING_FOR_EACH {
-            sources.answered(address(1));
+            sources.answered(address(1), Class::New);
         }
-        assert_eq!(sources.open(start + Duration::from_secs(99), address(1)), Admission::Refused, "many are answered");
-        sources.closed(address(1), true);
-        sources.closed(address(1), true);
-        assert_eq!(sources.open(start + Duration::from_secs(99), address(1)), Admission::Counted, "some have ended");
+        assert_eq!(
+            sources.open(start + Duration::from_secs(99), address(1), Class::New),
+            Admission::Refused,
+            "many are answered"
+        );
+        sources.closed(address(1), Class::New, true);
+        sources.closed(address(1), Class::New, true);
+        assert_eq!(
+            sources.open(start + Duration::from_secs(99), address(1), Class::New),
+            Admission::Counted,
+            "some have ended"
+        );
     }
 
     #[test]
@@ -165,13 +214,13 @@ mod tests {
         let mut sources = Sources::new(&Settings { source_rate: rate, ..Settings::default() });
         let start = Instant(1_000_000);
         for number in 0..u32::try_from(SOURCES_MAX).expect("it is small") {
-            assert_eq!(sources.open(start, address(number)), Admission::Counted);
+            assert_eq!(sources.open(start, address(number), Class::New), Admission::Counted);
         }
-        assert_eq!(sources.open(start, address(u32::MAX)), Admission::Uncounted);
+        assert_eq!(sources.open(start, address(u32::MAX), Class::New), Admission::Uncounted);
         for number in 0..u32::try_from(SOURCES_MAX).expect("it is small") {
-            sources.closed(address(number), false);
+            sources.closed(address(number), Class::New, false);
         }
-        assert_eq!(sources.open(start + Duration::from_secs(9), address(u32::MAX)), Admission::Counted);
+        assert_eq!(sources.open(start + Duration::from_secs(9), address(u32::MAX), Class::New), Admission::Counted);
         assert_eq!(sources.len(), 1);
     }
 }

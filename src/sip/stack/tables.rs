@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::sources::Class;
 use super::types::{AnswerId, Destination, Peer, RequestView};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method};
@@ -68,6 +69,10 @@ pub(super) struct Server {
     /// It has its answer and only absorbs what is repeated; counted as such.
     pub absorbs: bool,
     pub held: SmallVec<[Box<Held>; 1]>,
+    /// Hash of its Call-ID, where it is counted with the other transactions of that.
+    pub call: Option<u64>,
+    /// The dialogs that its 2xx have made and that nobody else keeps.
+    pub answered: SmallVec<[Box<Answered>; 1]>,
     pub view: Option<Box<RequestView>>,
     pub forwarding: Option<Box<Forwarding>>,
 }
@@ -78,7 +83,7 @@ pub(super) enum Origin {
     /// A request that came in.
     Peer,
     /// One that came in and is counted for its source.
-    Counted,
+    Counted(Class),
     /// The gateway's own: its answers go nowhere.
     Gateway,
     /// One that asks whether a destination is back: it keeps nobody waiting.
@@ -111,6 +116,8 @@ pub(super) struct Forwarding {
     pub branches: Vec<Option<Key>>,
     /// Branches that were given up and cancelled: each keeps its share of the Max-Breadth until its final answer.
     pub leaving: SmallVec<[Key; 2]>,
+    /// Hashes of the To tags of 1xx: the early dialogs.
+    pub early: SmallVec<[u64; 2]>,
     /// The next hop is a strict router: its Request-URI (RFC 3261 §16.6 step 6).
     pub strict_uri: Option<Bytes>,
     /// The transport a Route or `sips` asks for; `None`: by the target.
@@ -123,6 +130,17 @@ pub(super) struct Held {
     pub answer: AnswerId,
     pub code: u16,
     pub content: Content,
+}
+
+/// The callee's side of a dialog that a 2xx has made.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub from_tag: Box<[u8]>,
+    pub to_tag: Box<[u8]>,
+    /// The remote target for the caller.
+    pub target: Box<[u8]>,
+    /// The route set beyond the gateway, joined by commas.
+    pub routes: Box<[u8]>,
 }
 
 /// What a held answer consists of.

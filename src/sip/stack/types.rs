@@ -178,7 +178,8 @@ pub enum Redirects {
 pub enum Verdict {
     /// Send it to these targets.
     Forward(Plan),
-    /// Send it where its Route or its Request-URI says (RFC 3261 §16.12): in-dialog or trusted requests only.
+    /// Send it where its Route or its Request-URI says (RFC 3261 §16.12). Only a request whose [`RequestView::way`] is
+    /// not the table may go so; any other gets 404.
     FollowRoute,
     /// Answer it here. The answer is held like any other final one.
     Answer {
@@ -263,7 +264,7 @@ pub enum Ignored {
     ProvisionalLate,
     /// More 2xx answers to one INVITE than [`Settings::answers_held_max`](super::Settings::answers_held_max).
     AnswersTooMany,
-    /// An ACK that fits no transaction and may not be forwarded.
+    /// An ACK that fits no transaction and leads along no dialog: dropped.
     AckStray,
     /// A malformed message that no answer can be made for.
     Malformed,
@@ -279,8 +280,13 @@ pub enum Ignored {
     NoListener,
     /// A new request of a source over its rate or its share of the transactions, answered 503.
     SourceLimited,
-    /// A request whose only right is a signed Route, and which leads elsewhere; answered 403.
+    /// A request inside a dialog that leads elsewhere than the dialog does; answered 403.
     Steered,
+    /// A request with a To tag that fits no dialog that passes here; answered 481.
+    DialogUnknown,
+    /// A request whose Call-ID has as many open transactions as one may have, or whose source has inside of calls;
+    /// answered 503.
+    CallLimited,
 }
 
 /// What to do, or what is to be known.
@@ -418,6 +424,18 @@ pub enum Condition {
     Down,
 }
 
+/// By what a request leaves.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Way {
+    /// By the table of routes, and by nothing it says of its way itself.
+    #[default]
+    Table,
+    /// By its Route and Request-URI: it belongs to a dialog that passes here, or a trusted proxy has routed it.
+    Route,
+    /// To the remote target of its dialog by these Route values, for it names the gateway where that should stand.
+    Dialog(Bytes),
+}
+
 /// A request as the decision and the accounting see it.
 #[derive(Clone, Debug)]
 pub struct RequestView {
@@ -435,8 +453,11 @@ pub struct RequestView {
     pub course: Course,
     /// The Request-URI after strict-route repair (RFC 3261 §16.4); `None` when it is the one received.
     pub repaired_uri: Option<Bytes>,
-    /// How many Route values at the top name the gateway and are taken off.
+    /// How many Route values at the top are taken off: those that name the gateway, and all of a request that does not
+    /// go where they lead.
     pub own_routes: u16,
+    /// By what it may leave.
+    pub way: Way,
 }
 
 impl RequestView {
@@ -464,4 +485,6 @@ pub struct Sizes {
     pub sources: usize,
     /// Destinations that are down.
     pub down: usize,
+    /// Call-IDs whose transactions are counted.
+    pub calls: usize,
 }

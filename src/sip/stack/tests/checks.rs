@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::flows::{Row, play};
+use super::protection::network;
 use super::script::{Play, answer, header, settings};
 use crate::clock::Now;
 use crate::sip::message::Message;
@@ -149,7 +150,8 @@ fn rfc3261_16_6_what_need_not_change_does_not() {
 #[test]
 fn rfc3261_16_4_a_strict_router_is_repaired_and_served() {
     // The previous hop put our Record-Route value into the Request-URI (RFC 3261 §16.4).
-    let mut play = Play::new("strict", "bob", settings());
+    let trusting = Settings { trusted_proxies: vec![network("192.0.2.10", 32)], ..settings() };
+    let mut play = Play::new("strict", "bob", trusting);
     play.play("an answered call");
     let ours = header(&play.got("bob", "INVITE"), "Record-Route").expect("a value").trim_matches(['<', '>']).to_owned();
     let bye = |uri: &str, route: &str, branch: &str| {

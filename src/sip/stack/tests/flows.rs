@@ -115,18 +115,6 @@ const ANSWERED_CALLS: &[Row] = &[
              alice sends 200
              mallory gets 200",
     ),
-    (
-        "an INVITE that follows its Request-URI by name goes where the name leads",
-        "route",
-        "alice sends INVITE with Route: <sip:gateway.example;lr>, <sip:pbx.example;lr>
-             told Resolve pbx.example
-             resolved bob
-             bob gets INVITE with Route: <sip:pbx.example;lr>
-             bob sends 200
-             alice gets 200
-             alice sends ACK
-             bob gets ACK",
-    ),
 ];
 
 #[test]

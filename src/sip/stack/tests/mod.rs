@@ -3,6 +3,7 @@
 mod breadth;
 mod checks;
 mod flows;
+mod invariant;
 mod outages;
 mod protection;
 mod races;

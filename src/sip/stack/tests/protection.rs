@@ -6,9 +6,9 @@ use super::flows::{Row, play};
 use super::script::{Play, address, header, settings};
 use crate::clock::Now;
 use crate::sip::message::Message;
-use crate::sip::stack::{Ignored, Input, ListenerId, Network, Output, Peer, Settings, Stack, TokenBucket};
+use crate::sip::stack::{Ignored, Input, ListenerId, Network, Output, Peer, Preloaded, Settings, Stack, TokenBucket};
 
-fn network(text: &str, length: u8) -> Network {
+pub fn network(text: &str, length: u8) -> Network {
     Network::new(text.parse().expect("an address"), length)
 }
 
@@ -196,12 +196,175 @@ fn a_signed_route_leads_nowhere_but_to_the_other_end() {
     }
     flow.send("mallory", &text("ACK", "sip:x@192.0.2.30", &ours));
     flow.play("told Ignored AckStray\ncarol gets nothing");
-    // The other end at another port, and by a trusted source anywhere.
+    // The other end at another port.
     flow.send("mallory", &text("INFO", "sip:alice@192.0.2.10:5062;x=y", &ours));
     flow.play("alice gets INFO\nalice sends 200\nmallory gets 200");
-    flow.send("carol", &text("INFO", "sip:x@192.0.2.20", "").replace("203.0.113.66:5060", "192.0.2.30:5060"));
-    flow.play("bob gets INFO\nbob sends 200\ncarol gets 200");
     flow.run("");
+}
+
+#[test]
+fn a_to_tag_of_no_dialog_is_a_481() {
+    let mut flow = Play::new("forged", "bob", settings());
+    flow.play("an answered call");
+    let signed = header(&flow.got("alice", "200"), "Record-Route").expect("a value").to_owned();
+    let number = std::cell::Cell::new(0);
+    let text = |method: &str, uri: &str, routes: &str| {
+        number.set(number.get() + 1);
+        format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.30:5060;branch=z9hG4bK-c{0}\r\n{routes}Max-Forwards: 70\r\n\
+             From: <sip:c@x>;tag=c\r\nTo: <sip:b@x>;tag=forged\r\nCall-ID: forged\r\nCSeq: {0} {method}\r\n\
+             Contact: <sip:c@192.0.2.30>\r\nContent-Length: 0\r\n\r\n",
+            number.get()
+        )
+    };
+    for (name, routes) in [
+        ("by the Request-URI", String::new()),
+        ("by our Route", "Route: <sip:192.0.2.1;lr>\r\n".to_owned()),
+        ("by ours and a second one", "Route: <sip:192.0.2.1;lr>, <sip:192.0.2.20;lr>\r\n".to_owned()),
+        ("by the signed value of another call", format!("Route: {signed}\r\n")),
+        ("by a strict router", "Route: <sip:192.0.2.20>\r\n".to_owned()),
+    ] {
+        for method in ["INVITE", "MESSAGE", "BYE", "INFO"] {
+            flow.send("carol", &text(method, "sip:b@192.0.2.20", &routes));
+            flow.play(&format!("told Ignored DialogUnknown  # {method} {name}\ncarol gets 481\nbob gets nothing"));
+        }
+        flow.send("carol", &text("ACK", "sip:b@192.0.2.20", &routes));
+        flow.play(&format!("told Ignored AckStray  # {name}\nbob gets nothing"));
+    }
+    flow.run("");
+}
+
+#[test]
+fn an_ack_for_a_refusal_with_a_branch_of_its_own_goes_nowhere() {
+    let mut flow = Play::new("stray ACK", "bob", settings());
+    flow.play(
+        "alice sends INVITE
+         bob gets INVITE
+         bob sends 407
+         bob gets ACK
+         alice gets 407",
+    );
+    let ack = "ACK sip:b@192.0.2.20 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10:5062;branch=z9hG4bK-own\r\nMax-Forwards: 70\r\n\
+               From: <sip:alice@example.org>;tag=alice\r\nTo: <sip:bob@example.org>;tag=bob\r\nCall-ID: call-1\r\n\
+               CSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n";
+    flow.send("alice", ack);
+    flow.run("told Ignored AckStray\nbob gets nothing\nalice sends ACK hop");
+}
+
+#[test]
+fn an_early_dialog_is_known_by_its_tags_while_the_invite_is_open() {
+    let mut flow = Play::new("early", "bob", settings());
+    let prack = |who: &str, from: &str, to: &str, uri: &str, branch: u32| {
+        let via = address(who);
+        format!(
+            "UPDATE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {via};branch=z9hG4bK-e{branch}\r\nMax-Forwards: 70\r\n\
+             From: <sip:x@x>;tag={from}\r\nTo: <sip:y@x>;tag={to}\r\nCall-ID: call-1\r\nCSeq: {branch} UPDATE\r\n\
+             Content-Length: 0\r\n\r\n"
+        )
+    };
+    flow.play("alice sends INVITE\nbob gets INVITE");
+    flow.send("alice", &prack("alice", "alice", "bob", "sip:bob@192.0.2.20", 1));
+    flow.play("alice gets 481  # no 1xx has shown the tag yet\nbob sends 183 to INVITE\nalice gets 183");
+    flow.send("alice", &prack("alice", "alice", "bob", "sip:bob@192.0.2.20", 2));
+    flow.play("bob gets UPDATE\nbob sends 200\nalice gets 200  # the caller without Route");
+    flow.send("bob", &prack("bob", "bob", "alice", "sip:alice@192.0.2.10:5062", 3));
+    flow.play("alice gets UPDATE\nalice sends 200\nbob gets 200  # the callee");
+    for (name, who, from, to, uri, code) in [
+        ("not elsewhere", "alice", "alice", "bob", "sip:bob@192.0.2.30", "403"),
+        ("nor to a name", "alice", "alice", "bob", "sip:bob@pbx.example", "403"),
+        ("another tag", "alice", "alice", "bab", "sip:bob@192.0.2.20", "481"),
+        ("nor with the caller's tag missing", "alice", "other", "bob", "sip:bob@192.0.2.20", "481"),
+        ("nor from a stranger", "mallory", "alice", "bob", "sip:bob@192.0.2.20", "403"),
+    ] {
+        flow.send(who, &prack(who, from, to, uri, name.len() as u32));
+        flow.play(&format!("{who} gets {code}  # {name}\nbob gets nothing\ncarol gets nothing"));
+    }
+    flow.play("bob sends 486 to INVITE\nbob gets ACK\nalice gets 486\nalice sends ACK hop");
+    flow.send("alice", &prack("alice", "alice", "bob", "sip:bob@192.0.2.20", 99));
+    flow.run("alice gets 481\nbob gets nothing");
+}
+
+/// An INVITE from alice by our Route and a second one.
+const PRELOADED: &str = "alice sends INVITE with Route: <sip:gateway.example;lr>, <sip:192.0.2.30;lr>";
+
+#[test]
+fn pre_loaded_routes_are_followed_for_trusted_proxies_only() {
+    let trusting = || Settings { trusted_proxies: vec![network("192.0.2.10", 32)], ..settings() };
+    let mut flow = Play::new("trusted", "bob", trusting());
+    flow.play(PRELOADED);
+    flow.run("carol gets INVITE with Route: <sip:192.0.2.30;lr>\ncarol sends 486\ncarol gets ACK\nalice gets 486\nalice sends ACK hop");
+    for (name, own) in [
+        ("removed by setting", Settings { preloaded: Preloaded::Remove, ..trusting() }),
+        ("of a peer it is removed", settings()),
+    ] {
+        let mut flow = Play::new(name, "bob", own);
+        flow.play(PRELOADED);
+        flow.run(
+            "bob gets INVITE without 192.0.2.30\nbob sends 486\nbob gets ACK\nalice gets 486\nalice sends ACK hop",
+        );
+    }
+    let flow = Play::new("by name", "bob", trusting());
+    flow.run(
+        "alice sends INVITE with Route: <sip:gateway.example;lr>, <sip:pbx.example;lr>
+         told Resolve pbx.example
+         resolved carol
+         carol gets INVITE with Route: <sip:pbx.example;lr>
+         carol sends 200
+         alice gets 200
+         alice sends ACK
+         carol gets ACK",
+    );
+}
+
+/// A request of alice that keeps the gateway as Request-URI, without Route.
+fn left_here(method: &str, number: u32) -> String {
+    format!(
+        "{method} sip:bob@192.0.2.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10:5062;branch=z9hG4bK-l{method}{number}\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:alice@example.org>;tag=alice\r\nTo: <sip:bob@example.org>;tag=bob\r\n\
+         Call-ID: call-1\r\nCSeq: {number} {method}\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+#[test]
+fn a_caller_that_keeps_the_gateway_as_request_uri_is_led_to_the_callee() {
+    let call = "alice sends INVITE\nbob gets INVITE\nbob sends 200\nalice gets 200";
+    let mut flow = Play::new("lenient", "bob", settings());
+    flow.play(call);
+    flow.send("alice", &left_here("ACK", 1));
+    flow.play("told Acknowledged\nbob gets ACK with ACK sip:bob@192.0.2.20");
+    flow.send("alice", &left_here("INVITE", 2));
+    flow.play("bob gets INVITE with INVITE sip:bob@192.0.2.20\nbob sends 200\nalice gets 200");
+    flow.send("alice", &left_here("ACK", 2));
+    flow.play("bob gets ACK");
+    flow.send("alice", &left_here("BYE", 3));
+    flow.run("bob gets BYE with BYE sip:bob@192.0.2.20\nbob sends 200\nalice gets 200");
+    let mut flow = Play::new("strict", "bob", Settings { lenient_request_uri: false, ..settings() });
+    flow.play(call);
+    flow.send("alice", &left_here("ACK", 1));
+    flow.play("told Ignored AckStray\nbob gets nothing");
+    flow.send("alice", &left_here("BYE", 3));
+    flow.run("alice gets 404\nbob gets nothing");
+}
+
+#[test]
+fn a_flood_inside_one_call_leaves_its_own_end_and_others_unharmed() {
+    let limits = Settings { transactions_max: 400, transactions_in_dialog_max: 500, ..settings() };
+    let mut flow = Play::new("inside a call", "bob", limits);
+    flow.play("an answered call");
+    for number in 0..2_000 {
+        let text = left_here("INFO", number + 10);
+        flow.send("alice", &text);
+    }
+    let sizes = flow.stack.sizes();
+    assert!(sizes.server <= 1 + 12, "{sizes:?}");
+    flow.play("told Ignored CallLimited\nbob forgets\nalice forgets");
+    // The same source still makes other calls.
+    flow.send("alice", &invite(1));
+    flow.play("bob gets INVITE\nbob sends 486\nbob gets ACK\nalice gets 486\nbob forgets");
+    flow.send("alice", &left_here("BYE", 3_000));
+    flow.play("bob gets BYE\nbob sends 200\nalice gets 200\nbob forgets\nalice forgets");
+    flow.pass(Duration::from_secs(120));
+    assert_eq!(flow.stack.sizes().server, 0);
 }
 
 #[test]

@@ -13,9 +13,10 @@ use bytes::Bytes;
 
 use crate::clock::{Instant, Now, Timestamp};
 use crate::sip::message::Message;
+use crate::sip::proxy::hop;
 use crate::sip::stack::{
     AnswerId, Destination, Hop, Input, ListenerId, Network, NextOn, Output, Peer, Plan, QueryId, Redirects, ServerId,
-    Settings, Sizes, Stack, Target, Verdict, Withdrawal,
+    Settings, Sizes, Stack, Target, Verdict, Way, Withdrawal,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -331,8 +332,17 @@ impl Play {
     /// In-dialog requests follow their Route; others get the plan of the flow.
     fn verdict(&self, transaction: ServerId) -> Verdict {
         let view = self.stack.request(transaction).expect("a new request has its view");
-        if view.in_dialog || self.plan == "route" {
+        if view.in_dialog || view.way != Way::Table {
             return Verdict::FollowRoute;
+        }
+        if self.plan == "route" {
+            // A table that leads to whatever the Request-URI names.
+            let hop = view.message.uri().filter(|uri| uri.host != b"gateway.example").and_then(|uri| hop(&uri).ok());
+            let target = |hop| Target { uri: Bytes::new(), hop, transport: None, ring_timeout: None };
+            return match hop {
+                Some(hop) => Verdict::Forward(Plan { groups: vec![vec![target(hop)]], ..Plan::default() }),
+                None => Verdict::Answer { code: 404, reason: "".into(), retry_after_s: None },
+            };
         }
         if let Some(code) = self.plan.strip_prefix("answer ") {
             let code = code.parse().expect("a code");
