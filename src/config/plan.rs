@@ -63,6 +63,8 @@ pub struct SipPlan {
     pub binds: Vec<SocketAddr>,
     /// Threads, at least 1.
     pub shards: usize,
+    /// How long a key signs Record-Route values.
+    pub route_key_age: Duration,
     /// Memory of the process, in octets, beyond which new calls get 503; 0: no limit.
     pub memory_max: u64,
     /// How names are looked up.

@@ -72,6 +72,18 @@ fn who_may_route_is_a_class_of_its_own() {
 }
 
 #[test]
+fn signed_values_outlive_their_calls() {
+    let spans = |text: &str| {
+        let sip = good(&format!("{BASE}{text}\n")).sip;
+        let hours = |span: Duration| span.as_secs() / 3600;
+        (hours(sip.stack.call_good_for), hours(sip.stack.dialog_good_for), hours(sip.route_key_age))
+    };
+    assert_eq!(spans(""), (36, 720, 720));
+    assert_eq!(spans("[accounting]\nlifetime_s = 3600\n[sip]\nroute_key_days = 2"), (25, 48, 48));
+    assert_eq!(spans("[accounting]\nlifetime_s = 0"), (720, 720, 720), "calls without an end");
+}
+
+#[test]
 fn watched_calls_are_asked() {
     assert_eq!(good(BASE).accounting.pings, None);
     let pings = |text: &str| good(&format!("{BASE}[sip.watch]\n{text}\n")).accounting.pings;
@@ -118,6 +130,10 @@ fn mistakes_are_named() {
         (
             "[sip]\ntrusted_proxies = [\"10.0.0.1/8\"]",
             "error: `10.0.0.1/8` has bits beyond its length of 8\n  --> t.toml:4:20",
+        ),
+        (
+            "[sip]\nroute_key_days = 1",
+            "error: `sip.route_key_days` is 1, but calls of `accounting.lifetime_s` need 2: a day more than they last\n  --> t.toml:4:18\nhint: set it to 2",
         ),
         (
             "[sip.watch]\nping_s = 5",

@@ -9,6 +9,7 @@ mod reload;
 #[cfg(test)]
 mod reload_tests;
 mod resolver;
+mod route_keys;
 mod supervisor;
 mod systemd;
 mod wiring;

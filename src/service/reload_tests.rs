@@ -57,6 +57,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("accounting.methods", "[accounting]", "methods = [\"MESSAGE\"]"),
     ("accounting.fields", "[accounting.fields]", "from = \"$fu\""),
     ("accounting.leg_fields", "[accounting.leg_fields]", "from = \"$fu\""),
+    ("sip.trusted_proxies", "[sip]", "trusted_proxies = [\"192.0.2.0/24\"]"),
     ("queue.path", "[queue]", "path = \"other\""),
     ("sinks.radius.profile", "[sinks.radius.billing]", "profile = \"opensips\""),
     ("sinks.radius.fields", "[sinks.radius.billing]", "fields = { src_ip = \"Framed-IP-Address\" }"),
@@ -129,12 +130,19 @@ fn with(header: &str, line: &str) -> String {
 fn handed(plan: Plan, start: &Plan) -> String {
     let Tuning { shard, stack, accounting } = tuning(&plan, &Fixed::of(start), &start.accounting, &start.shard);
     let Plan { path: _, options: _, sip, route, marks, sinks, log, service, warnings: _, .. } = plan;
-    let SipPlan { stack: _, binds: _, shards: _, memory_max, dns: _, streams, credentials } = sip;
+    let SipPlan { stack: _, binds: _, shards: _, memory_max, dns: _, streams, credentials, route_key_age } = sip;
     // What `Stack::configure` leaves as it is.
     let stack = stack::Settings { listeners: Vec::new(), ..stack };
     let accounting = accounting::Settings { listeners: Vec::new(), ..accounting };
-    let handed =
-        (shard, stack, accounting, route, marks, sinks, (log.level, service, memory_max, streams, credentials));
+    let handed = (
+        shard,
+        stack,
+        accounting,
+        route,
+        marks,
+        sinks,
+        (log.level, service, memory_max, streams, credentials, route_key_age),
+    );
     // In an order that does not depend on hash tables.
     let mut lines: Vec<_> = format!("{handed:#?}").lines().map(str::to_owned).collect();
     lines.sort_unstable();

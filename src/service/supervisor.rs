@@ -101,7 +101,10 @@ async fn supervise(
                 // Who asked may have gone.
                 let _gone = answer.send(reload(service, path, kept));
             }
-            _ = daily.tick() => log_expiring(&kept.certificates),
+            _ = daily.tick() => {
+                log_expiring(&kept.certificates);
+                service.renew_keys();
+            }
             _ = feed.tick() => if kept.service.watchdog == plan::Watchdog::Fed { watchdog.feed() },
             _ = look.tick() => anyhow::ensure!(!service.has_failed(), "a thread ended by itself; the log says why"),
         }

@@ -17,6 +17,7 @@ use super::classes::{Kept, Stored};
 use super::delivery::{self, Delivery};
 use super::reload::{Base, Fixed, Pending, Reach, Wish};
 use super::resolver;
+use super::route_keys::Keyring;
 use super::systemd::Loop;
 use crate::accounting::{self, CallView, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase, Reloaded};
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The queue does not open.
     #[error("cannot open the queue")]
     Queue(#[from] queue::OpenError),
+    /// There are no keys to sign with.
+    #[error("cannot sign Record-Route values")]
+    Keys(#[from] super::route_keys::KeyError),
     /// A sink cannot be set up.
     #[error("cannot set up the sink `{name}`")]
     Sink {
@@ -100,7 +104,8 @@ pub struct Service {
     /// The thread of the connections, if there is a listener for any.
     streams: Option<Streams>,
     queue: queue::Handle,
-    queue_thread: JoinHandle<Result<(), queue::StoreError>>,
+    store: JoinHandle<Result<(), queue::StoreError>>,
+    keys: Keyring,
     draining: Arc<AtomicBool>,
     delivery: Delivery,
     wishes: Option<mpsc::Receiver<Wish>>,
@@ -127,8 +132,7 @@ impl Service {
         let waited_until = Seq(opened.handle.stats().head);
         let announced = announce_start(&plan, &opened, started);
         // It signs what goes out and comes back, and lives with the calls it protects.
-        plan.sip.stack.key = opened.secret;
-        plan.sip.stack.incarnation = seed(usize::MAX).to_le_bytes();
+        let keys = sign_with(&mut plan.sip, opened.secret, &opened.handle)?;
         let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
         let rules = Arc::new(Rules { routes: plan.routes(&numbers) });
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
@@ -166,11 +170,11 @@ impl Service {
         };
         let own = boxes.into_iter().map(|(_, inbox)| inbox).zip(sockets).zip(calls).enumerate();
         let shards = own.map(|(number, own)| common.start(number, own)).collect::<Result<_, _>>()?;
-        let (queue, queue_thread) = (opened.handle, opened.join);
+        let (queue, store) = (opened.handle, opened.join);
         let allow_on = plan.sip.stack.allow_on.clone();
         let base = Base { fixed, numbers, accounting: settings, shard: plan.shard, allow_on };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
-        Ok(Self { sip, base, announced, mailboxes, shards, streams, queue, queue_thread, delivery, draining, wishes })
+        Ok(Self { sip, keys, base, announced, mailboxes, shards, streams, queue, store, delivery, draining, wishes })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -196,6 +200,7 @@ impl Service {
     /// # Errors
     /// When a sink cannot be made of its new settings: then all goes on as it is.
     pub fn reload(&self, plan: Plan) -> Result<Vec<Pending>, StartError> {
+        self.keys.replace_after(plan.sip.route_key_age);
         let reach = Reach {
             base: &self.base,
             mailboxes: &self.mailboxes,
@@ -203,6 +208,23 @@ impl Service {
             delivery: &self.delivery,
         };
         reach.take(plan)
+    }
+
+    /// Replaces the key that signs Record-Route values if it is old.
+    pub fn renew_keys(&self) {
+        match self.keys.renew(&self.queue) {
+            Ok(false) => {}
+            Ok(true) => {
+                for mailbox in &self.mailboxes {
+                    let _ended = mailbox.put(Mail::Keys(self.keys.keys()));
+                }
+                tracing::info!("the key that signs Record-Route values was replaced; what it has signed stays good");
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%error, cause, "the key that signs Record-Route values could not be replaced");
+            }
+        }
     }
 
     /// The loops the watchdog looks at.
@@ -231,7 +253,7 @@ impl Service {
         self.shards.iter().any(JoinHandle::is_finished)
             || self.delivery.is_finished()
             || self.streams.as_ref().is_some_and(Streams::is_finished)
-            || self.queue_thread.is_finished()
+            || self.store.is_finished()
     }
 
     /// Takes no new calls from here on.
@@ -272,7 +294,7 @@ impl Service {
         }
         self.delivery.stop();
         self.queue.stop();
-        match self.queue_thread.join() {
+        match self.store.join() {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the queue did not close cleanly"),
             Err(_) => tracing::error!("the queue's thread panicked while it stopped"),
@@ -527,6 +549,16 @@ fn restored(settings: accounting::Settings, seed: u128, calls: Vec<Stored>) -> E
     engine
 }
 
+/// The keys of what is signed, put into the settings of the shards.
+fn sign_with(sip: &mut SipPlan, secret: [u8; 16], queue: &queue::Handle) -> Result<Keyring, StartError> {
+    let keys = Keyring::open(queue, secret, sip.route_key_age, &sip.stack)?;
+    sip.stack.key = secret;
+    sip.stack.route_keys = keys.keys();
+    sip.stack.incarnation = seed(usize::MAX).to_le_bytes();
+    Ok(keys)
+}
+
+/// Random octets of a process; none of another number.
 fn seed(number: usize) -> u128 {
     use std::hash::{BuildHasher, RandomState};
     let half = || u128::from(RandomState::new().hash_one((number, std::process::id(), clock::wall().0)));

@@ -22,6 +22,7 @@ use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
 use crate::policy::Routes;
 use crate::queue::Commit;
+use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
 use crate::sip::stack::{
     self, AnswerId, Condition, Destination, Ignored, Outage, Peer, QueryId, RequestView, ServerId, Stack, Verdict, Ways,
@@ -118,6 +119,8 @@ pub enum Input {
     Rules(Arc<Rules>),
     /// New settings from here on.
     Tuning(Arc<Tuning>),
+    /// Other keys for signing from here on.
+    Keys(RouteKeys),
     /// An accounting server wants interim records of a session so often; zero: none.
     Interim {
         /// The session.
@@ -261,6 +264,7 @@ impl Shard {
                 self.stack.configure(stack);
                 self.engine.configure(accounting);
             }
+            Input::Keys(keys) => self.stack.renew_keys(keys),
             Input::Interim { key, every } => self.engine.interim_every(now, key, every),
             Input::Drain => self.draining = true,
         }

@@ -84,7 +84,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let names = sinks::Names::of(root);
     let mut queue = sections::queue(&file.queue, check);
     queue.path = base.join(&queue.path);
-    let (sip, shard) = sip::check(&file.sip, &file.queue, base, check);
+    let (mut sip, shard) = sip::check(&file.sip, &file.queue, base, check);
     let marks = accounting::marks(&file.accounting, &names, check);
     let route = routes::check(&file.route, (&file.sip, &sip.dns), &file.accounting, &names, check);
     if file.route.is_empty() {
@@ -99,6 +99,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     accounting.frozen_fields = sinks.frozen;
     queue.collapsing = sinks.collapsing;
     accounting.listeners.clone_from(&sip.stack.listeners);
+    sip::route_keys(&file.sip, accounting.lifetime_max, &mut sip, check);
     accounting.pings = sip::pings(&file.sip.watch, check);
     let mut log = sections::log(&file.log, check);
     if sinks.debug {

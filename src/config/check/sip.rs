@@ -18,6 +18,9 @@ use crate::units::Mib;
 const PING_LEAST: Duration = Duration::from_secs(40);
 /// OPTIONS in a row that may stay without an answer.
 const PINGS_LOST_MAX: u8 = 3;
+const DAY: Duration = Duration::from_secs(86_400);
+/// Days until the key is replaced that signs Record-Route values.
+const ROUTE_KEY_DAYS: u32 = 30;
 /// New requests of one source that always come through at once.
 const SOURCE_BURST_LEAST: u32 = 10;
 /// What `listen` is when it is left out.
@@ -61,9 +64,39 @@ pub(super) fn check(
     let streams = streams::settings(&table.streams, check);
     let credentials = streams::credentials(table, &settings.listeners, base, check);
     let memory_max = table.memory_max_mib.map_or(0, Mib::octets);
-    let plan = SipPlan { binds, shards, dns, streams, credentials, stack: settings, memory_max };
+    let plan = SipPlan {
+        binds,
+        shards,
+        dns,
+        streams,
+        credentials,
+        stack: settings,
+        memory_max,
+        route_key_age: DAY * ROUTE_KEY_DAYS,
+    };
     let shard = shard_settings(table, queue, shards, plan.stack.retry_after_s);
     (plan, shard)
+}
+
+/// How long Record-Route values are good, which a call may last, and the keys that sign them.
+pub(super) fn route_keys(table: &SipTable, lifetime_max: Option<Duration>, plan: &mut SipPlan, check: &mut Check<'_>) {
+    let days = table.route_key_days.as_ref();
+    let days_given = days.map_or(ROUTE_KEY_DAYS, |days| u32::try_from(days.value.get()).unwrap_or(ROUTE_KEY_DAYS));
+    plan.route_key_age = DAY * days_given;
+    plan.stack.dialog_good_for = plan.route_key_age;
+    // A call's value outlives the call; where calls have no end, it is good as long as its key.
+    plan.stack.call_good_for = lifetime_max.map_or(plan.route_key_age, |lifetime| lifetime + DAY);
+    if plan.stack.call_good_for > plan.route_key_age {
+        let needed = plan.stack.call_good_for.as_secs().div_ceil(DAY.as_secs());
+        let what = format_args!(
+            "`sip.route_key_days` is {days_given}, but calls of `accounting.lifetime_s` need {needed}: a day more than they last"
+        );
+        check.error_hint(
+            days.map_or_else(Default::default, |days| days.place),
+            what,
+            Some(format!("set it to {needed}")),
+        );
+    }
 }
 
 /// The blocks of single listeners, by their text in `listen`.

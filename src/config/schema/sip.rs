@@ -26,6 +26,8 @@ pub struct SipTable {
     pub preloaded_route: Option<PreloadedRoute>,
     /// Whether a request of a known dialog that names the gateway as Request-URI goes on to the end of its call.
     pub lenient_request_uri: Option<Switch>,
+    /// Days until the key is replaced that signs Record-Route values.
+    pub route_key_days: Option<At<Count<1, 365>>>,
     /// Threads that serve calls; 0: one for each core but one.
     pub shards: Option<Count<0, 64>>,
     /// T1 (RFC 3261 §17.1.1.1).

@@ -1,22 +1,36 @@
 //! Dialogs without a table: the gateway's Record-Route value carries what it must know when a later request of the call
 //! comes back with it as Route (RFC 3261 §16.6 step 4, §16.12; RFC 5658 for a pair of them).
 //!
-//! The value is `<sip:HOST:PORT;lr;ftag=TAG;tg=CHECK;tu=HOME;td=HOME>`. `CHECK` is a keyed hash over the Call-ID and the
-//! From tag of the request that made the dialog. It shows that the value is ours and belongs to this call, so that the
+//! The value is `<sip:HOST:PORT;lr;ftag=TAG;tg=UNTILCHECK;tu=HOME;td=HOME>`. `UNTIL` is the hour it is good until, five
+//! hexadecimal digits; `CHECK` is a keyed hash over that, the Call-ID and the From tag of the request that made the dialog.
+//! It shows that the value is ours and belongs to this call, so that the
 //! request may pass from any source, and whose tag it covers: with the From tag of the later request it comes from the
 //! caller, with the To tag from the callee. `ftag` is there for whoever reads a trace.
 //!
 //! `tu` and `td` are keyed hashes over the same and the host that requests upstream and downstream go to next: the host
 //! of the caller's Contact, or of the proxy in front of it, and the address the request was sent to. A sender who has
 //! nothing but the value, and is not trusted otherwise, reaches these two hosts and no other.
+//!
+//! There are two keys, so that one can be replaced: what the last one has signed stays good until its hour. Values without
+//! an hour were made by releases before; they are good for a while after the upgrade.
+
+mod keys;
 
 use std::hash::Hasher;
+use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
+use crate::clock::Timestamp;
 use crate::sip::message::{Message, Uri};
 use crate::sip::stack::{Transport, push_hex};
 
+pub use keys::{KeptKeys, Legacy, RouteKeys};
+
+/// Hexadecimal digits of the hour a value is good until: enough until 2089, and beyond, for hours go round.
+const UNTIL_DIGITS: u32 = 5;
+/// Hexadecimal digits of the check of a call.
+const CHECK_DIGITS: u32 = 16;
 /// Hexadecimal digits of the check of a host: too many to be guessed by asking.
 const HOME_DIGITS: u32 = 12;
 /// Octets of a From tag beyond which the `ftag` parameter is left out.
@@ -98,39 +112,44 @@ pub struct Homes<'a> {
 }
 
 /// Makes and checks the signed parameters of our Record-Route values.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug)]
 pub struct Signer {
-    key: [u8; 16],
-}
-
-/// Keeps the key out of every log.
-impl std::fmt::Debug for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Signer")
-    }
+    keys: RouteKeys,
+    /// Seconds of the wall clock.
+    now_s: u64,
 }
 
 impl Signer {
-    /// A signer with a key of 16 octets.
+    /// A signer with these keys.
     #[must_use]
-    pub const fn new(key: [u8; 16]) -> Self {
-        Self { key }
+    pub const fn new(keys: RouteKeys) -> Self {
+        Self { keys, now_s: 0 }
     }
 
-    fn check(&self, call_id: &[u8], tag: &[u8]) -> u64 {
-        let mut hasher = SipHasher24::new_with_key(&self.key);
-        hasher.write(b"r");
-        hasher.write(call_id);
-        // Octets in a set order: the check outlives the process and the release that made it.
-        hasher.write(&(call_id.len() as u64).to_le_bytes());
-        hasher.write(tag);
-        hasher.finish()
+    /// Takes other keys for what is signed and checked from now on.
+    pub fn renew(&mut self, keys: RouteKeys) {
+        self.keys = keys;
     }
 
-    /// The check of a host that requests in this direction of a call go to next, as [`HOME_DIGITS`] hexadecimal digits.
-    /// `tag` is the caller's.
-    fn home(&self, direction: Direction, (call_id, tag): (&[u8], &[u8]), host: &[u8]) -> u64 {
-        let mut hasher = SipHasher24::new_with_key(&self.key);
+    /// Sets the clock that values are good by.
+    pub const fn set_time(&mut self, now: Timestamp) {
+        self.now_s = if now.0 > 0 { now.secs().unsigned_abs() } else { 0 };
+    }
+
+    /// The hour, counted from 1970 and cut to [`UNTIL_DIGITS`], up to which a value is good that is made now.
+    fn until(&self, good_for: Duration) -> u64 {
+        let hours = (self.now_s.saturating_add(good_for.as_secs())).div_ceil(3600);
+        (hours + 1) % HOURS
+    }
+
+    /// Whether that hour has not come yet. Hours go round: half of them are ahead, and the others have been.
+    fn is_ahead(&self, until: u64) -> bool {
+        (until + HOURS - self.now_s / 3600 % HOURS) % HOURS < HOURS / 2
+    }
+
+    /// The check of a home: a hexadecimal number of [`HOME_DIGITS`]. `tag` is the caller's.
+    fn home(key: &[u8; 16], direction: Direction, (call_id, tag): (&[u8], &[u8]), host: &[u8]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(key);
         hasher.write(match direction {
             Direction::Upstream => b"u",
             Direction::Downstream => b"d",
@@ -151,20 +170,32 @@ impl Signer {
             Direction::Upstream => (b"tu", request.to_tag()),
             Direction::Downstream => (b"td", request.from_tag()),
         };
-        let mut own = Vec::with_capacity(16);
-        push_hex(self.home(direction, (request.call_id(), tag), host), HOME_DIGITS, &mut own);
-        route.param(name).is_some_and(|check| bool::from(subtle::ConstantTimeEq::ct_eq(own.as_slice(), check)))
+        let Some(check) = route.param(name) else { return false };
+        self.keys
+            .all(self.now_s)
+            .any(|key| is_hex(Self::home(key, direction, (request.call_id(), tag), host), HOME_DIGITS, check))
     }
 
-    /// Appends the Record-Route value of `request` for one listener: host and port as text, and transport.
+    /// The `td` parameter of a value of this call, as it stands in a message, for another host downstream.
+    #[must_use]
+    pub fn home_downstream(&self, message: &Message, host: &[u8]) -> [u8; HOME_DIGITS as usize] {
+        let of_call = (message.call_id(), message.from_tag());
+        let mut out = Vec::with_capacity(HOME_DIGITS as usize);
+        push_hex(Self::home(&self.keys.current, Direction::Downstream, of_call, host), HOME_DIGITS, &mut out);
+        out.try_into().unwrap_or([b'0'; HOME_DIGITS as usize])
+    }
+
+    /// Appends the Record-Route value of `request` for one listener, host and port as text, and transport. It is good for
+    /// that long.
     pub fn print(
         &self,
         (place, by): (&[u8], Transport),
         pairing: Pairing,
         request: &Message,
-        homes: Homes<'_>,
+        (homes, good_for): (Homes<'_>, Duration),
         out: &mut Vec<u8>,
     ) {
+        let key = &self.keys.current;
         out.extend_from_slice(b"<sip:");
         out.extend_from_slice(place);
         out.extend_from_slice(by.uri_parameter().as_bytes());
@@ -178,35 +209,76 @@ impl Signer {
             push_escaped(tag, out);
         }
         out.extend_from_slice(b";tg=");
-        push_hex(self.check(request.call_id(), tag), 16, out);
+        let until = self.until(good_for);
+        push_hex(until, UNTIL_DIGITS, out);
+        push_hex(check(key, Some(until), request.call_id(), tag), CHECK_DIGITS, out);
         let of_call = (request.call_id(), tag);
         for (name, direction, host) in
             [(&b";tu="[..], Direction::Upstream, homes.upstream), (b";td=", Direction::Downstream, homes.downstream)]
         {
             if let Some(host) = host {
                 out.extend_from_slice(name);
-                push_hex(self.home(direction, of_call, host), HOME_DIGITS, out);
+                push_hex(Self::home(key, direction, of_call, host), HOME_DIGITS, out);
             }
         }
         out.push(b'>');
     }
 
-    /// Who sent `request`, by the `tg` parameter of a Route value; `None` when the value was not made for this call.
+    /// Who sent `request`, by the `tg` parameter of a Route value; `None` when the value was not made for this call, or is
+    /// good no more.
     #[must_use]
     pub fn direction(&self, check: &[u8], request: &Message) -> Option<Direction> {
-        let is_for = |tag: &[u8]| {
-            let mut own = Vec::with_capacity(16);
-            push_hex(self.check(request.call_id(), tag), 16, &mut own);
-            bool::from(subtle::ConstantTimeEq::ct_eq(own.as_slice(), check))
+        let (until, check) = match check.len().checked_sub(CHECK_DIGITS as usize)? {
+            0 => (None, check),
+            digits if digits == UNTIL_DIGITS as usize => {
+                let (until, check) = check.split_at(digits);
+                (Some(hex(until)?), check)
+            }
+            _ => return None,
         };
-        if is_for(request.from_tag()) {
-            Some(Direction::Downstream)
-        } else if is_for(request.to_tag()) {
-            Some(Direction::Upstream)
-        } else {
-            None
+        if until.is_some_and(|until| !self.is_ahead(until)) {
+            return None;
         }
+        let sides = [(request.from_tag(), Direction::Downstream), (request.to_tag(), Direction::Upstream)];
+        let keys = self.keys.checking(until.is_some(), self.now_s);
+        keys.flat_map(|key| sides.map(|side| (key, side)))
+            .find(|(key, (tag, _))| is_hex(self::check(key, until, request.call_id(), tag), CHECK_DIGITS, check))
+            .map(|(_, (_, direction))| direction)
     }
+}
+
+/// Hours that [`UNTIL_DIGITS`] can count.
+const HOURS: u64 = 1 << (4 * UNTIL_DIGITS);
+
+/// The check of a call; without an hour as releases before made it.
+fn check(key: &[u8; 16], until: Option<u64>, call_id: &[u8], tag: &[u8]) -> u64 {
+    let mut hasher = SipHasher24::new_with_key(key);
+    match until {
+        Some(until) => {
+            hasher.write(b"R");
+            hasher.write(&until.to_le_bytes());
+        }
+        None => hasher.write(b"r"),
+    }
+    hasher.write(call_id);
+    // Octets in a set order: the check outlives the process and the release that made it.
+    hasher.write(&(call_id.len() as u64).to_le_bytes());
+    hasher.write(tag);
+    hasher.finish()
+}
+
+/// Whether `text` is the lowest `digits` hexadecimal digits of `value`, told in a time that says nothing.
+fn is_hex(value: u64, digits: u32, text: &[u8]) -> bool {
+    let own: [u8; 16] = std::array::from_fn(|at| b"0123456789abcdef"[(value >> (60 - 4 * at) & 15) as usize]);
+    bool::from(subtle::ConstantTimeEq::ct_eq(&own[16 - digits as usize..], text))
+}
+
+/// A hexadecimal number in lower case.
+fn hex(text: &[u8]) -> Option<u64> {
+    text.iter().try_fold(0, |sum, octet| {
+        let digit = char::from(*octet).to_digit(16).filter(|_| !octet.is_ascii_uppercase())?;
+        Some(sum << 4 | u64::from(digit))
+    })
 }
 
 /// Appends `tag` with what a URI parameter may not hold (RFC 3261 §25.1 `paramchar`) as `%xx`.
@@ -233,16 +305,79 @@ mod tests {
         Message::parse(text.into_bytes()).expect("a message")
     }
 
+    /// Monday at noon, in seconds.
+    const NOON: u64 = 1_700_481_600;
+    const DAY: u64 = 86_400;
+
+    fn keys(current: u8, previous: Option<u8>) -> RouteKeys {
+        RouteKeys { current: [current; 16], previous: previous.map(|key| [key; 16]), legacy: None }
+    }
+
+    fn signer(keys: RouteKeys, now_s: u64) -> Signer {
+        let mut signer = Signer::new(keys);
+        signer.set_time(Timestamp(i64::try_from(now_s).expect("a time of our days") * 1_000_000));
+        signer
+    }
+
     fn value(request: &Message, key: u8) -> String {
         let mut out = Vec::new();
         let place: &[u8] = b"192.0.2.1:5060";
         let homes = Homes { upstream: Some(b"192.0.2.10"), downstream: None };
-        Signer::new([key; 16]).print((place, Transport::Tcp), Pairing::Single, request, homes, &mut out);
+        let good = Duration::from_secs(DAY);
+        signer(keys(key, None), NOON).print((place, Transport::Tcp), Pairing::Single, request, (homes, good), &mut out);
         String::from_utf8(out).expect("text")
     }
 
     fn check(value: &str) -> &str {
-        value.split("tg=").nth(1).and_then(|rest| rest.get(..16)).expect("a check")
+        value.split("tg=").nth(1).and_then(|rest| rest.split([';', '>']).next()).expect("a check")
+    }
+
+    #[test]
+    fn a_value_of_the_last_release_is_known_for_a_while() {
+        // Written by 1.x with a key of sevens.
+        let old = "645236ce5dd9bf8a";
+        let uri = Uri::parse(b"sip:192.0.2.1:5060;transport=tcp;lr;ftag=a%251;tg=645236ce5dd9bf8a;tu=c5b39b11c50a")
+            .expect("a URI");
+        let back = request("c1", ";tag=b", ";tag=a%1");
+        let legacy = |until_s| RouteKeys { legacy: Some(Legacy { key: [7; 16], until_s }), ..keys(1, None) };
+        for (name, keys, want) in [
+            ("while calls of the last release go on", legacy(NOON + 1), Some(Direction::Upstream)),
+            ("not for ever", legacy(NOON), None),
+            ("nor by the keys of this release", keys(7, Some(7)), None),
+        ] {
+            let signer = signer(keys, NOON);
+            assert_eq!(signer.direction(old.as_bytes(), &back), want, "{name}");
+            if want.is_some() {
+                assert!(signer.leads_home(Direction::Upstream, &uri, &back, b"192.0.2.10"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_good_until_its_hour_and_its_key_may_be_replaced() {
+        let own = value(&request("c1", ";tag=a", ""), 7);
+        let later = request("c1", ";tag=a", ";tag=b");
+        let known = Some(Direction::Downstream);
+        for (name, keys, now_s, want) in [
+            ("at once", keys(7, None), NOON, known),
+            ("a clock that is set back changes nothing", keys(7, None), NOON - 40 * DAY, known),
+            ("for as long as it was made", keys(7, None), NOON + DAY, known),
+            ("and no longer", keys(7, None), NOON + DAY + 2 * 3600, None),
+            ("nor after many years", keys(7, None), NOON + 40 * 365 * DAY, None),
+            ("by the key before", keys(8, Some(7)), NOON + DAY, known),
+            ("not by the key before that", keys(9, Some(8)), NOON, None),
+        ] {
+            assert_eq!(signer(keys, now_s).direction(check(&own).as_bytes(), &later), want, "{name}");
+        }
+        for (name, forged) in [
+            ("a later hour", check(&own).replacen(&check(&own)[..5], "fffff", 1)),
+            ("no hour", check(&own)[5..].to_owned()),
+            ("capital letters", check(&own).to_uppercase()),
+            ("too short", check(&own)[..20].to_owned()),
+            ("nothing", String::new()),
+        ] {
+            assert_eq!(signer(keys(7, None), NOON).direction(forged.as_bytes(), &later), None, "{name}");
+        }
     }
 
     #[test]
@@ -250,7 +385,7 @@ mod tests {
         // It must be recognised after an upgrade in the middle of a call.
         assert_eq!(
             value(&request("c1", ";tag=a%1", ""), 7),
-            "<sip:192.0.2.1:5060;transport=tcp;lr;ftag=a%251;tg=645236ce5dd9bf8a;tu=c5b39b11c50a>"
+            "<sip:192.0.2.1:5060;transport=tcp;lr;ftag=a%251;tg=7353de32793af21ece930;tu=c5b39b11c50a>"
         );
     }
 
@@ -264,11 +399,11 @@ mod tests {
             ("other tags are not ours", request("c1", ";tag=x", ";tag=b"), 7, None),
             ("another key does not know it", request("c1", ";tag=a", ";tag=b"), 8, None),
         ] {
-            assert_eq!(Signer::new([key; 16]).direction(check(&own).as_bytes(), &later), want, "{name}");
+            assert_eq!(signer(keys(key, None), NOON).direction(check(&own).as_bytes(), &later), want, "{name}");
         }
         let old = value(&request("c1", "", ""), 7);
         let later = request("c1", "", ";tag=b");
-        let direction = Signer::new([7; 16]).direction(check(&old).as_bytes(), &later);
+        let direction = signer(keys(7, None), NOON).direction(check(&old).as_bytes(), &later);
         assert_eq!(direction, Some(Direction::Downstream), "a caller of RFC 2543 has no tag");
     }
 
@@ -283,7 +418,7 @@ mod tests {
             ("to the callee, whose host was not known", Direction::Downstream, &later, "192.0.2.10", false),
             ("of another call", Direction::Upstream, &request("c2", ";tag=b", ";tag=a"), "192.0.2.10", false),
         ] {
-            assert_eq!(Signer::new([7; 16]).leads_home(direction, &uri, later, host.as_bytes()), want, "{name}");
+            assert_eq!(signer(keys(7, None), NOON).leads_home(direction, &uri, later, host.as_bytes()), want, "{name}");
         }
     }
 
@@ -293,6 +428,6 @@ mod tests {
         let own = value(&request("c1", &tag, ""), 7);
         assert!(!own.contains("ftag"), "{own}");
         let later = request("c1", &tag, ";tag=b");
-        assert!(Signer::new([7; 16]).direction(check(&own).as_bytes(), &later).is_some());
+        assert!(signer(keys(7, None), NOON).direction(check(&own).as_bytes(), &later).is_some());
     }
 }

@@ -19,7 +19,7 @@ pub struct Own<'a> {
     /// Host names that mean it, in lower case.
     pub names: &'a [String],
     /// Recognises its Record-Route values, also those made before its addresses changed.
-    pub signer: Signer,
+    pub signer: &'a Signer,
 }
 
 /// What the top of a request says about us.
@@ -319,6 +319,7 @@ pub const fn default_port(transport: Transport) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::dialog::RouteKeys;
 
     fn request(uri: &str, routes: &[&str]) -> Message {
         let routes: String = routes.iter().map(|value| format!("Route: {value}\r\n")).collect();
@@ -334,7 +335,8 @@ mod tests {
             listener(Transport::Udp, "[2001:db8::1]:5070"),
         ];
         let names = ["gw.example".to_owned()];
-        let own = Own { listeners: &listeners, names: &names, signer: Signer::new([0; 16]) };
+        let signer = Signer::new(RouteKeys::default());
+        let own = Own { listeners: &listeners, names: &names, signer: &signer };
         let request = request(uri, routes);
         let routing = own.routing(&request);
         let next = own.next_hop(&request, &routing);

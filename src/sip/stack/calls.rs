@@ -38,6 +38,11 @@ impl Calls {
         Self { table: HashMap::default(), open_max: settings.transactions_per_call_max }
     }
 
+    /// Takes other limits from now on.
+    pub(super) fn configure(&mut self, settings: &Settings) {
+        self.open_max = settings.transactions_per_call_max;
+    }
+
     /// Call-IDs that have a transaction.
     pub(super) fn len(&self) -> usize {
         self.table.len()

@@ -140,13 +140,17 @@ impl Stack {
         let way_back = proxy::way_back(&view.message).map(|hop| proxy::home_of(&hop));
         let onward = proxy::home_of(&Hop::Addr(receiver));
         let homes = Homes { upstream: way_back.as_deref(), downstream: Some(&onward) };
+        let good_for = match view.message.method() {
+            Method::Invite => self.settings.call_good_for,
+            _ => self.settings.dialog_good_for,
+        };
         let sides: &[ListenerId] = if from == to { &[to] } else { &[to, from] };
         for side in sides {
             let (Some(own), Some(place)) = (self.listener(*side), self.places.get(usize::from(side.0))) else {
                 continue;
             };
             let mut value = Vec::with_capacity(160);
-            self.signer.print((place, own.transport), pairing, &view.message, homes, &mut value);
+            self.signer.print((place, own.transport), pairing, &view.message, (homes, good_for), &mut value);
             if own.transport == Transport::Tls && proxy::is_sips(sent_uri) {
                 secure(&mut value);
             }

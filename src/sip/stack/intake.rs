@@ -160,7 +160,7 @@ impl Stack {
     }
 
     pub(super) fn own(&self) -> Own<'_> {
-        Own { listeners: &self.settings.listeners, names: &self.settings.names, signer: self.signer }
+        Own { listeners: &self.settings.listeners, names: &self.settings.names, signer: &self.signer }
     }
 
     /// Where the answers to a request go: on the connection it came by (RFC 3261 §18.2.2), or as [`reply_peer`] says.

@@ -49,7 +49,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::clock::{Instant, Now};
-use crate::sip::dialog::{Dialogs, Signer};
+use crate::sip::dialog::{Dialogs, RouteKeys, Signer};
 use crate::sip::message::Message;
 use crate::sip::transaction;
 use crate::sip::transaction::key::RequestKey;
@@ -138,7 +138,7 @@ impl Stack {
         Self {
             places: settings.listeners.iter().map(|own| own.local.to_string().into_bytes().into()).collect(),
             hashes: Hashes::new(settings.key, settings.incarnation),
-            signer: Signer::new(settings.key),
+            signer: Signer::new(settings.route_keys.clone()),
             servers: Slab::new(),
             absorbing: 0,
             clients: Slab::new(),
@@ -167,15 +167,22 @@ impl Stack {
             bucket.configure(rate);
         }
         self.sources.configure(&new);
+        self.calls.configure(&new);
         self.outages.configure(new.failures_max);
         self.settings = Settings {
             listeners: old.listeners,
             key: old.key,
+            route_keys: old.route_keys,
             incarnation: old.incarnation,
             shard: old.shard,
             timer_c: new.timer_c.max(settings::TIMER_C_MIN),
             ..new
         };
+    }
+
+    /// Takes other keys for signing; what the last one has signed stays good.
+    pub fn renew_keys(&mut self, keys: RouteKeys) {
+        self.signer.renew(keys);
     }
 
     /// The settings it runs with.
@@ -186,6 +193,7 @@ impl Stack {
 
     /// Takes an input and appends what follows from it. `dialogs` tells of the dialogs that requests name.
     pub fn handle(&mut self, now: Now, input: Input, dialogs: &dyn Dialogs, out: &mut Vec<Output>) {
+        self.signer.set_time(now.wall);
         match input {
             Input::Received { peer, message } => self.received(now, peer, message, dialogs, out),
             Input::Decide { transaction, verdict } => match Key::from_u64(transaction.0) {
@@ -210,6 +218,7 @@ impl Stack {
 
     /// Does what is due: retransmissions, time-outs, and what follows from peers that cannot be reached.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.signer.set_time(now.wall);
         for peer in std::mem::take(&mut self.unreached) {
             self.unreachable(now, peer, out);
         }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::types::{Listener, ListenerId, Transport};
+use crate::sip::dialog::RouteKeys;
 use crate::sip::transaction;
 
 /// The shortest Timer C: it must be larger than 3 minutes (RFC 3261 §16.6 step 11).
@@ -81,9 +82,15 @@ pub struct Settings {
     /// Whether a request of a known dialog that names the gateway in its Request-URI goes to the remote target of that
     /// dialog. Default: it does.
     pub lenient_request_uri: bool,
-    /// Signs Record-Route parameters and, with `incarnation`, branches. Kept over a restart, so that calls in progress stay recognised; the
-    /// same for all shards. Must be random: who knows it can send requests from anywhere. Default: zeros.
+    /// Signs branches, with `incarnation`. Kept over a restart; the same for all shards. Default: zeros.
     pub key: [u8; 16],
+    /// Sign Record-Route values. Kept over a restart, so that calls in progress stay recognised; the same for all shards.
+    /// Must be random: who knows one can send requests from anywhere. Default: zeros.
+    pub route_keys: RouteKeys,
+    /// How long the Record-Route value of a call is good: longer than any call. Default: 36 hours.
+    pub call_good_for: Duration,
+    /// The same for other dialogs, which are refreshed for as long as somebody wants them. Default: 30 days.
+    pub dialog_good_for: Duration,
     /// Random for each process: an answer to a branch of an earlier process must not be taken for one to a branch that
     /// has its slot now. Default: zeros.
     pub incarnation: [u8; 16],
@@ -156,6 +163,9 @@ impl Default for Settings {
             preloaded: Preloaded::Follow,
             lenient_request_uri: true,
             key: [0; 16],
+            route_keys: RouteKeys::default(),
+            call_good_for: Duration::from_secs(36 * 3600),
+            dialog_good_for: Duration::from_secs(30 * 86_400),
             incarnation: [0; 16],
             transaction: transaction::Settings::default(),
             timer_c: TIMER_C_MIN,

@@ -86,7 +86,7 @@ impl Sources {
 
     /// Goes on with other limits. A source with a rate of its own so far begins anew with the other one.
     pub(super) fn configure(&mut self, settings: &Settings) {
-        self.open_max = settings.transactions_per_source_max;
+        self.open_max = [settings.transactions_per_source_max, settings.transactions_in_dialog_per_source_max];
         if self.rate != settings.source_rate {
             self.rate = settings.source_rate;
             for source in self.table.values_mut() {

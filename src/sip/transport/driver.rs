@@ -313,6 +313,7 @@ impl Driver {
                     self.memory_due = now.mono;
                     Input::Tuning(tuning)
                 }
+                Mail::Keys(keys) => Input::Keys(keys),
                 Mail::Interim { key, every } => Input::Interim { key, every },
                 Mail::Calls { max, answer } => {
                     // Whoever asked may have gone.

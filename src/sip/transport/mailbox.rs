@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::accounting::{CallView, Key};
 use crate::clock::{self, Instant};
 use crate::shard::{self, Shard};
+use crate::sip::dialog::RouteKeys;
 use crate::sip::stack::{Destination, ListenerId, Outage, QueryId};
 use crate::sip::transport::stream::Arrived;
 
@@ -69,6 +70,8 @@ pub enum Mail {
         /// Memory of the process, in octets, beyond which new calls are refused; 0: no limit.
         memory_max: u64,
     },
+    /// Keys that sign from now on.
+    Keys(RouteKeys),
     /// Show up to `max` calls in progress.
     Calls {
         /// How many at most.

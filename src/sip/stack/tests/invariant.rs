@@ -10,7 +10,9 @@ use super::storm::{Rng, seeds};
 use crate::clock::Now;
 use crate::sip::dialog::{Dialogs, Direction, Known};
 use crate::sip::message::{Message, Name};
-use crate::sip::stack::{Destination, Hop, Input, ListenerId, Output, Peer, Plan, Settings, Stack, Target, Verdict};
+use crate::sip::stack::{
+    Destination, Hop, Input, ListenerId, NextOn, Output, Peer, Plan, Settings, Stack, Target, Verdict,
+};
 
 const SEEDS: u64 = 60;
 const REQUESTS: u32 = 150;
@@ -173,8 +175,13 @@ impl World {
 
 /// The one route of the table.
 fn table() -> Verdict {
-    let target =
-        Target { uri: "sip:t@192.0.2.20".into(), hop: Hop::Addr(address("bob")), transport: None, ring_timeout: None };
+    let target = Target {
+        uri: "sip:t@192.0.2.20".into(),
+        hop: Hop::Addr(address("bob")),
+        transport: None,
+        ring_timeout: None,
+        next_on: NextOn::default(),
+    };
     Verdict::Forward(Plan { groups: vec![vec![target]], ..Plan::default() })
 }
 

@@ -338,7 +338,13 @@ impl Play {
         if self.plan == "route" {
             // A table that leads to whatever the Request-URI names.
             let hop = view.message.uri().filter(|uri| uri.host != b"gateway.example").and_then(|uri| hop(&uri).ok());
-            let target = |hop| Target { uri: Bytes::new(), hop, transport: None, ring_timeout: None };
+            let target = |hop| Target {
+                uri: Bytes::new(),
+                hop,
+                transport: None,
+                ring_timeout: None,
+                next_on: NextOn::default(),
+            };
             return match hop {
                 Some(hop) => Verdict::Forward(Plan { groups: vec![vec![target(hop)]], ..Plan::default() }),
                 None => Verdict::Answer { code: 404, reason: "".into(), retry_after_s: None },
