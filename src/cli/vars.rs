@@ -1,10 +1,10 @@
-//! `tollgate vars`: the variables that fields may use.
+//! `tollgate vars`: the variables that fields may use, and their transformations.
 
 use serde_json::{Value, json};
 
 use super::Failure;
 use super::output::{self, Format};
-use crate::vars::{Argument, Variable, catalogue};
+use crate::vars::{Argument, Transformation, Variable, catalogue, transformations};
 
 /// Lists the variables.
 ///
@@ -12,7 +12,8 @@ use crate::vars::{Argument, Variable, catalogue};
 /// Standard output takes nothing more.
 pub fn run(format: &Format) -> Result<(), Failure> {
     if format.is_json() {
-        output::print_json(&catalogue().iter().map(entry).collect::<Vec<_>>().into())?;
+        let all = catalogue().iter().map(entry).chain(transformations().iter().map(transformation));
+        output::print_json(&all.collect::<Vec<_>>().into())?;
         return Ok(());
     }
     let rows: Vec<_> = catalogue()
@@ -20,7 +21,15 @@ pub fn run(format: &Format) -> Result<(), Failure> {
         .map(|variable| vec![usage(variable), variable.meaning.to_owned(), variable.reply.to_owned()])
         .collect();
     output::print(&output::table(&["VARIABLE", "IN THE REQUEST", "WITH /reply"], &rows))?;
+    let rows: Vec<_> =
+        transformations().iter().map(|own| vec![format!("{{{}}}", own.usage), own.meaning.to_owned()]).collect();
+    output::print("\nBehind a variable within parentheses, from left to right: $(ct{nameaddr.uri}{uri.host})\n\n")?;
+    output::print(&output::table(&["TRANSFORMATION", "WHAT IT GIVES"], &rows))?;
     Ok(())
+}
+
+fn transformation(own: &Transformation) -> Value {
+    json!({ "transformation": own.usage, "name": own.name(), "meaning": own.meaning })
 }
 
 fn entry(variable: &Variable) -> Value {

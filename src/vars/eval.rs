@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::catalogue::{AddrPart, AuthPart, Symbol, UriPart};
 use super::template::{Index, Part, Reference, Side, Template};
+use super::transform::{self, Made};
 use super::{Arrival, Context, Parties};
 use crate::record::Value;
 use crate::sip::message::{Elements, Message, Name, NameAddr, Params, Scheme, Uri, unfold, unquote};
@@ -101,8 +102,36 @@ impl<'a> Found<'a> {
     }
 }
 
+impl<'a> From<Option<Made<'a>>> for Found<'a> {
+    fn from(made: Option<Made<'a>>) -> Self {
+        match made {
+            None => Self::Absent,
+            Some(Made::Text(text)) => Self::text(text),
+            Some(Made::Number(number)) => Self::Number(number),
+        }
+    }
+}
+
 impl Reference {
     fn eval<'a>(&'a self, context: &'a Context<'_>) -> Found<'a> {
+        let found = self.value(context);
+        if self.steps.is_empty() {
+            return found;
+        }
+        let transformed = |text: Cow<'a, [u8]>| transform::apply(&self.steps, Made::Text(text));
+        match found {
+            Found::Absent => Found::Absent,
+            Found::Text(text) => transformed(text).into(),
+            Found::Number(number) => transform::apply(&self.steps, Made::Number(number)).into(),
+            Found::List(list) => {
+                let all: Vec<_> = list.into_iter().filter_map(transformed).map(Made::into_text).collect();
+                if all.is_empty() { Found::Absent } else { Found::List(all) }
+            }
+        }
+    }
+
+    /// Before its transformations.
+    fn value<'a>(&'a self, context: &'a Context<'_>) -> Found<'a> {
         let symbol = self.variable.symbol;
         match symbol {
             Symbol::Code => Found::number((context.code != 0).then_some(context.code)),
@@ -184,6 +213,10 @@ impl Reference {
                     _ => &*self.argument,
                 };
                 Found::pick(message.headers_named(name.as_bytes()).map(unfold), self.index)
+            }
+            Symbol::Addr(name, AddrPart::Uri) if self.variable.has_index => {
+                let uri = |value| NameAddr::parse(value).map(|address| Cow::Borrowed(address.uri));
+                Found::pick(message.values(name).filter_map(uri), self.index)
             }
             Symbol::Addr(name, part) => addr(message, name, part),
             Symbol::BodyBytes => Found::number(i64::try_from(message.body().len()).ok()),

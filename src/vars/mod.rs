@@ -9,6 +9,7 @@ mod eval;
 mod template;
 #[cfg(test)]
 mod tests;
+mod transform;
 
 use std::net::SocketAddr;
 
@@ -22,6 +23,7 @@ use crate::sip::stack::Transport;
 pub use avps::Avps;
 pub use catalogue::{Argument, Variable, catalogue};
 pub use template::{Error, TEMPLATE_BYTES_MAX, Template};
+pub use transform::{TRANSFORMATIONS_MAX, Transformation, transformations};
 
 /// How a message reached the gateway.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

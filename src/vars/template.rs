@@ -2,8 +2,10 @@
 //!
 //! `$name`, `$name(argument)`, `$(name)`, `$(name(argument)[index])`; `/reply` behind a variable reads the answer instead
 //! of the request, as does `<reply>` in front of the name within parentheses; `$$` is a dollar sign; all else is text.
+//! Behind the name within parentheses stand transformations in braces, before or after the index.
 
 use super::catalogue::{Argument, Variable, catalogue};
+use super::transform::{self, Step, TRANSFORMATIONS_MAX};
 
 /// Longest template, in octets.
 pub const TEMPLATE_BYTES_MAX: usize = 4096;
@@ -39,6 +41,8 @@ pub(super) struct Reference {
     /// Empty when the variable takes none.
     pub(super) argument: String,
     pub(super) index: Index,
+    /// Applied to its value from left to right.
+    pub(super) steps: Vec<Step>,
     pub(super) side: Side,
 }
 
@@ -158,8 +162,9 @@ impl<'a> Reader<'a> {
                 let hint = format!("write `$({written}[0])`, `$({written}[-1])` or `$({written}[*])`");
                 return Err(self.error(self.at, "an index stands within parentheses".into(), Some(hint)));
             }
+            self.no_braces(start)?;
             let side = self.reply_suffix();
-            return Ok(Reference { variable, argument, index: Index::One(0), side });
+            return Ok(Reference { variable, argument, index: Index::One(0), steps: Vec::new(), side });
         }
         let mut side = Side::Request;
         let context_at = self.at;
@@ -174,10 +179,12 @@ impl<'a> Reader<'a> {
             };
         }
         let (variable, argument) = self.variable(start)?;
-        if self.peek() == Some('{') {
-            return Err(self.error(self.at, "transformations are not supported".into(), None));
-        }
+        let mut steps = self.steps()?;
         let index = self.index(variable)?;
+        steps.extend(self.steps()?);
+        if steps.len() > TRANSFORMATIONS_MAX {
+            return Err(self.error(open, format!("more than {TRANSFORMATIONS_MAX} transformations"), None));
+        }
         if self.take(')').is_none() {
             return Err(match self.peek() {
                 None => self.error(open, "`(` is not closed by `)`".into(), None),
@@ -187,7 +194,48 @@ impl<'a> Reader<'a> {
         if self.reply_suffix() == Side::Reply {
             side = Side::Reply;
         }
-        Ok(Reference { variable, argument, index, side })
+        Ok(Reference { variable, argument, index, steps, side })
+    }
+
+    /// Transformations in braces.
+    fn steps(&mut self) -> Result<Vec<Step>, Error> {
+        let mut steps = Vec::new();
+        while self.peek() == Some('{') {
+            let (text, end) = self.braces()?;
+            let read = transform::parse(text);
+            steps.push(read.map_err(|(what, hint)| self.error(self.at + 1, what, hint))?);
+            self.at = end;
+        }
+        Ok(steps)
+    }
+
+    /// What stands in the braces that come next, others within them included, and where they end.
+    fn braces(&self) -> Result<(&'a str, usize), Error> {
+        let mut depth = 0;
+        for (place, next) in self.rest().char_indices() {
+            match next {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                let end = self.at + place;
+                return Ok((&self.text[self.at + 1..end], end + 1));
+            }
+        }
+        Err(self.error(self.at, "`{` is not closed by `}`".into(), None))
+    }
+
+    /// Braces right behind a variable without parentheses are text, unless they hold a transformation.
+    fn no_braces(&self, start: usize) -> Result<(), Error> {
+        if self.peek() == Some('{')
+            && let Ok((text, end)) = self.braces()
+            && transform::parse(text).is_ok()
+        {
+            let hint = format!("write `$({})`", &self.text[start + 1..end]);
+            return Err(self.error(self.at, "a transformation stands within parentheses".into(), Some(hint)));
+        }
+        Ok(())
     }
 
     fn variable(&mut self, start: usize) -> Result<(&'static Variable, String), Error> {

@@ -138,6 +138,17 @@ fn every_variable_of_the_request_has_its_value() {
         ("$Au", text("alice@atlanta, \"x\"")),
         ("$AU", text("alice")),
         ("$ai", text("sip:+4020@atlanta.example")),
+        ("$(ai[1])", text("tel:+4020")),
+        ("$(ai[*])", list(&["sip:+4020@atlanta.example", "tel:+4020"])),
+        ("$(ai[*]{uri.schema})", list(&["sip", "tel"])),
+        ("$(ai{uri.schema}[*])", list(&["sip", "tel"])),
+        ("$(ai[*]{uri.host})", list(&["atlanta.example"])),
+        ("$(ct{nameaddr.uri}{uri.host})", text("192.0.2.1")),
+        ("$(hdr(Diversion){nameaddr.param,reason})", text("user-busy")),
+        ("$(hdr(Via)[-1]{via.host})", text("192.0.2.9")),
+        ("$(cs{s.fill.left,0,6})", text("000314")),
+        ("$(hdr(X-None){s.len})", Value::Absent),
+        ("$fU{x}", text("alice{x}")),
         ("$pu", Value::Absent),
         ("$re", text("sip:a@rpid.example")),
         ("$di", text("sip:div@x.example")),
@@ -168,6 +179,7 @@ fn reply_reads_the_answer() {
         ("$tt/reply", text("to1")),
         ("$rm/reply", text("INVITE")),
         ("$ua/reply", text("Box 1")),
+        ("$(ua{s.tolower})/reply", text("box 1")),
         ("$ru/reply", Value::Absent),
         ("$aU/reply", Value::Absent),
         ("$si/reply", text("198.51.100.7")),
@@ -290,7 +302,10 @@ fn a_mistake_names_its_column_and_what_to_write() {
         ("$(ct[0)", 5, "`[` is not closed by `]`", None),
         ("$(fU", 2, "`(` is not closed by `)`", None),
         ("$(fU x)", 5, "expected `)`, found ` `", None),
-        ("$(fU{s.len})", 5, "transformations are not supported", None),
+        ("$(fU{s.lne})", 6, "unknown transformation `s.lne`", Some("did you mean `s.len`?")),
+        ("$(fU{s.len)", 5, "`{` is not closed by `}`", None),
+        ("$(fU{s.len,1})", 6, "`s.len` takes no arguments", Some("write `{s.len}`")),
+        ("$fU{s.len}", 4, "a transformation stands within parentheses", Some("write `$(fU{s.len})`")),
         ("$(<branch>fU)", 3, "unknown context `branch`", Some("contexts are `<request>` and `<reply>`")),
         ("$(<reply fU)", 3, "`<` is not closed by `>`", None),
     ] {
@@ -314,7 +329,7 @@ fn the_catalogue_names_each_variable_once() {
 
 proptest::proptest! {
     #[test]
-    fn any_template_is_read_or_refused_and_evaluated(template in "(\\$|\\(|\\)|\\[|\\]|\\*|/reply|hdr|fU|ct|avp|[a-z0-9 <>:-]){0,12}") {
+    fn any_template_is_read_or_refused_and_evaluated(template in "(\\$|\\(|\\)|\\[|\\]|\\*|\\{s\\.len\\}|\\{|\\}|/reply|hdr|fU|ct|avp|[a-z0-9 <>:-]){0,12}") {
         if let Ok(template) = Template::parse(&template) {
             let (request, avps) = (message(INVITE), Avps::new());
             let _ = template.eval(&Context::new(&request, &avps, Timestamp(0)));
