@@ -226,6 +226,7 @@ impl Gateway for OnlyQueue {
             window: 512,
             connections: 1,
             round_trip: Some(Duration::from_micros(1_250)),
+            note: Some("is busy".to_owned()),
             counts: vec![("stored", 17), ("timeouts", 4)],
         };
         vec![Backend { sink: "billing".to_owned(), kind: "radius", views: Arc::new(move || vec![server.clone()]) }]

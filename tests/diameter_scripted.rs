@@ -61,3 +61,81 @@ fn a_server_that_closes_at_some_records_gets_all_others() {
     let parked = gateway.command(&["queue", "parked"]);
     assert_eq!(parked.matches("the connection breaks whenever").count(), 3, "{parked}");
 }
+
+#[test]
+fn a_peer_that_answers_watchdogs_and_no_request_is_shown_and_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let [callee] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let server = Scripted::start(|_| Reaction::Silence);
+    let gateway = gateway(dir.path(), &[format!("sip:127.0.0.1:{callee}")], server.port, "");
+    call(dir.path(), &gateway, 5);
+    let status = wait_for("the state is shown", || {
+        let status = gateway.command(&["status"]);
+        status.contains("silent").then_some(status)
+    });
+    assert!(status.contains("answers its watchdogs, but no request"), "{status}");
+    let log = gateway.process.printed();
+    assert_eq!(log.matches("it answers its watchdogs, but no request").count(), 1, "{log}");
+}
+
+#[test]
+fn who_sent_us_away_is_shown_with_the_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let [callee] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let server = Scripted::start(|_| Reaction::Dismiss(1));
+    let gateway = gateway(dir.path(), &[format!("sip:127.0.0.1:{callee}")], server.port, "");
+    call(dir.path(), &gateway, 1);
+    let status = wait_for("the state is shown", || {
+        let status = gateway.command(&["status"]);
+        status.contains("dismissed").then_some(status)
+    });
+    assert!(status.contains("said that it is busy (Disconnect-Cause 1)") && status.contains("not before"), "{status}");
+}
+
+#[test]
+fn an_answer_about_another_session_stores_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [callee] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let server = Scripted::start(|_| Reaction::Foreign);
+    let gateway = gateway(dir.path(), &[format!("sip:127.0.0.1:{callee}")], server.port, "");
+    call(dir.path(), &gateway, 1);
+    let counts = wait_for("the answer is counted", || {
+        let status: Value = serde_json::from_str(&gateway.command(&["status", "--json"])).unwrap();
+        let counts = status["backends"][0]["servers"][0]["counts"].clone();
+        (counts["foreign"] == 1).then_some(counts)
+    });
+    assert_eq!(counts["accepted"], 0, "{counts}");
+    assert_eq!(queue(&gateway)["waiting"], 2, "START and STOP");
+}
+
+#[test]
+fn send_says_at_once_that_the_service_holds_the_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    for code in [4003, 5012] {
+        let server = Scripted::with(code, |_| Reaction::Answer(2001));
+        let file = dir.path().join("tollgate.toml");
+        let client = dir.path().join("diameterclient.conf");
+        let toml = format!(
+            "[queue]\npath = \"{}/queue\"\n[sinks.diameter.test]\nconfig = \"{}\"\n",
+            dir.path().display(),
+            client.display()
+        );
+        std::fs::write(&file, toml).unwrap();
+        let text = format!(
+            "identity gw.test.example\nrealm test.example\nacctserver acct.test.example=127.0.0.1:{}\n",
+            server.port
+        );
+        std::fs::write(&client, text).unwrap();
+        let sent = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["send", "--sink", "test", "--wait", "600", "--config"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let why = String::from_utf8_lossy(&sent.stderr).into_owned();
+        let is_told = why.contains(&code.to_string()) && why.contains("or that of the running service");
+        assert!(!sent.status.success() && is_told, "{why}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Fields and legs: templates evaluated, values merged and cut.
 
 use super::session::Session;
-use super::settings::{LegOrder, Settings};
+use super::settings::{FieldSource, FieldSources, LegOrder, Settings};
 use crate::record::codec::{LEGS_MAX, VALUE_BYTES_MAX};
 use crate::record::{Fields, Value};
 use crate::vars::{Context, Template};
@@ -44,6 +44,27 @@ pub(super) fn merge(mut first: Fields, second: Fields) -> Fields {
         }
     }
     first
+}
+
+/// The fields of a later record: each from its request or from the call, as the settings say, and from the other where
+/// that has none.
+pub(super) fn by_source(sources: &FieldSources, own: Fields, mut call: Fields) -> Fields {
+    if sources.all_of(FieldSource::Call) {
+        return merge(call, own);
+    }
+    let mut fields = merge(own, call.clone());
+    if sources.all_of(FieldSource::Request) {
+        return fields;
+    }
+    for (name, value) in &mut fields {
+        let of_call = call.iter_mut().find(|field| field.0 == *name).map(|field| &mut field.1);
+        if let Some(of_call) =
+            of_call.filter(|of_call| **of_call != Value::Absent && sources.of(name) == FieldSource::Call)
+        {
+            std::mem::swap(value, of_call);
+        }
+    }
+    fields
 }
 
 /// The fields of a call's later record, with the Start's values where they must not change: those of its route, and

@@ -2,7 +2,7 @@
 
 use super::flags::Modes;
 use super::session::{self, Session, Text};
-use super::settings::{FieldSource, Settings};
+use super::settings::Settings;
 use super::transaction::{Answer, Transaction};
 use super::{Made, Outcome, fields};
 use crate::clock::{Now, Timestamp};
@@ -43,9 +43,7 @@ impl Maker {
         let is_later = matches!(kind, Kind::Interim | Kind::Stop);
         let fields = match session {
             None => own,
-            Some(session) if is_later && self.settings.in_dialog_fields == FieldSource::Call => {
-                fields::merge(session.fields(), own)
-            }
+            Some(session) if is_later => fields::by_source(&self.settings.in_dialog_fields, own, session.fields()),
             Some(session) => fields::merge(own, session.fields()),
         };
         let fields = fields::frozen(fields, &self.settings.frozen_fields, session);

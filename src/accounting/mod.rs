@@ -65,7 +65,7 @@ use crate::sip::stack::{Attempt, Peer, RequestView, ServerId, Withdrawal};
 pub use calls::CallView;
 pub use engine::Engine;
 pub use session::{Key, RestoreError};
-pub use settings::{FieldSource, LegOrder, Settings, SinkMode};
+pub use settings::{FieldSource, FieldSources, LegOrder, Settings, SinkMode};
 pub use watch::{Pings, Probe, Sign};
 
 /// What happened.

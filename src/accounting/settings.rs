@@ -39,6 +39,35 @@ pub enum FieldSource {
     Call,
 }
 
+/// The source of each field.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct FieldSources {
+    /// Of all fields that have none of their own.
+    pub rest: FieldSource,
+    /// Of single fields.
+    pub by_field: Vec<(String, FieldSource)>,
+}
+
+impl FieldSources {
+    /// Of a field.
+    #[must_use]
+    pub fn of(&self, field: &str) -> FieldSource {
+        self.by_field.iter().find(|(name, _)| name == field).map_or(self.rest, |(_, source)| *source)
+    }
+
+    /// Whether it is this one for every field.
+    #[must_use]
+    pub fn all_of(&self, source: FieldSource) -> bool {
+        self.rest == source && self.by_field.iter().all(|(_, own)| *own == source)
+    }
+}
+
+impl From<FieldSource> for FieldSources {
+    fn from(rest: FieldSource) -> Self {
+        Self { rest, by_field: Vec::new() }
+    }
+}
+
 /// Settings of [`Engine`](super::Engine).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
@@ -53,7 +82,7 @@ pub struct Settings {
     /// Fields of every leg. Without them no legs are made. Default: none.
     pub leg_fields: Vec<(String, Template)>,
     /// Fields of Interim and Stop. Default: the later request.
-    pub in_dialog_fields: FieldSource,
+    pub in_dialog_fields: FieldSources,
     /// Whether provisional answers with a body are recorded. Default: no.
     pub early_media: bool,
     /// Whether the ACK to a 2xx is recorded. Default: no.
@@ -105,7 +134,7 @@ impl Default for Settings {
             fields: Vec::new(),
             frozen_fields: Vec::new(),
             leg_fields: Vec::new(),
-            in_dialog_fields: FieldSource::default(),
+            in_dialog_fields: FieldSources::default(),
             early_media: false,
             report_ack: false,
             report_cancels: false,

@@ -75,7 +75,7 @@ pub fn backend_json(backend: &Backend) -> Value {
         json!({
             "server": server.server, "state": server.state, "since_s": seconds(server.since),
             "in_flight": server.in_flight, "window": server.window, "connections": server.connections,
-            "round_trip_ms": server.round_trip.map(millis), "counts": counts,
+            "round_trip_ms": server.round_trip.map(millis), "note": server.note, "counts": counts,
         })
     });
     json!({ "sink": backend.sink, "kind": backend.kind, "servers": servers.collect::<Vec<_>>() })

@@ -64,6 +64,7 @@ fn text(status: &Value) -> String {
         ];
         text.push('\n');
         text.push_str(&output::table(&heads, &rows));
+        text.push_str(&notes(status));
     }
     text
 }
@@ -85,6 +86,18 @@ fn destinations(status: &Value) -> Vec<Vec<String>> {
             .to_vec()
     };
     status["down"].as_array().into_iter().flatten().map(row).collect()
+}
+
+/// A line for each server of which there is something to know.
+fn notes(status: &Value) -> String {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut text = String::new();
+    for server in list(&status["backends"]).iter().flat_map(|backend| list(&backend["servers"])) {
+        if let Some(note) = server["note"].as_str() {
+            text.push_str(&format!("{}: {}\n", output::shown(&output::cell(&server["server"])), output::shown(note)));
+        }
+    }
+    text
 }
 
 /// A row for each server of each sink; what waits stands with the sink's first.

@@ -274,9 +274,46 @@ fn mistakes_of_accounting_are_named() {
             "error: `a b` is no name of a field\n  --> t.toml:4:12\nhint: a field's name has letters, digits, `_` and `-`, 64 at most",
         ),
         ("fields = { a = \"\" }", "error: ``: the template is empty\n  --> t.toml:4:17"),
+        (
+            "fields = { a = \"$(fu{uri.usr})\" }",
+            "error: `$(fu{uri.usr})`: unknown transformation `uri.usr`\n  --> t.toml:4:22\nhint: did you mean `uri.user`?",
+        ),
+        (
+            "in_dialog_fields = \"cal\"",
+            "error: unknown value `cal` for `accounting.in_dialog_fields`\n  --> t.toml:4:20\nhint: did you mean `call`?",
+        ),
+        (
+            "fields = { account = \"$ua\" }\nin_dialog_fields = { acount = \"call\" }",
+            "error: `accounting.in_dialog_fields`: no field `acount` in `accounting.fields`\n  --> t.toml:5:22\n\
+             hint: did you mean `account`?",
+        ),
+        (
+            "fields = { account = \"$ua\" }\nin_dialog_fields = { account = \"cal\" }",
+            "error: unknown value `cal` for `accounting.in_dialog_fields.account`\n  --> t.toml:5:32\n\
+             hint: did you mean `call`?",
+        ),
         ("failed_filter = [200]", "error: `accounting.failed_filter`: 200 is outside 300 to 699\n  --> t.toml:4:18"),
     ] {
         assert_eq!(findings(&format!("{BASE}[accounting]\n{lines}\n")), want);
+    }
+}
+
+#[test]
+fn the_source_of_later_fields_is_one_for_all_or_one_for_each() {
+    use crate::accounting::FieldSource::{Call, Request};
+    let sources = |lines: &str| {
+        let fields = "fields = { a = \"$ua\", b = \"$ua\" }";
+        let plan = good(&format!("[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\n{fields}\n{lines}\n"));
+        ["a", "b"].map(|name| plan.accounting.in_dialog_fields.of(name))
+    };
+    for (lines, want) in [
+        ("", [Request, Request]),
+        ("in_dialog_fields = \"request\"", [Request, Request]),
+        ("in_dialog_fields = \"call\"", [Call, Call]),
+        ("in_dialog_fields = { b = \"call\" }", [Request, Call]),
+        ("[accounting.in_dialog_fields]\na = \"call\"\nb = \"request\"", [Call, Request]),
+    ] {
+        assert_eq!(sources(lines), want, "{lines}");
     }
 }
 

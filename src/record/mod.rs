@@ -68,6 +68,13 @@ impl Kind {
     }
 }
 
+/// Whether a field is one of ours, for sinks that know it by name: it travels in no list of all fields. The configuration
+/// names no such field.
+#[must_use]
+pub fn is_internal(field: &str) -> bool {
+    field.contains('.')
+}
+
 /// Who ended a call.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Party {

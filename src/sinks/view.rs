@@ -20,6 +20,8 @@ pub struct ServerView {
     pub connections: usize,
     /// Smoothed time to the answer; `None` before the first one.
     pub round_trip: Option<Duration>,
+    /// What an operator should know of it, in words.
+    pub note: Option<String>,
     /// What was counted since the start, by name.
     pub counts: Vec<(&'static str, u64)>,
 }

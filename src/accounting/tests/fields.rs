@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, hold, templates};
 use super::settings;
-use crate::accounting::{FieldSource, Settings};
+use crate::accounting::{FieldSource, FieldSources, Settings};
 use crate::policy::{Avp, RouteFields};
 use crate::record::codec::VALUE_BYTES_MAX;
 use crate::vars::Template;
@@ -56,7 +56,7 @@ fn fields_are_taken_from_the_request_and_its_answer() {
         ],
     );
     let fields = templates(&[("ua", "$ua"), ("tt", "$tt")]);
-    let of_call = Settings { in_dialog_fields: FieldSource::Call, fields, ..settings() };
+    let of_call = Settings { in_dialog_fields: FieldSource::Call.into(), fields, ..settings() };
     hold(
         &of_call,
         &[(
@@ -66,6 +66,24 @@ fn fields_are_taken_from_the_request_and_its_answer() {
             "start INVITE 200 a/b ua=new tt=-; stop BYE 200 a/b callee bye 0s ua=new tt=b",
         )],
     );
+}
+
+#[test]
+fn each_field_has_its_own_source() {
+    let fields = templates(&[("ua", "$ua"), ("who", "$ua"), ("tt", "$tt")]);
+    let mut sources = FieldSources::default();
+    sources.by_field.push(("who".into(), FieldSource::Call));
+    sources.by_field.push(("tt".into(), FieldSource::Call));
+    let rows = [(
+        "the request's, the call's, and the request's where the call has none",
+        "a0",
+        "INVITE; 200 b; BYE callee; 200",
+        "start INVITE 200 a/b ua=new who=new tt=-; stop BYE 200 a/b callee bye 0s ua=callee who=new tt=b",
+    )];
+    hold(&Settings { in_dialog_fields: sources.clone(), fields: fields.clone(), ..settings() }, &rows);
+    sources.rest = FieldSource::Call;
+    sources.by_field = vec![("ua".into(), FieldSource::Request)];
+    hold(&Settings { in_dialog_fields: sources, fields, ..settings() }, &rows);
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use super::Check;
 use super::sections::set;
 use super::sinks::Names;
-use crate::accounting::{self, LegOrder, SinkMode};
+use crate::accounting::{self, FieldSource, FieldSources, LegOrder, SinkMode};
 use crate::config::decode::{At, Ordered};
-use crate::config::error::{Mistake, Place};
+use crate::config::error::{Mistake, Place, suggestion};
 use crate::config::schema::{self, AccountingTable, Flag, RouteAccountTable, RouteTable, Switch};
 use crate::config::tree::PlaceId;
+use crate::diameter::accounting::ims;
 use crate::ids::SinkMask;
-use crate::policy::{Marks, RouteFields};
+use crate::policy::{Marks, Route, RouteFields};
 use crate::units::Secs;
 use crate::vars::Template;
 
@@ -17,7 +18,12 @@ use crate::vars::Template;
 const FIELDS_MAX: usize = 64;
 
 /// Settings of the engine; `modes` in the order of the sinks.
-pub(super) fn check(table: &AccountingTable, modes: Vec<SinkMode>, check: &mut Check<'_>) -> accounting::Settings {
+pub(super) fn check(
+    table: &AccountingTable,
+    modes: Vec<SinkMode>,
+    known: &[&str],
+    check: &mut Check<'_>,
+) -> accounting::Settings {
     let mut settings = accounting::Settings { sinks: modes, ..accounting::Settings::default() };
     settings.fields = fields(&table.fields, check);
     settings.leg_fields = fields(&table.leg_fields, check);
@@ -37,14 +43,33 @@ pub(super) fn check(table: &AccountingTable, modes: Vec<SinkMode>, check: &mut C
         schema::LegOrder::OldestFirst => LegOrder::OldestFirst,
         schema::LegOrder::NewestFirst => LegOrder::NewestFirst,
     });
-    set(&mut settings.in_dialog_fields, table.in_dialog_fields, |source| match source {
-        schema::FieldSource::Request => accounting::FieldSource::Request,
-        schema::FieldSource::Call => accounting::FieldSource::Call,
-    });
+    if let Some(sources) = &table.in_dialog_fields {
+        settings.in_dialog_fields = field_sources(sources, known, check);
+    }
     if let Some(methods) = &table.methods {
         settings.methods = event_methods(methods, check);
     }
     settings
+}
+
+/// The source of each field; `known` are all fields, those of routes included.
+fn field_sources(table: &schema::FieldSources, known: &[&str], check: &mut Check<'_>) -> FieldSources {
+    let source = |source| match source {
+        schema::FieldSource::Request => FieldSource::Request,
+        schema::FieldSource::Call => FieldSource::Call,
+    };
+    let table = match table {
+        schema::FieldSources::All(all) => return source(*all).into(),
+        schema::FieldSources::Each(table) => table,
+    };
+    for (field, _) in table.0.iter().filter(|(field, _)| !known.contains(&field.as_str())) {
+        let hint = suggestion(field, known.iter().copied());
+        let hint = hint.or_else(|| Some("define it in `[accounting.fields]`".to_owned()));
+        let what = format_args!("`accounting.in_dialog_fields`: no field `{}` in `accounting.fields`", field.value);
+        check.error_hint(field.place, what, hint);
+    }
+    let by_field = table.0.iter().map(|(field, own)| (field.value.clone(), source(own.value))).collect();
+    FieldSources { rest: FieldSource::Request, by_field }
 }
 
 /// The interval of interim records: RFC 2869 §5.16 wants no less than a minute, and better ten.
@@ -179,4 +204,15 @@ pub(super) fn unused(marks: impl Iterator<Item = Marks>, names: &Names, places: 
             check.warning(*place, format_args!("no `on` names the sink `{name}`: it gets no records"), Some(hint));
         }
     }
+}
+
+/// Adds the fields that Rf sinks take from the SIP messages by themselves, to those of routes too.
+pub(super) fn add_ims_fields(settings: &mut accounting::Settings, routes: &mut [Route]) {
+    let good = |(name, text): (&str, &str)| Some((name.to_owned(), Template::parse(text).ok()?));
+    let own: Vec<_> = ims::FIELDS.into_iter().filter_map(good).collect();
+    settings.frozen_fields.extend(own.iter().map(|(name, _)| name.clone()));
+    for fields in routes.iter_mut().filter_map(|route| route.fields.as_mut()) {
+        fields.all = fields.all.iter().cloned().chain(own.iter().cloned()).collect();
+    }
+    settings.fields.extend(own);
 }

@@ -86,7 +86,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     queue.path = base.join(&queue.path);
     let (mut sip, shard) = sip::check(&file.sip, &file.queue, base, check);
     let marks = accounting::marks(&file.accounting, &names, check);
-    let route = routes::check(&file.route, (&file.sip, &sip.dns), &file.accounting, &names, check);
+    let mut route = routes::check(&file.route, (&file.sip, &sip.dns), &file.accounting, &names, check);
     if file.route.is_empty() {
         let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
         check.findings.push(mistake.hint("add a `[[route]]` with `to`"));
@@ -95,8 +95,12 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     check.expiring();
     let all_marks = route.iter().map(|route| route.marks).chain([marks]);
     accounting::unused(all_marks, &names, &sinks.places, check);
-    let mut accounting = accounting::check(&file.accounting, sinks.modes, check);
+    let known = sinks::Fields::of(file).record;
+    let mut accounting = accounting::check(&file.accounting, sinks.modes, &known, check);
     accounting.frozen_fields = sinks.frozen;
+    if sinks.is_ims {
+        accounting::add_ims_fields(&mut accounting, &mut route);
+    }
     queue.collapsing = sinks.collapsing;
     accounting.listeners.clone_from(&sip.stack.listeners);
     sip::route_keys(&file.sip, accounting.lifetime_max, &mut sip, check);

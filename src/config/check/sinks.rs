@@ -10,6 +10,7 @@ use crate::config::error::suggestion;
 use crate::config::plan::{SinkKind, SinkPlan};
 use crate::config::schema::{AccountingOn, FileTable, RadiusTable, Records, Switch};
 use crate::config::tree::{Node, PlaceId};
+use crate::diameter::accounting::Application;
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
 use crate::sinks::radius::{SessionId, Settings};
 
@@ -75,6 +76,8 @@ pub(super) struct Checked {
     pub collapsing: Vec<String>,
     /// Sinks that get an Accounting-On when calls were lost.
     pub accounting_on: Vec<String>,
+    /// Whether a sink takes the values of an IMS from the SIP messages.
+    pub is_ims: bool,
     /// Whether a client file asks for debug output.
     pub debug: bool,
 }
@@ -106,7 +109,7 @@ pub(super) struct Fields<'f> {
 }
 
 impl<'f> Fields<'f> {
-    fn of(file: &'f FileTable) -> Self {
+    pub(super) fn of(file: &'f FileTable) -> Self {
         let routes = file.route.iter().flat_map(|route| &route.fields.0);
         let record = file.accounting.fields.0.iter().chain(routes);
         Self {
@@ -140,6 +143,7 @@ pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Che
         checked.places.push(table.place);
         checked.modes.push(mode(table.records));
         if let Some(settings) = diameter::check(name, table, &fields, base, check) {
+            checked.is_ims |= settings.accounting.application == Application::Rf;
             checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Diameter(Arc::new(settings)) });
         }
     }

@@ -192,7 +192,13 @@ impl<'a> Reader<'a> {
         accounting.mandatory = labels(self.all("mandatory"));
         accounting.optional = labels(self.all("optional"));
         accounting.service_type = self.enumerated("service-type", "Service-Type", &accounting.dictionary.clone());
-        for (place, word) in self.all("without") {
+        let without = self.all("without");
+        if without.is_empty() && settings.accounting.application == Application::Rf {
+            // A call that fails is one unsuccessful session to a charging function, however many branches it had.
+            settings.accounting.without.push(Trigger::Missed);
+        }
+        let is_none = matches!(without[..], [(_, "none")]);
+        for (place, word) in without.into_iter().filter(|_| !is_none) {
             match Trigger::ALL.into_iter().find(|trigger| trigger.name() == word) {
                 Some(trigger) => settings.accounting.without.push(trigger),
                 None => {

@@ -38,7 +38,6 @@ fn the_sample_loads_and_its_defaults_are_the_code_s() {
         "dictionary",
         "mandatory",
         "optional",
-        "without",
         "service-type",
         "firmware-revision",
         "origin-state-id",
@@ -169,6 +168,7 @@ fn every_mistake_has_its_line_and_a_hint_where_one_helps() {
         ("a switch", with("honour-realtime maybe"), "neither `yes` nor `no`"),
         ("an address", with("bindaddr host.example"), "IPv4 or IPv6 address"),
         ("an event", with("without mised"), "did you mean `missed`?"),
+        ("none and an event", with("without none missed"), "unknown event `none`"),
         ("a value name", with("service-type Sip-Sesion"), "did you mean `Sip-Session`?"),
         ("sub-sessions with Rf", with("application rf\nlegs sub-sessions"), "does not go with `application rf`"),
         (
@@ -231,4 +231,20 @@ fn the_config_crate_reads_it() {
     assert_eq!(peers.len(), 1);
     let wrong = Config::builder().add_source(File::from_str("watchdg 1\n", DiameterClientFormat)).build();
     assert!(wrong.expect_err("a mistake").to_string().contains("watchdg"));
+}
+
+/// A charging function counts a call that fails once.
+#[test]
+fn rf_sends_no_missed_branches_unless_it_is_told_to() {
+    for (more, want) in [
+        ("", &[][..]),
+        ("application rf", &[Trigger::Missed]),
+        ("application rf\nwithout none", &[]),
+        ("application rf\nwithout cancel", &[Trigger::Cancel]),
+        ("without none", &[]),
+    ] {
+        let text = format!("identity gw.example.net\nrealm example.net\nacctserver cdf.example.net\n{more}\n");
+        let client = read(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!(client.settings.accounting.without, want, "{more}");
+    }
 }

@@ -1,6 +1,10 @@
 //! `[accounting]`: what is recorded.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, IntoDeserializer as _, MapAccess, Visitor};
 
 use super::super::decode::{At, Ordered};
 use crate::units::{Count, Secs};
@@ -36,7 +40,7 @@ pub struct AccountingTable {
     /// Order of the legs.
     pub leg_order: Option<LegOrder>,
     /// Where the fields of Interim and Stop come from.
-    pub in_dialog_fields: Option<FieldSource>,
+    pub in_dialog_fields: Option<FieldSources>,
     /// Whether a call ends in the records when its session timer has run out.
     pub session_timers: Option<Switch>,
     /// Time between two Interim records of a call; 0: none.
@@ -69,7 +73,7 @@ impl From<bool> for Switch {
 }
 
 impl<'de> Deserialize<'de> for Switch {
-    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         bool::deserialize(input).map(Self::from)
     }
 }
@@ -102,6 +106,39 @@ pub enum FieldSource {
     Request,
     /// From the start of the call.
     Call,
+}
+
+/// Where they come from: all from one place, or each from its own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FieldSources {
+    /// All.
+    All(FieldSource),
+    /// Name to source; the others come from the request.
+    Each(Ordered<At<FieldSource>>),
+}
+
+impl<'de> Deserialize<'de> for FieldSources {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = FieldSources;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`request`, `call`, or a table of fields")
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<FieldSources, E> {
+                FieldSource::deserialize(word.into_deserializer()).map(FieldSources::All)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FieldSources, A::Error> {
+                Ordered::deserialize(MapAccessDeserializer::new(map)).map(FieldSources::Each)
+            }
+        }
+
+        input.deserialize_any(Either)
+    }
 }
 
 /// How milliseconds become seconds.

@@ -3,13 +3,13 @@
 use super::settings::{Application, Profile, Settings};
 use super::target::{Finder, Target};
 use super::{Message, Renderer, event, value_of};
-use crate::diameter::avp::{Writer, flag};
+use crate::diameter::avp::Writer;
 use crate::diameter::code::{self, record_type};
 use crate::dictionary::Input;
-use crate::record::{Kind, Value};
+use crate::record::{Kind, Value, is_internal};
 
 /// Service-Type (RFC 7155 §4.4.1).
-const SERVICE_TYPE: u32 = 6;
+pub(super) const SERVICE_TYPE: u32 = 6;
 
 /// AVPs of the core values; `None` where the profile has no place for a value.
 #[derive(Clone, Debug, Default)]
@@ -101,15 +101,14 @@ impl Renderer {
     }
 
     fn session(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
-        const M: u8 = flag::MANDATORY;
-        let (settings, record) = (&self.settings, about.record);
+        let (settings, record, m) = (&self.settings, about.record, |code| self.marks.m(0, code));
         if !record.call_id.is_empty() {
-            out.avp(code::ACCT_SESSION_ID, 0, M, &record.call_id);
+            out.avp(code::ACCT_SESSION_ID, 0, m(code::ACCT_SESSION_ID), &record.call_id);
         }
         if !record.multi_session.is_empty() {
             let identity = settings.session_identity.as_ref().unwrap_or(&settings.identity);
             let _whole: Result<(), std::convert::Infallible> =
-                out.avp_with(code::ACCT_MULTI_SESSION_ID, 0, M, |value| {
+                out.avp_with(code::ACCT_MULTI_SESSION_ID, 0, m(code::ACCT_MULTI_SESSION_ID), |value| {
                     event::multi_session_id(record, identity, value);
                     Ok(())
                 });
@@ -118,13 +117,14 @@ impl Renderer {
         let is_end =
             record_type == record_type::STOP || (record.kind == Kind::Cdr && record_type != record_type::START);
         if let Some(end) = record.end.filter(|_| is_end) {
-            out.u32(code::TERMINATION_CAUSE, 0, M, event::termination_cause(end, record.code));
+            let cause = event::termination_cause(end, record.code);
+            out.u32(code::TERMINATION_CAUSE, 0, m(code::TERMINATION_CAUSE), cause);
         }
         if let Some(span) = record.times.duration.filter(|_| is_end || record_type == record_type::INTERIM) {
-            out.u32(code::ACCT_SESSION_TIME, 0, M, event::seconds(span, settings.round));
+            out.u32(code::ACCT_SESSION_TIME, 0, m(code::ACCT_SESSION_TIME), event::seconds(span, settings.round));
         }
         if let Some(service) = settings.service_type {
-            out.u32(SERVICE_TYPE, 0, M, service);
+            out.u32(SERVICE_TYPE, 0, m(SERVICE_TYPE), service);
         }
         if let Some(target) = &self.record_id {
             let mut text = [0; 26];
@@ -198,7 +198,7 @@ impl Renderer {
                 found = true;
                 target.put_value(value, out, misfits);
             }
-            if let Some(target) = self.own_field.as_ref().filter(|_| !found) {
+            if let Some(target) = self.own_field.as_ref().filter(|_| !found && !is_internal(name)) {
                 put_named(target, name, value, out);
             }
         }

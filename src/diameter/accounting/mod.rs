@@ -14,7 +14,9 @@
 
 mod base;
 mod event;
+pub mod ims;
 mod legs;
+mod marks;
 mod rf;
 mod settings;
 mod target;
@@ -25,6 +27,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use event::termination_cause;
+pub use marks::class_flags;
 pub use settings::{
     Application, CdrRecord, FieldMapping, LegOrder, Legs, Profile, RealmFrom, Rf, Round, Settings, Trigger, Unmapped,
 };
@@ -33,9 +36,10 @@ pub use target::{Misfit, SetupError, SetupErrors};
 use self::base::Core;
 use self::event::Event;
 use self::legs::LegTargets;
+use self::marks::Marks;
 use self::rf::Places;
 use self::target::{Finder, Misfits, Target};
-use super::avp::{Avps, Writer, flag};
+use super::avp::{Avp, Avps, Writer, flag};
 use super::header::{self, Header, command};
 use super::{application, code};
 use crate::dictionary::diameter::{Dictionary, Type};
@@ -71,6 +75,9 @@ pub enum Unfit {
     },
 }
 
+/// AVPs of an answer that are named at most.
+const FAILED_MAX: usize = 8;
+
 /// Renders records; keeps its buffers.
 #[derive(Debug)]
 pub struct Renderer {
@@ -92,6 +99,7 @@ pub struct Renderer {
     own_field: Option<Target>,
     shortened: Option<Target>,
     misfits: Misfits,
+    marks: Marks,
 }
 
 /// What one Accounting-Request is about.
@@ -123,6 +131,7 @@ impl Renderer {
         let record_id = finder.named(&settings.record_id, "the record id");
         let own_field = if own { finder.named("Tollgate-Field", "fields without an AVP") } else { None };
         let shortened = if own { finder.named("Tollgate-Shortened", "shortened values") } else { None };
+        let marks = finder.marks.clone();
         finder.finish()?;
         let origin = avps(|out| {
             out.avp(code::ORIGIN_HOST, 0, flag::MANDATORY, settings.identity.as_bytes());
@@ -133,7 +142,7 @@ impl Renderer {
         });
         let destination = avps(|out| {
             if let Some(host) = &settings.destination_host {
-                out.avp(code::DESTINATION_HOST, 0, flag::MANDATORY, host.as_bytes());
+                out.avp(code::DESTINATION_HOST, 0, marks.m(0, code::DESTINATION_HOST), host.as_bytes());
             }
         });
         Ok(Self {
@@ -143,7 +152,7 @@ impl Renderer {
             application: avps(|out| {
                 out.u32(code::ACCT_APPLICATION_ID, 0, flag::MANDATORY, application::ACCOUNTING);
                 if let Some(state) = settings.origin_state {
-                    out.u32(code::ORIGIN_STATE_ID, 0, flag::MANDATORY, state);
+                    out.u32(code::ORIGIN_STATE_ID, 0, marks.m(0, code::ORIGIN_STATE_ID), state);
                 }
             }),
             core,
@@ -155,6 +164,7 @@ impl Renderer {
             own_field,
             shortened,
             misfits: Misfits::default(),
+            marks,
             settings: settings.clone(),
         })
     }
@@ -198,13 +208,23 @@ impl Renderer {
         &self.settings.dictionary
     }
 
-    /// Names the AVP that a server objects to, from the members of its Failed-AVP (RFC 6733 §7.5), and the field whose
-    /// value it carries: ``Tollgate-Caller (32473:58), field `caller` ``. `None` when there is no member.
+    /// Names the AVPs that a server objects to, from the members of its Failed-AVP (RFC 6733 §7.5), each with the field
+    /// whose value it carries: ``Tollgate-Caller (32473:58), field `caller` ``. Each name once, 8 at most.
     ///
     /// Of nested groups the innermost AVP is named.
     #[must_use]
-    pub fn name_failed(&self, failed: Avps<'_>) -> Option<String> {
-        let mut avp = failed.clone().next()?.ok()?;
+    pub fn name_failed(&self, failed: Avps<'_>) -> Vec<String> {
+        let mut names = Vec::new();
+        for avp in failed.flatten() {
+            let name = self.name_one(avp);
+            if !names.contains(&name) && names.len() < FAILED_MAX {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    fn name_one(&self, mut avp: Avp<'_>) -> String {
         let dictionary = &self.settings.dictionary;
         while dictionary.coded(avp.vendor, avp.code).kind() == Type::Grouped {
             match avp.grouped().ok().and_then(|mut members| members.next()) {
@@ -220,7 +240,7 @@ impl Renderer {
         for (what, target) in carriers.filter(|(_, target)| target.is(avp.vendor, avp.code)) {
             text.push_str(&format!(", {what} `{}`", target.field));
         }
-        Some(text)
+        text
     }
 
     fn message(&mut self, about: &Message<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
@@ -281,11 +301,12 @@ impl Renderer {
             target.put_text(user, out, &mut self.misfits);
         }
         if let Some((number, _)) = about.leg {
-            out.u64(code::ACCOUNTING_SUB_SESSION_ID, 0, M, number);
+            out.u64(code::ACCOUNTING_SUB_SESSION_ID, 0, self.marks.m(0, code::ACCOUNTING_SUB_SESSION_ID), number);
         }
-        out.time(code::EVENT_TIMESTAMP, 0, M, event::instant(record, about.event));
+        let timestamp = self.marks.m(0, code::EVENT_TIMESTAMP);
+        out.time(code::EVENT_TIMESTAMP, 0, timestamp, event::instant(record, about.event));
         for class in about.echo.classes {
-            out.avp(code::CLASS, 0, M, class);
+            out.avp(code::CLASS, 0, self.marks.flags(0, code::CLASS, 0), class);
         }
     }
 }

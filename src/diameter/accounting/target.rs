@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::marks::Marks;
 use super::settings::{FieldMapping, Settings};
 use crate::clock::Timestamp;
 use crate::diameter::avp::{Writer, flag};
@@ -23,6 +24,16 @@ pub enum SetupError {
         purpose: String,
         /// Why not.
         source: LabelError,
+    },
+    /// The flag M of the AVP cannot be changed.
+    #[error("{option}: the flag M of `{avp}` cannot be changed: {why}")]
+    Mark {
+        /// The option that wants to.
+        option: &'static str,
+        /// The AVP as it stands there.
+        avp: String,
+        /// The reason.
+        why: &'static str,
     },
     /// The AVP must not carry a value of a call.
     #[error("{purpose}: no value can be sent in `{avp}`: {why}")]
@@ -245,29 +256,44 @@ impl Target {
 /// Resolves labels and collects what is wrong.
 pub(super) struct Finder<'a> {
     dictionary: &'a Dictionary,
-    mandatory: Vec<(u32, u32)>,
-    optional: Vec<(u32, u32)>,
+    pub(super) marks: Marks,
+    /// Labels whose flag M the configuration changes, with what they mean.
+    changed: Vec<(&'static str, String, (u32, u32))>,
+    /// AVPs that were found for something.
+    used: Vec<(u32, u32)>,
     errors: Vec<SetupError>,
 }
 
 impl<'a> Finder<'a> {
     pub(super) fn new(settings: &'a Settings) -> Self {
-        let mut finder =
-            Self { dictionary: &settings.dictionary, mandatory: Vec::new(), optional: Vec::new(), errors: Vec::new() };
-        finder.mandatory = finder.numbers(&settings.mandatory, "an AVP with M");
-        finder.optional = finder.numbers(&settings.optional, "an AVP without M");
+        let mut finder = Self {
+            dictionary: &settings.dictionary,
+            marks: Marks::default(),
+            changed: Vec::new(),
+            used: Vec::new(),
+            errors: Vec::new(),
+        };
+        let mandatory = finder.numbers(&settings.mandatory, "an AVP with M", "`mandatory`");
+        let optional = finder.numbers(&settings.optional, "an AVP without M", "`optional`");
+        finder.marks = Marks::new(settings.application, mandatory, optional);
         finder
     }
 
-    pub(super) fn finish(self) -> Result<(), SetupErrors> {
+    pub(super) fn finish(mut self) -> Result<(), SetupErrors> {
+        for (option, label, (vendor, code)) in std::mem::take(&mut self.changed) {
+            if let Some(why) = self.marks.refusal(vendor, code, &self.used) {
+                self.errors.push(SetupError::Mark { option, avp: label, why });
+            }
+        }
         if self.errors.is_empty() { Ok(()) } else { Err(SetupErrors(self.errors)) }
     }
 
-    fn numbers(&mut self, labels: &[String], purpose: &str) -> Vec<(u32, u32)> {
+    fn numbers(&mut self, labels: &[String], purpose: &str, option: &'static str) -> Vec<(u32, u32)> {
         let mut found = Vec::new();
         for label in labels {
             if let Some(handle) = self.find(label, purpose) {
                 found.push((handle.vendor(), handle.code()));
+                self.changed.push((option, label.clone(), (handle.vendor(), handle.code())));
             }
         }
         found
@@ -288,15 +314,10 @@ impl<'a> Finder<'a> {
         self.errors.push(SetupError::Refused { purpose, avp, why: why.to_owned() });
     }
 
-    fn target(&self, field: &str, handle: Handle) -> Target {
+    fn target(&mut self, field: &str, handle: Handle) -> Target {
         let key = (handle.vendor(), handle.code());
-        let mut flags = handle.flags();
-        if self.mandatory.contains(&key) {
-            flags |= flag::MANDATORY;
-        }
-        if self.optional.contains(&key) {
-            flags &= !flag::MANDATORY;
-        }
+        let flags = self.marks.flags(key.0, key.1, handle.flags());
+        self.used.push(key);
         let form = Form::of(handle.kind());
         Target { field: field.into(), code: key.1, vendor: key.0, flags, form, handle }
     }

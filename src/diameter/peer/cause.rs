@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::super::result;
+use super::settings::Security;
 
 /// Why a connection was not made, or ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,6 +22,13 @@ pub enum Cause {
     Refused {
         /// Its Result-Code; 0 for none.
         code: u32,
+        /// Its Error-Message.
+        text: String,
+    },
+    /// The peer refused our capabilities with 5017, for the protection of the connection.
+    NoCommonSecurity {
+        /// What we offered.
+        offered: Security,
         /// Its Error-Message.
         text: String,
     },
@@ -63,10 +71,12 @@ impl Cause {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Refused { code, .. } => matches!(code, 3010 | 5010 | 5012 | 5017),
-            Self::BadCertificate(_) | Self::WrongIdentity { .. } | Self::NoCommonApplication | Self::NoInbandTls => {
-                true
-            }
+            Self::Refused { code, .. } => matches!(code, 3010 | 4003 | 5010 | 5012),
+            Self::NoCommonSecurity { .. }
+            | Self::BadCertificate(_)
+            | Self::WrongIdentity { .. }
+            | Self::NoCommonApplication
+            | Self::NoInbandTls => true,
             Self::NoTransport(_)
             | Self::ConnectTimeout
             | Self::NoTls(_)
@@ -87,8 +97,13 @@ impl Cause {
     /// Whether an operator should be told: the configuration of one side does not fit the other.
     #[must_use]
     pub fn is_alarm(&self) -> bool {
-        // 5012 passes by itself when the server's watchdog finds our old connection dead.
-        self.is_refusal() && !matches!(self, Self::Refused { code: 5012, .. })
+        self.is_refusal() && !self.is_duplicate()
+    }
+
+    /// Whether the peer has a connection of our identity already. That passes by itself when it finds the old one dead.
+    #[must_use]
+    pub const fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Refused { code: 4003 | 5012, .. })
     }
 
     /// Whether the connection broke, or was given up for what came over it or did not.
@@ -106,7 +121,7 @@ impl Cause {
             Self::NoTls(_) => "no-tls",
             Self::BadCertificate(_) => "bad-certificate",
             Self::HandshakeTimeout => "handshake-timeout",
-            Self::Refused { .. } => "refused",
+            Self::Refused { .. } | Self::NoCommonSecurity { .. } => "refused",
             Self::WrongIdentity { .. } => "wrong-identity",
             Self::NoCommonApplication => "no-common-application",
             Self::NoInbandTls => "no-inband-tls",
@@ -144,10 +159,22 @@ impl fmt::Display for Cause {
                 match code {
                     3010 => f.write_str("; add our identity to its list of peers"),
                     5010 => f.write_str("; it has no accounting application"),
-                    5012 => f.write_str("; it may still hold our previous connection"),
-                    5017 => f.write_str("; it wants TLS"),
+                    4003 | 5012 => f.write_str("; it may still hold our previous connection"),
                     _ => Ok(()),
                 }
+            }
+            Self::NoCommonSecurity { offered, text } => {
+                f.write_str("the peer refuses us with 5017 DIAMETER_NO_COMMON_SECURITY")?;
+                if !text.is_empty() {
+                    write!(f, " ({text})")?;
+                }
+                f.write_str(match offered {
+                    Security::Plain => "; it wants TLS, and `serv-type tcp` offers none",
+                    Security::Inband => {
+                        "; it does not take the TLS after the capabilities that `serv-type tls-inband` offers"
+                    }
+                    Security::Tls => "; the connection has TLS already, so that its configuration contradicts itself",
+                })
             }
             Self::WrongIdentity { found } => {
                 write!(f, "the peer calls itself `{found}`, which is not what is configured")

@@ -406,6 +406,9 @@ impl Peer {
         let cause = match read {
             Err(message::Unfit::Broken) => Some(Cause::BrokenMessage),
             Err(message::Unfit::Other) => Some(Cause::Unexpected),
+            Ok(found) if found.code == result::NO_COMMON_SECURITY => {
+                Some(Cause::NoCommonSecurity { offered: self.security, text: found.text.to_owned() })
+            }
             Ok(found) if found.code != result::SUCCESS => {
                 Some(Cause::Refused { code: found.code, text: found.text.to_owned() })
             }

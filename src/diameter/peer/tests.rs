@@ -183,7 +183,7 @@ fn what_ends_a_connection_before_it_is_used() {
     };
     // (name, where, what, limit in s, cause, reset, refusal: the longest wait applies)
     type Row = (&'static str, Bench, Act, Option<u64>, Cause, bool, bool);
-    let rows: [Row; 18] = [
+    let rows: [Row; 19] = [
         (
             "no transport",
             connecting(),
@@ -209,7 +209,16 @@ fn what_ends_a_connection_before_it_is_used() {
         ("3010", waiting(), |b| b.message(&cea(3010)), None, refused(3010), false, true),
         ("5010", waiting(), |b| b.message(&cea(5010)), None, refused(5010), false, true),
         ("5012", waiting(), |b| b.message(&cea(5012)), None, refused(5012), false, true),
-        ("5017", waiting(), |b| b.message(&cea(5017)), None, refused(5017), false, true),
+        ("4003", waiting(), |b| b.message(&cea(4003)), None, refused(4003), false, true),
+        (
+            "5017",
+            waiting(),
+            |b| b.message(&cea(5017)),
+            None,
+            Cause::NoCommonSecurity { offered: Security::Plain, text: String::new() },
+            false,
+            true,
+        ),
         ("another failure", waiting(), |b| b.message(&cea(5001)), None, refused(5001), false, false),
         ("no result", waiting(), |b| b.message(&cea_with(|_| {})), None, refused(0), false, false),
         ("another identity", waiting(), wrong, None, Cause::WrongIdentity { found: "other.test".into() }, false, true),

@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 
 use super::Output;
 use super::settings::{CLASS_OCTETS_MAX, CLASS_SESSIONS_MAX};
-use crate::diameter::avp::{Avp, Avps, Writer, flag};
+use crate::diameter::avp::{Avp, Avps, Writer};
 use crate::diameter::code;
 
 /// Encoded Class AVPs by session, the oldest session forgotten first.
@@ -16,9 +16,16 @@ use crate::diameter::code;
 pub(super) struct Classes {
     by_session: HashMap<u64, Box<[u8]>, FixedState>,
     order: VecDeque<u64>,
+    /// Flags of the echoed AVPs.
+    flags: u8,
 }
 
 impl Classes {
+    /// None yet; they will go out with these flags.
+    pub fn new(flags: u8) -> Self {
+        Self { flags, ..Self::default() }
+    }
+
     /// What to add to a record of the session, as encoded AVPs.
     pub fn of(&self, session: u64) -> &[u8] {
         self.by_session.get(&session).map_or(&[], |octets| octets)
@@ -29,7 +36,7 @@ impl Classes {
         let mut octets = Vec::new();
         for value in values {
             if octets.len() + (value.len() + 8).next_multiple_of(4) <= CLASS_OCTETS_MAX {
-                Writer::new(&mut octets).avp(code::CLASS, 0, flag::MANDATORY, value);
+                Writer::new(&mut octets).avp(code::CLASS, 0, self.flags, value);
             }
         }
         if !octets.is_empty() && self.of(session) != octets {
@@ -43,7 +50,12 @@ impl Classes {
         let is_class = |avp: Result<Avp<'_>, _>| avp.is_ok_and(|avp| (avp.code, avp.vendor) == (code::CLASS, 0));
         let is_fit = octets.len() <= CLASS_OCTETS_MAX && octets.len().is_multiple_of(4);
         if is_fit && !octets.is_empty() && Avps::new(octets).all(is_class) {
-            self.insert(session, octets.into(), out);
+            // An earlier process, of another release or configuration, may have given it other flags.
+            let mut own = Vec::with_capacity(octets.len());
+            for avp in Avps::new(octets).flatten() {
+                Writer::new(&mut own).avp(code::CLASS, 0, self.flags, avp.value);
+            }
+            self.insert(session, own.into(), out);
         } else {
             out.push(Output::Class { session, octets: None });
         }
@@ -98,7 +110,7 @@ mod tests {
 
     #[test]
     fn classes_are_kept_in_order_and_within_bounds() {
-        let (mut classes, mut out) = (Classes::default(), Vec::new());
+        let (mut classes, mut out) = (Classes::new(0x40), Vec::new());
         classes.keep(1, &[b"ab", b"c"], &mut out);
         assert_eq!(classes.of(1), b"\0\0\0\x19\x40\0\0\x0aab\0\0\0\0\0\x19\x40\0\0\x09c\0\0\0");
         assert_eq!(out, [Output::Class { session: 1, octets: Some(classes.of(1).into()) }]);
@@ -124,13 +136,16 @@ mod tests {
 
     #[test]
     fn what_was_kept_comes_back_and_rubbish_does_not() {
-        let (mut before, mut out) = (Classes::default(), Vec::new());
+        let (mut before, mut out) = (Classes::new(0x40), Vec::new());
         before.keep(1, &[b"gold"], &mut out);
         let octets = before.of(1);
-        let mut classes = Classes::default();
+        let mut classes = Classes::new(0x40);
         out.clear();
         classes.restore(1, octets, &mut out);
         assert_eq!((classes.of(1), &out[..]), (octets, &[][..]));
+        let mut plain = Classes::default();
+        plain.restore(1, octets, &mut out);
+        assert_eq!(plain.of(1), b"\0\0\0\x19\0\0\0\x0cgold", "the flags of a release before");
         for (name, rubbish) in [
             ("nothing", vec![]),
             ("no AVP", vec![1; 8]),

@@ -46,7 +46,7 @@ use crate::record::Kind;
 use crate::timers::Wheel;
 
 pub use self::policy::{Effect, Fallback, Verdict, judge};
-pub use self::reason::{Alarm, Complaint, Reason, Refusal};
+pub use self::reason::{Alarm, Complaint, Fault, Reason, Refusal};
 pub use self::redirect::{allows, peer_of};
 pub use self::settings::{
     CLASS_OCTETS_MAX, CLASS_SESSIONS_MAX, GHOSTS_MAX, PAST_MAX, PAUSE_FIRST, PAUSE_MAX, PEERS_MAX, PeerSettings,
@@ -238,6 +238,8 @@ pub struct Client {
     stopping_until: Option<Instant>,
     has_left: bool,
     deeds: Vec<peer::Output>,
+    /// Hashes Session-Ids.
+    sessions: FixedState,
 }
 
 impl Client {
@@ -256,7 +258,7 @@ impl Client {
             timers: Wheel::new(),
             expired: Vec::new(),
             identifiers: Identifiers::new(settings.salt),
-            classes: Classes::default(),
+            classes: Classes::new(settings.class_flags),
             guard: Guard::new(settings.pause_after),
             kinds: Kinds::default(),
             quarantine: Quarantine::default(),
@@ -267,6 +269,7 @@ impl Client {
             stopping_until: None,
             has_left: false,
             deeds: Vec::new(),
+            sessions: FixedState::default(),
             settings,
         }
     }

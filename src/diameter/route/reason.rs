@@ -38,6 +38,27 @@ impl fmt::Display for Complaint {
     }
 }
 
+/// Why a redirect is not followed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// No configured peer, and no host that `redirect-hosts` allows.
+    NotAllowed,
+    /// It leads back, or too far.
+    Circle,
+    /// The host cannot be reached, with the reason.
+    Unreachable(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAllowed => f.write_str("no such peer is allowed; `redirect-hosts` allows further ones"),
+            Self::Circle => f.write_str("redirects lead in a circle, or further than is followed"),
+            Self::Unreachable(why) => write!(f, "{why}"),
+        }
+    }
+}
+
 /// Why a record waits or was parked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reason {
@@ -83,6 +104,8 @@ pub enum Reason {
     BadRedirect {
         /// What the server said.
         hosts: String,
+        /// Why not.
+        fault: Fault,
     },
     /// The record waits for the connection to the host that a redirect leads to.
     Redirected {
@@ -187,7 +210,7 @@ impl fmt::Display for Reason {
             Self::TooLong { octets, max } => write!(f, "the message has {octets} octets, {max} at most"),
             Self::Refused(refusal) => write!(f, "{refusal}"),
             Self::Paused { by } => write!(f, "the route pauses: everything meets with {by}"),
-            Self::BadRedirect { hosts } => write!(f, "a redirect to {hosts} is not followed"),
+            Self::BadRedirect { hosts, fault } => write!(f, "a redirect to {hosts} is not followed: {fault}"),
             Self::Redirected { host } => write!(f, "waits for the connection to {host}, where a redirect leads"),
             Self::Stopping => f.write_str("the gateway stops"),
             Self::Empty => f.write_str("the record makes no message"),
@@ -229,6 +252,8 @@ pub enum Alarm {
     Redirect {
         /// Its hosts.
         hosts: String,
+        /// Why not.
+        fault: Fault,
     },
 }
 
@@ -259,7 +284,7 @@ impl fmt::Display for Alarm {
                 "it asks to serve no calls while accounting is down (Accounting-Realtime-Required 1); records are \
                  stored instead, `honour_realtime` obeys",
             ),
-            Self::Redirect { hosts } => write!(f, "its redirect to {hosts} is not followed: no such peer is allowed"),
+            Self::Redirect { hosts, fault } => write!(f, "its redirect to {hosts} is not followed: {fault}"),
         }
     }
 }

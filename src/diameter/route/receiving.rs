@@ -1,12 +1,15 @@
 //! Receiving: answers find their records, and the policy says what becomes of them.
 
+use std::hash::BuildHasher as _;
+
 use smallvec::SmallVec;
 
 use super::guard::Ruling;
 use super::policy::{Effect, Fallback, Verdict, judge};
 use super::redirect::{allows, cache_seconds, peer_of};
+use super::sending::session_of;
 use super::slot::{Entry, Origin, Slot};
-use super::{Alarm, Client, Complaint, Output, PEERS_MAX, PeerIndex, REDIRECTS_MAX, Reason, Refusal, number};
+use super::{Alarm, Client, Complaint, Fault, Output, PEERS_MAX, PeerIndex, REDIRECTS_MAX, Reason, Refusal, number};
 use crate::clock::Now;
 use crate::diameter::code::realtime_required;
 use crate::diameter::header::{Header, command};
@@ -46,6 +49,12 @@ impl Client {
             self.slots[index].counters.unknown += 1;
             return self.tell(now, peer, peer::Input::Answered, out);
         }
+        let session = session_of(message).map(|session| self.sessions.hash_one(session));
+        if session.is_some_and(|session| session != entry.session) {
+            // About something else than what was asked: nothing is known of the record.
+            self.slots[index].counters.foreign += 1;
+            return self.tell(now, peer, peer::Input::Answered, out);
+        }
         match Answer::read(message) {
             Ok(answer) => {
                 self.tell(now, peer, peer::Input::Answered, out);
@@ -60,7 +69,7 @@ impl Client {
     }
 
     fn answered(&mut self, now: Now, index: usize, id: u32, entry: Entry, answer: &Answer<'_>, out: &mut Vec<Output>) {
-        let Entry { key, part } = entry;
+        let Entry { key, part, .. } = entry;
         self.count(index, answer.outcome);
         self.heard(now, index, out);
         let is_success = matches!(judge(answer.outcome).0, Verdict::Delivered | Verdict::Limited);
@@ -309,19 +318,32 @@ impl Client {
     ) {
         let redirect = answer.redirect();
         let hosts = redirect.hosts.join(", ");
+        let mut fault = Fault::NotAllowed;
         let Some(flight) = self.flights.get(&key) else { return };
         let (tried, may_follow) = (flight.tried, flight.redirects < REDIRECTS_MAX);
         let cache = u64::from(cache_seconds(redirect.usage, redirect.seconds));
         let until = now.mono + std::time::Duration::from_secs(cache);
         let found = redirect.hosts.iter().filter_map(|uri| peer_of(uri)).find_map(|target| {
             let place = self.redirect_target(now, target, until)?;
-            (tried & 1 << place == 0).then_some(place)
+            if tried & 1 << place != 0 || !may_follow {
+                fault = Fault::Circle;
+                return None;
+            }
+            let (host, own) = (&self.slots[place].settings.host, &self.slots[place].peer);
+            if let Some(cause) = own.last_cause().filter(|_| own.state() == peer::State::Closed) {
+                fault = Fault::Unreachable(format!("{host}: {cause}"));
+                return None;
+            }
+            Some(place)
         });
         let Some(flight) = self.flights.get_mut(&key) else { return };
-        let Some(place) = found.filter(|_| may_follow) else {
+        let Some(place) = found else {
             (flight.pinned, flight.redirects) = (None, 0);
-            self.alarm(index, Alarm::Redirect { hosts: hosts.clone() }, out);
-            let reason = if refusal.code == 0 { Reason::BadRedirect { hosts } } else { Reason::Refused(refusal) };
+            self.alarm(index, Alarm::Redirect { hosts: hosts.clone(), fault: fault.clone() }, out);
+            let reason = match fault {
+                Fault::NotAllowed | Fault::Circle if refusal.code != 0 => Reason::Refused(refusal),
+                fault => Reason::BadRedirect { hosts, fault },
+            };
             return self.elsewhere(now, key, Fallback::Later, reason, out);
         };
         flight.pinned = Some(place);

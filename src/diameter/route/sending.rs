@@ -1,5 +1,6 @@
 //! Sending: choice of the peer, copies, timeouts, failover, and the way back to the queue.
 
+use std::hash::BuildHasher as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +11,16 @@ use super::settings::PROBE_ANSWER;
 use super::slot::{Entry, Origin, Slot};
 use super::{Alarm, Client, Output, PARTS_MAX, Reason, Submission, number};
 use crate::clock::{Instant, Now};
+use crate::diameter::avp::Avps;
+use crate::diameter::code;
 use crate::diameter::header::{self, Repeat};
 use crate::ids::Seq;
+
+/// The Session-Id of a message.
+pub(super) fn session_of(message: &[u8]) -> Option<&[u8]> {
+    let (_, avps) = header::split(message).ok()?;
+    Avps::new(avps).find(code::SESSION_ID, 0).map(|avp| avp.value)
+}
 
 /// How the use of a connection ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -228,7 +237,8 @@ impl Client {
         header::set_hop_by_hop(&mut message, hop_by_hop);
         let repeat = if flight.is_doubtful { Repeat::Perhaps } else { Repeat::No };
         header::set_repeat(&mut message, repeat);
-        slot.enter(hop_by_hop, Entry { key, part: flight.part });
+        let session = session_of(&message).map_or(0, |session| self.sessions.hash_one(session));
+        slot.enter(hop_by_hop, Entry { key, part: flight.part, session });
         match repeat {
             Repeat::No => slot.counters.requests += 1,
             Repeat::Perhaps => slot.counters.repeats += 1,

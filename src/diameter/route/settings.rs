@@ -77,6 +77,8 @@ pub struct Settings {
     pub redirect_hosts: Vec<String>,
     /// Random number of this installation, kept with the queue: End-to-End ids count from there.
     pub salt: u32,
+    /// Flags of the Class AVPs that are repeated in later records. Default 0: no grammar of an ACR names Class.
+    pub class_flags: u8,
     /// Whether `DELIVER_AND_GRANT` of a server is obeyed: see [`Client::refuses_calls`](super::Client::refuses_calls).
     pub honour_realtime: bool,
 }
@@ -104,6 +106,7 @@ impl Settings {
             pause_after: 20,
             redirect_hosts: Vec::new(),
             salt: 0,
+            class_flags: 0,
             honour_realtime: false,
         }
     }

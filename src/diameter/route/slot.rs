@@ -30,6 +30,8 @@ pub struct Counters {
     pub late: u64,
     /// Answers with an unknown hop-by-hop id, duplicates among them.
     pub unknown: u64,
+    /// Answers about another session than their request: they acknowledge nothing.
+    pub foreign: u64,
     /// Messages that were ignored or broken.
     pub broken: u64,
     /// Requests that ran out of time.
@@ -49,6 +51,8 @@ pub struct Counters {
 pub(super) struct Entry {
     pub key: Seq,
     pub part: usize,
+    /// Hash of the request's Session-Id, which the answer has to repeat.
+    pub session: u64,
 }
 
 /// How a peer came into the route.

@@ -313,11 +313,11 @@ impl Engine {
             }
             Output::Park { key, reason } => {
                 let settlement = Settlement::Park { reason: self.text(&reason), code: reason.code() };
-                if let Reason::Refused(refusal) = &reason
-                    && let Some(name) = (self.names)(&refusal.failed)
-                {
-                    // Without its number and field, which stand behind.
-                    self.meters.failed_avp(name.split(' ').next().unwrap_or_default().to_owned());
+                if let Reason::Refused(refusal) = &reason {
+                    for name in (self.names)(&refusal.failed) {
+                        // Without its number and field, which stand behind.
+                        self.meters.failed_avp(name.split(' ').next().unwrap_or_default().to_owned());
+                    }
                 }
                 self.end(key, settlement);
             }
@@ -354,11 +354,12 @@ impl Engine {
     /// A reason with the names of the AVPs that a server complained about.
     fn text(&self, reason: &Reason) -> String {
         let mut text = reason.to_string();
-        if let Reason::Refused(refusal) = reason
-            && let Some(name) = (self.names)(&refusal.failed)
-        {
-            text.push_str("; Failed-AVP ");
-            text.push_str(&name);
+        if let Reason::Refused(refusal) = reason {
+            let names = (self.names)(&refusal.failed);
+            if !names.is_empty() {
+                text.push_str("; Failed-AVP ");
+                text.push_str(&names.join("; "));
+            }
         }
         text
     }

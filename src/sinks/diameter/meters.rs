@@ -19,7 +19,7 @@ pub const DIAMETER_TIMEOUTS_TOTAL: &str = "tollgate_diameter_timeouts_total";
 pub const DIAMETER_FAILED_OVER_TOTAL: &str = "tollgate_diameter_failed_over_total";
 /// Answers, by `sink`, `peer`, `answer` (`accepted`, `protocol-error`, `transient-failure`, `permanent-failure`).
 pub const DIAMETER_ANSWERS_TOTAL: &str = "tollgate_diameter_answers_total";
-/// Other messages, by `sink`, `peer`, `fault` (`late`, `unknown`, `broken`).
+/// Other messages, by `sink`, `peer`, `fault` (`late`, `unknown`, `broken`, `foreign`).
 pub const DIAMETER_BAD_ANSWERS_TOTAL: &str = "tollgate_diameter_bad_answers_total";
 /// Connections, by `sink`, `peer`, `event` (`usable`, `lost`).
 pub const DIAMETER_CONNECTIONS_TOTAL: &str = "tollgate_diameter_connections_total";
@@ -59,7 +59,7 @@ struct Peer {
     timeouts: Tally,
     failed_over: Tally,
     answers: [Tally; 4],
-    faults: [Tally; 3],
+    faults: [Tally; 4],
     connections: [Tally; 2],
     outstanding: Gauge,
     window: Gauge,
@@ -82,7 +82,8 @@ impl Peer {
             failed_over: counter(DIAMETER_FAILED_OVER_TOTAL),
             answers: ["accepted", "protocol-error", "transient-failure", "permanent-failure"]
                 .map(|answer| kinds(DIAMETER_ANSWERS_TOTAL, "answer", answer)),
-            faults: ["late", "unknown", "broken"].map(|fault| kinds(DIAMETER_BAD_ANSWERS_TOTAL, "fault", fault)),
+            faults: ["late", "unknown", "broken", "foreign"]
+                .map(|fault| kinds(DIAMETER_BAD_ANSWERS_TOTAL, "fault", fault)),
             connections: ["usable", "lost"].map(|event| kinds(DIAMETER_CONNECTIONS_TOTAL, "event", event)),
             outstanding: gauge(DIAMETER_OUTSTANDING_REQUESTS),
             window: gauge(DIAMETER_WINDOW_REQUESTS),
@@ -97,7 +98,7 @@ impl Peer {
             [counters.accepted, counters.protocol_errors, counters.transient_failures, counters.permanent_failures];
         let plain = [&self.requests, &self.repeats, &self.timeouts, &self.failed_over];
         let counts = [counters.requests, counters.repeats, counters.timeouts, counters.failed_over];
-        let faults = [counters.late, counters.unknown, counters.broken];
+        let faults = [counters.late, counters.unknown, counters.broken, counters.foreign];
         let connections = [counters.connections, counters.losses];
         let all = plain.into_iter().chain(&self.answers).chain(&self.faults).chain(&self.connections);
         for (counter, count) in all.zip(counts.into_iter().chain(answers).chain(faults).chain(connections)) {

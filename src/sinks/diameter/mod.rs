@@ -44,8 +44,8 @@ pub use meters::{
 };
 pub use settings::{route_settings, tls_files};
 
-/// What names the AVP that a server objects to, from the members of its Failed-AVP.
-pub(crate) type Names = Box<dyn Fn(&[u8]) -> Option<String> + Send>;
+/// What names the AVPs that a server objects to, from the members of its Failed-AVP.
+pub(crate) type Names = Box<dyn Fn(&[u8]) -> Vec<String> + Send>;
 
 /// Told how often a server wants the interim records of a session; zero: none.
 pub type Interims = Box<dyn Fn(Key, Duration) + Send>;

@@ -55,6 +55,7 @@ pub fn route_settings(settings: &Settings, salt: u32) -> route::Settings {
         retry_config_errors: timers.retry_config_errors,
         unable_max: settings.unable_max,
         breaks_max: settings.breaks_max,
+        class_flags: crate::diameter::accounting::class_flags(&settings.accounting),
         pause_after: settings.pause_after,
         redirect_hosts: settings.redirect_hosts.clone(),
         salt,

@@ -25,7 +25,7 @@ use crate::sinks::trial::{Answer, Exchange, Message, Trial, TrialError, Verdict,
 /// Sends one test record as the sink called `name` would.
 ///
 /// A peer takes one connection of an identity: while the service runs on the same one, a peer may refuse this one with
-/// 5012, and the verdict says so.
+/// 5012 or 4003, and the verdict says so.
 ///
 /// # Errors
 /// When an AVP or a value is not good, or the sink's settings are not.
@@ -49,7 +49,7 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     let verdict = match settlement {
         // No peer was usable: the reason is what its last connection ended by.
         None => match status.peers.iter().find_map(|peer| Some((&peer.name, peer.last_cause.as_ref()?))) {
-            Some((peer, cause @ Cause::Refused { code: 5012, .. })) => {
+            Some((peer, cause)) if cause.is_duplicate() => {
                 Verdict::Retry { reason: format!("{peer}: {cause}, or that of the running service") }
             }
             Some((peer, cause)) => Verdict::Retry { reason: format!("{peer}: {cause}") },

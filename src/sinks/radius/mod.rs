@@ -119,6 +119,7 @@ fn view(status: &ServerStatus, name: Option<&str>, now: Instant) -> ServerView {
         window: status.window,
         connections: status.lanes,
         round_trip: status.round_trip,
+        note: None,
         counts: counts.to_vec(),
     }
 }

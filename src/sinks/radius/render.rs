@@ -16,7 +16,7 @@ use crate::dictionary::{Handle, Input, Type};
 use crate::radius::attribute::{AttributeList, Budget, Fitted, Limit, Oversize, Priority, clean, fit};
 use crate::radius::number;
 use crate::radius::packet::{self, VALUE_OCTETS_MAX};
-use crate::record::{Fields, Kind, Record, Value};
+use crate::record::{Fields, Kind, Record, Value, is_internal};
 
 /// NAS-Port-Type Virtual (RFC 2865 §5.41).
 const VIRTUAL: u32 = 5;
@@ -292,7 +292,7 @@ impl Renderer {
                 self.note(name);
             }
         }
-        if let (false, Some(target), Some(value)) = (found, &self.own_field, value.text()) {
+        if let (false, Some(target), Some(value)) = (found || is_internal(name), &self.own_field, value.text()) {
             let text = &mut self.text;
             text.clear();
             text.extend_from_slice(name.as_bytes());

@@ -80,7 +80,8 @@ fn grouped_legs_are_numbered_units() {
     };
     assert_eq!(mandatory(&settings), [false; 3], "in a group without M a member has none");
     settings.leg_group = "Acme-Must".to_owned();
-    assert_eq!(mandatory(&settings), [true; 3], "in a group with M as its dictionary says");
+    settings.mandatory = vec!["Acme-Must".to_owned(), "Acme-Src".to_owned()];
+    assert_eq!(mandatory(&settings), [true; 3], "in a group with M as the configuration says");
     settings.leg_number = String::new();
     assert!(value(&lines(&settings, &forwarded()), "Tollgate-Leg-Number").is_none());
 }

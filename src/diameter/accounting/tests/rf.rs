@@ -76,6 +76,73 @@ fn a_start_has_its_service_information() {
     );
 }
 
+/// TS 32.260 without any field of the configuration.
+#[test]
+fn parties_and_charging_id_come_from_the_messages() {
+    let plain = Settings { application: Application::Rf, ..settings() };
+    let mut started = record(Kind::Start);
+    started.fields = vec![
+        ("ims.asserted".to_owned(), Value::List(vec![b"sip:alice@a.example".to_vec(), b"tel:+4930".to_vec()])),
+        text("ims.from", "sip:anonymous@anonymous.invalid"),
+        text("ims.called", "sip:bob@10.0.0.5"),
+        text("ims.icid", "icid-77"),
+        text("ims.orig-ioi", "home1.example"),
+        text("ims.term-ioi", "home2.example"),
+        ("ims.access-network".to_owned(), Value::List(vec![b"3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=1".to_vec()])),
+    ];
+    let all = lines(&plain, &started);
+    for want in [
+        "  Subscription-Id",
+        "    Subscription-Id-Type = END_USER_SIP_URI (2)",
+        "    Subscription-Id-Data = \"sip:alice@a.example\"",
+        "    Subscription-Id-Type = END_USER_E164 (0)",
+        "    Subscription-Id-Data = \"4930\"",
+        "    Calling-Party-Address = \"sip:alice@a.example\"",
+        "    Calling-Party-Address = \"tel:+4930\"",
+        "    Called-Party-Address = \"sip:bob@10.0.0.5\"",
+        "    IMS-Charging-Identifier = \"icid-77\"",
+        "      Originating-IOI = \"home1.example\"",
+        "      Terminating-IOI = \"home2.example\"",
+    ] {
+        assert!(all.iter().any(|line| line == want), "{want} in {all:#?}");
+    }
+    assert!(value(&all, "Access-Network-Information").is_some_and(|value| value.contains("3GPP-E-UTRAN-FDD")));
+    assert!(!all.iter().any(|line| line.contains("ims.")), "our own fields travel in no list: {all:#?}");
+    // Nobody asserted an identity; the node serves the called party.
+    started.fields[0].1 = Value::Absent;
+    let terminating = Settings { rf: Rf { role_of_node: 1, ..Rf::default() }, ..plain.clone() };
+    let all = lines(&terminating, &started);
+    assert_eq!(value(&all, "Calling-Party-Address"), Some("\"sip:anonymous@anonymous.invalid\""));
+    assert_eq!(value(&all, "Subscription-Id-Data"), Some("\"sip:bob@10.0.0.5\""));
+    // What the configuration maps is not made up beside it.
+    let mut own = rf();
+    own.unmapped = Unmapped::Omit;
+    let mut both = start();
+    both.fields.extend(started.fields.clone());
+    let all = lines(&own, &both);
+    assert_eq!(all.iter().filter(|line| line.contains("Called-Party-Address")).count(), 1);
+    assert_eq!(value(&all, "Called-Party-Address"), Some("\"sip:bob@b.example\""));
+    assert_eq!(all.iter().filter(|line| line.contains("Subscription-Id-Data")).count(), 1);
+    // In base accounting they are nobody's.
+    let base = lines(&settings(), &started);
+    assert!(!base.iter().any(|line| line.contains("ims.")), "{base:#?}");
+}
+
+#[test]
+fn every_avp_of_3gpp_can_lose_its_m() {
+    let mut optional = rf();
+    optional.optional = ["Node-Functionality", "Service-Information", "10415:824", "Inter-Operator-Identifier"]
+        .map(str::to_owned)
+        .to_vec();
+    let message = messages(&optional, &start()).remove(0);
+    let (_, avps) = header::split(&message).expect("a message");
+    walk(Avps::new(avps), GROUPS, &mut |avp| {
+        if avp.vendor == 10_415 {
+            assert_eq!(avp.is_mandatory(), ![862, 873, 824, 838].contains(&avp.code), "{}", avp.code);
+        }
+    });
+}
+
 #[test]
 fn what_rf_does_not_use_is_not_there() {
     for kind in Kind::ALL {

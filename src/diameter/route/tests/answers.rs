@@ -242,13 +242,13 @@ fn class_comes_back_in_the_later_records_of_the_session() {
         avps.u32(code::ACCT_INTERIM_INTERVAL, 0, M, 300);
     });
     assert_eq!(bench.interims, [300]);
-    let octets: Box<[u8]> = b"\0\0\0\x19\x40\0\0\x0cgold"[..].into();
+    let octets: Box<[u8]> = b"\0\0\0\x19\0\0\0\x0cgold"[..].into();
     assert_eq!(bench.classes, [(99, Some(octets.clone()))], "to be kept over a restart");
     bench.submit_with(2, |record| (record.session, record.ends_session) = (99, true));
     let (header, avps) = header::split(&bench.last_message).expect("whole");
     assert_eq!(header.length as usize, plain + 12);
     let class = crate::diameter::avp::Avps::new(avps).find(code::CLASS, 0).expect("repeated");
-    assert_eq!(class.value, b"gold");
+    assert_eq!((class.value, class.is_mandatory()), (&b"gold"[..], false), "no grammar of an ACR names it");
     bench.answer(2001);
     assert_eq!(bench.classes[1..], [(99, None)], "to be kept no more");
     bench.submit_with(3, |record| record.session = 99);
@@ -292,17 +292,19 @@ fn a_demand_to_refuse_calls_is_told_once_or_obeyed() {
     assert!(!bench.client.refuses_calls(), "taken back");
 }
 
+/// Answers the request that was sent last with a redirect.
+fn redirect(bench: &mut Bench, host: &str, usage: u32, seconds: u32) {
+    let sent = bench.wire.pop().expect("a request is out");
+    bench.answer_with(&sent, |avps| {
+        avps.u32(code::RESULT_CODE, 0, M, 3006);
+        avps.avp(code::REDIRECT_HOST, 0, M, host.as_bytes());
+        avps.u32(code::REDIRECT_HOST_USAGE, 0, M, usage);
+        avps.u32(code::REDIRECT_MAX_CACHE_TIME, 0, M, seconds);
+    });
+}
+
 #[test]
 fn a_redirect_is_followed_to_peers_and_allowed_hosts_only() {
-    let redirect = |bench: &mut Bench, host: &str, usage: u32, seconds: u32| {
-        let sent = bench.wire.pop().expect("a request is out");
-        bench.answer_with(&sent, |avps| {
-            avps.u32(code::RESULT_CODE, 0, M, 3006);
-            avps.avp(code::REDIRECT_HOST, 0, M, host.as_bytes());
-            avps.u32(code::REDIRECT_HOST_USAGE, 0, M, usage);
-            avps.u32(code::REDIRECT_MAX_CACHE_TIME, 0, M, seconds);
-        });
-    };
     let second = ("b.test", 1);
     // To a peer of lower priority.
     let mut bench = Bench::new(&[A, second]);
@@ -324,7 +326,7 @@ fn a_redirect_is_followed_to_peers_and_allowed_hosts_only() {
     bench.ends.clear();
     redirect(&mut bench, "aaa://evil.test", 0, 0);
     assert_eq!(bench.wire[0].peer, 1, "as 3002: the other peer");
-    assert_eq!(bench.alarms, [Alarm::Redirect { hosts: "aaa://evil.test".into() }]);
+    assert_eq!(bench.alarms, [Alarm::Redirect { hosts: "aaa://evil.test".into(), fault: Fault::NotAllowed }]);
     // Back and forth.
     redirect(&mut bench, "aaa://a.test", 0, 0);
     assert_eq!(retry(&bench.end()).1.code(), 3006, "a circle ends in the queue");
@@ -406,4 +408,71 @@ fn a_record_of_several_messages_sends_them_one_after_the_other() {
     assert!(is_delivered(&bench.end()));
     ids.dedup();
     assert_eq!(ids.len(), 3);
+}
+
+#[test]
+fn an_answer_about_another_session_acknowledges_nothing() {
+    let mut bench = Bench::new(&[A]);
+    let sent = bench.submit(1).expect("sent");
+    bench.answer_with(&sent, |avps| {
+        avps.avp(code::SESSION_ID, 0, M, b"other.test;0;1");
+        avps.u32(code::RESULT_CODE, 0, M, 2001);
+    });
+    assert!(bench.ends.is_empty(), "{:?}", bench.ends);
+    assert_eq!(bench.client.status(bench.now.mono).peers[0].counters.foreign, 1);
+    bench.answer_with(&sent, |avps| {
+        avps.avp(code::SESSION_ID, 0, M, b"gw.test;0;1");
+        avps.u32(code::RESULT_CODE, 0, M, 2001);
+    });
+    assert!(is_delivered(&bench.end()), "the right one still counts");
+    // Nor does a late one.
+    let mut bench = Bench::with(&[A], |settings| settings.transmissions = 1);
+    let sent = bench.submit(1).expect("sent");
+    bench.pass_secs(11);
+    retry(&bench.end());
+    bench.answer_with(&sent, |avps| {
+        avps.avp(code::SESSION_ID, 0, M, b"other.test;0;1");
+        avps.u32(code::RESULT_CODE, 0, M, 2001);
+    });
+    assert!(bench.submit_with(1, |record| record.attempts = 1).is_some(), "sent again");
+}
+
+#[test]
+fn a_kind_of_records_that_is_always_parked_raises_the_alarm_while_others_are_taken() {
+    let mut bench = Bench::new(&[A]);
+    let by = Complaint::Result(5001);
+    for call in 1..=30 {
+        bench.submit_with(call * 2, |record| record.kind = Kind::Start);
+        bench.answer(2001);
+        bench.submit_with(call * 2 + 1, |record| record.kind = Kind::Stop);
+        bench.answer(5001);
+        let told = bench.alarms.contains(&Alarm::Kind { kind: Kind::Stop, by });
+        assert_eq!(told, call >= 20, "call {call}");
+    }
+    assert_eq!(bench.alarms.len(), 1, "told once: {:?}", bench.alarms);
+    assert_eq!(bench.ends.iter().filter(|end| is_delivered(end)).count(), 30, "others are taken");
+    assert_eq!(bench.client.status(bench.now.mono).refused_kinds, [(Kind::Stop, by)]);
+    bench.submit_with(1000, |record| record.kind = Kind::Stop);
+    bench.answer(2001);
+    assert_eq!(bench.alarms[1..], [Alarm::KindOver { kind: Kind::Stop }]);
+    assert!(bench.client.status(bench.now.mono).refused_kinds.is_empty());
+}
+
+#[test]
+fn a_redirect_to_an_allowed_host_that_cannot_be_reached_says_so() {
+    let mut bench = Bench::with(&[A], |settings| settings.redirect_hosts.push("*.far.test".into()));
+    bench.alive.push(false);
+    let mut reasons = Vec::new();
+    for attempt in 0..4 {
+        bench.submit_with(1, |record| record.attempts = attempt);
+        redirect(&mut bench, "aaa://x.far.test", 0, 0);
+        reasons.push(retry(&bench.end()).1);
+        bench.pass_secs(2);
+    }
+    let why = "x.far.test: cannot connect: refused";
+    let fault = Fault::Unreachable(why.to_owned());
+    assert_eq!(reasons[0], Reason::Redirected { host: "x.far.test".into() });
+    assert!(reasons[1..].contains(&Reason::BadRedirect { hosts: "aaa://x.far.test".into(), fault }), "{reasons:?}");
+    assert!(bench.alarms.iter().all(|alarm| alarm.to_string().contains(why)), "{:?}", bench.alarms);
+    assert!(!bench.alarms.is_empty());
 }
