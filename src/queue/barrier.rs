@@ -1,4 +1,4 @@
-//! Records that are lent only after all that were appended before them: Accounting-On and Accounting-Off end sessions at
+//! Records that are lent only after all of sessions that were appended before them: Accounting-On and Accounting-Off end sessions at
 //! the server, so that no older record may follow them.
 
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::ids::CallHash;
 use super::Lease;
 use super::store::Queue;
 
-/// The call of a record that waits until every earlier record of its sink is settled or parked. Later records do not
-/// wait for it. No Call-ID is hashed to it but by a chance of one in 2^64, which would only delay its records.
+/// The call of a record that waits until every earlier record of a session is settled or parked at its sink. What is no
+/// part of a session is not waited for, and later records do not wait for it. No Call-ID is hashed to it but by a chance of one in 2^64, which would only delay its records.
 pub const AFTER_ALL: CallHash = CallHash(u64::MAX);
 
 impl Queue {
@@ -19,9 +19,13 @@ impl Queue {
         if !out[start..].iter().any(|lease| lease.call == AFTER_ALL) {
             return 0;
         }
-        let since = self.sinks[index].since;
-        let first = self.chain.spools.iter().find_map(|spool| spool.bits.next_open(since, 0));
-        let waits = |lease: &Lease| lease.call == AFTER_ALL && first.is_some_and(|first| first < lease.seq.0);
+        let (since, window) = (self.sinks[index].since, &self.sinks[index].window);
+        // What was not read yet may be anything.
+        let unread = self.chain.spools.iter().find_map(|spool| spool.bits.next_open(since, window.cursor()));
+        let waits = |lease: &Lease| {
+            let before = |first: u64| first < lease.seq.0;
+            lease.call == AFTER_ALL && (unread.is_some_and(before) || window.has_session_before(lease.seq.0))
+        };
         let before = out.len();
         let (held, free): (Vec<_>, Vec<_>) = out.drain(start..).partition(waits);
         out.extend(free);

@@ -4,8 +4,8 @@
 //!
 //! Each sink reads the queue at two places. The *reading* goes through the backlog from its oldest record on, at the
 //! pace of the sink. *Fresh* records, just appended, go ahead of the backlog, as long as no earlier record of their
-//! call is left in it (`unread`); a record whose call has one stays in the backlog and waits for it, so that the order
-//! within a call holds. When both have records ready, three of four leases go to fresh ones and every fourth to the
+//! session is left in it (`unread`); a record whose session has one stays in the backlog and waits for it, so that the
+//! order within a session holds (`order`). When both have records ready, three of four leases go to fresh ones and every fourth to the
 //! backlog, which therefore always drains. A record is fresh for half a second (`window::FRESH_FOR`); what the
 //! sink did not take by then belongs to the backlog.
 //!

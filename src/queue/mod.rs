@@ -1,7 +1,7 @@
 //! The durable queue: records wait here, on disk, until every sink that wants them has taken them.
 //!
 //! * Appending is atomic and durable: the receipt comes after the commit is on disk (promise P1);
-//! * leasing and settling deliver each record at least once to each sink, in order within a call (P2);
+//! * leasing and settling deliver each record at least once to each sink, in order within a session (P2);
 //! * calls in progress are kept by the same commit as the records they cause;
 //! * limits by count, octets, age and free disk raise the alarm state ([`Troubles`]), in which new calls are refused; no
 //!   limit refuses a record: what the disk does not take waits in memory and is tried again.
@@ -28,6 +28,7 @@ mod leasing;
 mod limits;
 mod notice;
 mod opening;
+mod order;
 mod parked;
 mod registry;
 mod repair;
@@ -73,7 +74,8 @@ pub use thread::{Started, spawn};
 pub struct Entry {
     /// Its name for ever.
     pub id: RecordId,
-    /// Hash of its Call-ID: records with the same one leave in order of their appending.
+    /// Hash of its Call-ID. What leaves in order follows from the body: the records of one session. Where that is no
+    /// record, those with the same hash leave in order of their appending.
     pub call: CallHash,
     /// Which sinks want it; sinks the queue does not know are left out, and a record nobody wants is not stored.
     pub sinks: SinkMask,
@@ -151,7 +153,7 @@ pub struct Lease {
 pub enum Settlement {
     /// The backend has it.
     Delivered,
-    /// It is lent again later; the later records of its call wait with it.
+    /// It is lent again later; the later records of its session wait with it.
     Retry {
         /// Time until then.
         after: Duration,

@@ -1,7 +1,7 @@
-//! Which calls have records on disk that a window has not read yet: what tells a fresh record whether it may go ahead.
+//! Which sessions have records on disk that a window has not read yet: what tells a fresh record whether it may go ahead.
 //!
-//! A fresh record may overtake the backlog only if no earlier record of its call is in it. For each call the highest
-//! place left to the reading is kept, while there is a backlog: about 20 octets a call, 40 at worst.
+//! A fresh record may overtake the backlog only if no earlier record of its session is in it. For each session the highest
+//! place left to the reading is kept, while there is a backlog: about 20 octets a session, 40 at worst.
 //!
 //! What was appended before somebody leased for the sink is not known at first. At a start the files are looked through
 //! for it, before anything is served; what that leaves, and what a sink left that came later, is read through in slices
@@ -14,16 +14,17 @@ use foldhash::fast::FixedState;
 
 use super::frame::Frame;
 use super::notice::{Notice, chain_text};
+use super::order::Order;
 use super::repair;
 use super::spool::{StoredRecord, read_records};
 use super::store::Queue;
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkNumber};
 
-/// The unread records of one sink, by call.
+/// The unread records of one sink, by session.
 #[derive(Debug, Default)]
 pub struct Unread {
-    /// Highest unread place of a call, counted from `base`.
+    /// Highest unread place of a session, counted from `base`.
     last: HashMap<CallHash, u32, FixedState>,
     base: u64,
     /// Places of which nothing is known yet.
@@ -37,23 +38,31 @@ impl Unread {
     }
 
     /// Notes a record that is left to the reading.
-    pub fn note(&mut self, call: CallHash, seq: u64) {
+    pub fn note(&mut self, order: Order, seq: u64) {
+        let Order::Within(name) = order else { return };
         let place = self.place(seq);
-        let last = self.last.entry(call).or_insert(place);
+        let last = self.last.entry(name).or_insert(place);
         *last = place.max(*last);
     }
 
     /// States that the record at `seq` was read, and all before it.
-    pub fn read(&mut self, call: CallHash, seq: u64) {
-        if !self.last.is_empty() && self.last.get(&call) == Some(&self.place(seq)) {
-            self.last.remove(&call);
+    pub fn read(&mut self, order: Order, seq: u64) {
+        if let Order::Within(name) = order
+            && !self.last.is_empty()
+            && self.last.get(&name) == Some(&self.place(seq))
+        {
+            self.last.remove(&name);
         }
     }
 
-    /// Whether a record of `call` may be unread when all places before `cursor` were read.
-    pub fn blocks(&self, call: CallHash, cursor: u64) -> bool {
+    /// Whether a record that `order` has to wait for may be unread when all places before `cursor` were read.
+    ///
+    /// What was found in a file in parts may be noted under its call: its beginning did not tell its session.
+    pub fn blocks(&self, order: Order, call: CallHash, cursor: u64) -> bool {
+        let Order::Within(name) = order else { return false };
         let is_known = self.unknown.end <= cursor.max(self.unknown.start);
-        !is_known || !self.last.is_empty() && self.last.get(&call).is_some_and(|last| *last >= self.place(cursor))
+        let waits = |name| self.last.get(name).is_some_and(|last| *last >= self.place(cursor));
+        !is_known || !self.last.is_empty() && (waits(&name) || waits(&call))
     }
 
     /// States that everything was read: the memory comes free.
@@ -100,12 +109,16 @@ impl Queue {
             } else {
                 repair::scan(&there.path.join("db"), |_, frame| {
                     let Frame::Record(record) = frame else { return };
+                    if record.part > 0 {
+                        return;
+                    }
+                    let order = Order::of(record.call, record.body);
                     for sink in sinks.iter_mut().filter(|sink| sink.attached) {
                         let (number, since) = (sink.since.sink, sink.since.seq);
                         let wants = record.sinks.has(number) && record.seq >= since && record.seq < end;
                         let is_unread = record.seq >= sink.window.cursor() && !bits.is_done(number, record.seq);
                         if wants && is_unread {
-                            sink.window.leave_unread(record.call, record.seq);
+                            sink.window.leave_unread(order, record.seq);
                         }
                     }
                 })
@@ -172,7 +185,7 @@ impl Queue {
                 record.seq >= since && record.sinks.has(number) && !bits.is_done(number, record.seq)
             };
             for record in records.iter().filter(|record| unknown.contains(&record.seq)).filter(waits) {
-                sink.window.leave_unread(record.call, record.seq);
+                sink.window.leave_unread(Order::of(record.call, &record.body), record.seq);
             }
         }
     }
@@ -192,21 +205,23 @@ const PAUSE: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
 
-    const CALL: CallHash = CallHash(0x1234_5678_9abc_def0);
-    const OTHER: CallHash = CallHash(7);
+    const CALL: Order = Order::Within(CallHash(0x1234_5678_9abc_def0));
+    const OTHER: Order = Order::Within(CallHash(7));
+    /// The call of both.
+    const BOTH: CallHash = CallHash(5);
 
     #[test]
     fn a_call_is_blocked_until_its_last_unread_record_is_read() {
         let mut unread = Unread::default();
         unread.forget(10..10);
-        assert!(!unread.blocks(CALL, 10));
+        assert!(!unread.blocks(CALL, BOTH, 10));
         unread.note(CALL, 12);
         unread.note(CALL, 15);
-        assert!(unread.blocks(CALL, 12) && !unread.blocks(OTHER, 12));
+        assert!(unread.blocks(CALL, BOTH, 12) && !unread.blocks(OTHER, BOTH, 12));
         unread.read(CALL, 12);
-        assert!(unread.blocks(CALL, 13), "15 is still unread");
+        assert!(unread.blocks(CALL, BOTH, 13), "15 is still unread");
         unread.read(CALL, 15);
-        assert!(!unread.blocks(CALL, 16));
+        assert!(!unread.blocks(CALL, BOTH, 16));
     }
 
     #[test]
@@ -214,25 +229,28 @@ mod tests {
         let mut unread = Unread::default();
         unread.forget(1..1);
         unread.note(CALL, 5);
-        assert!(unread.blocks(CALL, 5));
-        assert!(!unread.blocks(CALL, 6), "an operator dropped it, so that nobody reads it");
+        assert!(unread.blocks(CALL, BOTH, 5));
+        assert!(!unread.blocks(CALL, BOTH, 6), "an operator dropped it, so that nobody reads it");
         unread.note(OTHER, 9);
         unread.clear(10);
-        assert!(!unread.blocks(OTHER, 10) && unread.last.capacity() == 0);
+        assert!(!unread.blocks(OTHER, BOTH, 10) && unread.last.capacity() == 0);
     }
 
     #[test]
     fn what_is_not_known_blocks_every_call() {
         let mut unread = Unread::default();
         unread.forget(100..200);
-        assert_eq!((unread.blocks(CALL, 100), unread.unknown(100)), (true, Some(100..200)));
+        assert_eq!((unread.blocks(CALL, BOTH, 100), unread.unknown(100)), (true, Some(100..200)));
         unread.note(CALL, 150);
         unread.known_to(160);
-        assert_eq!((unread.blocks(OTHER, 120), unread.unknown(170)), (true, Some(170..200)));
+        assert_eq!((unread.blocks(OTHER, BOTH, 120), unread.unknown(170)), (true, Some(170..200)));
         unread.known_to(200);
-        assert_eq!((unread.blocks(CALL, 120), unread.blocks(OTHER, 120), unread.unknown(120)), (true, false, None));
+        assert_eq!(
+            (unread.blocks(CALL, BOTH, 120), unread.blocks(OTHER, BOTH, 120), unread.unknown(120)),
+            (true, false, None)
+        );
         unread.forget(100..200);
-        assert!(!unread.blocks(CALL, 200), "or all of it was read meanwhile");
+        assert!(!unread.blocks(CALL, BOTH, 200), "or all of it was read meanwhile");
     }
 
     #[test]
@@ -241,6 +259,18 @@ mod tests {
         unread.forget(0..0);
         unread.note(OTHER, 1);
         unread.note(CALL, 1 << 40);
-        assert!(unread.blocks(CALL, 1 << 39));
+        assert!(unread.blocks(CALL, BOTH, 1 << 39));
+    }
+
+    #[test]
+    fn what_is_noted_by_its_call_blocks_all_its_sessions_and_nothing_blocks_what_is_free() {
+        let mut unread = Unread::default();
+        unread.forget(1..1);
+        unread.note(Order::Within(BOTH), 5);
+        unread.note(Order::Free, 6);
+        assert!(unread.blocks(CALL, BOTH, 2) && !unread.blocks(CALL, CallHash(6), 2));
+        assert!(!unread.blocks(Order::Free, BOTH, 2));
+        unread.forget(1..9);
+        assert!(unread.blocks(CALL, BOTH, 2) && !unread.blocks(Order::Free, BOTH, 2));
     }
 }

@@ -1,7 +1,7 @@
 //! Leasing for one sink: the records read ahead and those that are fresh, in memory only.
 //!
-//! Records of one call form a chain; only its first one is lent, so that they leave in order. Different calls overtake
-//! each other freely. After a restart everything unsettled is read again.
+//! Records of one session form a chain; only its first one is lent, so that they leave in order. Different sessions, and
+//! what is no part of one ([`Order`]), overtake each other freely. After a restart everything unsettled is read again.
 //!
 //! Ready records wait in two rows: the backlog's, and that of fresh records, which gets three of four leases. A record
 //! that was not lent while it was fresh changes over to the backlog's row.
@@ -16,6 +16,7 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{CallHash, RecordId, Seq};
 
 use super::Lease;
+use super::order::Order;
 use super::schedule::Schedule;
 use super::unread::Unread;
 
@@ -23,7 +24,7 @@ use super::unread::Unread;
 enum State {
     /// May be lent.
     Ready,
-    /// An earlier record of its call is in front of it.
+    /// An earlier record of its session is in front of it.
     Behind,
     /// Lent.
     Out,
@@ -50,6 +51,7 @@ pub struct Slot {
     pub reason: String,
     /// When it is lent again.
     pub due: Option<Instant>,
+    order: Order,
     state: State,
     turn: u32,
     behind: Option<u64>,
@@ -69,6 +71,7 @@ struct Held {
     seq: u64,
     id: RecordId,
     call: CallHash,
+    order: Order,
     body: Bytes,
 }
 
@@ -91,7 +94,7 @@ pub struct Window {
     /// Leases to fresh records since the last one to the backlog.
     fresh_in_turn: u32,
     unread: Unread,
-    /// Fresh records that came before it was known which calls have unread ones.
+    /// Fresh records that came before it was known which sessions have unread ones.
     held: VecDeque<Held>,
     held_bytes: usize,
     schedule: Schedule,
@@ -162,7 +165,7 @@ impl Window {
         self.unread.forget(self.cursor..next.max(self.cursor));
     }
 
-    /// The places of which is not known whose calls they are.
+    /// The places of which is not known whose sessions they are.
     pub fn unknown(&self) -> Option<std::ops::Range<u64>> {
         self.unread.unknown(self.cursor)
     }
@@ -172,9 +175,9 @@ impl Window {
         self.unread.known_to(seq);
     }
 
-    /// States that a record of a call stays on disk until the reading comes to it.
-    pub fn leave_unread(&mut self, call: CallHash, seq: u64) {
-        self.unread.note(call, seq);
+    /// States that a record stays on disk until the reading comes to it.
+    pub fn leave_unread(&mut self, order: Order, seq: u64) {
+        self.unread.note(order, seq);
     }
 
     /// Offers a record that was just appended at the highest place: it goes ahead of the backlog, joins it, or stays on
@@ -184,18 +187,21 @@ impl Window {
         if at_head {
             self.unread.clear(seq);
         }
-        let holds = self.held.len() < self.records_max / FRESH_PART && self.held_bytes < self.bytes_max / FRESH_PART;
+        let order = Order::of(call, body);
+        let holds = order.is_of_session()
+            && self.held.len() < self.records_max / FRESH_PART
+            && self.held_bytes < self.bytes_max / FRESH_PART;
         if holds && self.unknown().is_some() {
             self.held_bytes += body.len();
-            self.held.push_back(Held { seq, id, call, body: body.clone() });
+            self.held.push_back(Held { seq, id, call, order, body: body.clone() });
             return;
         }
-        if self.has_fresh_room() && !self.unread.blocks(call, self.cursor) {
-            self.insert(seq, id, call, body.clone(), Some(now));
+        if self.has_fresh_room() && !self.unread.blocks(order, call, self.cursor) {
+            self.insert(seq, id, (call, order), body.clone(), Some(now));
         } else if at_head && self.has_room() {
-            self.insert(seq, id, call, body.clone(), None);
+            self.insert(seq, id, (call, order), body.clone(), None);
         } else {
-            self.unread.note(call, seq);
+            self.unread.note(order, seq);
             return;
         }
         if at_head {
@@ -224,48 +230,64 @@ impl Window {
             return;
         }
         self.held_bytes = 0;
-        for Held { seq, id, call, body } in std::mem::take(&mut self.held) {
+        for Held { seq, id, call, order, body } in std::mem::take(&mut self.held) {
             if seq < self.cursor {
                 // The reading was there first.
                 continue;
             }
-            if self.has_fresh_room() && !self.unread.blocks(call, self.cursor) {
-                self.insert(seq, id, call, body, Some(now));
+            if self.has_fresh_room() && !self.unread.blocks(order, call, self.cursor) {
+                self.insert(seq, id, (call, order), body, Some(now));
             } else {
-                self.unread.note(call, seq);
+                self.unread.note(order, seq);
             }
         }
     }
 
     /// Takes in a record that was read; places come in rising order.
     pub fn push(&mut self, seq: u64, id: RecordId, call: CallHash, body: Bytes) {
-        self.unread.read(call, seq);
-        self.insert(seq, id, call, body, None);
+        let order = Order::of(call, &body);
+        self.unread.read(order, seq);
+        self.insert(seq, id, (call, order), body, None);
         self.cursor = self.cursor.max(seq + 1);
     }
 
-    fn insert(&mut self, seq: u64, id: RecordId, call: CallHash, body: Bytes, fresh: Option<Instant>) {
+    /// Whether a record of a session before place `seq` is here, or on disk before it.
+    pub fn has_session_before(&self, seq: u64) -> bool {
+        self.slots.iter().any(|(other, slot)| *other < seq && slot.order.is_of_session())
+            || self.held.iter().any(|held| held.seq < seq)
+    }
+
+    fn insert(
+        &mut self,
+        seq: u64,
+        id: RecordId,
+        (call, order): (CallHash, Order),
+        body: Bytes,
+        fresh: Option<Instant>,
+    ) {
         self.bytes += body.len();
         if fresh.is_some() {
             self.fresh.records += 1;
             self.fresh.bytes += body.len();
         }
-        let mut state = State::Behind;
-        match self.chains.get_mut(&call) {
-            Some(chain) => {
-                if let Some(before) = self.slots.get_mut(&chain.last) {
-                    before.behind = Some(seq);
+        let mut state = State::Ready;
+        if let Order::Within(name) = order {
+            match self.chains.get_mut(&name) {
+                Some(chain) => {
+                    if let Some(before) = self.slots.get_mut(&chain.last) {
+                        before.behind = Some(seq);
+                    }
+                    chain.last = seq;
+                    state = State::Behind;
                 }
-                chain.last = seq;
+                None => drop(self.chains.insert(name, Chain { first: seq, last: seq })),
             }
-            None => {
-                self.chains.insert(call, Chain { first: seq, last: seq });
-                if fresh.is_some() {
-                    self.ready_fresh.push_back(seq);
-                } else {
-                    self.ready.insert(seq);
-                }
-                state = State::Ready;
+        }
+        if state == State::Ready {
+            if fresh.is_some() {
+                self.ready_fresh.push_back(seq);
+            } else {
+                self.ready.insert(seq);
             }
         }
         let slot = Slot {
@@ -276,6 +298,7 @@ impl Window {
             first_tried: None,
             reason: String::new(),
             due: None,
+            order,
             state,
             turn: 0,
             behind: None,
@@ -372,7 +395,7 @@ impl Window {
         }
     }
 
-    /// Takes a record out; the next one of its call may be lent.
+    /// Takes a record out; the next one of its session may be lent.
     pub fn remove(&mut self, seq: u64) -> Option<Slot> {
         if !self.held.is_empty() {
             self.held.retain(|held| held.seq != seq);
@@ -381,15 +404,16 @@ impl Window {
         let slot = self.slots.remove(&seq)?;
         self.bytes -= slot.body.len();
         self.leave(slot.state);
-        let chain = *self.chains.get(&slot.call)?;
+        let Order::Within(name) = slot.order else { return Some(slot) };
+        let chain = *self.chains.get(&name)?;
         if chain.first == seq {
             match slot.behind {
                 Some(next) => {
-                    self.chains.insert(slot.call, Chain { first: next, ..chain });
+                    self.chains.insert(name, Chain { first: next, ..chain });
                     self.make_ready(next);
                 }
                 None => {
-                    self.chains.remove(&slot.call);
+                    self.chains.remove(&name);
                 }
             }
             return Some(slot);
@@ -400,7 +424,7 @@ impl Window {
                 Some(next) if next == seq => {
                     other.behind = slot.behind;
                     if chain.last == seq {
-                        self.chains.insert(slot.call, Chain { last: before, ..chain });
+                        self.chains.insert(name, Chain { last: before, ..chain });
                     }
                     break;
                 }
@@ -423,7 +447,7 @@ impl Window {
         self.backing_off += 1;
     }
 
-    /// Marks a record as being parked: it is not lent, and its call waits behind it.
+    /// Marks a record as being parked: it is not lent, and its session waits behind it.
     pub fn hold(&mut self, seq: u64) {
         if let Some(slot) = self.slots.get_mut(&seq) {
             let before = std::mem::replace(&mut slot.state, State::Parking);

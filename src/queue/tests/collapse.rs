@@ -8,7 +8,7 @@ use super::*;
 use crate::record::{Kind, Record, Times, codec};
 
 /// A record of a session as an entry; its number tells it from others.
-fn of(kind: Kind, number: u64, session: u64, sinks: SinkMask) -> Entry {
+pub(super) fn of(kind: Kind, number: u64, session: u64, sinks: SinkMask) -> Entry {
     let record = Record {
         id: id(number),
         kind,

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::collapse::of;
 use super::*;
 use crate::clock::Timestamp;
+use crate::record::Kind;
 
 /// Virtual time of one turn.
 const TURN: Duration = Duration::from_millis(10);
@@ -256,4 +258,69 @@ fn a_start_looks_through_the_files_for_the_calls_of_the_backlog() {
     let first: Vec<u64> = lease(&mut queue, A, clock::now()).iter().map(|lease| lease.seq.0).collect();
     assert!(first.contains(&3003), "a new call goes ahead: {first:?}");
     assert!(!first.contains(&3001), "an earlier record of its call waits");
+}
+
+/// A record of a session of the one call `call`.
+fn fact(kind: Kind, number: u64, session: u64, call: u64) -> Entry {
+    Entry { call: CallHash(call), ..of(kind, number, session, SinkMask(1)) }
+}
+
+#[test]
+fn the_sessions_of_one_call_id_do_not_wait_for_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(small(directory.path())).queue;
+    let session = |n: u64| [fact(Kind::Start, 2 * n, n, 7), fact(Kind::Stop, 2 * n + 1, n, 7)];
+    append(&mut queue, (0..500).flat_map(session).collect());
+    for restart in [false, true] {
+        if restart {
+            drop(queue);
+            queue = open(small(directory.path())).queue;
+        }
+        let first = numbers(&lease(&mut queue, A, clock::now()));
+        assert!(first.len() >= 100, "one at a time would be one: {}", first.len());
+        assert!(first.iter().all(|number| number % 2 == 0), "but a Stop waits for its Start");
+    }
+    let mut got = Vec::new();
+    for number in deliver_all(&mut queue, A) {
+        assert!(number % 2 == 0 || got.contains(&(number - 1)), "{number} before its Start");
+        got.push(number);
+    }
+}
+
+#[test]
+fn a_record_that_is_never_answered_holds_no_other_fact_of_its_call() {
+    use Kind::{Cdr, Event, Failed, Interim, Missed, On, Start, Stop};
+    let facts = [(Missed, 1), (Failed, 1), (Event, 1), (Missed, 1), (Start, 1), (Interim, 1), (Stop, 1), (Cdr, 1)];
+    for (name, unanswered, want) in [
+        ("a missed call", 1, &[2, 3, 4, 5, 6, 7, 8, 9][..]),
+        ("a failed one", 2, &[1, 3, 4, 5, 6, 7, 8, 9]),
+        ("an event", 3, &[1, 2, 4, 5, 6, 7, 8, 9]),
+        ("a Start holds its session, and Accounting-On, which ends sessions", 5, &[1, 2, 3, 4, 8]),
+        ("an Interim likewise", 6, &[1, 2, 3, 4, 5, 8]),
+    ] {
+        for window in [100, 4] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut queue = open(Settings { window_records: window, ..settings(directory.path()) }).queue;
+            let mut entries: Vec<_> =
+                (1..).zip(facts).map(|(number, (kind, session))| fact(kind, number, session, 7)).collect();
+            entries.push(Entry { call: AFTER_ALL, ..of(On, 9, 9, SinkMask(1)) });
+            append(&mut queue, entries);
+            let (mut now, mut got) = (clock::now(), Vec::new());
+            for _ in 0..50 {
+                for lease in lease(&mut queue, A, now) {
+                    let number = numbers(std::slice::from_ref(&lease))[0];
+                    let settlement = if number == unanswered {
+                        Settlement::Retry { after: Duration::from_secs(1), reason: "no answer".into() }
+                    } else {
+                        got.push(number);
+                        Settlement::Delivered
+                    };
+                    queue.settle(A, lease.seq, settlement, now);
+                }
+                now = now.after(Duration::from_secs(1));
+            }
+            got.sort_unstable();
+            assert_eq!(got, want, "{name}, {window} in the window");
+        }
+    }
 }
