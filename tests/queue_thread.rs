@@ -181,7 +181,7 @@ fn commands_work_while_the_queue_runs() {
     assert_eq!(produce(&started.handle, 1, 500).join().unwrap(), 500);
     let of_a = Select { sink: Some(A), ..Select::default() };
     let act = |action| match started.handle.command(Command::Act { action, select: of_a }).unwrap() {
-        Outcome::Done { records } => records,
+        Outcome::Done { records, .. } => records,
         other => panic!("{other:?}"),
     };
     assert_eq!(act(Action::Park { reason: "by hand".into() }), 500);

@@ -23,9 +23,9 @@ pub const QUEUE_WAITING_BYTES: &str = "tollgate_queue_waiting_bytes";
 pub const QUEUE_OLDEST_SECONDS: &str = "tollgate_queue_oldest_seconds";
 /// Records that are parked, of earlier processes too, by `sink`.
 pub const QUEUE_PARKED_RECORDS: &str = "tollgate_queue_parked_records";
-/// Records that were found waiting at start or were appended since, by `sink`.
+/// Records that were appended since the queue knows the sink, by `sink`.
 pub const QUEUE_IN_RECORDS_TOTAL: &str = "tollgate_queue_in_records_total";
-/// Records that left, by `sink` and `how` (`delivered`, `parked`, `dropped`, `lost`); in = out + waiting.
+/// Records that left, by `sink` and `how` (`delivered`, `dropped`, `superseded`, `lost`); in = out + waiting + parked.
 pub const QUEUE_OUT_RECORDS_TOTAL: &str = "tollgate_queue_out_records_total";
 /// Deliveries that were to be repeated, by `sink`.
 pub const QUEUE_RETRIES_TOTAL: &str = "tollgate_queue_retries_total";
@@ -113,10 +113,9 @@ fn record_sink(sink: &SinkStats) {
     gauge!(QUEUE_WAITING_BYTES, "sink" => name()).set(sink.waiting_bytes as f64);
     gauge!(QUEUE_OLDEST_SECONDS, "sink" => name()).set(sink.oldest.as_secs_f64());
     gauge!(QUEUE_PARKED_RECORDS, "sink" => name()).set(sink.parked_now as f64);
-    counter!(QUEUE_IN_RECORDS_TOTAL, "sink" => name()).absolute(balance.carried + balance.appended);
+    counter!(QUEUE_IN_RECORDS_TOTAL, "sink" => name()).absolute(balance.appended);
     for (how, count) in [
         ("delivered", balance.delivered),
-        ("parked", balance.parked),
         ("dropped", balance.dropped),
         ("superseded", balance.superseded),
         ("lost", balance.lost),

@@ -142,7 +142,14 @@ fn act(desk: &mut dyn Desk, verb: Verb, filter: &Filter, reason: Option<&str>) -
         (Verb::Drop, None) => Action::Drop,
     };
     match queue::ask(desk, Command::Act { action, select })? {
-        Outcome::Done { records } => Ok(json!({ "records": records })),
+        Outcome::Done { records, skipped } => {
+            let mut answer = json!({ "records": records });
+            if skipped.records > 0 {
+                answer["skipped"] = skipped.records.into();
+                answer["reasons"] = skipped.reasons.into();
+            }
+            Ok(answer)
+        }
         Outcome::Status(_) | Outcome::Page(_) => Err(RequestError::Queue(CommandError::NoAnswer)),
     }
 }

@@ -1,7 +1,7 @@
 //! `tollgate queue`: what waits, what is parked, and what to do about it.
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Failure;
 use super::desk::{Desk, Seek};
@@ -161,31 +161,9 @@ fn status(desk: &mut Desk, format: &Format) -> Result<(), Failure> {
         output::print_json(&status)?;
         return Ok(());
     }
-    let keys = [
-        "sink",
-        "carried",
-        "appended",
-        "delivered",
-        "parked",
-        "dropped",
-        "superseded",
-        "lost",
-        "waiting",
-        "parked_now",
-    ];
-    let heads = [
-        "SINK",
-        "CARRIED",
-        "APPENDED",
-        "DELIVERED",
-        "PARKED",
-        "DROPPED",
-        "SUPERSEDED",
-        "LOST",
-        "WAITING",
-        "PARKED NOW",
-        "OLDEST",
-    ];
+    let keys = ["sink", "appended", "delivered", "parked", "dropped", "superseded", "lost", "waiting"];
+    let heads =
+        ["SINK", "CARRIED", "APPENDED", "DELIVERED", "PARKED", "DROPPED", "SUPERSEDED", "LOST", "WAITING", "OLDEST"];
     let none = Vec::new();
     let rows: Vec<Vec<String>> = status["sinks"]
         .as_array()
@@ -327,7 +305,7 @@ fn act(desk: &mut Desk, action: Verb, which: Chosen, reason: Option<String>, for
     let answer = desk.ask(&Request::QueueAct { action, filter: which.filter(), reason })?;
     let records = answer["records"].as_u64().unwrap_or(0);
     if format.is_json() {
-        output::print_json(&json!({ "records": records }))?;
+        output::print_json(&answer)?;
     } else {
         let verb = match action {
             Verb::Retry => "to be tried again",
@@ -335,6 +313,11 @@ fn act(desk: &mut Desk, action: Verb, which: Chosen, reason: Option<String>, for
             Verb::Drop => "dropped",
         };
         output::print(&format!("{records} {verb}"))?;
+        let skipped = answer["skipped"].as_u64().unwrap_or(0);
+        if skipped > 0 {
+            let reasons: Vec<_> = answer["reasons"].as_array().into_iter().flatten().map(output::cell).collect();
+            output::print(&format!("{skipped} passed over: {}", reasons.join("; ")))?;
+        }
     }
     match one {
         Some(record) if records == 0 => Err(Failure::Failed(anyhow::anyhow!("nothing was done with `{record}`"))),

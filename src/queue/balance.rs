@@ -65,33 +65,65 @@ impl Losses {
     }
 }
 
-/// What became of the records one sink wanted, since the queue was opened.
+/// What became of the records one sink wanted, since it is known to the queue: each record counts once, however often it
+/// is parked and put back, and over all restarts.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Balance {
-    /// Found waiting at opening.
+    /// Of those appended, how many this process found waiting when it opened the queue.
     pub carried: u64,
-    /// Appended since; a parked record put back by the operator and a salvaged one count again.
+    /// Appended.
     pub appended: u64,
     /// Settled as delivered.
     pub delivered: u64,
-    /// Parked.
+    /// Parked now.
     pub parked: u64,
     /// Dropped by the operator.
     pub dropped: u64,
     /// Interim records that a newer record of their session made needless before they were delivered.
     pub superseded: u64,
-    /// Found to be missing or unreadable on disk; salvaged ones are appended again.
+    /// Found to be missing or unreadable on disk, and not salvaged.
     pub lost: u64,
     /// Waiting now, lent ones included.
     pub waiting: u64,
 }
 
 impl Balance {
-    /// Whether carried + appended = delivered + parked + dropped + superseded + lost + waiting.
+    /// Whether appended = delivered + parked + dropped + superseded + lost + waiting.
     #[must_use]
     pub const fn holds(&self) -> bool {
-        let gone = self.delivered + self.parked + self.dropped + self.superseded + self.lost;
-        self.carried + self.appended == gone + self.waiting
+        self.appended == self.ended()
+    }
+
+    const fn ended(&self) -> u64 {
+        self.delivered + self.parked + self.dropped + self.superseded + self.lost + self.waiting
+    }
+
+    /// Brings totals kept on disk and what was found waiting and parked at opening together. Each is as new as its own
+    /// last write: after a kill the one may know of a delivery that the other does not.
+    pub(super) fn reconcile(&mut self, was_damaged: bool) {
+        let ended = self.ended();
+        if ended < self.appended && was_damaged {
+            // What a salvage brings back counts as appended again.
+            self.appended = ended;
+        } else if ended < self.appended {
+            self.delivered += self.appended - ended;
+        } else {
+            // They come again, and count then.
+            let again = self.delivered.min(ended - self.appended);
+            self.delivered -= again;
+            self.appended = ended - again;
+        }
+    }
+
+    /// The totals that are kept on disk.
+    pub(super) const fn totals(&self) -> [u64; 5] {
+        [self.appended, self.delivered, self.dropped, self.superseded, self.lost]
+    }
+
+    /// Takes up totals from disk; those an earlier release did not write are 0.
+    pub(super) fn take_totals(&mut self, totals: &[u64]) {
+        let places = [&mut self.appended, &mut self.delivered, &mut self.dropped, &mut self.superseded, &mut self.lost];
+        places.into_iter().zip(totals).for_each(|(place, total)| *place = *total);
     }
 }
 

@@ -11,8 +11,11 @@ use foldhash::fast::FixedState;
 
 use crate::clock::{Instant, Now};
 use crate::ids::{CallHash, RecordId};
-use crate::record::{Kind, codec};
+use crate::record::Kind;
+use crate::record::codec::{self, Glimpse};
 
+use super::order::Rank;
+use super::overtaken::Overtaken;
 use super::store::{Fresh, Queue};
 
 /// Sessions with an Interim that are remembered for one sink; those of further ones are all delivered.
@@ -22,30 +25,55 @@ const SESSIONS_MAX: usize = 1 << 18;
 #[derive(Clone, Copy, Debug)]
 struct Newest {
     seq: u64,
-    /// Its name; names rise with the time records are made.
-    id: RecordId,
+    made: Made,
     bytes: usize,
+}
+
+/// When a record was made, as against others of its session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    /// Its number within the session.
+    rank: Rank,
+    /// Its name: names rise with the time, unless the clock was set back by much.
+    id: RecordId,
+}
+
+impl Made {
+    /// Whether it was made after `other`: by their numbers, or by their names if they have none.
+    pub(super) fn is_after(self, other: Self) -> bool {
+        match (self.rank.0, other.rank.0) {
+            (Some(own), Some(other)) => own > other,
+            _ => self.id > other.id,
+        }
+    }
 }
 
 /// The sessions of one sink that have had an Interim and no Stop.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(HashMap<u64, Newest, FixedState>);
 
+/// What a record says of its session: kind, session by hash, and when it was made; `None` for one of no session.
+pub(super) fn fact(id: RecordId, body: &[u8]) -> Option<(Kind, u64, Made)> {
+    let Glimpse { kind, session, number } = codec::peek(body)?;
+    let is_of_session = matches!(kind, Kind::Start | Kind::Interim | Kind::Stop) && !session.is_empty();
+    is_of_session.then(|| (kind, CallHash::of(session).0, Made { rank: Rank(number), id }))
+}
+
 /// What a record means for the Interims of its session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum Meaning {
     /// It is one; its session by hash.
-    Interim(u64),
+    Interim(u64, Made),
     /// It ends the session.
-    Stop(u64),
+    Stop(u64, Made),
     /// Nothing.
     Other,
 }
 
-fn meaning(body: &[u8]) -> Meaning {
-    match codec::peek(body) {
-        Some((Kind::Interim, session)) if !session.is_empty() => Meaning::Interim(CallHash::of(session).0),
-        Some((Kind::Stop, session)) if !session.is_empty() => Meaning::Stop(CallHash::of(session).0),
+fn meaning(id: RecordId, body: &[u8]) -> Meaning {
+    match fact(id, body) {
+        Some((Kind::Interim, session, made)) => Meaning::Interim(session, made),
+        Some((Kind::Stop, session, made)) => Meaning::Stop(session, made),
         _ => Meaning::Other,
     }
 }
@@ -53,29 +81,30 @@ fn meaning(body: &[u8]) -> Meaning {
 impl Sessions {
     /// Takes note of a record; the older Interim that it makes needless.
     fn note(&mut self, seq: u64, id: RecordId, body: &[u8]) -> Option<Newest> {
-        match meaning(body) {
+        match meaning(id, body) {
             Meaning::Other => None,
-            Meaning::Stop(session) => match self.0.get(&session) {
-                Some(known) if known.id < id => self.0.remove(&session),
+            Meaning::Stop(session, made) => match self.0.get(&session) {
+                Some(known) if made.is_after(known.made) => self.0.remove(&session),
                 _ => None,
             },
-            Meaning::Interim(session) => match self.0.get(&session) {
+            Meaning::Interim(session, made) => match self.0.get(&session) {
                 // It is read a second time, or was parked and put back since.
-                Some(known) if known.id >= id => None,
+                Some(known) if !made.is_after(known.made) => None,
                 None if self.0.len() >= SESSIONS_MAX => None,
-                _ => self.0.insert(session, Newest { seq, id, bytes: body.len() }),
+                _ => self.0.insert(session, Newest { seq, made, bytes: body.len() }),
             },
         }
     }
 
     /// Whether a newer Interim of its session is known.
     fn has_newer(&self, id: RecordId, body: &[u8]) -> bool {
-        matches!(meaning(body), Meaning::Interim(session) if self.0.get(&session).is_some_and(|newest| newest.id > id))
+        let newer = |session, made| self.0.get(&session).is_some_and(|newest| newest.made.is_after(made));
+        matches!(meaning(id, body), Meaning::Interim(session, made) if newer(session, made))
     }
 }
 
 impl Queue {
-    fn collapses(&self, index: usize) -> bool {
+    pub(super) fn collapses(&self, index: usize) -> bool {
         let sink = &self.sinks[index];
         sink.configured && self.chain.settings.collapsing.contains(&sink.name)
     }
@@ -90,6 +119,7 @@ impl Queue {
                 let sink = self.sinks[index].since.sink;
                 let wanted = (first..).zip(records).filter(|(_, record)| record.sinks.has(sink));
                 for (seq, record) in wanted {
+                    self.overtake_parked(index, record.id, &record.body, Overtaken::ByAppended);
                     self.collapse(index, seq, (record.id, &record.body), now.mono);
                 }
             }
@@ -134,7 +164,7 @@ mod tests {
     #[test]
     fn octets_that_are_no_record_mean_nothing() {
         for body in [&b""[..], b"\x01", b"\x01\x01", b"\xff\x01\x00\x00", &[1; 40]] {
-            assert_eq!(meaning(body), Meaning::Other, "{body:?}");
+            assert!(matches!(meaning(RecordId(1), body), Meaning::Other), "{body:?}");
         }
     }
 }

@@ -9,12 +9,16 @@ use bytes::Bytes;
 
 use crate::clock::{Now, Timestamp};
 use crate::ids::{CallHash, RecordId, Seq, SinkMask, SinkNumber};
+use crate::record::Kind;
 
 use super::balance::Stats;
+use super::collapse::fact;
 use super::error::StoreError;
+use super::order::Order;
+use super::overtaken::overtaken_text;
 use super::parked::Parked;
 use super::spool::{StoredRecord, read_records};
-use super::store::{After, Fresh, Queue};
+use super::store::{After, Fresh, Origin, Queue};
 
 /// One record by its place or its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,7 +97,36 @@ pub enum Outcome {
     Done {
         /// How many.
         records: u64,
+        /// How many were passed over, and why.
+        skipped: Skipped,
     },
+}
+
+/// Records an action passed over.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Skipped {
+    /// How many.
+    pub records: u64,
+    /// Each reason once, in words.
+    pub reasons: Vec<String>,
+}
+
+impl Skipped {
+    fn add(&mut self, reason: String) {
+        self.records += 1;
+        if self.reasons.len() < REASONS_MAX && !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    fn append(&mut self, more: Self) {
+        self.records += more.records;
+        for reason in more.reasons {
+            if self.reasons.len() < REASONS_MAX && !self.reasons.contains(&reason) {
+                self.reasons.push(reason);
+            }
+        }
+    }
 }
 
 /// Where a slice begins: waiting records come first, in order of place, then parked ones, by sink and name.
@@ -125,6 +158,8 @@ pub struct Page {
     pub items: Vec<Item>,
     /// Records something was done with.
     pub acted: u64,
+    /// Records the action passed over.
+    pub skipped: Skipped,
     /// Where to go on; `None` at the end. There may be more although this slice found nothing.
     pub next: Option<Position>,
 }
@@ -226,19 +261,20 @@ pub fn ask(desk: &mut dyn Desk, command: Command) -> Result<Outcome, CommandErro
             Ok(Outcome::Page(all))
         }
         Command::Act { action, select } => {
-            let mut records = 0;
+            let (mut records, mut skipped) = (0, Skipped::default());
             let mut next = Some(Position::Waiting(Seq(0)));
             // What an action appends is behind `head` and is not acted on again.
             let head = desk.status()?.head;
             while let Some(from) = next {
                 let page = desk.slice(Query { select, from, max: SLICE_RECORDS, action: Some(action.clone()) })?;
                 records += page.acted;
+                skipped.append(page.skipped);
                 next = match page.next {
                     Some(Position::Waiting(seq)) if seq.0 > head => Some(Position::Parked(None)),
                     next => next,
                 };
             }
-            Ok(Outcome::Done { records })
+            Ok(Outcome::Done { records, skipped })
         }
     }
 }
@@ -255,7 +291,7 @@ impl Queue {
                 Some(State::Waiting) | None => self.slice_waiting(query, from.0, now),
             },
             Position::Parked(_) if query.select.state == Some(State::Waiting) => Ok(Page::default()),
-            Position::Parked(after) => self.slice_parked(query, after),
+            Position::Parked(after) => self.slice_parked(query, after, now),
         }
     }
 
@@ -365,6 +401,7 @@ impl Queue {
                         parked: now.wall,
                         reason: reason.clone(),
                         body: record.body.clone(),
+                        overtaken: None,
                     });
                     true
                 }
@@ -374,7 +411,15 @@ impl Queue {
         acted
     }
 
-    fn slice_parked(&mut self, query: &Query, after: Option<(SinkNumber, RecordId)>) -> Result<Page, StoreError> {
+    fn slice_parked(
+        &mut self,
+        query: &Query,
+        after: Option<(SinkNumber, RecordId)>,
+        now: Now,
+    ) -> Result<Page, StoreError> {
+        if query.action.is_some() {
+            self.flush_overtaken(now);
+        }
         let max = query.max.clamp(1, SLICE_RECORDS);
         let found = self.parked.page(after, max)?;
         let next = found.last().filter(|_| found.len() == max).map(|last| Position::Parked(Some((last.sink, last.id))));
@@ -391,17 +436,38 @@ impl Queue {
                 _ if !wanted => {}
                 None => page.items.push(parked_item(parked)),
                 Some(Action::Drop) => dropped.push((parked.sink, parked.id)),
-                Some(Action::Retry) if self.known.has(parked.sink) => {
-                    let Parked { sink, id, call, body, .. } = parked;
-                    self.building.records.push(Fresh { id, call, sinks: SinkMask::NONE.with(sink), body });
-                    self.building.after.push(After::Unparked { sink, id });
-                    page.acted += 1;
-                }
-                Some(Action::Retry | Action::Park { .. }) => {}
+                Some(Action::Retry) if self.known.has(parked.sink) => match self.retry_refused(&parked) {
+                    Some(reason) => page.skipped.add(reason),
+                    None => {
+                        let Parked { sink, id, call, body, .. } = parked;
+                        let (sinks, origin) = (SinkMask::NONE.with(sink), Origin::Again);
+                        self.building.records.push(Fresh { id, call, sinks, body, origin });
+                        self.building.after.push(After::Unparked { sink, id });
+                        page.acted += 1;
+                    }
+                },
+                Some(Action::Retry) => page.skipped.add("its sink is not known any more".to_owned()),
+                Some(Action::Park { .. }) => {}
             }
         }
-        page.acted += self.parked.remove(&dropped)?;
+        for (sink, _) in self.parked.remove(&dropped)? {
+            page.acted += 1;
+            self.with_sink(sink, |sink| sink.balance.dropped += 1);
+        }
         Ok(page)
+    }
+
+    /// Why a parked record must not go to its sink any more, or not now; `None` when it may.
+    fn retry_refused(&self, parked: &Parked) -> Option<String> {
+        if let Some(since) = parked.overtaken {
+            return Some(overtaken_text(since));
+        }
+        let (kind, ..) = fact(parked.id, &parked.body)?;
+        let window = &self.sinks[self.index(parked.sink)?].window;
+        let is_behind = window.may_be_unread(Order::of(parked.call, &parked.body), parked.call);
+        // A Stop may go behind all that waits.
+        (kind != Kind::Stop && is_behind)
+            .then(|| "later records of its session wait in the backlog: try again when they have left".to_owned())
     }
 }
 
@@ -439,6 +505,11 @@ impl Desk for Offline {
     }
 
     fn slice(&mut self, query: Query) -> Result<Page, CommandError> {
+        if query.action == Some(Action::Retry) {
+            // What of the sessions of parked records waits decides whether they may go.
+            let sinks = self.queue.known();
+            self.queue.look_for_unread(sinks.iter(), &mut || {});
+        }
         let page = self.queue.slice(&query, (self.clock)())?;
         if query.action.is_some() {
             self.queue.finish(self.clock)?;
@@ -446,6 +517,9 @@ impl Desk for Offline {
         Ok(page)
     }
 }
+
+/// Reasons for passing records over that one answer names.
+const REASONS_MAX: usize = 16;
 
 /// Records of one slice: about 1 ms between two commits.
 const SLICE_RECORDS: usize = 256;

@@ -21,6 +21,7 @@ use crate::ids::{Seq, SinkNumber};
 
 use super::balance::Balance;
 use super::notice::Notice;
+use super::overtaken::Overtaken;
 use super::parked::{Parked, REASON_BYTES_MAX, shortened};
 use super::spool::{StoredRecord, read_records};
 use super::store::Queue;
@@ -145,6 +146,10 @@ impl Queue {
         }
         match settlement {
             Settlement::Delivered => {
+                let slot = self.sinks[index].window.slot(seq.0).map(|slot| (slot.id, slot.body.clone()));
+                if let Some((id, body)) = slot {
+                    self.overtake_parked(index, id, &body, Overtaken::ByDelivered);
+                }
                 self.leave(index, seq.0, 0, now.mono, |balance| balance.delivered += 1);
             }
             Settlement::Retry { after, reason } => self.wait_on(index, seq.0, after, reason, now),
@@ -190,6 +195,7 @@ impl Queue {
             parked: now.wall,
             reason: shortened(&reason, REASON_BYTES_MAX).to_owned(),
             body: slot.body.clone(),
+            overtaken: None,
         });
         sink.window.hold(seq);
     }

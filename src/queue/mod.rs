@@ -29,6 +29,7 @@ mod limits;
 mod notice;
 mod opening;
 mod order;
+mod overtaken;
 mod parked;
 mod registry;
 mod repair;
@@ -42,6 +43,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 pub mod thread;
+mod totals;
 mod unread;
 mod upkeep;
 mod window;
@@ -57,7 +59,7 @@ pub use balance::{Balance, Loss, Losses, SinkStats, Stats};
 pub use barrier::AFTER_ALL;
 pub use command::{
     Action, Command, CommandError, Desk, Item, LIST_MAX, Offline, Outcome, Page, ParkedState, Pick, Position, Query,
-    Select, State, Waiting, ask,
+    Select, Skipped, State, Waiting, ask,
 };
 pub use error::{AppendFailed, OpenError, StoreError};
 pub use handle::{Consumer, Full, Handle, Producer, Wake};

@@ -22,9 +22,10 @@ use super::registry::write_sinks;
 use super::repair::{COPY, Inventory};
 use super::settings::Settings;
 use super::spool::{SCHEMA, Spool, read_bitmaps, read_number, read_records};
-use super::store::{BATCH_RECORDS_MAX, Building, Fresh, Queue, Sink, Timing};
+use super::store::{BATCH_RECORDS_MAX, Building, Fresh, Origin, Queue, Sink, Timing};
 use super::switch::Switch;
 use super::sync;
+use super::totals;
 use super::window::made;
 
 /// An open queue and what was in it.
@@ -403,7 +404,10 @@ impl Opening {
         for sink in &mut self.sinks {
             let spools = &self.chain.spools;
             let waiting = spools.iter().map(|spool| spool.bits.waiting(sink.since)).sum();
-            sink.balance = Balance { carried: waiting, waiting, ..Balance::default() };
+            let parked_now = parked.parked(sink.since.sink);
+            sink.balance = Balance { carried: waiting, waiting, parked: parked_now, ..Balance::default() };
+            let totals = self.chain.metas.get(totals::NAME).map_or(&[][..], Vec::as_slice);
+            sink.balance.take_totals(&totals::read(totals, sink.since));
             let first = spools.iter().find_map(|spool| spool.bits.next_open(sink.since, 0));
             sink.window.advance(first.unwrap_or(next));
             if waiting > 0 && !sink.configured {
@@ -412,6 +416,7 @@ impl Opening {
             self.report.waiting += waiting;
         }
         let mut queue = Queue::assemble(self.chain, self.sinks, next, self.total, parked);
+        queue.take_balance(&self.report, self.now).map_err(failed)?;
         queue.stats.losses = queue.chain.place.losses();
         // There from now on: a full disk lets a file be written over, but none be made.
         if let Err(error) = queue.chain.place.keep_losses(&queue.stats.losses) {
@@ -476,12 +481,43 @@ impl Queue {
             calls: Calls::default(),
             parked,
             parking: Vec::new(),
+            overtaken: super::overtaken::Pending::default(),
             switch: Switch::Idle,
             salvage: super::salvage::Salvage::default(),
             removal: None,
             stats: Stats::default(),
             verdict: Verdict::default(),
             timing: Timing::default(),
+        }
+    }
+
+    /// Brings the totals kept on disk and what is there together.
+    fn take_balance(&mut self, report: &OpenReport, now: Now) -> Result<(), StoreError> {
+        if !report.clean {
+            self.settle_parked(now)?;
+        }
+        for sink in &mut self.sinks {
+            sink.balance.reconcile(!report.damaged.is_empty());
+        }
+        Ok(())
+    }
+
+    /// A process that died between the parking of a record and the settling of its place left it in both: it is parked.
+    fn settle_parked(&mut self, now: Now) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.parked.page(after, PARKED_AT_ONCE)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some((last.sink, last.id));
+            for parked in page {
+                let waits = |index| -> bool {
+                    let sink: &Sink = &self.sinks[index];
+                    parked.seq >= sink.since.seq
+                };
+                if self.index(parked.sink).is_some_and(waits) && self.mark_done(parked.sink, parked.seq, now.mono) {
+                    self.with_sink(parked.sink, |sink| sink.balance.waiting -= 1);
+                }
+            }
         }
     }
 
@@ -516,7 +552,14 @@ impl Queue {
             let sinks = record.sinks.and(self.known);
             if !sinks.is_empty() {
                 report.recovered += 1;
-                self.building.records.push(Fresh { id: record.id, call: record.call, sinks, body: record.body });
+                let origin = Origin::New;
+                self.building.records.push(Fresh {
+                    id: record.id,
+                    call: record.call,
+                    sinks,
+                    body: record.body,
+                    origin,
+                });
             }
             if self.gathered() >= BATCH_RECORDS_MAX {
                 self.finish(clock)?;
@@ -543,7 +586,7 @@ impl From<StoreError> for Load {
 
 /// Named values every spool has, as against those about one spool.
 fn is_shared(name: &[u8]) -> bool {
-    name == b"sinks" || name.starts_with(b"kept/")
+    name == b"sinks" || name == totals::NAME || name.starts_with(b"kept/")
 }
 
 /// A file up to this size is copied also after a closing in order: it takes 0.1 s.

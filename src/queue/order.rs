@@ -6,7 +6,8 @@
 //! one of them holds nothing by it.
 
 use crate::ids::CallHash;
-use crate::record::{Kind, codec};
+use crate::record::Kind;
+use crate::record::codec::{self, Glimpse};
 
 use super::barrier::AFTER_ALL;
 
@@ -16,21 +17,33 @@ pub enum Order {
     /// It waits for no other record, and none waits for it.
     Free,
     /// It leaves after all earlier ones of the same name.
-    Within(CallHash),
+    Within(CallHash, Rank),
+}
+
+/// When a record of a session was made, as against the others of its session: by its number there, or unknown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rank(pub Option<u32>);
+
+impl Rank {
+    /// Whether it was made before `other`, for sure.
+    pub fn is_before(self, other: Self) -> bool {
+        matches!((self.0, other.0), (Some(own), Some(other)) if own < other)
+    }
 }
 
 impl Order {
     /// The order of a record by its octets, the beginning of which is enough. What cannot be read is ordered by its call.
     pub fn of(call: CallHash, body: &[u8]) -> Self {
         if call == AFTER_ALL {
-            return Self::Within(call);
+            return Self::Within(call, Rank(None));
         }
-        match codec::peek(body) {
-            Some((Kind::Start | Kind::Interim | Kind::Stop, session)) if !session.is_empty() => {
-                Self::Within(CallHash::of(session))
+        let Some(Glimpse { kind, session, number }) = codec::peek(body) else { return Self::Within(call, Rank(None)) };
+        match kind {
+            Kind::Start | Kind::Interim | Kind::Stop if !session.is_empty() => {
+                Self::Within(CallHash::of(session), Rank(number))
             }
-            Some((Kind::Failed | Kind::Missed | Kind::Event | Kind::Cdr, _)) => Self::Free,
-            Some((Kind::Start | Kind::Interim | Kind::Stop | Kind::On | Kind::Off, _)) | None => Self::Within(call),
+            Kind::Failed | Kind::Missed | Kind::Event | Kind::Cdr => Self::Free,
+            Kind::Start | Kind::Interim | Kind::Stop | Kind::On | Kind::Off => Self::Within(call, Rank(None)),
         }
     }
 

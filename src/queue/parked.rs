@@ -1,14 +1,18 @@
 //! Parked records: those no repetition helps, kept for the operator in a database of their own, so that they outlive
 //! the spool they came from.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SINKS_MAX, SinkNumber};
+use crate::record::Kind;
 
+use super::collapse::{Made, fact};
 use super::database::Database;
 use super::disk::{Counter, Place};
 use super::error::StoreError;
@@ -39,6 +43,16 @@ pub struct Parked {
     pub reason: String,
     /// The encoded record.
     pub body: Bytes,
+    /// When it was known that its sink had delivered a later record of its session; `None` when none is known.
+    pub overtaken: Option<Timestamp>,
+}
+
+/// A parked Start or Interim of a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Older {
+    pub id: RecordId,
+    pub kind: Kind,
+    pub made: Made,
 }
 
 impl Parked {
@@ -66,7 +80,7 @@ impl Parked {
         let length = from.u8()?;
         let reason = String::from_utf8_lossy(from.slice(usize::from(length))?).into_owned();
         let body = Bytes::copy_from_slice(from.0);
-        Ok(Self { sink, id, seq, call, code, attempts, first_tried, parked, reason, body })
+        Ok(Self { sink, id, seq, call, code, attempts, first_tried, parked, reason, body, overtaken: None })
     }
 }
 
@@ -86,6 +100,10 @@ pub struct ParkedStore {
     cache_bytes: u64,
     database: Option<Database>,
     counts: [u64; SINKS_MAX],
+    /// What a later record of the same session could make wrong, by sink and session.
+    older: HashMap<(u8, u64), Vec<Older>, FixedState>,
+    /// Sessions in `older`, by sink.
+    sessions: [u32; SINKS_MAX],
     /// Changes made durable so far; also in the database and, as a lower bound, in `head`.
     changes: u64,
     head: PathBuf,
@@ -156,6 +174,8 @@ impl ParkedStore {
             cache_bytes,
             database: None,
             counts: [0; SINKS_MAX],
+            older: HashMap::default(),
+            sessions: [0; SINKS_MAX],
             changes: Counter::open(&head).map_or(0, |head| head.read()),
             head,
         }
@@ -171,19 +191,61 @@ impl ParkedStore {
         self.counts.get(usize::from(sink.0)).copied().unwrap_or(0)
     }
 
-    /// Stores records durably.
+    /// Whether a sink has a parked record that a later one of its session could make wrong.
+    pub fn has_sessions(&self, sink: SinkNumber) -> bool {
+        self.sessions[usize::from(sink.0 & 63)] > 0
+    }
+
+    /// Forgets those parked records of a session for which `wanted` says so.
+    pub(super) fn take_older(&mut self, sink: SinkNumber, session: u64, mut wanted: impl FnMut(&Older) -> bool) {
+        let Some(all) = self.older.get_mut(&(sink.0, session)) else { return };
+        all.retain(|older| !wanted(older));
+        if all.is_empty() {
+            self.older.remove(&(sink.0, session));
+            self.sessions[usize::from(sink.0 & 63)] -= 1;
+        }
+    }
+
+    fn note_older(&mut self, sink: SinkNumber, id: RecordId, body: &[u8]) {
+        let Some((kind @ (Kind::Start | Kind::Interim), session, made)) = fact(id, body) else { return };
+        if self.older.len() >= SESSIONS_MAX {
+            return;
+        }
+        let all = self.older.entry((sink.0, session)).or_default();
+        if all.is_empty() {
+            self.sessions[usize::from(sink.0 & 63)] += 1;
+        }
+        if all.iter().all(|older| older.id != id) {
+            all.push(Older { id, kind, made });
+        }
+    }
+
+    /// States, durably, that a later record of the session of each of these was delivered.
+    ///
+    /// # Errors
+    /// When that could not be made durable.
+    pub fn mark_overtaken(&mut self, keys: &[Key], when: Timestamp) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        let mut out = Vec::new();
+        for (sink, id) in keys {
+            let data = when.0.to_be_bytes();
+            frame::put_parked(&mut out, &ParkedPart { sink: *sink, id: *id, part: MARK_PART, parts: 1, data: &data });
+            batch.insert(&layout::parked_key(*sink, *id, MARK_PART), out.as_slice());
+        }
+        self.change(batch)
+    }
+
+    /// Stores records durably. Says of each whether it was not there before.
     ///
     /// # Errors
     /// When they could not be made durable. The database is then opened anew at the next call.
-    pub fn put(&mut self, records: &[Parked]) -> Result<(), StoreError> {
+    pub fn put(&mut self, records: &[Parked]) -> Result<Vec<bool>, StoreError> {
         let database = self.ready()?;
         let mut batch = sled::Batch::default();
         let mut fresh = Vec::with_capacity(records.len());
         let mut out = Vec::new();
         for record in records {
-            if database.read(&layout::parked_key(record.sink, record.id, 0))?.is_none() {
-                fresh.push(record.sink);
-            }
+            fresh.push(database.read(&layout::parked_key(record.sink, record.id, 0))?.is_none());
             let data = record.to_bytes();
             let parts = u8::try_from(frame::parts_of(data.len())).unwrap_or(u8::MAX);
             for (part, data) in (0..).zip(data.chunks(frame::PART_BYTES)) {
@@ -192,43 +254,51 @@ impl ParkedStore {
             }
         }
         self.change(batch)?;
-        for sink in fresh {
-            self.counts[usize::from(sink.0 & 63)] += 1;
+        for (record, fresh) in records.iter().zip(&fresh) {
+            self.counts[usize::from(record.sink.0 & 63)] += u64::from(*fresh);
+            self.note_older(record.sink, record.id, &record.body);
         }
-        Ok(())
+        Ok(fresh)
     }
 
-    /// Removes records durably; those that are not there are passed over.
+    /// Removes records durably; those that are not there are passed over. Gives those that were.
     ///
     /// # Errors
     /// When the removal could not be made durable.
-    pub fn remove(&mut self, keys: &[Key]) -> Result<u64, StoreError> {
+    pub fn remove(&mut self, keys: &[Key]) -> Result<Vec<Key>, StoreError> {
         if self.database.is_none() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let database = self.ready()?;
         let mut batch = sled::Batch::default();
-        let mut gone = Vec::new();
+        let (mut gone, mut sessions) = (Vec::new(), Vec::new());
         for (sink, id) in keys {
             let Some(value) = database.read(&layout::parked_key(*sink, *id, 0))? else { continue };
             let parts = match frame::read(&value) {
-                Ok(Frame::Parked(part)) => part.parts,
+                Ok(Frame::Parked(part)) => {
+                    let session = Parked::from_bytes(*sink, *id, part.data).ok();
+                    sessions.extend(session.and_then(|parked| Some((*sink, *id, fact(*id, &parked.body)?.1))));
+                    part.parts
+                }
                 _ => PARKED_PARTS_MAX,
             };
-            for part in 0..parts {
+            for part in (0..parts).chain([MARK_PART]) {
                 batch.remove(&layout::parked_key(*sink, *id, part));
             }
-            gone.push(*sink);
+            gone.push((*sink, *id));
         }
         if gone.is_empty() {
-            return Ok(0);
+            return Ok(gone);
         }
         self.change(batch)?;
-        for sink in &gone {
+        for (sink, id, session) in sessions {
+            self.take_older(sink, session, |older| older.id == id);
+        }
+        for (sink, _) in &gone {
             let count = &mut self.counts[usize::from(sink.0 & 63)];
             *count = count.saturating_sub(1);
         }
-        Ok(gone.len() as u64)
+        Ok(gone)
     }
 
     /// Up to `max` records behind `after`, in order of sink and id.
@@ -239,7 +309,7 @@ impl ParkedStore {
         let Some(database) = &self.database else { return Ok(Vec::new()) };
         let begin = after.map_or([0; 19], |(sink, id)| layout::parked_key(sink, id, u8::MAX));
         let mut pairs = Vec::new();
-        let limit = max.saturating_mul(usize::from(PARKED_PARTS_MAX));
+        let limit = max.saturating_mul(usize::from(PARKED_PARTS_MAX) + 1);
         database.range(begin..[u8::MAX; 19], limit, &mut pairs)?;
         let mut found = Vec::new();
         let mut at = 0;
@@ -247,13 +317,17 @@ impl ParkedStore {
             let key = layout::parked_of(&pairs[at].0);
             let count = pairs[at..].iter().take_while(|pair| same(&pair.0, key)).count().max(1);
             if let Some((sink, id, _)) = key {
-                let mut data = Vec::new();
+                let (mut data, mut overtaken) = (Vec::new(), None);
                 for (_, value) in &pairs[at..at + count] {
-                    if let Ok(Frame::Parked(part)) = frame::read(value) {
-                        data.extend_from_slice(part.data);
+                    match frame::read(value) {
+                        Ok(Frame::Parked(part)) if part.part == MARK_PART => {
+                            overtaken = part.data.try_into().ok().map(|data| Timestamp(i64::from_be_bytes(data)));
+                        }
+                        Ok(Frame::Parked(part)) => data.extend_from_slice(part.data),
+                        _ => {}
                     }
                 }
-                found.extend(Parked::from_bytes(sink, id, &data));
+                found.extend(Parked::from_bytes(sink, id, &data).map(|parked| Parked { overtaken, ..parked }));
             }
             at += count;
         }
@@ -294,15 +368,31 @@ impl ParkedStore {
     }
 
     fn count(&mut self) -> Result<(), StoreError> {
-        let Some(database) = &self.database else { return Ok(()) };
         self.counts = [0; SINKS_MAX];
         let mut begin = [0; 19];
+        let mut last = None;
         loop {
+            let Some(database) = &self.database else { return Ok(()) };
             let mut pairs = Vec::new();
             database.range(begin..[u8::MAX; 19], COUNT_KEYS, &mut pairs)?;
-            for (key, _) in &pairs {
-                if let Some((sink, _, 0)) = layout::parked_of(key) {
-                    self.counts[usize::from(sink.0 & 63)] += 1;
+            for (key, value) in &pairs {
+                match (layout::parked_of(key), frame::read(value)) {
+                    (Some((sink, id, 0)), part) => {
+                        self.counts[usize::from(sink.0 & 63)] += 1;
+                        let Ok(Frame::Parked(part)) = part else { continue };
+                        last = Parked::from_bytes(sink, id, part.data).ok();
+                        if let Some(parked) = &last {
+                            self.note_older(sink, id, &parked.body);
+                        }
+                    }
+                    // What is marked needs no mark.
+                    (Some((sink, id, MARK_PART)), _) => {
+                        let own = last.as_ref().filter(|parked| parked.id == id && parked.sink == sink);
+                        if let Some((_, session, _)) = own.and_then(|parked| fact(id, &parked.body)) {
+                            self.take_older(sink, session, |older| older.id == id);
+                        }
+                    }
+                    _ => {}
                 }
             }
             let Some((sink, id, part)) = pairs.last().and_then(|(key, _)| layout::parked_of(key)) else { break };
@@ -362,6 +452,12 @@ fn same(key: &[u8], as_this: Option<(SinkNumber, RecordId, u8)>) -> bool {
 
 /// A body of 16 parts and what is written before it need 17.
 const PARKED_PARTS_MAX: u8 = 17;
+
+/// The part behind all parts of a record: it states when a later record of its session was delivered.
+const MARK_PART: u8 = 0xf0;
+
+/// Sessions with parked records that are remembered; a later record of a further one marks nothing.
+const SESSIONS_MAX: usize = 1 << 18;
 
 /// Key of the number of changes: behind all records.
 const CHANGES_KEY: [u8; 20] = [u8::MAX; 20];

@@ -19,7 +19,7 @@ use super::error::StoreError;
 use super::notice::{Notice, chain_text};
 use super::repair::Inventory;
 use super::spool::StoredRecord;
-use super::store::{After, Fresh, Queue};
+use super::store::{After, Fresh, Origin, Queue};
 
 /// What is to be read, is read, and was found.
 #[derive(Debug, Default)]
@@ -186,8 +186,10 @@ impl Queue {
         running.records += 1;
         running.doubtful += u64::from(doubtful && running.job.spool.is_none());
         self.stats.salvaged += 1;
-        self.building.records.push(Fresh { id: record.id, call: record.call, sinks, body: record.body });
-        if running.job.spool.is_some() {
+        let moves = running.job.spool.is_some();
+        let origin = if moves { Origin::Again } else { Origin::New };
+        self.building.records.push(Fresh { id: record.id, call: record.call, sinks, body: record.body, origin });
+        if moves {
             self.building.after.push(After::Moved { seq: record.seq, sinks });
         }
     }

@@ -19,6 +19,7 @@ use super::notice::{Notice, chain_text};
 use super::parked::{Parked, ParkedStore};
 use super::salvage::Salvage;
 use super::switch::Switch;
+use super::totals;
 use super::window::Window;
 use super::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, NOTE_BYTES_MAX};
 
@@ -40,6 +41,7 @@ pub struct Queue {
     pub(super) calls: Calls,
     pub(super) parked: ParkedStore,
     pub(super) parking: Vec<Parked>,
+    pub(super) overtaken: super::overtaken::Pending,
     pub(super) switch: Switch,
     pub(super) salvage: Salvage,
     pub(super) removal: Option<Removal>,
@@ -83,6 +85,16 @@ pub(super) struct Fresh {
     pub call: CallHash,
     pub sinks: SinkMask,
     pub body: Bytes,
+    pub origin: Origin,
+}
+
+/// Where a record to be appended comes from: each is counted once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Origin {
+    /// It is new.
+    New,
+    /// The queue had it already, at another place.
+    Again,
 }
 
 /// What follows a commit.
@@ -143,6 +155,7 @@ impl Queue {
                     call: entry.call,
                     sinks,
                     body: Bytes::from(entry.body),
+                    origin: Origin::New,
                 });
             }
         }
@@ -231,6 +244,13 @@ impl Queue {
         let active = self.chain.active();
         add_dirty(&mut batch, active);
         let removed = self.encode_removal(&mut batch);
+        let totals = self.totals();
+        if self.chain.metas.get(totals::NAME) != Some(&totals) {
+            self.chain.revision += 1;
+            put_meta(&mut batch, self.chain.revision, totals::NAME, &totals);
+            // A new spool that has to take this batch gets it too.
+            self.chain.metas.insert(totals::NAME.to_vec(), totals);
+        }
         if self.stats.troubles.has(Trouble::Slow) {
             // Something to write, so that a commit shows whether the disk is quick again.
             self.chain.revision += 1;
@@ -391,6 +411,10 @@ impl Queue {
             && let Err(error) = self.parked.remove(&unparked)
         {
             self.chain.notices.push(Notice::Failed { action: "remove parked records", why: chain_text(&error) });
+            // They are there twice from now on.
+            for (sink, _) in unparked {
+                self.with_sink(sink, |sink| sink.balance.appended += 1);
+            }
         }
         building.records.clear();
         building.calls.clear();
@@ -400,12 +424,15 @@ impl Queue {
     /// A salvaged record has a new place; at the old one it is not waited for any more.
     fn moved(&mut self, seq: u64, sinks: SinkMask, now: Instant) {
         for sink in sinks.iter() {
-            if self.mark_done(sink, seq, now) {
-                self.with_sink(sink, |sink| {
+            let waited = self.mark_done(sink, seq, now);
+            self.with_sink(sink, |sink| {
+                if waited {
                     sink.balance.waiting -= 1;
-                    sink.balance.lost += 1;
-                });
-            }
+                } else {
+                    // It has ended there meanwhile: the copy is one more.
+                    sink.balance.appended += 1;
+                }
+            });
         }
     }
 
@@ -445,7 +472,7 @@ impl Sink {
     fn appended(&mut self, seq: u64, record: &Fresh, now: Instant) {
         let wants = record.sinks.has(self.since.sink);
         if wants {
-            self.balance.appended += 1;
+            self.balance.appended += u64::from(record.origin == Origin::New);
             self.balance.waiting += 1;
             self.waiting_bytes += record.body.len() as u64;
         }
@@ -476,7 +503,7 @@ impl Group {
     }
 
     fn push(&mut self, seq: u64, total: u64, record: &Fresh) {
-        let Fresh { id, call, sinks, body } = record;
+        let Fresh { id, call, sinks, body, origin: _ } = record;
         let framed = RecordPart { seq, part: 0, parts: 1, total, id: *id, call: *call, sinks: *sinks, body };
         frame::push_record(&mut self.value, &framed);
     }

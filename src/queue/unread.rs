@@ -39,7 +39,7 @@ impl Unread {
 
     /// Notes a record that is left to the reading.
     pub fn note(&mut self, order: Order, seq: u64) {
-        let Order::Within(name) = order else { return };
+        let Order::Within(name, _) = order else { return };
         let place = self.place(seq);
         let last = self.last.entry(name).or_insert(place);
         *last = place.max(*last);
@@ -47,7 +47,7 @@ impl Unread {
 
     /// States that the record at `seq` was read, and all before it.
     pub fn read(&mut self, order: Order, seq: u64) {
-        if let Order::Within(name) = order
+        if let Order::Within(name, _) = order
             && !self.last.is_empty()
             && self.last.get(&name) == Some(&self.place(seq))
         {
@@ -59,7 +59,7 @@ impl Unread {
     ///
     /// What was found in a file in parts may be noted under its call: its beginning did not tell its session.
     pub fn blocks(&self, order: Order, call: CallHash, cursor: u64) -> bool {
-        let Order::Within(name) = order else { return false };
+        let Order::Within(name, _) = order else { return false };
         let is_known = self.unknown.end <= cursor.max(self.unknown.start);
         let waits = |name| self.last.get(name).is_some_and(|last| *last >= self.place(cursor));
         !is_known || !self.last.is_empty() && (waits(&name) || waits(&call))
@@ -203,10 +203,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use super::super::order::Rank;
     use super::*;
 
-    const CALL: Order = Order::Within(CallHash(0x1234_5678_9abc_def0));
-    const OTHER: Order = Order::Within(CallHash(7));
+    const CALL: Order = Order::Within(CallHash(0x1234_5678_9abc_def0), Rank(None));
+    const OTHER: Order = Order::Within(CallHash(7), Rank(None));
     /// The call of both.
     const BOTH: CallHash = CallHash(5);
 
@@ -266,7 +267,7 @@ mod tests {
     fn what_is_noted_by_its_call_blocks_all_its_sessions_and_nothing_blocks_what_is_free() {
         let mut unread = Unread::default();
         unread.forget(1..1);
-        unread.note(Order::Within(BOTH), 5);
+        unread.note(Order::Within(BOTH, Rank(None)), 5);
         unread.note(Order::Free, 6);
         assert!(unread.blocks(CALL, BOTH, 2) && !unread.blocks(CALL, CallHash(6), 2));
         assert!(!unread.blocks(Order::Free, BOTH, 2));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::{Instant, Now};
 use crate::ids::{Seq, SinkMask};
 
-use super::balance::{Loss, SinkStats, Stats};
+use super::balance::{Balance, Loss, SinkStats, Stats};
 use super::database::Database;
 use super::error::StoreError;
 use super::layout::CHUNK_RECORDS;
@@ -16,6 +16,7 @@ use super::parked::shortened;
 use super::spool::read_records;
 use super::store::Queue;
 use super::switch::Switch;
+use super::totals;
 use super::window::made;
 
 impl Queue {
@@ -23,6 +24,7 @@ impl Queue {
     /// by [`Queue::finish`] is due afterwards when [`Queue::gathered`] is not 0.
     pub fn tick(&mut self, now: Now) {
         self.flush_parking(now);
+        self.flush_overtaken(now);
         let sealed_due = self.timing.sealed_dirty.is_some_and(|since| now.mono >= since + SETTLED_WAIT);
         if sealed_due || self.timing.settled_since >= SETTLED_MAX {
             self.timing.sealed_dirty = None;
@@ -83,11 +85,19 @@ impl Queue {
         if let Err(error) = &result {
             self.chain.notices.push(Notice::ParkFailed { why: chain_text(error) });
         }
-        for record in records {
+        for (place, record) in records.into_iter().enumerate() {
             let Some(index) = self.index(record.sink) else { continue };
-            match result {
-                Ok(()) => {
-                    self.leave(index, record.seq, record.body.len(), now.mono, |balance| balance.parked += 1);
+            match &result {
+                Ok(fresh) => {
+                    let fresh = fresh.get(place).copied().unwrap_or(true);
+                    self.leave(index, record.seq, record.body.len(), now.mono, |balance| {
+                        if fresh {
+                            balance.parked += 1;
+                        } else {
+                            // It was there twice, and is no more.
+                            balance.appended -= 1;
+                        }
+                    });
                 }
                 Err(_) => self.sinks[index].window.back_off(record.seq, now.mono, PARK_AGAIN, record.reason),
             }
@@ -232,7 +242,7 @@ impl Queue {
                 name: sink.name.clone(),
                 sink: sink.since.sink,
                 configured: sink.configured,
-                balance: sink.balance,
+                balance: Balance { parked: self.parked.parked(sink.since.sink), ..sink.balance },
                 waiting_bytes: sink.waiting_bytes,
                 oldest: sink.oldest,
                 leased: sink.window.out(),
@@ -310,13 +320,15 @@ impl Queue {
     /// When something could not be written. The files are closed all the same.
     pub fn close(mut self, clock: fn() -> Now) -> Result<(), StoreError> {
         self.flush_parking(clock());
+        self.flush_overtaken(clock());
         if let Switch::Copying { spool, .. } = std::mem::take(&mut self.switch) {
             self.chain.discard(*spool);
         }
         let active_dirty = self.chain.active().bits.is_dirty();
         let pending = !self.building.records.is_empty() || !self.building.calls.is_empty();
         self.try_at_once();
-        let result = if active_dirty || pending { self.finish(clock) } else { Ok(()) };
+        let counted = self.chain.metas.get(totals::NAME) != Some(&self.totals());
+        let result = if active_dirty || pending || counted { self.finish(clock) } else { Ok(()) };
         if result.is_err() {
             self.lose(Loss::Unwritten, self.building.records.len() as u64);
         }

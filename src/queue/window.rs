@@ -16,7 +16,7 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{CallHash, RecordId, Seq};
 
 use super::Lease;
-use super::order::Order;
+use super::order::{Order, Rank};
 use super::schedule::Schedule;
 use super::unread::Unread;
 
@@ -270,19 +270,7 @@ impl Window {
             self.fresh.records += 1;
             self.fresh.bytes += body.len();
         }
-        let mut state = State::Ready;
-        if let Order::Within(name) = order {
-            match self.chains.get_mut(&name) {
-                Some(chain) => {
-                    if let Some(before) = self.slots.get_mut(&chain.last) {
-                        before.behind = Some(seq);
-                    }
-                    chain.last = seq;
-                    state = State::Behind;
-                }
-                None => drop(self.chains.insert(name, Chain { first: seq, last: seq })),
-            }
-        }
+        let (state, behind) = self.chain(seq, order);
         if state == State::Ready {
             if fresh.is_some() {
                 self.ready_fresh.push_back(seq);
@@ -301,10 +289,54 @@ impl Window {
             order,
             state,
             turn: 0,
-            behind: None,
+            behind,
             fresh,
         };
         self.slots.insert(seq, slot);
+    }
+
+    /// Puts a record into the chain of its session: its state there, and the record behind it. Almost always it is the
+    /// last one; a record the operator puts back goes ahead of those that were made after it, but for one that is lent.
+    fn chain(&mut self, seq: u64, order: Order) -> (State, Option<u64>) {
+        let Order::Within(name, rank) = order else { return (State::Ready, None) };
+        let Some(mut chain) = self.chains.get(&name).copied() else {
+            self.chains.insert(name, Chain { first: seq, last: seq });
+            return (State::Ready, None);
+        };
+        let rank_of = |window: &Self, seq: u64| match window.slots.get(&seq).map(|slot| slot.order) {
+            Some(Order::Within(_, rank)) => rank,
+            Some(Order::Free) | None => Rank(None),
+        };
+        let is_last = !rank.is_before(rank_of(self, chain.last));
+        if !is_last && !self.is_busy(chain.first) && rank.is_before(rank_of(self, chain.first)) {
+            let after = chain.first;
+            if let Some(slot) = self.slots.get_mut(&after) {
+                let before = std::mem::replace(&mut slot.state, State::Behind);
+                slot.due = None;
+                self.leave(before);
+            }
+            chain.first = seq;
+            self.chains.insert(name, chain);
+            return (State::Ready, Some(after));
+        }
+        let mut at = if is_last { chain.last } else { chain.first };
+        while let Some(next) = self.slots.get(&at).and_then(|slot| slot.behind) {
+            if rank.is_before(rank_of(self, next)) {
+                break;
+            }
+            at = next;
+        }
+        let behind = self.slots.get_mut(&at).and_then(|slot| slot.behind.replace(seq));
+        if behind.is_none() {
+            chain.last = seq;
+            self.chains.insert(name, chain);
+        }
+        (State::Behind, behind)
+    }
+
+    /// Whether records of the session may be on disk that were not read yet.
+    pub fn may_be_unread(&self, order: Order, call: CallHash) -> bool {
+        self.unread.blocks(order, call, self.cursor)
     }
 
     /// The record to be lent next.
@@ -404,7 +436,7 @@ impl Window {
         let slot = self.slots.remove(&seq)?;
         self.bytes -= slot.body.len();
         self.leave(slot.state);
-        let Order::Within(name) = slot.order else { return Some(slot) };
+        let Order::Within(name, _) = slot.order else { return Some(slot) };
         let chain = *self.chains.get(&name)?;
         if chain.first == seq {
             match slot.behind {

@@ -140,11 +140,22 @@ pub fn encode(record: &Record) -> Vec<u8> {
     writer.out
 }
 
-/// Kind and session name of an encoded record, without reading the rest; the checksum is not looked at.
+/// What [`peek`] sees of a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Glimpse<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// Name of its session; empty for none.
+    pub session: &'a [u8],
+    /// Its number within the session, if it has one.
+    pub number: Option<u32>,
+}
+
+/// Kind, session and number of an encoded record, without reading the rest; the checksum is not looked at.
 ///
 /// `None` when the bytes are none of ours.
 #[must_use]
-pub fn peek(bytes: &[u8]) -> Option<(Kind, &[u8])> {
+pub fn peek(bytes: &[u8]) -> Option<Glimpse<'_>> {
     let mut reader = Reader::new(bytes);
     if reader.octet("version").ok()? != VERSION {
         return None;
@@ -164,7 +175,12 @@ pub fn peek(bytes: &[u8]) -> Option<(Kind, &[u8])> {
     for _ in 0..5 {
         reader.text("text").ok()?;
     }
-    Some((kind, reader.text("session").ok()?))
+    let session = reader.text("session").ok()?;
+    for _ in 0..1 + has(TABLE) {
+        reader.text("text").ok()?;
+    }
+    let number = if flags & NUMBERED == 0 { None } else { Some(reader.number("number").ok()?) };
+    Some(Glimpse { kind, session, number })
 }
 
 /// Appends texts cut at their limits.

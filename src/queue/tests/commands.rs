@@ -1,6 +1,8 @@
 //! What an operator does.
 
+use super::collapse::of;
 use super::*;
+use crate::record::{Kind, codec};
 
 fn offline(path: &Path) -> Offline {
     Offline { queue: open(settings(path)).queue, clock: clock::now }
@@ -15,7 +17,7 @@ fn list(desk: &mut Offline, select: Select) -> Vec<Item> {
 
 fn act(desk: &mut Offline, action: Action, select: Select) -> u64 {
     match ask(desk, Command::Act { action, select }).unwrap() {
-        Outcome::Done { records } => records,
+        Outcome::Done { records, .. } => records,
         other => panic!("{other:?}"),
     }
 }
@@ -145,4 +147,108 @@ fn sinks_keep_their_numbers_and_new_ones_start_at_the_head() {
     drop(queue);
     let mut queue = with(&["radius"]).queue;
     assert_eq!(deliver_all(&mut queue, A), [1], "it comes back with what waited for it");
+}
+
+#[test]
+fn the_balance_counts_records_and_not_moves_also_over_restarts() {
+    for clean in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut desk = offline(directory.path());
+        let restart = |desk: Offline| {
+            if clean {
+                desk.queue.close(clock::now).unwrap();
+            } else {
+                drop(desk);
+            }
+            offline(directory.path())
+        };
+        append(&mut desk.queue, (1..=6).map(|n| entry(n, n, SinkMask(1))).collect());
+        let one = |n| Select { pick: Some(Pick::Id(id(n))), ..ALL };
+        assert_eq!(act(&mut desk, Action::Park { reason: "x".into() }, ALL), 6);
+        assert_eq!(act(&mut desk, Action::Drop, one(1)), 1);
+        desk = restart(desk);
+        assert_eq!(act(&mut desk, Action::Retry, ALL), 5);
+        assert_eq!(act(&mut desk, Action::Drop, one(2)), 1);
+        desk = restart(desk);
+        assert_eq!(deliver_all(&mut desk.queue, A), [3, 4, 5, 6]);
+        desk.queue.finish(clock::now).unwrap();
+        desk = restart(desk);
+        let stats = desk.queue.stats();
+        let balance = Balance { appended: 6, delivered: 4, dropped: 2, ..Balance::default() };
+        assert_eq!(stats.sinks[0].balance, balance, "closed in order: {clean}");
+    }
+}
+
+fn retry(desk: &mut Offline) -> (u64, Skipped) {
+    match ask(desk, Command::Act { action: Action::Retry, select: ALL }).unwrap() {
+        Outcome::Done { records, skipped } => (records, skipped),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_retried_record_does_not_undo_a_later_fact() {
+    use Kind::{Interim, Missed, Start, Stop};
+    for (name, collapses, parked, later, want, left) in [
+        ("a Stop supersedes a parked Interim", true, Interim, Stop, (0, 0), 0),
+        ("a later Interim likewise", true, Interim, Interim, (0, 0), 0),
+        ("a parked Start would open the session again", true, Start, Stop, (0, 1), 1),
+        ("where Interims do not collapse one is passed over", false, Interim, Stop, (0, 1), 1),
+        ("a parked Stop undoes nothing", true, Stop, Interim, (1, 0), 0),
+        ("a missed call is no fact of the session", true, Missed, Stop, (1, 0), 0),
+    ] {
+        for restart in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let collapsing = if collapses { vec!["a".to_owned()] } else { Vec::new() };
+            let settings = || Settings { collapsing: collapsing.clone(), ..settings(directory.path()) };
+            let mut queue = open(settings()).queue;
+            append(&mut queue, vec![of(parked, 1, 7, SinkMask(1))]);
+            lease(&mut queue, A, clock::now());
+            queue.settle(A, Seq(1), Settlement::Park { reason: "refused".into(), code: 0 }, clock::now());
+            queue.tick(clock::now());
+            append(&mut queue, vec![of(later, 2, 7, SinkMask(1))]);
+            assert_eq!(deliver_all(&mut queue, A), [2], "{name}");
+            queue.tick(clock::now());
+            if restart {
+                queue.close(clock::now).unwrap();
+                queue = open(settings()).queue;
+            }
+            let mut desk = Offline { queue, clock: clock::now };
+            let (records, skipped) = retry(&mut desk);
+            assert_eq!((records, skipped.records), want, "{name}, {restart}: {skipped:?}");
+            assert!(skipped.reasons.iter().all(|reason| reason.contains("would undo it")), "{skipped:?}");
+            let stats = desk.queue.stats();
+            assert!(stats.balanced(), "{name}: {stats:?}");
+            assert_eq!(stats.sinks[0].parked_now, left, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_retried_record_goes_ahead_of_those_made_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(settings(directory.path())).queue;
+    let numbered = |kind, number: u64| {
+        let mut entry = of(kind, number, 7, SinkMask(1));
+        let mut record = codec::decode(&entry.body).unwrap();
+        record.number = Some(u32::try_from(number).unwrap());
+        entry.body = codec::encode(&record);
+        entry
+    };
+    append(&mut queue, vec![numbered(Kind::Start, 1)]);
+    lease(&mut queue, A, clock::now());
+    queue.settle(A, Seq(1), Settlement::Park { reason: "refused".into(), code: 0 }, clock::now());
+    queue.tick(clock::now());
+    // The Stop waits for its time: the server is down.
+    append(&mut queue, vec![numbered(Kind::Interim, 2), numbered(Kind::Stop, 3)]);
+    let now = clock::now();
+    assert_eq!(numbers(&lease(&mut queue, A, now)), [2]);
+    let after = Duration::from_secs(5);
+    queue.settle(A, Seq(2), Settlement::Retry { after, reason: "no answer".into() }, now);
+    let select = Select { state: Some(State::Parked), ..ALL };
+    let query = Query { select, from: Position::Parked(None), max: 10, action: Some(Action::Retry) };
+    assert_eq!(queue.slice(&query, now).unwrap().acted, 1);
+    queue.finish(clock::now).unwrap();
+    assert_eq!(deliver_all(&mut queue, A), [1, 2, 3]);
+    assert!(queue.stats().balanced());
 }

@@ -1,5 +1,6 @@
 //! Tests of one sink's window.
 
+use super::super::order::Rank;
 use super::*;
 
 fn window(records: &[(u64, u64)]) -> Window {
@@ -128,7 +129,7 @@ fn a_fresh_record_waits_for_the_earlier_ones_of_its_call() {
     ] {
         let mut window = window(&[(1, 1)]);
         window.begin(100);
-        window.leave_unread(Order::Within(CallHash(7)), 50);
+        window.leave_unread(Order::Within(CallHash(7), Rank(None)), 50);
         window.known_to(100);
         offer(&mut window, &[(100, call)], 0);
         assert_eq!(lent(&mut window, 0), leases, "{name}");
@@ -141,7 +142,7 @@ fn until_the_backlog_is_known_fresh_records_are_held() {
     let mut window = window(&[(1, 1)]);
     window.begin(100);
     offer(&mut window, &[(100, 7), (101, 8), (102, 8), (103, 9), (104, 7)], 0);
-    window.leave_unread(Order::Within(CallHash(7)), 50);
+    window.leave_unread(Order::Within(CallHash(7), Rank(None)), 50);
     assert_eq!(lent(&mut window, 0), [1], "nobody knows yet what is on disk");
     window.remove(103);
     window.known_to(100);

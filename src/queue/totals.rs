@@ -1,0 +1,43 @@
+//! The totals of each sink on disk: written with the commits that change them, so that they survive a restart.
+//!
+//! One named value, which every spool gets: for each sink its number, its first place (a number may be given to another
+//! sink later), how many totals follow, and these.
+
+use super::bitmap::Since;
+use super::frame::Reader;
+use super::store::{Origin, Queue};
+use crate::ids::SinkNumber;
+
+/// Name of the value.
+pub const NAME: &[u8] = b"totals";
+
+impl Queue {
+    /// The totals as they are when what was gathered is on disk.
+    pub(super) fn totals(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for sink in &self.sinks {
+            let number = sink.since.sink;
+            let fresh = |record: &&super::store::Fresh| record.origin == Origin::New && record.sinks.has(number);
+            let mut balance = sink.balance;
+            balance.appended += self.building.records.iter().filter(fresh).count() as u64;
+            let totals = balance.totals();
+            out.push(number.0);
+            out.extend_from_slice(&sink.since.seq.to_be_bytes());
+            out.push(u8::try_from(totals.len()).unwrap_or(0));
+            totals.iter().for_each(|total| out.extend_from_slice(&total.to_be_bytes()));
+        }
+        out
+    }
+}
+
+/// Reads what [`Queue::totals`] wrote, for one sink.
+pub fn read(value: &[u8], of: Since) -> Vec<u64> {
+    let mut from = Reader(value);
+    let mut one = || {
+        let since = Since { sink: SinkNumber(from.u8().ok()?), seq: from.u64().ok()? };
+        let count = from.u8().ok()?;
+        let totals: Option<Vec<u64>> = (0..count).map(|_| from.u64().ok()).collect();
+        Some((since, totals?))
+    };
+    std::iter::from_fn(&mut one).find(|(since, _)| *since == of).map(|(_, totals)| totals).unwrap_or_default()
+}
