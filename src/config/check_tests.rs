@@ -214,6 +214,22 @@ fn mistakes_of_routes_are_named() {
             "error: a `[[route]]` with `answer` has no use for `next_on`\n  --> t.toml:3:1",
         ),
         (
+            "[[route]]\nanswer = { code = 302 }",
+            "warning: a 302 without `contacts` leads nowhere\n  --> t.toml:2:1\nhint: add `contacts = [\"sip:192.0.2.1\"]`",
+        ),
+        (
+            "[[route]]\nanswer = { code = 486, contacts = \"sip:a\" }",
+            "error: a 486 has no `contacts`; answers from 300 to 399 and 485 have\n  --> t.toml:2:35",
+        ),
+        (
+            "[[route]]\nanswer = { code = 302, contacts = [\"sip:a;lr\"] }",
+            "error: `sip:a;lr` is a next hop (`lr`), which is no contact\n  --> t.toml:2:36",
+        ),
+        (
+            "[[route]]\nanswer = { code = 302, contacts = \"tel:+1\" }",
+            "error: `tel:+1` has a scheme that cannot be a target; only `sip:` and `sips:` can\n  --> t.toml:2:35",
+        ),
+        (
             "[[route]]\nfork = \"serial\"\nanswer = { code = 404 }",
             "error: a `[[route]]` with `answer` has no use for `fork`\n  --> t.toml:3:1",
         ),

@@ -98,7 +98,7 @@ pub const SECTIONS: &[Section] = &[
     },
     Section { path: "route.match", live: &["prefix", "user", "domain", "method", "source"], restart: &[] },
     Section { path: "route.match.header", live: &["name", "value"], restart: &[] },
-    Section { path: "route.answer", live: &["code", "reason", "retry_after_s"], restart: &[] },
+    Section { path: "route.answer", live: &["code", "reason", "retry_after_s", "contacts"], restart: &[] },
     Section { path: "route.account", live: &["on", "flags"], restart: &[] },
     Section {
         path: "accounting",

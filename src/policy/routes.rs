@@ -69,6 +69,8 @@ pub enum Action {
         reason: Cow<'static, str>,
         /// `Retry-After` in seconds.
         retry_after_s: Option<u32>,
+        /// Contacts, rewritten as targets are.
+        contacts: Vec<Destination>,
     },
 }
 
@@ -148,10 +150,9 @@ impl Routes {
 const NO_USER: usize = 256;
 
 fn unmatched(request: &Subject<'_>) -> Verdict {
-    if request.method == b"OPTIONS" && request.user.is_none() {
-        return Verdict::Answer { code: 200, reason: Cow::Borrowed(""), retry_after_s: None };
-    }
-    Verdict::Answer { code: 404, reason: Cow::Borrowed(""), retry_after_s: None }
+    let is_for_gateway = request.method == b"OPTIONS" && request.user.is_none();
+    let code = if is_for_gateway { 200 } else { 404 };
+    Verdict::Answer { code, reason: Cow::Borrowed(""), retry_after_s: None, contacts: Vec::new() }
 }
 
 impl Action {
@@ -163,8 +164,9 @@ impl Action {
                 };
                 Verdict::Forward(Plan { groups: groups.iter().map(targets).collect(), redirects: *redirects })
             }
-            Self::Answer { code, reason, retry_after_s } => {
-                Verdict::Answer { code: *code, reason: reason.clone(), retry_after_s: *retry_after_s }
+            Self::Answer { code, reason, retry_after_s, contacts } => {
+                let contacts = contacts.iter().map(|own| own.contact(request_uri)).collect();
+                Verdict::Answer { code: *code, reason: reason.clone(), retry_after_s: *retry_after_s, contacts }
             }
         }
     }

@@ -135,11 +135,17 @@ fn what_no_route_matches_gets_404() {
 
 #[test]
 fn an_answer_route_answers() {
-    let action = Action::Answer { code: 503, reason: "Closed".into(), retry_after_s: Some(60) };
+    let contact = |text| Destination::parse(text).expect("a target");
+    let contacts = vec![contact("sip:10.0.0.9"), contact("<sip:bob@10.0.0.8;transport=tcp>;q=0.25")];
+    let action = Action::Answer { code: 302, reason: "Away".into(), retry_after_s: Some(60), contacts };
     let routes = Routes::new(vec![Route { action, ..route("closed", Condition::default()) }], Marks::NONE);
-    let view = view("INVITE", "sip:bob@gw", "192.0.2.1:5060", "");
-    let want = Verdict::Answer { code: 503, reason: "Closed".into(), retry_after_s: Some(60) };
-    assert_eq!(routes.decide(&view).verdict, want);
+    for (uri, first) in
+        [("sip:+4021@gw", "<sip:+4021@10.0.0.9>"), ("sip:gw", "<sip:10.0.0.9>"), ("urn:service:sos", "<sip:10.0.0.9>")]
+    {
+        let contacts = vec![first.into(), "<sip:bob@10.0.0.8;transport=tcp>;q=0.25".into()];
+        let want = Verdict::Answer { code: 302, reason: "Away".into(), retry_after_s: Some(60), contacts };
+        assert_eq!(routes.decide(&view("INVITE", uri, "192.0.2.1:5060", "")).verdict, want, "{uri}");
+    }
 }
 
 #[test]

@@ -150,6 +150,25 @@ impl Destination {
         &self.hop
     }
 
+    /// It as a Contact of an answer to a request with this Request-URI.
+    #[must_use]
+    pub fn contact(&self, request_uri: &[u8]) -> Bytes {
+        let uri = self.target(request_uri, Terms::default()).uri;
+        let uri = if uri.is_empty() { &self.uri } else { &uri };
+        let mut value = [b"<", &uri[..], b">"].concat();
+        if self.q < Q_MOST {
+            let q = format!("0.{:03}", self.q);
+            value.extend_from_slice(format!(";q={}", q.trim_end_matches('0').trim_end_matches('.')).as_bytes());
+        }
+        value.into()
+    }
+
+    /// Whether it is only a next hop (`;lr`).
+    #[must_use]
+    pub fn is_hop_only(&self) -> bool {
+        self.rewrite == Rewrite::Nothing
+    }
+
     /// The branch to try for a request with this Request-URI.
     #[must_use]
     pub fn target(&self, request_uri: &[u8], terms: Terms) -> Target {

@@ -451,6 +451,7 @@ impl Shard {
             code: 503,
             reason: Cow::Borrowed("Service Unavailable"),
             retry_after_s: Some(self.settings.retry_after_s),
+            contacts: Vec::new(),
         });
         let verdict = if is_new_call(view) && self.engine.was_answered(now, &view.message) {
             out.push(Output::Count(Count::InviteResent));

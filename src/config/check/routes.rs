@@ -151,7 +151,7 @@ fn action(table: &At<RouteTable>, sip: &SipTable, hosts: &mut Hosts, check: &mut
             for (name, _) in useless.into_iter().filter(|(_, is_given)| *is_given) {
                 check.error(answer.place, format_args!("a `[[route]]` with `answer` has no use for `{name}`"));
             }
-            Some(answer_action(answer))
+            Some(answer_action(answer, check))
         }
         (Some(_), Some(answer)) => {
             check.error(answer.place, "a `[[route]]` has `to` or `answer`, not both");
@@ -165,12 +165,38 @@ fn action(table: &At<RouteTable>, sip: &SipTable, hosts: &mut Hosts, check: &mut
     }
 }
 
-fn answer_action(answer: &AnswerTable) -> Action {
+fn answer_action(answer: &At<AnswerTable>, check: &mut Check<'_>) -> Action {
+    let code = u16::try_from(answer.code.get()).unwrap_or(500);
+    let contacts = contacts(answer, code, check);
     Action::Answer {
-        code: u16::try_from(answer.code.get()).unwrap_or(500),
+        code,
         reason: Cow::Owned(answer.reason.clone().unwrap_or_default()),
         retry_after_s: answer.retry_after_s.and_then(|secs| u32::try_from(secs.duration().as_secs()).ok()),
+        contacts,
     }
+}
+
+/// Contacts belong into a redirection (RFC 3261 §21.3) and into 485, and a redirection is of no use without them.
+fn contacts(answer: &At<AnswerTable>, code: u16, check: &mut Check<'_>) -> Vec<Destination> {
+    let list = list(answer.contacts.as_ref());
+    if matches!(code, 300..=302 | 305) && list.is_empty() {
+        let hint = Some("add `contacts = [\"sip:192.0.2.1\"]`".to_owned());
+        check.warning(answer.place, format_args!("a {code} without `contacts` leads nowhere"), hint);
+    }
+    if let Some(first) = list.first().filter(|_| !matches!(code, 300..=399 | 485)) {
+        check.error(first.place, format_args!("a {code} has no `contacts`; answers from 300 to 399 and 485 have"));
+    }
+    let mut contacts = Vec::new();
+    for text in list {
+        match Destination::parse(text) {
+            Ok(contact) if contact.is_hop_only() => {
+                check.error(text.place, format_args!("`{}` is a next hop (`lr`), which is no contact", text.value));
+            }
+            Ok(contact) => contacts.push(contact),
+            Err(error) => check.error(text.place, error),
+        }
+    }
+    contacts
 }
 
 fn forward(

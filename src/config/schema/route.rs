@@ -109,6 +109,9 @@ pub struct AnswerTable {
     /// `Retry-After`.
     #[serde(default)]
     pub retry_after_s: Option<Secs<0, 86_400>>,
+    /// Contacts of a redirection.
+    #[serde(default)]
+    pub contacts: Option<OneOrMany<At<String>>>,
 }
 
 /// `account` of a route.

@@ -64,7 +64,7 @@ const MARKS: Marks = Marks { accounting: ACCOUNTED, missed: ACCOUNTED, failed: A
 
 /// `usual`: who is called leads to bob, `fork` to bob and carol, `hunt` to bob, who
 /// forwards to carol, `trunks` to bob or else carol, `moved` to bob, and where he
-/// redirects to, `closed` to a 480, `free` to bob without any record. `marked`: all goes to carol, with records.
+/// redirects to, `closed` to a 480, `away` to a 302, `free` to bob without any record. `marked`: all goes to carol, with records.
 pub fn rules(name: &str) -> Arc<Rules> {
     let target = |who: &str| Destination::parse(&format!("sip:{who}@{}", address(who))).expect("a target");
     let follow = Redirects::Follow { ring_timeout: Some(Duration::from_secs(20)) };
@@ -82,7 +82,9 @@ pub fn rules(name: &str) -> Arc<Rules> {
         fields: None,
         avps: Vec::new(),
     };
-    let closed = Action::Answer { code: 480, reason: "".into(), retry_after_s: None };
+    let closed = Action::Answer { code: 480, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
+    let contacts = vec![target("carol"), Destination::parse("<sip:192.0.2.30>;q=0.5").expect("a target")];
+    let away = Action::Answer { code: 302, reason: "".into(), retry_after_s: None, contacts };
     let routes = match name {
         "marked" => vec![route("*", &[&["carol"]], MARKS)],
         _ => vec![
@@ -92,6 +94,7 @@ pub fn rules(name: &str) -> Arc<Rules> {
             route("trunks", &[&["bob"], &["carol"]], MARKS),
             route("moved", &[&["bob"]], MARKS),
             Route { action: closed, ..route("closed", &[], MARKS) },
+            Route { action: away, ..route("away", &[], MARKS) },
             route("free", &[&["bob"]], Marks::NONE),
         ],
     };

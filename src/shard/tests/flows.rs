@@ -323,6 +323,28 @@ fn each_2xx_of_a_fork_is_a_session_with_a_record_of_its_own() {
 }
 
 #[test]
+fn what_the_gateway_answers_itself_is_failed_and_missed() {
+    play(&[
+        (
+            "a refusal",
+            "alice sends INVITE to closed
+             recorded missed 480 gateway refused; failed 480 gateway refused
+             disk writes
+             alice gets 480
+             alice sends ACK hop",
+        ),
+        (
+            "a redirection",
+            "alice sends INVITE to away
+             recorded missed 302 gateway refused; failed 302 gateway refused
+             disk writes
+             alice gets 302 containing Contact: <sip:carol@192.0.2.30:5060>
+             alice sends ACK hop",
+        ),
+    ]);
+}
+
+#[test]
 fn the_loser_of_an_answered_fork_has_missed_nothing() {
     let script = "alice sends INVITE to fork
          bob gets INVITE

@@ -282,7 +282,7 @@ impl Stack {
                 server.abandon(now.mono, &self.settings);
                 self.settle_server(id, out);
             }
-            Verdict::Answer { code, reason, retry_after_s } => {
+            Verdict::Answer { code, reason, retry_after_s, contacts } => {
                 let code = if (200..700).contains(&code) { code } else { 500 };
                 let mut refusal = Refusal::new(code);
                 if !reason.is_empty() {
@@ -290,6 +290,9 @@ impl Stack {
                 }
                 if let Some(seconds) = retry_after_s {
                     refusal = refusal.with("Retry-After", seconds.to_string());
+                }
+                for contact in contacts {
+                    refusal = refusal.with("Contact", contact.to_vec());
                 }
                 self.hold_local(id, refusal, Bytes::new(), out);
             }

@@ -189,6 +189,8 @@ pub enum Verdict {
         reason: Cow<'static, str>,
         /// `Retry-After` in seconds (RFC 3261 §20.33).
         retry_after_s: Option<u32>,
+        /// Contacts, such as where a redirection leads (RFC 3261 §21.3).
+        contacts: Vec<Bytes>,
     },
     /// Forget it without an answer.
     Ignore,

@@ -63,7 +63,12 @@ impl Mill {
                     };
                     let verdict = match self.rng.below(8) {
                         0 => Verdict::Ignore,
-                        1 => Verdict::Answer { code: 404, reason: "".into(), retry_after_s: Some(1) },
+                        1 => Verdict::Answer {
+                            code: 404,
+                            reason: "".into(),
+                            retry_after_s: Some(1),
+                            contacts: vec![Bytes::from_static(b"<sip:b@x>")],
+                        },
                         2..5 => Verdict::FollowRoute,
                         _ => Verdict::Forward(Plan {
                             groups: vec![vec![target("bob"), target("dave")]],

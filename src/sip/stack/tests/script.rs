@@ -347,12 +347,12 @@ impl Play {
             };
             return match hop {
                 Some(hop) => Verdict::Forward(Plan { groups: vec![vec![target(hop)]], ..Plan::default() }),
-                None => Verdict::Answer { code: 404, reason: "".into(), retry_after_s: None },
+                None => Verdict::Answer { code: 404, reason: "".into(), retry_after_s: None, contacts: Vec::new() },
             };
         }
         if let Some(code) = self.plan.strip_prefix("answer ") {
             let code = code.parse().expect("a code");
-            return Verdict::Answer { code, reason: "".into(), retry_after_s: None };
+            return Verdict::Answer { code, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
         }
         let target = |text: &str| {
             let (who, ring) = text.split_once(' ').unwrap_or((text, ""));

@@ -217,7 +217,7 @@ fn record_routes_name_both_sides() {
 
 #[test]
 fn an_answer_goes_back_on_the_connection_of_its_request() {
-    let busy = Verdict::Answer { code: 486, reason: "".into(), retry_after_s: None };
+    let busy = Verdict::Answer { code: 486, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
     for (what, by, port) in [
         ("UDP: the port of the Via", 0, 7000),
         ("TCP: where it came from", 1, 41000),
