@@ -1,5 +1,6 @@
 //! The machine: takes what happened, dispatches by method.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
@@ -14,18 +15,18 @@ use super::maker::Maker;
 use super::restore::Resent;
 use super::session::{self, Alarms, Ending, Key, Session};
 use super::settings::Settings;
-use super::transaction::{Answer, Transaction};
+use super::transaction::{Answer, LegValues, Transaction};
 use super::watch::Probe;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::{CallHash, SinkMask};
 use crate::policy::{Avp, Marks, RouteFields, Targets};
 use crate::queue::CallChange;
-use crate::record::{Kind, Party, Record};
+use crate::record::{Kind, Party, Record, Value};
 use crate::sip::dialog::{Course, Dialogs, Direction, Known};
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Peer, RequestView, ServerId, Withdrawal};
-use crate::vars::{Avps, Parties};
+use crate::vars::{Avps, Parties, Template};
 
 /// The shortest interval of interim records that a server may ask for.
 pub const INTERIM_MIN: Duration = Duration::from_secs(10);
@@ -189,9 +190,11 @@ impl Engine {
             let ending = Ending { at: view.arrived, by: sender, transaction: id };
             self.calls.change(key, |session| session.ending.get_or_insert(ending).at);
         }
+        let (avps, leg_values) = self.avps(now, view, wishes.avps);
         let mut transaction = Transaction {
             marks,
-            avps: self.avps(now, view, wishes.avps),
+            avps,
+            leg_values,
             fields: wishes.fields.cloned(),
             targets: wishes.targets,
             table: wishes.table.map(Into::into),
@@ -203,6 +206,7 @@ impl Engine {
         transaction.is_early = session.is_none() && self.open.contains_key(&call);
         transaction.is_open = transaction.is_initial_invite();
         if transaction.is_open {
+            self.add_legs_of_route(now, &mut transaction);
             self.open.entry(call).or_default().push(id);
         }
         self.transactions.insert(id, Box::new(transaction));
@@ -222,15 +226,26 @@ impl Engine {
         }
     }
 
-    fn avps(&self, now: Now, view: &RequestView, wanted: &[Avp]) -> Avps {
-        let mut avps = Avps::new();
+    /// The values of the route, and those of its lists by leg.
+    fn avps(&self, now: Now, view: &RequestView, wanted: &[Avp]) -> (Avps, Vec<LegValues>) {
+        let (mut avps, mut lists) = (Avps::new(), Vec::new());
         for avp in wanted {
-            let value = avp.value.eval(&self.maker.request_context(now.wall, view, &avps));
-            if let Some(value) = value.text() {
-                avps.add(&avp.name, &value);
+            let mut of_legs = Vec::new();
+            for template in &avp.values {
+                let eval = |own: &Template| own.eval(&self.maker.request_context(now.wall, view, &avps));
+                let value = template.as_ref().map_or(Value::Absent, eval);
+                let value = value.text().map(Cow::into_owned);
+                if let Some(value) = &value {
+                    avps.add(&avp.name, value);
+                }
+                // An empty one holds the place of a leg that has none.
+                of_legs.push(value.unwrap_or_default());
+            }
+            if of_legs.len() > 1 {
+                lists.push(LegValues { name: avp.name.as_str().into(), values: of_legs });
             }
         }
-        avps
+        (avps, lists)
     }
 
     /// Whether requests of this method may make an Event.

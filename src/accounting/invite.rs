@@ -102,6 +102,17 @@ impl Engine {
         self.transactions.insert(id, transaction);
     }
 
+    /// The legs that the route says are there before those of its targets: a call that it forwards without trying anybody.
+    pub(super) fn add_legs_of_route(&self, now: Now, transaction: &mut Transaction) {
+        let values = transaction.leg_values.iter().map(|list| list.values.len()).max().unwrap_or(0);
+        for leg in 1..values {
+            transaction.is_cut |= self.add_leg(now, transaction, &Answer::local(0, b""));
+            if let Some(dst) = transaction.leg_value("dst", leg - 1) {
+                transaction.forwarder = Bytes::copy_from_slice(dst);
+            }
+        }
+    }
+
     /// Adds the leg of a branch; whether it was cut.
     fn add_leg(&self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>) -> bool {
         if self.maker.settings.leg_fields.is_empty() {

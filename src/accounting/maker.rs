@@ -116,9 +116,16 @@ impl Maker {
     pub(super) fn leg(&self, now: Now, transaction: &Transaction, answer: &Answer<'_>) -> (Fields, bool) {
         let request = transaction.request();
         let caller = request.from().map_or(&b""[..], |from| from.uri);
-        let src = if transaction.forwarder.is_empty() { caller } else { &transaction.forwarder };
-        let dst = target(request, answer);
+        let before = if transaction.forwarder.is_empty() { caller } else { &transaction.forwarder };
+        // It is not among them yet.
+        let leg = transaction.legs.len();
+        let src = transaction.leg_value("src", leg).unwrap_or(before);
+        let dst = transaction.leg_value("dst", leg).unwrap_or_else(|| target(request, answer));
+        let avps = (!transaction.leg_values.is_empty()).then(|| transaction.avps_of_leg(leg));
         let mut context = self.context(now, transaction, answer);
+        if let Some(avps) = &avps {
+            context.avps = avps;
+        }
         let cause = (answer.code >= 300).then(|| transaction.failure(answer).cause);
         context.leg = Some(Leg { src, dst, code: answer.code, cause });
         fields::evaluate(&self.settings.leg_fields, &context)

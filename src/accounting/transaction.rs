@@ -22,6 +22,8 @@ pub(super) struct Transaction {
     pub(super) view: RequestView,
     pub(super) marks: Marks,
     pub(super) avps: Avps,
+    /// Those of them that are lists.
+    pub(super) leg_values: Vec<LegValues>,
     /// Fields of its route; `None`: those of the settings.
     pub(super) fields: Option<RouteFields>,
     /// What its targets are to each other.
@@ -71,6 +73,7 @@ impl Transaction {
             view,
             marks: Marks::NONE,
             avps: Avps::new(),
+            leg_values: Vec::new(),
             fields: None,
             targets: Targets::Alternatives,
             table: None,
@@ -107,6 +110,24 @@ impl Transaction {
     /// Whether it is an INVITE that may open a session.
     pub(super) fn is_initial_invite(&self) -> bool {
         self.method() == Method::Invite && !self.view.in_dialog && self.session.is_none()
+    }
+
+    /// The value of a list for a leg.
+    pub(super) fn leg_value(&self, name: &str, leg: usize) -> Option<&[u8]> {
+        let list = self.leg_values.iter().find(|list| &*list.name == name)?;
+        list.values.get(leg).map(Vec::as_slice).filter(|value| !value.is_empty())
+    }
+
+    /// The values of the route as a leg sees them: of lists only its own.
+    pub(super) fn avps_of_leg(&self, leg: usize) -> Avps {
+        let mut avps = self.avps.clone();
+        for LegValues { name, .. } in &self.leg_values {
+            avps.remove(name);
+            if let Some(value) = self.leg_value(name, leg) {
+                avps.add(name, value);
+            }
+        }
+        avps
     }
 
     /// Notes a target that was tried in vain; beyond [`LEGS_MAX`] only the last ones are left out.
@@ -146,6 +167,14 @@ impl Transaction {
         };
         End { by, cause }
     }
+}
+
+/// Values of a route for the legs of its calls.
+#[derive(Debug)]
+pub(super) struct LegValues {
+    pub(super) name: Box<str>,
+    /// That of each leg; an empty one is none.
+    pub(super) values: Vec<Vec<u8>>,
 }
 
 /// An answer, or what stands for one.

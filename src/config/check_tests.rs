@@ -230,6 +230,11 @@ fn mistakes_of_routes_are_named() {
             "error: `tel:+1` has a scheme that cannot be a target; only `sip:` and `sips:` can\n  --> t.toml:2:35",
         ),
         (
+            "[[route]]\nto = \"sip:127.0.0.1\"\navps = { src = [\"$fu\", \"$fUU\"] }",
+            "error: `$fUU`: unknown variable `$fUU`\n  --> t.toml:3:26\nhint: did you mean `$fU`?",
+        ),
+        ("[[route]]\nto = \"sip:127.0.0.1\"\navps = { src = [] }", "error: `src` has no value\n  --> t.toml:3:10"),
+        (
             "[[route]]\nfork = \"serial\"\nanswer = { code = 404 }",
             "error: a `[[route]]` with `answer` has no use for `fork`\n  --> t.toml:3:1",
         ),

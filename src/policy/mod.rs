@@ -88,13 +88,14 @@ impl RouteFields {
     }
 }
 
-/// A value a route gives to `$avp(name)`.
+/// What a route gives to `$avp(name)`.
 #[derive(Clone, Debug)]
 pub struct Avp {
     /// Its name.
     pub name: String,
-    /// Its value, from the request.
-    pub value: Template,
+    /// Its values, from the request. Of several each is that of one leg, the last one of the leg to the targets; `None`
+    /// leaves a leg its own.
+    pub values: Vec<Option<Template>>,
 }
 
 /// Which sinks get records of a request, and of what kind; for each sink on its own.

@@ -19,6 +19,11 @@ impl Avps {
         self.entries.push((name.into(), value.into()));
     }
 
+    /// Takes all values of a name away.
+    pub fn remove(&mut self, name: &str) {
+        self.entries.retain(|entry| &*entry.0 != name);
+    }
+
     /// The values of a name, the last added first.
     pub fn values<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.entries.iter().rev().filter(move |entry| &*entry.0 == name).map(|entry| &*entry.1)

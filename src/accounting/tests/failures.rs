@@ -3,6 +3,8 @@
 use super::bench::{Bench, hold, templates};
 use super::settings;
 use crate::accounting::{LegOrder, Settings};
+use crate::policy::Avp;
+use crate::vars::Template;
 
 #[test]
 fn a_refused_call_is_failed_and_missed_as_marked() {
@@ -428,6 +430,57 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
              start INVITE 200 a/d [sip:al@a.example C 486] [C sip:winner 200]",
         )],
     );
+}
+
+#[test]
+fn a_route_says_which_legs_come_first() {
+    let leg_fields =
+        templates(&[("src", "$leg(src)"), ("dst", "$avp(dst)"), ("acc", "$avp(acc)"), ("code", "$leg(code)")]);
+    let fields = templates(&[("all", "$(avp(dst)[*])")]);
+    let avp = |name: &str, values: &[&str]| Avp {
+        name: name.into(),
+        values: values.iter().map(|text| Template::parse(text).ok()).collect(),
+    };
+    for (name, avps, steps, want) in [
+        (
+            "who forwards all calls is a leg, as with the lists of an acc module",
+            vec![avp("src", &["$fu", "$ou"]), avp("dst", &["$ou", "sip:carol@c"])],
+            "INVITE; 200 c",
+            "start INVITE 200 a/c [AL BO - -] [BO sip:carol@c - 200] all=sip:carol@c, BO",
+        ),
+        (
+            "what a list leaves out is the leg's own",
+            vec![avp("dst", &["$ou", ""]), avp("acc", &["bob", "carol"])],
+            "INVITE; 200 c",
+            "start INVITE 200 a/c [AL BO bob -] [BO sip:winner carol 200] all=BO",
+        ),
+        (
+            "a single value is for all legs",
+            vec![avp("dst", &["$ou", ""]), avp("acc", &["x"])],
+            "INVITE; 200 c",
+            "start INVITE 200 a/c [AL BO x -] [BO sip:winner x 200] all=BO",
+        ),
+        (
+            "a call that fails has them too, and those who forward it further follow",
+            vec![avp("dst", &["$ou", ""])],
+            "forward; INVITE; round C 486; 200 d",
+            "missed INVITE 486 a/C callee refused [AL BO - -] [BO C - 486] all=BO; \
+             start INVITE 200 a/d [AL BO - -] [BO C - 486] [C sip:winner - 200] all=BO",
+        ),
+        (
+            "and one that was given up before any target",
+            vec![avp("dst", &["$ou", "", ""])],
+            "INVITE; CANCEL; =487",
+            "missed INVITE 487 a/ caller cancelled [AL BO - -] [BO BO - -] all=BO",
+        ),
+    ] {
+        let settings = Settings { fields: fields.clone(), leg_fields: leg_fields.clone(), ..settings() };
+        let mut bench = Bench::new(settings, "a0 m0");
+        bench.avps = avps;
+        bench.play(steps);
+        let want = want.replace("AL", "sip:al@a.example").replace("BO", "sip:bo@gw.example");
+        assert_eq!(bench.records(), want, "{name}");
+    }
 }
 
 #[test]

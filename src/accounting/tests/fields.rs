@@ -118,7 +118,7 @@ fn a_request_of_the_callee_shows_the_same_pair() {
 fn values_of_the_policy_stay_with_the_call() {
     let mut bench = Bench::new(Settings { fields: templates(&[("who", "$avp(who)")]), ..settings() }, "a0 m0");
     let value = Template::parse("$fU at $si").expect("a template");
-    bench.avps = vec![Avp { name: "who".into(), value }];
+    bench.avps = vec![Avp { name: "who".into(), values: vec![Some(value)] }];
     bench.play("forward; INVITE; round B 486; 200 b");
     bench.avps.clear();
     bench.play("BYE callee; 200");

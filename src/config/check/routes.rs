@@ -14,6 +14,7 @@ use crate::policy::pattern::{Case, Pattern};
 use crate::policy::routes::{Action, Condition, ROUTES_MAX};
 use crate::policy::target::{Destination, Terms};
 use crate::policy::{Avp, Route, Targets};
+use crate::record::codec::LEGS_MAX;
 use crate::sip::stack::{Hop, NextOn, Redirects, by_q};
 use crate::sip::transport::dns::{Asked, Outcome, Settings};
 
@@ -269,10 +270,21 @@ fn reachable(destination: &Destination, target: &At<String>, sip: &SipTable, che
 
 fn avps(table: &RouteTable, check: &mut Check<'_>) -> Vec<Avp> {
     let mut avps = Vec::new();
-    for (name, text) in &table.avps.0 {
-        if let Some(value) = accounting::template(text, check) {
-            avps.push(Avp { name: name.value.clone(), value });
+    for (name, OneOrMany(texts)) in &table.avps.0 {
+        if let Some(extra) = texts.get(LEGS_MAX) {
+            check.error(extra.place, format_args!("more than {LEGS_MAX} values: a record has no more legs"));
         }
+        if texts.is_empty() {
+            check.error(name.place, format_args!("`{}` has no value", name.value));
+        }
+        // In a list an empty text leaves the leg its own.
+        let is_list = texts.len() > 1;
+        let of_text = |text: &At<String>| match text.as_str() {
+            "" if is_list => None,
+            _ => accounting::template(text, check),
+        };
+        let values = texts.iter().map(of_text).collect();
+        avps.push(Avp { name: name.value.clone(), values });
     }
     avps
 }

@@ -33,7 +33,7 @@ pub struct RouteTable {
     /// Fields of its records, over those of `[accounting.fields]`: name to template.
     pub fields: Ordered<At<String>>,
     /// Values for `$avp(name)`.
-    pub avps: Ordered<At<String>>,
+    pub avps: Ordered<OneOrMany<At<String>>>,
 }
 
 /// `match` of a route.
