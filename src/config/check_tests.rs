@@ -12,7 +12,7 @@ use crate::ids::SinkNumber;
 use crate::sip::stack::Transport;
 
 /// What a good configuration has; the rows add to it.
-const BASE: &str = "[[route]]\nto = \"sip:127.0.0.1\"\n";
+const BASE: &str = "[[route]]\nto = \"sip:127.0.0.2\"\n";
 
 fn findings(text: &str) -> String {
     let mistakes = match parse(Path::new("t.toml"), text, Default::default()) {
@@ -46,8 +46,8 @@ fn mistakes_of_sip_are_named() {
             "error: `tcp:127.0.0.1:5060` is listed twice in `sip.listen`\n  --> t.toml:4:33",
         ),
         (
-            "listen = [\"tls:127.0.0.1:5061\"]",
-            "error: no `[[sip.tls]]` is for `tls:127.0.0.1:5061`\n  --> t.toml:4:11\nhint: add a `[[sip.tls]]` with `certificates = [{ certificate = \"gw.pem\", key = \"gw.key\" }]`",
+            "listen = [\"udp:127.0.0.1:5060\", \"tls:127.0.0.1:5061\"]",
+            "error: no `[[sip.tls]]` is for `tls:127.0.0.1:5061`\n  --> t.toml:4:33\nhint: add a `[[sip.tls]]` with `certificates = [{ certificate = \"gw.pem\", key = \"gw.key\" }]`",
         ),
         (
             "listen = [\"tcp:127.0.0.1:5061\"]\n[[sip.tls]]\nclient_certificate = \"none\"",

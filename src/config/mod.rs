@@ -27,6 +27,8 @@ mod protection_tests;
 #[cfg(test)]
 mod reload_tests;
 #[cfg(test)]
+mod route_check_tests;
+#[cfg(test)]
 mod sample_tests;
 #[cfg(test)]
 mod transport_tests;

@@ -10,7 +10,7 @@ use crate::accounting::Pings;
 use crate::policy::routes::Action;
 use crate::sip::stack::{ListenerId, Preloaded, Redirects, TokenBucket};
 
-const BASE: &str = "[[route]]\nto = \"sip:127.0.0.1\"\n";
+const BASE: &str = "[[route]]\nto = \"sip:127.0.0.2\"\n";
 
 fn good(text: &str) -> Plan {
     parse(Path::new("t.toml"), text, Default::default()).unwrap_or_else(|mistakes| panic!("{mistakes}"))

@@ -86,7 +86,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     queue.path = base.join(&queue.path);
     let (mut sip, shard) = sip::check(&file.sip, &file.queue, base, check);
     let marks = accounting::marks(&file.accounting, &names, check);
-    let mut route = routes::check(&file.route, (&file.sip, &sip.dns), &file.accounting, &names, check);
+    let mut route = routes::check(&file.route, (&file.sip, &sip), &file.accounting, &names, check);
     if file.route.is_empty() {
         let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
         check.findings.push(mistake.hint("add a `[[route]]` with `to`"));

@@ -6,6 +6,7 @@ use super::sinks::Names;
 use super::{Check, accounting, dns};
 use crate::config::decode::{At, OneOrMany};
 use crate::config::error::{Mistake, nearest};
+use crate::config::plan::SipPlan;
 use crate::config::schema::{
     AccountingTable, AnswerTable, Fork, MatchTable, RedirectsOption, RouteTable, SipTable, TargetsOption,
 };
@@ -15,7 +16,7 @@ use crate::policy::routes::{Action, Condition, ROUTES_MAX};
 use crate::policy::target::{Destination, Terms};
 use crate::policy::{Avp, Route, Targets};
 use crate::record::codec::LEGS_MAX;
-use crate::sip::stack::{Hop, NextOn, Redirects, by_q};
+use crate::sip::stack::{Hop, Listener, NextOn, Redirects, Transport, by_q};
 use crate::sip::transport::dns::{Asked, Outcome, Settings};
 
 /// Methods with a meaning of their own; others are allowed, but a slip in one of these is found.
@@ -42,7 +43,7 @@ const NAMES_MAX: usize = 256;
 /// The routes in their order.
 pub(super) fn check(
     tables: &[At<RouteTable>],
-    (sip, dns): (&SipTable, &Settings),
+    (sip, plan): (&SipTable, &SipPlan),
     global: &AccountingTable,
     names: &Names,
     check: &mut Check<'_>,
@@ -61,7 +62,7 @@ pub(super) fn check(
             check.findings.push(mistake.also_at(check.place(first.place)).hint("the one before it matches everything"));
         }
         let condition = condition(&table.r#match, check);
-        let action = action(table, sip, &mut hosts, check);
+        let action = action(table, (sip, plan), &mut hosts, check);
         let avps = avps(table, check);
         let fields = accounting::route_fields(table, &common, check);
         let marks = accounting::route_marks(&table.account, global, names, check);
@@ -72,7 +73,7 @@ pub(super) fn check(
         let name = table.name.clone().unwrap_or_else(|| format!("route {}", number + 1));
         routes.push(Route { name, condition, action, targets: targets(table), marks, fields, avps });
     }
-    hosts.resolve(dns, check);
+    hosts.resolve(&plan.dns, check);
     routes
 }
 
@@ -138,7 +139,12 @@ pub(super) fn methods(list: &[At<String>], check: &mut Check<'_>) -> Vec<Vec<u8>
     methods
 }
 
-fn action(table: &At<RouteTable>, sip: &SipTable, hosts: &mut Hosts, check: &mut Check<'_>) -> Option<Action> {
+fn action(
+    table: &At<RouteTable>,
+    sip: (&SipTable, &SipPlan),
+    hosts: &mut Hosts,
+    check: &mut Check<'_>,
+) -> Option<Action> {
     match (&table.to, &table.answer) {
         (Some(to), None) => forward(table, &to.0, sip, hosts, check),
         (None, Some(answer)) => {
@@ -203,7 +209,7 @@ fn contacts(answer: &At<AnswerTable>, code: u16, check: &mut Check<'_>) -> Vec<D
 fn forward(
     table: &RouteTable,
     to: &[At<String>],
-    sip: &SipTable,
+    (sip, plan): (&SipTable, &SipPlan),
     hosts: &mut Hosts,
     check: &mut Check<'_>,
 ) -> Option<Action> {
@@ -211,7 +217,7 @@ fn forward(
     for target in to {
         match Destination::parse(target) {
             Ok(destination) => {
-                reachable(&destination, target, sip, check);
+                reachable(&destination, target, (sip, plan), check);
                 hosts.note(&destination, target.place);
                 destinations.push(destination);
             }
@@ -256,15 +262,65 @@ fn next_on(table: &RouteTable, check: &mut Check<'_>) -> NextOn {
     NextOn::parse(list.iter().map(|text| text.as_str())).unwrap_or_default()
 }
 
-/// A target needs a listener of its transport: the answers come to it.
-fn reachable(destination: &Destination, target: &At<String>, sip: &SipTable, check: &mut Check<'_>) {
-    let Some(transport) = destination.transport() else { return };
-    let name = transport.via_token().to_ascii_lowercase();
-    let is_listed = |own: &At<String>| own.split_once(':').is_some_and(|(own, _)| own == name);
-    let is_there = sip.listen.as_ref().map_or(name == "udp", |listen| listen.iter().any(is_listed));
-    if !is_there {
-        let what = format!("`{}` needs a `{name}` listener, and `sip.listen` has none", target.value);
-        check.error_hint(target.place, what, Some(format!("add \"{name}:ADDRESS:PORT\" to `sip.listen`")));
+/// A target needs a listener of its transport and family, for the answers come to it, and must not be the gateway itself.
+fn reachable(
+    destination: &Destination,
+    target: &At<String>,
+    (sip, plan): (&SipTable, &SipPlan),
+    check: &mut Check<'_>,
+) {
+    let text = &target.value;
+    // A file without `listen` has not been set up yet.
+    if sip.listen.is_some() && leads_home(destination, plan) {
+        let hint = Some("each call would come back, and end with 482 (Loop Detected)".to_owned());
+        check.warning(target.place, format_args!("`{text}` is this gateway itself"), hint);
+    }
+    let by = |transport| plan.stack.listeners.iter().any(|own| own.transport == transport);
+    if let Some(transport) = destination.transport() {
+        let name = transport.via_token().to_ascii_lowercase();
+        let is_listed = |own: &At<String>| own.split_once(':').is_some_and(|(own, _)| own == name);
+        if !sip.listen.as_ref().map_or(name == "udp", |listen| listen.iter().any(is_listed)) {
+            let what = format!("`{text}` needs a `{name}` listener, and `sip.listen` has none");
+            check.error_hint(target.place, what, Some(format!("add \"{name}:ADDRESS:PORT\" to `sip.listen`")));
+            return;
+        }
+    } else if !plan.stack.listeners.is_empty() && !by(Transport::Udp) && !by(Transport::Tcp) {
+        let hint = Some("add \";transport=tls\" to it, or such a listener to `sip.listen`".to_owned());
+        check.warning(
+            target.place,
+            format_args!("`{text}` needs a `udp` or `tcp` listener, and `sip.listen` has none"),
+            hint,
+        );
+        return;
+    }
+    let Hop::Addr(addr) = destination.hop() else { return };
+    let is_ipv4 = addr.ip().to_canonical().is_ipv4();
+    let fits = |own: &Listener| {
+        own.local.is_ipv4() == is_ipv4
+            && match destination.transport() {
+                Some(transport) => own.transport == transport,
+                None => own.transport != Transport::Tls,
+            }
+    };
+    if !plan.stack.listeners.is_empty() && !plan.stack.listeners.iter().any(fits) {
+        let (family, example) = if is_ipv4 { ("an IPv4", "192.0.2.1") } else { ("an IPv6", "[2001:db8::1]") };
+        let hint = Some(format!("add one such as \"udp:{example}:5060\" to `sip.listen`"));
+        check.warning(target.place, format_args!("`{text}` needs {family} listener, and `sip.listen` has none"), hint);
+    }
+}
+
+/// Whether a target leads to a listener of the gateway: its own address, the one it is reached by, or one of its names.
+fn leads_home(destination: &Destination, plan: &SipPlan) -> bool {
+    let listeners = || plan.stack.listeners.iter().map(|own| own.local).chain(plan.binds.iter().copied());
+    match destination.hop() {
+        Hop::Addr(addr) => listeners().any(|own| {
+            let is_any = own.ip().is_unspecified() && addr.ip().is_loopback() && own.is_ipv4() == addr.is_ipv4();
+            own.port() == addr.port() && (own.ip() == addr.ip() || is_any)
+        }),
+        Hop::Name { host, port } => {
+            plan.stack.names.iter().any(|name| name.eq_ignore_ascii_case(host))
+                && port.is_none_or(|port| listeners().any(|own| own.port() == port))
+        }
     }
 }
 
