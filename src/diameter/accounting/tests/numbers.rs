@@ -96,7 +96,8 @@ fn numbers_of_records_without_a_place_rise_within_a_session_and_stay_in_repeats(
 #[test]
 fn every_end_has_its_termination_cause() {
     use Cause::{
-        Administrator, Bye, Cancelled, FailedBye, Lifetime, Refused, Restart, SessionTimer, Timeout, Unreachable,
+        Administrator, Bye, Cancelled, Elsewhere, FailedBye, Lifetime, Refused, Restart, SessionTimer, Timeout,
+        Unreachable,
     };
     use Party::{Callee, Caller, Gateway};
     for (by, cause, code, want) in [
@@ -108,6 +109,8 @@ fn every_end_has_its_termination_cause() {
         (Gateway, Administrator, 0, 4),
         (Gateway, Restart, 0, 21),
         (Caller, Cancelled, 487, 1),
+        (Caller, Elsewhere, 487, 1),
+        (Gateway, Elsewhere, 0, 20),
         (Gateway, Timeout, 408, 25),
         (Callee, Refused, 486, 27),
         (Callee, Refused, 503, 25),
