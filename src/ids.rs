@@ -133,7 +133,7 @@ impl SinkMask {
 }
 
 /// Hash of a Call-ID (SipHash-1-3, fixed key): records with the same one are delivered in order, and a call belongs to
-/// the shard it names. The same in every process and release.
+/// the shard that it and a key name. The same in every process and release.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CallHash(pub u64);
 
@@ -144,11 +144,12 @@ impl CallHash {
         Self(siphasher::sip::SipHasher13::new_with_keys(0x746f_6c6c, 0x6761_7465).hash(call_id))
     }
 
-    /// Which of `shards` owns the call; `shards` is at least 1.
+    /// Which of `shards` owns the call; `shards` is at least 1. Nobody without the key can choose Call-IDs that all go to
+    /// one of them.
     #[must_use]
-    pub const fn shard(self, shards: usize) -> usize {
-        // The high half decides, so that the low half stays good for tables.
-        ((self.0 >> 32) as usize) % shards
+    pub fn shard(self, key: &[u8; 16], shards: usize) -> usize {
+        let keyed = siphasher::sip::SipHasher13::new_with_key(key).hash(&self.0.to_le_bytes());
+        ((keyed >> 32) as usize) % shards
     }
 }
 
@@ -178,6 +179,17 @@ mod tests {
         let mask = SinkMask::NONE.with(SinkNumber(0)).with(SinkNumber(63));
         assert_eq!(mask.iter().collect::<Vec<_>>(), [SinkNumber(0), SinkNumber(63)]);
         assert!(mask.without(SinkNumber(0)).has(SinkNumber(63)));
+    }
+
+    #[test]
+    fn the_key_decides_which_shard_owns_a_call() {
+        let calls: Vec<CallHash> = (0..4_000_u32).map(|number| CallHash::of(&number.to_le_bytes())).collect();
+        let ours = |key: u8, call: &CallHash| call.shard(&[key; 16], 4) == 0;
+        // Calls that all go to one shard by one key go to all by another.
+        let chosen: Vec<&CallHash> = calls.iter().filter(|call| ours(1, call)).collect();
+        assert!((800..1200).contains(&chosen.len()), "{}", chosen.len());
+        let still = chosen.iter().filter(|call| ours(2, call)).count();
+        assert!((150..350).contains(&still), "{still}");
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn an_answer_goes_to_nobody_but_the_sender() {
     let dir = tempfile::tempdir().unwrap();
     let (mut sender, mut victim) = (agent(2), agent(3));
     let [port] = free_ports();
-    let sip = format!("listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.1\"]");
+    let sip = format!("listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.1\"]\nstrangers = \"answer\"");
     let gateway = Gateway::start_with(dir.path(), (port, &sip), &["sip:127.0.0.1:9".to_owned()], 9, "");
     let there = victim.address;
     for (id, via) in [
@@ -250,4 +250,130 @@ fn a_request_inside_a_call_leads_to_its_end_and_a_flood_there_is_bounded() {
         // Behind the refusals of the flood.
         std::iter::from_fn(|| caller.take()).find(|wire| wire.code() == 200 && wire.value("cseq") == b"9000 BYE")
     });
+}
+
+#[test]
+fn a_stranger_hears_nothing_by_udp_and_is_refused_by_tcp() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut stranger, mut peer, mut callee) = (agent(2), agent(3), agent(1));
+    let ([udp], tcp) = (free_ports(), std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let sip =
+        format!("listen = [\"udp:127.0.0.1:{udp}\", \"tcp:127.0.0.1:{tcp}\"]\nallow = [\"127.0.0.3\"]\nshards = 2");
+    let gateway = Gateway::start_with(dir.path(), (udp, &sip), &[format!("sip:{}", callee.address)], 9, "");
+    let to = gateway.address();
+    for number in 0..50 {
+        let text = invite(&stranger, &format!("{};rport", stranger.address), &format!("stranger{number}")).octets();
+        stranger.send(&text, to);
+        stranger.send(&String::from_utf8(text).unwrap().replace("INVITE", "OPTIONS").into_bytes(), to);
+        stranger.send(b"INVITE nonsense\r\n\r\n", to);
+    }
+    call(to, &mut peer, &mut callee, "peer", || ());
+    assert!(stranger.take().is_none(), "it learns nothing");
+    let log = gateway.log();
+    let lines = log.lines().filter(|line| line.contains("datagrams from outside `sip.allow` were dropped")).count();
+    assert!((1..=2).contains(&lines), "one line a minute from each shard: {log}");
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", tcp)).unwrap();
+    let text = String::from_utf8(invite(&stranger, "127.0.0.1:9", "by-tcp").octets()).unwrap().replace("/UDP", "/TCP");
+    std::io::Write::write_all(&mut stream, text.as_bytes()).unwrap();
+    let mut answer = [0; 64];
+    let length = std::io::Read::read(&mut stream, &mut answer).unwrap();
+    assert!(answer[..length].starts_with(b"SIP/2.0 403"), "{}", String::from_utf8_lossy(&answer[..length]));
+}
+
+#[test]
+fn a_head_with_a_lone_cr_or_a_nul_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut caller, mut callee) = (agent(2), agent(1));
+    let [port] = free_ports();
+    let sip = format!("listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]");
+    let gateway = Gateway::start_with(dir.path(), (port, &sip), &[format!("sip:{}", callee.address)], 9, "");
+    for (name, odd) in [("cr", &b"X-Odd: a\rVia: b\r\n"[..]), ("nul", b"X-Odd: a\0b\r\n"), ("end", b"X-Odd: a\r\r\n")] {
+        let mut octets = invite(&caller, &format!("{};rport", caller.address), name).octets();
+        let at = octets.windows(5).position(|five| five == b"From:").unwrap();
+        octets.splice(at..at, odd.iter().copied());
+        caller.send(&octets, gateway.address());
+        assert_eq!(caller.wait(name).code(), 400, "{name}");
+    }
+    assert!(callee.take().is_none(), "nothing of it passes");
+}
+
+#[test]
+fn the_built_in_caller_of_sipp_ends_its_calls() {
+    let Some(program) = support::peer("sipp") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut callee = agent(1);
+    let [port, local, media] = free_ports();
+    let sip = format!("listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]");
+    let gateway = Gateway::start_with(dir.path(), (port, &sip), &[format!("sip:{}", callee.address)], 9, "");
+    let mut command = std::process::Command::new(program);
+    command.args(["-sn", "uac", "-i", "127.0.0.1", "-nostdin", "-m", "1", "-d", "200", "-p"]).arg(local.to_string());
+    command.arg("-mp").arg(media.to_string()).arg(gateway.address().to_string());
+    command.current_dir(dir.path()).env("TERM", "dumb");
+    let mut caller = support::Running::start(&mut command, dir.path().join("uac.out"));
+    let to = gateway.address();
+    let contact = format!("Contact: <sip:bob@{};x=y>", callee.address).into_bytes();
+    let invite = callee.wait("the INVITE");
+    callee.send(&invite.answer(b"180 Ringing", "b", std::slice::from_ref(&contact), b"").octets(), to);
+    callee.send(&invite.answer(b"200 OK", "b", &[contact], b"").octets(), to);
+    // It keeps the gateway as Request-URI; what the callee gets names the callee.
+    let target = format!("sip:bob@{};x=y SIP/2.0", callee.address);
+    let ack = wait_for("the ACK", || callee.take().filter(|wire| wire.method() == "ACK"));
+    assert_eq!(String::from_utf8_lossy(&ack.start), format!("ACK {target}"));
+    let bye = wait_for("the BYE", || callee.take().filter(|wire| wire.method() == "BYE"));
+    assert_eq!(String::from_utf8_lossy(&bye.start), format!("BYE {target}"));
+    callee.send(&bye.answer(b"200 OK", "", &[], b"").octets(), to);
+    assert!(caller.wait("sipp").success(), "{}", caller.printed());
+}
+
+/// Reads messages without a body from a stream until one has this method or code.
+fn read_until(stream: &mut std::net::TcpStream, word: &str) -> Wire {
+    let mut octets = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let length = std::io::Read::read(stream, &mut buffer).unwrap();
+        assert!(length > 0, "the stream ended before {word}");
+        octets.extend_from_slice(&buffer[..length]);
+        while let Some(end) = octets.windows(4).position(|four| four == b"\r\n\r\n") {
+            let message = octets.drain(..end + 4).collect::<Vec<_>>();
+            let wire = Wire::read(&message);
+            if wire.method() == word || wire.code().to_string() == word {
+                return wire;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_callee_on_tcp_whose_contact_names_no_transport_gets_ack_and_bye_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut caller = agent(2);
+    let ([udp], listener) = (free_ports(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let (callee, tcp) = (listener.local_addr().unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let own_tcp = tcp.local_addr().unwrap().port();
+    drop(tcp);
+    let sip = format!("listen = [\"udp:127.0.0.1:{udp}\", \"tcp:127.0.0.1:{own_tcp}\"]\nallow = [\"127.0.0.0/8\"]");
+    let gateway = Gateway::start_with(dir.path(), (udp, &sip), &[format!("sip:{callee};transport=tcp")], 9, "");
+    let to = gateway.address();
+    let sent = invite(&caller, &format!("{};rport", caller.address), "by-tcp");
+    caller.send(&sent.octets(), to);
+    let (mut stream, _) = listener.accept().unwrap();
+    let arrived = read_until(&mut stream, "INVITE");
+    let lines = [format!("Contact: <sip:bob@{callee}>").into_bytes(), b"Content-Length: 0".to_vec()];
+    std::io::Write::write_all(&mut stream, &arrived.answer(b"200 OK", "b", &lines, b"").octets()).unwrap();
+    let answer = wait_for("the 200", || caller.take().filter(|wire| wire.code() == 200));
+    let side = Side::caller(&sent, &answer);
+    let here = sent_from(&sent);
+    let via = |what: &str| format!("SIP/2.0/UDP {here};branch=z9hG4bK{what};rport");
+    caller.send(&side.request("ACK", 1, &via("ack")).octets(), to);
+    read_until(&mut stream, "ACK");
+    caller.send(&side.request("BYE", 2, &via("bye")).octets(), to);
+    let bye = read_until(&mut stream, "BYE");
+    std::io::Write::write_all(&mut stream, &bye.answer(b"200 OK", "", &lines[1..], b"").octets()).unwrap();
+    wait_for("the BYE's 200", || caller.take().filter(|wire| wire.code() == 200 && wire.value("cseq") == b"2 BYE"));
+}
+
+/// Host and port of the top Via.
+fn sent_from(request: &Wire) -> String {
+    let via = String::from_utf8_lossy(request.value("via")).into_owned();
+    via.split([' ', ';']).nth(1).unwrap_or_default().to_owned()
 }

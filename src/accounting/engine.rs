@@ -454,6 +454,7 @@ fn ack_view(now: Now, ack: &Rc<Message>, peer: Peer) -> RequestView {
         course: Course::Aside,
         repaired_uri: None,
         own_routes: 0,
+        side: None,
         way: crate::sip::stack::Way::Route,
     }
 }

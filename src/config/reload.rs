@@ -37,6 +37,7 @@ pub const SECTIONS: &[Section] = &[
             "names",
             "allow",
             "allow_on",
+            "strangers",
             "trusted_proxies",
             "preloaded_route",
             "lenient_request_uri",

@@ -28,6 +28,7 @@ fn view(method: &str, uri: &str, source: &str, to_tag: &str) -> RequestView {
         course: Course::default(),
         repaired_uri: None,
         own_routes: 0,
+        side: None,
         way: crate::sip::stack::Way::Table,
     }
 }

@@ -272,7 +272,7 @@ impl Common {
             board.replace(own.clone());
             common.show(&name, DiameterSink::KIND, Arc::new(move || own.views()));
             let keeper = classes::keeper(&common.queue, &name, number);
-            Ok(sink.with_interims(interims(common.shards.clone())).with_classes(classes, keeper))
+            Ok(sink.with_interims(interims(common.secret, common.shards.clone())).with_classes(classes, keeper))
         })
     }
 
@@ -288,9 +288,9 @@ impl Common {
 }
 
 /// Tells the shard of a session how often a server wants its interim records.
-fn interims(shards: Vec<Mailbox>) -> diameter::Interims {
+fn interims(secret: [u8; 16], shards: Vec<Mailbox>) -> diameter::Interims {
     Box::new(move |key, every| {
-        let owner = key.call().shard(shards.len().max(1));
+        let owner = key.call().shard(&secret, shards.len().max(1));
         if let Some(shard) = shards.get(owner) {
             // A shard that has ended has no sessions.
             let _ended = shard.put(Mail::Interim { key, every });

@@ -141,7 +141,7 @@ impl Service {
         let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
         let (wish, wishes) = mpsc::channel(WISHES_MAX);
         let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
-        let (classes, calls) = split_stored(opened.calls, plan.sip.shards);
+        let (classes, calls) = split_stored(opened.calls, &opened.secret, plan.sip.shards);
         let delivery = Delivery::start(delivery::Parts {
             classes,
             admin,
@@ -526,12 +526,12 @@ fn start_streams(
 }
 
 /// Class values of sessions, and for each shard the calls that it owns.
-fn split_stored(stored: Vec<Stored>, shards: usize) -> (Kept, Vec<Vec<Stored>>) {
+fn split_stored(stored: Vec<Stored>, secret: &[u8; 16], shards: usize) -> (Kept, Vec<Vec<Stored>>) {
     let (classes, calls) = Kept::split(stored);
     let mut split = vec![Vec::new(); shards];
     for (key, value) in calls {
         // A key that cannot be read goes to the first shard, whose engine reports it.
-        let owner = accounting::Key::from_bytes(&key).map_or(0, |key| key.call().shard(shards));
+        let owner = accounting::Key::from_bytes(&key).map_or(0, |key| key.call().shard(secret, shards));
         split[owner].push((key, value));
     }
     (classes, split)

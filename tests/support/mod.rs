@@ -309,6 +309,11 @@ impl Gateway {
         self.wait_ready();
     }
 
+    /// What it has printed so far: its log.
+    pub fn log(&self) -> String {
+        self.process.printed()
+    }
+
     /// Where it takes SIP.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))

@@ -254,6 +254,7 @@ impl Bench {
             course: if rest.is_empty() { Course::Outside } else { Course::Dialog },
             repaired_uri: None,
             own_routes: 0,
+            side: None,
             way: crate::sip::stack::Way::Route,
         };
         self.requests.push(message);

@@ -9,9 +9,9 @@ use crate::accounting::Pings;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::SipPlan;
-use crate::config::schema::{OnTrouble, PreloadedRoute, QueueTable, SipTable, Switch, WatchTable};
+use crate::config::schema::{OnTrouble, PreloadedRoute, QueueTable, SipTable, StrangersOption, Switch, WatchTable};
 use crate::shard;
-use crate::sip::stack::{self, Listener, ListenerId, Network, Preloaded, TokenBucket, Transport};
+use crate::sip::stack::{self, Listener, ListenerId, Network, Preloaded, Strangers, TokenBucket, Transport};
 use crate::units::Mib;
 
 /// Shortest time between two OPTIONS: an end has 64 T1 to answer one.
@@ -44,6 +44,10 @@ pub(super) fn check(
     if let Some(proxies) = &table.trusted_proxies {
         settings.trusted_proxies = check.each(proxies, network);
     }
+    settings.strangers = match table.strangers {
+        Some(StrangersOption::Answer) => Strangers::Answer,
+        Some(StrangersOption::Drop) | None => Strangers::Drop,
+    };
     settings.preloaded = match table.preloaded_route {
         Some(PreloadedRoute::Remove) => Preloaded::Remove,
         Some(PreloadedRoute::Follow) | None => Preloaded::Follow,

@@ -27,7 +27,7 @@ pub use sinks::{
     DelayTime, DiameterTable, Legs, Probing, RadiusTable, Records, Selection, SessionId, SinksTable, StatusMapping,
     Unmapped,
 };
-pub use sip::{PreloadedRoute, SipTable, WatchTable};
+pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 
 use super::decode::At;

@@ -20,6 +20,8 @@ pub struct SipTable {
     pub allow: Option<Vec<At<String>>>,
     /// Blocks of addresses for single listeners, instead of `allow`.
     pub allow_on: Ordered<OneOrMany<At<String>>>,
+    /// What becomes of datagrams from outside `allow`.
+    pub strangers: Option<StrangersOption>,
     /// Blocks of addresses of proxies that may choose where their requests go.
     pub trusted_proxies: Option<Vec<At<String>>>,
     /// What becomes of their Route values outside of dialogs.
@@ -82,6 +84,16 @@ pub struct SipTable {
     pub tls_client: TlsClientTable,
     /// Calls whose ends are asked whether they go on.
     pub watch: WatchTable,
+}
+
+/// `sip.strangers`
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrangersOption {
+    /// They are dropped.
+    Drop,
+    /// They are answered.
+    Answer,
 }
 
 /// `sip.preloaded_route`

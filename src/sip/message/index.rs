@@ -39,14 +39,62 @@ pub(super) struct Head {
     pub blank: usize,
     /// Start of the body.
     pub body: usize,
+    /// How its lines end.
+    pub breaks: Breaks,
     /// Why the head is not one.
     pub fault: Option<Reject>,
 }
 
+/// How the lines of a head end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Breaks {
+    /// All by CR LF.
+    Pairs,
+    /// Some by LF alone.
+    Bare,
+}
+
+/// How the lines of a head end, start line and blank line included.
+///
+/// A CR that ends no line and a NUL are refused: on a stream, and to a reader that takes them for the end of a line or of
+/// the text, such a head says something else than here.
+pub(super) fn breaks_of(head: &[u8]) -> Result<Breaks, Reject> {
+    let (mut odd, mut pairs, mut ends) = (0_usize, 0_usize, 0_usize);
+    // Parts that a sum of octets holds: the compiler counts many at once.
+    let mut at = 0;
+    while at < head.len() {
+        let end = head.len().min(at + 255);
+        let (part, behind) = (&head[at..end], &head[at + 1..head.len().min(end + 1)]);
+        let (mut own_odd, mut own_pairs, mut own_ends) = (0_u8, 0_u8, 0_u8);
+        for octet in part {
+            own_odd += u8::from(*octet == b'\r') + u8::from(*octet == 0);
+            own_ends += u8::from(*octet == b'\n');
+        }
+        for (octet, next) in part.iter().zip(behind) {
+            own_pairs += u8::from(*octet == b'\r') & u8::from(*next == b'\n');
+        }
+        odd += usize::from(own_odd);
+        pairs += usize::from(own_pairs);
+        ends += usize::from(own_ends);
+        at = end;
+    }
+    if odd != pairs {
+        return Err(Reject::bad("CR or NUL inside a line"));
+    }
+    Ok(if ends == pairs { Breaks::Pairs } else { Breaks::Bare })
+}
+
 /// Indexes the header lines from `start`, the octet behind the start line. `bytes` holds at most `MESSAGE_BYTES_MAX`.
 pub(super) fn index(bytes: &[u8], start: usize) -> Head {
-    let mut head =
-        Head { lines: Lines::new(), present: 0, repeated: 0, blank: bytes.len(), body: bytes.len(), fault: None };
+    let mut head = Head {
+        lines: Lines::new(),
+        present: 0,
+        repeated: 0,
+        blank: bytes.len(),
+        body: bytes.len(),
+        breaks: Breaks::Pairs,
+        fault: None,
+    };
     let mut newlines = memchr_iter(b'\n', &bytes[start..]).map(|at| start + at);
     let mut at = start;
     loop {

@@ -33,12 +33,12 @@ pub use grammar::{Elements, Param, Params, unfold, unquote};
 pub use index::{HEADER_LINES_MAX, MESSAGE_BYTES_MAX, call_id_of, content_length_of};
 pub use method::Method;
 pub use name::Name;
-pub use print::{RequestEdits, ack_for, cancel_for, forward_request, forward_response, response};
+pub use print::{RequestEdits, ack_for, cancel_for, end_lines, forward_request, forward_response, response};
 pub use uri::{Scheme, Uri};
 pub use via::{COOKIE, Via};
 
 use grammar::{is_lws, number, trim};
-use index::{Line, index, leading_breaks, offset};
+use index::{Breaks, Line, breaks_of, index, leading_breaks, offset};
 use memchr::{memchr, memrchr};
 
 /// A received SIP message: its octets in one allocation, the index in another.
@@ -55,11 +55,13 @@ pub struct Message {
     /// Status code; 0 for a request.
     code: u16,
     method: Method,
+    breaks: Breaks,
 }
 
 impl Message {
     /// Indexes a datagram. Line breaks in front of the message and octets behind its Content-Length are left away;
-    /// without Content-Length the body is the rest (RFC 3261 §18.3). A bare LF ends a line like CR LF.
+    /// without Content-Length the body is the rest (RFC 3261 §18.3). A bare LF ends a line like CR LF; a bare CR or a NUL
+    /// in the head is refused.
     ///
     /// # Errors
     ///
@@ -78,7 +80,11 @@ impl Message {
         }
         let nothing = |reason| Malformed { reason: Reject::bad(reason), partial: None };
         let start = StartLine::read(&datagram).map_err(nothing)?;
-        let head = index(&datagram, start.next);
+        let mut head = index(&datagram, start.next);
+        match breaks_of(&datagram[..head.body]) {
+            Ok(breaks) => head.breaks = breaks,
+            Err(reason) => head.fault = head.fault.or(Some(reason)),
+        }
         let mut message = Self {
             bytes: Box::default(),
             lines: Box::from(head.lines.as_slice()),
@@ -89,6 +95,7 @@ impl Message {
             body: offset(head.body),
             code: start.code,
             method: Method::Other,
+            breaks: head.breaks,
         };
         let rest = datagram.len() - head.body;
         message.bytes = datagram.into_boxed_slice();
@@ -270,6 +277,12 @@ impl Message {
     #[must_use]
     pub fn second_via(&self) -> Option<Via<'_>> {
         self.values(Name::Via).nth(1).and_then(Via::parse)
+    }
+
+    /// Whether a line of the head ends by LF alone, as no line on a stream may.
+    #[must_use]
+    pub fn has_bare_breaks(&self) -> bool {
+        self.breaks == Breaks::Bare
     }
 
     /// The body, as long as Content-Length says.

@@ -446,6 +446,23 @@ fn write_content_length(len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Ends all lines of the head of a printed message by CR LF.
+pub fn end_lines(message: &mut Vec<u8>) {
+    let mut out = Vec::with_capacity(message.len() + 64);
+    let mut rest = &message[..];
+    while let Some(newline) = memchr::memchr(b'\n', rest) {
+        let line = rest[..newline].strip_suffix(b"\r").unwrap_or(&rest[..newline]);
+        out.extend_from_slice(line);
+        out.extend_from_slice(b"\r\n");
+        rest = &rest[newline + 1..];
+        if line.is_empty() {
+            break;
+        }
+    }
+    out.extend_from_slice(rest);
+    *message = out;
+}
+
 /// Ends a copied line that a truncated message left open.
 fn end_line(out: &mut Vec<u8>) {
     if !out.ends_with(b"\n") {

@@ -31,6 +31,8 @@ pub struct Routing {
     pub repaired_uri: Option<Bytes>,
     /// Who sent the request, by a valid signed parameter; shows that the call passed here before.
     pub direction: Option<Direction>,
+    /// The transport of the side the request leaves to, by the last Route value of ours; `None` for UDP and without one.
+    pub side: Option<Transport>,
     /// The Route values that stand in place of all received, joined by commas, when the request was led back to the
     /// remote target of its dialog, which is in `repaired_uri` then.
     pub restored: Option<Bytes>,
@@ -135,6 +137,7 @@ impl Own<'_> {
             let direction = self.direction(&uri, request);
             // RFC 3261 §16.4: the Request-URI is a value the gateway once put into Record-Route.
             if direction.is_some() || (uri.user.is_none() && uri.is_loose() && self.is_own(&uri)) {
+                routing.side = stream_named_by(&uri);
                 let last = request.values(Name::Route).last().and_then(NameAddr::parse);
                 routing.repaired_uri = last.map(|last| Bytes::copy_from_slice(last.uri));
                 routing.direction = direction;
@@ -148,6 +151,7 @@ impl Own<'_> {
                 break;
             }
             routing.direction = routing.direction.or(direction);
+            routing.side = stream_named_by(&uri);
             routing.own_routes = routing.own_routes.saturating_add(1);
         }
         routing
@@ -158,6 +162,9 @@ impl Own<'_> {
     /// # Errors
     /// [`NoHop`] when there is none or it would be the gateway itself.
     pub fn next_hop(&self, request: &Message, routing: &Routing) -> Result<NextHop, NoHop> {
+        // An end that was spoken to by a stream and names no transport goes on with that (RFC 3261 §18.1.1 would have UDP,
+        // which it may not listen to). RFC 5658: our last value is that of the side the request leaves to.
+        let spoken = |uri: &Uri<'_>| transport_named_by(uri).or(routing.side);
         let target = routing.target(request);
         if let Some(value) = routing.rest(request).next() {
             let value = NameAddr::parse(value).ok_or(NoHop { code: 400 })?;
@@ -167,13 +174,13 @@ impl Own<'_> {
                 // RFC 3261 §26.2.2: a SIPS request crosses each hop by TLS, whatever the Route says.
                 return Ok(NextHop { hop: secured(hop(&uri)?, &uri), transport: Some(Transport::Tls), strict_uri });
             }
-            return Ok(NextHop { hop: hop(&uri)?, transport: transport_named_by(&uri), strict_uri });
+            return Ok(NextHop { hop: hop(&uri)?, transport: spoken(&uri), strict_uri });
         }
         let uri = Uri::parse(target).ok_or(NoHop { code: 400 })?;
         if self.is_own(&uri) {
             return Err(NoHop { code: 404 });
         }
-        Ok(NextHop { hop: hop(&uri)?, transport: transport_named_by(&uri), strict_uri: None })
+        Ok(NextHop { hop: hop(&uri)?, transport: spoken(&uri), strict_uri: None })
     }
 }
 
@@ -289,6 +296,11 @@ pub fn transport_named_by(uri: &Uri<'_>) -> Option<Transport> {
     }
 }
 
+/// The stream a URI of ours names.
+fn stream_named_by(uri: &Uri<'_>) -> Option<Transport> {
+    transport_named_by(uri).filter(|transport| transport.is_reliable())
+}
+
 /// The transport a URI asks for (RFC 3263 §4.1); UDP when it asks for none or for one that is not known.
 #[must_use]
 pub fn transport_of(uri: &Uri<'_>) -> Transport {
@@ -384,6 +396,25 @@ mod tests {
             assert_eq!(next.map(|next| next.hop), want, "{what}");
             assert_eq!(routing.own_routes, own_routes, "{what}");
             assert_eq!(routing.repaired_uri, None, "{what}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_names_no_transport_is_spoken_to_as_its_side_was() {
+        let (udp, tcp, tls) =
+            ("<sip:192.0.2.1;lr;r2=on>", "<sip:gw.example;transport=tcp;lr;r2=on>", "<sips:192.0.2.1:5061;lr>");
+        for (what, uri, routes, want) in [
+            ("from UDP to TCP", "sip:b@h", &[udp, tcp][..], Some(Transport::Tcp)),
+            ("from TCP to UDP", "sip:b@h", &[tcp, udp], None),
+            ("TLS on both sides", "sip:b@h", &[tls], Some(Transport::Tls)),
+            ("the end says UDP", "sip:b@h;transport=udp", &[udp, tcp], Some(Transport::Udp)),
+            ("so does a further Route", "sip:b@h", &[udp, tcp, "<sip:p;lr;transport=udp>"], Some(Transport::Udp)),
+            ("a further Route says nothing", "sip:b@h", &[udp, tcp, "<sip:p;lr>"], Some(Transport::Tcp)),
+            ("by a strict router", "sip:gw.example;transport=tcp;lr", &["<sip:b@h>"], Some(Transport::Tcp)),
+            ("without a Route of ours", "sip:b@h", &[], None),
+        ] {
+            let (_, next) = routed(uri, routes);
+            assert_eq!(next.map(|next| next.transport), Ok(want), "{what}");
         }
     }
 

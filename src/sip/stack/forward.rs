@@ -63,7 +63,15 @@ impl Stack {
         }
     }
 
-    fn listener(&self, id: ListenerId) -> Option<&Listener> {
+    /// Has a printed message end its lines by CR LF where it leaves by a stream: what others read there may not depend on
+    /// how they take a bare LF.
+    pub(super) fn end_lines_for(&self, by: ListenerId, received: &Message, printed: &mut Vec<u8>) {
+        if received.has_bare_breaks() && self.reliability(by) == Reliability::Reliable {
+            message::end_lines(printed);
+        }
+    }
+
+    pub(super) fn listener(&self, id: ListenerId) -> Option<&Listener> {
         self.settings.listeners.get(usize::from(id.0))
     }
 
@@ -111,6 +119,7 @@ impl Stack {
         };
         out.clear();
         message::forward_request(request, &edits, out);
+        self.end_lines_for(to.listener, request, out);
         Bytes::copy_from_slice(out)
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::hashes::Meant;
-use super::settings::ABSORBING_FOR_EACH;
+use super::settings::{ABSORBING_FOR_EACH, Strangers};
 use super::sources::{Admission, Class};
 use super::standing::{Denied, Source, Standing};
 use super::tables::{Origin, Server};
@@ -94,12 +94,22 @@ impl Stack {
             standing.routing.own_routes = u16::try_from(all).unwrap_or(u16::MAX);
         }
         let Standing { routing, course, way } = standing;
-        let Routing { own_routes, repaired_uri, direction, restored: _ } = routing;
+        let Routing { own_routes, repaired_uri, direction, side, restored: _ } = routing;
         let direction = direction.filter(|_| in_dialog);
         let answers_to = self.reply_to(peer, &message);
         let invite = (message.method() == Method::Invite && !in_dialog).then_some(());
-        let view =
-            RequestView { message, peer, arrived: now, in_dialog, direction, course, repaired_uri, own_routes, way };
+        let view = RequestView {
+            message,
+            peer,
+            arrived: now,
+            in_dialog,
+            direction,
+            course,
+            repaired_uri,
+            own_routes,
+            side,
+            way,
+        };
         let reliability = self.reliability(peer.listener);
         let mut server = Server::new(view, key, answers_to, now.mono, &self.settings, reliability);
         server.origin = origin;
@@ -187,12 +197,23 @@ impl Stack {
 
     /// The same for a request that may not pass.
     fn deny(&mut self, now: Now, peer: Peer, request: &Message, denied: &Denied, out: &mut Vec<Output>) {
+        if self.is_silent(peer, request) {
+            return out.push(Output::Ignored { why: Ignored::Forbidden });
+        }
         if !self.buckets[usize::from(self.is_allowed(peer))].take(now.mono) {
             return out.push(Output::Ignored { why: Ignored::RateLimited });
         }
         let bytes = self.print_local(request, peer, &denied.refusal);
         out.push(Output::Send { peer: self.reply_to(peer, request), bytes });
         out.push(Output::Ignored { why: denied.why });
+    }
+
+    /// Whether a stranger learns nothing from here: by datagrams, unless a signed Route value shows that it has a call.
+    fn is_silent(&self, peer: Peer, request: &Message) -> bool {
+        self.settings.strangers == Strangers::Drop
+            && self.reliability(peer.listener) == Reliability::Unreliable
+            && !self.is_allowed(peer)
+            && self.own().routing(request).direction.is_none()
     }
 
     /// An answer the gateway makes, with its own To tag if the request has none.
@@ -264,6 +285,7 @@ impl Stack {
             course,
             repaired_uri: routing.repaired_uri,
             own_routes: routing.own_routes,
+            side: routing.side,
             way,
         };
         let mut scratch = std::mem::take(&mut self.scratch);

@@ -61,7 +61,7 @@ pub use next::{BadCodes, NextOn};
 pub use origin::{by_q, q_of};
 pub use outage::Outage;
 pub use reason::Withdrawal;
-pub use settings::{Network, Preloaded, Settings, TokenBucket};
+pub use settings::{Network, Preloaded, Settings, Strangers, TokenBucket, source_of};
 pub use types::{
     AnswerId, Attempt, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId,
     Redirects, RequestView, ServerId, Sizes, Target, Transport, Verdict, Way, Ways,

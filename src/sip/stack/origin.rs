@@ -8,12 +8,15 @@ use bytes::Bytes;
 
 use super::Stack;
 use super::tables::{Origin, Place, Server};
-use super::types::{Attempt, Ignored, ListenerId, Output, Peer, Redirects, RequestView, ServerId, Target, Way};
+use super::types::{
+    Attempt, Ignored, ListenerId, Output, Peer, Redirects, RequestView, ServerId, Target, Transport, Way,
+};
 use crate::clock::Now;
 use crate::sip::dialog::Course;
 use crate::sip::message::{self, Message, Method, Name, NameAddr, Uri, Via};
 use crate::sip::proxy::{self, Ending};
 use crate::sip::transaction::key::RequestKey;
+use crate::sip::transaction::slab::Key;
 
 impl Stack {
     /// Sends a request of the gateway itself, other than INVITE, where its Route or Request-URI leads. It needs a Via,
@@ -48,6 +51,7 @@ impl Stack {
             course: Course::Outside,
             repaired_uri: None,
             own_routes: 0,
+            side: None,
             way: Way::Route,
         };
         let reliability = self.reliability(by);
@@ -96,17 +100,21 @@ impl Stack {
         };
         self.scratch.clear();
         message::forward_response(answer, &mut self.scratch);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.end_lines_for(peer.listener, answer, &mut scratch);
+        self.scratch = scratch;
         out.push(Output::Send { peer, bytes: Bytes::copy_from_slice(&self.scratch) });
     }
 
     /// The contacts of a 300, 301 or 302 become the next targets, if the plan says so (RFC 3261 §16.5, §16.7 step 4).
-    pub(super) fn follow_redirect(&mut self, place: Place, attempt: &Attempt) {
+    pub(super) fn follow_redirect(&mut self, place: Place, by: ListenerId, attempt: &Attempt) {
         let (Some(answer), 300..=302) = (attempt.message.as_deref(), attempt.code) else { return };
         let forwarding = self.servers.get(place.server).and_then(|own| own.forwarding.as_deref());
         let redirects = forwarding.filter(|own| own.context.round() == place.round).map(|own| &own.context);
         let Some(context) = redirects.filter(|context| context.ending() == Ending::Open) else { return };
         let Redirects::Follow { ring_timeout } = context.redirects() else { return };
         let next_on = context.next_on(place.branch);
+        let is_secure = self.is_secure(place.server, by, attempt);
         let mut contacts: Vec<(u16, Target)> = Vec::new();
         for value in answer.values(Name::Contact).take(CONTACTS_MAX) {
             let Some(contact) = NameAddr::parse(value) else { continue };
@@ -114,7 +122,12 @@ impl Stack {
             let Ok(hop) = proxy::hop(&uri) else { continue };
             let is_new = !contacts.iter().any(|(_, target)| target.uri == contact.uri);
             if is_new && !self.own().is_own(&uri) && !context.has_tried(contact.uri) {
-                let transport = proxy::transport_named_by(&uri);
+                let transport = match proxy::transport_named_by(&uri) {
+                    // What was protected stays protected.
+                    Some(Transport::Udp | Transport::Tcp) if is_secure => continue,
+                    None if is_secure => Some(Transport::Tls),
+                    named => named,
+                };
                 let target = Target { uri: Bytes::copy_from_slice(contact.uri), hop, transport, ring_timeout, next_on };
                 contacts.push((q_of(contact.param(b"q")), target));
             }
@@ -123,6 +136,15 @@ impl Stack {
         if let Some(forwarding) = self.servers.get_mut(place.server).and_then(|own| own.forwarding.as_deref_mut()) {
             forwarding.context.redirected(place.branch, groups);
         }
+    }
+}
+
+impl Stack {
+    /// Whether the redirection came by TLS, or the request asks for it (RFC 3261 §26.2.2).
+    fn is_secure(&self, server: Key, by: ListenerId, attempt: &Attempt) -> bool {
+        let view = self.servers.get(server).and_then(|own| own.view.as_deref());
+        let is_sips = proxy::is_sips(&attempt.uri) || view.is_some_and(|view| proxy::is_sips(view.request_uri()));
+        is_sips || self.listener(by).is_some_and(|own| own.transport == Transport::Tls)
     }
 }
 

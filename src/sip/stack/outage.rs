@@ -281,7 +281,7 @@ impl Stack {
         let (id, tag) = loop {
             let tag = self.outages.draw();
             let id = format!("{tag:016x}@{}", local.ip());
-            if CallHash::of(id.as_bytes()).shard(shards.max(1)) == number {
+            if CallHash::of(id.as_bytes()).shard(&self.settings.key, shards.max(1)) == number {
                 break (id, tag);
             }
         };

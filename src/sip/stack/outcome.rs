@@ -161,8 +161,8 @@ impl Stack {
             message: Some(answer),
             started: progress.started,
         };
-        let place = client.place;
-        self.follow_redirect(place, &attempt);
+        let (place, by) = (client.place, client.peer.map(|peer| peer.listener).unwrap_or_default());
+        self.follow_redirect(place, by, &attempt);
         self.branch_over(now, place, progress, attempt, out);
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::tables::{Alarm, CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
-use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict, Way};
+use super::types::{AnswerId, Ignored, ListenerId, Output, Peer, Plan, RequestView, ServerId, Target, Verdict, Way};
 use super::{NextOn, Settings, Stack, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::dialog::Course;
@@ -222,6 +222,7 @@ impl Stack {
             course: Course::Outside,
             repaired_uri: None,
             own_routes: 0,
+            side: None,
             way: Way::Table,
         };
         let reliability = self.reliability(peer.listener);
@@ -315,6 +316,7 @@ impl Stack {
             own_routes: view.own_routes,
             repaired_uri: view.repaired_uri.clone(),
             direction: view.direction,
+            side: view.side,
             restored: match &view.way {
                 Way::Dialog(routes) => Some(routes.clone()),
                 Way::Table | Way::Route => None,
@@ -375,9 +377,8 @@ impl Stack {
             return out.push(Output::Ignored { why: Ignored::ProvisionalLate });
         };
         let target = server.forwarding.as_ref().map_or(0, |forwarding| forwarding.context.target(branch));
-        self.scratch.clear();
-        message::forward_response(answer, &mut self.scratch);
-        let bytes = Bytes::copy_from_slice(&self.scratch);
+        let by = server.peer.listener;
+        let bytes = self.print_answer(by, answer, &[]);
         self.send_upstream(now, id, answer.code(), bytes, out);
         self.settle_server(id, out);
         out.push(Output::Provisional { transaction: ServerId(id.to_u64()), answer: Rc::clone(answer), target });
@@ -433,7 +434,10 @@ impl Stack {
         let Some(held) = held else { return out.push(Output::Ignored { why: Ignored::Outdated }) };
         self.held -= 1;
         let bytes = match &held.content {
-            Content::Forwarded { message, challenges } => Some(self.print_answer(message, challenges)),
+            Content::Forwarded { message, challenges } => {
+                let by = self.servers.get(id).map(|server| server.peer.listener).unwrap_or_default();
+                Some(self.print_answer(by, message, challenges))
+            }
             Content::Local(refusal) => {
                 let view = self.servers.get(id).and_then(|server| server.view.as_deref());
                 let request = view.map(|view| (Rc::clone(&view.message), view.peer));
@@ -457,7 +461,7 @@ impl Stack {
     }
 
     /// An answer of a branch as it goes upstream, with the challenges of other branches (RFC 3261 §16.7 step 7).
-    fn print_answer(&mut self, message: &Message, challenges: &[Rc<Message>]) -> Bytes {
+    fn print_answer(&mut self, by: ListenerId, message: &Message, challenges: &[Rc<Message>]) -> Bytes {
         self.scratch.clear();
         message::forward_response(message, &mut self.scratch);
         if !challenges.is_empty() {
@@ -478,6 +482,9 @@ impl Stack {
             let at = head.saturating_sub(blank);
             self.scratch.splice(at..at, lines);
         }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.end_lines_for(by, message, &mut scratch);
+        self.scratch = scratch;
         Bytes::copy_from_slice(&self.scratch)
     }
 
@@ -490,7 +497,7 @@ impl Stack {
             return out.push(Output::Ignored { why: Ignored::AnswerRepeated });
         }
         let peer = server.peer;
-        out.push(Output::Send { peer, bytes: self.print_answer(message, &[]) });
+        out.push(Output::Send { peer, bytes: self.print_answer(peer.listener, message, &[]) });
     }
 }
 

@@ -42,6 +42,16 @@ impl Network {
     }
 }
 
+/// What counts as one source: an IPv4 address, or the /64 block of an IPv6 address, of which one host has as many as it
+/// likes.
+#[must_use]
+pub fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
+    }
+}
+
 /// A rate with a reserve: `burst` events at once, `per_second` in the long run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TokenBucket {
@@ -61,6 +71,16 @@ pub enum Preloaded {
     Remove,
 }
 
+/// What becomes of datagrams of those outside of `allow` that belong to no call.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Strangers {
+    /// Nothing: who asks does not learn that somebody is here, and a forged source gets nothing.
+    #[default]
+    Drop,
+    /// They are answered: 403, 400 and the like.
+    Answer,
+}
+
 /// Settings of [`Stack`](super::Stack).
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -73,6 +93,8 @@ pub struct Settings {
     pub allow: Vec<Network>,
     /// Who may send requests through certain listeners, instead of `allow`. Default: none.
     pub allow_on: Vec<(ListenerId, Vec<Network>)>,
+    /// What becomes of datagrams of those who may not. By connections they are answered. Default: they are dropped.
+    pub strangers: Strangers,
     /// Whose requests may choose their way: by Route values that are not the gateway's, and inside a dialog to other
     /// places than its ends. Default: nobody.
     pub trusted_proxies: Vec<Network>,
@@ -159,6 +181,7 @@ impl Default for Settings {
                 Network::new(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 128),
             ],
             allow_on: Vec::new(),
+            strangers: Strangers::Drop,
             trusted_proxies: Vec::new(),
             preloaded: Preloaded::Follow,
             lenient_request_uri: true,
@@ -195,6 +218,17 @@ impl Settings {
     pub fn allows(&self, listener: ListenerId, address: IpAddr) -> bool {
         let own = self.allow_on.iter().find(|(place, _)| *place == listener);
         own.map_or(&self.allow, |(_, own)| own).iter().any(|network| network.contains(address))
+    }
+
+    /// Whether a datagram is dropped unread: a request of a stranger that shows no signed Route value. An ACK or CANCEL
+    /// may belong to a request that did.
+    #[must_use]
+    pub fn drops(&self, listener: ListenerId, source: IpAddr, datagram: &[u8]) -> bool {
+        self.strangers == Strangers::Drop
+            && !self.allows(listener, source)
+            && !self.trusts(source)
+            && ![&b"SIP/"[..], b"ACK ", b"CANCEL "].iter().any(|start| datagram.starts_with(start))
+            && memchr::memmem::find(datagram, b"tg=").is_none()
     }
 
     /// Whether requests from this address may choose their way.

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::settings::{ABSORBING_FOR_EACH, Bucket, Settings, TokenBucket};
+use super::settings::{ABSORBING_FOR_EACH, Bucket, Settings, TokenBucket, source_of};
 use super::types::Ignored;
 use crate::clock::Instant;
 
@@ -102,7 +102,7 @@ impl Sources {
 
     /// A source wants a further transaction.
     pub(super) fn open(&mut self, now: Instant, address: IpAddr, class: Class) -> Admission {
-        let address = address.to_canonical();
+        let address = source_of(address);
         if self.table.len() >= self.sweep_at && !self.table.contains_key(&address) {
             self.sweep(now);
             if self.table.len() >= SOURCES_MAX {
@@ -127,7 +127,7 @@ impl Sources {
 
     /// A counted transaction has its final answer.
     pub(super) fn answered(&mut self, address: IpAddr, class: Class) {
-        if let Some(source) = self.table.get_mut(&address.to_canonical()) {
+        if let Some(source) = self.table.get_mut(&source_of(address)) {
             let used = &mut source.used[class as usize];
             used.open = used.open.saturating_sub(1);
             used.absorbing += 1;
@@ -136,7 +136,7 @@ impl Sources {
 
     /// A counted transaction has ended, after its final answer or without.
     pub(super) fn closed(&mut self, address: IpAddr, class: Class, was_answered: bool) {
-        let address = address.to_canonical();
+        let address = source_of(address);
         let Some(source) = self.table.get_mut(&address) else { return };
         let used = &mut source.used[class as usize];
         let count = if was_answered { &mut used.absorbing } else { &mut used.open };
@@ -205,6 +205,29 @@ mod tests {
             sources.open(start + Duration::from_secs(99), address(1), Class::New),
             Admission::Counted,
             "some have ended"
+        );
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_one_source() {
+        let mut sources = Sources::new(&Settings { transactions_per_source_max: 2, ..Settings::default() });
+        for (address, want) in [
+            ("2001:db8:1:2::1", Admission::Counted),
+            ("2001:db8:1:2:ffff::9", Admission::Counted),
+            ("2001:db8:1:2::3", Admission::Refused),
+            ("2001:db8:1:3::1", Admission::Counted),
+            ("::ffff:192.0.2.1", Admission::Counted),
+            ("192.0.2.1", Admission::Counted),
+            ("::ffff:192.0.2.1", Admission::Refused),
+            ("192.0.2.2", Admission::Counted),
+        ] {
+            let got = sources.open(Instant(1), address.parse().expect("an address"), Class::New);
+            assert_eq!(got, want, "{address}");
+        }
+        sources.closed("2001:db8:1:2::77".parse().expect("an address"), Class::New, false);
+        assert_eq!(
+            sources.open(Instant(1), "2001:db8:1:2::3".parse().expect("an address"), Class::New),
+            Admission::Counted
         );
     }
 

@@ -270,7 +270,7 @@ pub enum Ignored {
     AckStray,
     /// A malformed message that no answer can be made for.
     Malformed,
-    /// A request from outside `allow`, answered 403 or, past the rate limit, not at all.
+    /// A request from outside `allow`, dropped or answered 403.
     Forbidden,
     /// A request answered without a transaction, with this code.
     AnsweredStateless(u16),
@@ -458,6 +458,8 @@ pub struct RequestView {
     /// How many Route values at the top are taken off: those that name the gateway, and all of a request that does not
     /// go where they lead.
     pub own_routes: u16,
+    /// The stream that the side it leaves to is spoken to by, where it names no transport; `None`: UDP.
+    pub side: Option<Transport>,
     /// By what it may leave.
     pub way: Way,
 }

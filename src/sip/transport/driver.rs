@@ -43,6 +43,8 @@ const RESTS: &[Step] = &[
     Step { per_second: 1_000, rest: Duration::from_micros(500) },
     Step { per_second: 4_000, rest: Duration::from_millis(1) },
 ];
+/// Time between two lines of the log about dropped datagrams.
+const LINE_EVERY: Duration = Duration::from_secs(60);
 /// Commits that wait because the queue's channel is full, beyond which new calls are refused whatever `queue.on_trouble`
 /// says: only the ends of calls in progress are still held in memory.
 const APPENDS_WAITING_MAX: usize = 65_536;
@@ -101,6 +103,30 @@ pub fn run(parts: Parts) -> io::Result<()> {
     })
 }
 
+/// Datagrams of strangers that were dropped: one line of the log a minute.
+#[derive(Debug, Default)]
+struct Turned {
+    count: u64,
+    last: Option<SocketAddr>,
+    /// When the next line may be written.
+    due: Instant,
+}
+
+impl Turned {
+    const fn note(&mut self, source: SocketAddr) {
+        self.count += 1;
+        self.last = Some(source);
+    }
+
+    fn tell(&mut self, now: Instant, shard: usize) {
+        if let Some(source) = self.last.filter(|_| now >= self.due) {
+            self.due = now + LINE_EVERY;
+            let datagrams = std::mem::take(&mut self.count);
+            tracing::warn!(shard, datagrams, %source, "datagrams from outside `sip.allow` were dropped; the last one's source is shown");
+        }
+    }
+}
+
 struct Driver {
     number: usize,
     sockets: Vec<Option<Arc<UdpSocket>>>,
@@ -138,6 +164,7 @@ struct Driver {
     handled: usize,
     pace: Pace,
     meters: Meters,
+    strangers: Turned,
 }
 
 impl Driver {
@@ -180,6 +207,7 @@ impl Driver {
             handled: 0,
             pace: Pace::new(RESTS, clock::mono()),
             meters: Meters::of_shard(parts.number),
+            strangers: Turned::default(),
         })
     }
 
@@ -359,12 +387,27 @@ impl Driver {
     fn sort_batch(&mut self, now: Now, index: usize) {
         let listener = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
         let mut taken = std::mem::take(&mut self.taken);
-        taken.extend(self.batch.datagrams().map(|(source, octets)| (source, octets.to_vec())));
-        self.meters.received.increment(taken.len() as u64);
+        let settings = self.shard.settings_of_stack();
+        let (mut received, mut dropped) = (0, 0);
+        for (source, octets) in self.batch.datagrams() {
+            received += 1;
+            // A flood of strangers costs no more than this look.
+            if settings.drops(listener, source.ip(), octets) {
+                dropped += 1;
+                self.strangers.note(source);
+                continue;
+            }
+            taken.push((source, octets.to_vec()));
+        }
+        self.meters.received.increment(received);
+        if dropped > 0 {
+            self.meters.strangers.increment(dropped);
+            self.strangers.tell(now.mono, self.number);
+        }
         for (source, octets) in taken.drain(..) {
             // What has no Call-ID can only be refused: any shard does that.
-            let shards = self.mailboxes.len();
-            let owner = message::call_id_of(&octets).map_or(self.number, |id| CallHash::of(id).shard(shards));
+            let (key, shards) = (self.shard.settings_of_stack().key, self.mailboxes.len());
+            let owner = message::call_id_of(&octets).map_or(self.number, |id| CallHash::of(id).shard(&key, shards));
             if owner == self.number {
                 self.receive(now, Peer { listener, addr: source }, octets);
             } else {

@@ -16,7 +16,7 @@ use crate::sip::message::Message;
 use crate::sip::proxy::hop;
 use crate::sip::stack::{
     AnswerId, Destination, Hop, Input, ListenerId, Network, NextOn, Output, Peer, Plan, QueryId, Redirects, ServerId,
-    Settings, Sizes, Stack, Target, Verdict, Way, Withdrawal,
+    Settings, Sizes, Stack, Strangers, Target, Verdict, Way, Withdrawal,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -74,6 +74,7 @@ pub fn settings() -> Settings {
         ],
         key: *b"0123456789abcdef",
         failures_max: 0,
+        strangers: Strangers::Answer,
         ..Settings::default()
     }
 }

@@ -248,3 +248,72 @@ fn nothing_is_retransmitted_over_a_stream() {
         assert_eq!((sent, &*codes), (sent_want, &[408][..]), "{what}");
     }
 }
+
+#[test]
+fn lines_that_end_by_lf_alone_do_so_no_more_on_a_stream() {
+    let odd = |text: &str| Message::parse(text.replace("\r\nCSeq", "\nCSeq").into_bytes()).expect("a message");
+    let invite = String::from_utf8(request("sip:b@x", "", 0).bytes().to_vec()).expect("text");
+    for (wish, listener, is_kept) in [(Transport::Udp, 0, true), (Transport::Tcp, 1, false)] {
+        let verdict = to("sip:b@t", Hop::Addr(addr("127.0.0.8:9")), Some(wish));
+        let left = step(&mut stack(), Now::default(), received(0, odd(&invite)), &verdict);
+        let sent = left.iter().find(|left| left.message.is_request()).expect("the INVITE");
+        assert_eq!((sent.peer.listener.0, sent.message.has_bare_breaks()), (listener, is_kept), "{wish:?}");
+    }
+    // And back: the answer came by UDP, the caller is on TCP.
+    let mut stack = stack();
+    let verdict = to("sip:b@t", Hop::Addr(addr("127.0.0.8:9")), Some(Transport::Udp));
+    let left = step(&mut stack, Now::default(), received(1, request("sip:b@x", "", 0)), &verdict);
+    let sent = left.iter().find(|left| left.message.is_request()).expect("the INVITE");
+    let text = String::from_utf8(sent.message.bytes().to_vec()).expect("text");
+    let lines: String = text
+        .split("\r\n")
+        .skip(1)
+        .filter(|line| !line.starts_with("Max") && !line.is_empty())
+        .map(|line| format!("{line}\r\n"))
+        .collect();
+    for code in ["180", "200"] {
+        let answer =
+            odd(&format!("SIP/2.0 {code} Yes\r\n{}\r\n", lines.replace("To: <sip:b@x>", "To: <sip:b@x>;tag=b")));
+        assert!(answer.has_bare_breaks());
+        let input =
+            Input::Received { peer: Peer { listener: ListenerId(0), addr: addr("127.0.0.8:9") }, message: Ok(answer) };
+        let left = step(&mut stack, Now::default(), input, &verdict);
+        let back = left.iter().find(|left| left.message.code().to_string() == code).unwrap_or_else(|| panic!("{code}"));
+        assert!(!back.message.has_bare_breaks(), "{code}");
+    }
+}
+
+#[test]
+fn a_redirection_that_came_by_tls_leads_to_no_plain_peer() {
+    for (what, uri, by, contact, want) in [
+        ("TLS to TLS", "sip:b@t", Transport::Tls, "sip:c@127.0.0.7;transport=tls", Some(2)),
+        ("TLS to what is left open", "sip:b@t", Transport::Tls, "sip:c@127.0.0.7", Some(2)),
+        ("TLS to UDP", "sip:b@t", Transport::Tls, "sip:c@127.0.0.7;transport=udp", None),
+        ("TLS to TCP", "sip:b@t", Transport::Tls, "sip:c@127.0.0.7;transport=tcp", None),
+        ("SIPS to TCP", "sips:b@t", Transport::Tls, "sip:c@127.0.0.7;transport=tcp", None),
+        ("UDP to UDP", "sip:b@t", Transport::Udp, "sip:c@127.0.0.7", Some(0)),
+    ] {
+        let mut verdict = to(uri, Hop::Addr(addr("127.0.0.8:9")), Some(by));
+        if let Verdict::Forward(plan) = &mut verdict {
+            plan.redirects = crate::sip::stack::Redirects::Follow { ring_timeout: None };
+        }
+        let mut stack = stack();
+        let left = step(&mut stack, Now::default(), received(0, request("sip:b@x", "", 0)), &verdict);
+        let sent = left.iter().find(|left| left.message.is_request()).expect(what);
+        let text = String::from_utf8(sent.message.bytes().to_vec()).expect("text");
+        let kept = ["Via", "From", "To", "Call-ID", "CSeq"];
+        let lines: String = text
+            .split("\r\n")
+            .filter(|line| kept.iter().any(|name| line.starts_with(&format!("{name}:"))))
+            .map(|line| format!("{line}\r\n"))
+            .collect();
+        let answer = format!("SIP/2.0 302 Moved\r\n{lines}Contact: <{contact}>\r\nContent-Length: 0\r\n\r\n")
+            .replace("To: <sip:b@x>", "To: <sip:b@x>;tag=b");
+        let message = Message::parse(answer.into_bytes());
+        let left = step(&mut stack, Now::default(), Input::Received { peer: sent.peer, message }, &verdict);
+        let next = left
+            .iter()
+            .find(|left| left.message.method() == crate::sip::message::Method::Invite && left.message.is_request());
+        assert_eq!(next.map(|next| next.peer.listener.0), want, "{what}");
+    }
+}

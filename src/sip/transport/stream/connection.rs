@@ -359,7 +359,7 @@ fn sort_frames(hub: &Rc<Hub>, own: &Rc<Connection>, framer: &mut Framer, batches
             own.is_proven.set(true);
             hub.note_alias(own, &octets);
         }
-        let owner = message::call_id_of(&octets).map_or(0, |id| CallHash::of(id).shard(batches.len()));
+        let owner = message::call_id_of(&octets).map_or(0, |id| CallHash::of(id).shard(&hub.shard_key, batches.len()));
         batches[owner].push(Arrived { peer: own.peer, octets, fault });
         if fault.is_some() {
             return true;

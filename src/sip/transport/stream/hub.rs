@@ -17,7 +17,7 @@ use super::tls::{ClientTls, ServerTls};
 use super::{Arrived, Credentials, Outgoing, Place, dial};
 use crate::clock::{self, Instant};
 use crate::sip::message::{Message, Params};
-use crate::sip::stack::{self, ListenerId, Peer, Transport};
+use crate::sip::stack::{self, ListenerId, Peer, Transport, source_of};
 use crate::sip::transport::mailbox::{MAILS_MAX, Mail, Mailbox};
 
 /// Octets read at once.
@@ -48,6 +48,8 @@ pub(super) struct Hub {
     pub meters: Meters,
     /// Says who is no stranger.
     sip: RefCell<stack::Settings>,
+    /// Decides which shard owns a call. It stays for as long as the process runs.
+    pub shard_key: [u8; 16],
     table: RefCell<Table>,
 }
 
@@ -92,6 +94,7 @@ impl Hub {
             client: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             meters: Meters::new(),
+            shard_key: sip.key,
             sip: RefCell::new(sip),
             table: RefCell::default(),
         })
@@ -124,6 +127,7 @@ impl Hub {
     /// The limit that is reached.
     pub fn admit(self: &Rc<Self>, by: ListenerId, source: IpAddr) -> Result<Slot, &'static str> {
         let is_stranger = !self.is_allowed(by, source);
+        let source = source_of(source);
         let (most, per_source) = (self.settings().connections_max, self.settings().connections_per_source_max);
         let mut table = self.table.borrow_mut();
         if table.inbound >= most {
