@@ -14,7 +14,9 @@ use diameter::gateway;
 use scripted::{Reaction, Scripted};
 use serde_json::Value;
 use support::{Gateway, free_ports, sipp, wait_for};
+use tollgate::diameter::avp::Avps;
 
+const EVENT: u32 = 1;
 const START: u32 = 2;
 const STOP: u32 = 4;
 const SESSION_ID: u32 = 263;
@@ -138,4 +140,77 @@ fn send_says_at_once_that_the_service_holds_the_connection() {
         let is_told = why.contains(&code.to_string()) && why.contains("or that of the running service");
         assert!(!sent.status.success() && is_told, "{why}");
     }
+}
+
+/// Values of an AVP of 3GPP or of the base, groups looked into.
+fn values(avps: Avps<'_>, code: u32, found: &mut Vec<String>) {
+    const GROUPS: [u32; 6] = [443, 823, 833, 838, 873, 876];
+    for avp in avps.flatten() {
+        if avp.code == code {
+            found.push(String::from_utf8_lossy(avp.value).into_owned());
+        }
+        if GROUPS.contains(&avp.code) {
+            values(avp.grouped().unwrap(), code, found);
+        }
+    }
+}
+
+/// The same gateway with `application rf` and nothing else.
+fn with_rf(gateway: &mut Gateway) {
+    let file = gateway.dir.join("diameterclient.conf");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text + "application rf\n").unwrap();
+    gateway.start_again();
+}
+
+#[test]
+fn rf_says_who_calls_whom_in_all_records_of_a_call_without_any_field() {
+    let dir = tempfile::tempdir().unwrap();
+    let [callee, caller] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let server = Scripted::start(|_| Reaction::Answer(2001));
+    // The user of the request at the host of the route.
+    let called = format!("sip:service@127.0.0.1:{callee}");
+    let mut gateway = gateway(dir.path(), &[format!("sip:127.0.0.1:{callee}")], server.port, "");
+    with_rf(&mut gateway);
+    let to = gateway.address().to_string();
+    let mut calls = sipp(dir.path(), "uac_ims.xml", caller, &[&to, "-m", "1", "-d", "200"]).unwrap();
+    assert!(calls.wait("the caller").success(), "{}", calls.complaints());
+    let requests = wait_for("START and STOP", || {
+        let requests = server.requests();
+        (requests.len() == 2).then_some(requests)
+    });
+    for request in requests {
+        let all = |code| {
+            let mut found = Vec::new();
+            values(Avps::new(&request.avps), code, &mut found);
+            found
+        };
+        let kind = request.record_type;
+        assert_eq!(all(831), ["sip:+49301234@home1.example", "tel:+49301234"], "Calling-Party-Address in {kind}");
+        assert_eq!(all(832), [called.as_str()], "Called-Party-Address in {kind}");
+        assert_eq!(all(444), ["sip:+49301234@home1.example", "49301234"], "Subscription-Id-Data in {kind}");
+        assert_eq!(all(841), ["icid-77"], "IMS-Charging-Identifier in {kind}");
+        assert_eq!(all(839), ["home1.example"], "Originating-IOI in {kind}");
+        assert_eq!(all(1263), ["3GPP-E-UTRAN-FDD;utran-cell-id-3gpp=26201"], "Access-Network-Information in {kind}");
+    }
+}
+
+#[test]
+fn rf_sends_one_event_for_a_call_that_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let [busy, caller] = free_ports();
+    let Some(_busy) = sipp(dir.path(), "uas_busy.xml", busy, &[]) else { return };
+    let server = Scripted::start(|_| Reaction::Answer(2001));
+    let mut gateway = gateway(dir.path(), &[format!("sip:127.0.0.1:{busy}")], server.port, "");
+    with_rf(&mut gateway);
+    let to = gateway.address().to_string();
+    let mut call = sipp(dir.path(), "uac_busy.xml", caller, &[&to, "-m", "1"]).unwrap();
+    assert!(call.wait("the caller").success(), "{}", call.complaints());
+    wait_for("all records have ended", || {
+        let status = queue(&gateway);
+        (status["waiting"] == 0 && !server.requests().is_empty()).then_some(())
+    });
+    let kinds: Vec<u32> = server.requests().iter().map(|request| request.record_type).collect();
+    assert_eq!(kinds, [EVENT]);
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::error::{Mistake, Mistakes};
 use super::parse;
 use super::plan::{Plan, SinkKind};
-use crate::diameter::accounting::{LegOrder, Legs, Profile, Renderer, Round, Unmapped};
+use crate::diameter::accounting::{LegOrder, Legs, Profile, Renderer, Round, Unmapped, ims};
+use crate::vars::Template;
 
 const CLIENT: &str = "identity gw.example.net\nacctserver cdf.example.net\n";
 
@@ -201,4 +202,26 @@ fn a_profile_brings_its_numbers() {
         let want = if profile == "own" { Unmapped::Own } else { Unmapped::Omit };
         assert_eq!(settings.accounting.unmapped, want, "{profile}");
     }
+}
+
+/// TS 32.260 wants the parties and the charging id in the records; nobody has to map fields for that.
+#[test]
+fn an_rf_sink_brings_the_fields_of_an_ims_for_every_route() {
+    let text = |folder: &Folder, client: &str| {
+        fs::write(folder.0.path().join("diameterclient.conf"), client).expect("a file is written");
+        let text = "[[route]]\nto = \"sip:127.0.0.1\"\nfields = { trunk = \"gold\" }\n[accounting]\non = [\"diameter\"]\n\
+                    [accounting.fields]\ncaller = \"$fu\"\n[sinks.diameter.cdf]\nconfig = \"diameterclient.conf\"\n";
+        parse(&folder.path(), text, Default::default()).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    };
+    let folder = Folder::new(CLIENT, &[]);
+    let base = text(&folder, CLIENT);
+    assert_eq!((base.accounting.fields.len(), base.accounting.frozen_fields.len()), (1, 0));
+    let rf = text(&folder, &format!("{CLIENT}application rf\n"));
+    let own: Vec<_> = ims::FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let names = |fields: &[(String, Template)]| fields.iter().skip(1).map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&rf.accounting.fields), own, "every template can be read");
+    assert_eq!(rf.accounting.frozen_fields, own, "and they stay as they were at the start of the call");
+    let route = rf.route[0].fields.as_ref().expect("the route has fields of its own");
+    assert_eq!(names(&route.all)[1..], own);
+    assert_eq!(route.own, 1);
 }

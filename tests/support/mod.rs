@@ -55,6 +55,32 @@ pub fn peer(program: &str) -> Option<PathBuf> {
     found
 }
 
+/// As [`peer`], for a file that a peer's package brings and that this user can read.
+///
+/// # Panics
+/// When it is missing and required.
+pub fn peer_file(file: &Path) -> Option<()> {
+    if fs::File::open(file).is_ok() {
+        return Some(());
+    }
+    let required = std::env::var("TOLLGATE_PEERS").is_ok_and(|value| value == "required");
+    assert!(!required, "{} cannot be read and TOLLGATE_PEERS=required; tests/run installs it", file.display());
+    eprintln!("skipped: {} cannot be read", file.display());
+    None
+}
+
+/// Python with a module of PyPI, as `tests/run` installs it below `target/peers/python`; `None` when it is missing.
+///
+/// # Panics
+/// When it is missing and required.
+pub fn python(module: &str) -> Option<Command> {
+    let mut command = Command::new(peer("python3")?);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/python");
+    command.env("PYTHONPATH", &folder).env("PYTHONDONTWRITEBYTECODE", "1");
+    peer_file(&folder.join(module).join("__init__.py"))?;
+    Some(command)
+}
+
 /// A process that is killed when the test ends.
 pub struct Running {
     /// The process.
