@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::lane::{Lane, Link};
 use super::sending::Fault;
-use super::server::{Probe, Server};
+use super::server::{Comeback, Probe, Server, Suspicion};
 use super::{Client, Closing, Health, LANE_RETRY, LaneId, Output, Reason, Transport, index, probe};
 use crate::clock::{Instant, Now};
 
@@ -36,7 +36,7 @@ impl Client {
             lane.link = closed;
         }
         if there.lanes.iter().filter(|lane| lane.is_current()).all(|lane| matches!(lane.link, Link::Closed { .. })) {
-            self.suspect(now.mono, server, out);
+            self.suspect(now.mono, server, Suspicion::Gone, out);
             self.move_visits(now, server, out);
         }
     }
@@ -51,7 +51,7 @@ impl Client {
         if lane == LaneId::PROBE {
             there.probe_missed();
         }
-        self.suspect(now.mono, server, out);
+        self.suspect(now.mono, server, Suspicion::Gone, out);
         self.move_visits(now, server, out);
     }
 
@@ -84,23 +84,30 @@ impl Client {
     }
 
     /// The server went silent or is gone.
-    pub(super) fn suspect(&mut self, now: Instant, server: usize, out: &mut Vec<Output>) {
+    pub(super) fn suspect(&mut self, now: Instant, server: usize, suspicion: Suspicion, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
-        if there.health == Health::Alive {
-            there.enter(now, Health::Suspect);
+        if matches!(there.health, Health::Alive | Health::ProbesOnly) {
+            there.suspect(now, suspicion);
             out.push(Output::Health { server: index(server), health: Health::Suspect });
         }
     }
 
-    /// The server answers again.
-    pub(super) fn recover(&mut self, now: Instant, server: usize, out: &mut Vec<Output>) {
+    /// What an answer of the server changes.
+    pub(super) fn come_back(&mut self, now: Instant, server: usize, how: Comeback, out: &mut Vec<Output>) {
+        let health = match how {
+            Comeback::None => return,
+            Comeback::Alive => Health::Alive,
+            Comeback::ProbesOnly => Health::ProbesOnly,
+        };
+        let revive_at = now + self.random.jitter(self.settings.revival);
         let there = &mut self.servers[server];
         let was = there.health;
-        there.enter(now, Health::Alive);
+        there.enter(now, health);
         if was == Health::Dead {
             there.slow_start(true);
         }
-        out.push(Output::Health { server: index(server), health: Health::Alive });
+        there.revive_at = (health == Health::ProbesOnly).then_some(revive_at);
+        out.push(Output::Health { server: index(server), health });
         if self.settings.transport == Transport::Stream {
             return;
         }
@@ -153,8 +160,9 @@ impl Client {
     /// Probes, buries and revives.
     pub(super) fn tend_health(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
-        if there.silent_at(&self.settings).is_some_and(|at| at <= now.mono) {
-            self.suspect(now.mono, server, out);
+        there.tend_trial(now.mono);
+        if there.silent_at(&self.settings).is_some_and(|at| at <= now.mono) || there.is_wholly_silent() {
+            self.suspect(now.mono, server, Suspicion::Silent, out);
         } else if there.health == Health::Suspect && now.mono >= there.since + self.settings.zombie_period {
             self.die(now, server, out);
         } else if there.revive_at.is_some_and(|at| at <= now.mono) && self.settings.transport == Transport::Stream {
@@ -186,6 +194,10 @@ impl Client {
                 if !there.probes() {
                     return;
                 }
+                if there.is_wholly_silent() {
+                    self.suspect(now, server, Suspicion::Silent, out);
+                }
+                let there = &mut self.servers[server];
                 there.next_probe = Some(now + self.random.jitter(self.settings.probe_interval));
                 let identifier = there.next_identifier();
                 let probe = Probe { identifier, authenticator: self.random.octets() };
@@ -215,9 +227,15 @@ impl Client {
         });
         let may_know_no_probes = server.knows_probes().is_none();
         let connections = server.lanes.iter().filter_map(|lane| lane.watch_deadline(may_know_no_probes));
+        let trial = server.trial_deadline();
         let has_lane = server.lanes.iter().any(Lane::is_current);
         let first = (!has_lane && server.has_address()).then_some(Instant(0));
-        [silent, zombie, probe, server.revive_at, first].into_iter().flatten().chain(lanes).chain(connections).min()
+        [silent, zombie, probe, server.revive_at, trial, first]
+            .into_iter()
+            .flatten()
+            .chain(lanes)
+            .chain(connections)
+            .min()
     }
 }
 

@@ -11,6 +11,7 @@
 mod answer;
 mod connection;
 mod delay;
+mod doubt;
 mod health;
 mod lane;
 mod probe;
@@ -24,13 +25,13 @@ mod streams;
 mod suspect;
 mod visit;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::doubt::Doubts;
 use self::lane::Link;
 use self::random::Random;
 use self::server::Server;
@@ -52,8 +53,6 @@ pub use self::suspect::Suspect;
 
 /// Most servers of one client.
 pub const SERVERS_MAX: usize = 64;
-/// Most records whose failed visits are counted; a further one is retried uncounted.
-const CHARGED_MAX: usize = 65_536;
 /// Wait before a lane that failed is asked for again.
 const LANE_RETRY: Duration = Duration::from_secs(1);
 
@@ -231,8 +230,8 @@ pub struct Client {
     settings: Settings,
     servers: Vec<Server>,
     visits: Visits,
-    /// Failed visits of records that healthy servers did not take.
-    charges: HashMap<Seq, u32>,
+    /// Records whose visits have failed.
+    doubts: Doubts,
     random: Random,
     scratch: Vec<u8>,
 }
@@ -249,7 +248,7 @@ impl Client {
             servers: servers.map(|server| Server::new(now, server, &settings)).collect(),
             settings,
             visits: Visits::default(),
-            charges: HashMap::new(),
+            doubts: Doubts::default(),
             random: Random::new(seed),
             scratch: Vec::with_capacity(packet::PACKET_OCTETS_MAX),
         }
@@ -264,7 +263,7 @@ impl Client {
         match self.settings.selection {
             Selection::Failover => {
                 let is_first = |server: &&Server| server.health == Health::Alive && server.has_path();
-                let best = usable.clone().find(is_first).or_else(|| usable.next());
+                let best = usable.clone().find(is_first).or_else(|| usable.find(|server| server.room() > 0));
                 best.map_or(0, Server::room)
             }
             Selection::ByCall => usable.map(Server::room).sum(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::packet::Code;
 use super::answer::cause_name;
 use super::suspect::Suspect;
+use crate::clock::Timestamp;
 
 /// Why a record was not delivered. Its text is stored with the record.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -29,9 +30,10 @@ pub enum Reason {
         /// Datagrams sent to it.
         transmissions: u32,
     },
-    /// No answer to this record, while the server answered others.
+    /// No answer to this record, while the server acknowledged others.
     #[error(
-        "{server} answered other records but not this one ({transmissions} transmissions, visit {charges}): {}",
+        "{server} acknowledged other records, the last one {at}, but not this one ({transmissions} transmissions, visit \
+         {charges}): {}",
         suspected(*.suspect)
     )]
     Ignored {
@@ -39,10 +41,34 @@ pub enum Reason {
         server: SocketAddr,
         /// Datagrams sent to it.
         transmissions: u32,
-        /// Failed visits of the record since the start.
+        /// Failed visits of the record that count.
         charges: u32,
+        /// When it acknowledged another record last.
+        at: Timestamp,
         /// What it may fail for.
         suspect: Option<Suspect>,
+    },
+    /// No answer to any record, while the server answered Status-Server.
+    #[error(
+        "{server} answers Status-Server, but no record: what is behind it may be down ({transmissions} transmissions of \
+         this one)"
+    )]
+    ProbesOnly {
+        /// The last server visited.
+        server: SocketAddr,
+        /// Datagrams sent to it.
+        transmissions: u32,
+    },
+    /// No answer to this record or another with a User-Name, while the server acknowledged some without.
+    #[error(
+        "{server} acknowledged only records without User-Name, as some proxies do by themselves, and not this one, which \
+         has one: what is behind it may be down ({transmissions} transmissions)"
+    )]
+    NamelessOnly {
+        /// The last server visited.
+        server: SocketAddr,
+        /// Datagrams sent to it.
+        transmissions: u32,
     },
     /// A negative answer.
     #[error("{server} refused the record with Error-Cause {cause} ({})", cause_name(*.cause))]
@@ -83,12 +109,10 @@ pub enum Reason {
         why: Arc<str>,
     },
     /// The answer on a connection was malformed or could not be verified.
-    #[error("{server} answered the record with what is malformed or cannot be verified (visit {charges})")]
+    #[error("{server} answered the record with what is malformed or cannot be verified")]
     Unusable {
         /// The server.
         server: SocketAddr,
-        /// Failed visits of the record since the start.
-        charges: u32,
     },
     /// The server takes connections and has never answered anything.
     #[error(
@@ -128,6 +152,8 @@ impl Reason {
             Self::Silent { .. }
             | Self::NeverHeard { .. }
             | Self::Ignored { .. }
+            | Self::ProbesOnly { .. }
+            | Self::NamelessOnly { .. }
             | Self::WrongCode { .. }
             | Self::Unreachable { .. }
             | Self::NoConnection { .. }

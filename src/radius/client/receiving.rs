@@ -68,9 +68,8 @@ impl Client {
     }
 
     pub(super) fn heard(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
-        if self.servers[server].heard(now.mono) {
-            self.recover(now.mono, server, out);
-        }
+        let how = self.servers[server].heard(now.mono);
+        self.come_back(now.mono, server, how, out);
     }
 
     pub(super) fn answered(&mut self, now: Now, slot: u32, by: (LaneId, u8), answer: Answer, out: &mut Vec<Output>) {
@@ -84,10 +83,8 @@ impl Client {
                 if round_trip.is_some() {
                     there.measured(now.mono, visit.started);
                 }
-                there.acknowledged(now.mono);
-                if !self.charges.is_empty() {
-                    self.charges.remove(&key);
-                }
+                there.acknowledged(now, &visit.task);
+                self.doubts.forget(key);
                 out.push(Output::Delivered { key, server, round_trip });
             }
             Answer::Refused { cause } => {
@@ -95,14 +92,14 @@ impl Client {
                 let never_stored = there.counters.stored == 0;
                 let reason = Reason::Refused { server: address, cause };
                 if is_permanent(cause) {
-                    self.charges.remove(&key);
+                    self.doubts.forget(key);
                     out.push(Output::Park { key, reason });
                 } else if cause == CAUSE_UNSUPPORTED_EXTENSION && never_stored {
                     self.refuse_accounting(now.mono, visit.server, out);
                     self.go_on(now, &visit, Fault::Outage, reason, out);
                 } else {
-                    let charges = self.charge(key);
-                    self.go_on(now, &visit, Fault::Record { charges }, reason, out);
+                    let fault = self.fault(now, &visit);
+                    self.go_on(now, &visit, fault, reason, out);
                 }
             }
             Answer::WrongCode { code } => {
@@ -134,9 +131,8 @@ impl Client {
         };
         match &there.probe {
             Some(pending) if probe::is_answer(&packet, pending, &there.settings.secret) => {
-                if there.probe_answered(now.mono) {
-                    self.recover(now.mono, server, out);
-                }
+                let how = there.probe_answered(now.mono);
+                self.come_back(now.mono, server, how, out);
             }
             Some(pending) if packet.identifier() == pending.identifier && packet.code() != Code::ACCESS_REJECT => {
                 if there.heard_bad(Transport::Datagram) {

@@ -5,29 +5,32 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::doubt::Answered;
 use super::lane::Release;
 use super::server::Server;
 use super::suspect::suspect;
 use super::visit::{self, Task, Visit};
-use super::{
-    CHARGED_MAX, Client, DelayTime, Health, LaneId, MessageAuthenticator, Output, Reason, Selection, Submission,
-    Transport, index,
-};
+use super::{Client, DelayTime, LaneId, MessageAuthenticator, Output, Reason, Selection, Submission, Transport, index};
 use crate::clock::{Instant, Now};
-use crate::ids::Seq;
 use crate::radius::packet::{self, Code};
 use crate::radius::{authenticator, number};
+
+/// Longest back-off of a record of which is not known why it is not answered: it must not wait long for a server that is
+/// back.
+const UNKNOWN_RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Whose fault a failed visit is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fault {
     /// The server's or the network's: the record waits a moment.
     Outage,
-    /// The record's, as far as can be told: back-off, parked in the end.
+    /// The record's: back-off, parked in the end.
     Record {
         /// Its failed visits so far.
         charges: u32,
     },
+    /// Whose, cannot be told: a back-off by attempts that stays short, never parked.
+    Unknown,
     /// The configuration's: back-off by attempts, never parked.
     Setup,
 }
@@ -53,12 +56,14 @@ impl Client {
         };
         let order = || (0..count).map(move |step| (first + step) % count);
         let fits = |server: &usize| task.tried & 1 << server == 0 && self.servers[*server].room() > 0;
-        let alive = order().find(|server| fits(server) && self.servers[*server].health == Health::Alive);
-        alive.or_else(|| order().find(fits))
+        let preferred = order().find(|server| fits(server) && self.servers[*server].is_preferred());
+        preferred.or_else(|| order().find(fits))
     }
 
     fn begin(&mut self, now: Now, mut task: Task, server: usize, attributes: &[u8], out: &mut Vec<Output>) {
         task.tried |= 1 << server;
+        let revive_at = now.mono + self.random.jitter(self.settings.revival);
+        self.servers[server].tries(now.mono, &self.settings, revive_at);
         let wait = visit::first_wait(&self.settings, &mut self.random);
         let slot = self.visits.insert(Visit {
             task,
@@ -201,16 +206,20 @@ impl Client {
         let Some(visit) = self.end_visit(now.mono, slot, None) else { return };
         let server = &self.servers[visit.server];
         let (address, transmissions) = (server.address(), visit.transmissions);
-        let is_charged = server.last_authentic.is_some_and(|heard| heard > visit.started);
         let never = server.last_authentic.is_none();
+        let has_probe_answer = server.last_probe_answer.is_some_and(|at| at > visit.started);
         if visit.is_unsent() {
             let reason = Reason::NoConnection { server: address, why: server.why() };
             self.go_on(now, &visit, Fault::Outage, reason, out);
-        } else if is_charged {
-            let charges = self.charge(visit.task.key);
-            let attributes = visit.datagram.slice(packet::HEADER_OCTETS..).slice(..visit.attribute_octets);
-            let reason = Reason::Ignored { server: address, transmissions, charges, suspect: suspect(&attributes) };
+        } else if let Some((other, charges)) = self.charge(now, &visit) {
+            let at = other.wall;
+            let suspect = suspect(&visit.attributes());
+            let reason = Reason::Ignored { server: address, transmissions, charges, at, suspect };
             self.go_on(now, &visit, Fault::Record { charges }, reason, out);
+        } else if self.servers[visit.server].acknowledged.has_any(&visit.task, visit.started) {
+            self.go_on(now, &visit, Fault::Unknown, Reason::NamelessOnly { server: address, transmissions }, out);
+        } else if has_probe_answer {
+            self.go_on(now, &visit, Fault::Unknown, Reason::ProbesOnly { server: address, transmissions }, out);
         } else if never && self.settings.transport == Transport::Stream {
             self.go_on(now, &visit, Fault::Outage, Reason::Mute { server: address }, out);
         } else if never {
@@ -222,7 +231,7 @@ impl Client {
 
     /// Whether another server lives that has room for the visit's record.
     pub(super) fn has_alternative(&self, task: &Task) -> Option<usize> {
-        self.choose(task).filter(|server| self.servers[*server].health == Health::Alive)
+        self.choose(task).filter(|server| self.servers[*server].is_preferred())
     }
 
     /// To the next server if one has room, else back to the queue.
@@ -236,8 +245,9 @@ impl Client {
         let after = match fault {
             Fault::Outage => self.settings.outage_retry,
             Fault::Setup => self.back_off(task.attempts),
+            Fault::Unknown => self.back_off(task.attempts).min(UNKNOWN_RETRY_MAX),
             Fault::Record { charges } if charges >= self.settings.attempts_max && old_enough => {
-                self.charges.remove(&task.key);
+                self.doubts.forget(task.key);
                 out.push(Output::Park { key: task.key, reason });
                 return;
             }
@@ -253,13 +263,16 @@ impl Client {
         self.random.jitter(span.min(settings.retry_max))
     }
 
-    /// Counts a failed visit that is the record's own fault. Returns its count, 1 for a record that is not counted.
-    pub(super) fn charge(&mut self, key: Seq) -> u32 {
-        if self.charges.len() >= CHARGED_MAX && !self.charges.contains_key(&key) {
-            return 1;
-        }
-        let charges = self.charges.entry(key).or_insert(0);
-        *charges = charges.saturating_add(1);
-        *charges
+    /// Counts a failed visit against the record if another one was acknowledged by the same server since this one was first
+    /// sent; gives that other one and how many visits count so far.
+    pub(super) fn charge(&mut self, now: Now, visit: &Visit) -> Option<(Answered, u32)> {
+        let doubt = self.doubts.note(now.mono, visit.task.key, visit.started)?;
+        let other = self.servers[visit.server].acknowledged.other_than(&visit.task, doubt.since)?;
+        Some((other, doubt.charge(now.mono)))
+    }
+
+    /// Whose fault an answer is that does not acknowledge the record: its own only if others are acknowledged.
+    pub(super) fn fault(&mut self, now: Now, visit: &Visit) -> Fault {
+        self.charge(now, visit).map_or(Fault::Setup, |(_, charges)| Fault::Record { charges })
     }
 }

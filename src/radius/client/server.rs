@@ -1,12 +1,20 @@
 //! One server: its health, its window, its lanes.
 //!
 //! ```text
-//! Alive   --(3 transmissions in a row ran out and nothing authentic for response_window | refused)--> Suspect
-//! Suspect --(any authentic answer)--> Alive
-//! Suspect --(nothing for zombie_period)--> Dead
-//! Dead    --(3 probe answers in a row, or the revival timer)--> Alive, with a small window
-//! Alive   --(answers "no accounting here" and never took a record)--> Refusing, until the configuration is read again
+//! Alive      --(3 transmissions in a row ran out and no record answered for response_window | refused)--> Suspect
+//! Suspect    --(a record answered, or a probe after one that was not)--> Alive
+//! Suspect    --(silent about records, and the first probe answered)--> ProbesOnly
+//! Suspect    --(nothing for zombie_period)--> Dead
+//! ProbesOnly --(a record answered)--> Alive
+//! ProbesOnly --(3 probes in a row not answered | refused)--> Suspect
+//! Dead       --(3 answers in a row, or the revival timer)--> Alive, with a small window
+//! Alive      --(answers "no accounting here" and never took a record)--> Refusing, until the configuration is read again
 //! ```
+//!
+//! An answer to Status-Server proves the next hop, not what stores records behind it: it wakes a server that was silent as
+//! a whole, never one that answers Status-Server and no record. To such a server, and to a suspect one, goes one record in
+//! each response_window, to find out whether it is the server or were the records before; when another server lives, one
+//! record in each revival time.
 //!
 //! A server whose name has no address yet begins as Dead, without lanes and probes; its first address makes it Alive.
 //!
@@ -22,9 +30,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::delay::Delay;
+use super::doubt::Acknowledged;
 use super::lane::{IDENTIFIERS, Lane, LaneId, Link};
+use super::visit::Task;
 use super::{Probing, ServerSettings, Settings, Transport};
-use crate::clock::Instant;
+use crate::clock::{Instant, Now};
 
 /// Records outstanding after a start or a revival.
 pub const WINDOW_MIN: usize = 8;
@@ -38,6 +48,8 @@ const RUN_OUTS: u32 = 3;
 const PROBES_TO_ALIVE: u32 = 3;
 /// Probes sent to a server that answers records; when it answers none, it is taken as one that answers no probes.
 const PROBES_TO_UNSUPPORTED: u32 = 3;
+/// Probes in a row that a server has to miss before it counts as silent, when it answered probes and no records.
+const PROBES_TO_SILENT: u32 = 3;
 /// Answers with a bad authenticator, and none with a good one, that mean different secrets.
 const BAD_TO_MISMATCH: u32 = 10;
 
@@ -48,6 +60,8 @@ pub enum Health {
     Alive,
     /// It went silent: new records avoid it, those under way go on.
     Suspect,
+    /// It answers Status-Server, but no record: what is behind it may be down.
+    ProbesOnly,
     /// It is not, until it answers probes or the revival timer runs out.
     Dead,
     /// It does no accounting and said so.
@@ -61,6 +75,7 @@ impl Health {
         match self {
             Self::Alive => "alive",
             Self::Suspect => "suspect",
+            Self::ProbesOnly => "probes-only",
             Self::Dead => "dead",
             Self::Refusing => "refusing",
         }
@@ -98,6 +113,26 @@ pub struct Counters {
     pub unreachable: u64,
 }
 
+/// Why a server is suspected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Suspicion {
+    /// It did not answer records.
+    Silent,
+    /// The host or the network says that nobody is there, or the connection was lost.
+    Gone,
+}
+
+/// What a sign of life changes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Comeback {
+    /// Nothing.
+    None,
+    /// It answers records again.
+    Alive,
+    /// It answers, but no records.
+    ProbesOnly,
+}
+
 /// Whether the server answers Status-Server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Support {
@@ -126,6 +161,9 @@ pub(super) struct Server {
     pub(super) outstanding: usize,
     pub(super) counters: Counters,
     pub(super) last_authentic: Option<Instant>,
+    /// When it answered a Status-Server last.
+    pub(super) last_probe_answer: Option<Instant>,
+    pub(super) acknowledged: Acknowledged,
     pub(super) round_trip: Option<Duration>,
     pub(super) told_wrong_code: bool,
     pub(super) told_mismatch: bool,
@@ -150,6 +188,14 @@ pub(super) struct Server {
     waiting_since: Option<Instant>,
     bad_since_good: u32,
     probes_answered: u32,
+    /// In a row, since its health changed.
+    probes_missed: u32,
+    suspicion: Suspicion,
+    /// Whether a record may go to it to find out; when that is so again.
+    may_try: bool,
+    try_at: Option<Instant>,
+    /// Whether such a record goes to it although another server lives.
+    is_due: bool,
     /// Probes still to be sent to a server that is alive, to learn whether it answers them.
     trials: u32,
     probe_identifier: u8,
@@ -170,6 +216,8 @@ impl Server {
             outstanding: 0,
             counters: Counters::default(),
             last_authentic: None,
+            last_probe_answer: None,
+            acknowledged: Acknowledged::default(),
             round_trip: None,
             told_wrong_code: false,
             told_mismatch: false,
@@ -190,6 +238,11 @@ impl Server {
             waiting_since: None,
             bad_since_good: 0,
             probes_answered: 0,
+            probes_missed: 0,
+            suspicion: Suspicion::Silent,
+            may_try: false,
+            try_at: None,
+            is_due: false,
             trials: 0,
             probe_identifier: 0,
             support: if common.probing == Probing::Never { Support::No } else { Support::Unknown },
@@ -214,18 +267,47 @@ impl Server {
     pub(super) fn is_usable(&self) -> bool {
         match self.health {
             Health::Alive => true,
-            // Without probes one record at a time finds out.
-            Health::Suspect => self.support == Support::No,
+            Health::Suspect | Health::ProbesOnly => self.may_try,
             Health::Dead | Health::Refusing => false,
         }
+    }
+
+    /// Whether records go here before they go to a server that comes after it.
+    pub(super) fn is_preferred(&self) -> bool {
+        self.health == Health::Alive || self.health == Health::ProbesOnly && self.is_due
+    }
+
+    /// A record sets out to find whether it answers records again.
+    pub(super) fn tries(&mut self, now: Instant, common: &Settings, revive_at: Instant) {
+        if matches!(self.health, Health::Suspect | Health::ProbesOnly) {
+            (self.may_try, self.try_at) = (false, Some(now + common.response_window));
+        }
+        if self.health == Health::ProbesOnly {
+            (self.is_due, self.revive_at) = (false, Some(revive_at));
+        }
+    }
+
+    /// The time for the next such record has come.
+    pub(super) fn tend_trial(&mut self, now: Instant) {
+        if self.try_at.take_if(|at| *at <= now).is_some() {
+            self.may_try = true;
+        }
+        if self.health == Health::ProbesOnly && self.revive_at.take_if(|at| *at <= now).is_some() {
+            (self.is_due, self.may_try, self.try_at) = (true, true, None);
+        }
+    }
+
+    /// When [`Self::tend_trial`] is due.
+    pub(super) fn trial_deadline(&self) -> Option<Instant> {
+        self.try_at
     }
 
     /// Records that may go here now.
     pub(super) fn room(&self) -> usize {
         let limit = match self.health {
             Health::Alive => self.window,
-            Health::Suspect if self.support == Support::No => 1,
-            Health::Suspect | Health::Dead | Health::Refusing => 0,
+            Health::Suspect | Health::ProbesOnly => self.outstanding + usize::from(self.may_try),
+            Health::Dead | Health::Refusing => 0,
         };
         let identifiers = self.lanes.iter().map(Lane::room).sum::<usize>() + self.promised();
         limit.saturating_sub(self.outstanding).min(identifiers)
@@ -347,26 +429,41 @@ impl Server {
         self.waiting_since.filter(|_| is_doubtful).map(|since| since + common.response_window)
     }
 
-    /// Something authentic came. Returns whether that brings a suspect server back.
-    pub(super) fn heard(&mut self, now: Instant) -> bool {
+    /// An authentic answer to a record came.
+    pub(super) fn heard(&mut self, now: Instant) -> Comeback {
         self.run_outs = 0;
         self.waiting_since = None;
+        self.heard_anything(now);
+        match self.health {
+            Health::Suspect | Health::ProbesOnly => Comeback::Alive,
+            Health::Dead => self.revived(),
+            Health::Alive | Health::Refusing => Comeback::None,
+        }
+    }
+
+    fn heard_anything(&mut self, now: Instant) {
         self.bad_since_good = 0;
         (self.told_mismatch, self.told_mute) = (false, false);
         self.last_authentic = Some(now);
-        match self.health {
-            Health::Suspect => true,
-            Health::Dead => {
-                self.probes_answered += 1;
-                self.probes_answered >= PROBES_TO_ALIVE || self.support == Support::No
-            }
-            Health::Alive | Health::Refusing => false,
+    }
+
+    /// A dead server answered.
+    fn revived(&mut self) -> Comeback {
+        self.probes_answered += 1;
+        match self.probes_answered >= PROBES_TO_ALIVE || self.support == Support::No {
+            true => Comeback::Alive,
+            false => Comeback::None,
         }
     }
 
     /// A record was acknowledged: the window grows.
-    pub(super) fn acknowledged(&mut self, now: Instant) {
+    pub(super) fn acknowledged(&mut self, now: Now, task: &Task) {
         self.counters.stored += 1;
+        self.acknowledged.note(now, task);
+        self.grow(now.mono);
+    }
+
+    fn grow(&mut self, now: Instant) {
         if self.window >= self.window_max || !self.delay.may_grow() {
             return;
         }
@@ -402,19 +499,40 @@ impl Server {
         self.probe_identifier
     }
 
-    /// A probe was answered. Returns whether that brings the server back.
-    pub(super) fn probe_answered(&mut self, now: Instant) -> bool {
+    /// A probe was answered.
+    pub(super) fn probe_answered(&mut self, now: Instant) -> Comeback {
         self.counters.probe_answers += 1;
         self.support = Support::Yes;
         self.trials = 0;
         self.probe = None;
-        self.heard(now)
+        self.last_probe_answer = Some(now);
+        self.heard_anything(now);
+        // A server that was silent as a whole and answers now is back; one that answered all along tells nothing new.
+        let was_silent = self.suspicion == Suspicion::Gone || self.probes_missed > 0;
+        self.probes_missed = 0;
+        match self.health {
+            Health::Suspect if was_silent => Comeback::Alive,
+            Health::Suspect => Comeback::ProbesOnly,
+            Health::Dead => self.revived(),
+            Health::Alive | Health::ProbesOnly | Health::Refusing => Comeback::None,
+        }
+    }
+
+    /// A probe was not answered in its time.
+    pub(super) fn misses_probe(&mut self) {
+        self.probes_missed = self.probes_missed.saturating_add(1);
+    }
+
+    /// Whether it answers Status-Server no more either.
+    pub(super) fn is_wholly_silent(&self) -> bool {
+        self.health == Health::ProbesOnly && self.probes_missed >= PROBES_TO_SILENT
     }
 
     /// The probe under way, if any, was not answered.
     pub(super) fn probe_missed(&mut self) {
         if self.probe.take().is_some() {
             self.probes_answered = 0;
+            self.misses_probe();
             if self.health == Health::Alive && self.trials > 0 {
                 self.trials -= 1;
                 if self.trials == 0 {
@@ -435,18 +553,32 @@ impl Server {
     }
 
     pub(super) fn probes(&self) -> bool {
-        self.support != Support::No && (matches!(self.health, Health::Suspect | Health::Dead) || self.trials > 0)
+        let is_doubtful = matches!(self.health, Health::Suspect | Health::ProbesOnly | Health::Dead);
+        self.support != Support::No && (is_doubtful || self.trials > 0)
+    }
+
+    /// It is suspected, for this reason.
+    pub(super) fn suspect(&mut self, now: Instant, suspicion: Suspicion) {
+        self.suspicion = suspicion;
+        self.enter(now, Health::Suspect);
     }
 
     pub(super) fn enter(&mut self, now: Instant, health: Health) {
         let answers_records = self.health == Health::Suspect && health == Health::Alive;
+        let was_probes_only = self.health == Health::ProbesOnly;
         self.trials = if answers_records && self.support == Support::Unknown { PROBES_TO_UNSUPPORTED } else { 0 };
         self.health = health;
         self.since = now;
         self.run_outs = 0;
         self.waiting_since = None;
         self.probes_answered = 0;
+        // What answered Status-Server and does no more is silent as a whole.
+        self.probes_missed = u32::from(was_probes_only && health == Health::Suspect);
         self.revive_at = None;
+        // Where nobody is there no record need find that out, unless nothing else can.
+        let is_there = self.suspicion == Suspicion::Silent || self.support == Support::No;
+        self.may_try = health == Health::ProbesOnly || health == Health::Suspect && is_there;
+        (self.try_at, self.is_due) = (None, false);
         if self.probes() {
             self.next_probe.get_or_insert(now);
         } else {

@@ -14,7 +14,7 @@ use super::lane::{Lane, Link, WATCHDOG_IDENTIFIER};
 use super::random::Random;
 use super::receiving::request_of;
 use super::sending::Fault;
-use super::server::Probe;
+use super::server::{Probe, Suspicion};
 use super::visit::first_wait;
 use super::{Alarm, Client, Health, Idle, LaneId, Output, Reason, Settings, Transport, classify, index, probe};
 use crate::clock::{Instant, Now};
@@ -141,9 +141,8 @@ impl Client {
             self.unauthentic(now, server, lane_id, out);
             return;
         }
-        if there.probe_answered(now.mono) {
-            self.recover(now.mono, server, out);
-        }
+        let how = there.probe_answered(now.mono);
+        self.come_back(now.mono, server, how, out);
         let there = &mut self.servers[server];
         let is_dead = there.health == Health::Dead;
         let connection = there.lane(lane_id).and_then(|lane| lane.connection.as_mut());
@@ -166,9 +165,9 @@ impl Client {
     /// An answer nobody can use ends the connection: the record that gets it is to do so ever more seldom.
     fn blame(&mut self, now: Now, visit: Option<u32>, out: &mut Vec<Output>) {
         let Some(visit) = visit.and_then(|slot| self.end_visit(now.mono, slot, None)) else { return };
-        let charges = self.charge(visit.task.key);
-        let reason = Reason::Unusable { server: self.servers[visit.server].address(), charges };
-        self.go_on(now, &visit, Fault::Record { charges }, reason, out);
+        let fault = self.fault(now, &visit);
+        let reason = Reason::Unusable { server: self.servers[visit.server].address() };
+        self.go_on(now, &visit, fault, reason, out);
     }
 
     /// Closes a connection from this side.
@@ -210,7 +209,7 @@ impl Client {
         there.lost();
         out.push(Output::Lost { server: index(server), why });
         if !there.lanes.iter().any(|lane| lane.link == Link::Open) {
-            self.suspect(now.mono, server, out);
+            self.suspect(now.mono, server, Suspicion::Gone, out);
         }
         self.move_requests(now, server, &visits, out);
         if !self.servers[server].waiting.is_empty() {
@@ -399,13 +398,16 @@ impl Client {
             }
         }
         let there = &mut self.servers[server];
-        let is_doubtful = matches!(there.health, Health::Suspect | Health::Dead);
+        let is_doubtful = matches!(there.health, Health::Suspect | Health::ProbesOnly | Health::Dead);
         if is_doubtful && there.lanes.iter().all(|lane| lane.link == Link::Dormant) {
             self.wake_lane(server, out);
         }
         let there = &mut self.servers[server];
         if there.next_probe.is_none_or(|at| at > now.mono) {
             return;
+        }
+        if there.lanes.iter().any(|lane| lane.connection.as_ref().is_some_and(|there| there.probe.is_some())) {
+            there.misses_probe();
         }
         there.tried();
         let goes_on = there.probes();

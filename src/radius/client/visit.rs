@@ -12,7 +12,8 @@ use super::random::Random;
 use super::{Settings, Submission};
 use crate::clock::{Instant, Timestamp};
 use crate::ids::{CallHash, Seq};
-use crate::radius::packet::HEADER_OCTETS;
+use crate::radius::number;
+use crate::radius::packet::{Attributes, HEADER_OCTETS};
 
 /// Stale timers kept beside the live ones before they are swept out.
 const STALE_TIMERS_MAX: usize = 4096;
@@ -29,12 +30,15 @@ pub(super) struct Task {
     pub(super) call: CallHash,
     /// Servers visited, one bit each.
     pub(super) tried: u64,
+    /// Whether it carries a User-Name.
+    pub(super) is_named: bool,
 }
 
 impl Task {
     pub(super) fn new(submission: &Submission<'_>) -> Self {
-        let Submission { key, since, attempts, call, .. } = *submission;
-        Self { key, since, attempts, call, tried: 0 }
+        let Submission { key, attributes, since, attempts, call } = *submission;
+        let is_named = Attributes::of(attributes).any(|attribute| attribute.number == number::USER_NAME);
+        Self { key, since, attempts, call, tried: 0, is_named }
     }
 }
 

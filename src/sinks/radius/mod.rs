@@ -284,6 +284,9 @@ impl RadiusSink {
                 let (sink, address) = (&self.name, self.links.address(server));
                 match health {
                     client::Health::Alive => tracing::info!(%sink, server = %address, "server answers"),
+                    client::Health::ProbesOnly => {
+                        tracing::warn!(%sink, server = %address, "server answers Status-Server, but no record: what is behind it may be down");
+                    }
                     health => tracing::warn!(%sink, server = %address, health = health.name(), "server is not used"),
                 }
                 if health != client::Health::Alive {

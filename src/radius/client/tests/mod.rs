@@ -2,10 +2,13 @@
 
 mod answers;
 mod delay;
+mod doubt;
 mod exchange;
 mod health;
 mod property;
 mod streams;
+
+use std::collections::HashMap;
 
 use super::*;
 use crate::radius::Secret;

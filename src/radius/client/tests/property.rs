@@ -1,6 +1,6 @@
 //! Whatever the network does, each record ends once and no identifier is outstanding twice.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use proptest::prelude::*;
 

@@ -1,0 +1,181 @@
+//! Whether silence speaks against a record or against its server.
+//!
+//! RFC 2866 §4.1 has no negative answer: a server that cannot store a record says nothing, and so does one that is down. An
+//! answer to Status-Server tells them not apart, for a proxy gives it by itself while what is behind it is down; some, such
+//! as radsecproxy, also acknowledge by themselves whatever carries no User-Name. So a failed visit counts against a record
+//! only if *another record* was acknowledged since this one was first sent, or since the last visit that counted; and that
+//! other one carried a User-Name if this one does.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::visit::Task;
+use crate::clock::{Instant, Now, Timestamp};
+use crate::ids::Seq;
+
+/// Most records whose failed visits are remembered; a further one is tried again uncounted.
+pub(super) const DOUBTS_MAX: usize = 65_536;
+/// A record not seen for this long is forgotten when there is no room: it has left the queue by another way.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+/// Time between two looks for those.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// A record that a server has acknowledged, and when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Answered {
+    key: Seq,
+    at: Instant,
+    /// For the operator's eyes.
+    pub(super) wall: Timestamp,
+}
+
+/// The last two records that a server has acknowledged, the newer one first: one of them is another than any given one.
+#[derive(Clone, Copy, Debug, Default)]
+struct LastTwo([Option<Answered>; 2]);
+
+impl LastTwo {
+    fn note(&mut self, new: Answered) {
+        if self.0[0].is_some_and(|newest| newest.key != new.key) {
+            self.0[1] = self.0[0];
+        }
+        self.0[0] = Some(new);
+    }
+
+    fn other_than(&self, key: Seq, since: Instant) -> Option<Answered> {
+        self.0.iter().flatten().find(|answered| answered.key != key && answered.at > since).copied()
+    }
+}
+
+/// What one server has acknowledged last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Acknowledged {
+    any: LastTwo,
+    named: LastTwo,
+}
+
+impl Acknowledged {
+    /// A record was acknowledged.
+    pub(super) fn note(&mut self, now: Now, task: &Task) {
+        let answered = Answered { key: task.key, at: now.mono, wall: now.wall };
+        self.any.note(answered);
+        if task.is_named {
+            self.named.note(answered);
+        }
+    }
+
+    /// Another record, like this one, that was acknowledged after `since`.
+    pub(super) fn other_than(&self, task: &Task, since: Instant) -> Option<Answered> {
+        let alike = if task.is_named { &self.named } else { &self.any };
+        alike.other_than(task.key, since)
+    }
+
+    /// Whether any other record was acknowledged after `since`, one without User-Name perhaps.
+    pub(super) fn has_any(&self, task: &Task, since: Instant) -> bool {
+        self.any.other_than(task.key, since).is_some()
+    }
+}
+
+/// A record that was sent and is not acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doubt {
+    /// Evidence that is older does not count.
+    pub(super) since: Instant,
+    /// Failed visits that count against it.
+    pub(super) charges: u32,
+    seen: Instant,
+}
+
+/// All such records whose visit has failed.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    records: HashMap<Seq, Doubt>,
+    swept: Instant,
+}
+
+impl Doubts {
+    /// A visit of the record that began at `started` has failed. `None` when too many are remembered.
+    pub(super) fn note(&mut self, now: Instant, key: Seq, started: Instant) -> Option<&mut Doubt> {
+        self.sweep(now);
+        if self.records.len() >= DOUBTS_MAX && !self.records.contains_key(&key) {
+            return None;
+        }
+        let doubt = self.records.entry(key).or_insert(Doubt { since: started, charges: 0, seen: now });
+        doubt.seen = now;
+        Some(doubt)
+    }
+
+    /// It has ended.
+    pub(super) fn forget(&mut self, key: Seq) {
+        if !self.records.is_empty() {
+            self.records.remove(&key);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        if self.records.len() >= DOUBTS_MAX && now.since(self.swept) >= SWEEP_EVERY {
+            self.swept = now;
+            self.records.retain(|_, doubt| now.since(doubt.seen) < FORGOTTEN_AFTER);
+        }
+    }
+}
+
+impl Doubt {
+    /// Counts a visit against the record; evidence up to now does not count a second time.
+    pub(super) fn charge(&mut self, now: Instant) -> u32 {
+        self.since = now;
+        self.charges = self.charges.saturating_add(1);
+        self.charges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::CallHash;
+
+    fn task(key: u64, is_named: bool) -> Task {
+        Task { key: Seq(key), since: Timestamp(0), attempts: 0, call: CallHash(0), tried: 0, is_named }
+    }
+
+    fn at(secs: u64) -> Now {
+        Now { mono: Instant(secs * 1_000_000), wall: Timestamp(0) }
+    }
+
+    #[test]
+    fn only_another_record_of_its_kind_speaks_against_one() {
+        for (name, acknowledged, about, since, want) in [
+            ("nothing was acknowledged", vec![], task(1, true), 0, false),
+            ("another was", vec![(2, true, 5)], task(1, true), 0, true),
+            ("another was, but before", vec![(2, true, 5)], task(1, true), 5, false),
+            ("a leg of the record itself", vec![(1, true, 5)], task(1, true), 0, false),
+            ("another and then a leg of its own", vec![(2, true, 5), (1, true, 6)], task(1, true), 0, true),
+            ("many legs of its own later", vec![(2, true, 5), (1, true, 6), (1, true, 7)], task(1, true), 0, true),
+            ("one without a name is acknowledged by the proxy itself", vec![(2, false, 5)], task(1, true), 0, false),
+            ("one without a name, and so is this", vec![(2, false, 5)], task(1, false), 0, true),
+            ("one with a name", vec![(2, true, 5)], task(1, false), 0, true),
+        ] {
+            let mut server = Acknowledged::default();
+            for (key, is_named, secs) in acknowledged {
+                server.note(at(secs), &task(key, is_named));
+            }
+            assert_eq!(server.other_than(&about, at(since).mono).is_some(), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn evidence_counts_once_and_memory_has_a_limit() {
+        let mut doubts = Doubts::default();
+        let doubt = doubts.note(at(9).mono, Seq(1), at(1).mono).unwrap();
+        assert_eq!((doubt.since, doubt.charge(at(9).mono), doubt.since), (at(1).mono, 1, at(9).mono));
+        let doubt = doubts.note(at(20).mono, Seq(1), at(12).mono).unwrap();
+        assert_eq!((doubt.since, doubt.charge(at(20).mono)), (at(9).mono, 2), "its first visit is not forgotten");
+        doubts.forget(Seq(1));
+        assert_eq!(doubts.note(at(30).mono, Seq(1), at(29).mono).map(|doubt| doubt.charges), Some(0));
+        for key in 0..DOUBTS_MAX as u64 {
+            assert!(doubts.note(at(100).mono, Seq(key), at(99).mono).is_some());
+        }
+        assert!(doubts.note(at(100).mono, Seq(1 << 40), at(99).mono).is_none());
+        assert!(doubts.note(at(100).mono, Seq(5), at(99).mono).is_some(), "one that is known goes on");
+        assert!(doubts.note(at(4000).mono, Seq(1 << 40), at(99).mono).is_some(), "those long gone make room");
+    }
+}
