@@ -372,6 +372,7 @@ async fn a_value_too_wide_for_sql_is_named_and_others_go_on() {
     settings.client.transmissions = 2;
     settings.client.attempts_max = 1;
     settings.client.park_age_min = Duration::ZERO;
+    settings.client.last_answer_wait = Duration::from_secs(1);
     let mut bench = Bench::new(&settings);
     let poison = bench.submit(Kind::Start, &format!("sip:{}@x", "9".repeat(45)));
     let good = bench.submit(Kind::Start, "sip:good@example.com");

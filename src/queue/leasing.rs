@@ -137,10 +137,12 @@ impl Queue {
         self.salvage.missing(self.chain.spools[spool].number, &missing);
     }
 
-    /// Settles a lent record.
+    /// Settles a lent record. One that waits for another try, or may be lent again, can still be found delivered.
     pub fn settle(&mut self, sink: SinkNumber, seq: Seq, settlement: Settlement, now: Now) {
         let Some(index) = self.index(sink) else { return };
-        if !self.sinks[index].window.is_out(seq.0) {
+        let window = &self.sinks[index].window;
+        let is_found = settlement == Settlement::Delivered && window.is_back(seq.0);
+        if !window.is_out(seq.0) && !is_found {
             self.stats.settlements_stray += 1;
             return;
         }

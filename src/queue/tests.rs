@@ -327,3 +327,29 @@ fn records_of_one_commit_share_values_and_are_read_one_by_one() {
         assert_eq!(got.next.min(end), from + count);
     }
 }
+
+#[test]
+fn a_record_that_went_back_can_still_be_found_delivered() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(settings(directory.path())).queue;
+    append(&mut queue, vec![entry(1, 1, BOTH), entry(2, 1, BOTH), entry(3, 2, BOTH)]);
+    let start = clock::now();
+    assert_eq!(numbers(&lease(&mut queue, A, start)), [1, 3]);
+    let retry = Settlement::Retry { after: Duration::from_secs(60), reason: "no answer in time".into() };
+    queue.settle(A, Seq(1), retry.clone(), start);
+    queue.settle(A, Seq(1), Settlement::Delivered, start);
+    assert_eq!(numbers(&lease(&mut queue, A, start)), [2], "the next of its call goes at once");
+    queue.settle(A, Seq(3), retry, start);
+    let later = start.after(Duration::from_secs(61));
+    queue.tick(later);
+    queue.settle(A, Seq(3), Settlement::Delivered, later);
+    assert_eq!(numbers(&lease(&mut queue, A, later)), [0_u64; 0], "it does not go again");
+    // What was never lent, or has ended, is not settled by a stray word.
+    for seq in [1, 3, 9] {
+        queue.settle(A, Seq(seq), Settlement::Delivered, later);
+    }
+    let stats = queue.stats();
+    let balance = stats.sinks[0].balance;
+    assert_eq!((balance.delivered, balance.waiting, stats.settlements_stray), (2, 1, 3));
+    assert!(stats.balanced());
+}

@@ -404,6 +404,12 @@ impl Window {
         self.slots.get(&seq).is_some_and(|slot| slot.state == State::Out)
     }
 
+    /// Whether the record at `seq` was lent, came back, and was not lent again.
+    pub fn is_back(&self, seq: u64) -> bool {
+        let is_back = |slot: &Slot| slot.attempts > 0 && matches!(slot.state, State::BackOff | State::Ready);
+        self.slots.get(&seq).is_some_and(is_back)
+    }
+
     /// Whether the record at `seq` is lent or being parked.
     pub fn is_busy(&self, seq: u64) -> bool {
         self.slots.get(&seq).is_some_and(|slot| matches!(slot.state, State::Out | State::Parking))

@@ -22,7 +22,8 @@ pub use worker::{Leases, Worker};
 
 /// A backend that takes records.
 ///
-/// Each submitted record ends in exactly one [`Outcome`].
+/// Each submitted record ends in exactly one [`Outcome`]; one that is to be retried may be found delivered after all, and
+/// then has a second one that says so.
 pub trait Sink {
     /// Its kind as it stands in the configuration, such as `radius`.
     const KIND: &'static str;

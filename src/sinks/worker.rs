@@ -270,7 +270,10 @@ impl<S: Sink, L: Leases> Worker<S, L> {
     fn settle(&mut self) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
         for outcome in outcomes.drain(..) {
-            self.out.remove(&outcome.seq);
+            if !self.out.remove(&outcome.seq) {
+                // Delivered after all: it need not go again, if it is here to do so.
+                self.waiting.retain(|lease| lease.seq != outcome.seq);
+            }
             self.settle_one(outcome);
         }
         self.outcomes = outcomes;

@@ -110,8 +110,14 @@ fn pure(c: &mut Criterion) {
         out.clear();
         b.iter(|| {
             now = now.after(Duration::from_micros(50));
-            let submission =
-                Submission { key: Seq(1), attributes: &attributes, since: now.wall, attempts: 0, call: CallHash(1) };
+            let submission = Submission {
+                key: Seq(1),
+                part: 0,
+                attributes: &attributes,
+                since: now.wall,
+                attempts: 0,
+                call: CallHash(1),
+            };
             client.handle(now, Input::Submit(submission), &mut out);
             let Some(Output::Transmit { datagram, .. }) = out.pop() else { panic!("nothing was sent") };
             answer(&datagram, &mut reply, &secret);

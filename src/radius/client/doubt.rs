@@ -78,6 +78,8 @@ impl Acknowledged {
 /// A record that was sent and is not acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doubt {
+    /// The request of it that was sent.
+    part: u16,
     /// Evidence that is older does not count.
     pub(super) since: Instant,
     /// Failed visits that count against it.
@@ -94,14 +96,24 @@ pub(super) struct Doubts {
 
 impl Doubts {
     /// A visit of the record that began at `started` has failed. `None` when too many are remembered.
-    pub(super) fn note(&mut self, now: Instant, key: Seq, started: Instant) -> Option<&mut Doubt> {
+    pub(super) fn note(&mut self, now: Instant, task: &Task, started: Instant) -> Option<&mut Doubt> {
         self.sweep(now);
+        let Task { key, part, .. } = *task;
         if self.records.len() >= DOUBTS_MAX && !self.records.contains_key(&key) {
             return None;
         }
-        let doubt = self.records.entry(key).or_insert(Doubt { since: started, charges: 0, seen: now });
+        let new = Doubt { part, since: started, charges: 0, seen: now };
+        let doubt = self.records.entry(key).or_insert(new);
+        if doubt.part != part {
+            *doubt = new;
+        }
         doubt.seen = now;
         Some(doubt)
+    }
+
+    /// Whether this request of a record was sent in vain and nothing has come of it since.
+    pub(super) fn is_open(&self, task: &Task) -> bool {
+        self.records.get(&task.key).is_some_and(|doubt| doubt.part == task.part)
     }
 
     /// It has ended.
@@ -134,7 +146,7 @@ mod tests {
     use crate::ids::CallHash;
 
     fn task(key: u64, is_named: bool) -> Task {
-        Task { key: Seq(key), since: Timestamp(0), attempts: 0, call: CallHash(0), tried: 0, is_named }
+        Task { key: Seq(key), part: 0, since: Timestamp(0), attempts: 0, call: CallHash(0), tried: 0, is_named }
     }
 
     fn at(secs: u64) -> Now {
@@ -165,17 +177,17 @@ mod tests {
     #[test]
     fn evidence_counts_once_and_memory_has_a_limit() {
         let mut doubts = Doubts::default();
-        let doubt = doubts.note(at(9).mono, Seq(1), at(1).mono).unwrap();
+        let doubt = doubts.note(at(9).mono, &task(1, true), at(1).mono).unwrap();
         assert_eq!((doubt.since, doubt.charge(at(9).mono), doubt.since), (at(1).mono, 1, at(9).mono));
-        let doubt = doubts.note(at(20).mono, Seq(1), at(12).mono).unwrap();
+        let doubt = doubts.note(at(20).mono, &task(1, true), at(12).mono).unwrap();
         assert_eq!((doubt.since, doubt.charge(at(20).mono)), (at(9).mono, 2), "its first visit is not forgotten");
         doubts.forget(Seq(1));
-        assert_eq!(doubts.note(at(30).mono, Seq(1), at(29).mono).map(|doubt| doubt.charges), Some(0));
+        assert_eq!(doubts.note(at(30).mono, &task(1, true), at(29).mono).map(|doubt| doubt.charges), Some(0));
         for key in 0..DOUBTS_MAX as u64 {
-            assert!(doubts.note(at(100).mono, Seq(key), at(99).mono).is_some());
+            assert!(doubts.note(at(100).mono, &task(key, true), at(99).mono).is_some());
         }
-        assert!(doubts.note(at(100).mono, Seq(1 << 40), at(99).mono).is_none());
-        assert!(doubts.note(at(100).mono, Seq(5), at(99).mono).is_some(), "one that is known goes on");
-        assert!(doubts.note(at(4000).mono, Seq(1 << 40), at(99).mono).is_some(), "those long gone make room");
+        assert!(doubts.note(at(100).mono, &task(1 << 40, true), at(99).mono).is_none());
+        assert!(doubts.note(at(100).mono, &task(5, true), at(99).mono).is_some(), "one that is known goes on");
+        assert!(doubts.note(at(4000).mono, &task(1 << 40, true), at(99).mono).is_some(), "those long gone make room");
     }
 }

@@ -105,6 +105,8 @@ impl Client {
         there.enter(now, health);
         if was == Health::Dead {
             there.slow_start(true);
+        } else if health == Health::Alive {
+            there.regrow();
         }
         there.revive_at = (health == Health::ProbesOnly).then_some(revive_at);
         out.push(Output::Health { server: index(server), health });

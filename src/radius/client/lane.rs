@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Transport;
 use super::connection::Connection;
+use super::visit::Task;
 use crate::clock::Instant;
 
 /// Identifiers of one lane.
@@ -41,6 +42,14 @@ pub(super) enum Link {
     Draining,
 }
 
+/// An abandoned request whose answer may still come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resting {
+    pub(super) task: Task,
+    /// When it was sent first.
+    pub(super) sent: Instant,
+}
+
 /// What an identifier stands for.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -48,6 +57,12 @@ struct Slot {
     visit: Option<u32>,
     /// Authenticator of the last request under this identifier; kept to tell a late answer from a forged one.
     authenticator: Option<[u8; 16]>,
+    /// The abandoned request under this identifier; kept until it is used again.
+    resting: Option<Resting>,
+}
+
+impl Slot {
+    const EMPTY: Self = Self { visit: None, authenticator: None, resting: None };
 }
 
 /// How the request under an identifier ended.
@@ -83,7 +98,7 @@ impl Lane {
         let is_stream = transport == Transport::Stream;
         Self {
             link: Link::Opening,
-            slots: Box::new([Slot { visit: None, authenticator: None }; IDENTIFIERS]),
+            slots: Box::new([Slot::EMPTY; IDENTIFIERS]),
             free: (u8::from(is_stream)..=u8::MAX).collect(),
             held_long: VecDeque::new(),
             held_short: VecDeque::new(),
@@ -144,7 +159,7 @@ impl Lane {
     /// Takes the identifier that was free the longest.
     pub(super) fn take(&mut self, visit: u32) -> Option<u8> {
         let identifier = if self.is_usable() { self.free.pop_front()? } else { return None };
-        self.slots[usize::from(identifier)] = Slot { visit: Some(visit), authenticator: None };
+        self.slots[usize::from(identifier)] = Slot { visit: Some(visit), ..Slot::EMPTY };
         self.taken += 1;
         Some(identifier)
     }
@@ -160,6 +175,16 @@ impl Lane {
 
     pub(super) fn authenticator(&self, identifier: u8) -> Option<[u8; 16]> {
         self.slots[usize::from(identifier)].authenticator
+    }
+
+    /// The request under this identifier was given up; its answer may still come.
+    pub(super) fn rest(&mut self, identifier: u8, resting: Resting) {
+        self.slots[usize::from(identifier)].resting = Some(resting);
+    }
+
+    /// The abandoned request under this identifier, once.
+    pub(super) fn take_resting(&mut self, identifier: u8) -> Option<Resting> {
+        self.slots[usize::from(identifier)].resting.take()
     }
 
     pub(super) fn release(&mut self, now: Instant, identifier: u8, how: Release) {

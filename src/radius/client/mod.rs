@@ -2,7 +2,8 @@
 //! servers, failover (RFC 2866 §4.1, RFC 5080 §2.2, RFC 5997).
 //!
 //! A record is handed in as encoded attributes with its key; it ends in exactly one of [`Output::Delivered`],
-//! [`Output::Retry`] and [`Output::Park`]. One stay at one server is a *visit*; a failed visit goes on to the next
+//! [`Output::Retry`] and [`Output::Park`]. An answer that comes after the visit still counts, as long as its identifier was
+//! not used again: then [`Output::Delivered`] follows an [`Output::Retry`]. One stay at one server is a *visit*; a failed visit goes on to the next
 //! server that lives, and after the last the record goes back to the queue. Nothing is dropped here.
 //!
 //! Over TCP and TLS ([`Transport::Stream`], RFC 6613, RFC 6614) a lane is a connection. A request is sent once on it, and
@@ -25,6 +26,7 @@ mod streams;
 mod suspect;
 mod visit;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +67,8 @@ pub struct ServerIndex(pub u16);
 pub struct Submission<'a> {
     /// Names it in the outputs.
     pub key: Seq,
+    /// Which request of the record it is, when it takes several, one after the other; 0 for the only one.
+    pub part: u16,
     /// Its encoded attributes, the same octets at every attempt; at most
     /// [`ATTRIBUTE_OCTETS_MAX`](super::attribute::ATTRIBUTE_OCTETS_MAX).
     pub attributes: &'a [u8],
@@ -157,8 +161,10 @@ pub enum Output {
     },
     /// The record is stored by a server.
     Delivered {
-        /// The record.
+        /// The record. It may have gone back to the queue before, with [`Output::Retry`]: the answer came late.
         key: Seq,
+        /// Which request of it.
+        part: u16,
         /// The server.
         server: ServerIndex,
         /// Time to the answer, if there was one transmission only.
@@ -232,6 +238,8 @@ pub struct Client {
     visits: Visits,
     /// Records whose visits have failed.
     doubts: Doubts,
+    /// Records to be parked as soon as no answer to them can come any more.
+    parking: VecDeque<(Instant, Seq, Reason)>,
     random: Random,
     scratch: Vec<u8>,
 }
@@ -249,6 +257,7 @@ impl Client {
             settings,
             visits: Visits::default(),
             doubts: Doubts::default(),
+            parking: VecDeque::new(),
             random: Random::new(seed),
             scratch: Vec::with_capacity(packet::PACKET_OCTETS_MAX),
         }
@@ -273,7 +282,7 @@ impl Client {
     /// Records that have been submitted and have not ended.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.visits.len()
+        self.visits.len() + self.parking.len()
     }
 
     /// Lets the machine work on what happened.
@@ -304,6 +313,10 @@ impl Client {
         while let Some(slot) = self.visits.expired(now.mono) {
             self.ran_out(now, slot, out);
         }
+        while let Some((_, key, reason)) = self.parking.pop_front_if(|(due, ..)| *due <= now.mono) {
+            self.doubts.forget(key);
+            out.push(Output::Park { key, reason });
+        }
         for server in 0..self.servers.len() {
             self.tend_lanes(now.mono, server, out);
             self.tend_health(now, server, out);
@@ -313,7 +326,8 @@ impl Client {
     /// When [`Self::tick`] is due next.
     pub fn deadline(&mut self) -> Option<Instant> {
         let visits = self.visits.deadline();
-        self.servers.iter().filter_map(|server| self.server_deadline(server)).chain(visits).min()
+        let parking = self.parking.front().map(|(due, ..)| *due);
+        self.servers.iter().filter_map(|server| self.server_deadline(server)).chain(visits).chain(parking).min()
     }
 
     /// All servers in order.

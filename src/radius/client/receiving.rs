@@ -1,6 +1,7 @@
 //! Receiving: which visit an answer belongs to, whether it is authentic, and what follows from it.
 
 use super::answer::{Answer, CAUSE_UNSUPPORTED_EXTENSION, classify, is_permanent};
+use super::lane::Resting;
 use super::sending::Fault;
 use super::server::Server;
 use super::{Alarm, Client, Health, LaneId, Output, Reason, Transport, index, probe};
@@ -12,6 +13,8 @@ use crate::radius::packet::{Code, Packet};
 pub(super) struct Request {
     /// The visit that still waits for it.
     pub(super) visit: Option<u32>,
+    /// What it was, if it was given up.
+    pub(super) resting: Option<Resting>,
     /// Whether both authenticators verify.
     pub(super) is_authentic: bool,
 }
@@ -30,7 +33,8 @@ pub(super) fn request_of(server: &mut Server, lane: LaneId, packet: &Packet<'_>)
         || may_be_signed_twice && authenticator::is_response_signed_twice(packet, &authenticator, secret);
     let is_authentic =
         is_signed && authenticator::check_response_message(packet, &authenticator, secret) != MessageCheck::Bad;
-    Some(Request { visit, is_authentic })
+    let resting = if is_authentic { server.lane(lane).and_then(|lane| lane.take_resting(identifier)) } else { None };
+    Some(Request { visit, resting, is_authentic })
 }
 
 impl Client {
@@ -54,8 +58,8 @@ impl Client {
                 self.answered(now, slot, (lane_id, packet.identifier()), classify(&packet), out);
             }
             (None, true) => {
-                there.counters.late += 1;
                 self.heard(now, server, out);
+                self.answered_late(now, server, request.resting, classify(&packet), out);
             }
             (Some(_), false) => {
                 if there.heard_bad(Transport::Datagram) {
@@ -80,12 +84,10 @@ impl Client {
             Answer::Stored => {
                 there.told_wrong_code = false;
                 let round_trip = (visit.transmissions == 1).then(|| now.mono.since(visit.started));
-                if round_trip.is_some() {
-                    there.measured(now.mono, visit.started);
-                }
+                there.measured(now.mono, visit.started);
                 there.acknowledged(now, &visit.task);
                 self.doubts.forget(key);
-                out.push(Output::Delivered { key, server, round_trip });
+                out.push(Output::Delivered { key, part: visit.task.part, server, round_trip });
             }
             Answer::Refused { cause } => {
                 there.counters.refused += 1;
@@ -111,6 +113,33 @@ impl Client {
                 self.go_on(now, &visit, Fault::Setup, Reason::WrongCode { server: address, code }, out);
             }
         }
+    }
+
+    /// An authentic answer to a request that was given up: if it acknowledges a record that waits for its next visit, or has
+    /// begun one, the record has ended.
+    pub(super) fn answered_late(
+        &mut self,
+        now: Now,
+        server: usize,
+        resting: Option<Resting>,
+        answer: Answer,
+        out: &mut Vec<Output>,
+    ) {
+        let there = &mut self.servers[server];
+        let resting = resting.filter(|resting| answer == Answer::Stored && self.doubts.is_open(&resting.task));
+        let Some(Resting { task, sent }) = resting else {
+            there.counters.late += 1;
+            return;
+        };
+        there.counters.stored_late += 1;
+        there.measured(now.mono, sent);
+        there.acknowledged(now, &task);
+        if let Some(slot) = self.visits.of(task.key) {
+            self.end_visit(now.mono, slot, None);
+        }
+        self.parking.retain(|(_, key, _)| *key != task.key);
+        self.doubts.forget(task.key);
+        out.push(Output::Delivered { key: task.key, part: task.part, server: index(server), round_trip: None });
     }
 
     /// The server says that it does no accounting, and nothing it did before speaks against that.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::doubt::Answered;
-use super::lane::Release;
+use super::lane::{Release, Resting};
 use super::server::Server;
 use super::suspect::suspect;
 use super::visit::{self, Task, Visit};
@@ -196,6 +196,9 @@ impl Client {
             };
             if let Some(lane) = server.lane(lane) {
                 lane.release(now, identifier, how);
+                if answered.is_none() {
+                    lane.rest(identifier, Resting { task: visit.task, sent: visit.started });
+                }
             }
         }
         Some(visit)
@@ -204,14 +207,18 @@ impl Client {
     /// A visit ended in silence: the next server, or back to the queue.
     pub(super) fn finish_unanswered(&mut self, now: Now, slot: u32, out: &mut Vec<Output>) {
         let Some(visit) = self.end_visit(now.mono, slot, None) else { return };
-        let server = &self.servers[visit.server];
+        let charged = if visit.is_unsent() { None } else { self.charge(now, &visit) };
+        let server = &mut self.servers[visit.server];
+        if !visit.is_unsent() {
+            server.visit_lost(charged.is_some(), &self.settings);
+        }
         let (address, transmissions) = (server.address(), visit.transmissions);
         let never = server.last_authentic.is_none();
         let has_probe_answer = server.last_probe_answer.is_some_and(|at| at > visit.started);
         if visit.is_unsent() {
             let reason = Reason::NoConnection { server: address, why: server.why() };
             self.go_on(now, &visit, Fault::Outage, reason, out);
-        } else if let Some((other, charges)) = self.charge(now, &visit) {
+        } else if let Some((other, charges)) = charged {
             let at = other.wall;
             let suspect = suspect(&visit.attributes());
             let reason = Reason::Ignored { server: address, transmissions, charges, at, suspect };
@@ -237,6 +244,9 @@ impl Client {
     /// To the next server if one has room, else back to the queue.
     pub(super) fn go_on(&mut self, now: Now, visit: &Visit, fault: Fault, reason: Reason, out: &mut Vec<Output>) {
         let task = visit.task;
+        if !visit.is_unsent() {
+            self.doubts.note(now.mono, &task, visit.started);
+        }
         if let Some(server) = self.has_alternative(&task) {
             self.begin(now, task, server, &visit.attributes(), out);
             return;
@@ -247,8 +257,13 @@ impl Client {
             Fault::Setup => self.back_off(task.attempts),
             Fault::Unknown => self.back_off(task.attempts).min(UNKNOWN_RETRY_MAX),
             Fault::Record { charges } if charges >= self.settings.attempts_max && old_enough => {
-                self.doubts.forget(task.key);
-                out.push(Output::Park { key: task.key, reason });
+                if matches!(reason, Reason::Ignored { .. }) {
+                    // As long as its identifier rests, its answer may come.
+                    self.parking.push_back((now.mono + self.settings.last_answer_wait, task.key, reason));
+                } else {
+                    self.doubts.forget(task.key);
+                    out.push(Output::Park { key: task.key, reason });
+                }
                 return;
             }
             Fault::Record { charges } => self.back_off(charges.saturating_sub(1)),
@@ -266,7 +281,7 @@ impl Client {
     /// Counts a failed visit against the record if another one was acknowledged by the same server since this one was first
     /// sent; gives that other one and how many visits count so far.
     pub(super) fn charge(&mut self, now: Now, visit: &Visit) -> Option<(Answered, u32)> {
-        let doubt = self.doubts.note(now.mono, visit.task.key, visit.started)?;
+        let doubt = self.doubts.note(now.mono, &visit.task, visit.started)?;
         let other = self.servers[visit.server].acknowledged.other_than(&visit.task, doubt.since)?;
         Some((other, doubt.charge(now.mono)))
     }

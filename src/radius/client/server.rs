@@ -101,7 +101,9 @@ pub struct Counters {
     pub malformed: u64,
     /// Answers with a bad authenticator or Message-Authenticator.
     pub bad_authenticator: u64,
-    /// Answers to requests that were answered or abandoned before.
+    /// Records stored by the server whose answer came after the visit.
+    pub stored_late: u64,
+    /// Answers to requests that were answered before, or whose record has ended otherwise.
     pub late: u64,
     /// Answers to identifiers that were never used.
     pub unknown: u64,
@@ -174,6 +176,8 @@ pub(super) struct Server {
     pub(super) trouble: Option<Arc<str>>,
     window: usize,
     window_max: usize,
+    /// The least it is halved to: one record when whole visits pass without an answer.
+    floor: usize,
     growing: bool,
     delay: Delay,
     answers_in_window: usize,
@@ -226,6 +230,7 @@ impl Server {
             trouble: None,
             window: WINDOW_MIN.min(common.window),
             window_max: common.window.min(usize::from(common.lanes_max) * IDENTIFIERS).max(1),
+            floor: WINDOW_MIN.min(common.window),
             growing: true,
             delay: Delay::default(),
             answers_in_window: 0,
@@ -414,13 +419,24 @@ impl Server {
         if self.halved_at.is_none_or(|at| now.since(at) >= common.initial_timeout) {
             self.halved_at = Some(now);
             (self.before_loss, self.losses) = (self.window, 0);
-            self.window = (self.window / 2).max(WINDOW_MIN.min(self.window_max));
+            self.window = (self.window / 2).max(self.floor);
             self.growing = false;
         }
         self.losses += 1;
         if self.losses == LOSSES_MANY {
             self.ceiling = (self.before_loss * 3 / 4).max(WINDOW_MIN);
         }
+    }
+
+    /// A whole visit passed without an answer: fewer records at once, one in the end, unless the record is at fault because
+    /// `others` are acknowledged, and soon.
+    pub(super) fn visit_lost(&mut self, others: bool, common: &Settings) {
+        let is_quick = self.round_trip.is_some_and(|round_trip| round_trip < common.initial_timeout / 2);
+        if others && is_quick {
+            return;
+        }
+        (self.window, self.floor, self.growing) = ((self.window / 2).max(1), 1, false);
+        self.answers_in_window = 0;
     }
 
     /// When it becomes suspect unless something comes.
@@ -474,12 +490,20 @@ impl Server {
                 self.window += 1;
                 self.ceiling = self.window;
             }
-        } else if self.window < WINDOW_MIN {
-            self.window = WINDOW_MIN.min(self.window_max);
+        } else if self.window < self.floor {
+            self.window = self.floor;
         } else if self.growing || self.answers_in_window >= self.window {
             self.answers_in_window = 0;
             self.window += 1;
+            if self.window >= self.least() {
+                self.floor = self.least();
+            }
         }
+    }
+
+    /// What the window begins with.
+    fn least(&self) -> usize {
+        WINDOW_MIN.min(self.window_max)
     }
 
     /// A bad authenticator. Returns whether to report different secrets: at once on a connection, where nobody else
@@ -594,24 +618,32 @@ impl Server {
 
     /// Back from the dead: a small window, of one record when nothing proves that it lives.
     pub(super) fn slow_start(&mut self, proven: bool) {
-        self.window = if proven { WINDOW_MIN.min(self.window_max) } else { 1 };
+        self.floor = self.least();
+        self.window = if proven { self.floor } else { 1 };
         self.growing = true;
         self.delay = Delay::default();
         self.ceiling = usize::MAX;
         self.answers_in_window = 0;
     }
 
-    /// A record sent once, at `sent`, was acknowledged.
+    /// A record that was sent at `sent` was acknowledged. If it was sent again since, which of the two was answered is not
+    /// known; with a slow server it is the first.
     pub(super) fn measured(&mut self, now: Instant, sent: Instant) {
         let round_trip = now.since(sent);
-        let least = WINDOW_MIN.min(self.window_max);
-        if let Some(window) = self.delay.answered(now, sent, self.window, least) {
+        if let Some(window) = self.delay.answered(now, sent, self.window, self.floor) {
             self.window = window;
             self.answers_in_window = 0;
         }
         // The first queue ends the rapid growth.
         self.growing &= self.delay.may_grow();
         self.round_trip = Some(self.round_trip.map_or(round_trip, |smooth| (smooth * 7 + round_trip) / 8));
+    }
+
+    /// It answers again after whole visits had passed in silence: that was no sign of slowness.
+    pub(super) fn regrow(&mut self) {
+        if self.floor < self.least() {
+            self.slow_start(false);
+        }
     }
 
     pub(super) fn window(&self) -> usize {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::Secret;
+use super::lane::ABANDONED_HOLD;
 
 /// Connections to one server at most: FreeRADIUS as packaged admits 16 from one client, other hosts behind the same
 /// address included.
@@ -130,6 +131,8 @@ pub struct Settings {
     pub attempts_max: u32,
     /// Age a record has at least when it is parked for those. Default 1 h.
     pub park_age_min: Duration,
+    /// Wait for the last answer to such a record before it is parked. Default 30 s, as long as its identifier rests.
+    pub last_answer_wait: Duration,
 }
 
 impl Default for Settings {
@@ -156,6 +159,7 @@ impl Default for Settings {
             outage_retry: Duration::from_secs(1),
             attempts_max: 10,
             park_age_min: Duration::from_secs(3600),
+            last_answer_wait: ABANDONED_HOLD,
         }
     }
 }

@@ -116,7 +116,7 @@ impl Client {
         self.heard(now, server, out);
         match request.visit {
             Some(slot) => self.answered(now, slot, (lane_id, packet.identifier()), classify(&packet), out),
-            None => self.servers[server].counters.late += 1,
+            None => self.answered_late(now, server, request.resting, classify(&packet), out),
         }
         self.overdue_probe(now.mono, server, lane_id);
         self.lane_heard(now.mono, server, lane_id);

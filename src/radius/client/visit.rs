@@ -25,6 +25,7 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task {
     pub(super) key: Seq,
+    pub(super) part: u16,
     pub(super) since: Timestamp,
     pub(super) attempts: u32,
     pub(super) call: CallHash,
@@ -36,9 +37,9 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(submission: &Submission<'_>) -> Self {
-        let Submission { key, attributes, since, attempts, call } = *submission;
+        let Submission { key, part, attributes, since, attempts, call } = *submission;
         let is_named = Attributes::of(attributes).any(|attribute| attribute.number == number::USER_NAME);
-        Self { key, since, attempts, call, tried: 0, is_named }
+        Self { key, part, since, attempts, call, tried: 0, is_named }
     }
 }
 
@@ -123,6 +124,12 @@ impl Visits {
         *generation = generation.wrapping_add(1);
         self.free.push(slot);
         Some(visit)
+    }
+
+    /// The visit of a record, if it has one.
+    pub(super) fn of(&self, key: Seq) -> Option<u32> {
+        let is_of = |(_, (_, visit)): &(u32, &(u32, Option<Visit>))| visit.as_ref().is_some_and(|v| v.task.key == key);
+        (0u32..).zip(&self.slots).find(is_of).map(|(slot, _)| slot)
     }
 
     /// Slots of the visits at a server.

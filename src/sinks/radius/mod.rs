@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use self::apart::Apart;
+use self::apart::{Apart, Next};
 use self::links::{Links, Opening};
 use self::meters::Meters;
 use self::names::Names;
@@ -103,6 +103,7 @@ fn view(status: &ServerStatus, name: Option<&str>, now: Instant) -> ServerView {
         ("wrong_code", counters.wrong_code),
         ("bad_authenticator", counters.bad_authenticator),
         ("malformed", counters.malformed),
+        ("stored_late", counters.stored_late),
         ("late", counters.late),
         ("unknown", counters.unknown),
         ("probes", counters.probes),
@@ -262,13 +263,14 @@ impl RadiusSink {
                 let address = self.links.address(server);
                 tracing::warn!(sink = %self.name, server = %address, %why, "connection failed or lost");
             }
-            Output::Delivered { key, round_trip, .. } => {
+            Output::Delivered { key, part, round_trip, .. } => {
                 if let Some(round_trip) = round_trip {
                     self.meters.round_trip(round_trip);
                 }
-                match self.apart.acknowledged(key) {
-                    true => self.send_leg(now, key),
-                    false => self.ended.push(Outcome { seq: key, settlement: Settlement::Delivered }),
+                match self.apart.acknowledged(key, part) {
+                    Next::Leg => self.send_leg(now, key),
+                    Next::End => self.ended.push(Outcome { seq: key, settlement: Settlement::Delivered }),
+                    Next::Wait => {}
                 }
             }
             Output::Retry { key, after, reason } => {
@@ -306,7 +308,8 @@ impl RadiusSink {
         let Some(trip) = self.apart.trip(key) else { return };
         let (attributes, losses) = self.renderer.render_leg(&trip.record, trip.step);
         self.meters.rendered(&self.name, attributes, losses);
-        hand_over(now, &trip.lease, attributes, &mut self.client, &mut self.wanted);
+        let part = apart::part(trip.step);
+        hand_over(now, &trip.lease, part, attributes, &mut self.client, &mut self.wanted);
     }
 
     /// Takes what came on all lanes, does what is due. Returns whether there is news for the worker.
@@ -379,7 +382,7 @@ impl Sink for RadiusSink {
         let now = clock::now();
         if let Some((attributes, losses)) = self.renderer.render_whole(record) {
             self.meters.rendered(&self.name, attributes, losses);
-            hand_over(now, lease, attributes, &mut self.client, &mut self.wanted);
+            hand_over(now, lease, apart::WHOLE, attributes, &mut self.client, &mut self.wanted);
         } else {
             self.apart.begin(lease, record);
             self.send_leg(now, lease.seq);
@@ -394,9 +397,15 @@ impl Sink for RadiusSink {
 }
 
 /// Gives the machine a record, or a leg of it.
-fn hand_over(now: Now, lease: &Lease, attributes: &[u8], client: &mut Client, out: &mut Vec<Output>) {
-    let submission =
-        Submission { key: lease.seq, attributes, since: lease.appended, attempts: lease.attempts, call: lease.call };
+fn hand_over(now: Now, lease: &Lease, part: u16, attributes: &[u8], client: &mut Client, out: &mut Vec<Output>) {
+    let submission = Submission {
+        key: lease.seq,
+        part,
+        attributes,
+        since: lease.appended,
+        attempts: lease.attempts,
+        call: lease.call,
+    };
     client.handle(now, Input::Submit(submission), out);
 }
 

@@ -161,6 +161,7 @@ async fn deliver(sink: &mut RadiusSink, record: &Record, attributes: &[u8], wait
         let now = clock::now();
         let submission = Submission {
             key: KEY,
+            part: 0,
             attributes,
             since: record.times.event,
             attempts: 0,

@@ -130,8 +130,8 @@ fn a_record_a_healthy_server_ignores_backs_off_and_is_parked_in_the_end() {
     for visit in 1..=40 {
         world.submit_since(1, since);
         world.sent.clear();
-        // Others are answered meanwhile.
-        for _ in 0..8 {
+        // Others are answered meanwhile; it is parked when its answer cannot come any more.
+        for _ in 0..if visit >= 10 { 38 } else { 8 } {
             world.pass_secs(1);
             world.submit(key);
             let other = world.sent.pop().unwrap();

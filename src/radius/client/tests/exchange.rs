@@ -11,7 +11,7 @@ fn an_answer_delivers_the_record() {
     world.pass(Duration::from_millis(3));
     world.receive(&sent, &sent.stored());
     let delivered =
-        Output::Delivered { key: Seq(7), server: ServerIndex(0), round_trip: Some(Duration::from_millis(3)) };
+        Output::Delivered { key: Seq(7), part: 0, server: ServerIndex(0), round_trip: Some(Duration::from_millis(3)) };
     assert_eq!(world.told, [delivered]);
     assert_eq!(world.client.in_flight(), 0);
     world.pass_secs(100);
@@ -153,8 +153,14 @@ fn a_message_authenticator_is_sent_where_wanted() {
 fn a_record_that_fits_no_packet_is_parked() {
     let mut world = World::with(1, |_| {});
     let attributes = vec![255; 4080];
-    let submission =
-        Submission { key: Seq(1), attributes: &attributes, since: world.now.wall, attempts: 0, call: CallHash(1) };
+    let submission = Submission {
+        key: Seq(1),
+        part: 0,
+        attributes: &attributes,
+        since: world.now.wall,
+        attempts: 0,
+        call: CallHash(1),
+    };
     world.handle(Input::Submit(submission));
     assert_eq!((world.ended(), world.client.in_flight()), (vec![(1, "parked")], 0));
 }

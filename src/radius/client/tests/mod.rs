@@ -5,6 +5,7 @@ mod delay;
 mod doubt;
 mod exchange;
 mod health;
+mod late;
 mod property;
 mod streams;
 
@@ -157,7 +158,14 @@ impl World {
     fn submit_since(&mut self, key: u64, since: Timestamp) {
         let attributes = [number::ACCT_STATUS_TYPE, 6, 0, 0, 0, 1];
         let call = CallHash(key);
-        self.handle(Input::Submit(Submission { key: Seq(key), attributes: &attributes, since, attempts: 0, call }));
+        self.handle(Input::Submit(Submission {
+            key: Seq(key),
+            part: 0,
+            attributes: &attributes,
+            since,
+            attempts: 0,
+            call,
+        }));
     }
 
     fn receive(&mut self, to: &Sent, datagram: &[u8]) {
@@ -202,4 +210,18 @@ impl World {
         self.told.retain(|output| !matches!(output, Output::Health { .. }));
         found
     }
+}
+
+/// How each record ended, in order.
+fn ends(world: &mut World) -> HashMap<u64, Vec<&'static str>> {
+    let mut ends: HashMap<u64, Vec<&'static str>> = HashMap::new();
+    for (key, how) in world.ended() {
+        ends.entry(key).or_default().push(how);
+    }
+    ends
+}
+
+/// Once; or back to the queue, and then delivered after all.
+fn is_one_end(how: &[&str]) -> bool {
+    matches!(how, [_] | ["retry", "delivered"])
 }

@@ -93,12 +93,9 @@ proptest! {
         }
         world.pass_secs(3600);
         prop_assert_eq!(world.client.in_flight(), 0);
-        let mut ends: HashMap<u64, u32> = HashMap::new();
-        for (key, _) in world.ended() {
-            *ends.entry(key).or_default() += 1;
-        }
+        let ends = ends(&mut world);
         prop_assert_eq!(ends.len() as u64, next);
-        prop_assert!(ends.values().all(|count| *count == 1), "{:?}", ends);
+        prop_assert!(ends.values().all(|how| is_one_end(how)), "{:?}", ends);
         let outstanding: usize = world.client.status().map(|server| server.outstanding).sum();
         prop_assert_eq!(outstanding, 0);
     }
