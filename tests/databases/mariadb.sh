@@ -1,0 +1,15 @@
+#!/bin/sh
+# Usage: mariadb.sh DIR
+#
+# A throw-away MariaDB in the foreground, with DIR as its private folder and DIR/db.sock as its only socket; no port.
+# The user root has no password. Replaces itself by the server: the child's process id is the server's.
+set -eu
+dir=$1
+mkdir -p "$dir/data"
+if [ ! -d "$dir/data/mysql" ]; then
+	mariadb-install-db --no-defaults --datadir="$dir/data" --auth-root-authentication-method=normal \
+		--skip-test-db >"$dir/install.log" 2>&1
+fi
+[ "$(id -u)" -ne 0 ] || user=--user=root
+exec /usr/sbin/mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/db.sock" --skip-networking \
+	--pid-file="$dir/db.pid" --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=0 ${user:-}
