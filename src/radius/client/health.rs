@@ -104,9 +104,9 @@ impl Client {
         let was = there.health;
         there.enter(now, health);
         if was == Health::Dead {
-            there.slow_start(true);
+            there.window.slow_start(true);
         } else if health == Health::Alive {
-            there.regrow();
+            there.window.regrow();
         }
         there.revive_at = (health == Health::ProbesOnly).then_some(revive_at);
         out.push(Output::Health { server: index(server), health });
@@ -172,7 +172,7 @@ impl Client {
             self.revive_connections(now, server, out);
         } else if there.revive_at.is_some_and(|at| at <= now.mono) {
             there.enter(now.mono, Health::Alive);
-            there.slow_start(false);
+            there.window.slow_start(false);
             out.push(Output::Health { server: index(server), health: Health::Alive });
         }
         match self.settings.transport {

@@ -25,6 +25,7 @@ mod settings;
 mod streams;
 mod suspect;
 mod visit;
+mod window;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -46,12 +47,13 @@ pub use self::answer::{Answer, cause_name, classify, is_permanent};
 pub use self::delay::{BASE_AGE, QUEUE_TARGET};
 pub use self::lane::{ABANDONED_HOLD, DOUBLED_HOLD, IDENTIFIERS, LaneId};
 pub use self::reason::{Alarm, Reason};
-pub use self::server::{Counters, Health, WINDOW_MIN};
+pub use self::server::{Counters, Health};
 pub use self::settings::{
     DelayTime, Idle, MessageAuthenticator, Probing, STREAM_LANES_MAX, Selection, ServerSettings, Settings, Transport,
 };
 pub use self::streams::Closing;
 pub use self::suspect::Suspect;
+pub use self::window::WINDOW_MIN;
 
 /// Most servers of one client.
 pub const SERVERS_MAX: usize = 64;
@@ -337,9 +339,9 @@ impl Client {
             health: server.health,
             since: server.since,
             outstanding: server.outstanding,
-            window: server.window(),
+            window: server.window.size(),
             lanes: server.lanes.iter().filter(|lane| lane.link == Link::Open).count(),
-            round_trip: server.round_trip,
+            round_trip: server.window.round_trip(),
             counters: server.counters,
         })
     }

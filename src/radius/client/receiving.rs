@@ -84,7 +84,7 @@ impl Client {
             Answer::Stored => {
                 there.told_wrong_code = false;
                 let round_trip = (visit.transmissions == 1).then(|| now.mono.since(visit.started));
-                there.measured(now.mono, visit.started);
+                there.window.measured(now.mono, visit.started);
                 there.acknowledged(now, &visit.task);
                 self.doubts.forget(key);
                 out.push(Output::Delivered { key, part: visit.task.part, server, round_trip });
@@ -132,7 +132,7 @@ impl Client {
             return;
         };
         there.counters.stored_late += 1;
-        there.measured(now.mono, sent);
+        there.window.measured(now.mono, sent);
         there.acknowledged(now, &task);
         if let Some(slot) = self.visits.of(task.key) {
             self.end_visit(now.mono, slot, None);

@@ -210,7 +210,7 @@ impl Client {
         let charged = if visit.is_unsent() { None } else { self.charge(now, &visit) };
         let server = &mut self.servers[visit.server];
         if !visit.is_unsent() {
-            server.visit_lost(charged.is_some(), &self.settings);
+            server.window.visit_lost(charged.is_some(), &self.settings);
         }
         let (address, transmissions) = (server.address(), visit.transmissions);
         let never = server.last_authentic.is_none();

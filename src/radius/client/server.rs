@@ -17,31 +17,18 @@
 //! record in each revival time.
 //!
 //! A server whose name has no address yet begins as Dead, without lanes and probes; its first address makes it Alive.
-//!
-//! The window limits what is outstanding: it begins with 8, grows by one for each answer until the first loss, then
-//! by one for each window of answers; a first transmission that runs out halves it, once in a round. Several in one round
-//! are a full socket rather than a record the server cannot store: above three quarters of that window it then grows by one
-//! a second only, for each record lost so waits for its retransmission. Before that it is
-//! held where requests wait in the server's queue no longer than they should; see `delay`.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::delay::Delay;
 use super::doubt::Acknowledged;
 use super::lane::{IDENTIFIERS, Lane, LaneId, Link};
 use super::visit::Task;
+use super::window::Window;
 use super::{Probing, ServerSettings, Settings, Transport};
 use crate::clock::{Instant, Now};
 
-/// Records outstanding after a start or a revival.
-pub const WINDOW_MIN: usize = 8;
-/// Transmissions lost in one round that are no single records which the server cannot store.
-const LOSSES_MANY: u32 = 3;
-/// Time between two steps of a window that is near where many were lost.
-const CREEP: Duration = Duration::from_secs(1);
 /// Transmissions in a row that ran out of time before a server is suspected.
 const RUN_OUTS: u32 = 3;
 /// Probe answers in a row before a dead server is used again.
@@ -166,7 +153,6 @@ pub(super) struct Server {
     /// When it answered a Status-Server last.
     pub(super) last_probe_answer: Option<Instant>,
     pub(super) acknowledged: Acknowledged,
-    pub(super) round_trip: Option<Duration>,
     pub(super) told_wrong_code: bool,
     pub(super) told_mismatch: bool,
     pub(super) told_mute: bool,
@@ -174,20 +160,7 @@ pub(super) struct Server {
     pub(super) waiting: VecDeque<u32>,
     /// How the last connection failed or ended.
     pub(super) trouble: Option<Arc<str>>,
-    window: usize,
-    window_max: usize,
-    /// The least it is halved to: one record when whole visits pass without an answer.
-    floor: usize,
-    growing: bool,
-    delay: Delay,
-    answers_in_window: usize,
-    halved_at: Option<Instant>,
-    /// The window when it was halved last, and what was lost in that round.
-    before_loss: usize,
-    losses: u32,
-    /// Above it the window only creeps.
-    ceiling: usize,
-    crept_at: Instant,
+    pub(super) window: Window,
     run_outs: u32,
     waiting_since: Option<Instant>,
     bad_since_good: u32,
@@ -222,23 +195,12 @@ impl Server {
             last_authentic: None,
             last_probe_answer: None,
             acknowledged: Acknowledged::default(),
-            round_trip: None,
             told_wrong_code: false,
             told_mismatch: false,
             told_mute: false,
             waiting: VecDeque::new(),
             trouble: None,
-            window: WINDOW_MIN.min(common.window),
-            window_max: common.window.min(usize::from(common.lanes_max) * IDENTIFIERS).max(1),
-            floor: WINDOW_MIN.min(common.window),
-            growing: true,
-            delay: Delay::default(),
-            answers_in_window: 0,
-            halved_at: None,
-            before_loss: 0,
-            losses: 0,
-            ceiling: usize::MAX,
-            crept_at: now,
+            window: Window::new(now, common),
             run_outs: 0,
             waiting_since: None,
             bad_since_good: 0,
@@ -310,7 +272,7 @@ impl Server {
     /// Records that may go here now.
     pub(super) fn room(&self) -> usize {
         let limit = match self.health {
-            Health::Alive => self.window,
+            Health::Alive => self.window.size(),
             Health::Suspect | Health::ProbesOnly => self.outstanding + usize::from(self.may_try),
             Health::Dead | Health::Refusing => 0,
         };
@@ -413,30 +375,9 @@ impl Server {
     /// A transmission ran out of time.
     pub(super) fn ran_out(&mut self, now: Instant, first: bool, common: &Settings) {
         self.run_outs = self.run_outs.saturating_add(1);
-        if !first {
-            return;
+        if first {
+            self.window.ran_out(now, common);
         }
-        if self.halved_at.is_none_or(|at| now.since(at) >= common.initial_timeout) {
-            self.halved_at = Some(now);
-            (self.before_loss, self.losses) = (self.window, 0);
-            self.window = (self.window / 2).max(self.floor);
-            self.growing = false;
-        }
-        self.losses += 1;
-        if self.losses == LOSSES_MANY {
-            self.ceiling = (self.before_loss * 3 / 4).max(WINDOW_MIN);
-        }
-    }
-
-    /// A whole visit passed without an answer: fewer records at once, one in the end, unless the record is at fault because
-    /// `others` are acknowledged, and soon.
-    pub(super) fn visit_lost(&mut self, others: bool, common: &Settings) {
-        let is_quick = self.round_trip.is_some_and(|round_trip| round_trip < common.initial_timeout / 2);
-        if others && is_quick {
-            return;
-        }
-        (self.window, self.floor, self.growing) = ((self.window / 2).max(1), 1, false);
-        self.answers_in_window = 0;
     }
 
     /// When it becomes suspect unless something comes.
@@ -476,34 +417,7 @@ impl Server {
     pub(super) fn acknowledged(&mut self, now: Now, task: &Task) {
         self.counters.stored += 1;
         self.acknowledged.note(now, task);
-        self.grow(now.mono);
-    }
-
-    fn grow(&mut self, now: Instant) {
-        if self.window >= self.window_max || !self.delay.may_grow() {
-            return;
-        }
-        self.answers_in_window += 1;
-        if self.window >= self.ceiling {
-            if now.since(self.crept_at) >= CREEP {
-                self.crept_at = now;
-                self.window += 1;
-                self.ceiling = self.window;
-            }
-        } else if self.window < self.floor {
-            self.window = self.floor;
-        } else if self.growing || self.answers_in_window >= self.window {
-            self.answers_in_window = 0;
-            self.window += 1;
-            if self.window >= self.least() {
-                self.floor = self.least();
-            }
-        }
-    }
-
-    /// What the window begins with.
-    fn least(&self) -> usize {
-        WINDOW_MIN.min(self.window_max)
+        self.window.grow(now.mono);
     }
 
     /// A bad authenticator. Returns whether to report different secrets: at once on a connection, where nobody else
@@ -614,40 +528,6 @@ impl Server {
     /// Whether only the revival timer can bring it back.
     pub(super) fn needs_revival_timer(&self) -> bool {
         self.support != Support::Yes
-    }
-
-    /// Back from the dead: a small window, of one record when nothing proves that it lives.
-    pub(super) fn slow_start(&mut self, proven: bool) {
-        self.floor = self.least();
-        self.window = if proven { self.floor } else { 1 };
-        self.growing = true;
-        self.delay = Delay::default();
-        self.ceiling = usize::MAX;
-        self.answers_in_window = 0;
-    }
-
-    /// A record that was sent at `sent` was acknowledged. If it was sent again since, which of the two was answered is not
-    /// known; with a slow server it is the first.
-    pub(super) fn measured(&mut self, now: Instant, sent: Instant) {
-        let round_trip = now.since(sent);
-        if let Some(window) = self.delay.answered(now, sent, self.window, self.floor) {
-            self.window = window;
-            self.answers_in_window = 0;
-        }
-        // The first queue ends the rapid growth.
-        self.growing &= self.delay.may_grow();
-        self.round_trip = Some(self.round_trip.map_or(round_trip, |smooth| (smooth * 7 + round_trip) / 8));
-    }
-
-    /// It answers again after whole visits had passed in silence: that was no sign of slowness.
-    pub(super) fn regrow(&mut self) {
-        if self.floor < self.least() {
-            self.slow_start(false);
-        }
-    }
-
-    pub(super) fn window(&self) -> usize {
-        self.window
     }
 }
 

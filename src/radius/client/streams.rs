@@ -369,7 +369,7 @@ impl Client {
         }
         if matches!(there.health, Health::Suspect | Health::Dead) {
             there.enter(now, Health::Alive);
-            there.slow_start(false);
+            there.window.slow_start(false);
             out.push(Output::Health { server: index(server), health: Health::Alive });
         }
     }
