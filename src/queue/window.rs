@@ -406,7 +406,7 @@ impl Window {
 
     /// Whether the record at `seq` was lent, came back, and was not lent again.
     pub fn is_back(&self, seq: u64) -> bool {
-        let is_back = |slot: &Slot| slot.attempts > 0 && matches!(slot.state, State::BackOff | State::Ready);
+        let is_back = |slot: &Slot| slot.first_tried.is_some() && matches!(slot.state, State::BackOff | State::Ready);
         self.slots.get(&seq).is_some_and(is_back)
     }
 

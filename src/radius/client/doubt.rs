@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::Reason;
 use super::visit::Task;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::Seq;
@@ -19,6 +20,9 @@ pub(super) const DOUBTS_MAX: usize = 65_536;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 /// Time between two looks for those.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Connections that break while a record is under way before it goes alone.
+pub(super) const BREAKS_TO_SUSPECT: u32 = 2;
 
 /// A record that a server has acknowledged, and when.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,7 +80,7 @@ impl Acknowledged {
 }
 
 /// A record that was sent and is not acknowledged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Doubt {
     /// The request of it that was sent.
     part: u16,
@@ -84,6 +88,10 @@ pub(super) struct Doubt {
     pub(super) since: Instant,
     /// Failed visits that count against it.
     pub(super) charges: u32,
+    /// Why the last of them did.
+    why: Option<Reason>,
+    /// Connections that broke while it was under way.
+    pub(super) breaks: u32,
     seen: Instant,
 }
 
@@ -102,8 +110,8 @@ impl Doubts {
         if self.records.len() >= DOUBTS_MAX && !self.records.contains_key(&key) {
             return None;
         }
-        let new = Doubt { part, since: started, charges: 0, seen: now };
-        let doubt = self.records.entry(key).or_insert(new);
+        let new = Doubt { part, since: started, charges: 0, why: None, breaks: 0, seen: now };
+        let doubt = self.records.entry(key).or_insert_with(|| new.clone());
         if doubt.part != part {
             *doubt = new;
         }
@@ -114,6 +122,24 @@ impl Doubts {
     /// Whether this request of a record was sent in vain and nothing has come of it since.
     pub(super) fn is_open(&self, task: &Task) -> bool {
         self.records.get(&task.key).is_some_and(|doubt| doubt.part == task.part)
+    }
+
+    /// Keeps why a visit counted.
+    pub(super) fn blame(&mut self, key: Seq, why: &Reason) {
+        if let Some(doubt) = self.records.get_mut(&key) {
+            doubt.why = Some(why.clone());
+        }
+    }
+
+    /// How many visits count against it, and why the last one does.
+    pub(super) fn blamed(&self, key: Seq) -> Option<(u32, Reason)> {
+        let doubt = self.records.get(&key)?;
+        Some((doubt.charges, doubt.why.clone()?))
+    }
+
+    /// Whether it may be what breaks connections: so many broke while it was under way.
+    pub(super) fn is_suspect(&self, key: Seq) -> bool {
+        self.records.get(&key).is_some_and(|doubt| doubt.breaks >= BREAKS_TO_SUSPECT)
     }
 
     /// It has ended.

@@ -163,6 +163,7 @@ impl Client {
     pub(super) fn tend_health(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
         let there = &mut self.servers[server];
         there.tend_trial(now.mono);
+        there.line.tend(now.mono);
         if there.silent_at(&self.settings).is_some_and(|at| at <= now.mono) || there.is_wholly_silent() {
             self.suspect(now.mono, server, Suspicion::Silent, out);
         } else if there.health == Health::Suspect && now.mono >= there.since + self.settings.zombie_period {
@@ -177,7 +178,10 @@ impl Client {
         }
         match self.settings.transport {
             Transport::Datagram => self.probe(now.mono, server, out),
-            Transport::Stream => self.tend_connections(now, server, out),
+            Transport::Stream => {
+                self.tend_connections(now, server, out);
+                self.send_alone(now, server, out);
+            }
         }
     }
 
@@ -229,7 +233,7 @@ impl Client {
         });
         let may_know_no_probes = server.knows_probes().is_none();
         let connections = server.lanes.iter().filter_map(|lane| lane.watch_deadline(may_know_no_probes));
-        let trial = server.trial_deadline();
+        let trial = server.trial_deadline().into_iter().chain(server.line.deadline()).min();
         let has_lane = server.lanes.iter().any(Lane::is_current);
         let first = (!has_lane && server.has_address()).then_some(Instant(0));
         [silent, zombie, probe, server.revive_at, trial, first]

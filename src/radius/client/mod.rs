@@ -15,6 +15,7 @@ mod delay;
 mod doubt;
 mod health;
 mod lane;
+mod line;
 mod probe;
 mod random;
 mod reason;

@@ -108,6 +108,21 @@ pub enum Reason {
         /// How it ended.
         why: Arc<str>,
     },
+    /// Its connections break, with nothing else under way, while the server acknowledges others.
+    #[error(
+        "the connection to {server} breaks whenever it is sent, {breaks} times so far with nothing else under way, while \
+         other records are acknowledged, the last one {at}: {why}"
+    )]
+    BreaksConnection {
+        /// The last server visited.
+        server: SocketAddr,
+        /// Such breaks that count.
+        breaks: u32,
+        /// When it acknowledged another record last.
+        at: Timestamp,
+        /// How the connection ended.
+        why: Arc<str>,
+    },
     /// The answer on a connection was malformed or could not be verified.
     #[error("{server} answered the record with what is malformed or cannot be verified")]
     Unusable {
@@ -144,6 +159,29 @@ fn suspected(suspect: Option<Suspect>) -> String {
 }
 
 impl Reason {
+    /// Whether it says something about the record: the visit counts as a try of it.
+    #[must_use]
+    pub const fn is_about_record(&self) -> bool {
+        match self {
+            Self::Silent { .. }
+            | Self::NeverHeard { .. }
+            | Self::Ignored { .. }
+            | Self::ProbesOnly { .. }
+            | Self::NamelessOnly { .. }
+            | Self::Refused { .. }
+            | Self::WrongCode { .. }
+            | Self::BreaksConnection { .. }
+            | Self::Unusable { .. }
+            | Self::Mute { .. }
+            | Self::TooLong { .. } => true,
+            Self::Unreachable { .. }
+            | Self::NoConnection { .. }
+            | Self::ConnectionLost { .. }
+            | Self::NoServer
+            | Self::NoRoom => false,
+        }
+    }
+
     /// Number for the queue's list of parked records: the Error-Cause, or 0.
     #[must_use]
     pub const fn code(&self) -> u32 {
@@ -158,6 +196,7 @@ impl Reason {
             | Self::Unreachable { .. }
             | Self::NoConnection { .. }
             | Self::ConnectionLost { .. }
+            | Self::BreaksConnection { .. }
             | Self::Unusable { .. }
             | Self::Mute { .. }
             | Self::NoServer

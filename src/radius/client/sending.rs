@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::doubt::Answered;
-use super::lane::{Release, Resting};
+use super::lane::{ABANDONED_HOLD, Release, Resting};
 use super::server::Server;
 use super::suspect::suspect;
 use super::visit::{self, Task, Visit};
@@ -18,6 +18,9 @@ use crate::radius::{authenticator, number};
 /// Longest back-off of a record of which is not known why it is not answered: it must not wait long for a server that is
 /// back.
 const UNKNOWN_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// The smoothed time of answers lags behind while a queue grows at a slow server.
+const PATIENCE_FACTOR: u32 = 4;
 
 /// Whose fault a failed visit is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +36,11 @@ pub(super) enum Fault {
     Unknown,
     /// The configuration's: back-off by attempts, never parked.
     Setup,
+    /// Perhaps the record's: others go first.
+    Suspect {
+        /// Connections broken with it under way, above those that make it one.
+        breaks: u32,
+    },
 }
 
 impl Client {
@@ -77,7 +85,12 @@ impl Client {
             transmissions: 1,
             waits: 1,
             is_resent: false,
+            is_in_line: false,
         });
+        if self.settings.transport == Transport::Stream && self.doubts.is_suspect(task.key) {
+            self.stand_in_line(now, slot, attributes, out);
+            return;
+        }
         match self.sign(now, slot, attributes) {
             Ok(lane) => {
                 let there = &mut self.servers[server];
@@ -183,7 +196,12 @@ impl Client {
     pub(super) fn end_visit(&mut self, now: Instant, slot: u32, answered: Option<(LaneId, u8)>) -> Option<Visit> {
         let visit = self.visits.remove(slot)?;
         let server = &mut self.servers[visit.server];
+        if visit.is_in_line {
+            server.line.remove(slot);
+            return Some(visit);
+        }
         server.outstanding = server.outstanding.saturating_sub(1);
+        server.line.ended(slot, now + self.settings.response_window);
         if visit.is_unsent() {
             server.waiting.retain(|waiting| *waiting != slot);
         }
@@ -248,13 +266,18 @@ impl Client {
             self.doubts.note(now.mono, &task, visit.started);
         }
         if let Some(server) = self.has_alternative(&task) {
+            if matches!(fault, Fault::Record { .. }) {
+                self.doubts.blame(task.key, &reason);
+            }
             self.begin(now, task, server, &visit.attributes(), out);
             return;
         }
+        let (fault, reason) = self.verdict(visit, fault, reason);
         let old_enough = now.wall.since(task.since) >= self.settings.park_age_min;
         let after = match fault {
             Fault::Outage => self.settings.outage_retry,
             Fault::Setup => self.back_off(task.attempts),
+            Fault::Suspect { breaks } => self.back_off(breaks),
             Fault::Unknown => self.back_off(task.attempts).min(UNKNOWN_RETRY_MAX),
             Fault::Record { charges } if charges >= self.settings.attempts_max && old_enough => {
                 if matches!(reason, Reason::Ignored { .. }) {
@@ -268,7 +291,35 @@ impl Client {
             }
             Fault::Record { charges } => self.back_off(charges.saturating_sub(1)),
         };
+        // As long as answers take: the one to this visit may still come.
+        let after = after.max(self.patience(visit.server));
         out.push(Output::Retry { key: task.key, after, reason });
+    }
+
+    /// What is to be made of a record after its last server: one server may know that it is the record's fault while the
+    /// next, which gets no other records, cannot tell.
+    fn verdict(&mut self, visit: &Visit, fault: Fault, reason: Reason) -> (Fault, Reason) {
+        let key = visit.task.key;
+        match fault {
+            Fault::Record { .. } => {
+                self.doubts.blame(key, &reason);
+                (fault, reason)
+            }
+            Fault::Outage | Fault::Unknown | Fault::Suspect { .. } if visit.transmissions > 0 => {
+                match self.doubts.blamed(key) {
+                    Some((charges, why)) => (Fault::Record { charges }, why),
+                    None => (fault, reason),
+                }
+            }
+            Fault::Outage | Fault::Unknown | Fault::Suspect { .. } | Fault::Setup => (fault, reason),
+        }
+    }
+
+    /// How long answers of a server take that is slower than a visit.
+    fn patience(&self, server: usize) -> Duration {
+        let round_trip = self.servers[server].window.round_trip().unwrap_or_default();
+        let is_slow = round_trip >= self.settings.initial_timeout;
+        if is_slow { (round_trip * PATIENCE_FACTOR).min(ABANDONED_HOLD) } else { Duration::ZERO }
     }
 
     /// `retry_first` doubled `times`, at most `retry_max`, ± 10 %.

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use super::doubt::Acknowledged;
 use super::lane::{IDENTIFIERS, Lane, LaneId, Link};
+use super::line::Line;
 use super::visit::Task;
 use super::window::Window;
 use super::{Probing, ServerSettings, Settings, Transport};
@@ -158,6 +159,7 @@ pub(super) struct Server {
     pub(super) told_mute: bool,
     /// Visits that wait for a connection, first come first.
     pub(super) waiting: VecDeque<u32>,
+    pub(super) line: Line,
     /// How the last connection failed or ended.
     pub(super) trouble: Option<Arc<str>>,
     pub(super) window: Window,
@@ -199,6 +201,7 @@ impl Server {
             told_mismatch: false,
             told_mute: false,
             waiting: VecDeque::new(),
+            line: Line::default(),
             trouble: None,
             window: Window::new(now, common),
             run_outs: 0,
@@ -271,6 +274,9 @@ impl Server {
 
     /// Records that may go here now.
     pub(super) fn room(&self) -> usize {
+        if self.line.holds() {
+            return 0;
+        }
         let limit = match self.health {
             Health::Alive => self.window.size(),
             Health::Suspect | Health::ProbesOnly => self.outstanding + usize::from(self.may_try),

@@ -187,6 +187,7 @@ impl Client {
         let Some(there) = self.servers.get_mut(server) else { return };
         there.counters.malformed += u64::from(matches!(how, Closing::Malformed { .. }));
         let Some(lane) = there.lane(lane_id) else { return };
+        let is_break = matches!(how, Closing::Ended | Closing::Broken { .. });
         let was_open = match lane.link {
             Link::Open => true,
             Link::Opening => false,
@@ -211,6 +212,9 @@ impl Client {
         if !there.lanes.iter().any(|lane| lane.link == Link::Open) {
             self.suspect(now.mono, server, Suspicion::Gone, out);
         }
+        if is_break {
+            self.note_break(now.mono, server, &visits);
+        }
         self.move_requests(now, server, &visits, out);
         if !self.servers[server].waiting.is_empty() {
             self.wake_lane(server, out);
@@ -233,6 +237,10 @@ impl Client {
             }
             let was_resent = visit.is_resent;
             visit.is_resent |= is_lost;
+            if is_lost && self.doubts.is_suspect(task.key) {
+                self.suspect_lost(now, slot, lost.len() == 1, out);
+                continue;
+            }
             let may_stay = is_alive || self.has_alternative(&task).is_none();
             if may_stay && !(is_lost && was_resent) {
                 if is_lost {
@@ -284,6 +292,11 @@ impl Client {
 
     /// Sends what waited for a connection.
     pub(super) fn send_waiting(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
+        self.send_all_waiting(now, server, out);
+        self.send_alone(now, server, out);
+    }
+
+    fn send_all_waiting(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
         while self.servers[server].pick_lane().is_some()
             && let Some(slot) = self.servers[server].waiting.pop_front()
         {
@@ -304,7 +317,7 @@ impl Client {
     }
 
     /// The first transmission of a visit on the connection it waited for: its waits begin anew.
-    fn send_late(&mut self, now: Now, slot: u32, lane: LaneId, out: &mut Vec<Output>) {
+    pub(super) fn send_late(&mut self, now: Now, slot: u32, lane: LaneId, out: &mut Vec<Output>) {
         let wait = first_wait(&self.settings, &mut self.random);
         let Some(visit) = self.visits.get_mut(slot) else { return };
         visit.transmissions += 1;

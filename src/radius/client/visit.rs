@@ -60,6 +60,8 @@ pub(super) struct Visit {
     pub(super) waits: u32,
     /// Sent again after its connection was lost, which is done once.
     pub(super) is_resent: bool,
+    /// Waits to go alone; it does not count as outstanding.
+    pub(super) is_in_line: bool,
 }
 
 impl Visit {

@@ -274,7 +274,7 @@ impl RadiusSink {
                 }
             }
             Output::Retry { key, after, reason } => {
-                let settlement = Settlement::Retry { after, reason: self.apart.failed(key, reason.to_string()) };
+                let settlement = self.waits(key, after, &reason);
                 self.ended.push(Outcome { seq: key, settlement });
             }
             Output::Park { key, reason } => {
@@ -300,6 +300,15 @@ impl RadiusSink {
                 let address = self.links.address(server);
                 tracing::error!(sink = %self.name, server = %address, %alarm, "server needs attention");
             }
+        }
+    }
+
+    /// A record goes back to the queue; what says nothing about it is no try of it.
+    fn waits(&mut self, key: Seq, after: Duration, why: &client::Reason) -> Settlement {
+        let reason = self.apart.failed(key, why.to_string());
+        match why.is_about_record() {
+            true => Settlement::Retry { after, reason },
+            false => Settlement::Defer { after, reason },
         }
     }
 

@@ -22,7 +22,9 @@ pub(super) struct Line {
     nameless: Vec<u64>,
     pub(super) delivered: Vec<u64>,
     pub(super) parked: Vec<(u64, String)>,
-    reasons: Vec<String>,
+    pub(super) reasons: Vec<String>,
+    /// Keys of the visits that count as a try.
+    pub(super) tried: Vec<u64>,
     /// Transmissions of records.
     sent: usize,
 }
@@ -36,6 +38,7 @@ impl Line {
             delivered: Vec::new(),
             parked: Vec::new(),
             reasons: Vec::new(),
+            tried: Vec::new(),
             sent: 0,
         }
     }
@@ -81,6 +84,7 @@ impl Line {
                 Output::Park { key, reason } => self.parked.push((key.0, reason.to_string())),
                 Output::Retry { key, after, reason } => {
                     self.reasons.push(reason.to_string());
+                    self.tried.extend(reason.is_about_record().then_some(key.0));
                     self.waiting.push((world.now.mono + after, key.0, 1));
                 }
                 other => world.told.push(other),
@@ -93,7 +97,7 @@ fn is_probe(sent: &Sent) -> bool {
     sent.datagram[0] == Code::STATUS_SERVER.0
 }
 
-fn user(sent: &Sent) -> Option<String> {
+pub(super) fn user(sent: &Sent) -> Option<String> {
     let packet = Packet::parse(&sent.datagram).unwrap();
     packet.value(number::USER_NAME).map(|name| String::from_utf8_lossy(name).into_owned())
 }
@@ -169,6 +173,19 @@ fn a_record_that_is_never_acknowledged_while_others_are_is_parked_with_the_evide
         assert!(parts[1].starts_with(&day), "{name}: {reason}");
         assert_eq!(line.delivered.len(), 40, "{name}");
     }
+}
+
+#[test]
+fn a_record_that_no_server_of_a_pair_answers_is_parked_although_only_the_first_gets_others() {
+    let mut world = World::with(2, impatient);
+    let mut line = Line::of(&world, 1..=1);
+    for key in 100..500 {
+        line.waiting.push((world.now.mono, key, 0));
+        line.run(&mut world, 1, |sent| (user(sent).as_deref() != Some("user1")).then(|| sent.stored()));
+    }
+    let [(1, reason)] = &line.parked[..] else { panic!("{:?}", line.parked) };
+    assert!(reason.contains("1813 acknowledged other records, the last one "), "{reason}");
+    assert_eq!(line.delivered.len(), 400);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The client in virtual time.
 
 mod answers;
+mod breaks;
 mod delay;
 mod doubt;
 mod exchange;

@@ -7,7 +7,7 @@ use super::*;
 const FIRST: ServerIndex = ServerIndex(0);
 const LANE: LaneId = LaneId(1);
 
-fn streams(servers: u16, change: impl FnOnce(&mut Settings)) -> World {
+pub(super) fn streams(servers: u16, change: impl FnOnce(&mut Settings)) -> World {
     let settings = settings(servers, |settings| {
         settings.transport = Transport::Stream;
         change(settings);
@@ -16,7 +16,7 @@ fn streams(servers: u16, change: impl FnOnce(&mut Settings)) -> World {
 }
 
 /// A client with one connection to each server, each with an answered record.
-fn connected(servers: u16, change: impl FnOnce(&mut Settings)) -> World {
+pub(super) fn connected(servers: u16, change: impl FnOnce(&mut Settings)) -> World {
     let mut world = streams(servers, change);
     world.open_all();
     for (key, server) in (9000..).zip(0..servers) {
@@ -31,7 +31,7 @@ fn connected(servers: u16, change: impl FnOnce(&mut Settings)) -> World {
 
 impl World {
     /// Makes every connection that is asked for; returns how many.
-    fn open_all(&mut self) -> usize {
+    pub(super) fn open_all(&mut self) -> usize {
         let asked = std::mem::take(&mut self.asked);
         for (_, server, lane) in &asked {
             self.handle(Input::LaneOpened { server: *server, lane: *lane });
@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    fn close(&mut self, server: ServerIndex, lane: LaneId, how: Closing<'_>) {
+    pub(super) fn close(&mut self, server: ServerIndex, lane: LaneId, how: Closing<'_>) {
         self.handle(Input::LaneClosed { server, lane, how });
     }
 
@@ -62,7 +62,7 @@ impl World {
     }
 
     /// Answers the probes that were sent and those that follow.
-    fn answer_probes(&mut self) -> usize {
+    pub(super) fn answer_probes(&mut self) -> usize {
         let mut answered = 0;
         while let Some(probe) = self.probes.pop() {
             self.receive(&probe, &probe.answer(5, &[]));
