@@ -8,22 +8,41 @@ use std::fmt;
 
 use super::super::packet::Attributes;
 
-/// An attribute with a value wider than the stock column.
+/// An attribute that a database may refuse.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Suspect {
-    /// Its name.
-    pub attribute: &'static str,
-    /// Characters its value takes in SQL.
-    pub width: usize,
-    /// Characters of the stock column.
-    pub column: usize,
+pub enum Suspect {
+    /// Its value is wider than the stock column.
+    Wide {
+        /// Its name.
+        attribute: &'static str,
+        /// Characters its value takes in SQL.
+        width: usize,
+        /// Characters of the stock column.
+        column: usize,
+    },
+    /// A table whose character set is latin1, MySQL's default until 8.0, has no place for some of its characters.
+    Charset {
+        /// Its name.
+        attribute: &'static str,
+        /// The first such character.
+        character: char,
+    },
 }
 
 /// As the end of a sentence about the record.
 impl fmt::Display for Suspect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { attribute, width, column } = self;
-        write!(f, "its {attribute} takes {width} characters in SQL, the stock column has {column}")
+        match self {
+            Self::Wide { attribute, width, column } => {
+                write!(f, "its {attribute} takes {width} characters in SQL, the stock column has {column}")
+            }
+            Self::Charset { attribute, character } => write!(
+                f,
+                "its {attribute} has `{character}` (U+{:04X}), which a table of the character set latin1 refuses; utf8mb4 \
+                 takes it",
+                u32::from(*character)
+            ),
+        }
     }
 }
 
@@ -38,15 +57,35 @@ const COLUMNS: [(u8, &str, usize); 7] = [
     (87, "NAS-Port-Id", 32),
 ];
 
-/// The attribute that exceeds its column most; `None` when none does.
+/// The attribute that exceeds its column most, else the first with characters outside of Latin-1; `None` when there is
+/// neither.
 #[must_use]
 pub fn suspect(attributes: &[u8]) -> Option<Suspect> {
+    widest(attributes).or_else(|| outside_latin1(attributes))
+}
+
+fn outside_latin1(attributes: &[u8]) -> Option<Suspect> {
+    Attributes::of(attributes).find_map(|attribute| {
+        let text = std::str::from_utf8(attribute.value).ok()?;
+        let (_, name, _) = COLUMNS.iter().find(|(number, ..)| *number == attribute.number)?;
+        let character = text.chars().find(|character| !is_latin1(*character))?;
+        Some(Suspect::Charset { attribute: name, character })
+    })
+}
+
+/// Whether the character set that MySQL calls latin1, windows-1252, has it.
+fn is_latin1(character: char) -> bool {
+    u32::from(character) < 0x100 || "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ".contains(character)
+}
+
+fn widest(attributes: &[u8]) -> Option<Suspect> {
     let wide = Attributes::of(attributes).filter_map(|attribute| {
         let (_, name, column) = COLUMNS.iter().find(|(number, ..)| *number == attribute.number)?;
         let width = width(attribute.value);
-        (width > *column).then_some(Suspect { attribute: name, width, column: *column })
+        (width > *column).then_some((*name, width, *column))
     });
-    wide.max_by_key(|suspect| suspect.width * 100 / suspect.column)
+    let (attribute, width, column) = wide.max_by_key(|(_, width, column)| width * 100 / column)?;
+    Some(Suspect::Wide { attribute, width, column })
 }
 
 /// Characters of a value after FreeRADIUS has escaped it: `=2B` for a `+`.
@@ -76,8 +115,35 @@ mod tests {
             for (number, value) in values {
                 packet::push(&mut octets, number, value.as_bytes());
             }
-            assert_eq!(suspect(&octets).map(|found| (found.attribute, found.width)), want, "{name}");
+            let found = suspect(&octets).map(|found| match found {
+                Suspect::Wide { attribute, width, .. } => (attribute, width),
+                other @ Suspect::Charset { .. } => panic!("{name}: {other}"),
+            });
+            assert_eq!(found, want, "{name}");
         }
         assert_eq!(width(b"sip:+49123;user=phone@x"), 29);
+    }
+
+    #[test]
+    fn characters_that_latin1_lacks_are_named() {
+        for (name, value, want) in [
+            ("plain", "alice", None),
+            ("of western Europe", "zoë €5", None),
+            ("of eastern Europe", "łukasz", Some('ł')),
+            ("of elsewhere", "名前", Some('名')),
+            ("an emoji", "bob 😀", Some('😀')),
+        ] {
+            let mut octets = Vec::new();
+            packet::push(&mut octets, 1, value.as_bytes());
+            let found = suspect(&octets).map(|found| found.to_string());
+            match want {
+                None => assert_eq!(found, None, "{name}"),
+                Some(character) => {
+                    let found = found.unwrap_or_default();
+                    assert!(found.contains(&format!("its User-Name has `{character}`")), "{name}: {found}");
+                    assert!(found.contains("latin1"), "{name}: {found}");
+                }
+            }
+        }
     }
 }
