@@ -240,7 +240,8 @@ impl<'a> File<'a> {
             "END-VENDOR" => self.end(fields, true),
             "BEGIN-TLV" => self.begin_tlv(fields),
             "END-TLV" => self.end(fields, false),
-            "$INCLUDE" => self.include(path, fields, true),
+            // pppd's plugin writes it without the dollar sign.
+            "$INCLUDE" | "INCLUDE" => self.include(path, fields, true),
             "$INCLUDE-" | "$-INCLUDE" => self.include(path, fields, false),
             word if VERSION_4.contains(&word) => {
                 self.version_4(keyword);

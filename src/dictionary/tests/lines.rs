@@ -242,7 +242,7 @@ fn freeradius_4_is_named_once_and_skipped() {
 #[test]
 fn includes_are_relative_read_once_and_blocks_stay_in_their_file() {
     let files = Table::default()
-        .with("a/main", "VENDOR V 9999\nBEGIN-VENDOR V\n$INCLUDE sub/one\nATTRIBUTE M 1 string\nEND-VENDOR V\n$INCLUDE- none\n$-INCLUDE none\n$INCLUDE /abs\n")
+        .with("a/main", "VENDOR V 9999\nBEGIN-VENDOR V\n$INCLUDE sub/one\nATTRIBUTE M 1 string\nEND-VENDOR V\n$INCLUDE- none\n$-INCLUDE none\nINCLUDE /abs\n")
         .with("a/sub/one", "ATTRIBUTE One 200 string\n$INCLUDE ../main\n$INCLUDE two\n")
         .with("a/sub/two", "$INCLUDE one\nATTRIBUTE Two 201 string\n")
         .with("/abs", "ATTRIBUTE Abs 202 string\n");
