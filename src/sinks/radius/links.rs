@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
@@ -70,6 +70,14 @@ impl Links {
     pub(super) fn close(&mut self, server: ServerIndex, lane: LaneId) {
         if let Self::Streams(streams) = self {
             streams.close(server, lane);
+        }
+    }
+
+    /// Closes all connections; done when their farewells have left.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Datagrams(_) => Poll::Ready(()),
+            Self::Streams(streams) => streams.poll_close(cx),
         }
     }
 

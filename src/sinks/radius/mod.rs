@@ -53,6 +53,8 @@ pub use stream::CONNECT_TIME_MAX;
 
 /// Longest wait without a look at the machine: its counters reach the metrics that often.
 const BEAT: Duration = Duration::from_secs(1);
+/// Longest wait for the farewells of connections.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 /// Shortest wait for a timer: one wake serves the timers of that time.
 const TIMER_STEP: Duration = Duration::from_millis(10);
 /// An address no host has (RFC 5737): which way would it go?
@@ -401,6 +403,12 @@ impl Sink for RadiusSink {
 
     async fn progress(&mut self, out: &mut Vec<Outcome>) {
         poll_fn(|cx| self.poll_work(cx)).await;
+        out.append(&mut self.ended);
+    }
+
+    async fn close(&mut self, out: &mut Vec<Outcome>) {
+        let farewell = poll_fn(|cx| self.links.poll_close(cx));
+        let _in_time = tokio::time::timeout(CLOSE_TIME_MAX, farewell).await;
         out.append(&mut self.ended);
     }
 }

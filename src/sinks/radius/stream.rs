@@ -26,6 +26,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::settings::TlsSettings;
 use super::socket::Local;
+use crate::clock::{self, Instant};
 use crate::radius::client::{Closing, Input, LaneId, ServerIndex};
 use crate::radius::frame::Frames;
 use crate::sinks::chain;
@@ -34,6 +35,8 @@ use crate::sinks::chain;
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Idle time after which TCP asks whether the peer is there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// Longest time for the farewell of TLS to leave.
+const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 /// Octets read at once.
 const READ_OCTETS: usize = 16 * 1024;
 /// Reads from one lane before the next gets its turn.
@@ -45,6 +48,8 @@ pub(super) struct Streams {
     local: Local,
     tls: Option<Arc<ClientConfig>>,
     buffer: Box<[u8; READ_OCTETS]>,
+    /// Connections whose farewell is on its way; not after that instant.
+    leaving: Vec<(Instant, Wire)>,
     /// A connection was asked for and not looked at since.
     has_fresh: bool,
 }
@@ -95,6 +100,7 @@ impl Streams {
             local,
             tls: tls.map(|tls| Arc::clone(&tls.config)),
             buffer: Box::new([0; READ_OCTETS]),
+            leaving: Vec::new(),
             has_fresh: false,
         }
     }
@@ -124,7 +130,34 @@ impl Streams {
     /// Closes a connection, or gives up making it.
     pub(super) fn close(&mut self, server: ServerIndex, lane: LaneId) {
         if let Some(lane) = self.lane(server, lane) {
-            *lane = None;
+            let gone = lane.take();
+            self.leave(gone);
+        }
+    }
+
+    /// Closes all connections; done when their farewells have left, or their time is over.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let lanes = self.servers.iter_mut().flat_map(|server| std::mem::take(&mut server.lanes)).collect::<Vec<_>>();
+        lanes.into_iter().for_each(|lane| self.leave(lane));
+        self.say_farewell(cx);
+        if self.leaving.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Ends TLS with close_notify (RFC 8446 §6.1): without it the peer takes the end for a cut.
+    fn leave(&mut self, lane: Option<Lane>) {
+        if let Some(Lane::Open(connection)) = lane
+            && matches!(connection.wire, Wire::Tls(_))
+            && connection.broken.is_none()
+        {
+            self.leaving.push((clock::mono() + FAREWELL_TIME_MAX, connection.wire));
+            self.say_farewell(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
+    fn say_farewell(&mut self, cx: &mut Context<'_>) {
+        if !self.leaving.is_empty() {
+            let now = clock::mono();
+            self.leaving.retain_mut(|(until, wire)| *until > now && wire.pin().poll_shutdown(cx).is_pending());
         }
     }
 
@@ -143,6 +176,7 @@ impl Streams {
 
     /// Sends what waits for room; wakes the task when there is room again, or news for [`Self::receive`].
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
+        self.say_farewell(cx);
         let mut has_news = std::mem::take(&mut self.has_fresh);
         for lane in self.servers.iter_mut().flat_map(|server| server.lanes.iter_mut().flatten()) {
             if let Lane::Open(connection) = lane {
@@ -158,6 +192,7 @@ impl Streams {
     /// Takes what has come on all lanes; wakes the task when more comes.
     pub(super) fn receive(&mut self, cx: &mut Context<'_>, mut each: impl FnMut(Input<'_>)) {
         let buffer = &mut self.buffer[..];
+        let mut ended = Vec::new();
         for (server, there) in (0_u16..).zip(&mut self.servers) {
             for (lane, place) in (0_u16..).zip(&mut there.lanes) {
                 let (server, lane) = (ServerIndex(server), LaneId(lane));
@@ -168,7 +203,10 @@ impl Streams {
                     Turn::Idle => {}
                     Turn::More => cx.waker().wake_by_ref(),
                     Turn::Over(end) => {
-                        *place = None;
+                        let gone = place.take();
+                        if matches!(end, End::Ended) {
+                            ended.push(gone);
+                        }
                         let how = match &end {
                             End::Failed(why) => Closing::Failed { why },
                             End::Ended => Closing::Ended,
@@ -180,6 +218,7 @@ impl Streams {
                 }
             }
         }
+        ended.into_iter().for_each(|lane| self.leave(lane));
     }
 }
 

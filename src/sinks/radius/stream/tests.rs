@@ -305,3 +305,15 @@ async fn a_handshake_that_takes_too_long_fails() {
     let made = connect(Local::default(), address, Some(tls), Duration::from_millis(50)).await;
     assert_eq!(made.err().map(|error| error.to_string()).as_deref(), Some("no connection within 0.05 s"));
 }
+
+#[tokio::test]
+async fn tls_ends_with_a_farewell() {
+    let (peer, carrier) = over_tls(|_, _, _| Act::Answer);
+    let mut bench = Bench::new(peer, carrier, |_| {});
+    bench.submit(1).await;
+    bench.delivered(1).await;
+    let mut out = Vec::new();
+    bench.sink.close(&mut out).await;
+    let is_farewell = |event: &Event| matches!(event, Event::Farewell { .. });
+    bench.work_until("close_notify comes", |_, events, _| events.iter().any(is_farewell)).await;
+}

@@ -43,6 +43,8 @@ pub enum Event {
     NotAuthentic { connection: usize },
     /// A TLS record, or a write, that is not one packet.
     WrongRecord { connection: usize, octets: usize },
+    /// The client ended TLS with close_notify.
+    Farewell { connection: usize },
 }
 
 /// What a test says about each request: number of the connection from 0, of the request on it from 0, its code.
@@ -106,6 +108,9 @@ fn talk(wire: &mut Wire, connection: usize, script: &Script, tell: &Sender<Event
     let say = |event| tell.send(event).map_err(io::Error::other);
     for number in 0.. {
         let octets = wire.next()?;
+        if octets.is_empty() {
+            return say(Event::Farewell { connection });
+        }
         let packet = match Packet::parse(&octets) {
             Ok(packet) if packet.octets().len() == octets.len() => packet,
             _ => return say(Event::WrongRecord { connection, octets: octets.len() }),
@@ -148,7 +153,7 @@ struct Wire {
 }
 
 impl Wire {
-    /// A packet over TCP; over TLS what one record holds.
+    /// A packet over TCP; over TLS what one record holds, nothing at its end.
     fn next(&mut self) -> io::Result<Vec<u8>> {
         let Some(session) = &mut self.session else {
             let mut octets = vec![0; 4];
@@ -167,7 +172,11 @@ impl Wire {
             while session.wants_write() {
                 session.write_tls(&mut self.socket)?;
             }
-            let mut octets = vec![0; state.map_err(io::Error::other)?.plaintext_bytes_to_read()];
+            let state = state.map_err(io::Error::other)?;
+            if state.peer_has_closed() {
+                return Ok(Vec::new());
+            }
+            let mut octets = vec![0; state.plaintext_bytes_to_read()];
             session.reader().read_exact(&mut octets)?;
             if !octets.is_empty() {
                 return Ok(octets);
