@@ -14,7 +14,7 @@ use super::Failure;
 use super::output::{self, Format};
 use crate::diameter::avp::Avps;
 use crate::diameter::{header, print};
-use crate::dictionary::{Builder, Files, diameter};
+use crate::dictionary::{Builder, Files, diameter, unquoted};
 use crate::radius::packet::{self, Packet};
 
 /// Octets of a dump at most.
@@ -135,7 +135,7 @@ fn json_attribute(attribute: &crate::dictionary::Decoded) -> Value {
     let mut json = json!({
         "name": attribute.name(),
         "number": attribute.oid.to_string(),
-        "value": attribute.text,
+        "value": unquoted(&attribute.text),
     });
     if let (Some(tag), Some(map)) = (attribute.tag, json.as_object_mut()) {
         map.insert("tag".to_owned(), tag.into());

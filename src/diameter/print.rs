@@ -10,6 +10,7 @@ use super::avp::{Avp, Avps};
 use super::header::{Header, command, flag};
 use super::{avp, result};
 use crate::dictionary::diameter::{Dictionary, Type};
+use crate::dictionary::unquoted;
 
 /// AVPs shown of one message at most.
 pub const AVPS_MAX: usize = 10_000;
@@ -139,7 +140,7 @@ fn json_avp(avp: &Shown) -> Value {
     }
     map.insert("flags".to_owned(), avp_flags(avp.flags).into());
     match &avp.content {
-        Content::Text(text) => map.insert("value".to_owned(), text.as_str().into()),
+        Content::Text(text) => map.insert("value".to_owned(), unquoted(text).into()),
         Content::Group(members) => map.insert("members".to_owned(), members.iter().map(json_avp).collect()),
         Content::Broken(_) => None,
     };

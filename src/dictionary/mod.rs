@@ -43,6 +43,7 @@ pub use build::Builder;
 pub use decode::Decoded;
 pub use explain::{Explanation, Row};
 pub use load::{Files, Identity, Loader, Source};
+pub use print::unquoted;
 pub use problem::{LoadError, Problem, Severity};
 pub use types::{Flags, Format, Oid, Origin, Type, Vendor};
 pub use value::{Input, ValueError};

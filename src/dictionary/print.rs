@@ -1,5 +1,6 @@
 //! Values: from octets into the text FreeRADIUS prints.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -92,4 +93,54 @@ pub(super) fn quoted(octets: &[u8]) -> String {
     }
     text.push('"');
     text
+}
+/// A value as it stands in JSON: text that is printed in quotes without them and with the characters that were escaped for
+/// them, everything else as it is. Octets that are no UTF-8 keep their `\\ooo`.
+#[must_use]
+pub fn unquoted(text: &str) -> Cow<'_, str> {
+    let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(inner) = inner.filter(|_| text.len() >= 2) else { return text.into() };
+    if !inner.contains('\\') {
+        return inner.into();
+    }
+    let mut plain = String::with_capacity(inner.len());
+    let mut rest = inner.chars().peekable();
+    while let Some(next) = rest.next() {
+        let meant = match (next, rest.peek()) {
+            ('\\', Some('n')) => '\n',
+            ('\\', Some('r')) => '\r',
+            ('\\', Some('t')) => '\t',
+            ('\\', Some(&same @ ('\\' | '"'))) => same,
+            (other, _) => {
+                plain.push(other);
+                continue;
+            }
+        };
+        rest.next();
+        plain.push(meant);
+    }
+    plain.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_has_no_quotes_within_those_of_json() {
+        for (octets, want) in [
+            (&b"alice"[..], "alice"),
+            (b"", ""),
+            (br#"say "hi""#, r#"say "hi""#),
+            (br"C:\new", r"C:\new"),
+            (b"two\nlines\t", "two\nlines\t"),
+            ("zo\u{eb}".as_bytes(), "zo\u{eb}"),
+            (b"a\xffb", r"a\377b"),
+        ] {
+            assert_eq!(unquoted(&quoted(octets)), want);
+        }
+        for text in ["Start", "0x4142", "192.0.2.1", "\""] {
+            assert_eq!(unquoted(text), text);
+        }
+    }
 }
