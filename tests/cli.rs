@@ -349,19 +349,27 @@ fn a_test_record_shows_both_sides_of_the_exchange() {
         "           Acct-Status-Type = Start\n",
         "           NAS-IP-Address = 127.0.0.1\n",
         "answer     Accounting-Response, identifier 0, 20 octets, after ",
-        "verdict    delivered\n",
+        "verdict    acknowledged\n",
     ] {
         assert!(text.contains(want), "{want:?} in {text}");
     }
     assert_eq!(text.matches("Acct-Status-Type").count(), 1, "the one asked for stands in place of the other: {text}");
     assert!(!text.contains("a-long-enough-secret"));
+    assert_eq!(stderr(&output), "");
     let output = tollgate(&["send", "--sink", "billing", "--json", "--config", &config]);
     let value: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
-    assert_eq!((&value["verdict"], &value["kind"]), (&"delivered".into(), &"radius".into()));
+    assert_eq!((&value["verdict"], &value["kind"]), (&"acknowledged".into(), &"radius".into()));
     assert_eq!(value["exchanges"][0]["transmissions"], 1);
     assert!(value["exchanges"][0]["answers"][0]["after_ms"].is_f64());
     let attributes = value["exchanges"][0]["request"]["attributes"].as_array().expect("attributes");
     assert!(attributes.contains(&serde_json::json!({ "name": "Acct-Status-Type", "value": "Stop" })));
+    let reason = serde_json::json!({ "name": "Tollgate-Reason", "value": "test record of tollgate send" });
+    assert!(attributes.contains(&reason), "no quotes within those of JSON: {attributes:?}");
+    assert!(
+        stderr(&output)
+            .contains("warning: the record has no User-Name: some proxies, such as radsecproxy, acknowledge")
+    );
+    assert!(value["warning"].as_str().is_some_and(|warning| warning.contains("User-Name")));
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn status(desk: &mut Desk, format: &Format) -> Result<(), Failure> {
     }
     let keys = ["sink", "appended", "delivered", "parked", "dropped", "superseded", "lost", "waiting"];
     let heads =
-        ["SINK", "CARRIED", "APPENDED", "DELIVERED", "PARKED", "DROPPED", "SUPERSEDED", "LOST", "WAITING", "OLDEST"];
+        ["SINK", "CARRIED", "APPENDED", "ACKNOWLEDGED", "PARKED", "DROPPED", "SUPERSEDED", "LOST", "WAITING", "OLDEST"];
     let none = Vec::new();
     let rows: Vec<Vec<String>> = status["sinks"]
         .as_array()

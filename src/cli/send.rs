@@ -60,7 +60,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 /// Sends and prints.
 ///
 /// # Errors
-/// There is no such sink, server or attribute, or the record was not delivered.
+/// There is no such sink, server or attribute, or the record was not acknowledged.
 pub fn run(config: &Path, arguments: Arguments) -> Result<(), Failure> {
     let mut plan = load_quietly(config)?;
     let names: Vec<_> = plan.sinks.iter().map(|sink| sink.name.clone()).collect();
@@ -81,6 +81,9 @@ pub fn run(config: &Path, arguments: Arguments) -> Result<(), Failure> {
         output::print_json(&value)?;
     } else {
         output::print(&text(&sink.name, kind, &trial))?;
+    }
+    if let Some(warning) = trial.warning {
+        eprintln!("warning: {warning}");
     }
     match trial.verdict {
         Verdict::Delivered => Ok(()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::dictionary::unquoted;
 use crate::record::Kind;
 
 /// What is to be sent.
@@ -27,6 +28,8 @@ pub struct Trial {
     pub exchanges: Vec<Exchange>,
     /// What would have become of the record.
     pub verdict: Verdict,
+    /// What the operator should know although the record was acknowledged.
+    pub warning: Option<&'static str>,
 }
 
 /// What went between this host and one server.
@@ -65,7 +68,7 @@ pub struct Message {
 /// What would have become of the record.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// The backend has stored it.
+    /// The backend has acknowledged it: more is not known.
     Delivered,
     /// It would be tried again later.
     Retry {
@@ -106,7 +109,7 @@ impl Verdict {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Delivered => "delivered",
+            Self::Delivered => "acknowledged",
             Self::Retry { .. } => "retry",
             Self::Parked { .. } => "parked",
             Self::Undecided { .. } => "undecided",
@@ -128,7 +131,10 @@ impl Trial {
     #[must_use]
     pub fn json(&self) -> Value {
         let exchanges: Vec<_> = self.exchanges.iter().map(Exchange::json).collect();
-        json!({ "exchanges": exchanges, "verdict": self.verdict.name(), "reason": self.verdict.reason() })
+        json!({
+            "exchanges": exchanges, "verdict": self.verdict.name(), "reason": self.verdict.reason(),
+            "warning": self.warning,
+        })
     }
 }
 
@@ -148,7 +154,7 @@ impl Exchange {
 
 impl Message {
     fn json(&self) -> Value {
-        let attribute = |(name, value): &(String, String)| json!({ "name": name, "value": value });
+        let attribute = |(name, value): &(String, String)| json!({ "name": name, "value": unquoted(value) });
         let attributes: Vec<_> = self.attributes.iter().map(attribute).collect();
         json!({ "message": self.title, "octets": self.octets, "attributes": attributes })
     }

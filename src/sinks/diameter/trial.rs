@@ -63,7 +63,7 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     let names: Vec<String> = status.peers.iter().map(|peer| format!("{} ({})", peer.name, peer.target)).collect();
     let mut goodbye = Vec::new();
     sink.close(&mut goodbye).await;
-    Ok(Trial { exchanges: exchanges(&seen, &names, &dictionary), verdict })
+    Ok(Trial { exchanges: exchanges(&seen, &names, &dictionary), verdict, warning: None })
 }
 
 /// The AVPs asked for, encoded.

@@ -12,6 +12,7 @@ use crate::dictionary::{Dictionary, Input as Text};
 use crate::ids::{CallHash, RecordIds, Seq};
 use crate::queue::Settlement;
 use crate::radius::client::{Input, LaneId, ServerIndex, Submission};
+use crate::radius::number;
 use crate::radius::packet::{Attributes, HEADER_OCTETS, Packet};
 use crate::record::{Cause, End, Fields, Kind, Party, Record, Times};
 use crate::sinks::Sink;
@@ -67,13 +68,15 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     let settlement = deliver(&mut sink, &record, &all, wanted.wait).await;
     let addresses: Vec<SocketAddr> = settings.client.servers.iter().map(|server| server.address).collect();
     let seen = sink.tap.take().unwrap_or_default().seen;
+    let is_named = Attributes::of(&all).any(|attribute| attribute.number == number::USER_NAME);
+    let warning = (!is_named).then_some(NAMELESS);
     let verdict = match settlement {
         None => Verdict::Undecided { reason: undecided(&sink, wanted.wait) },
         Some(Settlement::Delivered) => Verdict::Delivered,
         Some(Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. }) => Verdict::Retry { reason },
         Some(Settlement::Park { reason, .. }) => Verdict::Parked { reason },
     };
-    Ok(Trial { exchanges: exchanges(seen, &addresses, &settings.dictionary), verdict })
+    Ok(Trial { exchanges: exchanges(seen, &addresses, &settings.dictionary), verdict, warning })
 }
 
 /// The attributes asked for, encoded; gives their names as the dictionary spells them.
@@ -234,6 +237,10 @@ fn message(octets: &[u8], dictionary: &Dictionary) -> Message {
         Err(error) => Message { title: format!("no packet: {error}"), octets: octets.len(), attributes: Vec::new() },
     }
 }
+
+/// Of a record without User-Name.
+const NAMELESS: &str = "the record has no User-Name: some proxies, such as radsecproxy, acknowledge such a record themselves and \
+                        pass nothing on; add `User-Name=…`";
 
 /// How often it is looked whether anybody is there at all.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
