@@ -422,6 +422,14 @@ fn mistakes_of_a_radius_sink_are_named() {
             "error: no field `src` in `accounting.leg_fields`\n  --> t.toml:8:12\nhint: define it in `[accounting.leg_fields]`",
         ),
         (
+            "config = \"{DIR}/radiusclient.conf\"\naccounting_on_user = \"a\\nb\"",
+            "error: `accounting_on_user` takes 253 octets at most, without control characters\n  --> t.toml:8:22",
+        ),
+        (
+            "config = \"{DIR}/radiusclient.conf\"\naccounting_on = \"never\"\naccounting_on_user = \"gw\"",
+            "warning: `accounting_on_user` has no effect with `accounting_on = \"never\"`\n  --> t.toml:9:22",
+        ),
+        (
             "config = \"{DIR}/radiusclient.conf\"\nservice_type = \"Sip\"",
             "error: unknown value `Sip` of Service-Type\n  --> t.toml:8:16\nhint: `tollgate dict Service-Type` lists the names; a number is fine too",
         ),

@@ -168,6 +168,7 @@ pub const SECTIONS: &[Section] = &[
             "record_id_attribute",
             "shortened_attribute",
             "acct_delay_time",
+            "accounting_on_user",
             "message_authenticator",
             "selection",
             "probing",

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::parse;
-use super::plan::Plan;
+use super::plan::{Plan, SinkKind};
 use super::schema::{
     AccountingTable, AdminTable, AnswerTable, CertificateTable, DiameterTable, DnsTable, FileTable, HeaderTable,
     LogTable, MatchTable, PolicyTable, QueueTable, RadiusTable, RouteAccountTable, RouteTable, ServiceTable,
@@ -51,6 +51,17 @@ fn the_sample_loads_as_it_is() {
     let plan = plan(SHIPPED);
     assert_eq!(plan.sink_names(), ["billing"]);
     assert_eq!(plan.route.len(), 1);
+}
+
+#[test]
+fn the_sink_it_has_names_the_user_and_both_parties() {
+    let plan = plan(SHIPPED);
+    let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("{:?}", plan.sinks[0].kind) };
+    let mapped: Vec<_> =
+        settings.fields.iter().map(|mapping| (mapping.field.as_str(), mapping.attribute.as_str())).collect();
+    let want = [("account", "User-Name"), ("caller", "Calling-Station-Id"), ("callee", "Called-Station-Id")];
+    assert_eq!(mapped, want);
+    assert_eq!(plan.accounting.frozen_fields, want.map(|(field, _)| field), "the same in all records of a call");
 }
 
 #[test]

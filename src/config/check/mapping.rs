@@ -29,9 +29,10 @@ const OWN: [u8; 11] = [
 /// Called-Station-Id, Calling-Station-Id.
 const ONCE: [u32; 5] = [1, 5, 6, 30, 31];
 
-/// Attributes by which FreeRADIUS joins the records of a session: User-Name, NAS-Port, Class, NAS-Port-Id,
-/// Chargeable-User-Identity.
-const IDENTITY: [u32; 5] = [1, 5, 25, 87, 89];
+/// Attributes that are the same in all records of a session: those by which FreeRADIUS joins them, User-Name, NAS-Port,
+/// Class, NAS-Port-Id, Chargeable-User-Identity; and Called-Station-Id and Calling-Station-Id, which in the BYE of the
+/// other side would be other ones.
+const IDENTITY: [u32; 7] = [1, 5, 25, 30, 31, 87, 89];
 
 /// Which table of a sink is checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -92,7 +93,7 @@ pub(super) fn attribute_named(name: &At<String>, dictionary: &Dictionary, check:
     Some(attribute)
 }
 
-/// Names of the fields by which a server joins the records of a session: they must not change within one.
+/// Names of the fields that must not change within a session.
 pub(super) fn identity<'t>(
     table: &'t Ordered<At<MappingTable>>,
     dictionary: &Dictionary,

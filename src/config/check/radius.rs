@@ -15,6 +15,7 @@ use crate::config::schema::{self, RadiusTable, Switch};
 use crate::config::tree::PlaceId;
 use crate::dictionary::{Builder, Dictionary, Files, Problem, Severity, Type, builtin};
 use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
+use crate::radius::packet::VALUE_OCTETS_MAX;
 use crate::sinks::radius::{
     Columns, LegOrder, Legs, NamedServer, Profile, Round, SessionId, Settings, StatusMapping, Unmapped,
 };
@@ -43,6 +44,7 @@ pub(super) fn check(
     settings.leg_fields = mappings(Of::Leg, &table.leg_fields, &fields.leg, &settings.dictionary, check);
     attributes(table, &mut settings, check);
     choices(table, &mut settings);
+    on_user_name(table, &mut settings, check);
     method(table, &settings, check);
     let client = client?;
     let can_be_carried = transport::check(&client, &mut settings, check);
@@ -54,6 +56,19 @@ pub(super) fn check(
     settings.debug = client.debug > 0;
     settings.client = client_settings(table, &client, check);
     can_be_carried.then_some(settings)
+}
+
+/// User-Name of Accounting-On.
+fn on_user_name(table: &RadiusTable, settings: &mut Settings, check: &mut Check<'_>) {
+    let Some(name) = table.accounting_on_user.as_ref().filter(|name| !name.is_empty()) else { return };
+    if name.len() > VALUE_OCTETS_MAX || name.contains(char::is_control) {
+        let what =
+            format_args!("`accounting_on_user` takes {VALUE_OCTETS_MAX} octets at most, without control characters");
+        check.error(name.place, what);
+    } else if table.accounting_on == Some(schema::AccountingOn::Never) {
+        check.warning(name.place, "`accounting_on_user` has no effect with `accounting_on = \"never\"`", None);
+    }
+    settings.on_user_name = Some(name.value.clone());
 }
 
 fn profile_of(text: &At<String>, check: &mut Check<'_>) -> Option<Profile> {

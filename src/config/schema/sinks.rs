@@ -134,6 +134,8 @@ pub struct RadiusTable {
     pub collapse_interims: Option<Switch>,
     /// Whether Accounting-On is sent.
     pub accounting_on: Option<AccountingOn>,
+    /// User-Name of Accounting-On and Accounting-Off; empty: none.
+    pub accounting_on_user: Option<At<String>>,
     /// Fields without an attribute of their own.
     pub unmapped: Option<Unmapped>,
     /// `Acct-Session-Id`.

@@ -230,6 +230,8 @@ impl Renderer {
         text(&core.kind, capital(record.kind).as_bytes(), "kind");
         if matches!(record.kind, Kind::On | Kind::Off) {
             // It tells of no call.
+            let name = self.settings.on_user_name.as_deref().unwrap_or_default();
+            list.push(Priority::ESSENTIAL, number::USER_NAME, name.as_bytes());
             return;
         }
         text(&core.call_id, &record.call_id, "call_id");

@@ -289,6 +289,8 @@ pub struct Settings {
     pub shortened_attribute: String,
     /// `Acct-Terminate-Cause` of a cause, in place of the built-in number.
     pub terminate_causes: Vec<(Cause, u32)>,
+    /// User-Name of Accounting-On and Accounting-Off: radsecproxy passes nothing on without one. Default: none.
+    pub on_user_name: Option<String>,
     /// Realm of a User-Name without `@`. Default: none.
     pub default_realm: Option<String>,
     /// Widths that values must keep. Default: any.
@@ -340,6 +342,7 @@ impl Settings {
             record_id_attribute: "Tollgate-Record-Id".to_owned(),
             shortened_attribute: "Tollgate-Shortened".to_owned(),
             terminate_causes: Vec::new(),
+            on_user_name: None,
             default_realm: None,
             columns: Columns::Any,
             names: Vec::new(),

@@ -269,15 +269,21 @@ fn accounting_on_tells_of_no_call() {
     (on.session, on.multi_session, on.call_id) = (String::new(), String::new(), Vec::new());
     for profile in [Profile::Own, Profile::Opensips] {
         let settings = Settings::of_profile(profile, dictionary(profile.name(), ""));
-        let lines = lines(&settings, &on);
+        let told = lines(&settings, &on);
         for want in [
             "Acct-Status-Type = Accounting-On",
             "NAS-IP-Address = 192.0.2.1",
             "Acct-Session-Id = \"01HF7YAT000000000000000001\"",
         ] {
-            assert!(lines.iter().any(|line| line == want), "{want} in {lines:#?}");
+            assert!(told.iter().any(|line| line == want), "{want} in {told:#?}");
         }
-        assert!(!lines.iter().any(|line| line.starts_with("Sip-") || line.contains("Method")), "{lines:#?}");
+        let tells =
+            |line: &String| line.starts_with("Sip-") || line.contains("Method") || line.starts_with("User-Name");
+        assert!(!told.iter().any(tells), "{told:#?}");
+        let settings = Settings { on_user_name: Some("gateway@example.com".into()), ..settings };
+        let name = "User-Name = \"gateway@example.com\"".to_owned();
+        assert!(lines(&settings, &on).contains(&name), "for proxies that route by it");
+        assert!(!lines(&settings, &record(Kind::Start)).contains(&name), "of nothing else");
     }
 }
 
