@@ -161,7 +161,7 @@ fn status(desk: &mut Desk, format: &Format) -> Result<(), Failure> {
         output::print_json(&status)?;
         return Ok(());
     }
-    let keys = ["sink", "appended", "delivered", "parked", "dropped", "superseded", "lost", "waiting"];
+    let keys = ["sink", "carried", "appended", "delivered", "parked", "dropped", "superseded", "lost", "waiting"];
     let heads =
         ["SINK", "CARRIED", "APPENDED", "ACKNOWLEDGED", "PARKED", "DROPPED", "SUPERSEDED", "LOST", "WAITING", "OLDEST"];
     let none = Vec::new();
