@@ -48,7 +48,7 @@ pub struct Engine {
 impl Dialogs for Engine {
     fn find(&self, request: &Message) -> Option<Known<'_>> {
         let (key, sender) = self.calls.find(request)?;
-        self.calls.get(key)?.watch.as_ref()?.known(sender)
+        self.calls.get(key)?.ends.as_ref()?.known(sender)
     }
 }
 

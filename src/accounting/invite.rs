@@ -4,11 +4,11 @@ use std::num::NonZeroU32;
 
 use bytes::Bytes;
 
+use super::ends::Ends;
 use super::engine::Engine;
 use super::flags;
 use super::session::{Key, Opening, Session, encode, hash};
 use super::transaction::{Answer, PROVISIONALS_MAX, Transaction};
-use super::watch::Watch;
 use super::{Outcome, fields, session};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
@@ -224,8 +224,8 @@ impl Engine {
         session.unacknowledged = Some((session.cseq, answer.code));
         session.timer_s = super::engine::session_expires(answer.message);
         session.alarms = self.maker.alarms(now, &session);
-        session.watch = Watch::of(transaction, answer, now.wall);
-        session.alarms.ping = session.watch.as_ref().and_then(|_| self.first_ping(now, key));
+        session.ends = Ends::of(transaction, answer, now.wall);
+        session.alarms.ping = session.ends.as_ref().and_then(|_| self.first_ping(now, key));
         session
     }
 

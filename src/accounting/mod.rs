@@ -37,6 +37,7 @@
 
 mod calls;
 mod ending;
+mod ends;
 mod engine;
 mod fields;
 mod flags;

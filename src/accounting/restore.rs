@@ -63,7 +63,7 @@ impl Engine {
         match session::decode(value)? {
             Stored::Live(mut session) => {
                 session.alarms = self.maker.alarms(now, &session);
-                session.alarms.ping = session.watch.as_ref().and_then(|_| self.first_ping(now, key));
+                session.alarms.ping = session.ends.as_ref().and_then(|_| self.first_ping(now, key));
                 if session.is_early() {
                     session.alarms.lifetime = Some(now.mono);
                 }

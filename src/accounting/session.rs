@@ -14,7 +14,7 @@ use crate::record::{Fields, Party, codec};
 use crate::sip::message::Message;
 use crate::sip::stack::ServerId;
 
-use super::watch::Watch;
+use super::ends::Ends;
 
 /// Name of a stored call: a hash of its Call-ID and one of the whole dialog.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -155,7 +155,7 @@ pub(super) struct Session {
     /// When the call was last known to go on.
     pub(super) alive: Timestamp,
     /// Where its ends are, and what a request to them is made of; `None` when one of them has named no Contact.
-    pub(super) watch: Option<Box<Watch>>,
+    pub(super) ends: Option<Box<Ends>>,
     // What follows is not stored.
     pub(super) ending: Option<Ending>,
     /// CSeq number and final code of the INVITE whose ACK is to come.
@@ -290,7 +290,7 @@ impl Session {
             // Its Start has the number 0.
             next_number: Some(NonZeroU32::MIN),
             alive: opening.created.wall,
-            watch: None,
+            ends: None,
             ending: None,
             unacknowledged: None,
             alarms: Alarms::default(),
@@ -356,11 +356,11 @@ impl Session {
 
     /// Memory it holds, itself included, in octets.
     pub(super) fn memory(&self) -> usize {
-        let watch = match &self.watch {
-            Some(watch) => size_of::<Watch>() + watch.bytes().0.len(),
+        let ends = match &self.ends {
+            Some(ends) => size_of::<Ends>() + ends.bytes().0.len(),
             None => 0,
         };
-        size_of::<Self>() + self.texts.bytes.len() + watch
+        size_of::<Self>() + self.texts.bytes.len() + ends
     }
 }
 
@@ -407,7 +407,7 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
         | flag(session.is_cut, CUT)
         | flag(session.own_fields > 0, OWN_FIELDS)
         | flag(session.alive > session.begun(), ALIVE)
-        | flag(session.watch.is_some(), WATCHED)
+        | flag(session.ends.is_some(), WATCHED)
         | flag(session.next_number.is_some(), NUMBERED)
         | flag(session.alarms.interim_step.is_some(), INTERIM_STEP);
     out.extend_from_slice(&[VERSION, LIVE, flags]);
@@ -442,7 +442,7 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
     if session.alive > session.begun() {
         out.extend_from_slice(&session.alive.0.to_le_bytes());
     }
-    if let Some((ends, listener)) = session.watch.as_deref().map(Watch::bytes) {
+    if let Some((ends, listener)) = session.ends.as_deref().map(Ends::bytes) {
         put_text(ends, &mut out);
         put_number(listener.into(), &mut out);
     }
@@ -498,9 +498,9 @@ fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
     }
     let begun = answered.unwrap_or(created).wall;
     let alive = if flags & ALIVE != 0 { read_instant(reader)? } else { begun };
-    let watch = if flags & WATCHED != 0 {
-        let ends = reader.text("ends")?;
-        Watch::restored(ends, reader.number("listener")?, alive)
+    let ends = if flags & WATCHED != 0 {
+        let texts = reader.text("ends")?;
+        Ends::restored(texts, reader.number("listener")?, alive)
     } else {
         None
     };
@@ -520,7 +520,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
         own_fields,
         next_number,
         alive,
-        watch,
+        ends,
         ending: None,
         unacknowledged: None,
         alarms: Alarms { interim_step: interim_step.map(Duration::from_secs), ..Alarms::default() },
