@@ -203,6 +203,7 @@ const fn phrase(cause: Cause) -> &'static [u8] {
         Cause::Administrator => b"Ended by the operator",
         Cause::Restart => b"Lost in a restart",
         Cause::Unreachable => b"An end of the call is gone",
+        Cause::NoAck => b"Never acknowledged",
         Cause::Bye | Cause::FailedBye | Cause::Cancelled | Cause::Timeout | Cause::Refused | Cause::Elsewhere => b"",
     }
 }

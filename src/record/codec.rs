@@ -370,7 +370,7 @@ fn read_times(reader: &mut Reader<'_>, has: impl Fn(u16) -> bool) -> Result<Time
 }
 
 const PARTIES: [Party; 3] = [Party::Caller, Party::Callee, Party::Gateway];
-const CAUSES: [Cause; 11] = [
+const CAUSES: [Cause; 12] = [
     Cause::Bye,
     Cause::FailedBye,
     Cause::SessionTimer,
@@ -382,6 +382,7 @@ const CAUSES: [Cause; 11] = [
     Cause::Refused,
     Cause::Unreachable,
     Cause::Elsewhere,
+    Cause::NoAck,
 ];
 
 fn one_of<T: Copy>(reader: &mut Reader<'_>, all: &[T], what: &'static str) -> Result<T, Unreadable> {

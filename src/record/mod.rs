@@ -96,6 +96,15 @@ impl Party {
             Self::Gateway => "gateway",
         }
     }
+
+    /// The other end of the call; of the gateway, which is none: the callee.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Caller | Self::Gateway => Self::Callee,
+            Self::Callee => Self::Caller,
+        }
+    }
 }
 
 /// Why a call or an attempt ended.
@@ -123,6 +132,8 @@ pub enum Cause {
     Unreachable,
     /// It was answered elsewhere: another branch won, or the CANCEL says so (RFC 3326).
     Elsewhere,
+    /// The 2xx that opened the call was never acknowledged.
+    NoAck,
 }
 
 impl Cause {
@@ -139,6 +150,7 @@ impl Cause {
             Self::Cancelled => "cancelled",
             Self::Timeout => "timeout",
             Self::Refused => "refused",
+            Self::NoAck => "no-ack",
             Self::Unreachable => "unreachable",
             Self::Elsewhere => "elsewhere",
         }

@@ -195,13 +195,17 @@ pub fn termination_cause(end: End, code: u16) -> u32 {
     const ADMINISTRATIVE: u32 = 4;
     const LINK_BROKEN: u32 = 5;
     const SESSION_TIMEOUT: u32 = 8;
+    const LOST_CARRIER: u32 = 12;
+    const PORT_ERROR: u32 = 18;
     const NAS_REQUEST: u32 = 20;
     const NAS_REBOOT: u32 = 21;
     const SERVICE_UNAVAILABLE: u32 = 25;
     const USER_ERROR: u32 = 27;
     match (end.cause, end.by) {
-        (Cause::Bye | Cause::FailedBye | Cause::Elsewhere, Party::Gateway) => NAS_REQUEST,
-        (Cause::Bye | Cause::FailedBye | Cause::Cancelled | Cause::Elsewhere, _) => LOGOUT,
+        (Cause::Bye | Cause::Elsewhere, Party::Gateway) => NAS_REQUEST,
+        (Cause::Bye | Cause::Cancelled | Cause::Elsewhere, _) => LOGOUT,
+        (Cause::FailedBye, _) => LOST_CARRIER,
+        (Cause::NoAck, _) => PORT_ERROR,
         (Cause::SessionTimer | Cause::Lifetime, _) => SESSION_TIMEOUT,
         (Cause::Administrator, _) => ADMINISTRATIVE,
         (Cause::Restart, _) => NAS_REBOOT,
@@ -238,6 +242,7 @@ pub(super) fn cause_code(record: &Record, event: Event, expires: Option<&[u8]>) 
     };
     let of_end = |end: End| match end.cause {
         Cause::Bye | Cause::FailedBye => 0,
+        Cause::NoAck => UNACKNOWLEDGED,
         Cause::Timeout if record.times.acknowledged.is_none() => UNACKNOWLEDGED,
         Cause::Restart => INTERNAL,
         _ => UNSPECIFIED,

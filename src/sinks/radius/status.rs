@@ -53,6 +53,8 @@ fn failed(record: &Record, mapping: StatusMapping) -> Status {
 fn event(record: &Record, mapping: StatusMapping) -> Status {
     let answered = (200..300).contains(&record.code);
     match (record.method.as_slice(), mapping) {
+        // A BYE that makes an Event was refused: its call goes on.
+        (b"BYE", _) if !answered => failed(record, mapping),
         (b"BYE" | b"CANCEL", _) => Status::Stop,
         (b"INVITE", StatusMapping::Newest) if answered && record.in_dialog => Status::Interim,
         (b"INVITE", _) if answered => Status::Start,
@@ -71,12 +73,14 @@ pub fn terminate_cause(end: End, code: u16, overrides: &[(Cause, u32)]) -> u32 {
         return *number;
     }
     match (end.cause, end.by) {
-        (Cause::Bye | Cause::FailedBye, Party::Caller) | (Cause::Cancelled, _) => USER_REQUEST,
+        (Cause::Bye, Party::Caller) | (Cause::Cancelled, _) => USER_REQUEST,
         // The caller's side takes it back, or the gateway from those who lost.
         (Cause::Elsewhere, Party::Gateway) => NAS_REQUEST,
         (Cause::Elsewhere, _) => USER_REQUEST,
-        (Cause::Bye | Cause::FailedBye, Party::Callee) => HOST_REQUEST,
-        (Cause::Bye | Cause::FailedBye, Party::Gateway) => NAS_REQUEST,
+        (Cause::Bye, Party::Callee) => HOST_REQUEST,
+        (Cause::Bye, Party::Gateway) => NAS_REQUEST,
+        (Cause::FailedBye, _) => LOST_CARRIER,
+        (Cause::NoAck, _) => PORT_ERROR,
         (Cause::SessionTimer | Cause::Lifetime, _) => SESSION_TIMEOUT,
         (Cause::Administrator, _) => ADMIN_RESET,
         (Cause::Restart, _) => NAS_REBOOT,
@@ -87,9 +91,11 @@ pub fn terminate_cause(end: End, code: u16, overrides: &[(Cause, u32)]) -> u32 {
 }
 
 const USER_REQUEST: u32 = 1;
+const LOST_CARRIER: u32 = 2;
 const LOST_SERVICE: u32 = 3;
 const SESSION_TIMEOUT: u32 = 5;
 const ADMIN_RESET: u32 = 6;
+const PORT_ERROR: u32 = 8;
 const NAS_REQUEST: u32 = 10;
 const NAS_REBOOT: u32 = 11;
 const SERVICE_UNAVAILABLE: u32 = 15;
@@ -126,7 +132,8 @@ mod tests {
             ("a missed re-INVITE", Missed, "INVITE", 408, true, S::Interim, S::Failed, S::Failed),
             ("a BYE", Stop, "BYE", 200, true, S::Stop, S::Stop, S::Stop),
             ("a refused BYE", Stop, "BYE", 481, true, S::Stop, S::Stop, S::Stop),
-            ("a BYE as an event", Event, "BYE", 481, true, S::Stop, S::Stop, S::Stop),
+            ("a BYE as an event", Event, "BYE", 200, true, S::Stop, S::Stop, S::Stop),
+            ("a refused BYE whose call goes on", Event, "BYE", 500, true, S::Interim, S::Failed, S::Failed),
             ("a CANCEL", Event, "CANCEL", 200, false, S::Stop, S::Stop, S::Stop),
             ("an ACK", Event, "ACK", 200, true, S::Interim, S::Start, S::Start),
             ("an INVITE as an event", Event, "INVITE", 200, false, S::Start, S::Start, S::Start),
@@ -151,16 +158,17 @@ mod tests {
     #[test]
     fn every_end_has_its_terminate_cause() {
         use Cause::{
-            Administrator, Bye, Cancelled, Elsewhere, FailedBye, Lifetime, Refused, Restart, SessionTimer, Timeout,
-            Unreachable,
+            Administrator, Bye, Cancelled, Elsewhere, FailedBye, Lifetime, NoAck, Refused, Restart, SessionTimer,
+            Timeout, Unreachable,
         };
         use Party::{Callee, Caller, Gateway};
         for (by, cause, code, want) in [
             (Caller, Bye, 200, 1),
             (Callee, Bye, 200, 18),
             (Gateway, Bye, 200, 10),
-            (Caller, FailedBye, 481, 1),
-            (Callee, FailedBye, 408, 18),
+            (Caller, FailedBye, 481, 2),
+            (Callee, FailedBye, 408, 2),
+            (Gateway, NoAck, 0, 8),
             (Gateway, SessionTimer, 0, 5),
             (Gateway, Lifetime, 0, 5),
             (Gateway, Administrator, 0, 6),

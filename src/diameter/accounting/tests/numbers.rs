@@ -96,13 +96,14 @@ fn numbers_of_records_without_a_place_rise_within_a_session_and_stay_in_repeats(
 #[test]
 fn every_end_has_its_termination_cause() {
     use Cause::{
-        Administrator, Bye, Cancelled, Elsewhere, FailedBye, Lifetime, Refused, Restart, SessionTimer, Timeout,
+        Administrator, Bye, Cancelled, Elsewhere, FailedBye, Lifetime, NoAck, Refused, Restart, SessionTimer, Timeout,
         Unreachable,
     };
     use Party::{Callee, Caller, Gateway};
     for (by, cause, code, want) in [
         (Caller, Bye, 200, 1),
-        (Callee, FailedBye, 481, 1),
+        (Callee, FailedBye, 481, 12),
+        (Gateway, NoAck, 0, 18),
         (Gateway, Bye, 200, 20),
         (Gateway, SessionTimer, 0, 8),
         (Gateway, Lifetime, 0, 8),
