@@ -21,6 +21,14 @@ impl Instant {
     }
 }
 
+impl Instant {
+    /// The instant `span` earlier; the start of the machine when that is later.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
 

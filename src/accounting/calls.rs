@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use super::revival::Remains;
 use super::session::{self, Key, Session, Text};
+use super::stored;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::queue::{CallChange, NOTES_KEPT};
 use crate::record::Party;
@@ -29,11 +31,13 @@ pub struct CallView {
 }
 
 /// A call whose BYE makes no Stop.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Ended {
     until: Instant,
     /// Whether the queue knows it too.
     is_stored: bool,
+    /// What is needed should it go on.
+    remains: Option<Box<Remains>>,
 }
 
 /// How long an ended call is remembered: longer than any retransmission of its BYE.
@@ -42,6 +46,9 @@ pub(super) const ENDED_KEPT: Duration = NOTES_KEPT;
 const LATER_MAX: Duration = Duration::from_secs(5);
 /// Most changes that can wait in one commit.
 const LATER_BATCH_MAX: usize = 256;
+
+/// Most ended calls of which more is remembered than that they have ended.
+const REMAINS_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Calls {
@@ -53,6 +60,9 @@ pub(super) struct Calls {
     later: Vec<Key>,
     later_due: Option<Instant>,
     session_bytes: usize,
+    /// Ended calls with remains.
+    remains: usize,
+    remains_bytes: usize,
 }
 
 impl Calls {
@@ -70,7 +80,7 @@ impl Calls {
         let timers = self.timers.len() * size_of::<(Instant, Key)>() * 3 / 2;
         let slots = self.sessions.capacity() * (size_of::<(Key, Box<Session>)>() + 1)
             + self.ended.capacity() * (size_of::<(Key, Ended)>() + 1);
-        self.session_bytes + slots * 8 / 7 + timers
+        self.session_bytes + self.remains_bytes + slots * 8 / 7 + timers
     }
 
     /// The session a message belongs to, and who sent the message.
@@ -81,12 +91,30 @@ impl Calls {
         Key::candidates(message).into_iter().find(|(key, _)| self.sessions.contains_key(key))
     }
 
-    /// The ended call a message belongs to.
-    pub(super) fn find_ended(&self, message: &Message) -> Option<Key> {
+    /// The ended call a message belongs to, and who sent the message.
+    pub(super) fn find_ended(&self, message: &Message) -> Option<(Key, Party)> {
         if self.ended.is_empty() {
             return None;
         }
-        Key::candidates(message).into_iter().map(|(key, _)| key).find(|key| self.ended.contains_key(key))
+        Key::candidates(message).into_iter().find(|(key, _)| self.ended.contains_key(key))
+    }
+
+    /// An ended call as it was, as far as that is still known.
+    pub(super) fn remains(&self, key: Key) -> Option<&Session> {
+        self.ended.get(&key)?.remains.as_deref().map(|remains| &*remains.session)
+    }
+
+    /// The same, to be changed; its size must stay.
+    pub(super) fn remains_mut(&mut self, key: Key) -> Option<&mut Remains> {
+        self.ended.get_mut(&key)?.remains.as_deref_mut()
+    }
+
+    /// An ended call is to go on: takes what is left of it.
+    pub(super) fn take_remains(&mut self, key: Key) -> Option<Box<Remains>> {
+        let remains = self.ended.get_mut(&key)?.remains.take()?;
+        self.remains -= 1;
+        self.remains_bytes -= remains.session.memory();
+        Some(remains)
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Session> {
@@ -138,14 +166,20 @@ impl Calls {
     }
 
     /// Remembers for a while that a call that is not in progress makes no Stop any more.
-    pub(super) fn remember_ended(&mut self, key: Key, until: Instant, is_stored: bool) {
+    pub(super) fn remember_ended(&mut self, key: Key, until: Instant, is_stored: bool, remains: Option<Box<Remains>>) {
         debug_assert!(!self.sessions.contains_key(&key), "the call has ended");
         self.forget_ended(key);
-        self.ended.insert(key, Ended { until, is_stored });
+        let remains = remains.filter(|_| self.remains < REMAINS_MAX);
+        if let Some(remains) = &remains {
+            self.remains += 1;
+            self.remains_bytes += remains.session.memory();
+        }
+        self.ended.insert(key, Ended { until, is_stored, remains });
         self.timers.insert((until, key));
     }
 
     fn forget_ended(&mut self, key: Key) -> Option<Ended> {
+        self.take_remains(key);
         let ended = self.ended.remove(&key)?;
         self.timers.remove(&(ended.until, key));
         Some(ended)
@@ -153,8 +187,9 @@ impl Calls {
 
     /// Remembers an ended call no longer than until `until`.
     pub(super) fn shorten_ended(&mut self, key: Key, until: Instant) {
-        if let Some(ended) = self.ended.get(&key).copied().filter(|ended| until < ended.until) {
-            self.remember_ended(key, until, ended.is_stored);
+        if let Some(is_stored) = self.ended.get(&key).filter(|own| until < own.until).map(|own| own.is_stored) {
+            let remains = self.take_remains(key);
+            self.remember_ended(key, until, is_stored, remains);
         }
     }
 
@@ -168,6 +203,7 @@ impl Calls {
                 return Some(key);
             }
             self.timers.pop_first();
+            self.take_remains(key);
             if self.ended.remove(&key).is_some_and(|ended| ended.is_stored) {
                 self.store_later(key, now);
             }
@@ -196,7 +232,7 @@ impl Calls {
         let keep = self.later.len().saturating_sub(LATER_BATCH_MAX);
         for key in self.later.split_off(keep) {
             match self.sessions.get(&key) {
-                Some(session) => out.push(CallChange::Put { key: key.to_bytes(), value: session::encode(session) }),
+                Some(session) => out.push(CallChange::Put { key: key.to_bytes(), value: stored::encode(session) }),
                 // Whoever ended it has stored that.
                 None if self.ended.get(&key).is_some_and(|ended| ended.is_stored) => {}
                 None => out.push(CallChange::Remove { key: key.to_bytes() }),

@@ -6,70 +6,19 @@ use std::time::Duration;
 use super::Outcome;
 use super::calls::ENDED_KEPT;
 use super::engine::{Engine, Storage};
-use super::flags::is_success;
-use super::session::{Key, Session, encode_ended};
-use super::transaction::{Answer, Transaction};
+use super::notice::{Notice, Noticed};
+use super::revival::Remains;
+use super::session::{Key, Session};
+use super::settings::BilledTo;
+use super::stored::encode_ended;
 use crate::clock::Now;
-use crate::ids::CallHash;
 use crate::queue::CallChange;
 use crate::record::{Cause, End, Kind, Party, Record, Value};
 
 impl Engine {
-    /// A BYE got its final answer, of any code: the call has ended when the BYE arrived (RFC 3261 §15).
-    pub(super) fn bye_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        let cause = if is_success(answer.code) { Cause::Bye } else { Cause::FailedBye };
-        // A call may also have begun while its BYE was on the way.
-        let begun = || self.calls.find(transaction.request()).map(|(key, _)| key);
-        let Some(key) = transaction.session.or_else(begun) else {
-            self.stray_bye_answered(now, transaction, answer, cause, out);
-            return;
-        };
-        // Another BYE, or a timer, may have been faster: one Stop is enough.
-        let Some(session) = self.calls.remove(key) else { return };
-        let (at, by) =
-            session.ending.map_or((transaction.view.arrived, transaction.sender), |ending| (ending.at, ending.by));
-        let record = self.maker.of_transaction(now, Kind::Stop, transaction, answer, Some(&session));
-        self.stop(now, Stop { key, session: &session, at, end: End { by, cause } }, record, out);
-    }
-
-    fn stray_bye_answered(
-        &mut self,
-        now: Now,
-        transaction: &Transaction,
-        answer: &Answer<'_>,
-        cause: Cause,
-        out: &mut Outcome,
-    ) {
-        let request = transaction.request();
-        // A BYE may also end an early dialog (RFC 3261 §15), which is no call yet: its INVITE tells.
-        if transaction.is_early || self.calls.find_ended(request).is_some() {
-            return;
-        }
-        let call = CallHash::of(request.call_id());
-        let live = self.maker.modes.stray_stop(transaction.marks, answer.code);
-        let cdr = self.maker.modes.cdr(transaction.marks.accounting);
-        for (kind, sinks) in [(Kind::Stop, live), (Kind::Cdr, cdr)] {
-            // Without a call behind it a failed BYE tells nothing that could be billed.
-            if sinks.is_empty() || (kind == Kind::Cdr && !is_success(answer.code)) {
-                continue;
-            }
-            let mut record = self.maker.of_transaction(now, kind, transaction, answer, None);
-            record.times.event = transaction.view.arrived.wall;
-            record.times.ended = Some(transaction.view.arrived.wall);
-            record.end = Some(End { by: transaction.sender, cause });
-            // As if its Start had been the record before it.
-            record.number = (kind == Kind::Stop).then_some(1);
-            out.push(record, call, sinks);
-        }
-        if !live.is_empty() || !cdr.is_empty() {
-            let [(key, _), _] = Key::candidates(request);
-            self.store_end(now, key, End { by: transaction.sender, cause }, out);
-        }
-    }
-
     /// Completes the Stop, adds the Cdr, and stores that the call has ended.
-    fn stop(&mut self, now: Now, stop: Stop<'_>, mut record: Record, out: &mut Outcome) {
-        let Stop { key, session, at, end } = stop;
+    pub(super) fn stop(&mut self, now: Now, stop: Stop, mut record: Record, out: &mut Outcome) {
+        let Stop { key, session, at, end } = stop.corrected();
         let accounting = session.marks.accounting;
         let cdr = self.maker.modes.cdr(accounting);
         let duration = session.lasted(at, self.maker.boot);
@@ -82,7 +31,7 @@ impl Engine {
         complete(&mut record);
         // Early media opens no call for who takes one record at its end.
         let whole = (!cdr.is_empty() && !session.is_early()).then(|| {
-            let mut whole = self.maker.of_session(now, Kind::Cdr, session);
+            let mut whole = self.maker.of_session(now, Kind::Cdr, &session);
             whole.fields = super::fields::merge(std::mem::take(&mut whole.fields), record.fields.clone());
             complete(&mut whole);
             whole
@@ -92,23 +41,39 @@ impl Engine {
         if let Some(whole) = whole {
             out.push(whole, key.call(), cdr);
         }
-        self.store_end(now, key, end, out);
+        if end.cause == Cause::NoAck {
+            self.notices.push(Notice::of(Noticed::Unacknowledged, &session));
+        }
+        if self.maker.settings.hang_up.contains(&end.cause) && !session.is_early() {
+            let ends = session.ends.as_deref();
+            let byes = [Party::Caller, Party::Callee].map(|to| ends.and_then(|ends| ends.bye(key, to, &session)));
+            self.outgoing.extend(byes.into_iter().flatten());
+        }
+        self.store_end(now, key, end, Some((at, session)), out);
     }
 
     /// Stores that a call has ended, for as long as a BYE may still come.
-    pub(super) fn store_end(&mut self, now: Now, key: Key, end: End, out: &mut Outcome) {
+    pub(super) fn store_end(
+        &mut self,
+        now: Now,
+        key: Key,
+        end: End,
+        ended: Option<(Now, Box<Session>)>,
+        out: &mut Outcome,
+    ) {
         let key_bytes = key.to_bytes();
+        let remains = ended.and_then(|(at, session)| Remains::of(at, session));
         out.calls.push(match end.by {
             Party::Caller | Party::Callee => {
                 let note = encode_ended(now.after(ENDED_KEPT).wall);
-                match self.remember(key, now.mono + ENDED_KEPT, Storage::Memory) {
+                match self.remember(key, now.mono + ENDED_KEPT, Storage::Memory, remains) {
                     true => CallChange::End { key: key_bytes, note },
                     false => CallChange::Remove { key: key_bytes },
                 }
             }
             Party::Gateway => {
                 let kept = self.maker.long_kept();
-                match self.remember(key, now.mono + kept, Storage::Queue) {
+                match self.remember(key, now.mono + kept, Storage::Queue, remains) {
                     true => CallChange::Put { key: key_bytes, value: encode_ended(now.after(kept).wall) },
                     false => CallChange::Remove { key: key_bytes },
                 }
@@ -136,9 +101,26 @@ impl Engine {
             if is_past(alarms.interim) {
                 self.interim(now, key, out);
             }
+            if is_past(alarms.settle) {
+                self.settlement(now, key, out);
+            }
             if is_past(alarms.ping) {
                 self.ping(now, key);
             }
+        }
+    }
+
+    /// A doubt is to be settled, or an ACK has not come in time.
+    fn settlement(&mut self, now: Now, key: Key, out: &mut Outcome) {
+        let Some(session) = self.calls.get(key) else { return };
+        if session.doubt.is_some() {
+            self.ask(now, key, out);
+        } else if session.is_unreached() && session.ending.is_none() {
+            self.end(now, key, Cause::NoAck, out);
+        } else {
+            // The callee ends it itself, which tells more.
+            let again = session.is_unreached().then(|| now.mono + self.maker.settings.ack_wait);
+            self.calls.change(key, |session| session.alarms.settle = again);
         }
     }
 
@@ -152,7 +134,8 @@ impl Engine {
             Some(due + Duration::from_micros(u64::try_from(steps * step.as_micros()).unwrap_or(u64::MAX)))
         });
         let sinks = self.maker.modes.timed(session.marks.accounting);
-        if !sinks.is_empty() {
+        // Of a call that may have ended already none says that it is longer.
+        if !sinks.is_empty() && session.doubt.is_none() {
             let mut record = self.maker.of_session(now, Kind::Interim, session);
             record.times.duration = session.lasted(now, self.maker.boot);
             self.push_numbered(key, record, sinks, out);
@@ -169,18 +152,31 @@ impl Engine {
 
     /// Ends a session without a BYE.
     pub(super) fn end(&mut self, now: Now, key: Key, cause: Cause, out: &mut Outcome) {
+        self.end_at(now, key, now, cause, out);
+    }
+
+    /// Ends a session without a BYE, at an instant that may be past.
+    pub(super) fn end_at(&mut self, now: Now, key: Key, at: Now, cause: Cause, out: &mut Outcome) {
         let Some(session) = self.calls.remove(key) else { return };
-        let mut record = self.maker.of_session(now, Kind::Stop, &session);
+        let is_silent = matches!(cause, Cause::SessionTimer | Cause::Unreachable);
+        let at = if is_silent && self.maker.settings.billed_to == BilledTo::LastAlive { session.alive } else { at };
+        let record = self.without_answer(now, &session, cause);
+        let end = End { by: Party::Gateway, cause };
+        self.stop(now, Stop { key, session, at, end }, record, out);
+    }
+
+    /// The Stop of a session that no response has made.
+    pub(super) fn without_answer(&mut self, now: Now, session: &Session, cause: Cause) -> Record {
+        let mut record = self.maker.of_session(now, Kind::Stop, session);
         record.method = b"BYE".to_vec();
         record.in_dialog = true;
         record.code = 0;
         record.reason = phrase(cause).to_vec();
         if !record.fields.iter().any(|(name, _)| name == LAST_ALIVE) {
-            let alive = session.alive.to_string().into_bytes();
+            let alive = session.alive.wall.to_string().into_bytes();
             record.fields.push((LAST_ALIVE.to_owned(), Value::Text(alive)));
         }
-        let end = End { by: Party::Gateway, cause };
-        self.stop(now, Stop { key, session: &session, at: now, end }, record, out);
+        record
     }
 }
 
@@ -188,11 +184,23 @@ impl Engine {
 const LAST_ALIVE: &str = "last_alive";
 
 /// A session that ends.
-struct Stop<'a> {
-    key: Key,
-    session: &'a Session,
-    at: Now,
-    end: End,
+pub(super) struct Stop {
+    pub(super) key: Key,
+    pub(super) session: Box<Session>,
+    pub(super) at: Now,
+    pub(super) end: End,
+}
+
+impl Stop {
+    /// A 2xx that nobody has acknowledged has reached nobody, as far as the other end does not say otherwise: then the
+    /// call was over when it began.
+    fn corrected(self) -> Self {
+        let is_failure = matches!(self.end.cause, Cause::NoAck | Cause::FailedBye | Cause::Unreachable);
+        match self.session.answered.filter(|_| is_failure && self.session.is_unreached()) {
+            Some(at) => Self { at, end: End { by: Party::Gateway, cause: Cause::NoAck }, ..self },
+            None => self,
+        }
+    }
 }
 
 /// What stands for a reason phrase where no answer is.

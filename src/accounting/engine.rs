@@ -12,17 +12,18 @@ use super::calls::{CallView, Calls, ENDED_KEPT};
 use super::flags::{self, is_success};
 use super::invite::Round;
 use super::maker::Maker;
+use super::notice::Notice;
 use super::restore::Resent;
+use super::revival::{self, Remains};
 use super::session::{self, Alarms, Ending, Key, Session};
 use super::settings::Settings;
 use super::transaction::{Answer, LegValues, Transaction};
-use super::watch::Probe;
+use super::watch::Outgoing;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
-use crate::ids::{CallHash, SinkMask};
+use crate::ids::CallHash;
 use crate::policy::{Avp, Marks, RouteFields, Targets};
-use crate::queue::CallChange;
-use crate::record::{Kind, Party, Record, Value};
+use crate::record::{Kind, Party, Value};
 use crate::sip::dialog::{Course, Dialogs, Direction, Known};
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Peer, RequestView, ServerId, Withdrawal};
@@ -40,15 +41,18 @@ pub struct Engine {
     /// The initial INVITEs of a call that have no final answer yet.
     open: HashMap<CallHash, SmallVec<[ServerId; 1]>, foldhash::fast::RandomState>,
     /// Requests to the ends of calls that are to be sent.
-    pub(super) probes: Vec<Probe>,
+    pub(super) outgoing: Vec<Outgoing>,
+    /// What the operator is to hear.
+    pub(super) notices: Vec<Notice>,
     pub(super) resent: Resent,
 }
 
 /// The dialogs of the calls in progress, as far as both ends have named a Contact.
 impl Dialogs for Engine {
     fn find(&self, request: &Message) -> Option<Known<'_>> {
-        let (key, sender) = self.calls.find(request)?;
-        self.calls.get(key)?.ends.as_ref()?.known(sender)
+        let (key, sender) = self.calls.find(request).or_else(|| self.calls.find_ended(request))?;
+        let session = self.calls.get(key).or_else(|| self.calls.remains(key))?;
+        session.ends.as_ref()?.known(sender)
     }
 }
 
@@ -61,7 +65,8 @@ impl Engine {
             calls: Calls::default(),
             transactions: HashMap::default(),
             open: HashMap::default(),
-            probes: Vec::new(),
+            outgoing: Vec::new(),
+            notices: Vec::new(),
             resent: Resent::default(),
         }
     }
@@ -156,11 +161,13 @@ impl Engine {
         if matches!(method, Method::Ack | Method::Cancel) {
             return;
         }
-        let found = if view.in_dialog || method == Method::Bye { self.calls.find(request) } else { None };
-        // What belongs to a known call is recorded as its INVITE was marked.
-        if let Some((key, _)) = found {
-            self.alive(now, key);
+        let in_question = view.in_dialog || method == Method::Bye;
+        let found = if in_question { self.calls.find(request) } else { None };
+        let goes_there = view.course == Course::Dialog;
+        if let Some((key, sender)) = found.filter(|_| goes_there) {
+            self.passes(now, key, sender, request);
         }
+        // What belongs to a known call is recorded as its INVITE was marked.
         let of_call = found.and_then(|(key, _)| self.calls.get(key)).map(|session| session.marks);
         let marks = of_call.unwrap_or(wishes.marks);
         let is_wanted = match method {
@@ -168,16 +175,15 @@ impl Engine {
             Method::Update if found.is_some() => true,
             _ => !marks.accounting.is_empty() && self.records_method(request.method_text()),
         };
-        if method == Method::Bye
-            && found.is_none()
-            && let Some(key) = self.calls.find_ended(request)
-        {
+        let ended = if found.is_none() && in_question { self.calls.find_ended(request) } else { None };
+        if let (Method::Bye, Some((key, _))) = (method, ended) {
             self.calls.shorten_ended(key, now.mono + ENDED_KEPT);
         }
         if method == Method::Bye {
             self.hung_up(request);
         }
-        if !is_wanted {
+        let is_late = goes_there && ended.is_some() && revival::is_sign_of_life(request);
+        if !is_wanted && !is_late {
             return;
         }
         let upstream = view.direction == Some(Direction::Upstream);
@@ -185,6 +191,7 @@ impl Engine {
         let exchanged = sender == Party::Callee && self.maker.settings.detect_direction;
         let session = found.map(|(key, _)| key);
         if method == Method::Bye
+            && goes_there
             && let Some(key) = session
         {
             let ending = Ending { at: view.arrived, by: sender, transaction: id };
@@ -205,6 +212,7 @@ impl Engine {
         let call = CallHash::of(request.call_id());
         transaction.is_early = session.is_none() && self.open.contains_key(&call);
         transaction.is_open = transaction.is_initial_invite();
+        transaction.is_late = is_late;
         if transaction.is_open {
             self.add_legs_of_route(now, &mut transaction);
             self.open.entry(call).or_default().push(id);
@@ -260,6 +268,12 @@ impl Engine {
             return;
         };
         self.closed(id, &mut transaction);
+        if transaction.is_late {
+            self.came_back(now, &transaction, answer, out);
+            if matches!(transaction.method(), Method::Invite | Method::Update) {
+                return;
+            }
+        }
         match transaction.method() {
             Method::Invite if transaction.is_initial_invite() && is_success(answer.code) => {
                 self.started(now, &mut transaction, answer, out);
@@ -268,7 +282,7 @@ impl Engine {
             }
             Method::Invite if transaction.is_initial_invite() => self.refused(now, &mut transaction, answer, out),
             Method::Invite => self.reinvite_answered(now, &transaction, answer, out),
-            Method::Bye => self.bye_answered(now, &transaction, answer, out),
+            Method::Bye => self.bye_answered(now, id, &transaction, answer, out),
             _ => self.other_answered(now, &transaction, answer, out),
         }
     }
@@ -282,85 +296,6 @@ impl Engine {
             if open.get().is_empty() {
                 open.remove();
             }
-        }
-    }
-
-    fn reinvite_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        let request = transaction.request();
-        let key = transaction.session.filter(|key| self.calls.get(*key).is_some());
-        if key.is_none() && (transaction.session.is_some() || self.calls.find_ended(request).is_some()) {
-            return; // The call has ended meanwhile: nothing may follow its Stop.
-        }
-        let session = key.and_then(|key| self.calls.get(key));
-        let marks = transaction.marks;
-        if !is_success(answer.code) {
-            let sinks = self.maker.modes.live(flags::failed(&self.maker.settings, marks, answer.code));
-            let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, answer, session);
-            record.end = Some(transaction.failure(answer));
-            out.push(record, CallHash::of(request.call_id()), sinks);
-            return;
-        }
-        let mut record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, session);
-        record.times.duration = session.and_then(|session| session.lasted(now, self.maker.boot));
-        let sinks = self.maker.modes.live(marks.accounting);
-        match key {
-            Some(key) => self.push_numbered(key, record, sinks, out),
-            None => out.push(record, CallHash::of(request.call_id()), sinks),
-        }
-        if let Some(key) = key {
-            let cseq = request.cseq().0;
-            self.calls.change(key, |session| session.unacknowledged = Some((cseq, answer.code)));
-            self.refreshed(now, key, answer);
-            self.retarget(now, key, transaction, answer);
-        }
-    }
-
-    fn other_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        let request = transaction.request();
-        let key = transaction.session.filter(|key| self.calls.get(*key).is_some());
-        if let Some(key) = key
-            && transaction.method() == Method::Update
-            && is_success(answer.code)
-        {
-            self.refreshed(now, key, answer);
-            self.retarget(now, key, transaction, answer);
-        }
-        if !self.records_method(request.method_text()) {
-            return;
-        }
-        let sinks = self.maker.modes.event(&self.maker.settings, transaction.marks, answer.code);
-        if !sinks.is_empty() {
-            let session = key.and_then(|key| self.calls.get(key));
-            let record = self.maker.of_transaction(now, Kind::Event, transaction, answer, session);
-            out.push(record, CallHash::of(request.call_id()), sinks);
-        }
-    }
-
-    /// Adds a record of a session that goes on under its next number; the number after it is stored with the record, so
-    /// that it is not used twice.
-    pub(super) fn push_numbered(&mut self, key: Key, mut record: Record, sinks: SinkMask, out: &mut Outcome) {
-        if sinks.is_empty() {
-            return;
-        }
-        record.number = self.calls.touch(key, Session::take_number).flatten();
-        if record.number.is_some()
-            && let Some(session) = self.calls.get(key)
-        {
-            out.calls.push(CallChange::Put { key: key.to_bytes(), value: session::encode(session) });
-        }
-        out.push(record, key.call(), sinks);
-    }
-
-    /// A refresh of the session timer: the 2xx says how long it runs now (RFC 4028 §8.1, §9).
-    pub(super) fn refreshed(&mut self, now: Now, key: Key, answer: &Answer<'_>) {
-        let timer_s = session_expires(answer.message);
-        let expiry = self.maker.expiry(now, timer_s);
-        let was = self.calls.change(key, |session| {
-            session.alarms.expiry = expiry;
-            std::mem::replace(&mut session.timer_s, timer_s)
-        });
-        if was.is_some_and(|was| was != timer_s) {
-            self.calls.store_later(key, now.mono);
         }
     }
 
@@ -378,6 +313,7 @@ impl Engine {
             if awaited.is_some() && session.acknowledged.is_none() && session.cseq == cseq {
                 session.acknowledged = Some(now.wall);
                 session.alarms.save = Some(now.mono + SAVE_AFTER);
+                session.alarms.settle.take_if(|_| session.doubt.is_none());
             }
             awaited
         });
@@ -430,14 +366,20 @@ impl Engine {
             return;
         }
         let key = Key::of(message.call_id(), message.from_tag(), message.to_tag());
-        self.remember(key, now.mono + self.maker.long_kept(), Storage::Memory);
+        self.remember(key, now.mono + self.maker.long_kept(), Storage::Memory, None);
     }
 
     /// Remembers that a call makes no Stop any more; whether there was room to.
-    pub(super) fn remember(&mut self, key: Key, until: Instant, storage: Storage) -> bool {
+    pub(super) fn remember(
+        &mut self,
+        key: Key,
+        until: Instant,
+        storage: Storage,
+        remains: Option<Box<Remains>>,
+    ) -> bool {
         let has_room = self.calls.ended_len() < self.maker.settings.ended_max;
         if has_room {
-            self.calls.remember_ended(key, until, storage == Storage::Queue);
+            self.calls.remember_ended(key, until, storage == Storage::Queue, remains);
         }
         has_room
     }
@@ -543,6 +485,7 @@ impl Maker {
             save: None,
             interim_step: session.alarms.interim_step,
             ping: None,
+            settle: None,
         }
     }
 }

@@ -42,15 +42,6 @@ impl Modes {
         self.cdr.and(accounting)
     }
 
-    /// Who gets the Stop of a call that is not known.
-    pub(super) const fn stray_stop(&self, marks: Marks, code: u16) -> SinkMask {
-        if is_success(code) {
-            return self.live(marks.accounting);
-        }
-        let classic = self.transactions.and(marks.accounting).and(marks.failed);
-        self.sessions.and(marks.accounting).or(classic)
-    }
-
     /// Who gets a final answer to a request that makes an Event.
     pub(super) fn event(&self, settings: &Settings, marks: Marks, code: u16) -> SinkMask {
         self.live(if is_success(code) { marks.accounting } else { failed(settings, marks, code) })

@@ -1,14 +1,17 @@
 //! The initial INVITE: failed rounds, early media, the answers that open sessions, the refusal.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::ends::Ends;
 use super::engine::Engine;
 use super::flags;
-use super::session::{Key, Opening, Session, encode, hash};
+use super::session::{Key, Opening, Session, hash};
+use super::stored;
 use super::transaction::{Answer, PROVISIONALS_MAX, Transaction};
+use super::verdict::Respondent;
 use super::{Outcome, fields, session};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
@@ -16,6 +19,7 @@ use crate::policy::Targets;
 use crate::queue::CallChange;
 use crate::record::codec::LEGS_MAX;
 use crate::record::{Cause, End, Kind, Party, Record};
+use crate::sip::dialog::Course;
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Attempt, ServerId};
 use crate::vars::Tried;
@@ -35,8 +39,9 @@ impl Engine {
     /// who missed the call is told at once only if the answer of another target cannot change it.
     pub(super) fn round_failed(&mut self, now: Now, id: ServerId, round: &Round<'_>, out: &mut Outcome) {
         let Some(mut transaction) = self.transactions.remove(&id) else { return };
+        let best = round.best.min(round.attempts.len().saturating_sub(1));
+        transaction.respondent = round.attempts.get(best).map(Respondent::of_attempt).or(transaction.respondent);
         if transaction.is_initial_invite() && !round.attempts.is_empty() {
-            let best = round.best.min(round.attempts.len() - 1);
             let reported = match transaction.targets {
                 _ if self.maker.settings.missed_branches => round.attempts,
                 Targets::Forward => &round.attempts[best..=best],
@@ -184,11 +189,15 @@ impl Engine {
             // It has ended before the answer came, or came again.
             None if transaction.opened.contains(&key) => return,
             None => Kind::Start,
-            Some(session) if session.is_early() => Kind::Interim,
+            Some(session) if session.is_early() && transaction.opened.contains(&key) => Kind::Interim,
             // Sent again by a caller that never saw the answer, because the gateway was restarted.
             Some(session) if session.cseq == cseq => return,
-            // A re-INVITE of a peer without tags (RFC 2543).
-            Some(_) => Kind::Interim,
+            // A re-INVITE of a peer without tags (RFC 2543), answered from where the call is.
+            Some(session) if !session.is_early() && session.is_without_tags(answer) => {
+                return self.untagged_reinvite_answered(now, key, transaction, answer, out);
+            }
+            // Another INVITE outside of the dialog, answered with its tags: its callee could take the call over.
+            Some(_) => return,
         };
         let (legs, was_cut) = (transaction.legs.len(), transaction.is_cut);
         transaction.is_cut |= self.add_leg(now, transaction, answer);
@@ -206,6 +215,21 @@ impl Engine {
         self.store(key, session, out);
     }
 
+    /// A re-INVITE without a To tag makes an Interim and changes nothing else.
+    fn untagged_reinvite_answered(
+        &mut self,
+        now: Now,
+        key: Key,
+        transaction: &Transaction,
+        answer: &Answer<'_>,
+        out: &mut Outcome,
+    ) {
+        let session = self.calls.get(key);
+        let record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, session);
+        let sinks = self.maker.modes.live(transaction.marks.accounting);
+        self.push_numbered(key, record, sinks, out);
+    }
+
     /// The session that an answered INVITE opens, or goes on with.
     fn opened(&self, now: Now, transaction: &Transaction, answer: &Answer<'_>, record: &Record) -> Box<Session> {
         let key = key_of(transaction, answer);
@@ -220,10 +244,11 @@ impl Engine {
             session.ending = before.ending;
             session.next_number = before.next_number;
         }
-        session.alive = now.wall;
+        session.alive = now;
         session.unacknowledged = Some((session.cseq, answer.code));
         session.timer_s = super::engine::session_expires(answer.message);
         session.alarms = self.maker.alarms(now, &session);
+        session.alarms.settle = Some(now.mono + self.maker.settings.ack_wait + ACK_GRACE);
         session.ends = Ends::of(transaction, answer, now.wall);
         session.alarms.ping = session.ends.as_ref().and_then(|_| self.first_ping(now, key));
         session
@@ -257,11 +282,11 @@ impl Engine {
     }
 
     /// Keeps a session, here and in the queue. Without room for it, its BYE makes a Stop without session time.
-    fn store(&mut self, key: Key, session: Box<Session>, out: &mut Outcome) {
+    pub(super) fn store(&mut self, key: Key, session: Box<Session>, out: &mut Outcome) {
         if !self.has_room(key) {
             return;
         }
-        out.calls.push(CallChange::Put { key: key.to_bytes(), value: encode(&session) });
+        out.calls.push(CallChange::Put { key: key.to_bytes(), value: stored::encode(&session) });
         self.calls.insert(key, session);
     }
 
@@ -281,15 +306,11 @@ impl Engine {
             };
             if transaction.is_initial_invite() {
                 self.early(now, &mut transaction, &answer, out);
-            } else {
-                let session = transaction.session.and_then(|key| self.calls.get(key));
-                let mut record = self.maker.of_transaction(now, Kind::Interim, &transaction, &answer, session);
-                record.times.duration = session.and_then(|session| session.lasted(now, self.maker.boot));
-                let sinks = self.maker.modes.live(accounting);
-                match transaction.session.filter(|key| self.calls.get(*key).is_some()) {
-                    Some(key) => self.push_numbered(key, record, sinks, out),
-                    None => out.push(record, CallHash::of(transaction.request().call_id()), sinks),
-                }
+            } else if transaction.view.course == Course::Dialog
+                && let Some(key) = transaction.session.filter(|key| self.calls.get(*key).is_some())
+            {
+                let record = self.maker.of_transaction(now, Kind::Interim, &transaction, &answer, self.calls.get(key));
+                self.push_numbered(key, record, self.maker.modes.live(accounting), out);
             }
         }
         self.transactions.insert(id, transaction);
@@ -345,10 +366,13 @@ impl Engine {
             record.end = Some(end);
             record.number = session.next_number.map(NonZeroU32::get);
             out.push(record, key.call(), self.maker.modes.live(session.marks.accounting));
-            self.store_end(now, key, end, out);
+            self.store_end(now, key, end, None, out);
         }
     }
 }
+
+/// A callee that gets no ACK ends the call itself when its time is over (RFC 3261 §13.3.1.4): its BYE may be on the way.
+const ACK_GRACE: Duration = Duration::from_secs(1);
 
 /// The dialog of an answer to an initial INVITE.
 fn key_of(transaction: &Transaction, answer: &Answer<'_>) -> Key {

@@ -6,7 +6,7 @@ use super::settings::Settings;
 use super::transaction::{Answer, Transaction};
 use super::{Made, Outcome, fields};
 use crate::clock::{Now, Timestamp};
-use crate::ids::{CallHash, RecordIds, SinkMask};
+use crate::ids::{CallHash, RecordId, RecordIds, SinkMask};
 use crate::record::{Fields, Kind, Record, Times};
 use crate::sip::message::Message;
 use crate::sip::stack::{Peer, RequestView};
@@ -25,6 +25,11 @@ impl Maker {
     pub(super) fn new(settings: Settings, seed: u128) -> Self {
         let (modes, boot) = (Modes::new(&settings.sinks), session::boot(&settings.boot_id));
         Self { settings, modes, boot, ids: RecordIds::new(seed) }
+    }
+
+    /// The id of a record that is made now.
+    pub(super) fn id(&mut self, now: Now) -> RecordId {
+        self.ids.next(u64::try_from(now.wall.0 / 1000).unwrap_or(0))
     }
 
     /// A record of a transaction; with the instants of its session, if it belongs to one.
@@ -65,7 +70,7 @@ impl Maker {
             ),
         };
         Record {
-            id: self.ids.next(u64::try_from(now.wall.0 / 1000).unwrap_or(0)),
+            id: self.id(now),
             kind,
             method: request.method_text().to_vec(),
             from_tag: from_tag.to_vec(),
@@ -77,7 +82,7 @@ impl Maker {
             in_dialog: transaction.view.in_dialog,
             session: session::hex(name),
             multi_session: session::hex(multi),
-            times: session.map_or_else(|| times(now, created), |session| session_times(now, session)),
+            times: session.map_or_else(|| times(now, created), |session| session_times(now, session, self.boot)),
             end: None,
             fields,
             legs: fields::ordered(&self.settings, legs),
@@ -90,7 +95,7 @@ impl Maker {
     /// A record of a session that no message makes, or of the session as a whole: its INVITE's values.
     pub(super) fn of_session(&mut self, now: Now, kind: Kind, session: &Session) -> Record {
         Record {
-            id: self.ids.next(u64::try_from(now.wall.0 / 1000).unwrap_or(0)),
+            id: self.id(now),
             kind,
             method: b"INVITE".to_vec(),
             from_tag: session.text(Text::FromTag).to_vec(),
@@ -102,7 +107,7 @@ impl Maker {
             in_dialog: false,
             session: session::hex(session.name),
             multi_session: session::hex(session.multi),
-            times: session_times(now, session),
+            times: session_times(now, session, self.boot),
             end: None,
             fields: session.fields(),
             legs: fields::ordered(&self.settings, session.legs()),
@@ -170,7 +175,8 @@ fn times(now: Now, created: Timestamp) -> Times {
     Times { event: now.wall, created, ..Times::default() }
 }
 
-fn session_times(now: Now, session: &Session) -> Times {
+/// With the time the call has lasted so far: what some servers are told as an interim record has it too.
+fn session_times(now: Now, session: &Session, boot: u64) -> Times {
     Times {
         event: now.wall,
         created: session.created.wall,
@@ -178,7 +184,7 @@ fn session_times(now: Now, session: &Session) -> Times {
         acknowledged: session.acknowledged,
         ended: None,
         setup: session.setup(),
-        duration: None,
+        duration: session.lasted(now, boot),
     }
 }
 

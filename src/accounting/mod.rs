@@ -36,19 +36,25 @@
 //! answered then, or acknowledged, or one of its ends sent a request or answered an OPTIONS of ours.
 
 mod calls;
+mod doubt;
 mod ending;
 mod ends;
 mod engine;
 mod fields;
 mod flags;
+mod indialog;
 mod invite;
 mod maker;
+mod notice;
 mod restore;
+mod revival;
 mod session;
 mod settings;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod verdict;
 mod watch;
 
 use std::net::SocketAddr;
@@ -65,9 +71,10 @@ use crate::sip::stack::{Attempt, Peer, RequestView, ServerId, Withdrawal};
 
 pub use calls::CallView;
 pub use engine::Engine;
+pub use notice::{Notice, Noticed};
 pub use session::{Key, RestoreError};
-pub use settings::{FieldSource, FieldSources, LegOrder, Settings, SinkMode};
-pub use watch::{Pings, Probe, Sign};
+pub use settings::{BilledTo, FieldSource, FieldSources, LegOrder, Revival, Settings, SinkMode};
+pub use watch::{Outgoing, Pings, Purpose, Sign};
 
 /// What happened.
 #[derive(Debug)]
@@ -154,7 +161,7 @@ pub enum Input<'a> {
         /// Which.
         transaction: ServerId,
     },
-    /// What became of a [`Probe`].
+    /// What became of a probe.
     Probed {
         /// The call.
         key: Key,

@@ -8,8 +8,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::doubt::CREDENTIALS_WAIT;
 use super::engine::{Engine, Storage};
-use super::session::{self, Key, RestoreError, Session, Stored, Text, hash};
+use super::session::{Key, RestoreError, Session, Text, hash};
+use super::stored::{self, Stored};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method};
 
@@ -60,10 +62,13 @@ impl Engine {
     /// Key or value were not written by this release or an older one. The call is left as it is in the queue.
     pub fn restore(&mut self, now: Now, key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
         let key = Key::from_bytes(key).ok_or(RestoreError::BadKey { length: key.len() })?;
-        match session::decode(value)? {
+        match stored::decode(value)? {
             Stored::Live(mut session) => {
                 session.alarms = self.maker.alarms(now, &session);
+                session.alive.mono = now.mono.before(now.wall.since(session.alive.wall));
                 session.alarms.ping = session.ends.as_ref().and_then(|_| self.first_ping(now, key));
+                // Whoever was asked may have answered the process before.
+                session.alarms.settle = session.doubt.is_some().then(|| now.mono + CREDENTIALS_WAIT);
                 if session.is_early() {
                     session.alarms.lifetime = Some(now.mono);
                 }
@@ -73,7 +78,7 @@ impl Engine {
             Stored::Ended(until) => {
                 // A clock set back meanwhile does not make it stay for ever.
                 let left = until.since(now.wall).min(self.maker.long_kept());
-                if !self.remember(key, now.mono + left, Storage::Queue) {
+                if !self.remember(key, now.mono + left, Storage::Queue, None) {
                     self.calls.store_later(key, now.mono);
                 }
             }

@@ -7,14 +7,17 @@ use std::time::Duration;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::clock::{Instant, Now, Timestamp};
-use crate::ids::{CallHash, SinkMask};
+use crate::ids::CallHash;
 use crate::policy::Marks;
-use crate::record::bytes::{Reader, Unreadable, put_number, put_text};
+use crate::record::bytes::{Reader, Unreadable};
 use crate::record::{Fields, Party, codec};
 use crate::sip::message::Message;
 use crate::sip::stack::ServerId;
 
-use super::ends::Ends;
+use super::doubt::Doubt;
+use super::ends::{Ends, names};
+use super::stored::VERSION;
+use super::transaction::Answer;
 
 /// Name of a stored call: a hash of its Call-ID and one of the whole dialog.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -128,9 +131,9 @@ pub(super) struct Ending {
 }
 
 /// A call in progress.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Session {
-    texts: Texts,
+    pub(super) texts: Texts,
     pub(super) name: u128,
     pub(super) multi: u128,
     /// Who is told of it.
@@ -153,9 +156,11 @@ pub(super) struct Session {
     /// Number of its next record; `None` when an earlier release took the call in, which did not count.
     pub(super) next_number: Option<NonZeroU32>,
     /// When the call was last known to go on.
-    pub(super) alive: Timestamp,
-    /// Where its ends are, and what a request to them is made of; `None` when one of them has named no Contact.
+    pub(super) alive: Now,
+    /// Where its ends are, and what a request to them is made of; `None` when neither has named a Contact.
     pub(super) ends: Option<Box<Ends>>,
+    /// Whether it may have ended; stored but for the records it makes.
+    pub(super) doubt: Option<Box<Doubt>>,
     // What follows is not stored.
     pub(super) ending: Option<Ending>,
     /// CSeq number and final code of the INVITE whose ACK is to come.
@@ -180,18 +185,20 @@ pub(super) struct Alarms {
     pub(super) interim_step: Option<Duration>,
     /// Its ends are to be asked.
     pub(super) ping: Option<Instant>,
+    /// A doubt is to be settled.
+    pub(super) settle: Option<Instant>,
 }
 
 impl Alarms {
     pub(super) fn next(&self) -> Option<Instant> {
-        [self.lifetime, self.expiry, self.interim, self.save, self.ping].into_iter().flatten().min()
+        [self.lifetime, self.expiry, self.interim, self.save, self.ping, self.settle].into_iter().flatten().min()
     }
 }
 
 /// The texts of a session in one allocation.
 #[derive(Clone, Debug)]
 pub(super) struct Texts {
-    bytes: Box<[u8]>,
+    pub(super) bytes: Box<[u8]>,
     ends: [u32; TEXTS],
 }
 
@@ -208,7 +215,11 @@ pub(super) enum Text {
     Legs,
 }
 
-const TEXTS: usize = 7;
+pub(super) const TEXTS: usize = 7;
+
+/// In the order in which they are packed and stored.
+pub(super) const ALL_TEXTS: [Text; TEXTS] =
+    [Text::CallId, Text::FromTag, Text::ToTag, Text::Reason, Text::Table, Text::Fields, Text::Legs];
 
 impl Texts {
     /// Packs texts in the order of [`Text`].
@@ -289,8 +300,9 @@ impl Session {
             own_fields: opening.own_fields,
             // Its Start has the number 0.
             next_number: Some(NonZeroU32::MIN),
-            alive: opening.created.wall,
+            alive: opening.created,
             ends: None,
+            doubt: None,
             ending: None,
             unacknowledged: None,
             alarms: Alarms::default(),
@@ -324,14 +336,26 @@ impl Session {
         legs
     }
 
+    /// Whether it has no To tag, and a response comes from where its callee is.
+    pub(super) fn is_without_tags(&self, answer: &Answer<'_>) -> bool {
+        let known = self.ends.as_deref().and_then(|ends| ends.known(Party::Caller));
+        let is_there = answer.message.is_some_and(|message| known.is_none_or(|known| names(message, known.target)));
+        self.text(Text::ToTag).is_empty() && is_there
+    }
+
     /// Whether there is early media and no final answer yet.
     pub(super) const fn is_early(&self) -> bool {
         self.answered.is_none()
     }
 
     /// When it is known to have gone on at least: its answer, else its INVITE.
-    fn begun(&self) -> Timestamp {
-        self.answered.unwrap_or(self.created).wall
+    pub(super) fn begun(&self) -> Now {
+        self.answered.unwrap_or(self.created)
+    }
+
+    /// Whether its 2xx has reached nobody, as far as can be told: no ACK has come, and no request of the caller.
+    pub(super) fn is_unreached(&self) -> bool {
+        self.acknowledged.is_none() && self.unacknowledged.is_some_and(|(number, _)| number == self.cseq)
     }
 
     /// From the INVITE to its first 2xx.
@@ -354,7 +378,7 @@ impl Session {
         Some(number.get())
     }
 
-    /// Memory it holds, itself included, in octets.
+    /// Memory it holds, itself included, in octets; a doubt, which few have, left out.
     pub(super) fn memory(&self) -> usize {
         let ends = match &self.ends {
             Some(ends) => size_of::<Ends>() + ends.bytes().0.len(),
@@ -362,177 +386,4 @@ impl Session {
         };
         size_of::<Self>() + self.texts.bytes.len() + ends
     }
-}
-
-/// The version written.
-pub(super) const VERSION: u8 = 1;
-const LIVE: u8 = 1;
-const ENDED: u8 = 2;
-
-const ANSWERED: u8 = 1;
-const ACKNOWLEDGED: u8 = 1 << 1;
-const CUT: u8 = 1 << 2;
-/// The number of the route's own fields follows the session timer.
-const OWN_FIELDS: u8 = 1 << 3;
-/// The last sign of life follows the texts.
-const ALIVE: u8 = 1 << 4;
-/// What its ends are asked by comes last.
-const WATCHED: u8 = 1 << 5;
-/// The number of the next record follows the route's own fields.
-const NUMBERED: u8 = 1 << 6;
-/// The interval of interim records that a server asked for follows that.
-const INTERIM_STEP: u8 = 1 << 7;
-
-/// What the queue keeps of a call.
-#[derive(Debug)]
-pub(super) enum Stored {
-    Live(Box<Session>),
-    /// It has ended; to be remembered until then.
-    Ended(Timestamp),
-}
-
-/// The bytes of a call that has ended.
-pub(super) fn encode_ended(until: Timestamp) -> Vec<u8> {
-    let mut out = vec![VERSION, ENDED];
-    out.extend_from_slice(&until.0.to_le_bytes());
-    out
-}
-
-/// The bytes of a call in progress.
-pub(super) fn encode(session: &Session) -> Vec<u8> {
-    let mut out = Vec::with_capacity(160 + session.texts.bytes.len());
-    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    let flags = flag(session.answered.is_some(), ANSWERED)
-        | flag(session.acknowledged.is_some(), ACKNOWLEDGED)
-        | flag(session.is_cut, CUT)
-        | flag(session.own_fields > 0, OWN_FIELDS)
-        | flag(session.alive > session.begun(), ALIVE)
-        | flag(session.ends.is_some(), WATCHED)
-        | flag(session.next_number.is_some(), NUMBERED)
-        | flag(session.alarms.interim_step.is_some(), INTERIM_STEP);
-    out.extend_from_slice(&[VERSION, LIVE, flags]);
-    for mask in [session.marks.accounting, session.marks.missed, session.marks.failed] {
-        out.extend_from_slice(&mask.0.to_le_bytes());
-    }
-    out.extend_from_slice(&session.boot.to_le_bytes());
-    for now in [Some(session.created), session.answered].into_iter().flatten() {
-        out.extend_from_slice(&now.mono.0.to_le_bytes());
-        out.extend_from_slice(&now.wall.0.to_le_bytes());
-    }
-    if let Some(acknowledged) = session.acknowledged {
-        out.extend_from_slice(&acknowledged.0.to_le_bytes());
-    }
-    out.extend_from_slice(&session.name.to_le_bytes());
-    out.extend_from_slice(&session.multi.to_le_bytes());
-    put_number(session.cseq.into(), &mut out);
-    put_number(session.code.into(), &mut out);
-    put_number(session.timer_s.into(), &mut out);
-    if session.own_fields > 0 {
-        put_number(session.own_fields.into(), &mut out);
-    }
-    if let Some(number) = session.next_number {
-        put_number(number.get().into(), &mut out);
-    }
-    if let Some(step) = session.alarms.interim_step {
-        put_number(step.as_secs(), &mut out);
-    }
-    for text in ALL_TEXTS {
-        put_text(session.text(text), &mut out);
-    }
-    if session.alive > session.begun() {
-        out.extend_from_slice(&session.alive.0.to_le_bytes());
-    }
-    if let Some((ends, listener)) = session.ends.as_deref().map(Ends::bytes) {
-        put_text(ends, &mut out);
-        put_number(listener.into(), &mut out);
-    }
-    out
-}
-
-const ALL_TEXTS: [Text; TEXTS] =
-    [Text::CallId, Text::FromTag, Text::ToTag, Text::Reason, Text::Table, Text::Fields, Text::Legs];
-
-/// Reads what the two functions above wrote. Never panics, whatever the bytes are.
-pub(super) fn decode(bytes: &[u8]) -> Result<Stored, RestoreError> {
-    let mut reader = Reader::new(bytes);
-    match reader.octet("version")? {
-        VERSION => {}
-        0 => return Err(Unreadable { what: "version", at: 0 }.into()),
-        found => return Err(RestoreError::Newer { found }),
-    }
-    let stored = match reader.octet("state")? {
-        LIVE => Stored::Live(Box::new(read(&mut reader)?)),
-        ENDED => Stored::Ended(Timestamp(i64::from_le_bytes(reader.array("instant")?))),
-        _ => return Err(Unreadable { what: "state", at: 1 }.into()),
-    };
-    if reader.left() > 0 {
-        return Err(reader.unreadable("end of the call").into());
-    }
-    Ok(stored)
-}
-
-fn read(reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
-    let flags = reader.octet("flags")?;
-    let mask = |reader: &mut Reader<'_>| reader.array("mask").map(|octets| SinkMask(u64::from_le_bytes(octets)));
-    let marks = Marks { accounting: mask(reader)?, missed: mask(reader)?, failed: mask(reader)? };
-    let boot = u64::from_le_bytes(reader.array("boot")?);
-    let created = read_now(reader)?;
-    let answered = if flags & ANSWERED != 0 { Some(read_now(reader)?) } else { None };
-    let acknowledged = if flags & ACKNOWLEDGED != 0 { Some(read_instant(reader)?) } else { None };
-    let name = u128::from_le_bytes(reader.array("name")?);
-    let multi = u128::from_le_bytes(reader.array("name")?);
-    let cseq = reader.number("CSeq")?;
-    let code = reader.number("code")?;
-    let timer_s = reader.number("session timer")?;
-    let own_fields = if flags & OWN_FIELDS != 0 { reader.number("own fields")? } else { 0 };
-    let next_number = if flags & NUMBERED != 0 {
-        let zero = reader.unreadable("number");
-        Some(NonZeroU32::new(reader.number("number")?).ok_or(zero)?)
-    } else {
-        None
-    };
-    let interim_step = if flags & INTERIM_STEP != 0 { Some(reader.number("interim interval")?) } else { None };
-    let mut texts: [&[u8]; TEXTS] = [b""; TEXTS];
-    for text in &mut texts {
-        *text = reader.text("text")?;
-    }
-    let begun = answered.unwrap_or(created).wall;
-    let alive = if flags & ALIVE != 0 { read_instant(reader)? } else { begun };
-    let ends = if flags & WATCHED != 0 {
-        let texts = reader.text("ends")?;
-        Ends::restored(texts, reader.number("listener")?, alive)
-    } else {
-        None
-    };
-    Ok(Session {
-        texts: Texts::pack(texts),
-        name,
-        multi,
-        marks,
-        boot,
-        created,
-        answered,
-        acknowledged,
-        cseq,
-        code,
-        is_cut: flags & CUT != 0,
-        timer_s,
-        own_fields,
-        next_number,
-        alive,
-        ends,
-        ending: None,
-        unacknowledged: None,
-        alarms: Alarms { interim_step: interim_step.map(Duration::from_secs), ..Alarms::default() },
-        due: None,
-    })
-}
-
-fn read_instant(reader: &mut Reader<'_>) -> Result<Timestamp, Unreadable> {
-    reader.array("instant").map(|octets| Timestamp(i64::from_le_bytes(octets)))
-}
-
-fn read_now(reader: &mut Reader<'_>) -> Result<Now, Unreadable> {
-    let mono = Instant(u64::from_le_bytes(reader.array("instant")?));
-    Ok(Now { mono, wall: read_instant(reader)? })
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::watch::Pings;
+use crate::record::Cause;
 use crate::sip::stack::Listener;
 use crate::vars::Template;
 
@@ -12,8 +13,7 @@ pub enum SinkMode {
     /// Start, Interim, Stop, Failed, Missed, Event.
     #[default]
     Sessions,
-    /// One for each marked transaction, as the classic acc module: as above without interim records by the timer, and
-    /// without the Stop of an unknown call whose BYE failed, unless that is marked failed.
+    /// One for each marked transaction, as the classic acc module: as above without interim records by the timer.
     Transactions,
     /// One Cdr at the end of a call; Failed and Missed.
     Cdr,
@@ -68,6 +68,26 @@ impl From<FieldSource> for FieldSources {
     }
 }
 
+/// Until when a call lasts whose session timer has run out, or whose ends do not answer any more.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum BilledTo {
+    /// Until that is noticed: grace, and OPTIONS without an answer, included.
+    #[default]
+    Noticed,
+    /// Until it was known to go on last.
+    LastAlive,
+}
+
+/// What is done about a call that goes on after its Stop: a request inside its dialog has got a 2xx.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Revival {
+    /// The operator is told.
+    #[default]
+    Told,
+    /// The operator is told, and a new session begins where the old one has ended.
+    Recorded,
+}
+
 /// Settings of [`Engine`](super::Engine).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
@@ -89,7 +109,7 @@ pub struct Settings {
     pub report_ack: bool,
     /// Whether a CANCEL is recorded. Default: no.
     pub report_cancels: bool,
-    /// Final codes that make no Failed and no Missed record. Default: 401, 407.
+    /// Final codes that make no Failed and no Missed record. Default: 401, 407, 422.
     pub failed_filter: Vec<u16>,
     /// Other methods than INVITE, BYE, ACK and CANCEL that make an Event, in capitals; `*` is all. Default: none.
     pub methods: Vec<String>,
@@ -114,6 +134,15 @@ pub struct Settings {
     pub session_timers: bool,
     /// Whether and how often the ends of a call are asked by OPTIONS. Default: never.
     pub pings: Option<Pings>,
+    /// How long the ACK to the 2xx of a call may take: 64 T1 (RFC 3261 §13.3.1.4). Default 32 s.
+    pub ack_wait: Duration,
+    /// Ends of calls in the records at which both ends get a BYE, so that they do not talk on unrecorded. Default:
+    /// lifetime, no-ack, unreachable.
+    pub hang_up: Vec<Cause>,
+    /// Until when a call lasts that has ended without a BYE. Default: until that is noticed.
+    pub billed_to: BilledTo,
+    /// What a sign of life of a call does that has ended in the records. Default: it is told.
+    pub revival: Revival,
     /// Calls kept in this engine beyond which a call gets its Start, but no state: its BYE makes a Stop without session
     /// time. Default 1 000 000.
     pub calls_max: usize,
@@ -138,7 +167,7 @@ impl Default for Settings {
             early_media: false,
             report_ack: false,
             report_cancels: false,
-            failed_filter: vec![401, 407],
+            failed_filter: vec![401, 407, 422],
             methods: Vec::new(),
             detect_direction: true,
             missed_branches: false,
@@ -149,6 +178,10 @@ impl Default for Settings {
             lifetime_max: Some(Duration::from_secs(12 * 3600)),
             session_timers: true,
             pings: None,
+            ack_wait: Duration::from_secs(32),
+            hang_up: vec![Cause::Lifetime, Cause::NoAck, Cause::Unreachable],
+            billed_to: BilledTo::default(),
+            revival: Revival::default(),
             calls_max: 1_000_000,
             ended_max: 500_000,
             listeners: Vec::new(),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::session::Key;
+use super::verdict::Respondent;
 use crate::ids::SinkMask;
 use crate::policy::{Marks, RouteFields, Targets};
 use crate::record::codec::LEGS_MAX;
@@ -41,6 +42,10 @@ pub(super) struct Transaction {
     pub(super) is_tried: bool,
     /// Whether the newest round has redirected the call: its leg is there, and that of where it went is not.
     pub(super) is_sent_on: bool,
+    /// Whether its call has ended in the records: a 2xx shows that it goes on.
+    pub(super) is_late: bool,
+    /// Who has answered its last round of branches, if one has failed.
+    pub(super) respondent: Option<Respondent>,
     pub(super) is_cancelled: bool,
     /// What its CANCEL says.
     pub(super) withdrawal: Withdrawal,
@@ -84,6 +89,8 @@ impl Transaction {
             is_early: false,
             is_tried: false,
             is_sent_on: false,
+            is_late: false,
+            respondent: None,
             is_cancelled: false,
             withdrawal: Withdrawal::GivenUp,
             is_hung_up: false,

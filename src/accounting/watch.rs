@@ -1,6 +1,6 @@
 //! Calls that may end without a BYE: when they were known alive last, and the OPTIONS that ask both of their ends.
 //!
-//! The engine keeps what a request inside the dialog needs, for both ends, and says when one is due by [`Probe`]; what
+//! The engine keeps what a request inside the dialog needs, for both ends, and says when one is due by [`Outgoing`]; what
 //! came of it comes back as [`Input::Probed`](super::Input::Probed). Any answer but 408 and 481 shows that an end lives,
 //! 481 that it does not know the call (RFC 5057 §5.1), silence counts up to a limit.
 
@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::Outcome;
 use super::ends::place;
 use super::engine::Engine;
-use super::session::Key;
+use super::session::{Key, Session};
 use super::transaction::{Answer, Transaction};
 use crate::clock::{Instant, Now};
 use crate::record::{Cause, Party};
+use crate::sip::message::Message;
 use crate::sip::stack::ListenerId;
 
 /// What an operator can set about the OPTIONS to the ends of a call.
@@ -24,13 +25,24 @@ pub struct Pings {
     pub lost_max: u8,
 }
 
-/// A request that asks an end of a call whether it still knows it.
+/// What a request of the gateway to an end of a call is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// Whether the end still knows the call; what became of it comes back as [`Input::Probed`](super::Input::Probed).
+    Probe,
+    /// The call has ended; nothing comes back.
+    Bye,
+}
+
+/// A request of the gateway to an end of a call.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Probe {
+pub struct Outgoing {
     /// The call.
     pub key: Key,
     /// Which end.
     pub to: Party,
+    /// What for.
+    pub purpose: Purpose,
     /// The listener its INVITE came in by.
     pub listener: ListenerId,
     /// The request line.
@@ -39,7 +51,7 @@ pub struct Probe {
     pub(super) lines: Vec<u8>,
 }
 
-impl Probe {
+impl Outgoing {
     /// The whole request, with this Via value.
     #[must_use]
     pub fn request(&self, via: &str) -> Vec<u8> {
@@ -48,7 +60,7 @@ impl Probe {
     }
 }
 
-/// What became of a [`Probe`].
+/// What became of a probe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sign {
     /// The end answered.
@@ -77,9 +89,15 @@ impl Sign {
 const STORE_EVERY: Duration = Duration::from_secs(600);
 
 impl Engine {
-    /// The probes that have become due, since this was asked last.
-    pub fn take_probes(&mut self) -> Vec<Probe> {
-        std::mem::take(&mut self.probes)
+    /// The requests to ends of calls that have become due, since this was asked last.
+    pub fn take_outgoing(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    /// Whether there are any.
+    #[must_use]
+    pub const fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
     /// When the ends of a call are asked first: spread over half an interval, so that the calls of a restart are not
@@ -96,18 +114,18 @@ impl Engine {
         let mut probes = Vec::new();
         if let Some(ends) = &session.ends {
             for to in [Party::Caller, Party::Callee] {
-                if !ends.is_asked[place(to)] {
-                    probes.extend(ends.probe(key, to, session));
+                if !ends.is_asked(to) {
+                    probes.extend(ends.options(key, to, session));
                 }
             }
         }
         self.calls.change(key, |session| {
             session.alarms.ping = Some(now.mono + pings.interval);
             if let Some(ends) = &mut session.ends {
-                probes.iter().for_each(|probe| ends.is_asked[place(probe.to)] = true);
+                probes.iter().for_each(|probe| ends.ask(probe.to));
             }
         });
-        self.probes.append(&mut probes);
+        self.outgoing.append(&mut probes);
     }
 
     /// What became of a probe.
@@ -118,8 +136,8 @@ impl Engine {
         }
         let has_ended = self.calls.change(key, |session| {
             let ends = session.ends.as_mut()?;
+            ends.asked(to);
             let lost = &mut ends.lost[place(to)];
-            ends.is_asked[place(to)] = false;
             *lost = match sign {
                 Sign::Alive => 0,
                 Sign::Silent | Sign::Unknown => lost.saturating_add(1),
@@ -127,15 +145,36 @@ impl Engine {
             };
             (sign == Sign::Unknown || *lost >= lost_max).then_some(())
         });
-        if has_ended.flatten().is_some() {
+        if !self.settle(now, key, to, sign, out) && has_ended.flatten().is_some() {
             self.end(now, key, Cause::Unreachable, out);
         }
     }
 
     /// A call has shown that it lives.
     pub(super) fn alive(&mut self, now: Now, key: Key) {
+        self.lives(now, key, |_| ());
+    }
+
+    /// A request of `sender` goes where the dialog goes.
+    pub(super) fn passes(&mut self, now: Now, key: Key, sender: Party, request: &Message) {
+        let cseq = request.cseq().0;
+        self.lives(now, key, |session| {
+            if let Some(ends) = &mut session.ends {
+                ends.note_cseq(sender, cseq);
+            }
+            if sender == Party::Caller {
+                // Whoever sends requests inside the dialog has got the 2xx.
+                session.unacknowledged.take_if(|(number, _)| *number == session.cseq);
+            }
+        });
+    }
+
+    fn lives(&mut self, now: Now, key: Key, note: impl FnOnce(&mut Session)) {
         let is_old = self.calls.touch(key, |session| {
-            session.alive = session.alive.max(now.wall);
+            note(session);
+            if now.mono > session.alive.mono {
+                session.alive = now;
+            }
             let ends = session.ends.as_mut()?;
             let is_old = now.wall.since(ends.stored) >= STORE_EVERY;
             if is_old {

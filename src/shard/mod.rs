@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::accounting::{self, CallView, Engine, Outcome, Sign};
+use crate::accounting::{self, CallView, Engine, Notice, Outcome, Sign};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
 use crate::policy::Routes;
@@ -29,7 +29,7 @@ use crate::sip::stack::{
 };
 
 use held::Held;
-use watch::Probes;
+use watch::Requests;
 
 /// What happens to new calls while records cannot be committed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -186,6 +186,8 @@ pub enum Output {
         /// How it is now.
         condition: Condition,
     },
+    /// What an operator should hear of a call.
+    Notice(Notice),
     /// For metrics.
     Count(Count),
 }
@@ -217,8 +219,8 @@ pub struct Shard {
     queue: Health,
     memory: Health,
     draining: bool,
-    /// OPTIONS to the ends of calls that have no answer yet.
-    probes: Probes,
+    /// Our own requests to the ends of calls.
+    requests: Requests,
     /// Reused from turn to turn.
     stack_outputs: Vec<stack::Output>,
     /// Reused likewise, for what follows from an output.
@@ -239,7 +241,7 @@ impl Shard {
             queue: Health::Well,
             memory: Health::Well,
             draining: false,
-            probes: Probes::default(),
+            requests: Requests::default(),
             stack_outputs: Vec::new(),
             spare_outputs: Vec::new(),
         }
@@ -278,7 +280,7 @@ impl Shard {
         let before = self.pending.records.len();
         self.engine.tick(now, &mut self.pending);
         self.mention_from(before);
-        self.send_probes(now, out);
+        self.send_requests(now, out);
         while let Some(overdue) = self.held.pop_overdue(now.mono, self.settings.commit_wait_max) {
             out.push(Output::Count(Count::AnswerUnsafe));
             let (transaction, answer) = (overdue.transaction, overdue.answer);
@@ -288,6 +290,8 @@ impl Shard {
 
     /// Ends a turn: what is to be recorded of it leaves as one commit.
     pub fn flush(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.send_requests(now, out);
+        out.extend(self.engine.take_notices().into_iter().map(Output::Notice));
         if self.pending.is_empty() {
             return;
         }
@@ -374,8 +378,8 @@ impl Shard {
             From::Resolve { query, host, port, ways } => out.push(Output::Resolve { query, host, port, ways }),
             From::Turned { peer, condition } => out.push(Output::Turned { peer, condition }),
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
-            From::Final { transaction, answer, code, message, .. } if self.probes.has(transaction) => {
-                self.probe_answered(now, transaction, Sign::of_answer(code, message.is_none()));
+            From::Final { transaction, answer, code, message, .. } if self.requests.has(transaction) => {
+                self.request_answered(now, transaction, Sign::of_answer(code, message.is_none()));
                 self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
             }
             From::Final { transaction, answer, code, reason, message, source, uri } => {
@@ -407,8 +411,8 @@ impl Shard {
             }
             From::Orphan { answer } if self.engine.awaits(now, &answer) => self.stack.pass_on(&answer, more),
             From::Orphan { .. } => out.push(Output::Count(Count::Ignored(Ignored::AnswerStray))),
-            From::Terminated { transaction } if self.probes.has(transaction) => {
-                self.probe_answered(now, transaction, Sign::Silent);
+            From::Terminated { transaction } if self.requests.has(transaction) => {
+                self.request_answered(now, transaction, Sign::Silent);
             }
             From::Terminated { transaction } => self.tell(now, accounting::Input::Terminated { transaction }),
         }

@@ -1,24 +1,28 @@
-//! The OPTIONS that ask the ends of calls whether they still know them: the engine says when, the SIP machine sends.
+//! Requests of the gateway to the ends of calls: OPTIONS that ask whether they still know them, and BYE. The engine says
+//! when, the SIP machine sends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
 
 use super::{Output, Shard};
-use crate::accounting::{self, Key, Sign};
+use crate::accounting::{self, Key, Outgoing, Purpose, Sign};
 use crate::clock::Now;
 use crate::record::Party;
 use crate::sip::message::Message;
 use crate::sip::stack::ServerId;
 
-/// Those that have no answer yet, by their transactions.
+/// Those that have no answer yet.
 #[derive(Debug, Default)]
-pub(super) struct Probes {
-    waiting: HashMap<ServerId, (Key, Party), foldhash::fast::RandomState>,
+pub(super) struct Requests {
+    /// Which end of which call was asked; `None` for a BYE, whose answer is nobody's.
+    waiting: HashMap<ServerId, Option<(Key, Party)>, foldhash::fast::RandomState>,
+    /// BYEs that the SIP machine had no room for; as many as calls that have ended in the meantime, at most.
+    unsent: VecDeque<Outgoing>,
     /// Number of the last one, for its branch.
     number: u64,
 }
 
-impl Probes {
+impl Requests {
     /// Whether it is one of them.
     pub(super) fn has(&self, transaction: ServerId) -> bool {
         !self.waiting.is_empty() && self.waiting.contains_key(&transaction)
@@ -26,33 +30,49 @@ impl Probes {
 }
 
 impl Shard {
-    /// Sends the probes that are due.
-    pub(super) fn send_probes(&mut self, now: Now, out: &mut Vec<Output>) {
-        for probe in self.engine.take_probes() {
-            let listener = self.stack.settings().listeners.get(usize::from(probe.listener.0)).copied();
-            let mut via = String::with_capacity(64);
-            if let Some(own) = listener {
-                self.probes.number += 1;
-                let token = own.transport.via_token();
-                // Below our branch as a proxy, and no answer is looked up by it.
-                let _ = write!(via, "SIP/2.0/{token} {};branch=z9hG4bKping{:x}", own.local, self.probes.number);
+    /// Sends the requests that are due.
+    pub(super) fn send_requests(&mut self, now: Now, out: &mut Vec<Output>) {
+        if !self.engine.has_outgoing() && self.requests.unsent.is_empty() {
+            return;
+        }
+        let fresh = self.engine.take_outgoing();
+        let mut queue = std::mem::take(&mut self.requests.unsent);
+        queue.extend(fresh);
+        while let Some(request) = queue.pop_front() {
+            if self.send_request(now, &request, out) {
+                continue;
             }
-            let request = Message::parse(probe.request(&via)).ok().filter(|_| listener.is_some());
-            let mut outputs = std::mem::take(&mut self.stack_outputs);
-            let sent = request.and_then(|request| self.stack.originate(now, probe.listener, request, &mut outputs));
-            match sent {
-                Some(transaction) => {
-                    self.probes.waiting.insert(transaction, (probe.key, probe.to));
-                }
-                None => self.probed(now, probe.key, probe.to, Sign::Unasked),
+            match request.purpose {
+                Purpose::Probe => self.probed(now, request.key, request.to, Sign::Unasked),
+                Purpose::Bye => self.requests.unsent.push_back(request),
             }
-            self.work_off(now, outputs, out);
         }
     }
 
-    /// A probe has its answer, or gets none.
-    pub(super) fn probe_answered(&mut self, now: Now, transaction: ServerId, sign: Sign) {
-        if let Some((key, to)) = self.probes.waiting.remove(&transaction) {
+    /// Whether a request could be sent, or never can be.
+    fn send_request(&mut self, now: Now, request: &Outgoing, out: &mut Vec<Output>) -> bool {
+        let Some(own) = self.stack.settings().listeners.get(usize::from(request.listener.0)).copied() else {
+            return request.purpose == Purpose::Bye;
+        };
+        self.requests.number += 1;
+        let mut via = String::with_capacity(64);
+        // Below our branch as a proxy, and no answer is looked up by it.
+        let token = own.transport.via_token();
+        let _ = write!(via, "SIP/2.0/{token} {};branch=z9hG4bKown{:x}", own.local, self.requests.number);
+        let Ok(message) = Message::parse(request.request(&via)) else { return request.purpose == Purpose::Bye };
+        let mut outputs = std::mem::take(&mut self.stack_outputs);
+        let sent = self.stack.originate(now, request.listener, message, &mut outputs);
+        if let Some(transaction) = sent {
+            let asked = (request.purpose == Purpose::Probe).then_some((request.key, request.to));
+            self.requests.waiting.insert(transaction, asked);
+        }
+        self.work_off(now, outputs, out);
+        sent.is_some()
+    }
+
+    /// A request has its answer, or gets none.
+    pub(super) fn request_answered(&mut self, now: Now, transaction: ServerId, sign: Sign) {
+        if let Some((key, to)) = self.requests.waiting.remove(&transaction).flatten() {
             self.probed(now, key, to, sign);
         }
     }

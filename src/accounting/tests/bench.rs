@@ -6,6 +6,8 @@
 //! |---|---|
 //! | `INVITE`, `MESSAGE`, `OPTIONS` | a request of the caller outside a dialog |
 //! | `BYE caller`, `INVITE callee`, `INFO caller x` | one inside the dialog, with callee tag `b` or `x` |
+//! | `BYE caller b aside`, `BYE caller b unsigned` | one that does not go where the dialog goes, and without a signed Route |
+//! | `asks callee 481`, `asks caller silent`, `asks nobody` | the end was sent OPTIONS, and this came back |
 //! | `183 b sdp`, `180 b` | a provisional answer to the newest request |
 //! | `200 b`, `486 b` | a final answer with that To tag |
 //! | `=408` | a final answer of the gateway |
@@ -22,7 +24,7 @@
 //! | `close` | the operator ends all calls |
 //! | `every 60` | a server wants an interim record of the dialog with callee tag `b` each 60 s; 0: none |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -30,7 +32,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::accounting::{Engine, Input, Key, Made, Outcome, Settings};
+use crate::accounting::{Engine, Input, Key, Made, Notice, Outcome, Outgoing, Purpose, Settings, Sign};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::{Avp, Marks, RouteFields, Targets};
@@ -53,9 +55,15 @@ pub(super) struct Bench {
     pub(super) stored: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Notes of ended calls, all kept.
     pub(super) notes: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Requests to ends of calls.
+    pub(super) outgoing: VecDeque<Outgoing>,
+    /// What there was to hear.
+    pub(super) notices: Vec<Notice>,
     pub(super) avps: Vec<Avp>,
     pub(super) fields: Option<RouteFields>,
     pub(super) targets: Targets,
+    /// Whether requests of the caller have a Contact.
+    pub(super) has_contact: bool,
     /// Appended to every request's header lines.
     pub(super) lines: String,
     /// Whether records must come back whole from their bytes.
@@ -101,9 +109,12 @@ impl Bench {
             made: Vec::new(),
             stored: BTreeMap::new(),
             notes: BTreeMap::new(),
+            outgoing: VecDeque::new(),
+            notices: Vec::new(),
             avps: Vec::new(),
             fields: None,
             targets: Targets::default(),
+            has_contact: true,
             lines: String::new(),
             is_lossless: true,
             marks: marks(first),
@@ -139,6 +150,8 @@ impl Bench {
                 self.handle(Input::Lost { transaction, attempts, given_up });
             }
             ["forward"] => self.targets = Targets::Forward,
+            ["asks", "nobody"] => assert!(self.outgoing.is_empty(), "{:?}: {}", self.outgoing, self.records()),
+            ["asks", who, sign] => self.asks(who, sign),
             ["restart"] => self.restart(),
             ["reboot"] => {
                 self.settings.boot_id.push('x');
@@ -175,7 +188,29 @@ impl Bench {
         self.commit(out);
     }
 
+    fn asks(&mut self, who: &str, what: &str) {
+        let probe = self.outgoing.pop_front().unwrap_or_else(|| panic!("asks nobody: {}", self.records()));
+        assert_eq!((probe.to.name(), probe.purpose), (who, Purpose::Probe), "{}", self.records());
+        let sign = match what {
+            "silent" => Sign::Silent,
+            "busy" => Sign::Unasked,
+            code => Sign::of_answer(code.parse().expect("a code"), false),
+        };
+        self.handle(Input::Probed { key: probe.key, to: probe.to, sign });
+    }
+
+    /// Nobody answers what is still asked.
+    pub(super) fn leave_unanswered(&mut self) {
+        while let Some(probe) = self.outgoing.pop_front() {
+            if probe.purpose == Purpose::Probe {
+                self.handle(Input::Probed { key: probe.key, to: probe.to, sign: Sign::Silent });
+            }
+        }
+    }
+
     fn commit(&mut self, out: Outcome) {
+        self.outgoing.extend(self.engine.take_outgoing());
+        self.notices.extend(self.engine.take_notices());
         for change in out.calls.iter().cloned() {
             match change {
                 CallChange::Put { key, value } => {
@@ -214,6 +249,7 @@ impl Bench {
     }
 
     fn restart(&mut self) {
+        self.outgoing.clear();
         let seed = u128::from(self.now.wall.0.unsigned_abs());
         self.engine = Engine::new(self.settings.clone(), seed);
         for (key, value) in self.notes.iter().chain(&self.stored) {
@@ -229,9 +265,15 @@ impl Bench {
             "callee" => ("sip:al@192.0.2.1", callee, caller.to_owned()),
             _ => ("sip:bo@192.0.2.2", caller.to_owned(), callee),
         };
+        let contact = match sender {
+            "callee" => "Contact: <sip:bo@192.0.2.2>\r\n",
+            _ if self.has_contact => "Contact: <sip:al@192.0.2.1>\r\n",
+            _ => "",
+        };
         let text = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK{cseq}\r\nFrom: {from}\r\nTo: {to}\r\n\
-             Call-ID: call1\r\nCSeq: {cseq} {method}\r\nUser-Agent: {sender}\r\n{}Content-Length: 0\r\n\r\n",
+             Call-ID: call1\r\nCSeq: {cseq} {method}\r\n{contact}User-Agent: {sender}\r\n{}\
+             Content-Length: 0\r\n\r\n",
             self.lines
         );
         Message::parse(text.into_bytes()).expect("a well-formed request")
@@ -240,6 +282,7 @@ impl Bench {
     fn arrive(&mut self, method: &str, rest: &[&str]) {
         self.cseq += 1;
         let (sender, tag) = (*rest.first().unwrap_or(&"new"), *rest.get(1).unwrap_or(&"b"));
+        let is_aside = rest.contains(&"aside") || rest.contains(&"unsigned");
         let message = Rc::new(self.request(method, sender, tag, self.cseq));
         let view = RequestView {
             message: Rc::clone(&message),
@@ -247,11 +290,16 @@ impl Bench {
             arrived: self.now,
             in_dialog: !rest.is_empty(),
             direction: match sender {
+                _ if rest.contains(&"unsigned") => None,
                 "caller" => Some(Direction::Downstream),
                 "callee" => Some(Direction::Upstream),
                 _ => None,
             },
-            course: if rest.is_empty() { Course::Outside } else { Course::Dialog },
+            course: match rest {
+                [] => Course::Outside,
+                _ if is_aside => Course::Aside,
+                _ => Course::Dialog,
+            },
             repaired_uri: None,
             own_routes: 0,
             side: None,

@@ -224,7 +224,7 @@ fn a_bye_before_the_answer_is_the_callers_cancel() {
                 "early media ends with it",
                 "a0 m0",
                 "INVITE; 183 b sdp; +2; BYE caller; 200; 1:487 b",
-                "start INVITE 183 a/b; stop BYE 200 a/b caller bye; missed INVITE 487 a/b caller cancelled",
+                "start INVITE 183 a/b; missed INVITE 487 a/b caller cancelled; stop INVITE 487 a/b caller cancelled",
             ),
         ],
     );

@@ -34,7 +34,7 @@ fn fields_are_taken_from_the_request_and_its_answer() {
             (
                 "the BYE's own values, and the call's where it has none",
                 "a0",
-                "INVITE; 200 b; BYE callee; =408",
+                "INVITE; 200 b; ACK; BYE callee; round X =408; =408; asks caller silent",
                 "start INVITE 200 a/b ua=new ct=<sip:bo@192.0.2.2> ru=sip:winner; \
              stop BYE 408 a/b callee failed-bye 0s ua=callee ct=<sip:bo@192.0.2.2> ru=sip:winner",
             ),
@@ -49,7 +49,7 @@ fn fields_are_taken_from_the_request_and_its_answer() {
             (
                 "after a restart too",
                 "a0",
-                "INVITE; 200 b; restart; BYE callee; =408",
+                "INVITE; 200 b; restart; BYE callee; round X =408; =408; asks caller silent",
                 "start INVITE 200 a/b ua=new ct=<sip:bo@192.0.2.2> ru=sip:winner; \
              stop BYE 408 a/b callee failed-bye 0s ua=callee ct=<sip:bo@192.0.2.2> ru=sip:winner",
             ),

@@ -8,6 +8,7 @@ mod fields;
 mod numbers;
 mod promises;
 mod restart;
+mod verdicts;
 
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ fn settings() -> Settings {
         sinks: vec![SinkMode::Sessions, SinkMode::Transactions, SinkMode::Cdr],
         boot_id: "boot".into(),
         interim_jitter_percent: 0,
+        // Most rows say nothing of the ACK.
+        ack_wait: secs(1_000_000),
         ..Settings::default()
     }
 }

@@ -3,7 +3,7 @@
 use super::bench::Bench;
 use super::{secs, settings};
 use crate::accounting::Settings;
-use crate::accounting::session::{Stored, decode, encode};
+use crate::accounting::stored::{Stored, decode, encode};
 use crate::record::Kind;
 
 /// Kind and number of each record.

@@ -32,6 +32,12 @@ const STEPS: &[&str] = &[
     "BYE caller",
     "BYE callee",
     "BYE caller c",
+    "BYE callee b aside",
+    "INVITE caller b aside",
+    "481 b",
+    "401 b",
+    "500 b",
+    "round B =408; =408",
     "INVITE callee",
     "INVITE caller c",
     "UPDATE caller",
@@ -61,8 +67,15 @@ fn promises(settings: Settings, marks: &str, steps: &[&str]) -> Result<(), propt
         bench.play(step);
         // No two requests arrive at the same instant.
         bench.play("+0.001");
+        if bench.outgoing.len() > 2 {
+            bench.leave_unanswered();
+        }
     }
     bench.end_all();
+    for _ in 0..8 {
+        bench.leave_unanswered();
+        bench.play("+10");
+    }
     bench.play("+200000");
     let mut sessions: HashMap<&str, (usize, usize)> = HashMap::new();
     for made in &bench.made {

@@ -156,7 +156,7 @@ fn what_is_not_ours_is_refused() {
     let now = bench.now;
     for (name, key, value, want) in [
         ("a short key", &key[1..], &value[..], "a stored call has a name of 23 octets, not 24"),
-        ("a newer release", &key, &newer, "stored call of version 9, this release reads up to 1"),
+        ("a newer release", &key, &newer, "stored call of version 9, this release reads up to 2"),
         ("nothing", &key, &[], "stored call: version at octet 0 cannot be read"),
         ("an unknown state", &key, &[1, 7], "stored call: state at octet 1 cannot be read"),
     ] {

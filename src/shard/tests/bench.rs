@@ -36,12 +36,15 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Legs by the Request-URI of their branch, and a boot that its calls are known by.
+    /// Legs by the Request-URI of their branch, and a boot that its calls are known by; no BYE of the gateway's own.
     pub fn new() -> Self {
         let engine = accounting::Settings {
             leg_fields: vec![("to".into(), Template::parse("$ru").expect("a template"))],
             boot_id: "boot".into(),
             lifetime_max: Some(Duration::from_secs(600)),
+            // Most flows say nothing of the ACK, or of who hears of the end.
+            ack_wait: Duration::from_secs(1_000_000),
+            hang_up: Vec::new(),
             ..accounting::Settings::default()
         };
         Self { engine, ..Self::default() }
@@ -354,6 +357,7 @@ impl Bench {
                 Output::Turned { peer, .. } => panic!("{}: {peer:?} is down", self.name),
                 Output::Authority { name, .. } => panic!("{}: named {name}", self.name),
                 Output::Resolve { host, .. } => panic!("{}: asked for {host}", self.name),
+                Output::Notice(notice) => *self.counts.entry(format!("{:?}", notice.what)).or_default() += 1,
                 Output::Count(count) => {
                     if count == shard::Count::AnswerUnsafe {
                         self.disk.excuse();

@@ -134,6 +134,8 @@ impl Disk {
             "INVITE" if code == 503 && headers(text, "Retry-After").next().is_some() => None,
             "INVITE" => (!is_there(&is_failure) || waits(&is_failure)).then_some("its Missed or Failed"),
             // A BYE before its INVITE's final answer ends an early dialog: no Start, so no Stop either.
+            // Other refusals end nothing.
+            "BYE" if code >= 300 && ![410, 481, 604].contains(&code) => None,
             "BYE" => (is_begun && !is_there(&is_stop) || waits(&is_stop)).then_some("its Stop"),
             _ => None,
         }

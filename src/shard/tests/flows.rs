@@ -105,6 +105,9 @@ fn a_call_is_acknowledged_and_ended_from_either_side() {
              alice sends BYE
              bob gets BYE
              after 33 s
+             recorded nothing
+             bob forgets
+             after 33 s
              recorded stop 408 bob caller failed-bye 0s
              disk writes
              alice gets nothing

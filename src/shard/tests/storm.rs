@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::bench::{Setup, check_facts, initial, of_invite};
 use super::disk::{Disk, tag_of};
+use crate::accounting;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::record::{Kind, Record};
 use crate::shard::{self, Count, Health, Input, OnTrouble, Output, Shard, Ticket};
@@ -89,7 +90,12 @@ impl Storm {
     fn new(seed: u64) -> Self {
         let mut rng = Rng(seed ^ 0x5_eed0);
         let on_trouble = if rng.chance(50) { OnTrouble::Serve } else { OnTrouble::Refuse };
-        let setup = Setup { shard: shard::Settings { on_trouble, ..shard::Settings::default() }, ..Setup::new() };
+        let engine = accounting::Settings {
+            hang_up: accounting::Settings::default().hang_up,
+            ack_wait: Duration::from_secs(32),
+            ..Setup::new().engine
+        };
+        let setup = Setup { shard: shard::Settings { on_trouble, ..shard::Settings::default() }, engine };
         let now = Now { mono: Instant(1_000_000), wall: Timestamp(1_700_000_000_000_000) };
         let disk = Disk::default();
         Self {
@@ -251,7 +257,7 @@ impl Storm {
                     self.unsafe_answers += 1;
                     self.disk.excuse();
                 }
-                Output::Count(_) | Output::Turned { .. } => {}
+                Output::Count(_) | Output::Notice(_) | Output::Turned { .. } => {}
             }
         }
     }

@@ -234,3 +234,137 @@ fn the_sign_of_life_of_a_ping_is_in_the_record() {
     let want = crate::clock::Timestamp(start.0 + 60_000_000).to_string();
     assert_eq!(alive.as_deref(), Some(want.as_bytes()));
 }
+
+#[test]
+fn a_doubt_is_settled_though_nothing_is_watched() {
+    let play = |rows: &[(&str, &str)]| {
+        for (name, script) in rows {
+            Bench::new(name, Setup::new()).run(script);
+        }
+    };
+    play(&[
+        (
+            "silence to a BYE, and an end that lives",
+            "an answered call
+             after 9 s
+             alice sends BYE
+             bob gets BYE
+             after 31900 ms
+             bob forgets
+             after 200 ms
+             bob gets OPTIONS
+             bob sends 200
+             recorded event 408 bob
+             calls 1
+             after 8 s
+             bob sends BYE
+             alice gets BYE
+             alice sends 200
+             recorded stop 200 bob callee bye 49s
+             disk writes
+             bob gets 200",
+        ),
+        (
+            "a BYE with an old CSeq is refused, and the call goes on",
+            "an answered call
+             after 9 s
+             alice sends BYE
+             bob gets BYE
+             bob sends 500
+             recorded event 500 bob
+             disk writes
+             alice gets 500
+             calls 1
+             after 9 s
+             alice sends BYE
+             bob gets BYE
+             bob sends 200
+             recorded stop 200 bob caller bye 18s
+             disk writes
+             alice gets 200",
+        ),
+        (
+            "a challenge, and the credentials",
+            "an answered call
+             after 9 s
+             alice sends BYE
+             bob gets BYE
+             bob sends 407
+             alice gets 407
+             recorded nothing
+             alice sends BYE
+             bob gets BYE
+             bob sends 200
+             recorded stop 200 bob caller bye 9s
+             disk writes
+             alice gets 200
+             after 10 s
+             bob gets nothing",
+        ),
+        (
+            "a challenge without them: the end is asked",
+            "an answered call
+             after 9 s
+             alice sends BYE
+             bob gets BYE
+             bob sends 401
+             alice gets 401
+             after 5 s
+             bob gets OPTIONS
+             bob sends 481
+             recorded stop 401 bob caller failed-bye 9s",
+        ),
+        (
+            "an end that does not know the call any more when it is changed",
+            "an answered call
+             after 9 s
+             bob sends INVITE again
+             alice gets INVITE
+             alice sends 481
+             alice gets ACK
+             recorded failed 481 bob callee refused; stop 0 bob gateway unreachable 9s
+             disk writes
+             bob gets 481
+             bob sends ACK hop",
+        ),
+    ]);
+}
+
+#[test]
+fn the_gateway_hangs_up_when_it_ends_a_call() {
+    let engine = accounting::Settings { hang_up: vec![crate::record::Cause::Lifetime], ..Setup::new().engine };
+    Bench::new("both ends get a BYE at the longest time", Setup { engine, ..Setup::new() }).run(
+        "an answered call
+         after 600 s
+         recorded stop 0 bob gateway lifetime 600s
+         alice gets BYE containing BYE sip:alice@192.0.2.10:5062 SIP/2.0
+         alice sends 200
+         bob gets BYE containing BYE sip:bob@192.0.2.20:5060 SIP/2.0
+         bob sends 481
+         after 40 s
+         alice gets nothing
+         bob gets nothing
+         recorded nothing",
+    );
+    let engine = accounting::Settings {
+        hang_up: vec![crate::record::Cause::NoAck],
+        ack_wait: Duration::from_secs(32),
+        ..Setup::new().engine
+    };
+    Bench::new("and when nobody acknowledges its 200", Setup { engine, ..Setup::new() }).run(
+        "alice sends INVITE to bob
+         bob gets INVITE
+         bob sends 200
+         disk writes
+         alice gets 200
+         recorded start 200 bob
+         after 33 s
+         recorded stop 0 bob gateway no-ack 0s
+         counted Unacknowledged 1
+         bob gets BYE
+         bob sends 200
+         alice forgets
+         after 33 s
+         alice forgets",
+    );
+}

@@ -22,6 +22,7 @@ use super::memory;
 use super::metrics::Meters;
 use super::stream::{Arrived, Outgoing};
 use super::udp::{self, Batch};
+use crate::accounting::{Notice, Noticed};
 use crate::clock::{self, Instant, Now};
 use crate::ids::CallHash;
 use crate::queue::{self, AppendFailed, Commit, Full, Producer};
@@ -461,6 +462,7 @@ impl Driver {
                     }
                 }
                 Output::Turned { peer, condition } => self.tell_turned(peer, condition),
+                Output::Notice(notice) => self.tell_notice(&notice),
                 Output::Count(count) => self.meters.count(count),
             }
         }
@@ -470,6 +472,21 @@ impl Driver {
                 send(socket, sends, &self.meters);
             }
             sends.clear();
+        }
+    }
+
+    fn tell_notice(&self, notice: &Notice) {
+        self.meters.notice(notice.what);
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        let (call_id, from_tag, to_tag) = (text(&notice.call_id), text(&notice.from_tag), text(&notice.to_tag));
+        let session = &notice.session;
+        match notice.what {
+            Noticed::Unacknowledged => {
+                tracing::warn!(call_id, from_tag, to_tag, session, "no ACK came for the 2xx of a call: it is over");
+            }
+            Noticed::Revived => {
+                tracing::error!(call_id, from_tag, to_tag, session, "a call goes on after its end in the records");
+            }
         }
     }
 

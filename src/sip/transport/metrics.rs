@@ -2,6 +2,7 @@
 
 use metrics::{Counter, Gauge, counter, gauge};
 
+use crate::accounting::Noticed;
 use crate::shard::{Count, Health, Shard};
 use crate::sip::stack::Ignored;
 
@@ -25,6 +26,10 @@ pub const SIP_REQUESTS_UNROUTED_TOTAL: &str = "tollgate_sip_requests_unrouted_to
 pub const SIP_ANSWERS_UNSAFE_TOTAL: &str = "tollgate_sip_answers_unsafe_total";
 /// Commits of which the queue did not take all; the queue counts their records by reason.
 pub const SIP_COMMITS_LOST_TOTAL: &str = "tollgate_sip_commits_lost_total";
+/// Calls whose 2xx was never acknowledged.
+pub const CALLS_UNACKNOWLEDGED_TOTAL: &str = "tollgate_calls_unacknowledged_total";
+/// Calls that went on after their end in the records.
+pub const CALLS_REVIVED_TOTAL: &str = "tollgate_calls_revived_total";
 /// Calls in progress, by `shard`.
 pub const SIP_CALLS: &str = "tollgate_sip_calls";
 /// Transactions in progress or absorbing, by `shard` and `side` (`server`, `client`).
@@ -84,6 +89,15 @@ impl Meters {
             Count::AnswerUnsafe => self.unsafe_answers.increment(1),
             Count::Ignored(why) => counter!(SIP_MESSAGES_IGNORED_TOTAL, "reason" => reason(why)).increment(1),
         }
+    }
+
+    /// Counts what was noticed about a call. Rare, too.
+    pub fn notice(&self, what: Noticed) {
+        let name = match what {
+            Noticed::Unacknowledged => CALLS_UNACKNOWLEDGED_TOTAL,
+            Noticed::Revived => CALLS_REVIVED_TOTAL,
+        };
+        counter!(name).increment(1);
     }
 
     /// Shows the state after a turn.

@@ -1,0 +1,241 @@
+//! Final responses to requests inside a dialog: what the table of [`verdict`] says of them is done here.
+
+use std::time::Duration;
+
+use super::Outcome;
+use super::doubt::{CREDENTIALS_WAIT, Doubt};
+use super::ending::Stop;
+use super::engine::{Engine, session_expires};
+use super::flags::{self, is_success};
+use super::session::{Key, Session};
+use super::stored;
+use super::transaction::{Answer, Transaction};
+use super::verdict::{Respondent, Verdict, verdict};
+use crate::clock::Now;
+use crate::ids::{CallHash, SinkMask};
+use crate::queue::CallChange;
+use crate::record::{Cause, End, Kind, Party, Record};
+use crate::sip::stack::ServerId;
+
+impl Engine {
+    /// A BYE got its final response, or none.
+    pub(super) fn bye_answered(
+        &mut self,
+        now: Now,
+        id: ServerId,
+        transaction: &Transaction,
+        answer: &Answer<'_>,
+        out: &mut Outcome,
+    ) {
+        // A call may also have begun while its BYE was on the way.
+        let begun = || self.calls.find(transaction.request()).map(|(key, _)| key);
+        let Some(key) = transaction.session.or_else(begun) else {
+            return self.stray_bye_answered(now, transaction, answer, out);
+        };
+        // Another BYE, or a timer, may have been faster: one Stop is enough. An early dialog ends with its INVITE.
+        let is_open = self.calls.get(key).is_some_and(|session| !session.is_early());
+        if !is_open {
+            return;
+        }
+        match transaction.verdict(answer) {
+            Verdict::Ended => {
+                let Some(session) = self.calls.remove(key) else { return };
+                let (at, by) =
+                    session.ending.map_or((transaction.view.arrived, transaction.sender), |own| (own.at, own.by));
+                let cause = if is_success(answer.code) { Cause::Bye } else { Cause::FailedBye };
+                let record = self.maker.of_transaction(now, Kind::Stop, transaction, answer, Some(&session));
+                return self.stop(now, Stop { key, session, at, end: End { by, cause } }, record, out);
+            }
+            Verdict::Doubt => self.doubt_bye(now, key, transaction, answer, Duration::ZERO, out),
+            Verdict::Challenged => self.doubt_bye(now, key, transaction, answer, CREDENTIALS_WAIT, out),
+            Verdict::Refused => self.event(now, transaction, answer, out),
+            Verdict::Agreed | Verdict::Nothing => {}
+        }
+        self.calls.change(key, |session| session.ending.take_if(|ending| ending.transaction == id));
+    }
+
+    /// A re-INVITE got its final response, or none.
+    pub(super) fn reinvite_answered(
+        &mut self,
+        now: Now,
+        transaction: &Transaction,
+        answer: &Answer<'_>,
+        out: &mut Outcome,
+    ) {
+        let request = transaction.request();
+        let Some(key) = transaction.session.filter(|key| self.calls.get(*key).is_some()) else {
+            // After its Stop nothing follows; of a call that nobody keeps a signed Route is the only witness.
+            let has_ended = transaction.session.is_some() || self.calls.find_ended(request).is_some();
+            if !has_ended && transaction.view.direction.is_some() {
+                self.stray_reinvite_answered(now, transaction, answer, out);
+            }
+            return;
+        };
+        let verdict = transaction.verdict(answer);
+        match verdict {
+            Verdict::Agreed => {
+                let Some(session) = self.calls.get(key) else { return };
+                let record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, Some(session));
+                let sinks = self.maker.modes.live(transaction.marks.accounting);
+                self.push_numbered(key, record, sinks, out);
+                let cseq = request.cseq().0;
+                self.calls.change(key, |session| session.unacknowledged = Some((cseq, answer.code)));
+            }
+            Verdict::Nothing => return,
+            Verdict::Ended | Verdict::Doubt | Verdict::Challenged | Verdict::Refused => {
+                let session = self.calls.get(key);
+                let sinks = self.maker.modes.live(flags::failed(&self.maker.settings, transaction.marks, answer.code));
+                let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, answer, session);
+                record.end = Some(transaction.failure(answer));
+                out.push(record, CallHash::of(request.call_id()), sinks);
+            }
+        }
+        self.change_answered(now, key, transaction, answer, verdict, out);
+    }
+
+    fn stray_reinvite_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+        let call = CallHash::of(transaction.request().call_id());
+        let marks = transaction.marks;
+        if is_success(answer.code) {
+            let record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, None);
+            out.push(record, call, self.maker.modes.live(marks.accounting));
+        } else {
+            let sinks = self.maker.modes.live(flags::failed(&self.maker.settings, marks, answer.code));
+            let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, answer, None);
+            record.end = Some(transaction.failure(answer));
+            out.push(record, call, sinks);
+        }
+    }
+
+    /// Any other request got its final response, or none.
+    pub(super) fn other_answered(
+        &mut self,
+        now: Now,
+        transaction: &Transaction,
+        answer: &Answer<'_>,
+        out: &mut Outcome,
+    ) {
+        if self.records_method(transaction.request().method_text()) {
+            self.event(now, transaction, answer, out);
+        }
+        if let Some(key) = transaction.session.filter(|key| self.calls.get(*key).is_some()) {
+            self.change_answered(now, key, transaction, answer, transaction.verdict(answer), out);
+        }
+    }
+
+    /// What the response to a re-INVITE or an UPDATE says about its call.
+    fn change_answered(
+        &mut self,
+        now: Now,
+        key: Key,
+        transaction: &Transaction,
+        answer: &Answer<'_>,
+        verdict: Verdict,
+        out: &mut Outcome,
+    ) {
+        let at = transaction.view.arrived;
+        match verdict {
+            Verdict::Agreed => {
+                self.refreshed(now, key, answer);
+                self.retarget(now, key, transaction, answer);
+                let settles = |session: &Session| {
+                    session.doubt.as_deref().is_some_and(|doubt| doubt.ask == transaction.sender.other())
+                };
+                if self.calls.get(key).is_some_and(settles) {
+                    self.goes_on(now, key, out);
+                }
+            }
+            Verdict::Ended => self.end_at(now, key, at, Cause::Unreachable, out),
+            Verdict::Doubt => {
+                let end = End { by: Party::Gateway, cause: Cause::Unreachable };
+                let ask = transaction.sender.other();
+                self.doubt(now, key, Doubt { at, end, ask, code: answer.code, bye: None }, Duration::ZERO, out);
+            }
+            Verdict::Challenged | Verdict::Refused | Verdict::Nothing => {}
+        }
+    }
+
+    /// The Event of a request, for whoever wants it.
+    fn event(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+        let sinks = self.maker.modes.event(&self.maker.settings, transaction.marks, answer.code);
+        if !sinks.is_empty() {
+            let session = transaction.session.and_then(|key| self.calls.get(key));
+            let record = self.maker.of_transaction(now, Kind::Event, transaction, answer, session);
+            out.push(record, CallHash::of(transaction.request().call_id()), sinks);
+        }
+    }
+
+    /// A BYE of a call that nobody knows. Only a 2xx to one that has a signed Route tells of a call that was: by anything
+    /// else a sender could make Stops of calls that never were.
+    fn stray_bye_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+        let request = transaction.request();
+        let is_told = is_success(answer.code) && answer.message.is_some() && transaction.view.direction.is_some();
+        // A BYE may also end an early dialog (RFC 3261 §15), which is no call yet: its INVITE tells.
+        if !is_told || transaction.is_early || self.calls.find_ended(request).is_some() {
+            return;
+        }
+        let call = CallHash::of(request.call_id());
+        let live = self.maker.modes.live(transaction.marks.accounting);
+        let cdr = self.maker.modes.cdr(transaction.marks.accounting);
+        let end = End { by: transaction.sender, cause: Cause::Bye };
+        for (kind, sinks) in [(Kind::Stop, live), (Kind::Cdr, cdr)] {
+            if sinks.is_empty() {
+                continue;
+            }
+            let mut record = self.maker.of_transaction(now, kind, transaction, answer, None);
+            record.times.event = transaction.view.arrived.wall;
+            record.times.ended = Some(transaction.view.arrived.wall);
+            record.end = Some(end);
+            // As if its Start had been the record before it.
+            record.number = (kind == Kind::Stop).then_some(1);
+            out.push(record, call, sinks);
+        }
+        if !live.is_empty() || !cdr.is_empty() {
+            let [(key, _), _] = Key::candidates(request);
+            self.store_end(now, key, end, None, out);
+        }
+    }
+
+    /// Adds a record of a session that goes on under its next number; the number after it is stored with the record, so
+    /// that it is not used twice.
+    pub(super) fn push_numbered(&mut self, key: Key, mut record: Record, sinks: SinkMask, out: &mut Outcome) {
+        if sinks.is_empty() {
+            return;
+        }
+        record.number = self.calls.touch(key, Session::take_number).flatten();
+        if record.number.is_some()
+            && let Some(session) = self.calls.get(key)
+        {
+            out.calls.push(CallChange::Put { key: key.to_bytes(), value: stored::encode(session) });
+        }
+        out.push(record, key.call(), sinks);
+    }
+
+    /// A refresh of the session timer: the 2xx says how long it runs now (RFC 4028 §8.1, §9).
+    pub(super) fn refreshed(&mut self, now: Now, key: Key, answer: &Answer<'_>) {
+        let timer_s = session_expires(answer.message);
+        let expiry = self.maker.expiry(now, timer_s);
+        let was = self.calls.change(key, |session| {
+            session.alarms.expiry = expiry;
+            std::mem::replace(&mut session.timer_s, timer_s)
+        });
+        if was.is_some_and(|was| was != timer_s) {
+            self.calls.store_later(key, now.mono);
+        }
+    }
+}
+
+impl Transaction {
+    /// Who gave this final response.
+    fn answered_by(&self, answer: &Answer<'_>) -> Respondent {
+        match answer.message {
+            Some(_) => Respondent::Peer,
+            None => self.respondent.unwrap_or(Respondent::Gateway),
+        }
+    }
+
+    /// What this final response says about the call.
+    fn verdict(&self, answer: &Answer<'_>) -> Verdict {
+        verdict(self.method(), self.view.course, self.answered_by(answer), answer.code)
+    }
+}

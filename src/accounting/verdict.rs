@@ -1,0 +1,104 @@
+//! What the final response to a request inside a call says about that call: one table.
+//!
+//! A call ends in the records when it has ended, and only its other end can say so. A response of that end is one that
+//! came back by the branch of a request that went exactly where the dialog goes ([`Course::Dialog`]); by any other way
+//! anybody may have answered. A sender can provoke every refusal but 481, 410 and 604 (a low Max-Forwards, an unknown
+//! Require, an old CSeq, a missing credential), and silence too.
+//!
+//! | request | way | who answered | code | the call |
+//! |---|---|---|---|---|
+//! | any | any | the gateway, for it went nowhere | any | nothing |
+//! | BYE | the dialog's | the other end | 2xx, 481, 410, 604 | has ended when the BYE arrived |
+//! | BYE | another | whoever is there | 2xx, 481, 410, 604 | is in doubt |
+//! | BYE | any | whoever is there | 401, 407 | waits for the credentials, then is in doubt |
+//! | BYE | any | whoever is there | 408 | is in doubt |
+//! | BYE | any | whoever is there | any other | goes on; an Event where failures are marked |
+//! | BYE | any | nobody | – | is in doubt |
+//! | re-INVITE, UPDATE | the dialog's | the other end | 2xx | goes on: Interim, session timer, remote targets |
+//! | re-INVITE, UPDATE | the dialog's | the other end | 481, 410, 604 | has ended when the request arrived |
+//! | re-INVITE, UPDATE | the dialog's | the other end | 408 | is in doubt |
+//! | re-INVITE, UPDATE | the dialog's | the other end | any other | goes on; a Failed or Event where that is marked |
+//! | re-INVITE, UPDATE | the dialog's | nobody | – | is in doubt |
+//! | re-INVITE, UPDATE | another | anybody | any | nothing |
+//! | any other | any | anybody | any | nothing |
+//!
+//! Doubt is settled by asking the end the request was meant for: OPTIONS inside the dialog, whether `sip.watch` is on or
+//! not. 481 or silence ends the call at the instant of the request, any other response lets it go on
+//! (RFC 3261 §12.2.1.2, §15.1.1; RFC 5057 §5.1).
+
+use crate::sip::dialog::Course;
+use crate::sip::message::Method;
+use crate::sip::stack::Attempt;
+
+/// Who gave a final response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Respondent {
+    /// Whoever the request went to.
+    Peer,
+    /// Nobody: no response came in time, or the request could not be sent on. The code is the gateway's.
+    Nobody,
+    /// The gateway itself, without sending the request anywhere.
+    Gateway,
+}
+
+impl Respondent {
+    /// Who has answered a branch.
+    pub(super) const fn of_attempt(attempt: &Attempt) -> Self {
+        if attempt.message.is_some() { Self::Peer } else { Self::Nobody }
+    }
+}
+
+/// What it says about the call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    /// It has ended when the request arrived.
+    Ended,
+    /// It may have ended when the request arrived.
+    Doubt,
+    /// The request may come again with credentials; if it does not, the call is in doubt.
+    Challenged,
+    /// It goes on, and the other end has agreed to what the request changes.
+    Agreed,
+    /// It goes on: the request was refused.
+    Refused,
+    /// Nothing.
+    Nothing,
+}
+
+/// What a request would do to its call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Aim {
+    End,
+    Change,
+    Nothing,
+}
+
+/// Where a request went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    /// To the remote target of its dialog by its route set.
+    Dialogs,
+    Another,
+}
+
+/// The table of the module.
+pub(super) fn verdict(method: Method, course: Course, by: Respondent, code: u16) -> Verdict {
+    use Respondent::{Gateway, Nobody, Peer};
+    let aim = match method {
+        Method::Bye => Aim::End,
+        Method::Invite | Method::Update => Aim::Change,
+        _ => Aim::Nothing,
+    };
+    let way = if course == Course::Dialog { Way::Dialogs } else { Way::Another };
+    match (aim, way, by, code) {
+        (Aim::Nothing, ..) | (_, _, Gateway, _) | (Aim::Change, Way::Another, ..) => Verdict::Nothing,
+        (Aim::End, Way::Dialogs, Peer, 200..=299 | 410 | 481 | 604) => Verdict::Ended,
+        (Aim::End, Way::Another, Peer, 200..=299 | 410 | 481 | 604) => Verdict::Doubt,
+        (Aim::End, _, Peer, 401 | 407) => Verdict::Challenged,
+        (Aim::Change, Way::Dialogs, Peer, 200..=299) => Verdict::Agreed,
+        (Aim::Change, Way::Dialogs, Peer, 410 | 481 | 604) => Verdict::Ended,
+        (Aim::End, _, Peer, 408) | (Aim::Change, Way::Dialogs, Peer, 408) => Verdict::Doubt,
+        (Aim::End, _, Nobody, _) | (Aim::Change, Way::Dialogs, Nobody, _) => Verdict::Doubt,
+        (Aim::End, _, Peer, _) | (Aim::Change, Way::Dialogs, Peer, _) => Verdict::Refused,
+    }
+}
