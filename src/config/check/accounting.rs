@@ -3,14 +3,15 @@
 use super::Check;
 use super::sections::set;
 use super::sinks::Names;
-use crate::accounting::{self, FieldSource, FieldSources, LegOrder, SinkMode};
+use crate::accounting::{self, BilledTo, FieldSource, FieldSources, LegOrder, Revival, SinkMode};
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place, suggestion};
-use crate::config::schema::{self, AccountingTable, Flag, RouteAccountTable, RouteTable, Switch};
+use crate::config::schema::{self, AccountingTable, AtEnd, Flag, RouteAccountTable, RouteTable, Switch};
 use crate::config::tree::PlaceId;
 use crate::diameter::accounting::ims;
 use crate::ids::SinkMask;
 use crate::policy::{Marks, Route, RouteFields};
+use crate::record::Cause;
 use crate::units::Secs;
 use crate::vars::Template;
 
@@ -46,6 +47,15 @@ pub(super) fn check(
     if let Some(sources) = &table.in_dialog_fields {
         settings.in_dialog_fields = field_sources(sources, known, check);
     }
+    hang_up(table, &mut settings);
+    set(&mut settings.billed_to, table.billed_to, |until| match until {
+        schema::BilledTo::Noticed => BilledTo::Noticed,
+        schema::BilledTo::LastAlive => BilledTo::LastAlive,
+    });
+    set(&mut settings.revival, table.revive, |revive| match revive {
+        schema::Revive::Alarm => Revival::Told,
+        schema::Revive::Record => Revival::Recorded,
+    });
     if let Some(methods) = &table.methods {
         settings.methods = event_methods(methods, check);
     }
@@ -70,6 +80,23 @@ fn field_sources(table: &schema::FieldSources, known: &[&str], check: &mut Check
     }
     let by_field = table.0.iter().map(|(field, own)| (field.value.clone(), source(own.value))).collect();
     FieldSources { rest: FieldSource::Request, by_field }
+}
+
+/// The ends without a BYE of which the two ends of the call are told.
+fn hang_up(table: &AccountingTable, settings: &mut accounting::Settings) {
+    for (choice, cause) in [
+        (table.at_lifetime, Cause::Lifetime),
+        (table.at_session_timer, Cause::SessionTimer),
+        (table.at_no_ack, Cause::NoAck),
+        (table.at_unreachable, Cause::Unreachable),
+    ] {
+        match choice {
+            None => {}
+            Some(AtEnd::Record) => settings.hang_up.retain(|own| *own != cause),
+            Some(AtEnd::Bye) if settings.hang_up.contains(&cause) => {}
+            Some(AtEnd::Bye) => settings.hang_up.push(cause),
+        }
+    }
 }
 
 /// The interval of interim records: RFC 2869 §5.16 wants no less than a minute, and better ten.

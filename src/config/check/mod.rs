@@ -104,6 +104,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     queue.collapsing = sinks.collapsing;
     accounting.listeners.clone_from(&sip.stack.listeners);
     sip::route_keys(&file.sip, accounting.lifetime_max, &mut sip, check);
+    accounting.ack_wait = sip.stack.transaction.timeout();
     accounting.pings = sip::pings(&file.sip.watch, check);
     let mut log = sections::log(&file.log, check);
     if sinks.debug {

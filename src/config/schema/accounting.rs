@@ -47,6 +47,48 @@ pub struct AccountingTable {
     pub interim_s: Option<At<Secs<0, 86_400>>>,
     /// Longest call; then it is ended in the records; 0: no limit.
     pub lifetime_s: Option<Secs<0, 31_536_000>>,
+    /// What happens to a call that has reached it.
+    pub at_lifetime: Option<AtEnd>,
+    /// What happens to a call whose session timer has run out.
+    pub at_session_timer: Option<AtEnd>,
+    /// What happens to a call whose 2xx nobody has acknowledged.
+    pub at_no_ack: Option<AtEnd>,
+    /// What happens to a call of which an end does not answer, or does not know it.
+    pub at_unreachable: Option<AtEnd>,
+    /// Until when a call lasts that has ended without a BYE.
+    pub billed_to: Option<BilledTo>,
+    /// What is done about a call that goes on after its Stop.
+    pub revive: Option<Revive>,
+}
+
+/// What happens to a call when it ends in the records without a BYE.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtEnd {
+    /// Both ends get a BYE.
+    Bye,
+    /// Nothing: it ends in the records alone.
+    Record,
+}
+
+/// Until when a call lasts that has ended without a BYE.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum BilledTo {
+    /// Until that is noticed.
+    Noticed,
+    /// Until its last sign of life.
+    LastAlive,
+}
+
+/// What is done about a call that goes on after its Stop.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Revive {
+    /// It is told.
+    Alarm,
+    /// It is told, and recorded as a new session.
+    Record,
 }
 
 /// A switch.

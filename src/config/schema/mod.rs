@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-pub use accounting::{AccountingTable, FieldSource, FieldSources, Flag, LegOrder, Rounding, Switch};
+pub use accounting::{
+    AccountingTable, AtEnd, BilledTo, FieldSource, FieldSources, Flag, LegOrder, Revive, Rounding, Switch,
+};
 pub use dns::DnsTable;
 pub use mapping::{AccountingOn, Columns, MappingTable, Oversize, PolicyTable, UnknownKeywords};
 pub use route::{
