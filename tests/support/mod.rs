@@ -275,19 +275,30 @@ impl Gateway {
 
     /// Starts one with a `[sip]` section of the test's own, which makes it listen on the port. `more` begins inside
     /// `[admin]`.
-    pub fn start_with(dir: &Path, (port, sip): (u16, &str), targets: &[String], radius: u16, more: &str) -> Self {
+    pub fn start_with(dir: &Path, sip: (u16, &str), targets: &[String], radius: u16, more: &str) -> Self {
         let targets = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
-        Self::start_routes(dir, (port, sip), &format!("[[route]]\nto = [{targets}]"), radius, more)
+        Self::start_routes(dir, sip, &format!("[[route]]\nto = [{targets}]"), radius, more)
     }
 
     /// The same with `[[route]]` tables of the test's own.
-    pub fn start_routes(dir: &Path, (port, sip): (u16, &str), routes: &str, radius: u16, more: &str) -> Self {
+    pub fn start_routes(dir: &Path, sip: (u16, &str), routes: &str, radius: u16, more: &str) -> Self {
+        Self::start_accounted(dir, sip, routes, radius, ("", more))
+    }
+
+    /// As [`Self::start_routes`], with further lines of `[accounting]` before those that begin inside `[admin]`.
+    pub fn start_accounted(
+        dir: &Path,
+        (port, sip): (u16, &str),
+        routes: &str,
+        radius: u16,
+        (accounting, more): (&str, &str),
+    ) -> Self {
         let dir = dir.join("gateway");
         fs::create_dir_all(&dir).expect("the folder can be made");
         let folder = dir.display();
         let toml = format!(
             "[sip]\n{sip}\n\n{routes}\n\n\
-             [accounting]\non = [\"radius\"]\nflags = [\"missed\", \"failed\"]\n\n[queue]\npath = \"{folder}/queue\"\n\
+             [accounting]\non = [\"radius\"]\nflags = [\"missed\", \"failed\"]\n{accounting}\n\n[queue]\npath = \"{folder}/queue\"\n\
              free_min_mib = 0\n\n[sinks.radius.test]\nconfig = \"{folder}/radiusclient.conf\"\n\n\
              [admin]\nsocket = \"{folder}/admin.sock\"\n\n{more}\n"
         );

@@ -1,0 +1,329 @@
+//! When a call has ended, through the real binary: BYEs that somebody else answers, that are refused, challenged or met by
+//! silence, and the true BYE afterwards; calls that nobody acknowledges; calls that go on after their Stop.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{Agent, Gateway, Side, Wire, free_ports, wait_for};
+
+/// A caller, a callee and somebody else, all in `sip.allow`.
+struct World {
+    gateway: Gateway,
+    metrics: u16,
+    caller: Agent,
+    callee: Agent,
+    other: Agent,
+    _dir: tempfile::TempDir,
+}
+
+/// A call that is up.
+struct Call {
+    id: String,
+    caller: Side,
+    callee: Side,
+    begun: Instant,
+}
+
+fn agent(host: u8) -> Agent {
+    Agent::bind(SocketAddr::from(([127, 0, 0, host], 0)))
+}
+
+/// What follows a request line, as an end inside the call sends it.
+fn via(agent: &Agent, branch: &str) -> String {
+    format!("SIP/2.0/UDP {};branch=z9hG4bK{branch};rport", agent.address)
+}
+
+impl World {
+    /// T1 is a tenth of a second, so that silence is over after 6.4 s.
+    fn start(accounting: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (caller, callee, other) = (agent(2), agent(1), agent(3));
+        let [port, metrics] = free_ports();
+        let sip = format!(
+            "listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\nshards = 1\nt1_ms = 100\nt2_ms = 400"
+        );
+        let more = format!("listen = \"127.0.0.1:{metrics}\"\n");
+        let route = format!("[[route]]\nto = \"sip:{}\"", callee.address);
+        let gateway = Gateway::start_accounted(dir.path(), (port, &sip), &route, 9, (accounting, &more));
+        Self { gateway, metrics, caller, callee, other, _dir: dir }
+    }
+
+    fn call(&mut self, id: &str) -> Call {
+        let (invite, ok) = self.answered(id);
+        let (caller, callee) = (Side::caller(&invite, &ok), Side::callee(&invite, &ok));
+        let ack = caller.request("ACK", 1, &via(&self.caller, &format!("{id}ack")));
+        self.caller.send(&ack.octets(), self.gateway.address());
+        let callee_invite = self.callee.wait("the ACK");
+        assert_eq!(callee_invite.method(), "ACK");
+        Call { id: id.to_owned(), caller, callee, begun: Instant::now() }
+    }
+
+    /// An INVITE as sent, but for the Record-Route lines the callee saw, and its 200 as the caller got it.
+    fn answered(&mut self, id: &str) -> (Wire, Wire) {
+        let here = self.caller.address;
+        let text = format!(
+            "INVITE sip:bob@example.org SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\n\
+             From: <sip:alice@example.net>;tag=a\r\nTo: <sip:bob@example.org>\r\nCall-ID: {id}\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:alice@{here}>\r\nContent-Length: 0\r\n\r\n",
+            via(&self.caller, id)
+        );
+        self.caller.send(text.as_bytes(), self.gateway.address());
+        let arrived = self.callee.wait("the INVITE");
+        let contact = format!("Contact: <sip:bob@{}>", self.callee.address).into_bytes();
+        let ok = arrived.answer(b"200 OK", "b", &[contact], b"");
+        self.callee.send(&ok.octets(), self.gateway.address());
+        let answer = self.caller.wait("the 200");
+        assert_eq!(answer.code(), 200);
+        (arrived, answer)
+    }
+
+    /// The caller's request inside the call.
+    fn send(&mut self, call: &Call, method: &str, cseq: u32) -> Wire {
+        let request = call.caller.request(method, cseq, &via(&self.caller, &format!("{}{method}{cseq}", call.id)));
+        self.caller.send(&request.octets(), self.gateway.address());
+        request
+    }
+
+    /// What the callee gets next of this method; retransmissions of others are passed over.
+    fn callee_gets(&mut self, method: &str) -> Wire {
+        wait_for(method, || self.callee.take().filter(|wire| wire.method() == method))
+    }
+
+    /// The callee answers, and the caller gets it.
+    fn answer(&mut self, request: &Wire, status: &str) {
+        let answer = request.answer(status.as_bytes(), "b", &[b"Content-Length: 0".to_vec()], b"");
+        self.callee.send(&answer.octets(), self.gateway.address());
+        let code: u16 = status[..3].parse().unwrap();
+        let number = request.cseq();
+        wait_for(status, || self.caller.take().filter(|wire| wire.code() == code && wire.cseq() == number));
+    }
+
+    /// Records of a kind of one call, as the queue has them.
+    fn records(&self, kind: &str, call: &str) -> Vec<Value> {
+        let all = self.gateway.command(&["queue", "export"]);
+        let records = all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["record"].take());
+        records.filter(|record| record["kind"] == kind && record["call_id"] == call).collect()
+    }
+
+    fn calls(&self) -> u64 {
+        let found: Value = serde_json::from_str(&self.gateway.command(&["calls", "--json"])).unwrap();
+        found["total"].as_u64().unwrap()
+    }
+
+    /// Nothing has ended the call, and its true BYE makes one Stop with the right time.
+    fn ends_by_its_bye(&mut self, call: &Call, name: &str) {
+        assert_eq!(self.records("stop", &call.id).len(), 0, "{name}: a Stop before its time");
+        assert_eq!(self.calls(), 1, "{name}");
+        thread::sleep(Duration::from_millis(1_100));
+        let bye = call.callee.request("BYE", 1, &via(&self.callee, &format!("{}true", call.id)));
+        self.callee.send(&bye.octets(), self.gateway.address());
+        let lasted = call.begun.elapsed();
+        let arrived = wait_for("the true BYE", || self.caller.take().filter(|wire| wire.method() == "BYE"));
+        let ok = arrived.answer(b"200 OK", "a", &[b"Content-Length: 0".to_vec()], b"");
+        self.caller.send(&ok.octets(), self.gateway.address());
+        wait_for("its 200", || self.callee.take().filter(|wire| wire.code() == 200));
+        let stops = self.records("stop", &call.id);
+        assert_eq!(stops.len(), 1, "{name}: {stops:?}");
+        let found = stops[0]["duration_s"].as_f64().unwrap();
+        let told = lasted.as_secs_f64();
+        assert!((told - found).abs() < 1.0, "{name}: {found} s, {told} s by the clock of the test");
+        assert_eq!((&stops[0]["ended_by"], &stops[0]["cause"]), (&"callee".into(), &"bye".into()), "{name}");
+        assert_eq!(self.calls(), 0, "{name}");
+    }
+}
+
+/// The same request to another place.
+fn redirected(mut request: Wire, target: &str) -> Wire {
+    request.start = [b"BYE ", target.as_bytes(), b" SIP/2.0"].concat();
+    request
+}
+
+#[test]
+fn a_bye_that_the_other_end_did_not_see_ends_nothing() {
+    let mut world = World::start("");
+    let to = world.gateway.address();
+
+    // Somebody else who knows the call's names, to the gateway's own address.
+    let call = world.call("stranger");
+    let mut bye = redirected(
+        call.caller.request("BYE", 9, &via(&world.other, "stranger")),
+        &format!("sip:nobody@127.0.0.9:{}", world.gateway.port),
+    );
+    bye.lines.retain(|line| !line.starts_with(b"Route"));
+    world.other.send(&bye.octets(), to);
+    assert!(world.other.wait("a refusal").code() >= 400);
+    world.ends_by_its_bye(&call, "a BYE of somebody else");
+
+    // The caller to himself, by the signed Route of the call.
+    let call = world.call("himself");
+    let own = format!("sip:alice@{}", world.caller.address);
+    let bye = redirected(call.caller.request("BYE", 2, &via(&world.caller, "himself")), &own);
+    world.caller.send(&bye.octets(), to);
+    let got = wait_for("the BYE or a refusal", || world.caller.take());
+    if got.method() == "BYE" {
+        let ok = got.answer(b"200 OK", "b", &[b"Content-Length: 0".to_vec()], b"");
+        world.caller.send(&ok.octets(), to);
+        // It is a doubt: the callee is asked, and knows the call.
+        let asked = world.callee_gets("OPTIONS");
+        let ok = asked.answer(b"200 OK", "b", &[b"Content-Length: 0".to_vec()], b"");
+        world.callee.send(&ok.octets(), to);
+    } else {
+        assert!(got.code() >= 400, "{}", got.text());
+    }
+    world.ends_by_its_bye(&call, "a BYE of the caller to himself");
+}
+
+#[test]
+fn a_refused_bye_ends_nothing_unless_the_call_is_not_known() {
+    let mut world = World::start("");
+    for code in [
+        "400", "403", "404", "405", "415", "420", "480", "482", "483", "486", "488", "491", "500", "503", "513", "600",
+        "603",
+    ] {
+        let call = world.call(&format!("refused{code}"));
+        world.send(&call, "BYE", 2);
+        let bye = world.callee_gets("BYE");
+        // The gateway gives a 503 to nobody but as 500 (RFC 3261 16.7).
+        let answer = bye.answer(format!("{code} No").as_bytes(), "b", &[b"Content-Length: 0".to_vec()], b"");
+        world.callee.send(&answer.octets(), world.gateway.address());
+        wait_for(code, || world.caller.take().filter(|wire| wire.code() >= 400 && wire.cseq() == 2));
+        world.ends_by_its_bye(&call, code);
+        let events = world.records("event", &call.id);
+        assert_eq!(events.len(), 1, "{code}: {events:?}");
+    }
+    for code in ["481", "410", "604", "200"] {
+        let call = world.call(&format!("ended{code}"));
+        world.send(&call, "BYE", 2);
+        let bye = world.callee_gets("BYE");
+        world.answer(&bye, &format!("{code} Yes"));
+        let stops = world.records("stop", &call.id);
+        assert_eq!((stops.len(), world.calls()), (1, 0), "{code}: {stops:?}");
+        let cause = if code == "200" { "bye" } else { "failed-bye" };
+        assert_eq!((&stops[0]["ended_by"], &stops[0]["cause"]), (&"caller".into(), &cause.into()), "{code}");
+    }
+}
+
+#[test]
+fn a_challenged_bye_ends_the_call_when_it_comes_again() {
+    let mut world = World::start("");
+    for code in ["401", "407"] {
+        let call = world.call(&format!("challenged{code}"));
+        world.send(&call, "BYE", 2);
+        let bye = world.callee_gets("BYE");
+        world.answer(&bye, &format!("{code} Who are you"));
+        assert_eq!(world.records("stop", &call.id).len(), 0, "{code}");
+        world.send(&call, "BYE", 3);
+        let bye = world.callee_gets("BYE");
+        world.answer(&bye, "200 OK");
+        let stops = world.records("stop", &call.id);
+        assert_eq!(stops.len(), 1, "{code}: {stops:?}");
+        assert_eq!((&stops[0]["cause"], world.calls()), (&"bye".into(), 0), "{code}");
+    }
+    // Without credentials the end is asked.
+    let call = world.call("left");
+    world.send(&call, "BYE", 2);
+    let bye = world.callee_gets("BYE");
+    world.answer(&bye, "401 Who are you");
+    let asked = world.callee_gets("OPTIONS");
+    let gone = asked.answer(b"481 Gone", "b", &[b"Content-Length: 0".to_vec()], b"");
+    world.callee.send(&gone.octets(), world.gateway.address());
+    let stop = wait_for("its Stop", || world.records("stop", "left").pop());
+    assert!(stop["duration_s"].as_f64().unwrap() < 2.0, "it ended when the BYE came: {stop}");
+}
+
+#[test]
+fn silence_to_a_bye_is_settled_by_asking() {
+    let mut world = World::start("");
+    for (id, status, ends) in [("lives", "200 OK", false), ("dumb", "500 What", false), ("gone", "481 Gone", true)] {
+        let call = world.call(id);
+        world.send(&call, "BYE", 2);
+        let asked = world.callee_gets("OPTIONS");
+        assert_eq!(asked.cseq(), 2, "the caller's last number, which it cannot need any more");
+        let answer = asked.answer(status.as_bytes(), "b", &[b"Content-Length: 0".to_vec()], b"");
+        world.callee.send(&answer.octets(), world.gateway.address());
+        if ends {
+            let stop = wait_for("its Stop", || world.records("stop", id).pop());
+            assert!(stop["duration_s"].as_f64().unwrap() < 2.0, "it ended when the BYE came: {stop}");
+            assert_eq!(stop["cause"], "failed-bye");
+        } else {
+            wait_for("the Event", || world.records("event", id).pop());
+            world.ends_by_its_bye(&call, id);
+        }
+    }
+}
+
+#[test]
+fn byes_of_calls_that_never_were_make_no_records() {
+    let mut world = World::start("");
+    let call = world.call("real");
+    for number in 0..5 {
+        let mut bye = call.caller.request("BYE", 2, &via(&world.caller, &format!("invented{number}")));
+        for line in bye.lines.iter_mut().filter(|line| line.starts_with(b"To")) {
+            *line = format!("To: <sip:bob@example.org>;tag=invented{number}").into_bytes();
+        }
+        world.caller.send(&bye.octets(), world.gateway.address());
+        let got = wait_for("the BYE or a refusal", || world.callee.take().or_else(|| world.caller.take()));
+        if got.method() == "BYE" {
+            let gone = got.answer(b"481 Gone", "b", &[b"Content-Length: 0".to_vec()], b"");
+            world.callee.send(&gone.octets(), world.gateway.address());
+            wait_for("the 481", || world.caller.take());
+        }
+    }
+    assert_eq!(world.records("stop", "real").len(), 0);
+    world.ends_by_its_bye(&call, "the real one");
+}
+
+#[test]
+fn a_200_that_nobody_acknowledges_is_no_call() {
+    let mut world = World::start("");
+    world.answered("silent");
+    let stop = wait_for("its Stop", || world.records("stop", "silent").pop());
+    assert_eq!((&stop["cause"], &stop["duration_s"]), (&"no-ack".into(), &0.0.into()), "{stop}");
+    let bye = world.callee_gets("BYE");
+    assert!(bye.cseq() > 1, "{}", bye.text());
+    assert_eq!(Gateway::metric(world.metrics, "tollgate_calls_unacknowledged_total"), Some(1.0));
+    assert!(world.gateway.process.printed().contains("no ACK came"), "{}", world.gateway.process.printed());
+}
+
+#[test]
+fn a_call_at_its_longest_time_is_ended_at_both_ends() {
+    let mut world = World::start("lifetime_s = 2");
+    world.call("long");
+    let at_callee = world.callee_gets("BYE");
+    let at_caller = wait_for("the caller's BYE", || world.caller.take().filter(|wire| wire.method() == "BYE"));
+    assert!(at_callee.cseq() > 1 && at_callee.value("from").ends_with(b"tag=a"), "{}", at_callee.text());
+    assert!(at_caller.value("from").ends_with(b"tag=b"), "{}", at_caller.text());
+    for (agent, bye) in [(&world.callee, at_callee), (&world.caller, at_caller)] {
+        agent.send(&bye.answer(b"200 OK", "", &[], b"").octets(), world.gateway.address());
+    }
+    let stop = wait_for("its Stop", || world.records("stop", "long").pop());
+    assert_eq!(stop["cause"], "lifetime");
+    assert!((stop["duration_s"].as_f64().unwrap() - 2.0).abs() < 1.0, "{stop}");
+}
+
+#[test]
+fn a_call_that_goes_on_after_its_stop_is_told_and_recorded_if_set() {
+    for (revive, starts) in [("alarm", 1), ("record", 2)] {
+        let mut world = World::start(&format!("revive = \"{revive}\""));
+        let call = world.call("undead");
+        world.send(&call, "BYE", 2);
+        let bye = world.callee_gets("BYE");
+        world.answer(&bye, "481 Gone");
+        for number in [3, 4] {
+            world.send(&call, "INFO", number);
+            let info = world.callee_gets("INFO");
+            world.answer(&info, "200 OK");
+        }
+        assert_eq!(Gateway::metric(world.metrics, "tollgate_calls_revived_total"), Some(1.0), "{revive}");
+        assert_eq!(world.records("start", "undead").len(), starts, "{revive}");
+        assert_eq!(world.calls(), starts as u64 - 1, "{revive}");
+        let printed = world.gateway.process.printed();
+        assert_eq!(printed.matches("goes on after its end").count(), 1, "{revive}: {printed}");
+    }
+}
