@@ -264,7 +264,7 @@ async fn a_record_the_server_drops_is_sent_again_and_charged_to_the_record() {
     let good = bench.submit(Kind::Start, "good@x");
     let mut outcomes = bench.outcomes(3).await;
     outcomes.sort_by_key(|outcome| outcome.seq);
-    for (seq, want) in [(dropped, "answered other records but not this one"), (failing, "not this one")] {
+    for (seq, want) in [(dropped, "acknowledged other records, the last one "), (failing, "not this one")] {
         let found = outcomes.iter().find(|outcome| outcome.seq == seq).map(|outcome| text(&outcome.settlement));
         assert!(found.as_ref().is_some_and(|found| found.contains(want)), "{found:?}");
         assert_eq!(seen(&server.dir, seq.0), 3, "three transmissions");
@@ -303,7 +303,7 @@ async fn a_server_that_stops_for_a_while_gets_everything_afterwards() {
     let count = bench.sink.capacity();
     bench.submit_good(count);
     bench.work_until("suspicion", |sink, _| sink.board().servers()[0].health == Health::Suspect).await;
-    assert_eq!(bench.sink.capacity(), 0, "new records wait in the queue");
+    assert_eq!(bench.sink.capacity(), 1, "new records wait in the queue, but for one that finds out");
     bench.work_until("probes", |sink, _| sink.board().servers()[0].counters.probes >= 3).await;
     server.process.signal(libc::SIGCONT);
     let outcomes = bench.outcomes(count).await;
@@ -398,7 +398,7 @@ async fn another_secret_is_diagnosed_and_acknowledges_nothing() {
         let log = fs::read_to_string(server.dir.join("log/radius.log")).unwrap_or_default();
         log.contains("invalid Request Authenticator").then_some(())
     });
-    assert_eq!((server.records().len(), bench.sink.capacity()), (0, 0));
+    assert_eq!((server.records().len(), bench.sink.capacity() <= 1), (0, true));
 }
 
 #[tokio::test]
