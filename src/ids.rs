@@ -45,7 +45,8 @@ impl FromStr for RecordId {
     }
 }
 
-/// Makes record ids that rise strictly, also when the wall clock is set back.
+/// Makes record ids that rise strictly, also when the wall clock is set back by up to [`IDS_AHEAD_MAX_MS`]. A clock that
+/// was further ahead was wrong: ids follow the right one again, still without meeting.
 ///
 /// Two generators meet by a chance of 2^-80 in one millisecond.
 #[derive(Debug)]
@@ -66,10 +67,14 @@ impl RecordIds {
         // Weyl step: visits every value of the 80 bits before it repeats one.
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         let fresh = Ulid::from_parts(wall_ms, self.random).0;
-        self.last = fresh.max(self.last.wrapping_add(1));
+        let ahead_ms = Ulid(self.last).timestamp_ms().saturating_sub(wall_ms);
+        self.last = if ahead_ms > IDS_AHEAD_MAX_MS { fresh } else { fresh.max(self.last.wrapping_add(1)) };
         RecordId(self.last)
     }
 }
+
+/// How far ids may be ahead of the wall clock, in milliseconds: what a clock is set back in good order.
+pub const IDS_AHEAD_MAX_MS: u64 = 3_600_000;
 
 /// Place of a record in the queue: rises by one, is never reused, survives a restart.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -164,6 +169,19 @@ mod tests {
         let b = ids.next(999_000);
         let c = ids.next(999_000);
         assert!(a < b && b < c, "{a} {b} {c}");
+    }
+
+    #[test]
+    fn ids_recover_after_a_clock_that_was_years_ahead() {
+        let made = |id: RecordId| u64::try_from(id.0 >> 80).unwrap_or_default();
+        let mut ids = RecordIds::new(7);
+        let now = 1_700_000_000_000;
+        let wrong = ids.next(now + 10 * 365 * 86_400_000);
+        let again = ids.next(now);
+        assert_eq!(made(again), now, "the time of the id is that of the record");
+        assert!(again < wrong && ids.next(now) > again);
+        let hour = ids.next(now + IDS_AHEAD_MAX_MS);
+        assert!(ids.next(now) > hour, "a clock set back in good order changes nothing");
     }
 
     #[test]
