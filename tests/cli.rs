@@ -163,6 +163,47 @@ fn the_environment_stands_above_the_file() {
 }
 
 #[test]
+fn a_list_that_ends_early_says_so_and_root_leaves_nothing_of_its_own() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    let dir = folder();
+    fill(dir.path(), 7);
+    // SAFETY: the call only tells who the process is.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let queue = dir.path().join("queue");
+    if is_root {
+        // The queue of a service that runs as another user.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a folder of ours");
+        let mut folders = vec![queue.clone()];
+        while let Some(path) = folders.pop() {
+            chown(&path, Some(65_534), Some(65_534)).expect("root gives files away");
+            if path.is_dir() {
+                folders.extend(fs::read_dir(&path).expect("readable").map(|entry| entry.expect("readable").path()));
+            }
+        }
+    }
+    let config = dir.path().join("tollgate.toml").display().to_string();
+    let output = tollgate(&["queue", "list", "--max", "3", "--config", &config]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let list = stdout(&output);
+    assert!(list.ends_with("4 more; `--max` shows them\n"), "{list}");
+    assert!(list.contains("AGE") && list.contains("CALL-ID") && list.contains("CALLER"), "{list}");
+    let parked = tollgate(&["queue", "park", "1", "--config", &config]);
+    assert!(parked.status.success(), "{}", stderr(&parked));
+    let mut folders = vec![queue];
+    while let Some(path) = folders.pop() {
+        let data = fs::metadata(&path).expect("there");
+        if is_root {
+            assert_eq!(data.uid(), 65_534, "{}", path.display());
+        }
+        if path.is_dir() {
+            folders.extend(fs::read_dir(&path).expect("readable").map(|entry| entry.expect("readable").path()));
+        } else if path.ends_with("parked/db") || path.ends_with("parked.head") {
+            assert_eq!(data.mode() & 0o077, 0, "{} is for its owner alone", path.display());
+        }
+    }
+}
+
+#[test]
 fn a_stopped_service_s_queue_is_worked_on_in_its_files() {
     let dir = folder();
     fill(dir.path(), 3);

@@ -120,6 +120,7 @@ pub fn item_json(item: &Item, stats: &Stats) -> Value {
     map.insert("seq".into(), item.seq.0.into());
     map.insert("id".into(), item.id.to_string().into());
     map.insert("appended".into(), item.appended.to_string().into());
+    map.insert("age_s".into(), seconds(clock::wall().since(item.appended)));
     let state = if item.parked.is_some() { "parked" } else { "waiting" };
     map.insert("state".into(), state.into());
     let sinks = item.waiting.iter().map(|waiting| {

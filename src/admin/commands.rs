@@ -121,6 +121,7 @@ pub(super) async fn serve(bound: Bound, gateway: Arc<dyn Gateway>) {
 
 /// Answers the lines of one connection.
 async fn converse(stream: UnixStream, place: &Place, gateway: Arc<dyn Gateway>) -> io::Result<()> {
+    let by = stream.peer_cred().map_or_else(|_| "somebody".to_owned(), |peer| user(peer.uid()));
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading);
     loop {
@@ -134,7 +135,7 @@ async fn converse(stream: UnixStream, place: &Place, gateway: Arc<dyn Gateway>) 
         place.served();
         let whole = line.last() == Some(&b'\n');
         let answer = if whole {
-            worked_on(line, &gateway, &mut writing).await?
+            worked_on((line, by.clone()), &gateway, &mut writing).await?
         } else {
             error("usage", &format!("a request is a line of at most {REQUEST_OCTETS_MAX} octets"))
         };
@@ -147,11 +148,26 @@ async fn converse(stream: UnixStream, place: &Place, gateway: Arc<dyn Gateway>) 
     }
 }
 
+/// The name of a user, or the number if the system knows none.
+fn user(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let name = parts.next()?;
+        (parts.nth(1)? == uid.to_string()).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("user {uid}"))
+}
+
 /// The answer to one line. While it is being made the client gets a blank now and then, so that it can tell work from a
 /// process that hangs.
-async fn worked_on(line: Vec<u8>, gateway: &Arc<dyn Gateway>, writing: &mut OwnedWriteHalf) -> io::Result<Value> {
+async fn worked_on(
+    (line, by): (Vec<u8>, String),
+    gateway: &Arc<dyn Gateway>,
+    writing: &mut OwnedWriteHalf,
+) -> io::Result<Value> {
     let gateway = Arc::clone(gateway);
-    let mut work = tokio::task::spawn_blocking(move || answer(&line, &*gateway));
+    let mut work = tokio::task::spawn_blocking(move || answer(&line, &*gateway, &by));
     loop {
         tokio::select! {
             answer = &mut work => return answer.map_err(io::Error::other),
@@ -161,15 +177,12 @@ async fn worked_on(line: Vec<u8>, gateway: &Arc<dyn Gateway>, writing: &mut Owne
 }
 
 /// The answer to one line.
-fn answer(line: &[u8], gateway: &dyn Gateway) -> Value {
+fn answer(line: &[u8], gateway: &dyn Gateway, by: &str) -> Value {
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(wrong) => return error("usage", &format!("no request: {wrong}")),
     };
-    if let Request::QueueAct { action, filter, .. } = &request {
-        tracing::info!(?action, ?filter, "the operator acts on the queue");
-    }
-    match perform(&request, gateway) {
+    match perform(&request, gateway, by) {
         Ok(value) => json!({ "ok": value }),
         Err(RequestError::Usage(text)) => error("usage", &text),
         Err(failed) => error("failed", &crate::sinks::chain(&failed).to_string()),
@@ -180,14 +193,14 @@ fn error(kind: &str, text: &str) -> Value {
     json!({ "error": { "kind": kind, "text": text } })
 }
 
-fn perform(request: &Request, gateway: &dyn Gateway) -> Result<Value, RequestError> {
+fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, RequestError> {
     match request {
         Request::Status {} => Ok(status_json(gateway)),
         Request::Reload {} => gateway.reload().map(|done| reloaded_json(&done)).ok_or(RequestError::NotRunning),
         Request::Calls { max } => Ok(calls_json(&gateway.health(), gateway, (*max).min(CALLS_MAX))),
         Request::QueueStatus {} | Request::QueueList { .. } | Request::QueueAct { .. } => {
             let mut desk = gateway.desk();
-            on_queue(request, &mut *desk).unwrap_or(Err(RequestError::NotRunning))
+            on_queue(request, &mut *desk, by).unwrap_or(Err(RequestError::NotRunning))
         }
     }
 }

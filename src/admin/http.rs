@@ -116,7 +116,7 @@ async fn records(State(shared): State<Shared>, Query(query): Query<RecordsQuery>
     let request = Request::QueueList { filter, from: query.from, max: query.max.unwrap_or(PAGE_MAX) };
     blocking(move || {
         let mut desk = shared.gateway.desk();
-        on_queue(&request, &mut *desk).unwrap_or(Err(RequestError::NotRunning))
+        on_queue(&request, &mut *desk, "HTTP").unwrap_or(Err(RequestError::NotRunning))
     })
     .await
 }

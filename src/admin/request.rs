@@ -40,7 +40,7 @@ pub enum Request {
         action: Verb,
         /// With which.
         filter: Filter,
-        /// Why; for `park`.
+        /// Why; for `park` and `drop`.
         reason: Option<String>,
     },
 }
@@ -102,16 +102,16 @@ pub const CALLS_MAX: usize = 10_000;
 /// Longest reason of a parked record, in octets; longer ones are refused here rather than shortened.
 const REASON_OCTETS_MAX: usize = 255;
 
-/// Does the requests that are about the queue; `None` for the others.
+/// Does the requests that are about the queue; `None` for the others. `by` names who asks, for the log.
 ///
 /// # Errors
 /// When the request names an unknown sink or record, or the queue fails.
-pub fn on_queue(request: &Request, desk: &mut dyn Desk) -> Option<Result<Value, RequestError>> {
+pub fn on_queue(request: &Request, desk: &mut dyn Desk, by: &str) -> Option<Result<Value, RequestError>> {
     match request {
         Request::Status {} | Request::Reload {} | Request::Calls { .. } => None,
         Request::QueueStatus {} => Some(desk.status().map(|stats| stats_json(&stats)).map_err(RequestError::Queue)),
         Request::QueueList { filter, from, max } => Some(list(desk, filter, from.as_deref(), *max)),
-        Request::QueueAct { action, filter, reason } => Some(act(desk, *action, filter, reason.as_deref())),
+        Request::QueueAct { action, filter, reason } => Some(act(desk, (*action, by), filter, reason.as_deref())),
     }
 }
 
@@ -126,7 +126,12 @@ fn list(desk: &mut dyn Desk, filter: &Filter, from: Option<&str>, max: usize) ->
     }
 }
 
-fn act(desk: &mut dyn Desk, verb: Verb, filter: &Filter, reason: Option<&str>) -> Result<Value, RequestError> {
+fn act(
+    desk: &mut dyn Desk,
+    (verb, by): (Verb, &str),
+    filter: &Filter,
+    reason: Option<&str>,
+) -> Result<Value, RequestError> {
     let stats = desk.status()?;
     let select = filter.select(&stats)?;
     let action = match (verb, reason) {
@@ -137,13 +142,17 @@ fn act(desk: &mut dyn Desk, verb: Verb, filter: &Filter, reason: Option<&str>) -
             }
             Action::Park { reason: reason.to_owned() }
         }
-        (_, Some(_)) => return Err(RequestError::Usage("only parking has a reason".to_owned())),
+        (Verb::Retry, Some(_)) => return Err(RequestError::Usage("a retry has no reason".to_owned())),
         (Verb::Retry, None) => Action::Retry,
-        (Verb::Drop, None) => Action::Drop,
+        (Verb::Drop, _) => Action::Drop,
     };
     match queue::ask(desk, Command::Act { action, select })? {
-        Outcome::Done { records, skipped } => {
+        Outcome::Done { records, skipped, under_way, named } => {
             let mut answer = json!({ "records": records });
+            told(verb, records, &named, reason, by);
+            if under_way > 0 {
+                answer["under_way"] = under_way.into();
+            }
             if skipped.records > 0 {
                 answer["skipped"] = skipped.records.into();
                 answer["reasons"] = skipped.reasons.into();
@@ -153,6 +162,21 @@ fn act(desk: &mut dyn Desk, verb: Verb, filter: &Filter, reason: Option<&str>) -
         Outcome::Status(_) | Outcome::Page(_) => Err(RequestError::Queue(CommandError::NoAnswer)),
     }
 }
+
+/// Says in the log what was done to records, by whom and why.
+fn told(verb: Verb, records: u64, named: &[RecordId], reason: Option<&str>, by: &str) {
+    let ids: Vec<_> = named.iter().take(IDS_LOGGED_MAX).map(ToString::to_string).collect();
+    let (ids, reason) = (ids.join(" "), reason.unwrap_or("none given"));
+    match verb {
+        _ if records == 0 => {}
+        Verb::Drop => tracing::warn!(by, records, ids, reason, "records were dropped by the operator"),
+        Verb::Park => tracing::info!(by, records, ids, reason, "records were parked by the operator"),
+        Verb::Retry => tracing::info!(by, records, ids, "records are tried again for the operator"),
+    }
+}
+
+/// Record ids in one line of the log; the count says how many there are.
+const IDS_LOGGED_MAX: usize = 100;
 
 impl Filter {
     fn select(&self, stats: &Stats) -> Result<Select, RequestError> {

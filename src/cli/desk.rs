@@ -1,6 +1,7 @@
 //! The queue, wherever it is: behind the socket of the running service, or in the files of a stopped one.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
@@ -87,6 +88,7 @@ impl Desk {
         if !path.exists() {
             return Err(anyhow::anyhow!("the service does not run, and there is no queue in {}", path.display()).into());
         }
+        become_owner(path)?;
         let opened = Queue::open(plan.queue.clone(), &plan.sink_names(), clock::now, &mut || ());
         let mut opened = match opened {
             Ok(opened) => opened,
@@ -143,11 +145,38 @@ pub fn of_client(error: ClientError) -> Failure {
     }
 }
 
+/// Root works on a stopped queue as the user whose it is, and makes files for that user alone: with files of root's the
+/// service would not start again.
+fn become_owner(queue: &Path) -> Result<(), Failure> {
+    // SAFETY: these calls only change and tell what the process is.
+    let user = unsafe {
+        libc::umask(0o077);
+        libc::geteuid()
+    };
+    let data = std::fs::metadata(queue).with_context(|| format!("cannot look at {}", queue.display()))?;
+    if data.uid() == user {
+        return Ok(());
+    }
+    if user != 0 {
+        let owner = data.uid();
+        return Err(anyhow!("{} belongs to user {owner}: do this as that user or as root", queue.display()).into());
+    }
+    // SAFETY: as above; no other thread runs yet, and no group is given.
+    let done = unsafe {
+        libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(data.gid()) == 0 && libc::setuid(data.uid()) == 0
+    };
+    if !done {
+        let error = std::io::Error::last_os_error();
+        return Err(anyhow!(error).context(format!("cannot become the owner of {}", queue.display())).into());
+    }
+    Ok(())
+}
+
 impl Stopped {
     fn ask(&mut self, request: &Request) -> Result<Value, RequestError> {
         match request {
             Request::Calls { max } => Ok(self.calls(*max)),
-            other => on_queue(other, &mut self.offline).unwrap_or(Err(RequestError::NotRunning)),
+            other => on_queue(other, &mut self.offline, "the operator").unwrap_or(Err(RequestError::NotRunning)),
         }
     }
 

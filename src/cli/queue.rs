@@ -62,6 +62,12 @@ pub enum Command {
     Drop {
         #[command(flatten)]
         which: Chosen,
+        /// Drop more than one record without asking
+        #[arg(long)]
+        yes: bool,
+        /// Why, for the log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
         #[command(flatten)]
         format: Format,
     },
@@ -150,7 +156,12 @@ fn perform(desk: &mut Desk, command: Command) -> Result<(), Failure> {
         Command::Show { record, format } => show(desk, record, &format),
         Command::Retry { which, format } => act(desk, Verb::Retry, which, None, &format),
         Command::Park { which, reason, format } => act(desk, Verb::Park, which, reason, &format),
-        Command::Drop { which, format } => act(desk, Verb::Drop, which, None, &format),
+        Command::Drop { which, yes, reason, format } => {
+            if which.all && !yes {
+                ask_for_count(desk, &which)?;
+            }
+            act(desk, Verb::Drop, which, reason, &format)
+        }
         Command::Export { which } => pages(desk, &which.filter(), usize::MAX, |item| output::print_json(&item)),
     }
 }
@@ -196,19 +207,56 @@ pub fn state_lines(status: &Value) -> Vec<String> {
 }
 
 fn list(desk: &mut Desk, filter: Filter, max: usize, format: &Format) -> Result<(), Failure> {
-    let mut items = Vec::new();
-    pages(desk, &filter, max, |item| {
-        items.push(item);
-        Ok(())
-    })?;
+    let (items, more) = some(desk, &filter, max)?;
     if format.is_json() {
         output::print_json(&items.into())?;
         return Ok(());
     }
     let rows: Vec<_> = items.iter().map(row).collect();
-    output::print(&output::table(&["SEQ", "ID", "STATE", "KIND", "SINKS", "TRIES", "REASON"], &rows))?;
+    let heads = ["SEQ", "ID", "STATE", "KIND", "SINKS", "TRIES", "AGE", "CALL-ID", "CALLER", "REASON"];
+    output::print(&output::table(&heads, &rows))?;
+    say_more(&more)
+}
+
+/// Up to `max` records, and how many more there are.
+fn some(desk: &mut Desk, filter: &Filter, max: usize) -> Result<(Vec<Value>, String), Failure> {
+    let (mut items, mut beyond) = (Vec::new(), 0);
+    pages(desk, filter, max.saturating_add(COUNTED_MAX), |item| {
+        if items.len() < max {
+            items.push(item);
+        } else {
+            beyond += 1;
+        }
+        Ok(())
+    })?;
+    let more = match beyond {
+        0 => String::new(),
+        COUNTED_MAX => format!("{beyond} or more"),
+        _ => beyond.to_string(),
+    };
+    Ok((items, more))
+}
+
+fn say_more(more: &str) -> Result<(), Failure> {
+    if !more.is_empty() {
+        output::print(&format!("{more} more; `--max` shows them"))?;
+    }
     Ok(())
 }
+
+/// Records behind those shown that are counted.
+const COUNTED_MAX: usize = 5_000;
+
+/// Who called, as far as the record's fields tell; else the caller's tag.
+fn caller(record: &Value) -> String {
+    let named = CALLER_FIELDS.iter().map(|name| &record["fields"][*name]).find(|value| !value.is_null());
+    let leg = &record["legs"][0]["src"];
+    let known = named.or(Some(leg).filter(|leg| !leg.is_null()));
+    known.map_or_else(|| output::cell(&record["from_tag"]), output::cell)
+}
+
+/// Names under which configurations keep the caller.
+const CALLER_FIELDS: [&str; 6] = ["caller", "from", "from_uri", "from_user", "src_user", "src"];
 
 fn row(item: &Value) -> Vec<String> {
     let none = Vec::new();
@@ -223,6 +271,9 @@ fn row(item: &Value) -> Vec<String> {
         output::cell(&item["record"]["kind"]),
         names.join(","),
         tries.to_string(),
+        output::span(item["age_s"].as_f64().unwrap_or(0.0)),
+        output::cell(&item["record"]["call_id"]),
+        caller(&item["record"]),
         reason.unwrap_or_default(),
     ];
     cells.iter().map(|cell| output::shown(cell)).collect()
@@ -230,11 +281,7 @@ fn row(item: &Value) -> Vec<String> {
 
 fn parked(desk: &mut Desk, sink: Option<String>, max: usize, format: &Format) -> Result<(), Failure> {
     let filter = Filter { sink, record: None, state: Some(Standing::Parked) };
-    let mut items = Vec::new();
-    pages(desk, &filter, max, |item| {
-        items.push(item);
-        Ok(())
-    })?;
+    let (items, more) = some(desk, &filter, max)?;
     if format.is_json() {
         output::print_json(&items.into())?;
         return Ok(());
@@ -246,7 +293,7 @@ fn parked(desk: &mut Desk, sink: Option<String>, max: usize, format: &Format) ->
     let rows: Vec<_> = items.iter().map(parked_row).collect();
     let heads = ["ID", "SINK", "KIND", "CALL-ID", "TRIES", "FIRST TRIED", "PARKED", "REASON"];
     output::print(&output::table(&heads, &rows))?;
-    Ok(())
+    say_more(&more)
 }
 
 fn parked_row(item: &Value) -> Vec<String> {
@@ -300,6 +347,30 @@ fn show(desk: &mut Desk, record: String, format: &Format) -> Result<(), Failure>
     Ok(())
 }
 
+/// Has whoever drops all records type how many there are.
+fn ask_for_count(desk: &mut Desk, which: &Chosen) -> Result<(), Failure> {
+    use std::io::IsTerminal as _;
+    let state = which.state.map(Standing::from);
+    let filter = Filter { sink: which.sink.clone(), record: None, state };
+    let mut count = 0_u64;
+    pages(desk, &filter, usize::MAX, |_| {
+        count += 1;
+        Ok(())
+    })?;
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(format!("{count} records would be given up for good: say so with `--yes`")));
+    }
+    eprintln!(
+        "{count} records are given up for good; `tollgate queue export` keeps a copy. Type their number to go on:"
+    );
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    if line.trim() == count.to_string() {
+        return Ok(());
+    }
+    Err(Failure::Usage("that is not their number: nothing was dropped".to_owned()))
+}
+
 fn act(desk: &mut Desk, action: Verb, which: Chosen, reason: Option<String>, format: &Format) -> Result<(), Failure> {
     let one = which.record.clone();
     let answer = desk.ask(&Request::QueueAct { action, filter: which.filter(), reason })?;
@@ -313,6 +384,10 @@ fn act(desk: &mut Desk, action: Verb, which: Chosen, reason: Option<String>, for
             Verb::Drop => "dropped",
         };
         output::print(&format!("{records} {verb}"))?;
+        let under_way = answer["under_way"].as_u64().unwrap_or(0);
+        if under_way > 0 {
+            output::print(&format!("{under_way} of them were on their way to their server and may have been stored"))?;
+        }
         let skipped = answer["skipped"].as_u64().unwrap_or(0);
         if skipped > 0 {
             let reasons: Vec<_> = answer["reasons"].as_array().into_iter().flatten().map(output::cell).collect();

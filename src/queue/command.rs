@@ -99,6 +99,10 @@ pub enum Outcome {
         records: u64,
         /// How many were passed over, and why.
         skipped: Skipped,
+        /// How many of them were given up while their sink had them: it may have stored them.
+        under_way: u64,
+        /// Their names, the first [`NAMED_MAX`].
+        named: Vec<RecordId>,
     },
 }
 
@@ -160,6 +164,10 @@ pub struct Page {
     pub acted: u64,
     /// Records the action passed over.
     pub skipped: Skipped,
+    /// Records that were given up while their sink had them: it may have stored them.
+    pub under_way: u64,
+    /// Names of the records something was done with, the first [`NAMED_MAX`].
+    pub named: Vec<RecordId>,
     /// Where to go on; `None` at the end. There may be more although this slice found nothing.
     pub next: Option<Position>,
 }
@@ -262,6 +270,7 @@ pub fn ask(desk: &mut dyn Desk, command: Command) -> Result<Outcome, CommandErro
         }
         Command::Act { action, select } => {
             let (mut records, mut skipped) = (0, Skipped::default());
+            let (mut under_way, mut named) = (0, Vec::new());
             let mut next = Some(Position::Waiting(Seq(0)));
             // What an action appends is behind `head` and is not acted on again.
             let head = desk.status()?.head;
@@ -269,12 +278,15 @@ pub fn ask(desk: &mut dyn Desk, command: Command) -> Result<Outcome, CommandErro
                 let page = desk.slice(Query { select, from, max: SLICE_RECORDS, action: Some(action.clone()) })?;
                 records += page.acted;
                 skipped.append(page.skipped);
+                under_way += page.under_way;
+                named.extend(page.named);
+                named.truncate(NAMED_MAX);
                 next = match page.next {
                     Some(Position::Waiting(seq)) if seq.0 > head => Some(Position::Parked(None)),
                     next => next,
                 };
             }
-            Ok(Outcome::Done { records, skipped })
+            Ok(Outcome::Done { records, skipped, under_way, named })
         }
     }
 }
@@ -324,7 +336,15 @@ impl Queue {
                 continue;
             }
             match &query.action {
-                Some(action) => page.acted += self.act_waiting(action, &record, sinks, now),
+                Some(action) => {
+                    let lent = sinks.iter().filter(|sink| self.is_lent(*sink, record.seq)).count() as u64;
+                    let acted = self.act_waiting(action, &record, sinks, now);
+                    page.acted += acted;
+                    page.under_way += if *action == Action::Drop { lent } else { 0 };
+                    if acted > 0 {
+                        page.named.push(record.id);
+                    }
+                }
                 None => page.items.push(self.item(record, sinks, now)),
             }
             // A name is there once.
@@ -339,6 +359,10 @@ impl Queue {
         // Parked at once, so that no window reads a record in between.
         self.flush_parking(now);
         Ok(page)
+    }
+
+    fn is_lent(&self, sink: SinkNumber, seq: u64) -> bool {
+        self.index(sink).is_some_and(|index| self.sinks[index].window.is_out(seq))
     }
 
     fn waiting_for(&self, record: &StoredRecord, only: Option<SinkNumber>) -> SinkMask {
@@ -444,14 +468,16 @@ impl Queue {
                         self.building.records.push(Fresh { id, call, sinks, body, origin });
                         self.building.after.push(After::Unparked { sink, id });
                         page.acted += 1;
+                        page.named.push(id);
                     }
                 },
                 Some(Action::Retry) => page.skipped.add("its sink is not known any more".to_owned()),
                 Some(Action::Park { .. }) => {}
             }
         }
-        for (sink, _) in self.parked.remove(&dropped)? {
+        for (sink, id) in self.parked.remove(&dropped)? {
             page.acted += 1;
+            page.named.push(id);
             self.with_sink(sink, |sink| sink.balance.dropped += 1);
         }
         Ok(page)
@@ -517,6 +543,9 @@ impl Desk for Offline {
         Ok(page)
     }
 }
+
+/// Names that one answer gives of the records something was done with.
+pub const NAMED_MAX: usize = 1_000;
 
 /// Reasons for passing records over that one answer names.
 const REASONS_MAX: usize = 16;

@@ -14,7 +14,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::clock::Timestamp;
@@ -37,7 +37,25 @@ const MODE: u32 = 0o600;
 pub struct Place {
     path: PathBuf,
     head: Counter,
+    /// The permissions its directory had, if others could enter it.
+    pub mended: Option<u32>,
     _lock: File,
+}
+
+/// Permissions that let others into a directory.
+pub const OTHERS: u32 = 0o007;
+
+/// Takes others' permissions off a directory; gives those it had, if there were any.
+///
+/// # Errors
+/// When they cannot be taken off.
+fn shut(path: &Path) -> io::Result<Option<u32>> {
+    let mode = fs::metadata(path)?.mode() & 0o7777;
+    if mode & OTHERS == 0 {
+        return Ok(None);
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    Ok(Some(mode))
 }
 
 impl Place {
@@ -52,12 +70,12 @@ impl Place {
         };
         if !path.is_dir() {
             fs::create_dir_all(path).map_err(failed("create", path))?;
-            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700))
-                .map_err(failed("protect", path))?;
+            fs::set_permissions(path, PermissionsExt::from_mode(0o700)).map_err(failed("protect", path))?;
             if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 sync_directory(parent).map_err(failed("sync", parent))?;
             }
         }
+        let mended = shut(path).map_err(failed("keep others out of", path))?;
         let lock_path = path.join("LOCK");
         let mut lock = open(&lock_path).map_err(failed("open", &lock_path))?;
         // SAFETY: the descriptor is open for as long as `lock` lives.
@@ -76,7 +94,7 @@ impl Place {
         drop(written);
         let head_path = path.join("head");
         let head = Counter::open(&head_path).map_err(failed("open", &head_path))?;
-        Ok(Self { path: path.to_owned(), head, _lock: lock })
+        Ok(Self { path: path.to_owned(), head, mended, _lock: lock })
     }
 
     /// The directory.
@@ -341,6 +359,16 @@ mod tests {
             assert_eq!(place.head().read(), 0, "octet {octet} changed");
             bytes[octet] ^= 1;
             fs::write(directory.path().join("head"), &bytes).unwrap();
+        }
+    }
+
+    #[test]
+    fn others_are_kept_out_of_the_directory() {
+        for (mode, mended, after) in [(0o755, Some(0o755), 0o700), (0o701, Some(0o701), 0o700), (0o750, None, 0o750)] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(Place::lock(directory.path()).unwrap().mended, mended, "{mode:o}");
+            assert_eq!(fs::metadata(directory.path()).unwrap().mode() & 0o777, after, "{mode:o}");
         }
     }
 

@@ -58,9 +58,10 @@ use crate::ids::{CallHash, RecordId, Seq, SinkMask};
 pub use balance::{Balance, Loss, Losses, SinkStats, Stats};
 pub use barrier::AFTER_ALL;
 pub use command::{
-    Action, Command, CommandError, Desk, Item, LIST_MAX, Offline, Outcome, Page, ParkedState, Pick, Position, Query,
-    Select, Skipped, State, Waiting, ask,
+    Action, Command, CommandError, Desk, Item, LIST_MAX, NAMED_MAX, Offline, Outcome, Page, ParkedState, Pick,
+    Position, Query, Select, Skipped, State, Waiting, ask,
 };
+pub use disk::OTHERS;
 pub use error::{AppendFailed, OpenError, StoreError};
 pub use handle::{Consumer, Full, Handle, Producer, Wake};
 pub use limits::{Limits, Load, Trouble, Troubles};

@@ -89,6 +89,11 @@ pub enum Notice {
         /// Octets it has.
         bytes: u64,
     },
+    /// Others could enter the queue's directory; they cannot any more.
+    Mended {
+        /// The permissions it had.
+        mode: u32,
+    },
     /// A salvage ended.
     Salvaged {
         /// The damaged database.
@@ -150,6 +155,7 @@ impl Notice {
         match self {
             Self::Switched { .. } | Self::Removed { .. } | Self::ReserveKept { .. } => Level::Info,
             Self::Recovered { .. }
+            | Self::Mended { .. }
             | Self::Salvaged { .. }
             | Self::SnapshotMoved { .. }
             | Self::SlowCommit { .. }
@@ -190,6 +196,9 @@ impl fmt::Display for Notice {
             Self::SalvageFailed { path, why } => write!(f, "cannot salvage {}: {why}", path.display()),
             Self::Unreadable { spool, from, why } => write!(f, "cannot read spool {spool} at record {from}: {why}"),
             Self::SlowCommit { took } => write!(f, "a commit took {} ms", took.as_millis()),
+            Self::Mended { mode } => {
+                write!(f, "the queue's directory had the permissions {mode:04o}: others could read it, now they cannot")
+            }
             Self::Losing { why, records } => write!(f, "{records} records are lost: {}", why.text()),
             Self::ReserveSpent { bytes } => {
                 write!(f, "the disk is full: the reserve of {} MiB was given up for the ends of calls", bytes >> 20)

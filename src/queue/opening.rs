@@ -107,6 +107,7 @@ impl Queue {
             move |source| OpenError::Io { action, path, source }
         };
         let clean = place.take_clean()?;
+        let mended = place.mended;
         place.sweep().map_err(io("sweep"))?;
         let numbers = place.spools().map_err(io("read"))?;
         let head = place.head().read();
@@ -122,6 +123,9 @@ impl Queue {
             now,
             report: OpenReport { clean, ..OpenReport::default() },
         };
+        if let Some(mode) = mended {
+            opening.chain.notices.push(Notice::Mended { mode });
+        }
         opening.open_spools(&numbers, step)?;
         let parked = opening.open_parked()?;
         step();

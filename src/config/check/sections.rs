@@ -20,6 +20,12 @@ pub(super) fn queue(table: &QueueTable, check: &mut Check<'_>) -> queue::Setting
             check.error(path.place, "`queue.path` is empty");
         }
         settings.path.clone_from(path);
+        let mode = std::fs::metadata(&**path).map_or(0, |data| std::os::unix::fs::MetadataExt::mode(&data));
+        if mode & queue::OTHERS != 0 {
+            let text = format!("others may enter {}: it holds who called whom, and a key", path.display());
+            let hint = format!("`chmod 0700 {}`; the service does so when it starts", path.display());
+            check.warning(path.place, text, Some(hint));
+        }
     }
     set(&mut settings.gather_max, table.gather_max_ms, Millis::duration);
     set(&mut settings.commit_wait_max, table.commit_wait_max_ms, Millis::duration);

@@ -102,6 +102,18 @@ fn a_record_that_backs_off_is_tried_at_once() {
 }
 
 #[test]
+fn of_dropped_records_those_under_way_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut desk = offline(directory.path());
+    append(&mut desk.queue, (1..=5).map(|n| entry(n, n, SinkMask(1))).collect());
+    let mut out = Vec::new();
+    desk.queue.lease(A, 2, clock::now(), &mut out);
+    let done = ask(&mut desk, Command::Act { action: Action::Drop, select: ALL }).unwrap();
+    let named = (1..=5).map(id).collect();
+    assert_eq!(done, Outcome::Done { records: 5, skipped: Skipped::default(), under_way: 2, named });
+}
+
+#[test]
 fn dropping_a_record_that_is_out_makes_its_settlement_stray() {
     let directory = tempfile::tempdir().unwrap();
     let mut desk = offline(directory.path());
@@ -181,7 +193,7 @@ fn the_balance_counts_records_and_not_moves_also_over_restarts() {
 
 fn retry(desk: &mut Offline) -> (u64, Skipped) {
     match ask(desk, Command::Act { action: Action::Retry, select: ALL }).unwrap() {
-        Outcome::Done { records, skipped } => (records, skipped),
+        Outcome::Done { records, skipped, .. } => (records, skipped),
         other => panic!("{other:?}"),
     }
 }
