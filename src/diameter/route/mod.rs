@@ -297,6 +297,7 @@ impl Client {
             Input::Lost { peer } => self.tell(now, peer, peer::Input::Lost, out),
             Input::Stop => {
                 self.stopping_until.get_or_insert(now.mono + self.settings.timing.drain);
+                self.release_quarantine(now, &Reason::Stopping, out);
                 self.tend_stop(now, out);
             }
         }

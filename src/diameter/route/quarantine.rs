@@ -73,7 +73,7 @@ impl Quarantine {
 }
 
 impl Client {
-    /// Records that nobody may be sent beside.
+    /// The record waits until it may go alone.
     pub(super) fn hold(&mut self, now: Now, key: Seq) {
         self.quarantine.hold(now.mono, key);
     }
@@ -116,10 +116,10 @@ impl Client {
         }
     }
 
-    /// No peer is usable any more: the suspects wait in the queue like all others.
-    pub(super) fn release_quarantine(&mut self, now: Now, out: &mut Vec<Output>) {
+    /// No peer is usable any more, or we stop: those that wait for their turn wait in the queue like all others.
+    pub(super) fn release_quarantine(&mut self, now: Now, reason: &Reason, out: &mut Vec<Output>) {
         for key in std::mem::take(&mut self.quarantine.held) {
-            self.give_back(now, key, self.settings.outage_retry, Reason::NoPeer, out);
+            self.give_back(now, key, self.settings.outage_retry, reason.clone(), out);
         }
     }
 

@@ -332,7 +332,7 @@ impl Client {
             }
         }
         if !self.has_usable() {
-            self.release_quarantine(now, out);
+            self.release_quarantine(now, &Reason::NoPeer, out);
         }
     }
 

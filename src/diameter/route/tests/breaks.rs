@@ -197,13 +197,18 @@ fn a_goodbye_of_the_server_accuses_nobody() {
 }
 
 #[test]
-fn a_stop_gives_suspects_back() {
-    let mut scene = Scene::new(Bench::new(&[A]), 1..=2, &[1, 2]);
-    while scene.bench.client.in_flight() == 0 || scene.seen.len() < 4 {
+fn a_stop_gives_suspects_back_at_once_and_waits_for_the_one_that_is_out() {
+    let mut scene = Scene::new(Bench::new(&[A]), 1..=3, &[1, 2, 3]);
+    while scene.bench.client.in_flight() == 0 || scene.seen.len() < 6 {
         scene.step();
         scene.bench.pass(Duration::from_millis(10));
     }
+    // Two breaks have made suspects of them; one is out, or about to go.
+    scene.bench.pass(Duration::from_millis(100));
+    let out = scene.bench.wire.len();
+    assert_eq!((out, scene.bench.client.in_flight()), (1, 3));
     scene.bench.put(Input::Stop);
+    assert_eq!(scene.bench.client.in_flight(), 1, "{:?}", scene.bench.ends);
     scene.bench.pass_secs(6);
     assert_eq!(scene.bench.client.in_flight(), 0);
     assert!(scene.bench.client.is_gone());
