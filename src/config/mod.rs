@@ -19,6 +19,8 @@ pub mod tree;
 #[cfg(test)]
 mod check_diameter_tests;
 #[cfg(test)]
+mod check_sip_tests;
+#[cfg(test)]
 mod check_tests;
 #[cfg(test)]
 mod decode_tests;
