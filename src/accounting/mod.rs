@@ -10,7 +10,7 @@
 //! | first 2xx to an initial INVITE, for each To tag | Start | accounting |
 //! | provisional answer with a body, if `early_media` | Start, then Interim | accounting |
 //! | 2xx to a re-INVITE, the interim timer | Interim | accounting |
-//! | final answer of any code to a BYE, session timer, lifetime, an end that is gone, operator | Stop, Cdr | accounting |
+//! | a BYE that the other end has seen (see `verdict`), session timer, lifetime, no ACK, an end that is gone, operator | Stop, Cdr | accounting |
 //! | a round of branches of an initial INVITE failed, and its targets forward the call | Missed | missed |
 //! | an initial INVITE whose targets are alternatives was refused | Missed | missed |
 //! | an initial INVITE was refused without any branch | Missed | missed |
