@@ -151,7 +151,7 @@ fn what_cannot_be_used_is_refused_and_what_cannot_change_is_named() {
             "the queue has another limit",
             files.toml.replace("free_min_mib = 0", "free_min_mib = 1"),
             files.client.clone(),
-            vec!["next start", "`queue.free_min_mib`", "tollgate.toml:14:16", "reloaded"],
+            vec!["next start", "`queue.free_min_mib`", "tollgate.toml:15:16", "reloaded"],
         ),
         ("nothing differs", files.toml.clone(), files.client.clone(), vec!["reloaded"]),
     ] {
