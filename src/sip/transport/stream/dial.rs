@@ -26,13 +26,25 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 /// Takes connections from a listener until the thread ends.
 pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, transport: Transport, listener: TcpListener) {
+    // Failures in a row; the first one is told, and how many there were when it is over.
+    let mut failures = 0_u64;
     loop {
         let (stream, addr) = match listener.accept().await {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                if failures > 0 {
+                    tracing::info!(failures, "connections are taken again");
+                    failures = 0;
+                }
+                accepted
+            }
             Err(error) => {
                 // One that was reset before it was taken is nothing; without descriptors all have to wait.
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
-                    tracing::warn!(%error, "cannot take a connection");
+                    hub.meters.accept_failed();
+                    failures += 1;
+                    if failures == 1 {
+                        tracing::warn!(%error, "connections cannot be taken; of file descriptors the unit's LimitNOFILE gives more");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
                 continue;

@@ -13,6 +13,8 @@ pub const SIP_CONNECTIONS_OPENED_TOTAL: &str = "tollgate_sip_connections_opened_
 pub const SIP_CONNECTIONS_ENDED_TOTAL: &str = "tollgate_sip_connections_ended_total";
 /// Connections that were closed as soon as they came, by `limit` (`all`, `source`, `strangers`).
 pub const SIP_CONNECTIONS_REFUSED_TOTAL: &str = "tollgate_sip_connections_refused_total";
+/// Times a connection could not be taken, such as for want of file descriptors.
+pub const SIP_ACCEPT_FAILURES_TOTAL: &str = "tollgate_sip_accept_failures_total";
 /// Messages that came by connections.
 pub const SIP_STREAM_MESSAGES_RECEIVED_TOTAL: &str = "tollgate_sip_stream_messages_received_total";
 /// Messages that left by connections.
@@ -53,6 +55,10 @@ impl Meters {
 
     pub fn ended(&self, end: End) {
         counter!(SIP_CONNECTIONS_ENDED_TOTAL, "reason" => end.reason()).increment(1);
+    }
+
+    pub fn accept_failed(&self) {
+        counter!(SIP_ACCEPT_FAILURES_TOTAL).increment(1);
     }
 
     pub fn refused(&self, limit: &'static str) {
