@@ -148,10 +148,16 @@ fn what_is_wrong_with_a_transport_is_named() {
         (
             "a namespace that is not there yet",
             format!("{UDP}namespace tollgate-none\n"),
-            vec![format!(
-                "warning: there is no network namespace `tollgate-none` now: `/run/netns/tollgate-none` is missing{conf}\n\
+            vec![
+                format!(
+                    "warning: there is no network namespace `tollgate-none` now: `/run/netns/tollgate-none` is missing{conf}\n\
                  hint: `ip netns add tollgate-none`, before the service starts"
-            )],
+                ),
+                format!(
+                    "warning: `namespace` cannot work under the shipped unit: only root may enter a network namespace{conf}\n\
+                 hint: run the gateway in it with `NetworkNamespacePath=` in a drop-in of the unit, and leave the keyword out"
+                ),
+            ],
         ),
     ] {
         assert_eq!(folder.findings(&client), want, "{name}");

@@ -45,6 +45,9 @@ fn namespace(name: &str, path: &Path, check: &mut Check<'_>) -> PathBuf {
         let hint = format!("`ip netns add {name}`, before the service starts");
         check.findings.push(Mistake::warning(what, Place::Whole(path.to_owned())).hint(hint));
     }
+    let what = "`namespace` cannot work under the shipped unit: only root may enter a network namespace";
+    let hint = "run the gateway in it with `NetworkNamespacePath=` in a drop-in of the unit, and leave the keyword out";
+    check.findings.push(Mistake::warning(what, Place::Whole(path.to_owned())).hint(hint));
     file
 }
 
