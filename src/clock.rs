@@ -3,6 +3,8 @@
 //! Machines get a [`Now`] as input. Spans between two events come from the monotonic half, so that a wall clock that
 //! is set does not change a duration; what is written down comes from the wall half.
 
+#![allow(unsafe_code, reason = "the system call clock_gettime")]
+
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;

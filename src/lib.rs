@@ -5,7 +5,7 @@
 //!
 //! Modules import only from layers below their own; `tests/tidy.rs` holds the table.
 
-#![deny(missing_docs)]
+#![deny(missing_docs, unsafe_code)]
 
 // Layer 0: no imports from the crate.
 pub mod clock;

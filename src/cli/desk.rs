@@ -1,5 +1,7 @@
 //! The queue, wherever it is: behind the socket of the running service, or in the files of a stopped one.
 
+#![allow(unsafe_code, reason = "the system calls umask, geteuid, setgroups, setgid and setuid")]
+
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 

@@ -11,6 +11,8 @@
 //! damaged/   databases set aside
 //! ```
 
+#![allow(unsafe_code, reason = "the system calls flock, posix_fallocate and statvfs")]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;

@@ -4,6 +4,8 @@
 //! drive's cache: a power cut then loses records that were acknowledged. This module defines that symbol itself; the
 //! linker prefers it to libc's, and every flush of sled ends in `fdatasync(2)`. [`proven`] finds out whether it does.
 
+#![allow(unsafe_code, reason = "the system calls sync_file_range and fdatasync")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_int, c_uint, off64_t};

@@ -4,6 +4,8 @@
 //! that is 1 ms under low load and up to `gather_max` under load. A commit has a fixed cost of about 0.4 ms of CPU, so
 //! the gathering decides what a call costs.
 
+#![allow(unsafe_code, reason = "the system call getrandom")]
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

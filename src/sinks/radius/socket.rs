@@ -1,5 +1,7 @@
 //! How sockets towards servers are made: local address, network namespace, choice of the source address.
 
+#![allow(unsafe_code, reason = "the system calls setns, setsockopt and getsockopt")]
+
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

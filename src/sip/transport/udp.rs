@@ -4,6 +4,8 @@
 //! belongs to another shard is handed over by the driver. `IP_RECVERR` is on, so that a port unreachable names the
 //! target that refused, and the transaction fails at once instead of after 32 s.
 
+#![allow(unsafe_code, reason = "the system calls recvmmsg, sendmmsg, recvmsg and setsockopt")]
+
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
