@@ -1,6 +1,6 @@
 //! The Unix socket of the commands: requests and answers as JSON lines.
 //!
-//! Who may open the socket may do everything; its permissions are the only lock. Every size and number is bounded.
+//! Who may open the socket may do everything; its permissions are the only lock. A second socket answers questions alone. Every size and number is bounded.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -16,7 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::answer::{call_json, reloaded_json};
-use super::places::{Place, Places};
+use super::places::{AcceptTroubles, Place, Places};
 use super::request::{CALLS_MAX, Request, RequestError, on_queue};
 use super::{Gateway, Health, http::status_json};
 
@@ -88,8 +88,17 @@ impl Drop for Bound {
     }
 }
 
+/// What may be done through a socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum May {
+    /// Everything.
+    All,
+    /// Questions: nothing changes by them.
+    Ask,
+}
+
 /// Serves commands for ever.
-pub(super) async fn serve(bound: Bound, gateway: Arc<dyn Gateway>) {
+pub(super) async fn serve(bound: Bound, may: May, gateway: Arc<dyn Gateway>) {
     let listener = match bound.listener.try_clone().and_then(UnixListener::from_std) {
         Ok(listener) => listener,
         Err(error) => {
@@ -98,13 +107,15 @@ pub(super) async fn serve(bound: Bound, gateway: Arc<dyn Gateway>) {
         }
     };
     let places = Places::new(CONNECTIONS_MAX, WORK_MAX);
+    let mut troubles = AcceptTroubles::new("command");
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                troubles.over();
                 let (place, gateway) = (places.take().await, Arc::clone(&gateway));
                 tokio::spawn(async move {
                     tokio::select! {
-                        ended = converse(stream, &place, gateway) => if let Err(error) = ended {
+                        ended = converse(stream, &place, may, gateway) => if let Err(error) = ended {
                             tracing::debug!(%error, "a command connection ended");
                         },
                         () = place.has_to_go() => tracing::debug!("a silent command connection gave its place up"),
@@ -112,7 +123,7 @@ pub(super) async fn serve(bound: Bound, gateway: Arc<dyn Gateway>) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "no command connection can be accepted");
+                troubles.note(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -120,7 +131,7 @@ pub(super) async fn serve(bound: Bound, gateway: Arc<dyn Gateway>) {
 }
 
 /// Answers the lines of one connection.
-async fn converse(stream: UnixStream, place: &Place, gateway: Arc<dyn Gateway>) -> io::Result<()> {
+async fn converse(stream: UnixStream, place: &Place, may: May, gateway: Arc<dyn Gateway>) -> io::Result<()> {
     let by = stream.peer_cred().map_or_else(|_| "somebody".to_owned(), |peer| user(peer.uid()));
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading);
@@ -135,7 +146,7 @@ async fn converse(stream: UnixStream, place: &Place, gateway: Arc<dyn Gateway>) 
         place.served();
         let whole = line.last() == Some(&b'\n');
         let answer = if whole {
-            worked_on((line, by.clone()), &gateway, &mut writing).await?
+            worked_on(line, (may, by.clone()), &gateway, &mut writing).await?
         } else {
             error("usage", &format!("a request is a line of at most {REQUEST_OCTETS_MAX} octets"))
         };
@@ -162,12 +173,13 @@ fn user(uid: u32) -> String {
 /// The answer to one line. While it is being made the client gets a blank now and then, so that it can tell work from a
 /// process that hangs.
 async fn worked_on(
-    (line, by): (Vec<u8>, String),
+    line: Vec<u8>,
+    (may, by): (May, String),
     gateway: &Arc<dyn Gateway>,
     writing: &mut OwnedWriteHalf,
 ) -> io::Result<Value> {
     let gateway = Arc::clone(gateway);
-    let mut work = tokio::task::spawn_blocking(move || answer(&line, &*gateway, &by));
+    let mut work = tokio::task::spawn_blocking(move || answer(&line, &*gateway, (may, &by)));
     loop {
         tokio::select! {
             answer = &mut work => return answer.map_err(io::Error::other),
@@ -177,11 +189,14 @@ async fn worked_on(
 }
 
 /// The answer to one line.
-fn answer(line: &[u8], gateway: &dyn Gateway, by: &str) -> Value {
+fn answer(line: &[u8], gateway: &dyn Gateway, (may, by): (May, &str)) -> Value {
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(wrong) => return error("usage", &format!("no request: {wrong}")),
     };
+    if may == May::Ask && !request.is_question() {
+        return error("usage", "this socket answers questions only; commands go to the one of `admin.socket`");
+    }
     match perform(&request, gateway, by) {
         Ok(value) => json!({ "ok": value }),
         Err(RequestError::Usage(text)) => error("usage", &text),

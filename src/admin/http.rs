@@ -1,20 +1,30 @@
 //! HTTP for monitoring: `/metrics`, `/health`, `/ready`, and JSON under `/api`. It only tells; it changes nothing.
+//!
+//! Browsers are kept out by the name they ask for, silent connections by time limits and places; see [`Places`].
 
-use std::net::TcpListener as StdListener;
+use std::net::{IpAddr, TcpListener as StdListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use super::commands::calls_json;
-use super::limited::Limited;
-use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, on_queue};
+use super::places::{AcceptTroubles, Place, Places};
+use super::request::{self, Filter, PAGE_MAX, RequestError, Standing, on_queue};
 use super::{Gateway, Phase, answer::losses_json, backend_json, metrics, outage_json, stats_json};
 use crate::names;
 use crate::queue::Trouble;
@@ -28,8 +38,28 @@ struct Shared {
 /// Calls shown by `/api/calls` unless `max` says otherwise.
 const CALLS_SHOWN: usize = 100;
 
+/// Connections at once; a further one takes the place of the one that has been silent longest.
+const CONNECTIONS_MAX: usize = 64;
+/// Longest wait for a whole head, and between two requests of a connection.
+const HEAD_MAX: Duration = Duration::from_secs(5);
+/// Octets of a head.
+const HEAD_OCTETS_MAX: usize = 16 << 10;
+/// Longest time for one answer, and for its reader to take it.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Pause after an error of `accept`, such as no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What HTTP shows, and to whom.
+#[derive(Clone, Debug)]
+pub(super) struct Face {
+    /// Host names it answers to, beside literal addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Whether `/api` is served.
+    pub api: bool,
+}
+
 /// Serves for ever.
-pub(super) async fn serve(listener: StdListener, gateway: Arc<dyn Gateway>, metrics: PrometheusHandle) {
+pub(super) async fn serve(listener: StdListener, face: Face, gateway: Arc<dyn Gateway>, metrics: PrometheusHandle) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -37,9 +67,94 @@ pub(super) async fn serve(listener: StdListener, gateway: Arc<dyn Gateway>, metr
             return;
         }
     };
-    if let Err(error) = axum::serve(Limited::new(listener), router(gateway, metrics)).await {
-        tracing::error!(%error, "HTTP ended");
+    let (face, router) = (Arc::new(face), router(gateway, metrics));
+    let places = Places::new(CONNECTIONS_MAX, ANSWER_MAX);
+    let mut troubles = AcceptTroubles::new("HTTP");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                troubles.over();
+                let place = Arc::new(places.take().await);
+                tokio::spawn(converse(stream, place, face.clone(), router.clone()));
+            }
+            Err(error) => {
+                troubles.note(&error);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
+}
+
+/// Answers the requests of one connection.
+async fn converse(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router: Router) {
+    let own = place.clone();
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let (place, face, router) = (own.clone(), face.clone(), TowerToHyperService::new(router.clone()));
+        async move {
+            place.served();
+            let answer = match face.refusal(&request) {
+                Some(refusal) => Ok(refusal),
+                None => router.call(request).await,
+            };
+            place.waiting();
+            answer
+        }
+    });
+    let mut protocol = http1::Builder::new();
+    protocol.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_OCTETS_MAX);
+    tokio::select! {
+        ended = protocol.serve_connection(TokioIo::new(stream), answer) => if let Err(error) = ended {
+            tracing::debug!(%error, "an HTTP connection ended");
+        },
+        () = place.has_to_go() => tracing::debug!("a silent HTTP connection gave its place up"),
+    }
+}
+
+impl Face {
+    /// Why a request is not served at all.
+    fn refusal<B>(&self, request: &Request<B>) -> Option<Response> {
+        let (status, text) = match asked_host(request) {
+            Err(text) => (StatusCode::BAD_REQUEST, text),
+            Ok(Some(host)) if !self.answers_to(&host) => {
+                (StatusCode::MISDIRECTED_REQUEST, "this name is not in `admin.hosts`; ask by address")
+            }
+            Ok(_) if !self.api && is_api(request.uri().path()) => {
+                (StatusCode::FORBIDDEN, "`/api` is off; `admin.api = true` serves it, the command socket always does")
+            }
+            Ok(_) => return None,
+        };
+        Some((status, Json(json!({ "error": text }))).into_response())
+    }
+
+    /// Whether a host means this gateway. A page of another site that has its name point here (DNS rebinding) asks by
+    /// that name.
+    fn answers_to(&self, host: &str) -> bool {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        bare.parse::<IpAddr>().is_ok() || name == "localhost" || self.hosts.contains(&name)
+    }
+}
+
+fn is_api(path: &str) -> bool {
+    path.strip_prefix("/api").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The host that is asked, without its port: that of an absolute target, else of the only Host (RFC 9112 §3.2). HTTP/1.0
+/// may have none.
+fn asked_host<B>(request: &Request<B>) -> Result<Option<String>, &'static str> {
+    let mut fields = request.headers().get_all(header::HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err("more than one Host");
+    }
+    if let Some(host) = request.uri().host() {
+        return Ok(Some(host.to_owned()));
+    }
+    let Some(field) = field else {
+        return if request.version() < Version::HTTP_11 { Ok(None) } else { Err("no Host") };
+    };
+    let authority = field.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
+    authority.map(|own| Some(own.host().to_owned())).ok_or("a Host that cannot be read")
 }
 
 /// All paths.
@@ -96,7 +211,7 @@ struct CallsQuery {
 }
 
 async fn calls(State(shared): State<Shared>, Query(query): Query<CallsQuery>) -> Response {
-    let max = query.max.unwrap_or(CALLS_SHOWN).min(super::request::CALLS_MAX);
+    let max = query.max.unwrap_or(CALLS_SHOWN).min(request::CALLS_MAX);
     let gateway = shared.gateway;
     blocking(move || Ok(calls_json(&gateway.health(), &*gateway, max))).await
 }
@@ -113,7 +228,7 @@ struct RecordsQuery {
 
 async fn records(State(shared): State<Shared>, Query(query): Query<RecordsQuery>) -> Response {
     let filter = Filter { sink: query.sink, record: query.record, state: query.state };
-    let request = Request::QueueList { filter, from: query.from, max: query.max.unwrap_or(PAGE_MAX) };
+    let request = request::Request::QueueList { filter, from: query.from, max: query.max.unwrap_or(PAGE_MAX) };
     blocking(move || {
         let mut desk = shared.gateway.desk();
         on_queue(&request, &mut *desk, "HTTP").unwrap_or(Err(RequestError::NotRunning))

@@ -7,7 +7,6 @@ mod answer;
 pub mod client;
 pub mod commands;
 pub mod http;
-mod limited;
 pub mod metrics;
 mod places;
 pub mod request;
@@ -21,6 +20,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+
+use commands::May;
 
 use crate::accounting::CallView;
 use crate::clock::Timestamp;
@@ -37,13 +38,27 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// Unix socket of the commands; `None`: none. Default `/run/tollgate/admin.sock`.
     pub socket: Option<PathBuf>,
+    /// Host names, in lower case, by which HTTP may be asked, beside literal addresses and `localhost`: another name is
+    /// that of a web page which has led its reader's browser here. Default: none.
+    pub hosts: Vec<String>,
+    /// Whether `/api` is served by HTTP. Default: no.
+    pub api: bool,
+    /// Unix socket that answers questions and does nothing; its permissions are 0660. Default: none.
+    pub status_socket: Option<PathBuf>,
     /// Permissions of the socket: 0600, or 0660 for the group too. Default 0600.
     pub socket_mode: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { listen: None, socket: Some(PathBuf::from("/run/tollgate/admin.sock")), socket_mode: 0o600 }
+        Self {
+            listen: None,
+            hosts: Vec::new(),
+            api: false,
+            socket: Some(PathBuf::from("/run/tollgate/admin.sock")),
+            status_socket: None,
+            socket_mode: 0o600,
+        }
     }
 }
 
@@ -135,11 +150,16 @@ pub trait Gateway: Send + Sync + 'static {
     fn calls(&self, max: usize) -> Vec<CallView>;
 }
 
+/// Permissions of the socket that only answers: its folder decides which group that is.
+const STATUS_SOCKET_MODE: u32 = 0o660;
+
 /// The bound sockets of administration.
 #[derive(Debug)]
 pub struct Admin {
     http: Option<std::net::TcpListener>,
+    face: http::Face,
     commands: Option<commands::Bound>,
+    status: Option<commands::Bound>,
 }
 
 /// A socket of administration cannot be bound.
@@ -154,7 +174,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// Commands.
-    #[error("cannot listen on {} for commands (`admin.socket`)", path.display())]
+    #[error("cannot listen on {} for commands (`admin.socket` or `admin.status_socket`)", path.display())]
     Commands {
         /// Where.
         path: PathBuf,
@@ -179,14 +199,17 @@ impl Admin {
                 Some(bound.map_err(|source| BindError::Http { address, source })?)
             }
         };
-        let commands = match &settings.socket {
-            None => None,
-            Some(path) => Some(
-                commands::Bound::new(path, settings.socket_mode)
-                    .map_err(|source| BindError::Commands { path: path.clone(), source })?,
-            ),
+        let bound = |path: &Option<PathBuf>, mode| {
+            let bind = |path: &PathBuf| {
+                let failed = |source| BindError::Commands { path: path.clone(), source };
+                commands::Bound::new(path, mode).map_err(failed)
+            };
+            path.as_ref().map(bind).transpose()
         };
-        Ok(Self { http, commands })
+        let commands = bound(&settings.socket, settings.socket_mode)?;
+        let status = bound(&settings.status_socket, STATUS_SOCKET_MODE)?;
+        let face = http::Face { hosts: settings.hosts.clone(), api: settings.api };
+        Ok(Self { http, face, commands, status })
     }
 
     /// Where HTTP is served, with the port the system chose for port 0.
@@ -200,10 +223,12 @@ impl Admin {
     pub async fn serve(self, gateway: Arc<dyn Gateway>, metrics: PrometheusHandle, stop: impl Future<Output = ()>) {
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(listener) = self.http {
-            tasks.spawn(http::serve(listener, Arc::clone(&gateway), metrics.clone()));
+            tasks.spawn(http::serve(listener, self.face, Arc::clone(&gateway), metrics.clone()));
         }
-        if let Some(bound) = self.commands {
-            tasks.spawn(commands::serve(bound, gateway));
+        for (bound, may) in [(self.commands, May::All), (self.status, May::Ask)] {
+            if let Some(bound) = bound {
+                tasks.spawn(commands::serve(bound, may, Arc::clone(&gateway)));
+            }
         }
         tasks.spawn(metrics::upkeep(metrics));
         stop.await;

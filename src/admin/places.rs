@@ -50,6 +50,36 @@ enum State {
     Served,
 }
 
+/// Connections that could not be accepted: the first is told, and how many there were when it is over.
+#[derive(Debug)]
+pub(super) struct AcceptTroubles {
+    what: &'static str,
+    failures: u64,
+}
+
+impl AcceptTroubles {
+    /// None yet, of connections of this kind.
+    pub const fn new(what: &'static str) -> Self {
+        Self { what, failures: 0 }
+    }
+
+    /// A connection was accepted.
+    pub fn over(&mut self) {
+        let failures = std::mem::take(&mut self.failures);
+        if failures > 0 {
+            tracing::info!(failures, "{} connections are accepted again", self.what);
+        }
+    }
+
+    /// One was not.
+    pub fn note(&mut self, error: &std::io::Error) {
+        self.failures += 1;
+        if self.failures == 1 {
+            tracing::warn!(%error, "no {} connection can be accepted", self.what);
+        }
+    }
+}
+
 /// The place of one connection; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {

@@ -45,6 +45,14 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it only asks: nothing changes by it.
+    #[must_use]
+    pub const fn is_question(&self) -> bool {
+        matches!(self, Self::Status {} | Self::Calls { .. } | Self::QueueStatus {} | Self::QueueList { .. })
+    }
+}
+
 /// Which records; what is not named does not matter.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
@@ -98,6 +99,10 @@ struct Running {
 impl Running {
     /// With a queue that holds `records` records for the sink `billing`.
     fn start(records: u64) -> Self {
+        Self::start_with(records, true)
+    }
+
+    fn start_with(records: u64, api: bool) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let settings = queue::Settings {
             path: dir.path().join("queue"),
@@ -109,7 +114,10 @@ impl Running {
         fill(&started.handle, records);
         let settings = Settings {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            hosts: vec!["gw.example".to_owned()],
+            api,
             socket: Some(dir.path().join("admin.sock")),
+            status_socket: Some(dir.path().join("status.sock")),
             socket_mode: 0o660,
         };
         let admin = Admin::bind(&settings).expect("bound");
@@ -136,8 +144,13 @@ impl Running {
     }
 
     fn get(&self, path: &str) -> (u16, String) {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"))
+    }
+
+    fn ask(&self, request: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.http).expect("connected");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+        stream.write_all(request.as_bytes()).expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("read");
         let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
@@ -322,4 +335,73 @@ fn the_socket_has_its_permissions_and_replaces_a_dead_one() {
     Bound::new(&file, 0o600).expect_err("no socket is there");
     assert_eq!(std::fs::read_to_string(&file).expect("kept"), "kept");
     assert!(Client::connect(&dir.path().join("none")).expect("no error").is_none());
+}
+
+#[test]
+fn http_answers_to_its_own_names_only() {
+    let running = Running::start_with(1, false);
+    let port = running.http.port();
+    for (what, request, want) in [
+        ("an address", "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n".to_owned(), 200),
+        ("with its port", format!("GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"), 200),
+        ("any address: it leads nowhere else", "GET /health HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n".to_owned(), 200),
+        ("localhost", format!("GET /health HTTP/1.1\r\nHost: LocalHost:{port}\r\n"), 200),
+        ("a configured name", "GET /health HTTP/1.1\r\nHost: GW.example.:9\r\n".to_owned(), 200),
+        ("a name of somebody else", "GET /health HTTP/1.1\r\nHost: evil.example\r\n".to_owned(), 421),
+        ("that looks like an address", "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1.evil.example\r\n".to_owned(), 421),
+        ("an own name inside", "GET /health HTTP/1.1\r\nHost: gw.example.evil.example\r\n".to_owned(), 421),
+        ("an absolute target", "GET http://evil.example/health HTTP/1.1\r\nHost: 127.0.0.1\r\n".to_owned(), 421),
+        ("two", "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n".to_owned(), 400),
+        ("none", "GET /health HTTP/1.1\r\n".to_owned(), 400),
+        ("none, as HTTP/1.0 may", "GET /health HTTP/1.0\r\n".to_owned(), 200),
+        ("no name at all", "GET /health HTTP/1.1\r\nHost: a b\r\n".to_owned(), 400),
+        ("the API is off", "GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\n".to_owned(), 403),
+        ("whatever its path", "GET /api/none HTTP/1.1\r\nHost: 127.0.0.1\r\n".to_owned(), 403),
+    ] {
+        let (code, body) = running.ask(&format!("{request}Connection: close\r\n\r\n"));
+        assert_eq!(code, want, "{what}: {body}");
+    }
+    let (_, body) = running.get("/api/calls");
+    assert!(body.contains("admin.api = true"), "{body}");
+}
+
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let running = Running::start(1);
+    let http: Vec<_> = (0..200).map(|_| TcpStream::connect(running.http).expect("connected")).collect();
+    for mut slow in http.iter().take(20) {
+        slow.write_all(b"GET /health HTTP/1.1\r\nHo").expect("written");
+    }
+    assert_eq!(running.get("/health").0, 200);
+    let silent: Vec<_> = (0..40).map(|_| UnixStream::connect(running.socket()).expect("connected")).collect();
+    let mut client = running.client();
+    client.ask(&Request::QueueStatus {}).expect("a status");
+    // The oldest of them has given its place up.
+    assert_eq!((&silent[0]).read(&mut [0; 8]).expect("closed"), 0);
+    // Without a new one a head has its time too.
+    let mut last = TcpStream::connect(running.http).expect("connected");
+    last.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+    last.write_all(b"GET /health HTTP/1.1\r\nHo").expect("written");
+    let mut rest = Vec::new();
+    last.read_to_end(&mut rest).expect("closed after the time of a head");
+    drop((http, silent));
+}
+
+#[test]
+fn the_socket_of_questions_does_nothing_else() {
+    let running = Running::start(2);
+    let path = running.dir.path().join("status.sock");
+    assert_eq!(path.metadata().expect("there").permissions().mode() & 0o777, 0o660);
+    let mut client = Client::connect(&path).expect("no error").expect("somebody serves it");
+    for request in [Request::Status {}, Request::Calls { max: 1 }, Request::QueueStatus {}] {
+        client.ask(&request).unwrap_or_else(|error| panic!("{request:?}: {error}"));
+    }
+    let act = Request::QueueAct { action: Verb::Drop, filter: Filter::default(), reason: None };
+    for request in [act, Request::Reload {}] {
+        match client.ask(&request) {
+            Err(ClientError::Usage(text)) => assert!(text.contains("questions only"), "{text}"),
+            other => panic!("{request:?}: {other:?}"),
+        }
+    }
+    assert_eq!(list(&mut running.client(), Standing::Waiting).len(), 2);
 }

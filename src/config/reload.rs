@@ -213,7 +213,11 @@ pub const SECTIONS: &[Section] = &[
         // As for RADIUS.
         restart: &["records"],
     },
-    Section { path: "admin", live: &[], restart: &["listen", "socket", "socket_group"] },
+    Section {
+        path: "admin",
+        live: &[],
+        restart: &["listen", "hosts", "api", "socket", "status_socket", "socket_group"],
+    },
     Section { path: "log", live: &["level"], restart: &["target"] },
     Section { path: "service", live: &["stop_timeout_s", "watchdog"], restart: &[] },
 ];

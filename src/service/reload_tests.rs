@@ -71,6 +71,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("sinks.diameter.fields", "[sinks.diameter.cdf]", "fields = { src_ip = \"Calling-Station-Id\" }"),
     ("sinks.diameter.record_id_avp", "[sinks.diameter.cdf]", "record_id_avp = \"\""),
     ("admin.listen", "[admin]", "listen = \"127.0.0.1:8080\""),
+    ("admin.hosts", "[admin]", "hosts = [\"gw.example\"]"),
+    ("admin.status_socket", "[admin]", "status_socket = \"status.sock\""),
     ("admin.socket", "[admin]", "socket = \"other.sock\""),
     ("log.level", "[log]", "level = \"debug\""),
 ];

@@ -63,8 +63,18 @@ pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> a
     if let Some(listen) = &table.listen {
         plan.listen = http_address(listen, check);
     }
+    if let Some(hosts) = &table.hosts {
+        plan.hosts = check.each(hosts, super::sip::host_name);
+    }
+    plan.api = table.api.is_some_and(Switch::is_on);
     if let Some(socket) = &table.socket {
-        plan.socket = socket_path(socket, base, check);
+        plan.socket = socket_path("admin.socket", socket, base, check);
+    }
+    if let Some(socket) = &table.status_socket {
+        plan.status_socket = socket_path("admin.status_socket", socket, base, check);
+        if plan.status_socket.is_some() && plan.status_socket == plan.socket {
+            check.error(socket.place, "`admin.status_socket` and `admin.socket` are the same file");
+        }
     }
     if table.socket_group.is_some_and(Switch::is_on) {
         plan.socket_mode = 0o660;
@@ -91,14 +101,14 @@ fn http_address(listen: &At<String>, check: &mut Check<'_>) -> Option<SocketAddr
     Some(address)
 }
 
-fn socket_path(socket: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<PathBuf> {
+fn socket_path(name: &str, socket: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<PathBuf> {
     if socket.as_os_str().is_empty() {
         return None;
     }
     let path = base.join(&socket.value);
     let octets = path.as_os_str().len();
     if octets > SOCKET_PATH_OCTETS_MAX {
-        let text = format_args!("`admin.socket` has {octets} octets, the system takes {SOCKET_PATH_OCTETS_MAX}");
+        let text = format_args!("`{name}` has {octets} octets, the system takes {SOCKET_PATH_OCTETS_MAX}");
         check.error(socket.place, text);
     }
     Some(path)

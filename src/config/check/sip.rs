@@ -343,7 +343,7 @@ fn starts_block(address: IpAddr, length: u8) -> bool {
     }
 }
 
-fn host_name(text: &str) -> Result<String, String> {
+pub(super) fn host_name(text: &str) -> Result<String, String> {
     let fits = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
     if text.is_empty() || text.len() > 253 || !text.bytes().all(fits) {
         return Err(format!("`{text}` is no host name"));

@@ -64,6 +64,12 @@ pub enum OnTrouble {
 pub struct AdminTable {
     /// `ADDRESS:PORT` of HTTP; empty: none.
     pub listen: Option<At<String>>,
+    /// Host names by which HTTP may be asked, beside addresses and `localhost`.
+    pub hosts: Option<Vec<At<String>>>,
+    /// Whether HTTP serves `/api`.
+    pub api: Option<Switch>,
+    /// Unix socket that answers questions only; empty: none.
+    pub status_socket: Option<At<PathBuf>>,
     /// Unix socket of the commands; empty: none.
     pub socket: Option<At<PathBuf>>,
     /// Whether the group may use the socket.
