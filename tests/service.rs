@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -94,4 +95,51 @@ fn the_unit_is_hardened() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "exposure of 2.0 or more:\n{text}");
     assert!(text.contains("Overall exposure level"), "{text}");
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_unit() {
+    let Some(analyze) = peer("systemd-analyze") else { return };
+    let unit = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/tollgate.service")).unwrap();
+    for line in ["StartLimitIntervalSec=0", "LimitCORE=0", "UMask=0077", "ConfigurationDirectoryMode=0750"] {
+        assert!(unit.lines().any(|own| own == line), "{line}");
+    }
+    assert!(!unit.contains("man:systemd"), "the documentation is our own");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tollgate.service");
+    // The binary that it names has to be there.
+    fs::write(&path, unit.replace("/usr/bin/tollgate", env!("CARGO_BIN_EXE_tollgate"))).unwrap();
+    let output = Command::new(analyze).args(["verify", "--man=no"]).arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let own: Vec<_> = said.lines().filter(|line| line.contains("tollgate")).collect();
+    assert!(output.status.success() && own.is_empty(), "{said}");
+}
+
+#[test]
+fn new_files_are_for_their_owner_and_the_journal_gets_priorities() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = free_ports();
+    let file = dir.path().join("tollgate.toml");
+    fs::write(&file, configuration(dir.path(), port, "sip:127.0.0.1:9")).unwrap();
+    let out = dir.path().join("out");
+    let meta = fs::File::create(&out).unwrap().metadata().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["run", "--config"]).arg(&file).env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()));
+    let mut service = Running::start(&mut command, out);
+    wait_for("it is ready", || service.printed().contains("ready").then_some(()));
+    let status = fs::read_to_string(format!("/proc/{}/status", service.child.id())).unwrap();
+    assert!(status.lines().any(|line| line == "Umask:\t0077"), "{status}");
+    fs::write(&file, "[sip]\nlisten = 7\nshrads = 2\n").unwrap();
+    service.signal(libc::SIGHUP);
+    wait_for("the refusal", || service.printed().contains("did you mean `shards`").then_some(()));
+    service.signal(libc::SIGTERM);
+    assert!(service.wait("the service").success());
+    let printed = service.printed();
+    let lines: Vec<_> = printed.lines().filter(|line| !line.is_empty()).collect();
+    let log: Vec<_> = lines.iter().filter(|line| line.starts_with('<')).collect();
+    assert!(log.iter().any(|line| line.starts_with("<6>tollgate::service::supervisor: ready")), "{printed}");
+    let refusal: Vec<_> = log.iter().filter(|line| line.starts_with("<3>")).collect();
+    assert!(refusal.iter().any(|line| line.contains("reload refused")), "{printed}");
+    assert!(refusal.iter().any(|line| line.contains("tollgate.toml:3:1")), "the mistakes have its priority: {printed}");
+    assert!(log.iter().all(|line| !line.contains("T0") || !line.starts_with("<6>20")), "no time of its own: {printed}");
 }

@@ -1,9 +1,15 @@
 //! The log: one event, one line, to standard error or with fields to the journal.
 
+use std::fmt::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
 
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, reload};
 
@@ -23,7 +29,11 @@ pub(super) fn start(plan: &LogPlan) -> anyhow::Result<()> {
     let started = match plan.target {
         LogTarget::Stderr => {
             let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-            registry.with(lines).try_init()
+            if is_journal() {
+                registry.with(lines.event_format(Prefixed)).try_init()
+            } else {
+                registry.with(lines).try_init()
+            }
         }
         LogTarget::Journald => registry.with(tracing_journald::layer()?).try_init(),
     };
@@ -32,6 +42,40 @@ pub(super) fn start(plan: &LogPlan) -> anyhow::Result<()> {
         let _first = FILTER.set(levels);
     }
     Ok(())
+}
+
+/// Whether standard error leads to the journal of systemd (`systemd.exec(5)`, `JOURNAL_STREAM`).
+fn is_journal() -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
+    let own = std::fs::metadata("/proc/self/fd/2");
+    own.is_ok_and(|own| named == format!("{}:{}", own.dev(), own.ino()))
+}
+
+/// Lines for the journal: the priority in front as `sd-daemon(3)` says, and no time, for the journal has its own. Each
+/// line of a message has it, so that the whole message keeps its priority.
+struct Prefixed;
+
+impl<S, N> FormatEvent<S, N> for Prefixed
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut text = format!("{}: ", event.metadata().target());
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>().filter(|fields| !fields.is_empty()) {
+                write!(text, "{}{{{fields}}}: ", span.name())?;
+            }
+        }
+        context.field_format().format_fields(Writer::new(&mut text), event)?;
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        text.lines().try_for_each(|line| writeln!(writer, "<{priority}>{line}"))
+    }
 }
 
 /// Gives the running log other levels.

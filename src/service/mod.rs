@@ -5,6 +5,7 @@ mod delivery;
 mod log;
 mod nas;
 mod outlets;
+mod process;
 mod reload;
 #[cfg(test)]
 mod reload_tests;

@@ -29,6 +29,7 @@ const OPENING_TIME: Duration = Duration::from_secs(60);
 /// # Errors
 /// When it does not start, or a thread ended by itself.
 pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
+    super::process::keep_private();
     super::log::start(&plan.log).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
@@ -122,10 +123,10 @@ fn reload(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
     match &outcome {
         Reloaded::Done { warnings, restart } => {
             for warning in warnings {
-                tracing::warn!(%warning, "configuration");
+                tracing::warn!("configuration: {warning}");
             }
             for (what, place) in restart {
-                tracing::warn!(what, place, "changed, takes effect at the next start");
+                tracing::warn!("changed, takes effect at the next start: {what} {place}");
             }
             tracing::info!("reloaded");
         }
