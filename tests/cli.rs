@@ -46,7 +46,7 @@ fn folder() -> tempfile::TempDir {
     let client =
         "acctserver 127.0.0.1:1813:a-long-enough-secret\nradius_timeout 1\nradius_retries 3\nnas-ip 127.0.0.1\n";
     fs::write(dir.path().join("radiusclient.conf"), client).expect("written");
-    let toml = "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"billing\"]\n[queue]\npath = \"queue\"\nfree_min_mib = 0\n\
+    let toml = "[[route]]\nto = \"sip:127.0.0.9\"\n[accounting]\non = [\"billing\"]\n[queue]\npath = \"queue\"\nfree_min_mib = 0\n\
                 [sinks.radius.billing]\nconfig = \"radiusclient.conf\"\n[admin]\nsocket = \"admin.sock\"\n";
     fs::write(dir.path().join("tollgate.toml"), toml).expect("written");
     dir
@@ -129,7 +129,7 @@ fn the_exit_code_tells_what_went_wrong() {
 fn mistakes_go_to_standard_error_in_the_agreed_form() {
     let dir = folder();
     let path = dir.path().join("bad.toml");
-    fs::write(&path, "[sip]\nshard = 1\n[[route]]\nto = \"sip:127.0.0.1\"\nfork = \"serail\"\n").expect("written");
+    fs::write(&path, "[sip]\nshard = 1\n[[route]]\nto = \"sip:127.0.0.9\"\nfork = \"serail\"\n").expect("written");
     let path = path.display().to_string();
     let output = tollgate(&["check", &path]);
     assert_eq!(stdout(&output), "");
@@ -280,6 +280,7 @@ impl Gateway for OnlyQueue {
             accepts_calls: true,
             calls: 0,
             shards: 1,
+            turned_away: (0, 0),
             started: clock::wall(),
         }
     }

@@ -126,7 +126,9 @@ fn every_crate_has_a_licence_that_is_allowed() {
     for own in packages().iter().filter(|own| own.source.is_some()) {
         let is_good = match &own.license {
             Some(expression) => is_met(expression, &allowed),
-            None => fs::read_to_string(own.manifest.with_file_name("LICENSE")).is_ok_and(|t| t.starts_with("MIT License")),
+            None => {
+                fs::read_to_string(own.manifest.with_file_name("LICENSE")).is_ok_and(|t| t.starts_with("MIT License"))
+            }
         };
         if !is_good {
             wrong.push(format!("{} {}: {:?}", own.name, own.version, own.license));
@@ -138,7 +140,8 @@ fn every_crate_has_a_licence_that_is_allowed() {
 #[test]
 fn every_crate_comes_from_the_registry() {
     let rules = rules();
-    let allowed: Vec<_> = rules["sources"]["allow-registry"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let allowed: Vec<_> =
+        rules["sources"]["allow-registry"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     for own in packages() {
         let source = own.source.as_deref().unwrap_or_default();
         let is_good = source.strip_prefix("registry+").is_some_and(|url| allowed.contains(&url));
@@ -218,7 +221,8 @@ fn nothing_is_known_against_a_crate() {
         return;
     };
     let rules = rules();
-    let ignored: Vec<_> = rules["advisories"]["ignore"].as_array().unwrap().iter().map(|own| own["id"].as_str()).collect();
+    let ignored: Vec<_> =
+        rules["advisories"]["ignore"].as_array().unwrap().iter().map(|own| own["id"].as_str()).collect();
     let mut found = Vec::new();
     for own in packages() {
         let Ok(files) = fs::read_dir(database.join("crates").join(&own.name)) else { continue };

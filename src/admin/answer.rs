@@ -155,6 +155,7 @@ pub fn call_json(call: &CallView) -> Value {
         "session": call.session, "call_id": text(&call.call_id), "from_tag": text(&call.from_tag),
         "to_tag": text(&call.to_tag), "created": call.created.to_string(),
         "answered": call.answered.map(|time| time.to_string()), "ending": call.is_ending,
+        "duration_s": call.answered.map(|time| clock::wall().0.saturating_sub(time.0).max(0) / 1_000_000),
     })
 }
 

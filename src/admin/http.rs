@@ -259,6 +259,7 @@ pub(super) fn status_json(gateway: &dyn Gateway) -> Value {
         "hanging": health.hanging,
         "calls": health.calls,
         "shards": health.shards,
+        "turned_away": { "strangers": health.turned_away.0, "without_route": health.turned_away.1 },
         "down": gateway.outages().iter().map(outage_json).collect::<Vec<_>>(),
         "backends": gateway.backends().iter().map(backend_json).collect::<Vec<_>>(),
         "queue": stats_json(&queue),

@@ -76,6 +76,8 @@ pub struct Health {
     pub calls: usize,
     /// Threads that serve calls.
     pub shards: usize,
+    /// Requests since the start that were turned away: of sources outside `sip.allow`, and without a route.
+    pub turned_away: (u64, u64),
     /// When it started.
     pub started: Timestamp,
 }

@@ -36,6 +36,7 @@ impl Gateway for OnlyQueue {
             accepts_calls: true,
             calls: 2,
             shards: 1,
+            turned_away: (3, 0),
             started: Timestamp(0),
         }
     }

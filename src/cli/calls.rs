@@ -33,7 +33,7 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     let none = Vec::new();
     let calls = answer["calls"].as_array().unwrap_or(&none);
     let rows: Vec<Vec<String>> = calls.iter().map(row).collect();
-    output::print(&output::table(&["CREATED", "ANSWERED", "CALL-ID", "FROM TAG", "TO TAG", "SESSION"], &rows))?;
+    output::print(&output::table(&["CREATED", "DURATION", "CALL-ID", "FROM TAG", "TO TAG", "SESSION"], &rows))?;
     let total = answer["total"].as_u64().unwrap_or(0);
     if total > rows.len() as u64 {
         eprintln!("{} of {total} calls; --max shows more", rows.len());
@@ -42,6 +42,8 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn row(call: &Value) -> Vec<String> {
-    let keys = ["created", "answered", "call_id", "from_tag", "to_tag", "session"];
-    keys.into_iter().map(|key| output::shown(&output::cell(&call[key]))).collect()
+    let text = |key: &str| output::shown(&output::cell(&call[key]));
+    let lasted = call["duration_s"].as_f64().map_or_else(|| "early".to_owned(), output::span);
+    let keys = ["call_id", "from_tag", "to_tag", "session"];
+    [text("created"), lasted].into_iter().chain(keys.into_iter().map(text)).collect()
 }

@@ -35,6 +35,8 @@ fn text(status: &Value) -> String {
         ("new calls", if status["accepts_calls"] == true { "served".into() } else { "refused".into() }),
         ("calls", output::cell(&status["calls"])),
         ("shards", output::cell(&status["shards"])),
+        ("strangers", output::cell(&status["turned_away"]["strangers"])),
+        ("no route", output::cell(&status["turned_away"]["without_route"])),
         ("hanging", list(&status["hanging"])),
         ("alarm", list(&queue["alarm"])),
         ("lost", lost(queue)),

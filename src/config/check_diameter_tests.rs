@@ -30,7 +30,7 @@ impl Folder {
 
     fn read(&self, section: &str) -> Result<Plan, Mistakes> {
         let text = format!(
-            "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"diameter\"]\n[accounting.fields]\n\
+            "[[route]]\nto = \"sip:127.0.0.9\"\n[accounting]\non = [\"diameter\"]\n[accounting.fields]\n\
              caller = \"$fu\"\n[accounting.leg_fields]\nsrc = \"$avp(src)\"\n[sinks.diameter.cdf]\n{section}\n"
         );
         parse(&self.path(), &text, Default::default())

@@ -155,7 +155,10 @@ fn mistakes_of_certificates_are_named() {
 #[test]
 fn mistakes_of_routes_are_named() {
     for (lines, want) in [
-        ("", "warning: there is no `[[route]]`: every call gets 404\n  --> t.toml\nhint: add a `[[route]]` with `to`"),
+        (
+            "[sip]",
+            "warning: there is no `[[route]]`: every call gets 404\n  --> t.toml\nhint: add a `[[route]]` with `to`",
+        ),
         (
             "[[route]]\nto = \"10.0.0.5\"",
             "error: `10.0.0.5` is no SIP URI, such as `sip:10.0.0.5:5060`\n  --> t.toml:2:6",

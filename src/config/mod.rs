@@ -10,6 +10,7 @@ mod check;
 pub mod decode;
 pub mod diameterclient;
 pub mod error;
+mod foreign;
 pub mod plan;
 pub mod radiusclient;
 pub mod reload;
@@ -32,6 +33,8 @@ mod reload_tests;
 mod route_check_tests;
 #[cfg(test)]
 mod sample_tests;
+#[cfg(test)]
+mod surprise_tests;
 #[cfg(test)]
 mod transport_tests;
 #[cfg(test)]
@@ -87,14 +90,23 @@ const SOCKET_VARIABLE: &str = "TOLLGATE_ADMIN__SOCKET";
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, text: &str, environment: Map<String, String>) -> Result<Plan, Mistakes> {
-    let (mut root, places) = tree::read(path, text, environment).map_err(Mistakes)?;
+    if let Some(mistake) = foreign::mistaken(path, text) {
+        return Err(Mistakes(vec![mistake]));
+    }
+    let (mut root, places) =
+        tree::read(path, text, environment).map_err(|mistakes| Mistakes(foreign::first(path, mistakes)))?;
     let mut findings = Findings::default();
     let file = decode::decode(&mut root, &places, &mut findings);
     let certificates = BTreeSet::new();
     let mut check = Check { places: &places, findings: &mut findings, certificates };
     let plan = file.map(|file| check::plan(&file, &root, path, &mut check));
     let is_usable = !findings.has_error();
-    let findings = findings.sorted();
+    let mut findings = findings.sorted();
+    if text.trim().is_empty() {
+        let warning =
+            Mistake::warning("this file is empty: every option has its default", Place::Whole(path.to_owned()));
+        findings.push(warning.hint("`etc/tollgate.toml` of the release shows every option"));
+    }
     match plan {
         Some(plan) if is_usable => Ok(Plan { warnings: findings, ..plan }),
         _ => Err(Mistakes(findings)),

@@ -14,7 +14,7 @@ fn findings(text: &str) -> String {
 #[test]
 fn a_target_that_leads_back_or_nowhere_is_a_warning() {
     const LOCAL: &str = "listen = [\"udp:127.0.0.1:5060\"]";
-    const EVERYWHERE: &str = "listen = [\"udp:0.0.0.0:5060\"]\nadvertise = [\"192.0.2.1\"]";
+    const EVERYWHERE: &str = "listen = [\"udp:0.0.0.0:5060\"]\nadvertise = [\"192.0.2.1\"]\nallow = [\"10.0.0.0/8\"]";
     const HOME: &str =
         "is this gateway itself\n  --> t.toml:2:6\nhint: each call would come back, and end with 482 (Loop Detected)";
     const NO_IPV6: &str = "needs an IPv6 listener, and `sip.listen` has none\n  --> t.toml:2:6\n\

@@ -58,7 +58,7 @@ impl Folder {
         let rest = "\nradius_timeout 1\nradius_retries 3\n";
         self.write("radiusclient.conf", &(client.replace("{DIR}", &self.path()) + rest), 0o600);
         let toml = format!(
-            "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"radius\"]\n[sinks.radius.r]\n\
+            "[[route]]\nto = \"sip:127.0.0.9\"\n[accounting]\non = [\"radius\"]\n[sinks.radius.r]\n\
              config = \"{}/radiusclient.conf\"\n{more}\n",
             self.path()
         );

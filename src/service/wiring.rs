@@ -394,6 +394,11 @@ impl Gateway for View {
             accepts_calls: !draining && !self.shards.iter().any(Mailbox::refuses_calls),
             calls: self.shards.iter().map(Mailbox::calls).sum(),
             shards: self.shards.len(),
+            turned_away: self
+                .shards
+                .iter()
+                .map(Mailbox::turned_away)
+                .fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1)),
             started: self.started,
         }
     }

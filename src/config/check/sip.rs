@@ -41,6 +41,7 @@ pub(super) fn check(
         settings.allow = check.each(allow, network);
     }
     allow_on(table, &mut settings, check);
+    nobody_calls(table, &binds, &settings, check);
     if let Some(proxies) = &table.trusted_proxies {
         settings.trusted_proxies = check.each(proxies, network);
     }
@@ -100,6 +101,28 @@ pub(super) fn route_keys(table: &SipTable, lifetime_max: Option<Duration>, plan:
             what,
             Some(format!("set it to {needed}")),
         );
+    }
+}
+
+/// Warns of a listener that others reach while only this host may call.
+fn nobody_calls(table: &SipTable, binds: &[SocketAddr], settings: &stack::Settings, check: &mut Check<'_>) {
+    for (place, bind) in binds.iter().enumerate().filter(|(_, bind)| !bind.ip().is_loopback()) {
+        let id = ListenerId(u16::try_from(place).unwrap_or(u16::MAX));
+        let own = settings.allow_on.iter().find(|(own, _)| *own == id).map_or(&settings.allow, |(_, own)| own);
+        if !own.is_empty() && own.iter().all(Network::is_loopback) {
+            let at = table
+                .listen
+                .as_ref()
+                .and_then(|listen| listen.get(place))
+                .map_or_else(Default::default, |own| own.place);
+            let hint = Some("set `sip.allow` to the addresses of your gateways, trunks and phones".to_owned());
+            check.warning(
+                at,
+                format_args!("others reach {bind}, but `sip.allow` lets only this host send requests"),
+                hint,
+            );
+            return;
+        }
     }
 }
 

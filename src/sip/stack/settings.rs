@@ -25,6 +25,12 @@ impl Network {
         Self { address, prefix: prefix.min(longest) }
     }
 
+    /// Whether the block holds loopback addresses alone.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.address.is_loopback() && self.prefix >= if self.address.is_ipv4() { 8 } else { 128 }
+    }
+
     /// Whether the block holds `address`. An IPv4 address mapped into IPv6 counts as the IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

@@ -21,14 +21,15 @@ use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
 use super::memory;
 use super::metrics::Meters;
 use super::stream::{Arrived, Outgoing};
+use super::turned_away::{Dropped, Reason, TurnedAway};
 use super::udp::{self, Batch};
 use crate::accounting::{Notice, Noticed};
 use crate::clock::{self, Instant, Now};
 use crate::ids::CallHash;
 use crate::queue::{self, AppendFailed, Commit, Full, Producer};
-use crate::shard::{Health, Input, Output, Shard, Ticket};
+use crate::shard::{Count, Health, Input, Output, Shard, Ticket};
 use crate::sip::message::{self, Malformed, Message};
-use crate::sip::stack::{Condition, ListenerId, Peer, QueryId, Ways};
+use crate::sip::stack::{Condition, Ignored, ListenerId, Peer, QueryId, Ways};
 use crate::timers::pace::{Pace, Step};
 
 /// Batches taken from one socket, and mails from the mailbox, before the others get their turn.
@@ -44,8 +45,6 @@ const RESTS: &[Step] = &[
     Step { per_second: 1_000, rest: Duration::from_micros(500) },
     Step { per_second: 4_000, rest: Duration::from_millis(1) },
 ];
-/// Time between two lines of the log about dropped datagrams.
-const LINE_EVERY: Duration = Duration::from_secs(60);
 /// Commits that wait because the queue's channel is full, beyond which new calls are refused whatever `queue.on_trouble`
 /// says: only the ends of calls in progress are still held in memory.
 const APPENDS_WAITING_MAX: usize = 65_536;
@@ -104,30 +103,6 @@ pub fn run(parts: Parts) -> io::Result<()> {
     })
 }
 
-/// Datagrams of strangers that were dropped: one line of the log a minute.
-#[derive(Debug, Default)]
-struct Turned {
-    count: u64,
-    last: Option<SocketAddr>,
-    /// When the next line may be written.
-    due: Instant,
-}
-
-impl Turned {
-    const fn note(&mut self, source: SocketAddr) {
-        self.count += 1;
-        self.last = Some(source);
-    }
-
-    fn tell(&mut self, now: Instant, shard: usize) {
-        if let Some(source) = self.last.filter(|_| now >= self.due) {
-            self.due = now + LINE_EVERY;
-            let datagrams = std::mem::take(&mut self.count);
-            tracing::warn!(shard, datagrams, %source, "datagrams from outside `sip.allow` were dropped; the last one's source is shown");
-        }
-    }
-}
-
 struct Driver {
     number: usize,
     sockets: Vec<Option<Arc<UdpSocket>>>,
@@ -165,7 +140,9 @@ struct Driver {
     handled: usize,
     pace: Pace,
     meters: Meters,
-    strangers: Turned,
+    strangers: Dropped,
+    refused: TurnedAway,
+    unrouted: TurnedAway,
 }
 
 impl Driver {
@@ -208,7 +185,9 @@ impl Driver {
             handled: 0,
             pace: Pace::new(RESTS, clock::mono()),
             meters: Meters::of_shard(parts.number),
-            strangers: Turned::default(),
+            strangers: Dropped::default(),
+            refused: TurnedAway::new(Reason::Stranger),
+            unrouted: TurnedAway::new(Reason::NoRoute),
         })
     }
 
@@ -403,6 +382,7 @@ impl Driver {
         self.meters.received.increment(received);
         if dropped > 0 {
             self.meters.strangers.increment(dropped);
+            self.inbox.turned_away(Reason::Stranger, dropped);
             self.strangers.tell(now.mono, self.number);
         }
         for (source, octets) in taken.drain(..) {
@@ -425,7 +405,23 @@ impl Driver {
             return;
         }
         let message = Message::parse(octets);
+        self.hand_in(now, peer, message);
+    }
+
+    /// Gives a message to the shard, and notes when its request was turned away.
+    fn hand_in(&mut self, now: Now, peer: Peer, message: Result<Message, Malformed>) {
+        let before = self.outputs.len();
         self.shard.handle(now, Input::Received { peer, message }, &mut self.outputs);
+        for output in &self.outputs[before..] {
+            let Output::Count(count) = output else { continue };
+            let (turned_away, counted) = match count {
+                Count::Ignored(Ignored::Forbidden) => (&mut self.refused, Reason::Stranger),
+                Count::NoRoute => (&mut self.unrouted, Reason::NoRoute),
+                _ => continue,
+            };
+            turned_away.note(now.mono, peer.addr.ip());
+            self.inbox.turned_away(counted, 1);
+        }
     }
 
     /// A message that came by a connection. One whose end cannot be told is refused with the reason for it.
@@ -443,7 +439,7 @@ impl Driver {
                 Err(Malformed { reason, partial })
             }
         };
-        self.shard.handle(now, Input::Received { peer, message }, &mut self.outputs);
+        self.hand_in(now, peer, message);
     }
 
     fn perform(&mut self) {

@@ -15,6 +15,7 @@ use crate::shard::{self, Shard};
 use crate::sip::dialog::RouteKeys;
 use crate::sip::stack::{Destination, ListenerId, Outage, QueryId};
 use crate::sip::transport::stream::Arrived;
+use crate::sip::transport::turned_away::Reason;
 
 /// Batches that wait for one shard at most; a batch holds at most [`super::udp::BATCH_DATAGRAMS`] datagrams. Beyond it
 /// datagrams are dropped and counted: their senders retransmit.
@@ -104,6 +105,9 @@ struct Shared {
     calls: AtomicUsize,
     /// Whether new calls are refused.
     refuses: AtomicBool,
+    /// Requests of sources outside `sip.allow`, and without a route, since the start.
+    strangers: AtomicU64,
+    unrouted: AtomicU64,
 }
 
 /// The shard's end of its mailbox.
@@ -122,6 +126,8 @@ pub fn mailbox() -> (Mailbox, Inbox) {
         beat: AtomicU64::new(clock::mono().0),
         calls: AtomicUsize::new(0),
         refuses: AtomicBool::new(false),
+        strangers: AtomicU64::new(0),
+        unrouted: AtomicU64::new(0),
     });
     (Mailbox { sender, shared: shared.clone() }, Inbox { receiver, shared })
 }
@@ -164,6 +170,12 @@ impl Mailbox {
         self.shared.calls.load(Ordering::Relaxed)
     }
 
+    /// Requests of sources outside `sip.allow`, and requests without a route, since the start.
+    #[must_use]
+    pub fn turned_away(&self) -> (u64, u64) {
+        (self.shared.strangers.load(Ordering::Relaxed), self.shared.unrouted.load(Ordering::Relaxed))
+    }
+
     /// Whether the shard refuses new calls: draining, at a limit, or in the alarm state.
     #[must_use]
     pub fn refuses_calls(&self) -> bool {
@@ -180,6 +192,15 @@ impl Inbox {
     /// Completes when somebody woke the shard since the last time this completed.
     pub async fn woken(&self) {
         self.shared.wake.notified().await;
+    }
+
+    /// Counts requests that were turned away.
+    pub(super) fn turned_away(&self, reason: Reason, requests: u64) {
+        let count = match reason {
+            Reason::Stranger => &self.shared.strangers,
+            Reason::NoRoute => &self.shared.unrouted,
+        };
+        count.fetch_add(requests, Ordering::Relaxed);
     }
 
     /// Tells that the shard turned, and how it is then.

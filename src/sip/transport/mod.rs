@@ -6,4 +6,5 @@ pub mod mailbox;
 mod memory;
 pub mod metrics;
 pub mod stream;
+mod turned_away;
 pub mod udp;

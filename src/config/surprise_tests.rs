@@ -1,0 +1,73 @@
+//! What an operator gets wrong without a mistake in the file: warnings, and where the socket is beside mistakes.
+
+use std::path::Path;
+
+use ::config::Map;
+
+use super::error::Mistake;
+use super::{parse, socket_in};
+
+#[test]
+fn the_socket_is_found_in_a_file_with_mistakes() {
+    let path = Path::new("/etc/tollgate/tollgate.toml");
+    let none = Map::new();
+    let variable = Map::from_iter([("TOLLGATE_ADMIN__SOCKET".to_owned(), "/run/env.sock".to_owned())]);
+    let usual = "/run/tollgate/admin.sock";
+    for (what, text, environment, want) in [
+        ("a good file", "[admin]\nsocket = \"/run/own.sock\"\n", &none, Some("/run/own.sock")),
+        ("a relative path", "[admin]\nsocket = \"own.sock\"\n", &none, Some("/etc/tollgate/own.sock")),
+        ("no section", "[sip]\n", &none, Some(usual)),
+        ("switched off", "[admin]\nsocket = \"\"\n", &none, None),
+        ("unknown sections", "[spi]\nx = 1\n[admin]\nsocket = \"/a\"\nlisten = 5\n", &none, Some("/a")),
+        ("bad syntax before it", "[sip\nlisten = = 1\n[admin]\nsocket = \"/a\"\n", &none, Some("/a")),
+        ("bad syntax behind it", "[admin]\nsocket = \"/a\"\n]]]]\n", &none, Some("/a")),
+        ("no text", "[admin]\nsocket = 5\n", &none, Some(usual)),
+        ("no TOML at all", "loadmodule \"acc.so\"\nroute {\n", &none, Some(usual)),
+        ("the environment is above it", "[admin]\nsocket = \"/a\"\n", &variable, Some("/run/env.sock")),
+    ] {
+        assert_eq!(socket_in(path, text, environment).as_deref(), want.map(Path::new), "{what}");
+    }
+}
+
+#[test]
+fn what_would_surprise_is_warned_of() {
+    let to = |target: &str| format!("[[route]]\nto = \"{target}\"\n");
+    let open = "[sip]\nlisten = [\"udp:192.0.2.7:5060\"]\n";
+    for (what, text, want) in [
+        (
+            "others reach it, nobody may call",
+            format!("{open}{}", to("sip:127.0.0.9")),
+            Some("lets only this host send"),
+        ),
+        ("others may call", format!("{open}allow = [\"10.0.0.0/8\"]\n{}", to("sip:127.0.0.9")), None),
+        (
+            "others may call there",
+            format!("{open}allow_on = {{ \"udp:192.0.2.7:5060\" = \"10.0.0.0/8\" }}\n{}", to("sip:127.0.0.9")),
+            None,
+        ),
+        ("nobody reaches it", to("sip:127.0.0.9"), None),
+        (
+            "a route to the gateway itself",
+            format!("[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n{}", to("sip:127.0.0.1")),
+            Some("`sip:127.0.0.1` is this gateway itself"),
+        ),
+        (
+            "with its port",
+            format!("{open}allow = [\"10.0.0.0/8\"]\n{}", to("sip:192.0.2.7:5060")),
+            Some("is this gateway"),
+        ),
+        ("another port", to("sip:127.0.0.1:5061"), None),
+        ("an empty file", String::new(), Some("this file is empty")),
+    ] {
+        let findings = match parse(Path::new("t.toml"), &text, Default::default()) {
+            Ok(plan) => plan.warnings,
+            Err(mistakes) => panic!("{what}: {mistakes}"),
+        };
+        let about = |own: &&Mistake| !own.what.contains("there is no `[[route]]`");
+        let found: Vec<_> = findings.iter().filter(about).map(|own| own.what.as_str()).collect();
+        match want {
+            Some(part) => assert!(found.iter().any(|own| own.contains(part)), "{what}: {found:?}"),
+            None => assert!(found.is_empty(), "{what}: {found:?}"),
+        }
+    }
+}

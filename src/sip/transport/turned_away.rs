@@ -1,0 +1,108 @@
+//! Requests that were turned away: of sources outside `sip.allow`, and without a route. Each is counted; the log gets a
+//! line for the first, and then one a minute at most with how many there were.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::clock::Instant;
+
+/// Time between two lines for the same reason.
+const LINE_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a request was turned away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reason {
+    /// Its source is not in `sip.allow`.
+    Stranger,
+    /// No route matches.
+    NoRoute,
+}
+
+impl Reason {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Stranger => "its source is not in `sip.allow`",
+            Self::NoRoute => "no `[[route]]` matches",
+        }
+    }
+}
+
+/// What was turned away for one reason.
+#[derive(Debug)]
+pub(super) struct TurnedAway {
+    reason: Reason,
+    /// Since the last line.
+    requests: u64,
+    told: Option<Instant>,
+}
+
+impl TurnedAway {
+    /// Nothing yet.
+    pub const fn new(reason: Reason) -> Self {
+        Self { reason, requests: 0, told: None }
+    }
+
+    /// Counts one, and says so if the last line is old enough.
+    pub fn note(&mut self, now: Instant, source: IpAddr) {
+        if let Some(requests) = self.count(now) {
+            tracing::warn!(%source, requests, "a request was turned away: {}", self.reason.text());
+        }
+    }
+
+    /// How many there were since the last line, if one is due.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.requests += 1;
+        if self.told.is_some_and(|told| now < told + LINE_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.requests))
+    }
+}
+
+/// Datagrams of strangers that were dropped: one line of the log a minute.
+#[derive(Debug, Default)]
+pub(super) struct Dropped {
+    count: u64,
+    last: Option<SocketAddr>,
+    /// When the next line may be written.
+    due: Instant,
+}
+
+impl Dropped {
+    /// Counts one.
+    pub const fn note(&mut self, source: SocketAddr) {
+        self.count += 1;
+        self.last = Some(source);
+    }
+
+    /// Says how many there were, if the last line is old enough.
+    pub fn tell(&mut self, now: Instant, shard: usize) {
+        if let Some(source) = self.last.filter(|_| now >= self.due) {
+            self.due = now + LINE_EVERY;
+            let datagrams = std::mem::take(&mut self.count);
+            tracing::warn!(shard, datagrams, %source, "datagrams from outside `sip.allow` were dropped; the last one's source is shown");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_makes_a_line_a_minute() {
+        let mut turned_away = TurnedAway::new(Reason::Stranger);
+        let start = Instant(5_000_000);
+        for (what, after_ms, want) in [
+            ("the first is told at once", 0, Some(1)),
+            ("the next waits", 1, None),
+            ("as long as a minute is not over", 59_999, None),
+            ("then one line has them all", 60_000, Some(3)),
+            ("and it begins anew", 60_001, None),
+            ("after a quiet time too", 500_000, Some(2)),
+        ] {
+            assert_eq!(turned_away.count(start + Duration::from_millis(after_ms)), want, "{what}");
+        }
+    }
+}
