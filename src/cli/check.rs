@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::desk::Seek;
 use super::output::{self, Format};
 use super::{Failure, load};
 use crate::config::error::{Mistake, Place, Weight};
@@ -15,6 +16,11 @@ use crate::config::{self, Plan};
 pub struct Arguments {
     /// Configuration file, instead of --config
     file: Option<PathBuf>,
+    /// Try everything that a start needs as well: ports, the queue's folder, space, and every server
+    ///
+    /// To be called as the service's user. Ends with `would start`, or with exit code 1.
+    #[arg(long, conflicts_with = "json")]
+    deep: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -23,14 +29,14 @@ pub struct Arguments {
 ///
 /// # Errors
 /// The configuration has an error.
-pub fn run(path: &Path, arguments: Arguments) -> Result<(), Failure> {
-    let path = arguments.file.as_deref().unwrap_or(path);
+pub fn run(seek: &Seek, arguments: Arguments) -> Result<(), Failure> {
+    let path = arguments.file.as_deref().unwrap_or(&seek.config);
     if arguments.format.is_json() {
         return run_json(path);
     }
     let plan = load(path)?;
     output::print(&summary(&plan))?;
-    Ok(())
+    if arguments.deep { super::deep::run(seek, &plan) } else { Ok(()) }
 }
 
 fn summary(plan: &Plan) -> String {

@@ -6,6 +6,7 @@
 mod calls;
 mod check;
 mod decode;
+mod deep;
 mod demo;
 mod demo_agents;
 mod desk;
@@ -133,7 +134,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
     let seek = desk::Seek { config: path.clone(), socket: cli.socket };
     match cli.command {
         Command::Run => run::run(&path),
-        Command::Check(arguments) => check::run(&path, arguments),
+        Command::Check(arguments) => check::run(&seek, arguments),
         Command::Demo => demo::run(),
         Command::Queue(command) => queue::run(&seek, command),
         Command::Reload(format) => reload::run(&seek, &format),

@@ -272,18 +272,24 @@ impl Place {
         found.into_iter().map(|path| (path.clone(), path.join("salvaged").exists())).collect()
     }
 
-    /// Free octets of the file system for an ordinary process; all there are when the kernel does not tell.
+    /// Free octets of its file system, as [`free_bytes`] tells them.
     pub fn free_bytes(&self) -> u64 {
-        use std::os::unix::ffi::OsStrExt;
-        let Ok(path) = std::ffi::CString::new(self.path.as_os_str().as_bytes()) else { return u64::MAX };
-        // SAFETY: all zeros is a valid statvfs.
-        let mut data: libc::statvfs = unsafe { std::mem::zeroed() };
-        // SAFETY: `path` ends in a zero octet and `data` is a valid place for the answer.
-        if unsafe { libc::statvfs(path.as_ptr(), &raw mut data) } != 0 {
-            return u64::MAX;
-        }
-        data.f_bavail.saturating_mul(data.f_frsize)
+        free_bytes(&self.path)
     }
+}
+
+/// Free octets of a file system for an ordinary process; all there are when the kernel does not tell.
+#[must_use]
+pub fn free_bytes(path: &Path) -> u64 {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return u64::MAX };
+    // SAFETY: all zeros is a valid statvfs.
+    let mut data: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` ends in a zero octet and `data` is a valid place for the answer.
+    if unsafe { libc::statvfs(path.as_ptr(), &raw mut data) } != 0 {
+        return u64::MAX;
+    }
+    data.f_bavail.saturating_mul(data.f_frsize)
 }
 
 /// A number in a file, written without a sync: after a power cut it is a lower bound.

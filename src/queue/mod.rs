@@ -61,7 +61,7 @@ pub use command::{
     Action, Command, CommandError, Desk, Item, LIST_MAX, NAMED_MAX, Offline, Outcome, Page, ParkedState, Pick,
     Position, Query, Select, Skipped, State, Waiting, ask,
 };
-pub use disk::OTHERS;
+pub use disk::{OTHERS, free_bytes};
 pub use error::{AppendFailed, OpenError, StoreError};
 pub use handle::{Consumer, Full, Handle, Producer, Wake};
 pub use limits::{Limits, Load, Trouble, Troubles};

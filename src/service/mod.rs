@@ -18,4 +18,4 @@ mod wiring;
 pub use classes::is_class;
 pub use reload::{Pending, Wish};
 pub use supervisor::run;
-pub use wiring::{Service, StartError};
+pub use wiring::{Service, StartError, try_listeners};

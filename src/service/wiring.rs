@@ -505,6 +505,19 @@ fn bind_streams(sip: &SipPlan) -> Result<Vec<(ListenerId, socket2::Socket)>, Sta
     numbered.map(bind).collect()
 }
 
+/// Binds what the gateway would listen on, and lets it go again; each with its outcome.
+#[must_use]
+pub fn try_listeners(sip: &SipPlan) -> Vec<(String, io::Result<()>)> {
+    let bind = |place: Place| {
+        let bound = match place.transport {
+            Transport::Udp => udp::bind(place.bind),
+            Transport::Tcp | Transport::Tls => stream::bind(place.bind),
+        };
+        (format!("{}:{}", place.transport.via_token().to_ascii_lowercase(), place.bind), bound.map(drop))
+    };
+    places(sip).into_iter().map(bind).collect()
+}
+
 fn refused(place: Place, source: io::Error) -> StartError {
     StartError::Bind { transport: place.transport, local: place.bind, source }
 }

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use crate::dictionary::unquoted;
 use crate::record::Kind;
 
+/// Whether one server answers: its name, and why not.
+pub type Reached = (String, Result<(), String>);
+
 /// What is to be sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Wanted {

@@ -38,7 +38,7 @@ use bytes::Bytes;
 use self::doubt::Doubts;
 use self::lane::Link;
 use self::random::Random;
-use self::server::Server;
+use self::server::{Server, Suspicion};
 use self::visit::Visits;
 use super::packet;
 use crate::clock::{Instant, Now, Timestamp};
@@ -324,6 +324,14 @@ impl Client {
             self.tend_lanes(now.mono, server, out);
             self.tend_health(now, server, out);
         }
+    }
+
+    /// Takes every server for gone until it answers, so that each is asked with Status-Server.
+    pub fn doubt_all(&mut self, now: Now, out: &mut Vec<Output>) {
+        for server in 0..self.servers.len() {
+            self.suspect(now.mono, server, Suspicion::Gone, out);
+        }
+        self.tick(now, out);
     }
 
     /// When [`Self::tick`] is due next.

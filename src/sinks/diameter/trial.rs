@@ -10,7 +10,7 @@ use super::{DiameterSink, lock, text};
 use crate::clock::Instant;
 use crate::diameter::avp::{Avps, Writer};
 use crate::diameter::header::{self, HEADER_OCTETS, Header};
-use crate::diameter::peer::Cause;
+use crate::diameter::peer::{Cause, State};
 use crate::diameter::route::{PeerIndex, Submission};
 use crate::diameter::settings::Settings;
 use crate::dictionary::Input as Text;
@@ -20,7 +20,7 @@ use crate::queue::Settlement;
 use crate::record::Record;
 use crate::sinks::Sink;
 use crate::sinks::radius::trial::record;
-use crate::sinks::trial::{Answer, Exchange, Message, Trial, TrialError, Verdict, Wanted};
+use crate::sinks::trial::{Answer, Exchange, Message, Reached, Trial, TrialError, Verdict, Wanted};
 
 /// Sends one test record as the sink called `name` would.
 ///
@@ -64,6 +64,42 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     let mut goodbye = Vec::new();
     sink.close(&mut goodbye).await;
     Ok(Trial { exchanges: exchanges(&seen, &names, &dictionary), verdict, warning: None })
+}
+
+/// Exchanges capabilities with every peer, one after the other, and takes leave.
+///
+/// # Errors
+/// When the sink's settings are not good.
+pub async fn ask(name: &str, settings: &Settings, wait: Duration) -> Result<Vec<Reached>, TrialError> {
+    let mut all = Vec::new();
+    for peer in &settings.peers {
+        let one = Settings { peers: vec![peer.clone()], ..settings.clone() };
+        let salt = super::seed()[0] as u32;
+        let mut sink = DiameterSink::new(name, &one, salt, Seq(0))
+            .map_err(|error| TrialError::Setup { why: crate::sinks::chain(&error).to_string() })?;
+        let mut outcomes = Vec::new();
+        let work = async {
+            loop {
+                let status = lock(&sink.engine).status();
+                if status.peers.iter().any(|peer| peer.state == State::Open) {
+                    return Ok(());
+                }
+                if let Some(cause) = status.peers.iter().find_map(|peer| peer.last_cause.as_ref()) {
+                    let more = match cause {
+                        Cause::Refused { code: 5012, .. } => ", or that of the running service",
+                        _ => "",
+                    };
+                    return Err(format!("{cause}{more}"));
+                }
+                let _looked = timeout(LOOK_AGAIN, sink.progress(&mut outcomes)).await;
+            }
+        };
+        let late = || Err(format!("no answer within {} s", wait.as_secs()));
+        let outcome = timeout(wait, work).await.unwrap_or_else(|_| late());
+        sink.close(&mut Vec::new()).await;
+        all.push((format!("{}:{}", peer.host, peer.port), outcome));
+    }
+    Ok(all)
 }
 
 /// The AVPs asked for, encoded.

@@ -11,12 +11,12 @@ use crate::clock::{self, Instant};
 use crate::dictionary::{Dictionary, Input as Text};
 use crate::ids::{CallHash, RecordIds, Seq};
 use crate::queue::Settlement;
-use crate::radius::client::{Input, LaneId, ServerIndex, Submission};
+use crate::radius::client::{Health, Input, LaneId, Probing, ServerIndex, ServerStatus, Submission, Transport};
 use crate::radius::number;
 use crate::radius::packet::{Attributes, HEADER_OCTETS, Packet};
 use crate::record::{Cause, End, Fields, Kind, Party, Record, Times};
 use crate::sinks::Sink;
-use crate::sinks::trial::{Answer, Exchange, Message, Trial, TrialError, Verdict, Wanted};
+use crate::sinks::trial::{Answer, Exchange, Message, Reached, Trial, TrialError, Verdict, Wanted};
 
 /// What goes and comes on the lanes, for a test record.
 #[derive(Debug, Default)]
@@ -77,6 +77,48 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
         Some(Settlement::Park { reason, .. }) => Verdict::Parked { reason },
     };
     Ok(Trial { exchanges: exchanges(seen, &addresses, &settings.dictionary), verdict, warning })
+}
+
+/// Asks every server with Status-Server (RFC 5997), over TCP and TLS by a connection, and waits for the answers.
+///
+/// # Errors
+/// When the sink's settings are not good.
+pub async fn ask(name: &str, settings: &Settings, wait: Duration) -> Result<Vec<Reached>, TrialError> {
+    let mut settings = settings.clone();
+    settings.client.probing = Probing::Auto;
+    let is_stream = settings.client.transport == Transport::Stream;
+    let mut sink = RadiusSink::new(name, &settings).map_err(|error| TrialError::Setup { why: error.to_string() })?;
+    let mut outcomes = Vec::new();
+    let is_reached =
+        move |server: &ServerStatus| if is_stream { server.lanes > 0 } else { server.health == Health::Alive };
+    let work = async {
+        if !is_stream {
+            let now = clock::now();
+            sink.client.doubt_all(now, &mut sink.wanted);
+            sink.perform(now);
+        }
+        while !sink.client.status().all(|server| is_reached(&server)) {
+            let _looked = timeout(LOOK_AGAIN, sink.progress(&mut outcomes)).await;
+        }
+    };
+    let _in_time = timeout(wait, work).await;
+    let reason = |server: &ServerStatus| {
+        if server.counters.bad_authenticator > 0 {
+            "its answer does not verify: the secrets differ".to_owned()
+        } else if server.counters.unreachable > 0 {
+            "nobody listens there".to_owned()
+        } else {
+            let secs = wait.as_secs();
+            format!(
+                "no answer within {secs} s: not running, no Status-Server, its client list lacks this host, or the secrets differ"
+            )
+        }
+    };
+    let reached = |server: ServerStatus| {
+        let outcome = if is_reached(&server) { Ok(()) } else { Err(reason(&server)) };
+        (server.address.to_string(), outcome)
+    };
+    Ok(sink.client.status().map(reached).collect())
 }
 
 /// The attributes asked for, encoded; gives their names as the dictionary spells them.

@@ -1,0 +1,109 @@
+//! `tollgate check --deep`: tries what a start needs, beside what the configuration says: ports, the queue's folder and
+//! its space, and one question to every server of every sink. It leaves nothing behind.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+
+use super::Failure;
+use super::desk::Seek;
+use super::output;
+use crate::config::Plan;
+use crate::config::plan::{SinkKind, SinkPlan};
+use crate::queue;
+use crate::service::try_listeners;
+use crate::sinks::trial::{Reached, TrialError};
+use crate::sinks::{diameter, radius};
+
+/// Longest wait for the answer of one server.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// What was tried.
+#[derive(Default)]
+struct Trials {
+    failed: usize,
+}
+
+impl Trials {
+    fn note(&mut self, what: &str, outcome: Result<(), String>) -> io::Result<()> {
+        match outcome {
+            Ok(()) => output::print(&format!("ok      {what}")),
+            Err(why) => {
+                self.failed += 1;
+                output::print(&format!("failed  {what}: {why}"))
+            }
+        }
+    }
+}
+
+/// Tries everything; each with a line on standard output.
+///
+/// # Errors
+/// Something did not work.
+pub fn run(seek: &Seek, plan: &Plan) -> Result<(), Failure> {
+    let mut trials = Trials::default();
+    let is_running = seek.connect()?.is_some();
+    for (listener, outcome) in try_listeners(&plan.sip) {
+        match outcome {
+            Err(error) if is_running && error.kind() == io::ErrorKind::AddrInUse => {
+                output::print(&format!("ok      {listener}, which the running service has"))?;
+            }
+            other => trials.note(&listener, other.map_err(|error| error.to_string()))?,
+        }
+    }
+    if let Some(address) = plan.admin.listen.filter(|_| !is_running) {
+        let outcome = TcpListener::bind(address).map(drop).map_err(|error| error.to_string());
+        trials.note(&format!("admin.listen {address}"), outcome)?;
+    }
+    trials.note(&format!("queue {}", plan.queue.path.display()), folder(&plan.queue))?;
+    trials.note("free space", space(&plan.queue))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
+    for sink in &plan.sinks {
+        let asked = match runtime.block_on(ask(sink)) {
+            Ok(asked) => asked,
+            Err(error) => vec![(String::new(), Err(error.to_string()))],
+        };
+        for (server, outcome) in asked {
+            trials.note(format!("sink {} {server}", sink.name).trim_end(), outcome)?;
+        }
+    }
+    match trials.failed {
+        0 => Ok(output::print("would start")?),
+        1 => Err(Failure::Failed(anyhow!("one of these did not work"))),
+        failed => Err(Failure::Failed(anyhow!("{failed} of these did not work"))),
+    }
+}
+
+/// One Status-Server to every RADIUS server, one exchange of capabilities with every Diameter peer.
+async fn ask(sink: &SinkPlan) -> Result<Vec<Reached>, TrialError> {
+    match &sink.kind {
+        SinkKind::Radius(settings) => radius::trial::ask(&sink.name, settings, ANSWER_MAX).await,
+        SinkKind::Diameter(settings) => diameter::trial::ask(&sink.name, settings, ANSWER_MAX).await,
+    }
+}
+
+/// Whether this user may make files in the queue's folder, or make the folder.
+fn folder(settings: &queue::Settings) -> Result<(), String> {
+    let path = &settings.path;
+    let (place, what) = match path.parent() {
+        Some(parent) if !path.exists() => (parent, "the folder is not there, and cannot be made"),
+        _ => (path.as_path(), "no file can be made in it"),
+    };
+    let owner = place.metadata().ok().map(|meta| meta.uid());
+    let hint = owner.map_or_else(String::new, |owner| format!("; it belongs to the user {owner}: check as that one"));
+    tempfile::tempfile_in(place).map(drop).map_err(|error| format!("{what}: {error}{hint}"))
+}
+
+/// Whether there is as much free space as the queue wants.
+fn space(settings: &queue::Settings) -> Result<(), String> {
+    let place = settings.path.ancestors().find(|path| path.exists()).unwrap_or(&settings.path);
+    let free = queue::free_bytes(place);
+    if free < settings.free_min {
+        let (free, least) = (free >> 20, settings.free_min >> 20);
+        return Err(format!("{free} MiB, `queue.free_min_mib` is {least}"));
+    }
+    Ok(())
+}
