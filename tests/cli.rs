@@ -240,6 +240,69 @@ fn a_stopped_service_s_queue_is_worked_on_in_its_files() {
     assert_eq!(json(&queue(&["status", "--json"]))["waiting"], 2);
 }
 
+/// Files in a queue's folder that keep dropped records.
+fn kept(dir: &Path) -> Vec<std::path::PathBuf> {
+    let files = fs::read_dir(dir.join("queue")).expect("a folder").map(|entry| entry.expect("readable").path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl")).collect()
+}
+
+#[test]
+fn dropped_records_are_kept_in_a_file_and_come_back_from_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = folder();
+    fill(dir.path(), 3);
+    let config = dir.path().join("tollgate.toml").display().to_string();
+    let queue = |words: &[&str]| tollgate(&[&["queue"], words, &["--config", &config]].concat());
+    let there = dir.path().join("there.jsonl");
+    fs::write(&there, "mine\n").expect("written");
+    let there = there.display().to_string();
+
+    let refused = queue(&["drop", "--all"]);
+    assert_eq!(refused.status.code(), Some(64), "{}", stderr(&refused));
+    let refused = queue(&["drop", "--all", "--yes", "--save", &there]);
+    assert!(stderr(&refused).contains("error: nothing was dropped"), "{}", stderr(&refused));
+    assert_eq!(
+        (queue(&["export"]).stdout.iter().filter(|octet| **octet == b'\n').count(), kept(dir.path()).len()),
+        (3, 0)
+    );
+    assert_eq!(fs::read_to_string(&there).expect("readable"), "mine\n");
+
+    let dropped = queue(&["drop", "--all", "--yes"]);
+    assert_eq!(stdout(&dropped), "3 dropped\n", "{}", stderr(&dropped));
+    let file = kept(dir.path()).pop().expect("a file");
+    assert!(stderr(&dropped).contains(&file.display().to_string()), "{}", stderr(&dropped));
+    assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(stdout(&queue(&["export"])), "");
+
+    // The second line says another Call-ID than its body, the third has lost its end.
+    let text = fs::read_to_string(&file).expect("readable");
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines[1] = lines[1].replace("@example", "@exbmple");
+    lines[2].truncate(40);
+    let damaged = dir.path().join("damaged.jsonl");
+    fs::write(&damaged, lines.join("\n")).expect("written");
+    let damaged = damaged.display().to_string();
+    let output = queue(&["import", &damaged]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), "1 put back\n"), "{}", stderr(&output));
+    for want in ["damaged.jsonl:2: its `body`", "damaged.jsonl:3: no JSON", "2 lines of "] {
+        assert!(stderr(&output).contains(want), "{want}: {}", stderr(&output));
+    }
+
+    let file = file.display().to_string();
+    let output = queue(&["import", &file]);
+    assert_eq!(stdout(&output), "2 put back\n1 passed over: in the queue already\n", "{}", stderr(&output));
+    let output = queue(&["import", &file]);
+    assert_eq!(stdout(&output), "0 put back\n3 passed over: in the queue already\n", "{}", stderr(&output));
+    let export = stdout(&queue(&["export"]));
+    let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+    let bodies = |text: &str| {
+        let mut all: Vec<_> = text.lines().map(line).map(|l| (l["id"].to_string(), l["body"].to_string())).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(bodies(&export), bodies(&text));
+}
+
 #[test]
 fn a_queue_in_use_is_not_opened_twice() {
     let dir = folder();
@@ -340,6 +403,28 @@ fn a_running_service_is_asked_over_its_socket() {
         assert!(output.status.success(), "{words:?}: {}", stderr(&output));
         assert!(stdout(&output).contains(want), "{words:?}: {}", stdout(&output));
     }
+    let output = tollgate(&["queue", "drop", "--all", "--yes", "--config", &config]);
+    assert_eq!(stdout(&output), "2 dropped\n", "{}", stderr(&output));
+    let file = kept(dir.path()).pop().expect("a file").display().to_string();
+    let output = tollgate(&["queue", "import", &file, "--config", &config]);
+    assert_eq!(stdout(&output), "2 put back\n", "{}", stderr(&output));
+    let mut consumer = started.handle.consumer(started.sinks[0].1, Arc::new(|| {}));
+    consumer.lease(2);
+    let mut leased = Vec::new();
+    for _ in 0..500 {
+        consumer.leased(&mut leased);
+        for lease in leased.iter().skip(leased.len().saturating_sub(1)) {
+            consumer.settle(lease.seq, queue::Settlement::Delivered);
+        }
+        if leased.len() == 2 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut ids: Vec<_> = leased.iter().map(|lease| lease.id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [RecordId(1), RecordId(2)], "the same ids leave");
+    drop(consumer);
     let output = tollgate(&["queue", "list", "--sink", "nobody", "--config", &config]);
     assert_eq!(output.status.code(), Some(64));
     assert_eq!(stderr(&output), "error: the queue has no sink `nobody`; known are `billing`\n");

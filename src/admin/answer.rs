@@ -109,6 +109,17 @@ pub fn page_json(page: &Page, stats: &Stats, next: Option<String>) -> Value {
     json!({ "items": items, "next": next })
 }
 
+/// A page whose items hold the encoded record in `body`, in hexadecimal, so that it can be put back.
+#[must_use]
+pub fn whole_json(page: &Page, stats: &Stats, next: Option<String>) -> Value {
+    let item = |item: &Item| {
+        let mut value = item_json(item, stats);
+        value["body"] = hex(&item.body).into();
+        value
+    };
+    json!({ "items": page.items.iter().map(item).collect::<Vec<_>>(), "next": next })
+}
+
 /// A record as the operator sees it.
 #[must_use]
 pub fn item_json(item: &Item, stats: &Stats) -> Value {

@@ -20,8 +20,8 @@ use super::places::{AcceptTroubles, Place, Places};
 use super::request::{CALLS_MAX, Request, RequestError, on_queue};
 use super::{Gateway, Health, http::status_json};
 
-/// Longest request line, in octets.
-pub const REQUEST_OCTETS_MAX: u64 = 64 << 10;
+/// Longest request line, in octets: the longest record, put back, takes half of it.
+pub const REQUEST_OCTETS_MAX: u64 = 256 << 10;
 
 /// Longest answer line, in octets: a page of the longest records.
 pub const ANSWER_OCTETS_MAX: u64 = 64 << 20;
@@ -213,7 +213,10 @@ fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, 
         Request::Status {} => Ok(status_json(gateway)),
         Request::Reload {} => gateway.reload().map(|done| reloaded_json(&done)).ok_or(RequestError::NotRunning),
         Request::Calls { max } => Ok(calls_json(&gateway.health(), gateway, (*max).min(CALLS_MAX))),
-        Request::QueueStatus {} | Request::QueueList { .. } | Request::QueueAct { .. } => {
+        Request::QueueStatus {}
+        | Request::QueueList { .. }
+        | Request::QueueAct { .. }
+        | Request::QueueImport { .. } => {
             let mut desk = gateway.desk();
             on_queue(request, &mut *desk, by).unwrap_or(Err(RequestError::NotRunning))
         }

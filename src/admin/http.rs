@@ -227,7 +227,7 @@ struct RecordsQuery {
 }
 
 async fn records(State(shared): State<Shared>, Query(query): Query<RecordsQuery>) -> Response {
-    let filter = Filter { sink: query.sink, record: query.record, state: query.state };
+    let filter = Filter { sink: query.sink, record: query.record, state: query.state, ..Filter::default() };
     let request = request::Request::QueueList { filter, from: query.from, max: query.max.unwrap_or(PAGE_MAX) };
     blocking(move || {
         let mut desk = shared.gateway.desk();

@@ -6,9 +6,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{page_json, stats_json};
-use crate::ids::{RecordId, Seq, SinkNumber};
-use crate::queue::{self, Action, Command, CommandError, Desk, Outcome, Pick, Position, Select, State, Stats};
+use super::answer::{page_json, stats_json, whole_json};
+use crate::clock::Timestamp;
+use crate::ids::{CallHash, RecordId, Seq, SinkMask, SinkNumber};
+use crate::queue::{
+    self, Action, BODY_BYTES_MAX, Command, CommandError, Desk, Entry, Outcome, Pick, Position, Select, State, Stats,
+};
+use crate::record::{Record, codec};
 
 /// What is asked.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -43,6 +47,11 @@ pub enum Request {
         /// Why; for `park` and `drop`.
         reason: Option<String>,
     },
+    /// Puts records back.
+    QueueImport {
+        /// These; all of one request or none.
+        records: Vec<Kept>,
+    },
 }
 
 impl Request {
@@ -63,6 +72,53 @@ pub struct Filter {
     pub record: Option<String>,
     /// Only in this state.
     pub state: Option<Standing>,
+    /// Only what was there by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Until>,
+    /// Whether a list gives the encoded records too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
+}
+
+/// Where the queue was when records were looked at.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Until {
+    /// Place of the last record.
+    pub seq: u64,
+    /// When, in microseconds since 1970.
+    pub micros: i64,
+}
+
+/// A record that was kept outside of the queue.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Names of the sinks it goes to.
+    pub sinks: Vec<String>,
+    /// The encoded record in hexadecimal digits.
+    pub body: String,
+}
+
+impl Kept {
+    /// The record.
+    ///
+    /// # Errors
+    /// In words, why it cannot be read.
+    pub fn read(&self) -> Result<(Record, Vec<u8>), String> {
+        let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let pair = |pair: &[u8]| match *pair {
+            [high, low] => digit(high).zip(digit(low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        let octets: Option<Vec<u8>> = self.body.as_bytes().chunks(2).map(pair).collect();
+        let octets = octets.ok_or("its `body` is not made of pairs of hexadecimal digits")?;
+        if octets.len() > BODY_BYTES_MAX {
+            return Err(format!("its `body` is longer than {BODY_BYTES_MAX} octets"));
+        }
+        let record = codec::decode(&octets).map_err(|error| format!("its `body` cannot be read: {error}"))?;
+        Ok((record, octets))
+    }
 }
 
 /// In which state a record is.
@@ -119,6 +175,7 @@ pub fn on_queue(request: &Request, desk: &mut dyn Desk, by: &str) -> Option<Resu
         Request::Status {} | Request::Reload {} | Request::Calls { .. } => None,
         Request::QueueStatus {} => Some(desk.status().map(|stats| stats_json(&stats)).map_err(RequestError::Queue)),
         Request::QueueList { filter, from, max } => Some(list(desk, filter, from.as_deref(), *max)),
+        Request::QueueImport { records } => Some(import(desk, records, by)),
         Request::QueueAct { action, filter, reason } => Some(act(desk, (*action, by), filter, reason.as_deref())),
     }
 }
@@ -129,6 +186,7 @@ fn list(desk: &mut dyn Desk, filter: &Filter, from: Option<&str>, max: usize) ->
     let from = from.map(position).transpose()?;
     let command = Command::List { select, from, max: max.clamp(1, PAGE_MAX) };
     match queue::ask(desk, command)? {
+        Outcome::Page(page) if filter.whole => Ok(whole_json(&page, &stats, page.next.map(cursor))),
         Outcome::Page(page) => Ok(page_json(&page, &stats, page.next.map(cursor))),
         Outcome::Status(_) | Outcome::Done { .. } => Err(RequestError::Queue(CommandError::NoAnswer)),
     }
@@ -171,6 +229,33 @@ fn act(
     }
 }
 
+fn import(desk: &mut dyn Desk, records: &[Kept], by: &str) -> Result<Value, RequestError> {
+    let stats = desk.status()?;
+    let mut entries = Vec::new();
+    for kept in records {
+        let (record, body) = kept.read().map_err(RequestError::Usage)?;
+        let mut sinks = SinkMask::NONE;
+        for name in &kept.sinks {
+            let sink = sink_number(name, &stats)?;
+            if !stats.sinks.iter().any(|known| known.sink == sink && known.configured) {
+                return Err(RequestError::Usage(format!("sink `{name}` is not configured any more")));
+            }
+            sinks = sinks.with(sink);
+        }
+        entries.push(Entry { id: record.id, call: CallHash::of(&record.call_id), sinks, body });
+    }
+    match queue::ask(desk, Command::Import(entries))? {
+        Outcome::Done { records, skipped, named, .. } => {
+            let ids: Vec<_> = named.iter().take(IDS_LOGGED_MAX).map(ToString::to_string).collect();
+            if records > 0 {
+                tracing::warn!(by, records, ids = ids.join(" "), "records were put back by the operator");
+            }
+            Ok(json!({ "records": records, "skipped": skipped.records }))
+        }
+        Outcome::Status(_) | Outcome::Page(_) => Err(RequestError::Queue(CommandError::NoAnswer)),
+    }
+}
+
 /// Says in the log what was done to records, by whom and why.
 fn told(verb: Verb, records: u64, named: &[RecordId], reason: Option<&str>, by: &str) {
     let ids: Vec<_> = named.iter().take(IDS_LOGGED_MAX).map(ToString::to_string).collect();
@@ -194,7 +279,8 @@ impl Filter {
             Standing::Waiting => State::Waiting,
             Standing::Parked => State::Parked,
         });
-        Ok(Select { sink, pick, state })
+        let until = self.until.map(|until| (Seq(until.seq), Timestamp(until.micros)));
+        Ok(Select { sink, pick, state, until })
     }
 }
 

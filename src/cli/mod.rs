@@ -12,6 +12,7 @@ mod demo_agents;
 mod desk;
 mod dict;
 mod dict_diameter;
+mod kept;
 mod output;
 mod queue;
 mod reload;

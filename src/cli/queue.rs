@@ -1,10 +1,13 @@
 //! `tollgate queue`: what waits, what is parked, and what to do about it.
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Failure;
 use super::desk::{Desk, Seek};
+use super::kept;
 use super::output::{self, Format};
 use crate::admin::request::{Filter, PAGE_MAX, Request, Standing, Verb};
 
@@ -58,13 +61,19 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Give records up: they are never delivered
+    /// Give records up: they are kept in a file first, and never delivered unless they are imported
     Drop {
         #[command(flatten)]
         which: Chosen,
         /// Drop more than one record without asking
         #[arg(long)]
         yes: bool,
+        /// Keep the records in this new file, instead of `dropped-TIME-PID.jsonl` in the queue's folder
+        #[arg(long, value_name = "FILE", conflicts_with = "no_save")]
+        save: Option<PathBuf>,
+        /// Keep no copy of the records
+        #[arg(long)]
+        no_save: bool,
         /// Why, for the log
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
@@ -75,6 +84,13 @@ pub enum Command {
     Export {
         #[command(flatten)]
         which: Which,
+    },
+    /// Put dropped records back from the file that kept them; those that wait or are parked are passed over
+    Import {
+        /// The file, one JSON object a line: from `drop` or `export`
+        file: PathBuf,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -126,13 +142,13 @@ impl From<State> for Standing {
 
 impl Which {
     fn filter(self) -> Filter {
-        Filter { sink: self.sink, record: None, state: self.state.map(Standing::from) }
+        Filter { sink: self.sink, record: None, state: self.state.map(Standing::from), ..Filter::default() }
     }
 }
 
 impl Chosen {
     fn filter(self) -> Filter {
-        Filter { sink: self.sink, record: self.record, state: self.state.map(Standing::from) }
+        Filter { sink: self.sink, record: self.record, state: self.state.map(Standing::from), ..Filter::default() }
     }
 }
 
@@ -142,27 +158,33 @@ impl Chosen {
 /// There is no such record or sink, or the queue cannot be reached, read or written.
 pub fn run(seek: &Seek, command: Command) -> Result<(), Failure> {
     let mut desk = Desk::open(seek)?;
-    let done = perform(&mut desk, command);
+    let done = perform(&mut desk, seek, command);
     // What was done to files has to be on disk, also when the output was cut off.
     let closed = desk.close();
     done.and(closed)
 }
 
-fn perform(desk: &mut Desk, command: Command) -> Result<(), Failure> {
+fn perform(desk: &mut Desk, seek: &Seek, command: Command) -> Result<(), Failure> {
     match command {
         Command::Status(format) => status(desk, &format),
         Command::List { which, max, format } => list(desk, which.filter(), max, &format),
         Command::Parked { sink, max, format } => parked(desk, sink, max, &format),
         Command::Show { record, format } => show(desk, record, &format),
-        Command::Retry { which, format } => act(desk, Verb::Retry, which, None, &format),
-        Command::Park { which, reason, format } => act(desk, Verb::Park, which, reason, &format),
-        Command::Drop { which, yes, reason, format } => {
+        Command::Retry { which, format } => act(desk, Verb::Retry, which.filter(), (None, None), &format),
+        Command::Park { which, reason, format } => act(desk, Verb::Park, which.filter(), (reason, None), &format),
+        Command::Drop { which, yes, save, no_save, reason, format } => {
             if which.all && !yes {
                 ask_for_count(desk, &which)?;
             }
-            act(desk, Verb::Drop, which, reason, &format)
+            let mut filter = which.filter();
+            let kept = if no_save { None } else { kept::save(desk, seek, &mut filter, save)? };
+            act(desk, Verb::Drop, filter, (reason, kept), &format)
         }
-        Command::Export { which } => pages(desk, &which.filter(), usize::MAX, |item| output::print_json(&item)),
+        Command::Export { which } => {
+            let filter = Filter { whole: true, ..which.filter() };
+            pages(desk, &filter, usize::MAX, |item| output::print_json(&item))
+        }
+        Command::Import { file, format } => import(desk, &file, &format),
     }
 }
 
@@ -280,7 +302,7 @@ fn row(item: &Value) -> Vec<String> {
 }
 
 fn parked(desk: &mut Desk, sink: Option<String>, max: usize, format: &Format) -> Result<(), Failure> {
-    let filter = Filter { sink, record: None, state: Some(Standing::Parked) };
+    let filter = Filter { sink, state: Some(Standing::Parked), ..Filter::default() };
     let (items, more) = some(desk, &filter, max)?;
     if format.is_json() {
         output::print_json(&items.into())?;
@@ -351,7 +373,7 @@ fn show(desk: &mut Desk, record: String, format: &Format) -> Result<(), Failure>
 fn ask_for_count(desk: &mut Desk, which: &Chosen) -> Result<(), Failure> {
     use std::io::IsTerminal as _;
     let state = which.state.map(Standing::from);
-    let filter = Filter { sink: which.sink.clone(), record: None, state };
+    let filter = Filter { sink: which.sink.clone(), state, ..Filter::default() };
     let mut count = 0_u64;
     pages(desk, &filter, usize::MAX, |_| {
         count += 1;
@@ -360,9 +382,7 @@ fn ask_for_count(desk: &mut Desk, which: &Chosen) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(format!("{count} records would be given up for good: say so with `--yes`")));
     }
-    eprintln!(
-        "{count} records are given up for good; `tollgate queue export` keeps a copy. Type their number to go on:"
-    );
+    eprintln!("{count} records are given up. Type their number to go on:");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     if line.trim() == count.to_string() {
@@ -371,9 +391,35 @@ fn ask_for_count(desk: &mut Desk, which: &Chosen) -> Result<(), Failure> {
     Err(Failure::Usage("that is not their number: nothing was dropped".to_owned()))
 }
 
-fn act(desk: &mut Desk, action: Verb, which: Chosen, reason: Option<String>, format: &Format) -> Result<(), Failure> {
-    let one = which.record.clone();
-    let answer = desk.ask(&Request::QueueAct { action, filter: which.filter(), reason })?;
+fn import(desk: &mut Desk, file: &Path, format: &Format) -> Result<(), Failure> {
+    let kept::Imported { records, skipped, bad } = kept::import(desk, file)?;
+    if format.is_json() {
+        output::print_json(&json!({ "records": records, "skipped": skipped, "bad_lines": bad }))?;
+    } else {
+        output::print(&format!("{records} put back"))?;
+        if skipped > 0 {
+            output::print(&format!("{skipped} passed over: in the queue already"))?;
+        }
+    }
+    if bad > 0 {
+        return Err(anyhow::anyhow!("{bad} lines of {} could not be used", file.display()).into());
+    }
+    Ok(())
+}
+
+fn act(
+    desk: &mut Desk,
+    action: Verb,
+    filter: Filter,
+    (reason, kept): (Option<String>, Option<PathBuf>),
+    format: &Format,
+) -> Result<(), Failure> {
+    let one = filter.record.clone();
+    if let Some(kept) = &kept {
+        // Told before: whatever happens next, the operator knows where they are.
+        eprintln!("kept in {}; `tollgate queue import` puts them back", kept.display());
+    }
+    let answer = desk.ask(&Request::QueueAct { action, filter, reason })?;
     let records = answer["records"].as_u64().unwrap_or(0);
     if format.is_json() {
         output::print_json(&answer)?;
@@ -401,7 +447,7 @@ fn act(desk: &mut Desk, action: Verb, which: Chosen, reason: Option<String>, for
 }
 
 /// Takes records page by page, `max` at most.
-fn pages(
+pub fn pages(
     desk: &mut Desk,
     filter: &Filter,
     max: usize,

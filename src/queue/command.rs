@@ -1,4 +1,4 @@
-//! What an operator asks of the queue: list, show, export, retry, park, drop. The same for the running service and for
+//! What an operator asks of the queue: list, show, export, retry, park, drop, import. The same for the running service and for
 //! the files of a stopped one.
 //!
 //! Long answers come in slices, so that commits go on between them: [`ask`] puts slices together for any [`Desk`].
@@ -19,6 +19,7 @@ use super::overtaken::overtaken_text;
 use super::parked::Parked;
 use super::spool::{StoredRecord, read_records};
 use super::store::{After, Fresh, Origin, Queue};
+use super::{Commit, Entry};
 
 /// One record by its place or its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,6 +48,8 @@ pub struct Select {
     pub pick: Option<Pick>,
     /// Only in this state.
     pub state: Option<State>,
+    /// Only what had its place, and if parked was parked, by then: so that no record goes that nobody has seen.
+    pub until: Option<(Seq, Timestamp)>,
 }
 
 /// What to do with the selected records.
@@ -84,6 +87,8 @@ pub enum Command {
         /// With which.
         select: Select,
     },
+    /// Puts records back that were dropped. One that waits or is parked for a sink is passed over there.
+    Import(Vec<Entry>),
 }
 
 /// What a command gave.
@@ -247,6 +252,12 @@ pub trait Desk {
     /// # Errors
     /// When the queue does not answer, read or write.
     fn slice(&mut self, query: Query) -> Result<Page, CommandError>;
+
+    /// Appends records; they are durable afterwards.
+    ///
+    /// # Errors
+    /// When the queue does not answer or write.
+    fn import(&mut self, entries: Vec<Entry>) -> Result<(), CommandError>;
 }
 
 /// Does a command, slice by slice.
@@ -288,7 +299,35 @@ pub fn ask(desk: &mut dyn Desk, command: Command) -> Result<Outcome, CommandErro
             }
             Ok(Outcome::Done { records, skipped, under_way, named })
         }
+        Command::Import(entries) => import(desk, entries),
     }
+}
+
+fn import(desk: &mut dyn Desk, mut entries: Vec<Entry>) -> Result<Outcome, CommandError> {
+    let mut skipped = Skipped::default();
+    let mut next = Some(Position::Waiting(Seq(0)));
+    while let Some(from) = next {
+        let page = desk.slice(Query { select: Select::default(), from, max: SLICE_RECORDS, action: None })?;
+        for item in page.items {
+            let parked = item.parked.iter().map(|parked| parked.sink);
+            let there = item.waiting.iter().map(|waiting| waiting.sink).chain(parked);
+            let there = there.fold(SinkMask::NONE, SinkMask::with);
+            for entry in entries.iter_mut().filter(|entry| entry.id == item.id) {
+                for sink in entry.sinks.and(there).iter() {
+                    entry.sinks = entry.sinks.without(sink);
+                    skipped.add("in the queue already".to_owned());
+                }
+            }
+        }
+        next = page.next;
+    }
+    entries.retain(|entry| !entry.sinks.is_empty());
+    let named: Vec<_> = entries.iter().map(|entry| entry.id).collect();
+    let records = entries.iter().map(|entry| entry.sinks.iter().count() as u64).sum();
+    if !entries.is_empty() {
+        desk.import(entries)?;
+    }
+    Ok(Outcome::Done { records, skipped, under_way: 0, named })
 }
 
 impl Queue {
@@ -331,6 +370,7 @@ impl Queue {
                 Some(Pick::Id(id)) => id == record.id,
                 None => true,
             };
+            let wanted = wanted && query.select.until.is_none_or(|(last, _)| record.seq <= last.0);
             let sinks = self.waiting_for(&record, query.select.sink);
             if !wanted || sinks.is_empty() {
                 continue;
@@ -441,6 +481,7 @@ impl Queue {
         after: Option<(SinkNumber, RecordId)>,
         now: Now,
     ) -> Result<Page, StoreError> {
+        self.flush_parking(now);
         if query.action.is_some() {
             self.flush_overtaken(now);
         }
@@ -451,6 +492,7 @@ impl Queue {
         let mut dropped = Vec::new();
         for parked in found {
             let wanted = query.select.sink.is_none_or(|sink| sink == parked.sink)
+                && query.select.until.is_none_or(|(last, by)| parked.seq <= last.0 && parked.parked <= by)
                 && match query.select.pick {
                     Some(Pick::Seq(seq)) => seq.0 == parked.seq,
                     Some(Pick::Id(id)) => id == parked.id,
@@ -541,6 +583,12 @@ impl Desk for Offline {
             self.queue.finish(self.clock)?;
         }
         Ok(page)
+    }
+
+    fn import(&mut self, entries: Vec<Entry>) -> Result<(), CommandError> {
+        self.queue.add(Commit { entries, calls: Vec::new() }).map_err(|_| StoreError::Closed)?;
+        self.queue.finish(self.clock)?;
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use super::command::{Command, CommandError, Desk, Outcome, Page, Query, ask};
 use super::error::{AppendFailed, StoreError};
 use super::limits::{Trouble, Troubles};
 use super::notice::Notice;
-use super::{Commit, Lease, Settlement};
+use super::{Commit, Entry, Lease, Settlement};
 
 /// Called by the queue's thread to wake its user: must return at once, must not call the queue.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -59,6 +59,7 @@ impl Drop for Submitted {
 pub(super) enum Control {
     Slice(Query, Sender<Result<Page, StoreError>>),
     Status(Sender<Stats>),
+    Import(Vec<Entry>, Sender<Result<(), StoreError>>),
     KeepMeta(String, Vec<u8>, Sender<Result<(), StoreError>>),
     Stop,
 }
@@ -285,6 +286,11 @@ impl Desk for Handle {
     fn slice(&mut self, query: Query) -> Result<Page, CommandError> {
         let (sender, answer) = bounded(1);
         Ok(self.request(Control::Slice(query, sender), &answer)??)
+    }
+
+    fn import(&mut self, entries: Vec<Entry>) -> Result<(), CommandError> {
+        let (sender, answer) = bounded(1);
+        Ok(self.request(Control::Import(entries, sender), &answer)??)
     }
 }
 

@@ -17,7 +17,6 @@ use crossbeam_channel::{Receiver, bounded};
 use crate::clock::{self, Instant, Now};
 use crate::ids::SinkNumber;
 
-use super::Lease;
 use super::balance::{Loss, Stats};
 use super::error::{AppendFailed, OpenError, StoreError};
 use super::handle::{
@@ -27,6 +26,7 @@ use super::limits::{Trouble, Troubles};
 use super::opening::OpenReport;
 use super::settings::Settings;
 use super::store::{BATCH_RECORDS_MAX, Queue};
+use super::{Commit, Lease};
 
 /// The queue's thread at work.
 #[derive(Debug)]
@@ -217,6 +217,10 @@ impl Worker {
                 drop(answer.send(self.stats()));
             }
             Control::KeepMeta(name, value, answer) => drop(answer.send(self.queue.keep_meta_bytes(&name, &value))),
+            Control::Import(entries, answer) => {
+                let added = self.queue.add(Commit { entries, calls: Vec::new() }).map_err(|_| StoreError::Closed);
+                drop(answer.send(added.and_then(|()| self.commit_for(()))));
+            }
             Control::Slice(query, answer) => {
                 let acts = query.action.is_some();
                 let page = self.queue.slice(&query, now);

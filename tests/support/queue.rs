@@ -251,7 +251,7 @@ fn check_calls(calls: &[(Vec<u8>, Vec<u8>)], known: &Known) -> Result<(), String
 
 /// All records that wait for a sink, by number.
 pub fn records(desk: &mut Offline, sink: SinkNumber) -> BTreeMap<u64, Vec<u8>> {
-    let select = Select { sink: Some(sink), state: Some(State::Waiting), pick: None };
+    let select = Select { sink: Some(sink), state: Some(State::Waiting), ..Select::default() };
     let (mut found, mut from) = (BTreeMap::new(), None);
     loop {
         match ask(desk, QueueCommand::List { select, from, max: LIST_MAX }) {

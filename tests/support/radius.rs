@@ -135,7 +135,7 @@ impl Line {
     pub fn parked(&mut self, count: usize) -> Vec<(RecordId, String)> {
         let handle = &mut self.queue.handle;
         wait_for("parked records", || {
-            let select = queue::Select { pick: None, state: Some(queue::State::Parked), sink: None };
+            let select = queue::Select { state: Some(queue::State::Parked), ..queue::Select::default() };
             let query = Query { select, from: queue::Position::Parked(None), max: 100, action: None };
             let page = queue::Desk::slice(handle, query).unwrap();
             let parked = page.items.iter().filter_map(|item| Some((item.id, item.parked.as_ref()?.reason.clone())));

@@ -58,7 +58,8 @@ impl World {
             Step::Deliver { sink, max, verdicts } => self.deliver(&mut queue, *sink, *max, verdicts),
             Step::Tick { millis } => self.now = self.now.after(Duration::from_millis(*millis)),
             Step::Drop { seq } => {
-                let select = Select { pick: Some(Pick::Seq(Seq(*seq))), state: Some(State::Waiting), sink: None };
+                let select =
+                    Select { pick: Some(Pick::Seq(Seq(*seq))), state: Some(State::Waiting), ..Select::default() };
                 let query = |action| Query { select, from: Position::Waiting(Seq(0)), max: 10, action };
                 let found = queue.slice(&query(None), self.now).unwrap().items;
                 queue.slice(&query(Some(Action::Drop)), self.now).unwrap();

@@ -22,7 +22,7 @@ fn act(desk: &mut Offline, action: Action, select: Select) -> u64 {
     }
 }
 
-const ALL: Select = Select { sink: None, pick: None, state: None };
+const ALL: Select = Select { sink: None, pick: None, state: None, until: None };
 
 #[test]
 fn records_are_listed_by_sink_state_and_name() {
@@ -111,6 +111,27 @@ fn of_dropped_records_those_under_way_are_told() {
     let done = ask(&mut desk, Command::Act { action: Action::Drop, select: ALL }).unwrap();
     let named = (1..=5).map(id).collect();
     assert_eq!(done, Outcome::Done { records: 5, skipped: Skipped::default(), under_way: 2, named });
+}
+
+#[test]
+fn dropped_records_come_back_once_and_are_delivered_under_their_ids() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut desk = offline(directory.path());
+    append(&mut desk.queue, vec![entry(1, 1, BOTH), entry(2, 2, BOTH), entry(3, 3, SinkMask(1))]);
+    let until = Some((Seq(2), clock::now().wall));
+    assert_eq!(act(&mut desk, Action::Drop, Select { until, ..ALL }), 4, "what came later stays");
+    let mut put_back = |entries: Vec<Entry>| match ask(&mut desk, Command::Import(entries)).unwrap() {
+        Outcome::Done { records, skipped, .. } => (records, skipped.records),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(put_back(vec![entry(1, 1, SinkMask(1)), entry(3, 3, SinkMask(1))]), (1, 1), "one waits");
+    assert_eq!(put_back(vec![entry(1, 1, BOTH), entry(2, 2, BOTH)]), (3, 1), "one waits for one of its sinks");
+    assert_eq!(act(&mut desk, Action::Park { reason: "x".into() }, Select { pick: Some(Pick::Id(id(2))), ..ALL }), 2);
+    let again = ask(&mut desk, Command::Import(vec![entry(2, 2, BOTH)])).unwrap();
+    assert!(matches!(again, Outcome::Done { records: 0, .. }), "it is parked: {again:?}");
+    assert_eq!(deliver_all(&mut desk.queue, A), [3, 1]);
+    assert_eq!(deliver_all(&mut desk.queue, B), [1]);
+    assert!(desk.queue.stats().balanced());
 }
 
 #[test]
