@@ -732,9 +732,11 @@ fn torture_messages_over_tcp_are_forwarded_refused_or_cut_off() {
         let cells: Vec<_> = line.split('\t').collect();
         let (file, kind, verdict) = (cells[0], cells[2], cells[3]);
         let mut octets = fs::read(folder.join(file)).unwrap();
+        let mut branch = Vec::new();
         // Some share a branch, and would be one transaction (RFC 3261 §17.2.3).
         if let Some(at) = octets.windows(7).position(|seven| seven == b"z9hG4bK") {
             octets.splice(at + 7..at + 7, number.to_string().into_bytes());
+            branch = octets[at..octets.len().min(at + 14)].to_vec();
         }
         let wire = Wire::read(&octets);
         let lengths = wire.all("content-length");
@@ -774,7 +776,9 @@ fn torture_messages_over_tcp_are_forwarded_refused_or_cut_off() {
             if arrived.value("call-id") == id.as_bytes() {
                 break arrived;
             }
-            assert!(verdict != "reject" || file == "rfc4475/dblreq.dat", "{file} was forwarded");
+            // On another connection, so that a request of a file before may still have been under way.
+            let is_its = !branch.is_empty() && arrived.octets().windows(branch.len()).any(|part| part == branch);
+            assert!(verdict != "reject" || file == "rfc4475/dblreq.dat" || !is_its, "{file} was forwarded");
         };
         callee.send(&arrived.answer(b"200 OK", "b", &[], b"").octets(), proxy.udp);
         assert_eq!(sentinel.wait(&id).code(), 200, "{file}");

@@ -57,7 +57,8 @@ pub(super) enum Breaks {
 /// How the lines of a head end, start line and blank line included.
 ///
 /// A CR that ends no line and a NUL are refused: on a stream, and to a reader that takes them for the end of a line or of
-/// the text, such a head says something else than here.
+/// the text, such a head says something else than here. A NUL passes only as a quoted-pair of a quoted string
+/// (RFC 3261 §25.1).
 pub(super) fn breaks_of(head: &[u8]) -> Result<Breaks, Reject> {
     let (mut odd, mut pairs, mut ends) = (0_usize, 0_usize, 0_usize);
     // Parts that a sum of octets holds: the compiler counts many at once.
@@ -78,10 +79,27 @@ pub(super) fn breaks_of(head: &[u8]) -> Result<Breaks, Reject> {
         ends += usize::from(own_ends);
         at = end;
     }
-    if odd != pairs {
+    if odd != pairs
+        && (odd - pairs != memchr_iter(0, head).count() || !memchr_iter(0, head).all(|at| is_quoted(head, at)))
+    {
         return Err(Reject::bad("CR or NUL inside a line"));
     }
     Ok(if ends == pairs { Breaks::Pairs } else { Breaks::Bare })
+}
+
+/// Whether the octet at `at` stands behind a backslash in a quoted string that began on its line.
+fn is_quoted(head: &[u8], at: usize) -> bool {
+    let start = memchr::memrchr(b'\n', &head[..at]).map_or(0, |newline| newline + 1);
+    let (mut is_inside, mut is_escaped) = (false, false);
+    for octet in &head[start..at] {
+        match octet {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_inside,
+            b'"' => is_inside = !is_inside,
+            _ => {}
+        }
+    }
+    is_inside && is_escaped
 }
 
 /// Indexes the header lines from `start`, the octet behind the start line. `bytes` holds at most `MESSAGE_BYTES_MAX`.

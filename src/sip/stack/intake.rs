@@ -123,9 +123,17 @@ impl Stack {
 
     /// The rules of RFC 3261 §16.3, and who may come in.
     fn admit(&self, source: Source, message: &Message, dialogs: &dyn Dialogs) -> Result<Standing, Denied> {
+        let is_sound =
+            || message.check().map_err(|reject| Refusal { reason: reject.reason.into(), ..Refusal::new(reject.code) });
+        // What is no request is told so before its dialog is looked for (RFC 3261 §16.3); a stranger is not told.
+        if source != Source::Stranger {
+            is_sound()?;
+        }
         let routing = self.own().routing(message);
         let standing = self.standing(source, message, routing, dialogs)?;
-        message.check().map_err(|reject| Refusal { reason: reject.reason.into(), ..Refusal::new(reject.code) })?;
+        if source == Source::Stranger {
+            is_sound()?;
+        }
         proxy::check(message, &self.settings.supported)?;
         if self.hashes.is_loop(message) {
             return Err(Refusal::new(482).into());
