@@ -6,7 +6,6 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -120,7 +119,8 @@ impl World {
     fn ends_by_its_bye(&mut self, call: &Call, name: &str) {
         assert_eq!(self.records("stop", &call.id).len(), 0, "{name}: a Stop before its time");
         assert_eq!(self.calls(), 1, "{name}");
-        thread::sleep(Duration::from_millis(1_100));
+        // A session time that is told from none.
+        wait_for("a second of the call", || (call.begun.elapsed() > Duration::from_millis(1_100)).then_some(()));
         let bye = call.callee.request("BYE", 1, &via(&self.callee, &format!("{}true", call.id)));
         self.callee.send(&bye.octets(), self.gateway.address());
         let lasted = call.begun.elapsed();

@@ -184,23 +184,10 @@ fn read(version: u8, reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
     let begun = answered.unwrap_or(created);
     // Of the instants the wall clock's is enough: its sign of life is made one of this boot when it is taken up.
     let alive = if flags & ALIVE != 0 { Now { wall: read_instant(reader)?, ..begun } } else { begun };
-    let ends = if flags & ENDS != 0 {
-        let texts = reader.text("ends")?;
-        Some((texts, reader.number("listener")?))
-    } else {
-        None
-    };
-    let next_cseq = match more & CSEQS {
-        0 => [u32::saturating_add(cseq, 1), 0],
-        _ if ends.is_none() => return Err(reader.unreadable("ends")),
-        _ => [reader.number("CSeq")?, reader.number("CSeq")?],
-    };
-    let ends = match ends {
-        Some((texts, listener)) => {
-            let restored = Ends::restored(texts, listener, next_cseq, alive.wall);
-            Some(restored.ok_or(reader.unreadable("ends"))?)
-        }
-        None => None,
+    let ends = match (flags & ENDS != 0, more & CSEQS != 0) {
+        (true, has_cseqs) => Some(read_ends(reader, has_cseqs, cseq, alive.wall)?),
+        (false, true) => return Err(reader.unreadable("ends")),
+        (false, false) => None,
     };
     let doubt = if more & DOUBT != 0 { Some(Box::new(read_doubt(reader)?)) } else { None };
     Ok(Session {
@@ -226,6 +213,17 @@ fn read(version: u8, reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
         alarms: Alarms { interim_step: interim_step.map(Duration::from_secs), ..Alarms::default() },
         due: None,
     })
+}
+
+/// Both ends; those of the last release have no CSeq numbers, and then the INVITE's `cseq` is the last known.
+fn read_ends(reader: &mut Reader<'_>, has_cseqs: bool, cseq: u32, alive: Timestamp) -> Result<Box<Ends>, Unreadable> {
+    let texts = reader.text("ends")?;
+    let listener = reader.number("listener")?;
+    let next_cseq = match has_cseqs {
+        true => [reader.number("CSeq")?, reader.number("CSeq")?],
+        false => [u32::saturating_add(cseq, 1), 0],
+    };
+    Ends::restored(texts, listener, next_cseq, alive).ok_or(reader.unreadable("ends"))
 }
 
 fn read_doubt(reader: &mut Reader<'_>) -> Result<Doubt, Unreadable> {
