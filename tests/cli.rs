@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod support;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -411,16 +413,13 @@ fn a_running_service_is_asked_over_its_socket() {
     let mut consumer = started.handle.consumer(started.sinks[0].1, Arc::new(|| {}));
     consumer.lease(2);
     let mut leased = Vec::new();
-    for _ in 0..500 {
+    support::wait_for("both records are leased", || {
         consumer.leased(&mut leased);
         for lease in leased.iter().skip(leased.len().saturating_sub(1)) {
             consumer.settle(lease.seq, queue::Settlement::Delivered);
         }
-        if leased.len() == 2 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+        (leased.len() == 2).then_some(())
+    });
     let mut ids: Vec<_> = leased.iter().map(|lease| lease.id).collect();
     ids.sort_unstable();
     assert_eq!(ids, [RecordId(1), RecordId(2)], "the same ids leave");

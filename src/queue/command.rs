@@ -11,6 +11,7 @@ use crate::clock::{Now, Timestamp};
 use crate::ids::{CallHash, RecordId, Seq, SinkMask, SinkNumber};
 use crate::record::Kind;
 
+use super::Entry;
 use super::balance::Stats;
 use super::collapse::fact;
 use super::error::StoreError;
@@ -19,7 +20,6 @@ use super::overtaken::overtaken_text;
 use super::parked::Parked;
 use super::spool::{StoredRecord, read_records};
 use super::store::{After, Fresh, Origin, Queue};
-use super::{Commit, Entry};
 
 /// One record by its place or its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -555,40 +555,6 @@ fn parked_item(parked: Parked) -> Item {
             when: parked.parked,
         }),
         body: parked.body,
-    }
-}
-
-/// A queue without a thread: the files of a stopped service.
-#[derive(Debug)]
-pub struct Offline {
-    /// The open queue; [`Queue::close`] it afterwards.
-    pub queue: Queue,
-    /// Reads the clocks.
-    pub clock: fn() -> Now,
-}
-
-impl Desk for Offline {
-    fn status(&mut self) -> Result<Stats, CommandError> {
-        Ok(self.queue.stats())
-    }
-
-    fn slice(&mut self, query: Query) -> Result<Page, CommandError> {
-        if query.action == Some(Action::Retry) {
-            // What of the sessions of parked records waits decides whether they may go.
-            let sinks = self.queue.known();
-            self.queue.look_for_unread(sinks.iter(), &mut || {});
-        }
-        let page = self.queue.slice(&query, (self.clock)())?;
-        if query.action.is_some() {
-            self.queue.finish(self.clock)?;
-        }
-        Ok(page)
-    }
-
-    fn import(&mut self, entries: Vec<Entry>) -> Result<(), CommandError> {
-        self.queue.add(Commit { entries, calls: Vec::new() }).map_err(|_| StoreError::Closed)?;
-        self.queue.finish(self.clock)?;
-        Ok(())
     }
 }
 

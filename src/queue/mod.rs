@@ -27,6 +27,7 @@ mod layout;
 mod leasing;
 mod limits;
 mod notice;
+mod offline;
 mod opening;
 mod order;
 mod overtaken;
@@ -58,14 +59,15 @@ use crate::ids::{CallHash, RecordId, Seq, SinkMask};
 pub use balance::{Balance, Loss, Losses, SinkStats, Stats};
 pub use barrier::AFTER_ALL;
 pub use command::{
-    Action, Command, CommandError, Desk, Item, LIST_MAX, NAMED_MAX, Offline, Outcome, Page, ParkedState, Pick,
-    Position, Query, Select, Skipped, State, Waiting, ask,
+    Action, Command, CommandError, Desk, Item, LIST_MAX, NAMED_MAX, Outcome, Page, ParkedState, Pick, Position, Query,
+    Select, Skipped, State, Waiting, ask,
 };
 pub use disk::{OTHERS, free_bytes};
 pub use error::{AppendFailed, OpenError, StoreError};
 pub use handle::{Consumer, Full, Handle, Producer, Wake};
 pub use limits::{Limits, Load, Trouble, Troubles};
 pub use notice::{Level, Notice};
+pub use offline::Offline;
 pub use opening::{OpenReport, Opened};
 pub use schedule::BackOff;
 pub use settings::Settings;
