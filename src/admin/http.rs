@@ -1,6 +1,6 @@
 //! HTTP for monitoring: `/metrics`, `/health`, `/ready`, and JSON under `/api`. It only tells; it changes nothing.
 //!
-//! Browsers are kept out by the name they ask for, silent connections by time limits and places; see [`Places`].
+//! Browsers are kept out by the name they ask for, silent connections by time limits and places; see `places`.
 
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::sync::Arc;
