@@ -65,6 +65,17 @@ impl World {
 
     /// An INVITE as sent, but for the Record-Route lines the callee saw, and its 200 as the caller got it.
     fn answered(&mut self, id: &str) -> (Wire, Wire) {
+        let arrived = self.invite(id);
+        let contact = format!("Contact: <sip:bob@{}>", self.callee.address).into_bytes();
+        let ok = arrived.answer(b"200 OK", "b", &[contact], b"");
+        self.callee.send(&ok.octets(), self.gateway.address());
+        let answer = self.caller.wait("the 200");
+        assert_eq!(answer.code(), 200);
+        (arrived, answer)
+    }
+
+    /// An INVITE of the caller as the callee gets it.
+    fn invite(&mut self, id: &str) -> Wire {
         let here = self.caller.address;
         let text = format!(
             "INVITE sip:bob@example.org SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\n\
@@ -73,13 +84,7 @@ impl World {
             via(&self.caller, id)
         );
         self.caller.send(text.as_bytes(), self.gateway.address());
-        let arrived = self.callee.wait("the INVITE");
-        let contact = format!("Contact: <sip:bob@{}>", self.callee.address).into_bytes();
-        let ok = arrived.answer(b"200 OK", "b", &[contact], b"");
-        self.callee.send(&ok.octets(), self.gateway.address());
-        let answer = self.caller.wait("the 200");
-        assert_eq!(answer.code(), 200);
-        (arrived, answer)
+        self.callee.wait("the INVITE")
     }
 
     /// The caller's request inside the call.
@@ -277,6 +282,39 @@ fn byes_of_calls_that_never_were_make_no_records() {
     }
     assert_eq!(world.records("stop", "real").len(), 0);
     world.ends_by_its_bye(&call, "the real one");
+}
+
+#[test]
+fn a_call_whose_callee_drops_record_route_ends_by_the_callers_bye() {
+    let mut world = World::start("");
+    for (id, warnings) in [("dropped", 1), ("again", 1)] {
+        let arrived = world.invite(id);
+        let contact = format!("Contact: <sip:bob@{}>", world.callee.address).into_bytes();
+        let mut ok = arrived.answer(b"200 OK", "b", &[contact], b"");
+        ok.lines.retain(|line| support::header_name(line) != "record-route");
+        world.callee.send(&ok.octets(), world.gateway.address());
+        let answer = world.caller.wait("the 200");
+        assert_eq!(answer.all("record-route"), arrived.all("record-route"), "{id}");
+        let (caller, callee) = (Side::caller(&arrived, &answer), Side::callee(&arrived, &ok));
+        assert_eq!(caller.routes().len(), 1, "{id}");
+        let call = Call { id: id.to_owned(), caller, callee, begun: Instant::now() };
+        world.send(&call, "ACK", 1);
+        world.callee_gets("ACK");
+        wait_for("a second of the call", || (call.begun.elapsed() > Duration::from_millis(1_100)).then_some(()));
+        world.send(&call, "BYE", 2);
+        let lasted = call.begun.elapsed().as_secs_f64();
+        let bye = world.callee_gets("BYE");
+        world.answer(&bye, "200 OK");
+        let stops = world.records("stop", id);
+        assert_eq!(stops.len(), 1, "{id}: {stops:?}");
+        assert_eq!((&stops[0]["ended_by"], &stops[0]["cause"]), (&"caller".into(), &"bye".into()), "{id}");
+        assert!((stops[0]["duration_s"].as_f64().unwrap() - lasted).abs() < 1.0, "{id}: {stops:?}");
+        assert_eq!(world.calls(), 0, "{id}");
+        let told = world.gateway.process.printed().matches("drops Record-Route").count();
+        assert_eq!(told, warnings, "{id}: {}", world.gateway.process.printed());
+    }
+    let counted = "tollgate_sip_messages_ignored_total{reason=\"route_missing\"}";
+    assert_eq!(Gateway::metric(world.metrics, counted), Some(2.0));
 }
 
 #[test]

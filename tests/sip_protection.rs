@@ -253,6 +253,51 @@ fn a_request_inside_a_call_leads_to_its_end_and_a_flood_there_is_bounded() {
 }
 
 #[test]
+fn a_callee_with_its_contact_on_another_host_is_reached_there_though_nobody_keeps_its_dialog() {
+    // No records of this route: it has no session that would know the remote target. Nor has a subscription ever.
+    let dir = tempfile::tempdir().unwrap();
+    let (mut caller, mut front, mut back, mut victim) = (agent(2), agent(1), agent(3), agent(4));
+    let [port] = free_ports();
+    let sip =
+        format!("listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.2\"]\nshards = 1\nt1_ms = 100\nt2_ms = 400");
+    let route = format!("[[route]]\nto = \"sip:{}\"\naccount = {{ on = [] }}", front.address);
+    let gateway = Gateway::start_routes(dir.path(), (port, &sip), &route, 9, "");
+    let to = gateway.address();
+    for (first, later, end) in [("SUBSCRIBE", "SUBSCRIBE", "NOTIFY"), ("INVITE", "INFO", "BYE")] {
+        let sent = String::from_utf8(invite(&caller, &format!("{};rport", caller.address), first).octets()).unwrap();
+        let sent = Wire::read(sent.replace("INVITE", first).as_bytes());
+        let arrived = send_until(&sent, &caller, to, first, || front.take().filter(|wire| wire.method() == first));
+        let contact = format!("Contact: <sip:bob@{}>", back.address).into_bytes();
+        let ok = arrived.answer(b"200 OK", "b", &[contact], b"");
+        let answer = send_until(&ok, &front, to, "the 200", || caller.take().filter(|wire| wire.code() == 200));
+        let (by_caller, by_callee) = (Side::caller(&sent, &answer), Side::callee(&arrived, &ok));
+        let via = |from: &Agent, what: &str| format!("SIP/2.0/UDP {};branch=z9hG4bK{first}{what};rport", from.address);
+        if first == "INVITE" {
+            let ack = by_caller.request("ACK", 1, &via(&caller, "ack"));
+            send_until(&ack, &caller, to, "the ACK", || back.take().filter(|wire| wire.method() == "ACK"));
+            // The transaction is over, and with it all that is kept of an unrecorded call: 64 T1.
+            let begun = std::time::Instant::now();
+            wait_for("64 T1", || (begun.elapsed().as_secs() >= 7).then_some(()));
+        }
+        let within = by_caller.request(later, 200, &via(&caller, "later"));
+        let arrived = send_until(&within, &caller, to, later, || back.take().filter(|wire| wire.method() == later));
+        send_until(&arrived.answer(b"200 OK", "", &[], b""), &back, to, "its 200", || {
+            caller.take().filter(|wire| wire.code() == 200 && wire.cseq() == 200)
+        });
+        let within = by_callee.request(end, 7, &via(&back, "end"));
+        let arrived = send_until(&within, &back, to, end, || caller.take().filter(|wire| wire.method() == end));
+        send_until(&arrived.answer(b"200 OK", "", &[], b""), &caller, to, "its 200", || {
+            back.take().filter(|wire| wire.code() == 200 && wire.cseq() == 7)
+        });
+        // It leads to that host and to no other.
+        let routes = format!("Route: {}\r\n", String::from_utf8_lossy(&by_caller.routes()[0]));
+        let steered = request(&caller, later, &format!("sip:bob@{}", victim.address), &routes, [first, "a", "b"]);
+        assert_eq!(response(&steered, &mut caller, to).code(), 403, "{}", steered.text());
+    }
+    assert!(victim.take().is_none());
+}
+
+#[test]
 fn a_stranger_hears_nothing_by_udp_and_is_refused_by_tcp() {
     let dir = tempfile::tempdir().unwrap();
     let (mut stranger, mut peer, mut callee) = (agent(2), agent(3), agent(1));

@@ -33,7 +33,9 @@ pub use grammar::{Elements, Param, Params, unfold, unquote};
 pub use index::{HEADER_LINES_MAX, MESSAGE_BYTES_MAX, call_id_of, content_length_of};
 pub use method::Method;
 pub use name::Name;
-pub use print::{RequestEdits, ack_for, cancel_for, end_lines, forward_request, forward_response, response};
+pub use print::{
+    RequestEdits, ack_for, cancel_for, end_lines, forward_request, forward_response, insert_record_routes, response,
+};
 pub use uri::{Scheme, Uri};
 pub use via::{COOKIE, Via};
 
@@ -277,6 +279,18 @@ impl Message {
     #[must_use]
     pub fn second_via(&self) -> Option<Via<'_>> {
         self.values(Name::Via).nth(1).and_then(Via::parse)
+    }
+
+    /// Writes `octets` over as many behind `mark` in the Record-Route value at this place; whether there are so many.
+    pub fn overwrite_record_route(&mut self, place: usize, mark: &[u8], octets: &[u8]) -> bool {
+        let value = self.values(Name::RecordRoute).nth(place);
+        let at = value.and_then(|value| {
+            let behind = memchr::memmem::find(value, mark)? + mark.len();
+            (behind + octets.len() <= value.len()).then_some(())?;
+            Some(grammar::offset_in(value, &self.bytes)? + behind)
+        });
+        let part = at.and_then(|at| self.bytes.get_mut(at..at + octets.len()));
+        part.map(|part| part.copy_from_slice(octets)).is_some()
     }
 
     /// Whether a line of the head ends by LF alone, as no line on a stream may.

@@ -446,6 +446,39 @@ fn write_content_length(len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The message with Record-Route values put above that at `place`, or behind the last one; `None` where it stands in a line
+/// with others before it.
+#[must_use]
+pub fn insert_record_routes(message: &Message, place: usize, values: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let (mut seen, mut at, mut behind_via) = (0, None, message.blank);
+    for (number, line) in message.lines.iter().enumerate() {
+        match line.name {
+            Name::Via => behind_via = message.line_end(number),
+            Name::RecordRoute if seen == place => {
+                at = Some(line.start);
+                break;
+            }
+            Name::RecordRoute => {
+                seen += Elements::of(message.value(line)).count();
+                at = (seen == place).then(|| message.line_end(number));
+            }
+            _ => {}
+        }
+    }
+    let at = match at {
+        Some(at) => at,
+        None if seen == 0 => behind_via,
+        None => return None,
+    };
+    let (head, rest) = message.bytes.split_at(at.into());
+    let mut out = head.to_vec();
+    for value in values {
+        write_header("Record-Route", value, &mut out);
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
 /// Ends all lines of the head of a printed message by CR LF.
 pub fn end_lines(message: &mut Vec<u8>) {
     let mut out = Vec::with_capacity(message.len() + 64);

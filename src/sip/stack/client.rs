@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::forward::makes_dialog;
 use super::server::usual;
 use super::tables::{Alarm, Cancel, CancelReason, Cancelled, Client, Counted, Origin, Place, Progress};
 use super::types::{
@@ -154,6 +155,7 @@ impl Stack {
         });
         self.scratch = scratch;
         let is_invite = view.message.method() == Method::Invite;
+        let is_recorded = makes_dialog(&view.message);
         let Some((to, further, bytes)) = sent else {
             // None of its addresses can be sent to.
             if let Some(progress) = self.clients.get_mut(key).and_then(|client| client.progress.as_deref_mut()) {
@@ -168,6 +170,7 @@ impl Stack {
         let authority = self.authority_at(to, name);
         let Some(client) = self.clients.get_mut(key) else { return };
         client.peer = Some(to);
+        client.is_recorded = is_recorded;
         if let Some(progress) = client.progress.as_deref_mut() {
             progress.datagrams_to = further.front().map(|next| next.addr).filter(|next| *next == to.addr);
             progress.further = further;

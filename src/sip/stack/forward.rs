@@ -139,7 +139,7 @@ impl Stack {
 
     /// Record-Route of a request that makes a dialog; two values when it leaves by another listener than it came in by
     /// (RFC 5658 §5): the side it goes to on top. `sent_uri` is the Request-URI it leaves with: a SIPS one asks for SIPS.
-    fn record_routes(&self, view: &RequestView, to: Peer, sent_uri: &[u8]) -> SmallVec<[Vec<u8>; 2]> {
+    pub(super) fn record_routes(&self, view: &RequestView, to: Peer, sent_uri: &[u8]) -> SmallVec<[Vec<u8>; 2]> {
         let mut values = SmallVec::new();
         if !makes_dialog(&view.message) {
             return values;
@@ -182,7 +182,7 @@ fn secure(value: &mut Vec<u8>) {
 
 /// Whether the request may make a dialog, so that the gateway must stay on its path (RFC 3261 §12.1, RFC 6665 §4.4,
 /// RFC 3515). Later requests of a dialog do not change the route set.
-fn makes_dialog(request: &Message) -> bool {
+pub(super) fn makes_dialog(request: &Message) -> bool {
     request.to_tag().is_empty()
         && matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
 }

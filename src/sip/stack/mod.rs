@@ -28,6 +28,7 @@ mod client;
 mod forward;
 mod hashes;
 mod intake;
+mod mend;
 mod next;
 mod origin;
 mod outage;

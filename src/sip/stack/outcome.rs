@@ -18,7 +18,7 @@ use crate::sip::transaction::{self, Class, ClientInput};
 
 impl Stack {
     /// Takes an answer that came in.
-    pub(super) fn received_answer(&mut self, now: Now, peer: Peer, message: Rc<Message>, out: &mut Vec<Output>) {
+    pub(super) fn received_answer(&mut self, now: Now, peer: Peer, mut message: Rc<Message>, out: &mut Vec<Output>) {
         let via = message.top_via();
         let key = via.and_then(|via| self.hashes.read_branch(&via, &message)).and_then(|branch| branch.client);
         let Some((key, client)) = key.and_then(|key| Some((key, self.clients.get(key)?))) else {
@@ -39,6 +39,9 @@ impl Stack {
         self.note_answer(asked, out);
         if is_cancel {
             return self.cancel_answered(now, key, class, out);
+        }
+        if class != Class::Refusal {
+            self.mend_routes(key, &mut message, out);
         }
         let Some(machine) = self.clients.get_mut(key).and_then(|client| client.machine.as_mut()) else { return };
         machine.handle(now.mono, ClientInput::Answer(class), &self.settings.transaction, &mut self.effects);

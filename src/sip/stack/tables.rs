@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::mend::PutBack;
 use super::sources::Class;
 use super::types::{AnswerId, Destination, Peer, RequestView};
 use crate::clock::{Instant, Now};
@@ -192,6 +193,10 @@ pub(super) struct Client {
     pub alarm: Option<Handle>,
     /// Dropped with the final answer.
     pub progress: Option<Box<Progress>>,
+    /// Whether it went out with our Record-Route value.
+    pub is_recorded: bool,
+    /// Record-Route values that were put back into its answers.
+    pub put_back: Option<Box<PutBack>>,
     /// 2xx answers seen: hash of the To tag, and their name.
     pub answers: SmallVec<[(u64, AnswerId); 1]>,
 }
@@ -207,6 +212,8 @@ impl Client {
             cancel: Cancel::None,
             alarm: None,
             progress: Some(progress),
+            is_recorded: false,
+            put_back: None,
             answers: SmallVec::new(),
         }
     }

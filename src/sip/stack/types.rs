@@ -1,7 +1,7 @@
 //! What goes into one shard's SIP machine and what comes out.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -284,6 +284,8 @@ pub enum Ignored {
     SourceLimited,
     /// A request inside a dialog that leads elsewhere than the dialog does; answered 403.
     Steered,
+    /// An answer that makes a dialog came from there without our Record-Route value, which was put back.
+    RouteMissing(IpAddr),
     /// A request with a To tag that fits no dialog that passes here; answered 481.
     DialogUnknown,
     /// A request whose Call-ID has as many open transactions as one may have, or whose source has inside of calls;

@@ -21,7 +21,7 @@ use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
 use super::memory;
 use super::metrics::Meters;
 use super::stream::{Arrived, Outgoing};
-use super::turned_away::{Dropped, Reason, TurnedAway};
+use super::turned_away::{Dropped, Reason, ToldOnce, TurnedAway};
 use super::udp::{self, Batch};
 use crate::accounting::{Notice, Noticed};
 use crate::clock::{self, Instant, Now};
@@ -143,6 +143,7 @@ struct Driver {
     strangers: Dropped,
     refused: TurnedAway,
     unrouted: TurnedAway,
+    mended: ToldOnce,
 }
 
 impl Driver {
@@ -188,6 +189,7 @@ impl Driver {
             strangers: Dropped::default(),
             refused: TurnedAway::new(Reason::Stranger),
             unrouted: TurnedAway::new(Reason::NoRoute),
+            mended: ToldOnce::default(),
         })
     }
 
@@ -459,7 +461,12 @@ impl Driver {
                 }
                 Output::Turned { peer, condition } => self.tell_turned(peer, condition),
                 Output::Notice(notice) => self.tell_notice(&notice),
-                Output::Count(count) => self.meters.count(count),
+                Output::Count(count) => {
+                    if let Count::Ignored(Ignored::RouteMissing(peer)) = count {
+                        self.mended.note(peer);
+                    }
+                    self.meters.count(count);
+                }
             }
         }
         self.outputs = outputs;

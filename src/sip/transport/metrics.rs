@@ -129,6 +129,7 @@ fn reason(why: Ignored) -> &'static str {
         Ignored::NoListener => "no_listener",
         Ignored::SourceLimited => "source_limited",
         Ignored::Steered => "steered",
+        Ignored::RouteMissing(_) => "route_missing",
         Ignored::DialogUnknown => "dialog_unknown",
         Ignored::CallLimited => "call_limited",
     }

@@ -1,6 +1,7 @@
 //! Requests that were turned away: of sources outside `sip.allow`, and without a route. Each is counted; the log gets a
 //! line for the first, and then one a minute at most with how many there were.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -23,6 +24,22 @@ impl Reason {
         match self {
             Self::Stranger => "its source is not in `sip.allow`",
             Self::NoRoute => "no `[[route]]` matches",
+        }
+    }
+}
+
+/// Peers that the log tells of at most.
+const PEERS_TOLD_MAX: usize = 1024;
+
+/// Peers whose responses lack our Record-Route value: a line for each, once in each shard.
+#[derive(Debug, Default)]
+pub(super) struct ToldOnce(HashSet<IpAddr>);
+
+impl ToldOnce {
+    /// Says so if it has not been said of this peer.
+    pub fn note(&mut self, peer: IpAddr) {
+        if self.0.len() < PEERS_TOLD_MAX && self.0.insert(peer) {
+            tracing::warn!(%peer, "it drops Record-Route from its responses; the value was put back");
         }
     }
 }

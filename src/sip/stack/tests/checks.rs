@@ -140,11 +140,19 @@ fn rfc3261_16_6_what_need_not_change_does_not() {
         rest.replace("Max-Forwards:  7", "Max-Forwards:  6")
     );
     assert_eq!(got, want);
-    let odd = "SIP/2.0 200 Gr\u{fc}n\r\nVia: ".to_owned() + via + ", " + &caller[3..] + "\r\nX: \t y\r\n";
-    let odd = odd + "f: <sip:a@x>;tag=1\r\nt: <sip:b@x>;tag=2\r\ni: raw\r\nCSeq: 1 INVITE\r\nl: 2\r\n\r\n\0\u{1}";
-    play.send("bob", &odd);
-    play.play("alice gets 200");
-    assert_eq!(play.got("alice", "200"), odd.replace(&format!("{via}, "), ""));
+    // A callee copies Record-Route (§12.1.1); where it has not, our value is the only line that comes in addition.
+    for (name, from_bob, put_back) in [
+        ("dropped", String::new(), format!("Record-Route: {route}\r\n")),
+        ("copied", format!("Record-Route:  {route}\r\n"), String::new()),
+    ] {
+        let start = format!("SIP/2.0 200 Gr\u{fc}n\r\nVia: {via}, {}\r\n", &caller[3..]);
+        let rest = format!(
+            "X: \t y\r\n{from_bob}f: <sip:a@x>;tag=1\r\nt: <sip:b@x>;tag={name}\r\ni: raw\r\nCSeq: 1 INVITE\r\nl: 2\r\n\r\n\0\u{1}"
+        );
+        play.send("bob", &format!("{start}{rest}"));
+        play.play("alice gets 200");
+        assert_eq!(play.got("alice", "200"), start.replace(&format!("{via}, "), "") + &put_back + &rest, "{name}");
+    }
 }
 
 #[test]

@@ -425,3 +425,48 @@ fn a_2xx_for_an_earlier_process_goes_where_its_via_says() {
         after.run("told Ignored AnswerStray\nalice gets nothing");
     }
 }
+
+#[test]
+fn a_200_without_our_record_route_gets_it_back() {
+    for (name, further) in [("the caller itself", ""), ("behind a proxy", "Record-Route: <sip:192.0.2.30;lr>\r\n")] {
+        let mut flow = Play::new(name, "bob", settings());
+        flow.send("alice", &invite(1).replace("Call-ID", &format!("{further}Call-ID")));
+        flow.play("bob gets INVITE");
+        let invite = flow.got("bob", "INVITE");
+        let ours = header(&invite, "Record-Route").expect("a value").to_owned();
+        let answer = super::script::answer(&invite, "200", "bob", "bob");
+        let dropped: String = answer.split_inclusive("\r\n").filter(|line| !line.starts_with("Record-Route")).collect();
+        for _ in 0..2 {
+            flow.send("bob", &dropped);
+            flow.play("alice gets 200");
+            let got = flow.got("alice", "200");
+            assert_eq!(header(&got, "Record-Route"), Some(&*ours), "{name}: {got}");
+        }
+        flow.play("told Ignored RouteMissing(192.0.2.20)");
+    }
+}
+
+#[test]
+fn a_signed_value_leads_where_the_callee_has_its_contact() {
+    // The callee's Contact is another host than the one the INVITE went to, and nobody keeps the dialog after 32 s.
+    let mut flow = Play::new("another host", "bob", settings());
+    flow.send("alice", &invite(1));
+    flow.play("bob gets INVITE");
+    let answer = super::script::answer(&flow.got("bob", "INVITE"), "200", "bob", "bob");
+    let answer = answer.replace("192.0.2.20", "192.0.2.30");
+    flow.send("bob", &answer);
+    flow.play("alice gets 200");
+    let route = header(&flow.got("alice", "200"), "Record-Route").expect("a value").to_owned();
+    assert_ne!(header(&flow.got("bob", "INVITE"), "Record-Route"), Some(&*route));
+    flow.pass(Duration::from_secs(40));
+    let bye = |uri: &str, number: u32| {
+        format!(
+            "BYE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10:5062;branch=z9hG4bK-h{number}\r\nRoute: {route}\r\n\
+             From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>;tag=bob\r\nCall-ID: flood1\r\nCSeq: {number} BYE\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    flow.send("alice", &bye("sip:bob@192.0.2.20", 2));
+    flow.play("bob gets nothing\nalice gets 403");
+    flow.send("alice", &bye("sip:bob@192.0.2.30", 3));
+    flow.play("carol gets BYE\ncarol sends 200\nalice gets 200");
+}
