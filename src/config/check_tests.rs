@@ -73,8 +73,80 @@ fn mistakes_of_accounting_are_named() {
              hint: did you mean `call`?",
         ),
         ("failed_filter = [200]", "error: `accounting.failed_filter`: 200 is outside 300 to 699\n  --> t.toml:4:18"),
+        (
+            "lifetime_s = 0\nat_lifetime = \"bye\"",
+            "warning: `accounting.at_lifetime` has no effect with `lifetime_s = 0`\n  --> t.toml:5:15",
+        ),
+        (
+            "at_session_timer = \"record\"\nsession_timers = false",
+            "warning: `accounting.at_session_timer` has no effect with `session_timers = false`\n  --> t.toml:4:20",
+        ),
     ] {
         assert_eq!(findings(&format!("{BASE}[accounting]\n{lines}\n")), want);
+    }
+}
+
+/// Each of these is one of two words, and what is none of them must not be taken for the default.
+#[test]
+fn what_becomes_of_a_call_that_ends_by_itself_is_one_of_two_words() {
+    let ends = [("by", "bye"), ("recrd", "record")];
+    for (option, mistyped) in [
+        ("at_lifetime", ends),
+        ("at_session_timer", ends),
+        ("at_no_ack", ends),
+        ("at_unreachable", ends),
+        ("billed_to", [("notice", "noticed"), ("last_alive", "last-alive")]),
+        ("revive", [("alert", "alarm"), ("records", "record")]),
+    ] {
+        let found = |value: &str| findings(&format!("{BASE}[accounting]\n{option} = {value}\n"));
+        let column = option.len() + 4;
+        for (wrong, right) in mistyped {
+            assert_eq!(found(&format!("\"{right}\"")), "", "{option} = {right}");
+            let want = format!(
+                "error: unknown value `{wrong}` for `accounting.{option}`\n  --> t.toml:4:{column}\nhint: did you mean `{right}`?"
+            );
+            assert_eq!(found(&format!("\"{wrong}\"")), want);
+        }
+        let [(_, one), (_, other)] = mistyped;
+        let want = format!(
+            "error: unknown value `xxxxxxxxxxxx` for `accounting.{option}`\n  --> t.toml:4:{column}\nhint: known are `{one}`, `{other}`"
+        );
+        assert_eq!(found("\"xxxxxxxxxxxx\""), want);
+        for (value, name) in [("true", "true or false"), ("5", "a whole number"), ("[\"bye\"]", "a list")] {
+            let want = format!("error: `accounting.{option}` is {name}, expected ");
+            let text = found(value);
+            assert!(text.starts_with(&want) && text.contains(&format!("  --> t.toml:4:{column}")), "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_words_of_a_call_that_ends_by_itself_reach_the_engine() {
+    use crate::accounting::{BilledTo, Revival};
+    use crate::record::Cause::{Lifetime, NoAck, SessionTimer, Unreachable};
+    let settings = |lines: &str| good(&format!("{BASE}[accounting]\n{lines}\n")).accounting;
+    let hang_up = |lines: &str| {
+        let all = settings(lines).hang_up;
+        [Lifetime, SessionTimer, NoAck, Unreachable].map(|cause| all.contains(&cause))
+    };
+    for (lines, want) in [
+        ("", [true, false, true, true]),
+        ("at_lifetime = \"record\"", [false, false, true, true]),
+        ("at_session_timer = \"bye\"", [true, true, true, true]),
+        ("at_no_ack = \"record\"", [true, false, false, true]),
+        ("at_unreachable = \"record\"", [true, false, true, false]),
+        ("at_lifetime = \"bye\"\nat_session_timer = \"record\"", [true, false, true, true]),
+    ] {
+        assert_eq!(hang_up(lines), want, "{lines}");
+    }
+    for (lines, billed_to, revival) in [
+        ("", BilledTo::Noticed, Revival::Told),
+        ("billed_to = \"last-alive\"", BilledTo::LastAlive, Revival::Told),
+        ("billed_to = \"noticed\"\nrevive = \"record\"", BilledTo::Noticed, Revival::Recorded),
+        ("revive = \"alarm\"", BilledTo::Noticed, Revival::Told),
+    ] {
+        let settings = settings(lines);
+        assert_eq!((settings.billed_to, settings.revival), (billed_to, revival), "{lines}");
     }
 }
 
@@ -119,32 +191,32 @@ fn mistakes_of_the_other_sections_are_named() {
 }
 
 /// A folder with a client file and a dictionary; `{DIR}` in texts stands for it.
-struct Folder(tempfile::TempDir);
+pub(super) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new(client: &str) -> Self {
+    pub(super) fn new(client: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let folder = Self(dir);
         folder.write("radiusclient.conf", client);
         folder
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         let path = self.0.path().join(name);
         fs::write(&path, text.replace("{DIR}", &self.0.path().display().to_string())).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("changed");
     }
 
-    fn text(&self, text: &str) -> String {
+    pub(super) fn text(&self, text: &str) -> String {
         text.replace("{DIR}", &self.0.path().display().to_string())
     }
 
-    fn findings(&self, text: &str) -> String {
+    pub(super) fn findings(&self, text: &str) -> String {
         findings(&self.text(text)).replace(&self.0.path().display().to_string(), "{DIR}")
     }
 }
 
-const CLIENT: &str = "acctserver 127.0.0.1:1813:a-long-enough-secret\nradius_timeout 1\nradius_retries 3\n";
+pub(super) const CLIENT: &str = "acctserver 127.0.0.1:1813:a-long-enough-secret\nradius_timeout 1\nradius_retries 3\n";
 
 #[test]
 fn mistakes_of_a_radius_sink_are_named() {

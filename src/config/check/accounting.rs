@@ -48,6 +48,7 @@ pub(super) fn check(
         settings.in_dialog_fields = field_sources(sources, known, check);
     }
     hang_up(table, &mut settings);
+    without_effect(table, check);
     set(&mut settings.billed_to, table.billed_to, |until| match until {
         schema::BilledTo::Noticed => BilledTo::Noticed,
         schema::BilledTo::LastAlive => BilledTo::LastAlive,
@@ -85,16 +86,30 @@ fn field_sources(table: &schema::FieldSources, known: &[&str], check: &mut Check
 /// The ends without a BYE of which the two ends of the call are told.
 fn hang_up(table: &AccountingTable, settings: &mut accounting::Settings) {
     for (choice, cause) in [
-        (table.at_lifetime, Cause::Lifetime),
-        (table.at_session_timer, Cause::SessionTimer),
-        (table.at_no_ack, Cause::NoAck),
-        (table.at_unreachable, Cause::Unreachable),
+        (&table.at_lifetime, Cause::Lifetime),
+        (&table.at_session_timer, Cause::SessionTimer),
+        (&table.at_no_ack, Cause::NoAck),
+        (&table.at_unreachable, Cause::Unreachable),
     ] {
-        match choice {
+        match choice.as_ref().map(|choice| choice.value) {
             None => {}
             Some(AtEnd::Record) => settings.hang_up.retain(|own| *own != cause),
             Some(AtEnd::Bye) if settings.hang_up.contains(&cause) => {}
             Some(AtEnd::Bye) => settings.hang_up.push(cause),
+        }
+    }
+}
+
+/// Warns of what happens at an end that is switched off.
+fn without_effect(table: &AccountingTable, check: &mut Check<'_>) {
+    let is_endless = table.lifetime_s.is_some_and(|most| most.duration().is_zero());
+    let is_untimed = table.session_timers.is_some_and(|switch| !switch.is_on());
+    for (option, choice, is_off, other) in [
+        ("at_lifetime", &table.at_lifetime, is_endless, "lifetime_s = 0"),
+        ("at_session_timer", &table.at_session_timer, is_untimed, "session_timers = false"),
+    ] {
+        if let Some(choice) = choice.as_ref().filter(|_| is_off) {
+            check.warning(choice.place, format_args!("`accounting.{option}` has no effect with `{other}`"), None);
         }
     }
 }

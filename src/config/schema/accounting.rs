@@ -48,13 +48,13 @@ pub struct AccountingTable {
     /// Longest call; then it is ended in the records; 0: no limit.
     pub lifetime_s: Option<Secs<0, 31_536_000>>,
     /// What happens to a call that has reached it.
-    pub at_lifetime: Option<AtEnd>,
+    pub at_lifetime: Option<At<AtEnd>>,
     /// What happens to a call whose session timer has run out.
-    pub at_session_timer: Option<AtEnd>,
+    pub at_session_timer: Option<At<AtEnd>>,
     /// What happens to a call whose 2xx nobody has acknowledged.
-    pub at_no_ack: Option<AtEnd>,
+    pub at_no_ack: Option<At<AtEnd>>,
     /// What happens to a call of which an end does not answer, or does not know it.
-    pub at_unreachable: Option<AtEnd>,
+    pub at_unreachable: Option<At<AtEnd>>,
     /// Until when a call lasts that has ended without a BYE.
     pub billed_to: Option<BilledTo>,
     /// What is done about a call that goes on after its Stop.
