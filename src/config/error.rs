@@ -119,11 +119,39 @@ impl fmt::Display for Mistake {
 
 /// All mistakes that keep a configuration from being used, with the warnings found on the way.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{}", text(.0))]
+#[error("{}", self.told().join("\n\n"))]
 pub struct Mistakes(pub Vec<Mistake>);
 
-fn text(mistakes: &[Mistake]) -> String {
-    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
+/// Errors that are told, and warnings; the rest is counted.
+pub const TOLD_MAX: usize = 10;
+
+impl Mistakes {
+    /// Each finding as text, [`TOLD_MAX`] errors and as many warnings at most; then how many there are beyond.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        let (mut errors, mut warnings) = (0, 0);
+        let mut told = Vec::new();
+        for mistake in &self.0 {
+            let count = match mistake.weight {
+                Weight::Error => &mut errors,
+                Weight::Warning => &mut warnings,
+            };
+            *count += 1;
+            if *count <= TOLD_MAX {
+                told.push(mistake.to_string());
+            }
+        }
+        let beyond = |count: usize, noun: &str| match count.saturating_sub(TOLD_MAX) {
+            0 => None,
+            1 => Some(format!("1 more {noun}")),
+            more => Some(format!("{more} more {noun}s")),
+        };
+        let more: Vec<_> = [beyond(errors, "mistake"), beyond(warnings, "warning")].into_iter().flatten().collect();
+        if !more.is_empty() {
+            told.push(format!("... and {}; `tollgate check --json` lists all", more.join(" and ")));
+        }
+        told
+    }
 }
 
 /// Collects findings while configuration is read.
@@ -201,6 +229,28 @@ mod tests {
             mistake.to_string(),
             "error: unknown field `timout_ms` in `sinks.radius.billing`\n  --> tollgate.toml:41:1\nhint: did you mean `timeout_ms`?"
         );
+    }
+
+    #[test]
+    fn ten_findings_of_a_weight_are_told_and_the_rest_is_counted() {
+        let list = |errors: usize, warnings: usize| {
+            let error = std::iter::repeat_n(Mistake::error("odd", Place::Nowhere), errors);
+            let warning = std::iter::repeat_n(Mistake::warning("hm", Place::Nowhere), warnings);
+            Mistakes(error.chain(warning).collect())
+        };
+        let end = "; `tollgate check --json` lists all";
+        for (name, errors, warnings, lines, last) in [
+            ("nothing", 0, 0, 0, None),
+            ("one", 1, 0, 1, Some("error: odd".to_owned())),
+            ("ten", 10, 10, 20, Some("warning: hm".to_owned())),
+            ("eleven", 11, 0, 11, Some(format!("... and 1 more mistake{end}"))),
+            ("many", 500, 12, 21, Some(format!("... and 490 more mistakes and 2 more warnings{end}"))),
+            ("warnings", 0, 12, 11, Some(format!("... and 2 more warnings{end}"))),
+        ] {
+            let told = list(errors, warnings).told();
+            assert_eq!((told.len(), told.last().cloned()), (lines, last), "{name}");
+        }
+        assert_eq!(list(30, 0).to_string().matches("error: ").count(), TOLD_MAX);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use ::config::Map;
 
-use super::error::Mistake;
+use super::check_tests::{CLIENT, Folder};
+use super::error::{Mistake, Mistakes};
 use super::{parse, socket_in};
 
 #[test]
@@ -69,5 +70,46 @@ fn what_would_surprise_is_warned_of() {
             Some(part) => assert!(found.iter().any(|own| own.contains(part)), "{what}: {found:?}"),
             None => assert!(found.is_empty(), "{what}: {found:?}"),
         }
+    }
+}
+
+/// Whatever file they are in: the first ten are enough to begin with.
+#[test]
+fn ten_mistakes_are_told_of_any_file() {
+    let folder = Folder::new(CLIENT);
+    let many = |line: &dyn Fn(usize) -> String| (0..25).map(line).collect::<String>();
+    folder.write("bad-dictionary", &many(&|number| format!("ATTRIBUTE A{number}\n")));
+    folder.write("bad-client", &format!("{CLIENT}{}", many(&|number| format!("unknown-{number} 5\n"))));
+    folder.write("bad-servers", &many(&|number| format!("host{number}\n")));
+    folder.write(
+        "with-servers",
+        "acctserver 127.0.0.1:1813\nservers {DIR}/bad-servers\nradius_timeout 1\nradius_retries 3\n",
+    );
+    folder.write("bad-diameter", &many(&|number| format!("unknown-{number} 5\n")));
+    let route = "[[route]]\nto = \"sip:127.0.0.9\"\n[accounting]\non = [\"b\"]\n";
+    for (what, text) in [
+        ("options", many(&|number| format!("[section{number}]\n"))),
+        ("syntax", many(&|_| "x = = 1\n".to_owned())),
+        ("routes", many(&|_| "[[route]]\nto = \"10.0.0.5\"\n".to_owned())),
+        (
+            "a dictionary",
+            format!(
+                "{route}[sinks.radius.b]\nconfig = \"{{DIR}}/radiusclient.conf\"\ndictionary = \"{{DIR}}/bad-dictionary\"\n"
+            ),
+        ),
+        ("a client file", format!("{route}[sinks.radius.b]\nconfig = \"{{DIR}}/bad-client\"\n")),
+        ("a servers file", format!("{route}[sinks.radius.b]\nconfig = \"{{DIR}}/with-servers\"\n")),
+        ("a Diameter client file", format!("{route}[sinks.diameter.b]\nconfig = \"{{DIR}}/bad-diameter\"\n")),
+    ] {
+        let mistakes = match parse(Path::new("t.toml"), &folder.text(&text), Default::default()) {
+            Ok(plan) => Mistakes(plan.warnings),
+            Err(mistakes) => mistakes,
+        };
+        let told = mistakes.to_string();
+        let count = |weight: &str| told.lines().filter(|line| line.starts_with(weight)).count();
+        let all = mistakes.0.len();
+        assert!(all > 10 || what == "syntax", "{what}: {told}");
+        assert!(count("error: ") <= 11 && count("warning: ") <= 10, "{what}: {told}");
+        assert!(told.contains(" more ") || told.contains("further mistakes of syntax"), "{what}: {told}");
     }
 }

@@ -13,6 +13,7 @@ use super::wiring::Service;
 use crate::admin::Reloaded;
 use crate::clock;
 use crate::config;
+use crate::config::error::Mistakes;
 use crate::config::plan::{self, ServicePlan};
 use crate::queue::{Handle, Level, OpenReport};
 use crate::sinks::chain;
@@ -143,10 +144,10 @@ fn take_over(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
     let plan = match config::load(path) {
         Ok(plan) => plan,
         Err(mistakes) => {
-            return Reloaded::Refused { mistakes: mistakes.0.iter().map(ToString::to_string).collect() };
+            return Reloaded::Refused { mistakes: mistakes.told() };
         }
     };
-    let warnings = plan.warnings.iter().map(ToString::to_string).collect();
+    let warnings = Mistakes(plan.warnings.clone()).told();
     let new = Kept { certificates: plan.certificates.clone(), service: plan.service };
     match service.reload(plan) {
         Ok(pending) => {

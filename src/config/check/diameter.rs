@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Check;
-use super::radius::problem;
+use super::kinds::{self, Carrier, Fields, Takes};
+use super::mapping::is_field;
+use super::radius::{left_out, problem};
 use super::sections::set;
 use crate::config::decode::{At, Ordered};
 use crate::config::diameterclient::{self, DiameterClient};
@@ -140,6 +142,7 @@ fn dictionary(
                 let whole = matches!(mistake.places[..], [Place::Whole(_)]);
                 if whole { mistake.also_at(here.clone()) } else { mistake }
             }));
+            check.findings.extend(left_out(&error));
             None
         }
     }

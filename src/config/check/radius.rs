@@ -13,7 +13,7 @@ use crate::config::error::{Mistake, Place, Weight, suggestion};
 use crate::config::radiusclient::{self, Host, RadiusClient, Unknown};
 use crate::config::schema::{self, RadiusTable, Switch};
 use crate::config::tree::PlaceId;
-use crate::dictionary::{Builder, Dictionary, Files, Problem, Severity, Type, builtin};
+use crate::dictionary::{Builder, Dictionary, Files, LoadError, Problem, Severity, Type, builtin};
 use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
 use crate::radius::packet::VALUE_OCTETS_MAX;
 use crate::sinks::radius::{
@@ -138,9 +138,16 @@ fn dictionary(
                 let whole = matches!(mistake.places[..], [Place::Whole(_)]);
                 if whole { mistake.also_at(here.clone()) } else { mistake }
             }));
+            check.findings.extend(left_out(&error));
             None
         }
     }
+}
+
+/// What says that a dictionary has more problems than were kept.
+pub(super) fn left_out(error: &LoadError) -> Option<Mistake> {
+    let what = format!("{} further mistakes of dictionaries", error.left_out);
+    (error.left_out > 0).then(|| Mistake::error(what, Place::Nowhere))
 }
 
 /// A problem of a dictionary as a mistake.
