@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde::de::value::{StrDeserializer, U32Deserializer};
 use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
-use super::error::{Findings, Mistake, suggestion};
+use super::error::{Findings, Mistake, nearest, suggestion};
+use super::reload::lost_head;
 use super::tree::{Kind, Node, Origin, PlaceId, Places, Step};
 
 /// A value with its place.
@@ -187,6 +188,14 @@ impl Wrong {
         self
     }
 
+    /// An option of another section within a table whose names are free: fields, and what carries them.
+    fn swallowed(&self) -> Option<String> {
+        match &self.path[..] {
+            [.., Step::Key(table), Step::Key(name)] if FREE_TABLES.contains(&table.as_str()) => lost_head(name, ""),
+            _ => None,
+        }
+    }
+
     /// The finding; the path runs from the root.
     fn mistake(&self, places: &Places) -> Mistake {
         let place = places.get(self.place.unwrap_or_default());
@@ -198,7 +207,7 @@ impl Wrong {
                     "" => format!("unknown section `{field}`"),
                     table => format!("unknown field `{field}` in `{table}`"),
                 };
-                Mistake::error(text, place).maybe_hint(suggestion(field, known.iter().copied()))
+                Mistake::error(text, place).maybe_hint(unknown_hint(field, &table, known))
             }
             What::UnknownVariant { value, known } => {
                 Mistake::error(format!("unknown value `{value}` for `{option}`"), place)
@@ -207,9 +216,18 @@ impl Wrong {
             What::Missing(field) => Mistake::error(format!("`{option}` lacks the field `{field}`"), place),
             What::Type { found, expected } => {
                 Mistake::error(format!("`{option}` is {found}, expected {expected}"), place)
+                    .maybe_hint(self.swallowed())
             }
             What::Text(text) => Mistake::error(format!("`{option}`: {text}"), place),
         }
+    }
+}
+
+/// What to write instead of a name that is unknown in a table.
+fn unknown_hint(name: &str, table: &str, known: &'static [&'static str]) -> Option<String> {
+    match nearest(name, known.iter().copied()) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None => lost_head(name, table).or_else(|| suggestion(name, known.iter().copied())),
     }
 }
 
@@ -485,6 +503,9 @@ impl<'de> SeqAccess<'de> for PlaceAndValue<'_> {
         }
     }
 }
+
+/// Tables whose names the operator chooses.
+const FREE_TABLES: [&str; 3] = ["fields", "leg_fields", "avps"];
 
 /// Name by which [`At`] asks [`Reader`] for the place.
 const AT: &str = "$At";

@@ -29,6 +29,17 @@ pub struct Section {
     pub restart: &'static [&'static str],
 }
 
+impl Section {
+    /// The line it begins with.
+    fn head(&self) -> String {
+        match self.path {
+            "route" | "sip.tls" => format!("[[{}]]", self.path),
+            path if path.starts_with(SINKS) => format!("[{path}.NAME]"),
+            path => format!("[{path}]"),
+        }
+    }
+}
+
 /// Every option of the schema.
 pub const SECTIONS: &[Section] = &[
     Section {
@@ -242,6 +253,21 @@ pub fn effect(path: &str) -> Option<Effect> {
         option = section;
     }
 }
+
+/// What to say of a name that is unknown in the table `here`, but an option of another one: the line `[section]` above it
+/// is probably lost.
+#[must_use]
+pub fn lost_head(name: &str, here: &str) -> Option<String> {
+    let owns =
+        |section: &&Section| section.path != here && (section.live.contains(&name) || section.restart.contains(&name));
+    let heads: Vec<String> = SECTIONS.iter().filter(owns).map(Section::head).collect();
+    let (first, rest) = heads.split_first()?;
+    let others: String = rest.iter().take(HEADS_MAX - 1).map(|head| format!(" or `{head}`")).collect();
+    Some(format!("`{name}` is an option of `{first}`{others}: is that line missing above it?"))
+}
+
+/// Most sections that a hint names.
+const HEADS_MAX: usize = 3;
 
 /// The options that a configuration gives, with their places; defaults are not among them.
 #[derive(Clone, Debug, Default)]

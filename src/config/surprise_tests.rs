@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ::config::Map;
 
-use super::check_tests::{CLIENT, Folder};
+use super::check_tests::{CLIENT, Folder, findings};
 use super::error::{Mistake, Mistakes};
 use super::{parse, socket_in};
 
@@ -70,6 +70,64 @@ fn what_would_surprise_is_warned_of() {
             Some(part) => assert!(found.iter().any(|own| own.contains(part)), "{what}: {found:?}"),
             None => assert!(found.is_empty(), "{what}: {found:?}"),
         }
+    }
+}
+
+/// What the line of a section was, that is lost, stands in the table above: fields, or options of another section.
+#[test]
+fn a_lost_section_line_is_told() {
+    let base = "[[route]]\nto = \"sip:127.0.0.9\"\n";
+    let lost = |option: &str, section: &str| {
+        format!("hint: `{option}` is an option of `{section}`: is that line missing above it?")
+    };
+    for (what, lines, want, hint) in [
+        (
+            "an option of one section",
+            "[accounting.fields]\nua = \"$ua\"\non_trouble = \"serve\"\n",
+            "warning: the field `on_trouble` has no variable: every record gets the text `serve`\n  --> t.toml:5:1",
+            lost("on_trouble", "[queue]"),
+        ),
+        (
+            "an option of two",
+            "[accounting.leg_fields]\nlisten = \"udp:127.0.0.1:5060\"\n",
+            "warning: the field `listen` has no variable: every record gets the text `udp:127.0.0.1:5060`\n  --> t.toml:4:1",
+            lost("listen", "[sip]` or `[[sip.tls]]` or `[admin]"),
+        ),
+        (
+            "one that is no text",
+            "[accounting.fields]\nua = \"$ua\"\nfree_min_mib = 512\n",
+            "error: `accounting.fields.free_min_mib` is a whole number, expected a string\n  --> t.toml:5:16",
+            lost("free_min_mib", "[queue]"),
+        ),
+        (
+            "one below the fields of a route",
+            "[route.fields]\nlevel = \"debug\"\n",
+            "warning: the field `level` has no variable: every record gets the text `debug`\n  --> t.toml:4:1",
+            lost("level", "[log]"),
+        ),
+        ("a constant of a route", "[route.fields]\ntrunk = \"gold\"\n", "", String::new()),
+        (
+            "a constant of all",
+            "[accounting.fields]\ncaller = \"fU\"\n",
+            "warning: the field `caller` has no variable: every record gets the text `fU`\n  --> t.toml:4:1",
+            "hint: variables begin with `$`; `tollgate vars` lists them".to_owned(),
+        ),
+        (
+            "an option in another section",
+            "[queue]\npath = \"q\"\nstop_timeout_s = 5\n",
+            "error: unknown field `stop_timeout_s` in `queue`\n  --> t.toml:5:1",
+            lost("stop_timeout_s", "[service]"),
+        ),
+        (
+            "a mistyped option",
+            "[queue]\nfree_mib_min = 5\n",
+            "error: unknown field `free_mib_min` in `queue`\n  --> t.toml:4:1",
+            "hint: did you mean `free_min_mib`?".to_owned(),
+        ),
+    ] {
+        let found = findings(&format!("{base}{lines}"));
+        let want = if want.is_empty() { String::new() } else { format!("{want}\n{hint}") };
+        assert_eq!(found, want, "{what}");
     }
 }
 

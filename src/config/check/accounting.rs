@@ -6,6 +6,7 @@ use super::sinks::Names;
 use crate::accounting::{self, BilledTo, FieldSource, FieldSources, LegOrder, Revival, SinkMode};
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place, suggestion};
+use crate::config::reload::lost_head;
 use crate::config::schema::{self, AccountingTable, AtEnd, Flag, RouteAccountTable, RouteTable, Switch};
 use crate::config::tree::PlaceId;
 use crate::diameter::accounting::ims;
@@ -26,8 +27,8 @@ pub(super) fn check(
     check: &mut Check<'_>,
 ) -> accounting::Settings {
     let mut settings = accounting::Settings { sinks: modes, ..accounting::Settings::default() };
-    settings.fields = fields(&table.fields, check);
-    settings.leg_fields = fields(&table.leg_fields, check);
+    settings.fields = fields(&table.fields, Of::Every, check);
+    settings.leg_fields = fields(&table.leg_fields, Of::Every, check);
     set(&mut settings.early_media, table.early_media, Switch::is_on);
     set(&mut settings.report_ack, table.report_ack, Switch::is_on);
     set(&mut settings.report_cancels, table.report_cancels, Switch::is_on);
@@ -152,7 +153,16 @@ fn event_methods(list: &[At<String>], check: &mut Check<'_>) -> Vec<String> {
 /// Methods that `accounting.methods` is not about.
 const OWN_RECORDS: [&str; 4] = ["INVITE", "BYE", "ACK", "CANCEL"];
 
-fn fields(table: &Ordered<At<String>>, check: &mut Check<'_>) -> Vec<(String, Template)> {
+/// Whose fields a table has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Of {
+    /// Of every call.
+    Every,
+    /// Of the calls of one route, which a constant may tell from those of others.
+    Route,
+}
+
+fn fields(table: &Ordered<At<String>>, of: Of, check: &mut Check<'_>) -> Vec<(String, Template)> {
     if let Some((name, _)) = table.0.get(FIELDS_MAX) {
         check.error(name.place, format_args!("more than {FIELDS_MAX} fields"));
     }
@@ -163,10 +173,23 @@ fn fields(table: &Ordered<At<String>>, check: &mut Check<'_>) -> Vec<(String, Te
             check.error_hint(name.place, format_args!("`{}` is no name of a field", name.value), Some(hint));
         }
         if let Some(template) = template(text, check) {
+            constant(name, &template, of, check);
             fields.push((name.value.clone(), template));
         }
     }
     fields
+}
+
+/// Warns of a field that is the same in all records: what was meant is probably a variable, or another section.
+fn constant(name: &At<String>, template: &Template, of: Of, check: &mut Check<'_>) {
+    let Some(text) = template.constant() else { return };
+    let lost = lost_head(name, "");
+    if of == Of::Route && lost.is_none() {
+        return;
+    }
+    let what = format_args!("the field `{}` has no variable: every record gets the text `{text}`", name.value);
+    let hint = lost.unwrap_or_else(|| "variables begin with `$`; `tollgate vars` lists them".to_owned());
+    check.warning(name.place, what, Some(hint));
 }
 
 /// Fields whose templates can be read.
@@ -181,7 +204,7 @@ pub(super) fn route_fields(
     common: &[(String, Template)],
     check: &mut Check<'_>,
 ) -> Option<RouteFields> {
-    let all = RouteFields::new(fields(&table.fields, check), common)?;
+    let all = RouteFields::new(fields(&table.fields, Of::Route, check), common)?;
     if all.all.len() > FIELDS_MAX {
         let what = format_args!("more than {FIELDS_MAX} fields together with those of `[accounting.fields]`");
         check.error(table.place, what);
