@@ -131,6 +131,74 @@ fn a_lost_section_line_is_told() {
     }
 }
 
+#[test]
+fn a_value_that_cannot_be_of_its_attributes_type_is_told() {
+    let folder = Folder::new(CLIENT);
+    folder.write(
+        "own",
+        "ATTRIBUTE Own-Number 245.1 integer\nATTRIBUTE Own-When 245.2 date\nATTRIBUTE Own-Named 245.3 integer\nVALUE Own-Named x 1\n",
+    );
+    folder.write(
+        "diameterclient.conf",
+        "identity gw.test\nrealm test\npeer localhost\naddress 127.0.0.1\ndestination-realm test\n",
+    );
+    let text = |template: &str, sink: &str, name: &str| {
+        format!(
+            "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"b\"]\nfields = {{ x = \"{template}\" }}\n{sink}fields = {{ x = \"{name}\" }}\n"
+        )
+    };
+    let radius = "[sinks.radius.b]\nconfig = \"{DIR}/radiusclient.conf\"\ndictionary = \"{DIR}/own\"\n";
+    let diameter = "[sinks.diameter.b]\nconfig = \"{DIR}/diameterclient.conf\"\n";
+    let number = "takes a whole number: the records go without it\n";
+    let sometimes = "takes a whole number: the records go without it where it is none\n";
+    for (template, sink, name, want) in [
+        ("$ua", radius, "Own-Number", number),
+        ("$Au", radius, "Own-Number", number),
+        ("$fU at $si", radius, "Own-Number", number),
+        ("$si", radius, "Own-Number", number),
+        ("gold", radius, "Own-Number", number),
+        ("$fU", radius, "Own-Number", sometimes),
+        ("$(fU{s.int})", radius, "Own-Number", ""),
+        ("$(ua{s.len})", radius, "Own-Number", ""),
+        ("$cs", radius, "Own-Number", ""),
+        ("$Tf", radius, "Own-Number", ""),
+        ("$hdr(X-Customer)", radius, "Own-Number", ""),
+        ("$rm", radius, "Own-Named", ""),
+        ("$si", radius, "Own-Named", number),
+        ("$ua", radius, "Own-When", "takes an instant: the records go without it\n"),
+        ("$Tf", radius, "Own-When", ""),
+        ("$ua", radius, "Framed-IP-Address", "takes an address: the records go without it\n"),
+        ("$rp", radius, "Framed-IP-Address", "takes an address: the records go without it\n"),
+        ("$si", radius, "Framed-IP-Address", ""),
+        ("$ua", radius, "Calling-Station-Id", ""),
+        ("$ua", diameter, "NAS-Port", number),
+        ("$fu", diameter, "Port-Limit", number),
+        ("$fU", diameter, "NAS-Port", sometimes),
+        ("$cs", diameter, "NAS-Port", ""),
+        ("$fu", diameter, "Framed-IP-Address", "takes an address: the records go without it\n"),
+        ("$fu", diameter, "Calling-Station-Id", ""),
+    ] {
+        let found = folder.findings(&text(template, sink, name));
+        if let ("Own-When", "") | ("Own-Number", "") = (name, want) {
+            assert_eq!(found, "", "{template}, {name}");
+            continue;
+        }
+        // A constant is told as such too.
+        let found: Vec<_> = found.split("warning: ").filter(|own| own.starts_with("`x` is")).collect();
+        let at = if sink == radius { "t.toml:9:16" } else { "t.toml:8:16" };
+        match (want, &found[..]) {
+            ("", []) => {}
+            (want, [only]) if !want.is_empty() => {
+                assert!(
+                    only.starts_with(&format!("`x` is `{template}`, and `{name}` {want}  --> {at}\n  --> t.toml:5:")),
+                    "{only}"
+                );
+            }
+            (_, found) => panic!("{template}, {name}: {found:?}"),
+        }
+    }
+}
+
 /// Whatever file they are in: the first ten are enough to begin with.
 #[test]
 fn ten_mistakes_are_told_of_any_file() {

@@ -6,6 +6,7 @@
 mod avps;
 mod catalogue;
 mod eval;
+mod gives;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::sip::stack::Transport;
 
 pub use avps::Avps;
 pub use catalogue::{Argument, Variable, catalogue};
+pub use gives::Gives;
 pub use template::{Error, TEMPLATE_BYTES_MAX, Template};
 pub use transform::{TRANSFORMATIONS_MAX, Transformation, transformations};
 

@@ -15,8 +15,8 @@ use crate::config::schema::{self, DiameterTable};
 use crate::config::tree::PlaceId;
 use crate::diameter::accounting::{Application, FieldMapping, LegOrder, Profile, Renderer, Round, Unmapped};
 use crate::diameter::settings::{Settings, Transport};
-use crate::dictionary::diameter::{Builder, Dictionary, Type};
-use crate::dictionary::{Files, builtin};
+use crate::dictionary::diameter::{Builder, Dictionary, Handle, Type};
+use crate::dictionary::{Files, Input, builtin};
 use crate::sinks::chain;
 use crate::sinks::diameter::tls_files;
 use crate::sinks::tls::client_config;
@@ -151,49 +151,58 @@ fn dictionary(
 /// Fields with their AVPs: both must exist.
 fn mappings(
     table: &Ordered<At<String>>,
-    fields: &[&str],
+    fields: &Fields<'_>,
     section: &str,
     dictionary: &Dictionary,
     check: &mut Check<'_>,
 ) -> Vec<FieldMapping> {
     let mut mappings = Vec::new();
     for (field, avp) in &table.0 {
-        if !fields.contains(&field.as_str()) {
-            let hint = suggestion(field, fields.iter().copied());
-            let hint = hint.or_else(|| Some(format!("define it in `[{section}]`")));
-            check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
-        }
-        if is_carrier(avp, dictionary, check) {
+        is_field(field, section, &fields.names(), check);
+        if let Some(carrier) = carrier(avp, dictionary, check) {
+            fits(field, &carrier, avp.place, fields, check);
             mappings.push(FieldMapping::new(field, avp));
         }
     }
     mappings
 }
 
-/// Whether a label means an AVP that values of calls may be put into.
-fn is_carrier(label: &At<String>, dictionary: &Dictionary, check: &mut Check<'_>) -> bool {
+/// The AVP that a label means, if values of calls may be put into it.
+fn carrier(label: &At<String>, dictionary: &Dictionary, check: &mut Check<'_>) -> Option<Handle> {
     let found = match dictionary.find(label) {
         Ok(found) => found,
         Err(error) => {
             let hint = error.hint();
             check.error_hint(label.place, error, Some(hint));
-            return false;
+            return None;
         }
     };
     // A Subscription-Id is made of its one value.
     let is_subscriber = found.kind() == Type::Grouped && (found.vendor(), found.code()) == (0, 443);
-    match found.refusal().filter(|_| !is_subscriber) {
-        Some(why) => {
-            check.error(label.place, format_args!("`{}` cannot carry a value of a call: {why}", label.value));
-            false
-        }
-        None => true,
+    if let Some(why) = found.refusal().filter(|_| !is_subscriber) {
+        check.error(label.place, format_args!("`{}` cannot carry a value of a call: {why}", label.value));
+        return None;
     }
+    Some(found)
+}
+
+/// Whether the field's value can be of the AVP's type.
+fn fits(field: &str, avp: &Handle, place: PlaceId, fields: &Fields<'_>, check: &mut Check<'_>) {
+    let takes = match avp.kind() {
+        Type::Time => Takes::Instant,
+        Type::Address | Type::BareAddress | Type::BarePrefix => Takes::Address,
+        kind if kind.is_number() && avp.values().is_empty() => Takes::Number,
+        kind if kind.is_number() => Takes::NumberOrName,
+        _ => Takes::Any,
+    };
+    let takes_text =
+        |text: &str| takes == Takes::Any || avp.encode(Input::Text(text.as_bytes()), &mut Vec::new()).is_ok();
+    kinds::fit(field, fields, &Carrier { name: avp.name(), takes, place }, takes_text, check);
 }
 
 fn record_id(table: &DiameterTable, dictionary: &Dictionary, check: &mut Check<'_>) {
     if let Some(label) = table.record_id_avp.as_ref().filter(|label| !label.is_empty()) {
-        is_carrier(label, dictionary, check);
+        carrier(label, dictionary, check);
     }
 }
 

@@ -1,10 +1,13 @@
 //! Checks of `fields` and `leg_fields` of a RADIUS sink: fields and attributes that exist, policies that fit.
 
 use super::Check;
+use super::kinds::{self, Carrier, Fields, Takes};
 use crate::config::decode::{At, Ordered};
-use crate::config::error::suggestion;
+use crate::config::error::{nearest, suggestion};
+use crate::config::reload::lost_head;
 use crate::config::schema::{MappingTable, Oversize as Policy};
-use crate::dictionary::{Dictionary, Handle};
+use crate::config::tree::PlaceId;
+use crate::dictionary::{Dictionary, Handle, Input, Type};
 use crate::radius::attribute::{Oversize, Priority};
 use crate::radius::number;
 use crate::radius::packet::VALUE_OCTETS_MAX;
@@ -52,28 +55,56 @@ impl Of {
     }
 }
 
-/// Fields with their attributes: both must exist. `fields` are the names there are.
+/// Fields with their attributes: both must exist. `fields` are those there are.
 pub(super) fn mappings(
     of: Of,
     table: &Ordered<At<MappingTable>>,
-    fields: &[&str],
+    fields: &Fields<'_>,
     dictionary: &Dictionary,
     check: &mut Check<'_>,
 ) -> Vec<FieldMapping> {
     let mut mappings: Vec<FieldMapping> = Vec::new();
     for (field, mapping) in &table.0 {
-        let section = of.section();
-        if !fields.contains(&field.as_str()) {
-            let hint = suggestion(field, fields.iter().copied());
-            let hint = hint.or_else(|| Some(format!("define it in `[{section}]`")));
-            check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
-        }
+        is_field(field, of.section(), &fields.names(), check);
         let name = At { value: mapping.attribute.clone(), place: mapping.place };
         let Some(attribute) = attribute_named(&name, dictionary, check) else { continue };
         once(of, &attribute, mapping, &mappings, dictionary, check);
+        fits(field, &attribute, mapping.place, fields, check);
         mappings.push(one(field, &attribute, mapping, dictionary, check));
     }
     mappings
+}
+
+/// A name in a table of mappings that is no field is a mistake; the section that defines fields is told.
+pub(super) fn is_field(field: &At<String>, section: &str, fields: &[&str], check: &mut Check<'_>) {
+    if fields.contains(&field.as_str()) {
+        return;
+    }
+    let hint = match nearest(field, fields.iter().copied()) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None => lost_head(field, "").or_else(|| suggestion(field, fields.iter().copied())),
+    };
+    let hint = hint.or_else(|| Some(format!("define it in `[{section}]`")));
+    check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
+}
+
+/// Whether the field's value can be of the attribute's type.
+fn fits(field: &str, attribute: &Handle, place: PlaceId, fields: &Fields<'_>, check: &mut Check<'_>) {
+    let takes = match attribute.kind() {
+        // A tag may stand in front of it.
+        _ if attribute.flags().has_tag => Takes::Any,
+        Type::Integer | Type::Signed | Type::Byte | Type::Short | Type::Integer64 | Type::Bool => {
+            if attribute.values().is_empty() { Takes::Number } else { Takes::NumberOrName }
+        }
+        Type::Date => Takes::Instant,
+        Type::IpAddr | Type::Ipv6Addr | Type::ComboIp | Type::Ipv4Prefix | Type::Ipv6Prefix => Takes::Address,
+        _ => Takes::Any,
+    };
+    let carrier = Carrier { name: attribute.name(), takes, place };
+    let takes_text = |text: &str| attribute.encode(Input::Text(text.as_bytes()), &mut Vec::new()).is_ok();
+    // What is too long is cut, by the policies of the mapping.
+    let takes_text = |text: &str| takes == Takes::Any || takes_text(text);
+    kinds::fit(field, fields, &carrier, takes_text, check);
 }
 
 /// The attribute of that name, if values of calls may be put into it.

@@ -4,6 +4,7 @@
 mod accounting;
 mod diameter;
 mod dns;
+mod kinds;
 mod mapping;
 mod radius;
 mod routes;
@@ -95,7 +96,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     check.expiring();
     let all_marks = route.iter().map(|route| route.marks).chain([marks]);
     accounting::unused(all_marks, &names, &sinks.places, check);
-    let known = sinks::Fields::of(file).record;
+    let known = sinks::Fields::of(file).record.names();
     let mut accounting = accounting::check(&file.accounting, sinks.modes, &known, check);
     accounting.frozen_fields = sinks.frozen;
     if sinks.is_ims {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Check, diameter, mapping, radius};
+use super::{Check, diameter, kinds, mapping, radius};
 use crate::accounting::SinkMode;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
@@ -100,21 +100,20 @@ impl Checked {
     }
 }
 
-/// Names of the fields there are.
+/// The fields there are.
 pub(super) struct Fields<'f> {
     /// Of records, those of routes included.
-    pub record: Vec<&'f str>,
+    pub record: kinds::Fields<'f>,
     /// Of legs.
-    pub leg: Vec<&'f str>,
+    pub leg: kinds::Fields<'f>,
 }
 
 impl<'f> Fields<'f> {
     pub(super) fn of(file: &'f FileTable) -> Self {
-        let routes = file.route.iter().flat_map(|route| &route.fields.0);
-        let record = file.accounting.fields.0.iter().chain(routes);
+        let routes = file.route.iter().map(|route| &route.value.fields);
         Self {
-            record: record.map(|(name, _)| name.as_str()).collect(),
-            leg: file.accounting.leg_fields.0.iter().map(|(name, _)| name.as_str()).collect(),
+            record: kinds::Fields::of(std::iter::once(&file.accounting.fields).chain(routes)),
+            leg: kinds::Fields::of(std::iter::once(&file.accounting.leg_fields)),
         }
     }
 }

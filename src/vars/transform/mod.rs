@@ -11,6 +11,7 @@ mod sip;
 #[cfg(test)]
 mod tests;
 
+use super::gives::Gives;
 use crate::record::codec::VALUE_BYTES_MAX;
 
 pub(super) use apply::{Made, apply};
@@ -141,6 +142,30 @@ pub(super) enum Step {
     Ntop,
     Family,
     Subst(Subst),
+}
+
+impl Step {
+    /// The kind of what it gives, whatever it is applied to.
+    pub(super) fn gives(&self) -> Gives {
+        match self {
+            Self::Len | Self::Int | Self::Index { .. } | Self::Date | Self::CsvCount => Gives::Number,
+            Self::Param(sip::ParamPart::Count | sip::ParamPart::Exists(_)) => Gives::Number,
+            Self::NameAddr(sip::NameAddrPart::Len) => Gives::Number,
+            Self::Uri(sip::UriPart::Port) | Self::Via(sip::ViaPart::Port) => Gives::Number,
+            Self::Uri(sip::UriPart::User) => Gives::User,
+            Self::Uri(sip::UriPart::Host) | Self::Via(sip::ViaPart::Host) | Self::Ntop => Gives::Host,
+            Self::Uri(sip::UriPart::Whole | sip::UriPart::Scheme) | Self::NameAddr(sip::NameAddrPart::Uri) => {
+                Gives::Text
+            }
+            Self::Family => Gives::Text,
+            _ => Gives::Any,
+        }
+    }
+
+    /// Whether its result is of the kind of what it is applied to.
+    pub(super) const fn keeps_kind(&self) -> bool {
+        matches!(self, Self::Lower | Self::Upper | Self::Trim)
+    }
 }
 
 /// An end of a text.

@@ -1,0 +1,115 @@
+//! Whether what a field gives can be of the type of the attribute or AVP that is to carry it: a text in a number's place
+//! is left out of every record, which nobody sees before the bill.
+
+use super::Check;
+use crate::config::decode::{At, Ordered};
+use crate::config::error::{Mistake, Place};
+use crate::config::tree::PlaceId;
+use crate::vars::{Gives, Template};
+
+/// Fields of one kind, those of routes included: a name may have several templates.
+#[derive(Debug, Default)]
+pub(in crate::config) struct Fields<'f>(Vec<(&'f str, &'f At<String>)>);
+
+impl<'f> Fields<'f> {
+    pub(super) fn of(tables: impl Iterator<Item = &'f Ordered<At<String>>>) -> Self {
+        Self(tables.flat_map(|table| &table.0).map(|(name, text)| (name.as_str(), text)).collect())
+    }
+
+    /// The names.
+    pub(super) fn names(&self) -> Vec<&'f str> {
+        self.0.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+/// What carries a field.
+pub(super) struct Carrier<'c> {
+    /// Name of the attribute or AVP.
+    pub name: &'c str,
+    /// What its type takes.
+    pub takes: Takes,
+    /// Where the mapping stands.
+    pub place: PlaceId,
+}
+
+/// What a type takes, as far as it matters here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Takes {
+    /// A whole number, and nothing else.
+    Number,
+    /// A number or one of these names.
+    NumberOrName,
+    /// An instant, or seconds.
+    Instant,
+    /// An address, a prefix, or the like.
+    Address,
+    /// Anything.
+    Any,
+}
+
+impl Takes {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Number | Self::NumberOrName => "a whole number",
+            Self::Instant => "an instant",
+            Self::Address => "an address",
+            Self::Any => "anything",
+        }
+    }
+
+    /// Whether a value of that kind never fits, or not always.
+    fn misfit(self, gives: Gives) -> Option<Misfit> {
+        match (self, gives) {
+            (Self::Any, _) | (_, Gives::Any) | (Self::NumberOrName, Gives::Text | Gives::User) => None,
+            (Self::Number | Self::NumberOrName | Self::Instant, Gives::Number | Gives::Instant) => None,
+            (Self::Address, Gives::Host | Gives::User) => None,
+            (Self::Number, Gives::User) => Some(Misfit::Sometimes),
+            (Self::Instant | Self::Address | Self::Number | Self::NumberOrName, _) => Some(Misfit::Always),
+        }
+    }
+}
+
+enum Misfit {
+    Always,
+    Sometimes,
+}
+
+/// Warns of each template of `field` whose value does not fit. `takes_text` tells whether a constant does.
+pub(super) fn fit(
+    field: &str,
+    fields: &Fields<'_>,
+    carrier: &Carrier<'_>,
+    takes_text: impl Fn(&str) -> bool,
+    check: &mut Check<'_>,
+) {
+    for (_, text) in fields.0.iter().filter(|(name, _)| *name == field) {
+        let Ok(template) = Template::parse(text) else { continue };
+        let misfit = match template.constant() {
+            Some(constant) if takes_text(constant) => None,
+            Some(_) => Some(Misfit::Always),
+            None => carrier.takes.misfit(template.gives()),
+        };
+        let (name, takes, template) = (carrier.name, carrier.takes.name(), &text.value);
+        let (what, hint) = match misfit {
+            None => continue,
+            Some(Misfit::Always) => (
+                format!("`{field}` is `{template}`, and `{name}` takes {takes}: the records go without it"),
+                "map it to one of text".to_owned(),
+            ),
+            Some(Misfit::Sometimes) => (
+                format!(
+                    "`{field}` is `{template}`, and `{name}` takes {takes}: the records go without it where it is none"
+                ),
+                format!("map it to one of text, or write `$({}{{s.int}})` if it is one", inner(template)),
+            ),
+        };
+        let mistake = Mistake::warning(what, check.place(carrier.place)).hint(hint);
+        let also = check.place(text.place);
+        check.findings.push(if also == Place::Nowhere { mistake } else { mistake.also_at(also) });
+    }
+}
+
+/// `fU` of `$fU` and `$(fU)`.
+fn inner(template: &str) -> &str {
+    template.trim().trim_start_matches('$').trim_start_matches('(').trim_end_matches(')')
+}
