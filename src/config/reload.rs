@@ -258,8 +258,13 @@ pub fn effect(path: &str) -> Option<Effect> {
 /// is probably lost.
 #[must_use]
 pub fn lost_head(name: &str, here: &str) -> Option<String> {
-    let owns =
-        |section: &&Section| section.path != here && (section.live.contains(&name) || section.restart.contains(&name));
+    // Options of a route's inner tables, such as `user` and `reason`, are good names of fields as well.
+    let is_inner = |path: &str| path.starts_with("route.") || path == "sip.tls.certificates";
+    let owns = |section: &&Section| {
+        section.path != here
+            && !is_inner(section.path)
+            && (section.live.contains(&name) || section.restart.contains(&name))
+    };
     let heads: Vec<String> = SECTIONS.iter().filter(owns).map(Section::head).collect();
     let (first, rest) = heads.split_first()?;
     let others: String = rest.iter().take(HEADS_MAX - 1).map(|head| format!(" or `{head}`")).collect();
