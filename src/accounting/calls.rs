@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use super::ends::Ends;
 use super::revival::Remains;
 use super::session::{self, Key, Session, Text};
 use super::stored;
@@ -22,12 +23,26 @@ pub struct CallView {
     pub from_tag: Vec<u8>,
     /// The callee's tag.
     pub to_tag: Vec<u8>,
+    /// URIs of From and To of the INVITE, and the Contact of the callee; empty before the 2xx, and where they were too long
+    /// to keep.
+    pub parties: Parties,
     /// When the INVITE arrived.
     pub created: Timestamp,
     /// When it was answered; `None` with early media alone.
     pub answered: Option<Timestamp>,
     /// Whether a BYE is on its way.
     pub is_ending: bool,
+}
+
+/// Who is in a call.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Parties {
+    /// URI of From.
+    pub from: Vec<u8>,
+    /// URI of To.
+    pub to: Vec<u8>,
+    /// Where requests to the callee go: its remote target (RFC 3261 §12).
+    pub target: Vec<u8>,
 }
 
 /// A call whose BYE makes no Stop.
@@ -253,6 +268,7 @@ impl Calls {
             call_id: session.text(Text::CallId).to_vec(),
             from_tag: session.text(Text::FromTag).to_vec(),
             to_tag: session.text(Text::ToTag).to_vec(),
+            parties: session.ends.as_deref().map(Ends::parties).unwrap_or_default(),
             created: session.created.wall,
             answered: session.answered.map(|answered: Now| answered.wall),
             is_ending: session.ending.is_some(),

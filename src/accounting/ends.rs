@@ -1,5 +1,6 @@
 //! The two ends of a call: where requests of its dialog go (RFC 3261 §12), and what a request to either is made of.
 
+use super::calls::Parties;
 use super::session::{Key, Session, Text};
 use super::transaction::{Answer, Transaction};
 use super::watch::{Outgoing, Purpose};
@@ -121,6 +122,19 @@ impl Ends {
         let listener = transaction.view.peer.listener.0;
         let slack = EARLY_CSEQS;
         Some(Box::new(Self { packed, listener, lost: [0; 2], is_asked: [false; 2], next_cseq, slack, stored: now }))
+    }
+
+    /// Who they are, as far as that is kept.
+    pub(super) fn parties(&self) -> Parties {
+        let uri = |value: &[u8]| NameAddr::parse(value).map(|value| value.uri.to_vec()).unwrap_or_default();
+        match Parts::unpack(&self.packed) {
+            Some(parts) => Parties {
+                from: uri(parts.from),
+                to: uri(parts.to),
+                target: parts.targets[place(Party::Callee)].to_vec(),
+            },
+            None => Parties::default(),
+        }
     }
 
     /// As [`Self::bytes`] and [`Self::next_cseq`] gave it.

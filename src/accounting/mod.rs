@@ -69,7 +69,7 @@ use crate::record::{Party, Record, codec};
 use crate::sip::message::Message;
 use crate::sip::stack::{Attempt, Peer, RequestView, ServerId, Withdrawal};
 
-pub use calls::CallView;
+pub use calls::{CallView, Parties};
 pub use engine::Engine;
 pub use notice::{Notice, Noticed};
 pub use session::{Key, RestoreError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Reloaded;
-use crate::accounting::CallView;
+use crate::accounting::{CallView, Parties};
 use crate::clock;
 use crate::ids::SinkNumber;
 use crate::queue::{self, Item, Page, SinkStats, Stats};
@@ -162,8 +162,11 @@ pub fn item_json(item: &Item, stats: &Stats) -> Value {
 #[must_use]
 pub fn call_json(call: &CallView) -> Value {
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    // Nothing of what is not known.
+    let known = |octets: &[u8]| (!octets.is_empty()).then(|| text(octets));
+    let Parties { from, to, target } = &call.parties;
     json!({
-        "session": call.session, "call_id": text(&call.call_id), "from_tag": text(&call.from_tag),
+        "session": call.session, "from": known(from), "to": known(to), "target": known(target), "call_id": text(&call.call_id), "from_tag": text(&call.from_tag),
         "to_tag": text(&call.to_tag), "created": call.created.to_string(),
         "answered": call.answered.map(|time| time.to_string()), "ending": call.is_ending,
         "duration_s": call.answered.map(|time| clock::wall().0.saturating_sub(time.0).max(0) / 1_000_000),

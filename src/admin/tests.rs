@@ -17,7 +17,7 @@ use super::client::{Client, ClientError};
 use super::commands::Bound;
 use super::request::{Filter, Request, Standing, Verb};
 use super::{Admin, Gateway, Health, Phase, Settings, metrics};
-use crate::accounting::CallView;
+use crate::accounting::{CallView, Parties};
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use crate::queue::{self, Commit, Desk, Entry, Handle, Stats};
@@ -56,6 +56,7 @@ impl Gateway for OnlyQueue {
             call_id: b"a@b".to_vec(),
             from_tag: b"1".to_vec(),
             to_tag: b"\xff".to_vec(),
+            parties: Parties { from: b"sip:a@x".to_vec(), ..Parties::default() },
             created: Timestamp(0),
             answered: None,
             is_ending: false,
@@ -245,6 +246,7 @@ fn the_service_tells_how_it_is() {
     let calls = client.ask(&Request::Calls { max: 1 }).expect("calls");
     assert_eq!((&calls["total"], calls["calls"].as_array().map(Vec::len)), (&2.into(), Some(1)));
     assert_eq!(calls["calls"][0]["to_tag"], "\u{fffd}");
+    assert_eq!((&calls["calls"][0]["from"], &calls["calls"][0]["to"]), (&"sip:a@x".into(), &Value::Null));
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     let none = Vec::new();
     let calls = answer["calls"].as_array().unwrap_or(&none);
     let rows: Vec<Vec<String>> = calls.iter().map(row).collect();
-    output::print(&output::table(&["CREATED", "DURATION", "CALL-ID", "FROM TAG", "TO TAG", "SESSION"], &rows))?;
+    output::print(&output::table(&COLUMNS, &rows))?;
     let total = answer["total"].as_u64().unwrap_or(0);
     if total > rows.len() as u64 {
         eprintln!("{} of {total} calls; --max shows more", rows.len());
@@ -41,9 +41,43 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
+const COLUMNS: [&str; 9] = ["CREATED", "DURATION", "FROM", "TO", "TARGET", "CALL-ID", "FROM TAG", "TO TAG", "SESSION"];
+
 fn row(call: &Value) -> Vec<String> {
-    let text = |key: &str| output::shown(&output::cell(&call[key]));
+    let text = |key: &str| match &call[key] {
+        Value::Null => "-".to_owned(),
+        value => output::shown(&output::cell(value)),
+    };
     let lasted = call["duration_s"].as_f64().map_or_else(|| "early".to_owned(), output::span);
-    let keys = ["call_id", "from_tag", "to_tag", "session"];
+    let keys = ["from", "to", "target", "call_id", "from_tag", "to_tag", "session"];
     [text("created"), lasted].into_iter().chain(keys.into_iter().map(text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_says_who_calls_whom_and_where_the_call_went() {
+        for (name, call, want) in [
+            (
+                "answered",
+                json!({ "created": "2026-01-02T03:04:05Z", "duration_s": 61, "from": "sip:a@x", "to": "sip:b@y",
+                        "target": "sip:b@192.0.2.7", "call_id": "c", "from_tag": "1", "to_tag": "2", "session": "5" }),
+                "2026-01-02T03:04:05Z|1 min 1 s|sip:a@x|sip:b@y|sip:b@192.0.2.7|c|1|2|5",
+            ),
+            (
+                "early",
+                json!({ "created": "2026-01-02T03:04:05Z", "duration_s": null, "from": null, "to": null, "target": null,
+                        "call_id": "c", "from_tag": "1", "to_tag": "", "session": "5" }),
+                "2026-01-02T03:04:05Z|early|-|-|-|c|1||5",
+            ),
+        ] {
+            let row = row(&call);
+            assert_eq!(row.len(), COLUMNS.len());
+            assert_eq!(row.join("|"), want, "{name}");
+        }
+    }
 }

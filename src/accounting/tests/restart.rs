@@ -125,6 +125,33 @@ fn names_and_instants_survive_a_restart() {
     assert_eq!(acknowledged, Some(secs(3)), "a call longer than a few seconds has its ACK stored");
 }
 
+/// What is kept of the ends to ask them, and to end their call, says who they are: it costs no octet more.
+#[test]
+fn who_calls_whom_is_known_before_and_after_a_restart() {
+    let shown = |bench: &Bench| {
+        let views: Vec<_> = bench.engine.views().map(|view| view.parties).collect();
+        let [parties] = &views[..] else { panic!("{} calls", views.len()) };
+        [&parties.from, &parties.to, &parties.target].map(|text| String::from_utf8_lossy(text).into_owned())
+    };
+    let all = ["sip:al@a.example", "sip:bo@b.example", "sip:bo@192.0.2.2"];
+    for (name, steps, want) in [
+        ("with early media alone nobody is known", "INVITE; 183 b sdp", ["", "", ""]),
+        ("an answered call", "INVITE; 200 b; ACK", all),
+        ("after a restart", "INVITE; 200 b; ACK; restart", all),
+        ("after a reboot", "INVITE; 200 b; ACK; +10; reboot", all),
+        ("after a re-INVITE of the callee", "INVITE; 200 b; ACK; INVITE callee; 200 b", all),
+    ] {
+        let mut bench = Bench::new(Settings { early_media: true, ..settings() }, "a0");
+        bench.play(steps);
+        assert_eq!(shown(&bench), want, "{name}");
+    }
+    // Too long a name is no reason to lose the rest: the ends go before their names do.
+    let mut bench = Bench::new(settings(), "a0");
+    bench.lines = format!("Record-Route: <sip:192.0.2.9;lr;x={}>\r\n", "x".repeat(4_000));
+    bench.play("INVITE; 200 b; ACK");
+    assert_eq!(shown(&bench), ["", "", "sip:bo@192.0.2.2"], "the routes leave no room for From and To");
+}
+
 #[test]
 fn the_store_holds_what_is_in_progress_and_nothing_else() {
     let mut bench = Bench::new(settings(), "a0");
