@@ -1,5 +1,7 @@
 //! The log: one event, one line, to standard error or with fields to the journal.
 
+mod journal;
+
 use std::fmt::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
@@ -35,7 +37,7 @@ pub(super) fn start(plan: &LogPlan) -> anyhow::Result<()> {
                 registry.with(lines).try_init()
             }
         }
-        LogTarget::Journald => registry.with(tracing_journald::layer()?).try_init(),
+        LogTarget::Journald => registry.with(journal::layer()?).try_init(),
     };
     // The only error is a log that stands already: that of the process this runs in, such as a test.
     if started.is_ok() {
