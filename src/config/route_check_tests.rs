@@ -53,3 +53,31 @@ fn a_name_of_the_gateway_is_the_gateway() {
     assert!(found.starts_with("warning: `sip:localhost:5060` is this gateway itself"), "{found}");
     assert_eq!(findings(&text.replace("localhost:5060", "localhost:5070")), "");
 }
+
+/// Several targets were a forwarding in earlier releases, whatever they were meant to be.
+#[test]
+fn several_targets_of_which_nothing_is_said_are_warned_of() {
+    let found = |lines: &str| findings(&format!("[[route]]\n{lines}\n"));
+    let two = "to = [\"sip:127.0.0.2\", \"sip:127.0.0.3\"]";
+    let start =
+        "warning: several targets without `targets`: they are alternatives, whose failure is no leg and no missed call";
+    let busy = ", and a busy callee is not called again through the next";
+    let end = "\n  --> t.toml:2:7\nhint: earlier releases forwarded the call from one to the next, which is `targets = \"forward\"` now; \
+               `targets = \"alternatives\"` says that alternatives are meant";
+    for (name, lines, want) in [
+        ("one target", "to = \"sip:127.0.0.2\"".to_owned(), String::new()),
+        ("two", two.to_owned(), format!("{start}{busy}{end}")),
+        (
+            "two by q",
+            "to = [\"<sip:127.0.0.2>;q=0.5\", \"<sip:127.0.0.3>;q=0.2\"]\nfork = \"by-q\"".to_owned(),
+            format!("{start}{busy}{end}"),
+        ),
+        ("two of the same q, at once", format!("{two}\nfork = \"by-q\""), String::new()),
+        ("at the same time", format!("{two}\nfork = \"parallel\""), String::new()),
+        ("alternatives", format!("{two}\ntargets = \"alternatives\""), String::new()),
+        ("forward", format!("{two}\ntargets = \"forward\""), String::new()),
+        ("which answers lead on is said", format!("{two}\nnext_on = \"4xx\""), format!("{start}{end}")),
+    ] {
+        assert_eq!(found(&lines), want, "{name}");
+    }
+}

@@ -70,6 +70,7 @@ pub(super) fn check(
             catch_all = Some(table);
         }
         let Some(action) = action else { continue };
+        unsaid_targets(table, &action, check);
         let name = table.name.clone().unwrap_or_else(|| format!("route {}", number + 1));
         routes.push(Route { name, condition, action, targets: targets(table), marks, fields, avps });
     }
@@ -242,6 +243,22 @@ fn forward(
         Some(RedirectsOption::Pass) | None => Redirects::Pass,
     };
     Some(Action::Forward { groups, terms: Terms { ring_timeout, next_on: next_on(table, check) }, redirects })
+}
+
+/// Warns of a route that may have been written for an earlier release, when several targets were always a forwarding.
+fn unsaid_targets(table: &At<RouteTable>, action: &Action, check: &mut Check<'_>) {
+    let Action::Forward { groups, .. } = action else { return };
+    if table.targets.is_some() || groups.len() < 2 {
+        return;
+    }
+    let next = if table.next_on.is_none() { ", and a busy callee is not called again through the next" } else { "" };
+    let what = format!(
+        "several targets without `targets`: they are alternatives, whose failure is no leg and no missed call{next}"
+    );
+    let hint = "earlier releases forwarded the call from one to the next, which is `targets = \"forward\"` now; \
+                `targets = \"alternatives\"` says that alternatives are meant";
+    let place = table.to.as_ref().and_then(|to| to.0.first()).map_or(table.place, |first| first.place);
+    check.warning(place, what, Some(hint.to_owned()));
 }
 
 const fn targets(table: &RouteTable) -> Targets {
