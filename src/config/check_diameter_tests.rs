@@ -225,3 +225,65 @@ fn an_rf_sink_brings_the_fields_of_an_ims_for_every_route() {
     assert_eq!(names(&route.all)[1..], own);
     assert_eq!(route.own, 1);
 }
+
+/// With `application rf` a missed call makes no EVENT of its own, so that nothing is left where only that is marked.
+#[test]
+fn flags_that_make_no_event_are_warned_of() {
+    let folder = Folder::new(CLIENT, &[]);
+    let found = |client: &str, global: &str, account: &str| {
+        fs::write(folder.0.path().join("diameterclient.conf"), format!("{CLIENT}{client}\n")).expect("written");
+        let text = format!(
+            "[[route]]\nto = \"sip:127.0.0.9\"\n{account}\n[accounting]\non = [\"cdf\"]\n{global}\n\
+             [sinks.diameter.cdf]\nconfig = \"diameterclient.conf\"\n"
+        );
+        let plan = parse(&folder.path(), &text, Default::default()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let all = plan.warnings.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n");
+        all.replace(&format!("{}/", folder.0.path().display()), "")
+    };
+    let warned = |what: &str, line: &str, hint: &str| {
+        format!(
+            "warning: a call that fails makes no EVENT at `cdf`: its client file leaves {what} out\n  --> tollgate.toml:{line}\nhint: {hint}"
+        )
+    };
+    let add = "add \"failed\" to the flags: `application rf` sends one EVENT for a call that fails, not one more for who missed it; \
+               or write `without none` into the client file";
+    let take = "take it out of `without` there";
+    for (name, client, global, account, want) in [
+        ("both", "application rf", "flags = [\"missed\", \"failed\"]", "", String::new()),
+        ("failed alone", "application rf", "flags = [\"failed\"]", "", String::new()),
+        ("none: nobody expects any", "application rf", "flags = []", "", String::new()),
+        ("missed alone", "application rf", "flags = [\"missed\"]", "", warned("`missed`", "6:10", add)),
+        ("missed alone in base accounting", "", "flags = [\"missed\"]", "", String::new()),
+        ("missed alone, which is sent", "application rf\nwithout none", "flags = [\"missed\"]", "", String::new()),
+        (
+            "failed alone, which is not",
+            "without unsuccessful",
+            "flags = [\"failed\"]",
+            "",
+            warned("`unsuccessful`", "6:10", take),
+        ),
+        (
+            "neither of them is",
+            "without missed unsuccessful",
+            "flags = [\"missed\", \"failed\"]",
+            "",
+            warned("`missed` and `unsuccessful`", "6:10", take),
+        ),
+        (
+            "flags of a route",
+            "application rf",
+            "flags = [\"failed\"]",
+            "account.flags = [\"missed\"]",
+            warned("`missed`", "3:18", add),
+        ),
+        (
+            "a route that the sink is not told of",
+            "application rf",
+            "",
+            "account = { on = [], flags = [\"missed\"] }",
+            String::new(),
+        ),
+    ] {
+        assert_eq!(found(client, global, account), want, "{name}");
+    }
+}

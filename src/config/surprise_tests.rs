@@ -138,10 +138,7 @@ fn a_value_that_cannot_be_of_its_attributes_type_is_told() {
         "own",
         "ATTRIBUTE Own-Number 245.1 integer\nATTRIBUTE Own-When 245.2 date\nATTRIBUTE Own-Named 245.3 integer\nVALUE Own-Named x 1\n",
     );
-    folder.write(
-        "diameterclient.conf",
-        "identity gw.test\nrealm test\npeer localhost\naddress 127.0.0.1\ndestination-realm test\n",
-    );
+    folder.write("diameterclient.conf", "identity gw.example.net\nacctserver cdf.example.net\n");
     let text = |template: &str, sink: &str, name: &str| {
         format!(
             "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"b\"]\nfields = {{ x = \"{template}\" }}\n{sink}fields = {{ x = \"{name}\" }}\n"

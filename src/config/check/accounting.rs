@@ -6,10 +6,11 @@ use super::sinks::Names;
 use crate::accounting::{self, BilledTo, FieldSource, FieldSources, LegOrder, Revival, SinkMode};
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place, suggestion};
+use crate::config::plan::{SinkKind, SinkPlan};
 use crate::config::reload::lost_head;
-use crate::config::schema::{self, AccountingTable, AtEnd, Flag, RouteAccountTable, RouteTable, Switch};
+use crate::config::schema::{self, AccountingTable, AtEnd, FileTable, Flag, RouteAccountTable, RouteTable, Switch};
 use crate::config::tree::PlaceId;
-use crate::diameter::accounting::ims;
+use crate::diameter::accounting::{Trigger, ims};
 use crate::ids::SinkMask;
 use crate::policy::{Marks, Route, RouteFields};
 use crate::record::Cause;
@@ -255,9 +256,52 @@ pub(super) fn route_marks(
     of(sinks, account.flags.as_deref().or(global.flags.as_deref()).unwrap_or(&[]))
 }
 
-fn of(sinks: SinkMask, flags: &[Flag]) -> Marks {
-    let flagged = |flag| if flags.contains(&flag) { sinks } else { SinkMask::NONE };
+fn of(sinks: SinkMask, flags: &[At<Flag>]) -> Marks {
+    let flagged = |flag| if flags.iter().any(|own| own.value == flag) { sinks } else { SinkMask::NONE };
     Marks { accounting: sinks, missed: flagged(Flag::Missed), failed: flagged(Flag::Failed) }
+}
+
+/// Warns of flags of a Diameter sink that make no EVENT, for its client file leaves those events out, as
+/// `application rf` does with missed calls: of a call that fails the server would not hear.
+pub(super) fn silent(file: &FileTable, names: &Names, plans: &[SinkPlan], check: &mut Check<'_>) {
+    let global = &file.accounting;
+    let routes = file.route.iter().map(|route| &route.account);
+    let own = routes.filter(|account| account.on.is_some() || account.flags.is_some());
+    let own = own.map(|account| (account.on.as_ref().or(global.on.as_ref()), account.flags.as_ref()));
+    let all = std::iter::once((global.on.as_ref(), global.flags.as_ref())).chain(own);
+    for (on, flags) in all.map(|(on, flags)| (on, flags.or(global.flags.as_ref()))) {
+        let (Some(on), Some(flags)) = (on, flags) else { continue };
+        for plan in plans {
+            let SinkKind::Diameter(settings) = &plan.kind else { continue };
+            let without = &settings.accounting.without;
+            let is_silent = |flag: &At<Flag>| without.contains(&trigger(flag.value));
+            let Some(first) = flags.first().filter(|_| flags.iter().all(is_silent)) else { continue };
+            if !names.numbered().any(|(name, sink)| name == plan.name && names.known(on).has(sink)) {
+                continue;
+            }
+            let words: Vec<_> = flags.iter().map(|flag| format!("`{}`", trigger(flag.value).name())).collect();
+            let what = format_args!(
+                "a call that fails makes no EVENT at `{}`: its client file leaves {} out",
+                plan.name,
+                words.join(" and ")
+            );
+            let hint = match flags.iter().any(|flag| flag.value == Flag::Failed) {
+                false => {
+                    "add \"failed\" to the flags: `application rf` sends one EVENT for a call that fails, not one more for who missed it; or write `without none` into the client file"
+                }
+                true => "take it out of `without` there",
+            };
+            check.warning(first.place, what, Some(hint.to_owned()));
+        }
+    }
+}
+
+/// The event that a flag is about.
+const fn trigger(flag: Flag) -> Trigger {
+    match flag {
+        Flag::Missed => Trigger::Missed,
+        Flag::Failed => Trigger::Unsuccessful,
+    }
 }
 
 /// Warns of sinks that no `on` names: they would stay empty for ever.

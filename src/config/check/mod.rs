@@ -95,6 +95,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let sinks = sinks::check(file, base, check);
     check.expiring();
     let all_marks = route.iter().map(|route| route.marks).chain([marks]);
+    accounting::silent(file, &names, &sinks.plans, check);
     accounting::unused(all_marks, &names, &sinks.places, check);
     let known = sinks::Fields::of(file).record.names();
     let mut accounting = accounting::check(&file.accounting, sinks.modes, &known, check);

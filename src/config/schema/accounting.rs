@@ -16,7 +16,7 @@ pub struct AccountingTable {
     /// Sinks, by name or kind, that account every route without an `account.on` of its own.
     pub on: Option<Vec<At<String>>>,
     /// What is recorded beside answered calls.
-    pub flags: Option<Vec<Flag>>,
+    pub flags: Option<Vec<At<Flag>>>,
     /// Fields of every record: name to template.
     pub fields: Ordered<At<String>>,
     /// Fields of every leg: name to template.

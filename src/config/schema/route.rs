@@ -121,5 +121,5 @@ pub struct RouteAccountTable {
     /// Sinks; instead of `accounting.on`.
     pub on: Option<Vec<At<String>>>,
     /// Flags; instead of `accounting.flags`.
-    pub flags: Option<Vec<Flag>>,
+    pub flags: Option<Vec<At<Flag>>>,
 }
