@@ -189,6 +189,7 @@ fn a_list_that_ends_early_says_so_and_root_leaves_nothing_of_its_own() {
     let list = stdout(&output);
     assert!(list.ends_with("4 more; `--max` shows them\n"), "{list}");
     assert!(list.contains("AGE") && list.contains("CALL-ID") && list.contains("CALLER"), "{list}");
+    assert!(list.contains(" tag=a\n"), "who called is not known, and a tag is no caller:\n{list}");
     let parked = tollgate(&["queue", "park", "1", "--config", &config]);
     assert!(parked.status.success(), "{}", stderr(&parked));
     let mut folders = vec![queue];

@@ -269,12 +269,12 @@ fn say_more(more: &str) -> Result<(), Failure> {
 /// Records behind those shown that are counted.
 const COUNTED_MAX: usize = 5_000;
 
-/// Who called, as far as the record's fields tell; else the caller's tag.
+/// Who called, as far as the record's fields tell; else the tag of From, named as such.
 fn caller(record: &Value) -> String {
     let named = CALLER_FIELDS.iter().map(|name| &record["fields"][*name]).find(|value| !value.is_null());
     let leg = &record["legs"][0]["src"];
     let known = named.or(Some(leg).filter(|leg| !leg.is_null()));
-    known.map_or_else(|| output::cell(&record["from_tag"]), output::cell)
+    known.map_or_else(|| format!("tag={}", output::cell(&record["from_tag"])), output::cell)
 }
 
 /// Names under which configurations keep the caller.
