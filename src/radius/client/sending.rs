@@ -293,6 +293,9 @@ impl Client {
         };
         // As long as answers take: the one to this visit may still come.
         let after = after.max(self.patience(visit.server));
+        // Others go first: those that found no room when the connection broke are back by then.
+        let is_suspect = self.settings.transport == Transport::Stream && self.doubts.is_suspect(task.key);
+        let after = if is_suspect { after.max(2 * self.settings.outage_retry) } else { after };
         out.push(Output::Retry { key: task.key, after, reason });
     }
 
