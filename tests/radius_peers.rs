@@ -22,11 +22,17 @@ use databases::{Database, Dialect, Queries, radsecproxy};
 use radius::{Line, of_user, record, settings};
 use support::{FreeRadius, Running, free_ports, python, value, wait_for};
 use tollgate::clock::Timestamp;
+use tollgate::config;
+use tollgate::config::plan::SinkKind;
 use tollgate::ids::CallHash;
 use tollgate::queue::AFTER_ALL;
 use tollgate::radius::client::Health;
 use tollgate::record::{Kind, Record, Times};
 use tollgate::sinks::radius::Settings;
+
+/// Three seconds each: a minute if the server is never idle and gets none for nothing.
+const RECORDS_OF_A_SLOW_SERVER: u64 = 20;
+const LIMIT_OF_A_SLOW_SERVER: Duration = Duration::from_secs(80);
 
 /// Accounting-On, without User-Name.
 fn accounting_on() -> Record {
@@ -112,6 +118,45 @@ fn a_server_of_one_thread_slower_than_a_visit_stores_each_record_about_once() {
     assert!(took < Duration::from_secs(30) && stored <= 17, "12 records in {took:?}, {stored} stored: {status:?}");
     assert_eq!(line.stats().balance.parked, 0);
     assert!(status.counters.stored_late > 0 && status.counters.late <= 6, "{status:?}");
+}
+
+/// The settings that the gateway makes of a client file as an operator writes it.
+fn by_client_file(dir: &Path, port: u16) -> Settings {
+    let client = format!(
+        "acctserver 127.0.0.1:{port}:testing123\nradius_timeout 5\nradius_retries 2\nnas-identifier test\nnas-ip 192.0.2.1\n"
+    );
+    fs::write(dir.join("radiusclient.conf"), client).unwrap();
+    let toml = "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"radius\"]\nfields.user = \"$fU\"\n\
+                [sinks.radius.test]\nconfig = \"radiusclient.conf\"\nfields.user = \"User-Name\"\n";
+    fs::write(dir.join("tollgate.toml"), toml).unwrap();
+    let plan = config::load(&dir.join("tollgate.toml")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    match &plan.sinks[0].kind {
+        SinkKind::Radius(settings) => Settings::clone(settings),
+        #[allow(unreachable_patterns, reason = "other kinds of sinks come and go")]
+        _ => panic!("a RADIUS sink was configured"),
+    }
+}
+
+#[test]
+fn a_server_of_one_thread_and_three_seconds_a_request_is_never_idle_and_stores_each_record_about_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = FreeRadius::start(dir.path(), &[("RADTEST_FAULTS", "1")]) else { return };
+    fs::write(server.dir.join("fault"), "delay3\n").unwrap();
+    let mut line = Line::start(by_client_file(dir.path(), server.port));
+    let begin = Instant::now();
+    for number in 0..RECORDS_OF_A_SLOW_SERVER {
+        line.append_one(of_user(Kind::Start, number, "alice"));
+    }
+    // Each half within the patience of a test.
+    line.delivered(RECORDS_OF_A_SLOW_SERVER / 2);
+    line.delivered(RECORDS_OF_A_SLOW_SERVER);
+    let (took, stored) = (begin.elapsed(), server.records().len());
+    let (stats, status) = (line.stats(), line.board.servers()[0]);
+    assert!(took < LIMIT_OF_A_SLOW_SERVER, "{took:?}: {stats:?} {status:?}");
+    assert_eq!(stats.balance.parked, 0);
+    assert!(stored <= 23 && status.counters.late <= 3, "{stored} stored: {status:?}");
+    assert!(status.window <= 2, "what goes out together waits for itself: {status:?}");
+    assert!(status.counters.stored_late > 0, "answers after the visit count: {status:?}");
 }
 
 /// What stock queries do with the records of three calls, and what they do with ours beside them.
