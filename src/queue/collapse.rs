@@ -17,6 +17,7 @@ use crate::record::codec::{self, Glimpse};
 use super::order::Rank;
 use super::overtaken::Overtaken;
 use super::store::{Fresh, Queue};
+use super::window::Slot;
 
 /// Sessions with an Interim that are remembered for one sink; those of further ones are all delivered.
 const SESSIONS_MAX: usize = 1 << 18;
@@ -144,7 +145,8 @@ impl Queue {
             return false;
         }
         let sink = &self.sinks[index];
-        let is_old = sink.window.slot(seq).is_some_and(|slot| sink.interims.has_newer(slot.id, &slot.body));
+        let newer = |slot: &Slot| slot.body.as_ref().is_some_and(|body| sink.interims.has_newer(slot.id, body));
+        let is_old = sink.window.slot(seq).is_some_and(newer);
         is_old && self.leave(index, seq, 0, now, |balance| balance.superseded += 1)
     }
 

@@ -450,7 +450,7 @@ impl Queue {
                 Action::Retry => self.sinks[index].window.hurry(seq),
                 Action::Drop => self.leave(index, seq, record.body.len(), now.mono, |balance| balance.dropped += 1),
                 Action::Park { reason } if self.sinks[index].window.slot(seq).is_some() => {
-                    self.park(index, seq, reason.clone(), 0, now);
+                    self.park(index, seq, record.body.clone(), (reason.clone(), 0), now);
                     true
                 }
                 Action::Park { reason } => {

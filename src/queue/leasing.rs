@@ -16,6 +16,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::clock::{Instant, Now};
 use crate::ids::{Seq, SinkNumber};
 
@@ -58,6 +60,8 @@ impl Queue {
             // Otherwise fresh records alone could fill the leases, and the backlog would never get its turn.
             self.refill(index, now);
         }
+        self.sinks[index].window.wake(now.mono);
+        self.read_wanted(index, now);
         let start = out.len();
         let mut count = self.sinks[index].window.lease(max, now, out);
         while count < max && self.refill(index, now) {
@@ -68,9 +72,15 @@ impl Queue {
 
     /// Reads the next records into a sink's window; whether there may be more.
     fn refill(&mut self, index: usize, now: Now) -> bool {
-        let sink = &self.sinks[index];
+        let sink = &mut self.sinks[index];
         let (since, from) = (sink.since, sink.window.cursor());
-        if !sink.window.has_room() || from >= self.next {
+        if from >= self.next {
+            return false;
+        }
+        if !sink.window.has_room() {
+            sink.window.make_room();
+        }
+        if !sink.window.has_room() {
             return false;
         }
         let Some(spool) = self.chain.index_from(from) else { return false };
@@ -102,6 +112,41 @@ impl Queue {
         self.take_in(index, spool, from, batch.records, batch.next);
         self.collapse_read(index, &read, now);
         true
+    }
+
+    /// Reads the octets of records again that a window has put away and wants back.
+    fn read_wanted(&mut self, index: usize, now: Now) {
+        for _ in 0..READ_AGAIN {
+            let Some(seq) = self.sinks[index].window.next_wanted() else { return };
+            let body = self.read_again(seq, now);
+            let window = &mut self.sinks[index].window;
+            match body {
+                Some(body) => window.bring_back(seq, body),
+                None => window.stays_away(seq, now.mono, READ_AGAIN_PAUSE),
+            }
+        }
+    }
+
+    /// The octets of a record that is stored; `None` when they cannot be read, now or any more.
+    fn read_again(&mut self, seq: u64, now: Now) -> Option<Bytes> {
+        // What is left of a spool set aside comes back at the head, by the salvage.
+        let spool = self.chain.index_of(seq).filter(|spool| !self.chain.spools[*spool].is_set_aside())?;
+        let mut batch = match self.chain.database(spool) {
+            Ok(database) => read_records(database, seq, seq + 1, 1),
+            Err(error) => {
+                self.cannot_open(spool, &error, now);
+                return None;
+            }
+        };
+        let number = self.chain.spools[spool].number;
+        if let Some(why) = batch.unreadable.take() {
+            self.chain.notices.push(Notice::Unreadable { spool: number, from: seq, why });
+        }
+        let body = batch.records.pop().filter(|record| record.seq == seq).map(|record| record.body);
+        if body.is_none() {
+            self.salvage.missing(number, &[seq]);
+        }
+        body
     }
 
     /// Puts records read into a window; those that should have been there are noted as missing.
@@ -149,7 +194,8 @@ impl Queue {
         match settlement {
             Settlement::Delivered => {
                 let slot = self.sinks[index].window.slot(seq.0).map(|slot| (slot.id, slot.body.clone()));
-                if let Some((id, body)) = slot {
+                let read = slot.and_then(|(id, body)| Some((id, body.or_else(|| self.read_again(seq.0, now))?)));
+                if let Some((id, body)) = read {
                     self.overtake_parked(index, id, &body, Overtaken::ByDelivered);
                 }
                 self.leave(index, seq.0, 0, now.mono, |balance| balance.delivered += 1);
@@ -159,7 +205,12 @@ impl Queue {
                 self.sinks[index].window.uncount(seq.0);
                 self.wait_on(index, seq.0, after, reason, now);
             }
-            Settlement::Park { reason, code } => self.park(index, seq.0, reason, code, now),
+            Settlement::Park { reason, code } => {
+                let slot = self.sinks[index].window.slot(seq.0);
+                if let Some(body) = slot.and_then(|slot| slot.body.clone()) {
+                    self.park(index, seq.0, body, (reason, code), now);
+                }
+            }
         }
     }
 
@@ -174,8 +225,9 @@ impl Queue {
         let tried = settings.attempts_max > 0 && slot.attempts >= settings.attempts_max;
         let age = now.wall.since(super::window::made(slot.id));
         let old = !settings.retry_age_max.is_zero() && age >= settings.retry_age_max;
-        if tried || old {
-            self.park(index, seq, reason, 0, now);
+        let body = slot.body.clone().filter(|_| tried || old);
+        if let Some(body) = body {
+            self.park(index, seq, body, (reason, 0), now);
         } else {
             let reason = shortened(&reason, REASON_BYTES_MAX).to_owned();
             self.sinks[index].window.back_off(seq, now.mono, after, reason);
@@ -183,7 +235,7 @@ impl Queue {
     }
 
     /// Sets a record of a window aside; done by the next [`Queue::tick`].
-    pub(super) fn park(&mut self, index: usize, seq: u64, reason: String, code: u32, now: Now) {
+    pub(super) fn park(&mut self, index: usize, seq: u64, body: Bytes, (reason, code): (String, u32), now: Now) {
         let sink = &mut self.sinks[index];
         let Some(slot) = sink.window.slot(seq) else { return };
         self.parking.push(Parked {
@@ -196,7 +248,7 @@ impl Queue {
             first_tried: slot.first_tried,
             parked: now.wall,
             reason: shortened(&reason, REASON_BYTES_MAX).to_owned(),
-            body: slot.body.clone(),
+            body,
             overtaken: None,
         });
         sink.window.hold(seq);
@@ -220,7 +272,7 @@ impl Queue {
         let sink = &mut self.sinks[index];
         count(&mut sink.balance);
         sink.balance.waiting = sink.balance.waiting.saturating_sub(1);
-        let bytes = slot.map_or(bytes, |slot| slot.body.len());
+        let bytes = slot.map_or(bytes, |slot| slot.bytes);
         sink.waiting_bytes = sink.waiting_bytes.saturating_sub(bytes as u64);
         if sink.balance.waiting == 0 {
             sink.waiting_bytes = 0;
@@ -246,3 +298,9 @@ impl Queue {
 
 /// Records read at once into a window.
 const READ_RECORDS: usize = 256;
+
+/// Records read again in one turn: each is a read of its own.
+const READ_AGAIN: usize = 64;
+
+/// Pause after one that could not be read: the salvage has to find it, or count it as lost.
+const READ_AGAIN_PAUSE: Duration = Duration::from_secs(1);

@@ -176,7 +176,7 @@ impl Queue {
     fn bring_back(&mut self, running: &mut Running, record: StoredRecord, doubtful: bool) {
         let mut sinks = record.sinks.and(self.known);
         if running.job.spool.is_some() {
-            // The memory knows better than the file, and what is in a window needs no salvage.
+            // The memory knows better than the file, and what is in a window, not put away, needs no salvage.
             let open = sinks.iter().filter(|sink| self.waits_unread(*sink, record.seq));
             sinks = open.fold(SinkMask::NONE, SinkMask::with);
         }
@@ -200,7 +200,7 @@ impl Queue {
         let since = self.sinks[index].since;
         seq >= since.seq
             && !self.chain.spools[spool].bits.is_done(sink, seq)
-            && self.sinks[index].window.slot(seq).is_none()
+            && self.sinks[index].window.slot(seq).is_none_or(|slot| slot.body.is_none())
     }
 
     fn end_salvage(&mut self, running: &Running, gaps: &[(u64, u64)], now: Now) {
@@ -237,6 +237,7 @@ impl Queue {
             for sink in &sinks {
                 if self.mark_done(*sink, seq, now.mono) {
                     self.with_sink(*sink, |sink| {
+                        sink.window.remove(seq);
                         sink.balance.waiting -= 1;
                         sink.balance.lost += 1;
                     });

@@ -426,6 +426,8 @@ impl Queue {
         for sink in sinks.iter() {
             let waited = self.mark_done(sink, seq, now);
             self.with_sink(sink, |sink| {
+                // It was put away.
+                sink.window.remove(seq);
                 if waited {
                     sink.balance.waiting -= 1;
                 } else {

@@ -6,6 +6,7 @@ mod commands;
 mod damage;
 mod order;
 mod switching;
+mod unanswered;
 
 use std::path::Path;
 use std::time::Duration;

@@ -62,7 +62,9 @@ impl Queue {
             next = next.min(since + SETTLED_WAIT);
         }
         let windows = self.sinks.iter().filter(|sink| sink.attached);
-        windows.filter_map(|sink| sink.window.deadline()).fold(next, Instant::min)
+        // What was due in this turn and not lent is lent when somebody asks for it.
+        let times = windows.filter_map(|sink| sink.window.deadline()).filter(|at| *at > now.mono);
+        times.fold(next, Instant::min)
     }
 
     /// Whether a commit is due though nothing was added: settlements of the active spool have waited long enough, or

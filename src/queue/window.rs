@@ -5,6 +5,11 @@
 //!
 //! Ready records wait in two rows: the backlog's, and that of fresh records, which gets three of four leases. A record
 //! that was not lent while it was fresh changes over to the backlog's row.
+//!
+//! Records that wait for their time, and those of their sessions behind them, take no room from others: when room is
+//! short their octets are [put away](Window::make_room), and read again when their time has come. Those have a row of
+//! their own then, which gets every fourth lease of the backlog: however many records are never answered, what comes
+//! behind them is reached.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -19,51 +24,8 @@ use super::Lease;
 use super::order::{Order, Rank};
 use super::schedule::Schedule;
 use super::unread::Unread;
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    /// May be lent.
-    Ready,
-    /// An earlier record of its session is in front of it.
-    Behind,
-    /// Lent.
-    Out,
-    /// Waits for its time.
-    BackOff,
-    /// Is being parked.
-    Parking,
-}
-
-/// A record in the window.
-#[derive(Debug)]
-pub struct Slot {
-    /// Its name.
-    pub id: RecordId,
-    /// Its call.
-    pub call: CallHash,
-    /// The encoded record.
-    pub body: Bytes,
-    /// How often it was lent.
-    pub attempts: u32,
-    /// When it was lent first.
-    pub first_tried: Option<Timestamp>,
-    /// Why its last delivery failed.
-    pub reason: String,
-    /// When it is lent again.
-    pub due: Option<Instant>,
-    order: Order,
-    state: State,
-    turn: u32,
-    behind: Option<u64>,
-    /// When it was appended, while it goes ahead of the backlog.
-    fresh: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Chain {
-    first: u64,
-    last: u64,
-}
+pub use slot::Slot;
+use slot::{Chain, Share, State};
 
 /// A fresh record of which is not known yet whether it may go ahead.
 #[derive(Debug)]
@@ -75,13 +37,6 @@ struct Held {
     body: Bytes,
 }
 
-/// What fresh records take of the window.
-#[derive(Clone, Copy, Debug, Default)]
-struct Share {
-    records: usize,
-    bytes: usize,
-}
-
 /// The window of one sink.
 #[derive(Debug)]
 pub struct Window {
@@ -91,17 +46,29 @@ pub struct Window {
     ready: BTreeSet<u64>,
     /// The row of fresh records.
     ready_fresh: VecDeque<u64>,
+    /// The row of records that were put away and are here again.
+    ready_again: VecDeque<u64>,
     /// Leases to fresh records since the last one to the backlog.
     fresh_in_turn: u32,
+    /// Leases of the backlog since the last one to those.
+    first_in_turn: u32,
+    /// Records put away whose turn has come: their octets are wanted.
+    wanted: BTreeSet<u64>,
+    /// Where the reading of those goes on: round and round, so that each gets its turn.
+    wanted_from: u64,
     unread: Unread,
     /// Fresh records that came before it was known which sessions have unread ones.
     held: VecDeque<Held>,
     held_bytes: usize,
     schedule: Schedule,
-    bytes: usize,
+    /// Of all records but those put away.
+    here: Share,
     fresh: Share,
+    again: Share,
     out: u64,
     backing_off: u64,
+    /// Those of them that are not put away.
+    backing_off_here: usize,
     cursor: u64,
     records_max: usize,
     bytes_max: usize,
@@ -115,15 +82,21 @@ impl Window {
             chains: HashMap::default(),
             ready: BTreeSet::new(),
             ready_fresh: VecDeque::new(),
+            ready_again: VecDeque::new(),
             fresh_in_turn: 0,
+            first_in_turn: 0,
+            wanted: BTreeSet::new(),
+            wanted_from: 0,
             unread: Unread::default(),
             held: VecDeque::new(),
             held_bytes: 0,
             schedule: Schedule::default(),
-            bytes: 0,
+            here: Share::default(),
             fresh: Share::default(),
+            again: Share::default(),
             out: 0,
             backing_off: 0,
+            backing_off_here: 0,
             cursor,
             records_max,
             bytes_max,
@@ -142,7 +115,9 @@ impl Window {
 
     /// Whether another record of the backlog may be read.
     pub fn has_room(&self) -> bool {
-        self.slots.len() - self.fresh.records < self.records_max && self.bytes - self.fresh.bytes < self.bytes_max
+        let (fresh, again) = (self.fresh, self.again);
+        self.here.records - fresh.records - again.records < self.records_max
+            && self.here.bytes - fresh.bytes - again.bytes < self.bytes_max
     }
 
     /// Whether no record of the backlog is ready to be lent.
@@ -155,9 +130,9 @@ impl Window {
     fn has_fresh_room(&self) -> bool {
         let (records, bytes) = (self.records_max / FRESH_PART, self.bytes_max / FRESH_PART);
         self.fresh.records < records
-            && self.slots.len() < self.records_max + records
+            && self.here.records - self.again.records < self.records_max + records
             && self.fresh.bytes < bytes
-            && self.bytes < self.bytes_max + bytes
+            && self.here.bytes - self.again.bytes < self.bytes_max + bytes
     }
 
     /// Somebody leases from now on: what was appended before place `next` and not yet read is not known.
@@ -195,6 +170,9 @@ impl Window {
             self.held_bytes += body.len();
             self.held.push_back(Held { seq, id, call, order, body: body.clone() });
             return;
+        }
+        if !self.has_fresh_room() {
+            self.make_room();
         }
         if self.has_fresh_room() && !self.unread.blocks(order, call, self.cursor) {
             self.insert(seq, id, (call, order), body.clone(), Some(now));
@@ -265,10 +243,9 @@ impl Window {
         body: Bytes,
         fresh: Option<Instant>,
     ) {
-        self.bytes += body.len();
+        self.here.add(body.len());
         if fresh.is_some() {
-            self.fresh.records += 1;
-            self.fresh.bytes += body.len();
+            self.fresh.add(body.len());
         }
         let (state, behind) = self.chain(seq, order);
         if state == State::Ready {
@@ -281,7 +258,8 @@ impl Window {
         let slot = Slot {
             id,
             call,
-            body,
+            bytes: body.len(),
+            body: Some(body),
             attempts: 0,
             first_tried: None,
             reason: String::new(),
@@ -291,8 +269,12 @@ impl Window {
             turn: 0,
             behind,
             fresh,
+            again: false,
         };
         self.slots.insert(seq, slot);
+        if state == State::Behind {
+            self.follow_away(seq, order);
+        }
     }
 
     /// Puts a record into the chain of its session: its state there, and the record behind it. Almost always it is the
@@ -311,9 +293,9 @@ impl Window {
         if !is_last && !self.is_busy(chain.first) && rank.is_before(rank_of(self, chain.first)) {
             let after = chain.first;
             if let Some(slot) = self.slots.get_mut(&after) {
-                let before = std::mem::replace(&mut slot.state, State::Behind);
+                let (before, is_here) = (std::mem::replace(&mut slot.state, State::Behind), slot.body.is_some());
                 slot.due = None;
-                self.leave(before);
+                self.leave(before, is_here);
             }
             chain.first = seq;
             self.chains.insert(name, chain);
@@ -352,22 +334,28 @@ impl Window {
                 self.make_ready(seq);
                 continue;
             }
-            if self.fresh_in_turn >= FRESH_IN_TURN && !self.ready.is_empty() {
+            let others = !self.ready.is_empty() || !self.ready_again.is_empty();
+            if self.fresh_in_turn >= FRESH_IN_TURN && others {
                 break;
             }
             self.fresh_in_turn += 1;
             return self.ready_fresh.pop_front();
         }
         self.fresh_in_turn = 0;
-        self.ready.pop_first()
+        if self.first_in_turn < FIRST_IN_TURN {
+            self.first_in_turn += 1;
+            self.ready.pop_first().or_else(|| self.ready_again.pop_front())
+        } else {
+            self.first_in_turn = 0;
+            self.ready_again.pop_front().or_else(|| self.ready.pop_first())
+        }
     }
 
     /// A record is fresh no more: it counts to the backlog.
     fn age(&mut self, seq: u64) {
         let Some(slot) = self.slots.get_mut(&seq) else { return };
         if slot.fresh.take().is_some() {
-            self.fresh.records -= 1;
-            self.fresh.bytes -= slot.body.len();
+            self.fresh.remove(slot.bytes);
         }
     }
 
@@ -379,9 +367,7 @@ impl Window {
         while out.len() - before < max {
             let Some(seq) = self.next_ready(now.mono) else { break };
             let Some(slot) = self.slots.get_mut(&seq) else { continue };
-            if slot.state != State::Ready {
-                continue;
-            }
+            let Some(body) = slot.body.clone().filter(|_| slot.state == State::Ready) else { continue };
             out.push(Lease {
                 seq: Seq(seq),
                 id: slot.id,
@@ -389,7 +375,7 @@ impl Window {
                 attempts: slot.attempts,
                 first_tried: slot.first_tried,
                 appended: made(slot.id),
-                body: slot.body.clone(),
+                body,
             });
             slot.state = State::Out;
             slot.attempts = slot.attempts.saturating_add(1);
@@ -406,7 +392,9 @@ impl Window {
 
     /// Whether the record at `seq` was lent, came back, and was not lent again.
     pub fn is_back(&self, seq: u64) -> bool {
-        let is_back = |slot: &Slot| slot.first_tried.is_some() && matches!(slot.state, State::BackOff | State::Ready);
+        let is_back = |slot: &Slot| {
+            slot.first_tried.is_some() && matches!(slot.state, State::BackOff | State::Away | State::Ready)
+        };
         self.slots.get(&seq).is_some_and(is_back)
     }
 
@@ -439,9 +427,12 @@ impl Window {
             self.held.retain(|held| held.seq != seq);
         }
         self.age(seq);
+        self.rest_again(seq);
         let slot = self.slots.remove(&seq)?;
-        self.bytes -= slot.body.len();
-        self.leave(slot.state);
+        if slot.body.is_some() {
+            self.here.remove(slot.bytes);
+        }
+        self.leave(slot.state, slot.body.is_some());
         let Order::Within(name, _) = slot.order else { return Some(slot) };
         let chain = *self.chains.get(&name)?;
         if chain.first == seq {
@@ -481,26 +472,29 @@ impl Window {
         slot.reason = reason;
         slot.due = Some(now + after);
         self.schedule.add(now + after, seq, slot.turn);
-        self.leave(before);
+        let (was_away, is_here) = (slot.again, slot.body.is_some());
+        self.leave(before, is_here);
         self.backing_off += 1;
+        self.backing_off_here += usize::from(is_here);
+        if was_away {
+            self.put_away(seq);
+        }
     }
 
     /// Marks a record as being parked: it is not lent, and its session waits behind it.
     pub fn hold(&mut self, seq: u64) {
         if let Some(slot) = self.slots.get_mut(&seq) {
-            let before = std::mem::replace(&mut slot.state, State::Parking);
-            self.leave(before);
+            let (before, is_here) = (std::mem::replace(&mut slot.state, State::Parking), slot.body.is_some());
+            self.leave(before, is_here);
         }
     }
 
     /// Lends a record that waits for its time as soon as possible; `false` when it does not wait.
     pub fn hurry(&mut self, seq: u64) -> bool {
-        let waits = self.slots.get(&seq).is_some_and(|slot| slot.state == State::BackOff);
-        if waits {
-            self.backing_off -= 1;
-            self.make_ready(seq);
-        }
-        waits
+        let Some(slot) = self.slots.get(&seq).filter(|slot| slot.state == State::BackOff) else { return false };
+        self.leave(State::BackOff, slot.body.is_some());
+        self.make_ready(seq);
+        true
     }
 
     /// When the next record's time comes.
@@ -512,9 +506,9 @@ impl Window {
     pub fn wake(&mut self, now: Instant) -> usize {
         let mut woken = 0;
         while let Some((seq, turn)) = self.schedule.due(now) {
-            let waits = |slot: &Slot| slot.state == State::BackOff && slot.turn == turn;
-            if self.slots.get(&seq).is_some_and(waits) {
-                self.backing_off -= 1;
+            let waits = |slot: &&Slot| slot.state == State::BackOff && slot.turn == turn;
+            if let Some(slot) = self.slots.get(&seq).filter(waits) {
+                self.leave(State::BackOff, slot.body.is_some());
                 self.make_ready(seq);
                 woken += 1;
             }
@@ -522,20 +516,30 @@ impl Window {
         woken
     }
 
-    fn leave(&mut self, state: State) {
+    fn leave(&mut self, state: State, is_here: bool) {
         match state {
             State::Out => self.out -= 1,
-            State::BackOff => self.backing_off -= 1,
-            State::Ready | State::Behind | State::Parking => {}
+            State::BackOff => {
+                self.backing_off -= 1;
+                self.backing_off_here -= usize::from(is_here);
+            }
+            State::Ready | State::Behind | State::Away | State::Parking => {}
         }
     }
 
     fn make_ready(&mut self, seq: u64) {
         let Some(slot) = self.slots.get_mut(&seq) else { return };
-        slot.state = State::Ready;
         slot.due = None;
+        if slot.body.is_none() {
+            slot.state = State::Away;
+            self.wanted.insert(seq);
+            return;
+        }
+        slot.state = State::Ready;
         if slot.fresh.is_some() {
             self.ready_fresh.push_back(seq);
+        } else if slot.again {
+            self.ready_again.push_back(seq);
         } else {
             self.ready.insert(seq);
         }
@@ -554,8 +558,13 @@ pub const FRESH_FOR: Duration = Duration::from_millis(500);
 /// Leases to fresh records before one goes to the backlog.
 pub const FRESH_IN_TURN: u32 = 3;
 
+/// Leases of the backlog before one goes to a record that was put away.
+const FIRST_IN_TURN: u32 = 3;
+
 /// Fresh records have this part of the room that the backlog has, above it.
 const FRESH_PART: usize = 2;
 
+mod away;
+mod slot;
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,7 @@ fn one_record_of_a_call_is_out_at_a_time() {
     window.remove(3);
     assert_eq!(lent(&mut window, 0), [4]);
     window.remove(4);
-    assert!(window.slots.is_empty() && window.chains.is_empty() && window.out() == 0 && window.bytes == 0);
+    assert!(window.slots.is_empty() && window.chains.is_empty() && window.out() == 0 && window.here.bytes == 0);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_record_is_fresh_for_half_a_second_only() {
     for seq in [1, 100, 101] {
         window.remove(seq);
     }
-    assert_eq!((window.fresh.records, window.fresh.bytes, window.bytes), (0, 0, 0));
+    assert_eq!((window.fresh.records, window.fresh.bytes, window.here.bytes), (0, 0, 0));
 }
 
 #[test]
