@@ -127,9 +127,12 @@ mod tests {
 
     /// Takes events as the journal's layer does: each field by its name.
     #[derive(Clone, Default)]
-    struct Journal(Arc<Mutex<Vec<Vec<(String, String)>>>>);
+    struct Journal(Arc<Mutex<Vec<Fields>>>);
 
-    struct Entry(Vec<(String, String)>);
+    /// Names and values.
+    type Fields = Vec<(String, String)>;
+
+    struct Entry(Fields);
 
     impl Visit for Entry {
         fn record_str(&mut self, field: &Field, value: &str) {
@@ -149,7 +152,7 @@ mod tests {
         }
     }
 
-    fn emitted(say: impl FnOnce()) -> Vec<Vec<(String, String)>> {
+    fn emitted(say: impl FnOnce()) -> Vec<Fields> {
         let journal = Journal::default();
         let registry = tracing_subscriber::registry().with(Whole(journal.clone()));
         tracing::subscriber::with_default(registry, say);
