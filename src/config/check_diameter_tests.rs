@@ -73,7 +73,7 @@ fn certificates_are_read_and_those_that_end_are_warned_of() {
             &new,
             &new,
             &old_key,
-            "error: `own.key` cannot be used: keys may not be consistent: KeyMismatch\n  --> own.key\n  --> diameterclient.conf".to_owned(),
+            "error: `own.key` cannot be used: keys may not be consistent: KeyMismatch\n  --> own.key\n  --> diameterclient.conf:6:14".to_owned(),
         ),
     ] {
         let client = format!("{CLIENT}serv-type tls\ntls-ca-file ca.pem\ntls-cert-file own.pem\ntls-key-file own.key\n");
@@ -163,19 +163,59 @@ fn every_mistake_is_named_with_its_place() {
             "a leg AVP that a server takes once",
             CLIENT,
             "config = \"diameterclient.conf\"\nleg_fields = { src = \"Calling-Station-Id\" }",
-            "error: leg field `src`: no value can be sent in `Calling-Station-Id`: servers allow it once in a record; use `legs grouped` or a vendor's AVP\n  --> diameterclient.conf\n  --> tollgate.toml:9:17",
+            "error: leg field `src`: no value can be sent in `Calling-Station-Id`: servers allow it once in a record; use `legs grouped` or a vendor's AVP\n  --> tollgate.toml:11:22\n  --> tollgate.toml:9:17",
         ),
         (
             "a label in diameterclient.conf",
             "identity gw.example.net\nacctserver cdf.example.net\nmandatory Nothing-Known\n",
             "config = \"diameterclient.conf\"",
-            "error: an AVP with M: unknown AVP `Nothing-Known`\n  --> diameterclient.conf\n  --> tollgate.toml:9:17",
+            "error: an AVP with M: unknown AVP `Nothing-Known`\n  --> diameterclient.conf:3:11\n  --> tollgate.toml:9:17\n\
+             hint: `tollgate dict --diameter` lists",
+        ),
+        (
+            "one of several labels, on the second of two lines",
+            "identity gw.example.net\nacctserver cdf.example.net\noptional Termination-Cause\noptional Class, Terminate-Cause\n",
+            "config = \"diameterclient.conf\"",
+            "error: an AVP without M: unknown AVP `Terminate-Cause`\n  --> diameterclient.conf:4:17\n  --> tollgate.toml:9:17\n\
+             hint: did you mean `Termination-Cause`?",
+        ),
+        (
+            "an AVP that needs M, in the list of those without",
+            "identity gw.example.net\nacctserver cdf.example.net\n\noptional Event-Timestamp session-id\n",
+            "config = \"diameterclient.conf\"",
+            "error: `optional`: the flag M of `session-id` cannot be changed: every Accounting-Request needs it with M (RFC 6733 \
+             sections 4.5 and 9.8)\n  --> diameterclient.conf:4:26\n  --> tollgate.toml:9:17",
+        ),
+        (
+            "an AVP that is never sent",
+            "mandatory Filter-Id\nidentity gw.example.net\nacctserver cdf.example.net\n",
+            "config = \"diameterclient.conf\"",
+            "error: `mandatory`: the flag M of `Filter-Id` cannot be changed: records of this sink have no such AVP, so that its \
+             flag changes nothing\n  --> diameterclient.conf:1:11\n  --> tollgate.toml:9:17",
+        ),
+        (
+            "the group of a leg that is none",
+            "identity gw.example.net\nacctserver cdf.example.net\nlegs grouped\nleg-group User-Name\n",
+            "config = \"diameterclient.conf\"",
+            "error: the group of a leg: no value can be sent in `User-Name`: it is UTF8String, no group\n  --> diameterclient.conf:4:11",
+        ),
+        (
+            "TLS without an authority",
+            "identity gw.example.net\nacctserver cdf.example.net=127.0.0.1\nserv-type tls\n",
+            "config = \"diameterclient.conf\"",
+            "error: `serv-type tls` needs `tls-ca-file`\n  --> diameterclient.conf:3:11\n",
+        ),
+        (
+            "an authority that is not there",
+            "identity gw.example.net\nacctserver cdf.example.net=127.0.0.1\nserv-type tls\ntls-ca-file none.pem\n",
+            "config = \"diameterclient.conf\"",
+            "error: cannot read `none.pem`: No such file or directory (os error 2)\n  --> none.pem\n  --> diameterclient.conf:4:13",
         ),
         (
             "a dictionary that is not there",
             "identity gw.example.net\nacctserver cdf.example.net\ndictionary nowhere\n",
             "config = \"diameterclient.conf\"",
-            "error: cannot read `nowhere`: No such file or directory (os error 2)\n  --> nowhere",
+            "error: cannot read `nowhere`: No such file or directory (os error 2)\n  --> nowhere\n  --> diameterclient.conf:3:12",
         ),
         (
             "a profile that Rf does not use",

@@ -376,6 +376,11 @@ fn a_mistake_in_a_client_file_is_shown_in_that_file() {
     );
     assert!(text.contains("  --> {DIR}/radiusclient.conf:2:1\nhint: did you mean `radius_timeout`?"), "{text}");
     assert!(text.contains("no secret for `127.0.0.1`"), "{text}");
+    folder.write("radiusclient.conf", &format!("{CLIENT}dictionary {{DIR}}/none\n"));
+    let text = folder.findings(
+        "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"b\"]\n[sinks.radius.b]\nconfig = \"{DIR}/radiusclient.conf\"\n",
+    );
+    assert!(text.ends_with("\n  --> {DIR}/none\n  --> {DIR}/radiusclient.conf:4:12"), "{text}");
 }
 
 #[test]

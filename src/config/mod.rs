@@ -11,6 +11,7 @@ pub mod decode;
 pub mod diameterclient;
 pub mod error;
 mod foreign;
+pub mod keywords;
 pub mod plan;
 pub mod radiusclient;
 pub mod reload;

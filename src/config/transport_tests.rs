@@ -90,9 +90,9 @@ const OWN: &str = "tls-cert-file {DIR}/own.pem\ntls-key-file {DIR}/own.key\n";
 
 #[test]
 fn what_is_wrong_with_a_transport_is_named() {
-    let conf = "\n  --> {DIR}/radiusclient.conf";
+    let at = |place: &str| format!("\n  --> {{DIR}}/radiusclient.conf:{place}");
     let none = "warning: no certificate of our own: a RADIUS server over TLS usually asks for one\n  --> \
-                {DIR}/radiusclient.conf\nhint: set `tls-cert-file` and `tls-key-file`";
+                {DIR}/radiusclient.conf:2:11\nhint: set `tls-cert-file` and `tls-key-file`";
     let folder = Folder::new();
     for (name, client, want) in [
         ("TLS in order", [TLS, CA, OWN].concat(), vec![]),
@@ -101,27 +101,32 @@ fn what_is_wrong_with_a_transport_is_named() {
         (
             "no trust anchors",
             [TLS, OWN].concat(),
-            vec![format!("error: `serv-type tls` needs `tls-ca-file`: no server could be trusted without it{conf}")],
+            vec![format!(
+                "error: `serv-type tls` needs `tls-ca-file`: no server could be trusted without it{}",
+                at("2:11")
+            )],
         ),
         ("no certificate of our own", [TLS, CA].concat(), vec![none.to_owned()]),
         (
             "trust anchors that are not there",
             [TLS, "tls-ca-file none.pem\n", OWN].concat(),
             vec![format!(
-                "error: cannot read `{{DIR}}/none.pem`: No such file or directory (os error 2)\n  --> {{DIR}}/none.pem{conf}"
+                "error: cannot read `{{DIR}}/none.pem`: No such file or directory (os error 2)\n  --> {{DIR}}/none.pem{}",
+                at("3:13")
             )],
         ),
         (
             "trust anchors that are none",
             [TLS, "tls-ca-file empty.pem\n", OWN].concat(),
-            vec![format!("error: `{{DIR}}/empty.pem` has no certificate\n  --> {{DIR}}/empty.pem{conf}")],
+            vec![format!("error: `{{DIR}}/empty.pem` has no certificate\n  --> {{DIR}}/empty.pem{}", at("3:13"))],
         ),
         (
             "the key of another",
             [TLS, CA, OWN].concat().replace("own.key", "other.key"),
             vec![format!(
                 "error: `{{DIR}}/other.key` cannot be used: keys may not be consistent: KeyMismatch\n  --> \
-                 {{DIR}}/other.key{conf}"
+                 {{DIR}}/other.key{}",
+                at("5:14")
             )],
         ),
         (
@@ -142,7 +147,8 @@ fn what_is_wrong_with_a_transport_is_named() {
             "an address of somebody else",
             format!("{UDP}bindaddr 192.0.2.1\n"),
             vec![format!(
-                "error: `bindaddr` is `192.0.2.1`, which is no address of this host{conf}\nhint: `*` leaves it to the kernel"
+                "error: `bindaddr` is `192.0.2.1`, which is no address of this host{}\nhint: `*` leaves it to the kernel",
+                at("2:10")
             )],
         ),
         (
@@ -150,12 +156,14 @@ fn what_is_wrong_with_a_transport_is_named() {
             format!("{UDP}namespace tollgate-none\n"),
             vec![
                 format!(
-                    "warning: there is no network namespace `tollgate-none` now: `/run/netns/tollgate-none` is missing{conf}\n\
-                 hint: `ip netns add tollgate-none`, before the service starts"
+                    "warning: there is no network namespace `tollgate-none` now: `/run/netns/tollgate-none` is missing{}\n\
+                 hint: `ip netns add tollgate-none`, before the service starts",
+                    at("2:11")
                 ),
                 format!(
-                    "warning: `namespace` cannot work under the shipped unit: only root may enter a network namespace{conf}\n\
-                 hint: run the gateway in it with `NetworkNamespacePath=` in a drop-in of the unit, and leave the keyword out"
+                    "warning: `namespace` cannot work under the shipped unit: only root may enter a network namespace{}\n\
+                 hint: run the gateway in it with `NetworkNamespacePath=` in a drop-in of the unit, and leave the keyword out",
+                    at("2:11")
                 ),
             ],
         ),

@@ -6,18 +6,21 @@ use std::sync::Arc;
 use super::Check;
 use super::kinds::{self, Carrier, Fields, Takes};
 use super::mapping::is_field;
-use super::radius::{left_out, problem};
+use super::radius::{left_out, named_at, problem};
 use super::sections::set;
+use super::transport::of_tls;
 use crate::config::decode::{At, Ordered};
 use crate::config::diameterclient::{self, DiameterClient};
 use crate::config::error::{Mistake, Place, Weight, suggestion};
+use crate::config::keywords::Keywords;
 use crate::config::schema::{self, DiameterTable};
 use crate::config::tree::PlaceId;
-use crate::diameter::accounting::{Application, FieldMapping, LegOrder, Profile, Renderer, Round, Unmapped};
+use crate::diameter::accounting::{
+    Application, FieldMapping, LegOrder, Profile, Renderer, Round, SetupError, Unmapped,
+};
 use crate::diameter::settings::{Settings, Transport};
 use crate::dictionary::diameter::{Builder, Dictionary, Handle, Type};
 use crate::dictionary::{Files, Input, builtin};
-use crate::sinks::chain;
 use crate::sinks::diameter::tls_files;
 use crate::sinks::tls::client_config;
 use crate::units::{Millis, Secs};
@@ -39,14 +42,13 @@ pub(super) fn check(
             None
         }
     };
-    let own = client.as_ref().map_or(&[][..], |client| &client.dictionaries);
-    let dictionary = Arc::new(dictionary(table, own, profile.unwrap_or_default(), base, check)?);
+    let dictionary = Arc::new(dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?);
     let leg_fields = mappings(&table.leg_fields, &fields.leg, "accounting.leg_fields", &dictionary, check);
     let fields = mappings(&table.fields, &fields.record, "accounting.fields", &dictionary, check);
     record_id(table, &dictionary, check);
     let (client, profile) = (client?, profile?);
     let mut settings = client.settings;
-    tls(&settings, &client.path, check);
+    tls(&settings, &client.keywords, check);
     let is_rf = settings.accounting.application == Application::Rf;
     if let (true, Some(given)) = (is_rf, &table.profile) {
         let hint = Some("leave it out".to_owned());
@@ -63,13 +65,27 @@ pub(super) fn check(
     choices(table, &mut settings);
     if !errors && let Err(wrong) = Renderer::new(&settings.accounting) {
         // What is left is wrong with labels of diameterclient.conf, or between the two files.
-        let here = check.place(table.place);
         for error in wrong.0 {
-            let mistake = Mistake::error(error.to_string(), Place::Whole(client.path.clone()));
-            check.findings.push(mistake.also_at(here.clone()));
+            let place = place_of(&error, &client.keywords, table, check);
+            let mistake = Mistake::error(error.to_string(), place.unwrap_or(Place::Whole(client.path.clone())));
+            check.findings.push(mistake.also_at(check.place(table.place)).maybe_hint(error.hint()));
         }
     }
     Some(settings)
+}
+
+/// Where the label stands that an error is about.
+fn place_of(error: &SetupError, keywords: &Keywords, table: &DiameterTable, check: &Check<'_>) -> Option<Place> {
+    let label = error.label();
+    let of_client = |options: &[&str]| keywords.place_of(options, label);
+    let of_fields = |fields: &Ordered<At<String>>| {
+        let (_, avp) = fields.0.iter().find(|(_, avp)| avp.eq_ignore_ascii_case(label))?;
+        Some(check.place(avp.place))
+    };
+    let marked = error.option().map(|option| option.trim_matches('`'));
+    let marked = marked.and_then(|option| of_client(&[option]));
+    let found = marked.or_else(|| of_client(&["mandatory", "optional", "leg-group", "leg-number"]));
+    found.or_else(|| of_fields(&table.leg_fields)).or_else(|| of_fields(&table.fields))
 }
 
 fn profile_of(text: &At<String>, check: &mut Check<'_>) -> Option<Profile> {
@@ -102,21 +118,25 @@ fn client_file(config: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Opti
 }
 
 /// The files of TLS: what cannot be used is an error here, as it would be at the start.
-fn tls(settings: &Settings, path: &Path, check: &mut Check<'_>) {
+fn tls(settings: &Settings, keywords: &Keywords, check: &mut Check<'_>) {
     let Some(files) = tls_files(&settings.tls).filter(|_| settings.transport != Transport::Tcp) else { return };
     check.certificates.extend([files.ca.clone()]);
     check.certificates.extend(files.own.iter().map(|own| own.certificate.clone()));
     if let Err(error) = client_config(&files) {
-        let whole = |path: &Path| Place::Whole(path.to_owned());
-        let place = whole(error.path().unwrap_or(path));
-        check.findings.push(Mistake::error(chain(&error).to_string(), place).also_at(whole(path)));
+        let file = |own: &Option<PathBuf>| own.is_some() && own.as_deref() == error.path();
+        let keyword = match &settings.tls {
+            tls if file(&tls.cert_file) => "tls-cert-file",
+            tls if file(&tls.key_file) => "tls-key-file",
+            _ => "tls-ca-file",
+        };
+        check.findings.push(of_tls(&error, keyword, keywords));
     }
 }
 
 /// The built-in dictionary, the profile's, and the operator's files, the later above the earlier.
 fn dictionary(
     table: &DiameterTable,
-    own: &[PathBuf],
+    client: Option<&DiameterClient>,
     profile: Profile,
     base: &Path,
     check: &mut Check<'_>,
@@ -125,6 +145,7 @@ fn dictionary(
     if let Some(text) = builtin::profile(profile.name()) {
         builder.text(&format!("profile {}", profile.name()), text.as_bytes());
     }
+    let own = client.map_or(&[][..], |client| &client.dictionaries);
     for path in own {
         builder.file(path, &mut Files);
     }
@@ -138,10 +159,9 @@ fn dictionary(
         }
         Err(error) => {
             let here = check.place(table.dictionary.as_ref().map_or(PlaceId::default(), |path| path.place));
-            check.findings.extend(error.problems.iter().map(problem).map(|mistake| {
-                let whole = matches!(mistake.places[..], [Place::Whole(_)]);
-                if whole { mistake.also_at(here.clone()) } else { mistake }
-            }));
+            let places = client.map_or_else(Vec::new, |client| client.keywords.all("dictionary"));
+            let named: Vec<_> = own.iter().map(PathBuf::as_path).zip(places).collect();
+            check.findings.extend(error.problems.iter().map(|one| named_at(problem(one), &named, &here)));
             check.findings.extend(left_out(&error));
             None
         }

@@ -134,14 +134,21 @@ fn dictionary(
         }
         Err(error) => {
             let here = check.place(table.dictionary.as_ref().map_or(PlaceId::default(), |path| path.place));
-            check.findings.extend(error.problems.iter().map(problem).map(|mistake| {
-                let whole = matches!(mistake.places[..], [Place::Whole(_)]);
-                if whole { mistake.also_at(here.clone()) } else { mistake }
-            }));
+            let named =
+                client.and_then(|client| Some((client.dictionary.as_deref()?, client.keywords.place("dictionary"))));
+            let named: Vec<_> = named.into_iter().collect();
+            check.findings.extend(error.problems.iter().map(|one| named_at(problem(one), &named, &here)));
             check.findings.extend(left_out(&error));
             None
         }
     }
+}
+
+/// A mistake of a file as a whole is shown where the file is named too: by one of the client's keywords, or `here`.
+pub(super) fn named_at(mistake: Mistake, named: &[(&Path, Place)], here: &Place) -> Mistake {
+    let [Place::Whole(file)] = &mistake.places[..] else { return mistake };
+    let place = named.iter().find(|(path, _)| path == file).map_or(here, |(_, place)| place).clone();
+    mistake.also_at(place)
 }
 
 /// What says that a dictionary has more problems than were kept.

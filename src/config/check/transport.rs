@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Check;
 use crate::config::error::{Mistake, Place};
+use crate::config::keywords::Keywords;
 use crate::config::radiusclient::{
     Host, NameCheck, RadiusClient, Readers, SourceChoice, Surroundings as _, System, Tls, Transport,
 };
@@ -23,7 +24,7 @@ pub(super) fn check(client: &RadiusClient, settings: &mut Settings, check: &mut 
         SourceChoice::Kernel => SourceAddress::Kernel,
         SourceChoice::Public => SourceAddress::Public,
     };
-    settings.namespace = client.namespace.as_deref().map(|name| namespace(name, &client.path, check));
+    settings.namespace = client.namespace.as_deref().map(|name| namespace(name, client, check));
     if settings.namespace.is_none() {
         local_address(client, check);
     }
@@ -38,16 +39,16 @@ pub(super) fn check(client: &RadiusClient, settings: &mut Settings, check: &mut 
     true
 }
 
-fn namespace(name: &str, path: &Path, check: &mut Check<'_>) -> PathBuf {
+fn namespace(name: &str, client: &RadiusClient, check: &mut Check<'_>) -> PathBuf {
     let file = Path::new(NAMESPACES).join(name);
     if !file.exists() {
         let what = format!("there is no network namespace `{name}` now: `{}` is missing", file.display());
         let hint = format!("`ip netns add {name}`, before the service starts");
-        check.findings.push(Mistake::warning(what, Place::Whole(path.to_owned())).hint(hint));
+        check.findings.push(Mistake::warning(what, client.keywords.place("namespace")).hint(hint));
     }
     let what = "`namespace` cannot work under the shipped unit: only root may enter a network namespace";
     let hint = "run the gateway in it with `NetworkNamespacePath=` in a drop-in of the unit, and leave the keyword out";
-    check.findings.push(Mistake::warning(what, Place::Whole(path.to_owned())).hint(hint));
+    check.findings.push(Mistake::warning(what, client.keywords.place("namespace")).hint(hint));
     file
 }
 
@@ -59,12 +60,12 @@ fn local_address(client: &RadiusClient, check: &mut Check<'_>) {
         let what = format!("`bindaddr` is `{address}`, which is no address of this host");
         check
             .findings
-            .push(Mistake::error(what, Place::Whole(client.path.clone())).hint("`*` leaves it to the kernel"));
+            .push(Mistake::error(what, client.keywords.place("bindaddr")).hint("`*` leaves it to the kernel"));
     }
 }
 
 fn tls(client: &RadiusClient, check: &mut Check<'_>) -> Option<TlsSettings> {
-    let whole = || Place::Whole(client.path.clone());
+    let at = |keyword| client.keywords.place(keyword);
     let Tls { ca_file, cert_file, key_file, name_check } = &client.tls;
     let own = match (cert_file, key_file) {
         (Some(certificate), Some(key)) => {
@@ -74,13 +75,13 @@ fn tls(client: &RadiusClient, check: &mut Check<'_>) -> Option<TlsSettings> {
         _ => {
             let what = "no certificate of our own: a RADIUS server over TLS usually asks for one";
             let hint = "set `tls-cert-file` and `tls-key-file`";
-            check.findings.push(Mistake::warning(what, whole()).hint(hint));
+            check.findings.push(Mistake::warning(what, at("serv-type")).hint(hint));
             None
         }
     };
     let Some(ca) = ca_file.clone() else {
         let what = "`serv-type tls` needs `tls-ca-file`: no server could be trusted without it";
-        check.findings.push(Mistake::error(what, whole()));
+        check.findings.push(Mistake::error(what, at("serv-type")));
         return None;
     };
     let peer_name = match name_check {
@@ -91,8 +92,7 @@ fn tls(client: &RadiusClient, check: &mut Check<'_>) -> Option<TlsSettings> {
     check.certificates.extend(own.iter().map(|own| own.certificate.clone()));
     let config = tls::client_config(&ClientFiles { ca, own, peer_name });
     let config = config.map_err(|error| {
-        let place = error.path().map_or_else(whole, |path| Place::Whole(path.to_owned()));
-        check.findings.push(Mistake::error(chain(&error).to_string(), place).also_at(whole()));
+        check.findings.push(of_tls(&error, client.tls.keyword(error.path()), &client.keywords));
     });
     let mut names = Vec::new();
     for server in &client.acct_servers {
@@ -103,6 +103,16 @@ fn tls(client: &RadiusClient, check: &mut Check<'_>) -> Option<TlsSettings> {
     }
     let is_complete = names.len() == client.acct_servers.len();
     config.ok().filter(|_| is_complete).map(|config| TlsSettings { config, names })
+}
+
+/// What is wrong with a file of TLS: there, and where the client file names it.
+pub(super) fn of_tls(error: &TlsError, keyword: &str, keywords: &Keywords) -> Mistake {
+    let named = keywords.place(keyword);
+    let what = chain(error).to_string();
+    match error.path() {
+        Some(path) => Mistake::error(what, Place::Whole(path.to_owned())).also_at(named),
+        None => Mistake::error(what, named),
+    }
 }
 
 /// What a server has to prove: the host as it is written.

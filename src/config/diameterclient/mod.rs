@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub use format::DiameterClientFormat;
 
 use super::error::{Mistake, Mistakes, Place};
+use super::keywords::Keywords;
 use crate::diameter::settings::Settings;
 
 /// Octets of a diameterclient.conf.
@@ -35,6 +36,8 @@ pub struct DiameterClient {
     pub settings: Settings,
     /// Dictionaries, read after the built-in one, in order.
     pub dictionaries: Vec<PathBuf>,
+    /// Where what it says stands.
+    pub keywords: Keywords,
     /// What the operator should know.
     pub warnings: Vec<Mistake>,
 }

@@ -7,6 +7,7 @@ use super::keys::Kind;
 use super::lines::{self, Entry};
 use super::{DiameterClient, is_name, peers};
 use crate::config::error::{Findings, Mistake, Mistakes, Place, suggestion};
+use crate::config::keywords::Keywords;
 use crate::diameter::accounting::{Application, CdrRecord, Legs, RealmFrom, Trigger};
 use crate::diameter::settings::{NameCheck, PeerSettings, Realtime, Settings, Tls, Transport, VendorApplication};
 
@@ -17,11 +18,12 @@ pub(super) fn read(path: &Path, text: &[u8]) -> Result<DiameterClient, Mistakes>
     reader.duplicates();
     let (settings, dictionaries) = reader.settings();
     let has_error = reader.found.has_error();
+    let keywords = reader.keywords();
     let warnings = reader.found.sorted();
     if has_error {
         return Err(Mistakes(warnings));
     }
-    Ok(DiameterClient { path: path.to_owned(), settings, dictionaries, warnings })
+    Ok(DiameterClient { path: path.to_owned(), settings, dictionaries, keywords, warnings })
 }
 
 /// The words of a list with their places in octets.
@@ -113,7 +115,8 @@ impl<'a> Reader<'a> {
         } else {
             if ca_file.is_none() {
                 let what = format!("`serv-type {}` needs `tls-ca-file`", settings.transport.name());
-                let mistake = Mistake::error(what, Place::Whole(self.path.to_owned()));
+                let place = self.entry("serv-type").map(|(entry, _)| self.place(&entry));
+                let mistake = Mistake::error(what, place.unwrap_or(Place::Whole(self.path.to_owned())));
                 self.found.push(mistake.hint("the certificates of the authorities that sign the peers' ones"));
             }
             for (has, lacks, name) in
@@ -325,6 +328,27 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn keywords(&self) -> Keywords {
+        let mut keywords = Keywords::new(self.path.to_owned());
+        for entry in &self.entries {
+            if entry.key.kind == Kind::List {
+                self.words(entry).for_each(|(place, word)| keywords.note(entry.key.name, word, place));
+            } else {
+                keywords.note(entry.key.name, entry.value, self.place(entry));
+            }
+        }
+        keywords
+    }
+
+    /// The words of one line of a list.
+    fn words(&self, entry: &Entry<'a>) -> impl Iterator<Item = (Place, &'a str)> {
+        let (path, line, start, value) = (self.path, entry.line, entry.column, entry.value);
+        words(value).map(move |(at, word)| {
+            let column = start + u32::try_from(value[..at].chars().count()).unwrap_or(0);
+            (Place::File { path: path.to_owned(), line, column }, word)
+        })
+    }
+
     fn place(&self, entry: &Entry<'_>) -> Place {
         Place::File { path: self.path.to_owned(), line: entry.line, column: entry.column }
     }
@@ -350,13 +374,7 @@ impl<'a> Reader<'a> {
     /// The words of all lines of a list.
     fn all(&self, name: &str) -> Vec<(Place, &'a str)> {
         let lines = self.entries.iter().filter(|entry| entry.key.name == name);
-        let words = lines.flat_map(|entry| {
-            words(entry.value).map(|(at, word)| {
-                let column = entry.column + u32::try_from(entry.value[..at].chars().count()).unwrap_or(0);
-                (Place::File { path: self.path.to_owned(), line: entry.line, column }, word)
-            })
-        });
-        words.collect()
+        lines.flat_map(|entry| self.words(entry)).collect()
     }
 
     fn name(&mut self, name: &str) -> Option<String> {

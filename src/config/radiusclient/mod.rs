@@ -29,6 +29,7 @@ pub use format::RadiusClientFormat;
 pub use servers::{Host, SECRET_OCTETS_MIN, Server};
 
 use super::error::{Mistake, Mistakes, Place};
+use super::keywords::Keywords;
 
 /// Octets of one line.
 pub const LINE_OCTETS_MAX: usize = 64 * 1024;
@@ -97,6 +98,17 @@ pub struct Tls {
     pub name_check: NameCheck,
 }
 
+impl Tls {
+    /// The keyword that names a file.
+    pub(super) fn keyword(&self, file: Option<&Path>) -> &'static str {
+        match file {
+            Some(file) if self.cert_file.as_deref() == Some(file) => "tls-cert-file",
+            Some(file) if self.key_file.as_deref() == Some(file) => "tls-key-file",
+            _ => "tls-ca-file",
+        }
+    }
+}
+
 /// One radiusclient.conf with the secrets of its servers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RadiusClient {
@@ -132,6 +144,8 @@ pub struct RadiusClient {
     pub debug: u32,
     /// Keywords that were accepted without effect, each once, in order.
     pub ignored: Vec<&'static str>,
+    /// Where what it says stands.
+    pub keywords: Keywords,
     /// What the operator should know.
     pub warnings: Vec<Mistake>,
 }

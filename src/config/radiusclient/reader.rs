@@ -11,6 +11,7 @@ use super::{
     ACCT_PORT, NameCheck, RadiusClient, Readers, SourceChoice, Surroundings, TLS_PORT, Tls, Transport, Unknown,
 };
 use crate::config::error::{Findings, Mistake, Mistakes, Place, Weight};
+use crate::config::keywords::Keywords;
 use crate::radius::Secret;
 
 /// Seconds to wait for one answer, as in the sample files of the libraries.
@@ -37,9 +38,14 @@ pub(super) fn read(
     let mut reader = Reader { path, entries, found, surroundings };
     let client = reader.client(readers);
     let has_error = reader.found.has_error();
+    let mut keywords = Keywords::new(path.to_owned());
+    for entry in &reader.entries {
+        // Without its value, which may hold a secret.
+        keywords.note(entry.key.name, "", reader.place(entry));
+    }
     let findings = reader.found.sorted();
     match client {
-        client if !has_error => Ok(RadiusClient { warnings: findings, ..client }),
+        client if !has_error => Ok(RadiusClient { warnings: findings, keywords, ..client }),
         _ => Err(Mistakes(findings)),
     }
 }
@@ -89,6 +95,7 @@ impl Reader<'_> {
             },
             debug: self.number("clientdebug").unwrap_or(0),
             ignored: self.ignored(),
+            keywords: Keywords::default(),
             warnings: Vec::new(),
         };
         self.check_tls(&client);

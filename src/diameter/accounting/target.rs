@@ -47,6 +47,35 @@ pub enum SetupError {
     },
 }
 
+impl SetupError {
+    /// The label it is about; of an AVP that was found its name.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Label { source, .. } => source.label(),
+            Self::Mark { avp, .. } | Self::Refused { avp, .. } => avp,
+        }
+    }
+
+    /// What to write instead, where there is a guess.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Label { source, .. } => Some(source.hint()),
+            Self::Mark { .. } | Self::Refused { .. } => None,
+        }
+    }
+
+    /// The option that it is about, where that is known.
+    #[must_use]
+    pub const fn option(&self) -> Option<&'static str> {
+        match self {
+            Self::Mark { option, .. } => Some(option),
+            Self::Label { .. } | Self::Refused { .. } => None,
+        }
+    }
+}
+
 /// All that is wrong with the settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SetupErrors(pub Vec<SetupError>);

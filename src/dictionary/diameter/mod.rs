@@ -95,6 +95,17 @@ pub enum LabelError {
 }
 
 impl LabelError {
+    /// The label.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Unknown { label, .. }
+            | Self::Ambiguous { label, .. }
+            | Self::Vendor { label, .. }
+            | Self::Unmapped { label, .. } => label,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> String {
