@@ -334,6 +334,11 @@ impl Client {
         self.tick(now, out);
     }
 
+    /// How the last connection of each server failed or ended, over TCP and TLS.
+    pub fn troubles(&self) -> impl Iterator<Item = Option<&str>> {
+        self.servers.iter().map(|server| server.trouble.as_deref())
+    }
+
     /// When [`Self::tick`] is due next.
     pub fn deadline(&mut self) -> Option<Instant> {
         let visits = self.visits.deadline();

@@ -362,6 +362,17 @@ impl Client {
         self.note_sent(now, server, lane_id);
     }
 
+    /// Asks every server that has not answered Status-Server yet, on each connection that stands.
+    pub fn ask_all(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for server in 0..self.servers.len() {
+            let there = &self.servers[server];
+            let lanes = if there.counters.probe_answers > 0 { 0 } else { there.lanes.len() };
+            for place in 1..=lanes {
+                self.ask_status(now, server, LaneId(u16::try_from(place).unwrap_or(u16::MAX)), out);
+            }
+        }
+    }
+
     /// A record was answered, and a Status-Server that went out long before was not: this server answers none.
     fn overdue_probe(&mut self, now: Instant, server: usize, lane: LaneId) {
         let there = &mut self.servers[server];

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{RadiusSink, Settings};
+use super::{Carrier, RadiusSink, Settings};
 use crate::clock::{self, Instant};
 use crate::dictionary::{Dictionary, Input as Text};
 use crate::ids::{CallHash, RecordIds, Seq};
 use crate::queue::Settlement;
-use crate::radius::client::{Health, Input, LaneId, Probing, ServerIndex, ServerStatus, Submission, Transport};
+use crate::radius::client::{Health, Input, LaneId, Probing, ServerIndex, ServerStatus, Submission};
 use crate::radius::number;
 use crate::radius::packet::{Attributes, HEADER_OCTETS, Packet};
 use crate::record::{Cause, End, Fields, Kind, Party, Record, Times};
@@ -79,31 +79,45 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     Ok(Trial { exchanges: exchanges(seen, &addresses, &settings.dictionary), verdict, warning })
 }
 
-/// Asks every server with Status-Server (RFC 5997), over TCP and TLS by a connection, and waits for the answers.
+/// Asks every server with Status-Server (RFC 5997), over TCP and TLS on a connection, and waits for the answers.
 ///
 /// # Errors
 /// When the sink's settings are not good.
 pub async fn ask(name: &str, settings: &Settings, wait: Duration) -> Result<Vec<Reached>, TrialError> {
     let mut settings = settings.clone();
     settings.client.probing = Probing::Auto;
-    let is_stream = settings.client.transport == Transport::Stream;
+    let is_stream = !matches!(settings.carrier, Carrier::Udp);
     let mut sink = RadiusSink::new(name, &settings).map_err(|error| TrialError::Setup { why: error.to_string() })?;
     let mut outcomes = Vec::new();
-    let is_reached =
-        move |server: &ServerStatus| if is_stream { server.lanes > 0 } else { server.health == Health::Alive };
+    let is_reached = move |server: &ServerStatus| match is_stream {
+        true => server.counters.probe_answers > 0,
+        false => server.health == Health::Alive,
+    };
     let work = async {
         if !is_stream {
             let now = clock::now();
             sink.client.doubt_all(now, &mut sink.wanted);
             sink.perform(now);
         }
-        while !sink.client.status().all(|server| is_reached(&server)) {
+        // Who is not there will not be within the wait either.
+        let is_settled = |server: &ServerStatus| is_reached(server) || server.counters.unreachable > 0;
+        while !sink.client.status().all(|server| is_settled(&server)) {
             let _looked = timeout(LOOK_AGAIN, sink.progress(&mut outcomes)).await;
+            if is_stream {
+                let now = clock::now();
+                sink.client.ask_all(now.mono, &mut sink.wanted);
+                sink.perform(now);
+            }
         }
     };
     let _in_time = timeout(wait, work).await;
-    let reason = |server: &ServerStatus| {
-        if server.counters.bad_authenticator > 0 {
+    let reason = |server: &ServerStatus, trouble: Option<&str>| {
+        if is_stream && server.lanes > 0 {
+            let secs = wait.as_secs();
+            format!("the connection stands, but Status-Server was not answered within {secs} s")
+        } else if let Some(trouble) = trouble {
+            format!("no connection: {trouble}")
+        } else if server.counters.bad_authenticator > 0 {
             "its answer does not verify: the secrets differ".to_owned()
         } else if server.counters.unreachable > 0 {
             "nobody listens there".to_owned()
@@ -114,11 +128,11 @@ pub async fn ask(name: &str, settings: &Settings, wait: Duration) -> Result<Vec<
             )
         }
     };
-    let reached = |server: ServerStatus| {
-        let outcome = if is_reached(&server) { Ok(()) } else { Err(reason(&server)) };
+    let reached = |(server, trouble): (ServerStatus, Option<&str>)| {
+        let outcome = if is_reached(&server) { Ok(()) } else { Err(reason(&server, trouble)) };
         (server.address.to_string(), outcome)
     };
-    Ok(sink.client.status().map(reached).collect())
+    Ok(sink.client.status().zip(sink.client.troubles()).map(reached).collect())
 }
 
 /// The attributes asked for, encoded; gives their names as the dictionary spells them.
