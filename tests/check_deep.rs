@@ -1,14 +1,47 @@
-//! `tollgate check --deep`: what it tries, with a real FreeRADIUS and with what is not there.
+//! `tollgate check --deep`: what it tries, with a real FreeRADIUS, a real freeDiameter and with what is not there.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "support/diameter.rs"]
+mod diameter;
 mod support;
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 
-use support::{FreeRadius, free_ports};
+use diameter::FreeDiameter;
+use serde_json::Value;
+use support::{FreeRadius, free_ports, peer};
+
+/// `check --deep --json` of a configuration with these sinks: the exit code, and what it printed.
+fn deep(dir: &Path, sinks: &str) -> (i32, Value) {
+    let [port] = free_ports();
+    let folder = dir.display();
+    let toml = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\n[[route]]\nto = \"sip:127.0.0.1:9\"\n[accounting]\n\
+         on = [\"test\"]\n[queue]\npath = \"{folder}/queue\"\nfree_min_mib = 0\n[admin]\nsocket = \"{folder}/admin.sock\"\n\
+         {sinks}"
+    );
+    fs::write(dir.join("tollgate.toml"), toml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let output =
+        command.args(["check", "--deep", "--json", "--config"]).arg(dir.join("tollgate.toml")).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    (output.status.code().unwrap(), value)
+}
+
+/// What was said of the one server of the sink.
+fn of_server(report: &Value) -> (bool, String) {
+    let trials = report["trials"].as_array().unwrap();
+    let of_sink = |trial: &&Value| trial["what"].as_str().unwrap().starts_with("sink test");
+    let [trial] = trials.iter().filter(of_sink).collect::<Vec<_>>()[..] else { panic!("{report}") };
+    let why = trial["why"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(trial["ok"].as_bool().unwrap(), why.is_empty(), "{report}");
+    (why.is_empty(), why)
+}
 
 #[test]
 fn everything_a_start_needs_is_tried() {
@@ -80,4 +113,97 @@ fn everything_a_start_needs_is_tried() {
         assert_eq!(said.contains("would start"), code == 0, "{what}: {said}");
         assert!(!dir.path().join("queue").exists(), "{what}: it leaves nothing behind");
     }
+}
+
+#[test]
+fn what_was_tried_is_told_as_json_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let [nobody] = free_ports();
+    fs::write(
+        dir.path().join("client.conf"),
+        format!("acctserver 127.0.0.1:{nobody}:testing123\nradius_timeout 1\nradius_retries 1\n"),
+    )
+    .unwrap();
+    let (code, report) = deep(dir.path(), "[sinks.radius.test]\nconfig = \"client.conf\"\n");
+    assert_eq!((code, &report["would_start"]), (1, &false.into()), "{report}");
+    let (is_ok, why) = of_server(&report);
+    assert!(!is_ok && why == "nobody listens there", "{report}");
+    let trials = report["trials"].as_array().unwrap();
+    let good: Vec<_> =
+        trials.iter().filter(|trial| trial["ok"] == true).map(|trial| trial["what"].as_str().unwrap()).collect();
+    assert!(good.iter().any(|what| what.starts_with("udp:127.0.0.1:")) && good.contains(&"free space"), "{report}");
+    let warned = report["findings"].as_array().unwrap().iter().map(|own| own["what"].as_str().unwrap());
+    assert!(warned.into_iter().any(|what| what.contains("every user may read it")), "{report}");
+    // A mistake ends it before anything is tried.
+    let (code, report) = deep(dir.path(), "[sinks.radius.test]\nconfig = \"none.conf\"\n");
+    assert_eq!((code, &report["would_start"]), (78, &false.into()), "{report}");
+    assert_eq!(report["trials"].as_array().map(Vec::len), Some(0), "{report}");
+    assert!(report["findings"].as_array().unwrap().iter().any(|own| own["weight"] == "error"), "{report}");
+}
+
+/// A connection that stands says nothing of what is behind it: the server is asked as over UDP.
+#[test]
+fn a_radius_server_over_tcp_and_tls_is_asked_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(_) = peer("openssl") else { return };
+    let [tls_port] = free_ports();
+    let environment = [("RADTEST_TCP", "1"), ("RADTEST_TLS_PORT", &tls_port.to_string())];
+    let Some(server) = FreeRadius::start(dir.path(), &environment) else { return };
+    let certs = server.dir.join("certs").display().to_string();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp = |port: u16| format!("serv-type tcp\nacctserver 127.0.0.1:{port}:testing123\n");
+    let tls = |ca: &str| {
+        format!(
+            "serv-type tls\nacctserver localhost:{tls_port}\ntls-ca-file {ca}\ntls-cert-file {certs}/client.pem\n\
+             tls-key-file {certs}/client.key\n"
+        )
+    };
+    for (what, client, want) in [
+        ("TCP", tcp(server.port), ""),
+        ("TLS", tls(&format!("{certs}/ca.pem")), ""),
+        ("another authority", tls(&format!("{certs}/client.pem")), "no connection: "),
+        (
+            "a secret that differs",
+            tcp(server.port).replace("testing123", "another-secret"),
+            "the connection stands, but",
+        ),
+        (
+            "one that takes connections and is silent",
+            tcp(silent.local_addr().unwrap().port()),
+            "the connection stands, but",
+        ),
+        ("nobody", tcp(1), "no connection: "),
+    ] {
+        fs::write(
+            dir.path().join("client.conf"),
+            format!("{client}radius_timeout 1\nradius_retries 1\nnas-ip 127.0.0.1\n"),
+        )
+        .unwrap();
+        let (code, report) = deep(dir.path(), "[sinks.radius.test]\nconfig = \"client.conf\"\n");
+        let (is_ok, why) = of_server(&report);
+        assert_eq!((is_ok, code), (want.is_empty(), i32::from(!want.is_empty())), "{what}: {report}");
+        assert!(why.starts_with(want), "{what}: {why}");
+    }
+}
+
+#[test]
+fn a_diameter_peer_is_asked_for_its_capabilities() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = FreeDiameter::start(dir.path(), "a", &[]) else { return };
+    let client = |more: &str| {
+        format!("identity gw.test.example\nrealm test.example\n{more}\n").replace("PORT", &server.port.to_string())
+    };
+    for (what, client, want) in [
+        ("it answers", client("acctserver 127.0.0.1:PORT"), ""),
+        ("it is somebody else", client("acctserver other.test.example=127.0.0.1:PORT"), "calls itself"),
+        ("nobody listens", client("acctserver 127.0.0.1:1"), "Connection refused"),
+    ] {
+        fs::write(dir.path().join("diameter.conf"), client).unwrap();
+        let (code, report) = deep(dir.path(), "[sinks.diameter.test]\nconfig = \"diameter.conf\"\n");
+        let (is_ok, why) = of_server(&report);
+        assert_eq!((is_ok, code), (want.is_empty(), i32::from(!want.is_empty())), "{what}: {report}");
+        assert!(why.contains(want), "{what}: {why}");
+    }
+    assert_eq!(server.requests().len(), 0, "no record was sent");
+    support::wait_for("it has been told that the question is over", || (server.goodbyes() > 0).then_some(()));
 }

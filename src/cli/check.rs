@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::desk::Seek;
 use super::output::{self, Format};
-use super::{Failure, load};
+use super::{Failure, deep, load};
 use crate::config::error::{Mistake, Place, Weight};
 use crate::config::{self, Plan};
 
@@ -19,7 +19,7 @@ pub struct Arguments {
     /// Try everything that a start needs as well: ports, the queue's folder, space, and every server
     ///
     /// To be called as the service's user. Ends with `would start`, or with exit code 1.
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long)]
     deep: bool,
     #[command(flatten)]
     format: Format,
@@ -32,11 +32,11 @@ pub struct Arguments {
 pub fn run(seek: &Seek, arguments: Arguments) -> Result<(), Failure> {
     let path = arguments.file.as_deref().unwrap_or(&seek.config);
     if arguments.format.is_json() {
-        return run_json(path);
+        return run_json(seek, path, arguments.deep);
     }
     let plan = load(path)?;
     output::print(&summary(&plan))?;
-    if arguments.deep { super::deep::run(seek, &plan) } else { Ok(()) }
+    if arguments.deep { deep::run(seek, &plan) } else { Ok(()) }
 }
 
 fn summary(plan: &Plan) -> String {
@@ -51,13 +51,22 @@ fn summary(plan: &Plan) -> String {
     )
 }
 
-fn run_json(path: &Path) -> Result<(), Failure> {
-    let (findings, result) = match config::load(path) {
-        Ok(plan) => (plan.warnings, Ok(())),
-        Err(mistakes) => (mistakes.0, Err(Failure::Configuration)),
+fn run_json(seek: &Seek, path: &Path, is_deep: bool) -> Result<(), Failure> {
+    let loaded = config::load(path);
+    let findings = match &loaded {
+        Ok(plan) => &plan.warnings,
+        Err(mistakes) => &mistakes.0,
     };
-    output::print_json(&findings.iter().map(finding).collect::<Vec<_>>().into())?;
-    result
+    let findings: Value = findings.iter().map(finding).collect::<Vec<_>>().into();
+    match loaded {
+        Ok(plan) if is_deep => deep::run_json(seek, &plan, findings),
+        Ok(_) => Ok(output::print_json(&findings)?),
+        Err(_) => {
+            let shown = if is_deep { deep::report(findings, Vec::new(), false) } else { findings };
+            output::print_json(&shown)?;
+            Err(Failure::Configuration)
+        }
+    }
 }
 
 fn finding(mistake: &Mistake) -> Value {

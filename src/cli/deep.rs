@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use serde_json::{Value, json};
 
 use super::Failure;
 use super::desk::Seek;
@@ -21,20 +22,24 @@ use crate::sinks::{diameter, radius};
 /// Longest wait for the answer of one server.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// What was tried.
+/// What was tried; each is told at once, unless all are told together as JSON.
 #[derive(Default)]
 struct Trials {
     failed: usize,
+    is_quiet: bool,
+    all: Vec<Value>,
 }
 
 impl Trials {
     fn note(&mut self, what: &str, outcome: Result<(), String>) -> io::Result<()> {
+        self.all.push(json!({ "what": what, "ok": outcome.is_ok(), "why": outcome.as_ref().err() }));
+        self.failed += usize::from(outcome.is_err());
+        if self.is_quiet {
+            return Ok(());
+        }
         match outcome {
             Ok(()) => output::print(&format!("ok      {what}")),
-            Err(why) => {
-                self.failed += 1;
-                output::print(&format!("failed  {what}: {why}"))
-            }
+            Err(why) => output::print(&format!("failed  {what}: {why}")),
         }
     }
 }
@@ -44,12 +49,42 @@ impl Trials {
 /// # Errors
 /// Something did not work.
 pub fn run(seek: &Seek, plan: &Plan) -> Result<(), Failure> {
-    let mut trials = Trials::default();
+    let trials = perform(seek, plan, Trials::default())?;
+    if trials.failed == 0 {
+        output::print("would start")?;
+    }
+    verdict(&trials)
+}
+
+/// The same as one JSON object, with what was found in the configuration.
+///
+/// # Errors
+/// Something did not work.
+pub fn run_json(seek: &Seek, plan: &Plan, findings: Value) -> Result<(), Failure> {
+    let trials = perform(seek, plan, Trials { is_quiet: true, ..Trials::default() })?;
+    output::print_json(&report(findings, trials.all.clone(), trials.failed == 0))?;
+    verdict(&trials)
+}
+
+/// What `check --deep --json` prints.
+pub fn report(findings: Value, trials: Vec<Value>, would_start: bool) -> Value {
+    json!({ "findings": findings, "trials": trials, "would_start": would_start })
+}
+
+fn verdict(trials: &Trials) -> Result<(), Failure> {
+    match trials.failed {
+        0 => Ok(()),
+        1 => Err(Failure::Failed(anyhow!("one of these did not work"))),
+        failed => Err(Failure::Failed(anyhow!("{failed} of these did not work"))),
+    }
+}
+
+fn perform(seek: &Seek, plan: &Plan, mut trials: Trials) -> Result<Trials, Failure> {
     let is_running = seek.connect()?.is_some();
     for (listener, outcome) in try_listeners(&plan.sip) {
         match outcome {
             Err(error) if is_running && error.kind() == io::ErrorKind::AddrInUse => {
-                output::print(&format!("ok      {listener}, which the running service has"))?;
+                trials.note(&format!("{listener}, which the running service has"), Ok(()))?;
             }
             other => trials.note(&listener, other.map_err(|error| error.to_string()))?,
         }
@@ -70,11 +105,7 @@ pub fn run(seek: &Seek, plan: &Plan) -> Result<(), Failure> {
             trials.note(format!("sink {} {server}", sink.name).trim_end(), outcome)?;
         }
     }
-    match trials.failed {
-        0 => Ok(output::print("would start")?),
-        1 => Err(Failure::Failed(anyhow!("one of these did not work"))),
-        failed => Err(Failure::Failed(anyhow!("{failed} of these did not work"))),
-    }
+    Ok(trials)
 }
 
 /// One Status-Server to every RADIUS server, one exchange of capabilities with every Diameter peer.
