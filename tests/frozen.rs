@@ -1,20 +1,26 @@
-//! Octets that stay as they are: what 10 000 made-up records look like in the queue, in JSON, to RADIUS and to Diameter
-//! servers, under every profile and way of legs.
+//! What others rely on stays as it is: the octets of 10 000 made-up records in the queue, in JSON, to RADIUS and to
+//! Diameter servers, under every profile and way of legs; and the names at `/metrics` and in every `--json`.
 //!
-//! `tests/frozen/octets.tsv` holds a CRC-32C for every 1 000 records. Who changes an octet on purpose runs the test with
-//! `TOLLGATE_FREEZE=1`, which writes the file anew, and says in the commit what changed.
+//! `tests/frozen/names.txt` holds the names, and more may join them. `tests/frozen/octets.tsv` holds a CRC-32C for every 1 000 records. Who changes an octet on purpose runs the test with
+//! `TOLLGATE_FREEZE=1`, which writes the files anew, and says in the commit what changed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
-use std::collections::BTreeMap;
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::mem;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crc32c::crc32c_append;
+use serde_json::Value as Json;
+use support::{Agent, Gateway, free_ports, wait_for};
 use tollgate::clock::Timestamp;
 use tollgate::diameter::accounting as diameter;
 use tollgate::dictionary::{Builder, Dictionary, builtin};
@@ -293,4 +299,109 @@ fn the_octets_of_ten_thousand_records_are_those_of_the_last_release() {
     let now = sums.lines();
     let changed: Vec<_> = now.lines().zip(want.lines()).filter(|(now, want)| now != want).map(|(now, _)| now).collect();
     assert!(now == want, "other octets than those of tests/frozen/octets.tsv:\n{}", changed.join("\n"));
+}
+
+/// Series at `/metrics`, each by its type and the names of its labels.
+fn metrics(port: u16, names: &mut BTreeSet<String>) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let kinds: BTreeMap<&str, &str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    for line in text.lines().filter(|line| line.starts_with("tollgate_")) {
+        let (name, labels) = line.split_once(['{', ' ']).unwrap();
+        let labels: Vec<_> = labels.split("=\"").map(|part| part.rsplit(['"', ',']).next().unwrap()).collect();
+        let labels = if line.contains('{') { labels[..labels.len() - 1].join(",") } else { String::new() };
+        let kind = kinds.get(name).copied().unwrap_or("part of a summary or histogram");
+        names.insert(format!("/metrics {name}{{{labels}}} {kind}"));
+    }
+}
+
+/// Each place of a JSON text with its type; elements of an array share one place.
+fn shape(place: &str, json: &Json, names: &mut BTreeSet<String>) {
+    match json {
+        Json::Object(map) => map.iter().for_each(|(key, value)| shape(&format!("{place}.{key}"), value, names)),
+        Json::Array(items) => items.iter().for_each(|item| shape(&format!("{place}[]"), item, names)),
+        // Which of these a place holds depends on what happened so far.
+        Json::Null | Json::Number(_) | Json::Bool(_) | Json::String(_) => _ = names.insert(place.to_owned()),
+    }
+}
+
+/// A gateway with a sink of each protocol whose servers are away, one call up, and its Start waiting.
+fn gateway(dir: &Path) -> (Gateway, u16) {
+    let [port, metrics, radius, diameter] = free_ports();
+    let (mut caller, mut callee) = (agent(2), agent(3));
+    let folder = dir.display();
+    fs::write(dir.join("diameterclient.conf"), format!("identity gw.example.net\nacctserver 127.0.0.1:{diameter}\n"))
+        .unwrap();
+    let toml = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\nshards = 1\n\n\
+         [[route]]\nto = \"sip:{callee}\"\n\n[accounting]\non = [\"radius\", \"diameter\"]\n\n\
+         [accounting.fields]\ncaller = \"$fU\"\n\n[queue]\npath = \"{folder}/queue\"\nfree_min_mib = 0\n\n\
+         [sinks.radius.billing]\nconfig = \"{folder}/radiusclient.conf\"\n\n\
+         [sinks.diameter.cdf]\nconfig = \"{folder}/diameterclient.conf\"\n\n\
+         [admin]\nsocket = \"{folder}/admin.sock\"\nlisten = \"127.0.0.1:{metrics}\"\n",
+        callee = callee.address,
+    );
+    let gateway = Gateway::start_on(dir, port, &toml, radius);
+    let here = caller.address;
+    let invite = format!(
+        "INVITE sip:bob@example.org SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKa;rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:alice@example.net>;tag=a\r\nTo: <sip:bob@example.org>\r\nCall-ID: one\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:alice@{here}>\r\nContent-Length: 0\r\n\r\n"
+    );
+    caller.send(invite.as_bytes(), gateway.address());
+    let arrived = callee.wait("the INVITE");
+    let contact = format!("Contact: <sip:bob@{}>", callee.address).into_bytes();
+    callee.send(&arrived.answer(b"200 OK", "b", &[contact], b"").octets(), gateway.address());
+    wait_for("the 200", || caller.take().filter(|wire| wire.code() == 200));
+    (gateway, metrics)
+}
+
+fn agent(host: u8) -> Agent {
+    Agent::bind(SocketAddr::from(([127, 0, 0, host], 0)))
+}
+
+/// Commands that have `--json`, on a gateway that runs.
+const COMMANDS: [&[&str]; 9] = [
+    &["status"],
+    &["calls"],
+    &["check"],
+    &["reload"],
+    &["queue", "status"],
+    &["queue", "list"],
+    &["queue", "show", "1"],
+    &["dict", "User-Name"],
+    &["vars"],
+];
+
+#[test]
+fn the_names_at_metrics_and_in_json_are_those_of_the_last_release() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gateway, port) = gateway(dir.path());
+    let seen = |names: &mut BTreeSet<String>| {
+        metrics(port, names);
+        for words in COMMANDS {
+            let json = gateway.command(&[words, &["--json"]].concat());
+            for line in serde_json::Deserializer::from_str(&json).into_iter::<Json>() {
+                shape(&words.join(" "), &line.unwrap(), names);
+            }
+        }
+    };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/names.txt");
+    let mut names = BTreeSet::new();
+    if std::env::var_os("TOLLGATE_FREEZE").is_some() {
+        seen(&mut names);
+        fs::write(&path, names.iter().fold(String::new(), |text, name| text + name + "\n")).unwrap();
+    }
+    let want = fs::read_to_string(&path).unwrap();
+    let mut missing = Vec::new();
+    // Some come with the first look at a server or the first turn of a thread.
+    let all = support::try_wait_for(|| {
+        seen(&mut names);
+        missing = want.lines().filter(|name| !names.contains(*name)).collect();
+        missing.is_empty().then_some(())
+    });
+    assert!(all.is_some(), "these are there no more:\n{}", missing.join("\n"));
 }
