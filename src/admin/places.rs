@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock::{self, Instant};
+use crate::timers::spell::Spell;
 
 /// A bounded number of places.
 #[derive(Clone, Debug)]
@@ -50,31 +51,29 @@ enum State {
     Served,
 }
 
-/// Connections that could not be accepted: the first is told, and how many there were when it is over.
+/// Connections that could not be accepted: a spell of that is told, and how many there were when it is over.
 #[derive(Debug)]
 pub(super) struct AcceptTroubles {
     what: &'static str,
-    failures: u64,
+    spell: Spell,
 }
 
 impl AcceptTroubles {
     /// None yet, of connections of this kind.
-    pub const fn new(what: &'static str) -> Self {
-        Self { what, failures: 0 }
+    pub fn new(what: &'static str) -> Self {
+        Self { what, spell: Spell::default() }
     }
 
     /// A connection was accepted.
     pub fn over(&mut self) {
-        let failures = std::mem::take(&mut self.failures);
-        if failures > 0 {
+        if let Some(failures) = self.spell.succeeded(clock::mono()) {
             tracing::info!(failures, "{} connections are accepted again", self.what);
         }
     }
 
     /// One was not.
     pub fn note(&mut self, error: &std::io::Error) {
-        self.failures += 1;
-        if self.failures == 1 {
+        if self.spell.failed(clock::mono()) {
             tracing::warn!(%error, "no {} connection can be accepted", self.what);
         }
     }

@@ -11,6 +11,7 @@
 
 pub mod pace;
 pub mod slab;
+pub mod spell;
 
 use std::time::Duration;
 

@@ -14,7 +14,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::connection::{Connection, Direction, End, serve};
 use super::hub::{Hub, Slot};
 use super::tls;
+use crate::clock;
 use crate::sip::stack::{ListenerId, Peer, Transport};
+use crate::timers::spell::Spell;
 
 /// Pause after a failed accept: no file descriptor is left, and one may come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -26,14 +28,12 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 /// Takes connections from a listener until the thread ends.
 pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, transport: Transport, listener: TcpListener) {
-    // Failures in a row; the first one is told, and how many there were when it is over.
-    let mut failures = 0_u64;
+    let mut spell = Spell::default();
     loop {
         let (stream, addr) = match listener.accept().await {
             Ok(accepted) => {
-                if failures > 0 {
+                if let Some(failures) = spell.succeeded(clock::mono()) {
                     tracing::info!(failures, "connections are taken again");
-                    failures = 0;
                 }
                 accepted
             }
@@ -41,8 +41,7 @@ pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, transport: Transport, l
                 // One that was reset before it was taken is nothing; without descriptors all have to wait.
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
                     hub.meters.accept_failed();
-                    failures += 1;
-                    if failures == 1 {
+                    if spell.failed(clock::mono()) {
                         tracing::warn!(%error, "connections cannot be taken; of file descriptors the unit's LimitNOFILE gives more");
                     }
                     sleep(ACCEPT_PAUSE).await;
