@@ -124,6 +124,17 @@ impl Desk {
         }
     }
 
+    /// Asks the running service over a new connection: it closes one that is silent for long, as while somebody thinks.
+    ///
+    /// # Errors
+    /// It does not run any more, or its socket cannot be used.
+    pub fn renew(&mut self, seek: &Seek) -> Result<(), Failure> {
+        if let Self::Running(client) = self {
+            *client = seek.service()?;
+        }
+        Ok(())
+    }
+
     /// Ends the work; what it did to files is on disk then.
     ///
     /// # Errors

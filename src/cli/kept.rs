@@ -15,19 +15,20 @@ use super::load_quietly;
 use crate::admin::request::{Filter, Kept, Request, Until};
 use crate::clock;
 
-/// Writes the selected records to a new file of their owner alone, and limits the filter to them. `None` when there are
-/// none.
+/// The end of what is in the queue now.
+///
+/// # Errors
+/// The queue does not answer.
+pub fn until_now(desk: &mut Desk) -> Result<Until, Failure> {
+    let seq = desk.ask(&Request::QueueStatus {})?["disk"]["head"].as_u64().unwrap_or(0);
+    Ok(Until { seq, micros: clock::wall().0 })
+}
+
+/// Writes the selected records to a new file of their owner alone. `None` when there are none.
 ///
 /// # Errors
 /// The records cannot be read or the file not be written; nothing was dropped then.
-pub fn save(
-    desk: &mut Desk,
-    seek: &Seek,
-    filter: &mut Filter,
-    path: Option<PathBuf>,
-) -> Result<Option<PathBuf>, Failure> {
-    let seq = desk.ask(&Request::QueueStatus {})?["disk"]["head"].as_u64().unwrap_or(0);
-    filter.until = Some(Until { seq, micros: clock::wall().0 });
+pub fn save(desk: &mut Desk, seek: &Seek, filter: &Filter, path: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
     let folder = match path {
         Some(_) => None,
         None => Some(load_quietly(&seek.config)?.queue.path),

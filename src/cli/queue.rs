@@ -173,11 +173,14 @@ fn perform(desk: &mut Desk, seek: &Seek, command: Command) -> Result<(), Failure
         Command::Retry { which, format } => act(desk, Verb::Retry, which.filter(), (None, None), &format),
         Command::Park { which, reason, format } => act(desk, Verb::Park, which.filter(), (reason, None), &format),
         Command::Drop { which, yes, save, no_save, reason, format } => {
-            if which.all && !yes {
-                ask_for_count(desk, &which)?;
+            // What comes from here on has not been counted, nor kept.
+            let asks = which.all && !yes;
+            let filter = Filter { until: Some(kept::until_now(desk)?), ..which.filter() };
+            if asks {
+                ask_for_count(desk, &filter)?;
+                desk.renew(seek)?;
             }
-            let mut filter = which.filter();
-            let kept = if no_save { None } else { kept::save(desk, seek, &mut filter, save)? };
+            let kept = if no_save { None } else { kept::save(desk, seek, &filter, save)? };
             act(desk, Verb::Drop, filter, (reason, kept), &format)
         }
         Command::Export { which } => {
@@ -370,12 +373,10 @@ fn show(desk: &mut Desk, record: String, format: &Format) -> Result<(), Failure>
 }
 
 /// Has whoever drops all records type how many there are.
-fn ask_for_count(desk: &mut Desk, which: &Chosen) -> Result<(), Failure> {
+fn ask_for_count(desk: &mut Desk, filter: &Filter) -> Result<(), Failure> {
     use std::io::IsTerminal as _;
-    let state = which.state.map(Standing::from);
-    let filter = Filter { sink: which.sink.clone(), state, ..Filter::default() };
     let mut count = 0_u64;
-    pages(desk, &filter, usize::MAX, |_| {
+    pages(desk, filter, usize::MAX, |_| {
         count += 1;
         Ok(())
     })?;
