@@ -209,3 +209,45 @@ fn beyond_the_limit_of_records_every_answered_bye_has_its_stop() {
     calls.iter().for_each(|call| world.end(call));
     world.check(&calls, "records_max");
 }
+
+#[test]
+fn a_stop_on_a_full_disk_waits_for_room_or_keeps_the_records_elsewhere() {
+    for (name, gets_room) in [("it gets room while the service stops", true), ("it stays full", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(small) = Small::mount(&dir.path().join("gateway/queue"), 48) else { return };
+        let queue = "free_min_mib = 0\nreserve_mib = 0\n[service]\nstop_timeout_s = 1";
+        let mut world = World::start(dir.path(), queue);
+        let calls: Vec<_> = (0..CALLS).map(|n| world.begin(&format!("call{n}"))).collect();
+        small.fill();
+        calls.iter().for_each(|call| world.end(call));
+        assert!(world.status()["records"]["unwritten"].as_u64().unwrap() > 0, "{name}");
+        world.gateway.process.signal(libc::SIGTERM);
+        if gets_room {
+            wait_for("the queue stops", || world.gateway.log().contains("the stop goes on trying").then_some(()));
+            small.empty();
+        }
+        world.gateway.process.wait("the service has stopped");
+        if !gets_room {
+            small.empty();
+        }
+        let kept = std::fs::read_dir(dir.path().join("gateway")).unwrap().map(|entry| entry.unwrap().path());
+        let kept: Vec<_> = kept.filter(|path| path.to_string_lossy().contains("unwritten-")).collect();
+        let lost = world.status()["records"]["lost"].as_u64().unwrap();
+        world.gateway.start_again();
+        if gets_room {
+            assert_eq!((kept.len(), lost), (0, 0), "{name}");
+        } else {
+            let [file] = &kept[..] else { panic!("{name}: {kept:?} {}", world.gateway.log()) };
+            assert!(lost > 0, "{name}: they are not in the queue");
+            let log = world.gateway.log();
+            assert!(log.contains(&format!("{}", file.display())), "{name}: {log}");
+            let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+            let said = world.gateway.command(&["queue", "import", file.to_str().unwrap()]);
+            assert!(said.contains(&lost.to_string()), "{name}: {said}");
+        }
+        let mut ids: Vec<_> = calls.iter().map(|call| call.id.clone()).collect();
+        ids.sort();
+        assert_eq!(world.recorded("stop"), ids, "{name}");
+    }
+}

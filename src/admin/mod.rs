@@ -29,7 +29,7 @@ use crate::queue::{Desk, Stats};
 use crate::sinks::view::Backend;
 use crate::sip::stack::Outage;
 
-pub use answer::{backend_json, call_json, item_json, outage_json, page_json, reloaded_json, stats_json};
+pub use answer::{backend_json, call_json, item_json, outage_json, page_json, reloaded_json, stats_json, whole_json};
 
 /// Settings of administration.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -196,6 +196,16 @@ pub struct Item {
     pub body: Bytes,
 }
 
+impl From<Entry> for Item {
+    /// A record that has no place yet.
+    fn from(Entry { id, call, sinks, body }: Entry) -> Self {
+        let waiting = |sink| Waiting { sink, leased: false, attempts: 0, reason: String::new(), due_in: None };
+        let appended = super::window::made(id);
+        let waiting = sinks.iter().map(waiting).collect();
+        Self { seq: Seq(0), id, call, appended, waiting, parked: None, body: body.into() }
+    }
+}
+
 /// How a record stands with one sink.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Waiting {

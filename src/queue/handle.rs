@@ -15,7 +15,7 @@ use crate::clock;
 use crate::ids::{Seq, SinkNumber};
 
 use super::balance::Stats;
-use super::command::{Command, CommandError, Desk, Outcome, Page, Query, ask};
+use super::command::{Command, CommandError, Desk, Item, Outcome, Page, Query, ask};
 use super::error::{AppendFailed, StoreError};
 use super::limits::{Trouble, Troubles};
 use super::notice::Notice;
@@ -85,6 +85,8 @@ pub(super) struct Shared {
     pub queued: AtomicU64,
     /// Records of commits that producers hold because the channel is full.
     pub held: AtomicU64,
+    /// New records that a stop could not write.
+    pub left: Mutex<Vec<Entry>>,
 }
 
 /// The rest depth of the thread: who may wake it.
@@ -268,6 +270,12 @@ impl Handle {
         // A thread that has ended needs no stopping.
         drop(self.shared.controls.send(Control::Stop));
         self.shared.signal.wake(GATHERING);
+    }
+
+    /// New records that the stop could not write, after the thread has ended; they are given once.
+    #[must_use]
+    pub fn take_unwritten(&self) -> Vec<Item> {
+        std::mem::take(&mut *lock(&self.shared.left)).into_iter().map(Item::from).collect()
     }
 
     fn request<T>(&self, control: Control, answer: &Receiver<T>) -> Result<T, CommandError> {

@@ -51,6 +51,8 @@ pub struct Settings {
     pub alarm_effect: String,
     /// Commits all producers together may have waiting; more are refused. Default 16 384.
     pub commits_waiting_max: usize,
+    /// How long a stop goes on trying to write what the disk does not take. Default 10 s.
+    pub stop_wait: Duration,
 }
 
 impl Default for Settings {
@@ -74,6 +76,7 @@ impl Default for Settings {
             collapsing: Vec::new(),
             alarm_effect: String::new(),
             commits_waiting_max: 16_384,
+            stop_wait: Duration::from_secs(10),
         }
     }
 }

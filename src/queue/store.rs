@@ -21,7 +21,7 @@ use super::salvage::Salvage;
 use super::switch::Switch;
 use super::totals;
 use super::window::Window;
-use super::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, NOTE_BYTES_MAX};
+use super::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, Entry, NOTE_BYTES_MAX};
 
 /// The most records of one batch.
 pub const BATCH_RECORDS_MAX: usize = 4096;
@@ -193,6 +193,19 @@ impl Queue {
         if let Err(error) = self.chain.place.keep_losses(&self.stats.losses) {
             self.chain.notices.push(Notice::Failed { action: "write `lost`", why: error.to_string() });
         }
+    }
+
+    /// The new records of the next batch; those that the queue has at another place are no loss there.
+    #[must_use]
+    pub(super) fn unwritten(&self) -> Vec<Entry> {
+        let new = self.building.records.iter().filter(|record| record.origin == Origin::New);
+        let entry = |Fresh { id, call, sinks, body, .. }: &Fresh| Entry {
+            id: *id,
+            call: *call,
+            sinks: *sinks,
+            body: body.to_vec(),
+        };
+        new.map(entry).collect()
     }
 
     /// Records in the next batch.

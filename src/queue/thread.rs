@@ -53,7 +53,7 @@ pub struct Started {
 /// When the queue does not open or the thread does not start.
 pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Result<Started, OpenError> {
     let waiting_max = settings.commits_waiting_max.max(1);
-    let commit_wait_max = settings.commit_wait_max;
+    let (commit_wait_max, stop_wait) = (settings.commit_wait_max, settings.stop_wait);
     let gather_max = settings.gather_max.min(commit_wait_max / 4);
     let path = settings.path.clone();
     let mut opened = Queue::open(settings, sinks, clock::now, step)?;
@@ -78,6 +78,7 @@ pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Re
         backlog_refused: AtomicU64::new(0),
         queued: AtomicU64::new(0),
         held: AtomicU64::new(0),
+        left: Mutex::default(),
     });
     let worker = Worker {
         queue: opened.queue,
@@ -91,6 +92,7 @@ pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Re
         leases: Vec::new(),
         settled: Vec::new(),
         stopping: false,
+        stop_wait,
     };
     let join = std::thread::Builder::new()
         .name("queue".into())
@@ -128,6 +130,7 @@ struct Worker {
     leases: Vec<Lease>,
     settled: Vec<(crate::ids::Seq, super::Settlement)>,
     stopping: bool,
+    stop_wait: Duration,
 }
 
 impl Worker {
@@ -163,9 +166,19 @@ impl Worker {
         let Self { mut queue, shared, commits, mut tickets, .. } = self;
         let left = shared.queued.load(Ordering::Relaxed) + shared.held.load(Ordering::Relaxed);
         queue.lose(Loss::Unwritten, left);
+        let mut unwritten = queue.unwritten();
         let result = queue.close(clock::now);
-        // Commits still on their way are answered with an error when their channel goes.
+        if result.is_ok() {
+            // Closing has tried it once more.
+            unwritten.clear();
+        }
+        // Those still on their way are answered with an error.
+        for (owner, commit) in commits.try_iter().map(Submitted::take) {
+            unwritten.extend(commit.entries);
+            tickets.extend(owner.map(|(producer, ticket)| (producer, (ticket, Err(AppendFailed::Store)))));
+        }
         drop(commits);
+        *lock(&shared.left) = unwritten;
         // These were in a batch that no spool took; closing has tried it once more.
         if result.is_err() {
             tickets.iter_mut().for_each(|(_, (_, result))| *result = result.and(Err(AppendFailed::Store)));
@@ -174,15 +187,21 @@ impl Worker {
         result
     }
 
-    /// What no spool took is tried once more, and all that came behind it: the disk may have room by now.
+    /// What no spool took is tried again, and all that came behind it, as long as a stop may take: the disk may get room.
     fn write_what_is_left(&mut self) {
-        self.queue.try_at_once();
+        let end = clock::mono() + self.stop_wait;
         loop {
+            self.queue.try_at_once();
             let more = self.take_commits();
-            if self.tickets.is_empty() && self.queue.gathered() == 0 || !self.commit() {
+            if self.tickets.is_empty() && self.queue.gathered() == 0 {
                 return;
             }
-            if !more {
+            if !self.commit() {
+                if clock::mono() >= end {
+                    return;
+                }
+                self.shared.signal.rest(GATHERING, STOP_REST, || false);
+            } else if !more {
                 return;
             }
         }
@@ -447,6 +466,9 @@ const RESTING_TIME: Duration = Duration::from_millis(1);
 
 /// Rest while no spool takes a batch.
 const STUCK_REST: Duration = Duration::from_millis(50);
+
+/// Rest between two tries of a stop to write what the disk does not take.
+const STOP_REST: Duration = Duration::from_millis(250);
 
 /// Requests of operators that may wait.
 const CONTROLS_MAX: usize = 64;

@@ -332,7 +332,7 @@ impl Queue {
         let counted = self.chain.metas.get(totals::NAME) != Some(&self.totals());
         let result = if active_dirty || pending || counted { self.finish(clock) } else { Ok(()) };
         if result.is_err() {
-            self.lose(Loss::Unwritten, self.building.records.len() as u64);
+            self.lose(Loss::Unwritten, self.unwritten().len() as u64);
         }
         for index in 0..self.chain.spools.len() - 1 {
             self.chain.store_settled(index);

@@ -13,6 +13,7 @@ mod resolver;
 mod route_keys;
 mod supervisor;
 mod systemd;
+mod unwritten;
 mod wiring;
 
 pub use classes::is_class;

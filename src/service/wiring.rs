@@ -19,6 +19,7 @@ use super::reload::{Base, Fixed, Pending, Reach, Wish};
 use super::resolver;
 use super::route_keys::Keyring;
 use super::systemd::Loop;
+use super::unwritten::Store;
 use crate::accounting::{self, CallView, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase, Reloaded};
 use crate::clock::{self, Instant, Now, Timestamp};
@@ -104,7 +105,7 @@ pub struct Service {
     /// The thread of the connections, if there is a listener for any.
     streams: Option<Streams>,
     queue: queue::Handle,
-    store: JoinHandle<Result<(), queue::StoreError>>,
+    store: Store,
     keys: Keyring,
     draining: Arc<AtomicBool>,
     delivery: Delivery,
@@ -125,7 +126,8 @@ impl Service {
         let fixed = Fixed::of(&plan);
         let phase = Arc::new(AtomicBool::new(false));
         let (sockets, listeners) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?);
-        let admin = Admin::bind(&plan.admin)?;
+        let (admin, socket) = (Admin::bind(&plan.admin)?, plan.admin.socket.clone());
+        super::unwritten::remind(socket.as_deref());
         let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
         super::supervisor::log_opening(&opened.report);
         // Before anything new is appended.
@@ -170,7 +172,7 @@ impl Service {
         };
         let own = boxes.into_iter().map(|(_, inbox)| inbox).zip(sockets).zip(calls).enumerate();
         let shards = own.map(|(number, own)| common.start(number, own)).collect::<Result<_, _>>()?;
-        let (queue, store) = (opened.handle, opened.join);
+        let (queue, store) = (opened.handle, Store::new(opened.join, socket));
         let allow_on = plan.sip.stack.allow_on.clone();
         let base = Base { fixed, numbers, accounting: settings, shard: plan.shard, allow_on };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
@@ -293,13 +295,7 @@ impl Service {
             streams.stop();
         }
         self.delivery.stop();
-        self.queue.stop();
-        match self.store.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the queue did not close cleanly"),
-            Err(_) => tracing::error!("the queue's thread panicked while it stopped"),
-        }
-        super::supervisor::log_notices(&self.queue);
+        self.store.stop(&self.queue);
         drop(self.shards);
     }
 }
