@@ -410,6 +410,49 @@ fn answers_are_kept_as_long_as_they_say() {
     }
 }
 
+/// A name that is known is asked for again when others answer, and stays known while they do not.
+#[test]
+fn a_reload_has_names_asked_at_other_servers() {
+    let (dns, other, mut caller) = (Dns::start(), Dns::start(), agent());
+    let (mut callee, mut moved) = (agent(), agent());
+    for (server, callee) in [(&dns, &callee), (&other, &moved)] {
+        server.srv("_sip._udp.host.example.net", 1, callee.address.port(), "a.example.net");
+        server.a(LONG, "a.example.net");
+    }
+    let proxy = Proxy::start(&dns, &["sip:127.0.0.1".to_owned()], "timeout_ms = 200\n");
+    let uri = "sip:b@host.example.net";
+    passes(&proxy, &mut caller, &mut callee, uri, "before");
+    let file = proxy.gateway.dir.join("tollgate.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let reload = |server: &Dns| {
+        std::fs::write(&file, text.replace(&dns.address.to_string(), &server.address.to_string())).unwrap();
+        // It would fail if a restart were needed.
+        proxy.gateway.command(&["reload"]);
+    };
+    other.silence(true);
+    reload(&other);
+    passes(&proxy, &mut caller, &mut callee, uri, "silent");
+    other.silence(false);
+    let before = dns.questions();
+    let mut number = 0;
+    // The answer that could not be had anew is used for a little longer.
+    wait_for("the other server's answer", || {
+        number += 1;
+        proxy.send(&caller, &options(&caller, uri, &format!("moved{number}")));
+        let (arrived, is_moved) = wait_for("it arrives", || {
+            let arrived = moved.take().map(|own| (own, true));
+            arrived.or_else(|| callee.take().map(|own| (own, false)))
+        });
+        answer(&moved, &proxy, &arrived, b"200 OK");
+        wait_for("its answer", || caller.take());
+        is_moved.then_some(())
+    });
+    passes(&proxy, &mut caller, &mut moved, uri, "after");
+    assert_eq!(dns.questions(), before, "the earlier server is not asked any more");
+    reload(&dns);
+    passes(&proxy, &mut caller, &mut callee, uri, "back");
+}
+
 #[test]
 fn nobody_waits_for_a_silent_server_but_those_who_ask_it() {
     let (dns, mut caller, mut callee) = (Dns::start(), agent(), agent());

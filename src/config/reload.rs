@@ -80,8 +80,8 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "sip.dns",
-        live: &[],
-        restart: &["servers", "timeout_ms", "ttl_min_s", "ttl_max_s", "negative_ttl_max_s", "naptr"],
+        live: &["servers", "timeout_ms", "ttl_min_s", "ttl_max_s", "negative_ttl_max_s", "naptr"],
+        restart: &[],
     },
     Section {
         path: "sip.streams",

@@ -74,6 +74,8 @@ pub(super) struct Delivery {
     beat: Arc<AtomicU64>,
     thread: JoinHandle<()>,
     renewals: mpsc::Sender<Renewal>,
+    /// How names are asked for.
+    dns: watch::Sender<dns::Settings>,
 }
 
 impl Delivery {
@@ -82,6 +84,7 @@ impl Delivery {
         let (end, ended) = watch::channel(false);
         let beat = Arc::new(AtomicU64::new(clock::mono().0));
         let (renewals, renewing) = mpsc::channel(RENEWALS_MAX);
+        let (dns, names) = watch::channel(parts.dns.clone());
         let (report, started) = std::sync::mpsc::channel();
         let own_beat = beat.clone();
         let thread = spawn("delivery".to_owned(), move || {
@@ -92,11 +95,11 @@ impl Delivery {
                 Ok(runtime) => runtime,
                 Err(source) => return drop(report.send(Err(StartError::Runtime { source }))),
             };
-            LocalSet::new().block_on(&runtime, deliver(parts, ended, own_beat, renewing, report));
+            LocalSet::new().block_on(&runtime, deliver(parts, ended, own_beat, (renewing, names), report));
         })?;
         // The thread reports before it goes on; a thread that ended without a word has panicked.
         started.recv().unwrap_or(Err(StartError::Panicked { name: "delivery" }))?;
-        Ok(Self { end, beat, thread, renewals })
+        Ok(Self { end, beat, thread, renewals, dns })
     }
 
     /// Gives the sinks of these names new settings, where they differ; the others go on as they are. Returns the names
@@ -109,6 +112,14 @@ impl Delivery {
         // It takes one at a time, and the answer to the last one has come; without the thread there is no answer.
         drop(self.renewals.try_send(Renewal { plans, answer }));
         answered.recv().unwrap_or(Err(StartError::Panicked { name: "delivery" }))
+    }
+
+    /// Has names asked for by these settings. What the listeners speak stays as long as they do.
+    pub fn ask_by(&self, settings: &dns::Settings) {
+        self.dns.send_modify(|own| {
+            let (served, families) = (own.served.clone(), own.families.clone());
+            *own = dns::Settings { served, families, ..settings.clone() };
+        });
     }
 
     /// What the watchdog looks at.
@@ -135,7 +146,7 @@ async fn deliver(
     parts: Parts,
     ended: watch::Receiver<bool>,
     beat: Arc<AtomicU64>,
-    mut renewals: mpsc::Receiver<Renewal>,
+    (mut renewals, names): (mpsc::Receiver<Renewal>, watch::Receiver<dns::Settings>),
     report: std::sync::mpsc::Sender<Result<(), StartError>>,
 ) {
     let common = Common {
@@ -150,7 +161,7 @@ async fn deliver(
         Err(error) => return drop(report.send(Err(error))),
     };
     let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
-    let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards, parts.dns));
+    let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards, names));
     drop(report.send(Ok(())));
     let mut turning = tokio::time::interval(BEAT);
     let mut end = std::pin::pin!(until(ended));

@@ -19,7 +19,6 @@ use crate::ids::SinkNumber;
 use crate::queue;
 use crate::shard::{self, Rules, Tuning};
 use crate::sip::stack::{Listener, ListenerId, Network, Transport};
-use crate::sip::transport::dns;
 use crate::sip::transport::mailbox::{Mail, Mailbox};
 use crate::sip::transport::stream::Streams;
 use crate::sip::transport::stream::tls::ServerTls;
@@ -64,7 +63,6 @@ pub(super) struct Fixed {
     listeners: Vec<Listener>,
     binds: Vec<SocketAddr>,
     shards: usize,
-    dns: dns::Settings,
     admin: crate::admin::Settings,
     log: LogTarget,
 }
@@ -81,7 +79,6 @@ impl Fixed {
             listeners: plan.sip.stack.listeners.clone(),
             binds: plan.sip.binds.clone(),
             shards: plan.sip.shards,
-            dns: plan.sip.dns.clone(),
             admin: plan.admin.clone(),
             log: plan.log.target,
         }
@@ -95,7 +92,7 @@ impl Fixed {
         };
         let queue = |own: &Self| queue::Settings { collapsing: Default::default(), ..own.queue.clone() };
         let differ = [
-            (sip(self) != sip(other) || self.dns != other.dns, "sip"),
+            (sip(self) != sip(other), "sip"),
             (queue(self) != queue(other), "queue"),
             (sinks(self) != sinks(other), "sinks"),
             (self.admin != other.admin, "admin"),
@@ -174,6 +171,7 @@ impl Reach<'_> {
                 let _ended = mailbox.put(Mail::Rules(rules.clone()));
             }
         }
+        self.delivery.ask_by(&plan.sip.dns);
         if let Some(streams) = self.streams {
             if !self.lacks_credentials(&plan.sip.credentials.servers) {
                 streams.renew(plan.sip.credentials.clone());

@@ -135,7 +135,7 @@ fn with(header: &str, line: &str) -> String {
 fn handed(plan: Plan, start: &Plan) -> String {
     let Tuning { shard, stack, accounting } = tuning(&plan, &Fixed::of(start), &start.accounting, &start.shard);
     let Plan { path: _, options: _, sip, route, marks, sinks, log, service, warnings: _, .. } = plan;
-    let SipPlan { stack: _, binds: _, shards: _, memory_max, dns: _, streams, credentials, route_key_age } = sip;
+    let SipPlan { stack: _, binds: _, shards: _, memory_max, dns, streams, credentials, route_key_age } = sip;
     // What `Stack::configure` leaves as it is.
     let stack = stack::Settings { listeners: Vec::new(), ..stack };
     let accounting = accounting::Settings { listeners: Vec::new(), ..accounting };
@@ -146,7 +146,7 @@ fn handed(plan: Plan, start: &Plan) -> String {
         route,
         marks,
         sinks,
-        (log.level, service, memory_max, streams, credentials, route_key_age),
+        (log.level, service, memory_max, dns, streams, credentials, route_key_age),
     );
     // In an order that does not depend on hash tables.
     let mut lines: Vec<_> = format!("{handed:#?}").lines().map(str::to_owned).collect();

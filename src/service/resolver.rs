@@ -3,12 +3,12 @@
 //! (RFC 8767).
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::clock::{self, Instant};
@@ -28,10 +28,16 @@ const NAMES_MAX: usize = 10_000;
 const STALE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Answers questions until all shards have ended.
-pub async fn resolve(mut questions: mpsc::Receiver<Question>, shards: Vec<Mailbox>, settings: Settings) {
-    let mut desk = Desk::new(shards, settings);
+pub async fn resolve(
+    mut questions: mpsc::Receiver<Question>,
+    shards: Vec<Mailbox>,
+    mut settings: watch::Receiver<Settings>,
+) {
+    let mut desk = Desk::new(shards, settings.borrow_and_update().clone());
     loop {
         tokio::select! {
+            // Who gives new ones ends with the service.
+            Ok(()) = settings.changed() => desk.renew(settings.borrow_and_update().clone()),
             question = questions.recv() => match question {
                 Some(question) => desk.take(question),
                 None => return,
@@ -54,6 +60,8 @@ struct Desk {
     running: JoinSet<Answer>,
     /// The names of the look-ups that run.
     names: HashMap<Id, Asked>,
+    /// Look-ups that began under earlier settings.
+    earlier: HashSet<Id>,
     /// Names whose look-up waits for others to end.
     queued: VecDeque<Asked>,
     dice: Dice,
@@ -94,9 +102,22 @@ impl Desk {
             waiters: 0,
             running: JoinSet::new(),
             names: HashMap::new(),
+            earlier: HashSet::new(),
             queued: VecDeque::new(),
             dice: Dice::default(),
         }
+    }
+
+    /// Asks by other settings from here on. What is known is asked again, and stands in only while no server answers.
+    fn renew(&mut self, settings: Settings) {
+        if settings == self.settings {
+            return;
+        }
+        self.asker = Arc::new(Asker::new(settings.clone()));
+        self.settings = settings;
+        self.earlier.extend(self.names.keys());
+        let now = clock::mono();
+        self.known.values_mut().for_each(|known| known.until = known.until.min(now));
     }
 
     /// Answers a question with what is known, or has the name looked up.
@@ -145,8 +166,13 @@ impl Desk {
             }
         };
         let Some(asked) = self.names.remove(&id) else { return };
+        let is_earlier = self.earlier.remove(&id);
         if let Some(answer) = answer {
             self.keep(asked.clone(), answer);
+        }
+        if let Some(known) = self.known.get_mut(&asked).filter(|_| is_earlier) {
+            // Who waits for it gets it; the next question is put anew.
+            known.until = known.asked;
         }
         for (shard, query) in self.waiting.remove(&asked).unwrap_or_default() {
             self.waiters -= 1;
