@@ -197,16 +197,25 @@ fn uri_of(value: &[u8]) -> &[u8] {
     NameAddr::parse(value).map_or(value, |value| value.uri)
 }
 
-/// Whether two URIs name one remote target: octet for octet, or by user, host and port (RFC 3261 §19.1.4). Parameters do
-/// not decide: ends leave some out when they send to a Contact.
-fn is_same_target(one: &[u8], other: &[u8]) -> bool {
-    let is_same = |one: &Uri<'_>, other: &Uri<'_>| {
-        one.scheme == other.scheme
-            && one.user == other.user
-            && one.host.eq_ignore_ascii_case(other.host)
-            && one.port == other.port
+/// Whether a Request-URI names a remote target: octet for octet, or by user, host and port (RFC 3261 §19.1.4). Parameters
+/// do not decide, for ends leave some out when they send to a Contact, unless they lead elsewhere: `maddr`, or a transport
+/// that the Contact does not name.
+fn is_same_target(sent: &[u8], target: &[u8]) -> bool {
+    let place = |uri: &Uri<'_>| {
+        hop(uri).map(|hop| match &hop {
+            Hop::Addr(addr) => (home_of(&hop), Some(addr.port())),
+            Hop::Name { port, .. } => (home_of(&hop), *port),
+        })
     };
-    one == other || Uri::parse(one).zip(Uri::parse(other)).is_some_and(|(one, other)| is_same(&one, &other))
+    let is_same = |sent: &Uri<'_>, target: &Uri<'_>| {
+        sent.scheme == target.scheme
+            && sent.user == target.user
+            && sent.host.eq_ignore_ascii_case(target.host)
+            && sent.port == target.port
+            && place(sent) == place(target)
+            && transport_named_by(sent).is_none_or(|named| named == transport_of(target))
+    };
+    sent == target || Uri::parse(sent).zip(Uri::parse(target)).is_some_and(|(sent, target)| is_same(&sent, &target))
 }
 
 /// What tells next hops apart for [`Signer::leads_home`]: the address, without port, or the name in lower case.
@@ -396,6 +405,26 @@ mod tests {
             assert_eq!(next.map(|next| next.hop), want, "{what}");
             assert_eq!(routing.own_routes, own_routes, "{what}");
             assert_eq!(routing.repaired_uri, None, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_request_follows_its_dialog_only_to_the_place_of_the_remote_target() {
+        for (what, sent, target, want) in [
+            ("octet for octet", "sip:b@192.0.2.9;x=y", "sip:b@192.0.2.9;x=y", true),
+            ("parameters are left out", "sip:b@192.0.2.9", "sip:b@192.0.2.9;x=y;transport=tcp", true),
+            ("parameters that say nothing are added", "sip:b@H:5070;x=y;transport=udp", "sip:b@h:5070", true),
+            ("another place by maddr", "sip:b@192.0.2.9;maddr=192.0.2.66", "sip:b@192.0.2.9", false),
+            ("the place of maddr is left", "sip:b@192.0.2.9", "sip:b@192.0.2.9;maddr=192.0.2.66", false),
+            ("another transport", "sip:b@192.0.2.9:5070;transport=tcp", "sip:b@192.0.2.9:5070", false),
+            ("and back", "sip:b@192.0.2.9:5070;transport=udp", "sip:b@192.0.2.9:5070;transport=tcp", false),
+            ("the port of another transport", "sip:b@192.0.2.9", "sip:b@192.0.2.9;transport=tls", false),
+            ("another port", "sip:b@192.0.2.9:5061", "sip:b@192.0.2.9", false),
+            ("another user", "sip:c@192.0.2.9", "sip:b@192.0.2.9", false),
+        ] {
+            let request = request(sent, &[]);
+            let known = Known { direction: Direction::Downstream, target: target.as_bytes(), routes: b"" };
+            assert_eq!(follows(&request, &Routing::default(), &known), want, "{what}");
         }
     }
 
