@@ -365,3 +365,134 @@ fn a_call_that_goes_on_after_its_stop_is_told_and_recorded_if_set() {
         assert_eq!(printed.matches("goes on after its end").count(), 1, "{revive}: {printed}");
     }
 }
+
+impl World {
+    /// The caller's request as if the callee had sent it, to the caller's own Contact.
+    fn send_as_callee(&mut self, call: &Call, method: &str, cseq: u32, more: &str) -> Wire {
+        let own = via(&self.caller, &format!("{}as{method}{cseq}", call.id));
+        let mut request = call.callee.request(method, cseq, &own);
+        request.lines.extend(more.split_terminator("\r\n").map(|line| line.as_bytes().to_vec()));
+        self.caller.send(&request.octets(), self.gateway.address());
+        wait_for("it comes back", || self.caller.take().filter(|wire| wire.method() == method))
+    }
+
+    /// The caller answers a request and gets its own answer.
+    fn answer_himself(&mut self, request: &Wire, status: &str, more: &str) {
+        let mut lines = vec![b"Content-Length: 0".to_vec()];
+        lines.extend(more.split_terminator("\r\n").map(|line| line.as_bytes().to_vec()));
+        let answer = request.answer(status.as_bytes(), "a", &lines, b"");
+        self.caller.send(&answer.octets(), self.gateway.address());
+        let code: u16 = status[..3].parse().unwrap();
+        wait_for(status, || self.caller.take().filter(|wire| wire.code() == code));
+    }
+
+    /// The callee is asked whether the call goes on, and says that it does.
+    fn callee_says_that_it_lives(&mut self) {
+        let asked = self.callee_gets("OPTIONS");
+        let ok = asked.answer(b"200 OK", "b", &[b"Content-Length: 0".to_vec()], b"");
+        self.callee.send(&ok.octets(), self.gateway.address());
+    }
+}
+
+#[test]
+fn a_party_that_speaks_for_the_other_one_ends_nothing() {
+    let mut world = World::start("");
+    for (id, status) in [("yes", "200 OK"), ("gone", "481 Gone")] {
+        let call = world.call(id);
+        let bye = world.send_as_callee(&call, "BYE", 1, "");
+        world.answer_himself(&bye, status, "");
+        world.callee_says_that_it_lives();
+        world.ends_by_its_bye(&call, &format!("the caller's BYE as the callee, and {status} by himself"));
+    }
+    // By silence.
+    let call = world.call("silent");
+    world.send_as_callee(&call, "BYE", 1, "");
+    world.callee_says_that_it_lives();
+    world.ends_by_its_bye(&call, "the caller's BYE as the callee, met by silence");
+    // The callee did send it, from elsewhere: it does not know the call any more.
+    let call = world.call("moved");
+    let bye = call.callee.request("BYE", 1, &via(&world.other, "moved"));
+    world.other.send(&bye.octets(), world.gateway.address());
+    let bye = wait_for("the BYE", || world.caller.take().filter(|wire| wire.method() == "BYE"));
+    world.caller.send(&bye.answer(b"200 OK", "a", &[], b"").octets(), world.gateway.address());
+    let asked = world.callee_gets("OPTIONS");
+    world.callee.send(&asked.answer(b"481 Gone", "b", &[], b"").octets(), world.gateway.address());
+    let stop = wait_for("its Stop", || world.records("stop", "moved").pop());
+    assert_eq!((&stop["ended_by"], &stop["cause"]), (&"callee".into(), &"failed-bye".into()), "{stop}");
+}
+
+#[test]
+fn a_party_that_speaks_for_the_other_one_changes_nothing() {
+    let mut world = World::start("");
+    let to = world.gateway.address();
+    for (id, method, status, ours, theirs) in [
+        ("moves", "UPDATE", "200 OK", true, ""),
+        ("remakes", "INVITE", "200 OK", true, ""),
+        ("hurries", "UPDATE", "200 OK", false, "Session-Expires: 1;refresher=uac\r\n"),
+        ("denies", "UPDATE", "481 Gone", false, ""),
+        ("forgets", "INVITE", "481 Gone", false, ""),
+    ] {
+        let call = world.call(id);
+        let contact = format!("Contact: <sip:bob@{}>\r\n", world.caller.address);
+        let change = world.send_as_callee(&call, method, 1, if ours { &contact } else { "" });
+        world.answer_himself(&change, status, theirs);
+        if ours {
+            // Had it moved the callee, this would end the call.
+            let own = format!("sip:bob@{}", world.caller.address);
+            let bye = redirected(call.caller.request("BYE", 2, &via(&world.caller, &format!("{id}bye"))), &own);
+            world.caller.send(&bye.octets(), to);
+            let got = wait_for("a refusal", || world.caller.take().filter(|wire| wire.cseq() == 2));
+            assert_eq!(got.code(), 403, "{id}: {}", got.text());
+        }
+        if !theirs.is_empty() {
+            wait_for("the session timer would be over", || (call.begun.elapsed().as_secs() >= 4).then_some(()));
+        }
+        assert_eq!(world.records("interim", id).len(), 0, "{id}");
+        world.ends_by_its_bye(&call, id);
+    }
+    // One that has truly moved is reached where it is, and ends there.
+    let call = world.call("moved");
+    let contact = format!("Contact: <sip:bob@{}>\r\n", world.other.address);
+    let mut update = call.callee.request("UPDATE", 1, &via(&world.other, "moved"));
+    update.lines.push(contact.trim().into());
+    world.other.send(&update.octets(), to);
+    let update = wait_for("the UPDATE", || world.caller.take().filter(|wire| wire.method() == "UPDATE"));
+    world.caller.send(&update.answer(b"200 OK", "a", &[], b"").octets(), to);
+    wait_for("its 200", || world.other.take().filter(|wire| wire.code() == 200));
+    let bye = redirected(
+        call.caller.request("BYE", 2, &via(&world.caller, "there")),
+        &format!("sip:bob@{}", world.other.address),
+    );
+    world.caller.send(&bye.octets(), to);
+    let bye = wait_for("the BYE where it moved", || world.other.take().filter(|wire| wire.method() == "BYE"));
+    world.other.send(&bye.answer(b"200 OK", "b", &[], b"").octets(), to);
+    // Nobody had vouched for the move: where it was is asked.
+    let asked = world.callee_gets("OPTIONS");
+    world.callee.send(&asked.answer(b"481 Gone", "b", &[], b"").octets(), to);
+    let stop = wait_for("its Stop", || world.records("stop", "moved").pop());
+    assert_eq!((&stop["ended_by"], &stop["cause"]), (&"caller".into(), &"failed-bye".into()), "{stop}");
+}
+
+#[test]
+fn a_parameter_of_the_request_uri_leads_nobody_astray() {
+    let mut world = World::start("");
+    let to = world.gateway.address();
+    for (id, more) in [("maddr", "maddr=127.0.0.2"), ("both", "transport=udp;maddr=127.0.0.2")] {
+        let call = world.call(id);
+        // The same port on his own host.
+        let mut own = Agent::bind(SocketAddr::from(([127, 0, 0, 2], world.callee.address.port())));
+        let uri = format!("sip:bob@{};{more}", world.callee.address);
+        for method in ["BYE", "INFO"] {
+            let mut request =
+                redirected(call.caller.request(method, 2, &via(&world.caller, &format!("{id}{method}"))), &uri);
+            request.start = [method.as_bytes(), b" ", uri.as_bytes(), b" SIP/2.0"].concat();
+            world.caller.send(&request.octets(), to);
+            let got = wait_for("an end of it", || {
+                own.take()
+                    .or_else(|| world.caller.take().filter(|wire| wire.value("cseq").ends_with(method.as_bytes())))
+            });
+            assert_eq!(got.code(), 403, "{id}: {}", got.text());
+        }
+        world.ends_by_its_bye(&call, id);
+    }
+}

@@ -5,6 +5,7 @@
 
 use super::Outcome;
 use super::ending::Stop;
+use super::ends::Whence;
 use super::engine::Engine;
 use super::flags::is_success;
 use super::session::Key;
@@ -60,7 +61,11 @@ impl Engine {
         let doubt = Doubt {
             at: transaction.view.arrived,
             end: End { by: transaction.sender, cause: Cause::FailedBye },
-            ask: transaction.sender.other(),
+            // One end may speak for the other to itself: then only that other one knows.
+            ask: match transaction.whence {
+                Whence::Sender => transaction.sender.other(),
+                Whence::Other | Whence::Elsewhere => transaction.sender,
+            },
             code: answer.code,
             bye: Some(Box::new((record, refusal))),
         };
@@ -93,8 +98,13 @@ impl Engine {
         let Some(session) = self.calls.get(key) else { return };
         let Some(to) = session.doubt.as_deref().map(|doubt| doubt.ask) else { return };
         let is_asked = session.ends.as_deref().is_some_and(|ends| ends.is_asked(to));
+        if is_asked && session.ends.as_deref().is_some_and(|ends| ends.is_moved(to)) {
+            // That goes to where it may have moved to.
+            self.calls.change(key, |session| session.alarms.settle = Some(now.mono + ASK_AGAIN));
+            return;
+        }
         let probe =
-            if is_asked { None } else { session.ends.as_deref().and_then(|ends| ends.options(key, to, session)) };
+            if is_asked { None } else { session.ends.as_deref().and_then(|ends| ends.options(key, to, session, true)) };
         if !is_asked && probe.is_none() {
             return self.settled_unasked(now, key, out);
         }
@@ -123,7 +133,9 @@ impl Engine {
     pub(super) fn settle(&mut self, now: Now, key: Key, to: Party, sign: Sign, out: &mut Outcome) -> bool {
         let Some(session) = self.calls.get(key) else { return false };
         let is_waiting = session.alarms.settle.is_some();
-        if session.doubt.as_deref().is_none_or(|doubt| doubt.ask != to) || (is_waiting && sign != Sign::Unknown) {
+        // Not the word of one that only may be that end.
+        let is_heard = sign == Sign::Unknown && !session.ends.as_deref().is_some_and(|ends| ends.is_moved(to));
+        if session.doubt.as_deref().is_none_or(|doubt| doubt.ask != to) || (is_waiting && !is_heard) {
             return false;
         }
         match sign {

@@ -46,8 +46,9 @@ impl Engine {
         }
         if self.maker.settings.hang_up.contains(&end.cause) && !session.is_early() {
             let ends = session.ends.as_deref();
-            let byes = [Party::Caller, Party::Callee].map(|to| ends.and_then(|ends| ends.bye(key, to, &session)));
-            self.outgoing.extend(byes.into_iter().flatten());
+            for (ends, to) in ends.into_iter().flat_map(|ends| [(ends, Party::Caller), (ends, Party::Callee)]) {
+                self.outgoing.extend(ends.byes(key, to, &session));
+            }
         }
         self.store_end(now, key, end, Some((at, session)), out);
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::calls::{CallView, Calls, ENDED_KEPT};
+use super::ends::Whence;
 use super::flags::{self, is_success};
 use super::invite::Round;
 use super::maker::Maker;
@@ -164,7 +165,10 @@ impl Engine {
         let in_question = view.in_dialog || method == Method::Bye;
         let found = if in_question { self.calls.find(request) } else { None };
         let goes_there = view.course == Course::Dialog;
-        if let Some((key, sender)) = found.filter(|_| goes_there) {
+        let ends = found.and_then(|(key, sender)| Some((self.calls.get(key)?.ends.as_deref()?, sender)));
+        let whence = ends.map_or(Whence::Sender, |(ends, sender)| ends.whence(sender, view.peer.addr));
+        let is_to_moved = ends.is_some_and(|(ends, sender)| ends.is_moved(sender.other()));
+        if let Some((key, sender)) = found.filter(|_| goes_there && whence != Whence::Other) {
             self.passes(now, key, sender, request);
         }
         // What belongs to a known call is recorded as its INVITE was marked.
@@ -192,6 +196,7 @@ impl Engine {
         let session = found.map(|(key, _)| key);
         if method == Method::Bye
             && goes_there
+            && whence == Whence::Sender
             && let Some(key) = session
         {
             let ending = Ending { at: view.arrived, by: sender, transaction: id };
@@ -206,6 +211,8 @@ impl Engine {
             targets: wishes.targets,
             table: wishes.table.map(Into::into),
             session,
+            whence,
+            is_to_moved,
             parties: if exchanged { Parties::Exchanged } else { Parties::AsWritten },
             ..Transaction::new(view.clone(), sender)
         };

@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::Outcome;
 use super::doubt::{CREDENTIALS_WAIT, Doubt};
 use super::ending::Stop;
+use super::ends::Whence;
 use super::engine::{Engine, session_expires};
 use super::flags::{self, is_success};
 use super::session::{Key, Session};
 use super::stored;
 use super::transaction::{Answer, Transaction};
-use super::verdict::{Respondent, Verdict, verdict};
+use super::verdict::{Respondent, Verdict, Way, verdict};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
 use crate::queue::CallChange;
@@ -136,7 +137,7 @@ impl Engine {
         let at = transaction.view.arrived;
         match verdict {
             Verdict::Agreed => {
-                self.refreshed(now, key, answer);
+                self.refreshed(now, key, transaction, answer);
                 self.retarget(now, key, transaction, answer);
                 let settles = |session: &Session| {
                     session.doubt.as_deref().is_some_and(|doubt| doubt.ask == transaction.sender.other())
@@ -212,9 +213,15 @@ impl Engine {
     }
 
     /// A refresh of the session timer: the 2xx says how long it runs now (RFC 4028 §8.1, §9).
-    pub(super) fn refreshed(&mut self, now: Now, key: Key, answer: &Answer<'_>) {
+    fn refreshed(&mut self, now: Now, key: Key, transaction: &Transaction, answer: &Answer<'_>) {
         let timer_s = session_expires(answer.message);
         let expiry = self.maker.expiry(now, timer_s);
+        // Who may not be an end of the call cannot make it end sooner.
+        let set = self.calls.get(key).and_then(|session| session.alarms.expiry);
+        let is_sooner = expiry.is_some_and(|expiry| set.is_none_or(|set| expiry < set));
+        if transaction.whence != Whence::Sender && is_sooner {
+            return;
+        }
         let was = self.calls.change(key, |session| {
             session.alarms.expiry = expiry;
             std::mem::replace(&mut session.timer_s, timer_s)
@@ -236,6 +243,7 @@ impl Transaction {
 
     /// What this final response says about the call.
     fn verdict(&self, answer: &Answer<'_>) -> Verdict {
-        verdict(self.method(), self.view.course, self.answered_by(answer), answer.code)
+        let way = Way::of(self.view.course, self.whence, self.is_to_moved);
+        verdict(self.method(), way, self.answered_by(answer), answer.code)
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::ends::Whence;
 use super::session::Key;
 use super::verdict::Respondent;
 use crate::ids::SinkMask;
@@ -33,6 +34,10 @@ pub(super) struct Transaction {
     /// The session it belongs to.
     pub(super) session: Option<Key>,
     pub(super) sender: Party,
+    /// Whether it came from there.
+    pub(super) whence: Whence,
+    /// Whether the end that is to get it has moved, as far as somebody from elsewhere said.
+    pub(super) is_to_moved: bool,
     pub(super) parties: Parties,
     /// Whether it is an initial INVITE without a final answer.
     pub(super) is_open: bool,
@@ -84,6 +89,8 @@ impl Transaction {
             table: None,
             session: None,
             sender,
+            whence: Whence::Sender,
+            is_to_moved: false,
             parties: Parties::AsWritten,
             is_open: false,
             is_early: false,

@@ -2,7 +2,8 @@
 //!
 //! A call ends in the records when it has ended, and only its other end can say so. A response of that end is one that
 //! came back by the branch of a request that went exactly where the dialog goes ([`Course::Dialog`]); by any other way
-//! anybody may have answered. A sender can provoke every refusal but 481, 410 and 604 (a low Max-Forwards, an unknown
+//! anybody may have answered. It must also have come from where the end is that its tags name as its sender, for both ends
+//! know the tags, and one could speak for the other to itself. A sender can provoke every refusal but 481, 410 and 604 (a low Max-Forwards, an unknown
 //! Require, an old CSeq, a missing credential), and silence too.
 //!
 //! | request | way | who answered | code | the call |
@@ -19,13 +20,20 @@
 //! | re-INVITE, UPDATE | the dialog's | the other end | 408 | is in doubt |
 //! | re-INVITE, UPDATE | the dialog's | the other end | any other | goes on; a Failed or Event where that is marked |
 //! | re-INVITE, UPDATE | the dialog's | nobody | – | is in doubt |
+//! | re-INVITE, UPDATE | from elsewhere | the other end | 2xx | goes on: Interim, remote targets; no shorter session timer |
+//! | re-INVITE, UPDATE | from elsewhere | anybody | any other | nothing |
 //! | re-INVITE, UPDATE | another | anybody | any | nothing |
 //! | any other | any | anybody | any | nothing |
 //!
-//! Doubt is settled by asking the end the request was meant for: OPTIONS inside the dialog, whether `sip.watch` is on or
-//! not. 481 or silence ends the call at the instant of the request, any other response lets it go on
+//! The way is "from elsewhere" where a change came from an address that neither end has had; another one where it came
+//! from the end that it went to, and for a BYE from anywhere but its sender or to an end that has moved by a change from
+//! elsewhere.
+//!
+//! Doubt is settled by asking the end the request was meant for, or, if it did not come from the end that its tags name, the
+//! latter: OPTIONS inside the dialog, to where that end surely was, whether `sip.watch` is on or not. 481 or silence ends the call at the instant of the request, any other response lets it go on
 //! (RFC 3261 §12.2.1.2, §15.1.1; RFC 5057 §5.1).
 
+use super::ends::Whence;
 use crate::sip::dialog::Course;
 use crate::sip::message::Method;
 use crate::sip::stack::Attempt;
@@ -73,32 +81,48 @@ enum Aim {
     Nothing,
 }
 
-/// Where a request went.
+/// Where a request came from and went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Way {
-    /// To the remote target of its dialog by its route set.
-    Dialogs,
+pub(super) enum Way {
+    /// From its sender to the remote target of its dialog by its route set.
+    Dialogs {
+        /// Whether that target is where the other end surely is.
+        is_sure: bool,
+    },
+    /// There too, but from an address that neither end has had.
+    Elsewhere,
+    /// Elsewhere, or back to where it came from.
     Another,
 }
 
+impl Way {
+    /// By what is known of a request.
+    pub(super) fn of(course: Course, whence: Whence, is_to_moved: bool) -> Self {
+        match (course, whence) {
+            (Course::Dialog, Whence::Sender) => Self::Dialogs { is_sure: !is_to_moved },
+            (Course::Dialog, Whence::Elsewhere) => Self::Elsewhere,
+            _ => Self::Another,
+        }
+    }
+}
+
 /// The table of the module.
-pub(super) fn verdict(method: Method, course: Course, by: Respondent, code: u16) -> Verdict {
+pub(super) fn verdict(method: Method, way: Way, by: Respondent, code: u16) -> Verdict {
     use Respondent::{Gateway, Nobody, Peer};
     let aim = match method {
         Method::Bye => Aim::End,
         Method::Invite | Method::Update => Aim::Change,
         _ => Aim::Nothing,
     };
-    let way = if course == Course::Dialog { Way::Dialogs } else { Way::Another };
     match (aim, way, by, code) {
         (Aim::Nothing, ..) | (_, _, Gateway, _) | (Aim::Change, Way::Another, ..) => Verdict::Nothing,
-        (Aim::End, Way::Dialogs, Peer, 200..=299 | 410 | 481 | 604) => Verdict::Ended,
-        (Aim::End, Way::Another, Peer, 200..=299 | 410 | 481 | 604) => Verdict::Doubt,
+        (Aim::End, Way::Dialogs { is_sure: true }, Peer, 200..=299 | 410 | 481 | 604) => Verdict::Ended,
+        (Aim::End, _, Peer, 200..=299 | 408 | 410 | 481 | 604) | (Aim::End, _, Nobody, _) => Verdict::Doubt,
         (Aim::End, _, Peer, 401 | 407) => Verdict::Challenged,
-        (Aim::Change, Way::Dialogs, Peer, 200..=299) => Verdict::Agreed,
-        (Aim::Change, Way::Dialogs, Peer, 410 | 481 | 604) => Verdict::Ended,
-        (Aim::End, _, Peer, 408) | (Aim::Change, Way::Dialogs, Peer, 408) => Verdict::Doubt,
-        (Aim::End, _, Nobody, _) | (Aim::Change, Way::Dialogs, Nobody, _) => Verdict::Doubt,
-        (Aim::End, _, Peer, _) | (Aim::Change, Way::Dialogs, Peer, _) => Verdict::Refused,
+        (Aim::Change, _, Peer, 200..=299) => Verdict::Agreed,
+        (Aim::Change, Way::Elsewhere, ..) => Verdict::Nothing,
+        (Aim::Change, Way::Dialogs { is_sure: true }, Peer, 410 | 481 | 604) => Verdict::Ended,
+        (Aim::Change, _, Peer, 408 | 410 | 481 | 604) | (Aim::Change, _, Nobody, _) => Verdict::Doubt,
+        (Aim::End | Aim::Change, _, Peer, _) => Verdict::Refused,
     }
 }

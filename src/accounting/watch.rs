@@ -115,7 +115,7 @@ impl Engine {
         if let Some(ends) = &session.ends {
             for to in [Party::Caller, Party::Callee] {
                 if !ends.is_asked(to) {
-                    probes.extend(ends.options(key, to, session));
+                    probes.extend(ends.options(key, to, session, false));
                 }
             }
         }
@@ -191,7 +191,8 @@ impl Engine {
     pub(super) fn retarget(&mut self, now: Now, key: Key, transaction: &Transaction, answer: &Answer<'_>) {
         let has_moved = self.calls.touch(key, |session| {
             let ends = session.ends.as_mut()?;
-            Some(ends.retarget(transaction.sender, transaction.request(), answer.message))
+            let sender = (transaction.sender, transaction.view.peer.addr);
+            Some(ends.retarget(sender, transaction.request(), answer.message))
         });
         if has_moved.flatten() == Some(true) {
             self.calls.store_later(key, now.mono);
