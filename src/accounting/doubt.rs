@@ -117,12 +117,18 @@ impl Engine {
         self.outgoing.extend(probe);
     }
 
-    /// Nobody can be asked, for the end has named no Contact. As long as the BYE was not just challenged it ends the call:
-    /// there is no better witness.
+    /// Nobody can be asked, for the end has named no Contact, or the call is of a release that did not keep it. As long as
+    /// the BYE was not just challenged it ends the call: there is no better witness.
     fn settled_unasked(&mut self, now: Now, key: Key, out: &mut Outcome) {
+        self.calls.change(key, |session| {
+            let doubt = session.doubt.as_deref_mut().filter(|doubt| doubt.end.cause == Cause::FailedBye);
+            if let Some(doubt) = doubt.filter(|doubt| is_success(doubt.code)) {
+                doubt.end.cause = Cause::Bye;
+            }
+        });
         let doubt = self.calls.get(key).and_then(|session| session.doubt.as_deref());
         let is_challenged = doubt.is_some_and(|doubt| matches!(doubt.code, 401 | 407));
-        if doubt.is_some_and(|doubt| doubt.end.cause == Cause::FailedBye) && !is_challenged {
+        if doubt.is_some_and(|doubt| matches!(doubt.end.cause, Cause::Bye | Cause::FailedBye)) && !is_challenged {
             self.end_doubted(now, key, out);
         } else {
             self.goes_on(now, key, out);
@@ -173,7 +179,7 @@ impl Engine {
             None => self.without_answer(now, &session, end.cause),
         };
         record.id = self.maker.id(now);
-        if end.cause == Cause::FailedBye {
+        if matches!(end.cause, Cause::Bye | Cause::FailedBye) {
             record.code = code;
         }
         self.stop(now, Stop { key, session, at, end }, record, out);

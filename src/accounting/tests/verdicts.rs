@@ -226,7 +226,7 @@ fn an_end_without_contact_cannot_be_asked() {
         (
             "its BYE is believed, for there is no better witness",
             "INVITE; 200 b; ACK; +9; BYE callee b aside; 200",
-            "start INVITE 200 a/b; stop BYE 200 a/b callee failed-bye 9s",
+            "start INVITE 200 a/b; stop BYE 200 a/b callee bye 9s",
         ),
         (
             "its challenge is not",
