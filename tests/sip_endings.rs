@@ -496,3 +496,35 @@ fn a_parameter_of_the_request_uri_leads_nobody_astray() {
         world.ends_by_its_bye(&call, id);
     }
 }
+
+#[test]
+fn the_operator_ends_a_call_in_the_records_and_at_both_ends_if_he_wants() {
+    for (words, has_bye) in [(&["--bye", "--reason", "unpaid"][..], true), (&[], false)] {
+        let mut world = World::start("");
+        let call = world.call("ended");
+        let other = world.call("other");
+        let told = world.gateway.command(&[&["calls", "end", "ended"], words].concat());
+        assert!(told.contains("ended in the records"), "{told}");
+        let stop = wait_for("its Stop", || world.records("stop", "ended").pop());
+        let reason = if has_bye { "unpaid" } else { "Ended by the operator" };
+        assert_eq!((&stop["ended_by"], &stop["cause"]), (&"gateway".into(), &"administrator".into()), "{stop}");
+        assert_eq!(stop["reason"], reason, "{stop}");
+        if has_bye {
+            let bye = world.callee_gets("BYE");
+            assert_eq!(bye.value("call-id"), b"ended");
+            wait_for("the BYE to the caller", || world.caller.take().filter(|wire| wire.method() == "BYE"));
+        }
+        world.send(&call, "BYE", 2);
+        let bye = wait_for("the caller's BYE", || {
+            world.callee.take().filter(|wire| wire.method() == "BYE" && wire.cseq() == 2)
+        });
+        world.answer(&bye, "200 OK");
+        world.send(&other, "BYE", 2);
+        let bye = wait_for("the other call's BYE", || {
+            world.callee.take().filter(|wire| wire.method() == "BYE" && wire.value("call-id") == b"other")
+        });
+        world.answer(&bye, "200 OK");
+        wait_for("the other call's Stop", || world.records("stop", "other").pop());
+        assert_eq!(world.records("stop", "ended").len(), 1, "one Stop for one call");
+    }
+}

@@ -256,22 +256,29 @@ impl Calls {
         self.later_due = if self.later.is_empty() { None } else { Some(now) };
     }
 
-    /// The session of that name.
-    pub(super) fn named(&self, name: &str) -> Option<Key> {
-        let name = u128::from_str_radix(name, 16).ok()?;
-        self.sessions.iter().find(|(_, session)| session.name == name).map(|(key, _)| *key)
+    /// The answered calls with this Call-ID, or the one whose session has this name.
+    pub(super) fn answered(&self, name: &str) -> Vec<(Key, CallView)> {
+        let number = (name.len() == 32).then(|| u128::from_str_radix(name, 16).ok()).flatten();
+        let is_meant = |session: &Session| {
+            !session.is_early() && (number == Some(session.name) || session.text(Text::CallId) == name.as_bytes())
+        };
+        self.sessions.iter().filter(|(_, own)| is_meant(own)).map(|(key, own)| (*key, view(own))).collect()
     }
 
     pub(super) fn views(&self) -> impl Iterator<Item = CallView> {
-        self.sessions.values().map(|session| CallView {
-            session: session::hex(session.name),
-            call_id: session.text(Text::CallId).to_vec(),
-            from_tag: session.text(Text::FromTag).to_vec(),
-            to_tag: session.text(Text::ToTag).to_vec(),
-            parties: session.ends.as_deref().map(Ends::parties).unwrap_or_default(),
-            created: session.created.wall,
-            answered: session.answered.map(|answered: Now| answered.wall),
-            is_ending: session.ending.is_some(),
-        })
+        self.sessions.values().map(|session| view(session))
+    }
+}
+
+fn view(session: &Session) -> CallView {
+    CallView {
+        session: session::hex(session.name),
+        call_id: session.text(Text::CallId).to_vec(),
+        from_tag: session.text(Text::FromTag).to_vec(),
+        to_tag: session.text(Text::ToTag).to_vec(),
+        parties: session.ends.as_deref().map(Ends::parties).unwrap_or_default(),
+        created: session.created.wall,
+        answered: session.answered.map(|answered: Now| answered.wall),
+        is_ending: session.ending.is_some(),
     }
 }

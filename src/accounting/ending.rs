@@ -3,7 +3,6 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::Outcome;
 use super::calls::ENDED_KEPT;
 use super::engine::{Engine, Storage};
 use super::notice::{Notice, Noticed};
@@ -11,6 +10,7 @@ use super::revival::Remains;
 use super::session::{Key, Session};
 use super::settings::BilledTo;
 use super::stored::encode_ended;
+use super::{CallView, Closing, Outcome};
 use crate::clock::Now;
 use crate::queue::CallChange;
 use crate::record::{Cause, End, Kind, Party, Record, Value};
@@ -45,10 +45,7 @@ impl Engine {
             self.notices.push(Notice::of(Noticed::Unacknowledged, &session));
         }
         if self.maker.settings.hang_up.contains(&end.cause) && !session.is_early() {
-            let ends = session.ends.as_deref();
-            for (ends, to) in ends.into_iter().flat_map(|ends| [(ends, Party::Caller), (ends, Party::Callee)]) {
-                self.outgoing.extend(ends.byes(key, to, &session));
-            }
+            self.hang_up(key, &session);
         }
         self.store_end(now, key, end, Some((at, session)), out);
     }
@@ -144,10 +141,30 @@ impl Engine {
         self.calls.change(key, |session| session.alarms.interim = next);
     }
 
-    /// The operator ends a session.
-    pub(super) fn close(&mut self, now: Now, name: &str, out: &mut Outcome) {
-        if let Some(key) = self.calls.named(name) {
-            self.end(now, key, Cause::Administrator, out);
+    /// The operator ends calls: in the records, and at both ends if he wants that. Gives those that it ended; one that
+    /// is not answered yet is none of them.
+    pub fn close(&mut self, now: Now, closing: &Closing, out: &mut Outcome) -> Vec<CallView> {
+        let views = self.calls.answered(&closing.name);
+        for (key, _) in &views {
+            let Some(session) = self.calls.remove(*key) else { continue };
+            let mut record = self.without_answer(now, &session, Cause::Administrator);
+            if let Some(reason) = &closing.reason {
+                record.reason = reason.clone().into_bytes();
+            }
+            if closing.hangs_up {
+                self.hang_up(*key, &session);
+            }
+            let end = End { by: Party::Gateway, cause: Cause::Administrator };
+            self.stop(now, Stop { key: *key, session, at: now, end }, record, out);
+        }
+        views.into_iter().map(|(_, view)| view).collect()
+    }
+
+    /// Both ends of a call are to get a BYE, as far as they are known.
+    fn hang_up(&mut self, key: Key, session: &Session) {
+        let Some(ends) = session.ends.as_deref() else { return };
+        for to in [Party::Caller, Party::Callee] {
+            self.outgoing.extend(ends.byes(key, to, session));
         }
     }
 

@@ -93,7 +93,6 @@ impl Engine {
             Input::Cancelled { transaction, why } => self.cancelled(now, transaction, why, out),
             Input::Terminated { transaction } => self.terminated(now, transaction, out),
             Input::Probed { key, to, sign } => self.probed(now, key, to, sign, out),
-            Input::Close { session } => self.close(now, &session, out),
         }
         if out.len() > before {
             self.calls.drain_later(now.mono, &mut out.calls);

@@ -170,11 +170,17 @@ pub enum Input<'a> {
         /// What it showed.
         sign: Sign,
     },
-    /// The operator ends a session: in the records, not in SIP.
-    Close {
-        /// Its name, as in [`Record::session`].
-        session: String,
-    },
+}
+
+/// What the operator ends: calls in the records, and their dialogs as well if he wants that.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Closing {
+    /// The Call-ID of calls, or the name of one session as in [`Record::session`].
+    pub name: String,
+    /// Reason phrase of the Stop. Default: that the operator has done it.
+    pub reason: Option<String>,
+    /// Whether both ends get a BYE.
+    pub hangs_up: bool,
 }
 
 /// A record and who wants it.

@@ -17,8 +17,9 @@ use tokio::time::timeout;
 
 use super::answer::{call_json, reloaded_json};
 use super::places::{AcceptTroubles, Place, Places};
-use super::request::{CALLS_MAX, Request, RequestError, on_queue};
+use super::request::{CALLS_MAX, REASON_OCTETS_MAX, Request, RequestError, on_queue};
 use super::{Gateway, Health, http::status_json};
+use crate::accounting::Closing;
 
 /// Longest request line, in octets: the longest record, put back, takes half of it.
 pub const REQUEST_OCTETS_MAX: u64 = 256 << 10;
@@ -213,6 +214,10 @@ fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, 
         Request::Status {} => Ok(status_json(gateway)),
         Request::Reload {} => gateway.reload().map(|done| reloaded_json(&done)).ok_or(RequestError::NotRunning),
         Request::Calls { max } => Ok(calls_json(&gateway.health(), gateway, (*max).min(CALLS_MAX))),
+        Request::CallsEnd { call, bye, reason } => {
+            let reason = reason.as_deref().map(reason_phrase).transpose()?;
+            end_calls(gateway, &Closing { name: call.clone(), reason, hangs_up: *bye }, by)
+        }
         Request::QueueStatus {}
         | Request::QueueList { .. }
         | Request::QueueAct { .. }
@@ -221,6 +226,37 @@ fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, 
             on_queue(request, &mut *desk, by).unwrap_or(Err(RequestError::NotRunning))
         }
     }
+}
+
+/// A reason that can stand in a record.
+fn reason_phrase(text: &str) -> Result<String, RequestError> {
+    if text.len() > REASON_OCTETS_MAX || text.contains(char::is_control) {
+        let limit = format!("a reason has at most {REASON_OCTETS_MAX} octets and no control characters");
+        return Err(RequestError::Usage(limit));
+    }
+    Ok(text.to_owned())
+}
+
+/// Ends calls, and says in the log who did.
+fn end_calls(gateway: &dyn Gateway, closing: &Closing, by: &str) -> Result<Value, RequestError> {
+    let ended = gateway.end_calls(closing);
+    if ended.is_empty() {
+        let name = &closing.name;
+        return Err(RequestError::Usage(format!("no answered call has the Call-ID or the session `{name}`")));
+    }
+    let reason = closing.reason.as_deref().unwrap_or("none given");
+    for call in &ended {
+        let call_id = String::from_utf8_lossy(&call.call_id).into_owned();
+        tracing::warn!(
+            by,
+            call_id,
+            session = call.session,
+            bye = closing.hangs_up,
+            reason,
+            "a call was ended by the operator"
+        );
+    }
+    Ok(json!({ "ended": ended.iter().map(call_json).collect::<Vec<_>>() }))
 }
 
 /// Calls in progress, and how many there are in all.

@@ -23,7 +23,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use commands::May;
 
-use crate::accounting::CallView;
+use crate::accounting::{CallView, Closing};
 use crate::clock::Timestamp;
 use crate::queue::{Desk, Stats};
 use crate::sinks::view::Backend;
@@ -150,6 +150,9 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Up to `max` calls in progress; may block.
     fn calls(&self, max: usize) -> Vec<CallView>;
+
+    /// Ends answered calls and gives those that it ended; may block.
+    fn end_calls(&self, closing: &Closing) -> Vec<CallView>;
 }
 
 /// Permissions of the socket that only answers: its folder decides which group that is.

@@ -27,6 +27,15 @@ pub enum Request {
         /// The most calls of the answer, up to [`CALLS_MAX`].
         max: usize,
     },
+    /// Ends calls.
+    CallsEnd {
+        /// A Call-ID, or the name of a session.
+        call: String,
+        /// Whether both ends get a BYE.
+        bye: bool,
+        /// Why: the reason phrase of the Stop.
+        reason: Option<String>,
+    },
     /// The state of the queue.
     QueueStatus {},
     /// Some records.
@@ -163,8 +172,8 @@ pub const PAGE_MAX: usize = 64;
 /// Most calls of one answer.
 pub const CALLS_MAX: usize = 10_000;
 
-/// Longest reason of a parked record, in octets; longer ones are refused here rather than shortened.
-const REASON_OCTETS_MAX: usize = 255;
+/// Longest reason of a parked record or an ended call, in octets; longer ones are refused rather than shortened.
+pub(super) const REASON_OCTETS_MAX: usize = 255;
 
 /// Does the requests that are about the queue; `None` for the others. `by` names who asks, for the log.
 ///
@@ -172,7 +181,7 @@ const REASON_OCTETS_MAX: usize = 255;
 /// When the request names an unknown sink or record, or the queue fails.
 pub fn on_queue(request: &Request, desk: &mut dyn Desk, by: &str) -> Option<Result<Value, RequestError>> {
     match request {
-        Request::Status {} | Request::Reload {} | Request::Calls { .. } => None,
+        Request::Status {} | Request::Reload {} | Request::Calls { .. } | Request::CallsEnd { .. } => None,
         Request::QueueStatus {} => Some(desk.status().map(|stats| stats_json(&stats)).map_err(RequestError::Queue)),
         Request::QueueList { filter, from, max } => Some(list(desk, filter, from.as_deref(), *max)),
         Request::QueueImport { records } => Some(import(desk, records, by)),

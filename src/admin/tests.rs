@@ -17,7 +17,7 @@ use super::client::{Client, ClientError};
 use super::commands::Bound;
 use super::request::{Filter, Request, Standing, Verb};
 use super::{Admin, Gateway, Health, Phase, Settings, metrics};
-use crate::accounting::{CallView, Parties};
+use crate::accounting::{CallView, Closing, Parties};
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use crate::queue::{self, Commit, Desk, Entry, Handle, Stats};
@@ -48,6 +48,10 @@ impl Gateway for OnlyQueue {
 
     fn desk(&self) -> Box<dyn Desk + Send> {
         Box::new(self.handle.clone())
+    }
+
+    fn end_calls(&self, closing: &Closing) -> Vec<CallView> {
+        if closing.name == "a@b" { self.calls(1) } else { Vec::new() }
     }
 
     fn calls(&self, max: usize) -> Vec<CallView> {
@@ -247,6 +251,28 @@ fn the_service_tells_how_it_is() {
     assert_eq!((&calls["total"], calls["calls"].as_array().map(Vec::len)), (&2.into(), Some(1)));
     assert_eq!(calls["calls"][0]["to_tag"], "\u{fffd}");
     assert_eq!((&calls["calls"][0]["from"], &calls["calls"][0]["to"]), (&"sip:a@x".into(), &Value::Null));
+}
+
+#[test]
+fn a_call_is_ended_by_its_name_and_with_a_reason_that_fits() {
+    let running = Running::start(1);
+    let mut client = running.client();
+    let mut end = |call: &str, reason: Option<String>| {
+        client.ask(&Request::CallsEnd { call: call.to_owned(), bye: false, reason })
+    };
+    let ended = end("a@b", Some("fraud".to_owned())).expect("ended");
+    assert_eq!(ended["ended"][0]["call_id"], "a@b");
+    let limit = "a reason has at most 255 octets and no control characters";
+    for (name, call, reason, want) in [
+        ("no such call", "x@y", None, "no answered call has the Call-ID or the session `x@y`"),
+        ("too long", "a@b", Some("r".repeat(256)), limit),
+        ("a line end", "a@b", Some("a\r\nb".to_owned()), limit),
+    ] {
+        match end(call, reason) {
+            Err(ClientError::Usage(text)) => assert_eq!(text, want, "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -1,16 +1,19 @@
-//! `tollgate calls`: the calls in progress.
+//! `tollgate calls`: the calls in progress, and their end by the operator.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::Failure;
-use super::desk::{Desk, Seek};
+use super::desk::{Desk, Seek, of_client};
 use super::output::{self, Format};
 use crate::admin::request::{CALLS_MAX, Request};
 
 /// Arguments of `tollgate calls`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The most calls to show, up to 10000
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     max: usize,
@@ -18,11 +21,38 @@ pub struct Arguments {
     format: Format,
 }
 
-/// Lists them; of a stopped service those that the next start takes up.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// End a call in the records: its Stop is written now, with the cause `administrator`
+    ///
+    /// Without --bye its ends notice nothing and may go on talking, unrecorded.
+    End(Ending),
+}
+
+/// Arguments of `tollgate calls end`.
+#[derive(Args, Debug)]
+struct Ending {
+    /// Call-ID, or name of one session as `tollgate calls` shows it
+    #[arg(value_name = "CALL-ID|SESSION")]
+    call: String,
+    /// Send BYE to both ends too
+    #[arg(long)]
+    bye: bool,
+    /// Why: the reason phrase of the Stop
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Lists them, of a stopped service those that the next start takes up; or ends one.
 ///
 /// # Errors
-/// The service does not answer, or its files cannot be read.
+/// The service does not answer, its files cannot be read, or there is no such call.
 pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(Command::End(ending)) = &arguments.command {
+        return end(seek, ending);
+    }
     let mut desk = Desk::open(seek)?;
     let answer = desk.ask(&Request::Calls { max: arguments.max.min(CALLS_MAX) })?;
     desk.close()?;
@@ -38,6 +68,25 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     if total > rows.len() as u64 {
         eprintln!("{} of {total} calls; --max shows more", rows.len());
     }
+    Ok(())
+}
+
+fn end(seek: &Seek, ending: &Ending) -> Result<(), Failure> {
+    let Ending { call, bye, reason, format } = ending;
+    let request = Request::CallsEnd { call: call.clone(), bye: *bye, reason: reason.clone() };
+    let answer = seek.service()?.ask(&request).map_err(of_client)?;
+    if format.is_json() {
+        output::print_json(&answer)?;
+        return Ok(());
+    }
+    let none = Vec::new();
+    let ended = answer["ended"].as_array().unwrap_or(&none);
+    let rows: Vec<Vec<String>> = ended.iter().map(row).collect();
+    output::print(&output::table(&COLUMNS, &rows))?;
+    output::print(match bye {
+        true => "ended in the records; both ends get a BYE, as far as they are known",
+        false => "ended in the records; no BYE was sent: its ends may go on talking",
+    })?;
     Ok(())
 }
 

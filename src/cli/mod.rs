@@ -60,7 +60,7 @@ enum Command {
     Reload(output::Format),
     /// Show how the running gateway is
     Status(output::Format),
-    /// List the calls in progress
+    /// List the calls in progress, or end one
     Calls(calls::Arguments),
     /// Send one test record to a sink and show the exchange
     Send(send::Arguments),

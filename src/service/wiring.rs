@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::resolver;
 use super::route_keys::Keyring;
 use super::systemd::Loop;
 use super::unwritten::Store;
-use crate::accounting::{self, CallView, Engine};
+use crate::accounting::{self, CallView, Closing, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase, Reloaded};
 use crate::clock::{self, Instant, Now, Timestamp};
 use crate::config::plan::{Plan, SipPlan};
@@ -353,7 +354,7 @@ struct View {
 
 /// Wishes to reload that wait at most.
 const WISHES_MAX: usize = 4;
-/// Longest wait for a shard to list its calls.
+/// Longest wait for a shard to answer.
 const CALLS_WAIT: Duration = Duration::from_secs(2);
 /// A loop that has not turned for this long hangs.
 const HANGING: Duration = Duration::from_secs(5);
@@ -420,11 +421,7 @@ impl Gateway for View {
     fn outages(&self) -> Vec<Outage> {
         let mut all: Vec<Outage> = Vec::new();
         for shard in &self.shards {
-            let (answer, outages) = std::sync::mpsc::sync_channel(1);
-            if shard.put(Mail::Outages { answer }).is_err() {
-                continue;
-            }
-            for outage in outages.recv_timeout(CALLS_WAIT).unwrap_or_default() {
+            for outage in ask(shard, |answer| Mail::Outages { answer }) {
                 let same = |own: &&mut Outage| own.transport == outage.transport && own.addr == outage.addr;
                 match all.iter_mut().find(same) {
                     // Each shard finds out for itself.
@@ -442,14 +439,25 @@ impl Gateway for View {
     fn calls(&self, max: usize) -> Vec<CallView> {
         let mut views = Vec::new();
         for shard in &self.shards {
-            let (answer, calls) = std::sync::mpsc::sync_channel(1);
-            let mail = Mail::Calls { max: max.saturating_sub(views.len()), answer };
-            if shard.put(mail).is_ok() {
-                views.extend(calls.recv_timeout(CALLS_WAIT).unwrap_or_default());
-            }
+            let max = max.saturating_sub(views.len());
+            views.extend(ask(shard, |answer| Mail::Calls { max, answer }));
         }
         views
     }
+
+    fn end_calls(&self, closing: &Closing) -> Vec<CallView> {
+        let close = |shard| ask(shard, |answer| Mail::Close { closing: closing.clone(), answer });
+        self.shards.iter().flat_map(close).collect()
+    }
+}
+
+/// What a shard answers; nothing when it does not in time.
+fn ask<T>(shard: &Mailbox, mail: impl FnOnce(SyncSender<Vec<T>>) -> Mail) -> Vec<T> {
+    let (answer, answered) = std::sync::mpsc::sync_channel(1);
+    if shard.put(mail(answer)).is_err() {
+        return Vec::new();
+    }
+    answered.recv_timeout(CALLS_WAIT).unwrap_or_default()
 }
 
 /// Tells the servers that accounting begins anew if calls were lost; the sinks that are told of such things.

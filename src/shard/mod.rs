@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::accounting::{self, CallView, Engine, Notice, Outcome, Sign};
+use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome, Sign};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
 use crate::policy::Routes;
@@ -484,6 +484,15 @@ impl Shard {
             refusal.unwrap_or(decision.verdict)
         };
         self.stack.handle(now, stack::Input::Decide { transaction, verdict }, &self.engine, more);
+    }
+
+    /// The operator ends calls; gives those that it ended.
+    pub fn close(&mut self, now: Now, closing: &Closing, out: &mut Vec<Output>) -> Vec<CallView> {
+        let before = self.pending.records.len();
+        let ended = self.engine.close(now, closing, &mut self.pending);
+        self.mention_from(before);
+        self.send_requests(now, out);
+        ended
     }
 
     /// Up to `max` calls in progress, in no order.

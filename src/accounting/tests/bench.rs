@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::accounting::{Engine, Input, Key, Made, Notice, Outcome, Outgoing, Purpose, Settings, Sign};
+use crate::accounting::{Closing, Engine, Input, Key, Made, Notice, Outcome, Outgoing, Purpose, Settings, Sign};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::{Avp, Marks, RouteFields, Targets};
@@ -164,7 +164,10 @@ impl Bench {
             }
             ["close"] => {
                 for call in self.engine.views().collect::<Vec<_>>() {
-                    self.handle(Input::Close { session: call.session });
+                    let closing = Closing { name: call.session, ..Closing::default() };
+                    let mut out = Outcome::default();
+                    self.engine.close(self.now, &closing, &mut out);
+                    self.commit(out);
                 }
             }
             ["ACK", ref rest @ ..] => {

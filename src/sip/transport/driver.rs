@@ -326,8 +326,11 @@ impl Driver {
                 Mail::Keys(keys) => Input::Keys(keys),
                 Mail::Interim { key, every } => Input::Interim { key, every },
                 Mail::Calls { max, answer } => {
-                    // Whoever asked may have gone.
                     let _gone = answer.try_send(self.shard.views(max));
+                    continue;
+                }
+                Mail::Close { closing, answer } => {
+                    let _gone = answer.try_send(self.shard.close(now, &closing, &mut self.outputs));
                     continue;
                 }
                 Mail::Outages { answer } => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::Notify;
 
-use crate::accounting::{CallView, Key};
+use crate::accounting::{CallView, Closing, Key};
 use crate::clock::{self, Instant};
 use crate::shard::{self, Shard};
 use crate::sip::dialog::RouteKeys;
@@ -78,6 +78,13 @@ pub enum Mail {
         /// How many at most.
         max: usize,
         /// Where they go; nobody waits for ever.
+        answer: std::sync::mpsc::SyncSender<Vec<CallView>>,
+    },
+    /// The operator ends calls.
+    Close {
+        /// Which, and how.
+        closing: Closing,
+        /// Where those go that it ended; nobody waits for ever.
         answer: std::sync::mpsc::SyncSender<Vec<CallView>>,
     },
     /// Show the destinations that are down.
