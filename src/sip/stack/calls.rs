@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
@@ -15,6 +16,10 @@ use crate::sip::transaction::slab::Key;
 const ABSORBING_FOR_EACH: usize = 64;
 /// INVITEs of one Call-ID that are found by it; further ones make no early dialog.
 const INVITES_MAX: usize = 64;
+/// BYEs of one source that have room beyond the limits: one, and one more with credentials.
+const BYES_FOR_EACH: usize = 2;
+/// And of all sources: the two ends and whoever else their requests may come from.
+const BYES_MAX: usize = 8;
 
 /// See the module. Call-IDs are told apart by a keyed hash, so that nobody can choose two that are taken for one.
 #[derive(Debug)]
@@ -31,6 +36,15 @@ struct Call {
     absorbing: u32,
     /// Server transactions of INVITEs without a To tag.
     invites: SmallVec<[Key; 1]>,
+    /// Who has sent a BYE inside the call, once for each.
+    byes: SmallVec<[IpAddr; 2]>,
+}
+
+impl Call {
+    /// Whether a BYE of this source is among the first of its own: no other's transactions are in its way.
+    fn is_first_bye(&self, source: IpAddr) -> bool {
+        self.byes.len() < BYES_MAX && self.byes.iter().filter(|own| **own == source).count() < BYES_FOR_EACH
+    }
 }
 
 impl Calls {
@@ -48,9 +62,14 @@ impl Calls {
         self.table.len()
     }
 
-    /// Whether a Call-ID may have a further transaction. What ends a call or acknowledges has a quarter for itself.
-    pub(super) fn has_room(&self, call: u64, method: Method) -> bool {
+    /// Whether a Call-ID may have a further transaction. What ends a call or acknowledges has a quarter for itself, and
+    /// the first BYEs of a `source` inside the call have room whatever others have opened: one end cannot keep the other
+    /// from hanging up.
+    pub(super) fn has_room(&self, call: u64, method: Method, source: Option<IpAddr>) -> bool {
         let Some(own) = self.table.get(&call) else { return true };
+        if method == Method::Bye && source.is_some_and(|source| own.is_first_bye(source)) {
+            return true;
+        }
         let most = match method {
             Method::Bye | Method::Prack => self.open_max,
             _ => self.open_max - self.open_max / 4,
@@ -58,10 +77,13 @@ impl Calls {
         (own.open as usize) < most && (own.absorbing as usize) < self.open_max * ABSORBING_FOR_EACH
     }
 
-    /// A transaction begins; `invite` when it may make a dialog.
-    pub(super) fn opened(&mut self, call: u64, invite: Option<Key>) {
+    /// A transaction begins; `invite` when it may make a dialog, `bye` is the source of a BYE inside the call.
+    pub(super) fn opened(&mut self, call: u64, invite: Option<Key>, bye: Option<IpAddr>) {
         let own = self.table.entry(call).or_default();
         own.open += 1;
+        if let Some(source) = bye.filter(|source| own.is_first_bye(*source)) {
+            own.byes.push(source);
+        }
         if let Some(key) = invite.filter(|_| own.invites.len() < INVITES_MAX) {
             own.invites.push(key);
         }
@@ -114,25 +136,48 @@ mod tests {
             ("but may end the call", Method::Bye, 1, true),
             ("a fifth one may not", Method::Bye, 0, false),
         ] {
-            assert_eq!(calls.has_room(7, method), want, "{what}");
-            (0..opens).for_each(|_| calls.opened(7, None));
+            assert_eq!(calls.has_room(7, method, None), want, "{what}");
+            (0..opens).for_each(|_| calls.opened(7, None, None));
         }
-        assert!(calls.has_room(8, Method::Invite), "another call");
+        assert!(calls.has_room(8, Method::Invite, None), "another call");
         calls.answered(7);
         calls.answered(7);
-        assert!(calls.has_room(7, Method::Invite), "some are answered");
+        assert!(calls.has_room(7, Method::Invite, None), "some are answered");
         for _ in 2..4 * ABSORBING_FOR_EACH {
-            calls.opened(7, None);
+            calls.opened(7, None, None);
             calls.answered(7);
         }
-        assert!(!calls.has_room(7, Method::Bye), "so many are absorbed at most");
+        assert!(!calls.has_room(7, Method::Bye, None), "so many are absorbed at most");
+    }
+
+    #[test]
+    fn one_end_cannot_keep_the_other_from_hanging_up() {
+        let mut calls = Calls::new(&Settings { transactions_per_call_max: 4, ..Settings::default() });
+        let source = |number: u8| Some(IpAddr::from([192, 0, 2, number]));
+        for _ in 0..9 {
+            if calls.has_room(7, Method::Bye, source(1)) {
+                calls.opened(7, None, source(1));
+            }
+        }
+        assert!(!calls.has_room(7, Method::Bye, source(1)), "who has opened all that there may be");
+        assert!(!calls.has_room(7, Method::Bye, None), "who is not inside the call");
+        assert!(!calls.has_room(7, Method::Invite, source(2)), "the other end, with another request");
+        for what in ["the other end's BYE", "its BYE with credentials"] {
+            assert!(calls.has_room(7, Method::Bye, source(2)), "{what}");
+            calls.opened(7, None, source(2));
+        }
+        assert!(!calls.has_room(7, Method::Bye, source(2)), "no third one");
+        for number in 3..20 {
+            calls.opened(7, None, source(number));
+        }
+        assert!(!calls.has_room(7, Method::Bye, source(20)), "so many sources at most");
     }
 
     #[test]
     fn what_has_ended_is_forgotten() {
         let mut calls = Calls::new(&Settings::default());
         let key = Key::from_u64(1 << 32 | 1).expect("a key");
-        calls.opened(7, Some(key));
+        calls.opened(7, Some(key), None);
         assert_eq!(calls.invites(7), [key]);
         calls.answered(7);
         assert_eq!(calls.invites(7), [key], "its dialog may still be asked for");

@@ -78,7 +78,8 @@ impl Stack {
         };
         let class = if standing.is_of_a_call() { Class::Inside } else { Class::New };
         let call = self.hashes.call(message.call_id());
-        if !self.calls.has_room(call, message.method()) {
+        let inside = (class == Class::Inside).then(|| peer.addr.ip());
+        if !self.calls.has_room(call, message.method(), inside) {
             return self.deny(now, peer, &message, &self.overloaded(Ignored::CallLimited), out);
         }
         let origin = match self.sources.open(now.mono, peer.addr.ip(), class) {
@@ -98,6 +99,7 @@ impl Stack {
         let direction = direction.filter(|_| in_dialog);
         let answers_to = self.reply_to(peer, &message);
         let invite = (message.method() == Method::Invite && !in_dialog).then_some(());
+        let bye = inside.filter(|_| message.method() == Method::Bye);
         let view = RequestView {
             message,
             peer,
@@ -116,7 +118,7 @@ impl Stack {
         server.call = Some(call);
         let id = self.servers.insert(server);
         self.by_key.insert(key, id);
-        self.calls.opened(call, invite.map(|()| id));
+        self.calls.opened(call, invite.map(|()| id), bye);
         self.settle_server(id, out);
         out.push(Output::Request { transaction: super::ServerId(id.to_u64()) });
     }
