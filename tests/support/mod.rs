@@ -387,12 +387,43 @@ impl Gateway {
 pub fn sipp(dir: &Path, scenario: &str, local: u16, words: &[&str]) -> Option<Running> {
     let program = peer("sipp")?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sipp").join(scenario);
-    let [media] = free_ports();
-    let mut command = Command::new(program);
-    command.arg("-sf").arg(file).args(["-i", "127.0.0.1", "-nostdin", "-p"]).arg(local.to_string());
-    // What goes wrong in a call stands in `…_errors.log` beside the output.
-    command.arg("-trace_err").arg("-mp").arg(media.to_string()).args(words).current_dir(dir).env("TERM", "dumb");
-    Some(Running::start(&mut command, dir.join(format!("sipp-{scenario}-{local}.out"))))
+    let start = || {
+        let [media] = free_ports();
+        let mut command = Command::new(&program);
+        command.arg("-sf").arg(&file).args(["-i", "127.0.0.1", "-nostdin", "-p"]).arg(local.to_string());
+        // What goes wrong in a call stands in `…_errors.log` beside the output.
+        command.arg("-trace_err").arg("-mp").arg(media.to_string()).args(words).current_dir(dir).env("TERM", "dumb");
+        Running::start(&mut command, dir.join(format!("sipp-{scenario}-{local}.out")))
+    };
+    // Another test may have had one of its ports for a moment: then it ends at once.
+    for _ in 0..SIPP_STARTS {
+        let mut running = start();
+        let begun = Instant::now();
+        let has_failed = wait_for("sipp begins", || match running.child.try_wait() {
+            Ok(Some(_)) => Some(format!("{}{}", running.printed(), running.complaints()).contains("Unable to bind")),
+            _ => (has_port(running.child.id(), local) || begun.elapsed() > SIPP_BEGIN_MAX).then_some(false),
+        });
+        if !has_failed {
+            return Some(running);
+        }
+    }
+    Some(start())
+}
+
+/// How often sipp is started whose port is taken, and how long it may take to bind it.
+const SIPP_STARTS: usize = 5;
+const SIPP_BEGIN_MAX: Duration = Duration::from_secs(2);
+
+/// Whether the process has this port of loopback, by UDP or TCP.
+fn has_port(process: u32, port: u16) -> bool {
+    let place = format!("0100007F:{port:04X}");
+    let tables = ["udp", "tcp"].map(|table| fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()));
+    let inodes = lines.filter(|line| line.get(1) == Some(&&*place)).filter_map(|line| line.get(9).copied());
+    let sockets: Vec<_> = inodes.map(|inode| format!("socket:[{inode}]")).collect();
+    let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
+    links.any(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str()))
 }
 
 /// Writes captured UDP datagrams as a pcap file of raw IPv4, for tshark.
