@@ -36,14 +36,15 @@ struct Call {
     absorbing: u32,
     /// Server transactions of INVITEs without a To tag.
     invites: SmallVec<[Key; 1]>,
-    /// Who has sent a BYE inside the call, once for each.
-    byes: SmallVec<[IpAddr; 2]>,
+    /// Who has sent a BYE inside the call, once for each; boxed, for most transactions are none.
+    byes: Option<Box<SmallVec<[IpAddr; 2]>>>,
 }
 
 impl Call {
     /// Whether a BYE of this source is among the first of its own: no other's transactions are in its way.
     fn is_first_bye(&self, source: IpAddr) -> bool {
-        self.byes.len() < BYES_MAX && self.byes.iter().filter(|own| **own == source).count() < BYES_FOR_EACH
+        let byes = self.byes.as_deref().map_or(&[][..], |byes| byes);
+        byes.len() < BYES_MAX && byes.iter().filter(|own| **own == source).count() < BYES_FOR_EACH
     }
 }
 
@@ -82,7 +83,7 @@ impl Calls {
         let own = self.table.entry(call).or_default();
         own.open += 1;
         if let Some(source) = bye.filter(|source| own.is_first_bye(*source)) {
-            own.byes.push(source);
+            own.byes.get_or_insert_default().push(source);
         }
         if let Some(key) = invite.filter(|_| own.invites.len() < INVITES_MAX) {
             own.invites.push(key);
