@@ -13,7 +13,8 @@ trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$folder"' EXIT
 cd "$folder"
 apt-get download -qq radsecproxy=1.9.2-2+deb12u1 libnettle8 >/dev/null 2>&1 || { apt-get update -qq; apt-get download -qq radsecproxy=1.9.2-2+deb12u1 libnettle8 >/dev/null; }
 for package in *.deb; do dpkg -x "$package" root; done
-export LD_LIBRARY_PATH=$folder/root/usr/lib/x86_64-linux-gnu
+libraries=$(find root -name '*.so.*' -printf '%h\n' | sort -u | head -n 1)
+export LD_LIBRARY_PATH=$folder/$libraries
 read -r proxy server < <(python3 -c '
 import socket
 ports = []
@@ -38,7 +39,7 @@ realm * {
     accountingServer upstream
 }
 CONF
-"$folder/root/usr/sbin/radsecproxy" -f -c conf 2>log & pid=$!
+"$(find "$folder" -path '*/sbin/radsecproxy' | head -n 1)" -f -c conf 2>log & pid=$!
 sleep 1
 python3 - "$proxy" "$server" <<'PY'
 import hashlib, socket, struct, sys

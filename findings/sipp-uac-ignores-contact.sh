@@ -13,8 +13,9 @@ packages="sip-tester=1:3.6.1-1+b2 libgsl27 libgslcblas0 libsctp1"
 # shellcheck disable=SC2086
 apt-get download -qq $packages >/dev/null 2>&1 || { apt-get update -qq; apt-get download -qq $packages >/dev/null; }
 for package in *.deb; do dpkg -x "$package" root; done
-export LD_LIBRARY_PATH=$folder/root/usr/lib/x86_64-linux-gnu
-python3 - "$folder/root/usr/bin/sipp" <<'PY'
+libraries=$(find root -name '*.so.*' -printf '%h\n' | sort -u | head -n 1)
+export LD_LIBRARY_PATH=$folder/$libraries
+python3 - "$(find "$folder" -path '*/bin/sipp' | head -n 1)" <<'PY'
 import os, re, socket, subprocess, sys
 
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
