@@ -82,8 +82,8 @@ pub(super) fn check(message: &Message) -> Result<(), Reject> {
     if message.top_via().is_none() {
         return Err(Reject::bad("Bad Via header"));
     }
-    for (name, reason) in [(Name::From, "Bad From header"), (Name::To, "Bad To header")] {
-        message.header(name).and_then(NameAddr::parse).ok_or(Reject::bad(reason))?;
+    for (place, reason) in message.tags.iter().zip(["Bad From header", "Bad To header"]) {
+        place.ok_or(Reject::bad(reason))?;
     }
     if let Some(value) = message.header(Name::MaxForwards) {
         number(value).filter(|hops| *hops <= 255).ok_or(Reject::bad("Bad Max-Forwards header"))?;

@@ -1,5 +1,7 @@
 //! The byte-span index: one pass over the head finds the lines, and every header value is a span of the datagram.
 
+use std::cell::Cell;
+
 use memchr::{memchr, memchr_iter};
 use smallvec::SmallVec;
 
@@ -59,29 +61,10 @@ pub(super) enum Breaks {
 /// A CR that ends no line and a NUL are refused: on a stream, and to a reader that takes them for the end of a line or of
 /// the text, such a head says something else than here. A NUL passes only as a quoted-pair of a quoted string
 /// (RFC 3261 §25.1).
-pub(super) fn breaks_of(head: &[u8]) -> Result<Breaks, Reject> {
-    let (mut odd, mut pairs, mut ends) = (0_usize, 0_usize, 0_usize);
-    // Parts that a sum of octets holds: the compiler counts many at once.
-    let mut at = 0;
-    while at < head.len() {
-        let end = head.len().min(at + 255);
-        let (part, behind) = (&head[at..end], &head[at + 1..head.len().min(end + 1)]);
-        let (mut own_odd, mut own_pairs, mut own_ends) = (0_u8, 0_u8, 0_u8);
-        for octet in part {
-            own_odd += u8::from(*octet == b'\r') + u8::from(*octet == 0);
-            own_ends += u8::from(*octet == b'\n');
-        }
-        for (octet, next) in part.iter().zip(behind) {
-            own_pairs += u8::from(*octet == b'\r') & u8::from(*next == b'\n');
-        }
-        odd += usize::from(own_odd);
-        pairs += usize::from(own_pairs);
-        ends += usize::from(own_ends);
-        at = end;
-    }
-    if odd != pairs
-        && (odd - pairs != memchr_iter(0, head).count() || !memchr_iter(0, head).all(|at| is_quoted(head, at)))
-    {
+///
+/// `ends` are the octets LF of the head, `pairs` those behind a CR.
+fn breaks_of(head: &[u8], ends: usize, pairs: usize) -> Result<Breaks, Reject> {
+    if memchr_iter(b'\r', head).count() != pairs || !memchr_iter(0, head).all(|at| is_quoted(head, at)) {
         return Err(Reject::bad("CR or NUL inside a line"));
     }
     Ok(if ends == pairs { Breaks::Pairs } else { Breaks::Bare })
@@ -102,7 +85,7 @@ fn is_quoted(head: &[u8], at: usize) -> bool {
     is_inside && is_escaped
 }
 
-/// Indexes the header lines from `start`, the octet behind the start line. `bytes` holds at most `MESSAGE_BYTES_MAX`.
+/// Indexes the header lines from `start`, the octet behind the line break of the start line. `bytes` holds at most `MESSAGE_BYTES_MAX`.
 pub(super) fn index(bytes: &[u8], start: usize) -> Head {
     let mut head = Head {
         lines: Lines::new(),
@@ -113,13 +96,25 @@ pub(super) fn index(bytes: &[u8], start: usize) -> Head {
         breaks: Breaks::Pairs,
         fault: None,
     };
-    let mut newlines = memchr_iter(b'\n', &bytes[start..]).map(|at| start + at);
+    let (ends, pairs) = (Cell::new(0), Cell::new(0));
+    let count = |newline: &usize| {
+        ends.set(ends.get() + 1);
+        pairs.set(pairs.get() + usize::from(*newline > 0 && bytes[newline - 1] == b'\r'));
+    };
+    if let Some(newline) = start.checked_sub(1) {
+        count(&newline);
+    }
+    let mut newlines = memchr_iter(b'\n', &bytes[start..]).map(|at| start + at).inspect(count);
     let mut at = start;
     loop {
         match bytes[at..] {
             [b'\n', ..] | [b'\r', b'\n', ..] => {
                 head.blank = at;
                 head.body = newlines.next().map_or(bytes.len(), |newline| newline + 1);
+                match breaks_of(&bytes[..head.body], ends.get(), pairs.get()) {
+                    Ok(breaks) => head.breaks = breaks,
+                    Err(reason) => head.fault = head.fault.or(Some(reason)),
+                }
                 return head;
             }
             [] => {

@@ -40,7 +40,7 @@ pub use uri::{Scheme, Uri};
 pub use via::{COOKIE, Via};
 
 use grammar::{is_lws, number, trim};
-use index::{Breaks, Line, breaks_of, index, leading_breaks, offset};
+use index::{Breaks, Line, index, leading_breaks, offset};
 use memchr::{memchr, memrchr};
 
 /// A received SIP message: its octets in one allocation, the index in another.
@@ -54,6 +54,9 @@ pub struct Message {
     words: [u16; 3],
     blank: u16,
     body: u16,
+    /// Where the tags of From and of To lie, which are asked for again and again; an empty place where there is no tag,
+    /// `None` where the value is missing or cannot be read.
+    tags: [Option<(u16, u16)>; 2],
     /// Status code; 0 for a request.
     code: u16,
     method: Method,
@@ -82,11 +85,7 @@ impl Message {
         }
         let nothing = |reason| Malformed { reason: Reject::bad(reason), partial: None };
         let start = StartLine::read(&datagram).map_err(nothing)?;
-        let mut head = index(&datagram, start.next);
-        match breaks_of(&datagram[..head.body]) {
-            Ok(breaks) => head.breaks = breaks,
-            Err(reason) => head.fault = head.fault.or(Some(reason)),
-        }
+        let head = index(&datagram, start.next);
         let mut message = Self {
             bytes: Box::default(),
             lines: Box::from(head.lines.as_slice()),
@@ -95,6 +94,7 @@ impl Message {
             words: start.words.map(offset),
             blank: offset(head.blank),
             body: offset(head.body),
+            tags: [None; 2],
             code: start.code,
             method: Method::Other,
             breaks: head.breaks,
@@ -107,6 +107,7 @@ impl Message {
             Ok(_) => {}
             Err(reason) => fault = fault.or(Some(reason)),
         }
+        message.tags = [message.from(), message.to()].map(|value| Some(message.place_of_tag(&value?)));
         message.method =
             if message.is_request() { Method::of(message.method_text()) } else { Method::of(message.cseq().1) };
         match fault {
@@ -242,13 +243,13 @@ impl Message {
     /// The From tag; empty when there is none (RFC 2543).
     #[must_use]
     pub fn from_tag(&self) -> &[u8] {
-        self.from().and_then(|from| from.tag()).unwrap_or_default()
+        self.tags[0].map_or(&[], |(from, to)| self.span(from, to))
     }
 
     /// The To tag; empty when there is none.
     #[must_use]
     pub fn to_tag(&self) -> &[u8] {
-        self.to().and_then(|to| to.tag()).unwrap_or_default()
+        self.tags[1].map_or(&[], |(from, to)| self.span(from, to))
     }
 
     /// CSeq's number, below 2^31, and method; `(0, b"")` when it is missing or cannot be read.
@@ -315,6 +316,13 @@ impl Message {
     #[must_use]
     pub const fn memory(&self) -> usize {
         size_of::<Self>() + self.bytes.len() + self.lines.len() * size_of::<Line>()
+    }
+
+    /// Where the tag of a value lies that stands in this message.
+    fn place_of_tag(&self, value: &NameAddr<'_>) -> (u16, u16) {
+        let Some(tag) = value.tag() else { return (0, 0) };
+        let start = tag.as_ptr().addr() - self.bytes.as_ptr().addr();
+        (offset(start), offset(start + tag.len()))
     }
 
     fn span(&self, from: u16, to: u16) -> &[u8] {
