@@ -103,7 +103,7 @@ impl Calls {
         if self.sessions.is_empty() {
             return None;
         }
-        Key::candidates(message).into_iter().find(|(key, _)| self.sessions.contains_key(key))
+        Key::candidates(message).find(|(key, _)| self.sessions.contains_key(key))
     }
 
     /// The ended call a message belongs to, and who sent the message.
@@ -111,7 +111,7 @@ impl Calls {
         if self.ended.is_empty() {
             return None;
         }
-        Key::candidates(message).into_iter().find(|(key, _)| self.ended.contains_key(key))
+        Key::candidates(message).find(|(key, _)| self.ended.contains_key(key))
     }
 
     /// An ended call as it was, as far as that is still known.

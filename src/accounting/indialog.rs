@@ -192,7 +192,7 @@ impl Engine {
             out.push(record, call, sinks);
         }
         if !live.is_empty() || !cdr.is_empty() {
-            let [(key, _), _] = Key::candidates(request);
+            let key = Key::of(request.call_id(), request.from_tag(), request.to_tag());
             self.store_end(now, key, end, None, out);
         }
     }

@@ -36,14 +36,15 @@ impl Key {
         Self { call: CallHash::of(call_id), dialog: hash(&[call_id, from_tag, to_tag]) }
     }
 
-    /// Both keys a message may belong to, and who sent it then: its From tag is the caller's or the callee's.
-    pub(super) fn candidates(message: &Message) -> [(Self, Party); 2] {
+    /// Both keys a message may belong to, and who sent it then: its From tag is the caller's or the callee's. The second
+    /// is made when the first did not fit.
+    pub(super) fn candidates(message: &Message) -> impl Iterator<Item = (Self, Party)> {
         let (call_id, from, to) = (message.call_id(), message.from_tag(), message.to_tag());
         let call = CallHash::of(call_id);
-        [
-            (Self { call, dialog: hash(&[call_id, from, to]) }, Party::Caller),
-            (Self { call, dialog: hash(&[call_id, to, from]) }, Party::Callee),
-        ]
+        let key = move |(one, other, sender): (&[u8], &[u8], Party)| {
+            (Self { call, dialog: hash(&[call_id, one, other]) }, sender)
+        };
+        [(from, to, Party::Caller), (to, from, Party::Callee)].into_iter().map(key)
     }
 
     /// A fraction of one, different for each call: what is to be spread over time.

@@ -116,7 +116,11 @@ impl Stack {
         if proxy::is_sips(if target.uri.is_empty() { received } else { &target.uri }) {
             return Ways::Secure;
         }
-        let by_uri = || Uri::parse(&target.uri).and_then(|uri| proxy::transport_named_by(&uri));
+        // Most have no parameter that could name one.
+        let by_uri = || {
+            memchr::memchr(b';', &target.uri)?;
+            Uri::parse(&target.uri).and_then(|uri| proxy::transport_named_by(&uri))
+        };
         target.transport.or_else(by_uri).or(by_route).map_or(Ways::Any, Ways::Only)
     }
 

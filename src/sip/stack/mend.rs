@@ -27,10 +27,11 @@ impl Stack {
     pub(super) fn mend_routes(&mut self, key: Key, response: &mut Rc<Message>, out: &mut Vec<Output>) {
         let Some(client) = self.clients.get(key).filter(|client| client.is_recorded) else { return };
         let Some(sent_to) = client.peer.filter(|_| !response.to_tag().is_empty()) else { return };
-        if self.own_value(response, sent_to).is_none() {
+        let own = self.own_value(response, sent_to).or_else(|| {
             self.put_back(key, sent_to, response, out);
-        }
-        let Some(own) = self.own_value(response, sent_to) else { return };
+            self.own_value(response, sent_to)
+        });
+        let Some(own) = own else { return };
         let next = match own.checked_sub(1) {
             Some(above) => response.values(Name::RecordRoute).nth(above),
             None => response.values(Name::Contact).next(),
@@ -55,6 +56,10 @@ impl Stack {
             // Port 5060 is not the beginning of 50600.
             rest.is_some_and(|rest| !rest.first().is_some_and(u8::is_ascii_digit))
         };
+        // As a rule it stands first.
+        if response.header(Name::RecordRoute).is_some_and(is_plainly_own) {
+            return Some(0);
+        }
         let is_signed = |value: &[u8]| {
             let uri = NameAddr::parse(value).and_then(|value| value.parsed_uri());
             uri.is_some_and(|uri| self.own().is_signed(&uri, response))

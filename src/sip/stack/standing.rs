@@ -92,13 +92,13 @@ impl Stack {
         }
         let known = dialogs.find(message).or_else(|| self.answered(message));
         if let Some(known) = &known {
+            if proxy::follows(message, &routing, known) {
+                return Ok(Standing { routing, course: Course::Dialog, way: Way::Route });
+            }
             if self.settings.lenient_request_uri && self.is_left_at_gateway(message, &routing) {
                 routing.restore(message, known);
                 let way = Way::Dialog(routing.restored.clone().unwrap_or_default());
                 return Ok(Standing { routing, course: Course::Dialog, way });
-            }
-            if proxy::follows(message, &routing, known) {
-                return Ok(Standing { routing, course: Course::Dialog, way: Way::Route });
             }
         }
         let early = if known.is_none() { self.early(message) } else { None };
