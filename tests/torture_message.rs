@@ -41,13 +41,13 @@ fn expected() -> Vec<Expected> {
 }
 
 /// Index and check in one.
-fn read(bytes: Vec<u8>) -> Result<Message, (Reject, Option<Message>)> {
+fn read(bytes: Vec<u8>) -> Result<Message, (Reject, Option<Box<Message>>)> {
     match Message::parse(bytes) {
         Ok(message) => match message.check() {
             Ok(()) => Ok(message),
-            Err(reject) => Err((reject, Some(message))),
+            Err(reject) => Err((reject, Some(Box::new(message)))),
         },
-        Err(Malformed { reason, partial }) => Err((reason, partial.map(|partial| *partial))),
+        Err(Malformed { reason, partial }) => Err((reason, partial)),
     }
 }
 

@@ -37,6 +37,7 @@ pub use print::{
     RequestEdits, ack_for, cancel_for, end_lines, forward_request, forward_response, insert_record_routes, response,
 };
 pub use uri::{Scheme, Uri};
+use via::Span;
 pub use via::{COOKIE, Via};
 
 use grammar::{is_lws, number, trim};
@@ -56,7 +57,9 @@ pub struct Message {
     body: u16,
     /// Where the tags of From and of To lie, which are asked for again and again; an empty place where there is no tag,
     /// `None` where the value is missing or cannot be read.
-    tags: [Option<(u16, u16)>; 2],
+    tags: [Option<Span>; 2],
+    /// The first Via value, which is looked at some four times; `None` where there is none or it cannot be read.
+    via: Option<via::Places>,
     /// Status code; 0 for a request.
     code: u16,
     method: Method,
@@ -95,6 +98,7 @@ impl Message {
             blank: offset(head.blank),
             body: offset(head.body),
             tags: [None; 2],
+            via: None,
             code: start.code,
             method: Method::Other,
             breaks: head.breaks,
@@ -107,7 +111,10 @@ impl Message {
             Ok(_) => {}
             Err(reason) => fault = fault.or(Some(reason)),
         }
-        message.tags = [message.from(), message.to()].map(|value| Some(message.place_of_tag(&value?)));
+        message.tags =
+            [message.from(), message.to()].map(|value| Some(message.span_of(value?.tag().unwrap_or_default())));
+        let via = message.values(Name::Via).next().and_then(Via::parse);
+        message.via = via.map(|via| via::Places::of(&via, |part| message.span_of(part)));
         message.method =
             if message.is_request() { Method::of(message.method_text()) } else { Method::of(message.cseq().1) };
         match fault {
@@ -273,7 +280,7 @@ impl Message {
     /// The first Via value; `None` when there is none or it cannot be read.
     #[must_use]
     pub fn top_via(&self) -> Option<Via<'_>> {
-        self.values(Name::Via).next().and_then(Via::parse)
+        self.via.map(|places| places.read(&self.bytes))
     }
 
     /// The second Via value, to which a proxy's response goes on; `None` when there is none or it cannot be read.
@@ -318,11 +325,13 @@ impl Message {
         size_of::<Self>() + self.bytes.len() + self.lines.len() * size_of::<Line>()
     }
 
-    /// Where the tag of a value lies that stands in this message.
-    fn place_of_tag(&self, value: &NameAddr<'_>) -> (u16, u16) {
-        let Some(tag) = value.tag() else { return (0, 0) };
-        let start = tag.as_ptr().addr() - self.bytes.as_ptr().addr();
-        (offset(start), offset(start + tag.len()))
+    /// Where a part of this message lies; an empty part may be any.
+    fn span_of(&self, part: &[u8]) -> Span {
+        if part.is_empty() {
+            return (0, 0);
+        }
+        let start = part.as_ptr().addr() - self.bytes.as_ptr().addr();
+        (offset(start), offset(start + part.len()))
     }
 
     fn span(&self, from: u16, to: u16) -> &[u8] {

@@ -27,6 +27,56 @@ pub struct Via<'a> {
     pub maddr: Option<&'a [u8]>,
 }
 
+/// First octet of a part of a message, and the octet behind it.
+pub(super) type Span = (u16, u16);
+
+/// Where the parts of a [`Via`] lie in the message.
+#[derive(Clone, Copy)]
+pub(super) struct Places {
+    bytes: Span,
+    transport: Span,
+    host: Span,
+    port: Option<u16>,
+    params: Span,
+    branch: Option<Span>,
+    rport: Option<Span>,
+    received: Option<Span>,
+    maddr: Option<Span>,
+}
+
+impl Places {
+    /// `span` tells where a part lies.
+    pub(super) fn of(via: &Via<'_>, span: impl Fn(&[u8]) -> Span) -> Self {
+        Self {
+            bytes: span(via.bytes),
+            transport: span(via.transport),
+            host: span(via.host),
+            port: via.port,
+            params: span(via.params),
+            branch: via.branch.map(&span),
+            rport: via.rport.map(&span),
+            received: via.received.map(&span),
+            maddr: via.maddr.map(&span),
+        }
+    }
+
+    /// The value again, from the octets of the message.
+    pub(super) fn read<'a>(&self, bytes: &'a [u8]) -> Via<'a> {
+        let part = |(from, to): Span| &bytes[usize::from(from)..usize::from(to)];
+        Via {
+            bytes: part(self.bytes),
+            transport: part(self.transport),
+            host: part(self.host),
+            port: self.port,
+            params: part(self.params),
+            branch: self.branch.map(part),
+            rport: self.rport.map(part),
+            received: self.received.map(part),
+            maddr: self.maddr.map(part),
+        }
+    }
+}
+
 impl<'a> Via<'a> {
     /// Reads one Via value; `None` when protocol, transport, host or port cannot be read or a parameter has no name.
     /// One semicolon at the end is passed over.
