@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
+use std::io::Write;
 
 use super::bitmap::Bitmaps;
 use super::database::Database;
@@ -11,6 +12,7 @@ use super::error::StoreError;
 use super::frame::{self, Bitmap, Meta};
 use super::layout;
 use super::notice::{Notice, chain_text};
+use super::repair::FIRST;
 use super::settings::Settings;
 use super::spool::{SCHEMA, Spool};
 
@@ -150,6 +152,9 @@ impl Chain {
     /// When that fails; the spool must not take appends then.
     pub fn finish_preparing(&self, spool: &Spool) -> Result<(), StoreError> {
         let database = spool.database.as_ref().ok_or(StoreError::Closed)?;
+        // A second copy, which a salvage of a badly damaged database asks for: no reason not to take appends.
+        let first = File::create(spool.path.join(FIRST));
+        drop(first.and_then(|mut file| writeln!(file, "{}", spool.bits.first()).and_then(|()| file.sync_all())));
         let finish = || -> std::io::Result<()> {
             database.sync_files()?;
             fs::remove_file(spool.path.join("preparing"))?;

@@ -6,7 +6,7 @@
 //! lost       counts of lost records by reason, there from the first start on, so that a full disk takes them too
 //! head       16 octets: highest acknowledged place and its checksum, overwritten after each commit
 //! clean      there while the queue was closed in order
-//! 00000001/  a spool; with a file `preparing` in it until it takes appends; `*.done` when emptied
+//! 00000001/  a spool; with a file `preparing` in it until it takes appends, from then on with `first`; `*.done` when emptied
 //! parked/    parked records
 //! damaged/   databases set aside
 //! ```

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -68,6 +68,10 @@ const FILES: [&str; 2] = ["db", COPY];
 /// cuts off what comes after it.
 pub const COPY: &str = "before";
 
+/// Name of the file beside `db` that holds a spool's first place, in decimal. `db` has it too, but may lose it together
+/// with the records at its beginning, which then nobody would miss.
+pub const FIRST: &str = "first";
+
 /// What a damaged database tells: which records lie where, and who is done with them.
 #[derive(Debug, Default)]
 pub struct Inventory {
@@ -79,6 +83,8 @@ pub struct Inventory {
     low: u64,
     /// Newest copy of each named value.
     pub metas: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
+    /// The place that stands in the file [`FIRST`].
+    first: Option<u64>,
     files: Vec<File>,
 }
 
@@ -111,7 +117,8 @@ impl Inventory {
     /// # Errors
     /// When there is none, or one cannot be opened.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let mut all = Self::default();
+        let first = fs::read_to_string(path.join(FIRST)).ok();
+        let mut all = Self { first: first.and_then(|text| text.trim().parse().ok()), ..Self::default() };
         for name in FILES {
             let file = path.join(name);
             if !file.exists() && name != FILES[0] {
@@ -179,9 +186,13 @@ impl Inventory {
         wanted.iter().filter(open).fold(SinkMask::NONE, SinkMask::with)
     }
 
-    /// Ranges of places from the lowest known one to `end` that are neither there nor settled by anybody.
+    /// Ranges of places from `first` to `end` that are neither there nor settled by anybody. Where `first` is not known,
+    /// the files may tell it, for the records at the beginning may be gone; else the lowest one there is has to do.
     pub fn gaps(&self, first: Option<u64>, end: u64) -> Vec<(u64, u64)> {
-        let begin = first.or(self.records.first().map(|found| found.seq)).unwrap_or(end).max(self.low);
+        let named = self.metas.get(&b"first"[..]).and_then(|(_, first)| first.as_slice().try_into().ok());
+        let lowest = self.records.first().map(|found| found.seq);
+        let first = first.or(self.first).or(named.map(u64::from_be_bytes)).or(lowest);
+        let begin = first.unwrap_or(end).max(self.low);
         let mut gaps: Vec<(u64, u64)> = Vec::new();
         let mut wanted: BTreeMap<u32, SinkMask> = BTreeMap::new();
         for found in &self.records {
@@ -282,6 +293,11 @@ mod tests {
 
     #[test]
     fn a_place_is_lost_unless_every_sink_there_was_has_settled_it() {
+        let mut begun = inventory([&[20, 21], &[20, 21]]);
+        begun.add(0, 0, Frame::Meta(frame::Meta { revision: 1, name: b"first", value: &20_u64.to_be_bytes() }));
+        assert_eq!(begun.gaps(None, 24), [(22, 23)], "the database tells where it begins, though no record is there");
+        let begun = Inventory { first: Some(20), ..inventory([&[20, 21], &[20, 21]]) };
+        assert_eq!(begun.gaps(None, 24), [(22, 23)], "the file beside it tells");
         for (name, settled, lost) in [
             ("nobody settled any", [&[][..], &[]], vec![(18, 23)]),
             ("one sink did, the other is not to be seen", [&[18, 21], &[]], vec![(19, 23)]),

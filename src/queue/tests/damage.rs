@@ -68,6 +68,26 @@ fn frames(file: &Path) -> Vec<(usize, u64)> {
 }
 
 #[test]
+fn records_gone_from_the_beginning_of_a_spool_are_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = prepare(directory.path(), true).join("db");
+    let mut gone = Vec::new();
+    repair::scan(&file, |offset, frame| match frame {
+        frame::Frame::Record(record) if record.seq > 44 => {}
+        frame::Frame::Record(_) | frame::Frame::Meta(_) => gone.push(usize::try_from(offset).unwrap()),
+        _ => {}
+    })
+    .unwrap();
+    change(&file, |bytes| {
+        gone.iter().for_each(|at| bytes[*at..*at + 8].fill(0));
+        bytes.truncate(bytes.len() * 3 / 4);
+    });
+    let (_, _, b, lost) = open_and_deliver(directory.path());
+    assert!(b.iter().all(|number| *number > 44), "{:?}", b.first());
+    assert_eq!(lost, RECORDS - b.len() as u64, "all that did not come are said to be lost");
+}
+
+#[test]
 fn damage_of_any_kind_loses_only_what_is_itself_damaged() {
     type Damage = fn(&mut Vec<u8>);
     let table: [(&str, Damage); 7] = [
