@@ -2,6 +2,7 @@
 
 use std::hash::Hasher;
 
+use data_encoding::HEXLOWER;
 use siphasher::sip::SipHasher24;
 
 use crate::ids::CallHash;
@@ -83,7 +84,7 @@ impl Hashes {
         let mut hasher = self.hasher(b't');
         write_field(&mut hasher, request.call_id());
         write_field(&mut hasher, request.from_tag());
-        format!("{:016x}", hasher.finish())
+        HEXLOWER.encode(&hasher.finish().to_be_bytes())
     }
 
     /// The key a request is looked up by (RFC 3261 §17.2.3); an ACK and, with [`Meant::Invite`], a CANCEL have that of their

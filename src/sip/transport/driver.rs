@@ -17,7 +17,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
-use super::mailbox::{Datagram, Inbox, Mail, Mailbox};
+use super::mailbox::{Datagram, Inbox, Mail, Mailbox, owner_of};
 use super::memory;
 use super::metrics::Meters;
 use super::stream::{Arrived, Outgoing};
@@ -25,10 +25,9 @@ use super::turned_away::{Dropped, Reason, ToldOnce, TurnedAway};
 use super::udp::{self, Batch};
 use crate::accounting::{Notice, Noticed};
 use crate::clock::{self, Instant, Now};
-use crate::ids::CallHash;
 use crate::queue::{self, AppendFailed, Commit, Full, Producer};
 use crate::shard::{Count, Health, Input, Output, Shard, Ticket};
-use crate::sip::message::{self, Malformed, Message};
+use crate::sip::message::{Malformed, Message};
 use crate::sip::stack::{Condition, Ignored, ListenerId, Peer, QueryId, Ways};
 use crate::timers::pace::{Pace, Step};
 
@@ -391,9 +390,8 @@ impl Driver {
             self.strangers.tell(now.mono, self.number);
         }
         for (source, octets) in taken.drain(..) {
-            // What has no Call-ID can only be refused: any shard does that.
             let (key, shards) = (self.shard.settings_of_stack().key, self.mailboxes.len());
-            let owner = message::call_id_of(&octets).map_or(self.number, |id| CallHash::of(id).shard(&key, shards));
+            let owner = owner_of(&octets, &key, shards).unwrap_or(self.number);
             if owner == self.number {
                 self.receive(now, Peer { listener, addr: source }, octets);
             } else {

@@ -11,8 +11,10 @@ use tokio::sync::Notify;
 
 use crate::accounting::{CallView, Closing, Key};
 use crate::clock::{self, Instant};
+use crate::ids::CallHash;
 use crate::shard::{self, Shard};
 use crate::sip::dialog::RouteKeys;
+use crate::sip::message::call_id_of;
 use crate::sip::stack::{Destination, ListenerId, Outage, QueryId};
 use crate::sip::transport::stream::Arrived;
 use crate::sip::transport::turned_away::Reason;
@@ -32,6 +34,12 @@ pub struct Datagram {
     pub source: SocketAddr,
     /// What it holds.
     pub octets: Vec<u8>,
+}
+
+/// Which of `shards` owns the call of a message; `None` when any does: it is the only one, or the message has no Call-ID
+/// and can only be refused.
+pub fn owner_of(message: &[u8], key: &[u8; 16], shards: usize) -> Option<usize> {
+    (shards > 1).then(|| call_id_of(message).map(|id| CallHash::of(id).shard(key, shards))).flatten()
 }
 
 /// One message to a shard.

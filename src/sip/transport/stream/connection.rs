@@ -22,9 +22,8 @@ use super::hub::Hub;
 use super::tls;
 use super::{Arrived, Outgoing};
 use crate::clock::{self, Instant};
-use crate::ids::CallHash;
-use crate::sip::message;
 use crate::sip::stack::{Peer, Transport};
+use crate::sip::transport::mailbox::owner_of;
 
 /// Longest wait for a peer to take what is written.
 const WRITE_WAIT: Duration = Duration::from_secs(20);
@@ -359,7 +358,7 @@ fn sort_frames(hub: &Rc<Hub>, own: &Rc<Connection>, framer: &mut Framer, batches
             own.is_proven.set(true);
             hub.note_alias(own, &octets);
         }
-        let owner = message::call_id_of(&octets).map_or(0, |id| CallHash::of(id).shard(&hub.shard_key, batches.len()));
+        let owner = owner_of(&octets, &hub.shard_key, batches.len()).unwrap_or(0);
         batches[owner].push(Arrived { peer: own.peer, octets, fault });
         if fault.is_some() {
             return true;
