@@ -21,14 +21,14 @@ use diameter::{Acr, FreeDiameter, free_port};
 use support::{Running, wait_for};
 use tempfile::TempDir;
 use tollgate::clock::{self, Timestamp};
-use tollgate::diameter::accounting::{Application, FieldMapping, Legs};
 use tollgate::diameter::peer::State;
 use tollgate::diameter::route::{Complaint, PeerStatus};
-use tollgate::diameter::settings::{PeerSettings, Settings, Tls, Transport};
 use tollgate::ids::{CallHash, RecordId, Seq};
 use tollgate::queue::{Lease, Settlement};
 use tollgate::record::{Cause, End, Kind, Party, Record, Times, Value};
 use tollgate::sinks::diameter::DiameterSink;
+use tollgate::sinks::diameter::acr::{Application, FieldMapping, Legs};
+use tollgate::sinks::diameter::settings::{PeerSettings, Settings, Tls, Transport};
 use tollgate::sinks::{Outcome, Sink};
 
 /// How long a test waits for something.

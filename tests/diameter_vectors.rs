@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use support::peer;
 use tollgate::clock::Timestamp;
-use tollgate::diameter::accounting::{Application, Echo, FieldMapping, Legs, Profile, Renderer, Settings, Unmapped};
 use tollgate::diameter::avp::Avps;
 use tollgate::diameter::{header, print};
 use tollgate::dictionary::builtin;
 use tollgate::dictionary::diameter::{Builder, Dictionary};
 use tollgate::ids::RecordId;
 use tollgate::record::{Cause, End, Fields, Kind, Party, Record, Times, Value};
+use tollgate::sinks::diameter::acr::{Application, Echo, FieldMapping, Legs, Profile, Renderer, Settings, Unmapped};
 
 fn text(text: &str) -> Value {
     Value::Text(text.as_bytes().to_vec())

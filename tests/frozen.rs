@@ -22,10 +22,10 @@ use crc32c::crc32c_append;
 use serde_json::Value as Json;
 use support::{Agent, Gateway, free_ports, wait_for};
 use tollgate::clock::Timestamp;
-use tollgate::diameter::accounting as diameter;
 use tollgate::dictionary::{Builder, Dictionary, builtin};
 use tollgate::ids::RecordId;
 use tollgate::record::{Cause, End, Fields, Kind, Party, Record, Times, Value, codec};
+use tollgate::sinks::diameter::acr as diameter;
 use tollgate::sinks::radius;
 
 /// Records, and how many of them share a sum.

@@ -16,8 +16,8 @@ use super::output::{self, Format, shown};
 use super::{Failure, load_quietly};
 use crate::config::error::suggestion;
 use crate::config::plan::{SinkKind, SinkPlan};
-use crate::diameter::settings as diameter;
 use crate::record::Kind;
+use crate::sinks::diameter::settings as diameter;
 use crate::sinks::radius;
 use crate::sinks::trial::{Message, Trial, TrialError, Verdict, Wanted, millis};
 

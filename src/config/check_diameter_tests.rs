@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::{Mistake, Mistakes};
 use super::parse;
 use super::plan::{Plan, SinkKind};
-use crate::diameter::accounting::{LegOrder, Legs, Profile, Renderer, Round, Unmapped, ims};
+use crate::sinks::diameter::acr::{LegOrder, Legs, Profile, Renderer, Round, Unmapped, ims};
 use crate::vars::Template;
 
 const CLIENT: &str = "identity gw.example.net\nacctserver cdf.example.net\n";

@@ -10,7 +10,6 @@ use super::reload::Options;
 use super::schema::LogTarget;
 use crate::accounting;
 use crate::admin;
-use crate::diameter;
 use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::policy::{Marks, Route, Routes};
 use crate::queue;
@@ -90,7 +89,7 @@ pub enum SinkKind {
     /// `[sinks.radius.NAME]`
     Radius(Arc<sinks::radius::Settings>),
     /// `[sinks.diameter.NAME]`
-    Diameter(Arc<diameter::settings::Settings>),
+    Diameter(Arc<sinks::diameter::settings::Settings>),
 }
 
 impl SinkKind {

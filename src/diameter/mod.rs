@@ -3,13 +3,11 @@
 //! * [`header`] reads, writes and patches the message header; [`avp`] walks and writes AVPs without allocation;
 //! * [`code`] and [`result`] name the numbers of the base protocol;
 //! * [`print`](mod@print) shows messages as text and JSON;
-//! * [`settings`] holds what a client is told, [`accounting`] renders records as Accounting-Requests;
 //! * [`message`] builds and reads what peers say to each other; [`peer`] is one connection, [`route`] all of a sink.
 //!
 //! The writer is our own and not that of the crate `diameter`: that crate links OpenSSL through native-tls whatever its
 //! features, so that a machine without OpenSSL's headers could not build Tollgate, and it allocates for each AVP.
 
-pub mod accounting;
 pub mod avp;
 pub mod code;
 pub mod header;
@@ -19,7 +17,6 @@ pub mod print;
 mod random;
 pub mod result;
 pub mod route;
-pub mod settings;
 
 /// Applications (RFC 6733 §2.4).
 pub mod application {

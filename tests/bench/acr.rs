@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group};
 use tollgate::clock::Timestamp;
-use tollgate::diameter::accounting::{Application, Echo, FieldMapping, Renderer, Settings};
 use tollgate::diameter::avp::{Avps, Writer, flag};
 use tollgate::diameter::header::{self, Header, command};
 use tollgate::ids::RecordId;
 use tollgate::record::{Cause, End, Kind, Party, Record, Times, Value};
+use tollgate::sinks::diameter::acr::{Application, Echo, FieldMapping, Renderer, Settings};
 
 /// Counts allocations of this thread.
 struct Counting;

@@ -15,13 +15,13 @@ use bytes::Bytes;
 use tollgate::clock::{self, Timestamp};
 use tollgate::diameter::avp::Writer;
 use tollgate::diameter::header::{self, Header};
-use tollgate::diameter::settings::{PeerSettings, Settings};
 use tollgate::diameter::{code, result};
 use tollgate::ids::{CallHash, RecordId, Seq};
 use tollgate::queue::{Lease, Settlement};
 use tollgate::record::{Kind, Record, Times};
 use tollgate::sinks::Sink as _;
 use tollgate::sinks::diameter::DiameterSink;
+use tollgate::sinks::diameter::settings::{PeerSettings, Settings};
 
 const RECORDS: u64 = 200_000;
 const PACED: u64 = 5_000;

@@ -10,10 +10,10 @@ use crate::config::plan::{SinkKind, SinkPlan};
 use crate::config::reload::lost_head;
 use crate::config::schema::{self, AccountingTable, AtEnd, FileTable, Flag, RouteAccountTable, RouteTable, Switch};
 use crate::config::tree::PlaceId;
-use crate::diameter::accounting::{Trigger, ims};
 use crate::ids::SinkMask;
 use crate::policy::{Marks, Route, RouteFields};
 use crate::record::Cause;
+use crate::sinks::diameter::acr::{Trigger, ims};
 use crate::units::Secs;
 use crate::vars::Template;
 

@@ -15,12 +15,12 @@ use crate::config::error::{Mistake, Place, Weight, suggestion};
 use crate::config::keywords::Keywords;
 use crate::config::schema::{self, DiameterTable};
 use crate::config::tree::PlaceId;
-use crate::diameter::accounting::{
-    Application, FieldMapping, LegOrder, Profile, Renderer, Round, SetupError, Unmapped,
-};
-use crate::diameter::settings::{Settings, Transport};
 use crate::dictionary::diameter::{Builder, Dictionary, Handle, Type};
 use crate::dictionary::{Files, Input, builtin};
+use crate::sinks::diameter::acr::{
+    Application, FieldMapping, LegOrder, Profile, Renderer, Round, SetupError, Unmapped,
+};
+use crate::sinks::diameter::settings::{Settings, Transport};
 use crate::sinks::diameter::tls_files;
 use crate::sinks::tls::client_config;
 use crate::units::{Millis, Secs};

@@ -10,8 +10,8 @@ use crate::config::error::suggestion;
 use crate::config::plan::{SinkKind, SinkPlan};
 use crate::config::schema::{AccountingOn, FileTable, RadiusTable, Records, Switch};
 use crate::config::tree::{Node, PlaceId};
-use crate::diameter::accounting::Application;
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
+use crate::sinks::diameter::acr::Application;
 use crate::sinks::radius::{SessionId, Settings};
 
 /// Kinds of sinks, in the order of their numbers.

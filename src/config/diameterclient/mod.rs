@@ -19,7 +19,7 @@ pub use format::DiameterClientFormat;
 
 use super::error::{Mistake, Mistakes, Place};
 use super::keywords::Keywords;
-use crate::diameter::settings::Settings;
+use crate::sinks::diameter::settings::Settings;
 
 /// Octets of a diameterclient.conf.
 pub const FILE_OCTETS_MAX: usize = 1 << 20;

@@ -9,7 +9,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::is_name;
-use crate::diameter::settings::{PeerSettings, Transport};
+use crate::sinks::diameter::settings::{PeerSettings, Transport};
 
 /// Peers of one file at most.
 pub(super) const PEERS_MAX: usize = 64;

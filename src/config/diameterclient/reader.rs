@@ -8,8 +8,10 @@ use super::lines::{self, Entry};
 use super::{DiameterClient, is_name, peers};
 use crate::config::error::{Findings, Mistake, Mistakes, Place, suggestion};
 use crate::config::keywords::Keywords;
-use crate::diameter::accounting::{Application, CdrRecord, Legs, RealmFrom, Trigger};
-use crate::diameter::settings::{NameCheck, PeerSettings, Realtime, Settings, Tls, Transport, VendorApplication};
+use crate::sinks::diameter::acr::{Application, CdrRecord, Legs, RealmFrom, Trigger};
+use crate::sinks::diameter::settings::{
+    NameCheck, PeerSettings, Realtime, Settings, Tls, Transport, VendorApplication,
+};
 
 pub(super) fn read(path: &Path, text: &[u8]) -> Result<DiameterClient, Mistakes> {
     let mut found = Findings::default();

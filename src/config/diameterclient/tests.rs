@@ -6,8 +6,8 @@ use std::time::Duration;
 use config::{Config, File};
 
 use super::*;
-use crate::diameter::accounting::{Application, CdrRecord, Legs, RealmFrom, Trigger};
-use crate::diameter::settings::{NameCheck, Realtime, Transport, VendorApplication};
+use crate::sinks::diameter::acr::{Application, CdrRecord, Legs, RealmFrom, Trigger};
+use crate::sinks::diameter::settings::{NameCheck, Realtime, Transport, VendorApplication};
 
 const SAMPLE: &str = include_str!("../../../etc/diameterclient.conf");
 

@@ -1,13 +1,15 @@
 //! Diameter accounting sink: renders records as Accounting-Requests, drives the route's machine over TCP and TLS.
 
+pub mod acr;
 mod board;
 pub mod collector;
 mod dial;
 mod engine;
 mod link;
 mod meters;
+mod node;
 mod render;
-mod settings;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -20,15 +22,15 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use self::acr::SetupErrors;
 use self::engine::{Engine, Transports};
+use self::settings::{Settings, Transport};
 use super::{Outcome, Sink};
 use crate::accounting::Key;
-use crate::diameter::accounting::SetupErrors;
 use crate::diameter::avp::Avps;
 use crate::diameter::code;
 use crate::diameter::header;
 use crate::diameter::route::{Settings as RouteSettings, Submission};
-use crate::diameter::settings::{Settings, Transport};
 use crate::ids::Seq;
 use crate::queue::{Lease, Settlement};
 use crate::record::{Kind, Record};
@@ -42,7 +44,7 @@ pub use meters::{
     DIAMETER_REQUESTS_TOTAL, DIAMETER_ROUND_TRIP_SECONDS, DIAMETER_ROUTE_PAUSED, DIAMETER_TIMEOUTS_TOTAL,
     DIAMETER_VALUES_LEFT_OUT_TOTAL, DIAMETER_WINDOW_REQUESTS,
 };
-pub use settings::{route_settings, tls_files};
+pub use node::{route_settings, tls_files};
 
 /// What names the AVPs that a server objects to, from the members of its Failed-AVP.
 pub(crate) type Names = Box<dyn Fn(&[u8]) -> Vec<String> + Send>;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::acr::{Echo, Misfit, Renderer, Settings, SetupErrors};
 use super::{Names, Render, Unrendered};
-use crate::diameter::accounting::{Echo, Misfit, Renderer, Settings, SetupErrors};
 use crate::diameter::avp::Avps;
 
 /// Time between two lines of the log about values that were left out.

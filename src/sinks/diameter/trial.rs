@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::engine::Seen;
+use super::settings::Settings;
 use super::{DiameterSink, lock, text};
 use crate::clock::Instant;
 use crate::diameter::avp::{Avps, Writer};
 use crate::diameter::header::{self, HEADER_OCTETS, Header};
 use crate::diameter::peer::{Cause, State};
 use crate::diameter::route::{PeerIndex, Submission};
-use crate::diameter::settings::Settings;
 use crate::dictionary::Input as Text;
 use crate::dictionary::diameter::{Dictionary, Handle};
 use crate::ids::Seq;

@@ -39,9 +39,9 @@ use self::legs::LegTargets;
 use self::marks::Marks;
 use self::rf::Places;
 use self::target::{Finder, Misfits, Target};
-use super::avp::{Avp, Avps, Writer, flag};
-use super::header::{self, Header, command};
-use super::{application, code};
+use crate::diameter::avp::{Avp, Avps, Writer, flag};
+use crate::diameter::header::{self, Header, command};
+use crate::diameter::{application, code};
 use crate::dictionary::diameter::{Dictionary, Type};
 use crate::record::{Fields, Record, Value};
 

@@ -1,0 +1,80 @@
+//! From the settings of a Diameter client to those of its route and its transports.
+
+use std::path::PathBuf;
+
+use super::settings::{NameCheck, Realtime, Settings, Tls, Transport, VendorApplication};
+use crate::diameter::VENDOR_3GPP;
+use crate::diameter::peer::{Identity, Security, Timing};
+use crate::diameter::route;
+use crate::sinks::tls::{ClientFiles, Identity as Certificate, PeerName};
+
+/// Settings of the route; `salt` is the installation's, for End-to-End ids.
+#[must_use]
+pub fn route_settings(settings: &Settings, salt: u32) -> route::Settings {
+    let node = &settings.node;
+    let timers = &settings.timers;
+    let mut vendors = vec![VENDOR_3GPP];
+    vendors.retain(|_| settings.accounting.application == super::acr::Application::Rf);
+    let identity = Identity {
+        product: node.product.clone(),
+        vendor: node.vendor_id,
+        supported_vendors: vendors,
+        firmware: node.firmware,
+        origin_state: node.origin_state,
+        vendor_application: (node.vendor_application == VendorApplication::Advertise).then_some(VENDOR_3GPP),
+        ..Identity::new(&node.identity, &node.realm)
+    };
+    let security = match settings.transport {
+        Transport::Tcp => Security::Plain,
+        Transport::Tls => Security::Tls,
+        Transport::Inband => Security::Inband,
+    };
+    let peers = settings.peers.iter().map(|peer| route::PeerSettings {
+        priority: peer.priority,
+        weight: u32::from(peer.weight),
+        security,
+        realms: peer.realms.clone(),
+        ..route::PeerSettings::new(peer.identity.as_deref().unwrap_or(""), &peer.host, peer.port)
+    });
+    route::Settings {
+        peers: peers.collect(),
+        timing: Timing {
+            watchdog: timers.watchdog,
+            connect: timers.connect,
+            handshake: timers.capabilities,
+            capabilities: timers.capabilities,
+            drain: timers.drain,
+            ..Timing::default()
+        },
+        window: settings.window,
+        request_timeout: timers.request,
+        message_octets_max: settings.message_octets_max,
+        failback_hold: timers.failback,
+        retry_first: timers.retry_first,
+        retry_max: timers.retry_max,
+        retry_config_errors: timers.retry_config_errors,
+        unable_max: settings.unable_max,
+        breaks_max: settings.breaks_max,
+        class_flags: super::acr::class_flags(&settings.accounting),
+        pause_after: settings.pause_after,
+        redirect_hosts: settings.redirect_hosts.clone(),
+        salt,
+        honour_realtime: settings.realtime == Realtime::Honour,
+        ..route::Settings::new(identity)
+    }
+}
+
+/// The files of TLS; `None` when there are no trust anchors, so no TLS.
+#[must_use]
+pub fn tls_files(tls: &Tls) -> Option<ClientFiles> {
+    let own =
+        |(certificate, key): (&PathBuf, &PathBuf)| Certificate { certificate: certificate.clone(), key: key.clone() };
+    Some(ClientFiles {
+        ca: tls.ca_file.clone()?,
+        own: tls.cert_file.as_ref().zip(tls.key_file.as_ref()).map(own),
+        peer_name: match tls.name_check {
+            NameCheck::On => PeerName::Checked,
+            NameCheck::Off => PeerName::Ignored,
+        },
+    })
+}
