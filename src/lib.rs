@@ -3,7 +3,7 @@
 //! It stands in the SIP path as a transaction-stateful, record-routing proxy, turns what passes into accounting
 //! records, commits each record to a durable queue before the answer leaves, and delivers it from there.
 //!
-//! Modules import only from layers below their own; `tests/tidy.rs` holds the table.
+//! Modules import only from layers below their own; `tests/sources/tidy.rs` holds the table.
 
 #![deny(missing_docs, unsafe_code)]
 

@@ -79,10 +79,10 @@ const OTHERS: &[(&str, &str, &str)] = &[
 
 /// Options whose other values need files or servers that other tests make: which these are.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("sip.tls", "tests/sip_streams.rs: a reload takes new certificates"),
-    ("sip.tls_client", "tests/sip_streams.rs: part of the same credentials"),
+    ("sip.tls", "tests/sip/streams.rs: a reload takes new certificates"),
+    ("sip.tls_client", "tests/sip/streams.rs: part of the same credentials"),
     ("route.fork", "part of the route as its targets are"),
-    ("sinks.radius.config", "tests/radius_reload.rs: a changed client file is taken over"),
+    ("sinks.radius.config", "tests/radius/reload.rs: a changed client file is taken over"),
     ("sinks.radius.unknown_keywords", "it decides whether a client file is refused"),
     ("sinks.radius.dictionary", "part of the sink's settings as its mapping is"),
     ("sinks.radius.watchdog_s", "part of the sink's settings, for servers over TCP and TLS only"),

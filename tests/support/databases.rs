@@ -1,7 +1,5 @@
 //! Real databases in folders of the tests' own, and what only goes before FreeRADIUS.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,7 +1,5 @@
 //! A real freeDiameter with the recording extension of `tests/freediameter`, in a folder of the test's own.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
-
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

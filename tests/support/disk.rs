@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::support::Random;
+use super::queue::Random;
 
 /// What the process did, in order.
 pub enum Step {

@@ -3,6 +3,15 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod databases;
+pub mod diameter;
+pub mod disk;
+pub mod queue;
+pub mod radius;
+pub mod scripted;
+pub mod small;
+pub mod stream;
+
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read as _, Write as _};

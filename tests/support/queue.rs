@@ -3,8 +3,6 @@
 //! The child is the test binary itself, started again with an environment variable. It prints a line before and after
 //! each commit, so that the parent knows what was tried and what was acknowledged.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;

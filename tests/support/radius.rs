@@ -1,8 +1,5 @@
 //! Queue, worker and RADIUS sink without the SIP side: records go in, a real server gets them.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! A Diameter server of the test's own on a real socket, which does to each Accounting-Request what it is told.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
-
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};

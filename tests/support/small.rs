@@ -1,8 +1,6 @@
 //! A small file system of a test's own, for full disks. Needs root; without it a test says that it is skipped, and fails
 //! with `TOLLGATE_PEERS=required`.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
-
 use std::ffi::CString;
 use std::fs;
 use std::io::Write as _;

@@ -1,8 +1,6 @@
 //! Ends of TCP and TLS connections for tests, and a certificate authority of their own. Nothing of the gateway's own
 //! framing or TLS code is used.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
-
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

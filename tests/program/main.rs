@@ -1,0 +1,16 @@
+//! The program as its operator knows it: command line, service, reload, checks, the whole way of a record, and what is frozen.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod accounting_on;
+mod check_deep;
+mod cli;
+mod descriptors;
+mod frozen;
+mod full_disk;
+mod main_job;
+mod reload;
+mod service;

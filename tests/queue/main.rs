@@ -1,0 +1,12 @@
+//! The queue on real disks: kills, power cuts, full and failing disks, and its thread under load.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod disk_full;
+mod drop;
+mod kill;
+mod powercut;
+mod thread;

@@ -1,0 +1,318 @@
+//! Checks of the sources themselves: the layers, the clock, runtime-free cores, lengths, module docs, nothing left behind.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines a source file has at most, tests in it included.
+const FILE_LINES_MAX: usize = 600;
+/// Lines a function has at most, from its signature to its closing brace.
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Layers from the bottom up; in a row, a module may import those to its right (`main -> cli -> service -> config`).
+/// Names are paths below `crate`; the longest that fits a file decides.
+const LAYERS: &[&[&str]] = &[
+    &["clock", "timers", "units", "ids", "names"],
+    &["record"],
+    &["sip::message", "dictionary"],
+    &["queue"],
+    &["sip::stack", "sip::proxy", "sip::dialog", "sip::transaction", "radius", "diameter"],
+    &["shard", "accounting", "policy", "vars"],
+    &["sip::transport", "sinks", "admin"],
+    &["main", "cli", "service", "config"],
+];
+
+/// Modules that know no socket, runtime, log or metric.
+const CORES: &[&str] = &[
+    "clock",
+    "timers",
+    "units",
+    "ids",
+    "names",
+    "record",
+    "sip::message",
+    "dictionary",
+    "sip::stack",
+    "sip::proxy",
+    "sip::dialog",
+    "sip::transaction",
+    "radius",
+    "diameter",
+    "shard",
+    "accounting",
+    "policy",
+    "vars",
+];
+
+/// What a core must not name.
+const SHELL_WORDS: &[&str] =
+    &["tokio::", "std::net::UdpSocket", "std::net::Tcp", "socket2::", "tracing::", "metrics::", "std::thread"];
+
+/// Reads of a clock; only `clock.rs` has them.
+const CLOCK_WORDS: &[&str] =
+    &["Instant::now(", "SystemTime::now(", "clock_gettime(", "Timestamp::now(", "Zoned::now(", "Utc::now("];
+
+/// What nobody may leave behind.
+const LEFT_BEHIND: &[&str] = &["todo!(", "unimplemented!(", "#[ignore", "FIXME", "XXX"];
+
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut todo = vec![root.join(folder)];
+    while let Some(path) = todo.pop() {
+        for entry in fs::read_dir(&path).unwrap_or_else(|error| panic!("cannot list {}: {error}", path.display())) {
+            let path = entry.expect("a directory entry is readable").path();
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                let text = fs::read_to_string(&path).expect("a source is UTF-8");
+                found.push(Source { path: path.strip_prefix(root).expect("below the root").to_owned(), text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// `src/sip/message/uri.rs` is `sip::message::uri`.
+fn module(path: &Path) -> String {
+    let text = path.strip_prefix("src").unwrap_or(path).with_extension("").to_string_lossy().replace('/', "::");
+    text.strip_suffix("::mod").unwrap_or(&text).to_owned()
+}
+
+/// Layer and place in its row.
+fn place(module: &str) -> Option<(usize, usize)> {
+    let mut best: Option<(usize, (usize, usize))> = None;
+    for (layer, row) in LAYERS.iter().enumerate() {
+        for (column, name) in row.iter().enumerate() {
+            let fits = module == *name || module.strip_prefix(name).is_some_and(|rest| rest.starts_with("::"));
+            if fits && best.is_none_or(|(length, _)| name.len() > length) {
+                best = Some((name.len(), (layer, column)));
+            }
+        }
+    }
+    best.map(|(_, place)| place)
+}
+
+/// Rows whose order is an order of imports; in the others a module imports its neighbours freely.
+fn is_ordered(layer: usize) -> bool {
+    matches!(layer, 0 | 5 | 7)
+}
+
+/// Every `crate::a::b` the text names outside of comments, those of `crate::{a, b::c}` included, with its line.
+fn imports(text: &str) -> Vec<(usize, String)> {
+    let code: String = text.lines().map(|line| line.split("//").next().unwrap_or("").to_owned() + "\n").collect();
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let number = code[..at].lines().count().max(1);
+        let rest = &code[at + 7..];
+        match rest.strip_prefix('{') {
+            None => found.push((number, path(rest))),
+            Some(group) => {
+                let mut depth = 0_i32;
+                let mut starts = vec![0];
+                for (place, sign) in group.char_indices() {
+                    match sign {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => starts.push(place + 1),
+                        _ => {}
+                    }
+                }
+                let names = starts.iter().map(|start| path(group[*start..].trim_start()));
+                found.extend(names.filter(|name| !name.is_empty()).map(|name| (number, name)));
+            }
+        }
+    }
+    found
+}
+
+/// The path a text begins with.
+fn path(text: &str) -> String {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(text.len());
+    text[..end].trim_end_matches(':').to_owned()
+}
+
+#[test]
+fn no_arrow_points_up() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        let from = module(&source.path);
+        if from == "lib" {
+            continue;
+        }
+        let Some(own) = place(&from) else {
+            // `sip.rs` only names its children.
+            assert!(from == "sip", "{from} has no layer: add it to the table");
+            continue;
+        };
+        for (line, to) in imports(&source.text) {
+            let Some(other) = place(&to) else {
+                wrong.push(format!("{}:{line} imports crate::{to}, which has no layer", source.path.display()));
+                continue;
+            };
+            let up = other.0 > own.0 || (other.0 == own.0 && is_ordered(own.0) && other.1 < own.1 && own.0 != 0);
+            if up {
+                wrong.push(format!("{}:{line} {from} imports crate::{to} from above", source.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_clock_reads_a_clock() {
+    holds_nowhere(CLOCK_WORDS, |module| module != "clock");
+}
+
+#[test]
+fn cores_know_no_runtime_socket_log_or_metric() {
+    holds_nowhere(SHELL_WORDS, |module| {
+        CORES.iter().any(|core| module == *core || module.strip_prefix(core).is_some_and(|rest| rest.starts_with("::")))
+    });
+}
+
+fn holds_nowhere(words: &[&str], concerns: impl Fn(&str) -> bool) {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        if !concerns(&module(&source.path)) {
+            continue;
+        }
+        for (number, line) in source.text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or("");
+            for word in words.iter().filter(|word| code.contains(**word)) {
+                wrong.push(format!("{}:{} has {word}", source.path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let mut wrong = Vec::new();
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        if source.path == Path::new("tests/sources/tidy.rs") {
+            continue;
+        }
+        for (number, line) in source.text.lines().enumerate() {
+            for word in LEFT_BEHIND.iter().filter(|word| line.contains(**word)) {
+                wrong.push(format!("{}:{} has {word}", source.path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_test_sleeps() {
+    let mut wrong = Vec::new();
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        if source.path == Path::new("tests/sources/tidy.rs") {
+            continue;
+        }
+        let in_tests = source.path.starts_with("tests") || is_test_file(&source.path);
+        let start = if in_tests { Some(0) } else { source.text.find("#[cfg(test)]") };
+        let Some(start) = start else { continue };
+        let before = source.text[..start].lines().count();
+        for (number, line) in source.text[start..].lines().enumerate() {
+            let code = line.split("//").next().unwrap_or("");
+            if code.contains("sleep(") {
+                wrong.push(format!("{}:{} sleeps", source.path.display(), before + number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_and_functions_fit() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        let lines: Vec<&str> = source.text.lines().collect();
+        if lines.len() > FILE_LINES_MAX {
+            wrong.push(format!("{} has {} lines, {FILE_LINES_MAX} at most", source.path.display(), lines.len()));
+        }
+        let tests_from =
+            if is_test_file(&source.path) { Some(0) } else { lines.iter().position(|line| *line == "#[cfg(test)]") };
+        for (name, start, length) in functions(&lines) {
+            // A table of a test may be as long as its rows are many.
+            if tests_from.is_some_and(|line| start > line) {
+                continue;
+            }
+            if length > FUNCTION_LINES_MAX {
+                wrong.push(format!(
+                    "{}:{start} {name} has {length} lines, {FUNCTION_LINES_MAX} at most",
+                    source.path.display()
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `tests.rs`, `…_tests.rs`, and all below a folder `tests`.
+fn is_test_file(path: &Path) -> bool {
+    path.to_string_lossy().ends_with("tests.rs") || path.iter().any(|part| part == "tests")
+}
+
+/// Name, first line and length of each function; rustfmt's indentation tells where it ends.
+fn functions(lines: &[&str]) -> Vec<(String, usize, usize)> {
+    let mut found = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let words = line.trim_start();
+        let is_function = [
+            "fn ",
+            "pub fn ",
+            "pub(crate) fn ",
+            "pub(super) fn ",
+            "async fn ",
+            "pub async fn ",
+            "const fn ",
+            "pub const fn ",
+            "unsafe fn ",
+        ]
+        .iter()
+        .any(|start| words.starts_with(start));
+        if !is_function || words.ends_with(';') {
+            continue;
+        }
+        let close = format!("{}}}", " ".repeat(indent));
+        let length = lines[number..].iter().position(|l| *l == close).map_or(1, |end| end + 1);
+        let name = words.split("fn ").nth(1).unwrap_or("").split(['(', '<']).next().unwrap_or("").to_owned();
+        // A function of one line closes on that line.
+        let length = if words.ends_with('}') { 1 } else { length };
+        found.push((name, number + 1, length));
+    }
+    found
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let silent: Vec<_> = sources("src")
+        .into_iter()
+        .filter(|source| !source.text.trim_start().starts_with("//!"))
+        .map(|source| source.path.display().to_string())
+        .collect();
+    assert!(silent.is_empty(), "no module documentation in {silent:?}");
+}
+
+#[test]
+fn no_module_name_hides_what_it_holds() {
+    let vague = ["utils", "util", "common", "helpers", "manager", "misc"];
+    let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for source in sources("src") {
+        let name = module(&source.path).rsplit("::").next().unwrap_or("").to_owned();
+        if vague.contains(&name.as_str()) {
+            seen.insert(name, source.path);
+        }
+    }
+    assert!(seen.is_empty(), "{seen:?}");
+}
