@@ -8,8 +8,7 @@ use super::revival::Remains;
 use super::session::{self, Key, Session, Text};
 use super::stored;
 use crate::clock::{Instant, Now, Timestamp};
-use crate::queue::{CallChange, NOTES_KEPT};
-use crate::record::Party;
+use crate::record::{CallChange, NOTES_KEPT, Party};
 use crate::sip::message::Message;
 
 /// One call in progress, for `tollgate calls`.

@@ -14,8 +14,7 @@ use super::transaction::{Answer, Transaction};
 use super::watch::Sign;
 use crate::clock::Now;
 use crate::ids::SinkMask;
-use crate::queue::CallChange;
-use crate::record::{Cause, End, Kind, Party, Record};
+use crate::record::{CallChange, Cause, End, Kind, Party, Record};
 use std::time::Duration;
 
 /// How long a challenged BYE may take to come again with credentials.

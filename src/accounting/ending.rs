@@ -12,8 +12,7 @@ use super::settings::BilledTo;
 use super::stored::encode_ended;
 use super::{CallView, Closing, Outcome};
 use crate::clock::Now;
-use crate::queue::CallChange;
-use crate::record::{Cause, End, Kind, Party, Record, Value};
+use crate::record::{CallChange, Cause, End, Kind, Party, Record, Value};
 
 impl Engine {
     /// Completes the Stop, adds the Cdr, and stores that the call has ended.

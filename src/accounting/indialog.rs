@@ -14,8 +14,7 @@ use super::transaction::{Answer, Transaction};
 use super::verdict::{Respondent, Verdict, Way, verdict};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
-use crate::queue::CallChange;
-use crate::record::{Cause, End, Kind, Party, Record};
+use crate::record::{CallChange, Cause, End, Kind, Party, Record};
 use crate::sip::stack::ServerId;
 
 impl Engine {

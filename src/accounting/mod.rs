@@ -64,8 +64,7 @@ use bytes::Bytes;
 
 use crate::ids::{CallHash, SinkMask};
 use crate::policy::{Avp, Marks, RouteFields, Targets};
-use crate::queue::{CallChange, Commit, Entry};
-use crate::record::{Party, Record, codec};
+use crate::record::{CallChange, Commit, Entry, Party, Record, codec};
 use crate::sip::message::Message;
 use crate::sip::stack::{Attempt, Peer, RequestView, ServerId, Withdrawal};
 

@@ -9,10 +9,8 @@ use serde_json::{Value, json};
 use super::answer::{page_json, stats_json, whole_json};
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, Seq, SinkMask, SinkNumber};
-use crate::queue::{
-    self, Action, BODY_BYTES_MAX, Command, CommandError, Desk, Entry, Outcome, Pick, Position, Select, State, Stats,
-};
-use crate::record::{Record, codec};
+use crate::queue::{self, Action, Command, CommandError, Desk, Outcome, Pick, Position, Select, State, Stats};
+use crate::record::{BODY_BYTES_MAX, Entry, Record, codec};
 
 /// What is asked.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -20,8 +20,8 @@ use super::{Admin, Gateway, Health, Phase, Settings, metrics};
 use crate::accounting::{CallView, Closing, Parties};
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
-use crate::queue::{self, Commit, Desk, Entry, Handle, Stats};
-use crate::record::{Fields, Kind, Record, Times, codec};
+use crate::queue::{self, Desk, Handle, Stats};
+use crate::record::{Commit, Entry, Fields, Kind, Record, Times, codec};
 
 /// A gateway that is nothing but its queue.
 struct OnlyQueue {

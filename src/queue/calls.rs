@@ -9,12 +9,12 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::FixedState;
 
 use crate::clock::Instant;
+use crate::record::{CallChange, NOTES_KEPT};
 
 use super::database::{Database, Pair};
 use super::error::StoreError;
 use super::frame::{self, CallPart, Frame, Notes};
 use super::layout;
-use super::{CallChange, NOTES_KEPT};
 
 /// The calls in progress, as they will be when all commits taken are on disk.
 #[derive(Debug, Default)]

@@ -9,9 +9,8 @@ use bytes::Bytes;
 
 use crate::clock::{Now, Timestamp};
 use crate::ids::{CallHash, RecordId, Seq, SinkMask, SinkNumber};
-use crate::record::Kind;
+use crate::record::{Entry, Kind};
 
-use super::Entry;
 use super::balance::Stats;
 use super::collapse::fact;
 use super::error::StoreError;

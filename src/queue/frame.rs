@@ -16,6 +16,7 @@
 //! Numbers are big-endian. A value is one frame, or several records that have one part each.
 
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
+use crate::record::BODY_BYTES_MAX;
 
 /// Octets of a body in one part; keeps tree leaves under sled's threshold for blob files, which it never syncs.
 pub const PART_BYTES: usize = 4096;
@@ -25,6 +26,7 @@ pub const GROUP_BYTES: usize = PART_BYTES;
 
 /// The most parts of a body.
 pub const PARTS_MAX: usize = 16;
+const _: () = assert!(PARTS_MAX * PART_BYTES == BODY_BYTES_MAX, "a record's body fits, and no more");
 
 /// The most parts of a parked record: what is known about its failure stands before the body.
 const PARKED_PARTS_MAX: usize = 17;

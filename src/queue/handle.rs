@@ -13,13 +13,14 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::clock;
 use crate::ids::{Seq, SinkNumber};
+use crate::record::{Commit, Entry};
 
 use super::balance::Stats;
 use super::command::{Command, CommandError, Desk, Item, Outcome, Page, Query, ask};
 use super::error::{AppendFailed, StoreError};
 use super::limits::{Trouble, Troubles};
 use super::notice::Notice;
-use super::{Commit, Entry, Lease, Settlement};
+use super::{Lease, Settlement};
 
 /// Called by the queue's thread to wake its user: must return at once, must not call the queue.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;

@@ -1,12 +1,12 @@
 //! The queue of a stopped service, asked by the same commands as that of a running one.
 
 use crate::clock::Now;
+use crate::record::{Commit, Entry};
 
 use super::balance::Stats;
 use super::command::{Action, CommandError, Desk, Page, Query};
 use super::error::StoreError;
 use super::store::Queue;
-use super::{Commit, Entry};
 
 /// A queue without a thread: the files of a stopped service.
 #[derive(Debug)]

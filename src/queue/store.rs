@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{CallHash, RecordId, SINKS_MAX, SinkMask, SinkNumber};
+use crate::record::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, Entry, NOTE_BYTES_MAX};
 
 use super::balance::{Balance, Loss, Stats};
 use super::bitmap::Since;
@@ -21,7 +22,6 @@ use super::salvage::Salvage;
 use super::switch::Switch;
 use super::totals;
 use super::window::Window;
-use super::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, Entry, NOTE_BYTES_MAX};
 
 /// The most records of one batch.
 pub const BATCH_RECORDS_MAX: usize = 4096;

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::{self, Now};
-use crate::ids::{Seq, SinkNumber};
+use crate::ids::{Seq, SinkMask, SinkNumber};
+use crate::record::{BODY_BYTES_MAX, CallChange, Commit, Entry, NOTES_KEPT};
 
 pub(super) const A: SinkNumber = SinkNumber(0);
 pub(super) const B: SinkNumber = SinkNumber(1);

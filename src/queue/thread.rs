@@ -16,7 +16,9 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::clock::{self, Instant, Now};
 use crate::ids::SinkNumber;
+use crate::record::Commit;
 
+use super::Lease;
 use super::balance::{Loss, Stats};
 use super::error::{AppendFailed, OpenError, StoreError};
 use super::handle::{
@@ -26,7 +28,6 @@ use super::limits::{Trouble, Troubles};
 use super::opening::OpenReport;
 use super::settings::Settings;
 use super::store::{BATCH_RECORDS_MAX, Queue};
-use super::{Commit, Lease};
 
 /// The queue's thread at work.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 
 pub mod bytes;
 pub mod codec;
+mod commit;
 pub mod json;
 mod value;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::ids::RecordId;
 
+pub use commit::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, Entry, NOTE_BYTES_MAX, NOTES_KEPT};
 pub use value::{Fields, Value};
 
 /// What kind of fact a record states.

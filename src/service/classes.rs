@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::accounting::Key;
 use crate::ids::SinkNumber;
-use crate::queue::{self, CallChange, Commit, Producer};
+use crate::queue::{self, Producer};
+use crate::record::{CallChange, Commit};
 use crate::sinks::diameter::Keeper;
 
 /// What every key begins with; the number of the sink and the session follow.

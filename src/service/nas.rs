@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::ids::{RecordIds, SinkMask};
-use crate::queue::{AFTER_ALL, Commit, Entry, Handle, Producer};
-use crate::record::{Kind, Record, Times, codec};
+use crate::queue::{AFTER_ALL, Handle, Producer};
+use crate::record::{Commit, Entry, Kind, Record, Times, codec};
 
 /// Appends a record of this `kind` for `sinks`; `seed` is random. The producer that gets the receipt comes back.
 pub(super) fn announce(queue: &Handle, kind: Kind, sinks: SinkMask, now: Now, seed: u128) -> Producer {

@@ -21,7 +21,7 @@ use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome, Sign};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
 use crate::policy::Routes;
-use crate::queue::Commit;
+use crate::record::Commit;
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
 use crate::sip::stack::{

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, Criterion, Throughput};
 use tollgate::clock::{self, Now};
 use tollgate::ids::{CallHash, RecordId, RecordIds, SinkMask, SinkNumber};
-use tollgate::queue::{CallChange, Commit, Entry, Queue, Settings, Settlement, spawn};
+use tollgate::queue::{Queue, Settings, Settlement, spawn};
+use tollgate::record::{CallChange, Commit, Entry};
 
 const BODY_BYTES: usize = 500;
 const SINK: SinkNumber = SinkNumber(0);

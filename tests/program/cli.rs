@@ -10,8 +10,8 @@ use tollgate::accounting::{CallView, Closing};
 use tollgate::admin::{Admin, Gateway, Health, Phase};
 use tollgate::clock;
 use tollgate::ids::{CallHash, RecordId, SinkMask};
-use tollgate::queue::{self, Commit, Entry, Queue};
-use tollgate::record::{Fields, Kind, Record, Times, codec};
+use tollgate::queue::{self, Queue};
+use tollgate::record::{Commit, Entry, Fields, Kind, Record, Times, codec};
 use tollgate::sinks::radius::Collector;
 use tollgate::sinks::view::{Backend, ServerView};
 

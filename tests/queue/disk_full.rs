@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tollgate::clock::{self, Now};
 use tollgate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
-use tollgate::queue::{CallChange, Commit, Entry, Queue, Settings, Settlement, Trouble};
+use tollgate::queue::{Queue, Settings, Settlement, Trouble};
+use tollgate::record::{CallChange, Commit, Entry};
 
 use crate::support::small::Small;
 

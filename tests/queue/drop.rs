@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use tollgate::clock;
 use tollgate::ids::{CallHash, RecordId, SinkMask};
-use tollgate::queue::{self, Commit, Entry, Queue};
-use tollgate::record::{Fields, Kind, Record, Times, codec};
+use tollgate::queue::{self, Queue};
+use tollgate::record::{Commit, Entry, Fields, Kind, Record, Times, codec};
 
 use crate::support::{Gateway, free_ports, peer, wait_for};
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tollgate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use tollgate::queue::{
-    Action, AppendFailed, CallChange, Command, Commit, Consumer, Entry, Handle, Lease, Outcome, Producer, Select,
-    Settings, Settlement, Started, State, Trouble, Wake, spawn,
+    Action, AppendFailed, Command, Consumer, Handle, Lease, Outcome, Producer, Select, Settings, Settlement, Started,
+    State, Trouble, Wake, spawn,
 };
+use tollgate::record::{CallChange, Commit, Entry};
 
 use crate::support::queue::{self, Random};
 

@@ -12,9 +12,10 @@ use std::time::Duration;
 use tollgate::clock;
 use tollgate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use tollgate::queue::{
-    CallChange, Command as QueueCommand, Commit, Entry, LIST_MAX, Offline, OpenError, Opened, Outcome, Queue, Select,
-    Settings, Settlement, State, ask,
+    Command as QueueCommand, LIST_MAX, Offline, OpenError, Opened, Outcome, Queue, Select, Settings, Settlement, State,
+    ask,
 };
+use tollgate::record::{CallChange, Commit, Entry};
 
 /// Settles about half of what it leases.
 pub const A: SinkNumber = SinkNumber(0);

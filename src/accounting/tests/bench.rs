@@ -36,8 +36,7 @@ use crate::accounting::{Closing, Engine, Input, Key, Made, Notice, Outcome, Outg
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::{Avp, Marks, RouteFields, Targets};
-use crate::queue::{BODY_BYTES_MAX, CallChange};
-use crate::record::{Value, codec};
+use crate::record::{BODY_BYTES_MAX, CallChange, Value, codec};
 use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::Message;
 use crate::sip::stack::{Attempt, ListenerId, Peer, RequestView, ServerId, Withdrawal};

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use crate::queue::{CallChange, Commit};
-use crate::record::{Kind, Record, codec};
+use crate::record::{CallChange, Commit, Kind, Record, codec};
 use crate::shard::Ticket;
 use crate::sip::stack::tests::script::{header, headers};
 
