@@ -15,6 +15,8 @@
 //! new calls took from their commit to their settlement. The queue is filled by another process, which then ends, so
 //! that the memory is that of a gateway started on a backlog. `TOLLGATE_BENCH_DIR` names the directory for its files.
 
+#![allow(clippy::disallowed_methods, reason = "a bench is alone in its process")]
+
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};

@@ -5,6 +5,8 @@
 //! Prints requests per second with a window of 256, and the time from a record's submission to its outcome at 1,000
 //! records a second. Nothing here fails because a machine is slow.
 
+#![allow(clippy::disallowed_methods, reason = "a bench is alone in its process")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;

@@ -24,6 +24,7 @@ use tollgate::sinks::diameter::settings::{PeerSettings, Settings, Tls, Transport
 use tollgate::sinks::{Outcome, Sink};
 
 use crate::support::diameter::{Acr, FreeDiameter, free_port};
+use crate::support::start::Start as _;
 use crate::support::{Running, wait_for};
 
 /// How long a test waits for something.
@@ -670,7 +671,7 @@ async fn tls_from_the_first_octet_with_both_sides_proven() {
     // Another authority.
     let strangers = dir.path().join("strangers");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/freediameter/mkcerts.sh");
-    assert!(Command::new("sh").arg(script).arg(strangers.join("tls")).status().unwrap().success());
+    assert!(Command::new("sh").arg(script).arg(strangers.join("tls")).finish().unwrap().status.success());
     let mut stranger = good.clone();
     stranger.tls.ca_file = tls(&strangers, None).ca_file;
     Bench::new(&stranger).until_cause("bad-certificate").await;

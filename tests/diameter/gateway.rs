@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::support::diameter::{Acr, FreeDiameter, gateway};
+use crate::support::start::Start as _;
 use crate::support::{Gateway, free_ports, sipp, wait_for};
 
 fn types(requests: &[Acr]) -> Vec<String> {
@@ -47,7 +48,7 @@ fn a_call_is_start_and_stop_of_one_session() {
     let sent = Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .args(["send", "--sink", "test", "--wait", "600", "--config"])
         .arg(gateway.dir.join("tollgate.toml"))
-        .output()
+        .finish()
         .unwrap();
     let why = String::from_utf8_lossy(&sent.stderr).into_owned();
     assert!(!sent.status.success() && why.contains("acct.test.example") && why.contains("5012"), "{why}");

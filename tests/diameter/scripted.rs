@@ -7,6 +7,7 @@ use tollgate::diameter::avp::Avps;
 
 use crate::support::diameter::gateway;
 use crate::support::scripted::{Reaction, Scripted};
+use crate::support::start::Start as _;
 use crate::support::{Gateway, free_ports, sipp, wait_for};
 
 const EVENT: u32 = 1;
@@ -127,7 +128,7 @@ fn send_says_at_once_that_the_service_holds_the_connection() {
         let sent = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .args(["send", "--sink", "test", "--wait", "600", "--config"])
             .arg(&file)
-            .output()
+            .finish()
             .unwrap();
         let why = String::from_utf8_lossy(&sent.stderr).into_owned();
         let is_told = why.contains(&code.to_string()) && why.contains("or that of the running service");

@@ -19,6 +19,7 @@ use tollgate::ids::RecordId;
 use tollgate::record::{Cause, End, Fields, Kind, Party, Record, Times, Value};
 use tollgate::sinks::diameter::acr::{Application, Echo, FieldMapping, Legs, Profile, Renderer, Settings, Unmapped};
 
+use crate::support::start::Start as _;
 use crate::support::{diameter, peer};
 
 fn text(text: &str) -> Value {
@@ -192,7 +193,7 @@ fn the_command_reads_the_vectors() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/diameter/rf-start.txt");
     let decode = |words: &[&str]| {
         let output =
-            Command::new(env!("CARGO_BIN_EXE_tollgate")).arg("decode").arg(&file).args(words).output().unwrap();
+            Command::new(env!("CARGO_BIN_EXE_tollgate")).arg("decode").arg(&file).args(words).finish().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -215,12 +216,12 @@ fn commands_show_what_is_whole_and_say_what_is_missing() {
     ] {
         let path = dir.path().join("dump");
         fs::write(&path, dump).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).arg("decode").arg(&path).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).arg("decode").arg(&path).finish().unwrap();
         let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!(text.starts_with("ACR "), shown, "{name}: {text}");
         assert!(!output.status.success() && errors.contains(error), "{name}: {errors}");
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(["dict", "Session-Id"]).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(["dict", "Session-Id"]).finish().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("add `--diameter`"), "an AVP is looked for among the attributes: {errors}");
 }
@@ -236,7 +237,7 @@ fn tshark_finds_no_fault_in_any_message() {
     let show = |filter: &str, field: &str| {
         let mut command = Command::new(&tshark);
         command.arg("-r").arg(&file).args(["-d", "tcp.port==3868,diameter", "-Y", filter, "-T", "fields", "-e", field]);
-        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+        String::from_utf8_lossy(&command.finish().unwrap().stdout).into_owned()
     };
     let types = show("diameter", "diameter.Accounting-Record-Type");
     assert!(types.lines().all(|text| ["1", "2", "4"].contains(&text)), "{types}");

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::diameter::FreeDiameter;
+use crate::support::start::Start as _;
 use crate::support::{FreeRadius, free_ports, peer, wait_for};
 
 /// `check --deep --json` of a configuration with these sinks: the exit code, and what it printed.
@@ -22,7 +23,7 @@ fn deep(dir: &Path, sinks: &str) -> (i32, Value) {
     fs::write(dir.join("tollgate.toml"), toml).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     let output =
-        command.args(["check", "--deep", "--json", "--config"]).arg(dir.join("tollgate.toml")).output().unwrap();
+        command.args(["check", "--deep", "--json", "--config"]).arg(dir.join("tollgate.toml")).finish().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     let value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
     (output.status.code().unwrap(), value)
@@ -99,7 +100,7 @@ fn everything_a_start_needs_is_tried() {
         fs::write(dir.path().join("client.conf"), client(port_of_server)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         let output =
-            command.args(["check", "--deep", "--config"]).arg(dir.path().join("tollgate.toml")).output().unwrap();
+            command.args(["check", "--deep", "--config"]).arg(dir.path().join("tollgate.toml")).finish().unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.status.code(), Some(code), "{what}: {said}");
         for part in parts {

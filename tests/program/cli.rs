@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, Output};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::accounting::{CallView, Closing};
@@ -15,17 +15,11 @@ use tollgate::record::{Commit, Entry, Fields, Kind, Record, Times, codec};
 use tollgate::sinks::radius::Collector;
 use tollgate::sinks::view::{Backend, ServerView};
 
+use crate::support::start::{Start as _, closed_is_closed};
 use crate::support::wait_for;
 
-/// Held while a queue is open in this process, and while a child starts: between fork and exec a child has our locks.
-static QUEUE_OR_START: Mutex<()> = Mutex::new(());
-
 fn output(command: &mut Command) -> Output {
-    let child = {
-        let _no_queue = QUEUE_OR_START.lock().unwrap_or_else(PoisonError::into_inner);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
-    };
-    child.wait_with_output().expect("the binary ends")
+    command.finish().expect("the binary runs and ends")
 }
 
 fn tollgate(words: &[&str]) -> Output {
@@ -78,7 +72,7 @@ fn record(id: u128) -> Record {
 
 /// Puts records for `billing` into the queue of a stopped service.
 fn fill(dir: &Path, records: u128) {
-    let _no_child = QUEUE_OR_START.lock().unwrap_or_else(PoisonError::into_inner);
+    closed_is_closed();
     let settings = queue::Settings { path: dir.join("queue"), free_min: 0, ..queue::Settings::default() };
     let opened = Queue::open(settings, &["billing".to_owned()], clock::now, &mut || ()).expect("the queue opens");
     let (mut queue, sink) = (opened.queue, opened.sinks[0].1);
@@ -372,10 +366,8 @@ fn a_running_service_is_asked_over_its_socket() {
     fill(dir.path(), 2);
     let config = dir.path().join("tollgate.toml");
     let plan = tollgate::config::load(&config).expect("a good configuration");
-    let started = {
-        let _no_child = QUEUE_OR_START.lock().unwrap_or_else(PoisonError::into_inner);
-        queue::spawn(plan.queue.clone(), &plan.sink_names(), &mut || ()).expect("the queue opens")
-    };
+    closed_is_closed();
+    let started = queue::spawn(plan.queue.clone(), &plan.sink_names(), &mut || ()).expect("the queue opens");
     let admin = Admin::bind(&plan.admin).expect("bound");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let gateway = Arc::new(OnlyQueue(started.handle.clone()));

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::start::Start as _;
 use crate::support::{Agent, Gateway, free_ports, peer, wait_for};
 
 /// How long no descriptor is left: some attempts to take a connection, which are a tenth of a second apart.
@@ -39,7 +40,7 @@ fn running_out_of_file_descriptors_is_told_once_and_counted() {
     let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap().count();
     let limit = |descriptors: usize| {
         let words = ["--pid".to_owned(), process.to_string(), format!("--nofile={descriptors}:")];
-        assert!(Command::new(&prlimit).args(words).status().unwrap().success());
+        assert!(Command::new(&prlimit).args(words).finish().unwrap().status.success());
     };
     limit(open + 3);
     let began = Instant::now();

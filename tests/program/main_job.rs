@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::start::Start as _;
 use crate::support::{Capture, FreeRadius, Gateway, free_ports, peer, sipp, try_wait_for, value, wait_for};
 
 /// Attributes every record carries.
@@ -306,7 +307,7 @@ fn tshark_finds_no_fault_in_any_packet() {
         .args(["-o", "radius.shared_secret:testing123", "-o", "radius.validate_authenticator:TRUE"])
         .args(["-T", "fields", "-e", "radius.code", "-e", "radius.authenticator.valid", "-e", "_ws.malformed"])
         .args(["-e", "radius.Acct_Status_Type"])
-        .output()
+        .finish()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::start::Start as _;
 use crate::support::{Agent, Gateway, Wire, free_ports, wait_for};
 
 /// Somebody at a loopback address of his own.
@@ -39,7 +40,7 @@ fn is_served(gateway: &Gateway, friend: &mut Agent, other: &mut Agent, id: &str)
 /// Exit code, standard output and standard error of a command.
 fn tollgate(gateway: &Gateway, words: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    let output = command.args(words).arg("--config").arg(gateway.dir.join("tollgate.toml")).output().unwrap();
+    let output = command.args(words).arg("--config").arg(gateway.dir.join("tollgate.toml")).finish().unwrap();
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }

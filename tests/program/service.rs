@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::start::Start as _;
 use crate::support::{Running, free_ports, peer, wait_for};
 
 /// What the service told systemd, line by line.
@@ -86,7 +87,7 @@ fn the_unit_is_hardened() {
     let output = Command::new(analyze)
         .args(["security", "--offline=true", "--threshold=20", "--no-pager"])
         .arg(unit)
-        .output()
+        .finish()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "exposure of 2.0 or more:\n{text}");
@@ -105,7 +106,7 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     let path = dir.path().join("tollgate.service");
     // The binary that it names has to be there.
     fs::write(&path, unit.replace("/usr/bin/tollgate", env!("CARGO_BIN_EXE_tollgate"))).unwrap();
-    let output = Command::new(analyze).args(["verify", "--man=no"]).arg(&path).output().unwrap();
+    let output = Command::new(analyze).args(["verify", "--man=no"]).arg(&path).finish().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     let own: Vec<_> = said.lines().filter(|line| line.contains("tollgate")).collect();
     assert!(output.status.success() && own.is_empty(), "{said}");

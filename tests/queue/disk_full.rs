@@ -2,25 +2,28 @@
 //!
 //! Needs root, to mount a small file system; otherwise the test says that it is skipped.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tollgate::clock::{self, Now};
 use tollgate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
-use tollgate::queue::{Queue, Settings, Settlement, Trouble};
+use tollgate::queue::{Opened, Queue, Settings, Settlement, Trouble};
 use tollgate::record::{CallChange, Commit, Entry};
 
 use crate::support::small::Small;
+use crate::support::start::closed_is_closed;
 
 const SINK: SinkNumber = SinkNumber(0);
 
-/// Seconds the test's clock is ahead.
-static AHEAD: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    /// Seconds the test's clock is ahead. Of this test alone: others may run beside it.
+    static AHEAD: Cell<u64> = const { Cell::new(0) };
+}
 
 fn ahead() -> Now {
-    clock::now().after(Duration::from_secs(AHEAD.load(Ordering::Relaxed)))
+    clock::now().after(Duration::from_secs(AHEAD.get()))
 }
 
 fn settings(path: &Path) -> Settings {
@@ -35,7 +38,12 @@ fn settings(path: &Path) -> Settings {
 }
 
 fn open(settings: Settings) -> Queue {
-    Queue::open(settings, &["a".to_owned()], ahead, &mut || {}).unwrap().queue
+    open_all(settings).queue
+}
+
+fn open_all(settings: Settings) -> Opened {
+    closed_is_closed();
+    Queue::open(settings, &["a".to_owned()], ahead, &mut || {}).unwrap()
 }
 
 fn commit(first: u64) -> Commit {
@@ -81,10 +89,10 @@ fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
     }
     assert!(queue.stats().troubles.has(Trouble::Store), "the alarm state is on");
     assert!(queue.finish(ahead).is_err(), "it is not tried again at once");
-    AHEAD.fetch_add(2, Ordering::Relaxed);
+    AHEAD.set(AHEAD.get() + 2);
     assert!(queue.finish(ahead).is_err(), "still no room");
     std::fs::remove_file(&ballast).unwrap();
-    AHEAD.fetch_add(2, Ordering::Relaxed);
+    AHEAD.set(AHEAD.get() + 2);
     queue.finish(ahead).unwrap();
     assert!(!queue.stats().troubles.has(Trouble::Store), "the alarm state is over");
     next += 20;
@@ -96,8 +104,7 @@ fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
     assert!(queue.stats().balanced());
     drop(queue);
 
-    let sinks = ["a".to_owned()];
-    let opened = Queue::open(settings(small.path()), &sinks, ahead, &mut || {}).unwrap();
+    let opened = open_all(settings(small.path()));
     assert_eq!(opened.report.lost, 0);
     assert_eq!(opened.calls.len() as u64, next / 20, "all calls are there");
     let mut queue = opened.queue;
@@ -110,7 +117,7 @@ fn on_a_full_disk_the_reserve_takes_the_ends_of_all_calls() {
     let Some(small) = Small::mount(directory.path(), 40) else { return };
     let mut queue = open(Settings { reserve_bytes: 8 << 20, ..settings(small.path()) });
     let look = |queue: &mut Queue| {
-        AHEAD.fetch_add(2, Ordering::Relaxed);
+        AHEAD.set(AHEAD.get() + 2);
         queue.tick(ahead());
     };
     let key = |n: u64| n.to_be_bytes().to_vec();
@@ -135,7 +142,7 @@ fn on_a_full_disk_the_reserve_takes_the_ends_of_all_calls() {
     assert!(told.iter().any(|text| text.contains("the reserve of 16 MiB was given up")), "{told:?}");
     assert!(stats.troubles.has(Trouble::Disk) && stats.reserve_reason().is_some(), "{stats:?}");
     drop(queue);
-    let opened = Queue::open(settings(small.path()), &["a".to_owned()], ahead, &mut || {}).unwrap();
+    let opened = open_all(settings(small.path()));
     let mut queue = opened.queue;
     assert_eq!((opened.report.lost, opened.calls.len(), deliver(&mut queue).len()), (0, 0, 2000));
 }

@@ -10,6 +10,7 @@ use tollgate::ids::{CallHash, RecordId, SinkMask};
 use tollgate::queue::{self, Queue};
 use tollgate::record::{Commit, Entry, Fields, Kind, Record, Times, codec};
 
+use crate::support::start::Start as _;
 use crate::support::{Gateway, free_ports, peer, wait_for};
 
 /// A gateway with so many records that nobody takes.
@@ -68,7 +69,7 @@ impl Asked {
         let line = format!("{program} queue drop --all {words} --config {}", config.display());
         let mut command = Command::new(script);
         command.args(["-qefc", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = command.start().unwrap();
         let mut question = Vec::new();
         let stdout = child.stdout.as_mut().unwrap();
         while !question.ends_with(b"to go on:") {
@@ -103,7 +104,7 @@ fn whoever_drops_all_records_has_to_know_how_many_there_are() {
     // Nobody to ask.
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.args(["queue", "drop", "--all", "--config"]).arg(gateway.dir.join("tollgate.toml")).stdin(Stdio::null());
-    let output = command.output().unwrap();
+    let output = command.finish().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64), "{said}");
     assert_eq!(said, "error: 2 records would be given up for good: say so with `--yes`\n");
@@ -132,7 +133,7 @@ fn whoever_drops_all_records_has_to_know_how_many_there_are() {
 fn the_log_says_who_dropped_what_and_why() {
     let dir = tempfile::tempdir().unwrap();
     let gateway = gateway(dir.path(), 3);
-    let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap().trim().to_owned();
+    let user = String::from_utf8(Command::new("id").arg("-un").finish().unwrap().stdout).unwrap().trim().to_owned();
     let ids: Vec<_> = (1..=3).map(|id| RecordId(id).to_string()).collect();
     gateway.command(&["queue", "drop", &ids[1]]);
     gateway.command(&["queue", "drop", "--all", "--yes", "--reason", "test calls, ticket 7"]);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tollgate::ids::SinkNumber;
 
 use crate::support::queue::{self, Known, Random, check, child, drain, open};
+use crate::support::start::Start as _;
 
 const CHILD_TEST: &str = "kill::child_process";
 
@@ -29,7 +30,7 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
     let mut opening = Duration::from_millis(50);
     for kill in 0..kills {
         known.opened = false;
-        let mut process = child(CHILD_TEST, &path, kill + 1, None).spawn().unwrap();
+        let mut process = child(CHILD_TEST, &path, kill + 1, None).start().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let begin = Instant::now();
         // One in three dies within the time opening takes, the others in the commit after a random number of them.
@@ -86,7 +87,7 @@ fn kill_at(process: &mut Child, moment: Instant) {
 fn a_second_instance_names_the_first_and_touches_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("queue");
-    let mut process = child(CHILD_TEST, &path, 1, None).spawn().unwrap();
+    let mut process = child(CHILD_TEST, &path, 1, None).start().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let opened = lines.find(|line| line.as_ref().unwrap().starts_with("@ACK"));
     assert!(opened.is_some());

@@ -6,10 +6,11 @@
 //! skipped; with `TOLLGATE_PEERS=required` it fails.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 use crate::support::disk::{Disk, Step, Syncs, read_trace};
 use crate::support::queue::{self, Known, Random, check, child, try_open};
+use crate::support::start::Start as _;
 
 /// Not a test of its own: the child of the others.
 #[test]
@@ -21,8 +22,8 @@ fn child_process() {
 fn recorder(directory: &Path) -> Option<PathBuf> {
     let library = directory.join("record.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/powercut/record.c");
-    let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
-    if compiled.as_ref().is_ok_and(ExitStatus::success) {
+    let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).finish();
+    if compiled.as_ref().is_ok_and(|compiled| compiled.status.success()) {
         return Some(library);
     }
     let required = std::env::var("TOLLGATE_PEERS").is_ok_and(|peers| peers == "required");
@@ -35,7 +36,7 @@ fn recorder(directory: &Path) -> Option<PathBuf> {
 fn record(library: &Path, path: &Path, trace: &Path, seed: u64, commits: u64) -> Vec<Step> {
     let mut command = child("powercut::child_process", path, seed, Some(commits));
     command.env("LD_PRELOAD", library).env("RECORD_ROOT", path).env("RECORD_TRACE", trace);
-    let output = command.output().unwrap();
+    let output = command.finish().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     read_trace(trace)
 }

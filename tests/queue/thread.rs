@@ -14,12 +14,14 @@ use tollgate::queue::{
 use tollgate::record::{CallChange, Commit, Entry};
 
 use crate::support::queue::{self, Random};
+use crate::support::start::{Start as _, closed_is_closed};
 
 const A: SinkNumber = SinkNumber(0);
 const B: SinkNumber = SinkNumber(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn start(settings: Settings) -> Started {
+    closed_is_closed();
     spawn(settings, &["a".to_owned(), "b".to_owned()], &mut || {}).unwrap()
 }
 
@@ -230,8 +232,10 @@ fn a_queue_stopped_on_a_failing_disk_answers_every_ticket() {
     let own = std::env::current_exe().unwrap();
     let name = "thread::a_queue_stopped_on_a_failing_disk_answers_every_ticket";
     let mut child = std::process::Command::new(own);
-    let output = child.args(["--exact", name, "--nocapture"]).env(FAILING_DISK, "1").output().unwrap();
+    let output = child.args(["--exact", name, "--nocapture"]).env(FAILING_DISK, "1").finish().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("1 passed"), "it was that test: {printed}");
 }
 
 fn stop_on_a_failing_disk() {

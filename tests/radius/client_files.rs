@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::start::Start as _;
+
 /// Folder of radcli in Debian's package.
 const RADCLI: &str = "/etc/radcli";
 
@@ -18,7 +20,7 @@ fn check(client: &Path, more: &str) -> (Option<i32>, String) {
         client.display()
     );
     fs::write(&path, text).expect("the file is written");
-    let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).arg("check").arg(&path).output().expect("it runs");
+    let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).arg("check").arg(&path).finish().expect("it runs");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

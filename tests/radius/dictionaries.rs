@@ -10,6 +10,7 @@ use tollgate::config::radiusclient::{self, System, Unknown};
 use tollgate::dictionary::{Builder, Dictionary, Files, Input, builtin};
 use tollgate::radius::{Secret, authenticator};
 
+use crate::support::start::Start as _;
 use crate::support::{FreeRadius, free_ports, peer};
 
 /// Where the package `freeradius-common` puts its dictionaries.
@@ -142,7 +143,7 @@ fn server_takes(files: &[PathBuf], left_out: Option<&str>) -> Option<Result<(), 
         .arg(folder.path())
         .arg("-D")
         .arg(folder.path())
-        .output()
+        .finish()
         .expect("the server runs");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     Some(if output.status.success() { Ok(()) } else { Err(printed) })
@@ -298,7 +299,7 @@ fn long_values_are_fragmented_as_radclient_does() {
             .args([&target, "acct", "testing123"])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
-            .spawn()
+            .start()
             .expect("radclient runs");
         let mut packet = [0; 4096];
         let size = socket.recv(&mut packet).expect("radclient sends");

@@ -22,6 +22,7 @@ use tollgate::record::{Fields, Kind, Record, Times, Value};
 use tollgate::sinks::radius::{Columns, FieldMapping, Legs, Profile, SessionId, Settings};
 
 use crate::support::radius::{Line, field, of_user, record, settings};
+use crate::support::start::Start as _;
 use crate::support::{FreeRadius, peer, value, wait_for};
 
 fn start(dir: &TempDir, environment: &[(&str, &str)]) -> Option<FreeRadius> {
@@ -35,7 +36,7 @@ fn ids(server: &FreeRadius) -> BTreeSet<String> {
 
 /// Rows of an SQL query on the server's database.
 fn rows(server: &FreeRadius, query: &str) -> Vec<String> {
-    let output = Command::new("sqlite3").arg(server.dir.join("radacct.db")).arg(query).output().unwrap();
+    let output = Command::new("sqlite3").arg(server.dir.join("radacct.db")).arg(query).finish().unwrap();
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 

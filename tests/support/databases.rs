@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use crate::support::start::Start as _;
 use crate::support::{FreeRadius, Running, peer, wait_for};
 
 /// Where Debian's package has the modules, schemas and queries of FreeRADIUS.
@@ -95,7 +96,8 @@ impl Database {
         let file = self.dir.parent().unwrap_or(&self.dir).join("statements.sql");
         fs::write(&file, statements).map_err(|error| error.to_string())?;
         let input = fs::File::open(&file).map_err(|error| error.to_string())?;
-        let output = command.stdin(Stdio::from(input)).output().map_err(|error| error.to_string())?;
+        command.stdin(Stdio::from(input)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = command.start().and_then(Child::wait_with_output).map_err(|error| error.to_string())?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::start::Start as _;
 use crate::support::{Gateway, Running, free_ports, peer, wait_for};
 
 /// The server.
@@ -157,7 +158,7 @@ pub fn tshark_finds_no_fault(dir: &Path, messages: &[Vec<u8>]) -> Option<PathBuf
         .arg(&file)
         .args(["-d", "tcp.port==3868,diameter", "-T", "fields"])
         .args(fields.iter().flat_map(|field| ["-e", field]))
-        .output()
+        .finish()
         .expect("tshark runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();

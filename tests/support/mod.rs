@@ -10,6 +10,7 @@ pub mod queue;
 pub mod radius;
 pub mod scripted;
 pub mod small;
+pub mod start;
 pub mod stream;
 
 use std::collections::HashSet;
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use start::{Start as _, closed_is_closed};
 
 /// How long a test waits for a fact before it fails: generous, for slow machines; no test passes by waiting it out.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -108,7 +111,7 @@ impl Running {
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)
-            .spawn()
+            .start()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         Self { child, output }
     }
@@ -384,7 +387,7 @@ impl Gateway {
             .args(words)
             .arg("--config")
             .arg(self.dir.join("tollgate.toml"))
-            .output()
+            .finish()
             .expect("the binary runs");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "tollgate {words:?} ended with {}: {errors}", output.status);
@@ -638,6 +641,7 @@ impl Agent {
     /// # Panics
     /// When the address cannot be had.
     pub fn bind(address: SocketAddr) -> Self {
+        closed_is_closed();
         let socket = UdpSocket::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
         socket.set_nonblocking(true).expect("a socket can do without waiting");
         let address = socket.local_addr().expect("a bound socket has an address");

@@ -17,6 +17,8 @@ use tollgate::queue::{
 };
 use tollgate::record::{CallChange, Commit, Entry};
 
+use super::start::closed_is_closed;
+
 /// Settles about half of what it leases.
 pub const A: SinkNumber = SinkNumber(0);
 /// Settles nothing: what was acknowledged must be there for it.
@@ -45,6 +47,7 @@ pub fn open(path: &Path) -> Opened {
 }
 
 pub fn try_open(path: &Path) -> Result<Opened, OpenError> {
+    closed_is_closed();
     Queue::open(settings(path), &["a".to_owned(), "b".to_owned()], clock::now, &mut || {})
 }
 

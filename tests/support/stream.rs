@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
+use crate::support::start::closed_is_closed;
 use crate::support::{Wire, wait_for};
 
 /// How long one look at a connection takes at most.
@@ -313,6 +314,7 @@ pub struct Door {
 impl Door {
     /// One at an address; port 0 takes a free one.
     pub fn open(at: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
+        closed_is_closed();
         let listener = TcpListener::bind(at).unwrap_or_else(|error| panic!("{at}: {error}"));
         listener.set_nonblocking(true).expect("no waiting");
         let address = listener.local_addr().expect("bound");
