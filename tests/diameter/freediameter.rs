@@ -23,9 +23,9 @@ use tollgate::sinks::diameter::acr::{Application, FieldMapping, Legs};
 use tollgate::sinks::diameter::settings::{PeerSettings, Settings, Tls, Transport};
 use tollgate::sinks::{Outcome, Sink};
 
-use crate::support::diameter::{Acr, FreeDiameter, free_port};
+use crate::support::diameter::{Acr, FreeDiameter};
 use crate::support::start::Start as _;
-use crate::support::{Running, wait_for};
+use crate::support::{Running, free_port, wait_for};
 
 /// How long a test waits for something.
 const PATIENCE: Duration = Duration::from_secs(90);

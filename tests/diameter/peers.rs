@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::diameter::{free_port, gateway};
-use crate::support::{Gateway, Running, free_ports, peer, peer_file, python, sipp, wait_for};
+use crate::support::diameter::gateway;
+use crate::support::{Gateway, Running, free_port, free_ports, peer, peer_file, python, sipp, wait_for};
 
 /// A server and its port.
 struct Server {

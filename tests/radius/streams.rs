@@ -4,7 +4,6 @@
 //! `TOLLGATE_PEERS=required` it fails.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use tollgate::record::{Kind, Record, Times, Value};
 use tollgate::sinks::radius::{RadiusSink, Settings};
 use tollgate::sinks::{Outcome, Sink};
 
-use crate::support::{FreeRadius, peer, value};
+use crate::support::{FreeRadius, free_port, peer, value};
 
 /// How long a test waits for its outcomes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,7 +37,7 @@ impl Server {
     fn start(environment: &[(&str, &str)]) -> Option<Self> {
         peer("openssl")?;
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        let tls_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let tls_port = free_port();
         let port = tls_port.to_string();
         let mut all = vec![("RADTEST_TCP", "1"), ("RADTEST_TLS_PORT", port.as_str())];
         all.extend(environment);

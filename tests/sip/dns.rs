@@ -13,8 +13,8 @@ use hickory_resolver::proto::op::{Message, OpCode};
 use hickory_resolver::proto::rr::rdata::{A, CNAME, NAPTR, SOA, SRV};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
-use crate::support::stream::{Door, free_port};
-use crate::support::{Agent, Gateway, Wire, free_ports, wait_for};
+use crate::support::stream::Door;
+use crate::support::{Agent, Gateway, Wire, free_port, free_ports, wait_for};
 
 /// A DNS server that knows what it is told, and counts its questions. What is too long for a datagram it tells by TCP.
 struct Dns {

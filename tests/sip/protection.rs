@@ -297,7 +297,7 @@ fn a_callee_with_its_contact_on_another_host_is_reached_there_though_nobody_keep
 fn a_stranger_hears_nothing_by_udp_and_is_refused_by_tcp() {
     let dir = tempfile::tempdir().unwrap();
     let (mut stranger, mut peer, mut callee) = (agent(2), agent(3), agent(1));
-    let ([udp], tcp) = (free_ports(), std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let [udp, tcp] = free_ports();
     let sip =
         format!("listen = [\"udp:127.0.0.1:{udp}\", \"tcp:127.0.0.1:{tcp}\"]\nallow = [\"127.0.0.3\"]\nshards = 2");
     let gateway = Gateway::start_with(dir.path(), (udp, &sip), &[format!("sip:{}", callee.address)], 9, "");
@@ -388,10 +388,8 @@ fn read_until(stream: &mut std::net::TcpStream, word: &str) -> Wire {
 fn a_callee_on_tcp_whose_contact_names_no_transport_gets_ack_and_bye_there() {
     let dir = tempfile::tempdir().unwrap();
     let mut caller = agent(2);
-    let ([udp], listener) = (free_ports(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    let (callee, tcp) = (listener.local_addr().unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    let own_tcp = tcp.local_addr().unwrap().port();
-    drop(tcp);
+    let ([udp, own_tcp], listener) = (free_ports(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let callee = listener.local_addr().unwrap();
     let sip = format!("listen = [\"udp:127.0.0.1:{udp}\", \"tcp:127.0.0.1:{own_tcp}\"]\nallow = [\"127.0.0.0/8\"]");
     let gateway = Gateway::start_with(dir.path(), (udp, &sip), &[format!("sip:{callee};transport=tcp")], 9, "");
     let to = gateway.address();

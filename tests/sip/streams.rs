@@ -4,9 +4,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::support::stream::{Authority, Door, Link, free_port};
+use crate::support::stream::{Authority, Door, Link};
 use crate::support::{
-    Agent, FreeRadius, Gateway, Side, Wire, free_ports, header_name, sipp, value, value_of, wait_for,
+    Agent, FreeRadius, Gateway, Side, Wire, free_port, free_ports, header_name, sipp, value, value_of, wait_for,
 };
 
 /// A gateway with a UDP, a TCP and, if certificates are given, a TLS listener. Nobody is at its RADIUS port.
@@ -292,7 +292,7 @@ fn a_call_crosses_transports_and_families_at_once() {
     let mut callee = Agent::bind(local(0));
     let dir = tempfile::tempdir().unwrap();
     let [udp] = free_ports();
-    let port = std::net::TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let sip = format!("listen = [\"udp:127.0.0.1:{udp}\", \"tcp:[::1]:{port}\"]\nallow = [\"127.0.0.0/8\", \"::1\"]");
     let gateway = Gateway::start_with(dir.path(), (udp, &sip), &[format!("sip:{}", callee.address)], 9, "");
     let mut caller = Link::tcp(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)));

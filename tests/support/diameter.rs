@@ -1,14 +1,14 @@
 //! A real freeDiameter with the recording extension of `tests/freediameter`, in a folder of the test's own.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::start::Start as _;
-use crate::support::{Gateway, Running, free_ports, peer, wait_for};
+use crate::support::{Gateway, Running, free_port, free_ports, peer, wait_for};
 
 /// The server.
 pub struct FreeDiameter {
@@ -242,11 +242,6 @@ fn collect(avps: &Value, name: &str, found: &mut Vec<String>) {
         }
         collect(&avp["avps"], name, found);
     }
-}
-
-/// A TCP port of 127.0.0.1 that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback has a free port").port()
 }
 
 /// A gateway that accounts by Diameter to a port.

@@ -6,6 +6,7 @@
 pub mod databases;
 pub mod diameter;
 pub mod disk;
+pub mod ports;
 pub mod queue;
 pub mod radius;
 pub mod scripted;
@@ -16,12 +17,13 @@ pub mod stream;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use ports::{free_port, free_ports};
 use start::{Start as _, closed_is_closed};
 
 /// How long a test waits for a fact before it fails: generous, for slow machines; no test passes by waiting it out.
@@ -175,20 +177,6 @@ impl Drop for Running {
         // A stopped process (SIGSTOP) dies of SIGKILL too.
         self.kill();
     }
-}
-
-/// Ports of 127.0.0.1 that were free a moment ago, all different.
-pub fn free_ports<const N: usize>() -> [u16; N] {
-    // Free for UDP and TCP alike: a port of the one may be a connection's of the other.
-    let held: [(UdpSocket, TcpListener); N] = std::array::from_fn(|_| {
-        let both = || {
-            let udp = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
-            let address = udp.local_addr().expect("a bound socket has an address");
-            TcpListener::bind(address).ok().map(|tcp| (udp, tcp))
-        };
-        std::iter::repeat_with(both).flatten().next().expect("one of many ports is free")
-    });
-    held.map(|(udp, _)| udp.local_addr().expect("a bound socket has an address").port())
 }
 
 /// A real FreeRADIUS in a folder of the test's own.

@@ -19,11 +19,6 @@ use crate::support::{Wire, wait_for};
 /// How long one look at a connection takes at most.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A TCP port of 127.0.0.1 that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|own| own.local_addr()).expect("loopback has a free port").port()
-}
-
 /// A certificate authority.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
