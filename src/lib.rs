@@ -34,8 +34,9 @@ pub mod policy;
 pub mod shard;
 pub mod vars;
 
-// Layer 6: shells with sockets, logs and metrics (and `sip::transport`).
+// Layer 6: shells with sockets, logs and metrics.
 pub mod admin;
+pub mod front;
 pub mod sinks;
 
 // Layer 7: the service and its commands.

@@ -10,13 +10,13 @@ use super::reload::Options;
 use super::schema::LogTarget;
 use crate::accounting;
 use crate::admin;
+use crate::front::{dns, stream};
 use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::policy::{Marks, Route, Routes};
 use crate::queue;
 use crate::shard;
 use crate::sinks;
 use crate::sip::stack;
-use crate::sip::transport::{dns, stream};
 
 /// A whole configuration, free of errors.
 #[derive(Debug)]

@@ -17,12 +17,12 @@ use super::wiring::{StartError, spawn};
 use crate::admin::{Admin, Gateway};
 use crate::clock::{self, Instant};
 use crate::config::plan::SinkPlan;
+use crate::front::dns;
+use crate::front::driver::Question;
+use crate::front::mailbox::Mailbox;
 use crate::ids::{Seq, SinkNumber};
 use crate::queue;
 use crate::sinks::view::Backend;
-use crate::sip::transport::dns;
-use crate::sip::transport::driver::Question;
-use crate::sip::transport::mailbox::Mailbox;
 use crate::timers::pace::{Pace, Step};
 
 /// How often the runtime leaves a beat for the watchdog.

@@ -16,6 +16,7 @@ use super::classes::{self, Kept};
 use super::delivery::{Backends, until};
 use super::wiring::StartError;
 use crate::config::plan::{SinkKind, SinkPlan};
+use crate::front::mailbox::{Mail, Mailbox};
 use crate::ids::{Seq, SinkNumber};
 use crate::queue;
 use crate::radius::client::Health;
@@ -25,7 +26,6 @@ use crate::sinks::diameter::{self, DiameterSink};
 use crate::sinks::radius::{self, RadiusSink, Settings as RadiusSettings};
 use crate::sinks::view::{Backend, Views};
 use crate::sinks::worker::{Bell, Successor, Worker};
-use crate::sip::transport::mailbox::{Mail, Mailbox};
 
 /// New settings of one sink that wait for it to take them at most.
 const SUCCESSORS_MAX: usize = 8;

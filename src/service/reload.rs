@@ -15,13 +15,13 @@ use crate::config::error::Place;
 use crate::config::plan::{Plan, SipPlan};
 use crate::config::reload::{Effect, Options};
 use crate::config::schema::LogTarget;
+use crate::front::mailbox::{Mail, Mailbox};
+use crate::front::stream::Streams;
+use crate::front::stream::tls::ServerTls;
 use crate::ids::SinkNumber;
 use crate::queue;
 use crate::shard::{self, Rules, Tuning};
 use crate::sip::stack::{Listener, ListenerId, Network, Transport};
-use crate::sip::transport::mailbox::{Mail, Mailbox};
-use crate::sip::transport::stream::Streams;
-use crate::sip::transport::stream::tls::ServerTls;
 
 /// What takes effect at the next start only.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -12,11 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::clock::{self, Instant};
+use crate::front::dns::{Answer, Asked, Asker, NAME_BYTES_MAX, Outcome, Settings};
+use crate::front::driver::Question;
+use crate::front::mailbox::{Mail, Mailbox};
 use crate::sip::proxy::locate;
 use crate::sip::stack::{Destination, QueryId};
-use crate::sip::transport::dns::{Answer, Asked, Asker, NAME_BYTES_MAX, Outcome, Settings};
-use crate::sip::transport::driver::Question;
-use crate::sip::transport::mailbox::{Mail, Mailbox};
 
 /// Questions that wait for the resolver at most; beyond it they lead nowhere, at once.
 pub const QUESTIONS_MAX: usize = 4096;

@@ -25,16 +25,16 @@ use crate::accounting::{self, CallView, Closing, Engine};
 use crate::admin::{Admin, BindError, Gateway, Health, Phase, Reloaded};
 use crate::clock::{self, Instant, Now, Timestamp};
 use crate::config::plan::{Plan, SipPlan};
+use crate::front::driver::{self, Parts, Question};
+use crate::front::mailbox::{Inbox, Mail, Mailbox, mailbox};
+use crate::front::stream::{self, Place, Streams};
+use crate::front::udp;
 use crate::ids::{Seq, SinkMask, SinkNumber};
 use crate::queue::{self, Desk};
 use crate::record::Kind;
 use crate::shard::{Rules, Shard};
 use crate::sinks::view::Backend;
 use crate::sip::stack::{self, ListenerId, Outage, Stack, Transport};
-use crate::sip::transport::driver::{self, Parts, Question};
-use crate::sip::transport::mailbox::{Inbox, Mail, Mailbox, mailbox};
-use crate::sip::transport::stream::{self, Place, Streams};
-use crate::sip::transport::udp;
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,7 @@
-//! SIP: messages, transactions, the proxy core, and the shell that moves datagrams.
+//! SIP: messages, transactions, dialogs and the proxy core, all without sockets.
 
 pub mod dialog;
 pub mod message;
 pub mod proxy;
 pub mod stack;
 pub mod transaction;
-pub mod transport;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::Check;
 use super::sections::set;
 use crate::config::schema::DnsTable;
+use crate::front::dns::{Answer, Asked, Asker, NaptrUse, Outcome, Settings};
 use crate::sip::stack::Listener;
-use crate::sip::transport::dns::{Answer, Asked, Asker, NaptrUse, Outcome, Settings};
 use crate::units::{Millis, Secs};
 
 /// Most servers: more are a mistake.

@@ -11,13 +11,13 @@ use crate::config::schema::{
     AccountingTable, AnswerTable, Fork, MatchTable, RedirectsOption, RouteTable, SipTable, TargetsOption,
 };
 use crate::config::tree::PlaceId;
+use crate::front::dns::{Asked, Outcome, Settings};
 use crate::policy::pattern::{Case, Pattern};
 use crate::policy::routes::{Action, Condition, ROUTES_MAX};
 use crate::policy::target::{Destination, Terms};
 use crate::policy::{Avp, Route, Targets};
 use crate::record::codec::LEGS_MAX;
 use crate::sip::stack::{Hop, Listener, NextOn, Redirects, Transport, by_q};
-use crate::sip::transport::dns::{Asked, Outcome, Settings};
 
 /// Methods with a meaning of their own; others are allowed, but a slip in one of these is found.
 const METHODS: [&str; 14] = [

@@ -10,10 +10,10 @@ use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::schema::{CertificateTable, ClientCertificate, SipTable, StreamsTable, TlsTable};
 use crate::config::tree::PlaceId;
+use crate::front::stream::tls::{ClientTls, Clients, Identity, Roots, ServerTls, TlsError};
+use crate::front::stream::{Credentials, Settings};
 use crate::sip::message::MESSAGE_BYTES_MAX;
 use crate::sip::stack::{Listener, ListenerId, Transport};
-use crate::sip::transport::stream::tls::{ClientTls, Clients, Identity, Roots, ServerTls, TlsError};
-use crate::sip::transport::stream::{Credentials, Settings};
 use crate::units::{Count, Millis, Secs};
 
 /// Limits of connections.

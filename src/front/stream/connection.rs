@@ -22,8 +22,8 @@ use super::hub::Hub;
 use super::tls;
 use super::{Arrived, Outgoing};
 use crate::clock::{self, Instant};
+use crate::front::mailbox::owner_of;
 use crate::sip::stack::{Peer, Transport};
-use crate::sip::transport::mailbox::owner_of;
 
 /// Longest wait for a peer to take what is written.
 const WRITE_WAIT: Duration = Duration::from_secs(20);

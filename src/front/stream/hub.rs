@@ -16,9 +16,9 @@ use super::settings::Settings;
 use super::tls::{ClientTls, ServerTls};
 use super::{Arrived, Credentials, Outgoing, Place, dial};
 use crate::clock::{self, Instant};
+use crate::front::mailbox::{MAILS_MAX, Mail, Mailbox};
 use crate::sip::message::{Message, Params};
 use crate::sip::stack::{self, ListenerId, Peer, Transport, source_of};
-use crate::sip::transport::mailbox::{MAILS_MAX, Mail, Mailbox};
 
 /// Octets read at once.
 const READ_BYTES: usize = 64 * 1024;

@@ -11,13 +11,13 @@ use tokio::sync::Notify;
 
 use crate::accounting::{CallView, Closing, Key};
 use crate::clock::{self, Instant};
+use crate::front::stream::Arrived;
+use crate::front::turned_away::Reason;
 use crate::ids::CallHash;
 use crate::shard::{self, Shard};
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::call_id_of;
 use crate::sip::stack::{Destination, ListenerId, Outage, QueryId};
-use crate::sip::transport::stream::Arrived;
-use crate::sip::transport::turned_away::Reason;
 
 /// Batches that wait for one shard at most; a batch holds at most [`super::udp::BATCH_DATAGRAMS`] datagrams. Beyond it
 /// datagrams are dropped and counted: their senders retransmit.
