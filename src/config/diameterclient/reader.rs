@@ -32,9 +32,10 @@ pub(super) fn read(path: &Path, text: &[u8]) -> Result<DiameterClient, Mistakes>
 pub(super) fn words(value: &str) -> impl Iterator<Item = (usize, &str)> {
     let is_border = |char: char| char == ',' || char.is_whitespace();
     let mut at = 0;
-    value.split(is_border).filter_map(move |word| {
-        let place = at;
-        at += word.len() + 1;
+    value.split_inclusive(is_border).filter_map(move |piece| {
+        // A border may have more than one octet.
+        let (place, word) = (at, piece.trim_end_matches(is_border));
+        at += piece.len();
         (!word.is_empty()).then_some((place, word))
     })
 }

@@ -224,6 +224,14 @@ fn octets_of_any_kind_give_mistakes_not_panics() {
 }
 
 #[test]
+fn a_blank_of_several_octets_parts_words_as_any_other() {
+    let mandatory = settings(&with("mandatory A\u{a0}\u{e9} \u{2003}B")).accounting.mandatory;
+    assert_eq!(mandatory, ["A", "\u{e9}", "B"]);
+    let mistakes = read(&with("peer-realms \u{a0}x")).expect_err("no realm").to_string();
+    assert!(mistakes.contains("diameterclient.conf:3:14"), "{mistakes}");
+}
+
+#[test]
 fn the_config_crate_reads_it() {
     let config = Config::builder().add_source(File::from_str(SAMPLE, DiameterClientFormat)).build().expect("it loads");
     assert_eq!(config.get_string("identity").expect("there"), "sip-gw.example.net");
