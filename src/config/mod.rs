@@ -11,6 +11,7 @@ pub mod decode;
 pub mod diameterclient;
 pub mod error;
 mod foreign;
+mod keyword_file;
 pub mod keywords;
 pub mod plan;
 pub mod radiusclient;

@@ -1,38 +1,9 @@
 //! Keywords of diameterclient.conf.
 
-/// What kind of value a keyword takes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
-    /// Peers; lines add up.
-    Peers,
-    /// Labels, names or files, separated by commas or blanks; lines add up.
-    List,
-    /// One word, or text to the end of the line.
-    Text,
-    /// Decimal digits.
-    Number {
-        /// Smallest.
-        min: u32,
-        /// Largest.
-        max: u32,
-    },
-    /// On or off.
-    Switch,
-}
-
-/// One keyword.
-#[derive(Debug, Eq, PartialEq)]
-pub(super) struct Key {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-}
-
-const fn key(name: &'static str, kind: Kind) -> Key {
-    Key { name, kind }
-}
+use crate::config::keyword_file::{Key, Kind, key};
 
 const fn number(name: &'static str, min: u32, max: u32) -> Key {
-    key(name, Kind::Number { min, max })
+    key(name, Kind::Number { min, max, usual_max: max })
 }
 
 /// All keywords.
@@ -43,7 +14,7 @@ pub(super) const ALL: &[Key] = &[
     key("destination-host", Kind::Text),
     key("realm-from", Kind::Text),
     key("session-identity", Kind::Text),
-    key("acctserver", Kind::Peers),
+    key("acctserver", Kind::Servers),
     key("peer-realms", Kind::List),
     key("serv-type", Kind::Text),
     key("tls-ca-file", Kind::Text),

@@ -12,17 +12,14 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 pub use format::DiameterClientFormat;
 
-use super::error::{Mistake, Mistakes, Place};
+use super::error::{Mistake, Mistakes};
+use super::keyword_file::{self, unreadable};
 use super::keywords::Keywords;
 use crate::sinks::diameter::settings::Settings;
-
-/// Octets of a diameterclient.conf.
-pub const FILE_OCTETS_MAX: usize = 1 << 20;
 
 /// Octets of a DiameterIdentity: a domain name.
 const NAME_OCTETS_MAX: usize = 255;
@@ -47,11 +44,9 @@ pub struct DiameterClient {
 /// # Errors
 /// All mistakes, warnings too, when one of them is an error.
 pub fn load(path: &Path) -> Result<DiameterClient, Mistakes> {
-    match read_file(path) {
-        Ok(text) => parse(path, &text),
-        Err(error) => {
-            Err(Mistakes(vec![Mistake::error(format!("cannot read: {error}"), Place::Whole(path.to_owned()))]))
-        }
+    match keyword_file::read(path) {
+        Ok((text, _)) => parse(path, &text),
+        Err(error) => Err(unreadable(path, &error)),
     }
 }
 
@@ -61,20 +56,6 @@ pub fn load(path: &Path) -> Result<DiameterClient, Mistakes> {
 /// As [`load`].
 pub fn parse(path: &Path, text: &[u8]) -> Result<DiameterClient, Mistakes> {
     reader::read(path, text)
-}
-
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    // Looked at before it is opened: opening a FIFO would wait for ever.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut text = Vec::new();
-    let limit = u64::try_from(FILE_OCTETS_MAX).unwrap_or(u64::MAX);
-    std::fs::File::open(path)?.take(limit + 1).read_to_end(&mut text)?;
-    if text.len() > FILE_OCTETS_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {FILE_OCTETS_MAX} octets")));
-    }
-    Ok(text)
 }
 
 /// Whether a text may be a DiameterIdentity or a realm: labels of letters, digits, `-` and `_` with dots between.

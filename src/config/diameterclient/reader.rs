@@ -3,48 +3,32 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::Kind;
-use super::lines::{self, Entry};
+use super::lines::Lines;
 use super::{DiameterClient, is_name, peers};
-use crate::config::error::{Findings, Mistake, Mistakes, Place, suggestion};
-use crate::config::keywords::Keywords;
+use crate::config::error::{Mistake, Mistakes, Place, suggestion};
+use crate::config::keyword_file::{Entry, KeywordFile};
 use crate::sinks::diameter::acr::{Application, CdrRecord, Legs, RealmFrom, Trigger};
 use crate::sinks::diameter::settings::{
     NameCheck, PeerSettings, Realtime, Settings, Tls, Transport, VendorApplication,
 };
 
 pub(super) fn read(path: &Path, text: &[u8]) -> Result<DiameterClient, Mistakes> {
-    let mut found = Findings::default();
-    let entries = lines::entries(path, text, &mut found);
-    let mut reader = Reader { path, entries, found };
-    reader.duplicates();
+    let mut reader = Reader { file: KeywordFile::read(&Lines, path, text) };
+    reader.file.twice(|name, _, place| Mistake::error(format!("`{name}` stands twice"), place));
     let (settings, dictionaries) = reader.settings();
-    let has_error = reader.found.has_error();
-    let keywords = reader.keywords();
-    let warnings = reader.found.sorted();
+    let keywords = reader.file.keywords(|value| value);
+    let found = reader.file.found;
+    let has_error = found.has_error();
+    let warnings = found.sorted();
     if has_error {
         return Err(Mistakes(warnings));
     }
     Ok(DiameterClient { path: path.to_owned(), settings, dictionaries, keywords, warnings })
 }
 
-/// The words of a list with their places in octets.
-pub(super) fn words(value: &str) -> impl Iterator<Item = (usize, &str)> {
-    let is_border = |char: char| char == ',' || char.is_whitespace();
-    let mut at = 0;
-    value.split_inclusive(is_border).filter_map(move |piece| {
-        // A border may have more than one octet.
-        let (place, word) = (at, piece.trim_end_matches(is_border));
-        at += piece.len();
-        (!word.is_empty()).then_some((place, word))
-    })
-}
-
 /// One file being read.
 struct Reader<'a> {
-    path: &'a Path,
-    entries: Vec<Entry<'a>>,
-    found: Findings,
+    file: KeywordFile<'a>,
 }
 
 impl<'a> Reader<'a> {
@@ -55,8 +39,8 @@ impl<'a> Reader<'a> {
         let realm = match self.name("realm") {
             Some(realm) => realm,
             None if own_realm.is_empty() && !identity.is_empty() => {
-                let mistake = Mistake::error("`realm` is missing", Place::Whole(self.path.to_owned()));
-                self.found.push(mistake.hint("`identity` has no domain to take it from"));
+                let mistake = Mistake::error("`realm` is missing", self.file.whole());
+                self.file.found.push(mistake.hint("`identity` has no domain to take it from"));
                 String::new()
             }
             None => own_realm.to_owned(),
@@ -77,17 +61,17 @@ impl<'a> Reader<'a> {
         } else {
             self.unused(&["service-context-id", "role-of-node", "node-functionality"], "`application rf`");
         }
-        (settings, self.all("dictionary").into_iter().map(|(_, word)| self.beside(word)).collect())
+        (settings, self.file.all("dictionary").into_iter().map(|(_, word)| self.file.beside(word)).collect())
     }
 
     fn node(&mut self, settings: &mut Settings) {
         let node = &mut settings.node;
-        if let Some(product) = self.text("product-name") {
+        if let Some(product) = self.file.text("product-name") {
             node.product = product.to_owned();
         }
-        node.vendor_id = self.number("vendor-id").unwrap_or(node.vendor_id);
-        node.firmware = self.number("firmware-revision");
-        node.origin_state = self.number("origin-state-id");
+        node.vendor_id = self.file.number("vendor-id").unwrap_or(node.vendor_id);
+        node.firmware = self.file.number("firmware-revision");
+        node.origin_state = self.file.number("origin-state-id");
         settings.accounting.origin_state = node.origin_state;
         if self.switch("advertise-vendor-application") == Some(true) {
             settings.node.vendor_application = VendorApplication::Advertise;
@@ -100,13 +84,13 @@ impl<'a> Reader<'a> {
             match text.parse() {
                 Ok(address) => settings.bind = Some(address),
                 Err(_) if text == "*" => {}
-                Err(_) => self.error(&entry, "`bindaddr` takes an IPv4 or IPv6 address, or `*`"),
+                Err(_) => self.file.error(&entry, "`bindaddr` takes an IPv4 or IPv6 address, or `*`"),
             }
         }
     }
 
     fn tls(&mut self, settings: &mut Settings) {
-        let file = |name: &str| self.text(name).map(|text| self.beside(text));
+        let file = |name: &str| self.file.text(name).map(|text| self.file.beside(text));
         let (ca_file, cert_file, key_file) = (file("tls-ca-file"), file("tls-cert-file"), file("tls-key-file"));
         let name_check = match self.switch("tls-verify-hostname") {
             Some(false) => NameCheck::Off,
@@ -118,20 +102,20 @@ impl<'a> Reader<'a> {
         } else {
             if ca_file.is_none() {
                 let what = format!("`serv-type {}` needs `tls-ca-file`", settings.transport.name());
-                let place = self.entry("serv-type").map(|(entry, _)| self.place(&entry));
-                let mistake = Mistake::error(what, place.unwrap_or(Place::Whole(self.path.to_owned())));
-                self.found.push(mistake.hint("the certificates of the authorities that sign the peers' ones"));
+                let place = self.entry("serv-type").map(|(entry, _)| self.file.place(&entry));
+                let mistake = Mistake::error(what, place.unwrap_or(self.file.whole()));
+                self.file.found.push(mistake.hint("the certificates of the authorities that sign the peers' ones"));
             }
             for (has, lacks, name) in
                 [(&cert_file, &key_file, "tls-cert-file"), (&key_file, &cert_file, "tls-key-file")]
             {
                 if let (true, None, Some((entry, _))) = (has.is_some(), lacks, self.entry(name)) {
-                    self.error(&entry, format!("`{name}` alone is of no use: certificate and key go together"));
+                    self.file.error(&entry, format!("`{name}` alone is of no use: certificate and key go together"));
                 }
             }
             if let (NameCheck::Off, Some((entry, _))) = (name_check, self.entry("tls-verify-hostname")) {
                 let what = "the name in the peer's certificate is not checked";
-                self.found.push(Mistake::warning(what, self.place(&entry)));
+                self.file.found.push(Mistake::warning(what, self.file.place(&entry)));
             }
         }
         settings.tls = Tls { ca_file, cert_file, key_file, name_check };
@@ -147,14 +131,14 @@ impl<'a> Reader<'a> {
             ("drain-timeout", &mut timers.drain),
             ("failback-hold", &mut timers.failback),
         ] {
-            if let Some(secs) = self.number(name) {
+            if let Some(secs) = self.file.number(name) {
                 *place = Duration::from_secs(secs.into());
             }
         }
-        if let Some(window) = self.number("window") {
+        if let Some(window) = self.file.number("window") {
             settings.window = usize::try_from(window).unwrap_or(usize::MAX);
         }
-        if let Some(octets) = self.number("message-size") {
+        if let Some(octets) = self.file.number("message-size") {
             settings.message_octets_max = usize::try_from(octets).unwrap_or(usize::MAX);
             settings.accounting.message_octets_max = settings.message_octets_max;
         }
@@ -180,10 +164,10 @@ impl<'a> Reader<'a> {
                 &[("event", CdrRecord::Event), ("stop", CdrRecord::Stop), ("start-stop", CdrRecord::StartStop)],
             )
             .unwrap_or_default();
-        if let Some(label) = self.text("leg-group") {
+        if let Some(label) = self.file.text("leg-group") {
             label.clone_into(&mut accounting.leg_group);
         }
-        if let Some(label) = self.text("leg-number") {
+        if let Some(label) = self.file.text("leg-number") {
             accounting.leg_number = if label == "none" { String::new() } else { label.to_owned() };
         }
         if accounting.legs != Legs::Grouped {
@@ -192,13 +176,14 @@ impl<'a> Reader<'a> {
         if let (Application::Rf, Legs::SubSessions, Some((entry, _))) =
             (accounting.application, accounting.legs, self.entry("legs"))
         {
-            self.error(&entry, "`legs sub-sessions` does not go with `application rf`: TS 32.299 has no sub-sessions");
+            self.file
+                .error(&entry, "`legs sub-sessions` does not go with `application rf`: TS 32.299 has no sub-sessions");
         }
         let labels = |words: Vec<(Place, &str)>| words.into_iter().map(|(_, word)| word.to_owned()).collect();
-        accounting.mandatory = labels(self.all("mandatory"));
-        accounting.optional = labels(self.all("optional"));
+        accounting.mandatory = labels(self.file.all("mandatory"));
+        accounting.optional = labels(self.file.all("optional"));
         accounting.service_type = self.enumerated("service-type", "Service-Type", &accounting.dictionary.clone());
-        let without = self.all("without");
+        let without = self.file.all("without");
         if without.is_empty() && settings.accounting.application == Application::Rf {
             // A call that fails is one unsuccessful session to a charging function, however many branches it had.
             settings.accounting.without.push(Trigger::Missed);
@@ -210,7 +195,8 @@ impl<'a> Reader<'a> {
                 None => {
                     let hint = suggestion(word, Trigger::ALL.map(Trigger::name));
                     let hint = hint.or_else(|| Some(format!("one of {}", listed(&Trigger::ALL.map(Trigger::name)))));
-                    self.found
+                    self.file
+                        .found
                         .push(Mistake::error(format!("`without`: unknown event `{word}`"), place).maybe_hint(hint));
                 }
             }
@@ -223,8 +209,8 @@ impl<'a> Reader<'a> {
         if let Some((entry, text)) = self.entry("service-context-id") {
             if !text.ends_with("32260@3gpp.org") {
                 let mistake =
-                    Mistake::warning("a Service-Context-Id for SIP ends in `32260@3gpp.org`", self.place(&entry));
-                self.found.push(mistake.hint("see TS 32.260 section 6.1.1"));
+                    Mistake::warning("a Service-Context-Id for SIP ends in `32260@3gpp.org`", self.file.place(&entry));
+                self.file.found.push(mistake.hint("see TS 32.260 section 6.1.1"));
             }
             text.clone_into(&mut rf.service_context_id);
         }
@@ -238,11 +224,11 @@ impl<'a> Reader<'a> {
 
     fn peers(&mut self, transport: Transport) -> Vec<PeerSettings> {
         let mut peers: Vec<PeerSettings> = Vec::new();
-        for (place, word) in self.all("acctserver") {
+        for (place, word) in self.file.all("acctserver") {
             let peer = match peers::peer(word, transport, peers.len()) {
                 Ok(peer) => peer,
                 Err((what, hint)) => {
-                    self.found.push(Mistake::error(what, place).maybe_hint(hint.map(str::to_owned)));
+                    self.file.found.push(Mistake::error(what, place).maybe_hint(hint.map(str::to_owned)));
                     continue;
                 }
             };
@@ -252,30 +238,30 @@ impl<'a> Reader<'a> {
             });
             if is_twice {
                 let mistake = Mistake::error(format!("`{word}` is listed twice"), place);
-                self.found.push(mistake.hint("a peer takes one connection of an identity (RFC 6733 section 2.1)"));
+                self.file.found.push(mistake.hint("a peer takes one connection of an identity (RFC 6733 section 2.1)"));
             } else if peers.len() == peers::PEERS_MAX {
-                self.found.push(Mistake::error(format!("more than {} peers", peers::PEERS_MAX), place));
+                self.file.found.push(Mistake::error(format!("more than {} peers", peers::PEERS_MAX), place));
             } else {
                 if transport != Transport::Tcp && peer.identity.is_none() {
                     let mistake = Mistake::error(format!("`{word}` has no name to verify its certificate"), place);
-                    self.found.push(mistake.hint(format!("write `IDENTITY={word}`")));
+                    self.file.found.push(mistake.hint(format!("write `IDENTITY={word}`")));
                 }
                 peers.push(peer);
             }
         }
-        if peers.is_empty() && !self.entries.iter().any(|entry| entry.key.name == "acctserver") {
-            let mistake = Mistake::error("`acctserver` is missing", Place::Whole(self.path.to_owned()));
-            self.found.push(mistake.hint("`acctserver HOST[:PORT[:PRIORITY[:WEIGHT]]]`"));
+        if peers.is_empty() && !self.file.entries.iter().any(|entry| entry.key.name == "acctserver") {
+            let mistake = Mistake::error("`acctserver` is missing", self.file.whole());
+            self.file.found.push(mistake.hint("`acctserver HOST[:PORT[:PRIORITY[:WEIGHT]]]`"));
         }
         peers
     }
 
     /// Which peers serve some realms only.
     fn peer_realms(&mut self, peers: &mut [PeerSettings]) {
-        for (place, word) in self.all("peer-realms") {
+        for (place, word) in self.file.all("peer-realms") {
             let Some((name, realm)) = word.split_once('=').filter(|(_, realm)| is_name(realm)) else {
                 let mistake = Mistake::error(format!("`peer-realms`: `{word}` is no peer with a realm"), place);
-                self.found.push(mistake.hint("`PEER=REALM`, with the identity or the host of a peer"));
+                self.file.found.push(mistake.hint("`PEER=REALM`, with the identity or the host of a peer"));
                 continue;
             };
             let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
@@ -292,136 +278,55 @@ impl<'a> Reader<'a> {
             if !is_known {
                 let hint = suggestion(bare, peers.iter().map(|peer| peer.identity.as_deref().unwrap_or(&peer.host)));
                 let what = format!("`peer-realms`: no `acctserver` is called `{name}`");
-                self.found.push(Mistake::error(what, place).maybe_hint(hint));
+                self.file.found.push(Mistake::error(what, place).maybe_hint(hint));
             }
         }
     }
 
     fn redirect_hosts(&mut self) -> Vec<String> {
         let mut hosts = Vec::new();
-        for (place, word) in self.all("redirect-hosts") {
+        for (place, word) in self.file.all("redirect-hosts") {
             if is_name(word.strip_prefix("*.").unwrap_or(word)) {
                 hosts.push(word.to_ascii_lowercase());
             } else {
                 let mistake = Mistake::error(format!("`redirect-hosts`: `{word}` is no name"), place);
-                self.found.push(mistake.hint("a full name, or `*.` and a domain"));
+                self.file.found.push(mistake.hint("a full name, or `*.` and a domain"));
             }
         }
         hosts
-    }
-
-    fn duplicates(&mut self) {
-        let mut mistakes = Vec::new();
-        for (at, entry) in self.entries.iter().enumerate() {
-            if matches!(entry.key.kind, Kind::Peers | Kind::List) {
-                continue;
-            }
-            let Some(first) = self.entries[..at].iter().find(|first| first.key == entry.key) else { continue };
-            let what = format!("`{}` stands twice", entry.key.name);
-            mistakes.push(Mistake::error(what, self.place(entry)).also_at(self.place(first)));
-        }
-        self.found.extend(mistakes);
     }
 
     /// Keywords that have no effect without another.
     fn unused(&mut self, names: &[&str], without: &str) {
         for (entry, _) in names.iter().filter_map(|name| self.entry(name)).collect::<Vec<_>>() {
             let what = format!("`{}` has no effect without {without}", entry.key.name);
-            self.found.push(Mistake::warning(what, self.place(&entry)));
+            self.file.found.push(Mistake::warning(what, self.file.place(&entry)));
         }
-    }
-
-    fn keywords(&self) -> Keywords {
-        let mut keywords = Keywords::new(self.path.to_owned());
-        for entry in &self.entries {
-            if entry.key.kind == Kind::List {
-                self.words(entry).for_each(|(place, word)| keywords.note(entry.key.name, word, place));
-            } else {
-                keywords.note(entry.key.name, entry.value, self.place(entry));
-            }
-        }
-        keywords
-    }
-
-    /// The words of one line of a list.
-    fn words(&self, entry: &Entry<'a>) -> impl Iterator<Item = (Place, &'a str)> {
-        let (path, line, start, value) = (self.path, entry.line, entry.column, entry.value);
-        words(value).map(move |(at, word)| {
-            let column = start + u32::try_from(value[..at].chars().count()).unwrap_or(0);
-            (Place::File { path: path.to_owned(), line, column }, word)
-        })
-    }
-
-    fn place(&self, entry: &Entry<'_>) -> Place {
-        Place::File { path: self.path.to_owned(), line: entry.line, column: entry.column }
-    }
-
-    fn error(&mut self, entry: &Entry<'_>, what: impl Into<String>) {
-        let place = self.place(entry);
-        self.found.push(Mistake::error(what, place));
-    }
-
-    fn beside(&self, file: &str) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(file)
     }
 
     fn entry(&self, name: &str) -> Option<(Entry<'a>, &'a str)> {
-        let entry = self.entries.iter().rev().find(|entry| entry.key.name == name)?;
-        Some((entry.clone(), entry.value))
+        self.file.last(name).map(|entry| (entry, entry.value))
     }
 
-    fn text(&self, name: &str) -> Option<&'a str> {
-        self.entry(name).map(|(_, text)| text)
-    }
-
-    /// The words of all lines of a list.
-    fn all(&self, name: &str) -> Vec<(Place, &'a str)> {
-        let lines = self.entries.iter().filter(|entry| entry.key.name == name);
-        lines.flat_map(|entry| self.words(entry)).collect()
+    fn switch(&mut self, name: &str) -> Option<bool> {
+        self.file.switch(name, "`yes` nor `no`")
     }
 
     fn name(&mut self, name: &str) -> Option<String> {
         let (entry, text) = self.entry(name)?;
         if !is_name(text) {
-            self.error(&entry, format!("`{name}` takes a domain name: letters, digits, `-` and `.`"));
+            self.file.error(&entry, format!("`{name}` takes a domain name: letters, digits, `-` and `.`"));
             return None;
         }
         Some(text.to_owned())
     }
 
     fn required_name(&mut self, name: &str, hint: &str) -> String {
-        if self.entry(name).is_none() && !self.entries.iter().any(|entry| entry.key.name == name) {
-            let mistake = Mistake::error(format!("`{name}` is missing"), Place::Whole(self.path.to_owned()));
-            self.found.push(mistake.hint(hint));
+        if self.entry(name).is_none() && !self.file.entries.iter().any(|entry| entry.key.name == name) {
+            let mistake = Mistake::error(format!("`{name}` is missing"), self.file.whole());
+            self.file.found.push(mistake.hint(hint));
         }
         self.name(name).unwrap_or_default()
-    }
-
-    fn number(&mut self, name: &str) -> Option<u32> {
-        let (entry, text) = self.entry(name)?;
-        let Kind::Number { min, max } = entry.key.kind else { return None };
-        let is_digits = text.bytes().all(|octet| octet.is_ascii_digit());
-        let number = text.parse().ok().filter(|number| is_digits && (min..=max).contains(number));
-        if number.is_none() {
-            let shown: String = text.chars().take(40).collect();
-            self.error(
-                &entry,
-                format!("`{name}` takes a whole number from {min} to {max}, not `{}`", shown.escape_debug()),
-            );
-        }
-        number
-    }
-
-    fn switch(&mut self, name: &str) -> Option<bool> {
-        let (entry, text) = self.entry(name)?;
-        match text.to_ascii_lowercase().as_str() {
-            "yes" | "true" | "on" | "1" => Some(true),
-            "no" | "false" | "off" | "0" => Some(false),
-            _ => {
-                self.error(&entry, format!("`{name}` is neither `yes` nor `no`"));
-                None
-            }
-        }
     }
 
     fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
@@ -429,8 +334,8 @@ impl<'a> Reader<'a> {
         let found = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
         if found.is_none() {
             let names: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-            let mistake = Mistake::error(format!("`{name}` is one of {}", listed(&names)), self.place(&entry));
-            self.found.push(mistake.maybe_hint(suggestion(text, names)));
+            let mistake = Mistake::error(format!("`{name}` is one of {}", listed(&names)), self.file.place(&entry));
+            self.file.found.push(mistake.maybe_hint(suggestion(text, names)));
         }
         found.map(|(_, value)| *value)
     }
@@ -448,10 +353,10 @@ impl<'a> Reader<'a> {
         let number = number.and_then(|number| u32::try_from(number).ok());
         if number.is_none() {
             let names: Vec<&str> = values.values().sorted().into_iter().map(|(name, _)| name).collect();
-            let mistake = Mistake::error(format!("unknown value `{text}` of {avp}"), self.place(&entry));
+            let mistake = Mistake::error(format!("unknown value `{text}` of {avp}"), self.file.place(&entry));
             let hint =
                 suggestion(text, names).unwrap_or_else(|| format!("`tollgate dict --diameter {avp}` lists them"));
-            self.found.push(mistake.hint(hint));
+            self.file.found.push(mistake.hint(hint));
         }
         number
     }

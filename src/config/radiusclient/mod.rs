@@ -28,14 +28,9 @@ use std::time::Duration;
 pub use format::RadiusClientFormat;
 pub use servers::{Host, SECRET_OCTETS_MIN, Server};
 
-use super::error::{Mistake, Mistakes, Place};
+use super::error::{Mistake, Mistakes};
+use super::keyword_file::{self, unreadable};
 use super::keywords::Keywords;
-
-/// Octets of one line.
-pub const LINE_OCTETS_MAX: usize = 64 * 1024;
-
-/// Octets of a radiusclient.conf or a servers file.
-pub const FILE_OCTETS_MAX: usize = 1 << 20;
 
 /// Port of RADIUS accounting (RFC 2866 §3).
 pub const ACCT_PORT: u16 = 1813;
@@ -177,17 +172,7 @@ pub struct System;
 
 impl Surroundings for System {
     fn read(&mut self, path: &Path) -> io::Result<(Vec<u8>, Readers)> {
-        let about = path.metadata()?;
-        // Looked at before it is opened: opening a FIFO would wait for ever.
-        if !about.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        let mut text = Vec::new();
-        let limit = u64::try_from(FILE_OCTETS_MAX).unwrap_or(u64::MAX);
-        io::Read::read_to_end(&mut io::Read::take(std::fs::File::open(path)?, limit + 1), &mut text)?;
-        if text.len() > FILE_OCTETS_MAX {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {FILE_OCTETS_MAX} octets")));
-        }
+        let (text, about) = keyword_file::read(path)?;
         Ok((text, if about.mode() & 0o004 == 0 { Readers::Few } else { Readers::All }))
     }
 
@@ -205,8 +190,6 @@ impl Surroundings for System {
 pub fn load(path: &Path, unknown: Unknown, surroundings: &mut dyn Surroundings) -> Result<RadiusClient, Mistakes> {
     match surroundings.read(path) {
         Ok((text, readers)) => reader::read(path, &text, readers, unknown, surroundings),
-        Err(error) => {
-            Err(Mistakes(vec![Mistake::error(format!("cannot read: {error}"), Place::Whole(path.to_owned()))]))
-        }
+        Err(error) => Err(unreadable(path, &error)),
     }
 }

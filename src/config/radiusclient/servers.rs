@@ -10,8 +10,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
-use super::lines::{Entry, is_blank};
+use super::lines::is_blank;
 use crate::config::error::{Findings, Mistake, Place};
+use crate::config::keyword_file::{Entry, lines};
 use crate::radius::{SECRET_OCTETS_MAX, Secret};
 
 /// Secrets shorter than this are warned of, in octets.
@@ -74,24 +75,15 @@ pub(super) struct Listed {
 
 /// Reads the list of one line.
 pub(super) fn list(path: &Path, entry: &Entry<'_>, found: &mut Findings) -> Vec<Listed> {
-    let place = |at: usize| Place::File {
-        path: path.to_owned(),
-        line: entry.line,
-        column: entry.column + u32::try_from(entry.value[..at].chars().count()).unwrap_or(0),
-    };
     let mut listed = Vec::new();
-    let mut at = 0;
-    for word in entry.value.split(|char| char == ',' || is_blank(char)) {
-        if !word.is_empty() {
-            match server(word, place(at), found) {
-                Ok(server) => listed.push(server),
-                Err(mistake) => found.push(mistake),
-            }
+    for (at, word) in entry.words(is_blank) {
+        match server(word, entry.place_in(path, at), found) {
+            Ok(server) => listed.push(server),
+            Err(mistake) => found.push(mistake),
         }
-        at += word.len() + 1;
     }
     if listed.is_empty() && !found.has_error() {
-        found.push(Mistake::error(format!("`{}` without a server", entry.key.name), place(0)));
+        found.push(Mistake::error(format!("`{}` without a server", entry.key.name), entry.place_in(path, 0)));
     }
     listed
 }
@@ -212,8 +204,7 @@ pub(super) struct Pair {
 /// Reads a servers file: lines of a server's name and its secret. A name may be a pair `ONE/OTHER`.
 pub(super) fn secrets(path: &Path, text: &[u8], found: &mut Findings) -> Vec<Pair> {
     let mut pairs = Vec::new();
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    for (line, octets) in (1..).zip(text.split(|octet| *octet == b'\n')) {
+    for (line, octets) in lines(text) {
         let octets = octets.trim_ascii();
         if octets.is_empty() || octets[0] == b'#' {
             continue;

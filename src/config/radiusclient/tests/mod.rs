@@ -7,7 +7,8 @@ mod secrets;
 use std::collections::HashMap;
 
 use super::*;
-use crate::config::error::Findings;
+use crate::config::error::{Findings, Place};
+use crate::config::keyword_file::LINE_OCTETS_MAX;
 
 /// Files and names of a test.
 #[derive(Default)]
