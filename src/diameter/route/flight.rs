@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::Kind;
 use super::settings::{PAST_MAX, SUSPECT_BREAKS};
 use crate::clock::{Instant, Timestamp};
 use crate::ids::Seq;
-use crate::record::Kind;
 use crate::timers;
 
 /// One transmission whose answer would count.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::Complaint;
 use super::settings::{PAUSE_FIRST, PAUSE_MAX, REST_FIRST, REST_MAX};
 use crate::clock::Instant;
-use crate::record::Kind;
 
 /// What the guard says to a refusal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -98,6 +97,11 @@ impl Guard {
         Ruling::Pause
     }
 }
+
+/// What kind of record a submission is about, in the words of its maker. Servers that refuse one often refuse all of its
+/// kind, which an operator is then told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Kind(pub &'static str);
 
 /// Kinds of records of which every one is parked, while others are taken: no flood, but as much of a mistake.
 #[derive(Debug, Default)]

@@ -42,9 +42,9 @@ use super::peer::{self, Cause, State};
 use super::random::Random;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::Seq;
-use crate::record::Kind;
 use crate::timers::Wheel;
 
+pub use self::guard::Kind;
 pub use self::policy::{Effect, Fallback, Verdict, judge};
 pub use self::reason::{Alarm, Complaint, Fault, Reason, Refusal};
 pub use self::redirect::{allows, peer_of};

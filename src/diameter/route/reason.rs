@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use super::Kind;
 use crate::diameter::result;
-use crate::record::Kind;
 
 /// What a server does to records that it does not take.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -271,9 +271,9 @@ impl fmt::Display for Alarm {
             Self::Answer(refusal) => write!(f, "it answers {refusal}"),
             Self::Flood { by } => write!(f, "every record meets with {by}; the route pauses and the records wait"),
             Self::Kind { kind, by } => {
-                write!(f, "every record of kind {} meets with {by} and is parked, while others are taken", kind.name())
+                write!(f, "every record of kind {} meets with {by} and is parked, while others are taken", kind.0)
             }
-            Self::KindOver { kind } => write!(f, "it takes records of kind {} again", kind.name()),
+            Self::KindOver { kind } => write!(f, "it takes records of kind {} again", kind.0),
             Self::Silent => f.write_str(
                 "it answers its watchdogs, but no request: other peers are preferred, and it gets single records until \
                  it has answered one",

@@ -9,14 +9,15 @@ use super::policy::{Effect, Fallback, Verdict, judge};
 use super::redirect::{allows, cache_seconds, peer_of};
 use super::sending::session_of;
 use super::slot::{Entry, Origin, Slot};
-use super::{Alarm, Client, Complaint, Fault, Output, PEERS_MAX, PeerIndex, REDIRECTS_MAX, Reason, Refusal, number};
+use super::{
+    Alarm, Client, Complaint, Fault, Kind, Output, PEERS_MAX, PeerIndex, REDIRECTS_MAX, Reason, Refusal, number,
+};
 use crate::clock::Now;
 use crate::diameter::code::realtime_required;
 use crate::diameter::header::{Header, command};
 use crate::diameter::message::{Answer, Outcome};
 use crate::diameter::peer;
 use crate::ids::Seq;
-use crate::record::Kind;
 
 /// Time a peer that a redirect led to stays connected at least.
 const REDIRECTED_STAY: std::time::Duration = std::time::Duration::from_secs(60);

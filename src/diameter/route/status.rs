@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::slot::Counters;
-use super::{Client, Complaint, Origin};
+use super::{Client, Complaint, Kind, Origin};
 use crate::clock::Instant;
 use crate::diameter::peer::{Cause, State};
-use crate::record::Kind;
 
 /// One peer.
 #[derive(Clone, Debug, Eq, PartialEq)]

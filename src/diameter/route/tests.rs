@@ -167,7 +167,7 @@ impl Bench {
             has_waited: false,
             attempts: 0,
             since: self.now.wall,
-            kind: Kind::Start,
+            kind: Kind("start"),
             session: key,
             ends_session: false,
             realm: None,

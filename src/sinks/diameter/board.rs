@@ -59,7 +59,7 @@ fn of_route(status: &Status) -> Option<String> {
     if let Some(by) = status.paused {
         return Some(format!("every record meets with {by}: one at a time is tried"));
     }
-    let kinds: Vec<_> = status.refused_kinds.iter().map(|(kind, by)| format!("{} with {by}", kind.name())).collect();
+    let kinds: Vec<_> = status.refused_kinds.iter().map(|(kind, by)| format!("{} with {by}", kind.0)).collect();
     (!kinds.is_empty()).then(|| format!("parks every record of kind {}", kinds.join(", ")))
 }
 

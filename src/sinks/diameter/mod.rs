@@ -30,7 +30,7 @@ use crate::accounting::Key;
 use crate::diameter::avp::Avps;
 use crate::diameter::code;
 use crate::diameter::header;
-use crate::diameter::route::{Settings as RouteSettings, Submission};
+use crate::diameter::route::{self, Settings as RouteSettings, Submission};
 use crate::ids::Seq;
 use crate::queue::{Lease, Settlement};
 use crate::record::{Kind, Record};
@@ -213,7 +213,7 @@ impl Sink for DiameterSink {
             // What was lent before may have been sent, even if that counted as no try.
             attempts: lease.attempts.max(u32::from(lease.first_tried.is_some())),
             since: lease.appended,
-            kind: record.kind,
+            kind: route::Kind(record.kind.name()),
             session: facts.session,
             ends_session: facts.ends_session,
             realm: facts.realm,

@@ -12,7 +12,7 @@ use crate::clock::Instant;
 use crate::diameter::avp::{Avps, Writer};
 use crate::diameter::header::{self, HEADER_OCTETS, Header};
 use crate::diameter::peer::{Cause, State};
-use crate::diameter::route::{PeerIndex, Submission};
+use crate::diameter::route::{self, PeerIndex, Submission};
 use crate::dictionary::Input as Text;
 use crate::dictionary::diameter::{Dictionary, Handle};
 use crate::ids::Seq;
@@ -157,7 +157,7 @@ async fn deliver(sink: &mut DiameterSink, record: &Record, messages: &[u8]) -> O
         has_waited: false,
         attempts: 0,
         since: record.times.event,
-        kind: record.kind,
+        kind: route::Kind(record.kind.name()),
         session: 0,
         ends_session: true,
         realm: None,

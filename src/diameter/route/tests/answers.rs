@@ -442,19 +442,19 @@ fn a_kind_of_records_that_is_always_parked_raises_the_alarm_while_others_are_tak
     let mut bench = Bench::new(&[A]);
     let by = Complaint::Result(5001);
     for call in 1..=30 {
-        bench.submit_with(call * 2, |record| record.kind = Kind::Start);
+        bench.submit_with(call * 2, |record| record.kind = Kind("start"));
         bench.answer(2001);
-        bench.submit_with(call * 2 + 1, |record| record.kind = Kind::Stop);
+        bench.submit_with(call * 2 + 1, |record| record.kind = Kind("stop"));
         bench.answer(5001);
-        let told = bench.alarms.contains(&Alarm::Kind { kind: Kind::Stop, by });
+        let told = bench.alarms.contains(&Alarm::Kind { kind: Kind("stop"), by });
         assert_eq!(told, call >= 20, "call {call}");
     }
     assert_eq!(bench.alarms.len(), 1, "told once: {:?}", bench.alarms);
     assert_eq!(bench.ends.iter().filter(|end| is_delivered(end)).count(), 30, "others are taken");
-    assert_eq!(bench.client.status(bench.now.mono).refused_kinds, [(Kind::Stop, by)]);
-    bench.submit_with(1000, |record| record.kind = Kind::Stop);
+    assert_eq!(bench.client.status(bench.now.mono).refused_kinds, [(Kind("stop"), by)]);
+    bench.submit_with(1000, |record| record.kind = Kind("stop"));
     bench.answer(2001);
-    assert_eq!(bench.alarms[1..], [Alarm::KindOver { kind: Kind::Stop }]);
+    assert_eq!(bench.alarms[1..], [Alarm::KindOver { kind: Kind("stop") }]);
     assert!(bench.client.status(bench.now.mono).refused_kinds.is_empty());
 }
 
