@@ -5,6 +5,8 @@
 
 pub mod diameter;
 pub mod radius;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 pub mod trial;
 pub mod view;
@@ -13,6 +15,7 @@ pub mod worker;
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::ids::Seq;
 use crate::queue::{Lease, Settlement};
@@ -65,6 +68,11 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> impl fmt::Display {
         cause = inner.source();
     }
     text
+}
+
+/// Two numbers nobody can guess: the keys the standard library draws for its hash tables.
+fn seed() -> [u64; 2] {
+    std::array::from_fn(|_| RandomState::new().build_hasher().finish())
 }
 
 /// A counter that follows what one sink counts from zero: the next sink of its name goes on from there.

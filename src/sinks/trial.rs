@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::dictionary::unquoted;
-use crate::record::Kind;
+use crate::ids::RecordIds;
+use crate::record::{Cause, End, Fields, Kind, Party, Record, Times};
 
 /// Whether one server answers: its name, and why not.
 pub type Reached = (String, Result<(), String>);
@@ -160,6 +162,45 @@ impl Message {
         let attribute = |(name, value): &(String, String)| json!({ "name": name, "value": unquoted(value) });
         let attributes: Vec<_> = self.attributes.iter().map(attribute).collect();
         json!({ "message": self.title, "octets": self.octets, "attributes": attributes })
+    }
+}
+
+/// A record that says what it is and opens no session at the server: a Stop of no length, unless asked otherwise.
+pub(super) fn record(kind: Kind) -> Record {
+    let now = clock::wall();
+    let is_end = matches!(kind, Kind::Stop | Kind::Cdr);
+    let millis = u64::try_from(now.0 / 1000).unwrap_or(0);
+    let random = super::seed();
+    let id = RecordIds::new(u128::from(random[0]) << 64 | u128::from(random[1])).next(millis);
+    let session = format!("{:032x}", id.0);
+    Record {
+        id,
+        kind,
+        method: if is_end { b"BYE".to_vec() } else { b"INVITE".to_vec() },
+        from_tag: b"tollgate-send".to_vec(),
+        to_tag: b"tollgate-send".to_vec(),
+        call_id: format!("{id}@tollgate-send").into_bytes(),
+        cseq: 1,
+        code: if matches!(kind, Kind::Failed | Kind::Missed) { 480 } else { 200 },
+        reason: b"test record of tollgate send".to_vec(),
+        in_dialog: is_end,
+        session,
+        multi_session: String::new(),
+        times: Times {
+            event: now,
+            created: now,
+            answered: is_end.then_some(now),
+            ended: is_end.then_some(now),
+            setup: is_end.then_some(Duration::ZERO),
+            duration: is_end.then_some(Duration::ZERO),
+            ..Times::default()
+        },
+        end: is_end.then_some(End { by: Party::Gateway, cause: Cause::Administrator }),
+        fields: Fields::new(),
+        legs: Vec::new(),
+        table: None,
+        number: None,
+        shortened: false,
     }
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Check;
+use super::dictionary::{left_out, named_at, problem};
 use super::kinds::{self, Carrier, Fields, Takes};
 use super::mapping::is_field;
-use super::radius::{left_out, named_at, problem};
 use super::sections::set;
 use super::transport::of_tls;
 use crate::config::decode::{At, Ordered};

@@ -3,6 +3,7 @@
 
 mod accounting;
 mod diameter;
+mod dictionary;
 mod dns;
 mod kinds;
 mod mapping;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Check;
+use super::dictionary::{left_out, named_at, problem};
 use super::mapping::{Of, attribute_named, mappings};
 use super::sections::set;
 use super::transport;
@@ -13,7 +14,7 @@ use crate::config::error::{Mistake, Place, Weight, suggestion};
 use crate::config::radiusclient::{self, Host, RadiusClient, Unknown};
 use crate::config::schema::{self, RadiusTable, Switch};
 use crate::config::tree::PlaceId;
-use crate::dictionary::{Builder, Dictionary, Files, LoadError, Problem, Severity, Type, builtin};
+use crate::dictionary::{Builder, Dictionary, Files, Type, builtin};
 use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
 use crate::radius::packet::VALUE_OCTETS_MAX;
 use crate::sinks::radius::{
@@ -141,32 +142,6 @@ fn dictionary(
             check.findings.extend(left_out(&error));
             None
         }
-    }
-}
-
-/// A mistake of a file as a whole is shown where the file is named too: by one of the client's keywords, or `here`.
-pub(super) fn named_at(mistake: Mistake, named: &[(&Path, Place)], here: &Place) -> Mistake {
-    let [Place::Whole(file)] = &mistake.places[..] else { return mistake };
-    let place = named.iter().find(|(path, _)| path == file).map_or(here, |(_, place)| place).clone();
-    mistake.also_at(place)
-}
-
-/// What says that a dictionary has more problems than were kept.
-pub(super) fn left_out(error: &LoadError) -> Option<Mistake> {
-    let what = format!("{} further mistakes of dictionaries", error.left_out);
-    (error.left_out > 0).then(|| Mistake::error(what, Place::Nowhere))
-}
-
-/// A problem of a dictionary as a mistake.
-pub(super) fn problem(problem: &Problem) -> Mistake {
-    let path = problem.origin.file.as_ref().into();
-    let place = match problem.origin.line {
-        0 => Place::Whole(path),
-        line => Place::File { path, line, column: 1 },
-    };
-    match problem.severity {
-        Severity::Error => Mistake::error(problem.text.clone(), place),
-        Severity::Warning => Mistake::warning(problem.text.clone(), place),
     }
 }
 

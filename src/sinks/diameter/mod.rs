@@ -16,7 +16,6 @@ mod text;
 pub mod trial;
 
 use std::future::poll_fn;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use tokio::task::JoinHandle;
 use self::acr::SetupErrors;
 use self::engine::{Engine, Transports};
 use self::settings::{Settings, Transport};
-use super::{Outcome, Sink};
+use super::{Outcome, Sink, seed};
 use crate::accounting::Key;
 use crate::diameter::avp::Avps;
 use crate::diameter::code;
@@ -271,9 +270,4 @@ fn facts(messages: &[u8]) -> Option<Facts<'_>> {
     let kind = last.find(code::ACCOUNTING_RECORD_TYPE, 0).and_then(|avp| avp.u32());
     let ends_session = matches!(kind, Some(code::record_type::STOP | code::record_type::EVENT));
     Some(Facts { session: siphasher::sip::SipHasher13::new().hash(session), ends_session, realm })
-}
-
-/// Two numbers nobody can guess: the keys the standard library draws for its hash tables.
-fn seed() -> [u64; 2] {
-    std::array::from_fn(|_| RandomState::new().build_hasher().finish())
 }

@@ -68,7 +68,7 @@ fn lease(seq: u64) -> Lease {
 }
 
 fn record() -> Record {
-    crate::sinks::radius::render::tests::record(Kind::Start)
+    crate::sinks::tests::record(Kind::Start)
 }
 
 /// Delivers records until `count` are delivered; gives how many came back to be retried.

@@ -19,8 +19,7 @@ use crate::ids::Seq;
 use crate::queue::Settlement;
 use crate::record::Record;
 use crate::sinks::Sink;
-use crate::sinks::radius::trial::record;
-use crate::sinks::trial::{Answer, Exchange, Message, Reached, Trial, TrialError, Verdict, Wanted};
+use crate::sinks::trial::{Answer, Exchange, Message, Reached, Trial, TrialError, Verdict, Wanted, record};
 
 /// Sends one test record as the sink called `name` would.
 ///

@@ -113,10 +113,10 @@ impl Trip {
 
 #[cfg(test)]
 mod tests {
-    use super::super::render::tests::record;
     use super::super::tests::lease;
     use super::*;
     use crate::record::Kind;
+    use crate::sinks::tests::record;
 
     fn of_legs(count: usize) -> Record {
         Record { legs: vec![Vec::new(); count], ..record(Kind::Start) }

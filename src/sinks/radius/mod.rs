@@ -15,7 +15,6 @@ mod stream;
 pub mod trial;
 
 use std::future::{Future as _, poll_fn};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,7 +29,7 @@ use self::meters::Meters;
 use self::names::Names;
 use self::socket::Local;
 use super::view::ServerView;
-use super::{Outcome, Sink};
+use super::{Outcome, Sink, seed};
 use crate::clock::{self, Instant, Now};
 use crate::ids::Seq;
 use crate::queue::{Lease, Settlement};
@@ -461,11 +460,6 @@ fn announce(name: &str, settings: &Settings) {
     if !settings.ignored_keywords.is_empty() {
         tracing::debug!(sink = %name, keywords = ?settings.ignored_keywords, "keywords without effect in the client file");
     }
-}
-
-/// Two numbers nobody can guess: the keys the standard library draws for its hash tables.
-fn seed() -> [u64; 2] {
-    std::array::from_fn(|_| RandomState::new().build_hasher().finish())
 }
 
 #[cfg(test)]

@@ -489,4 +489,4 @@ const fn capital(kind: Kind) -> &'static str {
 }
 
 #[cfg(test)]
-pub(in crate::sinks) mod tests;
+mod tests;

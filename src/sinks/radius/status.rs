@@ -116,7 +116,7 @@ pub fn seconds(span: Duration, round: Round) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::radius::render::tests::record;
+    use crate::sinks::tests::record;
 
     #[test]
     fn the_status_follows_the_table_of_the_proxies() {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::render::tests::record;
 use super::*;
 use crate::clock::Timestamp;
 use crate::dictionary::Dictionary;
@@ -12,6 +11,7 @@ use crate::ids::{CallHash, RecordId, Seq};
 use crate::radius::client::{MessageAuthenticator, ServerSettings};
 use crate::radius::{Secret, authenticator, packet};
 use crate::record::Kind;
+use crate::sinks::tests::record;
 
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(20);

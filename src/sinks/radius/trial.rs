@@ -9,14 +9,14 @@ use tokio::time::timeout;
 use super::{Carrier, RadiusSink, Settings};
 use crate::clock::{self, Instant};
 use crate::dictionary::{Dictionary, Input as Text};
-use crate::ids::{CallHash, RecordIds, Seq};
+use crate::ids::{CallHash, Seq};
 use crate::queue::Settlement;
 use crate::radius::client::{Health, Input, LaneId, Probing, ServerIndex, ServerStatus, Submission};
 use crate::radius::number;
 use crate::radius::packet::{Attributes, HEADER_OCTETS, Packet};
-use crate::record::{Cause, End, Fields, Kind, Party, Record, Times};
+use crate::record::Record;
 use crate::sinks::Sink;
-use crate::sinks::trial::{Answer, Exchange, Message, Reached, Trial, TrialError, Verdict, Wanted};
+use crate::sinks::trial::{Answer, Exchange, Message, Reached, Trial, TrialError, Verdict, Wanted, record};
 
 /// What goes and comes on the lanes, for a test record.
 #[derive(Debug, Default)]
@@ -169,45 +169,6 @@ fn without(attributes: &[u8], names: &[String], dictionary: &Dictionary) -> Vec<
         }
     }
     kept
-}
-
-/// A record that says what it is and opens no session at the server: a Stop of no length, unless asked otherwise.
-pub(in crate::sinks) fn record(kind: Kind) -> Record {
-    let now = clock::wall();
-    let is_end = matches!(kind, Kind::Stop | Kind::Cdr);
-    let millis = u64::try_from(now.0 / 1000).unwrap_or(0);
-    let random = super::seed();
-    let id = RecordIds::new(u128::from(random[0]) << 64 | u128::from(random[1])).next(millis);
-    let session = format!("{:032x}", id.0);
-    Record {
-        id,
-        kind,
-        method: if is_end { b"BYE".to_vec() } else { b"INVITE".to_vec() },
-        from_tag: b"tollgate-send".to_vec(),
-        to_tag: b"tollgate-send".to_vec(),
-        call_id: format!("{id}@tollgate-send").into_bytes(),
-        cseq: 1,
-        code: if matches!(kind, Kind::Failed | Kind::Missed) { 480 } else { 200 },
-        reason: b"test record of tollgate send".to_vec(),
-        in_dialog: is_end,
-        session,
-        multi_session: String::new(),
-        times: Times {
-            event: now,
-            created: now,
-            answered: is_end.then_some(now),
-            ended: is_end.then_some(now),
-            setup: is_end.then_some(Duration::ZERO),
-            duration: is_end.then_some(Duration::ZERO),
-            ..Times::default()
-        },
-        end: is_end.then_some(End { by: Party::Gateway, cause: Cause::Administrator }),
-        fields: Fields::new(),
-        legs: Vec::new(),
-        table: None,
-        number: None,
-        shortened: false,
-    }
 }
 
 /// Hands the record over as soon as a lane is open, and waits for what becomes of it.

@@ -12,7 +12,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId};
 use crate::record::{Kind, Record};
-use crate::sinks::radius::render::tests::record;
+use crate::sinks::tests::record;
 
 /// What both sides saw.
 #[derive(Default)]

@@ -11,9 +11,9 @@ use crate::radius::Secret;
 use crate::radius::client::{Health, MessageAuthenticator, ServerSettings, ServerStatus};
 use crate::radius::packet::Code;
 use crate::record::Kind;
-use crate::sinks::radius::render::tests::record;
 use crate::sinks::radius::tests::lease;
 use crate::sinks::radius::{Carrier, RadiusSink, Settings, TlsSettings};
+use crate::sinks::tests::record;
 use crate::sinks::tls::{PeerName, server_name};
 use crate::sinks::{Outcome, Sink as _};
 
