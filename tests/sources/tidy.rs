@@ -23,7 +23,17 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules that know nothing of each other though an arrow would not point up: the first never names the second.
-const APART: &[(&str, &str)] = &[("accounting", "queue"), ("shard", "queue"), ("policy", "queue"), ("vars", "queue")];
+const APART: &[(&str, &str)] = &[
+    ("accounting", "queue"),
+    ("shard", "queue"),
+    ("policy", "queue"),
+    ("vars", "queue"),
+    ("radius", "record"),
+    ("diameter", "record"),
+];
+
+/// Kinds of sinks: a module with one of these names in its path names no module of another kind.
+const KINDS: &[&str] = &["radius", "diameter"];
 
 /// Modules that know no socket, runtime, log or metric.
 const CORES: &[&str] = &[
@@ -167,6 +177,33 @@ fn no_arrow_points_up() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whether a module belongs to a kind of sink: `config::radiusclient` to `radius`.
+fn is_of(module: &str, kind: &str) -> bool {
+    module.split("::").any(|part| part.strip_suffix("client").unwrap_or(part) == kind)
+}
+
+#[test]
+fn no_kind_of_sink_names_another() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        let Some(own) = KINDS.iter().find(|kind| is_of(&module(&source.path), kind)) else { continue };
+        for (line, to) in imports(&source.text).into_iter().chain(from_parents(&source)) {
+            if KINDS.iter().any(|other| other != own && is_of(&to, other)) {
+                wrong.push(format!("{}:{line} of {own} names {to}", source.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What the text names by `super::`, from the root.
+fn from_parents(source: &Source) -> Vec<(usize, String)> {
+    let text = source.text.replace("crate::", "").replace("super::super::", "super::").replace("super::", "crate::");
+    let own = module(&source.path);
+    let parent = own.rsplit_once("::").map_or("", |(parent, _)| parent);
+    imports(&text).into_iter().map(|(line, name)| (line, format!("{parent}::{name}"))).collect()
 }
 
 #[test]
