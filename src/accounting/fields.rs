@@ -1,9 +1,9 @@
 //! Fields and legs: templates evaluated, values merged and cut.
 
 use super::session::Session;
-use super::settings::{FieldSource, FieldSources, LegOrder, Settings};
+use super::settings::{FieldSource, FieldSources, Settings};
 use crate::record::codec::{LEGS_MAX, VALUE_BYTES_MAX};
-use crate::record::{Fields, Value};
+use crate::record::{Fields, LegOrder, Value};
 use crate::vars::{Context, Template};
 
 /// Evaluates fields; whether a value had to be cut.

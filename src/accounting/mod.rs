@@ -72,7 +72,7 @@ pub use calls::{CallView, Parties};
 pub use engine::Engine;
 pub use notice::{Notice, Noticed};
 pub use session::{Key, RestoreError};
-pub use settings::{BilledTo, FieldSource, FieldSources, LegOrder, Revival, Settings, SinkMode};
+pub use settings::{BilledTo, FieldSource, FieldSources, Revival, Settings, SinkMode};
 pub use watch::{Outgoing, Pings, Purpose, Sign};
 
 /// What happened.

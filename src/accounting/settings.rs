@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::watch::Pings;
-use crate::record::Cause;
+use crate::record::{Cause, LegOrder};
 use crate::sip::stack::Listener;
 use crate::vars::Template;
 
@@ -17,16 +17,6 @@ pub enum SinkMode {
     Transactions,
     /// One Cdr at the end of a call; Failed and Missed.
     Cdr,
-}
-
-/// Order of the legs in a record.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum LegOrder {
-    /// As they were made.
-    #[default]
-    OldestFirst,
-    /// The other way round, as engines that keep legs in AVPs write them.
-    NewestFirst,
 }
 
 /// Where the fields of a record come from that is made by a later request of a call.

@@ -10,6 +10,8 @@ mod value;
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::clock::Timestamp;
 use crate::ids::RecordId;
 
@@ -75,6 +77,28 @@ impl Kind {
 #[must_use]
 pub fn is_internal(field: &str) -> bool {
     field.contains('.')
+}
+
+/// The order of the legs of a record.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LegOrder {
+    /// As they were created.
+    #[default]
+    OldestFirst,
+    /// The other way round, as the AVP stack of the proxies gives them.
+    NewestFirst,
+}
+
+impl LegOrder {
+    /// The place of the leg that comes in `step`, of `count`, both counted from 0.
+    #[must_use]
+    pub const fn place(self, step: usize, count: usize) -> usize {
+        match self {
+            Self::OldestFirst => step,
+            Self::NewestFirst => count.saturating_sub(step + 1),
+        }
+    }
 }
 
 /// Who ended a call.

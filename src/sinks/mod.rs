@@ -4,6 +4,7 @@
 //! tokio `current_thread` runtime, without a task for each record; a sink that does not answer only lets the queue grow.
 
 pub mod diameter;
+pub mod mapping;
 pub mod radius;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,9 @@
 
 use super::bench::{Bench, hold, templates};
 use super::settings;
-use crate::accounting::{LegOrder, Settings};
+use crate::accounting::Settings;
 use crate::policy::Avp;
+use crate::record::LegOrder;
 use crate::vars::Template;
 
 #[test]

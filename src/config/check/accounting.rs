@@ -1,9 +1,9 @@
 //! Checks of `[accounting]`: sinks, flags, templates.
 
 use super::Check;
-use super::sections::set;
+use super::sections::{choose, set};
 use super::sinks::Names;
-use crate::accounting::{self, BilledTo, FieldSource, FieldSources, LegOrder, Revival, SinkMode};
+use crate::accounting::{self, BilledTo, FieldSource, FieldSources, Revival, SinkMode};
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place, suggestion};
 use crate::config::plan::{SinkKind, SinkPlan};
@@ -42,10 +42,7 @@ pub(super) fn check(
     set(&mut settings.failed_filter, table.failed_filter.as_ref(), |codes| {
         codes.iter().filter_map(|code| u16::try_from(code.get()).ok()).collect()
     });
-    set(&mut settings.leg_order, table.leg_order, |order| match order {
-        schema::LegOrder::OldestFirst => LegOrder::OldestFirst,
-        schema::LegOrder::NewestFirst => LegOrder::NewestFirst,
-    });
+    choose(&mut settings.leg_order, table.leg_order);
     if let Some(sources) = &table.in_dialog_fields {
         settings.in_dialog_fields = field_sources(sources, known, check);
     }

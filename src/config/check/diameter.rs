@@ -7,19 +7,17 @@ use super::Check;
 use super::dictionary::{left_out, named_at, problem};
 use super::kinds::{self, Carrier, Fields, Takes};
 use super::mapping::is_field;
-use super::sections::set;
+use super::sections::{choose, set};
 use super::transport::of_tls;
 use crate::config::decode::{At, Ordered};
 use crate::config::diameterclient::{self, DiameterClient};
 use crate::config::error::{Mistake, Place, Weight, suggestion};
 use crate::config::keywords::Keywords;
-use crate::config::schema::{self, DiameterTable};
+use crate::config::schema::DiameterTable;
 use crate::config::tree::PlaceId;
 use crate::dictionary::diameter::{Builder, Dictionary, Handle, Type};
 use crate::dictionary::{Files, Input, builtin};
-use crate::sinks::diameter::acr::{
-    Application, FieldMapping, LegOrder, Profile, Renderer, Round, SetupError, Unmapped,
-};
+use crate::sinks::diameter::acr::{Application, FieldMapping, Profile, Renderer, SetupError, Unmapped};
 use crate::sinks::diameter::settings::{Settings, Transport};
 use crate::sinks::diameter::tls_files;
 use crate::sinks::tls::client_config;
@@ -228,19 +226,9 @@ fn record_id(table: &DiameterTable, dictionary: &Dictionary, check: &mut Check<'
 
 fn choices(table: &DiameterTable, settings: &mut Settings) {
     let rendering = &mut settings.accounting;
-    set(&mut rendering.unmapped, table.unmapped, |choice| match choice {
-        schema::Unmapped::Own => Unmapped::Own,
-        schema::Unmapped::Omit => Unmapped::Omit,
-    });
-    set(&mut rendering.round, table.round, |choice| match choice {
-        schema::Rounding::Nearest => Round::HalfUp,
-        schema::Rounding::Truncate => Round::Truncate,
-        schema::Rounding::Up => Round::Up,
-    });
-    set(&mut rendering.leg_order, table.leg_order, |choice| match choice {
-        schema::LegOrder::OldestFirst => LegOrder::OldestFirst,
-        schema::LegOrder::NewestFirst => LegOrder::NewestFirst,
-    });
+    choose(&mut rendering.unmapped, table.unmapped);
+    choose(&mut rendering.round, table.round);
+    choose(&mut rendering.leg_order, table.leg_order);
     set(&mut rendering.record_id, table.record_id_avp.as_ref(), |label| label.value.clone());
     let timers = &mut settings.timers;
     set(&mut timers.retry_first, table.retry_first_ms, Millis::duration);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Check;
 use super::dictionary::{left_out, named_at, problem};
 use super::mapping::{Of, attribute_named, mappings};
-use super::sections::set;
+use super::sections::{choose, set};
 use super::transport;
 use crate::config::decode::At;
 use crate::config::error::{Mistake, Place, Weight, suggestion};
@@ -17,9 +17,7 @@ use crate::config::tree::PlaceId;
 use crate::dictionary::{Builder, Dictionary, Files, Type, builtin};
 use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
 use crate::radius::packet::VALUE_OCTETS_MAX;
-use crate::sinks::radius::{
-    Columns, LegOrder, Legs, NamedServer, Profile, Round, SessionId, Settings, StatusMapping, Unmapped,
-};
+use crate::sinks::radius::{NamedServer, Profile, Settings};
 use crate::units::{Count, Millis, Secs};
 
 /// Settings of one sink; `None` when too much is missing to say more.
@@ -189,38 +187,13 @@ fn method(table: &At<RadiusTable>, settings: &Settings, check: &mut Check<'_>) {
 }
 
 fn choices(table: &RadiusTable, settings: &mut Settings) {
-    set(&mut settings.unmapped, table.unmapped, |choice| match choice {
-        schema::Unmapped::Own => Unmapped::Own,
-        schema::Unmapped::Omit => Unmapped::Omit,
-    });
-    set(&mut settings.session_id, table.session_id, |choice| match choice {
-        schema::SessionId::Short => SessionId::Short,
-        schema::SessionId::CallId => SessionId::CallId,
-        schema::SessionId::CallIdAndTag => SessionId::CallIdAndTag,
-    });
-    set(&mut settings.status_mapping, table.status_mapping, |choice| match choice {
-        schema::StatusMapping::Newest => StatusMapping::Newest,
-        schema::StatusMapping::Openser => StatusMapping::Openser,
-        schema::StatusMapping::Ser => StatusMapping::Ser,
-    });
-    set(&mut settings.round, table.round, |choice| match choice {
-        schema::Rounding::Nearest => Round::HalfUp,
-        schema::Rounding::Truncate => Round::Truncate,
-        schema::Rounding::Up => Round::Up,
-    });
-    set(&mut settings.leg_order, table.leg_order, |choice| match choice {
-        schema::LegOrder::OldestFirst => LegOrder::OldestFirst,
-        schema::LegOrder::NewestFirst => LegOrder::NewestFirst,
-    });
-    set(&mut settings.legs, table.legs, |choice| match choice {
-        schema::Legs::Auto => Legs::Auto,
-        schema::Legs::Together => Legs::Together,
-        schema::Legs::Apart => Legs::Apart,
-    });
-    set(&mut settings.columns, table.columns, |choice| match choice {
-        schema::Columns::Any => Columns::Any,
-        schema::Columns::FreeradiusSql => Columns::FreeradiusSql,
-    });
+    choose(&mut settings.unmapped, table.unmapped);
+    choose(&mut settings.session_id, table.session_id);
+    choose(&mut settings.status_mapping, table.status_mapping);
+    choose(&mut settings.round, table.round);
+    choose(&mut settings.leg_order, table.leg_order);
+    choose(&mut settings.legs, table.legs);
+    choose(&mut settings.columns, table.columns);
     set(&mut settings.nas_port, table.nas_port, |port| u32::try_from(port.get()).ok().filter(|port| *port != 0));
 }
 
@@ -239,19 +212,9 @@ fn client_settings(table: &RadiusTable, file: &RadiusClient, check: &mut Check<'
             settings.servers.push(ServerSettings { address, secret, message_authenticator });
         }
     }
-    set(&mut settings.selection, table.selection, |choice| match choice {
-        schema::Selection::Failover => client::Selection::Failover,
-        schema::Selection::ByCall => client::Selection::ByCall,
-    });
-    set(&mut settings.probing, table.probing, |choice| match choice {
-        schema::Probing::Auto => client::Probing::Auto,
-        schema::Probing::Never => client::Probing::Never,
-    });
-    set(&mut settings.delay_time, table.acct_delay_time, |choice| match choice {
-        schema::DelayTime::Cycle => client::DelayTime::Cycle,
-        schema::DelayTime::Never => client::DelayTime::Never,
-        schema::DelayTime::Always => client::DelayTime::Always,
-    });
+    choose(&mut settings.selection, table.selection);
+    choose(&mut settings.probing, table.probing);
+    choose(&mut settings.delay_time, table.acct_delay_time);
     set(&mut settings.watchdog, table.watchdog_s, Secs::duration);
     set(&mut settings.idle, table.keep_alive, |switch| match switch.is_on() {
         true => client::Idle::KeptAlive,

@@ -57,6 +57,11 @@ pub(super) fn set<G, V>(place: &mut V, given: Option<G>, value: impl FnOnce(G) -
     }
 }
 
+/// The same for a choice whose words are those of the settings.
+pub(super) fn choose<V>(place: &mut V, given: Option<V>) {
+    set(place, given, |choice| choice);
+}
+
 /// Settings of administration.
 pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> admin::Settings {
     let mut plan = admin::Settings::default();

@@ -7,6 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IntoDeserializer as _, MapAccess, Visitor};
 
 use super::super::decode::{At, Ordered};
+use crate::record::LegOrder;
 use crate::units::{Count, Secs};
 
 /// `[accounting]`
@@ -130,16 +131,6 @@ pub enum Flag {
     Failed,
 }
 
-/// Order of the legs in a record.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum LegOrder {
-    /// As they came.
-    OldestFirst,
-    /// The other way round.
-    NewestFirst,
-}
-
 /// Where the fields of later records of a call come from.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
@@ -181,16 +172,4 @@ impl<'de> Deserialize<'de> for FieldSources {
 
         input.deserialize_any(Either)
     }
-}
-
-/// How milliseconds become seconds.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rounding {
-    /// Half up.
-    Nearest,
-    /// Down.
-    Truncate,
-    /// Up.
-    Up,
 }

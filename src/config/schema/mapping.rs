@@ -50,16 +50,6 @@ pub enum Oversize {
     Omit,
 }
 
-/// Widths of the columns of the server's database.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Columns {
-    /// Nothing is known of them.
-    Any,
-    /// The stock tables of FreeRADIUS.
-    FreeradiusSql,
-}
-
 /// What is done about a keyword of the client file that nobody knows.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]

@@ -6,8 +6,12 @@ use serde::Deserialize;
 
 use super::super::decode::{At, Ordered};
 use super::Named;
-use super::accounting::{LegOrder, Rounding, Switch};
-use super::mapping::{AccountingOn, Columns, MappingTable, UnknownKeywords};
+use super::accounting::Switch;
+use super::mapping::{AccountingOn, MappingTable, UnknownKeywords};
+use crate::radius::client::{DelayTime, Probing, Selection};
+use crate::record::LegOrder;
+use crate::sinks::mapping::{Round, Unmapped};
+use crate::sinks::radius::{Columns, Legs, SessionId, StatusMapping};
 use crate::units::{Count, Millis, Secs};
 
 /// `[sinks]`
@@ -30,84 +34,6 @@ pub enum Records {
     Transactions,
     /// One at the end of a call, and Failed and Missed.
     Cdr,
-}
-
-/// `Acct-Delay-Time`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum DelayTime {
-    /// Computed once for a visit to a server.
-    Cycle,
-    /// Not sent.
-    Never,
-    /// Computed for each datagram.
-    Always,
-}
-
-/// Which server gets a record.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Selection {
-    /// The first that lives.
-    Failover,
-    /// By call.
-    ByCall,
-}
-
-/// Whether silent servers are asked with Status-Server.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Probing {
-    /// While they are suspect or dead.
-    Auto,
-    /// Never.
-    Never,
-}
-
-/// What `Acct-Session-Id` holds.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum SessionId {
-    /// The short session name.
-    Short,
-    /// The Call-ID.
-    CallId,
-    /// The Call-ID and the To tag.
-    CallIdAndTag,
-}
-
-/// How a record becomes an `Acct-Status-Type`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum StatusMapping {
-    /// As OpenSIPS from 1.5 and Kamailio do.
-    Newest,
-    /// As OpenSER does.
-    Openser,
-    /// As SER 2 does.
-    Ser,
-}
-
-/// How a record with several legs travels.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Legs {
-    /// In one request if it has room for them, else apart.
-    Auto,
-    /// In one request.
-    Together,
-    /// In a request for each leg.
-    Apart,
-}
-
-/// What becomes of a field without an attribute of its own.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unmapped {
-    /// It travels in `Tollgate-Field` or `Tollgate-Leg`.
-    Own,
-    /// It is left out.
-    Omit,
 }
 
 /// `[sinks.radius.NAME]`
@@ -147,7 +73,7 @@ pub struct RadiusTable {
     /// `NAS-Port`; 0: none.
     pub nas_port: Option<Count<0, 65_535>>,
     /// Rounding of spans to seconds.
-    pub round: Option<Rounding>,
+    pub round: Option<Round>,
     /// Order of the legs.
     pub leg_order: Option<LegOrder>,
     /// How several legs travel.
@@ -205,7 +131,7 @@ pub struct DiameterTable {
     /// Fields without an AVP of their own.
     pub unmapped: Option<Unmapped>,
     /// Rounding of spans to seconds.
-    pub round: Option<Rounding>,
+    pub round: Option<Round>,
     /// Order of the legs.
     pub leg_order: Option<LegOrder>,
     /// AVP of the record id; empty: none.

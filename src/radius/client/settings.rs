@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::super::Secret;
 use super::lane::ABANDONED_HOLD;
 
@@ -11,7 +13,8 @@ use super::lane::ABANDONED_HOLD;
 pub const STREAM_LANES_MAX: u16 = 8;
 
 /// How Acct-Delay-Time (RFC 2866 §5.2) is sent.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum DelayTime {
     /// Computed for each visit, the same in its retransmissions.
     #[default]
@@ -33,7 +36,8 @@ pub enum MessageAuthenticator {
 }
 
 /// Whether silent servers are asked with Status-Server (RFC 5997).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum Probing {
     /// While a server is suspect or dead, unless it answers records but never a probe.
     #[default]
@@ -63,7 +67,8 @@ pub enum Idle {
 }
 
 /// Which server gets a record.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum Selection {
     /// The first that lives.
     #[default]

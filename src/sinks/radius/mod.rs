@@ -45,10 +45,13 @@ pub use meters::{
 pub use profile::SetupError;
 pub use render::{Losses, Renderer, SetupErrors};
 pub use settings::{
-    Carrier, Columns, FREERADIUS_SQL, FieldMapping, LegOrder, Legs, NamedServer, Profile, Round, SessionId, Settings,
-    SourceAddress, StatusMapping, TlsSettings, Unmapped,
+    Carrier, Columns, FREERADIUS_SQL, FieldMapping, Legs, NamedServer, Profile, SessionId, Settings, SourceAddress,
+    StatusMapping, TlsSettings,
 };
 pub use stream::CONNECT_TIME_MAX;
+
+pub use super::mapping::{Round, Unmapped};
+pub use crate::record::LegOrder;
 
 /// Longest wait without a look at the machine: its counters reach the metrics that often.
 const BEAT: Duration = Duration::from_secs(1);
@@ -444,7 +447,7 @@ fn renderer(settings: &Settings, nas_address: IpAddr) -> Result<Renderer, SetupE
     if count <= client::SERVERS_MAX {
         return renderer;
     }
-    let mut errors = renderer.err().unwrap_or(SetupErrors(Vec::new()));
+    let mut errors = renderer.err().unwrap_or(super::mapping::SetupErrors(Vec::new()));
     errors.0.insert(0, SetupError::TooManyServers { count });
     Err(errors)
 }

@@ -9,14 +9,15 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use super::profile::{Core, Finder, SetupError, Target};
-use super::settings::{LegOrder, Legs, SessionId, Settings, Unmapped};
-use super::status::{seconds, status, terminate_cause};
+use super::settings::{Legs, SessionId, Settings};
+use super::status::{status, terminate_cause};
 use crate::clock::Timestamp;
 use crate::dictionary::{Handle, Input, Type};
 use crate::radius::attribute::{AttributeList, Budget, Fitted, Limit, Oversize, Priority, clean, fit};
 use crate::radius::number;
 use crate::radius::packet::{self, VALUE_OCTETS_MAX};
 use crate::record::{Fields, Kind, Record, Value, is_internal};
+use crate::sinks::mapping::{self, Unmapped};
 
 /// NAS-Port-Type Virtual (RFC 2865 §5.41).
 const VIRTUAL: u32 = 5;
@@ -24,19 +25,7 @@ const VIRTUAL: u32 = 5;
 const NAMES_OCTETS_MAX: usize = 200;
 
 /// All that is wrong with a sink's settings.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SetupErrors(pub Vec<SetupError>);
-
-impl std::error::Error for SetupErrors {}
-
-impl std::fmt::Display for SetupErrors {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (number, error) in self.0.iter().enumerate() {
-            write!(f, "{}{error}", if number > 0 { "; " } else { "" })?;
-        }
-        Ok(())
-    }
-}
+pub type SetupErrors = mapping::SetupErrors<SetupError>;
 
 /// What became of the values of one record.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -95,7 +84,7 @@ impl Renderer {
         let leg_number = finder.optional("Tollgate-Leg-Number", Priority::ESSENTIAL);
         let leg_count = finder.optional("Tollgate-Leg-Count", Priority::ESSENTIAL);
         if !finder.errors.is_empty() {
-            return Err(SetupErrors(finder.errors));
+            return Err(mapping::SetupErrors(finder.errors));
         }
         let mut service = Vec::new();
         if let Some(number) = settings.service_type {
@@ -138,7 +127,7 @@ impl Renderer {
 
     /// The attributes of a record with the leg that comes in `step` only, counted from 0 in the order of legs.
     pub fn render_leg(&mut self, record: &Record, step: usize) -> (&[u8], Losses) {
-        let place = self.place(step, record.legs.len());
+        let place = self.settings.leg_order.place(step, record.legs.len());
         self.render_part(record, Some(place))
     }
 
@@ -189,7 +178,7 @@ impl Renderer {
         let secs = u32::try_from(event.secs()).unwrap_or(if event.secs() < 0 { 0 } else { u32::MAX });
         list.push_integer(essential, number::EVENT_TIMESTAMP, secs);
         if let Some(span) = record.times.duration.filter(|_| is_end || record.kind == Kind::Interim) {
-            list.push_integer(essential, number::ACCT_SESSION_TIME, seconds(span, settings.round));
+            list.push_integer(essential, number::ACCT_SESSION_TIME, settings.round.seconds(span));
         }
         if let Some(end) = record.end.filter(|_| is_end) {
             let cause = terminate_cause(end, record.code, &settings.terminate_causes);
@@ -270,7 +259,7 @@ impl Renderer {
         }
         for (target, span) in [(&core.setup_secs, times.setup), (&core.duration_secs, times.duration)] {
             if let Some(span) = span.filter(|_| spans) {
-                put_number(list, target, i64::from(seconds(span, self.settings.round)));
+                put_number(list, target, i64::from(self.settings.round.seconds(span)));
             }
         }
         for name in short {
@@ -306,19 +295,11 @@ impl Renderer {
         }
     }
 
-    /// The place of the leg that comes in `step`, of `count`.
-    fn place(&self, step: usize, count: usize) -> usize {
-        match self.settings.leg_order {
-            LegOrder::OldestFirst => step,
-            LegOrder::NewestFirst => count.saturating_sub(step + 1),
-        }
-    }
-
     /// All legs, or one.
     fn put_legs(&mut self, legs: &[Fields], only: Option<usize>) {
         let mapped = std::mem::take(&mut self.leg_fields);
         for step in 0..legs.len() {
-            let place = self.place(step, legs.len());
+            let place = self.settings.leg_order.place(step, legs.len());
             if only.is_none_or(|only| only == place) {
                 self.put_leg(&mapped, place + 1, &legs[place]);
             }

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use serde::Deserialize;
 
 use crate::dictionary::Dictionary;
 use crate::radius::attribute::{Oversize, Priority};
 use crate::radius::client;
-use crate::record::Cause;
+use crate::record::{Cause, LegOrder};
+use crate::sinks::mapping::{Round, Unmapped};
 
 /// Which attributes carry the core values of a record.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -51,7 +53,8 @@ impl Profile {
 }
 
 /// What `Acct-Session-Id` holds.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum SessionId {
     /// The record's short session name: 32 hexadecimal digits.
     #[default]
@@ -62,20 +65,9 @@ pub enum SessionId {
     CallIdAndTag,
 }
 
-/// How a span becomes whole seconds.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Round {
-    /// To the nearest second, half a second up.
-    #[default]
-    HalfUp,
-    /// Down.
-    Truncate,
-    /// Up.
-    Up,
-}
-
 /// How a record becomes an `Acct-Status-Type`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum StatusMapping {
     /// OpenSIPS from 1.5, Kamailio: a re-INVITE is Interim-Update.
     #[default]
@@ -86,18 +78,9 @@ pub enum StatusMapping {
     Ser,
 }
 
-/// The order of legs in a packet.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum LegOrder {
-    /// As they were created.
-    #[default]
-    OldestFirst,
-    /// As the proxies' AVP stack gave them.
-    NewestFirst,
-}
-
 /// How a record with several legs travels.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum Legs {
     /// In one request if it has room for them, else apart.
     #[default]
@@ -108,18 +91,9 @@ pub enum Legs {
     Apart,
 }
 
-/// What happens to a field without an attribute of its own.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Unmapped {
-    /// It travels as `name=value` in `Tollgate-Field`, a leg in `Tollgate-Leg`.
-    #[default]
-    Own,
-    /// It is left out.
-    Omit,
-}
-
 /// Widths of the columns in the server's database.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum Columns {
     /// Only what the protocol allows counts.
     #[default]

@@ -1,8 +1,6 @@
-//! What a record is in RADIUS words: Acct-Status-Type, Acct-Terminate-Cause, whole seconds.
+//! What a record is in RADIUS words: Acct-Status-Type, Acct-Terminate-Cause.
 
-use std::time::Duration;
-
-use super::settings::{Round, StatusMapping};
+use super::settings::StatusMapping;
 use crate::record::{Cause, End, Kind, Party, Record};
 
 /// Acct-Status-Type (RFC 2866 §5.1; Failed is the SIP proxies' own).
@@ -102,17 +100,6 @@ const SERVICE_UNAVAILABLE: u32 = 15;
 const USER_ERROR: u32 = 17;
 const HOST_REQUEST: u32 = 18;
 
-/// Whole seconds of a span; `u32::MAX` for what exceeds it.
-#[must_use]
-pub fn seconds(span: Duration, round: Round) -> u32 {
-    let more = match round {
-        Round::HalfUp => span.subsec_millis() >= 500,
-        Round::Truncate => false,
-        Round::Up => span.subsec_nanos() > 0,
-    };
-    u32::try_from(span.as_secs().saturating_add(u64::from(more))).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,17 +171,5 @@ mod tests {
             assert_eq!(terminate_cause(End { by, cause }, code, &[]), want, "{by:?} {cause:?} {code}");
         }
         assert_eq!(terminate_cause(End { by: Caller, cause: Bye }, 200, &[(Bye, 2)]), 2, "an override wins");
-    }
-
-    #[test]
-    fn spans_are_rounded_as_configured() {
-        for (millis, half_up, truncate, up) in
-            [(0, 0, 0, 0), (1, 0, 0, 1), (499, 0, 0, 1), (500, 1, 0, 1), (1499, 1, 1, 2), (2000, 2, 2, 2)]
-        {
-            for (round, want) in [(Round::HalfUp, half_up), (Round::Truncate, truncate), (Round::Up, up)] {
-                assert_eq!(seconds(Duration::from_millis(millis), round), want, "{millis} ms, {round:?}");
-            }
-        }
-        assert_eq!(seconds(Duration::MAX, Round::Up), u32::MAX);
     }
 }

@@ -121,7 +121,7 @@ impl Renderer {
             out.u32(code::TERMINATION_CAUSE, 0, m(code::TERMINATION_CAUSE), cause);
         }
         if let Some(span) = record.times.duration.filter(|_| is_end || record_type == record_type::INTERIM) {
-            out.u32(code::ACCT_SESSION_TIME, 0, m(code::ACCT_SESSION_TIME), event::seconds(span, settings.round));
+            out.u32(code::ACCT_SESSION_TIME, 0, m(code::ACCT_SESSION_TIME), settings.round.seconds(span));
         }
         if let Some(service) = settings.service_type {
             out.u32(SERVICE_TYPE, 0, m(SERVICE_TYPE), service);
@@ -183,7 +183,7 @@ impl Renderer {
         }
         for (target, span) in [(&core.setup_secs, times.setup), (&core.duration_secs, times.duration)] {
             if let (Some(target), Some(span)) = (target, span) {
-                let secs = event::seconds(span, self.settings.round);
+                let secs = self.settings.round.seconds(span);
                 target.put(Input::Number(secs.into()), out, misfits);
             }
         }

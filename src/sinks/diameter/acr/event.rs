@@ -1,11 +1,10 @@
 //! What a record is in Diameter words: record type, number, Session-Id, realm, Termination-Cause.
 
 use std::hash::Hasher as _;
-use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use super::settings::{CdrRecord, Round, Trigger};
+use super::settings::{CdrRecord, Trigger};
 use crate::clock::Timestamp;
 use crate::diameter::code::record_type;
 use crate::record::{Cause, End, Kind, Party, Record};
@@ -213,16 +212,6 @@ pub fn termination_cause(end: End, code: u16) -> u32 {
         (Cause::Refused, _) if (400..500).contains(&code) => USER_ERROR,
         (Cause::Timeout | Cause::Refused, _) => SERVICE_UNAVAILABLE,
     }
-}
-
-/// Whole seconds of a span; `u32::MAX` for what exceeds it.
-pub(super) fn seconds(span: Duration, round: Round) -> u32 {
-    let more = match round {
-        Round::HalfUp => span.subsec_millis() >= 500,
-        Round::Truncate => false,
-        Round::Up => span.subsec_nanos() > 0,
-    };
-    u32::try_from(span.as_secs().saturating_add(u64::from(more))).unwrap_or(u32::MAX)
 }
 
 /// Cause-Code (TS 32.299 §7.2.35): 0 and below for success.

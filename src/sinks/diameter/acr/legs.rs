@@ -4,9 +4,9 @@
 //! that a server's grammar allows once would be refused the second time (5009).
 
 use super::base::put_named;
-use super::settings::{LegOrder, Legs, Settings, Unmapped};
+use super::settings::{Legs, Settings};
 use super::target::{Finder, Target};
-use super::{Message, Renderer, value_of};
+use super::{Message, Renderer, Unmapped, value_of};
 use crate::diameter::avp::Writer;
 use crate::dictionary::Input;
 use crate::record::Fields;
@@ -19,7 +19,6 @@ pub(super) struct LegTargets {
     number: Option<Target>,
     /// Fields of legs without an AVP, all in one.
     own: Option<Target>,
-    order: LegOrder,
 }
 
 impl LegTargets {
@@ -52,19 +51,11 @@ impl LegTargets {
         {
             fields.iter_mut().chain(&mut number).chain(&mut own).for_each(Target::without_mandatory);
         }
-        Self { fields, group, number, own, order: settings.leg_order }
+        Self { fields, group, number, own }
     }
 
     pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
         self.fields.iter()
-    }
-
-    /// Place of the leg that comes in `step`, of `count`.
-    pub(super) fn place(&self, step: usize, count: usize) -> usize {
-        match self.order {
-            LegOrder::OldestFirst => step,
-            LegOrder::NewestFirst => count.saturating_sub(step + 1),
-        }
     }
 
     fn is_mapped(&self, name: &str) -> bool {
@@ -80,7 +71,7 @@ impl Renderer {
             return self.put_flat(place, &legs[place], out);
         }
         for step in 0..legs.len() {
-            let place = self.legs.place(step, legs.len());
+            let place = self.settings.leg_order.place(step, legs.len());
             match self.settings.legs {
                 Legs::Grouped => self.put_group(place, &legs[place], out),
                 Legs::Flat | Legs::SubSessions => self.put_flat(place, &legs[place], out),

@@ -28,10 +28,11 @@ use std::sync::Arc;
 
 pub use event::termination_cause;
 pub use marks::class_flags;
-pub use settings::{
-    Application, CdrRecord, FieldMapping, LegOrder, Legs, Profile, RealmFrom, Rf, Round, Settings, Trigger, Unmapped,
-};
+pub use settings::{Application, CdrRecord, FieldMapping, Legs, Profile, RealmFrom, Rf, Settings, Trigger};
 pub use target::{Misfit, SetupError, SetupErrors};
+
+pub use crate::record::LegOrder;
+pub use crate::sinks::mapping::{Round, Unmapped};
 
 use self::base::Core;
 use self::event::Event;
@@ -184,7 +185,7 @@ impl Renderer {
             let legs = record.legs.len();
             let is_split = self.settings.legs == Legs::SubSessions && legs > 0;
             for step in 0..if is_split { legs } else { 1 } {
-                let place = self.legs.place(step, legs);
+                let place = self.settings.leg_order.place(step, legs);
                 let leg = is_split.then(|| (place as u64 + 1, place));
                 if let Err(unfit) = self.message(&Message { record, event, echo, leg }, out) {
                     out.truncate(start);

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use super::base::{field_text, record_id};
-use super::settings::{Legs, Unmapped};
+use super::settings::Legs;
 use super::target::Target;
-use super::{Message, Renderer, event, ims, value_of};
+use super::{Message, Renderer, Unmapped, event, ims, value_of};
 use crate::clock::Timestamp;
 use crate::diameter::VENDOR_3GPP as TGPP;
 use crate::diameter::avp::Writer;
@@ -246,7 +246,7 @@ impl Renderer {
     fn ims_legs(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
         let legs = &about.record.legs;
         for step in 0..legs.len() {
-            let leg = &legs[self.legs.place(step, legs.len())];
+            let leg = &legs[self.settings.leg_order.place(step, legs.len())];
             for target in self.legs.targets().filter(|target| place(target) == Place::Ims) {
                 if let Some(value) = value_of(leg, target) {
                     target.put_each(value, out, &mut self.misfits);
@@ -265,7 +265,7 @@ impl Renderer {
     fn put_other_legs(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
         let legs = &about.record.legs;
         for step in 0..legs.len() {
-            let leg = &legs[self.legs.place(step, legs.len())];
+            let leg = &legs[self.settings.leg_order.place(step, legs.len())];
             for target in self.legs.targets().filter(|target| place(target) != Place::Ims) {
                 match value_of(leg, target) {
                     Some(value) => target.put_each(value, out, &mut self.misfits),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::dictionary::diameter::Dictionary;
+use crate::record::LegOrder;
+use crate::sinks::mapping::{Round, Unmapped};
 
 /// What the records look like.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -56,16 +58,6 @@ pub enum Legs {
     SubSessions,
 }
 
-/// The order of legs.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum LegOrder {
-    /// As they were created.
-    #[default]
-    OldestFirst,
-    /// As the proxies' AVP stack gave them.
-    NewestFirst,
-}
-
 /// What the record of a whole call becomes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum CdrRecord {
@@ -86,28 +78,6 @@ pub enum RealmFrom {
     Configuration,
     /// What stands behind the `@` of User-Name; the configured one where there is none.
     User,
-}
-
-/// What happens to a field without an AVP of its own.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Unmapped {
-    /// It travels as `name=value` in `Tollgate-Field`, or in the Rf profile in Service-Specific-Info.
-    #[default]
-    Own,
-    /// It is left out.
-    Omit,
-}
-
-/// How a span becomes whole seconds.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Round {
-    /// To the nearest second, half a second up.
-    #[default]
-    HalfUp,
-    /// Down.
-    Truncate,
-    /// Up.
-    Up,
 }
 
 /// Which SIP events make a record (TS 32.260 §5.2.1); each can be switched off.

@@ -10,6 +10,7 @@ use crate::diameter::code;
 use crate::dictionary::Input;
 use crate::dictionary::diameter::{Dictionary, Handle, LabelError, Type, is_plain, rfc_3339};
 use crate::record::Value;
+use crate::sinks::mapping;
 
 /// Misfits of one record that are kept with their texts; the others are counted.
 const MISFITS_MAX: usize = 16;
@@ -77,19 +78,7 @@ impl SetupError {
 }
 
 /// All that is wrong with the settings.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SetupErrors(pub Vec<SetupError>);
-
-impl std::error::Error for SetupErrors {}
-
-impl fmt::Display for SetupErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, error) in self.0.iter().enumerate() {
-            write!(f, "{}{error}", if number > 0 { "; " } else { "" })?;
-        }
-        Ok(())
-    }
-}
+pub type SetupErrors = mapping::SetupErrors<SetupError>;
 
 /// A value that was left out of a record.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -314,7 +303,7 @@ impl<'a> Finder<'a> {
                 self.errors.push(SetupError::Mark { option, avp: label, why });
             }
         }
-        if self.errors.is_empty() { Ok(()) } else { Err(SetupErrors(self.errors)) }
+        if self.errors.is_empty() { Ok(()) } else { Err(mapping::SetupErrors(self.errors)) }
     }
 
     fn numbers(&mut self, labels: &[String], purpose: &str, option: &'static str) -> Vec<(u32, u32)> {
