@@ -351,6 +351,63 @@ fn functions(lines: &[&str]) -> Vec<(String, usize, usize)> {
     found
 }
 
+/// Integration binaries there may be: each links the whole product.
+const TEST_BINARIES_MAX: usize = 6;
+
+/// The folders of `tests` that are a binary each.
+fn test_binaries() -> Vec<PathBuf> {
+    let mains =
+        sources("tests").into_iter().filter(|source| source.path.file_name().is_some_and(|name| name == "main.rs"));
+    mains.filter_map(|source| source.path.parent().map(Path::to_owned)).collect()
+}
+
+#[test]
+fn few_binaries_link_the_product() {
+    let folders = test_binaries();
+    assert!(folders.len() <= TEST_BINARIES_MAX, "{folders:?}: make a new one a module of an old one");
+    let alone: Vec<_> =
+        sources("tests").into_iter().map(|source| source.path).filter(|path| path.iter().count() == 2).collect();
+    assert!(alone.is_empty(), "a binary each: {alone:?}; make them modules of {folders:?}");
+}
+
+#[test]
+fn every_file_of_tests_is_compiled() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut forgotten = Vec::new();
+    for (folder, names_them) in
+        test_binaries().iter().map(|path| (path.as_path(), "main.rs")).chain([(Path::new("tests/support"), "mod.rs")])
+    {
+        let list = fs::read_to_string(root.join(folder).join(names_them)).expect("a source is UTF-8");
+        for source in sources(&folder.to_string_lossy()) {
+            let name = source.path.file_stem().expect("it ends in .rs").to_string_lossy().into_owned();
+            let is_named = list.lines().any(|line| line.trim_start_matches("pub ") == format!("mod {name};"));
+            if !is_named && !source.path.ends_with(names_them) {
+                forgotten.push(format!("{} has no `mod {name};` in {names_them}", source.path.display()));
+            }
+        }
+    }
+    assert!(forgotten.is_empty(), "{}", forgotten.join("\n"));
+}
+
+#[test]
+fn what_the_documents_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ours = ["src/", "tests/", "etc/", "dictionaries/", "systemd/", "findings/"];
+    let mut missing = Vec::new();
+    for document in ["README.md", "tests/README.md"] {
+        let text = fs::read_to_string(root.join(document)).expect("it is UTF-8");
+        // What stands between back quotes; of a command its first word.
+        for span in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            let path = span.split(' ').next().unwrap_or_default();
+            if ours.iter().any(|folder| path.starts_with(folder)) && !path.contains('…') && !root.join(path).exists()
+            {
+                missing.push(format!("{document} names {path}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
 #[test]
 fn every_module_says_what_it_is_for() {
     let silent: Vec<_> = sources("src")
