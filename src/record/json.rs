@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Number, Value as Json};
 
+use super::core::{Core, Item};
 use super::{Fields, Record, Value};
 
 impl Record {
@@ -15,36 +16,19 @@ impl Record {
     pub fn to_json(&self) -> Json {
         let mut printer = Printer { lossy: Vec::new() };
         let mut map = Map::new();
-        map.insert("id".into(), self.id.to_string().into());
-        map.insert("kind".into(), self.kind.name().into());
-        for (key, text) in [
-            ("method", &self.method),
-            ("call_id", &self.call_id),
-            ("from_tag", &self.from_tag),
-            ("to_tag", &self.to_tag),
-            ("reason", &self.reason),
-        ] {
-            if !text.is_empty() {
-                map.insert(key.into(), printer.text(key, text));
-            }
-        }
-        map.insert("cseq".into(), self.cseq.into());
-        if self.code != 0 {
-            map.insert("code".into(), self.code.into());
-        }
-        map.insert("in_dialog".into(), self.in_dialog.into());
-        for (key, text) in [("session", &self.session), ("multi_session", &self.multi_session)] {
-            if !text.is_empty() {
-                map.insert(key.into(), text.as_str().into());
-            }
-        }
-        if let Some(number) = self.number {
-            map.insert("number".into(), number.into());
-        }
-        self.put_times(&mut map);
-        if let Some(end) = self.end {
-            map.insert("ended_by".into(), end.by.name().into());
-            map.insert("cause".into(), end.cause.name().into());
+        for value in Core::ALL {
+            let json = match value.of(self) {
+                None | Some(Item::Text([])) => continue,
+                Some(Item::Text(text)) => printer.text(value.name(), text),
+                Some(Item::Id(id)) => id.to_string().into(),
+                Some(Item::Kind(kind)) => kind.name().into(),
+                Some(Item::Word(word)) => word.into(),
+                Some(Item::Number(number)) => number.into(),
+                Some(Item::Instant(at)) => at.to_string().into(),
+                Some(Item::Span(span)) => seconds(span),
+                Some(Item::Flag(flag)) => flag.into(),
+            };
+            map.insert(value.name().into(), json);
         }
         if !self.fields.is_empty() {
             map.insert("fields".into(), printer.fields("fields", &self.fields));
@@ -54,36 +38,10 @@ impl Record {
             let legs: Vec<_> = legs.map(|(index, leg)| printer.fields(&format!("legs[{index}]"), leg)).collect();
             map.insert("legs".into(), legs.into());
         }
-        if let Some(table) = &self.table {
-            map.insert("table".into(), table.as_str().into());
-        }
-        if self.shortened {
-            map.insert("shortened".into(), true.into());
-        }
         if !printer.lossy.is_empty() {
             map.insert("not_utf8".into(), printer.lossy.into());
         }
         Json::Object(map)
-    }
-
-    fn put_times(&self, map: &mut Map<String, Json>) {
-        let times = &self.times;
-        for (key, instant) in [
-            ("event", Some(times.event)),
-            ("created", Some(times.created)),
-            ("answered", times.answered),
-            ("acknowledged", times.acknowledged),
-            ("ended", times.ended),
-        ] {
-            if let Some(instant) = instant {
-                map.insert(key.into(), instant.to_string().into());
-            }
-        }
-        for (key, span) in [("setup_s", times.setup), ("duration_s", times.duration)] {
-            if let Some(span) = span {
-                map.insert(key.into(), seconds(span));
-            }
-        }
     }
 }
 

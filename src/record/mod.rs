@@ -5,6 +5,7 @@
 pub mod bytes;
 pub mod codec;
 mod commit;
+pub mod core;
 pub mod json;
 mod value;
 
@@ -54,6 +55,22 @@ impl Kind {
         Self::On,
         Self::Off,
     ];
+
+    /// Name with a capital, as servers get it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Start => "Start",
+            Self::Interim => "Interim",
+            Self::Stop => "Stop",
+            Self::Failed => "Failed",
+            Self::Missed => "Missed",
+            Self::Event => "Event",
+            Self::Cdr => "Cdr",
+            Self::On => "On",
+            Self::Off => "Off",
+        }
+    }
 
     /// Lower-case name, as in JSON and on the command line.
     #[must_use]

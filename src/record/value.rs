@@ -23,7 +23,10 @@ impl Value {
         match self {
             Self::Absent => None,
             Self::Text(text) => Some(text.into()),
-            Self::List(items) => Some(items.join(&b", "[..]).into()),
+            Self::List(items) => Some(match items.as_slice() {
+                [one] => one.into(),
+                many => many.join(&b", "[..]).into(),
+            }),
             Self::Number(number) => Some(number.to_string().into_bytes().into()),
         }
     }

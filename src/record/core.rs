@@ -1,0 +1,93 @@
+//! The values that every record has a place for: one table with the name of each and how it is read.
+//!
+//! Whoever writes records out walks it: JSON the whole of it, a sink the part that its profile has places for.
+
+use std::time::Duration;
+
+use super::{Kind, Record};
+use crate::clock::Timestamp;
+use crate::ids::RecordId;
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Item<'r> {
+    /// The id of the record, a ULID as text.
+    Id(RecordId),
+    /// A kind, which has two names.
+    Kind(Kind),
+    /// Octets as they came; empty ones say nothing.
+    Text(&'r [u8]),
+    /// A word of ours.
+    Word(&'static str),
+    /// A number.
+    Number(i64),
+    /// An instant in UTC.
+    Instant(Timestamp),
+    /// A span.
+    Span(Duration),
+    /// A yes or no.
+    Flag(bool),
+}
+
+macro_rules! table {
+    ($($value:ident $name:literal $record:ident => $item:expr;)*) => {
+        /// A value of a record.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        #[allow(missing_docs, reason = "they are called like the parts of a record that they are read from")]
+        pub enum Core {
+            $($value,)*
+        }
+
+        impl Core {
+            /// All values.
+            pub const ALL: &'static [Self] = &[$(Self::$value,)*];
+
+            /// Its name, as in JSON.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name,)*
+                }
+            }
+
+            /// The value in a record; `None` where it says nothing.
+            #[inline]
+            #[must_use]
+            pub fn of(self, record: &Record) -> Option<Item<'_>> {
+                match self {
+                    $(Self::$value => {
+                        let $record = record;
+                        $item
+                    })*
+                }
+            }
+        }
+    };
+}
+
+table! {
+    Id "id" r => Some(Item::Id(r.id));
+    Kind "kind" r => Some(Item::Kind(r.kind));
+    Method "method" r => Some(Item::Text(&r.method));
+    CallId "call_id" r => Some(Item::Text(&r.call_id));
+    FromTag "from_tag" r => Some(Item::Text(&r.from_tag));
+    ToTag "to_tag" r => Some(Item::Text(&r.to_tag));
+    Reason "reason" r => Some(Item::Text(&r.reason));
+    Cseq "cseq" r => Some(Item::Number(r.cseq.into()));
+    Code "code" r => (r.code > 0).then_some(Item::Number(r.code.into()));
+    InDialog "in_dialog" r => Some(Item::Flag(r.in_dialog));
+    Session "session" r => Some(Item::Text(r.session.as_bytes()));
+    MultiSession "multi_session" r => Some(Item::Text(r.multi_session.as_bytes()));
+    Number "number" r => r.number.map(|number| Item::Number(number.into()));
+    Event "event" r => Some(Item::Instant(r.times.event));
+    Created "created" r => Some(Item::Instant(r.times.created));
+    Answered "answered" r => r.times.answered.map(Item::Instant);
+    Acknowledged "acknowledged" r => r.times.acknowledged.map(Item::Instant);
+    Ended "ended" r => r.times.ended.map(Item::Instant);
+    Setup "setup_s" r => r.times.setup.map(Item::Span);
+    Duration "duration_s" r => r.times.duration.map(Item::Span);
+    EndedBy "ended_by" r => r.end.map(|end| Item::Word(end.by.name()));
+    Cause "cause" r => r.end.map(|end| Item::Word(end.cause.name()));
+    Table "table" r => r.table.as_ref().map(|table| Item::Text(table.as_bytes()));
+    Shortened "shortened" r => r.shortened.then_some(Item::Flag(true));
+}
