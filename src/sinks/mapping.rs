@@ -1,9 +1,271 @@
-//! What the settings of every sink say about records: rounding, fields without a place of their own.
+//! From the values of a record to their places at a backend: which profile puts which value where, how fields and legs
+//! follow, what becomes of spans and of what has no place.
+//!
+//! A kind of sink brings its [`Target`]s, an attribute or an AVP each, and what they are written into.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
+use smallvec::SmallVec;
+
+use crate::dictionary::Input;
+use crate::record::core::{Core, Item};
+use crate::record::{Fields, Kind, Record, Value};
+
+/// A text in the making, of the usual length without an allocation.
+pub type Text = SmallVec<[u8; 256]>;
+
+/// A place for values at a backend; `O` is what is written into.
+pub trait Target<O> {
+    /// The field whose values it takes.
+    fn field(&self) -> &str;
+
+    /// Whether it takes any text.
+    fn is_text(&self) -> bool;
+
+    /// The number that its dictionary has for a name, in any case.
+    fn number(&self, name: &str) -> Option<i64>;
+
+    /// Writes a value. What does not fit is left out or shortened, and noted under `name` unless that is empty.
+    fn put(&self, value: Input<'_>, name: &str, out: &mut O);
+
+    /// Writes a text; an empty one is left out.
+    #[inline]
+    fn put_text(&self, text: &[u8], name: &str, out: &mut O) {
+        if !text.is_empty() {
+            self.put(Input::Text(text), name, out);
+        }
+    }
+
+    /// Writes the value of a field; an absent or empty one is left out.
+    fn put_value(&self, value: &Value, name: &str, out: &mut O) {
+        match value {
+            Value::Absent => {}
+            Value::Text(text) => self.put_text(text, name, out),
+            Value::Number(number) => self.put(Input::Number(*number), name, out),
+            Value::List(_) => self.put_text(&value.text().unwrap_or_default(), name, out),
+        }
+    }
+
+    /// Writes a method: where no text goes, the number it has by its name, else that of `Other`, else nothing.
+    fn put_method(&self, method: &[u8], out: &mut O) {
+        if self.is_text() {
+            return self.put_text(method, Core::Method.name(), out);
+        }
+        let named = std::str::from_utf8(method).ok().and_then(|name| self.number(name));
+        if let Some(number) = named.or_else(|| self.number("Other")) {
+            self.put(Input::Number(number), "", out);
+        }
+    }
+}
+
+/// What a span is counted in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unit {
+    /// Other values are no spans.
+    None,
+    /// Milliseconds.
+    Millis,
+    /// Seconds, rounded as configured.
+    Seconds,
+}
+
+/// A value, its unit, and the name of the attribute that carries it.
+type Row = (Core, Unit, &'static str);
+
+/// Which attributes carry the values of a record, by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    /// Those that have to be there.
+    needed: &'static [Row],
+    /// Those that are used if the dictionary has them.
+    known: &'static [Row],
+}
+
+/// Tollgate's own.
+pub const OWN: Profile = Profile {
+    needed: &[
+        (Core::Kind, Unit::None, "Tollgate-Record-Kind"),
+        (Core::CallId, Unit::None, "Tollgate-Call-Id"),
+        (Core::Method, Unit::None, "Tollgate-Method"),
+        (Core::Code, Unit::None, "Tollgate-Response-Code"),
+        (Core::Reason, Unit::None, "Tollgate-Reason"),
+        (Core::FromTag, Unit::None, "Tollgate-From-Tag"),
+        (Core::ToTag, Unit::None, "Tollgate-To-Tag"),
+        (Core::Cseq, Unit::None, "Tollgate-CSeq"),
+        (Core::Created, Unit::None, "Tollgate-Created"),
+        (Core::Answered, Unit::None, "Tollgate-Answered"),
+        (Core::Acknowledged, Unit::None, "Tollgate-Acknowledged"),
+        (Core::Ended, Unit::None, "Tollgate-Ended"),
+        (Core::Setup, Unit::Millis, "Tollgate-Setup-Time-Ms"),
+        (Core::Duration, Unit::Millis, "Tollgate-Duration-Ms"),
+        (Core::EndedBy, Unit::None, "Tollgate-Ended-By"),
+        (Core::Cause, Unit::None, "Tollgate-End-Cause"),
+    ],
+    known: &[],
+};
+
+const CLASSIC: &[Row] = &[
+    (Core::Code, Unit::None, "Sip-Response-Code"),
+    (Core::Method, Unit::None, "Sip-Method"),
+    (Core::FromTag, Unit::None, "Sip-From-Tag"),
+    (Core::ToTag, Unit::None, "Sip-To-Tag"),
+];
+
+/// Kamailio's.
+pub const KAMAILIO: Profile = Profile { needed: CLASSIC, known: &[] };
+
+/// Those of OpenSER and SER.
+pub const OPENSER: Profile = Profile { needed: CLASSIC, known: &[(Core::Cseq, Unit::None, "Sip-CSeq")] };
+
+/// Those of OpenSIPS.
+pub const OPENSIPS: Profile = Profile {
+    needed: CLASSIC,
+    known: &[
+        (Core::Created, Unit::None, "Sip-Call-Created"),
+        (Core::Duration, Unit::Millis, "Sip-Call-MSDuration"),
+        (Core::Setup, Unit::Seconds, "Sip-Call-Setuptime"),
+        (Core::Duration, Unit::Seconds, "Sip-Call-Duration"),
+    ],
+};
+
+/// Whether an attribute has to be in the dictionary.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Need {
+    /// It has to.
+    Required,
+    /// It is left out where it is not.
+    Optional,
+}
+
+impl Profile {
+    /// The places of its values, found by name: texts first, then a method that is a number, then numbers.
+    pub fn places<T>(
+        &self,
+        mut find: impl FnMut(&str, Need) -> Option<T>,
+        is_text: impl Fn(&T) -> bool,
+    ) -> Vec<Place<T>> {
+        let needed = self.needed.iter().map(|row| (row, Need::Required));
+        let known = self.known.iter().map(|row| (row, Need::Optional));
+        let found = needed.chain(known).filter_map(|((value, unit, name), need)| {
+            let target = find(name, need)?;
+            Some(Place { value: *value, unit: *unit, target })
+        });
+        let mut places: Vec<_> = found.collect();
+        places.sort_by_key(|place| match place.value {
+            Core::Method if !is_text(&place.target) => 1,
+            _ if place.is_text() => 0,
+            _ => 2,
+        });
+        places
+    }
+}
+
+/// A value with its place.
+#[derive(Debug)]
+pub struct Place<T> {
+    value: Core,
+    unit: Unit,
+    target: T,
+}
+
+impl<T> Place<T> {
+    /// Which value it is.
+    pub const fn value(&self) -> Core {
+        self.value
+    }
+
+    /// Whether the value is a text.
+    pub const fn is_text(&self) -> bool {
+        use Core::{CallId, Cause, EndedBy, FromTag, Kind, Method, Reason, ToTag};
+        matches!(self.value, Kind | CallId | Method | Reason | FromTag | ToTag | EndedBy | Cause)
+    }
+}
+
+/// How values are sent that say little.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Manner {
+    /// They are left out; spans as far as they are known.
+    #[default]
+    Own,
+    /// As the proxies do: a code always, 0 where there is none, and spans of whole calls only.
+    Proxy,
+}
+
+/// Writes values of a record to their places.
+pub fn put_core<O, T: Target<O>>(places: &[Place<T>], record: &Record, round: Round, manner: Manner, out: &mut O) {
+    let has_spans = manner == Manner::Own || matches!(record.kind, Kind::Stop | Kind::Cdr);
+    for Place { value, unit, target } in places {
+        let name = value.name();
+        match value.of(record) {
+            Some(Item::Text(method)) if *value == Core::Method => target.put_method(method, out),
+            Some(Item::Text(text)) => target.put_text(text, name, out),
+            Some(Item::Word(word)) => target.put_text(word.as_bytes(), name, out),
+            Some(Item::Kind(kind)) => target.put_text(kind.title().as_bytes(), name, out),
+            Some(Item::Number(number)) => target.put(Input::Number(number), "", out),
+            None if *value == Core::Code && manner == Manner::Proxy => target.put(Input::Number(0), "", out),
+            Some(Item::Instant(at)) => target.put(Input::Timestamp(at), "", out),
+            Some(Item::Span(span)) if has_spans => {
+                let number = match unit {
+                    Unit::Seconds => round.seconds(span).into(),
+                    Unit::None | Unit::Millis => i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
+                };
+                target.put(Input::Number(number), "", out);
+            }
+            Some(Item::Span(_) | Item::Id(_) | Item::Flag(_)) | None => {}
+        }
+    }
+}
+
+/// Writes fields in the order of the record, each to all its targets; `own` is the target of one that has none.
+pub fn put_fields<'t, O, T: Target<O> + 't>(
+    fields: &Fields,
+    targets: &[T],
+    own: impl Fn(&str) -> Option<&'t T>,
+    out: &mut O,
+) {
+    for (name, value) in fields {
+        let mut found = false;
+        for target in targets.iter().filter(|target| target.field() == name) {
+            found = true;
+            target.put_value(value, name, out);
+        }
+        if !found && let Some(target) = own(name) {
+            put_named(target, name, value, out);
+        }
+    }
+}
+
+/// Writes `name=value`; an absent or empty value is left out.
+pub fn put_named<O>(target: &impl Target<O>, name: &str, value: &Value, out: &mut O) {
+    let Some(value) = value.text().filter(|value| !value.is_empty()) else { return };
+    let mut text = Text::new();
+    push_named(name, &value, &mut text);
+    target.put(Input::Text(&text), name, out);
+}
+
+/// The fields of a leg that `is_mapped` has no target for, in one text: `1 name=value;name=value`. Empty without any value.
+pub fn rest_of_leg(number: usize, leg: &Fields, is_mapped: impl Fn(&str) -> bool) -> Text {
+    let mut text = Text::new();
+    for (name, value) in leg.iter().filter(|(name, _)| !is_mapped(name)) {
+        let Some(value) = value.text().filter(|value| !value.is_empty()) else { continue };
+        if text.is_empty() {
+            text.extend_from_slice(number.to_string().as_bytes());
+            text.push(b' ');
+        } else {
+            text.push(b';');
+        }
+        push_named(name, &value, &mut text);
+    }
+    text
+}
+
+fn push_named(name: &str, value: &[u8], text: &mut Text) {
+    text.extend_from_slice(name.as_bytes());
+    text.push(b'=');
+    text.extend_from_slice(value);
+}
 
 /// How a span becomes whole seconds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::dictionary::{Dictionary, Handle, Type};
 
-use super::settings::{Columns, FieldMapping, Profile, Settings};
+use super::settings::{Columns, FieldMapping, Settings};
 use crate::radius::attribute::{Limit, Oversize, Priority};
 use crate::radius::number;
 
@@ -44,6 +44,8 @@ pub enum SetupError {
 /// An attribute with its policies.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
+    /// The field whose values it takes; empty for those of ours.
+    pub(super) field: Box<str>,
     pub(super) handle: Handle,
     pub(super) oversize: Oversize,
     /// What one value may have at most.
@@ -66,6 +68,7 @@ impl Target {
         let realm = settings.default_realm.as_deref().filter(|realm| !realm.is_empty());
         let realm = realm.filter(|_| standard == Some(u32::from(number::USER_NAME)));
         Self {
+            field: Box::default(),
             handle,
             oversize: Oversize::Truncate,
             limit: Limit { octets, column },
@@ -86,7 +89,7 @@ impl Target {
     }
 
     /// Whether values are octets that can be cut.
-    pub(super) fn is_text(&self) -> bool {
+    pub(super) fn takes_text(&self) -> bool {
         matches!(self.handle.kind(), Type::String | Type::Octets(None))
     }
 }
@@ -133,8 +136,8 @@ impl<'a> Finder<'a> {
         Some(Target::new(handle, priority, self.settings))
     }
 
-    /// The attributes of mapped fields, by field name.
-    pub(super) fn fields(&mut self, mappings: &[FieldMapping], leg: &str) -> Vec<(String, Target)> {
+    /// The attributes of mapped fields.
+    pub(super) fn fields(&mut self, mappings: &[FieldMapping], leg: &str) -> Vec<Target> {
         let mut found = Vec::with_capacity(mappings.len());
         for mapping in mappings {
             let purpose = format!("{leg}field `{}`", mapping.field);
@@ -148,83 +151,10 @@ impl<'a> Finder<'a> {
                 let long = mapping.long.as_deref().unwrap_or_default();
                 let long = self.required(long, &format!("long values of {purpose}"), mapping.priority);
                 target.long = long.map(|long| long.handle);
-                found.push((mapping.field.clone(), target));
+                target.field = mapping.field.as_str().into();
+                found.push(target);
             }
         }
         found
-    }
-}
-
-/// Attributes of the core values; `None` where the profile has no place for a value.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Core {
-    pub(super) kind: Option<Target>,
-    pub(super) call_id: Option<Target>,
-    pub(super) method: Option<Target>,
-    pub(super) code: Option<Target>,
-    pub(super) reason: Option<Target>,
-    pub(super) from_tag: Option<Target>,
-    pub(super) to_tag: Option<Target>,
-    pub(super) cseq: Option<Target>,
-    /// Instants.
-    pub(super) created: Option<Target>,
-    pub(super) answered: Option<Target>,
-    pub(super) acknowledged: Option<Target>,
-    pub(super) ended: Option<Target>,
-    /// Spans in milliseconds.
-    pub(super) setup_ms: Option<Target>,
-    pub(super) duration_ms: Option<Target>,
-    /// Spans in seconds.
-    pub(super) setup_secs: Option<Target>,
-    pub(super) duration_secs: Option<Target>,
-    pub(super) ended_by: Option<Target>,
-    pub(super) end_cause: Option<Target>,
-}
-
-impl Core {
-    pub(super) fn of(settings: &Settings, finder: &mut Finder<'_>) -> Self {
-        let profile = settings.profile;
-        let mut need = |name: &str| finder.required(name, &format!("the profile `{}`", profile.name()), Priority::CORE);
-        if profile == Profile::Own {
-            return Self {
-                kind: need("Tollgate-Record-Kind"),
-                call_id: need("Tollgate-Call-Id"),
-                method: need("Tollgate-Method"),
-                code: need("Tollgate-Response-Code"),
-                reason: need("Tollgate-Reason"),
-                from_tag: need("Tollgate-From-Tag"),
-                to_tag: need("Tollgate-To-Tag"),
-                cseq: need("Tollgate-CSeq"),
-                created: need("Tollgate-Created"),
-                answered: need("Tollgate-Answered"),
-                acknowledged: need("Tollgate-Acknowledged"),
-                ended: need("Tollgate-Ended"),
-                setup_ms: need("Tollgate-Setup-Time-Ms"),
-                duration_ms: need("Tollgate-Duration-Ms"),
-                setup_secs: None,
-                duration_secs: None,
-                ended_by: need("Tollgate-Ended-By"),
-                end_cause: need("Tollgate-End-Cause"),
-            };
-        }
-        let core = Self {
-            code: need("Sip-Response-Code"),
-            method: need("Sip-Method"),
-            from_tag: need("Sip-From-Tag"),
-            to_tag: need("Sip-To-Tag"),
-            ..Self::default()
-        };
-        let may = |name: &str| finder.optional(name, Priority::CORE);
-        match profile {
-            Profile::Opensips => Self {
-                created: may("Sip-Call-Created"),
-                setup_secs: may("Sip-Call-Setuptime"),
-                duration_secs: may("Sip-Call-Duration"),
-                duration_ms: may("Sip-Call-MSDuration"),
-                ..core
-            },
-            Profile::Openser => Self { cseq: may("Sip-CSeq"), ..core },
-            Profile::Own | Profile::Kamailio => core,
-        }
     }
 }

@@ -6,18 +6,16 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use smallvec::SmallVec;
-
-use super::profile::{Core, Finder, SetupError, Target};
-use super::settings::{Legs, SessionId, Settings};
+use super::profile::{Finder, SetupError, Target};
+use super::settings::{Legs, Profile, SessionId, Settings};
 use super::status::{status, terminate_cause};
-use crate::clock::Timestamp;
-use crate::dictionary::{Handle, Input, Type};
+use crate::dictionary::{Handle, Input};
 use crate::radius::attribute::{AttributeList, Budget, Fitted, Limit, Oversize, Priority, clean, fit};
 use crate::radius::number;
 use crate::radius::packet::{self, VALUE_OCTETS_MAX};
-use crate::record::{Fields, Kind, Record, Value, is_internal};
-use crate::sinks::mapping::{self, Unmapped};
+use crate::record::core::Core;
+use crate::record::{Fields, Kind, Record, is_internal};
+use crate::sinks::mapping::{self, Manner, Need, Place, Target as _, Unmapped};
 
 /// NAS-Port-Type Virtual (RFC 2865 §5.41).
 const VIRTUAL: u32 = 5;
@@ -40,9 +38,9 @@ pub struct Losses {
 #[derive(Debug)]
 pub struct Renderer {
     settings: Settings,
-    core: Core,
-    fields: Vec<(String, Target)>,
-    leg_fields: Vec<(String, Target)>,
+    core: Vec<Place<Target>>,
+    fields: Vec<Target>,
+    leg_fields: Vec<Target>,
     record_id: Option<Target>,
     shortened: Option<Target>,
     own_field: Option<Target>,
@@ -53,9 +51,16 @@ pub struct Renderer {
     service: Vec<u8>,
     /// NAS attributes, the same in every record.
     nas: Vec<u8>,
-    list: AttributeList,
-    names: String,
     text: Vec<u8>,
+    sheet: Sheet,
+}
+
+/// The attributes of a record in the making, and what they do not hold of its values.
+#[derive(Debug, Default)]
+pub(super) struct Sheet {
+    list: AttributeList,
+    /// What was shortened, by name.
+    names: String,
     losses: Losses,
 }
 
@@ -66,10 +71,15 @@ impl Renderer {
     /// Every attribute that no dictionary has or that must not carry values of calls.
     pub fn new(settings: &Settings, nas_address: IpAddr) -> Result<Self, SetupErrors> {
         let mut finder = Finder::new(settings);
-        let core = Core::of(settings, &mut finder);
+        let purpose = format!("the profile `{}`", settings.profile.name());
+        let find = |name: &str, need| match need {
+            Need::Required => finder.required(name, &purpose, Priority::CORE),
+            Need::Optional => finder.optional(name, Priority::CORE),
+        };
+        let core = attributes(settings.profile).places(find, Target::takes_text);
         let fields = finder.fields(&settings.fields, "");
         let mut leg_fields = finder.fields(&settings.leg_fields, "leg ");
-        for (_, target) in leg_fields.iter_mut().filter(|(_, target)| target.priority == Priority::FIELD) {
+        for target in leg_fields.iter_mut().filter(|target| target.priority == Priority::FIELD) {
             target.priority = Priority::LEG;
         }
         let record_id = finder.required(&settings.record_id_attribute, "the record id", Priority::ESSENTIAL);
@@ -103,10 +113,8 @@ impl Renderer {
             leg_number,
             leg_count,
             service,
-            list: AttributeList::default(),
-            names: String::new(),
             text: Vec::new(),
-            losses: Losses::default(),
+            sheet: Sheet::default(),
         })
     }
 
@@ -132,25 +140,24 @@ impl Renderer {
     }
 
     fn render_part(&mut self, record: &Record, leg: Option<usize>) -> (&[u8], Losses) {
-        self.list.clear();
-        self.names.clear();
-        self.losses = Losses::default();
+        self.sheet.clear();
         if record.shortened {
-            self.note("record");
+            self.sheet.note("record");
         }
         self.put_session(record);
         self.put_record_id(record, leg);
         self.put_core(record);
-        self.put_fields(&record.fields);
+        let own = |name: &str| self.own_field.as_ref().filter(|_| !is_internal(name));
+        mapping::put_fields(&record.fields, &self.fields, own, &mut self.sheet);
         self.put_legs(&record.legs, leg);
-        self.list.push_with(Priority::ESSENTIAL, |out| out.extend_from_slice(&self.nas));
-        self.finish();
-        (self.list.octets(), self.losses)
+        self.sheet.list.push_with(Priority::ESSENTIAL, |out| out.extend_from_slice(&self.nas));
+        self.sheet.finish(self.shortened.as_ref());
+        (self.sheet.list.octets(), self.sheet.losses)
     }
 
     fn put_session(&mut self, record: &Record) {
         let settings = &self.settings;
-        let list = &mut self.list;
+        let list = &mut self.sheet.list;
         let essential = Priority::ESSENTIAL;
         list.push_integer(essential, number::ACCT_STATUS_TYPE, status(record, settings.status_mapping) as u32);
         let id = &mut self.text;
@@ -185,159 +192,82 @@ impl Renderer {
             list.push_integer(essential, number::ACCT_TERMINATE_CAUSE, cause);
         }
         if fitted == Fitted::Shortened {
-            self.note("session_id");
+            self.sheet.note("session_id");
         }
     }
 
     /// The record's id; of the request for one leg an id of its own, with the place among its like.
     fn put_record_id(&mut self, record: &Record, leg: Option<usize>) {
-        let list = &mut self.list;
+        let sheet = &mut self.sheet;
         let mut id = record.id.to_string();
         if let Some(place) = leg {
             id.push_str(&format!(".{}", place + 1));
             for (target, number) in [(&self.leg_number, place + 1), (&self.leg_count, record.legs.len())] {
-                put_number(list, target, i64::try_from(number).unwrap_or(i64::MAX));
+                if let Some(target) = target {
+                    target.put(Input::Number(i64::try_from(number).unwrap_or(i64::MAX)), "", sheet);
+                }
             }
         }
         if let Some(target) = &self.record_id {
-            put(list, target, id.as_bytes());
+            target.put(Input::Text(id.as_bytes()), "", sheet);
         }
     }
 
     fn put_core(&mut self, record: &Record) {
-        let core = &self.core;
-        let classic = self.settings.profile.is_classic();
-        let list = &mut self.list;
-        let mut short: SmallVec<[&'static str; 4]> = SmallVec::new();
-        let mut text = |target: &Option<Target>, value: &[u8], name: &'static str| {
-            if let Some(target) = target
-                && put(list, target, value) == Fitted::Shortened
-            {
-                short.push(name);
-            }
-        };
-        text(&core.kind, capital(record.kind).as_bytes(), "kind");
-        if matches!(record.kind, Kind::On | Kind::Off) {
-            // It tells of no call.
-            let name = self.settings.on_user_name.as_deref().unwrap_or_default();
-            list.push(Priority::ESSENTIAL, number::USER_NAME, name.as_bytes());
-            return;
+        let Settings { profile, round, on_user_name, .. } = &self.settings;
+        let manner = if profile.is_classic() { Manner::Proxy } else { Manner::Own };
+        let mut places = &self.core[..];
+        let is_call = !matches!(record.kind, Kind::On | Kind::Off);
+        if !is_call {
+            let kinds = places.iter().take_while(|place| place.value() == Core::Kind);
+            places = &places[..kinds.count()];
         }
-        text(&core.call_id, &record.call_id, "call_id");
-        if core.method.as_ref().is_some_and(Target::is_text) {
-            text(&core.method, &record.method, "method");
-        }
-        text(&core.reason, &record.reason, "reason");
-        text(&core.from_tag, &record.from_tag, "from_tag");
-        text(&core.to_tag, &record.to_tag, "to_tag");
-        if let Some(end) = record.end {
-            text(&core.ended_by, end.by.name().as_bytes(), "ended_by");
-            text(&core.end_cause, end.cause.name().as_bytes(), "end_cause");
-        }
-        if let Some(target) = core.method.as_ref().filter(|target| !target.is_text()) {
-            put_method(list, target, &record.method);
-        }
-        if record.code > 0 || classic {
-            put_number(list, &core.code, i64::from(record.code));
-        }
-        put_number(list, &core.cseq, i64::from(record.cseq));
-        let times = &record.times;
-        for (target, at) in [
-            (&core.created, Some(times.created)),
-            (&core.answered, times.answered),
-            (&core.acknowledged, times.acknowledged),
-            (&core.ended, times.ended),
-        ] {
-            put_instant(list, target, at);
-        }
-        // The proxies send spans of whole calls only.
-        let spans = !classic || matches!(record.kind, Kind::Stop | Kind::Cdr);
-        for (target, span) in [(&core.setup_ms, times.setup), (&core.duration_ms, times.duration)] {
-            if let Some(span) = span.filter(|_| spans) {
-                put_number(list, target, i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
-            }
-        }
-        for (target, span) in [(&core.setup_secs, times.setup), (&core.duration_secs, times.duration)] {
-            if let Some(span) = span.filter(|_| spans) {
-                put_number(list, target, i64::from(self.settings.round.seconds(span)));
-            }
-        }
-        for name in short {
-            self.note(name);
+        mapping::put_core(places, record, *round, manner, &mut self.sheet);
+        if !is_call {
+            let name = on_user_name.as_deref().unwrap_or_default();
+            self.sheet.list.push(Priority::ESSENTIAL, number::USER_NAME, name.as_bytes());
         }
     }
 
-    fn put_fields(&mut self, fields: &Fields) {
-        let mapped = std::mem::take(&mut self.fields);
-        for (name, value) in fields {
-            self.put_field(&mapped, name, value);
-        }
-        self.fields = mapped;
-    }
-
-    fn put_field(&mut self, mapped: &[(String, Target)], name: &str, value: &Value) {
-        let mut found = false;
-        for (_, target) in mapped.iter().filter(|(field, _)| field == name) {
-            found = true;
-            if put_value(&mut self.list, target, value) == Fitted::Shortened {
-                self.note(name);
-            }
-        }
-        if let (false, Some(target), Some(value)) = (found || is_internal(name), &self.own_field, value.text()) {
-            let text = &mut self.text;
-            text.clear();
-            text.extend_from_slice(name.as_bytes());
-            text.push(b'=');
-            text.extend_from_slice(&value);
-            if !value.is_empty() && put(&mut self.list, target, text) == Fitted::Shortened {
-                self.note(name);
-            }
-        }
-    }
-
-    /// All legs, or one.
+    /// All legs, or one: mapped fields one by one, the others together.
     fn put_legs(&mut self, legs: &[Fields], only: Option<usize>) {
-        let mapped = std::mem::take(&mut self.leg_fields);
+        let (targets, sheet) = (&self.leg_fields, &mut self.sheet);
         for step in 0..legs.len() {
             let place = self.settings.leg_order.place(step, legs.len());
-            if only.is_none_or(|only| only == place) {
-                self.put_leg(&mapped, place + 1, &legs[place]);
+            if only.is_some_and(|only| only != place) {
+                continue;
+            }
+            mapping::put_fields(&legs[place], targets, |_| None, sheet);
+            if let Some(own) = &self.own_leg {
+                let is_mapped = |name: &str| targets.iter().any(|target| *target.field == *name);
+                own.put_text(&mapping::rest_of_leg(place + 1, &legs[place], is_mapped), "leg", sheet);
             }
         }
-        self.leg_fields = mapped;
+    }
+}
+
+/// Which attributes carry the core values.
+const fn attributes(profile: Profile) -> mapping::Profile {
+    match profile {
+        Profile::Own => mapping::OWN,
+        Profile::Opensips => mapping::OPENSIPS,
+        Profile::Openser => mapping::OPENSER,
+        Profile::Kamailio => mapping::KAMAILIO,
+    }
+}
+
+impl Sheet {
+    fn clear(&mut self) {
+        self.list.clear();
+        self.names.clear();
+        self.losses = Losses::default();
     }
 
-    /// Mapped fields of a leg one by one, the others together.
-    fn put_leg(&mut self, mapped: &[(String, Target)], place: usize, leg: &Fields) {
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        for (name, value) in leg {
-            let mut found = false;
-            for (_, target) in mapped.iter().filter(|(field, _)| field == name) {
-                found = true;
-                if put_value(&mut self.list, target, value) == Fitted::Shortened {
-                    self.note(name);
-                }
-            }
-            let value = value.text().filter(|value| !found && !value.is_empty());
-            if let (Some(value), Some(_)) = (value, &self.own_leg) {
-                let separator = if text.is_empty() { format!("{place} ") } else { ";".to_owned() };
-                text.extend_from_slice(separator.as_bytes());
-                text.extend_from_slice(name.as_bytes());
-                text.push(b'=');
-                text.extend_from_slice(&value);
-            }
-        }
-        if let Some(target) = &self.own_leg
-            && put(&mut self.list, target, &text) == Fitted::Shortened
-        {
-            self.note("leg");
-        }
-        self.text = text;
-    }
-
-    /// Notes a value that is not whole.
+    /// Notes a value that is not whole; nothing under no name.
     fn note(&mut self, name: &str) {
+        if name.is_empty() {
+            return;
+        }
         self.losses.shortened += 1;
         let is_known = self.names.split(',').any(|known| known == name);
         if !is_known && self.names.len() + 1 + name.len() <= NAMES_OCTETS_MAX {
@@ -348,15 +278,17 @@ impl Renderer {
         }
     }
 
-    /// Brings the list to its budget and says what is missing.
-    fn finish(&mut self) {
+    /// Brings the list to its budget and says in `shortened` what is missing.
+    fn finish(&mut self, shortened: Option<&Target>) {
         let budget = Budget::default();
         if !self.list.fits(budget) {
             self.note("packet");
             self.losses.shortened -= 1;
         }
-        if let Some(target) = self.shortened.as_ref().filter(|_| !self.names.is_empty()) {
-            put(&mut self.list, target, self.names.as_bytes());
+        if let Some(target) = shortened {
+            let names = std::mem::take(&mut self.names);
+            target.put_text(names.as_bytes(), "", self);
+            self.names = names;
         }
         self.losses.dropped = self.list.drop_to(budget);
     }
@@ -379,20 +311,43 @@ fn nas(settings: &Settings, address: IpAddr) -> Vec<u8> {
     out
 }
 
-/// Appends a text; an attribute of another type takes what it can read of it.
-fn put(list: &mut AttributeList, target: &Target, value: &[u8]) -> Fitted {
-    let mut fitted = Fitted::Whole;
-    if value.is_empty() {
-        return fitted;
+impl mapping::Target<Sheet> for Target {
+    fn field(&self) -> &str {
+        &self.field
     }
-    if !target.is_text() {
-        list.push_with(target.priority, |out| {
-            if target.handle.encode(Input::Text(value), out).is_err() {
-                fitted = Fitted::Shortened;
+
+    fn is_text(&self) -> bool {
+        self.takes_text()
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.handle.value(name)
+    }
+
+    fn put(&self, value: Input<'_>, name: &str, sheet: &mut Sheet) {
+        let list = &mut sheet.list;
+        let fitted = match value {
+            Input::Text(text) if self.takes_text() => put_text(list, self, text),
+            Input::Number(number) if self.takes_text() => put_text(list, self, number.to_string().as_bytes()),
+            // An attribute of another type takes what it can read of a text.
+            value => {
+                let mut fitted = Fitted::Whole;
+                list.push_with(self.priority, |out| {
+                    if self.handle.encode(value, out).is_err() {
+                        fitted = Fitted::Shortened;
+                    }
+                });
+                fitted
             }
-        });
-        return fitted;
+        };
+        if fitted == Fitted::Shortened {
+            sheet.note(name);
+        }
     }
+}
+
+/// Appends a text, cut to what the attribute takes.
+fn put_text(list: &mut AttributeList, target: &Target, value: &[u8]) -> Fitted {
     let value = clean(value);
     // What must not travel is missing, like a tail that is cut.
     let is_cleaned = matches!(value, Cow::Owned(_));
@@ -407,66 +362,12 @@ fn put(list: &mut AttributeList, target: &Target, value: &[u8]) -> Fitted {
         });
         fitted
     };
-    fitted = push(&target.handle, target.limit, target.oversize);
+    let mut fitted = push(&target.handle, target.limit, target.oversize);
     if let Some(long) = target.long.as_ref().filter(|_| fitted == Fitted::Shortened) {
         // The whole of it travels there.
         fitted = push(long, long.value_octets_max().into(), Oversize::Truncate);
     }
     if is_cleaned { Fitted::Shortened } else { fitted }
-}
-
-fn put_value(list: &mut AttributeList, target: &Target, value: &Value) -> Fitted {
-    match value {
-        Value::Absent => Fitted::Whole,
-        Value::Text(text) => put(list, target, text),
-        Value::Number(number) if !target.is_text() => put_input(list, target, Input::Number(*number)),
-        Value::List(_) | Value::Number(_) => value.text().map_or(Fitted::Whole, |text| put(list, target, &text)),
-    }
-}
-
-fn put_input(list: &mut AttributeList, target: &Target, input: Input<'_>) -> Fitted {
-    let mut fitted = Fitted::Whole;
-    list.push_with(target.priority, |out| {
-        if target.handle.encode(input, out).is_err() {
-            fitted = Fitted::Shortened;
-        }
-    });
-    fitted
-}
-
-/// A number that is out of range for its attribute is left out.
-fn put_number(list: &mut AttributeList, target: &Option<Target>, number: i64) {
-    if let Some(target) = target {
-        put_input(list, target, Input::Number(number));
-    }
-}
-
-fn put_instant(list: &mut AttributeList, target: &Option<Target>, at: Option<Timestamp>) {
-    if let (Some(target), Some(at)) = (target, at) {
-        put_input(list, target, Input::Timestamp(at));
-    }
-}
-
-/// The VALUE called like the method in any case, else `Other`; without one the attribute is left out.
-fn put_method(list: &mut AttributeList, target: &Target, method: &[u8]) {
-    let named = str::from_utf8(method).ok().and_then(|name| target.handle.value(name));
-    if let Some(number) = named.or_else(|| target.handle.value("Other")).filter(|_| target.handle.kind() != Type::Tlv) {
-        put_input(list, target, Input::Number(number));
-    }
-}
-
-const fn capital(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Start => "Start",
-        Kind::Interim => "Interim",
-        Kind::Stop => "Stop",
-        Kind::Failed => "Failed",
-        Kind::Missed => "Missed",
-        Kind::Event => "Event",
-        Kind::Cdr => "Cdr",
-        Kind::On => "On",
-        Kind::Off => "Off",
-    }
 }
 
 #[cfg(test)]
