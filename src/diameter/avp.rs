@@ -253,6 +253,11 @@ impl<'a> Writer<'a> {
         Self { out }
     }
 
+    /// The same writer for a while.
+    pub const fn lend(&mut self) -> Writer<'_> {
+        Writer { out: self.out }
+    }
+
     /// Octets written so far, those before the first AVP included.
     #[must_use]
     pub fn octets(&self) -> usize {

@@ -3,13 +3,12 @@
 //! Repeated AVPs are told apart by their order alone, so that a missing value is sent as an empty AVP; and a standard AVP
 //! that a server's grammar allows once would be refused the second time (5009).
 
-use super::base::put_named;
 use super::settings::{Legs, Settings};
-use super::target::{Finder, Target};
+use super::target::{Finder, Page, Target};
 use super::{Message, Renderer, Unmapped, value_of};
-use crate::diameter::avp::Writer;
 use crate::dictionary::Input;
 use crate::record::Fields;
+use crate::sinks::mapping::{self, Target as _};
 
 /// AVPs of legs.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ impl LegTargets {
         if settings.legs == Legs::Flat {
             for target in &fields {
                 let purpose = format!("leg field `{}`", target.field);
-                if !target.is_text() {
+                if !target.takes_text() {
                     let why = "with `legs flat` a missing value is an empty AVP, which only a string type can be";
                     finder.refuse(&purpose, target.handle.name(), why);
                 }
@@ -65,7 +64,7 @@ impl LegTargets {
 
 impl Renderer {
     /// The legs as configured; of a sub-session its own.
-    pub(super) fn put_legs(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+    pub(super) fn put_legs(&self, about: &Message<'_>, out: &mut Page<'_>) {
         let legs = &about.record.legs;
         if let Some((_, place)) = about.leg {
             return self.put_flat(place, &legs[place], out);
@@ -79,12 +78,12 @@ impl Renderer {
         }
     }
 
-    fn put_flat(&mut self, place: usize, leg: &Fields, out: &mut Writer<'_>) {
+    fn put_flat(&self, place: usize, leg: &Fields, out: &mut Page<'_>) {
         let is_flat = self.settings.legs == Legs::Flat;
         for target in &self.legs.fields {
             let before = out.octets();
             if let Some(value) = value_of(leg, target) {
-                target.put_value(value, out, &mut self.misfits);
+                target.put_value(value, "", out);
             }
             if is_flat && out.octets() == before {
                 target.put_empty(out);
@@ -94,36 +93,29 @@ impl Renderer {
         if leg.iter().all(|(name, _)| self.legs.is_mapped(name)) {
             return;
         }
-        let _fits: Result<(), crate::dictionary::diameter::ValueError> =
-            out.avp_with(own.code(), own.vendor(), own.flags(), |octets| {
-                let mut separator = b' ';
-                octets.extend_from_slice((place + 1).to_string().as_bytes());
-                for (name, value) in leg.iter().filter(|(name, _)| !self.legs.is_mapped(name)) {
-                    let Some(text) = value.text().filter(|text| !text.is_empty()) else { continue };
-                    octets.push(separator);
-                    octets.extend_from_slice(name.as_bytes());
-                    octets.push(b'=');
-                    own.handle.encode(Input::Text(&text), octets)?;
-                    separator = b';';
-                }
-                Ok(())
-            });
+        let rest = mapping::rest_of_leg(place + 1, leg, |name| self.legs.is_mapped(name));
+        if rest.is_empty() {
+            // It holds its place with its number.
+            own.put_text((place + 1).to_string().as_bytes(), "", out);
+        } else {
+            own.put_text(&rest, "", out);
+        }
     }
 
-    fn put_group(&mut self, place: usize, leg: &Fields, out: &mut Writer<'_>) {
+    fn put_group(&self, place: usize, leg: &Fields, out: &mut Page<'_>) {
         let Some(group) = &self.legs.group else { return };
         let start = out.open(group.code(), group.vendor(), group.flags());
         if let Some(number) = &self.legs.number {
-            number.put(Input::Number(i64::try_from(place + 1).unwrap_or(i64::MAX)), out, &mut self.misfits);
+            number.put(Input::Number(i64::try_from(place + 1).unwrap_or(i64::MAX)), "", out);
         }
         for target in &self.legs.fields {
             if let Some(value) = value_of(leg, target) {
-                target.put_value(value, out, &mut self.misfits);
+                target.put_value(value, "", out);
             }
         }
         if let Some(own) = &self.legs.own {
             for (name, value) in leg.iter().filter(|(name, _)| !self.legs.is_mapped(name)) {
-                put_named(own, name, value, out);
+                mapping::put_named(own, name, value, out);
             }
         }
         out.close_unless_empty(start);

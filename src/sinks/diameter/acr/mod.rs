@@ -24,6 +24,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+use std::mem;
 use std::sync::Arc;
 
 pub use event::termination_cause;
@@ -34,17 +35,17 @@ pub use target::{Misfit, SetupError, SetupErrors};
 pub use crate::record::LegOrder;
 pub use crate::sinks::mapping::{Round, Unmapped};
 
-use self::base::Core;
 use self::event::Event;
 use self::legs::LegTargets;
 use self::marks::Marks;
 use self::rf::Places;
-use self::target::{Finder, Misfits, Target};
+use self::target::{Finder, Misfits, Page, Target};
 use crate::diameter::avp::{Avp, Avps, Writer, flag};
 use crate::diameter::header::{self, Header, command};
 use crate::diameter::{application, code};
 use crate::dictionary::diameter::{Dictionary, Type};
 use crate::record::{Fields, Record, Value};
+use crate::sinks::mapping::{Place, Target as _};
 
 /// What a server asked for in its answers to earlier records of a session.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,7 +92,7 @@ pub struct Renderer {
     route: Vec<u8>,
     /// What is the same in every record, behind Accounting-Record-Number.
     application: Vec<u8>,
-    core: Core,
+    core: Vec<Place<Target>>,
     rf: Places,
     fields: Vec<Target>,
     legs: LegTargets,
@@ -124,7 +125,7 @@ impl Renderer {
         if is_rf && settings.legs == Legs::SubSessions {
             finder.refuse("legs", "Accounting-Sub-Session-Id", "it is not used on Rf (TS 32.299)");
         }
-        let core = Core::of(settings, &mut finder);
+        let core = base::core(settings, &mut finder);
         let mut fields = finder.fields(&settings.fields, "field");
         let user_name = fields.iter().position(Target::is_user_name).map(|at| fields.remove(at));
         let legs = LegTargets::of(settings, &mut finder);
@@ -175,7 +176,20 @@ impl Renderer {
     /// # Errors
     /// The record cannot be sent; `out` is as before.
     pub fn render(&mut self, record: &Record, echo: Echo<'_>, out: &mut Vec<u8>) -> Result<Rendered, Unfit> {
-        self.misfits.clear();
+        let mut misfits = mem::take(&mut self.misfits);
+        misfits.clear();
+        let rendered = self.render_all(record, echo, &mut misfits, out);
+        self.misfits = misfits;
+        rendered
+    }
+
+    fn render_all(
+        &self,
+        record: &Record,
+        echo: Echo<'_>,
+        misfits: &mut Misfits,
+        out: &mut Vec<u8>,
+    ) -> Result<Rendered, Unfit> {
         if self.settings.without.contains(&event::trigger(record)) {
             return Ok(Rendered::default());
         }
@@ -187,14 +201,14 @@ impl Renderer {
             for step in 0..if is_split { legs } else { 1 } {
                 let place = self.settings.leg_order.place(step, legs);
                 let leg = is_split.then(|| (place as u64 + 1, place));
-                if let Err(unfit) = self.message(&Message { record, event, echo, leg }, out) {
+                if let Err(unfit) = self.message(&Message { record, event, echo, leg }, misfits, out) {
                     out.truncate(start);
                     return Err(unfit);
                 }
                 messages += 1;
             }
         }
-        Ok(Rendered { messages, misfits: self.misfits.count() })
+        Ok(Rendered { messages, misfits: misfits.count() })
     }
 
     /// The values the last record lost, the first few of them.
@@ -244,7 +258,7 @@ impl Renderer {
         text
     }
 
-    fn message(&mut self, about: &Message<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    fn message(&self, about: &Message<'_>, misfits: &mut Misfits, out: &mut Vec<u8>) -> Result<(), Unfit> {
         const ACR: Header = Header {
             flags: header::flag::REQUEST | header::flag::PROXIABLE,
             command: command::ACCOUNTING,
@@ -255,10 +269,11 @@ impl Renderer {
         };
         let (start, max) = (out.len(), self.settings.message_octets_max);
         let written = header::message(out, &ACR, |avps| {
-            self.head(about, avps);
+            let page = &mut Page { avps: avps.lend(), misfits };
+            self.head(about, page);
             match self.settings.application {
-                Application::Base => self.base(about, avps),
-                Application::Rf => self.service(about, avps),
+                Application::Base => self.base(about, page),
+                Application::Rf => self.service(about, page),
             }
         });
         let octets = match written {
@@ -273,7 +288,7 @@ impl Renderer {
     }
 
     /// What both applications begin with: Session-Id first, then what routers look at.
-    fn head(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+    fn head(&self, about: &Message<'_>, out: &mut Page<'_>) {
         const M: u8 = flag::MANDATORY;
         let (settings, record) = (&self.settings, about.record);
         let identity = settings.session_identity.as_ref().unwrap_or(&settings.identity);
@@ -299,7 +314,7 @@ impl Renderer {
         out.u32(code::ACCOUNTING_RECORD_NUMBER, 0, M, about.event.number);
         out.ready(&self.application);
         if let (Some(target), Some(user)) = (&self.user_name, &user) {
-            target.put_text(user, out, &mut self.misfits);
+            target.put_text(user, "", out);
         }
         if let Some((number, _)) = about.leg {
             out.u64(code::ACCOUNTING_SUB_SESSION_ID, 0, self.marks.m(0, code::ACCOUNTING_SUB_SESSION_ID), number);

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use super::base::{field_text, record_id};
 use super::settings::Legs;
-use super::target::Target;
+use super::target::{Page, Target};
 use super::{Message, Renderer, Unmapped, event, ims, value_of};
 use crate::clock::Timestamp;
 use crate::diameter::VENDOR_3GPP as TGPP;
 use crate::diameter::avp::Writer;
 use crate::record::{Kind, Value, is_internal};
+use crate::sinks::mapping::Target as _;
 
 /// Subscription-Id (RFC 8506 §8.46).
 pub(super) const SUBSCRIPTION_ID: u32 = 443;
@@ -139,7 +140,7 @@ fn place(target: &Target) -> Place {
 
 impl Renderer {
     /// Everything behind what both applications begin with.
-    pub(super) fn service(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+    pub(super) fn service(&self, about: &Message<'_>, out: &mut Page<'_>) {
         out.avp(
             SERVICE_CONTEXT_ID,
             0,
@@ -159,7 +160,7 @@ impl Renderer {
         out.close(service);
         if let Some(target) = &self.record_id {
             let mut text = [0; 26];
-            target.put_text(record_id(about.record.id.0, &mut text), out, &mut self.misfits);
+            target.put_text(record_id(about.record.id.0, &mut text), "", out);
         }
         self.put_at(about, Place::Message, out);
         if is_grouped {
@@ -176,12 +177,10 @@ impl Renderer {
         targets.filter_map(move |(target, _)| Some((target, value_of(&record.fields, target)?)))
     }
 
-    fn put_at(&mut self, about: &Message<'_>, place: Place, out: &mut Writer<'_>) {
-        let mut misfits = std::mem::take(&mut self.misfits);
+    fn put_at(&self, about: &Message<'_>, place: Place, out: &mut Page<'_>) {
         for (target, value) in self.fields_at(about, place) {
-            target.put_each(value, out, &mut misfits);
+            target.put_each(value, out);
         }
-        self.misfits = misfits;
     }
 
     /// Whether a field with a value carries this AVP, which is then not made up.
@@ -189,14 +188,14 @@ impl Renderer {
         field_text(about, &self.fields, |target| target.is(TGPP, code)).is_some()
     }
 
-    fn event_type(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+    fn event_type(&self, about: &Message<'_>, out: &mut Page<'_>) {
         let group = out.open(EVENT_TYPE, TGPP, self.marks.m(TGPP, EVENT_TYPE));
         self.put_own(SIP_METHOD, &about.record.method, out);
         self.put_at(about, Place::EventType, out);
         out.close_unless_empty(group);
     }
 
-    fn ims(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+    fn ims(&self, about: &Message<'_>, out: &mut Page<'_>) {
         let record = about.record;
         if !self.has(about, ROLE_OF_NODE) {
             out.u32(ROLE_OF_NODE, TGPP, self.marks.m(TGPP, ROLE_OF_NODE), self.settings.rf.role_of_node);
@@ -243,13 +242,13 @@ impl Renderer {
     }
 
     /// Leg by leg: AVPs of IMS-Information, and the rest in a Service-Specific-Info.
-    fn ims_legs(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+    fn ims_legs(&self, about: &Message<'_>, out: &mut Page<'_>) {
         let legs = &about.record.legs;
         for step in 0..legs.len() {
             let leg = &legs[self.settings.leg_order.place(step, legs.len())];
             for target in self.legs.targets().filter(|target| place(target) == Place::Ims) {
                 if let Some(value) = value_of(leg, target) {
-                    target.put_each(value, out, &mut self.misfits);
+                    target.put_each(value, out);
                 }
             }
             let is_mapped = |name: &str| self.legs.targets().any(|target| *target.field == *name);
@@ -262,13 +261,13 @@ impl Renderer {
     }
 
     /// AVPs of legs that are none of IMS-Information.
-    fn put_other_legs(&mut self, about: &Message<'_>, out: &mut Writer<'_>) {
+    fn put_other_legs(&self, about: &Message<'_>, out: &mut Page<'_>) {
         let legs = &about.record.legs;
         for step in 0..legs.len() {
             let leg = &legs[self.settings.leg_order.place(step, legs.len())];
             for target in self.legs.targets().filter(|target| place(target) != Place::Ims) {
                 match value_of(leg, target) {
-                    Some(value) => target.put_each(value, out, &mut self.misfits),
+                    Some(value) => target.put_each(value, out),
                     None => target.put_empty(out),
                 }
             }

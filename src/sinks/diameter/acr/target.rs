@@ -1,16 +1,16 @@
 //! AVPs resolved for the rendering, and what is wrong with those that cannot be.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use super::marks::Marks;
 use super::settings::{FieldMapping, Settings};
-use crate::clock::Timestamp;
 use crate::diameter::avp::{Writer, flag};
 use crate::diameter::code;
 use crate::dictionary::Input;
 use crate::dictionary::diameter::{Dictionary, Handle, LabelError, Type, is_plain, rfc_3339};
 use crate::record::Value;
-use crate::sinks::mapping;
+use crate::sinks::mapping::{self, Target as _};
 
 /// Misfits of one record that are kept with their texts; the others are counted.
 const MISFITS_MAX: usize = 16;
@@ -121,6 +121,27 @@ impl Misfits {
     }
 }
 
+/// AVPs in the making, and the values that do not fit them.
+#[derive(Debug)]
+pub(super) struct Page<'p> {
+    pub(super) avps: Writer<'p>,
+    pub(super) misfits: &'p mut Misfits,
+}
+
+impl<'p> Deref for Page<'p> {
+    type Target = Writer<'p>;
+
+    fn deref(&self) -> &Writer<'p> {
+        &self.avps
+    }
+}
+
+impl<'p> DerefMut for Page<'p> {
+    fn deref_mut(&mut self) -> &mut Writer<'p> {
+        &mut self.avps
+    }
+}
+
 /// An AVP with its flags, and the field it carries.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -166,7 +187,7 @@ impl Target {
         self.is(0, code::USER_NAME)
     }
 
-    pub(super) fn is_text(&self) -> bool {
+    pub(super) fn takes_text(&self) -> bool {
         self.handle.kind().is_text()
     }
 
@@ -187,10 +208,46 @@ impl Target {
         self.flags &= !flag::MANDATORY;
     }
 
-    /// Writes a value; what does not fit is left out.
+    /// Writes a value as its definition says.
+    #[inline(never)]
+    fn encode(&self, input: Input<'_>, out: &mut Page<'_>) {
+        let written = out.avp_with(self.code, self.vendor, self.flags, |value| self.handle.encode(input, value));
+        if let Err(error) = written {
+            out.misfits.note(self, &error);
+        }
+    }
+
+    /// Writes every item of a list as an AVP of its own; other values as one.
+    pub(super) fn put_each(&self, value: &Value, out: &mut Page<'_>) {
+        match value {
+            Value::List(items) => items.iter().for_each(|item| self.put_text(item, "", out)),
+            other => self.put_value(other, "", out),
+        }
+    }
+
+    /// An AVP without value, which holds the place of one.
+    pub(super) fn put_empty(&self, out: &mut Writer<'_>) {
+        out.avp(self.code, self.vendor, self.flags, b"");
+    }
+}
+
+impl mapping::Target<Page<'_>> for Target {
+    fn field(&self) -> &str {
+        &self.field
+    }
+
+    fn is_text(&self) -> bool {
+        self.takes_text()
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.handle.values().number(name)
+    }
+
+    /// What does not fit is left out, and noted by the AVP; an instant in a text is RFC 3339.
     #[inline]
-    pub(super) fn put(&self, input: Input<'_>, out: &mut Writer<'_>, misfits: &mut Misfits) {
-        match (self.form, input) {
+    fn put(&self, value: Input<'_>, _name: &str, out: &mut Page<'_>) {
+        match (self.form, value) {
             (Form::Text, Input::Text(text)) if is_plain(text) => out.avp(self.code, self.vendor, self.flags, text),
             (Form::Word { min, max }, Input::Number(number)) if (min..=max).contains(&number) => {
                 // The lower half of its two's complement.
@@ -199,74 +256,11 @@ impl Target {
             (Form::Long { min, max }, Input::Number(number)) if (min..=max).contains(&number) => {
                 out.u64(self.code, self.vendor, self.flags, number as u64);
             }
-            (_, input) => self.encode(input, out, misfits),
-        }
-    }
-
-    /// Writes a value as its definition says.
-    #[inline(never)]
-    fn encode(&self, input: Input<'_>, out: &mut Writer<'_>, misfits: &mut Misfits) {
-        let written = out.avp_with(self.code, self.vendor, self.flags, |value| self.handle.encode(input, value));
-        if let Err(error) = written {
-            misfits.note(self, &error);
-        }
-    }
-
-    /// Writes an instant: of a text type as RFC 3339.
-    pub(super) fn put_instant(&self, at: Timestamp, out: &mut Writer<'_>, misfits: &mut Misfits) {
-        match if self.form == Form::Text { rfc_3339(at) } else { None } {
-            Some(text) => out.avp(self.code, self.vendor, self.flags, &text),
-            None => self.encode(Input::Timestamp(at), out, misfits),
-        }
-    }
-
-    /// Writes a text; an empty one is left out.
-    #[inline]
-    pub(super) fn put_text(&self, text: &[u8], out: &mut Writer<'_>, misfits: &mut Misfits) {
-        if !text.is_empty() {
-            self.put(Input::Text(text), out, misfits);
-        }
-    }
-
-    /// Writes the value of a field; an absent one is left out.
-    pub(super) fn put_value(&self, value: &Value, out: &mut Writer<'_>, misfits: &mut Misfits) {
-        match value {
-            Value::Absent => {}
-            Value::Text(text) => self.put_text(text, out, misfits),
-            Value::Number(number) => self.put(Input::Number(*number), out, misfits),
-            Value::List(items) => {
-                if let [one] = items.as_slice() {
-                    self.put_text(one, out, misfits);
-                } else if let Some(text) = value.text() {
-                    self.put_text(&text, out, misfits);
-                }
-            }
-        }
-    }
-
-    /// Writes every item of a list as an AVP of its own; other values as [`put_value`](Self::put_value).
-    pub(super) fn put_each(&self, value: &Value, out: &mut Writer<'_>, misfits: &mut Misfits) {
-        match value {
-            Value::List(items) => items.iter().for_each(|item| self.put_text(item, out, misfits)),
-            other => self.put_value(other, out, misfits),
-        }
-    }
-
-    /// An AVP without value, which holds the place of one.
-    pub(super) fn put_empty(&self, out: &mut Writer<'_>) {
-        out.avp(self.code, self.vendor, self.flags, b"");
-    }
-
-    /// The value name like `name` in any case, else `Other`; a text takes the name itself. Without either the AVP is
-    /// left out.
-    pub(super) fn put_name(&self, name: &[u8], out: &mut Writer<'_>, misfits: &mut Misfits) {
-        if self.is_text() {
-            return self.put_text(name, out, misfits);
-        }
-        let values = self.handle.values();
-        let known = std::str::from_utf8(name).ok().and_then(|name| values.number(name));
-        if let Some(number) = known.or_else(|| values.number("Other")) {
-            self.put(Input::Number(number), out, misfits);
+            (Form::Text, Input::Timestamp(at)) => match rfc_3339(at) {
+                Some(text) => out.avp(self.code, self.vendor, self.flags, &text),
+                None => self.encode(value, out),
+            },
+            (_, value) => self.encode(value, out),
         }
     }
 }

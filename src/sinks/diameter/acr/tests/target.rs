@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::super::target::{Finder, Misfits};
+use super::super::target::{Finder, Misfits, Page};
 use super::*;
 use crate::diameter::avp::Writer;
 use crate::dictionary::Input;
+use crate::sinks::mapping::Target as _;
 
 const TYPES: &[&str] = &[
     "UTF8String",
@@ -36,10 +37,7 @@ fn check(input: Input<'_>) {
             let label = format!("{}-{}", if place < TYPES.len() { "T" } else { "V" }, place % TYPES.len());
             let target = finder.named(&label, "a test").expect("it is in the dictionary");
             let (mut out, mut want, mut misfits) = (vec![7; 20], vec![7; 20], Misfits::default());
-            match input {
-                Input::Timestamp(at) => target.put_instant(at, &mut Writer::new(&mut out), &mut misfits),
-                input => target.put(input, &mut Writer::new(&mut out), &mut misfits),
-            }
+            target.put(input, "", &mut Page { avps: Writer::new(&mut out), misfits: &mut misfits });
             let mut value = Vec::new();
             let is_fit = target.handle.encode(input, &mut value).is_ok();
             if is_fit {
