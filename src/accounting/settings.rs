@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::watch::Pings;
 use crate::record::{Cause, LegOrder};
 use crate::sip::stack::Listener;
 use crate::vars::Template;
 
 /// Which records a sink takes.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum SinkMode {
     /// Start, Interim, Stop, Failed, Missed, Event.
     #[default]
@@ -20,7 +23,8 @@ pub enum SinkMode {
 }
 
 /// Where the fields of a record come from that is made by a later request of a call.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum FieldSource {
     /// The later request; what has no value there is taken from the call's Start.
     #[default]
@@ -59,7 +63,8 @@ impl From<FieldSource> for FieldSources {
 }
 
 /// Until when a call lasts whose session timer has run out, or whose ends do not answer any more.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum BilledTo {
     /// Until that is noticed: grace, and OPTIONS without an answer, included.
     #[default]
@@ -69,12 +74,15 @@ pub enum BilledTo {
 }
 
 /// What is done about a call that goes on after its Stop: a request inside its dialog has got a 2xx.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum Revival {
     /// The operator is told.
     #[default]
+    #[serde(rename = "alarm")]
     Told,
     /// The operator is told, and a new session begins where the old one has ended.
+    #[serde(rename = "record")]
     Recorded,
 }
 

@@ -3,7 +3,7 @@
 use super::Check;
 use super::sections::{choose, set};
 use super::sinks::Names;
-use crate::accounting::{self, BilledTo, FieldSource, FieldSources, Revival, SinkMode};
+use crate::accounting::{self, FieldSource, FieldSources, SinkMode};
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place, suggestion};
 use crate::config::plan::{SinkKind, SinkPlan};
@@ -48,14 +48,8 @@ pub(super) fn check(
     }
     hang_up(table, &mut settings);
     without_effect(table, check);
-    set(&mut settings.billed_to, table.billed_to, |until| match until {
-        schema::BilledTo::Noticed => BilledTo::Noticed,
-        schema::BilledTo::LastAlive => BilledTo::LastAlive,
-    });
-    set(&mut settings.revival, table.revive, |revive| match revive {
-        schema::Revive::Alarm => Revival::Told,
-        schema::Revive::Record => Revival::Recorded,
-    });
+    choose(&mut settings.billed_to, table.billed_to);
+    choose(&mut settings.revival, table.revive);
     if let Some(methods) = &table.methods {
         settings.methods = event_methods(methods, check);
     }
@@ -64,12 +58,8 @@ pub(super) fn check(
 
 /// The source of each field; `known` are all fields, those of routes included.
 fn field_sources(table: &schema::FieldSources, known: &[&str], check: &mut Check<'_>) -> FieldSources {
-    let source = |source| match source {
-        schema::FieldSource::Request => FieldSource::Request,
-        schema::FieldSource::Call => FieldSource::Call,
-    };
     let table = match table {
-        schema::FieldSources::All(all) => return source(*all).into(),
+        schema::FieldSources::All(all) => return (*all).into(),
         schema::FieldSources::Each(table) => table,
     };
     for (field, _) in table.0.iter().filter(|(field, _)| !known.contains(&field.as_str())) {
@@ -78,7 +68,7 @@ fn field_sources(table: &schema::FieldSources, known: &[&str], check: &mut Check
         let what = format_args!("`accounting.in_dialog_fields`: no field `{}` in `accounting.fields`", field.value);
         check.error_hint(field.place, what, hint);
     }
-    let by_field = table.0.iter().map(|(field, own)| (field.value.clone(), source(own.value))).collect();
+    let by_field = table.0.iter().map(|(field, own)| (field.value.clone(), own.value)).collect();
     FieldSources { rest: FieldSource::Request, by_field }
 }
 

@@ -8,7 +8,7 @@ use crate::accounting::SinkMode;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::{SinkKind, SinkPlan};
-use crate::config::schema::{AccountingOn, FileTable, RadiusTable, Records, Switch};
+use crate::config::schema::{AccountingOn, FileTable, RadiusTable, Switch};
 use crate::config::tree::{Node, PlaceId};
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
 use crate::sinks::diameter::acr::Application;
@@ -90,7 +90,8 @@ impl Checked {
                 self.frozen.push(field.to_owned());
             }
         }
-        if mode(table.records) == SinkMode::Sessions && table.collapse_interims.is_none_or(Switch::is_on) {
+        if table.records.unwrap_or_default() == SinkMode::Sessions && table.collapse_interims.is_none_or(Switch::is_on)
+        {
             self.collapsing.push(name.to_owned());
         }
         if table.accounting_on.unwrap_or(AccountingOn::WhenLost) == AccountingOn::WhenLost {
@@ -125,7 +126,7 @@ pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Che
     for (name, radius) in &file.sinks.radius {
         name_check(name, radius.place, check);
         checked.places.push(radius.place);
-        checked.modes.push(mode(radius.records));
+        checked.modes.push(radius.records.unwrap_or_default());
         if let Some(settings) = radius::check(name, radius, &fields, base, check) {
             checked.radius(name, radius, &settings);
             let by_tag = settings.session_id == SessionId::CallIdAndTag;
@@ -140,7 +141,7 @@ pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Che
     for (name, table) in &file.sinks.diameter {
         name_check(name, table.place, check);
         checked.places.push(table.place);
-        checked.modes.push(mode(table.records));
+        checked.modes.push(table.records.unwrap_or_default());
         if let Some(settings) = diameter::check(name, table, &fields, base, check) {
             checked.is_ims |= settings.accounting.application == Application::Rf;
             checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Diameter(Arc::new(settings)) });
@@ -150,14 +151,6 @@ pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Che
         check.error(checked.places[SINKS_MAX], format_args!("more than {SINKS_MAX} sinks"));
     }
     checked
-}
-
-fn mode(records: Option<Records>) -> SinkMode {
-    match records.unwrap_or(Records::Sessions) {
-        Records::Sessions => SinkMode::Sessions,
-        Records::Transactions => SinkMode::Transactions,
-        Records::Cdr => SinkMode::Cdr,
-    }
 }
 
 fn name_check(name: &str, place: PlaceId, check: &mut Check<'_>) {

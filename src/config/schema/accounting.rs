@@ -7,6 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IntoDeserializer as _, MapAccess, Visitor};
 
 use super::super::decode::{At, Ordered};
+use crate::accounting::{BilledTo, FieldSource, Revival};
 use crate::record::LegOrder;
 use crate::units::{Count, Secs};
 
@@ -59,7 +60,7 @@ pub struct AccountingTable {
     /// Until when a call lasts that has ended without a BYE.
     pub billed_to: Option<BilledTo>,
     /// What is done about a call that goes on after its Stop.
-    pub revive: Option<Revive>,
+    pub revive: Option<Revival>,
 }
 
 /// What happens to a call when it ends in the records without a BYE.
@@ -69,26 +70,6 @@ pub enum AtEnd {
     /// Both ends get a BYE.
     Bye,
     /// Nothing: it ends in the records alone.
-    Record,
-}
-
-/// Until when a call lasts that has ended without a BYE.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum BilledTo {
-    /// Until that is noticed.
-    Noticed,
-    /// Until its last sign of life.
-    LastAlive,
-}
-
-/// What is done about a call that goes on after its Stop.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Revive {
-    /// It is told.
-    Alarm,
-    /// It is told, and recorded as a new session.
     Record,
 }
 
@@ -129,16 +110,6 @@ pub enum Flag {
     Missed,
     /// A final answer of 300 or more that the caller got.
     Failed,
-}
-
-/// Where the fields of later records of a call come from.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum FieldSource {
-    /// From the request that makes the record.
-    Request,
-    /// From the start of the call.
-    Call,
 }
 
 /// Where they come from: all from one place, or each from its own.

@@ -8,6 +8,7 @@ use super::super::decode::{At, Ordered};
 use super::Named;
 use super::accounting::Switch;
 use super::mapping::{AccountingOn, MappingTable, UnknownKeywords};
+use crate::accounting::SinkMode;
 use crate::radius::client::{DelayTime, Probing, Selection};
 use crate::record::LegOrder;
 use crate::sinks::mapping::{Round, Unmapped};
@@ -24,18 +25,6 @@ pub struct SinksTable {
     pub diameter: Named<DiameterTable>,
 }
 
-/// Which records a sink takes.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Records {
-    /// Start, Interim, Stop, Failed, Missed, Event.
-    Sessions,
-    /// One for each marked transaction.
-    Transactions,
-    /// One at the end of a call, and Failed and Missed.
-    Cdr,
-}
-
 /// `[sinks.radius.NAME]`
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -49,7 +38,7 @@ pub struct RadiusTable {
     /// Which attributes carry the SIP values.
     pub profile: Option<At<String>>,
     /// Which records it takes.
-    pub records: Option<Records>,
+    pub records: Option<SinkMode>,
     /// Fields: name to attribute.
     pub fields: Ordered<At<MappingTable>>,
     /// Fields of legs: name to attribute.
@@ -123,7 +112,7 @@ pub struct DiameterTable {
     /// Which AVPs carry the SIP values in base accounting.
     pub profile: Option<At<String>>,
     /// Which records it takes.
-    pub records: Option<Records>,
+    pub records: Option<SinkMode>,
     /// Fields: name to AVP.
     pub fields: Ordered<At<String>>,
     /// Fields of legs: name to AVP.
