@@ -11,7 +11,6 @@ use tokio::task::LocalSet;
 
 use super::classes::Kept;
 use super::outlets::{Common, Outlets};
-use super::resolver;
 use super::systemd::Loop;
 use super::wiring::{StartError, spawn};
 use crate::admin::{Admin, Gateway};
@@ -20,6 +19,7 @@ use crate::config::plan::SinkPlan;
 use crate::front::dns;
 use crate::front::driver::Question;
 use crate::front::mailbox::Mailbox;
+use crate::front::resolver;
 use crate::ids::{Seq, SinkNumber};
 use crate::queue;
 use crate::sinks::view::Backend;

@@ -9,7 +9,6 @@ mod process;
 mod reload;
 #[cfg(test)]
 mod reload_tests;
-mod resolver;
 mod route_keys;
 mod supervisor;
 mod systemd;

@@ -1,5 +1,5 @@
 //! Which records lead a name to addresses, and in what order these are tried (RFC 3263 §4, RFC 2782, RFC 3403): what is
-//! to be asked next, and the list that follows from the answers. Who asks is `service::resolver`.
+//! to be asked next, and the list that follows from the answers. Who asks is `front::resolver`.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
+use super::dns::{Answer, Asked, Asker, NAME_BYTES_MAX, Outcome, Settings};
+use super::driver::Question;
+use super::mailbox::{Mail, Mailbox};
 use crate::clock::{self, Instant};
-use crate::front::dns::{Answer, Asked, Asker, NAME_BYTES_MAX, Outcome, Settings};
-use crate::front::driver::Question;
-use crate::front::mailbox::{Mail, Mailbox};
 use crate::sip::proxy::locate;
 use crate::sip::stack::{Destination, QueryId};
 
