@@ -13,6 +13,7 @@ mod route_keys;
 mod supervisor;
 mod systemd;
 mod unwritten;
+mod view;
 mod wiring;
 
 pub use classes::is_class;

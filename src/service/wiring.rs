@@ -7,9 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc;
@@ -20,9 +18,10 @@ use super::reload::{Base, Fixed, Pending, Reach, Wish};
 use super::route_keys::Keyring;
 use super::systemd::Loop;
 use super::unwritten::Store;
-use crate::accounting::{self, CallView, Closing, Engine};
-use crate::admin::{Admin, BindError, Gateway, Health, Phase, Reloaded};
-use crate::clock::{self, Instant, Now, Timestamp};
+use super::view::{View, WISHES_MAX};
+use crate::accounting::{self, Engine};
+use crate::admin::{Admin, BindError};
+use crate::clock::{self, Instant, Now};
 use crate::config::plan::{Plan, SipPlan};
 use crate::front::driver::{self, Parts, Question};
 use crate::front::mailbox::{Inbox, Mail, Mailbox, mailbox};
@@ -33,8 +32,7 @@ use crate::ids::{Seq, SinkMask, SinkNumber};
 use crate::queue::{self, Desk};
 use crate::record::Kind;
 use crate::shard::{Rules, Shard};
-use crate::sinks::view::Backend;
-use crate::sip::stack::{self, ListenerId, Outage, Stack, Transport};
+use crate::sip::stack::{self, ListenerId, Stack, Transport};
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -340,124 +338,6 @@ impl ShardParts<'_> {
         };
         spawn(format!("shard-{number}"), move || driver::run(parts))
     }
-}
-
-/// What administration sees.
-struct View {
-    phase: Arc<AtomicBool>,
-    queue: queue::Handle,
-    shards: Vec<Mailbox>,
-    started: Timestamp,
-    backends: delivery::Backends,
-    wish: mpsc::Sender<Wish>,
-}
-
-/// Wishes to reload that wait at most.
-const WISHES_MAX: usize = 4;
-/// Longest wait for a shard to answer.
-const CALLS_WAIT: Duration = Duration::from_secs(2);
-/// A loop that has not turned for this long hangs.
-const HANGING: Duration = Duration::from_secs(5);
-
-impl View {
-    fn new(
-        phase: &Arc<AtomicBool>,
-        queue: &queue::Handle,
-        shards: &[Mailbox],
-        backends: &delivery::Backends,
-        wish: mpsc::Sender<Wish>,
-    ) -> Self {
-        Self {
-            phase: Arc::clone(phase),
-            queue: queue.clone(),
-            shards: shards.to_vec(),
-            started: clock::wall(),
-            backends: backends.clone(),
-            wish,
-        }
-    }
-}
-
-impl Gateway for View {
-    fn health(&self) -> Health {
-        let draining = self.phase.load(Ordering::Relaxed);
-        let now = clock::mono();
-        let hanging = |(number, shard): (usize, &Mailbox)| {
-            (now.since(shard.last_beat()) > HANGING).then(|| format!("shard-{number}"))
-        };
-        Health {
-            phase: if draining { Phase::Draining } else { Phase::Running },
-            hanging: self.shards.iter().enumerate().filter_map(hanging).collect(),
-            accepts_calls: !draining && !self.shards.iter().any(Mailbox::refuses_calls),
-            calls: self.shards.iter().map(Mailbox::calls).sum(),
-            shards: self.shards.len(),
-            turned_away: self
-                .shards
-                .iter()
-                .map(Mailbox::turned_away)
-                .fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1)),
-            started: self.started,
-        }
-    }
-
-    fn queue(&self) -> queue::Stats {
-        self.queue.stats()
-    }
-
-    fn desk(&self) -> Box<dyn Desk + Send> {
-        Box::new(self.queue.clone())
-    }
-
-    fn backends(&self) -> Vec<Backend> {
-        self.backends.lock().map(|backends| backends.clone()).unwrap_or_default()
-    }
-
-    fn reload(&self) -> Option<Reloaded> {
-        let (answer, answered) = std::sync::mpsc::channel();
-        self.wish.try_send(Wish { answer }).ok()?;
-        answered.recv().ok()
-    }
-
-    fn outages(&self) -> Vec<Outage> {
-        let mut all: Vec<Outage> = Vec::new();
-        for shard in &self.shards {
-            for outage in ask(shard, |answer| Mail::Outages { answer }) {
-                let same = |own: &&mut Outage| own.transport == outage.transport && own.addr == outage.addr;
-                match all.iter_mut().find(same) {
-                    // Each shard finds out for itself.
-                    Some(own) => {
-                        own.since = own.since.min(outage.since);
-                        own.probes += outage.probes;
-                    }
-                    None => all.push(outage),
-                }
-            }
-        }
-        all
-    }
-
-    fn calls(&self, max: usize) -> Vec<CallView> {
-        let mut views = Vec::new();
-        for shard in &self.shards {
-            let max = max.saturating_sub(views.len());
-            views.extend(ask(shard, |answer| Mail::Calls { max, answer }));
-        }
-        views
-    }
-
-    fn end_calls(&self, closing: &Closing) -> Vec<CallView> {
-        let close = |shard| ask(shard, |answer| Mail::Close { closing: closing.clone(), answer });
-        self.shards.iter().flat_map(close).collect()
-    }
-}
-
-/// What a shard answers; nothing when it does not in time.
-fn ask<T>(shard: &Mailbox, mail: impl FnOnce(SyncSender<Vec<T>>) -> Mail) -> Vec<T> {
-    let (answer, answered) = std::sync::mpsc::sync_channel(1);
-    if shard.put(mail(answer)).is_err() {
-        return Vec::new();
-    }
-    answered.recv_timeout(CALLS_WAIT).unwrap_or_default()
 }
 
 /// Tells the servers that accounting begins anew if calls were lost; the sinks that are told of such things.

@@ -1,0 +1,136 @@
+//! What administration sees of the gateway, and what it may have it do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::delivery;
+use super::reload::Wish;
+use crate::accounting::{CallView, Closing};
+use crate::admin::{Gateway, Health, Phase, Reloaded};
+use crate::clock::{self, Timestamp};
+use crate::front::mailbox::{Mail, Mailbox};
+use crate::queue::{self, Desk};
+use crate::sinks::view::Backend;
+use crate::sip::stack::Outage;
+
+/// What administration sees.
+pub(super) struct View {
+    phase: Arc<AtomicBool>,
+    queue: queue::Handle,
+    shards: Vec<Mailbox>,
+    started: Timestamp,
+    backends: delivery::Backends,
+    wish: mpsc::Sender<Wish>,
+}
+
+/// Wishes to reload that wait at most.
+pub(super) const WISHES_MAX: usize = 4;
+/// Longest wait for a shard to answer.
+const CALLS_WAIT: Duration = Duration::from_secs(2);
+/// A loop that has not turned for this long hangs.
+const HANGING: Duration = Duration::from_secs(5);
+
+impl View {
+    pub(super) fn new(
+        phase: &Arc<AtomicBool>,
+        queue: &queue::Handle,
+        shards: &[Mailbox],
+        backends: &delivery::Backends,
+        wish: mpsc::Sender<Wish>,
+    ) -> Self {
+        Self {
+            phase: Arc::clone(phase),
+            queue: queue.clone(),
+            shards: shards.to_vec(),
+            started: clock::wall(),
+            backends: backends.clone(),
+            wish,
+        }
+    }
+}
+
+impl Gateway for View {
+    fn health(&self) -> Health {
+        let draining = self.phase.load(Ordering::Relaxed);
+        let now = clock::mono();
+        let hanging = |(number, shard): (usize, &Mailbox)| {
+            (now.since(shard.last_beat()) > HANGING).then(|| format!("shard-{number}"))
+        };
+        Health {
+            phase: if draining { Phase::Draining } else { Phase::Running },
+            hanging: self.shards.iter().enumerate().filter_map(hanging).collect(),
+            accepts_calls: !draining && !self.shards.iter().any(Mailbox::refuses_calls),
+            calls: self.shards.iter().map(Mailbox::calls).sum(),
+            shards: self.shards.len(),
+            turned_away: self
+                .shards
+                .iter()
+                .map(Mailbox::turned_away)
+                .fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1)),
+            started: self.started,
+        }
+    }
+
+    fn queue(&self) -> queue::Stats {
+        self.queue.stats()
+    }
+
+    fn desk(&self) -> Box<dyn Desk + Send> {
+        Box::new(self.queue.clone())
+    }
+
+    fn backends(&self) -> Vec<Backend> {
+        self.backends.lock().map(|backends| backends.clone()).unwrap_or_default()
+    }
+
+    fn reload(&self) -> Option<Reloaded> {
+        let (answer, answered) = std::sync::mpsc::channel();
+        self.wish.try_send(Wish { answer }).ok()?;
+        answered.recv().ok()
+    }
+
+    fn outages(&self) -> Vec<Outage> {
+        let mut all: Vec<Outage> = Vec::new();
+        for shard in &self.shards {
+            for outage in ask(shard, |answer| Mail::Outages { answer }) {
+                let same = |own: &&mut Outage| own.transport == outage.transport && own.addr == outage.addr;
+                match all.iter_mut().find(same) {
+                    // Each shard finds out for itself.
+                    Some(own) => {
+                        own.since = own.since.min(outage.since);
+                        own.probes += outage.probes;
+                    }
+                    None => all.push(outage),
+                }
+            }
+        }
+        all
+    }
+
+    fn calls(&self, max: usize) -> Vec<CallView> {
+        let mut views = Vec::new();
+        for shard in &self.shards {
+            let max = max.saturating_sub(views.len());
+            views.extend(ask(shard, |answer| Mail::Calls { max, answer }));
+        }
+        views
+    }
+
+    fn end_calls(&self, closing: &Closing) -> Vec<CallView> {
+        let close = |shard| ask(shard, |answer| Mail::Close { closing: closing.clone(), answer });
+        self.shards.iter().flat_map(close).collect()
+    }
+}
+
+/// What a shard answers; nothing when it does not in time.
+fn ask<T>(shard: &Mailbox, mail: impl FnOnce(SyncSender<Vec<T>>) -> Mail) -> Vec<T> {
+    let (answer, answered) = std::sync::mpsc::sync_channel(1);
+    if shard.put(mail(answer)).is_err() {
+        return Vec::new();
+    }
+    answered.recv_timeout(CALLS_WAIT).unwrap_or_default()
+}
