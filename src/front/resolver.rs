@@ -1,11 +1,14 @@
-//! Answers the shards' questions where names lead, at the side: they never wait for DNS. Answers are kept for as long as
-//! their records say, questions that are under way are not asked again, and an answer that cannot be had anew is used on
-//! (RFC 8767).
+//! Answers the shards' questions where names lead, at the side: they never wait for DNS. A thread of its own does that, so
+//! that no call to a named target waits for a sink's turn either. Answers are kept for as long as their records say,
+//! questions that are under way are not asked again, and an answer that cannot be had anew is used on (RFC 8767).
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -27,22 +30,86 @@ const NAMES_MAX: usize = 10_000;
 /// Longest time an answer is used beyond its end while no server gives a new one (RFC 8767 §5).
 const STALE_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Answers questions until all shards have ended.
-pub async fn resolve(
+/// How often it leaves a beat for the watchdog.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Resolver {
+    settings: watch::Sender<Settings>,
+    beat: Arc<AtomicU64>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Resolver {
+    /// Starts the thread, which ends with this handle, or with all that ask.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(questions: mpsc::Receiver<Question>, shards: Vec<Mailbox>, settings: Settings) -> io::Result<Self> {
+        let (settings, own) = watch::channel(settings);
+        let beat = Arc::new(AtomicU64::new(clock::mono().0));
+        let own_beat = beat.clone();
+        let thread = std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(resolve(questions, shards, own, &own_beat));
+            Ok(())
+        })?;
+        Ok(Self { settings, beat, thread })
+    }
+
+    /// Has names asked for by these settings. What the listeners speak stays as long as they do.
+    pub fn ask_by(&self, settings: &Settings) {
+        self.settings.send_modify(|own| {
+            let (served, families) = (own.served.clone(), own.families.clone());
+            *own = Settings { served, families, ..settings.clone() };
+        });
+    }
+
+    /// When it last turned, for the watchdog.
+    pub fn beat(&self) -> impl Fn() -> Instant + Send + use<> {
+        let beat = self.beat.clone();
+        move || Instant(beat.load(Ordering::Relaxed))
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Ends it; questions that are under way get no answer.
+    pub fn stop(self) {
+        drop(self.settings);
+        match self.thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the resolver failed"),
+            Err(_) => tracing::error!("the resolver panicked"),
+        }
+    }
+}
+
+async fn resolve(
     mut questions: mpsc::Receiver<Question>,
     shards: Vec<Mailbox>,
     mut settings: watch::Receiver<Settings>,
+    beat: &AtomicU64,
 ) {
     let mut desk = Desk::new(shards, settings.borrow_and_update().clone());
+    let mut turning = tokio::time::interval(BEAT);
     loop {
         tokio::select! {
-            // Who gives new ones ends with the service.
-            Ok(()) = settings.changed() => desk.renew(settings.borrow_and_update().clone()),
+            changed = settings.changed() => match changed {
+                Ok(()) => desk.renew(settings.borrow_and_update().clone()),
+                // Who gives new ones has ended.
+                Err(_) => return,
+            },
             question = questions.recv() => match question {
                 Some(question) => desk.take(question),
                 None => return,
             },
             Some(done) = desk.running.join_next_with_id() => desk.finish(done),
+            _ = turning.tick() => beat.store(clock::mono().0, Ordering::Relaxed),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The delivery runtime: one thread with a worker for each sink, the administration and the resolver.
+//! The delivery runtime: one thread with a worker for each sink, and the administration.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,10 +16,7 @@ use super::wiring::{StartError, spawn};
 use crate::admin::{Admin, Gateway};
 use crate::clock::{self, Instant};
 use crate::config::plan::SinkPlan;
-use crate::front::dns;
-use crate::front::driver::Question;
 use crate::front::mailbox::Mailbox;
-use crate::front::resolver;
 use crate::ids::{Seq, SinkNumber};
 use crate::queue;
 use crate::sinks::view::Backend;
@@ -63,8 +60,6 @@ pub(super) struct Parts {
     pub demand: Arc<AtomicBool>,
     /// The last place taken when this process started: what lies there may have been sent before.
     pub waited_until: Seq,
-    pub questions: mpsc::Receiver<Question>,
-    pub dns: dns::Settings,
     pub shards: Vec<Mailbox>,
 }
 
@@ -74,8 +69,6 @@ pub(super) struct Delivery {
     beat: Arc<AtomicU64>,
     thread: JoinHandle<()>,
     renewals: mpsc::Sender<Renewal>,
-    /// How names are asked for.
-    dns: watch::Sender<dns::Settings>,
 }
 
 impl Delivery {
@@ -84,7 +77,6 @@ impl Delivery {
         let (end, ended) = watch::channel(false);
         let beat = Arc::new(AtomicU64::new(clock::mono().0));
         let (renewals, renewing) = mpsc::channel(RENEWALS_MAX);
-        let (dns, names) = watch::channel(parts.dns.clone());
         let (report, started) = std::sync::mpsc::channel();
         let own_beat = beat.clone();
         let thread = spawn("delivery".to_owned(), move || {
@@ -95,11 +87,11 @@ impl Delivery {
                 Ok(runtime) => runtime,
                 Err(source) => return drop(report.send(Err(StartError::Runtime { source }))),
             };
-            LocalSet::new().block_on(&runtime, deliver(parts, ended, own_beat, (renewing, names), report));
+            LocalSet::new().block_on(&runtime, deliver(parts, ended, own_beat, renewing, report));
         })?;
         // The thread reports before it goes on; a thread that ended without a word has panicked.
         started.recv().unwrap_or(Err(StartError::Panicked { name: "delivery" }))?;
-        Ok(Self { end, beat, thread, renewals, dns })
+        Ok(Self { end, beat, thread, renewals })
     }
 
     /// Gives the sinks of these names new settings, where they differ; the others go on as they are. Returns the names
@@ -112,14 +104,6 @@ impl Delivery {
         // It takes one at a time, and the answer to the last one has come; without the thread there is no answer.
         drop(self.renewals.try_send(Renewal { plans, answer }));
         answered.recv().unwrap_or(Err(StartError::Panicked { name: "delivery" }))
-    }
-
-    /// Has names asked for by these settings. What the listeners speak stays as long as they do.
-    pub fn ask_by(&self, settings: &dns::Settings) {
-        self.dns.send_modify(|own| {
-            let (served, families) = (own.served.clone(), own.families.clone());
-            *own = dns::Settings { served, families, ..settings.clone() };
-        });
     }
 
     /// What the watchdog looks at.
@@ -146,13 +130,13 @@ async fn deliver(
     parts: Parts,
     ended: watch::Receiver<bool>,
     beat: Arc<AtomicU64>,
-    (mut renewals, names): (mpsc::Receiver<Renewal>, watch::Receiver<dns::Settings>),
+    mut renewals: mpsc::Receiver<Renewal>,
     report: std::sync::mpsc::Sender<Result<(), StartError>>,
 ) {
     let common = Common {
         queue: parts.queue.clone(),
         secret: parts.secret,
-        shards: parts.shards.clone(),
+        shards: parts.shards,
         backends: parts.backends,
         ended: ended.clone(),
     };
@@ -161,7 +145,6 @@ async fn deliver(
         Err(error) => return drop(report.send(Err(error))),
     };
     let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
-    let resolver = tokio::task::spawn_local(resolver::resolve(parts.questions, parts.shards, names));
     drop(report.send(Ok(())));
     let mut turning = tokio::time::interval(BEAT);
     let mut end = std::pin::pin!(until(ended));
@@ -184,7 +167,6 @@ async fn deliver(
             }
         }
     }
-    resolver.abort();
     let _panicked = admin.await;
     outlets.ended().await;
 }

@@ -16,6 +16,7 @@ use crate::config::plan::{Plan, SipPlan};
 use crate::config::reload::{Effect, Options};
 use crate::config::schema::LogTarget;
 use crate::front::mailbox::{Mail, Mailbox};
+use crate::front::resolver::Resolver;
 use crate::front::stream::Streams;
 use crate::front::stream::tls::ServerTls;
 use crate::ids::SinkNumber;
@@ -144,6 +145,7 @@ pub(super) struct Reach<'a> {
     pub mailboxes: &'a [Mailbox],
     pub streams: Option<&'a Streams>,
     pub delivery: &'a Delivery,
+    pub resolver: &'a Resolver,
 }
 
 impl Reach<'_> {
@@ -171,7 +173,7 @@ impl Reach<'_> {
                 let _ended = mailbox.put(Mail::Rules(rules.clone()));
             }
         }
-        self.delivery.ask_by(&plan.sip.dns);
+        self.resolver.ask_by(&plan.sip.dns);
         if let Some(streams) = self.streams {
             if !self.lacks_credentials(&plan.sip.credentials.servers) {
                 streams.renew(plan.sip.credentials.clone());

@@ -25,7 +25,7 @@ use crate::clock::{self, Instant, Now};
 use crate::config::plan::{Plan, SipPlan};
 use crate::front::driver::{self, Parts, Question};
 use crate::front::mailbox::{Inbox, Mail, Mailbox, mailbox};
-use crate::front::resolver;
+use crate::front::resolver::{QUESTIONS_MAX, Resolver};
 use crate::front::stream::{self, Place, Streams};
 use crate::front::udp;
 use crate::ids::{Seq, SinkMask, SinkNumber};
@@ -99,16 +99,22 @@ pub struct Service {
     base: Base,
     /// Sinks whose servers are told of the begin and the end of accounting.
     announced: SinkMask,
-    mailboxes: Vec<Mailbox>,
-    shards: Vec<JoinHandle<io::Result<()>>>,
-    /// The thread of the connections, if there is a listener for any.
-    streams: Option<Streams>,
+    front: Front,
     queue: queue::Handle,
     store: Store,
     keys: Keyring,
     draining: Arc<AtomicBool>,
     delivery: Delivery,
     wishes: Option<mpsc::Receiver<Wish>>,
+}
+
+/// The threads on the side of SIP.
+struct Front {
+    mailboxes: Vec<Mailbox>,
+    shards: Vec<JoinHandle<io::Result<()>>>,
+    /// The thread of the connections, if there is a listener for any.
+    streams: Option<Streams>,
+    resolver: Resolver,
 }
 
 impl Service {
@@ -139,7 +145,7 @@ impl Service {
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
-        let (ask, questions) = mpsc::channel(resolver::QUESTIONS_MAX);
+        let (ask, questions) = mpsc::channel(QUESTIONS_MAX);
         let (wish, wishes) = mpsc::channel(WISHES_MAX);
         let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
         let (classes, calls) = split_stored(opened.calls, &opened.secret, plan.sip.shards);
@@ -154,10 +160,9 @@ impl Service {
             secret: opened.secret,
             waited_until,
             demand: demand.clone(),
-            questions,
-            dns: plan.sip.dns.clone(),
             shards: mailboxes.clone(),
         })?;
+        let resolver = start_resolver(&plan.sip, questions, &mailboxes)?;
         let streams = start_streams(&plan.sip, listeners, &mailboxes)?;
         let common = ShardParts {
             plan: &plan,
@@ -175,7 +180,8 @@ impl Service {
         let allow_on = plan.sip.stack.allow_on.clone();
         let base = Base { fixed, numbers, accounting: settings, shard: plan.shard, allow_on };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
-        Ok(Self { sip, keys, base, announced, mailboxes, shards, streams, queue, store, delivery, draining, wishes })
+        let front = Front { mailboxes, shards, streams, resolver };
+        Ok(Self { sip, keys, base, announced, front, queue, store, delivery, draining, wishes })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -204,9 +210,10 @@ impl Service {
         self.keys.replace_after(plan.sip.route_key_age);
         let reach = Reach {
             base: &self.base,
-            mailboxes: &self.mailboxes,
-            streams: self.streams.as_ref(),
+            mailboxes: &self.front.mailboxes,
+            streams: self.front.streams.as_ref(),
             delivery: &self.delivery,
+            resolver: &self.front.resolver,
         };
         reach.take(plan)
     }
@@ -216,7 +223,7 @@ impl Service {
         match self.keys.renew(&self.queue) {
             Ok(false) => {}
             Ok(true) => {
-                for mailbox in &self.mailboxes {
+                for mailbox in &self.front.mailboxes {
                     let _ended = mailbox.put(Mail::Keys(self.keys.keys()));
                 }
                 tracing::info!("the key that signs Record-Route values was replaced; what it has signed stays good");
@@ -232,6 +239,7 @@ impl Service {
     #[must_use]
     pub fn loops(&self) -> Vec<Loop> {
         let mut loops: Vec<Loop> = self
+            .front
             .mailboxes
             .iter()
             .enumerate()
@@ -242,7 +250,8 @@ impl Service {
             .collect();
         loops.push(Loop { name: "queue".to_owned(), beat: turning(self.queue.clone()) });
         loops.push(self.delivery.watched());
-        if let Some(streams) = &self.streams {
+        loops.push(Loop { name: "resolver".to_owned(), beat: Box::new(self.front.resolver.beat()) });
+        if let Some(streams) = &self.front.streams {
             loops.push(Loop { name: "streams".to_owned(), beat: Box::new(streams.beat()) });
         }
         loops
@@ -251,16 +260,17 @@ impl Service {
     /// Whether a shard or the delivery has ended though nobody asked it to.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.shards.iter().any(JoinHandle::is_finished)
+        self.front.shards.iter().any(JoinHandle::is_finished)
             || self.delivery.is_finished()
-            || self.streams.as_ref().is_some_and(Streams::is_finished)
+            || self.front.resolver.is_finished()
+            || self.front.streams.as_ref().is_some_and(Streams::is_finished)
             || self.store.is_finished()
     }
 
     /// Takes no new calls from here on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        for mailbox in &self.mailboxes {
+        for mailbox in &self.front.mailboxes {
             let _ended = mailbox.put(Mail::Drain);
         }
     }
@@ -285,17 +295,18 @@ impl Service {
     /// Whether all shards have drained.
     #[must_use]
     pub fn has_drained(&self) -> bool {
-        self.shards.iter().all(JoinHandle::is_finished)
+        self.front.shards.iter().all(JoinHandle::is_finished)
     }
 
     /// Ends delivery and the queue; shards that still run are left to the end of the process.
     pub fn stop(self) {
-        if let Some(streams) = self.streams {
+        if let Some(streams) = self.front.streams {
             streams.stop();
         }
+        self.front.resolver.stop();
         self.delivery.stop();
         self.store.stop(&self.queue);
-        drop(self.shards);
+        drop(self.front.shards);
     }
 }
 
@@ -465,6 +476,15 @@ fn seed(number: usize) -> u128 {
     use std::hash::{BuildHasher, RandomState};
     let half = || u128::from(RandomState::new().hash_one((number, std::process::id(), clock::wall().0)));
     half() << 64 | half()
+}
+
+fn start_resolver(
+    sip: &SipPlan,
+    questions: mpsc::Receiver<Question>,
+    mailboxes: &[Mailbox],
+) -> Result<Resolver, StartError> {
+    Resolver::start(questions, mailboxes.to_vec(), sip.dns.clone())
+        .map_err(|source| StartError::Thread { name: "resolver".to_owned(), source })
 }
 
 pub(super) fn spawn<T: Send + 'static>(
