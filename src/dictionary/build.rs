@@ -1,30 +1,20 @@
 //! Definitions as they come in, and the finished dictionary: redefinitions, aliases, places on the wire, values.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::attribute::{Attribute, Handle, Values};
 use super::builtin;
-use super::problem::{LoadError, Problems};
+use super::problem::LoadError;
+use super::reader::{Definitions, Load};
 use super::types::{Flags, Format, Oid, Origin, TLV_LEVELS_MAX, Type, Vendor};
 use super::wire::{Misplaced, Wire};
 use super::{Collision, Dictionary};
 
-/// Attributes, values and vendors of all files together.
-pub const ENTRIES_MAX: usize = 200_000;
-
 /// A dictionary in the making. Later definitions win.
 #[derive(Debug, Default)]
 pub struct Builder {
-    pub(super) problems: Problems,
-    pub(super) files: Vec<PathBuf>,
-    pub(super) seen: HashSet<super::load::Identity>,
-    /// Lower-case names of what FreeRADIUS 4 constructs define; their values are skipped too.
-    pub(super) skipped: HashSet<String>,
-    pub(super) has_version_4: bool,
-    /// Whether what only Diameter has was told.
-    pub(super) has_diameter: bool,
+    pub(super) load: Load,
     drafts: Vec<Draft>,
     by_name: HashMap<Box<str>, usize>,
     vendors: Vec<Vendor>,
@@ -33,7 +23,6 @@ pub struct Builder {
     values: Vec<ValueLine>,
     value_aliases: Vec<ValueAlias>,
     official: BTreeMap<u8, Box<str>>,
-    entries: usize,
     order: usize,
 }
 
@@ -69,16 +58,39 @@ struct ValueAlias {
     origin: Origin,
 }
 
-impl Builder {
-    /// Counts one definition; `false` when there are too many.
-    pub(super) fn count(&mut self, origin: &Origin) -> bool {
-        self.entries += 1;
-        if self.entries == ENTRIES_MAX + 1 {
-            self.problems.error(origin, format!("more than {ENTRIES_MAX} definitions"));
-        }
-        self.entries <= ENTRIES_MAX
+impl Definitions for Builder {
+    fn load(&mut self) -> &mut Load {
+        &mut self.load
     }
 
+    fn value(&mut self, attribute: &str, name: &str, number: i64, origin: &Origin) {
+        self.values.push(ValueLine {
+            attribute: attribute.to_ascii_lowercase().into(),
+            name: name.into(),
+            number,
+            origin: origin.clone(),
+        });
+    }
+
+    fn value_alias(&mut self, attribute: &str, other: &str, origin: &Origin) {
+        self.value_aliases.push(ValueAlias {
+            attribute: attribute.to_ascii_lowercase().into(),
+            other: other.to_ascii_lowercase().into(),
+            origin: origin.clone(),
+        });
+    }
+
+    fn vendor_number(&self, name: &str) -> Option<u32> {
+        let at = *self.vendor_by_name.get(name.to_ascii_lowercase().as_str())?;
+        Some(self.vendors[at].number)
+    }
+
+    fn vendor_names(&self) -> impl Iterator<Item = &str> {
+        self.vendors.iter().map(|vendor| &*vendor.name)
+    }
+}
+
+impl Builder {
     /// Makes what is defined so far the official assignment: redefinitions are measured against it.
     pub(super) fn seal(&mut self) {
         for draft in &mut self.drafts {
@@ -119,7 +131,7 @@ impl Builder {
             let was = format!("{} {} at {}", old.oid, old.kind, old.origin);
             draft.values_from = self.values.len();
             if !builtin::is_historic(name, &oid) {
-                self.problems.warn(origin, format!("`{name}` is now {oid} {kind}, was {was}"));
+                self.load.problems.warn(origin, format!("`{name}` is now {oid} {kind}, was {was}"));
             }
         }
         self.drafts[at] = draft;
@@ -144,7 +156,7 @@ impl Builder {
         self.formats.insert(number, format);
         for old in self.vendors.iter().filter(|old| old.number == number && old.format != format) {
             let text = format!("vendor {number} has format {format} here and {} at {}", old.format, old.origin);
-            self.problems.warn(origin, text);
+            self.load.problems.warn(origin, text);
         }
         let vendor = Vendor { name: name.into(), number, format, origin: origin.clone() };
         let lower = name.to_ascii_lowercase().into_boxed_str();
@@ -152,43 +164,17 @@ impl Builder {
             let old = &self.vendors[at];
             if old.number != number {
                 let text = format!("vendor `{name}` is now {number}, was {} at {}", old.number, old.origin);
-                self.problems.warn(origin, text);
+                self.load.problems.warn(origin, text);
             }
         }
         self.vendor_by_name.insert(lower, self.vendors.len());
         self.vendors.push(vendor);
     }
 
-    pub(super) fn vendor_number(&self, name: &str) -> Option<u32> {
-        let at = *self.vendor_by_name.get(name.to_ascii_lowercase().as_str())?;
-        Some(self.vendors[at].number)
-    }
-
     /// A vendor given by its number, if it is defined.
     pub(super) fn known_vendor(&self, number: &str) -> Option<u32> {
         let number = number.parse().ok()?;
         self.vendors.iter().any(|vendor| vendor.number == number).then_some(number)
-    }
-
-    pub(super) fn vendor_names(&self) -> impl Iterator<Item = &str> {
-        self.vendors.iter().map(|vendor| &*vendor.name)
-    }
-
-    pub(super) fn value(&mut self, attribute: &str, name: &str, number: i64, origin: &Origin) {
-        self.values.push(ValueLine {
-            attribute: attribute.to_ascii_lowercase().into(),
-            name: name.into(),
-            number,
-            origin: origin.clone(),
-        });
-    }
-
-    pub(super) fn value_alias(&mut self, attribute: &str, other: &str, origin: &Origin) {
-        self.value_aliases.push(ValueAlias {
-            attribute: attribute.to_ascii_lowercase().into(),
-            other: other.to_ascii_lowercase().into(),
-            origin: origin.clone(),
-        });
     }
 
     /// The dictionary, with its warnings.
@@ -223,8 +209,16 @@ impl Builder {
                 }))
             })
             .collect();
-        let warnings = self.problems.judge()?;
-        Ok(Dictionary { by_name: self.by_name, by_oid, attributes, vendors, warnings, collisions, files: self.files })
+        let warnings = self.load.problems.judge()?;
+        Ok(Dictionary {
+            by_name: self.by_name,
+            by_oid,
+            attributes,
+            vendors,
+            warnings,
+            collisions,
+            files: self.load.files,
+        })
     }
 
     /// By number the vendor as defined last.
@@ -261,7 +255,7 @@ impl Builder {
                         draft.name,
                         format(vendor)
                     );
-                    self.problems.warn(&draft.origin, text);
+                    self.load.problems.warn(&draft.origin, text);
                 }
                 wires.push(None);
                 continue;
@@ -269,7 +263,7 @@ impl Builder {
             match self.place_one(draft, by_oid, format) {
                 Ok(wire) => wires.push(wire),
                 Err(text) => {
-                    self.problems.error(&draft.origin, format!("`{}`: {text}", draft.name));
+                    self.load.problems.error(&draft.origin, format!("`{}`: {text}", draft.name));
                     wires.push(None);
                 }
             }
@@ -321,7 +315,7 @@ impl Builder {
                             "value `{}` of `{}` is now {}, was {} at {}",
                             line.name, self.drafts[at].name, line.number, old.number, old.origin
                         );
-                        self.problems.warn(&line.origin, text);
+                        self.load.problems.warn(&line.origin, text);
                     }
                     place
                 }
@@ -343,9 +337,9 @@ impl Builder {
     /// The attribute a VALUE line counts for; otherwise says why not, once for each attribute.
     fn value_owner(&mut self, line_at: usize, line: &ValueLine, told: &mut HashSet<Box<str>>) -> Option<usize> {
         let Some(&at) = self.by_name.get(&line.attribute) else {
-            if !self.skipped.contains(&*line.attribute) && told.insert(line.attribute.clone()) {
+            if !self.load.skipped.contains_key(&line.attribute) && told.insert(line.attribute.clone()) {
                 let text = format!("values of `{}`, which is not defined, are not used", line.attribute);
-                self.problems.warn(&line.origin, text);
+                self.load.problems.warn(&line.origin, text);
             }
             return None;
         };
@@ -356,13 +350,13 @@ impl Builder {
         let Some((min, max)) = draft.kind.range() else {
             if told.insert(line.attribute.clone()) {
                 let text = format!("values of `{}`, which is {}, are not used", draft.name, draft.kind);
-                self.problems.warn(&line.origin, text);
+                self.load.problems.warn(&line.origin, text);
             }
             return None;
         };
         if line.number < min || line.number > max {
             let text = format!("value `{}` {} is outside {min} to {max}", line.name, line.number);
-            self.problems.error(&line.origin, text);
+            self.load.problems.error(&line.origin, text);
             return None;
         }
         Some(at)
@@ -373,9 +367,9 @@ impl Builder {
             match (self.by_name.get(&alias.attribute), self.by_name.get(&alias.other)) {
                 (Some(&to), Some(&from)) => tables[to] = Arc::clone(&tables[from]),
                 (None, _) => {
-                    self.problems.warn(&alias.origin, format!("`{}` is not defined", alias.attribute));
+                    self.load.problems.warn(&alias.origin, format!("`{}` is not defined", alias.attribute));
                 }
-                (_, None) => self.problems.warn(&alias.origin, format!("`{}` is not defined", alias.other)),
+                (_, None) => self.load.problems.warn(&alias.origin, format!("`{}` is not defined", alias.other)),
             }
         }
     }
@@ -430,7 +424,7 @@ impl Builder {
             .map(|collision| format!("`{}` on {} ({})", collision.name, collision.number, collision.official))
             .collect();
         let text = format!("names on officially assigned numbers: {}", list.join(", "));
-        self.problems.warn(&first.origin, text);
+        self.load.problems.warn(&first.origin, text);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Attribute dictionaries of RADIUS: which name is which number, of which type, with which value names.
 //!
-//! The text is the union of what radiusclient, freeradius-client, radcli and FreeRADIUS 3 accept ([`parse`]). The
+//! The text is the union of what radiusclient, freeradius-client, radcli and FreeRADIUS 3 accept (`parse`). The
 //! standard attributes and Tollgate's own are built in ([`builtin`]); an operator's files are added and win. What a
 //! record needs is resolved once: a [`Handle`] encodes without any look-up.
 //!
@@ -23,9 +23,10 @@ pub mod decode;
 pub mod diameter;
 pub mod explain;
 pub mod load;
-pub mod parse;
+mod parse;
 mod print;
 pub mod problem;
+pub mod reader;
 pub mod types;
 pub mod value;
 mod wire;
@@ -162,7 +163,7 @@ impl Dictionary {
 /// Of equally near ones the first.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
-    if word.len() > parse::NAME_OCTETS_MAX {
+    if word.len() > reader::NAME_OCTETS_MAX {
         return None;
     }
     let allowed = word.chars().count().div_ceil(3);

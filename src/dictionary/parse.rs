@@ -1,55 +1,18 @@
-//! The text of dictionary files: the forms of radiusclient, freeradius-client, radcli and FreeRADIUS 3 in one grammar.
+//! What a RADIUS dictionary says in a line: the forms of radiusclient, freeradius-client, radcli and FreeRADIUS 3 together.
 //!
-//! A line is a keyword and blank-separated fields; `#` starts a comment anywhere. Keywords, types and names match in
-//! any case. A malformed line of a known keyword is an error, an unknown keyword a warning, a FreeRADIUS 4 construct
-//! is skipped with one warning. What only Diameter has, in a file that serves both (`diameter::parse`), is skipped with
-//! one warning, its types are taken for RADIUS' own where they mean the same. Blocks (`BEGIN-VENDOR`, `BEGIN-TLV`) are a file's own.
+//! Types and names match in any case. A malformed line of a known keyword is an error, a FreeRADIUS 4 construct is
+//! skipped with one warning. What only Diameter has, in a file that serves both (`diameter::parse`), is skipped with one
+//! warning, its types are taken for RADIUS' own where they mean the same. Blocks (`BEGIN-VENDOR`, `BEGIN-TLV`) are a
+//! file's own.
 
 use std::path::Path;
-use std::str;
-use std::sync::Arc;
 
 use super::build::Builder;
-use super::builtin;
-use super::diameter;
-use super::load::{FILE_OCTETS_MAX, Loader};
-use super::nearest;
+use super::load::Loader;
+use super::reader::{self, Definitions as _, File, Rules, hint, words};
 use super::types::{Flags, Format, Oid, Origin, TLV_LEVELS_MAX, Type, VENDOR_NUMBER_END, VENDOR_SPECIFIC};
 use super::value::parse_number;
-
-/// Levels of `$INCLUDE`.
-pub const INCLUDE_LEVELS_MAX: usize = 64;
-
-/// Octets of a name.
-pub const NAME_OCTETS_MAX: usize = 127;
-
-const KEYWORDS: &[&str] = &[
-    "ATTRIBUTE",
-    "VALUE",
-    "VALUE-ALIAS",
-    "VENDOR",
-    "BEGIN-VENDOR",
-    "END-VENDOR",
-    "BEGIN-TLV",
-    "END-TLV",
-    "$INCLUDE",
-    "$INCLUDE-",
-];
-
-/// Keywords of FreeRADIUS 4.
-const VERSION_4: &[&str] = &[
-    "PROTOCOL",
-    "BEGIN-PROTOCOL",
-    "END-PROTOCOL",
-    "FLAGS",
-    "ALIAS",
-    "DEFINE",
-    "MEMBER",
-    "ENUM",
-    "STRUCT",
-    "BEGIN",
-    "END",
-];
+use super::{builtin, diameter, nearest};
 
 /// Types of FreeRADIUS 4.
 const VERSION_4_TYPES: &[&str] = &[
@@ -67,6 +30,10 @@ const VERSION_4_TYPES: &[&str] = &[
     "int64",
     "attribute",
 ];
+
+/// Why a name is skipped.
+const VERSION_4: &str = "FreeRADIUS 4 constructs";
+const DIAMETER: &str = "what only Diameter has";
 
 /// What a type of Diameter is in RADIUS; `Some(None)` for one without counterpart.
 fn of_diameter(word: &str) -> Option<Option<Type>> {
@@ -125,53 +92,18 @@ impl Builder {
 
     /// Adds a text without includes, such as a built-in profile; `name` stands for the file in messages.
     pub fn text(&mut self, name: &str, text: &[u8]) {
-        let mut none = NoFiles;
-        File::new(self, &mut none, name, 0).lines(Path::new(name), text);
+        reader::text::<Lines>(self, name, text);
     }
 
     /// Adds the file at `path` and what it includes. Problems are kept for [`Builder::finish`].
     pub fn file(&mut self, path: &Path, loader: &mut dyn Loader) {
-        let origin = Origin { file: path.to_string_lossy().into(), line: 0 };
-        read(self, loader, path, &origin, 0, true);
+        reader::file::<Lines>(self, path, loader);
     }
 }
 
-/// Refuses every include.
-struct NoFiles;
-
-impl Loader for NoFiles {
-    fn load(&mut self, _: &Path) -> std::io::Result<super::load::Source> {
-        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "a built-in text includes nothing"))
-    }
-}
-
-fn read(builder: &mut Builder, loader: &mut dyn Loader, path: &Path, from: &Origin, level: usize, is_required: bool) {
-    let source = match loader.load(path) {
-        Ok(source) => source,
-        Err(error) if !is_required && error.kind() == std::io::ErrorKind::NotFound => return,
-        Err(error) => return builder.problems.error(from, format!("cannot read `{}`: {error}", path.display())),
-    };
-    if !builder.seen.insert(source.identity) {
-        return;
-    }
-    builder.files.push(path.to_owned());
-    let name = path.to_string_lossy();
-    let whole = Origin { file: name.as_ref().into(), line: 0 };
-    if source.text.len() > FILE_OCTETS_MAX {
-        return builder.problems.error(&whole, format!("larger than {FILE_OCTETS_MAX} octets"));
-    }
-    if source.is_world_writable {
-        builder.problems.warn(&whole, "every user may write this file; FreeRADIUS refuses such files");
-    }
-    File::new(builder, loader, &name, level).lines(path, &source.text);
-}
-
-/// One file being read.
-struct File<'a> {
-    builder: &'a mut Builder,
-    loader: &'a mut dyn Loader,
-    level: usize,
-    at: Origin,
+/// What RADIUS remembers of the lines above.
+#[derive(Default)]
+struct Lines {
     blocks: Vec<Block>,
     /// Depth of FreeRADIUS 4 `BEGIN` blocks being skipped.
     skipping: usize,
@@ -189,100 +121,92 @@ struct Block {
     from: Origin,
 }
 
-impl<'a> File<'a> {
-    fn new(builder: &'a mut Builder, loader: &'a mut dyn Loader, name: &str, level: usize) -> Self {
-        let at = Origin { file: Arc::from(name), line: 0 };
-        Self { builder, loader, level, at, blocks: Vec::new(), skipping: 0, may_open: false, in_braces: false }
-    }
+impl Rules for Lines {
+    type Builder = Builder;
 
-    fn lines(&mut self, path: &Path, text: &[u8]) {
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        for line in text.split(|octet| *octet == b'\n') {
-            self.at.line += 1;
-            let code = line.split(|octet| *octet == b'#').next().unwrap_or_default();
-            let Ok(code) = str::from_utf8(code) else {
-                self.error("octets that are not UTF-8");
-                continue;
-            };
-            let fields: Vec<&str> = code.split_ascii_whitespace().collect();
-            if let [keyword, fields @ ..] = &fields[..] {
-                self.line(path, keyword, fields);
-            }
-        }
-        for block in std::mem::take(&mut self.blocks) {
-            let word = if block.is_vendor { "BEGIN-VENDOR" } else { "BEGIN-TLV" };
-            self.builder.problems.warn(&block.from, format!("`{word} {}` has no end in this file", block.name));
-        }
-    }
+    const VALUE: &'static str = "`VALUE` takes an attribute, a name and a number";
+    const VALUE_ALIAS: &'static str = "`VALUE-ALIAS` takes two attribute names";
+    const WORLD_WRITABLE: &'static str = "every user may write this file; FreeRADIUS refuses such files";
+    const KEYWORDS: &'static [&'static str] = &[];
 
-    fn line(&mut self, path: &Path, keyword: &str, fields: &[&str]) {
+    fn code(file: &mut File<'_, Self>, code: &str) {
+        let fields: Vec<&str> = code.split_ascii_whitespace().collect();
+        let [keyword, fields @ ..] = &fields[..] else { return };
         let upper = keyword.to_ascii_uppercase();
-        if self.skipping > 0 {
+        if file.state.skipping > 0 {
             match upper.as_str() {
-                "BEGIN" => self.skipping += 1,
-                "END" => self.skipping -= 1,
+                "BEGIN" => file.state.skipping += 1,
+                "END" => file.state.skipping -= 1,
                 _ => {}
             }
-            return;
-        }
-        if self.diameter_block(&upper, fields) {
-            return;
-        }
-        match upper.as_str() {
-            "ATTRIBUTE" => self.attribute(fields),
-            "VALUE" => self.value(fields),
-            "VALUE-ALIAS" => match fields {
-                [attribute, other] => self.builder.value_alias(attribute, other, &self.at),
-                _ => self.error("`VALUE-ALIAS` takes two attribute names"),
-            },
-            "VENDOR" => self.vendor(fields),
-            "BEGIN-VENDOR" => self.begin_vendor(fields),
-            "END-VENDOR" => self.end(fields, true),
-            "BEGIN-TLV" => self.begin_tlv(fields),
-            "END-TLV" => self.end(fields, false),
-            // pppd's plugin writes it without the dollar sign.
-            "$INCLUDE" | "INCLUDE" => self.include(path, fields, true),
-            "$INCLUDE-" | "$-INCLUDE" => self.include(path, fields, false),
-            word if VERSION_4.contains(&word) => {
-                self.version_4(keyword);
-                if word == "BEGIN" {
-                    self.skipping = 1;
-                }
-                if let ("DEFINE" | "MEMBER" | "ALIAS" | "ENUM", [name, ..]) = (word, fields) {
-                    self.builder.skipped.insert(name.to_ascii_lowercase());
-                }
-            }
-            _ => {
-                let hint = hint(nearest(&upper, KEYWORDS.iter().copied()));
-                self.warn(format!("unknown keyword `{keyword}`, line skipped{hint}"));
-            }
+        } else if !file.diameter_block(&upper, fields) {
+            file.line(keyword, fields);
         }
     }
 
+    fn keyword(file: &mut File<'_, Self>, keyword: &str, fields: &[&str]) -> bool {
+        match keyword {
+            "ATTRIBUTE" => file.attribute(fields),
+            "VENDOR" => file.vendor(fields),
+            "BEGIN-VENDOR" => file.begin_vendor(fields),
+            "END-VENDOR" => file.end(fields, true),
+            "BEGIN-TLV" => file.begin_tlv(fields),
+            "END-TLV" => file.end(fields, false),
+            // pppd's plugin writes it without the dollar sign.
+            "INCLUDE" => file.include(fields, true),
+            _ => return false,
+        }
+        true
+    }
+
+    fn version_4(file: &mut File<'_, Self>, word: &'static str, keyword: &str, fields: &[&str]) {
+        file.version_4(keyword);
+        if word == "BEGIN" {
+            file.state.skipping = 1;
+        }
+        if let ("DEFINE" | "MEMBER" | "ALIAS" | "ENUM", [name, ..]) = (word, fields) {
+            file.skip_name(name, VERSION_4);
+        }
+    }
+
+    fn value_rest(file: &mut File<'_, Self>, name: &str, rest: &[&str]) {
+        if let [word, ..] = rest {
+            file.warn(format!("`{word}` after value `{name}` is not used"));
+        }
+    }
+
+    fn end(file: &mut File<'_, Self>) {
+        for block in std::mem::take(&mut file.state.blocks) {
+            let word = if block.is_vendor { "BEGIN-VENDOR" } else { "BEGIN-TLV" };
+            let text = format!("`{word} {}` has no end in this file", block.name);
+            file.builder.load.problems.warn(&block.from, text);
+        }
+    }
+}
+
+impl File<'_, Lines> {
     /// Says once that the file has what only Diameter has.
     fn diameter(&mut self, what: &str) {
-        if !std::mem::replace(&mut self.builder.has_diameter, true) {
-            self.warn(format!("`{what}` and its like are for Diameter and skipped"));
-        }
+        self.tell_once(DIAMETER, || format!("`{what}` and its like are for Diameter and skipped"));
     }
 
     /// Skips what stands in braces, and what they belong to; whether that is this line.
     fn diameter_block(&mut self, keyword: &str, fields: &[&str]) -> bool {
-        if self.in_braces {
-            self.in_braces = keyword != "}";
+        if self.state.in_braces {
+            self.state.in_braces = keyword != "}";
             return true;
         }
-        let may_open = std::mem::take(&mut self.may_open);
+        let may_open = std::mem::take(&mut self.state.may_open);
         match keyword {
-            "{" if may_open => self.in_braces = true,
+            "{" if may_open => self.state.in_braces = true,
             "REQUEST" | "ANSWER" => {
                 self.diameter(keyword);
-                (self.in_braces, self.may_open) = (fields.last() == Some(&"{"), true);
+                (self.state.in_braces, self.state.may_open) = (fields.last() == Some(&"{"), true);
             }
             _ if keyword.starts_with("APPLICATION") => self.diameter("APPLICATION"),
             "ATTRIBUTE" if fields.last() == Some(&"{") => {
                 self.attribute(&fields[..fields.len() - 1]);
-                self.in_braces = true;
+                self.state.in_braces = true;
             }
             _ => return false,
         }
@@ -290,9 +214,7 @@ impl<'a> File<'a> {
     }
 
     fn version_4(&mut self, what: &str) {
-        if !std::mem::replace(&mut self.builder.has_version_4, true) {
-            self.warn(format!("FreeRADIUS 4 dictionary: `{what}` and its like are skipped"));
-        }
+        self.tell_once(VERSION_4, || format!("FreeRADIUS 4 dictionary: `{what}` and its like are skipped"));
     }
 
     fn attribute(&mut self, fields: &[&str]) {
@@ -302,18 +224,18 @@ impl<'a> File<'a> {
         // `Time` as RFC 6733 spells it is Diameter's.
         let is_version_4 = *kind != "Time" && VERSION_4_TYPES.contains(&kind.to_ascii_lowercase().as_str());
         if is_version_4 || number.starts_with('.') {
-            self.builder.skipped.insert(name.to_ascii_lowercase());
+            self.skip_name(name, VERSION_4);
             let what = if number.starts_with('.') { number } else { kind };
             return self.version_4(what);
         }
-        if !self.builder.count(&self.at) || !self.is_name(name) {
+        if !self.count() || !self.is_name(name) {
             return;
         }
         let of_diameter = if Type::parse(kind).is_none() { of_diameter(kind) } else { None };
         let is_too_large = || parse_number(number).is_some_and(|number| number > i64::from(u8::MAX));
         if of_diameter.is_some_and(|kind| kind.is_none() || is_too_large()) {
-            self.builder.skipped.insert(name.to_ascii_lowercase());
-            self.may_open = true;
+            self.skip_name(name, DIAMETER);
+            self.state.may_open = true;
             return self.diameter(kind);
         }
         let Some(kind) = Type::parse(kind).or(of_diameter.flatten()) else {
@@ -324,7 +246,7 @@ impl<'a> File<'a> {
             return self.error(format!("`{number}` of `{name}` is no number (decimal, `0x` hex, or parts with `.`)"));
         };
         let Some((flags, vendor)) = self.fourth_field(name, kind, rest) else { return };
-        let mut path = match (vendor, self.blocks.last()) {
+        let mut path = match (vendor, self.state.blocks.last()) {
             (Some(vendor), _) => vec![VENDOR_SPECIFIC, vendor],
             (None, None) => Vec::new(),
             (None, Some(Block { path: Some(path), .. })) => path.clone(),
@@ -339,9 +261,7 @@ impl<'a> File<'a> {
 
     /// Whether `name` may name an attribute; says so otherwise.
     fn is_name(&mut self, name: &str) -> bool {
-        if name.len() > NAME_OCTETS_MAX {
-            let start: String = name.chars().take(20).collect();
-            self.error(format!("name `{start}…` is longer than {NAME_OCTETS_MAX} octets"));
+        if !self.is_short(name) {
             return false;
         }
         if name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("Attr-")) {
@@ -364,10 +284,10 @@ impl<'a> File<'a> {
     }
 
     /// Flags, or a vendor in the old style; `None` after an error.
-    fn fourth_field(&mut self, name: &str, kind: Type, words: &[&str]) -> Option<(Flags, Option<u32>)> {
+    fn fourth_field(&mut self, name: &str, kind: Type, fields: &[&str]) -> Option<(Flags, Option<u32>)> {
         let mut flags = Flags::default();
         let mut vendor = None;
-        for word in words.iter().flat_map(|field| field.split(',')).filter(|word| !word.is_empty()) {
+        for word in words(fields) {
             let lower = word.to_ascii_lowercase();
             match lower.as_str() {
                 "has_tag" if matches!(kind, Type::String | Type::Integer) => flags.has_tag = true,
@@ -401,25 +321,6 @@ impl<'a> File<'a> {
         None
     }
 
-    fn value(&mut self, fields: &[&str]) {
-        let [attribute, name, number, rest @ ..] = fields else {
-            return self.error("`VALUE` takes an attribute, a name and a number");
-        };
-        if !self.builder.count(&self.at) {
-            return;
-        }
-        if name.len() > NAME_OCTETS_MAX {
-            return self.error(format!("value name of `{attribute}` is longer than {NAME_OCTETS_MAX} octets"));
-        }
-        let Some(value) = parse_number(number) else {
-            return self.error(format!("`{number}` of value `{name}` is no number (decimal or `0x` hex)"));
-        };
-        if let [word, ..] = rest {
-            self.warn(format!("`{word}` after value `{name}` is not used"));
-        }
-        self.builder.value(attribute, name, value, &self.at);
-    }
-
     fn vendor(&mut self, fields: &[&str]) {
         let [name, number, rest @ ..] = fields else {
             return self.error("`VENDOR` takes a name and a number");
@@ -427,7 +328,7 @@ impl<'a> File<'a> {
         // OpenSIPS writes the number first.
         let is_swapped = parse_number(number).is_none() && parse_number(name).is_some();
         let (name, number) = if is_swapped { (number, name) } else { (name, number) };
-        if !self.builder.count(&self.at) {
+        if !self.count() {
             return;
         }
         let parsed = parse_number(number).and_then(|number| u32::try_from(number).ok());
@@ -452,7 +353,7 @@ impl<'a> File<'a> {
 
     fn begin_vendor(&mut self, fields: &[&str]) {
         let [name, rest @ ..] = fields else { return self.error("`BEGIN-VENDOR` takes a vendor") };
-        let mut path = self.vendor_path(name);
+        let mut path = self.vendor_number(name).map(|number| vec![VENDOR_SPECIFIC, number]);
         for word in rest {
             let parent = word
                 .split_once('=')
@@ -476,20 +377,11 @@ impl<'a> File<'a> {
                 },
             };
         }
-        if let Some(open) = self.blocks.last() {
+        if let Some(open) = self.state.blocks.last() {
             let text = format!("`BEGIN-VENDOR {name}` inside `{}`, which began at {}", open.name, open.from);
             self.error(text);
         }
-        self.blocks.push(Block { is_vendor: true, name: (*name).to_owned(), path, from: self.at.clone() });
-    }
-
-    fn vendor_path(&mut self, name: &str) -> Option<Vec<u32>> {
-        if let Some(number) = self.builder.vendor_number(name) {
-            return Some(vec![VENDOR_SPECIFIC, number]);
-        }
-        let hint = hint(nearest(name, self.builder.vendor_names()));
-        self.error(format!("vendor `{name}` is not defined{hint}"));
-        None
+        self.state.blocks.push(Block { is_vendor: true, name: (*name).to_owned(), path, from: self.at.clone() });
     }
 
     fn unknown_attribute(&mut self, name: &str) {
@@ -510,44 +402,23 @@ impl<'a> File<'a> {
                 None
             }
         };
-        self.blocks.push(Block { is_vendor: false, name: (*name).to_owned(), path, from: self.at.clone() });
+        self.state.blocks.push(Block { is_vendor: false, name: (*name).to_owned(), path, from: self.at.clone() });
     }
 
     fn end(&mut self, fields: &[&str], is_vendor: bool) {
         let word = if is_vendor { "END-VENDOR" } else { "END-TLV" };
         let [name, ..] = fields else { return self.error(format!("`{word}` takes a name")) };
-        match self.blocks.last() {
+        match self.state.blocks.last() {
             Some(open) if open.is_vendor == is_vendor && open.name.eq_ignore_ascii_case(name) => {
-                self.blocks.pop();
+                self.state.blocks.pop();
             }
             Some(open) => {
                 let text = format!("`{word} {name}`, but `{}` is open since {}", open.name, open.from);
                 self.error(text);
                 // Closing the block keeps what follows from being read into the wrong space.
-                self.blocks.pop();
+                self.state.blocks.pop();
             }
             None => self.error(format!("`{word} {name}` without a beginning")),
         }
     }
-
-    fn include(&mut self, path: &Path, fields: &[&str], is_required: bool) {
-        let [file] = fields else { return self.error("`$INCLUDE` takes one file name") };
-        if self.level + 1 >= INCLUDE_LEVELS_MAX {
-            return self.error(format!("more than {INCLUDE_LEVELS_MAX} levels of `$INCLUDE`"));
-        }
-        let target = path.parent().unwrap_or(Path::new("")).join(file);
-        read(self.builder, self.loader, &target, &self.at, self.level + 1, is_required);
-    }
-
-    fn error(&mut self, text: impl Into<String>) {
-        self.builder.problems.error(&self.at, text);
-    }
-
-    fn warn(&mut self, text: impl Into<String>) {
-        self.builder.problems.warn(&self.at, text);
-    }
-}
-
-fn hint(name: Option<&str>) -> String {
-    name.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }

@@ -1,35 +1,27 @@
 //! Definitions of AVPs as they come in, and the finished dictionary.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::definition::{Definition, Handle};
+use super::parse::Lines;
 use super::types::Type;
 use super::{Dictionary, builtin};
 use crate::dictionary::attribute::Values;
 use crate::dictionary::load::Loader;
-use crate::dictionary::problem::{LoadError, Problems};
+use crate::dictionary::problem::LoadError;
+use crate::dictionary::reader::{self, Definitions, Load};
 use crate::dictionary::types::Origin;
-
-/// AVPs, values and vendors of all files together.
-pub const ENTRIES_MAX: usize = 200_000;
 
 /// A dictionary in the making. Later definitions win.
 #[derive(Debug, Default)]
 pub struct Builder {
-    pub(in crate::dictionary) problems: Problems,
-    pub(super) files: Vec<PathBuf>,
-    pub(super) seen: HashSet<crate::dictionary::load::Identity>,
-    /// Lower-case names of what has no place in Diameter, and why.
-    pub(super) unmapped: HashMap<Box<str>, &'static str>,
-    /// Constructs that were skipped and told.
-    pub(super) told: HashSet<&'static str>,
+    pub(in crate::dictionary) load: Load,
     drafts: Vec<Draft>,
     by_name: HashMap<Box<str>, Vec<usize>>,
     by_code: HashMap<(u32, u32), usize>,
     vendors: BTreeMap<u32, Box<str>>,
-    entries: usize,
     is_builtin: bool,
 }
 
@@ -63,6 +55,49 @@ pub(in crate::dictionary) struct New<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::dictionary) struct Place(usize);
 
+impl Definitions for Builder {
+    fn load(&mut self) -> &mut Load {
+        &mut self.load
+    }
+
+    /// Adds a value name to the AVP of that name; several vendors' are all meant.
+    fn value(&mut self, avp: &str, name: &str, number: i64, origin: &Origin) {
+        let lower = avp.to_ascii_lowercase();
+        let Some(places) = self.by_name.get(lower.as_str()).cloned() else {
+            if !self.load.skipped.contains_key(lower.as_str()) {
+                self.load.problems.warn(origin, format!("values of `{avp}`, which is not defined, are not used"));
+            }
+            return;
+        };
+        // The one defined last is meant: a VALUE line follows its ATTRIBUTE.
+        if let Some(at) = places.iter().copied().max() {
+            self.value_of(Place(at), name, number, origin);
+        }
+    }
+
+    /// Gives `avp` the value names of `other`.
+    fn value_alias(&mut self, avp: &str, other: &str, origin: &Origin) {
+        let place =
+            |name: &str| self.by_name.get(name.to_ascii_lowercase().as_str()).and_then(|all| all.last().copied());
+        match (place(avp), place(other)) {
+            (Some(to), Some(from)) => {
+                let values = self.drafts[from].values.clone();
+                self.drafts[to].values = values;
+            }
+            (None, _) => self.load.problems.warn(origin, format!("`{avp}` is not defined")),
+            (_, None) => self.load.problems.warn(origin, format!("`{other}` is not defined")),
+        }
+    }
+
+    fn vendor_number(&self, name: &str) -> Option<u32> {
+        self.vendors.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(number, _)| *number)
+    }
+
+    fn vendor_names(&self) -> impl Iterator<Item = &str> {
+        self.vendors.values().map(|name| &**name)
+    }
+}
+
 impl Builder {
     /// A dictionary with nothing in it.
     #[must_use]
@@ -80,29 +115,20 @@ impl Builder {
         }
         builder.is_builtin = false;
         // What the RADIUS files have and Diameter has not is no news to an operator.
-        builder.problems.forget_warnings();
-        builder.told.clear();
+        builder.load.problems.forget_warnings();
+        builder.load.told.clear();
         builder
     }
 
     /// Adds a text without includes, such as a built-in profile; `name` stands for the file in messages.
     pub fn text(&mut self, name: &str, text: &[u8]) {
-        super::parse::text(self, name, text);
+        reader::text::<Lines>(self, name, text);
     }
 
     /// Adds the file at `path` and what it includes: text, or XML when it begins like XML. Problems are kept for
     /// [`Builder::finish`].
     pub fn file(&mut self, path: &Path, loader: &mut dyn Loader) {
-        super::parse::file(self, path, loader);
-    }
-
-    /// Counts one definition; `false` when there are too many.
-    pub(in crate::dictionary) fn count(&mut self, origin: &Origin) -> bool {
-        self.entries += 1;
-        if self.entries == ENTRIES_MAX + 1 {
-            self.problems.error(origin, format!("more than {ENTRIES_MAX} definitions"));
-        }
-        self.entries <= ENTRIES_MAX
+        reader::file::<Lines>(self, path, loader);
     }
 
     /// Takes a definition; `None` when it contradicts an earlier one.
@@ -124,7 +150,7 @@ impl Builder {
                     "`{}` is {} here, but `{}` at {} is {}",
                     new.name, new.kind, old.name, old.origin, old.kind
                 );
-                self.problems.error(origin, text);
+                self.load.problems.error(origin, text);
                 return None;
             }
             // A RADIUS word cannot say what Diameter's own dictionary says.
@@ -154,7 +180,7 @@ impl Builder {
                 let old = &self.drafts[at];
                 if old.code != draft.code && !self.is_builtin {
                     let text = format!("`{}` is now {}, was {} at {}", draft.name, draft.code, old.code, old.origin);
-                    self.problems.warn(origin, text);
+                    self.load.problems.warn(origin, text);
                 }
                 if self.by_code.get(&(old.vendor, old.code)) == Some(&at) && old.code != draft.code {
                     self.by_code.remove(&(old.vendor, old.code));
@@ -170,7 +196,7 @@ impl Builder {
                     && draft.vendor == 0
                 {
                     let text = format!("`{}` has the code {} of `{}`", draft.name, draft.code, old.name);
-                    self.problems.warn(origin, text);
+                    self.load.problems.warn(origin, text);
                 }
                 names.push(at);
                 self.drafts.push(draft);
@@ -194,12 +220,12 @@ impl Builder {
         let draft = &mut self.drafts[place.0];
         let Some((min, max)) = draft.kind.range() else {
             let text = format!("values of `{}`, which is {}, are not used", draft.name, draft.kind);
-            self.problems.warn(origin, text);
+            self.load.problems.warn(origin, text);
             return;
         };
         if number < min || number > max {
             let text = format!("value `{name}` {number} of `{}` is outside {min} to {max}", draft.name);
-            self.problems.error(origin, text);
+            self.load.problems.error(origin, text);
             return;
         }
         match draft.values.iter_mut().find(|(old, _)| old.eq_ignore_ascii_case(name)) {
@@ -208,49 +234,12 @@ impl Builder {
         }
     }
 
-    /// Adds a value name to the AVP of that name; several vendors' are all meant.
-    pub(super) fn value(&mut self, avp: &str, name: &str, number: i64, origin: &Origin) {
-        let lower = avp.to_ascii_lowercase();
-        let Some(places) = self.by_name.get(lower.as_str()).cloned() else {
-            if !self.unmapped.contains_key(lower.as_str()) {
-                self.problems.warn(origin, format!("values of `{avp}`, which is not defined, are not used"));
-            }
-            return;
-        };
-        // The one defined last is meant: a VALUE line follows its ATTRIBUTE.
-        if let Some(at) = places.iter().copied().max() {
-            self.value_of(Place(at), name, number, origin);
-        }
-    }
-
-    /// Gives `avp` the value names of `other`.
-    pub(super) fn value_alias(&mut self, avp: &str, other: &str, origin: &Origin) {
-        let place =
-            |name: &str| self.by_name.get(name.to_ascii_lowercase().as_str()).and_then(|all| all.last().copied());
-        match (place(avp), place(other)) {
-            (Some(to), Some(from)) => {
-                let values = self.drafts[from].values.clone();
-                self.drafts[to].values = values;
-            }
-            (None, _) => self.problems.warn(origin, format!("`{avp}` is not defined")),
-            (_, None) => self.problems.warn(origin, format!("`{other}` is not defined")),
-        }
-    }
-
     pub(in crate::dictionary) fn vendor(&mut self, name: &str, number: u32, origin: &Origin) {
         if let Some(old) = self.vendor_number(name).filter(|old| *old != number) {
-            self.problems.warn(origin, format!("vendor `{name}` is now {number}, was {old}"));
+            self.load.problems.warn(origin, format!("vendor `{name}` is now {number}, was {old}"));
             self.vendors.remove(&old);
         }
         self.vendors.insert(number, name.into());
-    }
-
-    pub(in crate::dictionary) fn vendor_number(&self, name: &str) -> Option<u32> {
-        self.vendors.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(number, _)| *number)
-    }
-
-    pub(super) fn vendor_names(&self) -> impl Iterator<Item = &str> {
-        self.vendors.values().map(|name| &**name)
     }
 
     /// The dictionary, with its warnings.
@@ -258,7 +247,7 @@ impl Builder {
     /// # Errors
     /// All problems, when one of them is an error.
     pub fn finish(self) -> Result<Dictionary, LoadError> {
-        let warnings = self.problems.judge()?;
+        let warnings = self.load.problems.judge()?;
         let definitions = self.drafts.into_iter().map(|draft| {
             // RADIUS calls an enumeration an integer with values (RFC 4005 §4.1).
             let kind = match draft.kind {
@@ -284,9 +273,9 @@ impl Builder {
             by_name: self.by_name,
             by_code: self.by_code,
             vendors: self.vendors,
-            unmapped: self.unmapped,
+            unmapped: self.load.skipped,
             warnings,
-            files: self.files,
+            files: self.load.files,
         })
     }
 }

@@ -10,7 +10,7 @@ use quick_xml::events::{BytesStart, Event};
 use serde_json::Value as Json;
 
 use super::{Dictionary, Type};
-use crate::dictionary::parse::NAME_OCTETS_MAX;
+use crate::dictionary::reader::NAME_OCTETS_MAX;
 
 /// Types that name others at most, one after the other.
 const PARENTS_MAX: usize = 8;
