@@ -1,11 +1,39 @@
 //! One attribute, ready to encode: everything a record needs is resolved when the dictionary is finished.
 
-use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 
-use super::types::{Flags, Oid, Origin, Type, Vendor};
+use super::Collision;
+use super::entry::{self, Entry, Protocol};
+use super::types::{Flags, Oid, Type, Vendor};
 use super::wire::Wire;
+
+/// Dictionaries of RADIUS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Radius {}
+
+impl Protocol for Radius {
+    type Number = Oid;
+    type Kind = Type;
+    type Rules = Rules;
+    type Named = usize;
+    type Vendor = Arc<Vendor>;
+    type Rest = Vec<Collision>;
+}
+
+/// How an attribute stands on the wire.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Rules {
+    pub(super) flags: Flags,
+    pub(super) vendor: Option<Arc<Vendor>>,
+    /// `None` when it is never sent.
+    pub(super) wire: Option<Wire>,
+}
+
+/// One attribute of a finished dictionary.
+pub type Attribute = Entry<Radius>;
+
+/// An attribute resolved once, at start.
+pub type Handle = entry::Handle<Radius>;
 
 /// Attributes no value of a call may be put into, by standard number (RFC 2866 §5.13 and the owners of the rest).
 const REFUSED: &[(u8, &str)] = &[
@@ -19,93 +47,29 @@ const REFUSED: &[(u8, &str)] = &[
     (80, "Message-Authenticator is computed over the packet (RFC 3579 section 3.2)"),
 ];
 
-/// One attribute of a finished dictionary.
-#[derive(Debug, Eq, PartialEq)]
-pub struct Attribute {
-    pub(super) name: Box<str>,
-    pub(super) oid: Oid,
-    pub(super) kind: Type,
-    pub(super) flags: Flags,
-    pub(super) vendor: Option<Arc<Vendor>>,
-    pub(super) wire: Option<Wire>,
-    pub(super) values: Arc<Values>,
-    pub(super) origin: Origin,
-}
-
-/// An attribute resolved once, at start: cheap to clone, needs no look-up per record.
-#[derive(Clone, Debug)]
-pub struct Handle(pub(super) Arc<Attribute>);
-
-impl Deref for Handle {
-    type Target = Attribute;
-
-    fn deref(&self) -> &Attribute {
-        &self.0
-    }
-}
-
-/// The same definition, not only an equal one.
-impl PartialEq for Handle {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Handle {}
-
-impl fmt::Display for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
-    }
-}
-
 impl Attribute {
-    /// Name as its last definition spells it.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Number as a path.
     #[must_use]
     pub fn oid(&self) -> Oid {
-        self.oid
+        self.number
     }
 
     /// Number within its space: the last part of the path.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.oid.parts().last().copied().unwrap_or_default()
-    }
-
-    /// Data type.
-    #[must_use]
-    pub fn kind(&self) -> Type {
-        self.kind
+        self.number.parts().last().copied().unwrap_or_default()
     }
 
     /// Flags.
     #[must_use]
     pub fn flags(&self) -> Flags {
-        self.flags
+        self.rules.flags
     }
 
     /// Vendor whose space it stands in; `None` for the standard and the extended spaces.
     #[must_use]
     pub fn vendor(&self) -> Option<&Vendor> {
-        self.vendor.as_deref()
-    }
-
-    /// Where it was defined last.
-    #[must_use]
-    pub fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    /// Its VALUE names.
-    #[must_use]
-    pub fn values(&self) -> &Values {
-        &self.values
+        self.rules.vendor.as_deref()
     }
 
     /// Number of the VALUE called `name`, any case.
@@ -125,14 +89,14 @@ impl Attribute {
     /// A tag is not counted: a tagged string has one octet less.
     #[must_use]
     pub fn value_octets_max(&self) -> usize {
-        self.wire.as_ref().map_or(0, Wire::value_octets_max)
+        self.rules.wire.as_ref().map_or(0, Wire::value_octets_max)
     }
 
     /// Why no value of a call may be sent in this attribute; `None` when it may.
     #[must_use]
     pub fn refusal(&self) -> Option<&'static str> {
-        if self.wire.is_none() {
-            return Some(match self.oid.outer() {
+        if self.rules.wire.is_none() {
+            return Some(match self.number.outer() {
                 None => "its number is above 255: internal to the server, never on the wire",
                 Some(_) => "its number does not fit the format its vendor was given later",
             });
@@ -140,22 +104,16 @@ impl Attribute {
         if self.kind.is_container() {
             return Some("it holds other attributes and has no value of its own");
         }
-        if self.flags.encrypt > 0 {
+        if self.rules.flags.encrypt > 0 {
             return Some("it is encrypted, and accounting has no use for encrypted attributes");
         }
-        if self.flags.is_virtual {
+        if self.rules.flags.is_virtual {
             return Some("it is virtual: the server computes it");
         }
-        match *self.oid.parts() {
+        match *self.number.parts() {
             [number] => REFUSED.iter().find(|(refused, _)| u32::from(*refused) == number).map(|(_, why)| *why),
             _ => None,
         }
-    }
-}
-
-impl fmt::Display for Attribute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
     }
 }
 
@@ -219,7 +177,12 @@ impl Values {
         all
     }
 
-    /// Names in lower case, for suggestions.
+    /// The same as owned names.
+    pub(super) fn listed(&self) -> Vec<(String, i64)> {
+        self.sorted().into_iter().map(|(name, number)| (name.to_owned(), number)).collect()
+    }
+
+    /// Names, for suggestions.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.iter().map(|(_, name, _)| &**name)
     }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::attribute::{Attribute, Handle, Values};
+use super::attribute::{Handle, Rules, Values};
 use super::builtin;
+use super::entry::{self, Entry};
 use super::problem::LoadError;
 use super::reader::{Definitions, Load};
 use super::types::{Flags, Format, Oid, Origin, TLV_LEVELS_MAX, Type, Vendor};
@@ -189,7 +190,7 @@ impl Builder {
         let collisions = self.collisions();
         self.warn_of_collisions(&collisions);
 
-        let attributes: Vec<Handle> = std::mem::take(&mut self.drafts)
+        let entries: Vec<Handle> = std::mem::take(&mut self.drafts)
             .into_iter()
             .zip(wires)
             .zip(values)
@@ -197,13 +198,11 @@ impl Builder {
                 let vendor = vendor_of(&draft.oid).map(|number| {
                     vendors.get(&number).cloned().unwrap_or_else(|| Arc::new(unnamed_vendor(number, &draft.origin)))
                 });
-                Handle(Arc::new(Attribute {
+                entry::Handle(Arc::new(Entry {
                     name: draft.name,
-                    oid: draft.oid,
+                    number: draft.oid,
                     kind: draft.kind,
-                    flags: draft.flags,
-                    vendor,
-                    wire,
+                    rules: Rules { flags: draft.flags, vendor, wire },
                     values,
                     origin: draft.origin,
                 }))
@@ -212,11 +211,11 @@ impl Builder {
         let warnings = self.load.problems.judge()?;
         Ok(Dictionary {
             by_name: self.by_name,
-            by_oid,
-            attributes,
+            by_number: by_oid,
+            entries,
             vendors,
             warnings,
-            collisions,
+            rest: collisions,
             files: self.load.files,
         })
     }

@@ -62,9 +62,7 @@ impl Dictionary {
     #[must_use]
     pub fn explain(&self, name: &str, value: Option<&str>) -> Option<Explanation> {
         let attribute = self.attribute(name)?;
-        let oid = attribute.oid();
-        let aliases = self.sorted().into_iter().filter(|other| other.oid() == oid && other.name() != attribute.name());
-        let official = self.collisions.iter().find(|collision| *collision.name == *attribute.name());
+        let official = self.collisions().iter().find(|collision| *collision.name == *attribute.name());
         let sample = value.map(|value| {
             let mut octets = Vec::new();
             match attribute.encode(Input::Text(value.as_bytes()), &mut octets) {
@@ -77,17 +75,11 @@ impl Dictionary {
             vendor: attribute.vendor().map(|vendor| (vendor.number, vendor.format.to_string())),
             value_octets_max: attribute.value_octets_max(),
             layout: layout(&attribute),
-            aliases: aliases.map(|other| other.name().to_owned()).collect(),
+            aliases: self.aliases(&attribute),
             official: official.map(|collision| collision.official.to_string()),
             refusal: attribute.refusal().map(str::to_owned),
             sample,
         })
-    }
-
-    fn sorted(&self) -> Vec<&Attribute> {
-        let mut all: Vec<&Attribute> = self.attributes.iter().map(|attribute| &**attribute).collect();
-        all.sort_by(|a, b| (a.oid(), a.name()).cmp(&(b.oid(), b.name())));
-        all
     }
 
     fn row(&self, attribute: &Attribute) -> Row {
@@ -98,8 +90,8 @@ impl Dictionary {
             flags: attribute.flags().to_string(),
             vendor: attribute.vendor().map_or_else(String::new, |vendor| vendor.name.to_string()),
             origin: attribute.origin().to_string(),
-            decodes: self.by_oid(&attribute.oid()).is_some_and(|decodes| decodes.name() == attribute.name()),
-            values: attribute.values().sorted().into_iter().map(|(name, number)| (name.to_owned(), number)).collect(),
+            decodes: self.decodes(attribute),
+            values: attribute.values().listed(),
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod build;
 pub mod builtin;
 pub mod decode;
 pub mod diameter;
+pub mod entry;
 pub mod explain;
 pub mod load;
 mod parse;
@@ -35,11 +36,7 @@ mod xml;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-use std::sync::Arc;
-
-pub use attribute::{Attribute, Handle, Values};
+pub use attribute::{Attribute, Handle, Radius, Values};
 pub use build::Builder;
 pub use decode::Decoded;
 pub use explain::{Explanation, Row};
@@ -50,32 +47,8 @@ pub use types::{Flags, Format, Oid, Origin, Type, Vendor};
 pub use value::{Input, ValueError};
 pub use wire::{ATTRIBUTE_OCTETS_MAX, LONG_VALUE_OCTETS_MAX};
 
-/// A finished dictionary. It does not depend on the order of any hash table.
-#[derive(Debug)]
-pub struct Dictionary {
-    /// By lower-case name.
-    by_name: HashMap<Box<str>, usize>,
-    /// By number the attribute that decodes.
-    by_oid: HashMap<Oid, usize>,
-    attributes: Vec<Handle>,
-    vendors: BTreeMap<u32, Arc<Vendor>>,
-    warnings: Vec<Problem>,
-    collisions: Vec<Collision>,
-    files: Vec<PathBuf>,
-}
-
-/// The same definitions from the same places, whatever was warned of.
-impl PartialEq for Dictionary {
-    fn eq(&self, other: &Self) -> bool {
-        let same = |(own, other): (&Handle, &Handle)| **own == **other;
-        self.attributes.len() == other.attributes.len()
-            && self.attributes.iter().zip(&other.attributes).all(same)
-            && self.by_oid == other.by_oid
-            && self.vendors == other.vendors
-    }
-}
-
-impl Eq for Dictionary {}
+/// A finished dictionary of RADIUS.
+pub type Dictionary = entry::Dictionary<Radius>;
 
 /// A name of the operator's that sits on a number officially assigned to another attribute.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -113,13 +86,13 @@ impl Dictionary {
     /// The attribute called `name`, any case.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<Handle> {
-        self.by_name.get(name.to_ascii_lowercase().as_str()).map(|at| self.attributes[*at].clone())
+        self.by_name.get(name.to_ascii_lowercase().as_str()).map(|at| self.entries[*at].clone())
     }
 
     /// The attribute that decodes this number: of several names the one defined last.
     #[must_use]
     pub fn by_oid(&self, oid: &Oid) -> Option<Handle> {
-        self.by_oid.get(oid).map(|at| self.attributes[*at].clone())
+        self.by_number(oid)
     }
 
     /// The vendor with this number.
@@ -128,33 +101,10 @@ impl Dictionary {
         self.vendors.get(&number).map(|vendor| &**vendor)
     }
 
-    /// Names of all attributes, in the order of definition.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.attributes.iter().map(|attribute| attribute.name())
-    }
-
-    /// The attribute name most like `name`, for a hint; `None` when none is near.
-    #[must_use]
-    pub fn nearest(&self, name: &str) -> Option<&str> {
-        nearest(name, self.names())
-    }
-
-    /// Warnings of the load, in the order found.
-    #[must_use]
-    pub fn warnings(&self) -> &[Problem] {
-        &self.warnings
-    }
-
     /// Names that sit on officially assigned numbers, by number; one of the warnings lists them.
     #[must_use]
     pub fn collisions(&self) -> &[Collision] {
-        &self.collisions
-    }
-
-    /// Files read, in order, without the built-in ones.
-    #[must_use]
-    pub fn files(&self) -> &[PathBuf] {
-        &self.files
+        &self.rest
     }
 }
 

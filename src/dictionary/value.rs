@@ -104,7 +104,7 @@ impl Attribute {
     /// # Errors
     /// See [`ValueError`]; then nothing has been appended.
     pub fn encode(&self, input: Input<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
-        let Some(wire) = &self.wire else { return Err(self.refused()) };
+        let Some(wire) = &self.rules.wire else { return Err(self.refused()) };
         let start = out.len();
         wire.open(out);
         let octets = match self.append(input, out) {
@@ -144,9 +144,9 @@ impl Attribute {
                 Ok(())
             }
             Input::Text([]) => Err(ValueError::Empty { attribute: self.name.clone() }),
-            Input::Text(text) if self.flags.has_tag => self.tagged(text, out),
+            Input::Text(text) if self.rules.flags.has_tag => self.tagged(text, out),
             Input::Text(text) => self.append_text(text, out),
-            Input::Number(number) if self.flags.has_tag => self.tagged(number.to_string().as_bytes(), out),
+            Input::Number(number) if self.rules.flags.has_tag => self.tagged(number.to_string().as_bytes(), out),
             Input::Number(number) if self.kind.is_number() => self.append_number(number, out),
             Input::Number(number) => self.append_text(number.to_string().as_bytes(), out),
             Input::Timestamp(time) if self.kind.is_number() => self.append_number(time.secs(), out),

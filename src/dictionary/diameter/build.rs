@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::definition::{Definition, Handle};
+use super::definition::{Definition, Rules};
 use super::parse::Lines;
 use super::types::Type;
 use super::{Dictionary, builtin};
 use crate::dictionary::attribute::Values;
+use crate::dictionary::entry::Handle;
 use crate::dictionary::load::Loader;
 use crate::dictionary::problem::LoadError;
 use crate::dictionary::reader::{self, Definitions, Load};
@@ -259,21 +260,19 @@ impl Builder {
             };
             Handle(Arc::new(Definition {
                 name: draft.name,
-                code: draft.code,
-                vendor: draft.vendor,
+                number: (draft.vendor, draft.code),
                 kind,
-                is_mandatory: draft.is_mandatory,
+                rules: Rules { is_mandatory: draft.is_mandatory, members: draft.members },
                 values: Arc::new(Values::new(&draft.values)),
-                members: draft.members,
                 origin: draft.origin,
             }))
         });
         Ok(Dictionary {
-            definitions: definitions.collect(),
+            entries: definitions.collect(),
             by_name: self.by_name,
-            by_code: self.by_code,
+            by_number: self.by_code,
             vendors: self.vendors,
-            unmapped: self.load.skipped,
+            rest: self.load.skipped,
             warnings,
             files: self.load.files,
         })

@@ -1,37 +1,41 @@
 //! One AVP of a dictionary, ready to encode.
 
-use std::fmt;
-use std::ops::Deref;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::types::Type;
-use crate::dictionary::attribute::Values;
+use crate::dictionary::entry::{self, Entry, Protocol};
 use crate::dictionary::types::Origin;
 
-/// One AVP of a finished dictionary.
-#[derive(Debug, Eq, PartialEq)]
-pub struct Definition {
-    pub(super) name: Box<str>,
-    pub(super) code: u32,
-    pub(super) vendor: u32,
-    pub(super) kind: Type,
+/// Dictionaries of Diameter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Diameter {}
+
+impl Protocol for Diameter {
+    /// Vendor (0 for none) and code.
+    type Number = (u32, u32);
+    type Kind = Type;
+    type Rules = Rules;
+    /// One for each vendor that has it.
+    type Named = Vec<usize>;
+    type Vendor = Box<str>;
+    /// Lower-case names that have no place in Diameter, and why.
+    type Rest = HashMap<Box<str>, &'static str>;
+}
+
+/// How an AVP stands on the wire.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Rules {
     pub(super) is_mandatory: bool,
-    pub(super) values: Arc<Values>,
+    /// Names of the members of a group.
     pub(super) members: Vec<Box<str>>,
-    pub(super) origin: Origin,
 }
 
-/// A definition resolved once, at start: cheap to clone, needs no look-up per record.
-#[derive(Clone, Debug)]
-pub struct Handle(pub(super) Arc<Definition>);
+/// One AVP of a finished dictionary.
+pub type Definition = Entry<Diameter>;
 
-impl Deref for Handle {
-    type Target = Definition;
-
-    fn deref(&self) -> &Definition {
-        &self.0
-    }
-}
+/// A definition resolved once, at start.
+pub type Handle = entry::Handle<Diameter>;
 
 impl Handle {
     /// An AVP no dictionary has: text, without the flag M.
@@ -39,12 +43,10 @@ impl Handle {
         let name = if vendor == 0 { format!("AVP-{code}") } else { format!("AVP-{vendor}:{code}") };
         Self(Arc::new(Definition {
             name: name.into(),
-            code,
-            vendor,
+            number: (vendor, code),
             kind: Type::Utf8String,
-            is_mandatory: false,
+            rules: Rules::default(),
             values: Arc::default(),
-            members: Vec::new(),
             origin: Origin { file: "by number".into(), line: 0 },
         }))
     }
@@ -77,57 +79,33 @@ const REFUSED: &[(u32, &str)] = &[
 ];
 
 impl Definition {
-    /// Name as its last definition spells it.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// AVP code.
     #[must_use]
     pub fn code(&self) -> u32 {
-        self.code
+        self.number.1
     }
 
     /// Vendor number; 0 for none.
     #[must_use]
     pub fn vendor(&self) -> u32 {
-        self.vendor
-    }
-
-    /// Data type.
-    #[must_use]
-    pub fn kind(&self) -> Type {
-        self.kind
+        self.number.0
     }
 
     /// Whether the flag M is set when it is sent.
     #[must_use]
     pub fn is_mandatory(&self) -> bool {
-        self.is_mandatory
+        self.rules.is_mandatory
     }
 
     /// The flags it is sent with, V left to the writer.
     #[must_use]
     pub fn flags(&self) -> u8 {
-        if self.is_mandatory { 0x40 } else { 0 }
-    }
-
-    /// Its VALUE names.
-    #[must_use]
-    pub fn values(&self) -> &Values {
-        &self.values
+        if self.rules.is_mandatory { 0x40 } else { 0 }
     }
 
     /// Names of the members its group lists, in their order.
     pub fn members(&self) -> impl Iterator<Item = &str> {
-        self.members.iter().map(|member| &**member)
-    }
-
-    /// Where it was defined last.
-    #[must_use]
-    pub fn origin(&self) -> &Origin {
-        &self.origin
+        self.rules.members.iter().map(|member| &**member)
     }
 
     /// Why no value of a call may be sent in this AVP; `None` when it may.
@@ -136,18 +114,12 @@ impl Definition {
         if self.kind == Type::Grouped {
             return Some("it is a group and has no value of its own");
         }
-        if self.vendor != 0 {
+        if self.number.0 != 0 {
             return None;
         }
-        if WRITTEN.contains(&self.code) {
+        if WRITTEN.contains(&self.number.1) {
             return Some("Tollgate writes it itself");
         }
-        REFUSED.iter().find(|(code, _)| *code == self.code).map(|(_, why)| *why)
-    }
-}
-
-impl fmt::Display for Definition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        REFUSED.iter().find(|(code, _)| *code == self.number.1).map(|(_, why)| *why)
     }
 }

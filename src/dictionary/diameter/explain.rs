@@ -62,25 +62,14 @@ impl Dictionary {
     /// As [`Dictionary::find`].
     pub fn explain(&self, label: &str, value: Option<&str>) -> Result<Explanation, LabelError> {
         let definition = self.find(label)?;
-        let key = (definition.vendor(), definition.code());
-        let aliases = self
-            .sorted()
-            .into_iter()
-            .filter(|other| (other.vendor(), other.code()) == key && other.name() != definition.name());
         let sample = value.map(|value| sample(&definition, value));
         Ok(Explanation {
             row: self.row(&definition),
             layout: layout(&definition),
-            aliases: aliases.map(|other| other.name().to_owned()).collect(),
+            aliases: self.aliases(&definition),
             refusal: definition.refusal().map(str::to_owned),
             sample,
         })
-    }
-
-    fn sorted(&self) -> Vec<&Definition> {
-        let mut all: Vec<&Definition> = self.definitions.iter().map(|definition| &**definition).collect();
-        all.sort_by(|a, b| (a.vendor(), a.code(), a.name()).cmp(&(b.vendor(), b.code(), b.name())));
-        all
     }
 
     fn row(&self, definition: &Definition) -> Row {
@@ -94,8 +83,8 @@ impl Dictionary {
             kind: definition.kind().to_string(),
             flags: flags(definition),
             origin: definition.origin().to_string(),
-            decodes: self.by_code(key.0, key.1).is_some_and(|decodes| decodes.name() == definition.name()),
-            values: definition.values().sorted().into_iter().map(|(name, number)| (name.to_owned(), number)).collect(),
+            decodes: self.decodes(definition),
+            values: definition.values().listed(),
             members: definition.members().map(str::to_owned).collect(),
         }
     }

@@ -17,45 +17,16 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-
 pub use build::Builder;
-pub use definition::{Definition, Handle};
+pub use definition::{Definition, Diameter, Handle};
 pub use explain::{Explanation, Row};
 pub use types::Type;
 pub use value::{ValueError, clean, is_plain, rfc_3339};
 
-use super::nearest;
-use super::problem::Problem;
+use super::{entry, nearest};
 
-/// A finished dictionary.
-#[derive(Debug)]
-pub struct Dictionary {
-    /// By lower-case name: one for each vendor that has it.
-    by_name: HashMap<Box<str>, Vec<usize>>,
-    /// By vendor and code the definition that decodes.
-    by_code: HashMap<(u32, u32), usize>,
-    definitions: Vec<Handle>,
-    vendors: BTreeMap<u32, Box<str>>,
-    /// Lower-case names that have no place in Diameter, and why.
-    unmapped: HashMap<Box<str>, &'static str>,
-    warnings: Vec<Problem>,
-    files: Vec<PathBuf>,
-}
-
-/// The same definitions from the same places, whatever was warned of.
-impl PartialEq for Dictionary {
-    fn eq(&self, other: &Self) -> bool {
-        let same = |(own, other): (&Handle, &Handle)| **own == **other;
-        self.definitions.len() == other.definitions.len()
-            && self.definitions.iter().zip(&other.definitions).all(same)
-            && (&self.by_name, &self.by_code) == (&other.by_name, &other.by_code)
-            && self.vendors == other.vendors
-    }
-}
-
-impl Eq for Dictionary {}
+/// A finished dictionary of Diameter.
+pub type Dictionary = entry::Dictionary<Diameter>;
 
 /// A label names no AVP, or several.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -158,21 +129,21 @@ impl Dictionary {
     fn named(&self, label: &str, name: &str, vendor: Option<u32>) -> Result<Handle, LabelError> {
         let lower = name.to_ascii_lowercase();
         let all = self.by_name.get(lower.as_str()).map_or(&[][..], Vec::as_slice);
-        let fits = |at: &&usize| vendor.is_none_or(|vendor| self.definitions[**at].vendor() == vendor);
+        let fits = |at: &&usize| vendor.is_none_or(|vendor| self.entries[**at].vendor() == vendor);
         let any_case: Vec<usize> = all.iter().filter(fits).copied().collect();
-        let exact: Vec<usize> = any_case.iter().copied().filter(|at| self.definitions[*at].name() == name).collect();
+        let exact: Vec<usize> = any_case.iter().copied().filter(|at| self.entries[*at].name() == name).collect();
         match (exact.as_slice(), any_case.as_slice()) {
-            ([one], _) | ([], [one]) => Ok(self.definitions[*one].clone()),
-            ([], []) => Err(match self.unmapped.get(lower.as_str()) {
+            ([one], _) | ([], [one]) => Ok(self.entries[*one].clone()),
+            ([], []) => Err(match self.rest.get(lower.as_str()) {
                 Some(why) => LabelError::Unmapped { label: label.to_owned(), why },
                 None => {
-                    let near = nearest(name, self.definitions.iter().map(|definition| definition.name()));
+                    let near = self.nearest(name);
                     LabelError::Unknown { label: label.to_owned(), near: near.map(str::to_owned) }
                 }
             }),
             ([], many) | (many, _) => {
                 let labels = many.iter().map(|at| {
-                    let definition = &self.definitions[*at];
+                    let definition = &self.entries[*at];
                     format!("`{}:{}`", self.vendor_name(definition.vendor()), definition.name())
                 });
                 let candidates = labels.collect::<Vec<_>>().join(", ");
@@ -190,7 +161,7 @@ impl Dictionary {
     /// The definition that decodes this vendor (0 for none) and code: of several names the one defined last.
     #[must_use]
     pub fn by_code(&self, vendor: u32, code: u32) -> Option<Handle> {
-        self.by_code.get(&(vendor, code)).map(|at| self.definitions[*at].clone())
+        self.by_number(&(vendor, code))
     }
 
     /// Number of a vendor by name, any case, or by number.
@@ -214,18 +185,6 @@ impl Dictionary {
 
     /// All definitions in the order of definition.
     pub fn definitions(&self) -> impl Iterator<Item = &Handle> {
-        self.definitions.iter()
-    }
-
-    /// Warnings of the load, in the order found.
-    #[must_use]
-    pub fn warnings(&self) -> &[Problem] {
-        &self.warnings
-    }
-
-    /// Files read, in order, without the built-in ones.
-    #[must_use]
-    pub fn files(&self) -> &[PathBuf] {
-        &self.files
+        self.entries.iter()
     }
 }

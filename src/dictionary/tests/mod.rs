@@ -7,7 +7,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::*;
 
