@@ -14,7 +14,6 @@ pub mod header;
 pub mod message;
 pub mod peer;
 pub mod print;
-mod random;
 pub mod result;
 pub mod route;
 

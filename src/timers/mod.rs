@@ -10,6 +10,7 @@
 //! leaves at once and its memory comes back.
 
 pub mod pace;
+pub(crate) mod random;
 pub mod slab;
 pub mod spell;
 

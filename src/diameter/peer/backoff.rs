@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::random::Random;
 use super::settings::{RECONNECT_MIN, STEADY, Timing};
 use crate::clock::Instant;
+use crate::timers::random::Random;
 
 /// Seconds before the tries.
 const STEPS: [u64; 5] = [1, 2, 5, 10, 30];

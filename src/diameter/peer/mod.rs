@@ -29,9 +29,9 @@ use self::backoff::BackOff;
 use self::watchdog::{Due, Watchdog};
 use super::header::{Header, command};
 use super::message::{self, Capabilities, Ids};
-use super::random::Random;
 use super::{application, code, result};
 use crate::clock::Instant;
+use crate::timers::random::Random;
 
 pub use self::cause::Cause;
 pub use self::settings::{

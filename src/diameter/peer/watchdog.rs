@@ -5,8 +5,8 @@
 //! goodbye throws answers away until its own three watchdogs are through.
 
 use crate::clock::Instant;
+use crate::timers::random::Random;
 
-use super::super::random::Random;
 use super::settings::{VALIDATIONS, WATCHDOG_JITTER};
 use std::time::Duration;
 

@@ -39,10 +39,10 @@ use self::quarantine::Quarantine;
 use self::sending::Ending;
 use self::slot::{Origin, Slot};
 use super::peer::{self, Cause, State};
-use super::random::Random;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::Seq;
 use crate::timers::Wheel;
+use crate::timers::random::Random;
 
 pub use self::guard::Kind;
 pub use self::policy::{Effect, Fallback, Verdict, judge};

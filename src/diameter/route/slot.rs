@@ -8,8 +8,8 @@ use foldhash::fast::FixedState;
 use super::settings::{GHOSTS_MAX, PROBE_FIRST, PROBE_MAX, PeerSettings, REST_FIRST, REST_MAX, Settings};
 use crate::clock::Instant;
 use crate::diameter::peer::Peer;
-use crate::diameter::random::Random;
 use crate::ids::Seq;
+use crate::timers::random::Random;
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -7,33 +7,33 @@ use siphasher::sip::SipHasher13;
 
 /// A counter through SipHash with a secret key: numbers nobody can predict from earlier ones.
 #[derive(Clone, Debug)]
-pub(super) struct Random {
+pub(crate) struct Random {
     hasher: SipHasher13,
     counter: u64,
 }
 
 impl Random {
-    pub(super) fn new(seed: [u64; 2]) -> Self {
+    pub(crate) fn new(seed: [u64; 2]) -> Self {
         Self { hasher: SipHasher13::new_with_keys(seed[0], seed[1]), counter: 0 }
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.counter = self.counter.wrapping_add(1);
         self.hasher.hash(&self.counter.to_le_bytes())
     }
 
     /// Its high half: identifiers of messages.
-    pub(super) fn word(&mut self) -> u32 {
+    pub(crate) fn word(&mut self) -> u32 {
         (self.next() >> 32) as u32
     }
 
     /// A number below `end`; 0 when that is 0.
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         if end == 0 { 0 } else { self.next() % end }
     }
 
     /// `span` ± `around`, never below zero.
-    pub(super) fn vary(&mut self, span: Duration, around: Duration) -> Duration {
+    pub(crate) fn vary(&mut self, span: Duration, around: Duration) -> Duration {
         let half = u64::try_from(around.as_micros()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4);
         let shift = self.below(2 * half + 1);
         (span + Duration::from_micros(shift)).saturating_sub(Duration::from_micros(half))
