@@ -20,6 +20,7 @@ use super::mailbox::{Mail, Mailbox};
 use crate::clock::{self, Instant};
 use crate::sip::proxy::locate;
 use crate::sip::stack::{Destination, QueryId};
+use crate::timers::random::Random;
 
 /// Questions that wait for the resolver at most; beyond it they lead nowhere, at once.
 pub const QUESTIONS_MAX: usize = 4096;
@@ -131,7 +132,7 @@ struct Desk {
     earlier: HashSet<Id>,
     /// Names whose look-up waits for others to end.
     queued: VecDeque<Asked>,
-    dice: Dice,
+    random: Random,
 }
 
 /// What was found out about a name.
@@ -142,20 +143,9 @@ struct Known {
     until: Instant,
 }
 
-/// Numbers that nobody can guess.
-#[derive(Default)]
-struct Dice {
-    state: RandomState,
-    thrown: u64,
-}
-
-impl Dice {
-    /// A number from 0 to `most`.
-    fn throw(&mut self, most: u32) -> u32 {
-        self.thrown += 1;
-        let number = self.state.hash_one(self.thrown) % (u64::from(most) + 1);
-        u32::try_from(number).unwrap_or(most)
-    }
+/// A number from 0 to `most`.
+fn up_to(most: u32, random: &mut Random) -> u32 {
+    u32::try_from(random.below(u64::from(most) + 1)).unwrap_or(most)
 }
 
 impl Desk {
@@ -171,7 +161,7 @@ impl Desk {
             names: HashMap::new(),
             earlier: HashSet::new(),
             queued: VecDeque::new(),
-            dice: Dice::default(),
+            random: Random::new([0, 1].map(|half| RandomState::new().hash_one(half))),
         }
     }
 
@@ -193,7 +183,7 @@ impl Desk {
         host.make_ascii_lowercase();
         let asked = Asked { host, port, ways };
         if let Some(known) = self.known.get(&asked).filter(|known| known.until > clock::mono()) {
-            let destinations = locate::destinations(&known.answer.found, &mut |most| self.dice.throw(most));
+            let destinations = locate::destinations(&known.answer.found, &mut |most| up_to(most, &mut self.random));
             return self.answer(shard, query, destinations);
         }
         if self.waiters >= QUESTIONS_MAX || asked.host.len() > NAME_BYTES_MAX {
@@ -244,7 +234,7 @@ impl Desk {
         for (shard, query) in self.waiting.remove(&asked).unwrap_or_default() {
             self.waiters -= 1;
             let found = self.known.get(&asked).map(|known| &known.answer.found);
-            let list = found.map(|found| locate::destinations(found, &mut |most| self.dice.throw(most)));
+            let list = found.map(|found| locate::destinations(found, &mut |most| up_to(most, &mut self.random)));
             self.answer(shard, query, list.unwrap_or_default());
         }
         self.look_up();

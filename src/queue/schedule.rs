@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::timers::random::doubled;
 
 /// Waiting times between the deliveries of one record: each twice the one before, up to the longest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,7 +21,7 @@ impl BackOff {
     /// records that failed together do not return together.
     #[must_use]
     pub fn after(&self, attempts: u32, random: u32) -> Duration {
-        let doubled = self.shortest.saturating_mul(1 << attempts.saturating_sub(1).min(30)).min(self.longest);
+        let doubled = doubled(self.shortest, attempts.saturating_sub(1), self.longest);
         doubled - doubled / 5 * (random & 0xffff) / 0xffff
     }
 }

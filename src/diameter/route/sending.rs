@@ -15,6 +15,7 @@ use crate::diameter::avp::Avps;
 use crate::diameter::code;
 use crate::diameter::header::{self, Repeat};
 use crate::ids::Seq;
+use crate::timers::random::doubled;
 
 /// The Session-Id of a message.
 pub(super) fn session_of(message: &[u8]) -> Option<&[u8]> {
@@ -363,12 +364,9 @@ impl Client {
     /// Back to the queue for a time that doubles with each refusal.
     pub(super) fn back_off(&mut self, now: Now, key: Seq, reason: Reason, out: &mut Vec<Output>) {
         let Some(flight) = self.flights.get_mut(&key) else { return };
-        let doublings = flight.past.refusals.min(16);
+        let wait = doubled(self.settings.retry_first, flight.past.refusals, self.settings.retry_max);
         flight.past.refusals += 1;
-        let wait = self.settings.retry_first.saturating_mul(1 << doublings).min(self.settings.retry_max);
-        // Shortened by up to a fifth, so that records that failed together do not return together.
-        let fifth = u64::try_from(wait.as_micros() / 5).unwrap_or(0);
-        let after = wait - Duration::from_micros(self.random.below(fifth + 1));
+        let after = self.random.shorten(wait, 5);
         self.give_back(now, key, after, reason, out);
     }
 

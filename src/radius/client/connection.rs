@@ -10,9 +10,9 @@
 
 use std::time::Duration;
 
-use super::random::Random;
 use super::server::Probe;
 use crate::clock::Instant;
+use crate::timers::random::{Random, doubled};
 
 /// Status-Servers a reopened connection has to answer before it carries records (RFC 3539 §3.4.1).
 pub(super) const PROBATION_PROBES: u32 = 3;
@@ -27,8 +27,8 @@ const REOPEN_FIRST: Duration = Duration::from_millis(250);
 const REOPEN_NEXT: Duration = Duration::from_secs(1);
 /// Longest wait.
 const REOPEN_MAX: Duration = Duration::from_secs(60);
-/// Jitter of the watchdog at most (RFC 3539 §3.4.1), ten times: [`Random::vary`] takes a tenth.
-const WATCHDOG_JITTER_TENFOLD: Duration = Duration::from_secs(20);
+/// Jitter of the watchdog at most (RFC 3539 §3.4.1).
+const WATCHDOG_JITTER: Duration = Duration::from_secs(2);
 
 /// Whether records may go out on a connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -159,14 +159,14 @@ impl Connection {
         };
         let span = match was_proven {
             true => REOPEN_FIRST,
-            false => REOPEN_NEXT.saturating_mul(1_u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX)),
+            false => doubled(REOPEN_NEXT, failures, REOPEN_MAX),
         };
-        random.jitter(span.min(REOPEN_MAX))
+        random.jitter(span)
     }
 }
 
 fn watchdog(period: Duration, random: &mut Random) -> Duration {
-    random.vary(period, WATCHDOG_JITTER_TENFOLD.min(period * 2 / 3))
+    random.vary(period, WATCHDOG_JITTER.min(period / 15))
 }
 
 #[cfg(test)]

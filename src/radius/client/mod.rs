@@ -17,7 +17,6 @@ mod health;
 mod lane;
 mod line;
 mod probe;
-mod random;
 mod reason;
 mod receiving;
 mod sending;
@@ -37,12 +36,12 @@ use bytes::Bytes;
 
 use self::doubt::Doubts;
 use self::lane::Link;
-use self::random::Random;
 use self::server::{Server, Suspicion};
 use self::visit::Visits;
 use super::packet;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{CallHash, Seq};
+use crate::timers::random::Random;
 
 pub use self::answer::{Answer, cause_name, classify, is_permanent};
 pub use self::delay::{BASE_AGE, QUEUE_TARGET};

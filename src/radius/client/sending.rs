@@ -14,6 +14,7 @@ use super::{Client, DelayTime, LaneId, MessageAuthenticator, Output, Reason, Sel
 use crate::clock::{Instant, Now};
 use crate::radius::packet::{self, Code};
 use crate::radius::{authenticator, number};
+use crate::timers::random::doubled;
 
 /// Longest back-off of a record of which is not known why it is not answered: it must not wait long for a server that is
 /// back.
@@ -328,8 +329,7 @@ impl Client {
     /// `retry_first` doubled `times`, at most `retry_max`, ± 10 %.
     pub(super) fn back_off(&mut self, times: u32) -> Duration {
         let settings = &self.settings;
-        let span = settings.retry_first.saturating_mul(1_u32.checked_shl(times.min(31)).unwrap_or(u32::MAX));
-        self.random.jitter(span.min(settings.retry_max))
+        self.random.jitter(doubled(settings.retry_first, times, settings.retry_max))
     }
 
     /// Counts a failed visit against the record if another one was acknowledged by the same server since this one was first

@@ -11,7 +11,6 @@ use bytes::Bytes;
 
 use super::connection::{Bark, Connection, PROBATION_PATIENCE, Stage};
 use super::lane::{Lane, Link, WATCHDOG_IDENTIFIER};
-use super::random::Random;
 use super::receiving::request_of;
 use super::sending::Fault;
 use super::server::{Probe, Suspicion};
@@ -19,6 +18,7 @@ use super::visit::first_wait;
 use super::{Alarm, Client, Health, Idle, LaneId, Output, Reason, Settings, Transport, classify, index, probe};
 use crate::clock::{Instant, Now};
 use crate::radius::packet::{HEADER_OCTETS, Packet};
+use crate::timers::random::Random;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

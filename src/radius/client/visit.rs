@@ -8,12 +8,12 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::lane::LaneId;
-use super::random::Random;
 use super::{Settings, Submission};
 use crate::clock::{Instant, Timestamp};
 use crate::ids::{CallHash, Seq};
 use crate::radius::number;
 use crate::radius::packet::{Attributes, HEADER_OCTETS};
+use crate::timers::random::Random;
 
 /// Stale timers kept beside the live ones before they are swept out.
 const STALE_TIMERS_MAX: usize = 4096;
@@ -83,7 +83,7 @@ pub(super) fn first_wait(settings: &Settings, random: &mut Random) -> Duration {
 
 /// Wait after a further transmission.
 pub(super) fn next_wait(settings: &Settings, previous: Duration, random: &mut Random) -> Duration {
-    let wait = random.vary(previous * 2, previous);
+    let wait = random.vary(previous * 2, previous / 10);
     let wait = if wait > settings.max_timeout { random.jitter(settings.max_timeout) } else { wait };
     wait.max(WAIT_MIN)
 }

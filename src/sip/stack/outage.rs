@@ -9,14 +9,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use siphasher::sip::SipHasher13;
-
 use super::tables::Origin;
 use super::types::{Condition, Destination, Hop, ListenerId, Output, Peer, Plan, Transport};
 use super::{Key, Stack};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
 use crate::sip::message::Message;
+use crate::timers::random::Random;
 
 /// Time from when a place went down to the first OPTIONS.
 const PROBE_FIRST: Duration = Duration::from_secs(2);
@@ -47,8 +46,7 @@ pub(super) struct Outages {
     places: HashMap<Peer, Place, foldhash::fast::RandomState>,
     /// When the next probe is due.
     next: Option<Instant>,
-    hasher: SipHasher13,
-    drawn: u64,
+    random: Random,
 }
 
 #[derive(Debug)]
@@ -72,8 +70,7 @@ struct Down {
 impl Outages {
     /// None yet; with a limit of 0 there never are.
     pub(super) fn new(failures_max: u32, secret: &[u8; 16]) -> Self {
-        let hasher = SipHasher13::new_with_key(secret);
-        Self { failures_max, places: HashMap::default(), next: None, hasher, drawn: 0 }
+        Self { failures_max, places: HashMap::default(), next: None, random: Random::keyed(secret) }
     }
 
     /// Goes on with another limit; what is down by the old one stays so until it answers.
@@ -174,15 +171,9 @@ impl Outages {
         self.next = self.places.values().filter_map(|place| place.down.as_ref()).map(|down| down.probe_at).min();
     }
 
-    fn draw(&mut self) -> u64 {
-        self.drawn += 1;
-        self.hasher.hash(&self.drawn.to_le_bytes())
-    }
-
     /// A span shorter by up to a tenth, so that gateways which lost a peer together do not ask it together.
     fn jitter(&mut self, span: Duration) -> Duration {
-        let tenth = u64::try_from(span.as_micros() / 10).unwrap_or(u64::MAX - 1);
-        span - Duration::from_micros(self.draw() % (tenth + 1))
+        self.random.shorten(span, 10)
     }
 }
 
@@ -279,7 +270,7 @@ impl Stack {
         // The answer comes to the shard that its Call-ID names.
         let (number, shards) = self.settings.shard;
         let (id, tag) = loop {
-            let tag = self.outages.draw();
+            let tag = self.outages.random.next();
             let id = format!("{tag:016x}@{}", local.ip());
             if CallHash::of(id.as_bytes()).shard(&self.settings.key, shards.max(1)) == number {
                 break (id, tag);
