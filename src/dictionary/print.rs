@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::attribute::Attribute;
 use super::types::Type;
@@ -32,18 +32,15 @@ pub(super) fn print(attribute: &Attribute, octets: &[u8]) -> Option<String> {
             let time = jiff::Timestamp::from_second(number()?).ok()?;
             format!("\"{}\"", time.strftime("%b %e %Y %H:%M:%S UTC"))
         }
-        Type::IpAddr => Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).to_string(),
-        Type::Ipv6Addr => Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).to_string(),
-        Type::ComboIp => match octets.len() {
-            4 => Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).to_string(),
-            _ => Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).to_string(),
-        },
-        Type::Ipv6Prefix => {
-            let [_, bits @ 0..=128, rest @ ..] = octets else { return None };
-            let mut whole = [0; 16];
-            whole.get_mut(..rest.len())?.copy_from_slice(rest);
-            format!("{}/{bits}", Ipv6Addr::from(whole))
+        Type::IpAddr | Type::Ipv6Addr | Type::ComboIp => {
+            let count = match attribute.kind {
+                Type::IpAddr => 4,
+                Type::Ipv6Addr => 16,
+                _ => octets.len(),
+            };
+            address(octets).filter(|_| octets.len() == count)?.to_string()
         }
+        Type::Ipv6Prefix => ipv6_prefix(octets)?,
         Type::Ipv4Prefix => {
             let [_, bits @ 0..=32, rest @ ..] = octets else { return None };
             format!("{}/{bits}", Ipv4Addr::from(<[u8; 4]>::try_from(rest).ok()?))
@@ -61,6 +58,22 @@ pub(super) fn print(attribute: &Attribute, octets: &[u8]) -> Option<String> {
 
 fn named(attribute: &Attribute, number: i64) -> String {
     attribute.value_name(number).map_or_else(|| number.to_string(), str::to_owned)
+}
+
+/// An address of 4 or 16 octets.
+pub(super) fn address(octets: &[u8]) -> Option<IpAddr> {
+    match octets.len() {
+        4 => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
+    }
+}
+
+/// An IPv6 prefix as RADIUS has it (RFC 3162 §2.3).
+pub(super) fn ipv6_prefix(octets: &[u8]) -> Option<String> {
+    let [_, bits @ 0..=128, rest @ ..] = octets else { return None };
+    let mut whole = [0; 16];
+    whole.get_mut(..rest.len())?.copy_from_slice(rest);
+    Some(format!("{}/{bits}", Ipv6Addr::from(whole)))
 }
 
 /// Octets as `0x…`.

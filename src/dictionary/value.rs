@@ -1,11 +1,13 @@
 //! Values: from text, number, instant or address into octets.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str;
 
 use crate::clock::Timestamp;
 
 use super::attribute::Attribute;
+use super::entry::{Entry, Protocol};
+use super::nearest;
 use super::types::Type;
 
 /// What is to be encoded.
@@ -50,7 +52,7 @@ pub enum ValueError {
         /// The value, shortened, for people.
         value: Box<str>,
         /// Type of the attribute.
-        kind: Type,
+        kind: Box<str>,
         /// Empty, or what would be right, after a separator.
         hint: Box<str>,
     },
@@ -73,6 +75,12 @@ pub enum ValueError {
         attribute: Box<str>,
         /// The reason.
         why: &'static str,
+    },
+    /// The AVP holds others.
+    #[error("{attribute} is a group and has no value of its own")]
+    Group {
+        /// Name of the AVP.
+        attribute: Box<str>,
     },
 }
 
@@ -214,34 +222,21 @@ impl Attribute {
             Type::InterfaceId => interface_id(word, out),
             Type::Ether => ether(word, out),
             _ => {
-                let number = self.number_of(word).ok_or_else(|| self.form(text, &self.nearest_value(word)))?;
+                let number = self.number_of(word).ok_or_else(|| self.no_number(text, word))?;
                 return self.append_number(number, out);
             }
         };
         done.ok_or_else(|| self.form(text, ""))
     }
 
-    /// The number `word` means for this attribute: digits first, then VALUE names.
+    /// The number `word` means for this attribute.
     fn number_of(&self, word: &str) -> Option<i64> {
-        if let Some(number) = parse_number(word) {
-            return Some(number);
-        }
-        if let Some(number) = self.value(word) {
-            return Some(number);
-        }
-        match self.kind {
+        self.numbered(word).or_else(|| match self.kind {
             Type::Date => word.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second),
             Type::Bool if word.eq_ignore_ascii_case("yes") || word.eq_ignore_ascii_case("true") => Some(1),
             Type::Bool if word.eq_ignore_ascii_case("no") || word.eq_ignore_ascii_case("false") => Some(0),
             _ => None,
-        }
-    }
-
-    fn nearest_value(&self, word: &str) -> String {
-        match super::nearest(word, self.values.names()) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => String::new(),
-        }
+        })
     }
 
     fn append_number(&self, number: i64, out: &mut Vec<u8>) -> Result<(), ValueError> {
@@ -271,57 +266,63 @@ impl Attribute {
     }
 
     fn prefix(&self, word: &str, out: &mut Vec<u8>) -> Option<()> {
-        let (literal, bits) = match word.split_once('/') {
-            Some((literal, bits)) => (literal, Some(decimal(bits)?)),
-            None => (word, None),
-        };
-        match (self.kind, address(literal)?) {
-            (Type::Ipv6Prefix, IpAddr::V6(v6)) => return push_ipv6_prefix(v6, bits, out),
-            (Type::Ipv4Prefix, IpAddr::V4(v4)) => {
-                let bits = u8::try_from(bits.unwrap_or(32)).ok().filter(|bits| *bits <= 32)?;
-                let kept = v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
-                out.extend_from_slice(&[0, bits]);
-                out.extend_from_slice(&kept.to_be_bytes());
-            }
-            _ => return None,
+        if self.kind == Type::Ipv6Prefix {
+            return ipv6_prefix(word, out);
         }
+        let (IpAddr::V4(v4), bits) = prefix(word)? else { return None };
+        let bits = u8::try_from(bits.unwrap_or(32)).ok().filter(|bits| *bits <= 32)?;
+        let kept = v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+        out.extend_from_slice(&[0, bits]);
+        out.extend_from_slice(&kept.to_be_bytes());
         Some(())
     }
+}
 
-    fn form(&self, text: &[u8], hint: &str) -> ValueError {
+/// What is alike in the values of both protocols.
+impl<P: Protocol> Entry<P> {
+    /// The number a word means: digits first, then VALUE names.
+    pub(super) fn numbered(&self, word: &str) -> Option<i64> {
+        parse_number(word).or_else(|| self.values.number(word))
+    }
+
+    /// `text` has the form of no number and is no VALUE name.
+    pub(super) fn no_number(&self, text: &[u8], word: &str) -> ValueError {
+        let near = nearest(word, self.values.names());
+        self.form(text, &near.map_or_else(String::new, |name| format!("did you mean `{name}`?")))
+    }
+
+    pub(super) fn form(&self, text: &[u8], hint: &str) -> ValueError {
         let value: String = String::from_utf8_lossy(text).chars().take(QUOTED_CHARS_MAX).collect();
         let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
         ValueError::Form {
             attribute: self.name.clone(),
             value: value.escape_debug().to_string().into(),
-            kind: self.kind,
+            kind: self.kind.to_string().into(),
             hint: hint.into(),
         }
     }
 
-    fn range(&self, number: i64, min: i64, max: i64) -> ValueError {
+    pub(super) fn range(&self, number: i64, min: i64, max: i64) -> ValueError {
         ValueError::Range { attribute: self.name.clone(), number, min, max }
     }
 }
 
 /// Appends an IPv6 prefix (RFC 3162 §2.3) of the form address, `/`, bits; without bits the whole address.
 pub(super) fn ipv6_prefix(word: &str, out: &mut Vec<u8>) -> Option<()> {
-    let (literal, bits) = match word.split_once('/') {
-        Some((literal, bits)) => (literal, Some(decimal(bits)?)),
-        None => (word, None),
-    };
-    match address(literal)? {
-        IpAddr::V6(v6) => push_ipv6_prefix(v6, bits, out),
-        IpAddr::V4(_) => None,
-    }
-}
-
-fn push_ipv6_prefix(v6: Ipv6Addr, bits: Option<u32>, out: &mut Vec<u8>) -> Option<()> {
+    let (IpAddr::V6(v6), bits) = prefix(word)? else { return None };
     let bits = u8::try_from(bits.unwrap_or(128)).ok().filter(|bits| *bits <= 128)?;
     let kept = v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
     out.extend_from_slice(&[0, bits]);
     out.extend_from_slice(&kept.to_be_bytes()[..usize::from(bits).div_ceil(8)]);
     Some(())
+}
+
+/// Address and bits of a prefix.
+fn prefix(word: &str) -> Option<(IpAddr, Option<u32>)> {
+    match word.split_once('/') {
+        Some((literal, bits)) => Some((address(literal)?, Some(decimal(bits)?))),
+        None => Some((address(word)?, None)),
+    }
 }
 
 /// Octets of a number of this type.

@@ -21,9 +21,11 @@ pub use build::Builder;
 pub use definition::{Definition, Diameter, Handle};
 pub use explain::{Explanation, Row};
 pub use types::Type;
-pub use value::{ValueError, clean, is_plain, rfc_3339};
+pub use value::{clean, is_plain, rfc_3339};
 
-use super::{entry, nearest};
+pub use super::value::ValueError;
+
+use super::entry;
 
 /// A finished dictionary of Diameter.
 pub type Dictionary = entry::Dictionary<Diameter>;

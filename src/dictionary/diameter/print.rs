@@ -1,13 +1,11 @@
 //! Values of AVPs: from octets into text.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::definition::Definition;
 use super::types::Type;
-use crate::dictionary::print::{hex_text, quoted};
-
-/// Seconds from 1900 to 1970 (RFC 6733 §4.3.1).
-const SECONDS_1900_TO_1970: i64 = 2_208_988_800;
+use super::value::SECONDS_1900_TO_1970;
+use crate::dictionary::print::{address, hex_text, ipv6_prefix, quoted};
 
 impl Definition {
     /// The text of a value: quoted, named, or in `0x` hex as the type wants; `None` when the octets do not have the
@@ -53,16 +51,8 @@ impl Definition {
                     _ => return None,
                 }
             }
-            Type::BareAddress => match octets.len() {
-                4 => IpAddr::from(<[u8; 4]>::try_from(octets).ok()?).to_string(),
-                _ => IpAddr::from(<[u8; 16]>::try_from(octets).ok()?).to_string(),
-            },
-            Type::BarePrefix => {
-                let [_, bits @ 0..=128, rest @ ..] = octets else { return None };
-                let mut whole = [0; 16];
-                whole.get_mut(..rest.len())?.copy_from_slice(rest);
-                format!("{}/{bits}", Ipv6Addr::from(whole))
-            }
+            Type::BareAddress => address(octets)?.to_string(),
+            Type::BarePrefix => ipv6_prefix(octets)?,
             Type::Grouped => return None,
         })
     }

@@ -6,51 +6,13 @@ use std::str;
 use super::definition::Definition;
 use super::types::Type;
 use crate::clock::Timestamp;
-use crate::dictionary::value::{Input, address, hex, ipv6_prefix, parse_number};
+use crate::dictionary::value::{Input, ValueError, address, hex, ipv6_prefix, parse_number};
 
 /// Seconds from 1900 to 1970, both at the start of the year in UTC (RFC 6733 §4.3.1).
-const SECONDS_1900_TO_1970: i64 = 2_208_988_800;
+pub(super) const SECONDS_1900_TO_1970: i64 = 2_208_988_800;
 
 /// Octets of an E.164 number in an Address (RFC 6733 §4.3.1).
 const E164_DIGITS_MAX: usize = 15;
-
-/// Characters of a value quoted in an error.
-const QUOTED_CHARS_MAX: usize = 40;
-
-/// Why a value cannot be encoded. The record goes on without it.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ValueError {
-    /// The value does not have the form of the type.
-    #[error("`{value}` is no {kind} for {avp}{hint}")]
-    Form {
-        /// Name of the AVP.
-        avp: Box<str>,
-        /// The value, shortened, for people.
-        value: Box<str>,
-        /// Type of the AVP.
-        kind: Type,
-        /// Empty, or what would be right, after a separator.
-        hint: Box<str>,
-    },
-    /// The number is outside the type's range.
-    #[error("{number} for {avp} is outside {min} to {max}")]
-    Range {
-        /// Name of the AVP.
-        avp: Box<str>,
-        /// The number.
-        number: i64,
-        /// Smallest.
-        min: i64,
-        /// Largest.
-        max: i64,
-    },
-    /// The AVP holds others.
-    #[error("{avp} is a group and has no value of its own")]
-    Group {
-        /// Name of the AVP.
-        avp: Box<str>,
-    },
-}
 
 impl Definition {
     /// Appends the octets of a value, without header and padding.
@@ -97,7 +59,7 @@ impl Definition {
                 }
                 return Ok(());
             }
-            Type::Grouped => return Err(ValueError::Group { avp: self.name.clone() }),
+            Type::Grouped => return Err(ValueError::Group { attribute: self.name.clone() }),
             _ => {}
         }
         let word = str::from_utf8(text).map_err(|_| self.form(text, ""))?.trim();
@@ -135,14 +97,7 @@ impl Definition {
                 done.ok_or_else(|| self.form(text, "an IPv4 or IPv6 address"))
             }
             Type::BarePrefix => ipv6_prefix(word, out).ok_or_else(|| self.form(text, "address, `/`, bits")),
-            _ => match parse_number(word).or_else(|| self.values.number(word)) {
-                Some(number) => self.number(number, out),
-                None => {
-                    let near = super::nearest(word, self.values.names());
-                    let hint = near.map_or_else(String::new, |near| format!("did you mean `{near}`?"));
-                    Err(self.form(text, &hint))
-                }
-            },
+            _ => self.number(self.numbered(word).ok_or_else(|| self.no_number(text, word))?, out),
         }
     }
 
@@ -156,7 +111,7 @@ impl Definition {
                     return Err(self.form(number.to_string().as_bytes(), ""));
                 };
                 if number < min || number > max {
-                    return Err(ValueError::Range { avp: self.name.clone(), number, min, max });
+                    return Err(self.range(number, min, max));
                 }
                 let octets = number.to_be_bytes();
                 out.extend_from_slice(&octets[8 - kind.octets().unwrap_or(8)..]);
@@ -204,17 +159,6 @@ impl Definition {
             _ => return None,
         }
         Some(())
-    }
-
-    fn form(&self, text: &[u8], hint: &str) -> ValueError {
-        let value: String = String::from_utf8_lossy(text).chars().take(QUOTED_CHARS_MAX).collect();
-        let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
-        ValueError::Form {
-            avp: self.name.clone(),
-            value: value.escape_debug().to_string().into(),
-            kind: self.kind,
-            hint: hint.into(),
-        }
     }
 }
 
