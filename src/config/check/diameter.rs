@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Check;
-use super::dictionary::{left_out, named_at, problem};
+use super::client_file::{ClientFile, client_file, profile};
+use super::dictionary::finished;
 use super::kinds::{self, Carrier, Fields, Takes};
 use super::mapping::is_field;
 use super::sections::{choose, set};
 use super::transport::of_tls;
 use crate::config::decode::{At, Ordered};
 use crate::config::diameterclient::{self, DiameterClient};
-use crate::config::error::{Mistake, Place, Weight, suggestion};
+use crate::config::error::{Mistake, Place};
 use crate::config::keywords::Keywords;
 use crate::config::schema::DiameterTable;
 use crate::config::tree::PlaceId;
@@ -31,15 +32,8 @@ pub(super) fn check(
     base: &Path,
     check: &mut Check<'_>,
 ) -> Option<Settings> {
-    let profile = table.profile.as_ref().map_or(Some(Profile::default()), |profile| profile_of(profile, check));
-    let client = match &table.config {
-        Some(config) => client_file(config, base, check),
-        None => {
-            let hint = "add `config = \"/etc/tollgate/diameterclient.conf\"`".to_owned();
-            check.error_hint(table.place, format_args!("`sinks.diameter.{name}` lacks the field `config`"), Some(hint));
-            None
-        }
-    };
+    let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
+    let client = client_file((name, table.place), table.config.as_ref(), base, diameterclient::load, check);
     let dictionary = Arc::new(dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?);
     let leg_fields = mappings(&table.leg_fields, &fields.leg, "accounting.leg_fields", &dictionary, check);
     let fields = mappings(&table.fields, &fields.record, "accounting.fields", &dictionary, check);
@@ -86,32 +80,11 @@ fn place_of(error: &SetupError, keywords: &Keywords, table: &DiameterTable, chec
     found.or_else(|| of_fields(&table.leg_fields)).or_else(|| of_fields(&table.fields))
 }
 
-fn profile_of(text: &At<String>, check: &mut Check<'_>) -> Option<Profile> {
-    let found = Profile::ALL.into_iter().find(|profile| profile.name() == text.value);
-    if found.is_none() {
-        let names = Profile::ALL.map(Profile::name);
-        check.error_hint(text.place, format_args!("unknown profile `{}`", text.value), suggestion(text, names));
-    }
-    found
-}
+impl ClientFile for DiameterClient {
+    const KIND: &'static str = "diameter";
 
-/// Reads diameterclient.conf; all its mistakes become ours.
-fn client_file(config: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<DiameterClient> {
-    let path = base.join(&config.value);
-    let here = check.place(config.place);
-    match diameterclient::load(&path) {
-        Ok(client) => {
-            check.findings.extend(client.warnings.iter().cloned());
-            Some(client)
-        }
-        Err(mistakes) => {
-            check.findings.extend(mistakes.0.into_iter().map(|mistake| {
-                // A file that cannot be read has no line of its own to show.
-                let whole = mistake.weight == Weight::Error && mistake.places == [Place::Whole(path.clone())];
-                if whole { mistake.also_at(here.clone()) } else { mistake }
-            }));
-            None
-        }
+    fn warnings(&self) -> &[Mistake] {
+        &self.warnings
     }
 }
 
@@ -150,20 +123,9 @@ fn dictionary(
     if let Some(path) = &table.dictionary {
         builder.file(&base.join(&path.value), &mut Files);
     }
-    match builder.finish() {
-        Ok(dictionary) => {
-            check.findings.extend(dictionary.warnings().iter().map(problem));
-            Some(dictionary)
-        }
-        Err(error) => {
-            let here = check.place(table.dictionary.as_ref().map_or(PlaceId::default(), |path| path.place));
-            let places = client.map_or_else(Vec::new, |client| client.keywords.all("dictionary"));
-            let named: Vec<_> = own.iter().map(PathBuf::as_path).zip(places).collect();
-            check.findings.extend(error.problems.iter().map(|one| named_at(problem(one), &named, &here)));
-            check.findings.extend(left_out(&error));
-            None
-        }
-    }
+    let places = client.map_or_else(Vec::new, |client| client.keywords.all("dictionary"));
+    let named: Vec<_> = own.iter().map(PathBuf::as_path).zip(places).collect();
+    finished(builder.finish(), &named, table.dictionary.as_ref(), check)
 }
 
 /// Fields with their AVPs: both must exist.

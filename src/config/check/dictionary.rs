@@ -1,25 +1,51 @@
 //! Problems of dictionaries as mistakes of the configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::Check;
+use crate::config::decode::At;
 use crate::config::error::{Mistake, Place};
+use crate::config::tree::PlaceId;
+use crate::dictionary::entry::{Dictionary, Protocol};
 use crate::dictionary::{LoadError, Problem, Severity};
 
+/// A dictionary that has been read, if it can be used. `named` are the files that the client file names, with the
+/// places where it does, `own` is the one that the sink's table names.
+pub(super) fn finished<P: Protocol>(
+    read: Result<Dictionary<P>, LoadError>,
+    named: &[(&Path, Place)],
+    own: Option<&At<PathBuf>>,
+    check: &mut Check<'_>,
+) -> Option<Dictionary<P>> {
+    match read {
+        Ok(dictionary) => {
+            check.findings.extend(dictionary.warnings().iter().map(problem));
+            Some(dictionary)
+        }
+        Err(error) => {
+            let here = check.place(own.map_or(PlaceId::default(), |path| path.place));
+            check.findings.extend(error.problems.iter().map(|one| named_at(problem(one), named, &here)));
+            check.findings.extend(left_out(&error));
+            None
+        }
+    }
+}
+
 /// A mistake of a file as a whole is shown where the file is named too: by one of the client's keywords, or `here`.
-pub(super) fn named_at(mistake: Mistake, named: &[(&Path, Place)], here: &Place) -> Mistake {
+fn named_at(mistake: Mistake, named: &[(&Path, Place)], here: &Place) -> Mistake {
     let [Place::Whole(file)] = &mistake.places[..] else { return mistake };
     let place = named.iter().find(|(path, _)| path == file).map_or(here, |(_, place)| place).clone();
     mistake.also_at(place)
 }
 
 /// What says that a dictionary has more problems than were kept.
-pub(super) fn left_out(error: &LoadError) -> Option<Mistake> {
+fn left_out(error: &LoadError) -> Option<Mistake> {
     let what = format!("{} further mistakes of dictionaries", error.left_out);
     (error.left_out > 0).then(|| Mistake::error(what, Place::Nowhere))
 }
 
 /// A problem of a dictionary as a mistake.
-pub(super) fn problem(problem: &Problem) -> Mistake {
+fn problem(problem: &Problem) -> Mistake {
     let path = problem.origin.file.as_ref().into();
     let place = match problem.origin.line {
         0 => Place::Whole(path),

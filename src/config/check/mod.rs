@@ -2,6 +2,7 @@
 //! mistake noted, before a [`Plan`] is made.
 
 mod accounting;
+mod client_file;
 mod diameter;
 mod dictionary;
 mod dns;

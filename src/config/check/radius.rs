@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Check;
-use super::dictionary::{left_out, named_at, problem};
+use super::client_file::{ClientFile, client_file, profile};
+use super::dictionary::finished;
 use super::mapping::{Of, attribute_named, mappings};
 use super::sections::{choose, set};
 use super::transport;
 use crate::config::decode::At;
-use crate::config::error::{Mistake, Place, Weight, suggestion};
+use crate::config::error::{Mistake, Place};
 use crate::config::radiusclient::{self, Host, RadiusClient, Unknown};
 use crate::config::schema::{self, RadiusTable, Switch};
-use crate::config::tree::PlaceId;
 use crate::dictionary::{Builder, Dictionary, Files, Type, builtin};
 use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
 use crate::radius::packet::VALUE_OCTETS_MAX;
@@ -28,15 +28,13 @@ pub(super) fn check(
     base: &Path,
     check: &mut Check<'_>,
 ) -> Option<Settings> {
-    let profile = table.profile.as_ref().map_or(Some(Profile::default()), |profile| profile_of(profile, check));
-    let client = match &table.config {
-        Some(config) => client_file(config, table, base, check),
-        None => {
-            let hint = "add `config = \"/etc/tollgate/radiusclient.conf\"`".to_owned();
-            check.error_hint(table.place, format_args!("`sinks.radius.{name}` lacks the field `config`"), Some(hint));
-            None
-        }
+    let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
+    let unknown = match table.unknown_keywords {
+        Some(schema::UnknownKeywords::Warn) => Unknown::Warn,
+        Some(schema::UnknownKeywords::Refuse) | None => Unknown::Refuse,
     };
+    let load = |path: &Path| radiusclient::load(path, unknown, &mut radiusclient::System);
+    let client = client_file((name, table.place), table.config.as_ref(), base, load, check);
     let dictionary = dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?;
     let mut settings = Settings::of_profile(profile?, Arc::new(dictionary));
     settings.fields = mappings(Of::Record, &table.fields, &fields.record, &settings.dictionary, check);
@@ -70,41 +68,11 @@ fn on_user_name(table: &RadiusTable, settings: &mut Settings, check: &mut Check<
     settings.on_user_name = Some(name.value.clone());
 }
 
-fn profile_of(text: &At<String>, check: &mut Check<'_>) -> Option<Profile> {
-    let found = Profile::ALL.into_iter().find(|profile| profile.name() == text.value);
-    if found.is_none() {
-        let names = Profile::ALL.map(Profile::name);
-        check.error_hint(text.place, format_args!("unknown profile `{}`", text.value), suggestion(text, names));
-    }
-    found
-}
+impl ClientFile for RadiusClient {
+    const KIND: &'static str = "radius";
 
-/// Reads radiusclient.conf with its servers file; all their mistakes become ours.
-fn client_file(
-    config: &At<std::path::PathBuf>,
-    table: &RadiusTable,
-    base: &Path,
-    check: &mut Check<'_>,
-) -> Option<RadiusClient> {
-    let unknown = match table.unknown_keywords {
-        Some(schema::UnknownKeywords::Warn) => Unknown::Warn,
-        Some(schema::UnknownKeywords::Refuse) | None => Unknown::Refuse,
-    };
-    let path = base.join(&config.value);
-    let here = check.place(config.place);
-    match radiusclient::load(&path, unknown, &mut radiusclient::System) {
-        Ok(client) => {
-            check.findings.extend(client.warnings.iter().cloned());
-            Some(client)
-        }
-        Err(mistakes) => {
-            check.findings.extend(mistakes.0.into_iter().map(|mistake| {
-                // A file that cannot be read has no line of its own to show.
-                let whole = mistake.weight == Weight::Error && mistake.places == [Place::Whole(path.clone())];
-                if whole { mistake.also_at(here.clone()) } else { mistake }
-            }));
-            None
-        }
+    fn warnings(&self) -> &[Mistake] {
+        &self.warnings
     }
 }
 
@@ -126,21 +94,8 @@ fn dictionary(
     if let Some(path) = &table.dictionary {
         builder.file(&base.join(&path.value), &mut Files);
     }
-    match builder.finish() {
-        Ok(dictionary) => {
-            check.findings.extend(dictionary.warnings().iter().map(problem));
-            Some(dictionary)
-        }
-        Err(error) => {
-            let here = check.place(table.dictionary.as_ref().map_or(PlaceId::default(), |path| path.place));
-            let named =
-                client.and_then(|client| Some((client.dictionary.as_deref()?, client.keywords.place("dictionary"))));
-            let named: Vec<_> = named.into_iter().collect();
-            check.findings.extend(error.problems.iter().map(|one| named_at(problem(one), &named, &here)));
-            check.findings.extend(left_out(&error));
-            None
-        }
-    }
+    let named = client.and_then(|client| Some((client.dictionary.as_deref()?, client.keywords.place("dictionary"))));
+    finished(builder.finish(), named.as_slice(), table.dictionary.as_ref(), check)
 }
 
 fn attributes(table: &RadiusTable, settings: &mut Settings, check: &mut Check<'_>) {

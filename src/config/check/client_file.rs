@@ -1,0 +1,64 @@
+//! What the tables of all kinds of sinks that have a client file name alike: that file, and a profile.
+
+use std::path::{Path, PathBuf};
+
+use super::Check;
+use crate::config::decode::At;
+use crate::config::error::{Mistake, Mistakes, Place, Weight, suggestion};
+use crate::config::tree::PlaceId;
+
+/// A client file that can be read.
+pub(super) trait ClientFile: Sized {
+    /// The kind of sinks that has it.
+    const KIND: &'static str;
+
+    /// What the operator should know.
+    fn warnings(&self) -> &[Mistake];
+}
+
+/// The client file that `config` names; all its mistakes become ours. `table` is the sink's.
+pub(super) fn client_file<T: ClientFile>(
+    (name, table): (&str, PlaceId),
+    config: Option<&At<PathBuf>>,
+    base: &Path,
+    load: impl FnOnce(&Path) -> Result<T, Mistakes>,
+    check: &mut Check<'_>,
+) -> Option<T> {
+    let kind = T::KIND;
+    let Some(config) = config else {
+        let hint = format!("add `config = \"/etc/tollgate/{kind}client.conf\"`");
+        check.error_hint(table, format_args!("`sinks.{kind}.{name}` lacks the field `config`"), Some(hint));
+        return None;
+    };
+    let path = base.join(&config.value);
+    match load(&path) {
+        Ok(client) => {
+            check.findings.extend(client.warnings().iter().cloned());
+            Some(client)
+        }
+        Err(mistakes) => {
+            let here = check.place(config.place);
+            check.findings.extend(mistakes.0.into_iter().map(|mistake| {
+                // A file that cannot be read has no line of its own to show.
+                let whole = mistake.weight == Weight::Error && mistake.places == [Place::Whole(path.clone())];
+                if whole { mistake.also_at(here.clone()) } else { mistake }
+            }));
+            None
+        }
+    }
+}
+
+/// The profile of that name, among `all`; the default one without a name.
+pub(super) fn profile<T: Copy + Default, const N: usize>(
+    text: Option<&At<String>>,
+    all: [T; N],
+    name: fn(T) -> &'static str,
+    check: &mut Check<'_>,
+) -> Option<T> {
+    let Some(text) = text else { return Some(T::default()) };
+    let found = all.into_iter().find(|profile| name(*profile) == text.value);
+    if found.is_none() {
+        check.error_hint(text.place, format_args!("unknown profile `{}`", text.value), suggestion(text, all.map(name)));
+    }
+    found
+}
