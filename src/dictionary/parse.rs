@@ -10,7 +10,7 @@ use std::path::Path;
 use super::build::Builder;
 use super::load::Loader;
 use super::reader::{self, Definitions as _, File, Rules, hint, words};
-use super::types::{Flags, Format, Oid, Origin, TLV_LEVELS_MAX, Type, VENDOR_NUMBER_END, VENDOR_SPECIFIC};
+use super::types::{Flags, Format, Oid, Origin, TLV_LEVELS_MAX, Type, VENDOR_NUMBER_END, VENDOR_SPECIFIC, WORDS, told};
 use super::value::parse_number;
 use super::{builtin, diameter, nearest};
 
@@ -49,28 +49,6 @@ fn of_diameter(word: &str) -> Option<Option<Type>> {
         D::Integer64 | D::Float32 | D::Float64 | D::Grouped | D::BareAddress | D::BarePrefix => None,
     })
 }
-
-const TYPES: &[&str] = &[
-    "string",
-    "octets",
-    "integer",
-    "signed",
-    "byte",
-    "short",
-    "integer64",
-    "date",
-    "ipaddr",
-    "ipv4addr",
-    "ipv6addr",
-    "ipv6prefix",
-    "ipv4prefix",
-    "ifid",
-    "ether",
-    "combo-ip",
-    "bool",
-    "abinary",
-    "tlv",
-];
 
 impl Builder {
     /// A dictionary with nothing in it.
@@ -239,7 +217,7 @@ impl File<'_, Lines> {
             return self.diameter(kind);
         }
         let Some(kind) = Type::parse(kind).or(of_diameter.flatten()) else {
-            let hint = hint(nearest(&kind.to_ascii_lowercase(), TYPES.iter().copied()));
+            let hint = hint(nearest(kind, told(WORDS)));
             return self.error(format!("unknown type `{kind}` of `{name}`{hint}"));
         };
         let Some(numbers) = self.numbers(number) else {

@@ -175,37 +175,10 @@ impl Type {
     /// The type a dictionary means by `word`, any case; FreeRADIUS, radiusclient and radcli spellings.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        let word = word.to_ascii_lowercase();
-        Some(match word.as_str() {
-            "string" | "text" => Self::String,
-            "octets" => Self::Octets(None),
-            "integer" | "uint32" => Self::Integer,
-            "signed" | "int32" => Self::Signed,
-            "byte" | "uint8" => Self::Byte,
-            "short" | "uint16" => Self::Short,
-            "integer64" | "uint64" => Self::Integer64,
-            "date" => Self::Date,
-            "ipaddr" | "ipv4addr" => Self::IpAddr,
-            "ipv6addr" => Self::Ipv6Addr,
-            "ipv6prefix" => Self::Ipv6Prefix,
-            "ipv4prefix" | "cidr" => Self::Ipv4Prefix,
-            "ifid" => Self::InterfaceId,
-            "ether" => Self::Ether,
-            "combo-ip" => Self::ComboIp,
-            "bool" => Self::Bool,
-            "abinary" => Self::Abinary,
-            "tlv" => Self::Tlv,
-            "vsa" => Self::Vsa,
-            "extended" => Self::Extended,
-            "long-extended" => Self::LongExtended,
-            "evs" => Self::Evs,
-            _ => {
-                let count = word.strip_prefix("octets[")?.strip_suffix(']')?;
-                return match count.parse() {
-                    Ok(count @ 1..=253) => Some(Self::Octets(Some(count))),
-                    _ => None,
-                };
-            }
+        meant(WORDS, word).or_else(|| {
+            let word = word.to_ascii_lowercase();
+            let count = word.strip_prefix("octets[")?.strip_suffix(']')?;
+            count.parse().ok().filter(|count| (1..=253).contains(count)).map(|count| Self::Octets(Some(count)))
         })
     }
 
@@ -256,32 +229,57 @@ impl Type {
 
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::String => "string",
-            Self::Octets(None) => "octets",
-            Self::Octets(Some(count)) => return write!(f, "octets[{count}]"),
-            Self::Integer => "integer",
-            Self::Signed => "signed",
-            Self::Byte => "byte",
-            Self::Short => "short",
-            Self::Integer64 => "integer64",
-            Self::Date => "date",
-            Self::IpAddr => "ipaddr",
-            Self::Ipv6Addr => "ipv6addr",
-            Self::Ipv6Prefix => "ipv6prefix",
-            Self::Ipv4Prefix => "ipv4prefix",
-            Self::InterfaceId => "ifid",
-            Self::Ether => "ether",
-            Self::ComboIp => "combo-ip",
-            Self::Bool => "bool",
-            Self::Abinary => "abinary",
-            Self::Tlv => "tlv",
-            Self::Vsa => "vsa",
-            Self::Extended => "extended",
-            Self::LongExtended => "long-extended",
-            Self::Evs => "evs",
-        })
+        match self {
+            Self::Octets(Some(count)) => write!(f, "octets[{count}]"),
+            kind => f.write_str(name(WORDS, *kind)),
+        }
     }
+}
+
+/// The words of a type: its name and others that are suggested, and those that are not.
+pub(super) type Words<T> = (T, &'static [&'static str], &'static [&'static str]);
+
+/// The words of RADIUS.
+pub(super) const WORDS: &[Words<Type>] = &[
+    (Type::String, &["string"], &["text"]),
+    (Type::Octets(None), &["octets"], &[]),
+    (Type::Integer, &["integer"], &["uint32"]),
+    (Type::Signed, &["signed"], &["int32"]),
+    (Type::Byte, &["byte"], &["uint8"]),
+    (Type::Short, &["short"], &["uint16"]),
+    (Type::Integer64, &["integer64"], &["uint64"]),
+    (Type::Date, &["date"], &[]),
+    (Type::IpAddr, &["ipaddr", "ipv4addr"], &[]),
+    (Type::Ipv6Addr, &["ipv6addr"], &[]),
+    (Type::Ipv6Prefix, &["ipv6prefix"], &[]),
+    (Type::Ipv4Prefix, &["ipv4prefix"], &["cidr"]),
+    (Type::InterfaceId, &["ifid"], &[]),
+    (Type::Ether, &["ether"], &[]),
+    (Type::ComboIp, &["combo-ip"], &[]),
+    (Type::Bool, &["bool"], &[]),
+    (Type::Abinary, &["abinary"], &[]),
+    (Type::Tlv, &["tlv"], &[]),
+    (Type::Vsa, &[], &["vsa"]),
+    (Type::Extended, &[], &["extended"]),
+    (Type::LongExtended, &[], &["long-extended"]),
+    (Type::Evs, &[], &["evs"]),
+];
+
+/// The type meant by a word, any case.
+pub(super) fn meant<T: Copy>(words: &[Words<T>], word: &str) -> Option<T> {
+    let is_it = |own: &&str| own.eq_ignore_ascii_case(word);
+    words.iter().find(|(_, told, others)| told.iter().any(is_it) || others.iter().any(is_it)).map(|(kind, _, _)| *kind)
+}
+
+/// The name of a type.
+pub(super) fn name<T: Copy + Eq>(words: &[Words<T>], kind: T) -> &'static str {
+    let own = words.iter().find(|(own, _, _)| *own == kind);
+    own.and_then(|(_, told, others)| told.iter().chain(*others).next()).copied().unwrap_or_default()
+}
+
+/// The words that are suggested.
+pub(super) fn told<T: 'static>(words: &'static [Words<T>]) -> impl Iterator<Item = &'static str> {
+    words.iter().flat_map(|(_, told, _)| told.iter().copied())
 }
 
 /// Flags of an attribute: the fourth field of its line.

@@ -10,7 +10,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::diameter::build::{Builder, New, Place};
-use super::diameter::types::{Type, WORDS};
+use super::diameter::types::{Type, suggested};
 use super::nearest;
 use super::reader::{Definitions as _, NAME_OCTETS_MAX};
 use super::types::Origin;
@@ -181,7 +181,7 @@ impl File<'_> {
             return self.error(format!("`<data>` of `{}` has no type", draft.name));
         };
         let Some(kind) = Type::parse(&word) else {
-            let hint = nearest(&word, WORDS.iter().copied());
+            let hint = nearest(&word, suggested());
             let hint = hint.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             return self.error(format!("unknown type `{word}` of `{}`{hint}", draft.name));
         };

@@ -9,7 +9,7 @@
 //! What RADIUS has and Diameter has not (TLVs, extended attributes, tags, encryption) is skipped with a note.
 
 use super::build::{Builder, New, Place};
-use super::types::{Type, WORDS};
+use super::types::{Type, suggested};
 use crate::dictionary::reader::{Definitions as _, File, NAME_OCTETS_MAX, Rules, hint, words};
 use crate::dictionary::value::parse_number;
 use crate::dictionary::{nearest, xml};
@@ -174,7 +174,7 @@ impl File<'_, Lines> {
             return self.unmapped(name, "RADIUS types that hold attributes");
         }
         let Some(word) = Type::word(kind) else {
-            let hint = hint(nearest(kind, WORDS.iter().copied()));
+            let hint = hint(nearest(kind, suggested()));
             return self.error(format!("unknown type `{kind}` of `{name}`{hint}"));
         };
         let Some(code) = parse_number(number).and_then(|number| u32::try_from(number).ok()).filter(|code| *code > 0)

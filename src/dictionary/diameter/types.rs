@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::dictionary::types::{self as radius, Words, meant, name, told};
+
 /// Data type of an AVP: how a value becomes octets.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Type {
@@ -51,72 +53,53 @@ pub(super) struct Word {
     pub(super) is_radius: bool,
 }
 
-/// RFC words, for suggestions.
-pub(in crate::dictionary) const WORDS: &[&str] = &[
-    "OctetString",
-    "UTF8String",
-    "DiameterIdentity",
-    "DiameterURI",
-    "Integer32",
-    "Integer64",
-    "Unsigned32",
-    "Unsigned64",
-    "Float32",
-    "Float64",
-    "Enumerated",
-    "Time",
-    "Address",
-    "Grouped",
-    "IPFilterRule",
-    "QoSFilterRule",
-    "string",
-    "octets",
-    "integer",
-    "ipaddr",
-    "date",
+/// The words of Diameter.
+const WORDS: &[Words<Type>] = &[
+    (Type::OctetString, &["OctetString"], &["hex", "hexstring"]),
+    (Type::Utf8String, &["UTF8String"], &[]),
+    (Type::DiameterIdentity, &["DiameterIdentity"], &["diamident"]),
+    (Type::DiameterUri, &["DiameterURI"], &["diamuri"]),
+    (Type::Integer32, &["Integer32"], &[]),
+    (Type::Integer64, &["Integer64"], &[]),
+    (Type::Unsigned32, &["Unsigned32"], &["unsigned", "appid", "vendorid"]),
+    (Type::Unsigned64, &["Unsigned64"], &[]),
+    (Type::Float32, &["Float32"], &["float"]),
+    (Type::Float64, &["Float64"], &[]),
+    (Type::Enumerated, &["Enumerated"], &[]),
+    (Type::Time, &["Time"], &[]),
+    (Type::Address, &["Address"], &["ip", "ipaddress"]),
+    (Type::Grouped, &["Grouped"], &[]),
+    (Type::IpFilterRule, &["IPFilterRule"], &[]),
+    (Type::QosFilterRule, &["QoSFilterRule"], &[]),
+    (Type::BareAddress, &[], &["ipv4", "ipv6"]),
 ];
+
+/// The words that are suggested: those of the RFCs, and the most usual ones of RADIUS.
+pub(in crate::dictionary) fn suggested() -> impl Iterator<Item = &'static str> {
+    told(WORDS).chain(["string", "octets", "integer", "ipaddr", "date"])
+}
 
 impl Type {
     /// The type a Diameter dictionary means by `word`, any case.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        Some(match word.to_ascii_lowercase().as_str() {
-            "octetstring" | "hex" | "hexstring" => Self::OctetString,
-            "utf8string" => Self::Utf8String,
-            "diameteridentity" | "diamident" => Self::DiameterIdentity,
-            "diameteruri" | "diamuri" => Self::DiameterUri,
-            "integer32" => Self::Integer32,
-            "integer64" => Self::Integer64,
-            "unsigned32" | "unsigned" | "appid" | "vendorid" => Self::Unsigned32,
-            "unsigned64" => Self::Unsigned64,
-            "float32" | "float" => Self::Float32,
-            "float64" => Self::Float64,
-            "enumerated" => Self::Enumerated,
-            "time" => Self::Time,
-            "address" | "ip" | "ipaddress" => Self::Address,
-            "grouped" => Self::Grouped,
-            "ipfilterrule" => Self::IpFilterRule,
-            "qosfilterrule" => Self::QosFilterRule,
-            "ipv4" | "ipv6" => Self::BareAddress,
-            _ => return None,
-        })
+        meant(WORDS, word)
     }
 
-    /// The type that a word of a RADIUS dictionary becomes.
-    fn of_radius(word: &str) -> Option<Self> {
-        Some(match word.to_ascii_lowercase().as_str() {
-            "string" | "text" => Self::Utf8String,
-            "octets" | "abinary" | "ifid" | "ether" | "ipv4prefix" | "cidr" => Self::OctetString,
-            "integer" | "uint32" | "byte" | "uint8" | "short" | "uint16" | "bool" => Self::Unsigned32,
-            "signed" | "int32" => Self::Integer32,
-            // In an OpenSIPS file the 64-bit integer is signed; no accounted quantity tells the difference.
-            "uint64" => Self::Unsigned64,
-            "date" => Self::Time,
-            "ipaddr" | "ipv4addr" | "ipv6addr" => Self::BareAddress,
-            "ipv6prefix" => Self::BarePrefix,
-            "combo-ip" => Self::Address,
-            word if word.starts_with("octets[") => Self::OctetString,
-            _ => return None,
+    /// What a type of RADIUS is in Diameter; `None` for one that holds attributes.
+    const fn of_radius(kind: radius::Type) -> Option<Self> {
+        use radius::Type as R;
+        Some(match kind {
+            R::String => Self::Utf8String,
+            R::Octets(_) | R::Abinary | R::InterfaceId | R::Ether | R::Ipv4Prefix => Self::OctetString,
+            R::Integer | R::Byte | R::Short | R::Bool => Self::Unsigned32,
+            R::Signed => Self::Integer32,
+            R::Integer64 => Self::Unsigned64,
+            R::Date => Self::Time,
+            R::IpAddr | R::Ipv6Addr => Self::BareAddress,
+            R::Ipv6Prefix => Self::BarePrefix,
+            R::ComboIp => Self::Address,
+            R::Tlv | R::Vsa | R::Extended | R::LongExtended | R::Evs => return None,
         })
     }
 
@@ -126,7 +109,12 @@ impl Type {
             let is_radius = word.starts_with('i');
             return Some(Word { kind: if is_radius { Self::Unsigned64 } else { Self::Integer64 }, is_radius });
         }
-        let radius = Self::of_radius(word).map(|kind| Word { kind, is_radius: true });
+        let radius = match radius::Type::parse(word) {
+            Some(kind) => Self::of_radius(kind),
+            // Any count, for here it changes nothing.
+            None => word.to_ascii_lowercase().starts_with("octets[").then_some(Self::OctetString),
+        };
+        let radius = radius.map(|kind| Word { kind, is_radius: true });
         radius.or_else(|| Self::parse(word).map(|kind| Word { kind, is_radius: false }))
     }
 
@@ -196,24 +184,9 @@ impl Type {
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OctetString => "OctetString",
-            Self::Utf8String => "UTF8String",
-            Self::DiameterIdentity => "DiameterIdentity",
-            Self::DiameterUri => "DiameterURI",
-            Self::Integer32 => "Integer32",
-            Self::Integer64 => "Integer64",
-            Self::Unsigned32 => "Unsigned32",
-            Self::Unsigned64 => "Unsigned64",
-            Self::Float32 => "Float32",
-            Self::Float64 => "Float64",
-            Self::Enumerated => "Enumerated",
-            Self::Time => "Time",
-            Self::Address => "Address",
-            Self::Grouped => "Grouped",
-            Self::IpFilterRule => "IPFilterRule",
-            Self::QosFilterRule => "QoSFilterRule",
             Self::BareAddress => "OctetString (address)",
             Self::BarePrefix => "OctetString (prefix)",
+            kind => name(WORDS, *kind),
         })
     }
 }
