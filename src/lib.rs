@@ -3,11 +3,45 @@
 //! It stands in the SIP path as a transaction-stateful, record-routing proxy, turns what passes into accounting
 //! records, commits each record to a durable queue before the answer leaves, and delivers it from there.
 //!
-//! Modules import only from layers below their own; `tests/sources/tidy.rs` holds the table.
+//! # The life of a call
+//!
+//! 1. A datagram comes to a socket of a shard's thread ([`front::driver`]), or a message out of a connection to the thread
+//!    that holds them all ([`front::stream`]). The hash of the Call-ID says which shard owns the call; the others post it
+//!    there ([`front::mailbox`]). So no two threads ever touch the same call, and nothing is locked.
+//! 2. [`sip::message`] parses it in place. [`shard::Shard`], which has no socket and no clock of its own, feeds it to the
+//!    SIP machine, [`sip::stack::Stack`]: transactions by RFC 3261 §17 ([`sip::transaction`]), who may ask and where
+//!    the request stands (`sip::stack::standing`), signed Record-Route values ([`sip::dialog`]), routing ([`sip::proxy`]).
+//! 3. For a new request the machine asks for a verdict. [`policy`] finds the route: targets, and which sinks are told of
+//!    what. A target that is a name is asked of the resolver ([`front::resolver`]), a thread of its own.
+//! 4. What happens to the transaction goes to [`accounting::Engine`], which keeps the calls and makes the records.
+//!    Which answer to which BYE ends a call is one table, `accounting::verdict`.
+//! 5. A [`record::Record`] is a fact in values. It is encoded by [`record::codec`] and handed over with the changes to the
+//!    calls in progress as one [`record::Commit`], to the only thread that touches the disk ([`queue::thread`]).
+//!    **The final answer waits** in `shard::held` until the receipt says that its record is on disk.
+//! 6. The queue lends the record to each sink that wants it, in order within a session, until the sink settles it
+//!    ([`queue::Queue`]). `sinks::worker` is the loop of a sink on the delivery thread: lease, render, send, settle.
+//! 7. A sink renders the record ([`sinks::mapping`] has what all of them do alike) and gives it to its protocol machine:
+//!    [`radius::client`] with windows, fail-over and back-off, or [`diameter::route`] over [`diameter::peer`]. An answer
+//!    counts only if it is authentic: `radius::client::receiving` checks it, `radius::authenticator` computes it.
+//!
+//! # Where things are
+//!
+//! Modules import only from layers below their own; `tests/sources/tidy.rs` holds the table, and which modules of one layer
+//! know nothing of each other. Machines have no sockets, threads or clocks: they take inputs with the time and give
+//! outputs, so that tests run them in virtual time.
+//!
+//! | to add | look at |
+//! |---|---|
+//! | a kind of sink | [`sinks`]: a folder with settings, rendering and a `worker::Sink`; its checks in `config::check::sinks` |
+//! | a variable of routes and fields | [`vars`] |
+//! | an option | [`config::schema`], its check in `config::check`, its effect on reload in [`config::reload`], `etc/tollgate.toml` |
+//! | a command | [`cli`]; over the socket of a running service, [`admin`] |
+//! | a value of records | [`record`], its octets in [`record::codec`] (old ones must stay readable), `sinks::mapping` |
+//! | a timer, a random number, a back-off | [`timers`] |
 
 #![deny(missing_docs, unsafe_code)]
 
-// Layer 0: no imports from the crate.
+// Layer 0: what everything else is built of.
 pub mod clock;
 pub mod ids;
 pub mod names;

@@ -4,7 +4,7 @@
 //! * [`decode`] reads the tree into the types of [`schema`], which hold ranges and refuse unknown names;
 //! * `check` holds the rest against the world: templates, attributes, addresses, files;
 //! * [`reload`] says which options a reload takes over;
-//! * [`radiusclient`] reads the files of the radiusclient family.
+//! * [`radiusclient`] and [`diameterclient`] read the files of the radiusclient family.
 
 mod check;
 pub mod decode;

@@ -1,6 +1,7 @@
-//! Attribute dictionaries of RADIUS: which name is which number, of which type, with which value names.
+//! Dictionaries: which name of an attribute (RADIUS) or AVP ([`diameter`]) is which number, of which type, with which
+//! value names.
 //!
-//! The text is the union of what radiusclient, freeradius-client, radcli and FreeRADIUS 3 accept (`parse`). The
+//! The text of RADIUS is the union of what radiusclient, freeradius-client, radcli and FreeRADIUS 3 accept (`parse`). The
 //! standard attributes and Tollgate's own are built in ([`builtin`]); an operator's files are added and win. What a
 //! record needs is resolved once: a [`Handle`] encodes without any look-up.
 //!
