@@ -1,7 +1,7 @@
 //! The text of dictionary files as far as both protocols read it alike: lines, keywords, VALUE, `$INCLUDE`, limits.
 //!
 //! A line is a keyword and blank-separated fields; `#` starts a comment anywhere. Keywords match in any case. An unknown
-//! keyword is a warning. What a line means is said by the [`Rules`] of a protocol.
+//! keyword is a warning. What a line means is said by the `Rules` of a protocol.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
