@@ -9,7 +9,7 @@ use super::dictionary::finished;
 use super::kinds::{self, Carrier, Fields, Takes};
 use super::mapping::is_field;
 use super::sections::{choose, set};
-use super::transport::of_tls;
+use super::transport::client_tls;
 use crate::config::decode::{At, Ordered};
 use crate::config::diameterclient::{self, DiameterClient};
 use crate::config::error::{Mistake, Place};
@@ -21,7 +21,6 @@ use crate::dictionary::{Files, Input, builtin};
 use crate::sinks::diameter::acr::{Application, FieldMapping, Profile, Renderer, SetupError, Unmapped};
 use crate::sinks::diameter::settings::{Settings, Transport};
 use crate::sinks::diameter::tls_files;
-use crate::sinks::tls::client_config;
 use crate::units::{Millis, Secs};
 
 /// Settings of one sink; `None` when too much is missing to say more.
@@ -40,7 +39,9 @@ pub(super) fn check(
     record_id(table, &dictionary, check);
     let (client, profile) = (client?, profile?);
     let mut settings = client.settings;
-    tls(&settings, &client.keywords, check);
+    if let Some(files) = tls_files(&settings.tls).filter(|_| settings.transport != Transport::Tcp) {
+        client_tls(&files, &client.keywords, check);
+    }
     let is_rf = settings.accounting.application == Application::Rf;
     if let (true, Some(given)) = (is_rf, &table.profile) {
         let hint = Some("leave it out".to_owned());
@@ -85,22 +86,6 @@ impl ClientFile for DiameterClient {
 
     fn warnings(&self) -> &[Mistake] {
         &self.warnings
-    }
-}
-
-/// The files of TLS: what cannot be used is an error here, as it would be at the start.
-fn tls(settings: &Settings, keywords: &Keywords, check: &mut Check<'_>) {
-    let Some(files) = tls_files(&settings.tls).filter(|_| settings.transport != Transport::Tcp) else { return };
-    check.certificates.extend([files.ca.clone()]);
-    check.certificates.extend(files.own.iter().map(|own| own.certificate.clone()));
-    if let Err(error) = client_config(&files) {
-        let file = |own: &Option<PathBuf>| own.is_some() && own.as_deref() == error.path();
-        let keyword = match &settings.tls {
-            tls if file(&tls.cert_file) => "tls-cert-file",
-            tls if file(&tls.key_file) => "tls-key-file",
-            _ => "tls-ca-file",
-        };
-        check.findings.push(of_tls(&error, keyword, keywords));
     }
 }
 

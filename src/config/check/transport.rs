@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Check;
 use crate::config::error::{Mistake, Place};
@@ -88,12 +89,7 @@ fn tls(client: &RadiusClient, check: &mut Check<'_>) -> Option<TlsSettings> {
         NameCheck::On => PeerName::Checked,
         NameCheck::Off => PeerName::Ignored,
     };
-    check.certificates.extend([ca.clone()]);
-    check.certificates.extend(own.iter().map(|own| own.certificate.clone()));
-    let config = tls::client_config(&ClientFiles { ca, own, peer_name });
-    let config = config.map_err(|error| {
-        check.findings.push(of_tls(&error, client.tls.keyword(error.path()), &client.keywords));
-    });
+    let config = client_tls(&ClientFiles { ca, own, peer_name }, &client.keywords, check);
     let mut names = Vec::new();
     for server in &client.acct_servers {
         match name(&server.host) {
@@ -102,17 +98,34 @@ fn tls(client: &RadiusClient, check: &mut Check<'_>) -> Option<TlsSettings> {
         }
     }
     let is_complete = names.len() == client.acct_servers.len();
-    config.ok().filter(|_| is_complete).map(|config| TlsSettings { config, names })
+    config.filter(|_| is_complete).map(|config| TlsSettings { config, names })
 }
 
-/// What is wrong with a file of TLS: there, and where the client file names it.
-pub(super) fn of_tls(error: &TlsError, keyword: &str, keywords: &Keywords) -> Mistake {
-    let named = keywords.place(keyword);
-    let what = chain(error).to_string();
-    match error.path() {
+/// The files of TLS that a client file names: what cannot be used is an error here, as it would be at the start, shown
+/// there and where the client file names it.
+pub(super) fn client_tls(
+    files: &ClientFiles,
+    keywords: &Keywords,
+    check: &mut Check<'_>,
+) -> Option<Arc<rustls::ClientConfig>> {
+    check.certificates.extend([files.ca.clone()]);
+    check.certificates.extend(files.own.iter().map(|own| own.certificate.clone()));
+    let error = match tls::client_config(files) {
+        Ok(config) => return Some(config),
+        Err(error) => error,
+    };
+    let is_it = |file: &Path| error.path() == Some(file);
+    let named = keywords.place(match &files.own {
+        Some(own) if is_it(&own.certificate) => "tls-cert-file",
+        Some(own) if is_it(&own.key) => "tls-key-file",
+        _ => "tls-ca-file",
+    });
+    let what = chain(&error).to_string();
+    check.findings.push(match error.path() {
         Some(path) => Mistake::error(what, Place::Whole(path.to_owned())).also_at(named),
         None => Mistake::error(what, named),
-    }
+    });
+    None
 }
 
 /// What a server has to prove: the host as it is written.

@@ -93,17 +93,6 @@ pub struct Tls {
     pub name_check: NameCheck,
 }
 
-impl Tls {
-    /// The keyword that names a file.
-    pub(super) fn keyword(&self, file: Option<&Path>) -> &'static str {
-        match file {
-            Some(file) if self.cert_file.as_deref() == Some(file) => "tls-cert-file",
-            Some(file) if self.key_file.as_deref() == Some(file) => "tls-key-file",
-            _ => "tls-ca-file",
-        }
-    }
-}
-
 /// One radiusclient.conf with the secrets of its servers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RadiusClient {
