@@ -91,3 +91,42 @@ table! {
     Table "table" r => r.table.as_ref().map(|table| Item::Text(table.as_bytes()));
     Shortened "shortened" r => r.shortened.then_some(Item::Flag(true));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::record::codec::tests::record;
+
+    #[test]
+    fn every_value_has_a_name_of_its_own_and_says_nothing_where_there_is_nothing() {
+        let bare = Record { code: 0, end: None, ..record() };
+        let mut whole = Record { number: Some(0), table: Some("cdr".into()), shortened: true, ..record() };
+        let times = &mut whole.times;
+        (times.answered, times.acknowledged, times.ended) =
+            (Some(Timestamp(1)), Some(Timestamp(2)), Some(Timestamp(3)));
+        (times.setup, times.duration) = (Some(Duration::ZERO), Some(Duration::ZERO));
+        let silent: Vec<_> =
+            Core::ALL.iter().filter(|value| value.of(&bare).is_none()).map(|value| value.name()).collect();
+        assert_eq!(
+            silent,
+            [
+                "code",
+                "number",
+                "answered",
+                "acknowledged",
+                "ended",
+                "setup_s",
+                "duration_s",
+                "ended_by",
+                "cause",
+                "table",
+                "shortened"
+            ]
+        );
+        assert!(Core::ALL.iter().all(|value| value.of(&whole).is_some()));
+        let names: BTreeSet<_> = Core::ALL.iter().map(|value| value.name()).collect();
+        assert_eq!(names.len(), Core::ALL.len());
+    }
+}

@@ -323,6 +323,90 @@ impl<E: fmt::Display> fmt::Display for SetupErrors<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sinks::tests::record;
+
+    /// An attribute whose values are read as `name=value`.
+    struct Line(String);
+
+    impl Target<Vec<String>> for Line {
+        fn field(&self) -> &str {
+            &self.0
+        }
+
+        fn is_text(&self) -> bool {
+            self.0 != "Sip-Method"
+        }
+
+        fn number(&self, name: &str) -> Option<i64> {
+            ["other", "invite", "bye"].iter().zip(0..).find(|(own, _)| name.eq_ignore_ascii_case(own)).map(|(_, n)| n)
+        }
+
+        fn put(&self, value: Input<'_>, _name: &str, out: &mut Vec<String>) {
+            let text = match value {
+                Input::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                Input::Number(number) => number.to_string(),
+                other => format!("{other:?}"),
+            };
+            out.push(format!("{}={text}", self.0));
+        }
+    }
+
+    fn values(profile: Profile, manner: Manner, record: &Record) -> Vec<String> {
+        let find = |name: &str, _need| (name != "Sip-Call-Created").then(|| Line(name.to_owned()));
+        let (places, mut out) = (profile.places(find, Target::is_text), Vec::new());
+        put_core(&places, record, Round::HalfUp, manner, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_profile_sends_texts_then_a_method_by_number_then_numbers() {
+        let mut record = record(Kind::Stop);
+        let spans = ["Sip-Call-MSDuration=61500", "Sip-Call-Setuptime=4", "Sip-Call-Duration=62"];
+        let texts = ["Sip-From-Tag=alice-tag", "Sip-To-Tag=bob-tag"];
+        assert_eq!(
+            values(OPENSIPS, Manner::Own, &record),
+            [&texts[..], &["Sip-Method=2", "Sip-Response-Code=200"], &spans].concat()
+        );
+        record.method = b"X-OWN".to_vec();
+        assert_eq!(
+            values(OPENSER, Manner::Own, &record),
+            [&texts[..], &["Sip-Method=0", "Sip-Response-Code=200", "Sip-CSeq=1"]].concat(),
+            "an unknown method is `Other`"
+        );
+        record = Record { kind: Kind::Interim, code: 0, to_tag: Vec::new(), method: b"invite".to_vec(), ..record };
+        assert_eq!(
+            values(OPENSIPS, Manner::Own, &record),
+            [&["Sip-From-Tag=alice-tag", "Sip-Method=1"], &spans[..]].concat(),
+            "what says nothing is left out"
+        );
+        assert_eq!(
+            values(OPENSIPS, Manner::Proxy, &record),
+            ["Sip-From-Tag=alice-tag", "Sip-Method=1", "Sip-Response-Code=0"],
+            "the proxies send a code always, and spans at the end"
+        );
+    }
+
+    #[test]
+    fn a_field_goes_to_all_its_places_or_else_by_its_name() {
+        let text = |name: &str, value: Value| (name.to_owned(), value);
+        let fields = vec![
+            text("b", Value::List(vec![b"x".to_vec(), b"y".to_vec()])),
+            text("a", Value::Number(-7)),
+            text("c", Value::Text(b"z".to_vec())),
+            text("d", Value::Absent),
+        ];
+        let (targets, own, mut out) = (["a", "b", "a"].map(|field| Line(field.into())), Line("own".into()), Vec::new());
+        put_fields(&fields, &targets, |name| (name != "hidden").then_some(&own), &mut out);
+        assert_eq!(out, ["b=x, y", "a=-7", "a=-7", "own=c=z"]);
+        for (name, mapped, want) in [
+            ("all of a leg", &[][..], "2 b=x, y;a=-7;c=z"),
+            ("what has no place", &["b"], "2 a=-7;c=z"),
+            ("nothing but absent values", &["a", "b", "c"], ""),
+        ] {
+            let rest = rest_of_leg(2, &fields, |field| mapped.contains(&field));
+            assert_eq!(String::from_utf8_lossy(&rest), want, "{name}");
+        }
+    }
 
     #[test]
     fn spans_are_rounded_as_configured() {

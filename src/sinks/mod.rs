@@ -2,6 +2,9 @@
 //!
 //! A worker leases records from the queue, hands them to its [`Sink`] and settles what became of them. Sinks run on one
 //! tokio `current_thread` runtime, without a task for each record; a sink that does not answer only lets the queue grow.
+//!
+//! What a record says, and under which names, is the same for every kind of sink: [`mapping`] takes the values of
+//! [`record::core`](crate::record::core) and the fields to the places that a kind has for them.
 
 pub mod diameter;
 pub mod mapping;
