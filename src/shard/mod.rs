@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Deserialize;
 
 use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome, Sign};
 use crate::clock::{Instant, Now};
@@ -32,7 +33,8 @@ use held::Held;
 use watch::Requests;
 
 /// What happens to new calls while records cannot be committed.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnTrouble {
     /// They get 503 with `Retry-After`: no call without its record.
     #[default]

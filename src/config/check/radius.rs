@@ -12,7 +12,7 @@ use super::sections::{choose, set};
 use super::transport;
 use crate::config::decode::At;
 use crate::config::error::{Mistake, Place};
-use crate::config::radiusclient::{self, Host, RadiusClient, Unknown};
+use crate::config::radiusclient::{self, Host, RadiusClient};
 use crate::config::schema::{self, RadiusTable, Switch};
 use crate::dictionary::{Builder, Dictionary, Files, Type, builtin};
 use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
@@ -29,10 +29,7 @@ pub(super) fn check(
     check: &mut Check<'_>,
 ) -> Option<Settings> {
     let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
-    let unknown = match table.unknown_keywords {
-        Some(schema::UnknownKeywords::Warn) => Unknown::Warn,
-        Some(schema::UnknownKeywords::Refuse) | None => Unknown::Refuse,
-    };
+    let unknown = table.unknown_keywords.unwrap_or_default();
     let load = |path: &Path| radiusclient::load(path, unknown, &mut radiusclient::System);
     let client = client_file((name, table.place), table.config.as_ref(), base, load, check);
     let dictionary = dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?;

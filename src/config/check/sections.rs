@@ -8,8 +8,9 @@ use crate::admin;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::{LogPlan, ServicePlan, Watchdog};
-use crate::config::schema::{AdminTable, LogTable, OnTrouble, QueueTable, ServiceTable, Switch};
+use crate::config::schema::{AdminTable, LogTable, QueueTable, ServiceTable, Switch};
 use crate::queue;
+use crate::shard::OnTrouble;
 use crate::units::{Count, Mib, Millis, Secs};
 
 /// Settings of the queue.

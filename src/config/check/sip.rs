@@ -4,12 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use super::sections::choose;
 use super::{Check, dns, streams};
 use crate::accounting::Pings;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::SipPlan;
-use crate::config::schema::{OnTrouble, PreloadedRoute, QueueTable, SipTable, StrangersOption, Switch, WatchTable};
+use crate::config::schema::{PreloadedRoute, QueueTable, SipTable, StrangersOption, Switch, WatchTable};
 use crate::shard;
 use crate::sip::stack::{self, Listener, ListenerId, Network, Preloaded, Strangers, TokenBucket, Transport};
 use crate::units::Mib;
@@ -160,12 +161,7 @@ fn shard_settings(table: &SipTable, queue: &QueueTable, shards: usize, retry_aft
     if let Some(wait) = queue.commit_wait_max_ms {
         settings.commit_wait_max = wait.duration();
     }
-    if let Some(on_trouble) = queue.on_trouble {
-        settings.on_trouble = match on_trouble {
-            OnTrouble::Refuse => shard::OnTrouble::Refuse,
-            OnTrouble::Serve => shard::OnTrouble::Serve,
-        };
-    }
+    choose(&mut settings.on_trouble, queue.on_trouble);
     // The limit is of the whole gateway; calls spread evenly over the shards by their hash.
     let calls_max = table.calls_max.map_or(settings.calls_max, crate::units::Count::len);
     settings.calls_max = calls_max.div_ceil(shards);

@@ -8,11 +8,9 @@ use std::sync::Arc;
 use super::Check;
 use crate::config::error::{Mistake, Place};
 use crate::config::keywords::Keywords;
-use crate::config::radiusclient::{
-    Host, NameCheck, RadiusClient, Readers, SourceChoice, Surroundings as _, System, Tls, Transport,
-};
+use crate::config::radiusclient::{Host, NameCheck, RadiusClient, Readers, Surroundings as _, System, Tls, Transport};
 use crate::sinks::chain;
-use crate::sinks::radius::{Carrier, Settings, SourceAddress, TlsSettings};
+use crate::sinks::radius::{Carrier, Settings, TlsSettings};
 use crate::sinks::tls::{self, ClientFiles, Identity, PeerName, TlsError};
 
 /// Where the system keeps named network namespaces, as ip-netns(8) does.
@@ -21,10 +19,7 @@ const NAMESPACES: &str = "/run/netns";
 /// Fills in what carries packets; `false` when it is known that nothing can.
 pub(super) fn check(client: &RadiusClient, settings: &mut Settings, check: &mut Check<'_>) -> bool {
     settings.bind = client.bindaddr;
-    settings.source = match client.source {
-        SourceChoice::Kernel => SourceAddress::Kernel,
-        SourceChoice::Public => SourceAddress::Public,
-    };
+    settings.source = client.source;
     settings.namespace = client.namespace.as_deref().map(|name| namespace(name, client, check));
     if settings.namespace.is_none() {
         local_address(client, check);

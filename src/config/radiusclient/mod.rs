@@ -25,12 +25,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
+
 pub use format::RadiusClientFormat;
 pub use servers::{Host, SECRET_OCTETS_MIN, Server};
 
 use super::error::{Mistake, Mistakes};
 use super::keyword_file::{self, unreadable};
 use super::keywords::Keywords;
+use crate::sinks::radius::SourceAddress;
 
 /// Port of RADIUS accounting (RFC 2866 §3).
 pub const ACCT_PORT: u16 = 1813;
@@ -39,7 +42,8 @@ pub const ACCT_PORT: u16 = 1813;
 pub const TLS_PORT: u16 = 2083;
 
 /// What is done about a keyword nobody knows.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unknown {
     /// It is an error, as in the libraries.
     #[default]
@@ -68,16 +72,6 @@ pub enum NameCheck {
     On,
     /// It is not.
     Off,
-}
-
-/// Which of several own IPv6 addresses is preferred.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum SourceChoice {
-    /// The kernel's choice.
-    #[default]
-    Kernel,
-    /// A public one rather than a temporary one (RFC 5014).
-    Public,
 }
 
 /// Files for TLS.
@@ -123,7 +117,7 @@ pub struct RadiusClient {
     /// Linux network namespace of the sockets.
     pub namespace: Option<String>,
     /// Source address choice. Default the kernel's.
-    pub source: SourceChoice,
+    pub source: SourceAddress,
     /// Library debug level; above 0 the RADIUS module logs at debug level.
     pub debug: u32,
     /// Keywords that were accepted without effect, each once, in order.

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use super::lines::Lines;
 use super::servers::{self, Host, Listed, Server};
-use super::{
-    ACCT_PORT, NameCheck, RadiusClient, Readers, SourceChoice, Surroundings, TLS_PORT, Tls, Transport, Unknown,
-};
+use super::{ACCT_PORT, NameCheck, RadiusClient, Readers, Surroundings, TLS_PORT, Tls, Transport, Unknown};
 use crate::config::error::{Findings, Mistake, Mistakes, Place, Weight};
 use crate::config::keyword_file::{KeywordFile, Kind};
 use crate::config::keywords::Keywords;
 use crate::radius::Secret;
+use crate::sinks::radius::SourceAddress;
 
 /// Seconds to wait for one answer, as in the sample files of the libraries.
 const TIMEOUT_DEFAULT_S: u32 = 10;
@@ -85,8 +84,8 @@ impl Reader<'_> {
             },
             namespace: self.namespace(),
             source: match self.switch("use-public-addr") {
-                Some(true) => SourceChoice::Public,
-                _ => SourceChoice::Kernel,
+                Some(true) => SourceAddress::Public,
+                _ => SourceAddress::Kernel,
             },
             debug: self.file.number("clientdebug").unwrap_or(0),
             ignored: self.ignored(),

@@ -50,16 +50,6 @@ pub enum Oversize {
     Omit,
 }
 
-/// What is done about a keyword of the client file that nobody knows.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum UnknownKeywords {
-    /// It is an error, as in the libraries.
-    Refuse,
-    /// It is a warning.
-    Warn,
-}
-
 /// Whether Accounting-On is sent.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]

@@ -18,11 +18,11 @@ use serde::Deserialize;
 
 pub use accounting::{AccountingTable, AtEnd, FieldSources, Flag, Switch};
 pub use dns::DnsTable;
-pub use mapping::{AccountingOn, MappingTable, Oversize, PolicyTable, UnknownKeywords};
+pub use mapping::{AccountingOn, MappingTable, Oversize, PolicyTable};
 pub use route::{
     AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption,
 };
-pub use sections::{AdminTable, LogTable, LogTarget, OnTrouble, QueueTable, ServiceTable};
+pub use sections::{AdminTable, LogTable, LogTarget, QueueTable, ServiceTable};
 pub use sinks::{DiameterTable, RadiusTable, SinksTable};
 pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};

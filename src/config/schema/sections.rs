@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::super::decode::At;
 use super::accounting::Switch;
+use crate::shard::OnTrouble;
 use crate::units::{Count, Mib, Millis, Secs};
 
 /// `[queue]`
@@ -46,16 +47,6 @@ pub struct QueueTable {
     pub window_mib: Option<Mib<1, 1_024>>,
     /// Commits that may wait for the queue.
     pub commits_waiting_max: Option<Count<16, 1_048_576>>,
-}
-
-/// What becomes of new calls in the alarm state.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnTrouble {
-    /// They get 503.
-    Refuse,
-    /// They are served; their records may be lost.
-    Serve,
 }
 
 /// `[admin]`

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::super::decode::{At, Ordered};
+use super::super::radiusclient::Unknown;
 use super::Named;
 use super::accounting::Switch;
-use super::mapping::{AccountingOn, MappingTable, UnknownKeywords};
+use super::mapping::{AccountingOn, MappingTable};
 use crate::accounting::SinkMode;
 use crate::radius::client::{DelayTime, Probing, Selection};
 use crate::record::LegOrder;
@@ -32,7 +33,7 @@ pub struct RadiusTable {
     /// radiusclient.conf; required.
     pub config: Option<At<PathBuf>>,
     /// What is done about a keyword of that file that nobody knows.
-    pub unknown_keywords: Option<UnknownKeywords>,
+    pub unknown_keywords: Option<Unknown>,
     /// Dictionary, read after the one that radiusclient.conf names.
     pub dictionary: Option<At<PathBuf>>,
     /// Which attributes carry the SIP values.

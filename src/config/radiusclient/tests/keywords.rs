@@ -138,7 +138,7 @@ fn values_get_their_type() {
     assert_eq!(client.tls.cert_file.as_deref(), Some(Path::new("/c.pem")));
     assert_eq!(client.tls.name_check, NameCheck::On);
     assert_eq!(client.namespace.as_deref(), Some("mgmt"));
-    assert_eq!(client.source, SourceChoice::Public);
+    assert_eq!(client.source, SourceAddress::Public);
     assert_eq!(client.debug, 1);
     assert_eq!(client.default_realm.as_deref(), Some("example.com"));
     assert_eq!(client.dictionary.as_deref(), Some(Path::new("/etc/t/dict/all")));
