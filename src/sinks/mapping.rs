@@ -13,8 +13,8 @@ use crate::dictionary::Input;
 use crate::record::core::{Core, Item};
 use crate::record::{Fields, Kind, Record, Value};
 
-/// A text in the making, of the usual length without an allocation.
-pub type Text = SmallVec<[u8; 256]>;
+/// Octets of a text that is put together without an allocation.
+const TEXT_OCTETS: usize = 256;
 
 /// A place for values at a backend; `O` is what is written into.
 pub trait Target<O> {
@@ -240,14 +240,24 @@ pub fn put_fields<'t, O, T: Target<O> + 't>(
 /// Writes `name=value`; an absent or empty value is left out.
 pub fn put_named<O>(target: &impl Target<O>, name: &str, value: &Value, out: &mut O) {
     let Some(value) = value.text().filter(|value| !value.is_empty()) else { return };
-    let mut text = Text::new();
-    push_named(name, &value, &mut text);
-    target.put(Input::Text(&text), name, out);
+    let length = name.len() + 1 + value.len();
+    let mut short = [0; TEXT_OCTETS];
+    let mut long = Vec::new();
+    let text = if let Some(text) = short.get_mut(..length) {
+        text
+    } else {
+        long.resize(length, 0);
+        &mut long[..]
+    };
+    text[..name.len()].copy_from_slice(name.as_bytes());
+    text[name.len()] = b'=';
+    text[name.len() + 1..].copy_from_slice(&value);
+    target.put(Input::Text(text), name, out);
 }
 
 /// The fields of a leg that `is_mapped` has no target for, in one text: `1 name=value;name=value`. Empty without any value.
-pub fn rest_of_leg(number: usize, leg: &Fields, is_mapped: impl Fn(&str) -> bool) -> Text {
-    let mut text = Text::new();
+pub fn rest_of_leg(number: usize, leg: &Fields, is_mapped: impl Fn(&str) -> bool) -> SmallVec<[u8; TEXT_OCTETS]> {
+    let mut text = SmallVec::new();
     for (name, value) in leg.iter().filter(|(name, _)| !is_mapped(name)) {
         let Some(value) = value.text().filter(|value| !value.is_empty()) else { continue };
         if text.is_empty() {
@@ -256,15 +266,11 @@ pub fn rest_of_leg(number: usize, leg: &Fields, is_mapped: impl Fn(&str) -> bool
         } else {
             text.push(b';');
         }
-        push_named(name, &value, &mut text);
+        for part in [name.as_bytes(), b"=", &value] {
+            text.extend_from_slice(part);
+        }
     }
     text
-}
-
-fn push_named(name: &str, value: &[u8], text: &mut Text) {
-    text.extend_from_slice(name.as_bytes());
-    text.push(b'=');
-    text.extend_from_slice(value);
 }
 
 /// How a span becomes whole seconds.

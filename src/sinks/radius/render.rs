@@ -324,26 +324,31 @@ impl mapping::Target<Sheet> for Target {
         self.handle.value(name)
     }
 
+    // Each caller knows what it has: the way of the others goes.
+    #[inline(always)]
     fn put(&self, value: Input<'_>, name: &str, sheet: &mut Sheet) {
-        let list = &mut sheet.list;
         let fitted = match value {
-            Input::Text(text) if self.takes_text() => put_text(list, self, text),
-            Input::Number(number) if self.takes_text() => put_text(list, self, number.to_string().as_bytes()),
-            // An attribute of another type takes what it can read of a text.
-            value => {
-                let mut fitted = Fitted::Whole;
-                list.push_with(self.priority, |out| {
-                    if self.handle.encode(value, out).is_err() {
-                        fitted = Fitted::Shortened;
-                    }
-                });
-                fitted
+            Input::Text(text) if self.takes_text() => put_text(&mut sheet.list, self, text),
+            Input::Number(number) if self.takes_text() => {
+                put_text(&mut sheet.list, self, number.to_string().as_bytes())
             }
+            value => put_encoded(&mut sheet.list, self, value),
         };
         if fitted == Fitted::Shortened {
             sheet.note(name);
         }
     }
+}
+
+/// Appends a value as the attribute's type says; text as far as it can be read.
+fn put_encoded(list: &mut AttributeList, target: &Target, value: Input<'_>) -> Fitted {
+    let mut fitted = Fitted::Whole;
+    list.push_with(target.priority, |out| {
+        if target.handle.encode(value, out).is_err() {
+            fitted = Fitted::Shortened;
+        }
+    });
+    fitted
 }
 
 /// Appends a text, cut to what the attribute takes.
