@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::sending::Fault;
-use super::{Client, Output, Reason};
-use crate::clock::{Instant, Now};
+use super::{Delivery, Reason, Turn};
+use crate::clock::Instant;
 use crate::radius::packet::HEADER_OCTETS;
 
 /// The suspects at one server.
@@ -62,21 +62,21 @@ impl Line {
     }
 }
 
-impl Client {
+impl Delivery {
     /// A suspect waits for its turn.
-    pub(super) fn stand_in_line(&mut self, now: Now, slot: u32, attributes: &[u8], out: &mut Vec<Output>) {
+    pub(super) fn stand_in_line(&mut self, turn: &mut Turn<'_>, slot: u32, attributes: &[u8]) {
         let Some(visit) = self.visits.get_mut(slot) else { return };
         let mut datagram = Vec::with_capacity(HEADER_OCTETS + attributes.len());
         datagram.resize(HEADER_OCTETS, 0);
         datagram.extend_from_slice(attributes);
         (visit.datagram, visit.transmissions, visit.is_in_line) = (Bytes::from(datagram), 0, true);
         let server = visit.server;
-        self.servers[server].line.push(slot, now.mono + self.settings.response_window);
-        self.send_alone(now, server, out);
+        self.servers[server].line.push(slot, turn.now.mono + turn.settings.response_window);
+        self.send_alone(turn, server);
     }
 
     /// Sends the next suspect if nothing else is under way.
-    pub(super) fn send_alone(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
+    pub(super) fn send_alone(&mut self, turn: &mut Turn<'_>, server: usize) {
         loop {
             let there = &mut self.servers[server];
             if there.outstanding > 0 || there.line.alone.is_some() {
@@ -84,7 +84,7 @@ impl Client {
             }
             let Some(&slot) = there.line.waiting.front() else { return };
             if there.pick_lane().is_none() {
-                self.wake_lane(server, out);
+                self.wake_lane(turn, server);
                 return;
             }
             there.line.waiting.pop_front();
@@ -94,50 +94,47 @@ impl Client {
             let there = &mut self.servers[server];
             there.outstanding += 1;
             there.counters.requests += 1;
-            match self.sign(now, slot, &attributes) {
+            match self.sign(turn, slot, &attributes) {
                 Ok(lane) => {
                     let there = &mut self.servers[server];
                     there.line.alone = Some(slot);
-                    there.line.hold_until = Some(now.mono + self.settings.response_window);
-                    self.send_late(now, slot, lane, out);
+                    there.line.hold_until = Some(turn.now.mono + turn.settings.response_window);
+                    self.send_late(turn, slot, lane);
                     return;
                 }
                 Err(reason) => {
-                    let Some(visit) = self.end_visit(now.mono, slot, None) else { continue };
-                    out.push(match reason {
-                        Reason::TooLong { .. } => Output::Park { key: visit.task.key, reason },
-                        _ => Output::Retry { key: visit.task.key, after: self.settings.outage_retry, reason },
-                    });
+                    let Some(visit) = self.end_visit(turn, slot, None) else { continue };
+                    turn.turn_away(visit.task.key, reason);
                 }
             }
         }
     }
 
     /// The server ended a connection while these were under way on it.
-    pub(super) fn note_break(&mut self, now: Instant, server: usize, visits: &[u32]) {
+    pub(super) fn note_break(&mut self, turn: &mut Turn<'_>, server: usize, visits: &[u32]) {
         for slot in visits {
             let Some(visit) = self.visits.get(*slot) else { continue };
             debug_assert_eq!(visit.server, server);
             let (task, started) = (visit.task, visit.started);
-            if let Some(doubt) = self.doubts.note(now, &task, started) {
+            if let Some(doubt) = self.doubts.note(turn.now.mono, &task, started) {
                 doubt.breaks = doubt.breaks.saturating_add(1);
             }
         }
     }
 
     /// The connection of a suspect was lost; it was `alone` on it.
-    pub(super) fn suspect_lost(&mut self, now: Now, slot: u32, alone: bool, out: &mut Vec<Output>) {
-        let Some(visit) = self.end_visit(now.mono, slot, None) else { return };
+    pub(super) fn suspect_lost(&mut self, turn: &mut Turn<'_>, slot: u32, alone: bool) {
+        let Some(visit) = self.end_visit(turn, slot, None) else { return };
         let there = &self.servers[visit.server];
         let (server, why, was_alone) = (there.address(), there.why(), alone && there.outstanding == 0);
-        let charged = if was_alone { self.charge(now, &visit) } else { None };
+        let charged = if was_alone { self.charge(turn, &visit) } else { None };
         if let Some((other, charges)) = charged {
             let reason = Reason::BreaksConnection { server, breaks: charges, at: other.wall, why };
-            self.go_on(now, &visit, Fault::Record { charges }, reason, out);
+            self.go_on(turn, &visit, Fault::Record { charges }, reason);
             return;
         }
-        let breaks = self.doubts.note(now.mono, &visit.task, visit.started).map_or(0, |doubt| doubt.breaks);
+        let breaks = self.doubts.note(turn.now.mono, &visit.task, visit.started).map_or(0, |doubt| doubt.breaks);
         let fault = Fault::Suspect { breaks: breaks.saturating_sub(super::doubt::BREAKS_TO_SUSPECT) };
-        self.go_on(now, &visit, fault, Reason::ConnectionLost { server, why }, out);
+        self.go_on(turn, &visit, fault, Reason::ConnectionLost { server, why });
     }
 }

@@ -12,6 +12,7 @@
 mod answer;
 mod connection;
 mod delay;
+mod delivery;
 mod doubt;
 mod health;
 mod lane;
@@ -27,21 +28,17 @@ mod suspect;
 mod visit;
 mod window;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::doubt::Doubts;
-use self::lane::Link;
-use self::server::{Server, Suspicion};
-use self::visit::Visits;
-use super::packet;
+use self::delivery::Delivery;
+use self::server::Server;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{CallHash, Seq};
-use crate::timers::random::Random;
+use crate::timers::random::{Random, doubled};
 
 pub use self::answer::{Answer, cause_name, classify, is_permanent};
 pub use self::delay::{BASE_AGE, QUEUE_TARGET};
@@ -236,14 +233,31 @@ pub struct ServerStatus {
 #[derive(Debug)]
 pub struct Client {
     settings: Settings,
-    servers: Vec<Server>,
-    visits: Visits,
-    /// Records whose visits have failed.
-    doubts: Doubts,
-    /// Records to be parked as soon as no answer to them can come any more.
-    parking: VecDeque<(Instant, Seq, Reason)>,
     random: Random,
-    scratch: Vec<u8>,
+    delivery: Delivery,
+}
+
+/// What every part needs to act on one input.
+struct Turn<'a> {
+    now: Now,
+    settings: &'a Settings,
+    random: &'a mut Random,
+    out: &'a mut Vec<Output>,
+}
+
+impl Turn<'_> {
+    /// A record that cannot be sent now: one that no packet can carry is parked, any other comes back soon.
+    fn turn_away(&mut self, key: Seq, reason: Reason) {
+        self.out.push(match reason {
+            Reason::TooLong { .. } => Output::Park { key, reason },
+            _ => Output::Retry { key, after: self.settings.outage_retry, reason },
+        });
+    }
+
+    /// `retry_first` doubled `times`, at most `retry_max`, ± 10 %.
+    fn back_off(&mut self, times: u32) -> Duration {
+        self.random.jitter(doubled(self.settings.retry_first, times, self.settings.retry_max))
+    }
 }
 
 impl Client {
@@ -253,110 +267,57 @@ impl Client {
         if settings.transport == Transport::Stream {
             settings.lanes_max = settings.lanes_max.min(STREAM_LANES_MAX);
         }
-        let servers = settings.servers.iter().take(SERVERS_MAX).cloned();
-        Self {
-            servers: servers.map(|server| Server::new(now, server, &settings)).collect(),
-            settings,
-            visits: Visits::default(),
-            doubts: Doubts::default(),
-            parking: VecDeque::new(),
-            random: Random::new(seed),
-            scratch: Vec::with_capacity(packet::PACKET_OCTETS_MAX),
-        }
+        Self { delivery: Delivery::new(now, &settings), settings, random: Random::new(seed) }
     }
 
     /// How many records may be submitted now.
     pub fn capacity(&mut self, now: Instant) -> usize {
-        for server in &mut self.servers {
-            server.lanes.iter_mut().for_each(|lane| lane.collect(now));
-        }
-        let mut usable = self.servers.iter().filter(|server| server.is_usable());
-        match self.settings.selection {
-            Selection::Failover => {
-                let is_first = |server: &&Server| server.health == Health::Alive && server.has_path();
-                let best = usable.clone().find(is_first).or_else(|| usable.find(|server| server.room() > 0));
-                best.map_or(0, Server::room)
-            }
-            Selection::ByCall => usable.map(Server::room).sum(),
-        }
+        self.delivery.capacity(now, self.settings.selection)
     }
 
     /// Records that have been submitted and have not ended.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.visits.len() + self.parking.len()
+        self.delivery.in_flight()
     }
 
     /// Lets the machine work on what happened.
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Vec<Output>) {
-        match input {
-            Input::Submit(submission) => self.submit(now, &submission, out),
-            Input::Received { server, lane, datagram } if self.settings.transport == Transport::Stream => {
-                self.stream_received(now, usize::from(server.0), lane, datagram, out);
-            }
-            Input::Received { server, lane: LaneId::PROBE, datagram } => {
-                self.probe_received(now, usize::from(server.0), datagram, out);
-            }
-            Input::Received { server, lane, datagram } => {
-                self.received(now, usize::from(server.0), lane, datagram, out);
-            }
-            Input::LaneOpened { server, lane } => self.lane_opened(now, usize::from(server.0), lane, out),
-            Input::LaneFailed { server, lane } => self.lane_failed(now, usize::from(server.0), lane, out),
-            Input::Moved { server, address } => self.moved(now, usize::from(server.0), address, out),
-            Input::LaneClosed { server, lane, how } => {
-                self.stream_closed(now, usize::from(server.0), lane, how, out);
-            }
-            Input::Refused { server, lane } => self.refused(now, usize::from(server.0), lane, out),
-        }
+        let Self { settings, random, delivery } = self;
+        delivery.handle(&mut Turn { now, settings, random, out }, input);
     }
 
     /// Does what is due: opens lanes, retransmits, probes, revives.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
-        while let Some(slot) = self.visits.expired(now.mono) {
-            self.ran_out(now, slot, out);
-        }
-        while let Some((_, key, reason)) = self.parking.pop_front_if(|(due, ..)| *due <= now.mono) {
-            self.doubts.forget(key);
-            out.push(Output::Park { key, reason });
-        }
-        for server in 0..self.servers.len() {
-            self.tend_lanes(now.mono, server, out);
-            self.tend_health(now, server, out);
-        }
+        let Self { settings, random, delivery } = self;
+        delivery.tick(&mut Turn { now, settings, random, out });
     }
 
     /// Takes every server for gone until it answers, so that each is asked with Status-Server.
     pub fn doubt_all(&mut self, now: Now, out: &mut Vec<Output>) {
-        for server in 0..self.servers.len() {
-            self.suspect(now.mono, server, Suspicion::Gone, out);
-        }
-        self.tick(now, out);
+        let Self { settings, random, delivery } = self;
+        delivery.doubt_all(&mut Turn { now, settings, random, out });
+    }
+
+    /// Asks every server that has not answered Status-Server yet, on each connection that stands.
+    pub fn ask_all(&mut self, now: Now, out: &mut Vec<Output>) {
+        let Self { settings, random, delivery } = self;
+        delivery.ask_all(&mut Turn { now, settings, random, out });
     }
 
     /// How the last connection of each server failed or ended, over TCP and TLS.
     pub fn troubles(&self) -> impl Iterator<Item = Option<&str>> {
-        self.servers.iter().map(|server| server.trouble.as_deref())
+        self.delivery.servers().iter().map(Server::trouble)
     }
 
     /// When [`Self::tick`] is due next.
     pub fn deadline(&mut self) -> Option<Instant> {
-        let visits = self.visits.deadline();
-        let parking = self.parking.front().map(|(due, ..)| *due);
-        self.servers.iter().filter_map(|server| self.server_deadline(server)).chain(visits).chain(parking).min()
+        self.delivery.deadline(&self.settings)
     }
 
     /// All servers in order.
     pub fn status(&self) -> impl Iterator<Item = ServerStatus> {
-        self.servers.iter().map(|server| ServerStatus {
-            address: server.address(),
-            health: server.health,
-            since: server.since,
-            outstanding: server.outstanding,
-            window: server.window.size(),
-            lanes: server.lanes.iter().filter(|lane| lane.link == Link::Open).count(),
-            round_trip: server.window.round_trip(),
-            counters: server.counters,
-        })
+        self.delivery.servers().iter().map(Server::status)
     }
 }
 

@@ -4,8 +4,7 @@ use super::answer::{Answer, CAUSE_UNSUPPORTED_EXTENSION, classify, is_permanent}
 use super::lane::Resting;
 use super::sending::Fault;
 use super::server::Server;
-use super::{Alarm, Client, Health, LaneId, Output, Reason, Transport, index, probe};
-use crate::clock::Now;
+use super::{Alarm, Delivery, Health, LaneId, Output, Reason, Transport, Turn, index, probe};
 use crate::radius::authenticator::{self, MessageCheck};
 use crate::radius::packet::{Code, Packet};
 
@@ -37,15 +36,8 @@ pub(super) fn request_of(server: &mut Server, lane: LaneId, packet: &Packet<'_>)
     Some(Request { visit, resting, is_authentic })
 }
 
-impl Client {
-    pub(super) fn received(
-        &mut self,
-        now: Now,
-        server: usize,
-        lane_id: LaneId,
-        datagram: &[u8],
-        out: &mut Vec<Output>,
-    ) {
+impl Delivery {
+    pub(super) fn received(&mut self, turn: &mut Turn<'_>, server: usize, lane_id: LaneId, datagram: &[u8]) {
         let Some(there) = self.servers.get_mut(server) else { return };
         let Ok(packet) = Packet::parse(datagram) else {
             there.counters.malformed += 1;
@@ -54,16 +46,16 @@ impl Client {
         let Some(request) = request_of(there, lane_id, &packet) else { return };
         match (request.visit, request.is_authentic) {
             (Some(slot), true) => {
-                self.heard(now, server, out);
-                self.answered(now, slot, (lane_id, packet.identifier()), classify(&packet), out);
+                self.heard(turn, server);
+                self.answered(turn, slot, (lane_id, packet.identifier()), classify(&packet));
             }
             (None, true) => {
-                self.heard(now, server, out);
-                self.answered_late(now, server, request.resting, classify(&packet), out);
+                self.heard(turn, server);
+                self.answered_late(turn, server, request.resting, classify(&packet));
             }
             (Some(_), false) => {
                 if there.heard_bad(Transport::Datagram) {
-                    out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
+                    turn.out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
                 }
             }
             // Also the second answer to an identifier that was used again since.
@@ -71,23 +63,23 @@ impl Client {
         }
     }
 
-    pub(super) fn heard(&mut self, now: Now, server: usize, out: &mut Vec<Output>) {
-        let how = self.servers[server].heard(now.mono);
-        self.come_back(now.mono, server, how, out);
+    pub(super) fn heard(&mut self, turn: &mut Turn<'_>, server: usize) {
+        let how = self.servers[server].heard(turn.now.mono);
+        self.come_back(turn, server, how);
     }
 
-    pub(super) fn answered(&mut self, now: Now, slot: u32, by: (LaneId, u8), answer: Answer, out: &mut Vec<Output>) {
-        let Some(visit) = self.end_visit(now.mono, slot, Some(by)) else { return };
+    pub(super) fn answered(&mut self, turn: &mut Turn<'_>, slot: u32, by: (LaneId, u8), answer: Answer) {
+        let Some(visit) = self.end_visit(turn, slot, Some(by)) else { return };
         let there = &mut self.servers[visit.server];
         let (server, address, key) = (index(visit.server), there.address(), visit.task.key);
         match answer {
             Answer::Stored => {
                 there.told_wrong_code = false;
-                let round_trip = (visit.transmissions == 1).then(|| now.mono.since(visit.started));
-                there.window.measured(now.mono, visit.started);
-                there.acknowledged(now, &visit.task);
+                let round_trip = (visit.transmissions == 1).then(|| turn.now.mono.since(visit.started));
+                there.window.measured(turn.now.mono, visit.started);
+                there.acknowledged(turn.now, &visit.task);
                 self.doubts.forget(key);
-                out.push(Output::Delivered { key, part: visit.task.part, server, round_trip });
+                turn.out.push(Output::Delivered { key, part: visit.task.part, server, round_trip });
             }
             Answer::Refused { cause } => {
                 there.counters.refused += 1;
@@ -95,22 +87,22 @@ impl Client {
                 let reason = Reason::Refused { server: address, cause };
                 if is_permanent(cause) {
                     self.doubts.forget(key);
-                    out.push(Output::Park { key, reason });
+                    turn.out.push(Output::Park { key, reason });
                 } else if cause == CAUSE_UNSUPPORTED_EXTENSION && never_stored {
-                    self.refuse_accounting(now.mono, visit.server, out);
-                    self.go_on(now, &visit, Fault::Outage, reason, out);
+                    self.refuse_accounting(turn, visit.server);
+                    self.go_on(turn, &visit, Fault::Outage, reason);
                 } else {
-                    let fault = self.fault(now, &visit);
-                    self.go_on(now, &visit, fault, reason, out);
+                    let fault = self.fault(turn, &visit);
+                    self.go_on(turn, &visit, fault, reason);
                 }
             }
             Answer::WrongCode { code } => {
                 there.counters.wrong_code += 1;
                 let tell = !std::mem::replace(&mut there.told_wrong_code, true);
                 if tell {
-                    out.push(Output::Alarm { server, alarm: Alarm::WrongCode { code } });
+                    turn.out.push(Output::Alarm { server, alarm: Alarm::WrongCode { code } });
                 }
-                self.go_on(now, &visit, Fault::Setup, Reason::WrongCode { server: address, code }, out);
+                self.go_on(turn, &visit, Fault::Setup, Reason::WrongCode { server: address, code });
             }
         }
     }
@@ -119,11 +111,10 @@ impl Client {
     /// begun one, the record has ended.
     pub(super) fn answered_late(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         server: usize,
         resting: Option<Resting>,
         answer: Answer,
-        out: &mut Vec<Output>,
     ) {
         let there = &mut self.servers[server];
         let resting = resting.filter(|resting| answer == Answer::Stored && self.doubts.is_open(&resting.task));
@@ -132,27 +123,27 @@ impl Client {
             return;
         };
         there.counters.stored_late += 1;
-        there.window.measured(now.mono, sent);
-        there.acknowledged(now, &task);
+        there.window.measured(turn.now.mono, sent);
+        there.acknowledged(turn.now, &task);
         if let Some(slot) = self.visits.of(task.key) {
-            self.end_visit(now.mono, slot, None);
+            self.end_visit(turn, slot, None);
         }
         self.parking.retain(|(_, key, _)| *key != task.key);
         self.doubts.forget(task.key);
-        out.push(Output::Delivered { key: task.key, part: task.part, server: index(server), round_trip: None });
+        turn.out.push(Output::Delivered { key: task.key, part: task.part, server: index(server), round_trip: None });
     }
 
     /// The server says that it does no accounting, and nothing it did before speaks against that.
-    fn refuse_accounting(&mut self, now: crate::clock::Instant, server: usize, out: &mut Vec<Output>) {
+    fn refuse_accounting(&mut self, turn: &mut Turn<'_>, server: usize) {
         let there = &mut self.servers[server];
         if there.health != Health::Refusing {
-            there.enter(now, Health::Refusing);
-            out.push(Output::Health { server: index(server), health: Health::Refusing });
-            out.push(Output::Alarm { server: index(server), alarm: Alarm::RefusesAccounting });
+            there.enter(turn.now.mono, Health::Refusing);
+            turn.out.push(Output::Health { server: index(server), health: Health::Refusing });
+            turn.out.push(Output::Alarm { server: index(server), alarm: Alarm::RefusesAccounting });
         }
     }
 
-    pub(super) fn probe_received(&mut self, now: Now, server: usize, datagram: &[u8], out: &mut Vec<Output>) {
+    pub(super) fn probe_received(&mut self, turn: &mut Turn<'_>, server: usize, datagram: &[u8]) {
         let Some(there) = self.servers.get_mut(server) else { return };
         let Ok(packet) = Packet::parse(datagram) else {
             there.counters.malformed += 1;
@@ -160,12 +151,12 @@ impl Client {
         };
         match &there.probe {
             Some(pending) if probe::is_answer(&packet, pending, &there.settings.secret) => {
-                let how = there.probe_answered(now.mono);
-                self.come_back(now.mono, server, how, out);
+                let how = there.probe_answered(turn.now.mono);
+                self.come_back(turn, server, how);
             }
             Some(pending) if packet.identifier() == pending.identifier && packet.code() != Code::ACCESS_REJECT => {
                 if there.heard_bad(Transport::Datagram) {
-                    out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
+                    turn.out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
                 }
             }
             _ => there.counters.late += 1,

@@ -10,11 +10,11 @@ use super::lane::{ABANDONED_HOLD, Release, Resting};
 use super::server::Server;
 use super::suspect::suspect;
 use super::visit::{self, Task, Visit};
-use super::{Client, DelayTime, LaneId, MessageAuthenticator, Output, Reason, Selection, Submission, Transport, index};
-use crate::clock::{Instant, Now};
+use super::{
+    DelayTime, Delivery, LaneId, MessageAuthenticator, Output, Reason, Selection, Submission, Transport, Turn, index,
+};
 use crate::radius::packet::{self, Code};
 use crate::radius::{authenticator, number};
-use crate::timers::random::doubled;
 
 /// Longest back-off of a record of which is not known why it is not answered: it must not wait long for a server that is
 /// back.
@@ -44,22 +44,22 @@ pub(super) enum Fault {
     },
 }
 
-impl Client {
-    pub(super) fn submit(&mut self, now: Now, submission: &Submission<'_>, out: &mut Vec<Output>) {
+impl Delivery {
+    pub(super) fn submit(&mut self, turn: &mut Turn<'_>, submission: &Submission<'_>) {
         let task = Task::new(submission);
-        match self.choose(&task) {
-            Some(server) => self.begin(now, task, server, submission.attributes, out),
+        match self.choose(turn.settings.selection, &task) {
+            Some(server) => self.begin(turn, task, server, submission.attributes),
             None => {
                 let reason = if self.servers.iter().any(Server::is_usable) { Reason::NoRoom } else { Reason::NoServer };
-                out.push(Output::Retry { key: task.key, after: self.settings.outage_retry, reason });
+                turn.turn_away(task.key, reason);
             }
         }
     }
 
     /// The server a record goes to next: not tried before, alive if any is, with room.
-    fn choose(&self, task: &Task) -> Option<usize> {
+    fn choose(&self, selection: Selection, task: &Task) -> Option<usize> {
         let count = self.servers.len();
-        let first = match self.settings.selection {
+        let first = match selection {
             Selection::ByCall if count > 0 => usize::try_from(task.call.0 % count as u64).unwrap_or(0),
             Selection::ByCall | Selection::Failover => 0,
         };
@@ -69,62 +69,59 @@ impl Client {
         preferred.or_else(|| order().find(fits))
     }
 
-    fn begin(&mut self, now: Now, mut task: Task, server: usize, attributes: &[u8], out: &mut Vec<Output>) {
+    fn begin(&mut self, turn: &mut Turn<'_>, mut task: Task, server: usize, attributes: &[u8]) {
         task.tried |= 1 << server;
-        let revive_at = now.mono + self.random.jitter(self.settings.revival);
-        self.servers[server].tries(now.mono, &self.settings, revive_at);
-        let wait = visit::first_wait(&self.settings, &mut self.random);
+        let revive_at = turn.now.mono + turn.random.jitter(turn.settings.revival);
+        self.servers[server].tries(turn.now.mono, turn.settings, revive_at);
+        let wait = visit::first_wait(turn);
         let slot = self.visits.insert(Visit {
             task,
             server,
             identifiers: SmallVec::new(),
             datagram: Bytes::new(),
             attribute_octets: attributes.len(),
-            started: now.mono,
+            started: turn.now.mono,
             wait,
-            due: now.mono + wait,
+            due: turn.now.mono + wait,
             transmissions: 1,
             waits: 1,
             is_resent: false,
             is_in_line: false,
         });
-        if self.settings.transport == Transport::Stream && self.doubts.is_suspect(task.key) {
-            self.stand_in_line(now, slot, attributes, out);
+        if turn.settings.transport == Transport::Stream && self.doubts.is_suspect(task.key) {
+            self.stand_in_line(turn, slot, attributes);
             return;
         }
-        match self.sign(now, slot, attributes) {
+        match self.sign(turn, slot, attributes) {
             Ok(lane) => {
                 let there = &mut self.servers[server];
                 there.outstanding += 1;
                 there.counters.requests += 1;
-                there.transmitted(now.mono);
-                self.visits.arm(slot, now.mono + wait);
-                self.transmit(now.mono, slot, lane, out);
-                self.ask_for_lane(server, out);
+                there.transmitted(turn.now.mono);
+                self.visits.arm(slot, turn.now.mono + wait);
+                self.transmit(turn, slot, lane);
+                self.ask_for_lane(turn, server);
             }
             Err(Reason::NoRoom) if self.servers[server].room() > 0 => {
-                self.wait_for_lane(now.mono, slot, attributes, out);
+                self.wait_for_lane(turn, slot, attributes);
             }
             Err(reason) => {
                 self.visits.remove(slot);
-                out.push(match reason {
-                    Reason::TooLong { .. } => Output::Park { key: task.key, reason },
-                    _ => Output::Retry { key: task.key, after: self.settings.outage_retry, reason },
-                });
+                turn.turn_away(task.key, reason);
             }
         }
     }
 
     /// Builds and signs the visit's datagram under a fresh identifier.
-    pub(super) fn sign(&mut self, now: Now, slot: u32, attributes: &[u8]) -> Result<LaneId, Reason> {
+    pub(super) fn sign(&mut self, turn: &mut Turn<'_>, slot: u32, attributes: &[u8]) -> Result<LaneId, Reason> {
         let visit = self.visits.get_mut(slot).ok_or(Reason::NoRoom)?;
         let server = &mut self.servers[visit.server];
         let lane_id = server.pick_lane().ok_or(Reason::NoRoom)?;
         let octets = &mut self.scratch;
         packet::begin(octets, Code::ACCOUNTING_REQUEST, 0);
         octets.extend_from_slice(attributes);
-        if self.settings.delay_time != DelayTime::Never {
-            let delay = u32::try_from(now.wall.since(visit.task.since).as_secs()).unwrap_or(u32::MAX);
+        if turn.settings.delay_time != DelayTime::Never {
+            let delay = u32::try_from(turn.now.wall.since(visit.task.since).as_secs()).unwrap_or(u32::MAX);
             packet::push(octets, number::ACCT_DELAY_TIME, &delay.to_be_bytes());
         }
         let with_message = server.settings.message_authenticator == MessageAuthenticator::Send;
@@ -147,54 +144,59 @@ impl Client {
         Ok(lane_id)
     }
 
-    pub(super) fn transmit(&mut self, now: Instant, slot: u32, lane: LaneId, out: &mut Vec<Output>) {
+    pub(super) fn transmit(&mut self, turn: &mut Turn<'_>, slot: u32, lane: LaneId) {
         let Some(visit) = self.visits.get(slot) else { return };
         let server = visit.server;
-        out.push(Output::Transmit { server: index(server), lane, datagram: visit.datagram.clone() });
-        self.note_sent(now, server, lane);
+        turn.out.push(Output::Transmit { server: index(server), lane, datagram: visit.datagram.clone() });
+        self.note_sent(turn, server, lane);
     }
 
     /// The timer of a visit ran out.
-    pub(super) fn ran_out(&mut self, now: Now, slot: u32, out: &mut Vec<Output>) {
+    pub(super) fn ran_out(&mut self, turn: &mut Turn<'_>, slot: u32) {
         let Some(visit) = self.visits.get_mut(slot) else { return };
         let (server, first, is_unsent) = (visit.server, visit.waits == 1, visit.is_unsent());
-        let again = visit.waits < self.settings.transmissions;
+        let again = visit.waits < turn.settings.transmissions;
         // A connection loses nothing: silence there only raises suspicion (RFC 6613 §2.6.1).
-        let is_sent_again = again && self.settings.transport == Transport::Datagram;
+        let is_sent_again = again && turn.settings.transport == Transport::Datagram;
         if again {
             visit.waits += 1;
             visit.transmissions += u32::from(is_sent_again);
-            visit.wait = visit::next_wait(&self.settings, visit.wait, &mut self.random);
+            visit.wait = visit::next_wait(turn, visit.wait);
         }
         let (wait, attributes) = (visit.wait, visit.attributes());
         let last_lane = visit.identifiers.last().map(|(lane, _)| *lane);
         if !is_unsent {
-            self.servers[server].ran_out(now.mono, first, &self.settings);
+            self.servers[server].ran_out(turn.now.mono, first, turn.settings);
             self.servers[server].counters.timeouts += u64::from(is_sent_again || !again);
         }
         if !again {
-            self.finish_unanswered(now, slot, out);
+            self.finish_unanswered(turn, slot);
             return;
         }
         if !is_sent_again {
-            self.visits.arm(slot, now.mono + wait);
+            self.visits.arm(slot, turn.now.mono + wait);
             return;
         }
-        let fresh = match self.settings.delay_time {
+        let fresh = match turn.settings.delay_time {
             // Other octets need another identifier; when there is none, the old ones go out once more.
-            DelayTime::Always => self.sign(now, slot, &attributes).ok(),
+            DelayTime::Always => self.sign(turn, slot, &attributes).ok(),
             DelayTime::Cycle | DelayTime::Never => None,
         };
         self.servers[server].counters.retransmissions += 1;
-        self.servers[server].transmitted(now.mono);
-        self.visits.arm(slot, now.mono + wait);
+        self.servers[server].transmitted(turn.now.mono);
+        self.visits.arm(slot, turn.now.mono + wait);
         if let Some(lane) = fresh.or(last_lane) {
-            self.transmit(now.mono, slot, lane, out);
+            self.transmit(turn, slot, lane);
         }
     }
 
     /// Ends a visit and frees its identifiers; the one answered, if any, comes free at once.
-    pub(super) fn end_visit(&mut self, now: Instant, slot: u32, answered: Option<(LaneId, u8)>) -> Option<Visit> {
+    pub(super) fn end_visit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        slot: u32,
+        answered: Option<(LaneId, u8)>,
+    ) -> Option<Visit> {
         let visit = self.visits.remove(slot)?;
         let server = &mut self.servers[visit.server];
         if visit.is_in_line {
@@ -202,7 +204,7 @@ impl Client {
             return Some(visit);
         }
         server.outstanding = server.outstanding.saturating_sub(1);
-        server.line.ended(slot, now + self.settings.response_window);
+        server.line.ended(slot, turn.now.mono + turn.settings.response_window);
         if visit.is_unsent() {
             server.waiting.retain(|waiting| *waiting != slot);
         }
@@ -214,7 +216,7 @@ impl Client {
                 None => Release::Abandoned,
             };
             if let Some(lane) = server.lane(lane) {
-                lane.release(now, identifier, how);
+                lane.release(turn.now.mono, identifier, how);
                 if answered.is_none() {
                     lane.rest(identifier, Resting { task: visit.task, sent: visit.started });
                 }
@@ -224,80 +226,80 @@ impl Client {
     }
 
     /// A visit ended in silence: the next server, or back to the queue.
-    pub(super) fn finish_unanswered(&mut self, now: Now, slot: u32, out: &mut Vec<Output>) {
-        let Some(visit) = self.end_visit(now.mono, slot, None) else { return };
-        let charged = if visit.is_unsent() { None } else { self.charge(now, &visit) };
+    pub(super) fn finish_unanswered(&mut self, turn: &mut Turn<'_>, slot: u32) {
+        let Some(visit) = self.end_visit(turn, slot, None) else { return };
+        let charged = if visit.is_unsent() { None } else { self.charge(turn, &visit) };
         let server = &mut self.servers[visit.server];
         if !visit.is_unsent() {
-            server.window.visit_lost(charged.is_some(), &self.settings);
+            server.window.visit_lost(charged.is_some(), turn.settings);
         }
         let (address, transmissions) = (server.address(), visit.transmissions);
         let never = server.last_authentic.is_none();
         let has_probe_answer = server.last_probe_answer.is_some_and(|at| at > visit.started);
         if visit.is_unsent() {
             let reason = Reason::NoConnection { server: address, why: server.why() };
-            self.go_on(now, &visit, Fault::Outage, reason, out);
+            self.go_on(turn, &visit, Fault::Outage, reason);
         } else if let Some((other, charges)) = charged {
             let at = other.wall;
             let suspect = suspect(&visit.attributes());
             let reason = Reason::Ignored { server: address, transmissions, charges, at, suspect };
-            self.go_on(now, &visit, Fault::Record { charges }, reason, out);
+            self.go_on(turn, &visit, Fault::Record { charges }, reason);
         } else if self.servers[visit.server].acknowledged.has_any(&visit.task, visit.started) {
-            self.go_on(now, &visit, Fault::Unknown, Reason::NamelessOnly { server: address, transmissions }, out);
+            self.go_on(turn, &visit, Fault::Unknown, Reason::NamelessOnly { server: address, transmissions });
         } else if has_probe_answer {
-            self.go_on(now, &visit, Fault::Unknown, Reason::ProbesOnly { server: address, transmissions }, out);
-        } else if never && self.settings.transport == Transport::Stream {
-            self.go_on(now, &visit, Fault::Outage, Reason::Mute { server: address }, out);
+            self.go_on(turn, &visit, Fault::Unknown, Reason::ProbesOnly { server: address, transmissions });
+        } else if never && turn.settings.transport == Transport::Stream {
+            self.go_on(turn, &visit, Fault::Outage, Reason::Mute { server: address });
         } else if never {
-            self.go_on(now, &visit, Fault::Outage, Reason::NeverHeard { server: address, transmissions }, out);
+            self.go_on(turn, &visit, Fault::Outage, Reason::NeverHeard { server: address, transmissions });
         } else {
-            self.go_on(now, &visit, Fault::Outage, Reason::Silent { server: address, transmissions }, out);
+            self.go_on(turn, &visit, Fault::Outage, Reason::Silent { server: address, transmissions });
         }
     }
 
     /// Whether another server lives that has room for the visit's record.
-    pub(super) fn has_alternative(&self, task: &Task) -> Option<usize> {
-        self.choose(task).filter(|server| self.servers[*server].is_preferred())
+    pub(super) fn has_alternative(&self, turn: &Turn<'_>, task: &Task) -> Option<usize> {
+        self.choose(turn.settings.selection, task).filter(|server| self.servers[*server].is_preferred())
     }
 
     /// To the next server if one has room, else back to the queue.
-    pub(super) fn go_on(&mut self, now: Now, visit: &Visit, fault: Fault, reason: Reason, out: &mut Vec<Output>) {
+    pub(super) fn go_on(&mut self, turn: &mut Turn<'_>, visit: &Visit, fault: Fault, reason: Reason) {
         let task = visit.task;
         if !visit.is_unsent() {
-            self.doubts.note(now.mono, &task, visit.started);
+            self.doubts.note(turn.now.mono, &task, visit.started);
         }
-        if let Some(server) = self.has_alternative(&task) {
+        if let Some(server) = self.has_alternative(turn, &task) {
             if matches!(fault, Fault::Record { .. }) {
                 self.doubts.blame(task.key, &reason);
             }
-            self.begin(now, task, server, &visit.attributes(), out);
+            self.begin(turn, task, server, &visit.attributes());
             return;
         }
         let (fault, reason) = self.verdict(visit, fault, reason);
-        let old_enough = now.wall.since(task.since) >= self.settings.park_age_min;
+        let old_enough = turn.now.wall.since(task.since) >= turn.settings.park_age_min;
         let after = match fault {
-            Fault::Outage => self.settings.outage_retry,
-            Fault::Setup => self.back_off(task.attempts),
-            Fault::Suspect { breaks } => self.back_off(breaks),
-            Fault::Unknown => self.back_off(task.attempts).min(UNKNOWN_RETRY_MAX),
-            Fault::Record { charges } if charges >= self.settings.attempts_max && old_enough => {
+            Fault::Outage => turn.settings.outage_retry,
+            Fault::Setup => turn.back_off(task.attempts),
+            Fault::Suspect { breaks } => turn.back_off(breaks),
+            Fault::Unknown => turn.back_off(task.attempts).min(UNKNOWN_RETRY_MAX),
+            Fault::Record { charges } if charges >= turn.settings.attempts_max && old_enough => {
                 if matches!(reason, Reason::Ignored { .. }) {
                     // As long as its identifier rests, its answer may come.
-                    self.parking.push_back((now.mono + self.settings.last_answer_wait, task.key, reason));
+                    self.parking.push_back((turn.now.mono + turn.settings.last_answer_wait, task.key, reason));
                 } else {
                     self.doubts.forget(task.key);
-                    out.push(Output::Park { key: task.key, reason });
+                    turn.out.push(Output::Park { key: task.key, reason });
                 }
                 return;
             }
-            Fault::Record { charges } => self.back_off(charges.saturating_sub(1)),
+            Fault::Record { charges } => turn.back_off(charges.saturating_sub(1)),
         };
         // As long as answers take: the one to this visit may still come.
-        let after = after.max(self.patience(visit.server));
+        let after = after.max(self.patience(turn, visit.server));
         // Others go first: those that found no room when the connection broke are back by then.
-        let is_suspect = self.settings.transport == Transport::Stream && self.doubts.is_suspect(task.key);
-        let after = if is_suspect { after.max(2 * self.settings.outage_retry) } else { after };
-        out.push(Output::Retry { key: task.key, after, reason });
+        let is_suspect = turn.settings.transport == Transport::Stream && self.doubts.is_suspect(task.key);
+        let after = if is_suspect { after.max(2 * turn.settings.outage_retry) } else { after };
+        turn.out.push(Output::Retry { key: task.key, after, reason });
     }
 
     /// What is to be made of a record after its last server: one server may know that it is the record's fault while the
@@ -320,28 +322,22 @@ impl Client {
     }
 
     /// How long answers of a server take that is slower than a visit.
-    fn patience(&self, server: usize) -> Duration {
+    fn patience(&self, turn: &Turn<'_>, server: usize) -> Duration {
         let round_trip = self.servers[server].window.round_trip().unwrap_or_default();
-        let is_slow = round_trip >= self.settings.initial_timeout;
+        let is_slow = round_trip >= turn.settings.initial_timeout;
         if is_slow { (round_trip * PATIENCE_FACTOR).min(ABANDONED_HOLD) } else { Duration::ZERO }
-    }
-
-    /// `retry_first` doubled `times`, at most `retry_max`, ± 10 %.
-    pub(super) fn back_off(&mut self, times: u32) -> Duration {
-        let settings = &self.settings;
-        self.random.jitter(doubled(settings.retry_first, times, settings.retry_max))
     }
 
     /// Counts a failed visit against the record if another one was acknowledged by the same server since this one was first
     /// sent; gives that other one and how many visits count so far.
-    pub(super) fn charge(&mut self, now: Now, visit: &Visit) -> Option<(Answered, u32)> {
-        let doubt = self.doubts.note(now.mono, &visit.task, visit.started)?;
+    pub(super) fn charge(&mut self, turn: &mut Turn<'_>, visit: &Visit) -> Option<(Answered, u32)> {
+        let doubt = self.doubts.note(turn.now.mono, &visit.task, visit.started)?;
         let other = self.servers[visit.server].acknowledged.other_than(&visit.task, doubt.since)?;
-        Some((other, doubt.charge(now.mono)))
+        Some((other, doubt.charge(turn.now.mono)))
     }
 
     /// Whose fault an answer is that does not acknowledge the record: its own only if others are acknowledged.
-    pub(super) fn fault(&mut self, now: Now, visit: &Visit) -> Fault {
-        self.charge(now, visit).map_or(Fault::Setup, |(_, charges)| Fault::Record { charges })
+    pub(super) fn fault(&mut self, turn: &mut Turn<'_>, visit: &Visit) -> Fault {
+        self.charge(turn, visit).map_or(Fault::Setup, |(_, charges)| Fault::Record { charges })
     }
 }

@@ -27,7 +27,7 @@ use super::lane::{IDENTIFIERS, Lane, LaneId, Link};
 use super::line::Line;
 use super::visit::Task;
 use super::window::Window;
-use super::{Probing, ServerSettings, Settings, Transport};
+use super::{Probing, ServerSettings, ServerStatus, Settings, Transport};
 use crate::clock::{Instant, Now};
 
 /// Transmissions in a row that ran out of time before a server is suspected.
@@ -216,6 +216,23 @@ impl Server {
             trials: 0,
             probe_identifier: 0,
             support: if common.probing == Probing::Never { Support::No } else { Support::Unknown },
+        }
+    }
+
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    pub(super) fn status(&self) -> ServerStatus {
+        ServerStatus {
+            address: self.address(),
+            health: self.health,
+            since: self.since,
+            outstanding: self.outstanding,
+            window: self.window.size(),
+            lanes: self.lanes.iter().filter(|lane| lane.link == Link::Open).count(),
+            round_trip: self.window.round_trip(),
+            counters: self.counters,
         }
     }
 

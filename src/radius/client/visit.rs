@@ -8,12 +8,11 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::lane::LaneId;
-use super::{Settings, Submission};
+use super::{Submission, Turn};
 use crate::clock::{Instant, Timestamp};
 use crate::ids::{CallHash, Seq};
 use crate::radius::number;
 use crate::radius::packet::{Attributes, HEADER_OCTETS};
-use crate::timers::random::Random;
 
 /// Stale timers kept beside the live ones before they are swept out.
 const STALE_TIMERS_MAX: usize = 4096;
@@ -77,14 +76,15 @@ impl Visit {
 }
 
 /// Wait after the first transmission.
-pub(super) fn first_wait(settings: &Settings, random: &mut Random) -> Duration {
-    random.jitter(settings.initial_timeout).max(WAIT_MIN)
+pub(super) fn first_wait(turn: &mut Turn<'_>) -> Duration {
+    turn.random.jitter(turn.settings.initial_timeout).max(WAIT_MIN)
 }
 
 /// Wait after a further transmission.
-pub(super) fn next_wait(settings: &Settings, previous: Duration, random: &mut Random) -> Duration {
-    let wait = random.vary(previous * 2, previous / 10);
-    let wait = if wait > settings.max_timeout { random.jitter(settings.max_timeout) } else { wait };
+pub(super) fn next_wait(turn: &mut Turn<'_>, previous: Duration) -> Duration {
+    let wait = turn.random.vary(previous * 2, previous / 10);
+    let longest = turn.settings.max_timeout;
+    let wait = if wait > longest { turn.random.jitter(longest) } else { wait };
     wait.max(WAIT_MIN)
 }
 

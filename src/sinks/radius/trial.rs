@@ -105,7 +105,7 @@ pub async fn ask(name: &str, settings: &Settings, wait: Duration) -> Result<Vec<
             let _looked = timeout(LOOK_AGAIN, sink.progress(&mut outcomes)).await;
             if is_stream {
                 let now = clock::now();
-                sink.client.ask_all(now.mono, &mut sink.wanted);
+                sink.client.ask_all(now, &mut sink.wanted);
                 sink.perform(now);
             }
         }

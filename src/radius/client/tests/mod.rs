@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::radius::Secret;
-use crate::radius::packet::{Code, Packet};
+use crate::radius::packet::{self, Code, Packet};
 use crate::radius::{authenticator, number};
 
 const SECRET: &str = "testing123";

@@ -66,10 +66,10 @@ fn walk(world: &mut World, step: Step, next: &mut u64) {
 fn check(world: &World) {
     let mut outstanding = HashSet::new();
     for slot in 0..u32::MAX {
-        if slot as usize > 100_000 || world.client.visits.is_past(slot) {
+        if slot as usize > 100_000 || world.client.delivery.visits.is_past(slot) {
             break;
         }
-        let Some(visit) = world.client.visits.get(slot) else { continue };
+        let Some(visit) = world.client.delivery.visits.get(slot) else { continue };
         for pair in &visit.identifiers {
             assert!(outstanding.insert((visit.server, *pair)), "{pair:?} is outstanding twice");
         }

@@ -547,8 +547,8 @@ proptest! {
         let mut next = 0;
         for step in steps {
             walk(&mut world, step, &mut next);
-            let mut under_way: Vec<_> = world.client.visits.at(0).into_iter().chain(world.client.visits.at(1))
-                .filter_map(|slot| world.client.visits.get(slot))
+            let mut under_way: Vec<_> = world.client.delivery.visits.at(0).into_iter().chain(world.client.delivery.visits.at(1))
+                .filter_map(|slot| world.client.delivery.visits.get(slot))
                 .flat_map(|visit| visit.identifiers.iter().map(|pair| (visit.server, *pair)))
                 .collect();
             let count = under_way.len();
