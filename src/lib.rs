@@ -22,7 +22,7 @@
 //!    ([`queue::Queue`]). `sinks::worker` is the loop of a sink on the delivery thread: lease, render, send, settle.
 //! 7. A sink renders the record ([`sinks::mapping`] has what all of them do alike) and gives it to its protocol machine:
 //!    [`radius::client`] with windows, fail-over and back-off, or [`diameter::route`] over [`diameter::peer`]. An answer
-//!    counts only if it is authentic: `radius::client::receiving` checks it, `radius::authenticator` computes it.
+//!    counts only if it is authentic: `radius::client::signing` checks it, `radius::authenticator` computes it.
 //!
 //! # Where things are
 //!

@@ -10,17 +10,17 @@
 
 use std::time::Duration;
 
-use super::server::Probe;
+use super::probe::Probe;
 use crate::clock::Instant;
 use crate::timers::random::{Random, doubled};
 
 /// Status-Servers a reopened connection has to answer before it carries records (RFC 3539 §3.4.1).
-pub(super) const PROBATION_PROBES: u32 = 3;
+const PROBATION_PROBES: u32 = 3;
 /// Wait for the answer of a server that has never answered a Status-Server; then one record finds out.
-pub(super) const PROBATION_PATIENCE: Duration = Duration::from_secs(5);
+const PROBATION_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an open connection shows nothing wrong before its end counts as idleness: a server that refuses the
 /// client's certificate ends a TLS 1.3 connection only after the client takes it for open.
-pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(5);
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// Wait before a connection that had worked is opened again.
 const REOPEN_FIRST: Duration = Duration::from_millis(250);
 /// Wait after the first connection that failed, doubled each time.
@@ -32,7 +32,7 @@ const WATCHDOG_JITTER: Duration = Duration::from_secs(2);
 
 /// Whether records may go out on a connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Stage {
+enum Stage {
     #[default]
     Trusted,
     /// Not before it has answered probes.
@@ -42,13 +42,13 @@ pub(super) enum Stage {
 /// The connection of a lane; it outlives its sockets.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
-    pub(super) stage: Stage,
+    stage: Stage,
     /// Woken from an idle close: records may already be accepted for it.
-    pub(super) is_promised: bool,
+    is_promised: bool,
     /// The Status-Server under way, and when it went out.
-    pub(super) probe: Option<(Probe, Instant)>,
+    probe: Option<(Probe, Instant)>,
     /// When the watchdog runs out.
-    pub(super) watch_at: Option<Instant>,
+    watch_at: Option<Instant>,
     /// It has run out once.
     has_expired: bool,
     opened_at: Instant,
@@ -73,6 +73,40 @@ pub(super) enum Bark {
 impl Connection {
     pub(super) fn is_trusted(&self) -> bool {
         self.stage == Stage::Trusted
+    }
+
+    /// It carries records without proof.
+    pub(super) fn trust(&mut self) {
+        self.stage = Stage::Trusted;
+    }
+
+    /// It is being opened for requests that wait.
+    pub(super) fn promise(&mut self) {
+        self.is_promised = true;
+    }
+
+    pub(super) fn is_promised(&self) -> bool {
+        self.is_promised
+    }
+
+    /// The Status-Server under way.
+    pub(super) fn probe(&self) -> Option<Probe> {
+        Some(self.probe?.0)
+    }
+
+    /// A Status-Server goes out.
+    pub(super) fn probed(&mut self, now: Instant, probe: Probe) {
+        self.probe = Some((probe, now));
+    }
+
+    /// Whether the Status-Server under way went out so long ago that it is given up, when a record sent later was answered.
+    pub(super) fn gives_up_probe(&mut self, now: Instant) -> bool {
+        self.probe.take_if(|(_, sent)| now >= *sent + PROBATION_PATIENCE).is_some()
+    }
+
+    /// When the watchdog runs out.
+    pub(super) fn watched_until(&self) -> Option<Instant> {
+        self.watch_at
     }
 
     /// The socket is there.
@@ -115,13 +149,16 @@ impl Connection {
         self.watch_at = is_awaited.then(|| now + watchdog(period, random));
     }
 
-    /// The watchdog ran out.
-    pub(super) fn expired(&mut self, now: Instant, period: Duration, random: &mut Random) -> Bark {
+    /// Looks at the watchdog.
+    pub(super) fn watch(&mut self, now: Instant, period: Duration, random: &mut Random) -> Option<Bark> {
+        if self.watch_at.is_none_or(|at| at > now) {
+            return None;
+        }
         if std::mem::replace(&mut self.has_expired, true) {
-            return Bark::Close;
+            return Some(Bark::Close);
         }
         self.watch_at = Some(now + watchdog(period, random));
-        Bark::Ask
+        Some(Bark::Ask)
     }
 
     /// A Status-Server was answered. Returns whether another is wanted.

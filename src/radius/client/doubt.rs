@@ -6,23 +6,23 @@
 //! only if *another record* was acknowledged since this one was first sent, or since the last visit that counted; and that
 //! other one carried a User-Name if this one does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::Reason;
-use super::visit::Task;
+use super::visit::{Task, Visit};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::Seq;
 
 /// Most records whose failed visits are remembered; a further one is tried again uncounted.
-pub(super) const DOUBTS_MAX: usize = 65_536;
+const DOUBTS_MAX: usize = 65_536;
 /// A record not seen for this long is forgotten when there is no room: it has left the queue by another way.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 /// Time between two looks for those.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Connections that break while a record is under way before it goes alone.
-pub(super) const BREAKS_TO_SUSPECT: u32 = 2;
+const BREAKS_TO_SUSPECT: u32 = 2;
 
 /// A record that a server has acknowledged, and when.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,7 +30,14 @@ pub(super) struct Answered {
     key: Seq,
     at: Instant,
     /// For the operator's eyes.
-    pub(super) wall: Timestamp,
+    wall: Timestamp,
+}
+
+impl Answered {
+    /// When it was, by the wall clock.
+    pub(super) fn wall(&self) -> Timestamp {
+        self.wall
+    }
 }
 
 /// The last two records that a server has acknowledged, the newer one first: one of them is another than any given one.
@@ -81,17 +88,17 @@ impl Acknowledged {
 
 /// A record that was sent and is not acknowledged.
 #[derive(Clone, Debug)]
-pub(super) struct Doubt {
+struct Doubt {
     /// The request of it that was sent.
     part: u16,
     /// Evidence that is older does not count.
-    pub(super) since: Instant,
+    since: Instant,
     /// Failed visits that count against it.
-    pub(super) charges: u32,
+    charges: u32,
     /// Why the last of them did.
     why: Option<Reason>,
     /// Connections that broke while it was under way.
-    pub(super) breaks: u32,
+    breaks: u32,
     seen: Instant,
 }
 
@@ -100,11 +107,44 @@ pub(super) struct Doubt {
 pub(super) struct Doubts {
     records: HashMap<Seq, Doubt>,
     swept: Instant,
+    /// Records to be parked as soon as no answer to them can come any more.
+    condemned: VecDeque<(Instant, Seq, Reason)>,
 }
 
 impl Doubts {
-    /// A visit of the record that began at `started` has failed. `None` when too many are remembered.
-    pub(super) fn note(&mut self, now: Instant, task: &Task, started: Instant) -> Option<&mut Doubt> {
+    /// A visit has failed.
+    pub(super) fn note(&mut self, now: Instant, visit: &Visit) {
+        let _known = self.of(now, visit.task(), visit.started());
+    }
+
+    /// A visit has failed. Counts it against the record if another one was acknowledged by the same server since this one was
+    /// first sent; gives that other one and how many visits count so far.
+    pub(super) fn charge(
+        &mut self,
+        now: Instant,
+        visit: &Visit,
+        acknowledged: &Acknowledged,
+    ) -> Option<(Answered, u32)> {
+        let doubt = self.of(now, visit.task(), visit.started())?;
+        let other = acknowledged.other_than(visit.task(), doubt.since)?;
+        Some((other, doubt.charge(now)))
+    }
+
+    /// A connection broke while the visit was under way.
+    pub(super) fn note_break(&mut self, now: Instant, visit: &Visit) {
+        if let Some(doubt) = self.of(now, visit.task(), visit.started()) {
+            doubt.breaks = doubt.breaks.saturating_add(1);
+        }
+    }
+
+    /// How many connections broke above those that make a suspect.
+    pub(super) fn breaks(&mut self, now: Instant, visit: &Visit) -> u32 {
+        let breaks = self.of(now, visit.task(), visit.started()).map_or(0, |doubt| doubt.breaks);
+        breaks.saturating_sub(BREAKS_TO_SUSPECT)
+    }
+
+    /// What is held against a record whose visit, begun at `started`, has failed. `None` when too many are remembered.
+    fn of(&mut self, now: Instant, task: &Task, started: Instant) -> Option<&mut Doubt> {
         self.sweep(now);
         let Task { key, part, .. } = *task;
         if self.records.len() >= DOUBTS_MAX && !self.records.contains_key(&key) {
@@ -149,6 +189,34 @@ impl Doubts {
         }
     }
 
+    /// It is to be parked when no answer to it can come any more.
+    pub(super) fn condemn(&mut self, at: Instant, key: Seq, reason: Reason) {
+        self.condemned.push_back((at, key, reason));
+    }
+
+    /// The next one of which that is so; it has ended.
+    pub(super) fn next_condemned(&mut self, now: Instant) -> Option<(Seq, Reason)> {
+        let (_, key, reason) = self.condemned.pop_front_if(|(due, ..)| *due <= now)?;
+        self.forget(key);
+        Some((key, reason))
+    }
+
+    /// How many there are.
+    pub(super) fn condemned(&self) -> usize {
+        self.condemned.len()
+    }
+
+    /// An answer did come.
+    pub(super) fn acquit(&mut self, key: Seq) {
+        self.condemned.retain(|(_, condemned, _)| *condemned != key);
+        self.forget(key);
+    }
+
+    /// When [`Self::next_condemned`] is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.condemned.front().map(|(due, ..)| *due)
+    }
+
     fn sweep(&mut self, now: Instant) {
         if self.records.len() >= DOUBTS_MAX && now.since(self.swept) >= SWEEP_EVERY {
             self.swept = now;
@@ -159,7 +227,7 @@ impl Doubts {
 
 impl Doubt {
     /// Counts a visit against the record; evidence up to now does not count a second time.
-    pub(super) fn charge(&mut self, now: Instant) -> u32 {
+    fn charge(&mut self, now: Instant) -> u32 {
         self.since = now;
         self.charges = self.charges.saturating_add(1);
         self.charges
@@ -203,17 +271,17 @@ mod tests {
     #[test]
     fn evidence_counts_once_and_memory_has_a_limit() {
         let mut doubts = Doubts::default();
-        let doubt = doubts.note(at(9).mono, &task(1, true), at(1).mono).unwrap();
+        let doubt = doubts.of(at(9).mono, &task(1, true), at(1).mono).unwrap();
         assert_eq!((doubt.since, doubt.charge(at(9).mono), doubt.since), (at(1).mono, 1, at(9).mono));
-        let doubt = doubts.note(at(20).mono, &task(1, true), at(12).mono).unwrap();
+        let doubt = doubts.of(at(20).mono, &task(1, true), at(12).mono).unwrap();
         assert_eq!((doubt.since, doubt.charge(at(20).mono)), (at(9).mono, 2), "its first visit is not forgotten");
         doubts.forget(Seq(1));
-        assert_eq!(doubts.note(at(30).mono, &task(1, true), at(29).mono).map(|doubt| doubt.charges), Some(0));
+        assert_eq!(doubts.of(at(30).mono, &task(1, true), at(29).mono).map(|doubt| doubt.charges), Some(0));
         for key in 0..DOUBTS_MAX as u64 {
-            assert!(doubts.note(at(100).mono, &task(key, true), at(99).mono).is_some());
+            assert!(doubts.of(at(100).mono, &task(key, true), at(99).mono).is_some());
         }
-        assert!(doubts.note(at(100).mono, &task(1 << 40, true), at(99).mono).is_none());
-        assert!(doubts.note(at(100).mono, &task(5, true), at(99).mono).is_some(), "one that is known goes on");
-        assert!(doubts.note(at(4000).mono, &task(1 << 40, true), at(99).mono).is_some(), "those long gone make room");
+        assert!(doubts.of(at(100).mono, &task(1 << 40, true), at(99).mono).is_none());
+        assert!(doubts.of(at(100).mono, &task(5, true), at(99).mono).is_some(), "one that is known goes on");
+        assert!(doubts.of(at(4000).mono, &task(1 << 40, true), at(99).mono).is_some(), "those long gone make room");
     }
 }

@@ -1,14 +1,15 @@
-//! A lane: one connected socket with its 256 identifiers, one of them kept for the watchdog on a connection.
+//! Lanes: each one connected socket with its 256 identifiers, one of them kept for the watchdog on a connection.
 //!
 //! Identifiers are taken least recently used first (RFC 5080 §2.2.2). One whose request was abandoned is held back:
 //! a server still working on that request would drop it for a new one with the same identifier.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Transport;
 use super::connection::Connection;
 use super::visit::Task;
+use super::{Closing, Idle, LANE_RETRY, Output, ServerIndex, Transport, Turn};
 use crate::clock::Instant;
 
 /// Identifiers of one lane.
@@ -25,6 +26,11 @@ pub struct LaneId(pub u16);
 impl LaneId {
     /// The lane for Status-Server: its own socket, so that probe and data cannot be confused.
     pub const PROBE: Self = Self(0);
+
+    /// The number of the data lane in this place.
+    fn of(place: usize) -> Self {
+        Self(u16::try_from(place + 1).unwrap_or(u16::MAX))
+    }
 }
 
 /// Whether the driver has the lane's socket.
@@ -78,7 +84,7 @@ pub(super) enum Release {
 
 #[derive(Debug)]
 pub(super) struct Lane {
-    pub(super) link: Link,
+    link: Link,
     slots: Box<[Slot; IDENTIFIERS]>,
     free: VecDeque<u8>,
     /// Sorted by time within each queue.
@@ -87,14 +93,14 @@ pub(super) struct Lane {
     /// Requests under way.
     taken: usize,
     /// `None` for datagrams.
-    pub(super) connection: Option<Connection>,
+    connection: Option<Connection>,
 }
 
 /// Identifier of Status-Server on a connection (RFC 6613 §2.6.5).
 pub(super) const WATCHDOG_IDENTIFIER: u8 = 0;
 
 impl Lane {
-    pub(super) fn new(transport: Transport) -> Self {
+    fn new(transport: Transport) -> Self {
         let is_stream = transport == Transport::Stream;
         Self {
             link: Link::Opening,
@@ -108,38 +114,103 @@ impl Lane {
     }
 
     /// Identifiers that can be taken.
-    pub(super) fn room(&self) -> usize {
+    fn room(&self) -> usize {
         if self.is_usable() { self.free.len() } else { 0 }
     }
 
     /// Whether requests may go out on it.
-    pub(super) fn is_usable(&self) -> bool {
+    fn is_usable(&self) -> bool {
         self.link == Link::Open && self.connection.as_ref().is_none_or(Connection::is_trusted)
     }
 
     /// Whether it will be opened for requests that wait for it.
-    pub(super) fn is_promised(&self) -> bool {
+    fn is_promised(&self) -> bool {
         match self.link {
             Link::Dormant => true,
-            Link::Opening => self.connection.as_ref().is_some_and(|connection| connection.is_promised),
+            Link::Opening => self.connection.as_ref().is_some_and(Connection::is_promised),
             Link::Open | Link::Closed { .. } | Link::Draining => false,
         }
     }
 
-    /// Requests under way.
-    pub(super) fn taken(&self) -> usize {
-        self.taken
+    /// Its connection, while that is open.
+    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut().filter(|_| self.link == Link::Open)
+    }
+
+    /// Whether it is a connection, which has identifiers of its own.
+    pub(super) fn is_connection(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// The socket is there; one to an earlier address is not wanted any more.
+    pub(super) fn opened(&mut self) {
+        if self.is_current() {
+            self.link = Link::Open;
+        }
+    }
+
+    /// The socket cannot be had, or was lost.
+    pub(super) fn failed(&mut self, now: Instant) {
+        if self.is_current() {
+            self.link = Link::Closed { retry_at: now + LANE_RETRY };
+        }
+    }
+
+    /// The connection it asked for is there. Returns it with whether it is on probation, as one that was lost is, or that
+    /// of a server that `is_dead`, when Status-Server may be known.
+    pub(super) fn connected(
+        &mut self,
+        now: Instant,
+        may_prove: bool,
+        is_dead: bool,
+    ) -> Option<(&mut Connection, bool)> {
+        if self.link != Link::Opening {
+            return None;
+        }
+        let connection = self.connection.as_mut()?;
+        let on_probation = may_prove && (connection.was_lost() || is_dead);
+        connection.opened(now, on_probation);
+        self.link = Link::Open;
+        Some((connection, on_probation))
+    }
+
+    /// The connection ended, or could not be made. `None` when there was none to end.
+    pub(super) fn closed(&mut self, turn: &mut Turn<'_>, how: Closing<'_>) -> Option<End> {
+        let was_open = match self.link {
+            Link::Open => true,
+            Link::Opening => false,
+            Link::Dormant | Link::Closed { .. } | Link::Draining => return None,
+        };
+        let visits = self.clear();
+        let connection = self.connection.as_mut()?;
+        if was_open && how.may_be_idle() && visits.is_empty() && connection.ends_idle(turn.now.mono) {
+            connection.rest();
+            self.link = Link::Dormant;
+            return Some(End::Idle);
+        }
+        let why = how.why(connection.is_proven()).into();
+        self.link = Link::Closed { retry_at: turn.now.mono + connection.lost(turn.random) };
+        Some(End::Lost { visits, why })
+    }
+
+    /// An authentic answer came on a connection: its watchdog is wound as long as something is awaited on it.
+    pub(super) fn heard(&mut self, turn: &mut Turn<'_>) {
+        let is_busy = self.taken > 0;
+        if let Some(connection) = self.connection() {
+            let is_awaited = is_busy || connection.probe().is_some() || turn.settings.idle == Idle::KeptAlive;
+            connection.heard(turn.now.mono, is_awaited, turn.settings.watchdog, turn.random);
+        }
     }
 
     /// When its watchdog runs out, or the patience with a server that `may_know_no_probes`.
-    pub(super) fn watch_deadline(&self, may_know_no_probes: bool) -> Option<Instant> {
+    fn watch_deadline(&self, may_know_no_probes: bool) -> Option<Instant> {
         let connection = self.connection.as_ref().filter(|_| self.link == Link::Open)?;
         let patience = connection.patience_until().filter(|_| may_know_no_probes);
-        [connection.watch_at, patience].into_iter().flatten().min()
+        [connection.watched_until(), patience].into_iter().flatten().min()
     }
 
     /// Forgets all identifiers, those of an ended connection. Returns the visits that waited for an answer on it.
-    pub(super) fn clear(&mut self) -> Vec<u32> {
+    fn clear(&mut self) -> Vec<u32> {
         let visits = self.slots.iter().filter_map(|slot| slot.visit).collect();
         let connection = self.connection.take();
         *self = Self { link: self.link, connection, ..Self::new(Transport::Stream) };
@@ -147,12 +218,12 @@ impl Lane {
     }
 
     /// Whether nothing waits for an answer on it.
-    pub(super) fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.slots.iter().all(|slot| slot.visit.is_none())
     }
 
     /// Whether it is, or will be, a lane to where the server is now.
-    pub(super) fn is_current(&self) -> bool {
+    fn is_current(&self) -> bool {
         self.link != Link::Draining
     }
 
@@ -200,7 +271,7 @@ impl Lane {
     }
 
     /// Frees identifiers whose hold is over.
-    pub(super) fn collect(&mut self, now: Instant) {
+    fn collect(&mut self, now: Instant) {
         for held in [&mut self.held_short, &mut self.held_long] {
             while let Some(&(until, identifier)) = held.front()
                 && until <= now
@@ -212,8 +283,205 @@ impl Lane {
     }
 
     /// When the next held identifier comes free.
-    pub(super) fn next_free(&self) -> Option<Instant> {
+    fn next_free(&self) -> Option<Instant> {
         [&self.held_short, &self.held_long].iter().filter_map(|held| held.front()).map(|(until, _)| *until).min()
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Nobody needed it.
+    Idle,
+    /// It failed or was lost, and with it the requests of these visits.
+    Lost { visits: Vec<u32>, why: Arc<str> },
+}
+
+/// The lanes to one server, and the visits that wait for one.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    server: ServerIndex,
+    all: Vec<Lane>,
+    /// Visits that wait for a connection, first come first.
+    waiting: VecDeque<u32>,
+}
+
+impl Lanes {
+    pub(super) fn new(server: ServerIndex) -> Self {
+        Self { server, all: Vec::new(), waiting: VecDeque::new() }
+    }
+
+    /// Data lane by number.
+    pub(super) fn get(&mut self, lane: LaneId) -> Option<&mut Lane> {
+        self.all.get_mut(usize::from(lane.0).checked_sub(1)?)
+    }
+
+    /// The connection of a lane, while it is open.
+    pub(super) fn connection(&mut self, lane: LaneId) -> Option<&mut Connection> {
+        self.get(lane)?.connection()
+    }
+
+    /// The numbers of all of them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = LaneId> + use<> {
+        (0..self.all.len()).map(LaneId::of)
+    }
+
+    /// Those that are open.
+    pub(super) fn open(&self) -> impl Iterator<Item = LaneId> {
+        self.all.iter().enumerate().filter(|(_, lane)| lane.link == Link::Open).map(|(place, _)| LaneId::of(place))
+    }
+
+    /// Requests that can be sent or that a connection will be opened for, those spoken for left out.
+    pub(super) fn room(&self) -> usize {
+        let promised = self.all.iter().filter(|lane| lane.is_promised()).count();
+        self.free() + (promised * (IDENTIFIERS - 1)).saturating_sub(self.waiting.len())
+    }
+
+    /// Identifiers that can be taken now.
+    fn free(&self) -> usize {
+        self.all.iter().map(Lane::room).sum()
+    }
+
+    /// Whether there is a lane that requests can go out on, or one that will be opened for them.
+    pub(super) fn has_path(&self) -> bool {
+        self.all.iter().any(|lane| lane.is_usable() || lane.is_promised())
+    }
+
+    /// Frees identifiers whose hold is over.
+    pub(super) fn collect(&mut self, now: Instant) {
+        self.all.iter_mut().for_each(|lane| lane.collect(now));
+    }
+
+    fn usable(&self) -> usize {
+        self.all.iter().filter(|lane| lane.is_usable()).count()
+    }
+
+    /// Identifiers on the lanes that requests go out on run short: three quarters are taken.
+    fn runs_short(&self) -> bool {
+        let usable = self.usable();
+        usable > 0 && self.free() * 4 <= usable * IDENTIFIERS
+    }
+
+    /// Whether another lane should be opened: identifiers run short, or there is no lane. While one is being opened or is on
+    /// probation it is waited for.
+    fn wants_another(&self, lanes_max: u16) -> bool {
+        let current = self.all.iter().filter(|lane| lane.is_current()).count();
+        current < usize::from(lanes_max) && self.usable() == current && (current == 0 || self.runs_short())
+    }
+
+    /// Asks for one lane more when identifiers run short; not to a server without an address.
+    pub(super) fn ask(&mut self, turn: &mut Turn<'_>, has_address: bool) {
+        if has_address && self.wants_another(turn.settings.lanes_max) {
+            let lane = self.add(turn.settings.transport);
+            turn.out.push(Output::OpenLane { server: self.server, lane });
+        } else if self.runs_short() {
+            self.wake(turn);
+        }
+    }
+
+    /// A new lane; the place of one to an earlier address is taken when nothing waits on it any more.
+    fn add(&mut self, transport: Transport) -> LaneId {
+        let idle = self.all.iter().position(|lane| !lane.is_current() && lane.is_idle());
+        let place = idle.unwrap_or(self.all.len());
+        match self.all.get_mut(place) {
+            Some(lane) => *lane = Lane::new(transport),
+            None => self.all.push(Lane::new(transport)),
+        }
+        LaneId::of(place)
+    }
+
+    /// Opens a connection that was closed for idleness, unless one is being opened.
+    pub(super) fn wake(&mut self, turn: &mut Turn<'_>) {
+        if self.all.iter().any(|lane| lane.link == Link::Opening) {
+            return;
+        }
+        let Some(place) = self.all.iter().position(|lane| lane.link == Link::Dormant) else { return };
+        let lane = &mut self.all[place];
+        lane.link = Link::Opening;
+        if let Some(connection) = &mut lane.connection {
+            connection.promise();
+        }
+        turn.out.push(Output::OpenLane { server: self.server, lane: LaneId::of(place) });
+    }
+
+    /// Opens those whose time to try again has come.
+    pub(super) fn tend(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.mono;
+        for (place, lane) in self.all.iter_mut().enumerate() {
+            lane.collect(now);
+            if matches!(lane.link, Link::Closed { retry_at } if retry_at <= now) {
+                lane.link = Link::Opening;
+                turn.out.push(Output::OpenLane { server: self.server, lane: LaneId::of(place) });
+            }
+        }
+    }
+
+    /// The server is at another address: they drain, and nothing waits for one of them.
+    pub(super) fn drain(&mut self) {
+        self.all.iter_mut().for_each(|lane| lane.link = Link::Draining);
+        self.waiting.clear();
+    }
+
+    /// Whether there is none to where the server is now.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.all.iter().any(Lane::is_current)
+    }
+
+    /// Whether none to where the server is now has a socket or waits for one.
+    pub(super) fn are_closed(&self) -> bool {
+        self.all.iter().filter(|lane| lane.is_current()).all(|lane| matches!(lane.link, Link::Closed { .. }))
+    }
+
+    /// Whether all are connections that were closed for idleness.
+    pub(super) fn are_dormant(&self) -> bool {
+        self.all.iter().all(|lane| lane.link == Link::Dormant)
+    }
+
+    /// Whether a Status-Server is under way on one.
+    pub(super) fn has_probe(&self) -> bool {
+        self.all.iter().any(|lane| lane.connection.as_ref().is_some_and(|connection| connection.probe().is_some()))
+    }
+
+    /// The first lane with a quarter of its identifiers free, else the one with the most; few sockets stay busy.
+    pub(super) fn pick(&self) -> Option<LaneId> {
+        let first = self.all.iter().position(|lane| lane.room() * 4 > IDENTIFIERS);
+        let most = || (0..self.all.len()).max_by_key(|&place| self.all[place].room());
+        first.or_else(most).filter(|&place| self.all[place].room() > 0).map(LaneId::of)
+    }
+
+    /// A visit waits for a connection.
+    pub(super) fn wait(&mut self, slot: u32) {
+        self.waiting.push_back(slot);
+    }
+
+    /// The visit that waits the longest, when there is a lane for it.
+    pub(super) fn next_waiting(&mut self) -> Option<u32> {
+        self.pick().and_then(|_| self.waiting.pop_front())
+    }
+
+    /// It could not be sent: it goes on waiting before all others.
+    pub(super) fn wait_again(&mut self, slot: u32) {
+        self.waiting.push_front(slot);
+    }
+
+    /// Its visit ended.
+    pub(super) fn waits_no_more(&mut self, slot: u32) {
+        self.waiting.retain(|waiting| *waiting != slot);
+    }
+
+    /// The visits that wait.
+    pub(super) fn waiting(&self) -> &VecDeque<u32> {
+        &self.waiting
+    }
+
+    /// When something is due on one; a held identifier matters only while there `is_no_room`.
+    pub(super) fn deadline(&self, is_no_room: bool, may_know_no_probes: bool) -> Option<Instant> {
+        let sockets = self.all.iter().filter_map(|lane| match lane.link {
+            Link::Closed { retry_at } => Some(retry_at),
+            Link::Open if is_no_room => lane.next_free(),
+            Link::Open | Link::Opening | Link::Dormant | Link::Draining => None,
+        });
+        sockets.chain(self.all.iter().filter_map(|lane| lane.watch_deadline(may_know_no_probes))).min()
     }
 }
 
@@ -270,9 +538,9 @@ mod tests {
     fn a_connection_keeps_one_identifier_back_and_forgets_all_when_it_ends() {
         let mut lane = opened(Transport::Stream);
         let all: Vec<u8> = (0..300).filter_map(|visit| lane.take(visit)).collect();
-        assert_eq!((all.len(), all[0], lane.taken()), (255, 1, 255), "0 is the watchdog's");
+        assert_eq!((all.len(), all[0], lane.taken), (255, 1, 255), "0 is the watchdog's");
         lane.release(Instant(0), 9, Release::Abandoned);
         let visits = lane.clear();
-        assert_eq!((visits.len(), lane.room(), lane.taken(), lane.next_free()), (254, 255, 0, None));
+        assert_eq!((visits.len(), lane.room(), lane.taken, lane.next_free()), (254, 255, 0, None));
     }
 }

@@ -7,12 +7,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
-use super::sending::Fault;
-use super::{Delivery, Reason, Turn};
 use crate::clock::Instant;
-use crate::radius::packet::HEADER_OCTETS;
 
 /// The suspects at one server.
 #[derive(Debug, Default)]
@@ -30,7 +25,23 @@ impl Line {
         self.hold_until.is_some()
     }
 
-    fn push(&mut self, slot: u32, hold_until: Instant) {
+    /// Whether one may go now.
+    pub(super) fn may_go(&self) -> bool {
+        self.alone.is_none() && !self.waiting.is_empty()
+    }
+
+    /// The next one.
+    pub(super) fn pop(&mut self) -> Option<u32> {
+        self.waiting.pop_front()
+    }
+
+    /// It went, alone.
+    pub(super) fn went(&mut self, slot: u32, hold_until: Instant) {
+        (self.alone, self.hold_until) = (Some(slot), Some(hold_until));
+    }
+
+    /// One more waits for its turn.
+    pub(super) fn push(&mut self, slot: u32, hold_until: Instant) {
         self.waiting.push_back(slot);
         self.hold_until.get_or_insert(hold_until);
     }
@@ -59,82 +70,5 @@ impl Line {
     /// When [`Self::tend`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.hold_until
-    }
-}
-
-impl Delivery {
-    /// A suspect waits for its turn.
-    pub(super) fn stand_in_line(&mut self, turn: &mut Turn<'_>, slot: u32, attributes: &[u8]) {
-        let Some(visit) = self.visits.get_mut(slot) else { return };
-        let mut datagram = Vec::with_capacity(HEADER_OCTETS + attributes.len());
-        datagram.resize(HEADER_OCTETS, 0);
-        datagram.extend_from_slice(attributes);
-        (visit.datagram, visit.transmissions, visit.is_in_line) = (Bytes::from(datagram), 0, true);
-        let server = visit.server;
-        self.servers[server].line.push(slot, turn.now.mono + turn.settings.response_window);
-        self.send_alone(turn, server);
-    }
-
-    /// Sends the next suspect if nothing else is under way.
-    pub(super) fn send_alone(&mut self, turn: &mut Turn<'_>, server: usize) {
-        loop {
-            let there = &mut self.servers[server];
-            if there.outstanding > 0 || there.line.alone.is_some() {
-                return;
-            }
-            let Some(&slot) = there.line.waiting.front() else { return };
-            if there.pick_lane().is_none() {
-                self.wake_lane(turn, server);
-                return;
-            }
-            there.line.waiting.pop_front();
-            let Some(visit) = self.visits.get_mut(slot) else { continue };
-            visit.is_in_line = false;
-            let attributes = visit.attributes();
-            let there = &mut self.servers[server];
-            there.outstanding += 1;
-            there.counters.requests += 1;
-            match self.sign(turn, slot, &attributes) {
-                Ok(lane) => {
-                    let there = &mut self.servers[server];
-                    there.line.alone = Some(slot);
-                    there.line.hold_until = Some(turn.now.mono + turn.settings.response_window);
-                    self.send_late(turn, slot, lane);
-                    return;
-                }
-                Err(reason) => {
-                    let Some(visit) = self.end_visit(turn, slot, None) else { continue };
-                    turn.turn_away(visit.task.key, reason);
-                }
-            }
-        }
-    }
-
-    /// The server ended a connection while these were under way on it.
-    pub(super) fn note_break(&mut self, turn: &mut Turn<'_>, server: usize, visits: &[u32]) {
-        for slot in visits {
-            let Some(visit) = self.visits.get(*slot) else { continue };
-            debug_assert_eq!(visit.server, server);
-            let (task, started) = (visit.task, visit.started);
-            if let Some(doubt) = self.doubts.note(turn.now.mono, &task, started) {
-                doubt.breaks = doubt.breaks.saturating_add(1);
-            }
-        }
-    }
-
-    /// The connection of a suspect was lost; it was `alone` on it.
-    pub(super) fn suspect_lost(&mut self, turn: &mut Turn<'_>, slot: u32, alone: bool) {
-        let Some(visit) = self.end_visit(turn, slot, None) else { return };
-        let there = &self.servers[visit.server];
-        let (server, why, was_alone) = (there.address(), there.why(), alone && there.outstanding == 0);
-        let charged = if was_alone { self.charge(turn, &visit) } else { None };
-        if let Some((other, charges)) = charged {
-            let reason = Reason::BreaksConnection { server, breaks: charges, at: other.wall, why };
-            self.go_on(turn, &visit, Fault::Record { charges }, reason);
-            return;
-        }
-        let breaks = self.doubts.note(turn.now.mono, &visit.task, visit.started).map_or(0, |doubt| doubt.breaks);
-        let fault = Fault::Suspect { breaks: breaks.saturating_sub(super::doubt::BREAKS_TO_SUSPECT) };
-        self.go_on(turn, &visit, fault, Reason::ConnectionLost { server, why });
     }
 }

@@ -8,13 +8,16 @@
 //!
 //! Over TCP and TLS ([`Transport::Stream`], RFC 6613, RFC 6614) a lane is a connection. A request is sent once on it, and
 //! once more on another connection when the first is lost before the answer; see `streams`.
+//!
+//! [`Client`] hands each input, with the time and a place for outputs, to its `delivery`, which directs the parts: `server` (how it
+//! stands, its lanes of identifiers, its window, the line of suspects), `visit` with the timers, and `doubt`.
 
 mod answer;
 mod connection;
+mod counters;
 mod delay;
 mod delivery;
 mod doubt;
-mod health;
 mod lane;
 mod line;
 mod probe;
@@ -23,8 +26,11 @@ mod receiving;
 mod sending;
 mod server;
 mod settings;
+mod signing;
+mod standing;
 mod streams;
 mod suspect;
+mod told;
 mod visit;
 mod window;
 
@@ -41,13 +47,14 @@ use crate::ids::{CallHash, Seq};
 use crate::timers::random::{Random, doubled};
 
 pub use self::answer::{Answer, cause_name, classify, is_permanent};
+pub use self::counters::Counters;
 pub use self::delay::{BASE_AGE, QUEUE_TARGET};
 pub use self::lane::{ABANDONED_HOLD, DOUBLED_HOLD, IDENTIFIERS, LaneId};
 pub use self::reason::{Alarm, Reason};
-pub use self::server::{Counters, Health};
 pub use self::settings::{
     DelayTime, Idle, MessageAuthenticator, Probing, STREAM_LANES_MAX, Selection, ServerSettings, Settings, Transport,
 };
+pub use self::standing::Health;
 pub use self::streams::Closing;
 pub use self::suspect::Suspect;
 pub use self::window::WINDOW_MIN;

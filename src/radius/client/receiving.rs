@@ -1,95 +1,57 @@
-//! Receiving: which visit an answer belongs to, whether it is authentic, and what follows from it.
+//! Receiving: which visit an answer belongs to, and what follows from what it says.
 
 use super::answer::{Answer, CAUSE_UNSUPPORTED_EXTENSION, classify, is_permanent};
-use super::lane::Resting;
+use super::delivery::Delivery;
+use super::lane::{LaneId, Resting};
 use super::sending::Fault;
-use super::server::Server;
-use super::{Alarm, Delivery, Health, LaneId, Output, Reason, Transport, Turn, index, probe};
-use crate::radius::authenticator::{self, MessageCheck};
-use crate::radius::packet::{Code, Packet};
-
-/// The request that an answer belongs to.
-pub(super) struct Request {
-    /// The visit that still waits for it.
-    pub(super) visit: Option<u32>,
-    /// What it was, if it was given up.
-    pub(super) resting: Option<Resting>,
-    /// Whether both authenticators verify.
-    pub(super) is_authentic: bool,
-}
-
-/// Finds the request of an answer by its identifier; counts and passes over an answer to none.
-pub(super) fn request_of(server: &mut Server, lane: LaneId, packet: &Packet<'_>) -> Option<Request> {
-    let identifier = packet.identifier();
-    let there = server.lane(lane)?;
-    let (visit, Some(authenticator)) = (there.visit(identifier), there.authenticator(identifier)) else {
-        server.counters.unknown += 1;
-        return None;
-    };
-    let may_be_signed_twice = there.connection.is_some() && packet.code() == Code::PROTOCOL_ERROR;
-    let secret = &server.settings.secret;
-    let is_signed = authenticator::is_response_authentic(packet, &authenticator, secret)
-        || may_be_signed_twice && authenticator::is_response_signed_twice(packet, &authenticator, secret);
-    let is_authentic =
-        is_signed && authenticator::check_response_message(packet, &authenticator, secret) != MessageCheck::Bad;
-    let resting = if is_authentic { server.lane(lane).and_then(|lane| lane.take_resting(identifier)) } else { None };
-    Some(Request { visit, resting, is_authentic })
-}
+use super::{Output, Reason, Turn, index};
 
 impl Delivery {
-    pub(super) fn received(&mut self, turn: &mut Turn<'_>, server: usize, lane_id: LaneId, datagram: &[u8]) {
+    pub(super) fn received(&mut self, turn: &mut Turn<'_>, server: usize, lane: LaneId, datagram: &[u8]) {
         let Some(there) = self.servers.get_mut(server) else { return };
-        let Ok(packet) = Packet::parse(datagram) else {
-            there.counters.malformed += 1;
-            return;
-        };
-        let Some(request) = request_of(there, lane_id, &packet) else { return };
+        let Some(packet) = there.parse(datagram) else { return };
+        let Some(request) = there.request_of(lane, &packet) else { return };
         match (request.visit, request.is_authentic) {
             (Some(slot), true) => {
                 self.heard(turn, server);
-                self.answered(turn, slot, (lane_id, packet.identifier()), classify(&packet));
+                self.answered(turn, slot, (lane, packet.identifier()), classify(&packet));
             }
             (None, true) => {
                 self.heard(turn, server);
                 self.answered_late(turn, server, request.resting, classify(&packet));
             }
-            (Some(_), false) => {
-                if there.heard_bad(Transport::Datagram) {
-                    turn.out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
-                }
-            }
+            (Some(_), false) => there.heard_bad(turn),
             // Also the second answer to an identifier that was used again since.
-            (None, false) => there.counters.late += 1,
+            (None, false) => there.heard_late(),
         }
     }
 
-    pub(super) fn heard(&mut self, turn: &mut Turn<'_>, server: usize) {
-        let how = self.servers[server].heard(turn.now.mono);
-        self.come_back(turn, server, how);
+    fn heard(&mut self, turn: &mut Turn<'_>, server: usize) {
+        if self.servers[server].heard(turn) {
+            self.visits.hasten(turn, server);
+        }
     }
 
     pub(super) fn answered(&mut self, turn: &mut Turn<'_>, slot: u32, by: (LaneId, u8), answer: Answer) {
         let Some(visit) = self.end_visit(turn, slot, Some(by)) else { return };
-        let there = &mut self.servers[visit.server];
-        let (server, address, key) = (index(visit.server), there.address(), visit.task.key);
+        let there = &mut self.servers[visit.server()];
+        let (server, key) = (there.address(), visit.task().key);
         match answer {
             Answer::Stored => {
-                there.told_wrong_code = false;
-                let round_trip = (visit.transmissions == 1).then(|| turn.now.mono.since(visit.started));
-                there.window.measured(turn.now.mono, visit.started);
-                there.acknowledged(turn.now, &visit.task);
+                let round_trip = (visit.transmissions() == 1).then(|| turn.now.mono.since(visit.started()));
+                there.stored(turn, visit.task(), visit.started());
                 self.doubts.forget(key);
-                turn.out.push(Output::Delivered { key, part: visit.task.part, server, round_trip });
+                let server = index(visit.server());
+                turn.out.push(Output::Delivered { key, part: visit.task().part, server, round_trip });
             }
             Answer::Refused { cause } => {
-                there.counters.refused += 1;
-                let never_stored = there.counters.stored == 0;
-                let reason = Reason::Refused { server: address, cause };
+                let has_stored = there.refused_record();
+                let reason = Reason::Refused { server, cause };
                 if is_permanent(cause) {
                     self.doubts.forget(key);
                     turn.out.push(Output::Park { key, reason });
-                } else if cause == CAUSE_UNSUPPORTED_EXTENSION && never_stored {
-                    self.refuse_accounting(turn, visit.server);
+                } else if cause == CAUSE_UNSUPPORTED_EXTENSION && !has_stored {
+                    there.refuses_accounting(turn);
                     self.go_on(turn, &visit, Fault::Outage, reason);
                 } else {
                     let fault = self.fault(turn, &visit);
@@ -97,12 +59,8 @@ impl Delivery {
                 }
             }
             Answer::WrongCode { code } => {
-                there.counters.wrong_code += 1;
-                let tell = !std::mem::replace(&mut there.told_wrong_code, true);
-                if tell {
-                    turn.out.push(Output::Alarm { server, alarm: Alarm::WrongCode { code } });
-                }
-                self.go_on(turn, &visit, Fault::Setup, Reason::WrongCode { server: address, code });
+                there.answered_otherwise(turn, code);
+                self.go_on(turn, &visit, Fault::Setup, Reason::WrongCode { server, code });
             }
         }
     }
@@ -118,48 +76,22 @@ impl Delivery {
     ) {
         let there = &mut self.servers[server];
         let resting = resting.filter(|resting| answer == Answer::Stored && self.doubts.is_open(&resting.task));
-        let Some(Resting { task, sent }) = resting else {
-            there.counters.late += 1;
+        let Some(resting) = resting else {
+            there.heard_late();
             return;
         };
-        there.counters.stored_late += 1;
-        there.window.measured(turn.now.mono, sent);
-        there.acknowledged(turn.now, &task);
-        if let Some(slot) = self.visits.of(task.key) {
+        there.stored_late(turn, &resting);
+        let (key, part) = (resting.task.key, resting.task.part);
+        if let Some(slot) = self.visits.of(key) {
             self.end_visit(turn, slot, None);
         }
-        self.parking.retain(|(_, key, _)| *key != task.key);
-        self.doubts.forget(task.key);
-        turn.out.push(Output::Delivered { key: task.key, part: task.part, server: index(server), round_trip: None });
-    }
-
-    /// The server says that it does no accounting, and nothing it did before speaks against that.
-    fn refuse_accounting(&mut self, turn: &mut Turn<'_>, server: usize) {
-        let there = &mut self.servers[server];
-        if there.health != Health::Refusing {
-            there.enter(turn.now.mono, Health::Refusing);
-            turn.out.push(Output::Health { server: index(server), health: Health::Refusing });
-            turn.out.push(Output::Alarm { server: index(server), alarm: Alarm::RefusesAccounting });
-        }
+        self.doubts.acquit(key);
+        turn.out.push(Output::Delivered { key, part, server: index(server), round_trip: None });
     }
 
     pub(super) fn probe_received(&mut self, turn: &mut Turn<'_>, server: usize, datagram: &[u8]) {
-        let Some(there) = self.servers.get_mut(server) else { return };
-        let Ok(packet) = Packet::parse(datagram) else {
-            there.counters.malformed += 1;
-            return;
-        };
-        match &there.probe {
-            Some(pending) if probe::is_answer(&packet, pending, &there.settings.secret) => {
-                let how = there.probe_answered(turn.now.mono);
-                self.come_back(turn, server, how);
-            }
-            Some(pending) if packet.identifier() == pending.identifier && packet.code() != Code::ACCESS_REJECT => {
-                if there.heard_bad(Transport::Datagram) {
-                    turn.out.push(Output::Alarm { server: index(server), alarm: Alarm::SecretMismatch });
-                }
-            }
-            _ => there.counters.late += 1,
+        if self.servers.get_mut(server).is_some_and(|there| there.probe_received(turn, datagram)) {
+            self.visits.hasten(turn, server);
         }
     }
 }

@@ -2,19 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use smallvec::SmallVec;
-
-use super::doubt::Answered;
-use super::lane::{ABANDONED_HOLD, Release, Resting};
+use super::delivery::Delivery;
+use super::lane::{ABANDONED_HOLD, LaneId};
 use super::server::Server;
 use super::suspect::suspect;
-use super::visit::{self, Task, Visit};
-use super::{
-    DelayTime, Delivery, LaneId, MessageAuthenticator, Output, Reason, Selection, Submission, Transport, Turn, index,
-};
-use crate::radius::packet::{self, Code};
-use crate::radius::{authenticator, number};
+use super::visit::{Task, Visit};
+use super::{DelayTime, Output, Reason, Selection, Submission, Transport, Turn};
 
 /// Longest back-off of a record of which is not known why it is not answered: it must not wait long for a server that is
 /// back.
@@ -50,8 +43,8 @@ impl Delivery {
         match self.choose(turn.settings.selection, &task) {
             Some(server) => self.begin(turn, task, server, submission.attributes),
             None => {
-                let reason = if self.servers.iter().any(Server::is_usable) { Reason::NoRoom } else { Reason::NoServer };
-                turn.turn_away(task.key, reason);
+                let is_usable = self.servers.iter().any(|server| server.standing.is_usable());
+                turn.turn_away(task.key, if is_usable { Reason::NoRoom } else { Reason::NoServer });
             }
         }
     }
@@ -65,45 +58,33 @@ impl Delivery {
         };
         let order = || (0..count).map(move |step| (first + step) % count);
         let fits = |server: &usize| task.tried & 1 << server == 0 && self.servers[*server].room() > 0;
-        let preferred = order().find(|server| fits(server) && self.servers[*server].is_preferred());
+        let preferred = order().find(|server| fits(server) && self.servers[*server].standing.is_preferred());
         preferred.or_else(|| order().find(fits))
     }
 
     fn begin(&mut self, turn: &mut Turn<'_>, mut task: Task, server: usize, attributes: &[u8]) {
         task.tried |= 1 << server;
-        let revive_at = turn.now.mono + turn.random.jitter(turn.settings.revival);
-        self.servers[server].tries(turn.now.mono, turn.settings, revive_at);
-        let wait = visit::first_wait(turn);
-        let slot = self.visits.insert(Visit {
-            task,
-            server,
-            identifiers: SmallVec::new(),
-            datagram: Bytes::new(),
-            attribute_octets: attributes.len(),
-            started: turn.now.mono,
-            wait,
-            due: turn.now.mono + wait,
-            transmissions: 1,
-            waits: 1,
-            is_resent: false,
-            is_in_line: false,
-        });
+        self.servers[server].standing.tries(turn);
+        let slot = self.visits.insert(Visit::new(turn, task, server, attributes.len()));
         if turn.settings.transport == Transport::Stream && self.doubts.is_suspect(task.key) {
             self.stand_in_line(turn, slot, attributes);
             return;
         }
         match self.sign(turn, slot, attributes) {
             Ok(lane) => {
-                let there = &mut self.servers[server];
-                there.outstanding += 1;
-                there.counters.requests += 1;
-                there.transmitted(turn.now.mono);
-                self.visits.arm(slot, turn.now.mono + wait);
+                self.servers[server].begins();
+                self.servers[server].standing.transmitted(turn.now.mono);
+                self.visits.arm_first(slot, turn.now.mono);
                 self.transmit(turn, slot, lane);
-                self.ask_for_lane(turn, server);
+                self.servers[server].ask_for_lane(turn);
             }
             Err(Reason::NoRoom) if self.servers[server].room() > 0 => {
-                self.wait_for_lane(turn, slot, attributes);
+                // There is a connection that has to be opened first.
+                if let Some(visit) = self.visits.get_mut(slot) {
+                    visit.put_off(attributes);
+                }
+                self.visits.arm_first(slot, turn.now.mono);
+                self.servers[server].wait(turn, slot);
             }
             Err(reason) => {
                 self.visits.remove(slot);
@@ -113,77 +94,49 @@ impl Delivery {
     }
 
     /// Builds and signs the visit's datagram under a fresh identifier.
-    pub(super) fn sign(&mut self, turn: &mut Turn<'_>, slot: u32, attributes: &[u8]) -> Result<LaneId, Reason> {
+    pub(super) fn sign(&mut self, turn: &Turn<'_>, slot: u32, attributes: &[u8]) -> Result<LaneId, Reason> {
         let visit = self.visits.get_mut(slot).ok_or(Reason::NoRoom)?;
-        let server = &mut self.servers[visit.server];
-        let lane_id = server.pick_lane().ok_or(Reason::NoRoom)?;
-        let octets = &mut self.scratch;
-        packet::begin(octets, Code::ACCOUNTING_REQUEST, 0);
-        octets.extend_from_slice(attributes);
-        if turn.settings.delay_time != DelayTime::Never {
-            let delay = u32::try_from(turn.now.wall.since(visit.task.since).as_secs()).unwrap_or(u32::MAX);
-            packet::push(octets, number::ACCT_DELAY_TIME, &delay.to_be_bytes());
-        }
-        let with_message = server.settings.message_authenticator == MessageAuthenticator::Send;
-        if with_message {
-            authenticator::push_message_authenticator(octets);
-        }
-        packet::finish(octets).map_err(|packet::TooLong { octets }| Reason::TooLong { octets })?;
-        let identifier = server.lane(lane_id).and_then(|lane| lane.take(slot)).ok_or(Reason::NoRoom)?;
-        octets[1] = identifier;
-        let secret = &server.settings.secret;
-        if with_message {
-            authenticator::sign_message(octets, &[0; 16], secret);
-        }
-        let signature = authenticator::sign_request(octets, secret);
-        if let Some(lane) = server.lane(lane_id) {
-            lane.sent(identifier, signature);
-        }
-        visit.identifiers.push((lane_id, identifier));
-        visit.datagram = Bytes::copy_from_slice(octets);
-        Ok(lane_id)
+        let server = &mut self.servers[visit.server()];
+        let by = server.sign(turn, (slot, visit.task()), attributes, &mut self.scratch)?;
+        visit.signed(by, &self.scratch);
+        Ok(by.0)
     }
 
     pub(super) fn transmit(&mut self, turn: &mut Turn<'_>, slot: u32, lane: LaneId) {
-        let Some(visit) = self.visits.get(slot) else { return };
-        let server = visit.server;
-        turn.out.push(Output::Transmit { server: index(server), lane, datagram: visit.datagram.clone() });
-        self.note_sent(turn, server, lane);
+        if let Some(visit) = self.visits.get(slot) {
+            self.servers[visit.server()].transmit(turn, lane, visit.datagram().clone());
+        }
     }
 
     /// The timer of a visit ran out.
     pub(super) fn ran_out(&mut self, turn: &mut Turn<'_>, slot: u32) {
         let Some(visit) = self.visits.get_mut(slot) else { return };
-        let (server, first, is_unsent) = (visit.server, visit.waits == 1, visit.is_unsent());
-        let again = visit.waits < turn.settings.transmissions;
-        // A connection loses nothing: silence there only raises suspicion (RFC 6613 §2.6.1).
-        let is_sent_again = again && turn.settings.transport == Transport::Datagram;
-        if again {
-            visit.waits += 1;
-            visit.transmissions += u32::from(is_sent_again);
-            visit.wait = visit::next_wait(turn, visit.wait);
-        }
-        let (wait, attributes) = (visit.wait, visit.attributes());
-        let last_lane = visit.identifiers.last().map(|(lane, _)| *lane);
+        let (first, is_unsent) = (visit.is_first_wait(), visit.is_unsent());
+        let again = visit.waits_again(turn);
+        let attributes = visit.attributes();
+        let last_lane = visit.identifiers().last().map(|(lane, _)| *lane);
+        let server = &mut self.servers[visit.server()];
+        let is_sent_again = again.is_some() && turn.settings.transport == Transport::Datagram;
         if !is_unsent {
-            self.servers[server].ran_out(turn.now.mono, first, turn.settings);
-            self.servers[server].counters.timeouts += u64::from(is_sent_again || !again);
+            server.ran_out(turn, first);
+            if is_sent_again || again.is_none() {
+                server.timed_out();
+            }
         }
-        if !again {
+        let Some(wait) = again else {
             self.finish_unanswered(turn, slot);
             return;
-        }
+        };
         if !is_sent_again {
             self.visits.arm(slot, turn.now.mono + wait);
             return;
         }
+        server.retransmits(turn.now.mono);
         let fresh = match turn.settings.delay_time {
             // Other octets need another identifier; when there is none, the old ones go out once more.
             DelayTime::Always => self.sign(turn, slot, &attributes).ok(),
             DelayTime::Cycle | DelayTime::Never => None,
         };
-        self.servers[server].counters.retransmissions += 1;
-        self.servers[server].transmitted(turn.now.mono);
         self.visits.arm(slot, turn.now.mono + wait);
         if let Some(lane) = fresh.or(last_lane) {
             self.transmit(turn, slot, lane);
@@ -191,84 +144,59 @@ impl Delivery {
     }
 
     /// Ends a visit and frees its identifiers; the one answered, if any, comes free at once.
-    pub(super) fn end_visit(
-        &mut self,
-        turn: &mut Turn<'_>,
-        slot: u32,
-        answered: Option<(LaneId, u8)>,
-    ) -> Option<Visit> {
+    pub(super) fn end_visit(&mut self, turn: &Turn<'_>, slot: u32, answered: Option<(LaneId, u8)>) -> Option<Visit> {
         let visit = self.visits.remove(slot)?;
-        let server = &mut self.servers[visit.server];
-        if visit.is_in_line {
-            server.line.remove(slot);
-            return Some(visit);
-        }
-        server.outstanding = server.outstanding.saturating_sub(1);
-        server.line.ended(slot, turn.now.mono + turn.settings.response_window);
-        if visit.is_unsent() {
-            server.waiting.retain(|waiting| *waiting != slot);
-        }
-        for &(lane, identifier) in &visit.identifiers {
-            let how = match answered {
-                Some(there) if there != (lane, identifier) => Release::Abandoned,
-                Some(_) if visit.transmissions > 1 => Release::Doubled,
-                Some(_) => Release::Answered,
-                None => Release::Abandoned,
-            };
-            if let Some(lane) = server.lane(lane) {
-                lane.release(turn.now.mono, identifier, how);
-                if answered.is_none() {
-                    lane.rest(identifier, Resting { task: visit.task, sent: visit.started });
-                }
-            }
-        }
+        self.servers[visit.server()].visit_ended(turn, slot, &visit, answered);
         Some(visit)
     }
 
     /// A visit ended in silence: the next server, or back to the queue.
     pub(super) fn finish_unanswered(&mut self, turn: &mut Turn<'_>, slot: u32) {
         let Some(visit) = self.end_visit(turn, slot, None) else { return };
-        let charged = if visit.is_unsent() { None } else { self.charge(turn, &visit) };
-        let server = &mut self.servers[visit.server];
-        if !visit.is_unsent() {
-            server.window.visit_lost(charged.is_some(), turn.settings);
-        }
-        let (address, transmissions) = (server.address(), visit.transmissions);
-        let never = server.last_authentic.is_none();
-        let has_probe_answer = server.last_probe_answer.is_some_and(|at| at > visit.started);
+        let (fault, reason) = self.why_unanswered(turn, &visit);
+        self.go_on(turn, &visit, fault, reason);
+    }
+
+    fn why_unanswered(&mut self, turn: &Turn<'_>, visit: &Visit) -> (Fault, Reason) {
+        let there = &mut self.servers[visit.server()];
+        let (server, transmissions) = (there.address(), visit.transmissions());
         if visit.is_unsent() {
-            let reason = Reason::NoConnection { server: address, why: server.why() };
-            self.go_on(turn, &visit, Fault::Outage, reason);
-        } else if let Some((other, charges)) = charged {
-            let at = other.wall;
+            return (Fault::Outage, Reason::NoConnection { server, why: there.why() });
+        }
+        let charged = self.doubts.charge(turn.now.mono, visit, &there.acknowledged);
+        there.window.visit_lost(charged.is_some(), turn.settings);
+        if let Some((other, charges)) = charged {
             let suspect = suspect(&visit.attributes());
-            let reason = Reason::Ignored { server: address, transmissions, charges, at, suspect };
-            self.go_on(turn, &visit, Fault::Record { charges }, reason);
-        } else if self.servers[visit.server].acknowledged.has_any(&visit.task, visit.started) {
-            self.go_on(turn, &visit, Fault::Unknown, Reason::NamelessOnly { server: address, transmissions });
-        } else if has_probe_answer {
-            self.go_on(turn, &visit, Fault::Unknown, Reason::ProbesOnly { server: address, transmissions });
-        } else if never && turn.settings.transport == Transport::Stream {
-            self.go_on(turn, &visit, Fault::Outage, Reason::Mute { server: address });
-        } else if never {
-            self.go_on(turn, &visit, Fault::Outage, Reason::NeverHeard { server: address, transmissions });
+            return (
+                Fault::Record { charges },
+                Reason::Ignored { server, transmissions, charges, at: other.wall(), suspect },
+            );
+        }
+        if there.acknowledged.has_any(visit.task(), visit.started()) {
+            (Fault::Unknown, Reason::NamelessOnly { server, transmissions })
+        } else if there.standing.has_answered_probe_since(visit.started()) {
+            (Fault::Unknown, Reason::ProbesOnly { server, transmissions })
+        } else if !there.standing.is_mute() {
+            (Fault::Outage, Reason::Silent { server, transmissions })
+        } else if turn.settings.transport == Transport::Stream {
+            (Fault::Outage, Reason::Mute { server })
         } else {
-            self.go_on(turn, &visit, Fault::Outage, Reason::Silent { server: address, transmissions });
+            (Fault::Outage, Reason::NeverHeard { server, transmissions })
         }
     }
 
-    /// Whether another server lives that has room for the visit's record.
-    pub(super) fn has_alternative(&self, turn: &Turn<'_>, task: &Task) -> Option<usize> {
-        self.choose(turn.settings.selection, task).filter(|server| self.servers[*server].is_preferred())
+    /// Another server that lives and has room for the record.
+    pub(super) fn alternative(&self, turn: &Turn<'_>, task: &Task) -> Option<usize> {
+        self.choose(turn.settings.selection, task).filter(|server| self.servers[*server].standing.is_preferred())
     }
 
     /// To the next server if one has room, else back to the queue.
     pub(super) fn go_on(&mut self, turn: &mut Turn<'_>, visit: &Visit, fault: Fault, reason: Reason) {
-        let task = visit.task;
+        let task = *visit.task();
         if !visit.is_unsent() {
-            self.doubts.note(turn.now.mono, &task, visit.started);
+            self.doubts.note(turn.now.mono, visit);
         }
-        if let Some(server) = self.has_alternative(turn, &task) {
+        if let Some(server) = self.alternative(turn, &task) {
             if matches!(fault, Fault::Record { .. }) {
                 self.doubts.blame(task.key, &reason);
             }
@@ -285,7 +213,7 @@ impl Delivery {
             Fault::Record { charges } if charges >= turn.settings.attempts_max && old_enough => {
                 if matches!(reason, Reason::Ignored { .. }) {
                     // As long as its identifier rests, its answer may come.
-                    self.parking.push_back((turn.now.mono + turn.settings.last_answer_wait, task.key, reason));
+                    self.doubts.condemn(turn.now.mono + turn.settings.last_answer_wait, task.key, reason);
                 } else {
                     self.doubts.forget(task.key);
                     turn.out.push(Output::Park { key: task.key, reason });
@@ -295,7 +223,7 @@ impl Delivery {
             Fault::Record { charges } => turn.back_off(charges.saturating_sub(1)),
         };
         // As long as answers take: the one to this visit may still come.
-        let after = after.max(self.patience(turn, visit.server));
+        let after = after.max(patience(&self.servers[visit.server()], turn));
         // Others go first: those that found no room when the connection broke are back by then.
         let is_suspect = turn.settings.transport == Transport::Stream && self.doubts.is_suspect(task.key);
         let after = if is_suspect { after.max(2 * turn.settings.outage_retry) } else { after };
@@ -305,13 +233,13 @@ impl Delivery {
     /// What is to be made of a record after its last server: one server may know that it is the record's fault while the
     /// next, which gets no other records, cannot tell.
     fn verdict(&mut self, visit: &Visit, fault: Fault, reason: Reason) -> (Fault, Reason) {
-        let key = visit.task.key;
+        let key = visit.task().key;
         match fault {
             Fault::Record { .. } => {
                 self.doubts.blame(key, &reason);
                 (fault, reason)
             }
-            Fault::Outage | Fault::Unknown | Fault::Suspect { .. } if visit.transmissions > 0 => {
+            Fault::Outage | Fault::Unknown | Fault::Suspect { .. } if visit.transmissions() > 0 => {
                 match self.doubts.blamed(key) {
                     Some((charges, why)) => (Fault::Record { charges }, why),
                     None => (fault, reason),
@@ -321,23 +249,16 @@ impl Delivery {
         }
     }
 
-    /// How long answers of a server take that is slower than a visit.
-    fn patience(&self, turn: &Turn<'_>, server: usize) -> Duration {
-        let round_trip = self.servers[server].window.round_trip().unwrap_or_default();
-        let is_slow = round_trip >= turn.settings.initial_timeout;
-        if is_slow { (round_trip * PATIENCE_FACTOR).min(ABANDONED_HOLD) } else { Duration::ZERO }
-    }
-
-    /// Counts a failed visit against the record if another one was acknowledged by the same server since this one was first
-    /// sent; gives that other one and how many visits count so far.
-    pub(super) fn charge(&mut self, turn: &mut Turn<'_>, visit: &Visit) -> Option<(Answered, u32)> {
-        let doubt = self.doubts.note(turn.now.mono, &visit.task, visit.started)?;
-        let other = self.servers[visit.server].acknowledged.other_than(&visit.task, doubt.since)?;
-        Some((other, doubt.charge(turn.now.mono)))
-    }
-
     /// Whose fault an answer is that does not acknowledge the record: its own only if others are acknowledged.
-    pub(super) fn fault(&mut self, turn: &mut Turn<'_>, visit: &Visit) -> Fault {
-        self.charge(turn, visit).map_or(Fault::Setup, |(_, charges)| Fault::Record { charges })
+    pub(super) fn fault(&mut self, turn: &Turn<'_>, visit: &Visit) -> Fault {
+        let charged = self.doubts.charge(turn.now.mono, visit, &self.servers[visit.server()].acknowledged);
+        charged.map_or(Fault::Setup, |(_, charges)| Fault::Record { charges })
     }
+}
+
+/// How long answers of a server take that is slower than a visit.
+fn patience(server: &Server, turn: &Turn<'_>) -> Duration {
+    let round_trip = server.window.round_trip().unwrap_or_default();
+    let is_slow = round_trip >= turn.settings.initial_timeout;
+    if is_slow { (round_trip * PATIENCE_FACTOR).min(ABANDONED_HOLD) } else { Duration::ZERO }
 }

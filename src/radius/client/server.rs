@@ -1,238 +1,79 @@
-//! One server: its health, its window, its lanes.
-//!
-//! ```text
-//! Alive      --(3 transmissions in a row ran out and no record answered for response_window | refused)--> Suspect
-//! Suspect    --(a record answered, or a probe after one that was not)--> Alive
-//! Suspect    --(silent about records, and the first probe answered)--> ProbesOnly
-//! Suspect    --(nothing for zombie_period)--> Dead
-//! ProbesOnly --(a record answered)--> Alive
-//! ProbesOnly --(3 probes in a row not answered | refused)--> Suspect
-//! Dead       --(3 answers in a row, or the revival timer)--> Alive, with a small window
-//! Alive      --(answers "no accounting here" and never took a record)--> Refusing, until the configuration is read again
-//! ```
-//!
-//! An answer to Status-Server proves the next hop, not what stores records behind it: it wakes a server that was silent as
-//! a whole, never one that answers Status-Server and no record. To such a server, and to a suspect one, goes one record in
-//! each response_window, to find out whether it is the server or were the records before; when another server lives, one
-//! record in each revival time.
-//!
-//! A server whose name has no address yet begins as Dead, without lanes and probes; its first address makes it Alive.
+//! One server: where it is, what is under way to it, and its parts: how it stands, its lanes, its window, the line of
+//! suspects, and what a person was told of it.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::connection::{Bark, Connection};
+use super::counters::Counters;
 use super::doubt::Acknowledged;
-use super::lane::{IDENTIFIERS, Lane, LaneId, Link};
+use super::lane::{End, LaneId, Lanes, Release, Resting, WATCHDOG_IDENTIFIER};
 use super::line::Line;
-use super::visit::Task;
+use super::probe::Probe;
+use super::signing;
+use super::standing::{Standing, Suspicion};
+use super::told::Told;
+use super::visit::{Task, Visit};
 use super::window::Window;
-use super::{Probing, ServerSettings, ServerStatus, Settings, Transport};
-use crate::clock::{Instant, Now};
+use super::{
+    Alarm, Closing, Health, Idle, Output, Reason, ServerIndex, ServerSettings, ServerStatus, Settings, Transport, Turn,
+};
+use crate::clock::Instant;
+use crate::radius::packet::{Code, Packet};
 
-/// Transmissions in a row that ran out of time before a server is suspected.
-const RUN_OUTS: u32 = 3;
-/// Probe answers in a row before a dead server is used again.
-const PROBES_TO_ALIVE: u32 = 3;
-/// Probes sent to a server that answers records; when it answers none, it is taken as one that answers no probes.
-const PROBES_TO_UNSUPPORTED: u32 = 3;
-/// Probes in a row that a server has to miss before it counts as silent, when it answered probes and no records.
-const PROBES_TO_SILENT: u32 = 3;
-/// Answers with a bad authenticator, and none with a good one, that mean different secrets.
-const BAD_TO_MISMATCH: u32 = 10;
-
-/// Whether a server is used.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Health {
-    /// It is.
-    Alive,
-    /// It went silent: new records avoid it, those under way go on.
-    Suspect,
-    /// It answers Status-Server, but no record: what is behind it may be down.
-    ProbesOnly,
-    /// It is not, until it answers probes or the revival timer runs out.
-    Dead,
-    /// It does no accounting and said so.
-    Refusing,
+/// The request that an answer belongs to.
+pub(super) struct Request {
+    /// The visit that still waits for it.
+    pub(super) visit: Option<u32>,
+    /// What it was, if it was given up.
+    pub(super) resting: Option<Resting>,
+    /// Whether both authenticators verify.
+    pub(super) is_authentic: bool,
 }
 
-impl Health {
-    /// Lower-case name for labels and logs.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Alive => "alive",
-            Self::Suspect => "suspect",
-            Self::ProbesOnly => "probes-only",
-            Self::Dead => "dead",
-            Self::Refusing => "refusing",
-        }
-    }
-}
-
-/// What was counted about one server since the start.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counters {
-    /// First transmissions of a visit.
-    pub requests: u64,
-    /// Further transmissions.
-    pub retransmissions: u64,
-    /// Transmissions that ran out of time.
-    pub timeouts: u64,
-    /// Records stored by the server.
-    pub stored: u64,
-    /// Negative answers.
-    pub refused: u64,
-    /// Authentic answers of a wrong code.
-    pub wrong_code: u64,
-    /// Datagrams that are no packet.
-    pub malformed: u64,
-    /// Answers with a bad authenticator or Message-Authenticator.
-    pub bad_authenticator: u64,
-    /// Records stored by the server whose answer came after the visit.
-    pub stored_late: u64,
-    /// Answers to requests that were answered before, or whose record has ended otherwise.
-    pub late: u64,
-    /// Answers to identifiers that were never used.
-    pub unknown: u64,
-    /// Status-Server sent.
-    pub probes: u64,
-    /// Status-Server answered.
-    pub probe_answers: u64,
-    /// Refused sends and receives: nobody listens there; connections that failed or were lost.
-    pub unreachable: u64,
-}
-
-/// Why a server is suspected.
+/// What came back to a Status-Server on a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Suspicion {
-    /// It did not answer records.
-    Silent,
-    /// The host or the network says that nobody is there, or the connection was lost.
-    Gone,
-}
-
-/// What a sign of life changes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Comeback {
-    /// Nothing.
-    None,
-    /// It answers records again.
-    Alive,
-    /// It answers, but no records.
-    ProbesOnly,
-}
-
-/// Whether the server answers Status-Server.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Support {
-    Unknown,
-    Yes,
-    No,
-}
-
-/// An unanswered Status-Server.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Probe {
-    pub(super) identifier: u8,
-    pub(super) authenticator: [u8; 16],
+pub(super) enum Echo {
+    /// None was under way.
+    Stale,
+    /// What cannot be verified.
+    Forged,
+    /// Its answer.
+    Authentic,
 }
 
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) settings: ServerSettings,
-    pub(super) health: Health,
-    pub(super) since: Instant,
-    pub(super) lanes: Vec<Lane>,
-    pub(super) probe_link: Option<Link>,
-    pub(super) probe: Option<Probe>,
-    pub(super) next_probe: Option<Instant>,
-    pub(super) revive_at: Option<Instant>,
-    pub(super) outstanding: usize,
-    pub(super) counters: Counters,
-    pub(super) last_authentic: Option<Instant>,
-    /// When it answered a Status-Server last.
-    pub(super) last_probe_answer: Option<Instant>,
-    pub(super) acknowledged: Acknowledged,
-    pub(super) told_wrong_code: bool,
-    pub(super) told_mismatch: bool,
-    pub(super) told_mute: bool,
-    /// Visits that wait for a connection, first come first.
-    pub(super) waiting: VecDeque<u32>,
+    index: ServerIndex,
+    settings: ServerSettings,
+    pub(super) standing: Standing,
+    pub(super) lanes: Lanes,
     pub(super) line: Line,
-    /// How the last connection failed or ended.
-    pub(super) trouble: Option<Arc<str>>,
     pub(super) window: Window,
-    run_outs: u32,
-    waiting_since: Option<Instant>,
-    bad_since_good: u32,
-    probes_answered: u32,
-    /// In a row, since its health changed.
-    probes_missed: u32,
-    suspicion: Suspicion,
-    /// Whether a record may go to it to find out; when that is so again.
-    may_try: bool,
-    try_at: Option<Instant>,
-    /// Whether such a record goes to it although another server lives.
-    is_due: bool,
-    /// Probes still to be sent to a server that is alive, to learn whether it answers them.
-    trials: u32,
-    probe_identifier: u8,
-    support: Support,
+    pub(super) acknowledged: Acknowledged,
+    told: Told,
+    counters: Counters,
+    outstanding: usize,
+    /// How the last connection failed or ended.
+    trouble: Option<Arc<str>>,
 }
 
 impl Server {
-    pub(super) fn new(now: Instant, settings: ServerSettings, common: &Settings) -> Self {
+    pub(super) fn new(now: Instant, index: ServerIndex, settings: ServerSettings, common: &Settings) -> Self {
         Self {
-            health: if is_address(&settings) { Health::Alive } else { Health::Dead },
+            index,
+            standing: Standing::new(now, index, is_address(settings.address), common.probing),
             settings,
-            since: now,
-            lanes: Vec::new(),
-            probe_link: None,
-            probe: None,
-            next_probe: None,
-            revive_at: None,
-            outstanding: 0,
-            counters: Counters::default(),
-            last_authentic: None,
-            last_probe_answer: None,
-            acknowledged: Acknowledged::default(),
-            told_wrong_code: false,
-            told_mismatch: false,
-            told_mute: false,
-            waiting: VecDeque::new(),
+            lanes: Lanes::new(index),
             line: Line::default(),
-            trouble: None,
             window: Window::new(now, common),
-            run_outs: 0,
-            waiting_since: None,
-            bad_since_good: 0,
-            probes_answered: 0,
-            probes_missed: 0,
-            suspicion: Suspicion::Silent,
-            may_try: false,
-            try_at: None,
-            is_due: false,
-            trials: 0,
-            probe_identifier: 0,
-            support: if common.probing == Probing::Never { Support::No } else { Support::Unknown },
-        }
-    }
-
-    pub(super) fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
-    }
-
-    pub(super) fn status(&self) -> ServerStatus {
-        ServerStatus {
-            address: self.address(),
-            health: self.health,
-            since: self.since,
-            outstanding: self.outstanding,
-            window: self.window.size(),
-            lanes: self.lanes.iter().filter(|lane| lane.link == Link::Open).count(),
-            round_trip: self.window.round_trip(),
-            counters: self.counters,
+            acknowledged: Acknowledged::default(),
+            told: Told::default(),
+            counters: Counters::default(),
+            outstanding: 0,
+            trouble: None,
         }
     }
 
@@ -240,53 +81,32 @@ impl Server {
         self.settings.address
     }
 
-    /// Whether its address is known.
-    pub(super) fn has_address(&self) -> bool {
-        is_address(&self.settings)
+    /// How the last connection failed or ended.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
-    /// Data lane by number.
-    pub(super) fn lane(&mut self, lane: LaneId) -> Option<&mut Lane> {
-        self.lanes.get_mut(usize::from(lane.0).checked_sub(1)?)
+    /// The same, in words for a record that waits.
+    pub(super) fn why(&self) -> Arc<str> {
+        self.trouble.clone().unwrap_or_else(|| "it is still being opened".into())
     }
 
-    /// Whether new records may go here at all, room aside.
-    pub(super) fn is_usable(&self) -> bool {
-        match self.health {
-            Health::Alive => true,
-            Health::Suspect | Health::ProbesOnly => self.may_try,
-            Health::Dead | Health::Refusing => false,
+    /// Requests without an answer so far.
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    pub(super) fn status(&self) -> ServerStatus {
+        ServerStatus {
+            address: self.address(),
+            health: self.standing.health(),
+            since: self.standing.since(),
+            outstanding: self.outstanding,
+            window: self.window.size(),
+            lanes: self.lanes.open().count(),
+            round_trip: self.window.round_trip(),
+            counters: self.counters,
         }
-    }
-
-    /// Whether records go here before they go to a server that comes after it.
-    pub(super) fn is_preferred(&self) -> bool {
-        self.health == Health::Alive || self.health == Health::ProbesOnly && self.is_due
-    }
-
-    /// A record sets out to find whether it answers records again.
-    pub(super) fn tries(&mut self, now: Instant, common: &Settings, revive_at: Instant) {
-        if matches!(self.health, Health::Suspect | Health::ProbesOnly) {
-            (self.may_try, self.try_at) = (false, Some(now + common.response_window));
-        }
-        if self.health == Health::ProbesOnly {
-            (self.is_due, self.revive_at) = (false, Some(revive_at));
-        }
-    }
-
-    /// The time for the next such record has come.
-    pub(super) fn tend_trial(&mut self, now: Instant) {
-        if self.try_at.take_if(|at| *at <= now).is_some() {
-            self.may_try = true;
-        }
-        if self.health == Health::ProbesOnly && self.revive_at.take_if(|at| *at <= now).is_some() {
-            (self.is_due, self.may_try, self.try_at) = (true, true, None);
-        }
-    }
-
-    /// When [`Self::tend_trial`] is due.
-    pub(super) fn trial_deadline(&self) -> Option<Instant> {
-        self.try_at
     }
 
     /// Records that may go here now.
@@ -294,266 +114,476 @@ impl Server {
         if self.line.holds() {
             return 0;
         }
-        let limit = match self.health {
-            Health::Alive => self.window.size(),
-            Health::Suspect | Health::ProbesOnly => self.outstanding + usize::from(self.may_try),
-            Health::Dead | Health::Refusing => 0,
-        };
-        let identifiers = self.lanes.iter().map(Lane::room).sum::<usize>() + self.promised();
-        limit.saturating_sub(self.outstanding).min(identifiers)
+        let limit = self.standing.limit(self.window.size(), self.outstanding);
+        limit.saturating_sub(self.outstanding).min(self.lanes.room())
     }
 
-    /// Identifiers of connections that will be opened for requests, those spoken for left out.
-    fn promised(&self) -> usize {
-        let promised = self.lanes.iter().filter(|lane| lane.is_promised()).count();
-        (promised * (IDENTIFIERS - 1)).saturating_sub(self.waiting.len())
-    }
-
-    /// Whether there is a lane that requests can go out on, or one that will be opened for them.
-    pub(super) fn has_path(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.is_usable() || lane.is_promised())
-    }
-
-    /// How the last connection failed or ended.
-    pub(super) fn why(&self) -> Arc<str> {
-        self.trouble.clone().unwrap_or_else(|| "it is still being opened".into())
-    }
-
-    /// Whether the server answers Status-Server, as far as is known.
-    pub(super) fn knows_probes(&self) -> Option<bool> {
-        match self.support {
-            Support::Unknown => None,
-            Support::Yes => Some(true),
-            Support::No => Some(false),
-        }
-    }
-
-    /// It answers records and no Status-Server.
-    pub(super) fn knows_no_probes(&mut self) {
-        self.support = Support::No;
-    }
-
-    /// Its identifiers on the lanes that requests go out on run short.
-    pub(super) fn runs_short(&self) -> bool {
-        let usable = self.usable_lanes();
-        usable > 0 && self.lanes.iter().map(Lane::room).sum::<usize>() * 4 <= usable * IDENTIFIERS
-    }
-
-    /// Whether another lane should be opened: three quarters of the identifiers are taken, or there is no lane. While one
-    /// is being opened or is on probation it is waited for.
-    pub(super) fn wants_lane(&self, lanes_max: u16) -> bool {
-        let current = self.lanes.iter().filter(|lane| lane.is_current()).count();
-        current < usize::from(lanes_max)
-            && self.has_address()
-            && self.usable_lanes() == current
-            && (current == 0 || self.runs_short())
-    }
-
-    fn usable_lanes(&self) -> usize {
-        self.lanes.iter().filter(|lane| lane.is_usable()).count()
-    }
-
-    /// A new lane; the place of one to an earlier address is taken when nothing waits on it any more.
-    pub(super) fn add_lane(&mut self, transport: Transport) -> LaneId {
-        let idle = self.lanes.iter().position(|lane| !lane.is_current() && lane.is_idle());
-        let place = idle.unwrap_or(self.lanes.len());
-        match self.lanes.get_mut(place) {
-            Some(lane) => *lane = Lane::new(transport),
-            None => self.lanes.push(Lane::new(transport)),
-        }
-        LaneId(u16::try_from(place + 1).unwrap_or(u16::MAX))
+    /// When something is due here, visits aside.
+    pub(super) fn deadline(&self, settings: &Settings) -> Option<Instant> {
+        let is_no_room = self.standing.is_usable() && self.room() == 0;
+        let lanes = self.lanes.deadline(is_no_room, self.standing.knows_probes().is_none());
+        let first = (self.lanes.is_empty() && is_address(self.address())).then_some(Instant(0));
+        [self.standing.deadline(settings), self.line.deadline(), lanes, first].into_iter().flatten().min()
     }
 
     /// It is at another address now, where nothing is known of it yet: it begins anew, while the lanes to the old address
     /// drain. Connections that are there are good as they are; further ones lead to the new address.
-    pub(super) fn moved(&mut self, now: Instant, address: SocketAddr, common: &Settings) {
-        if common.transport == Transport::Stream && self.has_address() {
-            self.settings.address = address;
+    pub(super) fn moved(&mut self, turn: &mut Turn<'_>, address: SocketAddr) {
+        let had_address = is_address(std::mem::replace(&mut self.settings.address, address));
+        if turn.settings.transport == Transport::Datagram || !had_address {
+            self.standing.moved(turn, is_address(address));
+            self.lanes.drain();
+            self.line = Line::default();
+            self.window = Window::new(turn.now.mono, turn.settings);
+            self.acknowledged = Acknowledged::default();
+            self.told = Told::default();
+            self.trouble = None;
+        }
+        self.tend_lanes(turn);
+    }
+
+    // What goes out.
+
+    /// Builds and signs a request in `octets` under a fresh identifier.
+    pub(super) fn sign(
+        &mut self,
+        turn: &Turn<'_>,
+        (slot, task): (u32, &Task),
+        attributes: &[u8],
+        octets: &mut Vec<u8>,
+    ) -> Result<(LaneId, u8), Reason> {
+        let id = self.lanes.pick().ok_or(Reason::NoRoom)?;
+        let lane = self.lanes.get(id).ok_or(Reason::NoRoom)?;
+        signing::build(turn, &self.settings, task.since, attributes, octets)?;
+        let identifier = lane.take(slot).ok_or(Reason::NoRoom)?;
+        lane.sent(identifier, signing::sign(&self.settings, identifier, octets));
+        Ok((id, identifier))
+    }
+
+    /// A visit begins that waits for its turn to be sent, or was sent just now.
+    pub(super) fn begins(&mut self) {
+        self.outstanding += 1;
+        self.counters.requests += 1;
+    }
+
+    /// A visit waits for a connection, which is opened unless one is.
+    pub(super) fn wait(&mut self, turn: &mut Turn<'_>, slot: u32) {
+        self.begins();
+        self.lanes.wait(slot);
+        self.lanes.wake(turn);
+    }
+
+    /// Sends a request; a connection winds its watchdog.
+    pub(super) fn transmit(&mut self, turn: &mut Turn<'_>, lane: LaneId, datagram: Bytes) {
+        turn.out.push(Output::Transmit { server: self.index, lane, datagram });
+        if let Some(connection) = self.lanes.connection(lane) {
+            connection.sent(turn.now.mono, turn.settings.watchdog, turn.random);
+        }
+    }
+
+    /// A request that waited for its answer is sent again.
+    pub(super) fn retransmits(&mut self, now: Instant) {
+        self.counters.retransmissions += 1;
+        self.standing.transmitted(now);
+    }
+
+    /// The wait for an answer ran out, the `first` one of its visit perhaps.
+    pub(super) fn ran_out(&mut self, turn: &Turn<'_>, first: bool) {
+        self.standing.ran_out();
+        if first {
+            self.window.ran_out(turn.now.mono, turn.settings);
+        }
+    }
+
+    /// A transmission was in vain.
+    pub(super) fn timed_out(&mut self) {
+        self.counters.timeouts += 1;
+    }
+
+    /// A visit has ended: its identifiers come free, the one answered, if any, at once.
+    pub(super) fn visit_ended(&mut self, turn: &Turn<'_>, slot: u32, visit: &Visit, answered: Option<(LaneId, u8)>) {
+        if visit.is_in_line() {
+            self.line.remove(slot);
             return;
         }
-        let mut lanes = std::mem::take(&mut self.lanes);
-        lanes.iter_mut().for_each(|lane| lane.link = Link::Draining);
-        let settings = ServerSettings { address, ..self.settings.clone() };
-        *self = Self {
-            lanes,
-            outstanding: self.outstanding,
-            counters: self.counters,
-            probe_identifier: self.probe_identifier,
-            ..Self::new(now, settings, common)
-        };
-    }
-
-    /// The first lane with a quarter of its identifiers free, else the one with the most; few sockets stay busy.
-    pub(super) fn pick_lane(&self) -> Option<LaneId> {
-        let first = self.lanes.iter().position(|lane| lane.room() * 4 > IDENTIFIERS);
-        let most = || (0..self.lanes.len()).max_by_key(|&index| self.lanes[index].room());
-        let index = first.or_else(most).filter(|&index| self.lanes[index].room() > 0)?;
-        Some(LaneId(u16::try_from(index + 1).unwrap_or(u16::MAX)))
-    }
-
-    pub(super) fn transmitted(&mut self, now: Instant) {
-        self.waiting_since.get_or_insert(now);
-    }
-
-    /// A transmission ran out of time.
-    pub(super) fn ran_out(&mut self, now: Instant, first: bool, common: &Settings) {
-        self.run_outs = self.run_outs.saturating_add(1);
-        if first {
-            self.window.ran_out(now, common);
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.line.ended(slot, turn.now.mono + turn.settings.response_window);
+        if visit.is_unsent() {
+            self.lanes.waits_no_more(slot);
         }
-    }
-
-    /// When it becomes suspect unless something comes.
-    pub(super) fn silent_at(&self, common: &Settings) -> Option<Instant> {
-        let is_doubtful = self.health == Health::Alive && self.run_outs >= RUN_OUTS;
-        self.waiting_since.filter(|_| is_doubtful).map(|since| since + common.response_window)
-    }
-
-    /// An authentic answer to a record came.
-    pub(super) fn heard(&mut self, now: Instant) -> Comeback {
-        self.run_outs = 0;
-        self.waiting_since = None;
-        self.heard_anything(now);
-        match self.health {
-            Health::Suspect | Health::ProbesOnly => Comeback::Alive,
-            Health::Dead => self.revived(),
-            Health::Alive | Health::Refusing => Comeback::None,
-        }
-    }
-
-    fn heard_anything(&mut self, now: Instant) {
-        self.bad_since_good = 0;
-        (self.told_mismatch, self.told_mute) = (false, false);
-        self.last_authentic = Some(now);
-    }
-
-    /// A dead server answered.
-    fn revived(&mut self) -> Comeback {
-        self.probes_answered += 1;
-        match self.probes_answered >= PROBES_TO_ALIVE || self.support == Support::No {
-            true => Comeback::Alive,
-            false => Comeback::None,
-        }
-    }
-
-    /// A record was acknowledged: the window grows.
-    pub(super) fn acknowledged(&mut self, now: Now, task: &Task) {
-        self.counters.stored += 1;
-        self.acknowledged.note(now, task);
-        self.window.grow(now.mono);
-    }
-
-    /// A bad authenticator. Returns whether to report different secrets: at once on a connection, where nobody else
-    /// gets a word in.
-    pub(super) fn heard_bad(&mut self, transport: Transport) -> bool {
-        self.counters.bad_authenticator += 1;
-        self.bad_since_good = self.bad_since_good.saturating_add(1);
-        let enough = transport == Transport::Stream || self.bad_since_good >= BAD_TO_MISMATCH;
-        let tell = enough && !self.told_mismatch;
-        self.told_mismatch |= tell;
-        tell
-    }
-
-    /// Identifier of the next probe: each is a new packet (RFC 5997 §4.3).
-    pub(super) fn next_identifier(&mut self) -> u8 {
-        self.probe_identifier = self.probe_identifier.wrapping_add(1);
-        self.probe_identifier
-    }
-
-    /// A probe was answered.
-    pub(super) fn probe_answered(&mut self, now: Instant) -> Comeback {
-        self.counters.probe_answers += 1;
-        self.support = Support::Yes;
-        self.trials = 0;
-        self.probe = None;
-        self.last_probe_answer = Some(now);
-        self.heard_anything(now);
-        // A server that was silent as a whole and answers now is back; one that answered all along tells nothing new.
-        let was_silent = self.suspicion == Suspicion::Gone || self.probes_missed > 0;
-        self.probes_missed = 0;
-        match self.health {
-            Health::Suspect if was_silent => Comeback::Alive,
-            Health::Suspect => Comeback::ProbesOnly,
-            Health::Dead => self.revived(),
-            Health::Alive | Health::ProbesOnly | Health::Refusing => Comeback::None,
-        }
-    }
-
-    /// A probe was not answered in its time.
-    pub(super) fn misses_probe(&mut self) {
-        self.probes_missed = self.probes_missed.saturating_add(1);
-    }
-
-    /// Whether it answers Status-Server no more either.
-    pub(super) fn is_wholly_silent(&self) -> bool {
-        self.health == Health::ProbesOnly && self.probes_missed >= PROBES_TO_SILENT
-    }
-
-    /// The probe under way, if any, was not answered.
-    pub(super) fn probe_missed(&mut self) {
-        if self.probe.take().is_some() {
-            self.probes_answered = 0;
-            self.misses_probe();
-            if self.health == Health::Alive && self.trials > 0 {
-                self.trials -= 1;
-                if self.trials == 0 {
-                    self.support = Support::No;
+        for &(lane, identifier) in visit.identifiers() {
+            let how = match answered {
+                Some(there) if there != (lane, identifier) => Release::Abandoned,
+                Some(_) if visit.transmissions() > 1 => Release::Doubled,
+                Some(_) => Release::Answered,
+                None => Release::Abandoned,
+            };
+            if let Some(lane) = self.lanes.get(lane) {
+                lane.release(turn.now.mono, identifier, how);
+                if answered.is_none() {
+                    lane.rest(identifier, Resting { task: *visit.task(), sent: visit.started() });
                 }
             }
         }
     }
 
-    /// A connection was lost: answers in a row begin anew.
-    pub(super) fn lost(&mut self) {
-        self.probes_answered = 0;
+    // What comes in.
+
+    /// The packet in these octets; counts what is none.
+    pub(super) fn parse<'p>(&mut self, octets: &'p [u8]) -> Option<Packet<'p>> {
+        let packet = Packet::parse(octets).ok();
+        self.counters.malformed += u64::from(packet.is_none());
+        packet
     }
 
-    /// A probe went out on a connection: that is trial enough, the watchdog looks after its answer.
-    pub(super) fn tried(&mut self) {
-        self.trials = 0;
+    /// Finds the request of an answer by its identifier; counts and passes over an answer to none.
+    pub(super) fn request_of(&mut self, id: LaneId, packet: &Packet<'_>) -> Option<Request> {
+        let identifier = packet.identifier();
+        let lane = self.lanes.get(id)?;
+        let (visit, Some(authenticator)) = (lane.visit(identifier), lane.authenticator(identifier)) else {
+            self.counters.unknown += 1;
+            return None;
+        };
+        let is_authentic = signing::is_authentic(packet, &authenticator, &self.settings.secret, lane.is_connection());
+        let resting = if is_authentic { lane.take_resting(identifier) } else { None };
+        Some(Request { visit, resting, is_authentic })
     }
 
-    pub(super) fn probes(&self) -> bool {
-        let is_doubtful = matches!(self.health, Health::Suspect | Health::ProbesOnly | Health::Dead);
-        self.support != Support::No && (is_doubtful || self.trials > 0)
+    /// An authentic answer to a record came. Returns whether its health is another now.
+    pub(super) fn heard(&mut self, turn: &mut Turn<'_>) -> bool {
+        self.told.heard();
+        let health = self.standing.heard(turn.now.mono);
+        self.come_back(turn, health)
     }
 
-    /// It is suspected, for this reason.
-    pub(super) fn suspect(&mut self, now: Instant, suspicion: Suspicion) {
-        self.suspicion = suspicion;
-        self.enter(now, Health::Suspect);
+    /// A Status-Server was answered. Returns whether its health is another now.
+    fn probe_answered(&mut self, turn: &mut Turn<'_>) -> bool {
+        self.counters.probe_answers += 1;
+        self.told.heard();
+        let health = self.standing.probe_answered(turn.now.mono);
+        self.come_back(turn, health)
     }
 
-    pub(super) fn enter(&mut self, now: Instant, health: Health) {
-        let answers_records = self.health == Health::Suspect && health == Health::Alive;
-        let was_probes_only = self.health == Health::ProbesOnly;
-        self.trials = if answers_records && self.support == Support::Unknown { PROBES_TO_UNSUPPORTED } else { 0 };
-        self.health = health;
-        self.since = now;
-        self.run_outs = 0;
-        self.waiting_since = None;
-        self.probes_answered = 0;
-        // What answered Status-Server and does no more is silent as a whole.
-        self.probes_missed = u32::from(was_probes_only && health == Health::Suspect);
-        self.revive_at = None;
-        // Where nobody is there no record need find that out, unless nothing else can.
-        let is_there = self.suspicion == Suspicion::Silent || self.support == Support::No;
-        self.may_try = health == Health::ProbesOnly || health == Health::Suspect && is_there;
-        (self.try_at, self.is_due) = (None, false);
-        if self.probes() {
-            self.next_probe.get_or_insert(now);
-        } else {
-            self.next_probe = None;
-            self.probe = None;
+    fn come_back(&mut self, turn: &mut Turn<'_>, health: Option<Health>) -> bool {
+        let Some(health) = health else { return false };
+        let was_dead = self.standing.is(Health::Dead);
+        self.standing.come_back(turn, health);
+        if was_dead {
+            self.window.slow_start(true);
+        } else if health == Health::Alive {
+            self.window.regrow();
+        }
+        true
+    }
+
+    /// An answer that cannot be verified.
+    pub(super) fn heard_bad(&mut self, turn: &mut Turn<'_>) {
+        self.counters.bad_authenticator += 1;
+        let alarm = self.told.heard_bad(turn.settings.transport);
+        self.tell(turn, alarm);
+    }
+
+    /// An answer to what has ended.
+    pub(super) fn heard_late(&mut self) {
+        self.counters.late += 1;
+    }
+
+    /// It has stored a record that was sent at `sent`.
+    pub(super) fn stored(&mut self, turn: &Turn<'_>, task: &Task, sent: Instant) {
+        self.told.stored();
+        self.acknowledges(turn, task, sent);
+    }
+
+    /// The same, told after the visit.
+    pub(super) fn stored_late(&mut self, turn: &Turn<'_>, resting: &Resting) {
+        self.counters.stored_late += 1;
+        self.acknowledges(turn, &resting.task, resting.sent);
+    }
+
+    fn acknowledges(&mut self, turn: &Turn<'_>, task: &Task, sent: Instant) {
+        self.window.measured(turn.now.mono, sent);
+        self.counters.stored += 1;
+        self.acknowledged.note(turn.now, task);
+        self.window.grow(turn.now.mono);
+    }
+
+    /// It has refused a record. Returns whether it has ever stored one.
+    pub(super) fn refused_record(&mut self) -> bool {
+        self.counters.refused += 1;
+        self.counters.stored > 0
+    }
+
+    /// It says that it does no accounting, and nothing it did before speaks against that.
+    pub(super) fn refuses_accounting(&mut self, turn: &mut Turn<'_>) {
+        if !self.standing.is(Health::Refusing) {
+            self.standing.enter(turn, Health::Refusing);
+            self.tell(turn, Some(Alarm::RefusesAccounting));
         }
     }
 
-    /// Whether only the revival timer can bring it back.
-    pub(super) fn needs_revival_timer(&self) -> bool {
-        self.support != Support::Yes
+    /// It has answered with a code that is no accounting.
+    pub(super) fn answered_otherwise(&mut self, turn: &mut Turn<'_>, code: Code) {
+        self.counters.wrong_code += 1;
+        let alarm = self.told.wrong_code(code);
+        self.tell(turn, alarm);
+    }
+
+    fn tell(&self, turn: &mut Turn<'_>, alarm: Option<Alarm>) {
+        turn.out.extend(alarm.map(|alarm| Output::Alarm { server: self.index, alarm }));
+    }
+
+    /// Something came on the socket for Status-Server. Returns whether its health is another now.
+    pub(super) fn probe_received(&mut self, turn: &mut Turn<'_>, datagram: &[u8]) -> bool {
+        let Some(packet) = self.parse(datagram) else { return false };
+        match self.standing.probe() {
+            Some(probe) if probe.is_answered_by(&packet, &self.settings.secret) => return self.probe_answered(turn),
+            Some(probe) if packet.identifier() == probe.identifier() && packet.code() != Code::ACCESS_REJECT => {
+                self.heard_bad(turn);
+            }
+            _ => self.heard_late(),
+        }
+        false
+    }
+
+    // Sockets and health.
+
+    /// The socket of a lane is there.
+    pub(super) fn lane_opened(&mut self, id: LaneId) {
+        if id == LaneId::PROBE {
+            self.standing.link_opened();
+        } else if let Some(lane) = self.lanes.get(id) {
+            lane.opened();
+        }
+    }
+
+    /// The socket of a lane cannot be had, or was lost. Returns whether there is none left.
+    pub(super) fn lane_failed(&mut self, turn: &Turn<'_>, id: LaneId) -> bool {
+        if id == LaneId::PROBE {
+            self.standing.link_failed(turn.now.mono);
+        } else if let Some(lane) = self.lanes.get(id) {
+            lane.failed(turn.now.mono);
+        }
+        self.lanes.are_closed()
+    }
+
+    /// Nobody listens there.
+    pub(super) fn unreachable(&mut self, lane: LaneId) {
+        self.counters.unreachable += 1;
+        if lane == LaneId::PROBE {
+            self.standing.probe_missed();
+        }
+    }
+
+    /// Opens lanes that are wanted and those whose time to try again has come.
+    pub(super) fn tend_lanes(&mut self, turn: &mut Turn<'_>) {
+        self.ask_for_lane(turn);
+        self.lanes.tend(turn);
+    }
+
+    /// Asks for one lane more when identifiers run short.
+    pub(super) fn ask_for_lane(&mut self, turn: &mut Turn<'_>) {
+        self.lanes.ask(turn, is_address(self.settings.address));
+    }
+
+    /// Suspects, buries and revives. Returns whether it has died: its visits end.
+    pub(super) fn tend_health(&mut self, turn: &mut Turn<'_>) -> bool {
+        self.standing.tend_trial(turn.now.mono);
+        self.line.tend(turn.now.mono);
+        if self.standing.is_silent(turn) {
+            self.standing.suspect(turn, Suspicion::Silent);
+        } else if self.standing.is_gone(turn) {
+            self.standing.die(turn);
+            return true;
+        } else if self.standing.rises(turn.now.mono) {
+            match turn.settings.transport {
+                Transport::Datagram => self.revive(turn),
+                // Those that stand get a record to find out; one that is opened later does anyway.
+                Transport::Stream => {
+                    self.lanes.open().collect::<Vec<_>>().into_iter().for_each(|id| self.trust(turn, id));
+                }
+            }
+        }
+        false
+    }
+
+    /// It is used again, with a small window, though nothing proves that it lives.
+    fn revive(&mut self, turn: &mut Turn<'_>) {
+        self.standing.enter(turn, Health::Alive);
+        self.window.slow_start(false);
+    }
+
+    /// Sends a Status-Server when it is time, from a socket of its own.
+    pub(super) fn probe(&mut self, turn: &mut Turn<'_>) {
+        if let Some(probe) = self.standing.next_probe(turn) {
+            let datagram = probe.datagram(&self.settings.secret);
+            self.counters.probes += 1;
+            turn.out.push(Output::Transmit { server: self.index, lane: LaneId::PROBE, datagram });
+        }
+    }
+
+    // Connections.
+
+    /// A connection is there. Returns whether records may go out on it.
+    pub(super) fn connected(&mut self, turn: &mut Turn<'_>, id: LaneId) -> bool {
+        let may_prove = self.standing.knows_probes() != Some(false);
+        let is_dead = self.standing.is(Health::Dead);
+        let Some(lane) = self.lanes.get(id) else { return false };
+        let Some((connection, on_probation)) = lane.connected(turn.now.mono, may_prove, is_dead) else { return false };
+        if on_probation {
+            self.ask_status(turn, id);
+            return false;
+        }
+        if turn.settings.idle == Idle::KeptAlive {
+            connection.wind(turn.now.mono, turn.settings.watchdog, turn.random);
+        }
+        self.trust(turn, id);
+        true
+    }
+
+    /// Lets a connection carry records without proof; a server that is not used gets one to find out.
+    fn trust(&mut self, turn: &mut Turn<'_>, lane: LaneId) {
+        if let Some(connection) = self.lanes.connection(lane) {
+            connection.trust();
+        }
+        if matches!(self.standing.health(), Health::Suspect | Health::Dead) {
+            self.revive(turn);
+        }
+    }
+
+    /// A connection ended, or could not be made. Returns the visits whose requests were lost with it; `None` when it was idle or
+    /// had ended before.
+    pub(super) fn closed(&mut self, turn: &mut Turn<'_>, lane: LaneId, how: Closing<'_>) -> Option<Vec<u32>> {
+        self.counters.malformed += u64::from(matches!(how, Closing::Malformed { .. }));
+        match self.lanes.get(lane)?.closed(turn, how)? {
+            End::Idle => {
+                self.wake_for_waiting(turn);
+                None
+            }
+            End::Lost { visits, why } => {
+                self.counters.unreachable += 1;
+                self.trouble = Some(Arc::clone(&why));
+                self.standing.lost();
+                turn.out.push(Output::Lost { server: self.index, why });
+                if self.lanes.open().next().is_none() {
+                    self.standing.suspect(turn, Suspicion::Gone);
+                }
+                Some(visits)
+            }
+        }
+    }
+
+    /// Opens a connection that was closed for idleness when visits wait for one.
+    pub(super) fn wake_for_waiting(&mut self, turn: &mut Turn<'_>) {
+        if !self.lanes.waiting().is_empty() {
+            self.lanes.wake(turn);
+        }
+    }
+
+    /// Sends a Status-Server on a connection, unless one is under way: each is a new packet (RFC 5997 §4.3).
+    pub(super) fn ask_status(&mut self, turn: &mut Turn<'_>, lane: LaneId) {
+        let probe = Probe::new(WATCHDOG_IDENTIFIER, turn.random);
+        let connection = self.lanes.connection(lane).filter(|connection| connection.probe().is_none());
+        let Some(connection) = connection else { return };
+        connection.probed(turn.now.mono, probe);
+        self.counters.probes += 1;
+        self.transmit(turn, lane, probe.datagram(&self.settings.secret));
+    }
+
+    /// Asks for its status on each connection that stands, unless it has answered that before.
+    pub(super) fn ask_all(&mut self, turn: &mut Turn<'_>) {
+        if self.counters.probe_answers == 0 {
+            self.lanes.ids().for_each(|lane| self.ask_status(turn, lane));
+        }
+    }
+
+    /// The answer to a Status-Server on a connection.
+    pub(super) fn status_received(&mut self, turn: &mut Turn<'_>, lane: LaneId, packet: &Packet<'_>) -> Echo {
+        let Some(probe) = self.lanes.connection(lane).and_then(|connection| connection.probe()) else {
+            self.heard_late();
+            return Echo::Stale;
+        };
+        if !probe.is_answered_by(packet, &self.settings.secret) {
+            return Echo::Forged;
+        }
+        self.probe_answered(turn);
+        let asks_again = self.lanes.connection(lane).is_some_and(Connection::probe_answered);
+        self.heard_on(turn, lane);
+        if asks_again || self.standing.is(Health::Dead) {
+            self.ask_status(turn, lane);
+        }
+        Echo::Authentic
+    }
+
+    fn heard_on(&mut self, turn: &mut Turn<'_>, lane: LaneId) {
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.heard(turn);
+        }
+    }
+
+    /// A record was answered on a connection. If a Status-Server that went out long before was not, it answers none.
+    pub(super) fn record_answered_on(&mut self, turn: &mut Turn<'_>, lane: LaneId) {
+        let is_unknown = self.standing.knows_probes().is_none();
+        let Some(connection) = self.lanes.connection(lane) else { return };
+        if is_unknown && connection.gives_up_probe(turn.now.mono) {
+            self.standing.knows_no_probes();
+        }
+        self.heard_on(turn, lane);
+    }
+
+    /// Looks at the watchdog of a connection. Returns whether the connection is to be closed.
+    pub(super) fn watch(&mut self, turn: &mut Turn<'_>, lane: LaneId) -> bool {
+        let connection = self.lanes.connection(lane);
+        let bark = connection.and_then(|there| there.watch(turn.now.mono, turn.settings.watchdog, turn.random));
+        match bark {
+            None => return false,
+            Some(Bark::Ask) => self.ask_status(turn, lane),
+            Some(Bark::Close) => {
+                if self.standing.is_mute() {
+                    let alarm = self.told.mute();
+                    self.tell(turn, alarm);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The patience with a server that may not know Status-Server has ended: records may go out on this connection.
+    pub(super) fn loses_patience(&mut self, turn: &mut Turn<'_>, lane: LaneId) -> bool {
+        let is_unknown = self.standing.knows_probes().is_none();
+        let patience = self.lanes.connection(lane).and_then(|connection| connection.patience_until());
+        let is_over = is_unknown && patience.is_some_and(|until| until <= turn.now.mono);
+        if is_over {
+            self.trust(turn, lane);
+        }
+        is_over
+    }
+
+    /// Asks a server that went silent on all its connections, when it is time; one that has closed them for idleness gets one.
+    pub(super) fn probe_connections(&mut self, turn: &mut Turn<'_>) {
+        if self.standing.is_doubtful() && self.lanes.are_dormant() {
+            self.lanes.wake(turn);
+        }
+        if self.standing.probes_connections(turn, self.lanes.has_probe()) {
+            self.lanes.ids().for_each(|lane| self.ask_status(turn, lane));
+        }
+    }
+
+    // Suspects.
+
+    /// The next suspect, when nothing else is under way.
+    pub(super) fn next_suspect(&mut self, turn: &mut Turn<'_>) -> Option<u32> {
+        if self.outstanding > 0 || !self.line.may_go() {
+            return None;
+        }
+        if self.lanes.pick().is_none() {
+            self.lanes.wake(turn);
+            return None;
+        }
+        self.line.pop()
     }
 }
 
-fn is_address(settings: &ServerSettings) -> bool {
-    !settings.address.ip().is_unspecified()
+fn is_address(address: SocketAddr) -> bool {
+    !address.ip().is_unspecified()
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::lane::LaneId;
-use super::{Submission, Turn};
+use super::{Submission, Transport, Turn};
 use crate::clock::{Instant, Timestamp};
 use crate::ids::{CallHash, Seq};
 use crate::radius::number;
@@ -44,26 +44,137 @@ impl Task {
 
 #[derive(Debug)]
 pub(super) struct Visit {
-    pub(super) task: Task,
-    pub(super) server: usize,
+    task: Task,
+    server: usize,
     /// Identifiers outstanding for it; more than one only when every datagram gets its own.
-    pub(super) identifiers: SmallVec<[(LaneId, u8); 1]>,
-    pub(super) datagram: Bytes,
-    pub(super) attribute_octets: usize,
-    pub(super) started: Instant,
-    pub(super) wait: Duration,
+    identifiers: SmallVec<[(LaneId, u8); 1]>,
+    datagram: Bytes,
+    attribute_octets: usize,
+    started: Instant,
+    wait: Duration,
     /// When its timer runs out.
-    pub(super) due: Instant,
-    pub(super) transmissions: u32,
+    due: Instant,
+    transmissions: u32,
     /// Waits for an answer that have begun; on a connection there is one transmission to all of them.
-    pub(super) waits: u32,
+    waits: u32,
     /// Sent again after its connection was lost, which is done once.
-    pub(super) is_resent: bool,
+    is_resent: bool,
     /// Waits to go alone; it does not count as outstanding.
-    pub(super) is_in_line: bool,
+    is_in_line: bool,
 }
 
 impl Visit {
+    /// A visit that begins now.
+    pub(super) fn new(turn: &mut Turn<'_>, task: Task, server: usize, attribute_octets: usize) -> Self {
+        let wait = first_wait(turn);
+        Self {
+            task,
+            server,
+            identifiers: SmallVec::new(),
+            datagram: Bytes::new(),
+            attribute_octets,
+            started: turn.now.mono,
+            wait,
+            due: turn.now.mono + wait,
+            transmissions: 1,
+            waits: 1,
+            is_resent: false,
+            is_in_line: false,
+        }
+    }
+
+    pub(super) fn task(&self) -> &Task {
+        &self.task
+    }
+
+    pub(super) fn server(&self) -> usize {
+        self.server
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn transmissions(&self) -> u32 {
+        self.transmissions
+    }
+
+    pub(super) fn identifiers(&self) -> &[(LaneId, u8)] {
+        &self.identifiers
+    }
+
+    pub(super) fn datagram(&self) -> &Bytes {
+        &self.datagram
+    }
+
+    pub(super) fn is_in_line(&self) -> bool {
+        self.is_in_line
+    }
+
+    /// Whether no wait for an answer has run out.
+    pub(super) fn is_first_wait(&self) -> bool {
+        self.waits == 1
+    }
+
+    /// Its request is signed, under this identifier.
+    pub(super) fn signed(&mut self, by: (LaneId, u8), octets: &[u8]) {
+        self.identifiers.push(by);
+        self.datagram = Bytes::copy_from_slice(octets);
+    }
+
+    /// It cannot be sent before there is a connection: its attributes are kept until then.
+    pub(super) fn put_off(&mut self, attributes: &[u8]) {
+        let mut datagram = Vec::with_capacity(HEADER_OCTETS + attributes.len());
+        datagram.resize(HEADER_OCTETS, 0);
+        datagram.extend_from_slice(attributes);
+        (self.datagram, self.transmissions) = (Bytes::from(datagram), 0);
+    }
+
+    /// It waits for its turn to go alone.
+    pub(super) fn stands_in_line(&mut self, attributes: &[u8]) {
+        self.put_off(attributes);
+        self.is_in_line = true;
+    }
+
+    /// Its turn has come. Returns its attributes.
+    pub(super) fn leaves_line(&mut self) -> Bytes {
+        self.is_in_line = false;
+        self.attributes()
+    }
+
+    /// The connection was lost before its answer came. Returns whether that is the second time.
+    pub(super) fn lost(&mut self) -> bool {
+        self.identifiers.clear();
+        std::mem::replace(&mut self.is_resent, true)
+    }
+
+    /// Whether it is sent again because a connection was lost.
+    pub(super) fn is_resent(&self) -> bool {
+        self.is_resent
+    }
+
+    /// Its request goes out on the connection it waited for: its waits begin anew. Returns the first.
+    pub(super) fn goes_late(&mut self, turn: &mut Turn<'_>) -> Duration {
+        self.transmissions += 1;
+        (self.wait, self.waits) = (first_wait(turn), 1);
+        if self.transmissions == 1 {
+            self.started = turn.now.mono;
+        }
+        self.wait
+    }
+
+    /// A wait ran out. Returns the next one, if there is one more.
+    pub(super) fn waits_again(&mut self, turn: &mut Turn<'_>) -> Option<Duration> {
+        if self.waits >= turn.settings.transmissions {
+            return None;
+        }
+        self.waits += 1;
+        // A connection loses nothing: silence there only raises suspicion (RFC 6613 §2.6.1).
+        self.transmissions += u32::from(turn.settings.transport == Transport::Datagram);
+        self.wait = next_wait(turn, self.wait);
+        Some(self.wait)
+    }
+
     /// Whether it waits for a connection.
     pub(super) fn is_unsent(&self) -> bool {
         self.identifiers.is_empty()
@@ -76,12 +187,12 @@ impl Visit {
 }
 
 /// Wait after the first transmission.
-pub(super) fn first_wait(turn: &mut Turn<'_>) -> Duration {
+fn first_wait(turn: &mut Turn<'_>) -> Duration {
     turn.random.jitter(turn.settings.initial_timeout).max(WAIT_MIN)
 }
 
 /// Wait after a further transmission.
-pub(super) fn next_wait(turn: &mut Turn<'_>, previous: Duration) -> Duration {
+fn next_wait(turn: &mut Turn<'_>, previous: Duration) -> Duration {
     let wait = turn.random.vary(previous * 2, previous / 10);
     let longest = turn.settings.max_timeout;
     let wait = if wait > longest { turn.random.jitter(longest) } else { wait };
@@ -157,6 +268,28 @@ impl Visits {
         if self.timers.len() > STALE_TIMERS_MAX + 4 * self.len() {
             let slots = &self.slots;
             self.timers.retain(|Reverse((_, slot, generation))| slots[*slot as usize].0 == *generation);
+        }
+    }
+
+    /// Sets the timer of a visit that waits to be sent, as it was made.
+    pub(super) fn arm_first(&mut self, slot: u32, now: Instant) {
+        if let Some(visit) = self.get(slot) {
+            let due = visit.due.max(now);
+            self.arm(slot, due);
+        }
+    }
+
+    /// A server that was silent answers. Long waits were for a silent one; one more first wait leaves it the time to answer
+    /// what it has.
+    pub(super) fn hasten(&mut self, turn: &mut Turn<'_>, server: usize) {
+        if turn.settings.transport == Transport::Stream {
+            return;
+        }
+        for slot in self.at(server) {
+            let soon = turn.now.mono + turn.random.jitter(turn.settings.initial_timeout);
+            if self.get(slot).is_some_and(|visit| visit.due > soon) {
+                self.arm(slot, soon);
+            }
         }
     }
 

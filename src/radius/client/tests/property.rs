@@ -70,8 +70,8 @@ fn check(world: &World) {
             break;
         }
         let Some(visit) = world.client.delivery.visits.get(slot) else { continue };
-        for pair in &visit.identifiers {
-            assert!(outstanding.insert((visit.server, *pair)), "{pair:?} is outstanding twice");
+        for pair in visit.identifiers() {
+            assert!(outstanding.insert((visit.server(), *pair)), "{pair:?} is outstanding twice");
         }
     }
 }

@@ -549,7 +549,7 @@ proptest! {
             walk(&mut world, step, &mut next);
             let mut under_way: Vec<_> = world.client.delivery.visits.at(0).into_iter().chain(world.client.delivery.visits.at(1))
                 .filter_map(|slot| world.client.delivery.visits.get(slot))
-                .flat_map(|visit| visit.identifiers.iter().map(|pair| (visit.server, *pair)))
+                .flat_map(|visit| visit.identifiers().iter().map(|pair| (visit.server(), *pair)))
                 .collect();
             let count = under_way.len();
             under_way.sort_unstable();
