@@ -4,17 +4,16 @@
 //! * [`decode`] reads the tree into the types of [`schema`], which hold ranges and refuse unknown names;
 //! * `check` holds the rest against the world: templates, attributes, addresses, files;
 //! * [`reload`] says which options a reload takes over;
-//! * [`radiusclient`] and [`diameterclient`] read the files of the radiusclient family.
+//! * [`kinds`] has what is special to a kind of sink: its checks, and its file of the radiusclient family.
 
 mod check;
 pub mod decode;
-pub mod diameterclient;
 pub mod error;
 mod foreign;
 mod keyword_file;
 pub mod keywords;
+pub mod kinds;
 pub mod plan;
-pub mod radiusclient;
 pub mod reload;
 pub mod schema;
 pub mod tree;

@@ -7,12 +7,14 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
+use super::kinds::diameter::table::DiameterTable;
+use super::kinds::radius::table::{PolicyTable, RadiusTable};
 use super::parse;
 use super::plan::{Plan, SinkKind};
 use super::schema::{
-    AccountingTable, AdminTable, AnswerTable, CertificateTable, DiameterTable, DnsTable, FileTable, HeaderTable,
-    LogTable, MatchTable, PolicyTable, QueueTable, RadiusTable, RouteAccountTable, RouteTable, ServiceTable,
-    SinksTable, SipTable, StreamsTable, TlsClientTable, TlsTable, WatchTable,
+    AccountingTable, AdminTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable, LogTable, MatchTable,
+    QueueTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable, StreamsTable, TlsClientTable,
+    TlsTable, WatchTable,
 };
 
 /// The sample as it is shipped.

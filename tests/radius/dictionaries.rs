@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tollgate::config::radiusclient::{self, System, Unknown};
+use tollgate::config::kinds::radius::client::{self as radiusclient, System, Unknown};
 use tollgate::dictionary::{Builder, Dictionary, Files, Input, builtin};
 use tollgate::radius::{Secret, authenticator};
 

@@ -179,9 +179,9 @@ fn no_arrow_points_up() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whether a module belongs to a kind of sink: `config::radiusclient` to `radius`.
+/// Whether a module belongs to a kind of sink: `config::kinds::radius::client` to `radius`.
 fn is_of(module: &str, kind: &str) -> bool {
-    module.split("::").any(|part| part.strip_suffix("client").unwrap_or(part) == kind)
+    module.split("::").any(|part| part == kind)
 }
 
 #[test]

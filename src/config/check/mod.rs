@@ -2,19 +2,12 @@
 //! mistake noted, before a [`Plan`] is made.
 
 mod accounting;
-mod client_file;
-mod diameter;
-mod dictionary;
 mod dns;
-mod kinds;
-mod mapping;
-mod radius;
 mod routes;
-mod sections;
-mod sinks;
+pub(super) mod sections;
+pub(super) mod sinks;
 mod sip;
 mod streams;
-mod transport;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -40,22 +33,22 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn place(&self, id: PlaceId) -> Place {
+    pub(super) fn place(&self, id: PlaceId) -> Place {
         self.places.get(id)
     }
 
     /// Notes an error.
-    fn error(&mut self, place: PlaceId, what: impl fmt::Display) {
+    pub(super) fn error(&mut self, place: PlaceId, what: impl fmt::Display) {
         self.findings.push(Mistake::error(what.to_string(), self.place(place)));
     }
 
     /// Notes an error with a hint, if there is one.
-    fn error_hint(&mut self, place: PlaceId, what: impl fmt::Display, hint: Option<String>) {
+    pub(super) fn error_hint(&mut self, place: PlaceId, what: impl fmt::Display, hint: Option<String>) {
         self.findings.push(Mistake::error(what.to_string(), self.place(place)).maybe_hint(hint));
     }
 
     /// Notes a warning.
-    fn warning(&mut self, place: PlaceId, what: impl fmt::Display, hint: Option<String>) {
+    pub(super) fn warning(&mut self, place: PlaceId, what: impl fmt::Display, hint: Option<String>) {
         self.findings.push(Mistake::warning(what.to_string(), self.place(place)).maybe_hint(hint));
     }
 

@@ -52,14 +52,14 @@ pub(super) fn queue(table: &QueueTable, check: &mut Check<'_>) -> queue::Setting
 }
 
 /// Puts a given value in the place of the default.
-pub(super) fn set<G, V>(place: &mut V, given: Option<G>, value: impl FnOnce(G) -> V) {
+pub(in crate::config) fn set<G, V>(place: &mut V, given: Option<G>, value: impl FnOnce(G) -> V) {
     if let Some(given) = given {
         *place = value(given);
     }
 }
 
 /// The same for a choice whose words are those of the settings.
-pub(super) fn choose<V>(place: &mut V, given: Option<V>) {
+pub(in crate::config) fn choose<V>(place: &mut V, given: Option<V>) {
     set(place, given, |choice| choice);
 }
 

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Check, diameter, kinds, mapping, radius};
+use super::Check;
 use crate::accounting::SinkMode;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
+use crate::config::kinds::radius::mapping;
+use crate::config::kinds::radius::table::{AccountingOn, RadiusTable};
+use crate::config::kinds::{carriers, diameter, radius};
 use crate::config::plan::{SinkKind, SinkPlan};
-use crate::config::schema::{AccountingOn, FileTable, RadiusTable, Switch};
+use crate::config::schema::{FileTable, Switch};
 use crate::config::tree::{Node, PlaceId};
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
 use crate::sinks::diameter::acr::Application;
@@ -102,19 +105,19 @@ impl Checked {
 }
 
 /// The fields there are.
-pub(super) struct Fields<'f> {
+pub(in crate::config) struct Fields<'f> {
     /// Of records, those of routes included.
-    pub record: kinds::Fields<'f>,
+    pub record: carriers::Fields<'f>,
     /// Of legs.
-    pub leg: kinds::Fields<'f>,
+    pub leg: carriers::Fields<'f>,
 }
 
 impl<'f> Fields<'f> {
     pub(super) fn of(file: &'f FileTable) -> Self {
         let routes = file.route.iter().map(|route| &route.value.fields);
         Self {
-            record: kinds::Fields::of(std::iter::once(&file.accounting.fields).chain(routes)),
-            leg: kinds::Fields::of(std::iter::once(&file.accounting.leg_fields)),
+            record: carriers::Fields::of(std::iter::once(&file.accounting.fields).chain(routes)),
+            leg: carriers::Fields::of(std::iter::once(&file.accounting.leg_fields)),
         }
     }
 }

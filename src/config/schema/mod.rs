@@ -5,7 +5,6 @@
 
 mod accounting;
 mod dns;
-mod mapping;
 mod route;
 mod sections;
 mod sinks;
@@ -18,12 +17,11 @@ use serde::Deserialize;
 
 pub use accounting::{AccountingTable, AtEnd, FieldSources, Flag, Switch};
 pub use dns::DnsTable;
-pub use mapping::{AccountingOn, MappingTable, Oversize, PolicyTable};
 pub use route::{
     AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption,
 };
 pub use sections::{AdminTable, LogTable, LogTarget, QueueTable, ServiceTable};
-pub use sinks::{DiameterTable, RadiusTable, SinksTable};
+pub use sinks::SinksTable;
 pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 

@@ -3,13 +3,11 @@
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::Check;
+use super::client::{Host, NameCheck, RadiusClient, Readers, Surroundings as _, System, Tls, Transport};
+use crate::config::check::Check;
 use crate::config::error::{Mistake, Place};
-use crate::config::keywords::Keywords;
-use crate::config::radiusclient::{Host, NameCheck, RadiusClient, Readers, Surroundings as _, System, Tls, Transport};
-use crate::sinks::chain;
+use crate::config::kinds::client_file::client_tls;
 use crate::sinks::radius::{Carrier, Settings, TlsSettings};
 use crate::sinks::tls::{self, ClientFiles, Identity, PeerName, TlsError};
 
@@ -94,33 +92,6 @@ fn tls(client: &RadiusClient, check: &mut Check<'_>) -> Option<TlsSettings> {
     }
     let is_complete = names.len() == client.acct_servers.len();
     config.filter(|_| is_complete).map(|config| TlsSettings { config, names })
-}
-
-/// The files of TLS that a client file names: what cannot be used is an error here, as it would be at the start, shown
-/// there and where the client file names it.
-pub(super) fn client_tls(
-    files: &ClientFiles,
-    keywords: &Keywords,
-    check: &mut Check<'_>,
-) -> Option<Arc<rustls::ClientConfig>> {
-    check.certificates.extend([files.ca.clone()]);
-    check.certificates.extend(files.own.iter().map(|own| own.certificate.clone()));
-    let error = match tls::client_config(files) {
-        Ok(config) => return Some(config),
-        Err(error) => error,
-    };
-    let is_it = |file: &Path| error.path() == Some(file);
-    let named = keywords.place(match &files.own {
-        Some(own) if is_it(&own.certificate) => "tls-cert-file",
-        Some(own) if is_it(&own.key) => "tls-key-file",
-        _ => "tls-ca-file",
-    });
-    let what = chain(&error).to_string();
-    check.findings.push(match error.path() {
-        Some(path) => Mistake::error(what, Place::Whole(path.to_owned())).also_at(named),
-        None => Mistake::error(what, named),
-    });
-    None
 }
 
 /// What a server has to prove: the host as it is written.

@@ -1,9 +1,10 @@
 //! Whether what a field gives can be of the type of the attribute or AVP that is to carry it: a text in a number's place
 //! is left out of every record, which nobody sees before the bill.
 
-use super::Check;
+use crate::config::check::Check;
 use crate::config::decode::{At, Ordered};
-use crate::config::error::{Mistake, Place};
+use crate::config::error::{Mistake, Place, nearest, suggestion};
+use crate::config::reload::lost_head;
 use crate::config::tree::PlaceId;
 use crate::vars::{Gives, Template};
 
@@ -12,14 +13,27 @@ use crate::vars::{Gives, Template};
 pub(in crate::config) struct Fields<'f>(Vec<(&'f str, &'f At<String>)>);
 
 impl<'f> Fields<'f> {
-    pub(super) fn of(tables: impl Iterator<Item = &'f Ordered<At<String>>>) -> Self {
+    pub(in crate::config) fn of(tables: impl Iterator<Item = &'f Ordered<At<String>>>) -> Self {
         Self(tables.flat_map(|table| &table.0).map(|(name, text)| (name.as_str(), text)).collect())
     }
 
     /// The names.
-    pub(super) fn names(&self) -> Vec<&'f str> {
+    pub(in crate::config) fn names(&self) -> Vec<&'f str> {
         self.0.iter().map(|(name, _)| *name).collect()
     }
+}
+
+/// A name in a table of mappings that is no field is a mistake; the section that defines fields is told.
+pub(super) fn is_field(field: &At<String>, section: &str, fields: &[&str], check: &mut Check<'_>) {
+    if fields.contains(&field.as_str()) {
+        return;
+    }
+    let hint = match nearest(field, fields.iter().copied()) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None => lost_head(field, "").or_else(|| suggestion(field, fields.iter().copied())),
+    };
+    let hint = hint.or_else(|| Some(format!("define it in `[{section}]`")));
+    check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
 }
 
 /// What carries a field.

@@ -1,11 +1,15 @@
 //! What the tables of all kinds of sinks that have a client file name alike: that file, and a profile.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::Check;
+use crate::config::check::Check;
 use crate::config::decode::At;
 use crate::config::error::{Mistake, Mistakes, Place, Weight, suggestion};
+use crate::config::keywords::Keywords;
 use crate::config::tree::PlaceId;
+use crate::sinks::chain;
+use crate::sinks::tls::{self, ClientFiles};
 
 /// A client file that can be read.
 pub(super) trait ClientFile: Sized {
@@ -46,6 +50,33 @@ pub(super) fn client_file<T: ClientFile>(
             None
         }
     }
+}
+
+/// The files of TLS that a client file names: what cannot be used is an error here, as it would be at the start, shown
+/// there and where the client file names it.
+pub(super) fn client_tls(
+    files: &ClientFiles,
+    keywords: &Keywords,
+    check: &mut Check<'_>,
+) -> Option<Arc<rustls::ClientConfig>> {
+    check.certificates.extend([files.ca.clone()]);
+    check.certificates.extend(files.own.iter().map(|own| own.certificate.clone()));
+    let error = match tls::client_config(files) {
+        Ok(config) => return Some(config),
+        Err(error) => error,
+    };
+    let is_it = |file: &Path| error.path() == Some(file);
+    let named = keywords.place(match &files.own {
+        Some(own) if is_it(&own.certificate) => "tls-cert-file",
+        Some(own) if is_it(&own.key) => "tls-key-file",
+        _ => "tls-ca-file",
+    });
+    let what = chain(&error).to_string();
+    check.findings.push(match error.path() {
+        Some(path) => Mistake::error(what, Place::Whole(path.to_owned())).also_at(named),
+        None => Mistake::error(what, named),
+    });
+    None
 }
 
 /// The profile of that name, among `all`; the default one without a name.

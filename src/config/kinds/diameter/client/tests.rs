@@ -9,7 +9,7 @@ use super::*;
 use crate::sinks::diameter::acr::{Application, CdrRecord, Legs, RealmFrom, Trigger};
 use crate::sinks::diameter::settings::{NameCheck, Realtime, Transport, VendorApplication};
 
-const SAMPLE: &str = include_str!("../../../etc/diameterclient.conf");
+const SAMPLE: &str = include_str!("../../../../../etc/diameterclient.conf");
 
 fn read(text: &str) -> Result<DiameterClient, Mistakes> {
     parse(Path::new("/etc/tollgate/diameterclient.conf"), text.as_bytes())

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Check;
+use crate::config::check::Check;
 use crate::config::decode::At;
 use crate::config::error::{Mistake, Place};
 use crate::config::tree::PlaceId;

@@ -1,20 +1,22 @@
 //! Checks of `[sinks.diameter.NAME]`: diameterclient.conf, dictionaries, AVPs.
 
+pub mod client;
+pub mod table;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Check;
-use super::client_file::{ClientFile, client_file, profile};
+use self::client::DiameterClient;
+use self::table::DiameterTable;
+use super::carriers::{self, Carrier, Fields, Takes, is_field};
+use super::client_file::{ClientFile, client_file, client_tls, profile};
 use super::dictionary::finished;
-use super::kinds::{self, Carrier, Fields, Takes};
-use super::mapping::is_field;
-use super::sections::{choose, set};
-use super::transport::client_tls;
+use crate::config::check::Check;
+use crate::config::check::sections::{choose, set};
+use crate::config::check::sinks;
 use crate::config::decode::{At, Ordered};
-use crate::config::diameterclient::{self, DiameterClient};
 use crate::config::error::{Mistake, Place};
 use crate::config::keywords::Keywords;
-use crate::config::schema::DiameterTable;
 use crate::config::tree::PlaceId;
 use crate::dictionary::diameter::{Builder, Dictionary, Handle, Type};
 use crate::dictionary::{Files, Input, builtin};
@@ -24,15 +26,15 @@ use crate::sinks::diameter::tls_files;
 use crate::units::{Millis, Secs};
 
 /// Settings of one sink; `None` when too much is missing to say more.
-pub(super) fn check(
+pub(in crate::config) fn check(
     name: &str,
     table: &At<DiameterTable>,
-    fields: &super::sinks::Fields<'_>,
+    fields: &sinks::Fields<'_>,
     base: &Path,
     check: &mut Check<'_>,
 ) -> Option<Settings> {
     let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
-    let client = client_file((name, table.place), table.config.as_ref(), base, diameterclient::load, check);
+    let client = client_file((name, table.place), table.config.as_ref(), base, client::load, check);
     let dictionary = Arc::new(dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?);
     let leg_fields = mappings(&table.leg_fields, &fields.leg, "accounting.leg_fields", &dictionary, check);
     let fields = mappings(&table.fields, &fields.record, "accounting.fields", &dictionary, check);
@@ -162,7 +164,7 @@ fn fits(field: &str, avp: &Handle, place: PlaceId, fields: &Fields<'_>, check: &
     };
     let takes_text =
         |text: &str| takes == Takes::Any || avp.encode(Input::Text(text.as_bytes()), &mut Vec::new()).is_ok();
-    kinds::fit(field, fields, &Carrier { name: avp.name(), takes, place }, takes_text, check);
+    carriers::fit(field, fields, &Carrier { name: avp.name(), takes, place }, takes_text, check);
 }
 
 fn record_id(table: &DiameterTable, dictionary: &Dictionary, check: &mut Check<'_>) {

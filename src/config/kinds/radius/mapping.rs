@@ -1,11 +1,9 @@
 //! Checks of `fields` and `leg_fields` of a RADIUS sink: fields and attributes that exist, policies that fit.
 
-use super::Check;
-use super::kinds::{self, Carrier, Fields, Takes};
+use super::table::{MappingTable, Oversize as Policy};
+use crate::config::check::Check;
 use crate::config::decode::{At, Ordered};
-use crate::config::error::{nearest, suggestion};
-use crate::config::reload::lost_head;
-use crate::config::schema::{MappingTable, Oversize as Policy};
+use crate::config::kinds::carriers::{self, Carrier, Fields, Takes, is_field};
 use crate::config::tree::PlaceId;
 use crate::dictionary::{Dictionary, Handle, Input, Type};
 use crate::radius::attribute::{Oversize, Priority};
@@ -75,19 +73,6 @@ pub(super) fn mappings(
     mappings
 }
 
-/// A name in a table of mappings that is no field is a mistake; the section that defines fields is told.
-pub(super) fn is_field(field: &At<String>, section: &str, fields: &[&str], check: &mut Check<'_>) {
-    if fields.contains(&field.as_str()) {
-        return;
-    }
-    let hint = match nearest(field, fields.iter().copied()) {
-        Some(near) => Some(format!("did you mean `{near}`?")),
-        None => lost_head(field, "").or_else(|| suggestion(field, fields.iter().copied())),
-    };
-    let hint = hint.or_else(|| Some(format!("define it in `[{section}]`")));
-    check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
-}
-
 /// Whether the field's value can be of the attribute's type.
 fn fits(field: &str, attribute: &Handle, place: PlaceId, fields: &Fields<'_>, check: &mut Check<'_>) {
     let takes = match attribute.kind() {
@@ -104,7 +89,7 @@ fn fits(field: &str, attribute: &Handle, place: PlaceId, fields: &Fields<'_>, ch
     let takes_text = |text: &str| attribute.encode(Input::Text(text.as_bytes()), &mut Vec::new()).is_ok();
     // What is too long is cut, by the policies of the mapping.
     let takes_text = |text: &str| takes == Takes::Any || takes_text(text);
-    kinds::fit(field, fields, &carrier, takes_text, check);
+    carriers::fit(field, fields, &carrier, takes_text, check);
 }
 
 /// The attribute of that name, if values of calls may be put into it.
@@ -125,7 +110,7 @@ pub(super) fn attribute_named(name: &At<String>, dictionary: &Dictionary, check:
 }
 
 /// Names of the fields that must not change within a session.
-pub(super) fn identity<'t>(
+pub(in crate::config) fn identity<'t>(
     table: &'t Ordered<At<MappingTable>>,
     dictionary: &Dictionary,
 ) -> impl Iterator<Item = &'t str> {

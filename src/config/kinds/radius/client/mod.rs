@@ -30,9 +30,9 @@ use serde::Deserialize;
 pub use format::RadiusClientFormat;
 pub use servers::{Host, SECRET_OCTETS_MIN, Server};
 
-use super::error::{Mistake, Mistakes};
-use super::keyword_file::{self, unreadable};
-use super::keywords::Keywords;
+use crate::config::error::{Mistake, Mistakes};
+use crate::config::keyword_file::{self, unreadable};
+use crate::config::keywords::Keywords;
 use crate::sinks::radius::SourceAddress;
 
 /// Port of RADIUS accounting (RFC 2866 §3).

@@ -1,36 +1,42 @@
 //! Checks of `[sinks.radius.NAME]`: radiusclient.conf, dictionaries, attributes.
 
+pub mod client;
+pub(in crate::config) mod mapping;
+pub mod table;
+mod transport;
+
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Check;
+use self::client::{Host, RadiusClient};
+use self::mapping::{Of, attribute_named, mappings};
+use self::table::{AccountingOn, RadiusTable};
 use super::client_file::{ClientFile, client_file, profile};
 use super::dictionary::finished;
-use super::mapping::{Of, attribute_named, mappings};
-use super::sections::{choose, set};
-use super::transport;
+use crate::config::check::Check;
+use crate::config::check::sections::{choose, set};
+use crate::config::check::sinks::Fields;
 use crate::config::decode::At;
 use crate::config::error::{Mistake, Place};
-use crate::config::radiusclient::{self, Host, RadiusClient};
-use crate::config::schema::{self, RadiusTable, Switch};
+use crate::config::schema::Switch;
 use crate::dictionary::{Builder, Dictionary, Files, Type, builtin};
-use crate::radius::client::{self, MessageAuthenticator, ServerSettings};
+use crate::radius::client::{self as machine, MessageAuthenticator, ServerSettings};
 use crate::radius::packet::VALUE_OCTETS_MAX;
 use crate::sinks::radius::{NamedServer, Profile, Settings};
 use crate::units::{Count, Millis, Secs};
 
 /// Settings of one sink; `None` when too much is missing to say more.
-pub(super) fn check(
+pub(in crate::config) fn check(
     name: &str,
     table: &At<RadiusTable>,
-    fields: &super::sinks::Fields<'_>,
+    fields: &Fields<'_>,
     base: &Path,
     check: &mut Check<'_>,
 ) -> Option<Settings> {
     let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
     let unknown = table.unknown_keywords.unwrap_or_default();
-    let load = |path: &Path| radiusclient::load(path, unknown, &mut radiusclient::System);
+    let load = |path: &Path| client::load(path, unknown, &mut client::System);
     let client = client_file((name, table.place), table.config.as_ref(), base, load, check);
     let dictionary = dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?;
     let mut settings = Settings::of_profile(profile?, Arc::new(dictionary));
@@ -59,7 +65,7 @@ fn on_user_name(table: &RadiusTable, settings: &mut Settings, check: &mut Check<
         let what =
             format_args!("`accounting_on_user` takes {VALUE_OCTETS_MAX} octets at most, without control characters");
         check.error(name.place, what);
-    } else if table.accounting_on == Some(schema::AccountingOn::Never) {
+    } else if table.accounting_on == Some(AccountingOn::Never) {
         check.warning(name.place, "`accounting_on_user` has no effect with `accounting_on = \"never\"`", None);
     }
     settings.on_user_name = Some(name.value.clone());
@@ -149,8 +155,8 @@ fn choices(table: &RadiusTable, settings: &mut Settings) {
     set(&mut settings.nas_port, table.nas_port, |port| u32::try_from(port.get()).ok().filter(|port| *port != 0));
 }
 
-fn client_settings(table: &RadiusTable, file: &RadiusClient, check: &mut Check<'_>) -> client::Settings {
-    let mut settings = client::Settings::default().with_radiusclient_schedule(file.timeout, file.retries);
+fn client_settings(table: &RadiusTable, file: &RadiusClient, check: &mut Check<'_>) -> machine::Settings {
+    let mut settings = machine::Settings::default().with_radiusclient_schedule(file.timeout, file.retries);
     if !file.deadtime.is_zero() {
         settings.revival = file.deadtime;
     }
@@ -169,8 +175,8 @@ fn client_settings(table: &RadiusTable, file: &RadiusClient, check: &mut Check<'
     choose(&mut settings.delay_time, table.acct_delay_time);
     set(&mut settings.watchdog, table.watchdog_s, Secs::duration);
     set(&mut settings.idle, table.keep_alive, |switch| match switch.is_on() {
-        true => client::Idle::KeptAlive,
-        false => client::Idle::MayClose,
+        true => machine::Idle::KeptAlive,
+        false => machine::Idle::MayClose,
     });
     set(&mut settings.window, table.window_max, Count::len);
     set(&mut settings.lanes_max, table.lanes_max, |lanes| u16::try_from(lanes.get()).unwrap_or(u16::MAX));

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 pub use format::DiameterClientFormat;
 
-use super::error::{Mistake, Mistakes};
-use super::keyword_file::{self, unreadable};
-use super::keywords::Keywords;
+use crate::config::error::{Mistake, Mistakes};
+use crate::config::keyword_file::{self, unreadable};
+use crate::config::keywords::Keywords;
 use crate::sinks::diameter::settings::Settings;
 
 /// Octets of a DiameterIdentity: a domain name.
