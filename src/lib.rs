@@ -32,7 +32,7 @@
 //!
 //! | to add | look at |
 //! |---|---|
-//! | a kind of sink | [`sinks`]: a folder with settings, rendering and a `worker::Sink`; its checks in `config::check::sinks` |
+//! | a kind of sink | a folder in [`sinks`], its settings a [`sinks::kind::Kind`]; a folder in [`config::kinds`], and a line in the list there |
 //! | a variable of routes and fields | [`vars`] |
 //! | an option | [`config::schema`], its check in `config::check`, its effect on reload in [`config::reload`], `etc/tollgate.toml` |
 //! | a command | [`cli`]; over the socket of a running service, [`admin`] |

@@ -13,11 +13,8 @@ use super::Failure;
 use super::desk::Seek;
 use super::output;
 use crate::config::Plan;
-use crate::config::plan::{SinkKind, SinkPlan};
 use crate::queue;
 use crate::service::try_listeners;
-use crate::sinks::trial::{Reached, TrialError};
-use crate::sinks::{diameter, radius};
 
 /// Longest wait for the answer of one server.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -97,7 +94,7 @@ fn perform(seek: &Seek, plan: &Plan, mut trials: Trials) -> Result<Trials, Failu
     trials.note("free space", space(&plan.queue))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
     for sink in &plan.sinks {
-        let asked = match runtime.block_on(ask(sink)) {
+        let asked = match runtime.block_on(sink.kind.ask(&sink.name, ANSWER_MAX)) {
             Ok(asked) => asked,
             Err(error) => vec![(String::new(), Err(error.to_string()))],
         };
@@ -106,14 +103,6 @@ fn perform(seek: &Seek, plan: &Plan, mut trials: Trials) -> Result<Trials, Failu
         }
     }
     Ok(trials)
-}
-
-/// One Status-Server to every RADIUS server, one exchange of capabilities with every Diameter peer.
-async fn ask(sink: &SinkPlan) -> Result<Vec<Reached>, TrialError> {
-    match &sink.kind {
-        SinkKind::Radius(settings) => radius::trial::ask(&sink.name, settings, ANSWER_MAX).await,
-        SinkKind::Diameter(settings) => diameter::trial::ask(&sink.name, settings, ANSWER_MAX).await,
-    }
 }
 
 /// Whether this user may make files in the queue's folder, or make the folder.

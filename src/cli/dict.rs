@@ -9,8 +9,7 @@ use serde_json::json;
 use super::output::{self, Format};
 use super::{Failure, dict_diameter, load};
 use crate::config::error::suggestion;
-use crate::config::plan::SinkKind;
-use crate::dictionary::{Builder, Dictionary, Explanation, Files, Row, builtin, diameter, nearest};
+use crate::dictionary::{AnyDictionary, Builder, Dictionary, Explanation, Files, Row, builtin, diameter, nearest};
 
 /// Arguments of `tollgate dict`.
 #[derive(Args, Debug)]
@@ -75,9 +74,10 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
         let hint = suggestion(sink, names).map_or_else(String::new, |hint| format!("\nhint: {hint}"));
         return Err(Failure::Usage(format!("no sink `{sink}` in {}{hint}", config.display())));
     };
-    match &found.kind {
-        SinkKind::Radius(settings) => show(&settings.dictionary, arguments),
-        SinkKind::Diameter(settings) => show_diameter(&settings.accounting.dictionary, arguments),
+    match found.kind.dictionary() {
+        Some(AnyDictionary::Radius(dictionary)) => show(dictionary, arguments),
+        Some(AnyDictionary::Diameter(dictionary)) => show_diameter(dictionary, arguments),
+        None => Err(Failure::Usage(format!("`{sink}` has no dictionary: it is of the kind `{}`", found.kind.name()))),
     }
 }
 

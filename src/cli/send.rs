@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -15,10 +16,8 @@ use serde_json::json;
 use super::output::{self, Format, shown};
 use super::{Failure, load_quietly};
 use crate::config::error::suggestion;
-use crate::config::plan::{SinkKind, SinkPlan};
+use crate::config::plan::SinkPlan;
 use crate::record::Kind;
-use crate::sinks::diameter::settings as diameter;
-use crate::sinks::radius;
 use crate::sinks::trial::{Message, Trial, TrialError, Verdict, Wanted, millis};
 
 /// Arguments of `tollgate send`.
@@ -93,49 +92,15 @@ pub fn run(config: &Path, arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Sends by the sink's kind.
+/// Sends as the sink does, to the server asked for if there is one.
 fn send(sink: &SinkPlan, only: Option<SocketAddr>, wanted: &Wanted) -> Result<Trial, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
-    let trial = match &sink.kind {
-        SinkKind::Radius(settings) => {
-            let mut settings = radius::Settings::clone(settings);
-            narrow(&sink.name, only, &mut settings)?;
-            runtime.block_on(async { radius::trial::send(&sink.name, &settings, wanted).await })
-        }
-        SinkKind::Diameter(settings) => {
-            let mut settings = diameter::Settings::clone(settings);
-            narrow_peers(&sink.name, only, &mut settings)?;
-            runtime.block_on(async { crate::sinks::diameter::trial::send(&sink.name, &settings, wanted).await })
-        }
-    };
+    let kind = only.map_or_else(|| Ok(Arc::clone(&sink.kind)), |only| sink.kind.only(&sink.name, only));
+    let trial = kind.and_then(|kind| runtime.block_on(kind.send(&sink.name, wanted)));
     trial.map_err(|error| match error {
         TrialError::Usage { what } => Failure::Usage(what),
         other @ TrialError::Setup { .. } => Failure::Failed(other.into()),
     })
-}
-
-/// Leaves only the server asked for.
-fn narrow(name: &str, only: Option<SocketAddr>, settings: &mut radius::Settings) -> Result<(), Failure> {
-    let Some(only) = only else { return Ok(()) };
-    let known: Vec<_> = settings.client.servers.iter().map(|server| format!("`{}`", server.address)).collect();
-    settings.client.servers.retain(|server| server.address == only);
-    if settings.client.servers.is_empty() {
-        let known = known.join(", ");
-        return Err(Failure::Usage(format!("the sink `{name}` has no server `{only}`; known are {known}")));
-    }
-    Ok(())
-}
-
-/// Leaves only the peer asked for.
-fn narrow_peers(name: &str, only: Option<SocketAddr>, settings: &mut diameter::Settings) -> Result<(), Failure> {
-    let Some(only) = only else { return Ok(()) };
-    let known: Vec<_> = settings.peers.iter().map(|peer| format!("`{}:{}`", peer.host, peer.port)).collect();
-    settings.peers.retain(|peer| peer.port == only.port() && peer.host.parse() == Ok(only.ip()));
-    if settings.peers.is_empty() {
-        let known = known.join(", ");
-        return Err(Failure::Usage(format!("the sink `{name}` has no peer `{only}`; known are {known}")));
-    }
-    Ok(())
 }
 
 fn text(sink: &str, kind: &str, trial: &Trial) -> String {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::error::{Mistake, Mistakes};
 use super::parse;
-use super::plan::{Plan, SinkKind};
+use super::plan::Plan;
 use crate::sinks::diameter::acr::{LegOrder, Legs, Profile, Renderer, Round, Unmapped, ims};
+use crate::sinks::diameter::settings::Settings;
 use crate::vars::Template;
 
 const CLIENT: &str = "identity gw.example.net\nacctserver cdf.example.net\n";
@@ -107,7 +108,7 @@ fn a_good_section_comes_to_settings() {
         .unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
     assert_eq!(plan.accounting.sinks[0], crate::accounting::SinkMode::Cdr);
-    let SinkKind::Diameter(settings) = &plan.sinks[0].kind else { panic!("a Diameter sink") };
+    let settings = plan.sinks[0].kind.of::<Settings>().expect("a Diameter sink");
     let rendering = &settings.accounting;
     assert_eq!((rendering.legs, rendering.leg_order), (Legs::Grouped, LegOrder::NewestFirst));
     assert_eq!((rendering.round, rendering.unmapped, rendering.profile), (Round::Up, Unmapped::Omit, Profile::Own));
@@ -237,7 +238,7 @@ fn a_profile_brings_its_numbers() {
         let plan = folder
             .read(&format!("config = \"diameterclient.conf\"\nprofile = \"{profile}\""))
             .unwrap_or_else(|mistakes| panic!("{profile}: {mistakes}"));
-        let SinkKind::Diameter(settings) = &plan.sinks[0].kind else { panic!("a Diameter sink") };
+        let settings = plan.sinks[0].kind.of::<Settings>().expect("a Diameter sink");
         Renderer::new(&settings.accounting).unwrap_or_else(|error| panic!("{profile}: {error}"));
         let want = if profile == "own" { Unmapped::Own } else { Unmapped::Omit };
         assert_eq!(settings.accounting.unmapped, want, "{profile}");

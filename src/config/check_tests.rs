@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::{Mistake, Mistakes};
-use super::plan::{Plan, SinkKind};
+use super::plan::Plan;
 use super::{Place, parse};
 use crate::ids::SinkNumber;
+use crate::sinks::radius::Settings;
 use crate::sip::stack::Transport;
 
 /// What a good configuration has; the rows add to it.
@@ -331,7 +332,7 @@ fn fields_may_have_policies_that_fit_their_attribute() {
     let plan = good(&folder.text(&text(lines)));
     assert_eq!(plan.accounting.frozen_fields, ["x", "trunk"], "a server joins the records of a session by them");
     assert_eq!((plan.queue.collapsing.len(), plan.accounting_on), (0, vec!["b".to_owned()]));
-    let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("a RADIUS sink") };
+    let settings = plan.sinks[0].kind.of::<Settings>().expect("a RADIUS sink");
     assert_eq!(settings.columns, crate::sinks::radius::Columns::FreeradiusSql);
     assert_eq!(settings.legs, crate::sinks::radius::Legs::Apart);
     let fields = plan.route[0].fields.as_ref().expect("the route has fields");
@@ -350,7 +351,7 @@ fn keys_of_a_client_file_reach_the_sink() {
     let found = folder.findings(text);
     assert!(found.contains("error: unknown keyword `new-key`"), "{found}");
     let plan = good(&folder.text(&format!("{text}unknown_keywords = \"warn\"\n")));
-    let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("a RADIUS sink") };
+    let settings = plan.sinks[0].kind.of::<Settings>().expect("a RADIUS sink");
     let servers: Vec<u16> = settings.client.servers.iter().map(|server| server.address.port()).collect();
     assert_eq!(servers, [1813, 1814], "one without a secret is left out");
     assert_eq!((settings.names.len(), settings.names[0].host.as_str()), (1, "localhost"));
@@ -429,7 +430,7 @@ fn a_plan_holds_what_the_file_says() {
     assert_eq!((plan.sip.shards, plan.shard.calls_max), (4, 250));
     assert_eq!(plan.queue.path, Path::new("q"));
     assert_eq!(plan.sink_names(), ["a", "z"]);
-    let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("a RADIUS sink") };
+    let settings = plan.sinks[0].kind.of::<Settings>().expect("a RADIUS sink");
     assert_eq!((settings.client.window, settings.client.transmissions), (7, 4));
     assert_eq!(settings.client.initial_timeout, Duration::from_secs(1));
     assert!(plan.route[0].marks.is_empty());

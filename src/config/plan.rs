@@ -15,7 +15,7 @@ use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::policy::{Marks, Route, Routes};
 use crate::queue;
 use crate::shard;
-use crate::sinks;
+use crate::sinks::kind::Kind;
 use crate::sip::stack;
 
 /// A whole configuration, free of errors.
@@ -75,32 +75,12 @@ pub struct SipPlan {
 }
 
 /// `[sinks.KIND.NAME]`
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub struct SinkPlan {
     /// Its name, unique over all kinds; the queue keeps records under it.
     pub name: String,
-    /// What it is.
-    pub kind: SinkKind,
-}
-
-/// The settings of a sink by its kind.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum SinkKind {
-    /// `[sinks.radius.NAME]`
-    Radius(Arc<sinks::radius::Settings>),
-    /// `[sinks.diameter.NAME]`
-    Diameter(Arc<sinks::diameter::settings::Settings>),
-}
-
-impl SinkKind {
-    /// The kind as it stands in the section's name.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Radius(_) => "radius",
-            Self::Diameter(_) => "diameter",
-        }
-    }
+    /// What it is, with its settings.
+    pub kind: Arc<dyn Kind>,
 }
 
 /// `[log]`

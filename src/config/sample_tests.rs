@@ -10,12 +10,13 @@ use serde::de::{self, Deserializer, Visitor};
 use super::kinds::diameter::table::DiameterTable;
 use super::kinds::radius::table::{PolicyTable, RadiusTable};
 use super::parse;
-use super::plan::{Plan, SinkKind};
+use super::plan::Plan;
 use super::schema::{
     AccountingTable, AdminTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable, LogTable, MatchTable,
     QueueTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable, StreamsTable, TlsClientTable,
     TlsTable, WatchTable,
 };
+use crate::sinks::radius::Settings;
 
 /// The sample as it is shipped.
 const SHIPPED: &str = include_str!("../../etc/tollgate.toml");
@@ -58,7 +59,7 @@ fn the_sample_loads_as_it_is() {
 #[test]
 fn the_sink_it_has_names_the_user_and_both_parties() {
     let plan = plan(SHIPPED);
-    let SinkKind::Radius(settings) = &plan.sinks[0].kind else { panic!("{:?}", plan.sinks[0].kind) };
+    let settings = plan.sinks[0].kind.of::<Settings>().expect("a RADIUS sink");
     let mapped: Vec<_> =
         settings.fields.iter().map(|mapping| (mapping.field.as_str(), mapping.attribute.as_str())).collect();
     let want = [("account", "User-Name"), ("caller", "Calling-Station-Id"), ("callee", "Called-Station-Id")];

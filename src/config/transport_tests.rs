@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::error::{Mistake, Mistakes};
 use super::parse;
-use super::plan::{Plan, SinkKind};
+use super::plan::Plan;
 use crate::radius::client::Idle;
 use crate::sinks::radius::{Carrier, Settings, SourceAddress};
 
@@ -67,11 +67,7 @@ impl Folder {
 
     fn settings(&self, client: &str, more: &str) -> Settings {
         let plan = self.plan(client, more).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        match plan.sinks.into_iter().next().map(|sink| sink.kind) {
-            Some(SinkKind::Radius(settings)) => Settings::clone(&settings),
-            #[allow(unreachable_patterns, reason = "there may be other kinds of sinks")]
-            other => panic!("{other:?}"),
-        }
+        plan.sinks[0].kind.of::<Settings>().expect("a RADIUS sink").clone()
     }
 
     fn findings(&self, client: &str) -> Vec<String> {

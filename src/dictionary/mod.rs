@@ -51,6 +51,15 @@ pub use wire::{ATTRIBUTE_OCTETS_MAX, LONG_VALUE_OCTETS_MAX};
 /// A finished dictionary of RADIUS.
 pub type Dictionary = entry::Dictionary<Radius>;
 
+/// A dictionary of either protocol.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyDictionary<'d> {
+    /// Attributes.
+    Radius(&'d Dictionary),
+    /// AVPs.
+    Diameter(&'d diameter::Dictionary),
+}
+
 /// A name of the operator's that sits on a number officially assigned to another attribute.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Collision {

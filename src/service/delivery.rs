@@ -140,7 +140,7 @@ async fn deliver(
         backends: parts.backends,
         ended: ended.clone(),
     };
-    let mut outlets = match Outlets::start(common, parts.sinks, parts.waited_until, parts.classes) {
+    let mut outlets = match Outlets::start(&common, parts.sinks, parts.waited_until, parts.classes) {
         Ok(outlets) => outlets,
         Err(error) => return drop(report.send(Err(error))),
     };

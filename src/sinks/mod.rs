@@ -2,11 +2,13 @@
 //!
 //! A worker leases records from the queue, hands them to its [`Sink`] and settles what became of them. Sinks run on one
 //! tokio `current_thread` runtime, without a task for each record; a sink that does not answer only lets the queue grow.
+//! What the rest of the program knows of a kind of sink is [`kind`].
 //!
 //! What a record says, and under which names, is the same for every kind of sink: [`mapping`] takes the values of
 //! [`record::core`](crate::record::core) and the fields to the places that a kind has for them.
 
 pub mod diameter;
+pub mod kind;
 pub mod mapping;
 pub mod radius;
 #[cfg(test)]

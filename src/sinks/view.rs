@@ -29,6 +29,22 @@ pub struct ServerView {
 /// Tells how a sink's servers are; callable from any thread, cheap.
 pub type Views = Arc<dyn Fn() -> Vec<ServerView> + Send + Sync>;
 
+/// States of a sink's servers, readable from any thread.
+pub trait Board: Send + Sync {
+    /// How they are; cheap.
+    fn views(&self) -> Vec<ServerView>;
+
+    /// Whether a server demands, and the configuration obeys, that no new call is served now.
+    fn refuses_calls(&self) -> bool {
+        false
+    }
+
+    /// Whether a server takes no records until the configuration is read again.
+    fn has_given_up(&self) -> bool {
+        false
+    }
+}
+
 /// A running sink.
 #[derive(Clone)]
 pub struct Backend {

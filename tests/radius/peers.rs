@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use tollgate::clock::Timestamp;
 use tollgate::config;
-use tollgate::config::plan::SinkKind;
 use tollgate::ids::CallHash;
 use tollgate::queue::AFTER_ALL;
 use tollgate::radius::client::Health;
@@ -123,11 +122,7 @@ fn by_client_file(dir: &Path, port: u16) -> Settings {
                 [sinks.radius.test]\nconfig = \"radiusclient.conf\"\nfields.user = \"User-Name\"\n";
     fs::write(dir.join("tollgate.toml"), toml).unwrap();
     let plan = config::load(&dir.join("tollgate.toml")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    match &plan.sinks[0].kind {
-        SinkKind::Radius(settings) => Settings::clone(settings),
-        #[allow(unreachable_patterns, reason = "other kinds of sinks come and go")]
-        _ => panic!("a RADIUS sink was configured"),
-    }
+    plan.sinks[0].kind.of::<Settings>().expect("a RADIUS sink was configured").clone()
 }
 
 #[test]

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use tollgate::clock::{self, Timestamp};
 use tollgate::config;
-use tollgate::config::plan::SinkKind;
 use tollgate::ids::{CallHash, RecordId, Seq};
 use tollgate::queue::{Lease, Settlement};
 use tollgate::radius::client::{Health, ServerStatus};
@@ -75,11 +74,7 @@ impl Server {
                     [sinks.radius.test]\nconfig = \"radiusclient.conf\"\nfields.user = \"User-Name\"\n";
         fs::write(dir.join("tollgate.toml"), toml).unwrap();
         let plan = config::load(&dir.join("tollgate.toml")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        match &plan.sinks[0].kind {
-            SinkKind::Radius(settings) => Settings::clone(settings),
-            #[allow(unreachable_patterns, reason = "other kinds of sinks come and go")]
-            _ => panic!("a RADIUS sink was configured"),
-        }
+        plan.sinks[0].kind.of::<Settings>().expect("a RADIUS sink was configured").clone()
     }
 
     fn bench(&self, client: &str) -> Bench {

@@ -6,7 +6,7 @@ use super::sinks::Names;
 use crate::accounting::{self, FieldSource, FieldSources, SinkMode};
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place, suggestion};
-use crate::config::plan::{SinkKind, SinkPlan};
+use crate::config::plan::SinkPlan;
 use crate::config::reload::lost_head;
 use crate::config::schema::{self, AccountingTable, AtEnd, FileTable, Flag, RouteAccountTable, RouteTable, Switch};
 use crate::config::tree::PlaceId;
@@ -14,6 +14,7 @@ use crate::ids::SinkMask;
 use crate::policy::{Marks, Route, RouteFields};
 use crate::record::Cause;
 use crate::sinks::diameter::acr::{Trigger, ims};
+use crate::sinks::diameter::settings::Settings;
 use crate::units::Secs;
 use crate::vars::Template;
 
@@ -259,7 +260,7 @@ pub(super) fn silent(file: &FileTable, names: &Names, plans: &[SinkPlan], check:
     for (on, flags) in all.map(|(on, flags)| (on, flags.or(global.flags.as_ref()))) {
         let (Some(on), Some(flags)) = (on, flags) else { continue };
         for plan in plans {
-            let SinkKind::Diameter(settings) = &plan.kind else { continue };
+            let Some(settings) = plan.kind.of::<Settings>() else { continue };
             let without = &settings.accounting.without;
             let is_silent = |flag: &At<Flag>| without.contains(&trigger(flag.value));
             let Some(first) = flags.first().filter(|_| flags.iter().all(is_silent)) else { continue };

@@ -10,7 +10,7 @@ use crate::config::error::suggestion;
 use crate::config::kinds::radius::mapping;
 use crate::config::kinds::radius::table::{AccountingOn, RadiusTable};
 use crate::config::kinds::{carriers, diameter, radius};
-use crate::config::plan::{SinkKind, SinkPlan};
+use crate::config::plan::SinkPlan;
 use crate::config::schema::{FileTable, Switch};
 use crate::config::tree::{Node, PlaceId};
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
@@ -138,7 +138,7 @@ pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Che
                             ends gets another Acct-Session-Id in its Stop";
                 check.warning(radius.place, what, None);
             }
-            checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Radius(Arc::new(settings)) });
+            checked.plans.push(SinkPlan { name: name.clone(), kind: Arc::new(settings) });
         }
     }
     for (name, table) in &file.sinks.diameter {
@@ -147,7 +147,7 @@ pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Che
         checked.modes.push(table.records.unwrap_or_default());
         if let Some(settings) = diameter::check(name, table, &fields, base, check) {
             checked.is_ims |= settings.accounting.application == Application::Rf;
-            checked.plans.push(SinkPlan { name: name.clone(), kind: SinkKind::Diameter(Arc::new(settings)) });
+            checked.plans.push(SinkPlan { name: name.clone(), kind: Arc::new(settings) });
         }
     }
     if checked.places.len() > SINKS_MAX {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::{self, Instant};
 use crate::diameter::peer::State;
 use crate::diameter::route::{PeerStatus, Status};
-use crate::sinks::view::ServerView;
+use crate::sinks::view::{self, ServerView};
 
 /// States that a reader of [`Board::status`] sees are at most this old.
 pub const STATUS_AGE_MAX: Duration = Duration::from_secs(1);
@@ -30,27 +30,25 @@ impl Board {
         self.0.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The same for every kind of sink.
-    #[must_use]
-    pub fn views(&self) -> Vec<ServerView> {
+    pub(super) fn post(&self, status: Status, refuses_calls: bool) {
+        *self.0.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        self.0.refuses_calls.store(refuses_calls, Ordering::Relaxed);
+    }
+}
+
+impl view::Board for Board {
+    fn views(&self) -> Vec<ServerView> {
         let now = clock::mono();
         let status = self.status();
-        let mut views: Vec<_> = status.peers.iter().map(|peer| view(peer, now)).collect();
+        let mut views: Vec<_> = status.peers.iter().map(|peer| of_peer(peer, now)).collect();
         if let (Some(first), Some(note)) = (views.first_mut(), of_route(&status)) {
             first.note = Some(first.note.take().map_or_else(|| note.clone(), |own| format!("{own}; {note}")));
         }
         views
     }
 
-    /// Whether a server demands, and the configuration obeys, that no new call is served now.
-    #[must_use]
-    pub fn refuses_calls(&self) -> bool {
+    fn refuses_calls(&self) -> bool {
         self.0.refuses_calls.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn post(&self, status: Status, refuses_calls: bool) {
-        *self.0.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
-        self.0.refuses_calls.store(refuses_calls, Ordering::Relaxed);
     }
 }
 
@@ -85,7 +83,7 @@ fn note(peer: &PeerStatus, now: Instant) -> Option<String> {
     silent.map(|secs| format!("answers its watchdogs, but no request for {secs} s: gets single records"))
 }
 
-fn view(peer: &PeerStatus, now: Instant) -> ServerView {
+fn of_peer(peer: &PeerStatus, now: Instant) -> ServerView {
     let counters = &peer.counters;
     let counts = [
         ("requests", counters.requests),

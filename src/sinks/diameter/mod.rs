@@ -5,6 +5,7 @@ mod board;
 pub mod collector;
 mod dial;
 mod engine;
+mod kind;
 mod link;
 mod meters;
 mod node;
@@ -35,6 +36,7 @@ use crate::queue::{Lease, Settlement};
 use crate::record::{Kind, Record};
 use crate::sinks::tls::{self, TlsError};
 
+pub use super::kind::Keeper;
 pub use board::{Board, STATUS_AGE_MAX};
 pub use collector::{Collected, Collector};
 pub use meters::{
@@ -50,10 +52,6 @@ pub(crate) type Names = Box<dyn Fn(&[u8]) -> Vec<String> + Send>;
 
 /// Told how often a server wants the interim records of a session; zero: none.
 pub type Interims = Box<dyn Fn(Key, Duration) + Send>;
-
-/// Keeps over a restart what a server wants repeated in the later records of a session (RFC 6733 §8.20): the session,
-/// and its octets; `None` when they are needed no more.
-pub type Keeper = Box<dyn FnMut(u64, Option<&[u8]>) + Send>;
 
 /// Why a record makes no messages.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

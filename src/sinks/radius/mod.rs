@@ -2,6 +2,7 @@
 
 mod apart;
 pub mod collector;
+mod kind;
 mod links;
 mod meters;
 mod names;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 use self::apart::{Apart, Next};
+use self::kind::Identity;
 use self::links::{Links, Opening};
 use self::meters::Meters;
 use self::names::Names;
@@ -79,14 +81,6 @@ impl Board {
         self.servers.lock().map(|servers| servers.clone()).unwrap_or_default()
     }
 
-    /// The same for every kind of sink.
-    #[must_use]
-    pub fn views(&self) -> Vec<ServerView> {
-        let now = clock::mono();
-        let names = self.names.iter().map(Option::as_deref).chain(std::iter::repeat(None));
-        self.servers().iter().zip(names).map(|(server, name)| view(server, name, now)).collect()
-    }
-
     fn post(&self, servers: impl Iterator<Item = ServerStatus>) {
         if let Ok(mut board) = self.servers.lock() {
             board.clear();
@@ -134,6 +128,9 @@ fn view(status: &ServerStatus, name: Option<&str>, now: Instant) -> ServerView {
 /// It has to be made and used on a tokio runtime.
 pub struct RadiusSink {
     name: Arc<str>,
+    /// The NAS address of the first sink of this name in this process.
+    first_address: IpAddr,
+    identity: Identity,
     renderer: Renderer,
     apart: Apart,
     client: Client,
@@ -181,7 +178,8 @@ impl RadiusSink {
     /// As [`Self::check`].
     pub fn new(name: &str, settings: &Settings) -> Result<Self, SetupErrors> {
         let servers = &settings.client.servers;
-        let renderer = renderer(settings, Self::nas_address(settings))?;
+        let nas_address = Self::nas_address(settings);
+        let renderer = renderer(settings, nas_address)?;
         let local = local(settings);
         let now = clock::now();
         let name: Arc<str> = name.into();
@@ -201,6 +199,8 @@ impl RadiusSink {
         let names: Vec<_> = (0..addresses.len()).map(|server| look_up.label(server)).collect();
         let mut sink = Self {
             meters: Meters::new(&name, labels(&addresses, &names)),
+            first_address: nas_address,
+            identity: Identity::of(settings, nas_address),
             renderer,
             apart: Apart::default(),
             client: Client::new(now.mono, client_settings, seed()),

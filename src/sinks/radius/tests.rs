@@ -12,6 +12,7 @@ use crate::radius::client::{MessageAuthenticator, ServerSettings};
 use crate::radius::{Secret, authenticator, packet};
 use crate::record::Kind;
 use crate::sinks::tests::record;
+use crate::sinks::view::Board as _;
 
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
