@@ -3,10 +3,13 @@
 //! Every option of the [`schema`](super::schema) stands in [`SECTIONS`]: as *live* when a reload applies it, as *restart*
 //! when it is named with its line instead. A test walks the schema and fails for an option that stands in neither list.
 //!
-//! A new option: add its name to the list of its section. `live` is right when it lies in a part of the plan that
+//! A new option: add its name to the list of its section; those of sinks stand with the table of their kind. `live` is right when it lies in a part of the plan that
 //! `service::reload` hands to the running threads, which a second test proves by changing it.
 
+use std::sync::LazyLock;
+
 use super::error::Place;
+use super::kinds;
 use super::tree::{Kind, Node, Places};
 
 /// When a changed option takes effect.
@@ -41,7 +44,11 @@ impl Section {
 }
 
 /// Every option of the schema.
-pub const SECTIONS: &[Section] = &[
+pub static SECTIONS: LazyLock<Vec<&'static Section>> =
+    LazyLock::new(|| OF_THE_GATEWAY.iter().chain(kinds::SECTIONS).collect());
+
+/// Those outside of `[sinks]`.
+const OF_THE_GATEWAY: &[Section] = &[
     Section {
         path: "sip",
         live: &[
@@ -165,66 +172,6 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     Section {
-        path: "sinks.radius",
-        live: &[
-            "config",
-            "unknown_keywords",
-            "dictionary",
-            "profile",
-            "fields",
-            "leg_fields",
-            "columns",
-            "unmapped",
-            "session_id",
-            "status_mapping",
-            "service_type",
-            "nas_port",
-            "round",
-            "leg_order",
-            "legs",
-            "record_id_attribute",
-            "shortened_attribute",
-            "acct_delay_time",
-            "accounting_on_user",
-            "message_authenticator",
-            "selection",
-            "probing",
-            "window_max",
-            "lanes_max",
-            "watchdog_s",
-            "keep_alive",
-            "response_window_ms",
-            "zombie_period_s",
-            "retry_first_ms",
-            "retry_max_s",
-            "attempts_max",
-            "park_age_min_s",
-        ],
-        restart: SINK_RESTART_RADIUS,
-    },
-    Section {
-        path: "sinks.diameter",
-        live: &[
-            "config",
-            "dictionary",
-            "profile",
-            "fields",
-            "leg_fields",
-            "unmapped",
-            "round",
-            "leg_order",
-            "record_id_avp",
-            "retry_first_ms",
-            "retry_max_s",
-            "retry_config_errors_s",
-            "unable_max",
-            "breaks_max",
-            "pause_after",
-        ],
-        // As for RADIUS.
-        restart: &["records"],
-    },
-    Section {
         path: "admin",
         live: &[],
         restart: &["listen", "hosts", "api", "socket", "status_socket", "socket_group"],
@@ -232,9 +179,6 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "log", live: &["level"], restart: &["target"] },
     Section { path: "service", live: &["stop_timeout_s", "watchdog"], restart: &[] },
 ];
-
-/// A call that has a Start must get its Stop, the queue joins what waits already, and Accounting-On is of the start.
-const SINK_RESTART_RADIUS: &[&str] = &["records", "collapse_interims", "accounting_on"];
 
 /// When the option of this path takes effect; the path is that of [`Options`], or of something below an option.
 #[must_use]
@@ -260,12 +204,12 @@ pub fn effect(path: &str) -> Option<Effect> {
 pub fn lost_head(name: &str, here: &str) -> Option<String> {
     // Options of a route's inner tables, such as `user` and `reason`, are good names of fields as well.
     let is_inner = |path: &str| path.starts_with("route.") || path == "sip.tls.certificates";
-    let owns = |section: &&Section| {
+    let owns = |section: &&&Section| {
         section.path != here
             && !is_inner(section.path)
             && (section.live.contains(&name) || section.restart.contains(&name))
     };
-    let heads: Vec<String> = SECTIONS.iter().filter(owns).map(Section::head).collect();
+    let heads: Vec<String> = SECTIONS.iter().filter(owns).map(|section| section.head()).collect();
     let (first, rest) = heads.split_first()?;
     let others: String = rest.iter().take(HEADS_MAX - 1).map(|head| format!(" or `{head}`")).collect();
     Some(format!("`{name}` is an option of `{first}`{others}: is that line missing above it?"))

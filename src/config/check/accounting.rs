@@ -6,15 +6,13 @@ use super::sinks::Names;
 use crate::accounting::{self, FieldSource, FieldSources, SinkMode};
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place, suggestion};
-use crate::config::plan::SinkPlan;
+use crate::config::kinds::FlagsCheck;
 use crate::config::reload::lost_head;
 use crate::config::schema::{self, AccountingTable, AtEnd, FileTable, Flag, RouteAccountTable, RouteTable, Switch};
 use crate::config::tree::PlaceId;
 use crate::ids::SinkMask;
 use crate::policy::{Marks, Route, RouteFields};
 use crate::record::Cause;
-use crate::sinks::diameter::acr::{Trigger, ims};
-use crate::sinks::diameter::settings::Settings;
 use crate::units::Secs;
 use crate::vars::Template;
 
@@ -249,9 +247,8 @@ fn of(sinks: SinkMask, flags: &[At<Flag>]) -> Marks {
     Marks { accounting: sinks, missed: flagged(Flag::Missed), failed: flagged(Flag::Failed) }
 }
 
-/// Warns of flags of a Diameter sink that make no EVENT, for its client file leaves those events out, as
-/// `application rf` does with missed calls: of a call that fails the server would not hear.
-pub(super) fn silent(file: &FileTable, names: &Names, plans: &[SinkPlan], check: &mut Check<'_>) {
+/// Lets the sinks judge the flags of every list that names them.
+pub(super) fn flags(file: &FileTable, names: &Names, sinks: &[(String, FlagsCheck)], check: &mut Check<'_>) {
     let global = &file.accounting;
     let routes = file.route.iter().map(|route| &route.account);
     let own = routes.filter(|account| account.on.is_some() || account.flags.is_some());
@@ -259,36 +256,11 @@ pub(super) fn silent(file: &FileTable, names: &Names, plans: &[SinkPlan], check:
     let all = std::iter::once((global.on.as_ref(), global.flags.as_ref())).chain(own);
     for (on, flags) in all.map(|(on, flags)| (on, flags.or(global.flags.as_ref()))) {
         let (Some(on), Some(flags)) = (on, flags) else { continue };
-        for plan in plans {
-            let Some(settings) = plan.kind.of::<Settings>() else { continue };
-            let without = &settings.accounting.without;
-            let is_silent = |flag: &At<Flag>| without.contains(&trigger(flag.value));
-            let Some(first) = flags.first().filter(|_| flags.iter().all(is_silent)) else { continue };
-            if !names.numbered().any(|(name, sink)| name == plan.name && names.known(on).has(sink)) {
-                continue;
+        for (own, judge) in sinks {
+            if names.numbered().any(|(name, sink)| name == own && names.known(on).has(sink)) {
+                judge(flags, check);
             }
-            let words: Vec<_> = flags.iter().map(|flag| format!("`{}`", trigger(flag.value).name())).collect();
-            let what = format_args!(
-                "a call that fails makes no EVENT at `{}`: its client file leaves {} out",
-                plan.name,
-                words.join(" and ")
-            );
-            let hint = match flags.iter().any(|flag| flag.value == Flag::Failed) {
-                false => {
-                    "add \"failed\" to the flags: `application rf` sends one EVENT for a call that fails, not one more for who missed it; or write `without none` into the client file"
-                }
-                true => "take it out of `without` there",
-            };
-            check.warning(first.place, what, Some(hint.to_owned()));
         }
-    }
-}
-
-/// The event that a flag is about.
-const fn trigger(flag: Flag) -> Trigger {
-    match flag {
-        Flag::Missed => Trigger::Missed,
-        Flag::Failed => Trigger::Unsuccessful,
     }
 }
 
@@ -303,10 +275,10 @@ pub(super) fn unused(marks: impl Iterator<Item = Marks>, names: &Names, places: 
     }
 }
 
-/// Adds the fields that Rf sinks take from the SIP messages by themselves, to those of routes too.
-pub(super) fn add_ims_fields(settings: &mut accounting::Settings, routes: &mut [Route]) {
-    let good = |(name, text): (&str, &str)| Some((name.to_owned(), Template::parse(text).ok()?));
-    let own: Vec<_> = ims::FIELDS.into_iter().filter_map(good).collect();
+/// Adds fields that sinks take from the SIP messages by themselves, to those of routes too.
+pub(super) fn add_fields(fields: &[(&str, &str)], settings: &mut accounting::Settings, routes: &mut [Route]) {
+    let good = |(name, text): &(&str, &str)| Some(((*name).to_owned(), Template::parse(text).ok()?));
+    let own: Vec<_> = fields.iter().filter_map(good).collect();
     settings.frozen_fields.extend(own.iter().map(|(name, _)| name.clone()));
     for fields in routes.iter_mut().filter_map(|route| route.fields.as_mut()) {
         fields.all = fields.all.iter().cloned().chain(own.iter().cloned()).collect();

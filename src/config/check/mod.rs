@@ -5,7 +5,7 @@ mod accounting;
 mod dns;
 mod routes;
 pub(super) mod sections;
-pub(super) mod sinks;
+mod sinks;
 mod sip;
 mod streams;
 
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::decode::At;
 use super::error::{Findings, Mistake, Place};
+use super::kinds::carriers::Fields;
 use super::plan::Plan;
 use super::reload::Options;
 use super::schema::FileTable;
@@ -87,26 +88,22 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
         check.findings.push(mistake.hint("add a `[[route]]` with `to`"));
     }
-    let sinks = sinks::check(file, base, check);
+    let fields = Fields::of(file);
+    let sinks = sinks::check(file, &fields, base, check);
     check.expiring();
     let all_marks = route.iter().map(|route| route.marks).chain([marks]);
-    accounting::silent(file, &names, &sinks.plans, check);
+    accounting::flags(file, &names, &sinks.flags, check);
     accounting::unused(all_marks, &names, &sinks.places, check);
-    let known = sinks::Fields::of(file).record.names();
-    let mut accounting = accounting::check(&file.accounting, sinks.modes, &known, check);
+    let mut accounting = accounting::check(&file.accounting, sinks.modes, &fields.record.names(), check);
     accounting.frozen_fields = sinks.frozen;
-    if sinks.is_ims {
-        accounting::add_ims_fields(&mut accounting, &mut route);
-    }
+    accounting::add_fields(&sinks.fields, &mut accounting, &mut route);
     queue.collapsing = sinks.collapsing;
     accounting.listeners.clone_from(&sip.stack.listeners);
     sip::route_keys(&file.sip, accounting.lifetime_max, &mut sip, check);
     accounting.ack_wait = sip.stack.transaction.timeout();
     accounting.pings = sip::pings(&file.sip.watch, check);
     let mut log = sections::log(&file.log, check);
-    if sinks.debug {
-        log.level.push_str(DEBUG_RADIUS);
-    }
+    log.level.extend(sinks.log);
     Plan {
         path: path.to_owned(),
         options: Options::of(root, check.places),
@@ -125,6 +122,3 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         warnings: Vec::new(),
     }
 }
-
-/// What `clientdebug` of a client file adds to the levels of the log.
-const DEBUG_RADIUS: &str = ",tollgate::radius=debug,tollgate::sinks::radius=debug";

@@ -1,24 +1,17 @@
-//! Checks of `[sinks.KIND.NAME]`: names, client files, dictionaries, attributes.
+//! Checks of `[sinks.KIND.NAME]` that are the same for every kind: names, and what all of them together ask for.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::Check;
 use crate::accounting::SinkMode;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
-use crate::config::kinds::radius::mapping;
-use crate::config::kinds::radius::table::{AccountingOn, RadiusTable};
-use crate::config::kinds::{carriers, diameter, radius};
+use crate::config::kinds::carriers::Fields;
+use crate::config::kinds::{FlagsCheck, NAMES as KINDS, Site, Sound};
 use crate::config::plan::SinkPlan;
-use crate::config::schema::{FileTable, Switch};
+use crate::config::schema::FileTable;
 use crate::config::tree::{Node, PlaceId};
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
-use crate::sinks::diameter::acr::Application;
-use crate::sinks::radius::{SessionId, Settings};
-
-/// Kinds of sinks, in the order of their numbers.
-const KINDS: [&str; 2] = ["radius", "diameter"];
 
 /// The sinks' names and kinds, also of those whose tables are wrong, so that one mistake does not cause others.
 pub(super) struct Names(Vec<(String, &'static str)>);
@@ -27,7 +20,7 @@ impl Names {
     /// Of the whole file.
     pub fn of(root: &Node) -> Self {
         let mut names = Vec::new();
-        for kind in KINDS {
+        for kind in KINDS.iter().copied() {
             let mut own: Vec<_> =
                 root.below(&["sinks", kind]).into_iter().flat_map(Node::names).map(str::to_owned).collect();
             own.sort_unstable();
@@ -49,7 +42,7 @@ impl Names {
                 check.error_hint(word.place, format_args!("no sink of the kind `{}`", word.value), Some(hint));
                 continue;
             }
-            let known: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).chain(KINDS).collect();
+            let known: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).chain(KINDS.iter().copied()).collect();
             check.error_hint(word.place, format_args!("unknown sink `{}`", word.value), suggestion(word, known));
         }
         self.known(on)
@@ -67,7 +60,7 @@ impl Names {
     }
 }
 
-/// The sinks with their modes and places.
+/// The sinks with their modes and places, and what they ask of the rest of the gateway.
 #[derive(Default)]
 pub(super) struct Checked {
     pub plans: Vec<SinkPlan>,
@@ -75,79 +68,50 @@ pub(super) struct Checked {
     pub places: Vec<PlaceId>,
     /// Fields by which a server joins the records of a session.
     pub frozen: Vec<String>,
+    /// Fields that sinks want recorded, with their templates.
+    pub fields: Vec<(&'static str, &'static str)>,
     /// Sinks for which a newer Interim takes the place of one that waits.
     pub collapsing: Vec<String>,
     /// Sinks that get an Accounting-On when calls were lost.
     pub accounting_on: Vec<String>,
-    /// Whether a sink takes the values of an IMS from the SIP messages.
-    pub is_ims: bool,
-    /// Whether a client file asks for debug output.
-    pub debug: bool,
+    /// What is added to the levels of the log.
+    pub log: Vec<&'static str>,
+    /// Sinks that judge the flags of lists that name them.
+    pub flags: Vec<(String, FlagsCheck)>,
 }
 
 impl Checked {
-    /// What a RADIUS sink asks of the rest of the gateway.
-    fn radius(&mut self, name: &str, table: &RadiusTable, settings: &Settings) {
-        for field in mapping::identity(&table.fields, &settings.dictionary) {
-            if !self.frozen.iter().any(|frozen| frozen == field) {
-                self.frozen.push(field.to_owned());
-            }
-        }
-        if table.records.unwrap_or_default() == SinkMode::Sessions && table.collapse_interims.is_none_or(Switch::is_on)
-        {
-            self.collapsing.push(name.to_owned());
-        }
-        if table.accounting_on.unwrap_or(AccountingOn::WhenLost) == AccountingOn::WhenLost {
-            self.accounting_on.push(name.to_owned());
-        }
-        self.debug |= settings.debug;
+    fn add(&mut self, name: &str, sound: Sound) {
+        let Sound { settings, frozen, fields, is_collapsing, is_announced, log, flags } = sound;
+        self.plans.push(SinkPlan { name: name.to_owned(), kind: settings });
+        add_new(&mut self.frozen, frozen);
+        add_new(&mut self.fields, fields.iter().copied());
+        self.collapsing.extend(is_collapsing.then(|| name.to_owned()));
+        self.accounting_on.extend(is_announced.then(|| name.to_owned()));
+        add_new(&mut self.log, [log]);
+        self.flags.extend(flags.map(|flags| (name.to_owned(), flags)));
     }
 }
 
-/// The fields there are.
-pub(in crate::config) struct Fields<'f> {
-    /// Of records, those of routes included.
-    pub record: carriers::Fields<'f>,
-    /// Of legs.
-    pub leg: carriers::Fields<'f>,
-}
-
-impl<'f> Fields<'f> {
-    pub(super) fn of(file: &'f FileTable) -> Self {
-        let routes = file.route.iter().map(|route| &route.value.fields);
-        Self {
-            record: carriers::Fields::of(std::iter::once(&file.accounting.fields).chain(routes)),
-            leg: carriers::Fields::of(std::iter::once(&file.accounting.leg_fields)),
+/// Adds what is not there yet.
+fn add_new<T: PartialEq>(list: &mut Vec<T>, more: impl IntoIterator<Item = T>) {
+    for one in more {
+        if !list.contains(&one) {
+            list.push(one);
         }
     }
 }
 
 /// Checks all sinks.
-pub(super) fn check(file: &FileTable, base: &Path, check: &mut Check<'_>) -> Checked {
+pub(super) fn check(file: &FileTable, fields: &Fields<'_>, base: &Path, check: &mut Check<'_>) -> Checked {
     let mut checked = Checked::default();
-    let fields = Fields::of(file);
-    for (name, radius) in &file.sinks.radius {
-        name_check(name, radius.place, check);
-        checked.places.push(radius.place);
-        checked.modes.push(radius.records.unwrap_or_default());
-        if let Some(settings) = radius::check(name, radius, &fields, base, check) {
-            checked.radius(name, radius, &settings);
-            let by_tag = settings.session_id == SessionId::CallIdAndTag;
-            if by_tag && file.accounting.detect_direction.is_some_and(|switch| !switch.is_on()) {
-                let what = "`session_id = \"call-id-and-tag\"` without `accounting.detect_direction`: a call that the callee \
-                            ends gets another Acct-Session-Id in its Stop";
-                check.warning(radius.place, what, None);
-            }
-            checked.plans.push(SinkPlan { name: name.clone(), kind: Arc::new(settings) });
-        }
-    }
-    for (name, table) in &file.sinks.diameter {
-        name_check(name, table.place, check);
-        checked.places.push(table.place);
-        checked.modes.push(table.records.unwrap_or_default());
-        if let Some(settings) = diameter::check(name, table, &fields, base, check) {
-            checked.is_ims |= settings.accounting.application == Application::Rf;
-            checked.plans.push(SinkPlan { name: name.clone(), kind: Arc::new(settings) });
+    for (name, place, table) in file.sinks.all() {
+        name_check(name, place, check);
+        checked.places.push(place);
+        checked.modes.push(table.records());
+        let site = Site { name, place, base, accounting: &file.accounting, fields };
+        if let Some(sound) = table.check(&site, check) {
+            checked.add(name, sound);
         }
     }
     if checked.places.len() > SINKS_MAX {

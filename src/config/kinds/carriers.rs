@@ -5,15 +5,34 @@ use crate::config::check::Check;
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place, nearest, suggestion};
 use crate::config::reload::lost_head;
+use crate::config::schema::FileTable;
 use crate::config::tree::PlaceId;
 use crate::vars::{Gives, Template};
 
-/// Fields of one kind, those of routes included: a name may have several templates.
-#[derive(Debug, Default)]
-pub(in crate::config) struct Fields<'f>(Vec<(&'f str, &'f At<String>)>);
+/// The fields there are.
+pub(in crate::config) struct Fields<'f> {
+    /// Of records, those of routes included.
+    pub record: FieldList<'f>,
+    /// Of legs.
+    pub leg: FieldList<'f>,
+}
 
 impl<'f> Fields<'f> {
-    pub(in crate::config) fn of(tables: impl Iterator<Item = &'f Ordered<At<String>>>) -> Self {
+    pub(in crate::config) fn of(file: &'f FileTable) -> Self {
+        let routes = file.route.iter().map(|route| &route.value.fields);
+        Self {
+            record: FieldList::of(std::iter::once(&file.accounting.fields).chain(routes)),
+            leg: FieldList::of(std::iter::once(&file.accounting.leg_fields)),
+        }
+    }
+}
+
+/// Fields of records, or of legs: a name may have several templates.
+#[derive(Debug, Default)]
+pub(in crate::config) struct FieldList<'f>(Vec<(&'f str, &'f At<String>)>);
+
+impl<'f> FieldList<'f> {
+    fn of(tables: impl Iterator<Item = &'f Ordered<At<String>>>) -> Self {
         Self(tables.flat_map(|table| &table.0).map(|(name, text)| (name.as_str(), text)).collect())
     }
 
@@ -91,7 +110,7 @@ enum Misfit {
 /// Warns of each template of `field` whose value does not fit. `takes_text` tells whether a constant does.
 pub(super) fn fit(
     field: &str,
-    fields: &Fields<'_>,
+    fields: &FieldList<'_>,
     carrier: &Carrier<'_>,
     takes_text: impl Fn(&str) -> bool,
     check: &mut Check<'_>,

@@ -1,7 +1,121 @@
-//! Kinds of sinks: what each checks of its tables and client files, and what their checks have in common.
+//! Kinds of sinks as the configuration knows them: [`SinksTable`] lists them all, and a folder for each holds its table, its
+//! checks and the reader of its client file. What the running program knows of a kind is
+//! [`sinks::kind::Kind`](crate::sinks::kind::Kind), which the settings implement that a check makes.
+//!
+//! A further kind costs one line in the list below beside its `mod`, and its part of `etc/tollgate.toml`; all else lies in
+//! its own folders, here and in `sinks`. The list is a macro because the reader of the file wants the names of its tables as
+//! fields of a struct: by them it finds and explains a mistake in a name.
 
 pub(super) mod carriers;
 mod client_file;
 pub mod diameter;
 mod dictionary;
 pub mod radius;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use self::carriers::Fields;
+use super::check::Check;
+use super::decode::At;
+use super::reload::Section;
+use super::schema::{AccountingTable, Flag, Named};
+use super::tree::PlaceId;
+use crate::accounting::SinkMode;
+use crate::sinks::kind::Kind;
+
+/// Makes of the list of kinds and their tables what needs to know them all.
+macro_rules! kinds {
+    ($($kind:ident: $table:ty,)*) => {
+        /// `[sinks]`
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct SinksTable {
+            $(
+                #[doc = concat!("`[sinks.", stringify!($kind), ".NAME]`")]
+                pub $kind: Named<$table>,
+            )*
+        }
+
+        /// The names of the kinds, in the order of their numbers.
+        pub(super) const NAMES: &[&str] = &[$(stringify!($kind)),*];
+
+        /// What a reload applies of their tables.
+        pub(super) const SECTIONS: &[Section] = &[$(<$table>::SECTION),*];
+
+        impl SinksTable {
+            /// All sinks with their places, in the order of kind and name.
+            pub(super) fn all(&self) -> impl Iterator<Item = (&str, PlaceId, &dyn Table)> {
+                let all = std::iter::empty();
+                $(let all = all.chain(self.$kind.iter().map(|(name, at)| (name.as_str(), at.place, &at.value as &dyn Table)));)*
+                all
+            }
+        }
+    };
+}
+
+kinds! {
+    radius: radius::table::RadiusTable,
+    diameter: diameter::table::DiameterTable,
+}
+
+/// The table of a sink, `[sinks.KIND.NAME]`.
+pub(super) trait Table {
+    /// Which records the sink takes.
+    fn records(&self) -> SinkMode;
+
+    /// Checks it, and the files that it names; `None` when too much is missing for a sink.
+    fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<Sound>;
+}
+
+/// What a table is checked against.
+pub(super) struct Site<'s> {
+    /// The sink's name.
+    pub name: &'s str,
+    /// Where its table stands.
+    pub place: PlaceId,
+    /// Where relative paths begin.
+    pub base: &'s Path,
+    /// What is recorded.
+    pub accounting: &'s AccountingTable,
+    /// The fields there are.
+    pub fields: &'s Fields<'s>,
+}
+
+/// A sink that can be made, and what it asks of the rest of the gateway.
+pub(super) struct Sound {
+    /// Its settings.
+    pub settings: Arc<dyn Kind>,
+    /// Fields by which a server joins the records of a session: they must not change within it.
+    pub frozen: Vec<String>,
+    /// Fields of its own with their templates, which are recorded in any case and frozen too.
+    pub fields: &'static [(&'static str, &'static str)],
+    /// Whether a newer Interim takes the place of one that still waits.
+    pub is_collapsing: bool,
+    /// Whether its servers are told when calls were lost.
+    pub is_announced: bool,
+    /// What it adds to the levels of the log.
+    pub log: &'static str,
+    /// Warns of flags that are without effect on it.
+    pub flags: Option<FlagsCheck>,
+}
+
+/// Checks the flags of a list that names the sink.
+pub(super) type FlagsCheck = Box<dyn Fn(&[At<Flag>], &mut Check<'_>)>;
+
+impl Sound {
+    /// A sink that asks for nothing.
+    fn new(settings: impl Kind) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            frozen: Vec::new(),
+            fields: &[],
+            is_collapsing: false,
+            is_announced: false,
+            log: "",
+            flags: None,
+        }
+    }
+}

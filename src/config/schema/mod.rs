@@ -7,7 +7,6 @@ mod accounting;
 mod dns;
 mod route;
 mod sections;
-mod sinks;
 mod sip;
 mod streams;
 
@@ -21,11 +20,11 @@ pub use route::{
     AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption,
 };
 pub use sections::{AdminTable, LogTable, LogTarget, QueueTable, ServiceTable};
-pub use sinks::SinksTable;
 pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 
 use super::decode::At;
+pub use super::kinds::SinksTable;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]

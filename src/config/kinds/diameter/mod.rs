@@ -8,33 +8,71 @@ use std::sync::Arc;
 
 use self::client::DiameterClient;
 use self::table::DiameterTable;
-use super::carriers::{self, Carrier, Fields, Takes, is_field};
+use super::carriers::{self, Carrier, FieldList, Takes, is_field};
 use super::client_file::{ClientFile, client_file, client_tls, profile};
 use super::dictionary::finished;
+use super::{Site, Sound, Table};
+use crate::accounting::SinkMode;
 use crate::config::check::Check;
 use crate::config::check::sections::{choose, set};
-use crate::config::check::sinks;
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place};
 use crate::config::keywords::Keywords;
+use crate::config::schema::Flag;
 use crate::config::tree::PlaceId;
 use crate::dictionary::diameter::{Builder, Dictionary, Handle, Type};
 use crate::dictionary::{Files, Input, builtin};
-use crate::sinks::diameter::acr::{Application, FieldMapping, Profile, Renderer, SetupError, Unmapped};
+use crate::sinks::diameter::acr::{Application, FieldMapping, Profile, Renderer, SetupError, Trigger, Unmapped, ims};
 use crate::sinks::diameter::settings::{Settings, Transport};
 use crate::sinks::diameter::tls_files;
 use crate::units::{Millis, Secs};
 
+impl Table for DiameterTable {
+    fn records(&self) -> SinkMode {
+        self.records.unwrap_or_default()
+    }
+
+    fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<Sound> {
+        let settings = settings(self, site, check)?;
+        let (name, without) = (site.name.to_owned(), settings.accounting.without.clone());
+        Some(Sound {
+            fields: if settings.accounting.application == Application::Rf { &ims::FIELDS } else { &[] },
+            flags: Some(Box::new(move |flags, check| silent(&name, &without, flags, check))),
+            ..Sound::new(settings)
+        })
+    }
+}
+
+/// Warns of flags that make no EVENT, for the client file leaves those events out, as `application rf` does with missed
+/// calls: of a call that fails the server would not hear.
+fn silent(name: &str, without: &[Trigger], flags: &[At<Flag>], check: &mut Check<'_>) {
+    let is_silent = |flag: &At<Flag>| without.contains(&trigger(flag.value));
+    let Some(first) = flags.first().filter(|_| flags.iter().all(is_silent)) else { return };
+    let words: Vec<_> = flags.iter().map(|flag| format!("`{}`", trigger(flag.value).name())).collect();
+    let words = words.join(" and ");
+    let what = format_args!("a call that fails makes no EVENT at `{name}`: its client file leaves {words} out");
+    let hint = match flags.iter().any(|flag| flag.value == Flag::Failed) {
+        false => {
+            "add \"failed\" to the flags: `application rf` sends one EVENT for a call that fails, not one more for who missed it; or write `without none` into the client file"
+        }
+        true => "take it out of `without` there",
+    };
+    check.warning(first.place, what, Some(hint.to_owned()));
+}
+
+/// The event that a flag is about.
+const fn trigger(flag: Flag) -> Trigger {
+    match flag {
+        Flag::Missed => Trigger::Missed,
+        Flag::Failed => Trigger::Unsuccessful,
+    }
+}
+
 /// Settings of one sink; `None` when too much is missing to say more.
-pub(in crate::config) fn check(
-    name: &str,
-    table: &At<DiameterTable>,
-    fields: &sinks::Fields<'_>,
-    base: &Path,
-    check: &mut Check<'_>,
-) -> Option<Settings> {
+fn settings(table: &DiameterTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<Settings> {
+    let Site { base, fields, .. } = *site;
     let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
-    let client = client_file((name, table.place), table.config.as_ref(), base, client::load, check);
+    let client = client_file((site.name, site.place), table.config.as_ref(), base, client::load, check);
     let dictionary = Arc::new(dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?);
     let leg_fields = mappings(&table.leg_fields, &fields.leg, "accounting.leg_fields", &dictionary, check);
     let fields = mappings(&table.fields, &fields.record, "accounting.fields", &dictionary, check);
@@ -63,7 +101,7 @@ pub(in crate::config) fn check(
         for error in wrong.0 {
             let place = place_of(&error, &client.keywords, table, check);
             let mistake = Mistake::error(error.to_string(), place.unwrap_or(Place::Whole(client.path.clone())));
-            check.findings.push(mistake.also_at(check.place(table.place)).maybe_hint(error.hint()));
+            check.findings.push(mistake.also_at(check.place(site.place)).maybe_hint(error.hint()));
         }
     }
     Some(settings)
@@ -118,7 +156,7 @@ fn dictionary(
 /// Fields with their AVPs: both must exist.
 fn mappings(
     table: &Ordered<At<String>>,
-    fields: &Fields<'_>,
+    fields: &FieldList<'_>,
     section: &str,
     dictionary: &Dictionary,
     check: &mut Check<'_>,
@@ -154,7 +192,7 @@ fn carrier(label: &At<String>, dictionary: &Dictionary, check: &mut Check<'_>) -
 }
 
 /// Whether the field's value can be of the AVP's type.
-fn fits(field: &str, avp: &Handle, place: PlaceId, fields: &Fields<'_>, check: &mut Check<'_>) {
+fn fits(field: &str, avp: &Handle, place: PlaceId, fields: &FieldList<'_>, check: &mut Check<'_>) {
     let takes = match avp.kind() {
         Type::Time => Takes::Instant,
         Type::Address | Type::BareAddress | Type::BarePrefix => Takes::Address,

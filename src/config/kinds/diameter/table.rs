@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::accounting::SinkMode;
 use crate::config::decode::{At, Ordered};
+use crate::config::reload::Section;
 use crate::record::LegOrder;
 use crate::sinks::mapping::{Round, Unmapped};
 use crate::units::{Count, Millis, Secs};
@@ -46,4 +47,30 @@ pub struct DiameterTable {
     pub breaks_max: Option<Count<2, 1000>>,
     /// Equal permanent failures in a row after which the sink pauses.
     pub pause_after: Option<Count<2, 1_000_000>>,
+}
+
+impl DiameterTable {
+    /// What a reload applies.
+    pub const SECTION: Section = Section {
+        path: "sinks.diameter",
+        live: &[
+            "config",
+            "dictionary",
+            "profile",
+            "fields",
+            "leg_fields",
+            "unmapped",
+            "round",
+            "leg_order",
+            "record_id_avp",
+            "retry_first_ms",
+            "retry_max_s",
+            "retry_config_errors_s",
+            "unable_max",
+            "breaks_max",
+            "pause_after",
+        ],
+        // A call that has a Start must get its Stop.
+        restart: &["records"],
+    };
 }

@@ -3,7 +3,7 @@
 use super::table::{MappingTable, Oversize as Policy};
 use crate::config::check::Check;
 use crate::config::decode::{At, Ordered};
-use crate::config::kinds::carriers::{self, Carrier, Fields, Takes, is_field};
+use crate::config::kinds::carriers::{self, Carrier, FieldList, Takes, is_field};
 use crate::config::tree::PlaceId;
 use crate::dictionary::{Dictionary, Handle, Input, Type};
 use crate::radius::attribute::{Oversize, Priority};
@@ -53,11 +53,11 @@ impl Of {
     }
 }
 
-/// Fields with their attributes: both must exist. `fields` are those there are.
+/// FieldList with their attributes: both must exist. `fields` are those there are.
 pub(super) fn mappings(
     of: Of,
     table: &Ordered<At<MappingTable>>,
-    fields: &Fields<'_>,
+    fields: &FieldList<'_>,
     dictionary: &Dictionary,
     check: &mut Check<'_>,
 ) -> Vec<FieldMapping> {
@@ -74,7 +74,7 @@ pub(super) fn mappings(
 }
 
 /// Whether the field's value can be of the attribute's type.
-fn fits(field: &str, attribute: &Handle, place: PlaceId, fields: &Fields<'_>, check: &mut Check<'_>) {
+fn fits(field: &str, attribute: &Handle, place: PlaceId, fields: &FieldList<'_>, check: &mut Check<'_>) {
     let takes = match attribute.kind() {
         // A tag may stand in front of it.
         _ if attribute.flags().has_tag => Takes::Any,
@@ -110,16 +110,13 @@ pub(super) fn attribute_named(name: &At<String>, dictionary: &Dictionary, check:
 }
 
 /// Names of the fields that must not change within a session.
-pub(in crate::config) fn identity<'t>(
-    table: &'t Ordered<At<MappingTable>>,
-    dictionary: &Dictionary,
-) -> impl Iterator<Item = &'t str> {
-    let is_identity = move |mapping: &MappingTable| {
+pub(super) fn identity(table: &Ordered<At<MappingTable>>, dictionary: &Dictionary) -> Vec<String> {
+    let is_identity = |mapping: &MappingTable| {
         let attribute = dictionary.attribute(&mapping.attribute);
         attribute.and_then(|attribute| standard(&attribute)).is_some_and(|number| IDENTITY.contains(&number))
     };
-    let fields: Vec<_> = table.0.iter().filter(|(_, mapping)| is_identity(mapping)).collect();
-    fields.into_iter().map(|(field, _)| field.as_str())
+    let fields = table.0.iter().filter(|(_, mapping)| is_identity(mapping));
+    fields.map(|(field, _)| field.value.clone()).collect()
 }
 
 /// Number of an attribute of the standard space.

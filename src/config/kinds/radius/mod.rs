@@ -1,7 +1,7 @@
 //! Checks of `[sinks.radius.NAME]`: radiusclient.conf, dictionaries, attributes.
 
 pub mod client;
-pub(in crate::config) mod mapping;
+mod mapping;
 pub mod table;
 mod transport;
 
@@ -14,30 +14,52 @@ use self::mapping::{Of, attribute_named, mappings};
 use self::table::{AccountingOn, RadiusTable};
 use super::client_file::{ClientFile, client_file, profile};
 use super::dictionary::finished;
+use super::{Site, Sound, Table};
+use crate::accounting::SinkMode;
 use crate::config::check::Check;
 use crate::config::check::sections::{choose, set};
-use crate::config::check::sinks::Fields;
-use crate::config::decode::At;
 use crate::config::error::{Mistake, Place};
 use crate::config::schema::Switch;
+use crate::config::tree::PlaceId;
 use crate::dictionary::{Builder, Dictionary, Files, Type, builtin};
 use crate::radius::client::{self as machine, MessageAuthenticator, ServerSettings};
 use crate::radius::packet::VALUE_OCTETS_MAX;
-use crate::sinks::radius::{NamedServer, Profile, Settings};
+use crate::sinks::radius::{NamedServer, Profile, SessionId, Settings};
 use crate::units::{Count, Millis, Secs};
 
+impl Table for RadiusTable {
+    fn records(&self) -> SinkMode {
+        self.records.unwrap_or_default()
+    }
+
+    fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<Sound> {
+        let settings = settings(self, site, check)?;
+        let by_tag = settings.session_id == SessionId::CallIdAndTag;
+        if by_tag && site.accounting.detect_direction.is_some_and(|switch| !switch.is_on()) {
+            let what = "`session_id = \"call-id-and-tag\"` without `accounting.detect_direction`: a call that the callee \
+                        ends gets another Acct-Session-Id in its Stop";
+            check.warning(site.place, what, None);
+        }
+        Some(Sound {
+            frozen: mapping::identity(&self.fields, &settings.dictionary),
+            is_collapsing: self.records() == SinkMode::Sessions && self.collapse_interims.is_none_or(Switch::is_on),
+            is_announced: self.accounting_on != Some(AccountingOn::Never),
+            log: if settings.debug { DEBUG } else { "" },
+            ..Sound::new(settings)
+        })
+    }
+}
+
+/// What `clientdebug` of a client file adds to the levels of the log.
+const DEBUG: &str = ",tollgate::radius=debug,tollgate::sinks::radius=debug";
+
 /// Settings of one sink; `None` when too much is missing to say more.
-pub(in crate::config) fn check(
-    name: &str,
-    table: &At<RadiusTable>,
-    fields: &Fields<'_>,
-    base: &Path,
-    check: &mut Check<'_>,
-) -> Option<Settings> {
+fn settings(table: &RadiusTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<Settings> {
+    let Site { base, fields, .. } = *site;
     let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
     let unknown = table.unknown_keywords.unwrap_or_default();
     let load = |path: &Path| client::load(path, unknown, &mut client::System);
-    let client = client_file((name, table.place), table.config.as_ref(), base, load, check);
+    let client = client_file((site.name, site.place), table.config.as_ref(), base, load, check);
     let dictionary = dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?;
     let mut settings = Settings::of_profile(profile?, Arc::new(dictionary));
     settings.fields = mappings(Of::Record, &table.fields, &fields.record, &settings.dictionary, check);
@@ -45,7 +67,7 @@ pub(in crate::config) fn check(
     attributes(table, &mut settings, check);
     choices(table, &mut settings);
     on_user_name(table, &mut settings, check);
-    method(table, &settings, check);
+    method(site.place, &settings, check);
     let client = client?;
     let can_be_carried = transport::check(&client, &mut settings, check);
     settings.nas_identifier.clone_from(&client.nas_identifier);
@@ -130,7 +152,7 @@ fn attributes(table: &RadiusTable, settings: &mut Settings, check: &mut Check<'_
 }
 
 /// A method travels as its VALUE, so that the dictionary should have some.
-fn method(table: &At<RadiusTable>, settings: &Settings, check: &mut Check<'_>) {
+fn method(place: PlaceId, settings: &Settings, check: &mut Check<'_>) {
     let Some(attribute) = settings.dictionary.attribute("Sip-Method").filter(|_| settings.profile.is_classic()) else {
         return;
     };
@@ -140,7 +162,7 @@ fn method(table: &At<RadiusTable>, settings: &Settings, check: &mut Check<'_>) {
     if !is_text && !has_values {
         let what =
             "`Sip-Method` has no VALUE for INVITE and BYE, nor `Other`: it is left out of the records that need them";
-        check.warning(table.place, what, Some("add `VALUE Sip-Method Invite 1` to the dictionary".to_owned()));
+        check.warning(place, what, Some("add `VALUE Sip-Method Invite 1` to the dictionary".to_owned()));
     }
 }
 

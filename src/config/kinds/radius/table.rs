@@ -10,6 +10,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use super::client::Unknown;
 use crate::accounting::SinkMode;
 use crate::config::decode::{At, Ordered};
+use crate::config::reload::Section;
 use crate::config::schema::Switch;
 use crate::radius::client::{DelayTime, Probing, Selection};
 use crate::record::LegOrder;
@@ -91,6 +92,49 @@ pub struct RadiusTable {
     pub attempts_max: Option<Count<1, 1_000_000>>,
     /// Least age of a record that is parked for those.
     pub park_age_min_s: Option<Secs<0, 31_536_000>>,
+}
+
+impl RadiusTable {
+    /// What a reload applies.
+    pub const SECTION: Section = Section {
+        path: "sinks.radius",
+        live: &[
+            "config",
+            "unknown_keywords",
+            "dictionary",
+            "profile",
+            "fields",
+            "leg_fields",
+            "columns",
+            "unmapped",
+            "session_id",
+            "status_mapping",
+            "service_type",
+            "nas_port",
+            "round",
+            "leg_order",
+            "legs",
+            "record_id_attribute",
+            "shortened_attribute",
+            "acct_delay_time",
+            "accounting_on_user",
+            "message_authenticator",
+            "selection",
+            "probing",
+            "window_max",
+            "lanes_max",
+            "watchdog_s",
+            "keep_alive",
+            "response_window_ms",
+            "zombie_period_s",
+            "retry_first_ms",
+            "retry_max_s",
+            "attempts_max",
+            "park_age_min_s",
+        ],
+        // A call that has a Start must get its Stop, the queue joins what waits already, and Accounting-On is of the start.
+        restart: &["records", "collapse_interims", "accounting_on"],
+    };
 }
 
 /// A field's attribute: its name alone, or a table with its policies.
