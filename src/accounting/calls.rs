@@ -275,7 +275,7 @@ fn view(session: &Session) -> CallView {
         call_id: session.text(Text::CallId).to_vec(),
         from_tag: session.text(Text::FromTag).to_vec(),
         to_tag: session.text(Text::ToTag).to_vec(),
-        parties: session.ends.as_deref().map(Ends::parties).unwrap_or_default(),
+        parties: session.ends.as_ref().map(Ends::parties).unwrap_or_default(),
         created: session.created.wall,
         answered: session.answered.map(|answered: Now| answered.wall),
         is_ending: session.ending.is_some(),

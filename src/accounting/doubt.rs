@@ -96,14 +96,14 @@ impl Engine {
     pub(super) fn ask(&mut self, now: Now, key: Key, out: &mut Outcome) {
         let Some(session) = self.calls.get(key) else { return };
         let Some(to) = session.doubt.as_deref().map(|doubt| doubt.ask) else { return };
-        let is_asked = session.ends.as_deref().is_some_and(|ends| ends.is_asked(to));
-        if is_asked && session.ends.as_deref().is_some_and(|ends| ends.is_moved(to)) {
+        let is_asked = session.ends.as_ref().is_some_and(|ends| ends.is_asked(to));
+        if is_asked && session.ends.as_ref().is_some_and(|ends| ends.is_moved(to)) {
             // That goes to where it may have moved to.
             self.calls.change(key, |session| session.alarms.settle = Some(now.mono + ASK_AGAIN));
             return;
         }
         let probe =
-            if is_asked { None } else { session.ends.as_deref().and_then(|ends| ends.options(key, to, session, true)) };
+            if is_asked { None } else { session.ends.as_ref().and_then(|ends| ends.options(key, to, session, true)) };
         if !is_asked && probe.is_none() {
             return self.settled_unasked(now, key, out);
         }
@@ -139,7 +139,7 @@ impl Engine {
         let Some(session) = self.calls.get(key) else { return false };
         let is_waiting = session.alarms.settle.is_some();
         // Not the word of one that only may be that end.
-        let is_heard = sign == Sign::Unknown && !session.ends.as_deref().is_some_and(|ends| ends.is_moved(to));
+        let is_heard = sign == Sign::Unknown && !session.ends.as_ref().is_some_and(|ends| ends.is_moved(to));
         if session.doubt.as_deref().is_none_or(|doubt| doubt.ask != to) || (is_waiting && !is_heard) {
             return false;
         }

@@ -161,7 +161,7 @@ impl Engine {
 
     /// Both ends of a call are to get a BYE, as far as they are known.
     fn hang_up(&mut self, key: Key, session: &Session) {
-        let Some(ends) = session.ends.as_deref() else { return };
+        let Some(ends) = session.ends.as_ref() else { return };
         for to in [Party::Caller, Party::Callee] {
             self.outgoing.extend(ends.byes(key, to, session));
         }

@@ -188,7 +188,7 @@ const UNSTORED_CSEQS: u32 = 4096;
 
 impl Ends {
     /// What an answered INVITE tells of its two ends; `None` when neither has a Contact.
-    pub(super) fn of(transaction: &Transaction, answer: &Answer<'_>, now: Timestamp) -> Option<Box<Self>> {
+    pub(super) fn of(transaction: &Transaction, answer: &Answer<'_>, now: Timestamp) -> Option<Self> {
         let (request, message) = (transaction.request(), answer.message?);
         let upstream: Vec<&[u8]> = request.values(Name::RecordRoute).collect();
         let mut downstream: Vec<&[u8]> = message.values(Name::RecordRoute).collect();
@@ -213,7 +213,7 @@ impl Ends {
         let next_cseq = [request.cseq().0.saturating_add(1).min(CSEQ_MAX), 0];
         let listener = transaction.view.peer.listener.0;
         let slack = EARLY_CSEQS;
-        Some(Box::new(Self { packed, listener, lost: [0; 2], is_asked: [false; 2], next_cseq, slack, stored: now }))
+        Some(Self { packed, listener, lost: [0; 2], is_asked: [false; 2], next_cseq, slack, stored: now })
     }
 
     /// Who they are, as far as that is kept.
@@ -230,10 +230,10 @@ impl Ends {
     }
 
     /// As [`Self::bytes`] and [`Self::next_cseq`] gave it.
-    pub(super) fn restored(packed: &[u8], listener: u16, next_cseq: [u32; 2], stored: Timestamp) -> Option<Box<Self>> {
+    pub(super) fn restored(packed: &[u8], listener: u16, next_cseq: [u32; 2], stored: Timestamp) -> Option<Self> {
         Parts::unpack(packed)?;
         let (packed, slack) = (packed.into(), UNSTORED_CSEQS);
-        Some(Box::new(Self { packed, listener, lost: [0; 2], is_asked: [false; 2], next_cseq, slack, stored }))
+        Some(Self { packed, listener, lost: [0; 2], is_asked: [false; 2], next_cseq, slack, stored })
     }
 
     /// What is stored: the texts, and the listener.

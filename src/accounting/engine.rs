@@ -164,7 +164,7 @@ impl Engine {
         let in_question = view.in_dialog || method == Method::Bye;
         let found = if in_question { self.calls.find(request) } else { None };
         let goes_there = view.course == Course::Dialog;
-        let ends = found.and_then(|(key, sender)| Some((self.calls.get(key)?.ends.as_deref()?, sender)));
+        let ends = found.and_then(|(key, sender)| Some((self.calls.get(key)?.ends.as_ref()?, sender)));
         let whence = ends.map_or(Whence::Sender, |(ends, sender)| ends.whence(sender, view.peer.addr));
         let is_to_moved = ends.is_some_and(|(ends, sender)| ends.is_moved(sender.other()));
         if let Some((key, sender)) = found.filter(|_| goes_there && whence != Whence::Other) {

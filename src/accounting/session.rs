@@ -161,7 +161,7 @@ pub(super) struct Session {
     /// When the call was last known to go on.
     pub(super) alive: Now,
     /// Where its ends are, and what a request to them is made of; `None` when neither has named a Contact.
-    pub(super) ends: Option<Box<Ends>>,
+    pub(super) ends: Option<Ends>,
     /// Whether it may have ended; stored but for the records it makes.
     pub(super) doubt: Option<Box<Doubt>>,
     // What follows is not stored.
@@ -341,7 +341,7 @@ impl Session {
 
     /// Whether it has no To tag, and a response comes from where its callee is.
     pub(super) fn is_without_tags(&self, answer: &Answer<'_>) -> bool {
-        let known = self.ends.as_deref().and_then(|ends| ends.known(Party::Caller));
+        let known = self.ends.as_ref().and_then(|ends| ends.known(Party::Caller));
         let is_there = answer.message.is_some_and(|message| known.is_none_or(|known| names(message, known.target)));
         self.text(Text::ToTag).is_empty() && is_there
     }
@@ -383,10 +383,7 @@ impl Session {
 
     /// Memory it holds, itself included, in octets; a doubt, which few have, left out.
     pub(super) fn memory(&self) -> usize {
-        let ends = match &self.ends {
-            Some(ends) => size_of::<Ends>() + ends.bytes().0.len(),
-            None => 0,
-        };
+        let ends = self.ends.as_ref().map_or(0, |ends| ends.bytes().0.len());
         size_of::<Self>() + self.texts.bytes.len() + ends
     }
 }

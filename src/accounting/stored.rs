@@ -99,11 +99,11 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
     if session.alive.wall > session.begun().wall {
         out.extend_from_slice(&session.alive.wall.0.to_le_bytes());
     }
-    if let Some((ends, listener)) = session.ends.as_deref().map(Ends::bytes) {
+    if let Some((ends, listener)) = session.ends.as_ref().map(Ends::bytes) {
         put_text(ends, &mut out);
         put_number(listener.into(), &mut out);
     }
-    if let Some(ends) = session.ends.as_deref() {
+    if let Some(ends) = session.ends.as_ref() {
         ends.next_cseq().into_iter().for_each(|number| put_number(number.into(), &mut out));
     }
     if let Some(doubt) = session.doubt.as_deref() {
@@ -216,7 +216,7 @@ fn read(version: u8, reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
 }
 
 /// Both ends; those of the last release have no CSeq numbers, and then the INVITE's `cseq` is the last known.
-fn read_ends(reader: &mut Reader<'_>, has_cseqs: bool, cseq: u32, alive: Timestamp) -> Result<Box<Ends>, Unreadable> {
+fn read_ends(reader: &mut Reader<'_>, has_cseqs: bool, cseq: u32, alive: Timestamp) -> Result<Ends, Unreadable> {
     let texts = reader.text("ends")?;
     let listener = reader.number("listener")?;
     let next_cseq = match has_cseqs {
