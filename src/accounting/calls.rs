@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::ends::Ends;
-use super::revival::Remains;
 use super::session::{self, Key, Session, Text};
 use super::stored;
 use crate::clock::{Instant, Now, Timestamp};
@@ -50,8 +49,10 @@ struct Ended {
     until: Instant,
     /// Whether the queue knows it too.
     is_stored: bool,
-    /// What is needed should it go on.
-    remains: Option<Box<Remains>>,
+    /// Whether the operator knows that it goes on.
+    is_told: bool,
+    /// The call as it was when it ended, should it go on.
+    remains: Option<Box<Session>>,
 }
 
 /// How long an ended call is remembered: longer than any retransmission of its BYE.
@@ -115,19 +116,21 @@ impl Calls {
 
     /// An ended call as it was, as far as that is still known.
     pub(super) fn remains(&self, key: Key) -> Option<&Session> {
-        self.ended.get(&key)?.remains.as_deref().map(|remains| &*remains.session)
+        self.ended.get(&key)?.remains.as_deref()
     }
 
-    /// The same, to be changed; its size must stay.
-    pub(super) fn remains_mut(&mut self, key: Key) -> Option<&mut Remains> {
-        self.ended.get_mut(&key)?.remains.as_deref_mut()
+    /// An ended call as it was that turns out to go on, and whether that has been told before.
+    pub(super) fn tell_remains(&mut self, key: Key) -> Option<(&Session, bool)> {
+        let ended = self.ended.get_mut(&key)?;
+        let session = ended.remains.as_deref()?;
+        Some((session, std::mem::replace(&mut ended.is_told, true)))
     }
 
     /// An ended call is to go on: takes what is left of it.
-    pub(super) fn take_remains(&mut self, key: Key) -> Option<Box<Remains>> {
+    pub(super) fn take_remains(&mut self, key: Key) -> Option<Box<Session>> {
         let remains = self.ended.get_mut(&key)?.remains.take()?;
         self.remains -= 1;
-        self.remains_bytes -= remains.session.memory();
+        self.remains_bytes -= remains.memory();
         Some(remains)
     }
 
@@ -180,15 +183,15 @@ impl Calls {
     }
 
     /// Remembers for a while that a call that is not in progress makes no Stop any more.
-    pub(super) fn remember_ended(&mut self, key: Key, until: Instant, is_stored: bool, remains: Option<Box<Remains>>) {
+    pub(super) fn remember_ended(&mut self, key: Key, until: Instant, is_stored: bool, remains: Option<Box<Session>>) {
         debug_assert!(!self.sessions.contains_key(&key), "the call has ended");
         self.forget_ended(key);
         let remains = remains.filter(|_| self.remains < REMAINS_MAX);
         if let Some(remains) = &remains {
             self.remains += 1;
-            self.remains_bytes += remains.session.memory();
+            self.remains_bytes += remains.memory();
         }
-        self.ended.insert(key, Ended { until, is_stored, remains });
+        self.ended.insert(key, Ended { until, is_stored, is_told: false, remains });
         self.timers.insert((until, key));
     }
 
@@ -201,9 +204,9 @@ impl Calls {
 
     /// Remembers an ended call no longer than until `until`.
     pub(super) fn shorten_ended(&mut self, key: Key, until: Instant) {
-        if let Some(is_stored) = self.ended.get(&key).filter(|own| until < own.until).map(|own| own.is_stored) {
-            let remains = self.take_remains(key);
-            self.remember_ended(key, until, is_stored, remains);
+        if let Some(ended) = self.ended.get_mut(&key).filter(|own| until < own.until) {
+            self.timers.remove(&(std::mem::replace(&mut ended.until, until), key));
+            self.timers.insert((until, key));
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::calls::ENDED_KEPT;
 use super::engine::{Engine, Storage};
 use super::notice::{Notice, Noticed};
-use super::revival::Remains;
+use super::revival;
 use super::session::{Key, Session};
 use super::settings::BilledTo;
 use super::stored::encode_ended;
@@ -59,7 +59,7 @@ impl Engine {
         out: &mut Outcome,
     ) {
         let key_bytes = key.to_bytes();
-        let remains = ended.and_then(|(at, session)| Remains::of(at, session));
+        let remains = ended.and_then(|(at, session)| revival::remains(at, session));
         out.calls.push(match end.by {
             Party::Caller | Party::Callee => {
                 let note = encode_ended(now.after(ENDED_KEPT).wall);

@@ -388,7 +388,7 @@ mod tests {
             ..Parts::default()
         };
         let packed = parts.pack().expect("it fits");
-        *Ends::restored(&packed, 0, [0; 2], Timestamp(0)).expect("ends")
+        Ends::restored(&packed, 0, [0; 2], Timestamp(0)).expect("ends")
     }
 
     #[test]

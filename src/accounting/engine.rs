@@ -15,7 +15,7 @@ use super::invite::Round;
 use super::maker::Maker;
 use super::notice::Notice;
 use super::restore::Resent;
-use super::revival::{self, Remains};
+use super::revival;
 use super::session::{self, Alarms, Ending, Key, Session};
 use super::settings::Settings;
 use super::transaction::{Answer, LegValues, Transaction};
@@ -381,7 +381,7 @@ impl Engine {
         key: Key,
         until: Instant,
         storage: Storage,
-        remains: Option<Box<Remains>>,
+        remains: Option<Box<Session>>,
     ) -> bool {
         let has_room = self.calls.ended_len() < self.maker.settings.ended_max;
         if has_room {

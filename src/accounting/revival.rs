@@ -17,22 +17,10 @@ use crate::clock::Now;
 use crate::record::{Kind, Value};
 use crate::sip::message::{Message, Method, Name};
 
-/// What is left of a call that has ended in the records.
-#[derive(Debug)]
-pub(super) struct Remains {
-    pub(super) session: Box<Session>,
-    /// When it has ended.
-    at: Now,
-    /// Whether the operator knows that it goes on.
-    is_told: bool,
-}
-
-impl Remains {
-    /// `None` when nobody could tell where its requests have to go.
-    pub(super) fn of(at: Now, session: Box<Session>) -> Option<Box<Self>> {
-        let is_of_use = session.ends.is_some() && !session.is_early();
-        is_of_use.then(|| Box::new(Self { session, at, is_told: false }))
-    }
+/// What is left of a call that has ended at `at`; `None` when nobody could tell where its requests have to go.
+pub(super) fn remains(at: Now, mut session: Box<Session>) -> Option<Box<Session>> {
+    session.alive = at;
+    (session.ends.is_some() && !session.is_early()).then_some(session)
 }
 
 /// Whether a 2xx to this request shows that a call goes on. Ends report on the media of a call after its end.
@@ -55,15 +43,15 @@ impl Engine {
             return;
         }
         let Some((key, _)) = self.calls.find_ended(transaction.request()) else { return };
-        let Some(remains) = self.calls.remains_mut(key) else { return };
-        if !std::mem::replace(&mut remains.is_told, true) {
-            self.notices.push(Notice::of(Noticed::Revived, &remains.session));
+        let Some((session, is_told)) = self.calls.tell_remains(key) else { return };
+        if !is_told {
+            self.notices.push(Notice::of(Noticed::Revived, session));
         }
         if self.maker.settings.revival == Revival::Told {
             return;
         }
-        let Some(remains) = self.calls.take_remains(key) else { return };
-        let Remains { mut session, at, .. } = *remains;
+        let Some(mut session) = self.calls.take_remains(key) else { return };
+        let at = session.alive;
         let before = session::hex(session.name);
         session.name =
             session::name(session.text(Text::CallId), session.text(Text::FromTag), session.text(Text::ToTag), at.wall);
