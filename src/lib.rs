@@ -24,6 +24,9 @@
 //!    [`radius::client`] with windows, fail-over and back-off, or [`diameter::route`] over [`diameter::peer`]. An answer
 //!    counts only if it is authentic: `radius::client::signing` checks it, `radius::authenticator` computes it.
 //!
+//! Threads: the shards, by default one for each core but one; one that owns the queue, one that delivers, one that
+//! resolves names, and one that holds the connections of SIP when there are any. All between them is bounded.
+//!
 //! # Where things are
 //!
 //! Modules import only from layers below their own; `tests/sources/tidy.rs` holds the table, and which modules of one layer

@@ -68,12 +68,13 @@ const CLOCK_WORDS: &[&str] =
 /// What nobody may leave behind.
 const LEFT_BEHIND: &[&str] = &["todo!(", "unimplemented!(", "#[ignore", "FIXME", "XXX"];
 
-struct Source {
-    path: PathBuf,
-    text: String,
+/// A file of ours.
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
 }
 
-fn sources(folder: &str) -> Vec<Source> {
+pub(crate) fn sources(folder: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
     let mut todo = vec![root.join(folder)];
@@ -315,7 +316,7 @@ fn files_and_functions_fit() {
 }
 
 /// `tests.rs`, `…_tests.rs`, and all below a folder `tests`.
-fn is_test_file(path: &Path) -> bool {
+pub(crate) fn is_test_file(path: &Path) -> bool {
     path.to_string_lossy().ends_with("tests.rs") || path.iter().any(|part| part == "tests")
 }
 

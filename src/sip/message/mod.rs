@@ -3,8 +3,8 @@
 //! A message is the received octets and a compact index of its header lines. Nothing is parsed before it is asked for,
 //! and whatever [`print`] does not have to change leaves byte-identical and in order.
 //!
-//! * [`Message::parse`] finds the lines and the body; [`Message::check`] holds the message against the rules of
-//!   RFC 3261 §16.3.
+//! * [`Message::parse`] finds the lines and the body, of the torture messages of RFC 4475 too; [`Message::check`] holds
+//!   the message against the rules of RFC 3261 §16.3.
 //! * [`Uri`], [`Via`] and [`NameAddr`] read values, borrowed from the message.
 //! * [`forward_request`], [`forward_response`], [`response`], [`ack_for`] and [`cancel_for`] print.
 //! * [`typed`] reads values with the `rsip` crate where they are interpreted, never where they are carried.

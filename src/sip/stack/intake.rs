@@ -160,6 +160,7 @@ impl Stack {
         all - self.absorbing >= most || all >= most.saturating_mul(ABSORBING_FOR_EACH)
     }
 
+    /// 503 with the time after which to come again (RFC 3261 §21.5.4).
     fn overloaded(&self, why: Ignored) -> Denied {
         let refusal = Refusal::new(503).with("Retry-After", self.settings.retry_after_s.to_string());
         Denied { refusal, why }
