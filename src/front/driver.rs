@@ -109,8 +109,6 @@ struct Driver {
     streams: Option<mpsc::Sender<Vec<Outgoing>>>,
     /// Messages for connections, sent on at the end of a turn.
     by_stream: Vec<Outgoing>,
-    /// The name that the next message's receiver must show.
-    authority: Option<(Peer, Arc<str>)>,
     inbox: Inbox,
     mailboxes: Vec<Mailbox>,
     queue: queue::Handle,
@@ -163,7 +161,6 @@ impl Driver {
             number: parts.number,
             streams: parts.streams,
             by_stream: Vec::new(),
-            authority: None,
             inbox: parts.inbox,
             outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
             mailboxes: parts.mailboxes,
@@ -450,9 +447,8 @@ impl Driver {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Send { peer, bytes } => self.send(peer, bytes),
+                Output::Send { peer, bytes, authority } => self.send(peer, bytes, authority),
                 Output::Append { ticket, commit } => self.append(ticket, commit),
-                Output::Authority { peer, name } => self.authority = Some((peer, name)),
                 Output::Resolve { query, host, port, ways } => {
                     let question = Question { shard: self.number, query, host, port, ways };
                     if self.resolver.try_send(question).is_err() {
@@ -520,13 +516,12 @@ impl Driver {
     }
 
     /// Puts a message where it leaves at the end of the turn.
-    fn send(&mut self, peer: Peer, bytes: Bytes) {
+    fn send(&mut self, peer: Peer, bytes: Bytes, name: Option<Arc<str>>) {
         let place = usize::from(peer.listener.0);
         if matches!(self.sockets.get(place), Some(Some(_))) {
             self.sends[place].push((peer.addr, bytes));
             return;
         }
-        let name = self.authority.take_if(|(own, _)| *own == peer).map(|(_, name)| name);
         self.by_stream.push(Outgoing { shard: self.number, peer, bytes, name, is_again: false });
     }
 

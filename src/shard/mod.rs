@@ -155,13 +155,8 @@ pub enum Output {
         peer: Peer,
         /// One message.
         bytes: Bytes,
-    },
-    /// The name that the certificate of the next `Send`'s receiver must be valid for.
-    Authority {
-        /// To whom the request goes.
-        peer: Peer,
-        /// The name.
-        name: Arc<str>,
+        /// The name that the receiver's certificate must be valid for, if it is sent by TLS to a name.
+        authority: Option<Arc<str>>,
     },
     /// Commit these records and call states, then give [`Input::Committed`].
     Append {
@@ -374,9 +369,8 @@ impl Shard {
     fn perform(&mut self, now: Now, output: stack::Output, more: &mut Vec<stack::Output>, out: &mut Vec<Output>) {
         use stack::Output as From;
         match output {
-            From::Send { peer, bytes } => out.push(Output::Send { peer, bytes }),
+            From::Send { peer, bytes, authority } => out.push(Output::Send { peer, bytes, authority }),
             From::Request { transaction } => self.decide(now, transaction, more, out),
-            From::Authority { peer, name } => out.push(Output::Authority { peer, name }),
             From::Resolve { query, host, port, ways } => out.push(Output::Resolve { query, host, port, ways }),
             From::Turned { peer, condition } => out.push(Output::Turned { peer, condition }),
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),

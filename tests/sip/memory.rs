@@ -89,7 +89,7 @@ impl Bench {
         self.stack.handle(self.now, input, &(), &mut out);
         for output in out {
             match output {
-                Output::Send { peer, bytes } if peer.addr.to_string() == CALLEE => self.sent.push(bytes),
+                Output::Send { peer, bytes, .. } if peer.addr.to_string() == CALLEE => self.sent.push(bytes),
                 Output::Request { transaction } => {
                     let plan = Plan { groups: vec![vec![self.target.clone()]], ..Plan::default() };
                     self.handle(Input::Decide { transaction, verdict: Verdict::Forward(plan) });

@@ -341,7 +341,8 @@ impl Bench {
         self.disk.begin();
         for output in out {
             match output {
-                Output::Send { peer, bytes } => {
+                Output::Send { authority: Some(name), .. } => panic!("{}: named {name}", self.name),
+                Output::Send { peer, bytes, .. } => {
                     let text = String::from_utf8(bytes.to_vec()).expect("flows are UTF-8");
                     self.disk.check(&text).unwrap_or_else(|problem| panic!("{}: {problem}", self.name));
                     if text.starts_with("SIP/2.0 100") {
@@ -355,7 +356,6 @@ impl Bench {
                     self.recorded.extend(self.disk.append(ticket, commit));
                 }
                 Output::Turned { peer, .. } => panic!("{}: {peer:?} is down", self.name),
-                Output::Authority { name, .. } => panic!("{}: named {name}", self.name),
                 Output::Resolve { host, .. } => panic!("{}: asked for {host}", self.name),
                 Output::Notice(notice) => *self.counts.entry(format!("{:?}", notice.what)).or_default() += 1,
                 Output::Count(count) => {

@@ -115,7 +115,7 @@ impl Mill {
                     let destinations = if self.rng.chance(70) { vec![carol] } else { Vec::new() };
                     self.resolved.push(Input::Resolved { query, destinations });
                 }
-                Output::Count(_) | Output::Notice(_) | Output::Authority { .. } | Output::Turned { .. } => {}
+                Output::Count(_) | Output::Notice(_) | Output::Turned { .. } => {}
             }
         }
     }

@@ -239,7 +239,8 @@ impl Storm {
         self.disk.begin();
         for output in out {
             match output {
-                Output::Send { peer, bytes } => self.sent(peer.addr, &bytes),
+                Output::Send { authority: Some(name), .. } => self.problem = Some(format!("named {name}")),
+                Output::Send { peer, bytes, .. } => self.sent(peer.addr, &bytes),
                 Output::Append { ticket, commit } => {
                     self.recorded.extend(self.disk.append(ticket, commit));
                     let late = if self.rng.chance(self.slow) { 900 } else { 40 };
@@ -251,7 +252,6 @@ impl Storm {
                         self.at(after, Event::Crash);
                     }
                 }
-                Output::Authority { name, .. } => self.problem = Some(format!("named {name}")),
                 Output::Resolve { host, .. } => self.problem = Some(format!("asked for {host}")),
                 Output::Count(Count::AnswerUnsafe) => {
                     self.unsafe_answers += 1;

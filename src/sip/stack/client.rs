@@ -178,7 +178,6 @@ impl Stack {
         if let Some(progress) = client.progress.as_deref_mut() {
             progress.datagrams_to = further.front().map(|next| next.addr).filter(|next| *next == to.addr);
             progress.further = further;
-            out.extend(authority);
             progress.limit = is_invite.then(|| now.mono + self.settings.timer_c);
         }
         client.machine = Some(if is_invite {
@@ -189,7 +188,7 @@ impl Stack {
             transaction::Client::NonInvite(machine)
         });
         self.note_branch(key);
-        self.perform_client(key, out);
+        self.perform_named(key, authority, out);
         self.settle_client(key);
     }
 
@@ -219,11 +218,18 @@ impl Stack {
 
     /// Sends what the machine of a client transaction wants sent; tells the rest.
     pub(super) fn perform_client(&mut self, key: Key, out: &mut Vec<Output>) -> Told {
+        self.perform_named(key, None, out)
+    }
+
+    /// The same, to a peer whose certificate must be valid for `authority`.
+    fn perform_named(&mut self, key: Key, mut authority: Option<Arc<str>>, out: &mut Vec<Output>) -> Told {
         let mut told = Told::default();
         let peer = self.clients.get(key).and_then(|client| client.peer);
         for effect in self.effects.drain(..) {
             match (effect, peer) {
-                (transaction::Output::Send(bytes), Some(peer)) => out.push(Output::Send { peer, bytes }),
+                (transaction::Output::Send(bytes), Some(peer)) => {
+                    out.push(Output::Send { peer, bytes, authority: authority.take() });
+                }
                 (transaction::Output::Deliver, _) => told.deliver = true,
                 (transaction::Output::Acknowledge, _) => told.acknowledge = true,
                 (transaction::Output::TimedOut(_), _) => told.failed = Some(408),

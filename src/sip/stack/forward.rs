@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::Stack;
 use super::tables::Progress;
-use super::types::{Destination, Hop, Listener, ListenerId, Output, Peer, RequestView, Transport, Way};
+use super::types::{Destination, Hop, Listener, ListenerId, Peer, RequestView, Transport, Way};
 use crate::sip::dialog::{Homes, Pairing};
 use crate::sip::message::{self, Elements, Message, Method, RequestEdits};
 use crate::sip::proxy;
@@ -39,9 +39,8 @@ impl Stack {
     }
 
     /// The name that the certificate of `to` must be valid for, told only where one is shown.
-    pub(super) fn authority_at(&self, to: Peer, name: Option<Arc<str>>) -> Option<Output> {
-        let is_tls = self.listener(to.listener).is_some_and(|own| own.transport == Transport::Tls);
-        name.filter(|_| is_tls).map(|name| Output::Authority { peer: to, name })
+    pub(super) fn authority_at(&self, to: Peer, name: Option<Arc<str>>) -> Option<Arc<str>> {
+        name.filter(|_| self.listener(to.listener).is_some_and(|own| own.transport == Transport::Tls))
     }
 
     /// The listener that a request of `len` octets leaves by instead of UDP (RFC 3261 §18.1.1): longer ones go by TCP

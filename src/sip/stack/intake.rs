@@ -215,7 +215,7 @@ impl Stack {
             return out.push(Output::Ignored { why: Ignored::RateLimited });
         }
         let bytes = self.print_local(request, peer, &denied.refusal);
-        out.push(Output::Send { peer: self.reply_to(peer, request), bytes });
+        out.push(Output::Send { peer: self.reply_to(peer, request), bytes, authority: None });
         out.push(Output::Ignored { why: denied.why });
     }
 
@@ -302,8 +302,7 @@ impl Stack {
         let mut scratch = std::mem::take(&mut self.scratch);
         let bytes = self.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref(), &mut scratch);
         self.scratch = scratch;
-        out.extend(self.authority_at(to, authority));
-        out.push(Output::Send { peer: to, bytes });
+        out.push(Output::Send { peer: to, bytes, authority: self.authority_at(to, authority) });
         out.push(Output::Acknowledged { message, peer });
     }
 

@@ -103,7 +103,7 @@ impl Stack {
         let mut scratch = std::mem::take(&mut self.scratch);
         self.end_lines_for(peer.listener, answer, &mut scratch);
         self.scratch = scratch;
-        out.push(Output::Send { peer, bytes: Bytes::copy_from_slice(&self.scratch) });
+        out.push(Output::Send { peer, bytes: Bytes::copy_from_slice(&self.scratch), authority: None });
     }
 
     /// The contacts of a 300, 301 or 302 become the next targets, if the plan says so (RFC 3261 §16.5, §16.7 step 4).

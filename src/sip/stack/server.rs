@@ -149,7 +149,9 @@ impl Stack {
         for effect in self.effects.drain(..) {
             match effect {
                 transaction::Output::Send(_) if matches!(server.origin, Origin::Gateway | Origin::Probe) => {}
-                transaction::Output::Send(bytes) => out.push(Output::Send { peer: server.peer, bytes }),
+                transaction::Output::Send(bytes) => {
+                    out.push(Output::Send { peer: server.peer, bytes, authority: None });
+                }
                 transaction::Output::Trying => seen = Seen::Trying,
                 transaction::Output::Deliver => seen = Seen::Delivered,
                 transaction::Output::Absorbed { .. } => seen = Seen::Absorbed,
@@ -183,7 +185,7 @@ impl Stack {
             // RFC 3261 §16.7 step 5: every 2xx to an INVITE goes upstream, a refusal before it or not. The entry stays
             // for as long as the 2xx may come again.
             server.wait_until = Some(now.mono + self.settings.transaction.timeout());
-            out.push(Output::Send { peer, bytes });
+            out.push(Output::Send { peer, bytes, authority: None });
         } else {
             self.feed(now, id, ServerInput::Respond(class, bytes), out);
         }
@@ -497,7 +499,7 @@ impl Stack {
             return out.push(Output::Ignored { why: Ignored::AnswerRepeated });
         }
         let peer = server.peer;
-        out.push(Output::Send { peer, bytes: self.print_answer(peer.listener, message, &[]) });
+        out.push(Output::Send { peer, bytes: self.print_answer(peer.listener, message, &[]), authority: None });
     }
 }
 

@@ -302,14 +302,10 @@ pub enum Output {
         peer: Peer,
         /// One whole message.
         bytes: Bytes,
-    },
-    /// Comes before the `Send` of a request that goes over TLS to a name: the certificate of the other end must be valid
-    /// for it (RFC 5922 §7.3). Without, the address must be in the certificate, or a connection to it be there already.
-    Authority {
-        /// To whom the request goes.
-        peer: Peer,
-        /// The host of the target.
-        name: Arc<str>,
+        /// The host of the target, for a request that goes over TLS to a name: the certificate of the other end must be
+        /// valid for it (RFC 5922 §7.3). Without, the address must be in the certificate, or a connection to it be there
+        /// already.
+        authority: Option<Arc<str>>,
     },
     /// A new request waits for [`Input::Decide`]; [`Stack::request`](super::Stack::request) shows it. The 100 goes out
     /// by itself.

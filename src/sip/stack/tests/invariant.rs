@@ -161,7 +161,7 @@ impl World {
                         inputs
                             .push(Input::Resolved { query, destinations: vec![Destination { addr, transport: None }] });
                     }
-                    Output::Send { peer, bytes } if !bytes.starts_with(b"SIP/2.0") => {
+                    Output::Send { peer, bytes, .. } if !bytes.starts_with(b"SIP/2.0") => {
                         self.left[sender] += 1;
                         let sent = Message::parse(bytes.to_vec()).expect("a message");
                         check(class, &text, peer.addr, &sent);

@@ -274,7 +274,8 @@ impl Play {
     fn perform(&mut self, out: Vec<Output>) {
         for output in out {
             match output {
-                Output::Send { peer, bytes } => {
+                Output::Send { peer, bytes, authority } => {
+                    assert_eq!(authority, None, "{}: a certificate", self.name);
                     let text = String::from_utf8(bytes.to_vec()).expect("flows are UTF-8");
                     let actor = self.actors.iter_mut().find(|(name, _)| address(name) == peer.addr);
                     let (_, actor) = actor.unwrap_or_else(|| panic!("{}: sent to {}:\n{text}", self.name, peer.addr));
@@ -302,7 +303,6 @@ impl Play {
                     let codes: Vec<String> = attempts.iter().map(|attempt| attempt.code.to_string()).collect();
                     self.events.push_back(format!("Lost {} and {}", codes.join(" "), given_up.len()));
                 }
-                Output::Authority { name, .. } => self.events.push_back(format!("Authority {name}")),
                 Output::Resolve { query, host, .. } => {
                     self.events.push_back(format!("Resolve {host}"));
                     self.queries.push_back(query);

@@ -225,7 +225,8 @@ impl Storm {
     fn perform(&mut self, out: Vec<Output>) {
         for output in out {
             match output {
-                Output::Send { peer, bytes } => self.sent(peer.addr, &bytes),
+                Output::Send { authority: Some(_), .. } => self.problems.push("named a certificate".to_owned()),
+                Output::Send { peer, bytes, .. } => self.sent(peer.addr, &bytes),
                 Output::Request { transaction } => self.requested(transaction),
                 Output::Final { transaction, answer, code, message, .. } => {
                     let tag = message.map(|message| String::from_utf8_lossy(message.to_tag()).into_owned());
@@ -256,7 +257,6 @@ impl Storm {
                 | Output::Ignored { .. }
                 | Output::Orphan { .. }
                 | Output::Turned { .. } => {}
-                Output::Authority { .. } => self.problems.push("named a certificate".to_owned()),
                 Output::Resolve { .. } => self.problems.push("asked for a name".to_owned()),
             }
         }

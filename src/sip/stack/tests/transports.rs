@@ -49,7 +49,7 @@ struct Left {
 /// Gives an input to the stack and decides what it asks.
 fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Left> {
     let mut inputs = vec![input];
-    let (mut left, mut name) = (Vec::new(), None);
+    let mut left = Vec::new();
     while let Some(input) = inputs.pop() {
         let mut out = Vec::new();
         stack.handle(now, input, &(), &mut out);
@@ -65,10 +65,9 @@ fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Lef
                     let addr = SocketAddr::new(addr("127.0.0.8:1").ip(), port.unwrap_or(usual));
                     inputs.push(Input::Resolved { query, destinations: vec![Destination { addr, transport }] });
                 }
-                Output::Authority { name: own, .. } => name = Some(own.to_string()),
-                Output::Send { peer, bytes } => {
+                Output::Send { peer, bytes, authority } => {
                     let message = Message::parse(bytes.to_vec()).expect("a message");
-                    left.push(Left { peer, message, name: name.take() });
+                    left.push(Left { peer, message, name: authority.map(|name| name.to_string()) });
                 }
                 Output::Final { transaction, answer, .. }
                 | Output::Cancelled { held: Some((transaction, answer)), .. } => {
