@@ -11,7 +11,6 @@ use smallvec::SmallVec;
 use super::calls::{CallView, Calls, ENDED_KEPT};
 use super::ends::Whence;
 use super::flags::{self, is_success};
-use super::invite::Round;
 use super::maker::Maker;
 use super::notice::Notice;
 use super::restore::Resent;
@@ -27,7 +26,7 @@ use crate::policy::{Avp, Marks, RouteFields, Targets};
 use crate::record::{Kind, Party, Value};
 use crate::sip::dialog::{Course, Dialogs, Direction, Known};
 use crate::sip::message::{Message, Method, Name};
-use crate::sip::stack::{Peer, RequestView, ServerId, Withdrawal};
+use crate::sip::stack::{Event, Peer, RequestView, ServerId, Withdrawal};
 use crate::vars::{Avps, Parties, Template};
 
 /// The shortest interval of interim records that a server may ask for.
@@ -79,23 +78,27 @@ impl Engine {
             Input::Request { transaction, view, marks, avps, fields, targets, table } => {
                 self.request(now, transaction, view, Wishes { marks, avps, fields, targets, table });
             }
-            Input::Provisional { transaction, answer, target: _ } => self.provisional(now, transaction, &answer, out),
-            Input::RoundFailed { transaction, attempts, best, more: _, redirected } => {
-                self.round_failed(now, transaction, &Round { attempts: &attempts, best, redirected }, out);
-            }
-            Input::Final { transaction, code, reason, message, source, uri } => {
-                let answer =
-                    Answer { code, reason: &reason, message: message.as_deref(), uri: &uri, source, is_attempt: false };
-                self.answered(now, transaction, &answer, out);
-            }
-            Input::Acknowledged { message, peer } => self.acknowledged(now, &message, peer, out),
-            Input::Lost { transaction, attempts, given_up } => self.lost(now, transaction, &attempts, given_up, out),
-            Input::Cancelled { transaction, why } => self.cancelled(now, transaction, why, out),
-            Input::Terminated { transaction } => self.terminated(now, transaction, out),
+            Input::Event(event) => self.happened(now, event, out),
             Input::Probed { key, to, sign } => self.probed(now, key, to, sign, out),
         }
         if out.len() > before {
             self.calls.drain_later(now.mono, &mut out.calls);
+        }
+    }
+
+    fn happened(&mut self, now: Now, event: &Event, out: &mut Outcome) {
+        match event {
+            Event::Provisional { transaction, response, target: _ } => {
+                self.provisional(now, *transaction, response, out);
+            }
+            Event::RoundFailed { transaction, round } => self.round_failed(now, *transaction, round, out),
+            Event::Lost { transaction, attempts, given_up } => self.lost(now, *transaction, attempts, given_up, out),
+            Event::Final { transaction, response } => {
+                self.answered(now, *transaction, &Answer::of_final(response), out);
+            }
+            Event::Acknowledged { message, peer } => self.acknowledged(now, message, *peer, out),
+            Event::Cancelled { transaction, why } => self.cancelled(now, *transaction, *why, out),
+            Event::Terminated { transaction } => self.terminated(now, *transaction, out),
         }
     }
 

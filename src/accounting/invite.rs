@@ -20,36 +20,26 @@ use crate::record::codec::LEGS_MAX;
 use crate::record::{CallChange, Cause, End, Kind, Party, Record};
 use crate::sip::dialog::Course;
 use crate::sip::message::{Message, Method, Name};
-use crate::sip::stack::{Attempt, ServerId};
+use crate::sip::stack::{Attempt, Round, ServerId};
 use crate::vars::Tried;
-
-/// A round of branches that has failed.
-pub(super) struct Round<'a> {
-    /// Each branch; one at least.
-    pub(super) attempts: &'a [Attempt],
-    /// Which of them is the best answer.
-    pub(super) best: usize,
-    /// Whether that is a redirection that is followed.
-    pub(super) redirected: bool,
-}
 
 impl Engine {
     /// A round of branches has failed. Where one callee follows the other, or sends the call elsewhere, that is a leg;
     /// who missed the call is told at once only if the answer of another target cannot change it.
-    pub(super) fn round_failed(&mut self, now: Now, id: ServerId, round: &Round<'_>, out: &mut Outcome) {
+    pub(super) fn round_failed(&mut self, now: Now, id: ServerId, round: &Round, out: &mut Outcome) {
         let Some(mut transaction) = self.transactions.remove(&id) else { return };
         let best = round.best.min(round.attempts.len().saturating_sub(1));
         transaction.respondent = round.attempts.get(best).map(Respondent::of_attempt).or(transaction.respondent);
         if transaction.is_initial_invite() && !round.attempts.is_empty() {
             let reported = match transaction.targets {
-                _ if self.maker.settings.missed_branches => round.attempts,
+                _ if self.maker.settings.missed_branches => &round.attempts[..],
                 Targets::Forward => &round.attempts[best..=best],
                 Targets::Alternatives => &[],
             };
             for attempt in reported {
                 self.missed_attempt(now, &mut transaction, attempt, out);
             }
-            for attempt in round.attempts {
+            for attempt in &round.attempts {
                 transaction.note(attempt);
             }
             let best = &round.attempts[best];
@@ -79,14 +69,7 @@ impl Engine {
 
     /// Branches have lost to one that was answered. They are attempts of an answered call, and missed calls only where
     /// each branch is one.
-    pub(super) fn lost(
-        &mut self,
-        now: Now,
-        id: ServerId,
-        attempts: &[Attempt],
-        given_up: Vec<Bytes>,
-        out: &mut Outcome,
-    ) {
+    pub(super) fn lost(&mut self, now: Now, id: ServerId, attempts: &[Attempt], given_up: &[Bytes], out: &mut Outcome) {
         let Some(mut transaction) = self.transactions.remove(&id) else { return };
         if transaction.is_initial_invite() {
             for attempt in attempts {
@@ -99,8 +82,8 @@ impl Engine {
                 }
             }
             let room = LEGS_MAX.saturating_sub(transaction.attempts.len());
-            let tried = |uri| Tried { uri, code: 0, cause: Cause::Elsewhere };
-            transaction.attempts.extend(given_up.into_iter().take(room).map(tried));
+            let tried = |uri: &Bytes| Tried { uri: uri.clone(), code: 0, cause: Cause::Elsewhere };
+            transaction.attempts.extend(given_up.iter().take(room).map(tried));
             transaction.is_won = true;
         }
         self.transactions.insert(id, transaction);

@@ -57,16 +57,10 @@ mod transaction;
 mod verdict;
 mod watch;
 
-use std::net::SocketAddr;
-use std::rc::Rc;
-
-use bytes::Bytes;
-
 use crate::ids::{CallHash, SinkMask};
 use crate::policy::{Avp, Marks, RouteFields, Targets};
 use crate::record::{CallChange, Commit, Entry, Party, Record, codec};
-use crate::sip::message::Message;
-use crate::sip::stack::{Attempt, Peer, RequestView, ServerId, Withdrawal};
+use crate::sip::stack::{Event, RequestView, ServerId};
 
 pub use calls::{CallView, Parties};
 pub use engine::Engine;
@@ -95,71 +89,8 @@ pub enum Input<'a> {
         /// Table that takes its records instead of the SQL sink's own.
         table: Option<&'a str>,
     },
-    /// An answer of 101 to 199 passed.
-    Provisional {
-        /// Of which transaction.
-        transaction: ServerId,
-        /// The answer.
-        answer: Rc<Message>,
-        /// Which target, counted over all groups from 0.
-        target: u16,
-    },
-    /// All branches of a round have failed.
-    RoundFailed {
-        /// Of which transaction.
-        transaction: ServerId,
-        /// Each branch of the round.
-        attempts: Vec<Attempt>,
-        /// Index of the best answer.
-        best: usize,
-        /// Whether a further group follows.
-        more: bool,
-        /// Whether the best answer is a redirection that is followed.
-        redirected: bool,
-    },
-    /// Branches came to nothing because another one was answered.
-    Lost {
-        /// Of which transaction.
-        transaction: ServerId,
-        /// Those that have ended.
-        attempts: Vec<Attempt>,
-        /// Request-URIs of those that are given up now.
-        given_up: Vec<Bytes>,
-    },
-    /// A final answer is about to leave.
-    Final {
-        /// Of which transaction.
-        transaction: ServerId,
-        /// Its code.
-        code: u16,
-        /// Its reason phrase.
-        reason: Bytes,
-        /// The answer; `None` when the gateway made it.
-        message: Option<Rc<Message>>,
-        /// Who sent it, when known.
-        source: Option<SocketAddr>,
-        /// Request-URI of the branch it came by.
-        uri: Bytes,
-    },
-    /// The ACK to a 2xx passed.
-    Acknowledged {
-        /// The ACK.
-        message: Rc<Message>,
-        /// Where it came from.
-        peer: Peer,
-    },
-    /// The caller gave up.
-    Cancelled {
-        /// The transaction of the INVITE.
-        transaction: ServerId,
-        /// What the CANCEL says of it.
-        why: Withdrawal,
-    },
-    /// Nothing more comes of this transaction.
-    Terminated {
-        /// Which.
-        transaction: ServerId,
-    },
+    /// Something happened to one.
+    Event(&'a Event),
     /// What became of a probe.
     Probed {
         /// The call.

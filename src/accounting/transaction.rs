@@ -12,7 +12,7 @@ use crate::policy::{Marks, RouteFields, Targets};
 use crate::record::codec::LEGS_MAX;
 use crate::record::{Cause, End, Fields, Party};
 use crate::sip::message::{Message, Method};
-use crate::sip::stack::{Attempt, RequestView, Withdrawal};
+use crate::sip::stack::{Attempt, FinalResponse, RequestView, Withdrawal};
 use crate::vars::{Avps, Parties, Tried};
 
 /// Most provisional answers of one INVITE that make a record; later ones count as repeats.
@@ -215,6 +215,17 @@ impl<'a> Answer<'a> {
             uri: &attempt.uri,
             source: attempt.hop,
             is_attempt: true,
+        }
+    }
+
+    pub(super) fn of_final(response: &'a FinalResponse) -> Self {
+        Self {
+            code: response.code,
+            reason: &response.reason,
+            message: response.message.as_deref(),
+            uri: &response.uri,
+            source: response.source,
+            is_attempt: false,
         }
     }
 

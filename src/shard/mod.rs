@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome, Sign};
+use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
 use crate::policy::Routes;
@@ -26,7 +26,8 @@ use crate::record::Commit;
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
 use crate::sip::stack::{
-    self, AnswerId, Condition, Destination, Ignored, Outage, Peer, QueryId, RequestView, ServerId, Stack, Verdict, Ways,
+    self, AnswerId, Condition, Destination, Event, Ignored, Outage, Peer, QueryId, RequestView, ServerId, Stack,
+    Verdict, Ways,
 };
 
 use held::Held;
@@ -374,43 +375,23 @@ impl Shard {
             From::Resolve { query, host, port, ways } => out.push(Output::Resolve { query, host, port, ways }),
             From::Turned { peer, condition } => out.push(Output::Turned { peer, condition }),
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
-            From::Final { transaction, answer, code, message, .. } if self.requests.has(transaction) => {
-                self.request_answered(now, transaction, Sign::of_answer(code, message.is_none()));
-                self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
-            }
-            From::Final { transaction, answer, code, reason, message, source, uri } => {
-                let call = self.call_of(transaction, message.as_deref());
-                self.tell(now, accounting::Input::Final { transaction, code, reason, message, source, uri });
-                if !self.hold(call, transaction, answer) {
-                    self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
-                }
-            }
-            From::RoundFailed { transaction, attempts, best, more, redirected } => {
-                self.tell(now, accounting::Input::RoundFailed { transaction, attempts, best, more, redirected });
-            }
-            From::Lost { transaction, attempts, given_up } => {
-                self.tell(now, accounting::Input::Lost { transaction, attempts, given_up });
-            }
-            From::Provisional { transaction, answer, target } => {
-                self.tell(now, accounting::Input::Provisional { transaction, answer, target });
-            }
-            From::Acknowledged { message, peer } => self.tell(now, accounting::Input::Acknowledged { message, peer }),
-            From::Cancelled { transaction, why, held } => {
-                let call = self.call_of(transaction, None);
-                self.tell(now, accounting::Input::Cancelled { transaction, why });
-                // Its 200 waits for the Event, if it makes one.
-                if let Some((transaction, answer)) = held
-                    && !self.hold(call, transaction, answer)
-                {
-                    self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
-                }
-            }
+            From::Event { event, held } => self.happened(now, &event, held, more),
             From::Orphan { answer } if self.engine.awaits(now, &answer) => self.stack.pass_on(&answer, more),
             From::Orphan { .. } => out.push(Output::Count(Count::Ignored(Ignored::AnswerStray))),
-            From::Terminated { transaction } if self.requests.has(transaction) => {
-                self.request_answered(now, transaction, Sign::Silent);
-            }
-            From::Terminated { transaction } => self.tell(now, accounting::Input::Terminated { transaction }),
+        }
+    }
+
+    /// Something happened to a request; the response that waits for the record of that, if one does, is held until then.
+    fn happened(&mut self, now: Now, event: &Event, held: Option<(ServerId, AnswerId)>, more: &mut Vec<stack::Output>) {
+        let is_own = self.take_own(now, event);
+        let call = held.filter(|_| !is_own).and_then(|_| self.call_of(event));
+        if !is_own {
+            self.tell(now, accounting::Input::Event(event));
+        }
+        if let Some((transaction, answer)) = held
+            && !call.is_some_and(|call| self.held.hold(call, transaction, answer))
+        {
+            self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
         }
     }
 
@@ -428,14 +409,19 @@ impl Shard {
         }
     }
 
-    /// The call of a final answer: of the answer itself, or of the request when the gateway makes the answer.
-    fn call_of(&self, transaction: ServerId, answer: Option<&Message>) -> Option<CallHash> {
+    /// The call of a response that waits: of the response itself, or of the request when the gateway makes it.
+    fn call_of(&self, event: &Event) -> Option<CallHash> {
+        let (transaction, response) = match event {
+            Event::Final { transaction, response } => (*transaction, response.message.as_deref()),
+            Event::Cancelled { transaction, .. } => (*transaction, None),
+            Event::Provisional { .. }
+            | Event::RoundFailed { .. }
+            | Event::Lost { .. }
+            | Event::Acknowledged { .. }
+            | Event::Terminated { .. } => return None,
+        };
         let request = || self.stack.request(transaction).map(|view| &*view.message);
-        answer.or_else(request).map(|message| CallHash::of(message.call_id()))
-    }
-
-    fn hold(&mut self, call: Option<CallHash>, transaction: ServerId, answer: AnswerId) -> bool {
-        call.is_some_and(|call| self.held.hold(call, transaction, answer))
+        response.or_else(request).map(|message| CallHash::of(message.call_id()))
     }
 
     fn decide(&mut self, now: Now, transaction: ServerId, more: &mut Vec<stack::Output>, out: &mut Vec<Output>) {

@@ -9,7 +9,7 @@ use crate::accounting::{self, Key, Outgoing, Purpose, Sign};
 use crate::clock::Now;
 use crate::record::Party;
 use crate::sip::message::Message;
-use crate::sip::stack::ServerId;
+use crate::sip::stack::{Event, ServerId};
 
 /// Those that have no answer yet.
 #[derive(Debug, Default)]
@@ -20,13 +20,6 @@ pub(super) struct Requests {
     unsent: VecDeque<Outgoing>,
     /// Number of the last one, for its branch.
     number: u64,
-}
-
-impl Requests {
-    /// Whether it is one of them.
-    pub(super) fn has(&self, transaction: ServerId) -> bool {
-        !self.waiting.is_empty() && self.waiting.contains_key(&transaction)
-    }
 }
 
 impl Shard {
@@ -70,11 +63,28 @@ impl Shard {
         sent.is_some()
     }
 
-    /// A request has its answer, or gets none.
-    pub(super) fn request_answered(&mut self, now: Now, transaction: ServerId, sign: Sign) {
-        if let Some((key, to)) = self.requests.waiting.remove(&transaction).flatten() {
+    /// Takes what happened to a request of the gateway itself: it has its answer then, or gets none. `false` when it is
+    /// no such request.
+    pub(super) fn take_own(&mut self, now: Now, event: &Event) -> bool {
+        if self.requests.waiting.is_empty() {
+            return false;
+        }
+        let (transaction, sign) = match event {
+            Event::Final { transaction, response } => {
+                (transaction, Sign::of_answer(response.code, response.message.is_none()))
+            }
+            Event::Terminated { transaction } => (transaction, Sign::Silent),
+            Event::Provisional { .. }
+            | Event::RoundFailed { .. }
+            | Event::Lost { .. }
+            | Event::Acknowledged { .. }
+            | Event::Cancelled { .. } => return false,
+        };
+        let Some(asked) = self.requests.waiting.remove(transaction) else { return false };
+        if let Some((key, to)) = asked {
             self.probed(now, key, to, sign);
         }
+        true
     }
 
     fn probed(&mut self, now: Now, key: Key, to: Party, sign: Sign) {

@@ -94,7 +94,9 @@ impl Bench {
                     let plan = Plan { groups: vec![vec![self.target.clone()]], ..Plan::default() };
                     self.handle(Input::Decide { transaction, verdict: Verdict::Forward(plan) });
                 }
-                Output::Final { transaction, answer, .. } => self.handle(Input::Release { transaction, answer }),
+                Output::Event { held: Some((transaction, answer)), .. } => {
+                    self.handle(Input::Release { transaction, answer });
+                }
                 _ => {}
             }
         }

@@ -39,7 +39,7 @@ use crate::policy::{Avp, Marks, RouteFields, Targets};
 use crate::record::{BODY_BYTES_MAX, CallChange, Value, codec};
 use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::Message;
-use crate::sip::stack::{Attempt, ListenerId, Peer, RequestView, ServerId, Withdrawal};
+use crate::sip::stack::{Attempt, Event, FinalResponse, ListenerId, Peer, RequestView, Round, ServerId, Withdrawal};
 use crate::vars::Template;
 
 /// Name, marks, steps, records.
@@ -139,14 +139,14 @@ impl Bench {
         let transaction = ServerId(which as u64);
         let words: Vec<&str> = step.split_whitespace().collect();
         match words[..] {
-            ["gone"] => self.handle(Input::Terminated { transaction }),
-            ["CANCEL"] => self.handle(Input::Cancelled { transaction, why: Withdrawal::GivenUp }),
-            ["CANCEL", "elsewhere"] => self.handle(Input::Cancelled { transaction, why: Withdrawal::Elsewhere }),
+            ["gone"] => self.happens(Event::Terminated { transaction }),
+            ["CANCEL"] => self.happens(Event::Cancelled { transaction, why: Withdrawal::GivenUp }),
+            ["CANCEL", "elsewhere"] => self.happens(Event::Cancelled { transaction, why: Withdrawal::Elsewhere }),
             ["lost", ref branches @ ..] => {
                 let (ended, running): (Vec<_>, Vec<_>) = branches.chunks(2).partition(|pair| pair[1] != "rings");
                 let attempts = ended.concat().chunks(2).map(|pair| self.attempt(pair[0], pair[1])).collect();
                 let given_up = running.iter().map(|pair| Bytes::copy_from_slice(pair[0].as_bytes())).collect();
-                self.handle(Input::Lost { transaction, attempts, given_up });
+                self.happens(Event::Lost { transaction, attempts, given_up });
             }
             ["forward"] => self.targets = Targets::Forward,
             ["asks", "nobody"] => assert!(self.outgoing.is_empty(), "{:?}: {}", self.outgoing, self.records()),
@@ -172,7 +172,7 @@ impl Bench {
             ["ACK", ref rest @ ..] => {
                 let message =
                     self.request("ACK", rest.first().unwrap_or(&"caller"), rest.get(1).unwrap_or(&"b"), self.cseq);
-                self.handle(Input::Acknowledged { message: Rc::new(message), peer: peer() });
+                self.happens(Event::Acknowledged { message: Rc::new(message), peer: peer() });
             }
             ["round", ref attempts @ ..] => self.round(transaction, attempts),
             [span] if span.starts_with('+') => self.pass(span[1..].parse().expect("seconds")),
@@ -188,6 +188,10 @@ impl Bench {
         let mut out = Outcome::default();
         self.engine.handle(self.now, input, &mut out);
         self.commit(out);
+    }
+
+    fn happens(&mut self, event: Event) {
+        self.handle(Input::Event(&event));
     }
 
     fn asks(&mut self, who: &str, what: &str) {
@@ -327,7 +331,7 @@ impl Bench {
     /// All transactions terminate.
     pub(super) fn end_all(&mut self) {
         for number in 1..=self.requests.len() {
-            self.handle(Input::Terminated { transaction: ServerId(number as u64) });
+            self.happens(Event::Terminated { transaction: ServerId(number as u64) });
         }
     }
 
@@ -366,11 +370,12 @@ impl Bench {
         };
         let number: u16 = code.parse().expect("a code");
         match message {
-            Some(answer) if number < 200 => self.handle(Input::Provisional { transaction, answer, target: 0 }),
+            Some(response) if number < 200 => self.happens(Event::Provisional { transaction, response, target: 0 }),
             message => {
                 let reason = Bytes::from(format!("Phrase {code}"));
                 let uri = Bytes::from_static(b"sip:winner");
-                self.handle(Input::Final { transaction, code: number, reason, message, source: None, uri });
+                let response = FinalResponse { code: number, reason, message, source: None, uri };
+                self.happens(Event::Final { transaction, response });
             }
         }
     }
@@ -402,7 +407,8 @@ impl Bench {
                 self.attempt(pair[0], code)
             })
             .collect();
-        self.handle(Input::RoundFailed { transaction, attempts, best, more: false, redirected });
+        let round = Round { attempts, best, more: false, redirected };
+        self.happens(Event::RoundFailed { transaction, round });
     }
 
     /// One line for each record: `kind method code from/to`, how it ended, how long it was, legs, fields, sinks other

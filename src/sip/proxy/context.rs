@@ -11,7 +11,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::sip::message::Message;
-use crate::sip::stack::{Attempt, NextOn, Plan, Redirects, Target};
+use crate::sip::stack::{Attempt, NextOn, Plan, Redirects, Round, Target};
 
 /// Why no further group starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,16 +34,7 @@ pub enum Progress {
     /// It was a 6xx: cancel those that still run.
     CancelOthers,
     /// The round has failed.
-    RoundOver {
-        /// Every branch of the round, in the order of the plan.
-        attempts: Vec<Attempt>,
-        /// Index of the best of them.
-        best: usize,
-        /// Whether a further group follows.
-        more: bool,
-        /// Whether the best answer is a redirection that is followed.
-        redirected: bool,
-    },
+    RoundOver(Round),
 }
 
 /// See the module.
@@ -240,7 +231,7 @@ impl Context {
         } else if self.best.as_ref().is_none_or(|older| self.rank(newer) <= self.rank(older)) {
             self.best = Some(newer.clone());
         }
-        Progress::RoundOver { attempts, best, more: self.has_more(), redirected: is_followed }
+        Progress::RoundOver(Round { attempts, best, more: self.has_more(), redirected: is_followed })
     }
 
     /// Ends the context after a round with an answer that leads to no other target. What was to be tried at the same time
@@ -421,7 +412,10 @@ mod tests {
                 let number = code.trim_start_matches('=').parse().expect("a code");
                 last = context.failed(branch, attempt(number, code.starts_with('=')));
             }
-            assert!(matches!(last, Progress::RoundOver { more: found, .. } if found == more), "{name}: {last:?}");
+            assert!(
+                matches!(last, Progress::RoundOver(Round { more: found, .. }) if found == more),
+                "{name}: {last:?}"
+            );
         }
     }
 
@@ -430,7 +424,7 @@ mod tests {
         let mut context = Context::new(Plan { groups: vec![vec![target(), target()]], ..Plan::default() }, 64);
         context.next_round(u32::MAX).expect("a round");
         context.failed(0, attempt(408, true));
-        let Progress::RoundOver { best, more, .. } = context.failed(1, attempt(486, false)) else {
+        let Progress::RoundOver(Round { best, more, .. }) = context.failed(1, attempt(486, false)) else {
             panic!("the round is over");
         };
         assert_eq!((best, more), (1, false));
@@ -461,6 +455,6 @@ mod tests {
             assert!(matches!(context.failed(0, attempt(486, false)), Progress::Waiting));
         }
         assert!(matches!(context.failed(9, attempt(486, false)), Progress::Waiting), "a branch that is none");
-        assert!(matches!(context.failed(1, attempt(603, false)), Progress::RoundOver { more: false, .. }));
+        assert!(matches!(context.failed(1, attempt(603, false)), Progress::RoundOver(Round { more: false, .. })));
     }
 }

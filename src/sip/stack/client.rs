@@ -7,11 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::event::Attempt;
 use super::forward::makes_dialog;
 use super::server::usual;
 use super::tables::{Alarm, Cancel, CancelReason, Cancelled, Client, Counted, Origin, Place, Progress};
 use super::types::{
-    Attempt, Destination, Hop, Ignored, ListenerId, Output, Peer, QueryId, RequestView, Target, Transport, Ways,
+    Destination, Hop, Ignored, ListenerId, Output, Peer, QueryId, RequestView, Target, Transport, Ways,
 };
 use super::{Query, Stack};
 use crate::clock::{Instant, Now};

@@ -11,7 +11,7 @@ use super::sources::{Admission, Class};
 use super::standing::{Denied, Source, Standing};
 use super::tables::{Origin, Server};
 use super::types::{Destination, Hop, Ignored, Output, Peer, RequestView, Way, Ways};
-use super::{Query, Stack};
+use super::{Event, Query, Stack};
 use crate::clock::Now;
 use crate::sip::dialog::{Dialogs, Direction};
 use crate::sip::message::{self, Malformed, Message, Method, Name};
@@ -303,7 +303,7 @@ impl Stack {
         let bytes = self.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref(), &mut scratch);
         self.scratch = scratch;
         out.push(Output::Send { peer: to, bytes, authority: self.authority_at(to, authority) });
-        out.push(Output::Acknowledged { message, peer });
+        out.push(Event::Acknowledged { message, peer }.into());
     }
 
     /// CANCEL (RFC 3261 §9.2, §16.10): answered here, and the branches of its INVITE are cancelled.

@@ -3,7 +3,7 @@
 //!
 //! A request that may be forwarded gets a server transaction and is shown to the driver by [`Output::Request`]; the
 //! [`Verdict`] says where it goes. Each target becomes a branch with a client transaction. Answers 101 to 199 go
-//! upstream at once; a final answer is told by [`Output::Final`] and held until [`Input::Release`], so that its record
+//! upstream at once; a final answer is told by [`Event::Final`] and held until [`Input::Release`], so that its record
 //! can be written first. Repeated messages are absorbed and never told twice.
 //!
 //! The driver owes an [`Input::Decide`] to each `Request` and an [`Input::Release`] to each `Final` and to each held 200 of
@@ -25,6 +25,7 @@
 
 mod calls;
 mod client;
+mod event;
 mod forward;
 mod hashes;
 mod intake;
@@ -57,6 +58,7 @@ use crate::sip::transaction::key::RequestKey;
 use crate::sip::transaction::slab::{Key, Slab};
 use crate::timers::Wheel;
 
+pub use event::{Attempt, Event, FinalResponse, Round};
 pub(crate) use hashes::push_hex;
 pub use next::{BadCodes, NextOn};
 pub use origin::{by_q, q_of};
@@ -64,7 +66,7 @@ pub use outage::Outage;
 pub use reason::Withdrawal;
 pub use settings::{Network, Preloaded, Settings, Strangers, TokenBucket, source_of};
 pub use types::{
-    AnswerId, Attempt, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId,
+    AnswerId, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId,
     Redirects, RequestView, ServerId, Sizes, Target, Transport, Verdict, Way, Ways,
 };
 

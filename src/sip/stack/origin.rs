@@ -7,10 +7,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::Stack;
+use super::event::Attempt;
 use super::tables::{Origin, Place, Server};
-use super::types::{
-    Attempt, Ignored, ListenerId, Output, Peer, Redirects, RequestView, ServerId, Target, Transport, Way,
-};
+use super::types::{Ignored, ListenerId, Output, Peer, Redirects, RequestView, ServerId, Target, Transport, Way};
 use crate::clock::Now;
 use crate::sip::dialog::Course;
 use crate::sip::message::{self, Message, Method, Name, NameAddr, Uri, Via};

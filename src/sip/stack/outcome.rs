@@ -7,9 +7,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::Stack;
+use super::event::{Attempt, Event};
 use super::server::usual;
 use super::tables::{Cancel, CancelReason, Cancelled, Client, Content, Counted, Place, Progress, Stage};
-use super::types::{Attempt, Ignored, Output, Peer, ServerId};
+use super::types::{Ignored, Output, Peer, ServerId};
 use crate::clock::Now;
 use crate::sip::message::{self, Message, Method, Name};
 use crate::sip::proxy::{self, Ending, Refusal};
@@ -140,7 +141,7 @@ impl Stack {
             forwarding.context.end(Ending::Won);
         }
         if !attempts.is_empty() || !given_up.is_empty() {
-            out.push(Output::Lost { transaction: ServerId(server.to_u64()), attempts, given_up });
+            out.push(Event::Lost { transaction: ServerId(server.to_u64()), attempts, given_up }.into());
         }
         let (code, reason) = (answer.code(), Bytes::copy_from_slice(answer.reason()));
         let content = Content::Forwarded { message: answer, challenges: Vec::new() };
@@ -240,7 +241,7 @@ impl Stack {
             // A round that fails is over before it is answered: this is one that has lost to a 2xx.
             if server.method == Method::Invite {
                 let transaction = ServerId(id.to_u64());
-                out.push(Output::Lost { transaction, attempts: vec![attempt], given_up: Vec::new() });
+                out.push(Event::Lost { transaction, attempts: vec![attempt], given_up: Vec::new() }.into());
             }
             return;
         }
@@ -251,10 +252,9 @@ impl Stack {
         match forwarding.context.failed(place.branch, attempt) {
             proxy::Progress::Waiting => {}
             proxy::Progress::CancelOthers => self.cancel_branches(now, id, None, out),
-            proxy::Progress::RoundOver { .. } if forwarding.context.ending() == Ending::Won => {}
-            proxy::Progress::RoundOver { attempts, best, more, redirected } => {
-                let transaction = ServerId(id.to_u64());
-                out.push(Output::RoundFailed { transaction, attempts, best, more, redirected });
+            proxy::Progress::RoundOver(_) if forwarding.context.ending() == Ending::Won => {}
+            proxy::Progress::RoundOver(round) => {
+                out.push(Event::RoundFailed { transaction: ServerId(id.to_u64()), round }.into());
                 if !self.start_round(now, id, out) {
                     self.answer_best(id, out);
                 }

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::tables::{Alarm, CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
 use super::types::{AnswerId, Ignored, ListenerId, Output, Peer, Plan, RequestView, ServerId, Target, Verdict, Way};
-use super::{NextOn, Settings, Stack, Withdrawal};
+use super::{Event, FinalResponse, NextOn, Settings, Stack, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::dialog::Course;
 use crate::sip::message::{self, Message, Method, Name};
@@ -111,7 +111,7 @@ impl Stack {
                 }
                 self.servers.remove(id);
                 alarm.map(|alarm| self.wheel.cancel(alarm));
-                return out.push(Output::Terminated { transaction: ServerId(id.to_u64()) });
+                return out.push(Event::Terminated { transaction: ServerId(id.to_u64()) }.into());
             }
         }
         let deadline = server.deadline();
@@ -265,8 +265,8 @@ impl Stack {
         if !reasons.is_empty() {
             server.cancel_reason = CancelReason::Given(reasons);
         }
-        let why = Withdrawal::of(cancel);
-        out.push(Output::Cancelled { transaction: ServerId(id.to_u64()), why, held });
+        let event = Event::Cancelled { transaction: ServerId(id.to_u64()), why: Withdrawal::of(cancel) };
+        out.push(Output::Event { event, held });
         let Some(forwarding) = server.forwarding.as_deref_mut() else { return };
         forwarding.context.end(crate::sip::proxy::Ending::Cancelled);
         if self.waits_for_breadth(id) {
@@ -383,7 +383,8 @@ impl Stack {
         let bytes = self.print_answer(by, answer, &[]);
         self.send_upstream(now, id, answer.code(), bytes, out);
         self.settle_server(id, out);
-        out.push(Output::Provisional { transaction: ServerId(id.to_u64()), answer: Rc::clone(answer), target });
+        let (transaction, response) = (ServerId(id.to_u64()), Rc::clone(answer));
+        out.push(Event::Provisional { transaction, response, target }.into());
     }
 
     /// Holds an answer the gateway makes.
@@ -423,7 +424,8 @@ impl Stack {
         server.held.push(Box::new(Held { answer, code, content }));
         self.held += 1;
         let transaction = ServerId(id.to_u64());
-        out.push(Output::Final { transaction, answer, code, reason, message, source, uri });
+        let response = FinalResponse { code, reason, message, source, uri };
+        out.push(Output::Event { event: Event::Final { transaction, response }, held: Some((transaction, answer)) });
         Some(answer)
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::event::Event;
 use super::next::NextOn;
-use super::reason::Withdrawal;
 use crate::clock::Now;
 use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::{Malformed, Message};
@@ -234,23 +234,6 @@ pub enum Input {
     },
 }
 
-/// One failed try of a target.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// Request-URI that was sent.
-    pub uri: Bytes,
-    /// Where it was sent; `None` when the name led to no address.
-    pub hop: Option<SocketAddr>,
-    /// Final code; 408 when nothing came in time, 503 when it could not be sent.
-    pub code: u16,
-    /// Reason phrase.
-    pub reason: Bytes,
-    /// The answer; `None` when the gateway itself gave up.
-    pub message: Option<Rc<Message>>,
-    /// When the branch was started.
-    pub started: Now,
-}
-
 /// Why a message led to nothing; for counters.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Ignored {
@@ -313,70 +296,12 @@ pub enum Output {
         /// Its transaction.
         transaction: ServerId,
     },
-    /// An answer 101 to 199 came and has been forwarded.
-    Provisional {
-        /// Of which transaction.
-        transaction: ServerId,
-        /// The answer as it came in.
-        answer: Rc<Message>,
-        /// Which target, counted over all groups from 0.
-        target: u16,
-    },
-    /// All branches of a round have failed; comes before the next group starts and before the `Final`.
-    RoundFailed {
-        /// Of which transaction.
-        transaction: ServerId,
-        /// Each branch of the round, in the order of the plan.
-        attempts: Vec<Attempt>,
-        /// Index of the best answer in `attempts` (RFC 3261 §16.7 step 6).
-        best: usize,
-        /// Whether a further group follows.
-        more: bool,
-        /// Whether the best answer is a redirection whose contacts come next.
-        redirected: bool,
-    },
-    /// Branches of an INVITE that came to nothing because another one was answered: comes before the `Final` of the first
-    /// 2xx if there are any, and again for each that was still running then when it ends.
-    Lost {
-        /// Of which transaction.
-        transaction: ServerId,
-        /// Those that have ended.
-        attempts: Vec<Attempt>,
-        /// Request-URIs of those that are given up now.
-        given_up: Vec<Bytes>,
-    },
-    /// The final answer the caller is to get, held until [`Input::Release`]. Each 2xx of a fork makes one.
-    Final {
-        /// Of which transaction.
-        transaction: ServerId,
-        /// Name for the release.
-        answer: AnswerId,
-        /// The code the caller gets.
-        code: u16,
-        /// The reason phrase the caller gets.
-        reason: Bytes,
-        /// The answer as it came in; `None` when the gateway made it.
-        message: Option<Rc<Message>>,
-        /// Who sent it; `None` when the gateway made it.
-        source: Option<SocketAddr>,
-        /// Request-URI of the branch it came by; the one received when no branch did.
-        uri: Bytes,
-    },
-    /// The ACK for a 2xx passed and has been forwarded.
-    Acknowledged {
-        /// The ACK.
-        message: Rc<Message>,
-        /// Where it came from.
-        peer: Peer,
-    },
-    /// A CANCEL for this INVITE came. Its 200 is held until [`Input::Release`].
-    Cancelled {
-        /// The transaction of the INVITE.
-        transaction: ServerId,
-        /// Why, by its Reason.
-        why: Withdrawal,
-        /// The transaction of the CANCEL, and the name of its answer; `None` when there was no room for it and the 200
-        /// has left already.
+    /// Something happened to a request.
+    Event {
+        /// What.
+        event: Event,
+        /// The response that waits for its record, until [`Input::Release`]: the final one for the caller, or the 200 to
+        /// its CANCEL, if there was room to hold that.
         held: Option<(ServerId, AnswerId)>,
     },
     /// A 2xx to an INVITE came for a branch that is not of this process. It goes on if it is given to
@@ -395,11 +320,6 @@ pub enum Output {
         port: Option<u16>,
         /// By which transports.
         ways: Ways,
-    },
-    /// Nothing more comes for this transaction: drop what is kept for it.
-    Terminated {
-        /// Which.
-        transaction: ServerId,
     },
     /// A destination is down, or up again.
     Turned {

@@ -154,7 +154,9 @@ impl World {
                         let verdict = if view.in_dialog { Verdict::FollowRoute } else { verdict };
                         inputs.push(Input::Decide { transaction, verdict });
                     }
-                    Output::Final { transaction, answer, .. } => inputs.push(Input::Release { transaction, answer }),
+                    Output::Event { held: Some((transaction, answer)), .. } => {
+                        inputs.push(Input::Release { transaction, answer });
+                    }
                     Output::Resolve { query, host, .. } => {
                         assert_eq!(class, "proxy", "led to {host}:\n{text}");
                         let addr = SocketAddr::from(([198, 51, 100, 9], 5060));

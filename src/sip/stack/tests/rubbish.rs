@@ -77,8 +77,7 @@ impl Mill {
                     };
                     Input::Decide { transaction, verdict }
                 }
-                Output::Final { transaction, answer, .. }
-                | Output::Cancelled { held: Some((transaction, answer)), .. } => Input::Release { transaction, answer },
+                Output::Event { held: Some((transaction, answer)), .. } => Input::Release { transaction, answer },
                 Output::Resolve { query, .. } => Input::Resolved {
                     query,
                     destinations: vec![Destination { addr: address("carol"), transport: None }],

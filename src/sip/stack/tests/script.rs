@@ -15,8 +15,8 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::sip::message::Message;
 use crate::sip::proxy::hop;
 use crate::sip::stack::{
-    AnswerId, Destination, Hop, Input, ListenerId, Network, NextOn, Output, Peer, Plan, QueryId, Redirects, ServerId,
-    Settings, Sizes, Stack, Strangers, Target, Verdict, Way, Withdrawal,
+    AnswerId, Attempt, Destination, Event, Hop, Input, ListenerId, Network, NextOn, Output, Peer, Plan, QueryId,
+    Redirects, ServerId, Settings, Sizes, Stack, Strangers, Target, Verdict, Way, Withdrawal,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -286,34 +286,15 @@ impl Play {
                     let verdict = self.verdict(transaction);
                     self.input(Input::Decide { transaction, verdict });
                 }
-                Output::Final { transaction, answer, code, message, .. } => {
-                    let by = if message.is_some() { "" } else { " local" };
-                    self.events.push_back(format!("Final {code}{by}"));
-                    self.hold(transaction, answer);
-                }
-                Output::Provisional { answer, target, .. } => {
-                    self.events.push_back(format!("Provisional {} by {target}", answer.code()));
-                }
-                Output::RoundFailed { attempts, best, more, .. } => {
-                    let codes: Vec<String> = attempts.iter().map(|attempt| attempt.code.to_string()).collect();
-                    let more = if more { " more" } else { "" };
-                    self.events.push_back(format!("RoundFailed {} best {best}{more}", codes.join(" ")));
-                }
-                Output::Lost { attempts, given_up, .. } => {
-                    let codes: Vec<String> = attempts.iter().map(|attempt| attempt.code.to_string()).collect();
-                    self.events.push_back(format!("Lost {} and {}", codes.join(" "), given_up.len()));
+                Output::Event { event, held } => {
+                    self.events.push_back(line_of(&event));
+                    if let Some((transaction, answer)) = held {
+                        self.hold(transaction, answer);
+                    }
                 }
                 Output::Resolve { query, host, .. } => {
                     self.events.push_back(format!("Resolve {host}"));
                     self.queries.push_back(query);
-                }
-                Output::Acknowledged { .. } => self.events.push_back("Acknowledged".to_owned()),
-                Output::Cancelled { held, why, .. } => {
-                    let why = if why == Withdrawal::Elsewhere { " Elsewhere" } else { "" };
-                    self.events.push_back(format!("Cancelled{why}"));
-                    if let Some((transaction, answer)) = held {
-                        self.hold(transaction, answer);
-                    }
                 }
                 Output::Orphan { answer } => {
                     self.events.push_back(format!("Orphan {}", answer.code()));
@@ -323,7 +304,6 @@ impl Play {
                         self.perform(out);
                     }
                 }
-                Output::Terminated { .. } => self.events.push_back("Terminated".to_owned()),
                 Output::Turned { condition, .. } => self.events.push_back(format!("Turned {condition:?}")),
                 Output::Ignored { why } => self.events.push_back(format!("Ignored {why:?}")),
             }
@@ -467,6 +447,32 @@ impl Play {
             own("To"),
             own("CSeq").replace("INVITE", "CANCEL")
         )
+    }
+}
+
+/// What happened, as a line `told` says it.
+fn line_of(event: &Event) -> String {
+    let codes = |attempts: &[Attempt]| {
+        let codes: Vec<String> = attempts.iter().map(|attempt| attempt.code.to_string()).collect();
+        codes.join(" ")
+    };
+    match event {
+        Event::Final { response, .. } => {
+            let by = if response.message.is_some() { "" } else { " local" };
+            format!("Final {}{by}", response.code)
+        }
+        Event::Provisional { response, target, .. } => format!("Provisional {} by {target}", response.code()),
+        Event::RoundFailed { round, .. } => {
+            let more = if round.more { " more" } else { "" };
+            format!("RoundFailed {} best {}{more}", codes(&round.attempts), round.best)
+        }
+        Event::Lost { attempts, given_up, .. } => format!("Lost {} and {}", codes(attempts), given_up.len()),
+        Event::Acknowledged { .. } => "Acknowledged".to_owned(),
+        Event::Cancelled { why, .. } => {
+            let why = if *why == Withdrawal::Elsewhere { " Elsewhere" } else { "" };
+            format!("Cancelled{why}")
+        }
+        Event::Terminated { .. } => "Terminated".to_owned(),
     }
 }
 

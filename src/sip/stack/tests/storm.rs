@@ -12,7 +12,9 @@ use bytes::Bytes;
 use super::script::{address, answer, header, headers, settings};
 use crate::clock::{Instant, Now};
 use crate::sip::message::Message;
-use crate::sip::stack::{Hop, Input, ListenerId, NextOn, Output, Peer, Plan, ServerId, Sizes, Stack, Target, Verdict};
+use crate::sip::stack::{
+    self, Hop, Input, ListenerId, NextOn, Output, Peer, Plan, ServerId, Sizes, Stack, Target, Verdict,
+};
 
 /// Seeds that are run.
 const SEEDS: u64 = 700;
@@ -228,37 +230,41 @@ impl Storm {
                 Output::Send { authority: Some(_), .. } => self.problems.push("named a certificate".to_owned()),
                 Output::Send { peer, bytes, .. } => self.sent(peer.addr, &bytes),
                 Output::Request { transaction } => self.requested(transaction),
-                Output::Final { transaction, answer, code, message, .. } => {
-                    let tag = message.map(|message| String::from_utf8_lossy(message.to_tag()).into_owned());
-                    let call = self.live.get(&transaction).cloned().unwrap_or_default();
-                    if call.is_empty() || !self.told.insert(format!("final {call} {code} {tag:?}")) {
-                        self.problems.push(format!("told twice: {call} {code} {tag:?}"));
-                    }
-                    let late = self.rng.millis(40);
-                    self.at(late, Event::Release(Input::Release { transaction, answer }));
-                }
-                Output::Terminated { transaction } => {
-                    // CANCELs end too, without ever having been told.
-                    self.live.remove(&transaction);
-                }
-                Output::Cancelled { held: Some((transaction, answer)), .. } => {
-                    let late = self.rng.millis(40);
-                    self.at(late, Event::Release(Input::Release { transaction, answer }));
-                }
-                Output::Cancelled { transaction, held: None, .. }
-                | Output::Lost { transaction, .. }
-                | Output::Provisional { transaction, .. }
-                | Output::RoundFailed { transaction, .. } => {
-                    if !self.live.contains_key(&transaction) {
-                        self.problems.push("told of a transaction that is gone".to_owned());
+                Output::Event { event, held } => {
+                    self.happened(&event);
+                    if let Some((transaction, answer)) = held {
+                        let late = self.rng.millis(40);
+                        self.at(late, Event::Release(Input::Release { transaction, answer }));
                     }
                 }
-                Output::Acknowledged { .. }
-                | Output::Ignored { .. }
-                | Output::Orphan { .. }
-                | Output::Turned { .. } => {}
+                Output::Ignored { .. } | Output::Orphan { .. } | Output::Turned { .. } => {}
                 Output::Resolve { .. } => self.problems.push("asked for a name".to_owned()),
             }
+        }
+    }
+
+    fn happened(&mut self, event: &stack::Event) {
+        use stack::Event::{Acknowledged, Cancelled, Final, Lost, Provisional, RoundFailed, Terminated};
+        match event {
+            Final { transaction, response } => {
+                let tag = response.message.as_ref();
+                let tag = tag.map(|message| String::from_utf8_lossy(message.to_tag()).into_owned());
+                let (call, code) = (self.live.get(transaction).cloned().unwrap_or_default(), response.code);
+                if call.is_empty() || !self.told.insert(format!("final {call} {code} {tag:?}")) {
+                    self.problems.push(format!("told twice: {call} {code} {tag:?}"));
+                }
+            }
+            // CANCELs end too, without ever having been told.
+            Terminated { transaction } => _ = self.live.remove(transaction),
+            Cancelled { transaction, .. }
+            | Lost { transaction, .. }
+            | Provisional { transaction, .. }
+            | RoundFailed { transaction, .. } => {
+                if !self.live.contains_key(transaction) {
+                    self.problems.push("told of a transaction that is gone".to_owned());
+                }
+            }
+            Acknowledged { .. } => {}
         }
     }
 

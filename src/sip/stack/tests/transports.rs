@@ -69,8 +69,7 @@ fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Lef
                     let message = Message::parse(bytes.to_vec()).expect("a message");
                     left.push(Left { peer, message, name: authority.map(|name| name.to_string()) });
                 }
-                Output::Final { transaction, answer, .. }
-                | Output::Cancelled { held: Some((transaction, answer)), .. } => {
+                Output::Event { held: Some((transaction, answer)), .. } => {
                     inputs.push(Input::Release { transaction, answer });
                 }
                 _ => {}

@@ -1,0 +1,121 @@
+//! What happened to a request, in one vocabulary: the SIP machine tells it, the policy may answer it, and accounting makes
+//! records of it.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::reason::Withdrawal;
+use super::types::{Output, Peer, ServerId};
+use crate::clock::Now;
+use crate::sip::message::Message;
+
+/// Something that happened to a request, or to the call it opened.
+#[derive(Debug)]
+pub enum Event {
+    /// A response of 101 to 199 came and has been forwarded.
+    Provisional {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// The response as it came in.
+        response: Rc<Message>,
+        /// Which target, counted over all groups from 0.
+        target: u16,
+    },
+    /// All branches of a round have failed; comes before the next group starts and before the `Final`.
+    RoundFailed {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// Its branches.
+        round: Round,
+    },
+    /// Branches of an INVITE that came to nothing because another one was answered: comes before the `Final` of the first
+    /// 2xx if there are any, and again for each that was still running then when it ends.
+    Lost {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// Those that have ended.
+        attempts: Vec<Attempt>,
+        /// Request-URIs of those that are given up now.
+        given_up: Vec<Bytes>,
+    },
+    /// The final response the caller is to get. Each 2xx of a fork makes one.
+    Final {
+        /// Of which transaction.
+        transaction: ServerId,
+        /// The response.
+        response: FinalResponse,
+    },
+    /// The ACK for a 2xx passed and has been forwarded.
+    Acknowledged {
+        /// The ACK.
+        message: Rc<Message>,
+        /// Where it came from.
+        peer: Peer,
+    },
+    /// A CANCEL for this INVITE came.
+    Cancelled {
+        /// The transaction of the INVITE.
+        transaction: ServerId,
+        /// Why, by its Reason.
+        why: Withdrawal,
+    },
+    /// Nothing more comes for this transaction: drop what is kept for it.
+    Terminated {
+        /// Which.
+        transaction: ServerId,
+    },
+}
+
+/// A round of branches without a 2xx.
+#[derive(Debug)]
+pub struct Round {
+    /// Each branch of the round, in the order of the plan; one at least.
+    pub attempts: Vec<Attempt>,
+    /// Index of the best response in `attempts` (RFC 3261 §16.7 step 6).
+    pub best: usize,
+    /// Whether the plan has a further group.
+    pub more: bool,
+    /// Whether the best response is a redirection whose contacts come next.
+    pub redirected: bool,
+}
+
+/// One failed try of a target.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Request-URI that was sent.
+    pub uri: Bytes,
+    /// Where it was sent; `None` when the name led to no address.
+    pub hop: Option<SocketAddr>,
+    /// Final code; 408 when nothing came in time, 503 when it could not be sent.
+    pub code: u16,
+    /// Reason phrase.
+    pub reason: Bytes,
+    /// The response; `None` when the gateway itself gave up.
+    pub message: Option<Rc<Message>>,
+    /// When the branch was started.
+    pub started: Now,
+}
+
+/// A final response for the caller.
+#[derive(Debug)]
+pub struct FinalResponse {
+    /// The code the caller gets.
+    pub code: u16,
+    /// The reason phrase the caller gets.
+    pub reason: Bytes,
+    /// The response as it came in; `None` when the gateway made it.
+    pub message: Option<Rc<Message>>,
+    /// Who sent it; `None` when the gateway made it.
+    pub source: Option<SocketAddr>,
+    /// Request-URI of the branch it came by; the one received when no branch did.
+    pub uri: Bytes,
+}
+
+/// Nothing waits for it.
+impl From<Event> for Output {
+    fn from(event: Event) -> Self {
+        Self::Event { event, held: None }
+    }
+}
