@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -22,7 +23,7 @@ use super::watch::Outgoing;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
-use crate::policy::{Avp, Marks, RouteFields, Targets};
+use crate::policy::{Account, Avp, Marks};
 use crate::record::{Kind, Party, Value};
 use crate::sip::dialog::{Course, Dialogs, Direction, Known};
 use crate::sip::message::{Message, Method, Name};
@@ -75,8 +76,8 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outcome) {
         let before = out.len();
         match input {
-            Input::Request { transaction, view, marks, avps, fields, targets, table } => {
-                self.request(now, transaction, view, Wishes { marks, avps, fields, targets, table });
+            Input::Request { transaction, view, marks, account } => {
+                self.request(now, transaction, view, marks, account)
             }
             Input::Event(event) => self.happened(now, event, out),
             Input::Probed { key, to, sign } => self.probed(now, key, to, sign, out),
@@ -158,7 +159,7 @@ impl Engine {
         self.calls.memory()
     }
 
-    fn request(&mut self, now: Now, id: ServerId, view: &RequestView, wishes: Wishes<'_>) {
+    fn request(&mut self, now: Now, id: ServerId, view: &RequestView, marks: Marks, account: Option<Arc<Account>>) {
         let request = &*view.message;
         let method = request.method();
         if matches!(method, Method::Ack | Method::Cancel) {
@@ -175,7 +176,7 @@ impl Engine {
         }
         // What belongs to a known call is recorded as its INVITE was marked.
         let of_call = found.and_then(|(key, _)| self.calls.get(key)).map(|session| session.marks);
-        let marks = of_call.unwrap_or(wishes.marks);
+        let marks = of_call.unwrap_or(marks);
         let is_wanted = match method {
             Method::Invite | Method::Bye => found.is_some() || !marks.is_empty(),
             Method::Update if found.is_some() => true,
@@ -204,14 +205,12 @@ impl Engine {
             let ending = Ending { at: view.arrived, by: sender, transaction: id };
             self.calls.change(key, |session| session.ending.get_or_insert(ending).at);
         }
-        let (avps, leg_values) = self.avps(now, view, wishes.avps);
+        let (avps, leg_values) = self.avps(now, view, account.as_deref().map_or(&[], |account| &account.avps));
         let mut transaction = Transaction {
             marks,
             avps,
             leg_values,
-            fields: wishes.fields.cloned(),
-            targets: wishes.targets,
-            table: wishes.table.map(Into::into),
+            account,
             session,
             whence,
             is_to_moved,
@@ -417,15 +416,6 @@ const fn success_phrase(code: u16) -> &'static [u8] {
         204 => b"No Notification",
         _ => b"OK",
     }
-}
-
-/// What is wished of a request.
-struct Wishes<'a> {
-    marks: Marks,
-    avps: &'a [Avp],
-    fields: Option<&'a RouteFields>,
-    targets: Targets,
-    table: Option<&'a str>,
 }
 
 /// Where it is remembered that a call has ended, as far as it is to be forgotten there.

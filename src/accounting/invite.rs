@@ -31,7 +31,7 @@ impl Engine {
         let best = round.best.min(round.attempts.len().saturating_sub(1));
         transaction.respondent = round.attempts.get(best).map(Respondent::of_attempt).or(transaction.respondent);
         if transaction.is_initial_invite() && !round.attempts.is_empty() {
-            let reported = match transaction.targets {
+            let reported = match transaction.targets() {
                 _ if self.maker.settings.missed_branches => &round.attempts[..],
                 Targets::Forward => &round.attempts[best..=best],
                 Targets::Alternatives => &[],
@@ -43,7 +43,7 @@ impl Engine {
                 transaction.note(attempt);
             }
             let best = &round.attempts[best];
-            if transaction.targets == Targets::Forward || round.redirected {
+            if transaction.targets() == Targets::Forward || round.redirected {
                 transaction.is_cut |= self.add_leg(now, &mut transaction, &Answer::of_attempt(best));
                 transaction.forwarder = best.uri.clone();
             }
@@ -139,13 +139,13 @@ impl Engine {
         let behind = transaction.behind(answer).cloned();
         let decisive = behind.as_ref().map_or(*answer, Answer::of_attempt);
         let is_leg_due =
-            transaction.is_tried && !transaction.is_sent_on && transaction.targets == Targets::Alternatives;
+            transaction.is_tried && !transaction.is_sent_on && transaction.targets() == Targets::Alternatives;
         if is_leg_due {
             transaction.is_cut |= self.add_leg(now, transaction, &decisive);
         }
         // Targets that forward the call have their records; alternatives are one callee, who has missed it now. What the
         // gateway refuses itself has none yet.
-        let is_told = transaction.targets == Targets::Forward || self.maker.settings.missed_branches;
+        let is_told = transaction.targets() == Targets::Forward || self.maker.settings.missed_branches;
         if !transaction.is_tried || !is_told {
             self.missed(now, transaction, &decisive, out);
         }
@@ -245,9 +245,9 @@ impl Engine {
             from_tag: request.from_tag(),
             to_tag: answer.to_tag(),
             reason: answer.reason,
-            table: transaction.table.as_deref(),
+            table: transaction.table(),
             fields: &record.fields,
-            own_fields: transaction.fields.as_ref().map_or(0, |fields| fields.own),
+            own_fields: transaction.fields().map_or(0, |fields| fields.own),
             legs: &legs,
             is_cut: record.shortened,
             marks: transaction.marks,

@@ -43,7 +43,7 @@ impl Maker {
     ) -> Record {
         let request = transaction.request();
         let context = self.context(now, transaction, answer);
-        let templates = transaction.fields.as_ref().map_or(&self.settings.fields[..], |fields| &fields.all);
+        let templates = transaction.fields().map_or(&self.settings.fields[..], |fields| &fields.all);
         let (own, mut is_cut) = fields::evaluate(templates, &context);
         let is_later = matches!(kind, Kind::Interim | Kind::Stop);
         let fields = match session {
@@ -86,7 +86,7 @@ impl Maker {
             end: None,
             fields,
             legs: fields::ordered(&self.settings, legs),
-            table: transaction.table.as_deref().map(str::to_owned).or_else(|| session.and_then(Session::table)),
+            table: transaction.table().map(str::to_owned).or_else(|| session.and_then(Session::table)),
             number: None,
             shortened: is_cut,
         }

@@ -57,8 +57,10 @@ mod transaction;
 mod verdict;
 mod watch;
 
+use std::sync::Arc;
+
 use crate::ids::{CallHash, SinkMask};
-use crate::policy::{Avp, Marks, RouteFields, Targets};
+use crate::policy::{Account, Marks};
 use crate::record::{CallChange, Commit, Entry, Party, Record, codec};
 use crate::sip::stack::{Event, RequestView, ServerId};
 
@@ -80,14 +82,8 @@ pub enum Input<'a> {
         view: &'a RequestView,
         /// Which sinks record what of it.
         marks: Marks,
-        /// Values for `$avp(name)`: evaluated now, on the request.
-        avps: &'a [Avp],
-        /// Fields of its route; `None`: those of the settings.
-        fields: Option<&'a RouteFields>,
-        /// What its targets are to each other.
-        targets: Targets,
-        /// Table that takes its records instead of the SQL sink's own.
-        table: Option<&'a str>,
+        /// How it is recorded; `None`: by the settings alone.
+        account: Option<Arc<Account>>,
     },
     /// Something happened to one.
     Event(&'a Event),

@@ -1,6 +1,7 @@
 //! What is remembered of one request until its final answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -8,7 +9,7 @@ use super::ends::Whence;
 use super::session::Key;
 use super::verdict::Respondent;
 use crate::ids::SinkMask;
-use crate::policy::{Marks, RouteFields, Targets};
+use crate::policy::{Account, Marks, RouteFields, Targets};
 use crate::record::codec::LEGS_MAX;
 use crate::record::{Cause, End, Fields, Party};
 use crate::sip::message::{Message, Method};
@@ -26,11 +27,8 @@ pub(super) struct Transaction {
     pub(super) avps: Avps,
     /// Those of them that are lists.
     pub(super) leg_values: Vec<LegValues>,
-    /// Fields of its route; `None`: those of the settings.
-    pub(super) fields: Option<RouteFields>,
-    /// What its targets are to each other.
-    pub(super) targets: Targets,
-    pub(super) table: Option<Box<str>>,
+    /// How it is recorded; `None`: by the settings alone.
+    pub(super) account: Option<Arc<Account>>,
     /// The session it belongs to.
     pub(super) session: Option<Key>,
     pub(super) sender: Party,
@@ -84,9 +82,7 @@ impl Transaction {
             marks: Marks::NONE,
             avps: Avps::new(),
             leg_values: Vec::new(),
-            fields: None,
-            targets: Targets::Alternatives,
-            table: None,
+            account: None,
             session: None,
             sender,
             whence: Whence::Sender,
@@ -115,6 +111,21 @@ impl Transaction {
 
     pub(super) fn request(&self) -> &Message {
         &self.view.message
+    }
+
+    /// What its targets are to each other; without a route there is one at most.
+    pub(super) fn targets(&self) -> Targets {
+        self.account.as_deref().map_or(Targets::Alternatives, |account| account.targets)
+    }
+
+    /// Fields of its own; `None`: those of the settings.
+    pub(super) fn fields(&self) -> Option<&RouteFields> {
+        self.account.as_deref()?.fields.as_ref()
+    }
+
+    /// The table that takes its records.
+    pub(super) fn table(&self) -> Option<&str> {
+        self.account.as_deref()?.table.as_deref()
     }
 
     pub(super) fn method(&self) -> Method {

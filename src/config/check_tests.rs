@@ -437,7 +437,7 @@ fn a_plan_holds_what_the_file_says() {
     // The queue has given number 3 to `a` and 1 to `z`.
     let numbers = [SinkNumber(3), SinkNumber(1)];
     let routes = plan.routes(&numbers);
-    assert_eq!(routes.all()[1].marks.missed.iter().collect::<Vec<_>>(), [SinkNumber(1), SinkNumber(3)]);
+    assert_eq!(routes.marks()[1].missed.iter().collect::<Vec<_>>(), [SinkNumber(1), SinkNumber(3)]);
     assert_eq!(plan.accounting(&numbers).sinks[1], crate::accounting::SinkMode::Cdr);
 }
 

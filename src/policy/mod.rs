@@ -16,33 +16,28 @@ pub use routes::{Route, Routes};
 
 /// What was decided about a request.
 #[derive(Debug)]
-pub struct Decision<'r> {
+pub struct Decision {
     /// Where it goes.
     pub verdict: Verdict,
     /// What is recorded of it.
     pub marks: Marks,
-    /// The route that decided; `None` inside a dialog and when none matched.
-    pub route: Option<&'r Route>,
+    /// How it is recorded, by the route that decided; `None` inside a dialog and when none matched: by the settings alone.
+    pub account: Option<Arc<Account>>,
 }
 
-impl<'r> Decision<'r> {
-    /// What the targets of the route are to each other; without a route there is one at most.
-    #[must_use]
-    pub fn targets(&self) -> Targets {
-        self.route.map_or(Targets::Alternatives, |route| route.targets)
-    }
-
-    /// Values the route gives to `$avp(name)`.
-    #[must_use]
-    pub fn avps(&self) -> &'r [Avp] {
-        self.route.map_or(&[], |route| &route.avps)
-    }
-
-    /// Fields of the route, if it has some of its own.
-    #[must_use]
-    pub fn fields(&self) -> Option<&'r RouteFields> {
-        self.route.and_then(|route| route.fields.as_ref())
-    }
+/// How a request is recorded: what a route says of all records of it.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Name of the route.
+    pub name: String,
+    /// What the targets are to each other.
+    pub targets: Targets,
+    /// Fields of its own; `None`: those of the settings.
+    pub fields: Option<RouteFields>,
+    /// Values for `$avp(name)`: evaluated on the request when it comes.
+    pub avps: Vec<Avp>,
+    /// Table that takes its records instead of the SQL sink's own.
+    pub table: Option<Box<str>>,
 }
 
 /// What several targets of a route are to each other, and so what a failed one means.

@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::pattern::Pattern;
 use super::target::{Destination, Terms};
-use super::{Avp, Decision, Marks, RouteFields, Targets};
+use super::{Account, Avp, Decision, Marks, RouteFields, Targets};
 use crate::sip::message::{Message, Uri};
 use crate::sip::stack::{Network, Plan, Redirects, RequestView, Verdict, Way};
 
@@ -74,10 +75,26 @@ pub enum Action {
     },
 }
 
+/// A route as it decides.
+#[derive(Debug)]
+struct Rule {
+    condition: Condition,
+    action: Action,
+    marks: Marks,
+    account: Arc<Account>,
+}
+
+impl From<Route> for Rule {
+    fn from(route: Route) -> Self {
+        let Route { name, condition, action, targets, marks, fields, avps } = route;
+        Self { condition, action, marks, account: Arc::new(Account { name, targets, fields, avps, table: None }) }
+    }
+}
+
 /// All routes, in order.
 #[derive(Debug)]
 pub struct Routes {
-    routes: Vec<Route>,
+    rules: Vec<Rule>,
     /// For each first octet of a user part the routes that can match; the last list is for requests without one.
     candidates: Vec<Vec<u16>>,
     in_dialog: Marks,
@@ -106,50 +123,46 @@ impl Routes {
                 }
             }
         }
-        Self { routes, candidates, in_dialog }
+        Self { rules: routes.into_iter().map(Rule::from).collect(), candidates, in_dialog }
     }
 
-    /// All routes.
-    #[must_use]
-    pub fn all(&self) -> &[Route] {
-        &self.routes
+    /// The marks of all routes.
+    #[cfg(test)]
+    pub(crate) fn marks(&self) -> Vec<Marks> {
+        self.rules.iter().map(|rule| rule.marks).collect()
     }
 
     /// What becomes of a request, and what is recorded of it.
     #[must_use]
-    pub fn decide(&self, view: &RequestView) -> Decision<'_> {
+    pub fn decide(&self, view: &RequestView) -> Decision {
+        let unmatched = |verdict| Decision { verdict, marks: self.in_dialog, account: None };
         if view.in_dialog {
-            return Decision { verdict: Verdict::FollowRoute, marks: self.in_dialog, route: None };
+            return unmatched(Verdict::FollowRoute);
         }
         let request = Subject::new(&view.message, view.request_uri(), view.peer.addr.ip());
         // A trusted proxy has routed it; what is recorded of it the table says all the same.
         let is_routed = view.way != Way::Table;
-        match self.find(&request) {
-            Some(route) if is_routed => {
-                Decision { verdict: Verdict::FollowRoute, marks: route.marks, route: Some(route) }
-            }
-            None if is_routed => Decision { verdict: Verdict::FollowRoute, marks: self.in_dialog, route: None },
-            Some(route) => {
-                Decision { verdict: route.action.verdict(view.request_uri()), marks: route.marks, route: Some(route) }
-            }
-            None => Decision { verdict: unmatched(&request), marks: self.in_dialog, route: None },
-        }
+        let Some(rule) = self.find(&request) else {
+            return unmatched(if is_routed { Verdict::FollowRoute } else { answer_unmatched(&request) });
+        };
+        let verdict = if is_routed { Verdict::FollowRoute } else { rule.action.verdict(view.request_uri()) };
+        Decision { verdict, marks: rule.marks, account: Some(Arc::clone(&rule.account)) }
     }
 
-    fn find(&self, request: &Subject<'_>) -> Option<&Route> {
+    fn find(&self, request: &Subject<'_>) -> Option<&Rule> {
         let list = match request.user.as_deref() {
             Some([first, ..]) => usize::from(*first),
             _ => NO_USER,
         };
-        let routes = self.candidates[list].iter().map(|number| &self.routes[usize::from(*number)]);
-        routes.into_iter().find(|route| route.condition.holds(request))
+        let mut rules = self.candidates[list].iter().map(|number| &self.rules[usize::from(*number)]);
+        rules.find(|rule| rule.condition.holds(request))
     }
 }
 
 /// Where the list of routes for requests without a user part stands.
 const NO_USER: usize = 256;
 
-fn unmatched(request: &Subject<'_>) -> Verdict {
+fn answer_unmatched(request: &Subject<'_>) -> Verdict {
     let is_for_gateway = request.method == b"OPTIONS" && request.user.is_none();
     let code = if is_for_gateway { 200 } else { 404 };
     Verdict::Answer { code, reason: Cow::Borrowed(""), retry_after_s: None, contacts: Vec::new() }

@@ -99,7 +99,7 @@ fn the_first_route_that_matches_decides() {
     ] {
         let view = view(method, uri, source, "");
         let decision = routes.decide(&view);
-        assert_eq!(decision.route.map(|route| route.name.as_str()), want, "{name}");
+        assert_eq!(decision.account.as_ref().map(|route| route.name.as_str()), want, "{name}");
     }
 }
 
@@ -130,7 +130,7 @@ fn what_no_route_matches_gets_404() {
             other => panic!("{name}: {other:?}"),
         };
         assert_eq!(code, want, "{name}");
-        assert!(decision.route.is_none(), "{name}");
+        assert!(decision.account.is_none(), "{name}");
     }
 }
 

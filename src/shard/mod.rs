@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
-use crate::policy::Routes;
+use crate::policy::{Decision, Routes};
 use crate::record::Commit;
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
@@ -450,20 +450,13 @@ impl Shard {
             let decision = self.rules.routes.decide(view);
             match &refusal {
                 Some(_) => out.push(Output::Count(Count::CallRefused)),
-                None if decision.route.is_none() && !view.in_dialog => out.push(Output::Count(Count::NoRoute)),
+                None if decision.account.is_none() && !view.in_dialog => out.push(Output::Count(Count::NoRoute)),
                 None => {}
             }
-            let fact = accounting::Input::Request {
-                transaction,
-                view,
-                marks: decision.marks,
-                avps: decision.avps(),
-                fields: decision.fields(),
-                targets: decision.targets(),
-                table: None,
-            };
+            let Decision { verdict, marks, account } = decision;
+            let fact = accounting::Input::Request { transaction, view, marks, account };
             self.engine.handle(now, fact, &mut self.pending);
-            refusal.unwrap_or(decision.verdict)
+            refusal.unwrap_or(verdict)
         };
         self.stack.handle(now, stack::Input::Decide { transaction, verdict }, &self.engine, more);
     }

@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +36,7 @@ use bytes::Bytes;
 use crate::accounting::{Closing, Engine, Input, Key, Made, Notice, Outcome, Outgoing, Purpose, Settings, Sign};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
-use crate::policy::{Avp, Marks, RouteFields, Targets};
+use crate::policy::{Account, Avp, Marks, RouteFields, Targets};
 use crate::record::{BODY_BYTES_MAX, CallChange, Value, codec};
 use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::Message;
@@ -313,19 +314,14 @@ impl Bench {
         };
         self.requests.push(message);
         let marks = if rest.is_empty() { self.marks } else { self.marks_in_dialog };
-        let avps = std::mem::take(&mut self.avps);
-        let fields = self.fields.clone().filter(|_| rest.is_empty());
-        let transaction = ServerId(self.requests.len() as u64);
-        self.handle(Input::Request {
-            transaction,
-            view: &view,
-            marks,
-            avps: &avps,
-            fields: fields.as_ref(),
+        let account = Account {
             targets: self.targets,
-            table: None,
-        });
-        self.avps = avps;
+            fields: self.fields.clone().filter(|_| rest.is_empty()),
+            avps: self.avps.clone(),
+            ..Account::default()
+        };
+        let transaction = ServerId(self.requests.len() as u64);
+        self.handle(Input::Request { transaction, view: &view, marks, account: Some(Arc::new(account)) });
     }
 
     /// All transactions terminate.
