@@ -314,7 +314,7 @@ impl Driver {
                 }
                 Mail::Resolved { query, destinations } => Input::Resolved { query, destinations },
                 Mail::Unreachable { listener, target } => Input::Unreachable(Peer { listener, addr: target }),
-                Mail::Rules(rules) => Input::Rules(rules),
+                Mail::Policy(recipe) => Input::Policy(recipe),
                 Mail::Tuning { tuning, memory_max } => {
                     self.memory_max = memory_max;
                     self.memory_due = now.mono;

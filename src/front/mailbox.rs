@@ -14,6 +14,7 @@ use crate::clock::{self, Instant};
 use crate::front::stream::Arrived;
 use crate::front::turned_away::Reason;
 use crate::ids::CallHash;
+use crate::policy::Recipe;
 use crate::shard::{self, Shard};
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::call_id_of;
@@ -70,8 +71,8 @@ pub enum Mail {
         /// Time between two records.
         every: Duration,
     },
-    /// Rules that hold from now on.
-    Rules(Arc<shard::Rules>),
+    /// The policy that decides from now on.
+    Policy(Arc<dyn Recipe>),
     /// Settings that hold from now on.
     Tuning {
         /// Those of the shard and what it is made of.

@@ -1,4 +1,7 @@
 //! Decides where a request goes and what is recorded of it.
+//!
+//! A [`Policy`] is asked by the shard it belongs to; a [`Recipe`] is what all shards build theirs from. The `[[route]]`
+//! tables of the configuration, [`Routes`], are one.
 
 pub mod pattern;
 pub mod routes;
@@ -6,13 +9,40 @@ pub mod routes;
 mod routes_tests;
 pub mod target;
 
+use std::fmt;
 use std::sync::Arc;
 
+use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
-use crate::sip::stack::{NextOn, Verdict};
+use crate::sip::stack::{NextOn, RequestView, ServerId, Verdict};
 use crate::vars::Template;
 
 pub use routes::{Route, Routes};
+
+/// Decides about requests. Each shard has one of its own, used by its thread alone: it may keep state, and must not block.
+///
+/// A reload replaces it between two events, so that it may be asked about a request it has not seen come.
+pub trait Policy {
+    /// A request came in: asked once for each, however often it is sent.
+    fn request(&mut self, asked: Asked<'_>) -> Decision;
+}
+
+/// What the shards build their policies from.
+pub trait Recipe: fmt::Debug + Send + Sync {
+    /// A policy for one shard, on its thread.
+    fn build(self: Arc<Self>) -> Box<dyn Policy>;
+}
+
+/// What a policy is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// When.
+    pub now: Now,
+    /// Name of the request until nothing more comes of it; never used twice.
+    pub transaction: ServerId,
+    /// The request.
+    pub view: &'a RequestView,
+}
 
 /// What was decided about a request.
 #[derive(Debug)]
@@ -21,7 +51,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// What is recorded of it.
     pub marks: Marks,
-    /// How it is recorded, by the route that decided; `None` inside a dialog and when none matched: by the settings alone.
+    /// How it is recorded. `None` inside a dialog and where the policy does not know the request: by the settings alone, and
+    /// the latter is counted as without a route.
     pub account: Option<Arc<Account>>,
 }
 

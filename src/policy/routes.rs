@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::pattern::Pattern;
 use super::target::{Destination, Terms};
-use super::{Account, Avp, Decision, Marks, RouteFields, Targets};
+use super::{Account, Asked, Avp, Decision, Marks, Policy, Recipe, RouteFields, Targets};
 use crate::sip::message::{Message, Uri};
 use crate::sip::stack::{Network, Plan, Redirects, RequestView, Verdict, Way};
 
@@ -98,6 +98,19 @@ pub struct Routes {
     /// For each first octet of a user part the routes that can match; the last list is for requests without one.
     candidates: Vec<Vec<u16>>,
     in_dialog: Marks,
+}
+
+/// They have no state: all shards share them.
+impl Recipe for Routes {
+    fn build(self: Arc<Self>) -> Box<dyn Policy> {
+        Box::new(self)
+    }
+}
+
+impl Policy for Arc<Routes> {
+    fn request(&mut self, asked: Asked<'_>) -> Decision {
+        self.decide(asked.view)
+    }
 }
 
 /// Most routes a configuration has.

@@ -20,8 +20,9 @@ use crate::front::resolver::Resolver;
 use crate::front::stream::Streams;
 use crate::front::stream::tls::ServerTls;
 use crate::ids::SinkNumber;
+use crate::policy::Recipe;
 use crate::queue;
-use crate::shard::{self, Rules, Tuning};
+use crate::shard::{self, Tuning};
 use crate::sip::stack::{Listener, ListenerId, Network, Transport};
 
 /// What takes effect at the next start only.
@@ -165,12 +166,12 @@ impl Reach<'_> {
         self.renumber(&new, &mut plan.sip);
         let tuning = Arc::new(tuning(&plan, &self.base.fixed, &self.base.accounting, &self.base.shard));
         // Routes name sinks: those that do not run would lose the records of their calls.
-        let rules =
-            (self.base.fixed.sinks == new.sinks).then(|| Arc::new(Rules { routes: plan.routes(&self.base.numbers) }));
+        let recipe = (self.base.fixed.sinks == new.sinks)
+            .then(|| -> Arc<dyn Recipe> { Arc::new(plan.routes(&self.base.numbers)) });
         for mailbox in self.mailboxes {
             let _ended = mailbox.put(Mail::Tuning { tuning: tuning.clone(), memory_max: plan.sip.memory_max });
-            if let Some(rules) = &rules {
-                let _ended = mailbox.put(Mail::Rules(rules.clone()));
+            if let Some(recipe) = &recipe {
+                let _ended = mailbox.put(Mail::Policy(recipe.clone()));
             }
         }
         self.resolver.ask_by(&plan.sip.dns);

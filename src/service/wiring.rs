@@ -29,9 +29,10 @@ use crate::front::resolver::{QUESTIONS_MAX, Resolver};
 use crate::front::stream::{self, Place, Streams};
 use crate::front::udp;
 use crate::ids::{Seq, SinkMask, SinkNumber};
+use crate::policy::Recipe;
 use crate::queue::{self, Desk};
 use crate::record::Kind;
-use crate::shard::{Rules, Shard};
+use crate::shard::Shard;
 use crate::sip::stack::{self, ListenerId, Stack, Transport};
 
 /// Why a gateway does not start.
@@ -141,7 +142,7 @@ impl Service {
         // It signs what goes out and comes back, and lives with the calls it protects.
         let keys = sign_with(&mut plan.sip, opened.secret, &opened.handle)?;
         let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
-        let rules = Arc::new(Rules { routes: plan.routes(&numbers) });
+        let recipe: Arc<dyn Recipe> = Arc::new(plan.routes(&numbers));
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
@@ -167,7 +168,7 @@ impl Service {
         let common = ShardParts {
             plan: &plan,
             settings: &settings,
-            rules,
+            recipe,
             mailboxes: &mailboxes,
             streams: streams.as_ref(),
             queue: &opened.handle,
@@ -314,7 +315,7 @@ impl Service {
 struct ShardParts<'a> {
     plan: &'a Plan,
     settings: &'a accounting::Settings,
-    rules: Arc<Rules>,
+    recipe: Arc<dyn Recipe>,
     mailboxes: &'a [Mailbox],
     streams: Option<&'a Streams>,
     queue: &'a queue::Handle,
@@ -331,9 +332,9 @@ impl ShardParts<'_> {
         let own = self.mailboxes[number].clone();
         let sip = &self.plan.sip;
         let stack = stack::Settings { shard: (number, sip.shards), ..sip.stack.clone() };
-        let (shard, settings, rules) = (self.plan.shard.clone(), self.settings.clone(), self.rules.clone());
+        let (shard, settings, recipe) = (self.plan.shard.clone(), self.settings.clone(), self.recipe.clone());
         let seed = seed(number);
-        let make = move || Shard::new(shard, Stack::new(stack), restored(settings, seed, calls), rules);
+        let make = move || Shard::new(shard, Stack::new(stack), restored(settings, seed, calls), recipe);
         let parts = Parts {
             number,
             sockets,

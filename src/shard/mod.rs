@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
-use crate::policy::{Decision, Routes};
+use crate::policy::{Asked, Decision, Policy, Recipe};
 use crate::record::Commit;
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
@@ -68,13 +68,6 @@ impl Default for Settings {
     }
 }
 
-/// What a reload may replace without touching calls.
-#[derive(Debug)]
-pub struct Rules {
-    /// Where requests go and what is recorded of them.
-    pub routes: Routes,
-}
-
 /// Settings that a reload replaces; what is in progress goes on.
 #[derive(Clone, Debug)]
 pub struct Tuning {
@@ -118,8 +111,8 @@ pub enum Input {
     Queue(Health),
     /// Whether the process may take more memory.
     Memory(Health),
-    /// New rules from here on.
-    Rules(Arc<Rules>),
+    /// Another policy from here on.
+    Policy(Arc<dyn Recipe>),
     /// New settings from here on.
     Tuning(Arc<Tuning>),
     /// Other keys for signing from here on.
@@ -209,7 +202,7 @@ pub enum Count {
 pub struct Shard {
     stack: Stack,
     engine: Engine,
-    rules: Arc<Rules>,
+    policy: Box<dyn Policy>,
     settings: Settings,
     held: Held,
     /// What the next flush commits.
@@ -228,11 +221,11 @@ pub struct Shard {
 impl Shard {
     /// A shard over its parts; `engine` already holds the restored calls.
     #[must_use]
-    pub fn new(settings: Settings, stack: Stack, engine: Engine, rules: Arc<Rules>) -> Self {
+    pub fn new(settings: Settings, stack: Stack, engine: Engine, recipe: Arc<dyn Recipe>) -> Self {
         Self {
             stack,
             engine,
-            rules,
+            policy: recipe.build(),
             settings,
             held: Held::default(),
             pending: Outcome::default(),
@@ -257,7 +250,7 @@ impl Shard {
             Input::Unreachable(peer) => self.step(now, stack::Input::Unreachable { peer }, out),
             Input::Queue(health) => self.queue = health,
             Input::Memory(health) => self.memory = health,
-            Input::Rules(rules) => self.rules = rules,
+            Input::Policy(recipe) => self.policy = recipe.build(),
             Input::Tuning(tuning) => {
                 let Tuning { shard, stack, accounting } = (*tuning).clone();
                 self.settings = shard;
@@ -447,7 +440,7 @@ impl Shard {
             out.push(Output::Count(Count::CallRefused));
             refusal.clone()
         } else {
-            let decision = self.rules.routes.decide(view);
+            let decision = self.policy.request(Asked { now, transaction, view });
             match &refusal {
                 Some(_) => out.push(Output::Count(Count::CallRefused)),
                 None if decision.account.is_none() && !view.in_dialog => out.push(Output::Count(Count::NoRoute)),

@@ -20,9 +20,9 @@ use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::pattern::{Case, Pattern};
 use crate::policy::routes::{Action, Condition};
 use crate::policy::target::{Destination, Terms};
-use crate::policy::{Marks, Route, Routes, Targets};
+use crate::policy::{Marks, Recipe, Route, Routes, Targets};
 use crate::record::{Kind, Record, Value};
-use crate::shard::{self, Health, Input, Output, Rules, Shard};
+use crate::shard::{self, Health, Input, Output, Shard};
 use crate::sip::message::Message;
 use crate::sip::stack::tests::script::{address, answer, header, headers, settings};
 use crate::sip::stack::{self, ListenerId, Peer, Redirects, Sizes, Stack};
@@ -68,7 +68,7 @@ const MARKS: Marks = Marks { accounting: ACCOUNTED, missed: ACCOUNTED, failed: A
 /// `usual`: who is called leads to bob, `fork` to bob and carol, `hunt` to bob, who
 /// forwards to carol, `trunks` to bob or else carol, `moved` to bob, and where he
 /// redirects to, `closed` to a 480, `away` to a 302, `free` to bob without any record. `marked`: all goes to carol, with records.
-pub fn rules(name: &str) -> Arc<Rules> {
+pub fn rules(name: &str) -> Arc<dyn Recipe> {
     let target = |who: &str| Destination::parse(&format!("sip:{who}@{}", address(who))).expect("a target");
     let follow = Redirects::Follow { ring_timeout: Some(Duration::from_secs(20)) };
     let targets = |user: &str| if user == "hunt" { Targets::Forward } else { Targets::Alternatives };
@@ -101,7 +101,7 @@ pub fn rules(name: &str) -> Arc<Rules> {
             route("free", &[&["bob"]], Marks::NONE),
         ],
     };
-    Arc::new(Rules { routes: Routes::new(routes, Marks { accounting: ACCOUNTED, ..Marks::NONE }) })
+    Arc::new(Routes::new(routes, Marks { accounting: ACCOUNTED, ..Marks::NONE }))
 }
 
 fn health_of(word: &str) -> Health {
@@ -223,7 +223,7 @@ impl Bench {
             }
             ["queue", health] => self.input(Input::Queue(health_of(health))),
             ["memory", health] => self.input(Input::Memory(health_of(health))),
-            ["rules", name] => self.input(Input::Rules(rules(name))),
+            ["rules", name] => self.input(Input::Policy(rules(name))),
             ["forget", "records"] => self.recorded.truncate(self.disk.records.len()),
             [who, "forgets"] => self.actor(who).inbox.clear(),
             ["drain"] => self.input(Input::Drain),
