@@ -79,6 +79,7 @@ impl Engine {
             Input::Request { transaction, view, marks, account } => {
                 self.request(now, transaction, view, marks, account)
             }
+            Input::Marked { transaction, view, marks } => self.marked(now, transaction, view, marks),
             Input::Event(event) => self.happened(now, event, out),
             Input::Probed { key, to, sign } => self.probed(now, key, to, sign, out),
         }
@@ -226,6 +227,14 @@ impl Engine {
             self.open.entry(call).or_default().push(id);
         }
         self.transactions.insert(id, Box::new(transaction));
+    }
+
+    fn marked(&mut self, now: Now, id: ServerId, view: &RequestView, marks: Marks) {
+        match self.transactions.get_mut(&id) {
+            Some(transaction) if transaction.session.is_none() => transaction.marks = marks,
+            Some(_) => {}
+            None => self.request(now, id, view, marks, None),
+        }
     }
 
     /// The caller's BYE before the final answer gives the call up as a CANCEL does (RFC 3261 §15.1.1): the 487 that the

@@ -85,6 +85,15 @@ pub enum Input<'a> {
         /// How it is recorded; `None`: by the settings alone.
         account: Option<Arc<Account>>,
     },
+    /// The policy marks a request otherwise from here on, also one that was not recorded so far.
+    Marked {
+        /// Its transaction.
+        transaction: ServerId,
+        /// The request.
+        view: &'a RequestView,
+        /// Which sinks record what of it.
+        marks: Marks,
+    },
     /// Something happened to one.
     Event(&'a Event),
     /// What became of a probe.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
-use crate::sip::stack::{NextOn, RequestView, ServerId, Verdict};
+use crate::sip::stack::{NextOn, Onward, RequestView, Round, ServerId, Verdict};
 use crate::vars::Template;
 
 pub use routes::{Route, Routes};
@@ -25,6 +25,11 @@ pub use routes::{Route, Routes};
 pub trait Policy {
     /// A request came in: asked once for each, however often it is sent.
     fn request(&mut self, asked: Asked<'_>) -> Decision;
+
+    /// All its branches of one round have failed, and the records of that are made: how it goes on.
+    fn round_failed(&mut self, _asked: Asked<'_>, _round: &Round) -> Next {
+        Next::default()
+    }
 }
 
 /// What the shards build their policies from.
@@ -54,6 +59,16 @@ pub struct Decision {
     /// How it is recorded. `None` inside a dialog and where the policy does not know the request: by the settings alone, and
     /// the latter is counted as without a route.
     pub account: Option<Arc<Account>>,
+}
+
+/// How a request goes on after a round of its branches has failed.
+#[derive(Debug, Default)]
+pub struct Next {
+    /// Where to.
+    pub onward: Onward,
+    /// What is recorded of it from here on; `None`: what was. Whatever is said, requests of a known call are recorded as
+    /// its INVITE was marked.
+    pub marks: Option<Marks>,
 }
 
 /// How a request is recorded: what a route says of all records of it.

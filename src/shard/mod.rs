@@ -21,12 +21,12 @@ use serde::Deserialize;
 use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
-use crate::policy::{Asked, Decision, Policy, Recipe};
+use crate::policy::{Asked, Decision, Next, Policy, Recipe};
 use crate::record::Commit;
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
 use crate::sip::stack::{
-    self, AnswerId, Condition, Destination, Event, Ignored, Outage, Peer, QueryId, RequestView, ServerId, Stack,
+    self, AnswerId, Condition, Destination, Event, Ignored, Outage, Peer, QueryId, RequestView, Round, ServerId, Stack,
     Verdict, Ways,
 };
 
@@ -381,11 +381,25 @@ impl Shard {
         if !is_own {
             self.tell(now, accounting::Input::Event(event));
         }
+        if let Event::RoundFailed { transaction, round } = event {
+            self.go_on(now, *transaction, round, more);
+        }
         if let Some((transaction, answer)) = held
             && !call.is_some_and(|call| self.held.hold(call, transaction, answer))
         {
             self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
         }
+    }
+
+    /// A round of branches has failed: the policy says how its request goes on.
+    fn go_on(&mut self, now: Now, transaction: ServerId, round: &Round, more: &mut Vec<stack::Output>) {
+        let Some(view) = self.stack.request(transaction) else { return };
+        let Next { onward, marks } = self.policy.round_failed(Asked { now, transaction, view }, round);
+        if let Some(marks) = marks {
+            let fact = accounting::Input::Marked { transaction, view, marks };
+            self.engine.handle(now, fact, &mut self.pending);
+        }
+        self.stack.handle(now, stack::Input::Proceed { transaction, onward }, &self.engine, more);
     }
 
     /// Tells the engine what happened.

@@ -67,24 +67,11 @@ impl Context {
     /// A context for `plan`, of which at most `branches_max` targets are tried.
     #[must_use]
     pub fn new(plan: Plan, branches_max: usize) -> Self {
-        let mut left = branches_max.min(usize::from(u16::MAX));
-        let mut groups = VecDeque::with_capacity(plan.groups.len().min(left));
-        for mut group in plan.groups {
-            group.truncate(left);
-            left -= group.len();
-            if !group.is_empty() {
-                groups.push_back(group);
-            }
-        }
-        let tried = match plan.redirects {
-            Redirects::Pass => Vec::new(),
-            Redirects::Follow { .. } => groups.iter().flatten().map(|target: &Target| target.uri.clone()).collect(),
-        };
-        Self {
-            groups,
+        let mut context = Self {
+            groups: VecDeque::new(),
             redirects: plan.redirects,
-            room: left,
-            tried,
+            room: branches_max.min(usize::from(u16::MAX)),
+            tried: Vec::new(),
             followed: Vec::new(),
             round: Vec::new(),
             next_on: SmallVec::new(),
@@ -94,7 +81,52 @@ impl Context {
             best: None,
             challenges: Vec::new(),
             ending: Ending::Open,
+        };
+        context.groups = context.admitted(plan.groups).into();
+        context
+    }
+
+    /// Of these groups what there is room for.
+    fn admitted(&mut self, mut groups: Vec<Vec<Target>>) -> Vec<Vec<Target>> {
+        groups.retain_mut(|group| {
+            group.truncate(self.room);
+            self.room -= group.len();
+            if matches!(self.redirects, Redirects::Follow { .. }) {
+                self.tried.extend(group.iter().map(|target| target.uri.clone()));
+            }
+            !group.is_empty()
+        });
+        groups
+    }
+
+    /// Leaves out all groups but the first so many of those that are left.
+    fn keep(&mut self, groups: usize) {
+        self.room += self.groups.iter().skip(groups).map(Vec::len).sum::<usize>();
+        self.groups.truncate(groups);
+    }
+
+    /// Goes on with this plan in place of what is left of the other, as far as there is room: after any refusal but a 6xx,
+    /// not after a 2xx or a CANCEL (RFC 3261 §16.7 steps 5 and 10).
+    pub fn replace(&mut self, plan: Plan) {
+        let is_over = match self.ending {
+            Ending::Open => false,
+            Ending::Refused => self.best.as_ref().is_some_and(|best| best.code >= 600),
+            Ending::Won | Ending::Cancelled => true,
+        };
+        if is_over {
+            return;
         }
+        self.keep(0);
+        self.ending = Ending::Open;
+        self.is_split = false;
+        if !self.followed.is_empty() {
+            // Nobody follows the redirection any more: it is an answer like others.
+            self.followed.clear();
+            let attempts: Vec<Attempt> = self.failures().cloned().collect();
+            self.note_best(&attempts[self.best_of(&attempts)]);
+        }
+        self.redirects = plan.redirects;
+        self.groups = self.admitted(plan.groups).into();
     }
 
     /// Whether a group is left that may start.
@@ -161,15 +193,7 @@ impl Context {
     /// A branch of the running round, which is about to fail, was sent on: these groups come next, as far as there is
     /// room.
     pub fn redirected(&mut self, branch: u16, groups: Vec<Vec<Target>>) {
-        let mut added = Vec::new();
-        for mut group in groups {
-            group.truncate(self.room);
-            self.room -= group.len();
-            self.tried.extend(group.iter().map(|target| target.uri.clone()));
-            if !group.is_empty() {
-                added.push(group);
-            }
-        }
+        let added = self.admitted(groups);
         if !added.is_empty() {
             self.followed.push(branch);
         }
@@ -200,7 +224,7 @@ impl Context {
     pub fn end(&mut self, ending: Ending) {
         if self.ending == Ending::Open || ending == Ending::Won {
             self.ending = ending;
-            self.groups.clear();
+            self.keep(0);
         }
     }
 
@@ -225,13 +249,18 @@ impl Context {
         let best = self.best_of(&attempts);
         let newer = &attempts[best];
         let is_followed = u16::try_from(best).is_ok_and(|best| self.followed.contains(&best));
-        // Of equal ones that of the later round: it is the last thing that happened to the caller.
-        if is_followed {
-            // RFC 3261 §16.7 step 4: a redirection that is followed is no answer.
-        } else if self.best.as_ref().is_none_or(|older| self.rank(newer) <= self.rank(older)) {
-            self.best = Some(newer.clone());
+        // RFC 3261 §16.7 step 4: a redirection that is followed is no answer.
+        if !is_followed {
+            self.note_best(newer);
         }
         Progress::RoundOver(Round { attempts, best, more: self.has_more(), redirected: is_followed })
+    }
+
+    /// Of equal answers that of the later round is the better one: it is the last thing that happened to the caller.
+    fn note_best(&mut self, newer: &Attempt) {
+        if self.best.as_ref().is_none_or(|older| self.rank(newer) <= self.rank(older)) {
+            self.best = Some(newer.clone());
+        }
     }
 
     /// Ends the context after a round with an answer that leads to no other target. What was to be tried at the same time
@@ -242,7 +271,7 @@ impl Context {
             return;
         }
         if self.is_split {
-            self.groups.truncate(1);
+            self.keep(1);
         } else {
             self.end(Ending::Refused);
         }

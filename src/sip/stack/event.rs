@@ -23,7 +23,8 @@ pub enum Event {
         /// Which target, counted over all groups from 0.
         target: u16,
     },
-    /// All branches of a round have failed; comes before the next group starts and before the `Final`.
+    /// All branches of a round have failed: the request waits for [`Input::Proceed`](super::Input::Proceed) before the next
+    /// group starts, or the best response becomes its `Final`. Not told of requests of the gateway itself.
     RoundFailed {
         /// Of which transaction.
         transaction: ServerId,

@@ -6,8 +6,9 @@
 //! upstream at once; a final answer is told by [`Event::Final`] and held until [`Input::Release`], so that its record
 //! can be written first. Repeated messages are absorbed and never told twice.
 //!
-//! The driver owes an [`Input::Decide`] to each `Request` and an [`Input::Release`] to each `Final` and to each held 200 of
-//! a `Cancelled`: their transactions wait for it without limit. Everything else ends by its own timers.
+//! The driver owes an [`Input::Decide`] to each `Request`, an [`Input::Proceed`] to each `RoundFailed` and an
+//! [`Input::Release`] to each response that is held: their transactions wait for it without limit. Everything else ends by
+//! its own timers.
 //!
 //! Decisions where the RFCs leave a choice:
 //! * An answer without a client transaction is dropped, a 2xx too (RFC 6026 §7.3): no answer passes that no record was
@@ -66,7 +67,7 @@ pub use outage::Outage;
 pub use reason::Withdrawal;
 pub use settings::{Network, Preloaded, Settings, Strangers, TokenBucket, source_of};
 pub use types::{
-    AnswerId, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Output, Peer, Plan, QueryId,
+    AnswerId, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Onward, Output, Peer, Plan, QueryId,
     Redirects, RequestView, ServerId, Sizes, Target, Transport, Verdict, Way, Ways,
 };
 
@@ -201,6 +202,10 @@ impl Stack {
             Input::Received { peer, message } => self.received(now, peer, message, dialogs, out),
             Input::Decide { transaction, verdict } => match Key::from_u64(transaction.0) {
                 Some(id) => self.decide(now, id, verdict, out),
+                None => out.push(Output::Ignored { why: Ignored::Outdated }),
+            },
+            Input::Proceed { transaction, onward } => match Key::from_u64(transaction.0) {
+                Some(id) => self.proceed(now, id, onward, out),
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),
             },
             Input::Release { transaction, answer } => match Key::from_u64(transaction.0) {

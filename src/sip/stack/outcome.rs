@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::Stack;
 use super::event::{Attempt, Event};
 use super::server::usual;
-use super::tables::{Cancel, CancelReason, Cancelled, Client, Content, Counted, Place, Progress, Stage};
-use super::types::{Ignored, Output, Peer, ServerId};
+use super::tables::{Cancel, CancelReason, Cancelled, Client, Content, Counted, Origin, Place, Progress, Stage};
+use super::types::{Ignored, Onward, Output, Peer, Plan, ServerId};
 use crate::clock::Now;
 use crate::sip::message::{self, Message, Method, Name};
 use crate::sip::proxy::{self, Ending, Refusal};
@@ -222,15 +222,15 @@ impl Stack {
 
     /// A branch that was given up has ended: a round that waited for its share of the Max-Breadth starts.
     fn resume_rounds(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
-        if self.waits_for_breadth(id) && !self.start_round(now, id, out) {
-            self.answer_best(id, out);
+        if self.waits_for_breadth(id) {
+            self.next_round(now, id, out);
         }
     }
 
     /// Whether a round is to start as soon as there is Max-Breadth for it.
     pub(super) fn waits_for_breadth(&self, id: Key) -> bool {
         let server = self.servers.get(id).filter(|server| server.stage == Stage::Forwarding);
-        server.and_then(|own| own.forwarding.as_deref()).is_some_and(|own| own.context.is_round_over())
+        server.and_then(|own| own.forwarding.as_deref()).is_some_and(|own| own.context.is_round_over() && !own.is_asked)
     }
 
     /// Tells the response context of a failed branch, and does what follows.
@@ -245,6 +245,7 @@ impl Stack {
             }
             return;
         }
+        let is_own = matches!(server.origin, Origin::Gateway | Origin::Probe);
         let Some(forwarding) = server.forwarding.as_deref_mut() else { return };
         if forwarding.context.round() != place.round {
             return;
@@ -253,12 +254,45 @@ impl Stack {
             proxy::Progress::Waiting => {}
             proxy::Progress::CancelOthers => self.cancel_branches(now, id, None, out),
             proxy::Progress::RoundOver(_) if forwarding.context.ending() == Ending::Won => {}
+            proxy::Progress::RoundOver(_) if is_own => self.next_round(now, id, out),
             proxy::Progress::RoundOver(round) => {
+                forwarding.is_asked = true;
                 out.push(Event::RoundFailed { transaction: ServerId(id.to_u64()), round }.into());
-                if !self.start_round(now, id, out) {
-                    self.answer_best(id, out);
-                }
             }
+        }
+    }
+
+    /// The driver says how a request goes on whose round has failed.
+    pub(super) fn proceed(&mut self, now: Now, id: Key, onward: Onward, out: &mut Vec<Output>) {
+        let server = self.servers.get_mut(id).filter(|server| server.stage == Stage::Forwarding);
+        let forwarding = server.and_then(|server| server.forwarding.as_deref_mut());
+        if !forwarding.is_some_and(|own| std::mem::take(&mut own.is_asked)) {
+            return out.push(Output::Ignored { why: Ignored::Outdated });
+        }
+        match onward {
+            Onward::AsPlanned => {}
+            Onward::Nowhere => self.replan(id, Plan::default()),
+            Onward::To(mut plan) => {
+                self.leave_out_down(now, id, &mut plan, None);
+                self.replan(id, plan);
+            }
+        }
+        self.next_round(now, id, out);
+        self.settle_server(id, out);
+    }
+
+    /// Other targets take the place of those that are left; they are reached as the table says, not by Route.
+    fn replan(&mut self, id: Key, plan: Plan) {
+        if let Some(forwarding) = self.servers.get_mut(id).and_then(|server| server.forwarding.as_deref_mut()) {
+            forwarding.context.replace(plan);
+            (forwarding.strict_uri, forwarding.transport) = (None, None);
+        }
+    }
+
+    /// The next round starts, or the best answer becomes the caller's if there is none.
+    fn next_round(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
+        if !self.start_round(now, id, out) {
+            self.answer_best(id, out);
         }
     }
 

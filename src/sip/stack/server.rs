@@ -354,6 +354,7 @@ impl Stack {
         server.stage = Stage::Forwarding;
         server.forwarding = Some(Box::new(Forwarding {
             context,
+            is_asked: false,
             branches: Vec::new(),
             leaving: SmallVec::new(),
             early: SmallVec::new(),

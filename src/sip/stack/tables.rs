@@ -113,6 +113,8 @@ pub(super) enum Cancelled {
 #[derive(Debug)]
 pub(super) struct Forwarding {
     pub context: Context,
+    /// A round has failed, and the driver is to say how the request goes on.
+    pub is_asked: bool,
     /// Branches of the running round, in the order of the plan; `None` for one that could not be started.
     pub branches: Vec<Option<Key>>,
     /// Branches that were given up and cancelled: each keeps its share of the Max-Breadth until its final answer.

@@ -173,6 +173,18 @@ pub enum Redirects {
     },
 }
 
+/// How a request goes on after a round of its branches has failed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Onward {
+    /// As its plan says: to the next group, or to the caller with the best response if none is left.
+    #[default]
+    AsPlanned,
+    /// To no further target.
+    Nowhere,
+    /// To these targets, in place of those the plan has left; not after a 6xx or a CANCEL (RFC 3261 §16.7).
+    To(Plan),
+}
+
 /// What is to become of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
@@ -212,6 +224,13 @@ pub enum Input {
         transaction: ServerId,
         /// What to do with it.
         verdict: Verdict,
+    },
+    /// The answer to [`Event::RoundFailed`].
+    Proceed {
+        /// Which request.
+        transaction: ServerId,
+        /// How it goes on.
+        onward: Onward,
     },
     /// A held final answer may leave: its record is safe.
     Release {

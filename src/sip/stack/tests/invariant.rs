@@ -11,7 +11,7 @@ use crate::clock::Now;
 use crate::sip::dialog::{Dialogs, Direction, Known};
 use crate::sip::message::{Message, Name};
 use crate::sip::stack::{
-    Destination, Hop, Input, ListenerId, NextOn, Output, Peer, Plan, Settings, Stack, Target, Verdict,
+    Destination, Event, Hop, Input, ListenerId, NextOn, Onward, Output, Peer, Plan, Settings, Stack, Target, Verdict,
 };
 
 const SEEDS: u64 = 60;
@@ -156,6 +156,9 @@ impl World {
                     }
                     Output::Event { held: Some((transaction, answer)), .. } => {
                         inputs.push(Input::Release { transaction, answer });
+                    }
+                    Output::Event { event: Event::RoundFailed { transaction, .. }, .. } => {
+                        inputs.push(Input::Proceed { transaction, onward: Onward::AsPlanned });
                     }
                     Output::Resolve { query, host, .. } => {
                         assert_eq!(class, "proxy", "led to {host}:\n{text}");

@@ -9,7 +9,7 @@ use super::storm::Rng;
 use crate::clock::Now;
 use crate::sip::message::Message;
 use crate::sip::stack::{
-    Destination, Hop, Input, ListenerId, NextOn, Output, Peer, Plan, Sizes, Stack, Target, Verdict,
+    Destination, Event, Hop, Input, ListenerId, NextOn, Onward, Output, Peer, Plan, Sizes, Stack, Target, Verdict,
 };
 
 /// Messages fed in for each seed.
@@ -78,6 +78,9 @@ impl Mill {
                     Input::Decide { transaction, verdict }
                 }
                 Output::Event { held: Some((transaction, answer)), .. } => Input::Release { transaction, answer },
+                Output::Event { event: Event::RoundFailed { transaction, .. }, .. } => {
+                    Input::Proceed { transaction, onward: Onward::AsPlanned }
+                }
                 Output::Resolve { query, .. } => Input::Resolved {
                     query,
                     destinations: vec![Destination { addr: address("carol"), transport: None }],

@@ -15,8 +15,8 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::sip::message::Message;
 use crate::sip::proxy::hop;
 use crate::sip::stack::{
-    AnswerId, Attempt, Destination, Event, Hop, Input, ListenerId, Network, NextOn, Output, Peer, Plan, QueryId,
-    Redirects, ServerId, Settings, Sizes, Stack, Strangers, Target, Verdict, Way, Withdrawal,
+    AnswerId, Attempt, Destination, Event, Hop, Input, ListenerId, Network, NextOn, Onward, Output, Peer, Plan,
+    QueryId, Redirects, ServerId, Settings, Sizes, Stack, Strangers, Target, Verdict, Way, Withdrawal,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -288,6 +288,9 @@ impl Play {
                 }
                 Output::Event { event, held } => {
                     self.events.push_back(line_of(&event));
+                    if let Event::RoundFailed { transaction, .. } = event {
+                        self.input(Input::Proceed { transaction, onward: Onward::AsPlanned });
+                    }
                     if let Some((transaction, answer)) = held {
                         self.hold(transaction, answer);
                     }

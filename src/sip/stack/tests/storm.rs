@@ -13,7 +13,7 @@ use super::script::{address, answer, header, headers, settings};
 use crate::clock::{Instant, Now};
 use crate::sip::message::Message;
 use crate::sip::stack::{
-    self, Hop, Input, ListenerId, NextOn, Output, Peer, Plan, ServerId, Sizes, Stack, Target, Verdict,
+    self, Hop, Input, ListenerId, NextOn, Onward, Output, Peer, Plan, ServerId, Sizes, Stack, Target, Verdict,
 };
 
 /// Seeds that are run.
@@ -232,6 +232,9 @@ impl Storm {
                 Output::Request { transaction } => self.requested(transaction),
                 Output::Event { event, held } => {
                     self.happened(&event);
+                    if let stack::Event::RoundFailed { transaction, .. } = event {
+                        self.input(Input::Proceed { transaction, onward: Onward::AsPlanned });
+                    }
                     if let Some((transaction, answer)) = held {
                         let late = self.rng.millis(40);
                         self.at(late, Event::Release(Input::Release { transaction, answer }));

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::clock::Now;
 use crate::sip::message::{Message, Name};
 use crate::sip::stack::{
-    Destination, Hop, Input, Listener, ListenerId, NextOn, Output, Peer, Plan, Settings, Stack, Target, Transport,
-    Verdict,
+    Destination, Event, Hop, Input, Listener, ListenerId, NextOn, Onward, Output, Peer, Plan, Settings, Stack, Target,
+    Transport, Verdict,
 };
 
 const LISTENERS: [(Transport, &str); 4] = [
@@ -71,6 +71,9 @@ fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Lef
                 }
                 Output::Event { held: Some((transaction, answer)), .. } => {
                     inputs.push(Input::Release { transaction, answer });
+                }
+                Output::Event { event: Event::RoundFailed { transaction, .. }, .. } => {
+                    inputs.push(Input::Proceed { transaction, onward: Onward::AsPlanned });
                 }
                 _ => {}
             }
