@@ -80,6 +80,7 @@ impl Engine {
                 self.request(now, transaction, view, marks, account)
             }
             Input::Marked { transaction, view, marks } => self.marked(now, transaction, view, marks),
+            Input::Manual { transaction, view, manual } => self.manual(now, transaction, view, manual, out),
             Input::Event(event) => self.happened(now, event, out),
             Input::Probed { key, to, sign } => self.probed(now, key, to, sign, out),
         }
@@ -194,9 +195,7 @@ impl Engine {
         if !is_wanted && !is_late {
             return;
         }
-        let upstream = view.direction == Some(Direction::Upstream);
-        let sender = found.map_or(if upstream { Party::Callee } else { Party::Caller }, |(_, party)| party);
-        let exchanged = sender == Party::Callee && self.maker.settings.detect_direction;
+        let (sender, parties) = self.sides(view, found);
         let session = found.map(|(key, _)| key);
         if method == Method::Bye
             && goes_there
@@ -215,7 +214,7 @@ impl Engine {
             session,
             whence,
             is_to_moved,
-            parties: if exchanged { Parties::Exchanged } else { Parties::AsWritten },
+            parties,
             ..Transaction::new(view.clone(), sender)
         };
         let call = CallHash::of(request.call_id());
@@ -227,6 +226,18 @@ impl Engine {
             self.open.entry(call).or_default().push(id);
         }
         self.transactions.insert(id, Box::new(transaction));
+    }
+
+    /// Who sent a request, by the call it was found in or its signed Route, and how its From and To are read.
+    pub(super) fn sides(&self, view: &RequestView, found: Option<(Key, Party)>) -> (Party, Parties) {
+        let is_upstream = view.direction == Some(Direction::Upstream);
+        let sender = found.map_or(if is_upstream { Party::Callee } else { Party::Caller }, |(_, party)| party);
+        (sender, self.parties(sender))
+    }
+
+    fn parties(&self, sender: Party) -> Parties {
+        let is_exchanged = sender == Party::Callee && self.maker.settings.detect_direction;
+        if is_exchanged { Parties::Exchanged } else { Parties::AsWritten }
     }
 
     fn marked(&mut self, now: Now, id: ServerId, view: &RequestView, marks: Marks) {
@@ -339,8 +350,7 @@ impl Engine {
             return;
         }
         let Some(session) = self.calls.get(key) else { return };
-        let exchanged = sender == Party::Callee && self.maker.settings.detect_direction;
-        let parties = if exchanged { Parties::Exchanged } else { Parties::AsWritten };
+        let parties = self.parties(sender);
         let transaction =
             Transaction { session: Some(key), parties, ..Transaction::new(ack_view(now, ack, peer), sender) };
         let answer = Answer::local(code, success_phrase(code));

@@ -18,6 +18,15 @@ pub(super) fn evaluate(templates: &[(String, Template)], context: &Context<'_>) 
     (fields, is_cut)
 }
 
+/// The same fields, no value longer than a record may have; whether one had to be cut.
+pub(super) fn limited(mut fields: Fields) -> (Fields, bool) {
+    let mut is_cut = false;
+    for (_, value) in &mut fields {
+        is_cut |= cut(value);
+    }
+    (fields, is_cut)
+}
+
 /// Cuts a value to the limit of a record, so that no long one is carried along; whether it was longer.
 fn cut(value: &mut Value) -> bool {
     match value {

@@ -17,6 +17,7 @@
 //! | final answer of 300 or more to an INVITE | Failed | accounting and failed |
 //! | final answer to another method of `methods` | Event | accounting; from 300 on also failed |
 //! | ACK to a 2xx, if `report_ack`; CANCEL, if `report_cancels` | Event | accounting |
+//! | the policy asks for a record by hand | Event | of its own choice |
 //!
 //! Requests of a known call are recorded as its INVITE was marked, all others by their own marks.
 //!
@@ -45,6 +46,7 @@ mod flags;
 mod indialog;
 mod invite;
 mod maker;
+mod manual;
 mod notice;
 mod restore;
 mod revival;
@@ -60,7 +62,7 @@ mod watch;
 use std::sync::Arc;
 
 use crate::ids::{CallHash, SinkMask};
-use crate::policy::{Account, Marks};
+use crate::policy::{Account, Manual, Marks};
 use crate::record::{CallChange, Commit, Entry, Party, Record, codec};
 use crate::sip::stack::{Event, RequestView, ServerId};
 
@@ -93,6 +95,15 @@ pub enum Input<'a> {
         view: &'a RequestView,
         /// Which sinks record what of it.
         marks: Marks,
+    },
+    /// The policy wants a record of one, made now.
+    Manual {
+        /// Its transaction.
+        transaction: ServerId,
+        /// The request.
+        view: &'a RequestView,
+        /// What it states, and to whom.
+        manual: Manual,
     },
     /// Something happened to one.
     Event(&'a Event),

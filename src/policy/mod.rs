@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
+use crate::record::Fields;
+use crate::sip::message::Message;
 use crate::sip::stack::{NextOn, Onward, RequestView, Round, ServerId, Verdict};
 use crate::vars::Template;
 
@@ -30,6 +32,20 @@ pub trait Policy {
     fn round_failed(&mut self, _asked: Asked<'_>, _round: &Round) -> Next {
         Next::default()
     }
+
+    /// A response of the other side passes: one of 101 to 199 that has been forwarded, or a final one before it is recorded.
+    fn reply(&mut self, _asked: Asked<'_>, _response: &Message) -> Remarks {
+        Remarks::default()
+    }
+
+    /// The gateway itself makes a final response, before that is recorded, or has sent a request of its own to an end of a
+    /// call. No record is made of its requests by marks.
+    fn local(&mut self, _asked: Asked<'_>, _made: Local<'_>) -> Remarks {
+        Remarks::default()
+    }
+
+    /// Nothing more comes of a request: what is kept of it may go.
+    fn ended(&mut self, _transaction: ServerId) {}
 }
 
 /// What the shards build their policies from.
@@ -59,6 +75,8 @@ pub struct Decision {
     /// How it is recorded. `None` inside a dialog and where the policy does not know the request: by the settings alone, and
     /// the latter is counted as without a route.
     pub account: Option<Arc<Account>>,
+    /// Records that are made now.
+    pub records: Vec<Manual>,
 }
 
 /// How a request goes on after a round of its branches has failed.
@@ -66,9 +84,56 @@ pub struct Decision {
 pub struct Next {
     /// Where to.
     pub onward: Onward,
-    /// What is recorded of it from here on; `None`: what was. Whatever is said, requests of a known call are recorded as
-    /// its INVITE was marked.
+    /// What is recorded.
+    pub remarks: Remarks,
+}
+
+/// What a policy wants recorded beside.
+#[derive(Debug, Default)]
+pub struct Remarks {
+    /// What is recorded of the request from here on; `None`: what was. Whatever is said, requests of a known call are
+    /// recorded as its INVITE was marked.
     pub marks: Option<Marks>,
+    /// Records that are made now.
+    pub records: Vec<Manual>,
+}
+
+impl Remarks {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.marks.is_none() && self.records.is_empty()
+    }
+}
+
+/// A record by hand, as `acc_log_request`, `acc_rad_request` and their brothers write it: an Event of the request, whatever
+/// is marked.
+#[derive(Clone, Debug, Default)]
+pub struct Manual {
+    /// The sinks that get it, whatever their mode.
+    pub sinks: SinkMask,
+    /// The status code it states; 0: none.
+    pub code: u16,
+    /// The reason phrase it states.
+    pub reason: Vec<u8>,
+    /// Fields of its own, above those that every record of the request has.
+    pub fields: Fields,
+    /// Table that takes it instead of that of the request.
+    pub table: Option<String>,
+}
+
+/// What the gateway itself has made.
+#[derive(Clone, Copy, Debug)]
+pub enum Local<'a> {
+    /// The request.
+    Request,
+    /// A final response to it.
+    Response {
+        /// Status code.
+        code: u16,
+        /// Reason phrase.
+        reason: &'a [u8],
+    },
 }
 
 /// How a request is recorded: what a route says of all records of it.

@@ -148,7 +148,7 @@ impl Routes {
     /// What becomes of a request, and what is recorded of it.
     #[must_use]
     pub fn decide(&self, view: &RequestView) -> Decision {
-        let unmatched = |verdict| Decision { verdict, marks: self.in_dialog, account: None };
+        let unmatched = |verdict| Decision { verdict, marks: self.in_dialog, account: None, records: Vec::new() };
         if view.in_dialog {
             return unmatched(Verdict::FollowRoute);
         }
@@ -159,7 +159,8 @@ impl Routes {
             return unmatched(if is_routed { Verdict::FollowRoute } else { answer_unmatched(&request) });
         };
         let verdict = if is_routed { Verdict::FollowRoute } else { rule.action.verdict(view.request_uri()) };
-        Decision { verdict, marks: rule.marks, account: Some(Arc::clone(&rule.account)) }
+        let account = Some(Arc::clone(&rule.account));
+        Decision { verdict, marks: rule.marks, account, records: Vec::new() }
     }
 
     fn find(&self, request: &Subject<'_>) -> Option<&Rule> {

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
-use crate::policy::{Asked, Decision, Next, Policy, Recipe};
+use crate::policy::{Asked, Decision, Local, Next, Policy, Recipe, Remarks};
 use crate::record::Commit;
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
@@ -376,6 +376,7 @@ impl Shard {
 
     /// Something happened to a request; the response that waits for the record of that, if one does, is held until then.
     fn happened(&mut self, now: Now, event: &Event, held: Option<(ServerId, AnswerId)>, more: &mut Vec<stack::Output>) {
+        self.show(now, event);
         let is_own = self.take_own(now, event);
         let call = held.filter(|_| !is_own).and_then(|_| self.call_of(event));
         if !is_own {
@@ -391,14 +392,53 @@ impl Shard {
         }
     }
 
-    /// A round of branches has failed: the policy says how its request goes on.
-    fn go_on(&mut self, now: Now, transaction: ServerId, round: &Round, more: &mut Vec<stack::Output>) {
+    /// Shows the policy what it may want to note something of.
+    fn show(&mut self, now: Now, event: &Event) {
+        let asked = |transaction| self.stack.request_of_peer(transaction).map(|view| Asked { now, transaction, view });
+        let (transaction, remarks) = match event {
+            Event::Provisional { transaction, response, .. } => {
+                (*transaction, asked(*transaction).map(|asked| self.policy.reply(asked, response)))
+            }
+            Event::Final { transaction, response } => {
+                let remarks = asked(*transaction).map(|asked| match &response.message {
+                    Some(message) => self.policy.reply(asked, message),
+                    None => self.policy.local(asked, Local::Response { code: response.code, reason: &response.reason }),
+                });
+                (*transaction, remarks)
+            }
+            Event::Terminated { transaction } => return self.policy.ended(*transaction),
+            Event::RoundFailed { .. } | Event::Lost { .. } | Event::Acknowledged { .. } | Event::Cancelled { .. } => {
+                return;
+            }
+        };
+        if let Some(remarks) = remarks {
+            self.note(now, transaction, remarks);
+        }
+    }
+
+    /// Does what the policy wants recorded beside.
+    fn note(&mut self, now: Now, transaction: ServerId, remarks: Remarks) {
+        if remarks.is_empty() {
+            return;
+        }
         let Some(view) = self.stack.request(transaction) else { return };
-        let Next { onward, marks } = self.policy.round_failed(Asked { now, transaction, view }, round);
-        if let Some(marks) = marks {
+        let before = self.pending.records.len();
+        if let Some(marks) = remarks.marks {
             let fact = accounting::Input::Marked { transaction, view, marks };
             self.engine.handle(now, fact, &mut self.pending);
         }
+        for manual in remarks.records {
+            let fact = accounting::Input::Manual { transaction, view, manual };
+            self.engine.handle(now, fact, &mut self.pending);
+        }
+        self.mention_from(before);
+    }
+
+    /// A round of branches has failed: the policy says how its request goes on.
+    fn go_on(&mut self, now: Now, transaction: ServerId, round: &Round, more: &mut Vec<stack::Output>) {
+        let Some(view) = self.stack.request(transaction) else { return };
+        let Next { onward, remarks } = self.policy.round_failed(Asked { now, transaction, view }, round);
+        self.note(now, transaction, remarks);
         self.stack.handle(now, stack::Input::Proceed { transaction, onward }, &self.engine, more);
     }
 
@@ -460,9 +500,10 @@ impl Shard {
                 None if decision.account.is_none() && !view.in_dialog => out.push(Output::Count(Count::NoRoute)),
                 None => {}
             }
-            let Decision { verdict, marks, account } = decision;
+            let Decision { verdict, marks, account, records } = decision;
             let fact = accounting::Input::Request { transaction, view, marks, account };
             self.engine.handle(now, fact, &mut self.pending);
+            self.note(now, transaction, Remarks { marks: None, records });
             refusal.unwrap_or(verdict)
         };
         self.stack.handle(now, stack::Input::Decide { transaction, verdict }, &self.engine, more);

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use super::{Output, Shard};
 use crate::accounting::{self, Key, Outgoing, Purpose, Sign};
 use crate::clock::Now;
+use crate::policy::{Asked, Local, Remarks};
 use crate::record::Party;
 use crate::sip::message::Message;
 use crate::sip::stack::{Event, ServerId};
@@ -58,9 +59,17 @@ impl Shard {
         if let Some(transaction) = sent {
             let asked = (request.purpose == Purpose::Probe).then_some((request.key, request.to));
             self.requests.waiting.insert(transaction, asked);
+            self.show_own(now, transaction);
         }
         self.work_off(now, outputs, out);
         sent.is_some()
+    }
+
+    /// Shows the policy a request of the gateway itself.
+    fn show_own(&mut self, now: Now, transaction: ServerId) {
+        let Some(view) = self.stack.request(transaction) else { return };
+        let remarks = self.policy.local(Asked { now, transaction, view }, Local::Request);
+        self.note(now, transaction, Remarks { marks: None, ..remarks });
     }
 
     /// Takes what happened to a request of the gateway itself: it has its answer then, or gets none. `false` when it is

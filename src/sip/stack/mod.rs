@@ -257,6 +257,13 @@ impl Stack {
         self.servers.get(Key::from_u64(transaction.0)?)?.view.as_deref()
     }
 
+    /// The same of a request that came in; `None` for those of the gateway itself.
+    #[must_use]
+    pub fn request_of_peer(&self, transaction: ServerId) -> Option<&RequestView> {
+        let server = self.servers.get(Key::from_u64(transaction.0)?)?;
+        server.view.as_deref().filter(|_| !matches!(server.origin, Origin::Gateway | Origin::Probe))
+    }
+
     /// Whether a request waits for its final answer. Absorbing transactions do not count.
     #[must_use]
     pub fn is_busy(&self) -> bool {
