@@ -77,7 +77,7 @@ impl Engine {
         let before = out.len();
         match input {
             Input::Request { transaction, view, marks, account } => {
-                self.request(now, transaction, view, marks, account)
+                self.request(now, transaction, view, marks, account);
             }
             Input::Marked { transaction, view, marks } => self.marked(now, transaction, view, marks),
             Input::Manual { transaction, view, manual } => self.manual(now, transaction, view, manual, out),

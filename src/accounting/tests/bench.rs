@@ -22,6 +22,7 @@
 //! | `+5` | seconds pass |
 //! | `restart`, `reboot` | the engine is made anew from what it stored |
 //! | `close` | the operator ends all calls |
+//! | `by hand 403 0 2` | a record by hand of the newest request, for sinks 0 and 2; `marked a0` marks it otherwise |
 //! | `every 60` | a server wants an interim record of the dialog with callee tag `b` each 60 s; 0: none |
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,7 +37,7 @@ use bytes::Bytes;
 use crate::accounting::{Closing, Engine, Input, Key, Made, Notice, Outcome, Outgoing, Purpose, Settings, Sign};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
-use crate::policy::{Account, Avp, Marks, RouteFields, Targets};
+use crate::policy::{Account, Avp, Manual, Marks, RouteFields, Targets};
 use crate::record::{BODY_BYTES_MAX, CallChange, Value, codec};
 use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::Message;
@@ -72,6 +73,8 @@ pub(super) struct Bench {
     /// Marks of requests inside a dialog.
     marks_in_dialog: Marks,
     requests: Vec<Rc<Message>>,
+    /// The newest request.
+    view: Option<RequestView>,
     cseq: u32,
 }
 
@@ -120,6 +123,7 @@ impl Bench {
             marks: marks(first),
             marks_in_dialog: marks(later),
             requests: Vec::new(),
+            view: None,
             cseq: 0,
         }
     }
@@ -150,6 +154,16 @@ impl Bench {
                 self.happens(Event::Lost { transaction, attempts, given_up });
             }
             ["forward"] => self.targets = Targets::Forward,
+            ["marked", ref words @ ..] => {
+                let view = self.view.clone().expect("a request");
+                self.handle(Input::Marked { transaction, view: &view, marks: marks(&words.join(" ")) });
+            }
+            ["by", "hand", code, ref sinks @ ..] => {
+                let sink = |text: &&str| SinkNumber(text.parse().expect("a sink's number"));
+                let sinks = sinks.iter().map(sink).fold(SinkMask::NONE, SinkMask::with);
+                let code = code.parse().expect("a code");
+                self.by_hand(transaction, Manual { sinks, code, ..Manual::default() });
+            }
             ["asks", "nobody"] => assert!(self.outgoing.is_empty(), "{:?}: {}", self.outgoing, self.records()),
             ["asks", who, sign] => self.asks(who, sign),
             ["restart"] => self.restart(),
@@ -193,6 +207,12 @@ impl Bench {
 
     fn happens(&mut self, event: Event) {
         self.handle(Input::Event(&event));
+    }
+
+    /// A record by hand of the newest request.
+    pub(super) fn by_hand(&mut self, transaction: ServerId, manual: Manual) {
+        let view = self.view.clone().expect("a request");
+        self.handle(Input::Manual { transaction, view: &view, manual });
     }
 
     fn asks(&mut self, who: &str, what: &str) {
@@ -322,6 +342,7 @@ impl Bench {
         };
         let transaction = ServerId(self.requests.len() as u64);
         self.handle(Input::Request { transaction, view: &view, marks, account: Some(Arc::new(account)) });
+        self.view = Some(view);
     }
 
     /// All transactions terminate.

@@ -5,6 +5,7 @@ mod calls;
 mod codec;
 mod failures;
 mod fields;
+mod manual;
 mod numbers;
 mod promises;
 mod restart;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::disk::{Disk, tag_of};
 use crate::accounting::{self, Engine};
 use crate::clock::{Instant, Now, Timestamp};
-use crate::ids::{SinkMask, SinkNumber};
+use crate::ids::{RecordId, SinkMask, SinkNumber};
 use crate::policy::pattern::{Case, Pattern};
 use crate::policy::routes::{Action, Condition};
 use crate::policy::target::{Destination, Terms};
@@ -33,6 +33,8 @@ use crate::vars::Template;
 pub struct Setup {
     pub shard: shard::Settings,
     pub engine: accounting::Settings,
+    /// `None`: the rules named `usual`.
+    pub recipe: Option<Arc<dyn Recipe>>,
 }
 
 impl Setup {
@@ -57,11 +59,12 @@ impl Setup {
             engine.restore(now, key, value).expect("a call of ours can be restored");
         }
         let stack = stack::Settings { incarnation: u128::from(life).to_le_bytes(), ..settings() };
-        Shard::new(self.shard.clone(), Stack::new(stack), engine, rules("usual"))
+        let recipe = self.recipe.clone().unwrap_or_else(|| rules("usual"));
+        Shard::new(self.shard.clone(), Stack::new(stack), engine, recipe)
     }
 }
 
-const ACCOUNTED: SinkMask = SinkMask::NONE.with(SinkNumber(0));
+pub const ACCOUNTED: SinkMask = SinkMask::NONE.with(SinkNumber(0));
 /// Marks of everything that is accounted.
 const MARKS: Marks = Marks { accounting: ACCOUNTED, missed: ACCOUNTED, failed: ACCOUNTED };
 
@@ -140,6 +143,8 @@ pub struct Bench {
     pub disk: Disk,
     /// Everything handed to the queue.
     pub recorded: Vec<Record>,
+    /// The sinks that get them.
+    pub sinks: HashMap<RecordId, SinkMask>,
     setup: Setup,
     name: String,
     actors: HashMap<&'static str, Actor>,
@@ -159,6 +164,7 @@ impl Bench {
             now,
             disk,
             recorded: Vec::new(),
+            sinks: HashMap::new(),
             setup,
             name: name.to_owned(),
             actors: ["alice", "bob", "carol", "dave"].map(|name| (name, Actor::default())).into(),
@@ -174,7 +180,7 @@ impl Bench {
     pub fn run(mut self, script: &str) {
         self.play(script);
         let left = self.recorded.len() - self.looked_at;
-        assert_eq!(left, 0, "{}: recorded more: {}", self.name, lines(&self.recorded[self.looked_at..]));
+        assert_eq!(left, 0, "{}: recorded more: {}", self.name, self.lines());
         for (name, actor) in &self.actors {
             assert!(actor.inbox.is_empty(), "{}: {name} got more: {:?}", self.name, actor.inbox);
         }
@@ -252,7 +258,7 @@ impl Bench {
     fn expect(&mut self, words: &[&str], place: &str) {
         match words {
             ["recorded", rest @ ..] => {
-                let found = lines(&self.recorded[self.looked_at..]);
+                let found = self.lines();
                 self.looked_at = self.recorded.len();
                 let wanted = rest.join(" ");
                 assert_eq!(found, if wanted == "nothing" { "" } else { &wanted }, "{place}");
@@ -275,6 +281,17 @@ impl Bench {
             [who, "gets", what, rest @ ..] => self.gets(who, what, &rest.join(" "), place),
             _ => panic!("{place}: no such sentence"),
         }
+    }
+
+    /// The records that nobody has looked at, as sentences; with their sinks, if it is not the first one alone.
+    fn lines(&self) -> String {
+        let line = |record: &Record| {
+            let sinks = self.sinks[&record.id];
+            let sinks: Vec<String> =
+                sinks.iter().filter(|_| sinks != ACCOUNTED).map(|sink| sink.0.to_string()).collect();
+            line(record) + if sinks.is_empty() { "" } else { " for " } + &sinks.join(" ")
+        };
+        self.recorded[self.looked_at..].iter().map(line).collect::<Vec<_>>().join("; ")
     }
 
     fn actor(&mut self, name: &str) -> &mut Actor {
@@ -353,6 +370,7 @@ impl Bench {
                 }
                 Output::Append { ticket, commit } => {
                     self.commits += 1;
+                    self.sinks.extend(commit.entries.iter().map(|entry| (entry.id, entry.sinks)));
                     self.recorded.extend(self.disk.append(ticket, commit));
                 }
                 Output::Turned { peer, .. } => panic!("{}: {peer:?} is down", self.name),
@@ -461,11 +479,6 @@ pub fn of_invite(invite: &str, method: &str, to: Option<&str>) -> String {
         (Some(to), Some(own)) => text.replacen(&format!("To: {own}\r\n"), &format!("To: {to}\r\n"), 1),
         _ => text,
     }
-}
-
-/// Records as sentences.
-fn lines(records: &[Record]) -> String {
-    records.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
 fn line(record: &Record) -> String {

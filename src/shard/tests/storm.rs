@@ -95,7 +95,8 @@ impl Storm {
             ack_wait: Duration::from_secs(32),
             ..Setup::new().engine
         };
-        let setup = Setup { shard: shard::Settings { on_trouble, ..shard::Settings::default() }, engine };
+        let setup =
+            Setup { shard: shard::Settings { on_trouble, ..shard::Settings::default() }, engine, ..Setup::default() };
         let now = Now { mono: Instant(1_000_000), wall: Timestamp(1_700_000_000_000_000) };
         let disk = Disk::default();
         Self {
