@@ -146,6 +146,11 @@ impl Bitmaps {
         }
     }
 
+    /// Whether a sink waits for the record at `seq`, if it wanted that.
+    pub fn waits(&self, since: Since, seq: u64) -> bool {
+        seq >= since.seq && !self.is_done(since.sink, seq)
+    }
+
     /// Whether `sink` is done with `seq`, or the place is outside.
     pub fn is_done(&self, sink: SinkNumber, seq: u64) -> bool {
         if seq < self.first || seq >= self.next {

@@ -23,7 +23,7 @@ pub struct Calls {
     /// Values with notes, oldest first: since when, and their number.
     notes: VecDeque<(Instant, u64)>,
     /// Whether forgotten calls leave a mark, because calls of an earlier spool are still to be copied.
-    pub marks_forgotten: bool,
+    marks_forgotten: bool,
 }
 
 /// A call's name, and its value or note.
@@ -63,6 +63,16 @@ impl Calls {
     /// Calls kept.
     pub fn len(&self) -> usize {
         self.kept.len()
+    }
+
+    /// Whether forgotten calls leave a mark, because calls of an earlier spool are still to be copied.
+    pub fn marks_forgotten(&self) -> bool {
+        self.marks_forgotten
+    }
+
+    /// States whether they do.
+    pub fn mark_forgotten(&mut self, marks: bool) {
+        self.marks_forgotten = marks;
     }
 
     /// Takes a change into the next commit. `revision` rises with every number given.

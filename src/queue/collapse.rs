@@ -6,18 +6,13 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 
-use crate::clock::{Instant, Now};
 use crate::ids::{CallHash, RecordId};
 use crate::record::Kind;
 use crate::record::codec::{self, Glimpse};
 
 use super::order::Rank;
-use super::overtaken::Overtaken;
-use super::store::{Fresh, Queue};
-use super::window::Slot;
 
 /// Sessions with an Interim that are remembered for one sink; those of further ones are all delivered.
 const SESSIONS_MAX: usize = 1 << 18;
@@ -80,9 +75,9 @@ fn meaning(id: RecordId, body: &[u8]) -> Meaning {
 }
 
 impl Sessions {
-    /// Takes note of a record; the older Interim that it makes needless.
-    fn note(&mut self, seq: u64, id: RecordId, body: &[u8]) -> Option<Newest> {
-        match meaning(id, body) {
+    /// Takes note of a record; place and octets of the older Interim that it makes needless.
+    pub(super) fn note(&mut self, seq: u64, id: RecordId, body: &[u8]) -> Option<(u64, usize)> {
+        let older = match meaning(id, body) {
             Meaning::Other => None,
             Meaning::Stop(session, made) => match self.0.get(&session) {
                 Some(known) if made.is_after(known.made) => self.0.remove(&session),
@@ -94,68 +89,14 @@ impl Sessions {
                 None if self.0.len() >= SESSIONS_MAX => None,
                 _ => self.0.insert(session, Newest { seq, made, bytes: body.len() }),
             },
-        }
+        }?;
+        Some((older.seq, older.bytes))
     }
 
     /// Whether a newer Interim of its session is known.
-    fn has_newer(&self, id: RecordId, body: &[u8]) -> bool {
+    pub(super) fn has_newer(&self, id: RecordId, body: &[u8]) -> bool {
         let newer = |session, made| self.0.get(&session).is_some_and(|newest| newest.made.is_after(made));
         matches!(meaning(id, body), Meaning::Interim(session, made) if newer(session, made))
-    }
-}
-
-impl Queue {
-    pub(super) fn collapses(&self, index: usize) -> bool {
-        let sink = &self.sinks[index];
-        sink.configured && self.chain.settings.collapsing.contains(&sink.name)
-    }
-
-    /// Records that are durable now, from the place `first` on.
-    pub(super) fn collapse_appended(&mut self, first: u64, records: &[Fresh], now: Now) {
-        if self.chain.settings.collapsing.is_empty() {
-            return;
-        }
-        for index in 0..self.sinks.len() {
-            if self.collapses(index) {
-                let sink = self.sinks[index].since.sink;
-                let wanted = (first..).zip(records).filter(|(_, record)| record.sinks.has(sink));
-                for (seq, record) in wanted {
-                    self.overtake_parked(index, record.id, &record.body, Overtaken::ByAppended);
-                    self.collapse(index, seq, (record.id, &record.body), now.mono);
-                }
-            }
-        }
-    }
-
-    /// Records read from disk into the window of a sink.
-    pub(super) fn collapse_read(&mut self, index: usize, read: &[(u64, RecordId, Bytes)], now: Now) {
-        for (seq, id, body) in read {
-            self.collapse(index, *seq, (*id, body), now.mono);
-        }
-    }
-
-    /// Whether anybody asks for what is read for a sink.
-    pub(super) fn collapses_reading(&self, index: usize) -> bool {
-        self.collapses(index)
-    }
-
-    /// A delivery failed: whether the record is settled instead of being tried again.
-    pub(super) fn collapse_failed(&mut self, index: usize, seq: u64, now: Instant) -> bool {
-        if !self.collapses(index) {
-            return false;
-        }
-        let sink = &self.sinks[index];
-        let newer = |slot: &Slot| slot.body.as_ref().is_some_and(|body| sink.interims.has_newer(slot.id, body));
-        let is_old = sink.window.slot(seq).is_some_and(newer);
-        is_old && self.leave(index, seq, 0, now, |balance| balance.superseded += 1)
-    }
-
-    fn collapse(&mut self, index: usize, seq: u64, (id, body): (RecordId, &[u8]), now: Instant) {
-        let Some(older) = self.sinks[index].interims.note(seq, id, body) else { return };
-        // One that is lent may be delivered at this moment: it is settled by whoever has it.
-        if older.seq != seq && !self.sinks[index].window.is_busy(older.seq) {
-            self.leave(index, older.seq, older.bytes, now, |balance| balance.superseded += 1);
-        }
     }
 }
 

@@ -12,13 +12,14 @@ use crate::ids::{CallHash, RecordId, Seq, SinkMask, SinkNumber};
 use crate::record::{Entry, Kind};
 
 use super::balance::Stats;
+use super::building::{After, Fresh, Origin};
 use super::collapse::fact;
 use super::error::StoreError;
 use super::order::Order;
-use super::overtaken::overtaken_text;
 use super::parked::Parked;
+use super::parking::overtaken_text;
 use super::spool::{StoredRecord, read_records};
-use super::store::{After, Fresh, Origin, Queue};
+use super::store::Queue;
 
 /// One record by its place or its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -121,10 +122,7 @@ pub struct Skipped {
 
 impl Skipped {
     fn add(&mut self, reason: String) {
-        self.records += 1;
-        if self.reasons.len() < REASONS_MAX && !self.reasons.contains(&reason) {
-            self.reasons.push(reason);
-        }
+        self.append(Self { records: 1, reasons: vec![reason] });
     }
 
     fn append(&mut self, more: Self) {
@@ -363,9 +361,9 @@ impl Queue {
             Some(Pick::Id(_)) | None => from,
         };
         let Some(index) = self.chain.index_from(from) else { return Ok(end) };
-        let spool = &self.chain.spools[index];
+        let spool = self.chain.spool(index);
         let last = spool.bits.next();
-        let open = self.sinks.iter().filter_map(|sink| spool.bits.next_open(sink.since, from)).min();
+        let open = self.sinks.iter().filter_map(|sink| spool.bits.next_open(sink.since(), from)).min();
         let Some(from) = open.filter(|_| !spool.is_set_aside()) else {
             return Ok(Page { next: Some(Position::Waiting(Seq(last))), ..Page::default() });
         };
@@ -411,25 +409,18 @@ impl Queue {
     }
 
     fn is_lent(&self, sink: SinkNumber, seq: u64) -> bool {
-        self.index(sink).is_some_and(|index| self.sinks[index].window.is_out(seq))
+        self.sinks.by_number(sink).is_some_and(|sink| sink.window.is_out(seq))
     }
 
     fn waiting_for(&self, record: &StoredRecord, only: Option<SinkNumber>) -> SinkMask {
         let Some(index) = self.chain.index_of(record.seq) else { return SinkMask::NONE };
-        let bits = &self.chain.spools[index].bits;
-        let waits = |sink: &&super::store::Sink| {
-            let since = sink.since;
-            record.sinks.has(since.sink)
-                && record.seq >= since.seq
-                && !bits.is_done(since.sink, record.seq)
-                && only.is_none_or(|only| only == since.sink)
-        };
-        self.sinks.iter().filter(waits).fold(SinkMask::NONE, |mask, sink| mask.with(sink.since.sink))
+        let all = self.sinks.waiting_for(record, &self.chain.spool(index).bits);
+        only.map_or(all, |only| all.and(SinkMask::NONE.with(only)))
     }
 
     fn item(&self, record: StoredRecord, sinks: SinkMask, now: Now) -> Item {
         let state = |sink: SinkNumber| {
-            let window = self.index(sink).map(|index| &self.sinks[index].window);
+            let window = self.sinks.by_number(sink).map(|sink| &sink.window);
             let slot = window.and_then(|window| window.slot(record.seq));
             Waiting {
                 sink,
@@ -453,7 +444,7 @@ impl Queue {
     fn act_waiting(&mut self, action: &Action, record: &StoredRecord, sinks: SinkMask, now: Now) -> u64 {
         let mut acted = 0;
         for sink in sinks.iter() {
-            let Some(index) = self.index(sink) else { continue };
+            let Some(index) = self.sinks.index_of(sink) else { continue };
             let seq = record.seq;
             let done = match action {
                 Action::Retry => self.sinks[index].window.hurry(seq),
@@ -463,7 +454,7 @@ impl Queue {
                     true
                 }
                 Action::Park { reason } => {
-                    self.parking.push(Parked {
+                    self.parking.add(Parked {
                         sink,
                         id: record.id,
                         seq,
@@ -495,7 +486,7 @@ impl Queue {
             self.flush_overtaken(now);
         }
         let max = query.max.clamp(1, SLICE_RECORDS);
-        let found = self.parked.page(after, max)?;
+        let found = self.parking.store().page(after, max)?;
         let next = found.last().filter(|_| found.len() == max).map(|last| Position::Parked(Some((last.sink, last.id))));
         let mut page = Page { next, ..Page::default() };
         let mut dropped = Vec::new();
@@ -511,13 +502,13 @@ impl Queue {
                 _ if !wanted => {}
                 None => page.items.push(parked_item(parked)),
                 Some(Action::Drop) => dropped.push((parked.sink, parked.id)),
-                Some(Action::Retry) if self.known.has(parked.sink) => match self.retry_refused(&parked) {
+                Some(Action::Retry) if self.sinks.known().has(parked.sink) => match self.retry_refused(&parked) {
                     Some(reason) => page.skipped.add(reason),
                     None => {
                         let Parked { sink, id, call, body, .. } = parked;
                         let (sinks, origin) = (SinkMask::NONE.with(sink), Origin::Again);
-                        self.building.records.push(Fresh { id, call, sinks, body, origin });
-                        self.building.after.push(After::Unparked { sink, id });
+                        self.building.push(Fresh { id, call, sinks, body, origin });
+                        self.building.then(After::Unparked { sink, id });
                         page.acted += 1;
                         page.named.push(id);
                     }
@@ -526,10 +517,10 @@ impl Queue {
                 Some(Action::Park { .. }) => {}
             }
         }
-        for (sink, id) in self.parked.remove(&dropped)? {
+        for (sink, id) in self.parking.store().remove(&dropped)? {
             page.acted += 1;
             page.named.push(id);
-            self.with_sink(sink, |sink| sink.balance.dropped += 1);
+            self.sinks.count(sink, |balance| balance.dropped += 1);
         }
         Ok(page)
     }
@@ -540,7 +531,7 @@ impl Queue {
             return Some(overtaken_text(since));
         }
         let (kind, ..) = fact(parked.id, &parked.body)?;
-        let window = &self.sinks[self.index(parked.sink)?].window;
+        let window = &self.sinks.by_number(parked.sink)?.window;
         let is_behind = window.may_be_unread(Order::of(parked.call, &parked.body), parked.call);
         // A Stop may go behind all that waits.
         (kind != Kind::Stop && is_behind)

@@ -19,43 +19,35 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::{Instant, Now};
-use crate::ids::{Seq, SinkNumber};
+use crate::ids::{RecordId, Seq, SinkNumber};
 
-use super::balance::Balance;
+use super::barrier::hold_back;
 use super::notice::Notice;
-use super::overtaken::Overtaken;
 use super::parked::{Parked, REASON_BYTES_MAX, shortened};
-use super::spool::{StoredRecord, read_records};
+use super::parking::Overtaken;
+use super::spool::read_records;
 use super::store::Queue;
-use super::window::Window;
 use super::{Lease, Settlement};
 
 impl Queue {
     /// States that somebody leases for `sink` from now on.
     pub fn attach(&mut self, sink: SinkNumber) {
-        let next = self.next;
-        self.with_sink(sink, |sink| {
-            if !sink.attached {
-                sink.attached = true;
-                sink.window.begin(next);
-            }
-        });
+        if let Some(index) = self.sinks.index_of(sink) {
+            self.sinks[index].attach(self.chain.next());
+        }
     }
 
     /// Takes back everything lent to `sink`: nobody leases for it any more.
     pub fn detach(&mut self, sink: SinkNumber) {
-        let Some(index) = self.index(sink) else { return };
-        let since = self.sinks[index].since;
-        let first = self.chain.spools.iter().find_map(|spool| spool.bits.next_open(since, 0)).unwrap_or(self.next);
-        let settings = &self.chain.settings;
-        self.sinks[index].window = Window::new(first, settings.window_records, settings.window_bytes);
-        self.sinks[index].attached = false;
+        let Some(index) = self.sinks.index_of(sink) else { return };
+        let first = self.chain.next_open(self.sinks[index].since(), 0).unwrap_or(self.chain.next());
+        self.sinks[index].detach(first, self.chain.settings());
     }
 
     /// Lends `sink` up to `max` records, adding them to `out`; gives how many.
     pub fn lease(&mut self, sink: SinkNumber, max: usize, now: Now, out: &mut Vec<Lease>) -> usize {
-        let Some(index) = self.index(sink) else { return 0 };
-        self.attach(sink);
+        let Some(index) = self.sinks.index_of(sink) else { return 0 };
+        self.sinks[index].attach(self.chain.next());
         if self.sinks[index].window.is_short() {
             // Otherwise fresh records alone could fill the leases, and the backlog would never get its turn.
             self.refill(index, now);
@@ -67,14 +59,16 @@ impl Queue {
         while count < max && self.refill(index, now) {
             count += self.sinks[index].window.lease(max - count, now, out);
         }
-        count - self.hold_back(index, start, now, out)
+        let sink = &mut self.sinks[index];
+        let since = sink.since();
+        count - hold_back(&mut sink.window, |from| self.chain.next_open(since, from), start, now.mono, out)
     }
 
     /// Reads the next records into a sink's window; whether there may be more.
     fn refill(&mut self, index: usize, now: Now) -> bool {
         let sink = &mut self.sinks[index];
-        let (since, from) = (sink.since, sink.window.cursor());
-        if from >= self.next {
+        let (since, from) = (sink.since(), sink.window.cursor());
+        if from >= self.chain.next() {
             return false;
         }
         if !sink.window.has_room() {
@@ -83,35 +77,42 @@ impl Queue {
         if !sink.window.has_room() {
             return false;
         }
-        let Some(spool) = self.chain.index_from(from) else { return false };
-        let bits = &self.chain.spools[spool].bits;
-        let end = bits.next();
-        let Some(from) = bits.next_open(since, from) else {
-            self.sinks[index].window.advance(end);
+        let Some(place) = self.chain.index_from(from) else { return false };
+        let spool = self.chain.spool(place);
+        let (end, open) = (spool.bits.next(), spool.bits.next_open(since, from));
+        // What is left of one set aside comes back at the head, by the salvage.
+        let Some(from) = open.filter(|_| !spool.is_set_aside()) else {
+            sink.window.advance(end);
             return true;
         };
-        if self.chain.spools[spool].is_set_aside() {
-            // What is left of it comes back at the head, by the salvage.
-            self.sinks[index].window.advance(end);
-            return true;
-        }
-        let mut batch = match self.chain.database(spool) {
+        let mut batch = match self.chain.database(place) {
             Ok(database) => read_records(database, from, end, READ_RECORDS),
-            Err(error) => return self.cannot_open(spool, &error, now),
+            Err(error) => return self.cannot_open(place, &error, now),
         };
-        if let Some(why) = batch.unreadable.take() {
-            let number = self.chain.spools[spool].number;
-            self.chain.notices.push(Notice::Unreadable { spool: number, from, why });
-        }
-        let read: Vec<_> = if self.collapses_reading(index) {
+        let spool = self.chain.spool(place);
+        let number = spool.number;
+        let read: Vec<_> = if sink.collapses() {
             let wanted = batch.records.iter().filter(|record| record.sinks.has(since.sink));
             wanted.map(|record| (record.seq, record.id, record.body.clone())).collect()
         } else {
             Vec::new()
         };
-        self.take_in(index, spool, from, batch.records, batch.next);
-        self.collapse_read(index, &read, now);
+        let missing = sink.take_in(from, batch.records, batch.next, &spool.bits);
+        self.salvage.missing(number, &missing);
+        if let Some(why) = batch.unreadable.take() {
+            self.chain.tell(Notice::Unreadable { spool: number, from, why });
+        }
+        for (seq, id, body) in read {
+            self.collapse(index, seq, (id, &body), now.mono);
+        }
         true
+    }
+
+    /// Notes a record of a sink where Interims collapse; the older one that it makes needless leaves.
+    pub(super) fn collapse(&mut self, index: usize, seq: u64, (id, body): (RecordId, &[u8]), now: Instant) {
+        if let Some((older, bytes)) = self.sinks[index].supersedes(seq, id, body) {
+            self.leave(index, older, bytes, now, |balance| balance.superseded += 1);
+        }
     }
 
     /// Reads the octets of records again that a window has put away and wants back.
@@ -130,7 +131,7 @@ impl Queue {
     /// The octets of a record that is stored; `None` when they cannot be read, now or any more.
     fn read_again(&mut self, seq: u64, now: Now) -> Option<Bytes> {
         // What is left of a spool set aside comes back at the head, by the salvage.
-        let spool = self.chain.index_of(seq).filter(|spool| !self.chain.spools[*spool].is_set_aside())?;
+        let spool = self.chain.index_of(seq).filter(|spool| !self.chain.spool(*spool).is_set_aside())?;
         let mut batch = match self.chain.database(spool) {
             Ok(database) => read_records(database, seq, seq + 1, 1),
             Err(error) => {
@@ -138,9 +139,9 @@ impl Queue {
                 return None;
             }
         };
-        let number = self.chain.spools[spool].number;
+        let number = self.chain.spool(spool).number;
         if let Some(why) = batch.unreadable.take() {
-            self.chain.notices.push(Notice::Unreadable { spool: number, from: seq, why });
+            self.chain.tell(Notice::Unreadable { spool: number, from: seq, why });
         }
         let body = batch.records.pop().filter(|record| record.seq == seq).map(|record| record.body);
         if body.is_none() {
@@ -149,46 +150,13 @@ impl Queue {
         body
     }
 
-    /// Puts records read into a window; those that should have been there are noted as missing.
-    fn take_in(&mut self, index: usize, spool: usize, from: u64, records: Vec<StoredRecord>, next: u64) {
-        let sink = &mut self.sinks[index];
-        let bits = &self.chain.spools[spool].bits;
-        let mut missing = Vec::new();
-        let mut expected = bits.next_open(sink.since, from);
-        for record in records {
-            while let Some(seq) = expected.filter(|seq| *seq < record.seq) {
-                missing.push(seq);
-                expected = bits.next_open(sink.since, seq + 1);
-            }
-            if expected == Some(record.seq) {
-                // A fresh one went ahead and is not settled yet.
-                let is_here = sink.window.slot(record.seq).is_some();
-                if !is_here && !sink.window.has_room() {
-                    sink.window.advance(record.seq);
-                    self.salvage.missing(self.chain.spools[spool].number, &missing);
-                    return;
-                }
-                if !is_here {
-                    sink.window.push(record.seq, record.id, record.call, record.body);
-                }
-                expected = bits.next_open(sink.since, record.seq + 1);
-            }
-        }
-        while let Some(seq) = expected.filter(|seq| *seq < next) {
-            missing.push(seq);
-            expected = bits.next_open(sink.since, seq + 1);
-        }
-        sink.window.advance(next);
-        self.salvage.missing(self.chain.spools[spool].number, &missing);
-    }
-
     /// Settles a lent record. One that waits for another try, or may be lent again, can still be found delivered.
     pub fn settle(&mut self, sink: SinkNumber, seq: Seq, settlement: Settlement, now: Now) {
-        let Some(index) = self.index(sink) else { return };
+        let Some(index) = self.sinks.index_of(sink) else { return };
         let window = &self.sinks[index].window;
         let is_found = settlement == Settlement::Delivered && window.is_back(seq.0);
         if !window.is_out(seq.0) && !is_found {
-            self.stats.settlements_stray += 1;
+            self.health.stray();
             return;
         }
         match settlement {
@@ -196,7 +164,8 @@ impl Queue {
                 let slot = self.sinks[index].window.slot(seq.0).map(|slot| (slot.id, slot.body.clone()));
                 let read = slot.and_then(|(id, body)| Some((id, body.or_else(|| self.read_again(seq.0, now))?)));
                 if let Some((id, body)) = read {
-                    self.overtake_parked(index, id, &body, Overtaken::ByDelivered);
+                    let by = (sink, self.sinks[index].collapses());
+                    self.parking.overtake(by, (id, &body), Overtaken::ByDelivered);
                 }
                 self.leave(index, seq.0, 0, now.mono, |balance| balance.delivered += 1);
             }
@@ -206,8 +175,7 @@ impl Queue {
                 self.wait_on(index, seq.0, after, reason, now);
             }
             Settlement::Park { reason, code } => {
-                let slot = self.sinks[index].window.slot(seq.0);
-                if let Some(body) = slot.and_then(|slot| slot.body.clone()) {
+                if let Some(body) = self.sinks[index].body(seq.0) {
                     self.park(index, seq.0, body, (reason, code), now);
                 }
             }
@@ -216,11 +184,13 @@ impl Queue {
 
     /// A lent record comes back: it waits, unless it was tried often enough or is too old.
     fn wait_on(&mut self, index: usize, seq: u64, after: Duration, reason: String, now: Now) {
-        self.sinks[index].retries += 1;
-        if self.collapse_failed(index, seq, now.mono) {
+        self.sinks[index].retries();
+        if self.sinks[index].is_superseded(seq)
+            && self.leave(index, seq, 0, now.mono, |balance| balance.superseded += 1)
+        {
             return;
         }
-        let settings = &self.chain.settings;
+        let settings = self.chain.settings();
         let Some(slot) = self.sinks[index].window.slot(seq) else { return };
         let tried = settings.attempts_max > 0 && slot.attempts >= settings.attempts_max;
         let age = now.wall.since(super::window::made(slot.id));
@@ -238,8 +208,8 @@ impl Queue {
     pub(super) fn park(&mut self, index: usize, seq: u64, body: Bytes, (reason, code): (String, u32), now: Now) {
         let sink = &mut self.sinks[index];
         let Some(slot) = sink.window.slot(seq) else { return };
-        self.parking.push(Parked {
-            sink: sink.since.sink,
+        self.parking.add(Parked {
+            sink: sink.number(),
             id: slot.id,
             seq,
             call: slot.call,
@@ -252,47 +222,6 @@ impl Queue {
             overtaken: None,
         });
         sink.window.hold(seq);
-    }
-
-    /// A record leaves a sink for good; `bytes` is the length of its body if the window does not have it. Whether it
-    /// was waited for.
-    pub(super) fn leave(
-        &mut self,
-        index: usize,
-        seq: u64,
-        bytes: usize,
-        now: Instant,
-        count: impl FnOnce(&mut Balance),
-    ) -> bool {
-        let sink = self.sinks[index].since.sink;
-        let slot = self.sinks[index].window.remove(seq);
-        if !self.mark_done(sink, seq, now) {
-            return false;
-        }
-        let sink = &mut self.sinks[index];
-        count(&mut sink.balance);
-        sink.balance.waiting = sink.balance.waiting.saturating_sub(1);
-        let bytes = slot.map_or(bytes, |slot| slot.bytes);
-        sink.waiting_bytes = sink.waiting_bytes.saturating_sub(bytes as u64);
-        if sink.balance.waiting == 0 {
-            sink.waiting_bytes = 0;
-        }
-        true
-    }
-
-    /// Sets a record's bit, to be stored with the next commit; whether it was clear.
-    pub(super) fn mark_done(&mut self, sink: SinkNumber, seq: u64, now: Instant) -> bool {
-        let Some(spool) = self.chain.index_of(seq) else { return false };
-        if !self.chain.spools[spool].bits.settle(sink, seq) {
-            return false;
-        }
-        self.timing.settled_since += 1;
-        if spool + 1 == self.chain.spools.len() {
-            self.timing.active_dirty.get_or_insert(now);
-        } else {
-            self.timing.sealed_dirty.get_or_insert(now);
-        }
-        true
     }
 }
 

@@ -25,7 +25,7 @@ impl Desk for Offline {
     fn slice(&mut self, query: Query) -> Result<Page, CommandError> {
         if query.action == Some(Action::Retry) {
             // What of the sessions of parked records waits decides whether they may go.
-            let sinks = self.queue.known();
+            let sinks = self.queue.sinks.known();
             self.queue.look_for_unread(sinks.iter(), &mut || {});
         }
         let page = self.queue.slice(&query, (self.clock)())?;

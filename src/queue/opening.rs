@@ -5,28 +5,25 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
+use crate::ids::SinkNumber;
 
-use super::balance::{Balance, Stats};
-use super::bitmap::Since;
-use super::calls::{Calls, Stored as StoredCalls};
-use super::chain::{Chain, put_meta};
+use super::building::{Fresh, Origin};
+use super::calls::Stored as StoredCalls;
+use super::chain::Chain;
 use super::database::Database;
 use super::disk::Place;
 use super::error::{OpenError, StoreError};
 use super::frame::Frame;
-use super::limits::Verdict;
 use super::notice::{Notice, chain_text};
 use super::parked::{PARKED_AT_ONCE, ParkedStore, Rejoined};
 use super::registry::write_sinks;
 use super::repair::{COPY, Inventory};
 use super::settings::Settings;
-use super::spool::{SCHEMA, Spool, read_bitmaps, read_number, read_records};
-use super::store::{BATCH_RECORDS_MAX, Building, Fresh, Origin, Queue, Sink, Timing};
-use super::switch::Switch;
+use super::sinks::Sinks;
+use super::spool::{SCHEMA, Spool, StoredRecord, read_bitmaps, read_number, read_records};
+use super::store::{BATCH_RECORDS_MAX, Queue};
 use super::sync;
 use super::totals;
-use super::window::made;
 
 /// An open queue and what was in it.
 #[derive(Debug)]
@@ -65,7 +62,7 @@ pub struct OpenReport {
 /// State while opening.
 pub(super) struct Opening {
     pub chain: Chain,
-    pub sinks: Vec<Sink>,
+    pub sinks: Sinks,
     total: u64,
     /// Directories set aside, for the salvage.
     aside: Vec<Aside>,
@@ -113,7 +110,7 @@ impl Queue {
         let head = place.head().read();
         let mut opening = Opening {
             chain: Chain::new(place, settings),
-            sinks: Vec::new(),
+            sinks: Sinks::new(),
             total: 0,
             aside: Vec::new(),
             highest: 0,
@@ -124,7 +121,7 @@ impl Queue {
             report: OpenReport { clean, ..OpenReport::default() },
         };
         if let Some(mode) = mended {
-            opening.chain.notices.push(Notice::Mended { mode });
+            opening.chain.tell(Notice::Mended { mode });
         }
         opening.open_spools(&numbers, step)?;
         let parked = opening.open_parked()?;
@@ -157,7 +154,7 @@ impl Opening {
                     // There was none, or it served its purpose.
                     drop(fs::remove_file(spool.path.join(COPY)));
                     behind = Some((*number, spool.bits.first()));
-                    self.chain.spools.push_front(spool);
+                    self.chain.push_oldest(spool);
                 }
                 None => {
                     if let Some((aside, (_, first))) = self.aside.last_mut().zip(behind) {
@@ -165,13 +162,15 @@ impl Opening {
                     }
                 }
             }
-            self.chain.close_idle(self.chain.settings.spools_open_max.saturating_sub(1).max(1));
+            self.chain.close_idle(self.chain.settings().spools_open_max.saturating_sub(1).max(1));
         }
         self.active_opened = newest.is_some();
         // What an older spool says about calls is out of date.
         self.marks_forgotten &= self.active_opened;
-        self.chain.spools.extend(newest);
-        self.cap_ends();
+        if let Some(newest) = newest {
+            self.chain.push_active(newest);
+        }
+        self.chain.cap_ends(&self.sinks.since());
         Ok(())
     }
 
@@ -183,23 +182,23 @@ impl Opening {
         let (file, copy, part) = (path.join("db"), path.join(COPY), path.join("before.part"));
         let size = fs::metadata(&file).map_or(0, |data| data.len());
         let worth = size <= COPY_ALWAYS_BYTES || is_active && !self.report.clean;
-        if copy.exists() || size == 0 || !worth || self.chain.place.free_bytes() < 2 * size {
+        if copy.exists() || size == 0 || !worth || self.chain.place().free_bytes() < 2 * size {
             return;
         }
         if let Err(error) = fs::copy(&file, &part).and_then(|_| fs::rename(&part, &copy)) {
             // Without room for a copy the queue opens all the same.
             drop(fs::remove_file(&part));
-            self.chain.notices.push(Notice::Failed { action: "copy a spool before opening", why: error.to_string() });
+            self.chain.failed("copy a spool before opening", &error);
         }
     }
 
     /// Opens one spool; `None` when it was damaged and set aside.
     fn open_spool(&mut self, number: u32, take_metas: bool) -> Result<Option<Spool>, OpenError> {
-        let path = self.chain.place.spool(number);
+        let path = self.chain.place().spool(number);
         self.copy(&path, take_metas);
         let first_try = self.load(number, &path, take_metas);
         let result = match first_try {
-            Err(Load::Store(StoreError::NoSpace(_))) if self.chain.place.give_reserve() => {
+            Err(Load::Store(StoreError::NoSpace(_))) if self.chain.place().give_reserve() => {
                 self.load(number, &path, take_metas)
             }
             other => other,
@@ -208,14 +207,15 @@ impl Opening {
             Ok(spool) => Ok(Some(spool)),
             Err(Load::Newer(found)) => Err(OpenError::Newer { path, found, known: SCHEMA }),
             Err(Load::Store(StoreError::Locked)) => {
-                let pid = Place::owner(self.chain.place.path());
-                Err(OpenError::Locked { path: self.chain.place.path().to_owned(), pid })
+                let pid = Place::owner(self.chain.place().path());
+                Err(OpenError::Locked { path: self.chain.place().path().to_owned(), pid })
             }
             Err(Load::Store(source)) if !source.is_damage() => Err(OpenError::Database { path, source }),
             Err(Load::Store(error)) => {
                 let aside = self.set_aside(&path, &chain_text(&error))?;
                 if take_metas {
-                    self.chain.notices.push(Notice::CallsLost);
+                    self.chain.tell(Notice::CallsLost);
+                    self.report.calls_lost = true;
                     self.take_metas_raw(&aside);
                 }
                 let end = take_metas.then(|| self.head.max(self.highest) + 1);
@@ -226,9 +226,9 @@ impl Opening {
     }
 
     fn set_aside(&mut self, path: &Path, why: &str) -> Result<PathBuf, OpenError> {
-        let moved = self.chain.place.set_aside(path, self.now.wall);
+        let moved = self.chain.place().set_aside(path, self.now.wall);
         let aside = moved.map_err(|source| OpenError::Io { action: "set aside", path: path.to_owned(), source })?;
-        self.chain.notices.push(Notice::Damaged { path: aside.clone(), why: why.to_owned() });
+        self.chain.tell(Notice::Damaged { path: aside.clone(), why: why.to_owned() });
         self.report.damaged.push(aside.clone());
         Ok(aside)
     }
@@ -239,23 +239,20 @@ impl Opening {
             Ok(inventory) => inventory,
             Err(error) => {
                 let why = error.to_string();
-                return self.chain.notices.push(Notice::SalvageFailed { path: aside.to_owned(), why });
+                return self.chain.tell(Notice::SalvageFailed { path: aside.to_owned(), why });
             }
         };
         self.highest = self.highest.max(inventory.highest().unwrap_or(0).min(HIGHEST_MAX));
         for (name, (revision, value)) in inventory.metas {
-            self.chain.revision = self.chain.revision.max(revision);
-            if is_shared(&name) {
-                self.chain.metas.insert(name, value);
-            }
+            self.chain.metas.take(&name, revision, &value);
         }
         self.sinks_of_metas();
     }
 
     fn load(&mut self, number: u32, path: &Path, take_metas: bool) -> Result<Spool, Load> {
-        let (database, moved) = Database::open(path, self.chain.settings.cache_bytes)?;
+        let (database, moved) = Database::open(path, self.chain.settings().cache_bytes)?;
         if moved {
-            self.chain.notices.push(Notice::SnapshotMoved { path: path.to_owned() });
+            self.chain.tell(Notice::SnapshotMoved { path: path.to_owned() });
         }
         let schema = read_number(&database, b"schema")?;
         if let Some(found) = schema.filter(|found| *found > u64::from(SCHEMA)) {
@@ -268,20 +265,17 @@ impl Opening {
         if take_metas {
             self.take_metas(&database)?;
         }
-        let since: Vec<Since> = self.sinks.iter().map(|sink| sink.since).collect();
-        let (bits, total) = read_bitmaps(&database, number, first, &since)?;
+        let (bits, total) = read_bitmaps(&database, number, first, &self.sinks.since())?;
         if take_metas {
             // Calls that cannot be read are damage too.
             StoredCalls::read(&database)?;
             self.marks_forgotten = read_number(&database, b"calls_from")?.is_some();
         }
         let total = total.unwrap_or(0);
-        for sink in &mut self.sinks {
-            sink.waiting_bytes += bits.waiting_bytes(sink.since, total);
-            // Later the spool may be closed; spools are opened from the newest to the oldest.
-            let first = bits.next_open(sink.since, 0);
+        for sink in self.sinks.iter_mut() {
+            let first = bits.next_open(sink.since(), 0);
             let first = first.and_then(|seq| read_records(&database, seq, seq + 1, 1).records.pop());
-            sink.oldest_made = first.map(|record| made(record.id)).or(sink.oldest_made);
+            sink.found_in(&bits, total, first.map(|record| record.id));
         }
         self.total = self.total.max(total);
         Ok(Spool { number, path: path.to_owned(), database: Some(database), bits, used: 0, damaged: false })
@@ -293,36 +287,23 @@ impl Opening {
         database.range(&b"M"[..]..&b"N"[..], usize::MAX, &mut pairs)?;
         for (_, value) in &pairs {
             let Ok(Frame::Meta(meta)) = super::frame::read(value) else { continue };
-            self.chain.revision = self.chain.revision.max(meta.revision);
-            if is_shared(meta.name) {
-                self.chain.metas.insert(meta.name.to_vec(), meta.value.to_vec());
-            }
+            self.chain.metas.take(meta.name, meta.revision, meta.value);
         }
-        // Calls count with the same number; it has to rise over theirs too, and every commit writes fewer.
-        self.chain.revision += 1 << 32;
+        self.chain.metas.leap();
         self.sinks_of_metas();
         Ok(())
     }
 
-    /// A spool ends where the next one begins: what a failed commit left behind it does not count.
-    fn cap_ends(&mut self) {
-        let firsts: Vec<u64> = self.chain.spools.iter().map(|spool| spool.bits.first()).collect();
-        let since: Vec<Since> = self.sinks.iter().map(|sink| sink.since).collect();
-        for (spool, end) in self.chain.spools.iter_mut().zip(firsts.into_iter().skip(1)) {
-            spool.bits.cap(end, &since);
-        }
-    }
-
     fn open_parked(&mut self) -> Result<ParkedStore, OpenError> {
-        let cache = self.chain.settings.cache_bytes;
-        let path = ParkedStore::path_in(&self.chain.place);
-        let error = match ParkedStore::open(&self.chain.place, cache) {
+        let cache = self.chain.settings().cache_bytes;
+        let path = ParkedStore::path_in(self.chain.place());
+        let error = match ParkedStore::open(self.chain.place(), cache) {
             Ok(opened) => {
                 if opened.snapshot_moved {
-                    self.chain.notices.push(Notice::SnapshotMoved { path });
+                    self.chain.tell(Notice::SnapshotMoved { path });
                 }
                 if opened.recovered > 0 {
-                    self.chain.notices.push(Notice::Recovered { records: opened.recovered });
+                    self.chain.tell(Notice::Recovered { records: opened.recovered });
                 }
                 return Ok(opened.store);
             }
@@ -331,7 +312,7 @@ impl Opening {
         };
         let aside = self.set_aside(&path, &chain_text(&error))?;
         let scanned = Rejoined::scan(&aside);
-        let mut store = ParkedStore::empty(&self.chain.place, cache);
+        let mut store = ParkedStore::empty(self.chain.place(), cache);
         let (records, scanned) = match scanned {
             Ok(found) => (found.records(), Ok(())),
             Err(error) => (Vec::new(), Err(error)),
@@ -342,16 +323,16 @@ impl Opening {
         match scanned.and_then(|()| File::create(aside.join("salvaged"))) {
             Ok(_) => {
                 let records = records.len() as u64;
-                self.chain.notices.push(Notice::Salvaged { path: aside, records, doubtful: records });
+                self.chain.tell(Notice::Salvaged { path: aside, records, doubtful: records });
             }
-            Err(error) => self.chain.notices.push(Notice::SalvageFailed { path: aside, why: error.to_string() }),
+            Err(error) => self.chain.tell(Notice::SalvageFailed { path: aside, why: error.to_string() }),
         }
         Ok(store)
     }
 
     /// The place the next record takes.
     pub(super) fn next(&self) -> u64 {
-        let last = self.chain.spools.back().map_or(1, |spool| spool.bits.next());
+        let last = self.chain.spools().back().map_or(1, |spool| spool.bits.next());
         // Behind what a spool set aside holds; in one that opened, records never acknowledged give their places back.
         last.max(self.head + 1).max(self.highest + 1)
     }
@@ -360,30 +341,28 @@ impl Opening {
     fn ensure_active(&mut self) -> Result<(), OpenError> {
         let database = |path: PathBuf| move |source| OpenError::Database { path, source };
         if self.active_opened {
-            let active = self.chain.spools.len() - 1;
-            let path = self.chain.spools[active].path.clone();
+            let path = self.chain.active().path.clone();
             let table = write_sinks(&self.sinks);
             return self.chain.keep_meta(b"sinks", table).map_err(database(path));
         }
-        let path = self.chain.place.path().to_owned();
+        let path = self.chain.place().path().to_owned();
         let next = self.next();
         let first_try = self.chain.prepare(next, &[]);
         let spool = match first_try {
-            Err(StoreError::NoSpace(_)) if self.chain.place.give_reserve() => self.chain.prepare(next, &[]),
+            Err(StoreError::NoSpace(_)) if self.chain.place().give_reserve() => self.chain.prepare(next, &[]),
             other => other,
         };
         let spool = spool.map_err(database(path.clone()))?;
         self.chain.finish_preparing(&spool).map_err(database(path))?;
-        self.chain.spools.push_back(spool);
+        self.chain.push_active(spool);
         Ok(())
     }
 
     /// Guard G1: a flush with something to write must come to our `fdatasync`.
     fn prove_flush(&mut self) -> Result<(), OpenError> {
         let path = self.chain.active().path.clone();
-        self.chain.revision += 1;
         let mut batch = sled::Batch::default();
-        put_meta(&mut batch, self.chain.revision, b"probe", &self.now.wall.0.to_be_bytes());
+        self.chain.metas.add(&mut batch, b"probe", &self.now.wall.0.to_be_bytes());
         let active = self.chain.active().database.as_mut().ok_or(StoreError::Closed);
         let proven = active.and_then(|active| {
             active.apply(batch)?;
@@ -404,30 +383,21 @@ impl Opening {
     ) -> Result<Opened, OpenError> {
         let path = self.chain.active().path.clone();
         let failed = |source| OpenError::Database { path: path.clone(), source };
-        let next = self.chain.active().bits.next();
-        for sink in &mut self.sinks {
-            let spools = &self.chain.spools;
-            let waiting = spools.iter().map(|spool| spool.bits.waiting(sink.since)).sum();
-            let parked_now = parked.parked(sink.since.sink);
-            sink.balance = Balance { carried: waiting, waiting, parked: parked_now, ..Balance::default() };
-            let totals = self.chain.metas.get(totals::NAME).map_or(&[][..], Vec::as_slice);
-            sink.balance.take_totals(&totals::read(totals, sink.since));
-            let first = spools.iter().find_map(|spool| spool.bits.next_open(sink.since, 0));
-            sink.window.advance(first.unwrap_or(next));
-            if waiting > 0 && !sink.configured {
-                self.report.orphans.push(sink.name.clone());
+        self.chain.begin(self.total);
+        for sink in self.sinks.iter_mut() {
+            let since = sink.since();
+            let waiting = self.chain.waiting(since);
+            let totals = totals::read(self.chain.metas.get(totals::NAME).unwrap_or_default(), since);
+            let first = self.chain.next_open(since, 0).unwrap_or(self.chain.next());
+            if sink.begin((waiting, parked.parked(since.sink)), &totals, first) {
+                self.report.orphans.push(sink.name().to_owned());
             }
             self.report.waiting += waiting;
         }
-        let mut queue = Queue::assemble(self.chain, self.sinks, next, self.total, parked);
+        let mut queue = Queue::new(self.chain, self.sinks, parked);
         queue.take_balance(&self.report, self.now).map_err(failed)?;
-        queue.stats.losses = queue.chain.place.losses();
-        // There from now on: a full disk lets a file be written over, but none be made.
-        if let Err(error) = queue.chain.place.keep_losses(&queue.stats.losses) {
-            queue.chain.notices.push(Notice::Failed { action: "write `lost`", why: error.to_string() });
-        }
-        queue.calls.marks_forgotten = self.marks_forgotten;
-        if queue.calls.marks_forgotten {
+        queue.calls.mark_forgotten(self.marks_forgotten);
+        if self.marks_forgotten {
             queue.copy_old_calls(self.now.wall);
         }
         let stored = match &queue.chain.active().database {
@@ -435,7 +405,7 @@ impl Opening {
             None => StoredCalls::default(),
         };
         queue.calls.restore(self.now.mono, &stored);
-        queue.stats.calls = queue.calls.len() as u64;
+        queue.health.calls(queue.calls.len());
         let calls = stored.into_calls();
         queue.recover(self.head, &mut self.report, clock).map_err(failed)?;
         // Places taken for records that are settled or gone must be on disk before another spool begins behind them:
@@ -443,15 +413,15 @@ impl Opening {
         if queue.gathered() > 0 || queue.chain.active().bits.is_dirty() {
             queue.finish(clock).map_err(failed)?;
         }
-        for spool in &queue.chain.spools {
+        for spool in queue.chain.spools() {
             // There was none, or it served its purpose.
             drop(fs::remove_file(spool.path.join(COPY)));
         }
         for aside in self.aside {
             queue.salvage.directory(aside.path, aside.end);
         }
-        let old = queue.chain.place.damaged();
-        queue.stats.damaged = old.len() as u64;
+        let old = queue.chain.place().damaged();
+        queue.health.set_damaged(old.len());
         for (path, salvaged) in old {
             let parked = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("parked"));
             if !salvaged && !parked && !self.report.damaged.contains(&path) {
@@ -459,50 +429,19 @@ impl Opening {
             }
         }
         queue.look(clock());
-        let lost = queue.chain.notices.iter().any(|notice| matches!(notice, Notice::CallsLost));
-        self.report.calls_lost = lost || self.report.lost > 0;
+        self.report.calls_lost |= self.report.lost > 0;
         self.report.took = clock().mono.since(self.now.mono);
         Ok(Opened { queue, calls, sinks: numbers, report: self.report })
     }
 }
 
 impl Queue {
-    fn assemble(chain: Chain, sinks: Vec<Sink>, next: u64, total: u64, parked: ParkedStore) -> Self {
-        let mut by_number = [None; SINKS_MAX];
-        let mut known = SinkMask::NONE;
-        for (index, sink) in (0..).zip(&sinks) {
-            by_number[usize::from(sink.since.sink.0 & 63)] = Some(index);
-            known = known.with(sink.since.sink);
-        }
-        Self {
-            chain,
-            sinks,
-            by_number,
-            known,
-            next,
-            total,
-            building: Building::default(),
-            calls: Calls::default(),
-            parked,
-            parking: Vec::new(),
-            overtaken: super::overtaken::Pending::default(),
-            switch: Switch::Idle,
-            salvage: super::salvage::Salvage::default(),
-            removal: None,
-            stats: Stats::default(),
-            verdict: Verdict::default(),
-            timing: Timing::default(),
-        }
-    }
-
     /// Brings the totals kept on disk and what is there together.
     fn take_balance(&mut self, report: &OpenReport, now: Now) -> Result<(), StoreError> {
         if !report.clean {
             self.settle_parked(now)?;
         }
-        for sink in &mut self.sinks {
-            sink.balance.reconcile(!report.damaged.is_empty());
-        }
+        self.sinks.iter_mut().for_each(|sink| sink.reconcile(!report.damaged.is_empty()));
         Ok(())
     }
 
@@ -510,16 +449,13 @@ impl Queue {
     fn settle_parked(&mut self, now: Now) -> Result<(), StoreError> {
         let mut after = None;
         loop {
-            let page = self.parked.page(after, PARKED_AT_ONCE)?;
+            let page = self.parking.store().page(after, PARKED_AT_ONCE)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some((last.sink, last.id));
             for parked in page {
-                let waits = |index| -> bool {
-                    let sink: &Sink = &self.sinks[index];
-                    parked.seq >= sink.since.seq
-                };
-                if self.index(parked.sink).is_some_and(waits) && self.mark_done(parked.sink, parked.seq, now.mono) {
-                    self.with_sink(parked.sink, |sink| sink.balance.waiting -= 1);
+                let waits = self.sinks.by_number(parked.sink).is_some_and(|sink| parked.seq >= sink.since().seq);
+                if waits && self.chain.settle(parked.sink, parked.seq, now.mono) {
+                    self.sinks.count(parked.sink, |balance| balance.waiting -= 1);
                 }
             }
         }
@@ -528,49 +464,40 @@ impl Queue {
     /// The file `head` says that more was acknowledged than sled gives: what is still in the file or in its copy is
     /// appended again, the rest is lost. Places are never taken twice.
     fn recover(&mut self, head: u64, report: &mut OpenReport, clock: fn() -> Now) -> Result<(), StoreError> {
-        let first = self.next;
+        let first = self.chain.next();
         // A new active spool begins behind `head`; what was before is the salvage's.
         if head < first {
             return Ok(());
         }
-        for _ in first..=head {
-            self.chain.active().bits.append(self.total, SinkMask::NONE, self.known);
-        }
-        self.next = head + 1;
-        for sink in &mut self.sinks {
+        self.chain.skip_to(head, self.sinks.known());
+        for sink in self.sinks.iter_mut() {
             if sink.window.cursor() >= first {
                 sink.window.advance(head + 1);
             }
         }
         let inventory = Inventory::read(&self.chain.active().path).map_err(StoreError::Io)?;
         for (from, to) in inventory.gaps(Some(first), head + 1) {
-            self.report_lost(from, to);
+            self.health.report_lost(&mut self.chain, from, to);
             report.lost += to - from + 1;
         }
         for find in inventory.wanted().iter().filter(|find| (first..=head).contains(&find.seq)) {
             let Some(record) = inventory.fetch(find) else {
-                self.report_lost(find.seq, find.seq);
+                self.health.report_lost(&mut self.chain, find.seq, find.seq);
                 report.lost += 1;
                 continue;
             };
-            let sinks = record.sinks.and(self.known);
+            let sinks = record.sinks.and(self.sinks.known());
             if !sinks.is_empty() {
                 report.recovered += 1;
-                let origin = Origin::New;
-                self.building.records.push(Fresh {
-                    id: record.id,
-                    call: record.call,
-                    sinks,
-                    body: record.body,
-                    origin,
-                });
+                let StoredRecord { id, call, body, .. } = record;
+                self.building.push(Fresh { id, call, sinks, body, origin: Origin::New });
             }
             if self.gathered() >= BATCH_RECORDS_MAX {
                 self.finish(clock)?;
             }
         }
         if report.recovered > 0 {
-            self.chain.notices.push(Notice::Recovered { records: report.recovered });
+            self.chain.tell(Notice::Recovered { records: report.recovered });
         }
         Ok(())
     }
@@ -586,11 +513,6 @@ impl From<StoreError> for Load {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
-}
-
-/// Named values every spool has, as against those about one spool.
-fn is_shared(name: &[u8]) -> bool {
-    name == b"sinks" || name == totals::NAME || name.starts_with(b"kept/")
 }
 
 /// A file up to this size is copied also after a closing in order: it takes 0.1 s.

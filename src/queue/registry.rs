@@ -1,42 +1,20 @@
 //! Sinks and their numbers: kept with the queue, so that a bitmap means the same sink after a restart.
 
-use std::time::Duration;
-
 use crate::ids::{SINKS_MAX, SinkNumber};
 
-use super::balance::Balance;
 use super::bitmap::Since;
 use super::error::OpenError;
 use super::frame::Reader;
 use super::opening::Opening;
 use super::parked::ParkedStore;
-use super::store::Sink;
-use super::window::Window;
+use super::sinks::Sinks;
 
 impl Opening {
     pub(super) fn sinks_of_metas(&mut self) {
-        let table = self.chain.metas.get(&b"sinks"[..]).cloned().unwrap_or_default();
-        self.sinks.clear();
-        for (name, since) in read_sinks(&table) {
-            self.add_sink(name, since);
+        self.sinks = Sinks::new();
+        for (name, since) in read_sinks(self.chain.metas.get(b"sinks").unwrap_or_default()) {
+            self.sinks.add(name, since, self.chain.settings());
         }
-    }
-
-    fn add_sink(&mut self, name: String, since: Since) {
-        let settings = &self.chain.settings;
-        self.sinks.push(Sink {
-            name,
-            since,
-            configured: false,
-            window: Window::new(0, settings.window_records, settings.window_bytes),
-            balance: Balance::default(),
-            waiting_bytes: 0,
-            interims: super::collapse::Sessions::default(),
-            retries: 0,
-            oldest: Duration::ZERO,
-            oldest_made: None,
-            attached: false,
-        });
     }
 
     /// Gives each configured sink its number, keeping those it had.
@@ -49,23 +27,20 @@ impl Opening {
         let mut changed = false;
         let mut numbers = Vec::new();
         for name in names {
-            let known = self.sinks.iter().position(|sink| sink.name == *name);
+            let known = self.sinks.iter().position(|sink| sink.name() == name);
             let index = match known {
                 Some(index) => index,
                 None => {
                     let sink = self.free_number(names, parked).ok_or(OpenError::TooManySinks)?;
-                    self.sinks.retain(|other| other.since.sink != sink);
-                    self.add_sink(name.clone(), Since { sink, seq: next });
                     changed = true;
-                    self.sinks.len() - 1
+                    self.sinks.add(name.clone(), Since { sink, seq: next }, self.chain.settings())
                 }
             };
-            self.sinks[index].configured = true;
-            numbers.push((name.clone(), self.sinks[index].since.sink));
+            self.sinks[index].configure(self.chain.settings());
+            numbers.push((name.clone(), self.sinks[index].number()));
         }
         if changed {
-            let table = write_sinks(&self.sinks);
-            self.chain.metas.insert(b"sinks".to_vec(), table);
+            self.chain.metas.share(b"sinks", write_sinks(&self.sinks));
         }
         Ok(numbers)
     }
@@ -73,11 +48,11 @@ impl Opening {
     /// A number no sink has, or one of a sink that is neither configured nor waited for.
     fn free_number(&self, names: &[String], parked: &ParkedStore) -> Option<SinkNumber> {
         let all = || (0..SINKS_MAX).filter_map(|number| u8::try_from(number).ok()).map(SinkNumber);
-        let owner = |number: SinkNumber| self.sinks.iter().find(|sink| sink.since.sink == number);
+        let owner = |number: SinkNumber| self.sinks.by_number(number);
         let idle = |number: &SinkNumber| {
             owner(*number).is_some_and(|sink| {
-                let waiting = self.chain.spools.iter().any(|spool| spool.bits.waiting(sink.since) > 0);
-                !names.contains(&sink.name) && !waiting && parked.parked(*number) == 0
+                let is_named = names.iter().any(|name| name == sink.name());
+                !is_named && self.chain.waiting(sink.since()) == 0 && parked.parked(*number) == 0
             })
         };
         let unused = all().find(|number| owner(*number).is_none() && parked.parked(*number) == 0);
@@ -86,12 +61,12 @@ impl Opening {
 }
 
 /// Sinks as a named value: number, first place, length of the name, name.
-pub(super) fn write_sinks(sinks: &[Sink]) -> Vec<u8> {
+pub(super) fn write_sinks(sinks: &Sinks) -> Vec<u8> {
     let mut out = Vec::new();
-    for sink in sinks {
-        let name = &sink.name.as_bytes()[..sink.name.len().min(SINK_NAME_BYTES_MAX)];
-        out.push(sink.since.sink.0);
-        out.extend_from_slice(&sink.since.seq.to_be_bytes());
+    for sink in sinks.iter() {
+        let name = &sink.name().as_bytes()[..sink.name().len().min(SINK_NAME_BYTES_MAX)];
+        out.push(sink.number().0);
+        out.extend_from_slice(&sink.since().seq.to_be_bytes());
         out.push(u8::try_from(name.len()).unwrap_or(0));
         out.extend_from_slice(name);
     }

@@ -300,7 +300,7 @@ impl Worker {
             for (seq, settlement) in settled {
                 self.queue.settle(consumer.sink, seq, settlement, now);
             }
-            self.queue.flush_parking_now(now);
+            self.queue.flush_parking(now);
             // Another consumer of the same sink may see a repeat of what it holds: better than a record nobody holds.
             self.queue.detach(consumer.sink);
         }

@@ -4,33 +4,32 @@
 //! sink later), how many totals follow, and these.
 
 use super::bitmap::Since;
+use super::building::{Fresh, Origin};
 use super::frame::Reader;
-use super::store::{Origin, Queue};
+use super::sinks::Sinks;
 use crate::ids::SinkNumber;
 
 /// Name of the value.
 pub const NAME: &[u8] = b"totals";
 
-impl Queue {
-    /// The totals as they are when what was gathered is on disk.
-    pub(super) fn totals(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        for sink in &self.sinks {
-            let number = sink.since.sink;
-            let fresh = |record: &&super::store::Fresh| record.origin == Origin::New && record.sinks.has(number);
-            let mut balance = sink.balance;
-            balance.appended += self.building.records.iter().filter(fresh).count() as u64;
-            let totals = balance.totals();
-            out.push(number.0);
-            out.extend_from_slice(&sink.since.seq.to_be_bytes());
-            out.push(u8::try_from(totals.len()).unwrap_or(0));
-            totals.iter().for_each(|total| out.extend_from_slice(&total.to_be_bytes()));
-        }
-        out
+/// The totals as they are when these records are on disk.
+pub fn write(sinks: &Sinks, records: &[Fresh]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for sink in sinks.iter() {
+        let Since { sink: number, seq } = sink.since();
+        let fresh = |record: &&Fresh| record.origin == Origin::New && record.sinks.has(number);
+        let mut balance = *sink.balance();
+        balance.appended += records.iter().filter(fresh).count() as u64;
+        let totals = balance.totals();
+        out.push(number.0);
+        out.extend_from_slice(&seq.to_be_bytes());
+        out.push(u8::try_from(totals.len()).unwrap_or(0));
+        totals.iter().for_each(|total| out.extend_from_slice(&total.to_be_bytes()));
     }
+    out
 }
 
-/// Reads what [`Queue::totals`] wrote, for one sink.
+/// Reads what [`write`] wrote, for one sink.
 pub fn read(value: &[u8], of: Since) -> Vec<u64> {
     let mut from = Reader(value);
     let mut one = || {

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
+use super::chain::Chain;
 use super::frame::Frame;
-use super::notice::{Notice, chain_text};
 use super::order::Order;
 use super::repair;
-use super::spool::{StoredRecord, read_records};
-use super::store::Queue;
-use crate::clock::Now;
-use crate::ids::{CallHash, SinkNumber};
+use super::sinks::Sinks;
+use super::spool::read_records;
+use crate::clock::Instant;
+use crate::ids::CallHash;
 
 /// The unread records of one sink, by session.
 #[derive(Debug, Default)]
@@ -90,109 +90,84 @@ impl Unread {
     }
 }
 
-impl Queue {
-    /// Looks through the files for the calls whose records wait for `sinks`, before anything is served: some tenths of a
-    /// second and hardly any memory for a million records. `step` is called between spools.
-    ///
-    /// What was overwritten or settled lies in the files too: at worst a record waits that need not.
-    pub(super) fn look_for_unread(&mut self, sinks: impl Iterator<Item = SinkNumber>, step: &mut dyn FnMut()) {
-        sinks.for_each(|sink| self.attach(sink));
-        for spool in 0..self.chain.spools.len() {
-            if self.unknown_from().is_none() {
-                return;
-            }
-            let there = &self.chain.spools[spool];
-            let (end, bits) = (there.bits.next(), &there.bits);
-            let sinks = &mut self.sinks;
-            let looked = if there.is_set_aside() {
-                Ok(())
-            } else {
-                repair::scan(&there.path.join("db"), |_, frame| {
-                    let Frame::Record(record) = frame else { return };
-                    if record.part > 0 {
-                        return;
-                    }
-                    let order = Order::of(record.call, record.body);
-                    for sink in sinks.iter_mut().filter(|sink| sink.attached) {
-                        let (number, since) = (sink.since.sink, sink.since.seq);
-                        let wants = record.sinks.has(number) && record.seq >= since && record.seq < end;
-                        let is_unread = record.seq >= sink.window.cursor() && !bits.is_done(number, record.seq);
-                        if wants && is_unread {
-                            sink.window.leave_unread(order, record.seq);
-                        }
-                    }
-                })
-            };
-            match looked {
-                Ok(()) => self.known_to(end),
-                // It is read through later.
-                Err(error) => {
-                    let why = error.to_string();
-                    self.chain.notices.push(Notice::Failed { action: "look for the calls of the backlog", why });
-                    return;
-                }
-            }
-            step();
-        }
-        self.known_to(self.next);
-    }
+/// The reading of the backlog for sinks that do not know whose calls it holds.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// After a failure, no reading before.
+    pause: Option<Instant>,
+}
 
-    /// Whether [`Queue::step_unread`] has something to read.
-    pub(super) fn has_unknown(&self, now: Now) -> bool {
-        self.timing.unread_pause.is_none_or(|until| now.mono >= until) && self.unknown_from().is_some()
-    }
-
-    /// Where the first place is of which some sink does not know whose call it is.
-    fn unknown_from(&self) -> Option<u64> {
-        let attached = self.sinks.iter().filter(|sink| sink.attached);
-        attached.filter_map(|sink| sink.window.unknown()).map(|unknown| unknown.start).min()
+impl Backlog {
+    /// Where it goes on now, if there is something to read.
+    pub fn from(&self, sinks: &Sinks, now: Instant) -> Option<u64> {
+        sinks.unknown_from().filter(|_| self.pause.is_none_or(|until| now >= until))
     }
 
     /// Reads some of the backlog for all sinks that do not know it.
-    pub(super) fn step_unread(&mut self, now: Now) {
-        let Some(from) = self.unknown_from().filter(|_| self.has_unknown(now)) else { return };
-        let Some(spool) = self.chain.index_from(from) else { return self.known_to(self.next) };
-        let bits = &self.chain.spools[spool].bits;
+    pub fn step(&mut self, sinks: &mut Sinks, chain: &mut Chain, now: Instant) {
+        let Some(from) = self.from(sinks, now) else { return };
+        let Some(spool) = chain.index_from(from) else { return sinks.known_to(chain.next()) };
+        let bits = &chain.spool(spool).bits;
         let end = bits.next();
-        let unknowing = self.sinks.iter().filter(|sink| sink.attached && sink.window.unknown().is_some());
-        let first = unknowing.filter_map(|sink| bits.next_open(sink.since, from)).min();
-        let Some(first) = first.filter(|_| !self.chain.spools[spool].is_set_aside()) else {
+        let unknowing = sinks.attached().filter(|sink| sink.window.unknown().is_some());
+        let first = unknowing.filter_map(|sink| bits.next_open(sink.since(), from)).min();
+        let Some(first) = first.filter(|_| !chain.spool(spool).is_set_aside()) else {
             // What is left of a spool set aside comes back at the head, by the salvage.
-            return self.known_to(end);
+            return sinks.known_to(end);
         };
-        match self.chain.database(spool) {
+        match chain.database(spool) {
             Ok(database) => {
                 let batch = read_records(database, first, end, SLICE_RECORDS);
-                self.take_calls(spool, &batch.records);
-                self.known_to(batch.next);
+                let bits = &chain.spool(spool).bits;
+                sinks.attached().for_each(|sink| sink.take_calls(&batch.records, bits));
+                sinks.known_to(batch.next);
             }
             Err(error) => {
                 // The reading of the backlog comes here too, and decides what becomes of the spool.
-                self.timing.unread_pause = Some(now.mono + PAUSE);
-                let why = chain_text(&error);
-                self.chain.notices.push(Notice::Failed { action: "read the calls of the backlog", why });
+                self.pause = Some(now + PAUSE);
+                chain.failed("read the calls of the backlog", &error);
             }
         }
     }
+}
 
-    fn take_calls(&mut self, spool: usize, records: &[StoredRecord]) {
-        let bits = &self.chain.spools[spool].bits;
-        for sink in self.sinks.iter_mut().filter(|sink| sink.attached) {
-            // Behind it are records that were offered to the window.
-            let Some(unknown) = sink.window.unknown() else { continue };
-            let (number, since) = (sink.since.sink, sink.since.seq);
-            let waits = |record: &&StoredRecord| {
-                record.seq >= since && record.sinks.has(number) && !bits.is_done(number, record.seq)
-            };
-            for record in records.iter().filter(|record| unknown.contains(&record.seq)).filter(waits) {
-                sink.window.leave_unread(Order::of(record.call, &record.body), record.seq);
-            }
+/// Looks through the files for the calls whose records wait for the sinks that are attached, before anything is served: some
+/// tenths of a second and hardly any memory for a million records. `step` is called between spools.
+///
+/// What was overwritten or settled lies in the files too: at worst a record waits that need not.
+pub fn look_through(sinks: &mut Sinks, chain: &mut Chain, step: &mut dyn FnMut()) {
+    for index in 0..chain.spools().len() {
+        if sinks.unknown_from().is_none() {
+            return;
         }
+        let there = chain.spool(index);
+        let (end, bits) = (there.bits.next(), &there.bits);
+        let looked = if there.is_set_aside() {
+            Ok(())
+        } else {
+            repair::scan(&there.path.join("db"), |_, frame| {
+                let Frame::Record(record) = frame else { return };
+                if record.part > 0 {
+                    return;
+                }
+                let order = Order::of(record.call, record.body);
+                for sink in sinks.attached() {
+                    let wants =
+                        record.sinks.has(sink.number()) && record.seq < end && record.seq >= sink.window.cursor();
+                    if wants && bits.waits(sink.since(), record.seq) {
+                        sink.window.leave_unread(order, record.seq);
+                    }
+                }
+            })
+        };
+        if let Err(error) = looked {
+            // It is read through later.
+            return chain.failed("look for the calls of the backlog", &error);
+        }
+        sinks.known_to(end);
+        step();
     }
-
-    fn known_to(&mut self, seq: u64) {
-        self.sinks.iter_mut().for_each(|sink| sink.window.known_to(seq));
-    }
+    sinks.known_to(chain.next());
 }
 
 /// Records read at once: 1 to 2 ms between two commits.

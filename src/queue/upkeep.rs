@@ -1,23 +1,23 @@
-//! What the queue does besides commits: settlements of sealed spools, parking, switching, salvage, limits, closing.
+//! What the queue does besides commits: parking, reading the backlog, switching, salvage, limits, closing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::clock::{Instant, Now};
-use crate::ids::{Seq, SinkMask};
+use crate::clock::{Instant, Now, Timestamp};
+use crate::ids::{Seq, SinkMask, SinkNumber};
 
-use super::balance::{Balance, Loss, SinkStats, Stats};
-use super::database::Database;
+use super::balance::{Loss, Stats};
+use super::building::{After, Fresh, Origin};
 use super::error::StoreError;
-use super::layout::CHUNK_RECORDS;
-use super::limits::{Load, Trouble, Troubles, judge, limits, reserve_wanted};
+use super::limits::Troubles;
 use super::notice::{Notice, chain_text};
 use super::parked::shortened;
-use super::spool::read_records;
+use super::salvage::Step;
+use super::sinks::Sink;
+use super::spool::StoredRecord;
 use super::store::Queue;
-use super::switch::Switch;
 use super::totals;
-use super::window::made;
+use super::unread::look_through;
 
 impl Queue {
     /// Does what is due: parks, stores settlements of sealed spools, switches, salvages, looks at the limits. A commit
@@ -25,24 +25,16 @@ impl Queue {
     pub fn tick(&mut self, now: Now) {
         self.flush_parking(now);
         self.flush_overtaken(now);
-        let sealed_due = self.timing.sealed_dirty.is_some_and(|since| now.mono >= since + SETTLED_WAIT);
-        if sealed_due || self.timing.settled_since >= SETTLED_MAX {
-            self.timing.sealed_dirty = None;
-            self.timing.settled_since = 0;
-            for index in 0..self.chain.spools.len() - 1 {
-                self.chain.store_settled(index);
-            }
-            self.chain.remove_finished();
-        }
-        if self.timing.stuck_until.is_none() {
-            self.step_switch(now);
-            if self.building.records.is_empty() {
+        self.chain.tend(now.mono);
+        if !self.health.has_failed() {
+            let appended = self.health.appended_bytes();
+            self.switch.step(&mut self.chain, appended, self.calls.marks_forgotten(), now.mono);
+            if self.gathered() == 0 {
                 self.step_salvage(now);
             }
         }
         self.step_unread(now);
-        if self.timing.looked.is_none_or(|looked| now.mono >= looked + LOOK_EVERY) {
-            self.timing.looked = Some(now.mono);
+        if self.health.look_due(now.mono) {
             self.look(now);
         }
     }
@@ -50,45 +42,26 @@ impl Queue {
     /// When [`Queue::tick`], [`Queue::lease`] or a commit of settlements has something to do again.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Instant {
-        let soon = matches!(self.switch, Switch::Copying { .. }) || !self.parking.is_empty() || self.has_unknown(now);
-        if soon {
+        if self.switch.is_copying() || self.parking.is_due() || self.has_unknown(now) {
             return now.mono;
         }
-        let mut next = self.timing.looked.map_or(now.mono, |looked| looked + LOOK_EVERY);
-        if self.salvage.is_busy() {
-            next = next.min(now.mono + SALVAGE_EVERY);
-        }
-        for since in [self.timing.sealed_dirty, self.timing.active_dirty].into_iter().flatten() {
-            next = next.min(since + SETTLED_WAIT);
-        }
-        let windows = self.sinks.iter().filter(|sink| sink.attached);
-        // What was due in this turn and not lent is lent when somebody asks for it.
-        let times = windows.filter_map(|sink| sink.window.deadline()).filter(|at| *at > now.mono);
-        times.fold(next, Instant::min)
+        let salvage = self.salvage.is_busy().then(|| now.mono + SALVAGE_EVERY);
+        let parts = [salvage, self.chain.deadline(), self.sinks.deadline(now.mono)];
+        parts.into_iter().flatten().fold(self.health.deadline(now.mono), Instant::min)
     }
 
     /// Whether a commit is due though nothing was added: settlements of the active spool have waited long enough, or
     /// the last commit was slow and no other one came to show that the disk is well again.
     #[must_use]
     pub fn commit_due(&self, now: Now) -> bool {
-        let settled = self.timing.active_dirty.is_some_and(|since| now.mono >= since + SETTLED_WAIT);
-        let probe = self.stats.troubles.has(Trouble::Slow)
-            && self.timing.committed.is_none_or(|last| now.mono >= last + PROBE_EVERY);
-        settled || probe
+        self.chain.commit_due(now.mono) || self.health.probe_due(now.mono)
     }
 
     /// Makes the records that are to be parked durable there, then settles them.
     pub(super) fn flush_parking(&mut self, now: Now) {
-        if self.parking.is_empty() {
-            return;
-        }
-        let records = std::mem::take(&mut self.parking);
-        let result = self.parked.put(&records);
-        if let Err(error) = &result {
-            self.chain.notices.push(Notice::ParkFailed { why: chain_text(error) });
-        }
+        let (records, result) = self.parking.flush(&mut self.chain);
         for (place, record) in records.into_iter().enumerate() {
-            let Some(index) = self.index(record.sink) else { continue };
+            let Some(index) = self.sinks.index_of(record.sink) else { continue };
             match &result {
                 Ok(fresh) => {
                     let fresh = fresh.get(place).copied().unwrap_or(true);
@@ -106,166 +79,152 @@ impl Queue {
         }
     }
 
+    /// Writes down which parked records were overtaken since the last turn.
+    pub(super) fn flush_overtaken(&mut self, now: Now) {
+        for (sink, _) in self.parking.flush_overtaken(&mut self.chain, now) {
+            self.sinks.count(sink, |balance| balance.superseded += 1);
+        }
+    }
+
+    /// Whether [`Queue::step_unread`] has something to read.
+    pub(super) fn has_unknown(&self, now: Now) -> bool {
+        self.backlog.from(&self.sinks, now.mono).is_some()
+    }
+
+    /// Gets to know some of the backlog.
+    pub(super) fn step_unread(&mut self, now: Now) {
+        self.backlog.step(&mut self.sinks, &mut self.chain, now.mono);
+    }
+
+    /// Looks through the files for the calls whose records wait for `sinks`, before anything is served.
+    pub(super) fn look_for_unread(&mut self, sinks: impl Iterator<Item = SinkNumber>, step: &mut dyn FnMut()) {
+        sinks.for_each(|sink| self.attach(sink));
+        look_through(&mut self.sinks, &mut self.chain, step);
+    }
+
     /// Holds the queue against its limits.
     pub(super) fn look(&mut self, now: Now) {
-        self.stats.free_bytes = self.chain.place.free_bytes();
-        self.stats.disk_bytes = self.chain.disk_bytes();
-        self.timing.sized_at = None;
-        let (low, before) = self.low();
-        self.stats.held = self.next - low;
-        self.stats.held_bytes = self.total.saturating_sub(before);
-        self.keep_reserve(now.mono);
-        let load = Load {
-            records: self.sinks.iter().map(|sink| sink.balance.waiting).max().unwrap_or(0),
-            bytes: self.sinks.iter().map(|sink| sink.waiting_bytes).max().unwrap_or(0),
-            age: self.age_of_oldest(now),
-            free: self.stats.free_bytes,
-            reserve: self.chain.place.reserve_bytes(),
-            spent: if self.timing.reserve_spent { self.stats.reserve_wanted } else { 0 },
-            calls: self.stats.calls,
-        };
-        let settings = &self.chain.settings;
-        let verdict = judge(settings, load);
-        self.stats.load = load;
-        self.stats.limits = limits(settings, load);
-        self.stats.free_min = settings.free_min;
-        self.stats.commit_wait_max = settings.commit_wait_max;
-        self.stats.alarm_effect.clone_from(&settings.alarm_effect);
-        for trouble in [Trouble::Records, Trouble::Bytes, Trouble::Age, Trouble::Disk] {
-            self.set_trouble(trouble, verdict.troubles.has(trouble));
+        self.switch.measure_again();
+        let mut age = Duration::ZERO;
+        for sink in self.sinks.iter_mut() {
+            age = age.max(sink.look(now, |sink| self.chain.oldest(sink)));
         }
-        if !verdict.near.is_empty() && verdict.near != self.verdict.near {
-            self.chain.notices.push(Notice::Near { limits: verdict.near });
-        }
-        self.verdict = verdict;
+        let (records, bytes) = self.sinks.most_waiting();
+        self.health.look(&mut self.chain, now.mono, (records, bytes, age));
     }
 
-    /// Keeps the reserve as large as the ends of the calls in progress need. One that was spent is made anew only when
-    /// the disk is well again: otherwise it would take from the ends what it is to keep for them.
-    fn keep_reserve(&mut self, now: Instant) {
-        let wanted = reserve_wanted(&self.chain.settings, self.stats.calls);
-        self.stats.reserve_wanted = wanted;
-        let missing = wanted.saturating_sub(self.chain.place.reserve_bytes());
-        let spent = self.timing.reserve_spent;
-        let besides = if spent { self.chain.settings.free_min.max(wanted) } else { RESERVE_BESIDES };
-        let paused = self.timing.reserve_pause.is_some_and(|until| now < until);
-        if missing == 0 || paused || self.stats.free_bytes < missing.saturating_add(besides) {
-            return;
+    /// A sealed spool does not open. Whether reading may go on at once.
+    pub(super) fn cannot_open(&mut self, index: usize, error: &StoreError, now: Now) -> bool {
+        if error.is_damage() && index + 1 < self.chain.spools().len() {
+            self.set_spool_aside(index, &chain_text(error), now.wall);
+            return true;
         }
-        match self.chain.place.keep_reserve(wanted) {
-            Ok(()) => {
-                self.stats.free_bytes = self.chain.place.free_bytes();
-                if std::mem::take(&mut self.timing.reserve_spent) {
-                    self.chain.notices.push(Notice::ReserveKept { bytes: wanted });
+        if self.health.tells(now.mono) {
+            let why = format!("{}: {}", self.chain.spool(index).path.display(), chain_text(error));
+            self.chain.tell(Notice::Failed { action: "open a spool", why });
+        }
+        false
+    }
+
+    /// Has a sealed spool salvaged that is damaged.
+    pub(super) fn set_spool_aside(&mut self, index: usize, why: &str, when: Timestamp) {
+        self.salvage.spool(self.chain.set_aside(index, why, when));
+        self.health.damaged();
+    }
+
+    /// One step of a salvage: appends what was found since.
+    fn step_salvage(&mut self, now: Now) {
+        match self.salvage.step(&mut self.chain) {
+            Step::Nothing => {}
+            Step::Found { records, moves } => {
+                for (record, doubtful) in records {
+                    if self.bring_back(record, moves) {
+                        self.salvage.brought_back(doubtful);
+                        self.health.salvaged();
+                    }
                 }
             }
-            Err(error) => {
-                self.timing.reserve_pause = Some(now + RESERVE_PAUSE);
-                self.chain.notices.push(Notice::Failed { action: "keep the reserve", why: error.to_string() });
+            Step::Ended(ended) => {
+                let lost = match ended.spool() {
+                    Some((number, only)) => self.give_up_rest(number, only, now),
+                    None => ended.gaps().to_vec(),
+                };
+                for (from, to) in lost {
+                    self.health.report_lost(&mut self.chain, from, to);
+                }
+                ended.finish(&mut self.chain);
             }
         }
     }
 
-    /// Gives the reserve up; whether there was one.
-    pub(super) fn spend_reserve(&mut self) -> bool {
-        let bytes = self.chain.place.reserve_bytes();
-        let given = self.chain.place.give_reserve();
-        if given {
-            self.timing.reserve_spent = true;
-            // New calls are refused from the next turn on.
-            self.timing.looked = None;
-            self.chain.notices.push(Notice::ReserveSpent { bytes });
+    /// Appends a salvaged record for those that want it; whether there are any. With `moves` it has a place still.
+    fn bring_back(&mut self, record: StoredRecord, moves: bool) -> bool {
+        let StoredRecord { seq, id, call, body, .. } = record;
+        let mut sinks = record.sinks.and(self.sinks.known());
+        if moves {
+            // The memory knows better than the file, and what is in a window, not put away, needs no salvage.
+            let open = sinks.iter().filter(|sink| self.waits_unread(*sink, seq));
+            sinks = open.fold(SinkMask::NONE, SinkMask::with);
         }
-        given
+        if sinks.is_empty() {
+            return false;
+        }
+        let origin = if moves { Origin::Again } else { Origin::New };
+        self.building.push(Fresh { id, call, sinks, body, origin });
+        if moves {
+            self.building.then(After::Moved { seq, sinks });
+        }
+        true
     }
 
-    /// First place that is waited for, at the most a chunk too low, and the sum of body octets before it.
-    fn low(&self) -> (u64, u64) {
-        let Some(spool) = self.chain.spools.iter().find(|spool| spool.bits.open() > 0) else {
-            return (self.next, self.total);
+    fn waits_unread(&self, sink: SinkNumber, seq: u64) -> bool {
+        let waits = |sink: &Sink| self.chain.waits(sink.since(), seq) && sink.body(seq).is_none();
+        self.sinks.by_number(sink).is_some_and(waits)
+    }
+
+    /// Counts what still waits unread in a damaged spool as lost; gives the ranges.
+    fn give_up_rest(&mut self, number: u32, only: Option<&BTreeSet<u64>>, now: Now) -> Vec<(u64, u64)> {
+        let Some(spool) = self.chain.spools().iter().find(|spool| spool.number == number) else { return Vec::new() };
+        let seqs: Vec<u64> = match only {
+            Some(only) => only.iter().copied().collect(),
+            None => (spool.bits.first()..spool.bits.next()).collect(),
         };
-        let low = (u64::from(spool.bits.low()) * CHUNK_RECORDS).max(spool.bits.first());
-        (low, spool.bits.total_before().unwrap_or(self.total))
-    }
-
-    fn age_of_oldest(&mut self, now: Now) -> Duration {
-        let mut oldest = Duration::ZERO;
-        for index in 0..self.sinks.len() {
-            let age = self.age_of(index, now);
-            self.sinks[index].oldest = age;
-            oldest = oldest.max(age);
+        let mut lost: Vec<(u64, u64)> = Vec::new();
+        for seq in seqs {
+            let sinks = self.sinks.known().iter().filter(|sink| self.waits_unread(*sink, seq));
+            let sinks = sinks.fold(SinkMask::NONE, SinkMask::with);
+            for sink in sinks.iter() {
+                if let Some(index) = self.sinks.index_of(sink)
+                    && self.chain.settle(sink, seq, now.mono)
+                {
+                    self.sinks[index].lost(seq);
+                }
+            }
+            match lost.last_mut() {
+                _ if sinks.is_empty() => {}
+                Some((_, last)) if *last + 1 == seq => *last = seq,
+                _ => lost.push((seq, seq)),
+            }
         }
-        oldest
-    }
-
-    fn age_of(&mut self, index: usize, now: Now) -> Duration {
-        let sink = &self.sinks[index];
-        if sink.balance.waiting == 0 {
-            self.sinks[index].oldest_made = None;
-            return Duration::ZERO;
-        }
-        let open = |spool: &super::spool::Spool| spool.bits.next_open(sink.since, 0);
-        let Some((place, seq)) = self.chain.spools.iter().enumerate().find_map(|(n, spool)| Some((n, open(spool)?)))
-        else {
-            return Duration::ZERO;
-        };
-        let from_disk = || {
-            // A closed spool is not opened for this; what was found earlier holds on and grows.
-            let database = self.chain.spools[place].database.as_ref()?;
-            read_records(database, seq, seq + 1, 1).records.pop().map(|record| record.id)
-        };
-        let id = sink.window.slot(seq).map(|slot| slot.id).or_else(from_disk);
-        let oldest = id.map(made).or(sink.oldest_made);
-        self.sinks[index].oldest_made = oldest;
-        oldest.map_or(Duration::ZERO, |oldest| now.wall.since(oldest))
-    }
-
-    pub(super) fn set_trouble(&mut self, trouble: Trouble, there: bool) {
-        let before = self.stats.troubles;
-        self.stats.troubles = if there { before.with(trouble) } else { before.without(trouble) };
-        if self.stats.troubles != before {
-            let reasons = self.stats.troubles.iter().map(|trouble| self.stats.reason(trouble)).collect();
-            self.chain.notices.push(Notice::Alarm { reasons });
-        }
+        lost
     }
 
     /// The state of the queue.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = self.stats.clone();
-        stats.head = self.next - 1;
-        stats.unwritten = self.building.records.len() as u64;
-        stats.spools = self.chain.spools.len() as u64;
+        let mut stats = self.health.stats();
+        stats.head = self.head().0;
+        stats.unwritten = self.gathered() as u64;
+        stats.spools = self.chain.spools().len() as u64;
         stats.salvaging = self.salvage.is_busy();
-        stats.sinks = self
-            .sinks
-            .iter()
-            .map(|sink| SinkStats {
-                name: sink.name.clone(),
-                sink: sink.since.sink,
-                configured: sink.configured,
-                balance: Balance { parked: self.parked.parked(sink.since.sink), ..sink.balance },
-                waiting_bytes: sink.waiting_bytes,
-                oldest: sink.oldest,
-                leased: sink.window.out(),
-                backing_off: sink.window.backing_off(),
-                parked_now: self.parked.parked(sink.since.sink),
-                retries: sink.retries,
-            })
-            .collect();
-        stats.sinks.sort_by_key(|sink| sink.sink);
+        stats.sinks = self.sinks.stats(|sink| self.parking.parked(sink));
         stats
     }
 
     /// Reasons for the alarm state.
     #[must_use]
     pub fn troubles(&self) -> Troubles {
-        self.stats.troubles
-    }
-
-    /// Parks at once what was to be parked.
-    pub fn flush_parking_now(&mut self, now: Now) {
-        self.flush_parking(now);
+        self.health.troubles()
     }
 
     /// All values kept by name.
@@ -280,13 +239,13 @@ impl Queue {
 
     /// What the operator should hear since the last call.
     pub fn notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.chain.notices)
+        self.chain.take_notices()
     }
 
     /// A value kept by name with the queue.
     #[must_use]
     pub fn meta_bytes(&self, name: &str) -> Option<&[u8]> {
-        self.chain.metas.get(&kept_name(name)).map(Vec::as_slice)
+        self.chain.metas.get(&kept_name(name))
     }
 
     /// Keeps a value by name with the queue, durably: at most 4,096 octets, a name of at most 64.
@@ -301,18 +260,12 @@ impl Queue {
     /// Highest place taken; 0 when none was.
     #[must_use]
     pub fn head(&self) -> Seq {
-        Seq(self.next - 1)
-    }
-
-    /// All sinks the queue knows.
-    #[must_use]
-    pub fn known(&self) -> SinkMask {
-        self.known
+        Seq(self.chain.next() - 1)
     }
 
     /// Has the next commit be tried, however lately one failed.
     pub fn try_at_once(&mut self) {
-        self.timing.stuck_until = None;
+        self.health.try_at_once();
     }
 
     /// Commits what is left, stores all settlements and closes everything, so that the next start need not look
@@ -323,26 +276,19 @@ impl Queue {
     pub fn close(mut self, clock: fn() -> Now) -> Result<(), StoreError> {
         self.flush_parking(clock());
         self.flush_overtaken(clock());
-        if let Switch::Copying { spool, .. } = std::mem::take(&mut self.switch) {
-            self.chain.discard(*spool);
-        }
-        let active_dirty = self.chain.active().bits.is_dirty();
-        let pending = !self.building.records.is_empty() || !self.building.calls.is_empty();
+        self.switch.abandon(&self.chain);
+        let totals = totals::write(&self.sinks, self.building.records());
+        let is_changed = self.chain.active().bits.is_dirty() || self.chain.metas.get(totals::NAME) != Some(&totals);
         self.try_at_once();
-        let counted = self.chain.metas.get(totals::NAME) != Some(&self.totals());
-        let result = if active_dirty || pending || counted { self.finish(clock) } else { Ok(()) };
+        let result = if is_changed || !self.building.is_empty() { self.finish(clock) } else { Ok(()) };
         if result.is_err() {
             self.lose(Loss::Unwritten, self.unwritten().len() as u64);
         }
-        for index in 0..self.chain.spools.len() - 1 {
-            self.chain.store_settled(index);
-        }
-        self.chain.remove_finished();
-        self.parked.close();
-        let whole = self.chain.spools.iter().all(|spool| !spool.database.as_ref().is_some_and(Database::has_failed));
-        self.chain.spools.clear();
+        self.chain.store_all_settled();
+        self.parking.store().close();
+        let whole = self.chain.close();
         if result.is_ok() && whole {
-            self.chain.place.put_clean().map_err(StoreError::Io)?;
+            self.chain.place().put_clean().map_err(StoreError::Io)?;
         }
         result
     }
@@ -357,24 +303,6 @@ const META_NAME_BYTES_MAX: usize = 64;
 
 /// The longest value kept, in octets.
 const META_BYTES_MAX: usize = 4096;
-
-/// The longest wait of a settlement for a commit; losing one means a repeat, never a loss.
-const SETTLED_WAIT: Duration = Duration::from_millis(200);
-
-/// Settlements of sealed spools stored at the latest.
-const SETTLED_MAX: u32 = 1000;
-
-/// How often limits are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Pause between commits that only show how quick the disk is.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-
-/// Free space that a reserve leaves when it is made: what the active spool needs in order to go on.
-const RESERVE_BESIDES: u64 = 4 << 20;
-
-/// Pause after a reserve that could not be made though the file system said that there was room.
-const RESERVE_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often a salvage is asked for what it found.
 const SALVAGE_EVERY: Duration = Duration::from_millis(5);

@@ -39,7 +39,7 @@ fn spools_follow_each_other_and_calls_move_along() {
     load(&mut queue, 0, 4000);
     let spools = queue.stats().spools;
     assert!(spools > 4, "{spools} spools {:?}", queue.notices());
-    assert!(queue.chain.spools.iter().filter(|spool| spool.database.is_some()).count() <= 4);
+    assert!(queue.chain.spools().iter().filter(|spool| spool.database.is_some()).count() <= 4);
     queue.close(clock::now).unwrap();
 
     let opened = open(small(directory.path()));
@@ -66,7 +66,7 @@ fn a_spool_half_made_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut queue = open(small(directory.path())).queue;
     let mut n = 0;
-    while !matches!(queue.switch, switch::Switch::Copying { .. }) {
+    while !queue.switch.is_copying() {
         load(&mut queue, n, 20);
         n += 20;
     }
@@ -107,7 +107,7 @@ fn after_a_failed_write_a_new_spool_takes_the_batch() {
         queue.add(Commit { entries: vec![entry(n, n, BOTH)], calls }).unwrap();
         queue.finish(clock::now).unwrap();
         assert_eq!(queue.stats().spools, 2 + round);
-        assert!(!queue.calls.marks_forgotten, "the calls were copied");
+        assert!(!queue.calls.marks_forgotten(), "the calls were copied");
         assert!(queue.notices().iter().any(|notice| matches!(notice, Notice::Rescued { .. })));
     }
     append(&mut queue, vec![entry(2000, 1, BOTH)]);
@@ -136,13 +136,13 @@ fn calls_of_a_failed_spool_that_could_not_be_copied_are_found_at_the_next_start(
     let (held, _) = Database::open(&path, 1 << 20).unwrap();
     queue.add(Commit { entries: vec![entry(1000, 1, BOTH)], calls: vec![remove(199), put(1000, 1)] }).unwrap();
     queue.finish(clock::now).unwrap();
-    assert!(queue.calls.marks_forgotten);
+    assert!(queue.calls.marks_forgotten());
     queue.add(Commit { entries: Vec::new(), calls: vec![remove(100)] }).unwrap();
     queue.finish(clock::now).unwrap();
     drop(held);
     drop(queue);
     let opened = open(settings(directory.path()));
-    assert!(!opened.queue.calls.marks_forgotten);
+    assert!(!opened.queue.calls.marks_forgotten());
     let kept = values(&opened.calls);
     assert!(kept.contains(&(0, body(0, 300))) && kept.contains(&(1000, body(1, 300))));
     assert!(kept.iter().all(|(key, _)| *key != 199 && *key != 100));
