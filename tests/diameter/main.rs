@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod crate_peer;
 mod freediameter;
 mod gateway;
 mod peers;

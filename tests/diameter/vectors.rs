@@ -115,7 +115,7 @@ fn settings(name: &str) -> Settings {
 }
 
 /// Name of the vector, settings, record.
-fn cases() -> Vec<(String, Settings, Record)> {
+pub(crate) fn cases() -> Vec<(String, Settings, Record)> {
     let kinds = [("start", Kind::Start), ("stop", Kind::Stop), ("event", Kind::Failed)];
     let mut cases = Vec::new();
     for profile in ["own", "opensips", "openser", "rf", "grouped", "sub-sessions"] {
@@ -126,14 +126,14 @@ fn cases() -> Vec<(String, Settings, Record)> {
     cases
 }
 
-fn rendered(settings: &Settings, record: &Record) -> Vec<u8> {
+pub(crate) fn rendered(settings: &Settings, record: &Record) -> Vec<u8> {
     let mut out = Vec::new();
     let result = Renderer::new(settings).unwrap().render(record, Echo::default(), &mut out).unwrap();
     assert_eq!(result.misfits, 0);
     out
 }
 
-fn messages(octets: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn messages(octets: &[u8]) -> Vec<&[u8]> {
     let mut rest = octets;
     let mut all = Vec::new();
     while let Some(length) = header::frame(rest, usize::MAX).unwrap() {

@@ -237,3 +237,15 @@ fn nothing_is_known_against_a_crate() {
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+#[test]
+fn the_program_is_made_without_openssl() {
+    let words = ["tree", "--locked", "--offline", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
+    let output = Command::new(env!("CARGO")).args(words).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.lines().any(|line| line.starts_with("rustls ")), "{tree}");
+    let found: Vec<_> =
+        tree.lines().filter(|line| line.contains("openssl-sys") || line.contains("native-tls")).collect();
+    assert!(found.is_empty(), "{found:?}");
+}
