@@ -11,12 +11,12 @@ use smallvec::SmallVec;
 
 use super::calls::{CallView, Calls, ENDED_KEPT};
 use super::ends::Whence;
-use super::flags::{self, is_success};
+use super::flags::is_success;
 use super::maker::Maker;
 use super::notice::Notice;
 use super::restore::Resent;
 use super::revival;
-use super::session::{self, Alarms, Ending, Key, Session};
+use super::session::{Ending, Key, Session};
 use super::settings::Settings;
 use super::transaction::{Answer, LegValues, Transaction};
 use super::watch::Outgoing;
@@ -446,64 +446,10 @@ pub(super) enum Storage {
 
 /// A call that lasts this long has the instant of its ACK stored: not every short call pays for it.
 const SAVE_AFTER: Duration = Duration::from_secs(5);
-/// Least time a call is remembered whose BYE may come at any time.
-const LONG_KEPT_LEAST: Duration = Duration::from_secs(12 * 3600);
-/// Time a session timer may be overdue: a refresh may still be on its way (RFC 4028 §10).
-const EXPIRY_GRACE: Duration = Duration::from_secs(32);
 
 /// Delta-seconds of Session-Expires (RFC 4028 §4); 0 without.
 pub(super) fn session_expires(message: Option<&Message>) -> u32 {
     let value = message.and_then(|message| message.header(Name::SessionExpires)).unwrap_or_default();
     let digits = value.iter().position(|octet| !octet.is_ascii_digit()).unwrap_or(value.len());
     std::str::from_utf8(&value[..digits]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)
-}
-
-impl Maker {
-    fn configure(&mut self, settings: Settings) {
-        self.modes = flags::Modes::new(&settings.sinks);
-        self.boot = session::boot(&settings.boot_id);
-        self.settings = settings;
-    }
-
-    /// How long a call is remembered whose BYE may come at any time.
-    pub(super) fn long_kept(&self) -> Duration {
-        self.settings.lifetime_max.map_or(LONG_KEPT_LEAST, |lifetime| lifetime.max(LONG_KEPT_LEAST))
-    }
-
-    pub(super) fn expiry(&self, now: Now, timer_s: u32) -> Option<Instant> {
-        let runs = self.settings.session_timers && timer_s > 0;
-        runs.then(|| now.mono + Duration::from_secs(timer_s.into()) + EXPIRY_GRACE)
-    }
-
-    /// Time between the interim records of a session: what a server asked for, else what is configured; the jitter of
-    /// that comes of the session's name, so that it stays over a restart.
-    pub(super) fn interim_interval(&self, session: &Session) -> Option<Duration> {
-        if let Some(step) = session.alarms.interim_step {
-            return Some(step).filter(|step| !step.is_zero());
-        }
-        let interval = self.settings.interim_interval.filter(|interval| !interval.is_zero())?;
-        let jitter = u128::from(self.settings.interim_jitter_percent.min(50)) * 10;
-        let permille = 1000 - jitter + session.name % (2 * jitter + 1);
-        let micros = interval.as_micros() * permille / 1000;
-        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX).max(1)))
-    }
-
-    /// When something is to be done about a session that goes on at `now`.
-    pub(super) fn alarms(&self, now: Now, session: &Session) -> Alarms {
-        let lasted = session.lasted(now, self.boot).unwrap_or_default();
-        let left = |span: Duration| now.mono + span.saturating_sub(lasted);
-        let interim = self.interim_interval(session).map(|interval| {
-            let next = lasted.as_micros() / interval.as_micros() + 1;
-            left(Duration::from_micros(u64::try_from(next * interval.as_micros()).unwrap_or(u64::MAX)))
-        });
-        Alarms {
-            lifetime: self.settings.lifetime_max.map(left),
-            expiry: self.expiry(now, session.timer_s),
-            interim: if session.is_early() { None } else { interim },
-            save: None,
-            interim_step: session.alarms.interim_step,
-            ping: None,
-            settle: None,
-        }
-    }
 }

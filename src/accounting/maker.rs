@@ -27,6 +27,13 @@ impl Maker {
         Self { settings, modes, boot, ids: RecordIds::new(seed) }
     }
 
+    /// Goes on with other settings.
+    pub(super) fn configure(&mut self, settings: Settings) {
+        self.modes = Modes::new(&settings.sinks);
+        self.boot = session::boot(&settings.boot_id);
+        self.settings = settings;
+    }
+
     /// The id of a record that is made now.
     pub(super) fn id(&mut self, now: Now) -> RecordId {
         self.ids.next(u64::try_from(now.wall.0 / 1000).unwrap_or(0))

@@ -36,6 +36,7 @@
 //! A Stop that no BYE has made has the field `last_alive`: when the call was last known to go on, in RFC 3339. It was
 //! answered then, or acknowledged, or one of its ends sent a request or answered an OPTIONS of ours.
 
+mod alarms;
 mod calls;
 mod doubt;
 mod ending;

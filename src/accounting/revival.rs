@@ -7,10 +7,11 @@
 use std::num::NonZeroU32;
 
 use super::Outcome;
+use super::alarms::Alarms;
 use super::engine::Engine;
 use super::flags::is_success;
 use super::notice::{Notice, Noticed};
-use super::session::{self, Alarms, Session, Text};
+use super::session::{self, Session, Text};
 use super::settings::Revival;
 use super::transaction::{Answer, Transaction};
 use crate::clock::Now;

@@ -15,6 +15,7 @@ use crate::record::{Fields, Party, codec};
 use crate::sip::message::Message;
 use crate::sip::stack::ServerId;
 
+use super::alarms::Alarms;
 use super::doubt::Doubt;
 use super::ends::{Ends, names};
 use super::stored::VERSION;
@@ -171,31 +172,6 @@ pub(super) struct Session {
     pub(super) alarms: Alarms,
     /// Where it stands in the list of timers.
     pub(super) due: Option<Instant>,
-}
-
-/// When something is to be done about a session.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Alarms {
-    /// It has lasted too long, or cannot go on.
-    pub(super) lifetime: Option<Instant>,
-    /// Its session timer has run out.
-    pub(super) expiry: Option<Instant>,
-    /// Its next interim record.
-    pub(super) interim: Option<Instant>,
-    /// Its stored state is to be brought up to date.
-    pub(super) save: Option<Instant>,
-    /// What an accounting server asked for in place of the configured interval; zero: no interim records.
-    pub(super) interim_step: Option<Duration>,
-    /// Its ends are to be asked.
-    pub(super) ping: Option<Instant>,
-    /// A doubt is to be settled.
-    pub(super) settle: Option<Instant>,
-}
-
-impl Alarms {
-    pub(super) fn next(&self) -> Option<Instant> {
-        [self.lifetime, self.expiry, self.interim, self.save, self.ping, self.settle].into_iter().flatten().min()
-    }
 }
 
 /// The texts of a session in one allocation.

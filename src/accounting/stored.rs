@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::alarms::Alarms;
 use super::doubt::Doubt;
 use super::ends::Ends;
-use super::session::{ALL_TEXTS, Alarms, RestoreError, Session, TEXTS, Texts};
+use super::session::{ALL_TEXTS, RestoreError, Session, TEXTS, Texts};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::SinkMask;
 use crate::policy::Marks;
