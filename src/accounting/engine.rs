@@ -1,13 +1,9 @@
 //! The machine: takes what happened, dispatches by method.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-
-use smallvec::SmallVec;
 
 use super::calls::{CallView, Calls, ENDED_KEPT};
 use super::ends::Whence;
@@ -19,6 +15,7 @@ use super::revival;
 use super::session::{Ending, Key, Session};
 use super::settings::Settings;
 use super::transaction::{Answer, LegValues, Transaction};
+use super::transactions::Transactions;
 use super::watch::Outgoing;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
@@ -38,9 +35,7 @@ pub const INTERIM_MIN: Duration = Duration::from_secs(10);
 pub struct Engine {
     pub(super) maker: Maker,
     pub(super) calls: Calls,
-    pub(super) transactions: HashMap<ServerId, Box<Transaction>, foldhash::fast::RandomState>,
-    /// The initial INVITEs of a call that have no final answer yet.
-    open: HashMap<CallHash, SmallVec<[ServerId; 1]>, foldhash::fast::RandomState>,
+    pub(super) transactions: Transactions,
     /// Requests to the ends of calls that are to be sent.
     pub(super) outgoing: Vec<Outgoing>,
     /// What the operator is to hear.
@@ -64,8 +59,7 @@ impl Engine {
         Self {
             maker: Maker::new(settings, seed),
             calls: Calls::default(),
-            transactions: HashMap::default(),
-            open: HashMap::default(),
+            transactions: Transactions::default(),
             outgoing: Vec::new(),
             notices: Vec::new(),
             resent: Resent::default(),
@@ -189,7 +183,7 @@ impl Engine {
             self.calls.shorten_ended(key, now.mono + ENDED_KEPT);
         }
         if method == Method::Bye {
-            self.hung_up(request);
+            self.transactions.hung_up(request);
         }
         let is_late = goes_there && ended.is_some() && revival::is_sign_of_life(request);
         if !is_wanted && !is_late {
@@ -218,14 +212,13 @@ impl Engine {
             ..Transaction::new(view.clone(), sender)
         };
         let call = CallHash::of(request.call_id());
-        transaction.is_early = session.is_none() && self.open.contains_key(&call);
+        transaction.is_early = session.is_none() && self.transactions.has_open(call);
         transaction.is_open = transaction.is_initial_invite();
         transaction.is_late = is_late;
         if transaction.is_open {
             self.add_legs_of_route(now, &mut transaction);
-            self.open.entry(call).or_default().push(id);
         }
-        self.transactions.insert(id, Box::new(transaction));
+        self.transactions.insert(id, call, Box::new(transaction));
     }
 
     /// Who sent a request, by the call it was found in or its signed Route, and how its From and To are read.
@@ -241,24 +234,10 @@ impl Engine {
     }
 
     fn marked(&mut self, now: Now, id: ServerId, view: &RequestView, marks: Marks) {
-        match self.transactions.get_mut(&id) {
+        match self.transactions.get_mut(id) {
             Some(transaction) if transaction.session.is_none() => transaction.marks = marks,
             Some(_) => {}
             None => self.request(now, id, view, marks, None),
-        }
-    }
-
-    /// The caller's BYE before the final answer gives the call up as a CANCEL does (RFC 3261 §15.1.1): the 487 that the
-    /// callee sends then is no refusal of its own.
-    fn hung_up(&mut self, bye: &Message) {
-        for id in self.open.get(&CallHash::of(bye.call_id())).into_iter().flatten() {
-            let invite = self.transactions.get_mut(id);
-            let is_same = |own: &&mut Box<Transaction>| {
-                own.request().from_tag() == bye.from_tag() && own.request().call_id() == bye.call_id()
-            };
-            if let Some(invite) = invite.filter(is_same) {
-                invite.is_hung_up = true;
-            }
         }
     }
 
@@ -291,11 +270,11 @@ impl Engine {
     }
 
     fn answered(&mut self, now: Now, id: ServerId, answer: &Answer<'_>, out: &mut Outcome) {
-        let Some(mut transaction) = self.transactions.remove(&id) else {
+        let Some(mut transaction) = self.transactions.take(id) else {
             self.not_accounted(now, answer);
             return;
         };
-        self.closed(id, &mut transaction);
+        self.transactions.close(id, &mut transaction);
         if transaction.is_late {
             self.came_back(now, &transaction, answer, out);
             if matches!(transaction.method(), Method::Invite | Method::Update) {
@@ -306,24 +285,12 @@ impl Engine {
             Method::Invite if transaction.is_initial_invite() && is_success(answer.code) => {
                 self.started(now, &mut transaction, answer, out);
                 // Another branch may bring a further 2xx.
-                self.transactions.insert(id, transaction);
+                self.transactions.put_back(id, transaction);
             }
             Method::Invite if transaction.is_initial_invite() => self.refused(now, &mut transaction, answer, out),
             Method::Invite => self.reinvite_answered(now, &transaction, answer, out),
             Method::Bye => self.bye_answered(now, id, &transaction, answer, out),
             _ => self.other_answered(now, &transaction, answer, out),
-        }
-    }
-
-    /// An initial INVITE is not open any more.
-    fn closed(&mut self, id: ServerId, transaction: &mut Transaction) {
-        if std::mem::take(&mut transaction.is_open)
-            && let Entry::Occupied(mut open) = self.open.entry(CallHash::of(transaction.request().call_id()))
-        {
-            open.get_mut().retain(|own| *own != id);
-            if open.get().is_empty() {
-                open.remove();
-            }
         }
     }
 
@@ -359,7 +326,7 @@ impl Engine {
     }
 
     fn cancelled(&mut self, now: Now, id: ServerId, why: Withdrawal, out: &mut Outcome) {
-        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        let Some(transaction) = self.transactions.get_mut(id) else { return };
         transaction.withdrawal = why;
         if std::mem::replace(&mut transaction.is_cancelled, true) || !self.maker.settings.report_cancels {
             return;
@@ -372,8 +339,8 @@ impl Engine {
     }
 
     fn terminated(&mut self, now: Now, id: ServerId, out: &mut Outcome) {
-        let Some(mut transaction) = self.transactions.remove(&id) else { return };
-        self.closed(id, &mut transaction);
+        let Some(mut transaction) = self.transactions.take(id) else { return };
+        self.transactions.close(id, &mut transaction);
         if transaction.method() == Method::Bye
             && let Some(key) = transaction.session
         {

@@ -27,7 +27,7 @@ impl Engine {
     /// A round of branches has failed. Where one callee follows the other, or sends the call elsewhere, that is a leg;
     /// who missed the call is told at once only if the answer of another target cannot change it.
     pub(super) fn round_failed(&mut self, now: Now, id: ServerId, round: &Round, out: &mut Outcome) {
-        let Some(mut transaction) = self.transactions.remove(&id) else { return };
+        let Some(mut transaction) = self.transactions.take(id) else { return };
         let best = round.best.min(round.attempts.len().saturating_sub(1));
         transaction.respondent = round.attempts.get(best).map(Respondent::of_attempt).or(transaction.respondent);
         if transaction.is_initial_invite() && !round.attempts.is_empty() {
@@ -53,7 +53,7 @@ impl Engine {
             }
             transaction.is_tried = true;
         }
-        self.transactions.insert(id, transaction);
+        self.transactions.put_back(id, transaction);
     }
 
     /// The Missed record of one target, with its leg.
@@ -70,7 +70,7 @@ impl Engine {
     /// Branches have lost to one that was answered. They are attempts of an answered call, and missed calls only where
     /// each branch is one.
     pub(super) fn lost(&mut self, now: Now, id: ServerId, attempts: &[Attempt], given_up: &[Bytes], out: &mut Outcome) {
-        let Some(mut transaction) = self.transactions.remove(&id) else { return };
+        let Some(mut transaction) = self.transactions.take(id) else { return };
         if transaction.is_initial_invite() {
             for attempt in attempts {
                 if self.maker.settings.missed_branches {
@@ -86,7 +86,7 @@ impl Engine {
             transaction.attempts.extend(given_up.iter().take(room).map(tried));
             transaction.is_won = true;
         }
-        self.transactions.insert(id, transaction);
+        self.transactions.put_back(id, transaction);
     }
 
     /// The legs that the route says are there before those of its targets: a call that it forwards without trying anybody.
@@ -277,7 +277,7 @@ impl Engine {
         if !self.maker.settings.early_media || message.body().is_empty() {
             return;
         }
-        let Some(mut transaction) = self.transactions.remove(&id) else { return };
+        let Some(mut transaction) = self.transactions.take(id) else { return };
         let accounting = transaction.marks.accounting;
         if transaction.method() == Method::Invite && !accounting.is_empty() && is_new(&mut transaction, message) {
             let answer = Answer {
@@ -295,7 +295,7 @@ impl Engine {
                 self.push_numbered(key, record, self.maker.modes.live(accounting), out);
             }
         }
-        self.transactions.insert(id, transaction);
+        self.transactions.put_back(id, transaction);
     }
 
     fn early(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {

@@ -18,14 +18,14 @@ impl Engine {
     pub(super) fn manual(&mut self, now: Now, id: ServerId, view: &RequestView, manual: Manual, out: &mut Outcome) {
         let Manual { sinks, code, reason, fields, table } = manual;
         let unmarked;
-        let transaction = match self.transactions.get(&id) {
+        let transaction = match self.transactions.get(id) {
             Some(transaction) => transaction,
             None => {
                 // Nothing else is recorded of it.
                 let found = if view.in_dialog { self.calls.find(&view.message) } else { None };
                 let (sender, parties) = self.sides(view, found);
                 let session = found.map(|(key, _)| key);
-                unmarked = Box::new(Transaction { session, parties, ..Transaction::new(view.clone(), sender) });
+                unmarked = Transaction { session, parties, ..Transaction::new(view.clone(), sender) };
                 &unmarked
             }
         };

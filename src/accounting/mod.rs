@@ -57,6 +57,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod transactions;
 mod verdict;
 mod watch;
 
