@@ -113,7 +113,7 @@ impl Engine {
                 ends.ask(to);
             }
         });
-        self.outgoing.extend(probe);
+        self.outbox.send(probe);
     }
 
     /// Nobody can be asked, for the end has named no Contact, or the call is of a release that did not keep it. As long as

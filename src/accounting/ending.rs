@@ -41,7 +41,7 @@ impl Engine {
             out.push(whole, key.call(), cdr);
         }
         if end.cause == Cause::NoAck {
-            self.notices.push(Notice::of(Noticed::Unacknowledged, &session));
+            self.outbox.tell(Notice::of(Noticed::Unacknowledged, &session));
         }
         if self.maker.settings.hang_up.contains(&end.cause) && !session.is_early() {
             self.hang_up(key, &session);
@@ -163,7 +163,7 @@ impl Engine {
     fn hang_up(&mut self, key: Key, session: &Session) {
         let Some(ends) = session.ends.as_ref() else { return };
         for to in [Party::Caller, Party::Callee] {
-            self.outgoing.extend(ends.byes(key, to, session));
+            self.outbox.send(ends.byes(key, to, session));
         }
     }
 

@@ -9,14 +9,13 @@ use super::calls::{CallView, Calls, ENDED_KEPT};
 use super::ends::Whence;
 use super::flags::is_success;
 use super::maker::Maker;
-use super::notice::Notice;
+use super::outbox::Outbox;
 use super::restore::Resent;
 use super::revival;
 use super::session::{Ending, Key, Session};
 use super::settings::Settings;
 use super::transaction::{Answer, LegValues, Transaction};
 use super::transactions::Transactions;
-use super::watch::Outgoing;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
@@ -36,10 +35,7 @@ pub struct Engine {
     pub(super) maker: Maker,
     pub(super) calls: Calls,
     pub(super) transactions: Transactions,
-    /// Requests to the ends of calls that are to be sent.
-    pub(super) outgoing: Vec<Outgoing>,
-    /// What the operator is to hear.
-    pub(super) notices: Vec<Notice>,
+    pub(super) outbox: Outbox,
     pub(super) resent: Resent,
 }
 
@@ -60,8 +56,7 @@ impl Engine {
             maker: Maker::new(settings, seed),
             calls: Calls::default(),
             transactions: Transactions::default(),
-            outgoing: Vec::new(),
-            notices: Vec::new(),
+            outbox: Outbox::default(),
             resent: Resent::default(),
         }
     }

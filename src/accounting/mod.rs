@@ -49,6 +49,7 @@ mod invite;
 mod maker;
 mod manual;
 mod notice;
+mod outbox;
 mod restore;
 mod revival;
 mod session;

@@ -1,6 +1,5 @@
 //! What an operator is to hear of single calls.
 
-use super::engine::Engine;
 use super::session::{self, Session, Text};
 
 /// Something about one call that a person should know.
@@ -36,12 +35,5 @@ impl Notice {
             from_tag: session.text(Text::FromTag).to_vec(),
             to_tag: session.text(Text::ToTag).to_vec(),
         }
-    }
-}
-
-impl Engine {
-    /// What there is to hear since this was asked last.
-    pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
     }
 }

@@ -46,7 +46,7 @@ impl Engine {
         let Some((key, _)) = self.calls.find_ended(transaction.request()) else { return };
         let Some((session, is_told)) = self.calls.tell_remains(key) else { return };
         if !is_told {
-            self.notices.push(Notice::of(Noticed::Revived, session));
+            self.outbox.tell(Notice::of(Noticed::Revived, session));
         }
         if self.maker.settings.revival == Revival::Told {
             return;

@@ -89,17 +89,6 @@ impl Sign {
 const STORE_EVERY: Duration = Duration::from_secs(600);
 
 impl Engine {
-    /// The requests to ends of calls that have become due, since this was asked last.
-    pub fn take_outgoing(&mut self) -> Vec<Outgoing> {
-        std::mem::take(&mut self.outgoing)
-    }
-
-    /// Whether there are any.
-    #[must_use]
-    pub const fn has_outgoing(&self) -> bool {
-        !self.outgoing.is_empty()
-    }
-
     /// When the ends of a call are asked first: spread over half an interval, so that the calls of a restart are not
     /// asked all at once.
     pub(super) fn first_ping(&self, now: Now, key: Key) -> Option<Instant> {
@@ -125,7 +114,7 @@ impl Engine {
                 probes.iter().for_each(|probe| ends.ask(probe.to));
             }
         });
-        self.outgoing.append(&mut probes);
+        self.outbox.send(probes);
     }
 
     /// What became of a probe.
