@@ -34,11 +34,11 @@ impl Alarms {
 impl Maker {
     /// How long a call is remembered whose BYE may come at any time.
     pub(super) fn long_kept(&self) -> Duration {
-        self.settings.lifetime_max.map_or(LONG_KEPT_LEAST, |lifetime| lifetime.max(LONG_KEPT_LEAST))
+        self.settings().lifetime_max.map_or(LONG_KEPT_LEAST, |lifetime| lifetime.max(LONG_KEPT_LEAST))
     }
 
     pub(super) fn expiry(&self, now: Now, timer_s: u32) -> Option<Instant> {
-        let runs = self.settings.session_timers && timer_s > 0;
+        let runs = self.settings().session_timers && timer_s > 0;
         runs.then(|| now.mono + Duration::from_secs(timer_s.into()) + EXPIRY_GRACE)
     }
 
@@ -48,8 +48,8 @@ impl Maker {
         if let Some(step) = session.alarms.interim_step {
             return Some(step).filter(|step| !step.is_zero());
         }
-        let interval = self.settings.interim_interval.filter(|interval| !interval.is_zero())?;
-        let jitter = u128::from(self.settings.interim_jitter_percent.min(50)) * 10;
+        let interval = self.settings().interim_interval.filter(|interval| !interval.is_zero())?;
+        let jitter = u128::from(self.settings().interim_jitter_percent.min(50)) * 10;
         let permille = 1000 - jitter + session.name % (2 * jitter + 1);
         let micros = interval.as_micros() * permille / 1000;
         Some(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX).max(1)))
@@ -57,14 +57,14 @@ impl Maker {
 
     /// When something is to be done about a session that goes on at `now`.
     pub(super) fn alarms(&self, now: Now, session: &Session) -> Alarms {
-        let lasted = session.lasted(now, self.boot).unwrap_or_default();
+        let lasted = session.lasted(now, self.boot()).unwrap_or_default();
         let left = |span: Duration| now.mono + span.saturating_sub(lasted);
         let interim = self.interim_interval(session).map(|interval| {
             let next = lasted.as_micros() / interval.as_micros() + 1;
             left(Duration::from_micros(u64::try_from(next * interval.as_micros()).unwrap_or(u64::MAX)))
         });
         Alarms {
-            lifetime: self.settings.lifetime_max.map(left),
+            lifetime: self.settings().lifetime_max.map(left),
             expiry: self.expiry(now, session.timer_s),
             interim: if session.is_early() { None } else { interim },
             save: None,

@@ -54,7 +54,7 @@ impl Engine {
         let refusal = match is_success(answer.code) {
             // It ended nothing and was not refused either: there is nothing to tell.
             true => SinkMask::NONE,
-            false => self.maker.modes.event(&self.maker.settings, transaction.marks, answer.code),
+            false => self.maker.modes().event(self.maker.settings(), transaction.marks, answer.code),
         };
         record.end = None;
         let doubt = Doubt {
@@ -164,7 +164,7 @@ impl Engine {
         let Some((mut record, sinks)) = doubt.bye.map(|bye| *bye) else { return };
         record.id = self.maker.id(now);
         record.kind = Kind::Event;
-        record.times.duration = self.calls.get(key).and_then(|session| session.lasted(doubt.at, self.maker.boot));
+        record.times.duration = self.calls.get(key).and_then(|session| session.lasted(doubt.at, self.maker.boot()));
         out.push(record, key.call(), sinks);
     }
 

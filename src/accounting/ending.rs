@@ -19,8 +19,8 @@ impl Engine {
     pub(super) fn stop(&mut self, now: Now, stop: Stop, mut record: Record, out: &mut Outcome) {
         let Stop { key, session, at, end } = stop.corrected();
         let accounting = session.marks.accounting;
-        let cdr = self.maker.modes.cdr(accounting);
-        let duration = session.lasted(at, self.maker.boot);
+        let cdr = self.maker.modes().cdr(accounting);
+        let duration = session.lasted(at, self.maker.boot());
         let complete = |record: &mut Record| {
             record.times.event = at.wall;
             record.times.ended = Some(at.wall);
@@ -36,14 +36,14 @@ impl Engine {
             whole
         });
         record.number = session.next_number.map(NonZeroU32::get);
-        out.push(record, key.call(), self.maker.modes.live(accounting));
+        out.push(record, key.call(), self.maker.modes().live(accounting));
         if let Some(whole) = whole {
             out.push(whole, key.call(), cdr);
         }
         if end.cause == Cause::NoAck {
             self.outbox.tell(Notice::of(Noticed::Unacknowledged, &session));
         }
-        if self.maker.settings.hang_up.contains(&end.cause) && !session.is_early() {
+        if self.maker.settings().hang_up.contains(&end.cause) && !session.is_early() {
             self.hang_up(key, &session);
         }
         self.store_end(now, key, end, Some((at, session)), out);
@@ -116,7 +116,7 @@ impl Engine {
             self.end(now, key, Cause::NoAck, out);
         } else {
             // The callee ends it itself, which tells more.
-            let again = session.is_unreached().then(|| now.mono + self.maker.settings.ack_wait);
+            let again = session.is_unreached().then(|| now.mono + self.maker.settings().ack_wait);
             self.calls.change(key, |session| session.alarms.settle = again);
         }
     }
@@ -130,11 +130,11 @@ impl Engine {
             let steps = now.mono.since(due).as_micros() / step.as_micros().max(1) + 1;
             Some(due + Duration::from_micros(u64::try_from(steps * step.as_micros()).unwrap_or(u64::MAX)))
         });
-        let sinks = self.maker.modes.timed(session.marks.accounting);
+        let sinks = self.maker.modes().timed(session.marks.accounting);
         // Of a call that may have ended already none says that it is longer.
         if !sinks.is_empty() && session.doubt.is_none() {
             let mut record = self.maker.of_session(now, Kind::Interim, session);
-            record.times.duration = session.lasted(now, self.maker.boot);
+            record.times.duration = session.lasted(now, self.maker.boot());
             self.push_numbered(key, record, sinks, out);
         }
         self.calls.change(key, |session| session.alarms.interim = next);
@@ -176,7 +176,7 @@ impl Engine {
     pub(super) fn end_at(&mut self, now: Now, key: Key, at: Now, cause: Cause, out: &mut Outcome) {
         let Some(session) = self.calls.remove(key) else { return };
         let is_silent = matches!(cause, Cause::SessionTimer | Cause::Unreachable);
-        let at = if is_silent && self.maker.settings.billed_to == BilledTo::LastAlive { session.alive } else { at };
+        let at = if is_silent && self.maker.settings().billed_to == BilledTo::LastAlive { session.alive } else { at };
         let record = self.without_answer(now, &session, cause);
         let end = End { by: Party::Gateway, cause };
         self.stop(now, Stop { key, session, at, end }, record, out);

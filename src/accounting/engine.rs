@@ -224,7 +224,7 @@ impl Engine {
     }
 
     fn parties(&self, sender: Party) -> Parties {
-        let is_exchanged = sender == Party::Callee && self.maker.settings.detect_direction;
+        let is_exchanged = sender == Party::Callee && self.maker.settings().detect_direction;
         if is_exchanged { Parties::Exchanged } else { Parties::AsWritten }
     }
 
@@ -261,7 +261,7 @@ impl Engine {
     /// Whether requests of this method may make an Event.
     #[must_use]
     pub fn records_method(&self, method: &[u8]) -> bool {
-        self.maker.settings.methods.iter().any(|wanted| wanted == "*" || wanted.as_bytes() == method)
+        self.maker.settings().methods.iter().any(|wanted| wanted == "*" || wanted.as_bytes() == method)
     }
 
     fn answered(&mut self, now: Now, id: ServerId, answer: &Answer<'_>, out: &mut Outcome) {
@@ -308,7 +308,7 @@ impl Engine {
             awaited
         });
         let Some(code) = code.flatten() else { return };
-        if !self.maker.settings.report_ack {
+        if !self.maker.settings().report_ack {
             return;
         }
         let Some(session) = self.calls.get(key) else { return };
@@ -317,16 +317,16 @@ impl Engine {
             Transaction { session: Some(key), parties, ..Transaction::new(ack_view(now, ack, peer), sender) };
         let answer = Answer::local(code, success_phrase(code));
         let record = self.maker.of_transaction(now, Kind::Event, &transaction, &answer, Some(session));
-        out.push(record, key.call(), self.maker.modes.live(session.marks.accounting));
+        out.push(record, key.call(), self.maker.modes().live(session.marks.accounting));
     }
 
     fn cancelled(&mut self, now: Now, id: ServerId, why: Withdrawal, out: &mut Outcome) {
         let Some(transaction) = self.transactions.get_mut(id) else { return };
         transaction.withdrawal = why;
-        if std::mem::replace(&mut transaction.is_cancelled, true) || !self.maker.settings.report_cancels {
+        if std::mem::replace(&mut transaction.is_cancelled, true) || !self.maker.settings().report_cancels {
             return;
         }
-        let sinks = self.maker.modes.live(transaction.marks.accounting);
+        let sinks = self.maker.modes().live(transaction.marks.accounting);
         let answer = Answer::local(200, b"OK");
         let mut record = self.maker.of_transaction(now, Kind::Event, transaction, &answer, None);
         record.method = b"CANCEL".to_vec();
@@ -366,7 +366,7 @@ impl Engine {
         storage: Storage,
         remains: Option<Box<Session>>,
     ) -> bool {
-        let has_room = self.calls.ended_len() < self.maker.settings.ended_max;
+        let has_room = self.calls.ended_len() < self.maker.settings().ended_max;
         if has_room {
             self.calls.remember_ended(key, until, storage == Storage::Queue, remains);
         }

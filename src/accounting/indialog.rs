@@ -76,7 +76,7 @@ impl Engine {
             Verdict::Agreed => {
                 let Some(session) = self.calls.get(key) else { return };
                 let record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, Some(session));
-                let sinks = self.maker.modes.live(transaction.marks.accounting);
+                let sinks = self.maker.modes().live(transaction.marks.accounting);
                 self.push_numbered(key, record, sinks, out);
                 let cseq = request.cseq().0;
                 self.calls.change(key, |session| session.unacknowledged = Some((cseq, answer.code)));
@@ -84,7 +84,8 @@ impl Engine {
             Verdict::Nothing => return,
             Verdict::Ended | Verdict::Doubt | Verdict::Challenged | Verdict::Refused => {
                 let session = self.calls.get(key);
-                let sinks = self.maker.modes.live(flags::failed(&self.maker.settings, transaction.marks, answer.code));
+                let sinks =
+                    self.maker.modes().live(flags::failed(self.maker.settings(), transaction.marks, answer.code));
                 let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, answer, session);
                 record.end = Some(transaction.failure(answer));
                 out.push(record, CallHash::of(request.call_id()), sinks);
@@ -98,9 +99,9 @@ impl Engine {
         let marks = transaction.marks;
         if is_success(answer.code) {
             let record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, None);
-            out.push(record, call, self.maker.modes.live(marks.accounting));
+            out.push(record, call, self.maker.modes().live(marks.accounting));
         } else {
-            let sinks = self.maker.modes.live(flags::failed(&self.maker.settings, marks, answer.code));
+            let sinks = self.maker.modes().live(flags::failed(self.maker.settings(), marks, answer.code));
             let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, answer, None);
             record.end = Some(transaction.failure(answer));
             out.push(record, call, sinks);
@@ -157,7 +158,7 @@ impl Engine {
 
     /// The Event of a request, for whoever wants it.
     fn event(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        let sinks = self.maker.modes.event(&self.maker.settings, transaction.marks, answer.code);
+        let sinks = self.maker.modes().event(self.maker.settings(), transaction.marks, answer.code);
         if !sinks.is_empty() {
             let session = transaction.session.and_then(|key| self.calls.get(key));
             let record = self.maker.of_transaction(now, Kind::Event, transaction, answer, session);
@@ -175,8 +176,8 @@ impl Engine {
             return;
         }
         let call = CallHash::of(request.call_id());
-        let live = self.maker.modes.live(transaction.marks.accounting);
-        let cdr = self.maker.modes.cdr(transaction.marks.accounting);
+        let live = self.maker.modes().live(transaction.marks.accounting);
+        let cdr = self.maker.modes().cdr(transaction.marks.accounting);
         let end = End { by: transaction.sender, cause: Cause::Bye };
         for (kind, sinks) in [(Kind::Stop, live), (Kind::Cdr, cdr)] {
             if sinks.is_empty() {

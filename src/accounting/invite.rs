@@ -32,7 +32,7 @@ impl Engine {
         transaction.respondent = round.attempts.get(best).map(Respondent::of_attempt).or(transaction.respondent);
         if transaction.is_initial_invite() && !round.attempts.is_empty() {
             let reported = match transaction.targets() {
-                _ if self.maker.settings.missed_branches => &round.attempts[..],
+                _ if self.maker.settings().missed_branches => &round.attempts[..],
                 Targets::Forward => &round.attempts[best..=best],
                 Targets::Alternatives => &[],
             };
@@ -73,7 +73,7 @@ impl Engine {
         let Some(mut transaction) = self.transactions.take(id) else { return };
         if transaction.is_initial_invite() {
             for attempt in attempts {
-                if self.maker.settings.missed_branches {
+                if self.maker.settings().missed_branches {
                     self.missed_attempt(now, &mut transaction, attempt, out);
                 }
                 // The records of the answered call were made without what ends later.
@@ -102,7 +102,7 @@ impl Engine {
 
     /// Adds the leg of a branch; whether it was cut.
     fn add_leg(&self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>) -> bool {
-        if self.maker.settings.leg_fields.is_empty() {
+        if self.maker.settings().leg_fields.is_empty() {
             return false;
         }
         let (leg, is_cut) = self.maker.leg(now, transaction, answer);
@@ -111,12 +111,12 @@ impl Engine {
 
     /// The record of one failed attempt.
     fn missed(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        let sinks = flags::missed(&self.maker.settings, transaction.marks, answer.code);
+        let sinks = flags::missed(self.maker.settings(), transaction.marks, answer.code);
         if sinks.is_empty() {
             return;
         }
         let cause = transaction.failure(answer).cause;
-        if cause == Cause::Elsewhere && !transaction.is_won && !self.maker.settings.missed_elsewhere {
+        if cause == Cause::Elsewhere && !transaction.is_won && !self.maker.settings().missed_elsewhere {
             return;
         }
         let record = self.failure(now, Kind::Missed, transaction, answer);
@@ -145,12 +145,12 @@ impl Engine {
         }
         // Targets that forward the call have their records; alternatives are one callee, who has missed it now. What the
         // gateway refuses itself has none yet.
-        let is_told = transaction.targets() == Targets::Forward || self.maker.settings.missed_branches;
+        let is_told = transaction.targets() == Targets::Forward || self.maker.settings().missed_branches;
         if !transaction.is_tried || !is_told {
             self.missed(now, transaction, &decisive, out);
         }
         self.end_early(now, transaction, answer, out);
-        let failed = flags::failed(&self.maker.settings, transaction.marks, answer.code);
+        let failed = flags::failed(self.maker.settings(), transaction.marks, answer.code);
         let sinks = SinkMask(failed.0 & !transaction.told.0);
         if !sinks.is_empty() {
             let record = self.failure(now, Kind::Failed, transaction, answer);
@@ -190,10 +190,10 @@ impl Engine {
         transaction.is_cut = was_cut;
         record.times.answered = session.answered.map(|answered| answered.wall);
         record.times.setup = session.setup();
-        record.times.duration = if kind == Kind::Interim { session.lasted(now, self.maker.boot) } else { None };
+        record.times.duration = if kind == Kind::Interim { session.lasted(now, self.maker.boot()) } else { None };
         record.session = session::hex(session.name);
         transaction.opened.push(key);
-        out.push(record, key.call(), self.maker.modes.live(accounting));
+        out.push(record, key.call(), self.maker.modes().live(accounting));
         self.store(key, session, out);
     }
 
@@ -208,7 +208,7 @@ impl Engine {
     ) {
         let session = self.calls.get(key);
         let record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, session);
-        let sinks = self.maker.modes.live(transaction.marks.accounting);
+        let sinks = self.maker.modes().live(transaction.marks.accounting);
         self.push_numbered(key, record, sinks, out);
     }
 
@@ -230,7 +230,7 @@ impl Engine {
         session.unacknowledged = Some((session.cseq, answer.code));
         session.timer_s = super::engine::session_expires(answer.message);
         session.alarms = self.maker.alarms(now, &session);
-        session.alarms.settle = Some(now.mono + self.maker.settings.ack_wait + ACK_GRACE);
+        session.alarms.settle = Some(now.mono + self.maker.settings().ack_wait + ACK_GRACE);
         session.ends = Ends::of(transaction, answer, now.wall);
         session.alarms.ping = session.ends.as_ref().and_then(|_| self.first_ping(now, key));
         session
@@ -239,7 +239,7 @@ impl Engine {
     fn opening(&self, transaction: &Transaction, answer: &Answer<'_>, record: &Record) -> Box<Session> {
         let request = transaction.request();
         // Back to the order of creation.
-        let legs = fields::ordered(&self.maker.settings, record.legs.clone());
+        let legs = fields::ordered(self.maker.settings(), record.legs.clone());
         Box::new(Session::open(&Opening {
             call_id: request.call_id(),
             from_tag: request.from_tag(),
@@ -251,7 +251,7 @@ impl Engine {
             legs: &legs,
             is_cut: record.shortened,
             marks: transaction.marks,
-            boot: self.maker.boot,
+            boot: self.maker.boot(),
             created: transaction.view.arrived,
             cseq: request.cseq().0,
             code: answer.code,
@@ -260,7 +260,7 @@ impl Engine {
 
     /// Whether a session may be kept.
     fn has_room(&self, key: Key) -> bool {
-        self.calls.len() < self.maker.settings.calls_max || self.calls.get(key).is_some()
+        self.calls.len() < self.maker.settings().calls_max || self.calls.get(key).is_some()
     }
 
     /// Keeps a session, here and in the queue. Without room for it, its BYE makes a Stop without session time.
@@ -274,7 +274,7 @@ impl Engine {
 
     /// A provisional answer: early media, if it has a body and is recorded.
     pub(super) fn provisional(&mut self, now: Now, id: ServerId, message: &Message, out: &mut Outcome) {
-        if !self.maker.settings.early_media || message.body().is_empty() {
+        if !self.maker.settings().early_media || message.body().is_empty() {
             return;
         }
         let Some(mut transaction) = self.transactions.take(id) else { return };
@@ -292,7 +292,7 @@ impl Engine {
                 && let Some(key) = transaction.session.filter(|key| self.calls.get(*key).is_some())
             {
                 let record = self.maker.of_transaction(now, Kind::Interim, &transaction, &answer, self.calls.get(key));
-                self.push_numbered(key, record, self.maker.modes.live(accounting), out);
+                self.push_numbered(key, record, self.maker.modes().live(accounting), out);
             }
         }
         self.transactions.put_back(id, transaction);
@@ -300,7 +300,7 @@ impl Engine {
 
     fn early(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
         let key = key_of(transaction, answer);
-        let sinks = self.maker.modes.live(transaction.marks.accounting);
+        let sinks = self.maker.modes().live(transaction.marks.accounting);
         // Who takes one record at the end is not told of early media; and what cannot be kept could not be ended.
         if sinks.is_empty() || !self.has_room(key) {
             return;
@@ -347,7 +347,7 @@ impl Engine {
             record.times.ended = Some(now.wall);
             record.end = Some(end);
             record.number = session.next_number.map(NonZeroU32::get);
-            out.push(record, key.call(), self.maker.modes.live(session.marks.accounting));
+            out.push(record, key.call(), self.maker.modes().live(session.marks.accounting));
             self.store_end(now, key, end, None, out);
         }
     }

@@ -14,10 +14,9 @@ use crate::vars::{Arrival, Avps, Context, Leg, Parties};
 
 #[derive(Debug)]
 pub(super) struct Maker {
-    pub(super) settings: Settings,
-    pub(super) modes: Modes,
-    /// The running boot as a number.
-    pub(super) boot: u64,
+    settings: Settings,
+    modes: Modes,
+    boot: u64,
     ids: RecordIds,
 }
 
@@ -32,6 +31,20 @@ impl Maker {
         self.modes = Modes::new(&settings.sinks);
         self.boot = session::boot(&settings.boot_id);
         self.settings = settings;
+    }
+
+    pub(super) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The sinks of each mode.
+    pub(super) const fn modes(&self) -> &Modes {
+        &self.modes
+    }
+
+    /// The running boot as a number; 0 for an unknown one.
+    pub(super) const fn boot(&self) -> u64 {
+        self.boot
     }
 
     /// The id of a record that is made now.

@@ -48,7 +48,7 @@ impl Engine {
         if !is_told {
             self.outbox.tell(Notice::of(Noticed::Revived, session));
         }
-        if self.maker.settings.revival == Revival::Told {
+        if self.maker.settings().revival == Revival::Told {
             return;
         }
         let Some(mut session) = self.calls.take_remains(key) else { return };
@@ -58,7 +58,7 @@ impl Engine {
             session::name(session.text(Text::CallId), session.text(Text::FromTag), session.text(Text::ToTag), at.wall);
         session.answered = Some(at);
         session.acknowledged = Some(at.wall);
-        session.boot = self.maker.boot;
+        session.boot = self.maker.boot();
         session.alive = now;
         session.next_number = Some(NonZeroU32::MIN);
         (session.ending, session.doubt, session.unacknowledged, session.due) = (None, None, None, None);
@@ -69,7 +69,7 @@ impl Engine {
         record.times.duration = None;
         record.number = Some(0);
         record.fields.push((CONTINUES.to_owned(), Value::Text(before.into_bytes())));
-        out.push(record, key.call(), self.maker.modes.live(session.marks.accounting));
+        out.push(record, key.call(), self.maker.modes().live(session.marks.accounting));
         self.store(key, session, out);
     }
 }

@@ -92,13 +92,13 @@ impl Engine {
     /// When the ends of a call are asked first: spread over half an interval, so that the calls of a restart are not
     /// asked all at once.
     pub(super) fn first_ping(&self, now: Now, key: Key) -> Option<Instant> {
-        let interval = self.maker.settings.pings?.interval;
+        let interval = self.maker.settings().pings?.interval;
         Some(now.mono + interval / 2 + interval.mul_f64(key.spread() / 2.0))
     }
 
     /// Both ends are asked, but for those that have not answered the last time yet.
     pub(super) fn ping(&mut self, now: Now, key: Key) {
-        let Some(pings) = self.maker.settings.pings else { return };
+        let Some(pings) = self.maker.settings().pings else { return };
         let Some(session) = self.calls.get(key) else { return };
         let mut probes = Vec::new();
         if let Some(ends) = &session.ends {
@@ -119,7 +119,7 @@ impl Engine {
 
     /// What became of a probe.
     pub(super) fn probed(&mut self, now: Now, key: Key, to: Party, sign: Sign, out: &mut Outcome) {
-        let lost_max = self.maker.settings.pings.map_or(u8::MAX, |pings| pings.lost_max);
+        let lost_max = self.maker.settings().pings.map_or(u8::MAX, |pings| pings.lost_max);
         if sign == Sign::Alive {
             self.alive(now, key);
         }
