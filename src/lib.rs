@@ -35,6 +35,7 @@
 //!
 //! | to add | look at |
 //! |---|---|
+//! | a backend that takes batches | [`sinks::attempt`]: an `Attempt` and what makes an item of a record; then as a kind of sink |
 //! | a kind of sink | a folder in [`sinks`], its settings a [`sinks::kind::Kind`]; a folder in [`config::kinds`], and a line in the list there |
 //! | a variable of routes and fields | [`vars`] |
 //! | another way to decide | [`policy::Policy`], and the [`policy::Recipe`] that every shard builds its own from |
