@@ -21,6 +21,7 @@ mod board;
 mod driver;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 
 use std::future::Future;
 use std::time::Duration;

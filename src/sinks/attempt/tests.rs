@@ -543,3 +543,30 @@ async fn status_tells_how_the_backend_is() {
     assert_eq!(counts, [("delivered", 1), ("down", 1), ("misfit", 1)]);
     assert_eq!(bench.sink.capacity(), 16);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_test_record_is_tried_and_taken_back() {
+    use crate::sinks::trial::Wanted;
+    let wanted = |kind| Wanted { kind, attributes: Vec::new(), wait: Duration::from_secs(5) };
+    for (name, kind, script, refused, want, answers) in [
+        ("stored", Kind::Stop, vec![], vec![], "acknowledged", 1),
+        ("refused", Kind::Stop, vec![], vec![1], "parked", 1),
+        ("nobody is there", Kind::Stop, vec![Turn::Down], vec![], "retry", 1),
+        ("silence", Kind::Stop, vec![Turn::Hang], vec![], "undecided", 0),
+    ] {
+        let table = Shared::default();
+        (table.borrow_mut().script, table.borrow_mut().refused) = (script, refused.into_iter().collect());
+        let connection = Connection(Rc::clone(&table));
+        let trial = trial::send(Box::new(render), connection, &wanted(kind)).await.expect("it can be sent");
+        assert_eq!((trial.verdict.name(), trial.exchanges[0].answers.len()), (want, answers), "{name}");
+        assert_eq!((trial.exchanges[0].request.title.as_str(), table.borrow().rows.len()), ("row 1", 0), "{name}");
+        assert_eq!(table.borrow().closed, 1, "{name}");
+    }
+    let table = Shared::default();
+    let unwanted = trial::send(Box::new(render), Connection(Rc::clone(&table)), &wanted(Kind::Event)).await;
+    assert!(unwanted.is_err() && table.borrow().batches.is_empty());
+    assert_eq!(trial::ask(Connection(Rc::clone(&table)), Duration::from_secs(1)).await, [("table".to_owned(), Ok(()))]);
+    table.borrow_mut().script = vec![Turn::Down];
+    let there = trial::ask(Connection(table), Duration::from_secs(1)).await;
+    assert_eq!(there, [("table".to_owned(), Err("nobody listens".to_owned()))]);
+}
