@@ -50,8 +50,8 @@
 pub mod clock;
 pub mod ids;
 pub mod names;
-pub mod timers;
-pub mod units;
+pub(crate) mod timers;
+pub(crate) mod units;
 
 // Layer 1: what a record is, and its bytes on disk.
 pub mod record;
@@ -70,15 +70,15 @@ pub mod sip;
 // Layer 5: what is to be recorded, and one shard's whole logic.
 pub mod accounting;
 pub mod policy;
-pub mod shard;
+pub(crate) mod shard;
 pub mod vars;
 
 // Layer 6: shells with sockets, logs and metrics.
 pub mod admin;
-pub mod front;
+pub(crate) mod front;
 pub mod sinks;
 
 // Layer 7: the service and its commands.
 pub mod cli;
 pub mod config;
-pub mod service;
+pub(crate) mod service;

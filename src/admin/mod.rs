@@ -4,9 +4,9 @@
 //! runs on tokio's threads for that.
 
 mod answer;
-pub mod client;
-pub mod commands;
-pub mod http;
+pub(crate) mod client;
+pub(crate) mod commands;
+pub(crate) mod http;
 pub mod metrics;
 mod places;
 pub mod request;

@@ -7,16 +7,16 @@
 //! * [`kinds`] has what is special to a kind of sink: its checks, and its file of the radiusclient family.
 
 mod check;
-pub mod decode;
-pub mod error;
+pub(crate) mod decode;
+pub(crate) mod error;
 mod foreign;
 mod keyword_file;
-pub mod keywords;
+pub(crate) mod keywords;
 pub mod kinds;
-pub mod plan;
-pub mod reload;
-pub mod schema;
-pub mod tree;
+pub(crate) mod plan;
+pub(crate) mod reload;
+pub(crate) mod schema;
+pub(crate) mod tree;
 
 #[cfg(test)]
 mod check_diameter_tests;

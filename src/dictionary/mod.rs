@@ -17,20 +17,20 @@
 //! # Ok::<(), tollgate::dictionary::ValueError>(())
 //! ```
 
-pub mod attribute;
-pub mod build;
+pub(crate) mod attribute;
+pub(crate) mod build;
 pub mod builtin;
-pub mod decode;
+pub(crate) mod decode;
 pub mod diameter;
-pub mod entry;
-pub mod explain;
+pub(crate) mod entry;
+pub(crate) mod explain;
 pub mod load;
 mod parse;
 mod print;
-pub mod problem;
-pub mod reader;
-pub mod types;
-pub mod value;
+pub(crate) mod problem;
+pub(crate) mod reader;
+pub(crate) mod types;
+pub(crate) mod value;
 mod wire;
 mod xml;
 

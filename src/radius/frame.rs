@@ -43,7 +43,7 @@ impl Frames {
     }
 
     /// Whether a packet has begun and not ended.
-    #[must_use]
+    #[cfg(test)]
     pub fn is_inside(&self) -> bool {
         self.taken < self.octets.len()
     }

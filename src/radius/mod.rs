@@ -11,8 +11,8 @@
 pub mod attribute;
 pub mod authenticator;
 pub mod client;
-pub mod collector;
-pub mod frame;
+pub(crate) mod collector;
+pub(crate) mod frame;
 pub mod packet;
 
 use std::fmt;

@@ -2,10 +2,10 @@
 //!
 //! `codec` writes it in versioned bytes for the queue, `json` as JSON for people and collectors.
 
-pub mod bytes;
+pub(crate) mod bytes;
 pub mod codec;
 mod commit;
-pub mod core;
+pub(crate) mod core;
 pub mod json;
 mod value;
 

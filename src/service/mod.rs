@@ -17,6 +17,5 @@ mod view;
 mod wiring;
 
 pub use classes::is_class;
-pub use reload::{Pending, Wish};
 pub use supervisor::run;
-pub use wiring::{Service, StartError, try_listeners};
+pub use wiring::{Service, try_listeners};

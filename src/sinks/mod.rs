@@ -9,13 +9,13 @@
 
 pub mod attempt;
 pub mod diameter;
-pub mod kind;
+pub(crate) mod kind;
 pub mod mapping;
 pub mod radius;
 #[cfg(test)]
 mod tests;
-pub mod tls;
-pub mod trial;
+pub(crate) mod tls;
+pub(crate) mod trial;
 pub mod view;
 pub mod worker;
 

@@ -1,7 +1,7 @@
 //! SIP: messages, transactions, dialogs and the proxy core, all without sockets.
 
-pub mod dialog;
+pub(crate) mod dialog;
 pub mod message;
-pub mod proxy;
+pub(crate) mod proxy;
 pub mod stack;
 pub mod transaction;

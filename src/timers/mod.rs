@@ -1,6 +1,6 @@
 //! Timer wheel: very many timers, few of which ever fire, and the generational [`slab`] it stands on.
 //!
-//! Nine levels of 64 slots, each level 64 times as coarse as the one below; the finest counts ticks of [`TICK`]. A
+//! Nine levels of 64 slots, each level 64 times as coarse as the one below; the finest counts ticks of [`TICK_US`]. A
 //! timer lies on the level of the highest digit (base 64) in which its tick differs from the wheel's, and comes down
 //! as the wheel turns. So arming and cancelling take constant time, and a timer is moved at most eight times, however
 //! long it runs; the longest is as long as [`Instant`] counts.
@@ -14,14 +14,14 @@ pub(crate) mod random;
 pub mod slab;
 pub mod spell;
 
-use std::time::Duration;
-
 use crate::clock::Instant;
 use slab::{Key, Slab};
 
 /// The grain of the wheel.
-pub const TICK: Duration = Duration::from_micros(TICK_US);
+#[cfg(test)]
+pub const TICK: std::time::Duration = std::time::Duration::from_micros(TICK_US);
 
+/// The same in microseconds.
 const TICK_US: u64 = 10_000;
 /// Bits of one digit, and so slots of one level as a power of two.
 const DIGIT_BITS: u32 = 6;
@@ -76,13 +76,13 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// Whether no timer runs.
-    #[must_use]
+    #[cfg(test)]
     pub const fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
     /// For how many timers there is memory.
-    #[must_use]
+    #[cfg(test)]
     pub fn capacity(&self) -> usize {
         self.nodes.capacity()
     }
@@ -124,7 +124,7 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// Whether the timer still runs.
-    #[must_use]
+    #[cfg(test)]
     pub fn is_armed(&self, handle: Handle) -> bool {
         self.nodes.contains(handle.0)
     }

@@ -125,7 +125,8 @@ fn each_row_of_the_rfc_table_has_its_place_and_its_test() {
 
 #[test]
 fn citations_are_found_in_sentences() {
-    let rows: &[(&str, bool, &[(&str, &str)])] = &[
+    type Row = (&'static str, bool, &'static [(&'static str, &'static str)]);
+    let rows: &[Row] = &[
         ("as RFC 3261 §16.7 step 6 says", false, &[("3261", ""), ("3261", "16.7")]),
         ("(RFC 3261 §17.1.1 and §17.2.1)", false, &[("3261", ""), ("3261", "17.1.1"), ("3261", "17.2.1")]),
         ("RFC 2543. As §4 of the manual has it", false, &[("2543", "")]),

@@ -16,9 +16,9 @@ use serde::Deserialize;
 
 pub use accounting::{AccountingTable, AtEnd, FieldSources, Flag, Switch};
 pub use dns::DnsTable;
-pub use route::{
-    AnswerTable, Fork, HeaderTable, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption,
-};
+#[cfg(test)]
+pub use route::HeaderTable;
+pub use route::{AnswerTable, Fork, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption};
 pub use sections::{AdminTable, LogTable, LogTarget, QueueTable, ServiceTable};
 pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};

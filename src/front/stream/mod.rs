@@ -37,7 +37,6 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-pub use framing::MessageLimits;
 pub use settings::Settings;
 
 use super::mailbox::Mailbox;

@@ -25,7 +25,7 @@ use crate::clock::Timestamp;
 use crate::sip::message::{Message, Uri};
 use crate::sip::stack::{Transport, push_hex};
 
-pub use keys::{KeptKeys, Legacy, RouteKeys};
+pub use keys::{KeptKeys, RouteKeys};
 
 /// Hexadecimal digits of the hour a value is good until: enough until 2089, and beyond, for hours go round.
 const UNTIL_DIGITS: u32 = 5;
@@ -295,6 +295,7 @@ fn push_escaped(tag: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use super::keys::Legacy;
     use super::*;
 
     fn request(call_id: &str, from: &str, to: &str) -> Message {

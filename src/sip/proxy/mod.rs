@@ -7,11 +7,10 @@ pub mod locate;
 mod route;
 
 pub use check::{
-    MAX_BREADTH_DEFAULT, MAX_FORWARDS_DEFAULT, Refusal, breadth_share, capabilities, check, max_breadth, max_forwards,
-    max_forwards_onward,
+    MAX_BREADTH_DEFAULT, Refusal, breadth_share, capabilities, check, max_breadth, max_forwards, max_forwards_onward,
 };
 pub use context::{Context, Ending, Progress, usual_reason};
 pub use route::{
-    NextHop, NoHop, Own, Routing, authority_of, default_port, follows, home_of, hop, is_sips, transport_named,
-    transport_named_by, transport_of, way_back,
+    Own, Routing, authority_of, default_port, follows, home_of, hop, is_sips, transport_named, transport_named_by,
+    way_back,
 };
