@@ -6,6 +6,7 @@
 //! receipt is late, by the limit [`Settings::commit_wait_max`], which raises the alarm: from then until no receipt is
 //! late any more, new calls are refused or served as [`OnTrouble`] says.
 
+mod asking;
 mod held;
 #[cfg(test)]
 mod tests;
@@ -21,12 +22,12 @@ use serde::Deserialize;
 use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
-use crate::policy::{Asked, Decision, Local, Next, Policy, Recipe, Remarks};
+use crate::policy::{Asked, Decision, Policy, Recipe, Remarks};
 use crate::record::Commit;
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
 use crate::sip::stack::{
-    self, AnswerId, Condition, Destination, Event, Ignored, Outage, Peer, QueryId, RequestView, Round, ServerId, Stack,
+    self, AnswerId, Condition, Destination, Event, Ignored, Outage, Peer, QueryId, RequestView, ServerId, Stack,
     Verdict, Ways,
 };
 
@@ -390,56 +391,6 @@ impl Shard {
         {
             self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
         }
-    }
-
-    /// Shows the policy what it may want to note something of.
-    fn show(&mut self, now: Now, event: &Event) {
-        let asked = |transaction| self.stack.request_of_peer(transaction).map(|view| Asked { now, transaction, view });
-        let (transaction, remarks) = match event {
-            Event::Provisional { transaction, response, .. } => {
-                (*transaction, asked(*transaction).map(|asked| self.policy.reply(asked, response)))
-            }
-            Event::Final { transaction, response } => {
-                let remarks = asked(*transaction).map(|asked| match &response.message {
-                    Some(message) => self.policy.reply(asked, message),
-                    None => self.policy.local(asked, Local::Response { code: response.code, reason: &response.reason }),
-                });
-                (*transaction, remarks)
-            }
-            Event::Terminated { transaction } => return self.policy.ended(*transaction),
-            Event::RoundFailed { .. } | Event::Lost { .. } | Event::Acknowledged { .. } | Event::Cancelled { .. } => {
-                return;
-            }
-        };
-        if let Some(remarks) = remarks {
-            self.note(now, transaction, remarks);
-        }
-    }
-
-    /// Does what the policy wants recorded beside.
-    fn note(&mut self, now: Now, transaction: ServerId, remarks: Remarks) {
-        if remarks.is_empty() {
-            return;
-        }
-        let Some(view) = self.stack.request(transaction) else { return };
-        let before = self.pending.records.len();
-        if let Some(marks) = remarks.marks {
-            let fact = accounting::Input::Marked { transaction, view, marks };
-            self.engine.handle(now, fact, &mut self.pending);
-        }
-        for manual in remarks.records {
-            let fact = accounting::Input::Manual { transaction, view, manual };
-            self.engine.handle(now, fact, &mut self.pending);
-        }
-        self.mention_from(before);
-    }
-
-    /// A round of branches has failed: the policy says how its request goes on.
-    fn go_on(&mut self, now: Now, transaction: ServerId, round: &Round, more: &mut Vec<stack::Output>) {
-        let Some(view) = self.stack.request(transaction) else { return };
-        let Next { onward, remarks } = self.policy.round_failed(Asked { now, transaction, view }, round);
-        self.note(now, transaction, remarks);
-        self.stack.handle(now, stack::Input::Proceed { transaction, onward }, &self.engine, more);
     }
 
     /// Tells the engine what happened.

@@ -7,7 +7,6 @@ use std::fmt::Write;
 use super::{Output, Shard};
 use crate::accounting::{self, Key, Outgoing, Purpose, Sign};
 use crate::clock::Now;
-use crate::policy::{Asked, Local, Remarks};
 use crate::record::Party;
 use crate::sip::message::Message;
 use crate::sip::stack::{Event, ServerId};
@@ -63,13 +62,6 @@ impl Shard {
         }
         self.work_off(now, outputs, out);
         sent.is_some()
-    }
-
-    /// Shows the policy a request of the gateway itself.
-    fn show_own(&mut self, now: Now, transaction: ServerId) {
-        let Some(view) = self.stack.request(transaction) else { return };
-        let remarks = self.policy.local(Asked { now, transaction, view }, Local::Request);
-        self.note(now, transaction, Remarks { marks: None, ..remarks });
     }
 
     /// Takes what happened to a request of the gateway itself: it has its answer then, or gets none. `false` when it is
