@@ -21,7 +21,7 @@ use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
 use crate::policy::{Account, Avp, Marks};
 use crate::record::{Kind, Party, Value};
-use crate::sip::dialog::{Course, Dialogs, Direction, Known};
+use crate::sip::dialog::{Course, Dialogs, Known};
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Event, Peer, RequestView, ServerId, Withdrawal};
 use crate::vars::{Avps, Parties, Template};
@@ -218,8 +218,8 @@ impl Engine {
 
     /// Who sent a request, by the call it was found in or its signed Route, and how its From and To are read.
     pub(super) fn sides(&self, view: &RequestView, found: Option<(Key, Party)>) -> (Party, Parties) {
-        let is_upstream = view.direction == Some(Direction::Upstream);
-        let sender = found.map_or(if is_upstream { Party::Callee } else { Party::Caller }, |(_, party)| party);
+        let by_route = if view.is_upstream() { Party::Callee } else { Party::Caller };
+        let sender = found.map_or(by_route, |(_, party)| party);
         (sender, self.parties(sender))
     }
 

@@ -201,6 +201,20 @@ fn a_failed_round_asks_for_other_targets_and_marks() {
             "request INVITE, round 486, round 486, reply 486, all ended",
         ),
         (
+            "a policy that came by a reload knows nothing of the call: it ends as planned",
+            "alice sends INVITE to next
+             bob gets INVITE
+             rules usual
+             bob sends 503
+             bob gets ACK
+             carol gets nothing
+             recorded missed 503 bob callee refused; failed 500 callee refused
+             disk writes
+             alice gets 500
+             alice sends ACK hop",
+            "request INVITE",
+        ),
+        (
             "but not after a 6xx, which ends the call at all targets",
             "alice sends INVITE to next
              bob gets INVITE

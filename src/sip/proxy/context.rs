@@ -449,6 +449,32 @@ mod tests {
     }
 
     #[test]
+    fn another_plan_takes_the_place_of_what_is_left() {
+        for (name, code, ending, wanted, found) in [
+            ("after an answer that leads on", 503, Ending::Open, 2, Some(2)),
+            ("and after one that leads to no target of the plan", 486, Ending::Open, 2, Some(2)),
+            ("as far as there is room: three of four have not been tried", 503, Ending::Open, 9, Some(3)),
+            ("what is left may also be given up", 503, Ending::Open, 0, None),
+            ("a 6xx ends the call at all targets", 603, Ending::Open, 2, None),
+            ("so does an answer of 2xx", 503, Ending::Won, 2, None),
+            ("and a caller who gives up", 487, Ending::Cancelled, 2, None),
+        ] {
+            let trunk = || Target { next_on: NextOn::FAILURES, ..target() };
+            let groups = vec![vec![trunk()], vec![trunk(), trunk()], vec![trunk(), trunk()]];
+            let mut context = Context::new(Plan { groups, ..Plan::default() }, 4);
+            context.next_round(u32::MAX).expect("a round");
+            if ending != Ending::Open {
+                context.end(ending);
+            }
+            context.failed(0, attempt(code, false));
+            let group: Vec<Target> = (0..wanted).map(|_| trunk()).collect();
+            context.replace(Plan { groups: vec![group], ..Plan::default() });
+            assert_eq!(context.next_round(u32::MAX).map(|group| group.len()), found, "{name}");
+            assert_eq!(context.best().map(|(best, _)| best.code), Some(code), "{name}");
+        }
+    }
+
+    #[test]
     fn a_callees_word_beats_our_own_of_the_same_class() {
         let mut context = Context::new(Plan { groups: vec![vec![target(), target()]], ..Plan::default() }, 64);
         context.next_round(u32::MAX).expect("a round");

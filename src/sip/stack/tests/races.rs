@@ -300,3 +300,115 @@ fn a_final_answer_is_held_until_its_release() {
          alice sends ACK hop",
     );
 }
+
+#[test]
+fn a_failed_round_waits_until_it_is_said_how_it_goes_on() {
+    for (name, plan, script) in [
+        (
+            "with the next target of the plan",
+            "bob, carol",
+            "alice sends INVITE
+             bob gets INVITE
+             bob sends 486
+             bob gets ACK
+             told RoundFailed 486 best 0 more
+             after 100 ms
+             carol gets nothing
+             go on
+             carol gets INVITE
+             carol sends 200
+             alice gets 200
+             alice sends ACK
+             carol gets ACK",
+        ),
+        (
+            "with another one in its place, and then none",
+            "bob, dave",
+            "alice sends INVITE
+             bob gets INVITE
+             bob sends 486
+             bob gets ACK
+             go to carol
+             carol gets INVITE with INVITE sip:carol@target.example SIP/2.0
+             carol sends 500
+             carol gets ACK
+             told RoundFailed 500 best 0
+             alice gets nothing
+             go on
+             told Final 486
+             alice gets 486
+             alice sends ACK hop
+             dave gets nothing",
+        ),
+        (
+            "with a name, which is looked up",
+            "bob",
+            "alice sends INVITE
+             bob gets INVITE
+             bob sends 486
+             bob gets ACK
+             go to name:pbx.example
+             told Resolve pbx.example
+             resolved carol
+             carol gets INVITE
+             carol sends 200
+             alice gets 200
+             alice sends ACK
+             carol gets ACK",
+        ),
+        (
+            "with nobody",
+            "bob, carol",
+            "alice sends INVITE
+             bob gets INVITE
+             bob sends 486
+             bob gets ACK
+             go nowhere
+             told Final 486
+             alice gets 486
+             alice sends ACK hop
+             carol gets nothing",
+        ),
+        (
+            "but a 200 in the meantime wins",
+            "bob 5s, carol",
+            "alice sends INVITE
+             bob gets INVITE
+             bob sends 180
+             alice gets 180
+             after 5 s
+             bob gets CANCEL
+             bob sends 200 to CANCEL
+             told RoundFailed 408 best 0 more
+             bob sends 200 to INVITE
+             told Final 200
+             alice gets 200
+             go on
+             told Ignored Outdated
+             carol gets nothing
+             alice sends ACK
+             bob gets ACK",
+        ),
+        (
+            "and a caller who gives up in the meantime is sent to nobody",
+            "bob, carol",
+            "alice sends INVITE
+             bob gets INVITE
+             bob sends 486
+             bob gets ACK
+             alice sends CANCEL
+             alice gets 200
+             told Cancelled
+             alice gets nothing
+             go to carol
+             carol gets nothing
+             told Final 486
+             alice gets 486
+             alice sends ACK hop",
+        ),
+    ] {
+        let mut flow = Play::new(name, plan, settings());
+        flow.holds_rounds = true;
+        flow.run(script);
+    }
+}

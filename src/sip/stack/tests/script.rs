@@ -3,7 +3,7 @@
 //! Actors are alice (caller), bob, carol and dave, each at an address of its own. Lines:
 //! `alice sends INVITE` (BYE, ACK, CANCEL, OPTIONS; a code answers the last request got, or `to METHOD`; `tag T` sets the
 //! To tag), `alice repeats INVITE`, `bob gets INVITE with TEXT` (or `without TEXT`), `bob gets nothing`, `after 200 ms`,
-//! `an answered call`, `release`, `told EVENT`, `unreachable bob`, `resolved bob carol`.
+//! `an answered call`, `release`, `go on`, `go nowhere`, `go to carol`, `told EVENT`, `unreachable bob`, `resolved bob carol`.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -43,6 +43,9 @@ pub struct Play {
     held: VecDeque<(ServerId, AnswerId)>,
     queries: VecDeque<QueryId>,
     release_at_once: bool,
+    /// Whether a failed round waits for a line `go on`, `go nowhere` or `go to bob`.
+    pub holds_rounds: bool,
+    rounds: VecDeque<ServerId>,
     /// Whether a 2xx for an earlier process is sent on.
     pub passes_orphans: bool,
 }
@@ -124,6 +127,8 @@ impl Play {
             held: VecDeque::new(),
             queries: VecDeque::new(),
             release_at_once: true,
+            holds_rounds: false,
+            rounds: VecDeque::new(),
             passes_orphans: false,
         }
     }
@@ -189,6 +194,15 @@ impl Play {
                 let to = |who: &&str| Destination { addr: address(who), transport: None };
                 let destinations = who.iter().map(to).collect();
                 self.input(Input::Resolved { query, destinations });
+            }
+            ["go", to @ ..] => {
+                let transaction = self.rounds.pop_front().unwrap_or_else(|| panic!("{place}: no round has failed"));
+                let onward = match to {
+                    ["to", who] => Onward::To(Plan { groups: vec![vec![target(who)]], ..Plan::default() }),
+                    ["nowhere"] => Onward::Nowhere,
+                    _ => Onward::AsPlanned,
+                };
+                self.input(Input::Proceed { transaction, onward });
             }
             ["told", event @ ..] => {
                 let event = event.join(" ");
@@ -288,8 +302,14 @@ impl Play {
                 }
                 Output::Event { event, held } => {
                     self.events.push_back(line_of(&event));
-                    if let Event::RoundFailed { transaction, .. } = event {
-                        self.input(Input::Proceed { transaction, onward: Onward::AsPlanned });
+                    match event {
+                        Event::RoundFailed { transaction, .. } if self.holds_rounds => {
+                            self.rounds.push_back(transaction)
+                        }
+                        Event::RoundFailed { transaction, .. } => {
+                            self.input(Input::Proceed { transaction, onward: Onward::AsPlanned });
+                        }
+                        _ => {}
                     }
                     if let Some((transaction, answer)) = held {
                         self.hold(transaction, answer);
@@ -338,16 +358,6 @@ impl Play {
             let code = code.parse().expect("a code");
             return Verdict::Answer { code, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
         }
-        let target = |text: &str| {
-            let (who, ring) = text.split_once(' ').unwrap_or((text, ""));
-            let hop = match who.strip_prefix("name:") {
-                Some(host) => Hop::Name { host: host.to_owned(), port: None },
-                None => Hop::Addr(address(who)),
-            };
-            let uri = Bytes::from(format!("sip:{}@target.example", who.replace("name:", "")));
-            let ring_timeout = ring.strip_suffix('s').map(|s| Duration::from_secs(s.parse().expect("seconds")));
-            Target { uri, hop, transport: None, ring_timeout, next_on: NextOn::default() }
-        };
         let follow = Redirects::Follow { ring_timeout: Some(Duration::from_secs(20)) };
         let (plan, redirects) = match self.plan.strip_prefix("follow ") {
             Some(plan) => (plan, follow),
@@ -451,6 +461,18 @@ impl Play {
             own("CSeq").replace("INVITE", "CANCEL")
         )
     }
+}
+
+/// `bob`, `name:pbx.example`, `bob 20s` with the longest time it rings.
+fn target(text: &str) -> Target {
+    let (who, ring) = text.split_once(' ').unwrap_or((text, ""));
+    let hop = match who.strip_prefix("name:") {
+        Some(host) => Hop::Name { host: host.to_owned(), port: None },
+        None => Hop::Addr(address(who)),
+    };
+    let uri = Bytes::from(format!("sip:{}@target.example", who.replace("name:", "")));
+    let ring_timeout = ring.strip_suffix('s').map(|s| Duration::from_secs(s.parse().expect("seconds")));
+    Target { uri, hop, transport: None, ring_timeout, next_on: NextOn::default() }
 }
 
 /// What happened, as a line `told` says it.
