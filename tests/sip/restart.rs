@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use tollgate::queue;
 
+use crate::support::queue::unpack;
 use crate::support::{Agent, Gateway, Side, Wire, free_ports, wait_for};
 
 /// Where the caller and the callee are.
@@ -138,26 +139,6 @@ fn calls_go_on_over_a_restart_on_several_threads() {
     names.sort();
     names.dedup();
     assert_eq!(names.len(), 16, "one Stop each");
-}
-
-/// Writes the files of a fixture.
-fn unpack(fixture: &str, folder: &Path) {
-    let mut file = None;
-    for line in fixture.lines().filter(|line| !line.starts_with('#')) {
-        let (name, rest) = line.trim_start().split_once(' ').unwrap();
-        if line.starts_with(' ') {
-            let at = u64::from_str_radix(name, 16).unwrap();
-            let octets: Vec<u8> =
-                (0..rest.len()).step_by(2).map(|at| u8::from_str_radix(&rest[at..at + 2], 16).unwrap()).collect();
-            std::os::unix::fs::FileExt::write_all_at(file.as_ref().unwrap(), &octets, at).unwrap();
-        } else {
-            let path = folder.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let made = fs::File::create(path).unwrap();
-            made.set_len(rest.parse().unwrap()).unwrap();
-            file = Some(made);
-        }
-    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! each commit, so that the parent knows what was tried and what was acknowledged.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -49,6 +50,26 @@ pub fn open(path: &Path) -> Opened {
 pub fn try_open(path: &Path) -> Result<Opened, OpenError> {
     closed_is_closed();
     Queue::open(settings(path), &["a".to_owned(), "b".to_owned()], clock::now, &mut || {})
+}
+
+/// Writes the files of a folder in `tests/vectors/queue`.
+pub fn unpack(fixture: &str, folder: &Path) {
+    let mut file = None;
+    for line in fixture.lines().filter(|line| !line.starts_with('#')) {
+        let (name, rest) = line.trim_start().split_once(' ').unwrap();
+        if line.starts_with(' ') {
+            let at = u64::from_str_radix(name, 16).unwrap();
+            let octets: Vec<u8> =
+                (0..rest.len()).step_by(2).map(|at| u8::from_str_radix(&rest[at..at + 2], 16).unwrap()).collect();
+            std::os::unix::fs::FileExt::write_all_at(file.as_ref().unwrap(), &octets, at).unwrap();
+        } else {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let made = fs::File::create(path).unwrap();
+            made.set_len(rest.parse().unwrap()).unwrap();
+            file = Some(made);
+        }
+    }
 }
 
 /// A small generator of numbers that look random: the same for the same seed.
