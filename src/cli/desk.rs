@@ -16,7 +16,6 @@ use crate::admin::request::{Request, RequestError, on_queue};
 use crate::clock;
 use crate::config::{self, Plan};
 use crate::queue::{self, OpenError, Queue};
-use crate::service::is_class;
 
 /// Where the running service is looked for.
 #[derive(Clone, Debug)]
@@ -197,7 +196,7 @@ impl Stopped {
     fn calls(&self, max: usize) -> Value {
         let now = clock::now();
         let mut engine = Engine::new(self.plan.accounting.clone(), 0);
-        for (key, value) in self.calls.iter().filter(|(key, _)| !is_class(key)) {
+        for (key, value) in &self.calls {
             if let Err(error) = engine.restore(now, key, value) {
                 eprintln!("warning: a stored call cannot be read: {error}");
             }

@@ -5,6 +5,7 @@
 //! R seq:u64 part:u8   record, or a part of it
 //! A sink:u16 chunk:u32  bitmap of 1,024 settled records
 //! C number:u64 part:u8  call in progress; calls are numbered as they come, so that those of one time lie together
+//! D number:u64 part:u8  Class value of a session, numbered likewise; earlier releases kept it among the calls
 //! E number:u64        notes of the calls that ended with one commit
 //! ```
 
@@ -48,19 +49,34 @@ pub fn bitmap_key(sink: SinkNumber, chunk: u32) -> [u8; 7] {
 /// All keys of bitmaps.
 pub const BITMAPS: RangeInclusive<[u8; 7]> = [b'A', 0, 0, 0, 0, 0, 0]..=[b'A', 255, 255, 255, 255, 255, 255];
 
-/// Key of a call's part.
-pub fn call_key(number: u64, part: u8) -> [u8; 10] {
-    let mut key = [b'C'; 10];
+/// What is kept beside the records by name, each kind in a tree of its own.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Tree {
+    /// Calls in progress.
+    Calls = b'C',
+    /// Class values of their sessions.
+    Classes = b'D',
+}
+
+/// Key of a part of a call or Class value.
+pub fn kept_key(tree: Tree, number: u64, part: u8) -> [u8; 10] {
+    let mut key = [tree as u8; 10];
     key[1..9].copy_from_slice(&number.to_be_bytes());
     key[9] = part;
     key
 }
 
-/// Number of the call whose part has this key; `None` for another key.
-pub fn call_of(key: &[u8]) -> Option<u64> {
-    let (&[b'C'], rest) = key.split_first_chunk::<1>()? else { return None };
+/// Tree and number of such a key; `None` for another key.
+pub fn kept_of(key: &[u8]) -> Option<(Tree, u64)> {
+    let (prefix, rest) = key.split_first_chunk::<1>()?;
+    let tree = match prefix {
+        b"C" => Tree::Calls,
+        b"D" => Tree::Classes,
+        _ => return None,
+    };
     let (number, &[_part]) = rest.split_first_chunk::<8>()? else { return None };
-    Some(u64::from_be_bytes(*number))
+    Some((tree, u64::from_be_bytes(*number)))
 }
 
 /// Key of the notes of ended calls.
@@ -76,10 +92,10 @@ pub fn notes_of(key: &[u8]) -> Option<u64> {
     number.try_into().ok().map(u64::from_be_bytes)
 }
 
-/// All keys of calls.
-pub const CALLS: Range<&[u8]> = b"C".as_slice()..b"D".as_slice();
+/// All keys of calls and Class values.
+pub const KEPT: Range<&[u8]> = b"C".as_slice()..b"E".as_slice();
 
-/// All keys of notes.
+/// All keys of notes; they follow those of calls and Class values.
 pub const NOTES: Range<&[u8]> = b"E".as_slice()..b"F".as_slice();
 
 /// Key of a meta value.

@@ -2,7 +2,7 @@
 //!
 //! * Appending is atomic and durable: the receipt comes after the commit is on disk (promise P1);
 //! * leasing and settling deliver each record at least once to each sink, in order within a session (P2);
-//! * calls in progress are kept by the same commit as the records they cause;
+//! * calls in progress, and Class values of their sessions, are kept by the same commits as the records they cause;
 //! * limits by count, octets, age and free disk raise the alarm state ([`Troubles`]), in which new calls are refused; no
 //!   limit refuses a record: what the disk does not take waits in memory and is tried again.
 //!
@@ -62,6 +62,7 @@ use crate::ids::{CallHash, RecordId, Seq};
 
 pub use balance::{Balance, Loss, Losses, SinkStats, Stats};
 pub use barrier::AFTER_ALL;
+pub use calls::Class;
 pub use command::{
     Action, Command, CommandError, Desk, Item, LIST_MAX, NAMED_MAX, Outcome, Page, ParkedState, Pick, Position, Query,
     Select, Skipped, State, Waiting, ask,

@@ -8,7 +8,7 @@ use crate::clock::Now;
 use crate::ids::SinkNumber;
 
 use super::building::{Fresh, Origin};
-use super::calls::Stored as StoredCalls;
+use super::calls::{Class, Stored as StoredCalls};
 use super::chain::Chain;
 use super::database::Database;
 use super::disk::Place;
@@ -32,6 +32,8 @@ pub struct Opened {
     pub queue: Queue,
     /// Calls in progress when it was closed or died, name and value, behind the notes of ended ones.
     pub calls: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Class values that sinks kept with their sessions: sink, session, octets.
+    pub classes: Vec<Class>,
     /// The configured sinks and their numbers, in the order given.
     pub sinks: Vec<(String, SinkNumber)>,
     /// What opening found.
@@ -404,13 +406,13 @@ impl Opening {
             Some(database) => StoredCalls::read(database).map_err(failed)?,
             None => StoredCalls::default(),
         };
-        queue.calls.restore(self.now.mono, &stored);
+        queue.calls.restore(self.now.mono, &stored, queue.chain.metas.revision(), queue.building.calls());
         queue.health.calls(queue.calls.len());
-        let calls = stored.into_calls();
+        let (calls, classes) = stored.split();
         queue.recover(self.head, &mut self.report, clock).map_err(failed)?;
         // Places taken for records that are settled or gone must be on disk before another spool begins behind them:
         // else this one seems to end too early at the next opening.
-        if queue.gathered() > 0 || queue.chain.active().bits.is_dirty() {
+        if !queue.building.is_empty() || queue.chain.active().bits.is_dirty() {
             queue.finish(clock).map_err(failed)?;
         }
         for spool in queue.chain.spools() {
@@ -431,7 +433,7 @@ impl Opening {
         queue.look(clock());
         self.report.calls_lost |= self.report.lost > 0;
         self.report.took = clock().mono.since(self.now.mono);
-        Ok(Opened { queue, calls, sinks: numbers, report: self.report })
+        Ok(Opened { queue, calls, classes, sinks: numbers, report: self.report })
     }
 }
 

@@ -95,6 +95,10 @@ impl Queue {
                     result = Err(AppendFailed::TooLong);
                     continue;
                 }
+                CallChange::Class { value: Some(value), .. } if value.len() > BODY_BYTES_MAX => {
+                    result = Err(AppendFailed::TooLong);
+                    continue;
+                }
                 // The call has ended all the same.
                 CallChange::End { key, note } if key.len() > CALL_KEY_BYTES_MAX || note.len() > NOTE_BYTES_MAX => {
                     result = Err(AppendFailed::TooLong);

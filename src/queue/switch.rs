@@ -8,12 +8,12 @@
 use std::collections::HashSet;
 
 use super::bitmap::Bitmaps;
-use super::calls::Changes;
+use super::calls::{Changes, FoundPart};
 use super::chain::Chain;
 use super::database::Database;
 use super::error::StoreError;
 use super::frame::{self, Frame};
-use super::layout;
+use super::layout::{self, Tree};
 use super::notice::Notice;
 use super::spool::{Spool, read_number};
 use crate::clock::Instant;
@@ -165,29 +165,28 @@ pub fn take_over(chain: &mut Chain, spool: Spool) {
 pub fn copy_old_calls(chain: &mut Chain) -> Result<(), (usize, StoreError)> {
     let last = chain.spools().len() - 1;
     let mut batch = sled::Batch::default();
-    let mut known: HashSet<Vec<u8>> = HashSet::new();
+    let mut known: HashSet<(Tree, Vec<u8>)> = HashSet::new();
     for index in (0..=last).rev() {
         let spool_damaged = chain.spool(index).is_set_aside();
         let mut pairs = Vec::new();
         let mut more = spool_damaged;
         if !spool_damaged {
             let database = chain.database(index).map_err(|error| (index, error))?;
-            let read = database.range(layout::CALLS.start..layout::NOTES.end, usize::MAX, &mut pairs);
+            let read = database.range(layout::KEPT.start..layout::NOTES.end, usize::MAX, &mut pairs);
             read.map_err(|error| (index, error))?;
             more = read_number(database, b"calls_from").map_err(|error| (index, error))?.is_some();
         }
         let mut names = Vec::new();
         for (key, value) in pairs {
-            let part = match frame::read(&value) {
-                Ok(Frame::Call(part)) => part,
-                Ok(Frame::Notes(_)) if index < last => {
-                    batch.insert(key, value.clone());
-                    continue;
+            let Some(FoundPart { tree, part, .. }) = FoundPart::read(&key, &value) else {
+                if index < last && matches!(frame::read(&value), Ok(Frame::Notes(_))) {
+                    batch.insert(key, value);
                 }
-                _ => continue,
+                continue;
             };
-            let newer = known.contains(part.key);
-            names.push(part.key.to_vec());
+            let name = (tree, part.key.to_vec());
+            let newer = known.contains(&name);
+            names.push(name);
             if index == last && part.parts == 0 {
                 batch.remove(key);
             } else if index < last && part.parts > 0 && !newer {

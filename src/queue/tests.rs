@@ -1,6 +1,7 @@
 //! Tests of the synchronous core: append, lease, settle, park, restart, switch, limits, commands.
 
 mod balance;
+mod classes;
 mod collapse;
 mod commands;
 mod damage;

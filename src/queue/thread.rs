@@ -20,12 +20,13 @@ use crate::record::Commit;
 
 use super::Lease;
 use super::balance::{Loss, Stats};
+use super::calls::Class;
 use super::error::{AppendFailed, OpenError, StoreError};
 use super::handle::{
     BUSY, ConsumerBox, Control, GATHERING, Handle, IDLE, ProducerBox, RESTING, Receipt, Shared, Signal, Submitted, lock,
 };
 use super::limits::{Trouble, Troubles};
-use super::opening::OpenReport;
+use super::opening::{OpenReport, Opened};
 use super::settings::Settings;
 use super::store::{BATCH_RECORDS_MAX, Queue};
 
@@ -36,6 +37,8 @@ pub struct Started {
     pub handle: Handle,
     /// Calls in progress when the queue was closed or its process died, name and value, behind the notes of ended ones.
     pub calls: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Class values that sinks kept with their sessions: sink, session, octets.
+    pub classes: Vec<Class>,
     /// The configured sinks and their numbers, in the order given.
     pub sinks: Vec<(String, SinkNumber)>,
     /// What opening found.
@@ -100,7 +103,8 @@ pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Re
         .spawn(move || worker.run())
         .map_err(|source| OpenError::Thread { source })?;
     let handle = Handle { shared };
-    Ok(Started { handle, calls: opened.calls, sinks: opened.sinks, report: opened.report, secret, join })
+    let Opened { calls, classes, sinks, report, .. } = opened;
+    Ok(Started { handle, calls, classes, sinks, report, secret, join })
 }
 
 /// The queue's secret, made at the first start.

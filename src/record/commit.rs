@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ids::{CallHash, RecordId, SinkMask};
+use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 
 /// A record to be kept for the sinks that want it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,7 +30,7 @@ pub const NOTES_KEPT: Duration = Duration::from_secs(64);
 /// The most octets of the note of an ended call.
 pub const NOTE_BYTES_MAX: usize = 256;
 
-/// A change to the calls in progress.
+/// A change to the calls in progress, or to what sinks keep with their sessions.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CallChange {
     /// Keeps or replaces a call.
@@ -52,6 +52,15 @@ pub enum CallChange {
         key: Vec<u8>,
         /// What to give back after a restart, at most [`NOTE_BYTES_MAX`] octets.
         note: Vec<u8>,
+    },
+    /// Keeps, replaces or, without a value, forgets the Class AVPs that a server gave for a session.
+    Class {
+        /// The sink of that server.
+        sink: SinkNumber,
+        /// The session as the sink numbers it.
+        session: u64,
+        /// What to give back after a restart, at most [`BODY_BYTES_MAX`] octets.
+        value: Option<Vec<u8>>,
     },
 }
 

@@ -16,6 +16,5 @@ mod unwritten;
 mod view;
 mod wiring;
 
-pub use classes::is_class;
 pub use supervisor::run;
 pub use wiring::{Service, try_listeners};

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc;
 
-use super::classes::{Kept, Stored};
+use super::classes::Kept;
 use super::delivery::{self, Delivery};
 use super::reload::{Base, Fixed, Pending, Reach, Wish};
 use super::route_keys::Keyring;
@@ -149,9 +149,9 @@ impl Service {
         let (ask, questions) = mpsc::channel(QUESTIONS_MAX);
         let (wish, wishes) = mpsc::channel(WISHES_MAX);
         let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
-        let (classes, calls) = split_stored(opened.calls, &opened.secret, plan.sip.shards);
+        let calls = split_stored(opened.calls, &opened.secret, plan.sip.shards);
         let delivery = Delivery::start(delivery::Parts {
-            classes,
+            classes: Kept(opened.classes),
             admin,
             gateway: Arc::new(View::new(&phase, &opened.handle, &mailboxes, &backends, wish)),
             backends,
@@ -439,16 +439,18 @@ fn start_streams(
     Streams::start(parts).map(Some).map_err(failed)
 }
 
-/// Class values of sessions, and for each shard the calls that it owns.
-fn split_stored(stored: Vec<Stored>, secret: &[u8; 16], shards: usize) -> (Kept, Vec<Vec<Stored>>) {
-    let (classes, calls) = Kept::split(stored);
+/// A call as the queue has it, name and value.
+type Stored = (Vec<u8>, Vec<u8>);
+
+/// For each shard the calls that it owns.
+fn split_stored(calls: Vec<Stored>, secret: &[u8; 16], shards: usize) -> Vec<Vec<Stored>> {
     let mut split = vec![Vec::new(); shards];
     for (key, value) in calls {
         // A key that cannot be read goes to the first shard, whose engine reports it.
         let owner = accounting::Key::from_bytes(&key).map_or(0, |key| key.call().shard(secret, shards));
         split[owner].push((key, value));
     }
-    (classes, split)
+    split
 }
 
 /// An engine with its calls; one that cannot be read is reported and stays in the queue.

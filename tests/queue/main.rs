@@ -9,4 +9,5 @@ mod disk_full;
 mod drop;
 mod kill;
 mod powercut;
+mod releases;
 mod thread;

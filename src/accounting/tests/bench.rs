@@ -249,6 +249,7 @@ impl Bench {
                     self.stored.remove(&key);
                     self.notes.insert(key, note)
                 }
+                CallChange::Class { .. } => unreachable!("only sinks have Class values"),
             };
         }
         for made in &out.records {

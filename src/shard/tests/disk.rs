@@ -51,6 +51,7 @@ impl Disk {
                     self.calls.remove(&key);
                     self.notes.insert(key, note);
                 }
+                CallChange::Class { .. } => unreachable!("only sinks have Class values"),
             }
         }
         Some(open.ticket)
