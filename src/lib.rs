@@ -56,8 +56,9 @@ pub(crate) mod units;
 // Layer 1: what a record is, and its bytes on disk.
 pub mod record;
 
-// Layer 2: parse and print (and `sip::message`).
+// Layer 2: parse and print (and `sip::message`); sockets and TLS without policy.
 pub mod dictionary;
+pub mod net;
 
 // Layer 3: sled behind append, lease and settle.
 pub mod queue;

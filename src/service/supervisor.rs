@@ -15,9 +15,9 @@ use crate::clock;
 use crate::config;
 use crate::config::error::Mistakes;
 use crate::config::plan::{self, ServicePlan};
+use crate::net::tls::expiry::{REPEATED, expiring};
 use crate::queue::{Handle, Level, OpenReport};
 use crate::sinks::chain;
-use crate::sinks::tls::expiry::{REPEATED, expiring};
 
 /// How often the supervisor looks whether a thread has ended or the shards have drained.
 const LOOK: Duration = Duration::from_millis(200);

@@ -14,7 +14,6 @@ pub mod mapping;
 pub mod radius;
 #[cfg(test)]
 mod tests;
-pub(crate) mod tls;
 pub(crate) mod trial;
 pub mod view;
 pub mod worker;

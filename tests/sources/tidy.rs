@@ -14,7 +14,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LAYERS: &[&[&str]] = &[
     &["clock", "timers", "units", "ids", "names"],
     &["record"],
-    &["sip::message", "dictionary"],
+    &["sip::message", "dictionary", "net"],
     &["queue"],
     &["sip::stack", "sip::proxy", "sip::dialog", "sip::transaction", "radius", "diameter"],
     &["shard", "accounting", "policy", "vars"],

@@ -21,7 +21,7 @@ use super::reload::Options;
 use super::schema::FileTable;
 use super::tree::{Node, PlaceId, Places};
 use crate::clock;
-use crate::sinks::tls::expiry::expiring;
+use crate::net::tls::expiry::expiring;
 
 /// What the checks share.
 pub(super) struct Check<'a> {

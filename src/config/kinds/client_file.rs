@@ -8,8 +8,8 @@ use crate::config::decode::At;
 use crate::config::error::{Mistake, Mistakes, Place, Weight, suggestion};
 use crate::config::keywords::Keywords;
 use crate::config::tree::PlaceId;
+use crate::net::tls::{self, ClientFiles};
 use crate::sinks::chain;
-use crate::sinks::tls::{self, ClientFiles};
 
 /// A client file that can be read.
 pub(super) trait ClientFile: Sized {

@@ -12,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::diameter::peer::Cause;
 use crate::diameter::route::PeerSettings;
-use crate::sinks::tls::{self, ClientFiles};
+use crate::net::tls::{self, ClientFiles};
 
 /// Time one address gets before the next one is tried beside it (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);

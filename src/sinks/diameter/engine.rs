@@ -22,9 +22,9 @@ use crate::diameter::header::{Header, command};
 use crate::diameter::peer::{Cause, State};
 use crate::diameter::route::{Client, Input, Output, PeerIndex, Reason, Settings, Submission};
 use crate::ids::Seq;
+use crate::net::tls::ClientFiles;
 use crate::queue::Settlement;
 use crate::sinks::Outcome;
-use crate::sinks::tls::ClientFiles;
 
 /// Longest wait without a look at the machine: its counters reach the metrics that often.
 const BEAT: Duration = Duration::from_secs(1);

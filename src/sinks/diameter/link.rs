@@ -16,7 +16,7 @@ use super::dial;
 use crate::diameter::header::{HeaderError, frame};
 use crate::diameter::peer::Cause;
 use crate::diameter::route::PeerSettings;
-use crate::sinks::tls::ClientFiles;
+use crate::net::tls::ClientFiles;
 
 /// Octets read at once, and written at once.
 const CHUNK: usize = 64 * 1024;

@@ -32,9 +32,9 @@ use crate::diameter::code;
 use crate::diameter::header;
 use crate::diameter::route::{self, Settings as RouteSettings, Submission};
 use crate::ids::Seq;
+use crate::net::tls::{self, TlsError};
 use crate::queue::{Lease, Settlement};
 use crate::record::{Kind, Record};
-use crate::sinks::tls::{self, TlsError};
 
 pub use super::kind::Keeper;
 pub use board::{Board, STATUS_AGE_MAX};

@@ -6,7 +6,7 @@ use super::settings::{NameCheck, Realtime, Settings, Tls, Transport, VendorAppli
 use crate::diameter::VENDOR_3GPP;
 use crate::diameter::peer::{Identity, Security, Timing};
 use crate::diameter::route;
-use crate::sinks::tls::{ClientFiles, Identity as Certificate, PeerName};
+use crate::net::tls::{ClientFiles, Identity as Certificate, PeerName};
 
 /// Settings of the route; `salt` is the installation's, for End-to-End ids.
 #[must_use]

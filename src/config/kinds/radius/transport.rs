@@ -8,8 +8,8 @@ use super::client::{Host, NameCheck, RadiusClient, Readers, Surroundings as _, S
 use crate::config::check::Check;
 use crate::config::error::{Mistake, Place};
 use crate::config::kinds::client_file::client_tls;
+use crate::net::tls::{self, ClientFiles, Identity, PeerName, TlsError};
 use crate::sinks::radius::{Carrier, Settings, TlsSettings};
-use crate::sinks::tls::{self, ClientFiles, Identity, PeerName, TlsError};
 
 /// Where the system keeps named network namespaces, as ip-netns(8) does.
 const NAMESPACES: &str = "/run/netns";

@@ -6,6 +6,7 @@ use self::peer::{Act, Certificates, Event, Peer};
 use super::*;
 use crate::clock;
 use crate::ids::Seq;
+use crate::net::tls::{PeerName, server_name};
 use crate::queue::Settlement;
 use crate::radius::Secret;
 use crate::radius::client::{Health, MessageAuthenticator, ServerSettings, ServerStatus};
@@ -14,7 +15,6 @@ use crate::record::Kind;
 use crate::sinks::radius::tests::lease;
 use crate::sinks::radius::{Carrier, RadiusSink, Settings, TlsSettings};
 use crate::sinks::tests::record;
-use crate::sinks::tls::{PeerName, server_name};
 use crate::sinks::{Outcome, Sink as _};
 
 /// How long a test waits before it fails.

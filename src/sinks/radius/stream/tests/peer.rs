@@ -15,9 +15,9 @@ use rustls::{ServerConfig, ServerConnection};
 use tempfile::TempDir;
 
 use crate::clock::{self, Instant};
+use crate::net::tls::{self, ClientFiles, Identity, PeerName};
 use crate::radius::packet::{self, Code, Packet};
 use crate::radius::{Secret, authenticator};
-use crate::sinks::tls::{self, ClientFiles, Identity, PeerName};
 
 /// What the server does with a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

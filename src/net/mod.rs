@@ -1,0 +1,3 @@
+//! Pieces of the shell that know no policy: TLS.
+
+pub mod tls;
