@@ -13,6 +13,7 @@ use config::{Map, Value, ValueKind};
 
 use super::error::{Findings, Mistake, Mistakes, Place, suggestion};
 use super::keywords::Keywords;
+use crate::net::tls::{NameCheck, Tls};
 
 /// Octets of one line.
 pub const LINE_OCTETS_MAX: usize = 64 * 1024;
@@ -227,6 +228,19 @@ impl<'a> KeywordFile<'a> {
                 self.error(&entry, format!("`{name}` is neither {neither}"));
                 None
             }
+        }
+    }
+
+    /// The files of TLS, and whether the peer's name is checked.
+    pub fn tls(&mut self, neither: &str) -> Tls {
+        Tls {
+            ca_file: self.file("tls-ca-file"),
+            cert_file: self.file("tls-cert-file"),
+            key_file: self.file("tls-key-file"),
+            name_check: match self.switch("tls-verify-hostname", neither) {
+                Some(false) => NameCheck::Off,
+                _ => NameCheck::On,
+            },
         }
     }
 

@@ -23,12 +23,39 @@ pub const CERTIFICATES_MAX: usize = 1024;
 
 /// Whether the name in the peer's certificate is compared with the one it was asked for by.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum PeerName {
+pub enum NameCheck {
     /// It is.
     #[default]
-    Checked,
+    On,
     /// Any certificate of the trusted authorities will do.
-    Ignored,
+    Off,
+}
+
+/// What the keywords of a client file say about TLS.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tls {
+    /// Trust anchors, PEM; `None` only without TLS.
+    pub ca_file: Option<PathBuf>,
+    /// Own certificate, PEM; used only together with the key.
+    pub cert_file: Option<PathBuf>,
+    /// Own key, PEM.
+    pub key_file: Option<PathBuf>,
+    /// Whether the name in the peer's certificate is checked. Default: it is.
+    pub name_check: NameCheck,
+}
+
+impl Tls {
+    /// The files of a client; `None` when there are no trust anchors, so no TLS.
+    #[must_use]
+    pub fn files(&self) -> Option<ClientFiles> {
+        let own =
+            |(certificate, key): (&PathBuf, &PathBuf)| Identity { certificate: certificate.clone(), key: key.clone() };
+        Some(ClientFiles {
+            ca: self.ca_file.clone()?,
+            own: self.cert_file.as_ref().zip(self.key_file.as_ref()).map(own),
+            name_check: self.name_check,
+        })
+    }
 }
 
 /// The files of a TLS client.
@@ -38,8 +65,8 @@ pub struct ClientFiles {
     pub ca: PathBuf,
     /// Own certificate with its chain and the key to it, PEM. Default: none is shown.
     pub own: Option<Identity>,
-    /// Whether the server's name is compared. Default: it is.
-    pub peer_name: PeerName,
+    /// Whether the server's name is compared.
+    pub name_check: NameCheck,
 }
 
 /// A certificate with its key.
@@ -165,9 +192,9 @@ pub fn client_config(files: &ClientFiles) -> Result<Arc<ClientConfig>, TlsError>
         .with_safe_default_protocol_versions()
         .map_err(|source| TlsError::Unfit { path: files.ca.clone(), source })?;
     let anchors = trust_anchors(&files.ca)?;
-    let builder = match files.peer_name {
-        PeerName::Checked => builder.with_root_certificates(anchors),
-        PeerName::Ignored => {
+    let builder = match files.name_check {
+        NameCheck::On => builder.with_root_certificates(anchors),
+        NameCheck::Off => {
             let verifier = Arc::new(AnyName { anchors, provider });
             builder.dangerous().with_custom_certificate_verifier(verifier)
         }

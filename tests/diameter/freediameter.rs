@@ -16,11 +16,12 @@ use tollgate::clock::{self, Timestamp};
 use tollgate::diameter::peer::State;
 use tollgate::diameter::route::{Complaint, PeerStatus};
 use tollgate::ids::{CallHash, RecordId, Seq};
+use tollgate::net::tls::Tls;
 use tollgate::queue::{Lease, Settlement};
 use tollgate::record::{Cause, End, Kind, Party, Record, Times, Value};
 use tollgate::sinks::diameter::DiameterSink;
 use tollgate::sinks::diameter::acr::{Application, FieldMapping, Legs};
-use tollgate::sinks::diameter::settings::{PeerSettings, Settings, Tls, Transport};
+use tollgate::sinks::diameter::settings::{PeerSettings, Settings, Transport};
 use tollgate::sinks::{Outcome, Sink};
 
 use crate::support::diameter::{Acr, FreeDiameter};

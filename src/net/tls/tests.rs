@@ -42,9 +42,14 @@ impl Files {
         self.dir.path().join(name)
     }
 
-    fn client(&self, ca: &str, own: Option<(&str, &str)>, peer_name: PeerName) -> Result<Arc<ClientConfig>, TlsError> {
+    fn client(
+        &self,
+        ca: &str,
+        own: Option<(&str, &str)>,
+        name_check: NameCheck,
+    ) -> Result<Arc<ClientConfig>, TlsError> {
         let own = own.map(|(certificate, key)| Identity { certificate: self.path(certificate), key: self.path(key) });
-        client_config(&ClientFiles { ca: self.path(ca), own, peer_name })
+        client_config(&ClientFiles { ca: self.path(ca), own, name_check })
     }
 
     fn server(&self) -> Arc<ServerConfig> {
@@ -77,9 +82,9 @@ fn shake_hands(
 
 #[test]
 fn a_server_has_to_prove_its_name_unless_that_is_switched_off() {
-    use PeerName::{Checked, Ignored};
+    use NameCheck::{Off as Ignored, On as Checked};
     let files = Files::new();
-    for (name, ca, host, peer_name, want) in [
+    for (name, ca, host, name_check, want) in [
         ("the name it has", "ca.pem", "radius.example", Checked, ""),
         ("the address it has", "ca.pem", "192.0.2.1", Checked, ""),
         ("a name with a final dot", "ca.pem", "radius.example.", Checked, ""),
@@ -89,7 +94,7 @@ fn a_server_has_to_prove_its_name_unless_that_is_switched_off() {
         ("another authority", "other.pem", "radius.example", Checked, "UnknownIssuer"),
         ("another authority and no name check", "other.pem", "radius.example", Ignored, "UnknownIssuer"),
     ] {
-        let client = files.client(ca, None, peer_name).unwrap();
+        let client = files.client(ca, None, name_check).unwrap();
         let result = shake_hands(client, files.server(), server_name(host).unwrap());
         match result {
             Ok(()) => assert_eq!(want, "", "{name}"),
@@ -111,7 +116,7 @@ fn a_file_that_cannot_be_used_is_named_with_what_is_wrong() {
         ("no key", "ca.pem", Some(("client.pem", "client.pem")), "client.pem", "has no private key"),
         ("another's key", "ca.pem", Some(("client.pem", "server.key")), "server.key", "cannot be used"),
     ] {
-        let text = match files.client(ca, own, PeerName::Checked) {
+        let text = match files.client(ca, own, NameCheck::On) {
             Ok(_) => String::new(),
             Err(error) => {
                 assert_eq!(error.path(), Some(files.path(at_fault).as_path()), "{name}");

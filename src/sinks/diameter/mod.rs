@@ -45,7 +45,7 @@ pub use meters::{
     DIAMETER_REQUESTS_TOTAL, DIAMETER_ROUND_TRIP_SECONDS, DIAMETER_ROUTE_PAUSED, DIAMETER_TIMEOUTS_TOTAL,
     DIAMETER_VALUES_LEFT_OUT_TOTAL, DIAMETER_WINDOW_REQUESTS,
 };
-pub use node::{route_settings, tls_files};
+pub use node::route_settings;
 
 /// What names the AVPs that a server objects to, from the members of its Failed-AVP.
 pub(crate) type Names = Box<dyn Fn(&[u8]) -> Vec<String> + Send>;
@@ -104,7 +104,7 @@ impl DiameterSink {
             return Err(SetupError::NoPeer);
         }
         if settings.transport != Transport::Tcp {
-            tls::client_config(tls_files(&settings.tls).as_ref().ok_or(SetupError::NoTrust)?)?;
+            tls::client_config(settings.tls.files().as_ref().ok_or(SetupError::NoTrust)?)?;
         }
         drop(render::renderers(&"".into(), &settings.accounting)?);
         Ok(())
@@ -116,7 +116,7 @@ impl DiameterSink {
     /// # Errors
     /// What is wrong with the settings.
     pub fn new(name: &str, settings: &Settings, salt: u32, waited_until: Seq) -> Result<Self, SetupError> {
-        let files = tls_files(&settings.tls);
+        let files = settings.tls.files();
         if settings.transport != Transport::Tcp {
             // Read now, so that a mistake stops the start; each connection reads them again.
             tls::client_config(files.as_ref().ok_or(SetupError::NoTrust)?)?;

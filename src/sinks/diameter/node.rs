@@ -1,12 +1,9 @@
-//! From the settings of a Diameter client to those of its route and its transports.
+//! From the settings of a Diameter client to those of its route.
 
-use std::path::PathBuf;
-
-use super::settings::{NameCheck, Realtime, Settings, Tls, Transport, VendorApplication};
+use super::settings::{Realtime, Settings, Transport, VendorApplication};
 use crate::diameter::VENDOR_3GPP;
 use crate::diameter::peer::{Identity, Security, Timing};
 use crate::diameter::route;
-use crate::net::tls::{ClientFiles, Identity as Certificate, PeerName};
 
 /// Settings of the route; `salt` is the installation's, for End-to-End ids.
 #[must_use]
@@ -62,19 +59,4 @@ pub fn route_settings(settings: &Settings, salt: u32) -> route::Settings {
         honour_realtime: settings.realtime == Realtime::Honour,
         ..route::Settings::new(identity)
     }
-}
-
-/// The files of TLS; `None` when there are no trust anchors, so no TLS.
-#[must_use]
-pub fn tls_files(tls: &Tls) -> Option<ClientFiles> {
-    let own =
-        |(certificate, key): (&PathBuf, &PathBuf)| Certificate { certificate: certificate.clone(), key: key.clone() };
-    Some(ClientFiles {
-        ca: tls.ca_file.clone()?,
-        own: tls.cert_file.as_ref().zip(tls.key_file.as_ref()).map(own),
-        peer_name: match tls.name_check {
-            NameCheck::On => PeerName::Checked,
-            NameCheck::Off => PeerName::Ignored,
-        },
-    })
 }

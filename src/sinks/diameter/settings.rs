@@ -3,10 +3,10 @@
 //! Plain data; `diameterclient.conf` and `[sinks.diameter.NAME]` fill it in.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::acr;
+use crate::net::tls::Tls;
 
 /// Port of Diameter without TLS (RFC 6733 §11.4).
 pub const PORT: u16 = 3868;
@@ -72,29 +72,6 @@ pub struct PeerSettings {
     pub weight: u16,
     /// Destination-Realms whose records it takes; empty: all. Default all.
     pub realms: Vec<String>,
-}
-
-/// Files for TLS.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Tls {
-    /// Trust anchors, PEM; `None` only without TLS.
-    pub ca_file: Option<PathBuf>,
-    /// Own certificate, PEM; together with the key.
-    pub cert_file: Option<PathBuf>,
-    /// Own key, PEM.
-    pub key_file: Option<PathBuf>,
-    /// Whether the name in the peer's certificate is checked. Default: it is.
-    pub name_check: NameCheck,
-}
-
-/// Whether the name in a peer's certificate is compared with its identity.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum NameCheck {
-    /// It is.
-    #[default]
-    On,
-    /// It is not.
-    Off,
 }
 
 /// Who we are (RFC 6733 §5.3).

@@ -24,7 +24,6 @@ use crate::dictionary::diameter::{Builder, Dictionary, Handle, Type};
 use crate::dictionary::{Files, Input, builtin};
 use crate::sinks::diameter::acr::{Application, FieldMapping, Profile, Renderer, SetupError, Trigger, Unmapped, ims};
 use crate::sinks::diameter::settings::{Settings, Transport};
-use crate::sinks::diameter::tls_files;
 use crate::units::{Millis, Secs};
 
 impl Table for DiameterTable {
@@ -79,7 +78,7 @@ fn settings(table: &DiameterTable, site: &Site<'_>, check: &mut Check<'_>) -> Op
     record_id(table, &dictionary, check);
     let (client, profile) = (client?, profile?);
     let mut settings = client.settings;
-    if let Some(files) = tls_files(&settings.tls).filter(|_| settings.transport != Transport::Tcp) {
+    if let Some(files) = settings.tls.files().filter(|_| settings.transport != Transport::Tcp) {
         client_tls(&files, &client.keywords, check);
     }
     let is_rf = settings.accounting.application == Application::Rf;

@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
-use super::client::{Host, NameCheck, RadiusClient, Readers, Surroundings as _, System, Tls, Transport};
+use super::client::{Host, RadiusClient, Readers, Surroundings as _, System, Transport};
 use crate::config::check::Check;
 use crate::config::error::{Mistake, Place};
 use crate::config::kinds::client_file::client_tls;
-use crate::net::tls::{self, ClientFiles, Identity, PeerName, TlsError};
+use crate::net::tls::{self, TlsError};
 use crate::sinks::radius::{Carrier, Settings, TlsSettings};
 
 /// Where the system keeps named network namespaces, as ip-netns(8) does.
@@ -60,29 +60,20 @@ fn local_address(client: &RadiusClient, check: &mut Check<'_>) {
 
 fn tls(client: &RadiusClient, check: &mut Check<'_>) -> Option<TlsSettings> {
     let at = |keyword| client.keywords.place(keyword);
-    let Tls { ca_file, cert_file, key_file, name_check } = &client.tls;
-    let own = match (cert_file, key_file) {
-        (Some(certificate), Some(key)) => {
-            readers(key, check);
-            Some(Identity { certificate: certificate.clone(), key: key.clone() })
-        }
+    match (&client.tls.cert_file, &client.tls.key_file) {
+        (Some(_), Some(key)) => readers(key, check),
         _ => {
             let what = "no certificate of our own: a RADIUS server over TLS usually asks for one";
             let hint = "set `tls-cert-file` and `tls-key-file`";
             check.findings.push(Mistake::warning(what, at("serv-type")).hint(hint));
-            None
         }
-    };
-    let Some(ca) = ca_file.clone() else {
+    }
+    let Some(files) = client.tls.files() else {
         let what = "`serv-type tls` needs `tls-ca-file`: no server could be trusted without it";
         check.findings.push(Mistake::error(what, at("serv-type")));
         return None;
     };
-    let peer_name = match name_check {
-        NameCheck::On => PeerName::Checked,
-        NameCheck::Off => PeerName::Ignored,
-    };
-    let config = client_tls(&ClientFiles { ca, own, peer_name }, &client.keywords, check);
+    let config = client_tls(&files, &client.keywords, check);
     let mut names = Vec::new();
     for server in &client.acct_servers {
         match name(&server.host) {

@@ -6,7 +6,7 @@ use self::peer::{Act, Certificates, Event, Peer};
 use super::*;
 use crate::clock;
 use crate::ids::Seq;
-use crate::net::tls::{PeerName, server_name};
+use crate::net::tls::{NameCheck, server_name};
 use crate::queue::Settlement;
 use crate::radius::Secret;
 use crate::radius::client::{Health, MessageAuthenticator, ServerSettings, ServerStatus};
@@ -103,8 +103,8 @@ fn connections(event: &Event) -> bool {
     matches!(event, Event::Connected { .. })
 }
 
-fn tls(certificates: &Certificates, has_certificate: bool, name: &str, peer_name: PeerName) -> Carrier {
-    let config = certificates.client(has_certificate, peer_name);
+fn tls(certificates: &Certificates, has_certificate: bool, name: &str, name_check: NameCheck) -> Carrier {
+    let config = certificates.client(has_certificate, name_check);
     Carrier::Tls(TlsSettings { config, names: vec![server_name(name).unwrap()] })
 }
 
@@ -112,7 +112,7 @@ fn tls(certificates: &Certificates, has_certificate: bool, name: &str, peer_name
 fn over_tls(script: impl Fn(usize, usize, Code) -> Act + Send + Sync + 'static) -> (Peer, Carrier) {
     let certificates = Certificates::new();
     let peer = Peer::start(Some(certificates.server()), "radsec", script);
-    (peer, tls(&certificates, true, "127.0.0.1", PeerName::Checked))
+    (peer, tls(&certificates, true, "127.0.0.1", NameCheck::On))
 }
 
 /// Both kinds of streams.
@@ -139,15 +139,15 @@ async fn a_packet_is_a_record_and_answers_may_come_in_pieces() {
 
 #[tokio::test]
 async fn a_server_of_another_name_gets_nothing_unless_names_do_not_matter() {
-    for (name, peer_name, works) in [
-        ("other.example", PeerName::Checked, false),
-        ("127.0.0.2", PeerName::Checked, false),
-        ("127.0.0.1", PeerName::Checked, true),
-        ("other.example", PeerName::Ignored, true),
+    for (name, name_check, works) in [
+        ("other.example", NameCheck::On, false),
+        ("127.0.0.2", NameCheck::On, false),
+        ("127.0.0.1", NameCheck::On, true),
+        ("other.example", NameCheck::Off, true),
     ] {
         let certificates = Certificates::new();
         let peer = Peer::start(Some(certificates.server()), "radsec", |_, _, _| Act::Answer);
-        let mut bench = Bench::new(peer, tls(&certificates, true, name, peer_name), |_| {});
+        let mut bench = Bench::new(peer, tls(&certificates, true, name, name_check), |_| {});
         if works {
             bench.submit(1).await;
             bench.delivered(1).await;
@@ -163,7 +163,7 @@ async fn a_server_of_another_name_gets_nothing_unless_names_do_not_matter() {
 async fn without_a_client_certificate_it_backs_off() {
     let certificates = Certificates::new();
     let peer = Peer::start(Some(certificates.server()), "radsec", |_, _, _| Act::Answer);
-    let mut bench = Bench::new(peer, tls(&certificates, false, "127.0.0.1", PeerName::Checked), |_| {});
+    let mut bench = Bench::new(peer, tls(&certificates, false, "127.0.0.1", NameCheck::On), |_| {});
     let three = |_: &[Outcome], events: &[Event], _| events.iter().filter(|event| connections(event)).count() >= 3;
     bench.work_until("three connections", three).await;
     let at = |event: &Event| match event {
@@ -252,7 +252,7 @@ async fn a_stalled_server_is_asked_once_and_left_after_two_periods() {
 async fn a_wrong_secret_is_diagnosed() {
     let certificates = Certificates::new();
     let peer = Peer::start(Some(certificates.server()), "other", |_, _, _| Act::Answer);
-    let carrier = tls(&certificates, true, "127.0.0.1", PeerName::Checked);
+    let carrier = tls(&certificates, true, "127.0.0.1", NameCheck::On);
     let mut bench = Bench::new(peer, carrier, |settings| {
         settings.client.initial_timeout = Duration::from_millis(50);
         settings.client.transmissions = 2;
@@ -300,7 +300,7 @@ async fn connections_start_at_the_configured_address() {
 async fn a_handshake_that_takes_too_long_fails() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let certificates = Certificates::new();
-    let tls = (certificates.client(true, PeerName::Checked), server_name("127.0.0.1").unwrap());
+    let tls = (certificates.client(true, NameCheck::On), server_name("127.0.0.1").unwrap());
     let address = listener.local_addr().unwrap();
     let made = connect(Local::default(), address, Some(tls), Duration::from_millis(50)).await;
     assert_eq!(made.err().map(|error| error.to_string()).as_deref(), Some("no connection within 0.05 s"));

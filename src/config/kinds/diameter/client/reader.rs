@@ -7,10 +7,12 @@ use super::lines::Lines;
 use super::{DiameterClient, is_name, peers};
 use crate::config::error::{Mistake, Mistakes, Place, suggestion};
 use crate::config::keyword_file::{Entry, KeywordFile};
+use crate::net::tls::NameCheck;
 use crate::sinks::diameter::acr::{Application, CdrRecord, Legs, RealmFrom, Trigger};
-use crate::sinks::diameter::settings::{
-    NameCheck, PeerSettings, Realtime, Settings, Tls, Transport, VendorApplication,
-};
+use crate::sinks::diameter::settings::{PeerSettings, Realtime, Settings, Transport, VendorApplication};
+
+/// What a switch that says nothing is neither of.
+const NEITHER: &str = "`yes` nor `no`";
 
 pub(super) fn read(path: &Path, text: &[u8]) -> Result<DiameterClient, Mistakes> {
     let mut reader = Reader { file: KeywordFile::read(&Lines, path, text) };
@@ -90,35 +92,30 @@ impl<'a> Reader<'a> {
     }
 
     fn tls(&mut self, settings: &mut Settings) {
-        let file = |name: &str| self.file.text(name).map(|text| self.file.beside(text));
-        let (ca_file, cert_file, key_file) = (file("tls-ca-file"), file("tls-cert-file"), file("tls-key-file"));
-        let name_check = match self.switch("tls-verify-hostname") {
-            Some(false) => NameCheck::Off,
-            _ => NameCheck::On,
-        };
+        let tls = self.file.tls(NEITHER);
         if settings.transport == Transport::Tcp {
             let names = ["tls-ca-file", "tls-cert-file", "tls-key-file", "tls-verify-hostname"];
             self.unused(&names, "`serv-type tls`");
         } else {
-            if ca_file.is_none() {
+            if tls.ca_file.is_none() {
                 let what = format!("`serv-type {}` needs `tls-ca-file`", settings.transport.name());
                 let place = self.entry("serv-type").map(|(entry, _)| self.file.place(&entry));
                 let mistake = Mistake::error(what, place.unwrap_or(self.file.whole()));
                 self.file.found.push(mistake.hint("the certificates of the authorities that sign the peers' ones"));
             }
             for (has, lacks, name) in
-                [(&cert_file, &key_file, "tls-cert-file"), (&key_file, &cert_file, "tls-key-file")]
+                [(&tls.cert_file, &tls.key_file, "tls-cert-file"), (&tls.key_file, &tls.cert_file, "tls-key-file")]
             {
                 if let (true, None, Some((entry, _))) = (has.is_some(), lacks, self.entry(name)) {
                     self.file.error(&entry, format!("`{name}` alone is of no use: certificate and key go together"));
                 }
             }
-            if let (NameCheck::Off, Some((entry, _))) = (name_check, self.entry("tls-verify-hostname")) {
+            if let (NameCheck::Off, Some((entry, _))) = (tls.name_check, self.entry("tls-verify-hostname")) {
                 let what = "the name in the peer's certificate is not checked";
                 self.file.found.push(Mistake::warning(what, self.file.place(&entry)));
             }
         }
-        settings.tls = Tls { ca_file, cert_file, key_file, name_check };
+        settings.tls = tls;
     }
 
     fn timers(&mut self, settings: &mut Settings) {
@@ -309,7 +306,7 @@ impl<'a> Reader<'a> {
     }
 
     fn switch(&mut self, name: &str) -> Option<bool> {
-        self.file.switch(name, "`yes` nor `no`")
+        self.file.switch(name, NEITHER)
     }
 
     fn name(&mut self, name: &str) -> Option<String> {

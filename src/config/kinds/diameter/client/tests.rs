@@ -6,8 +6,9 @@ use std::time::Duration;
 use config::{Config, File};
 
 use super::*;
+use crate::net::tls::NameCheck;
 use crate::sinks::diameter::acr::{Application, CdrRecord, Legs, RealmFrom, Trigger};
-use crate::sinks::diameter::settings::{NameCheck, Realtime, Transport, VendorApplication};
+use crate::sinks::diameter::settings::{Realtime, Transport, VendorApplication};
 
 const SAMPLE: &str = include_str!("../../../../../etc/diameterclient.conf");
 

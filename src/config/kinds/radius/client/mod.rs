@@ -33,6 +33,7 @@ pub use servers::{Host, SECRET_OCTETS_MIN, Server};
 use crate::config::error::{Mistake, Mistakes};
 use crate::config::keyword_file::{self, unreadable};
 use crate::config::keywords::Keywords;
+use crate::net::tls::Tls;
 use crate::sinks::radius::SourceAddress;
 
 /// Port of RADIUS accounting (RFC 2866 §3).
@@ -62,29 +63,6 @@ pub enum Transport {
     Tcp,
     /// TLS (RFC 6614).
     Tls,
-}
-
-/// Whether the name in the server's certificate is compared.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum NameCheck {
-    /// It is.
-    #[default]
-    On,
-    /// It is not.
-    Off,
-}
-
-/// Files for TLS.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Tls {
-    /// Trust anchors, PEM.
-    pub ca_file: Option<PathBuf>,
-    /// Own certificate, PEM; used only together with the key.
-    pub cert_file: Option<PathBuf>,
-    /// Own key, PEM.
-    pub key_file: Option<PathBuf>,
-    /// Whether the server's name is checked. Default on.
-    pub name_check: NameCheck,
 }
 
 /// One radiusclient.conf with the secrets of its servers.

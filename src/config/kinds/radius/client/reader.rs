@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::lines::Lines;
 use super::servers::{self, Host, Listed, Server};
-use super::{ACCT_PORT, NameCheck, RadiusClient, Readers, Surroundings, TLS_PORT, Tls, Transport, Unknown};
+use super::{ACCT_PORT, RadiusClient, Readers, Surroundings, TLS_PORT, Transport, Unknown};
 use crate::config::error::{Findings, Mistake, Mistakes, Place, Weight};
 use crate::config::keyword_file::{KeywordFile, Kind};
 use crate::config::keywords::Keywords;
+use crate::net::tls::NameCheck;
 use crate::radius::Secret;
 use crate::sinks::radius::SourceAddress;
 
@@ -21,6 +22,9 @@ const RETRIES_DEFAULT: u32 = 3;
 
 /// Shared secret inside TLS (RFC 6614 §2.3).
 const TLS_SECRET: &str = "radsec";
+
+/// What a switch that says nothing is neither of.
+const NEITHER: &str = "on (`yes`, `true`, `on`, `1`) nor off (`no`, `false`, `off`, `0`)";
 
 /// Octets of a NAS-Identifier (RFC 2865 §5).
 const NAS_IDENTIFIER_OCTETS_MAX: usize = 253;
@@ -73,15 +77,7 @@ impl Reader<'_> {
             nas_ip: self.nas_ip(),
             dictionary: self.file.file("dictionary"),
             default_realm: self.file.text("default_realm").map(|realm| realm.trim_start_matches('@').to_owned()),
-            tls: Tls {
-                ca_file: self.file.file("tls-ca-file"),
-                cert_file: self.file.file("tls-cert-file"),
-                key_file: self.file.file("tls-key-file"),
-                name_check: match self.switch("tls-verify-hostname") {
-                    Some(false) => NameCheck::Off,
-                    _ => NameCheck::On,
-                },
-            },
+            tls: self.file.tls(NEITHER),
             namespace: self.namespace(),
             source: match self.switch("use-public-addr") {
                 Some(true) => SourceAddress::Public,
@@ -113,7 +109,7 @@ impl Reader<'_> {
     }
 
     fn switch(&mut self, name: &str) -> Option<bool> {
-        self.file.switch(name, "on (`yes`, `true`, `on`, `1`) nor off (`no`, `false`, `off`, `0`)")
+        self.file.switch(name, NEITHER)
     }
 
     fn transport(&mut self) -> Transport {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::*;
 use crate::config::error::{Findings, Place};
 use crate::config::keyword_file::LINE_OCTETS_MAX;
+use crate::net::tls::NameCheck;
 
 /// Files and names of a test.
 #[derive(Default)]
