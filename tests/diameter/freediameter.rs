@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tempfile::TempDir;
 use tollgate::clock::{self, Timestamp};
-use tollgate::diameter::peer::State;
+use tollgate::diameter::peer::{Security as Transport, State};
 use tollgate::diameter::route::{Complaint, PeerStatus};
 use tollgate::ids::{CallHash, RecordId, Seq};
 use tollgate::net::tls::Tls;
@@ -21,7 +21,7 @@ use tollgate::queue::{Lease, Settlement};
 use tollgate::record::{Cause, End, Kind, Party, Record, Times, Value};
 use tollgate::sinks::diameter::DiameterSink;
 use tollgate::sinks::diameter::acr::{Application, FieldMapping, Legs};
-use tollgate::sinks::diameter::settings::{PeerSettings, Settings, Transport};
+use tollgate::sinks::diameter::settings::{PeerSettings, Settings};
 use tollgate::sinks::{Outcome, Sink};
 
 use crate::support::diameter::{Acr, FreeDiameter};

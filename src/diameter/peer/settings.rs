@@ -43,13 +43,34 @@ impl Identity {
 /// How a connection is protected.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Security {
-    /// TCP without protection; port 3868.
+    /// TCP without protection.
     #[default]
     Plain,
-    /// TLS from the first octet (RFC 6733 §2.2); port 5658.
+    /// TLS from the first octet (RFC 6733 §2.2).
     Tls,
     /// TLS after the exchange of capabilities (RFC 3588 §13.1). A peer that does not agree is left.
     Inband,
+}
+
+impl Security {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "tcp",
+            Self::Tls => "tls",
+            Self::Inband => "tls-inband",
+        }
+    }
+
+    /// The port it has unless another is given (RFC 6733 §11.4).
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Plain | Self::Inband => 3868,
+            Self::Tls => 5658,
+        }
+    }
 }
 
 /// Times of a connection.

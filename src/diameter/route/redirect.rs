@@ -3,10 +3,6 @@
 use super::settings::PeerSettings;
 use crate::diameter::peer::Security;
 
-/// Port without TLS (RFC 6733 §11.4).
-const PORT: u16 = 3868;
-/// Port with TLS from the first octet.
-const TLS_PORT: u16 = 5658;
 /// Redirect-Host-Usage values that make a route (RFC 6733 §6.13): realm, realm and application, application, host.
 const USAGES_CACHED: std::ops::RangeInclusive<u32> = 2..=5;
 
@@ -24,8 +20,7 @@ pub fn peer_of(uri: &str) -> Option<PeerSettings> {
     let mut parts = rest.split(';');
     let (host, port) = match parts.next()?.rsplit_once(':') {
         Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)?),
-        None if security == Security::Tls => (rest.split(';').next()?, TLS_PORT),
-        None => (rest.split(';').next()?, PORT),
+        None => (rest.split(';').next()?, security.port()),
     };
     let is_name = |host: &str| host.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'));
     if host.is_empty() || host.len() > 255 || !is_name(host) {

@@ -24,12 +24,13 @@ use tokio::task::JoinHandle;
 
 use self::acr::SetupErrors;
 use self::engine::{Engine, Transports};
-use self::settings::{Settings, Transport};
+use self::settings::Settings;
 use super::{Outcome, Sink, seed};
 use crate::accounting::Key;
 use crate::diameter::avp::Avps;
 use crate::diameter::code;
 use crate::diameter::header;
+use crate::diameter::peer::Security;
 use crate::diameter::route::{self, Settings as RouteSettings, Submission};
 use crate::ids::Seq;
 use crate::net::tls::{self, TlsError};
@@ -103,7 +104,7 @@ impl DiameterSink {
         if settings.peers.is_empty() {
             return Err(SetupError::NoPeer);
         }
-        if settings.transport != Transport::Tcp {
+        if settings.transport != Security::Plain {
             tls::client_config(settings.tls.files().as_ref().ok_or(SetupError::NoTrust)?)?;
         }
         drop(render::renderers(&"".into(), &settings.accounting)?);
@@ -117,7 +118,7 @@ impl DiameterSink {
     /// What is wrong with the settings.
     pub fn new(name: &str, settings: &Settings, salt: u32, waited_until: Seq) -> Result<Self, SetupError> {
         let files = settings.tls.files();
-        if settings.transport != Transport::Tcp {
+        if settings.transport != Security::Plain {
             // Read now, so that a mistake stops the start; each connection reads them again.
             tls::client_config(files.as_ref().ok_or(SetupError::NoTrust)?)?;
         }

@@ -1,8 +1,8 @@
 //! From the settings of a Diameter client to those of its route.
 
-use super::settings::{Realtime, Settings, Transport, VendorApplication};
+use super::settings::{Realtime, Settings, VendorApplication};
 use crate::diameter::VENDOR_3GPP;
-use crate::diameter::peer::{Identity, Security, Timing};
+use crate::diameter::peer::{Identity, Timing};
 use crate::diameter::route;
 
 /// Settings of the route; `salt` is the installation's, for End-to-End ids.
@@ -21,15 +21,10 @@ pub fn route_settings(settings: &Settings, salt: u32) -> route::Settings {
         vendor_application: (node.vendor_application == VendorApplication::Advertise).then_some(VENDOR_3GPP),
         ..Identity::new(&node.identity, &node.realm)
     };
-    let security = match settings.transport {
-        Transport::Tcp => Security::Plain,
-        Transport::Tls => Security::Tls,
-        Transport::Inband => Security::Inband,
-    };
     let peers = settings.peers.iter().map(|peer| route::PeerSettings {
         priority: peer.priority,
         weight: u32::from(peer.weight),
-        security,
+        security: settings.transport,
         realms: peer.realms.clone(),
         ..route::PeerSettings::new(peer.identity.as_deref().unwrap_or(""), &peer.host, peer.port)
     });

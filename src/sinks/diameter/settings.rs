@@ -6,12 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::acr;
+use crate::diameter::peer::Security;
 use crate::net::tls::Tls;
 
-/// Port of Diameter without TLS (RFC 6733 §11.4).
-pub const PORT: u16 = 3868;
-/// Port of Diameter with TLS from the first octet (RFC 6733 §11.4).
-pub const TLS_PORT: u16 = 5658;
 /// Octets of a message at most, as freeDiameter takes them.
 pub const MESSAGE_OCTETS_MAX: usize = 65_535;
 /// Waits before one reconnection after another; the last one repeats (RFC 6733 §2.1, Tc).
@@ -22,39 +19,6 @@ pub const BACKOFF: [Duration; 5] = [
     Duration::from_secs(10),
     Duration::from_secs(30),
 ];
-
-/// How messages travel to a peer.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum Transport {
-    /// A plain stream.
-    #[default]
-    Tcp,
-    /// TLS from the first octet (RFC 6733 §2.2).
-    Tls,
-    /// TLS after the capabilities exchange, by Inband-Security-Id; insisted on.
-    Inband,
-}
-
-impl Transport {
-    /// Its name in the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Tls => "tls",
-            Self::Inband => "tls-inband",
-        }
-    }
-
-    /// The port it has unless another is given.
-    #[must_use]
-    pub const fn port(self) -> u16 {
-        match self {
-            Self::Tcp | Self::Inband => PORT,
-            Self::Tls => TLS_PORT,
-        }
-    }
-}
 
 /// One peer that is connected to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -159,8 +123,8 @@ pub struct Settings {
     pub node: Node,
     /// Peers, in the order of the file; at least one.
     pub peers: Vec<PeerSettings>,
-    /// Transport to all peers. Default TCP.
-    pub transport: Transport,
+    /// How the connections to all peers are protected. Default: they are not.
+    pub transport: Security,
     /// Files for TLS.
     pub tls: Tls,
     /// Local address of the sockets. Default: the kernel's choice.
@@ -201,7 +165,7 @@ impl Settings {
                 vendor_application: VendorApplication::default(),
             },
             peers: Vec::new(),
-            transport: Transport::default(),
+            transport: Security::default(),
             tls: Tls::default(),
             bind: None,
             timers: Timers::default(),

@@ -20,10 +20,11 @@ use crate::config::error::{Mistake, Place};
 use crate::config::keywords::Keywords;
 use crate::config::schema::Flag;
 use crate::config::tree::PlaceId;
+use crate::diameter::peer::Security;
 use crate::dictionary::diameter::{Builder, Dictionary, Handle, Type};
 use crate::dictionary::{Files, Input, builtin};
 use crate::sinks::diameter::acr::{Application, FieldMapping, Profile, Renderer, SetupError, Trigger, Unmapped, ims};
-use crate::sinks::diameter::settings::{Settings, Transport};
+use crate::sinks::diameter::settings::Settings;
 use crate::units::{Millis, Secs};
 
 impl Table for DiameterTable {
@@ -78,7 +79,7 @@ fn settings(table: &DiameterTable, site: &Site<'_>, check: &mut Check<'_>) -> Op
     record_id(table, &dictionary, check);
     let (client, profile) = (client?, profile?);
     let mut settings = client.settings;
-    if let Some(files) = settings.tls.files().filter(|_| settings.transport != Transport::Tcp) {
+    if let Some(files) = settings.tls.files().filter(|_| settings.transport != Security::Plain) {
         client_tls(&files, &client.keywords, check);
     }
     let is_rf = settings.accounting.application == Application::Rf;

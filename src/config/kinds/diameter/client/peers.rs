@@ -9,7 +9,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::is_name;
-use crate::sinks::diameter::settings::{PeerSettings, Transport};
+use crate::diameter::peer::Security;
+use crate::sinks::diameter::settings::PeerSettings;
 
 /// Peers of one file at most.
 pub(super) const PEERS_MAX: usize = 64;
@@ -24,7 +25,7 @@ const WEIGHT_MAX: u32 = 1_000;
 pub(super) type Wrong = (String, Option<&'static str>);
 
 /// One peer; `place` from 0 is its priority unless it has one.
-pub(super) fn peer(word: &str, transport: Transport, place: usize) -> Result<PeerSettings, Wrong> {
+pub(super) fn peer(word: &str, transport: Security, place: usize) -> Result<PeerSettings, Wrong> {
     let (identity, rest) = match word.split_once('=') {
         Some((identity, _)) if !is_name(identity) => {
             return Err((format!("`{identity}` is no DiameterIdentity"), Some("letters, digits, `-` and `.`")));

@@ -7,9 +7,10 @@ use super::lines::Lines;
 use super::{DiameterClient, is_name, peers};
 use crate::config::error::{Mistake, Mistakes, Place, suggestion};
 use crate::config::keyword_file::{Entry, KeywordFile};
+use crate::diameter::peer::Security;
 use crate::net::tls::NameCheck;
 use crate::sinks::diameter::acr::{Application, CdrRecord, Legs, RealmFrom, Trigger};
-use crate::sinks::diameter::settings::{PeerSettings, Realtime, Settings, Transport, VendorApplication};
+use crate::sinks::diameter::settings::{PeerSettings, Realtime, Settings, VendorApplication};
 
 /// What a switch that says nothing is neither of.
 const NEITHER: &str = "`yes` nor `no`";
@@ -51,7 +52,7 @@ impl<'a> Reader<'a> {
         let mut settings = Settings::new(&identity, &realm, &destination);
         self.node(&mut settings);
         settings.transport = self
-            .choice("serv-type", &[Transport::Tcp, Transport::Tls, Transport::Inband].map(|one| (one.name(), one)))
+            .choice("serv-type", &[Security::Plain, Security::Tls, Security::Inband].map(|one| (one.name(), one)))
             .unwrap_or_default();
         settings.peers = self.peers(settings.transport);
         self.peer_realms(&mut settings.peers);
@@ -93,7 +94,7 @@ impl<'a> Reader<'a> {
 
     fn tls(&mut self, settings: &mut Settings) {
         let tls = self.file.tls(NEITHER);
-        if settings.transport == Transport::Tcp {
+        if settings.transport == Security::Plain {
             let names = ["tls-ca-file", "tls-cert-file", "tls-key-file", "tls-verify-hostname"];
             self.unused(&names, "`serv-type tls`");
         } else {
@@ -219,7 +220,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn peers(&mut self, transport: Transport) -> Vec<PeerSettings> {
+    fn peers(&mut self, transport: Security) -> Vec<PeerSettings> {
         let mut peers: Vec<PeerSettings> = Vec::new();
         for (place, word) in self.file.all("acctserver") {
             let peer = match peers::peer(word, transport, peers.len()) {
@@ -239,7 +240,7 @@ impl<'a> Reader<'a> {
             } else if peers.len() == peers::PEERS_MAX {
                 self.file.found.push(Mistake::error(format!("more than {} peers", peers::PEERS_MAX), place));
             } else {
-                if transport != Transport::Tcp && peer.identity.is_none() {
+                if transport != Security::Plain && peer.identity.is_none() {
                     let mistake = Mistake::error(format!("`{word}` has no name to verify its certificate"), place);
                     self.file.found.push(mistake.hint(format!("write `IDENTITY={word}`")));
                 }

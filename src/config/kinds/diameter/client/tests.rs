@@ -6,9 +6,10 @@ use std::time::Duration;
 use config::{Config, File};
 
 use super::*;
+use crate::diameter::peer::Security as Transport;
 use crate::net::tls::NameCheck;
 use crate::sinks::diameter::acr::{Application, CdrRecord, Legs, RealmFrom, Trigger};
-use crate::sinks::diameter::settings::{Realtime, Transport, VendorApplication};
+use crate::sinks::diameter::settings::{Realtime, VendorApplication};
 
 const SAMPLE: &str = include_str!("../../../../../etc/diameterclient.conf");
 
