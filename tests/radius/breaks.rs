@@ -144,7 +144,7 @@ fn one_breaks_them_all(tls: bool) {
     settings.client.servers[0].secret = Secret::new(secret);
     settings.carrier = if tls {
         let name = ServerName::try_from("localhost").unwrap();
-        Carrier::Tls(TlsSettings { config: authority.client(None), names: vec![name] })
+        Carrier::Tls(TlsSettings { config: authority.client(None).into(), names: vec![name] })
     } else {
         Carrier::Tcp
     };

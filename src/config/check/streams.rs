@@ -1,6 +1,5 @@
 //! Checks of `[sip.streams]`, `[[sip.tls]]` and `[sip.tls_client]`: limits, certificates, keys.
 
-use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +9,9 @@ use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::schema::{CertificateTable, ClientCertificate, SipTable, StreamsTable, TlsTable};
 use crate::config::tree::PlaceId;
-use crate::front::stream::tls::{ClientTls, Clients, Identity, Roots, ServerTls, TlsError};
 use crate::front::stream::{Credentials, Settings};
+use crate::net::tls::{ClientFiles, ClientTls, Clients, Identity, NameCheck, Part, Roots, ServerTls, TlsError};
+use crate::sinks::chain;
 use crate::sip::message::MESSAGE_BYTES_MAX;
 use crate::sip::stack::{Listener, ListenerId, Transport};
 use crate::units::{Count, Millis, Secs};
@@ -169,36 +169,43 @@ fn client(table: &SipTable, base: &Path, check: &mut Check<'_>) -> Option<Client
         Some(ca) => (Roots::System, ca.place),
         None => (Roots::System, PlaceId::default()),
     };
-    if let Roots::File(ca) = &roots {
-        check.certificates.insert(ca.clone());
-    }
-    let trusting = match ClientTls::load(&roots, None) {
+    let files = ClientFiles { roots, own: None, name_check: NameCheck::On };
+    check.certificates.extend(files.certificates().cloned());
+    let trusting = match ClientTls::load(&files) {
         Err(error @ TlsError::NoSystemRoots) => {
             let hint = "set `sip.tls_client.ca`; until then no connection to a TLS target succeeds";
-            check.warning(place, chain(&error), Some(hint.to_owned()));
+            check.warning(place, error, Some(hint.to_owned()));
             return None;
         }
         trusting => told(place, trusting, check)?,
     };
     match identity {
         None => Some(trusting),
-        Some((identity, place)) => told(place, ClientTls::load(&roots, Some(&identity)), check),
+        Some((own, place)) => told(place, ClientTls::load(&ClientFiles { own: Some(own), ..files }), check),
     }
 }
 
 /// What was loaded; a failure is noted.
 fn told<T>(place: PlaceId, result: Result<T, TlsError>, check: &mut Check<'_>) -> Option<T> {
-    result.map_err(|error| check.error(place, chain(&error))).ok()
+    result.map_err(|error| check.error(place, worded(&error))).ok()
 }
 
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> impl fmt::Display {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
+/// What is wrong with the files, as `[sip]` says it.
+fn worded(error: &TlsError) -> String {
+    use TlsError as E;
+    match error {
+        E::Read { part, path, source } => format!("cannot read {part} from {}: I/O error: {source}", path.display()),
+        E::Pem { part, path, what } => format!("cannot read {part} from {}: {what}", path.display()),
+        E::NoKey { path } => format!("cannot read {} from {}: no items found", Part::Key, path.display()),
+        E::NoCertificate { path } => format!("no certificate in {}", path.display()),
+        E::Pair { own: Identity { certificate, key }, source: rustls::Error::InconsistentKeys(_) } => {
+            format!("the key in {} is not that of the certificate in {}", key.display(), certificate.display())
+        }
+        E::Unfit { path, source } | E::Pair { own: Identity { certificate: path, .. }, source } => {
+            format!("cannot use {}: {source}", path.display())
+        }
+        E::TooMany { .. } | E::Name { .. } | E::NoSystemRoots | E::Verifier(_) | E::Setup(_) => {
+            chain(error).to_string()
+        }
     }
-    text
 }

@@ -8,7 +8,7 @@ use crate::config::decode::At;
 use crate::config::error::{Mistake, Mistakes, Place, Weight, suggestion};
 use crate::config::keywords::Keywords;
 use crate::config::tree::PlaceId;
-use crate::net::tls::{self, ClientFiles};
+use crate::net::tls::{ClientFiles, ClientTls};
 use crate::sinks::chain;
 
 /// A client file that can be read.
@@ -54,14 +54,9 @@ pub(super) fn client_file<T: ClientFile>(
 
 /// The files of TLS that a client file names: what cannot be used is an error here, as it would be at the start, shown
 /// there and where the client file names it.
-pub(super) fn client_tls(
-    files: &ClientFiles,
-    keywords: &Keywords,
-    check: &mut Check<'_>,
-) -> Option<Arc<rustls::ClientConfig>> {
-    check.certificates.extend([files.ca.clone()]);
-    check.certificates.extend(files.own.iter().map(|own| own.certificate.clone()));
-    let error = match tls::client_config(files) {
+pub(super) fn client_tls(files: &ClientFiles, keywords: &Keywords, check: &mut Check<'_>) -> Option<ClientTls> {
+    check.certificates.extend(files.certificates().cloned());
+    let error = match ClientTls::load(files) {
         Ok(config) => return Some(config),
         Err(error) => error,
     };

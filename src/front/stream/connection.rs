@@ -19,10 +19,10 @@ use tokio::time::{sleep, timeout};
 
 use super::framing::{Frame, Framer, with_length};
 use super::hub::Hub;
-use super::tls;
 use super::{Arrived, Outgoing};
 use crate::clock::{self, Instant};
 use crate::front::mailbox::owner_of;
+use crate::net::tls::is_valid_for;
 use crate::sip::stack::{Peer, Transport};
 
 /// Longest wait for a peer to take what is written.
@@ -182,7 +182,7 @@ impl Connection {
         if self.names.borrow().iter().any(|own| **own == *name) {
             return true;
         }
-        let is_valid = self.certificate.borrow().as_ref().is_some_and(|own| tls::is_valid_for(own, name));
+        let is_valid = self.certificate.borrow().as_ref().is_some_and(|own| is_valid_for(own, name));
         if is_valid {
             self.names.borrow_mut().push(Arc::from(name));
         }

@@ -9,12 +9,11 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::connection::{Connection, Direction, End, serve};
 use super::hub::{Hub, Slot};
-use super::tls;
 use crate::clock;
+use crate::net::tls;
 use crate::sip::stack::{ListenerId, Peer, Transport};
 use crate::timers::spell::Spell;
 
@@ -74,21 +73,18 @@ async fn welcome(hub: Rc<Hub>, slot: Slot, peer: Peer, transport: Transport, str
             hub.enter(&own);
             serve(&hub, &own, stream).await
         }
-        (Transport::Tls, Some(server)) => {
-            let handshake = TlsAcceptor::from(server.0).accept(stream);
-            match timeout(hub.settings().handshake, handshake).await {
-                Ok(Ok(stream)) => {
-                    own.show(stream.get_ref().1.peer_certificates());
-                    hub.enter(&own);
-                    serve(&hub, &own, stream).await
-                }
-                Ok(Err(error)) => {
-                    tracing::debug!(peer = %peer.addr, %error, "TLS handshake failed");
-                    End::Handshake
-                }
-                Err(_) => End::Handshake,
+        (Transport::Tls, Some(server)) => match timeout(hub.settings().handshake, server.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                own.show(stream.get_ref().1.peer_certificates());
+                hub.enter(&own);
+                serve(&hub, &own, stream).await
             }
-        }
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %peer.addr, %error, "TLS handshake failed");
+                End::Handshake
+            }
+            Err(_) => End::Handshake,
+        },
     };
     hub.ended(&own, end);
     drop(slot);
@@ -125,9 +121,9 @@ async fn open(hub: &Hub, own: &Connection) -> Result<Opened, End> {
         return Ok(Opened::Plain(stream));
     }
     let client = hub.client.borrow().clone().ok_or(End::Handshake)?;
-    let name = own.name().map_or_else(|| Some(tls::address_name(to.ip())), |name| tls::server_name(&name));
-    let connecting = TlsConnector::from(client.0).connect(name.ok_or(End::Handshake)?, stream);
-    let stream = connecting.await.map_err(|error| {
+    let name = own.name().map_or_else(|| Ok(tls::server_address(to.ip())), |name| tls::server_name(&name));
+    let name = name.map_err(|_| End::Handshake)?;
+    let stream = client.connect(name, stream).await.map_err(|error| {
         tracing::warn!(peer = %to, %error, "TLS handshake failed");
         End::Handshake
     })?;

@@ -13,10 +13,10 @@ use tokio::time::sleep;
 use super::connection::{Connection, Direction, End, Item, Stage};
 use super::metrics::Meters;
 use super::settings::Settings;
-use super::tls::{ClientTls, ServerTls};
 use super::{Arrived, Credentials, Outgoing, Place, dial};
 use crate::clock::{self, Instant};
 use crate::front::mailbox::{MAILS_MAX, Mail, Mailbox};
+use crate::net::tls::{ClientTls, ServerTls};
 use crate::sip::message::{Message, Params};
 use crate::sip::stack::{self, ListenerId, Peer, Transport, source_of};
 

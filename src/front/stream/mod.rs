@@ -21,7 +21,6 @@ pub mod framing;
 mod hub;
 pub mod metrics;
 mod settings;
-pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,11 +40,11 @@ pub use settings::Settings;
 
 use super::mailbox::Mailbox;
 use crate::clock::{self, Instant};
+use crate::net::tls::{ClientTls, ServerTls};
 use crate::sip::message::Reject;
 use crate::sip::stack::{self, ListenerId, Peer, Transport};
 use connection::End;
 use hub::Hub;
-use tls::{ClientTls, ServerTls};
 
 /// Batches that wait for the thread at most; a batch is what one turn of a shard wants sent.
 pub const BATCHES_MAX: usize = 4_096;

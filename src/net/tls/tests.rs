@@ -42,14 +42,9 @@ impl Files {
         self.dir.path().join(name)
     }
 
-    fn client(
-        &self,
-        ca: &str,
-        own: Option<(&str, &str)>,
-        name_check: NameCheck,
-    ) -> Result<Arc<ClientConfig>, TlsError> {
+    fn client(&self, ca: &str, own: Option<(&str, &str)>, name_check: NameCheck) -> Result<ClientTls, TlsError> {
         let own = own.map(|(certificate, key)| Identity { certificate: self.path(certificate), key: self.path(key) });
-        client_config(&ClientFiles { ca: self.path(ca), own, name_check })
+        ClientTls::load(&ClientFiles { roots: Roots::File(self.path(ca)), own, name_check })
     }
 
     fn server(&self) -> Arc<ServerConfig> {
@@ -60,12 +55,8 @@ impl Files {
 }
 
 /// Carries what both sides say to each other until they agree or one refuses.
-fn shake_hands(
-    client: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
-    name: ServerName<'static>,
-) -> Result<(), rustls::Error> {
-    let mut client = ClientConnection::new(client, name)?;
+fn shake_hands(client: ClientTls, server: Arc<ServerConfig>, name: ServerName<'static>) -> Result<(), rustls::Error> {
+    let mut client = ClientConnection::new(client.0, name)?;
     let mut server = ServerConnection::new(server)?;
     while client.is_handshaking() || server.is_handshaking() {
         let mut wire = Vec::new();

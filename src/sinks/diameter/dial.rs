@@ -4,15 +4,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::diameter::peer::Cause;
 use crate::diameter::route::PeerSettings;
-use crate::net::tls::{self, ClientFiles};
+use crate::net::tls::{ClientFiles, ClientTls, TlsError, server_name};
 
 /// Time one address gets before the next one is tried beside it (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -86,10 +84,10 @@ pub(super) async fn secure(
     files: ClientFiles,
     name: String,
 ) -> Result<Box<TlsStream<TcpStream>>, Cause> {
-    let no_tls = |error: &tls::TlsError| Cause::NoTls(crate::sinks::chain(error).to_string());
-    let config = tls::client_config(&files).map_err(|error| no_tls(&error))?;
-    let name = name_of(&name).map_err(|error| no_tls(&error))?;
-    match TlsConnector::from(config).connect(name, stream).await {
+    let no_tls = |error: &TlsError| Cause::NoTls(crate::sinks::chain(error).to_string());
+    let tls = ClientTls::load(&files).map_err(|error| no_tls(&error))?;
+    let name = server_name(&name).map_err(|error| no_tls(&error))?;
+    match tls.connect(name, stream).await {
         Ok(stream) => Ok(Box::new(stream)),
         Err(error) => {
             let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
@@ -101,15 +99,7 @@ pub(super) async fn secure(
     }
 }
 
-/// What the peer's certificate has to name: its identity, or its address when it may have any identity.
-fn name_of(name: &str) -> Result<ServerName<'static>, tls::TlsError> {
-    match name.parse::<IpAddr>() {
-        Ok(address) => Ok(tls::server_address(address)),
-        Err(_) => tls::server_name(name),
-    }
-}
-
-/// The name TLS verifies for a peer.
+/// What a peer's certificate has to name: its identity, or its host when it may have any.
 pub(super) fn certificate_name(peer: &PeerSettings) -> String {
     if peer.identity.is_empty() { peer.host.clone() } else { peer.identity.clone() }
 }

@@ -33,7 +33,7 @@ use crate::diameter::header;
 use crate::diameter::peer::Security;
 use crate::diameter::route::{self, Settings as RouteSettings, Submission};
 use crate::ids::Seq;
-use crate::net::tls::{self, TlsError};
+use crate::net::tls::{ClientTls, TlsError};
 use crate::queue::{Lease, Settlement};
 use crate::record::{Kind, Record};
 
@@ -105,7 +105,7 @@ impl DiameterSink {
             return Err(SetupError::NoPeer);
         }
         if settings.transport != Security::Plain {
-            tls::client_config(settings.tls.files().as_ref().ok_or(SetupError::NoTrust)?)?;
+            ClientTls::load(settings.tls.files().as_ref().ok_or(SetupError::NoTrust)?)?;
         }
         drop(render::renderers(&"".into(), &settings.accounting)?);
         Ok(())
@@ -120,7 +120,7 @@ impl DiameterSink {
         let files = settings.tls.files();
         if settings.transport != Security::Plain {
             // Read now, so that a mistake stops the start; each connection reads them again.
-            tls::client_config(files.as_ref().ok_or(SetupError::NoTrust)?)?;
+            ClientTls::load(files.as_ref().ok_or(SetupError::NoTrust)?)?;
         }
         let route = route_settings(settings, salt);
         let transports = Transports { bind: settings.bind, tls: files, user_timeout: settings.timers.watchdog * 2 };

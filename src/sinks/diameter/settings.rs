@@ -11,15 +11,6 @@ use crate::net::tls::Tls;
 
 /// Octets of a message at most, as freeDiameter takes them.
 pub const MESSAGE_OCTETS_MAX: usize = 65_535;
-/// Waits before one reconnection after another; the last one repeats (RFC 6733 §2.1, Tc).
-pub const BACKOFF: [Duration; 5] = [
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-    Duration::from_secs(10),
-    Duration::from_secs(30),
-];
-
 /// One peer that is connected to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerSettings {

@@ -1,16 +1,15 @@
 //! Settings of a RADIUS sink.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
 use crate::dictionary::Dictionary;
+use crate::net::tls::ClientTls;
 use crate::radius::attribute::{Oversize, Priority};
 use crate::radius::client;
 use crate::record::{Cause, LegOrder};
@@ -147,28 +146,13 @@ pub enum Carrier {
 }
 
 /// How TLS is spoken.
-#[derive(Clone)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TlsSettings {
-    /// Trust anchors, our certificate, whether names are checked.
-    pub config: Arc<ClientConfig>,
+    /// Trust anchors, our certificate, whether names are checked. Files that were read anew are other files: what they hold
+    /// is not compared.
+    pub config: ClientTls,
     /// What each server has to prove, in the order of the servers; a missing one stands for its address.
     pub names: Vec<ServerName<'static>>,
-}
-
-/// Files that were read anew are other files: what they hold is not compared.
-impl PartialEq for TlsSettings {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.config, &other.config) && self.names == other.names
-    }
-}
-
-impl Eq for TlsSettings {}
-
-/// Without the configuration, which has our key.
-impl fmt::Debug for TlsSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsSettings").field("names", &self.names).finish_non_exhaustive()
-    }
 }
 
 /// Which of several own IPv6 addresses is preferred.

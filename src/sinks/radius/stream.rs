@@ -11,22 +11,20 @@ use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::{Protocol, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::settings::TlsSettings;
 use super::socket::Local;
 use crate::clock::{self, Instant};
+use crate::net::tls::{ClientTls, server_address};
 use crate::radius::client::{Closing, Input, LaneId, ServerIndex};
 use crate::radius::frame::Frames;
 use crate::sinks::chain;
@@ -46,7 +44,7 @@ const READS_PER_TURN: usize = 64;
 pub(super) struct Streams {
     servers: Vec<Server>,
     local: Local,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<ClientTls>,
     buffer: Box<[u8; READ_OCTETS]>,
     /// Connections whose farewell is on its way; not after that instant.
     leaving: Vec<(Instant, Wire)>,
@@ -92,13 +90,13 @@ impl Streams {
         let server = |(place, address): (usize, &SocketAddr)| Server {
             address: *address,
             // Without a name of its own a server has to prove its address.
-            name: tls.map(|_| name(place).unwrap_or_else(|| ServerName::IpAddress(address.ip().into()))),
+            name: tls.map(|_| name(place).unwrap_or_else(|| server_address(address.ip()))),
             lanes: Vec::new(),
         };
         Self {
             servers: addresses.iter().enumerate().map(server).collect(),
             local,
-            tls: tls.map(|tls| Arc::clone(&tls.config)),
+            tls: tls.map(|tls| tls.config.clone()),
             buffer: Box::new([0; READ_OCTETS]),
             leaving: Vec::new(),
             has_fresh: false,
@@ -339,7 +337,7 @@ impl Wire {
 async fn connect(
     local: Local,
     address: SocketAddr,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<(ClientTls, ServerName<'static>)>,
     limit: Duration,
 ) -> io::Result<Wire> {
     let work = async {
@@ -349,7 +347,7 @@ async fn connect(
         let stream = TcpSocket::from_std_stream(StdStream::from(socket)).connect(address).await?;
         Ok(match tls {
             None => Wire::Tcp(stream),
-            Some((config, name)) => Wire::Tls(Box::new(TlsConnector::from(config).connect(name, stream).await?)),
+            Some((tls, name)) => Wire::Tls(Box::new(tls.connect(name, stream).await?)),
         })
     };
     match tokio::time::timeout(limit, work).await {

@@ -15,7 +15,7 @@ use rustls::{ServerConfig, ServerConnection};
 use tempfile::TempDir;
 
 use crate::clock::{self, Instant};
-use crate::net::tls::{self, ClientFiles, Identity, NameCheck};
+use crate::net::tls::{self, ClientFiles, ClientTls, Identity, NameCheck, Roots};
 use crate::radius::packet::{self, Code, Packet};
 use crate::radius::{Secret, authenticator};
 
@@ -228,10 +228,10 @@ impl Certificates {
     }
 
     /// A client, with its certificate or without.
-    pub fn client(&self, has_certificate: bool, name_check: NameCheck) -> Arc<rustls::ClientConfig> {
+    pub fn client(&self, has_certificate: bool, name_check: NameCheck) -> ClientTls {
         let path = |name: &str| self.dir.path().join(name);
         let own = Identity { certificate: path("client.pem"), key: path("client.key") };
         let own = has_certificate.then_some(own);
-        tls::client_config(&ClientFiles { ca: path("ca.pem"), own, name_check }).unwrap()
+        ClientTls::load(&ClientFiles { roots: Roots::File(path("ca.pem")), own, name_check }).unwrap()
     }
 }
