@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use super::error::{Mistake, Mistakes};
 use super::parse;
 use super::plan::Plan;
+use crate::net::socket::SourceAddress;
 use crate::radius::client::Idle;
-use crate::sinks::radius::{Carrier, Settings, SourceAddress};
+use crate::sinks::radius::{Carrier, Settings};
 
 /// A folder with an authority, a certificate and keys; `{DIR}` in texts stands for it.
 struct Folder(TempDir);

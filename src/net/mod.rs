@@ -1,3 +1,4 @@
-//! Pieces of the shell that know no policy: TLS.
+//! Pieces of the shell that know no policy: sockets, TLS.
 
+pub mod socket;
 pub mod tls;

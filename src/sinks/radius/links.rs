@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::net::Sockets;
 use super::settings::Carrier;
-use super::socket::Local;
 use super::stream::Streams;
+use crate::net::socket::Local;
 use crate::radius::client::{Input, LaneId, ServerIndex};
 
 /// The lanes of all servers.

@@ -10,7 +10,6 @@ mod net;
 mod profile;
 pub mod render;
 mod settings;
-mod socket;
 pub mod status;
 mod stream;
 pub mod trial;
@@ -29,11 +28,11 @@ use self::kind::Identity;
 use self::links::{Links, Opening};
 use self::meters::Meters;
 use self::names::Names;
-use self::socket::Local;
 use super::view::ServerView;
 use super::{Outcome, Sink, seed};
 use crate::clock::{self, Instant, Now};
 use crate::ids::Seq;
+use crate::net::socket::Local;
 use crate::queue::{Lease, Settlement};
 use crate::radius::client::{self, Client, Input, Output, ServerStatus, Submission};
 use crate::record::Record;
@@ -47,8 +46,8 @@ pub use meters::{
 pub use profile::SetupError;
 pub use render::{Losses, Renderer, SetupErrors};
 pub use settings::{
-    Carrier, Columns, FREERADIUS_SQL, FieldMapping, Legs, NamedServer, Profile, SessionId, Settings, SourceAddress,
-    StatusMapping, TlsSettings,
+    Carrier, Columns, FREERADIUS_SQL, FieldMapping, Legs, NamedServer, Profile, SessionId, Settings, StatusMapping,
+    TlsSettings,
 };
 pub use stream::CONNECT_TIME_MAX;
 

@@ -13,7 +13,7 @@ use socket2::Socket;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::socket::Local;
+use crate::net::socket::Local;
 use crate::radius::client::{Input, LaneId, ServerIndex};
 use crate::radius::packet::PACKET_OCTETS_MAX;
 

@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
 use crate::dictionary::Dictionary;
+use crate::net::socket::SourceAddress;
 use crate::net::tls::ClientTls;
 use crate::radius::attribute::{Oversize, Priority};
 use crate::radius::client;
@@ -153,16 +154,6 @@ pub struct TlsSettings {
     pub config: ClientTls,
     /// What each server has to prove, in the order of the servers; a missing one stands for its address.
     pub names: Vec<ServerName<'static>>,
-}
-
-/// Which of several own IPv6 addresses is preferred.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum SourceAddress {
-    /// The kernel's choice.
-    #[default]
-    Kernel,
-    /// A public one rather than a temporary one (RFC 5014).
-    Public,
 }
 
 /// One field and the attribute that carries it.

@@ -22,8 +22,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 
 use super::settings::TlsSettings;
-use super::socket::Local;
 use crate::clock::{self, Instant};
+use crate::net::socket::Local;
 use crate::net::tls::{ClientTls, server_address};
 use crate::radius::client::{Closing, Input, LaneId, ServerIndex};
 use crate::radius::frame::Frames;

@@ -33,8 +33,8 @@ pub use servers::{Host, SECRET_OCTETS_MIN, Server};
 use crate::config::error::{Mistake, Mistakes};
 use crate::config::keyword_file::{self, unreadable};
 use crate::config::keywords::Keywords;
+use crate::net::socket::SourceAddress;
 use crate::net::tls::Tls;
-use crate::sinks::radius::SourceAddress;
 
 /// Port of RADIUS accounting (RFC 2866 §3).
 pub const ACCT_PORT: u16 = 1813;

@@ -10,9 +10,9 @@ use super::{ACCT_PORT, RadiusClient, Readers, Surroundings, TLS_PORT, Transport,
 use crate::config::error::{Findings, Mistake, Mistakes, Place, Weight};
 use crate::config::keyword_file::{KeywordFile, Kind};
 use crate::config::keywords::Keywords;
+use crate::net::socket::SourceAddress;
 use crate::net::tls::NameCheck;
 use crate::radius::Secret;
-use crate::sinks::radius::SourceAddress;
 
 /// Seconds to wait for one answer, as in the sample files of the libraries.
 const TIMEOUT_DEFAULT_S: u32 = 10;

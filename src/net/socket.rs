@@ -10,22 +10,30 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::settings::SourceAddress;
-
 /// `IPV6_ADDR_PREFERENCES` of `linux/in6.h` (RFC 5014 §3).
 const IPV6_ADDR_PREFERENCES: libc::c_int = 72;
 /// `IPV6_PREFER_SRC_PUBLIC`: rather a public address than a temporary one.
 const IPV6_PREFER_SRC_PUBLIC: libc::c_int = 0x0002;
 
+/// Which of several own IPv6 addresses is preferred.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SourceAddress {
+    /// The kernel's choice.
+    #[default]
+    Kernel,
+    /// A public one rather than a temporary one (RFC 5014).
+    Public,
+}
+
 /// The near end of all sockets of a sink.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Local {
+pub struct Local {
     /// Local address; `None` leaves it to the kernel.
-    pub(super) bind: Option<IpAddr>,
+    pub bind: Option<IpAddr>,
     /// File of the network namespace; `None` is that of the process.
-    pub(super) namespace: Option<PathBuf>,
+    pub namespace: Option<PathBuf>,
     /// Which of several own IPv6 addresses is preferred.
-    pub(super) source: SourceAddress,
+    pub source: SourceAddress,
 }
 
 impl Local {
@@ -35,7 +43,7 @@ impl Local {
     ///
     /// # Errors
     /// What the kernel says; for a namespace with its name.
-    pub(super) fn socket(&self, remote: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    pub fn socket(&self, remote: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
         let make = || Socket::new(Domain::for_address(remote), kind.cloexec().nonblocking(), Some(protocol));
         let socket = match &self.namespace {
             None => make()?,
@@ -54,14 +62,14 @@ impl Local {
     ///
     /// # Errors
     /// As [`Self::socket`]; also when there is no route.
-    pub(super) fn datagrams(&self, remote: SocketAddr) -> io::Result<Socket> {
+    pub fn datagrams(&self, remote: SocketAddr) -> io::Result<Socket> {
         let socket = self.socket(remote, Type::DGRAM, Protocol::UDP)?;
         socket.connect(&remote.into())?;
         Ok(socket)
     }
 
     /// The address this host sends from to a server; the loopback address when there is no route yet.
-    pub(super) fn address_towards(&self, server: SocketAddr) -> IpAddr {
+    pub fn address_towards(&self, server: SocketAddr) -> IpAddr {
         let socket = self.datagrams(server).and_then(|socket| socket.local_addr());
         match (socket.ok().and_then(|local| local.as_socket()), server) {
             (Some(local), _) => local.ip(),
