@@ -1,4 +1,5 @@
-//! Pieces of the shell that know no policy: sockets, TLS.
+//! Pieces of the shell that know no policy: sockets, connections, TLS.
 
+pub mod dial;
 pub mod socket;
 pub mod tls;

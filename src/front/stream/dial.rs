@@ -1,29 +1,30 @@
 //! Connections that are being made: opened by the gateway, or taken from a listener.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::connection::{Connection, Direction, End, serve};
 use super::hub::{Hub, Slot};
 use crate::clock;
-use crate::net::tls;
+use crate::net::dial::Upkeep;
+use crate::net::socket::Local;
+use crate::net::{self, tls};
 use crate::sip::stack::{ListenerId, Peer, Transport};
 use crate::timers::spell::Spell;
 
 /// Pause after a failed accept: no file descriptor is left, and one may come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Silence after which the kernel asks whether the other end is still there, and how often it asks then.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
-const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// How long the kernel tries to deliver what was written.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+/// After a minute of silence the kernel asks every 10 s whether the other end is still there.
+const UPKEEP: Upkeep = Upkeep {
+    probes: Some(TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10))),
+    unacknowledged_max: Some(Duration::from_secs(30)),
+};
 
 /// Takes connections from a listener until the thread ends.
 pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, transport: Transport, listener: TcpListener) {
@@ -64,7 +65,7 @@ pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, transport: Transport, l
 
 /// A connection that came in.
 async fn welcome(hub: Rc<Hub>, slot: Slot, peer: Peer, transport: Transport, stream: TcpStream) {
-    prepare(&stream);
+    let _works_without = UPKEEP.apply(&stream);
     let own = Connection::new(peer, transport, Direction::Inbound, None);
     let server = hub.servers.borrow().get(&peer.listener).cloned();
     let end = match (transport, server) {
@@ -113,7 +114,10 @@ enum Opened {
 async fn open(hub: &Hub, own: &Connection) -> Result<Opened, End> {
     let to = own.peer.addr;
     let place = hub.places.get(usize::from(own.peer.listener.0)).ok_or(End::Refused)?;
-    let stream = connect(place.bind, to).await.map_err(|error| {
+    // From the address of the listener, so that the other end sees the gateway by one address.
+    let bind = Some(place.bind.ip()).filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == to.is_ipv4());
+    let local = Local { bind, ..Local::default() };
+    let stream = net::dial::connect(&local, to, &UPKEEP).await.map_err(|error| {
         tracing::debug!(peer = %to, %error, "cannot connect");
         if error.kind() == io::ErrorKind::TimedOut { End::TimedOut } else { End::Refused }
     })?;
@@ -129,23 +133,4 @@ async fn open(hub: &Hub, own: &Connection) -> Result<Opened, End> {
     })?;
     own.show(stream.get_ref().1.peer_certificates());
     Ok(Opened::Secure(Box::new(stream)))
-}
-
-/// Connects from the address of the listener, so that the other end sees the gateway by one address.
-async fn connect(from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if !from.ip().is_unspecified() && from.is_ipv4() == to.is_ipv4() {
-        socket.bind(SocketAddr::new(from.ip(), 0))?;
-    }
-    let stream = socket.connect(to).await?;
-    prepare(&stream);
-    Ok(stream)
-}
-
-/// Messages leave at once, and a peer that is gone is found out. Where the kernel refuses, it works without.
-fn prepare(stream: &TcpStream) {
-    let socket = SockRef::from(stream);
-    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
-    let _without = socket.set_tcp_nodelay(true).and(socket.set_tcp_keepalive(&probes));
-    let _without = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
 }

@@ -9,20 +9,21 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
-use socket2::{Protocol, TcpKeepalive, Type};
+use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::settings::TlsSettings;
 use crate::clock::{self, Instant};
+use crate::net::dial::{self, Upkeep};
 use crate::net::socket::Local;
 use crate::net::tls::{ClientTls, server_address};
 use crate::radius::client::{Closing, Input, LaneId, ServerIndex};
@@ -31,8 +32,9 @@ use crate::sinks::chain;
 
 /// Longest time for a connection, its TLS handshake included.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// Idle time after which TCP asks whether the peer is there.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// After a minute of silence TCP asks whether the peer is there.
+const UPKEEP: Upkeep =
+    Upkeep { probes: Some(TcpKeepalive::new().with_time(Duration::from_secs(60))), unacknowledged_max: None };
 /// Longest time for the farewell of TLS to leave.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 /// Octets read at once.
@@ -341,10 +343,7 @@ async fn connect(
     limit: Duration,
 ) -> io::Result<Wire> {
     let work = async {
-        let socket = local.socket(address, Type::STREAM, Protocol::TCP)?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
-        let stream = TcpSocket::from_std_stream(StdStream::from(socket)).connect(address).await?;
+        let stream = dial::connect(&local, address, &UPKEEP).await?;
         Ok(match tls {
             None => Wire::Tcp(stream),
             Some((tls, name)) => Wire::Tls(Box::new(tls.connect(name, stream).await?)),
