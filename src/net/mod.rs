@@ -2,4 +2,5 @@
 
 pub mod dial;
 pub mod socket;
+pub mod stream;
 pub mod tls;

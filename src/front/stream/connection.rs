@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use rustls::pki_types::CertificateDer;
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +22,7 @@ use super::hub::Hub;
 use super::{Arrived, Outgoing};
 use crate::clock::{self, Instant};
 use crate::front::mailbox::owner_of;
+use crate::net::stream::Wire;
 use crate::net::tls::is_valid_for;
 use crate::sip::stack::{Peer, Transport};
 
@@ -256,14 +257,11 @@ impl Connection {
 }
 
 /// Reads and writes a connection that stands until it ends.
-pub(super) async fn serve<S>(hub: &Rc<Hub>, own: &Rc<Connection>, stream: S) -> End
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+pub(super) async fn serve(hub: &Rc<Hub>, own: &Rc<Connection>, wire: Wire) -> End {
     own.stage.set(Stage::Open);
     own.used.set(clock::mono());
     hub.meters.opened(own);
-    let (mut reading, writing) = tokio::io::split(stream);
+    let (mut reading, writing) = tokio::io::split(wire);
     let mut writer = Writer { half: writing, pending: BytesMut::new(), has_refused: false };
     let end = tokio::select! {
         end = read_until_end(hub, own, &mut reading) => end,
@@ -285,10 +283,7 @@ where
 }
 
 /// Reads until the connection ends: messages go to the shards of their calls.
-async fn read_until_end<S>(hub: &Rc<Hub>, own: &Rc<Connection>, half: &mut ReadHalf<S>) -> End
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn read_until_end(hub: &Rc<Hub>, own: &Rc<Connection>, half: &mut ReadHalf<Wire>) -> End {
     let mut framer = Framer::new(hub.settings().message);
     let mut batches: Vec<Vec<Arrived>> = (0..hub.mailboxes.len()).map(|_| Vec::new()).collect();
     let mut message_since = None;
@@ -326,10 +321,7 @@ where
 }
 
 /// Reads what is there into the buffer all connections share, so that an idle one holds none.
-async fn read_into<S>(hub: &Hub, half: &mut ReadHalf<S>, framer: &mut Framer) -> io::Result<usize>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn read_into(hub: &Hub, half: &mut ReadHalf<Wire>, framer: &mut Framer) -> io::Result<usize> {
     poll_fn(|context| {
         let mut scratch = hub.scratch.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
@@ -368,10 +360,7 @@ fn sort_frames(hub: &Rc<Hub>, own: &Rc<Connection>, framer: &mut Framer, batches
 }
 
 /// Reads what still comes and throws it away.
-async fn discard<S>(hub: &Hub, half: &mut ReadHalf<S>)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn discard(hub: &Hub, half: &mut ReadHalf<Wire>) {
     let mut left = LINGER_BYTES_MAX;
     while left > 0 {
         let read = poll_fn(|context| {
@@ -388,14 +377,14 @@ where
 }
 
 /// The writing end. What it has begun to write it ends, also when it is interrupted in between.
-struct Writer<S> {
-    half: WriteHalf<S>,
+struct Writer {
+    half: WriteHalf<Wire>,
     pending: BytesMut,
     /// Whether a refusal of a malformed message was among what was written.
     has_refused: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
+impl Writer {
     async fn write_until_end(&mut self, hub: &Hub, own: &Connection) -> End {
         loop {
             match timeout(WRITE_WAIT, self.flush(hub, own)).await {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::client::TlsStream;
 
 use super::connection::{Connection, Direction, End, serve};
 use super::hub::{Hub, Slot};
 use crate::clock;
 use crate::net::dial::Upkeep;
 use crate::net::socket::Local;
+use crate::net::stream::Wire;
 use crate::net::{self, tls};
 use crate::sip::stack::{ListenerId, Peer, Transport};
 use crate::timers::spell::Spell;
@@ -72,13 +72,14 @@ async fn welcome(hub: Rc<Hub>, slot: Slot, peer: Peer, transport: Transport, str
         (Transport::Tls, None) | (Transport::Udp, _) => End::Handshake,
         (Transport::Tcp, _) => {
             hub.enter(&own);
-            serve(&hub, &own, stream).await
+            serve(&hub, &own, Wire::Tcp(stream)).await
         }
         (Transport::Tls, Some(server)) => match timeout(hub.settings().handshake, server.accept(stream)).await {
             Ok(Ok(stream)) => {
-                own.show(stream.get_ref().1.peer_certificates());
+                let wire = Wire::tls(stream);
+                own.show(wire.certificates());
                 hub.enter(&own);
-                serve(&hub, &own, stream).await
+                serve(&hub, &own, wire).await
             }
             Ok(Err(error)) => {
                 tracing::debug!(peer = %peer.addr, %error, "TLS handshake failed");
@@ -98,20 +99,14 @@ pub(super) async fn dial(hub: Rc<Hub>, own: Rc<Connection>) {
         end = own.ended_from_outside() => Err(end),
     };
     let end = match opened {
-        Ok(Opened::Plain(stream)) => serve(&hub, &own, stream).await,
-        Ok(Opened::Secure(stream)) => serve(&hub, &own, *stream).await,
+        Ok(wire) => serve(&hub, &own, wire).await,
         Err(end) => end,
     };
     hub.ended(&own, end);
 }
 
-enum Opened {
-    Plain(TcpStream),
-    Secure(Box<TlsStream<TcpStream>>),
-}
-
 /// Connects, and secures the connection if it is to be.
-async fn open(hub: &Hub, own: &Connection) -> Result<Opened, End> {
+async fn open(hub: &Hub, own: &Connection) -> Result<Wire, End> {
     let to = own.peer.addr;
     let place = hub.places.get(usize::from(own.peer.listener.0)).ok_or(End::Refused)?;
     // From the address of the listener, so that the other end sees the gateway by one address.
@@ -122,7 +117,7 @@ async fn open(hub: &Hub, own: &Connection) -> Result<Opened, End> {
         if error.kind() == io::ErrorKind::TimedOut { End::TimedOut } else { End::Refused }
     })?;
     if own.transport != Transport::Tls {
-        return Ok(Opened::Plain(stream));
+        return Ok(Wire::Tcp(stream));
     }
     let client = hub.client.borrow().clone().ok_or(End::Handshake)?;
     let name = own.name().map_or_else(|| Ok(tls::server_address(to.ip())), |name| tls::server_name(&name));
@@ -131,6 +126,7 @@ async fn open(hub: &Hub, own: &Connection) -> Result<Opened, End> {
         tracing::warn!(peer = %to, %error, "TLS handshake failed");
         End::Handshake
     })?;
-    own.show(stream.get_ref().1.peer_certificates());
-    Ok(Opened::Secure(Box::new(stream)))
+    let wire = Wire::tls(stream);
+    own.show(wire.certificates());
+    Ok(wire)
 }

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use crate::diameter::peer::Cause;
 use crate::diameter::route::PeerSettings;
 use crate::net::dial::{Upkeep, connect_host};
 use crate::net::socket::Local;
+use crate::net::stream::Wire;
 use crate::net::tls::{ClientFiles, ClientTls, TlsError, server_name};
 
 /// A TCP connection to a peer, with its local address.
@@ -27,16 +27,12 @@ pub(super) async fn connect(
 }
 
 /// TLS on a connection. Files are read anew, so that renewed certificates count from the next connection on.
-pub(super) async fn secure(
-    stream: TcpStream,
-    files: ClientFiles,
-    name: String,
-) -> Result<Box<TlsStream<TcpStream>>, Cause> {
+pub(super) async fn secure(stream: TcpStream, files: ClientFiles, name: String) -> Result<Wire, Cause> {
     let no_tls = |error: &TlsError| Cause::NoTls(crate::sinks::chain(error).to_string());
     let tls = ClientTls::load(&files).map_err(|error| no_tls(&error))?;
     let name = server_name(&name).map_err(|error| no_tls(&error))?;
     match tls.connect(name, stream).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => Ok(Wire::tls(stream)),
         Err(error) => {
             let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
             Err(match cause {

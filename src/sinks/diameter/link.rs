@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use super::dial;
 use crate::diameter::header::{HeaderError, frame};
 use crate::diameter::peer::Cause;
 use crate::diameter::route::PeerSettings;
+use crate::net::stream::Wire;
 use crate::net::tls::ClientFiles;
 
 /// Octets read at once, and written at once.
@@ -27,14 +27,13 @@ const READS_MAX: usize = 8;
 const UNWRITTEN_MAX: usize = 1024 * 1024;
 
 type Dialing = Pin<Box<dyn Future<Output = Result<(TcpStream, IpAddr), Cause>> + Send>>;
-type Securing = Pin<Box<dyn Future<Output = Result<Box<TlsStream<TcpStream>>, Cause>> + Send>>;
+type Securing = Pin<Box<dyn Future<Output = Result<Wire, Cause>> + Send>>;
 
 enum Stage {
     None,
     Dialing(Dialing),
-    Plain(TcpStream),
     Securing(Securing),
-    Tls(Box<TlsStream<TcpStream>>),
+    Open(Wire),
 }
 
 /// What came over a link.
@@ -88,14 +87,14 @@ impl Link {
     /// Begins the TLS handshake on the transport that is there.
     pub fn secure(&mut self, files: ClientFiles, name: String) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::None) {
-            Stage::Plain(stream) => Stage::Securing(Box::pin(dial::secure(stream, files, name))),
+            Stage::Open(Wire::Tcp(stream)) => Stage::Securing(Box::pin(dial::secure(stream, files, name))),
             other => other,
         };
     }
 
     /// Queues a message.
     pub fn send(&mut self, message: &[u8]) {
-        if matches!(self.stage, Stage::Plain(_) | Stage::Tls(_)) && self.ending.is_none() {
+        if matches!(self.stage, Stage::Open(_)) && self.ending.is_none() {
             self.output.extend_from_slice(message);
         }
     }
@@ -148,7 +147,7 @@ impl Link {
             Stage::Dialing(dialing) => match dialing.as_mut().poll(cx) {
                 Poll::Pending => Hearing::Stop,
                 Poll::Ready(Ok((stream, local))) => {
-                    self.stage = Stage::Plain(stream);
+                    self.stage = Stage::Open(Wire::Tcp(stream));
                     hear(Event::Connected(local))
                 }
                 Poll::Ready(Err(cause)) => {
@@ -158,8 +157,8 @@ impl Link {
             },
             Stage::Securing(securing) => match securing.as_mut().poll(cx) {
                 Poll::Pending => Hearing::Stop,
-                Poll::Ready(Ok(stream)) => {
-                    self.stage = Stage::Tls(stream);
+                Poll::Ready(Ok(wire)) => {
+                    self.stage = Stage::Open(wire);
                     hear(Event::Secured)
                 }
                 Poll::Ready(Err(cause)) => {
@@ -168,17 +167,14 @@ impl Link {
                 }
             },
             Stage::None => Hearing::Stop,
-            Stage::Plain(_) | Stage::Tls(_) => Hearing::GoOn,
+            Stage::Open(_) => Hearing::GoOn,
         }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut room = ReadBuf::new(&mut self.chunk);
-        match &mut self.stage {
-            Stage::Plain(stream) => std::task::ready!(Pin::new(stream).poll_read(cx, &mut room))?,
-            Stage::Tls(stream) => std::task::ready!(Pin::new(stream).poll_read(cx, &mut room))?,
-            _ => return Poll::Pending,
-        }
+        let Stage::Open(wire) = &mut self.stage else { return Poll::Pending };
+        std::task::ready!(Pin::new(wire).poll_read(cx, &mut room))?;
         let octets = room.filled().len();
         self.input.extend_from_slice(room.filled());
         Poll::Ready(Ok(octets))
@@ -214,21 +210,17 @@ impl Link {
     /// Writes what waits, and ends the transport if that was wanted.
     pub fn poll_output(&mut self, cx: &mut Context<'_>) {
         if self.ending == Some(Ending::Reset) {
-            if let Stage::Plain(stream) = &self.stage {
-                reset(stream);
-            } else if let Stage::Tls(stream) = &self.stage {
-                reset(stream.get_ref().0);
+            if let Stage::Open(wire) = &self.stage {
+                wire.reset();
             }
             return self.drop_transport();
         }
+        let Stage::Open(wire) = &mut self.stage else {
+            return if self.ending.is_some() { self.drop_transport() } else { self.output.clear() };
+        };
         while !self.output.is_empty() {
             let chunk = &self.output[..self.output.len().min(CHUNK)];
-            let written = match &mut self.stage {
-                Stage::Plain(stream) => Pin::new(stream).poll_write(cx, chunk),
-                Stage::Tls(stream) => Pin::new(stream).poll_write(cx, chunk),
-                _ => return self.output.clear(),
-            };
-            match written {
+            match Pin::new(&mut *wire).poll_write(cx, chunk) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(octets)) if octets > 0 => self.output.advance(octets),
                 // The reading side learns of the end.
@@ -238,12 +230,10 @@ impl Link {
                 }
             }
         }
-        if let Stage::Tls(stream) = &mut self.stage {
-            let _errors_show_when_reading = Pin::new(stream).poll_flush(cx);
-        }
+        let _errors_show_when_reading = Pin::new(&mut *wire).poll_flush(cx);
         if self.ending == Some(Ending::Orderly) {
-            if let Stage::Tls(stream) = &mut self.stage {
-                let _best_effort = Pin::new(stream).poll_shutdown(cx);
+            if wire.is_tls() {
+                let _best_effort = Pin::new(wire).poll_shutdown(cx);
             }
             self.drop_transport();
         }
@@ -255,10 +245,4 @@ impl Link {
 pub(super) enum Hearing {
     GoOn,
     Stop,
-}
-
-/// Ends a connection with RST.
-fn reset(stream: &TcpStream) {
-    // Without it the end is a FIN, which does as well.
-    let _best_effort = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

@@ -17,14 +17,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use socket2::TcpKeepalive;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::settings::TlsSettings;
 use crate::clock::{self, Instant};
 use crate::net::dial::{self, Upkeep};
 use crate::net::socket::Local;
+use crate::net::stream::Wire;
 use crate::net::tls::{ClientTls, server_address};
 use crate::radius::client::{Closing, Input, LaneId, ServerIndex};
 use crate::radius::frame::Frames;
@@ -146,7 +145,7 @@ impl Streams {
     /// Ends TLS with close_notify (RFC 8446 §6.1): without it the peer takes the end for a cut.
     fn leave(&mut self, lane: Option<Lane>) {
         if let Some(Lane::Open(connection)) = lane
-            && matches!(connection.wire, Wire::Tls(_))
+            && connection.wire.is_tls()
             && connection.broken.is_none()
         {
             self.leaving.push((clock::mono() + FAREWELL_TIME_MAX, connection.wire));
@@ -157,7 +156,7 @@ impl Streams {
     fn say_farewell(&mut self, cx: &mut Context<'_>) {
         if !self.leaving.is_empty() {
             let now = clock::mono();
-            self.leaving.retain_mut(|(until, wire)| *until > now && wire.pin().poll_shutdown(cx).is_pending());
+            self.leaving.retain_mut(|(until, wire)| *until > now && Pin::new(wire).poll_shutdown(cx).is_pending());
         }
     }
 
@@ -279,9 +278,9 @@ impl Connection {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             // The packet before has left: the next has the buffer of TLS for itself and becomes one record.
-            ready!(self.wire.pin().poll_flush(cx))?;
+            ready!(Pin::new(&mut self.wire).poll_flush(cx))?;
             let Some(packet) = self.unsent.front() else { return Poll::Ready(Ok(())) };
-            let octets = ready!(self.wire.pin().poll_write(cx, &packet[self.sent..]))?;
+            let octets = ready!(Pin::new(&mut self.wire).poll_write(cx, &packet[self.sent..]))?;
             if octets == 0 {
                 return Poll::Ready(Err(ErrorKind::WriteZero.into()));
             }
@@ -296,7 +295,7 @@ impl Connection {
     fn read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> Turn {
         for _ in 0..READS_PER_TURN {
             let mut space = ReadBuf::new(buffer);
-            match self.wire.pin().poll_read(cx, &mut space) {
+            match Pin::new(&mut self.wire).poll_read(cx, &mut space) {
                 Poll::Pending => return Turn::Idle,
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => return Turn::Over(End::Ended),
                 Poll::Ready(Err(error)) => return Turn::Over(End::Broken(chain(&error).to_string())),
@@ -315,26 +314,6 @@ impl Connection {
     }
 }
 
-/// The two kinds of connections.
-enum Wire {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// What both kinds can do.
-trait Duplex: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
-
-impl Wire {
-    fn pin(&mut self) -> Pin<&mut dyn Duplex> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream),
-            Self::Tls(stream) => Pin::new(&mut **stream),
-        }
-    }
-}
-
 /// Makes a connection, with its handshake.
 async fn connect(
     local: Local,
@@ -346,7 +325,7 @@ async fn connect(
         let stream = dial::connect(&local, address, &UPKEEP).await?;
         Ok(match tls {
             None => Wire::Tcp(stream),
-            Some((tls, name)) => Wire::Tls(Box::new(tls.connect(name, stream).await?)),
+            Some((tls, name)) => Wire::tls(tls.connect(name, stream).await?),
         })
     };
     match tokio::time::timeout(limit, work).await {
