@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -10,6 +10,48 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+/// Collects octets of one connection and gives the packets in them, however they were cut.
+///
+/// It holds what was pushed and not taken: at most one packet when all were taken after each push.
+#[derive(Debug, Default)]
+pub struct Packets {
+    octets: Vec<u8>,
+    taken: usize,
+}
+
+impl Packets {
+    /// Adds what came.
+    pub fn push(&mut self, octets: &[u8]) {
+        self.octets.drain(..self.taken);
+        self.taken = 0;
+        self.octets.extend_from_slice(octets);
+    }
+
+    /// The next whole packet; `None` until more comes. `length` says of octets how many the packet has that begins there,
+    /// once all of them have come.
+    ///
+    /// # Errors
+    /// Those of `length`: the stream has no further boundary then.
+    pub fn take<E>(&mut self, length: impl Fn(&[u8]) -> Result<Option<usize>, E>) -> Result<Option<&[u8]>, E> {
+        let rest = &self.octets[self.taken..];
+        let Some(whole) = length(rest)? else { return Ok(None) };
+        self.taken += whole;
+        Ok(Some(&rest[..whole]))
+    }
+
+    /// Octets that were not taken.
+    #[must_use]
+    pub fn rest(&self) -> usize {
+        self.octets.len() - self.taken
+    }
+
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.octets.clear();
+        self.taken = 0;
+    }
+}
 
 /// A connection that stands.
 #[derive(Debug)]
@@ -53,6 +95,19 @@ impl Wire {
             Self::Tls(stream) => stream.get_ref().0,
         };
         let _best_effort = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Reads once, by way of `buffer`; no octets are the end.
+    pub fn poll_packets(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        packets: &mut Packets,
+    ) -> Poll<io::Result<usize>> {
+        let mut space = ReadBuf::new(buffer);
+        ready!(Pin::new(self).poll_read(cx, &mut space))?;
+        packets.push(space.filled());
+        Poll::Ready(Ok(space.filled().len()))
     }
 
     fn pin(self: Pin<&mut Self>) -> Pin<&mut dyn Duplex> {

@@ -1,4 +1,4 @@
-//! Packets out of a stream: RADIUS over TCP and TLS has no frame but the packet's own Length (RFC 6613 §2.6.2).
+//! Packets in a stream: RADIUS over TCP and TLS has no frame but the packet's own Length (RFC 6613 §2.6.2).
 //!
 //! Only the Length field is looked at, which RADIUS/1.1 (RFC 9765 §4.1) has at the same place: what stands in the other
 //! octets of the header is the business of whoever takes the packet.
@@ -8,45 +8,18 @@ use super::packet::{HEADER_OCTETS, Malformed, PACKET_OCTETS_MAX};
 /// Octets before the end of the Length field.
 const LENGTH_END: usize = 4;
 
-/// Collects octets of one connection and gives the packets in them, however they were cut.
+/// Octets of the packet that `octets` begin with, from its code to its last attribute, once all of it is there.
 ///
-/// It holds what was pushed and not taken: at most one packet when all were taken after each push.
-#[derive(Debug, Default)]
-pub struct Frames {
-    octets: Vec<u8>,
-    taken: usize,
-}
-
-impl Frames {
-    /// Adds what came.
-    pub fn push(&mut self, octets: &[u8]) {
-        self.octets.drain(..self.taken);
-        self.taken = 0;
-        self.octets.extend_from_slice(octets);
+/// # Errors
+/// [`Malformed::Length`] for a length that no packet has. The stream has no further boundary then: the connection is to be
+/// closed (RFC 6613 §2.6.4).
+pub fn frame(octets: &[u8]) -> Result<Option<usize>, Malformed> {
+    let Some(head) = octets.first_chunk::<LENGTH_END>() else { return Ok(None) };
+    let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+    if !(HEADER_OCTETS..=PACKET_OCTETS_MAX).contains(&length) {
+        return Err(Malformed::Length { length });
     }
-
-    /// The next whole packet, from its code to its last attribute; `None` until more comes.
-    ///
-    /// # Errors
-    /// [`Malformed::Length`] for a length that no packet has. The stream has no further boundary then: the connection
-    /// is to be closed (RFC 6613 §2.6.4).
-    pub fn take(&mut self) -> Result<Option<&[u8]>, Malformed> {
-        let rest = &self.octets[self.taken..];
-        let Some(head) = rest.first_chunk::<LENGTH_END>() else { return Ok(None) };
-        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-        if !(HEADER_OCTETS..=PACKET_OCTETS_MAX).contains(&length) {
-            return Err(Malformed::Length { length });
-        }
-        let whole = rest.get(..length);
-        self.taken += whole.map_or(0, <[u8]>::len);
-        Ok(whole)
-    }
-
-    /// Whether a packet has begun and not ended.
-    #[cfg(test)]
-    pub fn is_inside(&self) -> bool {
-        self.taken < self.octets.len()
-    }
+    Ok((octets.len() >= length).then_some(length))
 }
 
 #[cfg(test)]
@@ -54,6 +27,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::net::stream::Packets;
 
     fn packet(length: u16, fill: u8) -> Vec<u8> {
         let mut octets = vec![fill; usize::from(length)];
@@ -61,9 +35,9 @@ mod tests {
         octets
     }
 
-    fn all(frames: &mut Frames) -> Result<Vec<Vec<u8>>, Malformed> {
+    fn all(frames: &mut Packets) -> Result<Vec<Vec<u8>>, Malformed> {
         let mut found = Vec::new();
-        while let Some(packet) = frames.take()? {
+        while let Some(packet) = frames.take(frame)? {
             found.push(packet.to_vec());
         }
         Ok(found)
@@ -72,13 +46,13 @@ mod tests {
     #[test]
     fn a_length_that_no_packet_has_ends_the_stream() {
         for (length, is_fine) in [(0, false), (19, false), (20, true), (4096, true), (4097, false), (65_535, false)] {
-            let mut frames = Frames::default();
+            let mut frames = Packets::default();
             frames.push(&packet(length.max(4), 1)[..2]);
-            assert_eq!(frames.take(), Ok(None), "{length}: the Length field has not come yet");
+            assert_eq!(frames.take(frame), Ok(None), "{length}: the Length field has not come yet");
             frames.push(&length.to_be_bytes());
             let wrong = Err(Malformed::Length { length: length.into() });
-            assert_eq!(frames.take(), if is_fine { Ok(None) } else { wrong }, "{length}");
-            assert!(frames.is_inside());
+            assert_eq!(frames.take(frame), if is_fine { Ok(None) } else { wrong }, "{length}");
+            assert!(frames.rest() > 0);
         }
     }
 
@@ -90,24 +64,24 @@ mod tests {
         ) {
             let packets: Vec<_> = (0_u8..).zip(&lengths).map(|(fill, length)| packet(*length, fill)).collect();
             let stream = packets.concat();
-            let (mut frames, mut found, mut rest) = (Frames::default(), Vec::new(), stream.as_slice());
+            let (mut frames, mut found, mut rest) = (Packets::default(), Vec::new(), stream.as_slice());
             for cut in cuts.iter().cycle() {
                 let (piece, more) = rest.split_at((*cut).min(rest.len()));
                 frames.push(piece);
                 found.extend(all(&mut frames).unwrap());
-                prop_assert!(frames.octets.len() - frames.taken < PACKET_OCTETS_MAX);
+                prop_assert!(frames.rest() < PACKET_OCTETS_MAX);
                 rest = more;
                 if rest.is_empty() {
                     break;
                 }
             }
             prop_assert_eq!(found, packets);
-            prop_assert!(!frames.is_inside());
+            prop_assert_eq!(frames.rest(), 0);
         }
 
         #[test]
         fn no_octets_panic(octets in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut frames = Frames::default();
+            let mut frames = Packets::default();
             frames.push(&octets);
             let _ = all(&mut frames);
         }

@@ -8,14 +8,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
 use super::dial;
 use crate::diameter::header::{HeaderError, frame};
 use crate::diameter::peer::Cause;
 use crate::diameter::route::PeerSettings;
-use crate::net::stream::Wire;
+use crate::net::stream::{Packets, Wire};
 use crate::net::tls::ClientFiles;
 
 /// Octets read at once, and written at once.
@@ -58,7 +58,7 @@ enum Ending {
 
 pub(super) struct Link {
     stage: Stage,
-    input: BytesMut,
+    input: Packets,
     output: BytesMut,
     ending: Option<Ending>,
     message_max: usize,
@@ -69,7 +69,7 @@ impl Link {
     pub fn new(message_max: usize) -> Self {
         Self {
             stage: Stage::None,
-            input: BytesMut::new(),
+            input: Packets::default(),
             output: BytesMut::new(),
             ending: None,
             message_max,
@@ -128,7 +128,8 @@ impl Link {
             if self.ending.is_some() || self.output.len() > UNWRITTEN_MAX {
                 return false;
             }
-            let heard = match self.poll_read(cx) {
+            let Stage::Open(wire) = &mut self.stage else { return false };
+            let heard = match wire.poll_packets(cx, &mut self.chunk, &mut self.input) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(0)) => hear(Event::Lost(None)),
                 Poll::Ready(Ok(_)) => self.cut(&mut hear),
@@ -171,40 +172,26 @@ impl Link {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut room = ReadBuf::new(&mut self.chunk);
-        let Stage::Open(wire) = &mut self.stage else { return Poll::Pending };
-        std::task::ready!(Pin::new(wire).poll_read(cx, &mut room))?;
-        let octets = room.filled().len();
-        self.input.extend_from_slice(room.filled());
-        Poll::Ready(Ok(octets))
-    }
-
     /// Cuts what was read into messages.
     fn cut(&mut self, hear: &mut impl FnMut(Event<'_>) -> Hearing) -> Hearing {
-        let mut start = 0;
-        let mut heard = Hearing::GoOn;
-        while heard == Hearing::GoOn {
-            match frame(&self.input[start..], self.message_max) {
-                Ok(None) => break,
-                Ok(Some(octets)) => {
-                    heard = hear(Event::Message(&self.input[start..start + octets]));
-                    start += octets;
-                }
+        loop {
+            let heard = match self.input.take(|octets| frame(octets, self.message_max)) {
+                Ok(None) => return Hearing::GoOn,
+                Ok(Some(message)) => hear(Event::Message(message)),
                 Err(error) => {
-                    start = self.input.len();
-                    heard = hear(Event::Garbage(error));
-                    break;
+                    self.input.clear();
+                    return hear(Event::Garbage(error));
                 }
+            };
+            if heard == Hearing::Stop {
+                return heard;
             }
         }
-        self.input.advance(start);
-        heard
     }
 
     /// Goes on with what was read already and not looked at, as after a pause.
     pub fn rest_of_input(&mut self, mut hear: impl FnMut(Event<'_>) -> Hearing) -> Hearing {
-        if self.input.is_empty() || self.ending.is_some() { Hearing::GoOn } else { self.cut(&mut hear) }
+        if self.input.rest() == 0 || self.ending.is_some() { Hearing::GoOn } else { self.cut(&mut hear) }
     }
 
     /// Writes what waits, and ends the transport if that was wanted.

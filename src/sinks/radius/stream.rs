@@ -1,7 +1,7 @@
 //! Lanes over TCP (RFC 6613) and TLS (RFC 6614): connections with their handshakes, packets in and out of the stream.
 //!
 //! A packet is one write of its own, and over TLS one record: FreeRADIUS closes a connection on which a record holds
-//! anything else. The next is written when the one before has left. What comes is cut by [`Frames`].
+//! anything else. The next is written when the one before has left. What comes is cut by [`frame`].
 //!
 //! Nothing here blocks: a connection is made by a future that is polled with the sink's other work, within
 //! [`CONNECT_TIME_MAX`].
@@ -17,16 +17,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use socket2::TcpKeepalive;
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
 
 use super::settings::TlsSettings;
 use crate::clock::{self, Instant};
 use crate::net::dial::{self, Upkeep};
 use crate::net::socket::Local;
-use crate::net::stream::Wire;
+use crate::net::stream::{Packets, Wire};
 use crate::net::tls::{ClientTls, server_address};
 use crate::radius::client::{Closing, Input, LaneId, ServerIndex};
-use crate::radius::frame::Frames;
+use crate::radius::frame::frame;
 use crate::sinks::chain;
 
 /// Longest time for a connection, its TLS handshake included.
@@ -254,7 +254,7 @@ impl Lane {
 /// An open connection.
 struct Connection {
     wire: Wire,
-    frames: Frames,
+    packets: Packets,
     /// At most one packet for each identifier.
     unsent: VecDeque<Bytes>,
     /// Octets of the first of them that have left.
@@ -265,7 +265,7 @@ struct Connection {
 
 impl Connection {
     fn new(wire: Wire) -> Self {
-        Self { wire, frames: Frames::default(), unsent: VecDeque::new(), sent: 0, broken: None }
+        Self { wire, packets: Packets::default(), unsent: VecDeque::new(), sent: 0, broken: None }
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) {
@@ -294,16 +294,15 @@ impl Connection {
 
     fn read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> Turn {
         for _ in 0..READS_PER_TURN {
-            let mut space = ReadBuf::new(buffer);
-            match Pin::new(&mut self.wire).poll_read(cx, &mut space) {
+            match self.wire.poll_packets(cx, buffer, &mut self.packets) {
                 Poll::Pending => return Turn::Idle,
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => return Turn::Over(End::Ended),
                 Poll::Ready(Err(error)) => return Turn::Over(End::Broken(chain(&error).to_string())),
-                Poll::Ready(Ok(())) if space.filled().is_empty() => return Turn::Over(End::Ended),
-                Poll::Ready(Ok(())) => self.frames.push(space.filled()),
+                Poll::Ready(Ok(0)) => return Turn::Over(End::Ended),
+                Poll::Ready(Ok(_)) => {}
             }
             loop {
-                match self.frames.take() {
+                match self.packets.take(frame) {
                     Ok(Some(packet)) => each(packet),
                     Ok(None) => break,
                     Err(error) => return Turn::Over(End::Malformed(error.to_string())),
