@@ -9,6 +9,7 @@
 //! Timers fire in the order of their ticks; those of one tick in the order in which they were armed. A cancelled timer
 //! leaves at once and its memory comes back.
 
+pub mod bucket;
 pub mod pace;
 pub(crate) mod random;
 pub mod slab;

@@ -58,14 +58,16 @@ use crate::sip::transaction;
 use crate::sip::transaction::key::RequestKey;
 use crate::sip::transaction::slab::{Key, Slab};
 use crate::timers::Wheel;
+use crate::timers::bucket::Bucket;
 
+pub use crate::timers::bucket::TokenBucket;
 pub use event::{Attempt, Event, FinalResponse, Round};
 pub(crate) use hashes::push_hex;
 pub use next::{BadCodes, NextOn};
 pub use origin::{by_q, q_of};
 pub use outage::Outage;
 pub use reason::Withdrawal;
-pub use settings::{Network, Preloaded, Settings, Strangers, TokenBucket, source_of};
+pub use settings::{Network, Preloaded, Settings, Strangers, source_of};
 pub use types::{
     AnswerId, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Onward, Output, Peer, Plan, QueryId,
     Redirects, RequestView, ServerId, Sizes, Target, Transport, Verdict, Way, Ways,
@@ -74,7 +76,6 @@ pub use types::{
 use calls::Calls;
 use hashes::Hashes;
 use outage::Outages;
-use settings::Bucket;
 use sources::Sources;
 use standing::Standing;
 use tables::{Alarm, Client, Origin, Server};

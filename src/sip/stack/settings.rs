@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::types::{Listener, ListenerId, Transport};
 use crate::sip::dialog::RouteKeys;
 use crate::sip::transaction;
+use crate::timers::bucket::TokenBucket;
 
 /// The shortest Timer C: it must be larger than 3 minutes (RFC 3261 §16.6 step 11).
 pub(super) const TIMER_C_MIN: Duration = Duration::from_secs(181);
@@ -56,15 +57,6 @@ pub fn source_of(address: IpAddr) -> IpAddr {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
         address => address,
     }
-}
-
-/// A rate with a reserve: `burst` events at once, `per_second` in the long run.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct TokenBucket {
-    /// Events a second in the long run.
-    pub per_second: u32,
-    /// Events at once after a quiet time.
-    pub burst: u32,
 }
 
 /// What becomes of Route values of a trusted proxy in a request outside of a dialog, other than the gateway's own.
@@ -241,43 +233,5 @@ impl Settings {
     #[must_use]
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(address))
-    }
-}
-
-/// The running state of a [`TokenBucket`].
-#[derive(Debug)]
-pub(super) struct Bucket {
-    rate: TokenBucket,
-    /// Millionths of a token, so that no time is lost to rounding.
-    level: u64,
-    filled: crate::clock::Instant,
-}
-
-impl Bucket {
-    pub(super) fn new(rate: TokenBucket) -> Self {
-        Self { rate, level: u64::from(rate.burst) * 1_000_000, filled: crate::clock::Instant(0) }
-    }
-
-    /// Goes on with another rate; what was gained stays, as far as there is room for it.
-    pub(super) fn configure(&mut self, rate: TokenBucket) {
-        self.level = self.level.min(u64::from(rate.burst) * 1_000_000);
-        self.rate = rate;
-    }
-
-    /// Takes one token; `false` when there is none.
-    pub(super) fn take(&mut self, now: crate::clock::Instant) -> bool {
-        let micros = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
-        let gained = micros.saturating_mul(u64::from(self.rate.per_second));
-        self.level = self.level.saturating_add(gained).min(u64::from(self.rate.burst) * 1_000_000);
-        self.filled = now;
-        let Some(rest) = self.level.checked_sub(1_000_000) else { return false };
-        self.level = rest;
-        true
-    }
-
-    /// Whether it would be full by now, so that a new one is as good.
-    pub(super) fn is_full(&self, now: crate::clock::Instant) -> bool {
-        let mut later = Self { rate: self.rate, level: self.level, filled: self.filled };
-        later.take(now) && later.level + 1_000_000 >= u64::from(self.rate.burst) * 1_000_000
     }
 }

@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::settings::{ABSORBING_FOR_EACH, Bucket, Settings, TokenBucket, source_of};
+use super::settings::{ABSORBING_FOR_EACH, Settings, source_of};
 use super::types::Ignored;
 use crate::clock::Instant;
+use crate::timers::bucket::{Bucket, TokenBucket};
 
 /// Sources counted at once; a further one is served uncounted until one of these is quiet.
 const SOURCES_MAX: usize = 65_536;
