@@ -3,12 +3,9 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use crate::clock::Instant;
-
-/// Time between two lines for the same reason.
-const LINE_EVERY: Duration = Duration::from_secs(60);
+use crate::timers::rationed::Rationed;
 
 /// Why a request was turned away.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,15 +45,13 @@ impl ToldOnce {
 #[derive(Debug)]
 pub(super) struct TurnedAway {
     reason: Reason,
-    /// Since the last line.
-    requests: u64,
-    told: Option<Instant>,
+    requests: Rationed,
 }
 
 impl TurnedAway {
     /// Nothing yet.
-    pub const fn new(reason: Reason) -> Self {
-        Self { reason, requests: 0, told: None }
+    pub fn new(reason: Reason) -> Self {
+        Self { reason, requests: Rationed::default() }
     }
 
     /// Counts one, and says so if the last line is old enough.
@@ -68,36 +63,28 @@ impl TurnedAway {
 
     /// How many there were since the last line, if one is due.
     fn count(&mut self, now: Instant) -> Option<u64> {
-        self.requests += 1;
-        if self.told.is_some_and(|told| now < told + LINE_EVERY) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.requests))
+        self.requests.count();
+        self.requests.tell(now)
     }
 }
 
 /// Datagrams of strangers that were dropped: one line of the log a minute.
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
-    count: u64,
+    datagrams: Rationed,
     last: Option<SocketAddr>,
-    /// When the next line may be written.
-    due: Instant,
 }
 
 impl Dropped {
     /// Counts one.
     pub const fn note(&mut self, source: SocketAddr) {
-        self.count += 1;
+        self.datagrams.count();
         self.last = Some(source);
     }
 
     /// Says how many there were, if the last line is old enough.
     pub fn tell(&mut self, now: Instant, shard: usize) {
-        if let Some(source) = self.last.filter(|_| now >= self.due) {
-            self.due = now + LINE_EVERY;
-            let datagrams = std::mem::take(&mut self.count);
+        if let Some((source, datagrams)) = self.last.zip(self.datagrams.tell(now)) {
             tracing::warn!(shard, datagrams, %source, "datagrams from outside `sip.allow` were dropped; the last one's source is shown");
         }
     }
@@ -105,6 +92,8 @@ impl Dropped {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

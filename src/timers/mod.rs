@@ -12,6 +12,7 @@
 pub mod bucket;
 pub mod pace;
 pub(crate) mod random;
+pub mod rationed;
 pub mod slab;
 pub mod spell;
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use super::acr::{Echo, Misfit, Renderer, Settings, SetupErrors};
 use super::{Names, Render, Unrendered};
 use crate::diameter::avp::Avps;
-
-/// Time between two lines of the log about values that were left out.
-const TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+use crate::timers::rationed::Rationed;
 
 /// A renderer for records, and one for the names of what a server objects to.
 pub(super) fn renderers(sink: &Arc<str>, settings: &Settings) -> Result<(Render, Names), SetupErrors> {
@@ -15,15 +13,14 @@ pub(super) fn renderers(sink: &Arc<str>, settings: &Settings) -> Result<(Render,
     let naming = Renderer::new(settings)?;
     let sink = Arc::clone(sink);
     let lost = metrics::counter!(super::DIAMETER_VALUES_LEFT_OUT_TOTAL, "sink" => Arc::clone(&sink));
-    let mut told_at = None;
+    let mut lines = Rationed::default();
     let render: Render = Box::new(move |record, out| {
         // Class is added where it is known: by the route.
         let rendered = renderer.render(record, Echo::default(), out).map_err(|unfit| Unrendered(unfit.to_string()))?;
         if rendered.misfits > 0 {
             lost.increment(u64::try_from(rendered.misfits).unwrap_or(u64::MAX));
-            let now = crate::clock::mono();
-            if told_at.is_none_or(|told| now.since(told) >= TOLD_EVERY) {
-                told_at = Some(now);
+            lines.count();
+            if lines.tell(crate::clock::mono()).is_some() {
                 let what = renderer.misfits().iter().map(text).collect::<Vec<_>>().join("; ");
                 tracing::warn!(sink = %sink, record = %record.id, what, "values left out");
             }
