@@ -11,6 +11,7 @@ use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::SipPlan;
 use crate::config::schema::{PreloadedRoute, QueueTable, SipTable, StrangersOption, Switch, WatchTable};
+use crate::names::is_of_host;
 use crate::shard;
 use crate::sip::stack::{self, Listener, ListenerId, Network, Preloaded, Strangers, TokenBucket, Transport};
 use crate::units::Mib;
@@ -363,8 +364,7 @@ fn starts_block(address: IpAddr, length: u8) -> bool {
 }
 
 pub(super) fn host_name(text: &str) -> Result<String, String> {
-    let fits = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
-    if text.is_empty() || text.len() > 253 || !text.bytes().all(fits) {
+    if text.is_empty() || text.len() > 253 || !is_of_host(text.as_bytes()) {
         return Err(format!("`{text}` is no host name"));
     }
     Ok(text.to_ascii_lowercase())

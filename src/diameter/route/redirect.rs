@@ -2,6 +2,7 @@
 
 use super::settings::PeerSettings;
 use crate::diameter::peer::Security;
+use crate::names::{HOST_OCTETS_MAX, is_of_host};
 
 /// Redirect-Host-Usage values that make a route (RFC 6733 §6.13): realm, realm and application, application, host.
 const USAGES_CACHED: std::ops::RangeInclusive<u32> = 2..=5;
@@ -22,8 +23,7 @@ pub fn peer_of(uri: &str) -> Option<PeerSettings> {
         Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)?),
         None => (rest.split(';').next()?, security.port()),
     };
-    let is_name = |host: &str| host.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'));
-    if host.is_empty() || host.len() > 255 || !is_name(host) {
+    if host.is_empty() || host.len() > HOST_OCTETS_MAX || !is_of_host(host.as_bytes()) {
         return None;
     }
     for part in parts {

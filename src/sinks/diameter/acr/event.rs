@@ -7,12 +7,11 @@ use siphasher::sip::SipHasher13;
 use super::settings::{CdrRecord, Trigger};
 use crate::clock::Timestamp;
 use crate::diameter::code::record_type;
+use crate::names::{HOST_OCTETS_MAX, is_of_host};
 use crate::record::{Cause, End, Kind, Party, Record};
 
 /// Octets of the Call-ID in a Session-Id.
 const CALL_ID_OCTETS_MAX: usize = 128;
-/// Octets of a realm taken from a user.
-const REALM_OCTETS_MAX: usize = 255;
 
 /// One Accounting-Request of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -181,10 +180,7 @@ pub(super) fn realm_of(user: &[u8]) -> Option<&[u8]> {
     let rest = &user[at + 1..];
     let end = rest.iter().position(|octet| b":;?> ".contains(octet)).unwrap_or(rest.len());
     let realm = &rest[..end];
-    let is_name = !realm.is_empty()
-        && realm.len() <= REALM_OCTETS_MAX
-        && realm.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(octet));
-    is_name.then_some(realm)
+    (!realm.is_empty() && realm.len() <= HOST_OCTETS_MAX && is_of_host(realm)).then_some(realm)
 }
 
 /// Termination-Cause (RFC 6733 §8.15; from 11 on the RADIUS causes, each plus 10) of how a session ended.

@@ -21,9 +21,6 @@ use crate::config::keyword_file::{self, unreadable};
 use crate::config::keywords::Keywords;
 use crate::sinks::diameter::settings::Settings;
 
-/// Octets of a DiameterIdentity: a domain name.
-const NAME_OCTETS_MAX: usize = 255;
-
 /// One diameterclient.conf.
 #[derive(Clone, Debug)]
 pub struct DiameterClient {
@@ -56,14 +53,4 @@ pub fn load(path: &Path) -> Result<DiameterClient, Mistakes> {
 /// As [`load`].
 pub fn parse(path: &Path, text: &[u8]) -> Result<DiameterClient, Mistakes> {
     reader::read(path, text)
-}
-
-/// Whether a text may be a DiameterIdentity or a realm: labels of letters, digits, `-` and `_` with dots between.
-fn is_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
-    };
-    !text.is_empty() && text.len() <= NAME_OCTETS_MAX && text.split('.').all(is_label)
 }

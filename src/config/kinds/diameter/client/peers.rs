@@ -8,8 +8,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::is_name;
 use crate::diameter::peer::Security;
+use crate::names::is_host;
 use crate::sinks::diameter::settings::PeerSettings;
 
 /// Peers of one file at most.
@@ -27,7 +27,7 @@ pub(super) type Wrong = (String, Option<&'static str>);
 /// One peer; `place` from 0 is its priority unless it has one.
 pub(super) fn peer(word: &str, transport: Security, place: usize) -> Result<PeerSettings, Wrong> {
     let (identity, rest) = match word.split_once('=') {
-        Some((identity, _)) if !is_name(identity) => {
+        Some((identity, _)) if !is_host(identity) => {
             return Err((format!("`{identity}` is no DiameterIdentity"), Some("letters, digits, `-` and `.`")));
         }
         Some((identity, rest)) => (Some(identity.to_owned()), rest),
@@ -48,7 +48,7 @@ pub(super) fn peer(word: &str, transport: Security, place: usize) -> Result<Peer
         }
     };
     let address: Option<IpAddr> = host.parse().ok();
-    if address.is_none() && !is_name(&host) {
+    if address.is_none() && !is_host(&host) {
         return Err((format!("`{host}` is neither a name nor an address"), None));
     }
     let mut numbers = match rest.strip_prefix(':') {

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::lines::Lines;
-use super::{DiameterClient, is_name, peers};
+use super::{DiameterClient, peers};
 use crate::config::error::{Mistake, Mistakes, Place, suggestion};
 use crate::config::keyword_file::{Entry, KeywordFile};
 use crate::diameter::peer::Security;
+use crate::names::is_host;
 use crate::net::tls::NameCheck;
 use crate::sinks::diameter::acr::{Application, CdrRecord, Legs, RealmFrom, Trigger};
 use crate::sinks::diameter::settings::{PeerSettings, Realtime, Settings, VendorApplication};
@@ -257,7 +258,7 @@ impl<'a> Reader<'a> {
     /// Which peers serve some realms only.
     fn peer_realms(&mut self, peers: &mut [PeerSettings]) {
         for (place, word) in self.file.all("peer-realms") {
-            let Some((name, realm)) = word.split_once('=').filter(|(_, realm)| is_name(realm)) else {
+            let Some((name, realm)) = word.split_once('=').filter(|(_, realm)| is_host(realm)) else {
                 let mistake = Mistake::error(format!("`peer-realms`: `{word}` is no peer with a realm"), place);
                 self.file.found.push(mistake.hint("`PEER=REALM`, with the identity or the host of a peer"));
                 continue;
@@ -284,7 +285,7 @@ impl<'a> Reader<'a> {
     fn redirect_hosts(&mut self) -> Vec<String> {
         let mut hosts = Vec::new();
         for (place, word) in self.file.all("redirect-hosts") {
-            if is_name(word.strip_prefix("*.").unwrap_or(word)) {
+            if is_host(word.strip_prefix("*.").unwrap_or(word)) {
                 hosts.push(word.to_ascii_lowercase());
             } else {
                 let mistake = Mistake::error(format!("`redirect-hosts`: `{word}` is no name"), place);
@@ -312,7 +313,7 @@ impl<'a> Reader<'a> {
 
     fn name(&mut self, name: &str) -> Option<String> {
         let (entry, text) = self.entry(name)?;
-        if !is_name(text) {
+        if !is_host(text) {
             self.file.error(&entry, format!("`{name}` takes a domain name: letters, digits, `-` and `.`"));
             return None;
         }

@@ -13,6 +13,7 @@ use std::path::Path;
 use super::lines::is_blank;
 use crate::config::error::{Findings, Mistake, Place};
 use crate::config::keyword_file::{Entry, lines};
+use crate::names::{HOST_OCTETS_MAX, is_host};
 use crate::radius::{SECRET_OCTETS_MAX, Secret};
 
 /// Secrets shorter than this are warned of, in octets.
@@ -20,9 +21,6 @@ pub const SECRET_OCTETS_MIN: usize = 12;
 
 /// Secrets that stand in sample files and manuals.
 const SAMPLE_SECRETS: &[&str] = &["testing123", "hardlyasecret", "donttellanyone", "secret", "radius", "password"];
-
-/// Octets of a host name.
-const HOST_OCTETS_MAX: usize = 255;
 
 /// A server's host.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -136,10 +134,7 @@ fn host(name: &str, place: &Place) -> Result<Host, Mistake> {
     if let Ok(address) = name.parse::<IpAddr>() {
         return Ok(Host::Address(address));
     }
-    let labels_fit = name.strip_suffix('.').unwrap_or(name).split('.').all(|label| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
-    });
+    let labels_fit = is_host(name.strip_suffix('.').unwrap_or(name));
     let last = name.rsplit('.').find(|label| !label.is_empty()).unwrap_or_default();
     let is_numeric = !last.is_empty() && last.bytes().all(|octet| octet.is_ascii_digit());
     if !labels_fit || is_numeric || name.len() > HOST_OCTETS_MAX {
