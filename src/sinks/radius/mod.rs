@@ -203,7 +203,7 @@ impl RadiusSink {
             renderer,
             apart: Apart::default(),
             client: Client::new(now.mono, client_settings, seed()),
-            links: Links::new(addresses, local, &settings.carrier),
+            links: Links::new(addresses, local, settings.carrier.clone()),
             names: look_up,
             wanted: Vec::new(),
             doing: Vec::new(),
