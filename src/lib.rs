@@ -47,6 +47,7 @@
 #![deny(missing_docs, unsafe_code)]
 
 // Layer 0: what everything else is built of.
+pub mod causes;
 pub mod clock;
 pub mod ids;
 pub mod names;

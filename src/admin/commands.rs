@@ -201,7 +201,7 @@ fn answer(line: &[u8], gateway: &dyn Gateway, (may, by): (May, &str)) -> Value {
     match perform(&request, gateway, by) {
         Ok(value) => json!({ "ok": value }),
         Err(RequestError::Usage(text)) => error("usage", &text),
-        Err(failed) => error("failed", &crate::sinks::chain(&failed).to_string()),
+        Err(failed) => error("failed", &crate::causes::chain_text(&failed)),
     }
 }
 

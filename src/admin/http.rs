@@ -241,7 +241,7 @@ async fn blocking(work: impl FnOnce() -> Result<Value, RequestError> + Send + 's
     let (status, text) = match tokio::task::spawn_blocking(work).await {
         Ok(Ok(value)) => return Json(value).into_response(),
         Ok(Err(error @ RequestError::Usage(_))) => (StatusCode::BAD_REQUEST, error.to_string()),
-        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, crate::sinks::chain(&error).to_string()),
+        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, crate::causes::chain_text(&error)),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     };
     (status, Json(json!({ "error": text }))).into_response()

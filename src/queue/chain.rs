@@ -14,11 +14,12 @@ use super::error::StoreError;
 use super::frame::{self, Bitmap};
 use super::layout::{self, CHUNK_RECORDS};
 use super::metas::Metas;
-use super::notice::{Notice, chain_text};
+use super::notice::Notice;
 use super::repair::FIRST;
 use super::settings::Settings;
 use super::sinks::Sink;
 use super::spool::{SCHEMA, Spool, read_records};
+use crate::causes::chain_text;
 use crate::clock::{Instant, Timestamp};
 use crate::ids::{RecordId, SinkMask, SinkNumber};
 

@@ -7,7 +7,8 @@ use super::balance::{Loss, Stats};
 use super::chain::Chain;
 use super::error::StoreError;
 use super::limits::{Load, Trouble, Troubles, judge, limits, reserve_wanted};
-use super::notice::{Notice, chain_text};
+use super::notice::Notice;
+use crate::causes::chain_text;
 use crate::clock::Instant;
 
 /// The counts, the alarm state, and when something was done last.

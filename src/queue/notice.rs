@@ -215,15 +215,3 @@ impl fmt::Display for Notice {
         }
     }
 }
-
-/// Text of an error with all its causes.
-pub fn chain_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}

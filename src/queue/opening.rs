@@ -14,7 +14,7 @@ use super::database::Database;
 use super::disk::Place;
 use super::error::{OpenError, StoreError};
 use super::frame::Frame;
-use super::notice::{Notice, chain_text};
+use super::notice::Notice;
 use super::parked::{PARKED_AT_ONCE, ParkedStore, Rejoined};
 use super::registry::write_sinks;
 use super::repair::{COPY, Inventory};
@@ -24,6 +24,7 @@ use super::spool::{SCHEMA, Spool, StoredRecord, read_bitmaps, read_number, read_
 use super::store::{BATCH_RECORDS_MAX, Queue};
 use super::sync;
 use super::totals;
+use crate::causes::chain_text;
 
 /// An open queue and what was in it.
 #[derive(Debug)]

@@ -8,8 +8,9 @@
 use super::chain::Chain;
 use super::collapse::fact;
 use super::error::StoreError;
-use super::notice::{Notice, chain_text};
+use super::notice::Notice;
 use super::parked::{Key, Older, Parked, ParkedStore};
+use crate::causes::chain_text;
 use crate::clock::{Now, Timestamp};
 use crate::ids::{RecordId, SinkNumber};
 use crate::record::Kind;

@@ -19,7 +19,7 @@ use super::calls::Calls;
 use super::chain::Chain;
 use super::error::{AppendFailed, StoreError};
 use super::health::Health;
-use super::notice::{Notice, chain_text};
+use super::notice::Notice;
 use super::parked::ParkedStore;
 use super::parking::{Overtaken, Parking};
 use super::salvage::Salvage;
@@ -28,6 +28,7 @@ use super::spool::Spool;
 use super::switch::{self, Switch};
 use super::totals;
 use super::unread::Backlog;
+use crate::causes::chain_text;
 
 /// The most records of one batch.
 pub const BATCH_RECORDS_MAX: usize = 4096;

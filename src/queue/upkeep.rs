@@ -10,7 +10,7 @@ use super::balance::{Loss, Stats};
 use super::building::{After, Fresh, Origin};
 use super::error::StoreError;
 use super::limits::Troubles;
-use super::notice::{Notice, chain_text};
+use super::notice::Notice;
 use super::parked::shortened;
 use super::salvage::Step;
 use super::sinks::Sink;
@@ -18,6 +18,7 @@ use super::spool::StoredRecord;
 use super::store::Queue;
 use super::totals;
 use super::unread::look_through;
+use crate::causes::chain_text;
 
 impl Queue {
     /// Does what is due: parks, stores settlements of sealed spools, switches, salvages, looks at the limits. A commit

@@ -11,13 +11,13 @@ use super::reload::Wish;
 use super::systemd::{self, Watchdog};
 use super::wiring::Service;
 use crate::admin::Reloaded;
+use crate::causes::chain_text;
 use crate::clock;
 use crate::config;
 use crate::config::error::Mistakes;
 use crate::config::plan::{self, ServicePlan};
 use crate::net::tls::expiry::{REPEATED, expiring};
 use crate::queue::{Handle, Level, OpenReport};
-use crate::sinks::chain;
 
 /// How often the supervisor looks whether a thread has ended or the shards have drained.
 const LOOK: Duration = Duration::from_millis(200);
@@ -155,7 +155,7 @@ fn take_over(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
             let restart = pending.iter().map(|own| (own.what.clone(), own.place())).collect();
             Reloaded::Done { warnings, restart }
         }
-        Err(error) => Reloaded::Refused { mistakes: vec![chain(&error).to_string()] },
+        Err(error) => Reloaded::Refused { mistakes: vec![chain_text(&error)] },
     }
 }
 

@@ -19,7 +19,6 @@ pub mod view;
 pub mod worker;
 
 use std::cell::Cell;
-use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -62,18 +61,6 @@ pub struct Outcome {
     pub seq: Seq,
     /// What became of it.
     pub settlement: Settlement,
-}
-
-/// An error with its causes on one line, outermost first.
-pub(crate) fn chain(error: &dyn std::error::Error) -> impl fmt::Display {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 /// Two numbers nobody can guess: the keys the standard library draws for its hash tables.

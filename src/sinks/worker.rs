@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc};
 
-use super::{Outcome, SINK_ATTEMPTS_TOTAL, SINK_IN_FLIGHT_RECORDS, SINK_UNREADABLE_RECORDS_TOTAL, Sink, chain};
+use super::{Outcome, SINK_ATTEMPTS_TOTAL, SINK_IN_FLIGHT_RECORDS, SINK_UNREADABLE_RECORDS_TOTAL, Sink};
+use crate::causes::chain_text;
 use crate::ids::Seq;
 use crate::queue::{Consumer, Lease, Settlement};
 use crate::record::codec;
@@ -212,7 +213,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             match next(Some(&self.sink)) {
                 Ok(sink) => self.sink = sink,
                 Err(error) => {
-                    let error = chain(&*error);
+                    let error = chain_text(&*error);
                     tracing::error!(sink = %self.name, %error, "cannot set up the sink with its new settings: records wait");
                     tokio::select! {
                         biased;
@@ -260,7 +261,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             }
             Err(error) => {
                 self.meters.unreadable.increment(1);
-                let reason = format!("the record cannot be read: {}", chain(&error));
+                let reason = format!("the record cannot be read: {}", chain_text(&error));
                 let settlement = Settlement::Park { reason, code: 0 };
                 self.settle_one(Outcome { seq: lease.seq, settlement });
             }

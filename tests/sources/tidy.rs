@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Layers from the bottom up; in a row, a module may import those to its right (`main -> cli -> service -> config`).
 /// Names are paths below `crate`; the longest that fits a file decides.
 const LAYERS: &[&[&str]] = &[
-    &["clock", "timers", "units", "ids", "names"],
+    &["causes", "clock", "timers", "units", "ids", "names"],
     &["record"],
     &["sip::message", "dictionary", "net"],
     &["queue"],
@@ -37,6 +37,7 @@ const KINDS: &[&str] = &["radius", "diameter"];
 
 /// Modules that know no socket, runtime, log or metric.
 const CORES: &[&str] = &[
+    "causes",
     "clock",
     "timers",
     "units",

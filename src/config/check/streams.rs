@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::Check;
 use super::sections::set;
+use crate::causes::chain_text;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::schema::{CertificateTable, ClientCertificate, SipTable, StreamsTable, TlsTable};
 use crate::config::tree::PlaceId;
 use crate::front::stream::{Credentials, Settings};
 use crate::net::tls::{ClientFiles, ClientTls, Clients, Identity, NameCheck, Part, Roots, ServerTls, TlsError};
-use crate::sinks::chain;
 use crate::sip::message::MESSAGE_BYTES_MAX;
 use crate::sip::stack::{Listener, ListenerId, Transport};
 use crate::units::{Count, Millis, Secs};
@@ -204,8 +204,6 @@ fn worded(error: &TlsError) -> String {
         E::Unfit { path, source } | E::Pair { own: Identity { certificate: path, .. }, source } => {
             format!("cannot use {}: {source}", path.display())
         }
-        E::TooMany { .. } | E::Name { .. } | E::NoSystemRoots | E::Verifier(_) | E::Setup(_) => {
-            chain(error).to_string()
-        }
+        E::TooMany { .. } | E::Name { .. } | E::NoSystemRoots | E::Verifier(_) | E::Setup(_) => chain_text(error),
     }
 }

@@ -1,15 +1,14 @@
 //! What the tables of all kinds of sinks that have a client file name alike: that file, and a profile.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use crate::causes::chain_text;
 use crate::config::check::Check;
 use crate::config::decode::At;
 use crate::config::error::{Mistake, Mistakes, Place, Weight, suggestion};
 use crate::config::keywords::Keywords;
 use crate::config::tree::PlaceId;
 use crate::net::tls::{ClientFiles, ClientTls};
-use crate::sinks::chain;
 
 /// A client file that can be read.
 pub(super) trait ClientFile: Sized {
@@ -66,7 +65,7 @@ pub(super) fn client_tls(files: &ClientFiles, keywords: &Keywords, check: &mut C
         Some(own) if is_it(&own.key) => "tls-key-file",
         _ => "tls-ca-file",
     });
-    let what = chain(&error).to_string();
+    let what = chain_text(&error);
     check.findings.push(match error.path() {
         Some(path) => Mistake::error(what, Place::Whole(path.to_owned())).also_at(named),
         None => Mistake::error(what, named),

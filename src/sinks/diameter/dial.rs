@@ -28,7 +28,7 @@ pub(super) async fn connect(
 
 /// TLS on a connection. Files are read anew, so that renewed certificates count from the next connection on.
 pub(super) async fn secure(stream: TcpStream, files: ClientFiles, name: String) -> Result<Wire, Cause> {
-    let no_tls = |error: &TlsError| Cause::NoTls(crate::sinks::chain(error).to_string());
+    let no_tls = |error: &TlsError| Cause::NoTls(crate::causes::chain_text(error));
     let tls = ClientTls::load(&files).map_err(|error| no_tls(&error))?;
     let name = server_name(&name).map_err(|error| no_tls(&error))?;
     match tls.connect(name, stream).await {

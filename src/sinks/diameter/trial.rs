@@ -33,8 +33,8 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     let more = encode(&dictionary, &wanted.attributes)?;
     let setup = |why: String| TrialError::Setup { why };
     let salt = super::seed()[0] as u32;
-    let mut sink = DiameterSink::new(name, settings, salt, Seq(0))
-        .map_err(|error| setup(crate::sinks::chain(&error).to_string()))?;
+    let mut sink =
+        DiameterSink::new(name, settings, salt, Seq(0)).map_err(|error| setup(crate::causes::chain_text(&error)))?;
     let record = record(wanted.kind);
     let mut messages = Vec::new();
     (sink.render)(&record, &mut messages).map_err(|error| setup(error.to_string()))?;
@@ -75,7 +75,7 @@ pub async fn ask(name: &str, settings: &Settings, wait: Duration) -> Result<Vec<
         let one = Settings { peers: vec![peer.clone()], ..settings.clone() };
         let salt = super::seed()[0] as u32;
         let mut sink = DiameterSink::new(name, &one, salt, Seq(0))
-            .map_err(|error| TrialError::Setup { why: crate::sinks::chain(&error).to_string() })?;
+            .map_err(|error| TrialError::Setup { why: crate::causes::chain_text(&error) })?;
         let mut outcomes = Vec::new();
         let work = async {
             loop {

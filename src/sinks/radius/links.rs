@@ -16,12 +16,12 @@ use tokio::io::AsyncWrite as _;
 use super::net::Datagrams;
 use super::settings::Carrier;
 use super::stream::{CONNECT_TIME_MAX, Connection, End, Turn, connect};
+use crate::causes::chain_text;
 use crate::clock::{self, Instant};
 use crate::net::socket::Local;
 use crate::net::stream::Wire;
 use crate::net::tls::server_address;
 use crate::radius::client::{Closing, Input, LaneId, ServerIndex};
-use crate::sinks::chain;
 
 /// Datagrams that wait for room in the kernel; the machine sends the ones beyond it again by itself.
 const UNSENT_MAX: usize = 4096;
@@ -246,7 +246,7 @@ impl Lane {
         if let Self::Connecting(connecting) = self {
             match connecting.as_mut().poll(cx) {
                 Poll::Pending => return Turn::Idle,
-                Poll::Ready(Err(error)) => return Turn::Over(End::Failed(chain(&error).to_string())),
+                Poll::Ready(Err(error)) => return Turn::Over(End::Failed(chain_text(&error))),
                 Poll::Ready(Ok(wire)) => {
                     *self = Self::Open(Box::new(Connection::new(wire)));
                     each(Input::LaneOpened { server, lane });

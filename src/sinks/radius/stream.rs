@@ -15,12 +15,12 @@ use rustls::pki_types::ServerName;
 use socket2::TcpKeepalive;
 use tokio::io::AsyncWrite as _;
 
+use crate::causes::chain_text;
 use crate::net::dial::{self, Upkeep};
 use crate::net::socket::Local;
 use crate::net::stream::{Packets, Wire};
 use crate::net::tls::ClientTls;
 use crate::radius::frame::frame;
-use crate::sinks::chain;
 
 /// Longest time for a connection, its TLS handshake included.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ impl Connection {
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> bool {
         if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
             self.unsent.clear();
-            self.broken = Some(format!("cannot send: {}", chain(&error)));
+            self.broken = Some(format!("cannot send: {}", chain_text(&error)));
         }
         self.broken.is_some()
     }
@@ -117,7 +117,7 @@ impl Connection {
             match self.wire.poll_packets(cx, buffer, &mut self.packets) {
                 Poll::Pending => return Turn::Idle,
                 Poll::Ready(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => return Turn::Over(End::Ended),
-                Poll::Ready(Err(error)) => return Turn::Over(End::Broken(chain(&error).to_string())),
+                Poll::Ready(Err(error)) => return Turn::Over(End::Broken(chain_text(&error))),
                 Poll::Ready(Ok(0)) => return Turn::Over(End::Ended),
                 Poll::Ready(Ok(_)) => {}
             }
