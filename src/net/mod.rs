@@ -1,6 +1,6 @@
 //! Pieces of the shell that know no policy: sockets, connections, TLS.
 
-pub mod dial;
-pub mod socket;
-pub mod stream;
+pub(crate) mod dial;
+pub(crate) mod socket;
+pub(crate) mod stream;
 pub mod tls;

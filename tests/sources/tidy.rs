@@ -1,6 +1,6 @@
 //! Checks of the sources themselves: the layers, the clock, runtime-free cores, lengths, module docs, nothing left behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -65,6 +65,29 @@ const SHELL_WORDS: &[&str] =
 /// Reads of a clock; only `clock.rs` has them.
 const CLOCK_WORDS: &[&str] =
     &["Instant::now(", "SystemTime::now(", "clock_gettime(", "Timestamp::now(", "Zoned::now(", "Utc::now("];
+
+/// State that is half private still: structs that hide some of their fields while others touch the rest. None is to join;
+/// one that is mended is taken off.
+const HALF_PRIVATE: &[&str] = &[
+    "accounting::ends::Ends",
+    "cli::demo_agents::Callee",
+    "config::keyword_file::KeywordFile",
+    "diameter::route::slot::Slot",
+    "dictionary::build::Builder",
+    "dictionary::diameter::build::Builder",
+    "dictionary::reader::File",
+    "dictionary::reader::Load",
+    "queue::chain::Chain",
+    "queue::opening::Opening",
+    "queue::repair::Inventory",
+    "queue::sinks::Sink",
+    "queue::thread::Worker",
+    "radius::client::server::Server",
+    "sinks::diameter::acr::target::Finder",
+    "sinks::diameter::acr::target::Target",
+    "sinks::diameter::engine::Engine",
+    "sinks::radius::profile::Finder",
+];
 
 /// What nobody may leave behind.
 const LEFT_BEHIND: &[&str] = &["todo!(", "unimplemented!(", "#[ignore", "FIXME", "XXX"];
@@ -250,6 +273,75 @@ fn holds_nowhere(words: &[&str], concerns: impl Fn(&str) -> bool) {
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A struct with its name from the root, and how many of its fields others may touch and may not.
+struct Fields {
+    name: String,
+    place: String,
+    open: usize,
+    hidden: usize,
+}
+
+/// The structs of a source with named fields, without those of tests.
+fn structs(source: &Source) -> Vec<Fields> {
+    let code = source.text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines: Vec<&str> = code.lines().collect();
+    let mut found = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let after =
+            line.split("struct ").nth(1).filter(|_| line.ends_with('{') && !line.trim_start().starts_with("//"));
+        let Some(after) = after else { continue };
+        let end = after.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(after.len());
+        let fields = lines[number + 1..].iter().map(|line| line.trim()).take_while(|line| *line != "}");
+        let (open, hidden) = fields
+            .filter(|line| !line.starts_with(['/', '#']) && line.contains(": "))
+            .partition::<Vec<_>, _>(|line| line.starts_with("pub"));
+        let place = format!("{}:{}", source.path.display(), number + 1);
+        let name = format!("{}::{}", module(&source.path), &after[..end]);
+        found.push(Fields { name, place, open: open.len(), hidden: hidden.len() });
+    }
+    found
+}
+
+/// Names of the types whose methods change them, each with the top module that says so.
+fn changing(sources: &[Source]) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for source in sources {
+        let top = module(&source.path).split("::").next().unwrap_or_default().to_owned();
+        let mut own = None;
+        for line in source.text.lines() {
+            if let Some(rest) = line.strip_prefix("impl") {
+                let of = rest.rsplit(" for ").next().unwrap_or(rest).trim_start();
+                let of = of.strip_prefix('<').map_or(of, |rest| rest.split_once("> ").map_or("", |(_, of)| of));
+                own = of.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().map(str::to_owned);
+            }
+            if let Some(name) = own.as_ref().filter(|_| line.contains("&mut self")) {
+                found.insert((top.clone(), name.clone()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn state_is_private_or_plain_data_and_never_half() {
+    let sources = sources("src");
+    let changing = changing(&sources);
+    let is_state = |fields: &Fields| {
+        let (top, name) = (fields.name.split("::").next(), fields.name.rsplit("::").next());
+        top.zip(name).is_some_and(|(top, name)| changing.contains(&(top.to_owned(), name.to_owned())))
+    };
+    let all = sources.iter().filter(|source| !is_test_file(&source.path)).flat_map(structs);
+    let half: Vec<Fields> = all.filter(|own| own.open > 0 && own.hidden > 0 && is_state(own)).collect();
+    let mut wrong: Vec<String> = half
+        .iter()
+        .filter(|own| !HALF_PRIVATE.contains(&own.name.as_str()))
+        .map(|own| format!("{} {} hides {} fields and shows {}", own.place, own.name, own.hidden, own.open))
+        .collect();
+    let mended = HALF_PRIVATE.iter().filter(|name| half.iter().all(|own| own.name != **name));
+    wrong.extend(mended.map(|name| format!("{name} is mended: take it off the list")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
