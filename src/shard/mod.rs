@@ -313,7 +313,7 @@ impl Shard {
 
     /// What the SIP machine runs with.
     #[must_use]
-    pub const fn settings_of_stack(&self) -> &stack::Settings {
+    pub fn settings_of_stack(&self) -> &stack::Settings {
         self.stack.settings()
     }
 

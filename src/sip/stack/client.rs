@@ -4,20 +4,19 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::event::Attempt;
-use super::forward::makes_dialog;
 use super::server::usual;
-use super::tables::{Alarm, Cancel, CancelReason, Cancelled, Client, Counted, Origin, Place, Progress};
+use super::tables::{Cancel, CancelReason, Client, Counted, Origin, Place, Progress};
 use super::types::{
     Destination, Hop, Ignored, ListenerId, Output, Peer, QueryId, RequestView, Target, Transport, Ways,
 };
+use super::wire::makes_dialog;
 use super::{Query, Stack};
 use crate::clock::{Instant, Now};
-use crate::sip::message::{self, Message, Method, Uri};
-use crate::sip::proxy::{self, MAX_BREADTH_DEFAULT};
+use crate::sip::message::{Message, Method, Uri};
+use crate::sip::proxy;
 use crate::sip::transaction::slab::Key;
 use crate::sip::transaction::{self, Class, ClientInput, InviteClient, NonInviteClient, State};
 
@@ -37,11 +36,8 @@ impl Stack {
     /// Starts the next round, at once or when a branch that was given up has left some of the Max-Breadth for it;
     /// `false` when there is none.
     pub(super) fn start_round(&mut self, now: Now, id: Key, out: &mut Vec<Output>) -> bool {
-        let Some(server) = self.servers.get_mut(id) else { return false };
-        let most = server.view.as_deref().map_or(MAX_BREADTH_DEFAULT, |view| proxy::max_breadth(&view.message));
-        let Some(forwarding) = server.forwarding.as_deref_mut() else { return false };
-        let share_of = |key: &Key| Some(self.clients.get(*key)?.progress.as_deref()?.breadth);
-        let free = most.saturating_sub(forwarding.leaving.iter().filter_map(share_of).sum());
+        let free = self.tables.free_breadth(id);
+        let Some(forwarding) = self.tables.forwarding_mut(id) else { return false };
         if free == 0 {
             return forwarding.context.has_more();
         }
@@ -81,7 +77,7 @@ impl Stack {
             breadth,
             counted: Counted::No,
         });
-        if let Some(server) = self.servers.get_mut(place.server) {
+        if let Some(server) = self.tables.server_mut(place.server) {
             server.running += 1;
         }
         match target.hop {
@@ -89,15 +85,15 @@ impl Stack {
                 let to = Destination { addr, transport: ways.transport() };
                 progress.authority = self.name_of_probed(place.server, to);
                 progress.further.push_back(to);
-                let key = self.clients.insert(Client::new(place, target.uri, progress));
+                let key = self.tables.add_client(Client::new(place, target.uri, progress));
                 self.send_branch(now, key, out);
             }
             Hop::Name { host, port } => {
                 progress.limit = Some(now.mono + self.settings.transaction.timeout());
-                let key = self.clients.insert(Client::new(place, target.uri, progress));
-                self.note_branch(key);
-                self.settle_client(key);
-                let query = self.ask(Query::Branch(key));
+                let key = self.tables.add_client(Client::new(place, target.uri, progress));
+                self.tables.note_branch(key);
+                self.tables.settle_client(key);
+                let query = self.queries.ask(Query::Branch(key));
                 out.push(Output::Resolve { query, host, port, ways });
             }
         }
@@ -105,14 +101,14 @@ impl Stack {
 
     /// The name that the certificate of a place must be valid for that is asked whether it is back.
     fn name_of_probed(&self, server: Key, to: Destination) -> Option<Arc<str>> {
-        let own = self.servers.get(server).filter(|own| own.origin == Origin::Probe)?;
-        self.outages.name_of(self.usual_peer(to, own.view.as_deref()?.peer.listener)?)
+        let own = self.tables.server(server).filter(|own| own.origin == Origin::Probe)?;
+        self.outages.name_of(self.wire.usual_peer(to, own.view.as_deref()?.peer.listener)?)
     }
 
     /// The transport of a target: TLS for a SIPS Request-URI (RFC 3261 §26.2.2), else what the target, its URI or the
     /// Route names.
     pub(super) fn ways_to(&self, server: Key, target: &Target, by_route: Option<Transport>) -> Ways {
-        let view = self.servers.get(server).and_then(|server| server.view.as_deref());
+        let view = self.tables.view(server);
         let received = view.map_or(&b""[..], RequestView::request_uri);
         if proxy::is_sips(if target.uri.is_empty() { received } else { &target.uri }) {
             return Ways::Secure;
@@ -125,55 +121,45 @@ impl Stack {
         target.transport.or_else(by_uri).or(by_route).map_or(Ways::Any, Ways::Only)
     }
 
-    /// Notes the client transaction of a branch with its server transaction.
-    fn note_branch(&mut self, key: Key) {
-        let Some(client) = self.clients.get(key) else { return };
-        let forwarding = self.servers.get_mut(client.place.server).and_then(|server| server.forwarding.as_deref_mut());
-        let place = forwarding.and_then(|own| own.branches.get_mut(usize::from(client.place.branch)));
-        if let Some(place) = place {
-            *place = Some(key);
-        }
-    }
-
     /// Sends a branch that has not been sent to the next address of its target.
     pub(super) fn send_branch(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get(key) else { return };
-        let server = self.servers.get(client.place.server);
+        let Some(client) = self.tables.client(key) else { return };
+        let server = self.tables.server(client.place.server);
         let Some((view, forwarding)) = server.and_then(|own| Some((own.view.as_deref()?, own.forwarding.as_deref()?)))
         else {
             return self.branch_gave_up(now, key, 503, out);
         };
         let (strict_uri, came_by) = (forwarding.strict_uri.as_ref(), view.peer.listener);
-        let mut scratch = std::mem::take(&mut self.scratch);
         let sent = client.progress.as_deref().and_then(|progress| {
+            let branch = Some((key, progress.breadth));
             let mut further = progress.further.clone();
             let mut left = std::iter::from_fn(|| further.pop_front());
-            let (next, to) = left.find_map(|next| Some((next, self.usual_peer(next, came_by)?)))?;
-            let bytes = self.print_forward(view, to, Some(key), &client.uri, strict_uri, &mut scratch);
-            let Some(by_stream) = self.stream_instead(progress, next, to, bytes.len()) else {
+            let (next, to) = left.find_map(|next| Some((next, self.wire.usual_peer(next, came_by)?)))?;
+            let bytes = self.wire.print_forward(view, to, branch, &client.uri, strict_uri);
+            let by_stream = self.wire.stream_instead(progress, next, to, bytes.len());
+            let Some(by_stream) = by_stream.filter(|by_stream| !self.outages.is_down(*by_stream)) else {
                 return Some((to, further, bytes));
             };
             // Should the connection fail, the same address is tried next, by UDP.
             further.push_front(next);
-            let bytes = self.print_forward(view, by_stream, Some(key), &client.uri, strict_uri, &mut scratch);
+            let bytes = self.wire.print_forward(view, by_stream, branch, &client.uri, strict_uri);
             Some((by_stream, further, bytes))
         });
-        self.scratch = scratch;
         let is_invite = view.message.method() == Method::Invite;
         let is_recorded = makes_dialog(&view.message);
         let Some((to, further, bytes)) = sent else {
             // None of its addresses can be sent to.
-            if let Some(progress) = self.clients.get_mut(key).and_then(|client| client.progress.as_deref_mut()) {
+            if let Some(progress) = self.tables.progress_mut(key) {
                 progress.further.clear();
             }
             out.push(Output::Ignored { why: Ignored::NoListener });
             return self.branch_gave_up(now, key, 503, out);
         };
-        let (reliability, times) = (self.reliability(to.listener), &self.settings.transaction);
-        let Some(client) = self.clients.get(key) else { return };
+        let (reliability, times) = (self.wire.reliability(to.listener), &self.settings.transaction);
+        let Some(client) = self.tables.client(key) else { return };
         let name = client.progress.as_deref().and_then(|progress| progress.authority.clone());
-        let authority = self.authority_at(to, name);
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let authority = self.wire.authority_at(to, name);
+        let Some(client) = self.tables.client_mut(key) else { return };
         client.peer = Some(to);
         client.is_recorded = is_recorded;
         if let Some(progress) = client.progress.as_deref_mut() {
@@ -188,22 +174,22 @@ impl Stack {
             let machine = NonInviteClient::start(now.mono, bytes, reliability, times, &mut self.effects);
             transaction::Client::NonInvite(machine)
         });
-        self.note_branch(key);
+        self.tables.note_branch(key);
         self.perform_named(key, authority, out);
-        self.settle_client(key);
+        self.tables.settle_client(key);
     }
 
     /// Where a name leads.
     pub(super) fn resolved(&mut self, now: Now, query: QueryId, destinations: Vec<Destination>, out: &mut Vec<Output>) {
-        match self.queries.remove(&query) {
+        match self.queries.take(query) {
             Some(Query::Branch(key)) => {
-                let waiting = self.clients.get_mut(key).filter(|client| client.machine.is_none());
+                let waiting = self.tables.client_mut(key).filter(|client| client.machine.is_none());
                 if waiting.is_none_or(|client| client.progress.is_none()) {
                     return out.push(Output::Ignored { why: Ignored::Outdated });
                 }
                 let came_by = self.came_by(key);
                 let further = self.up_first(now, destinations, came_by);
-                let client = self.clients.get_mut(key);
+                let client = self.tables.client_mut(key);
                 if let Some(progress) = client.and_then(|client| client.progress.as_deref_mut()) {
                     progress.further = further;
                 }
@@ -225,7 +211,7 @@ impl Stack {
     /// The same, to a peer whose certificate must be valid for `authority`.
     fn perform_named(&mut self, key: Key, mut authority: Option<Arc<str>>, out: &mut Vec<Output>) -> Told {
         let mut told = Told::default();
-        let peer = self.clients.get(key).and_then(|client| client.peer);
+        let peer = self.tables.client(key).and_then(|client| client.peer);
         for effect in self.effects.drain(..) {
             match (effect, peer) {
                 (transaction::Output::Send(bytes), Some(peer)) => {
@@ -244,25 +230,9 @@ impl Stack {
         told
     }
 
-    /// Sets the timer of a client transaction to its next deadline, or takes the transaction out when it has ended.
-    pub(super) fn settle_client(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        if client.state() == Some(State::Terminated) {
-            return self.remove_client(key);
-        }
-        let deadline = client.deadline();
-        self.wheel.set(&mut client.alarm, deadline, Alarm::Client(key));
-    }
-
-    pub(super) fn remove_client(&mut self, key: Key) {
-        if let Some(alarm) = self.clients.remove(key).and_then(|client| client.alarm) {
-            self.wheel.cancel(alarm);
-        }
-    }
-
     /// Cancels the running branches of a round, all but one.
     pub(super) fn cancel_branches(&mut self, now: Now, id: Key, except: Option<Key>, out: &mut Vec<Output>) {
-        let forwarding = self.servers.get(id).and_then(|server| server.forwarding.as_deref());
+        let forwarding = self.tables.forwarding(id);
         let Some(forwarding) = forwarding else { return };
         let keys: SmallVec<[Key; 8]> = forwarding.branches.iter().flatten().copied().collect();
         for key in keys.into_iter().filter(|key| Some(*key) != except) {
@@ -271,7 +241,7 @@ impl Stack {
     }
 
     pub(super) fn cancel_branch(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get_mut(key).filter(|client| client.progress.is_some()) else { return };
+        let Some(client) = self.tables.client_mut(key).filter(|client| client.progress.is_some()) else { return };
         match (client.state(), &client.cancel) {
             (None, _) => self.branch_gave_up(now, key, 487, out),
             (Some(State::Calling), Cancel::None) => client.cancel = Cancel::Wanted,
@@ -286,7 +256,7 @@ impl Stack {
 
     /// Sends the CANCEL of a branch where its INVITE went (RFC 3261 §9.1), and limits the wait for its final answer.
     pub(super) fn send_cancel(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.tables.client_mut(key) else { return };
         let times = &self.settings.transaction;
         if let Some(progress) = client.progress.as_deref_mut() {
             progress.limit = Some(now.mono + times.timeout());
@@ -296,25 +266,21 @@ impl Stack {
         let sent = client.machine.as_ref().and_then(transaction::Client::request);
         let sent = sent.and_then(|sent| Message::parse(sent.to_vec()).ok());
         if let (Some(sent), Some(peer)) = (sent, client.peer) {
-            self.scratch.clear();
-            let reasons = self.cancel_reasons(place.server);
-            let reasons: SmallVec<[&[u8]; 4]> = reasons.iter().map(|reason| &**reason).collect();
-            message::cancel_for(&sent, &reasons, &mut self.scratch);
-            let bytes = Bytes::copy_from_slice(&self.scratch);
-            let reliability = self.reliability(peer.listener);
+            let bytes = self.wire.print_cancel(&sent, &self.cancel_reasons(place.server));
+            let reliability = self.wire.reliability(peer.listener);
             let times = &self.settings.transaction;
             let machine = NonInviteClient::start(now.mono, bytes, reliability, times, &mut self.effects);
-            if let Some(client) = self.clients.get_mut(key) {
+            if let Some(client) = self.tables.client_mut(key) {
                 client.cancel = Cancel::Running(Box::new(transaction::Client::NonInvite(machine)));
             }
             self.perform_client(key, out);
         }
-        self.settle_client(key);
+        self.tables.settle_client(key);
     }
 
     /// The values of Reason lines that the CANCELs of a request get (RFC 3326).
     fn cancel_reasons(&self, id: Key) -> Rc<[Box<[u8]>]> {
-        match self.servers.get(id).map(|server| &server.cancel_reason) {
+        match self.tables.server(id).map(|server| &server.cancel_reason) {
             Some(CancelReason::Given(reasons)) => Rc::clone(reasons),
             Some(CancelReason::Elsewhere) => Rc::new([Box::from(ELSEWHERE)]),
             Some(CancelReason::None) | None => Rc::new([]),
@@ -322,7 +288,7 @@ impl Stack {
     }
 
     pub(super) fn cancel_answered(&mut self, now: Now, key: Key, class: Class, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.tables.client_mut(key) else { return };
         match &mut client.cancel {
             Cancel::Running(machine) => {
                 machine.handle(now.mono, ClientInput::Answer(class), &self.settings.transaction, &mut self.effects);
@@ -335,11 +301,11 @@ impl Stack {
                 out.push(Output::Ignored { why: Ignored::AnswerRepeated });
             }
         }
-        self.settle_client(key);
+        self.tables.settle_client(key);
     }
 
     pub(super) fn client_alarm(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.tables.client_mut(key) else { return };
         client.alarm = None;
         if let Cancel::Running(machine) = &mut client.cancel {
             machine.tick(now.mono, &self.settings.transaction, &mut self.effects);
@@ -348,7 +314,7 @@ impl Stack {
             }
             self.perform_client(key, out);
         }
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.tables.client_mut(key) else { return };
         if let Some(machine) = &mut client.machine {
             machine.tick(now.mono, &self.settings.transaction, &mut self.effects);
             if let Some(code) = self.perform_client(key, out).failed {
@@ -357,12 +323,12 @@ impl Stack {
             }
         }
         self.check_limits(now, key, out);
-        self.settle_client(key);
+        self.tables.settle_client(key);
     }
 
     /// The ring timeout of a branch, Timer C, and the end of the wait for a cancelled one or for the resolver.
     fn check_limits(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.tables.client_mut(key) else { return };
         let is_sent = client.machine.is_some();
         let is_cancelled = matches!(client.cancel, Cancel::Running(_) | Cancel::Done);
         let Some(progress) = client.progress.as_deref_mut() else { return };
@@ -390,12 +356,10 @@ impl Stack {
         let has_answered = client.state() == Some(State::Proceeding);
         self.cancel_branch(now, key, out);
         if was_counted == Counted::No {
-            let forwarding = self.servers.get_mut(place.server).and_then(|own| own.forwarding.as_deref_mut());
-            if let Some(forwarding) = forwarding.filter(|_| has_answered) {
-                forwarding.leaving.retain(|own| self.clients.get(*own).is_some_and(|own| own.progress.is_some()));
-                forwarding.leaving.push(key);
+            if has_answered {
+                self.tables.note_leaving(key);
             }
-            let is_cancelled = self.servers.get(place.server).is_some_and(|own| own.cancelled == Cancelled::Yes);
+            let is_cancelled = self.tables.is_cancelled(place.server);
             let code = if is_cancelled { 487 } else { 408 };
             let attempt = Attempt { uri, hop, code, reason: usual(code), message: None, started };
             self.branch_failed(now, place, attempt, out);
@@ -408,9 +372,10 @@ impl Stack {
         let waits = |client: &Client| {
             client.peer == Some(peer) && matches!(client.state(), Some(State::Calling | State::Trying))
         };
-        let keys: Vec<Key> = self.clients.iter().filter(|(_, client)| waits(client)).map(|(key, _)| key).collect();
-        for key in keys {
-            let Some(machine) = self.clients.get_mut(key).and_then(|client| client.machine.as_mut()) else { continue };
+        for key in self.tables.clients(waits) {
+            let Some(machine) = self.tables.client_mut(key).and_then(|client| client.machine.as_mut()) else {
+                continue;
+            };
             machine.handle(now.mono, ClientInput::Unreachable, &self.settings.transaction, &mut self.effects);
             if let Some(code) = self.perform_client(key, out).failed {
                 self.note_failure(now, key, out);
@@ -421,7 +386,7 @@ impl Stack {
 
     /// The listener that the request of a branch came in by.
     fn came_by(&self, key: Key) -> ListenerId {
-        let server = self.clients.get(key).and_then(|client| self.servers.get(client.place.server));
+        let server = self.tables.client(key).and_then(|client| self.tables.server(client.place.server));
         server.and_then(|own| own.view.as_deref()).map_or_else(ListenerId::default, |view| view.peer.listener)
     }
 }

@@ -6,16 +6,16 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::hashes::Meant;
-use super::settings::{ABSORBING_FOR_EACH, Strangers};
-use super::sources::{Admission, Class};
+use super::settings::Strangers;
+use super::sources::Class;
 use super::standing::{Denied, Source, Standing};
-use super::tables::{Origin, Server};
+use super::tables::Server;
 use super::types::{Destination, Hop, Ignored, Output, Peer, RequestView, Way, Ways};
 use super::{Event, Query, Stack};
 use crate::clock::Now;
 use crate::sip::dialog::{Dialogs, Direction};
-use crate::sip::message::{self, Malformed, Message, Method, Name};
-use crate::sip::proxy::{self, Own, Refusal, Routing};
+use crate::sip::message::{Malformed, Message, Method, Name};
+use crate::sip::proxy::{self, Refusal, Routing};
 use crate::sip::transaction::Reliability;
 use crate::sip::transaction::key::RequestKey;
 
@@ -40,8 +40,8 @@ impl Stack {
             Method::Ack => self.received_ack(now, peer, message, dialogs, out),
             Method::Cancel => self.received_cancel(now, peer, &message, out),
             _ => {
-                let key = self.hashes.request_key(&message, Meant::Itself);
-                match self.by_key.get(&key).copied() {
+                let key = self.wire.hashes().request_key(&message, Meant::Itself);
+                match self.tables.find(&key) {
                     Some(server) => self.repeated(now, server, out),
                     None => self.received_new(now, peer, message, key, dialogs, out),
                 }
@@ -77,17 +77,11 @@ impl Stack {
             Err(denied) => return self.deny(now, peer, &message, &denied, out),
         };
         let class = if standing.is_of_a_call() { Class::Inside } else { Class::New };
-        let call = self.hashes.call(message.call_id());
+        let call = self.wire.hashes().call(message.call_id());
         let inside = (class == Class::Inside).then(|| peer.addr.ip());
-        if !self.calls.has_room(call, message.method(), inside) {
-            return self.deny(now, peer, &message, &self.overloaded(Ignored::CallLimited), out);
-        }
-        let origin = match self.sources.open(now.mono, peer.addr.ip(), class) {
-            Admission::Counted => Origin::Counted(class),
-            Admission::Uncounted => Origin::Peer,
-            Admission::Refused => {
-                return self.deny(now, peer, &message, &self.overloaded(class.limit()), out);
-            }
+        let origin = match self.admission.open(now.mono, (peer.addr.ip(), class), (call, message.method())) {
+            Ok(origin) => origin,
+            Err(limit) => return self.deny(now, peer, &message, &self.overloaded(limit), out),
         };
         if standing.way == Way::Table {
             // It goes where the table says, and no further than that.
@@ -97,7 +91,7 @@ impl Stack {
         let Standing { routing, course, way } = standing;
         let Routing { own_routes, repaired_uri, direction, side, restored: _ } = routing;
         let direction = direction.filter(|_| in_dialog);
-        let answers_to = self.reply_to(peer, &message);
+        let answers_to = self.wire.reply_to(peer, &message);
         let invite = (message.method() == Method::Invite && !in_dialog).then_some(());
         let bye = inside.filter(|_| message.method() == Method::Bye);
         let view = RequestView {
@@ -112,13 +106,12 @@ impl Stack {
             side,
             way,
         };
-        let reliability = self.reliability(peer.listener);
+        let reliability = self.wire.reliability(peer.listener);
         let mut server = Server::new(view, key, answers_to, now.mono, &self.settings, reliability);
         server.origin = origin;
         server.call = Some(call);
-        let id = self.servers.insert(server);
-        self.by_key.insert(key, id);
-        self.calls.opened(call, invite.map(|()| id), bye);
+        let id = self.tables.add_server(server);
+        self.admission.opened(call, invite.map(|()| id), bye);
         self.settle_server(id, out);
         out.push(Output::Request { transaction: super::ServerId(id.to_u64()) });
     }
@@ -131,13 +124,13 @@ impl Stack {
         if source != Source::Stranger {
             is_sound()?;
         }
-        let routing = self.own().routing(message);
+        let routing = self.wire.own().routing(message);
         let standing = self.standing(source, message, routing, dialogs)?;
         if source == Source::Stranger {
             is_sound()?;
         }
         proxy::check(message, &self.settings.supported)?;
-        if self.hashes.is_loop(message) {
+        if self.wire.hashes().is_loop(message) {
             return Err(Refusal::new(482).into());
         }
         if message.method() == Method::Options && self.is_for_gateway(message, &standing.routing) {
@@ -148,16 +141,10 @@ impl Stack {
         } else {
             self.settings.transactions_max
         };
-        if self.is_full(most) {
+        if self.tables.is_full(most) {
             return Err(self.overloaded(Ignored::AnsweredStateless(503)));
         }
         Ok(standing)
-    }
-
-    /// Whether there are so many transactions in progress, or [`ABSORBING_FOR_EACH`] times as many in all.
-    pub(super) fn is_full(&self, most: usize) -> bool {
-        let all = self.servers.len();
-        all - self.absorbing >= most || all >= most.saturating_mul(ABSORBING_FOR_EACH)
     }
 
     /// 503 with the time after which to come again (RFC 3261 §21.5.4).
@@ -177,19 +164,7 @@ impl Stack {
     fn is_for_gateway(&self, message: &Message, routing: &Routing) -> bool {
         routing.repaired_uri.is_none()
             && routing.rest(message).next().is_none()
-            && message.uri().is_some_and(|uri| uri.user.is_none() && self.own().is_own(&uri))
-    }
-
-    pub(super) fn own(&self) -> Own<'_> {
-        Own { listeners: &self.settings.listeners, names: &self.settings.names, signer: &self.signer }
-    }
-
-    /// Where the answers to a request go: on the connection it came by (RFC 3261 §18.2.2), or as [`reply_peer`] says.
-    pub(super) fn reply_to(&self, peer: Peer, request: &Message) -> Peer {
-        match self.reliability(peer.listener) {
-            Reliability::Reliable => peer,
-            Reliability::Unreliable => reply_peer(peer, request),
-        }
+            && message.uri().is_some_and(|uri| uri.user.is_none() && self.wire.own().is_own(&uri))
     }
 
     /// Answers without keeping anything. Strangers share one rate limit, and so do those in `allow`, whose addresses may
@@ -211,30 +186,20 @@ impl Stack {
         if self.is_silent(peer, request) {
             return out.push(Output::Ignored { why: Ignored::Forbidden });
         }
-        if !self.buckets[usize::from(self.is_allowed(peer))].take(now.mono) {
+        if !self.admission.may_answer(now.mono, self.is_allowed(peer)) {
             return out.push(Output::Ignored { why: Ignored::RateLimited });
         }
-        let bytes = self.print_local(request, peer, &denied.refusal);
-        out.push(Output::Send { peer: self.reply_to(peer, request), bytes, authority: None });
+        let bytes = self.wire.print_local(request, peer, &denied.refusal);
+        out.push(Output::Send { peer: self.wire.reply_to(peer, request), bytes, authority: None });
         out.push(Output::Ignored { why: denied.why });
     }
 
     /// Whether a stranger learns nothing from here: by datagrams, unless a signed Route value shows that it has a call.
     fn is_silent(&self, peer: Peer, request: &Message) -> bool {
         self.settings.strangers == Strangers::Drop
-            && self.reliability(peer.listener) == Reliability::Unreliable
+            && self.wire.reliability(peer.listener) == Reliability::Unreliable
             && !self.is_allowed(peer)
-            && self.own().routing(request).direction.is_none()
-    }
-
-    /// An answer the gateway makes, with its own To tag if the request has none.
-    pub(super) fn print_local(&mut self, request: &Message, peer: Peer, refusal: &Refusal) -> Bytes {
-        let tag = (refusal.code > 100 && request.to_tag().is_empty()).then(|| self.hashes.local_tag(request));
-        let extra: Vec<(&str, &[u8])> = refusal.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
-        let tag = tag.as_deref().map(str::as_bytes);
-        self.scratch.clear();
-        message::response(request, refusal.code, &refusal.reason, tag, &extra, peer.addr, &mut self.scratch);
-        Bytes::copy_from_slice(&self.scratch)
+            && self.wire.own().routing(request).direction.is_none()
     }
 
     /// ACK (RFC 3261 §17.2.1 for a refusal, §16.11 for a 2xx): never answered.
@@ -246,21 +211,21 @@ impl Stack {
         dialogs: &dyn Dialogs,
         out: &mut Vec<Output>,
     ) {
-        let key = self.hashes.request_key(&message, Meant::Invite);
-        if let Some(server) = self.by_key.get(&key).copied()
+        let key = self.wire.hashes().request_key(&message, Meant::Invite);
+        if let Some(server) = self.tables.find(&key)
             && self.acknowledged_refusal(now, server, out)
         {
             return;
         }
         // For an answer that was given without a transaction.
-        let is_ours = message.to_tag() == self.hashes.local_tag(&message).as_bytes();
-        let routing = self.own().routing(&message);
+        let is_ours = message.to_tag() == self.wire.hashes().local_tag(&message).as_bytes();
+        let routing = self.wire.own().routing(&message);
         let standing = self.standing(self.source(peer), &message, routing, dialogs).ok();
         // Without a To tag there is nothing it acknowledges.
         let standing = standing.filter(|own| own.is_of_a_call() && !is_ours && message.check().is_ok());
-        let passes = proxy::max_forwards(&message) > 0 && !self.hashes.is_loop(&message);
+        let passes = proxy::max_forwards(&message) > 0 && !self.wire.hashes().is_loop(&message);
         let next = standing.filter(|_| passes).and_then(|standing| {
-            let next = self.own().next_hop(&message, &standing.routing).ok()?;
+            let next = self.wire.own().next_hop(&message, &standing.routing).ok()?;
             Some((standing, next))
         });
         let Some((standing, next)) = next else { return out.push(Output::Ignored { why: Ignored::AckStray }) };
@@ -274,7 +239,7 @@ impl Stack {
                 out.push(Output::Ignored { why: Ignored::AckStray });
             }
             Hop::Name { host, port } => {
-                let query = self.ask(Query::Ack(Box::new(ack)));
+                let query = self.queries.ask(Query::Ack(Box::new(ack)));
                 out.push(Output::Resolve { query, host, port, ways });
             }
         }
@@ -284,7 +249,7 @@ impl Stack {
     pub(super) fn forward_ack(&mut self, ack: super::WaitingAck, to: Destination, out: &mut Vec<Output>) {
         let super::WaitingAck { peer, message, standing, strict_uri, authority } = ack;
         let Standing { routing, course, way } = standing;
-        let Some(to) = self.usual_peer(to, peer.listener) else {
+        let Some(to) = self.wire.usual_peer(to, peer.listener) else {
             return out.push(Output::Ignored { why: Ignored::NoListener });
         };
         let view = RequestView {
@@ -299,22 +264,20 @@ impl Stack {
             side: routing.side,
             way,
         };
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let bytes = self.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref(), &mut scratch);
-        self.scratch = scratch;
-        out.push(Output::Send { peer: to, bytes, authority: self.authority_at(to, authority) });
+        let bytes = self.wire.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref());
+        out.push(Output::Send { peer: to, bytes, authority: self.wire.authority_at(to, authority) });
         out.push(Event::Acknowledged { message, peer }.into());
     }
 
     /// CANCEL (RFC 3261 §9.2, §16.10): answered here, and the branches of its INVITE are cancelled.
     fn received_cancel(&mut self, now: Now, peer: Peer, message: &Rc<Message>, out: &mut Vec<Output>) {
-        let own_key = self.hashes.request_key(message, Meant::Itself);
-        if let Some(server) = self.by_key.get(&own_key).copied() {
+        let own_key = self.wire.hashes().request_key(message, Meant::Itself);
+        if let Some(server) = self.tables.find(&own_key) {
             return self.repeated(now, server, out);
         }
-        let invite = self.by_key.get(&self.hashes.request_key(message, Meant::Invite)).copied();
+        let invite = self.tables.find(&self.wire.hashes().request_key(message, Meant::Invite));
         let is_same_source = |server: &Server| server.peer.addr.ip() == peer.addr.ip();
-        let invite = invite.filter(|id| self.servers.get(*id).is_some_and(is_same_source));
+        let invite = invite.filter(|id| self.tables.server(*id).is_some_and(is_same_source));
         if invite.is_none() && !self.is_allowed(peer) {
             let denied = Denied { refusal: Refusal::new(403), why: Ignored::Forbidden };
             return self.deny(now, peer, message, &denied, out);
@@ -326,7 +289,7 @@ impl Stack {
         let Some(invite) = invite else {
             return self.answer_stateless(now, peer, message, &Refusal::new(481), out);
         };
-        let held = if self.is_full(self.settings.transactions_in_dialog_max) {
+        let held = if self.tables.is_full(self.settings.transactions_in_dialog_max) {
             self.answer_stateless(now, peer, message, &Refusal::new(200), out);
             None
         } else {
@@ -334,18 +297,6 @@ impl Stack {
         };
         self.cancel_by_caller(now, invite, message, held, out);
     }
-}
-
-/// Where the answers to a request go (RFC 3261 §18.2.2, RFC 3581 §4): always to the address it came from, to the port
-/// it came from if it asks so, else to the port of its Via. `maddr` is not followed: it would let a caller aim answers.
-pub(super) fn reply_peer(peer: Peer, request: &Message) -> Peer {
-    let port = match request.top_via() {
-        Some(via) if via.rport.is_none() => via.port_or_default(),
-        _ => peer.addr.port(),
-    };
-    let mut addr = peer.addr;
-    addr.set_port(if port == 0 { peer.addr.port() } else { port });
-    Peer { addr, ..peer }
 }
 
 impl RequestView {

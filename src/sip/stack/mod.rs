@@ -10,6 +10,9 @@
 //! [`Input::Release`] to each response that is held: their transactions wait for it without limit. Everything else ends by
 //! its own timers.
 //!
+//! It is made of parts that own their state: `tables` (transactions, timers, held answers), `wire` (what goes out: listeners,
+//! keys, octets), `admission` (what one source or call may take) and `outages`. [`Stack`] directs them.
+//!
 //! Decisions where the RFCs leave a choice:
 //! * An answer without a client transaction is dropped, a 2xx too (RFC 6026 §7.3): no answer passes that no record was
 //!   written for. A 2xx to a branch of an earlier process is shown by [`Output::Orphan`], for the driver may know better.
@@ -24,10 +27,10 @@
 //! * A destination that left several requests in a row without an answer is left out while another is up, see `outage`.
 //! * A parallel group wider than the request's Max-Breadth (RFC 5393 §5) is tried in parts, one after the other.
 
+mod admission;
 mod calls;
 mod client;
 mod event;
-mod forward;
 mod hashes;
 mod intake;
 mod mend;
@@ -42,6 +45,7 @@ mod sources;
 mod standing;
 mod tables;
 mod types;
+mod wire;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -52,13 +56,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::clock::{Instant, Now};
-use crate::sip::dialog::{Dialogs, RouteKeys, Signer};
+use crate::sip::dialog::{Dialogs, RouteKeys};
 use crate::sip::message::Message;
 use crate::sip::transaction;
-use crate::sip::transaction::key::RequestKey;
-use crate::sip::transaction::slab::{Key, Slab};
-use crate::timers::Wheel;
-use crate::timers::bucket::Bucket;
+use crate::sip::transaction::slab::Key;
 
 pub use crate::timers::bucket::TokenBucket;
 pub use event::{Attempt, Event, FinalResponse, Round};
@@ -73,43 +74,50 @@ pub use types::{
     Redirects, RequestView, ServerId, Sizes, Target, Transport, Verdict, Way, Ways,
 };
 
-use calls::Calls;
-use hashes::Hashes;
+use admission::Admission;
 use outage::Outages;
-use sources::Sources;
 use standing::Standing;
-use tables::{Alarm, Client, Origin, Server};
+use tables::{Alarm, Origin, Tables};
+use wire::Wire;
 
-/// One shard's SIP machine. See the module.
+/// One shard's SIP machine. See the module. Its methods direct the parts: what goes on between two of them is decided here.
 #[derive(Debug)]
 pub struct Stack {
-    settings: Settings,
-    /// Host and port of each listener as they are written.
-    places: Vec<Box<[u8]>>,
-    hashes: Hashes,
-    signer: Signer,
-    servers: Slab<Server>,
-    /// Server transactions that have their answer and only absorb what is repeated.
-    absorbing: usize,
-    clients: Slab<Client>,
-    by_key: HashMap<RequestKey, Key, foldhash::fast::FixedState>,
-    wheel: Wheel<Alarm>,
-    queries: HashMap<QueryId, Query>,
-    next_query: u64,
-    /// Answers without a transaction, to strangers and to those in `allow`.
-    buckets: [Bucket; 2],
-    sources: Sources,
-    calls: Calls,
+    settings: Rc<Settings>,
+    tables: Tables,
+    wire: Wire,
+    admission: Admission,
     outages: Outages,
-    /// Peers that datagrams came back from, once each; looked at by the next tick.
-    unreached: Vec<Peer>,
-    /// Final answers that wait for their release, over all transactions.
-    held: usize,
-    /// Messages are printed here.
-    scratch: Vec<u8>,
+    queries: Queries,
     /// What a machine wants done.
     effects: Vec<transaction::Output>,
     due: Vec<Alarm>,
+}
+
+/// Names that are looked up, and what waits for it.
+#[derive(Debug, Default)]
+struct Queries {
+    open: HashMap<QueryId, Query>,
+    next: u64,
+}
+
+impl Queries {
+    /// Notes a question to the resolver.
+    fn ask(&mut self, query: Query) -> QueryId {
+        let id = QueryId(self.next);
+        self.next += 1;
+        self.open.insert(id, query);
+        id
+    }
+
+    /// Who asked it.
+    fn take(&mut self, id: QueryId) -> Option<Query> {
+        self.open.remove(&id)
+    }
+
+    fn len(&self) -> usize {
+        self.open.len()
+    }
 }
 
 /// Who asked for addresses.
@@ -132,32 +140,18 @@ struct WaitingAck {
     authority: Option<std::sync::Arc<str>>,
 }
 
-/// Peers remembered as unreachable between two ticks; further ones are left to their timers.
-const UNREACHED_MAX: usize = 64;
-
 impl Stack {
     /// A stack without transactions.
     #[must_use]
     pub fn new(mut settings: Settings) -> Self {
         settings.timer_c = settings.timer_c.max(settings::TIMER_C_MIN);
+        let settings = Rc::new(settings);
         Self {
-            places: settings.listeners.iter().map(|own| own.local.to_string().into_bytes().into()).collect(),
-            hashes: Hashes::new(settings.key, settings.incarnation),
-            signer: Signer::new(settings.route_keys.clone()),
-            servers: Slab::new(),
-            absorbing: 0,
-            clients: Slab::new(),
-            by_key: HashMap::default(),
-            wheel: Wheel::new(),
-            queries: HashMap::new(),
-            next_query: 0,
-            buckets: [settings.stateless_answers, settings.stateless_answers_allowed].map(Bucket::new),
-            sources: Sources::new(&settings),
-            calls: Calls::new(&settings),
+            tables: Tables::new(),
+            wire: Wire::new(Rc::clone(&settings)),
+            admission: Admission::new(&settings),
             outages: Outages::new(settings.failures_max, &settings.incarnation),
-            unreached: Vec::new(),
-            held: 0,
-            scratch: Vec::new(),
+            queries: Queries::default(),
             effects: Vec::new(),
             due: Vec::new(),
             settings,
@@ -167,38 +161,35 @@ impl Stack {
     /// Takes new settings for all that happens from now on. Listeners, secrets and its place among the shards stay: what
     /// is in progress was made with them.
     pub fn configure(&mut self, new: Settings) {
-        let old = std::mem::take(&mut self.settings);
-        for (bucket, rate) in self.buckets.iter_mut().zip([new.stateless_answers, new.stateless_answers_allowed]) {
-            bucket.configure(rate);
-        }
-        self.sources.configure(&new);
-        self.calls.configure(&new);
+        self.admission.configure(&new);
         self.outages.configure(new.failures_max);
-        self.settings = Settings {
-            listeners: old.listeners,
+        let old = &self.settings;
+        self.settings = Rc::new(Settings {
+            listeners: old.listeners.clone(),
             key: old.key,
-            route_keys: old.route_keys,
+            route_keys: old.route_keys.clone(),
             incarnation: old.incarnation,
             shard: old.shard,
             timer_c: new.timer_c.max(settings::TIMER_C_MIN),
             ..new
-        };
+        });
+        self.wire.configure(Rc::clone(&self.settings));
     }
 
     /// Takes other keys for signing; what the last one has signed stays good.
     pub fn renew_keys(&mut self, keys: RouteKeys) {
-        self.signer.renew(keys);
+        self.wire.renew_keys(keys);
     }
 
     /// The settings it runs with.
     #[must_use]
-    pub const fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// Takes an input and appends what follows from it. `dialogs` tells of the dialogs that requests name.
     pub fn handle(&mut self, now: Now, input: Input, dialogs: &dyn Dialogs, out: &mut Vec<Output>) {
-        self.signer.set_time(now.wall);
+        self.wire.set_time(now.wall);
         match input {
             Input::Received { peer, message } => self.received(now, peer, message, dialogs, out),
             Input::Decide { transaction, verdict } => match Key::from_u64(transaction.0) {
@@ -217,22 +208,18 @@ impl Stack {
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),
             },
             Input::Resolved { query, destinations } => self.resolved(now, query, destinations, out),
-            Input::Unreachable { peer } => {
-                if !self.unreached.contains(&peer) && self.unreached.len() < UNREACHED_MAX {
-                    self.unreached.push(peer);
-                }
-            }
+            Input::Unreachable { peer } => self.outages.unreached(peer),
         }
     }
 
     /// Does what is due: retransmissions, time-outs, and what follows from peers that cannot be reached.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
-        self.signer.set_time(now.wall);
-        for peer in std::mem::take(&mut self.unreached) {
+        self.wire.set_time(now.wall);
+        for peer in self.outages.take_unreached() {
             self.unreachable(now, peer, out);
         }
         let mut due = std::mem::take(&mut self.due);
-        self.wheel.expire(now.mono, &mut due);
+        self.tables.expire(now.mono, &mut due);
         for alarm in due.drain(..) {
             match alarm {
                 Alarm::Server(id) => self.server_alarm(now, id, out),
@@ -246,51 +233,34 @@ impl Stack {
     /// When [`Self::tick`] is to be called next; `None` while nothing waits.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        if !self.unreached.is_empty() {
-            return Some(Instant(0));
-        }
-        [self.wheel.deadline(), self.outages.deadline()].into_iter().flatten().min()
+        [self.tables.deadline(), self.outages.deadline()].into_iter().flatten().min()
     }
 
     /// The request of a transaction, until its last held final answer is released.
     #[must_use]
     pub fn request(&self, transaction: ServerId) -> Option<&RequestView> {
-        self.servers.get(Key::from_u64(transaction.0)?)?.view.as_deref()
+        self.tables.view(Key::from_u64(transaction.0)?)
     }
 
     /// The same of a request that came in; `None` for those of the gateway itself.
     #[must_use]
     pub fn request_of_peer(&self, transaction: ServerId) -> Option<&RequestView> {
-        let server = self.servers.get(Key::from_u64(transaction.0)?)?;
+        let server = self.tables.server(Key::from_u64(transaction.0)?)?;
         server.view.as_deref().filter(|_| !matches!(server.origin, Origin::Gateway | Origin::Probe))
     }
 
     /// Whether a request waits for its final answer. Absorbing transactions do not count.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.held > 0 || self.servers.iter().any(|(_, server)| server.view.is_some() && server.origin != Origin::Probe)
+        self.tables.is_busy()
     }
 
     /// How full the tables are.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
-        Sizes {
-            server: self.servers.len(),
-            client: self.clients.len(),
-            held: self.held,
-            timers: self.wheel.len(),
-            queries: self.queries.len(),
-            sources: self.sources.len(),
-            down: self.outages.len(),
-            calls: self.calls.len(),
-        }
-    }
-
-    /// Notes a question to the resolver.
-    fn ask(&mut self, query: Query) -> QueryId {
-        let id = QueryId(self.next_query);
-        self.next_query += 1;
-        self.queries.insert(id, query);
-        id
+        let [server, client, held, timers] = self.tables.sizes();
+        let [sources, calls] = self.admission.sizes();
+        let (queries, down) = (self.queries.len(), self.outages.len());
+        Sizes { server, client, held, timers, queries, sources, down, calls }
     }
 }

@@ -12,7 +12,7 @@ use super::tables::{Origin, Place, Server};
 use super::types::{Ignored, ListenerId, Output, Peer, Redirects, RequestView, ServerId, Target, Transport, Way};
 use crate::clock::Now;
 use crate::sip::dialog::Course;
-use crate::sip::message::{self, Message, Method, Name, NameAddr, Uri, Via};
+use crate::sip::message::{Message, Method, Name, NameAddr, Uri, Via};
 use crate::sip::proxy::{self, Ending};
 use crate::sip::transaction::key::RequestKey;
 use crate::sip::transaction::slab::Key;
@@ -35,7 +35,7 @@ impl Stack {
     ) -> Option<ServerId> {
         let is_fit = !matches!(request.method(), Method::Invite | Method::Ack | Method::Cancel);
         let own = self.settings.listeners.get(usize::from(by.0)).map(|listener| listener.local)?;
-        if !is_fit || request.check().is_err() || self.is_full(self.settings.transactions_max) {
+        if !is_fit || request.check().is_err() || self.tables.is_full(self.settings.transactions_max) {
             return None;
         }
         let peer = Peer { listener: by, addr: own };
@@ -53,13 +53,13 @@ impl Stack {
             side: None,
             way: Way::Route,
         };
-        let reliability = self.reliability(by);
+        let reliability = self.wire.reliability(by);
         let mut server = Server::new(view, RequestKey::default(), peer, now.mono, &self.settings, reliability);
         // Nobody sends it again, and nobody waits for a 100.
         server.key = None;
         server.wait_until = None;
         server.origin = origin;
-        let id = self.servers.insert(server);
+        let id = self.tables.add_server(server);
         self.follow_route(now, id, out);
         Some(ServerId(id.to_u64()))
     }
@@ -73,7 +73,7 @@ impl Stack {
                 self.settings.listeners.iter().any(|own| own.local.ip() == ip && own.local.port() == port)
             })
         };
-        let is_of_this_process = |via: &Via<'_>| self.hashes.read_branch(via, &answer).is_some();
+        let is_of_this_process = |via: &Via<'_>| self.wire.hashes().read_branch(via, &answer).is_some();
         let via = answer.top_via().filter(|via| !is_of_this_process(via));
         if is_2xx && answer.check().is_ok() && via.is_some_and(is_sent_by_us) {
             out.push(Output::Orphan { answer });
@@ -91,24 +91,19 @@ impl Stack {
             let port = via.rport.filter(|port| !port.is_empty()).and_then(|port| std::str::from_utf8(port).ok());
             let port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| via.port_or_default());
             let addr = SocketAddr::new(ip, port);
-            let by = self.listener_for(proxy::transport_named(via.transport), addr, ListenerId(0))?;
+            let by = self.wire.listener_for(proxy::transport_named(via.transport), addr, ListenerId(0))?;
             Some(Peer { listener: by, addr })
         });
         let Some(peer) = to.filter(|peer| peer.addr.port() != 0) else {
             return out.push(Output::Ignored { why: Ignored::AnswerStray });
         };
-        self.scratch.clear();
-        message::forward_response(answer, &mut self.scratch);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        self.end_lines_for(peer.listener, answer, &mut scratch);
-        self.scratch = scratch;
-        out.push(Output::Send { peer, bytes: Bytes::copy_from_slice(&self.scratch), authority: None });
+        out.push(Output::Send { peer, bytes: self.wire.print_answer(peer.listener, answer, &[]), authority: None });
     }
 
     /// The contacts of a 300, 301 or 302 become the next targets, if the plan says so (RFC 3261 §16.5, §16.7 step 4).
     pub(super) fn follow_redirect(&mut self, place: Place, by: ListenerId, attempt: &Attempt) {
         let (Some(answer), 300..=302) = (attempt.message.as_deref(), attempt.code) else { return };
-        let forwarding = self.servers.get(place.server).and_then(|own| own.forwarding.as_deref());
+        let forwarding = self.tables.forwarding(place.server);
         let redirects = forwarding.filter(|own| own.context.round() == place.round).map(|own| &own.context);
         let Some(context) = redirects.filter(|context| context.ending() == Ending::Open) else { return };
         let Redirects::Follow { ring_timeout } = context.redirects() else { return };
@@ -120,7 +115,7 @@ impl Stack {
             let Some(uri) = Uri::parse(contact.uri).filter(|uri| uri.headers.is_empty()) else { continue };
             let Ok(hop) = proxy::hop(&uri) else { continue };
             let is_new = !contacts.iter().any(|(_, target)| target.uri == contact.uri);
-            if is_new && !self.own().is_own(&uri) && !context.has_tried(contact.uri) {
+            if is_new && !self.wire.own().is_own(&uri) && !context.has_tried(contact.uri) {
                 let transport = match proxy::transport_named_by(&uri) {
                     // What was protected stays protected.
                     Some(Transport::Udp | Transport::Tcp) if is_secure => continue,
@@ -132,7 +127,7 @@ impl Stack {
             }
         }
         let groups = by_q(contacts);
-        if let Some(forwarding) = self.servers.get_mut(place.server).and_then(|own| own.forwarding.as_deref_mut()) {
+        if let Some(forwarding) = self.tables.forwarding_mut(place.server) {
             forwarding.context.redirected(place.branch, groups);
         }
     }
@@ -141,9 +136,9 @@ impl Stack {
 impl Stack {
     /// Whether the redirection came by TLS, or the request asks for it (RFC 3261 §26.2.2).
     fn is_secure(&self, server: Key, by: ListenerId, attempt: &Attempt) -> bool {
-        let view = self.servers.get(server).and_then(|own| own.view.as_deref());
+        let view = self.tables.view(server);
         let is_sips = proxy::is_sips(&attempt.uri) || view.is_some_and(|view| proxy::is_sips(view.request_uri()));
-        is_sips || self.listener(by).is_some_and(|own| own.transport == Transport::Tls)
+        is_sips || self.wire.listener(by).is_some_and(|own| own.transport == Transport::Tls)
     }
 }
 

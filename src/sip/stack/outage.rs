@@ -23,6 +23,8 @@ const PROBE_FIRST: Duration = Duration::from_secs(2);
 const PROBE_LONGEST: Duration = Duration::from_secs(60);
 /// A place that no request was meant for in this time is forgotten.
 const FORGET: Duration = Duration::from_secs(15 * 60);
+/// Peers remembered as unreachable between two ticks; further ones are left to their timers.
+const UNREACHED_MAX: usize = 64;
 /// Places remembered at most; further ones never count as down.
 const PLACES_MAX: usize = 1024;
 
@@ -46,6 +48,8 @@ pub(super) struct Outages {
     places: HashMap<Peer, Place, foldhash::fast::RandomState>,
     /// When the next probe is due.
     next: Option<Instant>,
+    /// Peers that datagrams came back from, once each; looked at by the next tick.
+    unreached: Vec<Peer>,
     random: Random,
 }
 
@@ -70,7 +74,13 @@ struct Down {
 impl Outages {
     /// None yet; with a limit of 0 there never are.
     pub(super) fn new(failures_max: u32, secret: &[u8; 16]) -> Self {
-        Self { failures_max, places: HashMap::default(), next: None, random: Random::keyed(secret) }
+        Self {
+            failures_max,
+            places: HashMap::default(),
+            next: None,
+            unreached: Vec::new(),
+            random: Random::keyed(secret),
+        }
     }
 
     /// Goes on with another limit; what is down by the old one stays so until it answers.
@@ -91,9 +101,26 @@ impl Outages {
         self.places.get(&peer)?.name.clone()
     }
 
-    /// When the next probe is due.
-    pub(super) const fn deadline(&self) -> Option<Instant> {
-        self.next
+    /// When the next probe is due; at once while it is to be looked at what could not be reached.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.unreached.is_empty() { self.next } else { Some(Instant(0)) }
+    }
+
+    /// A datagram to there came back.
+    pub(super) fn unreached(&mut self, peer: Peer) {
+        if !self.unreached.contains(&peer) && self.unreached.len() < UNREACHED_MAX {
+            self.unreached.push(peer);
+        }
+    }
+
+    /// Where datagrams came back from since the last call.
+    pub(super) fn take_unreached(&mut self) -> Vec<Peer> {
+        std::mem::take(&mut self.unreached)
+    }
+
+    /// A random number.
+    fn random(&mut self) -> u64 {
+        self.random.next()
     }
 
     /// A request is meant for this place.
@@ -209,7 +236,7 @@ impl Stack {
     /// Leaves the targets out that are down, unless all are: then all are tried. Names are not looked up for it.
     pub(super) fn leave_out_down(&mut self, now: Now, id: Key, plan: &mut Plan, by_route: Option<Transport>) {
         // A probe is not a request that somebody wants delivered.
-        let Some(server) = self.servers.get(id).filter(|own| own.origin != Origin::Probe) else { return };
+        let Some(server) = self.tables.server(id).filter(|own| own.origin != Origin::Probe) else { return };
         let came_by = server.view.as_deref().map(|view| view.peer.listener);
         let mut verdicts = Vec::new();
         for target in plan.groups.iter().flatten() {
@@ -229,14 +256,14 @@ impl Stack {
     }
 
     fn leads_down(&mut self, now: Now, destination: Destination, came_by: ListenerId) -> bool {
-        let Some(peer) = self.usual_peer(destination, came_by) else { return false };
+        let Some(peer) = self.wire.usual_peer(destination, came_by) else { return false };
         self.outages.want(now.mono, peer);
         self.outages.is_down(peer)
     }
 
     /// The branch has had no answer from where it was sent.
     pub(super) fn note_failure(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.tables.client(key) else { return };
         let name = client.progress.as_deref().and_then(|progress| progress.authority.clone());
         if let Some(peer) = client.peer
             && self.outages.fail(now.mono, peer, name)
@@ -270,7 +297,7 @@ impl Stack {
         // The answer comes to the shard that its Call-ID names.
         let (number, shards) = self.settings.shard;
         let (id, tag) = loop {
-            let tag = self.outages.random.next();
+            let tag = self.outages.random();
             let id = format!("{tag:016x}@{}", local.ip());
             if CallHash::of(id.as_bytes()).shard(&self.settings.key, shards.max(1)) == number {
                 break (id, tag);

@@ -12,7 +12,7 @@ use super::server::usual;
 use super::tables::{Cancel, CancelReason, Cancelled, Client, Content, Counted, Origin, Place, Progress, Stage};
 use super::types::{Ignored, Onward, Output, Peer, Plan, ServerId};
 use crate::clock::Now;
-use crate::sip::message::{self, Message, Method, Name};
+use crate::sip::message::{Message, Method, Name};
 use crate::sip::proxy::{self, Ending, Refusal};
 use crate::sip::transaction::slab::Key;
 use crate::sip::transaction::{self, Class, ClientInput};
@@ -21,8 +21,8 @@ impl Stack {
     /// Takes an answer that came in.
     pub(super) fn received_answer(&mut self, now: Now, peer: Peer, mut message: Rc<Message>, out: &mut Vec<Output>) {
         let via = message.top_via();
-        let key = via.and_then(|via| self.hashes.read_branch(&via, &message)).and_then(|branch| branch.client);
-        let Some((key, client)) = key.and_then(|key| Some((key, self.clients.get(key)?))) else {
+        let key = via.and_then(|via| self.wire.hashes().read_branch(&via, &message)).and_then(|branch| branch.client);
+        let Some((key, client)) = key.and_then(|key| Some((key, self.tables.client(key)?))) else {
             return self.stray(message, out);
         };
         let Some(machine) = &client.machine else {
@@ -44,7 +44,7 @@ impl Stack {
         if class != Class::Refusal {
             self.mend_routes(key, &mut message, out);
         }
-        let Some(machine) = self.clients.get_mut(key).and_then(|client| client.machine.as_mut()) else { return };
+        let Some(machine) = self.tables.client_mut(key).and_then(|client| client.machine.as_mut()) else { return };
         machine.handle(now.mono, ClientInput::Answer(class), &self.settings.transaction, &mut self.effects);
         let told = self.perform_client(key, out);
         if told.acknowledge {
@@ -57,22 +57,20 @@ impl Stack {
                 Class::Refusal => self.branch_refused(now, key, message, out),
             }
         }
-        self.settle_client(key);
+        self.tables.settle_client(key);
     }
 
     /// The ACK for a refusal, hop by hop (RFC 3261 §17.1.1.3).
     fn acknowledge(&mut self, now: Now, key: Key, answer: &Message, out: &mut Vec<Output>) {
-        let Some(machine) = self.clients.get_mut(key).and_then(|client| client.machine.as_mut()) else { return };
+        let Some(machine) = self.tables.client_mut(key).and_then(|client| client.machine.as_mut()) else { return };
         let Some(sent) = machine.request().and_then(|sent| Message::parse(sent.to_vec()).ok()) else { return };
-        self.scratch.clear();
-        message::ack_for(&sent, answer, &mut self.scratch);
-        let ack = ClientInput::Ack(Bytes::copy_from_slice(&self.scratch));
+        let ack = ClientInput::Ack(self.wire.print_ack(&sent, answer));
         machine.handle(now.mono, ack, &self.settings.transaction, &mut self.effects);
         self.perform_client(key, out);
     }
 
     fn branch_provisional(&mut self, now: Now, key: Key, answer: &Rc<Message>, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.tables.client_mut(key) else { return };
         let Place { server, branch, .. } = client.place;
         let Some(progress) = client.progress.as_deref_mut() else { return };
         if answer.code() > 100 && progress.limit.is_some() && matches!(client.cancel, Cancel::None) {
@@ -98,8 +96,8 @@ impl Stack {
         if tag.is_empty() {
             return;
         }
-        let tag = self.hashes.tag_hash(tag);
-        let forwarding = self.servers.get_mut(server).and_then(|own| own.forwarding.as_deref_mut());
+        let tag = self.wire.hashes().tag_hash(tag);
+        let forwarding = self.tables.forwarding_mut(server);
         if let Some(early) = forwarding.map(|own| &mut own.early).filter(|early| !early.contains(&tag))
             && early.len() < most
         {
@@ -109,8 +107,8 @@ impl Stack {
 
     /// A 2xx: upstream, each one (RFC 3261 §16.7 steps 5 and 10); the other branches are cancelled.
     fn branch_succeeded(&mut self, now: Now, key: Key, peer: Peer, answer: Rc<Message>, out: &mut Vec<Output>) {
-        let tag = self.hashes.tag_hash(answer.to_tag());
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let tag = self.wire.hashes().tag_hash(answer.to_tag());
+        let Some(client) = self.tables.client_mut(key) else { return };
         let server = client.place.server;
         if let Some((_, held)) = client.answers.iter().find(|(seen, _)| *seen == tag) {
             let held = *held;
@@ -120,33 +118,21 @@ impl Stack {
             return out.push(Output::Ignored { why: Ignored::AnswersTooMany });
         }
         let (uri, was_running) = (client.uri.clone(), client.progress.take().is_some());
-        let Some(own) = self.servers.get_mut(server) else {
+        let Some(own) = self.tables.server_mut(server) else {
             return out.push(Output::Ignored { why: Ignored::AnswerStray });
         };
         own.running -= u16::from(was_running);
         if matches!(own.cancel_reason, CancelReason::None) {
             own.cancel_reason = CancelReason::Elsewhere;
         }
-        let (mut attempts, mut given_up) = (Vec::new(), Vec::new());
-        if let Some(forwarding) = own.forwarding.as_deref_mut() {
-            if own.method == Method::Invite && forwarding.context.ending() != Ending::Won {
-                attempts.extend(forwarding.context.failures().cloned());
-                let others = forwarding.branches.iter().flatten().filter(|other| **other != key);
-                let running = others.filter_map(|other| {
-                    let other = self.clients.get(*other)?;
-                    other.progress.as_deref().filter(|own| own.counted == Counted::No).map(|_| other.uri.clone())
-                });
-                given_up.extend(running);
-            }
-            forwarding.context.end(Ending::Won);
-        }
+        let (attempts, given_up) = self.tables.won(server, key);
         if !attempts.is_empty() || !given_up.is_empty() {
             out.push(Event::Lost { transaction: ServerId(server.to_u64()), attempts, given_up }.into());
         }
         let (code, reason) = (answer.code(), Bytes::copy_from_slice(answer.reason()));
         let content = Content::Forwarded { message: answer, challenges: Vec::new() };
         if let Some(held) = self.hold(server, code, reason, (content, Some(peer.addr)), uri, out)
-            && let Some(client) = self.clients.get_mut(key)
+            && let Some(client) = self.tables.client_mut(key)
         {
             client.answers.push((tag, held));
         }
@@ -154,7 +140,7 @@ impl Stack {
     }
 
     fn branch_refused(&mut self, now: Now, key: Key, answer: Rc<Message>, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.tables.client_mut(key) else { return };
         let Some(mut progress) = client.progress.take() else { return };
         progress.answered();
         let attempt = Attempt {
@@ -173,12 +159,12 @@ impl Stack {
     /// The branch has no answer and gets none: 408 for silence, 503 when it could not be sent, 487 when it was
     /// cancelled before it was sent. Its transaction, if it goes on at all, is no matter any more.
     pub(super) fn branch_gave_up(&mut self, now: Now, key: Key, code: u16, out: &mut Vec<Output>) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.tables.client_mut(key) else { return };
         let (place, progress, peer) = (client.place, client.progress.take(), client.peer);
         let uri = std::mem::take(&mut client.uri);
-        self.remove_client(key);
+        self.tables.remove_client(key);
         let Some(progress) = progress else { return };
-        let is_cancelled = self.servers.get(place.server).is_some_and(|server| server.cancelled == Cancelled::Yes);
+        let is_cancelled = self.tables.is_cancelled(place.server);
         let code = if is_cancelled { 487 } else { code };
         let hop = peer.map(|peer| peer.addr);
         let attempt = Attempt { uri, hop, code, reason: usual(code), message: None, started: progress.started };
@@ -194,7 +180,7 @@ impl Stack {
         mut attempt: Attempt,
         out: &mut Vec<Output>,
     ) {
-        let Some(own) = self.servers.get_mut(place.server) else { return };
+        let Some(own) = self.tables.server_mut(place.server) else { return };
         let is_open = own.stage == Stage::Forwarding && own.cancelled == Cancelled::No;
         let is_dead = attempt.code == 503 || (attempt.code == 408 && attempt.message.is_none());
         // Whoever sent a request other than INVITE has given it up when its time is over (RFC 4320 §4.2).
@@ -203,7 +189,7 @@ impl Stack {
             is_open && (own.method == Method::Invite || now.mono.since(arrived) < self.settings.transaction.timeout());
         if is_open && is_dead && progress.counted == Counted::No && !progress.further.is_empty() {
             progress.limit = None;
-            let key = self.clients.insert(Client::new(place, attempt.uri, progress));
+            let key = self.tables.add_client(Client::new(place, attempt.uri, progress));
             return self.send_branch(now, key, out);
         }
         own.running -= 1;
@@ -229,14 +215,14 @@ impl Stack {
 
     /// Whether a round is to start as soon as there is Max-Breadth for it.
     pub(super) fn waits_for_breadth(&self, id: Key) -> bool {
-        let server = self.servers.get(id).filter(|server| server.stage == Stage::Forwarding);
+        let server = self.tables.server(id).filter(|server| server.stage == Stage::Forwarding);
         server.and_then(|own| own.forwarding.as_deref()).is_some_and(|own| own.context.is_round_over() && !own.is_asked)
     }
 
     /// Tells the response context of a failed branch, and does what follows.
     pub(super) fn branch_failed(&mut self, now: Now, place: Place, attempt: Attempt, out: &mut Vec<Output>) {
         let id = place.server;
-        let Some(server) = self.servers.get_mut(id) else { return };
+        let Some(server) = self.tables.server_mut(id) else { return };
         if server.stage == Stage::Answered {
             // A round that fails is over before it is answered: this is one that has lost to a 2xx.
             if server.method == Method::Invite {
@@ -264,7 +250,7 @@ impl Stack {
 
     /// The driver says how a request goes on whose round has failed.
     pub(super) fn proceed(&mut self, now: Now, id: Key, onward: Onward, out: &mut Vec<Output>) {
-        let server = self.servers.get_mut(id).filter(|server| server.stage == Stage::Forwarding);
+        let server = self.tables.server_mut(id).filter(|server| server.stage == Stage::Forwarding);
         let forwarding = server.and_then(|server| server.forwarding.as_deref_mut());
         if !forwarding.is_some_and(|own| std::mem::take(&mut own.is_asked)) {
             return out.push(Output::Ignored { why: Ignored::Outdated });
@@ -283,7 +269,7 @@ impl Stack {
 
     /// Other targets take the place of those that are left; they are reached as the table says, not by Route.
     fn replan(&mut self, id: Key, plan: Plan) {
-        if let Some(forwarding) = self.servers.get_mut(id).and_then(|server| server.forwarding.as_deref_mut()) {
+        if let Some(forwarding) = self.tables.forwarding_mut(id) {
             forwarding.context.replace(plan);
             (forwarding.strict_uri, forwarding.transport) = (None, None);
         }
@@ -298,7 +284,7 @@ impl Stack {
 
     /// All rounds have failed: the best answer is the caller's (RFC 3261 §16.7 step 6).
     pub(super) fn answer_best(&mut self, id: Key, out: &mut Vec<Output>) {
-        let forwarding = self.servers.get(id).and_then(|server| server.forwarding.as_deref());
+        let forwarding = self.tables.forwarding(id);
         let Some((best, challenges)) = forwarding.and_then(|forwarding| forwarding.context.best()) else {
             return self.hold_local(id, Refusal::new(500), Bytes::new(), out);
         };

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::tables::{Alarm, CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
-use super::types::{AnswerId, Ignored, ListenerId, Output, Peer, Plan, RequestView, ServerId, Target, Verdict, Way};
+use super::tables::{CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
+use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict, Way};
 use super::{Event, FinalResponse, NextOn, Settings, Stack, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::dialog::Course;
-use crate::sip::message::{self, Message, Method, Name};
+use crate::sip::message::{Message, Method, Name};
 use crate::sip::proxy::{Context, Refusal, usual_reason};
 use crate::sip::transaction::key::RequestKey;
 use crate::sip::transaction::slab::Key;
@@ -65,61 +65,28 @@ impl Server {
     }
 
     /// Whether its requests are looked up no more.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         match self.stage {
             Stage::Abandoned => self.wait_until.is_none(),
             Stage::Deciding | Stage::Forwarding | Stage::Answered => self.machine.state() == State::Terminated,
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         [self.machine.deadline(), self.wait_until].into_iter().flatten().min()
     }
 }
 
 impl Stack {
-    /// Sets the timer of a server transaction to its next deadline, or takes the transaction out when it has ended.
+    /// Sets the timer of a server transaction, or tells that it has ended.
     pub(super) fn settle_server(&mut self, id: Key, out: &mut Vec<Output>) {
-        let Some(server) = self.servers.get_mut(id) else { return };
-        if server.view.is_none() && !server.absorbs {
-            server.absorbs = true;
-            self.absorbing += 1;
-            if let Origin::Counted(class) = server.origin {
-                self.sources.answered(server.peer.addr.ip(), class);
-            }
-            if let Some(call) = server.call {
-                self.calls.answered(call);
-            }
+        if self.tables.settle_server(id, &mut self.admission) {
+            out.push(Event::Terminated { transaction: ServerId(id.to_u64()) }.into());
         }
-        if server.is_over() {
-            if let Some(key) = server.key.take() {
-                self.by_key.remove(&key);
-                // After a burst its memory goes back; rarely enough not to cost anything.
-                let (used, room) = (self.by_key.len(), self.by_key.capacity());
-                if room > TABLE_ROOM_MIN && used < room / 8 {
-                    self.by_key.shrink_to(used * 2);
-                }
-            }
-            if server.running == 0 && server.held.is_empty() && server.wait_until.is_none() {
-                let alarm = server.alarm.take();
-                self.absorbing -= usize::from(server.absorbs);
-                if let Origin::Counted(class) = server.origin {
-                    self.sources.closed(server.peer.addr.ip(), class, server.absorbs);
-                }
-                if let Some(call) = server.call {
-                    self.calls.closed(call, id, server.absorbs);
-                }
-                self.servers.remove(id);
-                alarm.map(|alarm| self.wheel.cancel(alarm));
-                return out.push(Event::Terminated { transaction: ServerId(id.to_u64()) }.into());
-            }
-        }
-        let deadline = server.deadline();
-        self.wheel.set(&mut server.alarm, deadline, Alarm::Server(id));
     }
 
     pub(super) fn server_alarm(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
-        let Some(server) = self.servers.get_mut(id) else { return };
+        let Some(server) = self.tables.server_mut(id) else { return };
         server.alarm = None;
         if server.wait_until.is_some_and(|at| at <= now.mono) {
             server.wait_until = None;
@@ -127,7 +94,7 @@ impl Stack {
                 self.answer_trying(now, id, out);
             }
         }
-        let Some(server) = self.servers.get_mut(id) else { return };
+        let Some(server) = self.tables.server_mut(id) else { return };
         server.machine.tick(now.mono, &self.settings.transaction, &mut self.effects);
         if self.perform(id, out) == Seen::Trying {
             self.answer_trying(now, id, out);
@@ -137,7 +104,7 @@ impl Stack {
 
     /// Gives an input to the machine of a server transaction.
     fn feed(&mut self, now: Now, id: Key, input: ServerInput, out: &mut Vec<Output>) -> Seen {
-        let Some(server) = self.servers.get_mut(id) else { return Seen::Nothing };
+        let Some(server) = self.tables.server_mut(id) else { return Seen::Nothing };
         server.machine.handle(now.mono, input, &self.settings.transaction, &mut self.effects);
         self.perform(id, out)
     }
@@ -145,7 +112,7 @@ impl Stack {
     /// Does what the machine of a server transaction asks for; what is left to do.
     fn perform(&mut self, id: Key, out: &mut Vec<Output>) -> Seen {
         let mut seen = Seen::Nothing;
-        let Some(server) = self.servers.get(id) else { return seen };
+        let Some(server) = self.tables.server(id) else { return seen };
         for effect in self.effects.drain(..) {
             match effect {
                 transaction::Output::Send(_) if matches!(server.origin, Origin::Gateway | Origin::Probe) => {}
@@ -167,15 +134,15 @@ impl Stack {
 
     /// The 100 of a request that waits (RFC 3261 §17.2.1; RFC 4320 §4.1 for a non-INVITE one).
     fn answer_trying(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
-        let Some(view) = self.servers.get(id).and_then(|server| server.view.as_deref()) else { return };
+        let Some(view) = self.tables.view(id) else { return };
         let (message, peer) = (Rc::clone(&view.message), view.peer);
-        let bytes = self.print_local(&message, peer, &Refusal::new(100));
+        let bytes = self.wire.print_local(&message, peer, &Refusal::new(100));
         self.send_upstream(now, id, 100, bytes, out);
     }
 
     /// Sends an answer through the machine of its transaction; a 2xx beside a refusal passes without it.
     fn send_upstream(&mut self, now: Now, id: Key, code: u16, bytes: Bytes, out: &mut Vec<Output>) {
-        let (Some(server), Some(class)) = (self.servers.get_mut(id), Class::of(code)) else { return };
+        let (Some(server), Some(class)) = (self.tables.server_mut(id), Class::of(code)) else { return };
         server.wait_until = None;
         let peer = server.peer;
         let is_late = class == Class::Success
@@ -227,16 +194,15 @@ impl Stack {
             side: None,
             way: Way::Table,
         };
-        let reliability = self.reliability(peer.listener);
-        let mut server = Server::new(view, key, self.reply_to(peer, message), now.mono, &self.settings, reliability);
+        let reliability = self.wire.reliability(peer.listener);
+        let mut server =
+            Server::new(view, key, self.wire.reply_to(peer, message), now.mono, &self.settings, reliability);
         server.stage = Stage::Answered;
         // It is answered sooner than that.
         server.wait_until = None;
         let answer = AnswerId(0);
         server.held.push(Box::new(Held { answer, code: 200, content: Content::Local(Refusal::new(200)) }));
-        self.held += 1;
-        let id = self.servers.insert(server);
-        self.by_key.insert(key, id);
+        let id = self.tables.add_server(server);
         (ServerId(id.to_u64()), answer)
     }
 
@@ -250,7 +216,7 @@ impl Stack {
         held: Option<(ServerId, AnswerId)>,
         out: &mut Vec<Output>,
     ) {
-        let server = self.servers.get_mut(id);
+        let server = self.tables.server_mut(id);
         let server = server.filter(|own| own.stage != Stage::Answered && own.cancelled == Cancelled::No);
         let Some(server) = server else {
             if let Some((transaction, answer)) = held
@@ -276,7 +242,7 @@ impl Stack {
     }
 
     pub(super) fn decide(&mut self, now: Now, id: Key, verdict: Verdict, out: &mut Vec<Output>) {
-        let Some(server) = self.servers.get_mut(id).filter(|server| server.stage == Stage::Deciding) else {
+        let Some(server) = self.tables.server_mut(id).filter(|server| server.stage == Stage::Deciding) else {
             return out.push(Output::Ignored { why: Ignored::Outdated });
         };
         let cancelled = server.cancelled == Cancelled::Yes;
@@ -313,7 +279,7 @@ impl Stack {
     }
 
     pub(super) fn follow_route(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
-        let Some(view) = self.servers.get(id).and_then(|server| server.view.as_deref()) else { return };
+        let Some(view) = self.tables.view(id) else { return };
         let routing = crate::sip::proxy::Routing {
             own_routes: view.own_routes,
             repaired_uri: view.repaired_uri.clone(),
@@ -324,7 +290,7 @@ impl Stack {
                 Way::Table | Way::Route => None,
             },
         };
-        match self.own().next_hop(&view.message, &routing) {
+        match self.wire.own().next_hop(&view.message, &routing) {
             Ok(next) => {
                 let (hop, transport, next_on) = (next.hop, next.transport, NextOn::default());
                 let target = Target { uri: Bytes::new(), hop, transport, ring_timeout: None, next_on };
@@ -344,13 +310,13 @@ impl Stack {
         transport: Option<crate::sip::stack::Transport>,
         out: &mut Vec<Output>,
     ) {
-        let view = self.servers.get(id).and_then(|server| server.view.as_deref());
+        let view = self.tables.view(id);
         if view.is_some_and(|view| crate::sip::proxy::max_breadth(&view.message) == 0) {
             return self.hold_local(id, Refusal::new(440), Bytes::new(), out);
         }
         self.leave_out_down(now, id, &mut plan, transport);
         let context = Context::new(plan, self.settings.branches_max);
-        let Some(server) = self.servers.get_mut(id) else { return };
+        let Some(server) = self.tables.server_mut(id) else { return };
         server.stage = Stage::Forwarding;
         server.forwarding = Some(Box::new(Forwarding {
             context,
@@ -376,12 +342,12 @@ impl Stack {
         answer: &Rc<Message>,
         out: &mut Vec<Output>,
     ) {
-        let Some(server) = self.servers.get(id).filter(|server| server.stage == Stage::Forwarding) else {
+        let Some(server) = self.tables.server(id).filter(|server| server.stage == Stage::Forwarding) else {
             return out.push(Output::Ignored { why: Ignored::ProvisionalLate });
         };
         let target = server.forwarding.as_ref().map_or(0, |forwarding| forwarding.context.target(branch));
         let by = server.peer.listener;
-        let bytes = self.print_answer(by, answer, &[]);
+        let bytes = self.wire.print_answer(by, answer, &[]);
         self.send_upstream(now, id, answer.code(), bytes, out);
         self.settle_server(id, out);
         let (transaction, response) = (ServerId(id.to_u64()), Rc::clone(answer));
@@ -391,7 +357,7 @@ impl Stack {
     /// Holds an answer the gateway makes.
     pub(super) fn hold_local(&mut self, id: Key, refusal: Refusal, uri: Bytes, out: &mut Vec<Output>) {
         let (code, reason) = (refusal.code, Bytes::copy_from_slice(refusal.reason.as_bytes()));
-        let is_invite = self.servers.get(id).is_some_and(|server| server.method == Method::Invite);
+        let is_invite = self.tables.server(id).is_some_and(|server| server.method == Method::Invite);
         let content = if code == 408 && !is_invite { Content::Silence } else { Content::Local(refusal) };
         self.hold(id, code, reason, (content, None), uri, out);
     }
@@ -406,7 +372,7 @@ impl Stack {
         uri: Bytes,
         out: &mut Vec<Output>,
     ) -> Option<AnswerId> {
-        let server = self.servers.get_mut(id).filter(|server| server.stage != Stage::Abandoned)?;
+        let server = self.tables.server_mut(id).filter(|server| server.stage != Stage::Abandoned)?;
         if server.held.len() >= self.settings.answers_held_max {
             out.push(Output::Ignored { why: Ignored::AnswersTooMany });
             return None;
@@ -422,8 +388,7 @@ impl Stack {
             Some(view) if uri.is_empty() => Bytes::copy_from_slice(view.request_uri()),
             _ => uri,
         };
-        server.held.push(Box::new(Held { answer, code, content }));
-        self.held += 1;
+        self.tables.hold(id, Held { answer, code, content });
         let transaction = ServerId(id.to_u64());
         let response = FinalResponse { code, reason, message, source, uri };
         out.push(Output::Event { event: Event::Final { transaction, response }, held: Some((transaction, answer)) });
@@ -432,84 +397,51 @@ impl Stack {
 
     /// Lets a held answer go.
     pub(super) fn release(&mut self, now: Now, id: Key, answer: AnswerId, out: &mut Vec<Output>) {
-        let held = self.servers.get_mut(id).and_then(|server| {
-            let place = server.held.iter().position(|held| held.answer == answer)?;
-            Some(server.held.remove(place))
-        });
-        let Some(held) = held else { return out.push(Output::Ignored { why: Ignored::Outdated }) };
-        self.held -= 1;
+        let Some(held) = self.tables.release(id, answer) else {
+            return out.push(Output::Ignored { why: Ignored::Outdated });
+        };
         let bytes = match &held.content {
             Content::Forwarded { message, challenges } => {
-                let by = self.servers.get(id).map(|server| server.peer.listener).unwrap_or_default();
-                Some(self.print_answer(by, message, challenges))
+                let by = self.tables.server(id).map(|server| server.peer.listener).unwrap_or_default();
+                Some(self.wire.print_answer(by, message, challenges))
             }
             Content::Local(refusal) => {
-                let view = self.servers.get(id).and_then(|server| server.view.as_deref());
+                let view = self.tables.view(id);
                 let request = view.map(|view| (Rc::clone(&view.message), view.peer));
-                request.map(|(message, peer)| self.print_local(&message, peer, refusal))
+                request.map(|(message, peer)| self.wire.print_local(&message, peer, refusal))
             }
             Content::Silence => None,
         };
         match bytes {
             Some(bytes) => self.send_upstream(now, id, held.code, bytes, out),
             None => {
-                if let Some(server) = self.servers.get_mut(id) {
+                if let Some(server) = self.tables.server_mut(id) {
                     server.abandon(now.mono, &self.settings);
                 }
             }
         }
-        if let Some(server) = self.servers.get_mut(id).filter(|server| server.held.is_empty()) {
+        if let Some(server) = self.tables.server_mut(id).filter(|server| server.held.is_empty()) {
             server.view = None;
             server.forwarding = None;
         }
         self.settle_server(id, out);
     }
 
-    /// An answer of a branch as it goes upstream, with the challenges of other branches (RFC 3261 §16.7 step 7).
-    fn print_answer(&mut self, by: ListenerId, message: &Message, challenges: &[Rc<Message>]) -> Bytes {
-        self.scratch.clear();
-        message::forward_response(message, &mut self.scratch);
-        if !challenges.is_empty() {
-            let mut lines = Vec::new();
-            for other in challenges {
-                for name in [&b"WWW-Authenticate"[..], b"Proxy-Authenticate"] {
-                    for value in other.headers_named(name) {
-                        lines.extend_from_slice(name);
-                        lines.extend_from_slice(b": ");
-                        lines.extend_from_slice(value);
-                        lines.extend_from_slice(b"\r\n");
-                    }
-                }
-            }
-            // Before the blank line, which stands in front of the body.
-            let head = self.scratch.len() - message.body().len();
-            let blank = if self.scratch[..head].ends_with(b"\r\n") { 2 } else { 1 };
-            let at = head.saturating_sub(blank);
-            self.scratch.splice(at..at, lines);
-        }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        self.end_lines_for(by, message, &mut scratch);
-        self.scratch = scratch;
-        Bytes::copy_from_slice(&self.scratch)
-    }
-
     /// A 2xx that came again: forwarded once its first copy was released.
     pub(super) fn repeat_upstream(&mut self, id: Key, answer: AnswerId, message: &Message, out: &mut Vec<Output>) {
-        let Some(server) = self.servers.get(id) else {
+        let Some(server) = self.tables.server(id) else {
             return out.push(Output::Ignored { why: Ignored::AnswerStray });
         };
         if server.held.iter().any(|held| held.answer == answer) {
             return out.push(Output::Ignored { why: Ignored::AnswerRepeated });
         }
         let peer = server.peer;
-        out.push(Output::Send { peer, bytes: self.print_answer(peer.listener, message, &[]), authority: None });
+        out.push(Output::Send { peer, bytes: self.wire.print_answer(peer.listener, message, &[]), authority: None });
     }
 }
 
 /// Reason lines of a CANCEL that are passed on.
 const REASONS_MAX: usize = 8;
-/// Places of the table of requests that are kept when it is empty.
-const TABLE_ROOM_MIN: usize = 1024;
 
 /// What the machine of a server transaction left to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

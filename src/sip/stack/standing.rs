@@ -105,10 +105,10 @@ impl Stack {
         if known.is_none() && early.is_none() && routing.direction.is_none() {
             return Err(Denied::new(481, Ignored::DialogUnknown));
         }
-        let leads_on = match self.own().next_hop(message, &routing) {
+        let leads_on = match self.wire.own().next_hop(message, &routing) {
             Ok(next) => {
                 source == Source::Proxy
-                    || self.own().leads_home(message, &routing, &next.hop)
+                    || self.wire.own().leads_home(message, &routing, &next.hop)
                     || early.is_some_and(|(invite, direction)| self.is_early_hop(invite, direction, &next.hop))
             }
             // It goes nowhere: it is answered here.
@@ -124,18 +124,18 @@ impl Stack {
     /// Request-URI where the remote target belongs (RFC 3261 §12.2.1.1).
     fn is_left_at_gateway(&self, message: &Message, routing: &Routing) -> bool {
         routing.repaired_uri.is_none()
-            && message.uri().is_some_and(|uri| self.own().is_own(&uri))
+            && message.uri().is_some_and(|uri| self.wire.own().is_own(&uri))
             && routing.rest(message).next().is_none()
     }
 
     /// The open INVITE whose early dialog a request names by its Call-ID and tags, and who of the two sent it.
     fn early(&self, request: &Message) -> Option<(Key, Direction)> {
         let (from, to) = (request.from_tag(), request.to_tag());
-        self.calls.invites(self.hashes.call(request.call_id())).iter().find_map(|key| {
-            let server = self.servers.get(*key)?;
+        self.admission.invites(self.wire.hashes().call(request.call_id())).iter().find_map(|key| {
+            let server = self.tables.server(*key)?;
             let invite = &server.view.as_deref()?.message;
             let early = &server.forwarding.as_deref()?.early;
-            let has = |tag: &[u8]| early.contains(&self.hashes.tag_hash(tag));
+            let has = |tag: &[u8]| early.contains(&self.wire.hashes().tag_hash(tag));
             if invite.call_id() != request.call_id() {
                 None
             } else if invite.from_tag() == from && has(to) {
@@ -150,13 +150,13 @@ impl Stack {
 
     /// Whether an open INVITE went there, or came from there.
     fn is_early_hop(&self, invite: Key, direction: Direction, hop: &Hop) -> bool {
-        let (Some(server), Hop::Addr(to)) = (self.servers.get(invite), hop) else { return false };
+        let (Some(server), Hop::Addr(to)) = (self.tables.server(invite), hop) else { return false };
         let is_same = |peer: Peer| peer.addr.ip().to_canonical() == to.ip().to_canonical();
         match direction {
             Direction::Upstream => is_same(server.peer),
             Direction::Downstream => server.forwarding.as_deref().is_some_and(|forwarding| {
                 let branches = forwarding.branches.iter().flatten();
-                branches.filter_map(|key| self.clients.get(*key)?.peer).any(is_same)
+                branches.filter_map(|key| self.tables.client(*key)?.peer).any(is_same)
             }),
         }
     }
@@ -164,15 +164,15 @@ impl Stack {
     /// The dialog of a caller's request that a 2xx of an INVITE has made which still absorbs.
     fn answered(&self, request: &Message) -> Option<Known<'_>> {
         let (from, to) = (request.from_tag(), request.to_tag());
-        let invites = self.calls.invites(self.hashes.call(request.call_id())).iter();
-        let mut answered = invites.filter_map(|key| self.servers.get(*key)).flat_map(|server| &server.answered);
+        let invites = self.admission.invites(self.wire.hashes().call(request.call_id())).iter();
+        let mut answered = invites.filter_map(|key| self.tables.server(*key)).flat_map(|server| &server.answered);
         let own = answered.find(|own| *own.from_tag == *from && *own.to_tag == *to)?;
         Some(Known { direction: Direction::Downstream, target: &own.target, routes: &own.routes })
     }
 
     /// Notes where the dialog of a 2xx leads that is about to leave, if nobody else keeps it.
     pub(super) fn remember(&mut self, id: Key, answer: AnswerId, dialogs: &dyn Dialogs) {
-        let Some(server) = self.servers.get(id).filter(|server| server.method == Method::Invite) else { return };
+        let Some(server) = self.tables.server(id).filter(|server| server.method == Method::Invite) else { return };
         let held = server.held.iter().find(|held| held.answer == answer && (200..300).contains(&held.code));
         let Some((Content::Forwarded { message, .. }, view)) =
             held.map(|held| &held.content).zip(server.view.as_deref())
@@ -189,7 +189,7 @@ impl Stack {
         let above = message.values(Name::RecordRoute).count().saturating_sub(below);
         let is_own = |value: &[u8]| {
             let uri = NameAddr::parse(value).and_then(|value| value.parsed_uri());
-            uri.is_some_and(|uri| self.own().is_signed(&uri, message))
+            uri.is_some_and(|uri| self.wire.own().is_signed(&uri, message))
         };
         let mut routes: Vec<&[u8]> =
             message.values(Name::RecordRoute).take(above).take_while(|value| !is_own(value)).collect();
@@ -203,7 +203,7 @@ impl Stack {
         if answered.target.len() + answered.routes.len() > ANSWERED_BYTES_MAX {
             return;
         }
-        if let Some(server) = self.servers.get_mut(id) {
+        if let Some(server) = self.tables.server_mut(id) {
             server.answered.push(Box::new(answered));
         }
     }

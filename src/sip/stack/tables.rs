@@ -3,7 +3,7 @@
 //! What only a running transaction needs (the request, the plan, the copy sent) hangs in boxes that are dropped as soon
 //! as the final answer has left; an absorbing transaction is the bare entry.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,17 +11,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::admission::Admission;
+use super::event::Attempt;
 use super::mend::PutBack;
+use super::settings::ABSORBING_FOR_EACH;
 use super::sources::Class;
 use super::types::{AnswerId, Destination, Peer, RequestView};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method};
-use crate::sip::proxy::{Context, Refusal};
+use crate::sip::proxy::{self, Context, Ending, MAX_BREADTH_DEFAULT, Refusal};
 use crate::sip::stack::Transport;
 use crate::sip::transaction::key::RequestKey;
-use crate::sip::transaction::slab::Key;
+use crate::sip::transaction::slab::{Key, Slab};
 use crate::sip::transaction::{self, State};
-use crate::timers::Handle;
+use crate::timers::{Handle, Wheel};
 
 /// Which timer fired.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,233 @@ pub(super) enum Alarm {
     /// A client transaction's next deadline.
     Client(Key),
 }
+
+/// The transactions, their timers, and the answers that wait in them.
+#[derive(Debug)]
+pub(super) struct Tables {
+    servers: Slab<Server>,
+    clients: Slab<Client>,
+    by_key: HashMap<RequestKey, Key, foldhash::fast::FixedState>,
+    wheel: Wheel<Alarm>,
+    /// Server transactions that have their answer and only absorb what is repeated.
+    absorbing: usize,
+    /// Final answers that wait for their release, over all transactions.
+    held: usize,
+}
+
+impl Tables {
+    pub(super) fn new() -> Self {
+        Self {
+            servers: Slab::new(),
+            clients: Slab::new(),
+            by_key: HashMap::default(),
+            wheel: Wheel::new(),
+            absorbing: 0,
+            held: 0,
+        }
+    }
+
+    pub(super) fn server(&self, id: Key) -> Option<&Server> {
+        self.servers.get(id)
+    }
+
+    pub(super) fn server_mut(&mut self, id: Key) -> Option<&mut Server> {
+        self.servers.get_mut(id)
+    }
+
+    /// The request of a server transaction, until its last held final answer is released.
+    pub(super) fn view(&self, id: Key) -> Option<&RequestView> {
+        self.servers.get(id)?.view.as_deref()
+    }
+
+    /// What it needs while branches run.
+    pub(super) fn forwarding(&self, id: Key) -> Option<&Forwarding> {
+        self.servers.get(id)?.forwarding.as_deref()
+    }
+
+    pub(super) fn forwarding_mut(&mut self, id: Key) -> Option<&mut Forwarding> {
+        self.servers.get_mut(id)?.forwarding.as_deref_mut()
+    }
+
+    /// What of the Max-Breadth of a request is free for a round: branches that were given up keep their share.
+    pub(super) fn free_breadth(&self, id: Key) -> u32 {
+        let most = self.view(id).map_or(MAX_BREADTH_DEFAULT, |view| proxy::max_breadth(&view.message));
+        let leaving = self.forwarding(id).map_or(&[][..], |forwarding| &forwarding.leaving);
+        let share_of = |key: &Key| Some(self.clients.get(*key)?.progress.as_deref()?.breadth);
+        most.saturating_sub(leaving.iter().filter_map(share_of).sum())
+    }
+
+    /// Notes the client transaction of a branch with its server transaction.
+    pub(super) fn note_branch(&mut self, key: Key) {
+        let Some(Place { server, branch, .. }) = self.clients.get(key).map(|client| client.place) else { return };
+        let forwarding = self.forwarding_mut(server);
+        if let Some(place) = forwarding.and_then(|own| own.branches.get_mut(usize::from(branch))) {
+            *place = Some(key);
+        }
+    }
+
+    /// A branch was given up and keeps its share of the Max-Breadth.
+    pub(super) fn note_leaving(&mut self, key: Key) {
+        let Self { servers, clients, .. } = self;
+        let server = clients.get(key).and_then(|client| servers.get_mut(client.place.server));
+        if let Some(forwarding) = server.and_then(|server| server.forwarding.as_deref_mut()) {
+            forwarding.leaving.retain(|own| clients.get(*own).is_some_and(|own| own.progress.is_some()));
+            forwarding.leaving.push(key);
+        }
+    }
+
+    /// A branch has a 2xx: no further round starts. If it is the first one of an INVITE, gives the failures so far, and the
+    /// Request-URIs of the branches that still ran.
+    pub(super) fn won(&mut self, id: Key, key: Key) -> (Vec<Attempt>, Vec<Bytes>) {
+        let Some(server) = self.servers.get_mut(id) else { return Default::default() };
+        let Some(forwarding) = server.forwarding.as_deref_mut() else { return Default::default() };
+        let is_first = server.method == Method::Invite && forwarding.context.ending() != Ending::Won;
+        forwarding.context.end(Ending::Won);
+        if !is_first {
+            return Default::default();
+        }
+        let running = forwarding.branches.iter().flatten().filter(|other| **other != key).filter_map(|other| {
+            let other = self.clients.get(*other)?;
+            other.progress.as_deref().filter(|own| own.counted == Counted::No).map(|_| other.uri.clone())
+        });
+        (forwarding.context.failures().cloned().collect(), running.collect())
+    }
+
+    /// Whether the caller has sent CANCEL.
+    pub(super) fn is_cancelled(&self, id: Key) -> bool {
+        self.servers.get(id).is_some_and(|server| server.cancelled == Cancelled::Yes)
+    }
+
+    pub(super) fn client(&self, key: Key) -> Option<&Client> {
+        self.clients.get(key)
+    }
+
+    pub(super) fn client_mut(&mut self, key: Key) -> Option<&mut Client> {
+        self.clients.get_mut(key)
+    }
+
+    /// What a branch needs until its final answer.
+    pub(super) fn progress_mut(&mut self, key: Key) -> Option<&mut Progress> {
+        self.clients.get_mut(key)?.progress.as_deref_mut()
+    }
+
+    /// The client transactions for which `wanted` says so.
+    pub(super) fn clients(&self, wanted: impl Fn(&Client) -> bool) -> Vec<Key> {
+        self.clients.iter().filter(|(_, client)| wanted(client)).map(|(key, _)| key).collect()
+    }
+
+    /// The server transaction of a request.
+    pub(super) fn find(&self, key: &RequestKey) -> Option<Key> {
+        self.by_key.get(key).copied()
+    }
+
+    pub(super) fn add_server(&mut self, server: Server) -> Key {
+        self.held += server.held.len();
+        let key = server.key;
+        let id = self.servers.insert(server);
+        if let Some(key) = key {
+            self.by_key.insert(key, id);
+        }
+        id
+    }
+
+    pub(super) fn add_client(&mut self, client: Client) -> Key {
+        self.clients.insert(client)
+    }
+
+    /// Whether there are so many transactions in progress, or [`ABSORBING_FOR_EACH`] times as many in all.
+    pub(super) fn is_full(&self, most: usize) -> bool {
+        let all = self.servers.len();
+        all - self.absorbing >= most || all >= most.saturating_mul(ABSORBING_FOR_EACH)
+    }
+
+    /// Whether a request waits for its final answer. Absorbing transactions do not count.
+    pub(super) fn is_busy(&self) -> bool {
+        self.held > 0 || self.servers.iter().any(|(_, server)| server.view.is_some() && server.origin != Origin::Probe)
+    }
+
+    /// Holds a final answer of a transaction.
+    pub(super) fn hold(&mut self, id: Key, held: Held) {
+        if let Some(server) = self.servers.get_mut(id) {
+            server.held.push(Box::new(held));
+            self.held += 1;
+        }
+    }
+
+    /// Takes a held answer out.
+    pub(super) fn release(&mut self, id: Key, answer: AnswerId) -> Option<Box<Held>> {
+        let server = self.servers.get_mut(id)?;
+        let place = server.held.iter().position(|held| held.answer == answer)?;
+        self.held -= 1;
+        Some(server.held.remove(place))
+    }
+
+    /// Sets the timer of a client transaction to its next deadline, or takes the transaction out when it has ended.
+    pub(super) fn settle_client(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.state() == Some(State::Terminated) {
+            return self.remove_client(key);
+        }
+        let deadline = client.deadline();
+        self.wheel.set(&mut client.alarm, deadline, Alarm::Client(key));
+    }
+
+    pub(super) fn remove_client(&mut self, key: Key) {
+        if let Some(alarm) = self.clients.remove(key).and_then(|client| client.alarm) {
+            self.wheel.cancel(alarm);
+        }
+    }
+
+    /// Sets the timer of a server transaction to its next deadline, or takes the transaction out when it has ended; whether it
+    /// has.
+    pub(super) fn settle_server(&mut self, id: Key, admission: &mut Admission) -> bool {
+        let Some(server) = self.servers.get_mut(id) else { return false };
+        if server.view.is_none() && !server.absorbs {
+            server.absorbs = true;
+            self.absorbing += 1;
+            admission.answered(server);
+        }
+        if server.is_over() {
+            if let Some(key) = server.key.take() {
+                self.by_key.remove(&key);
+                // After a burst its memory goes back; rarely enough not to cost anything.
+                let (used, room) = (self.by_key.len(), self.by_key.capacity());
+                if room > TABLE_ROOM_MIN && used < room / 8 {
+                    self.by_key.shrink_to(used * 2);
+                }
+            }
+            if server.running == 0 && server.held.is_empty() && server.wait_until.is_none() {
+                let alarm = server.alarm.take();
+                self.absorbing -= usize::from(server.absorbs);
+                admission.closed(id, server);
+                self.servers.remove(id);
+                alarm.map(|alarm| self.wheel.cancel(alarm));
+                return true;
+            }
+        }
+        let deadline = server.deadline();
+        self.wheel.set(&mut server.alarm, deadline, Alarm::Server(id));
+        false
+    }
+
+    /// The timers that have run out.
+    pub(super) fn expire(&mut self, now: Instant, due: &mut Vec<Alarm>) {
+        self.wheel.expire(now, due);
+    }
+
+    /// When the next one does.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.wheel.deadline()
+    }
+
+    /// Server transactions, client transactions, held answers, timers.
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        [self.servers.len(), self.clients.len(), self.held, self.wheel.len()]
+    }
+}
+
+/// Places of the table of requests that are kept when it is empty.
+const TABLE_ROOM_MIN: usize = 1024;
 
 /// How far a server transaction has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

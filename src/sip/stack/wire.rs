@@ -1,21 +1,71 @@
-//! The request as it leaves (RFC 3261 §16.6 steps 1 to 8).
+//! What goes out: by which listener, in which octets, with which Via, Record-Route and tags of ours (RFC 3261 §16.6 steps 1
+//! to 8, §16.7), and what of that is known again when it comes back.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::Stack;
+use super::hashes::Hashes;
+use super::settings::Settings;
 use super::tables::Progress;
 use super::types::{Destination, Hop, Listener, ListenerId, Peer, RequestView, Transport, Way};
-use crate::sip::dialog::{Homes, Pairing};
-use crate::sip::message::{self, Elements, Message, Method, RequestEdits};
-use crate::sip::proxy;
+use crate::clock::Timestamp;
+use crate::sip::dialog::{Homes, Pairing, RouteKeys, Signer};
+use crate::sip::message::{self, Elements, Message, Method, Name, NameAddr, RequestEdits};
+use crate::sip::proxy::{self, Own, Refusal};
 use crate::sip::transaction::Reliability;
 use crate::sip::transaction::slab::Key;
 
-impl Stack {
+/// The listeners, and the keys of what is signed and hashed.
+#[derive(Debug)]
+pub(super) struct Wire {
+    settings: Rc<Settings>,
+    /// Host and port of each listener as they are written.
+    places: Vec<Box<[u8]>>,
+    hashes: Hashes,
+    signer: Signer,
+    /// Messages are printed here.
+    scratch: Vec<u8>,
+}
+
+impl Wire {
+    pub(super) fn new(settings: Rc<Settings>) -> Self {
+        Self {
+            places: settings.listeners.iter().map(|own| own.local.to_string().into_bytes().into()).collect(),
+            hashes: Hashes::new(settings.key, settings.incarnation),
+            signer: Signer::new(settings.route_keys.clone()),
+            scratch: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Takes new settings; listeners and keys are those of before.
+    pub(super) fn configure(&mut self, settings: Rc<Settings>) {
+        self.settings = settings;
+    }
+
+    /// Takes other keys for signing.
+    pub(super) fn renew_keys(&mut self, keys: RouteKeys) {
+        self.signer.renew(keys);
+    }
+
+    /// What is signed from now on is signed at this time.
+    pub(super) fn set_time(&mut self, now: Timestamp) {
+        self.signer.set_time(now);
+    }
+
+    pub(super) fn hashes(&self) -> &Hashes {
+        &self.hashes
+    }
+
+    /// What is the gateway's own in a message.
+    pub(super) fn own(&self) -> Own<'_> {
+        Own { listeners: &self.settings.listeners, names: &self.settings.names, signer: &self.signer }
+    }
+
     /// The listener a request leaves by: that it came in by, if it reaches the address, else the first that does.
     pub(super) fn listener_for(&self, transport: Transport, to: SocketAddr, came_by: ListenerId) -> Option<ListenerId> {
         let reaches =
@@ -52,7 +102,7 @@ impl Stack {
         }
         let by_datagram = self.reliability(to.listener) == Reliability::Unreliable;
         let listener = self.listener_for(Transport::Tcp, to.addr, to.listener).filter(|_| by_datagram)?;
-        Some(Peer { listener, ..to }).filter(|by_stream| !self.outages.is_down(*by_stream))
+        Some(Peer { listener, ..to })
     }
 
     pub(super) fn reliability(&self, listener: ListenerId) -> Reliability {
@@ -64,9 +114,9 @@ impl Stack {
 
     /// Has a printed message end its lines by CR LF where it leaves by a stream: what others read there may not depend on
     /// how they take a bare LF.
-    pub(super) fn end_lines_for(&self, by: ListenerId, received: &Message, printed: &mut Vec<u8>) {
+    fn end_lines_for(&mut self, by: ListenerId, received: &Message) {
         if received.has_bare_breaks() && self.reliability(by) == Reliability::Reliable {
-            message::end_lines(printed);
+            message::end_lines(&mut self.scratch);
         }
     }
 
@@ -74,19 +124,18 @@ impl Stack {
         self.settings.listeners.get(usize::from(id.0))
     }
 
-    /// Prints a request for its next hop, with a branch that leads to `client`. An empty `uri` leaves the Request-URI as it is; with `strict_uri` the next
+    /// Prints a request for its next hop, with a branch that leads to a `client` and its share of the Max-Breadth. An empty `uri` leaves the Request-URI as it is; with `strict_uri` the next
     /// hop is a strict router, and the Request-URI goes to the end of Route.
     pub(super) fn print_forward(
-        &self,
+        &mut self,
         view: &RequestView,
         to: Peer,
-        client: Option<Key>,
+        client: Option<(Key, u32)>,
         uri: &Bytes,
         strict_uri: Option<&Bytes>,
-        out: &mut Vec<u8>,
     ) -> Bytes {
         let request = &*view.message;
-        let via = self.print_via(to.listener, client, request);
+        let via = self.print_via(to.listener, client.map(|(key, _)| key), request);
         let repaired = view.repaired_uri.as_deref();
         let own_uri = if uri.is_empty() { repaired } else { Some(&**uri) };
         let record_routes = self.record_routes(view, to, own_uri.unwrap_or_else(|| request.request_uri()));
@@ -102,13 +151,12 @@ impl Stack {
         // A strict router that comes first stands in the Request-URI.
         let restored = Elements::of(restored).skip(usize::from(is_restored && strict_uri.is_some()));
         let routes_added: SmallVec<[&[u8]; 2]> = restored.chain(strict_uri.map(|_| &pushed[..])).collect();
-        let share = client.and_then(|key| Some(self.clients.get(key)?.progress.as_deref()?.breadth));
         let edits = RequestEdits {
             request_uri: strict_uri.map_or(own_uri, |uri| Some(&**uri)),
             via: &via,
             source: Some(view.peer.addr),
             max_forwards: proxy::max_forwards_onward(request),
-            max_breadth: Some(share.unwrap_or_else(|| proxy::max_breadth(request))),
+            max_breadth: Some(client.map_or_else(|| proxy::max_breadth(request), |(_, share)| share)),
             routes_popped: usize::from(view.own_routes) + usize::from(strict_uri.is_some() && !is_restored),
             route_last_popped: view.repaired_uri.is_some() && !is_restored,
             routes_added: &routes_added,
@@ -116,10 +164,94 @@ impl Stack {
             headers_added: &[],
             content_length_added: self.reliability(to.listener) == Reliability::Reliable,
         };
-        out.clear();
-        message::forward_request(request, &edits, out);
-        self.end_lines_for(to.listener, request, out);
-        Bytes::copy_from_slice(out)
+        self.scratch.clear();
+        message::forward_request(request, &edits, &mut self.scratch);
+        self.end_lines_for(to.listener, request);
+        Bytes::copy_from_slice(&self.scratch)
+    }
+
+    /// An answer of a branch as it goes upstream, with the challenges of other branches (RFC 3261 §16.7 step 7).
+    pub(super) fn print_answer(&mut self, by: ListenerId, message: &Message, challenges: &[Rc<Message>]) -> Bytes {
+        self.scratch.clear();
+        message::forward_response(message, &mut self.scratch);
+        if !challenges.is_empty() {
+            let mut lines = Vec::new();
+            for other in challenges {
+                for name in [&b"WWW-Authenticate"[..], b"Proxy-Authenticate"] {
+                    for value in other.headers_named(name) {
+                        lines.extend_from_slice(name);
+                        lines.extend_from_slice(b": ");
+                        lines.extend_from_slice(value);
+                        lines.extend_from_slice(b"\r\n");
+                    }
+                }
+            }
+            // Before the blank line, which stands in front of the body.
+            let head = self.scratch.len() - message.body().len();
+            let blank = if self.scratch[..head].ends_with(b"\r\n") { 2 } else { 1 };
+            let at = head.saturating_sub(blank);
+            self.scratch.splice(at..at, lines);
+        }
+        self.end_lines_for(by, message);
+        Bytes::copy_from_slice(&self.scratch)
+    }
+
+    /// An answer the gateway makes, with its own To tag if the request has none.
+    pub(super) fn print_local(&mut self, request: &Message, peer: Peer, refusal: &Refusal) -> Bytes {
+        let tag = (refusal.code > 100 && request.to_tag().is_empty()).then(|| self.hashes.local_tag(request));
+        let extra: Vec<(&str, &[u8])> = refusal.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        let tag = tag.as_deref().map(str::as_bytes);
+        self.scratch.clear();
+        message::response(request, refusal.code, &refusal.reason, tag, &extra, peer.addr, &mut self.scratch);
+        Bytes::copy_from_slice(&self.scratch)
+    }
+
+    /// The ACK for the refusal of a request that was sent (RFC 3261 §17.1.1.3).
+    pub(super) fn print_ack(&mut self, sent: &Message, answer: &Message) -> Bytes {
+        self.scratch.clear();
+        message::ack_for(sent, answer, &mut self.scratch);
+        Bytes::copy_from_slice(&self.scratch)
+    }
+
+    /// The CANCEL of an INVITE that was sent (RFC 3261 §9.1), with the values of its Reason lines.
+    pub(super) fn print_cancel(&mut self, sent: &Message, reasons: &[Box<[u8]>]) -> Bytes {
+        let reasons: SmallVec<[&[u8]; 4]> = reasons.iter().map(|reason| &**reason).collect();
+        self.scratch.clear();
+        message::cancel_for(sent, &reasons, &mut self.scratch);
+        Bytes::copy_from_slice(&self.scratch)
+    }
+
+    /// Where the answers to a request go: on the connection it came by (RFC 3261 §18.2.2), or as [`reply_peer`] says.
+    pub(super) fn reply_to(&self, peer: Peer, request: &Message) -> Peer {
+        match self.reliability(peer.listener) {
+            Reliability::Reliable => peer,
+            Reliability::Unreliable => reply_peer(peer, request),
+        }
+    }
+
+    /// The place of our topmost value among those of Record-Route.
+    pub(super) fn own_value(&self, response: &Message, sent_to: Peer) -> Option<usize> {
+        let place = self.places.get(usize::from(sent_to.listener.0))?;
+        let is_plainly_own = |value: &[u8]| {
+            let bare = value.strip_prefix(b"<sip:").or_else(|| value.strip_prefix(b"<sips:"));
+            let rest = bare.and_then(|bare| bare.strip_prefix(&place[..]));
+            // Port 5060 is not the beginning of 50600.
+            rest.is_some_and(|rest| !rest.first().is_some_and(u8::is_ascii_digit))
+        };
+        // As a rule it stands first.
+        if response.header(Name::RecordRoute).is_some_and(is_plainly_own) {
+            return Some(0);
+        }
+        let is_signed = |value: &[u8]| {
+            let uri = NameAddr::parse(value).and_then(|value| value.parsed_uri());
+            uri.is_some_and(|uri| self.own().is_signed(&uri, response))
+        };
+        response.values(Name::RecordRoute).position(|value| is_plainly_own(value) || is_signed(value))
+    }
+
+    /// What a signed value of ours says of the host that the callee's side leads to from here.
+    pub(super) fn home_downstream(&self, response: &Message, home: &[u8]) -> impl AsRef<[u8]> + use<> {
+        self.signer.home_downstream(response, home)
     }
 
     /// `SIP/2.0/UDP host:port;branch=…`
@@ -166,6 +298,18 @@ impl Stack {
         }
         values
     }
+}
+
+/// Where the answers to a request go (RFC 3261 §18.2.2, RFC 3581 §4): always to the address it came from, to the port
+/// it came from if it asks so, else to the port of its Via. `maddr` is not followed: it would let a caller aim answers.
+pub(super) fn reply_peer(peer: Peer, request: &Message) -> Peer {
+    let port = match request.top_via() {
+        Some(via) if via.rport.is_none() => via.port_or_default(),
+        _ => peer.addr.port(),
+    };
+    let mut addr = peer.addr;
+    addr.set_port(if port == 0 { peer.addr.port() } else { port });
+    Peer { addr, ..peer }
 }
 
 /// Makes a Record-Route value for TLS a SIPS URI (RFC 3261 §16.6 step 4), which needs no transport parameter.
