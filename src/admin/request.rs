@@ -195,7 +195,7 @@ fn list(desk: &mut dyn Desk, filter: &Filter, from: Option<&str>, max: usize) ->
     match queue::ask(desk, command)? {
         Outcome::Page(page) if filter.whole => Ok(whole_json(&page, &stats, page.next.map(cursor))),
         Outcome::Page(page) => Ok(page_json(&page, &stats, page.next.map(cursor))),
-        Outcome::Status(_) | Outcome::Done { .. } => Err(RequestError::Queue(CommandError::NoAnswer)),
+        Outcome::Done { .. } => Err(RequestError::Queue(CommandError::NoAnswer)),
     }
 }
 
@@ -232,7 +232,7 @@ fn act(
             }
             Ok(answer)
         }
-        Outcome::Status(_) | Outcome::Page(_) => Err(RequestError::Queue(CommandError::NoAnswer)),
+        Outcome::Page(_) => Err(RequestError::Queue(CommandError::NoAnswer)),
     }
 }
 
@@ -259,7 +259,7 @@ fn import(desk: &mut dyn Desk, records: &[Kept], by: &str) -> Result<Value, Requ
             }
             Ok(json!({ "records": records, "skipped": skipped.records }))
         }
-        Outcome::Status(_) | Outcome::Page(_) => Err(RequestError::Queue(CommandError::NoAnswer)),
+        Outcome::Page(_) => Err(RequestError::Queue(CommandError::NoAnswer)),
     }
 }
 

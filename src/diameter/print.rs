@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use super::avp;
 use super::avp::{Avp, Avps};
 use super::header::{Header, command, flag};
-use super::{avp, result};
 use crate::dictionary::diameter::{Dictionary, Type};
 use crate::dictionary::unquoted;
 
@@ -151,12 +151,6 @@ fn json_avp(avp: &Shown) -> Value {
 #[must_use]
 pub fn name(header: &Header) -> String {
     command::name(header.command, header.is_request()).map_or_else(|| header.command.to_string(), str::to_owned)
-}
-
-/// A Result-Code with its name: `2001 SUCCESS`.
-#[must_use]
-pub fn result_code(code: u32) -> String {
-    result::name(code).map_or_else(|| code.to_string(), |name| format!("{code} {name}"))
 }
 
 fn number(avp: &Shown) -> String {

@@ -69,8 +69,6 @@ pub enum Action {
 /// A command.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
-    /// The state of the queue.
-    Status,
     /// Up to `max` records from a position on: list, show and export.
     List {
         /// Which ones.
@@ -94,8 +92,6 @@ pub enum Command {
 /// What a command gave.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The state of the queue.
-    Status(Box<Stats>),
     /// Records.
     Page(Page),
     /// Records something was done with, counted once for each sink.
@@ -273,7 +269,6 @@ pub trait Desk {
 /// When a slice fails; earlier slices of [`Command::Act`] are done then.
 pub fn ask(desk: &mut dyn Desk, command: Command) -> Result<Outcome, CommandError> {
     match command {
-        Command::Status => Ok(Outcome::Status(Box::new(desk.status()?))),
         Command::List { select, from, max } => {
             let max = max.min(LIST_MAX);
             let mut all = Page { next: Some(from.unwrap_or(Position::Waiting(Seq(0)))), ..Page::default() };

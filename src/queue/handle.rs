@@ -16,7 +16,7 @@ use crate::ids::{Seq, SinkNumber};
 use crate::record::{Commit, Entry};
 
 use super::balance::Stats;
-use super::command::{Command, CommandError, Desk, Item, Outcome, Page, Query, ask};
+use super::command::{CommandError, Desk, Item, Page, Query};
 use super::error::{AppendFailed, StoreError};
 use super::limits::{Trouble, Troubles};
 use super::notice::Notice;
@@ -239,14 +239,6 @@ impl Handle {
     #[must_use]
     pub fn refused_for_backlog(&self) -> u64 {
         self.shared.backlog_refused.load(Ordering::Relaxed)
-    }
-
-    /// Does a command and waits for its answer: blocks, so not on a shard's thread.
-    ///
-    /// # Errors
-    /// When the queue fails or does not answer.
-    pub fn command(&self, command: Command) -> Result<Outcome, CommandError> {
-        ask(&mut self.clone(), command)
     }
 
     /// A value kept by name with the queue.

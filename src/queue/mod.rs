@@ -74,7 +74,6 @@ pub use limits::{Limits, Load, Trouble, Troubles};
 pub use notice::{Level, Notice};
 pub use offline::Offline;
 pub use opening::{OpenReport, Opened};
-pub use schedule::BackOff;
 pub use settings::Settings;
 pub use store::Queue;
 pub use thread::{Started, spawn};

@@ -1,36 +1,9 @@
-//! Back-off: when a record whose delivery failed is lent again.
+//! When a record whose delivery failed is lent again.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::timers::random::doubled;
-
-/// Waiting times between the deliveries of one record: each twice the one before, up to the longest.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct BackOff {
-    /// After the first failure.
-    pub shortest: Duration,
-    /// Never more than this.
-    pub longest: Duration,
-}
-
-impl BackOff {
-    /// Time to wait after `attempts` failures, at least one, shortened by up to a fifth as `random` says, so that
-    /// records that failed together do not return together.
-    #[must_use]
-    pub fn after(&self, attempts: u32, random: u32) -> Duration {
-        let doubled = doubled(self.shortest, attempts.saturating_sub(1), self.longest);
-        doubled - doubled / 5 * (random & 0xffff) / 0xffff
-    }
-}
-
-impl Default for BackOff {
-    fn default() -> Self {
-        Self { shortest: Duration::from_secs(1), longest: Duration::from_secs(300) }
-    }
-}
 
 /// Records that wait for their time, earliest first.
 #[derive(Debug, Default)]
@@ -63,15 +36,6 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_back_off_doubles_up_to_its_limit() {
-        let back_off = BackOff { shortest: Duration::from_secs(1), longest: Duration::from_secs(10) };
-        for (attempts, secs) in [(0, 1), (1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (u32::MAX, 10)] {
-            assert_eq!(back_off.after(attempts, 0), Duration::from_secs(secs), "{attempts} attempts");
-        }
-        assert_eq!(back_off.after(5, 0xffff), Duration::from_secs(8));
-    }
 
     #[test]
     fn records_come_back_in_order_of_their_time() {

@@ -223,14 +223,6 @@ impl Default for Budget {
     }
 }
 
-impl Budget {
-    /// The budget with room kept for one attribute of `octets`.
-    #[must_use]
-    pub fn less(self, octets: usize) -> Self {
-        Self { octets: self.octets.saturating_sub(octets), attributes: self.attributes.saturating_sub(1) }
-    }
-}
-
 /// Encoded attributes of one record, each group with its priority. Reused from record to record.
 #[derive(Debug, Default)]
 pub struct AttributeList {
@@ -285,12 +277,14 @@ impl AttributeList {
 
     /// How many attributes there are.
     #[must_use]
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.attributes
     }
 
     /// Whether there are none.
     #[must_use]
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.attributes == 0
     }

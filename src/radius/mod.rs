@@ -56,8 +56,6 @@ pub mod number {
     pub const NAS_PORT: u8 = rfc2865::NAS_PORT_TYPE;
     /// Service-Type (RFC 2865 §5.6).
     pub const SERVICE_TYPE: u8 = rfc2865::SERVICE_TYPE_TYPE;
-    /// Vendor-Specific (RFC 2865 §5.26).
-    pub const VENDOR_SPECIFIC: u8 = rfc2865::VENDOR_SPECIFIC_TYPE;
     /// NAS-Identifier (RFC 2865 §5.32).
     pub const NAS_IDENTIFIER: u8 = rfc2865::NAS_IDENTIFIER_TYPE;
     /// Proxy-State (RFC 2865 §5.33).

@@ -23,8 +23,6 @@ impl Code {
     pub const ACCESS_ACCEPT: Self = Self(Known::AccessAccept as u8);
     /// Access-Reject.
     pub const ACCESS_REJECT: Self = Self(Known::AccessReject as u8);
-    /// Access-Challenge.
-    pub const ACCESS_CHALLENGE: Self = Self(Known::AccessChallenge as u8);
     /// Accounting-Request.
     pub const ACCOUNTING_REQUEST: Self = Self(Known::AccountingRequest as u8);
     /// Accounting-Response.

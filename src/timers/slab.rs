@@ -110,6 +110,7 @@ impl<T> Slab<T> {
 
     /// For how many values there is memory.
     #[must_use]
+    #[cfg(test)]
     pub fn capacity(&self) -> usize {
         (self.chunks.len() - self.away.count) * CHUNK_SLOTS
     }
@@ -152,6 +153,7 @@ impl<T> Slab<T> {
 
     /// Whether the value of `key` is still there.
     #[must_use]
+    #[cfg(test)]
     pub fn contains(&self, key: Key) -> bool {
         self.get(key).is_some()
     }

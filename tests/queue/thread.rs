@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tollgate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use tollgate::queue::{
-    Action, AppendFailed, Command, Consumer, Handle, Lease, Outcome, Producer, Select, Settings, Settlement, Started,
-    State, Trouble, Wake, spawn,
+    Action, AppendFailed, Command, Consumer, Desk as _, Handle, Lease, Outcome, Producer, Select, Settings, Settlement,
+    Started, State, Trouble, Wake, ask, spawn,
 };
 use tollgate::record::{CallChange, Commit, Entry};
 
@@ -138,7 +138,7 @@ fn under_load_every_record_arrives_once_and_in_order_of_its_call() {
         numbers.sort_unstable();
         assert_eq!(numbers, (0..3).flat_map(|which| (0..EACH).map(move |n| which * 1_000_000 + n)).collect::<Vec<_>>());
     }
-    let Ok(Outcome::Status(stats)) = started.handle.command(Command::Status) else { panic!("no answer") };
+    let Ok(stats) = started.handle.clone().status() else { panic!("no answer") };
     assert!(stats.balanced(), "{stats:?}");
     assert_eq!((stats.appended, stats.calls), (EACH * 3, 0));
     assert!(!started.handle.trouble());
@@ -179,13 +179,13 @@ fn commands_work_while_the_queue_runs() {
     let started = start(settings(directory.path()));
     assert_eq!(produce(&started.handle, 1, 500).join().unwrap(), 500);
     let of_a = Select { sink: Some(A), ..Select::default() };
-    let act = |action| match started.handle.command(Command::Act { action, select: of_a }).unwrap() {
+    let act = |action| match ask(&mut started.handle.clone(), Command::Act { action, select: of_a }).unwrap() {
         Outcome::Done { records, .. } => records,
         other => panic!("{other:?}"),
     };
     assert_eq!(act(Action::Park { reason: "by hand".into() }), 500);
     let parked = Command::List { select: Select { state: Some(State::Parked), ..of_a }, from: None, max: 10_000 };
-    let Ok(Outcome::Page(page)) = started.handle.command(parked) else { panic!("no answer") };
+    let Ok(Outcome::Page(page)) = ask(&mut started.handle.clone(), parked) else { panic!("no answer") };
     assert_eq!(page.items.len(), 500);
     assert_eq!(act(Action::Retry), 500);
     let delivered = consume(&started.handle, A, 500, 0).join().unwrap();
@@ -215,7 +215,7 @@ fn a_stopped_queue_has_everything_it_was_given() {
     assert_eq!(receipts.iter().filter(|(_, result)| result.is_ok()).count(), 1000);
     let late = Commit { entries: vec![entry(1000, 0)], calls: Vec::new() };
     assert_eq!(producer.append(1000, late.clone()).unwrap_err().0, late, "a commit that comes too late comes back");
-    assert!(handle.command(Command::Status).is_err());
+    assert!(handle.clone().status().is_err());
     let again = start(settings(directory.path()));
     assert_eq!(again.report.waiting, 2000);
     stop(again);

@@ -62,8 +62,6 @@ pub enum Cause {
     },
     /// We left.
     Left,
-    /// It is not needed any more: the redirect that led to it is over.
-    Idle,
 }
 
 impl Cause {
@@ -89,8 +87,7 @@ impl Cause {
             | Self::Garbage
             | Self::BrokenMessage
             | Self::Dismissed { .. }
-            | Self::Left
-            | Self::Idle => false,
+            | Self::Left => false,
         }
     }
 
@@ -112,7 +109,7 @@ impl Cause {
         matches!(self, Self::Lost | Self::Garbage | Self::BrokenMessage | Self::Watchdog)
     }
 
-    /// One word for metrics.
+    /// One word for each kind.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -134,7 +131,6 @@ impl Cause {
             Self::BrokenMessage => "broken-message",
             Self::Dismissed { .. } => "dismissed",
             Self::Left => "left",
-            Self::Idle => "idle",
         }
     }
 }
@@ -192,7 +188,6 @@ impl fmt::Display for Cause {
             Self::Dismissed { cause: 1 } => f.write_str("the peer is busy and asked us to leave"),
             Self::Dismissed { cause } => write!(f, "the peer asked us to leave (cause {cause})"),
             Self::Left => f.write_str("we left"),
-            Self::Idle => f.write_str("not needed any more"),
         }
     }
 }

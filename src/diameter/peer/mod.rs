@@ -251,12 +251,6 @@ impl Peer {
         self.back_off.excuse();
     }
 
-    /// The realm it stated.
-    #[must_use]
-    pub fn realm(&self) -> &str {
-        &self.realm
-    }
-
     /// A hop-by-hop id that is not in use on this connection as long as fewer than 2³² requests are outstanding.
     pub(super) const fn next_hop_by_hop(&mut self) -> u32 {
         self.hop_by_hop = self.hop_by_hop.wrapping_add(1);

@@ -52,6 +52,7 @@ impl Delivery {
     }
 
     /// Records that have been submitted and have not ended.
+    #[cfg(test)]
     pub(super) fn in_flight(&self) -> usize {
         self.visits.len() + self.doubts.condemned()
     }

@@ -202,6 +202,7 @@ impl Doubts {
     }
 
     /// How many there are.
+    #[cfg(test)]
     pub(super) fn condemned(&self) -> usize {
         self.condemned.len()
     }

@@ -284,6 +284,7 @@ impl Client {
 
     /// Records that have been submitted and have not ended.
     #[must_use]
+    #[cfg(test)]
     pub fn in_flight(&self) -> usize {
         self.delivery.in_flight()
     }

@@ -185,24 +185,7 @@ impl Reason {
     /// Number for the queue's list of parked records: the Error-Cause, or 0.
     #[must_use]
     pub const fn code(&self) -> u32 {
-        match self {
-            Self::Refused { cause, .. } => *cause,
-            Self::Silent { .. }
-            | Self::NeverHeard { .. }
-            | Self::Ignored { .. }
-            | Self::ProbesOnly { .. }
-            | Self::NamelessOnly { .. }
-            | Self::WrongCode { .. }
-            | Self::Unreachable { .. }
-            | Self::NoConnection { .. }
-            | Self::ConnectionLost { .. }
-            | Self::BreaksConnection { .. }
-            | Self::Unusable { .. }
-            | Self::Mute { .. }
-            | Self::NoServer
-            | Self::NoRoom
-            | Self::TooLong { .. } => 0,
-        }
+        if let Self::Refused { cause, .. } = self { *cause } else { 0 }
     }
 }
 

@@ -371,7 +371,7 @@ impl Engine {
             // Why is told when it is closed.
             None if state == State::Closing => tracing::info!(%sink, peer, "leaving the peer"),
             None => tracing::warn!(%sink, peer, state = state.name(), "peer is not used"),
-            Some(Cause::Left | Cause::Idle) => tracing::info!(%sink, peer, "connection closed"),
+            Some(Cause::Left) => tracing::info!(%sink, peer, "connection closed"),
             Some(cause) if cause.is_alarm() => tracing::error!(%sink, peer, %cause, "peer cannot be used"),
             Some(cause) => tracing::warn!(%sink, peer, %cause, "no connection to the peer"),
         }

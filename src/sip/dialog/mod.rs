@@ -45,17 +45,6 @@ pub enum Direction {
     Upstream,
 }
 
-impl Direction {
-    /// The other one.
-    #[must_use]
-    pub const fn reversed(self) -> Self {
-        match self {
-            Self::Downstream => Self::Upstream,
-            Self::Upstream => Self::Downstream,
-        }
-    }
-}
-
 /// What is known of the dialog a request belongs to (RFC 3261 §12), as its sender's side would know it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Known<'a> {

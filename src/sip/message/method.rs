@@ -58,26 +58,4 @@ impl Method {
             _ => Self::Other,
         }
     }
-
-    /// The method's text, empty for [`Method::Other`].
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Invite => "INVITE",
-            Self::Ack => "ACK",
-            Self::Bye => "BYE",
-            Self::Cancel => "CANCEL",
-            Self::Options => "OPTIONS",
-            Self::Register => "REGISTER",
-            Self::Update => "UPDATE",
-            Self::Info => "INFO",
-            Self::Prack => "PRACK",
-            Self::Subscribe => "SUBSCRIBE",
-            Self::Notify => "NOTIFY",
-            Self::Refer => "REFER",
-            Self::Message => "MESSAGE",
-            Self::Publish => "PUBLISH",
-            Self::Other => "",
-        }
-    }
 }

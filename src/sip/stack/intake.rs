@@ -13,7 +13,7 @@ use super::tables::Server;
 use super::types::{Destination, Hop, Ignored, Output, Peer, RequestView, Way, Ways};
 use super::{Event, Query, Stack};
 use crate::clock::Now;
-use crate::sip::dialog::{Dialogs, Direction};
+use crate::sip::dialog::Dialogs;
 use crate::sip::message::{Malformed, Message, Method, Name};
 use crate::sip::proxy::{self, Refusal, Routing};
 use crate::sip::transaction::Reliability;
@@ -296,14 +296,5 @@ impl Stack {
             Some(self.hold_cancel(now, peer, message, own_key))
         };
         self.cancel_by_caller(now, invite, message, held, out);
-    }
-}
-
-impl RequestView {
-    /// Whether the request came from the callee's side of its call; a request without our signed parameter counts as
-    /// the caller's.
-    #[must_use]
-    pub fn is_upstream(&self) -> bool {
-        self.direction == Some(Direction::Upstream)
     }
 }

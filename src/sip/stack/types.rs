@@ -407,6 +407,13 @@ impl RequestView {
     pub fn request_uri(&self) -> &[u8] {
         self.repaired_uri.as_deref().unwrap_or_else(|| self.message.request_uri())
     }
+
+    /// Whether the request came from the callee's side of its call; a request without our signed parameter counts as
+    /// the caller's.
+    #[must_use]
+    pub fn is_upstream(&self) -> bool {
+        self.direction == Some(Direction::Upstream)
+    }
 }
 
 /// How full the tables are.

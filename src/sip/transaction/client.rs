@@ -102,6 +102,7 @@ impl NonInviteClient {
 
     /// Octets kept for a retransmission.
     #[must_use]
+    #[cfg(test)]
     pub fn kept_bytes(&self) -> usize {
         self.request.len()
     }

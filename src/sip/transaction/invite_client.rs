@@ -113,6 +113,7 @@ impl InviteClient {
 
     /// Octets kept for a retransmission, CANCEL or ACK.
     #[must_use]
+    #[cfg(test)]
     pub fn kept_bytes(&self) -> usize {
         self.kept.len()
     }

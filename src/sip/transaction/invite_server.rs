@@ -101,14 +101,9 @@ impl InviteServer {
         self.state
     }
 
-    /// The answer that a repeated INVITE gets; `None` before the first one, and after the ACK or a 2xx.
-    #[must_use]
-    pub fn answer(&self) -> Option<&Bytes> {
-        (!self.answer.is_empty()).then_some(&self.answer)
-    }
-
     /// Octets kept for a retransmission.
     #[must_use]
+    #[cfg(test)]
     pub fn kept_bytes(&self) -> usize {
         self.answer.len()
     }

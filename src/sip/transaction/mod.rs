@@ -85,35 +85,15 @@ pub enum Reliability {
     Reliable,
 }
 
-/// The timers of RFC 3261 §17, table 4 and of RFC 6026, and the 200 ms of §17.2.1.
+/// The timers of RFC 3261 §17 (table 4) that end a transaction without what it waited for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Timer {
-    /// INVITE client: sends the INVITE again.
-    A,
     /// INVITE client: no answer at all.
     B,
-    /// INVITE client: repeated refusals may still come.
-    D,
-    /// Non-INVITE client: sends the request again.
-    E,
     /// Non-INVITE client: no final answer.
     F,
-    /// INVITE server: sends the refusal again.
-    G,
     /// INVITE server: no ACK.
     H,
-    /// INVITE server: repeated ACKs may still come.
-    I,
-    /// Non-INVITE server: repeated requests may still come.
-    J,
-    /// Non-INVITE client: repeated answers may still come.
-    K,
-    /// INVITE server: repeated INVITEs and further 2xx may still come (RFC 6026 §7.1).
-    L,
-    /// INVITE client: further 2xx may still come (RFC 6026 §7.2).
-    M,
-    /// INVITE server: time for a 100.
-    Trying,
 }
 
 /// What a transaction tells answers apart by.
@@ -263,6 +243,7 @@ impl Client {
 
     /// Octets kept.
     #[must_use]
+    #[cfg(test)]
     pub fn kept_bytes(&self) -> usize {
         match self {
             Self::Invite(machine) => machine.kept_bytes(),
@@ -315,17 +296,9 @@ impl Server {
         }
     }
 
-    /// The answer that a repeated request gets, as long as it is kept.
-    #[must_use]
-    pub fn answer(&self) -> Option<&Bytes> {
-        match self {
-            Self::Invite(machine) => machine.answer(),
-            Self::NonInvite(machine) => machine.answer(),
-        }
-    }
-
     /// Octets kept.
     #[must_use]
+    #[cfg(test)]
     pub fn kept_bytes(&self) -> usize {
         match self {
             Self::Invite(machine) => machine.kept_bytes(),

@@ -73,14 +73,9 @@ impl NonInviteServer {
         self.state
     }
 
-    /// The answer that a repeated request gets; `None` before the first one.
-    #[must_use]
-    pub fn answer(&self) -> Option<&Bytes> {
-        (!self.answer.is_empty()).then_some(&self.answer)
-    }
-
     /// Octets kept for a retransmission.
     #[must_use]
+    #[cfg(test)]
     pub fn kept_bytes(&self) -> usize {
         self.answer.len()
     }
