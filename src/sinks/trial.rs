@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::dictionary::unquoted;
 use crate::ids::RecordIds;
+use crate::queue::Settlement;
 use crate::record::{Cause, End, Fields, Kind, Party, Record, Times};
 
 /// Whether one server answers: its name, and why not.
@@ -163,6 +164,46 @@ impl Message {
         let attributes: Vec<_> = self.attributes.iter().map(attribute).collect();
         json!({ "message": self.title, "octets": self.octets, "attributes": attributes })
     }
+}
+
+impl From<Settlement> for Verdict {
+    fn from(settlement: Settlement) -> Self {
+        match settlement {
+            Settlement::Delivered => Self::Delivered,
+            Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. } => Self::Retry { reason },
+            Settlement::Park { reason, .. } => Self::Parked { reason },
+        }
+    }
+}
+
+/// A message that was seen on its way, of the exchange `key`.
+pub(super) struct Seen<K> {
+    pub key: K,
+    pub at: Instant,
+    pub is_answer: bool,
+    /// The server, as the sink's status shows it.
+    pub server: String,
+    pub message: Message,
+}
+
+/// Puts together what was seen, in its order: each further request of an exchange is a transmission of the first.
+pub(super) fn exchanges<K: PartialEq>(seen: impl IntoIterator<Item = Seen<K>>) -> Vec<Exchange> {
+    let mut exchanges: Vec<(K, Instant, Exchange)> = Vec::new();
+    for Seen { key, at, is_answer, server, message } in seen {
+        match exchanges.iter_mut().rev().find(|(own, ..)| *own == key) {
+            Some((_, first, exchange)) if is_answer => {
+                exchange.answers.push(Answer { message, after: at.since(*first) });
+            }
+            Some((.., exchange)) => exchange.transmissions += 1,
+            // An answer without a request is none.
+            None if is_answer => {}
+            None => {
+                let exchange = Exchange { server, request: message, transmissions: 1, answers: Vec::new() };
+                exchanges.push((key, at, exchange));
+            }
+        }
+    }
+    exchanges.into_iter().map(|(.., exchange)| exchange).collect()
 }
 
 /// A record that says what it is and opens no session at the server: a Stop of no length, unless asked otherwise.

@@ -8,7 +8,6 @@ use tokio::time::timeout;
 use super::engine::Seen;
 use super::settings::Settings;
 use super::{DiameterSink, lock, text};
-use crate::clock::Instant;
 use crate::diameter::avp::{Avps, Writer};
 use crate::diameter::header::{self, HEADER_OCTETS, Header};
 use crate::diameter::peer::{Cause, State};
@@ -19,7 +18,7 @@ use crate::ids::Seq;
 use crate::queue::Settlement;
 use crate::record::Record;
 use crate::sinks::Sink;
-use crate::sinks::trial::{Answer, Exchange, Message, Reached, Trial, TrialError, Verdict, Wanted, record};
+use crate::sinks::trial::{self, Message, Reached, Trial, TrialError, Verdict, Wanted, record};
 
 /// Sends one test record as the sink called `name` would.
 ///
@@ -54,15 +53,14 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
             Some((peer, cause)) => Verdict::Retry { reason: format!("{peer}: {cause}") },
             None => Verdict::Undecided { reason: format!("no answer within {} s", wanted.wait.as_secs()) },
         },
-        Some(Settlement::Delivered) => Verdict::Delivered,
-        Some(Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. }) => Verdict::Retry { reason },
-        Some(Settlement::Park { reason, .. }) => Verdict::Parked { reason },
+        Some(settlement) => settlement.into(),
     };
-    let seen = lock(&sink.engine).tap.take().unwrap_or_default();
+    let tapped = lock(&sink.engine).tap.take().unwrap_or_default();
     let names: Vec<String> = status.peers.iter().map(|peer| format!("{} ({})", peer.name, peer.target)).collect();
     let mut goodbye = Vec::new();
     sink.close(&mut goodbye).await;
-    Ok(Trial { exchanges: exchanges(&seen, &names, &dictionary), verdict, warning: None })
+    let exchanges = trial::exchanges(tapped.iter().filter_map(|one| seen(one, &names, &dictionary)));
+    Ok(Trial { exchanges, verdict, warning: None })
 }
 
 /// Exchanges capabilities with every peer, one after the other, and takes leave.
@@ -167,29 +165,17 @@ async fn deliver(sink: &mut DiameterSink, record: &Record, messages: &[u8]) -> O
     outcomes.pop().map(|outcome| outcome.settlement)
 }
 
-/// Puts together what was seen: each request of the same End-to-End id to the same peer is a transmission of the first.
-fn exchanges(seen: &[Seen], names: &[String], dictionary: &Dictionary) -> Vec<Exchange> {
-    let mut exchanges: Vec<(PeerIndex, u32, Instant, Exchange)> = Vec::new();
-    for Seen { peer, at, octets } in seen {
-        let Ok(header) = Header::read(octets) else { continue };
-        let message = message(&header, octets, dictionary);
-        let is_it =
-            |(index, id, ..): &&mut (PeerIndex, u32, Instant, Exchange)| (*index, *id) == (*peer, header.end_to_end);
-        match exchanges.iter_mut().rev().find(is_it) {
-            Some((.., first, exchange)) if !header.is_request() => {
-                exchange.answers.push(Answer { message, after: at.since(*first) });
-            }
-            Some((.., exchange)) => exchange.transmissions += 1,
-            // An answer without a request is none.
-            None if !header.is_request() => {}
-            None => {
-                let server = names.get(usize::from(peer.0)).cloned().unwrap_or_default();
-                let exchange = Exchange { server, request: message, transmissions: 1, answers: Vec::new() };
-                exchanges.push((*peer, header.end_to_end, *at, exchange));
-            }
-        }
-    }
-    exchanges.into_iter().map(|(.., exchange)| exchange).collect()
+/// What was seen of an exchange: of the same End-to-End id with the same peer.
+fn seen(seen: &Seen, names: &[String], dictionary: &Dictionary) -> Option<trial::Seen<(PeerIndex, u32)>> {
+    let Seen { peer, at, octets } = seen;
+    let header = Header::read(octets).ok()?;
+    Some(trial::Seen {
+        key: (*peer, header.end_to_end),
+        at: *at,
+        is_answer: !header.is_request(),
+        server: names.get(usize::from(peer.0)).cloned().unwrap_or_default(),
+        message: message(&header, octets, dictionary),
+    })
 }
 
 fn message(header: &Header, octets: &[u8], dictionary: &Dictionary) -> Message {

@@ -16,7 +16,7 @@ use crate::radius::number;
 use crate::radius::packet::{Attributes, HEADER_OCTETS, Packet};
 use crate::record::Record;
 use crate::sinks::Sink;
-use crate::sinks::trial::{Answer, Exchange, Message, Reached, Trial, TrialError, Verdict, Wanted, record};
+use crate::sinks::trial::{self, Message, Reached, Trial, TrialError, Verdict, Wanted, record};
 
 /// What goes and comes on the lanes, for a test record.
 #[derive(Debug, Default)]
@@ -72,11 +72,16 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     let warning = (!is_named).then_some(NAMELESS);
     let verdict = match settlement {
         None => Verdict::Undecided { reason: undecided(&sink, wanted.wait) },
-        Some(Settlement::Delivered) => Verdict::Delivered,
-        Some(Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. }) => Verdict::Retry { reason },
-        Some(Settlement::Park { reason, .. }) => Verdict::Parked { reason },
+        Some(settlement) => settlement.into(),
     };
-    Ok(Trial { exchanges: exchanges(seen, &addresses, &settings.dictionary), verdict, warning })
+    let seen = seen.into_iter().map(|Seen { server, at, is_answer, octets }| trial::Seen {
+        key: server,
+        at,
+        is_answer,
+        server: addresses.get(usize::from(server.0)).map_or_else(String::new, ToString::to_string),
+        message: message(&octets, &settings.dictionary),
+    });
+    Ok(Trial { exchanges: trial::exchanges(seen), verdict, warning })
 }
 
 /// Asks every server with Status-Server (RFC 5997), over TCP and TLS on a connection, and waits for the answers.
@@ -210,30 +215,6 @@ fn undecided(sink: &RadiusSink, wait: Duration) -> String {
     }
     let secs = wait.as_secs();
     format!("no answer within {secs} s: not running, its client list lacks this host, or the secrets differ")
-}
-
-/// Puts together what was seen: each further request to the same server is a transmission of the first.
-fn exchanges(seen: Vec<Seen>, addresses: &[SocketAddr], dictionary: &Dictionary) -> Vec<Exchange> {
-    let mut exchanges: Vec<(ServerIndex, Instant, Exchange)> = Vec::new();
-    for Seen { server, at, is_answer, octets } in seen {
-        let message = message(&octets, dictionary);
-        let known = exchanges.iter_mut().rev().find(|(index, ..)| *index == server);
-        match known {
-            Some((_, first, exchange)) if is_answer => {
-                exchange.answers.push(Answer { message, after: at.since(*first) });
-            }
-            Some((.., exchange)) => exchange.transmissions += 1,
-            // An answer without a request is none.
-            None if is_answer => {}
-            None => {
-                let server_name = addresses.get(usize::from(server.0)).map_or_else(String::new, ToString::to_string);
-                let exchange =
-                    Exchange { server: server_name, request: message, transmissions: 1, answers: Vec::new() };
-                exchanges.push((server, at, exchange));
-            }
-        }
-    }
-    exchanges.into_iter().map(|(.., exchange)| exchange).collect()
 }
 
 fn message(octets: &[u8], dictionary: &Dictionary) -> Message {
