@@ -14,7 +14,7 @@ use super::Failure;
 use super::output::{self, Format};
 use crate::diameter::avp::Avps;
 use crate::diameter::{header, print};
-use crate::dictionary::{Builder, Files, diameter, unquoted};
+use crate::dictionary::{Dictionary, diameter, entry, unquoted};
 use crate::radius::packet::{self, Packet};
 
 /// Octets of a dump at most.
@@ -75,11 +75,7 @@ fn protocol_of(octets: &[u8]) -> Protocol {
 }
 
 fn diameter(octets: &[u8], arguments: &Arguments) -> Result<(), Failure> {
-    let mut builder = diameter::Builder::with_builtin();
-    if let Some(path) = &arguments.dictionary {
-        builder.file(path, &mut Files);
-    }
-    let dictionary = builder.finish().context("the dictionary does not load")?;
+    let dictionary: diameter::Dictionary = dictionary(arguments)?;
     let mut rest = octets;
     let (mut text, mut all) = (String::new(), Vec::new());
     while !rest.is_empty() {
@@ -102,11 +98,7 @@ fn diameter(octets: &[u8], arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn radius(octets: &[u8], arguments: &Arguments) -> Result<(), Failure> {
-    let mut builder = Builder::with_builtin();
-    if let Some(path) = &arguments.dictionary {
-        builder.file(path, &mut Files);
-    }
-    let dictionary = builder.finish().context("the dictionary does not load")?;
+    let dictionary: Dictionary = dictionary(arguments)?;
     let packet = Packet::parse(octets).context("no RADIUS packet")?;
     let attributes = octets.get(packet::HEADER_OCTETS..packet.octets().len()).unwrap_or_default();
     let decoded = dictionary.decode(attributes);
@@ -129,6 +121,10 @@ fn radius(octets: &[u8], arguments: &Arguments) -> Result<(), Failure> {
         "attributes": list,
     });
     show(&text, vec![json], arguments)
+}
+
+fn dictionary<P: entry::Protocol>(arguments: &Arguments) -> Result<entry::Dictionary<P>, Failure> {
+    Ok(entry::Dictionary::read(None, arguments.dictionary.as_slice()).context("the dictionary does not load")?)
 }
 
 fn json_attribute(attribute: &crate::dictionary::Decoded) -> Value {

@@ -9,7 +9,8 @@ use serde_json::json;
 use super::output::{self, Format};
 use super::{Failure, dict_diameter, load};
 use crate::config::error::suggestion;
-use crate::dictionary::{AnyDictionary, Builder, Dictionary, Explanation, Files, Row, builtin, diameter, nearest};
+use crate::dictionary::entry::{self, Protocol};
+use crate::dictionary::{AnyDictionary, Dictionary, Explanation, Row, builtin, diameter, nearest};
 
 /// Arguments of `tollgate dict`.
 #[derive(Args, Debug)]
@@ -62,7 +63,7 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
     }
     let Some(sink) = &arguments.sink else {
         return if arguments.diameter {
-            show_diameter(&read_diameter(arguments)?, arguments)
+            show_diameter(&read(arguments)?, arguments)
         } else {
             show(&read(arguments)?, arguments)
         };
@@ -81,30 +82,9 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn read(arguments: &Arguments) -> Result<Dictionary, Failure> {
-    let mut builder = Builder::with_builtin();
-    if let Some((name, text)) = profile(arguments)? {
-        builder.text(name, text.as_bytes());
-    }
-    if let Some(path) = &arguments.file {
-        builder.file(path, &mut Files);
-    }
-    let dictionary = builder.finish().context("the dictionary does not load")?;
-    for warning in dictionary.warnings() {
-        eprintln!("warning: {warning}");
-    }
-    Ok(dictionary)
-}
-
-fn read_diameter(arguments: &Arguments) -> Result<diameter::Dictionary, Failure> {
-    let mut builder = diameter::Builder::with_builtin();
-    if let Some((name, text)) = profile(arguments)? {
-        builder.text(name, text.as_bytes());
-    }
-    if let Some(path) = &arguments.file {
-        builder.file(path, &mut Files);
-    }
-    let dictionary = builder.finish().context("the dictionary does not load")?;
+fn read<P: Protocol>(arguments: &Arguments) -> Result<entry::Dictionary<P>, Failure> {
+    let read = entry::Dictionary::read(profile(arguments)?, arguments.file.as_slice());
+    let dictionary = read.context("the dictionary does not load")?;
     for warning in dictionary.warnings() {
         eprintln!("warning: {warning}");
     }

@@ -1,11 +1,12 @@
 //! One attribute, ready to encode: everything a record needs is resolved when the dictionary is finished.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Collision;
 use super::entry::{self, Entry, Protocol};
 use super::types::{Flags, Oid, Type, Vendor};
 use super::wire::Wire;
+use super::{Builder, Collision, Dictionary, Files, LoadError};
 
 /// Dictionaries of RADIUS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,6 +19,15 @@ impl Protocol for Radius {
     type Named = usize;
     type Vendor = Arc<Vendor>;
     type Rest = Vec<Collision>;
+
+    fn read(profile: Option<(&str, &str)>, files: &[PathBuf]) -> Result<Dictionary, LoadError> {
+        let mut builder = Builder::with_builtin();
+        if let Some((name, text)) = profile {
+            builder.text(name, text.as_bytes());
+        }
+        files.iter().for_each(|path| builder.file(path, &mut Files));
+        builder.finish()
+    }
 }
 
 /// How an attribute stands on the wire.

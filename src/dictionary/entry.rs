@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::attribute::Values;
-use super::problem::Problem;
+use super::problem::{LoadError, Problem};
 use super::types::Origin;
 
 /// What a protocol has of its own in a dictionary.
@@ -25,6 +25,12 @@ pub trait Protocol: Clone + fmt::Debug + Eq {
     type Vendor: fmt::Debug + Eq;
     /// What follows from the definitions.
     type Rest: fmt::Debug;
+
+    /// [`Dictionary::read`].
+    ///
+    /// # Errors
+    /// As that.
+    fn read(profile: Option<(&str, &str)>, files: &[PathBuf]) -> Result<Dictionary<Self>, LoadError>;
 }
 
 /// One entry of a finished dictionary.
@@ -126,6 +132,14 @@ impl<P: Protocol> PartialEq for Dictionary<P> {
 impl<P: Protocol> Eq for Dictionary<P> {}
 
 impl<P: Protocol> Dictionary<P> {
+    /// Reads the built-in dictionary, a profile's text by its name, and files, the later above the earlier.
+    ///
+    /// # Errors
+    /// What is wrong with the text and the files.
+    pub fn read(profile: Option<(&str, &str)>, files: &[PathBuf]) -> Result<Self, LoadError> {
+        P::read(profile, files)
+    }
+
     /// Names of all entries, in the order of definition.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| entry.name())

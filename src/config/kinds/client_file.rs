@@ -2,43 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Site;
 use crate::causes::chain_text;
 use crate::config::check::Check;
 use crate::config::decode::At;
 use crate::config::error::{Mistake, Mistakes, Place, Weight, suggestion};
 use crate::config::keywords::Keywords;
-use crate::config::tree::PlaceId;
 use crate::net::tls::{ClientFiles, ClientTls};
 
-/// A client file that can be read.
-pub(super) trait ClientFile: Sized {
-    /// The kind of sinks that has it.
-    const KIND: &'static str;
-
-    /// What the operator should know.
-    fn warnings(&self) -> &[Mistake];
-}
-
-/// The client file that `config` names; all its mistakes become ours. `table` is the sink's.
-pub(super) fn client_file<T: ClientFile>(
-    (name, table): (&str, PlaceId),
+/// The client file that `config` names; all its mistakes become ours.
+pub(super) fn client_file<T>(
+    kind: &str,
+    site: &Site<'_>,
     config: Option<&At<PathBuf>>,
-    base: &Path,
     load: impl FnOnce(&Path) -> Result<T, Mistakes>,
     check: &mut Check<'_>,
 ) -> Option<T> {
-    let kind = T::KIND;
     let Some(config) = config else {
         let hint = format!("add `config = \"/etc/tollgate/{kind}client.conf\"`");
-        check.error_hint(table, format_args!("`sinks.{kind}.{name}` lacks the field `config`"), Some(hint));
+        check.error_hint(site.place, format_args!("`sinks.{kind}.{}` lacks the field `config`", site.name), Some(hint));
         return None;
     };
-    let path = base.join(&config.value);
+    let path = site.base.join(&config.value);
     match load(&path) {
-        Ok(client) => {
-            check.findings.extend(client.warnings().iter().cloned());
-            Some(client)
-        }
+        Ok(client) => Some(client),
         Err(mistakes) => {
             let here = check.place(config.place);
             check.findings.extend(mistakes.0.into_iter().map(|mistake| {

@@ -7,24 +7,29 @@ use crate::config::decode::At;
 use crate::config::error::{Mistake, Place};
 use crate::config::tree::PlaceId;
 use crate::dictionary::entry::{Dictionary, Protocol};
-use crate::dictionary::{LoadError, Problem, Severity};
+use crate::dictionary::{LoadError, Problem, Severity, builtin};
 
-/// A dictionary that has been read, if it can be used. `named` are the files that the client file names, with the
-/// places where it does, `own` is the one that the sink's table names.
-pub(super) fn finished<P: Protocol>(
-    read: Result<Dictionary<P>, LoadError>,
-    named: &[(&Path, Place)],
+/// The dictionary of a sink, if it can be used: the built-in one, the profile's, the files that the client file names at
+/// these places, and `own`, the one that the sink's table names.
+pub(super) fn dictionary<P: Protocol>(
+    profile: &str,
+    named: Vec<(PathBuf, Place)>,
     own: Option<&At<PathBuf>>,
+    base: &Path,
     check: &mut Check<'_>,
 ) -> Option<Dictionary<P>> {
-    match read {
+    let title = format!("profile {profile}");
+    let text = builtin::profile(profile).map(|text| (title.as_str(), text));
+    let files: Vec<_> =
+        named.iter().map(|(path, _)| path.clone()).chain(own.map(|path| base.join(&path.value))).collect();
+    match Dictionary::read(text, &files) {
         Ok(dictionary) => {
             check.findings.extend(dictionary.warnings().iter().map(problem));
             Some(dictionary)
         }
         Err(error) => {
             let here = check.place(own.map_or(PlaceId::default(), |path| path.place));
-            check.findings.extend(error.problems.iter().map(|one| named_at(problem(one), named, &here)));
+            check.findings.extend(error.problems.iter().map(|one| named_at(problem(one), &named, &here)));
             check.findings.extend(left_out(&error));
             None
         }
@@ -32,7 +37,7 @@ pub(super) fn finished<P: Protocol>(
 }
 
 /// A mistake of a file as a whole is shown where the file is named too: by one of the client's keywords, or `here`.
-fn named_at(mistake: Mistake, named: &[(&Path, Place)], here: &Place) -> Mistake {
+fn named_at(mistake: Mistake, named: &[(PathBuf, Place)], here: &Place) -> Mistake {
     let [Place::Whole(file)] = &mistake.places[..] else { return mistake };
     let place = named.iter().find(|(path, _)| path == file).map_or(here, |(_, place)| place).clone();
     mistake.also_at(place)

@@ -1,11 +1,15 @@
 //! One AVP of a dictionary, ready to encode.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::build::Builder;
 use super::types::Type;
+use crate::dictionary::diameter::Dictionary;
 use crate::dictionary::entry::{self, Entry, Protocol};
 use crate::dictionary::types::Origin;
+use crate::dictionary::{Files, LoadError};
 
 /// Dictionaries of Diameter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,6 +25,15 @@ impl Protocol for Diameter {
     type Vendor = Box<str>;
     /// Lower-case names that have no place in Diameter, and why.
     type Rest = HashMap<Box<str>, &'static str>;
+
+    fn read(profile: Option<(&str, &str)>, files: &[PathBuf]) -> Result<Dictionary, LoadError> {
+        let mut builder = Builder::with_builtin();
+        if let Some((name, text)) = profile {
+            builder.text(name, text.as_bytes());
+        }
+        files.iter().for_each(|path| builder.file(path, &mut Files));
+        builder.finish()
+    }
 }
 
 /// How an AVP stands on the wire.

@@ -3,14 +3,13 @@
 pub mod client;
 pub mod table;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::client::DiameterClient;
 use self::table::DiameterTable;
 use super::carriers::{self, Carrier, FieldList, Takes, is_field};
-use super::client_file::{ClientFile, client_file, client_tls, profile};
-use super::dictionary::finished;
+use super::client_file::{client_file, client_tls, profile};
+use super::dictionary::dictionary;
 use super::{Site, Sound, Table};
 use crate::accounting::SinkMode;
 use crate::config::check::Check;
@@ -21,8 +20,8 @@ use crate::config::keywords::Keywords;
 use crate::config::schema::Flag;
 use crate::config::tree::PlaceId;
 use crate::diameter::peer::Security;
-use crate::dictionary::diameter::{Builder, Dictionary, Handle, Type};
-use crate::dictionary::{Files, Input, builtin};
+use crate::dictionary::Input;
+use crate::dictionary::diameter::{Dictionary, Handle, Type};
 use crate::sinks::diameter::acr::{Application, FieldMapping, Profile, Renderer, SetupError, Trigger, Unmapped, ims};
 use crate::sinks::diameter::settings::Settings;
 use crate::units::{Millis, Secs};
@@ -72,8 +71,13 @@ const fn trigger(flag: Flag) -> Trigger {
 fn settings(table: &DiameterTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<Settings> {
     let Site { base, fields, .. } = *site;
     let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
-    let client = client_file((site.name, site.place), table.config.as_ref(), base, client::load, check);
-    let dictionary = Arc::new(dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?);
+    let client = client_file("diameter", site, table.config.as_ref(), client::load, check);
+    check.findings.extend(client.iter().flat_map(|client| client.warnings.iter().cloned()));
+    let named =
+        |client: &DiameterClient| client.dictionaries.clone().into_iter().zip(client.keywords.all("dictionary"));
+    let named = client.iter().flat_map(named).collect();
+    let dictionary = dictionary(profile.unwrap_or_default().name(), named, table.dictionary.as_ref(), base, check)?;
+    let dictionary = Arc::new(dictionary);
     let leg_fields = mappings(&table.leg_fields, &fields.leg, "accounting.leg_fields", &dictionary, check);
     let fields = mappings(&table.fields, &fields.record, "accounting.fields", &dictionary, check);
     record_id(table, &dictionary, check);
@@ -119,38 +123,6 @@ fn place_of(error: &SetupError, keywords: &Keywords, table: &DiameterTable, chec
     let marked = marked.and_then(|option| of_client(&[option]));
     let found = marked.or_else(|| of_client(&["mandatory", "optional", "leg-group", "leg-number"]));
     found.or_else(|| of_fields(&table.leg_fields)).or_else(|| of_fields(&table.fields))
-}
-
-impl ClientFile for DiameterClient {
-    const KIND: &'static str = "diameter";
-
-    fn warnings(&self) -> &[Mistake] {
-        &self.warnings
-    }
-}
-
-/// The built-in dictionary, the profile's, and the operator's files, the later above the earlier.
-fn dictionary(
-    table: &DiameterTable,
-    client: Option<&DiameterClient>,
-    profile: Profile,
-    base: &Path,
-    check: &mut Check<'_>,
-) -> Option<Dictionary> {
-    let mut builder = Builder::with_builtin();
-    if let Some(text) = builtin::profile(profile.name()) {
-        builder.text(&format!("profile {}", profile.name()), text.as_bytes());
-    }
-    let own = client.map_or(&[][..], |client| &client.dictionaries);
-    for path in own {
-        builder.file(path, &mut Files);
-    }
-    if let Some(path) = &table.dictionary {
-        builder.file(&base.join(&path.value), &mut Files);
-    }
-    let places = client.map_or_else(Vec::new, |client| client.keywords.all("dictionary"));
-    let named: Vec<_> = own.iter().map(PathBuf::as_path).zip(places).collect();
-    finished(builder.finish(), &named, table.dictionary.as_ref(), check)
 }
 
 /// Fields with their AVPs: both must exist.

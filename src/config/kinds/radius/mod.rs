@@ -12,8 +12,8 @@ use std::sync::Arc;
 use self::client::{Host, RadiusClient};
 use self::mapping::{Of, attribute_named, mappings};
 use self::table::{AccountingOn, RadiusTable};
-use super::client_file::{ClientFile, client_file, profile};
-use super::dictionary::finished;
+use super::client_file::{client_file, profile};
+use super::dictionary::dictionary;
 use super::{Site, Sound, Table};
 use crate::accounting::SinkMode;
 use crate::config::check::Check;
@@ -21,7 +21,7 @@ use crate::config::check::sections::{choose, set};
 use crate::config::error::{Mistake, Place};
 use crate::config::schema::Switch;
 use crate::config::tree::PlaceId;
-use crate::dictionary::{Builder, Dictionary, Files, Type, builtin};
+use crate::dictionary::Type;
 use crate::radius::client::{self as machine, MessageAuthenticator, ServerSettings};
 use crate::radius::packet::VALUE_OCTETS_MAX;
 use crate::sinks::radius::{NamedServer, Profile, SessionId, Settings};
@@ -59,8 +59,11 @@ fn settings(table: &RadiusTable, site: &Site<'_>, check: &mut Check<'_>) -> Opti
     let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
     let unknown = table.unknown_keywords.unwrap_or_default();
     let load = |path: &Path| client::load(path, unknown, &mut client::System);
-    let client = client_file((site.name, site.place), table.config.as_ref(), base, load, check);
-    let dictionary = dictionary(table, client.as_ref(), profile.unwrap_or_default(), base, check)?;
+    let client = client_file("radius", site, table.config.as_ref(), load, check);
+    check.findings.extend(client.iter().flat_map(|client| client.warnings.iter().cloned()));
+    let named = |client: &RadiusClient| Some((client.dictionary.clone()?, client.keywords.place("dictionary")));
+    let named = client.iter().filter_map(named).collect();
+    let dictionary = dictionary(profile.unwrap_or_default().name(), named, table.dictionary.as_ref(), base, check)?;
     let mut settings = Settings::of_profile(profile?, Arc::new(dictionary));
     settings.fields = mappings(Of::Record, &table.fields, &fields.record, &settings.dictionary, check);
     settings.leg_fields = mappings(Of::Leg, &table.leg_fields, &fields.leg, &settings.dictionary, check);
@@ -91,36 +94,6 @@ fn on_user_name(table: &RadiusTable, settings: &mut Settings, check: &mut Check<
         check.warning(name.place, "`accounting_on_user` has no effect with `accounting_on = \"never\"`", None);
     }
     settings.on_user_name = Some(name.value.clone());
-}
-
-impl ClientFile for RadiusClient {
-    const KIND: &'static str = "radius";
-
-    fn warnings(&self) -> &[Mistake] {
-        &self.warnings
-    }
-}
-
-/// The built-in dictionary, the profile's, and the operator's files, the later above the earlier.
-fn dictionary(
-    table: &RadiusTable,
-    client: Option<&RadiusClient>,
-    profile: Profile,
-    base: &Path,
-    check: &mut Check<'_>,
-) -> Option<Dictionary> {
-    let mut builder = Builder::with_builtin();
-    if let Some(text) = builtin::profile(profile.name()) {
-        builder.text(&format!("profile {}", profile.name()), text.as_bytes());
-    }
-    if let Some(path) = client.and_then(|client| client.dictionary.as_deref()) {
-        builder.file(path, &mut Files);
-    }
-    if let Some(path) = &table.dictionary {
-        builder.file(&base.join(&path.value), &mut Files);
-    }
-    let named = client.and_then(|client| Some((client.dictionary.as_deref()?, client.keywords.place("dictionary"))));
-    finished(builder.finish(), named.as_slice(), table.dictionary.as_ref(), check)
 }
 
 fn attributes(table: &RadiusTable, settings: &mut Settings, check: &mut Check<'_>) {
