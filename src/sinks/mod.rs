@@ -11,6 +11,7 @@ pub mod attempt;
 pub mod diameter;
 pub(crate) mod kind;
 pub mod mapping;
+mod meters;
 pub mod radius;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,6 @@ pub(crate) mod trial;
 pub mod view;
 pub mod worker;
 
-use std::cell::Cell;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -66,27 +66,6 @@ pub struct Outcome {
 /// Two numbers nobody can guess: the keys the standard library draws for its hash tables.
 fn seed() -> [u64; 2] {
     std::array::from_fn(|_| RandomState::new().build_hasher().finish())
-}
-
-/// A counter that follows what one sink counts from zero: the next sink of its name goes on from there.
-pub(crate) struct Tally {
-    counter: metrics::Counter,
-    told: Cell<u64>,
-}
-
-impl Tally {
-    pub(crate) fn new(counter: metrics::Counter) -> Self {
-        Self { counter, told: Cell::new(0) }
-    }
-
-    /// Brings the counter up to what is counted so far.
-    pub(crate) fn follow(&self, count: u64) {
-        let told = self.told.get();
-        if count > told {
-            self.told.set(count);
-            self.counter.increment(count - told);
-        }
-    }
 }
 
 /// Delivery attempts that ended, by `sink` and `outcome` (`delivered`, `retry`, `parked`).

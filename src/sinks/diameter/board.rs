@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::meters::COUNTS;
 use crate::clock::{self, Instant};
 use crate::diameter::peer::State;
 use crate::diameter::route::{PeerStatus, Status};
+use crate::sinks::meters::counts;
 use crate::sinks::view::{self, ServerView};
 
 /// States that a reader of [`Board::status`] sees are at most this old.
@@ -84,24 +86,6 @@ fn note(peer: &PeerStatus, now: Instant) -> Option<String> {
 }
 
 fn of_peer(peer: &PeerStatus, now: Instant) -> ServerView {
-    let counters = &peer.counters;
-    let counts = [
-        ("requests", counters.requests),
-        ("repeats", counters.repeats),
-        ("timeouts", counters.timeouts),
-        ("failed_over", counters.failed_over),
-        ("accepted", counters.accepted),
-        ("protocol_errors", counters.protocol_errors),
-        ("transient_failures", counters.transient_failures),
-        ("permanent_failures", counters.permanent_failures),
-        ("late", counters.late),
-        ("unknown", counters.unknown),
-        ("foreign", counters.foreign),
-        ("broken", counters.broken),
-        ("connections", counters.connections),
-        ("losses", counters.losses),
-        ("requests_in", counters.requests_in),
-    ];
     let named = peer.target.split(':').next().is_some_and(|host| host == peer.name);
     ServerView {
         server: if named { peer.target.clone() } else { format!("{} ({})", peer.name, peer.target) },
@@ -112,6 +96,6 @@ fn of_peer(peer: &PeerStatus, now: Instant) -> ServerView {
         connections: usize::from(peer.state.has_transport()),
         round_trip: peer.round_trip,
         note: note(peer, now),
-        counts: counts.to_vec(),
+        counts: counts(&COUNTS, peer),
     }
 }

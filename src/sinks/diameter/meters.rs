@@ -7,7 +7,7 @@ use metrics::{Counter, Gauge, Histogram};
 
 use crate::diameter::peer::State;
 use crate::diameter::route::{PeerSettings, PeerStatus, Status};
-use crate::sinks::Tally;
+use crate::sinks::meters::{Count, ServerMeters, Shown};
 
 /// Accounting-Requests sent for the first time, by `sink`, `peer`.
 pub const DIAMETER_REQUESTS_TOTAL: &str = "tollgate_diameter_requests_total";
@@ -46,76 +46,49 @@ const OTHER: &str = "other";
 
 pub(super) struct Meters {
     sink: Arc<str>,
-    peers: Vec<Peer>,
-    redirected: Peer,
+    peers: Vec<ServerMeters<PeerStatus>>,
+    redirected: ServerMeters<PeerStatus>,
     paused: Gauge,
     round_trip: Histogram,
     avps: Vec<(String, Counter)>,
 }
 
-struct Peer {
-    requests: Tally,
-    repeats: Tally,
-    timeouts: Tally,
-    failed_over: Tally,
-    answers: [Tally; 4],
-    faults: [Tally; 4],
-    connections: [Tally; 2],
-    outstanding: Gauge,
-    window: Gauge,
-    usable: Gauge,
-}
+/// What is counted of a peer.
+pub(super) const COUNTS: [Count<PeerStatus>; 15] = [
+    ("requests", DIAMETER_REQUESTS_TOTAL, None, |p| p.counters.requests),
+    ("repeats", DIAMETER_REPEATS_TOTAL, None, |p| p.counters.repeats),
+    ("timeouts", DIAMETER_TIMEOUTS_TOTAL, None, |p| p.counters.timeouts),
+    ("failed_over", DIAMETER_FAILED_OVER_TOTAL, None, |p| p.counters.failed_over),
+    ("accepted", DIAMETER_ANSWERS_TOTAL, Some(("answer", "accepted")), |p| p.counters.accepted),
+    ("protocol_errors", DIAMETER_ANSWERS_TOTAL, Some(("answer", "protocol-error")), |p| p.counters.protocol_errors),
+    ("transient_failures", DIAMETER_ANSWERS_TOTAL, TRANSIENT, |p| p.counters.transient_failures),
+    ("permanent_failures", DIAMETER_ANSWERS_TOTAL, PERMANENT, |p| p.counters.permanent_failures),
+    ("late", DIAMETER_BAD_ANSWERS_TOTAL, Some(("fault", "late")), |p| p.counters.late),
+    ("unknown", DIAMETER_BAD_ANSWERS_TOTAL, Some(("fault", "unknown")), |p| p.counters.unknown),
+    ("foreign", DIAMETER_BAD_ANSWERS_TOTAL, Some(("fault", "foreign")), |p| p.counters.foreign),
+    ("broken", DIAMETER_BAD_ANSWERS_TOTAL, Some(("fault", "broken")), |p| p.counters.broken),
+    ("connections", DIAMETER_CONNECTIONS_TOTAL, Some(("event", "usable")), |p| p.counters.connections),
+    ("losses", DIAMETER_CONNECTIONS_TOTAL, Some(("event", "lost")), |p| p.counters.losses),
+    ("requests_in", "", None, |p| p.counters.requests_in),
+];
+const TRANSIENT: Option<(&str, &str)> = Some(("answer", "transient-failure"));
+const PERMANENT: Option<(&str, &str)> = Some(("answer", "permanent-failure"));
 
-impl Peer {
-    fn new(sink: &Arc<str>, name: &str) -> Self {
-        let peer: Arc<str> = name.into();
-        let labels = || [("sink", Arc::clone(sink)), ("peer", Arc::clone(&peer))];
-        let counter = |name: &'static str| Tally::new(metrics::counter!(name, &labels()));
-        let gauge = |name: &'static str| metrics::gauge!(name, &labels());
-        let kinds = |name: &'static str, label: &'static str, kind: &'static str| {
-            Tally::new(metrics::counter!(name, "sink" => Arc::clone(sink), "peer" => Arc::clone(&peer), label => kind))
-        };
-        Self {
-            requests: counter(DIAMETER_REQUESTS_TOTAL),
-            repeats: counter(DIAMETER_REPEATS_TOTAL),
-            timeouts: counter(DIAMETER_TIMEOUTS_TOTAL),
-            failed_over: counter(DIAMETER_FAILED_OVER_TOTAL),
-            answers: ["accepted", "protocol-error", "transient-failure", "permanent-failure"]
-                .map(|answer| kinds(DIAMETER_ANSWERS_TOTAL, "answer", answer)),
-            faults: ["late", "unknown", "broken", "foreign"]
-                .map(|fault| kinds(DIAMETER_BAD_ANSWERS_TOTAL, "fault", fault)),
-            connections: ["usable", "lost"].map(|event| kinds(DIAMETER_CONNECTIONS_TOTAL, "event", event)),
-            outstanding: gauge(DIAMETER_OUTSTANDING_REQUESTS),
-            window: gauge(DIAMETER_WINDOW_REQUESTS),
-            usable: gauge(DIAMETER_PEER_USABLE),
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "gauges of at most some thousands")]
-    fn report(&self, status: &PeerStatus) {
-        let counters = &status.counters;
-        let answers =
-            [counters.accepted, counters.protocol_errors, counters.transient_failures, counters.permanent_failures];
-        let plain = [&self.requests, &self.repeats, &self.timeouts, &self.failed_over];
-        let counts = [counters.requests, counters.repeats, counters.timeouts, counters.failed_over];
-        let faults = [counters.late, counters.unknown, counters.broken, counters.foreign];
-        let connections = [counters.connections, counters.losses];
-        let all = plain.into_iter().chain(&self.answers).chain(&self.faults).chain(&self.connections);
-        for (counter, count) in all.zip(counts.into_iter().chain(answers).chain(faults).chain(connections)) {
-            counter.follow(count);
-        }
-        self.outstanding.set(status.outstanding as f64);
-        self.window.set(status.window as f64);
-        self.usable.set(if status.state == State::Open { 1.0 } else { 0.0 });
-    }
-}
+/// What is shown of a peer.
+#[expect(clippy::cast_precision_loss, reason = "gauges of at most some thousands")]
+const SHOWN: [Shown<PeerStatus>; 3] = [
+    (DIAMETER_OUTSTANDING_REQUESTS, |p| p.outstanding as f64),
+    (DIAMETER_WINDOW_REQUESTS, |p| p.window as f64),
+    (DIAMETER_PEER_USABLE, |p| f64::from(u8::from(p.state == State::Open))),
+];
 
 impl Meters {
     pub fn new(sink: &Arc<str>, peers: &[PeerSettings]) -> Self {
+        let meters = |name: &str| ServerMeters::new(sink, ("peer", name), &COUNTS, &SHOWN);
         Self {
             sink: Arc::clone(sink),
-            peers: peers.iter().map(|peer| Peer::new(sink, &super::dial::certificate_name(peer))).collect(),
-            redirected: Peer::new(sink, "redirected"),
+            peers: peers.iter().map(|peer| meters(&super::dial::certificate_name(peer))).collect(),
+            redirected: meters("redirected"),
             paused: metrics::gauge!(DIAMETER_ROUTE_PAUSED, "sink" => Arc::clone(sink)),
             round_trip: metrics::histogram!(DIAMETER_ROUND_TRIP_SECONDS, "sink" => Arc::clone(sink)),
             avps: Vec::new(),

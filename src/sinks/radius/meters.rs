@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Histogram};
 
 use super::render::Losses;
 use crate::radius::client::{Health, ServerStatus};
-use crate::sinks::Tally;
+use crate::sinks::meters::{Count, ServerMeters, Shown};
 
 /// Requests sent for the first time in a visit, by `sink`, `server`.
 pub const RADIUS_REQUESTS_TOTAL: &str = "tollgate_radius_requests_total";
@@ -38,84 +38,45 @@ const UNFRAGMENTED_OCTETS_MAX: usize = 1_374;
 /// Requests longer than 1400 octets, by `sink`: networks cut such datagrams into fragments.
 pub const RADIUS_LONG_REQUESTS_TOTAL: &str = "tollgate_radius_long_requests_total";
 
+/// What is counted of a server.
+pub(super) const COUNTS: [Count<ServerStatus>; 14] = [
+    ("requests", RADIUS_REQUESTS_TOTAL, None, |s| s.counters.requests),
+    ("retransmissions", RADIUS_RETRANSMISSIONS_TOTAL, None, |s| s.counters.retransmissions),
+    ("timeouts", RADIUS_TIMEOUTS_TOTAL, None, |s| s.counters.timeouts),
+    ("stored", RADIUS_ANSWERS_TOTAL, Some(("answer", "stored")), |s| s.counters.stored),
+    ("refused", RADIUS_ANSWERS_TOTAL, Some(("answer", "refused")), |s| s.counters.refused),
+    ("unreachable", RADIUS_BAD_ANSWERS_TOTAL, Some(("fault", "unreachable")), |s| s.counters.unreachable),
+    ("wrong_code", RADIUS_ANSWERS_TOTAL, Some(("answer", "wrong-code")), |s| s.counters.wrong_code),
+    ("bad_authenticator", RADIUS_BAD_ANSWERS_TOTAL, FORGED, |s| s.counters.bad_authenticator),
+    ("malformed", RADIUS_BAD_ANSWERS_TOTAL, Some(("fault", "malformed")), |s| s.counters.malformed),
+    ("stored_late", "", None, |s| s.counters.stored_late),
+    ("late", RADIUS_BAD_ANSWERS_TOTAL, Some(("fault", "late")), |s| s.counters.late),
+    ("unknown", RADIUS_BAD_ANSWERS_TOTAL, Some(("fault", "unknown")), |s| s.counters.unknown),
+    ("probes", RADIUS_PROBES_TOTAL, Some(("probe", "sent")), |s| s.counters.probes),
+    ("probe_answers", RADIUS_PROBES_TOTAL, Some(("probe", "answered")), |s| s.counters.probe_answers),
+];
+const FORGED: Option<(&str, &str)> = Some(("fault", "bad-authenticator"));
+
+/// What is shown of a server.
+#[expect(clippy::cast_precision_loss, reason = "gauges of at most some thousands")]
+const SHOWN: [Shown<ServerStatus>; 3] = [
+    (RADIUS_OUTSTANDING_REQUESTS, |s| s.outstanding as f64),
+    (RADIUS_LANES, |s| s.lanes as f64),
+    (RADIUS_SERVER_ALIVE, |s| f64::from(u8::from(s.health == Health::Alive))),
+];
+
 pub(super) struct Meters {
-    servers: Vec<Server>,
+    servers: Vec<ServerMeters<ServerStatus>>,
     round_trip: Histogram,
     shortened: Counter,
     long: Counter,
     has_warned: bool,
 }
 
-struct Server {
-    requests: Tally,
-    retransmissions: Tally,
-    timeouts: Tally,
-    answers: [Tally; 3],
-    faults: [Tally; 5],
-    probes: [Tally; 2],
-    outstanding: Gauge,
-    lanes: Gauge,
-    alive: Gauge,
-}
-
-impl Server {
-    fn new(sink: &Arc<str>, label: String) -> Self {
-        let server: Arc<str> = label.into();
-        let labels = || [("sink", Arc::clone(sink)), ("server", Arc::clone(&server))];
-        let counter = |name: &'static str| Tally::new(metrics::counter!(name, &labels()));
-        let gauge = |name: &'static str| metrics::gauge!(name, &labels());
-        let kinds = |name: &'static str, label: &'static str, kind: &'static str| {
-            Tally::new(
-                metrics::counter!(name, "sink" => Arc::clone(sink), "server" => Arc::clone(&server), label => kind),
-            )
-        };
-        Self {
-            requests: counter(RADIUS_REQUESTS_TOTAL),
-            retransmissions: counter(RADIUS_RETRANSMISSIONS_TOTAL),
-            timeouts: counter(RADIUS_TIMEOUTS_TOTAL),
-            answers: ["stored", "refused", "wrong-code"].map(|answer| kinds(RADIUS_ANSWERS_TOTAL, "answer", answer)),
-            faults: ["malformed", "bad-authenticator", "late", "unknown", "unreachable"]
-                .map(|fault| kinds(RADIUS_BAD_ANSWERS_TOTAL, "fault", fault)),
-            probes: ["sent", "answered"].map(|probe| kinds(RADIUS_PROBES_TOTAL, "probe", probe)),
-            outstanding: gauge(RADIUS_OUTSTANDING_REQUESTS),
-            lanes: gauge(RADIUS_LANES),
-            alive: gauge(RADIUS_SERVER_ALIVE),
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "gauges of at most some thousands")]
-    fn report(&self, status: &ServerStatus) {
-        let counters = &status.counters;
-        self.requests.follow(counters.requests);
-        self.retransmissions.follow(counters.retransmissions);
-        self.timeouts.follow(counters.timeouts);
-        let answers = [counters.stored, counters.refused, counters.wrong_code];
-        let faults =
-            [counters.malformed, counters.bad_authenticator, counters.late, counters.unknown, counters.unreachable];
-        let probes = [counters.probes, counters.probe_answers];
-        let all = self.answers.iter().chain(&self.faults).chain(&self.probes);
-        for (counter, count) in all.zip(answers.into_iter().chain(faults).chain(probes)) {
-            counter.follow(count);
-        }
-        self.outstanding.set(status.outstanding as f64);
-        self.lanes.set(status.lanes as f64);
-        self.alive.set(if status.health == Health::Alive { 1.0 } else { 0.0 });
-    }
-}
-
-/// A server that is used no more has no requests and is not alive; if it goes on under other settings, these say so soon.
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.outstanding.set(0.0);
-        self.lanes.set(0.0);
-        self.alive.set(0.0);
-    }
-}
-
 impl Meters {
     pub(super) fn new(sink: &Arc<str>, servers: impl Iterator<Item = String>) -> Self {
         Self {
-            servers: servers.map(|label| Server::new(sink, label)).collect(),
+            servers: servers.map(|name| ServerMeters::new(sink, ("server", &name), &COUNTS, &SHOWN)).collect(),
             round_trip: metrics::histogram!(RADIUS_ROUND_TRIP_SECONDS, "sink" => Arc::clone(sink)),
             shortened: metrics::counter!(RADIUS_SHORTENED_VALUES_TOTAL, "sink" => Arc::clone(sink)),
             long: metrics::counter!(RADIUS_LONG_REQUESTS_TOTAL, "sink" => Arc::clone(sink)),

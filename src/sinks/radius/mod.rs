@@ -28,6 +28,7 @@ use self::kind::Identity;
 use self::links::{Links, Opening};
 use self::meters::Meters;
 use self::names::Names;
+use super::meters::counts;
 use super::view::ServerView;
 use super::{Outcome, Sink, seed};
 use crate::clock::{self, Instant, Now};
@@ -89,23 +90,6 @@ impl Board {
 }
 
 fn view(status: &ServerStatus, name: Option<&str>, now: Instant) -> ServerView {
-    let counters = &status.counters;
-    let counts = [
-        ("requests", counters.requests),
-        ("retransmissions", counters.retransmissions),
-        ("timeouts", counters.timeouts),
-        ("stored", counters.stored),
-        ("refused", counters.refused),
-        ("unreachable", counters.unreachable),
-        ("wrong_code", counters.wrong_code),
-        ("bad_authenticator", counters.bad_authenticator),
-        ("malformed", counters.malformed),
-        ("stored_late", counters.stored_late),
-        ("late", counters.late),
-        ("unknown", counters.unknown),
-        ("probes", counters.probes),
-        ("probe_answers", counters.probe_answers),
-    ];
     ServerView {
         server: match name.filter(|_| status.address.ip().is_unspecified()) {
             Some(name) => format!("{name} (not resolved)"),
@@ -118,7 +102,7 @@ fn view(status: &ServerStatus, name: Option<&str>, now: Instant) -> ServerView {
         connections: status.lanes,
         round_trip: status.round_trip,
         note: None,
-        counts: counts.to_vec(),
+        counts: counts(&meters::COUNTS, status),
     }
 }
 
