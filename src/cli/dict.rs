@@ -69,16 +69,11 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
         };
     };
     let plan = load(config)?;
-    let names: Vec<_> = plan.sinks.iter().map(|sink| sink.name.as_str()).collect();
-    let found = plan.sinks.iter().find(|found| found.name == *sink);
-    let Some(found) = found else {
-        let hint = suggestion(sink, names).map_or_else(String::new, |hint| format!("\nhint: {hint}"));
-        return Err(Failure::Usage(format!("no sink `{sink}` in {}{hint}", config.display())));
-    };
-    match found.kind.dictionary() {
+    let kind = &super::sink(&plan, sink)?.kind;
+    match kind.dictionary() {
         Some(AnyDictionary::Radius(dictionary)) => show(dictionary, arguments),
         Some(AnyDictionary::Diameter(dictionary)) => show_diameter(dictionary, arguments),
-        None => Err(Failure::Usage(format!("`{sink}` has no dictionary: it is of the kind `{}`", found.kind.name()))),
+        None => Err(Failure::Usage(format!("`{sink}` has no dictionary: it is of the kind `{}`", kind.name()))),
     }
 }
 

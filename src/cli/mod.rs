@@ -26,7 +26,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Plan, error::Mistakes};
+use crate::config::error::{Mistakes, suggestion};
+use crate::config::plan::SinkPlan;
+use crate::config::{self, Plan};
 
 /// `tollgate`
 #[derive(Debug, Parser)]
@@ -146,6 +148,15 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Vars(format) => vars::run(&format),
     }
+}
+
+/// The sink of that name.
+fn sink<'p>(plan: &'p Plan, name: &str) -> Result<&'p SinkPlan, Failure> {
+    plan.sinks.iter().find(|sink| sink.name == name).ok_or_else(|| {
+        let hint = suggestion(name, plan.sinks.iter().map(|sink| sink.name.as_str()));
+        let hint = hint.map_or_else(String::new, |hint| format!("\nhint: {hint}"));
+        Failure::Usage(format!("no sink `{name}` in {}{hint}", plan.path.display()))
+    })
 }
 
 /// Loads the configuration; mistakes and warnings go to standard error.

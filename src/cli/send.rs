@@ -14,8 +14,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{self, Format, shown};
-use super::{Failure, load_quietly};
-use crate::config::error::suggestion;
+use super::{Failure, load_quietly, sink};
 use crate::config::plan::SinkPlan;
 use crate::record::Kind;
 use crate::sinks::trial::{Message, Trial, TrialError, Verdict, Wanted, millis};
@@ -61,18 +60,12 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 /// # Errors
 /// There is no such sink, server or attribute, or the record was not acknowledged.
 pub fn run(config: &Path, arguments: Arguments) -> Result<(), Failure> {
-    let mut plan = load_quietly(config)?;
-    let names: Vec<_> = plan.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let Some(place) = plan.sinks.iter().position(|sink| sink.name == arguments.sink) else {
-        let hint = suggestion(&arguments.sink, names.iter().map(String::as_str));
-        let hint = hint.map_or_else(String::new, |hint| format!("\nhint: {hint}"));
-        return Err(Failure::Usage(format!("no sink `{}` in {}{hint}", arguments.sink, config.display())));
-    };
-    let sink = plan.sinks.swap_remove(place);
+    let plan = load_quietly(config)?;
+    let sink = sink(&plan, &arguments.sink)?;
     let wanted =
         Wanted { kind: arguments.kind, attributes: arguments.attributes, wait: Duration::from_secs(arguments.wait) };
     let kind = sink.kind.name();
-    let trial = send(&sink, arguments.server, &wanted)?;
+    let trial = send(sink, arguments.server, &wanted)?;
     if arguments.format.is_json() {
         let mut value = trial.json();
         value["sink"] = json!(sink.name);
