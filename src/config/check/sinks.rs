@@ -1,17 +1,19 @@
 //! Checks of `[sinks.KIND.NAME]` that are the same for every kind: names, and what all of them together ask for.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Check;
 use crate::accounting::SinkMode;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::kinds::carriers::Fields;
-use crate::config::kinds::{FlagsCheck, NAMES as KINDS, Site, Sound};
+use crate::config::kinds::{FlagsCheck, NAMES as KINDS, Needs, Site};
 use crate::config::plan::SinkPlan;
 use crate::config::schema::FileTable;
 use crate::config::tree::{Node, PlaceId};
 use crate::ids::{SINKS_MAX, SinkMask, SinkNumber};
+use crate::sinks::kind::Kind;
 
 /// The sinks' names and kinds, also of those whose tables are wrong, so that one mistake does not cause others.
 pub(super) struct Names(Vec<(String, &'static str)>);
@@ -81,9 +83,9 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    fn add(&mut self, name: &str, sound: Sound) {
-        let Sound { settings, frozen, fields, is_collapsing, is_announced, log, flags } = sound;
-        self.plans.push(SinkPlan { name: name.to_owned(), kind: settings });
+    fn add(&mut self, name: &str, kind: Arc<dyn Kind>, needs: Needs) {
+        let Needs { frozen, fields, is_collapsing, is_announced, log, flags } = needs;
+        self.plans.push(SinkPlan { name: name.to_owned(), kind });
         add_new(&mut self.frozen, frozen);
         add_new(&mut self.fields, fields.iter().copied());
         self.collapsing.extend(is_collapsing.then(|| name.to_owned()));
@@ -110,8 +112,8 @@ pub(super) fn check(file: &FileTable, fields: &Fields<'_>, base: &Path, check: &
         checked.places.push(place);
         checked.modes.push(table.records());
         let site = Site { name, place, base, accounting: &file.accounting, fields };
-        if let Some(sound) = table.check(&site, check) {
-            checked.add(name, sound);
+        if let Some((kind, needs)) = table.check(&site, check) {
+            checked.add(name, kind, needs);
         }
     }
     if checked.places.len() > SINKS_MAX {

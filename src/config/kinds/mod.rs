@@ -66,8 +66,9 @@ pub(super) trait Table {
     /// Which records the sink takes.
     fn records(&self) -> SinkMode;
 
-    /// Checks it, and the files that it names; `None` when too much is missing for a sink.
-    fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<Sound>;
+    /// Checks it, and the files that it names; gives settings, and what they ask of the rest of the gateway. `None` when
+    /// too much is missing for a sink.
+    fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<(Arc<dyn Kind>, Needs)>;
 }
 
 /// What a table is checked against.
@@ -84,10 +85,9 @@ pub(super) struct Site<'s> {
     pub fields: &'s Fields<'s>,
 }
 
-/// A sink that can be made, and what it asks of the rest of the gateway.
-pub(super) struct Sound {
-    /// Its settings.
-    pub settings: Arc<dyn Kind>,
+/// What a sink asks of the rest of the gateway.
+#[derive(Default)]
+pub(super) struct Needs {
     /// Fields by which a server joins the records of a session: they must not change within it.
     pub frozen: Vec<String>,
     /// Fields of its own with their templates, which are recorded in any case and frozen too.
@@ -104,18 +104,3 @@ pub(super) struct Sound {
 
 /// Checks the flags of a list that names the sink.
 pub(super) type FlagsCheck = Box<dyn Fn(&[At<Flag>], &mut Check<'_>)>;
-
-impl Sound {
-    /// A sink that asks for nothing.
-    fn new(settings: impl Kind) -> Self {
-        Self {
-            settings: Arc::new(settings),
-            frozen: Vec::new(),
-            fields: &[],
-            is_collapsing: false,
-            is_announced: false,
-            log: "",
-            flags: None,
-        }
-    }
-}

@@ -10,7 +10,7 @@ use self::table::DiameterTable;
 use super::carriers::{self, Carrier, FieldList, Takes, is_field};
 use super::client_file::{client_file, client_tls, profile};
 use super::dictionary::dictionary;
-use super::{Site, Sound, Table};
+use super::{Needs, Site, Table};
 use crate::accounting::SinkMode;
 use crate::config::check::Check;
 use crate::config::check::sections::{choose, set};
@@ -24,6 +24,7 @@ use crate::dictionary::Input;
 use crate::dictionary::diameter::{Dictionary, Handle, Type};
 use crate::sinks::diameter::acr::{Application, FieldMapping, Profile, Renderer, SetupError, Trigger, Unmapped, ims};
 use crate::sinks::diameter::settings::Settings;
+use crate::sinks::kind::Kind;
 use crate::units::{Millis, Secs};
 
 impl Table for DiameterTable {
@@ -31,14 +32,15 @@ impl Table for DiameterTable {
         self.records.unwrap_or_default()
     }
 
-    fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<Sound> {
+    fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<(Arc<dyn Kind>, Needs)> {
         let settings = settings(self, site, check)?;
         let (name, without) = (site.name.to_owned(), settings.accounting.without.clone());
-        Some(Sound {
+        let needs = Needs {
             fields: if settings.accounting.application == Application::Rf { &ims::FIELDS } else { &[] },
             flags: Some(Box::new(move |flags, check| silent(&name, &without, flags, check))),
-            ..Sound::new(settings)
-        })
+            ..Needs::default()
+        };
+        Some((Arc::new(settings), needs))
     }
 }
 

@@ -14,7 +14,7 @@ use self::mapping::{Of, attribute_named, mappings};
 use self::table::{AccountingOn, RadiusTable};
 use super::client_file::{client_file, profile};
 use super::dictionary::dictionary;
-use super::{Site, Sound, Table};
+use super::{Needs, Site, Table};
 use crate::accounting::SinkMode;
 use crate::config::check::Check;
 use crate::config::check::sections::{choose, set};
@@ -24,6 +24,7 @@ use crate::config::tree::PlaceId;
 use crate::dictionary::Type;
 use crate::radius::client::{self as machine, MessageAuthenticator, ServerSettings};
 use crate::radius::packet::VALUE_OCTETS_MAX;
+use crate::sinks::kind::Kind;
 use crate::sinks::radius::{NamedServer, Profile, SessionId, Settings};
 use crate::units::{Count, Millis, Secs};
 
@@ -32,7 +33,7 @@ impl Table for RadiusTable {
         self.records.unwrap_or_default()
     }
 
-    fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<Sound> {
+    fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<(Arc<dyn Kind>, Needs)> {
         let settings = settings(self, site, check)?;
         let by_tag = settings.session_id == SessionId::CallIdAndTag;
         if by_tag && site.accounting.detect_direction.is_some_and(|switch| !switch.is_on()) {
@@ -40,13 +41,14 @@ impl Table for RadiusTable {
                         ends gets another Acct-Session-Id in its Stop";
             check.warning(site.place, what, None);
         }
-        Some(Sound {
+        let needs = Needs {
             frozen: mapping::identity(&self.fields, &settings.dictionary),
             is_collapsing: self.records() == SinkMode::Sessions && self.collapse_interims.is_none_or(Switch::is_on),
             is_announced: self.accounting_on != Some(AccountingOn::Never),
             log: if settings.debug { DEBUG } else { "" },
-            ..Sound::new(settings)
-        })
+            ..Needs::default()
+        };
+        Some((Arc::new(settings), needs))
     }
 }
 
