@@ -23,6 +23,9 @@ use crate::queue::{Handle, Level, OpenReport};
 const LOOK: Duration = Duration::from_millis(200);
 /// What is asked of systemd at each step of opening the queue.
 const OPENING_TIME: Duration = Duration::from_secs(60);
+/// What is asked of it at the end beside the waits that `service.stop_timeout_s` bounds: for the last commit, the sinks'
+/// goodbyes and what no disk took.
+const CLOSING_TIME: Duration = Duration::from_secs(30);
 
 /// Runs a gateway until SIGTERM or SIGINT, or until one of its threads fails. SIGUSR1 ends it for good: the servers get
 /// Accounting-Off after all records.
@@ -56,8 +59,10 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
         drop(wishes);
         systemd::stopping();
         let limit = kept.service.stop_timeout;
+        systemd::extend_timeout(limit + CLOSING_TIME);
         drain(&service, limit).await;
         if matches!(result, Ok(Ending::ForGood)) {
+            systemd::extend_timeout(limit + CLOSING_TIME);
             sign_off(&service, limit).await;
         }
         service.stop();
@@ -187,7 +192,7 @@ async fn sign_off(service: &Service, limit: Duration) {
         if clock::mono() >= until {
             tracing::error!(
                 limit_secs = limit.as_secs(),
-                "records still wait at the limit; they leave at a next start"
+                "records still undelivered at the time limit; they leave after the next start"
             );
             return;
         }
@@ -219,6 +224,6 @@ pub(super) fn log_notices(queue: &Handle) {
         }
     }
     if dropped > 0 {
-        tracing::warn!(dropped, "further notices of the queue found no room");
+        tracing::warn!(dropped, "more notices of the queue than fit its buffer; these were dropped");
     }
 }

@@ -52,7 +52,7 @@ impl Watchdog {
             }
             Some(name) if !self.starving => {
                 self.starving = true;
-                tracing::error!(name, "a loop does not turn, the watchdog gets no food");
+                tracing::error!(name, "a loop is stuck: the watchdog of systemd is no longer notified");
             }
             Some(_) => {}
         }
@@ -81,7 +81,7 @@ pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Opening takes longer: `more` from now.
+/// The start or the stop may take longer: `more` from now.
 pub fn extend_timeout(more: Duration) {
     notify(&[NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX))]);
 }

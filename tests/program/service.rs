@@ -76,6 +76,8 @@ fn systemd_hears_ready_watchdog_reload_and_stop() {
 
     service.signal(libc::SIGTERM);
     notices.wait("STOPPING=1");
+    // 30 s for transactions and 30 s for the rest: as `service.stop_timeout_s` is, not as the unit's time is.
+    notices.wait("EXTEND_TIMEOUT_USEC=60000000");
     let status = service.wait("the service");
     assert!(status.success(), "{status}: {}", service.printed());
 }
