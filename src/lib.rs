@@ -17,26 +17,28 @@
 //!    Which answer to which BYE ends a call is one table, `accounting::verdict`.
 //! 5. A [`record::Record`] is a fact in values. It is encoded by [`record::codec`] and handed over with the changes to the
 //!    calls in progress as one [`record::Commit`], to the only thread that touches the disk ([`queue::thread`]).
-//!    **The final answer waits** in `shard::held` until the receipt says that its record is on disk.
+//!    **The final answer waits** in `shard::held` until the receipt says that its record is on disk; when the disk takes
+//!    longer than `queue.commit_wait_max_ms` it leaves all the same, counted, and new calls are refused.
 //! 6. The queue lends the record to each sink that wants it, in order within a session, until the sink settles it
 //!    ([`queue::Queue`]). `sinks::worker` is the loop of a sink on the delivery thread: lease, render, send, settle.
 //! 7. A sink renders the record ([`sinks::mapping`] has what all of them do alike) and gives it to its protocol machine:
 //!    [`radius::client`] with windows, fail-over and back-off, or [`diameter::route`] over [`diameter::peer`]. An answer
-//!    counts only if it is authentic: `radius::client::signing` checks it, `radius::authenticator` computes it.
+//!    counts only if it is authentic: `radius::client::signing` checks it, `radius::authenticator` computes it; what a
+//!    forged one means is said in `radius::client::receiving` for datagrams, in `radius::client::streams` for connections.
 //!
 //! Threads: the shards, by default one for each core but one; one that owns the queue, one that delivers, one that
 //! resolves names, and one that holds the connections of SIP when there are any. All between them is bounded.
 //!
 //! # Where things are
 //!
-//! Modules import only from layers below their own; `tests/sources/tidy.rs` holds the table, and which modules of one layer
+//! Modules import from layers below their own, and beside themselves only what a table permits; `tests/sources/tidy.rs` holds the table, and which modules of one layer
 //! know nothing of each other. Machines have no sockets, threads or clocks: they take inputs with the time and give
 //! outputs, so that tests run them in virtual time.
 //!
 //! | to add | look at |
 //! |---|---|
 //! | a backend that takes batches | [`sinks::attempt`]: an `Attempt` and what makes an item of a record; then as a kind of sink |
-//! | a kind of sink | a folder in [`sinks`], its settings a [`sinks::kind::Kind`]; a folder in [`config::kinds`], and a line in the list there |
+//! | a kind of sink | a folder in [`sinks`], its settings a [`sinks::kind::Kind`]; a folder in [`config::kinds`], and a line in the list there; both folders' `mod` lines; its part of `etc/tollgate.toml` |
 //! | a variable of routes and fields | [`vars`] |
 //! | another way to decide | [`policy::Policy`], and the [`policy::Recipe`] that every shard builds its own from |
 //! | an option | [`config::schema`], its check in `config::check`, its effect on reload in [`config::reload`], `etc/tollgate.toml` |

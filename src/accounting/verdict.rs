@@ -2,8 +2,8 @@
 //!
 //! A call ends in the records when it has ended, and only its other end can say so. A response of that end is one that
 //! came back by the branch of a request that went exactly where the dialog goes ([`Course::Dialog`]); by any other way
-//! anybody may have answered. It must also have come from where the end is that its tags name as its sender, for both ends
-//! know the tags, and one could speak for the other to itself. A sender can provoke every refusal but 481, 410 and 604 (a low Max-Forwards, an unknown
+//! anybody may have answered. It must also have come from the address of the end that its tags name as its
+//! sender, for both ends know the tags, and one could speak for the other to itself. A sender can provoke every refusal but 481, 410 and 604 (a low Max-Forwards, an unknown
 //! Require, an old CSeq, a missing credential), and silence too.
 //!
 //! | request | way | who answered | code | the call |
@@ -15,12 +15,12 @@
 //! | BYE | any | whoever is there | 408 | is in doubt |
 //! | BYE | any | whoever is there | any other | goes on; an Event where failures are marked |
 //! | BYE | any | nobody | – | is in doubt |
-//! | re-INVITE, UPDATE | the dialog's | the other end | 2xx | goes on: Interim, session timer, remote targets |
+//! | re-INVITE, UPDATE | the dialog's | the other end | 2xx | goes on: Interim (re-INVITE), session timer, remote targets |
 //! | re-INVITE, UPDATE | the dialog's | the other end | 481, 410, 604 | has ended when the request arrived |
 //! | re-INVITE, UPDATE | the dialog's | the other end | 408 | is in doubt |
 //! | re-INVITE, UPDATE | the dialog's | the other end | any other | goes on; a Failed or Event where that is marked |
 //! | re-INVITE, UPDATE | the dialog's | nobody | – | is in doubt |
-//! | re-INVITE, UPDATE | from elsewhere | the other end | 2xx | goes on: Interim, remote targets; no shorter session timer |
+//! | re-INVITE, UPDATE | from elsewhere | the other end | 2xx | goes on: Interim (re-INVITE), remote targets; no shorter session timer |
 //! | re-INVITE, UPDATE | from elsewhere | anybody | any other | nothing |
 //! | re-INVITE, UPDATE | another | anybody | any | nothing |
 //! | any other | any | anybody | any | nothing |

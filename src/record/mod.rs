@@ -26,7 +26,7 @@ pub enum Kind {
     Start,
     /// A call goes on: 2xx to a re-INVITE, early media, or the interim timer.
     Interim,
-    /// A call ended: BYE answered with any code, or ended without one.
+    /// A call ended: by a BYE that its other end answered, or without one.
     Stop,
     /// What the caller of an INVITE got: a final answer of 300 or more.
     Failed,

@@ -32,9 +32,6 @@ const APART: &[(&str, &str)] = &[
     ("diameter", "record"),
 ];
 
-/// Kinds of sinks: a module with one of these names in its path names no module of another kind.
-const KINDS: &[&str] = &["radius", "diameter"];
-
 /// Modules that know no socket, runtime, log or metric.
 const CORES: &[&str] = &[
     "causes",
@@ -209,13 +206,23 @@ fn is_of(module: &str, kind: &str) -> bool {
     module.split("::").any(|part| part == kind)
 }
 
+/// The kinds of sinks: each has a folder in the configuration.
+fn kinds() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/kinds");
+    let entries = fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("it is readable"));
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    folders.map(|entry| entry.file_name().into_string().expect("its name is UTF-8")).collect()
+}
+
 #[test]
 fn no_kind_of_sink_names_another() {
+    let kinds = kinds();
+    assert!(kinds.len() >= 2, "{kinds:?}");
     let mut wrong = Vec::new();
     for source in sources("src") {
-        let Some(own) = KINDS.iter().find(|kind| is_of(&module(&source.path), kind)) else { continue };
+        let Some(own) = kinds.iter().find(|kind| is_of(&module(&source.path), kind)) else { continue };
         for (line, to) in imports(&source.text).into_iter().chain(from_parents(&source)) {
-            if KINDS.iter().any(|other| other != own && is_of(&to, other)) {
+            if kinds.iter().any(|other| other != own && is_of(&to, other)) {
                 wrong.push(format!("{}:{line} of {own} names {to}", source.path.display()));
             }
         }
@@ -488,7 +495,7 @@ fn what_the_documents_name_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ours = ["src/", "tests/", "etc/", "dictionaries/", "systemd/", "findings/"];
     let mut missing = Vec::new();
-    for document in ["README.md", "etc/README.md", "tests/README.md"] {
+    for document in ["README.md", "etc/README.md", "tests/README.md", "etc/freeradius/README.md", "src/lib.rs"] {
         let text = fs::read_to_string(root.join(document)).expect("it is UTF-8");
         // What stands between back quotes; of a command its first word.
         for span in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
