@@ -45,7 +45,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// Nothing came for a while: the process is stopped or hangs.
-    #[error("the service does not answer over {} since {since}", path.display())]
+    #[error("the service has not answered over {} since {since}", path.display())]
     Silent {
         /// The socket.
         path: PathBuf,

@@ -60,7 +60,7 @@ enum Command {
     /// Exit code 1: refused, and the running configuration stays. 3: taken over, but for what is listed, which needs a
     /// restart.
     Reload(output::Format),
-    /// Show how the running gateway is
+    /// Show the state of the running gateway
     Status(output::Format),
     /// List the calls in progress, or end one
     Calls(calls::Arguments),

@@ -44,7 +44,7 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Let parked records wait again, and try waiting ones at once
+    /// Queue parked records again, and try waiting ones at once
     Retry {
         #[command(flatten)]
         which: Chosen,

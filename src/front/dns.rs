@@ -180,7 +180,7 @@ impl Asker {
         let hosts = Hosts::from_system().unwrap_or_default();
         let resolver = resolver(&settings);
         if let Err(error) = &resolver {
-            tracing::warn!(%error, "no DNS server is known, so names outside `/etc/hosts` lead nowhere; set `sip.dns.servers`");
+            tracing::warn!(%error, "no DNS server is known, so names that are not in `/etc/hosts` cannot be resolved; set `sip.dns.servers`");
         }
         Self { settings, resolver: resolver.ok(), hosts, files }
     }

@@ -59,7 +59,7 @@ fn keep(queue: &Handle, socket: Option<&Path>) {
     let Some(folder) = folder(socket) else {
         tracing::error!(
             records,
-            "records the disk did not take are lost: without `admin.socket` there is no other place"
+            "records the disk did not take are lost: `admin.socket` is not set, so there is nowhere else to save them"
         );
         return;
     };

@@ -45,7 +45,7 @@ fn running_out_of_file_descriptors_is_told_once_and_counted() {
     limit(open + 3);
     let began = Instant::now();
     let connections: Vec<_> = (0..12).map(|_| TcpStream::connect(gateway.address()).unwrap()).collect();
-    let told = "connections cannot be taken";
+    let told = "connections cannot be accepted";
     wait_for("the line", || gateway.log().contains(told).then_some(()));
     let asking = TcpStream::connect(("127.0.0.1", http)).unwrap();
     wait_for("some attempts", || (began.elapsed() > SPELL).then_some(()));

@@ -130,6 +130,6 @@ fn a_service_that_hangs_is_told_after_five_seconds() {
     let took = began.elapsed();
     gateway.process.signal(libc::SIGCONT);
     assert_eq!(code, Some(1));
-    assert!(err.contains("does not answer over") && err.contains(" since 20"), "{err}");
+    assert!(err.contains("has not answered over") && err.contains(" since 20"), "{err}");
     assert!(took < Duration::from_secs(15), "{took:?}");
 }

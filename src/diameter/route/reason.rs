@@ -53,7 +53,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAllowed => f.write_str("no such peer is allowed; `redirect-hosts` allows further ones"),
-            Self::Circle => f.write_str("redirects lead in a circle, or further than is followed"),
+            Self::Circle => f.write_str("the redirects form a loop, or there are too many of them"),
             Self::Unreachable(why) => write!(f, "{why}"),
         }
     }
@@ -209,11 +209,11 @@ impl fmt::Display for Reason {
             ),
             Self::TooLong { octets, max } => write!(f, "the message has {octets} octets, {max} at most"),
             Self::Refused(refusal) => write!(f, "{refusal}"),
-            Self::Paused { by } => write!(f, "the route pauses: everything meets with {by}"),
+            Self::Paused { by } => write!(f, "the route is paused: every record is answered with {by}"),
             Self::BadRedirect { hosts, fault } => write!(f, "a redirect to {hosts} is not followed: {fault}"),
             Self::Redirected { host } => write!(f, "waits for the connection to {host}, where a redirect leads"),
             Self::Stopping => f.write_str("the gateway stops"),
-            Self::Empty => f.write_str("the record makes no message"),
+            Self::Empty => f.write_str("the record cannot be turned into a message"),
         }
     }
 }
@@ -282,7 +282,7 @@ impl fmt::Display for Alarm {
             Self::FloodOver => f.write_str("it takes records again"),
             Self::RealtimeIgnored => f.write_str(
                 "it asks to serve no calls while accounting is down (Accounting-Realtime-Required 1); records are \
-                 stored instead, `honour_realtime` obeys",
+                 stored instead, `honour-realtime` obeys",
             ),
             Self::Redirect { hosts, fault } => write!(f, "its redirect to {hosts} is not followed: {fault}"),
         }

@@ -42,7 +42,7 @@ pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, transport: Transport, l
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
                     hub.meters.accept_failed();
                     if spell.failed(clock::mono()) {
-                        tracing::warn!(%error, "connections cannot be taken; of file descriptors the unit's LimitNOFILE gives more");
+                        tracing::warn!(%error, "connections cannot be accepted; if file descriptors have run out, raise LimitNOFILE in the unit");
                     }
                     sleep(ACCEPT_PAUSE).await;
                 }

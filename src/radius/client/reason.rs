@@ -124,7 +124,7 @@ pub enum Reason {
         why: Arc<str>,
     },
     /// The answer on a connection was malformed or could not be verified.
-    #[error("{server} answered the record with what is malformed or cannot be verified")]
+    #[error("{server} sent an answer to the record that is malformed or cannot be verified")]
     Unusable {
         /// The server.
         server: SocketAddr,

@@ -106,7 +106,7 @@ impl Meters {
     fn long(&mut self, sink: &str) {
         self.long.increment(1);
         if !std::mem::replace(&mut self.has_warned, true) {
-            tracing::warn!(%sink, "a record takes more than 1400 octets: fragments get lost, better use TCP or TLS, or fewer fields");
+            tracing::warn!(%sink, "a record takes more than 1400 octets: its IP fragments may get lost; use TCP or TLS, or fewer fields");
         }
     }
 

@@ -304,7 +304,7 @@ impl Play {
                     self.events.push_back(line_of(&event));
                     match event {
                         Event::RoundFailed { transaction, .. } if self.holds_rounds => {
-                            self.rounds.push_back(transaction)
+                            self.rounds.push_back(transaction);
                         }
                         Event::RoundFailed { transaction, .. } => {
                             self.input(Input::Proceed { transaction, onward: Onward::AsPlanned });
