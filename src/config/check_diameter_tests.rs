@@ -110,8 +110,11 @@ fn a_good_section_comes_to_settings() {
     assert_eq!(plan.accounting.sinks[0], crate::accounting::SinkMode::Cdr);
     let settings = plan.sinks[0].kind.of::<Settings>().expect("a Diameter sink");
     let rendering = &settings.accounting;
-    assert_eq!((rendering.legs, rendering.leg_order), (Legs::Grouped, LegOrder::NewestFirst));
-    assert_eq!((rendering.round, rendering.unmapped, rendering.profile), (Round::Up, Unmapped::Omit, Profile::Own));
+    assert_eq!((rendering.legs, rendering.style.leg_order), (Legs::Grouped, LegOrder::NewestFirst));
+    assert_eq!(
+        (rendering.style.round, rendering.style.unmapped, rendering.profile),
+        (Round::Up, Unmapped::Omit, Profile::Own)
+    );
     assert_eq!((rendering.fields[0].avp.as_str(), rendering.leg_fields[0].avp.as_str()), ("Site", "Acme-Src"));
     assert_eq!(rendering.record_id, "");
     let timers = settings.timers;
@@ -241,7 +244,7 @@ fn a_profile_brings_its_numbers() {
         let settings = plan.sinks[0].kind.of::<Settings>().expect("a Diameter sink");
         Renderer::new(&settings.accounting).unwrap_or_else(|error| panic!("{profile}: {error}"));
         let want = if profile == "own" { Unmapped::Own } else { Unmapped::Omit };
-        assert_eq!(settings.accounting.unmapped, want, "{profile}");
+        assert_eq!(settings.accounting.style.unmapped, want, "{profile}");
     }
 }
 

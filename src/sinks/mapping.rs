@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::dictionary::Input;
 use crate::record::core::{Core, Item};
-use crate::record::{Fields, Kind, Record, Value};
+use crate::record::{Fields, Kind, LegOrder, Record, Value};
 
 /// Octets of a text that is put together without an allocation.
 const TEXT_OCTETS: usize = 256;
@@ -309,6 +309,17 @@ pub enum Unmapped {
     Own,
     /// It is left out.
     Omit,
+}
+
+/// What the settings of every kind of sink say of values and their places.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Style {
+    /// How spans become seconds. Default half up.
+    pub round: Round,
+    /// The order of legs. Default oldest first.
+    pub leg_order: LegOrder,
+    /// Fields without a mapping. Default own.
+    pub unmapped: Unmapped,
 }
 
 /// All that is wrong with a sink's settings.

@@ -93,7 +93,7 @@ fn settings(name: &str) -> Settings {
         "opensips" | "openser" => {
             settings.profile = if name == "openser" { Profile::Openser } else { Profile::Opensips };
             settings.dictionary = with_profile(name);
-            settings.unmapped = Unmapped::Omit;
+            settings.style.unmapped = Unmapped::Omit;
         }
         "rf" => {
             settings.application = Application::Rf;
@@ -105,7 +105,7 @@ fn settings(name: &str) -> Settings {
                 ("src_ip", "Served-Party-IP-Address"),
             ]);
             settings.leg_fields = mapped(&[("dst", "Requested-Party-Address")]);
-            settings.unmapped = Unmapped::Omit;
+            settings.style.unmapped = Unmapped::Omit;
         }
         "grouped" => settings.legs = Legs::Grouped,
         "sub-sessions" => settings.legs = Legs::SubSessions,

@@ -195,18 +195,20 @@ fn leg_fields<T>(way: usize, new: impl Fn(&str, &str) -> T) -> Vec<T> {
 
 /// Every profile with every way of legs; the other settings vary along.
 fn radius_renderers() -> Vec<(String, radius::Renderer)> {
-    use radius::{FieldMapping, LegOrder, Legs, Profile, Round, SessionId, StatusMapping, Unmapped};
+    use radius::{FieldMapping, LegOrder, Legs, Profile, Round, SessionId, StatusMapping, Style, Unmapped};
     let mut renderers = Vec::new();
     for profile in Profile::ALL {
         for (number, legs) in [Legs::Auto, Legs::Together, Legs::Apart].into_iter().enumerate() {
             let settings = radius::Settings {
                 profile,
                 legs,
-                leg_order: [LegOrder::OldestFirst, LegOrder::NewestFirst][number % 2],
+                style: Style {
+                    leg_order: [LegOrder::OldestFirst, LegOrder::NewestFirst][number % 2],
+                    round: [Round::HalfUp, Round::Truncate, Round::Up][number],
+                    unmapped: [Unmapped::Own, Unmapped::Own, Unmapped::Omit][number],
+                },
                 session_id: [SessionId::Short, SessionId::CallId, SessionId::CallIdAndTag][number],
-                round: [Round::HalfUp, Round::Truncate, Round::Up][number],
                 status_mapping: [StatusMapping::Newest, StatusMapping::Openser, StatusMapping::Ser][number],
-                unmapped: [Unmapped::Own, Unmapped::Own, Unmapped::Omit][number],
                 fields: [("user", "User-Name"), ("caller", "Calling-Station-Id"), ("callee", "Called-Station-Id")]
                     .map(|(field, attribute)| FieldMapping::new(field, attribute))
                     .to_vec(),
@@ -239,9 +241,9 @@ fn diameter_renderers() -> Vec<(String, diameter::Renderer)> {
                 }
                 settings.profile = profile;
                 settings.legs = legs;
-                settings.leg_order = [LegOrder::OldestFirst, LegOrder::NewestFirst][number % 2];
-                settings.round = [Round::HalfUp, Round::Truncate, Round::Up][number % 3];
-                settings.unmapped = [Unmapped::Own, Unmapped::Omit][number % 2];
+                settings.style.leg_order = [LegOrder::OldestFirst, LegOrder::NewestFirst][number % 2];
+                settings.style.round = [Round::HalfUp, Round::Truncate, Round::Up][number % 3];
+                settings.style.unmapped = [Unmapped::Own, Unmapped::Omit][number % 2];
                 settings.cdr_record = [CdrRecord::Event, CdrRecord::Stop][number % 2];
                 settings.fields = vec![FieldMapping::new("user", "User-Name")];
                 settings.leg_fields = leg_fields(number, FieldMapping::new);

@@ -19,12 +19,15 @@ use serde::Deserialize;
 
 use self::carriers::Fields;
 use super::check::Check;
+use super::check::sections::choose;
 use super::decode::At;
 use super::reload::Section;
 use super::schema::{AccountingTable, Flag, Named};
 use super::tree::PlaceId;
 use crate::accounting::SinkMode;
+use crate::record::LegOrder;
 use crate::sinks::kind::Kind;
+use crate::sinks::mapping::{Round, Style, Unmapped};
 
 /// Makes of the list of kinds and their tables what needs to know them all.
 macro_rules! kinds {
@@ -100,6 +103,13 @@ pub(super) struct Needs {
     pub log: &'static str,
     /// Warns of flags that are without effect on it.
     pub flags: Option<FlagsCheck>,
+}
+
+/// Takes what a table says of the places of values.
+fn style(style: &mut Style, unmapped: Option<Unmapped>, round: Option<Round>, leg_order: Option<LegOrder>) {
+    choose(&mut style.unmapped, unmapped);
+    choose(&mut style.round, round);
+    choose(&mut style.leg_order, leg_order);
 }
 
 /// Checks the flags of a list that names the sink.

@@ -52,7 +52,7 @@ pub use settings::{
 };
 pub use stream::CONNECT_TIME_MAX;
 
-pub use super::mapping::{Round, Unmapped};
+pub use super::mapping::{Round, Style, Unmapped};
 pub use crate::record::LegOrder;
 
 /// Longest wait without a look at the machine: its counters reach the metrics that often.

@@ -84,7 +84,7 @@ impl Renderer {
         }
         let record_id = finder.required(&settings.record_id_attribute, "the record id", Priority::ESSENTIAL);
         let shortened = finder.required(&settings.shortened_attribute, "shortened values", Priority::ESSENTIAL);
-        let (own_field, own_leg) = match settings.unmapped {
+        let (own_field, own_leg) = match settings.style.unmapped {
             Unmapped::Own => (
                 finder.required("Tollgate-Field", "fields without an attribute", Priority::FIELD),
                 finder.required("Tollgate-Leg", "legs without attributes", Priority::LEG),
@@ -135,7 +135,7 @@ impl Renderer {
 
     /// The attributes of a record with the leg that comes in `step` only, counted from 0 in the order of legs.
     pub fn render_leg(&mut self, record: &Record, step: usize) -> (&[u8], Losses) {
-        let place = self.settings.leg_order.place(step, record.legs.len());
+        let place = self.settings.style.leg_order.place(step, record.legs.len());
         self.render_part(record, Some(place))
     }
 
@@ -185,7 +185,7 @@ impl Renderer {
         let secs = u32::try_from(event.secs()).unwrap_or(if event.secs() < 0 { 0 } else { u32::MAX });
         list.push_integer(essential, number::EVENT_TIMESTAMP, secs);
         if let Some(span) = record.times.duration.filter(|_| is_end || record.kind == Kind::Interim) {
-            list.push_integer(essential, number::ACCT_SESSION_TIME, settings.round.seconds(span));
+            list.push_integer(essential, number::ACCT_SESSION_TIME, settings.style.round.seconds(span));
         }
         if let Some(end) = record.end.filter(|_| is_end) {
             let cause = terminate_cause(end, record.code, &settings.terminate_causes);
@@ -214,7 +214,7 @@ impl Renderer {
     }
 
     fn put_core(&mut self, record: &Record) {
-        let Settings { profile, round, on_user_name, .. } = &self.settings;
+        let Settings { profile, style, on_user_name, .. } = &self.settings;
         let manner = if profile.is_classic() { Manner::Proxy } else { Manner::Own };
         let mut places = &self.core[..];
         let is_call = !matches!(record.kind, Kind::On | Kind::Off);
@@ -222,7 +222,7 @@ impl Renderer {
             let kinds = places.iter().take_while(|place| place.value() == Core::Kind);
             places = &places[..kinds.count()];
         }
-        mapping::put_core(places, record, *round, manner, &mut self.sheet);
+        mapping::put_core(places, record, style.round, manner, &mut self.sheet);
         if !is_call {
             let name = on_user_name.as_deref().unwrap_or_default();
             self.sheet.list.push(Priority::ESSENTIAL, number::USER_NAME, name.as_bytes());
@@ -233,7 +233,7 @@ impl Renderer {
     fn put_legs(&mut self, legs: &[Fields], only: Option<usize>) {
         let (targets, sheet) = (&self.leg_fields, &mut self.sheet);
         for step in 0..legs.len() {
-            let place = self.settings.leg_order.place(step, legs.len());
+            let place = self.settings.style.leg_order.place(step, legs.len());
             if only.is_some_and(|only| only != place) {
                 continue;
             }

@@ -13,8 +13,8 @@ use crate::net::socket::SourceAddress;
 use crate::net::tls::ClientTls;
 use crate::radius::attribute::{Oversize, Priority};
 use crate::radius::client;
-use crate::record::{Cause, LegOrder};
-use crate::sinks::mapping::{Round, Unmapped};
+use crate::record::Cause;
+use crate::sinks::mapping::{Style, Unmapped};
 
 /// Which attributes carry the core values of a record.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -220,18 +220,14 @@ pub struct Settings {
     pub status_mapping: StatusMapping,
     /// What Acct-Session-Id holds. Default short; the Call-ID in the classic profiles.
     pub session_id: SessionId,
-    /// How spans become seconds. Default half up.
-    pub round: Round,
+    /// Rounding, order of legs, fields without a mapping. Those are left out in the classic profiles.
+    pub style: Style,
     /// Attributes of fields; a field may have several. They are sent in the record's order of fields.
     pub fields: Vec<FieldMapping>,
     /// Attributes of fields of legs.
     pub leg_fields: Vec<FieldMapping>,
-    /// The order of legs. Default oldest first.
-    pub leg_order: LegOrder,
     /// How several legs travel. Default auto; together in the classic profiles, as the proxies send them.
     pub legs: Legs,
-    /// Fields without a mapping. Default own; left out in the classic profiles.
-    pub unmapped: Unmapped,
     /// Attribute of the record id; empty for none. Default `Tollgate-Record-Id`.
     pub record_id_attribute: String,
     /// Attribute that names what was shortened; empty for none. Default `Tollgate-Shortened`.
@@ -282,12 +278,10 @@ impl Settings {
             profile,
             status_mapping: StatusMapping::Newest,
             session_id: if classic { SessionId::CallId } else { SessionId::Short },
-            round: Round::HalfUp,
+            style: Style { unmapped: if classic { Unmapped::Omit } else { Unmapped::Own }, ..Style::default() },
             fields: Vec::new(),
             leg_fields: Vec::new(),
-            leg_order: LegOrder::OldestFirst,
             legs: if classic { Legs::Together } else { Legs::Auto },
-            unmapped: if classic { Unmapped::Omit } else { Unmapped::Own },
             record_id_attribute: "Tollgate-Record-Id".to_owned(),
             shortened_attribute: "Tollgate-Shortened".to_owned(),
             terminate_causes: Vec::new(),

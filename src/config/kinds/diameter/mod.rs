@@ -10,10 +10,10 @@ use self::table::DiameterTable;
 use super::carriers::{self, Carrier, FieldList, Takes, is_field};
 use super::client_file::{client_file, client_tls, profile};
 use super::dictionary::dictionary;
-use super::{Needs, Site, Table};
+use super::{Needs, Site, Table, style};
 use crate::accounting::SinkMode;
 use crate::config::check::Check;
-use crate::config::check::sections::{choose, set};
+use crate::config::check::sections::set;
 use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place};
 use crate::config::keywords::Keywords;
@@ -99,7 +99,7 @@ fn settings(table: &DiameterTable, site: &Site<'_>, check: &mut Check<'_>) -> Op
     rendering.profile = profile;
     (rendering.fields, rendering.leg_fields) = (fields, leg_fields);
     if profile != Profile::Own {
-        rendering.unmapped = Unmapped::Omit;
+        rendering.style.unmapped = Unmapped::Omit;
     }
     choices(table, &mut settings);
     if !errors && let Err(wrong) = Renderer::new(&settings.accounting) {
@@ -187,9 +187,7 @@ fn record_id(table: &DiameterTable, dictionary: &Dictionary, check: &mut Check<'
 
 fn choices(table: &DiameterTable, settings: &mut Settings) {
     let rendering = &mut settings.accounting;
-    choose(&mut rendering.unmapped, table.unmapped);
-    choose(&mut rendering.round, table.round);
-    choose(&mut rendering.leg_order, table.leg_order);
+    style(&mut rendering.style, table.unmapped, table.round, table.leg_order);
     set(&mut rendering.record_id, table.record_id_avp.as_ref(), |label| label.value.clone());
     let timers = &mut settings.timers;
     set(&mut timers.retry_first, table.retry_first_ms, Millis::duration);

@@ -14,7 +14,7 @@ use self::mapping::{Of, attribute_named, mappings};
 use self::table::{AccountingOn, RadiusTable};
 use super::client_file::{client_file, profile};
 use super::dictionary::dictionary;
-use super::{Needs, Site, Table};
+use super::{Needs, Site, Table, style};
 use crate::accounting::SinkMode;
 use crate::config::check::Check;
 use crate::config::check::sections::{choose, set};
@@ -142,11 +142,9 @@ fn method(place: PlaceId, settings: &Settings, check: &mut Check<'_>) {
 }
 
 fn choices(table: &RadiusTable, settings: &mut Settings) {
-    choose(&mut settings.unmapped, table.unmapped);
+    style(&mut settings.style, table.unmapped, table.round, table.leg_order);
     choose(&mut settings.session_id, table.session_id);
     choose(&mut settings.status_mapping, table.status_mapping);
-    choose(&mut settings.round, table.round);
-    choose(&mut settings.leg_order, table.leg_order);
     choose(&mut settings.legs, table.legs);
     choose(&mut settings.columns, table.columns);
     set(&mut settings.nas_port, table.nas_port, |port| u32::try_from(port.get()).ok().filter(|port| *port != 0));

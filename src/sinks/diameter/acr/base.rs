@@ -59,7 +59,7 @@ impl Renderer {
             out.u32(code::TERMINATION_CAUSE, 0, m(code::TERMINATION_CAUSE), cause);
         }
         if let Some(span) = record.times.duration.filter(|_| is_end || record_type == record_type::INTERIM) {
-            out.u32(code::ACCT_SESSION_TIME, 0, m(code::ACCT_SESSION_TIME), settings.round.seconds(span));
+            out.u32(code::ACCT_SESSION_TIME, 0, m(code::ACCT_SESSION_TIME), settings.style.round.seconds(span));
         }
         if let Some(service) = settings.service_type {
             out.u32(SERVICE_TYPE, 0, m(SERVICE_TYPE), service);
@@ -71,7 +71,7 @@ impl Renderer {
     }
 
     fn core(&self, about: &Message<'_>, out: &mut Page<'_>) {
-        let (record, round) = (about.record, self.settings.round);
+        let (record, round) = (about.record, self.settings.style.round);
         let (texts, numbers) = self.core.split_at(self.core.partition_point(Place::is_text));
         mapping::put_core(texts, record, round, Manner::Own, out);
         if let Some(target) = self.shortened.as_ref().filter(|_| record.shortened) {

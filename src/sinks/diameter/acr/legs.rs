@@ -39,7 +39,7 @@ impl LegTargets {
         let is_grouped = settings.legs == Legs::Grouped;
         let group = if is_grouped { finder.group(&settings.leg_group, "the group of a leg") } else { None };
         let mut number = if is_grouped { finder.named(&settings.leg_number, "the number of a leg") } else { None };
-        let is_own = settings.unmapped == Unmapped::Own;
+        let is_own = settings.style.unmapped == Unmapped::Own;
         let mut own = match settings.legs {
             _ if !is_own => None,
             Legs::Grouped => finder.named("Tollgate-Field", "fields of legs without an AVP"),
@@ -70,7 +70,7 @@ impl Renderer {
             return self.put_flat(place, &legs[place], out);
         }
         for step in 0..legs.len() {
-            let place = self.settings.leg_order.place(step, legs.len());
+            let place = self.settings.style.leg_order.place(step, legs.len());
             match self.settings.legs {
                 Legs::Grouped => self.put_group(place, &legs[place], out),
                 Legs::Flat | Legs::SubSessions => self.put_flat(place, &legs[place], out),

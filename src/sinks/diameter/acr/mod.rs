@@ -33,7 +33,7 @@ pub use settings::{Application, CdrRecord, FieldMapping, Legs, Profile, RealmFro
 pub use target::{Misfit, SetupError, SetupErrors};
 
 pub use crate::record::LegOrder;
-pub use crate::sinks::mapping::{Round, Unmapped};
+pub use crate::sinks::mapping::{Round, Style, Unmapped};
 
 use self::event::Event;
 use self::legs::LegTargets;
@@ -129,7 +129,7 @@ impl Renderer {
         let mut fields = finder.fields(&settings.fields, "field");
         let user_name = fields.iter().position(Target::is_user_name).map(|at| fields.remove(at));
         let legs = LegTargets::of(settings, &mut finder);
-        let own = settings.unmapped == Unmapped::Own && !is_rf;
+        let own = settings.style.unmapped == Unmapped::Own && !is_rf;
         let record_id = finder.named(&settings.record_id, "the record id");
         let own_field = if own { finder.named("Tollgate-Field", "fields without an AVP") } else { None };
         let shortened = if own { finder.named("Tollgate-Shortened", "shortened values") } else { None };
@@ -199,7 +199,7 @@ impl Renderer {
             let legs = record.legs.len();
             let is_split = self.settings.legs == Legs::SubSessions && legs > 0;
             for step in 0..if is_split { legs } else { 1 } {
-                let place = self.settings.leg_order.place(step, legs);
+                let place = self.settings.style.leg_order.place(step, legs);
                 let leg = is_split.then(|| (place as u64 + 1, place));
                 if let Err(unfit) = self.message(&Message { record, event, echo, leg }, misfits, out) {
                     out.truncate(start);

@@ -227,7 +227,7 @@ impl Renderer {
         if let Some(cause) = event::cause_code(record, about.event, expires.as_deref()) {
             out.i32(CAUSE_CODE, TGPP, self.marks.m(TGPP, CAUSE_CODE), cause);
         }
-        if self.settings.unmapped == Unmapped::Own {
+        if self.settings.style.unmapped == Unmapped::Own {
             self.unmapped(about, out);
         }
     }
@@ -245,14 +245,14 @@ impl Renderer {
     fn ims_legs(&self, about: &Message<'_>, out: &mut Page<'_>) {
         let legs = &about.record.legs;
         for step in 0..legs.len() {
-            let leg = &legs[self.settings.leg_order.place(step, legs.len())];
+            let leg = &legs[self.settings.style.leg_order.place(step, legs.len())];
             for target in self.legs.targets().filter(|target| place(target) == Place::Ims) {
                 if let Some(value) = value_of(leg, target) {
                     target.put_each(value, out);
                 }
             }
             let is_mapped = |name: &str| self.legs.targets().any(|target| *target.field == *name);
-            if self.settings.unmapped == Unmapped::Own {
+            if self.settings.style.unmapped == Unmapped::Own {
                 for (name, value) in leg.iter().filter(|(name, _)| !is_mapped(name)) {
                     self.put_specific(name, value, out);
                 }
@@ -264,7 +264,7 @@ impl Renderer {
     fn put_other_legs(&self, about: &Message<'_>, out: &mut Page<'_>) {
         let legs = &about.record.legs;
         for step in 0..legs.len() {
-            let leg = &legs[self.settings.leg_order.place(step, legs.len())];
+            let leg = &legs[self.settings.style.leg_order.place(step, legs.len())];
             for target in self.legs.targets().filter(|target| place(target) != Place::Ims) {
                 match value_of(leg, target) {
                     Some(value) => target.put_each(value, out),

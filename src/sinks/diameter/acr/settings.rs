@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::dictionary::diameter::Dictionary;
-use crate::record::LegOrder;
-use crate::sinks::mapping::{Round, Unmapped};
+use crate::sinks::mapping::Style;
 
 /// What the records look like.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -183,16 +182,12 @@ pub struct Settings {
     pub optional: Vec<String>,
     /// How legs travel. Default flat.
     pub legs: Legs,
-    /// Order of the legs. Default oldest first.
-    pub leg_order: LegOrder,
     /// The group of a leg. Default `Tollgate-Leg-Info`.
     pub leg_group: String,
     /// Number of a leg within its group, from 1; empty for none. Default `Tollgate-Leg-Number`.
     pub leg_number: String,
-    /// Fields without a mapping. Default own; left out in other profiles.
-    pub unmapped: Unmapped,
-    /// How spans become seconds. Default half up.
-    pub round: Round,
+    /// Rounding, order of legs, fields without a mapping. Those are left out in other profiles than our own.
+    pub style: Style,
     /// What a whole call becomes. Default EVENT.
     pub cdr_record: CdrRecord,
     /// Events that make no record.
@@ -227,11 +222,9 @@ impl Settings {
             mandatory: Vec::new(),
             optional: Vec::new(),
             legs: Legs::default(),
-            leg_order: LegOrder::default(),
             leg_group: "Tollgate-Leg-Info".to_owned(),
             leg_number: "Tollgate-Leg-Number".to_owned(),
-            unmapped: Unmapped::default(),
-            round: Round::default(),
+            style: Style::default(),
             cdr_record: CdrRecord::default(),
             without: Vec::new(),
             service_type: None,

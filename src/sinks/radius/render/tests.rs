@@ -266,11 +266,11 @@ fn legs_travel_mapped_or_together() {
     assert_eq!(of(&settings), ["Tollgate-Leg = \"1 src=A;dst=B\"", "Tollgate-Leg = \"2 src=B;dst=C\""]);
     settings.leg_fields =
         vec![FieldMapping::new("src", "Tollgate-Leg-Src"), FieldMapping::new("dst", "Tollgate-Leg-Dst")];
-    settings.leg_order = LegOrder::NewestFirst;
+    settings.style.leg_order = LegOrder::NewestFirst;
     let want = ["Leg-Src = \"B\"", "Leg-Dst = \"C\"", "Leg-Src = \"A\"", "Leg-Dst = \"B\""];
     assert_eq!(of(&settings), want.map(|line| format!("Tollgate-{line}")));
     settings.leg_fields.truncate(1);
-    settings.unmapped = Unmapped::Omit;
+    settings.style.unmapped = Unmapped::Omit;
     assert_eq!(of(&settings), ["Tollgate-Leg-Src = \"B\"", "Tollgate-Leg-Src = \"A\""]);
 }
 
@@ -309,7 +309,8 @@ fn legs_travel_apart_when_they_do_not_fit_or_are_to() {
 
 #[test]
 fn a_leg_apart_has_all_values_of_the_call_a_number_and_an_id_of_its_own() {
-    let mut settings = Settings { legs: Legs::Apart, leg_order: LegOrder::NewestFirst, ..Settings::default() };
+    let mut settings = Settings { legs: Legs::Apart, ..Settings::default() };
+    settings.style.leg_order = LegOrder::NewestFirst;
     settings.leg_fields = vec![FieldMapping::new("src", "Tollgate-Leg-Src")];
     let mut forwarded = record(Kind::Stop);
     let together = lines(&settings, &forwarded);

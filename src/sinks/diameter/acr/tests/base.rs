@@ -1,6 +1,6 @@
 //! Base accounting.
 
-use super::super::{Application, CdrRecord, Echo, Profile, RealmFrom, Renderer, Trigger, Unfit, Unmapped};
+use super::super::{Application, CdrRecord, Echo, Profile, RealmFrom, Renderer, Style, Trigger, Unfit, Unmapped};
 use super::*;
 use crate::diameter::avp::Writer;
 
@@ -93,7 +93,7 @@ fn options_change_what_they_say() {
         ),
         (
             "spans cut",
-            Settings { round: super::super::Round::Truncate, ..plain.clone() },
+            Settings { style: Style { round: super::super::Round::Truncate, ..plain.style }, ..plain.clone() },
             Kind::Stop,
             "Acct-Session-Time",
             Some("61"),
@@ -107,14 +107,18 @@ fn options_change_what_they_say() {
         ),
         (
             "no profile",
-            Settings { profile: Profile::None, unmapped: Unmapped::Omit, ..plain.clone() },
+            Settings {
+                profile: Profile::None,
+                style: Style { unmapped: Unmapped::Omit, ..plain.style },
+                ..plain.clone()
+            },
             Kind::Start,
             "Tollgate-Method",
             None,
         ),
         (
             "fields left out",
-            Settings { unmapped: Unmapped::Omit, ..plain.clone() },
+            Settings { style: Style { unmapped: Unmapped::Omit, ..plain.style }, ..plain.clone() },
             Kind::Start,
             "Tollgate-Field",
             None,
@@ -194,7 +198,12 @@ fn a_profile_has_the_numbers_of_its_proxy() {
     let mut builder = Builder::with_builtin();
     builder.text("opensips", crate::dictionary::builtin::profile("opensips").expect("there").as_bytes());
     let dictionary = Arc::new(builder.finish().unwrap_or_else(|error| panic!("{error}")));
-    let settings = Settings { dictionary, profile: Profile::Opensips, unmapped: Unmapped::Omit, ..settings() };
+    let settings = Settings {
+        dictionary,
+        profile: Profile::Opensips,
+        style: Style { unmapped: Unmapped::Omit, ..Style::default() },
+        ..settings()
+    };
     let message = messages(&settings, &record(Kind::Start)).remove(0);
     let (_, avps) = header::split(&message).expect("a message");
     for (code, want) in [(204, None), (205, Some(200)), (206, None), (207, None)] {

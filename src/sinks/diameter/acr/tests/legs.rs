@@ -1,6 +1,6 @@
 //! Legs in their three ways.
 
-use super::super::{LegOrder, Legs, Renderer, Unmapped};
+use super::super::{LegOrder, Legs, Renderer, Style, Unmapped};
 use super::*;
 
 const DICTIONARY: &str = "VENDOR Acme 9999\nATTRIBUTE Acme-Src 1 UTF8String Acme,M\nATTRIBUTE Acme-Dst 2 UTF8String Acme\n\
@@ -8,7 +8,7 @@ const DICTIONARY: &str = "VENDOR Acme 9999\nATTRIBUTE Acme-Src 1 UTF8String Acme
 
 fn with(legs: Legs) -> Settings {
     let mut settings = with_dictionary(DICTIONARY);
-    (settings.legs, settings.unmapped) = (legs, Unmapped::Omit);
+    (settings.legs, settings.style.unmapped) = (legs, Unmapped::Omit);
     settings.leg_fields = mapped(&[("src", "Acme-Src"), ("dst", "Acme-Dst")]);
     settings
 }
@@ -43,13 +43,13 @@ fn flat_legs_keep_their_places_with_empty_values() {
             "Acme-Dst = \"dave\"",
         ]
     );
-    let newest = Settings { leg_order: LegOrder::NewestFirst, ..settings };
+    let newest = Settings { style: Style { leg_order: LegOrder::NewestFirst, ..settings.style }, ..settings };
     assert_eq!(of_legs(&newest, &lines(&newest, &forwarded()))[0], "Acme-Src = \"carol\"");
 }
 
 #[test]
 fn grouped_legs_are_numbered_units() {
-    let mut settings = Settings { leg_group: "Acme-Leg".to_owned(), unmapped: Unmapped::Own, ..with(Legs::Grouped) };
+    let mut settings = Settings { leg_group: "Acme-Leg".to_owned(), style: Style::default(), ..with(Legs::Grouped) };
     assert_eq!(
         of_legs(&settings, &lines(&settings, &forwarded())),
         [
@@ -112,7 +112,7 @@ fn sub_sessions_are_one_message_a_leg() {
 #[test]
 fn legs_without_avps_travel_as_text() {
     let mut settings = with(Legs::Flat);
-    (settings.leg_fields, settings.unmapped) = (Vec::new(), Unmapped::Own);
+    (settings.leg_fields, settings.style.unmapped) = (Vec::new(), Unmapped::Own);
     assert_eq!(
         of_legs(&settings, &lines(&settings, &forwarded())),
         [

@@ -1,6 +1,6 @@
 //! The Rf profile.
 
-use super::super::{Application, Legs, Rf, Unmapped};
+use super::super::{Application, Legs, Rf, Style, Unmapped};
 use super::*;
 
 fn rf() -> Settings {
@@ -116,7 +116,7 @@ fn parties_and_charging_id_come_from_the_messages() {
     assert_eq!(value(&all, "Subscription-Id-Data"), Some("\"sip:bob@10.0.0.5\""));
     // What the configuration maps is not made up beside it.
     let mut own = rf();
-    own.unmapped = Unmapped::Omit;
+    own.style.unmapped = Unmapped::Omit;
     let mut both = start();
     both.fields.extend(started.fields.clone());
     let all = lines(&own, &both);
@@ -215,7 +215,7 @@ fn what_the_network_gave_is_not_made_up() {
 fn the_node_is_what_the_configuration_says() {
     let settings = Settings {
         rf: Rf { service_context_id: "ext.01.262.8.32260@3gpp.org".to_owned(), role_of_node: 1, node_functionality: 7 },
-        unmapped: Unmapped::Omit,
+        style: Style { unmapped: Unmapped::Omit, ..Style::default() },
         ..rf()
     };
     let lines = lines(&settings, &start());
