@@ -32,8 +32,7 @@ pub struct Chain {
     /// The next place, and the sum of body octets before it.
     next: u64,
     total: u64,
-    /// Named values.
-    pub metas: Metas,
+    metas: Metas,
     /// What the operator should hear.
     notices: Vec<Notice>,
     uses: u64,
@@ -264,7 +263,7 @@ impl Chain {
             let database = spool.database.as_ref()?;
             read_records(database, seq, seq + 1, 1).records.pop().map(|record| record.id)
         };
-        Some(sink.window.slot(seq).map(|slot| slot.id).or_else(from_disk))
+        Some(sink.window().slot(seq).map(|slot| slot.id).or_else(from_disk))
     }
 
     /// Adds the settlements of the active spool to a batch.
@@ -275,6 +274,15 @@ impl Chain {
     /// A removal that a batch has ended is on disk.
     pub fn removed(&mut self) {
         self.removal = None;
+    }
+
+    /// The named values.
+    pub fn metas(&self) -> &Metas {
+        &self.metas
+    }
+
+    pub fn metas_mut(&mut self) -> &mut Metas {
+        &mut self.metas
     }
 
     /// Moves a sealed spool's files away; it stays in the chain until everything in it is salvaged or counted lost.

@@ -18,6 +18,7 @@ use super::error::StoreError;
 use super::order::Order;
 use super::parked::Parked;
 use super::parking::overtaken_text;
+use super::sinks::Sink;
 use super::spool::{StoredRecord, read_records};
 use super::store::Queue;
 
@@ -404,7 +405,7 @@ impl Queue {
     }
 
     fn is_lent(&self, sink: SinkNumber, seq: u64) -> bool {
-        self.sinks.by_number(sink).is_some_and(|sink| sink.window.is_out(seq))
+        self.sinks.by_number(sink).is_some_and(|sink| sink.window().is_out(seq))
     }
 
     fn waiting_for(&self, record: &StoredRecord, only: Option<SinkNumber>) -> SinkMask {
@@ -415,7 +416,7 @@ impl Queue {
 
     fn item(&self, record: StoredRecord, sinks: SinkMask, now: Now) -> Item {
         let state = |sink: SinkNumber| {
-            let window = self.sinks.by_number(sink).map(|sink| &sink.window);
+            let window = self.sinks.by_number(sink).map(Sink::window);
             let slot = window.and_then(|window| window.slot(record.seq));
             Waiting {
                 sink,
@@ -442,9 +443,9 @@ impl Queue {
             let Some(index) = self.sinks.index_of(sink) else { continue };
             let seq = record.seq;
             let done = match action {
-                Action::Retry => self.sinks[index].window.hurry(seq),
+                Action::Retry => self.sinks[index].window_mut().hurry(seq),
                 Action::Drop => self.leave(index, seq, record.body.len(), now.mono, |balance| balance.dropped += 1),
-                Action::Park { reason } if self.sinks[index].window.slot(seq).is_some() => {
+                Action::Park { reason } if self.sinks[index].window().slot(seq).is_some() => {
                     self.park(index, seq, record.body.clone(), (reason.clone(), 0), now);
                     true
                 }
@@ -526,7 +527,7 @@ impl Queue {
             return Some(overtaken_text(since));
         }
         let (kind, ..) = fact(parked.id, &parked.body)?;
-        let window = &self.sinks.by_number(parked.sink)?.window;
+        let window = self.sinks.by_number(parked.sink)?.window();
         let is_behind = window.may_be_unread(Order::of(parked.call, &parked.body), parked.call);
         // A Stop may go behind all that waits.
         (kind != Kind::Stop && is_behind)

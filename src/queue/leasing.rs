@@ -48,33 +48,33 @@ impl Queue {
     pub fn lease(&mut self, sink: SinkNumber, max: usize, now: Now, out: &mut Vec<Lease>) -> usize {
         let Some(index) = self.sinks.index_of(sink) else { return 0 };
         self.sinks[index].attach(self.chain.next());
-        if self.sinks[index].window.is_short() {
+        if self.sinks[index].window().is_short() {
             // Otherwise fresh records alone could fill the leases, and the backlog would never get its turn.
             self.refill(index, now);
         }
-        self.sinks[index].window.wake(now.mono);
+        self.sinks[index].window_mut().wake(now.mono);
         self.read_wanted(index, now);
         let start = out.len();
-        let mut count = self.sinks[index].window.lease(max, now, out);
+        let mut count = self.sinks[index].window_mut().lease(max, now, out);
         while count < max && self.refill(index, now) {
-            count += self.sinks[index].window.lease(max - count, now, out);
+            count += self.sinks[index].window_mut().lease(max - count, now, out);
         }
         let sink = &mut self.sinks[index];
         let since = sink.since();
-        count - hold_back(&mut sink.window, |from| self.chain.next_open(since, from), start, now.mono, out)
+        count - hold_back(sink.window_mut(), |from| self.chain.next_open(since, from), start, now.mono, out)
     }
 
     /// Reads the next records into a sink's window; whether there may be more.
     fn refill(&mut self, index: usize, now: Now) -> bool {
         let sink = &mut self.sinks[index];
-        let (since, from) = (sink.since(), sink.window.cursor());
+        let (since, from) = (sink.since(), sink.window().cursor());
         if from >= self.chain.next() {
             return false;
         }
-        if !sink.window.has_room() {
-            sink.window.make_room();
+        if !sink.window().has_room() {
+            sink.window_mut().make_room();
         }
-        if !sink.window.has_room() {
+        if !sink.window().has_room() {
             return false;
         }
         let Some(place) = self.chain.index_from(from) else { return false };
@@ -82,7 +82,7 @@ impl Queue {
         let (end, open) = (spool.bits.next(), spool.bits.next_open(since, from));
         // What is left of one set aside comes back at the head, by the salvage.
         let Some(from) = open.filter(|_| !spool.is_set_aside()) else {
-            sink.window.advance(end);
+            sink.window_mut().advance(end);
             return true;
         };
         let mut batch = match self.chain.database(place) {
@@ -118,9 +118,9 @@ impl Queue {
     /// Reads the octets of records again that a window has put away and wants back.
     fn read_wanted(&mut self, index: usize, now: Now) {
         for _ in 0..READ_AGAIN {
-            let Some(seq) = self.sinks[index].window.next_wanted() else { return };
+            let Some(seq) = self.sinks[index].window_mut().next_wanted() else { return };
             let body = self.read_again(seq, now);
-            let window = &mut self.sinks[index].window;
+            let window = self.sinks[index].window_mut();
             match body {
                 Some(body) => window.bring_back(seq, body),
                 None => window.stays_away(seq, now.mono, READ_AGAIN_PAUSE),
@@ -153,7 +153,7 @@ impl Queue {
     /// Settles a lent record. One that waits for another try, or may be lent again, can still be found delivered.
     pub fn settle(&mut self, sink: SinkNumber, seq: Seq, settlement: Settlement, now: Now) {
         let Some(index) = self.sinks.index_of(sink) else { return };
-        let window = &self.sinks[index].window;
+        let window = self.sinks[index].window();
         let is_found = settlement == Settlement::Delivered && window.is_back(seq.0);
         if !window.is_out(seq.0) && !is_found {
             self.health.stray();
@@ -161,7 +161,7 @@ impl Queue {
         }
         match settlement {
             Settlement::Delivered => {
-                let slot = self.sinks[index].window.slot(seq.0).map(|slot| (slot.id, slot.body.clone()));
+                let slot = self.sinks[index].window().slot(seq.0).map(|slot| (slot.id, slot.body.clone()));
                 let read = slot.and_then(|(id, body)| Some((id, body.or_else(|| self.read_again(seq.0, now))?)));
                 if let Some((id, body)) = read {
                     let by = (sink, self.sinks[index].collapses());
@@ -171,7 +171,7 @@ impl Queue {
             }
             Settlement::Retry { after, reason } => self.wait_on(index, seq.0, after, reason, now),
             Settlement::Defer { after, reason } => {
-                self.sinks[index].window.uncount(seq.0);
+                self.sinks[index].window_mut().uncount(seq.0);
                 self.wait_on(index, seq.0, after, reason, now);
             }
             Settlement::Park { reason, code } => {
@@ -191,7 +191,7 @@ impl Queue {
             return;
         }
         let settings = self.chain.settings();
-        let Some(slot) = self.sinks[index].window.slot(seq) else { return };
+        let Some(slot) = self.sinks[index].window().slot(seq) else { return };
         let tried = settings.attempts_max > 0 && slot.attempts >= settings.attempts_max;
         let age = now.wall.since(super::window::made(slot.id));
         let old = !settings.retry_age_max.is_zero() && age >= settings.retry_age_max;
@@ -200,14 +200,14 @@ impl Queue {
             self.park(index, seq, body, (reason, 0), now);
         } else {
             let reason = shortened(&reason, REASON_BYTES_MAX).to_owned();
-            self.sinks[index].window.back_off(seq, now.mono, after, reason);
+            self.sinks[index].window_mut().back_off(seq, now.mono, after, reason);
         }
     }
 
     /// Sets a record of a window aside; done by the next [`Queue::tick`].
     pub(super) fn park(&mut self, index: usize, seq: u64, body: Bytes, (reason, code): (String, u32), now: Now) {
         let sink = &mut self.sinks[index];
-        let Some(slot) = sink.window.slot(seq) else { return };
+        let Some(slot) = sink.window().slot(seq) else { return };
         self.parking.add(Parked {
             sink: sink.number(),
             id: slot.id,
@@ -221,7 +221,7 @@ impl Queue {
             body,
             overtaken: None,
         });
-        sink.window.hold(seq);
+        sink.window_mut().hold(seq);
     }
 }
 

@@ -16,7 +16,7 @@ use super::error::{OpenError, StoreError};
 use super::frame::Frame;
 use super::notice::Notice;
 use super::parked::{PARKED_AT_ONCE, ParkedStore, Rejoined};
-use super::registry::write_sinks;
+use super::registry::{self, write_sinks};
 use super::repair::{COPY, Inventory};
 use super::settings::Settings;
 use super::sinks::Sinks;
@@ -63,9 +63,9 @@ pub struct OpenReport {
 }
 
 /// State while opening.
-pub(super) struct Opening {
-    pub chain: Chain,
-    pub sinks: Sinks,
+struct Opening {
+    chain: Chain,
+    sinks: Sinks,
     total: u64,
     /// Directories set aside, for the salvage.
     aside: Vec<Aside>,
@@ -129,7 +129,9 @@ impl Queue {
         opening.open_spools(&numbers, step)?;
         let parked = opening.open_parked()?;
         step();
-        let numbers = opening.register(sinks, &parked)?;
+        let next = opening.next();
+        let Opening { sinks: own, chain, .. } = &mut opening;
+        let numbers = registry::register(own, chain, &parked, (sinks, next))?;
         opening.ensure_active()?;
         opening.prove_flush()?;
         opening.into_opened(parked, numbers, clock)
@@ -144,7 +146,7 @@ impl Opening {
         let mut behind = newest.as_ref().map(|spool| (*active, spool.bits.first()));
         for number in sealed.iter().rev() {
             step();
-            let metas = self.chain.metas.is_empty();
+            let metas = self.chain.metas().is_empty();
             match self.open_spool(*number, metas)? {
                 Some(spool) if behind.is_some_and(|(next, first)| next == number + 1 && spool.bits.next() < first) => {
                     let why = format!("it ends before record {}", spool.bits.next());
@@ -246,10 +248,10 @@ impl Opening {
             }
         };
         self.highest = self.highest.max(inventory.highest().unwrap_or(0).min(HIGHEST_MAX));
-        for (name, (revision, value)) in inventory.metas {
-            self.chain.metas.take(&name, revision, &value);
+        for (name, (revision, value)) in inventory.into_metas() {
+            self.chain.metas_mut().take(&name, revision, &value);
         }
-        self.sinks_of_metas();
+        self.sinks = registry::known(&self.chain);
     }
 
     fn load(&mut self, number: u32, path: &Path, take_metas: bool) -> Result<Spool, Load> {
@@ -290,10 +292,10 @@ impl Opening {
         database.range(&b"M"[..]..&b"N"[..], usize::MAX, &mut pairs)?;
         for (_, value) in &pairs {
             let Ok(Frame::Meta(meta)) = super::frame::read(value) else { continue };
-            self.chain.metas.take(meta.name, meta.revision, meta.value);
+            self.chain.metas_mut().take(meta.name, meta.revision, meta.value);
         }
-        self.chain.metas.leap();
-        self.sinks_of_metas();
+        self.chain.metas_mut().leap();
+        self.sinks = registry::known(&self.chain);
         Ok(())
     }
 
@@ -334,7 +336,7 @@ impl Opening {
     }
 
     /// The place the next record takes.
-    pub(super) fn next(&self) -> u64 {
+    fn next(&self) -> u64 {
         let last = self.chain.spools().back().map_or(1, |spool| spool.bits.next());
         // Behind what a spool set aside holds; in one that opened, records never acknowledged give their places back.
         last.max(self.head + 1).max(self.highest + 1)
@@ -365,7 +367,7 @@ impl Opening {
     fn prove_flush(&mut self) -> Result<(), OpenError> {
         let path = self.chain.active().path.clone();
         let mut batch = sled::Batch::default();
-        self.chain.metas.add(&mut batch, b"probe", &self.now.wall.0.to_be_bytes());
+        self.chain.metas_mut().add(&mut batch, b"probe", &self.now.wall.0.to_be_bytes());
         let active = self.chain.active().database.as_mut().ok_or(StoreError::Closed);
         let proven = active.and_then(|active| {
             active.apply(batch)?;
@@ -390,7 +392,7 @@ impl Opening {
         for sink in self.sinks.iter_mut() {
             let since = sink.since();
             let waiting = self.chain.waiting(since);
-            let totals = totals::read(self.chain.metas.get(totals::NAME).unwrap_or_default(), since);
+            let totals = totals::read(self.chain.metas().get(totals::NAME).unwrap_or_default(), since);
             let first = self.chain.next_open(since, 0).unwrap_or(self.chain.next());
             if sink.begin((waiting, parked.parked(since.sink)), &totals, first) {
                 self.report.orphans.push(sink.name().to_owned());
@@ -407,7 +409,7 @@ impl Opening {
             Some(database) => StoredCalls::read(database).map_err(failed)?,
             None => StoredCalls::default(),
         };
-        queue.calls.restore(self.now.mono, &stored, queue.chain.metas.revision(), queue.building.calls());
+        queue.calls.restore(self.now.mono, &stored, queue.chain.metas_mut().revision(), queue.building.calls());
         queue.health.calls(queue.calls.len());
         let (calls, classes) = stored.split();
         queue.recover(self.head, &mut self.report, clock).map_err(failed)?;
@@ -474,8 +476,8 @@ impl Queue {
         }
         self.chain.skip_to(head, self.sinks.known());
         for sink in self.sinks.iter_mut() {
-            if sink.window.cursor() >= first {
-                sink.window.advance(head + 1);
+            if sink.window().cursor() >= first {
+                sink.window_mut().advance(head + 1);
             }
         }
         let inventory = Inventory::read(&self.chain.active().path).map_err(StoreError::Io)?;

@@ -3,61 +3,60 @@
 use crate::ids::{SINKS_MAX, SinkNumber};
 
 use super::bitmap::Since;
+use super::chain::Chain;
 use super::error::OpenError;
 use super::frame::Reader;
-use super::opening::Opening;
 use super::parked::ParkedStore;
 use super::sinks::Sinks;
 
-impl Opening {
-    pub(super) fn sinks_of_metas(&mut self) {
-        self.sinks = Sinks::new();
-        for (name, since) in read_sinks(self.chain.metas.get(b"sinks").unwrap_or_default()) {
-            self.sinks.add(name, since, self.chain.settings());
-        }
+/// The sinks that the queue knows.
+pub(super) fn known(chain: &Chain) -> Sinks {
+    let mut sinks = Sinks::new();
+    for (name, since) in read_sinks(chain.metas().get(b"sinks").unwrap_or_default()) {
+        sinks.add(name, since, chain.settings());
     }
+    sinks
+}
 
-    /// Gives each configured sink its number, keeping those it had.
-    pub(super) fn register(
-        &mut self,
-        names: &[String],
-        parked: &ParkedStore,
-    ) -> Result<Vec<(String, SinkNumber)>, OpenError> {
-        let next = self.next();
-        let mut changed = false;
-        let mut numbers = Vec::new();
-        for name in names {
-            let known = self.sinks.iter().position(|sink| sink.name() == name);
-            let index = match known {
-                Some(index) => index,
-                None => {
-                    let sink = self.free_number(names, parked).ok_or(OpenError::TooManySinks)?;
-                    changed = true;
-                    self.sinks.add(name.clone(), Since { sink, seq: next }, self.chain.settings())
-                }
-            };
-            self.sinks[index].configure(self.chain.settings());
-            numbers.push((name.clone(), self.sinks[index].number()));
-        }
-        if changed {
-            self.chain.metas.share(b"sinks", write_sinks(&self.sinks));
-        }
-        Ok(numbers)
-    }
-
-    /// A number no sink has, or one of a sink that is neither configured nor waited for.
-    fn free_number(&self, names: &[String], parked: &ParkedStore) -> Option<SinkNumber> {
-        let all = || (0..SINKS_MAX).filter_map(|number| u8::try_from(number).ok()).map(SinkNumber);
-        let owner = |number: SinkNumber| self.sinks.by_number(number);
-        let idle = |number: &SinkNumber| {
-            owner(*number).is_some_and(|sink| {
-                let is_named = names.iter().any(|name| name == sink.name());
-                !is_named && self.chain.waiting(sink.since()) == 0 && parked.parked(*number) == 0
-            })
+/// Gives each configured sink its number, keeping those it had; a new one wants records from `next` on.
+pub(super) fn register(
+    sinks: &mut Sinks,
+    chain: &mut Chain,
+    parked: &ParkedStore,
+    (names, next): (&[String], u64),
+) -> Result<Vec<(String, SinkNumber)>, OpenError> {
+    let mut changed = false;
+    let mut numbers = Vec::new();
+    for name in names {
+        let known = sinks.iter().position(|sink| sink.name() == name);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let sink = free_number(sinks, chain, parked, names).ok_or(OpenError::TooManySinks)?;
+                changed = true;
+                sinks.add(name.clone(), Since { sink, seq: next }, chain.settings())
+            }
         };
-        let unused = all().find(|number| owner(*number).is_none() && parked.parked(*number) == 0);
-        unused.or_else(|| all().find(idle))
+        sinks[index].configure(chain.settings());
+        numbers.push((name.clone(), sinks[index].number()));
     }
+    if changed {
+        chain.metas_mut().share(b"sinks", write_sinks(sinks));
+    }
+    Ok(numbers)
+}
+
+/// A number no sink has, or one of a sink that is neither configured nor waited for.
+fn free_number(sinks: &Sinks, chain: &Chain, parked: &ParkedStore, names: &[String]) -> Option<SinkNumber> {
+    let all = || (0..SINKS_MAX).filter_map(|number| u8::try_from(number).ok()).map(SinkNumber);
+    let idle = |number: &SinkNumber| {
+        sinks.by_number(*number).is_some_and(|sink| {
+            let is_named = names.iter().any(|name| name == sink.name());
+            !is_named && chain.waiting(sink.since()) == 0 && parked.parked(*number) == 0
+        })
+    };
+    let unused = all().find(|number| sinks.by_number(*number).is_none() && parked.parked(*number) == 0);
+    unused.or_else(|| all().find(idle))
 }
 
 /// Sinks as a named value: number, first place, length of the name, name.

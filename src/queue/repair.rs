@@ -82,7 +82,7 @@ pub struct Inventory {
     sinks: SinkMask,
     low: u64,
     /// Newest copy of each named value.
-    pub metas: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
+    metas: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
     /// The place that stands in the file [`FIRST`].
     first: Option<u64>,
     files: Vec<File>,
@@ -112,6 +112,11 @@ pub struct Find {
 }
 
 impl Inventory {
+    /// The newest copy of each named value, with its revision.
+    pub fn into_metas(self) -> BTreeMap<Vec<u8>, (u64, Vec<u8>)> {
+        self.metas
+    }
+
     /// Reads the files of the database in `path`.
     ///
     /// # Errors

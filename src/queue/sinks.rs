@@ -30,7 +30,7 @@ pub struct Sink {
     since: Since,
     configured: bool,
     /// What it reads of the queue.
-    pub window: Window,
+    window: Window,
     balance: Balance,
     waiting_bytes: u64,
     /// Whether Interims collapse: only the newest of a session is worth delivering.
@@ -191,6 +191,14 @@ impl Sink {
 
     pub fn number(&self) -> SinkNumber {
         self.since.sink
+    }
+
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    pub fn window_mut(&mut self) -> &mut Window {
+        &mut self.window
     }
 
     pub fn balance(&self) -> &Balance {

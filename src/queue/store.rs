@@ -107,7 +107,7 @@ impl Queue {
                 }
                 change => change,
             };
-            self.calls.take(change, self.chain.metas.revision(), self.building.calls());
+            self.calls.take(change, self.chain.metas_mut().revision(), self.building.calls());
         }
         if too_long > 0 {
             self.lose(Loss::TooLong, too_long);
@@ -159,21 +159,21 @@ impl Queue {
         let mut batch = sled::Batch::default();
         self.building.encode_records(self.chain.end(), &mut batch);
         self.chain.stage(self.building.records(), known);
-        self.building.calls().number_notes(self.chain.metas.revision());
+        self.building.calls().number_notes(self.chain.metas_mut().revision());
         self.building.calls().encode(self.calls.marks_forgotten(), &mut batch);
         let expired = self.calls.encode_expired(now, &mut batch);
         self.chain.add_settled(&mut batch);
         let removed = self.chain.encode_removal(known, &mut batch);
         let totals = totals::write(&self.sinks, self.building.records());
-        if self.chain.metas.get(totals::NAME) != Some(&totals) {
-            self.chain.metas.add(&mut batch, totals::NAME, &totals);
+        if self.chain.metas().get(totals::NAME) != Some(&totals) {
+            self.chain.metas_mut().add(&mut batch, totals::NAME, &totals);
             // A new spool that has to take this batch gets it too.
-            self.chain.metas.share(totals::NAME, totals);
+            self.chain.metas_mut().share(totals::NAME, totals);
         }
         if self.health.is_slow() {
             // Something to write, so that a commit shows whether the disk is quick again.
             let next = self.chain.next();
-            self.chain.metas.add(&mut batch, b"probe", &next.to_be_bytes());
+            self.chain.metas_mut().add(&mut batch, b"probe", &next.to_be_bytes());
         }
         if let Err(error) = self.chain.write(batch) {
             self.chain.unstage(self.building.records(), known);
@@ -308,7 +308,7 @@ impl Queue {
         count: impl FnOnce(&mut Balance),
     ) -> bool {
         let sink = &mut self.sinks[index];
-        let slot = sink.window.remove(seq);
+        let slot = sink.window_mut().remove(seq);
         let was_waited_for = self.chain.settle(sink.number(), seq, now);
         if was_waited_for {
             sink.left(slot.map_or(bytes, |slot| slot.bytes), count);

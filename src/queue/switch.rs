@@ -145,7 +145,7 @@ fn copy_calls(chain: &mut Chain, spool: &mut Spool, after: &[u8]) -> Result<Opti
 fn seal(chain: &mut Chain, spool: &mut Spool) -> Result<(), StoreError> {
     let mut batch = sled::Batch::default();
     let next = chain.next();
-    chain.metas.add(&mut batch, b"first", &next.to_be_bytes());
+    chain.metas_mut().add(&mut batch, b"first", &next.to_be_bytes());
     let database = spool.database.as_mut().ok_or(StoreError::Closed)?;
     database.apply(batch)?;
     database.flush()?;

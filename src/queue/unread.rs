@@ -109,7 +109,7 @@ impl Backlog {
         let Some(spool) = chain.index_from(from) else { return sinks.known_to(chain.next()) };
         let bits = &chain.spool(spool).bits;
         let end = bits.next();
-        let unknowing = sinks.attached().filter(|sink| sink.window.unknown().is_some());
+        let unknowing = sinks.attached().filter(|sink| sink.window().unknown().is_some());
         let first = unknowing.filter_map(|sink| bits.next_open(sink.since(), from)).min();
         let Some(first) = first.filter(|_| !chain.spool(spool).is_set_aside()) else {
             // What is left of a spool set aside comes back at the head, by the salvage.
@@ -153,9 +153,9 @@ pub fn look_through(sinks: &mut Sinks, chain: &mut Chain, step: &mut dyn FnMut()
                 let order = Order::of(record.call, record.body);
                 for sink in sinks.attached() {
                     let wants =
-                        record.sinks.has(sink.number()) && record.seq < end && record.seq >= sink.window.cursor();
+                        record.sinks.has(sink.number()) && record.seq < end && record.seq >= sink.window().cursor();
                     if wants && bits.waits(sink.since(), record.seq) {
-                        sink.window.leave_unread(order, record.seq);
+                        sink.window_mut().leave_unread(order, record.seq);
                     }
                 }
             })

@@ -75,7 +75,7 @@ impl Queue {
                         }
                     });
                 }
-                Err(_) => self.sinks[index].window.back_off(record.seq, now.mono, PARK_AGAIN, record.reason),
+                Err(_) => self.sinks[index].window_mut().back_off(record.seq, now.mono, PARK_AGAIN, record.reason),
             }
         }
     }
@@ -235,7 +235,7 @@ impl Queue {
             let name = name.strip_prefix(b"kept/")?;
             Some((String::from_utf8_lossy(name).into_owned(), value.clone()))
         };
-        self.chain.metas.iter().filter_map(kept).collect()
+        self.chain.metas().iter().filter_map(kept).collect()
     }
 
     /// What the operator should hear since the last call.
@@ -246,7 +246,7 @@ impl Queue {
     /// A value kept by name with the queue.
     #[must_use]
     pub fn meta_bytes(&self, name: &str) -> Option<&[u8]> {
-        self.chain.metas.get(&kept_name(name))
+        self.chain.metas().get(&kept_name(name))
     }
 
     /// Keeps a value by name with the queue, durably: at most 4,096 octets, a name of at most 64.
@@ -279,7 +279,7 @@ impl Queue {
         self.flush_overtaken(clock());
         self.switch.abandon(&self.chain);
         let totals = totals::write(&self.sinks, self.building.records());
-        let is_changed = self.chain.active().bits.is_dirty() || self.chain.metas.get(totals::NAME) != Some(&totals);
+        let is_changed = self.chain.active().bits.is_dirty() || self.chain.metas().get(totals::NAME) != Some(&totals);
         self.try_at_once();
         let result = if is_changed || !self.building.is_empty() { self.finish(clock) } else { Ok(()) };
         if result.is_err() {

@@ -74,12 +74,6 @@ const HALF_PRIVATE: &[&str] = &[
     "dictionary::diameter::build::Builder",
     "dictionary::reader::File",
     "dictionary::reader::Load",
-    "queue::chain::Chain",
-    "queue::opening::Opening",
-    "queue::repair::Inventory",
-    "queue::sinks::Sink",
-    "queue::thread::Worker",
-    "radius::client::server::Server",
     "sinks::diameter::acr::target::Finder",
     "sinks::diameter::acr::target::Target",
     "sinks::diameter::engine::Engine",
@@ -304,7 +298,7 @@ fn structs(source: &Source) -> Vec<Fields> {
         let fields = lines[number + 1..].iter().map(|line| line.trim()).take_while(|line| *line != "}");
         let (open, hidden) = fields
             .filter(|line| !line.starts_with(['/', '#']) && line.contains(": "))
-            .partition::<Vec<_>, _>(|line| line.starts_with("pub"));
+            .partition::<Vec<_>, _>(|line| line.starts_with("pub ") || line.starts_with("pub("));
         let place = format!("{}:{}", source.path.display(), number + 1);
         let name = format!("{}::{}", module(&source.path), &after[..end]);
         found.push(Fields { name, place, open: open.len(), hidden: hidden.len() });

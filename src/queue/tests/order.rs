@@ -252,7 +252,7 @@ fn a_start_looks_through_the_files_for_the_calls_of_the_backlog() {
     let mut steps = 0;
     queue.look_for_unread([A, B].into_iter(), &mut || steps += 1);
     assert!(steps > 0);
-    assert!(queue.sinks.iter().all(|sink| sink.window.unknown().is_none()), "all is known before anything is served");
+    assert!(queue.sinks.iter().all(|sink| sink.window().unknown().is_none()), "all is known before anything is served");
     // One of a call in the backlog, one of a call that is done, one of a new call.
     append(&mut queue, vec![entry(4001, 2900, BOTH), entry(4002, 5, BOTH), entry(4003, 4003, BOTH)]);
     let first: Vec<u64> = lease(&mut queue, A, clock::now()).iter().map(|lease| lease.seq.0).collect();

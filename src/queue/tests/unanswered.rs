@@ -155,7 +155,7 @@ fn a_record_that_was_put_away_can_be_found_delivered_parked_dropped_and_hurried(
     run.append(0..silent + 1);
     run.turns_until(2, 2000).unwrap();
     let away = |run: &Run| {
-        let slots = (FIRST..2 * silent).map(|seq| (seq, run.queue.sinks[0].window.slot(seq)));
+        let slots = (FIRST..2 * silent).map(|seq| (seq, run.queue.sinks[0].window().slot(seq)));
         let away = slots.filter(|(_, slot)| slot.is_some_and(|slot| slot.body.is_none() && slot.due.is_some()));
         away.map(|(seq, _)| seq).collect::<Vec<_>>()
     };

@@ -140,7 +140,7 @@ impl Delivery {
     fn gone(&mut self, turn: &mut Turn<'_>, server: usize) {
         let there = &mut self.servers[server];
         there.standing.suspect(turn, Suspicion::Gone);
-        if there.outstanding() == 0 {
+        if there.window.outstanding() == 0 {
             return;
         }
         let address = there.address();

@@ -304,11 +304,13 @@ pub(super) struct Lanes {
     all: Vec<Lane>,
     /// Visits that wait for a connection, first come first.
     waiting: VecDeque<u32>,
+    /// How the last connection failed or ended.
+    trouble: Option<Arc<str>>,
 }
 
 impl Lanes {
     pub(super) fn new(server: ServerIndex) -> Self {
-        Self { server, all: Vec::new(), waiting: VecDeque::new() }
+        Self { server, all: Vec::new(), waiting: VecDeque::new(), trouble: None }
     }
 
     /// Data lane by number.
@@ -420,6 +422,26 @@ impl Lanes {
     pub(super) fn drain(&mut self) {
         self.all.iter_mut().for_each(|lane| lane.link = Link::Draining);
         self.waiting.clear();
+        self.trouble = None;
+    }
+
+    /// How the last connection failed or ended.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// The same, in words for a record that waits.
+    pub(super) fn why(&self) -> Arc<str> {
+        self.trouble.clone().unwrap_or_else(|| "it is still being opened".into())
+    }
+
+    /// A connection ended, or could not be made. `None` when there was none to end.
+    pub(super) fn closed(&mut self, turn: &mut Turn<'_>, lane: LaneId, how: Closing<'_>) -> Option<End> {
+        let end = self.get(lane)?.closed(turn, how)?;
+        if let End::Lost { why, .. } = &end {
+            self.trouble = Some(Arc::clone(why));
+        }
+        Some(end)
     }
 
     /// Whether there is none to where the server is now.

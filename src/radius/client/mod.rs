@@ -315,7 +315,7 @@ impl Client {
 
     /// How the last connection of each server failed or ended, over TCP and TLS.
     pub fn troubles(&self) -> impl Iterator<Item = Option<&str>> {
-        self.delivery.servers().iter().map(Server::trouble)
+        self.delivery.servers().iter().map(|server| server.lanes.trouble())
     }
 
     /// When [`Self::tick`] is due next.

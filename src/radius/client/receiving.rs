@@ -22,7 +22,7 @@ impl Delivery {
             }
             (Some(_), false) => there.heard_bad(turn),
             // Also the second answer to an identifier that was used again since.
-            (None, false) => there.heard_late(),
+            (None, false) => there.counters.late += 1,
         }
     }
 
@@ -77,7 +77,7 @@ impl Delivery {
         let there = &mut self.servers[server];
         let resting = resting.filter(|resting| answer == Answer::Stored && self.doubts.is_open(&resting.task));
         let Some(resting) = resting else {
-            there.heard_late();
+            there.counters.late += 1;
             return;
         };
         there.stored_late(turn, &resting);

@@ -120,7 +120,7 @@ impl Delivery {
         if !is_unsent {
             server.ran_out(turn, first);
             if is_sent_again || again.is_none() {
-                server.timed_out();
+                server.counters.timeouts += 1;
             }
         }
         let Some(wait) = again else {
@@ -161,7 +161,7 @@ impl Delivery {
         let there = &mut self.servers[visit.server()];
         let (server, transmissions) = (there.address(), visit.transmissions());
         if visit.is_unsent() {
-            return (Fault::Outage, Reason::NoConnection { server, why: there.why() });
+            return (Fault::Outage, Reason::NoConnection { server, why: there.lanes.why() });
         }
         let charged = self.doubts.charge(turn.now.mono, visit, &there.acknowledged);
         there.window.visit_lost(charged.is_some(), turn.settings);

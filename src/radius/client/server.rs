@@ -2,7 +2,6 @@
 //! suspects, and what a person was told of it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -46,18 +45,15 @@ pub(super) enum Echo {
 
 #[derive(Debug)]
 pub(super) struct Server {
-    index: ServerIndex,
-    settings: ServerSettings,
+    pub(super) index: ServerIndex,
+    pub(super) settings: ServerSettings,
     pub(super) standing: Standing,
     pub(super) lanes: Lanes,
     pub(super) line: Line,
     pub(super) window: Window,
     pub(super) acknowledged: Acknowledged,
-    told: Told,
-    counters: Counters,
-    outstanding: usize,
-    /// How the last connection failed or ended.
-    trouble: Option<Arc<str>>,
+    pub(super) told: Told,
+    pub(super) counters: Counters,
 }
 
 impl Server {
@@ -72,8 +68,6 @@ impl Server {
             acknowledged: Acknowledged::default(),
             told: Told::default(),
             counters: Counters::default(),
-            outstanding: 0,
-            trouble: None,
         }
     }
 
@@ -81,27 +75,12 @@ impl Server {
         self.settings.address
     }
 
-    /// How the last connection failed or ended.
-    pub(super) fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
-    }
-
-    /// The same, in words for a record that waits.
-    pub(super) fn why(&self) -> Arc<str> {
-        self.trouble.clone().unwrap_or_else(|| "it is still being opened".into())
-    }
-
-    /// Requests without an answer so far.
-    pub(super) fn outstanding(&self) -> usize {
-        self.outstanding
-    }
-
     pub(super) fn status(&self) -> ServerStatus {
         ServerStatus {
             address: self.address(),
             health: self.standing.health(),
             since: self.standing.since(),
-            outstanding: self.outstanding,
+            outstanding: self.window.outstanding(),
             window: self.window.size(),
             lanes: self.lanes.open().count(),
             round_trip: self.window.round_trip(),
@@ -114,8 +93,8 @@ impl Server {
         if self.line.holds() {
             return 0;
         }
-        let limit = self.standing.limit(self.window.size(), self.outstanding);
-        limit.saturating_sub(self.outstanding).min(self.lanes.room())
+        let limit = self.standing.limit(self.window.size(), self.window.outstanding());
+        limit.saturating_sub(self.window.outstanding()).min(self.lanes.room())
     }
 
     /// When something is due here, visits aside.
@@ -134,10 +113,9 @@ impl Server {
             self.standing.moved(turn, is_address(address));
             self.lanes.drain();
             self.line = Line::default();
-            self.window = Window::new(turn.now.mono, turn.settings);
+            self.window.moved(turn.now.mono, turn.settings);
             self.acknowledged = Acknowledged::default();
             self.told = Told::default();
-            self.trouble = None;
         }
         self.tend_lanes(turn);
     }
@@ -162,7 +140,7 @@ impl Server {
 
     /// A visit begins that waits for its turn to be sent, or was sent just now.
     pub(super) fn begins(&mut self) {
-        self.outstanding += 1;
+        self.window.begins();
         self.counters.requests += 1;
     }
 
@@ -195,18 +173,13 @@ impl Server {
         }
     }
 
-    /// A transmission was in vain.
-    pub(super) fn timed_out(&mut self) {
-        self.counters.timeouts += 1;
-    }
-
     /// A visit has ended: its identifiers come free, the one answered, if any, at once.
     pub(super) fn visit_ended(&mut self, turn: &Turn<'_>, slot: u32, visit: &Visit, answered: Option<(LaneId, u8)>) {
         if visit.is_in_line() {
             self.line.remove(slot);
             return;
         }
-        self.outstanding = self.outstanding.saturating_sub(1);
+        self.window.ended();
         self.line.ended(slot, turn.now.mono + turn.settings.response_window);
         if visit.is_unsent() {
             self.lanes.waits_no_more(slot);
@@ -283,11 +256,6 @@ impl Server {
         self.tell(turn, alarm);
     }
 
-    /// An answer to what has ended.
-    pub(super) fn heard_late(&mut self) {
-        self.counters.late += 1;
-    }
-
     /// It has stored a record that was sent at `sent`.
     pub(super) fn stored(&mut self, turn: &Turn<'_>, task: &Task, sent: Instant) {
         self.told.stored();
@@ -340,7 +308,7 @@ impl Server {
             Some(probe) if packet.identifier() == probe.identifier() && packet.code() != Code::ACCESS_REJECT => {
                 self.heard_bad(turn);
             }
-            _ => self.heard_late(),
+            _ => self.counters.late += 1,
         }
         false
     }
@@ -454,14 +422,13 @@ impl Server {
     /// had ended before.
     pub(super) fn closed(&mut self, turn: &mut Turn<'_>, lane: LaneId, how: Closing<'_>) -> Option<Vec<u32>> {
         self.counters.malformed += u64::from(matches!(how, Closing::Malformed { .. }));
-        match self.lanes.get(lane)?.closed(turn, how)? {
+        match self.lanes.closed(turn, lane, how)? {
             End::Idle => {
                 self.wake_for_waiting(turn);
                 None
             }
             End::Lost { visits, why } => {
                 self.counters.unreachable += 1;
-                self.trouble = Some(Arc::clone(&why));
                 self.standing.lost();
                 turn.out.push(Output::Lost { server: self.index, why });
                 if self.lanes.open().next().is_none() {
@@ -499,7 +466,7 @@ impl Server {
     /// The answer to a Status-Server on a connection.
     pub(super) fn status_received(&mut self, turn: &mut Turn<'_>, lane: LaneId, packet: &Packet<'_>) -> Echo {
         let Some(probe) = self.lanes.connection(lane).and_then(|connection| connection.probe()) else {
-            self.heard_late();
+            self.counters.late += 1;
             return Echo::Stale;
         };
         if !probe.is_answered_by(packet, &self.settings.secret) {
@@ -573,7 +540,7 @@ impl Server {
 
     /// The next suspect, when nothing else is under way.
     pub(super) fn next_suspect(&mut self, turn: &mut Turn<'_>) -> Option<u32> {
-        if self.outstanding > 0 || !self.line.may_go() {
+        if self.window.outstanding() > 0 || !self.line.may_go() {
             return None;
         }
         if self.lanes.pick().is_none() {

@@ -163,7 +163,7 @@ impl Delivery {
     fn move_request(&mut self, turn: &mut Turn<'_>, slot: u32, is_lost: bool) {
         let Some(visit) = self.end_visit(turn, slot, None) else { return };
         let there = &self.servers[visit.server()];
-        let (server, why) = (there.address(), there.why());
+        let (server, why) = (there.address(), there.lanes.why());
         let reason = match is_lost {
             true => Reason::ConnectionLost { server, why },
             false => Reason::NoConnection { server, why },
@@ -251,7 +251,7 @@ impl Delivery {
     fn suspect_lost(&mut self, turn: &mut Turn<'_>, slot: u32, alone: bool) {
         let Some(visit) = self.end_visit(turn, slot, None) else { return };
         let there = &self.servers[visit.server()];
-        let (server, why, was_alone) = (there.address(), there.why(), alone && there.outstanding() == 0);
+        let (server, why, was_alone) = (there.address(), there.lanes.why(), alone && there.window.outstanding() == 0);
         let charged = if was_alone { self.doubts.charge(turn.now.mono, &visit, &there.acknowledged) } else { None };
         if let Some((other, charges)) = charged {
             let reason = Reason::BreaksConnection { server, breaks: charges, at: other.wall(), why };

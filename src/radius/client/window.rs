@@ -23,6 +23,8 @@ const CREEP: Duration = Duration::from_secs(1);
 /// The window of one server, and the time its answers take.
 #[derive(Debug)]
 pub(super) struct Window {
+    /// Records that wait for their answer.
+    outstanding: usize,
     size: usize,
     most: usize,
     /// The least it is halved to: one record when whole visits pass without an answer.
@@ -44,6 +46,7 @@ impl Window {
     pub(super) fn new(now: Instant, common: &Settings) -> Self {
         let most = common.window.min(usize::from(common.lanes_max) * IDENTIFIERS).max(1);
         Self {
+            outstanding: 0,
             size: WINDOW_MIN.min(common.window),
             most,
             floor: WINDOW_MIN.min(most),
@@ -57,6 +60,25 @@ impl Window {
             crept_at: now,
             round_trip: None,
         }
+    }
+
+    /// The server is at another address: of the time it takes nothing is known.
+    pub(super) fn moved(&mut self, now: Instant, common: &Settings) {
+        *self = Self { outstanding: self.outstanding, ..Self::new(now, common) };
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// A record is on its way, or waits to be.
+    pub(super) fn begins(&mut self) {
+        self.outstanding += 1;
+    }
+
+    /// It is answered or given up.
+    pub(super) fn ended(&mut self) {
+        self.outstanding = self.outstanding.saturating_sub(1);
     }
 
     pub(super) fn size(&self) -> usize {
