@@ -46,17 +46,14 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{CallHash, Seq};
 use crate::timers::random::{Random, doubled};
 
-pub use self::answer::{Answer, cause_name, classify, is_permanent};
 pub use self::counters::Counters;
-pub use self::delay::{BASE_AGE, QUEUE_TARGET};
-pub use self::lane::{ABANDONED_HOLD, DOUBLED_HOLD, IDENTIFIERS, LaneId};
+pub use self::lane::LaneId;
 pub use self::reason::{Alarm, Reason};
 pub use self::settings::{
     DelayTime, Idle, MessageAuthenticator, Probing, STREAM_LANES_MAX, Selection, ServerSettings, Settings, Transport,
 };
 pub use self::standing::Health;
 pub use self::streams::Closing;
-pub use self::suspect::Suspect;
 pub use self::window::WINDOW_MIN;
 
 /// Most servers of one client.

@@ -10,7 +10,7 @@ use super::settings::Strangers;
 use super::sources::Class;
 use super::standing::{Denied, Source, Standing};
 use super::tables::Server;
-use super::types::{Destination, Hop, Ignored, Output, Peer, RequestView, Way, Ways};
+use super::types::{Destination, Hop, Ignored, Output, Peer, Way, Ways};
 use super::{Event, Query, Stack};
 use crate::clock::Now;
 use crate::sip::dialog::Dialogs;
@@ -88,24 +88,10 @@ impl Stack {
             let all = message.values(Name::Route).count() - usize::from(standing.routing.repaired_uri.is_some());
             standing.routing.own_routes = u16::try_from(all).unwrap_or(u16::MAX);
         }
-        let Standing { routing, course, way } = standing;
-        let Routing { own_routes, repaired_uri, direction, side, restored: _ } = routing;
-        let direction = direction.filter(|_| in_dialog);
         let answers_to = self.wire.reply_to(peer, &message);
         let invite = (message.method() == Method::Invite && !in_dialog).then_some(());
         let bye = inside.filter(|_| message.method() == Method::Bye);
-        let view = RequestView {
-            message,
-            peer,
-            arrived: now,
-            in_dialog,
-            direction,
-            course,
-            repaired_uri,
-            own_routes,
-            side,
-            way,
-        };
+        let view = standing.view(message, peer, now);
         let reliability = self.wire.reliability(peer.listener);
         let mut server = Server::new(view, key, answers_to, now.mono, &self.settings, reliability);
         server.origin = origin;
@@ -248,22 +234,10 @@ impl Stack {
     /// Sends the ACK for a 2xx on, without state.
     pub(super) fn forward_ack(&mut self, ack: super::WaitingAck, to: Destination, out: &mut Vec<Output>) {
         let super::WaitingAck { peer, message, standing, strict_uri, authority } = ack;
-        let Standing { routing, course, way } = standing;
         let Some(to) = self.wire.usual_peer(to, peer.listener) else {
             return out.push(Output::Ignored { why: Ignored::NoListener });
         };
-        let view = RequestView {
-            message: Rc::clone(&message),
-            peer,
-            arrived: Now::default(),
-            in_dialog: true,
-            direction: routing.direction,
-            course,
-            repaired_uri: routing.repaired_uri,
-            own_routes: routing.own_routes,
-            side: routing.side,
-            way,
-        };
+        let view = standing.view(Rc::clone(&message), peer, Now::default());
         let bytes = self.wire.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref());
         out.push(Output::Send { peer: to, bytes, authority: self.wire.authority_at(to, authority) });
         out.push(Event::Acknowledged { message, peer }.into());

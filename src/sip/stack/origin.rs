@@ -8,10 +8,10 @@ use bytes::Bytes;
 
 use super::Stack;
 use super::event::Attempt;
+use super::standing::Standing;
 use super::tables::{Origin, Place, Server};
-use super::types::{Ignored, ListenerId, Output, Peer, Redirects, RequestView, ServerId, Target, Transport, Way};
+use super::types::{Ignored, ListenerId, Output, Peer, Redirects, ServerId, Target, Transport, Way};
 use crate::clock::Now;
-use crate::sip::dialog::Course;
 use crate::sip::message::{Message, Method, Name, NameAddr, Uri, Via};
 use crate::sip::proxy::{self, Ending};
 use crate::sip::transaction::key::RequestKey;
@@ -39,20 +39,7 @@ impl Stack {
             return None;
         }
         let peer = Peer { listener: by, addr: own };
-        let in_dialog = !request.to_tag().is_empty();
-        let message = Rc::new(request);
-        let view = RequestView {
-            message,
-            peer,
-            arrived: now,
-            in_dialog,
-            direction: None,
-            course: Course::Outside,
-            repaired_uri: None,
-            own_routes: 0,
-            side: None,
-            way: Way::Route,
-        };
+        let view = Standing::outside(Way::Route).view(Rc::new(request), peer, now);
         let reliability = self.wire.reliability(by);
         let mut server = Server::new(view, RequestKey::default(), peer, now.mono, &self.settings, reliability);
         // Nobody sends it again, and nobody waits for a 100.

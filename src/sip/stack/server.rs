@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::standing::Standing;
 use super::tables::{CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
 use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict, Way};
 use super::{Event, FinalResponse, NextOn, Settings, Stack, Withdrawal};
 use crate::clock::{Instant, Now};
-use crate::sip::dialog::Course;
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::proxy::{Context, Refusal, usual_reason};
 use crate::sip::transaction::key::RequestKey;
@@ -182,18 +182,8 @@ impl Stack {
         message: &Rc<Message>,
         key: RequestKey,
     ) -> (ServerId, AnswerId) {
-        let view = RequestView {
-            message: Rc::clone(message),
-            peer,
-            arrived: now,
-            in_dialog: false,
-            direction: None,
-            course: Course::Outside,
-            repaired_uri: None,
-            own_routes: 0,
-            side: None,
-            way: Way::Table,
-        };
+        let view = Standing::outside(Way::Table).view(Rc::clone(message), peer, now);
+        let view = RequestView { in_dialog: false, ..view };
         let reliability = self.wire.reliability(peer.listener);
         let mut server =
             Server::new(view, key, self.wire.reply_to(peer, message), now.mono, &self.settings, reliability);

@@ -5,10 +5,13 @@
 //! because it fits an early dialog of an open INVITE. It leads to the remote target by the route set, or to the host
 //! that the signed value was made for, or, in an early dialog, to an address the INVITE went to or came from.
 
+use std::rc::Rc;
+
 use super::Stack;
 use super::settings::Preloaded;
 use super::tables::{Answered, Content};
-use super::types::{AnswerId, Hop, Ignored, Peer, Way};
+use super::types::{AnswerId, Hop, Ignored, Peer, RequestView, Way};
+use crate::clock::Now;
 use crate::sip::dialog::{Course, Dialogs, Direction, Known};
 use crate::sip::message::{Message, Method, Name, NameAddr};
 use crate::sip::proxy::{self, Refusal, Routing};
@@ -34,6 +37,20 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// That of a request of no dialog, which goes this way.
+    pub(super) fn outside(way: Way) -> Self {
+        Self { routing: Routing::default(), course: Course::Outside, way }
+    }
+
+    /// The request as the driver is shown it.
+    pub(super) fn view(self, message: Rc<Message>, peer: Peer, arrived: Now) -> RequestView {
+        let Self { routing, course, way } = self;
+        let Routing { own_routes, repaired_uri, direction, side, restored: _ } = routing;
+        let in_dialog = !message.to_tag().is_empty();
+        let direction = direction.filter(|_| in_dialog);
+        RequestView { message, peer, arrived, in_dialog, direction, course, repaired_uri, own_routes, side, way }
+    }
+
     /// Whether it belongs to a call that passes here, which the limits for new ones spare.
     pub(super) fn is_of_a_call(&self) -> bool {
         self.course != Course::Outside
