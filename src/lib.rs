@@ -47,6 +47,8 @@
 //! | a timer, a random number, a back-off | [`timers`] |
 
 #![deny(missing_docs, unsafe_code)]
+// What is written here is for those who read the sources: `cargo doc --document-private-items` shows all that it links to.
+#![allow(rustdoc::private_intra_doc_links)]
 
 // Layer 0: what everything else is built of.
 pub mod causes;
