@@ -65,6 +65,9 @@ pub(super) struct Bench {
     pub(super) targets: Targets,
     /// Whether requests of the caller have a Contact.
     pub(super) has_contact: bool,
+    /// Whether the ends have addresses of their own: then a request comes from its sender's, with the word `elsewhere` from
+    /// one that neither has had, with `behind` from that of the end it goes to.
+    pub(super) has_places: bool,
     /// Appended to every request's header lines.
     pub(super) lines: String,
     /// Whether records must come back whole from their bytes.
@@ -118,6 +121,7 @@ impl Bench {
             fields: None,
             targets: Targets::default(),
             has_contact: true,
+            has_places: false,
             lines: String::new(),
             is_lossless: true,
             marks: marks(first),
@@ -307,6 +311,17 @@ impl Bench {
         Message::parse(text.into_bytes()).expect("a well-formed request")
     }
 
+    /// Where a request comes from.
+    fn place(&self, sender: &str, rest: &[&str]) -> Peer {
+        let from = match (sender == "callee", rest.contains(&"behind")) {
+            _ if !self.has_places => CALLER,
+            _ if rest.contains(&"elsewhere") => ELSEWHERE,
+            (is_callee, is_behind) if is_callee != is_behind => CALLEE,
+            _ => CALLER,
+        };
+        Peer { listener: ListenerId(0), addr: addr(from) }
+    }
+
     fn arrive(&mut self, method: &str, rest: &[&str]) {
         self.cseq += 1;
         let (sender, tag) = (*rest.first().unwrap_or(&"new"), *rest.get(1).unwrap_or(&"b"));
@@ -314,7 +329,7 @@ impl Bench {
         let message = Rc::new(self.request(method, sender, tag, self.cseq));
         let view = RequestView {
             message: Rc::clone(&message),
-            peer: peer(),
+            peer: self.place(sender, rest),
             arrived: self.now,
             in_dialog: !rest.is_empty(),
             direction: match sender {
@@ -392,7 +407,13 @@ impl Bench {
             message => {
                 let reason = Bytes::from(format!("Phrase {code}"));
                 let uri = Bytes::from_static(b"sip:winner");
-                let response = FinalResponse { code: number, reason, message, source: None, uri };
+                let response = FinalResponse {
+                    code: number,
+                    reason,
+                    message,
+                    source: self.has_places.then_some(addr(CALLEE)),
+                    uri,
+                };
                 self.happens(Event::Final { transaction, response });
             }
         }
@@ -439,8 +460,12 @@ impl Bench {
 /// More ticks than any row has work for.
 const TICKS_MAX: usize = 2000;
 
+const CALLER: &str = "192.0.2.1:5060";
+const CALLEE: &str = "192.0.2.2:5060";
+const ELSEWHERE: &str = "198.51.100.9:5060";
+
 fn peer() -> Peer {
-    Peer { listener: ListenerId(0), addr: addr("192.0.2.1:5060") }
+    Peer { listener: ListenerId(0), addr: addr(CALLER) }
 }
 
 fn shown(value: &Value) -> String {

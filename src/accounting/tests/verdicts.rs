@@ -1,4 +1,5 @@
-//! The table of `verdict`: each final code, by each respondent, to a BYE and a re-INVITE of each side, on each way.
+//! The table of `verdict`: each final code, by each respondent, to a BYE and a re-INVITE of each side, on each way, from
+//! each place.
 
 use std::ops::RangeInclusive;
 
@@ -55,25 +56,33 @@ const TABLE: &[Row] = &[
     ("INFO", "any", "any", &[ALL], Effect::Nothing),
 ];
 
-fn wanted(method: &str, way: &str, by: &str, code: u16) -> Effect {
+fn row(table: &[Row], method: &str, way: &str, by: &str, code: u16) -> Effect {
     let fits = |row: &&Row| {
-        row.0 == method
+        [method, "any"].contains(&row.0)
             && [way, "any"].contains(&row.1)
             && [by, "any"].contains(&row.2)
             && row.3.iter().any(|codes| codes.contains(&code))
     };
-    TABLE.iter().find(fits).unwrap_or_else(|| panic!("no row for {method} {way} {by} {code}")).4
+    table.iter().find(fits).unwrap_or_else(|| panic!("no row for {method} {way} {by} {code}")).4
+}
+
+fn wanted(method: &str, way: &str, by: &str, code: u16) -> Effect {
+    row(TABLE, method, way, by, code)
 }
 
 /// A call of nine seconds with this request and its response.
-fn played(method: &str, sender: &str, way: &str, by: &str, code: u16) -> Bench {
-    let mut bench = Bench::new(settings(), "a0 f0");
+fn steps(method: &str, sender: &str, way: &str, by: &str, code: u16) -> String {
     let answer = match by {
         "peer" => code.to_string(),
         "nobody" => format!("round X ={code}; ={code}"),
         _ => format!("={code}"),
     };
-    bench.play(&format!("INVITE; 200 b; ACK; +9; {method} {sender} b {way}; {answer}"));
+    format!("INVITE; 200 b; ACK; +9; {method} {sender} b {way}; {answer}")
+}
+
+fn played(method: &str, sender: &str, way: &str, by: &str, code: u16) -> Bench {
+    let mut bench = Bench::new(settings(), "a0 f0");
+    bench.play(&steps(method, sender, way, by, code));
     bench
 }
 
@@ -148,6 +157,61 @@ fn a_call_ends_only_when_its_other_end_says_so() {
                         }
                         check(method, sender, way, by, code);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Method, place, who answered, codes, what becomes of the call, where the ends have addresses of their own and the request
+/// goes along the dialog, but does not come from its sender.
+const FROM_OTHERS: &[Row] = &[
+    ("any", "any", "gateway", &[ALL], Effect::Nothing),
+    ("BYE", "any", "nobody", &[ALL], Effect::Asks),
+    ("BYE", "any", "peer", &[200..=299], Effect::Asks),
+    ("BYE", "any", "peer", GONE, Effect::Asks),
+    ("BYE", "any", "peer", &[401..=401, 407..=407], Effect::Waits),
+    ("BYE", "any", "peer", &[408..=408], Effect::Asks),
+    ("BYE", "any", "peer", &[ALL], Effect::Refused),
+    ("INVITE", "elsewhere", "peer", &[200..=299], Effect::Agrees),
+    ("any", "any", "any", &[ALL], Effect::Nothing),
+];
+
+/// A request that did not come from its sender ends no call, whoever answers it what: the end it names is asked.
+#[test]
+fn who_speaks_for_another_ends_nothing() {
+    let cases = ["BYE", "INVITE", "UPDATE", "INFO"].into_iter().flat_map(|method| {
+        ["elsewhere", "behind"]
+            .into_iter()
+            .flat_map(move |place| ["peer", "nobody", "gateway"].into_iter().map(move |by| (method, place, by)))
+    });
+    for ((method, place, by), code) in cases.flat_map(|case| ALL.map(move |code| (case, code))) {
+        for sender in ["caller", "callee"] {
+            let name = format!("{method} of the {sender} from {place}, answered {code} by {by}");
+            if by == "nobody" && code < 300 {
+                continue;
+            }
+            let play = || {
+                let mut bench = Bench::new(settings(), "a0");
+                bench.has_places = true;
+                bench.play(&steps(method, sender, place, by, code));
+                bench
+            };
+            let mut bench = play();
+            let kinds = |bench: &Bench| bench.made[1..].iter().map(|made| made.record.kind).collect::<Vec<_>>();
+            match row(FROM_OTHERS, method, place, by, code) {
+                Effect::Asks | Effect::Waits => {
+                    let wait = if [401, 407].contains(&code) && by == "peer" { "asks nobody; +5" } else { "+0" };
+                    bench.play(&format!("{wait}; asks {sender} 200; asks nobody"));
+                    assert_eq!((kinds(&bench), bench.engine.calls()), (vec![], 1), "{name}: {}", bench.records());
+                    let mut bench = play();
+                    bench.play(&format!("{wait}; asks {sender} 481"));
+                    has_ended_at_nine(&bench, &name);
+                }
+                effect => {
+                    let made = if effect == Effect::Agrees { vec![Kind::Interim] } else { vec![] };
+                    bench.play("asks nobody; +600; asks nobody");
+                    assert_eq!((kinds(&bench), bench.engine.calls()), (made, 1), "{name}: {}", bench.records());
                 }
             }
         }
