@@ -4,7 +4,6 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +19,7 @@ use super::mailbox::{Mail, Mailbox};
 use crate::clock::{self, Instant};
 use crate::sip::proxy::locate;
 use crate::sip::stack::{Destination, QueryId};
-use crate::timers::random::Random;
+use crate::timers::random::{Random, seed};
 
 /// Questions that wait for the resolver at most; beyond it they lead nowhere, at once.
 pub const QUESTIONS_MAX: usize = 4096;
@@ -161,7 +160,7 @@ impl Desk {
             names: HashMap::new(),
             earlier: HashSet::new(),
             queued: VecDeque::new(),
-            random: Random::new([0, 1].map(|half| RandomState::new().hash_one(half))),
+            random: Random::new(seed()),
         }
     }
 

@@ -4,9 +4,6 @@
 //! that is 1 ms under low load and up to `gather_max` under load. A commit has a fixed cost of about 0.4 ms of CPU, so
 //! the gathering decides what a call costs.
 
-#![allow(unsafe_code, reason = "the system call getrandom")]
-
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,6 +14,7 @@ use crossbeam_channel::{Receiver, bounded};
 use crate::clock::{self, Instant, Now};
 use crate::ids::SinkNumber;
 use crate::record::Commit;
+use crate::timers::random;
 
 use super::Lease;
 use super::balance::{Loss, Stats};
@@ -112,12 +110,7 @@ fn secret(queue: &mut Queue) -> Result<[u8; 16], StoreError> {
     if let Some(secret) = queue.meta_bytes(SECRET_NAME).and_then(|bytes| bytes.try_into().ok()) {
         return Ok(secret);
     }
-    let mut secret = [0_u8; 16];
-    // SAFETY: the pointer and length describe `secret`.
-    let got = unsafe { libc::getrandom(secret.as_mut_ptr().cast(), secret.len(), 0) };
-    if got != 16 {
-        return Err(StoreError::Io(io::Error::last_os_error()));
-    }
+    let secret = random::secret().map_err(StoreError::Io)?;
     queue.keep_meta_bytes(SECRET_NAME, &secret)?;
     Ok(secret)
 }

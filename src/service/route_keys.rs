@@ -1,6 +1,6 @@
 //! The keys that sign Record-Route values: made at the first start, kept with the queue, replaced when they are old.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use crate::clock;
 use crate::queue;
 use crate::sip::dialog::{KeptKeys, RouteKeys};
 use crate::sip::stack;
+use crate::timers::random;
 
 /// Under which name they are kept.
 const NAME: &str = "route-keys";
@@ -49,7 +50,7 @@ impl Keyring {
         let kept = queue.meta_bytes(NAME).as_deref().and_then(KeptKeys::decode);
         let kept = match kept {
             Some(kept) => kept,
-            None => keep(queue, KeptKeys::first(random()?, now_s()))?,
+            None => keep(queue, KeptKeys::first(random::secret().map_err(KeyError::Random)?, now_s()))?,
         };
         let legacy_good_for = settings.call_good_for.max(settings.dialog_good_for);
         let age_s = AtomicU64::new(age.as_secs());
@@ -77,7 +78,7 @@ impl Keyring {
         if !kept.is_due(now_s(), self.age_s.load(Ordering::Relaxed)) {
             return Ok(false);
         }
-        *lock(&self.kept) = keep(queue, kept.renewed(random()?, now_s()))?;
+        *lock(&self.kept) = keep(queue, kept.renewed(random::secret().map_err(KeyError::Random)?, now_s()))?;
         Ok(true)
     }
 }
@@ -89,13 +90,6 @@ fn lock(kept: &Mutex<KeptKeys>) -> std::sync::MutexGuard<'_, KeptKeys> {
 fn keep(queue: &queue::Handle, kept: KeptKeys) -> Result<KeptKeys, KeyError> {
     queue.keep_meta_bytes(NAME, &kept.encode()).map_err(KeyError::Keep)?;
     Ok(kept)
-}
-
-fn random() -> Result<[u8; 16], KeyError> {
-    let mut key = [0; 16];
-    let mut source = std::fs::File::open("/dev/urandom").map_err(KeyError::Random)?;
-    source.read_exact(&mut key).map_err(KeyError::Random)?;
-    Ok(key)
 }
 
 fn now_s() -> u64 {

@@ -34,6 +34,7 @@ use crate::queue::{self, Desk};
 use crate::record::Kind;
 use crate::shard::Shard;
 use crate::sip::stack::{self, ListenerId, Stack, Transport};
+use crate::timers::random;
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -278,7 +279,7 @@ impl Service {
 
     /// Appends Accounting-Off, which leaves after all records before it.
     pub fn sign_off(&self) -> queue::Producer {
-        super::nas::announce(&self.queue, Kind::Off, self.announced, clock::now(), seed(usize::MAX - 2))
+        super::nas::announce(&self.queue, Kind::Off, self.announced, clock::now(), seed())
     }
 
     /// Whether a record waits for a sink that is told of the end, or is still on its way into the queue.
@@ -333,7 +334,7 @@ impl ShardParts<'_> {
         let sip = &self.plan.sip;
         let stack = stack::Settings { shard: (number, sip.shards), ..sip.stack.clone() };
         let (shard, settings, recipe) = (self.plan.shard.clone(), self.settings.clone(), self.recipe.clone());
-        let seed = seed(number);
+        let seed = seed();
         let make = move || Shard::new(shard, Stack::new(stack), restored(settings, seed, calls), recipe);
         let parts = Parts {
             number,
@@ -358,7 +359,7 @@ fn announce_start(plan: &Plan, opened: &queue::Started, started: Now) -> SinkMas
     let announced = announced.fold(SinkMask::NONE, |mask, (_, number)| mask.with(*number));
     if opened.report.calls_lost {
         // Nobody waits for the receipt: a queue that takes nothing says so by its alarm.
-        drop(super::nas::announce(&opened.handle, Kind::On, announced, started, seed(usize::MAX - 1)));
+        drop(super::nas::announce(&opened.handle, Kind::On, announced, started, seed()));
     }
     announced
 }
@@ -470,15 +471,14 @@ fn sign_with(sip: &mut SipPlan, secret: [u8; 16], queue: &queue::Handle) -> Resu
     let keys = Keyring::open(queue, secret, sip.route_key_age, &sip.stack)?;
     sip.stack.key = secret;
     sip.stack.route_keys = keys.keys();
-    sip.stack.incarnation = seed(usize::MAX).to_le_bytes();
+    sip.stack.incarnation = seed().to_le_bytes();
     Ok(keys)
 }
 
-/// Random octets of a process; none of another number.
-fn seed(number: usize) -> u128 {
-    use std::hash::{BuildHasher, RandomState};
-    let half = || u128::from(RandomState::new().hash_one((number, std::process::id(), clock::wall().0)));
-    half() << 64 | half()
+/// Random octets.
+fn seed() -> u128 {
+    let [high, low] = random::seed();
+    u128::from(high) << 64 | u128::from(low)
 }
 
 fn start_resolver(

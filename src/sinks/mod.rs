@@ -20,7 +20,6 @@ pub mod view;
 pub mod worker;
 
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::ids::Seq;
 use crate::queue::{Lease, Settlement};
@@ -61,11 +60,6 @@ pub struct Outcome {
     pub seq: Seq,
     /// What became of it.
     pub settlement: Settlement,
-}
-
-/// Two numbers nobody can guess: the keys the standard library draws for its hash tables.
-fn seed() -> [u64; 2] {
-    std::array::from_fn(|_| RandomState::new().build_hasher().finish())
 }
 
 /// Delivery attempts that ended, by `sink` and `outcome` (`delivered`, `retry`, `parked`).

@@ -211,7 +211,7 @@ pub(super) fn record(kind: Kind) -> Record {
     let now = clock::wall();
     let is_end = matches!(kind, Kind::Stop | Kind::Cdr);
     let millis = u64::try_from(now.0 / 1000).unwrap_or(0);
-    let random = super::seed();
+    let random = crate::timers::random::seed();
     let id = RecordIds::new(u128::from(random[0]) << 64 | u128::from(random[1])).next(millis);
     let session = format!("{:032x}", id.0);
     Record {

@@ -1,9 +1,28 @@
 //! Random numbers for identifiers and jitter, from a seed, so that a machine is repeatable in tests and unpredictable in
 //! service; and the doubling of waits that they go with.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
+
+/// Two numbers nobody can guess: the keys the standard library draws for its hash tables.
+pub(crate) fn seed() -> [u64; 2] {
+    std::array::from_fn(|_| RandomState::new().build_hasher().finish())
+}
+
+/// Octets nobody can guess, to sign what goes out and comes back.
+///
+/// # Errors
+/// What the kernel says.
+#[allow(unsafe_code, reason = "the system call getrandom")]
+pub(crate) fn secret() -> io::Result<[u8; 16]> {
+    let mut secret = [0_u8; 16];
+    // SAFETY: the pointer and length describe `secret`.
+    let got = unsafe { libc::getrandom(secret.as_mut_ptr().cast(), secret.len(), 0) };
+    if got == 16 { Ok(secret) } else { Err(io::Error::last_os_error()) }
+}
 
 /// A counter through SipHash with a secret key: numbers nobody can predict from earlier ones.
 #[derive(Clone, Debug)]

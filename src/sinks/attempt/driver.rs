@@ -15,7 +15,8 @@ use crate::ids::{CallHash, Seq};
 use crate::queue::{Lease, Settlement};
 use crate::record::{Kind, Record};
 use crate::sinks::kind::Ground;
-use crate::sinks::{Outcome, Sink, seed};
+use crate::sinks::{Outcome, Sink};
+use crate::timers::random::seed;
 
 /// Longest wait for the end of an attempt, and of the goodbye, when the sink closes.
 pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);

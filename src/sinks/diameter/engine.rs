@@ -95,7 +95,7 @@ impl Engine {
         let mut engine = Self {
             name: Arc::clone(name),
             links: settings.peers.iter().map(|_| Link::new(RECEIVED_OCTETS_MAX)).collect(),
-            client: Client::new(now.mono, settings, super::seed()),
+            client: Client::new(now.mono, settings, crate::timers::random::seed()),
             transports,
             names,
             wanted: Vec::new(),

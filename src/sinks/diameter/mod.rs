@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use self::acr::SetupErrors;
 use self::engine::{Engine, Transports};
 use self::settings::Settings;
-use super::{Outcome, Sink, seed};
+use super::{Outcome, Sink};
 use crate::accounting::Key;
 use crate::diameter::avp::Avps;
 use crate::diameter::code;

@@ -31,7 +31,7 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     let dictionary = Arc::clone(&settings.accounting.dictionary);
     let more = encode(&dictionary, &wanted.attributes)?;
     let setup = |why: String| TrialError::Setup { why };
-    let salt = super::seed()[0] as u32;
+    let salt = crate::timers::random::seed()[0] as u32;
     let mut sink =
         DiameterSink::new(name, settings, salt, Seq(0)).map_err(|error| setup(crate::causes::chain_text(&error)))?;
     let record = record(wanted.kind);
@@ -71,7 +71,7 @@ pub async fn ask(name: &str, settings: &Settings, wait: Duration) -> Result<Vec<
     let mut all = Vec::new();
     for peer in &settings.peers {
         let one = Settings { peers: vec![peer.clone()], ..settings.clone() };
-        let salt = super::seed()[0] as u32;
+        let salt = crate::timers::random::seed()[0] as u32;
         let mut sink = DiameterSink::new(name, &one, salt, Seq(0))
             .map_err(|error| TrialError::Setup { why: crate::causes::chain_text(&error) })?;
         let mut outcomes = Vec::new();

@@ -30,13 +30,14 @@ use self::meters::Meters;
 use self::names::Names;
 use super::meters::counts;
 use super::view::ServerView;
-use super::{Outcome, Sink, seed};
+use super::{Outcome, Sink};
 use crate::clock::{self, Instant, Now};
 use crate::ids::Seq;
 use crate::net::socket::Local;
 use crate::queue::{Lease, Settlement};
 use crate::radius::client::{self, Client, Input, Output, ServerStatus, Submission};
 use crate::record::Record;
+use crate::timers::random::seed;
 
 pub use collector::{Collected, Collector};
 pub use meters::{
