@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
 
 use super::dial;
 use crate::diameter::header::{HeaderError, frame};
@@ -26,13 +25,13 @@ const READS_MAX: usize = 8;
 /// answers must not fill the memory.
 const UNWRITTEN_MAX: usize = 1024 * 1024;
 
-type Dialing = Pin<Box<dyn Future<Output = Result<(TcpStream, IpAddr), Cause>> + Send>>;
-type Securing = Pin<Box<dyn Future<Output = Result<Wire, Cause>> + Send>>;
+/// A connection, with its local address when it is new and not only protected.
+pub(super) type Made = (Wire, Option<IpAddr>);
 
 enum Stage {
     None,
-    Dialing(Dialing),
-    Securing(Securing),
+    /// Connecting, or shaking hands.
+    Making(Pin<Box<dyn Future<Output = Result<Made, Cause>> + Send>>),
     Open(Wire),
 }
 
@@ -81,13 +80,13 @@ impl Link {
     pub fn dial(&mut self, peer: &PeerSettings, bind: Option<IpAddr>, user_timeout: Duration) {
         self.drop_transport();
         let connecting = dial::connect(peer.host.clone(), peer.port, bind, user_timeout);
-        self.stage = Stage::Dialing(Box::pin(connecting));
+        self.stage = Stage::Making(Box::pin(connecting));
     }
 
     /// Begins the TLS handshake on the transport that is there.
     pub fn secure(&mut self, files: ClientFiles, name: String) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::None) {
-            Stage::Open(Wire::Tcp(stream)) => Stage::Securing(Box::pin(dial::secure(stream, files, name))),
+            Stage::Open(Wire::Tcp(stream)) => Stage::Making(Box::pin(dial::secure(stream, files, name))),
             other => other,
         };
     }
@@ -101,7 +100,7 @@ impl Link {
 
     pub fn close(&mut self, reset: bool) {
         self.ending = Some(if reset { Ending::Reset } else { Ending::Orderly });
-        if matches!(self.stage, Stage::Dialing(_) | Stage::Securing(_)) {
+        if matches!(self.stage, Stage::Making(_)) {
             self.drop_transport();
         }
     }
@@ -144,32 +143,18 @@ impl Link {
 
     /// Lets a connection or handshake under way go on.
     fn poll_stage(&mut self, cx: &mut Context<'_>, hear: &mut impl FnMut(Event<'_>) -> Hearing) -> Hearing {
-        match &mut self.stage {
-            Stage::Dialing(dialing) => match dialing.as_mut().poll(cx) {
-                Poll::Pending => Hearing::Stop,
-                Poll::Ready(Ok((stream, local))) => {
-                    self.stage = Stage::Open(Wire::Tcp(stream));
-                    hear(Event::Connected(local))
-                }
-                Poll::Ready(Err(cause)) => {
-                    self.stage = Stage::None;
-                    hear(Event::Failed(cause))
-                }
-            },
-            Stage::Securing(securing) => match securing.as_mut().poll(cx) {
-                Poll::Pending => Hearing::Stop,
-                Poll::Ready(Ok(wire)) => {
-                    self.stage = Stage::Open(wire);
-                    hear(Event::Secured)
-                }
-                Poll::Ready(Err(cause)) => {
-                    self.stage = Stage::None;
-                    hear(Event::Failed(cause))
-                }
-            },
-            Stage::None => Hearing::Stop,
-            Stage::Open(_) => Hearing::GoOn,
-        }
+        let making = match &mut self.stage {
+            Stage::None => return Hearing::Stop,
+            Stage::Open(_) => return Hearing::GoOn,
+            Stage::Making(making) => making,
+        };
+        let Poll::Ready(made) = making.as_mut().poll(cx) else { return Hearing::Stop };
+        let (stage, event) = match made {
+            Ok((wire, local)) => (Stage::Open(wire), local.map_or(Event::Secured, Event::Connected)),
+            Err(cause) => (Stage::None, Event::Failed(cause)),
+        };
+        self.stage = stage;
+        hear(event)
     }
 
     /// Cuts what was read into messages.
