@@ -15,7 +15,7 @@ use super::{Collision, Dictionary};
 /// A dictionary in the making. Later definitions win.
 #[derive(Debug, Default)]
 pub struct Builder {
-    pub(super) load: Load,
+    load: Load,
     drafts: Vec<Draft>,
     by_name: HashMap<Box<str>, usize>,
     vendors: Vec<Vendor>,

@@ -157,7 +157,7 @@ impl Rules for Lines {
         for block in std::mem::take(&mut file.state.blocks) {
             let word = if block.is_vendor { "BEGIN-VENDOR" } else { "BEGIN-TLV" };
             let text = format!("`{word} {}` has no end in this file", block.name);
-            file.builder.load.problems.warn(&block.from, text);
+            file.builder.load().problems.warn(&block.from, text);
         }
     }
 }

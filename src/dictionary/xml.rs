@@ -22,7 +22,7 @@ const DEPTH_MAX: usize = 16;
 pub(super) fn read(builder: &mut Builder, name: &str, text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else {
         let origin = Origin { file: name.into(), line: 0 };
-        return builder.load.problems.error(&origin, "XML that is not UTF-8");
+        return builder.load().problems.error(&origin, "XML that is not UTF-8");
     };
     File {
         builder,
@@ -117,7 +117,7 @@ impl File<'_> {
             "item" => self.item(tag),
             "rule" => {
                 if let (Some(place), Some(name)) = (self.place, self.attribute(tag, "avp"))
-                    && self.builder.load.count(&self.at)
+                    && self.builder.load().count(&self.at)
                 {
                     self.builder.member(place, &name);
                 }
@@ -140,7 +140,7 @@ impl File<'_> {
         match id.parse::<u32>() {
             Ok(0) => {}
             Ok(id) => {
-                if self.builder.load.count(&self.at) {
+                if self.builder.load().count(&self.at) {
                     self.builder.vendor(&name, id, &self.at);
                 }
             }
@@ -185,7 +185,7 @@ impl File<'_> {
             let hint = hint.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             return self.error(format!("unknown type `{word}` of `{}`{hint}", draft.name));
         };
-        if !self.builder.load.count(&self.at) {
+        if !self.builder.load().count(&self.at) {
             return;
         }
         let new = New {
@@ -203,13 +203,13 @@ impl File<'_> {
         let Some(place) = self.place else { return };
         let (Some(name), Some(code)) = (self.attribute(tag, "name"), self.attribute(tag, "code")) else { return };
         match code.parse::<i64>() {
-            Ok(number) if self.builder.load.count(&self.at) => self.builder.value_of(place, &name, number, &self.at),
+            Ok(number) if self.builder.load().count(&self.at) => self.builder.value_of(place, &name, number, &self.at),
             Ok(_) => {}
             Err(_) => self.error(format!("`{code}` of item `{name}` is no number")),
         }
     }
 
     fn error(&mut self, text: impl Into<String>) {
-        self.builder.load.problems.error(&self.at, text);
+        self.builder.load().problems.error(&self.at, text);
     }
 }

@@ -70,14 +70,9 @@ const HALF_PRIVATE: &[&str] = &[
     "cli::demo_agents::Callee",
     "config::keyword_file::KeywordFile",
     "diameter::route::slot::Slot",
-    "dictionary::build::Builder",
-    "dictionary::diameter::build::Builder",
     "dictionary::reader::File",
     "dictionary::reader::Load",
-    "sinks::diameter::acr::target::Finder",
     "sinks::diameter::acr::target::Target",
-    "sinks::diameter::engine::Engine",
-    "sinks::radius::profile::Finder",
 ];
 
 /// What nobody may leave behind.

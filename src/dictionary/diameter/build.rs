@@ -18,7 +18,7 @@ use crate::dictionary::types::Origin;
 /// A dictionary in the making. Later definitions win.
 #[derive(Debug, Default)]
 pub struct Builder {
-    pub(in crate::dictionary) load: Load,
+    load: Load,
     drafts: Vec<Draft>,
     by_name: HashMap<Box<str>, Vec<usize>>,
     by_code: HashMap<(u32, u32), usize>,

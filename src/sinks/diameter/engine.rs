@@ -69,15 +69,15 @@ pub(super) struct Engine {
     names: Names,
     wanted: Vec<Output>,
     doing: Vec<Output>,
-    pub ended: Vec<Outcome>,
+    ended: Vec<Outcome>,
     /// Who is told how often servers want interim records.
-    pub interims: Option<Interims>,
+    interims: Option<Interims>,
     /// Who keeps Class over a restart.
-    pub keeper: Option<Keeper>,
+    keeper: Option<Keeper>,
     /// Sessions of the records that are out, for `interims`.
     sessions: HashMap<Seq, Key>,
     /// What goes and comes, for a test record.
-    pub tap: Option<Vec<Seen>>,
+    tap: Option<Vec<Seen>>,
     reported_at: Instant,
     told_capacity: usize,
     task: Option<Waker>,
@@ -135,6 +135,21 @@ impl Engine {
         if self.interims.is_some() {
             self.sessions.insert(seq, session);
         }
+    }
+
+    /// Moves what ended to `out`.
+    pub fn drain(&mut self, out: &mut Vec<Outcome>) {
+        out.append(&mut self.ended);
+    }
+
+    /// Tells this of the intervals that servers ask for.
+    pub fn tell(&mut self, interims: Interims) {
+        self.interims = Some(interims);
+    }
+
+    /// Notes what goes and comes from here on; gives what was noted so far.
+    pub fn note_all(&mut self) -> Vec<Seen> {
+        self.tap.replace(Vec::new()).unwrap_or_default()
     }
 
     /// Takes up what an earlier process kept by `keeper`, which keeps from here on.

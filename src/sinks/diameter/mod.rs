@@ -154,7 +154,7 @@ impl DiameterSink {
     /// Tells `interims` what servers ask for (Acct-Interim-Interval, RFC 6733 §9.8.2).
     #[must_use]
     pub fn with_interims(self, interims: Interims) -> Self {
-        lock(&self.engine).interims = Some(interims);
+        lock(&self.engine).tell(interims);
         self
     }
 
@@ -223,7 +223,7 @@ impl Sink for DiameterSink {
             poll_fn(|cx| lock(&self.engine).poll_news(cx)).await;
         }
         out.append(&mut self.ended);
-        out.append(&mut lock(&self.engine).ended);
+        lock(&self.engine).drain(out);
     }
 
     async fn close(&mut self, out: &mut Vec<Outcome>) {
@@ -236,7 +236,7 @@ impl Sink for DiameterSink {
         };
         let _left = tokio::time::timeout(self.patience, gone).await;
         out.append(&mut self.ended);
-        out.append(&mut lock(&self.engine).ended);
+        lock(&self.engine).drain(out);
     }
 }
 

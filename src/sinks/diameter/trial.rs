@@ -41,7 +41,7 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
     if messages.is_empty() {
         return Err(TrialError::Usage { what: "the sink makes no record of that kind (`without`)".to_owned() });
     }
-    lock(&sink.engine).tap = Some(Vec::new());
+    drop(lock(&sink.engine).note_all());
     let settlement = timeout(wanted.wait, deliver(&mut sink, &record, &messages)).await.ok().flatten();
     let status = lock(&sink.engine).status();
     let verdict = match settlement {
@@ -55,7 +55,7 @@ pub async fn send(name: &str, settings: &Settings, wanted: &Wanted) -> Result<Tr
         },
         Some(settlement) => settlement.into(),
     };
-    let tapped = lock(&sink.engine).tap.take().unwrap_or_default();
+    let tapped = lock(&sink.engine).note_all();
     let names: Vec<String> = status.peers.iter().map(|peer| format!("{} ({})", peer.name, peer.target)).collect();
     let mut goodbye = Vec::new();
     sink.close(&mut goodbye).await;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::dictionary::{Dictionary, Handle, Type};
 
+use super::SetupErrors;
 use super::settings::{Columns, FieldMapping, Settings};
 use crate::radius::attribute::{Limit, Oversize, Priority};
 use crate::radius::number;
@@ -98,12 +99,17 @@ impl Target {
 pub(super) struct Finder<'a> {
     dictionary: &'a Dictionary,
     settings: &'a Settings,
-    pub(super) errors: Vec<SetupError>,
+    errors: Vec<SetupError>,
 }
 
 impl<'a> Finder<'a> {
     pub(super) fn new(settings: &'a Settings) -> Self {
         Self { dictionary: &settings.dictionary, settings, errors: Vec::new() }
+    }
+
+    /// All was found, unless something was wrong.
+    pub(super) fn finish(self) -> Result<(), SetupErrors> {
+        if self.errors.is_empty() { Ok(()) } else { Err(crate::sinks::mapping::SetupErrors(self.errors)) }
     }
 
     /// An attribute the profile may have.

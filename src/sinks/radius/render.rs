@@ -93,9 +93,7 @@ impl Renderer {
         };
         let leg_number = finder.optional("Tollgate-Leg-Number", Priority::ESSENTIAL);
         let leg_count = finder.optional("Tollgate-Leg-Count", Priority::ESSENTIAL);
-        if !finder.errors.is_empty() {
-            return Err(mapping::SetupErrors(finder.errors));
-        }
+        finder.finish()?;
         let mut service = Vec::new();
         if let Some(number) = settings.service_type {
             packet::push(&mut service, number::SERVICE_TYPE, &number.to_be_bytes());

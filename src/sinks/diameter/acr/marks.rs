@@ -97,5 +97,5 @@ impl Marks {
 /// The flags that an echoed Class has: M only by configuration, for no grammar of an ACR names it.
 #[must_use]
 pub fn class_flags(settings: &Settings) -> u8 {
-    Finder::new(settings).marks.flags(0, code::CLASS, 0)
+    Finder::new(settings).marks().flags(0, code::CLASS, 0)
 }

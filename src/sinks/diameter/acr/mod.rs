@@ -133,7 +133,7 @@ impl Renderer {
         let record_id = finder.named(&settings.record_id, "the record id");
         let own_field = if own { finder.named("Tollgate-Field", "fields without an AVP") } else { None };
         let shortened = if own { finder.named("Tollgate-Shortened", "shortened values") } else { None };
-        let marks = finder.marks.clone();
+        let marks = finder.marks().clone();
         finder.finish()?;
         let origin = avps(|out| {
             out.avp(code::ORIGIN_HOST, 0, flag::MANDATORY, settings.identity.as_bytes());

@@ -269,7 +269,7 @@ impl mapping::Target<Page<'_>> for Target {
 /// Resolves labels and collects what is wrong.
 pub(super) struct Finder<'a> {
     dictionary: &'a Dictionary,
-    pub(super) marks: Marks,
+    marks: Marks,
     /// Labels whose flag M the configuration changes, with what they mean.
     changed: Vec<(&'static str, String, (u32, u32))>,
     /// AVPs that were found for something.
@@ -290,6 +290,10 @@ impl<'a> Finder<'a> {
         let optional = finder.numbers(&settings.optional, "an AVP without M", "`optional`");
         finder.marks = Marks::new(settings.application, mandatory, optional);
         finder
+    }
+
+    pub(super) const fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     pub(super) fn finish(mut self) -> Result<(), SetupErrors> {
