@@ -112,19 +112,9 @@ impl Building {
             }
             group.first = seq + 1;
             let parts = u8::try_from(frame::parts_of(record.body.len())).expect("bodies are limited to 16 parts");
-            for part in 0..parts {
-                let begin = usize::from(part) * frame::PART_BYTES;
-                let end = record.body.len().min(begin + frame::PART_BYTES);
-                let framed = RecordPart {
-                    seq,
-                    part,
-                    parts,
-                    total,
-                    id: record.id,
-                    call: record.call,
-                    sinks: record.sinks,
-                    body: &record.body[begin..end],
-                };
+            for (part, body) in (0..).zip(record.body.chunks(frame::PART_BYTES)) {
+                let Fresh { id, call, sinks, .. } = *record;
+                let framed = RecordPart { seq, part, parts, total, id, call, sinks, body };
                 out.clear();
                 frame::push_record(&mut out, &framed);
                 batch.insert(&layout::record_key(seq, part), out.as_slice());

@@ -53,6 +53,17 @@ pub struct Select {
     pub until: Option<(Seq, Timestamp)>,
 }
 
+impl Select {
+    /// Whether it is about a record at this place and of this name.
+    fn picks(&self, seq: u64, id: RecordId) -> bool {
+        match self.pick {
+            Some(Pick::Seq(picked)) => picked.0 == seq,
+            Some(Pick::Id(picked)) => picked == id,
+            None => true,
+        }
+    }
+}
+
 /// What to do with the selected records.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Action {
@@ -368,12 +379,8 @@ impl Queue {
         let batch = read_records(self.chain.database(index)?, from, last, count);
         let mut page = Page { next: Some(Position::Waiting(Seq(batch.next))), ..Page::default() };
         for record in batch.records {
-            let wanted = match query.select.pick {
-                Some(Pick::Seq(seq)) => seq.0 == record.seq,
-                Some(Pick::Id(id)) => id == record.id,
-                None => true,
-            };
-            let wanted = wanted && query.select.until.is_none_or(|(last, _)| record.seq <= last.0);
+            let wanted = query.select.picks(record.seq, record.id)
+                && query.select.until.is_none_or(|(last, _)| record.seq <= last.0);
             let sinks = self.waiting_for(&record, query.select.sink);
             if !wanted || sinks.is_empty() {
                 continue;
@@ -445,24 +452,9 @@ impl Queue {
             let done = match action {
                 Action::Retry => self.sinks[index].window_mut().hurry(seq),
                 Action::Drop => self.leave(index, seq, record.body.len(), now.mono, |balance| balance.dropped += 1),
-                Action::Park { reason } if self.sinks[index].window().slot(seq).is_some() => {
-                    self.park(index, seq, record.body.clone(), (reason.clone(), 0), now);
-                    true
-                }
                 Action::Park { reason } => {
-                    self.parking.add(Parked {
-                        sink,
-                        id: record.id,
-                        seq,
-                        call: record.call,
-                        code: 0,
-                        attempts: 0,
-                        first_tried: None,
-                        parked: now.wall,
-                        reason: reason.clone(),
-                        body: record.body.clone(),
-                        overtaken: None,
-                    });
+                    let what = (record.id, record.call, record.body.clone());
+                    self.park(index, seq, what, (reason, 0), now);
                     true
                 }
             };
@@ -489,11 +481,7 @@ impl Queue {
         for parked in found {
             let wanted = query.select.sink.is_none_or(|sink| sink == parked.sink)
                 && query.select.until.is_none_or(|(last, by)| parked.seq <= last.0 && parked.parked <= by)
-                && match query.select.pick {
-                    Some(Pick::Seq(seq)) => seq.0 == parked.seq,
-                    Some(Pick::Id(id)) => id == parked.id,
-                    None => true,
-                };
+                && query.select.picks(parked.seq, parked.id);
             match &query.action {
                 _ if !wanted => {}
                 None => page.items.push(parked_item(parked)),

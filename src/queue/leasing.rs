@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::{Instant, Now};
-use crate::ids::{RecordId, Seq, SinkNumber};
+use crate::ids::{CallHash, RecordId, Seq, SinkNumber};
 
 use super::barrier::hold_back;
 use super::notice::Notice;
@@ -175,8 +175,8 @@ impl Queue {
                 self.wait_on(index, seq.0, after, reason, now);
             }
             Settlement::Park { reason, code } => {
-                if let Some(body) = self.sinks[index].body(seq.0) {
-                    self.park(index, seq.0, body, (reason, code), now);
+                if let Some(record) = self.sinks[index].record(seq.0) {
+                    self.park(index, seq.0, record, (&reason, code), now);
                 }
             }
         }
@@ -195,29 +195,35 @@ impl Queue {
         let tried = settings.attempts_max > 0 && slot.attempts >= settings.attempts_max;
         let age = now.wall.since(super::window::made(slot.id));
         let old = !settings.retry_age_max.is_zero() && age >= settings.retry_age_max;
-        let body = slot.body.clone().filter(|_| tried || old);
-        if let Some(body) = body {
-            self.park(index, seq, body, (reason, 0), now);
+        if let Some(record) = self.sinks[index].record(seq).filter(|_| tried || old) {
+            self.park(index, seq, record, (&reason, 0), now);
         } else {
             let reason = shortened(&reason, REASON_BYTES_MAX).to_owned();
             self.sinks[index].window_mut().back_off(seq, now.mono, after, reason);
         }
     }
 
-    /// Sets a record of a window aside; done by the next [`Queue::tick`].
-    pub(super) fn park(&mut self, index: usize, seq: u64, body: Bytes, (reason, code): (String, u32), now: Now) {
+    /// Sets a record aside, which is in the window of its sink perhaps; done by the next [`Queue::tick`].
+    pub(super) fn park(
+        &mut self,
+        index: usize,
+        seq: u64,
+        (id, call, body): (RecordId, CallHash, Bytes),
+        (reason, code): (&str, u32),
+        now: Now,
+    ) {
         let sink = &mut self.sinks[index];
-        let Some(slot) = sink.window().slot(seq) else { return };
+        let slot = sink.window().slot(seq);
         self.parking.add(Parked {
             sink: sink.number(),
-            id: slot.id,
+            id,
             seq,
-            call: slot.call,
+            call,
             code,
-            attempts: slot.attempts,
-            first_tried: slot.first_tried,
+            attempts: slot.map_or(0, |slot| slot.attempts),
+            first_tried: slot.and_then(|slot| slot.first_tried),
             parked: now.wall,
-            reason: shortened(&reason, REASON_BYTES_MAX).to_owned(),
+            reason: shortened(reason, REASON_BYTES_MAX).to_owned(),
             body,
             overtaken: None,
         });

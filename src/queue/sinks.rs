@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::spool::StoredRecord;
 use super::window::{Slot, Window, made};
 use crate::clock::{Instant, Now, Timestamp};
-use crate::ids::{RecordId, SINKS_MAX, SinkMask, SinkNumber};
+use crate::ids::{CallHash, RecordId, SINKS_MAX, SinkMask, SinkNumber};
 
 /// All sinks the queue knows.
 #[derive(Debug)]
@@ -350,9 +350,10 @@ impl Sink {
         missing
     }
 
-    /// Octets of the record at `seq`, if they are in memory.
-    pub fn body(&self, seq: u64) -> Option<Bytes> {
-        self.window.slot(seq)?.body.clone()
+    /// Name, call and octets of the record at `seq`, if they are in memory.
+    pub fn record(&self, seq: u64) -> Option<(RecordId, CallHash, Bytes)> {
+        let slot = self.window.slot(seq)?;
+        Some((slot.id, slot.call, slot.body.clone()?))
     }
 
     /// Age of the oldest record that waits. `find` looks for one, and for its name; when only that cannot be told, what was

@@ -179,7 +179,7 @@ impl Queue {
     }
 
     fn waits_unread(&self, sink: SinkNumber, seq: u64) -> bool {
-        let waits = |sink: &Sink| self.chain.waits(sink.since(), seq) && sink.body(seq).is_none();
+        let waits = |sink: &Sink| self.chain.waits(sink.since(), seq) && sink.record(seq).is_none();
         self.sinks.by_number(sink).is_some_and(waits)
     }
 
