@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::clock::Timestamp;
-use crate::ids::RecordId;
+use crate::ids::{RecordId, RecordIds};
 
 pub use commit::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, Entry, NOTE_BYTES_MAX, NOTES_KEPT};
 pub use value::{Fields, Value};
@@ -272,4 +272,32 @@ pub struct Record {
     pub table: Option<String>,
     /// Values shortened by a limit of ours before the record was stored.
     pub shortened: bool,
+}
+
+impl Record {
+    /// A record that no call makes, with nothing in it but what it is and when; `seed` is random.
+    #[must_use]
+    pub fn of_no_call(kind: Kind, at: Timestamp, seed: u128) -> Self {
+        Self {
+            id: RecordIds::new(seed).next(u64::try_from(at.0 / 1000).unwrap_or(0)),
+            kind,
+            method: Vec::new(),
+            from_tag: Vec::new(),
+            to_tag: Vec::new(),
+            call_id: Vec::new(),
+            cseq: 0,
+            code: 0,
+            reason: Vec::new(),
+            in_dialog: false,
+            session: String::new(),
+            multi_session: String::new(),
+            number: None,
+            times: Times { event: at, created: at, ..Times::default() },
+            end: None,
+            fields: Fields::new(),
+            legs: Vec::new(),
+            table: None,
+            shortened: false,
+        }
+    }
 }

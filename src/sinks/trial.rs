@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 
 use crate::clock::{self, Instant};
 use crate::dictionary::unquoted;
-use crate::ids::RecordIds;
 use crate::queue::Settlement;
-use crate::record::{Cause, End, Fields, Kind, Party, Record, Times};
+use crate::record::{Cause, End, Kind, Party, Record, Times};
 
 /// Whether one server answers: its name, and why not.
 pub type Reached = (String, Result<(), String>);
@@ -210,38 +209,27 @@ pub(super) fn exchanges<K: PartialEq>(seen: impl IntoIterator<Item = Seen<K>>) -
 pub(super) fn record(kind: Kind) -> Record {
     let now = clock::wall();
     let is_end = matches!(kind, Kind::Stop | Kind::Cdr);
-    let millis = u64::try_from(now.0 / 1000).unwrap_or(0);
-    let random = crate::timers::random::seed();
-    let id = RecordIds::new(u128::from(random[0]) << 64 | u128::from(random[1])).next(millis);
-    let session = format!("{:032x}", id.0);
+    let [high, low] = crate::timers::random::seed().map(u128::from);
+    let blank = Record::of_no_call(kind, now, high << 64 | low);
     Record {
-        id,
-        kind,
         method: if is_end { b"BYE".to_vec() } else { b"INVITE".to_vec() },
         from_tag: b"tollgate-send".to_vec(),
         to_tag: b"tollgate-send".to_vec(),
-        call_id: format!("{id}@tollgate-send").into_bytes(),
+        call_id: format!("{}@tollgate-send", blank.id).into_bytes(),
         cseq: 1,
         code: if matches!(kind, Kind::Failed | Kind::Missed) { 480 } else { 200 },
         reason: b"test record of tollgate send".to_vec(),
         in_dialog: is_end,
-        session,
-        multi_session: String::new(),
+        session: format!("{:032x}", blank.id.0),
         times: Times {
-            event: now,
-            created: now,
             answered: is_end.then_some(now),
             ended: is_end.then_some(now),
             setup: is_end.then_some(Duration::ZERO),
             duration: is_end.then_some(Duration::ZERO),
-            ..Times::default()
+            ..blank.times
         },
         end: is_end.then_some(End { by: Party::Gateway, cause: Cause::Administrator }),
-        fields: Fields::new(),
-        legs: Vec::new(),
-        table: None,
-        number: None,
-        shortened: false,
+        ..blank
     }
 }
 
