@@ -6,11 +6,11 @@
 //! queue.
 
 use std::fs;
-use std::io::Write as _;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -23,8 +23,7 @@ use crate::dictionary::{self, Dictionary};
 use crate::queue::{Desk as _, SinkStats};
 use crate::radius::Secret;
 use crate::service::Service;
-use crate::sinks;
-use crate::sinks::radius::{Collected, Collector};
+use crate::sinks::{diameter, radius};
 
 /// How long the answered calls last.
 const TALK: Duration = Duration::from_millis(1_200);
@@ -33,6 +32,8 @@ const RECORD_WAIT: Duration = Duration::from_secs(10);
 /// How often the queue is asked whether all is settled, and how long at most.
 const BALANCE_LOOK: Duration = Duration::from_millis(20);
 const BALANCE_LOOKS_MAX: u32 = 250;
+/// Any free port of loopback.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Shared secret of gateway and collector.
 const SECRET: &str = "demo-secret-on-loopback";
 
@@ -49,8 +50,8 @@ const CALLS: [(&str, &str, usize); 3] = [
 /// When loopback cannot be used, or when the gateway does not do its job.
 pub fn run() -> Result<(), Failure> {
     let folder = tempfile::tempdir().context("cannot make a folder for the queue")?;
-    let (collector, records) = start_collector()?;
-    let (cdf, requests) = start_diameter_collector()?;
+    let (collector, records) = start_collector("collector", collect_radius)?;
+    let (cdf, requests) = start_collector("cdf", collect_diameter)?;
     let (answering, busy) = (Callee::start(Temper::Answers)?, Callee::start(Temper::Busy)?);
     let listen = free_address()?;
     let text = configuration(folder.path(), listen, [collector, cdf], answering.address, busy.address)?;
@@ -62,37 +63,23 @@ pub fn run() -> Result<(), Failure> {
         "gateway on {listen}, RADIUS collector on {collector}, Diameter collector on {cdf}, callees on {} and {}",
         answering.address, busy.address
     );
-    let result = place_calls(listen, &records, &requests).and_then(|()| balance(&service));
+    let result = place_calls(listen, &[records, requests]).and_then(|()| balance(&service));
     service.drain();
     service.stop();
     Ok(result?)
 }
 
-fn place_calls(
-    gateway: SocketAddr,
-    records: &Receiver<Collected>,
-    requests: &Receiver<sinks::diameter::Collected>,
-) -> anyhow::Result<()> {
+fn place_calls(gateway: SocketAddr, collected: &[Receiver<Shown>]) -> anyhow::Result<()> {
     let caller = Caller::new(gateway)?;
     for (number, (user, what, count)) in CALLS.into_iter().enumerate() {
         println!("\ncall {} to {user} ({what})", number + 1);
         let answered = caller.call(user, TALK)?;
         println!("  SIP: INVITE {}{}", answered.status, if answered.ended { ", BYE 200 OK" } else { "" });
-        for _ in 0..count {
-            let record = records.recv_timeout(RECORD_WAIT).context("a record did not reach the collector")?;
-            ensure!(!record.is_repeat, "a record came twice");
-            println!("  Accounting-Request");
-            for attribute in &record.attributes {
-                println!("    {attribute}");
-            }
-        }
-        for _ in 0..count {
-            let request =
-                requests.recv_timeout(RECORD_WAIT).context("a record did not reach the Diameter collector")?;
-            ensure!(!request.is_repeat, "a record came twice");
-            println!("  {}", request.title);
-            for line in &request.lines {
-                println!("    {line}");
+        for records in collected {
+            for _ in 0..count {
+                let record = records.recv_timeout(RECORD_WAIT).context("a record did not reach its collector")?;
+                ensure!(!record.is_repeat, "a record came twice");
+                record.lines.iter().for_each(|line| println!("  {line}"));
             }
         }
     }
@@ -124,54 +111,54 @@ fn balance(service: &Service) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A collector on a thread of its own; it ends with the process.
-fn start_collector() -> anyhow::Result<(SocketAddr, Receiver<Collected>)> {
-    let (found, records) = channel();
-    let (bound, address) = channel();
-    std::thread::Builder::new().name("collector".to_owned()).spawn(move || {
-        let result = tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
-            runtime.block_on(async {
-                let any = SocketAddr::from(([127, 0, 0, 1], 0));
-                let dictionary = Arc::new(Dictionary::builtin());
-                let mut collector = Collector::bind(any, Secret::new(SECRET), dictionary).await?;
-                drop(bound.send(collector.address()));
-                while found.send(collector.next().await?).is_ok() {}
-                Ok::<_, std::io::Error>(())
-            })
-        });
-        if let Ok(Err(error)) | Err(error) = result {
-            eprintln!("the collector failed: {error}");
-        }
-    })?;
-    let address = address.recv().context("the collector did not start")?.context("the collector has no address")?;
-    Ok((address, records))
+/// A record as a collector decoded it.
+struct Shown {
+    is_repeat: bool,
+    lines: Vec<String>,
 }
 
-/// The same for Diameter.
-fn start_diameter_collector() -> anyhow::Result<(SocketAddr, Receiver<sinks::diameter::Collected>)> {
-    let (found, requests) = channel();
+/// A collector on a thread of its own, which tells its address and what it gets; it ends with the process.
+fn start_collector(
+    name: &'static str,
+    collect: impl AsyncFnOnce(Sender<SocketAddr>, Sender<Shown>) -> io::Result<()> + Send + 'static,
+) -> anyhow::Result<(SocketAddr, Receiver<Shown>)> {
+    let (found, records) = channel();
     let (bound, address) = channel();
-    std::thread::Builder::new().name("cdf".to_owned()).spawn(move || {
-        let result = tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
-            runtime.block_on(async {
-                let any = SocketAddr::from(([127, 0, 0, 1], 0));
-                let dictionary = Arc::new(dictionary::diameter::Dictionary::builtin());
-                let collector = sinks::diameter::Collector::bind(any, "cdf.demo.invalid", "demo.invalid", dictionary);
-                let mut collector = collector.await?;
-                let _received = bound.send(collector.address());
-                while let Some(request) = collector.next().await {
-                    if found.send(request).is_err() {
-                        break;
-                    }
-                }
-                Ok::<_, std::io::Error>(())
-            })
-        });
-        if let Ok(Err(error)) | Err(error) = result {
-            eprintln!("the Diameter collector failed: {error}");
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Err(error) = runtime.and_then(|runtime| runtime.block_on(collect(bound, found))) {
+            eprintln!("the collector {name} failed: {error}");
         }
     })?;
-    Ok((address.recv().context("the Diameter collector did not start")?, requests))
+    Ok((address.recv().with_context(|| format!("the collector {name} did not start"))?, records))
+}
+
+async fn collect_radius(bound: Sender<SocketAddr>, found: Sender<Shown>) -> io::Result<()> {
+    let dictionary = Arc::new(Dictionary::builtin());
+    let mut collector = radius::Collector::bind(ANY, Secret::new(SECRET), dictionary).await?;
+    let _waited_for = bound.send(collector.address()?);
+    loop {
+        let record = collector.next().await?;
+        let attributes = record.attributes.iter().map(|attribute| format!("  {attribute}"));
+        let lines = std::iter::once("Accounting-Request".to_owned()).chain(attributes).collect();
+        if found.send(Shown { is_repeat: record.is_repeat, lines }).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn collect_diameter(bound: Sender<SocketAddr>, found: Sender<Shown>) -> io::Result<()> {
+    let dictionary = Arc::new(dictionary::diameter::Dictionary::builtin());
+    let mut collector = diameter::Collector::bind(ANY, "cdf.demo.invalid", "demo.invalid", dictionary).await?;
+    let _waited_for = bound.send(collector.address());
+    while let Some(request) = collector.next().await {
+        let lines =
+            std::iter::once(request.title).chain(request.lines.iter().map(|line| format!("  {line}"))).collect();
+        if found.send(Shown { is_repeat: request.is_repeat, lines }).is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// An address that was free a moment ago.
