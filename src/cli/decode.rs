@@ -140,14 +140,8 @@ fn json_attribute(attribute: &crate::dictionary::Decoded) -> Value {
 }
 
 fn show(text: &str, mut all: Vec<Value>, arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.format.is_json() {
-        let json = if all.len() == 1 { all.remove(0) } else { Value::Array(all) };
-        output::print_json(&json)?;
-    } else {
-        let lines = text.lines().map(|line| output::shown(line) + "\n");
-        output::print(&lines.collect::<String>())?;
-    }
-    Ok(())
+    let json = if all.len() == 1 { all.remove(0) } else { Value::Array(all) };
+    Ok(arguments.format.print(&json, || text.lines().map(|line| output::shown(line) + "\n").collect())?)
 }
 
 fn hex(octets: &[u8]) -> String {

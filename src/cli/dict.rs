@@ -101,20 +101,15 @@ fn profile(arguments: &Arguments) -> Result<Option<(&str, &'static str)>, Failur
 }
 
 fn show_diameter(dictionary: &diameter::Dictionary, arguments: &Arguments) -> Result<(), Failure> {
-    let (label, value) = (arguments.name(), arguments.value.as_deref());
-    dict_diameter::show(dictionary, label, value, arguments.format.is_json())
+    dict_diameter::show(dictionary, arguments.name(), arguments.value.as_deref(), &arguments.format)
 }
 
 fn show(dictionary: &Dictionary, arguments: &Arguments) -> Result<(), Failure> {
     let Some(name) = arguments.name() else {
         let rows = dictionary.effective();
-        if arguments.format.is_json() {
-            output::print_json(&json!(rows))?;
-        } else {
-            let cells: Vec<_> = rows.iter().map(row).collect();
-            output::print(&output::table(&["NUMBER", "NAME", "TYPE", "FLAGS", "VENDOR", "ORIGIN"], &cells))?;
-        }
-        return Ok(());
+        let cells: Vec<_> = rows.iter().map(row).collect();
+        let heads = ["NUMBER", "NAME", "TYPE", "FLAGS", "VENDOR", "ORIGIN"];
+        return Ok(arguments.format.print(&json!(rows), || output::table(&heads, &cells))?);
     };
     let Some(explanation) = dictionary.explain(name, arguments.value.as_deref()) else {
         let hint = match nearest(name, dictionary.names()) {
@@ -126,12 +121,7 @@ fn show(dictionary: &Dictionary, arguments: &Arguments) -> Result<(), Failure> {
         };
         return Err(Failure::Failed(anyhow!("no attribute `{name}` in the dictionary{hint}")));
     };
-    if arguments.format.is_json() {
-        output::print_json(&json!(explanation))?;
-    } else {
-        output::print(&explained(&explanation))?;
-    }
-    Ok(())
+    Ok(arguments.format.print(&json!(explanation), || explained(&explanation))?)
 }
 
 fn row(row: &Row) -> Vec<String> {

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use serde_json::json;
 
 use super::Failure;
-use super::output;
+use super::output::{self, Format};
 use crate::dictionary::diameter::{Dictionary, Explanation, Row, import};
 
 /// Longest file that is imported, in octets.
@@ -22,27 +22,18 @@ pub(super) fn show(
     dictionary: &Dictionary,
     label: Option<&str>,
     value: Option<&str>,
-    is_json: bool,
+    format: &Format,
 ) -> Result<(), Failure> {
     let Some(label) = label else {
         let rows = dictionary.effective();
-        if is_json {
-            output::print_json(&json!(rows))?;
-        } else {
-            let cells: Vec<_> = rows.iter().map(row).collect();
-            output::print(&output::table(&["CODE", "NAME", "TYPE", "FLAGS", "VENDOR", "ORIGIN"], &cells))?;
-        }
-        return Ok(());
+        let cells: Vec<_> = rows.iter().map(row).collect();
+        let heads = ["CODE", "NAME", "TYPE", "FLAGS", "VENDOR", "ORIGIN"];
+        return Ok(format.print(&json!(rows), || output::table(&heads, &cells))?);
     };
     let explanation = dictionary
         .explain(label, value)
         .map_err(|error| Failure::Failed(anyhow!("{error}\nhint: {}", error.hint())))?;
-    if is_json {
-        output::print_json(&json!(explanation))?;
-    } else {
-        output::print(&explained(&explanation))?;
-    }
-    Ok(())
+    Ok(format.print(&json!(explanation), || explained(&explanation))?)
 }
 
 /// Prints a dictionary of another program as text of ours.

@@ -20,6 +20,14 @@ impl Format {
     pub fn is_json(&self) -> bool {
         self.json
     }
+
+    /// Prints a value as JSON, or its text.
+    ///
+    /// # Errors
+    /// Standard output takes nothing more.
+    pub fn print(&self, value: &Value, text: impl FnOnce() -> String) -> io::Result<()> {
+        if self.json { print_json(value) } else { print(&text()) }
+    }
 }
 
 /// Prints text to standard output, with a line end.

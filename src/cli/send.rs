@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde_json::json;
 
-use super::output::{self, Format, shown};
+use super::output::{Format, shown};
 use super::{Failure, load_quietly, sink};
 use crate::config::plan::SinkPlan;
 use crate::record::Kind;
@@ -66,14 +66,10 @@ pub fn run(config: &Path, arguments: Arguments) -> Result<(), Failure> {
         Wanted { kind: arguments.kind, attributes: arguments.attributes, wait: Duration::from_secs(arguments.wait) };
     let kind = sink.kind.name();
     let trial = send(sink, arguments.server, &wanted)?;
-    if arguments.format.is_json() {
-        let mut value = trial.json();
-        value["sink"] = json!(sink.name);
-        value["kind"] = json!(kind);
-        output::print_json(&value)?;
-    } else {
-        output::print(&text(&sink.name, kind, &trial))?;
-    }
+    let mut value = trial.json();
+    value["sink"] = json!(sink.name);
+    value["kind"] = json!(kind);
+    arguments.format.print(&value, || text(&sink.name, kind, &trial))?;
     if let Some(warning) = trial.warning {
         eprintln!("warning: {warning}");
     }

@@ -14,12 +14,7 @@ use crate::admin::request::Request;
 pub fn run(seek: &Seek, format: &Format) -> Result<(), Failure> {
     let mut client = seek.service()?;
     let status = client.ask(&Request::Status {}).map_err(of_client)?;
-    if format.is_json() {
-        output::print_json(&status)?;
-    } else {
-        output::print(&text(&status))?;
-    }
-    Ok(())
+    Ok(format.print(&status, || text(&status))?)
 }
 
 fn text(status: &Value) -> String {
