@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::ids::SinkNumber;
 use crate::queue::{self, Class, Producer};
 use crate::record::{CallChange, Commit};
-use crate::sinks::diameter::Keeper;
+use crate::sinks::kind::Keeper;
 
 /// The values an earlier process kept.
 #[derive(Debug, Default)]

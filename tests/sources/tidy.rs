@@ -219,6 +219,31 @@ fn no_kind_of_sink_names_another() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Modules above the sinks that are about protocols: dictionaries, dumps, the collectors of the demonstration.
+const ABOUT_PROTOCOLS: &[&str] = &["cli::demo", "cli::decode", "cli::dict", "cli::dict_diameter"];
+
+#[test]
+fn the_program_knows_kinds_of_sinks_by_their_list() {
+    let (kinds, mut wrong) = (kinds(), Vec::new());
+    for source in sources("src").into_iter().filter(|source| !is_test_file(&source.path)) {
+        let from = module(&source.path);
+        let is_above = ["admin", "config", "service", "cli"].iter().any(|name| from.split("::").next() == Some(*name));
+        let is_free = from == "config::kinds" || ABOUT_PROTOCOLS.contains(&from.as_str());
+        if !is_above || is_free || kinds.iter().any(|kind| is_of(&from, kind)) {
+            continue;
+        }
+        for (line, to) in imports(&source.text).into_iter().chain(from_parents(&source)) {
+            if kinds.iter().any(|kind| is_of(&to, kind)) {
+                wrong.push(format!(
+                    "{}:{line} names {to}: a further kind would have to be added there",
+                    source.path.display()
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// What the text names by `super::`, from the root.
 fn from_parents(source: &Source) -> Vec<(usize, String)> {
     let text = source.text.replace("crate::", "").replace("super::super::", "super::").replace("super::", "crate::");

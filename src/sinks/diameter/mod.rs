@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use self::acr::SetupErrors;
 use self::engine::{Engine, Transports};
 use self::settings::Settings;
+use super::kind::Keeper;
 use super::{Outcome, Sink};
 use crate::accounting::Key;
 use crate::diameter::avp::Avps;
@@ -37,7 +38,6 @@ use crate::net::tls::{ClientTls, TlsError};
 use crate::queue::{Lease, Settlement};
 use crate::record::{Kind, Record};
 
-pub use super::kind::Keeper;
 pub use board::{Board, STATUS_AGE_MAX};
 pub use collector::{Collected, Collector};
 pub use meters::{

@@ -72,19 +72,10 @@ fn make(settings: &Settings, ground: &Ground, earlier: Option<&RadiusSink>) -> R
 }
 
 /// By what servers join the records of a session, as far as the settings decide it.
-#[derive(Eq, PartialEq)]
-pub(super) struct Identity {
-    nas_identifier: Option<String>,
-    nas_address: IpAddr,
-    nas_port: Option<u32>,
-    session_id: SessionId,
-}
+pub(super) type Identity = (Option<String>, IpAddr, Option<u32>, SessionId);
 
-impl Identity {
-    pub(super) fn of(settings: &Settings, nas_address: IpAddr) -> Self {
-        let Settings { nas_identifier, nas_port, session_id, .. } = settings;
-        Self { nas_identifier: nas_identifier.clone(), nas_address, nas_port: *nas_port, session_id: *session_id }
-    }
+pub(super) fn identity(settings: &Settings, nas_address: IpAddr) -> Identity {
+    (settings.nas_identifier.clone(), nas_address, settings.nas_port, settings.session_id)
 }
 
 impl view::Board for Board {

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 use self::apart::{Apart, Next};
-use self::kind::Identity;
+use self::kind::{Identity, identity};
 use self::links::{Links, Opening};
 use self::meters::Meters;
 use self::names::Names;
@@ -184,7 +184,7 @@ impl RadiusSink {
         let mut sink = Self {
             meters: Meters::new(&name, labels(&addresses, &names)),
             first_address: nas_address,
-            identity: Identity::of(settings, nas_address),
+            identity: identity(settings, nas_address),
             renderer,
             apart: Apart::default(),
             client: Client::new(now.mono, client_settings, seed()),
