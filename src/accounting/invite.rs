@@ -59,12 +59,23 @@ impl Engine {
     /// The Missed record of one target, with its leg.
     fn missed_attempt(&mut self, now: Now, transaction: &mut Transaction, attempt: &Attempt, out: &mut Outcome) {
         let answer = Answer::of_attempt(attempt);
-        let legs = transaction.legs.len();
-        let (was_cut, is_cut) = (transaction.is_cut, self.add_leg(now, transaction, &answer));
-        transaction.is_cut |= is_cut;
-        self.missed(now, transaction, &answer, out);
+        self.with_leg(now, transaction, &answer, |engine, transaction| engine.missed(now, transaction, &answer, out));
+    }
+
+    /// Makes something of a request as if it had the leg of this response, which is none that sends the call on.
+    fn with_leg<T>(
+        &mut self,
+        now: Now,
+        transaction: &mut Transaction,
+        answer: &Answer<'_>,
+        make: impl FnOnce(&mut Self, &mut Transaction) -> T,
+    ) -> T {
+        let (legs, was_cut) = (transaction.legs.len(), transaction.is_cut);
+        transaction.is_cut |= self.add_leg(now, transaction, answer);
+        let made = make(self, transaction);
         transaction.legs.truncate(legs);
         transaction.is_cut = was_cut;
+        made
     }
 
     /// Branches have lost to one that was answered. They are attempts of an answered call, and missed calls only where
@@ -181,13 +192,11 @@ impl Engine {
             // Another INVITE outside of the dialog, answered with its tags: its callee could take the call over.
             Some(_) => return,
         };
-        let (legs, was_cut) = (transaction.legs.len(), transaction.is_cut);
-        transaction.is_cut |= self.add_leg(now, transaction, answer);
-        let mut record = self.maker.of_transaction(now, kind, transaction, answer, None);
+        let mut record = self.with_leg(now, transaction, answer, |engine, transaction| {
+            engine.maker.of_transaction(now, kind, transaction, answer, None)
+        });
         let mut session = self.opened(now, transaction, answer, &record);
         record.number = if kind == Kind::Start { Some(0) } else { session.take_number() };
-        transaction.legs.truncate(legs);
-        transaction.is_cut = was_cut;
         record.times.answered = session.answered.map(|answered| answered.wall);
         record.times.setup = session.setup();
         record.times.duration = if kind == Kind::Interim { session.lasted(now, self.maker.boot()) } else { None };
@@ -310,11 +319,9 @@ impl Engine {
             return; // It has ended already.
         }
         let kind = if is_known { Kind::Interim } else { Kind::Start };
-        let (legs, was_cut) = (transaction.legs.len(), transaction.is_cut);
-        transaction.is_cut |= self.add_leg(now, transaction, answer);
-        let mut record = self.maker.of_transaction(now, kind, transaction, answer, None);
-        transaction.legs.truncate(legs);
-        transaction.is_cut = was_cut;
+        let mut record = self.with_leg(now, transaction, answer, |engine, transaction| {
+            engine.maker.of_transaction(now, kind, transaction, answer, None)
+        });
         if is_known {
             return self.push_numbered(key, record, sinks, out);
         }
