@@ -2,10 +2,11 @@
 //! and keeps something of each request, through SIP machine, accounting and the disk.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::bench::{ACCOUNTED, Bench, Setup};
+use super::bench::{ACCOUNTED, Bench, Setup, rules};
 use crate::accounting;
 use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::target::{Destination, Terms};
@@ -13,6 +14,7 @@ use crate::policy::{Account, Asked, Decision, Local, Manual, Marks, Next, Policy
 use crate::record::Value;
 use crate::sip::message::Message;
 use crate::sip::stack::tests::script::address;
+use crate::sip::stack::tests::storm::Rng;
 use crate::sip::stack::{NextOn, Onward, Plan, Redirects, Round, ServerId, Verdict};
 
 /// Another sink than that of the first marks.
@@ -127,6 +129,68 @@ impl Policy for Scripted {
         if self.open.remove(&transaction) && self.open.is_empty() {
             self.log("all ended".to_owned());
         }
+    }
+}
+
+/// The usual routes with whims: a call to `bob` may be sent on to carol and others no further than they are, marks are given
+/// anew, and records by hand asked for.
+#[derive(Debug, Default)]
+pub struct Whims {
+    /// How often one of them said something.
+    pub said: Arc<AtomicU64>,
+}
+
+struct Whimsical {
+    routes: Box<dyn Policy>,
+    rng: Rng,
+    said: Arc<AtomicU64>,
+    /// Requests that were sent on.
+    sent_on: BTreeSet<ServerId>,
+}
+
+impl Recipe for Whims {
+    fn build(self: Arc<Self>) -> Box<dyn Policy> {
+        let (said, seed) = (Arc::clone(&self.said), self.said.load(Ordering::Relaxed));
+        Box::new(Whimsical { routes: rules("usual").build(), rng: Rng(seed), said, sent_on: BTreeSet::new() })
+    }
+}
+
+impl Whimsical {
+    fn remarks(&mut self) -> Remarks {
+        if !self.rng.chance(20) {
+            return Remarks::default();
+        }
+        self.said.fetch_add(1, Ordering::Relaxed);
+        let records = if self.rng.chance(50) { vec![by_hand(0, "A whim")] } else { Vec::new() };
+        Remarks { marks: None, records }
+    }
+}
+
+impl Policy for Whimsical {
+    fn request(&mut self, asked: Asked<'_>) -> Decision {
+        Decision { records: self.remarks().records, ..self.routes.request(asked) }
+    }
+
+    fn round_failed(&mut self, asked: Asked<'_>, _round: &Round) -> Next {
+        let remarks = self.remarks();
+        let onward = match user(asked).as_str() {
+            "bob" if self.rng.chance(50) && self.sent_on.insert(asked.transaction) => Onward::To(plan("carol")),
+            "hunt" | "fork" if self.rng.chance(30) => Onward::Nowhere,
+            _ => Onward::AsPlanned,
+        };
+        Next { onward, remarks: Remarks { marks: Some(all(ACCOUNTED)).filter(|_| user(asked) != "free"), ..remarks } }
+    }
+
+    fn reply(&mut self, _asked: Asked<'_>, _response: &Message) -> Remarks {
+        self.remarks()
+    }
+
+    fn local(&mut self, _asked: Asked<'_>, _made: Local<'_>) -> Remarks {
+        self.remarks()
+    }
+
+    fn ended(&mut self, transaction: ServerId) {
+        self.sent_on.remove(&transaction);
     }
 }
 

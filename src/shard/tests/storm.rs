@@ -5,12 +5,16 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bench::{Setup, check_facts, initial, of_invite};
 use super::disk::{Disk, tag_of};
+use super::policy::Whims;
 use crate::accounting;
 use crate::clock::{Instant, Now, Timestamp};
+use crate::policy::Recipe;
 use crate::record::{Kind, Record};
 use crate::shard::{self, Count, Health, Input, OnTrouble, Output, Shard, Ticket};
 use crate::sip::message::Message;
@@ -20,6 +24,8 @@ use crate::sip::stack::{ListenerId, Peer, Sizes};
 
 /// Seeds that are run, with and without crashes.
 const SEEDS: u64 = 700;
+/// Seeds that are run with a policy of whims.
+const WHIMS_SEEDS: u64 = 200;
 /// Calls of one seed.
 const CALLS: u32 = 6;
 /// How often a message is sent again.
@@ -87,7 +93,7 @@ fn acked(text: &str, who: &str) -> String {
 }
 
 impl Storm {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, recipe: Option<Arc<dyn Recipe>>) -> Self {
         let mut rng = Rng(seed ^ 0x5_eed0);
         let on_trouble = if rng.chance(50) { OnTrouble::Serve } else { OnTrouble::Refuse };
         let engine = accounting::Settings {
@@ -95,8 +101,7 @@ impl Storm {
             ack_wait: Duration::from_secs(32),
             ..Setup::new().engine
         };
-        let setup =
-            Setup { shard: shard::Settings { on_trouble, ..shard::Settings::default() }, engine, ..Setup::default() };
+        let setup = Setup { shard: shard::Settings { on_trouble, ..shard::Settings::default() }, engine, recipe };
         let now = Now { mono: Instant(1_000_000), wall: Timestamp(1_700_000_000_000_000) };
         let disk = Disk::default();
         Self {
@@ -421,10 +426,10 @@ fn inside(answer: &str, method: &str, cseq: &str, who: &str) -> String {
 }
 
 /// Answered calls, Stops by a BYE, and answers that left without their record.
-fn rage(crashes: u64) -> (u64, u64, u64) {
+fn rage(crashes: u64, count: u64, recipe: Option<&Arc<dyn Recipe>>) -> (u64, u64, u64) {
     let mut sums = (0, 0, 0);
-    for seed in seeds(SEEDS) {
-        let mut storm = Storm::new(seed);
+    for seed in seeds(count) {
+        let mut storm = Storm::new(seed, recipe.cloned());
         storm.crashing = 2 * crashes;
         storm.run(crashes);
         storm.check_end(crashes).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
@@ -438,12 +443,24 @@ fn rage(crashes: u64) -> (u64, u64, u64) {
 
 #[test]
 fn a_bad_network_and_a_slow_disk_break_no_promise() {
-    let (answered, ended, unsafe_answers) = rage(0);
+    let (answered, ended, unsafe_answers) = rage(0, SEEDS, None);
     assert!(answered > 800 && ended > 500 && unsafe_answers > 20, "{answered} {ended} {unsafe_answers}");
 }
 
 #[test]
 fn nor_do_crashes() {
-    let (answered, ended, _) = rage(3);
+    let (answered, ended, _) = rage(3, SEEDS, None);
     assert!(answered > 300 && ended > 250, "{answered} {ended}");
+}
+
+#[test]
+fn nor_does_a_policy_whatever_it_says() {
+    for crashes in [0, 3] {
+        let whims = Whims::default();
+        let said = Arc::clone(&whims.said);
+        let recipe: Arc<dyn Recipe> = Arc::new(whims);
+        let (answered, ended, _) = rage(crashes, WHIMS_SEEDS, Some(&recipe));
+        let said = said.load(Ordering::Relaxed);
+        assert!(answered > 100 && ended > 80 && said > 200, "{answered} {ended} {said}");
+    }
 }
