@@ -1,11 +1,12 @@
 //! The two ends of a call: where requests of its dialog go (RFC 3261 §12), and what a request to either is made of.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::calls::Parties;
 use super::session::{Key, Session, Text};
 use super::transaction::{Answer, Transaction};
-use super::watch::{Outgoing, Purpose};
+use super::watch::{Outgoing, Purpose, Sign};
 use crate::clock::Timestamp;
 use crate::record::Party;
 use crate::record::bytes::{Reader, put_text};
@@ -33,7 +34,7 @@ pub(super) struct Ends {
     packed: Box<[u8]>,
     listener: u16,
     /// Probes without an answer in a row, of the caller and the callee.
-    pub(super) lost: [u8; 2],
+    lost: [u8; 2],
     /// Whether a probe is on its way.
     is_asked: [bool; 2],
     /// CSeq numbers that the requests of the caller and the callee have not used yet.
@@ -41,7 +42,7 @@ pub(super) struct Ends {
     /// How far above these a number must be that is surely not used.
     slack: u32,
     /// The last sign of life that is stored.
-    pub(super) stored: Timestamp,
+    stored: Timestamp,
 }
 
 /// What a request to either end is made of.
@@ -170,13 +171,15 @@ fn octets(address: SocketAddr) -> Vec<u8> {
 }
 
 /// Place of a party in the pairs above.
-pub(super) const fn place(party: Party) -> usize {
+const fn place(party: Party) -> usize {
     match party {
         Party::Caller | Party::Gateway => 0,
         Party::Callee => 1,
     }
 }
 
+/// A sign of life is stored when the last one stored is this old: after a restart the call was alive at least then.
+const STORE_EVERY: Duration = Duration::from_secs(600);
 /// Octets of what is kept of both ends.
 const ENDS_BYTES_MAX: usize = 4096;
 /// Highest CSeq number (RFC 3261 §8.1.1.5).
@@ -262,9 +265,25 @@ impl Ends {
         self.is_asked[place(to)] = true;
     }
 
-    /// The end has answered, or has not.
-    pub(super) const fn asked(&mut self, to: Party) {
-        self.is_asked[place(to)] = false;
+    /// What became of the OPTIONS to an end; how many in a row have had no answer by now.
+    pub(super) const fn asked(&mut self, to: Party, sign: Sign) -> u8 {
+        let end = place(to);
+        self.is_asked[end] = false;
+        self.lost[end] = match sign {
+            Sign::Alive => 0,
+            Sign::Silent | Sign::Unknown => self.lost[end].saturating_add(1),
+            Sign::Unasked => self.lost[end],
+        };
+        self.lost[end]
+    }
+
+    /// Notes a sign of life; whether it is to be stored, for that of the last one that was is old.
+    pub(super) fn lives(&mut self, now: Timestamp) -> bool {
+        let is_old = now.since(self.stored) >= STORE_EVERY;
+        if is_old {
+            self.stored = now;
+        }
+        is_old
     }
 
     /// A request of `sender` and its 2xx have moved one of the ends (RFC 3261 §12.2). One that came from elsewhere may be

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use super::Outcome;
-use super::ends::place;
 use super::engine::Engine;
 use super::session::{Key, Session};
 use super::transaction::{Answer, Transaction};
@@ -85,9 +84,6 @@ impl Sign {
     }
 }
 
-/// A sign of life is stored when the last one stored is this old: after a restart the call was alive at least then.
-const STORE_EVERY: Duration = Duration::from_secs(600);
-
 impl Engine {
     /// When the ends of a call are asked first: spread over half an interval, so that the calls of a restart are not
     /// asked all at once.
@@ -125,14 +121,8 @@ impl Engine {
         }
         let has_ended = self.calls.change(key, |session| {
             let ends = session.ends.as_mut()?;
-            ends.asked(to);
-            let lost = &mut ends.lost[place(to)];
-            *lost = match sign {
-                Sign::Alive => 0,
-                Sign::Silent | Sign::Unknown => lost.saturating_add(1),
-                Sign::Unasked => *lost,
-            };
-            (sign == Sign::Unknown || *lost >= lost_max).then_some(())
+            let lost = ends.asked(to, sign);
+            (sign == Sign::Unknown || lost >= lost_max).then_some(())
         });
         if !self.settle(now, key, to, sign, out) && has_ended.flatten().is_some() {
             self.end(now, key, Cause::Unreachable, out);
@@ -164,12 +154,7 @@ impl Engine {
             if now.mono > session.alive.mono {
                 session.alive = now;
             }
-            let ends = session.ends.as_mut()?;
-            let is_old = now.wall.since(ends.stored) >= STORE_EVERY;
-            if is_old {
-                ends.stored = now.wall;
-            }
-            Some(is_old)
+            session.ends.as_mut().map(|ends| ends.lives(now.wall))
         });
         if is_old.flatten() == Some(true) {
             self.calls.store_later(key, now.mono);
