@@ -20,7 +20,7 @@ use crate::record::codec::LEGS_MAX;
 use crate::record::{CallChange, Cause, End, Kind, Party, Record};
 use crate::sip::dialog::Course;
 use crate::sip::message::{Message, Method, Name};
-use crate::sip::stack::{Attempt, Round, ServerId};
+use crate::sip::stack::{FinalResponse, Round, ServerId};
 use crate::vars::Tried;
 
 impl Engine {
@@ -57,7 +57,7 @@ impl Engine {
     }
 
     /// The Missed record of one target, with its leg.
-    fn missed_attempt(&mut self, now: Now, transaction: &mut Transaction, attempt: &Attempt, out: &mut Outcome) {
+    fn missed_attempt(&mut self, now: Now, transaction: &mut Transaction, attempt: &FinalResponse, out: &mut Outcome) {
         let answer = Answer::of_attempt(attempt);
         self.with_leg(now, transaction, &answer, |engine, transaction| engine.missed(now, transaction, &answer, out));
     }
@@ -80,7 +80,14 @@ impl Engine {
 
     /// Branches have lost to one that was answered. They are attempts of an answered call, and missed calls only where
     /// each branch is one.
-    pub(super) fn lost(&mut self, now: Now, id: ServerId, attempts: &[Attempt], given_up: &[Bytes], out: &mut Outcome) {
+    pub(super) fn lost(
+        &mut self,
+        now: Now,
+        id: ServerId,
+        attempts: &[FinalResponse],
+        given_up: &[Bytes],
+        out: &mut Outcome,
+    ) {
         let Some(mut transaction) = self.transactions.take(id) else { return };
         if transaction.is_initial_invite() {
             for attempt in attempts {

@@ -13,7 +13,7 @@ use crate::policy::{Account, Marks, RouteFields, Targets};
 use crate::record::codec::LEGS_MAX;
 use crate::record::{Cause, End, Fields, Party};
 use crate::sip::message::{Message, Method};
-use crate::sip::stack::{Attempt, FinalResponse, RequestView, Withdrawal};
+use crate::sip::stack::{FinalResponse, RequestView, Withdrawal};
 use crate::vars::{Avps, Parties, Tried};
 
 /// Most provisional answers of one INVITE that make a record; later ones count as repeats.
@@ -61,7 +61,7 @@ pub(super) struct Transaction {
     /// Targets tried in vain.
     pub(super) attempts: Vec<Tried>,
     /// The newest 503 that was the best of its round: the caller gets it as 500 (RFC 3261 §16.7 step 6).
-    pub(super) unavailable: Option<Box<Attempt>>,
+    pub(super) unavailable: Option<Box<FinalResponse>>,
     /// Target of the newest leg: it sent the call on.
     pub(super) forwarder: Bytes,
     /// Whether a leg had to be cut.
@@ -156,7 +156,7 @@ impl Transaction {
     }
 
     /// Notes a target that was tried in vain; beyond [`LEGS_MAX`] only the last ones are left out.
-    pub(super) fn note(&mut self, attempt: &Attempt) {
+    pub(super) fn note(&mut self, attempt: &FinalResponse) {
         if self.attempts.len() < LEGS_MAX {
             let cause = self.failure(&Answer::of_attempt(attempt)).cause;
             self.attempts.push(Tried { uri: attempt.uri.clone(), code: attempt.code, cause });
@@ -164,7 +164,7 @@ impl Transaction {
     }
 
     /// The attempt behind an answer that the gateway makes of its 503.
-    pub(super) fn behind(&self, answer: &Answer<'_>) -> Option<&Attempt> {
+    pub(super) fn behind(&self, answer: &Answer<'_>) -> Option<&FinalResponse> {
         self.unavailable.as_deref().filter(|_| answer.code == 500 && answer.message.is_none() && !answer.is_attempt)
     }
 
@@ -218,7 +218,7 @@ pub(super) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(super) fn of_attempt(attempt: &'a Attempt) -> Self {
+    pub(super) fn of_attempt(attempt: &'a FinalResponse) -> Self {
         Self {
             code: attempt.code,
             reason: &attempt.reason,
@@ -229,15 +229,9 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// What the caller gets.
     pub(super) fn of_final(response: &'a FinalResponse) -> Self {
-        Self {
-            code: response.code,
-            reason: &response.reason,
-            message: response.message.as_deref(),
-            uri: &response.uri,
-            source: response.source,
-            is_attempt: false,
-        }
+        Self { is_attempt: false, ..Self::of_attempt(response) }
     }
 
     /// An answer the gateway gives itself, or none.

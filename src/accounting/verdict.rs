@@ -36,7 +36,7 @@
 use super::ends::Whence;
 use crate::sip::dialog::Course;
 use crate::sip::message::Method;
-use crate::sip::stack::Attempt;
+use crate::sip::stack::FinalResponse;
 
 /// Who gave a final response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,7 +51,7 @@ pub(super) enum Respondent {
 
 impl Respondent {
     /// Who has answered a branch.
-    pub(super) const fn of_attempt(attempt: &Attempt) -> Self {
+    pub(super) const fn of_attempt(attempt: &FinalResponse) -> Self {
         if attempt.message.is_some() { Self::Peer } else { Self::Nobody }
     }
 }

@@ -41,7 +41,7 @@ use crate::policy::{Account, Avp, Manual, Marks, RouteFields, Targets};
 use crate::record::{BODY_BYTES_MAX, CallChange, Value, codec};
 use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::Message;
-use crate::sip::stack::{Attempt, Event, FinalResponse, ListenerId, Peer, RequestView, Round, ServerId, Withdrawal};
+use crate::sip::stack::{Event, FinalResponse, ListenerId, Peer, RequestView, Round, ServerId, Withdrawal};
 use crate::vars::Template;
 
 /// Name, marks, steps, records.
@@ -407,28 +407,22 @@ impl Bench {
             message => {
                 let reason = Bytes::from(format!("Phrase {code}"));
                 let uri = Bytes::from_static(b"sip:winner");
-                let response = FinalResponse {
-                    code: number,
-                    reason,
-                    message,
-                    source: self.has_places.then_some(addr(CALLEE)),
-                    uri,
-                };
+                let hop = self.has_places.then_some(addr(CALLEE));
+                let response = FinalResponse { uri, hop, code: number, reason, message };
                 self.happens(Event::Final { transaction, response });
             }
         }
     }
 
-    fn attempt(&self, who: &str, code: &str) -> Attempt {
+    fn attempt(&self, who: &str, code: &str) -> FinalResponse {
         let number = code.trim_start_matches('=');
         let message = (number == code).then(|| self.reply(self.requests.len(), code, &[who]));
-        Attempt {
+        FinalResponse {
             uri: Bytes::copy_from_slice(who.as_bytes()),
             hop: Some(addr("10.0.0.9:5060")),
             code: number.parse().expect("a code"),
             reason: Bytes::from(format!("Phrase {number}")),
             message,
-            started: self.now,
         }
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::sip::message::Message;
-use crate::sip::stack::{Attempt, NextOn, Plan, Redirects, Round, Target};
+use crate::sip::stack::{FinalResponse, NextOn, Plan, Redirects, Round, Target};
 
 /// Why no further group starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,7 +42,7 @@ pub enum Progress {
 pub struct Context {
     groups: VecDeque<Vec<Target>>,
     /// The branches of the running round; `None` while one is pending.
-    round: Vec<Option<Attempt>>,
+    round: Vec<Option<FinalResponse>>,
     /// Which answers of each of them lead to the next group.
     next_on: SmallVec<[NextOn; 1]>,
     /// Whether the first group left is the rest of the running one: what ends with that does not end it.
@@ -50,7 +50,7 @@ pub struct Context {
     /// Targets of the earlier rounds.
     earlier: u16,
     number: u16,
-    best: Option<Attempt>,
+    best: Option<FinalResponse>,
     /// Every 401 and 407 of all rounds: their challenges go upstream together.
     challenges: Vec<Rc<Message>>,
     ending: Ending,
@@ -122,7 +122,7 @@ impl Context {
         if !self.followed.is_empty() {
             // Nobody follows the redirection any more: it is an answer like others.
             self.followed.clear();
-            let attempts: Vec<Attempt> = self.failures().cloned().collect();
+            let attempts: Vec<FinalResponse> = self.failures().cloned().collect();
             self.note_best(&attempts[self.best_of(&attempts)]);
         }
         self.redirects = plan.redirects;
@@ -168,7 +168,7 @@ impl Context {
     }
 
     /// The branches of the running round that have failed.
-    pub fn failures(&self) -> impl Iterator<Item = &Attempt> {
+    pub fn failures(&self) -> impl Iterator<Item = &FinalResponse> {
         self.round.iter().flatten()
     }
 
@@ -229,7 +229,7 @@ impl Context {
     }
 
     /// A branch of the running round has failed for good; `attempt` says how. A second failure of a branch is nothing.
-    pub fn failed(&mut self, branch: u16, attempt: Attempt) -> Progress {
+    pub fn failed(&mut self, branch: u16, attempt: FinalResponse) -> Progress {
         let code = attempt.code;
         if let Some(message) = attempt.message.as_ref().filter(|_| is_challenge(code)) {
             self.challenges.push(Rc::clone(message));
@@ -244,7 +244,7 @@ impl Context {
         if !self.is_round_over() {
             return if (600..700).contains(&code) { Progress::CancelOthers } else { Progress::Waiting };
         }
-        let attempts: Vec<Attempt> = self.round.iter().flatten().cloned().collect();
+        let attempts: Vec<FinalResponse> = self.round.iter().flatten().cloned().collect();
         self.end_unless_onward(&attempts);
         let best = self.best_of(&attempts);
         let newer = &attempts[best];
@@ -257,7 +257,7 @@ impl Context {
     }
 
     /// Of equal answers that of the later round is the better one: it is the last thing that happened to the caller.
-    fn note_best(&mut self, newer: &Attempt) {
+    fn note_best(&mut self, newer: &FinalResponse) {
         if self.best.as_ref().is_none_or(|older| self.rank(newer) <= self.rank(older)) {
             self.best = Some(newer.clone());
         }
@@ -265,8 +265,9 @@ impl Context {
 
     /// Ends the context after a round with an answer that leads to no other target. What was to be tried at the same time
     /// still is, and so are the contacts of a redirection that is followed.
-    fn end_unless_onward(&mut self, attempts: &[Attempt]) {
-        let leads_on = |(attempt, next_on): (&Attempt, &NextOn)| attempt.message.is_none() || next_on.has(attempt.code);
+    fn end_unless_onward(&mut self, attempts: &[FinalResponse]) {
+        let leads_on =
+            |(attempt, next_on): (&FinalResponse, &NextOn)| attempt.message.is_none() || next_on.has(attempt.code);
         if !self.followed.is_empty() || attempts.iter().zip(&self.next_on).all(leads_on) {
             return;
         }
@@ -279,7 +280,7 @@ impl Context {
 
     /// The best answer of all rounds that have failed, with the challenges of the others.
     #[must_use]
-    pub fn best(&self) -> Option<(&Attempt, Vec<Rc<Message>>)> {
+    pub fn best(&self) -> Option<(&FinalResponse, Vec<Rc<Message>>)> {
         let best = self.best.as_ref()?;
         let own = best.message.as_ref();
         let others = self.challenges.iter().filter(|other| own.is_none_or(|own| !Rc::ptr_eq(own, other)));
@@ -287,7 +288,7 @@ impl Context {
         Some((best, others))
     }
 
-    fn best_of(&self, attempts: &[Attempt]) -> usize {
+    fn best_of(&self, attempts: &[FinalResponse]) -> usize {
         let rank = |index: usize| {
             let is_followed = u16::try_from(index).is_ok_and(|index| self.followed.contains(&index));
             (is_followed, self.rank(&attempts[index]), attempts[index].message.is_none())
@@ -297,7 +298,7 @@ impl Context {
 
     /// Lower is better (RFC 3261 §16.7 step 6): 6xx, then the lowest class; in class 4xx first what lets the caller try
     /// again better; 503 last. Once the caller has cancelled, 487 is what it waits for.
-    fn rank(&self, attempt: &Attempt) -> u8 {
+    fn rank(&self, attempt: &FinalResponse) -> u8 {
         match attempt.code {
             600.. => 0,
             487 if self.ending == Ending::Cancelled => 1,
@@ -371,7 +372,6 @@ pub const fn usual_reason(code: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Now;
     use crate::sip::stack::Hop;
 
     fn target() -> Target {
@@ -380,10 +380,10 @@ mod tests {
     }
 
     /// A local failure, or an answer of a branch.
-    fn attempt(code: u16, is_local: bool) -> Attempt {
+    fn attempt(code: u16, is_local: bool) -> FinalResponse {
         let text = format!("SIP/2.0 {code} x\r\nCSeq: 1 INVITE\r\n\r\n");
         let message = (!is_local).then(|| Rc::new(Message::parse(text.into_bytes()).expect("an answer")));
-        Attempt { uri: Bytes::new(), hop: None, code, reason: Bytes::new(), message, started: Now::default() }
+        FinalResponse { uri: Bytes::new(), hop: None, code, reason: Bytes::new(), message }
     }
 
     #[test]

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::event::Attempt;
-use super::server::usual;
+use super::event::FinalResponse;
 use super::tables::{Cancel, CancelReason, Client, Counted, Origin, Place, Progress};
 use super::types::{
     Destination, Hop, Ignored, ListenerId, Output, Peer, QueryId, RequestView, Target, Transport, Ways,
@@ -68,7 +67,6 @@ impl Stack {
     ) {
         let ways = self.ways_to(place.server, &target, transport);
         let mut progress = Box::new(Progress {
-            started: now,
             authority: proxy::authority_of(&target.hop),
             datagrams_to: None,
             further: VecDeque::new(),
@@ -349,7 +347,6 @@ impl Stack {
         }
         // Given up: counted as 408 at once, cancelled, and kept until its transaction ends.
         let was_counted = std::mem::replace(&mut progress.counted, Counted::Yes);
-        let started = progress.started;
         let place = client.place;
         let (uri, hop) = (client.uri.clone(), client.peer.map(|peer| peer.addr));
         // Silence is a 408 (RFC 3261 §16.8), but one that rings is to answer its CANCEL.
@@ -361,7 +358,7 @@ impl Stack {
             }
             let is_cancelled = self.tables.is_cancelled(place.server);
             let code = if is_cancelled { 487 } else { 408 };
-            let attempt = Attempt { uri, hop, code, reason: usual(code), message: None, started };
+            let attempt = FinalResponse::instead(uri, hop, code);
             self.branch_failed(now, place, attempt, out);
             self.settle_server(place.server, out);
         }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::reason::Withdrawal;
 use super::types::{Output, Peer, ServerId};
-use crate::clock::Now;
 use crate::sip::message::Message;
+use crate::sip::proxy::usual_reason;
 
 /// Something that happened to a request, or to the call it opened.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub enum Event {
         /// Of which transaction.
         transaction: ServerId,
         /// Those that have ended.
-        attempts: Vec<Attempt>,
+        attempts: Vec<FinalResponse>,
         /// Request-URIs of those that are given up now.
         given_up: Vec<Bytes>,
     },
@@ -73,7 +73,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Round {
     /// Each branch of the round, in the order of the plan; one at least.
-    pub attempts: Vec<Attempt>,
+    pub attempts: Vec<FinalResponse>,
     /// Index of the best response in `attempts` (RFC 3261 §16.7 step 6).
     pub best: usize,
     /// Whether the plan has a further group.
@@ -82,36 +82,32 @@ pub struct Round {
     pub redirected: bool,
 }
 
-/// One failed try of a target.
+/// A final response, or what counts as one: of a branch, or of the request as a whole.
 #[derive(Clone, Debug)]
-pub struct Attempt {
-    /// Request-URI that was sent.
+pub struct FinalResponse {
+    /// Request-URI that the branch was sent with; the one received when no branch was.
     pub uri: Bytes,
-    /// Where it was sent; `None` when the name led to no address.
+    /// Where that was sent; `None` when the name led to no address, or the gateway answers by itself.
     pub hop: Option<SocketAddr>,
-    /// Final code; 408 when nothing came in time, 503 when it could not be sent.
+    /// Status code; 408 when nothing came in time, 503 when it could not be sent.
     pub code: u16,
     /// Reason phrase.
     pub reason: Bytes,
-    /// The response; `None` when the gateway itself gave up.
-    pub message: Option<Rc<Message>>,
-    /// When the branch was started.
-    pub started: Now,
-}
-
-/// A final response for the caller.
-#[derive(Debug)]
-pub struct FinalResponse {
-    /// The code the caller gets.
-    pub code: u16,
-    /// The reason phrase the caller gets.
-    pub reason: Bytes,
     /// The response as it came in; `None` when the gateway made it.
     pub message: Option<Rc<Message>>,
-    /// Who sent it; `None` when the gateway made it.
-    pub source: Option<SocketAddr>,
-    /// Request-URI of the branch it came by; the one received when no branch did.
-    pub uri: Bytes,
+}
+
+impl FinalResponse {
+    /// One that came in.
+    pub(super) fn of(uri: Bytes, hop: Option<SocketAddr>, message: Rc<Message>) -> Self {
+        let (code, reason) = (message.code(), Bytes::copy_from_slice(message.reason()));
+        Self { uri, hop, code, reason, message: Some(message) }
+    }
+
+    /// What stands for one of a branch that got none, with the usual phrase.
+    pub(super) fn instead(uri: Bytes, hop: Option<SocketAddr>, code: u16) -> Self {
+        Self { uri, hop, code, reason: Bytes::from_static(usual_reason(code).as_bytes()), message: None }
+    }
 }
 
 /// Nothing waits for it.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::Stack;
-use super::event::Attempt;
+use super::event::FinalResponse;
 use super::standing::Standing;
 use super::tables::{Origin, Place, Server};
 use super::types::{Ignored, ListenerId, Output, Peer, Redirects, ServerId, Target, Transport, Way};
@@ -88,7 +88,7 @@ impl Stack {
     }
 
     /// The contacts of a 300, 301 or 302 become the next targets, if the plan says so (RFC 3261 §16.5, §16.7 step 4).
-    pub(super) fn follow_redirect(&mut self, place: Place, by: ListenerId, attempt: &Attempt) {
+    pub(super) fn follow_redirect(&mut self, place: Place, by: ListenerId, attempt: &FinalResponse) {
         let (Some(answer), 300..=302) = (attempt.message.as_deref(), attempt.code) else { return };
         let forwarding = self.tables.forwarding(place.server);
         let redirects = forwarding.filter(|own| own.context.round() == place.round).map(|own| &own.context);
@@ -122,7 +122,7 @@ impl Stack {
 
 impl Stack {
     /// Whether the redirection came by TLS, or the request asks for it (RFC 3261 §26.2.2).
-    fn is_secure(&self, server: Key, by: ListenerId, attempt: &Attempt) -> bool {
+    fn is_secure(&self, server: Key, by: ListenerId, attempt: &FinalResponse) -> bool {
         let view = self.tables.view(server);
         let is_sips = proxy::is_sips(&attempt.uri) || view.is_some_and(|view| proxy::is_sips(view.request_uri()));
         is_sips || self.wire.listener(by).is_some_and(|own| own.transport == Transport::Tls)

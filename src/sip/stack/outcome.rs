@@ -7,8 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::Stack;
-use super::event::{Attempt, Event};
-use super::server::usual;
+use super::event::{Event, FinalResponse};
 use super::tables::{Cancel, CancelReason, Cancelled, Client, Content, Counted, Origin, Place, Progress, Stage};
 use super::types::{Ignored, Onward, Output, Peer, Plan, ServerId};
 use crate::clock::Now;
@@ -129,9 +128,9 @@ impl Stack {
         if !attempts.is_empty() || !given_up.is_empty() {
             out.push(Event::Lost { transaction: ServerId(server.to_u64()), attempts, given_up }.into());
         }
-        let (code, reason) = (answer.code(), Bytes::copy_from_slice(answer.reason()));
+        let response = FinalResponse::of(uri, Some(peer.addr), Rc::clone(&answer));
         let content = Content::Forwarded { message: answer, challenges: Vec::new() };
-        if let Some(held) = self.hold(server, code, reason, (content, Some(peer.addr)), uri, out)
+        if let Some(held) = self.hold(server, response, content, out)
             && let Some(client) = self.tables.client_mut(key)
         {
             client.answers.push((tag, held));
@@ -143,14 +142,8 @@ impl Stack {
         let Some(client) = self.tables.client_mut(key) else { return };
         let Some(mut progress) = client.progress.take() else { return };
         progress.answered();
-        let attempt = Attempt {
-            uri: std::mem::take(&mut client.uri),
-            hop: client.peer.map(|peer| peer.addr),
-            code: answer.code(),
-            reason: Bytes::copy_from_slice(answer.reason()),
-            message: Some(answer),
-            started: progress.started,
-        };
+        let hop = client.peer.map(|peer| peer.addr);
+        let attempt = FinalResponse::of(std::mem::take(&mut client.uri), hop, answer);
         let (place, by) = (client.place, client.peer.map(|peer| peer.listener).unwrap_or_default());
         self.follow_redirect(place, by, &attempt);
         self.branch_over(now, place, progress, attempt, out);
@@ -166,8 +159,7 @@ impl Stack {
         let Some(progress) = progress else { return };
         let is_cancelled = self.tables.is_cancelled(place.server);
         let code = if is_cancelled { 487 } else { code };
-        let hop = peer.map(|peer| peer.addr);
-        let attempt = Attempt { uri, hop, code, reason: usual(code), message: None, started: progress.started };
+        let attempt = FinalResponse::instead(uri, peer.map(|peer| peer.addr), code);
         self.branch_over(now, place, progress, attempt, out);
     }
 
@@ -177,7 +169,7 @@ impl Stack {
         now: Now,
         place: Place,
         mut progress: Box<Progress>,
-        mut attempt: Attempt,
+        mut attempt: FinalResponse,
         out: &mut Vec<Output>,
     ) {
         let Some(own) = self.tables.server_mut(place.server) else { return };
@@ -220,7 +212,7 @@ impl Stack {
     }
 
     /// Tells the response context of a failed branch, and does what follows.
-    pub(super) fn branch_failed(&mut self, now: Now, place: Place, attempt: Attempt, out: &mut Vec<Output>) {
+    pub(super) fn branch_failed(&mut self, now: Now, place: Place, attempt: FinalResponse, out: &mut Vec<Output>) {
         let id = place.server;
         let Some(server) = self.tables.server_mut(id) else { return };
         if server.stage == Stage::Answered {
@@ -288,13 +280,13 @@ impl Stack {
         let Some((best, challenges)) = forwarding.and_then(|forwarding| forwarding.context.best()) else {
             return self.hold_local(id, Refusal::new(500), Bytes::new(), out);
         };
-        let (code, uri, hop) = (best.code, best.uri.clone(), best.hop);
+        let best = best.clone();
         match &best.message {
-            Some(message) if code != 503 => {
-                let (message, reason) = (Rc::clone(message), best.reason.clone());
-                self.hold(id, code, reason, (Content::Forwarded { message, challenges }, hop), uri, out);
+            Some(message) if best.code != 503 => {
+                let content = Content::Forwarded { message: Rc::clone(message), challenges };
+                self.hold(id, best, content, out);
             }
-            _ => self.hold_local(id, Refusal::new(if code == 503 { 500 } else { code }), uri, out),
+            _ => self.hold_local(id, Refusal::new(if best.code == 503 { 500 } else { best.code }), best.uri, out),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The server side of a request: its transaction, the verdict on it, and the answers that go upstream.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId,
 use super::{Event, FinalResponse, NextOn, Settings, Stack, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method, Name};
-use crate::sip::proxy::{Context, Refusal, usual_reason};
+use crate::sip::proxy::{Context, Refusal};
 use crate::sip::transaction::key::RequestKey;
 use crate::sip::transaction::slab::Key;
 use crate::sip::transaction::{self, Class, InviteServer, NonInviteServer, Reliability, ServerInput, State};
@@ -349,17 +348,15 @@ impl Stack {
         let (code, reason) = (refusal.code, Bytes::copy_from_slice(refusal.reason.as_bytes()));
         let is_invite = self.tables.server(id).is_some_and(|server| server.method == Method::Invite);
         let content = if code == 408 && !is_invite { Content::Silence } else { Content::Local(refusal) };
-        self.hold(id, code, reason, (content, None), uri, out);
+        self.hold(id, FinalResponse { uri, hop: None, code, reason, message: None }, content, out);
     }
 
-    /// Holds a final answer, which came from `source`, and tells of it. `None` when the transaction is gone or holds too many.
+    /// Holds a final answer and tells of it. `None` when the transaction is gone or holds too many.
     pub(super) fn hold(
         &mut self,
         id: Key,
-        code: u16,
-        reason: Bytes,
-        (content, source): (Content, Option<SocketAddr>),
-        uri: Bytes,
+        mut response: FinalResponse,
+        content: Content,
         out: &mut Vec<Output>,
     ) -> Option<AnswerId> {
         let server = self.tables.server_mut(id).filter(|server| server.stage != Stage::Abandoned)?;
@@ -370,17 +367,11 @@ impl Stack {
         let answer = AnswerId(server.next_answer);
         server.next_answer = server.next_answer.wrapping_add(1);
         server.stage = Stage::Answered;
-        let message = match &content {
-            Content::Forwarded { message, .. } => Some(Rc::clone(message)),
-            Content::Local(_) | Content::Silence => None,
-        };
-        let uri = match &server.view {
-            Some(view) if uri.is_empty() => Bytes::copy_from_slice(view.request_uri()),
-            _ => uri,
-        };
-        self.tables.hold(id, Held { answer, code, content });
+        if let Some(view) = server.view.as_deref().filter(|_| response.uri.is_empty()) {
+            response.uri = Bytes::copy_from_slice(view.request_uri());
+        }
+        self.tables.hold(id, Held { answer, code: response.code, content });
         let transaction = ServerId(id.to_u64());
-        let response = FinalResponse { code, reason, message, source, uri };
         out.push(Output::Event { event: Event::Final { transaction, response }, held: Some((transaction, answer)) });
         Some(answer)
     }
@@ -451,9 +442,4 @@ fn trying_after(times: &transaction::Settings) -> Duration {
         pause *= 2;
     }
     after.max(times.t1)
-}
-
-/// The usual reason phrase as octets.
-pub(super) fn usual(code: u16) -> Bytes {
-    Bytes::from_static(usual_reason(code).as_bytes())
 }

@@ -12,12 +12,12 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::admission::Admission;
-use super::event::Attempt;
+use super::event::FinalResponse;
 use super::mend::PutBack;
 use super::settings::ABSORBING_FOR_EACH;
 use super::sources::Class;
 use super::types::{AnswerId, Destination, Peer, RequestView};
-use crate::clock::{Instant, Now};
+use crate::clock::Instant;
 use crate::sip::message::{Message, Method};
 use crate::sip::proxy::{self, Context, Ending, MAX_BREADTH_DEFAULT, Refusal};
 use crate::sip::stack::Transport;
@@ -111,7 +111,7 @@ impl Tables {
 
     /// A branch has a 2xx: no further round starts. If it is the first one of an INVITE, gives the failures so far, and the
     /// Request-URIs of the branches that still ran.
-    pub(super) fn won(&mut self, id: Key, key: Key) -> (Vec<Attempt>, Vec<Bytes>) {
+    pub(super) fn won(&mut self, id: Key, key: Key) -> (Vec<FinalResponse>, Vec<Bytes>) {
         let Some(server) = self.servers.get_mut(id) else { return Default::default() };
         let Some(forwarding) = server.forwarding.as_deref_mut() else { return Default::default() };
         let is_first = server.method == Method::Invite && forwarding.context.ending() != Ending::Won;
@@ -470,7 +470,6 @@ impl Client {
 /// What a branch needs until its final answer.
 #[derive(Debug)]
 pub(super) struct Progress {
-    pub started: Now,
     /// The name a certificate must be valid for, should it go by TLS.
     pub authority: Option<Arc<str>>,
     /// The address that took no TCP, so that a long request goes there by UDP after all.

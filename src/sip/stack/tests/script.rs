@@ -15,7 +15,7 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::sip::message::Message;
 use crate::sip::proxy::hop;
 use crate::sip::stack::{
-    AnswerId, Attempt, Destination, Event, Hop, Input, ListenerId, Network, NextOn, Onward, Output, Peer, Plan,
+    AnswerId, Destination, Event, FinalResponse, Hop, Input, ListenerId, Network, NextOn, Onward, Output, Peer, Plan,
     QueryId, Redirects, ServerId, Settings, Sizes, Stack, Strangers, Target, Verdict, Way, Withdrawal,
 };
 
@@ -477,7 +477,7 @@ fn target(text: &str) -> Target {
 
 /// What happened, as a line `told` says it.
 fn line_of(event: &Event) -> String {
-    let codes = |attempts: &[Attempt]| {
+    let codes = |attempts: &[FinalResponse]| {
         let codes: Vec<String> = attempts.iter().map(|attempt| attempt.code.to_string()).collect();
         codes.join(" ")
     };
