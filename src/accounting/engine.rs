@@ -313,8 +313,8 @@ impl Engine {
         }
         let Some(session) = self.calls.get(key) else { return };
         let parties = self.parties(sender);
-        let transaction =
-            Transaction { session: Some(key), parties, ..Transaction::new(ack_view(now, ack, peer), sender) };
+        let view = RequestView::of(Rc::clone(ack), peer, now);
+        let transaction = Transaction { session: Some(key), parties, ..Transaction::new(view, sender) };
         let answer = Answer::local(code, success_phrase(code));
         let record = self.maker.of_transaction(now, Kind::Event, &transaction, &answer, Some(session));
         out.push(record, key.call(), self.maker.modes().live(session.marks.accounting));
@@ -371,22 +371,6 @@ impl Engine {
             self.calls.remember_ended(key, until, storage == Storage::Queue, remains);
         }
         has_room
-    }
-}
-
-/// An ACK as a request of its own.
-fn ack_view(now: Now, ack: &Rc<Message>, peer: Peer) -> RequestView {
-    RequestView {
-        message: Rc::clone(ack),
-        peer,
-        arrived: now,
-        in_dialog: true,
-        direction: None,
-        course: Course::Aside,
-        repaired_uri: None,
-        own_routes: 0,
-        side: None,
-        way: crate::sip::stack::Way::Route,
     }
 }
 

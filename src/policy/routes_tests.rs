@@ -9,7 +9,6 @@ use super::target::{Destination, Terms};
 use super::{Marks, Route, Routes, Targets};
 use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
-use crate::sip::dialog::Course;
 use crate::sip::message::Message;
 use crate::sip::stack::{ListenerId, Network, Peer, Redirects, RequestView, Verdict};
 
@@ -19,18 +18,8 @@ fn view(method: &str, uri: &str, source: &str, to_tag: &str) -> RequestView {
          To: <sip:c@d>{to_tag}\r\nCall-ID: x\r\nCSeq: 1 {method}\r\nX-Trunk: gold 7\r\nContent-Length: 0\r\n\r\n"
     );
     let source: SocketAddr = source.parse().expect("an address");
-    RequestView {
-        message: Rc::new(Message::parse(text.into_bytes()).expect("a message")),
-        peer: Peer { listener: ListenerId(0), addr: source },
-        arrived: Now::default(),
-        in_dialog: !to_tag.is_empty(),
-        direction: None,
-        course: Course::default(),
-        repaired_uri: None,
-        own_routes: 0,
-        side: None,
-        way: crate::sip::stack::Way::Table,
-    }
+    let message = Message::parse(text.into_bytes()).expect("a message");
+    RequestView::of(Rc::new(message), Peer { listener: ListenerId(0), addr: source }, Now::default())
 }
 
 fn route(name: &str, condition: Condition) -> Route {

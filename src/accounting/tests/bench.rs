@@ -328,9 +328,6 @@ impl Bench {
         let is_aside = rest.contains(&"aside") || rest.contains(&"unsigned");
         let message = Rc::new(self.request(method, sender, tag, self.cseq));
         let view = RequestView {
-            message: Rc::clone(&message),
-            peer: self.place(sender, rest),
-            arrived: self.now,
             in_dialog: !rest.is_empty(),
             direction: match sender {
                 _ if rest.contains(&"unsigned") => None,
@@ -343,10 +340,7 @@ impl Bench {
                 _ if is_aside => Course::Aside,
                 _ => Course::Dialog,
             },
-            repaired_uri: None,
-            own_routes: 0,
-            side: None,
-            way: crate::sip::stack::Way::Route,
+            ..RequestView::of(Rc::clone(&message), self.place(sender, rest), self.now)
         };
         self.requests.push(message);
         let marks = if rest.is_empty() { self.marks } else { self.marks_in_dialog };

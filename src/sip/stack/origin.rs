@@ -8,9 +8,8 @@ use bytes::Bytes;
 
 use super::Stack;
 use super::event::FinalResponse;
-use super::standing::Standing;
 use super::tables::{Origin, Place, Server};
-use super::types::{Ignored, ListenerId, Output, Peer, Redirects, ServerId, Target, Transport, Way};
+use super::types::{Ignored, ListenerId, Output, Peer, Redirects, RequestView, ServerId, Target, Transport, Way};
 use crate::clock::Now;
 use crate::sip::message::{Message, Method, Name, NameAddr, Uri, Via};
 use crate::sip::proxy::{self, Ending};
@@ -39,7 +38,7 @@ impl Stack {
             return None;
         }
         let peer = Peer { listener: by, addr: own };
-        let view = Standing::outside(Way::Route).view(Rc::new(request), peer, now);
+        let view = RequestView { way: Way::Route, ..RequestView::of(Rc::new(request), peer, now) };
         let reliability = self.wire.reliability(by);
         let mut server = Server::new(view, RequestKey::default(), peer, now.mono, &self.settings, reliability);
         // Nobody sends it again, and nobody waits for a 100.

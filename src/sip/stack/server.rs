@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::standing::Standing;
 use super::tables::{CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
 use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict, Way};
 use super::{Event, FinalResponse, NextOn, Settings, Stack, Withdrawal};
@@ -181,8 +180,7 @@ impl Stack {
         message: &Rc<Message>,
         key: RequestKey,
     ) -> (ServerId, AnswerId) {
-        let view = Standing::outside(Way::Table).view(Rc::clone(message), peer, now);
-        let view = RequestView { in_dialog: false, ..view };
+        let view = RequestView::of(Rc::clone(message), peer, now);
         let reliability = self.wire.reliability(peer.listener);
         let mut server =
             Server::new(view, key, self.wire.reply_to(peer, message), now.mono, &self.settings, reliability);

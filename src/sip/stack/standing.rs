@@ -37,11 +37,6 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// That of a request of no dialog, which goes this way.
-    pub(super) fn outside(way: Way) -> Self {
-        Self { routing: Routing::default(), course: Course::Outside, way }
-    }
-
     /// The request as the driver is shown it.
     pub(super) fn view(self, message: Rc<Message>, peer: Peer, arrived: Now) -> RequestView {
         let Self { routing, course, way } = self;

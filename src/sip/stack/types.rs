@@ -402,6 +402,23 @@ pub struct RequestView {
 }
 
 impl RequestView {
+    /// A request of which only is known what itself says.
+    #[must_use]
+    pub fn of(message: Rc<Message>, peer: Peer, arrived: Now) -> Self {
+        Self {
+            in_dialog: !message.to_tag().is_empty(),
+            message,
+            peer,
+            arrived,
+            direction: None,
+            course: Course::Outside,
+            repaired_uri: None,
+            own_routes: 0,
+            side: None,
+            way: Way::Table,
+        }
+    }
+
     /// The Request-URI the request is really for: the one received, or the one strict-route repair restored.
     #[must_use]
     pub fn request_uri(&self) -> &[u8] {
