@@ -86,6 +86,7 @@ pub struct Entry<'a> {
     pub line: u32,
     /// Of the value, in characters from 1.
     pub column: u32,
+    is_blank: fn(char) -> bool,
 }
 
 impl<'a> Entry<'a> {
@@ -96,7 +97,8 @@ impl<'a> Entry<'a> {
     }
 
     /// The words of the value, which commas and blanks part, with their places in octets.
-    pub fn words(&self, is_blank: fn(char) -> bool) -> impl Iterator<Item = (usize, &'a str)> + use<'a> {
+    pub fn words(&self) -> impl Iterator<Item = (usize, &'a str)> + use<'a> {
+        let is_blank = self.is_blank;
         let is_border = move |char: char| char == ',' || is_blank(char);
         let mut at = 0;
         self.value.split_inclusive(is_border).filter_map(move |piece| {
@@ -113,13 +115,12 @@ pub struct KeywordFile<'a> {
     pub path: &'a Path,
     pub entries: Vec<Entry<'a>>,
     pub found: Findings,
-    is_blank: fn(char) -> bool,
 }
 
 impl<'a> KeywordFile<'a> {
     /// All lines with a known keyword, in their order.
     pub fn read<S: Style>(style: &S, path: &'a Path, text: &'a [u8]) -> Self {
-        let mut file = Self { path, entries: Vec::new(), found: Findings::default(), is_blank: S::is_blank };
+        let mut file = Self { path, entries: Vec::new(), found: Findings::default() };
         for (line, octets) in lines(text) {
             let place = |column| Place::File { path: path.to_owned(), line, column };
             if octets.len() > LINE_OCTETS_MAX {
@@ -145,7 +146,7 @@ impl<'a> KeywordFile<'a> {
             let Some(key) = exact.or_else(|| style.meant(word, &place(at(code)), &mut file.found)) else { continue };
             let column = if value.is_empty() { at(code) } else { at(value) };
             if let Some(value) = style.value(key, value, &place(column), &mut file.found) {
-                file.entries.push(Entry { key, value, line, column });
+                file.entries.push(Entry { key, value, line, column, is_blank: S::is_blank });
             }
         }
         file
@@ -247,7 +248,7 @@ impl<'a> KeywordFile<'a> {
     /// The words of one line of a list.
     fn words(&self, entry: &Entry<'a>) -> impl Iterator<Item = (Place, &'a str)> + use<'a> {
         let (path, entry) = (self.path, *entry);
-        entry.words(self.is_blank).map(move |(at, word)| (entry.place_in(path, at), word))
+        entry.words().map(move |(at, word)| (entry.place_in(path, at), word))
     }
 
     /// The words of all lines of a list.

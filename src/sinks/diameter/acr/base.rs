@@ -82,7 +82,7 @@ impl Renderer {
 
     /// Fields in the order of the record; those without an AVP as `name=value`.
     fn put_fields(&self, about: &Message<'_>, out: &mut Page<'_>) {
-        let is_user = |name: &str| self.user_name.as_ref().is_some_and(|target| *target.field == *name);
+        let is_user = |name: &str| self.user_name.as_ref().is_some_and(|target| target.field() == name);
         let own = |name: &str| self.own_field.as_ref().filter(|_| !is_user(name) && !is_internal(name));
         mapping::put_fields(&about.record.fields, &self.fields, own, out);
     }

@@ -25,14 +25,14 @@ impl LegTargets {
         let mut fields = finder.fields(&settings.leg_fields, "leg field");
         if settings.legs == Legs::Flat {
             for target in &fields {
-                let purpose = format!("leg field `{}`", target.field);
+                let purpose = format!("leg field `{}`", target.field());
                 if !target.takes_text() {
                     let why = "with `legs flat` a missing value is an empty AVP, which only a string type can be";
-                    finder.refuse(&purpose, target.handle.name(), why);
+                    finder.refuse(&purpose, target.handle().name(), why);
                 }
-                if target.vendor() == 0 && target.handle.is_mandatory() {
+                if target.vendor() == 0 && target.handle().is_mandatory() {
                     let why = "servers allow it once in a record; use `legs grouped` or a vendor's AVP";
-                    finder.refuse(&purpose, target.handle.name(), why);
+                    finder.refuse(&purpose, target.handle().name(), why);
                 }
             }
         }
@@ -58,7 +58,7 @@ impl LegTargets {
     }
 
     fn is_mapped(&self, name: &str) -> bool {
-        self.fields.iter().any(|target| *target.field == *name)
+        self.fields.iter().any(|target| target.field() == name)
     }
 }
 

@@ -253,7 +253,7 @@ impl Renderer {
         let carriers = self.fields.iter().chain(&self.user_name).map(|target| ("field", target));
         let carriers = carriers.chain(self.legs.targets().map(|target| ("leg field", target)));
         for (what, target) in carriers.filter(|(_, target)| target.is(avp.vendor, avp.code)) {
-            text.push_str(&format!(", {what} `{}`", target.field));
+            text.push_str(&format!(", {what} `{}`", target.field()));
         }
         text
     }
@@ -336,5 +336,5 @@ fn avps(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
 
 /// The value of a target's field.
 fn value_of<'a>(fields: &'a Fields, target: &Target) -> Option<&'a Value> {
-    fields.iter().find(|(name, _)| *name == *target.field).map(|(_, value)| value)
+    fields.iter().find(|(name, _)| name == target.field()).map(|(_, value)| value)
 }

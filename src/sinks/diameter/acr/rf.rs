@@ -234,7 +234,7 @@ impl Renderer {
 
     /// Fields without an AVP, each in a Service-Specific-Info.
     fn unmapped(&self, about: &Message<'_>, out: &mut Writer<'_>) {
-        let is_mapped = |name: &str| self.fields.iter().chain(&self.user_name).any(|target| *target.field == *name);
+        let is_mapped = |name: &str| self.fields.iter().chain(&self.user_name).any(|target| target.field() == name);
         let plain = about.record.fields.iter().filter(|(name, _)| !is_mapped(name) && !is_internal(name));
         for (name, value) in plain {
             self.put_specific(name, value, out);
@@ -251,7 +251,7 @@ impl Renderer {
                     target.put_each(value, out);
                 }
             }
-            let is_mapped = |name: &str| self.legs.targets().any(|target| *target.field == *name);
+            let is_mapped = |name: &str| self.legs.targets().any(|target| target.field() == name);
             if self.settings.style.unmapped == Unmapped::Own {
                 for (name, value) in leg.iter().filter(|(name, _)| !is_mapped(name)) {
                     self.put_specific(name, value, out);

@@ -115,7 +115,7 @@ impl Misfits {
     fn note(&mut self, target: &Target, why: &dyn fmt::Display) {
         self.count += 1;
         if self.kept.len() < MISFITS_MAX {
-            let (field, avp) = (target.field.to_string(), target.handle.name().to_owned());
+            let (field, avp) = (target.field().to_string(), target.handle().name().to_owned());
             self.kept.push(Misfit { field, avp, why: why.to_string() });
         }
     }
@@ -146,8 +146,8 @@ impl<'p> DerefMut for Page<'p> {
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     /// Name of the field, or what of the record it is.
-    pub(super) field: Box<str>,
-    pub(super) handle: Handle,
+    field: Box<str>,
+    handle: Handle,
     code: u32,
     vendor: u32,
     flags: u8,
@@ -204,6 +204,14 @@ impl Target {
     }
 
     /// Without M: inside a group without it a member's does not count (RFC 6733 §4.4).
+    pub(super) fn field(&self) -> &str {
+        &self.field
+    }
+
+    pub(super) const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     pub(super) fn without_mandatory(&mut self) {
         self.flags &= !flag::MANDATORY;
     }

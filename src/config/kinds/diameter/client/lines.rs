@@ -40,7 +40,7 @@ impl Style for Lines {
     }
 
     fn shown(&self, _: &Path, entry: &Entry<'_>, _: &mut Findings) -> Vec<String> {
-        entry.words(Self::is_blank).map(|(_, word)| word.to_owned()).collect()
+        entry.words().map(|(_, word)| word.to_owned()).collect()
     }
 }
 

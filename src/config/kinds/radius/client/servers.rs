@@ -10,7 +10,6 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
-use super::lines::is_blank;
 use crate::config::error::{Findings, Mistake, Place};
 use crate::config::keyword_file::{Entry, lines};
 use crate::names::{HOST_OCTETS_MAX, is_host};
@@ -74,7 +73,7 @@ pub(super) struct Listed {
 /// Reads the list of one line.
 pub(super) fn list(path: &Path, entry: &Entry<'_>, found: &mut Findings) -> Vec<Listed> {
     let mut listed = Vec::new();
-    for (at, word) in entry.words(is_blank) {
+    for (at, word) in entry.words() {
         match server(word, entry.place_in(path, at), found) {
             Ok(server) => listed.push(server),
             Err(mistake) => found.push(mistake),

@@ -39,7 +39,7 @@ fn check(input: Input<'_>) {
             let (mut out, mut want, mut misfits) = (vec![7; 20], vec![7; 20], Misfits::default());
             target.put(input, "", &mut Page { avps: Writer::new(&mut out), misfits: &mut misfits });
             let mut value = Vec::new();
-            let is_fit = target.handle.encode(input, &mut value).is_ok();
+            let is_fit = target.handle().encode(input, &mut value).is_ok();
             if is_fit {
                 Writer::new(&mut want).avp(target.code(), target.vendor(), target.flags(), &value);
             }
