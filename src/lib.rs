@@ -44,7 +44,8 @@
 //! | an option | [`config::schema`], its check in `config::check`, its effect on reload in [`config::reload`], `etc/tollgate.toml` |
 //! | a command | [`cli`]; over the socket of a running service, [`admin`] |
 //! | a value of records | [`record`], its octets in [`record::codec`] (old ones must stay readable), `sinks::mapping` |
-//! | a timer, a random number, a back-off | [`timers`] |
+//! | a timer, a random number, a back-off, a limit to a rate | [`timers`] |
+//! | a socket, a connection, TLS of either end | [`net`] |
 
 #![deny(missing_docs, unsafe_code)]
 // What is written here is for those who read the sources: `cargo doc --document-private-items` shows all that it links to.
