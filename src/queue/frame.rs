@@ -228,6 +228,7 @@ pub fn put_notes(out: &mut Vec<u8>, notes: &Notes<'_>) {
 
 /// Writes a meta value over `out`; `name` has at most 255 octets.
 pub fn put_meta(out: &mut Vec<u8>, meta: &Meta<'_>) {
+    out.reserve(HEAD_BYTES + 9 + meta.name.len() + meta.value.len());
     begin(out, b"TGm1");
     out.extend_from_slice(&meta.revision.to_be_bytes());
     out.push(u8::try_from(meta.name.len()).expect("meta names are limited to 255 octets"));

@@ -12,9 +12,12 @@ use crate::ids::SinkNumber;
 /// Name of the value.
 pub const NAME: &[u8] = b"totals";
 
+/// Octets of one sink with five totals.
+const SINK_OCTETS: usize = 50;
+
 /// The totals as they are when these records are on disk.
 pub fn write(sinks: &Sinks, records: &[Fresh]) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(sinks.iter().count() * SINK_OCTETS);
     for sink in sinks.iter() {
         let Since { sink: number, seq } = sink.since();
         let fresh = |record: &&Fresh| record.origin == Origin::New && record.sinks.has(number);
