@@ -65,7 +65,9 @@ impl Delivery {
     fn begin(&mut self, turn: &mut Turn<'_>, mut task: Task, server: usize, attributes: &[u8]) {
         task.tried |= 1 << server;
         self.servers[server].standing.tries(turn);
-        let slot = self.visits.insert(Visit::new(turn, task, server, attributes.len()));
+        let visit = Visit::new(turn, task, server, attributes.len());
+        let due = visit.due();
+        let slot = self.visits.insert(visit);
         if turn.settings.transport == Transport::Stream && self.doubts.is_suspect(task.key) {
             self.stand_in_line(turn, slot, attributes);
             return;
@@ -74,7 +76,7 @@ impl Delivery {
             Ok(lane) => {
                 self.servers[server].begins();
                 self.servers[server].standing.transmitted(turn.now.mono);
-                self.visits.arm_first(slot, turn.now.mono);
+                self.visits.arm(slot, due);
                 self.transmit(turn, slot, lane);
                 self.servers[server].ask_for_lane(turn);
             }
@@ -83,7 +85,7 @@ impl Delivery {
                 if let Some(visit) = self.visits.get_mut(slot) {
                     visit.put_off(attributes);
                 }
-                self.visits.arm_first(slot, turn.now.mono);
+                self.visits.arm(slot, due);
                 self.servers[server].wait(turn, slot);
             }
             Err(reason) => {

@@ -91,6 +91,11 @@ impl Visit {
         self.server
     }
 
+    /// When its timer runs out.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
     pub(super) fn started(&self) -> Instant {
         self.started
     }
@@ -268,14 +273,6 @@ impl Visits {
         if self.timers.len() > STALE_TIMERS_MAX + 4 * self.len() {
             let slots = &self.slots;
             self.timers.retain(|Reverse((_, slot, generation))| slots[*slot as usize].0 == *generation);
-        }
-    }
-
-    /// Sets the timer of a visit that waits to be sent, as it was made.
-    pub(super) fn arm_first(&mut self, slot: u32, now: Instant) {
-        if let Some(visit) = self.get(slot) {
-            let due = visit.due.max(now);
-            self.arm(slot, due);
         }
     }
 

@@ -35,8 +35,7 @@ impl Stack {
     /// Starts the next round, at once or when a branch that was given up has left some of the Max-Breadth for it;
     /// `false` when there is none.
     pub(super) fn start_round(&mut self, now: Now, id: Key, out: &mut Vec<Output>) -> bool {
-        let free = self.tables.free_breadth(id);
-        let Some(forwarding) = self.tables.forwarding_mut(id) else { return false };
+        let Some((forwarding, free)) = self.tables.for_round(id) else { return false };
         if free == 0 {
             return forwarding.context.has_more();
         }

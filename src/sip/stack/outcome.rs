@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Stack;
 use super::event::{Event, FinalResponse};
-use super::tables::{Cancel, CancelReason, Cancelled, Client, Content, Counted, Origin, Place, Progress, Stage};
+use super::tables::{Cancel, Cancelled, Client, Content, Counted, Origin, Place, Progress, Stage};
 use super::types::{Ignored, Onward, Output, Peer, Plan, ServerId};
 use crate::clock::Now;
 use crate::sip::message::{Message, Method, Name};
@@ -117,14 +117,9 @@ impl Stack {
             return out.push(Output::Ignored { why: Ignored::AnswersTooMany });
         }
         let (uri, was_running) = (client.uri.clone(), client.progress.take().is_some());
-        let Some(own) = self.tables.server_mut(server) else {
+        let Some((attempts, given_up)) = self.tables.won(server, key, was_running) else {
             return out.push(Output::Ignored { why: Ignored::AnswerStray });
         };
-        own.running -= u16::from(was_running);
-        if matches!(own.cancel_reason, CancelReason::None) {
-            own.cancel_reason = CancelReason::Elsewhere;
-        }
-        let (attempts, given_up) = self.tables.won(server, key);
         if !attempts.is_empty() || !given_up.is_empty() {
             out.push(Event::Lost { transaction: ServerId(server.to_u64()), attempts, given_up }.into());
         }

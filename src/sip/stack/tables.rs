@@ -82,12 +82,16 @@ impl Tables {
         self.servers.get_mut(id)?.forwarding.as_deref_mut()
     }
 
-    /// What of the Max-Breadth of a request is free for a round: branches that were given up keep their share.
-    pub(super) fn free_breadth(&self, id: Key) -> u32 {
-        let most = self.view(id).map_or(MAX_BREADTH_DEFAULT, |view| proxy::max_breadth(&view.message));
-        let leaving = self.forwarding(id).map_or(&[][..], |forwarding| &forwarding.leaving);
-        let share_of = |key: &Key| Some(self.clients.get(*key)?.progress.as_deref()?.breadth);
-        most.saturating_sub(leaving.iter().filter_map(share_of).sum())
+    /// What a request needs while branches run, and what of its Max-Breadth is free for a round: branches that were given up
+    /// keep their share.
+    pub(super) fn for_round(&mut self, id: Key) -> Option<(&mut Forwarding, u32)> {
+        let Self { servers, clients, .. } = self;
+        let server = servers.get_mut(id)?;
+        let most = server.view.as_deref().map_or(MAX_BREADTH_DEFAULT, |view| proxy::max_breadth(&view.message));
+        let forwarding = server.forwarding.as_deref_mut()?;
+        let share_of = |key: &Key| Some(clients.get(*key)?.progress.as_deref()?.breadth);
+        let free = most.saturating_sub(forwarding.leaving.iter().filter_map(share_of).sum());
+        Some((forwarding, free))
     }
 
     /// Notes the client transaction of a branch with its server transaction.
@@ -109,21 +113,25 @@ impl Tables {
         }
     }
 
-    /// A branch has a 2xx: no further round starts. If it is the first one of an INVITE, gives the failures so far, and the
-    /// Request-URIs of the branches that still ran.
-    pub(super) fn won(&mut self, id: Key, key: Key) -> (Vec<FinalResponse>, Vec<Bytes>) {
-        let Some(server) = self.servers.get_mut(id) else { return Default::default() };
-        let Some(forwarding) = server.forwarding.as_deref_mut() else { return Default::default() };
+    /// A branch, which `was_running` until then, has a 2xx: no further round starts. If it is the first one of an INVITE, gives
+    /// the failures so far, and the Request-URIs of the branches that still ran. `None` when nobody waits for it any more.
+    pub(super) fn won(&mut self, id: Key, key: Key, was_running: bool) -> Option<(Vec<FinalResponse>, Vec<Bytes>)> {
+        let server = self.servers.get_mut(id)?;
+        server.running -= u16::from(was_running);
+        if matches!(server.cancel_reason, CancelReason::None) {
+            server.cancel_reason = CancelReason::Elsewhere;
+        }
+        let Some(forwarding) = server.forwarding.as_deref_mut() else { return Some(Default::default()) };
         let is_first = server.method == Method::Invite && forwarding.context.ending() != Ending::Won;
         forwarding.context.end(Ending::Won);
         if !is_first {
-            return Default::default();
+            return Some(Default::default());
         }
         let running = forwarding.branches.iter().flatten().filter(|other| **other != key).filter_map(|other| {
             let other = self.clients.get(*other)?;
             other.progress.as_deref().filter(|own| own.counted == Counted::No).map(|_| other.uri.clone())
         });
-        (forwarding.context.failures().cloned().collect(), running.collect())
+        Some((forwarding.context.failures().cloned().collect(), running.collect()))
     }
 
     /// Whether the caller has sent CANCEL.
