@@ -100,7 +100,11 @@ pub struct FinalResponse {
 impl FinalResponse {
     /// One that came in.
     pub(super) fn of(uri: Bytes, hop: Option<SocketAddr>, message: Rc<Message>) -> Self {
-        let (code, reason) = (message.code(), Bytes::copy_from_slice(message.reason()));
+        let (code, usual) = (message.code(), usual_reason(message.code()));
+        let reason = match message.reason() {
+            own if own == usual.as_bytes() => Bytes::from_static(usual.as_bytes()),
+            own => Bytes::copy_from_slice(own),
+        };
         Self { uri, hop, code, reason, message: Some(message) }
     }
 
