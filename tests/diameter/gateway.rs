@@ -70,7 +70,9 @@ fn a_busy_target_then_an_answer_gives_legs_in_order() {
     let to = gateway.address().to_string();
     let mut call = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "1", "-d", "200"]).unwrap();
     assert!(call.wait("the caller").success(), "{}", call.complaints());
-    let requests = server.wait_requests(3);
+    let mut requests = server.wait_requests(3);
+    // The EVENT is a session of its own: the server may have done with the START first.
+    requests.sort_by_key(|acr| acr.value("Accounting-Record-Type").to_owned());
     assert_eq!(types(&requests), ["1", "2", "4"], "the busy target is an EVENT of its own");
     assert_ne!(requests[0].value("Session-Id"), requests[1].value("Session-Id"));
     assert_eq!(requests[1].value("Session-Id"), requests[2].value("Session-Id"));
