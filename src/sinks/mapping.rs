@@ -273,6 +273,56 @@ pub fn rest_of_leg(number: usize, leg: &Fields, is_mapped: impl Fn(&str) -> bool
     text
 }
 
+/// Where a column, of whatever backend, takes its value from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// A value that every record has a place for.
+    Core(Core),
+    /// The field of that name.
+    Field(String),
+    /// The field of that name of a leg.
+    Leg(String),
+    /// The number of a leg, from 1.
+    LegNumber,
+}
+
+impl Source {
+    /// The source of a name: `record_id` and the other core values, as in JSON; a field, by its name or as `field.NAME`,
+    /// which helps one that is called like a core value; `leg.NAME` and `leg`.
+    ///
+    /// # Errors
+    /// There is none: all names there are.
+    pub fn named(name: &str, fields: &[&str], leg_fields: &[&str]) -> Result<Self, Vec<String>> {
+        let leg = |name: &str| leg_fields.contains(&name).then(|| Self::Leg(name.to_owned()));
+        let field = |name: &str| fields.contains(&name).then(|| Self::Field(name.to_owned()));
+        let core = || Core::ALL.iter().find(|core| Self::core_name(**core) == name).map(|core| Self::Core(*core));
+        let found = match name.split_once('.') {
+            Some(("leg", own)) => leg(own),
+            Some(("field", own)) => field(own),
+            _ if name == LEG_NUMBER => Some(Self::LegNumber),
+            _ => core().or_else(|| field(name)),
+        };
+        found.ok_or_else(|| {
+            let legs = leg_fields.iter().map(|own| format!("leg.{own}"));
+            let fields = fields.iter().map(|own| (*own).to_owned());
+            let cores = Core::ALL.iter().map(|core| Self::core_name(*core).to_owned());
+            fields.chain(legs).chain(cores).chain([LEG_NUMBER.to_owned()]).collect()
+        })
+    }
+
+    /// What a core value is called among columns: as in JSON, but `record_id`, for tables have ids of their own.
+    #[must_use]
+    pub const fn core_name(core: Core) -> &'static str {
+        match core {
+            Core::Id => "record_id",
+            other => other.name(),
+        }
+    }
+}
+
+/// The number of a leg among columns.
+const LEG_NUMBER: &str = "leg";
+
 /// How a span becomes whole seconds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
@@ -423,6 +473,30 @@ mod tests {
             let rest = rest_of_leg(2, &fields, |field| mapped.contains(&field));
             assert_eq!(String::from_utf8_lossy(&rest), want, "{name}");
         }
+    }
+
+    #[test]
+    fn a_column_names_its_source() {
+        let named = |name| Source::named(name, &["caller", "method"], &["src"]).ok();
+        let (field, leg) = (|name: &str| Source::Field(name.to_owned()), |name: &str| Source::Leg(name.to_owned()));
+        for (name, want) in [
+            ("record_id", Some(Source::Core(Core::Id))),
+            ("duration_s", Some(Source::Core(Core::Duration))),
+            ("caller", Some(field("caller"))),
+            ("method", Some(Source::Core(Core::Method))),
+            ("field.method", Some(field("method"))),
+            ("leg.src", Some(leg("src"))),
+            ("leg", Some(Source::LegNumber)),
+            ("id", None),
+            ("src", None),
+            ("leg.caller", None),
+            ("field.src", None),
+            ("", None),
+        ] {
+            assert_eq!(named(name), want, "{name}");
+        }
+        let known = Source::named("calller", &["caller"], &["src"]).expect_err("there is none");
+        assert!(["caller", "leg.src", "record_id", "leg"].iter().all(|name| known.iter().any(|own| own == name)));
     }
 
     #[test]
