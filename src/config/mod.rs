@@ -33,7 +33,7 @@ mod reload_tests;
 #[cfg(test)]
 mod route_check_tests;
 #[cfg(test)]
-mod sample_tests;
+pub(crate) mod sample_tests;
 #[cfg(test)]
 mod surprise_tests;
 #[cfg(test)]

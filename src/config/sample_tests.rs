@@ -23,7 +23,7 @@ const SHIPPED: &str = include_str!("../../etc/tollgate.toml");
 
 /// The sample with the sinks that it shows but does not have: their heads, and the options whose comments end in
 /// `Required.`
-fn sample() -> String {
+pub(crate) fn sample() -> String {
     let (mut text, mut is_shown, mut is_required) = (String::new(), false, false);
     for line in SHIPPED.lines() {
         let bare = line.strip_prefix('#').unwrap_or(line);
@@ -37,7 +37,7 @@ fn sample() -> String {
 }
 
 /// The sinks of a text with their kinds, in its order.
-fn sinks(text: &str) -> Vec<(&str, &str)> {
+pub(crate) fn sinks(text: &str) -> Vec<(&str, &str)> {
     let heads = text.lines().filter_map(|line| line.strip_prefix("[sinks.")?.strip_suffix(']'));
     heads.filter_map(|head| head.split_once('.')).collect()
 }

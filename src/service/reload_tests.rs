@@ -7,16 +7,10 @@ use super::reload::{Fixed, tuning};
 use crate::accounting;
 use crate::config::plan::{Plan, SipPlan};
 use crate::config::reload::{Effect, effect};
-use crate::config::{error::Mistakes, parse, walk};
+use crate::config::sample_tests::{sample as manual, sinks};
+use crate::config::{error::Mistakes, kinds, parse, walk};
 use crate::shard::Tuning;
 use crate::sip::stack;
-
-/// The manual as it is shipped, with the second sink that it shows.
-fn manual() -> String {
-    include_str!("../../etc/tollgate.toml")
-        .replace("#[sinks.diameter.cdf]", "[sinks.diameter.cdf]")
-        .replace("#config = \"diameterclient.conf\"", "config = \"diameterclient.conf\"")
-}
 
 fn plan(text: &str) -> Result<Plan, Mistakes> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/tollgate.toml");
@@ -24,7 +18,7 @@ fn plan(text: &str) -> Result<Plan, Mistakes> {
 }
 
 /// Lines that give an option another value, where that is no number, switch or word of a list: the path of the option,
-/// the header of the section, and the line.
+/// the header of the section, and the line. Those of sinks stand with the table of their kind.
 const OTHERS: &[(&str, &str, &str)] = &[
     ("sip.listen", "[sip]", "listen = [\"udp:127.0.0.1:5070\"]"),
     ("sip.advertise", "[sip]", "advertise = \"192.0.2.1\""),
@@ -61,15 +55,6 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("accounting.leg_fields", "[accounting.leg_fields]", "from = \"$fu\""),
     ("sip.trusted_proxies", "[sip]", "trusted_proxies = [\"192.0.2.0/24\"]"),
     ("queue.path", "[queue]", "path = \"other\""),
-    ("sinks.radius.profile", "[sinks.radius.billing]", "profile = \"opensips\""),
-    ("sinks.radius.fields", "[sinks.radius.billing]", "fields = { src_ip = \"Framed-IP-Address\" }"),
-    ("sinks.radius.accounting_on_user", "[sinks.radius.billing]", "accounting_on_user = \"tollgate\""),
-    ("sinks.radius.leg_fields", "[sinks.radius.billing]", "leg_fields = { src = \"Calling-Station-Id\" }"),
-    ("sinks.radius.service_type", "[sinks.radius.billing]", "service_type = \"16\""),
-    ("sinks.radius.record_id_attribute", "[sinks.radius.billing]", "record_id_attribute = \"\""),
-    ("sinks.radius.shortened_attribute", "[sinks.radius.billing]", "shortened_attribute = \"\""),
-    ("sinks.diameter.fields", "[sinks.diameter.cdf]", "fields = { src_ip = \"Calling-Station-Id\" }"),
-    ("sinks.diameter.record_id_avp", "[sinks.diameter.cdf]", "record_id_avp = \"\""),
     ("admin.listen", "[admin]", "listen = \"127.0.0.1:8080\""),
     ("admin.hosts", "[admin]", "hosts = [\"gw.example\"]"),
     ("admin.status_socket", "[admin]", "status_socket = \"status.sock\""),
@@ -101,9 +86,7 @@ const NUMBERS: &[u64] =
 fn header(section: &str) -> String {
     match section {
         "route" => "[[route]]".to_owned(),
-        "sinks.radius" => "[sinks.radius.billing]".to_owned(),
-        "sinks.diameter" => "[sinks.diameter.cdf]".to_owned(),
-        other => format!("[{other}]"),
+        other => format!("[{}]", shown(other)),
     }
 }
 
@@ -198,9 +181,12 @@ fn every_option_has_the_effect_it_declares() {
 
 /// Header and line of other values of an option.
 fn candidates(path: &str, section: &str, name: &str, words: &[&str]) -> Vec<(String, String)> {
-    let given: Vec<_> = OTHERS.iter().filter(|(own, ..)| *own == path).collect();
+    let of_sinks = kinds::OTHERS.iter().filter(|(own, _)| *own == section).flat_map(|(_, lines)| *lines);
+    let of_sinks = of_sinks.filter(|line| line.split(' ').next() == Some(name)).map(|line| (header(section), line));
+    let others = OTHERS.iter().filter(|(own, ..)| *own == path).map(|(_, header, line)| ((*header).to_owned(), line));
+    let given: Vec<_> = others.chain(of_sinks).map(|(header, line)| (header, (*line).to_owned())).collect();
     if !given.is_empty() {
-        return given.into_iter().map(|(_, header, line)| ((*header).to_owned(), (*line).to_owned())).collect();
+        return given;
     }
     let default = default(&header(section), name);
     let words = words.iter().map(|word| format!("\"{word}\"")).filter(|word| *word != default);
@@ -225,6 +211,12 @@ fn default(header: &str, name: &str) -> String {
     lines.filter_map(|line| line.strip_prefix(&start)).next().unwrap_or_default().to_owned()
 }
 
+/// The path of a section or an option as the manual shows it, with the name of the sink.
 fn shown(path: &str) -> String {
-    path.replace("sinks.radius.", "sinks.radius.billing.").replace("sinks.diameter.", "sinks.diameter.cdf.")
+    let manual = manual();
+    let of_kind = |(kind, name): &(&str, &str)| {
+        let rest = path.strip_prefix(&format!("sinks.{kind}")).filter(|rest| rest.is_empty() || rest.starts_with('.'));
+        rest.map(|rest| format!("sinks.{kind}.{name}{rest}"))
+    };
+    sinks(&manual).iter().find_map(of_kind).unwrap_or_else(|| path.to_owned())
 }

@@ -48,6 +48,10 @@ macro_rules! kinds {
         /// What a reload applies of their tables.
         pub(super) const SECTIONS: &[Section] = &[$(<$table>::SECTION),*];
 
+        /// For tests: lines that give their options other values, where that is no number, switch or word of a list.
+        #[cfg(test)]
+        pub(crate) const OTHERS: &[(&str, &[&str])] = &[$((<$table>::SECTION.path, <$table>::OTHERS)),*];
+
         impl SinksTable {
             /// All sinks with their places, in the order of kind and name.
             pub(super) fn all(&self) -> impl Iterator<Item = (&str, PlaceId, &dyn Table)> {

@@ -74,3 +74,9 @@ impl DiameterTable {
         restart: &["records"],
     };
 }
+
+#[cfg(test)]
+impl DiameterTable {
+    /// Other values of options.
+    pub const OTHERS: &[&str] = &["fields = { src_ip = \"Calling-Station-Id\" }", "record_id_avp = \"\""];
+}

@@ -137,6 +137,20 @@ impl RadiusTable {
     };
 }
 
+#[cfg(test)]
+impl RadiusTable {
+    /// Other values of options.
+    pub const OTHERS: &[&str] = &[
+        "profile = \"opensips\"",
+        "fields = { src_ip = \"Framed-IP-Address\" }",
+        "accounting_on_user = \"tollgate\"",
+        "leg_fields = { src = \"Calling-Station-Id\" }",
+        "service_type = \"16\"",
+        "record_id_attribute = \"\"",
+        "shortened_attribute = \"\"",
+    ];
+}
+
 /// A field's attribute: its name alone, or a table with its policies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MappingTable {
