@@ -88,7 +88,7 @@ impl Hashes {
     }
 
     /// The key a request is looked up by (RFC 3261 §17.2.3); an ACK and, with [`Meant::Invite`], a CANCEL have that of their
-    /// INVITE. The To tag is left out also without the magic cookie, since an ACK has one that its INVITE had not.
+    /// INVITE.
     pub(super) fn request_key(&self, request: &Message, meant: Meant) -> RequestKey {
         let via = request.top_via();
         let method = match meant {
@@ -101,7 +101,6 @@ impl Hashes {
             sent_by_host: via.map_or(b"", |via| via.host),
             sent_by_port: via.map(|via| via.port_or_default()),
             request_uri: request.request_uri(),
-            to_tag: b"",
             from_tag: request.from_tag(),
             call_id: request.call_id(),
             cseq: request.cseq().0,

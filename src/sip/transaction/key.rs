@@ -1,8 +1,8 @@
 //! The key of a server transaction: RFC 3261 §17.2.3, and §9.2 for CANCEL.
 //!
 //! With the magic cookie a request belongs to the transaction of the same branch, sent-by and method, where an ACK
-//! counts as INVITE. Without it (RFC 2543) Request-URI, From tag, Call-ID, CSeq number, top Via and To tag are compared;
-//! the ACK's To tag is that of the answer it acknowledges.
+//! counts as INVITE. Without it (RFC 2543) Request-URI, From tag, Call-ID, CSeq number, top Via and method are compared.
+//! The To tag is not: an ACK has one that its INVITE had not.
 //!
 //! The fields are hashed to 128 bits with a secret, so nobody can make two requests meet, and the hash stands for them
 //! in a table. It is not stable over a restart with another secret.
@@ -26,8 +26,6 @@ pub struct Fields<'a> {
     pub sent_by_port: Option<u16>,
     /// Request-URI.
     pub request_uri: &'a [u8],
-    /// Tag of To.
-    pub to_tag: &'a [u8],
     /// Tag of From.
     pub from_tag: &'a [u8],
     /// Call-ID.
@@ -69,47 +67,26 @@ impl KeyMaker {
         Self { secret }
     }
 
-    /// The key a request is looked up by, and stored by unless it is an ACK.
-    ///
-    /// For an ACK it leads to the INVITE. Of an INVITE without the cookie that only works after [`Self::acknowledged`]
-    /// was stored too.
+    /// The key a request is stored and looked up by. For an ACK, and for the INVITE that a CANCEL means (§9.2), the
+    /// method is INVITE.
     #[must_use]
     pub fn request(&self, fields: &Fields<'_>) -> RequestKey {
-        if branch::is_rfc3261(fields.branch) {
-            return self.by_branch(fields, if fields.method == b"ACK" { b"INVITE" } else { fields.method });
-        }
-        self.by_fields(fields, fields.method, fields.to_tag)
+        if branch::is_rfc3261(fields.branch) { self.by_branch(fields) } else { self.by_fields(fields) }
     }
 
-    /// The key of the INVITE that a CANCEL means (§9.2). A CANCEL of any other request has no effect anyway.
-    #[must_use]
-    pub fn cancelled(&self, cancel: &Fields<'_>) -> RequestKey {
-        if branch::is_rfc3261(cancel.branch) {
-            return self.by_branch(cancel, b"INVITE");
-        }
-        self.by_fields(cancel, b"INVITE", cancel.to_tag)
-    }
-
-    /// The second key of an INVITE once a refusal with `to_tag` was sent, by which its ACK finds it. `None` with the
-    /// cookie, where the first key serves.
-    #[must_use]
-    pub fn acknowledged(&self, invite: &Fields<'_>, to_tag: &[u8]) -> Option<RequestKey> {
-        (!branch::is_rfc3261(invite.branch)).then(|| self.by_fields(invite, b"ACK", to_tag))
-    }
-
-    fn by_branch(&self, fields: &Fields<'_>, method: &[u8]) -> RequestKey {
+    fn by_branch(&self, fields: &Fields<'_>) -> RequestKey {
         let mut hasher = self.hasher(b's');
         // The cookie proved unique what follows; its case may differ and so may the host's (§7.3.1).
         write_lower(&mut hasher, &fields.branch[branch::COOKIE.len()..]);
         write_lower(&mut hasher, fields.sent_by_host);
         hasher.write_u16(fields.sent_by_port.unwrap_or(SENT_BY_PORT));
-        write(&mut hasher, method);
+        write(&mut hasher, fields.method);
         RequestKey(hasher.finish128().as_u128())
     }
 
-    fn by_fields(&self, fields: &Fields<'_>, method: &[u8], to_tag: &[u8]) -> RequestKey {
+    fn by_fields(&self, fields: &Fields<'_>) -> RequestKey {
         let mut hasher = self.hasher(b'o');
-        for field in [fields.request_uri, fields.from_tag, fields.call_id, fields.top_via, to_tag, method] {
+        for field in [fields.request_uri, fields.from_tag, fields.call_id, fields.top_via, fields.method] {
             write(&mut hasher, field);
         }
         hasher.write_u32(fields.cseq);
@@ -158,7 +135,6 @@ mod tests {
         sent_by_host: b"pc33.atlanta.com",
         sent_by_port: None,
         request_uri: b"sip:bob@biloxi.com",
-        to_tag: b"",
         from_tag: b"1928301774",
         call_id: b"a84b4c76e66710@pc33.atlanta.com",
         cseq: 314_159,
@@ -173,8 +149,7 @@ mod tests {
         let invite = MAKER.request(&NEW);
         for (name, other, want) in [
             ("the same again is a repetition", NEW, true),
-            ("other dialog fields do not matter", Fields { call_id: b"x", to_tag: b"y", cseq: 1, ..NEW }, true),
-            ("the ACK belongs to the INVITE", Fields { method: b"ACK", to_tag: b"y", ..NEW }, true),
+            ("other dialog fields do not matter", Fields { call_id: b"x", cseq: 1, ..NEW }, true),
             ("another branch is another transaction", Fields { branch: b"z9hG4bK776asdhdt", ..NEW }, false),
             ("the same branch of another host is another one", Fields { sent_by_host: b"evil.com", ..NEW }, false),
             ("and of another port", Fields { sent_by_port: Some(5070), ..NEW }, false),
@@ -187,9 +162,6 @@ mod tests {
         ] {
             assert_eq!(MAKER.request(&other) == invite, want, "{name}");
         }
-        let cancel = Fields { method: b"CANCEL", ..NEW };
-        assert_eq!(MAKER.cancelled(&cancel), invite, "a CANCEL means the INVITE of its branch (§9.2)");
-        assert_eq!(MAKER.acknowledged(&NEW, b"tag"), None, "the first key serves the ACK");
     }
 
     #[test]
@@ -198,29 +170,17 @@ mod tests {
         for (name, other, want) in [
             ("the same again is a repetition", OLD, true),
             ("another Request-URI is another transaction", Fields { request_uri: b"sip:eve@x", ..OLD }, false),
-            ("another To tag too", Fields { to_tag: b"y", ..OLD }, false),
             ("another From tag too", Fields { from_tag: b"y", ..OLD }, false),
             ("another Call-ID too", Fields { call_id: b"y", ..OLD }, false),
             ("another CSeq too", Fields { cseq: 1, ..OLD }, false),
             ("another top Via too", Fields { top_via: b"SIP/2.0/UDP y", ..OLD }, false),
             ("another method too", Fields { method: b"OPTIONS", ..OLD }, false),
+            ("the CANCEL has a transaction of its own", Fields { method: b"CANCEL", ..OLD }, false),
             ("a branch alone decides nothing", Fields { branch: b"2", ..OLD }, true),
             ("the cookie makes it another one", NEW, false),
         ] {
             assert_eq!(MAKER.request(&other) == invite, want, "{name}");
         }
-        let cancel = Fields { method: b"CANCEL", ..OLD };
-        assert_eq!(MAKER.cancelled(&cancel), invite, "a CANCEL means the INVITE with the same fields (§9.2)");
-        assert_ne!(MAKER.request(&cancel), invite, "and has a transaction of its own");
-    }
-
-    #[test]
-    fn an_old_ack_is_found_by_the_to_tag_of_the_answer() {
-        let ack = |to_tag| Fields { method: b"ACK", to_tag, ..OLD };
-        let second = MAKER.acknowledged(&OLD, b"ours");
-        assert_eq!(second, Some(MAKER.request(&ack(b"ours"))), "the ACK repeats the tag of the refusal");
-        assert_ne!(second, Some(MAKER.request(&ack(b"other"))), "the ACK of another answer is not ours");
-        assert_ne!(second, Some(MAKER.request(&OLD)), "an ACK is no repeated INVITE");
     }
 
     #[test]
@@ -246,8 +206,6 @@ mod tests {
             let upper = host.to_ascii_uppercase();
             let other = Fields { sent_by_host: upper.as_bytes(), ..fields };
             prop_assert_eq!(MAKER.request(&fields), MAKER.request(&other));
-            let _ = MAKER.cancelled(&fields);
-            let _ = MAKER.acknowledged(&fields, &branch);
         }
     }
 }
