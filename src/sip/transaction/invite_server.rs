@@ -31,8 +31,8 @@ impl InviteServer {
 
     /// Takes an input.
     ///
-    /// A transport error never ends the transaction, so that a repeated INVITE is not taken for a new one (RFC 6026
-    /// §7.1).
+    /// A transport error is none: it never ends the transaction, so that a repeated INVITE is not taken for a new one
+    /// (RFC 6026 §7.1).
     pub fn handle(&mut self, now: Instant, input: ServerInput, settings: &Settings, out: &mut Vec<Output>) {
         use {Class::*, ServerInput::*, State::*};
         match (self.state, input) {
@@ -69,8 +69,7 @@ impl InviteServer {
                     Reliability::Reliable => self.terminate(out),
                 }
             }
-            (Proceeding | Completed | Accepted, Unreachable) => out.push(Output::Failed),
-            (state, Repeated | Ack | Respond(..) | Unreachable) => out.push(Output::Absorbed { state }),
+            (state, Repeated | Ack | Respond(..)) => out.push(Output::Absorbed { state }),
         }
     }
 

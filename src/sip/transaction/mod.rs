@@ -159,8 +159,6 @@ pub enum ServerInput {
     Ack,
     /// The transaction user answers with these octets.
     Respond(Class, Bytes),
-    /// The transport failed to send (RFC 3261 §17.2.4).
-    Unreachable,
 }
 
 /// What a transaction wants done.
@@ -177,7 +175,7 @@ pub enum Output {
     Trying,
     /// The other side was silent for too long: B or F, no answer (408); H, no ACK.
     TimedOut(Timer),
-    /// The transport failed: tell the transaction user (503 for a client transaction).
+    /// The transport failed: tell the transaction user, to which it counts as a 503 (RFC 3261 §16.9).
     Failed,
     /// Nothing follows from the input: a repetition, or out of place. For counters.
     Absorbed {

@@ -27,8 +27,8 @@ impl NonInviteServer {
 
     /// Takes an input.
     ///
-    /// A transport error does not end the transaction, as RFC 6026 §7.1 has it for INVITE and for the same reason: a
-    /// repeated request would be taken for a new one. RFC 3261 §17.2.4 says SHOULD to the contrary.
+    /// A transport error is none: it does not end the transaction, as RFC 6026 §7.1 has it for INVITE and for the same
+    /// reason: a repeated request would be taken for a new one. RFC 3261 §17.2.4 says SHOULD to the contrary.
     pub fn handle(&mut self, now: Instant, input: ServerInput, settings: &Settings, out: &mut Vec<Output>) {
         use {Class::*, ServerInput::*, State::*};
         match (self.state, input) {
@@ -49,8 +49,7 @@ impl NonInviteServer {
                     Reliability::Reliable => self.terminate(out),
                 }
             }
-            (Trying | Proceeding | Completed, Unreachable) => out.push(Output::Failed),
-            (state, Repeated | Ack | Respond(..) | Unreachable) => out.push(Output::Absorbed { state }),
+            (state, Repeated | Ack | Respond(..)) => out.push(Output::Absorbed { state }),
         }
     }
 

@@ -98,7 +98,7 @@ impl Rig {
 }
 
 const CLIENT_WORDS: [&str; 5] = ["1xx", "2xx", "3xx", "ack", "unreachable"];
-const SERVER_WORDS: [&str; 6] = ["again", "ack", "1xx", "2xx", "3xx", "unreachable"];
+const SERVER_WORDS: [&str; 5] = ["again", "ack", "1xx", "2xx", "3xx"];
 
 /// `1xx` to `3xx`: an answer of that class came (3xx stands for all refusals).
 fn client_input(word: &str) -> ClientInput {
@@ -120,7 +120,6 @@ fn server_input(word: &str) -> ServerInput {
         "1xx" => ServerInput::Respond(Class::Provisional, Bytes::from_static(b"1xx")),
         "2xx" => ServerInput::Respond(Class::Success, Bytes::from_static(b"2xx")),
         "3xx" => ServerInput::Respond(Class::Refusal, Bytes::from_static(b"3xx")),
-        "unreachable" => ServerInput::Unreachable,
         _ => panic!("no server input {word}"),
     }
 }

@@ -133,31 +133,26 @@ fn invite_server() {
         Proceeding | 1xx         | send 1xx | Proceeding | RFC 3261 §17.2.1
         Proceeding | 2xx         | send 2xx | Accepted   | RFC 6026 §7.1
         Proceeding | 3xx         | send 3xx | Completed  | RFC 3261 §17.2.1
-        Proceeding | unreachable | failed   | Proceeding | RFC 6026 §7.1: remain, or the INVITE is taken for a new one
         Completed  | again       | send 3xx | Completed  | RFC 3261 §17.2.1
         Completed  | ack         |          | Confirmed  | RFC 3261 §17.2.1: not handed up
         Completed  | 1xx         | nothing  | Completed  | after a final answer there is none
         Completed  | 2xx         | nothing  | Completed  | after a final answer there is none
         Completed  | 3xx         | nothing  | Completed  | after a final answer there is none
-        Completed  | unreachable | failed   | Completed  | RFC 6026 §7.1
         Confirmed  | again       | nothing  | Confirmed  | overtaken by its ACK
         Confirmed  | ack         | nothing  | Confirmed  | RFC 3261 §17.2.1: absorbed
         Confirmed  | 1xx         | nothing  | Confirmed  | after a final answer there is none
         Confirmed  | 2xx         | nothing  | Confirmed  | after a final answer there is none
         Confirmed  | 3xx         | nothing  | Confirmed  | after a final answer there is none
-        Confirmed  | unreachable | nothing  | Confirmed  | it sends nothing
         Accepted   | again       | nothing  | Accepted   | RFC 6026 §7.1: absorbed, the 2xx comes again from its maker
         Accepted   | ack         | deliver  | Accepted   | RFC 6026 §7.1: goes up
         Accepted   | 1xx         | nothing  | Accepted   | after a final answer there is none
         Accepted   | 2xx         | send 2xx | Accepted   | RFC 6026 §7.1: repeated, or of another branch
         Accepted   | 3xx         | nothing  | Accepted   | after a final answer there is none
-        Accepted   | unreachable | failed   | Accepted   | RFC 6026 §7.1
         Terminated | again       | nothing  | Terminated | over
         Terminated | ack         | nothing  | Terminated | over
         Terminated | 1xx         | nothing  | Terminated | over
         Terminated | 2xx         | nothing  | Terminated | over
         Terminated | 3xx         | nothing  | Terminated | over
-        Terminated | unreachable | nothing  | Terminated | over
         ",
     );
 }
@@ -174,25 +169,21 @@ fn non_invite_server() {
         Trying     | 1xx         | send 1xx | Proceeding | RFC 3261 §17.2.2
         Trying     | 2xx         | send 2xx | Completed  | RFC 3261 §17.2.2
         Trying     | 3xx         | send 3xx | Completed  | RFC 3261 §17.2.2
-        Trying     | unreachable | failed   | Trying     | a repeated request must not be taken for a new one
         Proceeding | again       | send 1xx | Proceeding | RFC 3261 §17.2.2
         Proceeding | ack         | nothing  | Proceeding | there is no ACK but for INVITE
         Proceeding | 1xx         | send 1xx | Proceeding | RFC 3261 §17.2.2
         Proceeding | 2xx         | send 2xx | Completed  | RFC 3261 §17.2.2
         Proceeding | 3xx         | send 3xx | Completed  | RFC 3261 §17.2.2
-        Proceeding | unreachable | failed   | Proceeding | a repeated request must not be taken for a new one
         Completed  | again       | send 2xx | Completed  | RFC 3261 §17.2.2
         Completed  | ack         | nothing  | Completed  | there is no ACK but for INVITE
         Completed  | 1xx         | nothing  | Completed  | RFC 3261 §17.2.2: discarded
         Completed  | 2xx         | nothing  | Completed  | RFC 3261 §17.2.2: discarded
         Completed  | 3xx         | nothing  | Completed  | RFC 3261 §17.2.2: discarded
-        Completed  | unreachable | failed   | Completed  | a repeated request must not be taken for a new one
         Terminated | again       | nothing  | Terminated | over
         Terminated | ack         | nothing  | Terminated | over
         Terminated | 1xx         | nothing  | Terminated | over
         Terminated | 2xx         | nothing  | Terminated | over
         Terminated | 3xx         | nothing  | Terminated | over
-        Terminated | unreachable | nothing  | Terminated | over
         ",
     );
 }
