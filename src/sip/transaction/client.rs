@@ -7,17 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::clocks::{Clocks, Due};
+use super::core::Core;
 use super::{Class, ClientInput, Output, Reliability, Settings, State, Timer};
 use crate::clock::Instant;
 
 /// Client transaction of a request other than INVITE and ACK.
 #[derive(Clone, Debug)]
 pub struct NonInviteClient {
-    state: State,
-    reliability: Reliability,
-    clocks: Clocks,
-    /// The request up to the final answer, then nothing.
-    request: Bytes,
+    /// Keeps the request up to the final answer, then nothing.
+    core: Core,
 }
 
 impl NonInviteClient {
@@ -29,36 +27,31 @@ impl NonInviteClient {
         settings: &Settings,
         out: &mut Vec<Output>,
     ) -> Self {
-        out.push(Output::Send(request.clone()));
-        let clocks = match reliability {
-            Reliability::Unreliable => Clocks::start(now, settings.t1, settings.timeout()),
-            Reliability::Reliable => Clocks::until(now, settings.timeout()),
-        };
-        Self { state: State::Trying, reliability, clocks, request }
+        Self { core: Core::send(now, State::Trying, request, reliability, settings, out) }
     }
 
     /// Takes an input.
     pub fn handle(&mut self, now: Instant, input: ClientInput, settings: &Settings, out: &mut Vec<Output>) {
         use {Class::*, ClientInput::*, State::*};
-        match (self.state, input) {
+        match (self.core.state(), input) {
             (Trying | Proceeding, Answer(Provisional)) => {
-                self.state = Proceeding; // E and F run on
+                self.core.enter(Proceeding); // E and F run on
                 out.push(Output::Deliver);
             }
             (Trying | Proceeding, Answer(Success | Refusal)) => {
                 out.push(Output::Deliver);
-                self.request = Bytes::new();
-                match self.reliability {
+                self.core.keep_nothing();
+                match self.core.reliability() {
                     Reliability::Unreliable => {
-                        self.state = Completed;
-                        self.clocks = Clocks::until(now, settings.t4); // K
+                        self.core.enter(Completed);
+                        self.core.set(Clocks::until(now, settings.t4)); // K
                     }
-                    Reliability::Reliable => self.terminate(out),
+                    Reliability::Reliable => self.core.terminate(out),
                 }
             }
             (Trying | Proceeding, Unreachable) => {
                 out.push(Output::Failed);
-                self.terminate(out);
+                self.core.terminate(out);
             }
             (state, Answer(_) | Ack(_) | Unreachable) => out.push(Output::Absorbed { state }),
         }
@@ -66,51 +59,23 @@ impl NonInviteClient {
 
     /// Does what is due: E sends again (doubling up to T2, in Proceeding at T2), F gives up, K ends.
     pub fn tick(&mut self, now: Instant, settings: &Settings, out: &mut Vec<Output>) {
-        let in_proceeding = self.state == State::Proceeding;
+        let in_proceeding = self.core.state() == State::Proceeding;
         let next = |interval: Duration| {
             if in_proceeding { settings.t2 } else { interval.saturating_mul(2).min(settings.t2) }
         };
-        match self.clocks.fire(now, next) {
+        match self.core.fire(now, next) {
             Due::Nothing => {}
-            Due::Again => out.push(Output::Send(self.request.clone())),
+            Due::Again => self.core.send_again(out),
             Due::End => {
-                if matches!(self.state, State::Trying | State::Proceeding) {
+                if matches!(self.core.state(), State::Trying | State::Proceeding) {
                     out.push(Output::TimedOut(Timer::F));
                 }
-                self.terminate(out);
+                self.core.terminate(out);
             }
         }
     }
 
-    /// When the next timer fires; `None` in Terminated.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.clocks.deadline()
-    }
-
-    /// Where it stands.
-    #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
-    }
-
-    /// The request as sent; `None` after the final answer.
-    #[must_use]
-    pub fn request(&self) -> Option<&Bytes> {
-        matches!(self.state, State::Trying | State::Proceeding).then_some(&self.request)
-    }
-
-    /// Octets kept for a retransmission.
-    #[must_use]
-    #[cfg(test)]
-    pub fn kept_bytes(&self) -> usize {
-        self.request.len()
-    }
-
-    fn terminate(&mut self, out: &mut Vec<Output>) {
-        self.state = State::Terminated;
-        self.clocks = Clocks::STOPPED;
-        self.request = Bytes::new();
-        out.push(Output::Terminated);
+    pub(super) fn core(&self) -> &Core {
+        &self.core
     }
 }

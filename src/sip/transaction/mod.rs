@@ -21,6 +21,7 @@
 pub mod branch;
 mod client;
 mod clocks;
+mod core;
 mod invite_client;
 mod invite_server;
 pub mod key;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::core::Core;
 use crate::clock::Instant;
 pub use client::NonInviteClient;
 pub use invite_client::InviteClient;
@@ -168,7 +170,7 @@ pub enum Output {
     Send(Bytes),
     /// Hand the input to the transaction user: an answer, or the ACK for a 2xx.
     Deliver,
-    /// Build the ACK for the refusal just delivered, from [`InviteClient::request`], and give it back as
+    /// Build the ACK for the refusal just delivered, from [`Client::request`], and give it back as
     /// [`ClientInput::Ack`].
     Acknowledge,
     /// No answer came, send a 100 (RFC 3261 §17.2.1): give it back as [`ServerInput::Respond`].
@@ -215,37 +217,32 @@ impl Client {
     /// When the next timer fires.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Invite(machine) => machine.deadline(),
-            Self::NonInvite(machine) => machine.deadline(),
-        }
+        self.core().deadline()
     }
 
     /// Where it stands.
     #[must_use]
-    pub const fn state(&self) -> State {
-        match self {
-            Self::Invite(machine) => machine.state(),
-            Self::NonInvite(machine) => machine.state(),
-        }
+    pub fn state(&self) -> State {
+        self.core().state()
     }
 
-    /// The request as sent, as long as it is kept.
+    /// The request as sent, to make a CANCEL or ACK from; `None` after the final answer and, for INVITE, its ACK.
     #[must_use]
     pub fn request(&self) -> Option<&Bytes> {
-        match self {
-            Self::Invite(machine) => machine.request(),
-            Self::NonInvite(machine) => machine.request(),
-        }
+        self.core().request()
     }
 
     /// Octets kept.
     #[must_use]
     #[cfg(test)]
     pub fn kept_bytes(&self) -> usize {
+        self.core().kept_bytes()
+    }
+
+    fn core(&self) -> &Core {
         match self {
-            Self::Invite(machine) => machine.kept_bytes(),
-            Self::NonInvite(machine) => machine.kept_bytes(),
+            Self::Invite(machine) => machine.core(),
+            Self::NonInvite(machine) => machine.core(),
         }
     }
 }
@@ -279,28 +276,26 @@ impl Server {
     /// When the next timer fires.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Invite(machine) => machine.deadline(),
-            Self::NonInvite(machine) => machine.deadline(),
-        }
+        self.core().deadline()
     }
 
     /// Where it stands.
     #[must_use]
-    pub const fn state(&self) -> State {
-        match self {
-            Self::Invite(machine) => machine.state(),
-            Self::NonInvite(machine) => machine.state(),
-        }
+    pub fn state(&self) -> State {
+        self.core().state()
     }
 
     /// Octets kept.
     #[must_use]
     #[cfg(test)]
     pub fn kept_bytes(&self) -> usize {
+        self.core().kept_bytes()
+    }
+
+    fn core(&self) -> &Core {
         match self {
-            Self::Invite(machine) => machine.kept_bytes(),
-            Self::NonInvite(machine) => machine.kept_bytes(),
+            Self::Invite(machine) => machine.core(),
+            Self::NonInvite(machine) => machine.core(),
         }
     }
 }

@@ -289,7 +289,7 @@ fn many_transactions_live_on_one_wheel() {
         sent += out.len();
         let key = slab.insert((client, None));
         let Some((client, alarm)) = slab.get_mut(key) else { panic!("just put in") };
-        wheel.set(alarm, client.deadline(), key);
+        wheel.set(alarm, client.core().deadline(), key);
     }
     let mut turns = 0;
     while let Some(now) = wheel.deadline() {
@@ -297,11 +297,11 @@ fn many_transactions_live_on_one_wheel() {
         wheel.expire(now, &mut due);
         for key in due.drain(..) {
             let Some((client, alarm)) = slab.get_mut(key) else { panic!("a timer outlived its transaction") };
-            assert!(client.deadline().is_some_and(|deadline| deadline <= now), "early");
-            assert!(client.deadline().is_some_and(|deadline| now.since(deadline) < crate::timers::TICK), "late");
+            assert!(client.core().deadline().is_some_and(|deadline| deadline <= now), "early");
+            assert!(client.core().deadline().is_some_and(|deadline| now.since(deadline) < crate::timers::TICK), "late");
             let mut out = Vec::new();
             client.tick(now, &settings, &mut out);
-            wheel.set(alarm, client.deadline(), key);
+            wheel.set(alarm, client.core().deadline(), key);
             sent += out.iter().filter(|output| matches!(output, Output::Send(_))).count();
             if out.contains(&Output::Terminated) {
                 slab.remove(key);
