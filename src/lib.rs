@@ -11,7 +11,7 @@
 //! 2. [`sip::message`] parses it in place. [`shard::Shard`], which has no socket and no clock of its own, feeds it to the
 //!    SIP machine, [`sip::stack::Stack`]: transactions by RFC 3261 §17 ([`sip::transaction`]), who may ask and where
 //!    the request stands (`sip::stack::standing`), signed Record-Route values ([`sip::dialog`]), routing ([`sip::proxy`]).
-//! 3. For a new request the machine asks for a verdict. The shard's [`policy::Policy`] decides, by the routes as a rule:
+//! 3. For a new request the machine asks how to treat it. The shard's [`policy::Policy`] decides, by the routes as a rule:
 //!    targets, and which sinks are told of what. When a round of branches has failed it is asked again. A target that is a name is asked of the resolver ([`front::resolver`]), a thread of its own.
 //! 4. What happens to the transaction, a [`sip::stack::Event`], goes to [`accounting::Engine`], which keeps the calls and makes the records.
 //!    Which answer to which BYE ends a call is one table, `accounting::verdict`.

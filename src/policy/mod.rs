@@ -16,7 +16,7 @@ use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
 use crate::record::Fields;
 use crate::sip::message::Message;
-use crate::sip::stack::{NextOn, Onward, RequestView, Round, ServerId, Verdict};
+use crate::sip::stack::{NextOn, Onward, RequestView, Round, ServerId, Treatment};
 use crate::vars::Template;
 
 pub use routes::{Route, Routes};
@@ -69,7 +69,7 @@ pub struct Asked<'a> {
 #[derive(Debug)]
 pub struct Decision {
     /// Where it goes.
-    pub verdict: Verdict,
+    pub treatment: Treatment,
     /// What is recorded of it.
     pub marks: Marks,
     /// How it is recorded. `None` inside a dialog and where the policy does not know the request: by the settings alone, and

@@ -12,7 +12,7 @@ use super::pattern::Pattern;
 use super::target::{Destination, Terms};
 use super::{Account, Asked, Avp, Decision, Marks, Policy, Recipe, RouteFields, Targets};
 use crate::sip::message::{Message, Uri};
-use crate::sip::stack::{Network, Plan, Redirects, RequestView, Verdict, Way};
+use crate::sip::stack::{Network, Plan, Redirects, RequestView, Treatment, Way};
 
 /// One `[[route]]`.
 #[derive(Clone, Debug)]
@@ -148,19 +148,19 @@ impl Routes {
     /// What becomes of a request, and what is recorded of it.
     #[must_use]
     pub fn decide(&self, view: &RequestView) -> Decision {
-        let unmatched = |verdict| Decision { verdict, marks: self.in_dialog, account: None, records: Vec::new() };
+        let unmatched = |treatment| Decision { treatment, marks: self.in_dialog, account: None, records: Vec::new() };
         if view.in_dialog {
-            return unmatched(Verdict::FollowRoute);
+            return unmatched(Treatment::FollowRoute);
         }
         let request = Subject::new(&view.message, view.request_uri(), view.peer.addr.ip());
         // A trusted proxy has routed it; what is recorded of it the table says all the same.
         let is_routed = view.way != Way::Table;
         let Some(rule) = self.find(&request) else {
-            return unmatched(if is_routed { Verdict::FollowRoute } else { answer_unmatched(&request) });
+            return unmatched(if is_routed { Treatment::FollowRoute } else { answer_unmatched(&request) });
         };
-        let verdict = if is_routed { Verdict::FollowRoute } else { rule.action.verdict(view.request_uri()) };
+        let treatment = if is_routed { Treatment::FollowRoute } else { rule.action.treatment(view.request_uri()) };
         let account = Some(Arc::clone(&rule.account));
-        Decision { verdict, marks: rule.marks, account, records: Vec::new() }
+        Decision { treatment, marks: rule.marks, account, records: Vec::new() }
     }
 
     fn find(&self, request: &Subject<'_>) -> Option<&Rule> {
@@ -176,24 +176,24 @@ impl Routes {
 /// Where the list of routes for requests without a user part stands.
 const NO_USER: usize = 256;
 
-fn answer_unmatched(request: &Subject<'_>) -> Verdict {
+fn answer_unmatched(request: &Subject<'_>) -> Treatment {
     let is_for_gateway = request.method == b"OPTIONS" && request.user.is_none();
     let code = if is_for_gateway { 200 } else { 404 };
-    Verdict::Answer { code, reason: Cow::Borrowed(""), retry_after_s: None, contacts: Vec::new() }
+    Treatment::Answer { code, reason: Cow::Borrowed(""), retry_after_s: None, contacts: Vec::new() }
 }
 
 impl Action {
-    fn verdict(&self, request_uri: &[u8]) -> Verdict {
+    fn treatment(&self, request_uri: &[u8]) -> Treatment {
         match self {
             Self::Forward { groups, terms, redirects } => {
                 let targets = |group: &Vec<Destination>| {
                     group.iter().map(|destination| destination.target(request_uri, *terms)).collect()
                 };
-                Verdict::Forward(Plan { groups: groups.iter().map(targets).collect(), redirects: *redirects })
+                Treatment::Forward(Plan { groups: groups.iter().map(targets).collect(), redirects: *redirects })
             }
             Self::Answer { code, reason, retry_after_s, contacts } => {
                 let contacts = contacts.iter().map(|own| own.contact(request_uri)).collect();
-                Verdict::Answer { code: *code, reason: reason.clone(), retry_after_s: *retry_after_s, contacts }
+                Treatment::Answer { code: *code, reason: reason.clone(), retry_after_s: *retry_after_s, contacts }
             }
         }
     }

@@ -10,7 +10,7 @@ use super::{Marks, Route, Routes, Targets};
 use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
 use crate::sip::message::Message;
-use crate::sip::stack::{ListenerId, Network, Peer, Redirects, RequestView, Verdict};
+use crate::sip::stack::{ListenerId, Network, Peer, Redirects, RequestView, Treatment};
 
 fn view(method: &str, uri: &str, source: &str, to_tag: &str) -> RequestView {
     let text = format!(
@@ -97,7 +97,7 @@ fn a_match_forwards_with_the_marks_of_its_route() {
     let routes = routes();
     let view = view("INVITE", "sip:+4021@gw", "192.0.2.1:5060", "");
     let decision = routes.decide(&view);
-    let Verdict::Forward(plan) = decision.verdict else { panic!("{:?}", decision.verdict) };
+    let Treatment::Forward(plan) = decision.treatment else { panic!("{:?}", decision.treatment) };
     assert_eq!(plan.groups[0][0].uri, "sip:+4021@10.0.0.5");
     assert!(decision.marks.accounting.has(SinkNumber(0)));
 }
@@ -113,9 +113,9 @@ fn what_no_route_matches_gets_404() {
     ] {
         let view = view(method, uri, "192.0.2.1:5060", to_tag);
         let decision = routes.decide(&view);
-        let code = match decision.verdict {
-            Verdict::Answer { code, .. } => Some(code),
-            Verdict::FollowRoute => None,
+        let code = match decision.treatment {
+            Treatment::Answer { code, .. } => Some(code),
+            Treatment::FollowRoute => None,
             other => panic!("{name}: {other:?}"),
         };
         assert_eq!(code, want, "{name}");
@@ -133,8 +133,8 @@ fn an_answer_route_answers() {
         [("sip:+4021@gw", "<sip:+4021@10.0.0.9>"), ("sip:gw", "<sip:10.0.0.9>"), ("urn:service:sos", "<sip:10.0.0.9>")]
     {
         let contacts = vec![first.into(), "<sip:bob@10.0.0.8;transport=tcp>;q=0.25".into()];
-        let want = Verdict::Answer { code: 302, reason: "Away".into(), retry_after_s: Some(60), contacts };
-        assert_eq!(routes.decide(&view("INVITE", uri, "192.0.2.1:5060", "")).verdict, want, "{uri}");
+        let want = Treatment::Answer { code: 302, reason: "Away".into(), retry_after_s: Some(60), contacts };
+        assert_eq!(routes.decide(&view("INVITE", uri, "192.0.2.1:5060", "")).treatment, want, "{uri}");
     }
 }
 

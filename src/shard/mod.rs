@@ -28,7 +28,7 @@ use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
 use crate::sip::stack::{
     self, AnswerId, Condition, Destination, Event, Ignored, Outage, Peer, QueryId, RequestView, ServerId, Stack,
-    Verdict, Ways,
+    Treatment, Ways,
 };
 
 use held::Held;
@@ -431,15 +431,15 @@ impl Shard {
             let is_recorded = !view.in_dialog && self.engine.records_method(view.message.method_text());
             is_recorded.then(|| self.limit_reached()).flatten().filter(|limit| *limit == Limit::Alarm)
         };
-        let refusal = refuses.map(|_| Verdict::Answer {
+        let refusal = refuses.map(|_| Treatment::Answer {
             code: 503,
             reason: Cow::Borrowed("Service Unavailable"),
             retry_after_s: Some(self.settings.retry_after_s),
             contacts: Vec::new(),
         });
-        let verdict = if is_new_call(view) && self.engine.was_answered(now, &view.message) {
+        let treatment = if is_new_call(view) && self.engine.was_answered(now, &view.message) {
             out.push(Output::Count(Count::InviteResent));
-            Verdict::Ignore
+            Treatment::Ignore
         } else if let (Some(Limit::Alarm), Some(refusal)) = (refuses, &refusal) {
             // No record of it: there is nobody to take one.
             out.push(Output::Count(Count::CallRefused));
@@ -451,13 +451,13 @@ impl Shard {
                 None if decision.account.is_none() && !view.in_dialog => out.push(Output::Count(Count::NoRoute)),
                 None => {}
             }
-            let Decision { verdict, marks, account, records } = decision;
+            let Decision { treatment, marks, account, records } = decision;
             let fact = accounting::Input::Request { transaction, view, marks, account };
             self.engine.handle(now, fact, &mut self.pending);
             self.note(now, transaction, Remarks { marks: None, records });
-            refusal.unwrap_or(verdict)
+            refusal.unwrap_or(treatment)
         };
-        self.stack.handle(now, stack::Input::Decide { transaction, verdict }, &self.engine, more);
+        self.stack.handle(now, stack::Input::Decide { transaction, treatment }, &self.engine, more);
     }
 
     /// The operator ends calls; gives those that it ended.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tollgate::clock::Now;
 use tollgate::sip::message::Message;
 use tollgate::sip::stack::{
-    Hop, Input, Listener, ListenerId, Network, NextOn, Output, Peer, Plan, Settings, Stack, Target, Transport, Verdict,
+    Hop, Input, Listener, ListenerId, Network, NextOn, Output, Peer, Plan, Settings, Stack, Target, Transport,
+    Treatment,
 };
 
 /// Calls at once.
@@ -92,7 +93,7 @@ impl Bench {
                 Output::Send { peer, bytes, .. } if peer.addr.to_string() == CALLEE => self.sent.push(bytes),
                 Output::Request { transaction } => {
                     let plan = Plan { groups: vec![vec![self.target.clone()]], ..Plan::default() };
-                    self.handle(Input::Decide { transaction, verdict: Verdict::Forward(plan) });
+                    self.handle(Input::Decide { transaction, treatment: Treatment::Forward(plan) });
                 }
                 Output::Event { held: Some((transaction, answer)), .. } => {
                     self.handle(Input::Release { transaction, answer });

@@ -15,7 +15,7 @@ use crate::record::Value;
 use crate::sip::message::Message;
 use crate::sip::stack::tests::script::address;
 use crate::sip::stack::tests::storm::Rng;
-use crate::sip::stack::{NextOn, Onward, Plan, Redirects, Round, ServerId, Verdict};
+use crate::sip::stack::{NextOn, Onward, Plan, Redirects, Round, ServerId, Treatment};
 
 /// Another sink than that of the first marks.
 const OTHER: SinkMask = SinkMask::NONE.with(SinkNumber(1));
@@ -76,16 +76,16 @@ impl Policy for Scripted {
         self.log(format!("request {}", asked.view.message.method_text().escape_ascii()));
         self.open.insert(asked.transaction);
         let account = Some(Arc::new(Account { targets: Targets::Forward, ..Account::default() }));
-        let to = |verdict, marks| Decision { verdict, marks, account: account.clone(), records: Vec::new() };
+        let to = |treatment, marks| Decision { treatment, marks, account: account.clone(), records: Vec::new() };
         match user(asked).as_str() {
-            _ if asked.view.in_dialog => to(Verdict::FollowRoute, Marks::NONE),
-            "late" | "ringing" => to(Verdict::Forward(plan("bob")), Marks::NONE),
+            _ if asked.view.in_dialog => to(Treatment::FollowRoute, Marks::NONE),
+            "late" | "ringing" => to(Treatment::Forward(plan("bob")), Marks::NONE),
             "free" => {
                 let (code, reason, contacts) = (403, "Destination not allowed".into(), Vec::new());
-                let answer = Verdict::Answer { code, reason, retry_after_s: None, contacts };
+                let answer = Treatment::Answer { code, reason, retry_after_s: None, contacts };
                 Decision { records: vec![by_hand(403, "Destination not allowed")], ..to(answer, Marks::NONE) }
             }
-            _ => to(Verdict::Forward(plan("bob")), all(ACCOUNTED)),
+            _ => to(Treatment::Forward(plan("bob")), all(ACCOUNTED)),
         }
     }
 

@@ -2,7 +2,7 @@
 //! clocks or threads.
 //!
 //! A request that may be forwarded gets a server transaction and is shown to the driver by [`Output::Request`]; the
-//! [`Verdict`] says where it goes. Each target becomes a branch with a client transaction. Answers 101 to 199 go
+//! [`Treatment`] says where it goes. Each target becomes a branch with a client transaction. Answers 101 to 199 go
 //! upstream at once; a final answer is told by [`Event::Final`] and held until [`Input::Release`], so that its record
 //! can be written first. Repeated messages are absorbed and never told twice.
 //!
@@ -71,7 +71,7 @@ pub use reason::Withdrawal;
 pub use settings::{Network, Preloaded, Settings, Strangers, source_of};
 pub use types::{
     AnswerId, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Onward, Output, Peer, Plan, QueryId,
-    Redirects, RequestView, ServerId, Sizes, Target, Transport, Verdict, Way, Ways,
+    Redirects, RequestView, ServerId, Sizes, Target, Transport, Treatment, Way, Ways,
 };
 
 use admission::Admission;
@@ -192,8 +192,8 @@ impl Stack {
         self.wire.set_time(now.wall);
         match input {
             Input::Received { peer, message } => self.received(now, peer, message, dialogs, out),
-            Input::Decide { transaction, verdict } => match Key::from_u64(transaction.0) {
-                Some(id) => self.decide(now, id, verdict, out),
+            Input::Decide { transaction, treatment } => match Key::from_u64(transaction.0) {
+                Some(id) => self.decide(now, id, treatment, out),
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),
             },
             Input::Proceed { transaction, onward } => match Key::from_u64(transaction.0) {

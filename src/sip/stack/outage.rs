@@ -238,7 +238,7 @@ impl Stack {
         // A probe is not a request that somebody wants delivered.
         let Some(server) = self.tables.server(id).filter(|own| own.origin != Origin::Probe) else { return };
         let came_by = server.view.as_deref().map(|view| view.peer.listener);
-        let mut verdicts = Vec::new();
+        let mut down = Vec::new();
         for target in plan.groups.iter().flatten() {
             let is_down = match target.hop {
                 Hop::Addr(addr) => {
@@ -247,11 +247,11 @@ impl Stack {
                 }
                 Hop::Name { .. } => false,
             };
-            verdicts.push(is_down);
+            down.push(is_down);
         }
-        if verdicts.iter().any(|is_down| *is_down) && !verdicts.iter().all(|is_down| *is_down) {
-            let mut verdicts = verdicts.into_iter();
-            plan.groups.iter_mut().for_each(|group| group.retain(|_| verdicts.next() == Some(false)));
+        if down.iter().any(|is_down| *is_down) && !down.iter().all(|is_down| *is_down) {
+            let mut down = down.into_iter();
+            plan.groups.iter_mut().for_each(|group| group.retain(|_| down.next() == Some(false)));
         }
     }
 

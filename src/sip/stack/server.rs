@@ -1,4 +1,4 @@
-//! The server side of a request: its transaction, the verdict on it, and the answers that go upstream.
+//! The server side of a request: its transaction, what the policy decides of it, and the answers that go upstream.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::tables::{CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
-use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Verdict, Way};
+use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Treatment, Way};
 use super::{Event, FinalResponse, NextOn, Settings, Stack, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method, Name};
@@ -228,17 +228,17 @@ impl Stack {
         self.cancel_branches(now, id, None, out);
     }
 
-    pub(super) fn decide(&mut self, now: Now, id: Key, verdict: Verdict, out: &mut Vec<Output>) {
+    pub(super) fn decide(&mut self, now: Now, id: Key, treatment: Treatment, out: &mut Vec<Output>) {
         let Some(server) = self.tables.server_mut(id).filter(|server| server.stage == Stage::Deciding) else {
             return out.push(Output::Ignored { why: Ignored::Outdated });
         };
         let cancelled = server.cancelled == Cancelled::Yes;
-        match verdict {
-            Verdict::Ignore => {
+        match treatment {
+            Treatment::Ignore => {
                 server.abandon(now.mono, &self.settings);
                 self.settle_server(id, out);
             }
-            Verdict::Answer { code, reason, retry_after_s, contacts } => {
+            Treatment::Answer { code, reason, retry_after_s, contacts } => {
                 let code = if (200..700).contains(&code) { code } else { 500 };
                 let mut refusal = Refusal::new(code);
                 if !reason.is_empty() {
@@ -252,16 +252,16 @@ impl Stack {
                 }
                 self.hold_local(id, refusal, Bytes::new(), out);
             }
-            // The CANCEL overtook the verdict: there is nothing to forward any more.
-            Verdict::Forward(_) | Verdict::FollowRoute if cancelled => {
+            // The CANCEL came before the decision: there is nothing to forward any more.
+            Treatment::Forward(_) | Treatment::FollowRoute if cancelled => {
                 self.hold_local(id, Refusal::new(487), Bytes::new(), out);
             }
-            Verdict::Forward(plan) => self.forward(now, id, plan, None, None, out),
+            Treatment::Forward(plan) => self.forward(now, id, plan, None, None, out),
             // Nothing leaves by its own word that has no dialog here.
-            Verdict::FollowRoute if server.view.as_deref().is_none_or(|view| view.way == Way::Table) => {
+            Treatment::FollowRoute if server.view.as_deref().is_none_or(|view| view.way == Way::Table) => {
                 self.hold_local(id, Refusal::new(404), Bytes::new(), out);
             }
-            Verdict::FollowRoute => self.follow_route(now, id, out),
+            Treatment::FollowRoute => self.follow_route(now, id, out),
         }
     }
 

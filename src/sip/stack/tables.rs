@@ -273,7 +273,7 @@ const TABLE_ROOM_MIN: usize = 1024;
 /// How far a server transaction has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
-    /// No verdict yet.
+    /// The policy has not decided yet.
     Deciding,
     /// Branches run.
     Forwarding,

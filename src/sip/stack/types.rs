@@ -187,7 +187,7 @@ pub enum Onward {
 
 /// What is to become of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub enum Treatment {
     /// Send it to these targets.
     Forward(Plan),
     /// Send it where its Route or its Request-URI says (RFC 3261 §16.12). Only a request whose [`RequestView::way`] is
@@ -223,7 +223,7 @@ pub enum Input {
         /// Which request.
         transaction: ServerId,
         /// What to do with it.
-        verdict: Verdict,
+        treatment: Treatment,
     },
     /// The answer to [`Event::RoundFailed`].
     Proceed {
@@ -278,7 +278,7 @@ pub enum Ignored {
     AnsweredStateless(u16),
     /// As above, but the rate limit for such answers is used up: nothing was sent.
     RateLimited,
-    /// A verdict, release or resolution for something that is gone.
+    /// A decision, release or resolution for something that is gone.
     Outdated,
     /// No listener reaches that address family.
     NoListener,

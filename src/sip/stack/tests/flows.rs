@@ -212,7 +212,7 @@ const FAILED_CALLS: &[Row] = &[
              bob gets ACK",
     ),
     (
-        "a verdict can be an answer",
+        "the policy can respond by itself",
         "answer 404",
         "alice sends INVITE
              told Final 404 local

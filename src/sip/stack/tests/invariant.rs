@@ -11,7 +11,7 @@ use crate::clock::Now;
 use crate::sip::dialog::{Dialogs, Direction, Known};
 use crate::sip::message::{Message, Name};
 use crate::sip::stack::{
-    Destination, Event, Hop, Input, ListenerId, NextOn, Onward, Output, Peer, Plan, Settings, Stack, Target, Verdict,
+    Destination, Event, Hop, Input, ListenerId, NextOn, Onward, Output, Peer, Plan, Settings, Stack, Target, Treatment,
 };
 
 const SEEDS: u64 = 60;
@@ -149,10 +149,10 @@ impl World {
                 match output {
                     Output::Request { transaction } => {
                         // Whatever policy says of it.
-                        let verdict = if self.rng.chance(60) { Verdict::FollowRoute } else { table() };
+                        let treatment = if self.rng.chance(60) { Treatment::FollowRoute } else { table() };
                         let view = self.stack.request(transaction).expect("a request");
-                        let verdict = if view.in_dialog { Verdict::FollowRoute } else { verdict };
-                        inputs.push(Input::Decide { transaction, verdict });
+                        let treatment = if view.in_dialog { Treatment::FollowRoute } else { treatment };
+                        inputs.push(Input::Decide { transaction, treatment });
                     }
                     Output::Event { held: Some((transaction, answer)), .. } => {
                         inputs.push(Input::Release { transaction, answer });
@@ -179,7 +179,7 @@ impl World {
 }
 
 /// The one route of the table.
-fn table() -> Verdict {
+fn table() -> Treatment {
     let target = Target {
         uri: "sip:t@192.0.2.20".into(),
         hop: Hop::Addr(address("bob")),
@@ -187,7 +187,7 @@ fn table() -> Verdict {
         ring_timeout: None,
         next_on: NextOn::default(),
     };
-    Verdict::Forward(Plan { groups: vec![vec![target]], ..Plan::default() })
+    Treatment::Forward(Plan { groups: vec![vec![target]], ..Plan::default() })
 }
 
 fn check(class: &str, text: &str, to: SocketAddr, sent: &Message) {

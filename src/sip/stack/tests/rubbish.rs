@@ -9,7 +9,7 @@ use super::storm::Rng;
 use crate::clock::Now;
 use crate::sip::message::Message;
 use crate::sip::stack::{
-    Destination, Event, Hop, Input, ListenerId, NextOn, Onward, Output, Peer, Plan, Sizes, Stack, Target, Verdict,
+    Destination, Event, Hop, Input, ListenerId, NextOn, Onward, Output, Peer, Plan, Sizes, Stack, Target, Treatment,
 };
 
 /// Messages fed in for each seed.
@@ -61,21 +61,21 @@ impl Mill {
                         ring_timeout: Some(Duration::from_secs(9)),
                         next_on: NextOn::default(),
                     };
-                    let verdict = match self.rng.below(8) {
-                        0 => Verdict::Ignore,
-                        1 => Verdict::Answer {
+                    let treatment = match self.rng.below(8) {
+                        0 => Treatment::Ignore,
+                        1 => Treatment::Answer {
                             code: 404,
                             reason: "".into(),
                             retry_after_s: Some(1),
                             contacts: vec![Bytes::from_static(b"<sip:b@x>")],
                         },
-                        2..5 => Verdict::FollowRoute,
-                        _ => Verdict::Forward(Plan {
+                        2..5 => Treatment::FollowRoute,
+                        _ => Treatment::Forward(Plan {
                             groups: vec![vec![target("bob"), target("dave")]],
                             ..Plan::default()
                         }),
                     };
-                    Input::Decide { transaction, verdict }
+                    Input::Decide { transaction, treatment }
                 }
                 Output::Event { held: Some((transaction, answer)), .. } => Input::Release { transaction, answer },
                 Output::Event { event: Event::RoundFailed { transaction, .. }, .. } => {

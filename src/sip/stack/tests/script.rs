@@ -16,7 +16,7 @@ use crate::sip::message::Message;
 use crate::sip::proxy::hop;
 use crate::sip::stack::{
     AnswerId, Destination, Event, FinalResponse, Hop, Input, ListenerId, Network, NextOn, Onward, Output, Peer, Plan,
-    QueryId, Redirects, ServerId, Settings, Sizes, Stack, Strangers, Target, Verdict, Way, Withdrawal,
+    QueryId, Redirects, ServerId, Settings, Sizes, Stack, Strangers, Target, Treatment, Way, Withdrawal,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -297,8 +297,8 @@ impl Play {
                 }
                 Output::Request { transaction } => {
                     self.events.push_back("Request".to_owned());
-                    let verdict = self.verdict(transaction);
-                    self.input(Input::Decide { transaction, verdict });
+                    let treatment = self.treatment(transaction);
+                    self.input(Input::Decide { transaction, treatment });
                 }
                 Output::Event { event, held } => {
                     self.events.push_back(line_of(&event));
@@ -334,10 +334,10 @@ impl Play {
     }
 
     /// In-dialog requests follow their Route; others get the plan of the flow.
-    fn verdict(&self, transaction: ServerId) -> Verdict {
+    fn treatment(&self, transaction: ServerId) -> Treatment {
         let view = self.stack.request(transaction).expect("a new request has its view");
         if view.in_dialog || view.way != Way::Table {
-            return Verdict::FollowRoute;
+            return Treatment::FollowRoute;
         }
         if self.plan == "route" {
             // A table that leads to whatever the Request-URI names.
@@ -350,13 +350,13 @@ impl Play {
                 next_on: NextOn::default(),
             };
             return match hop {
-                Some(hop) => Verdict::Forward(Plan { groups: vec![vec![target(hop)]], ..Plan::default() }),
-                None => Verdict::Answer { code: 404, reason: "".into(), retry_after_s: None, contacts: Vec::new() },
+                Some(hop) => Treatment::Forward(Plan { groups: vec![vec![target(hop)]], ..Plan::default() }),
+                None => Treatment::Answer { code: 404, reason: "".into(), retry_after_s: None, contacts: Vec::new() },
             };
         }
         if let Some(code) = self.plan.strip_prefix("answer ") {
             let code = code.parse().expect("a code");
-            return Verdict::Answer { code, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
+            return Treatment::Answer { code, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
         }
         let follow = Redirects::Follow { ring_timeout: Some(Duration::from_secs(20)) };
         let (plan, redirects) = match self.plan.strip_prefix("follow ") {
@@ -364,7 +364,7 @@ impl Play {
             None => (self.plan.as_str(), Redirects::Pass),
         };
         let groups = plan.split(", ").map(|group| group.split('+').map(target).collect()).collect();
-        Verdict::Forward(Plan { groups, redirects })
+        Treatment::Forward(Plan { groups, redirects })
     }
 
     fn compose(&mut self, who: &str, what: &str, rest: &[&str], place: &str) -> String {

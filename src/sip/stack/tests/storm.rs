@@ -13,7 +13,7 @@ use super::script::{address, answer, header, headers, settings};
 use crate::clock::{Instant, Now};
 use crate::sip::message::Message;
 use crate::sip::stack::{
-    self, Hop, Input, ListenerId, NextOn, Onward, Output, Peer, Plan, ServerId, Sizes, Stack, Target, Verdict,
+    self, Hop, Input, ListenerId, NextOn, Onward, Output, Peer, Plan, ServerId, Sizes, Stack, Target, Treatment,
 };
 
 /// Seeds that are run.
@@ -293,9 +293,9 @@ impl Storm {
             1 => CALLEES.iter().map(|who| vec![target(who, ring)]).collect(),
             _ => vec![vec![target("bob", ring), target("carol", 0)], vec![target("dave", ring)]],
         };
-        let verdict =
-            if in_dialog { Verdict::FollowRoute } else { Verdict::Forward(Plan { groups, ..Plan::default() }) };
-        self.input(Input::Decide { transaction, verdict });
+        let treatment =
+            if in_dialog { Treatment::FollowRoute } else { Treatment::Forward(Plan { groups, ..Plan::default() }) };
+        self.input(Input::Decide { transaction, treatment });
     }
 
     fn sent(&mut self, to: SocketAddr, bytes: &Bytes) {

@@ -10,7 +10,7 @@ use crate::clock::Now;
 use crate::sip::message::{Message, Name};
 use crate::sip::stack::{
     Destination, Event, Hop, Input, Listener, ListenerId, NextOn, Onward, Output, Peer, Plan, Settings, Stack, Target,
-    Transport, Verdict,
+    Transport, Treatment,
 };
 
 const LISTENERS: [(Transport, &str); 4] = [
@@ -47,7 +47,7 @@ struct Left {
 }
 
 /// Gives an input to the stack and decides what it asks.
-fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Left> {
+fn step(stack: &mut Stack, now: Now, input: Input, treatment: &Treatment) -> Vec<Left> {
     let mut inputs = vec![input];
     let mut left = Vec::new();
     while let Some(input) = inputs.pop() {
@@ -57,7 +57,7 @@ fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Lef
         for output in out {
             match output {
                 Output::Request { transaction } => {
-                    inputs.push(Input::Decide { transaction, verdict: verdict.clone() });
+                    inputs.push(Input::Decide { transaction, treatment: treatment.clone() });
                 }
                 Output::Resolve { query, port, ways, .. } => {
                     let transport = ways.transport();
@@ -82,7 +82,7 @@ fn step(stack: &mut Stack, now: Now, input: Input, verdict: &Verdict) -> Vec<Lef
     left
 }
 
-fn to(uri: &str, hop: Hop, transport: Option<Transport>) -> Verdict {
+fn to(uri: &str, hop: Hop, transport: Option<Transport>) -> Treatment {
     let target = Target {
         uri: Bytes::copy_from_slice(uri.as_bytes()),
         hop,
@@ -90,7 +90,7 @@ fn to(uri: &str, hop: Hop, transport: Option<Transport>) -> Verdict {
         ring_timeout: None,
         next_on: NextOn::default(),
     };
-    Verdict::Forward(Plan { groups: vec![vec![target]], ..Plan::default() })
+    Treatment::Forward(Plan { groups: vec![vec![target]], ..Plan::default() })
 }
 
 fn received(by: u16, message: Message) -> Input {
@@ -152,14 +152,14 @@ fn a_target_decides_the_transport() {
 fn a_long_request_tries_tcp_once_and_then_udp() {
     let mut stack = stack();
     let (now, there) = (Now::default(), addr("127.0.0.8:5060"));
-    let verdict = to("sip:b@t", Hop::Addr(there), None);
-    let left = step(&mut stack, now, received(0, request("sip:b@x", "", 1_300)), &verdict);
+    let treatment = to("sip:b@t", Hop::Addr(there), None);
+    let left = step(&mut stack, now, received(0, request("sip:b@x", "", 1_300)), &treatment);
     let by_tcp = Peer { listener: ListenerId(1), addr: there };
     assert_eq!(left.iter().map(|left| left.peer).collect::<Vec<_>>(), [by_tcp]);
-    let left = step(&mut stack, now, Input::Unreachable { peer: by_tcp }, &verdict);
+    let left = step(&mut stack, now, Input::Unreachable { peer: by_tcp }, &treatment);
     let by_udp = Peer { listener: ListenerId(0), addr: there };
     assert_eq!(left.iter().map(|left| left.peer).collect::<Vec<_>>(), [by_udp]);
-    let left = step(&mut stack, now, Input::Unreachable { peer: by_udp }, &verdict);
+    let left = step(&mut stack, now, Input::Unreachable { peer: by_udp }, &treatment);
     let codes: Vec<u16> = left.iter().map(|left| left.message.code()).collect();
     assert_eq!(codes, [500], "both have failed: 503 becomes 500 upstream");
 }
@@ -205,8 +205,8 @@ fn record_routes_name_both_sides() {
             &["<sip:127.0.0.1:5060;transport=tcp;lr;r2=on", "<sip:[::1]:5060;transport=tcp;lr;r2=on"],
         ),
     ] {
-        let verdict = to(uri, Hop::Addr(addr("127.0.0.8:9")), Some(wish));
-        let left = step(&mut stack(), Now::default(), received(by, request("sip:b@x", "", 0)), &verdict);
+        let treatment = to(uri, Hop::Addr(addr("127.0.0.8:9")), Some(wish));
+        let left = step(&mut stack(), Now::default(), received(by, request("sip:b@x", "", 0)), &treatment);
         let sent = left.iter().find(|left| left.message.is_request()).expect(what);
         let values: Vec<_> = sent.message.values(Name::RecordRoute).collect();
         assert_eq!(values.len(), want.len(), "{what}");
@@ -218,7 +218,7 @@ fn record_routes_name_both_sides() {
 
 #[test]
 fn an_answer_goes_back_on_the_connection_of_its_request() {
-    let busy = Verdict::Answer { code: 486, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
+    let busy = Treatment::Answer { code: 486, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
     for (what, by, port) in [
         ("UDP: the port of the Via", 0, 7000),
         ("TCP: where it came from", 1, 41000),
@@ -236,13 +236,13 @@ fn nothing_is_retransmitted_over_a_stream() {
     for (what, wish, sent_want) in [("UDP", Transport::Udp, 7), ("TCP", Transport::Tcp, 1), ("TLS", Transport::Tls, 1)]
     {
         let (mut stack, mut now) = (stack(), Now::default());
-        let verdict = to("sip:b@t", Hop::Addr(addr("127.0.0.8:9")), Some(wish));
-        let mut left = step(&mut stack, now, received(1, request("sip:b@x", "", 0)), &verdict);
+        let treatment = to("sip:b@t", Hop::Addr(addr("127.0.0.8:9")), Some(wish));
+        let mut left = step(&mut stack, now, received(1, request("sip:b@x", "", 0)), &treatment);
         let end = now.mono + Duration::from_secs(33);
         while now.mono < end {
             now = now.after(Duration::from_millis(100));
             let nothing = Input::Unreachable { peer: Peer { listener: ListenerId(9), addr: addr("127.0.0.7:1") } };
-            left.extend(step(&mut stack, now, nothing, &verdict));
+            left.extend(step(&mut stack, now, nothing, &treatment));
         }
         let sent = left.iter().filter(|left| left.message.is_request()).count();
         let codes: Vec<u16> = left.iter().map(|left| left.message.code()).filter(|code| *code > 100).collect();
@@ -255,15 +255,15 @@ fn lines_that_end_by_lf_alone_do_so_no_more_on_a_stream() {
     let odd = |text: &str| Message::parse(text.replace("\r\nCSeq", "\nCSeq").into_bytes()).expect("a message");
     let invite = String::from_utf8(request("sip:b@x", "", 0).bytes().to_vec()).expect("text");
     for (wish, listener, is_kept) in [(Transport::Udp, 0, true), (Transport::Tcp, 1, false)] {
-        let verdict = to("sip:b@t", Hop::Addr(addr("127.0.0.8:9")), Some(wish));
-        let left = step(&mut stack(), Now::default(), received(0, odd(&invite)), &verdict);
+        let treatment = to("sip:b@t", Hop::Addr(addr("127.0.0.8:9")), Some(wish));
+        let left = step(&mut stack(), Now::default(), received(0, odd(&invite)), &treatment);
         let sent = left.iter().find(|left| left.message.is_request()).expect("the INVITE");
         assert_eq!((sent.peer.listener.0, sent.message.has_bare_breaks()), (listener, is_kept), "{wish:?}");
     }
     // And back: the answer came by UDP, the caller is on TCP.
     let mut stack = stack();
-    let verdict = to("sip:b@t", Hop::Addr(addr("127.0.0.8:9")), Some(Transport::Udp));
-    let left = step(&mut stack, Now::default(), received(1, request("sip:b@x", "", 0)), &verdict);
+    let treatment = to("sip:b@t", Hop::Addr(addr("127.0.0.8:9")), Some(Transport::Udp));
+    let left = step(&mut stack, Now::default(), received(1, request("sip:b@x", "", 0)), &treatment);
     let sent = left.iter().find(|left| left.message.is_request()).expect("the INVITE");
     let text = String::from_utf8(sent.message.bytes().to_vec()).expect("text");
     let lines: String = text
@@ -278,7 +278,7 @@ fn lines_that_end_by_lf_alone_do_so_no_more_on_a_stream() {
         assert!(answer.has_bare_breaks());
         let input =
             Input::Received { peer: Peer { listener: ListenerId(0), addr: addr("127.0.0.8:9") }, message: Ok(answer) };
-        let left = step(&mut stack, Now::default(), input, &verdict);
+        let left = step(&mut stack, Now::default(), input, &treatment);
         let back = left.iter().find(|left| left.message.code().to_string() == code).unwrap_or_else(|| panic!("{code}"));
         assert!(!back.message.has_bare_breaks(), "{code}");
     }
@@ -294,12 +294,12 @@ fn a_redirection_that_came_by_tls_leads_to_no_plain_peer() {
         ("SIPS to TCP", "sips:b@t", Transport::Tls, "sip:c@127.0.0.7;transport=tcp", None),
         ("UDP to UDP", "sip:b@t", Transport::Udp, "sip:c@127.0.0.7", Some(0)),
     ] {
-        let mut verdict = to(uri, Hop::Addr(addr("127.0.0.8:9")), Some(by));
-        if let Verdict::Forward(plan) = &mut verdict {
+        let mut treatment = to(uri, Hop::Addr(addr("127.0.0.8:9")), Some(by));
+        if let Treatment::Forward(plan) = &mut treatment {
             plan.redirects = crate::sip::stack::Redirects::Follow { ring_timeout: None };
         }
         let mut stack = stack();
-        let left = step(&mut stack, Now::default(), received(0, request("sip:b@x", "", 0)), &verdict);
+        let left = step(&mut stack, Now::default(), received(0, request("sip:b@x", "", 0)), &treatment);
         let sent = left.iter().find(|left| left.message.is_request()).expect(what);
         let text = String::from_utf8(sent.message.bytes().to_vec()).expect("text");
         let kept = ["Via", "From", "To", "Call-ID", "CSeq"];
@@ -311,7 +311,7 @@ fn a_redirection_that_came_by_tls_leads_to_no_plain_peer() {
         let answer = format!("SIP/2.0 302 Moved\r\n{lines}Contact: <{contact}>\r\nContent-Length: 0\r\n\r\n")
             .replace("To: <sip:b@x>", "To: <sip:b@x>;tag=b");
         let message = Message::parse(answer.into_bytes());
-        let left = step(&mut stack, Now::default(), Input::Received { peer: sent.peer, message }, &verdict);
+        let left = step(&mut stack, Now::default(), Input::Received { peer: sent.peer, message }, &treatment);
         let next = left
             .iter()
             .find(|left| left.message.method() == crate::sip::message::Method::Invite && left.message.is_request());
