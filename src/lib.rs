@@ -14,7 +14,7 @@
 //! 3. For a new request the machine asks how to treat it. The shard's [`policy::Policy`] decides, by the routes as a rule:
 //!    targets, and which sinks are told of what. When a round of branches has failed it is asked again. A target that is a name is asked of the resolver ([`front::resolver`]), a thread of its own.
 //! 4. What happens to the transaction, a [`sip::stack::Event`], goes to [`accounting::Engine`], which keeps the calls and makes the records.
-//!    Which answer to which BYE ends a call is one table, `accounting::verdict`.
+//!    Which answer to which BYE ends a call is one table, `accounting::finding`.
 //! 5. A [`record::Record`] is a fact in values. It is encoded by [`record::codec`] and handed over with the changes to the
 //!    calls in progress as one [`record::Commit`], to the only thread that touches the disk ([`queue::thread`]).
 //!    **The final answer waits** in `shard::held` until the receipt says that its record is on disk; when the disk takes

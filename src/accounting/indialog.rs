@@ -1,4 +1,4 @@
-//! Final responses to requests inside a dialog: what the table of [`verdict`] says of them is done here.
+//! Final responses to requests inside a dialog: what the table of [`finding`] says of them is done here.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use super::doubt::{CREDENTIALS_WAIT, Doubt};
 use super::ending::Stop;
 use super::ends::Whence;
 use super::engine::{Engine, session_expires};
+use super::finding::{Finding, Respondent, Way, finding};
 use super::flags::{self, is_success};
 use super::session::{Key, Session};
 use super::stored;
 use super::transaction::{Answer, Transaction};
-use super::verdict::{Respondent, Verdict, Way, verdict};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
 use crate::record::{CallChange, Cause, End, Kind, Party, Record};
@@ -37,8 +37,8 @@ impl Engine {
         if !is_open {
             return;
         }
-        match transaction.verdict(answer) {
-            Verdict::Ended => {
+        match transaction.finding(answer) {
+            Finding::Ended => {
                 let Some(session) = self.calls.remove(key) else { return };
                 let (at, by) =
                     session.ending.map_or((transaction.view.arrived, transaction.sender), |own| (own.at, own.by));
@@ -46,10 +46,10 @@ impl Engine {
                 let record = self.maker.of_transaction(now, Kind::Stop, transaction, answer, Some(&session));
                 return self.stop(now, Stop { key, session, at, end: End { by, cause } }, record, out);
             }
-            Verdict::Doubt => self.doubt_bye(now, key, transaction, answer, Duration::ZERO, out),
-            Verdict::Challenged => self.doubt_bye(now, key, transaction, answer, CREDENTIALS_WAIT, out),
-            Verdict::Refused => self.event(now, transaction, answer, out),
-            Verdict::Agreed | Verdict::Nothing => {}
+            Finding::Doubt => self.doubt_bye(now, key, transaction, answer, Duration::ZERO, out),
+            Finding::Challenged => self.doubt_bye(now, key, transaction, answer, CREDENTIALS_WAIT, out),
+            Finding::Refused => self.event(now, transaction, answer, out),
+            Finding::Agreed | Finding::Nothing => {}
         }
         self.calls.change(key, |session| session.ending.take_if(|ending| ending.transaction == id));
     }
@@ -71,9 +71,9 @@ impl Engine {
             }
             return;
         };
-        let verdict = transaction.verdict(answer);
-        match verdict {
-            Verdict::Agreed => {
+        let finding = transaction.finding(answer);
+        match finding {
+            Finding::Agreed => {
                 let Some(session) = self.calls.get(key) else { return };
                 let record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, Some(session));
                 let sinks = self.maker.modes().live(transaction.marks.accounting);
@@ -81,8 +81,8 @@ impl Engine {
                 let cseq = request.cseq().0;
                 self.calls.change(key, |session| session.unacknowledged = Some((cseq, answer.code)));
             }
-            Verdict::Nothing => return,
-            Verdict::Ended | Verdict::Doubt | Verdict::Challenged | Verdict::Refused => {
+            Finding::Nothing => return,
+            Finding::Ended | Finding::Doubt | Finding::Challenged | Finding::Refused => {
                 let session = self.calls.get(key);
                 let sinks =
                     self.maker.modes().live(flags::failed(self.maker.settings(), transaction.marks, answer.code));
@@ -91,7 +91,7 @@ impl Engine {
                 out.push(record, CallHash::of(request.call_id()), sinks);
             }
         }
-        self.change_answered(now, key, transaction, answer, verdict, out);
+        self.change_answered(now, key, transaction, answer, finding, out);
     }
 
     fn stray_reinvite_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
@@ -120,7 +120,7 @@ impl Engine {
             self.event(now, transaction, answer, out);
         }
         if let Some(key) = transaction.session.filter(|key| self.calls.get(*key).is_some()) {
-            self.change_answered(now, key, transaction, answer, transaction.verdict(answer), out);
+            self.change_answered(now, key, transaction, answer, transaction.finding(answer), out);
         }
     }
 
@@ -131,12 +131,12 @@ impl Engine {
         key: Key,
         transaction: &Transaction,
         answer: &Answer<'_>,
-        verdict: Verdict,
+        finding: Finding,
         out: &mut Outcome,
     ) {
         let at = transaction.view.arrived;
-        match verdict {
-            Verdict::Agreed => {
+        match finding {
+            Finding::Agreed => {
                 self.refreshed(now, key, transaction, answer);
                 self.retarget(now, key, transaction, answer);
                 let settles = |session: &Session| {
@@ -146,13 +146,13 @@ impl Engine {
                     self.goes_on(now, key, out);
                 }
             }
-            Verdict::Ended => self.end_at(now, key, at, Cause::Unreachable, out),
-            Verdict::Doubt => {
+            Finding::Ended => self.end_at(now, key, at, Cause::Unreachable, out),
+            Finding::Doubt => {
                 let end = End { by: Party::Gateway, cause: Cause::Unreachable };
                 let ask = transaction.sender.other();
                 self.doubt(now, key, Doubt { at, end, ask, code: answer.code, bye: None }, Duration::ZERO, out);
             }
-            Verdict::Challenged | Verdict::Refused | Verdict::Nothing => {}
+            Finding::Challenged | Finding::Refused | Finding::Nothing => {}
         }
     }
 
@@ -242,8 +242,8 @@ impl Transaction {
     }
 
     /// What this final response says about the call.
-    fn verdict(&self, answer: &Answer<'_>) -> Verdict {
+    fn finding(&self, answer: &Answer<'_>) -> Finding {
         let way = Way::of(self.view.course, self.whence, self.is_to_moved);
-        verdict(self.method(), way, self.answered_by(answer), answer.code)
+        finding(self.method(), way, self.answered_by(answer), answer.code)
     }
 }

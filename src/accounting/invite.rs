@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::ends::Ends;
 use super::engine::Engine;
+use super::finding::Respondent;
 use super::flags;
 use super::session::{Key, Opening, Session, hash};
 use super::stored;
 use super::transaction::{Answer, PROVISIONALS_MAX, Transaction};
-use super::verdict::Respondent;
 use super::{Outcome, fields, session};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};

@@ -10,7 +10,7 @@
 //! | first 2xx to an initial INVITE, for each To tag | Start | accounting |
 //! | provisional answer with a body, if `early_media` | Start, then Interim | accounting |
 //! | 2xx to a re-INVITE, the interim timer | Interim | accounting |
-//! | a BYE that the other end has seen (see `verdict`), session timer, lifetime, no ACK, an end that is gone, operator | Stop, Cdr | accounting |
+//! | a BYE that the other end has seen (see `finding`), session timer, lifetime, no ACK, an end that is gone, operator | Stop, Cdr | accounting |
 //! | a round of branches of an initial INVITE failed, and its targets forward the call | Missed | missed |
 //! | an initial INVITE whose targets are alternatives was refused | Missed | missed |
 //! | an initial INVITE was refused without any branch | Missed | missed |
@@ -43,6 +43,7 @@ mod ending;
 mod ends;
 mod engine;
 mod fields;
+mod finding;
 mod flags;
 mod indialog;
 mod invite;
@@ -59,7 +60,6 @@ mod stored;
 mod tests;
 mod transaction;
 mod transactions;
-mod verdict;
 mod watch;
 
 use std::sync::Arc;

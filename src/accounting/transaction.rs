@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ends::Whence;
+use super::finding::Respondent;
 use super::session::Key;
-use super::verdict::Respondent;
 use crate::ids::SinkMask;
 use crate::policy::{Account, Marks, RouteFields, Targets};
 use crate::record::codec::LEGS_MAX;

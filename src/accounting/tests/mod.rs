@@ -5,11 +5,11 @@ mod calls;
 mod codec;
 mod failures;
 mod fields;
+mod findings;
 mod manual;
 mod numbers;
 mod promises;
 mod restart;
-mod verdicts;
 
 use std::time::Duration;
 

@@ -58,7 +58,7 @@ impl Respondent {
 
 /// What it says about the call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum Finding {
     /// It has ended when the request arrived.
     Ended,
     /// It may have ended when the request arrived.
@@ -107,7 +107,7 @@ impl Way {
 }
 
 /// The table of the module.
-pub(super) fn verdict(method: Method, way: Way, by: Respondent, code: u16) -> Verdict {
+pub(super) fn finding(method: Method, way: Way, by: Respondent, code: u16) -> Finding {
     use Respondent::{Gateway, Nobody, Peer};
     let aim = match method {
         Method::Bye => Aim::End,
@@ -115,14 +115,14 @@ pub(super) fn verdict(method: Method, way: Way, by: Respondent, code: u16) -> Ve
         _ => Aim::Nothing,
     };
     match (aim, way, by, code) {
-        (Aim::Nothing, ..) | (_, _, Gateway, _) | (Aim::Change, Way::Another, ..) => Verdict::Nothing,
-        (Aim::End, Way::Dialogs { is_sure: true }, Peer, 200..=299 | 410 | 481 | 604) => Verdict::Ended,
-        (Aim::End, _, Peer, 200..=299 | 408 | 410 | 481 | 604) | (Aim::End, _, Nobody, _) => Verdict::Doubt,
-        (Aim::End, _, Peer, 401 | 407) => Verdict::Challenged,
-        (Aim::Change, _, Peer, 200..=299) => Verdict::Agreed,
-        (Aim::Change, Way::Elsewhere, ..) => Verdict::Nothing,
-        (Aim::Change, Way::Dialogs { is_sure: true }, Peer, 410 | 481 | 604) => Verdict::Ended,
-        (Aim::Change, _, Peer, 408 | 410 | 481 | 604) | (Aim::Change, _, Nobody, _) => Verdict::Doubt,
-        (Aim::End | Aim::Change, _, Peer, _) => Verdict::Refused,
+        (Aim::Nothing, ..) | (_, _, Gateway, _) | (Aim::Change, Way::Another, ..) => Finding::Nothing,
+        (Aim::End, Way::Dialogs { is_sure: true }, Peer, 200..=299 | 410 | 481 | 604) => Finding::Ended,
+        (Aim::End, _, Peer, 200..=299 | 408 | 410 | 481 | 604) | (Aim::End, _, Nobody, _) => Finding::Doubt,
+        (Aim::End, _, Peer, 401 | 407) => Finding::Challenged,
+        (Aim::Change, _, Peer, 200..=299) => Finding::Agreed,
+        (Aim::Change, Way::Elsewhere, ..) => Finding::Nothing,
+        (Aim::Change, Way::Dialogs { is_sure: true }, Peer, 410 | 481 | 604) => Finding::Ended,
+        (Aim::Change, _, Peer, 408 | 410 | 481 | 604) | (Aim::Change, _, Nobody, _) => Finding::Doubt,
+        (Aim::End | Aim::Change, _, Peer, _) => Finding::Refused,
     }
 }

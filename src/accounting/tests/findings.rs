@@ -1,4 +1,4 @@
-//! The table of `verdict`: each final code, by each respondent, to a BYE and a re-INVITE of each side, on each way, from
+//! The table of `finding`: each final code, by each respondent, to a BYE and a re-INVITE of each side, on each way, from
 //! each place.
 
 use std::ops::RangeInclusive;
