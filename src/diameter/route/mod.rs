@@ -45,7 +45,7 @@ use crate::timers::Wheel;
 use crate::timers::random::Random;
 
 pub use self::guard::Kind;
-pub use self::policy::{Effect, Fallback, Verdict, judge};
+pub use self::policy::{Disposition, Effect, Fallback, judge};
 pub use self::reason::{Alarm, Complaint, Fault, Reason, Refusal};
 pub use self::redirect::{allows, peer_of};
 pub use self::settings::{

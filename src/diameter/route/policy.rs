@@ -18,7 +18,7 @@ use super::super::message::Outcome;
 
 /// What to do with a record after an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub enum Disposition {
     /// The server has it.
     Delivered,
     /// It has it, and will not do all of it (2002).
@@ -29,7 +29,7 @@ pub enum Verdict {
     Redirect,
     /// The same way later, under a new End-to-End id: a server repeats its first answer for a known one.
     Later,
-    /// As [`Verdict::Later`] up to a number of tries, then parked (5012).
+    /// As [`Disposition::Later`] up to a number of tries, then parked (5012).
     Unable,
     /// To the operator.
     Park,
@@ -61,36 +61,36 @@ pub enum Effect {
 
 /// The row of the table.
 #[must_use]
-pub fn judge(outcome: Outcome) -> (Verdict, Effect) {
+pub fn judge(outcome: Outcome) -> (Disposition, Effect) {
     let Outcome::Result(code) = outcome else {
         return match outcome {
             // Codes of vendors mean what their class says.
             Outcome::Experimental { code, .. } => by_class(code),
-            _ => (Verdict::Unable, Effect::None),
+            _ => (Disposition::Unable, Effect::None),
         };
     };
     match code {
-        2002 => (Verdict::Limited, Effect::None),
-        3001 => (Verdict::Elsewhere(Fallback::Park), Effect::Alarm),
-        3003 | 3007 => (Verdict::Elsewhere(Fallback::Aging), Effect::Alarm),
-        3004 => (Verdict::Elsewhere(Fallback::Later), Effect::RestPeer),
-        3005 => (Verdict::Elsewhere(Fallback::Later), Effect::Alarm),
-        3006 => (Verdict::Redirect, Effect::None),
-        3008 | 3009 => (Verdict::Park, Effect::Alarm),
-        4002 => (Verdict::Later, Effect::RestRoute),
-        5003 => (Verdict::Park, Effect::Alarm),
-        5012 => (Verdict::Unable, Effect::None),
+        2002 => (Disposition::Limited, Effect::None),
+        3001 => (Disposition::Elsewhere(Fallback::Park), Effect::Alarm),
+        3003 | 3007 => (Disposition::Elsewhere(Fallback::Aging), Effect::Alarm),
+        3004 => (Disposition::Elsewhere(Fallback::Later), Effect::RestPeer),
+        3005 => (Disposition::Elsewhere(Fallback::Later), Effect::Alarm),
+        3006 => (Disposition::Redirect, Effect::None),
+        3008 | 3009 => (Disposition::Park, Effect::Alarm),
+        4002 => (Disposition::Later, Effect::RestRoute),
+        5003 => (Disposition::Park, Effect::Alarm),
+        5012 => (Disposition::Unable, Effect::None),
         _ => by_class(code),
     }
 }
 
-fn by_class(code: u32) -> (Verdict, Effect) {
+fn by_class(code: u32) -> (Disposition, Effect) {
     match code / 1000 {
-        1 => (Verdict::Park, Effect::Alarm),
-        2 => (Verdict::Delivered, Effect::None),
-        3 => (Verdict::Elsewhere(Fallback::Later), Effect::None),
-        4 => (Verdict::Later, Effect::None),
-        _ => (Verdict::Park, Effect::None),
+        1 => (Disposition::Park, Effect::Alarm),
+        2 => (Disposition::Delivered, Effect::None),
+        3 => (Disposition::Elsewhere(Fallback::Later), Effect::None),
+        4 => (Disposition::Later, Effect::None),
+        _ => (Disposition::Park, Effect::None),
     }
 }
 
@@ -100,8 +100,8 @@ mod tests {
 
     #[test]
     fn every_result_code_has_its_row() {
-        use {Effect as E, Fallback as F, Verdict as V};
-        for (code, verdict, effect) in [
+        use {Disposition as V, Effect as E, Fallback as F};
+        for (code, disposition, effect) in [
             (2001, V::Delivered, E::None),
             (2002, V::Limited, E::None),
             (2999, V::Delivered, E::None),
@@ -138,13 +138,14 @@ mod tests {
             (6000, V::Park, E::None),
             (u32::MAX, V::Park, E::None),
         ] {
-            assert_eq!(judge(Outcome::Result(code)), (verdict, effect), "{code}");
+            assert_eq!(judge(Outcome::Result(code)), (disposition, effect), "{code}");
         }
         assert_eq!(judge(Outcome::Missing), (V::Unable, E::None), "an answer without a result counts as 5012");
-        for (code, verdict) in [(2003, V::Delivered), (4181, V::Later), (5030, V::Park), (3006, V::Elsewhere(F::Later))]
+        for (code, disposition) in
+            [(2003, V::Delivered), (4181, V::Later), (5030, V::Park), (3006, V::Elsewhere(F::Later))]
         {
             let outcome = Outcome::Experimental { vendor: 10_415, code };
-            assert_eq!(judge(outcome).0, verdict, "experimental {code} goes by its class");
+            assert_eq!(judge(outcome).0, disposition, "experimental {code} goes by its class");
         }
     }
 }

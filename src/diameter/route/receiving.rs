@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 use smallvec::SmallVec;
 
 use super::guard::Ruling;
-use super::policy::{Effect, Fallback, Verdict, judge};
+use super::policy::{Disposition, Effect, Fallback, judge};
 use super::redirect::{allows, cache_seconds, peer_of};
 use super::sending::session_of;
 use super::slot::{Entry, Origin, Slot};
@@ -73,7 +73,7 @@ impl Client {
         let Entry { key, part, .. } = entry;
         self.count(index, answer.outcome);
         self.heard(now, index, out);
-        let is_success = matches!(judge(answer.outcome).0, Verdict::Delivered | Verdict::Limited);
+        let is_success = matches!(judge(answer.outcome).0, Disposition::Delivered | Disposition::Limited);
         let Some(flight) = self.flights.get_mut(&key) else {
             // It went back to the queue meanwhile.
             self.slots[index].forget(id, true);
@@ -179,7 +179,7 @@ impl Client {
     fn refused(&mut self, now: Now, index: usize, key: Seq, answer: &Answer<'_>, out: &mut Vec<Output>) {
         let refusal = refusal(answer);
         let code = refusal.code;
-        let (verdict, effect) = judge(answer.outcome);
+        let (disposition, effect) = judge(answer.outcome);
         match effect {
             Effect::None => {}
             Effect::Alarm => {
@@ -191,18 +191,18 @@ impl Client {
                 self.guard.rest(now.mono);
             }
         }
-        if !matches!(verdict, Verdict::Park | Verdict::Unable) && self.guard.other(false) {
+        if !matches!(disposition, Disposition::Park | Disposition::Unable) && self.guard.other(false) {
             self.alarm(index, Alarm::FloodOver, out);
         }
-        match verdict {
-            Verdict::Elsewhere(fallback) => self.elsewhere(now, key, fallback, Reason::Refused(refusal), out),
-            Verdict::Redirect => self.redirected(now, index, key, answer, refusal, out),
-            Verdict::Later => {
+        match disposition {
+            Disposition::Elsewhere(fallback) => self.elsewhere(now, key, fallback, Reason::Refused(refusal), out),
+            Disposition::Redirect => self.redirected(now, index, key, answer, refusal, out),
+            Disposition::Later => {
                 self.renew(now, key);
                 self.back_off(now, key, Reason::Refused(refusal), out);
             }
-            Verdict::Park | Verdict::Unable => match self.guard.refused(now.mono, Complaint::Result(code)) {
-                Ruling::Park => self.give_up(now, index, key, verdict, refusal, out),
+            Disposition::Park | Disposition::Unable => match self.guard.refused(now.mono, Complaint::Result(code)) {
+                Ruling::Park => self.give_up(now, index, key, disposition, refusal, out),
                 ruling => {
                     if ruling == Ruling::Pause {
                         self.alarm(index, Alarm::Flood { by: Complaint::Result(code) }, out);
@@ -216,15 +216,23 @@ impl Client {
                 }
             },
             // Handled as accepted.
-            Verdict::Delivered | Verdict::Limited => {}
+            Disposition::Delivered | Disposition::Limited => {}
         }
     }
 
     /// Parked, after some tries if it is 5012.
-    fn give_up(&mut self, now: Now, index: usize, key: Seq, verdict: Verdict, refusal: Refusal, out: &mut Vec<Output>) {
+    fn give_up(
+        &mut self,
+        now: Now,
+        index: usize,
+        key: Seq,
+        disposition: Disposition,
+        refusal: Refusal,
+        out: &mut Vec<Output>,
+    ) {
         let Some(flight) = self.flights.get_mut(&key) else { return };
-        flight.past.unable += u32::from(verdict == Verdict::Unable);
-        if verdict == Verdict::Unable && flight.past.unable < self.settings.unable_max {
+        flight.past.unable += u32::from(disposition == Disposition::Unable);
+        if disposition == Disposition::Unable && flight.past.unable < self.settings.unable_max {
             self.renew(now, key);
             return self.back_off(now, key, Reason::Refused(refusal), out);
         }
