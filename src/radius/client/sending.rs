@@ -205,7 +205,7 @@ impl Delivery {
             self.begin(turn, task, server, &visit.attributes());
             return;
         }
-        let (fault, reason) = self.verdict(visit, fault, reason);
+        let (fault, reason) = self.after_last(visit, fault, reason);
         let old_enough = turn.now.wall.since(task.since) >= turn.settings.park_age_min;
         let after = match fault {
             Fault::Outage => turn.settings.outage_retry,
@@ -234,7 +234,7 @@ impl Delivery {
 
     /// What is to be made of a record after its last server: one server may know that it is the record's fault while the
     /// next, which gets no other records, cannot tell.
-    fn verdict(&mut self, visit: &Visit, fault: Fault, reason: Reason) -> (Fault, Reason) {
+    fn after_last(&mut self, visit: &Visit, fault: Fault, reason: Reason) -> (Fault, Reason) {
         let key = visit.task().key;
         match fault {
             Fault::Record { .. } => {
