@@ -1,7 +1,9 @@
 //! Caller and callees of `tollgate demo`: two small user agents on loopback, enough for an answered, a refused and a
 //! forwarded call. They speak real SIP over real sockets; only their scripts are fixed.
+//!
+//! They read and write it with the `rsip` crate, not with `sip::message`: what passes the gateway is understood by a
+//! stack that shares no line with it.
 
-use std::fmt::Write as _;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -9,7 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::sip::message::{Message, Method, Name};
+use rsip::common::uri::UriWithParams;
+use rsip::headers::{CSeq, CallId, Contact, ContentLength, From, MaxForwards, Route, To, UserAgent, Via};
+use rsip::prelude::{HeadersExt as _, ToTypedHeader as _, UntypedHeader as _};
+use rsip::{Header, Method, Request, Response, SipMessage, StatusCode, Uri, Version};
+
+use crate::sip::proxy::usual_reason;
 
 /// How long an agent waits for one message before it looks whether it is to end, or sends again (T1 of RFC 3261).
 const WAIT: Duration = Duration::from_millis(500);
@@ -44,8 +51,8 @@ impl Callee {
         let stop = end.clone();
         let thread = thread::Builder::new().name(format!("callee-{}", address.port())).spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                if let Some((message, source)) = receive(&socket) {
-                    answer(&socket, source, &message, temper);
+                if let Some((SipMessage::Request(request), source)) = receive(&socket) {
+                    answer(&socket, source, &request, temper);
                 }
             }
         })?;
@@ -68,50 +75,48 @@ fn socket() -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn receive(socket: &UdpSocket) -> Option<(Message, SocketAddr)> {
+fn receive(socket: &UdpSocket) -> Option<(SipMessage, SocketAddr)> {
     let mut buffer = [0; 65_535];
     let (length, source) = socket.recv_from(&mut buffer).ok()?;
-    Message::parse(buffer[..length].to_vec()).ok().map(|message| (message, source))
+    SipMessage::try_from(&buffer[..length]).ok().map(|message| (message, source))
 }
 
-fn answer(socket: &UdpSocket, source: SocketAddr, request: &Message, temper: Temper) {
-    let send = |status: &str| {
-        let _lost = socket.send_to(&response(request, status, socket), source);
-    };
-    match (request.method(), temper) {
-        (Method::Ack, _) => {}
-        (Method::Invite, Temper::Busy) => send("486 Busy Here"),
-        (Method::Invite, Temper::Answers) => {
-            send("180 Ringing");
-            thread::park_timeout(RINGING);
-            send("200 OK");
+fn answer(socket: &UdpSocket, source: SocketAddr, request: &Request, temper: Temper) {
+    let send = |code: u16| {
+        if let Ok(response) = response(request, code, socket) {
+            let _lost = socket.send_to(response.to_string().as_bytes(), source);
         }
-        _ => send("200 OK"),
+    };
+    match (request.method, temper) {
+        (Method::Ack, _) => {}
+        (Method::Invite, Temper::Busy) => send(486),
+        (Method::Invite, Temper::Answers) => {
+            send(180);
+            thread::park_timeout(RINGING);
+            send(200);
+        }
+        _ => send(200),
     }
 }
 
 /// A response with what RFC 3261 §8.2.6.2 and §12.1.1 copy from the request.
-fn response(request: &Message, status: &str, socket: &UdpSocket) -> Vec<u8> {
+fn response(request: &Request, code: u16, socket: &UdpSocket) -> Result<Response, rsip::Error> {
     let local = socket.local_addr().map(|local| local.to_string()).unwrap_or_default();
-    let mut text = format!("SIP/2.0 {status}\r\n");
-    for (name, id) in [
-        ("Via", Name::Via),
-        ("Record-Route", Name::RecordRoute),
-        ("From", Name::From),
-        ("To", Name::To),
-        ("Call-ID", Name::CallId),
-        ("CSeq", Name::CSeq),
-    ] {
-        for value in request.headers(id) {
-            let _infallible = write!(text, "{name}: {}", String::from_utf8_lossy(value).trim());
-            if id == Name::To && request.to_tag().is_empty() {
-                let _infallible = write!(text, ";tag=callee-{}", local.rsplit(':').next().unwrap_or_default());
-            }
-            text.push_str("\r\n");
-        }
+    let mut headers = request.headers.clone();
+    headers.retain(|header| {
+        use Header::{CSeq, CallId, From, RecordRoute, To, Via};
+        matches!(header, Via(_) | RecordRoute(_) | From(_) | To(_) | CallId(_) | CSeq(_))
+    });
+    headers.extend(vec![Contact::new(format!("<sip:{local}>")).into(), ContentLength::new("0").into()]);
+    // Of `rsip` alone the reason phrase would be the name of its variant, such as `BusyHere`.
+    let status_code = StatusCode::Other(code, usual_reason(code).to_owned());
+    let mut response = Response { status_code, headers, ..Response::default() };
+    let to = response.to_header()?.typed()?;
+    if to.tag().is_none() {
+        let tag = format!("callee-{}", local.rsplit(':').next().unwrap_or_default());
+        *response.to_header_mut()? = to.with_tag(tag.into()).into();
     }
-    let _infallible = write!(text, "Contact: <sip:{local}>\r\nContent-Length: 0\r\n\r\n");
-    text.into_bytes()
+    Ok(response)
 }
 
 /// A caller with one socket.
@@ -121,7 +126,7 @@ pub(super) struct Caller {
     gateway: SocketAddr,
 }
 
-/// The final answer to an INVITE.
+/// The final response to an INVITE.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Answered {
     /// Code and reason phrase.
@@ -141,81 +146,96 @@ impl Caller {
     /// Calls `user`; when it answers, talks for `talk` and hangs up.
     pub fn call(&self, user: &str, talk: Duration) -> io::Result<Answered> {
         let id = format!("{user}-{}", self.local.port());
-        let to = format!("<sip:{user}@{}>", self.gateway);
-        let uri = format!("sip:{user}@{}", self.gateway);
-        let answer = self.exchange("INVITE", 1, &uri, &id, &to, &[])?;
-        let status = format!("{} {}", answer.code(), String::from_utf8_lossy(answer.reason()));
-        let to = text(answer.header(Name::To));
-        if answer.code() >= 300 {
+        let uri = Uri::try_from(format!("sip:{user}@{}", self.gateway)).map_err(io::Error::other)?;
+        let mut call = Call { id, uri, to: To::new(format!("<sip:{user}@{}>", self.gateway)), routes: Vec::new() };
+        let response = self.exchange(Method::Invite, 1, &call)?;
+        let code = response.status_code.code();
+        let status = format!("{code} {}", usual_reason(code));
+        call.to = response.to_header().map_err(io::Error::other)?.clone();
+        if code >= 300 {
             // Same branch, Request-URI and no Route: the ACK of RFC 3261 §17.1.1.3.
-            self.socket.send_to(&self.request("ACK", 1, "INVITE", &uri, &id, &to, &[]), self.gateway)?;
+            self.send(&self.request(Method::Ack, 1, Method::Invite, &call))?;
             return Ok(Answered { status, ended: false });
         }
-        let contact = text(answer.header(Name::Contact));
-        let target = contact.trim_start_matches('<').trim_end_matches('>').to_owned();
-        // The route set of a caller is the Record-Route of the answer, reversed (RFC 3261 §12.1.2).
-        let mut routes: Vec<_> = answer.values(Name::RecordRoute).map(|value| text(Some(value))).collect();
-        routes.reverse();
-        self.socket.send_to(&self.request("ACK", 1, "ACK", &target, &id, &to, &routes), self.gateway)?;
+        call.enter_dialog(&response).map_err(io::Error::other)?;
+        self.send(&self.request(Method::Ack, 1, Method::Ack, &call))?;
         thread::park_timeout(talk);
-        let answer = self.exchange("BYE", 2, &target, &id, &to, &routes)?;
-        Ok(Answered { status, ended: answer.code() == 200 })
+        let response = self.exchange(Method::Bye, 2, &call)?;
+        Ok(Answered { status, ended: response.status_code.code() == 200 })
     }
 
-    /// Sends until a final answer comes.
-    fn exchange(
-        &self,
-        method: &str,
-        cseq: u32,
-        uri: &str,
-        id: &str,
-        to: &str,
-        routes: &[String],
-    ) -> io::Result<Message> {
-        let request = self.request(method, cseq, method, uri, id, to, routes);
+    fn send(&self, request: &Request) -> io::Result<()> {
+        self.socket.send_to(request.to_string().as_bytes(), self.gateway).map(|_| ())
+    }
+
+    /// Sends until a final response comes.
+    fn exchange(&self, method: Method, cseq: u32, call: &Call) -> io::Result<Response> {
+        let request = self.request(method, cseq, method, call);
         let mut answered = false;
         for _ in 0..TRIES_MAX {
             if !answered {
-                self.socket.send_to(&request, self.gateway)?;
+                self.send(&request)?;
             }
             while let Some((message, _)) = receive(&self.socket) {
-                let ours = !message.is_request() && message.call_id() == id.as_bytes() && message.cseq().0 == cseq;
-                if ours && message.code() >= 200 {
-                    return Ok(message);
+                let SipMessage::Response(response) = message else { continue };
+                if !call.is_of(&response, cseq) {
+                    continue;
                 }
-                answered |= ours;
+                if response.status_code.code() >= 200 {
+                    return Ok(response);
+                }
+                answered = true;
             }
         }
-        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no final answer to {method} for {uri}")))
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no final response to {method} for {}", call.uri)))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of a request")]
-    fn request(
-        &self,
-        method: &str,
-        cseq: u32,
-        branch: &str,
-        uri: &str,
-        id: &str,
-        to: &str,
-        routes: &[String],
-    ) -> Vec<u8> {
-        let local = self.local;
-        let mut text = format!(
-            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{id}-{cseq}-{branch};rport\r\nMax-Forwards: 70\r\n"
-        );
-        for route in routes {
-            let _infallible = write!(text, "Route: {route}\r\n");
-        }
-        let _infallible = write!(
-            text,
-            "From: \"Demo Caller\" <sip:alice@example.net>;tag=caller-{id}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\n\
-             Contact: <sip:alice@{local}>\r\nUser-Agent: tollgate-demo\r\nContent-Length: 0\r\n\r\n"
-        );
-        text.into_bytes()
+    /// A request of the call; `branch` tells the ACK for a 2xx, a transaction of its own, from the one for a refusal.
+    fn request(&self, method: Method, cseq: u32, branch: Method, call: &Call) -> Request {
+        let (local, id) = (self.local, &call.id);
+        let mut headers = vec![
+            Via::new(format!("SIP/2.0/UDP {local};branch=z9hG4bK{id}-{cseq}-{branch};rport")).into(),
+            MaxForwards::new("70").into(),
+        ];
+        headers.extend(call.routes.iter().map(|route| Route::new(route.to_string()).into()));
+        headers.extend::<[Header; 7]>([
+            From::new(format!("\"Demo Caller\" <sip:alice@example.net>;tag=caller-{id}")).into(),
+            call.to.clone().into(),
+            CallId::new(id).into(),
+            CSeq::new(format!("{cseq} {method}")).into(),
+            Contact::new(format!("<sip:alice@{local}>")).into(),
+            UserAgent::new("tollgate-demo").into(),
+            ContentLength::new("0").into(),
+        ]);
+        let uri = call.uri.clone();
+        Request { method, uri, version: Version::V2, headers: headers.into(), body: Vec::new() }
     }
 }
 
-fn text(value: Option<&[u8]>) -> String {
-    String::from_utf8_lossy(value.unwrap_or_default()).trim().to_owned()
+/// What the caller knows of its call.
+struct Call {
+    id: String,
+    /// The Request-URI: whom it calls, then its remote target.
+    uri: Uri,
+    to: To,
+    routes: Vec<UriWithParams>,
+}
+
+impl Call {
+    fn is_of(&self, response: &Response, cseq: u32) -> bool {
+        let is_own = response.call_id_header().is_ok_and(|id| id.value() == self.id);
+        is_own && response.cseq_header().and_then(CSeq::typed).is_ok_and(|own| own.seq == cseq)
+    }
+
+    /// Remote target and route set, the Record-Route of the response reversed (RFC 3261 §12.1.2).
+    fn enter_dialog(&mut self, response: &Response) -> Result<(), rsip::Error> {
+        self.uri = response.contact_header()?.typed()?.uri;
+        for header in response.headers.iter() {
+            if let Header::RecordRoute(value) = header {
+                self.routes.extend_from_slice(value.typed()?.uris());
+            }
+        }
+        self.routes.reverse();
+        Ok(())
+    }
 }
