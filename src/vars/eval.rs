@@ -8,7 +8,7 @@ use super::template::{Index, Part, Reference, Side, Template};
 use super::transform::{self, Made};
 use super::{Arrival, Context, Parties};
 use crate::record::Value;
-use crate::sip::message::{Elements, Message, Name, NameAddr, Params, Scheme, Uri, unfold, unquote};
+use crate::sip::message::{Credentials, Message, Name, NameAddr, Scheme, Uri, unfold, unquote};
 
 impl Template {
     /// The value of the template.
@@ -289,46 +289,15 @@ fn addr(message: &Message, name: Name, part: AddrPart) -> Found<'_> {
     }
 }
 
-/// Digest credentials of a request (RFC 3261 §22.4): Proxy-Authorization, else Authorization.
-struct Credentials<'a> {
-    username: Cow<'a, [u8]>,
-    realm: Cow<'a, [u8]>,
-}
-
-impl<'a> Credentials<'a> {
-    fn of(request: &'a Message) -> Option<Self> {
-        let line = request.header(Name::ProxyAuthorization).or_else(|| request.header(Name::Authorization))?;
-        let line = line.trim_ascii();
-        let (scheme, rest) = line.split_at_checked(DIGEST.len())?;
-        if !scheme.eq_ignore_ascii_case(DIGEST) || !rest.first()?.is_ascii_whitespace() {
-            return None;
-        }
-        Some(Self { username: credential(rest, b"username"), realm: credential(rest, b"realm") })
-    }
-
-    fn user(&self) -> &[u8] {
-        self.username.split(|octet| *octet == b'@').next().unwrap_or_default()
-    }
-
-    fn domain(&self) -> &[u8] {
-        self.username.iter().position(|octet| *octet == b'@').map_or(b"", |at| &self.username[at + 1..])
-    }
-}
-
-const DIGEST: &[u8] = b"Digest";
-
-/// One of the comma-separated `name=value` of a credentials line; empty when it is not there.
-fn credential<'a>(line: &'a [u8], name: &[u8]) -> Cow<'a, [u8]> {
-    Elements::of(line)
-        .find_map(|element| Params::of(element).next().filter(|param| param.name.eq_ignore_ascii_case(name)))
-        .and_then(|param| param.value)
-        .map_or(Cow::Borrowed(b"".as_slice()), unquote)
+/// The credentials of a request (RFC 3261 §22.3): Proxy-Authorization, else Authorization.
+fn credentials(request: &Message) -> Option<Credentials<'_>> {
+    let line = request.header(Name::ProxyAuthorization).or_else(|| request.header(Name::Authorization))?;
+    Credentials::parse(line).filter(|found| !found.username.is_empty())
 }
 
 fn auth<'a>(context: &'a Context<'_>, part: AuthPart) -> Found<'a> {
-    let credentials = Credentials::of(context.request).filter(|found| !found.username.is_empty());
     let from = party(Name::From, context.parties);
-    match (part, credentials) {
+    match (part, credentials(context.request)) {
         (AuthPart::User | AuthPart::AccountUser, Some(found)) => Found::text(found.user().to_vec()),
         (AuthPart::Username, Some(found)) => Found::text(found.username),
         (AuthPart::Realm, Some(found)) => Found::text(found.realm),

@@ -7,21 +7,22 @@
 //!   the message against the rules of RFC 3261 §16.3.
 //! * [`Uri`], [`Via`] and [`NameAddr`] read values, borrowed from the message.
 //! * [`forward_request`], [`forward_response`], [`response`], [`ack_for`] and [`cancel_for`] print.
-//! * [`typed`] reads values with the `rsip` crate where they are interpreted, never where they are carried.
 
 mod address;
 mod check;
+mod credentials;
 mod grammar;
 mod index;
 mod method;
 mod name;
 mod print;
-pub mod typed;
 mod uri;
 mod via;
 
 #[cfg(test)]
 mod print_tests;
+#[cfg(test)]
+mod second_opinion_tests;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use std::fmt;
 
 pub use address::NameAddr;
 pub use check::{Malformed, Reject};
+pub use credentials::Credentials;
 pub use grammar::{Elements, Param, Params, unfold, unquote};
 pub use index::{HEADER_LINES_MAX, MESSAGE_BYTES_MAX, call_id_of, content_length_of};
 pub use method::Method;

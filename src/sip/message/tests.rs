@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::index::call_id_of;
-use super::typed::{self, Reading};
 use super::{
     Elements, HEADER_LINES_MAX, MESSAGE_BYTES_MAX, Malformed, Message, Method, Name, NameAddr, Params, Reject, Scheme,
     Uri, Via, unfold, unquote,
@@ -390,30 +389,4 @@ fn the_call_id_is_found_without_an_index() {
         assert_eq!(call_id_of(none.as_bytes()), None, "{none:?}");
     }
     assert_eq!(call_id_of(b"\r\nA b c\r\ni: x"), Some(&b"x"[..]), "cut short");
-}
-
-#[test]
-fn rsip_reads_what_it_can_and_the_rest_stays_raw() {
-    let uri = typed::uri(b"sip:alice@example.com:5070;transport=tcp").typed().expect("rsip reads it");
-    assert_eq!((uri.user(), uri.port().map(|port| *port.value())), (Some("alice"), Some(5070)));
-    assert_eq!(typed::uri(b"sip:\xff@h"), Reading::Raw(b"sip:\xff@h"));
-    assert_eq!(typed::uri(b"sip:a.b@h"), Reading::Raw(b"sip:a.b@h"), "rsip takes a.b@h for the host");
-    let from = typed::from(b"\"A\"\r\n <sip:a@b>;tag=1").typed().expect("rsip reads it");
-    assert_eq!(from.tag().map(ToString::to_string), Some("1".to_owned()));
-    assert!(typed::to(b"<sip:a@b>").typed().is_some() && typed::contact(b"<sip:a@b>").typed().is_some());
-    let digest = "Digest username=\"NAME\", realm=\"r\", nonce=\"n\", uri=\"sip:x\", response=\"0\"";
-    for (name, value, want) in [
-        ("as rsip reads it", digest.replace("NAME", "bob"), Some("bob")),
-        ("an escaped quote", digest.replace("NAME", "b\\\"o"), Some("b\"o")),
-        ("a comma", digest.replace("NAME", "b,o"), Some("b,o")),
-        ("folded", digest.replace("NAME", "bob").replace(", ", ",\r\n "), Some("bob")),
-        ("hexadecimal nc", digest.replace("NAME", "bob") + ", qop=auth, nc=0000000a, cnonce=\"c\"", Some("bob")),
-        ("only a name", "digest username=bob".to_owned(), Some("bob")),
-        ("no name", "Digest realm=\"r\"".to_owned(), None),
-        ("another scheme", "Basic username=bob".to_owned(), None),
-    ] {
-        let found = typed::digest_username(value.as_bytes());
-        assert_eq!(found.as_deref().map(text), want, "{name}");
-    }
-    assert_eq!(typed::digest_username(b"Digest username=\"b\xfcrk\"").as_deref(), Some(&b"b\xfcrk"[..]));
 }

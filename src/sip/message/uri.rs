@@ -1,4 +1,9 @@
-//! URIs as they stand in SIP messages (RFC 3261 §19.1, §25.1; `tel:` of RFC 3966; IPv6 of RFC 5118).
+//! URIs as they stand in SIP messages and in the configuration (RFC 3261 §19.1, §25.1; `tel:` of RFC 3966; IPv6 of
+//! RFC 5118).
+//!
+//! The `rsip` crate has a reader too, which serves the agents of `tollgate demo`. It refuses IPv6 and puts a user with a
+//! dot into the host, and takes `sip:a b` for `sip:a`, so that a slip in a target would go unnoticed;
+//! `rsip_misreads_uris_that_operators_write` in the tests has the list.
 
 use std::net::IpAddr;
 
