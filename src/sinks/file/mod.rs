@@ -3,3 +3,6 @@
 pub mod line;
 #[cfg(test)]
 mod line_tests;
+pub mod writer;
+#[cfg(test)]
+mod writer_tests;
