@@ -10,6 +10,7 @@ pub(super) mod carriers;
 mod client_file;
 pub mod diameter;
 mod dictionary;
+pub mod file;
 pub mod radius;
 
 use std::path::Path;
@@ -66,6 +67,7 @@ macro_rules! kinds {
 kinds! {
     radius: radius::table::RadiusTable,
     diameter: diameter::table::DiameterTable,
+    file: file::table::FileSinkTable,
 }
 
 /// The table of a sink, `[sinks.KIND.NAME]`.

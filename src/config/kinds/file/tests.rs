@@ -1,0 +1,90 @@
+//! Mistakes and columns of `[sinks.file.NAME]`: a text, and what the operator reads.
+
+use std::path::Path;
+
+use crate::config::error::{Mistake, Mistakes};
+use crate::config::parse;
+use crate::config::plan::Plan;
+use crate::sinks::file::Settings;
+
+const BASE: &str = "[[route]]\nto = \"sip:127.0.0.2\"\n[accounting]\non = [\"file\"]\nfields = { caller = \"$fU\", kind = \"$rm\" }\n\
+                    leg_fields = { src = \"$leg(src)\" }\n[sinks.file.cdr]\n";
+
+fn load(lines: &str) -> Result<Plan, Mistakes> {
+    parse(Path::new("t.toml"), &format!("{BASE}{lines}\n"), Default::default())
+}
+
+fn findings(lines: &str) -> String {
+    let mistakes = load(lines).map_or_else(|Mistakes(mistakes)| mistakes, |plan| plan.warnings);
+    mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (lines, want) in [
+        ("path = \"/tmp/calls.csv\"", ""),
+        (
+            "format = \"json\"",
+            "error: `sinks.file.cdr` lacks the field `path`, the name of a file\n  --> t.toml:7:13\n\
+             hint: add `path = \"/var/lib/tollgate/cdr/calls.csv\"`",
+        ),
+        (
+            "path = \"/\"",
+            "error: `sinks.file.cdr` lacks the field `path`, the name of a file\n  --> t.toml:7:13\n\
+             hint: add `path = \"/var/lib/tollgate/cdr/calls.csv\"`",
+        ),
+        (
+            "path = \"/nowhere/at/all/calls.csv\"",
+            "warning: there is no folder `/nowhere/at/all`: records wait\n  --> t.toml:8:8\n\
+             hint: `install -d -o tollgate -g billing -m 2750 /nowhere/at/all`, billing being who fetches them",
+        ),
+        (
+            "path = \"/tmp/c\"\nformat = \"cvs\"",
+            "error: unknown value `cvs` for `sinks.file.cdr.format`\n  --> t.toml:9:10\nhint: did you mean `csv`?",
+        ),
+        (
+            "path = \"/tmp/c\"\nmode = \"0644\"",
+            "warning: everybody may read the files: they say who called whom\n  --> t.toml:9:8\n\
+             hint: \"0640\", and the group of those who fetch the files on the folder",
+        ),
+        (
+            "path = \"/tmp/c\"\nmode = \"0440\"",
+            "error: `0440` are no permissions of such a file\n  --> t.toml:9:8\n\
+             hint: three or four octal digits, such as \"0640\"; the owner reads and writes",
+        ),
+        (
+            "path = \"/tmp/c\"\ncolumns = { id = \"record_id\", from = \"callr\" }",
+            "error: there is no value `callr` for the column `from`\n  --> t.toml:9:38\nhint: did you mean `caller`?",
+        ),
+        (
+            "path = \"/tmp/c\"\ncolumns = { from = \"caller\" }",
+            "warning: `sinks.file.cdr` has no column for the record id\n  --> t.toml:7:13\n\
+             hint: add `record_id = \"record_id\"`: what comes again after a crash has the same one",
+        ),
+        (
+            "path = \"/tmp/c\"\nrotate_mib = 0",
+            "error: `sinks.file.cdr.rotate_mib`: 0 is outside 1 to 1048576 MiB\n  --> t.toml:9:14",
+        ),
+    ] {
+        assert_eq!(findings(lines), want, "{lines}");
+    }
+}
+
+fn header(lines: &str) -> String {
+    let plan = load(lines).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let settings = plan.sinks[0].kind.of::<Settings>().expect("a file sink");
+    String::from_utf8(settings.layout.header()).expect("names are UTF-8")
+}
+
+#[test]
+fn without_columns_there_is_one_for_every_value() {
+    assert_eq!(
+        header("path = \"/tmp/c\""),
+        "record_id,kind,method,call_id,from_tag,to_tag,reason,cseq,code,in_dialog,session,multi_session,number,event,\
+         created,answered,acknowledged,ended,setup_s,duration_s,ended_by,cause,table,shortened,caller,field.kind,\
+         leg.src,escaped\r\n"
+    );
+    let own =
+        "path = \"/tmp/c\"\ncolumns = { b = \"record_id\", a = \"field.kind\", \"c d\" = \"leg\", e = \"escaped\" }";
+    assert_eq!(header(own), "b,a,c d,e\r\n", "in the order of the table");
+}
