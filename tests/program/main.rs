@@ -9,6 +9,7 @@ mod accounting_on;
 mod check_deep;
 mod cli;
 mod descriptors;
+mod files;
 mod frozen;
 mod full_disk;
 mod main_job;
