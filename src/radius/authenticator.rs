@@ -2,7 +2,7 @@
 //!
 //! All comparisons take the same time whatever differs.
 
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::{Digest, Md5};
 use subtle::ConstantTimeEq;
 
@@ -132,7 +132,7 @@ fn message_authenticator(packet: &[u8]) -> Option<usize> {
 
 /// HMAC-MD5 over the packet with `stand_in` as authenticator and zero octets at `at`.
 fn message_code(packet: &[u8], at: usize, stand_in: &[u8; 16], secret: &Secret) -> [u8; 16] {
-    let mut mac = <Hmac<Md5> as Mac>::new_from_slice(secret.octets()).expect("HMAC takes a key of any length");
+    let mut mac = Hmac::<Md5>::new_from_slice(secret.octets()).expect("HMAC takes a key of any length");
     mac.update(&packet[..4]);
     mac.update(stand_in);
     mac.update(&packet[HEADER_OCTETS..at]);
