@@ -1,8 +1,9 @@
 #!/bin/sh
-# Usage: mariadb.sh DIR
+# Usage: [DURABLE=1] mariadb.sh DIR
 #
 # A throw-away MariaDB in the foreground, with DIR as its private folder and DIR/db.sock as its only socket; no port.
-# The user root has no password. Replaces itself by the server: the child's process id is the server's.
+# With DURABLE what it has confirmed outlives a kill. The user root has no password. Replaces itself by the server: the
+# child's process id is the server's.
 set -eu
 dir=$1
 mkdir -p "$dir/data"
@@ -12,4 +13,4 @@ if [ ! -d "$dir/data/mysql" ]; then
 fi
 [ "$(id -u)" -ne 0 ] || user=--user=root
 exec /usr/sbin/mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/db.sock" --skip-networking \
-	--pid-file="$dir/db.pid" --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=0 ${user:-}
+	--pid-file="$dir/db.pid" --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=${DURABLE:-0} ${user:-}

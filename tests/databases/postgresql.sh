@@ -1,9 +1,9 @@
 #!/bin/sh
-# Usage: postgresql.sh DIR
+# Usage: [DURABLE=1] postgresql.sh DIR
 #
 # A throw-away PostgreSQL in the foreground, with DIR as its private folder and a socket there as its only one; no port.
-# The user radius needs no password. The server refuses to run as root: then it runs as postgres, whose DIR becomes.
-# Replaces itself by the server: the child's process id is the server's.
+# With DURABLE it waits for the disk. The user radius needs no password. The server refuses to run as root: then it runs as
+# postgres, whose DIR becomes. Replaces itself by the server: the child's process id is the server's.
 set -eu
 dir=$1
 mkdir -p "$dir"
@@ -15,4 +15,4 @@ if [ "$(id -u)" -eq 0 ]; then
 fi
 cd "$dir"
 [ -d "$dir/data" ] || $as "$bin/initdb" -D "$dir/data" -U radius -A trust -N -E UTF8 --locale=C >"$dir/install.log" 2>&1
-exec $as "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -F
+exec $as "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync="$([ -n "${DURABLE:-}" ] && echo on || echo off)"

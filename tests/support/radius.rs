@@ -12,20 +12,20 @@ use tollgate::queue::{self, Query, SinkStats, Started};
 use tollgate::radius::Secret;
 use tollgate::radius::client::{MessageAuthenticator, ServerSettings};
 use tollgate::record::{Cause, Commit, End, Entry, Fields, Kind, Party, Record, Times, Value, codec};
-use tollgate::sinks::Worker;
 use tollgate::sinks::radius::{Board, FieldMapping, RadiusSink, Settings};
 use tollgate::sinks::worker::Bell;
+use tollgate::sinks::{Sink, Worker};
 
 use crate::support::{try_wait_for, wait_for};
 
-/// Queue, worker and sink in a folder of their own.
-pub struct Line {
+/// Queue, worker and sink in a folder of their own; `B` shows the sink's servers.
+pub struct Line<B = Board> {
     _folder: TempDir,
     /// The queue.
     pub queue: Started,
     sink: SinkNumber,
     /// The states of the sink's servers.
-    pub board: Board,
+    pub board: B,
     ids: RecordIds,
     end: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -56,8 +56,19 @@ pub fn settings(ports: &[u16]) -> Settings {
 }
 
 impl Line {
-    /// Starts all three; the sink is called `test`.
+    /// Starts all three, with a RADIUS sink.
     pub fn start(settings: Settings) -> Self {
+        Self::of(move || {
+            let sink = RadiusSink::new("test", &settings).unwrap();
+            let board = sink.board();
+            (sink, board)
+        })
+    }
+}
+
+impl<B: Send + 'static> Line<B> {
+    /// Starts all three, with the sink that is made on the thread of the worker; it is called `test`.
+    pub fn of<S: Sink + 'static>(make: impl FnOnce() -> (S, B) + Send + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let plan = queue::Settings {
             path: folder.path().join("queue"),
@@ -74,13 +85,13 @@ impl Line {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let radius = RadiusSink::new("test", &settings).unwrap();
-                tell.send(radius.board()).unwrap();
+                let (made, board) = make();
+                tell.send(board).unwrap();
                 let bell = Bell::default();
                 let consumer = handle.consumer(sink, bell.wake());
                 let mut ended = ended;
                 let stop = async move { drop(ended.wait_for(|ended| *ended).await) };
-                Worker::new("test", radius, consumer, bell).run(stop).await;
+                Worker::new("test", made, consumer, bell).run(stop).await;
             });
         });
         let board = told.recv().unwrap();
@@ -89,7 +100,16 @@ impl Line {
 
     /// Appends records together, each a call of its own unless `call` says otherwise.
     pub fn append(&mut self, records: Vec<(Record, CallHash)>) -> Vec<RecordId> {
-        let now = u64::try_from(clock::wall().0 / 1000).unwrap();
+        self.append_at(u64::try_from(clock::wall().0 / 1000).unwrap(), records)
+    }
+
+    /// The same with ids that follow from `seed` and the time.
+    pub fn append_as(&mut self, seed: u128, now: u64, records: Vec<(Record, CallHash)>) -> Vec<RecordId> {
+        self.ids = RecordIds::new(seed);
+        self.append_at(now, records)
+    }
+
+    fn append_at(&mut self, now: u64, records: Vec<(Record, CallHash)>) -> Vec<RecordId> {
         let mut ids = Vec::new();
         let entries = records
             .into_iter()
@@ -142,7 +162,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl<B> Drop for Line<B> {
     fn drop(&mut self) {
         let _gone = self.end.send(true);
         if let Some(thread) = self.thread.take() {
