@@ -14,6 +14,7 @@ pub(crate) mod kind;
 pub mod mapping;
 mod meters;
 pub mod radius;
+pub mod sql;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trial;

@@ -1,0 +1,202 @@
+//! Which value of a record goes to which column of which table.
+
+use super::settings::{Guard, Profile, Settings};
+use crate::record::Kind;
+use crate::record::core::Core;
+use crate::sinks::mapping::Unit;
+
+/// Where a column gets its value from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Source {
+    /// A value of the record.
+    Core(Core, Unit),
+    /// When the fact happened; of a whole call when it was answered, as OpenSIPS has it.
+    Time,
+    /// A field.
+    Field(String),
+    /// A field of the leg.
+    LegField(String),
+    /// The number of the leg.
+    Leg,
+    /// Names of the columns whose values were changed to fit.
+    Changed,
+}
+
+/// A column and its source.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Place {
+    pub column: String,
+    pub source: Source,
+}
+
+/// Which set of columns a record has.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Set {
+    Acc,
+    Missed,
+    Cdr,
+}
+
+impl Set {
+    pub const ALL: [Self; 3] = [Self::Acc, Self::Missed, Self::Cdr];
+
+    /// That of a kind of records; `None` for those that say nothing about a call.
+    pub const fn of(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Start | Kind::Interim | Kind::Stop | Kind::Failed | Kind::Event => Some(Self::Acc),
+            Kind::Missed => Some(Self::Missed),
+            Kind::Cdr => Some(Self::Cdr),
+            Kind::On | Kind::Off => None,
+        }
+    }
+
+    const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+type Row = (&'static str, Core, Unit);
+
+const CLASSIC: &[Row] = &[
+    ("method", Core::Method, Unit::None),
+    ("from_tag", Core::FromTag, Unit::None),
+    ("to_tag", Core::ToTag, Unit::None),
+    ("callid", Core::CallId, Unit::None),
+    ("sip_code", Core::Code, Unit::None),
+    ("sip_reason", Core::Reason, Unit::None),
+    ("time", Core::Event, Unit::None),
+];
+
+/// What OpenSIPS adds in both tables.
+const SETUP: &[Row] = &[("setuptime", Core::Setup, Unit::Seconds), ("created", Core::Created, Unit::None)];
+
+/// What it adds in `acc` alone.
+const DURATION: &[Row] = &[("duration", Core::Duration, Unit::Seconds), ("ms_duration", Core::Duration, Unit::Millis)];
+
+/// What Tollgate's own tables have beside the classic columns.
+const OWN: &[Row] = &[
+    ("kind", Core::Kind, Unit::None),
+    ("created", Core::Created, Unit::None),
+    ("answered", Core::Answered, Unit::None),
+    ("ended", Core::Ended, Unit::None),
+    ("setup_ms", Core::Setup, Unit::Millis),
+    ("duration_ms", Core::Duration, Unit::Millis),
+    ("ended_by", Core::EndedBy, Unit::None),
+    ("cause", Core::Cause, Unit::None),
+    ("session", Core::Session, Unit::None),
+];
+
+/// Kamailio's table of whole calls; its duration has a fraction.
+const KAMAILIO_CDR: &[Row] = &[
+    ("start_time", Core::Answered, Unit::None),
+    ("end_time", Core::Ended, Unit::None),
+    ("duration", Core::Duration, Unit::None),
+];
+
+/// The columns of a set in a profile.
+fn rows(profile: Profile, set: Set) -> impl Iterator<Item = &'static Row> {
+    let parts: [&[Row]; 3] = match (profile, set) {
+        (Profile::Own, _) => [CLASSIC, OWN, &[]],
+        (Profile::Opensips, Set::Acc | Set::Cdr) => [CLASSIC, SETUP, DURATION],
+        (Profile::Opensips, Set::Missed) => [CLASSIC, SETUP, &[]],
+        (Profile::Kamailio, Set::Acc | Set::Missed) => [CLASSIC, &[], &[]],
+        (Profile::Kamailio, Set::Cdr) => [KAMAILIO_CDR, &[], &[]],
+    };
+    parts.into_iter().flatten()
+}
+
+/// The names of a profile's columns, before any is renamed.
+pub fn names(profile: Profile) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for (name, ..) in Set::ALL.into_iter().flat_map(|set| rows(profile, set)) {
+        if !names.contains(name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The columns of all tables.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Layouts([Vec<Place>; 3]);
+
+impl Layouts {
+    /// Those that the settings ask for.
+    pub fn new(settings: &Settings) -> Self {
+        Self(Set::ALL.map(|set| places(settings, set)))
+    }
+
+    /// The columns of a set, in order.
+    pub fn of(&self, set: Set) -> &[Place] {
+        &self.0[set.index()]
+    }
+
+    /// Names that are there twice in one table.
+    pub fn doubles(&self) -> Vec<&str> {
+        let mut doubles = Vec::new();
+        for places in &self.0 {
+            for (at, place) in places.iter().enumerate() {
+                let is_same = |other: &Place| other.column.eq_ignore_ascii_case(&place.column);
+                if places[..at].iter().any(is_same) && !doubles.contains(&place.column.as_str()) {
+                    doubles.push(&place.column);
+                }
+            }
+        }
+        doubles
+    }
+}
+
+fn places(settings: &Settings, set: Set) -> Vec<Place> {
+    let renamed = |name: &str| {
+        let found = settings.columns.iter().find(|(column, _)| column == name);
+        found.map_or_else(|| name.to_owned(), |(_, own)| own.clone())
+    };
+    let core = rows(settings.profile, set).map(|(name, core, unit)| {
+        let source = match core {
+            Core::Event if settings.profile == Profile::Opensips => Source::Time,
+            core => Source::Core(*core, *unit),
+        };
+        (renamed(name), source)
+    });
+    let fields = settings.fields.iter().map(|one| (one.column.clone(), Source::Field(one.field.clone())));
+    let leg_fields = settings.leg_fields.iter().map(|one| (one.column.clone(), Source::LegField(one.field.clone())));
+    let leg = (!settings.leg_fields.is_empty()).then(|| (settings.leg.clone(), Source::Leg));
+    let has_id = settings.guard == Guard::Column;
+    let id = has_id.then(|| (settings.record_id.clone(), Source::Core(Core::Id, Unit::None)));
+    let changed = (settings.changed.clone(), Source::Changed);
+    let all = core.chain(fields).chain(leg_fields).chain(leg).chain(id).chain([changed]);
+    all.filter(|(column, _)| !column.is_empty()).map(|(column, source)| Place { column, source }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::sql::settings::Mapping;
+
+    #[test]
+    fn a_profile_has_its_columns_and_settings_change_them() {
+        let columns = |settings: &Settings, set| {
+            let layouts = Layouts::new(settings);
+            layouts.of(set).iter().map(|place| place.column.clone()).collect::<Vec<_>>().join(" ")
+        };
+        const CLASSIC: &str = "method from_tag to_tag callid sip_code sip_reason time";
+        for (profile, set, more) in [
+            (Profile::Opensips, Set::Acc, "setuptime created duration ms_duration record_id"),
+            (Profile::Opensips, Set::Missed, "setuptime created record_id"),
+            (Profile::Kamailio, Set::Missed, "record_id"),
+        ] {
+            let settings = Settings::new("sqlite:a", profile);
+            assert_eq!(columns(&settings, set), format!("{CLASSIC} {more}"), "{profile:?} {set:?}");
+        }
+        let mut settings = Settings::new("sqlite:a", Profile::Kamailio);
+        assert_eq!(columns(&settings, Set::Cdr), "start_time end_time duration record_id");
+        let mapping = |field: &str, column: &str| Mapping { field: field.to_owned(), column: column.to_owned() };
+        settings.columns = vec![("callid".to_owned(), "call_id".to_owned()), ("sip_reason".to_owned(), String::new())];
+        settings.fields = vec![mapping("caller", "src_user"), mapping("ip", "method")];
+        settings.leg_fields = vec![mapping("src", "src_leg")];
+        settings.guard = Guard::None;
+        let want = "method from_tag to_tag call_id sip_code time src_user method src_leg leg";
+        assert_eq!(columns(&settings, Set::Acc), want);
+        assert_eq!(Layouts::new(&settings).doubles(), ["method"]);
+    }
+}

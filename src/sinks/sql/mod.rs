@@ -1,0 +1,10 @@
+//! SQL accounting sink: rows of MariaDB or MySQL, PostgreSQL or SQLite, in the tables of the proxies or in Tollgate's own.
+//!
+//! [`layout`] says which value goes to which column, [`row`] takes the values out of a record.
+
+// The connection that they are for comes next.
+#![allow(dead_code)]
+
+mod layout;
+mod row;
+pub mod settings;
