@@ -10,4 +10,5 @@ mod catalogue;
 mod fit;
 mod layout;
 mod row;
+mod schema;
 pub mod settings;

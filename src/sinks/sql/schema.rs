@@ -1,0 +1,200 @@
+//! The tables that the settings of a sink ask for, as statements: `etc/sql` has those of each database and profile.
+
+use std::fmt::Write as _;
+
+use super::layout::{Layouts, Set, Source};
+use super::settings::{Dialect, Guard, Profile, Settings};
+use crate::accounting::SinkMode;
+use crate::record::core::Core;
+
+/// What a column of ours is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// A text of that many characters at most.
+    Text(u16),
+    /// A record's id.
+    Id,
+    /// An instant, with so many digits of its second.
+    Instant(u8),
+    /// A small number that is always there.
+    Leg,
+    /// A number.
+    Number,
+    /// A number with a fraction.
+    Real,
+}
+
+/// The statements that make all tables of a sink; none of them touches a table that is there.
+#[must_use]
+pub fn schema(settings: &Settings) -> String {
+    let layouts = Layouts::new(settings);
+    let mut text = String::new();
+    let mut made: Vec<&str> = Vec::new();
+    let tables = &settings.tables;
+    for (set, name) in [(Set::Acc, &tables.acc), (Set::Missed, &tables.missed), (Set::Cdr, &tables.cdr)] {
+        let is_wanted = set != Set::Cdr || settings.records == SinkMode::Cdr || settings.profile == Profile::Kamailio;
+        if is_wanted && !made.contains(&name.as_str()) {
+            made.push(name);
+            table(&mut text, settings, name, layouts.of(set));
+        }
+    }
+    if settings.guard == Guard::SideTable {
+        side(&mut text, settings);
+    }
+    text
+}
+
+fn table(text: &mut String, settings: &Settings, name: &str, places: &[super::layout::Place]) {
+    let dialect = settings.dialect();
+    let quoted = |name: &str| dialect.quoted(name);
+    let own = |part: &str| quoted(&format!("{}_{part}", name.rsplit('.').next().unwrap_or(name)));
+    let mut lines = vec![format!("    {} {}", quoted("id"), number_of_row(dialect))];
+    let mut indexes = Vec::new();
+    let (mut id, mut leg) = (None, None);
+    for place in places {
+        let kind = kind(settings, &place.source);
+        lines.push(format!("    {} {}", quoted(&place.column), type_of(dialect, kind)));
+        match place.source {
+            Source::Core(Core::CallId, _) => indexes.push((own("callid"), &place.column)),
+            Source::Core(Core::Event | Core::Answered, _) | Source::Time if indexes.len() < 2 => {
+                indexes.push((own("time"), &place.column));
+            }
+            Source::Core(Core::Id, _) => id = Some(&place.column),
+            Source::Leg => leg = Some(&place.column),
+            _ => {}
+        }
+    }
+    let key = id.map(|id| std::iter::once(id).chain(leg).map(|column| quoted(column)).collect::<Vec<_>>().join(", "));
+    let key = key.map(|columns| ("UNIQUE ", own("record"), columns));
+    let indexes = indexes.into_iter().map(|(index, column)| ("", index, quoted(column)));
+    let indexes: Vec<_> = key.into_iter().chain(indexes).collect();
+    let mut after = String::new();
+    for (unique, index, columns) in indexes {
+        if dialect == Dialect::Mysql {
+            // Its CREATE INDEX has no IF NOT EXISTS.
+            lines.push(format!("    {unique}KEY {index} ({columns})"));
+        } else {
+            after += &format!("CREATE {unique}INDEX IF NOT EXISTS {index} ON {} ({columns});\n", quoted(name));
+        }
+    }
+    // A String takes whatever is written.
+    let _written = writeln!(text, "CREATE TABLE IF NOT EXISTS {} (\n{}\n);\n{after}", quoted(name), lines.join(",\n"));
+}
+
+fn side(text: &mut String, settings: &Settings) {
+    let dialect = settings.dialect();
+    let (name, id) = (dialect.quoted(&settings.side_table), type_of(dialect, Kind::Id));
+    let (record, at) = (dialect.quoted("record_id"), dialect.quoted("at"));
+    let instant = type_of(dialect, Kind::Instant(0));
+    // A String takes whatever is written.
+    let _written = writeln!(
+        text,
+        "CREATE TABLE IF NOT EXISTS {name} (\n    {record} {id} NOT NULL PRIMARY KEY,\n    {at} {instant}\n);"
+    );
+}
+
+fn kind(settings: &Settings, source: &Source) -> Kind {
+    let digits = if settings.profile == Profile::Own { 3 } else { 0 };
+    match source {
+        Source::Core(core, _) => match core {
+            Core::Id => Kind::Id,
+            Core::Method => Kind::Text(16),
+            Core::Code => Kind::Text(3),
+            Core::CallId => Kind::Text(255),
+            Core::FromTag | Core::ToTag | Core::Reason => Kind::Text(128),
+            Core::Event | Core::Created | Core::Answered | Core::Ended => Kind::Instant(digits),
+            Core::Duration if settings.profile == Profile::Kamailio => Kind::Real,
+            Core::Setup | Core::Duration => Kind::Number,
+            _ => Kind::Text(32),
+        },
+        Source::Time => Kind::Instant(digits),
+        Source::Field(_) | Source::LegField(_) | Source::Changed => Kind::Text(255),
+        Source::Leg => Kind::Leg,
+    }
+}
+
+const fn number_of_row(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Mysql => "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY",
+        Dialect::Postgres => "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+        Dialect::Sqlite => "INTEGER PRIMARY KEY",
+    }
+}
+
+fn type_of(dialect: Dialect, kind: Kind) -> String {
+    match (kind, dialect) {
+        (Kind::Text(width), Dialect::Mysql) => format!("VARCHAR({width}) CHARACTER SET utf8mb4"),
+        (Kind::Text(width), _) => format!("VARCHAR({width})"),
+        (Kind::Id, Dialect::Mysql) => "CHAR(26) CHARACTER SET ascii COLLATE ascii_bin".to_owned(),
+        (Kind::Id, _) => "VARCHAR(26)".to_owned(),
+        (Kind::Instant(0), Dialect::Mysql | Dialect::Sqlite) => "DATETIME".to_owned(),
+        (Kind::Instant(digits), Dialect::Mysql | Dialect::Sqlite) => format!("DATETIME({digits})"),
+        (Kind::Instant(digits), Dialect::Postgres) => format!("TIMESTAMP({digits})"),
+        (Kind::Leg, _) => "SMALLINT NOT NULL".to_owned(),
+        (Kind::Number, _) => "BIGINT".to_owned(),
+        (Kind::Real, Dialect::Mysql) => "DOUBLE".to_owned(),
+        (Kind::Real, _) => "DOUBLE PRECISION".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::sinks::sql::settings::Mapping;
+
+    /// What stands above the statements of a file.
+    fn head(dialect: Dialect, profile: Profile) -> String {
+        format!(
+            "-- Tables of an SQL sink with `profile = \"{}\"` at {}. A field takes a column of its own more, in each table.\n\
+             -- With fields of legs the unique index is on (record_id, leg), and `leg` SMALLINT NOT NULL.\n\n",
+            profile.name(),
+            match dialect {
+                Dialect::Mysql => "MariaDB or MySQL",
+                Dialect::Postgres => "PostgreSQL",
+                Dialect::Sqlite => "SQLite",
+            }
+        )
+    }
+
+    #[test]
+    fn the_files_that_are_shipped_are_what_the_sink_asks_for() {
+        for dialect in Dialect::ALL {
+            for profile in Profile::ALL {
+                let settings = Settings::new(&format!("{}:a", dialect.name()), profile);
+                let want = format!("{}{}", head(dialect, profile), schema(&settings).trim_end()) + "\n";
+                let file = format!("etc/sql/{}-{}.sql", dialect.name(), profile.name());
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&file);
+                // TOLLGATE_WRITE=1 writes them anew.
+                if std::env::var_os("TOLLGATE_WRITE").is_some() {
+                    fs::write(&path, &want).expect("the file is written");
+                }
+                let shipped = fs::read_to_string(&path).unwrap_or_default();
+                assert!(shipped == want, "{file} is not what the code makes:\n{want}");
+            }
+        }
+    }
+
+    #[test]
+    fn fields_legs_and_the_side_table_are_in_it() {
+        let mut settings = Settings::new("sqlite:a", Profile::Opensips);
+        settings.leg_fields = vec![Mapping { field: "src".to_owned(), column: "src_leg".to_owned() }];
+        let text = schema(&settings);
+        for want in [
+            "\"src_leg\" VARCHAR(255)",
+            "\"leg\" SMALLINT NOT NULL",
+            "CREATE UNIQUE INDEX IF NOT EXISTS \"acc_record\" ON \"acc\" (\"record_id\", \"leg\");",
+        ] {
+            assert!(text.contains(want), "{text}");
+        }
+        settings.guard = Guard::SideTable;
+        let text = schema(&settings);
+        assert!(
+            text.contains("\"tollgate_delivered\" (\n    \"record_id\" VARCHAR(26) NOT NULL PRIMARY KEY"),
+            "{text}"
+        );
+        assert!(!text.contains("UNIQUE INDEX"), "{text}");
+    }
+}
