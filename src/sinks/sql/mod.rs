@@ -7,6 +7,8 @@
 #![allow(dead_code)]
 
 mod catalogue;
+mod database;
+mod failure;
 mod fit;
 mod layout;
 mod row;
