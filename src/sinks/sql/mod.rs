@@ -11,6 +11,7 @@ mod database;
 mod failure;
 mod fit;
 mod layout;
+mod plan;
 mod row;
 mod schema;
 pub mod settings;
