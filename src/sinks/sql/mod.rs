@@ -1,17 +1,57 @@
 //! SQL accounting sink: rows of MariaDB or MySQL, PostgreSQL or SQLite, in the tables of the proxies or in Tollgate's own.
 //!
 //! [`layout`] says which value goes to which column, [`row`] takes the values out of a record, and [`fit`] makes of each
-//! what the column takes, whose type and width [`catalogue`] has from the database itself.
-
-// The connection that they are for comes next.
-#![allow(dead_code)]
+//! what the column takes, whose type and width [`catalogue`] has from the database itself; [`plan`] writes the statement.
+//! [`connection`] is the [`Attempt`](super::attempt::Attempt): a batch is one statement for each table. A repeat is made
+//! harmless by the database, see [`Guard`]; which error is whose fault says [`failure`].
 
 mod catalogue;
+mod connection;
 mod database;
 mod failure;
 mod fit;
+mod kind;
 mod layout;
 mod plan;
 mod row;
 mod schema;
 pub mod settings;
+mod side;
+
+use std::sync::Arc;
+
+use super::attempt::{Attempts, Render};
+
+pub use connection::{Connection, SQL_CHANGED_VALUES_TOTAL};
+pub use layout::names as column_names;
+pub use row::{LEGS_MAX, Rows};
+pub use schema::schema;
+pub use settings::{Dialect, Empty, Guard, Mapping, Password, Profile, Settings, Tables, Zone};
+
+use layout::Layouts;
+
+/// A sink that inserts rows.
+pub type SqlSink = Attempts<Connection>;
+
+/// Makes rows of records as the settings say.
+#[must_use]
+pub fn render(settings: &Settings) -> Render<Rows> {
+    let renderer = row::Renderer::new(settings);
+    Box::new(move |record| renderer.rows(record))
+}
+
+/// The columns that are named twice for one table.
+#[must_use]
+pub fn doubles(settings: &Settings) -> Vec<String> {
+    Layouts::new(settings).doubles().into_iter().map(str::to_owned).collect()
+}
+
+/// A connection that will be made as the settings say.
+///
+/// # Errors
+/// What is wrong with the URL.
+pub fn connection(name: &str, settings: &Settings) -> Result<Connection, String> {
+    let made = Connection::new(name, &Arc::new(settings.clone()));
+    // It says so at each level.
+    made.map_err(|error| error.to_string().replace("error with configuration: ", ""))
+}

@@ -1,0 +1,348 @@
+//! A batch becomes one statement for each table, in one transaction if there are several.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Counter;
+
+use super::database::{Link, Target};
+use super::failure::{Class, Failure, Phase};
+use super::fit::Tailor;
+use super::layout::{Layouts, Set};
+use super::plan::{Line, Plan};
+use super::row::Rows;
+use super::settings::{Dialect, Guard, Settings};
+use super::side;
+use crate::accounting::SinkMode;
+use crate::clock::{self, Instant};
+use crate::sinks::attempt::{Answer, Attempt, Entry};
+use crate::sinks::trial::Message;
+
+/// Values that were changed to fit their columns, by `sink`.
+pub const SQL_CHANGED_VALUES_TOTAL: &str = "tollgate_sql_changed_values_total";
+
+/// How often a batch is tried again at once when another transaction was in its way.
+const AGAIN_MAX: u32 = 2;
+
+/// A connection that was idle for longer is asked whether it is still there, so that one that was closed meanwhile says
+/// nothing about a batch.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// The connection of a sink.
+pub struct Connection {
+    settings: Arc<Settings>,
+    layouts: Layouts,
+    tailor: Tailor,
+    target: Target,
+    link: Option<Link>,
+    /// When the connection was last of use.
+    used: Instant,
+    /// How rows go into the tables, as far as these were looked at.
+    plans: HashMap<Key, Plan>,
+    changed: Counter,
+}
+
+/// A table and which columns go into it.
+type Key = (String, Set);
+
+/// Rows for one table.
+struct Group {
+    key: Key,
+    /// Whether a call has named the table.
+    is_named: bool,
+    entries: Vec<usize>,
+}
+
+/// What ends a transaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    Commit,
+    Rollback,
+}
+
+impl Connection {
+    /// None yet; an error if the URL cannot be read.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(name: &str, settings: &Arc<Settings>) -> Result<Self, sqlx::Error> {
+        let target = Target::new(&settings.url, settings.password.as_ref())?;
+        Ok(Self {
+            layouts: Layouts::new(settings),
+            tailor: Tailor { empty: settings.empty, zone: settings.zone.rules.clone() },
+            target,
+            link: None,
+            used: Instant::default(),
+            plans: HashMap::new(),
+            changed: metrics::counter!(SQL_CHANGED_VALUES_TOTAL, "sink" => name.to_owned()),
+            settings: Arc::clone(settings),
+        })
+    }
+
+    fn failure(&self, phase: Phase, error: &sqlx::Error) -> Failure {
+        Failure::new(self.settings.dialect(), phase, error)
+    }
+
+    /// The connection, a new one if need be.
+    async fn connect(&mut self) -> Result<(), Failure> {
+        if let Some(link) = &mut self.link
+            && clock::mono().since(self.used) > IDLE_MAX
+            && link.ping().await.is_err()
+        {
+            self.drop_link();
+        }
+        if self.link.is_none() {
+            let link = self.target.connect().await.map_err(|error| self.failure(Phase::Connecting, &error))?;
+            self.link = Some(link);
+        }
+        self.used = clock::mono();
+        Ok(())
+    }
+
+    fn drop_link(&mut self) {
+        self.link = None;
+        // Another server may answer next.
+        self.plans.clear();
+    }
+
+    fn link(&mut self) -> Result<&mut Link, Failure> {
+        let gone = || Failure { class: Class::Away, reason: "there is no connection".to_owned(), code: 0 };
+        self.link.as_mut().ok_or_else(gone)
+    }
+
+    /// Runs a statement that is the same always.
+    async fn run(&mut self, statement: &'static str) -> Result<(), Failure> {
+        let dialect = self.settings.dialect();
+        self.link()?.run(statement).await.map_err(|error| Failure::new(dialect, Phase::Connected, &error))
+    }
+
+    /// How rows go into a table; looked up in the database's catalogue unless that was done.
+    async fn plan(&mut self, key: &Key) -> Result<(), Failure> {
+        if self.plans.contains_key(key) {
+            return Ok(());
+        }
+        let dialect = self.settings.dialect();
+        let (name, set) = key;
+        let table = self.link()?.table(name).await;
+        let table = table.map_err(|error| Failure::new(dialect, Phase::Connected, &error))?;
+        let missing = || Failure::misfit(format!("there is no table `{name}`, or this user may not see it"));
+        let plan = Plan::new(&self.settings, name, self.layouts.of(*set), &table.ok_or_else(missing)?)?;
+        self.plans.insert(key.clone(), plan);
+        Ok(())
+    }
+
+    fn groups(&self, batch: &[Entry<Rows>]) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (at, entry) in batch.iter().enumerate() {
+            let rows = &entry.item;
+            let name = rows.table.as_deref().unwrap_or(self.table(rows.set));
+            match groups.iter_mut().find(|group| group.key.0 == name && group.key.1 == rows.set) {
+                Some(group) => group.entries.push(at),
+                None => groups.push(Group {
+                    key: (name.to_owned(), rows.set),
+                    is_named: rows.table.is_some(),
+                    entries: vec![at],
+                }),
+            }
+        }
+        groups
+    }
+
+    /// The sink's own table for a set of columns.
+    fn table(&self, set: Set) -> &str {
+        let tables = &self.settings.tables;
+        match set {
+            Set::Acc => &tables.acc,
+            Set::Missed => &tables.missed,
+            Set::Cdr => &tables.cdr,
+        }
+    }
+
+    /// Delivers a batch once.
+    async fn deliver(&mut self, batch: &[Entry<Rows>], end: End) -> Result<(), Failure> {
+        self.connect().await?;
+        let groups = self.groups(batch);
+        for group in &groups {
+            // A table that a call has named is not the sink's: the record is to blame.
+            let blamed = |failure: Failure| match failure.class {
+                Class::Misfit if group.is_named => Failure { class: Class::Record, ..failure },
+                _ => failure,
+            };
+            self.plan(&group.key).await.map_err(blamed)?;
+        }
+        let (guard, dialect) = (self.settings.guard, self.settings.dialect());
+        let is_alone = groups.len() == 1
+            && batch.iter().map(|entry| entry.item.lines.len()).sum::<usize>() <= self.plans[&groups[0].key].rows_max();
+        if is_alone && end == End::Commit && guard != Guard::SideTable && dialect != Dialect::Sqlite {
+            return self.insert(batch, &groups, None).await;
+        }
+        self.run(if dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await?;
+        let done = self.fill(batch, &groups).await;
+        match (&done, end) {
+            (Ok(()), End::Commit) => self.run("COMMIT").await,
+            (Ok(()), End::Rollback) => self.run("ROLLBACK").await,
+            (Err(failure), _) => {
+                // One that cannot be rolled back is of no use any more, and neither is a broken one.
+                if failure.class != Class::Lost && self.run("ROLLBACK").await.is_err() {
+                    self.drop_link();
+                }
+                done
+            }
+        }
+    }
+
+    /// What stands in a transaction.
+    async fn fill(&mut self, batch: &[Entry<Rows>], groups: &[Group]) -> Result<(), Failure> {
+        let new = match self.settings.guard {
+            Guard::SideTable => {
+                let settings = Arc::clone(&self.settings);
+                let ids: Vec<_> = batch.iter().map(|entry| entry.id).collect();
+                Some(side::new_ones(self.link()?, &settings, &ids).await?)
+            }
+            Guard::Column | Guard::None => None,
+        };
+        self.insert(batch, groups, new.as_deref()).await
+    }
+
+    /// Inserts the rows, of those entries that are `new` if that is known.
+    async fn insert(&mut self, batch: &[Entry<Rows>], groups: &[Group], new: Option<&[bool]>) -> Result<(), Failure> {
+        let dialect = self.settings.dialect();
+        for group in groups {
+            let plan = &self.plans[&group.key];
+            let (mut lines, mut changed): (Vec<Line>, _) = (Vec::with_capacity(group.entries.len()), 0);
+            for at in group.entries.iter().filter(|at| new.is_none_or(|new| new[**at])) {
+                for cells in &batch[*at].item.lines {
+                    let (line, count) = plan.line(&self.tailor, cells);
+                    lines.push(line);
+                    changed += count;
+                }
+            }
+            let Some(link) = self.link.as_mut() else { continue };
+            for rows in lines.chunks(plan.rows_max()) {
+                let sent = send(link, plan, rows).await;
+                sent.map_err(|error| Failure::new(dialect, Phase::Connected, &error))?;
+            }
+            self.changed.increment(u64::try_from(changed).unwrap_or(u64::MAX));
+        }
+        Ok(())
+    }
+
+    /// Delivers a batch, again if that is of use at once.
+    async fn tried(&mut self, batch: &[Entry<Rows>], end: End) -> Answer {
+        let (mut again, mut is_reread) = (0, false);
+        loop {
+            let Err(failure) = self.deliver(batch, end).await else { return Answer::Delivered };
+            match failure.class {
+                Class::Again if again < AGAIN_MAX => again += 1,
+                Class::Record | Class::Misfit if !is_reread && self.has_changed().await => is_reread = true,
+                _ => return self.give_up(failure),
+            }
+        }
+    }
+
+    /// The answer that follows from a failure, and what it means for the connection.
+    fn give_up(&mut self, failure: Failure) -> Answer {
+        match failure.class {
+            // The server hangs up after a packet that was too large.
+            Class::Record if failure.code == PACKET_TOO_LARGE => self.drop_link(),
+            Class::Record => {}
+            Class::Again | Class::Away | Class::Misfit | Class::Lost => self.drop_link(),
+        }
+        failure.answer()
+    }
+
+    /// Whether a table is not any more what it was when it was looked up.
+    async fn has_changed(&mut self) -> bool {
+        let old = std::mem::take(&mut self.plans);
+        for (key, plan) in old {
+            if self.plan(&key).await.is_err() || self.plans.get(&key) != Some(&plan) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether all tables fit.
+    async fn fits(&mut self) -> Result<(), Failure> {
+        self.connect().await?;
+        let mut sets = vec![Set::Acc, Set::Missed];
+        if self.settings.records == SinkMode::Cdr {
+            sets.push(Set::Cdr);
+        }
+        for set in sets {
+            let key = (self.table(set).to_owned(), set);
+            self.plan(&key).await?;
+        }
+        if self.settings.guard == Guard::SideTable {
+            let settings = Arc::clone(&self.settings);
+            side::fits(self.link()?, &settings).await?;
+        }
+        Ok(())
+    }
+}
+
+/// MySQL's number for it.
+const PACKET_TOO_LARGE: u32 = 1153;
+
+/// One statement.
+async fn send(link: &mut Link, plan: &Plan, rows: &[Line]) -> Result<(), sqlx::Error> {
+    let statement = plan.statement(rows.len());
+    if matches!(link, Link::Postgres(_)) {
+        let width = rows.first().map_or(0, Vec::len);
+        let array = |column: usize| rows.iter().map(|row| row[column].as_deref()).collect::<Vec<_>>();
+        return link.execute_arrays(statement, (0..width).map(array).collect()).await;
+    }
+    let texts: Vec<_> = rows.iter().flatten().map(Option::as_deref).collect();
+    link.execute(statement, &texts).await
+}
+
+impl Attempt for Connection {
+    const KIND: &'static str = "sql";
+    type Item = Rows;
+
+    fn backend(&self) -> String {
+        let url = self.settings.url.split('?').next().unwrap_or_default();
+        match self.settings.guard {
+            Guard::Column => url.to_owned(),
+            Guard::SideTable => format!("{url} (guarded by {})", self.settings.side_table),
+            Guard::None => format!("{url} (no guard: at least once)"),
+        }
+    }
+
+    fn octets(item: &Rows) -> usize {
+        item.octets()
+    }
+
+    fn describe(item: &Rows) -> Message {
+        let title = match item.lines.len() {
+            1 => "1 row".to_owned(),
+            count => format!("{count} rows"),
+        };
+        Message { title, octets: item.octets(), attributes: item.described() }
+    }
+
+    async fn attempt(&mut self, batch: &[Entry<Rows>]) -> Answer {
+        self.tried(batch, End::Commit).await
+    }
+
+    fn abandon(&mut self) {
+        self.drop_link();
+    }
+
+    async fn close(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.close().await;
+        }
+    }
+
+    async fn rehearse(&mut self, batch: &[Entry<Rows>]) -> Answer {
+        self.tried(batch, End::Rollback).await
+    }
+
+    async fn reach(&mut self) -> Result<(), String> {
+        let fits = self.fits().await;
+        self.close().await;
+        fits.map_err(|failure| failure.reason)
+    }
+}
