@@ -238,7 +238,7 @@ fn mistakes_of_routes_are_named() {
         ),
         (
             "[[route]]\nto = \"sip:127.0.0.1\"\naccount.on = [\"billing\"]",
-            "error: unknown sink `billing`\n  --> t.toml:3:15\nhint: known are `radius`, `diameter`",
+            "error: unknown sink `billing`\n  --> t.toml:3:15\nhint: known are `radius`, `diameter`, `file`, `sql`",
         ),
         (
             "[[route]]\nto = \"sip:127.0.0.1\"\navps = { src = \"$fUU\" }",

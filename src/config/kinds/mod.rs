@@ -12,6 +12,7 @@ pub mod diameter;
 mod dictionary;
 pub mod file;
 pub mod radius;
+pub mod sql;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ kinds! {
     radius: radius::table::RadiusTable,
     diameter: diameter::table::DiameterTable,
     file: file::table::FileSinkTable,
+    sql: sql::table::SqlTable,
 }
 
 /// The table of a sink, `[sinks.KIND.NAME]`.
