@@ -15,3 +15,4 @@ mod full_disk;
 mod main_job;
 mod reload;
 mod service;
+mod sql;

@@ -11,6 +11,7 @@ pub mod queue;
 pub mod radius;
 pub mod scripted;
 pub mod small;
+pub mod sql;
 pub mod start;
 pub mod stream;
 

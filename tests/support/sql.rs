@@ -1,0 +1,203 @@
+//! Real databases for the SQL sink, each in a folder of the test's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tollgate::sinks::attempt::{Attempts, Board};
+use tollgate::sinks::sql::{self, Dialect, Profile, Settings};
+
+use crate::support::radius::Line;
+use crate::support::start::Start as _;
+use crate::support::{Running, peer, try_wait_for, wait_for};
+
+/// A database called `acc` on a server of its own, or in a file.
+pub struct Database {
+    dialect: Dialect,
+    dir: PathBuf,
+    /// The server; SQLite has none.
+    process: Option<Running>,
+}
+
+impl Database {
+    /// Starts one below `dir`, with nothing in it; `None` when it is not installed.
+    pub fn start(dir: &Path, dialect: Dialect) -> Option<Self> {
+        let programs: &[&str] = match dialect {
+            Dialect::Mysql => &["mariadbd", "mariadb", "mariadb-install-db"],
+            Dialect::Postgres => &["psql", "setpriv"],
+            Dialect::Sqlite => &["sqlite3"],
+        };
+        for program in programs {
+            peer(program)?;
+        }
+        open_up(dir);
+        let dir = dir.join(dialect.name());
+        fs::create_dir_all(&dir).expect("the folder can be made");
+        let mut database = Self { dialect, dir, process: None };
+        database.begin();
+        match dialect {
+            Dialect::Sqlite => drop(database.run("PRAGMA journal_mode = WAL")),
+            _ => drop(database.run_in(None, "CREATE DATABASE acc").expect("the database can be made")),
+        }
+        Some(database)
+    }
+
+    fn begin(&mut self) {
+        let script = match self.dialect {
+            Dialect::Mysql => "mariadb.sh",
+            Dialect::Postgres => "postgresql.sh",
+            Dialect::Sqlite => return,
+        };
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/databases");
+        let mut command = Command::new(tests.join(script));
+        command.arg(&self.dir).env("DURABLE", "1");
+        let output = self.dir.parent().unwrap_or(&self.dir).join(format!("{}.out", self.dialect.name()));
+        self.process = Some(Running::start(&mut command, output));
+        if try_wait_for(|| self.run_in(None, "SELECT 1").ok()).is_none() {
+            panic!(
+                "{:?} does not answer: {}",
+                self.dialect,
+                self.process.as_ref().map_or(String::new(), Running::printed)
+            );
+        }
+    }
+
+    /// `kill -9`, whatever it is doing.
+    pub fn kill(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.kill();
+        }
+    }
+
+    /// Starts it again on its files.
+    pub fn start_again(&mut self) {
+        // PostgreSQL's children see a while later that their parent is gone.
+        let _stale = fs::remove_file(self.dir.join("data/postmaster.pid"));
+        if self.dialect == Dialect::Postgres {
+            wait_for("its children are gone", || {
+                let place = self.dir.join("data").display().to_string();
+                (!is_used(&place)).then_some(())
+            });
+        }
+        self.begin();
+    }
+
+    /// Where the sink finds it.
+    pub fn url(&self) -> String {
+        let dir = self.dir.display();
+        match self.dialect {
+            Dialect::Mysql => format!("mysql://root@localhost/acc?socket={dir}/db.sock"),
+            Dialect::Postgres => format!("postgres://radius@localhost/acc?host={dir}"),
+            Dialect::Sqlite => format!("sqlite:{dir}/acc.db"),
+        }
+    }
+
+    /// Which it is.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The server's process.
+    pub fn process(&self) -> Option<&Running> {
+        self.process.as_ref()
+    }
+
+    /// Runs statements in the database.
+    pub fn run(&self, statements: &str) -> Result<String, String> {
+        self.run_in(Some("acc"), statements)
+    }
+
+    fn run_in(&self, database: Option<&str>, statements: &str) -> Result<String, String> {
+        let mut command = match self.dialect {
+            Dialect::Mysql => {
+                let mut command = Command::new("mariadb");
+                command.args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4", "-S"]);
+                command.arg(self.dir.join("db.sock")).args(database);
+                command
+            }
+            Dialect::Postgres => {
+                let mut command = Command::new("psql");
+                command.args(["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-U", "radius", "-h"]);
+                command.arg(&self.dir).arg(database.unwrap_or("postgres"));
+                command
+            }
+            Dialect::Sqlite => {
+                let mut command = Command::new("sqlite3");
+                command.args(["-bail", "-tabs", "-cmd", ".timeout 5000", "-nullvalue", "NULL"]);
+                command.arg(self.dir.join("acc.db"));
+                command
+            }
+        };
+        let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+        fs::write(file.path(), statements).map_err(|error| error.to_string())?;
+        let input = fs::File::open(file.path()).map_err(|error| error.to_string())?;
+        command.stdin(Stdio::from(input)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output =
+            command.start().and_then(std::process::Child::wait_with_output).map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The rows of a query, columns divided by tabs.
+    ///
+    /// # Panics
+    /// When the database refuses it.
+    pub fn rows(&self, query: &str) -> Vec<String> {
+        let answer = self.run(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        answer.lines().map(str::to_owned).collect()
+    }
+
+    /// Rows in a table.
+    pub fn count(&self, table: &str) -> u64 {
+        self.rows(&format!("SELECT count(*) FROM {table}")).concat().trim().parse().expect("a number")
+    }
+
+    /// Settings of an impatient sink, whose tables are made.
+    pub fn settings(&self, profile: Profile) -> Settings {
+        let mut settings = Settings::new(&self.url(), profile);
+        settings.delivery.retry_first = std::time::Duration::from_millis(50);
+        settings.delivery.retry_max = std::time::Duration::from_millis(200);
+        settings
+    }
+
+    /// Makes the tables that settings ask for.
+    pub fn make(&self, settings: &Settings) {
+        let schema = sql::schema(settings);
+        self.run(&schema).unwrap_or_else(|error| panic!("{schema}\n{error}"));
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        // Its children would outlive a kill for a while: both servers end at once on SIGQUIT or SIGTERM.
+        process.signal(libc::SIGCONT);
+        process.signal(if self.dialect == Dialect::Postgres { libc::SIGQUIT } else { libc::SIGTERM });
+        let _status = process.wait("the database");
+    }
+}
+
+/// Whether a process has this folder as its working directory.
+fn is_used(folder: &str) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok()).any(|cwd| cwd == Path::new(folder))
+}
+
+fn open_up(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("the folder is the test's own");
+}
+
+/// Queue, worker and SQL sink.
+pub fn line(settings: &Settings) -> Line<Board> {
+    let settings = settings.clone();
+    Line::of(move || {
+        let connection = sql::connection("test", &settings).expect("the URL can be read");
+        let render = sql::render(&settings);
+        let sink = Attempts::new("test", settings.delivery.clone(), render, connection, tollgate::ids::Seq(0));
+        let board = sink.board();
+        (sink, board)
+    })
+}
