@@ -11,8 +11,8 @@
 //! 2. [`sip::message`] parses it in place. [`shard::Shard`], which has no socket and no clock of its own, feeds it to the
 //!    SIP machine, [`sip::stack::Stack`]: transactions by RFC 3261 §17 ([`sip::transaction`]), who may ask and where
 //!    the request stands (`sip::stack::standing`), signed Record-Route values ([`sip::dialog`]), routing ([`sip::proxy`]).
-//! 3. For a new request the machine asks how to treat it. The shard's [`policy::Policy`] decides, by the routes as a rule:
-//!    targets, and which sinks are told of what. When a round of branches has failed it is asked again. A target that is a name is asked of the resolver ([`front::resolver`]), a thread of its own.
+//! 3. For a new request the machine asks how to treat it. The shard's [`policy::Policy`] decides, by the routes as a rule
+//!    (`src/shard/tests/policy.rs` is an example of another one): targets, and which sinks are told of what. When a round of branches has failed it is asked again. A target that is a name is asked of the resolver ([`front::resolver`]), a thread of its own.
 //! 4. What happens to the transaction, a [`sip::stack::Event`], goes to [`accounting::Engine`], which keeps the calls and makes the records.
 //!    Which answer to which BYE ends a call is one table, `accounting::finding`.
 //! 5. A [`record::Record`] is a fact in values. It is encoded by [`record::codec`] and handed over with the changes to the
@@ -40,7 +40,7 @@
 //! | a backend that takes batches | [`sinks::attempt`]: an `Attempt` and what makes an item of a record; then as a kind of sink |
 //! | a kind of sink | a folder in [`sinks`], its settings a [`sinks::kind::Kind`]; a folder in [`config::kinds`], and a line in the list there; both folders' `mod` lines; its part of `etc/tollgate.toml` |
 //! | a variable of routes and fields | [`vars`] |
-//! | another way to decide | [`policy::Policy`], and the [`policy::Recipe`] that every shard builds its own from |
+//! | another way to decide, such as a routing script | [`policy::Policy`], and the [`policy::Recipe`] that every shard builds its own from; `src/shard/tests/policy.rs` is a whole one, and [`policy::Routes`] the one of the configuration |
 //! | an option | [`config::schema`], its check in `config::check`, its effect on reload in [`config::reload`], `etc/tollgate.toml` |
 //! | a command | [`cli`]; over the socket of a running service, [`admin`] |
 //! | a value of records | [`record`], its octets in [`record::codec`] (old ones must stay readable), `sinks::mapping` |

@@ -1,7 +1,7 @@
 //! Decides where a request goes and what is recorded of it.
 //!
 //! A [`Policy`] is asked by the shard it belongs to; a [`Recipe`] is what all shards build theirs from. The `[[route]]`
-//! tables of the configuration, [`Routes`], are one.
+//! tables of the configuration, [`Routes`], are one; `src/shard/tests/policy.rs` shows one that uses every hook.
 
 pub mod pattern;
 pub mod routes;
