@@ -288,7 +288,7 @@ impl Stack {
         let Some(client) = self.tables.client_mut(key) else { return };
         match &mut client.cancel {
             Cancel::Running(machine) => {
-                machine.handle(now.mono, ClientInput::Answer(class), &self.settings.transaction, &mut self.effects);
+                machine.handle(now.mono, ClientInput::Response(class), &self.settings.transaction, &mut self.effects);
                 if class != Class::Provisional {
                     client.cancel = Cancel::Done;
                 }

@@ -44,7 +44,7 @@ impl Stack {
             self.mend_routes(key, &mut message, out);
         }
         let Some(machine) = self.tables.client_mut(key).and_then(|client| client.machine.as_mut()) else { return };
-        machine.handle(now.mono, ClientInput::Answer(class), &self.settings.transaction, &mut self.effects);
+        machine.handle(now.mono, ClientInput::Response(class), &self.settings.transaction, &mut self.effects);
         let told = self.perform_client(key, out);
         if told.acknowledge {
             self.acknowledge(now, key, &message, out);

@@ -34,11 +34,11 @@ impl NonInviteClient {
     pub fn handle(&mut self, now: Instant, input: ClientInput, settings: &Settings, out: &mut Vec<Output>) {
         use {Class::*, ClientInput::*, State::*};
         match (self.core.state(), input) {
-            (Trying | Proceeding, Answer(Provisional)) => {
+            (Trying | Proceeding, Response(Provisional)) => {
                 self.core.enter(Proceeding); // E and F run on
                 out.push(Output::Deliver);
             }
-            (Trying | Proceeding, Answer(Success | Refusal)) => {
+            (Trying | Proceeding, Response(Success | Refusal)) => {
                 out.push(Output::Deliver);
                 self.core.keep_nothing();
                 match self.core.reliability() {
@@ -53,7 +53,7 @@ impl NonInviteClient {
                 out.push(Output::Failed);
                 self.core.terminate(out);
             }
-            (state, Answer(_) | Ack(_) | Unreachable) => out.push(Output::Absorbed { state }),
+            (state, Response(_) | Ack(_) | Unreachable) => out.push(Output::Absorbed { state }),
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) enum Holds {
     /// The ACK for a refusal.
     Ack,
     /// The last answer of a server transaction.
-    Answer,
+    Response,
     Nothing,
 }
 

@@ -33,18 +33,18 @@ impl InviteClient {
     pub fn handle(&mut self, now: Instant, input: ClientInput, settings: &Settings, out: &mut Vec<Output>) {
         use {Class::*, ClientInput::*, State::*};
         match (self.core.state(), input) {
-            (Calling | Proceeding, Answer(Provisional)) => {
+            (Calling | Proceeding, Response(Provisional)) => {
                 self.core.enter(Proceeding);
                 self.core.set(Clocks::STOPPED);
                 out.push(Output::Deliver);
             }
-            (Calling | Proceeding, Answer(Success)) => {
+            (Calling | Proceeding, Response(Success)) => {
                 self.core.enter(Accepted);
                 self.core.set(Clocks::until(now, settings.timeout()));
                 self.core.keep_nothing();
                 out.push(Output::Deliver);
             }
-            (Calling | Proceeding, Answer(Refusal)) => {
+            (Calling | Proceeding, Response(Refusal)) => {
                 self.core.enter(Completed);
                 self.core.set(Clocks::until(now, self.timer_d(settings)));
                 out.extend([Output::Deliver, Output::Acknowledge]);
@@ -53,13 +53,13 @@ impl InviteClient {
                 self.core.keep(Holds::Ack, ack.clone());
                 out.push(Output::Send(ack));
             }
-            (Completed, Answer(Refusal)) if self.core.holds(Holds::Ack) => self.core.send_again(out),
-            (Accepted, Answer(Success)) => out.push(Output::Deliver), // every 2xx of a fork, and those that come again
+            (Completed, Response(Refusal)) if self.core.holds(Holds::Ack) => self.core.send_again(out),
+            (Accepted, Response(Success)) => out.push(Output::Deliver), // every 2xx of a fork, and those that come again
             (Calling | Completed, Unreachable) => {
                 out.push(Output::Failed);
                 self.core.terminate(out);
             }
-            (state, Answer(_) | Ack(_) | Unreachable) => out.push(Output::Absorbed { state }),
+            (state, Response(_) | Ack(_) | Unreachable) => out.push(Output::Absorbed { state }),
         }
     }
 

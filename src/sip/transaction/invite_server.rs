@@ -32,30 +32,30 @@ impl InviteServer {
     pub fn handle(&mut self, now: Instant, input: ServerInput, settings: &Settings, out: &mut Vec<Output>) {
         use {Class::*, ServerInput::*, State::*};
         match (self.core.state(), input) {
-            (Proceeding | Completed, Repeated) if self.core.holds(Holds::Answer) => {
+            (Proceeding | Completed, Repeated) if self.core.holds(Holds::Response) => {
                 self.core.send_again(out);
             }
-            (Proceeding, Respond(Provisional, answer)) => {
+            (Proceeding, Respond(Provisional, response)) => {
                 self.core.set(Clocks::STOPPED);
-                self.core.keep(Holds::Answer, answer.clone());
-                out.push(Output::Send(answer));
+                self.core.keep(Holds::Response, response.clone());
+                out.push(Output::Send(response));
             }
-            (Proceeding, Respond(Success, answer)) => {
+            (Proceeding, Respond(Success, response)) => {
                 self.core.enter(Accepted);
                 self.core.set(Clocks::until(now, settings.timeout())); // L
                 self.core.keep_nothing(); // whoever made the 2xx retransmits it
-                out.push(Output::Send(answer));
+                out.push(Output::Send(response));
             }
-            (Proceeding, Respond(Refusal, answer)) => {
+            (Proceeding, Respond(Refusal, response)) => {
                 self.core.enter(Completed);
                 self.core.set(match self.core.reliability() {
                     Reliability::Unreliable => Clocks::start(now, settings.t1.min(settings.t2), settings.timeout()),
                     Reliability::Reliable => Clocks::until(now, settings.timeout()),
                 });
-                self.core.keep(Holds::Answer, answer.clone());
-                out.push(Output::Send(answer));
+                self.core.keep(Holds::Response, response.clone());
+                out.push(Output::Send(response));
             }
-            (Accepted, Respond(Success, answer)) => out.push(Output::Send(answer)),
+            (Accepted, Respond(Success, response)) => out.push(Output::Send(response)),
             (Accepted, Ack) => out.push(Output::Deliver),
             (Completed, Ack) => {
                 self.core.enter(Confirmed);

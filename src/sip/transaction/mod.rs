@@ -145,7 +145,7 @@ pub enum State {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientInput {
     /// An answer came.
-    Answer(Class),
+    Response(Class),
     /// The ACK that [`Output::Acknowledge`] asked for (RFC 3261 §17.1.1.3).
     Ack(Bytes),
     /// The transport failed to send (§17.1.4).

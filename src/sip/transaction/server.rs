@@ -29,18 +29,18 @@ impl NonInviteServer {
         use {Class::*, ServerInput::*, State::*};
         match (self.core.state(), input) {
             (Proceeding | Completed, Repeated) => self.core.send_again(out),
-            (Trying | Proceeding, Respond(Provisional, answer)) => {
+            (Trying | Proceeding, Respond(Provisional, response)) => {
                 self.core.enter(Proceeding);
-                self.core.keep(Holds::Answer, answer.clone());
-                out.push(Output::Send(answer));
+                self.core.keep(Holds::Response, response.clone());
+                out.push(Output::Send(response));
             }
-            (Trying | Proceeding, Respond(Success | Refusal, answer)) => {
-                out.push(Output::Send(answer.clone()));
+            (Trying | Proceeding, Respond(Success | Refusal, response)) => {
+                out.push(Output::Send(response.clone()));
                 match self.core.reliability() {
                     Reliability::Unreliable => {
                         self.core.enter(Completed);
                         self.core.set(Clocks::until(now, settings.timeout())); // J
-                        self.core.keep(Holds::Answer, answer);
+                        self.core.keep(Holds::Response, response);
                     }
                     Reliability::Reliable => self.core.terminate(out),
                 }

@@ -103,9 +103,9 @@ const SERVER_WORDS: [&str; 5] = ["again", "ack", "1xx", "2xx", "3xx"];
 /// `1xx` to `3xx`: an answer of that class came (3xx stands for all refusals).
 fn client_input(word: &str) -> ClientInput {
     match word {
-        "1xx" => ClientInput::Answer(Class::Provisional),
-        "2xx" => ClientInput::Answer(Class::Success),
-        "3xx" => ClientInput::Answer(Class::Refusal),
+        "1xx" => ClientInput::Response(Class::Provisional),
+        "2xx" => ClientInput::Response(Class::Success),
+        "3xx" => ClientInput::Response(Class::Refusal),
         "ack" => ClientInput::Ack(Bytes::from_static(b"ack")),
         "unreachable" => ClientInput::Unreachable,
         _ => panic!("no client input {word}"),
