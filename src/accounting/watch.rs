@@ -75,7 +75,7 @@ pub enum Sign {
 impl Sign {
     /// What an answer shows; `is_local` when the gateway made it.
     #[must_use]
-    pub const fn of_answer(code: u16, is_local: bool) -> Self {
+    pub const fn of_response(code: u16, is_local: bool) -> Self {
         match (code, is_local) {
             (_, true) | (408, false) => Self::Silent,
             (481, false) => Self::Unknown,

@@ -50,7 +50,7 @@ fn limits_follow_from_each_other() {
     ));
     assert_eq!(plan.sip.stack.transactions_per_source_max, 20);
     assert_eq!(plan.sip.stack.source_rate, None);
-    assert_eq!(plan.sip.stack.stateless_answers_allowed, TokenBucket { per_second: 7, burst: 14 });
+    assert_eq!(plan.sip.stack.stateless_responses_allowed, TokenBucket { per_second: 7, burst: 14 });
     assert_eq!(plan.sip.memory_max, 3 << 20);
 }
 

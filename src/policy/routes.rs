@@ -156,7 +156,7 @@ impl Routes {
         // A trusted proxy has routed it; what is recorded of it the table says all the same.
         let is_routed = view.way != Way::Table;
         let Some(rule) = self.find(&request) else {
-            return unmatched(if is_routed { Treatment::FollowRoute } else { answer_unmatched(&request) });
+            return unmatched(if is_routed { Treatment::FollowRoute } else { respond_unmatched(&request) });
         };
         let treatment = if is_routed { Treatment::FollowRoute } else { rule.action.treatment(view.request_uri()) };
         let account = Some(Arc::clone(&rule.account));
@@ -176,10 +176,10 @@ impl Routes {
 /// Where the list of routes for requests without a user part stands.
 const NO_USER: usize = 256;
 
-fn answer_unmatched(request: &Subject<'_>) -> Treatment {
+fn respond_unmatched(request: &Subject<'_>) -> Treatment {
     let is_for_gateway = request.method == b"OPTIONS" && request.user.is_none();
     let code = if is_for_gateway { 200 } else { 404 };
-    Treatment::Answer { code, reason: Cow::Borrowed(""), retry_after_s: None, contacts: Vec::new() }
+    Treatment::Respond { code, reason: Cow::Borrowed(""), retry_after_s: None, contacts: Vec::new() }
 }
 
 impl Action {
@@ -193,7 +193,7 @@ impl Action {
             }
             Self::Answer { code, reason, retry_after_s, contacts } => {
                 let contacts = contacts.iter().map(|own| own.contact(request_uri)).collect();
-                Treatment::Answer { code: *code, reason: reason.clone(), retry_after_s: *retry_after_s, contacts }
+                Treatment::Respond { code: *code, reason: reason.clone(), retry_after_s: *retry_after_s, contacts }
             }
         }
     }

@@ -114,7 +114,7 @@ fn what_no_route_matches_gets_404() {
         let view = view(method, uri, "192.0.2.1:5060", to_tag);
         let decision = routes.decide(&view);
         let code = match decision.treatment {
-            Treatment::Answer { code, .. } => Some(code),
+            Treatment::Respond { code, .. } => Some(code),
             Treatment::FollowRoute => None,
             other => panic!("{name}: {other:?}"),
         };
@@ -133,7 +133,7 @@ fn an_answer_route_answers() {
         [("sip:+4021@gw", "<sip:+4021@10.0.0.9>"), ("sip:gw", "<sip:10.0.0.9>"), ("urn:service:sos", "<sip:10.0.0.9>")]
     {
         let contacts = vec![first.into(), "<sip:bob@10.0.0.8;transport=tcp>;q=0.25".into()];
-        let want = Treatment::Answer { code: 302, reason: "Away".into(), retry_after_s: Some(60), contacts };
+        let want = Treatment::Respond { code: 302, reason: "Away".into(), retry_after_s: Some(60), contacts };
         assert_eq!(routes.decide(&view("INVITE", uri, "192.0.2.1:5060", "")).treatment, want, "{uri}");
     }
 }

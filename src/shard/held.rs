@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::Ticket;
 use crate::clock::Instant;
 use crate::ids::CallHash;
-use crate::sip::stack::{AnswerId, ServerId};
+use crate::sip::stack::{ResponseId, ServerId};
 
 /// One answer that waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     pub transaction: ServerId,
-    pub answer: AnswerId,
+    pub response: ResponseId,
     ticket: Ticket,
 }
 
@@ -47,11 +47,11 @@ pub(super) struct Held {
 impl Held {
     /// Lets an answer wait for the newest record of its call. Says `false` when there is none that is not on disk: the
     /// answer may go.
-    pub fn hold(&mut self, call: CallHash, transaction: ServerId, answer: AnswerId) -> bool {
+    pub fn hold(&mut self, call: CallHash, transaction: ServerId, response: ResponseId) -> bool {
         let Some(&ticket) = self.newest.get(&call) else { return false };
         // Almost always at the end.
         let place = self.waiting.partition_point(|other| other.ticket <= ticket);
-        self.waiting.insert(place, Waiting { transaction, answer, ticket });
+        self.waiting.insert(place, Waiting { transaction, response, ticket });
         true
     }
 
@@ -138,7 +138,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(500);
     const ONE: CallHash = CallHash(1);
     const TWO: CallHash = CallHash(2);
-    const ANSWER: AnswerId = AnswerId(0);
+    const ANSWER: ResponseId = ResponseId(0);
 
     impl Held {
         /// An answer to a call with a record of its own; its commit.

@@ -27,7 +27,7 @@ use crate::record::Commit;
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
 use crate::sip::stack::{
-    self, AnswerId, Condition, Destination, Event, Ignored, Outage, Peer, QueryId, RequestView, ServerId, Stack,
+    self, Condition, Destination, Event, Ignored, Outage, Peer, QueryId, RequestView, ResponseId, ServerId, Stack,
     Treatment, Ways,
 };
 
@@ -275,8 +275,8 @@ impl Shard {
         self.send_requests(now, out);
         while let Some(overdue) = self.held.pop_overdue(now.mono, self.settings.commit_wait_max) {
             out.push(Output::Count(Count::AnswerUnsafe));
-            let (transaction, answer) = (overdue.transaction, overdue.answer);
-            self.step(now, stack::Input::Release { transaction, answer }, out);
+            let (transaction, response) = (overdue.transaction, overdue.response);
+            self.step(now, stack::Input::Release { transaction, response }, out);
         }
     }
 
@@ -337,8 +337,8 @@ impl Shard {
         self.held.settle(ticket, now.mono, self.settings.commit_wait_max);
         while let Some(held) = self.held.pop_settled() {
             out.extend(count.map(Output::Count));
-            let (transaction, answer) = (held.transaction, held.answer);
-            self.step(now, stack::Input::Release { transaction, answer }, out);
+            let (transaction, response) = (held.transaction, held.response);
+            self.step(now, stack::Input::Release { transaction, response }, out);
         }
     }
 
@@ -370,13 +370,19 @@ impl Shard {
             From::Turned { peer, condition } => out.push(Output::Turned { peer, condition }),
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
             From::Event { event, held } => self.happened(now, &event, held, more),
-            From::Orphan { answer } if self.engine.awaits(now, &answer) => self.stack.pass_on(&answer, more),
+            From::Orphan { response } if self.engine.awaits(now, &response) => self.stack.pass_on(&response, more),
             From::Orphan { .. } => out.push(Output::Count(Count::Ignored(Ignored::AnswerStray))),
         }
     }
 
     /// Something happened to a request; the response that waits for the record of that, if one does, is held until then.
-    fn happened(&mut self, now: Now, event: &Event, held: Option<(ServerId, AnswerId)>, more: &mut Vec<stack::Output>) {
+    fn happened(
+        &mut self,
+        now: Now,
+        event: &Event,
+        held: Option<(ServerId, ResponseId)>,
+        more: &mut Vec<stack::Output>,
+    ) {
         self.show(now, event);
         let is_own = self.take_own(now, event);
         let call = held.filter(|_| !is_own).and_then(|_| self.call_of(event));
@@ -386,10 +392,10 @@ impl Shard {
         if let Event::RoundFailed { transaction, round } = event {
             self.go_on(now, *transaction, round, more);
         }
-        if let Some((transaction, answer)) = held
-            && !call.is_some_and(|call| self.held.hold(call, transaction, answer))
+        if let Some((transaction, response)) = held
+            && !call.is_some_and(|call| self.held.hold(call, transaction, response))
         {
-            self.stack.handle(now, stack::Input::Release { transaction, answer }, &self.engine, more);
+            self.stack.handle(now, stack::Input::Release { transaction, response }, &self.engine, more);
         }
     }
 
@@ -431,7 +437,7 @@ impl Shard {
             let is_recorded = !view.in_dialog && self.engine.records_method(view.message.method_text());
             is_recorded.then(|| self.limit_reached()).flatten().filter(|limit| *limit == Limit::Alarm)
         };
-        let refusal = refuses.map(|_| Treatment::Answer {
+        let refusal = refuses.map(|_| Treatment::Respond {
             code: 503,
             reason: Cow::Borrowed("Service Unavailable"),
             retry_after_s: Some(self.settings.retry_after_s),

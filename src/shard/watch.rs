@@ -72,7 +72,7 @@ impl Shard {
         }
         let (transaction, sign) = match event {
             Event::Final { transaction, response } => {
-                (transaction, Sign::of_answer(response.code, response.message.is_none()))
+                (transaction, Sign::of_response(response.code, response.message.is_none()))
             }
             Event::Terminated { transaction } => (transaction, Sign::Silent),
             Event::Provisional { .. }

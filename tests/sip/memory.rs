@@ -62,7 +62,7 @@ fn invite(call: usize) -> String {
 }
 
 /// The callee's answer to a forwarded INVITE.
-fn answer(request: &Bytes, code: &str) -> String {
+fn response(request: &Bytes, code: &str) -> String {
     let text = String::from_utf8_lossy(request);
     let kept = text.split("\r\n").filter(|line| {
         ["Via:", "Record-Route:", "From:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name))
@@ -95,8 +95,8 @@ impl Bench {
                     let plan = Plan { groups: vec![vec![self.target.clone()]], ..Plan::default() };
                     self.handle(Input::Decide { transaction, treatment: Treatment::Forward(plan) });
                 }
-                Output::Event { held: Some((transaction, answer)), .. } => {
-                    self.handle(Input::Release { transaction, answer });
+                Output::Event { held: Some((transaction, response)), .. } => {
+                    self.handle(Input::Release { transaction, response });
                 }
                 _ => {}
             }
@@ -122,9 +122,9 @@ fn a_call_holds_little_and_leaves_nothing() {
     for call in 0..CALLS {
         bench.receive(CALLER, invite(call));
     }
-    let invites: Vec<String> = bench.sent.iter().map(|sent| answer(sent, "180")).collect();
+    let invites: Vec<String> = bench.sent.iter().map(|sent| response(sent, "180")).collect();
     assert_eq!(invites.len(), CALLS);
-    let answers: Vec<String> = bench.sent.iter().map(|sent| answer(sent, "200")).collect();
+    let answers: Vec<String> = bench.sent.iter().map(|sent| response(sent, "200")).collect();
     let own: usize = invites.iter().chain(&answers).map(String::capacity).sum::<usize>() / CALLS;
     bench.sent.clear();
     let own = own + 2 * size_of::<String>();

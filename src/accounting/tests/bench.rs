@@ -225,7 +225,7 @@ impl Bench {
         let sign = match what {
             "silent" => Sign::Silent,
             "busy" => Sign::Unasked,
-            code => Sign::of_answer(code.parse().expect("a code"), false),
+            code => Sign::of_response(code.parse().expect("a code"), false),
         };
         self.handle(Input::Probed { key: probe.key, to: probe.to, sign });
     }

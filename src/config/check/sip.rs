@@ -223,7 +223,7 @@ fn limits(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_
     }
     if let Some(rate) = table.stateless_allowed_per_second_max {
         let per_second = u32::try_from(rate.get()).unwrap_or(u32::MAX);
-        settings.stateless_answers_allowed = TokenBucket { per_second, burst: per_second.saturating_mul(2) };
+        settings.stateless_responses_allowed = TokenBucket { per_second, burst: per_second.saturating_mul(2) };
     }
     if let Some(most) = table.datagram_bytes_max {
         settings.datagram_bytes_max = if most.is_empty() { usize::MAX } else { most.len() };
@@ -239,7 +239,7 @@ fn limits(table: &SipTable, settings: &mut stack::Settings, check: &mut Check<'_
     }
     if let Some(rate) = table.stateless_per_second_max {
         let per_second = u32::try_from(rate.get()).unwrap_or(u32::MAX);
-        settings.stateless_answers = TokenBucket { per_second, burst: per_second.saturating_mul(2) };
+        settings.stateless_responses = TokenBucket { per_second, burst: per_second.saturating_mul(2) };
     }
 }
 

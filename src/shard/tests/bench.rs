@@ -24,7 +24,7 @@ use crate::policy::{Marks, Recipe, Route, Routes, Targets};
 use crate::record::{Kind, Record, Value};
 use crate::shard::{self, Health, Input, Output, Shard};
 use crate::sip::message::Message;
-use crate::sip::stack::tests::script::{address, answer, header, headers, settings};
+use crate::sip::stack::tests::script::{address, header, headers, response, settings};
 use crate::sip::stack::{self, ListenerId, Peer, Redirects, Sizes, Stack};
 use crate::vars::Template;
 
@@ -400,7 +400,7 @@ impl Bench {
             };
             let request = actor.requests.iter().rev().find(fits);
             let request = request.unwrap_or_else(|| panic!("{place}: nothing to answer"));
-            let text = answer(request, what, &option("tag").unwrap_or_else(|| who.to_owned()), who);
+            let text = response(request, what, &option("tag").unwrap_or_else(|| who.to_owned()), who);
             if what.starts_with('2') && request.starts_with("INVITE") {
                 let dialog = dialog(&text, "To", "From", request);
                 actor.dialogs.push(dialog);

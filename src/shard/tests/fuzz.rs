@@ -13,7 +13,7 @@ use crate::accounting::{self, Pings};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::shard::{Health, Input, Output, Shard, Ticket};
 use crate::sip::message::Message;
-use crate::sip::stack::tests::script::{address, answer};
+use crate::sip::stack::tests::script::{address, response};
 use crate::sip::stack::tests::storm::{Rng, seeds};
 use crate::sip::stack::{Destination, ListenerId, Peer, Sizes};
 
@@ -38,7 +38,7 @@ struct Mill {
     open: Vec<Ticket>,
     /// Answers of the resolver.
     resolved: Vec<Input>,
-    answers: u64,
+    responses: u64,
     records: u64,
 }
 
@@ -74,7 +74,7 @@ impl Mill {
             kept: Vec::new(),
             open: Vec::new(),
             resolved: Vec::new(),
-            answers: 0,
+            responses: 0,
             records: 0,
         }
     }
@@ -122,13 +122,13 @@ impl Mill {
 
     /// A message of the gateway: its receiver may answer it, and what was sent may come again, damaged.
     fn sent(&mut self, bytes: &[u8]) {
-        self.answers += u64::from(bytes.starts_with(b"SIP/2.0"));
+        self.responses += u64::from(bytes.starts_with(b"SIP/2.0"));
         if let Ok(text) = std::str::from_utf8(bytes)
             && !text.starts_with("SIP/2.0")
         {
             let code = ["100", "180", "183", "200", "200", "302", "404", "407", "481", "503", "603"];
             let code = code[self.rng.below(code.len() as u64) as usize];
-            let own = answer(text, code, "bob", "bob");
+            let own = response(text, code, "bob", "bob");
             self.keep(own.into_bytes());
         }
         self.keep(bytes.to_vec());
@@ -267,14 +267,14 @@ fn damaged_messages_neither_panic_nor_stay() {
     let wanted = std::env::var("TOLLGATE_FUZZ_MESSAGES").ok().and_then(|count| count.parse().ok());
     let messages: u64 = wanted.unwrap_or(MESSAGES);
     let torture = torture();
-    let (mut answers, mut records) = (0, 0);
+    let (mut responses, mut records) = (0, 0);
     for seed in seeds(messages.div_ceil(ROUND)) {
         let mut mill = Mill::new(seed, &torture);
         mill.grind(ROUND);
         mill.end(seed);
-        answers += mill.answers;
+        responses += mill.responses;
         records += mill.records;
     }
-    println!("{messages} messages: {answers} answers, {records} records");
-    assert!(answers > messages / 10, "{answers} answers");
+    println!("{messages} messages: {responses} responses, {records} records");
+    assert!(responses > messages / 10, "{responses} responses");
 }

@@ -82,8 +82,8 @@ impl Policy for Scripted {
             "late" | "ringing" => to(Treatment::Forward(plan("bob")), Marks::NONE),
             "free" => {
                 let (code, reason, contacts) = (403, "Destination not allowed".into(), Vec::new());
-                let answer = Treatment::Answer { code, reason, retry_after_s: None, contacts };
-                Decision { records: vec![by_hand(403, "Destination not allowed")], ..to(answer, Marks::NONE) }
+                let response = Treatment::Respond { code, reason, retry_after_s: None, contacts };
+                Decision { records: vec![by_hand(403, "Destination not allowed")], ..to(response, Marks::NONE) }
             }
             _ => to(Treatment::Forward(plan("bob")), all(ACCOUNTED)),
         }

@@ -18,7 +18,7 @@ use crate::policy::Recipe;
 use crate::record::{Kind, Record};
 use crate::shard::{self, Count, Health, Input, OnTrouble, Output, Shard, Ticket};
 use crate::sip::message::Message;
-use crate::sip::stack::tests::script::{address, answer, header, headers};
+use crate::sip::stack::tests::script::{address, header, headers, response};
 use crate::sip::stack::tests::storm::{Rng, seeds};
 use crate::sip::stack::{ListenerId, Peer, Sizes};
 
@@ -279,7 +279,7 @@ impl Storm {
 
     fn caller(&mut self, text: &str) {
         if !text.starts_with("SIP/2.0") {
-            return self.once("alice", &answer(text, "200", "alice", "alice"));
+            return self.once("alice", &response(text, "200", "alice", "alice"));
         }
         let call = call_of(text);
         self.settled.insert(key_of(text));
@@ -313,7 +313,7 @@ impl Storm {
         match text.split(' ').next().unwrap_or_default() {
             "INVITE" if self.acted.insert(format!("{who} {}", key_of(text))) => {
                 if self.rng.chance(60) {
-                    let (after, ringing) = (self.millis(2_500), answer(text, "180", who, who));
+                    let (after, ringing) = (self.millis(2_500), response(text, "180", who, who));
                     self.at(after, Event::ToShard(who, ringing));
                 }
                 // Sent again by a restarted gateway it has another branch: some see that it is the same one (RFC 3261
@@ -327,20 +327,20 @@ impl Storm {
                 if !code.is_empty() {
                     // Some answer at once: then the caller has heard nothing yet when the shard dies.
                     let longest = if self.rng.chance(30) { 150 } else { 9_000 };
-                    let (after, text) = (self.millis(longest), answer(text, code, &tag, who));
+                    let (after, text) = (self.millis(longest), response(text, code, &tag, who));
                     self.at(after, Event::Begin { who, key: acked(&text, who), text, unless: over });
                 }
                 // For the 487 that a CANCEL asks for.
                 self.acted.insert(format!("invite {who} {}\n{text}", key_of(text)));
             }
             "CANCEL" => {
-                self.once(who, &answer(text, "200", who, who));
+                self.once(who, &response(text, "200", who, who));
                 let is_accepted = self.acted.contains(&format!("accepted {} {who}", call_of(text)));
                 if !is_accepted && self.settled.insert(over) {
                     let mark = format!("invite {who} {}\n", key_of(text).replace("CANCEL", "INVITE"));
                     let invite = self.acted.iter().find_map(|own| own.strip_prefix(&mark)).map(str::to_owned);
                     if let Some(invite) = invite {
-                        self.send(who, answer(&invite, "487", who, who), acked(&invite, who));
+                        self.send(who, response(&invite, "487", who, who), acked(&invite, who));
                     }
                 }
             }
@@ -351,7 +351,7 @@ impl Storm {
                     self.hang_up(who, text);
                 }
             }
-            "BYE" => self.once(who, &answer(text, "200", who, who)),
+            "BYE" => self.once(who, &response(text, "200", who, who)),
             _ => {}
         }
     }
@@ -365,7 +365,7 @@ impl Storm {
         let is_accepted = self.acted.contains(&format!("accepted {} {who}", call_of(ack)));
         let Some(invite) = invite.filter(|_| is_accepted) else { return };
         let tag = tag_of(header(ack, "To").unwrap_or_default());
-        let bye = inside(&answer(&invite, "200", tag, who), "BYE", "7", who);
+        let bye = inside(&response(&invite, "200", tag, who), "BYE", "7", who);
         let after = self.millis(20_000);
         self.at(after, Event::Begin { who, key: key_of(&bye), text: bye, unless: String::new() });
     }
@@ -407,9 +407,9 @@ impl Storm {
 }
 
 /// A request inside the dialog that a 200 to an INVITE has opened, from the caller or from who answered.
-fn inside(answer: &str, method: &str, cseq: &str, who: &str) -> String {
-    let part = |name| header(answer, name).unwrap_or_default();
-    let mut routes: Vec<&str> = headers(answer, "Record-Route").collect();
+fn inside(response: &str, method: &str, cseq: &str, who: &str) -> String {
+    let part = |name| header(response, name).unwrap_or_default();
+    let mut routes: Vec<&str> = headers(response, "Record-Route").collect();
     let (from, to, target) = if who == "alice" {
         routes.reverse();
         (part("From"), part("To"), part("Contact").trim_matches(['<', '>']).to_owned())

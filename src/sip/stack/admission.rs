@@ -26,13 +26,13 @@ impl Admission {
         Self {
             sources: Sources::new(settings),
             calls: Calls::new(settings),
-            buckets: [settings.stateless_answers, settings.stateless_answers_allowed].map(Bucket::new),
+            buckets: [settings.stateless_responses, settings.stateless_responses_allowed].map(Bucket::new),
         }
     }
 
     /// Goes on with other limits.
     pub(super) fn configure(&mut self, settings: &Settings) {
-        let rates = [settings.stateless_answers, settings.stateless_answers_allowed];
+        let rates = [settings.stateless_responses, settings.stateless_responses_allowed];
         self.buckets.iter_mut().zip(rates).for_each(|(bucket, rate)| bucket.configure(rate));
         self.sources.configure(settings);
         self.calls.configure(settings);
@@ -82,7 +82,7 @@ impl Admission {
     }
 
     /// Whether one more answer may go out without a transaction, to somebody who `is_allowed`.
-    pub(super) fn may_answer(&mut self, now: Instant, is_allowed: bool) -> bool {
+    pub(super) fn may_respond(&mut self, now: Instant, is_allowed: bool) -> bool {
         self.buckets[usize::from(is_allowed)].take(now)
     }
 

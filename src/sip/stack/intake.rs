@@ -34,7 +34,7 @@ impl Stack {
             Err(malformed) => return self.received_malformed(now, peer, &malformed, out),
         };
         if !message.is_request() {
-            return self.received_answer(now, peer, message, out);
+            return self.received_response(now, peer, message, out);
         }
         match message.method() {
             Method::Ack => self.received_ack(now, peer, message, dialogs, out),
@@ -55,7 +55,7 @@ impl Stack {
             Some(request) => {
                 let reason = malformed.reason;
                 let refusal = Refusal { reason: reason.reason.into(), ..Refusal::new(reason.code) };
-                self.answer_stateless(now, peer, request, &refusal, out);
+                self.respond_stateless(now, peer, request, &refusal, out);
             }
             None => out.push(Output::Ignored { why: Ignored::Malformed }),
         }
@@ -88,12 +88,12 @@ impl Stack {
             let all = message.values(Name::Route).count() - usize::from(standing.routing.repaired_uri.is_some());
             standing.routing.own_routes = u16::try_from(all).unwrap_or(u16::MAX);
         }
-        let answers_to = self.wire.reply_to(peer, &message);
+        let responses_to = self.wire.reply_to(peer, &message);
         let invite = (message.method() == Method::Invite && !in_dialog).then_some(());
         let bye = inside.filter(|_| message.method() == Method::Bye);
         let view = standing.view(message, peer, now);
         let reliability = self.wire.reliability(peer.listener);
-        let mut server = Server::new(view, key, answers_to, now.mono, &self.settings, reliability);
+        let mut server = Server::new(view, key, responses_to, now.mono, &self.settings, reliability);
         server.origin = origin;
         server.call = Some(call);
         let id = self.tables.add_server(server);
@@ -155,7 +155,7 @@ impl Stack {
 
     /// Answers without keeping anything. Strangers share one rate limit, and so do those in `allow`, whose addresses may
     /// be forged.
-    pub(super) fn answer_stateless(
+    pub(super) fn respond_stateless(
         &mut self,
         now: Now,
         peer: Peer,
@@ -172,7 +172,7 @@ impl Stack {
         if self.is_silent(peer, request) {
             return out.push(Output::Ignored { why: Ignored::Forbidden });
         }
-        if !self.admission.may_answer(now.mono, self.is_allowed(peer)) {
+        if !self.admission.may_respond(now.mono, self.is_allowed(peer)) {
             return out.push(Output::Ignored { why: Ignored::RateLimited });
         }
         let bytes = self.wire.print_local(request, peer, &denied.refusal);
@@ -258,13 +258,13 @@ impl Stack {
         }
         if let Err(reject) = message.check() {
             let refusal = Refusal { reason: reject.reason.into(), ..Refusal::new(reject.code) };
-            return self.answer_stateless(now, peer, message, &refusal, out);
+            return self.respond_stateless(now, peer, message, &refusal, out);
         }
         let Some(invite) = invite else {
-            return self.answer_stateless(now, peer, message, &Refusal::new(481), out);
+            return self.respond_stateless(now, peer, message, &Refusal::new(481), out);
         };
         let held = if self.tables.is_full(self.settings.transactions_in_dialog_max) {
-            self.answer_stateless(now, peer, message, &Refusal::new(200), out);
+            self.respond_stateless(now, peer, message, &Refusal::new(200), out);
             None
         } else {
             Some(self.hold_cancel(now, peer, message, own_key))

@@ -70,8 +70,8 @@ pub use outage::Outage;
 pub use reason::Withdrawal;
 pub use settings::{Network, Preloaded, Settings, Strangers, source_of};
 pub use types::{
-    AnswerId, Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Onward, Output, Peer, Plan, QueryId,
-    Redirects, RequestView, ServerId, Sizes, Target, Transport, Treatment, Way, Ways,
+    Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Onward, Output, Peer, Plan, QueryId, Redirects,
+    RequestView, ResponseId, ServerId, Sizes, Target, Transport, Treatment, Way, Ways,
 };
 
 use admission::Admission;
@@ -200,10 +200,10 @@ impl Stack {
                 Some(id) => self.proceed(now, id, onward, out),
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),
             },
-            Input::Release { transaction, answer } => match Key::from_u64(transaction.0) {
+            Input::Release { transaction, response } => match Key::from_u64(transaction.0) {
                 Some(id) => {
-                    self.remember(id, answer, dialogs);
-                    self.release(now, id, answer, out);
+                    self.remember(id, response, dialogs);
+                    self.release(now, id, response, out);
                 }
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),
             },

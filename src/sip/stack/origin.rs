@@ -51,18 +51,18 @@ impl Stack {
     }
 
     /// An answer without a client transaction: a 2xx to an INVITE may be one that an earlier process sent on.
-    pub(super) fn stray(&mut self, answer: Rc<Message>, out: &mut Vec<Output>) {
-        let is_2xx = answer.method() == Method::Invite && (200..300).contains(&answer.code());
+    pub(super) fn stray(&mut self, response: Rc<Message>, out: &mut Vec<Output>) {
+        let is_2xx = response.method() == Method::Invite && (200..300).contains(&response.code());
         let is_sent_by_us = |via: Via<'_>| {
             let port = via.port_or_default();
             via.ip().is_some_and(|ip| {
                 self.settings.listeners.iter().any(|own| own.local.ip() == ip && own.local.port() == port)
             })
         };
-        let is_of_this_process = |via: &Via<'_>| self.wire.hashes().read_branch(via, &answer).is_some();
-        let via = answer.top_via().filter(|via| !is_of_this_process(via));
-        if is_2xx && answer.check().is_ok() && via.is_some_and(is_sent_by_us) {
-            out.push(Output::Orphan { answer });
+        let is_of_this_process = |via: &Via<'_>| self.wire.hashes().read_branch(via, &response).is_some();
+        let via = response.top_via().filter(|via| !is_of_this_process(via));
+        if is_2xx && response.check().is_ok() && via.is_some_and(is_sent_by_us) {
+            out.push(Output::Orphan { response });
         } else {
             out.push(Output::Ignored { why: Ignored::AnswerStray });
         }
@@ -70,8 +70,8 @@ impl Stack {
 
     /// Sends an [`Output::Orphan`] on, without state (RFC 3261 §16.11): to the address the earlier process has noted in
     /// the next Via. Without one it is dropped.
-    pub fn pass_on(&mut self, answer: &Message, out: &mut Vec<Output>) {
-        let next = answer.values(Name::Via).nth(1).and_then(Via::parse);
+    pub fn pass_on(&mut self, response: &Message, out: &mut Vec<Output>) {
+        let next = response.values(Name::Via).nth(1).and_then(Via::parse);
         let to = next.and_then(|via| {
             let ip = via.received.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).or_else(|| via.ip())?;
             let port = via.rport.filter(|port| !port.is_empty()).and_then(|port| std::str::from_utf8(port).ok());
@@ -83,12 +83,12 @@ impl Stack {
         let Some(peer) = to.filter(|peer| peer.addr.port() != 0) else {
             return out.push(Output::Ignored { why: Ignored::AnswerStray });
         };
-        out.push(Output::Send { peer, bytes: self.wire.print_answer(peer.listener, answer, &[]), authority: None });
+        out.push(Output::Send { peer, bytes: self.wire.print_response(peer.listener, response, &[]), authority: None });
     }
 
     /// The contacts of a 300, 301 or 302 become the next targets, if the plan says so (RFC 3261 §16.5, §16.7 step 4).
     pub(super) fn follow_redirect(&mut self, place: Place, by: ListenerId, attempt: &FinalResponse) {
-        let (Some(answer), 300..=302) = (attempt.message.as_deref(), attempt.code) else { return };
+        let (Some(response), 300..=302) = (attempt.message.as_deref(), attempt.code) else { return };
         let forwarding = self.tables.forwarding(place.server);
         let redirects = forwarding.filter(|own| own.context.round() == place.round).map(|own| &own.context);
         let Some(context) = redirects.filter(|context| context.ending() == Ending::Open) else { return };
@@ -96,7 +96,7 @@ impl Stack {
         let next_on = context.next_on(place.branch);
         let is_secure = self.is_secure(place.server, by, attempt);
         let mut contacts: Vec<(u16, Target)> = Vec::new();
-        for value in answer.values(Name::Contact).take(CONTACTS_MAX) {
+        for value in response.values(Name::Contact).take(CONTACTS_MAX) {
             let Some(contact) = NameAddr::parse(value) else { continue };
             let Some(uri) = Uri::parse(contact.uri).filter(|uri| uri.headers.is_empty()) else { continue };
             let Ok(hop) = proxy::hop(&uri) else { continue };

@@ -157,7 +157,7 @@ impl Outages {
     }
 
     /// An answer came from there; whether it was down until then.
-    pub(super) fn answer(&mut self, peer: Peer) -> bool {
+    pub(super) fn answered(&mut self, peer: Peer) -> bool {
         if self.places.is_empty() {
             return false;
         }
@@ -273,9 +273,9 @@ impl Stack {
     }
 
     /// An answer came from where a branch was sent.
-    pub(super) fn note_answer(&mut self, peer: Option<Peer>, out: &mut Vec<Output>) {
+    pub(super) fn note_response(&mut self, peer: Option<Peer>, out: &mut Vec<Output>) {
         if let Some(peer) = peer
-            && self.outages.answer(peer)
+            && self.outages.answered(peer)
         {
             out.push(Output::Turned { peer, condition: Condition::Up });
         }
@@ -344,7 +344,7 @@ mod tests {
             for event in events {
                 match event {
                     Fail => _ = outages.fail(at(1), peer(1), None),
-                    Answer => _ = outages.answer(peer(1)),
+                    Answer => _ = outages.answered(peer(1)),
                 }
             }
             assert_eq!((outages.is_down(peer(1)), outages.deadline().is_some()), (is_down, is_down), "{what}");

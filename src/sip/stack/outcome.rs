@@ -18,7 +18,7 @@ use crate::sip::transaction::{self, Class, ClientInput};
 
 impl Stack {
     /// Takes an answer that came in.
-    pub(super) fn received_answer(&mut self, now: Now, peer: Peer, mut message: Rc<Message>, out: &mut Vec<Output>) {
+    pub(super) fn received_response(&mut self, now: Now, peer: Peer, mut message: Rc<Message>, out: &mut Vec<Output>) {
         let via = message.top_via();
         let key = via.and_then(|via| self.wire.hashes().read_branch(&via, &message)).and_then(|branch| branch.client);
         let Some((key, client)) = key.and_then(|key| Some((key, self.tables.client(key)?))) else {
@@ -36,7 +36,7 @@ impl Stack {
         }
         let Some(class) = Class::of(message.code()) else { return };
         let asked = client.peer;
-        self.note_answer(asked, out);
+        self.note_response(asked, out);
         if is_cancel {
             return self.cancel_answered(now, key, class, out);
         }
@@ -60,38 +60,38 @@ impl Stack {
     }
 
     /// The ACK for a refusal, hop by hop (RFC 3261 §17.1.1.3).
-    fn acknowledge(&mut self, now: Now, key: Key, answer: &Message, out: &mut Vec<Output>) {
+    fn acknowledge(&mut self, now: Now, key: Key, response: &Message, out: &mut Vec<Output>) {
         let Some(machine) = self.tables.client_mut(key).and_then(|client| client.machine.as_mut()) else { return };
         let Some(sent) = machine.request().and_then(|sent| Message::parse(sent.to_vec()).ok()) else { return };
-        let ack = ClientInput::Ack(self.wire.print_ack(&sent, answer));
+        let ack = ClientInput::Ack(self.wire.print_ack(&sent, response));
         machine.handle(now.mono, ack, &self.settings.transaction, &mut self.effects);
         self.perform_client(key, out);
     }
 
-    fn branch_provisional(&mut self, now: Now, key: Key, answer: &Rc<Message>, out: &mut Vec<Output>) {
+    fn branch_provisional(&mut self, now: Now, key: Key, response: &Rc<Message>, out: &mut Vec<Output>) {
         let Some(client) = self.tables.client_mut(key) else { return };
         let Place { server, branch, .. } = client.place;
         let Some(progress) = client.progress.as_deref_mut() else { return };
-        if answer.code() > 100 && progress.limit.is_some() && matches!(client.cancel, Cancel::None) {
+        if response.code() > 100 && progress.limit.is_some() && matches!(client.cancel, Cancel::None) {
             progress.limit = Some(now.mono + self.settings.timer_c);
         }
         let is_counted = progress.counted == Counted::Yes;
         if matches!(client.cancel, Cancel::Wanted) {
             self.send_cancel(now, key, out);
         }
-        if answer.code() == 100 {
+        if response.code() == 100 {
             return;
         }
-        self.note_early(server, answer);
+        self.note_early(server, response);
         if is_counted {
             return out.push(Output::Ignored { why: Ignored::ProvisionalLate });
         }
-        self.provisional_upstream(now, server, branch, answer, out);
+        self.provisional_upstream(now, server, branch, response, out);
     }
 
     /// A 1xx with a To tag makes an early dialog (RFC 3261 §12.1).
-    fn note_early(&mut self, server: Key, answer: &Message) {
-        let (tag, most) = (answer.to_tag(), self.settings.answers_held_max);
+    fn note_early(&mut self, server: Key, response: &Message) {
+        let (tag, most) = (response.to_tag(), self.settings.responses_held_max);
         if tag.is_empty() {
             return;
         }
@@ -105,15 +105,15 @@ impl Stack {
     }
 
     /// A 2xx: upstream, each one (RFC 3261 §16.7 steps 5 and 10); the other branches are cancelled.
-    fn branch_succeeded(&mut self, now: Now, key: Key, peer: Peer, answer: Rc<Message>, out: &mut Vec<Output>) {
-        let tag = self.wire.hashes().tag_hash(answer.to_tag());
+    fn branch_succeeded(&mut self, now: Now, key: Key, peer: Peer, response: Rc<Message>, out: &mut Vec<Output>) {
+        let tag = self.wire.hashes().tag_hash(response.to_tag());
         let Some(client) = self.tables.client_mut(key) else { return };
         let server = client.place.server;
-        if let Some((_, held)) = client.answers.iter().find(|(seen, _)| *seen == tag) {
+        if let Some((_, held)) = client.responses.iter().find(|(seen, _)| *seen == tag) {
             let held = *held;
-            return self.repeat_upstream(server, held, &answer, out);
+            return self.repeat_upstream(server, held, &response, out);
         }
-        if client.answers.len() >= self.settings.answers_held_max {
+        if client.responses.len() >= self.settings.responses_held_max {
             return out.push(Output::Ignored { why: Ignored::AnswersTooMany });
         }
         let (uri, was_running) = (client.uri.clone(), client.progress.take().is_some());
@@ -123,22 +123,22 @@ impl Stack {
         if !attempts.is_empty() || !given_up.is_empty() {
             out.push(Event::Lost { transaction: ServerId(server.to_u64()), attempts, given_up }.into());
         }
-        let response = FinalResponse::of(uri, Some(peer.addr), Rc::clone(&answer));
-        let content = Content::Forwarded { message: answer, challenges: Vec::new() };
-        if let Some(held) = self.hold(server, response, content, out)
+        let attempt = FinalResponse::of(uri, Some(peer.addr), Rc::clone(&response));
+        let content = Content::Forwarded { message: response, challenges: Vec::new() };
+        if let Some(held) = self.hold(server, attempt, content, out)
             && let Some(client) = self.tables.client_mut(key)
         {
-            client.answers.push((tag, held));
+            client.responses.push((tag, held));
         }
         self.cancel_branches(now, server, Some(key), out);
     }
 
-    fn branch_refused(&mut self, now: Now, key: Key, answer: Rc<Message>, out: &mut Vec<Output>) {
+    fn branch_refused(&mut self, now: Now, key: Key, response: Rc<Message>, out: &mut Vec<Output>) {
         let Some(client) = self.tables.client_mut(key) else { return };
         let Some(mut progress) = client.progress.take() else { return };
         progress.answered();
         let hop = client.peer.map(|peer| peer.addr);
-        let attempt = FinalResponse::of(std::mem::take(&mut client.uri), hop, answer);
+        let attempt = FinalResponse::of(std::mem::take(&mut client.uri), hop, response);
         let (place, by) = (client.place, client.peer.map(|peer| peer.listener).unwrap_or_default());
         self.follow_redirect(place, by, &attempt);
         self.branch_over(now, place, progress, attempt, out);
@@ -265,12 +265,12 @@ impl Stack {
     /// The next round starts, or the best answer becomes the caller's if there is none.
     fn next_round(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
         if !self.start_round(now, id, out) {
-            self.answer_best(id, out);
+            self.respond_best(id, out);
         }
     }
 
     /// All rounds have failed: the best answer is the caller's (RFC 3261 §16.7 step 6).
-    pub(super) fn answer_best(&mut self, id: Key, out: &mut Vec<Output>) {
+    pub(super) fn respond_best(&mut self, id: Key, out: &mut Vec<Output>) {
         let forwarding = self.tables.forwarding(id);
         let Some((best, challenges)) = forwarding.and_then(|forwarding| forwarding.context.best()) else {
             return self.hold_local(id, Refusal::new(500), Bytes::new(), out);

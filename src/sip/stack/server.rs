@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::tables::{CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
-use super::types::{AnswerId, Ignored, Output, Peer, Plan, RequestView, ServerId, Target, Treatment, Way};
+use super::types::{Ignored, Output, Peer, Plan, RequestView, ResponseId, ServerId, Target, Treatment, Way};
 use super::{Event, FinalResponse, NextOn, Settings, Stack, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method, Name};
@@ -43,7 +43,7 @@ impl Server {
             cancelled: Cancelled::No,
             wait_until,
             alarm: None,
-            next_answer: 0,
+            next_response: 0,
             running: 0,
             absorbs: false,
             held: SmallVec::new(),
@@ -89,13 +89,13 @@ impl Stack {
         if server.wait_until.is_some_and(|at| at <= now.mono) {
             server.wait_until = None;
             if matches!(server.machine, transaction::Server::NonInvite(_)) {
-                self.answer_trying(now, id, out);
+                self.send_trying(now, id, out);
             }
         }
         let Some(server) = self.tables.server_mut(id) else { return };
         server.machine.tick(now.mono, &self.settings.transaction, &mut self.effects);
         if self.perform(id, out) == Seen::Trying {
-            self.answer_trying(now, id, out);
+            self.send_trying(now, id, out);
         }
         self.settle_server(id, out);
     }
@@ -131,7 +131,7 @@ impl Stack {
     }
 
     /// The 100 of a request that waits (RFC 3261 §17.2.1; RFC 4320 §4.1 for a non-INVITE one).
-    fn answer_trying(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
+    fn send_trying(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
         let Some(view) = self.tables.view(id) else { return };
         let (message, peer) = (Rc::clone(&view.message), view.peer);
         let bytes = self.wire.print_local(&message, peer, &Refusal::new(100));
@@ -179,7 +179,7 @@ impl Stack {
         peer: Peer,
         message: &Rc<Message>,
         key: RequestKey,
-    ) -> (ServerId, AnswerId) {
+    ) -> (ServerId, ResponseId) {
         let view = RequestView::of(Rc::clone(message), peer, now);
         let reliability = self.wire.reliability(peer.listener);
         let mut server =
@@ -187,10 +187,10 @@ impl Stack {
         server.stage = Stage::Answered;
         // It is answered sooner than that.
         server.wait_until = None;
-        let answer = AnswerId(0);
-        server.held.push(Box::new(Held { answer, code: 200, content: Content::Local(Refusal::new(200)) }));
+        let response = ResponseId(0);
+        server.held.push(Box::new(Held { response, code: 200, content: Content::Local(Refusal::new(200)) }));
         let id = self.tables.add_server(server);
-        (ServerId(id.to_u64()), answer)
+        (ServerId(id.to_u64()), response)
     }
 
     /// The caller has sent CANCEL: no further target is tried, and running branches are cancelled, with the Reason it
@@ -200,16 +200,16 @@ impl Stack {
         now: Now,
         id: Key,
         cancel: &Message,
-        held: Option<(ServerId, AnswerId)>,
+        held: Option<(ServerId, ResponseId)>,
         out: &mut Vec<Output>,
     ) {
         let server = self.tables.server_mut(id);
         let server = server.filter(|own| own.stage != Stage::Answered && own.cancelled == Cancelled::No);
         let Some(server) = server else {
-            if let Some((transaction, answer)) = held
+            if let Some((transaction, response)) = held
                 && let Some(id) = Key::from_u64(transaction.0)
             {
-                self.release(now, id, answer, out);
+                self.release(now, id, response, out);
             }
             return;
         };
@@ -238,7 +238,7 @@ impl Stack {
                 server.abandon(now.mono, &self.settings);
                 self.settle_server(id, out);
             }
-            Treatment::Answer { code, reason, retry_after_s, contacts } => {
+            Treatment::Respond { code, reason, retry_after_s, contacts } => {
                 let code = if (200..700).contains(&code) { code } else { 500 };
                 let mut refusal = Refusal::new(code);
                 if !reason.is_empty() {
@@ -326,7 +326,7 @@ impl Stack {
         now: Now,
         id: Key,
         branch: u16,
-        answer: &Rc<Message>,
+        response: &Rc<Message>,
         out: &mut Vec<Output>,
     ) {
         let Some(server) = self.tables.server(id).filter(|server| server.stage == Stage::Forwarding) else {
@@ -334,10 +334,10 @@ impl Stack {
         };
         let target = server.forwarding.as_ref().map_or(0, |forwarding| forwarding.context.target(branch));
         let by = server.peer.listener;
-        let bytes = self.wire.print_answer(by, answer, &[]);
-        self.send_upstream(now, id, answer.code(), bytes, out);
+        let bytes = self.wire.print_response(by, response, &[]);
+        self.send_upstream(now, id, response.code(), bytes, out);
         self.settle_server(id, out);
-        let (transaction, response) = (ServerId(id.to_u64()), Rc::clone(answer));
+        let (transaction, response) = (ServerId(id.to_u64()), Rc::clone(response));
         out.push(Event::Provisional { transaction, response, target }.into());
     }
 
@@ -356,33 +356,33 @@ impl Stack {
         mut response: FinalResponse,
         content: Content,
         out: &mut Vec<Output>,
-    ) -> Option<AnswerId> {
+    ) -> Option<ResponseId> {
         let server = self.tables.server_mut(id).filter(|server| server.stage != Stage::Abandoned)?;
-        if server.held.len() >= self.settings.answers_held_max {
+        if server.held.len() >= self.settings.responses_held_max {
             out.push(Output::Ignored { why: Ignored::AnswersTooMany });
             return None;
         }
-        let answer = AnswerId(server.next_answer);
-        server.next_answer = server.next_answer.wrapping_add(1);
+        let held = ResponseId(server.next_response);
+        server.next_response = server.next_response.wrapping_add(1);
         server.stage = Stage::Answered;
         if let Some(view) = server.view.as_deref().filter(|_| response.uri.is_empty()) {
             response.uri = Bytes::copy_from_slice(view.request_uri());
         }
-        self.tables.hold(id, Held { answer, code: response.code, content });
+        self.tables.hold(id, Held { response: held, code: response.code, content });
         let transaction = ServerId(id.to_u64());
-        out.push(Output::Event { event: Event::Final { transaction, response }, held: Some((transaction, answer)) });
-        Some(answer)
+        out.push(Output::Event { event: Event::Final { transaction, response }, held: Some((transaction, held)) });
+        Some(held)
     }
 
     /// Lets a held answer go.
-    pub(super) fn release(&mut self, now: Now, id: Key, answer: AnswerId, out: &mut Vec<Output>) {
-        let Some(held) = self.tables.release(id, answer) else {
+    pub(super) fn release(&mut self, now: Now, id: Key, response: ResponseId, out: &mut Vec<Output>) {
+        let Some(held) = self.tables.release(id, response) else {
             return out.push(Output::Ignored { why: Ignored::Outdated });
         };
         let bytes = match &held.content {
             Content::Forwarded { message, challenges } => {
                 let by = self.tables.server(id).map(|server| server.peer.listener).unwrap_or_default();
-                Some(self.wire.print_answer(by, message, challenges))
+                Some(self.wire.print_response(by, message, challenges))
             }
             Content::Local(refusal) => {
                 let view = self.tables.view(id);
@@ -407,15 +407,15 @@ impl Stack {
     }
 
     /// A 2xx that came again: forwarded once its first copy was released.
-    pub(super) fn repeat_upstream(&mut self, id: Key, answer: AnswerId, message: &Message, out: &mut Vec<Output>) {
+    pub(super) fn repeat_upstream(&mut self, id: Key, response: ResponseId, message: &Message, out: &mut Vec<Output>) {
         let Some(server) = self.tables.server(id) else {
             return out.push(Output::Ignored { why: Ignored::AnswerStray });
         };
-        if server.held.iter().any(|held| held.answer == answer) {
+        if server.held.iter().any(|held| held.response == response) {
             return out.push(Output::Ignored { why: Ignored::AnswerRepeated });
         }
         let peer = server.peer;
-        out.push(Output::Send { peer, bytes: self.wire.print_answer(peer.listener, message, &[]), authority: None });
+        out.push(Output::Send { peer, bytes: self.wire.print_response(peer.listener, message, &[]), authority: None });
     }
 }
 

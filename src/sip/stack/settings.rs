@@ -141,7 +141,7 @@ pub struct Settings {
     /// `Retry-After` of these 503, in seconds. Default 5.
     pub retry_after_s: u32,
     /// Final answers one transaction may hold, and To tags remembered of one branch; further 2xx are dropped. Default 16.
-    pub answers_held_max: usize,
+    pub responses_held_max: usize,
     /// Branches one request may have over all its groups; further targets are left out. Default 64.
     pub branches_max: usize,
     /// Requests in a row without an answer after which a destination counts as down; 0: it never does. Default 2.
@@ -152,9 +152,9 @@ pub struct Settings {
     pub queries_max: usize,
     /// Requests of strangers refused without a transaction that still get an answer: 403, 400, 503 and the like. Default
     /// 200 a second, burst 400.
-    pub stateless_answers: TokenBucket,
+    pub stateless_responses: TokenBucket,
     /// The same for sources in `allow`: an address can be forged. Default 2000 a second, burst 4000.
-    pub stateless_answers_allowed: TokenBucket,
+    pub stateless_responses_allowed: TokenBucket,
     /// Extension tags of `Proxy-Require` that are not refused with 420. Default: none.
     pub supported: Vec<String>,
     /// Octets of a request beyond which it goes by TCP instead of UDP where the target leaves the choice and there is a
@@ -197,13 +197,13 @@ impl Default for Settings {
             transactions_in_dialog_per_source_max: 31_250,
             source_rate: None,
             retry_after_s: 5,
-            answers_held_max: 16,
+            responses_held_max: 16,
             branches_max: 64,
             failures_max: 2,
             shard: (0, 1),
             queries_max: 1024,
-            stateless_answers: TokenBucket { per_second: 200, burst: 400 },
-            stateless_answers_allowed: TokenBucket { per_second: 2000, burst: 4000 },
+            stateless_responses: TokenBucket { per_second: 200, burst: 400 },
+            stateless_responses_allowed: TokenBucket { per_second: 2000, burst: 4000 },
             supported: Vec::new(),
             datagram_bytes_max: 1300,
         }

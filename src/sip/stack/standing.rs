@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::Stack;
 use super::settings::Preloaded;
 use super::tables::{Answered, Content};
-use super::types::{AnswerId, Hop, Ignored, Peer, RequestView, Way};
+use super::types::{Hop, Ignored, Peer, RequestView, ResponseId, Way};
 use crate::clock::Now;
 use crate::sip::dialog::{Course, Dialogs, Direction, Known};
 use crate::sip::message::{Message, Method, Name, NameAddr};
@@ -183,9 +183,9 @@ impl Stack {
     }
 
     /// Notes where the dialog of a 2xx leads that is about to leave, if nobody else keeps it.
-    pub(super) fn remember(&mut self, id: Key, answer: AnswerId, dialogs: &dyn Dialogs) {
+    pub(super) fn remember(&mut self, id: Key, response: ResponseId, dialogs: &dyn Dialogs) {
         let Some(server) = self.tables.server(id).filter(|server| server.method == Method::Invite) else { return };
-        let held = server.held.iter().find(|held| held.answer == answer && (200..300).contains(&held.code));
+        let held = server.held.iter().find(|held| held.response == response && (200..300).contains(&held.code));
         let Some((Content::Forwarded { message, .. }, view)) =
             held.map(|held| &held.content).zip(server.view.as_deref())
         else {

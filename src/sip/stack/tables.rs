@@ -16,7 +16,7 @@ use super::event::FinalResponse;
 use super::mend::PutBack;
 use super::settings::ABSORBING_FOR_EACH;
 use super::sources::Class;
-use super::types::{AnswerId, Destination, Peer, RequestView};
+use super::types::{Destination, Peer, RequestView, ResponseId};
 use crate::clock::Instant;
 use crate::sip::message::{Message, Method};
 use crate::sip::proxy::{self, Context, Ending, MAX_BREADTH_DEFAULT, Refusal};
@@ -196,9 +196,9 @@ impl Tables {
     }
 
     /// Takes a held answer out.
-    pub(super) fn release(&mut self, id: Key, answer: AnswerId) -> Option<Box<Held>> {
+    pub(super) fn release(&mut self, id: Key, response: ResponseId) -> Option<Box<Held>> {
         let server = self.servers.get_mut(id)?;
-        let place = server.held.iter().position(|held| held.answer == answer)?;
+        let place = server.held.iter().position(|held| held.response == response)?;
         self.held -= 1;
         Some(server.held.remove(place))
     }
@@ -302,7 +302,7 @@ pub(super) struct Server {
     /// and of one with a 2xx behind a refusal, when it may go.
     pub wait_until: Option<Instant>,
     pub alarm: Option<Handle>,
-    pub next_answer: u32,
+    pub next_response: u32,
     /// Branches without a final answer, those given up included.
     pub running: u16,
     /// It has its answer and only absorbs what is repeated; counted as such.
@@ -368,7 +368,7 @@ pub(super) struct Forwarding {
 /// A final answer that waits for its release.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub answer: AnswerId,
+    pub response: ResponseId,
     pub code: u16,
     pub content: Content,
 }
@@ -438,7 +438,7 @@ pub(super) struct Client {
     /// Record-Route values that were put back into its answers.
     pub put_back: Option<Box<PutBack>>,
     /// 2xx answers seen: hash of the To tag, and their name.
-    pub answers: SmallVec<[(u64, AnswerId); 1]>,
+    pub responses: SmallVec<[(u64, ResponseId); 1]>,
 }
 
 impl Client {
@@ -454,7 +454,7 @@ impl Client {
             progress: Some(progress),
             is_recorded: false,
             put_back: None,
-            answers: SmallVec::new(),
+            responses: SmallVec::new(),
         }
     }
 

@@ -82,7 +82,7 @@ pub struct ServerId(pub(crate) u64);
 
 /// A final answer of one server transaction that waits for [`Input::Release`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct AnswerId(pub(crate) u32);
+pub struct ResponseId(pub(crate) u32);
 
 /// A question of [`Output::Resolve`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -193,8 +193,8 @@ pub enum Treatment {
     /// Send it where its Route or its Request-URI says (RFC 3261 §16.12). Only a request whose [`RequestView::way`] is
     /// not the table may go so; any other gets 404.
     FollowRoute,
-    /// Answer it here. The answer is held like any other final one.
-    Answer {
+    /// Respond to it here. The response is held like any other final one.
+    Respond {
         /// Final status code, 200 to 699; another becomes 500.
         code: u16,
         /// Reason phrase; empty takes the usual one.
@@ -237,7 +237,7 @@ pub enum Input {
         /// Of which transaction.
         transaction: ServerId,
         /// Which answer.
-        answer: AnswerId,
+        response: ResponseId,
     },
     /// The answer to [`Output::Resolve`]; no destination means that there is none.
     Resolved {
@@ -266,7 +266,7 @@ pub enum Ignored {
     AnswerMalformed,
     /// A provisional answer after a final one.
     ProvisionalLate,
-    /// More 2xx answers to one INVITE than [`Settings::answers_held_max`](super::Settings::answers_held_max).
+    /// More 2xx answers to one INVITE than [`Settings::responses_held_max`](super::Settings::responses_held_max).
     AnswersTooMany,
     /// An ACK that fits no transaction and leads along no dialog: dropped.
     AckStray,
@@ -321,13 +321,13 @@ pub enum Output {
         event: Event,
         /// The response that waits for its record, until [`Input::Release`]: the final one for the caller, or the 200 to
         /// its CANCEL, if there was room to hold that.
-        held: Option<(ServerId, AnswerId)>,
+        held: Option<(ServerId, ResponseId)>,
     },
     /// A 2xx to an INVITE came for a branch that is not of this process. It goes on if it is given to
     /// [`Stack::pass_on`](super::Stack::pass_on), else it is dropped.
     Orphan {
         /// The 2xx.
-        answer: Rc<Message>,
+        response: Rc<Message>,
     },
     /// Ask where a name leads (RFC 3263).
     Resolve {

@@ -171,7 +171,7 @@ impl Wire {
     }
 
     /// An answer of a branch as it goes upstream, with the challenges of other branches (RFC 3261 §16.7 step 7).
-    pub(super) fn print_answer(&mut self, by: ListenerId, message: &Message, challenges: &[Rc<Message>]) -> Bytes {
+    pub(super) fn print_response(&mut self, by: ListenerId, message: &Message, challenges: &[Rc<Message>]) -> Bytes {
         self.scratch.clear();
         message::forward_response(message, &mut self.scratch);
         if !challenges.is_empty() {
@@ -207,9 +207,9 @@ impl Wire {
     }
 
     /// The ACK for the refusal of a request that was sent (RFC 3261 §17.1.1.3).
-    pub(super) fn print_ack(&mut self, sent: &Message, answer: &Message) -> Bytes {
+    pub(super) fn print_ack(&mut self, sent: &Message, response: &Message) -> Bytes {
         self.scratch.clear();
-        message::ack_for(sent, answer, &mut self.scratch);
+        message::ack_for(sent, response, &mut self.scratch);
         Bytes::copy_from_slice(&self.scratch)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::flows::{Row, play};
 use super::protection::network;
-use super::script::{Play, answer, header, settings};
+use super::script::{Play, header, response, settings};
 use crate::clock::Now;
 use crate::sip::message::Message;
 use crate::sip::stack::{Ignored, Input, ListenerId, Output, Peer, Settings, Sizes, Stack, TokenBucket};
@@ -288,7 +288,7 @@ fn rfc3261_17_2_3_requests_of_rfc2543_are_told_apart_by_their_fields() {
 #[test]
 fn rfc3261_16_11_stateless_answers_have_a_rate_limit() {
     let rate = TokenBucket { per_second: 1, burst: 2 };
-    let mut stack = Stack::new(Settings { stateless_answers: rate, ..settings() });
+    let mut stack = Stack::new(Settings { stateless_responses: rate, ..settings() });
     let peer = Peer { listener: ListenerId(0), addr: super::script::address("mallory") };
     let mut sent = Vec::new();
     let mut now = Now::default().after(Duration::from_secs(9));
@@ -315,7 +315,7 @@ fn rfc6026_7_3_answers_that_fit_nothing_are_dropped() {
          bob gets INVITE",
     );
     let invite = play.got("bob", "INVITE");
-    let good = answer(&invite, "200", "bob", "bob");
+    let good = response(&invite, "200", "bob", "bob");
     let via = header(&good, "Via").expect("our Via").to_owned();
     let second = format!("Via: {}\r\n", super::script::headers(&good, "Via").nth(1).expect("the caller's Via"));
     for (name, text, want) in [

@@ -154,8 +154,8 @@ impl World {
                         let treatment = if view.in_dialog { Treatment::FollowRoute } else { treatment };
                         inputs.push(Input::Decide { transaction, treatment });
                     }
-                    Output::Event { held: Some((transaction, answer)), .. } => {
-                        inputs.push(Input::Release { transaction, answer });
+                    Output::Event { held: Some((transaction, response)), .. } => {
+                        inputs.push(Input::Release { transaction, response });
                     }
                     Output::Event { event: Event::RoundFailed { transaction, .. }, .. } => {
                         inputs.push(Input::Proceed { transaction, onward: Onward::AsPlanned });

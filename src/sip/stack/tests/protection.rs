@@ -140,7 +140,7 @@ fn what_a_source_cannot_have_is_told_by_503() {
 #[test]
 fn stateless_answers_to_forged_sources_are_limited_too() {
     let rate = TokenBucket { per_second: 10, burst: 5 };
-    let mut stack = Stack::new(Settings { stateless_answers_allowed: rate, ..settings() });
+    let mut stack = Stack::new(Settings { stateless_responses_allowed: rate, ..settings() });
     let peer = Peer { listener: ListenerId(0), addr: address("alice") };
     let mut answered = 0;
     for number in 0..100 {
@@ -372,8 +372,8 @@ fn a_caller_who_has_moved_still_reaches_the_callee() {
     // The caller's BYE comes from an address outside of `allow`: its call speaks for it.
     let mut flow = Play::new("moved", "bob", settings());
     flow.play("an answered call");
-    let answer = flow.got("alice", "200");
-    let route = header(&answer, "Record-Route").expect("a value").to_owned();
+    let response = flow.got("alice", "200");
+    let route = header(&response, "Record-Route").expect("a value").to_owned();
     let bye = |host: &str, number: u32| {
         format!(
             "BYE sip:bob@{host} SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.66:5060;branch=z9hG4bK-v{number}\r\nRoute: {route}\r\n\
@@ -407,17 +407,17 @@ fn a_2xx_for_an_earlier_process_goes_where_its_via_says() {
          bob sends 200
          alice gets 200",
     );
-    let answer = super::script::answer(&before.got("bob", "INVITE"), "200", "bob", "bob");
+    let response = super::script::response(&before.got("bob", "INVITE"), "200", "bob", "bob");
     for (passes, name) in [(true, "alice gets 200"), (false, "alice gets nothing")] {
         let mut after = Play::new("after", "bob", Settings { incarnation: [9; 16], ..settings() });
         after.passes_orphans = passes;
-        after.send("bob", &answer);
+        after.send("bob", &response);
         after.run(&format!("told Orphan 200\n{name}"));
     }
     for (name, wrong) in [
-        ("a refusal", answer.replacen("SIP/2.0 200", "SIP/2.0 486", 1)),
-        ("of another host", answer.replacen("UDP 192.0.2.1:5060", "UDP 192.0.2.99:5060", 1)),
-        ("of another method", answer.replace("1 INVITE", "1 BYE")),
+        ("a refusal", response.replacen("SIP/2.0 200", "SIP/2.0 486", 1)),
+        ("of another host", response.replacen("UDP 192.0.2.1:5060", "UDP 192.0.2.99:5060", 1)),
+        ("of another method", response.replace("1 INVITE", "1 BYE")),
     ] {
         let mut after = Play::new(name, "bob", Settings { incarnation: [9; 16], ..settings() });
         after.passes_orphans = true;
@@ -434,8 +434,9 @@ fn a_200_without_our_record_route_gets_it_back() {
         flow.play("bob gets INVITE");
         let invite = flow.got("bob", "INVITE");
         let ours = header(&invite, "Record-Route").expect("a value").to_owned();
-        let answer = super::script::answer(&invite, "200", "bob", "bob");
-        let dropped: String = answer.split_inclusive("\r\n").filter(|line| !line.starts_with("Record-Route")).collect();
+        let response = super::script::response(&invite, "200", "bob", "bob");
+        let dropped: String =
+            response.split_inclusive("\r\n").filter(|line| !line.starts_with("Record-Route")).collect();
         for _ in 0..2 {
             flow.send("bob", &dropped);
             flow.play("alice gets 200");
@@ -452,9 +453,9 @@ fn a_signed_value_leads_where_the_callee_has_its_contact() {
     let mut flow = Play::new("another host", "bob", settings());
     flow.send("alice", &invite(1));
     flow.play("bob gets INVITE");
-    let answer = super::script::answer(&flow.got("bob", "INVITE"), "200", "bob", "bob");
-    let answer = answer.replace("192.0.2.20", "192.0.2.30");
-    flow.send("bob", &answer);
+    let response = super::script::response(&flow.got("bob", "INVITE"), "200", "bob", "bob");
+    let response = response.replace("192.0.2.20", "192.0.2.30");
+    flow.send("bob", &response);
     flow.play("alice gets 200");
     let route = header(&flow.got("alice", "200"), "Record-Route").expect("a value").to_owned();
     assert_ne!(header(&flow.got("bob", "INVITE"), "Record-Route"), Some(&*route));

@@ -494,8 +494,8 @@ fn rfc3261_8_1_1_a_caller_of_rfc2543_without_tags_or_hops_is_served() {
          bob sends 200
          alice gets 200",
     );
-    let answer = flow.got("alice", "200");
-    let route = header(&answer, "Record-Route").expect("our value").to_owned();
+    let response = flow.got("alice", "200");
+    let route = header(&response, "Record-Route").expect("our value").to_owned();
     let ack = text("ACK", ";tag=bob", "1 ACK").replace("sip:b@x SIP", "sip:bob@192.0.2.20 SIP");
     let ack = ack.replacen("From:", &format!("Route: {route}\r\nFrom:"), 1);
     flow.send("alice", &ack);

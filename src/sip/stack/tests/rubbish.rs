@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::script::{address, answer, settings};
+use super::script::{address, response, settings};
 use super::storm::Rng;
 use crate::clock::Now;
 use crate::sip::message::Message;
@@ -48,7 +48,7 @@ impl Mill {
                     let text = String::from_utf8_lossy(&bytes).into_owned();
                     if !text.starts_with("SIP/2.0") {
                         let code = ["100", "180", "200", "404", "503", "603"][self.rng.below(6) as usize];
-                        self.keep(answer(&text, code, "bob", "bob").into_bytes());
+                        self.keep(response(&text, code, "bob", "bob").into_bytes());
                     }
                     self.keep(bytes.to_vec());
                     continue;
@@ -63,7 +63,7 @@ impl Mill {
                     };
                     let treatment = match self.rng.below(8) {
                         0 => Treatment::Ignore,
-                        1 => Treatment::Answer {
+                        1 => Treatment::Respond {
                             code: 404,
                             reason: "".into(),
                             retry_after_s: Some(1),
@@ -77,7 +77,7 @@ impl Mill {
                     };
                     Input::Decide { transaction, treatment }
                 }
-                Output::Event { held: Some((transaction, answer)), .. } => Input::Release { transaction, answer },
+                Output::Event { held: Some((transaction, response)), .. } => Input::Release { transaction, response },
                 Output::Event { event: Event::RoundFailed { transaction, .. }, .. } => {
                     Input::Proceed { transaction, onward: Onward::AsPlanned }
                 }

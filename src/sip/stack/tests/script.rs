@@ -15,8 +15,8 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::sip::message::Message;
 use crate::sip::proxy::hop;
 use crate::sip::stack::{
-    AnswerId, Destination, Event, FinalResponse, Hop, Input, ListenerId, Network, NextOn, Onward, Output, Peer, Plan,
-    QueryId, Redirects, ServerId, Settings, Sizes, Stack, Strangers, Target, Treatment, Way, Withdrawal,
+    Destination, Event, FinalResponse, Hop, Input, ListenerId, Network, NextOn, Onward, Output, Peer, Plan, QueryId,
+    Redirects, ResponseId, ServerId, Settings, Sizes, Stack, Strangers, Target, Treatment, Way, Withdrawal,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -40,7 +40,7 @@ pub struct Play {
     actors: HashMap<&'static str, Actor>,
     plan: String,
     events: VecDeque<String>,
-    held: VecDeque<(ServerId, AnswerId)>,
+    held: VecDeque<(ServerId, ResponseId)>,
     queries: VecDeque<QueryId>,
     release_at_once: bool,
     /// Whether a failed round waits for a line `go on`, `go nowhere` or `go to bob`.
@@ -154,8 +154,8 @@ impl Play {
         for (name, actor) in &mut self.actors {
             assert!(actor.inbox.is_empty(), "{}: {name} got more: {:?}", self.name, actor.inbox);
         }
-        while let Some((transaction, answer)) = self.held.pop_front() {
-            self.input(Input::Release { transaction, answer });
+        while let Some((transaction, response)) = self.held.pop_front() {
+            self.input(Input::Release { transaction, response });
         }
         self.pass(Duration::from_secs(300));
         assert_eq!(self.stack.sizes(), Sizes::default(), "{}: something is left", self.name);
@@ -181,8 +181,9 @@ impl Play {
                 self.pass(span);
             }
             ["release"] => {
-                let (transaction, answer) = self.held.pop_front().unwrap_or_else(|| panic!("{place}: nothing is held"));
-                self.input(Input::Release { transaction, answer });
+                let (transaction, response) =
+                    self.held.pop_front().unwrap_or_else(|| panic!("{place}: nothing is held"));
+                self.input(Input::Release { transaction, response });
             }
             ["unreachable", who] => {
                 let peer = Peer { listener: ListenerId(0), addr: address(who) };
@@ -277,11 +278,11 @@ impl Play {
         self.perform(out);
     }
 
-    fn hold(&mut self, transaction: ServerId, answer: AnswerId) {
+    fn hold(&mut self, transaction: ServerId, response: ResponseId) {
         if self.release_at_once {
-            self.input(Input::Release { transaction, answer });
+            self.input(Input::Release { transaction, response });
         } else {
-            self.held.push_back((transaction, answer));
+            self.held.push_back((transaction, response));
         }
     }
 
@@ -311,19 +312,19 @@ impl Play {
                         }
                         _ => {}
                     }
-                    if let Some((transaction, answer)) = held {
-                        self.hold(transaction, answer);
+                    if let Some((transaction, response)) = held {
+                        self.hold(transaction, response);
                     }
                 }
                 Output::Resolve { query, host, .. } => {
                     self.events.push_back(format!("Resolve {host}"));
                     self.queries.push_back(query);
                 }
-                Output::Orphan { answer } => {
-                    self.events.push_back(format!("Orphan {}", answer.code()));
+                Output::Orphan { response } => {
+                    self.events.push_back(format!("Orphan {}", response.code()));
                     if self.passes_orphans {
                         let mut out = Vec::new();
-                        self.stack.pass_on(&answer, &mut out);
+                        self.stack.pass_on(&response, &mut out);
                         self.perform(out);
                     }
                 }
@@ -351,12 +352,12 @@ impl Play {
             };
             return match hop {
                 Some(hop) => Treatment::Forward(Plan { groups: vec![vec![target(hop)]], ..Plan::default() }),
-                None => Treatment::Answer { code: 404, reason: "".into(), retry_after_s: None, contacts: Vec::new() },
+                None => Treatment::Respond { code: 404, reason: "".into(), retry_after_s: None, contacts: Vec::new() },
             };
         }
         if let Some(code) = self.plan.strip_prefix("answer ") {
             let code = code.parse().expect("a code");
-            return Treatment::Answer { code, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
+            return Treatment::Respond { code, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
         }
         let follow = Redirects::Follow { ring_timeout: Some(Duration::from_secs(20)) };
         let (plan, redirects) = match self.plan.strip_prefix("follow ") {
@@ -377,7 +378,7 @@ impl Play {
             let actor = self.actor(who);
             let to = option("to").unwrap_or_else(|| actor.last_request.clone());
             let request = actor.got.get(&to).unwrap_or_else(|| panic!("{place}: no {to} to answer"));
-            let text = answer(request, what, &option("tag").unwrap_or_else(|| who.to_owned()), who);
+            let text = response(request, what, &option("tag").unwrap_or_else(|| who.to_owned()), who);
             return text.replacen("Contact:", &format!("{extra}Contact:"), 1);
         }
         self.actor(who).requests += 1;
@@ -405,13 +406,13 @@ impl Play {
         let (addr, number) = (address(who), self.actor(who).requests);
         let actor = self.actor(who);
         let route = actor.routes.clone();
-        let (from, to, contact, number) = if let Some(answer) =
+        let (from, to, contact, number) = if let Some(response) =
             ["200", "183"].iter().find_map(|code| actor.got.get(*code)).cloned()
         {
             let number =
-                if method == "ACK" { header(&answer, "CSeq").and_then(|cseq| cseq.split(' ').next()) } else { None };
+                if method == "ACK" { header(&response, "CSeq").and_then(|cseq| cseq.split(' ').next()) } else { None };
             let number = number.map_or(number_text(number, actor.requests), str::to_owned);
-            let part = |name| header(&answer, name).unwrap_or_default().to_owned();
+            let part = |name| header(&response, name).unwrap_or_default().to_owned();
             (part("From"), part("To"), part("Contact"), number)
         } else {
             let opening = actor.got.get("INVITE").or_else(|| actor.got.get("SUBSCRIBE"));
@@ -517,7 +518,7 @@ fn number_text(number: Option<&str>, own: u32) -> String {
 }
 
 /// The answer of an actor to a request it got.
-pub fn answer(request: &str, code: &str, to_tag: &str, who: &str) -> String {
+pub fn response(request: &str, code: &str, to_tag: &str, who: &str) -> String {
     let mut text = format!("SIP/2.0 {code} Whatever {who} says\r\n");
     for via in headers(request, "Via") {
         text += &format!("Via: {via}\r\n");

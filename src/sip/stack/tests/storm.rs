@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::script::{address, answer, header, headers, settings};
+use super::script::{address, header, headers, response, settings};
 use crate::clock::{Instant, Now};
 use crate::sip::message::Message;
 use crate::sip::stack::{
@@ -235,9 +235,9 @@ impl Storm {
                     if let stack::Event::RoundFailed { transaction, .. } = event {
                         self.input(Input::Proceed { transaction, onward: Onward::AsPlanned });
                     }
-                    if let Some((transaction, answer)) = held {
+                    if let Some((transaction, response)) = held {
                         let late = self.rng.millis(40);
-                        self.at(late, Event::Release(Input::Release { transaction, answer }));
+                        self.at(late, Event::Release(Input::Release { transaction, response }));
                     }
                 }
                 Output::Ignored { .. } | Output::Orphan { .. } | Output::Turned { .. } => {}
@@ -314,7 +314,7 @@ impl Storm {
 
     fn caller(&mut self, text: &str) {
         if !text.starts_with("SIP/2.0") {
-            return self.once("alice", &answer(text, "200", "alice", "alice"));
+            return self.once("alice", &response(text, "200", "alice", "alice"));
         }
         let call = header(text, "Call-ID").unwrap_or_default().to_owned();
         self.settled.insert(key_of(text));
@@ -365,7 +365,7 @@ impl Storm {
             "INVITE" if self.acted.insert(leg.clone()) => {
                 let over = format!("over {leg}");
                 if self.rng.chance(70) {
-                    let (after, text) = (self.rng.millis(2_500), answer(text, "180", who, who));
+                    let (after, text) = (self.rng.millis(2_500), response(text, "180", who, who));
                     self.at(
                         after,
                         Event::Begin { who, text, key: String::new(), repeats: false, unless: over.clone() },
@@ -373,7 +373,7 @@ impl Storm {
                 }
                 let code = ["200", "200", "486", "404", "503", "603", "302", ""][self.rng.below(8) as usize];
                 if !code.is_empty() {
-                    let (after, text) = (self.rng.millis(9_000), answer(text, code, who, who));
+                    let (after, text) = (self.rng.millis(9_000), response(text, code, who, who));
                     let (key, unless) = (format!("acked {call} {who}"), over);
                     self.at(after, Event::Begin { who, text, key, repeats: true, unless });
                 }
@@ -381,21 +381,21 @@ impl Storm {
                 self.acted.insert(format!("invite {leg}\n{text}"));
             }
             "CANCEL" => {
-                self.once(who, &answer(text, "200", who, who));
+                self.once(who, &response(text, "200", who, who));
                 let over = format!("over {leg}");
                 let is_answered = self.accepted.contains(&(call.clone(), who.to_owned()));
                 if !is_answered && self.settled.insert(over) {
                     let mark = format!("invite {leg}\n");
                     let invite = self.acted.iter().find_map(|own| own.strip_prefix(&mark)).map(str::to_owned);
                     if let Some(invite) = invite {
-                        self.send(who, answer(&invite, "487", who, who), format!("acked {call} {who}"), half);
+                        self.send(who, response(&invite, "487", who, who), format!("acked {call} {who}"), half);
                     }
                 }
             }
             "ACK" => {
                 self.settled.insert(format!("acked {call} {who}"));
             }
-            "BYE" => self.once(who, &answer(text, "200", who, who)),
+            "BYE" => self.once(who, &response(text, "200", who, who)),
             _ => {}
         }
     }

@@ -69,8 +69,8 @@ fn step(stack: &mut Stack, now: Now, input: Input, treatment: &Treatment) -> Vec
                     let message = Message::parse(bytes.to_vec()).expect("a message");
                     left.push(Left { peer, message, name: authority.map(|name| name.to_string()) });
                 }
-                Output::Event { held: Some((transaction, answer)), .. } => {
-                    inputs.push(Input::Release { transaction, answer });
+                Output::Event { held: Some((transaction, response)), .. } => {
+                    inputs.push(Input::Release { transaction, response });
                 }
                 Output::Event { event: Event::RoundFailed { transaction, .. }, .. } => {
                     inputs.push(Input::Proceed { transaction, onward: Onward::AsPlanned });
@@ -218,7 +218,7 @@ fn record_routes_name_both_sides() {
 
 #[test]
 fn an_answer_goes_back_on_the_connection_of_its_request() {
-    let busy = Treatment::Answer { code: 486, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
+    let busy = Treatment::Respond { code: 486, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
     for (what, by, port) in [
         ("UDP: the port of the Via", 0, 7000),
         ("TCP: where it came from", 1, 41000),
@@ -273,11 +273,13 @@ fn lines_that_end_by_lf_alone_do_so_no_more_on_a_stream() {
         .map(|line| format!("{line}\r\n"))
         .collect();
     for code in ["180", "200"] {
-        let answer =
+        let response =
             odd(&format!("SIP/2.0 {code} Yes\r\n{}\r\n", lines.replace("To: <sip:b@x>", "To: <sip:b@x>;tag=b")));
-        assert!(answer.has_bare_breaks());
-        let input =
-            Input::Received { peer: Peer { listener: ListenerId(0), addr: addr("127.0.0.8:9") }, message: Ok(answer) };
+        assert!(response.has_bare_breaks());
+        let input = Input::Received {
+            peer: Peer { listener: ListenerId(0), addr: addr("127.0.0.8:9") },
+            message: Ok(response),
+        };
         let left = step(&mut stack, Now::default(), input, &treatment);
         let back = left.iter().find(|left| left.message.code().to_string() == code).unwrap_or_else(|| panic!("{code}"));
         assert!(!back.message.has_bare_breaks(), "{code}");
@@ -308,9 +310,9 @@ fn a_redirection_that_came_by_tls_leads_to_no_plain_peer() {
             .filter(|line| kept.iter().any(|name| line.starts_with(&format!("{name}:"))))
             .map(|line| format!("{line}\r\n"))
             .collect();
-        let answer = format!("SIP/2.0 302 Moved\r\n{lines}Contact: <{contact}>\r\nContent-Length: 0\r\n\r\n")
+        let response = format!("SIP/2.0 302 Moved\r\n{lines}Contact: <{contact}>\r\nContent-Length: 0\r\n\r\n")
             .replace("To: <sip:b@x>", "To: <sip:b@x>;tag=b");
-        let message = Message::parse(answer.into_bytes());
+        let message = Message::parse(response.into_bytes());
         let left = step(&mut stack, Now::default(), Input::Received { peer: sent.peer, message }, &treatment);
         let next = left
             .iter()
