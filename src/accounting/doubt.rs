@@ -10,7 +10,7 @@ use super::engine::Engine;
 use super::flags::is_success;
 use super::session::Key;
 use super::stored;
-use super::transaction::{Answer, Transaction};
+use super::transaction::{Response, Transaction};
 use super::watch::Sign;
 use crate::clock::Now;
 use crate::ids::SinkMask;
@@ -45,16 +45,16 @@ impl Engine {
         now: Now,
         key: Key,
         transaction: &Transaction,
-        answer: &Answer<'_>,
+        response: &Response<'_>,
         wait: Duration,
         out: &mut Outcome,
     ) {
         let Some(session) = self.calls.get(key) else { return };
-        let mut record = self.maker.of_transaction(now, Kind::Stop, transaction, answer, Some(session));
-        let refusal = match is_success(answer.code) {
+        let mut record = self.maker.of_transaction(now, Kind::Stop, transaction, response, Some(session));
+        let refusal = match is_success(response.code) {
             // It ended nothing and was not refused either: there is nothing to tell.
             true => SinkMask::NONE,
-            false => self.maker.modes().event(self.maker.settings(), transaction.marks, answer.code),
+            false => self.maker.modes().event(self.maker.settings(), transaction.marks, response.code),
         };
         record.end = None;
         let doubt = Doubt {
@@ -65,7 +65,7 @@ impl Engine {
                 Whence::Sender => transaction.sender.other(),
                 Whence::Other | Whence::Elsewhere => transaction.sender,
             },
-            code: answer.code,
+            code: response.code,
             bye: Some(Box::new((record, refusal))),
         };
         self.doubt(now, key, doubt, wait, out);
@@ -175,7 +175,7 @@ impl Engine {
         let Doubt { at, end, code, bye, .. } = *doubt;
         let mut record = match bye {
             Some(bye) => bye.0,
-            None => self.without_answer(now, &session, end.cause),
+            None => self.without_response(now, &session, end.cause),
         };
         record.id = self.maker.id(now);
         if matches!(end.cause, Cause::Bye | Cause::FailedBye) {

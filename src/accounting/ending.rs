@@ -146,7 +146,7 @@ impl Engine {
         let views = self.calls.answered(&closing.name);
         for (key, _) in &views {
             let Some(session) = self.calls.remove(*key) else { continue };
-            let mut record = self.without_answer(now, &session, Cause::Administrator);
+            let mut record = self.without_response(now, &session, Cause::Administrator);
             if let Some(reason) = &closing.reason {
                 record.reason = reason.clone().into_bytes();
             }
@@ -177,13 +177,13 @@ impl Engine {
         let Some(session) = self.calls.remove(key) else { return };
         let is_silent = matches!(cause, Cause::SessionTimer | Cause::Unreachable);
         let at = if is_silent && self.maker.settings().billed_to == BilledTo::LastAlive { session.alive } else { at };
-        let record = self.without_answer(now, &session, cause);
+        let record = self.without_response(now, &session, cause);
         let end = End { by: Party::Gateway, cause };
         self.stop(now, Stop { key, session, at, end }, record, out);
     }
 
     /// The Stop of a session that no response has made.
-    pub(super) fn without_answer(&mut self, now: Now, session: &Session, cause: Cause) -> Record {
+    pub(super) fn without_response(&mut self, now: Now, session: &Session, cause: Cause) -> Record {
         let mut record = self.maker.of_session(now, Kind::Stop, session);
         record.method = b"BYE".to_vec();
         record.in_dialog = true;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::calls::Parties;
 use super::session::{Key, Session, Text};
-use super::transaction::{Answer, Transaction};
+use super::transaction::{Response, Transaction};
 use super::watch::{Outgoing, Purpose, Sign};
 use crate::clock::Timestamp;
 use crate::record::Party;
@@ -191,8 +191,8 @@ const UNSTORED_CSEQS: u32 = 4096;
 
 impl Ends {
     /// What an answered INVITE tells of its two ends; `None` when neither has a Contact.
-    pub(super) fn of(transaction: &Transaction, answer: &Answer<'_>, now: Timestamp) -> Option<Self> {
-        let (request, message) = (transaction.request(), answer.message?);
+    pub(super) fn of(transaction: &Transaction, response: &Response<'_>, now: Timestamp) -> Option<Self> {
+        let (request, message) = (transaction.request(), response.message?);
         let upstream: Vec<&[u8]> = request.values(Name::RecordRoute).collect();
         let mut downstream: Vec<&[u8]> = message.values(Name::RecordRoute).collect();
         downstream.truncate(downstream.len().saturating_sub(upstream.len()));
@@ -203,7 +203,7 @@ impl Ends {
         }
         downstream.reverse();
         let routes = [upstream.join(&b", "[..]), downstream.join(&b", "[..])];
-        let places = [Some(transaction.view.peer.addr), answer.source].map(|own| own.map(octets).unwrap_or_default());
+        let places = [Some(transaction.view.peer.addr), response.source].map(|own| own.map(octets).unwrap_or_default());
         let packed = Parts {
             targets: [contact(request).unwrap_or_default(), contact(message).unwrap_or_default()],
             routes: [&routes[0], &routes[1]],
@@ -292,7 +292,7 @@ impl Ends {
         &mut self,
         (sender, from): (Party, SocketAddr),
         request: &Message,
-        answer: Option<&Message>,
+        response: Option<&Message>,
     ) -> bool {
         let whence = self.whence(sender, from);
         let Some(mut parts) = Parts::unpack(&self.packed) else { return false };
@@ -300,7 +300,7 @@ impl Ends {
         let before = (parts.targets, parts.witnesses);
         let (witness, from) = (parts.witness(own), octets(from));
         parts.targets[own] = contact(request).unwrap_or(parts.targets[own]);
-        parts.targets[other] = answer.and_then(contact).unwrap_or(parts.targets[other]);
+        parts.targets[other] = response.and_then(contact).unwrap_or(parts.targets[other]);
         parts.witnesses[own] = match whence {
             Whence::Sender => b"",
             Whence::Other | Whence::Elsewhere if parts.targets[own] == witness => b"",

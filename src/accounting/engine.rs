@@ -14,7 +14,7 @@ use super::restore::Resent;
 use super::revival;
 use super::session::{Ending, Key, Session};
 use super::settings::Settings;
-use super::transaction::{Answer, LegValues, Transaction};
+use super::transaction::{LegValues, Response, Transaction};
 use super::transactions::Transactions;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
@@ -86,7 +86,7 @@ impl Engine {
             Event::RoundFailed { transaction, round } => self.round_failed(now, *transaction, round, out),
             Event::Lost { transaction, attempts, given_up } => self.lost(now, *transaction, attempts, given_up, out),
             Event::Final { transaction, response } => {
-                self.answered(now, *transaction, &Answer::of_final(response), out);
+                self.answered(now, *transaction, &Response::of_final(response), out);
             }
             Event::Acknowledged { message, peer } => self.acknowledged(now, message, *peer, out),
             Event::Cancelled { transaction, why } => self.cancelled(now, *transaction, *why, out),
@@ -264,28 +264,28 @@ impl Engine {
         self.maker.settings().methods.iter().any(|wanted| wanted == "*" || wanted.as_bytes() == method)
     }
 
-    fn answered(&mut self, now: Now, id: ServerId, answer: &Answer<'_>, out: &mut Outcome) {
+    fn answered(&mut self, now: Now, id: ServerId, response: &Response<'_>, out: &mut Outcome) {
         let Some(mut transaction) = self.transactions.take(id) else {
-            self.not_accounted(now, answer);
+            self.not_accounted(now, response);
             return;
         };
         self.transactions.close(id, &mut transaction);
         if transaction.is_late {
-            self.came_back(now, &transaction, answer, out);
+            self.came_back(now, &transaction, response, out);
             if matches!(transaction.method(), Method::Invite | Method::Update) {
                 return;
             }
         }
         match transaction.method() {
-            Method::Invite if transaction.is_initial_invite() && is_success(answer.code) => {
-                self.started(now, &mut transaction, answer, out);
+            Method::Invite if transaction.is_initial_invite() && is_success(response.code) => {
+                self.started(now, &mut transaction, response, out);
                 // Another branch may bring a further 2xx.
                 self.transactions.put_back(id, transaction);
             }
-            Method::Invite if transaction.is_initial_invite() => self.refused(now, &mut transaction, answer, out),
-            Method::Invite => self.reinvite_answered(now, &transaction, answer, out),
-            Method::Bye => self.bye_answered(now, id, &transaction, answer, out),
-            _ => self.other_answered(now, &transaction, answer, out),
+            Method::Invite if transaction.is_initial_invite() => self.refused(now, &mut transaction, response, out),
+            Method::Invite => self.reinvite_answered(now, &transaction, response, out),
+            Method::Bye => self.bye_answered(now, id, &transaction, response, out),
+            _ => self.other_answered(now, &transaction, response, out),
         }
     }
 
@@ -315,8 +315,8 @@ impl Engine {
         let parties = self.parties(sender);
         let view = RequestView::of(Rc::clone(ack), peer, now);
         let transaction = Transaction { session: Some(key), parties, ..Transaction::new(view, sender) };
-        let answer = Answer::local(code, success_phrase(code));
-        let record = self.maker.of_transaction(now, Kind::Event, &transaction, &answer, Some(session));
+        let response = Response::local(code, success_phrase(code));
+        let record = self.maker.of_transaction(now, Kind::Event, &transaction, &response, Some(session));
         out.push(record, key.call(), self.maker.modes().live(session.marks.accounting));
     }
 
@@ -327,8 +327,8 @@ impl Engine {
             return;
         }
         let sinks = self.maker.modes().live(transaction.marks.accounting);
-        let answer = Answer::local(200, b"OK");
-        let mut record = self.maker.of_transaction(now, Kind::Event, transaction, &answer, None);
+        let response = Response::local(200, b"OK");
+        let mut record = self.maker.of_transaction(now, Kind::Event, transaction, &response, None);
         record.method = b"CANCEL".to_vec();
         out.push(record, CallHash::of(transaction.request().call_id()), sinks);
     }
@@ -342,13 +342,13 @@ impl Engine {
             // The BYE was never answered and never will be: the call goes on.
             self.calls.change(key, |session| session.ending.take_if(|ending| ending.transaction == id));
         }
-        self.end_early(now, &mut transaction, &Answer::local(0, b""), out);
+        self.end_early(now, &mut transaction, &Response::local(0, b""), out);
     }
 
     /// Remembers that a call is not accounted, so that its BYE makes no Stop.
-    pub(super) fn not_accounted(&mut self, now: Now, answer: &Answer<'_>) {
-        let Some(message) = answer.message else { return };
-        if message.method() != Method::Invite || !is_success(answer.code) {
+    pub(super) fn not_accounted(&mut self, now: Now, response: &Response<'_>) {
+        let Some(message) = response.message else { return };
+        if message.method() != Method::Invite || !is_success(response.code) {
             return;
         }
         if self.calls.find(message).is_some() || self.calls.find_ended(message).is_some() {

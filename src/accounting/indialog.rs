@@ -11,7 +11,7 @@ use super::finding::{Finding, Respondent, Way, finding};
 use super::flags::{self, is_success};
 use super::session::{Key, Session};
 use super::stored;
-use super::transaction::{Answer, Transaction};
+use super::transaction::{Response, Transaction};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
 use crate::record::{CallChange, Cause, End, Kind, Party, Record};
@@ -24,31 +24,31 @@ impl Engine {
         now: Now,
         id: ServerId,
         transaction: &Transaction,
-        answer: &Answer<'_>,
+        response: &Response<'_>,
         out: &mut Outcome,
     ) {
         // A call may also have begun while its BYE was on the way.
         let begun = || self.calls.find(transaction.request()).map(|(key, _)| key);
         let Some(key) = transaction.session.or_else(begun) else {
-            return self.stray_bye_answered(now, transaction, answer, out);
+            return self.stray_bye_answered(now, transaction, response, out);
         };
         // Another BYE, or a timer, may have been faster: one Stop is enough. An early dialog ends with its INVITE.
         let is_open = self.calls.get(key).is_some_and(|session| !session.is_early());
         if !is_open {
             return;
         }
-        match transaction.finding(answer) {
+        match transaction.finding(response) {
             Finding::Ended => {
                 let Some(session) = self.calls.remove(key) else { return };
                 let (at, by) =
                     session.ending.map_or((transaction.view.arrived, transaction.sender), |own| (own.at, own.by));
-                let cause = if is_success(answer.code) { Cause::Bye } else { Cause::FailedBye };
-                let record = self.maker.of_transaction(now, Kind::Stop, transaction, answer, Some(&session));
+                let cause = if is_success(response.code) { Cause::Bye } else { Cause::FailedBye };
+                let record = self.maker.of_transaction(now, Kind::Stop, transaction, response, Some(&session));
                 return self.stop(now, Stop { key, session, at, end: End { by, cause } }, record, out);
             }
-            Finding::Doubt => self.doubt_bye(now, key, transaction, answer, Duration::ZERO, out),
-            Finding::Challenged => self.doubt_bye(now, key, transaction, answer, CREDENTIALS_WAIT, out),
-            Finding::Refused => self.event(now, transaction, answer, out),
+            Finding::Doubt => self.doubt_bye(now, key, transaction, response, Duration::ZERO, out),
+            Finding::Challenged => self.doubt_bye(now, key, transaction, response, CREDENTIALS_WAIT, out),
+            Finding::Refused => self.event(now, transaction, response, out),
             Finding::Agreed | Finding::Nothing => {}
         }
         self.calls.change(key, |session| session.ending.take_if(|ending| ending.transaction == id));
@@ -59,7 +59,7 @@ impl Engine {
         &mut self,
         now: Now,
         transaction: &Transaction,
-        answer: &Answer<'_>,
+        response: &Response<'_>,
         out: &mut Outcome,
     ) {
         let request = transaction.request();
@@ -67,43 +67,49 @@ impl Engine {
             // After its Stop nothing follows; of a call that nobody keeps a signed Route is the only witness.
             let has_ended = transaction.session.is_some() || self.calls.find_ended(request).is_some();
             if !has_ended && transaction.view.direction.is_some() {
-                self.stray_reinvite_answered(now, transaction, answer, out);
+                self.stray_reinvite_answered(now, transaction, response, out);
             }
             return;
         };
-        let finding = transaction.finding(answer);
+        let finding = transaction.finding(response);
         match finding {
             Finding::Agreed => {
                 let Some(session) = self.calls.get(key) else { return };
-                let record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, Some(session));
+                let record = self.maker.of_transaction(now, Kind::Interim, transaction, response, Some(session));
                 let sinks = self.maker.modes().live(transaction.marks.accounting);
                 self.push_numbered(key, record, sinks, out);
                 let cseq = request.cseq().0;
-                self.calls.change(key, |session| session.unacknowledged = Some((cseq, answer.code)));
+                self.calls.change(key, |session| session.unacknowledged = Some((cseq, response.code)));
             }
             Finding::Nothing => return,
             Finding::Ended | Finding::Doubt | Finding::Challenged | Finding::Refused => {
                 let session = self.calls.get(key);
                 let sinks =
-                    self.maker.modes().live(flags::failed(self.maker.settings(), transaction.marks, answer.code));
-                let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, answer, session);
-                record.end = Some(transaction.failure(answer));
+                    self.maker.modes().live(flags::failed(self.maker.settings(), transaction.marks, response.code));
+                let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, response, session);
+                record.end = Some(transaction.failure(response));
                 out.push(record, CallHash::of(request.call_id()), sinks);
             }
         }
-        self.change_answered(now, key, transaction, answer, finding, out);
+        self.change_answered(now, key, transaction, response, finding, out);
     }
 
-    fn stray_reinvite_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+    fn stray_reinvite_answered(
+        &mut self,
+        now: Now,
+        transaction: &Transaction,
+        response: &Response<'_>,
+        out: &mut Outcome,
+    ) {
         let call = CallHash::of(transaction.request().call_id());
         let marks = transaction.marks;
-        if is_success(answer.code) {
-            let record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, None);
+        if is_success(response.code) {
+            let record = self.maker.of_transaction(now, Kind::Interim, transaction, response, None);
             out.push(record, call, self.maker.modes().live(marks.accounting));
         } else {
-            let sinks = self.maker.modes().live(flags::failed(self.maker.settings(), marks, answer.code));
-            let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, answer, None);
-            record.end = Some(transaction.failure(answer));
+            let sinks = self.maker.modes().live(flags::failed(self.maker.settings(), marks, response.code));
+            let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, response, None);
+            record.end = Some(transaction.failure(response));
             out.push(record, call, sinks);
         }
     }
@@ -113,14 +119,14 @@ impl Engine {
         &mut self,
         now: Now,
         transaction: &Transaction,
-        answer: &Answer<'_>,
+        response: &Response<'_>,
         out: &mut Outcome,
     ) {
         if self.records_method(transaction.request().method_text()) {
-            self.event(now, transaction, answer, out);
+            self.event(now, transaction, response, out);
         }
         if let Some(key) = transaction.session.filter(|key| self.calls.get(*key).is_some()) {
-            self.change_answered(now, key, transaction, answer, transaction.finding(answer), out);
+            self.change_answered(now, key, transaction, response, transaction.finding(response), out);
         }
     }
 
@@ -130,15 +136,15 @@ impl Engine {
         now: Now,
         key: Key,
         transaction: &Transaction,
-        answer: &Answer<'_>,
+        response: &Response<'_>,
         finding: Finding,
         out: &mut Outcome,
     ) {
         let at = transaction.view.arrived;
         match finding {
             Finding::Agreed => {
-                self.refreshed(now, key, transaction, answer);
-                self.retarget(now, key, transaction, answer);
+                self.refreshed(now, key, transaction, response);
+                self.retarget(now, key, transaction, response);
                 let settles = |session: &Session| {
                     session.doubt.as_deref().is_some_and(|doubt| doubt.ask == transaction.sender.other())
                 };
@@ -150,27 +156,27 @@ impl Engine {
             Finding::Doubt => {
                 let end = End { by: Party::Gateway, cause: Cause::Unreachable };
                 let ask = transaction.sender.other();
-                self.doubt(now, key, Doubt { at, end, ask, code: answer.code, bye: None }, Duration::ZERO, out);
+                self.doubt(now, key, Doubt { at, end, ask, code: response.code, bye: None }, Duration::ZERO, out);
             }
             Finding::Challenged | Finding::Refused | Finding::Nothing => {}
         }
     }
 
     /// The Event of a request, for whoever wants it.
-    fn event(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        let sinks = self.maker.modes().event(self.maker.settings(), transaction.marks, answer.code);
+    fn event(&mut self, now: Now, transaction: &Transaction, response: &Response<'_>, out: &mut Outcome) {
+        let sinks = self.maker.modes().event(self.maker.settings(), transaction.marks, response.code);
         if !sinks.is_empty() {
             let session = transaction.session.and_then(|key| self.calls.get(key));
-            let record = self.maker.of_transaction(now, Kind::Event, transaction, answer, session);
+            let record = self.maker.of_transaction(now, Kind::Event, transaction, response, session);
             out.push(record, CallHash::of(transaction.request().call_id()), sinks);
         }
     }
 
     /// A BYE of a call that nobody knows. Only a 2xx to one that has a signed Route tells of a call that was: by anything
     /// else a sender could make Stops of calls that never were.
-    fn stray_bye_answered(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
+    fn stray_bye_answered(&mut self, now: Now, transaction: &Transaction, response: &Response<'_>, out: &mut Outcome) {
         let request = transaction.request();
-        let is_told = is_success(answer.code) && answer.message.is_some() && transaction.view.direction.is_some();
+        let is_told = is_success(response.code) && response.message.is_some() && transaction.view.direction.is_some();
         // A BYE may also end an early dialog (RFC 3261 §15), which is no call yet: its INVITE tells.
         if !is_told || transaction.is_early || self.calls.find_ended(request).is_some() {
             return;
@@ -183,7 +189,7 @@ impl Engine {
             if sinks.is_empty() {
                 continue;
             }
-            let mut record = self.maker.of_transaction(now, kind, transaction, answer, None);
+            let mut record = self.maker.of_transaction(now, kind, transaction, response, None);
             record.times.event = transaction.view.arrived.wall;
             record.times.ended = Some(transaction.view.arrived.wall);
             record.end = Some(end);
@@ -213,8 +219,8 @@ impl Engine {
     }
 
     /// A refresh of the session timer: the 2xx says how long it runs now (RFC 4028 §8.1, §9).
-    fn refreshed(&mut self, now: Now, key: Key, transaction: &Transaction, answer: &Answer<'_>) {
-        let timer_s = session_expires(answer.message);
+    fn refreshed(&mut self, now: Now, key: Key, transaction: &Transaction, response: &Response<'_>) {
+        let timer_s = session_expires(response.message);
         let expiry = self.maker.expiry(now, timer_s);
         // Who may not be an end of the call cannot make it end sooner.
         let set = self.calls.get(key).and_then(|session| session.alarms.expiry);
@@ -234,16 +240,16 @@ impl Engine {
 
 impl Transaction {
     /// Who gave this final response.
-    fn answered_by(&self, answer: &Answer<'_>) -> Respondent {
-        match answer.message {
+    fn answered_by(&self, response: &Response<'_>) -> Respondent {
+        match response.message {
             Some(_) => Respondent::Peer,
             None => self.respondent.unwrap_or(Respondent::Gateway),
         }
     }
 
     /// What this final response says about the call.
-    fn finding(&self, answer: &Answer<'_>) -> Finding {
+    fn finding(&self, response: &Response<'_>) -> Finding {
         let way = Way::of(self.view.course, self.whence, self.is_to_moved);
-        finding(self.method(), way, self.answered_by(answer), answer.code)
+        finding(self.method(), way, self.answered_by(response), response.code)
     }
 }

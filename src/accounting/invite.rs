@@ -11,7 +11,7 @@ use super::finding::Respondent;
 use super::flags;
 use super::session::{Key, Opening, Session, hash};
 use super::stored;
-use super::transaction::{Answer, PROVISIONALS_MAX, Transaction};
+use super::transaction::{PROVISIONALS_MAX, Response, Transaction};
 use super::{Outcome, fields, session};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
@@ -44,7 +44,7 @@ impl Engine {
             }
             let best = &round.attempts[best];
             if transaction.targets() == Targets::Forward || round.redirected {
-                transaction.is_cut |= self.add_leg(now, &mut transaction, &Answer::of_attempt(best));
+                transaction.is_cut |= self.add_leg(now, &mut transaction, &Response::of_attempt(best));
                 transaction.forwarder = best.uri.clone();
             }
             transaction.is_sent_on = round.redirected;
@@ -58,8 +58,10 @@ impl Engine {
 
     /// The Missed record of one target, with its leg.
     fn missed_attempt(&mut self, now: Now, transaction: &mut Transaction, attempt: &FinalResponse, out: &mut Outcome) {
-        let answer = Answer::of_attempt(attempt);
-        self.with_leg(now, transaction, &answer, |engine, transaction| engine.missed(now, transaction, &answer, out));
+        let response = Response::of_attempt(attempt);
+        self.with_leg(now, transaction, &response, |engine, transaction| {
+            engine.missed(now, transaction, &response, out);
+        });
     }
 
     /// Makes something of a request as if it had the leg of this response, which is none that sends the call on.
@@ -67,11 +69,11 @@ impl Engine {
         &mut self,
         now: Now,
         transaction: &mut Transaction,
-        answer: &Answer<'_>,
+        response: &Response<'_>,
         make: impl FnOnce(&mut Self, &mut Transaction) -> T,
     ) -> T {
         let (legs, was_cut) = (transaction.legs.len(), transaction.is_cut);
-        transaction.is_cut |= self.add_leg(now, transaction, answer);
+        transaction.is_cut |= self.add_leg(now, transaction, response);
         let made = make(self, transaction);
         transaction.legs.truncate(legs);
         transaction.is_cut = was_cut;
@@ -111,7 +113,7 @@ impl Engine {
     pub(super) fn add_legs_of_route(&self, now: Now, transaction: &mut Transaction) {
         let values = transaction.leg_values.iter().map(|list| list.values.len()).max().unwrap_or(0);
         for leg in 1..values {
-            transaction.is_cut |= self.add_leg(now, transaction, &Answer::local(0, b""));
+            transaction.is_cut |= self.add_leg(now, transaction, &Response::local(0, b""));
             if let Some(dst) = transaction.leg_value("dst", leg - 1) {
                 transaction.forwarder = Bytes::copy_from_slice(dst);
             }
@@ -119,43 +121,49 @@ impl Engine {
     }
 
     /// Adds the leg of a branch; whether it was cut.
-    fn add_leg(&self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>) -> bool {
+    fn add_leg(&self, now: Now, transaction: &mut Transaction, response: &Response<'_>) -> bool {
         if self.maker.settings().leg_fields.is_empty() {
             return false;
         }
-        let (leg, is_cut) = self.maker.leg(now, transaction, answer);
+        let (leg, is_cut) = self.maker.leg(now, transaction, response);
         fields::push_leg(&mut transaction.legs, leg) || is_cut
     }
 
     /// The record of one failed attempt.
-    fn missed(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        let sinks = flags::missed(self.maker.settings(), transaction.marks, answer.code);
+    fn missed(&mut self, now: Now, transaction: &mut Transaction, response: &Response<'_>, out: &mut Outcome) {
+        let sinks = flags::missed(self.maker.settings(), transaction.marks, response.code);
         if sinks.is_empty() {
             return;
         }
-        let cause = transaction.failure(answer).cause;
+        let cause = transaction.failure(response).cause;
         if cause == Cause::Elsewhere && !transaction.is_won && !self.maker.settings().missed_elsewhere {
             return;
         }
-        let record = self.failure(now, Kind::Missed, transaction, answer);
+        let record = self.failure(now, Kind::Missed, transaction, response);
         if matches!(cause, Cause::Cancelled | Cause::Elsewhere) {
             transaction.told = transaction.told.or(sinks);
         }
         out.push(record, CallHash::of(transaction.request().call_id()), sinks);
     }
 
-    fn failure(&mut self, now: Now, kind: Kind, transaction: &Transaction, answer: &Answer<'_>) -> Record {
-        let mut record = self.maker.of_transaction(now, kind, transaction, answer, None);
+    fn failure(&mut self, now: Now, kind: Kind, transaction: &Transaction, response: &Response<'_>) -> Record {
+        let mut record = self.maker.of_transaction(now, kind, transaction, response, None);
         record.times.ended = Some(now.wall);
         record.times.setup = Some(now.mono.since(transaction.view.arrived.mono));
-        record.end = Some(transaction.failure(answer));
+        record.end = Some(transaction.failure(response));
         record
     }
 
     /// The caller gets a final answer of 300 or more.
-    pub(super) fn refused(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        let behind = transaction.behind(answer).cloned();
-        let decisive = behind.as_ref().map_or(*answer, Answer::of_attempt);
+    pub(super) fn refused(
+        &mut self,
+        now: Now,
+        transaction: &mut Transaction,
+        response: &Response<'_>,
+        out: &mut Outcome,
+    ) {
+        let behind = transaction.behind(response).cloned();
+        let decisive = behind.as_ref().map_or(*response, Response::of_attempt);
         let is_leg_due =
             transaction.is_tried && !transaction.is_sent_on && transaction.targets() == Targets::Alternatives;
         if is_leg_due {
@@ -167,21 +175,27 @@ impl Engine {
         if !transaction.is_tried || !is_told {
             self.missed(now, transaction, &decisive, out);
         }
-        self.end_early(now, transaction, answer, out);
-        let failed = flags::failed(self.maker.settings(), transaction.marks, answer.code);
+        self.end_early(now, transaction, response, out);
+        let failed = flags::failed(self.maker.settings(), transaction.marks, response.code);
         let sinks = SinkMask(failed.0 & !transaction.told.0);
         if !sinks.is_empty() {
-            let record = self.failure(now, Kind::Failed, transaction, answer);
+            let record = self.failure(now, Kind::Failed, transaction, response);
             out.push(record, CallHash::of(transaction.request().call_id()), sinks);
         }
     }
 
     /// A 2xx to an initial INVITE: opens a session, or answers one that early media has opened.
-    pub(super) fn started(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        let key = key_of(transaction, answer);
+    pub(super) fn started(
+        &mut self,
+        now: Now,
+        transaction: &mut Transaction,
+        response: &Response<'_>,
+        out: &mut Outcome,
+    ) {
+        let key = key_of(transaction, response);
         let accounting = transaction.marks.accounting;
         if accounting.is_empty() {
-            self.not_accounted(now, answer);
+            self.not_accounted(now, response);
             return;
         }
         let cseq = transaction.request().cseq().0;
@@ -193,16 +207,16 @@ impl Engine {
             // Sent again by a caller that never saw the answer, because the gateway was restarted.
             Some(session) if session.cseq == cseq => return,
             // A re-INVITE of a peer without tags (RFC 2543), answered from where the call is.
-            Some(session) if !session.is_early() && session.is_without_tags(answer) => {
-                return self.untagged_reinvite_answered(now, key, transaction, answer, out);
+            Some(session) if !session.is_early() && session.is_without_tags(response) => {
+                return self.untagged_reinvite_answered(now, key, transaction, response, out);
             }
             // Another INVITE outside of the dialog, answered with its tags: its callee could take the call over.
             Some(_) => return,
         };
-        let mut record = self.with_leg(now, transaction, answer, |engine, transaction| {
-            engine.maker.of_transaction(now, kind, transaction, answer, None)
+        let mut record = self.with_leg(now, transaction, response, |engine, transaction| {
+            engine.maker.of_transaction(now, kind, transaction, response, None)
         });
-        let mut session = self.opened(now, transaction, answer, &record);
+        let mut session = self.opened(now, transaction, response, &record);
         record.number = if kind == Kind::Start { Some(0) } else { session.take_number() };
         record.times.answered = session.answered.map(|answered| answered.wall);
         record.times.setup = session.setup();
@@ -219,19 +233,19 @@ impl Engine {
         now: Now,
         key: Key,
         transaction: &Transaction,
-        answer: &Answer<'_>,
+        response: &Response<'_>,
         out: &mut Outcome,
     ) {
         let session = self.calls.get(key);
-        let record = self.maker.of_transaction(now, Kind::Interim, transaction, answer, session);
+        let record = self.maker.of_transaction(now, Kind::Interim, transaction, response, session);
         let sinks = self.maker.modes().live(transaction.marks.accounting);
         self.push_numbered(key, record, sinks, out);
     }
 
     /// The session that an answered INVITE opens, or goes on with.
-    fn opened(&self, now: Now, transaction: &Transaction, answer: &Answer<'_>, record: &Record) -> Box<Session> {
-        let key = key_of(transaction, answer);
-        let mut session = self.opening(transaction, answer, record);
+    fn opened(&self, now: Now, transaction: &Transaction, response: &Response<'_>, record: &Record) -> Box<Session> {
+        let key = key_of(transaction, response);
+        let mut session = self.opening(transaction, response, record);
         session.answered = Some(now);
         if let Some(before) = self.calls.get(key) {
             session.boot = before.boot;
@@ -243,24 +257,24 @@ impl Engine {
             session.next_number = before.next_number;
         }
         session.alive = now;
-        session.unacknowledged = Some((session.cseq, answer.code));
-        session.timer_s = super::engine::session_expires(answer.message);
+        session.unacknowledged = Some((session.cseq, response.code));
+        session.timer_s = super::engine::session_expires(response.message);
         session.alarms = self.maker.alarms(now, &session);
         session.alarms.settle = Some(now.mono + self.maker.settings().ack_wait + ACK_GRACE);
-        session.ends = Ends::of(transaction, answer, now.wall);
+        session.ends = Ends::of(transaction, response, now.wall);
         session.alarms.ping = session.ends.as_ref().and_then(|_| self.first_ping(now, key));
         session
     }
 
-    fn opening(&self, transaction: &Transaction, answer: &Answer<'_>, record: &Record) -> Box<Session> {
+    fn opening(&self, transaction: &Transaction, response: &Response<'_>, record: &Record) -> Box<Session> {
         let request = transaction.request();
         // Back to the order of creation.
         let legs = fields::ordered(self.maker.settings(), record.legs.clone());
         Box::new(Session::open(&Opening {
             call_id: request.call_id(),
             from_tag: request.from_tag(),
-            to_tag: answer.to_tag(),
-            reason: answer.reason,
+            to_tag: response.to_tag(),
+            reason: response.reason,
             table: transaction.table(),
             fields: &record.fields,
             own_fields: transaction.fields().map_or(0, |fields| fields.own),
@@ -270,7 +284,7 @@ impl Engine {
             boot: self.maker.boot(),
             created: transaction.view.arrived,
             cseq: request.cseq().0,
-            code: answer.code,
+            code: response.code,
         }))
     }
 
@@ -296,26 +310,27 @@ impl Engine {
         let Some(mut transaction) = self.transactions.take(id) else { return };
         let accounting = transaction.marks.accounting;
         if transaction.method() == Method::Invite && !accounting.is_empty() && is_new(&mut transaction, message) {
-            let answer = Answer {
+            let response = Response {
                 code: message.code(),
                 reason: message.reason(),
                 message: Some(message),
-                ..Answer::local(0, b"")
+                ..Response::local(0, b"")
             };
             if transaction.is_initial_invite() {
-                self.early(now, &mut transaction, &answer, out);
+                self.early(now, &mut transaction, &response, out);
             } else if transaction.view.course == Course::Dialog
                 && let Some(key) = transaction.session.filter(|key| self.calls.get(*key).is_some())
             {
-                let record = self.maker.of_transaction(now, Kind::Interim, &transaction, &answer, self.calls.get(key));
+                let record =
+                    self.maker.of_transaction(now, Kind::Interim, &transaction, &response, self.calls.get(key));
                 self.push_numbered(key, record, self.maker.modes().live(accounting), out);
             }
         }
         self.transactions.put_back(id, transaction);
     }
 
-    fn early(&mut self, now: Now, transaction: &mut Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        let key = key_of(transaction, answer);
+    fn early(&mut self, now: Now, transaction: &mut Transaction, response: &Response<'_>, out: &mut Outcome) {
+        let key = key_of(transaction, response);
         let sinks = self.maker.modes().live(transaction.marks.accounting);
         // Who takes one record at the end is not told of early media; and what cannot be kept could not be ended.
         if sinks.is_empty() || !self.has_room(key) {
@@ -326,14 +341,14 @@ impl Engine {
             return; // It has ended already.
         }
         let kind = if is_known { Kind::Interim } else { Kind::Start };
-        let mut record = self.with_leg(now, transaction, answer, |engine, transaction| {
-            engine.maker.of_transaction(now, kind, transaction, answer, None)
+        let mut record = self.with_leg(now, transaction, response, |engine, transaction| {
+            engine.maker.of_transaction(now, kind, transaction, response, None)
         });
         if is_known {
             return self.push_numbered(key, record, sinks, out);
         }
         record.number = Some(0);
-        let session = self.opening(transaction, answer, &record);
+        let session = self.opening(transaction, response, &record);
         transaction.opened.push(key);
         self.store(key, session, out);
         out.push(record, key.call(), sinks);
@@ -344,7 +359,7 @@ impl Engine {
         &mut self,
         now: Now,
         transaction: &mut Transaction,
-        answer: &Answer<'_>,
+        response: &Response<'_>,
         out: &mut Outcome,
     ) {
         for key in std::mem::take(&mut transaction.opened) {
@@ -354,10 +369,10 @@ impl Engine {
             let Some(session) = self.calls.remove(key) else { continue };
             // Without a refusal another branch has won, and the gateway has given this one up.
             let lost = End { by: Party::Gateway, cause: Cause::Elsewhere };
-            let end = if answer.code == 0 { lost } else { transaction.failure(answer) };
+            let end = if response.code == 0 { lost } else { transaction.failure(response) };
             let mut record = self.maker.of_session(now, Kind::Stop, &session);
-            record.code = answer.code;
-            record.reason = answer.reason.to_vec();
+            record.code = response.code;
+            record.reason = response.reason.to_vec();
             record.times.ended = Some(now.wall);
             record.end = Some(end);
             record.number = session.next_number.map(NonZeroU32::get);
@@ -371,9 +386,9 @@ impl Engine {
 const ACK_GRACE: Duration = Duration::from_secs(1);
 
 /// The dialog of an answer to an initial INVITE.
-fn key_of(transaction: &Transaction, answer: &Answer<'_>) -> Key {
+fn key_of(transaction: &Transaction, response: &Response<'_>) -> Key {
     let request = transaction.request();
-    Key::of(request.call_id(), request.from_tag(), answer.to_tag())
+    Key::of(request.call_id(), request.from_tag(), response.to_tag())
 }
 
 /// Whether a provisional answer has not been seen yet: one sent again has the same tag, code, RSeq and body.

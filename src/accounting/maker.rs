@@ -3,7 +3,7 @@
 use super::flags::Modes;
 use super::session::{self, Session, Text};
 use super::settings::Settings;
-use super::transaction::{Answer, Transaction};
+use super::transaction::{Response, Transaction};
 use super::{Made, Outcome, fields};
 use crate::clock::{Now, Timestamp};
 use crate::ids::{CallHash, RecordId, RecordIds, SinkMask};
@@ -58,11 +58,11 @@ impl Maker {
         now: Now,
         kind: Kind,
         transaction: &Transaction,
-        answer: &Answer<'_>,
+        response: &Response<'_>,
         session: Option<&Session>,
     ) -> Record {
         let request = transaction.request();
-        let context = self.context(now, transaction, answer);
+        let context = self.context(now, transaction, response);
         let templates = transaction.fields().map_or(&self.settings.fields[..], |fields| &fields.all);
         let (own, mut is_cut) = fields::evaluate(templates, &context);
         let is_later = matches!(kind, Kind::Interim | Kind::Stop);
@@ -74,7 +74,7 @@ impl Maker {
         let fields = fields::frozen(fields, &self.settings.frozen_fields, session);
         let legs = session.map_or_else(|| transaction.legs.clone(), Session::legs);
         is_cut |= transaction.is_cut || session.is_some_and(|session| session.is_cut);
-        let (mut from_tag, mut to_tag) = (request.from_tag(), answer.to_tag());
+        let (mut from_tag, mut to_tag) = (request.from_tag(), response.to_tag());
         if to_tag.is_empty() {
             to_tag = request.to_tag();
         }
@@ -97,8 +97,8 @@ impl Maker {
             to_tag: to_tag.to_vec(),
             call_id: request.call_id().to_vec(),
             cseq: request.cseq().0,
-            code: answer.code,
-            reason: answer.reason.to_vec(),
+            code: response.code,
+            reason: response.reason.to_vec(),
             in_dialog: transaction.view.in_dialog,
             session: session::hex(name),
             multi_session: session::hex(multi),
@@ -138,33 +138,33 @@ impl Maker {
     }
 
     /// The fields of one leg, from the party that sent the call on to the target of `answer`; whether one was cut.
-    pub(super) fn leg(&self, now: Now, transaction: &Transaction, answer: &Answer<'_>) -> (Fields, bool) {
+    pub(super) fn leg(&self, now: Now, transaction: &Transaction, response: &Response<'_>) -> (Fields, bool) {
         let request = transaction.request();
         let caller = request.from().map_or(&b""[..], |from| from.uri);
         let before = if transaction.forwarder.is_empty() { caller } else { &transaction.forwarder };
         // It is not among them yet.
         let leg = transaction.legs.len();
         let src = transaction.leg_value("src", leg).unwrap_or(before);
-        let dst = transaction.leg_value("dst", leg).unwrap_or_else(|| target(request, answer));
+        let dst = transaction.leg_value("dst", leg).unwrap_or_else(|| target(request, response));
         let avps = (!transaction.leg_values.is_empty()).then(|| transaction.avps_of_leg(leg));
-        let mut context = self.context(now, transaction, answer);
+        let mut context = self.context(now, transaction, response);
         if let Some(avps) = &avps {
             context.avps = avps;
         }
-        let cause = (answer.code >= 300).then(|| transaction.failure(answer).cause);
-        context.leg = Some(Leg { src, dst, code: answer.code, cause });
+        let cause = (response.code >= 300).then(|| transaction.failure(response).cause);
+        context.leg = Some(Leg { src, dst, code: response.code, cause });
         fields::evaluate(&self.settings.leg_fields, &context)
     }
 
-    fn context<'a>(&self, now: Now, transaction: &'a Transaction, answer: &Answer<'a>) -> Context<'a> {
-        let reply_arrival = answer.source.map(|source| Arrival { source, local: None, transport: None });
+    fn context<'a>(&self, now: Now, transaction: &'a Transaction, response: &Response<'a>) -> Context<'a> {
+        let reply_arrival = response.source.map(|source| Arrival { source, local: None, transport: None });
         Context {
             arrival: Some(self.arrival(transaction.view.peer)),
-            sent_uri: (!answer.uri.is_empty()).then_some(answer.uri),
-            reply: answer.message,
+            sent_uri: (!response.uri.is_empty()).then_some(response.uri),
+            reply: response.message,
             reply_arrival,
-            code: answer.code,
-            reason: answer.reason,
+            code: response.code,
+            reason: response.reason,
             attempts: &transaction.attempts,
             parties: transaction.parties,
             ..Context::new(transaction.request(), &transaction.avps, now.wall)
@@ -187,8 +187,8 @@ impl Maker {
 }
 
 /// What an answer's branch was sent to: the leg's target.
-pub(super) fn target<'a>(request: &'a Message, answer: &Answer<'a>) -> &'a [u8] {
-    if answer.uri.is_empty() { request.request_uri() } else { answer.uri }
+pub(super) fn target<'a>(request: &'a Message, response: &Response<'a>) -> &'a [u8] {
+    if response.uri.is_empty() { request.request_uri() } else { response.uri }
 }
 
 fn times(now: Now, created: Timestamp) -> Times {

@@ -5,7 +5,7 @@
 //! their mode, and depends on nothing that comes later.
 
 use super::engine::Engine;
-use super::transaction::{Answer, Transaction};
+use super::transaction::{Response, Transaction};
 use super::{Outcome, fields};
 use crate::clock::Now;
 use crate::ids::CallHash;
@@ -30,8 +30,8 @@ impl Engine {
             }
         };
         let session = transaction.session.and_then(|key| self.calls.get(key));
-        let answer = Answer::local(code, &reason);
-        let mut record = self.maker.of_transaction(now, Kind::Event, transaction, &answer, session);
+        let response = Response::local(code, &reason);
+        let mut record = self.maker.of_transaction(now, Kind::Event, transaction, &response, session);
         let (fields, is_cut) = fields::limited(fields);
         record.fields = fields::merge(fields, record.fields);
         record.shortened |= is_cut;

@@ -95,9 +95,9 @@ impl Engine {
 
     /// Whether this 2xx to an INVITE opened a call that an earlier process has recorded: it may go to the caller.
     #[must_use]
-    pub fn awaits(&self, now: Now, answer: &Message) -> bool {
-        let key = Key::of(answer.call_id(), answer.from_tag(), answer.to_tag());
-        self.resent.has(now, answer)
-            && self.calls.get(key).is_some_and(|session| session.cseq == answer.cseq().0 && !session.is_early())
+    pub fn awaits(&self, now: Now, response: &Message) -> bool {
+        let key = Key::of(response.call_id(), response.from_tag(), response.to_tag());
+        self.resent.has(now, response)
+            && self.calls.get(key).is_some_and(|session| session.cseq == response.cseq().0 && !session.is_early())
     }
 }

@@ -13,7 +13,7 @@ use super::flags::is_success;
 use super::notice::{Notice, Noticed};
 use super::session::{self, Session, Text};
 use super::settings::Revival;
-use super::transaction::{Answer, Transaction};
+use super::transaction::{Response, Transaction};
 use crate::clock::Now;
 use crate::record::{Kind, Value};
 use crate::sip::message::{Message, Method, Name};
@@ -39,8 +39,14 @@ const CONTINUES: &str = "continues";
 
 impl Engine {
     /// A request of an ended call has its final response.
-    pub(super) fn came_back(&mut self, now: Now, transaction: &Transaction, answer: &Answer<'_>, out: &mut Outcome) {
-        if !is_success(answer.code) || answer.message.is_none() {
+    pub(super) fn came_back(
+        &mut self,
+        now: Now,
+        transaction: &Transaction,
+        response: &Response<'_>,
+        out: &mut Outcome,
+    ) {
+        if !is_success(response.code) || response.message.is_none() {
             return;
         }
         let Some((key, _)) = self.calls.find_ended(transaction.request()) else { return };

@@ -19,7 +19,7 @@ use super::alarms::Alarms;
 use super::doubt::Doubt;
 use super::ends::{Ends, names};
 use super::stored::VERSION;
-use super::transaction::Answer;
+use super::transaction::Response;
 
 /// Name of a stored call: a hash of its Call-ID and one of the whole dialog.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -316,9 +316,9 @@ impl Session {
     }
 
     /// Whether it has no To tag, and a response comes from where its callee is.
-    pub(super) fn is_without_tags(&self, answer: &Answer<'_>) -> bool {
+    pub(super) fn is_without_tags(&self, response: &Response<'_>) -> bool {
         let known = self.ends.as_ref().and_then(|ends| ends.known(Party::Caller));
-        let is_there = answer.message.is_some_and(|message| known.is_none_or(|known| names(message, known.target)));
+        let is_there = response.message.is_some_and(|message| known.is_none_or(|known| names(message, known.target)));
         self.text(Text::ToTag).is_empty() && is_there
     }
 

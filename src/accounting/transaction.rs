@@ -158,34 +158,36 @@ impl Transaction {
     /// Notes a target that was tried in vain; beyond [`LEGS_MAX`] only the last ones are left out.
     pub(super) fn note(&mut self, attempt: &FinalResponse) {
         if self.attempts.len() < LEGS_MAX {
-            let cause = self.failure(&Answer::of_attempt(attempt)).cause;
+            let cause = self.failure(&Response::of_attempt(attempt)).cause;
             self.attempts.push(Tried { uri: attempt.uri.clone(), code: attempt.code, cause });
         }
     }
 
     /// The attempt behind an answer that the gateway makes of its 503.
-    pub(super) fn behind(&self, answer: &Answer<'_>) -> Option<&FinalResponse> {
-        self.unavailable.as_deref().filter(|_| answer.code == 500 && answer.message.is_none() && !answer.is_attempt)
+    pub(super) fn behind(&self, response: &Response<'_>) -> Option<&FinalResponse> {
+        self.unavailable
+            .as_deref()
+            .filter(|_| response.code == 500 && response.message.is_none() && !response.is_attempt)
     }
 
     /// Who ended an attempt that failed, and why.
-    pub(super) fn failure(&self, answer: &Answer<'_>) -> End {
-        if let Some(attempt) = self.behind(answer) {
-            return self.failure(&Answer::of_attempt(attempt));
+    pub(super) fn failure(&self, response: &Response<'_>) -> End {
+        if let Some(attempt) = self.behind(response) {
+            return self.failure(&Response::of_attempt(attempt));
         }
-        let is_local = answer.message.is_none();
+        let is_local = response.message.is_none();
         let withdrawn = match self.withdrawal {
             Withdrawal::GivenUp => Cause::Cancelled,
             Withdrawal::Elsewhere => Cause::Elsewhere,
         };
-        let (by, cause) = match answer.code {
+        let (by, cause) = match response.code {
             487 if self.is_cancelled => (Party::Caller, withdrawn),
             _ if self.is_cancelled && is_local => (Party::Caller, withdrawn),
             487 if self.is_hung_up => (Party::Caller, Cause::Cancelled),
             487 if self.is_won => (Party::Gateway, Cause::Elsewhere),
             _ if self.is_won && is_local => (Party::Gateway, Cause::Elsewhere),
             408 if is_local => (Party::Gateway, Cause::Timeout),
-            503 if is_local && answer.is_attempt => (Party::Gateway, Cause::Unreachable),
+            503 if is_local && response.is_attempt => (Party::Gateway, Cause::Unreachable),
             _ if is_local => (Party::Gateway, Cause::Refused),
             408 => (Party::Callee, Cause::Timeout),
             _ => (Party::Callee, Cause::Refused),
@@ -204,7 +206,7 @@ pub(super) struct LegValues {
 
 /// An answer, or what stands for one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answer<'a> {
+pub(super) struct Response<'a> {
     pub(super) code: u16,
     pub(super) reason: &'a [u8],
     /// `None` when the gateway made it.
@@ -217,7 +219,7 @@ pub(super) struct Answer<'a> {
     pub(super) is_attempt: bool,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> Response<'a> {
     pub(super) fn of_attempt(attempt: &'a FinalResponse) -> Self {
         Self {
             code: attempt.code,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Outcome;
 use super::engine::Engine;
 use super::session::{Key, Session};
-use super::transaction::{Answer, Transaction};
+use super::transaction::{Response, Transaction};
 use crate::clock::{Instant, Now};
 use crate::record::{Cause, Party};
 use crate::sip::message::Message;
@@ -162,11 +162,11 @@ impl Engine {
     }
 
     /// A target refresh was answered 2xx (RFC 3261 §12.2).
-    pub(super) fn retarget(&mut self, now: Now, key: Key, transaction: &Transaction, answer: &Answer<'_>) {
+    pub(super) fn retarget(&mut self, now: Now, key: Key, transaction: &Transaction, response: &Response<'_>) {
         let has_moved = self.calls.touch(key, |session| {
             let ends = session.ends.as_mut()?;
             let sender = (transaction.sender, transaction.view.peer.addr);
-            Some(ends.retarget(sender, transaction.request(), answer.message))
+            Some(ends.retarget(sender, transaction.request(), response.message))
         });
         if has_moved.flatten() == Some(true) {
             self.calls.store_later(key, now.mono);
