@@ -116,7 +116,7 @@ const fn plain(name: &'static str, symbol: Symbol, meaning: &'static str, reply:
 }
 
 const NOTHING: &str = "nothing";
-const SAME: &str = "the same header of the answer";
+const SAME: &str = "the same header of the response";
 const ALWAYS: &str = "the same";
 
 use AddrPart::{Display, Host as AddrHost, Param, Uri as AddrUri, User as AddrUser};
@@ -124,7 +124,7 @@ use Symbol::{Addr, Auth, From, Line, ReceivedUri, SentUri, To};
 use UriPart::{Host, Port, Protocol, User, Whole};
 
 const VARIABLES: &[Variable] = &[
-    plain("rm", Symbol::Method, "method", "method of the answer's CSeq"),
+    plain("rm", Symbol::Method, "method", "method of the response's CSeq"),
     plain("ru", SentUri(Whole), "Request-URI as sent on", NOTHING),
     plain("rU", SentUri(User), "user of the Request-URI as sent on", NOTHING),
     plain("rd", SentUri(Host), "host of the Request-URI as sent on", NOTHING),
@@ -159,26 +159,26 @@ const VARIABLES: &[Variable] = &[
         name: "ct",
         argument: Argument::None,
         meaning: "Contact: the first value; [i] another one, [*] all",
-        reply: "Contact of the answer",
+        reply: "Contact of the response",
         has_index: true,
         symbol: Symbol::Contact,
     },
-    plain("si", Symbol::SourceIp, "address the request came from", "address the answer came from, when known"),
-    plain("sp", Symbol::SourcePort, "port the request came from", "port the answer came from, when known"),
-    plain("Ri", Symbol::LocalIp, "our address it came in on", "our address the answer came in on, when known"),
-    plain("Rp", Symbol::LocalPort, "our port it came in on", "our port the answer came in on, when known"),
-    plain("proto", Symbol::Transport, "transport it came by: udp, tcp, tls", "transport of the answer, when known"),
-    plain("ua", Symbol::UserAgent, "User-Agent", "User-Agent of the answer, else its Server"),
+    plain("si", Symbol::SourceIp, "address the request came from", "address the response came from, when known"),
+    plain("sp", Symbol::SourcePort, "port the request came from", "port the response came from, when known"),
+    plain("Ri", Symbol::LocalIp, "our address it came in on", "our address the response came in on, when known"),
+    plain("Rp", Symbol::LocalPort, "our port it came in on", "our port the response came in on, when known"),
+    plain("proto", Symbol::Transport, "transport it came by: udp, tcp, tls", "transport of the response, when known"),
+    plain("ua", Symbol::UserAgent, "User-Agent", "User-Agent of the response, else its Server"),
     Variable {
         name: "hdr",
         argument: Argument::Header,
         meaning: "body of the first header line of that name; [i] another one, [*] all",
-        reply: "header of the answer",
+        reply: "header of the response",
         has_index: true,
         symbol: Symbol::Header,
     },
-    plain("rs", Symbol::Code, "code of the answer", ALWAYS),
-    plain("rr", Symbol::Reason, "reason phrase of the answer", ALWAYS),
+    plain("rs", Symbol::Code, "code of the response", ALWAYS),
+    plain("rr", Symbol::Reason, "reason phrase of the response", ALWAYS),
     plain("T_reply_code", Symbol::Code, "final code of the transaction", ALWAYS),
     Variable {
         name: "avp",
@@ -193,7 +193,7 @@ const VARIABLES: &[Variable] = &[
         name: "leg",
         argument: Argument::Leg,
         meaning: "of a leg, in leg fields only: src (caller, or the target before that sent the call on), dst (target), \
-                  code (its final answer), cause (why it came to nothing)",
+                  code (its final response), cause (why it came to nothing)",
         reply: ALWAYS,
         has_index: false,
         symbol: Symbol::Leg,
@@ -230,10 +230,10 @@ const VARIABLES: &[Variable] = &[
     plain("dir", Addr(Name::Diversion, Param("reason")), "reason of the newest Diversion", SAME),
     plain("rt", Addr(Name::ReferTo, AddrUri), "URI of Refer-To", SAME),
     plain("cT", Line(Name::ContentType), "Content-Type", SAME),
-    plain("cl", Symbol::BodyBytes, "octets of the body", "octets of the answer's body"),
-    plain("rb", Symbol::Body, "body", "body of the answer"),
-    plain("mb", Symbol::Message, "the whole message", "the whole answer"),
-    plain("ml", Symbol::MessageBytes, "octets of the message", "octets of the answer"),
+    plain("cl", Symbol::BodyBytes, "octets of the body", "octets of the response's body"),
+    plain("rb", Symbol::Body, "body", "body of the response"),
+    plain("mb", Symbol::Message, "the whole message", "the whole response"),
+    plain("ml", Symbol::MessageBytes, "octets of the message", "octets of the response"),
     plain("Ts", Symbol::NowSecs, "seconds since 1970 (UTC) at the instant of the record", ALWAYS),
     plain("Tsm", Symbol::NowMicros, "microseconds within that second", ALWAYS),
     plain("Tf", Symbol::NowText, "that instant as RFC 3339 text in UTC", ALWAYS),
