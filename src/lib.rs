@@ -1,7 +1,7 @@
 //! Tollgate, an accounting gateway for SIP.
 //!
 //! It stands in the SIP path as a transaction-stateful, record-routing proxy, turns what passes into accounting
-//! records, commits each record to a durable queue before the answer leaves, and delivers it from there.
+//! records, commits each record to a durable queue before the response leaves, and delivers it from there.
 //!
 //! # The life of a call
 //!
@@ -14,15 +14,15 @@
 //! 3. For a new request the machine asks how to treat it. The shard's [`policy::Policy`] decides, by the routes as a rule
 //!    (`src/shard/tests/policy.rs` is an example of another one): targets, and which sinks are told of what. When a round of branches has failed it is asked again. A target that is a name is asked of the resolver ([`front::resolver`]), a thread of its own.
 //! 4. What happens to the transaction, a [`sip::stack::Event`], goes to [`accounting::Engine`], which keeps the calls and makes the records.
-//!    Which answer to which BYE ends a call is one table, `accounting::finding`.
+//!    Which response to which BYE ends a call is one table, `accounting::finding`.
 //! 5. A [`record::Record`] is a fact in values. It is encoded by [`record::codec`] and handed over with the changes to the
 //!    calls in progress as one [`record::Commit`], to the only thread that touches the disk ([`queue::thread`]).
-//!    **The final answer waits** in `shard::held` until the receipt says that its record is on disk; when the disk takes
+//!    **The final response waits** in `shard::held` until the receipt says that its record is on disk; when the disk takes
 //!    longer than `queue.commit_wait_max_ms` it leaves all the same, counted, and new calls are refused.
 //! 6. The queue lends the record to each sink that wants it, in order within a session, until the sink settles it
 //!    ([`queue::Queue`]). `sinks::worker` is the loop of a sink on the delivery thread: lease, render, send, settle.
 //! 7. A sink renders the record ([`sinks::mapping`] has what all of them do alike) and gives it to its protocol machine:
-//!    [`radius::client`] with windows, fail-over and back-off, or [`diameter::route`] over [`diameter::peer`]. An answer
+//!    [`radius::client`] with windows, fail-over and back-off, or [`diameter::route`] over [`diameter::peer`]. A response
 //!    counts only if it is authentic: `radius::client::signing` checks it, `radius::authenticator` computes it; what a
 //!    forged one means is said in `radius::client::receiving` for datagrams, in `radius::client::streams` for connections.
 //!

@@ -220,7 +220,7 @@ impl Stop {
     }
 }
 
-/// What stands for a reason phrase where no answer is.
+/// What stands for a reason phrase where no response is.
 const fn phrase(cause: Cause) -> &'static [u8] {
     match cause {
         Cause::SessionTimer => b"Session timer expired",

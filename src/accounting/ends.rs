@@ -33,7 +33,7 @@ pub(super) struct Ends {
     /// The texts of [`Parts`].
     packed: Box<[u8]>,
     listener: u16,
-    /// Probes without an answer in a row, of the caller and the callee.
+    /// Probes without a response in a row, of the caller and the callee.
     lost: [u8; 2],
     /// Whether a probe is on its way.
     is_asked: [bool; 2],
@@ -265,7 +265,7 @@ impl Ends {
         self.is_asked[place(to)] = true;
     }
 
-    /// What became of the OPTIONS to an end; how many in a row have had no answer by now.
+    /// What became of the OPTIONS to an end; how many in a row have had no response by now.
     pub(super) const fn asked(&mut self, to: Party, sign: Sign) -> u8 {
         let end = place(to);
         self.is_asked[end] = false;

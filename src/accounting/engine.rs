@@ -112,7 +112,7 @@ impl Engine {
     }
 
     /// An accounting server wants the interim records of a session `every` so often from now on (RFC 6733 §9.8.2), at
-    /// least `INTERIM_MIN`; zero: none. A restart forgets it until the next answer says so again.
+    /// least `INTERIM_MIN`; zero: none. A restart forgets it until the next response says so again.
     pub fn interim_every(&mut self, now: Now, key: Key, every: Duration) {
         let every = if every.is_zero() { every } else { every.max(INTERIM_MIN) };
         let is_new = self.calls.change(key, |session| {

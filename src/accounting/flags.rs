@@ -42,13 +42,13 @@ impl Modes {
         self.cdr.and(accounting)
     }
 
-    /// Who gets a final answer to a request that makes an Event.
+    /// Who gets a final response to a request that makes an Event.
     pub(super) fn event(&self, settings: &Settings, marks: Marks, code: u16) -> SinkMask {
         self.live(if is_success(code) { marks.accounting } else { failed(settings, marks, code) })
     }
 }
 
-/// Who gets a final answer of 300 or more: who accounts and has it marked, unless the code is filtered.
+/// Who gets a final response of 300 or more: who accounts and has it marked, unless the code is filtered.
 pub(super) fn failed(settings: &Settings, marks: Marks, code: u16) -> SinkMask {
     if settings.failed_filter.contains(&code) { SinkMask::NONE } else { marks.accounting.and(marks.failed) }
 }

@@ -1,4 +1,4 @@
-//! The initial INVITE: failed rounds, early media, the answers that open sessions, the refusal.
+//! The initial INVITE: failed rounds, early media, the responses that open sessions, the refusal.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::vars::Tried;
 
 impl Engine {
     /// A round of branches has failed. Where one callee follows the other, or sends the call elsewhere, that is a leg;
-    /// who missed the call is told at once only if the answer of another target cannot change it.
+    /// who missed the call is told at once only if the response of another target cannot change it.
     pub(super) fn round_failed(&mut self, now: Now, id: ServerId, round: &Round, out: &mut Outcome) {
         let Some(mut transaction) = self.transactions.take(id) else { return };
         let best = round.best.min(round.attempts.len().saturating_sub(1));
@@ -154,7 +154,7 @@ impl Engine {
         record
     }
 
-    /// The caller gets a final answer of 300 or more.
+    /// The caller gets a final response of 300 or more.
     pub(super) fn refused(
         &mut self,
         now: Now,
@@ -200,11 +200,11 @@ impl Engine {
         }
         let cseq = transaction.request().cseq().0;
         let kind = match self.calls.get(key) {
-            // It has ended before the answer came, or came again.
+            // It has ended before the response came, or came again.
             None if transaction.opened.contains(&key) => return,
             None => Kind::Start,
             Some(session) if session.is_early() && transaction.opened.contains(&key) => Kind::Interim,
-            // Sent again by a caller that never saw the answer, because the gateway was restarted.
+            // Sent again by a caller that never saw the response, because the gateway was restarted.
             Some(session) if session.cseq == cseq => return,
             // A re-INVITE of a peer without tags (RFC 2543), answered from where the call is.
             Some(session) if !session.is_early() && session.is_without_tags(response) => {
@@ -302,7 +302,7 @@ impl Engine {
         self.calls.insert(key, session);
     }
 
-    /// A provisional answer: early media, if it has a body and is recorded.
+    /// A provisional response: early media, if it has a body and is recorded.
     pub(super) fn provisional(&mut self, now: Now, id: ServerId, message: &Message, out: &mut Outcome) {
         if !self.maker.settings().early_media || message.body().is_empty() {
             return;
@@ -385,13 +385,13 @@ impl Engine {
 /// A callee that gets no ACK ends the call itself when its time is over (RFC 3261 §13.3.1.4): its BYE may be on the way.
 const ACK_GRACE: Duration = Duration::from_secs(1);
 
-/// The dialog of an answer to an initial INVITE.
+/// The dialog of a response to an initial INVITE.
 fn key_of(transaction: &Transaction, response: &Response<'_>) -> Key {
     let request = transaction.request();
     Key::of(request.call_id(), request.from_tag(), response.to_tag())
 }
 
-/// Whether a provisional answer has not been seen yet: one sent again has the same tag, code, RSeq and body.
+/// Whether a provisional response has not been seen yet: one sent again has the same tag, code, RSeq and body.
 fn is_new(transaction: &mut Transaction, message: &Message) -> bool {
     let seen = hash(&[
         message.to_tag(),

@@ -1,4 +1,4 @@
-//! Makes records: of a transaction and its answer, or of a session alone.
+//! Makes records: of a transaction and its response, or of a session alone.
 
 use super::flags::Modes;
 use super::session::{self, Session, Text};
@@ -137,7 +137,7 @@ impl Maker {
         }
     }
 
-    /// The fields of one leg, from the party that sent the call on to the target of `answer`; whether one was cut.
+    /// The fields of one leg, from the party that sent the call on to the target of `response`; whether one was cut.
     pub(super) fn leg(&self, now: Now, transaction: &Transaction, response: &Response<'_>) -> (Fields, bool) {
         let request = transaction.request();
         let caller = request.from().map_or(&b""[..], |from| from.uri);
@@ -186,7 +186,7 @@ impl Maker {
     }
 }
 
-/// What an answer's branch was sent to: the leg's target.
+/// What a response's branch was sent to: the leg's target.
 pub(super) fn target<'a>(request: &'a Message, response: &Response<'a>) -> &'a [u8] {
     if response.uri.is_empty() { request.request_uri() } else { response.uri }
 }

@@ -8,21 +8,21 @@
 //! | what happened | record | for sinks marked |
 //! |---|---|---|
 //! | first 2xx to an initial INVITE, for each To tag | Start | accounting |
-//! | provisional answer with a body, if `early_media` | Start, then Interim | accounting |
+//! | provisional response with a body, if `early_media` | Start, then Interim | accounting |
 //! | 2xx to a re-INVITE, the interim timer | Interim | accounting |
 //! | a BYE that the other end has seen (see `finding`), session timer, lifetime, no ACK, an end that is gone, operator | Stop, Cdr | accounting |
 //! | a round of branches of an initial INVITE failed, and its targets forward the call | Missed | missed |
 //! | an initial INVITE whose targets are alternatives was refused | Missed | missed |
 //! | an initial INVITE was refused without any branch | Missed | missed |
-//! | final answer of 300 or more to an INVITE | Failed | accounting and failed |
-//! | final answer to another method of `methods` | Event | accounting; from 300 on also failed |
+//! | final response of 300 or more to an INVITE | Failed | accounting and failed |
+//! | final response to another method of `methods` | Event | accounting; from 300 on also failed |
 //! | ACK to a 2xx, if `report_ack`; CANCEL, if `report_cancels` | Event | accounting |
 //! | the policy asks for a record by hand | Event | of its own choice |
 //!
 //! Requests of a known call are recorded as its INVITE was marked, all others by their own marks.
 //!
 //! A call that was answered elsewhere, as the CANCEL says, is no missed call unless `missed_elsewhere` is set; nor is a
-//! branch that lost to another one, unless `missed_branches` is. A BYE of the caller before the answer is a CANCEL.
+//! branch that lost to another one, unless `missed_branches` is. A BYE of the caller before the response is a CANCEL.
 //!
 //! Codes of `failed_filter` make neither Failed nor Missed. An attempt makes one Missed record, however often it is
 //! marked, and an INVITE the caller cancels makes one record a sink: Missed where that is marked, else Failed. A failed
@@ -31,7 +31,7 @@
 //! A session is one dialog: Call-ID, From tag, To tag. It is stored until it has ended and, as a mark without contents,
 //! for a while longer, so that a second BYE or one sent again after a crash makes no second Stop. A BYE of an unknown
 //! call makes a Stop without a session time, if it is marked; not so a BYE that comes while the call's INVITE has no
-//! final answer, for it ends an early dialog.
+//! final response, for it ends an early dialog.
 //!
 //! A Stop that no BYE has made has the field `last_alive`: when the call was last known to go on, in RFC 3339. It was
 //! answered then, or acknowledged, or one of its ends sent a request or answered an OPTIONS of ours.

@@ -1,6 +1,6 @@
 //! Takes up the calls that the queue has kept over a restart.
 //!
-//! The ends of a call may not have noticed the restart: a caller whose answer was on its way sends its INVITE again,
+//! The ends of a call may not have noticed the restart: a caller whose response was on its way sends its INVITE again,
 //! and the callee its 2xx, by a branch that nobody knows any more. For as long as that may go on, [`Engine`] tells
 //! such an INVITE from a new one ([`Engine::was_answered`]) and such a 2xx from a stray one ([`Engine::awaits`]):
 //! sent on as new, the INVITE could make a second call and a second Start.
@@ -35,7 +35,7 @@ impl Resent {
         }
     }
 
-    /// Whether an INVITE, or that of an answer, is one of them.
+    /// Whether an INVITE, or that of a response, is one of them.
     fn has(&self, now: Now, message: &Message) -> bool {
         !self.invites.is_empty()
             && now.mono < self.until
@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// Whether this is the INVITE, sent again, of a call that an earlier process has recorded as answered: the caller has
-    /// not seen the answer yet, and gets it from the callee, who sends it again too.
+    /// not seen the response yet, and gets it from the callee, who sends it again too.
     #[must_use]
     pub fn was_answered(&self, now: Now, invite: &Message) -> bool {
         invite.method() == Method::Invite && invite.to_tag().is_empty() && self.resent.has(now, invite)

@@ -2,7 +2,7 @@
 //! the other end has answered it with a 2xx.
 //!
 //! A BYE that was answered, a session timer that has run out, an end that did not know the call: whatever ended it in the
-//! records, such an answer says that it was wrong, or that somebody cheats.
+//! records, such a response says that it was wrong, or that somebody cheats.
 
 use std::num::NonZeroU32;
 

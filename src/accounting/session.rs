@@ -150,7 +150,7 @@ pub(super) struct Session {
     pub(super) acknowledged: Option<Timestamp>,
     /// CSeq number of the INVITE.
     pub(super) cseq: u32,
-    /// Code of the answer that opened it.
+    /// Code of the response that opened it.
     pub(super) code: u16,
     pub(super) is_cut: bool,
     /// Session-Expires of the last refresh, in seconds; 0 without.
@@ -322,12 +322,12 @@ impl Session {
         self.text(Text::ToTag).is_empty() && is_there
     }
 
-    /// Whether there is early media and no final answer yet.
+    /// Whether there is early media and no final response yet.
     pub(super) const fn is_early(&self) -> bool {
         self.answered.is_none()
     }
 
-    /// When it is known to have gone on at least: its answer, else its INVITE.
+    /// When it is known to have gone on at least: its response, else its INVITE.
     pub(super) fn begun(&self) -> Now {
         self.answered.unwrap_or(self.created)
     }

@@ -66,7 +66,7 @@ impl From<FieldSource> for FieldSources {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum BilledTo {
-    /// Until that is noticed: grace, and OPTIONS without an answer, included.
+    /// Until that is noticed: grace, and OPTIONS without a response, included.
     #[default]
     Noticed,
     /// Until it was known to go on last.
@@ -101,7 +101,7 @@ pub struct Settings {
     pub leg_fields: Vec<(String, Template)>,
     /// Fields of Interim and Stop. Default: the later request.
     pub in_dialog_fields: FieldSources,
-    /// Whether provisional answers with a body are recorded. Default: no.
+    /// Whether provisional responses with a body are recorded. Default: no.
     pub early_media: bool,
     /// Whether the ACK to a 2xx is recorded. Default: no.
     pub report_ack: bool,
@@ -125,7 +125,7 @@ pub struct Settings {
     /// How far that time differs from session to session, percent, so that calls that began together do not stay so.
     /// Default 10.
     pub interim_jitter_percent: u8,
-    /// Longest call, from its answer; then it is ended in the records. Default 12 h.
+    /// Longest call, from its response; then it is ended in the records. Default 12 h.
     pub lifetime_max: Option<Duration>,
     /// Whether a call ends in the records when its session timer (RFC 4028) has run out without a refresh, 32 s of
     /// grace included. Default: yes.

@@ -1,4 +1,4 @@
-//! What is remembered of one request until its final answer.
+//! What is remembered of one request until its final response.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::sip::message::{Message, Method};
 use crate::sip::stack::{FinalResponse, RequestView, Withdrawal};
 use crate::vars::{Avps, Parties, Tried};
 
-/// Most provisional answers of one INVITE that make a record; later ones count as repeats.
+/// Most provisional responses of one INVITE that make a record; later ones count as repeats.
 pub(super) const PROVISIONALS_MAX: usize = 64;
 
 /// One request that is accounted, or belongs to a session.
@@ -37,7 +37,7 @@ pub(super) struct Transaction {
     /// Whether the end that is to get it has moved, as far as somebody from elsewhere said.
     pub(super) is_to_moved: bool,
     pub(super) parties: Parties,
-    /// Whether it is an initial INVITE without a final answer.
+    /// Whether it is an initial INVITE without a final response.
     pub(super) is_open: bool,
     /// Whether it came while the INVITE of its call was open.
     pub(super) is_early: bool,
@@ -52,7 +52,7 @@ pub(super) struct Transaction {
     pub(super) is_cancelled: bool,
     /// What its CANCEL says.
     pub(super) withdrawal: Withdrawal,
-    /// Whether the caller has sent a BYE before the final answer.
+    /// Whether the caller has sent a BYE before the final response.
     pub(super) is_hung_up: bool,
     /// Whether it was answered and branches have lost to that.
     pub(super) is_won: bool,
@@ -70,7 +70,7 @@ pub(super) struct Transaction {
     pub(super) told: SinkMask,
     /// Sessions it has opened.
     pub(super) opened: Vec<Key>,
-    /// Hashes of provisional answers that have made a record.
+    /// Hashes of provisional responses that have made a record.
     pub(super) provisionals: Vec<u128>,
 }
 
@@ -163,7 +163,7 @@ impl Transaction {
         }
     }
 
-    /// The attempt behind an answer that the gateway makes of its 503.
+    /// The attempt behind a response that the gateway makes of its 503.
     pub(super) fn behind(&self, response: &Response<'_>) -> Option<&FinalResponse> {
         self.unavailable
             .as_deref()
@@ -204,7 +204,7 @@ pub(super) struct LegValues {
     pub(super) values: Vec<Vec<u8>>,
 }
 
-/// An answer, or what stands for one.
+/// A response, or what stands for one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Response<'a> {
     pub(super) code: u16,
@@ -236,7 +236,7 @@ impl<'a> Response<'a> {
         Self { is_attempt: false, ..Self::of_attempt(response) }
     }
 
-    /// An answer the gateway gives itself, or none.
+    /// A response the gateway gives itself, or none.
     pub(super) const fn local(code: u16, reason: &'a [u8]) -> Self {
         Self { code, reason, message: None, uri: b"", source: None, is_attempt: false }
     }

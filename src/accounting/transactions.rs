@@ -13,7 +13,7 @@ use crate::sip::stack::ServerId;
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
     all: HashMap<ServerId, Box<Transaction>, foldhash::fast::RandomState>,
-    /// The initial INVITEs of a call that have no final answer yet.
+    /// The initial INVITEs of a call that have no final response yet.
     open: HashMap<CallHash, SmallVec<[ServerId; 1]>, foldhash::fast::RandomState>,
 }
 
@@ -43,7 +43,7 @@ impl Transactions {
         self.all.insert(id, transaction);
     }
 
-    /// Whether a call has an initial INVITE without a final answer.
+    /// Whether a call has an initial INVITE without a final response.
     pub(super) fn has_open(&self, call: CallHash) -> bool {
         self.open.contains_key(&call)
     }
@@ -60,7 +60,7 @@ impl Transactions {
         }
     }
 
-    /// The caller's BYE before the final answer gives the call up as a CANCEL does (RFC 3261 §15.1.1): the 487 that the
+    /// The caller's BYE before the final response gives the call up as a CANCEL does (RFC 3261 §15.1.1): the 487 that the
     /// callee sends then is no refusal of its own.
     pub(super) fn hung_up(&mut self, bye: &Message) {
         for id in self.open.get(&CallHash::of(bye.call_id())).into_iter().flatten() {

@@ -1,7 +1,7 @@
 //! Calls that may end without a BYE: when they were known alive last, and the OPTIONS that ask both of their ends.
 //!
 //! The engine keeps what a request inside the dialog needs, for both ends, and says when one is due by [`Outgoing`]; what
-//! came of it comes back as [`Input::Probed`](super::Input::Probed). Any answer but 408 and 481 shows that an end lives,
+//! came of it comes back as [`Input::Probed`](super::Input::Probed). Any response but 408 and 481 shows that an end lives,
 //! 481 that it does not know the call (RFC 5057 §5.1), silence counts up to a limit.
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::sip::stack::ListenerId;
 pub struct Pings {
     /// Between two of them to one end.
     pub interval: Duration,
-    /// How many in a row may stay without an answer; then the call has ended.
+    /// How many in a row may stay without a response; then the call has ended.
     pub lost_max: u8,
 }
 
@@ -73,7 +73,7 @@ pub enum Sign {
 }
 
 impl Sign {
-    /// What an answer shows; `is_local` when the gateway made it.
+    /// What a response shows; `is_local` when the gateway made it.
     #[must_use]
     pub const fn of_response(code: u16, is_local: bool) -> Self {
         match (code, is_local) {

@@ -54,7 +54,7 @@ pub enum Mail {
     Resolved {
         /// The question.
         query: QueryId,
-        /// The answer, in the order to be tried.
+        /// What was found, in the order to be tried.
         destinations: Vec<Destination>,
     },
     /// ICMP says that a target cannot be reached, or a connection to it failed.

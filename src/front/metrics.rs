@@ -22,7 +22,7 @@ pub const SIP_CALLS_REFUSED_TOTAL: &str = "tollgate_sip_calls_refused_total";
 pub const SIP_INVITES_RESENT_TOTAL: &str = "tollgate_sip_invites_resent_total";
 /// Requests no route matched.
 pub const SIP_REQUESTS_UNROUTED_TOTAL: &str = "tollgate_sip_requests_unrouted_total";
-/// Answers that left before their record was on disk, because the commit took longer than `queue.commit_wait_max_ms`.
+/// Responses that left before their record was on disk, because the commit took longer than `queue.commit_wait_max_ms`.
 pub const SIP_ANSWERS_UNSAFE_TOTAL: &str = "tollgate_sip_answers_unsafe_total";
 /// Commits of which the queue did not take all; the queue counts their records by reason.
 pub const SIP_COMMITS_LOST_TOTAL: &str = "tollgate_sip_commits_lost_total";

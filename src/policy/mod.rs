@@ -163,7 +163,7 @@ pub enum Targets {
 }
 
 impl Targets {
-    /// Which answers lead to the next target, unless the route or the target says: a busy callee is busy at every trunk,
+    /// Which responses lead to the next target, unless the route or the target says: a busy callee is busy at every trunk,
     /// but forwards to whoever comes next.
     #[must_use]
     pub const fn next_on(self) -> NextOn {
@@ -211,7 +211,7 @@ pub struct Marks {
     pub accounting: SinkMask,
     /// Sinks that get a Missed record for each forking round of an INVITE that failed. Needs no `accounting` mark.
     pub missed: SinkMask,
-    /// Sinks that also get final answers of 300 and more to what they account: works together with `accounting`.
+    /// Sinks that also get final responses of 300 and more to what they account: works together with `accounting`.
     pub failed: SinkMask,
 }
 

@@ -17,7 +17,7 @@ use crate::sip::stack::{BadCodes, Hop, NextOn, Target, Transport, Ways, q_of};
 /// * `sip:bob@10.0.0.5` has one: it becomes the Request-URI.
 /// * `sip:10.0.0.5;lr` is only the next hop: the Request-URI leaves as it came.
 /// * `<sip:10.0.0.5>;q=0.5;ring_timeout_s=20;next_on=408,5xx` says with what preference it is tried, how long it may ring
-///   and which of its answers lead to the next one.
+///   and which of its responses lead to the next one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Destination {
     uri: Bytes,
@@ -36,7 +36,7 @@ pub struct Destination {
 pub struct Terms {
     /// Longest ringing of one of them.
     pub ring_timeout: Option<Duration>,
-    /// Which of its answers lead to the next one.
+    /// Which of its responses lead to the next one.
     pub next_on: NextOn,
 }
 
@@ -65,7 +65,7 @@ pub enum BadTarget {
     /// It has a parameter behind its brackets that is none of ours, or whose value is none.
     #[error("`{0}`: behind the brackets stand `q`, from 0 to 1, `ring_timeout_s`, from 1 to 3600, and `next_on`")]
     Params(String),
-    /// Its `next_on` names no answers.
+    /// Its `next_on` names no responses.
     #[error("`{text}`: {source}")]
     NextOn {
         /// The target.
@@ -150,7 +150,7 @@ impl Destination {
         &self.hop
     }
 
-    /// It as a Contact of an answer to a request with this Request-URI.
+    /// It as a Contact of a response to a request with this Request-URI.
     #[must_use]
     pub fn contact(&self, request_uri: &[u8]) -> Bytes {
         let uri = self.target(request_uri, Terms::default()).uri;

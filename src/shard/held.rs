@@ -1,4 +1,4 @@
-//! Answers that wait for the commit of their records.
+//! Responses that wait for the commit of their records.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::clock::Instant;
 use crate::ids::CallHash;
 use crate::sip::stack::{ResponseId, ServerId};
 
-/// One answer that waits.
+/// One response that waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     pub transaction: ServerId,
@@ -24,10 +24,10 @@ struct Open {
     calls: Vec<CallHash>,
 }
 
-/// The answers of all turns whose receipt is out.
+/// The responses of all turns whose receipt is out.
 ///
-/// An answer waits for the newest record of its call, whichever transaction made it: of two BYEs that cross only one
-/// makes the Stop, but neither answer may be seen before it is on disk.
+/// A response waits for the newest record of its call, whichever transaction made it: of two BYEs that cross only one
+/// makes the Stop, but neither response may be seen before it is on disk.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// In the order of their tickets.
@@ -45,8 +45,8 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Lets an answer wait for the newest record of its call. Says `false` when there is none that is not on disk: the
-    /// answer may go.
+    /// Lets a response wait for the newest record of its call. Says `false` when there is none that is not on disk: the
+    /// response may go.
     pub fn hold(&mut self, call: CallHash, transaction: ServerId, response: ResponseId) -> bool {
         let Some(&ticket) = self.newest.get(&call) else { return false };
         // Almost always at the end.
@@ -85,22 +85,22 @@ impl Held {
         self.late &= self.is_overdue(0, now, limit);
     }
 
-    /// The next answer that needs wait for no receipt any more.
+    /// The next response that needs wait for no receipt any more.
     pub fn pop_settled(&mut self) -> Option<Waiting> {
         let oldest = self.oldest();
         self.waiting.front().filter(|waiting| waiting.ticket < oldest)?;
         self.waiting.pop_front()
     }
 
-    /// The next answer whose receipt is later than `limit`.
+    /// The next response whose receipt is later than `limit`.
     pub fn pop_overdue(&mut self, now: Instant, limit: Duration) -> Option<Waiting> {
         self.late |= self.is_overdue(0, now, limit);
-        // An answer held in this turn has no commit yet and waits for the flush.
+        // A response held in this turn has no commit yet and waits for the flush.
         let place = self.place(self.waiting.front()?.ticket);
         if self.is_overdue(place, now, limit) { self.waiting.pop_front() } else { None }
     }
 
-    /// When the next receipt becomes late: the first one, which raises the alarm, or one that an answer waits for.
+    /// When the next receipt becomes late: the first one, which raises the alarm, or one that a response waits for.
     pub fn deadline(&self, limit: Duration) -> Option<Instant> {
         let first = if self.late { self.place(self.waiting.front()?.ticket) } else { 0 };
         self.open.get(first).map(|open| open.since + limit)
@@ -141,7 +141,7 @@ mod tests {
     const ANSWER: ResponseId = ResponseId(0);
 
     impl Held {
-        /// An answer to a call with a record of its own; its commit.
+        /// A response to a call with a record of its own; its commit.
         fn recorded(&mut self, call: CallHash, at: Instant) -> Ticket {
             self.mention(call);
             assert!(self.hold(call, ServerId(call.0), ANSWER));

@@ -1,8 +1,8 @@
 //! The whole logic of one shard, without sockets: SIP machine, policy and accounting, and the promise that ties them
-//! together: a final answer leaves only after its record is committed.
+//! together: a final response leaves only after its record is committed.
 //!
 //! The driver feeds [`Input`]s, calls [`Shard::flush`] when it has no more at hand, and performs the [`Output`]s. All
-//! records of one turn make one [`Commit`]; the answers that depend on it are released by its receipt, or, when the
+//! records of one turn make one [`Commit`]; the responses that depend on it are released by its receipt, or, when the
 //! receipt is late, by the limit [`Settings::commit_wait_max`], which raises the alarm: from then until no receipt is
 //! late any more, new calls are refused or served as [`OnTrouble`] says.
 
@@ -48,7 +48,7 @@ pub enum OnTrouble {
 /// What an operator can set about a shard.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Longest wait of an answer for its commit. Default 500 ms.
+    /// Longest wait of a response for its commit. Default 500 ms.
     pub commit_wait_max: Duration,
     /// Default: refuse.
     pub on_trouble: OnTrouble,
@@ -97,9 +97,9 @@ pub enum Input {
     /// Everything up to this ticket is on disk.
     Committed(Ticket),
     /// The queue did not take all of what this ticket carries, and has counted that as lost. Every earlier ticket has had
-    /// its answer.
+    /// its response.
     Refused(Ticket),
-    /// The answer to [`Output::Resolve`].
+    /// What the resolver found for an [`Output::Resolve`].
     Resolved {
         /// The question.
         query: QueryId,
@@ -162,7 +162,7 @@ pub enum Output {
     },
     /// Ask where a name leads.
     Resolve {
-        /// Name of the answer.
+        /// Name of the question.
         query: QueryId,
         /// Host.
         host: String,
@@ -193,7 +193,7 @@ pub enum Count {
     CallRefused,
     /// The INVITE of a call that is recorded as answered came again after a restart, and was absorbed.
     InviteResent,
-    /// An answer left whose record was not on disk: too late, or refused by the queue.
+    /// A response left whose record was not on disk: too late, or refused by the queue.
     AnswerUnsafe,
     /// A request matched no route.
     NoRoute,
@@ -332,7 +332,7 @@ impl Shard {
         }
     }
 
-    /// A receipt came: the answers it lets go leave, and each is counted if its record is lost.
+    /// A receipt came: the responses it lets go leave, and each is counted if its record is lost.
     fn settled(&mut self, now: Now, ticket: Ticket, count: Option<Count>, out: &mut Vec<Output>) {
         self.held.settle(ticket, now.mono, self.settings.commit_wait_max);
         while let Some(held) = self.held.pop_settled() {

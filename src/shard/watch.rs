@@ -11,10 +11,10 @@ use crate::record::Party;
 use crate::sip::message::Message;
 use crate::sip::stack::{Event, ServerId};
 
-/// Those that have no answer yet.
+/// Those that have no response yet.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// Which end of which call was asked; `None` for a BYE, whose answer is nobody's.
+    /// Which end of which call was asked; `None` for a BYE, whose response is nobody's.
     waiting: HashMap<ServerId, Option<(Key, Party)>, foldhash::fast::RandomState>,
     /// BYEs that the SIP machine had no room for; as many as calls that have ended in the meantime, at most.
     unsent: VecDeque<Outgoing>,
@@ -49,7 +49,7 @@ impl Shard {
         };
         self.requests.number += 1;
         let mut via = String::with_capacity(64);
-        // Below our branch as a proxy, and no answer is looked up by it.
+        // Below our branch as a proxy, and no response is looked up by it.
         let token = own.transport.via_token();
         let _ = write!(via, "SIP/2.0/{token} {};branch=z9hG4bKown{:x}", own.local, self.requests.number);
         let Ok(message) = Message::parse(request.request(&via)) else { return request.purpose == Purpose::Bye };
@@ -64,7 +64,7 @@ impl Shard {
         sent.is_some()
     }
 
-    /// Takes what happened to a request of the gateway itself: it has its answer then, or gets none. `false` when it is
+    /// Takes what happened to a request of the gateway itself: it has its response then, or gets none. `false` when it is
     /// no such request.
     pub(super) fn take_own(&mut self, now: Now, event: &Event) -> bool {
         if self.requests.waiting.is_empty() {

@@ -1,4 +1,4 @@
-//! Pseudo-variables: what a template such as `"$fU of $si"` stands for in one request and its answer.
+//! Pseudo-variables: what a template such as `"$fU of $si"` stands for in one request and its response.
 //!
 //! The names are those of the SER family; [`catalogue`] lists them. A [`Template`] is read once, when the configuration
 //! is loaded, and evaluated for each record in a [`Context`].
@@ -81,13 +81,13 @@ pub struct Context<'a> {
     pub arrival: Option<Arrival>,
     /// Request-URI as sent on; `None`: as received.
     pub sent_uri: Option<&'a [u8]>,
-    /// The answer; `None` when the gateway made it or there is none.
+    /// The response; `None` when the gateway made it or there is none.
     pub reply: Option<&'a Message>,
-    /// How the answer came, when known.
+    /// How the response came, when known.
     pub reply_arrival: Option<Arrival>,
-    /// Code of the answer; 0 when there is none.
+    /// Code of the response; 0 when there is none.
     pub code: u16,
-    /// Reason phrase of the answer.
+    /// Reason phrase of the response.
     pub reason: &'a [u8],
     /// Values the policy has set.
     pub avps: &'a Avps,

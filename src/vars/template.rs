@@ -1,6 +1,6 @@
 //! The text of a template, read into parts.
 //!
-//! `$name`, `$name(argument)`, `$(name)`, `$(name(argument)[index])`; `/reply` behind a variable reads the answer instead
+//! `$name`, `$name(argument)`, `$(name)`, `$(name(argument)[index])`; `/reply` behind a variable reads the response instead
 //! of the request, as does `<reply>` in front of the name within parentheses; `$$` is a dollar sign; all else is text.
 //! Behind the name within parentheses stand transformations in braces, before or after the index.
 

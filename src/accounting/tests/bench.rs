@@ -8,9 +8,9 @@
 //! | `BYE caller`, `INVITE callee`, `INFO caller x` | one inside the dialog, with callee tag `b` or `x` |
 //! | `BYE caller b aside`, `BYE caller b unsigned` | one that does not go where the dialog goes, and without a signed Route |
 //! | `asks callee 481`, `asks caller silent`, `asks nobody` | the end was sent OPTIONS, and this came back |
-//! | `183 b sdp`, `180 b` | a provisional answer to the newest request |
-//! | `200 b`, `486 b` | a final answer with that To tag |
-//! | `=408` | a final answer of the gateway |
+//! | `183 b sdp`, `180 b` | a provisional response to the newest request |
+//! | `200 b`, `486 b` | a final response with that To tag |
+//! | `=408` | a final response of the gateway |
 //! | `1:200 b` | the same, to the first request of the row |
 //! | `round B 486`, `round B =408`, `round B 486 C *603` | a failed round of branches; `*` is the best |
 //! | `round B >302` | the redirection of the best is followed |

@@ -105,7 +105,7 @@ fn a_call_survives_a_restart() {
 fn the_same_invite_answered_again_after_a_crash_starts_no_second_call() {
     let mut bench = Bench::new(settings(), "a0");
     bench.play("INVITE; 200 b; restart");
-    // The caller never saw the answer and sends the INVITE again: a new transaction with the same CSeq.
+    // The caller never saw the response and sends the INVITE again: a new transaction with the same CSeq.
     bench.repeat_invite();
     bench.play("200 b; +5; BYE caller; 200");
     assert_eq!(bench.records(), "start INVITE 200 a/b; stop BYE 200 a/b caller bye 5s");

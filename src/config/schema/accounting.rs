@@ -23,7 +23,7 @@ pub struct AccountingTable {
     pub fields: Ordered<At<String>>,
     /// Fields of every leg: name to template.
     pub leg_fields: Ordered<At<String>>,
-    /// Whether provisional answers with a body are recorded.
+    /// Whether provisional responses with a body are recorded.
     pub early_media: Option<Switch>,
     /// Whether the ACK to a 2xx is recorded.
     pub report_ack: Option<Switch>,
@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for Switch {
 pub enum Flag {
     /// A forking round that ended without success.
     Missed,
-    /// A final answer of 300 or more that the caller got.
+    /// A final response of 300 or more that the caller got.
     Failed,
 }
 

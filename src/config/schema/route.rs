@@ -20,13 +20,13 @@ pub struct RouteTable {
     pub fork: Option<Fork>,
     /// What several targets are to each other.
     pub targets: Option<TargetsOption>,
-    /// Answers that lead to the next target.
+    /// Responses that lead to the next target.
     pub next_on: Option<OneOrMany<At<String>>>,
     /// Longest ringing of one target.
     pub ring_timeout_s: Option<Secs<0, 3_600>>,
     /// What becomes of a redirection.
     pub redirects: Option<RedirectsOption>,
-    /// An answer instead of targets.
+    /// A response instead of targets.
     pub answer: Option<At<AnswerTable>>,
     /// Accounting of this route.
     pub account: RouteAccountTable,

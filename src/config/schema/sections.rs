@@ -17,7 +17,7 @@ pub struct QueueTable {
     pub path: Option<At<PathBuf>>,
     /// Longest wait for more records before a commit.
     pub gather_max_ms: Option<Millis<0, 100>>,
-    /// Longest an answer waits for its record's commit.
+    /// Longest a response waits for its record's commit.
     pub commit_wait_max_ms: Option<Millis<10, 10_000>>,
     /// What becomes of new calls while records cannot be stored.
     pub on_trouble: Option<OnTrouble>,

@@ -64,9 +64,9 @@ pub struct SipTable {
     pub retry_after_s: Option<Secs<0, 3_600>>,
     /// Targets one request may have.
     pub branches_max: Option<Count<1, 256>>,
-    /// Requests in a row without an answer after which a target counts as down; 0: it never does.
+    /// Requests in a row without a response after which a target counts as down; 0: it never does.
     pub failures_max: Option<Count<0, 100>>,
-    /// Answers a second to requests that get no transaction.
+    /// Responses a second to requests that get no transaction.
     pub stateless_per_second_max: Option<Count<0, 100_000>>,
     /// The same for sources in `allow`.
     pub stateless_allowed_per_second_max: Option<Count<0, 1_000_000>>,
@@ -112,6 +112,6 @@ pub enum PreloadedRoute {
 pub struct WatchTable {
     /// Time between two OPTIONS to each end of a call; 0: none are sent.
     pub ping_s: Option<At<Secs<0, 86_400>>>,
-    /// OPTIONS in a row that may stay without an answer.
+    /// OPTIONS in a row that may stay without a response.
     pub lost_max: Option<Count<1, 100>>,
 }

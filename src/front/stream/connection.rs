@@ -30,13 +30,13 @@ use crate::sip::stack::{Peer, Transport};
 const WRITE_WAIT: Duration = Duration::from_secs(20);
 /// Longest life of a connection that has never brought a whole message.
 const UNPROVEN_IDLE_MAX: Duration = Duration::from_secs(60);
-/// How long the last answers may take to be written when the other side has closed or cannot be followed.
+/// How long the last responses may take to be written when the other side has closed or cannot be followed.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Octets that are read and thrown away after such an answer, so that the kernel does not take it back with a reset.
+/// Octets that are read and thrown away after such a response, so that the kernel does not take it back with a reset.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 /// Octets joined for one write.
 const WRITE_BYTES: usize = 32 * 1024;
-/// The answer to a keep-alive (RFC 5626 §3.5.1).
+/// The response to a keep-alive (RFC 5626 §3.5.1).
 const PONG: &[u8] = b"\r\n";
 
 /// Who opened it.
@@ -63,7 +63,7 @@ pub(super) enum End {
     Broken,
     /// It never stood: refused, or no way there.
     Refused,
-    /// It never stood: no answer in time.
+    /// It never stood: no response in time.
     TimedOut,
     /// It never stood: TLS failed.
     Handshake,
@@ -95,7 +95,7 @@ pub(super) enum Stage {
     Opening,
     /// It stands.
     Open,
-    /// Only answers still go out.
+    /// Only responses still go out.
     Ending,
 }
 
@@ -190,7 +190,7 @@ impl Connection {
         is_valid
     }
 
-    /// Whether it takes requests, or, ending, only answers.
+    /// Whether it takes requests, or, ending, only responses.
     pub fn takes(&self, is_request: bool) -> bool {
         self.killed.get().is_none() && !(is_request && self.stage.get() == Stage::Ending)
     }
@@ -442,7 +442,7 @@ impl Writer {
         self.half.shutdown().await
     }
 
-    /// Waits for the answer to a malformed message, then as [`Self::finish`].
+    /// Waits for the response to a malformed message, then as [`Self::finish`].
     async fn refuse(&mut self, hub: &Hub, own: &Connection) -> io::Result<()> {
         loop {
             self.flush(hub, own).await?;

@@ -7,7 +7,7 @@
 //!   hash(Call-ID), as a datagram does, in one mail for all that one read brought. While a shard's mailbox is full the
 //!   connection is not read: TCP passes the delay on to the sender, and no message is lost.
 //! * **Out:** a shard hands over what one turn wants sent as one batch through a bounded channel and never waits; what
-//!   finds no room has failed like a datagram that ICMP returns. An answer goes by the connection of its request, or, when that is gone, by a new one
+//!   finds no room has failed like a datagram that ICMP returns. A response goes by the connection of its request, or, when that is gone, by a new one
 //!   to the address of the request at the port of its Via (§18.2.2). A request goes by any connection to its address, ours,
 //!   theirs, or one they offered for it (RFC 5923), else by a new one.
 //! * **Failures** (no connection, TLS, reset, a peer that does not read) are told to the shards whose requests they hit,
@@ -64,7 +64,7 @@ pub struct Arrived {
     pub peer: Peer,
     /// The message.
     pub octets: Vec<u8>,
-    /// Why the connection ends after it; a request gets this as its answer.
+    /// Why the connection ends after it; a request gets this as its response.
     pub fault: Option<Reject>,
 }
 
@@ -90,7 +90,7 @@ impl Outgoing {
         !self.bytes.starts_with(b"SIP/2.0 ")
     }
 
-    /// Whether it is the answer to a message that could not be read.
+    /// Whether it is the response to a message that could not be read.
     fn is_refusal(&self) -> bool {
         [b"SIP/2.0 400", b"SIP/2.0 513", b"SIP/2.0 505"].iter().any(|start| self.bytes.starts_with(*start))
     }

@@ -1,4 +1,4 @@
-//! What a queue has on disk, and the watch over the promise: no final answer before its record.
+//! What a queue has on disk, and the watch over the promise: no final response before its record.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -23,9 +23,9 @@ pub struct Disk {
     /// The notes of ended calls it has; it keeps them all.
     pub notes: BTreeMap<Vec<u8>, Vec<u8>>,
     open: VecDeque<Open>,
-    /// Answers that may leave without their record, as the shard has counted them.
+    /// Responses that may leave without their record, as the shard has counted them.
     excused: usize,
-    /// Answers that did: they may come again.
+    /// Responses that did: they may come again.
     waived: HashSet<String>,
 }
 
@@ -75,7 +75,7 @@ impl Disk {
         self.excused = 0;
     }
 
-    /// The shard has counted an answer that leaves without its record.
+    /// The shard has counted a response that leaves without its record.
     pub fn excuse(&mut self) {
         self.excused += 1;
     }
@@ -101,7 +101,7 @@ impl Disk {
         Ok(())
     }
 
-    /// What a final answer of an accounted call lacks.
+    /// What a final response of an accounted call lacks.
     fn missing(&self, text: &str) -> Option<&'static str> {
         let code: u16 = text.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()?;
         let part = |name| header(text, name).unwrap_or_default();
@@ -133,7 +133,7 @@ impl Disk {
             // What the gateway refuses by itself, for want of a disk, is not accounted.
             "INVITE" if code == 503 && headers(text, "Retry-After").next().is_some() => None,
             "INVITE" => (!is_there(&is_failure) || waits(&is_failure)).then_some("its Missed or Failed"),
-            // A BYE before its INVITE's final answer ends an early dialog: no Start, so no Stop either.
+            // A BYE before its INVITE's final response ends an early dialog: no Start, so no Stop either.
             // Other refusals end nothing.
             "BYE" if code >= 300 && ![410, 481, 604].contains(&code) => None,
             "BYE" => (is_begun && !is_there(&is_stop) || waits(&is_stop)).then_some("its Stop"),

@@ -1,4 +1,4 @@
-//! Tests of a whole shard in virtual time: SIP machine, policy, accounting and the answers it holds.
+//! Tests of a whole shard in virtual time: SIP machine, policy, accounting and the responses it holds.
 
 mod bench;
 mod disk;

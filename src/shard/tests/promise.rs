@@ -1,4 +1,4 @@
-//! Answers wait for the disk; what happens when it is late, refuses, or is in trouble.
+//! Responses wait for the disk; what happens when it is late, refuses, or is in trouble.
 
 use std::time::Duration;
 

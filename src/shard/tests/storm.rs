@@ -1,6 +1,6 @@
 //! Calls over a network that loses, doubles and reorders datagrams, a disk that answers late, and shards that die.
 //!
-//! Whatever happens: no final answer leaves before its record; each call with a Start has one Stop; no id and no fact
+//! Whatever happens: no final response leaves before its record; each call with a Start has one Stop; no id and no fact
 //! is recorded twice; in the end nothing is left.
 
 use std::collections::{BTreeMap, HashSet};
@@ -87,7 +87,7 @@ fn call_of(text: &str) -> String {
     header(text, "Call-ID").unwrap_or_default().to_owned()
 }
 
-/// What ends the retransmission of an answer to an INVITE.
+/// What ends the retransmission of a response to an INVITE.
 fn acked(text: &str, who: &str) -> String {
     format!("acked {} {who}", call_of(text))
 }
@@ -425,7 +425,7 @@ fn inside(response: &str, method: &str, cseq: &str, who: &str) -> String {
     )
 }
 
-/// Answered calls, Stops by a BYE, and answers that left without their record.
+/// Answered calls, Stops by a BYE, and responses that left without their record.
 fn rage(crashes: u64, count: u64, recipe: Option<&Arc<dyn Recipe>>) -> (u64, u64, u64) {
     let mut sums = (0, 0, 0);
     for seed in seeds(count) {

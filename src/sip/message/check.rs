@@ -13,9 +13,9 @@ use super::{Message, split_cseq};
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{code} {reason}")]
 pub struct Reject {
-    /// Status code of the answer.
+    /// Status code of the response.
     pub code: u16,
-    /// Reason phrase of the answer: what is wrong.
+    /// Reason phrase of the response: what is wrong.
     pub reason: &'static str,
 }
 

@@ -12,7 +12,7 @@ pub const MAX_FORWARDS_DEFAULT: u8 = 70;
 /// Branches a request may have at once, here and at all further proxies, that does not say (RFC 5393 §5.3.3).
 pub const MAX_BREADTH_DEFAULT: u32 = 60;
 
-/// An answer to a request that is not forwarded.
+/// A response to a request that is not forwarded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
     /// Status code.
@@ -66,7 +66,7 @@ pub fn max_forwards(request: &Message) -> u8 {
 /// Checks hops and extensions. An OPTIONS whose hops are used up is for us: 200 (RFC 3261 §11.2, §16.3 item 3).
 ///
 /// # Errors
-/// The answer to give instead of forwarding.
+/// The response to give instead of forwarding.
 pub fn check(request: &Message, supported: &[String]) -> Result<(), Refusal> {
     if max_forwards(request) == 0 {
         return Err(match request.method() {
@@ -88,7 +88,7 @@ pub fn check(request: &Message, supported: &[String]) -> Result<(), Refusal> {
     if unsupported.is_empty() { Ok(()) } else { Err(Refusal::new(420).with("Unsupported", unsupported)) }
 }
 
-/// The answer to an OPTIONS for the gateway itself (RFC 3261 §11.2).
+/// The response to an OPTIONS for the gateway itself (RFC 3261 §11.2).
 #[must_use]
 pub fn capabilities() -> Refusal {
     Refusal::new(200)

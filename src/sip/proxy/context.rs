@@ -1,5 +1,5 @@
 //! The response context of one forwarded request (RFC 3261 §16.7): which targets are still to be tried, which branches
-//! run, and which of the answers is the best one.
+//! run, and which of the responses is the best one.
 //!
 //! States: open (rounds follow one another), then one of won (a 2xx came), refused (a 6xx came) or cancelled (by the
 //! caller); in these three no further group starts.
@@ -20,7 +20,7 @@ pub enum Ending {
     Open,
     /// A 2xx came.
     Won,
-    /// A 6xx came (RFC 3261 §16.7 step 5), or another answer that leads to no further target.
+    /// A 6xx came (RFC 3261 §16.7 step 5), or another response that leads to no further target.
     Refused,
     /// The caller sent CANCEL.
     Cancelled,
@@ -43,7 +43,7 @@ pub struct Context {
     groups: VecDeque<Vec<Target>>,
     /// The branches of the running round; `None` while one is pending.
     round: Vec<Option<FinalResponse>>,
-    /// Which answers of each of them lead to the next group.
+    /// Which responses of each of them lead to the next group.
     next_on: SmallVec<[NextOn; 1]>,
     /// Whether the first group left is the rest of the running one: what ends with that does not end it.
     is_split: bool,
@@ -59,7 +59,7 @@ pub struct Context {
     room: usize,
     /// Request-URIs of all targets so far, if redirections are followed: none is tried twice (RFC 3261 §16.5).
     tried: Vec<Bytes>,
-    /// Branches of the running round whose redirection is followed: their 3xx is nobody's answer.
+    /// Branches of the running round whose redirection is followed: their 3xx is nobody's response.
     followed: Vec<u16>,
 }
 
@@ -120,7 +120,7 @@ impl Context {
         self.ending = Ending::Open;
         self.is_split = false;
         if !self.followed.is_empty() {
-            // Nobody follows the redirection any more: it is an answer like others.
+            // Nobody follows the redirection any more: it is a response like others.
             self.followed.clear();
             let attempts: Vec<FinalResponse> = self.failures().cloned().collect();
             self.note_best(&attempts[self.best_of(&attempts)]);
@@ -178,7 +178,7 @@ impl Context {
         self.redirects
     }
 
-    /// Which answers of a branch of the running round lead to the next group.
+    /// Which responses of a branch of the running round lead to the next group.
     #[must_use]
     pub fn next_on(&self, branch: u16) -> NextOn {
         self.next_on.get(usize::from(branch)).copied().unwrap_or_default()
@@ -249,21 +249,21 @@ impl Context {
         let best = self.best_of(&attempts);
         let newer = &attempts[best];
         let is_followed = u16::try_from(best).is_ok_and(|best| self.followed.contains(&best));
-        // RFC 3261 §16.7 step 4: a redirection that is followed is no answer.
+        // RFC 3261 §16.7 step 4: a redirection that is followed is no response.
         if !is_followed {
             self.note_best(newer);
         }
         Progress::RoundOver(Round { attempts, best, more: self.has_more(), redirected: is_followed })
     }
 
-    /// Of equal answers that of the later round is the better one: it is the last thing that happened to the caller.
+    /// Of equal responses that of the later round is the better one: it is the last thing that happened to the caller.
     fn note_best(&mut self, newer: &FinalResponse) {
         if self.best.as_ref().is_none_or(|older| self.rank(newer) <= self.rank(older)) {
             self.best = Some(newer.clone());
         }
     }
 
-    /// Ends the context after a round with an answer that leads to no other target. What was to be tried at the same time
+    /// Ends the context after a round with a response that leads to no other target. What was to be tried at the same time
     /// still is, and so are the contacts of a redirection that is followed.
     fn end_unless_onward(&mut self, attempts: &[FinalResponse]) {
         let leads_on =
@@ -278,7 +278,7 @@ impl Context {
         }
     }
 
-    /// The best answer of all rounds that have failed, with the challenges of the others.
+    /// The best response of all rounds that have failed, with the challenges of the others.
     #[must_use]
     pub fn best(&self) -> Option<(&FinalResponse, Vec<Rc<Message>>)> {
         let best = self.best.as_ref()?;
@@ -379,7 +379,7 @@ mod tests {
         Target { uri: Bytes::new(), hop, transport: None, ring_timeout: None, next_on: NextOn::default() }
     }
 
-    /// A local failure, or an answer of a branch.
+    /// A local failure, or a response of a branch.
     fn attempt(code: u16, is_local: bool) -> FinalResponse {
         let text = format!("SIP/2.0 {code} x\r\nCSeq: 1 INVITE\r\n\r\n");
         let message = (!is_local).then(|| Rc::new(Message::parse(text.into_bytes()).expect("an answer")));

@@ -1,4 +1,4 @@
-//! The proxy core of RFC 3261 §16, as rules over one request: what is checked, where it goes, and which of its answers
+//! The proxy core of RFC 3261 §16, as rules over one request: what is checked, where it goes, and which of its responses
 //! is the best one. The transactions around it are in `sip::stack`.
 
 mod check;

@@ -12,12 +12,12 @@ use crate::sip::message::Method;
 use crate::sip::transaction::slab::Key;
 use crate::timers::bucket::Bucket;
 
-/// What is counted of open transactions, and of answers without one.
+/// What is counted of open transactions, and of responses without one.
 #[derive(Debug)]
 pub(super) struct Admission {
     sources: Sources,
     calls: Calls,
-    /// Answers without a transaction, to strangers and to those in `allow`.
+    /// Responses without a transaction, to strangers and to those in `allow`.
     buckets: [Bucket; 2],
 }
 
@@ -61,7 +61,7 @@ impl Admission {
         self.calls.opened(call, invite, bye);
     }
 
-    /// A transaction has its final answer.
+    /// A transaction has its final response.
     pub(super) fn answered(&mut self, server: &Server) {
         if let Origin::Counted(class) = server.origin {
             self.sources.answered(server.peer.addr.ip(), class);
@@ -81,7 +81,7 @@ impl Admission {
         }
     }
 
-    /// Whether one more answer may go out without a transaction, to somebody who `is_allowed`.
+    /// Whether one more response may go out without a transaction, to somebody who `is_allowed`.
     pub(super) fn may_respond(&mut self, now: Instant, is_allowed: bool) -> bool {
         self.buckets[usize::from(is_allowed)].take(now)
     }

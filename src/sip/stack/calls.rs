@@ -11,7 +11,7 @@ use super::settings::Settings;
 use crate::sip::message::Method;
 use crate::sip::transaction::slab::Key;
 
-/// For each open transaction that a Call-ID may have, so many may there be that have their answer and only absorb what
+/// For each open transaction that a Call-ID may have, so many may there be that have their response and only absorb what
 /// is repeated: 1024 in 32 s by default.
 const ABSORBING_FOR_EACH: usize = 64;
 /// INVITEs of one Call-ID that are found by it; further ones make no early dialog.
@@ -30,7 +30,7 @@ pub(super) struct Calls {
 
 #[derive(Debug, Default)]
 struct Call {
-    /// Without a final answer.
+    /// Without a final response.
     open: u32,
     /// With it.
     absorbing: u32,
@@ -90,7 +90,7 @@ impl Calls {
         }
     }
 
-    /// A transaction has its final answer.
+    /// A transaction has its final response.
     pub(super) fn answered(&mut self, call: u64) {
         if let Some(own) = self.table.get_mut(&call) {
             own.open = own.open.saturating_sub(1);
@@ -98,7 +98,7 @@ impl Calls {
         }
     }
 
-    /// A transaction has ended, after its final answer or without.
+    /// A transaction has ended, after its final response or without.
     pub(super) fn closed(&mut self, call: u64, key: Key, was_answered: bool) {
         let Entry::Occupied(mut entry) = self.table.entry(call) else { return };
         let own = entry.get_mut();

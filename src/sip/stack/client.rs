@@ -251,7 +251,7 @@ impl Stack {
         }
     }
 
-    /// Sends the CANCEL of a branch where its INVITE went (RFC 3261 §9.1), and limits the wait for its final answer.
+    /// Sends the CANCEL of a branch where its INVITE went (RFC 3261 §9.1), and limits the wait for its final response.
     pub(super) fn send_cancel(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
         let Some(client) = self.tables.client_mut(key) else { return };
         let times = &self.settings.transaction;
@@ -363,7 +363,7 @@ impl Stack {
         }
     }
 
-    /// A datagram to `peer` came back: branches that have had no answer from there have failed.
+    /// A datagram to `peer` came back: branches that have had no response from there have failed.
     pub(super) fn unreachable(&mut self, now: Now, peer: Peer, out: &mut Vec<Output>) {
         let waits = |client: &Client| {
             client.peer == Some(peer) && matches!(client.state(), Some(State::Calling | State::Trying))

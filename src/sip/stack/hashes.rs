@@ -1,4 +1,4 @@
-//! Keyed hashes over a request: where it is looked up, whether it looped, and the To tag of our own answers.
+//! Keyed hashes over a request: where it is looked up, whether it looped, and the To tag of our own responses.
 
 use std::hash::Hasher;
 
@@ -79,7 +79,7 @@ impl Hashes {
         hasher.finish() as u32
     }
 
-    /// The To tag of the answers the gateway makes itself. The same for a repeated request, and recognised in the ACK.
+    /// The To tag of the responses the gateway makes itself. The same for a repeated request, and recognised in the ACK.
     pub(super) fn local_tag(&self, request: &Message) -> String {
         let mut hasher = self.hasher(b't');
         write_field(&mut hasher, request.call_id());
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_branch_of_an_earlier_process_leads_to_nothing() {
-        // A restarted gateway uses the same slots again: the answer to an old branch would end up in another call.
+        // A restarted gateway uses the same slots again: the response to an old branch would end up in another call.
         let key = [7; 16];
         let (before, after) = (Hashes::new(key, [1; 16]), Hashes::new(key, [2; 16]));
         let request = Message::parse(REQUEST.to_vec()).unwrap();

@@ -1,5 +1,5 @@
 //! What is done with a request before it has a transaction: who may send it, whether it can be forwarded, and the
-//! answers without a transaction (RFC 3261 §16.3, §16.11).
+//! responses without a transaction (RFC 3261 §16.3, §16.11).
 
 use std::rc::Rc;
 
@@ -203,7 +203,7 @@ impl Stack {
         {
             return;
         }
-        // For an answer that was given without a transaction.
+        // For a response that was given without a transaction.
         let is_ours = message.to_tag() == self.wire.hashes().local_tag(&message).as_bytes();
         let routing = self.wire.own().routing(&message);
         let standing = self.standing(self.source(peer), &message, routing, dialogs).ok();

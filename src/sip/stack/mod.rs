@@ -2,29 +2,29 @@
 //! clocks or threads.
 //!
 //! A request that may be forwarded gets a server transaction and is shown to the driver by [`Output::Request`]; the
-//! [`Treatment`] says where it goes. Each target becomes a branch with a client transaction. Answers 101 to 199 go
-//! upstream at once; a final answer is told by [`Event::Final`] and held until [`Input::Release`], so that its record
+//! [`Treatment`] says where it goes. Each target becomes a branch with a client transaction. Responses 101 to 199 go
+//! upstream at once; a final response is told by [`Event::Final`] and held until [`Input::Release`], so that its record
 //! can be written first. Repeated messages are absorbed and never told twice.
 //!
 //! The driver owes an [`Input::Decide`] to each `Request`, an [`Input::Proceed`] to each `RoundFailed` and an
 //! [`Input::Release`] to each response that is held: their transactions wait for it without limit. Everything else ends by
 //! its own timers.
 //!
-//! It is made of parts that own their state: `tables` (transactions, timers, held answers), `wire` (what goes out: listeners,
+//! It is made of parts that own their state: `tables` (transactions, timers, held responses), `wire` (what goes out: listeners,
 //! keys, octets), `admission` (what one source or call may take) and `outages`. [`Stack`] directs them.
 //!
 //! Decisions where the RFCs leave a choice:
-//! * An answer without a client transaction is dropped, a 2xx too (RFC 6026 §7.3): no answer passes that no record was
+//! * A response without a client transaction is dropped, a 2xx too (RFC 6026 §7.3): no response passes that no record was
 //!   written for. A 2xx to a branch of an earlier process is shown by [`Output::Orphan`], for the driver may know better.
 //! * A refused request (syntax, source, hops, loop, load) is answered without a transaction (§16.3 allows it); the ACK
 //!   is known by our To tag and ends here.
 //! * A branch over its ring timeout counts as 408 at once, and the next group starts while it is being cancelled, if
-//!   the Max-Breadth suffices for both; else after its final answer. A 2xx that crosses the CANCEL still goes upstream.
-//! * A request other than INVITE without an answer in time gets none (RFC 4320 §4.2); the `Final` with 408 still tells.
+//!   the Max-Breadth suffices for both; else after its final response. A 2xx that crosses the CANCEL still goes upstream.
+//! * A request other than INVITE without a response in time gets none (RFC 4320 §4.2); the `Final` with 408 still tells.
 //! * Timer C, too, counts a branch as 408 at once and cancels it (§16.8).
 //! * A local failure after the caller's CANCEL counts as 487.
 //! * A 503 from a branch, and one for a branch that cannot be reached, goes upstream as 500 (§16.7 step 6).
-//! * A destination that left several requests in a row without an answer is left out while another is up, see `outage`.
+//! * A destination that left several requests in a row without a response is left out while another is up, see `outage`.
 //! * A parallel group wider than the request's Max-Breadth (RFC 5393 §5) is tried in parts, one after the other.
 
 mod admission;
@@ -236,7 +236,7 @@ impl Stack {
         [self.tables.deadline(), self.outages.deadline()].into_iter().flatten().min()
     }
 
-    /// The request of a transaction, until its last held final answer is released.
+    /// The request of a transaction, until its last held final response is released.
     #[must_use]
     pub fn request(&self, transaction: ServerId) -> Option<&RequestView> {
         self.tables.view(Key::from_u64(transaction.0)?)
@@ -249,7 +249,7 @@ impl Stack {
         server.view.as_deref().filter(|_| !matches!(server.origin, Origin::Gateway | Origin::Probe))
     }
 
-    /// Whether a request waits for its final answer. Absorbing transactions do not count.
+    /// Whether a request waits for its final response. Absorbing transactions do not count.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.tables.is_busy()

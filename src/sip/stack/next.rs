@@ -1,29 +1,29 @@
-//! Which answers of a target lead to the next one.
+//! Which responses of a target lead to the next one.
 
-/// Codes of 3xx to 5xx answers after which the next target is tried. A 6xx ends a call at all targets (RFC 3261 §16.7 step
-/// 5), and where no answer came the next one is always tried.
+/// Codes of 3xx to 5xx responses after which the next target is tried. A 6xx ends a call at all targets (RFC 3261 §16.7 step
+/// 5), and where no response came the next one is always tried.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NextOn([u64; WORDS]);
 
-/// A text that names no answers.
+/// A text that names no responses.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadCodes {
     /// It is neither a code nor a class.
     #[error("`{0}` is neither a code from 300 to 599, such as `503`, nor `3xx`, `4xx` or `5xx`")]
     NoCode(String),
-    /// It means answers that end the call.
+    /// It means responses that end the call.
     #[error("`{0}` cannot lead to the next target: a 6xx ends the call at all targets (RFC 3261 section 16.7)")]
     Global(String),
 }
 
 impl NextOn {
-    /// No answer.
+    /// No response.
     pub const NONE: Self = Self([0; WORDS]);
 
     /// Every refusal but 487, which says that the caller has given up.
     pub const REFUSALS: Self = Self([u64::MAX; WORDS]).without(487);
 
-    /// What tells of the way and not of the callee: no answer further on (408), a connection that failed (430), and the
+    /// What tells of the way and not of the callee: no response further on (408), a connection that failed (430), and the
     /// failures of servers.
     pub const FAILURES: Self = Self::NONE.with_class(500).with(408).with(430);
 
@@ -47,7 +47,7 @@ impl NextOn {
         Ok(codes)
     }
 
-    /// Whether an answer with this code leads to the next target.
+    /// Whether a response with this code leads to the next target.
     #[must_use]
     pub const fn has(self, code: u16) -> bool {
         if code < FIRST || code > LAST {

@@ -18,7 +18,7 @@ use crate::sip::transaction::slab::Key;
 
 impl Stack {
     /// Sends a request of the gateway itself, other than INVITE, where its Route or Request-URI leads. It needs a Via,
-    /// below which ours is put; what becomes of it is told like that of any request, only its answers go nowhere.
+    /// below which ours is put; what becomes of it is told like that of any request, only its responses go nowhere.
     /// `None` when it is no such request, or the transactions are at their limit.
     pub fn originate(&mut self, now: Now, by: ListenerId, request: Message, out: &mut Vec<Output>) -> Option<ServerId> {
         self.originate_as(now, by, request, Origin::Gateway, out)
@@ -50,7 +50,7 @@ impl Stack {
         Some(ServerId(id.to_u64()))
     }
 
-    /// An answer without a client transaction: a 2xx to an INVITE may be one that an earlier process sent on.
+    /// A response without a client transaction: a 2xx to an INVITE may be one that an earlier process sent on.
     pub(super) fn stray(&mut self, response: Rc<Message>, out: &mut Vec<Output>) {
         let is_2xx = response.method() == Method::Invite && (200..300).contains(&response.code());
         let is_sent_by_us = |via: Via<'_>| {

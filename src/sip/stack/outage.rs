@@ -1,8 +1,8 @@
-//! Destinations that are down: no answer came from them several times in a row. While one is down, others of the same
-//! request are tried first or instead (RFC 3263 §4.3), and OPTIONS ask whether it is back. Any answer from it, to a probe
+//! Destinations that are down: no response came from them several times in a row. While one is down, others of the same
+//! request are tried first or instead (RFC 3263 §4.3), and OPTIONS ask whether it is back. Any response from it, to a probe
 //! or to a call, says so.
 //!
-//! A place is unknown (no failure since its last answer), failing (fewer than the limit), or down.
+//! A place is unknown (no failure since its last response), failing (fewer than the limit), or down.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -130,7 +130,7 @@ impl Outages {
         }
     }
 
-    /// No answer came from there; whether it is down by that.
+    /// No response came from there; whether it is down by that.
     pub(super) fn fail(&mut self, now: Instant, peer: Peer, name: Option<Arc<str>>) -> bool {
         if self.failures_max == 0 {
             return false;
@@ -156,7 +156,7 @@ impl Outages {
         true
     }
 
-    /// An answer came from there; whether it was down until then.
+    /// A response came from there; whether it was down until then.
     pub(super) fn answered(&mut self, peer: Peer) -> bool {
         if self.places.is_empty() {
             return false;
@@ -261,7 +261,7 @@ impl Stack {
         self.outages.is_down(peer)
     }
 
-    /// The branch has had no answer from where it was sent.
+    /// The branch has had no response from where it was sent.
     pub(super) fn note_failure(&mut self, now: Now, key: Key, out: &mut Vec<Output>) {
         let Some(client) = self.tables.client(key) else { return };
         let name = client.progress.as_deref().and_then(|progress| progress.authority.clone());
@@ -272,7 +272,7 @@ impl Stack {
         }
     }
 
-    /// An answer came from where a branch was sent.
+    /// A response came from where a branch was sent.
     pub(super) fn note_response(&mut self, peer: Option<Peer>, out: &mut Vec<Output>) {
         if let Some(peer) = peer
             && self.outages.answered(peer)
@@ -294,7 +294,7 @@ impl Stack {
         let own = *self.settings.listeners.get(usize::from(peer.listener.0))?;
         let (token, parameter, local, addr) =
             (own.transport.via_token(), own.transport.uri_parameter(), own.local, peer.addr);
-        // The answer comes to the shard that its Call-ID names.
+        // The response comes to the shard that its Call-ID names.
         let (number, shards) = self.settings.shard;
         let (id, tag) = loop {
             let tag = self.outages.random();

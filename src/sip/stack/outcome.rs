@@ -1,5 +1,5 @@
-//! What answers mean for their branch, and branches for the whole: provisional answers and 2xx go upstream, refusals and
-//! silence fail the branch, the last failure of a round starts the next one or gives the caller the best answer (RFC 3261
+//! What responses mean for their branch, and branches for the whole: provisional responses and 2xx go upstream, refusals and
+//! silence fail the branch, the last failure of a round starts the next one or gives the caller the best response (RFC 3261
 //! §16.7).
 
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use crate::sip::transaction::slab::Key;
 use crate::sip::transaction::{self, Class, ClientInput};
 
 impl Stack {
-    /// Takes an answer that came in.
+    /// Takes a response that came in.
     pub(super) fn received_response(&mut self, now: Now, peer: Peer, mut message: Rc<Message>, out: &mut Vec<Output>) {
         let via = message.top_via();
         let key = via.and_then(|via| self.wire.hashes().read_branch(&via, &message)).and_then(|branch| branch.client);
@@ -144,7 +144,7 @@ impl Stack {
         self.branch_over(now, place, progress, attempt, out);
     }
 
-    /// The branch has no answer and gets none: 408 for silence, 503 when it could not be sent, 487 when it was
+    /// The branch has no response and gets none: 408 for silence, 503 when it could not be sent, 487 when it was
     /// cancelled before it was sent. Its transaction, if it goes on at all, is no matter any more.
     pub(super) fn branch_gave_up(&mut self, now: Now, key: Key, code: u16, out: &mut Vec<Output>) {
         let Some(client) = self.tables.client_mut(key) else { return };
@@ -262,14 +262,14 @@ impl Stack {
         }
     }
 
-    /// The next round starts, or the best answer becomes the caller's if there is none.
+    /// The next round starts, or the best response becomes the caller's if there is none.
     fn next_round(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
         if !self.start_round(now, id, out) {
             self.respond_best(id, out);
         }
     }
 
-    /// All rounds have failed: the best answer is the caller's (RFC 3261 §16.7 step 6).
+    /// All rounds have failed: the best response is the caller's (RFC 3261 §16.7 step 6).
     pub(super) fn respond_best(&mut self, id: Key, out: &mut Vec<Output>) {
         let forwarding = self.tables.forwarding(id);
         let Some((best, challenges)) = forwarding.and_then(|forwarding| forwarding.context.best()) else {

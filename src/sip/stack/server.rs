@@ -1,4 +1,4 @@
-//! The server side of a request: its transaction, what the policy decides of it, and the answers that go upstream.
+//! The server side of a request: its transaction, what the policy decides of it, and the responses that go upstream.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Server {
         }
     }
 
-    /// Ends the transaction without an answer; for a while it still absorbs the request when it comes again.
+    /// Ends the transaction without a response; for a while it still absorbs the request when it comes again.
     fn abandon(&mut self, now: Instant, settings: &Settings) {
         self.stage = Stage::Abandoned;
         self.wait_until = Some(now + settings.transaction.timeout());
@@ -138,7 +138,7 @@ impl Stack {
         self.send_upstream(now, id, 100, bytes, out);
     }
 
-    /// Sends an answer through the machine of its transaction; a 2xx beside a refusal passes without it.
+    /// Sends a response through the machine of its transaction; a 2xx beside a refusal passes without it.
     fn send_upstream(&mut self, now: Now, id: Key, code: u16, bytes: Bytes, out: &mut Vec<Output>) {
         let (Some(server), Some(class)) = (self.tables.server_mut(id), Class::of(code)) else { return };
         server.wait_until = None;
@@ -320,7 +320,7 @@ impl Stack {
         }
     }
 
-    /// An answer 101 to 199 of a branch.
+    /// A response 101 to 199 of a branch.
     pub(super) fn provisional_upstream(
         &mut self,
         now: Now,
@@ -341,7 +341,7 @@ impl Stack {
         out.push(Event::Provisional { transaction, response, target }.into());
     }
 
-    /// Holds an answer the gateway makes.
+    /// Holds a response the gateway makes.
     pub(super) fn hold_local(&mut self, id: Key, refusal: Refusal, uri: Bytes, out: &mut Vec<Output>) {
         let (code, reason) = (refusal.code, Bytes::copy_from_slice(refusal.reason.as_bytes()));
         let is_invite = self.tables.server(id).is_some_and(|server| server.method == Method::Invite);
@@ -349,7 +349,7 @@ impl Stack {
         self.hold(id, FinalResponse { uri, hop: None, code, reason, message: None }, content, out);
     }
 
-    /// Holds a final answer and tells of it. `None` when the transaction is gone or holds too many.
+    /// Holds a final response and tells of it. `None` when the transaction is gone or holds too many.
     pub(super) fn hold(
         &mut self,
         id: Key,
@@ -374,7 +374,7 @@ impl Stack {
         Some(held)
     }
 
-    /// Lets a held answer go.
+    /// Lets a held response go.
     pub(super) fn release(&mut self, now: Now, id: Key, response: ResponseId, out: &mut Vec<Output>) {
         let Some(held) = self.tables.release(id, response) else {
             return out.push(Output::Ignored { why: Ignored::Outdated });

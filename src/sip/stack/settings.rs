@@ -111,26 +111,26 @@ pub struct Settings {
     pub call_good_for: Duration,
     /// The same for other dialogs, which are refreshed for as long as somebody wants them. Default: 30 days.
     pub dialog_good_for: Duration,
-    /// Random for each process: an answer to a branch of an earlier process must not be taken for one to a branch that
+    /// Random for each process: a response to a branch of an earlier process must not be taken for one to a branch that
     /// has its slot now. Default: zeros.
     pub incarnation: [u8; 16],
     /// T1, T2, T4, the 200 ms of the 100, and what follows from them.
     pub transaction: transaction::Settings,
-    /// Timer C (RFC 3261 §16.6 step 11): longest wait for a final answer after the last provisional one. Default
+    /// Timer C (RFC 3261 §16.6 step 11): longest wait for a final response after the last provisional one. Default
     /// 181 s, and never less.
     pub timer_c: Duration,
-    /// Server transactions without a final answer beyond which a request outside of calls that go through the gateway gets
+    /// Server transactions without a final response beyond which a request outside of calls that go through the gateway gets
     /// a stateless 503. Default 100 000. With those that have it and only absorb what is repeated there are
     /// five times as many.
     pub transactions_max: usize,
     /// The same for requests inside these calls. Default 125 000.
     pub transactions_in_dialog_max: usize,
-    /// Transactions outside of these calls and without a final answer that one source may have; further ones get a
+    /// Transactions outside of these calls and without a final response that one source may have; further ones get a
     /// stateless 503, so that a flood from one source leaves room for the others. Default: three quarters of
     /// `transactions_max`.
     pub transactions_per_source_max: usize,
-    /// Transactions of one Call-ID without a final answer; further ones get a stateless 503. A quarter of them is kept
-    /// for BYE and PRACK. Those that have their answer and only absorb what is repeated may be 64 times as many.
+    /// Transactions of one Call-ID without a final response; further ones get a stateless 503. A quarter of them is kept
+    /// for BYE and PRACK. Those that have their response and only absorb what is repeated may be 64 times as many.
     /// Default 16.
     pub transactions_per_call_max: usize,
     /// Transactions inside calls that one source may have; further ones get a stateless 503. Default: a quarter of
@@ -140,17 +140,17 @@ pub struct Settings {
     pub source_rate: Option<TokenBucket>,
     /// `Retry-After` of these 503, in seconds. Default 5.
     pub retry_after_s: u32,
-    /// Final answers one transaction may hold, and To tags remembered of one branch; further 2xx are dropped. Default 16.
+    /// Final responses one transaction may hold, and To tags remembered of one branch; further 2xx are dropped. Default 16.
     pub responses_held_max: usize,
     /// Branches one request may have over all its groups; further targets are left out. Default 64.
     pub branches_max: usize,
-    /// Requests in a row without an answer after which a destination counts as down; 0: it never does. Default 2.
+    /// Requests in a row without a response after which a destination counts as down; 0: it never does. Default 2.
     pub failures_max: u32,
     /// Its number among the shards, and how many these are: what it sends of itself is answered to it. Default 0 of 1.
     pub shard: (usize, usize),
     /// ACKs that wait for a name to be resolved; further ones are dropped. Default 1024.
     pub queries_max: usize,
-    /// Requests of strangers refused without a transaction that still get an answer: 403, 400, 503 and the like. Default
+    /// Requests of strangers refused without a transaction that still get a response: 403, 400, 503 and the like. Default
     /// 200 a second, burst 400.
     pub stateless_responses: TokenBucket,
     /// The same for sources in `allow`: an address can be forged. Default 2000 a second, burst 4000.
@@ -162,7 +162,7 @@ pub struct Settings {
     pub datagram_bytes_max: usize,
 }
 
-/// For each transaction that may be in progress, so many may be there in all: after its final answer one absorbs what is
+/// For each transaction that may be in progress, so many may be there in all: after its final response one absorbs what is
 /// repeated for another 32 s over UDP (RFC 6026 Timer L, RFC 3261 Timer J), at a fifth of the memory.
 pub const ABSORBING_FOR_EACH: usize = 5;
 

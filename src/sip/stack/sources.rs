@@ -33,7 +33,7 @@ struct Source {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Used {
-    /// Without a final answer.
+    /// Without a final response.
     open: usize,
     /// Those that have it and only absorb what is repeated.
     absorbing: usize,
@@ -126,7 +126,7 @@ impl Sources {
         Admission::Counted
     }
 
-    /// A counted transaction has its final answer.
+    /// A counted transaction has its final response.
     pub(super) fn answered(&mut self, address: IpAddr, class: Class) {
         if let Some(source) = self.table.get_mut(&source_of(address)) {
             let used = &mut source.used[class as usize];
@@ -135,7 +135,7 @@ impl Sources {
         }
     }
 
-    /// A counted transaction has ended, after its final answer or without.
+    /// A counted transaction has ended, after its final response or without.
     pub(super) fn closed(&mut self, address: IpAddr, class: Class, was_answered: bool) {
         let address = source_of(address);
         let Some(source) = self.table.get_mut(&address) else { return };

@@ -1,7 +1,7 @@
 //! What the stack remembers: one entry for each server and client transaction.
 //!
 //! What only a running transaction needs (the request, the plan, the copy sent) hangs in boxes that are dropped as soon
-//! as the final answer has left; an absorbing transaction is the bare entry.
+//! as the final response has left; an absorbing transaction is the bare entry.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -35,16 +35,16 @@ pub(super) enum Alarm {
     Client(Key),
 }
 
-/// The transactions, their timers, and the answers that wait in them.
+/// The transactions, their timers, and the responses that wait in them.
 #[derive(Debug)]
 pub(super) struct Tables {
     servers: Slab<Server>,
     clients: Slab<Client>,
     by_key: HashMap<RequestKey, Key, foldhash::fast::FixedState>,
     wheel: Wheel<Alarm>,
-    /// Server transactions that have their answer and only absorb what is repeated.
+    /// Server transactions that have their response and only absorb what is repeated.
     absorbing: usize,
-    /// Final answers that wait for their release, over all transactions.
+    /// Final responses that wait for their release, over all transactions.
     held: usize,
 }
 
@@ -68,7 +68,7 @@ impl Tables {
         self.servers.get_mut(id)
     }
 
-    /// The request of a server transaction, until its last held final answer is released.
+    /// The request of a server transaction, until its last held final response is released.
     pub(super) fn view(&self, id: Key) -> Option<&RequestView> {
         self.servers.get(id)?.view.as_deref()
     }
@@ -147,7 +147,7 @@ impl Tables {
         self.clients.get_mut(key)
     }
 
-    /// What a branch needs until its final answer.
+    /// What a branch needs until its final response.
     pub(super) fn progress_mut(&mut self, key: Key) -> Option<&mut Progress> {
         self.clients.get_mut(key)?.progress.as_deref_mut()
     }
@@ -182,12 +182,12 @@ impl Tables {
         all - self.absorbing >= most || all >= most.saturating_mul(ABSORBING_FOR_EACH)
     }
 
-    /// Whether a request waits for its final answer. Absorbing transactions do not count.
+    /// Whether a request waits for its final response. Absorbing transactions do not count.
     pub(super) fn is_busy(&self) -> bool {
         self.held > 0 || self.servers.iter().any(|(_, server)| server.view.is_some() && server.origin != Origin::Probe)
     }
 
-    /// Holds a final answer of a transaction.
+    /// Holds a final response of a transaction.
     pub(super) fn hold(&mut self, id: Key, held: Held) {
         if let Some(server) = self.servers.get_mut(id) {
             server.held.push(Box::new(held));
@@ -195,7 +195,7 @@ impl Tables {
         }
     }
 
-    /// Takes a held answer out.
+    /// Takes a held response out.
     pub(super) fn release(&mut self, id: Key, response: ResponseId) -> Option<Box<Held>> {
         let server = self.servers.get_mut(id)?;
         let place = server.held.iter().position(|held| held.response == response)?;
@@ -261,7 +261,7 @@ impl Tables {
         self.wheel.deadline()
     }
 
-    /// Server transactions, client transactions, held answers, timers.
+    /// Server transactions, client transactions, held responses, timers.
     pub(super) fn sizes(&self) -> [usize; 4] {
         [self.servers.len(), self.clients.len(), self.held, self.wheel.len()]
     }
@@ -277,16 +277,16 @@ pub(super) enum Stage {
     Deciding,
     /// Branches run.
     Forwarding,
-    /// A final answer is held or has left; nothing provisional goes upstream any more.
+    /// A final response is held or has left; nothing provisional goes upstream any more.
     Answered,
-    /// Ends without an answer.
+    /// Ends without a response.
     Abandoned,
 }
 
 /// A server transaction.
 #[derive(Debug)]
 pub(super) struct Server {
-    /// Where the caller's answers go.
+    /// Where the caller's responses go.
     pub peer: Peer,
     pub origin: Origin,
     /// Why branches are cancelled, for the Reason of their CANCEL.
@@ -298,14 +298,14 @@ pub(super) struct Server {
     pub stage: Stage,
     /// The caller has sent CANCEL.
     pub cancelled: Cancelled,
-    /// When the 100 of a request other than INVITE is due, `None` once any answer has left; of an abandoned transaction
+    /// When the 100 of a request other than INVITE is due, `None` once any response has left; of an abandoned transaction
     /// and of one with a 2xx behind a refusal, when it may go.
     pub wait_until: Option<Instant>,
     pub alarm: Option<Handle>,
     pub next_response: u32,
-    /// Branches without a final answer, those given up included.
+    /// Branches without a final response, those given up included.
     pub running: u16,
-    /// It has its answer and only absorbs what is repeated; counted as such.
+    /// It has its response and only absorbs what is repeated; counted as such.
     pub absorbs: bool,
     pub held: SmallVec<[Box<Held>; 1]>,
     /// Hash of its Call-ID, where it is counted with the other transactions of that.
@@ -323,7 +323,7 @@ pub(super) enum Origin {
     Peer,
     /// One that came in and is counted for its source.
     Counted(Class),
-    /// The gateway's own: its answers go nowhere.
+    /// The gateway's own: its responses go nowhere.
     Gateway,
     /// One that asks whether a destination is back: it keeps nobody waiting.
     Probe,
@@ -355,7 +355,7 @@ pub(super) struct Forwarding {
     pub is_asked: bool,
     /// Branches of the running round, in the order of the plan; `None` for one that could not be started.
     pub branches: Vec<Option<Key>>,
-    /// Branches that were given up and cancelled: each keeps its share of the Max-Breadth until its final answer.
+    /// Branches that were given up and cancelled: each keeps its share of the Max-Breadth until its final response.
     pub leaving: SmallVec<[Key; 2]>,
     /// Hashes of the To tags of 1xx: the early dialogs.
     pub early: SmallVec<[u64; 2]>,
@@ -365,7 +365,7 @@ pub(super) struct Forwarding {
     pub transport: Option<Transport>,
 }
 
-/// A final answer that waits for its release.
+/// A final response that waits for its release.
 #[derive(Debug)]
 pub(super) struct Held {
     pub response: ResponseId,
@@ -384,14 +384,14 @@ pub(super) struct Answered {
     pub routes: Box<[u8]>,
 }
 
-/// What a held answer consists of.
+/// What a held response consists of.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// A branch's answer, with the challenges of others.
+    /// A branch's response, with the challenges of others.
     Forwarded { message: Rc<Message>, challenges: Vec<Rc<Message>> },
-    /// An answer the gateway makes.
+    /// A response the gateway makes.
     Local(Refusal),
-    /// Nothing is sent: a non-INVITE request without an answer in time (RFC 4320 §4.2).
+    /// Nothing is sent: a non-INVITE request without a response in time (RFC 4320 §4.2).
     Silence,
 }
 
@@ -401,7 +401,7 @@ pub(super) enum Cancel {
     /// It is not.
     #[default]
     None,
-    /// As soon as a provisional answer allows it (RFC 3261 §9.1).
+    /// As soon as a provisional response allows it (RFC 3261 §9.1).
     Wanted,
     /// CANCEL was sent; its transaction runs.
     Running(Box<transaction::Client>),
@@ -431,13 +431,13 @@ pub(super) struct Client {
     pub machine: Option<transaction::Client>,
     pub cancel: Cancel,
     pub alarm: Option<Handle>,
-    /// Dropped with the final answer.
+    /// Dropped with the final response.
     pub progress: Option<Box<Progress>>,
     /// Whether it went out with our Record-Route value.
     pub is_recorded: bool,
-    /// Record-Route values that were put back into its answers.
+    /// Record-Route values that were put back into its responses.
     pub put_back: Option<Box<PutBack>>,
-    /// 2xx answers seen: hash of the To tag, and their name.
+    /// 2xx responses seen: hash of the To tag, and their name.
     pub responses: SmallVec<[(u64, ResponseId); 1]>,
 }
 
@@ -475,7 +475,7 @@ impl Client {
     }
 }
 
-/// What a branch needs until its final answer.
+/// What a branch needs until its final response.
 #[derive(Debug)]
 pub(super) struct Progress {
     /// The name a certificate must be valid for, should it go by TLS.
@@ -496,7 +496,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// An answer has come: the same address is not tried again by UDP.
+    /// A response has come: the same address is not tried again by UDP.
     pub(super) fn answered(&mut self) {
         if self.datagrams_to.take().is_some_and(|addr| self.further.front().is_some_and(|next| next.addr == addr)) {
             self.further.pop_front();

@@ -80,7 +80,7 @@ pub struct Peer {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ServerId(pub(crate) u64);
 
-/// A final answer of one server transaction that waits for [`Input::Release`].
+/// A final response of one server transaction that waits for [`Input::Release`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ResponseId(pub(crate) u32);
 
@@ -143,14 +143,14 @@ pub struct Target {
     pub hop: Hop,
     /// By which transport; `None`: by the `transport` parameter of the URI that is sent.
     pub transport: Option<Transport>,
-    /// Longest wait for a final answer; then the branch is cancelled and counts as 408. `None`: Timer C alone.
+    /// Longest wait for a final response; then the branch is cancelled and counts as 408. `None`: Timer C alone.
     pub ring_timeout: Option<Duration>,
-    /// Which of its answers lead to the next group.
+    /// Which of its responses lead to the next group.
     pub next_on: NextOn,
 }
 
 /// Serial groups of parallel targets (RFC 3261 §16.6, §16.7): the next group starts when all of one have failed,
-/// none of them with an answer that does not lead on.
+/// none of them with a response that does not lead on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Plan {
     /// The groups, first tried first. Empty groups are skipped.
@@ -168,7 +168,7 @@ pub enum Redirects {
     /// Its contacts are tried next, those of the highest q first, those of one q at once. Only where the targets are
     /// trusted: they choose where calls go.
     Follow {
-        /// Longest wait for a final answer of each of them.
+        /// Longest wait for a final response of each of them.
         ring_timeout: Option<Duration>,
     },
 }
@@ -204,7 +204,7 @@ pub enum Treatment {
         /// Contacts, such as where a redirection leads (RFC 3261 §21.3).
         contacts: Vec<Bytes>,
     },
-    /// Forget it without an answer.
+    /// Forget it without a response.
     Ignore,
 }
 
@@ -215,31 +215,31 @@ pub enum Input {
     Received {
         /// From where, and through which listener.
         peer: Peer,
-        /// The message, or why it is none; what could be read of it still gets its answer.
+        /// The message, or why it is none; what could be read of it still gets its response.
         message: Result<Message, Malformed>,
     },
-    /// The answer to [`Output::Request`].
+    /// What the policy makes of an [`Output::Request`].
     Decide {
         /// Which request.
         transaction: ServerId,
         /// What to do with it.
         treatment: Treatment,
     },
-    /// The answer to [`Event::RoundFailed`].
+    /// How the policy goes on after an [`Event::RoundFailed`].
     Proceed {
         /// Which request.
         transaction: ServerId,
         /// How it goes on.
         onward: Onward,
     },
-    /// A held final answer may leave: its record is safe.
+    /// A held final response may leave: its record is safe.
     Release {
         /// Of which transaction.
         transaction: ServerId,
-        /// Which answer.
+        /// Which response.
         response: ResponseId,
     },
-    /// The answer to [`Output::Resolve`]; no destination means that there is none.
+    /// What the resolver found for an [`Output::Resolve`]; no destination means that there is none.
     Resolved {
         /// Which question.
         query: QueryId,
@@ -258,25 +258,25 @@ pub enum Input {
 pub enum Ignored {
     /// A request that came again and was absorbed by its transaction.
     RequestRepeated,
-    /// An answer that came again while the first one is held, or that its transaction absorbed.
+    /// A response that came again while the first one is held, or that its transaction absorbed.
     AnswerRepeated,
-    /// An answer that fits no transaction of ours: dropped (RFC 6026 §7.3).
+    /// A response that fits no transaction of ours: dropped (RFC 6026 §7.3).
     AnswerStray,
-    /// An answer to a forwarded request with no Via but ours, or with a code outside 100 to 699.
+    /// A response to a forwarded request with no Via but ours, or with a code outside 100 to 699.
     AnswerMalformed,
-    /// A provisional answer after a final one.
+    /// A provisional response after a final one.
     ProvisionalLate,
-    /// More 2xx answers to one INVITE than [`Settings::responses_held_max`](super::Settings::responses_held_max).
+    /// More 2xx responses to one INVITE than [`Settings::responses_held_max`](super::Settings::responses_held_max).
     AnswersTooMany,
     /// An ACK that fits no transaction and leads along no dialog: dropped.
     AckStray,
-    /// A malformed message that no answer can be made for.
+    /// A malformed message that no response can be made for.
     Malformed,
     /// A request from outside `allow`, dropped or answered 403.
     Forbidden,
     /// A request answered without a transaction, with this code.
     AnsweredStateless(u16),
-    /// As above, but the rate limit for such answers is used up: nothing was sent.
+    /// As above, but the rate limit for such responses is used up: nothing was sent.
     RateLimited,
     /// A decision, release or resolution for something that is gone.
     Outdated,
@@ -286,7 +286,7 @@ pub enum Ignored {
     SourceLimited,
     /// A request inside a dialog that leads elsewhere than the dialog does; answered 403.
     Steered,
-    /// An answer that makes a dialog came from there without our Record-Route value, which was put back.
+    /// A response that makes a dialog came from there without our Record-Route value, which was put back.
     RouteMissing(IpAddr),
     /// A request with a To tag that fits no dialog that passes here; answered 481.
     DialogUnknown,
@@ -331,7 +331,7 @@ pub enum Output {
     },
     /// Ask where a name leads (RFC 3263).
     Resolve {
-        /// Name for the answer.
+        /// Name of the question.
         query: QueryId,
         /// Host name.
         host: String,
@@ -440,7 +440,7 @@ pub struct Sizes {
     pub server: usize,
     /// Client transactions.
     pub client: usize,
-    /// Final answers that wait for their release.
+    /// Final responses that wait for their release.
     pub held: usize,
     /// Timers that run.
     pub timers: usize,

@@ -170,7 +170,7 @@ impl Wire {
         Bytes::copy_from_slice(&self.scratch)
     }
 
-    /// An answer of a branch as it goes upstream, with the challenges of other branches (RFC 3261 §16.7 step 7).
+    /// A response of a branch as it goes upstream, with the challenges of other branches (RFC 3261 §16.7 step 7).
     pub(super) fn print_response(&mut self, by: ListenerId, message: &Message, challenges: &[Rc<Message>]) -> Bytes {
         self.scratch.clear();
         message::forward_response(message, &mut self.scratch);
@@ -196,7 +196,7 @@ impl Wire {
         Bytes::copy_from_slice(&self.scratch)
     }
 
-    /// An answer the gateway makes, with its own To tag if the request has none.
+    /// A response the gateway makes, with its own To tag if the request has none.
     pub(super) fn print_local(&mut self, request: &Message, peer: Peer, refusal: &Refusal) -> Bytes {
         let tag = (refusal.code > 100 && request.to_tag().is_empty()).then(|| self.hashes.local_tag(request));
         let extra: Vec<(&str, &[u8])> = refusal.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
@@ -221,7 +221,7 @@ impl Wire {
         Bytes::copy_from_slice(&self.scratch)
     }
 
-    /// Where the answers to a request go: on the connection it came by (RFC 3261 §18.2.2), or as [`reply_peer`] says.
+    /// Where the responses to a request go: on the connection it came by (RFC 3261 §18.2.2), or as [`reply_peer`] says.
     pub(super) fn reply_to(&self, peer: Peer, request: &Message) -> Peer {
         match self.reliability(peer.listener) {
             Reliability::Reliable => peer,
@@ -300,8 +300,8 @@ impl Wire {
     }
 }
 
-/// Where the answers to a request go (RFC 3261 §18.2.2, RFC 3581 §4): always to the address it came from, to the port
-/// it came from if it asks so, else to the port of its Via. `maddr` is not followed: it would let a caller aim answers.
+/// Where the responses to a request go (RFC 3261 §18.2.2, RFC 3581 §4): always to the address it came from, to the port
+/// it came from if it asks so, else to the port of its Via. `maddr` is not followed: it would let a caller aim responses.
 pub(super) fn reply_peer(peer: Peer, request: &Message) -> Peer {
     let port = match request.top_via() {
         Some(via) if via.rport.is_none() => via.port_or_default(),

@@ -1,6 +1,6 @@
 //! The branch parameter of our Via values (RFC 3261 §8.1.1.7, §16.6 step 8; RFC 5393 §4.2).
 //!
-//! It names the client transaction by slot and generation, so that an answer finds it without a table (§17.1.3), and
+//! It names the client transaction by slot and generation, so that a response finds it without a table (§17.1.3), and
 //! carries a hash by which a looped request is known. A check keyed by a secret, over all that and the Call-ID, makes a
 //! forged branch, one of another call, and one of another shard or process fail.
 //!

@@ -14,7 +14,7 @@ use crate::clock::Instant;
 /// Client transaction of a request other than INVITE and ACK.
 #[derive(Clone, Debug)]
 pub struct NonInviteClient {
-    /// Keeps the request up to the final answer, then nothing.
+    /// Keeps the request up to the final response, then nothing.
     core: Core,
 }
 

@@ -21,11 +21,11 @@ pub(super) struct Core {
 /// What the kept octets are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Holds {
-    /// The request of a client transaction, up to its final answer.
+    /// The request of a client transaction, up to its final response.
     Request,
     /// The ACK for a refusal.
     Ack,
-    /// The last answer of a server transaction.
+    /// The last response of a server transaction.
     Response,
     Nothing,
 }
@@ -93,7 +93,7 @@ impl Core {
         self.holds == what
     }
 
-    /// The request of a client transaction as sent; `None` once it has its final answer and, for INVITE, its ACK.
+    /// The request of a client transaction as sent; `None` once it has its final response and, for INVITE, its ACK.
     pub(super) fn request(&self) -> Option<&Bytes> {
         self.holds(Holds::Request).then_some(&self.kept)
     }

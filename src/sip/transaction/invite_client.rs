@@ -13,7 +13,7 @@ use crate::clock::Instant;
 /// INVITE client transaction.
 #[derive(Clone, Debug)]
 pub struct InviteClient {
-    /// Keeps the INVITE up to the final answer, since its ACK and CANCEL are made from it; then the ACK.
+    /// Keeps the INVITE up to the final response, since its ACK and CANCEL are made from it; then the ACK.
     core: Core,
 }
 

@@ -1,7 +1,7 @@
 //! INVITE server transaction: RFC 3261 §17.2.1, RFC 6026 §7.1.
 //!
 //! Proceeding (the 200 ms of the 100), Completed (G, H), Confirmed (I), Accepted (L), Terminated. Proceeding ends only
-//! by an answer of the transaction user.
+//! by a response of the transaction user.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::clock::Instant;
 /// INVITE server transaction.
 #[derive(Clone, Debug)]
 pub struct InviteServer {
-    /// Keeps the last provisional answer in Proceeding, the refusal in Completed, else nothing.
+    /// Keeps the last provisional response in Proceeding, the refusal in Completed, else nothing.
     core: Core,
 }
 
 impl InviteServer {
-    /// Takes a new INVITE: [`Output::Trying`] comes when no answer is given in time.
+    /// Takes a new INVITE: [`Output::Trying`] comes when no response is given in time.
     #[must_use]
     pub fn start(now: Instant, reliability: Reliability, settings: &Settings) -> Self {
         let clocks = Clocks::until(now, settings.trying_after);

@@ -14,7 +14,7 @@
 //! nothing does nothing. No machine knows messages or addresses: it keeps the octets a retransmission needs, and drops
 //! them when none can come. After [`Output::Terminated`] the driver removes it from its [`slab`].
 //!
-//! [`branch`] leads from an answer to its client transaction, [`key`] from a request to its server transaction.
+//! [`branch`] leads from a response to its client transaction, [`key`] from a request to its server transaction.
 //!
 //! [`Wheel::set`]: crate::timers::Wheel::set
 
@@ -46,7 +46,7 @@ pub use server::NonInviteServer;
 pub struct Settings {
     /// Estimate of the round-trip time (§17.1.1.1). Default 500 ms; from 100 ms to 2 s.
     pub t1: Duration,
-    /// Longest pause between retransmissions of a request other than INVITE, and of a final answer to INVITE
+    /// Longest pause between retransmissions of a request other than INVITE, and of a final response to INVITE
     /// (§17.1.2.2). Default 4 s; from T1 to 16 s.
     pub t2: Duration,
     /// Longest time a message stays in the network (§17.1.2.2). Default 5 s; from 1 s to 20 s.
@@ -90,15 +90,15 @@ pub enum Reliability {
 /// The timers of RFC 3261 §17 (table 4) that end a transaction without what it waited for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Timer {
-    /// INVITE client: no answer at all.
+    /// INVITE client: no response at all.
     B,
-    /// Non-INVITE client: no final answer.
+    /// Non-INVITE client: no final response.
     F,
     /// INVITE server: no ACK.
     H,
 }
 
-/// What a transaction tells answers apart by.
+/// What a transaction tells responses apart by.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Class {
     /// 100 to 199.
@@ -125,13 +125,13 @@ impl Class {
 /// Where a transaction stands (RFC 3261 figures 5 to 8, RFC 6026 figures 3 and 5).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum State {
-    /// INVITE client: sent, no answer yet.
+    /// INVITE client: sent, no response yet.
     Calling,
-    /// Others: sent or received, no answer yet.
+    /// Others: sent or received, no response yet.
     Trying,
-    /// A provisional answer came or went; an INVITE server transaction starts here.
+    /// A provisional response came or went; an INVITE server transaction starts here.
     Proceeding,
-    /// A final answer came or went (of INVITE: 300 to 699); absorbs what is repeated.
+    /// A final response came or went (of INVITE: 300 to 699); absorbs what is repeated.
     Completed,
     /// INVITE server: the ACK came; absorbs further ones.
     Confirmed,
@@ -144,7 +144,7 @@ pub enum State {
 /// What happened to a client transaction.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientInput {
-    /// An answer came.
+    /// A response came.
     Response(Class),
     /// The ACK that [`Output::Acknowledge`] asked for (RFC 3261 §17.1.1.3).
     Ack(Bytes),
@@ -168,14 +168,14 @@ pub enum ServerInput {
 pub enum Output {
     /// Send these octets.
     Send(Bytes),
-    /// Hand the input to the transaction user: an answer, or the ACK for a 2xx.
+    /// Hand the input to the transaction user: a response, or the ACK for a 2xx.
     Deliver,
     /// Build the ACK for the refusal just delivered, from [`Client::request`], and give it back as
     /// [`ClientInput::Ack`].
     Acknowledge,
-    /// No answer came, send a 100 (RFC 3261 §17.2.1): give it back as [`ServerInput::Respond`].
+    /// No response came, send a 100 (RFC 3261 §17.2.1): give it back as [`ServerInput::Respond`].
     Trying,
-    /// The other side was silent for too long: B or F, no answer (408); H, no ACK.
+    /// The other side was silent for too long: B or F, no response (408); H, no ACK.
     TimedOut(Timer),
     /// The transport failed: tell the transaction user, to which it counts as a 503 (RFC 3261 §16.9).
     Failed,
@@ -226,7 +226,7 @@ impl Client {
         self.core().state()
     }
 
-    /// The request as sent, to make a CANCEL or ACK from; `None` after the final answer and, for INVITE, its ACK.
+    /// The request as sent, to make a CANCEL or ACK from; `None` after the final response and, for INVITE, its ACK.
     #[must_use]
     pub fn request(&self) -> Option<&Bytes> {
         self.core().request()

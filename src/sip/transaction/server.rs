@@ -1,6 +1,6 @@
 //! Non-INVITE server transaction: RFC 3261 §17.2.2.
 //!
-//! Trying, Proceeding, Completed (J), Terminated. Only an answer of the transaction user leads on to Completed.
+//! Trying, Proceeding, Completed (J), Terminated. Only a response of the transaction user leads on to Completed.
 
 use super::clocks::{Clocks, Due};
 use super::core::{Core, Holds};
@@ -10,7 +10,7 @@ use crate::clock::Instant;
 /// Server transaction of a request other than INVITE and ACK.
 #[derive(Clone, Debug)]
 pub struct NonInviteServer {
-    /// Keeps the last answer, nothing in Trying.
+    /// Keeps the last response, nothing in Trying.
     core: Core,
 }
 

@@ -23,7 +23,7 @@ use crate::sip::stack::{
 #[derive(Default)]
 pub struct Actor {
     inbox: VecDeque<String>,
-    /// Requests and answers sent and got, last one by method or code.
+    /// Requests and responses sent and got, last one by method or code.
     sent: HashMap<String, String>,
     got: HashMap<String, String>,
     last_request: String,
@@ -133,7 +133,7 @@ impl Play {
         }
     }
 
-    /// Keeps final answers until a line `release`.
+    /// Keeps final responses until a line `release`.
     pub fn holding(mut self) -> Self {
         self.release_at_once = false;
         self
@@ -430,7 +430,7 @@ impl Play {
         )
     }
 
-    /// The ACK for a refusal: Via and CSeq number of the INVITE, To of the answer (RFC 3261 §17.1.1.3).
+    /// The ACK for a refusal: Via and CSeq number of the INVITE, To of the response (RFC 3261 §17.1.1.3).
     fn hop_ack(&mut self, who: &str, place: &str) -> String {
         let actor = self.actor(who);
         let invite = actor.sent.get("INVITE").unwrap_or_else(|| panic!("{place}: no INVITE")).clone();
@@ -517,7 +517,7 @@ fn number_text(number: Option<&str>, own: u32) -> String {
     number.map_or_else(|| own.to_string(), str::to_owned)
 }
 
-/// The answer of an actor to a request it got.
+/// The response of an actor to a request it got.
 pub fn response(request: &str, code: &str, to_tag: &str, who: &str) -> String {
     let mut text = format!("SIP/2.0 {code} Whatever {who} says\r\n");
     for via in headers(request, "Via") {

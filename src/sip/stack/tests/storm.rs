@@ -1,5 +1,5 @@
-//! Calls over a network that loses, doubles and reorders datagrams, with answers released late. Whatever happens: no
-//! request or final answer is told twice, nothing provisional follows a final answer, every 2xx reaches the caller, and
+//! Calls over a network that loses, doubles and reorders datagrams, with responses released late. Whatever happens: no
+//! request or final response is told twice, nothing provisional follows a final response, every 2xx reaches the caller, and
 //! in the end all tables are empty.
 
 use std::cmp::Reverse;
@@ -63,7 +63,7 @@ enum Event {
     ToActor(&'static str, String),
     /// An actor sends a message, and again until the key is settled.
     Send { who: &'static str, text: String, key: String, left: u32, pause: Duration },
-    /// A held answer is let go.
+    /// A held response is let go.
     Release(Input),
     /// An actor begins something new, unless the key is settled.
     Begin { who: &'static str, text: String, key: String, repeats: bool, unless: String },
@@ -84,7 +84,7 @@ struct Storm {
     /// (call, tag) of 2xx that callees sent, and that the caller got.
     accepted: BTreeSet<(String, String)>,
     answered: BTreeSet<(String, String)>,
-    /// Calls whose caller was sent a final answer to INVITE.
+    /// Calls whose caller was sent a final response to INVITE.
     finished: HashSet<String>,
     live: HashMap<ServerId, String>,
     told: HashSet<String>,

@@ -1,4 +1,4 @@
-//! Which transport a request takes, where its answers go, and what it says about itself: RFC 3261 §16.6, §18.1.1, §18.2.2,
+//! Which transport a request takes, where its responses go, and what it says about itself: RFC 3261 §16.6, §18.1.1, §18.2.2,
 //! §26.2.2, RFC 5658. Each row is one INVITE through a gateway with listeners of all transports and both families.
 
 use std::net::SocketAddr;
@@ -260,7 +260,7 @@ fn lines_that_end_by_lf_alone_do_so_no_more_on_a_stream() {
         let sent = left.iter().find(|left| left.message.is_request()).expect("the INVITE");
         assert_eq!((sent.peer.listener.0, sent.message.has_bare_breaks()), (listener, is_kept), "{wish:?}");
     }
-    // And back: the answer came by UDP, the caller is on TCP.
+    // And back: the response came by UDP, the caller is on TCP.
     let mut stack = stack();
     let treatment = to("sip:b@t", Hop::Addr(addr("127.0.0.8:9")), Some(Transport::Udp));
     let left = step(&mut stack, Now::default(), received(1, request("sip:b@x", "", 0)), &treatment);

@@ -100,7 +100,7 @@ impl Rig {
 const CLIENT_WORDS: [&str; 5] = ["1xx", "2xx", "3xx", "ack", "unreachable"];
 const SERVER_WORDS: [&str; 5] = ["again", "ack", "1xx", "2xx", "3xx"];
 
-/// `1xx` to `3xx`: an answer of that class came (3xx stands for all refusals).
+/// `1xx` to `3xx`: a response of that class came (3xx stands for all refusals).
 fn client_input(word: &str) -> ClientInput {
     match word {
         "1xx" => ClientInput::Response(Class::Provisional),
@@ -112,7 +112,7 @@ fn client_input(word: &str) -> ClientInput {
     }
 }
 
-/// `1xx` to `3xx`: the transaction user gives an answer of that class.
+/// `1xx` to `3xx`: the transaction user gives a response of that class.
 fn server_input(word: &str) -> ServerInput {
     match word {
         "again" => ServerInput::Repeated,

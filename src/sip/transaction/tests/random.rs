@@ -20,7 +20,7 @@ fn sound(rig: &Rig) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A server transaction without a final answer waits for its transaction user.
+/// A server transaction without a final response waits for its transaction user.
 fn is_undecided(rig: &Rig) -> bool {
     matches!((&rig.machine, rig.state()), (Machine::Server(_), State::Trying | State::Proceeding))
 }

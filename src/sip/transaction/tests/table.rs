@@ -203,7 +203,7 @@ fn a_refusal_repeated_before_its_ack_was_made_waits_for_it() {
     assert_eq!(rig.feed("ack"), "send ack");
 }
 
-/// What is kept, in octets, along the way: the request has 7, the ACK and each answer 3.
+/// What is kept, in octets, along the way: the request has 7, the ACK and each response 3.
 #[test]
 fn octets_are_kept_as_long_as_a_retransmission_may_need_them() {
     for (name, kind, steps) in [
