@@ -39,6 +39,7 @@
 //! |---|---|
 //! | a backend that takes batches | [`sinks::attempt`]: an `Attempt` and what makes an item of a record; then as a kind of sink |
 //! | a kind of sink | a folder in [`sinks`], its settings a [`sinks::kind::Kind`]; a folder in [`config::kinds`], and a line in the list there; both folders' `mod` lines; its part of `etc/tollgate.toml` |
+//! | a type of an SQL column | a variant of `sinks::sql::catalogue::Type`; each database's names for it in `sinks::sql::database` (`mysql`, `postgres`, `sqlite`); how a value is made to fit it, `sinks::sql::fit` |
 //! | a variable of routes and fields | [`vars`] |
 //! | another way to decide, such as a routing script | [`policy::Policy`], and the [`policy::Recipe`] that every shard builds its own from; `src/shard/tests/policy.rs` is a whole one, and [`policy::Routes`] the one of the configuration |
 //! | an option | [`config::schema`], its check in `config::check`, its effect on reload in [`config::reload`], `etc/tollgate.toml` |
