@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::batch::Batch;
 use super::calls::Changes;
 use super::frame::{self, RecordPart};
 use super::layout;
@@ -96,7 +97,7 @@ impl Building {
     /// Adds the gathered records, which take places from `next` on.
     ///
     /// Short ones share a value: what a record costs in sled is mostly the number of values.
-    pub fn encode_records(&self, (next, mut total): (u64, u64), batch: &mut sled::Batch) {
+    pub fn encode_records(&self, (next, mut total): (u64, u64), batch: &mut Batch) {
         let mut out = Vec::with_capacity(frame::FRAME_BYTES_MAX);
         let mut group = Group::new(next);
         for (seq, record) in (next..).zip(&self.records) {
@@ -117,7 +118,7 @@ impl Building {
                 let framed = RecordPart { seq, part, parts, total, id, call, sinks, body };
                 out.clear();
                 frame::push_record(&mut out, &framed);
-                batch.insert(&layout::record_key(seq, part), out.as_slice());
+                batch.insert(layout::record_key(seq, part), out.as_slice());
             }
         }
         group.end(next, batch);
@@ -149,9 +150,9 @@ impl Group {
     }
 
     /// Adds the group to the batch; the next one begins at `seq`.
-    fn end(&mut self, seq: u64, batch: &mut sled::Batch) {
+    fn end(&mut self, seq: u64, batch: &mut Batch) {
         if !self.value.is_empty() {
-            batch.insert(&layout::record_key(self.first, 0), self.value.as_slice());
+            batch.insert(layout::record_key(self.first, 0), self.value.as_slice());
             self.value.clear();
         }
         self.first = seq;

@@ -13,6 +13,7 @@ use crate::clock::Instant;
 use crate::ids::SinkNumber;
 use crate::record::{CallChange, NOTES_KEPT};
 
+use super::batch::Batch;
 use super::database::{Database, Pair};
 use super::error::StoreError;
 use super::frame::{self, CallPart, Frame, Notes};
@@ -132,11 +133,11 @@ impl Calls {
     }
 
     /// Adds the removal of notes that have served their time; gives how many values those are.
-    pub fn encode_expired(&self, now: Instant, batch: &mut sled::Batch) -> usize {
+    pub fn encode_expired(&self, now: Instant, batch: &mut Batch) -> usize {
         let old = |&&(since, _): &&(Instant, u64)| now.since(since) >= NOTES_KEPT;
         let mut count = 0;
         for (_, number) in self.notes.iter().take_while(old).take(EXPIRED_PER_COMMIT_MAX) {
-            batch.remove(&layout::notes_key(*number));
+            batch.remove(layout::notes_key(*number));
             count += 1;
         }
         count
@@ -214,7 +215,7 @@ impl Changes {
     /// Adds the changes to a batch.
     ///
     /// With `mark` a forgotten call leaves a mark, so that a copy from an earlier spool does not bring it back.
-    pub fn encode(&self, mark: bool, batch: &mut sled::Batch) {
+    pub fn encode(&self, mark: bool, batch: &mut Batch) {
         let mut out = Vec::new();
         for Change { tree, key, number, revision, value, parts_before } in &self.calls {
             let parts = match value {
@@ -224,19 +225,19 @@ impl Changes {
                         let begin = usize::from(part) * frame::PART_BYTES;
                         let value = &value[begin..value.len().min(begin + frame::PART_BYTES)];
                         frame::put_call(&mut out, &CallPart { revision: *revision, part, parts, key, value });
-                        batch.insert(&layout::kept_key(*tree, *number, part), out.as_slice());
+                        batch.insert(layout::kept_key(*tree, *number, part), out.as_slice());
                     }
                     parts
                 }
                 None if mark => {
                     frame::put_call(&mut out, &CallPart { revision: *revision, part: 0, parts: 0, key, value: b"" });
-                    batch.insert(&layout::kept_key(*tree, *number, 0), out.as_slice());
+                    batch.insert(layout::kept_key(*tree, *number, 0), out.as_slice());
                     1
                 }
                 None => 0,
             };
             for part in parts..*parts_before {
-                batch.remove(&layout::kept_key(*tree, *number, part));
+                batch.remove(layout::kept_key(*tree, *number, part));
             }
         }
         let mut entries = Vec::new();
@@ -244,7 +245,7 @@ impl Changes {
             entries.clear();
             group.iter().for_each(|(key, note)| frame::push_note(&mut entries, key, note));
             frame::put_notes(&mut out, &Notes { revision: number, entries: &entries });
-            batch.insert(&layout::notes_key(number), out.as_slice());
+            batch.insert(layout::notes_key(number), out.as_slice());
         }
     }
 }

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::Duration;
 
+use super::batch::Batch;
 use super::bitmap::{Bitmaps, Since};
 use super::building::Fresh;
 use super::database::Database;
@@ -186,7 +187,7 @@ impl Chain {
     }
 
     /// Writes a batch to the active spool, durably.
-    pub fn write(&mut self, batch: sled::Batch) -> Result<(), StoreError> {
+    pub fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let database = self.active().database.as_mut().ok_or(StoreError::Closed)?;
         database.apply(batch)?;
         database.flush()
@@ -267,7 +268,7 @@ impl Chain {
     }
 
     /// Adds the settlements of the active spool to a batch.
-    pub fn add_settled(&mut self, batch: &mut sled::Batch) {
+    pub fn add_settled(&mut self, batch: &mut Batch) {
         add_dirty(batch, self.active());
     }
 
@@ -307,7 +308,7 @@ impl Chain {
     }
 
     /// Adds the removal of some bodies of finished chunks; whether that ends a chunk.
-    pub fn encode_removal(&mut self, known: SinkMask, batch: &mut sled::Batch) -> bool {
+    pub fn encode_removal(&mut self, known: SinkMask, batch: &mut Batch) -> bool {
         let number = self.active().number;
         if self.removal.as_ref().is_some_and(|removal| removal.spool != number) {
             self.removal = None;
@@ -318,7 +319,7 @@ impl Chain {
         let Some(removal) = &mut self.removal else { return false };
         let keep = removal.keys.len().saturating_sub(REMOVALS_PER_COMMIT_MAX);
         for key in removal.keys.drain(keep..) {
-            batch.remove(&key);
+            batch.remove(key);
         }
         if keep > 0 {
             return false;
@@ -329,7 +330,7 @@ impl Chain {
         if !gone.is_empty() {
             for chunk in gone.clone() {
                 for sink in known.iter() {
-                    batch.remove(&layout::bitmap_key(sink, chunk));
+                    batch.remove(layout::bitmap_key(sink, chunk));
                 }
             }
             self.metas.add(batch, b"low", &u64::from(gone.end).to_be_bytes());
@@ -434,7 +435,7 @@ impl Chain {
         };
         mark().map_err(io_error)?;
         let (mut database, _) = Database::open(&path, self.settings.cache_bytes)?;
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let mut values: Vec<(&[u8], Vec<u8>)> =
             vec![(b"schema", u64::from(SCHEMA).to_be_bytes().to_vec()), (b"first", first.to_be_bytes().to_vec())];
         values.extend(extra.iter().cloned());
@@ -442,7 +443,7 @@ impl Chain {
         for (name, value) in values {
             self.metas.add(&mut batch, name, &value);
         }
-        database.apply(batch)?;
+        database.apply(&batch)?;
         database.flush()?;
         self.uses += 1;
         Ok(Spool { number, path, database: Some(database), bits: Bitmaps::new(first), used: self.uses, damaged: false })
@@ -476,11 +477,11 @@ impl Chain {
         if !self.spools[index].bits.is_dirty() || self.spools[index].database.is_none() {
             return;
         }
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let spool = &mut self.spools[index];
         add_dirty(&mut batch, spool);
         let Some(database) = &mut spool.database else { return };
-        if let Err(error) = database.apply(batch).and_then(|()| database.flush()) {
+        if let Err(error) = database.apply(&batch).and_then(|()| database.flush()) {
             spool.bits.all_dirty();
             spool.database = None;
             self.failed("store settlements", &error);
@@ -525,11 +526,11 @@ impl Chain {
     /// # Errors
     /// When it could not be made durable.
     pub fn keep_meta(&mut self, name: &[u8], value: Vec<u8>) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         self.metas.add(&mut batch, name, &value);
         let active = self.spools.len().checked_sub(1).ok_or(StoreError::Closed)?;
         let database = self.database(active)?;
-        database.apply(batch)?;
+        database.apply(&batch)?;
         database.flush()?;
         self.metas.share(name, value);
         Ok(())
@@ -537,12 +538,12 @@ impl Chain {
 }
 
 /// Adds a spool's unwritten bitmaps to a batch.
-fn add_dirty(batch: &mut sled::Batch, spool: &mut Spool) {
+fn add_dirty(batch: &mut Batch, spool: &mut Spool) {
     let number = spool.number;
     let mut out = Vec::with_capacity(160);
     spool.bits.store_dirty(|sink, chunk, bits| {
         frame::put_bitmap(&mut out, &Bitmap { spool: number, sink, chunk, bits: *bits });
-        batch.insert(&layout::bitmap_key(sink, chunk), out.as_slice());
+        batch.insert(layout::bitmap_key(sink, chunk), out.as_slice());
     });
 }
 

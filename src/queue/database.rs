@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::batch::{self, Batch};
 use super::disk::sync_directory;
 use super::error::StoreError;
 
@@ -80,8 +81,15 @@ impl Database {
     ///
     /// # Errors
     /// When sled fails; from then on nothing more is written.
-    pub fn apply(&mut self, batch: sled::Batch) -> Result<(), StoreError> {
-        self.write(|db| db.apply_batch(batch))
+    pub fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let mut all = sled::Batch::default();
+        for change in batch::changes(batch.octets()).flatten() {
+            match change {
+                (key, Some(value)) => all.insert(key, value),
+                (key, None) => all.remove(key),
+            }
+        }
+        self.write(|db| db.apply_batch(all))
     }
 
     /// Makes everything applied durable: sled's flush, which ends in `fdatasync` by guard G1.
@@ -203,11 +211,9 @@ const PANIC_TEXT_CHARS_MAX: usize = 200;
 mod tests {
     use super::*;
 
-    fn batch(pairs: &[(&[u8], &[u8])]) -> sled::Batch {
-        let mut batch = sled::Batch::default();
-        for (key, value) in pairs {
-            batch.insert(*key, *value);
-        }
+    fn batch(pairs: &[(&[u8], &[u8])]) -> Batch {
+        let mut batch = Batch::default();
+        pairs.iter().for_each(|(key, value)| batch.insert(key, value));
         batch
     }
 
@@ -216,7 +222,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("db");
         let (mut db, _) = Database::open(&path, 1 << 20).unwrap();
-        db.apply(batch(&[(b"a", b"1"), (b"b", b"2")])).unwrap();
+        db.apply(&batch(&[(b"a", b"1"), (b"b", b"2")])).unwrap();
         db.flush().unwrap();
         db.sync_files().unwrap();
         drop(db);
@@ -243,7 +249,7 @@ mod tests {
         let path = directory.path();
         for round in 0..3_u8 {
             let (mut db, _) = Database::open(path, 1 << 20).unwrap();
-            db.apply(batch(&[(&[round], b"x")])).unwrap();
+            db.apply(&batch(&[(&[round], b"x")])).unwrap();
             db.flush().unwrap();
         }
         let snapshots = || -> Vec<PathBuf> {

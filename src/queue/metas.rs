@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::batch::Batch;
 use super::frame::{self, Meta};
 use super::layout;
 use super::totals;
@@ -50,13 +51,13 @@ impl Metas {
     }
 
     /// Adds a value to a batch.
-    pub fn add(&mut self, batch: &mut sled::Batch, name: &[u8], value: &[u8]) {
+    pub fn add(&mut self, batch: &mut Batch, name: &[u8], value: &[u8]) {
         self.revision += 1;
         put(batch, self.revision, name, value);
     }
 
     /// Adds all shared ones to the first batch of a spool.
-    pub fn add_all(&mut self, batch: &mut sled::Batch) {
+    pub fn add_all(&mut self, batch: &mut Batch) {
         for (name, value) in &self.shared {
             self.revision += 1;
             put(batch, self.revision, name, value);
@@ -69,7 +70,7 @@ impl Metas {
     }
 }
 
-fn put(batch: &mut sled::Batch, revision: u64, name: &[u8], value: &[u8]) {
+fn put(batch: &mut Batch, revision: u64, name: &[u8], value: &[u8]) {
     let mut out = Vec::new();
     frame::put_meta(&mut out, &Meta { revision, name, value });
     batch.insert(layout::meta_key(name), out);

@@ -13,6 +13,7 @@
 
 mod balance;
 mod barrier;
+mod batch;
 mod bitmap;
 mod building;
 mod calls;

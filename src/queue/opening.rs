@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::ids::SinkNumber;
 
+use super::batch::Batch;
 use super::building::{Fresh, Origin};
 use super::calls::{Class, Stored as StoredCalls};
 use super::chain::Chain;
@@ -366,11 +367,11 @@ impl Opening {
     /// Guard G1: a flush with something to write must come to our `fdatasync`.
     fn prove_flush(&mut self) -> Result<(), OpenError> {
         let path = self.chain.active().path.clone();
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         self.chain.metas_mut().add(&mut batch, b"probe", &self.now.wall.0.to_be_bytes());
         let active = self.chain.active().database.as_mut().ok_or(StoreError::Closed);
         let proven = active.and_then(|active| {
-            active.apply(batch)?;
+            active.apply(&batch)?;
             sync::proven(|| active.flush())
         });
         match proven {

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SINKS_MAX, SinkNumber};
 use crate::record::Kind;
 
+use super::batch::Batch;
 use super::collapse::{Made, fact};
 use super::database::Database;
 use super::disk::{Counter, Place};
@@ -225,12 +226,12 @@ impl ParkedStore {
     /// # Errors
     /// When that could not be made durable.
     pub fn mark_overtaken(&mut self, keys: &[Key], when: Timestamp) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let mut out = Vec::new();
         for (sink, id) in keys {
             let data = when.0.to_be_bytes();
             frame::put_parked(&mut out, &ParkedPart { sink: *sink, id: *id, part: MARK_PART, parts: 1, data: &data });
-            batch.insert(&layout::parked_key(*sink, *id, MARK_PART), out.as_slice());
+            batch.insert(layout::parked_key(*sink, *id, MARK_PART), out.as_slice());
         }
         self.change(batch)
     }
@@ -241,7 +242,7 @@ impl ParkedStore {
     /// When they could not be made durable. The database is then opened anew at the next call.
     pub fn put(&mut self, records: &[Parked]) -> Result<Vec<bool>, StoreError> {
         let database = self.ready()?;
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let mut fresh = Vec::with_capacity(records.len());
         let mut out = Vec::new();
         for record in records {
@@ -250,7 +251,7 @@ impl ParkedStore {
             let parts = u8::try_from(frame::parts_of(data.len())).unwrap_or(u8::MAX);
             for (part, data) in (0..).zip(data.chunks(frame::PART_BYTES)) {
                 frame::put_parked(&mut out, &ParkedPart { sink: record.sink, id: record.id, part, parts, data });
-                batch.insert(&layout::parked_key(record.sink, record.id, part), out.as_slice());
+                batch.insert(layout::parked_key(record.sink, record.id, part), out.as_slice());
             }
         }
         self.change(batch)?;
@@ -270,7 +271,7 @@ impl ParkedStore {
             return Ok(Vec::new());
         }
         let database = self.ready()?;
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let (mut gone, mut sessions) = (Vec::new(), Vec::new());
         for (sink, id) in keys {
             let Some(value) = database.read(&layout::parked_key(*sink, *id, 0))? else { continue };
@@ -283,7 +284,7 @@ impl ParkedStore {
                 _ => PARKED_PARTS_MAX,
             };
             for part in (0..parts).chain([MARK_PART]) {
-                batch.remove(&layout::parked_key(*sink, *id, part));
+                batch.remove(layout::parked_key(*sink, *id, part));
             }
             gone.push((*sink, *id));
         }
@@ -339,11 +340,11 @@ impl ParkedStore {
         self.database = None;
     }
 
-    fn change(&mut self, mut batch: sled::Batch) -> Result<(), StoreError> {
+    fn change(&mut self, mut batch: Batch) -> Result<(), StoreError> {
         let changes = self.changes + 1;
-        batch.insert(&CHANGES_KEY, &changes.to_be_bytes());
+        batch.insert(CHANGES_KEY, changes.to_be_bytes());
         let database = self.ready()?;
-        database.apply(batch)?;
+        database.apply(&batch)?;
         database.flush()?;
         self.changes = changes;
         // Only a hint for the next start.

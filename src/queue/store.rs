@@ -14,6 +14,7 @@ use crate::ids::SinkMask;
 use crate::record::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, Entry, NOTE_BYTES_MAX};
 
 use super::balance::{Balance, Loss};
+use super::batch::Batch;
 use super::building::{After, Building, Fresh, Origin};
 use super::calls::Calls;
 use super::chain::Chain;
@@ -156,7 +157,7 @@ impl Queue {
     /// One batch on the active spool, durable.
     fn write_active(&mut self, now: Instant) -> Result<(), StoreError> {
         let known = self.sinks.known();
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         self.building.encode_records(self.chain.end(), &mut batch);
         self.chain.stage(self.building.records(), known);
         self.building.calls().number_notes(self.chain.metas_mut().revision());
@@ -175,7 +176,7 @@ impl Queue {
             let next = self.chain.next();
             self.chain.metas_mut().add(&mut batch, b"probe", &next.to_be_bytes());
         }
-        if let Err(error) = self.chain.write(batch) {
+        if let Err(error) = self.chain.write(&batch) {
             self.chain.unstage(self.building.records(), known);
             return Err(error);
         }
@@ -213,11 +214,11 @@ impl Queue {
     fn new_spool_with_batch(&mut self, failed: u32) -> Result<Spool, StoreError> {
         let from = u64::from(failed).to_be_bytes().to_vec();
         let mut spool = self.chain.prepare(self.chain.next(), &[(b"calls_from", from)])?;
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         self.building.encode_records(self.chain.end(), &mut batch);
         self.building.calls().encode(true, &mut batch);
         let written = spool.database.as_mut().ok_or(StoreError::Closed).and_then(|database| {
-            database.apply(batch)?;
+            database.apply(&batch)?;
             database.flush()
         });
         match written.and_then(|()| self.chain.finish_preparing(&spool)) {

@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 
+use super::batch::Batch;
 use super::bitmap::Bitmaps;
 use super::calls::{Changes, FoundPart};
 use super::chain::Chain;
@@ -109,9 +110,9 @@ impl Switch {
         if changes.is_empty() {
             return;
         }
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         changes.encode(false, &mut batch);
-        let written = spool.database.as_mut().ok_or(StoreError::Closed).and_then(|database| database.apply(batch));
+        let written = spool.database.as_mut().ok_or(StoreError::Closed).and_then(|database| database.apply(&batch));
         if let Err(error) = written
             && let State::Copying { spool, .. } = std::mem::take(&mut self.state)
         {
@@ -135,19 +136,19 @@ fn copy_calls(chain: &mut Chain, spool: &mut Spool, after: &[u8]) -> Result<Opti
     database.range::<&[u8]>(range, COPY_CALLS, &mut pairs)?;
     // Fewer than asked for: this is the end, and nothing changes before the next spool takes over.
     let last = pairs.last().filter(|_| pairs.len() == COPY_CALLS).map(|(key, _)| key.to_vec());
-    let mut batch = sled::Batch::default();
+    let mut batch = Batch::default();
     pairs.into_iter().for_each(|(key, value)| batch.insert(key, value));
-    spool.database.as_mut().ok_or(StoreError::Closed)?.apply(batch)?;
+    spool.database.as_mut().ok_or(StoreError::Closed)?.apply(&batch)?;
     Ok(last)
 }
 
 /// Sets the first place of a prepared spool and makes it whole.
 fn seal(chain: &mut Chain, spool: &mut Spool) -> Result<(), StoreError> {
-    let mut batch = sled::Batch::default();
+    let mut batch = Batch::default();
     let next = chain.next();
     chain.metas_mut().add(&mut batch, b"first", &next.to_be_bytes());
     let database = spool.database.as_mut().ok_or(StoreError::Closed)?;
-    database.apply(batch)?;
+    database.apply(&batch)?;
     database.flush()?;
     spool.bits = Bitmaps::new(next);
     chain.finish_preparing(spool)
@@ -164,7 +165,7 @@ pub fn take_over(chain: &mut Chain, spool: Spool) {
 /// calls could not be read.
 pub fn copy_old_calls(chain: &mut Chain) -> Result<(), (usize, StoreError)> {
     let last = chain.spools().len() - 1;
-    let mut batch = sled::Batch::default();
+    let mut batch = Batch::default();
     let mut known: HashSet<(Tree, Vec<u8>)> = HashSet::new();
     for index in (0..=last).rev() {
         let spool_damaged = chain.spool(index).is_set_aside();
@@ -200,7 +201,7 @@ pub fn copy_old_calls(chain: &mut Chain) -> Result<(), (usize, StoreError)> {
     }
     batch.remove(layout::meta_key(b"calls_from"));
     let database = chain.database(last).map_err(|error| (last, error))?;
-    database.apply(batch).and_then(|()| database.flush()).map_err(|error| (last, error))
+    database.apply(&batch).and_then(|()| database.flush()).map_err(|error| (last, error))
 }
 
 /// Keys copied between two commits.
