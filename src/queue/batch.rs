@@ -37,6 +37,11 @@ impl Batch {
         self.octets.extend_from_slice(value);
     }
 
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
     /// Its octets, for [`changes`] to read.
     pub fn octets(&self) -> &[u8] {
         &self.octets
@@ -79,6 +84,7 @@ mod tests {
     #[test]
     fn changes_read_back_in_their_order_and_end_at_what_is_cut_off() {
         let mut batch = Batch::default();
+        assert!(batch.is_empty());
         batch.insert(b"a", b"1");
         batch.remove(b"b");
         batch.insert(b"", b"");

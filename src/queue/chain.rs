@@ -4,15 +4,17 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use super::batch::Batch;
 use super::bitmap::{Bitmaps, Since};
 use super::building::Fresh;
-use super::database::Database;
+use super::database::{Database, Findings};
 use super::disk::{Place, sync_directory};
-use super::error::StoreError;
+use super::error::{StoreError, io_error};
 use super::frame::{self, Bitmap};
+use super::journal;
 use super::layout::{self, CHUNK_RECORDS};
 use super::metas::Metas;
 use super::notice::Notice;
@@ -94,6 +96,16 @@ impl Chain {
         self.notices.push(Notice::Failed { action, why: chain_text(error) });
     }
 
+    /// Tells the operator what opening a database found.
+    pub fn tell_findings(&mut self, path: &Path, found: Findings) {
+        if found.snapshot_moved {
+            self.tell(Notice::SnapshotMoved { path: path.to_owned() });
+        }
+        if found.commits_missing > 0 {
+            self.tell(Notice::JournalDamaged { path: path.to_owned(), commits: found.commits_missing });
+        }
+    }
+
     /// What the operator should hear since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
@@ -119,6 +131,11 @@ impl Chain {
         self.removal = None;
         if self.active_dirty.take().is_some() {
             self.sealed_dirty.get_or_insert(Instant(0));
+        }
+        let sealed = self.spools.back_mut().and_then(|spool| spool.database.as_mut());
+        if let Some(Err(error)) = sealed.map(Database::end_journal) {
+            // It stays, and is read when the spool is opened again.
+            self.failed("flush a spool", &error);
         }
         self.spools.push_back(spool);
     }
@@ -189,8 +206,11 @@ impl Chain {
     /// Writes a batch to the active spool, durably.
     pub fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let database = self.active().database.as_mut().ok_or(StoreError::Closed)?;
-        database.apply(batch)?;
-        database.flush()
+        let result = database.commit(batch);
+        if let Some(error) = database.take_journal_failure() {
+            self.failed("write the journal", &error);
+        }
+        result
     }
 
     /// The first place from `seq` on that a sink waits for.
@@ -302,7 +322,11 @@ impl Chain {
 
     /// Closes all spools. Whether none has ever failed.
     pub fn close(&mut self) -> bool {
-        let is_whole = !self.spools.iter().filter_map(|spool| spool.database.as_ref()).any(Database::has_failed);
+        let databases = self.spools.iter_mut().filter_map(|spool| spool.database.as_mut());
+        let is_whole = databases.fold(true, |whole, database| {
+            let is_flushed = database.end_journal().is_ok();
+            whole && is_flushed && !database.has_failed()
+        });
         self.spools.clear();
         is_whole
     }
@@ -380,10 +404,8 @@ impl Chain {
         self.spools[index].used = self.uses;
         if self.spools[index].database.is_none() {
             self.close_idle(self.settings.spools_open_max.saturating_sub(1).max(1));
-            let (database, moved) = Database::open(&self.spools[index].path, self.settings.cache_bytes)?;
-            if moved {
-                self.notices.push(Notice::SnapshotMoved { path: self.spools[index].path.clone() });
-            }
+            let (database, found) = Database::open(&self.spools[index].path, self.settings.cache_bytes)?;
+            self.tell_findings(&self.spools[index].path.clone(), found);
             self.spools[index].database = Some(database);
         }
         self.spools[index].database.as_mut().ok_or(StoreError::Closed)
@@ -517,8 +539,8 @@ impl Chain {
 
     /// Octets of all spools' files.
     pub fn disk_bytes(&self) -> u64 {
-        let size = |spool: &Spool| fs::metadata(spool.path.join("db")).map_or(0, |data| data.len());
-        self.spools.iter().map(size).sum()
+        let files = self.spools.iter().flat_map(|spool| [spool.path.join("db"), journal::path(&spool.path)]);
+        files.map(|file| fs::metadata(file).map_or(0, |data| data.len())).sum()
     }
 
     /// Keeps a named value, in this spool and all later ones.
@@ -545,14 +567,6 @@ fn add_dirty(batch: &mut Batch, spool: &mut Spool) {
         frame::put_bitmap(&mut out, &Bitmap { spool: number, sink, chunk, bits: *bits });
         batch.insert(layout::bitmap_key(sink, chunk), out.as_slice());
     });
-}
-
-/// An error of the file system as one of the store.
-fn io_error(error: std::io::Error) -> StoreError {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull => StoreError::NoSpace(error),
-        _ => StoreError::Io(error),
-    }
 }
 
 /// The longest wait of a settlement for a commit; losing one means a repeat, never a loss.

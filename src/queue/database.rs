@@ -9,6 +9,9 @@
 //! * G6: after each opening the directory is synced before anything is written: sled uses segments of its file again that
 //!   the snapshot it has just written makes free, and never makes the snapshot's name durable. With the one before in
 //!   its place the log would end at the first of these segments.
+//!
+//! A commit ([`Database::commit`]) goes through the journal beside the database, which makes it durable, and then into sled
+//! without a flush. Everything else is applied and flushed. A flush covers both, and the journal begins again.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,7 +22,10 @@ use std::time::Duration;
 
 use super::batch::{self, Batch};
 use super::disk::sync_directory;
-use super::error::StoreError;
+use super::error::{StoreError, io_error};
+use super::journal::{self, DAMAGED, Found, Journal, Mark};
+use super::layout::JOURNAL_KEY;
+use crate::timers::random;
 
 /// A sled database. A write that failed is the last one: the kernel may already have dropped the pages.
 #[derive(Debug)]
@@ -28,20 +34,37 @@ pub struct Database {
     db: Option<sled::Db>,
     path: PathBuf,
     failed: bool,
+    /// `None` when there is none yet, or it failed.
+    journal: Option<Journal>,
+    /// What is stored about the journal; `None` when there never was one.
+    mark: Option<Mark>,
+    /// Number of the next commit.
+    next: u64,
+    /// Whether the journal failed: commits are flushed then.
+    without_journal: bool,
+    /// Why, until it is asked for.
+    journal_failure: Option<io::Error>,
+}
+
+/// What opening a database found.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Findings {
+    /// Whether a damaged snapshot had to be moved away.
+    pub snapshot_moved: bool,
+    /// Commits that are neither in the database nor in its journal, though they were acknowledged.
+    pub commits_missing: u64,
 }
 
 /// A key and its value.
 pub type Pair = (sled::IVec, sled::IVec);
 
 impl Database {
-    /// Opens the database in `path`, or makes one there.
-    ///
-    /// Gives also whether a damaged snapshot had to be moved away.
+    /// Opens the database in `path`, or makes one there. What its journal has more is written to it.
     ///
     /// # Errors
     /// When it is locked, damaged, or the file system fails.
-    pub fn open(path: &Path, cache_bytes: u64) -> Result<(Self, bool), StoreError> {
-        let moved = if path.is_dir() { check_snapshots(path).map_err(StoreError::Io)? } else { false };
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<(Self, Findings), StoreError> {
+        let snapshot_moved = if path.is_dir() { check_snapshots(path).map_err(StoreError::Io)? } else { false };
         let config = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None);
         let open = || {
             guarded(|| {
@@ -62,7 +85,44 @@ impl Database {
             result = open();
         }
         let db = result?;
-        Ok((Self { db: Some(db), path: path.to_owned(), failed: false }, moved))
+        let mut opened = Self {
+            db: Some(db),
+            path: path.to_owned(),
+            failed: false,
+            journal: None,
+            mark: None,
+            next: 1,
+            journal_failure: None,
+            without_journal: false,
+        };
+        let commits_missing = opened.replay()?;
+        Ok((opened, Findings { snapshot_moved, commits_missing }))
+    }
+
+    /// Writes to the database what the journal has more; gives the number of commits missing there.
+    fn replay(&mut self) -> Result<u64, StoreError> {
+        let stored = self.read(JOURNAL_KEY)?;
+        let Some(mark) = stored.and_then(|value| Mark::from_bytes(&value)) else {
+            if journal::path(&self.path).exists() {
+                return Err(StoreError::Damaged("its journal is not known to it".into()));
+            }
+            return Ok(0);
+        };
+        (self.mark, self.next) = (Some(mark), mark.from);
+        let Some(found) = Found::read(&self.path, &mark).map_err(io_error)? else { return Ok(0) };
+        self.next = found.next;
+        for octets in found.batches() {
+            self.insert_all(octets)?;
+        }
+        if found.next > mark.from {
+            self.flush()?;
+        }
+        if found.missing > 0 {
+            fs::rename(journal::path(&self.path), self.path.join(DAMAGED)).map_err(io_error)?;
+        } else {
+            self.journal = Some(Journal::open(&self.path).map_err(io_error)?);
+        }
+        Ok(found.missing)
     }
 
     /// G5: makes a new database's files and names durable.
@@ -97,7 +157,98 @@ impl Database {
     /// # Errors
     /// When sled fails; from then on nothing more is written.
     pub fn flush(&mut self) -> Result<(), StoreError> {
-        self.write(|db| db.flush().map(drop))
+        if let Some(mark) = &mut self.mark {
+            // Behind all that it covers: sled has it only where it has that.
+            mark.from = self.next;
+            let mark = mark.to_bytes();
+            self.write(|db| db.insert(JOURNAL_KEY, &mark).map(drop))?;
+        }
+        self.write(|db| db.flush().map(drop))?;
+        if let Some(journal) = &mut self.journal {
+            journal.rewind();
+        }
+        Ok(())
+    }
+
+    /// Applies a batch, durably: all of it or nothing is there after a crash.
+    ///
+    /// # Errors
+    /// When neither the journal nor sled takes it; from then on nothing more is written.
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if !self.without_journal && self.write_journal(batch)? {
+            return self.insert_all(batch.octets());
+        }
+        self.apply(batch)?;
+        self.flush()
+    }
+
+    /// Writes a batch to the journal; `false` when that takes none.
+    fn write_journal(&mut self, batch: &Batch) -> Result<bool, StoreError> {
+        let octets = batch.octets();
+        let mark = match self.mark {
+            Some(mark) => mark,
+            None => self.begin_journal()?,
+        };
+        if self.journal.as_ref().is_some_and(|journal| journal.is_full_for(octets.len())) {
+            self.flush()?;
+        }
+        let number = self.next;
+        // Should it fail, the frame may be there all the same, and must not count.
+        self.next += 1;
+        let written = match &mut self.journal {
+            Some(journal) => journal.append(&mark, number, octets),
+            None => Journal::create(&self.path).and_then(|mut journal| {
+                journal.append(&mark, number, octets)?;
+                self.journal = Some(journal);
+                Ok(())
+            }),
+        };
+        let Err(error) = written else { return Ok(true) };
+        // Without room to grow it begins again behind the flush; what failed otherwise is not trusted any more.
+        if error.kind() != io::ErrorKind::StorageFull {
+            (self.journal, self.without_journal) = (None, true);
+            self.journal_failure = Some(error);
+        }
+        Ok(false)
+    }
+
+    /// States in the database that there is a journal, before there is one.
+    fn begin_journal(&mut self) -> Result<Mark, StoreError> {
+        let tag = random::secret().map_err(StoreError::Io)?;
+        let mark = Mark { from: self.next, tag };
+        self.mark = Some(mark);
+        self.flush()?;
+        Ok(mark)
+    }
+
+    /// Why commits do not go through the journal any more, if that was not asked before.
+    pub fn take_journal_failure(&mut self) -> Option<io::Error> {
+        self.journal_failure.take()
+    }
+
+    /// Flushes what is in the journal alone: no more commits come. The file stays: should the end of sled's log be damaged,
+    /// it is there a second time.
+    ///
+    /// # Errors
+    /// When the flush fails.
+    pub fn end_journal(&mut self) -> Result<(), StoreError> {
+        if self.journal.take().is_some() { self.flush() } else { Ok(()) }
+    }
+
+    /// Applies a batch that the journal has.
+    fn insert_all(&mut self, octets: &[u8]) -> Result<(), StoreError> {
+        self.write(|db| {
+            for change in batch::changes(octets).flatten() {
+                match change {
+                    (key, Some(value)) => db.insert(key, value)?,
+                    (key, None) => db.remove(key)?,
+                };
+            }
+            Ok(())
+        })
     }
 
     fn write(&mut self, act: impl FnOnce(&sled::Db) -> sled::Result<()>) -> Result<(), StoreError> {
@@ -149,7 +300,7 @@ impl Database {
         self.failed
     }
 
-    /// Octets of its file.
+    /// Octets of sled's file.
     pub fn file_bytes(&self) -> u64 {
         fs::metadata(self.path.join("db")).map_or(0, |data| data.len())
     }
@@ -226,8 +377,8 @@ mod tests {
         db.flush().unwrap();
         db.sync_files().unwrap();
         drop(db);
-        let (db, moved) = Database::open(&path, 1 << 20).unwrap();
-        assert!(!moved);
+        let (db, found) = Database::open(&path, 1 << 20).unwrap();
+        assert_eq!(found, Findings::default());
         assert_eq!(db.read(b"b").unwrap().unwrap(), b"2");
         assert_eq!(db.last::<&[u8]>(..).unwrap().unwrap().0, b"b");
         assert_eq!(db.read(b"c").unwrap(), None);
@@ -259,16 +410,130 @@ mod tests {
         let good = snapshots().pop().expect("opening again writes a snapshot");
         assert!(is_sound_snapshot(&fs::read(&good).unwrap()));
         fs::write(path.join("snap.FFFFFFFFFFFFFFFF.generating"), b"half").unwrap();
-        let (_, moved) = Database::open(path, 1 << 20).unwrap();
-        assert!(!moved, "a sound snapshot stays");
+        let (_, found) = Database::open(path, 1 << 20).unwrap();
+        assert!(!found.snapshot_moved, "a sound snapshot stays");
 
         let file = snapshots().pop().unwrap();
         let mut bytes = fs::read(&file).unwrap();
         bytes[3] ^= 1;
         fs::write(&file, bytes).unwrap();
-        let (db, moved) = Database::open(path, 1 << 20).unwrap();
-        assert!(moved);
+        let (db, found) = Database::open(path, 1 << 20).unwrap();
+        assert!(found.snapshot_moved);
         assert_eq!(db.read(&[2]).unwrap().unwrap(), b"x");
+    }
+
+    /// The files of an open database, as a process killed now would leave them.
+    fn killed(path: &Path) -> tempfile::TempDir {
+        let left = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(path).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+            fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
+        }
+        left
+    }
+
+    fn open(path: &Path) -> (Database, Findings) {
+        Database::open(path, 1 << 20).unwrap()
+    }
+
+    #[test]
+    fn a_commit_is_there_after_a_kill_though_sled_was_not_flushed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut db, _) = open(directory.path());
+        db.commit(&batch(&[(b"a", b"1"), (b"b", b"1")])).unwrap();
+        db.commit(&batch(&[(b"a", b"2")])).unwrap();
+        let mut removal = Batch::default();
+        removal.remove(b"b");
+        db.commit(&removal).unwrap();
+        db.commit(&Batch::default()).unwrap();
+        assert_eq!((db.next, db.read(b"a").unwrap().unwrap().as_ref()), (4, &b"2"[..]), "nothing is no commit");
+        let mut left = killed(directory.path());
+        for round in ["killed", "killed again, before anything else was committed"] {
+            let (db, found) = open(left.path());
+            assert_eq!(found, Findings::default(), "{round}");
+            assert_eq!(db.read(b"a").unwrap().unwrap(), b"2", "{round}");
+            assert_eq!((db.read(b"b").unwrap(), db.next), (None, 4), "{round}");
+            left = killed(left.path());
+        }
+    }
+
+    #[test]
+    fn what_was_flushed_after_a_commit_is_not_undone_by_the_journal() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut db, _) = open(directory.path());
+        db.commit(&batch(&[(b"a", b"1")])).unwrap();
+        db.apply(&batch(&[(b"a", b"2")])).unwrap();
+        db.flush().unwrap();
+        let left = killed(directory.path());
+        assert_eq!(open(left.path()).0.read(b"a").unwrap().unwrap(), b"2");
+        db.commit(&batch(&[(b"b", b"3")])).unwrap();
+        let left = killed(directory.path());
+        let (again, found) = open(left.path());
+        assert_eq!((again.read(b"a").unwrap().unwrap(), found), (b"2".into(), Findings::default()));
+        assert_eq!(again.read(b"b").unwrap().unwrap(), b"3");
+    }
+
+    #[test]
+    fn a_full_journal_is_flushed_and_begins_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut db, _) = open(directory.path());
+        for number in 0..20_u8 {
+            let mut megabyte = batch(&[(b"last", &[number])]);
+            (0..=255).for_each(|key| megabyte.insert([b'k', key], [number; 4096]));
+            db.commit(&megabyte).unwrap();
+        }
+        let length = fs::metadata(journal::path(directory.path())).unwrap().len();
+        assert!(length <= 8 << 20, "{length}");
+        let left = killed(directory.path());
+        let (db, found) = open(left.path());
+        assert_eq!((db.read(b"last").unwrap().unwrap(), found), ((&[19_u8]).into(), Findings::default()));
+    }
+
+    #[test]
+    fn without_its_journal_commits_are_flushed_and_the_reason_is_told_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut db, _) = open(directory.path());
+        fs::create_dir(journal::path(directory.path())).unwrap();
+        for text in ["1", "2"] {
+            db.commit(&batch(&[(b"a", text.as_bytes())])).unwrap();
+            assert_eq!(db.take_journal_failure().is_some(), text == "1");
+        }
+        assert!(!db.has_failed());
+        let left = killed(directory.path());
+        assert_eq!(open(left.path()).0.read(b"a").unwrap().unwrap(), b"2");
+    }
+
+    #[test]
+    fn commits_that_are_nowhere_are_counted_and_the_journal_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut db, _) = open(directory.path());
+        for number in 1..=3_u8 {
+            db.commit(&batch(&[(&[number], b"x")])).unwrap();
+        }
+        let left = killed(directory.path());
+        let file = journal::path(left.path());
+        let mut octets = fs::read(&file).unwrap();
+        octets[40] ^= 1;
+        fs::write(&file, octets).unwrap();
+        let (mut db, found) = open(left.path());
+        assert_eq!(found.commits_missing, 1);
+        assert!(left.path().join(DAMAGED).exists() && !file.exists());
+        assert_eq!((db.read(&[2]).unwrap(), db.read(&[3]).unwrap().unwrap()), (None, b"x".into()));
+        db.commit(&batch(&[(b"b", b"4")])).unwrap();
+        let left = killed(left.path());
+        let (db, found) = open(left.path());
+        assert_eq!(
+            (db.read(b"b").unwrap().unwrap(), found),
+            (b"4".into(), Findings::default()),
+            "it goes on in a new one"
+        );
+    }
+
+    #[test]
+    fn a_journal_of_another_database_is_damage() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open(directory.path()));
+        fs::write(journal::path(directory.path()), b"x").unwrap();
+        assert!(matches!(Database::open(directory.path(), 1 << 20), Err(StoreError::Damaged(_))));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! lost       counts of lost records by reason, there from the first start on, so that a full disk takes them too
 //! head       16 octets: highest acknowledged place and its checksum, overwritten after each commit
 //! clean      there while the queue was closed in order
-//! 00000001/  a spool; with a file `preparing` in it until it takes appends, from then on with `first`; `*.done` when emptied
+//! 00000001/  a spool; with a file `preparing` in it until it takes appends, from then on with `first`, and with `journal`
+//!            from the first commit on; `*.done` when emptied
 //! parked/    parked records
 //! damaged/   databases set aside
 //! ```
@@ -32,7 +33,7 @@ const LOST: &str = "lost";
 const LOST_MAGIC: &[u8; 4] = b"TGl1";
 
 /// Only the owner reads the queue: it holds who called whom.
-const MODE: u32 = 0o600;
+pub const MODE: u32 = 0o600;
 
 /// The directory of a queue, locked.
 #[derive(Debug)]

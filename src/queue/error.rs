@@ -91,6 +91,14 @@ impl StoreError {
     }
 }
 
+/// An error of the file system as one of the store.
+pub fn io_error(error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull => StoreError::NoSpace(error),
+        _ => StoreError::Io(error),
+    }
+}
+
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> Self {
         use io::ErrorKind::{InvalidData, Other, StorageFull, UnexpectedEof};

@@ -7,6 +7,7 @@
 //! C number:u64 part:u8  call in progress; calls are numbered as they come, so that those of one time lie together
 //! D number:u64 part:u8  Class value of a session, numbered likewise; earlier releases kept it among the calls
 //! E number:u64        notes of the calls that ended with one commit
+//! J                   from which frame on the journal counts; not framed
 //! ```
 
 use std::ops::{Range, RangeInclusive};
@@ -97,6 +98,9 @@ pub const KEPT: Range<&[u8]> = b"C".as_slice()..b"E".as_slice();
 
 /// All keys of notes; they follow those of calls and Class values.
 pub const NOTES: Range<&[u8]> = b"E".as_slice()..b"F".as_slice();
+
+/// Key of what the journal beside the database goes by.
+pub const JOURNAL_KEY: &[u8] = b"J";
 
 /// Key of a meta value.
 pub fn meta_key(name: &[u8]) -> Vec<u8> {

@@ -7,6 +7,7 @@
 //!   limit refuses a record: what the disk does not take waits in memory and is tried again.
 //!
 //! [`Queue`] is the synchronous core; [`thread`] runs it on the one thread that touches sled and gives out handles.
+//! A commit is written to a journal first, and to sled behind it, which is flushed when the journal is full.
 //! On disk the queue is a chain of spools, each a small sled database behind five guards: a flush that reaches the
 //! disk (G1, `sync`), no half-written snapshot (G2), no asynchronous flush (G3), opening that cannot take the process
 //! down (G4) and directories synced before anything is acknowledged (G5, all three in `database`).
@@ -26,6 +27,7 @@ mod error;
 mod frame;
 mod handle;
 mod health;
+mod journal;
 mod layout;
 mod leasing;
 mod limits;

@@ -60,6 +60,13 @@ pub enum Notice {
         /// The database.
         path: PathBuf,
     },
+    /// Commits in a database's journal were damaged: records are looked for, changes of calls are lost.
+    JournalDamaged {
+        /// The database.
+        path: PathBuf,
+        /// How many commits.
+        commits: u64,
+    },
     /// Acknowledged records were missing at opening and were found in the file.
     Recovered {
         /// How many.
@@ -167,6 +174,7 @@ impl Notice {
             | Self::Stuck { .. }
             | Self::Damaged { .. }
             | Self::CallsLost
+            | Self::JournalDamaged { .. }
             | Self::Lost { .. }
             | Self::Losing { .. }
             | Self::ReserveSpent { .. }
@@ -188,6 +196,11 @@ impl fmt::Display for Notice {
             Self::Damaged { path, why } => write!(f, "damaged database set aside in {}: {why}", path.display()),
             Self::CallsLost => f.write_str("the calls in progress before this start are not known any more"),
             Self::SnapshotMoved { path } => write!(f, "damaged snapshot moved away in {}", path.display()),
+            Self::JournalDamaged { path, commits } => write!(
+                f,
+                "{commits} commits are damaged in the journal of {}: records are looked for, the calls may be out of date",
+                path.display()
+            ),
             Self::Recovered { records } => write!(f, "{records} records of the last commit found in the file"),
             Self::Lost { from, to } => write!(f, "records {from} to {to} are lost"),
             Self::Salvaged { path, records, doubtful } => {

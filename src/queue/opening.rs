@@ -74,6 +74,8 @@ struct Opening {
     highest: u64,
     head: u64,
     marks_forgotten: bool,
+    /// Whether commits are missing in a journal: what they held may be in the copies made before opening.
+    keep_copies: bool,
     /// Whether the newest spool opened and takes the appends.
     active_opened: bool,
     now: Now,
@@ -120,6 +122,7 @@ impl Queue {
             highest: 0,
             head,
             marks_forgotten: false,
+            keep_copies: false,
             active_opened: false,
             now,
             report: OpenReport { clean, ..OpenReport::default() },
@@ -157,8 +160,9 @@ impl Opening {
                     self.aside.push(Aside { path, end: behind.map(|(_, first)| first) });
                 }
                 Some(spool) => {
-                    // There was none, or it served its purpose.
-                    drop(fs::remove_file(spool.path.join(COPY)));
+                    if !self.keep_copies {
+                        drop_copy(&spool.path);
+                    }
                     behind = Some((*number, spool.bits.first()));
                     self.chain.push_oldest(spool);
                 }
@@ -256,9 +260,10 @@ impl Opening {
     }
 
     fn load(&mut self, number: u32, path: &Path, take_metas: bool) -> Result<Spool, Load> {
-        let (database, moved) = Database::open(path, self.chain.settings().cache_bytes)?;
-        if moved {
-            self.chain.tell(Notice::SnapshotMoved { path: path.to_owned() });
+        let (database, found) = Database::open(path, self.chain.settings().cache_bytes)?;
+        self.chain.tell_findings(path, found);
+        if found.commits_missing > 0 {
+            self.keep_copies = true;
         }
         let schema = read_number(&database, b"schema")?;
         if let Some(found) = schema.filter(|found| *found > u64::from(SCHEMA)) {
@@ -364,11 +369,12 @@ impl Opening {
         Ok(())
     }
 
-    /// Guard G1: a flush with something to write must come to our `fdatasync`.
+    /// Guard G1: a flush with something to write must come to our `fdatasync`. The spool has the newest schema from here on.
     fn prove_flush(&mut self) -> Result<(), OpenError> {
         let path = self.chain.active().path.clone();
         let mut batch = Batch::default();
         self.chain.metas_mut().add(&mut batch, b"probe", &self.now.wall.0.to_be_bytes());
+        self.chain.metas_mut().add(&mut batch, b"schema", &u64::from(SCHEMA).to_be_bytes());
         let active = self.chain.active().database.as_mut().ok_or(StoreError::Closed);
         let proven = active.and_then(|active| {
             active.apply(&batch)?;
@@ -419,9 +425,8 @@ impl Opening {
         if !queue.building.is_empty() || queue.chain.active().bits.is_dirty() {
             queue.finish(clock).map_err(failed)?;
         }
-        for spool in queue.chain.spools() {
-            // There was none, or it served its purpose.
-            drop(fs::remove_file(spool.path.join(COPY)));
+        if !self.keep_copies {
+            queue.chain.spools().iter().for_each(|spool| drop_copy(&spool.path));
         }
         for aside in self.aside {
             queue.salvage.directory(aside.path, aside.end);
@@ -507,6 +512,11 @@ impl Queue {
         }
         Ok(())
     }
+}
+
+/// Takes the copy made before opening away, which has served its purpose, if there is one.
+fn drop_copy(spool: &Path) {
+    drop(fs::remove_file(spool.join(COPY)));
 }
 
 /// Why a spool was not loaded.

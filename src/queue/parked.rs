@@ -137,8 +137,8 @@ impl ParkedStore {
         }
         // sled takes a damaged last commit for a torn one and drops it: so look before it opens.
         let found = Rejoined::scan(&store.path).map_err(StoreError::Io)?;
-        let (database, moved) = Database::open(&store.path, cache_bytes)?;
-        opened.snapshot_moved = moved;
+        let (database, found_there) = Database::open(&store.path, cache_bytes)?;
+        opened.snapshot_moved = found_there.snapshot_moved;
         let changes = database.read(&CHANGES_KEY)?;
         store.changes = changes.and_then(|value| value.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
         store.database = Some(database);

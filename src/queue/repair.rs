@@ -13,6 +13,7 @@ use crate::ids::{SinkMask, SinkNumber};
 
 use super::bitmap::Stored;
 use super::frame::{self, FRAME_BYTES_MAX, Frame, MAGIC};
+use super::journal::{DAMAGED, JOURNAL};
 use super::layout::{CHUNK_RECORDS, chunk_of};
 use super::registry::read_sinks;
 use super::spool::StoredRecord;
@@ -50,7 +51,7 @@ pub fn scan(path: &Path, mut visit: impl FnMut(u64, Frame<'_>)) -> io::Result<()
 }
 
 /// Fills `buffer` from the file, with zeros where a sector cannot be read.
-fn read_what_can_be(file: &File, buffer: &mut [u8], offset: u64) {
+pub fn read_what_can_be(file: &File, buffer: &mut [u8], offset: u64) {
     if file.read_exact_at(buffer, offset).is_ok() {
         return;
     }
@@ -61,8 +62,12 @@ fn read_what_can_be(file: &File, buffer: &mut [u8], offset: u64) {
     }
 }
 
-/// Files of a database that may hold records: itself, and the copy made before sled opened it.
-const FILES: [&str; 2] = ["db", COPY];
+/// Files of a database that may hold records. What was found in a later one counts: while the queue runs, commits are
+/// written over the journal and sled may write over what lies in `db`.
+const FILES: [&str; 4] = [JOURNAL, DB, COPY, DAMAGED];
+
+/// Name of sled's own file.
+const DB: &str = "db";
 
 /// Name of the copy of `db` that is kept while sled opens it: sled takes damage for a torn end of its log, and frees or
 /// cuts off what comes after it.
@@ -126,14 +131,14 @@ impl Inventory {
         let mut all = Self { first: first.and_then(|text| text.trim().parse().ok()), ..Self::default() };
         for name in FILES {
             let file = path.join(name);
-            if !file.exists() && name != FILES[0] {
+            if !file.exists() && name != DB {
                 continue;
             }
             let number = u8::try_from(all.files.len()).unwrap_or(u8::MAX);
             scan(&file, |offset, frame| all.add(number, offset, frame))?;
             all.files.push(File::open(&file)?);
         }
-        // The copy first: in the other file sled may write over what was found, as soon as it is open.
+        // The same record of the last file first.
         all.records.sort_unstable_by_key(|found| (found.seq, found.part, Reverse(found.file), found.offset));
         all.records.dedup_by_key(|found| (found.seq, found.part));
         Ok(all)

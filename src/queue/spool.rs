@@ -12,8 +12,8 @@ use super::error::StoreError;
 use super::frame::{self, Frame};
 use super::layout::{self, CHUNK_RECORDS};
 
-/// Newest layout this release reads and writes.
-pub const SCHEMA: u32 = 1;
+/// Newest layout this release reads and writes. In the first one there was no journal.
+pub const SCHEMA: u32 = 2;
 
 /// A record read from disk.
 #[derive(Clone, Debug)]

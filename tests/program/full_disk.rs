@@ -159,11 +159,18 @@ impl World {
     }
 }
 
+/// A disk with too little room for a journal beside the queue's databases.
+const NO_JOURNAL_MIB: u32 = 24;
+
 #[test]
 fn on_a_full_disk_every_answered_bye_has_its_stop() {
-    for (name, reserve_mib) in [("the reserve takes them", 8), ("they wait in memory for the disk", 0)] {
+    for (name, disk_mib, reserve_mib) in [
+        ("the reserve takes them", NO_JOURNAL_MIB, 8),
+        ("they wait in memory for the disk", NO_JOURNAL_MIB, 0),
+        ("the journal has room for them", 48, 0),
+    ] {
         let dir = tempfile::tempdir().unwrap();
-        let Some(small) = Small::mount(&dir.path().join("gateway/queue"), 48) else { return };
+        let Some(small) = Small::mount(&dir.path().join("gateway/queue"), disk_mib) else { return };
         let queue = format!("free_min_mib = 0\nreserve_mib = {reserve_mib}");
         let mut world = World::start(dir.path(), &queue);
         let calls: Vec<_> = (0..CALLS).map(|n| world.begin(&format!("call{n}"))).collect();
@@ -172,7 +179,11 @@ fn on_a_full_disk_every_answered_bye_has_its_stop() {
         calls.iter().for_each(|call| world.end(call));
         let status = world.status();
         assert_eq!(status["records"]["lost"], 0, "{name}: {status}");
-        if reserve_mib == 0 {
+        if disk_mib > NO_JOURNAL_MIB {
+            assert_eq!(status["records"]["unwritten"], 0, "{name}: {status}");
+            // Also what only the journal has comes back, as soon as the database has room for it.
+            small.empty();
+        } else if reserve_mib == 0 {
             assert_eq!(world.fail("other"), 503, "{name}: new calls are refused");
             let alarm = status["alarm"].to_string();
             assert!(alarm.contains("the disk is full") && alarm.contains("new calls get 503"), "{name}: {alarm}");
@@ -209,7 +220,7 @@ fn beyond_the_limit_of_records_every_answered_bye_has_its_stop() {
 fn a_stop_on_a_full_disk_waits_for_room_or_keeps_the_records_elsewhere() {
     for (name, gets_room) in [("it gets room while the service stops", true), ("it stays full", false)] {
         let dir = tempfile::tempdir().unwrap();
-        let Some(small) = Small::mount(&dir.path().join("gateway/queue"), 48) else { return };
+        let Some(small) = Small::mount(&dir.path().join("gateway/queue"), NO_JOURNAL_MIB) else { return };
         let queue = "free_min_mib = 0\nreserve_mib = 0\n[service]\nstop_timeout_s = 1";
         let mut world = World::start(dir.path(), queue);
         let calls: Vec<_> = (0..CALLS).map(|n| world.begin(&format!("call{n}"))).collect();
@@ -239,7 +250,9 @@ fn a_stop_on_a_full_disk_waits_for_room_or_keeps_the_records_elsewhere() {
             let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
             assert_eq!(mode & 0o777, 0o600, "{name}");
             let said = world.gateway.command(&["queue", "import", file.to_str().unwrap()]);
-            assert!(said.contains(&lost.to_string()), "{name}: {said}");
+            // Of a write that failed a part may be on the disk all the same: that is not put back a second time.
+            let counts = said.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+            assert_eq!(counts.sum::<u64>(), lost, "{name}: {said}");
         }
         let mut ids: Vec<_> = calls.iter().map(|call| call.id.clone()).collect();
         ids.sort();

@@ -73,8 +73,18 @@ fn deliver(queue: &mut Queue) -> BTreeSet<u64> {
 
 #[test]
 fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
+    fill_and_heal(24);
+}
+
+#[test]
+fn a_disk_that_was_filled_while_commits_lay_in_the_journal_loses_nothing_and_heals() {
+    fill_and_heal(80);
+}
+
+/// Fills a disk of so many MiB with records, and gives it room again; on a small one no journal is made.
+fn fill_and_heal(megabytes: u32) {
     let directory = tempfile::tempdir().unwrap();
-    let Some(small) = Small::mount(directory.path(), 24) else { return };
+    let Some(small) = Small::mount(directory.path(), megabytes) else { return };
     let ballast = small.path().join("ballast");
     std::fs::write(&ballast, vec![1; 8 << 20]).unwrap();
     let mut queue = open(settings(small.path()));
@@ -88,6 +98,7 @@ fn a_full_disk_loses_nothing_and_heals_when_there_is_room() {
         assert!(next < 1_000_000, "the file system does not get full");
     }
     assert!(queue.stats().troubles.has(Trouble::Store), "the alarm state is on");
+    assert_eq!(small.path().join("queue/00000001/journal").exists(), megabytes > 32);
     assert!(queue.finish(ahead).is_err(), "it is not tried again at once");
     AHEAD.set(AHEAD.get() + 2);
     assert!(queue.finish(ahead).is_err(), "still no room");

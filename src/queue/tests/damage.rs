@@ -70,7 +70,9 @@ fn frames(file: &Path) -> Vec<(usize, u64)> {
 #[test]
 fn records_gone_from_the_beginning_of_a_spool_are_counted() {
     let directory = tempfile::tempdir().unwrap();
-    let file = prepare(directory.path(), true).join("db");
+    let spool = prepare(directory.path(), true);
+    fs::remove_file(spool.join("journal")).unwrap();
+    let file = spool.join("db");
     let mut gone = Vec::new();
     repair::scan(&file, |offset, frame| match frame {
         frame::Frame::Record(record) if record.seq > 44 => {}
@@ -163,28 +165,52 @@ fn a_half_written_snapshot_does_no_harm() {
     assert_eq!((a.len(), b.len(), lost), (2000, 3000, 0));
 }
 
+/// Damages the records from `first` to `last` in these files of a spool.
+fn damage_records(spool: &Path, files: &[&str], (first, last): (u64, u64)) {
+    for file in files.iter().map(|file| spool.join(file)) {
+        let found: Vec<_> = frames(&file).into_iter().filter(|(_, seq)| (first..=last).contains(seq)).collect();
+        change(&file, |bytes| found.iter().for_each(|(offset, _)| bytes[offset + 100] ^= 1));
+    }
+}
+
 #[test]
-fn a_damaged_last_commit_is_found_in_the_file_or_counted() {
-    for (name, damaged_records, recovered) in [("one record of it", 1, 99), ("all of it", 100, 0)] {
+fn a_damaged_last_commit_is_found_in_the_files_or_counted() {
+    const LAST: u64 = RECORDS + 100;
+    for (name, files, damaged_records, lost) in [
+        ("one record of it in the database", &["db"][..], 1, 0),
+        ("all of it in the database", &["db"], 100, 0),
+        ("one record of it in both files", &["db", "journal"], 1, 1),
+        ("all of it in both files", &["db", "journal"], 100, 100),
+    ] {
         let directory = tempfile::tempdir().unwrap();
-        let file = prepare(directory.path(), false).join("db");
-        let last: Vec<(usize, u64)> = frames(&file).into_iter().filter(|(_, seq)| *seq > RECORDS - 100).collect();
-        change(&file, |bytes| {
-            for (offset, seq) in &last {
-                if *seq > RECORDS - damaged_records {
-                    bytes[offset + 100] ^= 1;
-                }
-            }
-        });
+        let spool = prepare(directory.path(), false);
+        let mut queue = open(settings(directory.path())).queue;
+        append(&mut queue, (RECORDS + 1..=LAST).map(|n| Entry { body: body(n, 300), ..entry(n, n, BOTH) }).collect());
+        drop(queue);
+        damage_records(&spool, files, (LAST + 1 - damaged_records, LAST));
         let opened = open(settings(directory.path()));
         let report = opened.report.clone();
         drop(opened);
         let aside = !report.damaged.is_empty();
         // sled may also refuse the file: then the salvage brings the same records back.
-        assert!(aside || (report.recovered, report.lost) == (recovered, damaged_records), "{name}: {report:?}");
+        assert!(aside || report.lost == lost, "{name}: {report:?}");
         let (_, _, b, _) = open_and_deliver(directory.path());
-        assert_eq!(b.len() as u64, RECORDS - damaged_records, "{name}");
+        assert_eq!(b.len() as u64, LAST - lost, "{name}");
     }
+}
+
+#[test]
+fn a_commit_damaged_in_the_journal_costs_its_damaged_records_and_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    // The settlements were committed behind it.
+    let spool = prepare(directory.path(), false);
+    damage_records(&spool, &["db", "journal"], (RECORDS, RECORDS));
+    let mut opened = open(settings(directory.path()));
+    let is_told = |notice: &Notice| matches!(notice, Notice::JournalDamaged { commits: 1, .. });
+    assert!(opened.queue.notices().iter().any(is_told) || !opened.report.damaged.is_empty(), "{:?}", opened.report);
+    drop(opened);
+    let (_, _, b, lost) = open_and_deliver(directory.path());
+    assert_eq!((b.len() as u64, lost), (RECORDS - 1, 1));
 }
 
 #[test]
