@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::clocks::{Clocks, Due};
 use super::core::Core;
-use super::{Class, ClientInput, Output, Reliability, Settings, State, Timer};
+use super::{Class, ClientInput, Output, Reliability, Settings, State, StateMachine, Timer};
 use crate::clock::Instant;
 
 /// Client transaction of a request other than INVITE and ACK.
@@ -29,9 +29,12 @@ impl NonInviteClient {
     ) -> Self {
         Self { core: Core::send(now, State::Trying, request, reliability, settings, out) }
     }
+}
 
-    /// Takes an input.
-    pub fn handle(&mut self, now: Instant, input: ClientInput, settings: &Settings, out: &mut Vec<Output>) {
+impl StateMachine for NonInviteClient {
+    type Input = ClientInput;
+
+    fn handle(&mut self, now: Instant, input: ClientInput, settings: &Settings, out: &mut Vec<Output>) {
         use {Class::*, ClientInput::*, State::*};
         match (self.core.state(), input) {
             (Trying | Proceeding, Response(Provisional)) => {
@@ -58,7 +61,7 @@ impl NonInviteClient {
     }
 
     /// Does what is due: E sends again (doubling up to T2, in Proceeding at T2), F gives up, K ends.
-    pub fn tick(&mut self, now: Instant, settings: &Settings, out: &mut Vec<Output>) {
+    fn tick(&mut self, now: Instant, settings: &Settings, out: &mut Vec<Output>) {
         let in_proceeding = self.core.state() == State::Proceeding;
         let next = |interval: Duration| {
             if in_proceeding { settings.t2 } else { interval.saturating_mul(2).min(settings.t2) }
@@ -75,7 +78,7 @@ impl NonInviteClient {
         }
     }
 
-    pub(super) fn core(&self) -> &Core {
+    fn core(&self) -> &Core {
         &self.core
     }
 }

@@ -10,7 +10,7 @@ use crate::clock::Instant;
 
 /// State, clocks and kept octets of a transaction; each machine adds its own table of inputs.
 #[derive(Clone, Debug)]
-pub(super) struct Core {
+pub struct Core {
     state: State,
     reliability: Reliability,
     clocks: Clocks,

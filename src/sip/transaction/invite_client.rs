@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::clocks::{Clocks, Due};
 use super::core::{Core, Holds};
-use super::{Class, ClientInput, Output, Reliability, Settings, State, Timer};
+use super::{Class, ClientInput, Output, Reliability, Settings, State, StateMachine, Timer};
 use crate::clock::Instant;
 
 /// INVITE client transaction.
@@ -29,8 +29,19 @@ impl InviteClient {
         Self { core: Core::send(now, State::Calling, request, reliability, settings, out) }
     }
 
-    /// Takes an input.
-    pub fn handle(&mut self, now: Instant, input: ClientInput, settings: &Settings, out: &mut Vec<Output>) {
+    /// Zero over a reliable transport (§17.1.1.2).
+    fn timer_d(&self, settings: &Settings) -> std::time::Duration {
+        match self.core.reliability() {
+            Reliability::Unreliable => settings.timer_d,
+            Reliability::Reliable => std::time::Duration::ZERO,
+        }
+    }
+}
+
+impl StateMachine for InviteClient {
+    type Input = ClientInput;
+
+    fn handle(&mut self, now: Instant, input: ClientInput, settings: &Settings, out: &mut Vec<Output>) {
         use {Class::*, ClientInput::*, State::*};
         match (self.core.state(), input) {
             (Calling | Proceeding, Response(Provisional)) => {
@@ -64,7 +75,7 @@ impl InviteClient {
     }
 
     /// Does what is due: A sends again and doubles, B gives up, D and M end.
-    pub fn tick(&mut self, now: Instant, _settings: &Settings, out: &mut Vec<Output>) {
+    fn tick(&mut self, now: Instant, _settings: &Settings, out: &mut Vec<Output>) {
         match self.core.fire(now, |interval| interval.saturating_mul(2)) {
             Due::Nothing => {}
             Due::Again => self.core.send_again(out),
@@ -77,15 +88,7 @@ impl InviteClient {
         }
     }
 
-    pub(super) fn core(&self) -> &Core {
+    fn core(&self) -> &Core {
         &self.core
-    }
-
-    /// Zero over a reliable transport (§17.1.1.2).
-    fn timer_d(&self, settings: &Settings) -> std::time::Duration {
-        match self.core.reliability() {
-            Reliability::Unreliable => settings.timer_d,
-            Reliability::Reliable => std::time::Duration::ZERO,
-        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::clocks::{Clocks, Due};
 use super::core::{Core, Holds};
-use super::{Class, Output, Reliability, ServerInput, Settings, State, Timer};
+use super::{Class, Output, Reliability, ServerInput, Settings, State, StateMachine, Timer};
 use crate::clock::Instant;
 
 /// INVITE server transaction.
@@ -24,12 +24,14 @@ impl InviteServer {
         let clocks = Clocks::until(now, settings.trying_after);
         Self { core: Core::receive(State::Proceeding, reliability, clocks) }
     }
+}
 
-    /// Takes an input.
-    ///
+impl StateMachine for InviteServer {
+    type Input = ServerInput;
+
     /// A transport error is none: it never ends the transaction, so that a repeated INVITE is not taken for a new one
     /// (RFC 6026 §7.1).
-    pub fn handle(&mut self, now: Instant, input: ServerInput, settings: &Settings, out: &mut Vec<Output>) {
+    fn handle(&mut self, now: Instant, input: ServerInput, settings: &Settings, out: &mut Vec<Output>) {
         use {Class::*, ServerInput::*, State::*};
         match (self.core.state(), input) {
             (Proceeding | Completed, Repeated) if self.core.holds(Holds::Response) => {
@@ -70,7 +72,7 @@ impl InviteServer {
     }
 
     /// Does what is due: the 100, G sends the refusal again (doubling up to T2), H gives up, I and L end.
-    pub fn tick(&mut self, now: Instant, settings: &Settings, out: &mut Vec<Output>) {
+    fn tick(&mut self, now: Instant, settings: &Settings, out: &mut Vec<Output>) {
         match self.core.fire(now, |interval: Duration| interval.saturating_mul(2).min(settings.t2)) {
             Due::Nothing => {}
             Due::Again => self.core.send_again(out),
@@ -84,7 +86,7 @@ impl InviteServer {
         }
     }
 
-    pub(super) fn core(&self) -> &Core {
+    fn core(&self) -> &Core {
         &self.core
     }
 }

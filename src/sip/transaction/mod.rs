@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::core::Core;
+pub use self::core::Core;
 use crate::clock::Instant;
 pub use client::NonInviteClient;
 pub use invite_client::InviteClient;
@@ -188,25 +188,46 @@ pub enum Output {
     Terminated,
 }
 
-/// A client transaction of either kind.
-#[derive(Clone, Debug)]
-pub enum Client {
-    /// Of an INVITE.
-    Invite(InviteClient),
-    /// Of another request.
-    NonInvite(NonInviteClient),
+/// What each of the four machines is to its transaction.
+pub trait StateMachine {
+    /// What can happen to it.
+    type Input;
+
+    /// Takes an input: the table of its states.
+    fn handle(&mut self, now: Instant, input: Self::Input, settings: &Settings, out: &mut Vec<Output>);
+
+    /// Does what is due by `now`: retransmissions, giving up, the end of a state.
+    fn tick(&mut self, now: Instant, settings: &Settings, out: &mut Vec<Output>);
+
+    /// State, clocks and kept octets.
+    fn core(&self) -> &Core;
 }
 
-impl Client {
-    /// Takes an input.
-    pub fn handle(&mut self, now: Instant, input: ClientInput, settings: &Settings, out: &mut Vec<Output>) {
+/// A client transaction.
+pub type Client = Transaction<InviteClient, NonInviteClient>;
+
+/// A server transaction.
+pub type Server = Transaction<InviteServer, NonInviteServer>;
+
+/// A transaction of one side.
+#[derive(Clone, Debug)]
+pub enum Transaction<I, N> {
+    /// Of an INVITE.
+    Invite(I),
+    /// Of another request.
+    NonInvite(N),
+}
+
+impl<I: StateMachine, N: StateMachine<Input = I::Input>> Transaction<I, N> {
+    /// [`StateMachine::handle`] of its machine.
+    pub fn handle(&mut self, now: Instant, input: I::Input, settings: &Settings, out: &mut Vec<Output>) {
         match self {
             Self::Invite(machine) => machine.handle(now, input, settings, out),
             Self::NonInvite(machine) => machine.handle(now, input, settings, out),
         }
     }
 
-    /// Does what is due.
+    /// [`StateMachine::tick`] of its machine.
     pub fn tick(&mut self, now: Instant, settings: &Settings, out: &mut Vec<Output>) {
         match self {
             Self::Invite(machine) => machine.tick(now, settings, out),
@@ -214,89 +235,38 @@ impl Client {
         }
     }
 
-    /// When the next timer fires.
+    /// When its next timer fires; `None` when none runs, as in Terminated.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.core().deadline()
     }
 
-    /// Where it stands.
+    /// Where it stands in the figure of its machine.
     #[must_use]
     pub fn state(&self) -> State {
         self.core().state()
     }
 
+    /// Octets kept for a retransmission, an ACK or a CANCEL.
+    #[must_use]
+    #[cfg(test)]
+    pub fn kept_bytes(&self) -> usize {
+        self.core().kept_bytes()
+    }
+
+    fn core(&self) -> &Core {
+        match self {
+            Self::Invite(machine) => machine.core(),
+            Self::NonInvite(machine) => machine.core(),
+        }
+    }
+}
+
+impl Client {
     /// The request as sent, to make a CANCEL or ACK from; `None` after the final response and, for INVITE, its ACK.
     #[must_use]
     pub fn request(&self) -> Option<&Bytes> {
         self.core().request()
-    }
-
-    /// Octets kept.
-    #[must_use]
-    #[cfg(test)]
-    pub fn kept_bytes(&self) -> usize {
-        self.core().kept_bytes()
-    }
-
-    fn core(&self) -> &Core {
-        match self {
-            Self::Invite(machine) => machine.core(),
-            Self::NonInvite(machine) => machine.core(),
-        }
-    }
-}
-
-/// A server transaction of either kind.
-#[derive(Clone, Debug)]
-pub enum Server {
-    /// Of an INVITE.
-    Invite(InviteServer),
-    /// Of another request.
-    NonInvite(NonInviteServer),
-}
-
-impl Server {
-    /// Takes an input.
-    pub fn handle(&mut self, now: Instant, input: ServerInput, settings: &Settings, out: &mut Vec<Output>) {
-        match self {
-            Self::Invite(machine) => machine.handle(now, input, settings, out),
-            Self::NonInvite(machine) => machine.handle(now, input, settings, out),
-        }
-    }
-
-    /// Does what is due.
-    pub fn tick(&mut self, now: Instant, settings: &Settings, out: &mut Vec<Output>) {
-        match self {
-            Self::Invite(machine) => machine.tick(now, settings, out),
-            Self::NonInvite(machine) => machine.tick(now, out),
-        }
-    }
-
-    /// When the next timer fires.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.core().deadline()
-    }
-
-    /// Where it stands.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.core().state()
-    }
-
-    /// Octets kept.
-    #[must_use]
-    #[cfg(test)]
-    pub fn kept_bytes(&self) -> usize {
-        self.core().kept_bytes()
-    }
-
-    fn core(&self) -> &Core {
-        match self {
-            Self::Invite(machine) => machine.core(),
-            Self::NonInvite(machine) => machine.core(),
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::clocks::{Clocks, Due};
 use super::core::{Core, Holds};
-use super::{Class, Output, Reliability, ServerInput, Settings, State};
+use super::{Class, Output, Reliability, ServerInput, Settings, State, StateMachine};
 use crate::clock::Instant;
 
 /// Server transaction of a request other than INVITE and ACK.
@@ -20,12 +20,14 @@ impl NonInviteServer {
     pub const fn start(reliability: Reliability) -> Self {
         Self { core: Core::receive(State::Trying, reliability, Clocks::STOPPED) }
     }
+}
 
-    /// Takes an input.
-    ///
+impl StateMachine for NonInviteServer {
+    type Input = ServerInput;
+
     /// A transport error is none: it does not end the transaction, as RFC 6026 §7.1 has it for INVITE and for the same
     /// reason: a repeated request would be taken for a new one. RFC 3261 §17.2.4 says SHOULD to the contrary.
-    pub fn handle(&mut self, now: Instant, input: ServerInput, settings: &Settings, out: &mut Vec<Output>) {
+    fn handle(&mut self, now: Instant, input: ServerInput, settings: &Settings, out: &mut Vec<Output>) {
         use {Class::*, ServerInput::*, State::*};
         match (self.core.state(), input) {
             (Proceeding | Completed, Repeated) => self.core.send_again(out),
@@ -50,13 +52,13 @@ impl NonInviteServer {
     }
 
     /// Does what is due: J ends.
-    pub fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+    fn tick(&mut self, now: Instant, _settings: &Settings, out: &mut Vec<Output>) {
         if self.core.fire(now, |interval| interval) == Due::End {
             self.core.terminate(out);
         }
     }
 
-    pub(super) fn core(&self) -> &Core {
+    fn core(&self) -> &Core {
         &self.core
     }
 }
