@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
+use std::fs::Metadata;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use config::{Map, Value, ValueKind};
 
 use super::error::{Findings, Mistake, Mistakes, Place, suggestion};
 use super::keywords::Keywords;
+use crate::dictionary::load;
 use crate::net::tls::{NameCheck, Tls};
 
 /// Octets of one line.
@@ -295,14 +296,7 @@ fn column(line: &str, at: usize) -> u32 {
 
 /// The octets of a file.
 pub fn read(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
-    // Looked at before it is opened: opening a FIFO would wait for ever.
-    let about = path.metadata()?;
-    if !about.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut text = Vec::new();
-    let limit = u64::try_from(FILE_OCTETS_MAX).unwrap_or(u64::MAX);
-    File::open(path)?.take(limit + 1).read_to_end(&mut text)?;
+    let (text, about) = load::read(path, FILE_OCTETS_MAX)?;
     if text.len() > FILE_OCTETS_MAX {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {FILE_OCTETS_MAX} octets")));
     }

@@ -1,6 +1,6 @@
 //! Where the text of dictionary files comes from.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -38,14 +38,23 @@ pub struct Files;
 
 impl Loader for Files {
     fn load(&mut self, path: &Path) -> io::Result<Source> {
-        // Looked at before it is opened: opening a FIFO would wait for ever.
-        let about = path.metadata()?;
-        if !about.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        let mut text = Vec::new();
-        let limit = u64::try_from(FILE_OCTETS_MAX).unwrap_or(u64::MAX);
-        File::open(path)?.take(limit + 1).read_to_end(&mut text)?;
+        let (text, about) = read(path, FILE_OCTETS_MAX)?;
         Ok(Source { text, identity: Identity(about.dev(), about.ino()), is_world_writable: about.mode() & 0o002 != 0 })
     }
+}
+
+/// The octets of a regular file, one more than `octets_max` at most, and what the system says of it.
+///
+/// # Errors
+/// It cannot be read, or is no regular file.
+pub(crate) fn read(path: &Path, octets_max: usize) -> io::Result<(Vec<u8>, Metadata)> {
+    // Looked at before it is opened: opening a FIFO would wait for ever.
+    let about = path.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut text = Vec::new();
+    let limit = u64::try_from(octets_max).unwrap_or(u64::MAX);
+    File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut text)?;
+    Ok((text, about))
 }
