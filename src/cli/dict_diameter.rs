@@ -75,13 +75,8 @@ fn explained(explanation: &Explanation) -> String {
     }
     lines.extend(explanation.refusal.clone().map(|refusal| ("not sent", refusal)));
     lines.push(("origin", row.origin.clone()));
-    match &explanation.sample {
-        Some(Ok(octets)) => lines.push(("octets", octets.clone())),
-        Some(Err(error)) => lines.push(("octets", format!("none: {error}"))),
-        None => {}
-    }
+    lines.extend(output::sample(explanation.sample.as_ref()));
     let members = row.members.iter().map(|member| ("member", member.clone()));
     let values = row.values.iter().map(|(name, number)| ("value", format!("{number} {name}")));
-    let lines = lines.into_iter().chain(members).chain(values);
-    lines.map(|(key, text)| format!("{key:<10} {}\n", output::shown(&text))).collect()
+    output::parts(lines.into_iter().chain(members).chain(values))
 }

@@ -110,6 +110,17 @@ fn branch(value: &Value, depth: usize, text: &mut String) {
     }
 }
 
+/// The part for the octets that a value to try comes to, or why it comes to none.
+pub fn sample(octets: Option<&Result<String, String>>) -> Option<(&'static str, String)> {
+    let octets = octets?.as_ref().map_or_else(|error| format!("none: {error}"), String::clone);
+    Some(("octets", octets))
+}
+
+/// What is known of one thing, a line for each part.
+pub fn parts(lines: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    lines.into_iter().map(|(key, text)| format!("{key:<10} {}\n", shown(&text))).collect()
+}
+
 /// Text from the wire for a terminal: control characters are shown as `\x..`, so that they cannot act on it.
 #[must_use]
 pub fn shown(text: &str) -> String {
