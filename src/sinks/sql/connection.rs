@@ -10,7 +10,7 @@ use super::database::{Link, Target};
 use super::failure::{Class, Failure, Phase};
 use super::fit::Tailor;
 use super::layout::{Layouts, Set};
-use super::plan::{Line, Plan};
+use super::plan::{self, Line, Plan};
 use super::row::Rows;
 use super::settings::{Dialect, Guard, Settings};
 use super::side;
@@ -171,13 +171,15 @@ impl Connection {
             };
             self.plan(&group.key).await.map_err(blamed)?;
         }
-        let (guard, dialect) = (self.settings.guard, self.settings.dialect());
-        let is_alone = groups.len() == 1
-            && batch.iter().map(|entry| entry.item.lines.len()).sum::<usize>() <= self.plans[&groups[0].key].rows_max();
-        if is_alone && end == End::Commit && guard != Guard::SideTable && dialect != Dialect::Sqlite {
-            return self.insert(batch, &groups, None).await;
+        let is_bare = end == End::Commit && self.settings.guard != Guard::SideTable;
+        if is_bare && self.settings.dialect() != Dialect::Sqlite {
+            let statements = self.statements(batch, &groups, None);
+            if statements.len() == 1 {
+                return self.send(&groups, statements).await;
+            }
         }
-        self.run(if dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await?;
+        let begin = if self.settings.dialect() == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
+        self.run(begin).await?;
         let done = self.fill(batch, &groups).await;
         match (&done, end) {
             (Ok(()), End::Commit) => self.run("COMMIT").await,
@@ -202,28 +204,46 @@ impl Connection {
             }
             Guard::Column | Guard::None => None,
         };
-        self.insert(batch, groups, new.as_deref()).await
+        let statements = self.statements(batch, groups, new.as_deref());
+        self.send(groups, statements).await
     }
 
-    /// Inserts the rows, of those entries that are `new` if that is known.
-    async fn insert(&mut self, batch: &[Entry<Rows>], groups: &[Group], new: Option<&[bool]>) -> Result<(), Failure> {
-        let dialect = self.settings.dialect();
-        for group in groups {
+    /// The rows of each statement with the place of its group, of those entries that are `new` if that is known.
+    fn statements(&self, batch: &[Entry<Rows>], groups: &[Group], new: Option<&[bool]>) -> Vec<(usize, Vec<Line>)> {
+        let octets_max = self.link.as_ref().map_or(usize::MAX, Link::octets_max);
+        let (mut statements, mut changed) = (Vec::new(), 0);
+        for (place, group) in groups.iter().enumerate() {
             let plan = &self.plans[&group.key];
-            let (mut lines, mut changed): (Vec<Line>, _) = (Vec::with_capacity(group.entries.len()), 0);
+            let (mut lines, mut octets) = (Vec::new(), 0);
             for at in group.entries.iter().filter(|at| new.is_none_or(|new| new[**at])) {
                 for cells in &batch[*at].item.lines {
                     let (line, count) = plan.line(&self.tailor, cells);
-                    lines.push(line);
                     changed += count;
+                    let own = plan::octets(&line);
+                    if lines.len() >= plan.rows_max() || (!lines.is_empty() && octets + own > octets_max) {
+                        statements.push((place, std::mem::take(&mut lines)));
+                        octets = 0;
+                    }
+                    octets += own;
+                    lines.push(line);
                 }
             }
-            let Some(link) = self.link.as_mut() else { continue };
-            for rows in lines.chunks(plan.rows_max()) {
-                let sent = send(link, plan, rows).await;
-                sent.map_err(|error| Failure::new(dialect, Phase::Connected, &error))?;
+            if !lines.is_empty() {
+                statements.push((place, lines));
             }
-            self.changed.increment(u64::try_from(changed).unwrap_or(u64::MAX));
+        }
+        self.changed.increment(u64::try_from(changed).unwrap_or(u64::MAX));
+        statements
+    }
+
+    /// Sends statements, one after the other.
+    async fn send(&mut self, groups: &[Group], statements: Vec<(usize, Vec<Line>)>) -> Result<(), Failure> {
+        let dialect = self.settings.dialect();
+        for (place, lines) in statements {
+            let plan = &self.plans[&groups[place].key];
+            let Some(link) = self.link.as_mut() else { continue };
+            let sent = send(link, plan, &lines).await;
+            sent.map_err(|error| Failure::new(dialect, Phase::Connected, &error))?;
         }
         Ok(())
     }

@@ -35,6 +35,14 @@ pub(super) struct Plan {
 /// A row as it is bound.
 pub(super) type Line = Vec<Option<String>>;
 
+/// Octets of a row in a statement: its texts, and for each value its type, its length and its mark.
+pub(super) fn octets(line: &Line) -> usize {
+    line.iter().map(|text| text.as_ref().map_or(0, String::len) + VALUE_OCTETS).sum()
+}
+
+/// What a value costs beside its text.
+const VALUE_OCTETS: usize = 12;
+
 impl Plan {
     /// For a table as the database has it; an error if it does not fit.
     pub fn new(settings: &Settings, name: &str, places: &[Place], table: &Table) -> Result<Self, Failure> {

@@ -18,7 +18,8 @@ use super::settings::{Dialect, Password};
 /// A connection.
 #[derive(Debug)]
 pub(super) enum Link {
-    Mysql(Box<MySqlConnection>),
+    /// With the octets that a statement may have.
+    Mysql(Box<MySqlConnection>, usize),
     Postgres(Box<PgConnection>),
     Sqlite(Box<SqliteConnection>),
 }
@@ -27,7 +28,7 @@ pub(super) enum Link {
 macro_rules! with {
     ($link:expr, $own:ident: $database:ident => $body:expr) => {
         match $link {
-            Link::Mysql($own) => {
+            Link::Mysql($own, _) => {
                 #[allow(dead_code, reason = "not every statement needs its name")]
                 type $database = sqlx::MySql;
                 $body
@@ -92,15 +93,19 @@ impl Target {
 
     /// Connects.
     pub async fn connect(&self) -> Result<Link, sqlx::Error> {
-        let mut link = match self {
-            Self::Mysql(options) => Link::Mysql(Box::new(options.connect().await?)),
-            Self::Postgres(options) => Link::Postgres(Box::new(options.connect().await?)),
-            Self::Sqlite(options) => Link::Sqlite(Box::new(options.connect().await?)),
-        };
-        if matches!(link, Link::Mysql(_)) {
-            link.run(mysql::STRICT).await?;
+        match self {
+            Self::Mysql(options) => {
+                let mut link = Link::Mysql(Box::new(options.connect().await?), usize::MAX);
+                link.run(mysql::STRICT).await?;
+                let most = mysql::octets_max(&mut link).await?;
+                if let Link::Mysql(_, octets) = &mut link {
+                    *octets = most;
+                }
+                Ok(link)
+            }
+            Self::Postgres(options) => Ok(Link::Postgres(Box::new(options.connect().await?))),
+            Self::Sqlite(options) => Ok(Link::Sqlite(Box::new(options.connect().await?))),
         }
-        Ok(link)
     }
 }
 
@@ -108,6 +113,14 @@ impl Link {
     /// Whether the other side is still there.
     pub async fn ping(&mut self) -> Result<(), sqlx::Error> {
         with!(self, own: Database => own.ping().await)
+    }
+
+    /// Octets of values that one statement may have.
+    pub const fn octets_max(&self) -> usize {
+        match self {
+            Self::Mysql(_, octets) => *octets,
+            Self::Postgres(_) | Self::Sqlite(_) => usize::MAX,
+        }
     }
 
     /// Says goodbye.
@@ -163,7 +176,7 @@ impl Link {
     /// What the database says of a table; `None` if it has none of that name.
     pub async fn table(&mut self, name: &str) -> Result<Option<Table>, sqlx::Error> {
         let table = match self {
-            Self::Mysql(_) => mysql::table(self, name).await?,
+            Self::Mysql(..) => mysql::table(self, name).await?,
             Self::Postgres(_) => postgres::table(self, name).await?,
             Self::Sqlite(_) => sqlite::table(self, name).await?,
         };

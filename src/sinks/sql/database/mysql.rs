@@ -21,6 +21,16 @@ const INDEXES: &str = "SELECT CAST(index_name AS CHAR), CAST(column_name AS CHAR
 const ENGINE: &str = "SELECT CAST(engine AS CHAR) FROM information_schema.tables \
      WHERE table_schema = COALESCE(NULLIF(?, ''), DATABASE()) AND table_name = ?";
 
+/// What is left for values in the largest packet: the server hangs up after a larger one, without a word that arrives.
+pub(super) async fn octets_max(link: &mut Link) -> Result<usize, sqlx::Error> {
+    let rows = link.rows("SELECT CAST(@@max_allowed_packet AS CHAR)".to_owned(), &[]).await?;
+    let most = rows.into_iter().flatten().flatten().next().and_then(|text| text.parse::<usize>().ok());
+    Ok(most.map_or(usize::MAX, |most| most.saturating_sub(HEAD_OCTETS)))
+}
+
+/// What a statement has beside its values, with room to spare.
+const HEAD_OCTETS: usize = 4096;
+
 pub(super) async fn table(link: &mut Link, name: &str) -> Result<Table, sqlx::Error> {
     let (schema, table) = name.split_once('.').unwrap_or(("", name));
     let columns = link.rows(COLUMNS.to_owned(), &[schema, table]).await?;
