@@ -16,3 +16,4 @@ mod main_job;
 mod reload;
 mod service;
 mod sql;
+mod sql_faults;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tollgate::sinks::attempt::{Attempts, Board};
 use tollgate::sinks::sql::{self, Dialect, Profile, Settings};
@@ -74,10 +74,7 @@ impl Database {
         // PostgreSQL's children see a while later that their parent is gone.
         let _stale = fs::remove_file(self.dir.join("data/postmaster.pid"));
         if self.dialect == Dialect::Postgres {
-            wait_for("its children are gone", || {
-                let place = self.dir.join("data").display().to_string();
-                (!is_used(&place)).then_some(())
-            });
+            wait_for("its children are gone", || processes_in(&self.dir.join("data")).is_empty().then_some(()));
         }
         self.begin();
     }
@@ -107,8 +104,25 @@ impl Database {
         self.run_in(Some("acc"), statements)
     }
 
-    fn run_in(&self, database: Option<&str>, statements: &str) -> Result<String, String> {
-        let mut command = match self.dialect {
+    /// A client in the database that takes statements at its standard input, and ends with that.
+    pub fn client(&self) -> Child {
+        let mut command = self.command(Some("acc"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.start().expect("the client starts")
+    }
+
+    /// Sends a signal to the server, with its children.
+    pub fn signal_all(&self, signal: i32) {
+        let Some(process) = &self.process else { return };
+        process.signal(signal);
+        for child in processes_in(&self.dir.join("data")) {
+            // SAFETY: a process of this test's own server, which has its private folder as its own.
+            unsafe { libc::kill(child, signal) };
+        }
+    }
+
+    fn command(&self, database: Option<&str>) -> Command {
+        match self.dialect {
             Dialect::Mysql => {
                 let mut command = Command::new("mariadb");
                 command.args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4", "-S"]);
@@ -127,13 +141,16 @@ impl Database {
                 command.arg(self.dir.join("acc.db"));
                 command
             }
-        };
+        }
+    }
+
+    fn run_in(&self, database: Option<&str>, statements: &str) -> Result<String, String> {
+        let mut command = self.command(database);
         let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
         fs::write(file.path(), statements).map_err(|error| error.to_string())?;
         let input = fs::File::open(file.path()).map_err(|error| error.to_string())?;
         command.stdin(Stdio::from(input)).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let output =
-            command.start().and_then(std::process::Child::wait_with_output).map_err(|error| error.to_string())?;
+        let output = command.start().and_then(Child::wait_with_output).map_err(|error| error.to_string())?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
@@ -179,10 +196,11 @@ impl Drop for Database {
     }
 }
 
-/// Whether a process has this folder as its working directory.
-fn is_used(folder: &str) -> bool {
+/// The processes that have this folder as their working directory.
+fn processes_in(folder: &Path) -> Vec<i32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok()).any(|cwd| cwd == Path::new(folder))
+    let own = processes.filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder));
+    own.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn open_up(dir: &Path) {
