@@ -17,3 +17,4 @@ mod reload;
 mod service;
 mod sql;
 mod sql_faults;
+mod sql_gateway;

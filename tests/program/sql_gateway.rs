@@ -1,0 +1,150 @@
+//! The gateway with a real database behind it: calls become rows, the commands speak of the database, and a kill of either
+//! or both costs no row and doubles none.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tollgate::sinks::sql::{Dialect, Profile};
+
+use crate::support::sql::Database;
+use crate::support::start::Start as _;
+use crate::support::{Gateway, free_ports, sipp, try_wait_for, wait_for};
+
+/// A gateway in front of one callee, with an SQL sink called `acc`.
+fn gateway(dir: &Path, callee: u16, database: &Database, sink: &str) -> Gateway {
+    let [port] = free_ports();
+    let dir = dir.join("gateway");
+    fs::create_dir_all(&dir).unwrap();
+    let (folder, url) = (dir.display(), database.url());
+    let toml = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\n\
+         [[route]]\nto = \"sip:127.0.0.1:{callee}\"\n\
+         [accounting]\non = [\"sql\"]\nflags = [\"missed\", \"failed\"]\nfields = {{ caller = \"$fU\" }}\n\
+         [queue]\npath = \"{folder}/queue\"\nfree_min_mib = 0\n[admin]\nsocket = \"{folder}/admin.sock\"\n\
+         [sinks.sql.acc]\nurl = \"{url}\"\nretry_first_ms = 50\nretry_max_s = 1\n{sink}\n"
+    );
+    Gateway::start_on(&dir, port, &toml, 0)
+}
+
+fn balance(gateway: &Gateway) -> serde_json::Value {
+    let status: serde_json::Value = serde_json::from_str(&gateway.command(&["queue", "status", "--json"])).unwrap();
+    status["sinks"][0].clone()
+}
+
+#[test]
+fn calls_are_rows_and_every_command_knows_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(database) = Database::start(dir.path(), Dialect::Postgres) else { return };
+    let mut settings = database.settings(Profile::Opensips);
+    settings.fields = vec![tollgate::sinks::sql::Mapping { field: "caller".to_owned(), column: "src_user".to_owned() }];
+    database.make(&settings);
+    let [callee, caller] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let sink = "profile = \"opensips\"\nfields = { caller = \"src_user\" }";
+    let gateway = gateway(dir.path(), callee, &database, sink);
+    let to = gateway.address().to_string();
+    let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "3", "-r", "3", "-d", "1200"]).unwrap();
+    assert!(calls.wait("the caller").success(), "{}", calls.complaints());
+    wait_for("six rows", || (database.count("acc") == 6).then_some(()));
+    let rows =
+        database.rows("SELECT method, sip_code, src_user, duration, count(*) FROM acc GROUP BY 1, 2, 3, 4 ORDER BY 1");
+    assert_eq!(rows, ["BYE\t200\talice\t1\t3", "INVITE\t200\talice\t\t3"]);
+
+    let status = gateway.command(&["status", "--json"]);
+    assert!(status.contains("postgres://radius@localhost/acc\"") && status.contains("\"up\""), "{status}");
+    let sent = gateway.command(&["send", "--sink", "acc", "caller=O'Brien"]);
+    assert!(sent.contains("O'Brien") && sent.contains("verdict    acknowledged"), "{sent}");
+    assert_eq!(database.count("acc"), 6, "a test record is taken back");
+
+    // What a start needs is asked of the database.
+    let deep = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.args(["check", "--deep", "--json", "--config"]).arg(gateway.dir.join("tollgate.toml"));
+        let report: serde_json::Value = serde_json::from_slice(&command.finish().unwrap().stdout).unwrap();
+        let trials = report["trials"].as_array().unwrap().clone();
+        let own = trials.into_iter().find(|trial| trial["what"].as_str().unwrap().starts_with("sink acc")).unwrap();
+        (own["ok"].as_bool().unwrap(), own["why"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(deep(), (true, String::new()));
+    database.run("DROP TABLE missed_calls").unwrap();
+    let (is_good, why) = deep();
+    assert!(!is_good && why.contains("there is no table `missed_calls`"), "{why}");
+}
+
+/// Kills the gateway, the database and both in turn while calls go on; then rows, records and ids are as many.
+fn kill_9(dialect: Dialect, sink: &str) {
+    let kills = std::env::var("TOLLGATE_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(6_u64);
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut database) = Database::start(dir.path(), dialect) else { return };
+    let mut settings = database.settings(Profile::Own);
+    if sink.contains("side-table") {
+        settings.guard = tollgate::sinks::sql::Guard::SideTable;
+    }
+    database.make(&settings);
+    let [callee, caller] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let mut gateway = gateway(dir.path(), callee, &database, sink);
+    let to = gateway.address().to_string();
+    let log = dir.path().join("seen.log");
+    let words = [&to, "-r", "60", "-d", "300", "-trace_logs", "-log_file", log.to_str().unwrap()];
+    let words = [&words[..], &["-recv_timeout", "20000", "-timeout", "600"]].concat();
+    let mut calls = sipp(dir.path(), "uac_logged.xml", caller, &words).unwrap();
+    let mut rows = 0;
+    for kill in 0..kills {
+        let more = try_wait_for(|| (database.count("acc") > rows + 20).then_some(()));
+        assert!(more.is_some(), "at kill {kill} no more than {rows} rows: {}", gateway.command(&["status"]));
+        if kill % 3 != 0 {
+            database.kill();
+        }
+        if kill % 3 != 1 {
+            gateway.start_again();
+        }
+        if kill % 3 != 0 {
+            database.start_again();
+        }
+        rows = database.count("acc");
+    }
+    // No new calls; those that go on end.
+    calls.signal(libc::SIGUSR1);
+    calls.wait("the caller");
+    let balance = wait_for("the queue is empty", || {
+        let balance = balance(&gateway);
+        (balance["waiting"] == 0).then_some(balance)
+    });
+    let all = database.count("acc") + database.count("missed_calls");
+    let records = balance["appended"].as_u64().unwrap();
+    println!("{records} records, {all} rows, {kills} kills");
+    assert_eq!((all, balance["parked"].as_u64()), (records, Some(0)), "{balance}");
+    let facts = database.rows("SELECT kind, callid FROM acc");
+    let facts: HashSet<String> = facts.into_iter().collect();
+    let seen = fs::read_to_string(&log).unwrap();
+    let seen = seen.lines().filter_map(|line| line.trim().split_once(' '));
+    let seen: HashSet<_> = seen
+        .map(|(what, call)| format!("{}\t{}", if what == "answered" { "start" } else { "stop" }, call.trim()))
+        .collect();
+    assert!(seen.len() as u64 > kills * 20, "only {} answers seen", seen.len());
+    let missing: Vec<_> = seen.difference(&facts).collect();
+    assert!(missing.is_empty(), "answers were seen, and no rows: {missing:?}");
+}
+
+#[test]
+fn kill_9_of_gateway_and_mariadb_leaves_as_many_rows_as_records() {
+    kill_9(Dialect::Mysql, "");
+}
+
+#[test]
+fn kill_9_of_gateway_and_postgresql_leaves_as_many_rows_as_records() {
+    kill_9(Dialect::Postgres, "");
+}
+
+#[test]
+fn kill_9_of_the_gateway_with_sqlite_leaves_as_many_rows_as_records() {
+    kill_9(Dialect::Sqlite, "");
+}
+
+#[test]
+fn kill_9_with_a_side_table_leaves_as_many_rows_as_records() {
+    kill_9(Dialect::Mysql, "guard = \"side-table\"");
+}
