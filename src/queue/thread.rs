@@ -1,8 +1,8 @@
 //! The one thread that owns the queue.
 //!
 //! Each turn: take requests, settlements and commits; tick; then commit when something waits for it, after a gathering
-//! that is 1 ms under low load and up to `gather_max` under load. A commit has a fixed cost of about 0.4 ms of CPU, so
-//! the gathering decides what a call costs.
+//! that is 1 ms under low load and up to `gather_max` under load. A commit has a fixed cost of some 0.2 ms of CPU, with the
+//! threads that it wakes, so the gathering decides what a call costs.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
