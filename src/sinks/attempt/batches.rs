@@ -210,6 +210,7 @@ impl<I> Batches<I> {
         let untold = || Fate::Unknown { reason: "the backend did not tell of it".to_owned() };
         let fates = fates.into_iter().chain(std::iter::repeat_with(untold));
         let (mut wait, mut doubtful, mut why) = (None, Vec::new(), String::new());
+        let (mut unsent, mut why_not) = (Vec::new(), String::new());
         for (entry, fate) in batch.entries.into_iter().zip(fates) {
             match fate {
                 Fate::Delivered => self.deliver(entry, out),
@@ -219,7 +220,16 @@ impl<I> Batches<I> {
                     doubtful.push(entry);
                     why = reason;
                 }
+                Fate::Unsent { reason } => {
+                    unsent.push(entry);
+                    why_not = reason;
+                }
             }
+        }
+        if !unsent.is_empty() {
+            let after = self.failed();
+            let unsent = Batch { entries: unsent, origin: batch.origin };
+            wait = wait.max(Some(self.put_off(unsent, after, &why_not, out)));
         }
         if !doubtful.is_empty() {
             wait = wait.max(Some(self.failed()));

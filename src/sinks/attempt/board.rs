@@ -67,7 +67,10 @@ impl Fate {
     pub(super) fn reason(&self) -> Option<&str> {
         match self {
             Self::Delivered => None,
-            Self::Retry { reason } | Self::Refused { reason, .. } | Self::Unknown { reason } => Some(reason),
+            Self::Retry { reason }
+            | Self::Refused { reason, .. }
+            | Self::Unknown { reason }
+            | Self::Unsent { reason } => Some(reason),
         }
     }
 }
@@ -80,11 +83,14 @@ pub struct Board(Arc<Mutex<State>>);
 struct State {
     view: ServerView,
     changed: Instant,
+    /// Shown while nothing is wrong.
+    worth: Option<String>,
     counts: [u64; OUTCOMES.len()],
 }
 
 impl Board {
-    pub(super) fn new(backend: &str, window: usize) -> Self {
+    pub(super) fn new(backend: &str, window: usize, worth: &str) -> Self {
+        let worth = Some(worth.to_owned()).filter(|worth| !worth.is_empty());
         let view = ServerView {
             server: backend.to_owned(),
             state: "new",
@@ -93,10 +99,10 @@ impl Board {
             window,
             connections: 0,
             round_trip: None,
-            note: None,
+            note: worth.clone(),
             counts: Vec::new(),
         };
-        Self(Arc::new(Mutex::new(State { view, changed: clock::mono(), counts: [0; OUTCOMES.len()] })))
+        Self(Arc::new(Mutex::new(State { view, changed: clock::mono(), worth, counts: [0; OUTCOMES.len()] })))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -175,7 +181,7 @@ impl Meters {
         if was != name {
             state.changed = clock::mono();
         }
-        state.view.note = wrong;
+        state.view.note = wrong.or_else(|| state.worth.clone());
     }
 }
 

@@ -56,7 +56,7 @@ impl<A: Attempt> Attempts<A> {
     #[must_use]
     pub fn new(name: &str, settings: Settings, render: Render<A::Item>, attempt: A, waited_until: Seq) -> Self {
         let name: Arc<str> = name.into();
-        let board = Board::new(&attempt.backend(), settings.batch_max);
+        let board = Board::new(&attempt.backend(), settings.batch_max, attempt.worth());
         Self {
             render,
             waited_until,

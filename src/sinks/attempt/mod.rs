@@ -46,6 +46,11 @@ pub trait Attempt: 'static {
     /// The backend's name or address, for status and log.
     fn backend(&self) -> String;
 
+    /// What an acknowledgement of this backend is worth, for status and test sends; empty: it has the record for good.
+    fn worth(&self) -> &'static str {
+        ""
+    }
+
     /// Octets of an item, as far as they count for [`Settings::batch_octets_max`].
     fn octets(item: &Self::Item) -> usize;
 
@@ -152,6 +157,11 @@ pub enum Fate {
     },
     /// The connection broke before it was acknowledged: it may have been delivered.
     Unknown {
+        /// Why.
+        reason: String,
+    },
+    /// The backend went away before it was sent: it waits like all others.
+    Unsent {
         /// Why.
         reason: String,
     },

@@ -52,6 +52,8 @@ enum Turn {
     Break,
     /// All is stored, half of it is acknowledged, then the connection breaks.
     BreakHalfway,
+    /// Half of it is stored and acknowledged, and the rest not sent: nobody is there any more.
+    GoHalfway,
     /// The batch is refused, whatever is in it.
     Refuse,
 }
@@ -71,7 +73,7 @@ impl Table {
             Some(Turn::Hang) => return None,
             Some(Turn::Break) => return Some(unknown()),
             Some(Turn::Refuse) => return Some(Answer::Refused { reason: "no".to_owned(), code: 7 }),
-            Some(Turn::StoreAndBreak | Turn::BreakHalfway) | None => {}
+            Some(Turn::StoreAndBreak | Turn::BreakHalfway | Turn::GoHalfway) | None => {}
         }
         if batch.iter().any(|entry| self.deadly.contains(&entry.item)) {
             return Some(unknown());
@@ -80,7 +82,11 @@ impl Table {
             return Some(Answer::Refused { reason: "bad value".to_owned(), code: 1366 });
         }
         let mut fates = Vec::new();
-        for entry in batch {
+        for (number, entry) in batch.iter().enumerate() {
+            if matches!(turn, Some(Turn::GoHalfway)) && number >= batch.len() / 2 {
+                fates.push(Fate::Unsent { reason: "nobody is there".to_owned() });
+                continue;
+            }
             if let Some(times) = self.locked.get_mut(&entry.item).filter(|times| **times > 0) {
                 *times -= 1;
                 fates.push(Fate::Retry { reason: "locked".to_owned() });
@@ -97,6 +103,7 @@ impl Table {
                 fates[batch.len() / 2..].iter_mut().for_each(broken);
                 Answer::Each(fates)
             }
+            Some(Turn::GoHalfway) => Answer::Each(fates),
             Some(_) => unknown(),
             None if fates.iter().all(|fate| *fate == Fate::Delivered) => Answer::Delivered,
             None => Answer::Each(fates),
@@ -309,7 +316,7 @@ impl Bench {
 
 #[tokio::test(start_paused = true)]
 async fn whatever_happens_each_record_has_one_row_or_is_parked() {
-    use Turn::{Break, BreakHalfway, Busy, Down, Hang, Misfit, Refuse, StoreAndBreak};
+    use Turn::{Break, BreakHalfway, Busy, Down, GoHalfway, Hang, Misfit, Refuse, StoreAndBreak};
     for (name, script, refused, deadly, parked, secs) in [
         ("nothing happens", vec![], vec![], vec![], vec![], 0..1),
         ("nobody is there for three attempts", vec![Down; 3], vec![], vec![], vec![], 6..9),
@@ -317,6 +324,7 @@ async fn whatever_happens_each_record_has_one_row_or_is_parked() {
         ("a table is missing", vec![Misfit; 2], vec![], vec![], vec![], 108..133),
         ("an answer is lost", vec![StoreAndBreak], vec![], vec![], vec![], 0..2),
         ("some are acknowledged before the connection breaks", vec![BreakHalfway; 3], vec![], vec![], vec![], 2..4),
+        ("it goes away in the middle of a batch", vec![GoHalfway; 3], vec![], vec![], vec![], 2..6),
         ("a batch is lost", vec![Break], vec![], vec![], vec![], 0..2),
         ("an answer is lost, and that to the repeat", vec![StoreAndBreak; 2], vec![], vec![], vec![], 2..4),
         ("the backend hangs", vec![Hang, Hang], vec![], vec![], vec![], 22..24),

@@ -41,7 +41,8 @@ pub async fn send<A: Attempt>(
     let after = clock::mono().since(begin);
     let _in_time = timeout(super::CLOSE_TIME_MAX, attempt.close()).await;
     let verdict = verdict(answer, wanted.wait);
-    let title = verdict.reason().unwrap_or(verdict.name()).to_owned();
+    let worth = Some(attempt.worth()).filter(|worth| !worth.is_empty());
+    let title = verdict.reason().or(worth).unwrap_or(verdict.name()).to_owned();
     let answer = trial::Answer { message: Message { title, ..Message::default() }, after };
     let answers = if matches!(verdict, Verdict::Undecided { .. }) { Vec::new() } else { vec![answer] };
     let exchange = Exchange { server: attempt.backend(), request, transmissions: 1, answers };
@@ -64,7 +65,9 @@ fn verdict(answer: Option<Answer>, wait: Duration) -> Verdict {
         Some(Answer::Each(fates)) => match fates.into_iter().next() {
             None => undecided(),
             Some(Fate::Delivered) => Verdict::Delivered,
-            Some(Fate::Retry { reason } | Fate::Unknown { reason }) => Verdict::Retry { reason },
+            Some(Fate::Retry { reason } | Fate::Unknown { reason } | Fate::Unsent { reason }) => {
+                Verdict::Retry { reason }
+            }
             Some(Fate::Refused { reason, .. }) => Verdict::Parked { reason },
         },
         Some(Answer::Refused { reason, .. }) => Verdict::Parked { reason },

@@ -68,6 +68,7 @@ const LOOK_MAX: Duration = Duration::from_secs(60);
 /// One file, and the thread that writes it.
 pub struct FileAttempt {
     path: String,
+    sync: writer::Sync,
     jobs: Sender<Job>,
     /// What became of the job under way.
     done: Option<Done>,
@@ -96,7 +97,8 @@ impl FileAttempt {
         let (jobs, come) = channel();
         let (writer, sink) = (Writer::new(settings.file.clone()), name.to_owned());
         thread::Builder::new().name(format!("file {name}")).spawn(move || work(writer, &come, &sink))?;
-        Ok(Self { path: settings.file.path.display().to_string(), jobs, done: None })
+        let path = settings.file.path.display().to_string();
+        Ok(Self { path, sync: settings.file.sync, jobs, done: None })
     }
 
     /// Has something done. One thing at a time: what a disk that hangs has under way is awaited first.
@@ -122,6 +124,14 @@ impl Attempt for FileAttempt {
 
     fn backend(&self) -> String {
         self.path.clone()
+    }
+
+    fn worth(&self) -> &'static str {
+        match self.sync {
+            writer::Sync::Batch => "on the disk",
+            writer::Sync::Interval => "written, and forced to the disk every so often",
+            writer::Sync::Never => "written, and not forced to the disk",
+        }
     }
 
     fn octets(lines: &Vec<u8>) -> usize {

@@ -1,7 +1,6 @@
 //! The life of a file, in virtual time.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
