@@ -15,6 +15,7 @@ pub mod mapping;
 mod meters;
 pub mod radius;
 pub mod sql;
+pub mod syslog;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trial;
