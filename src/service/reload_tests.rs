@@ -76,6 +76,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sinks.diameter.profile", "of base accounting; the manual shows Rf"),
     ("sinks.diameter.leg_fields", "of base accounting; the manual shows Rf"),
     ("sinks.diameter.dictionary", "part of the sink's settings as its mapping is"),
+    ("sinks.syslog.ca", "tests/program/syslog.rs: part of the receiver, with TLS only"),
+    ("sinks.syslog.certificate", "part of the receiver, with TLS only"),
+    ("sinks.syslog.key", "part of the receiver, with TLS only"),
+    ("sinks.syslog.verify_host", "part of the receiver, with TLS only"),
 ];
 
 /// Numbers of which at least one is in the range of an option and not its default.

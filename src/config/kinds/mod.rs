@@ -13,6 +13,7 @@ mod dictionary;
 pub mod file;
 pub mod radius;
 pub mod sql;
+pub mod syslog;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ kinds! {
     diameter: diameter::table::DiameterTable,
     file: file::table::FileSinkTable,
     sql: sql::table::SqlTable,
+    syslog: syslog::table::SyslogTable,
 }
 
 /// The table of a sink, `[sinks.KIND.NAME]`.
