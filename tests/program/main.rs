@@ -18,3 +18,4 @@ mod service;
 mod sql;
 mod sql_faults;
 mod sql_gateway;
+mod syslog;
