@@ -15,11 +15,11 @@ use crate::sip::message::Message;
 pub struct CallView {
     /// Name of the session.
     pub session: String,
-    /// Call-ID.
+    /// Call-ID of its INVITE.
     pub call_id: Vec<u8>,
-    /// The caller's tag.
+    /// Tag of the caller, from the From of the INVITE.
     pub from_tag: Vec<u8>,
-    /// The callee's tag.
+    /// Tag of the callee, from the To of the response; empty before one has come.
     pub to_tag: Vec<u8>,
     /// URIs of From and To of the INVITE, and the Contact of the callee; empty before the 2xx, and where they were too long
     /// to keep.
@@ -35,9 +35,9 @@ pub struct CallView {
 /// Who is in a call.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Parties {
-    /// URI of From.
+    /// URI of the INVITE's From, without display name and parameters behind the brackets.
     pub from: Vec<u8>,
-    /// URI of To.
+    /// URI of the INVITE's To, likewise.
     pub to: Vec<u8>,
     /// Where requests to the callee go: its remote target (RFC 3261 §12).
     pub target: Vec<u8>,

@@ -29,7 +29,7 @@ pub(super) struct Doubt {
     pub(super) at: Now,
     /// How it has ended then.
     pub(super) end: End,
-    /// Who is asked.
+    /// The end that gets the OPTIONS: the one the request was meant for, or whom its tags name as sender.
     pub(super) ask: Party,
     /// Code of the response that made the doubt.
     pub(super) code: u16,

@@ -133,7 +133,7 @@ impl Engine {
         self.maker.configure(settings);
     }
 
-    /// Calls in progress.
+    /// How many calls are in progress: those with a Start and no Stop.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.calls.len()

@@ -69,7 +69,7 @@ pub(super) enum Finding {
     Agreed,
     /// It goes on: the request was refused.
     Refused,
-    /// Nothing.
+    /// It says nothing: the call goes on as if the request had not been.
     Nothing,
 }
 

@@ -58,7 +58,7 @@ pub(super) fn missed(settings: &Settings, marks: Marks, code: u16) -> SinkMask {
     if settings.failed_filter.contains(&code) { SinkMask::NONE } else { marks.missed }
 }
 
-/// A 2xx.
+/// Whether a status code is a 2xx.
 pub(super) const fn is_success(code: u16) -> bool {
     code >= 200 && code < 300
 }

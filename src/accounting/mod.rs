@@ -76,7 +76,7 @@ pub use session::{Key, RestoreError};
 pub use settings::{BilledTo, FieldSource, FieldSources, Revival, Settings, SinkMode};
 pub use watch::{Outgoing, Pings, Purpose, Sign};
 
-/// What happened.
+/// What the engine is told: what the SIP machine saw, what the policy said, what a probe showed.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// A request came in and is about to be forwarded or answered.
@@ -112,11 +112,11 @@ pub enum Input<'a> {
     Event(&'a Event),
     /// What became of a probe.
     Probed {
-        /// The call.
+        /// The call whose end was asked.
         key: Key,
         /// Which end was asked.
         to: Party,
-        /// What it showed.
+        /// Whether that end lives, and knows the call.
         sign: Sign,
     },
 }
@@ -135,7 +135,7 @@ pub struct Closing {
 /// A record and who wants it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Made {
-    /// The record.
+    /// Complete, with its id: the same for every sink.
     pub record: Record,
     /// Hash of its whole Call-ID.
     pub call: CallHash,

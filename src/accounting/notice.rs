@@ -5,15 +5,15 @@ use super::session::{self, Session, Text};
 /// Something about one call that a person should know.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Notice {
-    /// What.
+    /// What there is to hear.
     pub what: Noticed,
     /// Name of the session, as in its records.
     pub session: String,
-    /// Call-ID.
+    /// Call-ID of the call, by which it is found in traces.
     pub call_id: Vec<u8>,
-    /// The caller's tag.
+    /// Tag of the caller.
     pub from_tag: Vec<u8>,
-    /// The callee's tag.
+    /// Tag of the callee; with the other one it tells the branches of a fork apart.
     pub to_tag: Vec<u8>,
 }
 

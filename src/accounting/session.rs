@@ -118,7 +118,7 @@ pub enum RestoreError {
     /// Written by a newer release.
     #[error("stored call of version {found}, this release reads up to {VERSION}")]
     Newer {
-        /// The version found.
+        /// First octet of what is stored, above the one this release writes.
         found: u8,
     },
     /// The octets mean nothing.

@@ -38,12 +38,12 @@ pub enum FieldSource {
 pub struct FieldSources {
     /// Of all fields that have none of their own.
     pub rest: FieldSource,
-    /// Of single fields.
+    /// Fields by name that have another source than the rest.
     pub by_field: Vec<(String, FieldSource)>,
 }
 
 impl FieldSources {
-    /// Of a field.
+    /// The source of a field: its own if it has one, else that of all.
     #[must_use]
     pub fn of(&self, field: &str) -> FieldSource {
         self.by_field.iter().find(|(name, _)| name == field).map_or(self.rest, |(_, source)| *source)

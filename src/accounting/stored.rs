@@ -13,7 +13,7 @@ use crate::policy::Marks;
 use crate::record::bytes::{Reader, Unreadable, put_number, put_text};
 use crate::record::{Cause, End, Party};
 
-/// The version written.
+/// First octet of every stored call; what was stored under a lower one stays readable.
 pub(super) const VERSION: u8 = 2;
 /// The version of releases that had one octet of flags.
 const OLD_VERSION: u8 = 1;

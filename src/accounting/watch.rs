@@ -36,15 +36,15 @@ pub enum Purpose {
 /// A request of the gateway to an end of a call.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Outgoing {
-    /// The call.
+    /// The call that it is sent inside of.
     pub key: Key,
-    /// Which end.
+    /// The end that gets it, by the dialog's route set and remote target.
     pub to: Party,
-    /// What for.
+    /// Whether it asks (OPTIONS) or hangs up (BYE); what comes of it goes where that says.
     pub purpose: Purpose,
     /// The listener its INVITE came in by.
     pub listener: ListenerId,
-    /// The request line.
+    /// Its request line with the line break; Via follows, which only the SIP machine can make.
     pub(super) start: Vec<u8>,
     /// All header lines but Via.
     pub(super) lines: Vec<u8>,
@@ -62,7 +62,7 @@ impl Outgoing {
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sign {
-    /// The end answered.
+    /// Any response but 408 and 481: the end lives, whatever it thinks of OPTIONS.
     Alive,
     /// It does not know the call.
     Unknown,

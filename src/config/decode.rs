@@ -19,9 +19,9 @@ use super::tree::{Kind, Node, Origin, PlaceId, Places, Step};
 /// A value with its place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct At<T> {
-    /// The value.
+    /// The value as its type has it.
     pub value: T,
-    /// Where it stands.
+    /// Where it stands in the file, for messages about it.
     pub place: PlaceId,
 }
 

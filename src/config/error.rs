@@ -18,9 +18,9 @@ pub enum Place {
     File {
         /// The file as it was named.
         path: PathBuf,
-        /// Line.
+        /// Line of the file, from 1.
         line: u32,
-        /// Column.
+        /// Character of the line, from 1.
         column: u32,
     },
     /// In a file as a whole.
@@ -55,7 +55,7 @@ pub enum Weight {
 /// One finding about the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mistake {
-    /// Error or warning.
+    /// Whether it keeps the service from starting.
     pub weight: Weight,
     /// What is wrong, in one sentence without a full stop. Never contains a secret.
     pub what: String,
@@ -159,7 +159,7 @@ impl Mistakes {
 pub struct Findings(Vec<Mistake>);
 
 impl Findings {
-    /// Adds one.
+    /// Adds a mistake behind those found before.
     pub fn push(&mut self, mistake: Mistake) {
         self.0.push(mistake);
     }

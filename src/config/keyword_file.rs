@@ -31,16 +31,16 @@ pub enum Kind {
     List,
     /// Free text, a path or a name.
     Text,
-    /// Decimal digits.
+    /// Decimal digits, from `min` to `max`.
     Number {
-        /// Smallest.
+        /// Smallest number taken.
         min: u32,
-        /// Largest.
+        /// Largest number taken.
         max: u32,
         /// Largest that passes without a warning.
         usual_max: u32,
     },
-    /// On or off.
+    /// On or off, by the words of [`Style`].
     Switch,
     /// One of a few words, or an address.
     Word,
@@ -62,7 +62,7 @@ pub const fn key(name: &'static str, kind: Kind) -> Key {
 
 /// What one of the files does differently from the other.
 pub trait Style {
-    /// Its keywords.
+    /// All keywords that the file may have, those without effect here included.
     const KEYS: &'static [Key];
 
     /// Whether a character parts keyword and value.

@@ -25,9 +25,9 @@ pub struct Plan {
     pub path: PathBuf,
     /// The options it gives, for a comparison with another one.
     pub options: Options,
-    /// The proxy.
+    /// Sockets, threads and limits of the proxy.
     pub sip: SipPlan,
-    /// One shard.
+    /// What each shard gets of it, the same for all.
     pub shard: shard::Settings,
     /// Where requests go. Sinks stand in the marks by their place in [`Plan::sinks`]; see [`Plan::routes`].
     pub route: Vec<Route>,
@@ -35,17 +35,17 @@ pub struct Plan {
     pub marks: Marks,
     /// What is recorded. Sinks stand in it by place; see [`Plan::accounting`]. Its `boot_id` is empty.
     pub accounting: accounting::Settings,
-    /// The queue.
+    /// Where records wait, how many, and when that is trouble.
     pub queue: queue::Settings,
     /// The backends, in the order of kind and name.
     pub sinks: Vec<SinkPlan>,
     /// Names of the sinks that get an Accounting-On at a start that has lost calls in progress.
     pub accounting_on: Vec<String>,
-    /// Administration.
+    /// Sockets of commands and of HTTP, and who may use them.
     pub admin: admin::Settings,
-    /// The log.
+    /// Where the log goes, and what of it.
     pub log: LogPlan,
-    /// The service.
+    /// Watchdog and the time a stop may take.
     pub service: ServicePlan,
     /// Files of certificates in use, own ones and those of authorities.
     pub certificates: Vec<PathBuf>,
@@ -68,9 +68,9 @@ pub struct SipPlan {
     pub memory_max: u64,
     /// How names are looked up.
     pub dns: dns::Settings,
-    /// Limits of connections.
+    /// How many connections there may be, and how long each may be silent.
     pub streams: stream::Settings,
-    /// TLS.
+    /// Certificates, keys and authorities of each TLS listener and of connections outward.
     pub credentials: stream::Credentials,
 }
 
@@ -112,7 +112,7 @@ pub struct ServicePlan {
 pub enum Watchdog {
     /// When systemd asks for it.
     Fed,
-    /// Never.
+    /// Never; systemd must not expect a beat then.
     Off,
 }
 

@@ -15,7 +15,7 @@ use super::tree::{Kind, Node, Places};
 /// When a changed option takes effect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
-    /// With the reload.
+    /// With the reload, without touching calls.
     Live,
     /// At the next start.
     Restart,

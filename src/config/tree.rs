@@ -44,7 +44,7 @@ pub struct Node {
     pub value: PlaceId,
     /// Whether it came from the environment, where all is text.
     pub origin: Origin,
-    /// What it is.
+    /// The value itself, with the kind that TOML gives it.
     pub kind: Kind,
     /// Taken out after a mistake, so that the rest can be read.
     pub dead: bool,
@@ -68,7 +68,7 @@ pub enum Kind {
     Int(i64),
     /// Another number.
     Float(f64),
-    /// Text; dates too.
+    /// A string; a date or time is kept as its text, since no option takes one.
     Text(String),
     /// A list.
     List(Vec<Node>),

@@ -57,18 +57,18 @@ pub trait Recipe: fmt::Debug + Send + Sync {
 /// What a policy is asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// When.
+    /// When the event came that it is asked about.
     pub now: Now,
     /// Name of the request until nothing more comes of it; never used twice.
     pub transaction: ServerId,
-    /// The request.
+    /// The request as it came, with where it came from and the dialog it belongs to.
     pub view: &'a RequestView,
 }
 
 /// What was decided about a request.
 #[derive(Debug)]
 pub struct Decision {
-    /// Where it goes.
+    /// Whether it is forwarded, and to which targets, or responded to here.
     pub treatment: Treatment,
     /// What is recorded of it.
     pub marks: Marks,
@@ -82,9 +82,9 @@ pub struct Decision {
 /// How a request goes on after a round of its branches has failed.
 #[derive(Debug, Default)]
 pub struct Next {
-    /// Where to.
+    /// To the targets that are left, to none, or to others in their place.
     pub onward: Onward,
-    /// What is recorded.
+    /// What changes for the records of the request from this round on.
     pub remarks: Remarks,
 }
 
@@ -125,13 +125,13 @@ pub struct Manual {
 /// What the gateway itself has made.
 #[derive(Clone, Copy, Debug)]
 pub enum Local<'a> {
-    /// The request.
+    /// A request of its own: OPTIONS or BYE to an end of a call.
     Request,
     /// A final response to it.
     Response {
-        /// Status code.
+        /// Its status code, 200 to 699.
         code: u16,
-        /// Reason phrase.
+        /// Its reason phrase as it will be sent.
         reason: &'a [u8],
     },
 }
@@ -197,7 +197,7 @@ impl RouteFields {
 /// What a route gives to `$avp(name)`.
 #[derive(Clone, Debug)]
 pub struct Avp {
-    /// Its name.
+    /// What `$avp(name)` calls it.
     pub name: String,
     /// Its values, from the request. Of several each is that of one leg, the last one of the leg to the targets; `None`
     /// leaves a leg its own.

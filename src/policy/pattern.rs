@@ -12,7 +12,7 @@ pub struct Pattern {
 pub enum Case {
     /// `a` is not `A`.
     Matters,
-    /// `a` is `A`.
+    /// Letters of ASCII are equal in either case: `a` is `A`.
     Ignored,
 }
 

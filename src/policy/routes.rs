@@ -14,18 +14,18 @@ use super::{Account, Asked, Avp, Decision, Marks, Policy, Recipe, RouteFields, T
 use crate::sip::message::{Message, Uri};
 use crate::sip::stack::{Network, Plan, Redirects, RequestView, Treatment, Way};
 
-/// One `[[route]]`.
+/// A `[[route]]` of the configuration, checked: the first one whose condition holds decides.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Name for logs.
+    /// Its name in the log and in metrics, as configured; never sent to anybody.
     pub name: String,
-    /// When it applies.
+    /// Which requests it decides; without any condition all that come this far.
     pub condition: Condition,
-    /// What is done.
+    /// What becomes of these requests.
     pub action: Action,
     /// What its targets are to each other.
     pub targets: Targets,
-    /// What is recorded.
+    /// Which sinks get which records of these requests.
     pub marks: Marks,
     /// Fields of its records; `None`: those of the settings.
     pub fields: Option<RouteFields>,
@@ -42,7 +42,7 @@ pub struct Condition {
     pub users: Vec<Pattern>,
     /// The host of the Request-URI.
     pub domains: Vec<Pattern>,
-    /// Methods.
+    /// Methods of the request line, compared with their case (RFC 3261 §7.1).
     pub methods: Vec<Vec<u8>>,
     /// Where the request came from.
     pub sources: Vec<Network>,
@@ -55,14 +55,14 @@ pub struct Condition {
 pub enum Action {
     /// Sends the request on: serial groups of parallel targets.
     Forward {
-        /// The groups.
+        /// Tried one after the other; the targets of one group at the same time.
         groups: Vec<Vec<Destination>>,
         /// How each target is tried that says nothing else.
         terms: Terms,
         /// What becomes of a redirection.
         redirects: Redirects,
     },
-    /// Answers it.
+    /// Responds to it here, as `answer` of the route says.
     Answer {
         /// Final status code, 200 to 699.
         code: u16,

@@ -46,7 +46,7 @@ enum Rewrite {
     Nothing,
     /// Host and port are replaced; these are ours, and our parameters.
     Host { scheme: Scheme, host_port: Bytes, params: Bytes },
-    /// All is replaced.
+    /// All of it is replaced by the target's URI, parameters included.
     All,
 }
 
@@ -68,12 +68,12 @@ pub enum BadTarget {
     /// Its `next_on` names no responses.
     #[error("`{text}`: {source}")]
     NextOn {
-        /// The target.
+        /// The target as it stands in the configuration.
         text: String,
         /// What is wrong with it.
         source: BadCodes,
     },
-    /// It has headers.
+    /// It has headers behind a question mark (RFC 3261 §19.1.1 forbids them in a Request-URI).
     #[error("`{0}` has headers (`?...`), which a Request-URI must not have")]
     Headers(String),
 }
@@ -144,7 +144,7 @@ impl Destination {
         if proxy::is_sips(&self.uri) { Ways::Secure } else { self.transport.map_or(Ways::Any, Ways::Only) }
     }
 
-    /// Where it leads.
+    /// The address it leads to, or the name and port that are to be looked up.
     #[must_use]
     pub fn hop(&self) -> &Hop {
         &self.hop

@@ -22,7 +22,7 @@ pub fn put_text(text: &[u8], out: &mut Vec<u8>) {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{what} at octet {at} cannot be read")]
 pub struct Unreadable {
-    /// What was expected.
+    /// The part of the value that was to stand there.
     pub what: &'static str,
     /// From the start of the value.
     pub at: usize,

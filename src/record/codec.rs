@@ -36,12 +36,12 @@ pub const VALUE_BYTES_MAX: usize = 4096;
 pub const LIST_ITEMS_MAX: usize = 256;
 /// Most fields in the record and in each leg.
 pub const FIELDS_MAX: usize = 256;
-/// Most legs.
+/// Most legs of a record; further ones are dropped, and the record says that it was shortened.
 pub const LEGS_MAX: usize = 64;
 /// Most octets of all fields and legs, names and lengths included.
 pub const FIELDS_BYTES_MAX: usize = 48 * 1024;
 
-/// The version written.
+/// First octet of every record that is written; what was written under a lower one stays readable.
 pub const VERSION: u8 = 1;
 
 /// Bytes are no record.
@@ -50,7 +50,7 @@ pub enum DecodeError {
     /// Written by a newer release.
     #[error("record of version {found}, this release reads up to {VERSION}")]
     Newer {
-        /// The version found.
+        /// First octet of the record, above [`VERSION`].
         found: u8,
     },
     /// The checksum does not fit: damaged.
@@ -143,7 +143,7 @@ pub fn encode(record: &Record) -> Vec<u8> {
 /// What [`peek`] sees of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Glimpse<'a> {
-    /// Its kind.
+    /// The fact that the record states.
     pub kind: Kind,
     /// Name of its session; empty for none.
     pub session: &'a [u8],

@@ -19,11 +19,11 @@ pub enum Item<'r> {
     Text(&'r [u8]),
     /// A word of ours.
     Word(&'static str),
-    /// A number.
+    /// A whole number without a unit, such as a status code.
     Number(i64),
     /// An instant in UTC.
     Instant(Timestamp),
-    /// A span.
+    /// A span from the monotonic clock; the backend's mapping says in which unit it goes out, and how it is rounded.
     Span(Duration),
     /// A yes or no.
     Flag(bool),
@@ -39,7 +39,7 @@ macro_rules! table {
         }
 
         impl Core {
-            /// All values.
+            /// All of them, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$value,)*];
 
             /// Its name, as in JSON.

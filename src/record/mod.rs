@@ -203,9 +203,9 @@ impl Cause {
 /// How a call or an attempt ended.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct End {
-    /// Who ended it.
+    /// The end whose message or silence ended it, or the gateway.
     pub by: Party,
-    /// Why.
+    /// Which of the ends of a call it was; for an attempt why it came to nothing.
     pub cause: Cause,
 }
 
@@ -235,7 +235,7 @@ pub struct Times {
 pub struct Record {
     /// The same for all sinks and all retries.
     pub id: RecordId,
-    /// What it states.
+    /// Which fact it states: it decides which of the parts below are filled.
     pub kind: Kind,
     /// Method of the request, as it came.
     pub method: Vec<u8>,
@@ -243,13 +243,13 @@ pub struct Record {
     pub from_tag: Vec<u8>,
     /// Tag of the To header of the answer; empty when there is none.
     pub to_tag: Vec<u8>,
-    /// Call-ID.
+    /// The Call-ID as it came; a longer one than the codec takes is cut from its end.
     pub call_id: Vec<u8>,
     /// CSeq number of the request.
     pub cseq: u32,
     /// Status code, 100 to 699; 0 for a manual entry without one.
     pub code: u16,
-    /// Reason phrase.
+    /// Reason phrase of the response as it came; for a call that the gateway ended, why.
     pub reason: Vec<u8>,
     /// Whether the request stood inside a dialog (had a To tag).
     pub in_dialog: bool,
@@ -260,7 +260,7 @@ pub struct Record {
     /// Place within its session: Start 0, then one more for each, the Stop the last. `None` where nothing was counted:
     /// in a record that belongs to no session, or whose call an earlier release took in.
     pub number: Option<u32>,
-    /// Instants and spans.
+    /// When each step of the call was, in UTC, and the spans between them.
     pub times: Times,
     /// How it ended; for Stop, Cdr, Failed and Missed.
     pub end: Option<End>,

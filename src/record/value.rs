@@ -12,7 +12,7 @@ pub enum Value {
     Text(Vec<u8>),
     /// All values of `[*]`: joined by comma and space, an array in JSON.
     List(Vec<Vec<u8>>),
-    /// A number.
+    /// A whole number, written in decimal where a backend has text only.
     Number(i64),
 }
 

@@ -89,11 +89,11 @@ pub type Keeper = Box<dyn FnMut(u64, Option<&[u8]>) + Send>;
 
 /// What a sink is started with.
 pub struct Ground {
-    /// Its name.
+    /// The sink's name, under which the queue keeps its records.
     pub name: Arc<str>,
     /// Its number in the queue.
     pub number: SinkNumber,
-    /// The queue.
+    /// Where its records are leased and settled.
     pub queue: queue::Handle,
     /// The queue's own random octets, the same in every process of this installation.
     pub secret: [u8; 16],
@@ -114,7 +114,7 @@ pub type Ended = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A sink that was started.
 pub struct Started {
-    /// Its worker.
+    /// The loop that delivers, to be polled on the delivery thread; it ends with the service.
     pub work: Pin<Box<dyn Future<Output = ()>>>,
     /// Where it takes newer settings.
     pub door: Box<dyn Door>,

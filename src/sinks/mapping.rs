@@ -65,7 +65,7 @@ pub trait Target<O> {
 pub enum Unit {
     /// Other values are no spans.
     None,
-    /// Milliseconds.
+    /// Whole milliseconds, rounded down.
     Millis,
     /// Seconds, rounded as configured.
     Seconds,
@@ -83,7 +83,7 @@ pub struct Profile {
     known: &'static [Row],
 }
 
-/// Tollgate's own.
+/// Every value in Tollgate's own vendor space; nothing is lost.
 pub const OWN: Profile = Profile {
     needed: &[
         (Core::Kind, Unit::None, "Tollgate-Record-Kind"),
@@ -113,13 +113,13 @@ const CLASSIC: &[Row] = &[
     (Core::ToTag, Unit::None, "Sip-To-Tag"),
 ];
 
-/// Kamailio's.
+/// What the acc module of Kamailio sends.
 pub const KAMAILIO: Profile = Profile { needed: CLASSIC, known: &[] };
 
 /// Those of OpenSER and SER.
 pub const OPENSER: Profile = Profile { needed: CLASSIC, known: &[(Core::Cseq, Unit::None, "Sip-CSeq")] };
 
-/// Those of OpenSIPS.
+/// What the acc module of OpenSIPS sends; the spans where the dictionary has them.
 pub const OPENSIPS: Profile = Profile {
     needed: CLASSIC,
     known: &[
@@ -133,7 +133,7 @@ pub const OPENSIPS: Profile = Profile {
 /// Whether an attribute has to be in the dictionary.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Need {
-    /// It has to.
+    /// Without it the sink does not start.
     Required,
     /// It is left out where it is not.
     Optional,
@@ -331,9 +331,9 @@ pub enum Round {
     #[default]
     #[serde(rename = "nearest")]
     HalfUp,
-    /// Down.
+    /// Down: a call of 59.9 s has 59.
     Truncate,
-    /// Up.
+    /// Up: every second that has begun counts.
     Up,
 }
 

@@ -59,7 +59,7 @@ pub trait Sink {
 /// What became of a submitted record.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Outcome {
-    /// The record.
+    /// Place of the record in the queue, by which it is settled.
     pub seq: Seq,
     /// What became of it.
     pub settlement: Settlement,

@@ -53,13 +53,13 @@ pub struct Exchange {
 /// An answer and its time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// What it says.
+    /// What it says, decoded.
     pub message: Message,
     /// Time since the first transmission.
     pub after: Duration,
 }
 
-/// One decoded message.
+/// A message as the decoder of the sink's protocol reads it, not as it was meant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Message {
     /// What it is, such as `Accounting-Request`, with its identifier.
@@ -77,17 +77,17 @@ pub enum Verdict {
     Delivered,
     /// It would be tried again later.
     Retry {
-        /// Why.
+        /// What was said or seen, in a sentence for the operator.
         reason: String,
     },
     /// It would be parked.
     Parked {
-        /// Why.
+        /// What was said or seen, in a sentence for the operator.
         reason: String,
     },
     /// Nothing was decided within the wait.
     Undecided {
-        /// What is known.
+        /// What has come until then, in a sentence for the operator.
         reason: String,
     },
 }
@@ -104,13 +104,13 @@ pub enum TrialError {
     /// The sink does not work with its settings.
     #[error("the sink cannot be set up: {why}")]
     Setup {
-        /// Why.
+        /// What the set-up found.
         why: String,
     },
 }
 
 impl Verdict {
-    /// One word.
+    /// The word for it in JSON and in the last line of `tollgate send`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {

@@ -48,10 +48,10 @@ pub trait Board: Send + Sync {
 /// A running sink.
 #[derive(Clone)]
 pub struct Backend {
-    /// Its name.
+    /// The sink's name in the configuration.
     pub sink: String,
-    /// Its kind.
+    /// Its kind, the middle of `[sinks.KIND.NAME]`.
     pub kind: &'static str,
-    /// Its servers.
+    /// Looks at its servers as they are at that moment.
     pub views: Views,
 }

@@ -25,9 +25,9 @@ use crate::net::tls::expiry::expiring;
 
 /// What the checks share.
 pub(super) struct Check<'a> {
-    /// All places.
+    /// Where each value stands: file, line and column by [`PlaceId`].
     pub places: &'a Places,
-    /// What was found.
+    /// Errors and warnings so far; the check goes on after each.
     pub findings: &'a mut Findings,
     /// Files of certificates, own ones and those of authorities.
     pub certificates: BTreeSet<PathBuf>,
@@ -38,7 +38,7 @@ impl Check<'_> {
         self.places.get(id)
     }
 
-    /// Notes an error.
+    /// Notes what keeps the service from starting; other checks go on.
     pub(super) fn error(&mut self, place: PlaceId, what: impl fmt::Display) {
         self.findings.push(Mistake::error(what.to_string(), self.place(place)));
     }
@@ -48,7 +48,7 @@ impl Check<'_> {
         self.findings.push(Mistake::error(what.to_string(), self.place(place)).maybe_hint(hint));
     }
 
-    /// Notes a warning.
+    /// Notes what the service starts with all the same, with what to do about it.
     pub(super) fn warning(&mut self, place: PlaceId, what: impl fmt::Display, hint: Option<String>) {
         self.findings.push(Mistake::warning(what.to_string(), self.place(place)).maybe_hint(hint));
     }

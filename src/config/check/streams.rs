@@ -16,7 +16,7 @@ use crate::sip::message::MESSAGE_BYTES_MAX;
 use crate::sip::stack::{Listener, ListenerId, Transport};
 use crate::units::{Count, Millis, Secs};
 
-/// Limits of connections.
+/// `[sip.streams]`: how many connections there may be, and how long each may be silent or slow.
 pub(super) fn settings(table: &StreamsTable, check: &mut Check<'_>) -> Settings {
     let mut settings = Settings::default();
     set(&mut settings.connections_max, table.connections_max, Count::len);

@@ -13,7 +13,7 @@ use crate::vars::{Gives, Template};
 pub(in crate::config) struct Fields<'f> {
     /// Of records, those of routes included.
     pub record: FieldList<'f>,
-    /// Of legs.
+    /// The fields that each leg has a value of its own for.
     pub leg: FieldList<'f>,
 }
 
@@ -36,7 +36,7 @@ impl<'f> FieldList<'f> {
         Self(tables.flat_map(|table| &table.0).map(|(name, text)| (name.as_str(), text)).collect())
     }
 
-    /// The names.
+    /// Names of all fields a sink may map, for hints at a slip.
     pub(in crate::config) fn names(&self) -> Vec<&'f str> {
         self.0.iter().map(|(name, _)| *name).collect()
     }

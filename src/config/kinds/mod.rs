@@ -86,13 +86,13 @@ pub(super) trait Table {
 
 /// What a table is checked against.
 pub(super) struct Site<'s> {
-    /// The sink's name.
+    /// The sink's name, unique over all kinds.
     pub name: &'s str,
     /// Where its table stands.
     pub place: PlaceId,
     /// Where relative paths begin.
     pub base: &'s Path,
-    /// What is recorded.
+    /// `[accounting]`: the fields that the sink may map, and which sinks record.
     pub accounting: &'s AccountingTable,
     /// The fields there are.
     pub fields: &'s Fields<'s>,

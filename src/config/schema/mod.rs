@@ -26,7 +26,7 @@ pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTa
 use super::decode::At;
 pub use super::kinds::SinksTable;
 
-/// The whole file.
+/// The whole file as its text has it: every option is optional here, defaults and ranges are the checks'.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FileTable {

@@ -10,11 +10,11 @@ use crate::units::{Count, Secs};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RouteTable {
-    /// Name for logs.
+    /// Its name in the log and in metrics. Default: its place in the file.
     pub name: Option<String>,
     /// Conditions; all given ones must hold.
     pub r#match: MatchTable,
-    /// Targets.
+    /// Targets, tried in this order.
     pub to: Option<OneOrMany<At<String>>>,
     /// How several targets are tried.
     pub fork: Option<Fork>,
@@ -46,11 +46,11 @@ pub struct MatchTable {
     pub user: Option<OneOrMany<At<String>>>,
     /// Patterns of the host of the Request-URI.
     pub domain: Option<OneOrMany<At<String>>>,
-    /// Methods.
+    /// Methods it is for; without any all are.
     pub method: Option<OneOrMany<At<String>>>,
     /// Blocks of source addresses.
     pub source: Option<OneOrMany<At<String>>>,
-    /// A header.
+    /// A header that the request has to have, with a pattern for its body.
     pub header: Option<At<HeaderTable>>,
 }
 
@@ -58,7 +58,7 @@ pub struct MatchTable {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderTable {
-    /// Its name.
+    /// Its name, in any case, whole or compact.
     pub name: String,
     /// Pattern of its body.
     #[serde(default)]
@@ -71,7 +71,7 @@ pub struct HeaderTable {
 pub enum Fork {
     /// One after the other.
     Serial,
-    /// All at once.
+    /// All at once; the first 2xx cancels the others.
     Parallel,
     /// The highest q first, those of one q at once.
     ByQ,
@@ -101,12 +101,12 @@ pub enum RedirectsOption {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerTable {
-    /// Final status code.
+    /// Its final status code.
     pub code: Count<200, 699>,
-    /// Reason phrase.
+    /// Its reason phrase. Default: the usual one of the code.
     #[serde(default)]
     pub reason: Option<String>,
-    /// `Retry-After`.
+    /// Seconds of its `Retry-After`. Default: none is sent.
     #[serde(default)]
     pub retry_after_s: Option<Secs<0, 86_400>>,
     /// Contacts of a redirection.

@@ -13,7 +13,7 @@ use crate::units::{Count, Mib, Millis, Secs};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueTable {
-    /// Directory.
+    /// Directory of the queue's files, on a disk that keeps what it acknowledges.
     pub path: Option<At<PathBuf>>,
     /// Longest wait for more records before a commit.
     pub gather_max_ms: Option<Millis<0, 100>>,
@@ -71,7 +71,7 @@ pub struct AdminTable {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogTable {
-    /// Where to.
+    /// Where the log goes: the journal or standard error.
     pub target: Option<LogTarget>,
     /// Least level, or levels by module.
     pub level: Option<At<String>>,

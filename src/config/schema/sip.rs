@@ -76,7 +76,7 @@ pub struct SipTable {
     pub datagram_bytes_max: Option<Count<0, 65_535>>,
     /// How names of targets are looked up.
     pub dns: DnsTable,
-    /// Limits of connections.
+    /// `[sip.streams]`: limits of TCP and TLS connections.
     pub streams: StreamsTable,
     /// What TLS listeners present and ask for.
     pub tls: Vec<At<TlsTable>>,
@@ -90,9 +90,9 @@ pub struct SipTable {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum StrangersOption {
-    /// They are dropped.
+    /// Nothing goes back: the default, for a scanner learns nothing.
     Drop,
-    /// They are answered.
+    /// They get 403, 400 and the like, up to a rate.
     Answer,
 }
 

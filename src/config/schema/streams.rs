@@ -25,7 +25,7 @@ pub struct StreamsTable {
     pub connect_ms: Option<Millis<100, 30_000>>,
     /// Octets of a head.
     pub head_bytes_max: Option<Count<512, 65_535>>,
-    /// Header lines.
+    /// Header lines of one message at most; one with more is refused with 513.
     pub header_lines_max: Option<Count<16, 512>>,
     /// Octets of a body.
     pub body_bytes_max: Option<Count<0, 65_535>>,

@@ -36,7 +36,7 @@ enum Origin {
 pub(super) enum Health {
     /// Nothing was tried yet.
     New,
-    /// It takes batches.
+    /// It has taken what it was last given: whole batches go.
     Up,
     /// It gets one record at a time, after waits that grow.
     Down {
@@ -79,7 +79,7 @@ impl<I> Batches<I> {
         self.health
     }
 
-    /// Records held here.
+    /// Records that were taken from the queue and are not settled yet.
     pub fn len(&self) -> usize {
         self.waiting.len() + self.suspects.iter().map(|suspect| suspect.entries.len()).sum::<usize>()
     }

@@ -86,7 +86,7 @@ pub type Render<I> = Box<dyn FnMut(&Record) -> Result<Option<I>, String>>;
 /// A record of a batch.
 #[derive(Debug)]
 pub struct Entry<I> {
-    /// What it became.
+    /// What the sink has made of the record, ready to be written.
     pub item: I,
     /// Its name, the same at every attempt.
     pub id: RecordId,
@@ -113,14 +113,14 @@ pub enum Answer {
     Each(Vec<Fate>),
     /// None of it is delivered, for one record is refused for ever; which one is not known unless it is alone.
     Refused {
-        /// Why.
+        /// What the backend or the system said, for the operator.
         reason: String,
         /// The backend's result code, 0 for none.
         code: u32,
     },
     /// The backend cannot be used now. None of the batch was sent, or it is known that nothing of it was kept.
     Down {
-        /// Why.
+        /// What the backend or the system said, for the operator.
         reason: String,
         /// When to try again, if the backend has said so.
         after: Option<Duration>,
@@ -128,12 +128,12 @@ pub enum Answer {
     /// The backend does not fit the configuration: a table is missing, a password is wrong. None of the batch is
     /// delivered; a person must act.
     Misfit {
-        /// Why.
+        /// What the backend or the system said, for the operator.
         reason: String,
     },
     /// The connection broke behind the batch: any of it may have been delivered.
     Unknown {
-        /// Why.
+        /// What the backend or the system said, for the operator.
         reason: String,
     },
 }
@@ -145,19 +145,19 @@ pub enum Fate {
     Delivered,
     /// It is tried again later, and parked when that was of no use for long.
     Retry {
-        /// Why.
+        /// What the backend or the system said, for the operator.
         reason: String,
     },
     /// It is refused for ever.
     Refused {
-        /// Why.
+        /// What the backend or the system said, for the operator.
         reason: String,
         /// The backend's result code, 0 for none.
         code: u32,
     },
     /// The connection broke before it was acknowledged: it may have been delivered.
     Unknown {
-        /// Why.
+        /// What the backend or the system said, for the operator.
         reason: String,
     },
     /// The backend went away before it was sent: it waits like all others.

@@ -35,7 +35,7 @@ pub struct Collected {
     pub from: SocketAddr,
     /// What it is, such as `Accounting-Request START, end-to-end 0x00000001`.
     pub title: String,
-    /// Its header.
+    /// Its Diameter header, flags and identifiers included.
     pub header: Header,
     /// Its AVPs in their order, one line each, members of groups indented by two.
     pub lines: Vec<String>,
@@ -81,7 +81,7 @@ impl Collector {
         Ok(Self { address, collected, recent: VecDeque::new(), dictionary, task })
     }
 
-    /// Where it listens.
+    /// The address it listens on, whose port the system has chosen.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address

@@ -91,7 +91,7 @@ impl Link {
         };
     }
 
-    /// Queues a message.
+    /// Puts a message behind those that wait to be written; it never blocks.
     pub fn send(&mut self, message: &[u8]) {
         if matches!(self.stage, Stage::Open(_)) && self.ending.is_none() {
             self.output.extend_from_slice(message);

@@ -65,7 +65,7 @@ pub(crate) type Render = Box<dyn FnMut(&Record, &mut Vec<u8>) -> Result<(), Unre
 /// Why a sink cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// No peer.
+    /// The settings name no peer to connect to.
     #[error("no Diameter peer is configured")]
     NoPeer,
     /// TLS without trust anchors.

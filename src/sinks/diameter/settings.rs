@@ -16,7 +16,7 @@ pub const MESSAGE_OCTETS_MAX: usize = 65_535;
 pub struct PeerSettings {
     /// Name or address to connect to; without brackets.
     pub host: String,
-    /// Port.
+    /// Port to connect to (RFC 6733 §2.1 registers 3868, and 5658 for TLS).
     pub port: u16,
     /// DiameterIdentity it has to answer with, and the name its certificate is checked for. Default: `host`, unless
     /// that is an address: then any identity is taken.
@@ -32,9 +32,9 @@ pub struct PeerSettings {
 /// Who we are (RFC 6733 §5.3).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Node {
-    /// Origin-Host.
+    /// Origin-Host of CER, DWR and DPR: our DiameterIdentity.
     pub identity: String,
-    /// Origin-Realm.
+    /// Origin-Realm of the same.
     pub realm: String,
     /// Product-Name. Default `Tollgate`.
     pub product: String,
@@ -116,11 +116,11 @@ pub struct Settings {
     pub peers: Vec<PeerSettings>,
     /// How the connections to all peers are protected. Default: they are not.
     pub transport: Security,
-    /// Files for TLS.
+    /// Certificate, key and authorities, where `transport` asks for TLS.
     pub tls: Tls,
     /// Local address of the sockets. Default: the kernel's choice.
     pub bind: Option<IpAddr>,
-    /// Spans.
+    /// Watchdog, time-outs and the pauses between attempts.
     pub timers: Timers,
     /// Outstanding requests of one connection at most. Default 256.
     pub window: usize,

@@ -33,7 +33,7 @@ pub(super) fn part(step: usize) -> u16 {
 /// What follows when a request is acknowledged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Next {
-    /// The next leg.
+    /// The next leg is to be sent: the one before was acknowledged.
     Leg,
     /// The record has ended.
     End,

@@ -34,7 +34,7 @@ pub enum SetupError {
         /// The reason.
         why: &'static str,
     },
-    /// Too many servers.
+    /// More servers than one sink takes.
     #[error("{count} accounting servers, at most 64")]
     TooManyServers {
         /// How many there are.

@@ -26,12 +26,12 @@ pub enum Profile {
     Opensips,
     /// The numbers of the old drafts, as in OpenSER and SER: 101 to 109.
     Openser,
-    /// Kamailio's.
+    /// The attributes of Kamailio's acc_radius.
     Kamailio,
 }
 
 impl Profile {
-    /// All profiles.
+    /// In the order they are listed in for an operator.
     pub const ALL: [Self; 4] = [Self::Own, Self::Opensips, Self::Openser, Self::Kamailio];
 
     /// Its name in the configuration.
@@ -130,19 +130,19 @@ pub const FREERADIUS_SQL: [(u32, usize); 7] = [
 pub struct NamedServer {
     /// Its place in [`client::Settings::servers`].
     pub place: u16,
-    /// The name.
+    /// The name that is looked up, without brackets or port.
     pub host: String,
 }
 
 /// What carries packets to the servers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Carrier {
-    /// UDP (RFC 2866).
+    /// Datagrams: the client repeats them and limits what is under way (RFC 2866).
     #[default]
     Udp,
-    /// TCP (RFC 6613).
+    /// TCP: nothing is repeated as long as a connection stands (RFC 6613).
     Tcp,
-    /// TLS (RFC 6614).
+    /// As TCP, inside TLS (RFC 6614).
     Tls(TlsSettings),
 }
 
@@ -205,7 +205,7 @@ pub struct Settings {
     pub source: SourceAddress,
     /// What carries packets; it decides [`client::Settings::transport`]. Default UDP.
     pub carrier: Carrier,
-    /// NAS-Identifier. Default: none.
+    /// NAS-Identifier of every packet (RFC 2865 §5.32). Default: none.
     pub nas_identifier: Option<String>,
     /// NAS-IP-Address or NAS-IPv6-Address, one of which is always sent. Default: the local address towards the first
     /// server at start.

@@ -6,17 +6,17 @@ use crate::record::{Cause, End, Kind, Party, Record};
 /// Acct-Status-Type (RFC 2866 §5.1; Failed is the SIP proxies' own).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Status {
-    /// Start.
+    /// A call was answered.
     Start = 1,
-    /// Stop.
+    /// A call has ended, or a whole call in one record.
     Stop = 2,
     /// Interim-Update, in old dictionaries Alive.
     Interim = 3,
-    /// Accounting-On.
+    /// The gateway starts anew and has lost calls in progress (RFC 2866 §5.1).
     On = 7,
-    /// Accounting-Off.
+    /// The gateway has stopped: it follows all records before it.
     Off = 8,
-    /// Failed.
+    /// A call came to nothing: the proxies' use of 15, which RFC 2866 §5.1 reserves for Failed.
     Failed = 15,
 }
 

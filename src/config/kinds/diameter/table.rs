@@ -15,7 +15,7 @@ use crate::units::{Count, Millis, Secs};
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiameterTable {
-    /// diameterclient.conf; required.
+    /// The diameterclient.conf with identity, realm and peers; required.
     pub config: Option<At<PathBuf>>,
     /// Dictionary, read after those that diameterclient.conf names.
     pub dictionary: Option<At<PathBuf>>,

@@ -85,7 +85,7 @@ fn settings(table: &RadiusTable, site: &Site<'_>, check: &mut Check<'_>) -> Opti
     can_be_carried.then_some(settings)
 }
 
-/// User-Name of Accounting-On.
+/// The User-Name of Accounting-On and Accounting-Off, without which radsecproxy passes neither on.
 fn on_user_name(table: &RadiusTable, settings: &mut Settings, check: &mut Check<'_>) {
     let Some(name) = table.accounting_on_user.as_ref().filter(|name| !name.is_empty()) else { return };
     if name.len() > VALUE_OCTETS_MAX || name.contains(char::is_control) {

@@ -22,7 +22,7 @@ use crate::units::{Count, Millis, Secs};
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct RadiusTable {
-    /// radiusclient.conf; required.
+    /// The radiusclient.conf with servers and secrets; required.
     pub config: Option<At<PathBuf>>,
     /// What is done about a keyword of that file that nobody knows.
     pub unknown_keywords: Option<Unknown>,
@@ -46,13 +46,13 @@ pub struct RadiusTable {
     pub accounting_on_user: Option<At<String>>,
     /// Fields without an attribute of their own.
     pub unmapped: Option<Unmapped>,
-    /// `Acct-Session-Id`.
+    /// What `Acct-Session-Id` holds: the short session name or the Call-ID. Default by profile.
     pub session_id: Option<SessionId>,
-    /// `Acct-Status-Type`.
+    /// Which `Acct-Status-Type` an Interim, Failed or Event becomes.
     pub status_mapping: Option<StatusMapping>,
-    /// `Service-Type`; empty: none.
+    /// `Service-Type` by name or number; empty: none is sent. Default 15.
     pub service_type: Option<At<String>>,
-    /// `NAS-Port`; 0: none.
+    /// `NAS-Port`; 0: none is sent. Default by profile.
     pub nas_port: Option<Count<0, 65_535>>,
     /// Rounding of spans to seconds.
     pub round: Option<Round>,
@@ -64,7 +64,7 @@ pub struct RadiusTable {
     pub record_id_attribute: Option<At<String>>,
     /// Attribute that names what was shortened; empty: none.
     pub shortened_attribute: Option<At<String>>,
-    /// `Acct-Delay-Time`.
+    /// When `Acct-Delay-Time` is sent, in seconds since the fact.
     pub acct_delay_time: Option<DelayTime>,
     /// Whether requests carry a Message-Authenticator.
     pub message_authenticator: Option<Switch>,
@@ -154,9 +154,9 @@ impl RadiusTable {
 /// A field's attribute: its name alone, or a table with its policies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MappingTable {
-    /// The attribute.
+    /// The attribute that the policy is for, by its name in the dictionary.
     pub attribute: String,
-    /// The policies.
+    /// How a value is escaped and shortened to fit it.
     pub policy: PolicyTable,
 }
 

@@ -16,9 +16,9 @@ const CALL_ID_OCTETS_MAX: usize = 128;
 /// One Accounting-Request of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Event {
-    /// Accounting-Record-Type.
+    /// Accounting-Record-Type (RFC 6733 §9.8.1): 1 EVENT, 2 START, 3 INTERIM, 4 STOP.
     pub(super) record_type: u32,
-    /// Accounting-Record-Number.
+    /// Accounting-Record-Number (RFC 6733 §9.8.3): the place within the session, 0 for a START.
     pub(super) number: u32,
 }
 

@@ -44,7 +44,7 @@ pub(super) fn calling(fields: &Fields) -> Vec<&[u8]> {
     if asserted.is_empty() { texts(fields, FROM) } else { asserted }
 }
 
-/// The called party.
+/// Values of the fields that name the called party, in their order.
 pub(super) fn called(fields: &Fields) -> Vec<&[u8]> {
     texts(fields, CALLED)
 }

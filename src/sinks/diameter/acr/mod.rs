@@ -54,7 +54,7 @@ pub struct Echo<'a> {
     pub classes: &'a [Vec<u8>],
 }
 
-/// A record rendered.
+/// What rendering a record came to, beside its octets.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Rendered {
     /// Accounting-Requests appended, one behind the other: none when the settings want no record of the event,
@@ -72,7 +72,7 @@ pub enum Unfit {
     TooLong {
         /// Octets of the message.
         octets: usize,
-        /// The limit.
+        /// Octets that a message may have.
         max: usize,
     },
 }
@@ -86,7 +86,7 @@ pub struct Renderer {
     settings: Settings,
     /// Origin-Host and Origin-Realm.
     origin: Vec<u8>,
-    /// Destination-Host.
+    /// The encoded Destination-Host, or nothing.
     destination: Vec<u8>,
     /// Both with the Destination-Realm of the configuration between them.
     route: Vec<u8>,

@@ -30,7 +30,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// All profiles.
+    /// In the order they are listed in for an operator.
     pub const ALL: [Self; 4] = [Self::Own, Self::Opensips, Self::Openser, Self::None];
 
     /// Its name in the configuration.
@@ -72,7 +72,7 @@ pub enum CdrRecord {
 /// Where Destination-Realm comes from.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum RealmFrom {
-    /// The configuration.
+    /// The configuration: every record goes to the same realm.
     #[default]
     Configuration,
     /// What stands behind the `@` of User-Name; the configured one where there is none.
@@ -90,14 +90,14 @@ pub enum Trigger {
     Unsuccessful,
     /// EVENT: a branch that failed while the call went on.
     Missed,
-    /// EVENT: a CANCEL.
+    /// An EVENT for a call that its caller has cancelled.
     Cancel,
     /// EVENT: MESSAGE, REGISTER and other methods.
     Unrelated,
 }
 
 impl Trigger {
-    /// All triggers.
+    /// In the order they are listed in for an operator.
     pub const ALL: [Self; 6] =
         [Self::Session, Self::Interim, Self::Unsuccessful, Self::Missed, Self::Cancel, Self::Unrelated];
 
@@ -125,7 +125,7 @@ pub struct FieldMapping {
 }
 
 impl FieldMapping {
-    /// The mapping.
+    /// The field `field` in the AVP labelled `avp`; whether the dictionary has it is checked later.
     #[must_use]
     pub fn new(field: &str, avp: &str) -> Self {
         Self { field: field.to_owned(), avp: avp.to_owned() }
@@ -152,11 +152,11 @@ impl Default for Rf {
 /// How records become ACRs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// Origin-Host.
+    /// Origin-Host of every request; the peers must know it (RFC 6733 §6.3).
     pub identity: String,
-    /// Origin-Realm.
+    /// Origin-Realm of every request (RFC 6733 §6.4).
     pub realm: String,
-    /// Destination-Realm.
+    /// Destination-Realm, unless the record names another: see `realm_from` (RFC 6733 §6.6).
     pub destination_realm: String,
     /// Destination-Host; it defeats failover. Default none.
     pub destination_host: Option<String>,

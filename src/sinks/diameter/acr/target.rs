@@ -23,7 +23,7 @@ pub enum SetupError {
     Label {
         /// What the AVP is for.
         purpose: String,
-        /// Why not.
+        /// What the dictionary makes of the label.
         source: LabelError,
     },
     /// The flag M of the AVP cannot be changed.
@@ -366,7 +366,7 @@ impl<'a> Finder<'a> {
         Some(self.target(label, handle))
     }
 
-    /// A group.
+    /// The Grouped AVP of a label; notes a misfit when it is none.
     pub(super) fn group(&mut self, label: &str, purpose: &str) -> Option<Target> {
         let handle = self.find(label, purpose)?;
         if handle.kind() != Type::Grouped {

@@ -21,10 +21,10 @@ use crate::config::keyword_file::{self, unreadable};
 use crate::config::keywords::Keywords;
 use crate::sinks::diameter::settings::Settings;
 
-/// One diameterclient.conf.
+/// What one diameterclient.conf says, checked.
 #[derive(Clone, Debug)]
 pub struct DiameterClient {
-    /// The file.
+    /// The file it was read from, for messages.
     pub path: PathBuf,
     /// What it says; the dictionary is the built-in one still.
     pub settings: Settings,

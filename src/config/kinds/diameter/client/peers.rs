@@ -15,10 +15,10 @@ use crate::sinks::diameter::settings::PeerSettings;
 /// Peers of one file at most.
 pub(super) const PEERS_MAX: usize = 64;
 
-/// Largest priority.
+/// Largest priority of a peer; lower ones are preferred, as in SRV records (RFC 2782).
 const PRIORITY_MAX: u32 = 65_535;
 
-/// Largest weight.
+/// Largest weight of a peer among those of its priority.
 const WEIGHT_MAX: u32 = 1_000;
 
 /// Why an entry is no peer.

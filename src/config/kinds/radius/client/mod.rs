@@ -53,22 +53,22 @@ pub enum Unknown {
     Warn,
 }
 
-/// How packets travel.
+/// How packets travel, as `serv-type` says.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Transport {
-    /// Datagrams (RFC 2866).
+    /// Datagrams, sent again until a response comes (RFC 2866).
     #[default]
     Udp,
     /// A plain stream (RFC 6613).
     Tcp,
-    /// TLS (RFC 6614).
+    /// TLS over TCP; a server without a secret of its own has `radsec` (RFC 6614).
     Tls,
 }
 
 /// One radiusclient.conf with the secrets of its servers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RadiusClient {
-    /// The file.
+    /// The file it was read from, for messages.
     pub path: PathBuf,
     /// Accounting servers that have a secret, in order of preference; one without is left out with a warning.
     pub acct_servers: Vec<Server>,
@@ -90,7 +90,7 @@ pub struct RadiusClient {
     pub dictionary: Option<PathBuf>,
     /// Realm for a User-Name without `@`.
     pub default_realm: Option<String>,
-    /// Files for TLS.
+    /// Certificate, key and authorities for `serv-type tls`.
     pub tls: Tls,
     /// Linux network namespace of the sockets.
     pub namespace: Option<String>,

@@ -21,10 +21,10 @@ pub const SECRET_OCTETS_MIN: usize = 12;
 /// Secrets that stand in sample files and manuals.
 const SAMPLE_SECRETS: &[&str] = &["testing123", "hardlyasecret", "donttellanyone", "secret", "radius", "password"];
 
-/// A server's host.
+/// The host of a server as the file names it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Host {
-    /// An address.
+    /// An address: it needs no look-up.
     Address(IpAddr),
     /// A name, still to be looked up.
     Name(String),
@@ -43,7 +43,7 @@ impl fmt::Display for Host {
 /// One server with the secret that is its own.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Server {
-    /// Host.
+    /// Where it is; a name is looked up again while the service runs.
     pub host: Host,
     /// Port; 1813 unless given, 2083 with TLS.
     pub port: u16,
