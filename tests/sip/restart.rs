@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use tollgate::queue;
 
+use crate::support::ports::alone;
 use crate::support::queue::unpack;
 use crate::support::{Agent, Gateway, Side, Wire, free_ports, wait_for};
 
@@ -150,6 +151,8 @@ fn calls_that_the_last_release_has_left_end_by_their_bye() {
         let dir = tempfile::tempdir().unwrap();
         unpack(fixture, &dir.path().join("gateway/queue"));
         let at = |host, port| Agent::bind(SocketAddr::from(([127, 0, 0, host], port)));
+        // The calls of the fixture have their ends at these addresses.
+        let _alone = alone("ends-of-the-last-release");
         let mut ends = Ends { caller: at(22, 27_480), callee: at(21, 27_470) };
         let [port] = free_ports();
         let sip = format!("listen = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\nshards = 2");

@@ -10,6 +10,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::{Mutex, PoisonError};
 
 use super::start::none_starts;
+use super::wait_for;
 
 /// Ports of a block, and the first port of the first one.
 const BLOCK: u16 = 128;
@@ -47,6 +48,13 @@ fn next() -> u16 {
     let port = left.start;
     left.start += STEP;
     port
+}
+
+/// Waits until no other process of tests has what `name` stands for, such as addresses that a fixture holds; it is this
+/// one's until the value is dropped.
+pub fn alone(name: &str) -> UnixListener {
+    let name = SocketAddr::from_abstract_name(format!("tollgate-tests-{name}")).expect("a short name");
+    wait_for("another run of the same test", || UnixListener::bind_addr(&name).ok())
 }
 
 /// A block of nobody's, and the name that makes it ours until this process ends.
