@@ -25,6 +25,7 @@ use tollgate::sinks::diameter::settings::{PeerSettings, Settings};
 use tollgate::sinks::{Outcome, Sink};
 
 use crate::support::diameter::{Acr, FreeDiameter};
+use crate::support::radius::of_user;
 use crate::support::start::Start as _;
 use crate::support::{Running, free_port, wait_for};
 
@@ -186,16 +187,9 @@ fn record(kind: Kind, number: u64, user: &str) -> Record {
     let is_call = matches!(kind, Kind::Start | Kind::Stop);
     Record {
         id: RecordId(u128::from(number) << 64 | kind as u128),
-        kind,
-        method: if kind == Kind::Stop { b"BYE".to_vec() } else { b"INVITE".to_vec() },
-        from_tag: b"from".to_vec(),
         to_tag: if is_call { b"to".to_vec() } else { Vec::new() },
         call_id: format!("call-{number}").into_bytes(),
-        cseq: 1,
         code: if end && kind != Kind::Stop { 486 } else { 200 },
-        reason: b"OK".to_vec(),
-        in_dialog: kind == Kind::Stop,
-        session: format!("{number:032x}"),
         multi_session: format!("{:032x}", number + 1),
         times: Times {
             event: at(if end { 63_500 } else { 2_000 }),
@@ -207,11 +201,7 @@ fn record(kind: Kind, number: u64, user: &str) -> Record {
             duration: end.then_some(Duration::from_millis(61_500)),
         },
         end: end.then_some(End { by: Party::Caller, cause: Cause::Bye }),
-        fields: vec![("user".into(), Value::Text(user.into()))],
-        legs: Vec::new(),
-        table: None,
-        number: None,
-        shortened: false,
+        ..of_user(kind, number, user)
     }
 }
 

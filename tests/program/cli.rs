@@ -11,10 +11,11 @@ use tollgate::admin::{Admin, Gateway, Health, Phase};
 use tollgate::clock;
 use tollgate::ids::{CallHash, RecordId, SinkMask};
 use tollgate::queue::{self, Queue};
-use tollgate::record::{Commit, Entry, Fields, Kind, Record, Times, codec};
+use tollgate::record::{Commit, Entry, Record, codec};
 use tollgate::sinks::radius::Collector;
 use tollgate::sinks::view::{Backend, ServerView};
 
+use crate::support::radius::bare_stop;
 use crate::support::start::{Start as _, closed_is_closed};
 use crate::support::wait_for;
 
@@ -47,27 +48,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn record(id: u128) -> Record {
-    Record {
-        id: RecordId(id),
-        kind: Kind::Stop,
-        method: b"BYE".to_vec(),
-        from_tag: b"a".to_vec(),
-        to_tag: b"b".to_vec(),
-        call_id: b"call\x1b[2J@example".to_vec(),
-        cseq: 2,
-        code: 200,
-        reason: b"OK".to_vec(),
-        in_dialog: true,
-        session: "0".repeat(32),
-        multi_session: "1".repeat(32),
-        times: Times::default(),
-        end: None,
-        fields: Fields::new(),
-        legs: Vec::new(),
-        table: None,
-        number: None,
-        shortened: false,
-    }
+    Record { id: RecordId(id), call_id: b"call\x1b[2J@example".to_vec(), ..bare_stop() }
 }
 
 /// Puts records for `billing` into the queue of a stopped service.

@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use tollgate::clock;
 use tollgate::ids::{CallHash, RecordId, SinkMask};
 use tollgate::queue::{self, Queue};
-use tollgate::record::{Commit, Entry, Fields, Kind, Record, Times, codec};
+use tollgate::record::{Commit, Entry, Record, codec};
 
+use crate::support::radius::bare_stop;
 use crate::support::start::Start as _;
 use crate::support::{Gateway, free_ports, peer, wait_for};
 
@@ -21,27 +22,8 @@ fn gateway(dir: &Path, records: u128) -> Gateway {
     let opened = Queue::open(settings, &["test".to_owned()], clock::now, &mut || ()).unwrap();
     let (mut queue, sink) = (opened.queue, opened.sinks[0].1);
     for id in 1..=records {
-        let record = Record {
-            id: RecordId(id),
-            kind: Kind::Stop,
-            method: b"BYE".to_vec(),
-            from_tag: b"a".to_vec(),
-            to_tag: b"b".to_vec(),
-            call_id: format!("call{id}@example").into_bytes(),
-            cseq: 2,
-            code: 200,
-            reason: b"OK".to_vec(),
-            in_dialog: true,
-            session: "0".repeat(32),
-            multi_session: "1".repeat(32),
-            times: Times::default(),
-            end: None,
-            fields: Fields::new(),
-            legs: Vec::new(),
-            table: None,
-            number: None,
-            shortened: false,
-        };
+        let call_id = format!("call{id}@example").into_bytes();
+        let record = Record { id: RecordId(id), call_id, ..bare_stop() };
         let sinks = SinkMask::NONE.with(sink);
         let entry = Entry { id: record.id, call: CallHash(7), sinks, body: codec::encode(&record) };
         queue.add(Commit { entries: vec![entry], calls: Vec::new() }).unwrap();

@@ -20,7 +20,7 @@ use tollgate::sinks::Worker;
 use tollgate::sinks::radius::{Board, RadiusSink, Settings};
 use tollgate::sinks::worker::Bell;
 
-use crate::support::{FreeRadius, value, wait_for};
+use crate::support::{self, FreeRadius, value, wait_for};
 
 /// Records outstanding at one server at most.
 const WINDOW: usize = 64;
@@ -140,27 +140,8 @@ impl Drop for Line {
 }
 
 fn record(id: tollgate::ids::RecordId, number: u64) -> Record {
-    Record {
-        id,
-        kind: Kind::Start,
-        method: b"INVITE".to_vec(),
-        from_tag: b"a".to_vec(),
-        to_tag: b"b".to_vec(),
-        call_id: format!("call-{number}@example.com").into_bytes(),
-        cseq: 1,
-        code: 200,
-        reason: b"OK".to_vec(),
-        in_dialog: false,
-        session: format!("{number:032x}"),
-        multi_session: String::new(),
-        times: Times { event: clock::wall(), created: clock::wall(), ..Times::default() },
-        end: None,
-        fields: Fields::new(),
-        legs: Vec::new(),
-        table: None,
-        number: None,
-        shortened: false,
-    }
+    let times = Times { event: clock::wall(), created: clock::wall(), ..Times::default() };
+    Record { id, times, ..support::radius::record(Kind::Start, number, Fields::new()) }
 }
 
 fn temp() -> TempDir {

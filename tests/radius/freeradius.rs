@@ -17,10 +17,11 @@ use tollgate::ids::{CallHash, RecordId, Seq};
 use tollgate::queue::{Lease, Settlement};
 use tollgate::radius::Secret;
 use tollgate::radius::client::{Health, MessageAuthenticator, ServerSettings};
-use tollgate::record::{Cause, End, Kind, Party, Record, Times, Value};
+use tollgate::record::{Kind, Record, Times};
 use tollgate::sinks::radius::{FieldMapping, RadiusSink, Settings};
 use tollgate::sinks::{Outcome, Sink};
 
+use crate::support::radius::of_user;
 use crate::support::{FreeRadius, peer, value, wait_for};
 
 /// How long a test waits for its outcomes.
@@ -116,35 +117,14 @@ impl Bench {
 fn record(kind: Kind, number: u64, user: &str) -> Record {
     let at = |millis: i64| Timestamp(1_700_000_000_000_000 + millis * 1000);
     let is_end = kind == Kind::Stop;
-    Record {
-        id: RecordId(number.into()),
-        kind,
-        method: if is_end { b"BYE".to_vec() } else { b"INVITE".to_vec() },
-        from_tag: b"alice".to_vec(),
-        to_tag: b"bob".to_vec(),
-        call_id: format!("call-{number}@example.com").into_bytes(),
-        cseq: 1,
-        code: 200,
-        reason: b"OK".to_vec(),
-        in_dialog: is_end,
-        session: format!("{number:032x}"),
-        multi_session: String::new(),
-        times: Times {
-            event: at(4_000),
-            created: at(0),
-            answered: Some(at(4_000)),
-            acknowledged: None,
-            ended: is_end.then(|| at(65_500)),
-            setup: Some(Duration::from_secs(4)),
-            duration: is_end.then(|| Duration::from_millis(61_500)),
-        },
-        end: is_end.then_some(End { by: Party::Caller, cause: Cause::Bye }),
-        fields: vec![("user".to_owned(), Value::Text(user.as_bytes().to_vec()))],
-        legs: Vec::new(),
-        table: None,
-        number: None,
-        shortened: false,
-    }
+    let usual = of_user(kind, number, user);
+    let times = Times {
+        event: at(4_000),
+        ended: is_end.then(|| at(65_500)),
+        duration: is_end.then(|| Duration::from_millis(61_500)),
+        ..usual.times
+    };
+    Record { id: RecordId(number.into()), times, ..usual }
 }
 
 fn start(dir: &TempDir) -> Option<FreeRadius> {

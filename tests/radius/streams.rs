@@ -14,10 +14,11 @@ use tollgate::config;
 use tollgate::ids::{CallHash, RecordId, Seq};
 use tollgate::queue::{Lease, Settlement};
 use tollgate::radius::client::{Health, ServerStatus};
-use tollgate::record::{Kind, Record, Times, Value};
+use tollgate::record::{Kind, Record, Times};
 use tollgate::sinks::radius::{RadiusSink, Settings};
 use tollgate::sinks::{Outcome, Sink};
 
+use crate::support::radius::of_user;
 use crate::support::{FreeRadius, free_port, peer, value};
 
 /// How long a test waits for its outcomes.
@@ -161,35 +162,8 @@ impl Bench {
 
 fn record(number: u64, user: &str) -> Record {
     let at = Timestamp(1_700_000_000_000_000);
-    Record {
-        id: RecordId(number.into()),
-        kind: Kind::Start,
-        method: b"INVITE".to_vec(),
-        from_tag: b"alice".to_vec(),
-        to_tag: b"bob".to_vec(),
-        call_id: format!("call-{number}@example.com").into_bytes(),
-        cseq: 1,
-        code: 200,
-        reason: b"OK".to_vec(),
-        in_dialog: false,
-        session: format!("{number:032x}"),
-        multi_session: String::new(),
-        times: Times {
-            event: at,
-            created: at,
-            answered: Some(at),
-            acknowledged: None,
-            ended: None,
-            setup: None,
-            duration: None,
-        },
-        end: None,
-        fields: vec![("user".to_owned(), Value::Text(user.as_bytes().to_vec()))],
-        legs: Vec::new(),
-        table: None,
-        number: None,
-        shortened: false,
-    }
+    let times = Times { event: at, created: at, answered: Some(at), ..Times::default() };
+    Record { id: RecordId(number.into()), times, ..of_user(Kind::Start, number, user) }
 }
 
 fn text(settlement: &Settlement) -> String {

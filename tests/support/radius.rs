@@ -217,6 +217,20 @@ pub fn record(kind: Kind, number: u64, fields: Fields) -> Record {
     }
 }
 
+/// The Stop of a call of which nothing else is known: no times, no end, no fields.
+pub fn bare_stop() -> Record {
+    Record {
+        from_tag: b"a".to_vec(),
+        to_tag: b"b".to_vec(),
+        cseq: 2,
+        session: "0".repeat(32),
+        multi_session: "1".repeat(32),
+        times: Times::default(),
+        end: None,
+        ..record(Kind::Stop, 0, Fields::new())
+    }
+}
+
 /// A record with a user.
 pub fn of_user(kind: Kind, number: u64, user: &str) -> Record {
     record(kind, number, vec![field("user", user)])
