@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use metrics::Counter;
 
-use super::database::{Link, Target};
+use super::database::{Keep, Link, Target};
 use super::failure::{Class, Failure, Phase};
 use super::fit::Tailor;
 use super::layout::{Layouts, Set};
@@ -314,7 +314,7 @@ async fn send(link: &mut Link, plan: &Plan, rows: &[Line]) -> Result<(), sqlx::E
         return link.execute_arrays(statement, (0..width).map(array).collect()).await;
     }
     let texts: Vec<_> = rows.iter().flatten().map(Option::as_deref).collect();
-    link.execute(statement, &texts).await
+    link.execute(statement, &texts, Keep::Prepared).await
 }
 
 impl Attempt for Connection {

@@ -4,8 +4,6 @@
 //! All is bound as text, which each database reads as the column's own type. That it can is seen to here, so that no
 //! text comes into a number and nothing depends on how strict a server is.
 
-use std::fmt::Write as _;
-
 use jiff::tz::TimeZone;
 
 use super::catalogue::{Column, Type, Width};
@@ -125,22 +123,21 @@ impl Tailor {
             return self.instead(column);
         }
         let (date, clock) = (time.date(), time.time());
-        let mut text = String::with_capacity(26);
-        // A String takes whatever is written.
-        let _written = write!(
-            text,
-            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-            date.year(),
-            date.month(),
-            date.day(),
-            clock.hour(),
-            clock.minute(),
-            clock.second()
-        );
-        if digits > 0 {
-            let fraction = format!("{:06}", clock.subsec_nanosecond() / 1_000);
-            text.push('.');
-            text.push_str(&fraction[..usize::from(digits)]);
+        let mut text = String::with_capacity(29);
+        let micros = u32::try_from(clock.subsec_nanosecond() / 1_000).unwrap_or(0);
+        for (before, value, width) in [
+            ("", u32::from(date.year().unsigned_abs()), 4),
+            ("-", date.month().unsigned_abs().into(), 2),
+            ("-", date.day().unsigned_abs().into(), 2),
+            (" ", clock.hour().unsigned_abs().into(), 2),
+            (":", clock.minute().unsigned_abs().into(), 2),
+            (":", clock.second().unsigned_abs().into(), 2),
+            (".", micros / 10_u32.pow(6 - u32::from(digits)), usize::from(digits)),
+        ] {
+            if width > 0 {
+                text.push_str(before);
+                push_digits(&mut text, value, width);
+            }
         }
         if is_zoned && column.type_name.contains("timestamptz") {
             text.push_str("+00");
@@ -149,6 +146,15 @@ impl Tailor {
             Type::Text { .. } => in_width(&text, column.kind),
             _ => Fitted::same(text),
         }
+    }
+}
+
+/// The last digits of a number, so many.
+fn push_digits(text: &mut String, value: u32, width: usize) {
+    let mut scale = 10_u32.pow(u32::try_from(width).unwrap_or(0));
+    for _ in 0..width {
+        scale /= 10;
+        text.push(char::from_digit(value / scale % 10, 10).unwrap_or('0'));
     }
 }
 

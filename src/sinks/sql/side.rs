@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::database::Link;
+use super::database::{Keep, Link};
 use super::failure::{Class, Failure, Phase};
 use super::settings::{Dialect, Settings};
 use crate::ids::RecordId;
@@ -33,7 +33,7 @@ pub(super) async fn new_ones(link: &mut Link, settings: &Settings, ids: &[Record
             failure if failure.class == Class::Record => Failure { class: Class::Again, ..failure },
             failure => failure,
         };
-        link.execute(insert, &values).await.map_err(again)?;
+        link.execute(insert, &values, Keep::Not).await.map_err(again)?;
     }
     Ok(all.iter().map(|id| !known.contains(*id)).collect())
 }

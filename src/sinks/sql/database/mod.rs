@@ -47,6 +47,19 @@ macro_rules! with {
     };
 }
 
+/// Whether a statement stays prepared for the next time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Keep {
+    /// It does, at MySQL and SQLite: MySQL describes each mark of a statement whenever it is prepared, which costs more
+    /// than its rows.
+    Prepared,
+    /// It does not.
+    Not,
+}
+
+/// Statements that stay prepared: one for each number of rows, and what is used longest ago goes.
+const PREPARED_MAX: usize = 64;
+
 /// Texts of a row, `None` for NULL.
 pub(super) type Texts = Vec<Option<String>>;
 
@@ -71,7 +84,8 @@ impl Target {
         Ok(match Dialect::of(url) {
             Some(Dialect::Mysql) => {
                 // The zone stays at sqlx's +00:00: a TIMESTAMP column is written in UTC.
-                let options = MySqlConnectOptions::from_str(url)?.pipes_as_concat(false).statement_cache_capacity(0);
+                let options =
+                    MySqlConnectOptions::from_str(url)?.pipes_as_concat(false).statement_cache_capacity(PREPARED_MAX);
                 let options = password.map_or(options.clone(), |password| options.password(password));
                 Self::Mysql(Box::new(options.disable_statement_logging()))
             }
@@ -84,7 +98,7 @@ impl Target {
             }
             Some(Dialect::Sqlite) => {
                 let options = SqliteConnectOptions::from_str(url)?.busy_timeout(SQLITE_BUSY_MAX);
-                let options = options.thread_name(|_| "sqlite".to_owned()).statement_cache_capacity(0);
+                let options = options.thread_name(|_| "sqlite".to_owned()).statement_cache_capacity(PREPARED_MAX);
                 Self::Sqlite(Box::new(options.disable_statement_logging()))
             }
             None => return Err(sqlx::Error::Configuration("it begins with none of mysql:, postgres:, sqlite:".into())),
@@ -135,10 +149,10 @@ impl Link {
     }
 
     /// Runs a statement with a text for each of its marks.
-    pub async fn execute(&mut self, statement: String, texts: &[Option<&str>]) -> Result<(), sqlx::Error> {
+    pub async fn execute(&mut self, statement: String, texts: &[Option<&str>], keep: Keep) -> Result<(), sqlx::Error> {
         with!(self, own: Database => {
-            // Kept by no connection: pgbouncer gives the next statement another one.
-            let mut query = sqlx::query::<Database>(AssertSqlSafe(statement)).persistent(false);
+            let query = sqlx::query::<Database>(AssertSqlSafe(statement));
+            let mut query = query.persistent(keep == Keep::Prepared);
             for text in texts {
                 query = query.bind(*text);
             }
@@ -153,6 +167,7 @@ impl Link {
         arrays: Vec<Vec<Option<&str>>>,
     ) -> Result<(), sqlx::Error> {
         let Self::Postgres(own) = self else { return Ok(()) };
+        // Kept by no connection: pgbouncer gives the next statement another one.
         let mut query = sqlx::query::<sqlx::Postgres>(AssertSqlSafe(statement)).persistent(false);
         for array in arrays {
             query = query.bind(array);
