@@ -190,3 +190,36 @@ fn a_database_that_does_not_fit_is_told_of_and_gets_the_records_once_it_does() {
         assert_eq!((database.count("acc"), line.stats().parked_now), (2, 0), "{:?}", database.dialect());
     });
 }
+
+#[test]
+fn behind_pgbouncer_every_statement_may_get_another_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(database) = Database::start(dir.path(), Dialect::Postgres) else { return };
+    let Some((bouncer, url)) = database.bouncer() else { return };
+    for guard in [Guard::Column, Guard::SideTable] {
+        let mut settings = database.settings(Profile::Own);
+        settings.guard = guard;
+        settings.tables.acc = format!("acc_{}", guard as u8);
+        settings.delivery.batch_max = 7;
+        database.make(&settings);
+        settings.url = url.clone();
+        // Two that share the one connection behind it.
+        let mut lines = [line(&settings), line(&settings)];
+        for round in 0..30 {
+            for (line, number) in lines.iter_mut().zip([0, 1]) {
+                let records = (0..10).map(|place| {
+                    let record = record(Kind::Start, number * 1000 + round * 10 + place, Vec::new());
+                    let call = tollgate::ids::CallHash::of(&record.call_id);
+                    (record, call)
+                });
+                // A second of its own for each, so that no id is another's.
+                line.append_as(7, 1_700_000_000_000 + (number * 100 + round) * 1_000, records.collect());
+            }
+        }
+        for line in &lines {
+            line.delivered(300);
+            assert_eq!(line.board.views()[0].note, None, "{guard:?} {}", bouncer.printed());
+        }
+        assert_eq!(database.count(&settings.tables.acc), 600, "{guard:?}");
+    }
+}

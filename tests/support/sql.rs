@@ -89,6 +89,30 @@ impl Database {
         }
     }
 
+    /// A pgbouncer before it, in transaction mode with one connection for all, and where the sink finds that; `None` when
+    /// it is not installed.
+    pub fn bouncer(&self) -> Option<(Running, String)> {
+        let program = peer("pgbouncer")?;
+        let dir = self.dir.join("bouncer");
+        fs::create_dir_all(&dir).expect("the folder can be made");
+        let (place, file) = (dir.display(), dir.join("pgbouncer.ini"));
+        let text = format!(
+            "[databases]\nacc = host={} dbname=acc user=radius\n[pgbouncer]\nlisten_addr =\nunix_socket_dir = {place}\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = 1\npidfile = {place}/pid\n",
+            self.dir.display()
+        );
+        fs::write(&file, text).expect("the configuration is written");
+        // It refuses to be root.
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program).arg(&file);
+        let owner = fs::metadata(self.dir.join("data")).expect("the server's folder is there");
+        let owner = (std::os::unix::fs::MetadataExt::uid(&owner), std::os::unix::fs::MetadataExt::gid(&owner));
+        std::os::unix::fs::chown(&dir, Some(owner.0), Some(owner.1)).expect("the folder is the test's own");
+        let process = Running::start(&mut command, self.dir.join("bouncer.out"));
+        wait_for("pgbouncer listens", || dir.join(".s.PGSQL.6432").exists().then_some(()));
+        Some((process, format!("postgres://radius@localhost:6432/acc?host={place}")))
+    }
+
     /// Which it is.
     pub fn dialect(&self) -> Dialect {
         self.dialect
