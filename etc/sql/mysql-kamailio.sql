@@ -1,5 +1,5 @@
 -- Tables of an SQL sink with `profile = "kamailio"` at MariaDB or MySQL. A field takes a column of its own more, in each table.
--- With fields of legs the unique index is on (record_id, leg), and `leg` SMALLINT NOT NULL.
+-- With fields of legs the unique index is on (record_id, leg), and `leg` SMALLINT NOT NULL DEFAULT 0.
 
 CREATE TABLE IF NOT EXISTS `acc` (
     `id` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,

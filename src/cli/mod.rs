@@ -18,6 +18,7 @@ mod queue;
 mod reload;
 mod run;
 mod send;
+mod sql;
 mod status;
 mod vars;
 
@@ -66,6 +67,9 @@ enum Command {
     Calls(calls::Arguments),
     /// Send one test record to a sink and show the exchange
     Send(send::Arguments),
+    /// Print the tables that an SQL sink needs, or what its database lacks of them; runs no statement
+    #[command(subcommand)]
+    Sql(sql::Command),
     /// Show the effective RADIUS or Diameter dictionary with the origin of each entry
     Dict(dict::Arguments),
     /// Show a hex dump of a RADIUS packet or of Diameter messages as text
@@ -144,6 +148,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Status(format) => status::run(&seek, &format),
         Command::Calls(arguments) => calls::run(&seek, &arguments),
         Command::Send(arguments) => send::run(&path, arguments),
+        Command::Sql(command) => sql::run(&path, command),
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Vars(format) => vars::run(&format),

@@ -64,6 +64,20 @@ pub trait Kind: Any + fmt::Debug + Send + Sync {
     fn dictionary(&self) -> Option<AnyDictionary<'_>> {
         None
     }
+
+    /// The tables it needs, where its backend has some.
+    fn tables(&self) -> Option<&dyn Tables> {
+        None
+    }
+}
+
+/// Tables that a sink needs at its backend. It makes none by itself.
+pub trait Tables {
+    /// The statements that make them all.
+    fn statements(&self) -> String;
+
+    /// Those that the backend of the sink called `name` lacks, asked for as long as `wait`.
+    fn missing<'a>(&'a self, name: &'a str, wait: Duration) -> Tried<'a, String>;
 }
 
 /// Why a sink cannot be set up.

@@ -73,6 +73,54 @@ fn calls_are_rows_and_every_command_knows_the_database() {
     assert!(!is_good && why.contains("there is no table `missed_calls`"), "{why}");
 }
 
+#[test]
+fn the_program_prints_what_a_database_lacks_and_changes_nothing() {
+    for dialect in Dialect::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(database) = Database::start(dir.path(), dialect) else { continue };
+        let toml = |more: &str| {
+            let text = format!(
+                "[[route]]\nto = \"sip:127.0.0.1:9\"\n[accounting]\non = [\"sql\"]\nfields = {{ caller = \"$fU\" }}\n\
+                 [sinks.sql.acc]\nurl = \"{}\"\nprofile = \"opensips\"\n{more}",
+                database.url()
+            );
+            fs::write(dir.path().join("tollgate.toml"), text).unwrap();
+        };
+        let sql = |word: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+            command.args(["sql", word, "--config"]).arg(dir.path().join("tollgate.toml"));
+            let output = command.finish().unwrap();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            (output.status.success(), text(&output.stdout), text(&output.stderr))
+        };
+        toml("");
+        let (is_good, schema, _) = sql("schema");
+        assert!(is_good && schema.contains("CREATE TABLE IF NOT EXISTS"), "{schema}");
+        let (is_good, _, why) = sql("check");
+        assert!(!is_good && why.contains("there is no table `acc`"), "{why}");
+        let (is_good, missing, _) = sql("migrate");
+        assert!(is_good && missing.contains("missed_calls"), "{missing}");
+        assert!(database.run("SELECT 1 FROM acc").is_err(), "nothing was made");
+        database.run(&missing).unwrap();
+        assert_eq!(sql("migrate").1, "-- nothing is missing\n", "{dialect:?}");
+        let (is_good, text, why) = sql("check");
+        assert!(is_good && text.contains("its tables fit"), "{text}{why}");
+        // A field more, a column less, no index.
+        toml("fields = { caller = \"src_user\" }\n");
+        let index = if dialect == Dialect::Mysql { "DROP INDEX acc_record ON acc" } else { "DROP INDEX acc_record" };
+        database.run(&format!("{index}; ALTER TABLE acc DROP COLUMN setuptime;")).unwrap();
+        let (_, missing, _) = sql("migrate");
+        let lines: Vec<_> = missing.lines().map(|line| line.replace(['`', '"'], "")).collect();
+        let number = "ALTER TABLE acc ADD COLUMN setuptime BIGINT;";
+        assert!(
+            lines.len() == 4 && lines[0] == number && lines[2] == "CREATE UNIQUE INDEX acc_record ON acc (record_id);",
+            "{missing}"
+        );
+        database.run(&missing).unwrap();
+        assert!(sql("check").0, "{dialect:?}");
+    }
+}
+
 /// Kills the gateway, the database and both in turn while calls go on; then rows, records and ids are as many.
 fn kill_9(dialect: Dialect, sink: &str) {
     let kills = std::env::var("TOLLGATE_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(6_u64);

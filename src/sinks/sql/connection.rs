@@ -13,7 +13,7 @@ use super::layout::{Layouts, Set};
 use super::plan::{self, Line, Plan};
 use super::row::Rows;
 use super::settings::{Dialect, Guard, Settings};
-use super::side;
+use super::{schema, side};
 use crate::accounting::SinkMode;
 use crate::clock::{self, Instant};
 use crate::sinks::attempt::{Answer, Attempt, Entry};
@@ -283,15 +283,19 @@ impl Connection {
         false
     }
 
+    /// The sets of columns that records of the sink have.
+    fn sets(&self) -> &'static [Set] {
+        match self.settings.records {
+            SinkMode::Cdr => &Set::ALL,
+            SinkMode::Sessions | SinkMode::Transactions => &[Set::Acc, Set::Missed],
+        }
+    }
+
     /// Whether all tables fit.
     async fn fits(&mut self) -> Result<(), Failure> {
         self.connect().await?;
-        let mut sets = vec![Set::Acc, Set::Missed];
-        if self.settings.records == SinkMode::Cdr {
-            sets.push(Set::Cdr);
-        }
-        for set in sets {
-            let key = (self.table(set).to_owned(), set);
+        for set in self.sets() {
+            let key = (self.table(*set).to_owned(), *set);
             self.plan(&key).await?;
         }
         if self.settings.guard == Guard::SideTable {
@@ -299,6 +303,39 @@ impl Connection {
             side::fits(self.link()?, &settings).await?;
         }
         Ok(())
+    }
+
+    /// The statements that give the database what it lacks; what no statement mends is a comment among them.
+    pub(super) async fn missing(&mut self) -> Result<String, Failure> {
+        self.connect().await?;
+        let settings = Arc::clone(&self.settings);
+        let dialect = settings.dialect();
+        let told = |error: sqlx::Error| Failure::new(dialect, Phase::Connected, &error);
+        let (mut text, mut created) = (String::new(), Vec::new());
+        for set in self.sets() {
+            let name = self.table(*set).to_owned();
+            let table = self.link()?.table(&name).await.map_err(told)?;
+            let places = self.layouts.of(*set);
+            match table {
+                None if created.contains(&name) => {}
+                None => {
+                    text += &schema::creation(&settings, &name, places);
+                    created.push(name);
+                }
+                Some(table) => {
+                    let own = schema::alterations(&settings, &name, places, &table);
+                    if let (true, Err(failure)) = (own.is_empty(), Plan::new(&settings, &name, places, &table)) {
+                        text += &format!("-- {}\n", failure.reason);
+                    }
+                    text += &own;
+                }
+            }
+        }
+        if settings.guard == Guard::SideTable && self.link()?.table(&settings.side_table).await.map_err(told)?.is_none()
+        {
+            text += &schema::side_creation(&settings);
+        }
+        Ok(text)
     }
 }
 

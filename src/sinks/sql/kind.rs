@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Settings, SqlSink, connection, render};
+use tokio::time::timeout;
+
+use super::{Settings, SqlSink, connection, render, schema};
 use crate::sinks::Sink as _;
-use crate::sinks::attempt::{Attempts, trial};
-use crate::sinks::kind::{self, Ended, Ground, Kind, SetupError, Started, Tried};
+use crate::sinks::attempt::{Attempt as _, Attempts, trial};
+use crate::sinks::kind::{self, Ended, Ground, Kind, SetupError, Started, Tables, Tried};
 use crate::sinks::trial::{Reached, Trial, TrialError, Wanted};
 
 impl Kind for Settings {
@@ -40,8 +42,28 @@ impl Kind for Settings {
         })
     }
 
+    fn tables(&self) -> Option<&dyn Tables> {
+        Some(self)
+    }
+
     fn ask<'a>(&'a self, name: &'a str, wait: Duration) -> Tried<'a, Vec<Reached>> {
         Box::pin(async move { Ok(trial::ask(connection(name, self).map_err(setup)?, wait).await) })
+    }
+}
+
+impl Tables for Settings {
+    fn statements(&self) -> String {
+        schema(self)
+    }
+
+    fn missing<'a>(&'a self, name: &'a str, wait: Duration) -> Tried<'a, String> {
+        Box::pin(async move {
+            let mut connection = connection(name, self).map_err(setup)?;
+            let missing = timeout(wait, connection.missing()).await;
+            let missing = missing.map_err(|_| setup(format!("no answer within {} s", wait.as_secs())))?;
+            connection.close().await;
+            missing.map_err(|failure| setup(failure.reason))
+        })
     }
 }
 

@@ -142,9 +142,16 @@ impl Plan {
 }
 
 /// The columns by which a row is recognised.
-fn keys<'s>(settings: &'s Settings, places: &[Place]) -> Vec<&'s str> {
+pub(super) fn keys<'s>(settings: &'s Settings, places: &[Place]) -> Vec<&'s str> {
     let has_legs = places.iter().any(|place| place.source == Source::Leg);
     [Some(settings.record_id.as_str()), has_legs.then_some(settings.leg.as_str())].into_iter().flatten().collect()
+}
+
+/// The statement that makes the index by which a row is recognised.
+pub(super) fn unique_index(dialect: Dialect, name: &str, keys: &[&str]) -> String {
+    let list = keys.iter().map(|key| dialect.quoted(key)).collect::<Vec<_>>().join(", ");
+    let index = dialect.quoted(&format!("{}_record", name.rsplit('.').next().unwrap_or(name)));
+    format!("CREATE UNIQUE INDEX {index} ON {} ({list})", dialect.quoted(name))
 }
 
 /// Whether the rest of the table's columns can be left to the database.
@@ -164,14 +171,11 @@ fn needs_nothing_more(name: &str, places: &[Place], table: &Table) -> Result<(),
 /// Whether the database itself sees to it that a record is there once.
 fn is_guarded(settings: &Settings, name: &str, keys: &[&str], table: &Table) -> Result<(), Failure> {
     let dialect = settings.dialect();
-    let quoted = |name: &str| dialect.quoted(name);
     if !table.is_unique(keys) {
-        let list = keys.iter().map(|key| quoted(key)).collect::<Vec<_>>().join(", ");
-        let index = dialect.quoted(&format!("{}_record", name.rsplit('.').next().unwrap_or(name)));
+        let list = keys.iter().map(|key| dialect.quoted(key)).collect::<Vec<_>>().join(", ");
         return Err(Failure::misfit(format!(
-            "the table `{name}` has no unique index on exactly ({list}), by which a repeat is recognised: CREATE UNIQUE INDEX \
-             {index} ON {} ({list}); or set `guard`",
-            quoted(name)
+            "the table `{name}` has no unique index on exactly ({list}), by which a repeat is recognised: {}; or set `guard`",
+            unique_index(dialect, name, keys)
         )));
     }
     let holds = match table.column(&settings.record_id).map(|column| column.kind) {

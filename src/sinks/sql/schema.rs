@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{Layouts, Set, Source};
+use super::catalogue::Table;
+use super::layout::{Layouts, Place, Set, Source};
+use super::plan::{keys, unique_index};
 use super::settings::{Dialect, Guard, Profile, Settings};
 use crate::accounting::SinkMode;
 use crate::record::core::Core;
@@ -44,7 +46,7 @@ pub fn schema(settings: &Settings) -> String {
     text
 }
 
-fn table(text: &mut String, settings: &Settings, name: &str, places: &[super::layout::Place]) {
+fn table(text: &mut String, settings: &Settings, name: &str, places: &[Place]) {
     let dialect = settings.dialect();
     let quoted = |name: &str| dialect.quoted(name);
     let own = |part: &str| quoted(&format!("{}_{part}", name.rsplit('.').next().unwrap_or(name)));
@@ -79,6 +81,37 @@ fn table(text: &mut String, settings: &Settings, name: &str, places: &[super::la
     }
     // A String takes whatever is written.
     let _written = writeln!(text, "CREATE TABLE IF NOT EXISTS {} (\n{}\n);\n{after}", quoted(name), lines.join(",\n"));
+}
+
+/// The statements that give a table what it lacks; none if it lacks nothing.
+pub(super) fn alterations(settings: &Settings, name: &str, places: &[Place], table: &Table) -> String {
+    let dialect = settings.dialect();
+    let quoted = |name: &str| dialect.quoted(name);
+    let mut text = String::new();
+    for place in places.iter().filter(|place| table.column(&place.column).is_none()) {
+        let kind = type_of(dialect, kind(settings, &place.source));
+        text += &format!("ALTER TABLE {} ADD COLUMN {} {kind};\n", quoted(name), quoted(&place.column));
+    }
+    let keys = keys(settings, places);
+    if settings.guard == Guard::Column && !table.is_unique(&keys) {
+        text += &unique_index(dialect, name, &keys);
+        text += ";\n";
+    }
+    text
+}
+
+/// The statements that make one table.
+pub(super) fn creation(settings: &Settings, name: &str, places: &[Place]) -> String {
+    let mut text = String::new();
+    table(&mut text, settings, name, places);
+    text
+}
+
+/// Those that make the side table.
+pub(super) fn side_creation(settings: &Settings) -> String {
+    let mut text = String::new();
+    side(&mut text, settings);
+    text
 }
 
 fn side(text: &mut String, settings: &Settings) {
@@ -130,7 +163,7 @@ fn type_of(dialect: Dialect, kind: Kind) -> String {
         (Kind::Instant(0), Dialect::Mysql | Dialect::Sqlite) => "DATETIME".to_owned(),
         (Kind::Instant(digits), Dialect::Mysql | Dialect::Sqlite) => format!("DATETIME({digits})"),
         (Kind::Instant(digits), Dialect::Postgres) => format!("TIMESTAMP({digits})"),
-        (Kind::Leg, _) => "SMALLINT NOT NULL".to_owned(),
+        (Kind::Leg, _) => "SMALLINT NOT NULL DEFAULT 0".to_owned(),
         (Kind::Number, _) => "BIGINT".to_owned(),
         (Kind::Real, Dialect::Mysql) => "DOUBLE".to_owned(),
         (Kind::Real, _) => "DOUBLE PRECISION".to_owned(),
@@ -149,7 +182,7 @@ mod tests {
     fn head(dialect: Dialect, profile: Profile) -> String {
         format!(
             "-- Tables of an SQL sink with `profile = \"{}\"` at {}. A field takes a column of its own more, in each table.\n\
-             -- With fields of legs the unique index is on (record_id, leg), and `leg` SMALLINT NOT NULL.\n\n",
+             -- With fields of legs the unique index is on (record_id, leg), and `leg` SMALLINT NOT NULL DEFAULT 0.\n\n",
             profile.name(),
             match dialect {
                 Dialect::Mysql => "MariaDB or MySQL",
@@ -184,7 +217,7 @@ mod tests {
         let text = schema(&settings);
         for want in [
             "\"src_leg\" VARCHAR(255)",
-            "\"leg\" SMALLINT NOT NULL",
+            "\"leg\" SMALLINT NOT NULL DEFAULT 0",
             "CREATE UNIQUE INDEX IF NOT EXISTS \"acc_record\" ON \"acc\" (\"record_id\", \"leg\");",
         ] {
             assert!(text.contains(want), "{text}");
