@@ -114,7 +114,7 @@ impl Journal {
     pub fn append(&mut self, mark: &Mark, number: u64, octets: &[u8]) -> io::Result<()> {
         let end = self.at + (HEAD_BYTES + octets.len()) as u64;
         if end > self.length {
-            self.grow(end.max(self.length * 2).min(end.max(BYTES_MAX)))?;
+            self.grow(end.max(GROWTH_BYTES).max((self.length * 2).min(BYTES_MAX)))?;
         }
         let frame = &mut self.frame;
         frame.clear();
@@ -135,9 +135,13 @@ impl Journal {
         Ok(())
     }
 
-    /// States that the database has all: the next frame is written over the first.
+    /// States that the database has all: the next frame is written over the first. A file that a long commit made longer
+    /// gets its length back.
     pub fn rewind(&mut self) {
         self.at = 0;
+        if self.length > BYTES_MAX && self.file.set_len(BYTES_MAX).is_ok() {
+            self.length = BYTES_MAX;
+        }
     }
 
     /// Makes the file longer. Zeros are written, for a hole would have to be filled by each commit.
@@ -348,8 +352,14 @@ mod tests {
         let mut again = Journal::open(directory.path()).unwrap();
         assert!(!again.is_full_for(1 << 30), "an empty one takes a commit of any length");
         again.append(&MARK, 11, &vec![b'y'; 9 << 20]).unwrap();
+        let length = || fs::metadata(path(directory.path())).unwrap().len();
+        assert!(length() > 9 << 20);
         let found = Found::read(directory.path(), &Mark { from: 11, ..MARK }).unwrap().unwrap();
         assert_eq!((found.next, found.batches().count()), (12, 1));
+        again.rewind();
+        assert_eq!(length(), 8 << 20);
+        again.append(&MARK, 12, b"short").unwrap();
+        assert_eq!(read(directory.path(), &Mark { from: 12, ..MARK }).0, ["short"]);
         fs::remove_file(path(directory.path())).unwrap();
         assert!(Found::read(directory.path(), &MARK).unwrap().is_none());
     }
