@@ -243,6 +243,10 @@ impl Bench {
                 self.is_turning = false;
                 self.perform(Shard::flush);
             }
+            [rest @ .., "astray"] => {
+                self.disk.is_astray = true;
+                self.line(&rest.join(" "), place);
+            }
             [who, "sends", what, rest @ ..] => {
                 let text = self.compose(who, what, rest, place);
                 self.send(who, &text);
@@ -421,13 +425,21 @@ impl Bench {
             }
             _ => {
                 let with = option("with").unwrap_or_default();
-                let dialog = actor.dialogs.iter_mut().rev().find(|dialog| tag_of(&dialog.other).contains(&with));
-                let dialog = dialog.unwrap_or_else(|| panic!("{place}: no dialog"));
+                let find = |name: &str| actor.dialogs.iter().rposition(|dialog| tag_of(&dialog.other).contains(name));
+                let place_of = |name: &str| find(name).unwrap_or_else(|| panic!("{place}: no dialog"));
+                let at = place_of(&with);
+                // Somebody who cheats sends it where another dialog goes.
+                let target = option("at").or(option("to")).map(|name| actor.dialogs[place_of(&name)].target.clone());
+                let routes = option("at").map(|name| actor.dialogs[place_of(&name)].routes.clone());
                 actor.number += u32::from(what != "ACK");
+                let dialog = &mut actor.dialogs[at];
                 if what == "INVITE" {
                     dialog.invite = actor.number;
                 }
-                inside(what, who, dialog, actor.number)
+                let mut own = dialog.clone();
+                own.target = target.unwrap_or(own.target);
+                own.routes = routes.unwrap_or(own.routes);
+                inside(what, who, &own, actor.number)
             }
         }
     }

@@ -25,6 +25,8 @@ pub struct Disk {
     open: VecDeque<Open>,
     /// Responses that may leave without their record, as the shard has counted them.
     excused: usize,
+    /// Whether the next turn's response is to a request that went astray: it needs no record.
+    pub is_astray: bool,
     /// Responses that did: they may come again.
     waived: HashSet<String>,
 }
@@ -82,7 +84,7 @@ impl Disk {
 
     /// A turn begins: what was counted before excuses nothing any more.
     pub fn begin(&mut self) {
-        self.excused = 0;
+        self.excused = usize::from(std::mem::take(&mut self.is_astray));
     }
 
     /// Looks at a message that leaves: why it may not.

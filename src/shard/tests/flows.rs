@@ -325,6 +325,55 @@ fn each_2xx_of_a_fork_is_a_session_with_a_record_of_its_own() {
     )]);
 }
 
+/// Two 200s of one fork, both acknowledged.
+const BOTH: &str = "alice sends INVITE to fork
+     bob gets INVITE
+     carol gets INVITE
+     bob sends 200
+     carol gets nothing
+     carol sends 200
+     disk writes
+     alice gets 200
+     alice gets 200
+     alice sends ACK with bob
+     bob gets ACK
+     alice sends ACK with carol
+     carol gets ACK
+     recorded start 200 bob; start 200 carol
+     after 2 s";
+
+#[test]
+fn one_branch_of_a_fork_does_not_end_the_call_of_the_other() {
+    for (name, cheat) in [
+        ("the BYE of one dialog where the other goes, by its Request-URI", "BYE with carol to bob"),
+        ("by its Request-URI and its Route", "BYE with carol at bob"),
+        ("a re-INVITE of one dialog where the other goes", "INVITE again with carol at bob"),
+    ] {
+        let rest = match cheat.split(' ').next() {
+            _ if !cheat.ends_with("at bob") => "bob gets nothing\nalice gets 403\ncarol gets nothing",
+            // Whether it was meant is settled by asking.
+            Some("BYE") => "bob gets BYE\nbob sends 200 astray\nalice gets 200\ncarol gets OPTIONS\ncarol sends 200",
+            _ => "bob gets INVITE\nbob sends 200 astray\nalice gets 200\ncarol gets nothing",
+        };
+        let rest = format!("alice sends {cheat}\n{rest}\nbob gets nothing");
+        let ends = "recorded nothing
+            calls 2
+            carol sends BYE
+            alice gets BYE
+            alice sends 200
+            recorded stop 200 carol callee bye 2s
+            disk writes
+            carol gets 200
+            alice sends BYE with bob
+            bob gets BYE
+            bob sends 200
+            recorded stop 200 bob caller bye 2s
+            disk writes
+            alice gets 200";
+        play(&[(name, &format!("{BOTH}\n{rest}\n{ends}"))]);
+    }
+}
+
 #[test]
 fn what_the_gateway_answers_itself_is_failed_and_missed() {
     play(&[
