@@ -290,3 +290,69 @@ fn python_reads_frames_and_a_local_socket() {
         assert_eq!(rest, [method, "5", "3", "openser", "bench-uac/1.0"], "{line}");
     }
 }
+
+/// A real journald under a namespace of its own, which needs root.
+struct Journald {
+    process: Running,
+    name: String,
+}
+
+impl Journald {
+    fn start(dir: &Path) -> Option<Self> {
+        let program = Path::new("/lib/systemd/systemd-journald");
+        peer("journalctl").and_then(|_| peer_file(program))?;
+        peer_file(Path::new("/etc/machine-id"))?;
+        // SAFETY: it only tells who this process is.
+        if unsafe { libc::geteuid() } != 0 {
+            eprintln!("skipped: journald under a namespace needs root");
+            return None;
+        }
+        let name = format!("tollgate-{}", std::process::id());
+        let process = Running::start(Command::new(program).arg(&name), dir.join("journald"));
+        let journald = Self { process, name };
+        wait_for("journald is ready", || journald.socket().exists().then_some(()));
+        Some(journald)
+    }
+
+    fn socket(&self) -> PathBuf {
+        PathBuf::from(format!("/run/systemd/journal.{}/socket", self.name))
+    }
+
+    /// The entries of accounting, as journalctl gives them.
+    fn entries(&self) -> Vec<serde_json::Value> {
+        let mut command = Command::new("journalctl");
+        command.arg(format!("--namespace={}", self.name)).args(["-o", "json", "--no-pager", "SYSLOG_IDENTIFIER=acc"]);
+        let text = String::from_utf8(command.finish().unwrap().stdout).unwrap();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+impl Drop for Journald {
+    fn drop(&mut self) {
+        self.process.kill();
+        let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        let files =
+            ["/var/log/journal", "/run/log/journal"].map(|root| format!("{root}/{}.{}", machine.trim(), self.name));
+        for folder in files.into_iter().chain([format!("/run/systemd/journal.{}", self.name)]) {
+            let _best_effort = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+#[test]
+fn a_real_journald_has_every_value_as_a_field() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(journald) = Journald::start(dir.path()) else { return };
+    let [callee] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let sink = format!("to = \"journald:{}\"\nidentity = \"acc\"\nlevel = \"L_INFO\"", journald.socket().display());
+    let gateway = gateway(dir.path(), callee, &sink);
+    calls(dir.path(), &gateway, 2);
+    let entries = wait_for("four entries", || Some(journald.entries()).filter(|entries| entries.len() == 4));
+    for entry in &entries {
+        let id = entry["TOLLGATE_RECORD_ID"].as_str().unwrap();
+        assert!(entry["MESSAGE"].as_str().unwrap().starts_with(&format!("record_id={id};kind=st")), "{entry}");
+        assert_eq!((&entry["PRIORITY"], &entry["F_UA"]), (&"6".into(), &"bench-uac/1.0".into()), "{entry}");
+        assert!(["INVITE", "BYE"].contains(&entry["SIP_METHOD"].as_str().unwrap()), "{entry}");
+    }
+}
