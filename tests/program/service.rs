@@ -100,7 +100,14 @@ fn the_unit_is_hardened() {
 fn systemd_finds_nothing_wrong_with_the_unit() {
     let Some(analyze) = peer("systemd-analyze") else { return };
     let unit = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/tollgate.service")).unwrap();
-    for line in ["StartLimitIntervalSec=0", "LimitCORE=0", "UMask=0077", "ConfigurationDirectoryMode=0750"] {
+    for line in [
+        "StartLimitIntervalSec=0",
+        "LimitCORE=0",
+        "UMask=0077",
+        "ConfigurationDirectoryMode=0750",
+        "LogRateLimitIntervalSec=0",
+        "ReadWritePaths=/run/tollgate -/var/spool/tollgate",
+    ] {
         assert!(unit.lines().any(|own| own == line), "{line}");
     }
     assert!(!unit.contains("man:systemd"), "the documentation is our own");

@@ -30,7 +30,7 @@ impl Table for FileSinkTable {
 
     fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<(Arc<dyn Kind>, Needs)> {
         let Some(path) = self.path.as_ref().filter(|path| path.file_name().is_some()) else {
-            let hint = Some("add `path = \"/var/lib/tollgate/cdr/calls.csv\"`".to_owned());
+            let hint = Some("add `path = \"/var/spool/tollgate/calls.csv\"`".to_owned());
             let what = format_args!("`sinks.file.{}` lacks the field `path`, the name of a file", site.name);
             check.error_hint(site.place, what, hint);
             return None;

@@ -26,12 +26,12 @@ fn mistakes_are_named() {
         (
             "format = \"json\"",
             "error: `sinks.file.cdr` lacks the field `path`, the name of a file\n  --> t.toml:7:13\n\
-             hint: add `path = \"/var/lib/tollgate/cdr/calls.csv\"`",
+             hint: add `path = \"/var/spool/tollgate/calls.csv\"`",
         ),
         (
             "path = \"/\"",
             "error: `sinks.file.cdr` lacks the field `path`, the name of a file\n  --> t.toml:7:13\n\
-             hint: add `path = \"/var/lib/tollgate/cdr/calls.csv\"`",
+             hint: add `path = \"/var/spool/tollgate/calls.csv\"`",
         ),
         (
             "path = \"/nowhere/at/all/calls.csv\"",
