@@ -41,7 +41,8 @@ pub struct Settings {
 
 impl Settings {
     /// How batches are made and repeated.
-    fn attempts(&self) -> attempt::Settings {
+    #[must_use]
+    pub fn attempts(&self) -> attempt::Settings {
         attempt::Settings {
             batch_max: self.batch_max,
             timeout: WRITE_TIME_MAX,
@@ -50,7 +51,9 @@ impl Settings {
         }
     }
 
-    fn render(&self) -> Render<Vec<u8>> {
+    /// Makes lines of records.
+    #[must_use]
+    pub fn render(&self) -> Render<Vec<u8>> {
         let layout = self.layout.clone();
         Box::new(move |record| Ok(Some(layout.lines(record))))
     }
@@ -93,7 +96,10 @@ enum Work {
 
 impl FileAttempt {
     /// For the sink called `name`.
-    fn new(name: &str, settings: &Settings) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When there can be no thread for it.
+    pub fn new(name: &str, settings: &Settings) -> io::Result<Self> {
         let (jobs, come) = channel();
         let (writer, sink) = (Writer::new(settings.file.clone()), name.to_owned());
         thread::Builder::new().name(format!("file {name}")).spawn(move || work(writer, &come, &sink))?;

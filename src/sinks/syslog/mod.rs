@@ -40,7 +40,9 @@ pub struct Settings {
 pub const OCTETS_MAX: usize = 8_000;
 
 impl Settings {
-    fn render(&self) -> Render<Lines> {
+    /// Makes datagrams or frames of records.
+    #[must_use]
+    pub fn render(&self) -> Render<Lines> {
         let (settings, zone) = (self.clone(), TimeZone::system());
         Box::new(move |record| {
             let lines = settings.lines(record, &zone);
