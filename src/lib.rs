@@ -27,7 +27,8 @@
 //!    forged one means is said in `radius::client::receiving` for datagrams, in `radius::client::streams` for connections.
 //!
 //! Threads: the shards, by default one for each core but one; one that owns the queue, one that delivers, one that
-//! resolves names, and one that holds the connections of SIP when there are any. All between them is bounded.
+//! resolves names, one that holds the connections of SIP when there are any, and one for each sink that writes files.
+//! All between them is bounded.
 //!
 //! # Where things are
 //!
