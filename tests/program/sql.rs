@@ -223,3 +223,24 @@ fn behind_pgbouncer_every_statement_may_get_another_connection() {
         assert_eq!(database.count(&settings.tables.acc), 600, "{guard:?}");
     }
 }
+
+#[test]
+fn the_side_table_forgets_old_ids_and_keeps_the_others() {
+    each(|database| {
+        let mut settings = database.settings(Profile::Kamailio);
+        settings.guard = Guard::SideTable;
+        database.make(&settings);
+        // Old both by its id and by when it was noted; old by its id alone; new.
+        let ids = ["00000000000000000000000001", "00000000000000000000000002", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"];
+        let rows = ids.iter().zip(["'2020-01-01 00:00:00'", "CURRENT_TIMESTAMP", "'2020-01-01 00:00:00'"]);
+        let rows = rows.map(|(id, at)| format!("('{id}', {at})")).collect::<Vec<_>>().join(", ");
+        database.run(&format!("INSERT INTO tollgate_delivered (record_id, at) VALUES {rows}")).unwrap();
+        let mut line = line(&settings);
+        let own = line.append_one(record(Kind::Start, 1, Vec::new())).to_string();
+        let want = [ids[1], &own, ids[2]];
+        wait_for("the old one is gone", || {
+            (database.rows("SELECT record_id FROM tollgate_delivered ORDER BY record_id") == want).then_some(())
+        });
+        line.delivered(1);
+    });
+}

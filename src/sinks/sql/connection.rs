@@ -41,6 +41,8 @@ pub struct Connection {
     /// How rows go into the tables, as far as these were looked at.
     plans: HashMap<Key, Plan>,
     changed: Counter,
+    /// Ids that came into the side table since old ones were removed.
+    noted: u32,
 }
 
 /// A table and which columns go into it.
@@ -76,6 +78,8 @@ impl Connection {
             used: Instant::default(),
             plans: HashMap::new(),
             changed: metrics::counter!(SQL_CHANGED_VALUES_TOTAL, "sink" => name.to_owned()),
+            // The first batch removes what is old.
+            noted: side::PRUNED_MAX,
             settings: Arc::clone(settings),
         })
     }
@@ -252,12 +256,29 @@ impl Connection {
     async fn tried(&mut self, batch: &[Entry<Rows>], end: End) -> Answer {
         let (mut again, mut is_reread) = (0, false);
         loop {
-            let Err(failure) = self.deliver(batch, end).await else { return Answer::Delivered };
+            let Err(failure) = self.deliver(batch, end).await else {
+                if self.settings.guard == Guard::SideTable && end == End::Commit {
+                    self.prune(batch.len()).await;
+                }
+                return Answer::Delivered;
+            };
             match failure.class {
                 Class::Again if again < AGAIN_MAX => again += 1,
                 Class::Record | Class::Misfit if !is_reread && self.has_changed().await => is_reread = true,
                 _ => return self.give_up(failure),
             }
+        }
+    }
+
+    /// Keeps the side table from growing: twice as many ids may go as came.
+    async fn prune(&mut self, came: usize) {
+        self.noted = self.noted.saturating_add(u32::try_from(came).unwrap_or(u32::MAX));
+        let Some(link) = self.link.as_mut().filter(|_| self.noted >= side::PRUNED_MAX / 2) else { return };
+        self.noted = 0;
+        if let Err(error) = side::prune(link, &self.settings, clock::wall()).await {
+            let reason = Failure::new(self.settings.dialect(), Phase::Connected, &error).reason;
+            tracing::warn!(table = self.settings.side_table, error = reason, "old ids cannot be removed");
+            self.drop_link();
         }
     }
 

@@ -28,6 +28,8 @@ pub use row::{LEGS_MAX, Rows};
 pub use schema::schema;
 pub use settings::{Dialect, Empty, Guard, Mapping, Password, Profile, Settings, Tables, Zone};
 
+pub use side::SIDE_TABLE_DAYS;
+
 use layout::Layouts;
 
 /// A sink that inserts rows.

@@ -2,10 +2,12 @@
 //! transaction of their rows, for a schema that may not be changed.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::database::{Keep, Link};
 use super::failure::{Class, Failure, Phase};
 use super::settings::{Dialect, Settings};
+use crate::clock::Timestamp;
 use crate::ids::RecordId;
 
 /// The columns of the table.
@@ -36,6 +38,42 @@ pub(super) async fn new_ones(link: &mut Link, settings: &Settings, ids: &[Record
         link.execute(insert, &values, Keep::Not).await.map_err(again)?;
     }
     Ok(all.iter().map(|id| !known.contains(*id)).collect())
+}
+
+/// Days that an id stays: no record comes again after that, unless it is put back from a file.
+pub const SIDE_TABLE_DAYS: u32 = 30;
+
+/// Ids that are removed at once at most.
+pub(super) const PRUNED_MAX: u32 = 10_000;
+
+/// Removes ids that are older. The ids of records begin with the time they were made, so that the primary key finds them.
+pub(super) async fn prune(link: &mut Link, settings: &Settings, now: Timestamp) -> Result<(), sqlx::Error> {
+    let dialect = settings.dialect();
+    let (table, id, at) = (dialect.quoted(&settings.side_table), dialect.quoted(ID), dialect.quoted(AT));
+    let span = Duration::from_secs(u64::from(SIDE_TABLE_DAYS) * 86_400);
+    let millis = u128::try_from((now - span).0 / 1000).unwrap_or(0);
+    // A ULID has 48 bits of time before 80 others.
+    let oldest = RecordId(millis << 80).to_string();
+    let old = |limit: &str| format!("{id} < {} AND {at} < {limit}", mark(dialect, 1));
+    let statement = match dialect {
+        Dialect::Mysql => {
+            let old = old(&format!("CURRENT_TIMESTAMP - INTERVAL {SIDE_TABLE_DAYS} DAY"));
+            format!("DELETE FROM {table} WHERE {old} ORDER BY {id} LIMIT {PRUNED_MAX}")
+        }
+        Dialect::Postgres => {
+            let old = old(&format!("CURRENT_TIMESTAMP - INTERVAL '{SIDE_TABLE_DAYS} days'"));
+            format!(
+                "DELETE FROM {table} WHERE {id} IN (SELECT {id} FROM {table} WHERE {old} ORDER BY {id} LIMIT {PRUNED_MAX})"
+            )
+        }
+        Dialect::Sqlite => {
+            let old = old(&format!("datetime('now', '-{SIDE_TABLE_DAYS} days')"));
+            format!(
+                "DELETE FROM {table} WHERE {id} IN (SELECT {id} FROM {table} WHERE {old} ORDER BY {id} LIMIT {PRUNED_MAX})"
+            )
+        }
+    };
+    link.execute(statement, &[Some(&oldest)], Keep::Not).await
 }
 
 fn mark(dialect: Dialect, number: usize) -> String {
