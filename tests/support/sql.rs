@@ -53,12 +53,12 @@ impl Database {
         command.arg(&self.dir).env("DURABLE", "1");
         let output = self.dir.parent().unwrap_or(&self.dir).join(format!("{}.out", self.dialect.name()));
         self.process = Some(Running::start(&mut command, output));
-        if try_wait_for(|| self.run_in(None, "SELECT 1").ok()).is_none() {
-            panic!(
-                "{:?} does not answer: {}",
-                self.dialect,
-                self.process.as_ref().map_or(String::new(), Running::printed)
-            );
+        let mut told = String::new();
+        let answers = try_wait_for(|| self.run_in(None, "SELECT 1").map_err(|error| told = error).ok());
+        if answers.is_none() {
+            let printed = self.process.as_ref().map_or(String::new(), Running::printed);
+            let installed = fs::read_to_string(self.dir.join("install.log")).unwrap_or_default();
+            panic!("{:?} does not answer: {told}\n{printed}\n{installed}", self.dialect);
         }
     }
 

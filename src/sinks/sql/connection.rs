@@ -176,7 +176,8 @@ impl Connection {
             self.plan(&group.key).await.map_err(blamed)?;
         }
         let is_bare = end == End::Commit && self.settings.guard != Guard::SideTable;
-        if is_bare && self.settings.dialect() != Dialect::Sqlite {
+        // A single statement is a transaction of its own; see Link::bracket for PostgreSQL.
+        if is_bare && self.settings.dialect() == Dialect::Mysql {
             let statements = self.statements(batch, &groups, None);
             if statements.len() == 1 {
                 return self.send(&groups, statements).await;

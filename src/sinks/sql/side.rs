@@ -73,7 +73,10 @@ pub(super) async fn prune(link: &mut Link, settings: &Settings, now: Timestamp) 
             )
         }
     };
-    link.execute(statement, &[Some(&oldest)], Keep::Not).await
+    // One that fails leaves a connection that is used no more.
+    link.bracket("BEGIN").await?;
+    link.execute(statement, &[Some(&oldest)], Keep::Not).await?;
+    link.bracket("COMMIT").await
 }
 
 fn mark(dialect: Dialect, number: usize) -> String {

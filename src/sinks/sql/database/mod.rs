@@ -190,12 +190,23 @@ impl Link {
 
     /// What the database says of a table; `None` if it has none of that name.
     pub async fn table(&mut self, name: &str) -> Result<Option<Table>, sqlx::Error> {
+        self.bracket("BEGIN").await?;
         let table = match self {
-            Self::Mysql(..) => mysql::table(self, name).await?,
-            Self::Postgres(_) => postgres::table(self, name).await?,
-            Self::Sqlite(_) => sqlite::table(self, name).await?,
+            Self::Mysql(..) => mysql::table(self, name).await,
+            Self::Postgres(_) => postgres::table(self, name).await,
+            Self::Sqlite(_) => sqlite::table(self, name).await,
         };
+        self.bracket(if table.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
+        let table = table?;
         Ok((!table.columns.is_empty()).then_some(table))
+    }
+
+    /// Begins or ends the transaction that a statement needs at PostgreSQL even if it is alone.
+    ///
+    /// A statement goes there in two steps, and is parsed in the first one. A pgbouncer in transaction mode may let
+    /// another client parse its own on the same connection in between, which is then the one that gets our values.
+    pub async fn bracket(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        if matches!(self, Self::Postgres(_)) { self.run(statement).await } else { Ok(()) }
     }
 }
 
