@@ -118,6 +118,18 @@ fn the_program_prints_what_a_database_lacks_and_changes_nothing() {
         );
         database.run(&missing).unwrap();
         assert!(sql("check").0, "{dialect:?}");
+        let end = match dialect {
+            Dialect::Mysql => {
+                "ALTER TABLE acc MODIFY id INT(10) UNSIGNED NOT NULL AUTO_INCREMENT, AUTO_INCREMENT = 4200000000"
+            }
+            Dialect::Postgres => {
+                "ALTER TABLE acc ALTER COLUMN id TYPE int; SELECT setval(pg_get_serial_sequence('acc', 'id'), 2100000000)"
+            }
+            Dialect::Sqlite => continue,
+        };
+        database.run(end).unwrap();
+        let (_, told, _) = sql("migrate");
+        assert!(told.starts_with("-- `id` of `acc` is at ") && told.contains("near the end of its type"), "{told}");
     }
 }
 

@@ -6,8 +6,10 @@ pub(super) struct Table {
     pub columns: Vec<Column>,
     /// The columns of each unique index.
     pub unique: Vec<Unique>,
-    /// Whether a transaction on it can be taken back.
+    /// By which engine it is kept, where there are several: not each can take a transaction back.
     pub engine: Option<String>,
+    /// The last number that a generated column had, or the next one.
+    pub number: Option<i64>,
 }
 
 /// A unique index.
@@ -139,6 +141,17 @@ impl Table {
         self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
     }
 
+    /// The generated column whose numbers come to their end: with the last one no row is taken any more.
+    pub fn ending(&self) -> Option<&Column> {
+        let number = self.number?;
+        // A tenth is left.
+        let is_near = |most: i64| number / 9 >= most / 10;
+        self.columns.iter().filter(|column| column.is_generated).find(|column| match column.kind {
+            Type::Integer { most, .. } => is_near(most),
+            _ => false,
+        })
+    }
+
     /// Whether these columns together are unique by an index.
     pub fn is_unique(&self, names: &[&str]) -> bool {
         self.unique.iter().any(|index| index.is_of(names))
@@ -218,6 +231,29 @@ mod tests {
             ("ascii", 'é', false),
         ] {
             assert_eq!(Characters::named(set).has(sign), want, "{set} {sign}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_rows_come_to_their_end() {
+        let column = |octets| Column {
+            name: "id".to_owned(),
+            kind: Type::integer(octets, true),
+            is_nullable: false,
+            default: None,
+            has_default: false,
+            type_name: String::new(),
+            is_generated: true,
+        };
+        for (name, octets, number, want) in [
+            ("none known", 4, None, false),
+            ("far away", 4, Some(1_900_000_000), false),
+            ("a tenth is left", 4, Some(1_940_000_000), true),
+            ("cycled, or all used", 4, Some(i64::from(i32::MAX)), true),
+            ("64 bits last", 8, Some(1 << 40), false),
+        ] {
+            let table = Table { columns: vec![column(octets)], number, ..Table::default() };
+            assert_eq!(table.ending().is_some(), want, "{name}");
         }
     }
 

@@ -131,7 +131,11 @@ impl Connection {
         let table = self.link()?.table(name).await;
         let table = table.map_err(|error| Failure::new(dialect, Phase::Connected, &error))?;
         let missing = || Failure::misfit(format!("there is no table `{name}`, or this user may not see it"));
-        let plan = Plan::new(&self.settings, name, self.layouts.of(*set), &table.ok_or_else(missing)?)?;
+        let table = table.ok_or_else(missing)?;
+        let plan = Plan::new(&self.settings, name, self.layouts.of(*set), &table)?;
+        if let Some(column) = table.ending() {
+            tracing::warn!(table = name, column = column.name, number = table.number, "its numbers come to their end");
+        }
         self.plans.insert(key.clone(), plan);
         Ok(())
     }
@@ -350,6 +354,11 @@ impl Connection {
                         text += &format!("-- {}\n", failure.reason);
                     }
                     text += &own;
+                    if let Some(column) = table.ending() {
+                        let (column, number) = (&column.name, table.number.unwrap_or_default());
+                        text +=
+                            &format!("-- `{column}` of `{name}` is at {number}, near the end of its type: widen it\n");
+                    }
                 }
             }
         }

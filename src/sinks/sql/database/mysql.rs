@@ -18,7 +18,7 @@ const INDEXES: &str = "SELECT CAST(index_name AS CHAR), CAST(column_name AS CHAR
      WHERE table_schema = COALESCE(NULLIF(?, ''), DATABASE()) AND table_name = ? AND non_unique = 0 AND sub_part IS NULL \
      ORDER BY index_name, seq_in_index";
 
-const ENGINE: &str = "SELECT CAST(engine AS CHAR) FROM information_schema.tables \
+const TABLE: &str = "SELECT CAST(engine AS CHAR), CAST(auto_increment AS CHAR) FROM information_schema.tables \
      WHERE table_schema = COALESCE(NULLIF(?, ''), DATABASE()) AND table_name = ?";
 
 /// What is left for values in the largest packet: the server hangs up after a larger one, without a word that arrives.
@@ -35,9 +35,10 @@ pub(super) async fn table(link: &mut Link, name: &str) -> Result<Table, sqlx::Er
     let (schema, table) = name.split_once('.').unwrap_or(("", name));
     let columns = link.rows(COLUMNS.to_owned(), &[schema, table]).await?;
     let unique = link.rows(INDEXES.to_owned(), &[schema, table]).await?;
-    let engine = link.rows(ENGINE.to_owned(), &[schema, table]).await?;
-    let engine = engine.into_iter().flatten().flatten().next();
-    Ok(Table { columns: columns.into_iter().map(column).collect(), unique: indexes(unique), engine })
+    let mut about = link.rows(TABLE.to_owned(), &[schema, table]).await?.into_iter().flatten();
+    let engine = about.next().flatten();
+    let number = about.next().flatten().and_then(|number| number.parse().ok());
+    Ok(Table { columns: columns.into_iter().map(column).collect(), unique: indexes(unique), engine, number })
 }
 
 fn column(row: Texts) -> Column {

@@ -19,11 +19,19 @@ const INDEXES: &str = "SELECT i.indexrelid::regclass::text, a.attname::text FROM
      WHERE i.indrelid = to_regclass($1::text) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL \
      AND i.indexprs IS NULL AND k.place <= i.indnkeyatts ORDER BY 1, k.place";
 
+/// The sequences of the table's own columns, by which they are named.
+const NUMBER: &str = "SELECT max(s.last_value)::text FROM pg_catalog.pg_sequences s \
+     JOIN pg_catalog.pg_depend d ON d.objid = format('%I.%I', s.schemaname, s.sequencename)::regclass \
+     AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i') \
+     WHERE d.refobjid = to_regclass($1::text)";
+
 pub(super) async fn table(link: &mut Link, name: &str) -> Result<Table, sqlx::Error> {
     let quoted = Dialect::Postgres.quoted(name);
     let columns = link.rows(COLUMNS.to_owned(), &[&quoted]).await?;
     let unique = link.rows(INDEXES.to_owned(), &[&quoted]).await?;
-    Ok(Table { columns: columns.into_iter().map(column).collect(), unique: indexes(unique), engine: None })
+    let number = link.rows(NUMBER.to_owned(), &[&quoted]).await?.into_iter().flatten().flatten().next();
+    let number = number.and_then(|number| number.parse().ok());
+    Ok(Table { columns: columns.into_iter().map(column).collect(), unique: indexes(unique), engine: None, number })
 }
 
 fn column(row: Texts) -> Column {

@@ -12,7 +12,7 @@ const INDEXES: &str = "SELECT l.name, i.name FROM pragma_index_list(?) AS l, pra
 pub(super) async fn table(link: &mut Link, name: &str) -> Result<Table, sqlx::Error> {
     let columns: Vec<_> = link.rows(COLUMNS.to_owned(), &[name]).await?.into_iter().map(column).collect();
     let unique = link.rows(INDEXES.to_owned(), &[name]).await?;
-    Ok(Table { columns, unique: indexes(unique), engine: None })
+    Ok(Table { columns, unique: indexes(unique), engine: None, number: None })
 }
 
 fn column(row: Texts) -> Column {

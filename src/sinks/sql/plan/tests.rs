@@ -36,7 +36,7 @@ fn table() -> Table {
     (id.is_nullable, id.is_generated) = (false, true);
     let own = ["callid", "sip_code", "record_id"].map(|name| column(name, Type::text(Some(30))));
     let unique = vec![unique("PRIMARY", &["id"]), unique("acc_record", &["record_id"])];
-    Table { columns: [id].into_iter().chain(own).collect(), unique, engine: Some("InnoDB".to_owned()) }
+    Table { columns: [id].into_iter().chain(own).collect(), unique, engine: Some("InnoDB".to_owned()), number: None }
 }
 
 fn plan(settings: &Settings, table: &Table) -> Result<Plan, Failure> {
