@@ -423,8 +423,11 @@ impl Window {
 
     /// Takes a record out; the next one of its session may be lent.
     pub fn remove(&mut self, seq: u64) -> Option<Slot> {
-        if !self.held.is_empty() {
-            self.held.retain(|held| held.seq != seq);
+        // They came in the order of their places.
+        if let Ok(at) = self.held.binary_search_by_key(&seq, |held| held.seq)
+            && let Some(gone) = self.held.remove(at)
+        {
+            self.held_bytes -= gone.body.len();
         }
         self.age(seq);
         self.rest_again(seq);

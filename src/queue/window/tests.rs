@@ -145,6 +145,7 @@ fn until_the_backlog_is_known_fresh_records_are_held() {
     window.leave_unread(Order::Within(CallHash(7), Rank(None)), 50);
     assert_eq!(lent(&mut window, 0), [1], "nobody knows yet what is on disk");
     window.remove(103);
+    assert_eq!((window.held.len(), window.held_bytes), (4, 40), "it gives its room back");
     window.known_to(100);
     assert_eq!(lent(&mut window, 9_000_000), [101], "fresh from now on, in order of its call");
     window.remove(101);
