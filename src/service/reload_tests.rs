@@ -76,6 +76,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sinks.diameter.profile", "of base accounting; the manual shows Rf"),
     ("sinks.diameter.leg_fields", "of base accounting; the manual shows Rf"),
     ("sinks.diameter.dictionary", "part of the sink's settings as its mapping is"),
+    ("sinks.sql.password_file", "config/kinds/sql/tests.rs: the file has to be there"),
     ("sinks.syslog.ca", "tests/program/syslog.rs: part of the receiver, with TLS only"),
     ("sinks.syslog.certificate", "part of the receiver, with TLS only"),
     ("sinks.syslog.key", "part of the receiver, with TLS only"),

@@ -111,10 +111,13 @@ impl SqlTable {
         "profile = \"opensips\"",
         "table = \"calls\"",
         "missed_table = \"missed\"",
+        "cdr_table = \"cdrs\"",
         "columns = { callid = \"call_id\" }",
         "fields = { src_ip = \"ip\" }",
+        "leg_fields = { src = \"leg_src\" }",
         "record_id_column = \"ulid\"",
         "leg_column = \"leg_number\"",
+        "changed_column = \"changes\"",
         "side_table = \"delivered\"",
         "time_zone = \"Asia/Tokyo\"",
     ];
