@@ -1,7 +1,7 @@
 //! Files of records for those who load them with a job of their own: comma-separated values or JSON lines, with columns that
 //! are fixed, in files that end by time and size.
 //!
-//! [`line`] makes the lines, [`writer`] owns the file, on a thread of its own: a disk that hangs holds up no other sink. What
+//! [`mod@line`] makes the lines, [`writer`] owns the file, on a thread of its own: a disk that hangs holds up no other sink. What
 //! an acknowledgement is worth is what [`writer::Sync`] says.
 
 mod kind;

@@ -1,6 +1,6 @@
 //! Records as lines of syslog: to the local log, to journald with fields, or over the network (RFC 5424 to 5426, RFC 6587).
 //!
-//! [`profile`] says what a line of each system says, [`line`] makes it of a record, [`frame`] puts a header before it, and
+//! [`profile`] says what a line of each system says, [`mod@line`] makes it of a record, [`frame`] puts a header before it, and
 //! [`link`] sends it. No receiver acknowledges a line: see [`link`] for what *handed over* and *written* are worth.
 
 pub mod frame;
