@@ -237,8 +237,8 @@ fn mistakes_of_routes_are_named() {
             "warning: this `[[route]]` is never reached\n  --> t.toml:3:1\n  --> t.toml:1:1\nhint: the one before it matches everything",
         ),
         (
-            "[[route]]\nto = \"sip:127.0.0.1\"\naccount.on = [\"billing\"]",
-            "error: unknown sink `billing`\n  --> t.toml:3:15\nhint: known are `radius`, `diameter`, `file`, `sql`",
+            "[[route]]\nto = \"sip:127.0.0.1\"\naccount.on = [\"radus\"]",
+            "error: unknown sink `radus`\n  --> t.toml:3:15\nhint: did you mean `radius`?",
         ),
         (
             "[[route]]\nto = \"sip:127.0.0.1\"\navps = { src = \"$fUU\" }",

@@ -103,7 +103,7 @@ fn a_lost_section_line_is_told() {
             "one below the fields of a route",
             "[route.fields]\nlevel = \"debug\"\n",
             "warning: the field `level` has no variable: every record gets the text `debug`\n  --> t.toml:4:1",
-            lost("level", "[log]"),
+            lost("level", "[log]` or `[sinks.syslog.NAME]"),
         ),
         ("a constant of a route", "[route.fields]\ntrunk = \"gold\"\n", "", String::new()),
         (
