@@ -6,11 +6,13 @@
 # child's process id is the server's.
 set -eu
 dir=$1
-mkdir -p "$dir/data"
+# A server that starts removes what looks like temporary tables of an old one in this folder: in a shared one also those of
+# others that run.
+mkdir -p "$dir/data" "$dir/tmp"
 if [ ! -d "$dir/data/mysql" ]; then
-	mariadb-install-db --no-defaults --datadir="$dir/data" --auth-root-authentication-method=normal \
+	mariadb-install-db --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --auth-root-authentication-method=normal \
 		--skip-test-db >"$dir/install.log" 2>&1
 fi
 [ "$(id -u)" -ne 0 ] || user=--user=root
-exec /usr/sbin/mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/db.sock" --skip-networking \
+exec /usr/sbin/mariadbd --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --socket="$dir/db.sock" --skip-networking \
 	--pid-file="$dir/db.pid" --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=${DURABLE:-0} ${user:-}
