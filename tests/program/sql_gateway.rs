@@ -188,15 +188,7 @@ fn kill_9(dialect: Dialect, sink: &str) {
         .collect();
     assert!(seen.len() as u64 > kills * 20, "only {} answers seen", seen.len());
     let missing: Vec<_> = seen.difference(&facts).collect();
-    let of_calls = |name: &&String| {
-        let call = name.split('\t').nth(1).unwrap_or_default();
-        database.rows(&format!("SELECT * FROM acc WHERE callid = '{call}'"))
-    };
-    let rows: Vec<_> = missing.iter().flat_map(of_calls).collect();
-    println!("answers seen without a row: {missing:?} {rows:?}\n{}", gateway.log());
-    // Where the database is killed too, one Stop in some hundred kills was seen answered and had no record. Why is not known
-    // yet: until then it is printed there, and held here.
-    assert!(missing.is_empty() || dialect != Dialect::Sqlite, "answers were seen, and no rows: {missing:?} {rows:?}");
+    assert!(missing.is_empty(), "answers were seen, and no rows: {missing:?}\n{}", gateway.log());
 }
 
 #[test]
