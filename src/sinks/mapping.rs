@@ -1,4 +1,4 @@
-//! From the values of a record to their places at a backend: which profile puts which value where, how fields and legs
+//! From the values of a record to their places at a backend, as [`profile`](super::profile) has them: how fields and legs
 //! follow, what becomes of spans and of what has no place.
 //!
 //! A kind of sink brings its [`Target`]s, an attribute or an AVP each, and what they are written into.
@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use smallvec::SmallVec;
 
+use super::profile::{Attributes, Form, Val};
 use crate::dictionary::Input;
 use crate::record::core::{Core, Item};
 use crate::record::{Fields, Kind, LegOrder, Record, Value};
@@ -60,76 +61,6 @@ pub trait Target<O> {
     }
 }
 
-/// What a span is counted in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Unit {
-    /// Other values are no spans.
-    None,
-    /// Whole milliseconds, rounded down.
-    Millis,
-    /// Seconds, rounded as configured.
-    Seconds,
-}
-
-/// A value, its unit, and the name of the attribute that carries it.
-type Row = (Core, Unit, &'static str);
-
-/// Which attributes carry the values of a record, by name.
-#[derive(Clone, Copy, Debug)]
-pub struct Profile {
-    /// Those that have to be there.
-    needed: &'static [Row],
-    /// Those that are used if the dictionary has them.
-    known: &'static [Row],
-}
-
-/// Every value in Tollgate's own vendor space; nothing is lost.
-pub const OWN: Profile = Profile {
-    needed: &[
-        (Core::Kind, Unit::None, "Tollgate-Record-Kind"),
-        (Core::CallId, Unit::None, "Tollgate-Call-Id"),
-        (Core::Method, Unit::None, "Tollgate-Method"),
-        (Core::Code, Unit::None, "Tollgate-Response-Code"),
-        (Core::Reason, Unit::None, "Tollgate-Reason"),
-        (Core::FromTag, Unit::None, "Tollgate-From-Tag"),
-        (Core::ToTag, Unit::None, "Tollgate-To-Tag"),
-        (Core::Cseq, Unit::None, "Tollgate-CSeq"),
-        (Core::Created, Unit::None, "Tollgate-Created"),
-        (Core::Answered, Unit::None, "Tollgate-Answered"),
-        (Core::Acknowledged, Unit::None, "Tollgate-Acknowledged"),
-        (Core::Ended, Unit::None, "Tollgate-Ended"),
-        (Core::Setup, Unit::Millis, "Tollgate-Setup-Time-Ms"),
-        (Core::Duration, Unit::Millis, "Tollgate-Duration-Ms"),
-        (Core::EndedBy, Unit::None, "Tollgate-Ended-By"),
-        (Core::Cause, Unit::None, "Tollgate-End-Cause"),
-    ],
-    known: &[],
-};
-
-const CLASSIC: &[Row] = &[
-    (Core::Code, Unit::None, "Sip-Response-Code"),
-    (Core::Method, Unit::None, "Sip-Method"),
-    (Core::FromTag, Unit::None, "Sip-From-Tag"),
-    (Core::ToTag, Unit::None, "Sip-To-Tag"),
-];
-
-/// What the acc module of Kamailio sends.
-pub const KAMAILIO: Profile = Profile { needed: CLASSIC, known: &[] };
-
-/// Those of OpenSER and SER.
-pub const OPENSER: Profile = Profile { needed: CLASSIC, known: &[(Core::Cseq, Unit::None, "Sip-CSeq")] };
-
-/// What the acc module of OpenSIPS sends; the spans where the dictionary has them.
-pub const OPENSIPS: Profile = Profile {
-    needed: CLASSIC,
-    known: &[
-        (Core::Created, Unit::None, "Sip-Call-Created"),
-        (Core::Duration, Unit::Millis, "Sip-Call-MSDuration"),
-        (Core::Setup, Unit::Seconds, "Sip-Call-Setuptime"),
-        (Core::Duration, Unit::Seconds, "Sip-Call-Duration"),
-    ],
-};
-
 /// Whether an attribute has to be in the dictionary.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Need {
@@ -139,8 +70,8 @@ pub enum Need {
     Optional,
 }
 
-impl Profile {
-    /// The places of its values, found by name: texts first, then a method that is a number, then numbers.
+impl Attributes {
+    /// The places of their values, found by name: texts first, then a method that is a number, then numbers.
     pub fn places<T>(
         &self,
         mut find: impl FnMut(&str, Need) -> Option<T>,
@@ -148,13 +79,13 @@ impl Profile {
     ) -> Vec<Place<T>> {
         let needed = self.needed.iter().map(|row| (row, Need::Required));
         let known = self.known.iter().map(|row| (row, Need::Optional));
-        let found = needed.chain(known).filter_map(|((value, unit, name), need)| {
+        let found = needed.chain(known).filter_map(|((name, value, form), need)| {
             let target = find(name, need)?;
-            Some(Place { value: *value, unit: *unit, target })
+            Some(Place { value: *value, form: *form, target })
         });
         let mut places: Vec<_> = found.collect();
         places.sort_by_key(|place| match place.value {
-            Core::Method if !is_text(&place.target) => 1,
+            Val::Core(Core::Method) if !is_text(&place.target) => 1,
             _ if place.is_text() => 0,
             _ => 2,
         });
@@ -165,21 +96,21 @@ impl Profile {
 /// A value with its place.
 #[derive(Debug)]
 pub struct Place<T> {
-    value: Core,
-    unit: Unit,
+    value: Val,
+    form: Form,
     target: T,
 }
 
 impl<T> Place<T> {
     /// Which value it is.
-    pub const fn value(&self) -> Core {
+    pub const fn value(&self) -> Val {
         self.value
     }
 
     /// Whether the value is a text.
     pub const fn is_text(&self) -> bool {
         use Core::{CallId, Cause, EndedBy, FromTag, Kind, Method, Reason, ToTag};
-        matches!(self.value, Kind | CallId | Method | Reason | FromTag | ToTag | EndedBy | Cause)
+        matches!(self.value, Val::Core(Kind | CallId | Method | Reason | FromTag | ToTag | EndedBy | Cause))
     }
 }
 
@@ -196,20 +127,21 @@ pub enum Manner {
 /// Writes values of a record to their places.
 pub fn put_core<O, T: Target<O>>(places: &[Place<T>], record: &Record, round: Round, manner: Manner, out: &mut O) {
     let has_spans = manner == Manner::Own || matches!(record.kind, Kind::Stop | Kind::Cdr);
-    for Place { value, unit, target } in places {
-        let name = value.name();
+    for Place { value, form, target } in places {
+        let core = value.core();
+        let name = core.map_or("", Core::name);
         match value.of(record) {
-            Some(Item::Text(method)) if *value == Core::Method => target.put_method(method, out),
+            Some(Item::Text(method)) if core == Some(Core::Method) => target.put_method(method, out),
             Some(Item::Text(text)) => target.put_text(text, name, out),
             Some(Item::Word(word)) => target.put_text(word.as_bytes(), name, out),
             Some(Item::Kind(kind)) => target.put_text(kind.title().as_bytes(), name, out),
             Some(Item::Number(number)) => target.put(Input::Number(number), "", out),
-            None if *value == Core::Code && manner == Manner::Proxy => target.put(Input::Number(0), "", out),
+            None if core == Some(Core::Code) && manner == Manner::Proxy => target.put(Input::Number(0), "", out),
             Some(Item::Instant(at)) => target.put(Input::Timestamp(at), "", out),
             Some(Item::Span(span)) if has_spans => {
-                let number = match unit {
-                    Unit::Seconds => round.seconds(span).into(),
-                    Unit::None | Unit::Millis => i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
+                let number = match form {
+                    Form::Secs => round.seconds(span).into(),
+                    _ => i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
                 };
                 target.put(Input::Number(number), "", out);
             }
@@ -390,6 +322,7 @@ impl<E: fmt::Display> fmt::Display for SetupErrors<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sinks::profile::Profile;
     use crate::sinks::tests::record;
 
     /// An attribute whose values are read as `name=value`.
@@ -419,6 +352,7 @@ mod tests {
     }
 
     fn values(profile: Profile, manner: Manner, record: &Record) -> Vec<String> {
+        let profile = profile.system().attributes.as_ref().expect("it has some");
         let find = |name: &str, _need| (name != "Sip-Call-Created").then(|| Line(name.to_owned()));
         let (places, mut out) = (profile.places(find, Target::is_text), Vec::new());
         put_core(&places, record, Round::HalfUp, manner, &mut out);
@@ -431,23 +365,23 @@ mod tests {
         let spans = ["Sip-Call-MSDuration=61500", "Sip-Call-Setuptime=4", "Sip-Call-Duration=62"];
         let texts = ["Sip-From-Tag=alice-tag", "Sip-To-Tag=bob-tag"];
         assert_eq!(
-            values(OPENSIPS, Manner::Own, &record),
+            values(Profile::Opensips, Manner::Own, &record),
             [&texts[..], &["Sip-Method=2", "Sip-Response-Code=200"], &spans].concat()
         );
         record.method = b"X-OWN".to_vec();
         assert_eq!(
-            values(OPENSER, Manner::Own, &record),
+            values(Profile::Openser, Manner::Own, &record),
             [&texts[..], &["Sip-Method=0", "Sip-Response-Code=200", "Sip-CSeq=1"]].concat(),
             "an unknown method is `Other`"
         );
         record = Record { kind: Kind::Interim, code: 0, to_tag: Vec::new(), method: b"invite".to_vec(), ..record };
         assert_eq!(
-            values(OPENSIPS, Manner::Own, &record),
+            values(Profile::Opensips, Manner::Own, &record),
             [&["Sip-From-Tag=alice-tag", "Sip-Method=1"], &spans[..]].concat(),
             "what says nothing is left out"
         );
         assert_eq!(
-            values(OPENSIPS, Manner::Proxy, &record),
+            values(Profile::Opensips, Manner::Proxy, &record),
             ["Sip-From-Tag=alice-tag", "Sip-Method=1", "Sip-Response-Code=0"],
             "the proxies send a code always, and spans at the end"
         );

@@ -4,8 +4,8 @@
 //! tokio `current_thread` runtime, without a task for each record; a sink that does not answer only lets the queue grow.
 //! What the rest of the program knows of a kind of sink is [`kind`].
 //!
-//! What a record says, and under which names, is the same for every kind of sink: [`mapping`] takes the values of
-//! [`record::core`](crate::record::core) and the fields to the places that a kind has for them.
+//! What a record says, and under which names, is the same for every kind of sink: [`profile`] has them as tables,
+//! and [`mapping`] takes the values of [`record::core`](crate::record::core) and the fields to the places that a kind has.
 
 pub mod attempt;
 pub mod diameter;
@@ -13,6 +13,7 @@ pub mod file;
 pub(crate) mod kind;
 pub mod mapping;
 mod meters;
+pub mod profile;
 pub mod radius;
 pub mod sql;
 pub mod syslog;

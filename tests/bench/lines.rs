@@ -24,10 +24,10 @@ use tollgate::sinks::file::line::{Column, Format, Layout as Table};
 use tollgate::sinks::file::writer::{self, Sync};
 use tollgate::sinks::file::{self, FileAttempt};
 use tollgate::sinks::mapping::{Round, Source};
+use tollgate::sinks::profile::Profile;
 use tollgate::sinks::syslog::frame::{Format as Header5424, Header};
 use tollgate::sinks::syslog::line::{Escape, Layout};
 use tollgate::sinks::syslog::link::{Link, Receiver};
-use tollgate::sinks::syslog::profile::Profile;
 use tollgate::sinks::syslog::{self, OCTETS_MAX};
 use tollgate::sinks::worker::Bell;
 use tollgate::sinks::{Leases, Sink, Worker};
@@ -153,7 +153,7 @@ fn files(dir: &Path, format: Format, sync: Sync) -> Attempts<FileAttempt> {
 fn lines(receiver: Receiver) -> Attempts<Link> {
     let same = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect();
     let layout = Layout {
-        profile: &Profile::ALL[1],
+        profile: Profile::Kamailio,
         escape: Escape::None,
         level: 5,
         fields: same(&FIELDS),

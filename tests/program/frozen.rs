@@ -21,6 +21,7 @@ use tollgate::dictionary::{Builder, Dictionary, builtin};
 use tollgate::ids::RecordId;
 use tollgate::record::{Cause, End, Fields, Kind, Party, Record, Times, Value, codec};
 use tollgate::sinks::diameter::acr as diameter;
+use tollgate::sinks::profile::Profile;
 use tollgate::sinks::radius;
 
 use crate::support::{Agent, Gateway, free_ports, try_wait_for, wait_for};
@@ -195,9 +196,10 @@ fn leg_fields<T>(way: usize, new: impl Fn(&str, &str) -> T) -> Vec<T> {
 
 /// Every profile with every way of legs; the other settings vary along.
 fn radius_renderers() -> Vec<(String, radius::Renderer)> {
-    use radius::{FieldMapping, LegOrder, Legs, Profile, Round, SessionId, StatusMapping, Style, Unmapped};
+    use radius::{FieldMapping, LegOrder, Legs, Round, SessionId, StatusMapping, Style, Unmapped};
     let mut renderers = Vec::new();
-    for profile in Profile::ALL {
+    for profile in Profile::ALL.iter().copied() {
+        let Some(attributes) = &profile.system().attributes else { continue };
         for (number, legs) in [Legs::Auto, Legs::Together, Legs::Apart].into_iter().enumerate() {
             let settings = radius::Settings {
                 profile,
@@ -213,7 +215,7 @@ fn radius_renderers() -> Vec<(String, radius::Renderer)> {
                     .map(|(field, attribute)| FieldMapping::new(field, attribute))
                     .to_vec(),
                 leg_fields: leg_fields(number, FieldMapping::new),
-                ..radius::Settings::of_profile(profile, dictionary(profile.name()))
+                ..radius::Settings::of_profile(profile, dictionary(attributes.dictionary))
             };
             let name = format!("radius {} {legs:?}", profile.name());
             renderers.push((name, radius::Renderer::new(&settings, [192, 0, 2, 1].into()).unwrap()));

@@ -19,7 +19,8 @@ use tollgate::queue::AFTER_ALL;
 use tollgate::radius::attribute::Oversize;
 use tollgate::radius::client::DelayTime;
 use tollgate::record::{Fields, Kind, Record, Times, Value};
-use tollgate::sinks::radius::{Columns, FieldMapping, Legs, Profile, SessionId, Settings};
+use tollgate::sinks::profile::Profile;
+use tollgate::sinks::radius::{Columns, FieldMapping, Legs, SessionId, Settings};
 
 use crate::support::radius::{Line, field, of_user, record, settings};
 use crate::support::start::Start as _;

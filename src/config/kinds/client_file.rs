@@ -61,16 +61,20 @@ pub(super) fn client_tls(files: &ClientFiles, keywords: &Keywords, check: &mut C
 }
 
 /// The profile of that name, among `all`; the default one without a name.
-pub(super) fn profile<T: Copy + Default, const N: usize>(
+pub(super) fn profile<T: Copy + Default>(
     text: Option<&At<String>>,
-    all: [T; N],
+    all: impl IntoIterator<Item = T> + Clone,
     name: fn(T) -> &'static str,
     check: &mut Check<'_>,
 ) -> Option<T> {
     let Some(text) = text else { return Some(T::default()) };
-    let found = all.into_iter().find(|profile| name(*profile) == text.value);
+    let found = all.clone().into_iter().find(|profile| name(*profile) == text.value);
     if found.is_none() {
-        check.error_hint(text.place, format_args!("unknown profile `{}`", text.value), suggestion(text, all.map(name)));
+        check.error_hint(
+            text.place,
+            format_args!("unknown profile `{}`", text.value),
+            suggestion(text, all.into_iter().map(name).collect::<Vec<_>>()),
+        );
     }
     found
 }

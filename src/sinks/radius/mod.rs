@@ -48,8 +48,7 @@ pub use meters::{
 pub use profile::SetupError;
 pub use render::{Losses, Renderer, SetupErrors};
 pub use settings::{
-    Carrier, Columns, FREERADIUS_SQL, FieldMapping, Legs, NamedServer, Profile, SessionId, Settings, StatusMapping,
-    TlsSettings,
+    Carrier, Columns, FREERADIUS_SQL, FieldMapping, Legs, NamedServer, SessionId, Settings, StatusMapping, TlsSettings,
 };
 pub use stream::CONNECT_TIME_MAX;
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::profile::{Finder, SetupError, Target};
-use super::settings::{Legs, Profile, SessionId, Settings};
+use super::settings::{Legs, SessionId, Settings};
 use super::status::{status, terminate_cause};
 use crate::dictionary::{Handle, Input};
 use crate::radius::attribute::{AttributeList, Budget, Fitted, Limit, Oversize, Priority, clean, fit};
@@ -16,6 +16,7 @@ use crate::radius::packet::{self, VALUE_OCTETS_MAX};
 use crate::record::core::Core;
 use crate::record::{Fields, Kind, Record, is_internal};
 use crate::sinks::mapping::{self, Manner, Need, Place, Target as _, Unmapped};
+use crate::sinks::profile::Val;
 
 /// NAS-Port-Type Virtual (RFC 2865 §5.41).
 const VIRTUAL: u32 = 5;
@@ -76,7 +77,8 @@ impl Renderer {
             Need::Required => finder.required(name, &purpose, Priority::CORE),
             Need::Optional => finder.optional(name, Priority::CORE),
         };
-        let core = attributes(settings.profile).places(find, Target::takes_text);
+        let attributes = settings.profile.system().attributes.as_ref();
+        let core = attributes.map_or_else(Vec::new, |attributes| attributes.places(find, Target::takes_text));
         let fields = finder.fields(&settings.fields, "");
         let mut leg_fields = finder.fields(&settings.leg_fields, "leg ");
         for target in leg_fields.iter_mut().filter(|target| target.priority == Priority::FIELD) {
@@ -217,7 +219,7 @@ impl Renderer {
         let mut places = &self.core[..];
         let is_call = !matches!(record.kind, Kind::On | Kind::Off);
         if !is_call {
-            let kinds = places.iter().take_while(|place| place.value() == Core::Kind);
+            let kinds = places.iter().take_while(|place| place.value() == Val::Core(Core::Kind));
             places = &places[..kinds.count()];
         }
         mapping::put_core(places, record, style.round, manner, &mut self.sheet);
@@ -241,16 +243,6 @@ impl Renderer {
                 own.put_text(&mapping::rest_of_leg(place + 1, &legs[place], is_mapped), "leg", sheet);
             }
         }
-    }
-}
-
-/// Which attributes carry the core values.
-const fn attributes(profile: Profile) -> mapping::Profile {
-    match profile {
-        Profile::Own => mapping::OWN,
-        Profile::Opensips => mapping::OPENSIPS,
-        Profile::Openser => mapping::OPENSER,
-        Profile::Kamailio => mapping::KAMAILIO,
     }
 }
 

@@ -15,42 +15,7 @@ use crate::radius::attribute::{Oversize, Priority};
 use crate::radius::client;
 use crate::record::Cause;
 use crate::sinks::mapping::{Style, Unmapped};
-
-/// Which attributes carry the core values of a record.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Profile {
-    /// Tollgate's own vendor space.
-    #[default]
-    Own,
-    /// The numbers of OpenSIPS: 204 to 207, 227 to 230.
-    Opensips,
-    /// The numbers of the old drafts, as in OpenSER and SER: 101 to 109.
-    Openser,
-    /// The attributes of Kamailio's acc_radius.
-    Kamailio,
-}
-
-impl Profile {
-    /// In the order they are listed in for an operator.
-    pub const ALL: [Self; 4] = [Self::Own, Self::Opensips, Self::Openser, Self::Kamailio];
-
-    /// Its name in the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Own => "own",
-            Self::Opensips => "opensips",
-            Self::Openser => "openser",
-            Self::Kamailio => "kamailio",
-        }
-    }
-
-    /// Whether it imitates a proxy's accounting module.
-    #[must_use]
-    pub const fn is_classic(self) -> bool {
-        !matches!(self, Self::Own)
-    }
-}
+use crate::sinks::profile::Profile;
 
 /// What `Acct-Session-Id` holds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]

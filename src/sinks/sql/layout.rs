@@ -1,17 +1,15 @@
 //! Which value of a record goes to which column of which table.
 
-use super::settings::{Guard, Profile, Settings};
+use super::settings::{Guard, Settings};
 use crate::record::Kind;
 use crate::record::core::Core;
-use crate::sinks::mapping::Unit;
+use crate::sinks::profile::{Form, Profile, Row, Val};
 
 /// Where a column gets its value from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Source {
     /// A value of the record.
-    Core(Core, Unit),
-    /// When the fact happened; of a whole call when it was answered, as OpenSIPS has it.
-    Time,
+    Value(Val, Form),
     /// A field.
     Field(String),
     /// A field of the leg.
@@ -55,54 +53,15 @@ impl Set {
     }
 }
 
-type Row = (&'static str, Core, Unit);
-
-const CLASSIC: &[Row] = &[
-    ("method", Core::Method, Unit::None),
-    ("from_tag", Core::FromTag, Unit::None),
-    ("to_tag", Core::ToTag, Unit::None),
-    ("callid", Core::CallId, Unit::None),
-    ("sip_code", Core::Code, Unit::None),
-    ("sip_reason", Core::Reason, Unit::None),
-    ("time", Core::Event, Unit::None),
-];
-
-/// What OpenSIPS adds in both tables.
-const SETUP: &[Row] = &[("setuptime", Core::Setup, Unit::Seconds), ("created", Core::Created, Unit::None)];
-
-/// What it adds in `acc` alone.
-const DURATION: &[Row] = &[("duration", Core::Duration, Unit::Seconds), ("ms_duration", Core::Duration, Unit::Millis)];
-
-/// What Tollgate's own tables have beside the classic columns.
-const OWN: &[Row] = &[
-    ("kind", Core::Kind, Unit::None),
-    ("created", Core::Created, Unit::None),
-    ("answered", Core::Answered, Unit::None),
-    ("ended", Core::Ended, Unit::None),
-    ("setup_ms", Core::Setup, Unit::Millis),
-    ("duration_ms", Core::Duration, Unit::Millis),
-    ("ended_by", Core::EndedBy, Unit::None),
-    ("cause", Core::Cause, Unit::None),
-    ("session", Core::Session, Unit::None),
-];
-
-/// Kamailio's table of whole calls; its duration has a fraction.
-const KAMAILIO_CDR: &[Row] = &[
-    ("start_time", Core::Answered, Unit::None),
-    ("end_time", Core::Ended, Unit::None),
-    ("duration", Core::Duration, Unit::None),
-];
-
 /// The columns of a set in a profile.
 fn rows(profile: Profile, set: Set) -> impl Iterator<Item = &'static Row> {
-    let parts: [&[Row]; 3] = match (profile, set) {
-        (Profile::Own, _) => [CLASSIC, OWN, &[]],
-        (Profile::Opensips, Set::Acc | Set::Cdr) => [CLASSIC, SETUP, DURATION],
-        (Profile::Opensips, Set::Missed) => [CLASSIC, SETUP, &[]],
-        (Profile::Kamailio, Set::Acc | Set::Missed) => [CLASSIC, &[], &[]],
-        (Profile::Kamailio, Set::Cdr) => [KAMAILIO_CDR, &[], &[]],
+    let columns = &profile.system().columns;
+    let parts = match set {
+        Set::Acc => columns.acc,
+        Set::Missed => columns.missed,
+        Set::Cdr => columns.cdr,
     };
-    parts.into_iter().flatten()
+    parts.iter().copied().flatten()
 }
 
 /// The names of a profile's columns, before any is renamed.
@@ -151,18 +110,12 @@ fn places(settings: &Settings, set: Set) -> Vec<Place> {
         let found = settings.columns.iter().find(|(column, _)| column == name);
         found.map_or_else(|| name.to_owned(), |(_, own)| own.clone())
     };
-    let core = rows(settings.profile, set).map(|(name, core, unit)| {
-        let source = match core {
-            Core::Event if settings.profile == Profile::Opensips => Source::Time,
-            core => Source::Core(*core, *unit),
-        };
-        (renamed(name), source)
-    });
+    let core = rows(settings.profile, set).map(|(name, value, form)| (renamed(name), Source::Value(*value, *form)));
     let fields = settings.fields.iter().map(|one| (one.column.clone(), Source::Field(one.field.clone())));
     let leg_fields = settings.leg_fields.iter().map(|one| (one.column.clone(), Source::LegField(one.field.clone())));
     let leg = (!settings.leg_fields.is_empty()).then(|| (settings.leg.clone(), Source::Leg));
     let has_id = settings.guard == Guard::Column;
-    let id = has_id.then(|| (settings.record_id.clone(), Source::Core(Core::Id, Unit::None)));
+    let id = has_id.then(|| (settings.record_id.clone(), Source::Value(Val::Core(Core::Id), Form::Plain)));
     let changed = (settings.changed.clone(), Source::Changed);
     let all = core.chain(fields).chain(leg_fields).chain(leg).chain(id).chain([changed]);
     all.filter(|(column, _)| !column.is_empty()).map(|(column, source)| Place { column, source }).collect()

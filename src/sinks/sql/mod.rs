@@ -22,11 +22,12 @@ use std::sync::Arc;
 
 use super::attempt::{Attempts, Render};
 
+pub use super::profile::Profile;
 pub use connection::{Connection, SQL_CHANGED_VALUES_TOTAL};
 pub use layout::names as column_names;
 pub use row::{LEGS_MAX, Rows};
 pub use schema::schema;
-pub use settings::{Dialect, Empty, Guard, Mapping, Password, Profile, Settings, Tables, Zone};
+pub use settings::{Dialect, Empty, Guard, Mapping, Password, Settings, Tables, Zone};
 
 pub use side::SIDE_TABLE_DAYS;
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::layout::{Layouts, Place, Set, Source};
 use super::settings::Settings;
 use crate::clock::Timestamp;
-use crate::record::core::{Core, Item};
-use crate::record::{Fields, Kind, LegOrder, Record, Value};
-use crate::sinks::mapping::{Round, Unit};
+use crate::record::core::Item;
+use crate::record::{Fields, LegOrder, Record, Value};
+use crate::sinks::mapping::Round;
+use crate::sinks::profile::{Form, Val};
 
 /// A value on its way to a column.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,11 +136,7 @@ impl Renderer {
 
     fn cell(&self, place: &Place, record: &Record, leg_number: usize, leg: Option<&Fields>) -> Cell {
         match &place.source {
-            Source::Core(core, unit) => self.core(*core, *unit, record),
-            Source::Time => {
-                let at = if record.kind == Kind::Cdr { record.times.answered } else { None };
-                Cell::Instant(at.unwrap_or(record.times.event))
-            }
+            Source::Value(value, form) => self.value(*value, *form, record),
             Source::Field(name) => field(&record.fields, name),
             Source::LegField(name) => leg.map_or(Cell::Absent, |leg| field(leg, name)),
             Source::Leg => Cell::Number(i64::try_from(leg_number).unwrap_or(i64::MAX)),
@@ -147,8 +144,8 @@ impl Renderer {
         }
     }
 
-    fn core(&self, core: Core, unit: Unit, record: &Record) -> Cell {
-        match core.of(record) {
+    fn value(&self, value: Val, form: Form, record: &Record) -> Cell {
+        match value.of(record) {
             None => Cell::Absent,
             Some(Item::Id(id)) => Cell::Text(id.to_string(), Escaped::No),
             Some(Item::Kind(kind)) => Cell::Text(kind.name().to_owned(), Escaped::No),
@@ -157,10 +154,10 @@ impl Renderer {
             Some(Item::Number(number)) => Cell::Number(number),
             Some(Item::Instant(at)) => Cell::Instant(at),
             Some(Item::Flag(flag)) => Cell::Number(i64::from(flag)),
-            Some(Item::Span(span)) => match unit {
-                Unit::None => Cell::Seconds(span),
-                Unit::Millis => Cell::Number(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
-                Unit::Seconds => Cell::Number(self.round.seconds(span).into()),
+            Some(Item::Span(span)) => match form {
+                Form::Millis => Cell::Number(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+                Form::Secs => Cell::Number(self.round.seconds(span).into()),
+                Form::Plain | Form::Epoch | Form::EpochMillis => Cell::Seconds(span),
             },
         }
     }
@@ -196,7 +193,9 @@ fn text_cell(octets: &[u8]) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::sql::settings::{Mapping, Profile};
+    use crate::record::Kind;
+    use crate::sinks::profile::Profile;
+    use crate::sinks::sql::settings::Mapping;
     use crate::sinks::tests::record;
 
     fn mapping(field: &str, column: &str) -> Mapping {

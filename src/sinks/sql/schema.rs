@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use super::catalogue::Table;
 use super::layout::{Layouts, Place, Set, Source};
 use super::plan::{keys, unique_index};
-use super::settings::{Dialect, Guard, Profile, Settings};
+use super::settings::{Dialect, Guard, Settings};
 use crate::accounting::SinkMode;
 use crate::record::core::Core;
+use crate::sinks::profile::{Form, Val};
 
 /// What a column of ours is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,7 +35,8 @@ pub fn schema(settings: &Settings) -> String {
     let mut made: Vec<&str> = Vec::new();
     let tables = &settings.tables;
     for (set, name) in [(Set::Acc, &tables.acc), (Set::Missed, &tables.missed), (Set::Cdr, &tables.cdr)] {
-        let is_wanted = set != Set::Cdr || settings.records == SinkMode::Cdr || settings.profile == Profile::Kamailio;
+        let has_own = settings.profile.system().columns.cdr_table.is_some();
+        let is_wanted = set != Set::Cdr || settings.records == SinkMode::Cdr || has_own;
         if is_wanted && !made.contains(&name.as_str()) {
             made.push(name);
             table(&mut text, settings, name, layouts.of(set));
@@ -57,11 +59,11 @@ fn table(text: &mut String, settings: &Settings, name: &str, places: &[Place]) {
         let kind = kind(settings, &place.source);
         lines.push(format!("    {} {}", quoted(&place.column), type_of(dialect, kind)));
         match place.source {
-            Source::Core(Core::CallId, _) => indexes.push((own("callid"), &place.column)),
-            Source::Core(Core::Event | Core::Answered, _) | Source::Time if indexes.len() < 2 => {
+            Source::Value(Val::Core(Core::CallId), _) => indexes.push((own("callid"), &place.column)),
+            Source::Value(Val::Core(Core::Event | Core::Answered) | Val::Time, _) if indexes.len() < 2 => {
                 indexes.push((own("time"), &place.column));
             }
-            Source::Core(Core::Id, _) => id = Some(&place.column),
+            Source::Value(Val::Core(Core::Id), _) => id = Some(&place.column),
             Source::Leg => leg = Some(&place.column),
             _ => {}
         }
@@ -127,20 +129,20 @@ fn side(text: &mut String, settings: &Settings) {
 }
 
 fn kind(settings: &Settings, source: &Source) -> Kind {
-    let digits = if settings.profile == Profile::Own { 3 } else { 0 };
+    let digits = settings.profile.system().columns.digits;
     match source {
-        Source::Core(core, _) => match core {
+        Source::Value(Val::Core(core), form) => match core {
             Core::Id => Kind::Id,
             Core::Method => Kind::Text(16),
             Core::Code => Kind::Text(3),
             Core::CallId => Kind::Text(255),
             Core::FromTag | Core::ToTag | Core::Reason => Kind::Text(128),
             Core::Event | Core::Created | Core::Answered | Core::Ended => Kind::Instant(digits),
-            Core::Duration if settings.profile == Profile::Kamailio => Kind::Real,
+            Core::Duration if *form == Form::Plain => Kind::Real,
             Core::Setup | Core::Duration => Kind::Number,
             _ => Kind::Text(32),
         },
-        Source::Time => Kind::Instant(digits),
+        Source::Value(Val::Time, _) => Kind::Instant(digits),
         Source::Field(_) | Source::LegField(_) | Source::Changed => Kind::Text(255),
         Source::Leg => Kind::Leg,
     }
@@ -176,6 +178,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::sinks::profile::Profile;
     use crate::sinks::sql::settings::Mapping;
 
     /// What stands above the statements of a file.
@@ -195,7 +198,7 @@ mod tests {
     #[test]
     fn the_files_that_are_shipped_are_what_the_sink_asks_for() {
         for dialect in Dialect::ALL {
-            for profile in Profile::ALL {
+            for profile in Profile::ALL.iter().copied() {
                 let settings = Settings::new(&format!("{}:a", dialect.name()), profile);
                 let want = format!("{}{}", head(dialect, profile), schema(&settings).trim_end()) + "\n";
                 let file = format!("etc/sql/{}-{}.sql", dialect.name(), profile.name());

@@ -9,6 +9,7 @@ use crate::accounting::SinkMode;
 use crate::clock::Timestamp;
 use crate::sinks::attempt;
 use crate::sinks::mapping::Style;
+use crate::sinks::profile::{Absent, Profile};
 
 /// Which database.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,33 +56,6 @@ impl Dialect {
             format!("{sign}{doubled}{sign}")
         });
         parts.collect::<Vec<_>>().join(".")
-    }
-}
-
-/// Which columns there are, and what they are called.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Profile {
-    /// Tollgate's own: what a record says, in one row.
-    #[default]
-    Own,
-    /// OpenSIPS from 2.2 on: the classic columns, `duration`, `ms_duration`, `setuptime`, `created`.
-    Opensips,
-    /// Kamailio's and OpenSER's: the classic columns alone, and `acc_cdrs` for whole calls.
-    Kamailio,
-}
-
-impl Profile {
-    /// All profiles.
-    pub const ALL: [Self; 3] = [Self::Own, Self::Opensips, Self::Kamailio];
-
-    /// Its name in the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Own => "own",
-            Self::Opensips => "opensips",
-            Self::Kamailio => "kamailio",
-        }
     }
 }
 
@@ -227,7 +201,8 @@ impl Settings {
     /// Those of a database, with all defaults of a profile.
     #[must_use]
     pub fn new(url: &str, profile: Profile) -> Self {
-        let cdr = if profile == Profile::Kamailio { "acc_cdrs" } else { "acc" };
+        let system = profile.system();
+        let cdr = system.columns.cdr_table.unwrap_or("acc");
         let tables = Tables { acc: "acc".to_owned(), missed: "missed_calls".to_owned(), cdr: cdr.to_owned() };
         let is_own = profile == Profile::Own;
         Self {
@@ -244,7 +219,7 @@ impl Settings {
             leg: "leg".to_owned(),
             changed: if is_own { "changed".to_owned() } else { String::new() },
             side_table: "tollgate_delivered".to_owned(),
-            empty: if is_own { Empty::Null } else { Empty::Text },
+            empty: if system.absent == Absent::Omitted { Empty::Null } else { Empty::Text },
             zone: Zone::utc(),
             style: Style::default(),
             delivery: attempt::Settings::default(),

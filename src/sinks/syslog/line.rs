@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
-use super::profile::{Empty, Form, LEVELS, Pair, Profile};
-use crate::record::core::{Core, Item};
+use super::words::LEVELS;
+use crate::record::core::Item;
 use crate::record::{Fields, Kind, LegOrder, Record, Value};
 use crate::sinks::mapping::Round;
+use crate::sinks::profile::{Absent, Form, Lines, Profile, Row, Val};
 
 /// How `;`, `=` and control characters in values are written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize)]
@@ -27,7 +28,7 @@ pub enum Escape {
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// Whose lines.
-    pub profile: &'static Profile,
+    pub profile: Profile,
     /// Default none.
     pub escape: Escape,
     /// The number of the level.
@@ -48,7 +49,7 @@ impl PartialEq for Layout {
     fn eq(&self, other: &Self) -> bool {
         let all = |own: &Self| {
             let lists = (own.fields.clone(), own.leg_fields.clone(), own.id_label.clone());
-            (own.profile.name, own.escape, own.level, own.leg_order, own.round, lists)
+            (own.profile, own.escape, own.level, own.leg_order, own.round, lists)
         };
         all(self) == all(other)
     }
@@ -62,8 +63,9 @@ impl Layout {
             return Vec::new();
         }
         let is_call = record.kind == Kind::Cdr;
-        let between = self.profile.between[usize::from(is_call)];
-        let head = self.head(record, between, if is_call { self.profile.call } else { self.profile.line });
+        let system = self.own();
+        let between = system.between[usize::from(is_call)];
+        let head = self.head(record, between, if is_call { system.call } else { system.line });
         let parts = self.parts(record, between);
         let id = self.id_label.as_ref().map(|label| format!("{between}{label}={}", record.id)).unwrap_or_default();
         let length = head.len() + parts.iter().map(Vec::len).sum::<usize>() + id.len();
@@ -88,16 +90,22 @@ impl Layout {
         bodies.iter().enumerate().map(line).collect()
     }
 
+    const fn own(&self) -> &'static Lines {
+        &self.profile.system().lines
+    }
+
     /// What every line begins with.
-    fn head(&self, record: &Record, between: &str, pairs: &[Pair]) -> Vec<u8> {
-        let [before, text] = self.profile.text(record.kind, &record.method, record.code);
+    fn head(&self, record: &Record, between: &str, pairs: &[Row]) -> Vec<u8> {
+        let [before, text] = self.own().text(record.kind, &record.method, record.code);
         let level = LEVELS.get(usize::from(self.level)).map_or("", |(_, _, word)| word);
         let mut head = [&before.replace("{level}", level), text].concat().into_bytes();
         let mut is_first = true;
-        for (label, core, form) in pairs {
-            let mut value = self.core(*core, *form, record);
-            if value.is_empty() && self.profile.empty == Empty::Omitted {
-                continue;
+        for (label, value, form) in pairs {
+            let mut value = self.value(*value, *form, record);
+            match self.profile.system().absent {
+                Absent::Omitted if value.is_empty() => continue,
+                Absent::Written(text) if value.is_empty() => value.extend_from_slice(text.as_bytes()),
+                Absent::Omitted | Absent::Written(_) => {}
             }
             cut(&mut value, CORE_OCTETS_MAX);
             if !std::mem::take(&mut is_first) {
@@ -110,8 +118,8 @@ impl Layout {
         head
     }
 
-    fn core(&self, core: Core, form: Form, record: &Record) -> Vec<u8> {
-        let text = match (core.of(record), form) {
+    fn value(&self, value: Val, form: Form, record: &Record) -> Vec<u8> {
+        let text = match (value.of(record), form) {
             (None, _) => String::new(),
             (Some(Item::Text(text)), _) => return self.escaped(text),
             (Some(Item::Word(word)), _) => word.to_owned(),
@@ -152,12 +160,14 @@ impl Layout {
     fn pair(&self, fields: &Fields, field: &str, label: &str, between: &str) -> Vec<u8> {
         let value = fields.iter().find(|(own, _)| own == field).map_or(&Value::Absent, |(_, value)| value);
         let text = match value {
-            Value::List(items) => Some(Cow::Owned(items.join(self.profile.join))),
+            Value::List(items) => Some(Cow::Owned(items.join(self.profile.system().join))),
             other => other.text(),
         };
-        let text = self.escaped(text.as_deref().unwrap_or_default());
-        if text.is_empty() && self.profile.empty == Empty::Omitted {
-            return Vec::new();
+        let mut text = self.escaped(text.as_deref().unwrap_or_default());
+        match self.profile.system().absent {
+            Absent::Omitted if text.is_empty() => return Vec::new(),
+            Absent::Written(other) if text.is_empty() => text.extend_from_slice(other.as_bytes()),
+            Absent::Omitted | Absent::Written(_) => {}
         }
         [between.as_bytes(), label.as_bytes(), b"=", &text].concat()
     }

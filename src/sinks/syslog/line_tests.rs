@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use super::OCTETS_MAX;
 use super::line::{Escape, Layout};
-use super::profile::{Empty, Profile, facility, level};
+use super::words::{facility, level};
 use crate::clock::Timestamp;
 use crate::record::{Kind, LegOrder, Record, Value};
 use crate::sinks::mapping::Round;
+use crate::sinks::profile::{Absent, Profile};
 use crate::sinks::tests::record;
 
 /// What stands behind the identity, by profile and flow.
 const GOLDEN: &str = include_str!("../../../tests/vectors/syslog/golden.tsv");
 
-pub(super) fn profile(name: &str) -> &'static Profile {
-    Profile::ALL.iter().find(|profile| profile.name == name).unwrap_or_else(|| panic!("no profile {name}"))
+pub(super) fn profile(name: &str) -> Profile {
+    Profile::ALL.iter().copied().find(|profile| profile.name() == name).unwrap_or_else(|| panic!("no profile {name}"))
 }
 
-pub(super) fn layout(profile: &'static Profile, fields: &[&str], leg_fields: &[&str]) -> Layout {
+pub(super) fn layout(profile: Profile, fields: &[&str], leg_fields: &[&str]) -> Layout {
     let own = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect();
     Layout {
         profile,
@@ -25,7 +26,7 @@ pub(super) fn layout(profile: &'static Profile, fields: &[&str], leg_fields: &[&
         level: 5,
         fields: own(fields),
         leg_fields: own(leg_fields),
-        leg_order: profile.leg_order,
+        leg_order: profile.system().leg_order,
         round: Round::Up,
         id_label: None,
     }
@@ -70,7 +71,7 @@ fn pairs<'l>(mut rest: &'l str, between: &str) -> Vec<(&'l str, &'l str)> {
 }
 
 /// The record that a line of a golden output is of.
-fn recorded(line: &str, profile: &Profile) -> (Record, Vec<&'static str>, bool) {
+fn recorded(line: &str, profile: Profile) -> (Record, Vec<&'static str>, bool) {
     let (prefix, body) = match line.find("timestamp=").or(line.find("created=")).or(line.find("start_time=")) {
         Some(at) => line.split_at(at),
         None => panic!("no values in {line}"),
@@ -86,7 +87,7 @@ fn recorded(line: &str, profile: &Profile) -> (Record, Vec<&'static str>, bool) 
     (own.times.event, own.times.created, own.times.answered, own.times.ended) = (at, at, Some(at), Some(at));
     (own.times.setup, own.times.duration) = (Some(Duration::from_millis(900)), None);
     let (mut fields, mut has_legs) = (Vec::new(), false);
-    let between = if kind == Kind::Cdr { profile.between[1] } else { profile.between[0] };
+    let between = if kind == Kind::Cdr { profile.system().lines.between[1] } else { profile.system().lines.between[0] };
     for (label, value) in pairs(body, between) {
         let octets = value.as_bytes().to_vec();
         match label {
@@ -96,7 +97,7 @@ fn recorded(line: &str, profile: &Profile) -> (Record, Vec<&'static str>, bool) 
             "call_id" => own.call_id = octets,
             "reason" => own.reason = octets,
             "code" => own.code = value.parse().unwrap_or(0),
-            "duration" if !value.contains('.') && kind == Kind::Cdr && profile.name == "kamailio" => {
+            "duration" if !value.contains('.') && kind == Kind::Cdr && profile.name() == "kamailio" => {
                 own.times.duration = Some(Duration::ZERO);
             }
             "duration" if value.contains('.') => own.times.duration = Some(seconds(value)),
@@ -123,7 +124,7 @@ fn recorded(line: &str, profile: &Profile) -> (Record, Vec<&'static str>, bool) 
             }
         }
     }
-    if profile.leg_order == LegOrder::NewestFirst {
+    if profile.system().leg_order == LegOrder::NewestFirst {
         own.legs.reverse();
     }
     (own, fields, has_legs)
@@ -175,7 +176,7 @@ fn what_says_nothing_is_left_out_of_our_own_lines() {
         own.id
     );
     assert_eq!(lines, [want.into_bytes()]);
-    assert_eq!(profile("own").empty, Empty::Omitted);
+    assert_eq!(profile("own").system().absent, Absent::Omitted);
     for kind in [Kind::On, Kind::Off] {
         assert!(layout(profile("own"), &[], &[]).lines(&record(kind), OCTETS_MAX).is_empty(), "{kind:?}");
     }

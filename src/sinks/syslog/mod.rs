@@ -1,6 +1,6 @@
 //! Records as lines of syslog: to the local log, to journald with fields, or over the network (RFC 5424 to 5426, RFC 6587).
 //!
-//! [`profile`] says what a line of each system says, [`mod@line`] makes it of a record, [`frame`] puts a header before it, and
+//! [`profile`](super::profile) says what a line of each system says, [`mod@line`] makes it of a record, [`frame`] puts a header before it, and
 //! [`link`] sends it. No receiver acknowledges a line: see [`link`] for what *handed over* and *written* are worth.
 
 pub mod frame;
@@ -9,9 +9,9 @@ pub mod line;
 #[cfg(test)]
 mod line_tests;
 pub mod link;
-pub mod profile;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 use jiff::tz::TimeZone;
 

@@ -25,7 +25,8 @@ use crate::dictionary::Type;
 use crate::radius::client::{self as machine, MessageAuthenticator, ServerSettings};
 use crate::radius::packet::VALUE_OCTETS_MAX;
 use crate::sinks::kind::Kind;
-use crate::sinks::radius::{NamedServer, Profile, SessionId, Settings};
+use crate::sinks::profile::Profile;
+use crate::sinks::radius::{NamedServer, SessionId, Settings};
 use crate::units::{Count, Millis, Secs};
 
 impl Table for RadiusTable {
@@ -58,14 +59,14 @@ const DEBUG: &str = ",tollgate::radius=debug,tollgate::sinks::radius=debug";
 /// Settings of one sink; `None` when too much is missing to say more.
 fn settings(table: &RadiusTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<Settings> {
     let Site { base, fields, .. } = *site;
-    let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
+    let profile = profile(table.profile.as_ref(), profiles(), Profile::name, check);
     let unknown = table.unknown_keywords.unwrap_or_default();
     let load = |path: &Path| client::load(path, unknown, &mut client::System);
     let client = client_file("radius", site, table.config.as_ref(), load, check);
     check.findings.extend(client.iter().flat_map(|client| client.warnings.iter().cloned()));
     let named = |client: &RadiusClient| Some((client.dictionary.clone()?, client.keywords.place("dictionary")));
     let named = client.iter().filter_map(named).collect();
-    let dictionary = dictionary(profile.unwrap_or_default().name(), named, table.dictionary.as_ref(), base, check)?;
+    let dictionary = dictionary(builtin(profile.unwrap_or_default()), named, table.dictionary.as_ref(), base, check)?;
     let mut settings = Settings::of_profile(profile?, Arc::new(dictionary));
     settings.fields = mappings(Of::Record, &table.fields, &fields.record, &settings.dictionary, check);
     settings.leg_fields = mappings(Of::Leg, &table.leg_fields, &fields.leg, &settings.dictionary, check);
@@ -83,6 +84,16 @@ fn settings(table: &RadiusTable, site: &Site<'_>, check: &mut Check<'_>) -> Opti
     settings.debug = client.debug > 0;
     settings.client = client_settings(table, &client, check);
     can_be_carried.then_some(settings)
+}
+
+/// The profiles of systems that have a RADIUS backend.
+fn profiles() -> impl Iterator<Item = Profile> + Clone {
+    Profile::ALL.iter().copied().filter(|profile| profile.system().attributes.is_some())
+}
+
+/// The dictionary that comes with a profile.
+fn builtin(profile: Profile) -> &'static str {
+    profile.system().attributes.as_ref().map_or("", |attributes| attributes.dictionary)
 }
 
 /// The User-Name of Accounting-On and Accounting-Off, without which radsecproxy passes neither on.

@@ -40,7 +40,7 @@ impl Table for SqlTable {
 
 /// Settings of one sink; `None` when too much is missing to say more.
 fn settings(table: &SqlTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<Settings> {
-    let profile = profile(table.profile.as_ref(), Profile::ALL, Profile::name, check);
+    let profile = profile(table.profile.as_ref(), Profile::ALL.iter().copied(), Profile::name, check);
     let url = url(table, site, check)?;
     let mut settings = Settings::new(&url, profile?);
     settings.records = table.records();
@@ -138,7 +138,7 @@ fn tables(table: &SqlTable, settings: &mut Settings, check: &mut Check<'_>) {
         }
     };
     name(&table.table, &mut settings.tables.acc);
-    if settings.profile != Profile::Kamailio {
+    if settings.profile.system().columns.cdr_table.is_none() {
         settings.tables.cdr.clone_from(&settings.tables.acc);
     }
     name(&table.missed_table, &mut settings.tables.missed);

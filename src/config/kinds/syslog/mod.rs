@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use self::table::SyslogTable;
 use super::carriers::{FieldList, is_field};
+use super::client_file::profile;
 use super::{Needs, Site, Table};
 use crate::accounting::SinkMode;
 use crate::causes::chain_text;
@@ -20,10 +21,11 @@ use crate::config::schema::Switch;
 use crate::net::tls::{ClientFiles, ClientTls, Identity, NameCheck, Roots, server_name};
 use crate::sinks::kind::Kind;
 use crate::sinks::mapping::{Round, Unmapped};
+use crate::sinks::profile::Profile;
 use crate::sinks::syslog::frame::{Format, Header};
 use crate::sinks::syslog::line::{Escape, Layout};
 use crate::sinks::syslog::link::Receiver;
-use crate::sinks::syslog::profile::{FACILITIES, LEVELS, Profile, facility, level};
+use crate::sinks::syslog::words::{FACILITIES, LEVELS, facility, level};
 use crate::sinks::syslog::{OCTETS_MAX, Settings};
 use crate::units::Count;
 
@@ -34,7 +36,7 @@ impl Table for SyslogTable {
 
     fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<(Arc<dyn Kind>, Needs)> {
         let receiver = receiver(self, site, check);
-        let profile = profile(self.profile.as_ref(), check);
+        let profile = profile(self.profile.as_ref(), Profile::ALL.iter().copied(), Profile::name, check);
         let level =
             self.level.as_ref().map_or(Some(NOTICE), |word| word_of("level", word, level(word), &levels(), check));
         let names: Vec<_> = FACILITIES.iter().map(|(_, name)| *name).collect();
@@ -42,7 +44,7 @@ impl Table for SyslogTable {
         let facility =
             self.facility.as_ref().map_or(Some(DAEMON), |word| word_of("facility", word, number(word), &names, check));
         let (receiver, profile, level, facility) = (receiver?, profile?, level?, facility?);
-        let identity = name(self.identity.as_ref(), profile.identity, "identity", check);
+        let identity = name(self.identity.as_ref(), profile.system().lines.identity, "identity", check);
         let is_local = matches!(receiver, Receiver::Local(_) | Receiver::Journal(_));
         let host = if is_local { String::new() } else { name(self.host.as_ref(), &host_name(), "host", check) };
         let mut layout = Layout {
@@ -51,7 +53,7 @@ impl Table for SyslogTable {
             level,
             fields: labels(&self.fields, self.unmapped, &site.fields.record, "accounting.fields", check),
             leg_fields: labels(&self.leg_fields, self.unmapped, &site.fields.leg, "accounting.leg_fields", check),
-            leg_order: profile.leg_order,
+            leg_order: profile.system().leg_order,
             round: Round::default(),
             id_label: self.record_id_label.as_ref().map(|label| label.value.clone()).filter(|label| !label.is_empty()),
         };
@@ -91,16 +93,6 @@ fn word_of(option: &str, given: &At<String>, number: Option<u8>, known: &[&str],
         check.error_hint(given.place, format_args!("unknown {option} `{}`", given.value), hint);
     }
     number
-}
-
-fn profile(given: Option<&At<String>>, check: &mut Check<'_>) -> Option<&'static Profile> {
-    let Some(given) = given else { return Profile::ALL.first() };
-    let found = Profile::ALL.iter().find(|profile| profile.name == given.value);
-    if found.is_none() {
-        let known = Profile::ALL.iter().map(|profile| profile.name);
-        check.error_hint(given.place, format_args!("unknown profile `{}`", given.value), suggestion(given, known));
-    }
-    found
 }
 
 /// A name that a header has room for: printable, without what ends it.

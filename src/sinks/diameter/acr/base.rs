@@ -6,19 +6,20 @@ use super::{Message, Renderer, event, value_of};
 use crate::diameter::code::{self, record_type};
 use crate::record::{Kind, is_internal};
 use crate::sinks::mapping::{self, Manner, Need, Place, Target as _};
+use crate::sinks::profile;
 
 /// Service-Type (RFC 7155 §4.4.1).
 pub(super) const SERVICE_TYPE: u32 = 6;
 
 /// The AVPs of the core values; there are none on Rf, where they have their own places.
 pub(super) fn core(settings: &Settings, finder: &mut Finder<'_>) -> Vec<Place<Target>> {
-    let (profile, space) = match settings.profile {
+    let (system, space) = match settings.profile {
         _ if settings.application == Application::Rf => return Vec::new(),
         Profile::None => return Vec::new(),
-        Profile::Own => (mapping::OWN, ""),
+        Profile::Own => (profile::Profile::Own, ""),
         // It keeps RFC 4740's and 3GPP's SIP-Method away.
-        Profile::Opensips => (mapping::OPENSIPS, "0:"),
-        Profile::Openser => (mapping::OPENSER, "0:"),
+        Profile::Opensips => (profile::Profile::Opensips, "0:"),
+        Profile::Openser => (profile::Profile::Openser, "0:"),
     };
     let purpose = format!("the profile `{}`", settings.profile.name());
     let find = |name: &str, need| match need {
@@ -26,7 +27,8 @@ pub(super) fn core(settings: &Settings, finder: &mut Finder<'_>) -> Vec<Place<Ta
         Need::Optional => finder.optional(&format!("{space}{name}")),
     };
     // A method stands behind the texts even where it is one.
-    profile.places(find, |_| false)
+    let attributes = system.system().attributes.as_ref();
+    attributes.map_or_else(Vec::new, |attributes| attributes.places(find, |_| false))
 }
 
 impl Renderer {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::settings::{Columns, FieldMapping, Legs, Profile, SessionId, Settings};
+use super::super::settings::{Columns, FieldMapping, Legs, SessionId, Settings};
 use super::*;
 use crate::dictionary::{Builder, Dictionary};
 use crate::record::{LegOrder, Value};
+use crate::sinks::profile::Profile;
 use crate::sinks::tests::record;
 
 const NAS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));

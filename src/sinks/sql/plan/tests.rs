@@ -1,11 +1,12 @@
 //! Tables as a catalogue gives them, and what follows.
 
 use super::*;
+use crate::sinks::profile::Profile;
 use crate::sinks::sql::catalogue::Unique;
 use crate::sinks::sql::failure::Class;
 use crate::sinks::sql::layout::{Layouts, Set};
 use crate::sinks::sql::row::Escaped;
-use crate::sinks::sql::settings::{Empty, Mapping, Profile};
+use crate::sinks::sql::settings::{Empty, Mapping};
 
 fn column(name: &str, kind: Type) -> Column {
     Column {

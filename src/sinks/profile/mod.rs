@@ -1,0 +1,205 @@
+//! What each system writes, as tables of data that every kind of sink reads: the texts and labels of its lines, its columns,
+//! its attributes, the order of legs, what joins several values and what stands for none. A further system is a file here
+//! and a row of [`Profile::ALL`].
+//!
+//! The tables are the proxies' own, octet for octet, but for what is a fault of them: [`System::differs`] says where.
+
+mod kamailio;
+mod openser;
+mod opensips;
+mod own;
+pub mod value;
+
+use crate::record::{Kind, LegOrder};
+
+pub use value::{Form, Val};
+
+/// Whose records they look like.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Profile {
+    /// Tollgate's own: everything that a record says.
+    #[default]
+    Own,
+    /// Kamailio 3 to 6.
+    Kamailio,
+    /// OpenSIPS from 2.3 on.
+    Opensips,
+    /// OpenSIPS 2.2, the first one with `do_accounting`.
+    Opensips22,
+    /// OpenSER 1.2 and 1.3, and OpenSIPS 1.4.
+    Openser,
+}
+
+impl Profile {
+    /// All of them, the default first.
+    pub const ALL: &'static [Self] = &[Self::Own, Self::Kamailio, Self::Opensips, Self::Opensips22, Self::Openser];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.system().name
+    }
+
+    /// Its tables.
+    #[must_use]
+    pub const fn system(self) -> &'static System {
+        match self {
+            Self::Own => &own::SYSTEM,
+            Self::Kamailio => &kamailio::SYSTEM,
+            Self::Opensips => &opensips::SYSTEM,
+            Self::Opensips22 => &opensips::SYSTEM_2_2,
+            Self::Openser => &openser::SYSTEM,
+        }
+    }
+
+    /// Whether it imitates a proxy's accounting module.
+    #[must_use]
+    pub const fn is_classic(self) -> bool {
+        !matches!(self, Self::Own)
+    }
+}
+
+/// A value under a name, in a form: the label of a line, a column, an attribute.
+pub type Row = (&'static str, Val, Form);
+
+/// All that one system writes.
+#[derive(Debug)]
+pub struct System {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// Its lines.
+    pub lines: Lines,
+    /// Its rows in a database.
+    pub columns: Columns,
+    /// Its attributes; `None`: it has no RADIUS backend.
+    pub attributes: Option<Attributes>,
+    /// Order of the legs.
+    pub leg_order: LegOrder,
+    /// What stands between values of a list.
+    pub join: &'static [u8],
+    /// What stands for a text that is not there.
+    pub absent: Absent,
+}
+
+/// What stands for a text that is not there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Absent {
+    /// Nothing: its label, or the attribute, is left out, and a column gets NULL.
+    Omitted,
+    /// This text.
+    Written(&'static str),
+}
+
+/// Lines of a log.
+#[derive(Debug)]
+pub struct Lines {
+    /// Who the lines say that they are of.
+    pub identity: &'static str,
+    /// What stands before the text of a line; `{level}` is the level's word.
+    pub before: &'static str,
+    /// The same for a whole call.
+    pub before_call: &'static str,
+    /// The texts.
+    pub texts: Texts,
+    /// Values of a line.
+    pub line: &'static [Row],
+    /// Values of a whole call.
+    pub call: &'static [Row],
+    /// What stands between two values, and in a line of a whole call.
+    pub between: [&'static str; 2],
+}
+
+/// Texts of a line by what the record states.
+#[derive(Clone, Copy, Debug)]
+pub struct Texts {
+    /// A transaction that was answered, or failed.
+    pub answered: &'static str,
+    /// An attempt that failed.
+    pub missed: &'static str,
+    /// An ACK.
+    pub acknowledged: &'static str,
+    /// A manual entry.
+    pub accounted: &'static str,
+    /// A whole call.
+    pub ended: &'static str,
+}
+
+impl Lines {
+    /// What stands before the values of a record.
+    #[must_use]
+    pub fn text(&self, kind: Kind, method: &[u8], code: u16) -> [&'static str; 2] {
+        let text = match kind {
+            Kind::Cdr => return [self.before_call, self.texts.ended],
+            Kind::Missed => self.texts.missed,
+            Kind::Event if method == b"ACK" => self.texts.acknowledged,
+            Kind::Event if code == 0 => self.texts.accounted,
+            _ => self.texts.answered,
+        };
+        [self.before, text]
+    }
+}
+
+/// The columns of the tables.
+#[derive(Debug)]
+pub struct Columns {
+    /// Of all records but the next two.
+    pub acc: &'static [&'static [Row]],
+    /// Of missed calls.
+    pub missed: &'static [&'static [Row]],
+    /// Of whole calls.
+    pub cdr: &'static [&'static [Row]],
+    /// The table of whole calls; `None`: that of all records.
+    pub cdr_table: Option<&'static str>,
+    /// Digits behind the second that an instant has.
+    pub digits: u8,
+}
+
+/// The attributes of a RADIUS server, and AVPs of a Diameter server.
+#[derive(Debug)]
+pub struct Attributes {
+    /// The built-in dictionary that has their numbers; empty: the standard one.
+    pub dictionary: &'static str,
+    /// Those that have to be there.
+    pub needed: &'static [Row],
+    /// Those that are used if the dictionary has them.
+    pub known: &'static [Row],
+}
+
+/// The texts that all of the proxies have.
+const TEXTS: Texts = Texts {
+    answered: "ACC: transaction answered: ",
+    missed: "ACC: call missed: ",
+    acknowledged: "ACC: request acknowledged: ",
+    accounted: "ACC: request accounted: ",
+    ended: "ACC: call ended: ",
+};
+
+/// The columns that all have from OpenSER 1.2 on.
+const CLASSIC_COLUMNS: &[Row] = &[
+    ("method", Val::METHOD, Form::Plain),
+    ("from_tag", Val::FROM_TAG, Form::Plain),
+    ("to_tag", Val::TO_TAG, Form::Plain),
+    ("callid", Val::CALL_ID, Form::Plain),
+    ("sip_code", Val::CODE, Form::Plain),
+    ("sip_reason", Val::REASON, Form::Plain),
+    ("time", Val::Time, Form::Plain),
+];
+
+/// The values of their lines, but for when it was.
+const CLASSIC_LINE: &[Row] = &[
+    ("timestamp", Val::EVENT, Form::Epoch),
+    ("method", Val::METHOD, Form::Plain),
+    ("from_tag", Val::FROM_TAG, Form::Plain),
+    ("to_tag", Val::TO_TAG, Form::Plain),
+    ("call_id", Val::CALL_ID, Form::Plain),
+    ("code", Val::CODE, Form::Plain),
+    ("reason", Val::REASON, Form::Plain),
+];
+
+/// Their attributes.
+const CLASSIC_ATTRIBUTES: &[Row] = &[
+    ("Sip-Response-Code", Val::CODE, Form::Plain),
+    ("Sip-Method", Val::METHOD, Form::Plain),
+    ("Sip-From-Tag", Val::FROM_TAG, Form::Plain),
+    ("Sip-To-Tag", Val::TO_TAG, Form::Plain),
+];

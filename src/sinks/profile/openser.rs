@@ -1,0 +1,36 @@
+//! OpenSER 1.2 and 1.3, and OpenSIPS 1.4, which calls itself `opensips`.
+
+use super::opensips::CALL;
+use super::{
+    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, Lines, System, TEXTS, Val,
+};
+use crate::record::LegOrder;
+use crate::record::core::Core;
+
+pub(super) const SYSTEM: System = System {
+    name: "openser",
+    lines: Lines {
+        identity: "openser",
+        before: "",
+        before_call: "",
+        texts: TEXTS,
+        line: CLASSIC_LINE,
+        call: CALL,
+        between: [";", ";"],
+    },
+    columns: Columns {
+        acc: &[CLASSIC_COLUMNS],
+        missed: &[CLASSIC_COLUMNS],
+        cdr: &[CLASSIC_COLUMNS],
+        cdr_table: None,
+        digits: 0,
+    },
+    attributes: Some(Attributes {
+        dictionary: "openser",
+        needed: CLASSIC_ATTRIBUTES,
+        known: &[("Sip-CSeq", Val::Core(Core::Cseq), Form::Plain)],
+    }),
+    leg_order: LegOrder::NewestFirst,
+    join: b", ",
+    absent: Absent::Written(""),
+};

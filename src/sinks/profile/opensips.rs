@@ -1,0 +1,93 @@
+//! OpenSIPS: as of 4.0, and 2.2, the generation of the `do_accounting` README.
+
+use super::{
+    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, Lines, Row, System, TEXTS,
+    Val,
+};
+use crate::record::LegOrder;
+
+pub(super) const SYSTEM: System = System {
+    name: "opensips",
+    lines: Lines {
+        identity: "opensips",
+        before: "{level}:",
+        before_call: "{level}:",
+        texts: TEXTS,
+        line: LINE,
+        call: CALL,
+        between: [";", ";"],
+    },
+    columns: Columns {
+        acc: &[CLASSIC_COLUMNS, SETUP, DURATION],
+        missed: &[CLASSIC_COLUMNS, SETUP],
+        cdr: &[CLASSIC_COLUMNS, SETUP, DURATION],
+        cdr_table: None,
+        digits: 0,
+    },
+    attributes: Some(ATTRIBUTES),
+    leg_order: LegOrder::OldestFirst,
+    join: b", ",
+    absent: Absent::Written(""),
+};
+
+pub(super) const SYSTEM_2_2: System = System {
+    name: "opensips-2.2",
+    lines: Lines {
+        identity: "opensips",
+        before: "",
+        before_call: "",
+        texts: TEXTS,
+        line: CLASSIC_LINE,
+        call: CALL,
+        between: [";", ";"],
+    },
+    columns: SYSTEM.columns,
+    attributes: None,
+    leg_order: LegOrder::NewestFirst,
+    join: b", ",
+    absent: Absent::Written(""),
+};
+
+const LINE: &[Row] = &[
+    ("timestamp", Val::EVENT, Form::Epoch),
+    ("created", Val::CREATED, Form::Epoch),
+    ("setuptime", Val::SETUP, Form::Secs),
+    ("method", Val::METHOD, Form::Plain),
+    ("from_tag", Val::FROM_TAG, Form::Plain),
+    ("to_tag", Val::TO_TAG, Form::Plain),
+    ("call_id", Val::CALL_ID, Form::Plain),
+    ("code", Val::CODE, Form::Plain),
+    ("reason", Val::REASON, Form::Plain),
+];
+
+pub(super) const CALL: &[Row] = &[
+    ("created", Val::CREATED, Form::Epoch),
+    ("call_start_time", Val::ANSWERED, Form::Epoch),
+    ("duration", Val::DURATION, Form::Secs),
+    ("ms_duration", Val::DURATION, Form::Millis),
+    ("setuptime", Val::SETUP, Form::Secs),
+    ("method", Val::METHOD, Form::Plain),
+    ("from_tag", Val::FROM_TAG, Form::Plain),
+    ("to_tag", Val::TO_TAG, Form::Plain),
+    ("call_id", Val::CALL_ID, Form::Plain),
+    ("code", Val::CODE, Form::Plain),
+    ("reason", Val::REASON, Form::Plain),
+];
+
+/// In both tables.
+const SETUP: &[Row] = &[("setuptime", Val::SETUP, Form::Secs), ("created", Val::CREATED, Form::Plain)];
+
+/// In `acc` alone.
+const DURATION: &[Row] = &[("duration", Val::DURATION, Form::Secs), ("ms_duration", Val::DURATION, Form::Millis)];
+
+/// The spans where the dictionary has them.
+const ATTRIBUTES: Attributes = Attributes {
+    dictionary: "opensips",
+    needed: CLASSIC_ATTRIBUTES,
+    known: &[
+        ("Sip-Call-Created", Val::CREATED, Form::Plain),
+        ("Sip-Call-MSDuration", Val::DURATION, Form::Millis),
+        ("Sip-Call-Setuptime", Val::SETUP, Form::Secs),
+        ("Sip-Call-Duration", Val::DURATION, Form::Secs),
+    ],
+};
