@@ -198,19 +198,26 @@ fn push_rfc_3339(at: Timestamp, out: &mut Vec<u8>) {
     }
 }
 
+/// The numbers below 100 in two digits.
+const PAIRS: [[u8; 2]; 100] = {
+    let (mut pairs, mut number) = ([[b'0'; 2]; 100], 0);
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// An instant as RFC 3339 in UTC with milliseconds; `None` outside the years 0 to 9999.
 #[must_use]
 pub fn rfc_3339(at: Timestamp) -> Option<[u8; 24]> {
-    const DAY: i64 = 86_400;
-    /// From 0000-03-01 to 1970-01-01.
-    const DAYS_TO_1970: i64 = 719_468;
-    /// An era has 400 years (proleptic Gregorian calendar), which begin with March; one is added, so that none is
-    /// negative.
+    /// An era has 400 years (proleptic Gregorian calendar), which begin with March.
     const ERA_DAYS: u32 = 146_097;
-    let days = at.secs().div_euclid(DAY) + DAYS_TO_1970 + i64::from(ERA_DAYS);
-    let days = u32::try_from(days).ok()?;
-    let secs = u32::try_from(at.secs().rem_euclid(DAY)).ok()?;
-    let millis = u32::try_from(at.0.rem_euclid(1_000_000) / 1_000).ok()?;
+    /// From 0000-03-01 to 1970-01-01, and an era more, so that all is counted without signs.
+    const MICROS_TO_1970: i64 = (719_468 + ERA_DAYS as i64) * 86_400 * 1_000_000;
+    let micros = u64::try_from(at.0.checked_add(MICROS_TO_1970)?).ok()?;
+    let (secs, millis) = (micros / 1_000_000, (micros % 1_000_000) as u32 / 1_000);
+    let (days, secs) = (u32::try_from(secs / 86_400).ok()?, (secs % 86_400) as u32);
     let (era, day) = (days / ERA_DAYS, days % ERA_DAYS);
     let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
@@ -222,19 +229,15 @@ pub fn rfc_3339(at: Timestamp) -> Option<[u8; 24]> {
         return None;
     }
     let mut text = *b"0000-00-00T00:00:00.000Z";
-    for (place, number) in [
-        (0, year / 100),
-        (2, year % 100),
-        (5, month),
-        (8, day),
-        (11, secs / 3_600),
-        (14, secs / 60 % 60),
-        (17, secs % 60),
-        (20, millis / 10),
-    ] {
-        text[place] += (number / 10) as u8;
-        text[place + 1] += (number % 10) as u8;
-    }
+    let mut put = |place: usize, number: u32| text[place..place + 2].copy_from_slice(&PAIRS[number.min(99) as usize]);
+    put(0, year / 100);
+    put(2, year % 100);
+    put(5, month);
+    put(8, day);
+    put(11, secs / 3_600);
+    put(14, secs / 60 % 60);
+    put(17, secs % 60);
+    put(20, millis / 10);
     text[22] += (millis % 10) as u8;
     Some(text)
 }
