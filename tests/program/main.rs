@@ -12,6 +12,7 @@ mod descriptors;
 mod files;
 mod frozen;
 mod full_disk;
+mod golden;
 mod main_job;
 mod reload;
 mod service;

@@ -484,12 +484,18 @@ fn every_file_of_tests_is_compiled() {
     for (folder, names_them) in
         test_binaries().iter().map(|path| (path.as_path(), "main.rs")).chain([(Path::new("tests/support"), "mod.rs")])
     {
-        let list = fs::read_to_string(root.join(folder).join(names_them)).expect("a source is UTF-8");
-        for source in sources(&folder.to_string_lossy()) {
-            let name = source.path.file_stem().expect("it ends in .rs").to_string_lossy().into_owned();
+        for source in sources(&folder.to_string_lossy()).iter().map(|source| source.path.as_path()) {
+            // A folder's own file is named one folder above.
+            let (module, place) = match source.parent() {
+                Some(parent) if source.ends_with("mod.rs") && parent != folder => (parent, parent.parent()),
+                parent => (source, parent),
+            };
+            let names_them = if place == Some(folder) { names_them } else { "mod.rs" };
+            let list = fs::read_to_string(root.join(place.expect("a folder")).join(names_them)).unwrap_or_default();
+            let name = module.file_stem().expect("it has a name").to_string_lossy();
             let is_named = list.lines().any(|line| line.trim_start_matches("pub ") == format!("mod {name};"));
-            if !is_named && !source.path.ends_with(names_them) {
-                forgotten.push(format!("{} has no `mod {name};` in {names_them}", source.path.display()));
+            if !is_named && !(place == Some(folder) && source.ends_with(names_them)) {
+                forgotten.push(format!("{} has no `mod {name};` in {names_them}", source.display()));
             }
         }
     }
