@@ -2,6 +2,7 @@
 //! through, and what comes out is compared with what that system wrote. What differs stands in
 //! `tests/golden/differences.toml` with its reason, and nothing else there.
 
+mod flow;
 mod text;
 
 use std::fs;
