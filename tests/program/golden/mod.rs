@@ -3,6 +3,7 @@
 //! `tests/golden/differences.toml` with its reason, and nothing else there.
 
 mod flow;
+mod setup;
 mod text;
 
 use std::fs;

@@ -1,0 +1,425 @@
+//! From the settings of a flow to a configuration of the gateway that plays it for several systems at once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::flow::{Backend, Rounds, Script, Settings, World};
+
+/// What the gateway is to be for one system.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The system.
+    pub system: String,
+    /// What decides for all sinks of a gateway: systems with the same can be played together.
+    pub behaviour: Behaviour,
+    /// Its sinks.
+    pub sinks: Vec<Sink>,
+    /// Whose tables its database has.
+    schema: String,
+    /// The sinks that each route of the behaviour accounts to.
+    on: Vec<Vec<String>>,
+}
+
+/// What decides for all sinks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Behaviour {
+    /// Options of `[accounting]`.
+    accounting: Table,
+    /// Options of each route but its sinks.
+    routes: Vec<Table>,
+}
+
+/// A sink of a system.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    /// Its name, which is its own in the whole configuration.
+    pub name: String,
+    /// Its kind.
+    pub backend: Backend,
+    /// Its options but the receiver and the fields.
+    options: Table,
+    /// Templates with their labels, columns or attributes.
+    fields: Vec<(String, String)>,
+    /// The same of legs, by the name of the variable.
+    legs: Vec<(String, String)>,
+}
+
+/// Where the sinks of a system deliver to.
+pub struct Places<'p> {
+    /// A socket of syslog.
+    pub syslog: &'p Path,
+    /// URL of a database.
+    pub sql: &'p str,
+    /// Client file of RADIUS.
+    pub radius: &'p Path,
+}
+
+fn text(value: impl Into<String>) -> Value {
+    Value::String(value.into())
+}
+
+fn texts<S: Into<String>>(values: impl IntoIterator<Item = S>) -> Value {
+    Value::Array(values.into_iter().map(text).collect())
+}
+
+/// The systems with their sinks, from `systems.toml`.
+pub struct Systems(Table);
+
+impl Systems {
+    /// Reads them.
+    pub fn read(file: &str) -> Self {
+        Self(file.parse().expect("systems.toml is TOML"))
+    }
+
+    /// Their names.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    fn of(&self, system: &str) -> &Table {
+        let table = self.0[system].as_table().expect("a table for each system");
+        table.get("like").and_then(Value::as_str).map_or(table, |other| self.of(other))
+    }
+
+    /// The plan of a system for a flow.
+    ///
+    /// # Errors
+    /// Why the gateway cannot play it.
+    pub fn plan(&self, system: &str, flow: &str, exchange: &str) -> Result<Plan, String> {
+        let own = self.of(system);
+        let world = own["world"].as_str().expect("a world");
+        let whose = match world {
+            "opensips" => World::Opensips,
+            "opensips-2.2" => World::Opensips22,
+            _ => World::Kamailio,
+        };
+        let settings = Settings::read(flow, whose).ok_or("no settings for it")?;
+        let settings = if world == "old" { settings.old() } else { settings };
+        let mut plan = Plan {
+            system: system.to_owned(),
+            behaviour: Behaviour::default(),
+            sinks: Vec::new(),
+            schema: own["tables"].as_str().expect("whose tables").to_owned(),
+            on: Vec::new(),
+        };
+        plan.behaviour.accounting = accounting(own, &settings);
+        let rounds = settings.rounds();
+        for user in settings.users().into_iter().map(Some).chain([None]) {
+            let script = settings.script(user.as_deref().unwrap_or_default())?;
+            let mut route = route(&rounds, &script, exchange, own, &settings);
+            if let Some(user) = &user {
+                route.insert("match".to_owned(), Table::from_iter([("user".to_owned(), text(user))]).into());
+            }
+            if let Some(lifetime) = script.lifetime.as_deref().or(settings.param("dialog.default_timeout")) {
+                let lifetime = lifetime.parse().map_err(|_| format!("a lifetime of {lifetime}"))?;
+                plan.behaviour.accounting.insert("lifetime_s".to_owned(), Value::Integer(lifetime));
+            }
+            let (flags, on) = plan.marks(own, &settings, &script)?;
+            let account = Table::from_iter([("flags".to_owned(), texts(flags))]);
+            route.insert("account".to_owned(), account.into());
+            plan.behaviour.routes.push(route);
+            plan.on.push(on);
+        }
+        Ok(plan)
+    }
+}
+
+impl Plan {
+    /// The flags of a request, and its sinks, which are made.
+    fn marks(
+        &mut self,
+        own: &Table,
+        settings: &Settings,
+        script: &Script,
+    ) -> Result<(Vec<&'static str>, Vec<String>), String> {
+        let has = |backend: &Backend| own.contains_key(section(*backend));
+        let all = |mark| script.marked(mark).into_iter().filter(has).collect::<Vec<_>>();
+        let (plain, missed, failed) = (all("plain"), all("missed"), all("failed"));
+        if !missed.is_empty() && missed != plain {
+            return Err("marks of a single backend, which only a script sets".to_owned());
+        }
+        let mut flags = Vec::new();
+        flags.extend((!missed.is_empty()).then_some("missed"));
+        flags.extend((!failed.is_empty()).then_some("failed"));
+        let is_cdr = !script.marked("cdr").is_empty();
+        let mut on = Vec::new();
+        for backend in plain {
+            on.push(self.sink(own, settings, script, backend, is_cdr));
+        }
+        if settings.param("acc.cdr_enable") == Some("1") {
+            for backend in [Backend::Log, Backend::Db].iter().filter(|backend| has(backend)) {
+                on.push(self.sink(own, settings, script, *backend, true));
+            }
+        }
+        Ok((flags, on))
+    }
+
+    /// The sink of a backend for such records; made when it is the first time.
+    fn sink(&mut self, own: &Table, settings: &Settings, script: &Script, backend: Backend, is_cdr: bool) -> String {
+        let table = script.table.clone().filter(|_| backend == Backend::Db);
+        let mut name = format!("{}-{}", section(backend), self.system.replace('.', "-"));
+        for part in [is_cdr.then_some("cdr"), table.as_deref()].into_iter().flatten() {
+            name.push('-');
+            name.push_str(&part.replace('_', "-"));
+        }
+        if self.sinks.iter().any(|sink| sink.name == name) {
+            return name;
+        }
+        let mut options = own[section(backend)].as_table().expect("options of a sink").clone();
+        options.insert("records".to_owned(), text(if is_cdr { "cdr" } else { "transactions" }));
+        if backend == Backend::Aaa {
+            for none in ["record_id_attribute", "shortened_attribute"] {
+                options.entry(none).or_insert_with(|| text(""));
+            }
+            options.insert("accounting_on".to_owned(), text("never"));
+        }
+        if let Some(table) = &table {
+            options.insert("table".to_owned(), text(table));
+            options.insert("cdr_table".to_owned(), text(table));
+        }
+        let fields = extras(settings, script, backend, is_cdr);
+        if backend == Backend::Db && fields.iter().any(|(_, label)| label == "callid") {
+            // A whole call of Kamailio has the Call-ID only as an extra.
+            options.insert("columns".to_owned(), Table::from_iter([("callid".to_owned(), text(""))]).into());
+            // The unique index of the other tables may be of legs, which it has not.
+            options.insert("guard".to_owned(), text("none"));
+        }
+        // Whole calls of Kamailio have no legs.
+        let legs =
+            if is_cdr && settings.param("acc.cdr_enable").is_some() { Vec::new() } else { legs(settings, backend) };
+        self.sinks.push(Sink { name: name.clone(), backend, options, fields, legs });
+        name
+    }
+}
+
+/// The section of a backend in `systems.toml`, and the kind of its sink.
+pub fn section(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Log => "syslog",
+        Backend::Db => "sql",
+        Backend::Aaa => "radius",
+        Backend::Evi => "events",
+    }
+}
+
+/// Options of `[accounting]`, as the modules have them by default unless the flow says otherwise.
+fn accounting(own: &Table, settings: &Settings) -> Table {
+    let mut table = Table::new();
+    for option in ["detect_direction", "report_ack", "report_cancels", "early_media"] {
+        let is_on = settings.param(&format!("acc.{option}")) == Some("1");
+        table.insert(option.to_owned(), is_on.into());
+    }
+    let filter = settings.param("acc.failed_filter").unwrap_or_default().split(',');
+    let filter = filter.filter_map(|code| code.parse().ok().map(Value::Integer)).collect();
+    table.insert("failed_filter".to_owned(), Value::Array(filter));
+    table.insert("methods".to_owned(), texts(["*"]));
+    table.insert("at_lifetime".to_owned(), text("record"));
+    if let Some(more) = own.get("accounting").and_then(Value::as_table) {
+        table.extend(more.clone());
+    }
+    table
+}
+
+/// Address of the parties in the golden files.
+pub const GOLDEN_HOST: &str = "127.0.0.1";
+/// What stands for that of the play in a configuration until it is known.
+const HOST: &str = "HOST";
+
+fn route(rounds: &Rounds, script: &Script, exchange: &str, own: &Table, settings: &Settings) -> Table {
+    let mut route = Table::new();
+    if let Some((code, reason)) = &script.answer {
+        let answer = [("code".to_owned(), Value::Integer((*code).into())), ("reason".to_owned(), text(reason))];
+        route.insert("answer".to_owned(), Table::from_iter(answer).into());
+        return route;
+    }
+    let host = |uri: &str| uri.replace(GOLDEN_HOST, HOST);
+    let mut to = vec![format!("sip:bob@{HOST}:24201")];
+    if !rounds.parallel.is_empty() {
+        to = rounds.parallel.iter().map(|uri| host(uri)).collect();
+        route.insert("fork".to_owned(), text("parallel"));
+    }
+    if let Some((next, code)) = &rounds.next {
+        to.push(host(next));
+        route.insert("next_on".to_owned(), texts([code]));
+        // Who sends the call on has missed it: marked before, and again.
+        let is_forward = rounds.is_marked_again && !rounds.marks_late && own.get("missed").is_none();
+        route.insert("targets".to_owned(), text(if is_forward { "forward" } else { "alternatives" }));
+    }
+    route.insert("to".to_owned(), texts(to));
+    if exchange.contains("gw -> alice: 408") {
+        route.insert("ring_timeout_s".to_owned(), Value::Integer(1));
+    }
+    let mut avps = BTreeMap::<&str, Vec<&str>>::new();
+    for (name, value) in script.values.iter().filter(|(_, value)| !value.starts_with('$')) {
+        avps.entry(name).or_default().push(value);
+    }
+    let has_legs = Backend::ALL.iter().any(|backend| !legs(settings, *backend).is_empty());
+    avps.retain(|name, _| has_legs || !["src", "dst"].contains(name));
+    if !avps.is_empty() {
+        let one = |values: Vec<&str>| if let [value] = values[..] { text(value) } else { texts(values) };
+        let avps = avps.into_iter().map(|(name, values)| (name.to_owned(), one(values)));
+        route.insert("avps".to_owned(), avps.collect::<Table>().into());
+    }
+    route
+}
+
+/// Templates and their labels at a backend.
+fn extras(settings: &Settings, script: &Script, backend: Backend, is_cdr: bool) -> Vec<(String, String)> {
+    let names: &[&str] = match backend {
+        _ if is_cdr && settings.param("acc.cdr_extra").is_some() => &["acc.cdr_extra"],
+        Backend::Log => &["acc.log_extra"],
+        Backend::Db => &["acc.db_extra"],
+        Backend::Aaa => &["acc_radius.radius_extra", "acc.aaa_extra"],
+        Backend::Evi => &["acc.evi_extra"],
+    };
+    let pairs = names.iter().filter_map(|name| settings.param(name)).flat_map(|text| text.split(';'));
+    let mut found: Vec<_> = pairs
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(label, template)| (template.replace("$dlg_var(", "$avp("), label.to_owned()))
+        .collect();
+    for (field, label) in assigned(settings, "acc.extra_fields", backend) {
+        // The last assignment counts; without any there is no value.
+        let value = script.values.iter().rev().find(|(name, _)| *name == field);
+        found.push((value.map_or_else(|| "$avp(unset)".to_owned(), |(_, value)| value.clone()), label));
+    }
+    found
+}
+
+/// Variables of legs and their labels at a backend.
+fn legs(settings: &Settings, backend: Backend) -> Vec<(String, String)> {
+    let shared = settings.param("acc.multi_leg_info").into_iter().flat_map(|text| text.split(';'));
+    let shared = shared.filter_map(|pair| pair.split_once('='));
+    let name = |template: &str| template.trim_start_matches("$avp(").trim_end_matches(')').to_owned();
+    let own = assigned(settings, "acc.leg_fields", backend);
+    shared.map(|(label, template)| (name(template), label.to_owned())).chain(own).collect()
+}
+
+/// `backend:field->label;field`
+fn assigned(settings: &Settings, param: &str, backend: Backend) -> Vec<(String, String)> {
+    let prefix = match backend {
+        Backend::Log => "log:",
+        Backend::Db => "db:",
+        Backend::Aaa => "aaa:",
+        Backend::Evi => "evi:",
+    };
+    let own = settings.all(param).filter_map(|text| text.strip_prefix(prefix)).flat_map(|text| text.split(';'));
+    own.map(|one| one.split_once("->").unwrap_or((one, one)))
+        .map(|(field, label)| (field.to_owned(), label.to_owned()))
+        .collect()
+}
+
+/// Numbers of the attributes that the flows add: `X-Extra-1` is 241, fields of legs follow from 250 on.
+pub fn dictionary(sink: &Sink) -> String {
+    let extras =
+        sink.fields.iter().filter_map(|(_, label)| Some((label, 240 + label.rsplit('-').next()?.parse::<u32>().ok()?)));
+    let legs = sink.legs.iter().map(|(_, label)| label).zip(250..);
+    extras.chain(legs).map(|(label, number)| format!("ATTRIBUTE {label} {number} string\n")).collect()
+}
+
+/// What stands for a table in a configuration until it is a text: a table here sorts its keys, and the order of fields counts.
+fn in_order<'t>(
+    inline: &mut Vec<(String, String)>,
+    mark: &str,
+    pairs: impl Iterator<Item = (String, &'t str)>,
+) -> Value {
+    let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name} = {}", text(value))).collect();
+    inline.push((text(mark).to_string(), format!("{{ {} }}", pairs.join(", "))));
+    text(mark)
+}
+
+/// The whole configuration of a gateway in `dir` at `host`, for systems with the same behaviour.
+pub fn configuration<'p>(plans: &[Plan], places: impl Fn(&Plan) -> Places<'p>, dir: &Path, host: &str) -> String {
+    let mut templates: Vec<&str> = Vec::new();
+    let mut accounting = plans[0].behaviour.accounting.clone();
+    let mut sinks = Table::new();
+    let mut leg_fields = Table::new();
+    let mut inline = Vec::new();
+    for plan in plans {
+        let places = places(plan);
+        for sink in &plan.sinks {
+            let mut options = sink.options.clone();
+            let receiver = match sink.backend {
+                Backend::Log => ("to", places.syslog.display().to_string()),
+                Backend::Db => ("url", places.sql.to_owned()),
+                Backend::Aaa => ("config", places.radius.display().to_string()),
+                Backend::Evi => continue,
+            };
+            options.insert(receiver.0.to_owned(), text(receiver.1));
+            if sink.backend == Backend::Aaa {
+                let file = dir.join(format!("dictionary.{}", sink.name));
+                options.insert("dictionary".to_owned(), text(file.display().to_string()));
+            } else if sink.backend == Backend::Log {
+                options.insert("unmapped".to_owned(), text("omit"));
+            }
+            let mut fields = Vec::new();
+            // Fields stand in a record, and so at every sink, in the order of the configuration.
+            let mut least = 0;
+            for (template, label) in &sink.fields {
+                let place = templates[least..].iter().position(|own| own == template).map(|place| least + place);
+                let place = place.unwrap_or(templates.len());
+                if place == templates.len() {
+                    templates.push(template);
+                }
+                fields.push((format!("f{place}"), label));
+                least = place + 1;
+            }
+            let mut legs = Vec::new();
+            for (place, (name, label)) in sink.legs.iter().enumerate() {
+                leg_fields.insert(format!("leg{place}"), text(format!("$avp({name})")));
+                legs.push((format!("leg{place}"), label));
+            }
+            for (option, pairs) in [("fields", fields), ("leg_fields", legs)] {
+                let pairs = pairs.into_iter().map(|(name, label)| (name, label.as_str()));
+                options.insert(option.to_owned(), in_order(&mut inline, &format!("{option} of {}", sink.name), pairs));
+            }
+            let kind = sinks.entry(section(sink.backend)).or_insert_with(|| Table::new().into());
+            kind.as_table_mut().expect("it is one").insert(sink.name.clone(), options.into());
+        }
+    }
+    let fields = templates.iter().enumerate().map(|(place, template)| (format!("f{place}"), *template));
+    accounting.insert("fields".to_owned(), in_order(&mut inline, "fields", fields));
+    accounting.insert("leg_fields".to_owned(), leg_fields.into());
+    let routes = plans[0].behaviour.routes.iter().enumerate().map(|(place, route)| {
+        let mut route = route.clone();
+        let on = texts(plans.iter().flat_map(|plan| plan.on[place].clone()));
+        route["account"].as_table_mut().expect("it is one").insert("on".to_owned(), on);
+        Value::from(route)
+    });
+    let listen = format!("udp:{host}:24060");
+    let sip = [("listen".to_owned(), texts([listen])), ("allow".to_owned(), texts(["127.0.0.0/8"]))];
+    let queue = [
+        ("path".to_owned(), text(dir.join("queue").display().to_string())),
+        ("free_min_mib".to_owned(), Value::Integer(0)),
+    ];
+    let admin = [("socket".to_owned(), text(dir.join("admin.sock").display().to_string()))];
+    let whole = Table::from_iter([
+        ("sip".to_owned(), Table::from_iter(sip).into()),
+        ("route".to_owned(), Value::Array(routes.collect())),
+        ("accounting".to_owned(), accounting.into()),
+        ("queue".to_owned(), Table::from_iter(queue).into()),
+        ("admin".to_owned(), Table::from_iter(admin).into()),
+        ("sinks".to_owned(), sinks.into()),
+    ]);
+    let whole = inline.into_iter().fold(whole.to_string(), |whole, (mark, table)| whole.replace(&mark, &table));
+    whole.replace(&format!("@{HOST}:"), &format!("@{host}:"))
+}
+
+impl Plan {
+    /// The statements that make the tables of its database: those of the system, with the columns that the flows had more.
+    pub fn tables(&self) -> String {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/tables/{}.sql", self.schema));
+        let tables = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let has_legs = self.sinks.iter().any(|sink| !sink.legs.is_empty());
+        if has_legs { tables } else { tables.replace("UNIQUE (record_id, leg)", "UNIQUE (record_id)") }
+    }
+}
+
+impl Plan {
+    /// Whether it has a sink that writes this part of a golden file.
+    pub fn writes(&self, part: &str) -> bool {
+        let kind = part.split(' ').next();
+        self.sinks.iter().any(|sink| kind == Some(section(sink.backend)))
+    }
+}
