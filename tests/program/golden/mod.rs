@@ -2,7 +2,9 @@
 //! through, and what comes out is compared with what that system wrote. What differs stands in
 //! `tests/golden/differences.toml` with its reason, and nothing else there.
 
+mod ends;
 mod flow;
+mod seen;
 mod setup;
 mod text;
 

@@ -1,0 +1,153 @@
+//! The receivers of a play: a socket of syslog, a RADIUS server and a database for each system.
+
+use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use md5::{Digest as _, Md5};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqliteConnection};
+
+use super::flow::Backend;
+use super::setup::{Places, Plan, dictionary};
+use super::text::{self, Item};
+
+/// How long a receiver waits before it looks whether it is to end.
+const TURN: Duration = Duration::from_millis(50);
+
+const SECRET: &str = "testing123";
+
+/// What receives for one system.
+pub struct Receivers {
+    socket: PathBuf,
+    client: PathBuf,
+    url: String,
+    lines: Tap,
+    packets: Tap,
+}
+
+/// A thread that keeps what comes.
+struct Tap {
+    seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Tap {
+    fn on(receive: impl Fn(&mut [u8]) -> Option<usize> + Send + 'static) -> Self {
+        let (seen, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (all, ended) = (Arc::clone(&seen), Arc::clone(&end));
+        let thread = std::thread::spawn(move || {
+            let mut buffer = vec![0; 65_536];
+            while !ended.load(Ordering::Relaxed) {
+                if let Some(length) = receive(&mut buffer) {
+                    all.lock().expect("no test thread panicked").push(buffer[..length].to_vec());
+                }
+            }
+        });
+        Self { seen, end, thread: Some(thread) }
+    }
+
+    fn seen(&self) -> Vec<Vec<u8>> {
+        self.seen.lock().expect("no test thread panicked").clone()
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Receivers {
+    /// Those of a plan, in a folder.
+    pub fn start(plan: &Plan, dir: &Path) -> Self {
+        let own = |name: &str| dir.join(format!("{name}-{}", plan.system));
+        let socket = own("log");
+        let log = UnixDatagram::bind(&socket).expect("a socket of syslog");
+        log.set_read_timeout(Some(TURN)).expect("a wait");
+        let radius = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        radius.set_read_timeout(Some(TURN)).expect("a wait");
+        let port = radius.local_addr().expect("it is bound").port();
+        let client = own("radiusclient");
+        let lines =
+            format!("acctserver 127.0.0.1:{port}:{SECRET}\nradius_timeout 10\nradius_retries 3\nnas-ip 127.0.0.1\n");
+        fs::write(&client, lines).expect("the client file is written");
+        for sink in plan.sinks.iter().filter(|sink| sink.backend == Backend::Aaa) {
+            let file = dir.join(format!("dictionary.{}", sink.name));
+            fs::write(file, dictionary(sink)).expect("the dictionary is written");
+        }
+        let url = format!("sqlite:{}", own("acc.db").display());
+        let tables = plan.tables();
+        run(&url, async |database| {
+            database.execute(AssertSqlSafe(tables)).await.expect("the tables are made");
+        });
+        Self {
+            socket,
+            client,
+            url,
+            lines: Tap::on(move |buffer| log.recv(buffer).ok()),
+            packets: Tap::on(move |buffer| answered(&radius, buffer)),
+        }
+    }
+
+    /// Where they are.
+    pub fn places(&self) -> Places<'_> {
+        Places { syslog: &self.socket, sql: &self.url, radius: &self.client }
+    }
+
+    /// All that has come.
+    pub fn items(&self) -> Vec<Item> {
+        let lines = self.lines.seen();
+        let lines = lines.iter().filter_map(|line| text::line(&String::from_utf8_lossy(line)));
+        let mut items: Vec<_> = lines.chain(self.packets.seen().iter().map(|packet| text::packet(packet))).collect();
+        run(&self.url, async |database| {
+            let tables =
+                sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table'").fetch_all(&mut *database).await;
+            for table in tables.expect("a catalogue").iter().map(|row| row.get::<String, _>(0)) {
+                let query = format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid");
+                let columns = sqlx::query(AssertSqlSafe(query)).fetch_all(&mut *database).await.expect("a catalogue");
+                let columns: Vec<String> = columns.iter().map(|column| column.get(0)).collect();
+                let texts: Vec<_> = columns.iter().map(|column| format!("CAST(\"{column}\" AS TEXT)")).collect();
+                let query = format!("SELECT {} FROM {table} ORDER BY id", texts.join(", "));
+                let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(&mut *database).await.expect("rows");
+                for row in rows {
+                    let values = columns.iter().cloned().enumerate().map(|(at, column)| (column, row.get(at)));
+                    items.push(text::row(&table, values.collect()));
+                }
+            }
+        });
+        items
+    }
+}
+
+/// Receives an Accounting-Request and answers it (RFC 2866 §3).
+fn answered(socket: &UdpSocket, buffer: &mut [u8]) -> Option<usize> {
+    let (length, client) = socket.recv_from(buffer).ok()?;
+    let asked = buffer.get(..length).filter(|asked| asked.len() >= 20 && asked[0] == 4)?;
+    let mut response = [[5, asked[1], 0, 20].as_slice(), &asked[4..20]].concat();
+    let digest = Md5::new().chain_update(&response).chain_update(SECRET).finalize();
+    response[4..].copy_from_slice(&digest);
+    socket.send_to(&response, client).ok()?;
+    Some(length)
+}
+
+/// Does something with a database.
+fn run(url: &str, work: impl AsyncFnOnce(&mut SqliteConnection)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let options: SqliteConnectOptions = url.parse().expect("a URL");
+    runtime.block_on(async {
+        let options = options.create_if_missing(true).journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+        let mut database = options.connect().await.expect("the database opens");
+        work(&mut database).await;
+        database.close().await.expect("it closes");
+    });
+}
