@@ -2,14 +2,30 @@
 //! through, and what comes out is compared with what that system wrote. What differs stands in
 //! `tests/golden/differences.toml` with its reason, and nothing else there.
 
+mod compare;
 mod ends;
 mod flow;
+mod list;
 mod seen;
 mod setup;
 mod text;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::Deserialize;
+
+use self::compare::Play;
+use self::ends::{Headers, Stage};
+use self::list::{Found, List};
+use self::seen::Receivers;
+use self::setup::{Plan, Systems};
+use crate::support::{Gateway, try_wait_for};
+
+/// Plays at once: they wait most of the time.
+const PLAYS: usize = 12;
 
 /// Where the data is.
 fn folder() -> PathBuf {
@@ -33,4 +49,101 @@ fn golden_files() -> impl Iterator<Item = (String, String)> {
     let files = flows().into_iter().flat_map(|flow| fs::read_dir(flow).expect("a folder").flatten());
     let files = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|end| end == "txt"));
     files.map(|path| (path.display().to_string(), read(&path)))
+}
+
+/// What the ends of a flow do.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exchange {
+    exchange: String,
+    #[serde(default)]
+    headers: Headers,
+}
+
+/// A flow for the systems that one gateway can stand for at once.
+struct Job {
+    flow: String,
+    exchange: Exchange,
+    plans: Vec<Plan>,
+}
+
+/// All plays, and what cannot be played.
+fn jobs() -> (Vec<Job>, Found) {
+    let systems = Systems::read(&read(&folder().join("systems.toml")));
+    let exchanges: BTreeMap<String, Exchange> =
+        toml::from_str(&read(&folder().join("plays.toml"))).unwrap_or_else(|error| panic!("plays.toml: {error}"));
+    let (mut jobs, mut found) = (Vec::<Job>::new(), Found::new());
+    for path in flows() {
+        let flow = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let (text, exchange) = (read(&path.join("flow.md")), exchanges.get(&flow));
+        for system in systems.names().into_iter().filter(|system| path.join(format!("{system}.txt")).exists()) {
+            let lines = exchange.map_or("", |exchange| exchange.exchange.as_str());
+            let plan = systems.plan(system, &text, lines);
+            let plan = plan.and_then(|plan| {
+                exchange.map(|exchange| (plan, exchange)).ok_or_else(|| "plays.toml lacks it".to_owned())
+            });
+            match plan {
+                Err(why) => drop(found.insert((flow.clone(), system.to_owned()), Err(why))),
+                Ok((plan, exchange)) => {
+                    let same = |job: &&mut Job| job.flow == flow && job.plans[0].behaviour == plan.behaviour;
+                    match jobs.iter_mut().find(same) {
+                        Some(job) => job.plans.push(plan),
+                        None => jobs.push(Job { flow: flow.clone(), exchange: exchange.clone(), plans: vec![plan] }),
+                    }
+                }
+            }
+        }
+    }
+    (jobs, found)
+}
+
+/// Plays a flow, and says what differs for each system.
+fn play(job: &Job) -> Found {
+    let dir = tempfile::tempdir().expect("a folder");
+    let number = job.flow.split('-').next().expect("a number");
+    let mut stage = Stage::set(number, job.exchange.headers.clone());
+    let receivers: BTreeMap<&str, Receivers> =
+        job.plans.iter().map(|plan| (plan.system.as_str(), Receivers::start(plan, dir.path()))).collect();
+    let places = |plan: &Plan| receivers[plan.system.as_str()].places();
+    let toml = setup::configuration(&job.plans, places, dir.path(), &stage.host());
+    let seconds = || tollgate::clock::wall().secs();
+    let start = seconds();
+    let gateway = Gateway::start_on(dir.path(), 24_060, &toml, 9);
+    if let Err(error) = stage.play(&job.exchange.exchange) {
+        let systems: Vec<_> = job.plans.iter().map(|plan| plan.system.as_str()).collect();
+        panic!("{} for {systems:?}: {error}\n{}\n{toml}", job.flow, gateway.log());
+    }
+    let is_delivered = try_wait_for(|| {
+        let status: serde_json::Value = serde_json::from_str(&gateway.command(&["queue", "status", "--json"])).ok()?;
+        assert_eq!(status["parked"], 0, "{}: {}\n{toml}", job.flow, gateway.log());
+        (status["waiting"] == 0).then_some(())
+    });
+    assert!(is_delivered.is_some(), "{}: records wait: {}", job.flow, gateway.log());
+    let play = Play { host: stage.host(), seconds: start - 1..=seconds() + 1, proxy_tags: stage.proxy_tags };
+    let of = |plan: &Plan| {
+        let golden = text::golden(&read(&folder().join(format!("flows/{}/{}.txt", job.flow, plan.system))));
+        let items = play.normal(receivers[plan.system.as_str()].items());
+        ((job.flow.clone(), plan.system.clone()), Ok(play.differences(&golden, &items, |part| plan.writes(part))))
+    };
+    job.plans.iter().map(of).collect()
+}
+
+#[test]
+fn what_comes_out_is_what_the_systems_wrote_but_for_the_list() {
+    let (jobs, mut found) = jobs();
+    let jobs = Mutex::new(VecDeque::from(jobs));
+    let results = std::thread::scope(|scope| {
+        let work = || {
+            let next = || jobs.lock().expect("no play panicked with it").pop_front();
+            std::iter::from_fn(next).flat_map(|job| play(&job)).collect::<Vec<_>>()
+        };
+        let workers: Vec<_> = (0..PLAYS).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+    });
+    found.extend(results.into_iter().flat_map(|result| result.expect("a play panicked")));
+    let list = List::read(&read(&folder().join("differences.toml")));
+    let complaints = list.complaints(&found);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("golden-found.txt");
+    fs::write(&file, list::printed(&found)).expect("it is written");
+    assert!(complaints.is_empty(), "{}\nall that was found: {}", complaints.join("\n"), file.display());
 }

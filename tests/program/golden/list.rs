@@ -1,0 +1,127 @@
+//! The differences that are left, with their reasons: `tests/golden/differences.toml`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+
+/// The list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    #[serde(default)]
+    difference: Vec<Entry>,
+    #[serde(default)]
+    unplayed: Vec<Unplayed>,
+}
+
+/// Differences of one reason.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    reason: String,
+    differs: Vec<String>,
+    /// Numbers of flows by system.
+    r#where: BTreeMap<String, String>,
+}
+
+/// Flows that cannot be played.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unplayed {
+    reason: String,
+    r#where: BTreeMap<String, String>,
+}
+
+/// What was found: the differences by flow and system, or why it cannot be played.
+pub type Found = BTreeMap<(String, String), Result<BTreeSet<String>, String>>;
+
+/// Whether a word of the list means a flow.
+fn is_flow(word: &str, flow: &str) -> bool {
+    flow.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// Each place that an entry names.
+fn places(places: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    places.iter().flat_map(|(system, flows)| flows.split(' ').map(move |flow| (system.as_str(), flow)))
+}
+
+fn covers(entry: &BTreeMap<String, String>, flow: &str, system: &str) -> bool {
+    entry.get(system).is_some_and(|flows| flows.split(' ').any(|word| is_flow(word, flow)))
+}
+
+impl List {
+    /// Reads it.
+    pub fn read(text: &str) -> Self {
+        toml::from_str(text).unwrap_or_else(|error| panic!("differences.toml: {error}"))
+    }
+
+    /// What it does not know, and what of it does not occur any more.
+    pub fn complaints(&self, found: &Found) -> Vec<String> {
+        let mut complaints = Vec::new();
+        for ((flow, system), result) in found {
+            match result {
+                Ok(differences) => {
+                    let own: Vec<_> =
+                        self.difference.iter().filter(|entry| covers(&entry.r#where, flow, system)).collect();
+                    for text in differences.iter().filter(|text| !own.iter().any(|entry| entry.differs.contains(text)))
+                    {
+                        complaints.push(format!("{flow} {system}: {text}"));
+                    }
+                }
+                Err(_) if self.unplayed.iter().any(|entry| covers(&entry.r#where, flow, system)) => {}
+                Err(why) => complaints.push(format!("{flow} {system}: cannot be played: {why}")),
+            }
+        }
+        for entry in &self.difference {
+            let at = |system: &str, flow: &str, text: Option<&str>| {
+                let mut own = found.iter().filter(|((name, other), _)| other == system && is_flow(flow, name));
+                own.any(|(_, result)| {
+                    let is_it =
+                        |found: &String| text.map_or_else(|| entry.differs.contains(found), |text| text == found);
+                    result.as_ref().is_ok_and(|found| found.iter().any(is_it))
+                })
+            };
+            for (system, flow) in places(&entry.r#where).filter(|(system, flow)| !at(system, flow, None)) {
+                complaints.push(format!("{flow} {system}: does not differ any more: {}", entry.reason));
+            }
+            for text in &entry.differs {
+                if !places(&entry.r#where).any(|(system, flow)| at(system, flow, Some(text))) {
+                    complaints.push(format!("{text}: nowhere any more: {}", entry.reason));
+                }
+            }
+        }
+        for entry in &self.unplayed {
+            for (system, word) in places(&entry.r#where) {
+                let mut own = found.iter().filter(|((flow, other), _)| other == system && is_flow(word, flow));
+                if !own.any(|(_, result)| result.is_err()) {
+                    complaints.push(format!("{word} {system}: can be played: {}", entry.reason));
+                }
+            }
+        }
+        complaints
+    }
+}
+
+/// What was found in the form of the list, for the one who brings it up to date: flows by system for each difference.
+pub fn printed(found: &Found) -> String {
+    let mut by_text = BTreeMap::<&str, BTreeMap<&str, Vec<&str>>>::new();
+    for ((flow, system), result) in found {
+        let texts: Vec<&str> = match result {
+            Ok(differences) => differences.iter().map(String::as_str).collect(),
+            Err(why) => vec![why],
+        };
+        for text in texts {
+            by_text.entry(text).or_default().entry(system).or_default().push(flow);
+        }
+    }
+    let mut out = String::new();
+    for (text, systems) in by_text {
+        // A String takes whatever is written.
+        let _written = writeln!(out, "{text}");
+        for (system, flows) in systems {
+            let _written = writeln!(out, "    {system}: {}", flows.join(" "));
+        }
+    }
+    out
+}
