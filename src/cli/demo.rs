@@ -1,9 +1,10 @@
 //! `tollgate demo`: the main job on loopback with nothing installed.
 //!
-//! A whole gateway starts in this process, with an embedded RADIUS and an embedded Diameter collector behind it, a caller
-//! and two callees. Three calls are placed: one that is answered, one whose first target is busy and whose second answers
-//! (two legs), and one that is missed. Every record is printed as both collectors decoded it, then the balance of the
-//! queue.
+//! A whole gateway starts in this process, with an embedded RADIUS and an embedded Diameter collector behind it, an SQLite
+//! database, a socket for lines of syslog, a caller and two callees. Three calls are placed: one that is answered, one
+//! whose first target is busy and whose second answers (two legs), and one that is missed. A summary of 15 lines shows the
+//! calls, what became of their records, and the balance of the queue; the rows and lines follow, and with `--verbose` every
+//! record as both collectors decoded it.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -14,15 +15,18 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use clap::Args;
 
 use super::Failure;
 use super::demo_agents::{Callee, Caller, Temper};
+use super::demo_sinks::{Database, Log, Row};
 use crate::admin;
 use crate::config;
 use crate::dictionary::{self, Dictionary};
 use crate::queue::{Desk as _, SinkStats};
 use crate::radius::Secret;
 use crate::service::Service;
+use crate::sinks::kind::Tables;
 use crate::sinks::{diameter, radius};
 
 /// How long the answered calls last.
@@ -44,46 +48,110 @@ const CALLS: [(&str, &str, usize); 3] = [
     ("300", "busy and nobody else: missed", 2),
 ];
 
+/// `tollgate demo`
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Print every record as the RADIUS and the Diameter collector decoded it
+    #[arg(long, short)]
+    verbose: bool,
+}
+
 /// Runs the demo.
 ///
 /// # Errors
 /// When loopback cannot be used, or when the gateway does not do its job.
-pub fn run() -> Result<(), Failure> {
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let folder = tempfile::tempdir().context("cannot make a folder for the queue")?;
     let (collector, records) = start_collector("collector", collect_radius)?;
     let (cdf, requests) = start_collector("cdf", collect_diameter)?;
+    let log = Log::bind(folder.path(), RECORD_WAIT).context("cannot make a socket for syslog")?;
     let (answering, busy) = (Callee::start(Temper::Answers)?, Callee::start(Temper::Busy)?);
     let listen = free_address()?;
-    let text = configuration(folder.path(), listen, [collector, cdf], answering.address, busy.address)?;
+    let text = configuration(folder.path(), listen, [collector, cdf], &log.path, answering.address, busy.address)?;
     let plan = config::parse(&folder.path().join("tollgate.toml"), &text, ::config::Map::new())
         .map_err(|mistakes| anyhow::anyhow!("{mistakes}"))?;
+    let statements =
+        plan.sinks.iter().filter_map(|sink| sink.kind.tables()).map(Tables::statements).collect::<String>();
+    let database = Database::create(&folder.path().join("acc.sqlite"), &statements)?;
     let metrics = admin::metrics::install().context("cannot install the metrics recorder")?;
     let service = Service::start(plan, metrics, &mut || {}).map_err(anyhow::Error::from)?;
     println!(
-        "gateway on {listen}, RADIUS collector on {collector}, Diameter collector on {cdf}, callees on {} and {}",
-        answering.address, busy.address
+        "gateway on {listen}; behind it a RADIUS and a Diameter collector, SQLite and syslog; three calls, some seconds\n"
     );
-    let result = place_calls(listen, &[records, requests]).and_then(|()| balance(&service));
+    let mut sides = Sides { collected: [records, requests], database, log };
+    let result = place_calls(listen, &mut sides).and_then(|calls| {
+        balance(&service)?;
+        calls.iter().for_each(|call| call.print(arguments.verbose));
+        if !arguments.verbose {
+            println!("\n--verbose prints each record as both collectors decoded it.");
+        }
+        Ok(())
+    });
     service.drain();
     service.stop();
     Ok(result?)
 }
 
-fn place_calls(gateway: SocketAddr, collected: &[Receiver<Shown>]) -> anyhow::Result<()> {
+/// Where records arrive.
+struct Sides {
+    collected: [Receiver<Shown>; 2],
+    database: Database,
+    log: Log,
+}
+
+/// What arrived of a call.
+struct Seen {
+    title: String,
+    packets: Vec<String>,
+    rows: Vec<Row>,
+    lines: Vec<String>,
+}
+
+impl Seen {
+    /// All of it; packets where they are wanted.
+    fn print(&self, with_packets: bool) {
+        println!("\n{}", self.title);
+        self.packets.iter().filter(|_| with_packets).for_each(|line| println!("  {line}"));
+        self.rows.iter().for_each(|row| println!("  {}", row.text));
+        self.lines.iter().for_each(|line| println!("  {line}"));
+    }
+}
+
+/// Places the calls and tells of each, on a line, when all its records are there.
+fn place_calls(gateway: SocketAddr, sides: &mut Sides) -> anyhow::Result<Vec<Seen>> {
     let caller = Caller::new(gateway)?;
+    let mut calls = Vec::new();
+    println!("{:<54} {:<13} legs records seconds  delivered to", "call", "response");
     for (number, (user, what, count)) in CALLS.into_iter().enumerate() {
-        println!("\ncall {} to {user} ({what})", number + 1);
         let answered = caller.call(user, TALK)?;
-        println!("  SIP: INVITE {}{}", answered.status, if answered.ended { ", BYE 200 OK" } else { "" });
-        for records in collected {
+        let mut packets = Vec::new();
+        for records in &sides.collected {
             for _ in 0..count {
                 let record = records.recv_timeout(RECORD_WAIT).context("a record did not reach its collector")?;
                 ensure!(!record.is_repeat, "a record came twice");
-                record.lines.iter().for_each(|line| println!("  {line}"));
+                packets.extend(record.lines);
             }
         }
+        let rows = sides.database.wait(&answered.call_id, count, RECORD_WAIT)?;
+        let lines = (0..count).map(|_| sides.log.next()).collect::<Result<Vec<_>, _>>();
+        let lines = lines.context("a line did not reach its socket")?;
+        let foreign = lines.iter().find(|line| !line.contains(&answered.call_id));
+        ensure!(foreign.is_none(), "a line is of another call: {}", foreign.map_or("", String::as_str));
+        let legs = rows.iter().map(|row| row.leg).max().unwrap_or_default();
+        let millis = rows.iter().filter_map(|row| row.duration_ms).max();
+        let seconds = millis.map_or("-".to_owned(), |millis| format!("{}.{}", millis / 1000, millis % 1000 / 100));
+        let title = format!("{} to {user}: {what}", number + 1);
+        println!(
+            "{title:<54} {:<13} {legs:>4} {count:>7} {seconds:>7}  RADIUS, Diameter, SQLite, syslog",
+            answered.status
+        );
+        ensure!(
+            answered.ended == (seconds != "-"),
+            "an answered call has a duration in its rows, and no other has one"
+        );
+        calls.push(Seen { title: format!("call {title}"), packets, rows, lines });
     }
-    Ok(())
+    Ok(calls)
 }
 
 /// Prints the balance once everything is settled.
@@ -98,10 +166,10 @@ fn balance(service: &Service) -> anyhow::Result<()> {
         }
         std::thread::park_timeout(BALANCE_LOOK);
     };
-    println!();
+    println!("\n{:<12} appended = delivered + parked + waiting", "sink");
     for SinkStats { name, balance, .. } in sinks {
         println!(
-            "{name}: appended {} = delivered {} + parked {} + waiting {}",
+            "{name:<12} {:>8} {:>11} {:>8} {:>9}",
             balance.appended, balance.delivered, balance.parked, balance.waiting
         );
         let wanted: usize = CALLS.iter().map(|(_, _, count)| count).sum();
@@ -171,6 +239,7 @@ fn configuration(
     folder: &Path,
     listen: SocketAddr,
     [collector, cdf]: [SocketAddr; 2],
+    log: &Path,
     answering: SocketAddr,
     busy: SocketAddr,
 ) -> anyhow::Result<String> {
@@ -207,7 +276,7 @@ name = "missed"
 match = {{ user = "300" }}
 to = ["sip:300@{busy}"]
 [accounting]
-on = ["radius", "diameter"]
+on = ["radius", "diameter", "sql", "syslog"]
 flags = ["missed", "failed"]
 [accounting.fields]
 ua = "$ua"
@@ -221,11 +290,21 @@ free_min_mib = 0
 config = "radiusclient.conf"
 [sinks.diameter.cdf]
 config = "diameterclient.conf"
+[sinks.sql.acc]
+url = "sqlite:{}"
+leg_fields = {{ src = "src", dst = "dst" }}
+[sinks.syslog.log]
+to = "{}"
+profile = "openser"
+records = "transactions"
+leg_fields = {{ src = "src", dst = "dst" }}
 [admin]
 socket = ""
 [log]
 level = "warn"
-"#
+"#,
+        folder.join("acc.sqlite").display(),
+        log.display()
     ))
 }
 

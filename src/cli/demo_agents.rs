@@ -129,6 +129,8 @@ pub(super) struct Caller {
 /// The final response to an INVITE.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Answered {
+    /// The call's Call-ID.
+    pub call_id: String,
     /// Code and reason phrase.
     pub status: String,
     /// Whether the call stood and was ended by a BYE that got its answer.
@@ -155,13 +157,13 @@ impl Caller {
         if code >= 300 {
             // Same branch, Request-URI and no Route: the ACK of RFC 3261 §17.1.1.3.
             self.send(&self.request(Method::Ack, 1, Method::Invite, &call))?;
-            return Ok(Answered { status, ended: false });
+            return Ok(Answered { call_id: call.id, status, ended: false });
         }
         call.enter_dialog(&response).map_err(io::Error::other)?;
         self.send(&self.request(Method::Ack, 1, Method::Ack, &call))?;
         thread::park_timeout(talk);
         let response = self.exchange(Method::Bye, 2, &call)?;
-        Ok(Answered { status, ended: response.status_code.code() == 200 })
+        Ok(Answered { ended: response.status_code.code() == 200, call_id: call.id, status })
     }
 
     fn send(&self, request: &Request) -> io::Result<()> {

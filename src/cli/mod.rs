@@ -9,6 +9,7 @@ mod decode;
 mod deep;
 mod demo;
 mod demo_agents;
+mod demo_sinks;
 mod desk;
 mod dict;
 mod dict_diameter;
@@ -52,7 +53,7 @@ enum Command {
     /// Check the configuration and report all mistakes
     Check(check::Arguments),
     /// Show a few calls and their records on loopback; needs nothing installed
-    Demo,
+    Demo(demo::Arguments),
     /// Look at the queue of records and act on it
     #[command(subcommand)]
     Queue(queue::Command),
@@ -142,7 +143,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run => run::run(&path),
         Command::Check(arguments) => check::run(&seek, arguments),
-        Command::Demo => demo::run(),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Queue(command) => queue::run(&seek, command),
         Command::Reload(format) => reload::run(&seek, &format),
         Command::Status(format) => status::run(&seek, &format),

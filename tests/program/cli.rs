@@ -543,3 +543,31 @@ fn tables_have_json_beside_them() {
     let explained = stdout(&tollgate(&["dict", "Acct-Status-Type", "--value", "Start"]));
     assert!(explained.contains("octets     0x280600000001\n"), "{explained}");
 }
+
+#[test]
+fn the_demo_sums_its_calls_up_and_shows_their_rows_lines_and_packets() {
+    let shown = tollgate(&["demo", "--verbose"]);
+    let text = stdout(&shown);
+    assert!(shown.status.success(), "{text}\n{}", stderr(&shown));
+    let (summary, rest) = text.split_once("\ncall 1 to 100").expect("the calls stand behind the summary");
+    assert!(summary.lines().count() <= 15, "{summary}");
+    for (call, response, numbers) in
+        [("1 to 100", "200 OK", "1 2 1."), ("2 to 200", "200 OK", "2 3 1."), ("3 to 300", "486 Busy Here", "1 2 -")]
+    {
+        let line = summary.lines().find(|line| line.starts_with(call)).unwrap_or_else(|| panic!("{call}: {summary}"));
+        let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!("{response} {numbers}")), "{words}");
+        assert!(words.ends_with("RADIUS, Diameter, SQLite, syslog"), "{words}");
+    }
+    for sink in ["collector", "cdf", "acc", "log"] {
+        let line = summary.lines().find(|line| line.split_whitespace().next() == Some(sink)).unwrap_or_default();
+        assert_eq!(line.split_whitespace().skip(1).collect::<Vec<_>>(), ["7", "7", "0", "0"], "{sink}: {summary}");
+    }
+    // A record of the forwarded call has a row for each leg; ACC lines and packets are one a record.
+    let count = |what: &str| rest.lines().filter(|line| line.trim_start().starts_with(what)).count();
+    assert_eq!((count("acc: method="), count("missed_calls: method=")), (7, 2), "{rest}");
+    assert_eq!(rest.matches("ACC: call missed: ").count() + rest.matches("ACC: transaction answered: ").count(), 7);
+    assert_eq!(count("Accounting-Request"), 14, "seven of RADIUS and seven of Diameter: {rest}");
+    let bare = tollgate(&["demo"]);
+    assert!(bare.status.success() && !stdout(&bare).contains("Accounting-Request"), "{}", stdout(&bare));
+}
