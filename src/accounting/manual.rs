@@ -10,7 +10,7 @@ use super::{Outcome, fields};
 use crate::clock::Now;
 use crate::ids::CallHash;
 use crate::policy::Manual;
-use crate::record::Kind;
+use crate::record::{Kind, MANUAL, Value};
 use crate::sip::stack::{RequestView, ServerId};
 
 impl Engine {
@@ -34,6 +34,7 @@ impl Engine {
         let mut record = self.maker.of_transaction(now, Kind::Event, transaction, &response, session);
         let (fields, is_cut) = fields::limited(fields);
         record.fields = fields::merge(fields, record.fields);
+        record.fields.push((MANUAL.to_owned(), Value::Number(1)));
         record.shortened |= is_cut;
         record.table = table.or(record.table);
         out.push(record, CallHash::of(view.message.call_id()), sinks);

@@ -274,7 +274,17 @@ pub struct Record {
     pub shortened: bool,
 }
 
+/// The field of a manual entry that tells it from what a response has made.
+pub const MANUAL: &str = "acc.manual";
+
 impl Record {
+    /// Whether it is a manual entry; of those that an earlier release has made only one without a code is known.
+    #[must_use]
+    pub fn is_manual(&self) -> bool {
+        let is_told = || self.fields.iter().any(|(name, _)| name == MANUAL);
+        self.kind == Kind::Event && (is_told() || (self.code == 0 && self.method != b"ACK"))
+    }
+
     /// A record that no call makes, with nothing in it but what it is and when; `seed` is random.
     #[must_use]
     pub fn of_no_call(kind: Kind, at: Timestamp, seed: u128) -> Self {

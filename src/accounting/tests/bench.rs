@@ -38,7 +38,7 @@ use crate::accounting::{Closing, Engine, Input, Key, Made, Notice, Outcome, Outg
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::{Account, Avp, Manual, Marks, RouteFields, Targets};
-use crate::record::{BODY_BYTES_MAX, CallChange, Value, codec};
+use crate::record::{BODY_BYTES_MAX, CallChange, Value, codec, is_internal};
 use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::Message;
 use crate::sip::stack::{Event, FinalResponse, ListenerId, Peer, RequestView, Round, ServerId, Withdrawal};
@@ -481,7 +481,7 @@ fn line(made: &Made) -> String {
         let _ = write!(line, " [{}]", leg.iter().map(|(_, value)| shown(value)).collect::<Vec<_>>().join(" "));
     }
     // What its own test looks at.
-    for (name, value) in record.fields.iter().filter(|(name, _)| name != "last_alive") {
+    for (name, value) in record.fields.iter().filter(|(name, _)| name != "last_alive" && !is_internal(name)) {
         let _ = write!(line, " {name}={}", shown(value));
     }
     if made.sinks != SinkMask::NONE.with(SinkNumber(0)) {
