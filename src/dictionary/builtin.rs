@@ -32,10 +32,14 @@ pub const STANDARD: &[(&str, &str)] = &[
 ];
 
 /// SIP numberings of other programs, by the name an operator gives: name and text.
-pub const PROFILES: &[(&str, &str)] =
-    &[file!("dictionary.opensips"), file!("dictionary.openser"), file!("dictionary.kamailio")];
+pub const PROFILES: &[(&str, &str)] = &[
+    file!("dictionary.opensips"),
+    file!("dictionary.opensips-2.2"),
+    file!("dictionary.openser"),
+    file!("dictionary.kamailio"),
+];
 
-/// Text of the profile `opensips`, `openser` or `kamailio`.
+/// Text of the profile `opensips`, `opensips-2.2`, `openser` or `kamailio`.
 #[must_use]
 pub fn profile(name: &str) -> Option<&'static str> {
     PROFILES.iter().find(|(file, _)| file.strip_prefix("dictionary.") == Some(name)).map(|(_, text)| *text)
