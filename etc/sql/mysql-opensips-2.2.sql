@@ -10,11 +10,11 @@ CREATE TABLE IF NOT EXISTS `acc` (
     `sip_code` VARCHAR(3) CHARACTER SET utf8mb4,
     `sip_reason` VARCHAR(128) CHARACTER SET utf8mb4,
     `time` DATETIME,
+    `record_id` CHAR(26) CHARACTER SET ascii COLLATE ascii_bin,
     `setuptime` BIGINT,
     `created` DATETIME,
     `duration` BIGINT,
     `ms_duration` BIGINT,
-    `record_id` CHAR(26) CHARACTER SET ascii COLLATE ascii_bin,
     UNIQUE KEY `acc_record` (`record_id`),
     KEY `acc_callid` (`callid`),
     KEY `acc_time` (`time`)

@@ -10,11 +10,11 @@ CREATE TABLE IF NOT EXISTS "acc" (
     "sip_code" VARCHAR(3),
     "sip_reason" VARCHAR(128),
     "time" DATETIME,
+    "record_id" VARCHAR(26),
     "setuptime" BIGINT,
     "created" DATETIME,
     "duration" BIGINT,
-    "ms_duration" BIGINT,
-    "record_id" VARCHAR(26)
+    "ms_duration" BIGINT
 );
 CREATE UNIQUE INDEX IF NOT EXISTS "acc_record" ON "acc" ("record_id");
 CREATE INDEX IF NOT EXISTS "acc_callid" ON "acc" ("callid");
