@@ -81,7 +81,7 @@ impl Attributes {
         let known = self.known.iter().map(|row| (row, Need::Optional));
         let found = needed.chain(known).filter_map(|((name, value, form), need)| {
             let target = find(name, need)?;
-            Some(Place { value: *value, form: *form, target })
+            Some(Place { name, value: *value, form: *form, target })
         });
         let mut places: Vec<_> = found.collect();
         places.sort_by_key(|place| match place.value {
@@ -96,6 +96,7 @@ impl Attributes {
 /// A value with its place.
 #[derive(Debug)]
 pub struct Place<T> {
+    name: &'static str,
     value: Val,
     form: Form,
     target: T,
@@ -107,10 +108,25 @@ impl<T> Place<T> {
         self.value
     }
 
+    /// The attribute's name in the table.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What takes it.
+    pub const fn target(&self) -> &T {
+        &self.target
+    }
+
     /// Whether the value is a text.
     pub const fn is_text(&self) -> bool {
         use Core::{CallId, Cause, EndedBy, FromTag, Kind, Method, Reason, ToTag};
-        matches!(self.value, Val::Core(Kind | CallId | Method | Reason | FromTag | ToTag | EndedBy | Cause))
+        matches!(
+            self.value,
+            Val::Core(Kind | CallId | Method | Reason | FromTag | ToTag | EndedBy | Cause)
+                | Val::Field(_)
+                | Val::Fixed(_)
+        )
     }
 }
 
@@ -122,12 +138,18 @@ pub enum Manner {
     Own,
     /// As the proxies do: a code always, 0 where there is none, and spans of whole calls only.
     Proxy,
+    /// The same in the letter: no spans of a BYE, and the ring time of a missed call.
+    Exact,
 }
 
 /// Writes values of a record to their places.
 pub fn put_core<O, T: Target<O>>(places: &[Place<T>], record: &Record, round: Round, manner: Manner, out: &mut O) {
-    let has_spans = manner == Manner::Own || matches!(record.kind, Kind::Stop | Kind::Cdr);
-    for Place { value, form, target } in places {
+    let has_span = |core: Option<Core>| match manner {
+        Manner::Own => true,
+        Manner::Proxy => matches!(record.kind, Kind::Stop | Kind::Cdr),
+        Manner::Exact => record.kind == Kind::Cdr || (record.kind == Kind::Missed && core == Some(Core::Setup)),
+    };
+    for Place { value, form, target, .. } in places {
         let core = value.core();
         let name = core.map_or("", Core::name);
         match value.of(record) {
@@ -136,9 +158,9 @@ pub fn put_core<O, T: Target<O>>(places: &[Place<T>], record: &Record, round: Ro
             Some(Item::Word(word)) => target.put_text(word.as_bytes(), name, out),
             Some(Item::Kind(kind)) => target.put_text(kind.title().as_bytes(), name, out),
             Some(Item::Number(number)) => target.put(Input::Number(number), "", out),
-            None if core == Some(Core::Code) && manner == Manner::Proxy => target.put(Input::Number(0), "", out),
+            None if core == Some(Core::Code) && manner != Manner::Own => target.put(Input::Number(0), "", out),
             Some(Item::Instant(at)) => target.put(Input::Timestamp(at), "", out),
-            Some(Item::Span(span)) if has_spans => {
+            Some(Item::Span(span)) if has_span(core) => {
                 let number = match form {
                     Form::Secs => round.seconds(span).into(),
                     _ => i64::try_from(span.as_millis()).unwrap_or(i64::MAX),

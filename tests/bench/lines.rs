@@ -24,7 +24,7 @@ use tollgate::sinks::file::line::{Column, Format, Layout as Table};
 use tollgate::sinks::file::writer::{self, Sync};
 use tollgate::sinks::file::{self, FileAttempt};
 use tollgate::sinks::mapping::{Round, Source};
-use tollgate::sinks::profile::Profile;
+use tollgate::sinks::profile::{Clock, From, Profile};
 use tollgate::sinks::syslog::frame::{Format as Header5424, Header};
 use tollgate::sinks::syslog::line::{Escape, Layout};
 use tollgate::sinks::syslog::link::{Link, Receiver};
@@ -161,6 +161,10 @@ fn lines(receiver: Receiver) -> Attempts<Link> {
         leg_order: LegOrder::NewestFirst,
         round: Round::Up,
         id_label: Some("id".to_owned()),
+        rows: Profile::Kamailio.system().lines.rows(0),
+        time: 0,
+        clock: Clock::new(jiff::tz::TimeZone::UTC),
+        cdr_start: From::Answered,
     };
     let format = if receiver.is_stream() { Header5424::Rfc5424 } else { Header5424::Rfc3164 };
     let header = Header { priority: 29, identity: "kamailio".to_owned(), host: String::new() };

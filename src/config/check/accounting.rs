@@ -275,11 +275,28 @@ pub(super) fn unused(marks: impl Iterator<Item = Marks>, names: &Names, places: 
     }
 }
 
-/// Adds fields that sinks take from the SIP messages by themselves, to those of routes too.
-pub(super) fn add_fields(fields: &[(&str, &str)], settings: &mut accounting::Settings, routes: &mut [Route]) {
+/// Whether the fields of a call are those of its start in all its records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Frozen {
+    Yes,
+    No,
+}
+
+/// Adds fields that sinks take from the SIP messages by themselves, to those of routes too; `frozen` ones keep the value of
+/// the call's start, the others have that of their own request.
+pub(super) fn add_fields(
+    fields: &[(&str, &str)],
+    frozen: Frozen,
+    settings: &mut accounting::Settings,
+    routes: &mut [Route],
+) {
     let good = |(name, text): &(&str, &str)| Some(((*name).to_owned(), Template::parse(text).ok()?));
     let own: Vec<_> = fields.iter().filter_map(good).collect();
-    settings.frozen_fields.extend(own.iter().map(|(name, _)| name.clone()));
+    let names = own.iter().map(|(name, _)| name.clone());
+    match frozen {
+        Frozen::Yes => settings.frozen_fields.extend(names),
+        Frozen::No => settings.in_dialog_fields.by_field.extend(names.map(|name| (name, FieldSource::Request))),
+    }
     for fields in routes.iter_mut().filter_map(|route| route.fields.as_mut()) {
         fields.all = fields.all.iter().cloned().chain(own.iter().cloned()).collect();
     }

@@ -96,7 +96,8 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     accounting::unused(all_marks, &names, &sinks.places, check);
     let mut accounting = accounting::check(&file.accounting, sinks.modes, &fields.record.names(), check);
     accounting.frozen_fields = sinks.frozen;
-    accounting::add_fields(&sinks.fields, &mut accounting, &mut route);
+    accounting::add_fields(&sinks.fields, accounting::Frozen::Yes, &mut accounting, &mut route);
+    accounting::add_fields(&sinks.request_fields, accounting::Frozen::No, &mut accounting, &mut route);
     queue.collapsing = sinks.collapsing;
     accounting.listeners.clone_from(&sip.stack.listeners);
     sip::route_keys(&file.sip, accounting.lifetime_max, &mut sip, check);

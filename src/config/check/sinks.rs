@@ -72,6 +72,8 @@ pub(super) struct Checked {
     pub frozen: Vec<String>,
     /// Fields that sinks want recorded, with their templates.
     pub fields: Vec<(&'static str, &'static str)>,
+    /// The same of those that each record takes from its own request.
+    pub request_fields: Vec<(&'static str, &'static str)>,
     /// Sinks for which a newer Interim takes the place of one that waits.
     pub collapsing: Vec<String>,
     /// Sinks that get an Accounting-On when calls were lost.
@@ -84,10 +86,11 @@ pub(super) struct Checked {
 
 impl Checked {
     fn add(&mut self, name: &str, kind: Arc<dyn Kind>, needs: Needs) {
-        let Needs { frozen, fields, is_collapsing, is_announced, log, flags } = needs;
+        let Needs { frozen, fields, request_fields, is_collapsing, is_announced, log, flags } = needs;
         self.plans.push(SinkPlan { name: name.to_owned(), kind });
         add_new(&mut self.frozen, frozen);
         add_new(&mut self.fields, fields.iter().copied());
+        add_new(&mut self.request_fields, request_fields);
         self.collapsing.extend(is_collapsing.then(|| name.to_owned()));
         self.accounting_on.extend(is_announced.then(|| name.to_owned()));
         add_new(&mut self.log, [log]);

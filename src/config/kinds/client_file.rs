@@ -1,4 +1,4 @@
-//! What the tables of all kinds of sinks that have a client file name alike: that file, and a profile.
+//! What the tables of several kinds of sinks name alike: a client file, a profile, the form of the time.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,8 @@ use crate::config::decode::At;
 use crate::config::error::{Mistake, Mistakes, Place, Weight, suggestion};
 use crate::config::keywords::Keywords;
 use crate::net::tls::{ClientFiles, ClientTls};
+use crate::sinks::profile::{Clock, Profile};
+use crate::units::Count;
 
 /// The client file that `config` names; all its mistakes become ours.
 pub(super) fn client_file<T>(
@@ -77,4 +79,31 @@ pub(super) fn profile<T: Copy + Default>(
         );
     }
     found
+}
+
+/// The mode of the time that is given, one of those that the profile has.
+pub(super) fn time_mode(
+    given: Option<&At<Count<0, 4>>>,
+    count: usize,
+    profile: Profile,
+    check: &mut Check<'_>,
+) -> usize {
+    let Some(given) = given else { return 0 };
+    let mode = given.value.len();
+    if mode > 0 && mode >= count {
+        let what = format_args!("the profile `{}` has no `time_mode = {mode}`", profile.name());
+        check.error_hint(given.place, what, Some("`kamailio` has them".to_owned()));
+    }
+    mode
+}
+
+/// The format of an instant.
+pub(super) fn time_format(given: Option<&At<String>>, format: &mut String, check: &mut Check<'_>) {
+    let Some(given) = given else { return };
+    if Clock::is_format(given) {
+        format.clone_from(&given.value);
+    } else {
+        let hint = Some(format!("as of strftime, such as `{}`", Clock::FORMAT));
+        check.error_hint(given.place, format_args!("`{}` is no format of a time", given.value), hint);
+    }
 }

@@ -105,6 +105,8 @@ pub(super) struct Needs {
     pub frozen: Vec<String>,
     /// Fields of its own with their templates, which are recorded in any case and frozen too.
     pub fields: &'static [(&'static str, &'static str)],
+    /// The same of those that each record takes from its own request.
+    pub request_fields: Vec<(&'static str, &'static str)>,
     /// Whether a newer Interim takes the place of one that still waits.
     pub is_collapsing: bool,
     /// Whether its servers are told when calls were lost.

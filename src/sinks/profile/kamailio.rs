@@ -1,11 +1,12 @@
 //! Kamailio: acc, acc_radius and acc's CDRs as of 5.6.
 
 use super::{
-    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, Lines, Row, System, TEXTS,
-    Texts, Val,
+    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, From, Lines, Row, Step,
+    System, TEXTS, Texts, TimeLine, Val, classic_order,
 };
 use crate::record::LegOrder;
 use crate::record::core::Core;
+use crate::sinks::radius::StatusMapping;
 
 pub(super) const SYSTEM: System = System {
     name: "kamailio",
@@ -17,6 +18,8 @@ pub(super) const SYSTEM: System = System {
         line: CLASSIC_LINE,
         call: CALL,
         between: [";", "; "],
+        times: TIMES,
+        letters: &[],
     },
     columns: Columns {
         acc: &[CLASSIC_COLUMNS],
@@ -24,21 +27,43 @@ pub(super) const SYSTEM: System = System {
         cdr: &[CDR_COLUMNS],
         cdr_table: Some("acc_cdrs"),
         digits: 0,
+        times: &[&[], SECONDS, FRACTION, LOCAL, UTC],
     },
-    attributes: Some(Attributes { dictionary: "kamailio", needed: CLASSIC_ATTRIBUTES, known: &[] }),
+    attributes: Some(Attributes {
+        dictionary: "kamailio",
+        needed: CLASSIC_ATTRIBUTES,
+        known: &[],
+        order: classic_order!(Step::Fields, Step::Legs),
+        is_exact: false,
+        status: StatusMapping::Newest,
+    }),
     leg_order: LegOrder::NewestFirst,
     join: b",",
     absent: Absent::Written(""),
 };
 
+/// `time_mode` 0 to 4.
+const TIMES: &[TimeLine] = &[
+    TimeLine { before: "{level}: acc [acc.c:287]: acc_log_request(): ", rows: &[] },
+    TimeLine { before: "{level}: acc [acc.c:261]: acc_log_request(): ", rows: MICROS },
+    TimeLine { before: "{level}: acc [acc.c:268]: acc_log_request(): ", rows: FRACTION },
+    TimeLine { before: "{level}: acc [acc.c:281]: acc_log_request(): ", rows: LOCAL },
+    TimeLine { before: "{level}: acc [acc.c:281]: acc_log_request(): ", rows: UTC },
+];
+const MICROS: &[Row] = &[("time_exten", Val::EVENT, Form::Micros)];
+const SECONDS: &[Row] = &[("time_attr", Val::EVENT, Form::Epoch), ("time_exten", Val::EVENT, Form::Micros)];
+const FRACTION: &[Row] = &[("time_attr", Val::EVENT, Form::EpochMillis)];
+const LOCAL: &[Row] = &[("time_attr", Val::EVENT, Form::Local)];
+const UTC: &[Row] = &[("time_attr", Val::EVENT, Form::Utc)];
+
 const CALL: &[Row] = &[
-    ("start_time", Val::ANSWERED, Form::EpochMillis),
+    ("start_time", Val::Start(From::Answered), Form::EpochMillis),
     ("end_time", Val::Core(Core::Ended), Form::EpochMillis),
-    ("duration", Val::DURATION, Form::Plain),
+    ("duration", Val::Lasted(From::Answered), Form::Plain),
 ];
 
 const CDR_COLUMNS: &[Row] = &[
-    ("start_time", Val::ANSWERED, Form::Plain),
+    ("start_time", Val::Start(From::Answered), Form::Plain),
     ("end_time", Val::Core(Core::Ended), Form::Plain),
-    ("duration", Val::DURATION, Form::Plain),
+    ("duration", Val::Lasted(From::Answered), Form::Plain),
 ];

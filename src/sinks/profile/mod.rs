@@ -8,11 +8,13 @@ mod kamailio;
 mod openser;
 mod opensips;
 mod own;
+mod ser;
 pub mod value;
 
-use crate::record::{Kind, LegOrder};
+use crate::record::{Kind, LegOrder, Record};
+use crate::sinks::radius::StatusMapping;
 
-pub use value::{Form, Val};
+pub use value::{Clock, Form, From, Val};
 
 /// Whose records they look like.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -28,11 +30,16 @@ pub enum Profile {
     Opensips22,
     /// OpenSER 1.2 and 1.3, and OpenSIPS 1.4.
     Openser,
+    /// OpenSER up to 1.1, with the format string of SER.
+    Openser11,
+    /// SER 0.8 and 0.9.
+    Ser,
 }
 
 impl Profile {
     /// All of them, the default first.
-    pub const ALL: &'static [Self] = &[Self::Own, Self::Kamailio, Self::Opensips, Self::Opensips22, Self::Openser];
+    pub const ALL: &'static [Self] =
+        &[Self::Own, Self::Kamailio, Self::Opensips, Self::Opensips22, Self::Openser, Self::Openser11, Self::Ser];
 
     /// Its name in the configuration.
     #[must_use]
@@ -49,6 +56,8 @@ impl Profile {
             Self::Opensips => &opensips::SYSTEM,
             Self::Opensips22 => &opensips::SYSTEM_2_2,
             Self::Openser => &openser::SYSTEM,
+            Self::Openser11 => &ser::OPENSER_1_1,
+            Self::Ser => &ser::SYSTEM,
         }
     }
 
@@ -107,6 +116,19 @@ pub struct Lines {
     pub call: &'static [Row],
     /// What stands between two values, and in a line of a whole call.
     pub between: [&'static str; 2],
+    /// Lines with the time in other forms than the usual one, which is the first: Kamailio's `time_mode`.
+    pub times: &'static [TimeLine],
+    /// Values by letters of a format string: `log_fmt` of SER.
+    pub letters: &'static [(char, Row)],
+}
+
+/// A line that has its time in a further form.
+#[derive(Debug)]
+pub struct TimeLine {
+    /// What stands before its text.
+    pub before: &'static str,
+    /// What stands behind its first value.
+    pub rows: &'static [Row],
 }
 
 /// Texts of a line by what the record states.
@@ -127,15 +149,32 @@ pub struct Texts {
 impl Lines {
     /// What stands before the values of a record.
     #[must_use]
-    pub fn text(&self, kind: Kind, method: &[u8], code: u16) -> [&'static str; 2] {
-        let text = match kind {
+    pub fn text(&self, record: &Record, time: usize) -> [&'static str; 2] {
+        let text = match record.kind {
             Kind::Cdr => return [self.before_call, self.texts.ended],
             Kind::Missed => self.texts.missed,
-            Kind::Event if method == b"ACK" => self.texts.acknowledged,
-            Kind::Event if code == 0 => self.texts.accounted,
+            Kind::Event if record.is_manual() => self.texts.accounted,
+            Kind::Event if record.method == b"ACK" => self.texts.acknowledged,
             _ => self.texts.answered,
         };
-        [self.before, text]
+        [self.times.get(time).map_or(self.before, |more| more.before), text]
+    }
+
+    /// The values of a line that has the time in a mode.
+    #[must_use]
+    pub fn rows(&self, time: usize) -> Vec<Row> {
+        let more = self.times.get(time).map_or(&[][..], |mode| mode.rows);
+        let (first, rest) = self.line.split_at(self.line.len().min(1));
+        [first, more, rest].concat()
+    }
+
+    /// The values of a line by the letters of a format string.
+    ///
+    /// # Errors
+    /// The first letter that there is none for.
+    pub fn by_letters(&self, letters: &str) -> Result<Vec<Row>, char> {
+        let row = |letter| self.letters.iter().find(|(own, _)| *own == letter).map(|(_, row)| *row).ok_or(letter);
+        letters.chars().map(row).collect()
     }
 }
 
@@ -152,6 +191,8 @@ pub struct Columns {
     pub cdr_table: Option<&'static str>,
     /// Digits behind the second that an instant has.
     pub digits: u8,
+    /// Further columns of the time, by mode: Kamailio's `time_mode`.
+    pub times: &'static [&'static [Row]],
 }
 
 /// The attributes of a RADIUS server, and AVPs of a Diameter server.
@@ -163,6 +204,32 @@ pub struct Attributes {
     pub needed: &'static [Row],
     /// Those that are used if the dictionary has them.
     pub known: &'static [Row],
+    /// The order in which the system sends them, Tollgate's own behind. RFC 2865 §5 gives it no meaning.
+    pub order: &'static [Step],
+    /// Whether they are sent so unless the configuration says otherwise; the profiles of the first releases have an order of
+    /// their own, oldest legs first, and the newest statuses.
+    pub is_exact: bool,
+    /// How records become statuses there.
+    pub status: StatusMapping,
+}
+
+/// What is sent next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Acct-Status-Type.
+    Status,
+    /// Service-Type.
+    Service,
+    /// Acct-Session-Id.
+    Session,
+    /// Event-Timestamp.
+    Event,
+    /// The attribute of that name of the table.
+    Value(&'static str),
+    /// Fields.
+    Fields,
+    /// Legs.
+    Legs,
 }
 
 /// The texts that all of the proxies have.
@@ -195,6 +262,24 @@ const CLASSIC_LINE: &[Row] = &[
     ("code", Val::CODE, Form::Plain),
     ("reason", Val::REASON, Form::Plain),
 ];
+
+/// What all begin with from OpenSER 1.2 on, with what each has behind it.
+macro_rules! classic_order {
+    ($($more:expr),*) => {
+        &[
+            Step::Status,
+            Step::Service,
+            Step::Value("Sip-Response-Code"),
+            Step::Value("Sip-Method"),
+            Step::Event,
+            Step::Value("Sip-From-Tag"),
+            Step::Value("Sip-To-Tag"),
+            Step::Session,
+            $($more),*
+        ]
+    };
+}
+use classic_order;
 
 /// Their attributes.
 const CLASSIC_ATTRIBUTES: &[Row] = &[

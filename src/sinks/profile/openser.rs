@@ -2,10 +2,12 @@
 
 use super::opensips::CALL;
 use super::{
-    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, Lines, System, TEXTS, Val,
+    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, Lines, Step, System, TEXTS,
+    Val, classic_order,
 };
 use crate::record::LegOrder;
 use crate::record::core::Core;
+use crate::sinks::radius::StatusMapping;
 
 pub(super) const SYSTEM: System = System {
     name: "openser",
@@ -17,6 +19,8 @@ pub(super) const SYSTEM: System = System {
         line: CLASSIC_LINE,
         call: CALL,
         between: [";", ";"],
+        times: &[],
+        letters: &[],
     },
     columns: Columns {
         acc: &[CLASSIC_COLUMNS],
@@ -24,11 +28,15 @@ pub(super) const SYSTEM: System = System {
         cdr: &[CLASSIC_COLUMNS],
         cdr_table: None,
         digits: 0,
+        times: &[],
     },
     attributes: Some(Attributes {
         dictionary: "openser",
         needed: CLASSIC_ATTRIBUTES,
         known: &[("Sip-CSeq", Val::Core(Core::Cseq), Form::Plain)],
+        order: classic_order!(Step::Fields, Step::Legs),
+        is_exact: false,
+        status: StatusMapping::Openser,
     }),
     leg_order: LegOrder::NewestFirst,
     join: b", ",

@@ -1,10 +1,11 @@
 //! OpenSIPS: as of 4.0, and 2.2, the generation of the `do_accounting` README.
 
 use super::{
-    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, Lines, Row, System, TEXTS,
-    Val,
+    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, Lines, Row, Step, System,
+    TEXTS, Val, classic_order,
 };
 use crate::record::LegOrder;
+use crate::sinks::radius::StatusMapping;
 
 pub(super) const SYSTEM: System = System {
     name: "opensips",
@@ -16,6 +17,8 @@ pub(super) const SYSTEM: System = System {
         line: LINE,
         call: CALL,
         between: [";", ";"],
+        times: &[],
+        letters: &[],
     },
     columns: Columns {
         acc: &[CLASSIC_COLUMNS, SETUP, DURATION],
@@ -23,6 +26,7 @@ pub(super) const SYSTEM: System = System {
         cdr: &[CLASSIC_COLUMNS, SETUP, DURATION],
         cdr_table: None,
         digits: 0,
+        times: &[],
     },
     attributes: Some(ATTRIBUTES),
     leg_order: LegOrder::OldestFirst,
@@ -40,9 +44,11 @@ pub(super) const SYSTEM_2_2: System = System {
         line: CLASSIC_LINE,
         call: CALL,
         between: [";", ";"],
+        times: &[],
+        letters: &[],
     },
-    columns: SYSTEM.columns,
-    attributes: None,
+    columns: Columns { acc: &[CLASSIC_COLUMNS], ..SYSTEM.columns },
+    attributes: Some(ATTRIBUTES_2_2),
     leg_order: LegOrder::NewestFirst,
     join: b", ",
     absent: Absent::Written(""),
@@ -90,4 +96,34 @@ const ATTRIBUTES: Attributes = Attributes {
         ("Sip-Call-Setuptime", Val::SETUP, Form::Secs),
         ("Sip-Call-Duration", Val::DURATION, Form::Secs),
     ],
+    order: classic_order!(
+        Step::Value("Sip-Call-Duration"),
+        Step::Value("Sip-Call-Setuptime"),
+        Step::Value("Sip-Call-Created"),
+        Step::Value("Sip-Call-MSDuration"),
+        Step::Fields,
+        Step::Legs
+    ),
+    is_exact: false,
+    status: StatusMapping::Newest,
+};
+
+/// It has the numbers of its client library, and its own for the spans.
+const ATTRIBUTES_2_2: Attributes = Attributes {
+    dictionary: "opensips-2.2",
+    needed: CLASSIC_ATTRIBUTES,
+    known: &[
+        ("Sip-Call-MSDuration", Val::DURATION, Form::Millis),
+        ("Sip-Call-Setuptime", Val::SETUP, Form::Secs),
+        ("Sip-Call-Duration", Val::DURATION, Form::Secs),
+    ],
+    order: classic_order!(
+        Step::Fields,
+        Step::Value("Sip-Call-Duration"),
+        Step::Value("Sip-Call-MSDuration"),
+        Step::Value("Sip-Call-Setuptime"),
+        Step::Legs
+    ),
+    is_exact: true,
+    status: StatusMapping::Newest,
 };

@@ -3,6 +3,7 @@
 use super::{Absent, Attributes, Columns, Form, Lines, Row, System, Texts, Val};
 use crate::record::LegOrder;
 use crate::record::core::Core;
+use crate::sinks::radius::StatusMapping;
 
 pub(super) const SYSTEM: System = System {
     name: "own",
@@ -14,9 +15,18 @@ pub(super) const SYSTEM: System = System {
         line: LINE,
         call: LINE,
         between: [";", ";"],
+        times: &[],
+        letters: &[],
     },
-    columns: Columns { acc: COLUMNS, missed: COLUMNS, cdr: COLUMNS, cdr_table: None, digits: 3 },
-    attributes: Some(Attributes { dictionary: "", needed: ATTRIBUTES, known: &[] }),
+    columns: Columns { acc: COLUMNS, missed: COLUMNS, cdr: COLUMNS, cdr_table: None, digits: 3, times: &[] },
+    attributes: Some(Attributes {
+        dictionary: "",
+        needed: ATTRIBUTES,
+        known: &[],
+        order: &[],
+        is_exact: false,
+        status: StatusMapping::Newest,
+    }),
     leg_order: LegOrder::OldestFirst,
     join: b", ",
     absent: Absent::Omitted,

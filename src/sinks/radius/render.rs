@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use super::profile::{Finder, SetupError, Target};
 use super::settings::{Legs, SessionId, Settings};
 use super::status::{status, terminate_cause};
+use crate::clock::Timestamp;
 use crate::dictionary::{Handle, Input};
 use crate::radius::attribute::{AttributeList, Budget, Fitted, Limit, Oversize, Priority, clean, fit};
 use crate::radius::number;
@@ -16,7 +17,7 @@ use crate::radius::packet::{self, VALUE_OCTETS_MAX};
 use crate::record::core::Core;
 use crate::record::{Fields, Kind, Record, is_internal};
 use crate::sinks::mapping::{self, Manner, Need, Place, Target as _, Unmapped};
-use crate::sinks::profile::Val;
+use crate::sinks::profile::{Attributes, Step, Val};
 
 /// NAS-Port-Type Virtual (RFC 2865 §5.41).
 const VIRTUAL: u32 = 5;
@@ -40,6 +41,7 @@ pub struct Losses {
 pub struct Renderer {
     settings: Settings,
     core: Vec<Place<Target>>,
+    order: Vec<Part>,
     fields: Vec<Target>,
     leg_fields: Vec<Target>,
     record_id: Option<Target>,
@@ -78,8 +80,18 @@ impl Renderer {
             Need::Optional => finder.optional(name, Priority::CORE),
         };
         let attributes = settings.profile.system().attributes.as_ref();
-        let core = attributes.map_or_else(Vec::new, |attributes| attributes.places(find, Target::takes_text));
+        let mut core = attributes.map_or_else(Vec::new, |attributes| attributes.places(find, Target::takes_text));
         let fields = finder.fields(&settings.fields, "");
+        // What a field is mapped to is that field's.
+        let is_free = |place: &Place<Target>| {
+            let is_field = matches!(place.value(), Val::Field(_));
+            !is_field || fields.iter().all(|field| field.handle.oid() != place.target().handle.oid())
+        };
+        core.retain(is_free);
+        let order = match attributes.filter(|_| settings.is_exact) {
+            Some(attributes) => exact_order(attributes, &core),
+            None => OWN_ORDER.to_vec(),
+        };
         let mut leg_fields = finder.fields(&settings.leg_fields, "leg ");
         for target in leg_fields.iter_mut().filter(|target| target.priority == Priority::FIELD) {
             target.priority = Priority::LEG;
@@ -104,6 +116,7 @@ impl Renderer {
             nas: nas(settings, settings.nas_address.unwrap_or(nas_address)),
             settings: settings.clone(),
             core,
+            order,
             fields,
             leg_fields,
             record_id,
@@ -144,22 +157,46 @@ impl Renderer {
         if record.shortened {
             self.sheet.note("record");
         }
-        self.put_session(record);
-        self.put_record_id(record, leg);
-        self.put_core(record);
-        let own = |name: &str| self.own_field.as_ref().filter(|_| !is_internal(name));
-        mapping::put_fields(&record.fields, &self.fields, own, &mut self.sheet);
-        self.put_legs(&record.legs, leg);
-        self.sheet.list.push_with(Priority::ESSENTIAL, |out| out.extend_from_slice(&self.nas));
+        for place in 0..self.order.len() {
+            self.put(self.order[place], record, leg);
+        }
         self.sheet.finish(self.shortened.as_ref());
         (self.sheet.list.octets(), self.sheet.losses)
+    }
+
+    fn put(&mut self, part: Part, record: &Record, leg: Option<usize>) {
+        let Self { settings, sheet, .. } = self;
+        let (list, essential) = (&mut sheet.list, Priority::ESSENTIAL);
+        match part {
+            Part::Status => {
+                list.push_integer(essential, number::ACCT_STATUS_TYPE, status(record, settings.status_mapping) as u32);
+            }
+            Part::Session => self.put_session(record),
+            Part::MultiSession => list.push(essential, number::ACCT_MULTI_SESSION_ID, record.multi_session.as_bytes()),
+            Part::Service => list.push_with(essential, |out| out.extend_from_slice(&self.service)),
+            Part::Event => {
+                // As OpenSIPS has it, a whole call is dated by its answer.
+                let answered = record.times.answered.filter(|_| settings.is_exact && record.kind == Kind::Cdr);
+                let secs = answered.unwrap_or_else(|| event(record)).secs();
+                let secs = u32::try_from(secs).unwrap_or(if secs < 0 { 0 } else { u32::MAX });
+                list.push_integer(essential, number::EVENT_TIMESTAMP, secs);
+            }
+            Part::Lasting => self.put_lasting(record),
+            Part::RecordId => self.put_record_id(record, leg),
+            Part::Core(from, to) => self.put_core(record, from, to),
+            Part::Fields => {
+                let own = |name: &str| self.own_field.as_ref().filter(|_| !is_internal(name));
+                mapping::put_fields(&record.fields, &self.fields, own, sheet);
+            }
+            Part::Legs => self.put_legs(&record.legs, leg),
+            Part::Nas => list.push_with(essential, |out| out.extend_from_slice(&self.nas)),
+        }
     }
 
     fn put_session(&mut self, record: &Record) {
         let settings = &self.settings;
         let list = &mut self.sheet.list;
         let essential = Priority::ESSENTIAL;
-        list.push_integer(essential, number::ACCT_STATUS_TYPE, status(record, settings.status_mapping) as u32);
         let id = &mut self.text;
         id.clear();
         match settings.session_id {
@@ -178,21 +215,20 @@ impl Renderer {
         // A digest at the end keeps long ids apart.
         let limit = Limit { octets: VALUE_OCTETS_MAX, column: settings.columns.width(number::ACCT_SESSION_ID.into()) };
         let fitted = fit(id, limit, Oversize::Hash, |piece| list.push(essential, number::ACCT_SESSION_ID, piece));
-        list.push(essential, number::ACCT_MULTI_SESSION_ID, record.multi_session.as_bytes());
-        list.push_with(essential, |out| out.extend_from_slice(&self.service));
-        let is_end = matches!(record.kind, Kind::Stop | Kind::Cdr);
-        let event = if is_end { record.times.ended.unwrap_or(record.times.event) } else { record.times.event };
-        let secs = u32::try_from(event.secs()).unwrap_or(if event.secs() < 0 { 0 } else { u32::MAX });
-        list.push_integer(essential, number::EVENT_TIMESTAMP, secs);
+        if fitted == Fitted::Shortened {
+            self.sheet.note("session_id");
+        }
+    }
+
+    fn put_lasting(&mut self, record: &Record) {
+        let (settings, list, essential) = (&self.settings, &mut self.sheet.list, Priority::ESSENTIAL);
+        let is_end = is_end(record);
         if let Some(span) = record.times.duration.filter(|_| is_end || record.kind == Kind::Interim) {
             list.push_integer(essential, number::ACCT_SESSION_TIME, settings.style.round.seconds(span));
         }
         if let Some(end) = record.end.filter(|_| is_end) {
             let cause = terminate_cause(end, record.code, &settings.terminate_causes);
             list.push_integer(essential, number::ACCT_TERMINATE_CAUSE, cause);
-        }
-        if fitted == Fitted::Shortened {
-            self.sheet.note("session_id");
         }
     }
 
@@ -213,17 +249,21 @@ impl Renderer {
         }
     }
 
-    fn put_core(&mut self, record: &Record) {
-        let Settings { profile, style, on_user_name, .. } = &self.settings;
-        let manner = if profile.is_classic() { Manner::Proxy } else { Manner::Own };
-        let mut places = &self.core[..];
+    fn put_core(&mut self, record: &Record, from: usize, to: usize) {
+        let Settings { profile, style, on_user_name, is_exact, .. } = &self.settings;
+        let manner = match profile.is_classic() {
+            true if *is_exact => Manner::Exact,
+            true => Manner::Proxy,
+            false => Manner::Own,
+        };
+        let mut places = self.core.get(from..to.min(self.core.len())).unwrap_or_default();
         let is_call = !matches!(record.kind, Kind::On | Kind::Off);
         if !is_call {
             let kinds = places.iter().take_while(|place| place.value() == Val::Core(Core::Kind));
             places = &places[..kinds.count()];
         }
         mapping::put_core(places, record, style.round, manner, &mut self.sheet);
-        if !is_call {
+        if !is_call && from == 0 {
             let name = on_user_name.as_deref().unwrap_or_default();
             self.sheet.list.push(Priority::ESSENTIAL, number::USER_NAME, name.as_bytes());
         }
@@ -244,6 +284,68 @@ impl Renderer {
             }
         }
     }
+}
+
+/// A part of a request.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Status,
+    Session,
+    MultiSession,
+    Service,
+    Event,
+    /// Acct-Session-Time and Acct-Terminate-Cause.
+    Lasting,
+    RecordId,
+    /// Core values from one place up to another.
+    Core(usize, usize),
+    Fields,
+    Legs,
+    /// Attributes of the NAS.
+    Nas,
+}
+
+/// The order of the parts, unless the system's is asked for.
+const OWN_ORDER: [Part; 11] = [
+    Part::Status,
+    Part::Session,
+    Part::MultiSession,
+    Part::Service,
+    Part::Event,
+    Part::Lasting,
+    Part::RecordId,
+    Part::Core(0, usize::MAX),
+    Part::Fields,
+    Part::Legs,
+    Part::Nas,
+];
+
+/// The order of the system, with what is not its own behind.
+fn exact_order(attributes: &Attributes, core: &[Place<Target>]) -> Vec<Part> {
+    let part = |step: &Step| match step {
+        Step::Status => Some(Part::Status),
+        Step::Service => Some(Part::Service),
+        Step::Session => Some(Part::Session),
+        Step::Event => Some(Part::Event),
+        Step::Fields => Some(Part::Fields),
+        Step::Legs => Some(Part::Legs),
+        Step::Value(name) => {
+            let place = core.iter().position(|place| place.name() == *name)?;
+            Some(Part::Core(place, place + 1))
+        }
+    };
+    let own = [Part::Nas, Part::MultiSession, Part::Lasting, Part::RecordId];
+    attributes.order.iter().filter_map(part).chain(own).collect()
+}
+
+const fn is_end(record: &Record) -> bool {
+    matches!(record.kind, Kind::Stop | Kind::Cdr)
+}
+
+/// When it happened: of a call that has ended, then.
+fn event(record: &Record) -> Timestamp {
+    let ended = if is_end(record) { record.times.ended } else { None };
+    ended.unwrap_or(record.times.event)
 }
 
 impl Sheet {
@@ -290,12 +392,20 @@ fn nas(settings: &Settings, address: IpAddr) -> Vec<u8> {
     if let Some(identifier) = &settings.nas_identifier {
         packet::push(&mut out, number::NAS_IDENTIFIER, identifier.as_bytes());
     }
+    let port = |out: &mut Vec<u8>| {
+        if let Some(port) = settings.nas_port {
+            packet::push(out, number::NAS_PORT, &port.to_be_bytes());
+        }
+    };
+    if settings.is_exact {
+        port(&mut out);
+    }
     match address {
         IpAddr::V4(address) => packet::push(&mut out, number::NAS_IP_ADDRESS, &address.octets()),
         IpAddr::V6(address) => packet::push(&mut out, number::NAS_IPV6_ADDRESS, &address.octets()),
     }
-    if let Some(port) = settings.nas_port {
-        packet::push(&mut out, number::NAS_PORT, &port.to_be_bytes());
+    if !settings.is_exact {
+        port(&mut out);
     }
     packet::push(&mut out, number::NAS_PORT_TYPE, &VIRTUAL.to_be_bytes());
     out

@@ -181,6 +181,8 @@ pub struct Settings {
     pub service_type: Option<u32>,
     /// Which attributes carry the core values. Default own.
     pub profile: Profile,
+    /// Whether attributes, legs and lists are in the order of the proxy. Default by profile.
+    pub is_exact: bool,
     /// How a record becomes an Acct-Status-Type. Default newest.
     pub status_mapping: StatusMapping,
     /// What Acct-Session-Id holds. Default short; the Call-ID in the classic profiles.
@@ -229,7 +231,9 @@ impl Settings {
     #[must_use]
     pub fn of_profile(profile: Profile, dictionary: Arc<Dictionary>) -> Self {
         let classic = profile.is_classic();
-        Self {
+        let is_exact = profile.system().attributes.as_ref().is_some_and(|attributes| attributes.is_exact);
+        let style = Style { unmapped: if classic { Unmapped::Omit } else { Unmapped::Own }, ..Style::default() };
+        let settings = Self {
             client: client::Settings::default(),
             dictionary,
             bind: None,
@@ -241,9 +245,10 @@ impl Settings {
             nas_port: classic.then_some(5060),
             service_type: Some(15),
             profile,
+            is_exact: false,
             status_mapping: StatusMapping::Newest,
             session_id: if classic { SessionId::CallId } else { SessionId::Short },
-            style: Style { unmapped: if classic { Unmapped::Omit } else { Unmapped::Own }, ..Style::default() },
+            style,
             fields: Vec::new(),
             leg_fields: Vec::new(),
             legs: if classic { Legs::Together } else { Legs::Auto },
@@ -257,6 +262,17 @@ impl Settings {
             lookup_interval: LOOKUP_INTERVAL,
             debug: false,
             ignored_keywords: Vec::new(),
-        }
+        };
+        if is_exact { settings.exact() } else { settings }
+    }
+
+    /// The same, as the system of the profile sends it.
+    #[must_use]
+    pub fn exact(mut self) -> Self {
+        let system = self.profile.system();
+        self.is_exact = true;
+        self.style.leg_order = system.leg_order;
+        self.status_mapping = system.attributes.as_ref().map_or(self.status_mapping, |attributes| attributes.status);
+        self
     }
 }

@@ -67,6 +67,9 @@ impl Tailor {
     /// Where there is no value: NULL, else the default, else what says least in that type.
     fn nothing(&self, column: &Column) -> Fitted {
         let is_text = matches!(column.kind, Type::Text { .. });
+        if is_text && self.empty == Empty::NotAvailable {
+            return in_width("n/a", column.kind);
+        }
         if column.is_nullable && !(is_text && self.empty == Empty::Text) {
             return Fitted { text: None, is_changed: false };
         }

@@ -67,7 +67,8 @@ fn rows(profile: Profile, set: Set) -> impl Iterator<Item = &'static Row> {
 /// The names of a profile's columns, before any is renamed.
 pub fn names(profile: Profile) -> Vec<&'static str> {
     let mut names = Vec::new();
-    for (name, ..) in Set::ALL.into_iter().flat_map(|set| rows(profile, set)) {
+    let times = profile.system().columns.times.iter().copied().flatten();
+    for (name, ..) in Set::ALL.into_iter().flat_map(|set| rows(profile, set)).chain(times) {
         if !names.contains(name) {
             names.push(name);
         }
@@ -80,6 +81,26 @@ pub fn names(profile: Profile) -> Vec<&'static str> {
 pub(super) struct Layouts([Vec<Place>; 3]);
 
 impl Layouts {
+    /// The columns that a table needs which has the records of these sets.
+    pub fn of_all(&self, sets: &[Set]) -> Vec<Place> {
+        let mut all: Vec<Place> = Vec::new();
+        for place in sets.iter().flat_map(|set| self.of(*set)) {
+            if all.iter().all(|own| own.column != place.column) {
+                all.push(place.clone());
+            }
+        }
+        all
+    }
+
+    /// The fields of ours that the columns need, with their templates.
+    pub fn fields(&self) -> Vec<(&'static str, &'static str)> {
+        let values = self.0.iter().flatten().filter_map(|place| match place.source {
+            Source::Value(value, _) => Some(value.fields()),
+            _ => None,
+        });
+        values.flatten().collect()
+    }
+
     /// Those that the settings ask for.
     pub fn new(settings: &Settings) -> Self {
         Self(Set::ALL.map(|set| places(settings, set)))
@@ -110,7 +131,10 @@ fn places(settings: &Settings, set: Set) -> Vec<Place> {
         let found = settings.columns.iter().find(|(column, _)| column == name);
         found.map_or_else(|| name.to_owned(), |(_, own)| own.clone())
     };
-    let core = rows(settings.profile, set).map(|(name, value, form)| (renamed(name), Source::Value(*value, *form)));
+    let has_time = set != Set::Cdr;
+    let times = settings.profile.system().columns.times.get(settings.time).filter(|_| has_time);
+    let core = rows(settings.profile, set).chain(times.into_iter().copied().flatten());
+    let core = core.map(|(name, value, form)| (renamed(name), Source::Value(value.from(settings.cdr_start), *form)));
     let fields = settings.fields.iter().map(|one| (one.column.clone(), Source::Field(one.field.clone())));
     let leg_fields = settings.leg_fields.iter().map(|one| (one.column.clone(), Source::LegField(one.field.clone())));
     let leg = (!settings.leg_fields.is_empty()).then(|| (settings.leg.clone(), Source::Leg));

@@ -49,6 +49,12 @@ pub fn doubles(settings: &Settings) -> Vec<String> {
     Layouts::new(settings).doubles().into_iter().map(str::to_owned).collect()
 }
 
+/// The fields that the columns of the profile need, with their templates.
+#[must_use]
+pub fn own_fields(settings: &Settings) -> Vec<(&'static str, &'static str)> {
+    Layouts::new(settings).fields()
+}
+
 /// A connection that will be made as the settings say.
 ///
 /// # Errors

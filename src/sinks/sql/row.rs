@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::record::core::Item;
 use crate::record::{Fields, LegOrder, Record, Value};
 use crate::sinks::mapping::Round;
-use crate::sinks::profile::{Form, Val};
+use crate::sinks::profile::{Clock, Form, Val, value};
 
 /// A value on its way to a column.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +92,8 @@ pub(super) struct Renderer {
     has_legs: bool,
     round: Round,
     order: LegOrder,
+    join: &'static [u8],
+    clock: Clock,
 }
 
 impl Renderer {
@@ -102,6 +104,8 @@ impl Renderer {
             has_legs: !settings.leg_fields.is_empty(),
             round: settings.style.round,
             order: settings.style.leg_order,
+            join: settings.profile.system().join,
+            clock: Clock { format: settings.time_format.clone(), zone: settings.zone.rules.clone() },
         }
     }
 
@@ -137,14 +141,26 @@ impl Renderer {
     fn cell(&self, place: &Place, record: &Record, leg_number: usize, leg: Option<&Fields>) -> Cell {
         match &place.source {
             Source::Value(value, form) => self.value(*value, *form, record),
-            Source::Field(name) => field(&record.fields, name),
-            Source::LegField(name) => leg.map_or(Cell::Absent, |leg| field(leg, name)),
+            Source::Field(name) => self.field(&record.fields, name),
+            Source::LegField(name) => leg.map_or(Cell::Absent, |leg| self.field(leg, name)),
             Source::Leg => Cell::Number(i64::try_from(leg_number).unwrap_or(i64::MAX)),
             Source::Changed => Cell::Absent,
         }
     }
 
+    fn field(&self, fields: &Fields, name: &str) -> Cell {
+        match fields.iter().find(|(own, _)| own == name).map(|(_, value)| value) {
+            None | Some(Value::Absent) => Cell::Absent,
+            Some(Value::Number(number)) => Cell::Number(*number),
+            Some(Value::Text(text)) => text_cell(text),
+            Some(Value::List(items)) => text_cell(&items.join(self.join)),
+        }
+    }
+
     fn value(&self, value: Val, form: Form, record: &Record) -> Cell {
+        if form == Form::Status {
+            return text_cell(&value::status(record));
+        }
         match value.of(record) {
             None => Cell::Absent,
             Some(Item::Id(id)) => Cell::Text(id.to_string(), Escaped::No),
@@ -152,23 +168,18 @@ impl Renderer {
             Some(Item::Text(text)) => text_cell(text),
             Some(Item::Word(word)) => Cell::Text(word.to_owned(), Escaped::No),
             Some(Item::Number(number)) => Cell::Number(number),
-            Some(Item::Instant(at)) => Cell::Instant(at),
+            Some(Item::Instant(at)) => match form {
+                Form::Micros => Cell::Number(value::micros(at)),
+                Form::Local | Form::Utc => Cell::Text(self.clock.text(at, form), Escaped::No),
+                _ => Cell::Instant(at),
+            },
             Some(Item::Flag(flag)) => Cell::Number(i64::from(flag)),
             Some(Item::Span(span)) => match form {
                 Form::Millis => Cell::Number(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
                 Form::Secs => Cell::Number(self.round.seconds(span).into()),
-                Form::Plain | Form::Epoch | Form::EpochMillis => Cell::Seconds(span),
+                _ => Cell::Seconds(span),
             },
         }
-    }
-}
-
-fn field(fields: &Fields, name: &str) -> Cell {
-    match fields.iter().find(|(own, _)| own == name).map(|(_, value)| value) {
-        None | Some(Value::Absent) => Cell::Absent,
-        Some(Value::Number(number)) => Cell::Number(*number),
-        Some(Value::Text(text)) => text_cell(text),
-        Some(list @ Value::List(_)) => list.text().map_or(Cell::Absent, |text| text_cell(&text)),
     }
 }
 

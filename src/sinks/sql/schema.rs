@@ -34,12 +34,14 @@ pub fn schema(settings: &Settings) -> String {
     let mut text = String::new();
     let mut made: Vec<&str> = Vec::new();
     let tables = &settings.tables;
-    for (set, name) in [(Set::Acc, &tables.acc), (Set::Missed, &tables.missed), (Set::Cdr, &tables.cdr)] {
+    let all = [(Set::Acc, &tables.acc), (Set::Missed, &tables.missed), (Set::Cdr, &tables.cdr)];
+    for (set, name) in all {
         let has_own = settings.profile.system().columns.cdr_table.is_some();
         let is_wanted = set != Set::Cdr || settings.records == SinkMode::Cdr || has_own;
         if is_wanted && !made.contains(&name.as_str()) {
             made.push(name);
-            table(&mut text, settings, name, layouts.of(set));
+            let sets: Vec<_> = all.into_iter().filter(|(_, own)| *own == name).map(|(own, _)| own).collect();
+            table(&mut text, settings, name, &layouts.of_all(&sets));
         }
     }
     if settings.guard == Guard::SideTable {
@@ -60,7 +62,7 @@ fn table(text: &mut String, settings: &Settings, name: &str, places: &[Place]) {
         lines.push(format!("    {} {}", quoted(&place.column), type_of(dialect, kind)));
         match place.source {
             Source::Value(Val::Core(Core::CallId), _) => indexes.push((own("callid"), &place.column)),
-            Source::Value(Val::Core(Core::Event | Core::Answered) | Val::Time, _) if indexes.len() < 2 => {
+            Source::Value(Val::Core(Core::Event) | Val::Start(_) | Val::Time, _) if indexes.len() < 2 => {
                 indexes.push((own("time"), &place.column));
             }
             Source::Value(Val::Core(Core::Id), _) => id = Some(&place.column),
@@ -131,6 +133,10 @@ fn side(text: &mut String, settings: &Settings) {
 fn kind(settings: &Settings, source: &Source) -> Kind {
     let digits = settings.profile.system().columns.digits;
     match source {
+        Source::Value(_, Form::Micros | Form::Epoch) => Kind::Number,
+        Source::Value(_, Form::EpochMillis) => Kind::Real,
+        Source::Value(_, Form::Local | Form::Utc) => Kind::Text(32),
+        Source::Value(_, Form::Status) => Kind::Text(128),
         Source::Value(Val::Core(core), form) => match core {
             Core::Id => Kind::Id,
             Core::Method => Kind::Text(16),
@@ -142,7 +148,10 @@ fn kind(settings: &Settings, source: &Source) -> Kind {
             Core::Setup | Core::Duration => Kind::Number,
             _ => Kind::Text(32),
         },
-        Source::Value(Val::Time, _) => Kind::Instant(digits),
+        Source::Value(Val::Time | Val::Start(_), _) => Kind::Instant(digits),
+        Source::Value(Val::Lasted(_), Form::Plain) => Kind::Real,
+        Source::Value(Val::Lasted(_), _) => Kind::Number,
+        Source::Value(Val::Field(_) | Val::Fixed(_), _) => Kind::Text(255),
         Source::Field(_) | Source::LegField(_) | Source::Changed => Kind::Text(255),
         Source::Leg => Kind::Leg,
     }

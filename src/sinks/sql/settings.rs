@@ -9,7 +9,7 @@ use crate::accounting::SinkMode;
 use crate::clock::Timestamp;
 use crate::sinks::attempt;
 use crate::sinks::mapping::Style;
-use crate::sinks::profile::{Absent, Profile};
+use crate::sinks::profile::{Absent, Clock, From, Profile};
 
 /// Which database.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,6 +80,9 @@ pub enum Empty {
     Null,
     /// A text without characters, as the proxies write it.
     Text,
+    /// `n/a`, as SER writes it.
+    #[serde(rename = "n/a")]
+    NotAvailable,
 }
 
 /// A password, which no log shows.
@@ -157,6 +160,12 @@ pub struct Settings {
     pub empty: Empty,
     /// The zone of instants in columns that say none.
     pub zone: Zone,
+    /// Which of the profile's further columns of the time there are, 0 for none; and how an instant becomes a text there.
+    pub time: usize,
+    /// As in `strftime`.
+    pub time_format: String,
+    /// When a whole call begins, where a column says that.
+    pub cdr_start: From,
     /// Rounding and the order of legs.
     pub style: Style,
     /// Batches and repeats.
@@ -219,9 +228,16 @@ impl Settings {
             leg: "leg".to_owned(),
             changed: if is_own { "changed".to_owned() } else { String::new() },
             side_table: "tollgate_delivered".to_owned(),
-            empty: if system.absent == Absent::Omitted { Empty::Null } else { Empty::Text },
+            empty: match system.absent {
+                Absent::Omitted => Empty::Null,
+                Absent::Written("") => Empty::Text,
+                Absent::Written(_) => Empty::NotAvailable,
+            },
             zone: Zone::utc(),
-            style: Style::default(),
+            time: 0,
+            time_format: Clock::FORMAT.to_owned(),
+            cdr_start: From::Answered,
+            style: Style { leg_order: system.leg_order, ..Style::default() },
             delivery: attempt::Settings::default(),
         }
     }

@@ -6,10 +6,9 @@
 use std::borrow::Cow;
 
 use super::words::LEVELS;
-use crate::record::core::Item;
 use crate::record::{Fields, Kind, LegOrder, Record, Value};
 use crate::sinks::mapping::Round;
-use crate::sinks::profile::{Absent, Form, Lines, Profile, Row, Val};
+use crate::sinks::profile::{Absent, Clock, Form, From, Lines, Profile, Row, value};
 
 /// How `;`, `=` and control characters in values are written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize)]
@@ -43,13 +42,22 @@ pub struct Layout {
     pub round: Round,
     /// Label of the record's id behind all values; `None`: it is not written there.
     pub id_label: Option<String>,
+    /// Values of a line that is not of a whole call.
+    pub rows: Vec<Row>,
+    /// Which of the profile's forms of the time it has, 0 for the usual one.
+    pub time: usize,
+    /// How instants become texts in it.
+    pub clock: Clock,
+    /// When a whole call begins.
+    pub cdr_start: From,
 }
 
 impl PartialEq for Layout {
     fn eq(&self, other: &Self) -> bool {
         let all = |own: &Self| {
             let lists = (own.fields.clone(), own.leg_fields.clone(), own.id_label.clone());
-            (own.profile, own.escape, own.level, own.leg_order, own.round, lists)
+            let times = (own.rows.clone(), own.time, own.clock.clone(), own.cdr_start);
+            (own.profile, own.escape, own.level, own.leg_order, own.round, lists, times)
         };
         all(self) == all(other)
     }
@@ -65,7 +73,7 @@ impl Layout {
         let is_call = record.kind == Kind::Cdr;
         let system = self.own();
         let between = system.between[usize::from(is_call)];
-        let head = self.head(record, between, if is_call { system.call } else { system.line });
+        let head = self.head(record, between, if is_call { system.call } else { &self.rows });
         let parts = self.parts(record, between);
         let id = self.id_label.as_ref().map(|label| format!("{between}{label}={}", record.id)).unwrap_or_default();
         let length = head.len() + parts.iter().map(Vec::len).sum::<usize>() + id.len();
@@ -96,12 +104,17 @@ impl Layout {
 
     /// What every line begins with.
     fn head(&self, record: &Record, between: &str, pairs: &[Row]) -> Vec<u8> {
-        let [before, text] = self.own().text(record.kind, &record.method, record.code);
+        let [before, text] = self.own().text(record, self.time);
         let level = LEVELS.get(usize::from(self.level)).map_or("", |(_, _, word)| word);
         let mut head = [&before.replace("{level}", level), text].concat().into_bytes();
         let mut is_first = true;
         for (label, value, form) in pairs {
-            let mut value = self.value(*value, *form, record);
+            let value = value::text(value.from(self.cdr_start), *form, record, self.round, &self.clock);
+            // What is made here needs no escape, but for a reason in a status.
+            let mut value = match value {
+                Cow::Owned(text) if *form != Form::Status => text,
+                text => self.escaped(&text),
+            };
             match self.profile.system().absent {
                 Absent::Omitted if value.is_empty() => continue,
                 Absent::Written(text) if value.is_empty() => value.extend_from_slice(text.as_bytes()),
@@ -116,27 +129,6 @@ impl Layout {
             head.append(&mut value);
         }
         head
-    }
-
-    fn value(&self, value: Val, form: Form, record: &Record) -> Vec<u8> {
-        let text = match (value.of(record), form) {
-            (None, _) => String::new(),
-            (Some(Item::Text(text)), _) => return self.escaped(text),
-            (Some(Item::Word(word)), _) => word.to_owned(),
-            (Some(Item::Kind(kind)), _) => kind.name().to_owned(),
-            (Some(Item::Id(id)), _) => id.to_string(),
-            (Some(Item::Number(number)), _) => number.to_string(),
-            (Some(Item::Flag(flag)), _) => flag.to_string(),
-            (Some(Item::Instant(at)), Form::Epoch) => at.secs().to_string(),
-            (Some(Item::Instant(at)), Form::EpochMillis) => {
-                format!("{}.{:03}", at.secs(), at.0.rem_euclid(1_000_000) / 1000)
-            }
-            (Some(Item::Instant(at)), _) => at.to_string(),
-            (Some(Item::Span(span)), Form::Secs) => self.round.seconds(span).to_string(),
-            (Some(Item::Span(span)), Form::Millis) => span.as_millis().to_string(),
-            (Some(Item::Span(span)), _) => format!("{}.{:03}", span.as_secs(), span.subsec_millis()),
-        };
-        text.into_bytes()
     }
 
     /// Fields, and legs as a whole each, with what stands before them.

@@ -8,7 +8,7 @@ use super::words::{facility, level};
 use crate::clock::Timestamp;
 use crate::record::{Kind, LegOrder, Record, Value};
 use crate::sinks::mapping::Round;
-use crate::sinks::profile::{Absent, Profile};
+use crate::sinks::profile::{Absent, Clock, From, Profile};
 use crate::sinks::tests::record;
 
 /// What stands behind the identity, by profile and flow.
@@ -29,6 +29,10 @@ pub(super) fn layout(profile: Profile, fields: &[&str], leg_fields: &[&str]) -> 
         leg_order: profile.system().leg_order,
         round: Round::Up,
         id_label: None,
+        rows: profile.system().lines.rows(0),
+        time: 0,
+        clock: Clock::new(jiff::tz::TimeZone::UTC),
+        cdr_start: From::Answered,
     }
 }
 

@@ -42,7 +42,10 @@ impl Table for RadiusTable {
                         ends gets another Acct-Session-Id in its Stop";
             check.warning(site.place, what, None);
         }
+        let attributes = settings.profile.system().attributes.iter();
+        let rows = attributes.flat_map(|attributes| attributes.needed.iter().chain(attributes.known));
         let needs = Needs {
+            request_fields: rows.flat_map(|(_, value, _)| value.fields()).collect(),
             frozen: mapping::identity(&self.fields, &settings.dictionary),
             is_collapsing: self.records() == SinkMode::Sessions && self.collapse_interims.is_none_or(Switch::is_on),
             is_announced: self.accounting_on != Some(AccountingOn::Never),
@@ -153,6 +156,11 @@ fn method(place: PlaceId, settings: &Settings, check: &mut Check<'_>) {
 }
 
 fn choices(table: &RadiusTable, settings: &mut Settings) {
+    match table.exact.map(Switch::is_on) {
+        Some(true) => *settings = settings.clone().exact(),
+        Some(false) => settings.is_exact = false,
+        None => {}
+    }
     style(&mut settings.style, table.unmapped, table.round, table.leg_order);
     choose(&mut settings.session_id, table.session_id);
     choose(&mut settings.status_mapping, table.status_mapping);

@@ -30,6 +30,8 @@ pub struct RadiusTable {
     pub dictionary: Option<At<PathBuf>>,
     /// Which attributes carry the SIP values.
     pub profile: Option<At<String>>,
+    /// Whether all is in the order of the proxy.
+    pub exact: Option<Switch>,
     /// Which records it takes.
     pub records: Option<SinkMode>,
     /// Fields: name to attribute.
@@ -103,6 +105,7 @@ impl RadiusTable {
             "unknown_keywords",
             "dictionary",
             "profile",
+            "exact",
             "fields",
             "leg_fields",
             "columns",
@@ -142,6 +145,7 @@ impl RadiusTable {
     /// Other values of options.
     pub const OTHERS: &[&str] = &[
         "profile = \"opensips\"",
+        "exact = true",
         "fields = { src_ip = \"Framed-IP-Address\" }",
         "accounting_on_user = \"tollgate\"",
         "leg_fields = { src = \"Calling-Station-Id\" }",

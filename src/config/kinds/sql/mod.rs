@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use self::table::SqlTable;
 use super::carriers::is_field;
-use super::client_file::profile;
+use super::client_file::{profile, time_format, time_mode};
 use super::{Needs, Site, Table};
 use crate::accounting::SinkMode;
 use crate::clock;
@@ -34,7 +34,8 @@ impl Table for SqlTable {
             let hint = "\"column\" or \"side-table\" keeps rows and records equal".to_owned();
             check.warning(site.place, what, Some(hint));
         }
-        Some((Arc::new(settings), Needs::default()))
+        let needs = Needs { request_fields: sql::own_fields(&settings), ..Needs::default() };
+        Some((Arc::new(settings), needs))
     }
 }
 
@@ -54,6 +55,10 @@ fn settings(table: &SqlTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<
     if let Some(name) = &table.time_zone {
         zone(name, &mut settings, check);
     }
+    let times = settings.profile.system().columns.times.len();
+    settings.time = time_mode(table.time_mode.as_ref(), times, settings.profile, check);
+    time_format(table.time_format.as_ref(), &mut settings.time_format, check);
+    choose(&mut settings.cdr_start, table.cdr_start);
     delivery(table, &mut settings);
     for column in sql::doubles(&settings) {
         let hint = "rename one of them by `columns`, or leave it out there".to_owned();

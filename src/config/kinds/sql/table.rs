@@ -9,6 +9,7 @@ use crate::config::decode::{At, Ordered};
 use crate::config::reload::Section;
 use crate::record::LegOrder;
 use crate::sinks::mapping::Round;
+use crate::sinks::profile::From;
 use crate::sinks::sql::{Empty, Guard};
 use crate::units::{Count, Millis, Secs};
 
@@ -50,6 +51,12 @@ pub struct SqlTable {
     pub empty: Option<Empty>,
     /// Zone of instants in columns without one.
     pub time_zone: Option<At<String>>,
+    /// Further columns of the time, as of Kamailio.
+    pub time_mode: Option<At<Count<0, 4>>>,
+    /// How an instant becomes a text there.
+    pub time_format: Option<At<String>>,
+    /// When a whole call begins.
+    pub cdr_start: Option<From>,
     /// Rounding of spans to seconds.
     pub round: Option<Round>,
     /// Order of the legs.
@@ -89,6 +96,9 @@ impl SqlTable {
             "side_table",
             "empty",
             "time_zone",
+            "time_mode",
+            "time_format",
+            "cdr_start",
             "round",
             "leg_order",
             "batch_max",
@@ -120,5 +130,8 @@ impl SqlTable {
         "changed_column = \"changes\"",
         "side_table = \"delivered\"",
         "time_zone = \"Asia/Tokyo\"",
+        "time_mode = 1\nprofile = \"kamailio\"",
+        "time_format = \"%s\"",
+        "cdr_start = \"created\"",
     ];
 }

@@ -7,9 +7,11 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use self::table::SyslogTable;
 use super::carriers::{FieldList, is_field};
-use super::client_file::profile;
+use super::client_file::{profile, time_format, time_mode};
 use super::{Needs, Site, Table};
 use crate::accounting::SinkMode;
 use crate::causes::chain_text;
@@ -21,7 +23,7 @@ use crate::config::schema::Switch;
 use crate::net::tls::{ClientFiles, ClientTls, Identity, NameCheck, Roots, server_name};
 use crate::sinks::kind::Kind;
 use crate::sinks::mapping::{Round, Unmapped};
-use crate::sinks::profile::Profile;
+use crate::sinks::profile::{Clock, From, Profile, Row};
 use crate::sinks::syslog::frame::{Format, Header};
 use crate::sinks::syslog::line::{Escape, Layout};
 use crate::sinks::syslog::link::Receiver;
@@ -47,6 +49,8 @@ impl Table for SyslogTable {
         let identity = name(self.identity.as_ref(), profile.system().lines.identity, "identity", check);
         let is_local = matches!(receiver, Receiver::Local(_) | Receiver::Journal(_));
         let host = if is_local { String::new() } else { name(self.host.as_ref(), &host_name(), "host", check) };
+        let times = profile.system().lines.times.len();
+        let time = time_mode(self.time_mode.as_ref(), times, profile, check);
         let mut layout = Layout {
             profile,
             escape: Escape::default(),
@@ -56,7 +60,18 @@ impl Table for SyslogTable {
             leg_order: profile.system().leg_order,
             round: Round::default(),
             id_label: self.record_id_label.as_ref().map(|label| label.value.clone()).filter(|label| !label.is_empty()),
+            rows: profile.system().lines.rows(time),
+            time,
+            clock: Clock::new(TimeZone::system()),
+            cdr_start: From::default(),
         };
+        time_format(self.time_format.as_ref(), &mut layout.clock.format, check);
+        if let Some(letters) = &self.log_fmt {
+            log_fmt(letters, profile, &mut layout.rows, check);
+        }
+        let own = layout.rows.iter().chain(profile.system().lines.call).flat_map(|(_, value, _)| value.fields());
+        let own: Vec<_> = own.collect();
+        choose(&mut layout.cdr_start, self.cdr_start);
         choose(&mut layout.escape, self.escape);
         choose(&mut layout.leg_order, self.leg_order);
         choose(&mut layout.round, self.round);
@@ -69,9 +84,31 @@ impl Table for SyslogTable {
         }
         let mut settings = Settings { receiver, format, header, layout, octets_max: OCTETS_MAX };
         set(&mut settings.octets_max, self.octets_max, Count::len);
-        Some((Arc::new(settings), Needs::default()))
+        Some((Arc::new(settings), Needs { request_fields: own, ..Needs::default() }))
     }
 }
+
+/// The values of a line by the letters that are given.
+fn log_fmt(letters: &At<String>, profile: Profile, rows: &mut Vec<Row>, check: &mut Check<'_>) {
+    let lines = &profile.system().lines;
+    if lines.letters.is_empty() {
+        let what = format_args!("the profile `{}` has no `log_fmt`", profile.name());
+        check.error_hint(letters.place, what, Some("`ser` and `openser-1.1` have".to_owned()));
+        return;
+    }
+    match lines.by_letters(letters) {
+        Ok(own) if !own.is_empty() && own.len() <= LETTERS_MAX => *rows = own,
+        Ok(_) => check.error(letters.place, format_args!("`log_fmt` has from 1 to {LETTERS_MAX} letters")),
+        Err(letter) => {
+            let known: String = lines.letters.iter().map(|(own, _)| *own).collect();
+            let what = format_args!("`log_fmt` has no letter `{letter}`");
+            check.error_hint(letters.place, what, Some(format!("there are {known}")));
+        }
+    }
+}
+
+/// Values of a line at most.
+const LETTERS_MAX: usize = 64;
 
 /// The proxies' own: LOG_DAEMON, and L_NOTICE.
 const DAEMON: u8 = 3;

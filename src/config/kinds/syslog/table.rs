@@ -10,6 +10,7 @@ use crate::config::reload::Section;
 use crate::config::schema::Switch;
 use crate::record::LegOrder;
 use crate::sinks::mapping::{Round, Unmapped};
+use crate::sinks::profile::From;
 use crate::sinks::syslog::frame::Format;
 use crate::sinks::syslog::line::Escape;
 use crate::units::Count;
@@ -24,6 +25,14 @@ pub struct SyslogTable {
     pub format: Option<Format>,
     /// Whose lines.
     pub profile: Option<At<String>>,
+    /// Values of a line by letters, as of SER.
+    pub log_fmt: Option<At<String>>,
+    /// Further forms of the time in a line, as of Kamailio.
+    pub time_mode: Option<At<Count<0, 4>>>,
+    /// How an instant becomes a text there.
+    pub time_format: Option<At<String>>,
+    /// When a whole call begins.
+    pub cdr_start: Option<From>,
     /// Which records it takes.
     pub records: Option<SinkMode>,
     /// Fields: name to label.
@@ -68,6 +77,10 @@ impl SyslogTable {
             "to",
             "format",
             "profile",
+            "log_fmt",
+            "time_mode",
+            "time_format",
+            "cdr_start",
             "fields",
             "leg_fields",
             "unmapped",
@@ -97,6 +110,9 @@ impl SyslogTable {
         "to = \"udp:127.0.0.1:514\"",
         "format = \"rfc5424\"",
         "profile = \"kamailio\"",
+        "log_fmt = \"mc\"\nprofile = \"ser\"",
+        "time_mode = 1\nprofile = \"kamailio\"",
+        "time_format = \"%s\"",
         "fields = { caller = \"who\" }",
         "leg_fields = { src = \"from\" }",
         "record_id_label = \"id\"",

@@ -43,6 +43,25 @@ fn mistakes_are_named() {
             "error: unknown facility `LOCAL9`\n  --> t.toml:8:12\nhint: did you mean `local0`?".into(),
         ),
         (
+            "profile = \"kamailio\"\nlog_fmt = \"mc\"",
+            "error: the profile `kamailio` has no `log_fmt`\n  --> t.toml:9:11\nhint: `ser` and `openser-1.1` have"
+                .into(),
+        ),
+        (
+            "profile = \"ser\"\nlog_fmt = \"mzc\"",
+            "error: `log_fmt` has no letter `z`\n  --> t.toml:9:11\nhint: there are cdfimorstup01FTUSnDX".into(),
+        ),
+        ("profile = \"ser\"\nlog_fmt = \"\"", "error: `log_fmt` has from 1 to 64 letters\n  --> t.toml:9:11".into()),
+        (
+            "profile = \"opensips\"\ntime_mode = 3",
+            "error: the profile `opensips` has no `time_mode = 3`\n  --> t.toml:9:13\nhint: `kamailio` has them".into(),
+        ),
+        (
+            "profile = \"kamailio\"\ntime_mode = 3\ntime_format = \"%!\"",
+            "error: `%!` is no format of a time\n  --> t.toml:10:15\nhint: as of strftime, such as `%Y-%m-%d %H:%M:%S`"
+                .into(),
+        ),
+        (
             "profile = \"kamalio\"",
             "error: unknown profile `kamalio`\n  --> t.toml:8:11\nhint: did you mean `kamailio`?".into(),
         ),
