@@ -9,6 +9,8 @@ mod openser;
 mod opensips;
 mod own;
 mod ser;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
 use crate::record::{Kind, LegOrder, Record};
