@@ -257,7 +257,12 @@ fn configuration(
     );
     write(&folder.join("diameterclient.conf"), &diameter)?;
     write(&folder.join("servers"), &format!("{} {SECRET}\n", collector.ip()))?;
-    Ok(format!(
+    Ok(toml(folder, listen, log, answering, busy))
+}
+
+/// The text of `tollgate.toml`.
+fn toml(folder: &Path, listen: SocketAddr, log: &Path, answering: SocketAddr, busy: SocketAddr) -> String {
+    format!(
         r#"
 [sip]
 listen = ["udp:{listen}"]
@@ -305,7 +310,7 @@ level = "warn"
 "#,
         folder.join("acc.sqlite").display(),
         log.display()
-    ))
+    )
 }
 
 /// Writes a file only its owner can read.

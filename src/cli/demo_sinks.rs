@@ -3,12 +3,14 @@
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, SqliteConnection};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::clock;
 
 /// How often the database is asked for a row that is not there yet.
 const LOOK: Duration = Duration::from_millis(20);
@@ -49,7 +51,7 @@ impl Database {
 
     /// Rows of a call, once so many records have theirs.
     pub fn wait(&mut self, call_id: &str, records: usize, wait: Duration) -> anyhow::Result<Vec<Row>> {
-        let begun = Instant::now();
+        let begun = clock::mono();
         loop {
             let rows = self.rows(call_id).context("cannot read the SQLite database")?;
             let mut ids: Vec<_> = rows.iter().map(|row| &row.record).collect();
@@ -58,7 +60,7 @@ impl Database {
             if ids.len() >= records {
                 return Ok(rows);
             }
-            if begun.elapsed() > wait {
+            if clock::mono().since(begun) > wait {
                 return Err(anyhow!("{} of {records} records are in the SQLite database", ids.len()));
             }
             std::thread::park_timeout(LOOK);
@@ -82,7 +84,7 @@ impl Database {
 }
 
 fn read(table: &str, row: &SqliteRow) -> Result<Row, sqlx::Error> {
-    let text = |column: &str| row.try_get::<Option<String>, _>(column).map(|text| text.unwrap_or_default());
+    let text = |column: &str| row.try_get::<Option<String>, _>(column).map(Option::unwrap_or_default);
     let (leg, duration_ms) = (row.try_get("leg")?, row.try_get::<Option<i64>, _>("duration_ms")?);
     let mut line = format!(
         "{table}: method={} sip_code={} sip_reason='{}' time='{}' to_tag='{}'",
