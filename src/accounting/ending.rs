@@ -32,6 +32,8 @@ impl Engine {
         let whole = (!cdr.is_empty() && !session.is_early()).then(|| {
             let mut whole = self.maker.of_session(now, Kind::Cdr, &session);
             whole.fields = super::fields::merge(std::mem::take(&mut whole.fields), record.fields.clone());
+            // With the one that its BYE has added.
+            whole.legs.clone_from(&record.legs);
             complete(&mut whole);
             whole
         });

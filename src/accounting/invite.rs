@@ -182,6 +182,21 @@ impl Engine {
             let record = self.failure(now, Kind::Failed, transaction, response);
             out.push(record, CallHash::of(transaction.request().call_id()), sinks);
         }
+        self.came_to_nothing(now, transaction, response, out);
+    }
+
+    /// The one record of a call that nobody has answered.
+    fn came_to_nothing(&mut self, now: Now, transaction: &Transaction, response: &Response<'_>, out: &mut Outcome) {
+        let settings = self.maker.settings();
+        if !settings.cdr_on_failed || settings.failed_filter.contains(&response.code) {
+            return;
+        }
+        let sinks = self.maker.modes().cdr(transaction.marks.accounting);
+        if !sinks.is_empty() {
+            let mut record = self.failure(now, Kind::Cdr, transaction, response);
+            record.times.duration = Some(Duration::ZERO);
+            out.push(record, CallHash::of(transaction.request().call_id()), sinks);
+        }
     }
 
     /// A 2xx to an initial INVITE: opens a session, or answers one that early media has opened.

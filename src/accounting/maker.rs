@@ -8,7 +8,7 @@ use super::{Made, Outcome, fields};
 use crate::clock::{Now, Timestamp};
 use crate::ids::{CallHash, RecordId, RecordIds, SinkMask};
 use crate::record::{Fields, Kind, Record, Times};
-use crate::sip::message::Message;
+use crate::sip::message::{Message, Method};
 use crate::sip::stack::{Peer, RequestView};
 use crate::vars::{Arrival, Avps, Context, Leg, Parties};
 
@@ -71,8 +71,11 @@ impl Maker {
             Some(session) if is_later => fields::by_source(&self.settings.in_dialog_fields, own, session.fields()),
             Some(session) => fields::merge(own, session.fields()),
         };
-        let fields = fields::frozen(fields, &self.settings.frozen_fields, session);
-        let legs = session.map_or_else(|| transaction.legs.clone(), Session::legs);
+        let mut fields = fields::frozen(fields, &self.settings.frozen_fields, session);
+        let mut legs = session.map_or_else(|| transaction.legs.clone(), Session::legs);
+        if matches!(kind, Kind::Stop | Kind::Cdr) && transaction.method() == Method::Bye {
+            is_cut |= self.of_bye(&context, &mut fields, &mut legs);
+        }
         is_cut |= transaction.is_cut || session.is_some_and(|session| session.is_cut);
         let (mut from_tag, mut to_tag) = (request.from_tag(), response.to_tag());
         if to_tag.is_empty() {
@@ -110,6 +113,18 @@ impl Maker {
             number: None,
             shortened: is_cut,
         }
+    }
+
+    /// Adds what is read from a BYE alone; whether something had to be cut.
+    fn of_bye(&self, context: &Context<'_>, fields: &mut Fields, legs: &mut Vec<Fields>) -> bool {
+        let Settings { bye_fields, bye_leg_fields, .. } = &self.settings;
+        let (own, mut is_cut) = fields::evaluate(bye_fields, context);
+        fields.extend(own);
+        if !bye_leg_fields.is_empty() {
+            let (leg, is_leg_cut) = fields::evaluate(bye_leg_fields, context);
+            is_cut |= fields::push_leg(legs, leg) || is_leg_cut;
+        }
+        is_cut
     }
 
     /// A record of a session that no message makes, or of the session as a whole: its INVITE's values.

@@ -18,7 +18,8 @@ pub enum SinkMode {
     Sessions,
     /// One for each marked transaction, as the classic acc module: as above without interim records by the timer.
     Transactions,
-    /// One Cdr at the end of a call; Failed and Missed.
+    /// One Cdr at the end of a call, also of one that came to nothing if [`Settings::cdr_on_failed`] is set; Failed and
+    /// Missed.
     Cdr,
 }
 
@@ -99,6 +100,10 @@ pub struct Settings {
     pub frozen_fields: Vec<String>,
     /// Fields of every leg. Without them no legs are made. Default: none.
     pub leg_fields: Vec<(String, Template)>,
+    /// Fields that are read from the BYE, beside the others: of Stop and Cdr. Default: none.
+    pub bye_fields: Vec<(String, Template)>,
+    /// Fields of a leg that a BYE adds to those of the call. Default: none is added.
+    pub bye_leg_fields: Vec<(String, Template)>,
     /// Fields of Interim and Stop. Default: the later request.
     pub in_dialog_fields: FieldSources,
     /// Whether provisional responses with a body are recorded. Default: no.
@@ -118,6 +123,8 @@ pub struct Settings {
     pub missed_branches: bool,
     /// Whether a call that was answered elsewhere, as its CANCEL says, makes a Missed record. Default: no.
     pub missed_elsewhere: bool,
+    /// Whether a call that came to nothing makes a Cdr too, which says how long it rang. Default: no.
+    pub cdr_on_failed: bool,
     /// Order of the legs in a record. Default: oldest first.
     pub leg_order: LegOrder,
     /// Time between two Interim records of a call made by the timer. Default: none are made.
@@ -161,6 +168,8 @@ impl Default for Settings {
             fields: Vec::new(),
             frozen_fields: Vec::new(),
             leg_fields: Vec::new(),
+            bye_fields: Vec::new(),
+            bye_leg_fields: Vec::new(),
             in_dialog_fields: FieldSources::default(),
             early_media: false,
             report_ack: false,
@@ -170,6 +179,7 @@ impl Default for Settings {
             detect_direction: true,
             missed_branches: false,
             missed_elsewhere: false,
+            cdr_on_failed: false,
             leg_order: LegOrder::default(),
             interim_interval: None,
             interim_jitter_percent: 10,

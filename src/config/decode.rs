@@ -505,7 +505,7 @@ impl<'de> SeqAccess<'de> for PlaceAndValue<'_> {
 }
 
 /// Tables whose names the operator chooses.
-const FREE_TABLES: [&str; 3] = ["fields", "leg_fields", "avps"];
+const FREE_TABLES: [&str; 5] = ["fields", "leg_fields", "bye_fields", "bye_leg_fields", "avps"];
 
 /// Name by which [`At`] asks [`Reader`] for the place.
 const AT: &str = "$At";

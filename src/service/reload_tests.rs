@@ -53,6 +53,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("accounting.fields", "[accounting.fields]", "from = \"$fu\""),
     ("accounting.in_dialog_fields", "[accounting]", "in_dialog_fields = \"call\""),
     ("accounting.leg_fields", "[accounting.leg_fields]", "from = \"$fu\""),
+    ("accounting.bye_fields", "[accounting]", "bye_fields = { agent_bye = \"$ua\" }"),
+    ("accounting.bye_leg_fields", "[accounting]", "bye_leg_fields = { src = \"$fu\" }"),
     ("sip.trusted_proxies", "[sip]", "trusted_proxies = [\"192.0.2.0/24\"]"),
     ("queue.path", "[queue]", "path = \"other\""),
     ("admin.listen", "[admin]", "listen = \"127.0.0.1:8080\""),

@@ -1,6 +1,6 @@
 //! Calls that were answered: Start, Interim, Stop, Cdr, Event, ACK, early media.
 
-use super::bench::{Bench, hold};
+use super::bench::{Bench, hold, templates};
 use super::{secs, settings};
 use crate::accounting::Settings;
 
@@ -234,6 +234,69 @@ fn a_call_without_a_bye_ends_too() {
         ),
     ];
     hold(&Settings { lifetime_max: Some(secs(3600)), ..settings() }, &rows);
+}
+
+#[test]
+fn a_whole_call_has_what_its_bye_says_apart_and_a_leg_of_it() {
+    let settings = Settings {
+        fields: templates(&[("ua", "$ua")]),
+        bye_fields: templates(&[("ua_bye", "$ua"), ("code_bye", "$rs")]),
+        leg_fields: templates(&[("dst", "$leg(dst)")]),
+        bye_leg_fields: templates(&[("dst", "$rm")]),
+        ..settings()
+    };
+    hold(
+        &settings,
+        &[
+            (
+                "the BYE's own values beside those of the call",
+                "a0 a2",
+                "INVITE; 200 b; +4; BYE callee; 200",
+                "start INVITE 200 a/b [sip:winner] ua=new; \
+                 stop BYE 200 a/b callee bye 4s [sip:winner] [BYE] ua=callee ua_bye=callee code_bye=200; \
+                 cdr INVITE 200 a/b callee bye 4s [sip:winner] [BYE] ua=new ua_bye=callee code_bye=200 [2]",
+            ),
+            (
+                "after a restart too",
+                "a2",
+                "INVITE; 200 b; restart; +4; BYE caller; 481",
+                "cdr INVITE 200 a/b caller failed-bye 4s [sip:winner] [BYE] ua=new ua_bye=caller code_bye=481 [2]",
+            ),
+            (
+                "without a BYE there is nothing of one",
+                "a2",
+                "INVITE; 200 b; +4; close",
+                "cdr INVITE 200 a/b gateway administrator 4s [sip:winner] ua=new [2]",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_call_that_came_to_nothing_may_have_its_one_record() {
+    let asked = Settings { cdr_on_failed: true, ..settings() };
+    hold(
+        &asked,
+        &[
+            ("refused by the callee", "a2", "INVITE; +3; round B 486; 486", "cdr INVITE 486 a/b callee refused 0s [2]"),
+            (
+                "beside the failed one where that is marked",
+                "a2 f2",
+                "INVITE; round B 486; 486",
+                "failed INVITE 486 a/b callee refused [2]; cdr INVITE 486 a/b callee refused 0s [2]",
+            ),
+            ("nobody answers", "a2", "INVITE; round B =408; =408", "cdr INVITE 408 a/ gateway timeout 0s [2]"),
+            ("who takes what happens is not told of it", "a0 a1", "INVITE; round B 486; 486", ""),
+            ("nor of who comes back with credentials", "a2", "INVITE; round B 407; 407", ""),
+            (
+                "an answered one has one record",
+                "a2",
+                "INVITE; 200 b; BYE caller; 200",
+                "cdr INVITE 200 a/b caller bye 0s [2]",
+            ),
+        ],
+    );
+    hold(&settings(), &[("not unless asked for", "a2", "INVITE; round B 486; 486", "")]);
 }
 
 #[test]

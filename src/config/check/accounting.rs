@@ -29,6 +29,15 @@ pub(super) fn check(
     let mut settings = accounting::Settings { sinks: modes, ..accounting::Settings::default() };
     settings.fields = fields(&table.fields, Of::Every, check);
     settings.leg_fields = fields(&table.leg_fields, Of::Every, check);
+    settings.bye_fields = fields(&table.bye_fields, Of::Every, check);
+    settings.bye_leg_fields = fields(&table.bye_leg_fields, Of::Every, check);
+    for (name, _) in &table.bye_fields.0 {
+        if table.fields.0.iter().any(|(own, _)| own.value == name.value) {
+            let what = format_args!("`{}` is a field of `accounting.fields` too", name.value);
+            check.error_hint(name.place, what, Some(format!("call it `{}_bye`", name.value)));
+        }
+    }
+    set(&mut settings.cdr_on_failed, table.cdr_on_failed, Switch::is_on);
     set(&mut settings.early_media, table.early_media, Switch::is_on);
     set(&mut settings.report_ack, table.report_ack, Switch::is_on);
     set(&mut settings.report_cancels, table.report_cancels, Switch::is_on);

@@ -21,8 +21,8 @@ impl<'f> Fields<'f> {
     pub(in crate::config) fn of(file: &'f FileTable) -> Self {
         let routes = file.route.iter().map(|route| &route.value.fields);
         Self {
-            record: FieldList::of(std::iter::once(&file.accounting.fields).chain(routes)),
-            leg: FieldList::of(std::iter::once(&file.accounting.leg_fields)),
+            record: FieldList::of([&file.accounting.fields, &file.accounting.bye_fields].into_iter().chain(routes)),
+            leg: FieldList::of([&file.accounting.leg_fields, &file.accounting.bye_leg_fields].into_iter()),
         }
     }
 }

@@ -23,6 +23,12 @@ pub struct AccountingTable {
     pub fields: Ordered<At<String>>,
     /// Fields of every leg: name to template.
     pub leg_fields: Ordered<At<String>>,
+    /// Fields that are read from the BYE: name to template.
+    pub bye_fields: Ordered<At<String>>,
+    /// Fields of the leg that a BYE adds: name to template.
+    pub bye_leg_fields: Ordered<At<String>>,
+    /// Whether a call that came to nothing makes a Cdr.
+    pub cdr_on_failed: Option<Switch>,
     /// Whether provisional responses with a body are recorded.
     pub early_media: Option<Switch>,
     /// Whether the ACK to a 2xx is recorded.

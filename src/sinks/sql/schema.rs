@@ -143,7 +143,7 @@ fn kind(settings: &Settings, source: &Source) -> Kind {
             Core::Code => Kind::Text(3),
             Core::CallId => Kind::Text(255),
             Core::FromTag | Core::ToTag | Core::Reason => Kind::Text(128),
-            Core::Event | Core::Created | Core::Answered | Core::Ended => Kind::Instant(digits),
+            Core::Event | Core::Created | Core::Answered | Core::Acknowledged | Core::Ended => Kind::Instant(digits),
             Core::Duration if *form == Form::Plain => Kind::Real,
             Core::Setup | Core::Duration => Kind::Number,
             _ => Kind::Text(32),
