@@ -1,85 +1,138 @@
-//! A record as JSON: `tollgate queue show --json`, event sinks, the demo.
+//! A record as JSON: `tollgate queue show --json`, events, the demo.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::time::Duration;
 
-use serde_json::{Map, Number, Value as Json};
+use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
+use serde_json::Value as Json;
 
 use super::core::{Core, Item};
-use super::{Fields, Record, Value};
+use super::{Record, Value};
 
 impl Record {
-    /// The record as a JSON object.
-    ///
-    /// Instants are RFC 3339 text in UTC, spans seconds with milliseconds (cut, not rounded), lists arrays. What is
-    /// absent or empty is left out. Octets that are no UTF-8 become U+FFFD, and the key `not_utf8` lists the places.
+    /// The record as a JSON object, with all fields and legs; see [`View`].
     #[must_use]
     pub fn to_json(&self) -> Json {
-        let mut printer = Printer { lossy: Vec::new() };
-        let mut map = Map::new();
+        serde_json::to_value(View::whole(self)).unwrap_or_default()
+    }
+}
+
+/// Fields by the names under which they are shown, in order.
+pub type Names<'r> = Vec<(&'r str, &'r Value)>;
+
+/// What is shown of a record as a JSON object.
+///
+/// Instants are RFC 3339 text in UTC, spans seconds with milliseconds (cut, not rounded), lists arrays. What is absent or
+/// empty is left out. Octets that are no UTF-8 become U+FFFD, and the key `not_utf8` lists the places.
+#[derive(Debug)]
+pub struct View<'r> {
+    /// Whose core values are shown.
+    pub record: &'r Record,
+    /// What stands below `fields`.
+    pub fields: Names<'r>,
+    /// What stands in the array `legs`.
+    pub legs: Vec<Names<'r>>,
+}
+
+impl<'r> View<'r> {
+    /// Everything.
+    #[must_use]
+    pub fn whole(record: &'r Record) -> Self {
+        let names = |fields: &'r super::Fields| fields.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        Self { record, fields: names(&record.fields), legs: record.legs.iter().map(names).collect() }
+    }
+}
+
+impl Serialize for View<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let lossy = Lossy::default();
+        let mut map = out.serialize_map(None)?;
         for value in Core::ALL {
-            let json = match value.of(self) {
-                None | Some(Item::Text([])) => continue,
-                Some(Item::Text(text)) => printer.text(value.name(), text),
-                Some(Item::Id(id)) => id.to_string().into(),
-                Some(Item::Kind(kind)) => kind.name().into(),
-                Some(Item::Word(word)) => word.into(),
-                Some(Item::Number(number)) => number.into(),
-                Some(Item::Instant(at)) => at.to_string().into(),
-                Some(Item::Span(span)) => seconds(span),
-                Some(Item::Flag(flag)) => flag.into(),
-            };
-            map.insert(value.name().into(), json);
+            let name = value.name();
+            match value.of(self.record) {
+                None | Some(Item::Text([])) => {}
+                Some(Item::Text(text)) => map.serialize_entry(name, &lossy.text(text, || name.to_owned()))?,
+                Some(Item::Id(id)) => map.serialize_entry(name, &id.to_string())?,
+                Some(Item::Kind(kind)) => map.serialize_entry(name, kind.name())?,
+                Some(Item::Word(word)) => map.serialize_entry(name, word)?,
+                Some(Item::Number(number)) => map.serialize_entry(name, &number)?,
+                Some(Item::Instant(at)) => map.serialize_entry(name, &at.to_string())?,
+                Some(Item::Span(span)) => map.serialize_entry(name, &seconds(span))?,
+                Some(Item::Flag(flag)) => map.serialize_entry(name, &flag)?,
+            }
         }
         if !self.fields.is_empty() {
-            map.insert("fields".into(), printer.fields("fields", &self.fields));
+            map.serialize_entry("fields", &Object { names: &self.fields, place: "fields", lossy: &lossy })?;
         }
         if !self.legs.is_empty() {
-            let legs = self.legs.iter().enumerate();
-            let legs: Vec<_> = legs.map(|(index, leg)| printer.fields(&format!("legs[{index}]"), leg)).collect();
-            map.insert("legs".into(), legs.into());
+            map.serialize_entry("legs", &Array { legs: &self.legs, lossy: &lossy })?;
         }
-        if !printer.lossy.is_empty() {
-            map.insert("not_utf8".into(), printer.lossy.into());
+        let lossy = lossy.0.into_inner();
+        if !lossy.is_empty() {
+            map.serialize_entry("not_utf8", &lossy)?;
         }
-        Json::Object(map)
+        map.end()
     }
 }
 
 /// Seconds with milliseconds; exact up to 285 000 years.
-fn seconds(span: Duration) -> Json {
-    Number::from_f64(span.as_millis() as f64 / 1000.0).map_or(Json::Null, Json::Number)
+fn seconds(span: Duration) -> f64 {
+    span.as_millis() as f64 / 1000.0
 }
 
-/// Turns octets into text and remembers where that lost something.
-struct Printer {
-    lossy: Vec<String>,
-}
+/// The places where octets were no text.
+#[derive(Default)]
+struct Lossy(RefCell<Vec<String>>);
 
-impl Printer {
-    fn text(&mut self, place: &str, octets: &[u8]) -> Json {
+impl Lossy {
+    fn text<'t>(&self, octets: &'t [u8], place: impl FnOnce() -> String) -> Cow<'t, str> {
         let text = String::from_utf8_lossy(octets);
-        if matches!(text, std::borrow::Cow::Owned(_)) {
-            self.lossy.push(place.to_owned());
+        if matches!(text, Cow::Owned(_)) {
+            self.0.borrow_mut().push(place());
         }
-        text.into_owned().into()
+        text
     }
+}
 
-    fn fields(&mut self, place: &str, fields: &Fields) -> Json {
-        let mut map = Map::new();
-        for (name, value) in fields {
-            let place = format!("{place}.{name}");
-            let json = match value {
-                Value::Absent => continue,
-                Value::Text(text) => self.text(&place, text),
-                Value::Number(number) => (*number).into(),
+struct Array<'a> {
+    legs: &'a [Names<'a>],
+    lossy: &'a Lossy,
+}
+
+impl Serialize for Array<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let mut array = out.serialize_seq(Some(self.legs.len()))?;
+        for (index, names) in self.legs.iter().enumerate() {
+            array.serialize_element(&Object { names, place: &format!("legs[{index}]"), lossy: self.lossy })?;
+        }
+        array.end()
+    }
+}
+
+struct Object<'a> {
+    names: &'a [(&'a str, &'a Value)],
+    place: &'a str,
+    lossy: &'a Lossy,
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let mut map = out.serialize_map(None)?;
+        for (name, value) in self.names {
+            let place = || format!("{}.{name}", self.place);
+            match value {
+                Value::Absent => {}
+                Value::Text(text) => map.serialize_entry(name, &self.lossy.text(text, place))?,
+                Value::Number(number) => map.serialize_entry(name, number)?,
                 Value::List(items) => {
                     let items = items.iter().enumerate();
-                    items.map(|(index, item)| self.text(&format!("{place}[{index}]"), item)).collect::<Vec<_>>().into()
+                    let texts = items.map(|(at, item)| self.lossy.text(item, || format!("{}[{at}]", place())));
+                    map.serialize_entry(name, &texts.collect::<Vec<_>>())?;
                 }
-            };
-            map.insert(name.clone(), json);
+            }
         }
-        Json::Object(map)
+        map.end()
     }
 }
 
