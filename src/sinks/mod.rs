@@ -15,6 +15,7 @@ pub mod mapping;
 mod meters;
 pub mod profile;
 pub mod radius;
+pub mod secret;
 pub mod sql;
 pub mod syslog;
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tollgate::ids::CallHash;
 use tollgate::record::{Kind, Record};
 use tollgate::sinks::attempt::Board;
-use tollgate::sinks::sql::{Dialect, Guard, Mapping, Password, Profile, Settings};
+use tollgate::sinks::secret::Secret;
+use tollgate::sinks::sql::{Dialect, Guard, Mapping, Profile, Settings};
 use tollgate::sinks::view::Board as _;
 
 use crate::support::radius::{Line, field, record};
@@ -38,7 +39,7 @@ fn user(database: &Database, settings: &Settings, password: &str) -> Settings {
         .run("CREATE OR REPLACE USER gw@localhost IDENTIFIED BY 'right'; GRANT ALL ON acc.* TO gw@localhost")
         .unwrap();
     let url = settings.url.replace("root@", "gw@");
-    Settings { url, password: Some(Password::new(password.to_owned())), ..settings.clone() }
+    Settings { url, password: Some(Secret::new(password.to_owned())), ..settings.clone() }
 }
 
 #[test]

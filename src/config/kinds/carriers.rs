@@ -7,6 +7,7 @@ use crate::config::error::{Mistake, Place, nearest, suggestion};
 use crate::config::reload::lost_head;
 use crate::config::schema::FileTable;
 use crate::config::tree::PlaceId;
+use crate::sinks::mapping::Unmapped;
 use crate::vars::{Gives, Template};
 
 /// The fields there are.
@@ -53,6 +54,29 @@ pub(super) fn is_field(field: &At<String>, section: &str, fields: &[&str], check
     };
     let hint = hint.or_else(|| Some(format!("define it in `[{section}]`")));
     check.error_hint(field.place, format_args!("no field `{}` in `{section}`", field.value), hint);
+}
+
+/// Fields with their labels: those of the table, and the others under their own names.
+pub(super) fn labels(
+    table: &Ordered<At<String>>,
+    unmapped: Option<Unmapped>,
+    fields: &FieldList<'_>,
+    section: &str,
+    check: &mut Check<'_>,
+) -> Vec<(String, String)> {
+    let names = fields.names();
+    for (field, _) in &table.0 {
+        is_field(field, section, &names, check);
+    }
+    let label =
+        |name: &str| table.0.iter().find(|(field, _)| field.value == name).map(|(_, label)| label.value.clone());
+    let mut labels: Vec<(String, String)> = Vec::new();
+    for name in names {
+        let is_new = labels.iter().all(|(own, _)| own != name);
+        let label = label(name).or_else(|| (unmapped.unwrap_or_default() == Unmapped::Own).then(|| name.to_owned()));
+        labels.extend(label.filter(|_| is_new).map(|label| (name.to_owned(), label)));
+    }
+    labels
 }
 
 /// What carries a field.

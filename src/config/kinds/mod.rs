@@ -12,6 +12,7 @@ pub mod diameter;
 mod dictionary;
 pub mod file;
 pub mod radius;
+mod secret;
 pub mod sql;
 pub mod syslog;
 
@@ -122,6 +123,13 @@ fn style(style: &mut Style, unmapped: Option<Unmapped>, round: Option<Round>, le
     choose(&mut style.unmapped, unmapped);
     choose(&mut style.round, round);
     choose(&mut style.leg_order, leg_order);
+}
+
+/// The name of this machine.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
+    if name.is_empty() { "-".to_owned() } else { name }
 }
 
 /// Checks the flags of a list that names the sink.

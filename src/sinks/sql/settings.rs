@@ -1,7 +1,5 @@
 //! Settings of an SQL sink.
 
-use std::fmt;
-
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
@@ -10,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::sinks::attempt;
 use crate::sinks::mapping::Style;
 use crate::sinks::profile::{Absent, Clock, From, Profile};
+use crate::sinks::secret::Secret;
 
 /// Which database.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -85,28 +84,6 @@ pub enum Empty {
     NotAvailable,
 }
 
-/// A password, which no log shows.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Password(String);
-
-impl Password {
-    /// Takes it.
-    #[must_use]
-    pub const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(super) fn text(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password")
-    }
-}
-
 /// A field and the column that takes its value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mapping {
@@ -133,7 +110,7 @@ pub struct Settings {
     /// Where the database is, without a password.
     pub url: String,
     /// The password, if one is needed.
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
     /// Which columns there are.
     pub profile: Profile,
     /// Which records it gets.

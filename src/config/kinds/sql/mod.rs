@@ -8,6 +8,7 @@ use std::sync::Arc;
 use self::table::SqlTable;
 use super::carriers::is_field;
 use super::client_file::{profile, time_format, time_mode};
+use super::secret::secret;
 use super::{Needs, Site, Table};
 use crate::accounting::SinkMode;
 use crate::clock;
@@ -16,7 +17,8 @@ use crate::config::check::sections::{choose, set};
 use crate::config::decode::{At, Ordered};
 use crate::config::error::suggestion;
 use crate::sinks::kind::Kind;
-use crate::sinks::sql::{self, Dialect, Guard, Mapping, Password, Profile, Settings, Zone};
+use crate::sinks::secret::Secret;
+use crate::sinks::sql::{self, Dialect, Guard, Mapping, Profile, Settings, Zone};
 use crate::units::{Count, Millis, Secs};
 
 /// What a password that stands in a URL is told.
@@ -105,30 +107,12 @@ fn url(table: &SqlTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<Strin
     Some(format!("{}:{}", dialect.name(), site.base.join(path).display()))
 }
 
-fn password(file: &At<std::path::PathBuf>, url: &str, base: &Path, check: &mut Check<'_>) -> Option<Password> {
+fn password(file: &At<std::path::PathBuf>, url: &str, base: &Path, check: &mut Check<'_>) -> Option<Secret> {
     if Dialect::of(url) == Some(Dialect::Sqlite) {
         check.warning(file.place, "`password_file` has no effect with SQLite", Some("leave it out".to_owned()));
         return None;
     }
-    let path = base.join(&file.value);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            check.error(file.place, format_args!("cannot read {}: {error}", path.display()));
-            return None;
-        }
-    };
-    let mode = std::fs::metadata(&path).map_or(0, |data| std::os::unix::fs::MetadataExt::mode(&data));
-    if mode & 0o007 != 0 {
-        let what = format_args!("others may read {}, in which a password stands", path.display());
-        check.warning(file.place, what, Some(format!("`chmod o= {}`", path.display())));
-    }
-    let line = text.lines().next().unwrap_or("");
-    if line.is_empty() {
-        check.error(file.place, format_args!("{} has no first line, which is the password", path.display()));
-        return None;
-    }
-    Some(Password::new(line.to_owned()))
+    secret("password", file, base, check)
 }
 
 fn tables(table: &SqlTable, settings: &mut Settings, check: &mut Check<'_>) {

@@ -10,19 +10,19 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use self::table::SyslogTable;
-use super::carriers::{FieldList, is_field};
+use super::carriers::labels;
 use super::client_file::{profile, time_format, time_mode};
-use super::{Needs, Site, Table};
+use super::secret::TlsOptions;
+use super::{Needs, Site, Table, host_name};
 use crate::accounting::SinkMode;
 use crate::causes::chain_text;
 use crate::config::check::Check;
 use crate::config::check::sections::{choose, set};
-use crate::config::decode::{At, Ordered};
+use crate::config::decode::At;
 use crate::config::error::suggestion;
-use crate::config::schema::Switch;
-use crate::net::tls::{ClientFiles, ClientTls, Identity, NameCheck, Roots, server_name};
+use crate::net::tls::server_name;
 use crate::sinks::kind::Kind;
-use crate::sinks::mapping::{Round, Unmapped};
+use crate::sinks::mapping::Round;
 use crate::sinks::profile::{Clock, From, Profile, Row};
 use crate::sinks::syslog::frame::{Format, Header};
 use crate::sinks::syslog::line::{Escape, Layout};
@@ -146,36 +146,6 @@ fn name(given: Option<&At<String>>, default: &str, option: &str, check: &mut Che
 /// Longest APP-NAME (RFC 5424 §6).
 const NAME_OCTETS_MAX: usize = 48;
 
-/// The name of this machine.
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
-    if name.is_empty() { "-".to_owned() } else { name }
-}
-
-/// Fields with their labels: those of the table, and the others under their own names.
-fn labels(
-    table: &Ordered<At<String>>,
-    unmapped: Option<Unmapped>,
-    fields: &FieldList<'_>,
-    section: &str,
-    check: &mut Check<'_>,
-) -> Vec<(String, String)> {
-    let names = fields.names();
-    for (field, _) in &table.0 {
-        is_field(field, section, &names, check);
-    }
-    let label =
-        |name: &str| table.0.iter().find(|(field, _)| field.value == name).map(|(_, label)| label.value.clone());
-    let mut labels: Vec<(String, String)> = Vec::new();
-    for name in names {
-        let is_new = labels.iter().all(|(own, _)| own != name);
-        let label = label(name).or_else(|| (unmapped.unwrap_or_default() == Unmapped::Own).then(|| name.to_owned()));
-        labels.extend(label.filter(|_| is_new).map(|label| (name.to_owned(), label)));
-    }
-    labels
-}
-
 fn receiver(table: &SyslogTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<Receiver> {
     let Some(given) = &table.to else { return Some(Receiver::Local(LOCAL.into())) };
     if let Some(rest) = given.strip_prefix(JOURNALD)
@@ -196,7 +166,8 @@ fn receiver(table: &SyslogTable, site: &Site<'_>, check: &mut Check<'_>) -> Opti
         ("udp", Some((host, port))) => Some(Receiver::Udp(host, port)),
         ("tcp", Some((host, port))) => Some(Receiver::Tcp(host, port)),
         ("tls", Some((host, port))) => {
-            let tls = tls(table, site, check)?;
+            let SyslogTable { ca, certificate, key, verify_host, .. } = table;
+            let tls = TlsOptions { ca, certificate, key, verify_host: *verify_host }.load("syslog", site, check)?;
             let name = server_name(&host).map_err(|error| check.error(given.place, chain_text(&error))).ok()?;
             Some(Receiver::Tls(host, port, tls, name))
         }
@@ -207,22 +178,4 @@ fn receiver(table: &SyslogTable, site: &Site<'_>, check: &mut Check<'_>) -> Opti
             None
         }
     }
-}
-
-fn tls(table: &SyslogTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<ClientTls> {
-    let file = |path: &Option<At<PathBuf>>| path.as_ref().map(|path| site.base.join(&path.value));
-    let own = match (file(&table.certificate), file(&table.key)) {
-        (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
-        (None, None) => None,
-        _ => {
-            let what = format_args!("`sinks.syslog.{}` needs both `certificate` and `key`", site.name);
-            check.error(site.place, what);
-            return None;
-        }
-    };
-    let name_check = if table.verify_host.is_none_or(Switch::is_on) { NameCheck::On } else { NameCheck::Off };
-    let files = ClientFiles { roots: file(&table.ca).map_or(Roots::System, Roots::File), own, name_check };
-    check.certificates.extend(files.certificates().cloned());
-    let place = table.ca.as_ref().map_or(site.place, |ca| ca.place);
-    ClientTls::load(&files).map_err(|error| check.error(place, chain_text(&error))).ok()
 }

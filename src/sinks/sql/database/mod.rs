@@ -13,7 +13,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use super::catalogue::Table;
-use super::settings::{Dialect, Password};
+use super::settings::Dialect;
+use crate::sinks::secret::Secret;
 
 /// A connection.
 #[derive(Debug)]
@@ -79,8 +80,8 @@ impl Target {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn new(url: &str, password: Option<&Password>) -> Result<Self, sqlx::Error> {
-        let password = password.map(Password::text);
+    pub fn new(url: &str, password: Option<&Secret>) -> Result<Self, sqlx::Error> {
+        let password = password.map(Secret::text);
         Ok(match Dialect::of(url) {
             Some(Dialect::Mysql) => {
                 // The zone stays at sqlx's +00:00: a TIMESTAMP column is written in UTC.

@@ -1,0 +1,74 @@
+//! Secrets stand in files of their own, and the files of TLS are named alike, whatever the kind.
+
+use std::path::{Path, PathBuf};
+
+use super::Site;
+use crate::causes::chain_text;
+use crate::config::check::Check;
+use crate::config::decode::At;
+use crate::config::schema::Switch;
+use crate::net::tls::{ClientFiles, ClientTls, Identity, NameCheck, Roots};
+use crate::sinks::secret::Secret;
+
+/// The first line of a file, which is a password or the like; warns when others may read it.
+pub(super) fn secret(what: &str, file: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<Secret> {
+    let path = base.join(&file.value);
+    let text = secret_text(what, file, base, check)?;
+    let line = text.lines().next().unwrap_or("");
+    if line.is_empty() {
+        check.error(file.place, format_args!("{} has no first line, which is the {what}", path.display()));
+        return None;
+    }
+    Some(Secret::new(line.to_owned()))
+}
+
+/// The whole of such a file.
+pub(super) fn secret_text(what: &str, file: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<String> {
+    let path = base.join(&file.value);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            check.error(file.place, format_args!("cannot read {}: {error}", path.display()));
+            return None;
+        }
+    };
+    let mode = std::fs::metadata(&path).map_or(0, |data| std::os::unix::fs::MetadataExt::mode(&data));
+    if mode & 0o007 != 0 {
+        let what = format_args!("others may read {}, in which a {what} stands", path.display());
+        check.warning(file.place, what, Some(format!("`chmod o= {}`", path.display())));
+    }
+    Some(text)
+}
+
+/// What a table says of TLS to its backend.
+pub(super) struct TlsOptions<'t> {
+    /// Whose certificate the backend has to have.
+    pub ca: &'t Option<At<PathBuf>>,
+    /// Certificate that is shown to it.
+    pub certificate: &'t Option<At<PathBuf>>,
+    /// Key of that.
+    pub key: &'t Option<At<PathBuf>>,
+    /// Whether the backend's name is compared with its certificate.
+    pub verify_host: Option<Switch>,
+}
+
+impl TlsOptions<'_> {
+    /// Loads the files, those of the system where none is named.
+    pub(super) fn load(&self, kind: &str, site: &Site<'_>, check: &mut Check<'_>) -> Option<ClientTls> {
+        let file = |path: &Option<At<PathBuf>>| path.as_ref().map(|path| site.base.join(&path.value));
+        let own = match (file(self.certificate), file(self.key)) {
+            (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+            (None, None) => None,
+            _ => {
+                let what = format_args!("`sinks.{kind}.{}` needs both `certificate` and `key`", site.name);
+                check.error(site.place, what);
+                return None;
+            }
+        };
+        let name_check = if self.verify_host.is_none_or(Switch::is_on) { NameCheck::On } else { NameCheck::Off };
+        let files = ClientFiles { roots: file(self.ca).map_or(Roots::System, Roots::File), own, name_check };
+        check.certificates.extend(files.certificates().cloned());
+        let place = self.ca.as_ref().map_or(site.place, |ca| ca.place);
+        ClientTls::load(&files).map_err(|error| check.error(place, chain_text(&error))).ok()
+    }
+}
