@@ -29,13 +29,25 @@ struct Trials {
 
 impl Trials {
     fn note(&mut self, what: &str, outcome: Result<(), String>) -> io::Result<()> {
-        self.all.push(json!({ "what": what, "ok": outcome.is_ok(), "why": outcome.as_ref().err() }));
+        self.note_of(what, outcome.map(|()| Vec::new()))
+    }
+
+    /// The same with what an operator should know although it worked.
+    fn note_of(&mut self, what: &str, outcome: Result<Vec<String>, String>) -> io::Result<()> {
+        let mut trial = json!({ "what": what, "ok": outcome.is_ok(), "why": outcome.as_ref().err() });
+        if let Some(warnings) = outcome.as_ref().ok().filter(|warnings| !warnings.is_empty()) {
+            trial["warnings"] = json!(warnings);
+        }
+        self.all.push(trial);
         self.failed += usize::from(outcome.is_err());
         if self.is_quiet {
             return Ok(());
         }
         match outcome {
-            Ok(()) => output::print(&format!("ok      {what}")),
+            Ok(warnings) => {
+                output::print(&format!("ok      {what}"))?;
+                warnings.iter().try_for_each(|warning| output::print(&format!("warning {what}: {warning}")))
+            }
             Err(why) => output::print(&format!("failed  {what}: {why}")),
         }
     }
@@ -99,7 +111,7 @@ fn perform(seek: &Seek, plan: &Plan, mut trials: Trials) -> Result<Trials, Failu
             Err(error) => vec![(String::new(), Err(error.to_string()))],
         };
         for (server, outcome) in asked {
-            trials.note(format!("sink {} {server}", sink.name).trim_end(), outcome)?;
+            trials.note_of(format!("sink {} {server}", sink.name).trim_end(), outcome)?;
         }
     }
     Ok(trials)

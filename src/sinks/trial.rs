@@ -12,8 +12,8 @@ use crate::dictionary::unquoted;
 use crate::queue::Settlement;
 use crate::record::{Cause, End, Kind, Party, Record, Times};
 
-/// Whether one server answers: its name, and why not.
-pub type Reached = (String, Result<(), String>);
+/// Whether one server answers: its name, and what an operator should know although it does; or why it does not.
+pub type Reached = (String, Result<Vec<String>, String>);
 
 /// What is to be sent.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -77,6 +77,11 @@ pub trait Attempt: 'static {
 
     /// Whether the backend is there and fits the configuration; why not.
     fn reach(&mut self) -> impl Future<Output = Result<(), String>>;
+
+    /// What an operator should know of a backend that was reached.
+    fn warnings(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Makes an item of a record; `None` when the backend wants none of such records. Parked is what it cannot make one of,

@@ -573,7 +573,10 @@ async fn a_test_record_is_tried_and_taken_back() {
     let table = Shared::default();
     let unwanted = trial::send(Box::new(render), Connection(Rc::clone(&table)), &wanted(Kind::Event)).await;
     assert!(unwanted.is_err() && table.borrow().batches.is_empty());
-    assert_eq!(trial::ask(Connection(Rc::clone(&table)), Duration::from_secs(1)).await, [("table".to_owned(), Ok(()))]);
+    assert_eq!(
+        trial::ask(Connection(Rc::clone(&table)), Duration::from_secs(1)).await,
+        [("table".to_owned(), Ok(vec![]))]
+    );
     table.borrow_mut().script = vec![Turn::Down];
     let there = trial::ask(Connection(table), Duration::from_secs(1)).await;
     assert_eq!(there, [("table".to_owned(), Err("nobody listens".to_owned()))]);

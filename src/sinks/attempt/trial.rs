@@ -53,7 +53,7 @@ pub async fn send<A: Attempt>(
 pub async fn ask<A: Attempt>(mut attempt: A, wait: Duration) -> Vec<Reached> {
     let late = |_| Err(format!("no answer within {} s", wait.as_secs()));
     let reached = timeout(wait, attempt.reach()).await.unwrap_or_else(late);
-    vec![(attempt.backend(), reached)]
+    vec![(attempt.backend(), reached.map(|()| attempt.warnings()))]
 }
 
 /// What would have become of the record; `None` without an answer in time.

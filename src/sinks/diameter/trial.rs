@@ -94,7 +94,7 @@ pub async fn ask(name: &str, settings: &Settings, wait: Duration) -> Result<Vec<
         let late = || Err(format!("no answer within {} s", wait.as_secs()));
         let outcome = timeout(wait, work).await.unwrap_or_else(|_| late());
         sink.close(&mut Vec::new()).await;
-        all.push((format!("{}:{}", peer.host, peer.port), outcome));
+        all.push((format!("{}:{}", peer.host, peer.port), outcome.map(|()| Vec::new())));
     }
     Ok(all)
 }

@@ -134,7 +134,7 @@ pub async fn ask(name: &str, settings: &Settings, wait: Duration) -> Result<Vec<
         }
     };
     let reached = |(server, trouble): (ServerStatus, Option<&str>)| {
-        let outcome = if is_reached(&server) { Ok(()) } else { Err(reason(&server, trouble)) };
+        let outcome = if is_reached(&server) { Ok(Vec::new()) } else { Err(reason(&server, trouble)) };
         (server.address.to_string(), outcome)
     };
     Ok(sink.client.status().zip(sink.client.troubles()).map(reached).collect())
