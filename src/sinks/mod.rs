@@ -9,6 +9,7 @@
 
 pub mod attempt;
 pub mod diameter;
+pub mod event;
 pub mod file;
 pub(crate) mod kind;
 pub mod mapping;
