@@ -7,6 +7,8 @@
 //! Octets of a value that are no UTF-8 become U+FFFD; with the profile `own` the key `not_utf8` lists the places.
 
 mod body;
+#[cfg(test)]
+mod body_tests;
 pub mod name;
 pub mod profile;
 
