@@ -335,6 +335,12 @@ impl ClientTls {
         Ok(Self(Arc::new(config)))
     }
 
+    /// The same for a library that makes its connections itself.
+    #[must_use]
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0)
+    }
+
     /// Secures a connection to a server that proves this name.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod file;
 pub(crate) mod kind;
 pub mod mapping;
 mod meters;
+pub mod nats;
 pub mod profile;
 pub mod radius;
 pub mod secret;
