@@ -10,7 +10,9 @@ pub(super) mod carriers;
 mod client_file;
 pub mod diameter;
 mod dictionary;
+mod event;
 pub mod file;
+pub mod nats;
 pub mod radius;
 mod secret;
 pub mod sql;
@@ -71,6 +73,7 @@ kinds! {
     radius: radius::table::RadiusTable,
     diameter: diameter::table::DiameterTable,
     file: file::table::FileSinkTable,
+    nats: nats::table::NatsTable,
     sql: sql::table::SqlTable,
     syslog: syslog::table::SyslogTable,
 }
