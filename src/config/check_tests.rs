@@ -47,6 +47,11 @@ fn mistakes_of_accounting_are_named() {
             "error: unknown value `mised` for `accounting.flags`\n  --> t.toml:4:10\nhint: did you mean `missed`?",
         ),
         (
+            "flags = { mised = [\"sql\"] }",
+            "error: unknown field `mised` in `accounting.flags`\n  --> t.toml:4:11\nhint: did you mean `missed`?",
+        ),
+        ("flags = { missed = [\"sqll\"] }", "error: unknown sink `sqll`\n  --> t.toml:4:21\nhint: did you mean `sql`?"),
+        (
             "methods = [\"MESSAGE\", \"ACK\"]",
             "error: `ACK` makes records of its own, not Events\n  --> t.toml:4:23\nhint: set `report_ack = true`",
         ),
@@ -218,6 +223,44 @@ impl Folder {
 }
 
 pub(super) const CLIENT: &str = "acctserver 127.0.0.1:1813:a-long-enough-secret\nradius_timeout 1\nradius_retries 3\n";
+
+#[test]
+fn flags_are_for_all_sinks_or_each_for_its_own() {
+    let sinks = "[sinks.file.a]\npath = \"/tmp/a.csv\"\n[sinks.file.b]\npath = \"/tmp/b.csv\"\n";
+    for (name, accounting, route, want) in [
+        ("a list is for all of `on`", "on = [\"a\", \"b\"]\nflags = [\"missed\"]", "", ["ab", "ab", ""]),
+        (
+            "a table says which",
+            "on = [\"a\", \"b\"]\nflags = { missed = [\"a\"], failed = [\"file\"] }",
+            "",
+            ["ab", "a", "ab"],
+        ),
+        ("missed calls alone", "on = [\"a\"]\nflags = { missed = [\"b\"] }", "", ["a", "b", ""]),
+        (
+            "a route has its own",
+            "on = [\"a\", \"b\"]\nflags = [\"missed\"]",
+            "account.flags = { failed = [\"b\"] }\n",
+            ["ab", "", "b"],
+        ),
+        (
+            "a route has other sinks",
+            "on = [\"a\", \"b\"]\nflags = { missed = [\"a\", \"b\"], failed = [\"b\"] }",
+            "account.on = [\"a\"]\n",
+            ["a", "ab", ""],
+        ),
+    ] {
+        let plan = good(&format!("[[route]]\nto = \"sip:127.0.0.1\"\n{route}[accounting]\n{accounting}\n{sinks}"));
+        let marks = plan.route[0].marks;
+        let letters = |mask: crate::ids::SinkMask| {
+            mask.iter().map(|sink| if sink == SinkNumber(0) { 'a' } else { 'b' }).collect::<String>()
+        };
+        assert_eq!([marks.accounting, marks.missed, marks.failed].map(letters), want, "{name}");
+    }
+    let text = format!(
+        "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"a\"]\nflags = {{ failed = [\"b\"], missed = [\"b\"] }}\n{sinks}"
+    );
+    assert_eq!(findings(&text), "warning: `b` gets no failed calls, for `on` does not name it\n  --> t.toml:5:21");
+}
 
 #[test]
 fn mistakes_of_a_radius_sink_are_named() {

@@ -1,5 +1,7 @@
 //! Checks of `[accounting]`: sinks, flags, templates.
 
+use std::borrow::Cow;
+
 use super::Check;
 use super::sections::{choose, set};
 use super::sinks::Names;
@@ -8,9 +10,11 @@ use crate::config::decode::{At, Ordered};
 use crate::config::error::{Mistake, Place, suggestion};
 use crate::config::kinds::FlagsCheck;
 use crate::config::reload::lost_head;
-use crate::config::schema::{self, AccountingTable, AtEnd, FileTable, Flag, RouteAccountTable, RouteTable, Switch};
+use crate::config::schema::{
+    self, AccountingTable, AtEnd, FileTable, Flag, Flags, RouteAccountTable, RouteTable, Switch,
+};
 use crate::config::tree::PlaceId;
-use crate::ids::SinkMask;
+use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::{Marks, Route, RouteFields};
 use crate::record::Cause;
 use crate::units::Secs;
@@ -233,7 +237,10 @@ pub(super) fn template(text: &At<String>, check: &mut Check<'_>) -> Option<Templ
 /// Marks of requests whose route says nothing else.
 pub(super) fn marks(table: &AccountingTable, names: &Names, check: &mut Check<'_>) -> Marks {
     let sinks = table.on.as_ref().map_or(SinkMask::NONE, |on| names.mask(on, check));
-    of(sinks, table.flags.as_deref().unwrap_or(&[]))
+    if let Some(flags) = &table.flags {
+        flag_lists(flags, sinks, names, check);
+    }
+    of(sinks, table.flags.as_ref(), names)
 }
 
 /// Marks of a route: what it says itself, else what `[accounting]` says, which has been checked already.
@@ -248,12 +255,41 @@ pub(super) fn route_marks(
         (None, Some(on)) => names.known(on),
         (None, None) => SinkMask::NONE,
     };
-    of(sinks, account.flags.as_deref().or(global.flags.as_deref()).unwrap_or(&[]))
+    if let Some(flags) = &account.flags {
+        flag_lists(flags, sinks, names, check);
+    }
+    of(sinks, account.flags.as_ref().or(global.flags.as_ref()), names)
 }
 
-fn of(sinks: SinkMask, flags: &[At<Flag>]) -> Marks {
-    let flagged = |flag| if flags.iter().any(|own| own.value == flag) { sinks } else { SinkMask::NONE };
-    Marks { accounting: sinks, missed: flagged(Flag::Missed), failed: flagged(Flag::Failed) }
+/// Says what is wrong with the sinks of flags.
+fn flag_lists(flags: &Flags, sinks: SinkMask, names: &Names, check: &mut Check<'_>) {
+    let Flags::Each(table) = flags else { return };
+    for list in [&table.missed, &table.failed].into_iter().flatten() {
+        names.mask(&list.value, check);
+    }
+    let Some(failed) = &table.failed else { return };
+    for word in failed.iter().filter(|word| names.known(std::slice::from_ref(*word)).and(sinks).is_empty()) {
+        if !names.known(std::slice::from_ref(word)).is_empty() {
+            let what = format_args!("`{}` gets no failed calls, for `on` does not name it", word.value);
+            check.warning(word.place, what, None);
+        }
+    }
+}
+
+fn of(sinks: SinkMask, flags: Option<&Flags>, names: &Names) -> Marks {
+    let (missed, failed) = match flags {
+        None => (SinkMask::NONE, SinkMask::NONE),
+        Some(Flags::All(all)) => {
+            let flagged = |flag| if all.iter().any(|own| own.value == flag) { sinks } else { SinkMask::NONE };
+            (flagged(Flag::Missed), flagged(Flag::Failed))
+        }
+        Some(Flags::Each(table)) => {
+            let [missed, failed] = [&table.missed, &table.failed]
+                .map(|list| list.as_ref().map_or(SinkMask::NONE, |list| names.known(&list.value)));
+            (missed, failed.and(sinks))
+        }
+    };
+    Marks { accounting: sinks, missed, failed }
 }
 
 /// Lets the sinks judge the flags of every list that names them.
@@ -266,9 +302,25 @@ pub(super) fn flags(file: &FileTable, names: &Names, sinks: &[(String, FlagsChec
     for (on, flags) in all.map(|(on, flags)| (on, flags.or(global.flags.as_ref()))) {
         let (Some(on), Some(flags)) = (on, flags) else { continue };
         for (own, judge) in sinks {
-            if names.numbered().any(|(name, sink)| name == own && names.known(on).has(sink)) {
-                judge(flags, check);
+            let Some((_, sink)) = names.numbered().find(|(name, _)| name == own) else { continue };
+            if names.known(on).has(sink) {
+                judge(&flags_of(flags, sink, names), check);
             }
+        }
+    }
+}
+
+/// The flags that one sink has.
+fn flags_of<'f>(flags: &'f Flags, sink: SinkNumber, names: &Names) -> Cow<'f, [At<Flag>]> {
+    match flags {
+        Flags::All(all) => Cow::Borrowed(all),
+        Flags::Each(table) => {
+            let lists = [(Flag::Missed, &table.missed), (Flag::Failed, &table.failed)].into_iter();
+            let own = lists.filter_map(|(flag, list)| {
+                let list = list.as_ref().filter(|list| names.known(&list.value).has(sink))?;
+                Some(At { value: flag, place: list.place })
+            });
+            Cow::Owned(own.collect())
         }
     }
 }

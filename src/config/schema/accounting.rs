@@ -3,8 +3,8 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, IntoDeserializer as _, MapAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
 
 use super::super::decode::{At, Ordered};
 use crate::accounting::{BilledTo, FieldSource, Revival};
@@ -18,7 +18,7 @@ pub struct AccountingTable {
     /// Sinks, by name or kind, that account every route without an `account.on` of its own.
     pub on: Option<Vec<At<String>>>,
     /// What is recorded beside answered calls.
-    pub flags: Option<Vec<At<Flag>>>,
+    pub flags: Option<Flags>,
     /// Fields of every record: name to template.
     pub fields: Ordered<At<String>>,
     /// Fields of every leg: name to template.
@@ -116,6 +116,55 @@ pub enum Flag {
     Missed,
     /// A final response of 300 or more that the caller got.
     Failed,
+}
+
+/// What is recorded beside answered calls, and by which sinks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Flags {
+    /// By all that account.
+    All(Vec<At<Flag>>),
+    /// Each flag by the sinks of its own list.
+    Each(Box<FlagTable>),
+}
+
+/// Sinks by flag.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlagTable {
+    /// Those that get missed calls, also such as account nothing else.
+    pub missed: Option<At<Vec<At<String>>>>,
+    /// Those that get failed calls, of those that account.
+    pub failed: Option<At<Vec<At<String>>>>,
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self::All(Vec::new())
+    }
+}
+
+impl<'de> Deserialize<'de> for Flags {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Flags;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of flags, or a table of flags and sinks")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Flags, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Flags::All)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Flags, A::Error> {
+                FlagTable::deserialize(MapAccessDeserializer::new(map)).map(Box::new).map(Flags::Each)
+            }
+        }
+
+        input.deserialize_seq(Either)
+    }
 }
 
 /// Where they come from: all from one place, or each from its own.

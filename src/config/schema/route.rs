@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::decode::{At, OneOrMany, Ordered};
-use super::accounting::Flag;
+use super::accounting::Flags;
 use crate::units::{Count, Secs};
 
 /// `[[route]]`
@@ -121,5 +121,5 @@ pub struct RouteAccountTable {
     /// Sinks; instead of `accounting.on`.
     pub on: Option<Vec<At<String>>>,
     /// Flags; instead of `accounting.flags`.
-    pub flags: Option<Vec<At<Flag>>>,
+    pub flags: Option<Flags>,
 }
