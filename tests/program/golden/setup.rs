@@ -18,9 +18,12 @@ pub struct Plan {
     pub sinks: Vec<Sink>,
     /// Whose tables its database has.
     schema: String,
-    /// The sinks that each route of the behaviour accounts to.
-    on: Vec<Vec<String>>,
+    /// The sinks of each route of the behaviour, by mark.
+    marks: Vec<Marks>,
 }
+
+/// Sinks by what they get: what is accounted, missed calls, failed ones.
+type Marks = [Vec<String>; 3];
 
 /// What decides for all sinks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -102,7 +105,7 @@ impl Systems {
             behaviour: Behaviour::default(),
             sinks: Vec::new(),
             schema: own["tables"].as_str().expect("whose tables").to_owned(),
-            on: Vec::new(),
+            marks: Vec::new(),
         };
         plan.behaviour.accounting = accounting(own, &settings);
         let rounds = settings.rounds();
@@ -116,44 +119,32 @@ impl Systems {
                 let lifetime = lifetime.parse().map_err(|_| format!("a lifetime of {lifetime}"))?;
                 plan.behaviour.accounting.insert("lifetime_s".to_owned(), Value::Integer(lifetime));
             }
-            let (flags, on) = plan.marks(own, &settings, &script)?;
-            let account = Table::from_iter([("flags".to_owned(), texts(flags))]);
-            route.insert("account".to_owned(), account.into());
             plan.behaviour.routes.push(route);
-            plan.on.push(on);
+            let marks = plan.marks(own, &settings, &script);
+            plan.marks.push(marks);
         }
         Ok(plan)
     }
 }
 
 impl Plan {
-    /// The flags of a request, and its sinks, which are made.
-    fn marks(
-        &mut self,
-        own: &Table,
-        settings: &Settings,
-        script: &Script,
-    ) -> Result<(Vec<&'static str>, Vec<String>), String> {
+    /// The sinks of a request, which are made.
+    fn marks(&mut self, own: &Table, settings: &Settings, script: &Script) -> Marks {
         let has = |backend: &Backend| own.contains_key(section(*backend));
-        let all = |mark| script.marked(mark).into_iter().filter(has).collect::<Vec<_>>();
-        let (plain, missed, failed) = (all("plain"), all("missed"), all("failed"));
-        if !missed.is_empty() && missed != plain {
-            return Err("marks of a single backend, which only a script sets".to_owned());
-        }
-        let mut flags = Vec::new();
-        flags.extend((!missed.is_empty()).then_some("missed"));
-        flags.extend((!failed.is_empty()).then_some("failed"));
         let is_cdr = !script.marked("cdr").is_empty();
-        let mut on = Vec::new();
-        for backend in plain {
-            on.push(self.sink(own, settings, script, backend, is_cdr));
-        }
+        let mut all = |mark| {
+            let backends = script.marked(mark).into_iter().filter(has);
+            backends.map(|backend| self.sink(own, settings, script, backend, is_cdr)).collect::<Vec<_>>()
+        };
+        let (mut plain, missed, failed) = (all("plain"), all("missed"), all("failed"));
+        // Marked for one backend it is for all that account.
+        let failed = if failed.is_empty() { failed } else { plain.clone() };
         if settings.param("acc.cdr_enable") == Some("1") {
             for backend in [Backend::Log, Backend::Db].iter().filter(|backend| has(backend)) {
-                on.push(self.sink(own, settings, script, *backend, true));
+                plain.push(self.sink(own, settings, script, *backend, true));
             }
         }
-        Ok((flags, on))
+        [plain, missed, failed]
     }
 
     /// The sink of a backend for such records; made when it is the first time.
@@ -383,8 +374,11 @@ pub fn configuration<'p>(plans: &[Plan], places: impl Fn(&Plan) -> Places<'p>, d
     accounting.insert("leg_fields".to_owned(), leg_fields.into());
     let routes = plans[0].behaviour.routes.iter().enumerate().map(|(place, route)| {
         let mut route = route.clone();
-        let on = texts(plans.iter().flat_map(|plan| plan.on[place].clone()));
-        route["account"].as_table_mut().expect("it is one").insert("on".to_owned(), on);
+        let [on, missed, failed] =
+            [0, 1, 2].map(|mark| texts(plans.iter().flat_map(|plan| plan.marks[place][mark].clone())));
+        let flags = Table::from_iter([("missed".to_owned(), missed), ("failed".to_owned(), failed)]);
+        let account = Table::from_iter([("on".to_owned(), on), ("flags".to_owned(), flags.into())]);
+        route.insert("account".to_owned(), account.into());
         Value::from(route)
     });
     let listen = format!("udp:{host}:24060");
