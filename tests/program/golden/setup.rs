@@ -160,6 +160,11 @@ impl Plan {
         }
         let mut options = own[section(backend)].as_table().expect("options of a sink").clone();
         options.insert("records".to_owned(), text(if is_cdr { "cdr" } else { "transactions" }));
+        if let Some(mode) = settings.param("acc.time_mode").and_then(|mode| mode.parse().ok())
+            && matches!(backend, Backend::Log | Backend::Db)
+        {
+            options.insert("time_mode".to_owned(), Value::Integer(mode));
+        }
         if backend == Backend::Aaa {
             for none in ["record_id_attribute", "shortened_attribute"] {
                 options.entry(none).or_insert_with(|| text(""));

@@ -51,8 +51,11 @@ pub const CALLS: &[&str] = &["call_id", "callid", "sip_callid", "44"];
 
 /// Names of attributes, for the list of differences; those of the SIP proxies have several numbers.
 const ATTRIBUTES: &[(&str, &str)] = &[
+    ("1", "User-Name"),
     ("4", "NAS-IP-Address"),
     ("5", "NAS-Port"),
+    ("30", "Called-Station-Id"),
+    ("31", "Calling-Station-Id"),
     ("40", "Acct-Status-Type"),
     ("41", "Acct-Delay-Time"),
     ("44", "Acct-Session-Id"),
@@ -241,7 +244,7 @@ fn tables<'t>(lines: impl Iterator<Item = &'t str>) -> (Vec<String>, Vec<Item>) 
 
 /// A row of the gateway's; columns of the test's own that are NULL are left out, as in the golden files.
 pub fn row(table: &str, columns: Vec<(String, Option<String>)>) -> Item {
-    static ADDED: LazyLock<Regex> = LazyLock::new(|| regex(r"^(x\d+|src|dst)$"));
+    static ADDED: LazyLock<Regex> = LazyLock::new(|| regex(r"^(x\d+|src|dst|time_(attr|exten))$"));
     let mut item = Item::new(&format!("sql {table}"));
     let own = ["id", "record_id", "leg"];
     for (name, value) in columns {
