@@ -178,18 +178,18 @@ impl Play {
 
     /// Items that stand in another order; neighbours of different records may swap, as with the workers of the originals.
     fn order(&self, golden: &[Item], matched: &[Option<usize>], found: &mut BTreeSet<String>) {
+        let record = |item: &Item| (key(item, 3), item.value(TAGS).map(str::to_owned));
         for (place, one) in matched.iter().enumerate() {
             for (other, later) in matched.iter().enumerate().skip(place + 1) {
-                if let (Some(one), Some(later)) = (one, later)
-                    && one > later
-                {
-                    let (first, second) = (&golden[place], &golden[other]);
-                    let tag = |item: &Item| item.value(TAGS).map(str::to_owned);
-                    if key(first, 3) == key(second, 3) && tag(first) == tag(second) {
-                        found.insert(format!("{}: legs in another order", first.part));
-                    } else if other > place + 1 {
-                        found.insert(format!("{}: after {}", first.title(), second.title()));
-                    }
+                let (first, second) = (&golden[place], &golden[other]);
+                if !matches!((one, later), (Some(one), Some(later)) if one > later) || first == second {
+                    continue;
+                }
+                let both = [record(first), record(second)];
+                if both[0] == both[1] {
+                    found.insert(format!("{}: legs in another order", first.part));
+                } else if !golden[place..=other].iter().all(|item| both.contains(&record(item))) {
+                    found.insert(format!("{}: after {}", first.title(), second.title()));
                 }
             }
         }
@@ -199,7 +199,7 @@ impl Play {
     fn pairs(&self, want: &Item, have: &Item) -> Vec<String> {
         let mut found = Vec::new();
         let mut rest: Vec<&(String, String)> = have.pairs.iter().collect();
-        let mut places = Vec::new();
+        let mut places: Vec<(&str, usize)> = Vec::new();
         for (name, value) in &want.pairs {
             let of = |is_same: bool| {
                 rest.iter().position(|(own, other)| own == name && (!is_same || self.same(name, value, other)))
@@ -209,7 +209,7 @@ impl Play {
                 continue;
             };
             let other = rest.remove(at);
-            places.push((name, have.pairs.iter().position(|own| std::ptr::eq(own, other)).unwrap_or(0)));
+            places.push((name.as_str(), have.pairs.iter().position(|own| std::ptr::eq(own, other)).unwrap_or(0)));
             if !self.same(name, value, &other.1) && !is_by_chance(name, want) {
                 found.push(format!(
                     "{}: {}, here {}",
@@ -222,7 +222,11 @@ impl Play {
         found.extend(rest.iter().map(|(name, _)| format!("{}: is more", name_of(name))));
         // Columns stand in a row as the table has them.
         if !want.part.starts_with("sql") && !places.is_sorted_by_key(|(_, place)| *place) {
-            found.push("in another order".to_owned());
+            let here = places.iter().enumerate().map(|(there, (name, here))| (*here, there, *name));
+            let mut here: Vec<_> = here.collect();
+            here.sort_unstable();
+            let swapped = here.windows(2).find(|two| two[0].1 > two[1].1).expect("they are not in order");
+            found.push(format!("{} before {}", name_of(swapped[0].2), name_of(swapped[1].2)));
         }
         found
     }

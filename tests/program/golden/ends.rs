@@ -257,7 +257,7 @@ impl Stage {
             let first = self.call.first.as_ref().ok_or("nothing has begun")?;
             // Its Record-Route is known when the response has come: see `receive`.
             let caller = Side::caller(first, &wire);
-            self.call.dialogs.entry(from.to_owned()).or_insert([(caller, 2), (callee, 1)]);
+            self.call.dialogs.entry(from.to_owned()).or_insert([(caller, 2), (callee, 100)]);
         }
         Ok(wire)
     }

@@ -41,6 +41,8 @@ pub struct Sink {
     pub name: String,
     /// Its kind.
     pub backend: Backend,
+    /// The attribute of the first field of its legs.
+    leg_attribute: i64,
     /// Its options but the receiver and the fields.
     options: Table,
     /// Templates with their labels, columns or attributes.
@@ -185,7 +187,16 @@ impl Plan {
         // Whole calls of Kamailio have no legs.
         let legs =
             if is_cdr && settings.param("acc.cdr_enable").is_some() { Vec::new() } else { legs(settings, backend) };
-        self.sinks.push(Sink { name: name.clone(), backend, options, fields, legs });
+        let (mut legs, own) = (legs, own.get("legs"));
+        if let Some(labels) = own.and_then(|own| own["labels"].as_array())
+            && backend == Backend::Log
+        {
+            for ((_, own), label) in legs.iter_mut().zip(labels) {
+                label.as_str().expect("a label").clone_into(own);
+            }
+        }
+        let leg_attribute = own.and_then(|own| own["first"].as_integer()).unwrap_or(250);
+        self.sinks.push(Sink { name: name.clone(), backend, leg_attribute, options, fields, legs });
         name
     }
 }
@@ -212,6 +223,8 @@ fn accounting(own: &Table, settings: &Settings) -> Table {
     table.insert("failed_filter".to_owned(), Value::Array(filter));
     table.insert("methods".to_owned(), texts(["*"]));
     table.insert("at_lifetime".to_owned(), text("record"));
+    let is_on = settings.param("acc.cdr_enable") == Some("1") && settings.param("acc.cdr_on_failed") != Some("0");
+    table.insert("cdr_on_failed".to_owned(), is_on.into());
     if let Some(more) = own.get("accounting").and_then(Value::as_table) {
         table.extend(more.clone());
     }
@@ -309,8 +322,8 @@ fn assigned(settings: &Settings, param: &str, backend: Backend) -> Vec<(String, 
 /// Numbers of the attributes that the flows add: `X-Extra-1` is 241, fields of legs follow from 250 on.
 pub fn dictionary(sink: &Sink) -> String {
     let extras =
-        sink.fields.iter().filter_map(|(_, label)| Some((label, 240 + label.rsplit('-').next()?.parse::<u32>().ok()?)));
-    let legs = sink.legs.iter().map(|(_, label)| label).zip(250..);
+        sink.fields.iter().filter_map(|(_, label)| Some((label, 240 + label.rsplit('-').next()?.parse::<i64>().ok()?)));
+    let legs = sink.legs.iter().map(|(_, label)| label).zip(sink.leg_attribute..);
     extras.chain(legs).map(|(label, number)| format!("ATTRIBUTE {label} {number} string\n")).collect()
 }
 
