@@ -1,4 +1,4 @@
-//! Lines of syslog with the real binary and real receivers: rsyslog over every way there is, and Python.
+//! Lines of syslog with the real binary and real receivers: rsyslog over every way there is, RELP among them, and Python.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::support::start::Start as _;
 use crate::support::{Gateway, Running, free_ports, peer, peer_file, sipp, wait_for};
 
-/// A real rsyslog with a local socket, UDP, TCP and TLS, which writes what it understood: facility and level, identity,
+/// A real rsyslog with a local socket, UDP, TCP, TLS and RELP, which writes what it understood: facility and level, identity,
 /// structured data, text.
 struct Rsyslog {
     process: Running,
@@ -16,19 +16,22 @@ struct Rsyslog {
     udp: u16,
     tcp: u16,
     tls: u16,
+    relp: u16,
 }
 
 impl Rsyslog {
     fn start(dir: &Path) -> Option<Self> {
         peer("rsyslogd")?;
-        let openssl = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
-        let driver = openssl.iter().map(|folder| Path::new(folder).join("rsyslog/lmnsd_ossl.so"));
-        peer_file(&driver.clone().find(|file| file.is_file()).unwrap_or_else(|| driver.clone().next().unwrap()))?;
+        let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
+        for module in ["rsyslog/lmnsd_ossl.so", "rsyslog/imrelp.so"] {
+            let files = folders.map(|folder| Path::new(folder).join(module));
+            peer_file(files.iter().find(|file| file.is_file()).unwrap_or(&files[0]))?;
+        }
         let dir = dir.join("rsyslog");
         fs::create_dir_all(&dir).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/freeradius/mkcerts.sh");
         assert!(Command::new(script).arg(dir.join("tls")).finish().unwrap().status.success());
-        let [udp, tcp, tls] = free_ports();
+        let [udp, tcp, tls, relp] = free_ports();
         let folder = dir.display();
         let configuration = format!(
             "global(workDirectory=\"{folder}\" maxMessageSize=\"8k\" defaultNetstreamDriverCAFile=\"{folder}/tls/ca.pem\"\n\
@@ -40,11 +43,12 @@ impl Rsyslog {
              module(load=\"imudp\")\ninput(type=\"imudp\" address=\"127.0.0.1\" port=\"{udp}\" ruleset=\"all\")\n\
              module(load=\"imtcp\")\ninput(type=\"imtcp\" address=\"127.0.0.1\" port=\"{tcp}\" ruleset=\"all\")\n\
              input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{tls}\" ruleset=\"all\" streamDriver.name=\"ossl\"\n\
-             streamDriver.mode=\"1\" streamDriver.authMode=\"anon\")\n"
+             streamDriver.mode=\"1\" streamDriver.authMode=\"anon\")\n\
+             module(load=\"imrelp\")\ninput(type=\"imrelp\" address=\"127.0.0.1\" port=\"{relp}\" maxDataSize=\"10k\" ruleset=\"all\")\n"
         );
         fs::write(dir.join("rsyslog.conf"), configuration).unwrap();
         let process = Self::spawn(&dir);
-        let rsyslog = Self { process, dir, udp, tcp, tls };
+        let rsyslog = Self { process, dir, udp, tcp, tls, relp };
         rsyslog.wait_ready();
         Some(rsyslog)
     }
@@ -56,7 +60,7 @@ impl Rsyslog {
     }
 
     fn wait_ready(&self) {
-        let ports = [self.tcp, self.tls];
+        let ports = [self.tcp, self.tls, self.relp];
         wait_for("rsyslog is ready", || {
             let connects = |port: &u16| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok();
             (self.dir.join("log").exists() && ports.iter().all(connects)).then_some(())
@@ -125,6 +129,7 @@ fn rsyslog_reads_the_lines_of_kamailio_over_every_way() {
             "written",
             "[tollgate@32473 id=",
         ),
+        (format!("to = \"relp:localhost:{}\"", rsyslog.relp), "in the receiver's memory", "[tollgate@32473 id="),
     ];
     let more = "profile = \"kamailio\"\nfacility = \"LOG_LOCAL0\"\nlevel = \"L_INFO\"";
     let gateway = gateway(dir.path(), callee, &format!("{}\n{more}", ways[0].0));
@@ -149,8 +154,8 @@ fn rsyslog_reads_the_lines_of_kamailio_over_every_way() {
         assert!(status.contains(worth), "{way}: {status}");
     }
     let sent = gateway.command(&["send", "--sink", "acc"]);
-    assert!(sent.contains("verdict    acknowledged") && sent.contains("written"), "{sent}");
-    wait_for("the test record", || (rsyslog.seen().len() == 11).then_some(()));
+    assert!(sent.contains("verdict    acknowledged") && sent.contains("in the receiver's memory"), "{sent}");
+    wait_for("the test record", || (rsyslog.seen().len() == 13).then_some(()));
     let wrong = format!("to = \"tls:127.0.0.2:{}\"\nca = \"{}\"", rsyslog.tls, ca.display());
     fs::write(gateway.dir.join("tollgate.toml"), configuration(&gateway.dir, gateway.port, callee, &wrong)).unwrap();
     let refused = Command::new(env!("CARGO_BIN_EXE_tollgate"))
@@ -212,6 +217,36 @@ fn a_connection_that_breaks_is_made_anew_and_what_was_written_shortly_before_com
     rsyslog.process = Rsyslog::spawn(&rsyslog.dir);
     rsyslog.wait_ready();
     wait_for("twelve records", || (records(&rsyslog.seen()).len() == 12).then_some(()));
+}
+
+#[test]
+fn what_relp_has_not_acknowledged_goes_again_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut rsyslog) = Rsyslog::start(dir.path()) else { return };
+    let [callee] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let gateway = gateway(dir.path(), callee, &format!("to = \"relp:127.0.0.1:{}\"", rsyslog.relp));
+    let ids = |seen: &[String]| -> HashSet<String> {
+        seen.iter().filter_map(|line| line.split("record_id=").nth(1)).map(|rest| rest[..26].to_owned()).collect()
+    };
+    calls(dir.path(), &gateway, 20);
+    wait_for("forty lines", || (rsyslog.seen().len() == 40).then_some(()));
+    // A receiver that stands acknowledges nothing, and no call notices.
+    rsyslog.process.freeze();
+    calls(dir.path(), &gateway, 20);
+    assert!(!gateway.command(&["queue", "status"]).is_empty());
+    rsyslog.process.signal(libc::SIGCONT);
+    wait_for("what waited", || (ids(&rsyslog.seen()).len() == 80).then_some(()));
+    assert_eq!(rsyslog.seen().len(), 80, "each once");
+    // One that was killed, and one that restarts: lines go again under their ids.
+    rsyslog.process.kill();
+    calls(dir.path(), &gateway, 20);
+    wait_for("it is told", || gateway.command(&["status"]).contains("Connection refused").then_some(()));
+    let _old = fs::remove_file(rsyslog.dir.join("log"));
+    rsyslog.process = Rsyslog::spawn(&rsyslog.dir);
+    rsyslog.wait_ready();
+    wait_for("all after it is back", || (ids(&rsyslog.seen()).len() == 120).then_some(()));
+    assert_eq!(rsyslog.seen().len(), 120, "what was acknowledged has not come again");
 }
 
 /// Takes datagrams at the socket of its argument, as journald's does, and prints each entry as a line of JSON.

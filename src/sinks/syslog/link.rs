@@ -4,6 +4,7 @@
 //!   slow or stopped makes the sink wait, and nothing else; one that was restarted is connected to anew.
 //! * Over TCP and TLS each line is a frame that begins with its length (RFC 6587 §3.4.1, RFC 5425 §4.3), and is *written*
 //!   when the kernel has it. What was written shortly before a connection broke is written again over the next.
+//! * RELP acknowledges each line, which is then *in the receiver's memory*, or in its queue on disk where it has one.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -18,6 +19,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UdpSocket, UnixDatagram, lookup_host};
 use tokio::time::{sleep, timeout};
 
+use super::relp::Session;
 use crate::causes::chain_text;
 use crate::clock::{self, Instant};
 use crate::net::dial::{Upkeep, connect_host};
@@ -40,6 +42,8 @@ pub enum Receiver {
     Tcp(String, u16),
     /// The same with TLS, by which the host proves its name.
     Tls(String, u16, ClientTls, ServerName<'static>),
+    /// A connection on which each line is acknowledged.
+    Relp(String, u16),
 }
 
 impl Receiver {
@@ -51,10 +55,11 @@ impl Receiver {
             Self::Udp(host, port) => format!("udp:{}", place(host, *port)),
             Self::Tcp(host, port) => format!("tcp:{}", place(host, *port)),
             Self::Tls(host, port, ..) => format!("tls:{}", place(host, *port)),
+            Self::Relp(host, port) => format!("relp:{}", place(host, *port)),
         }
     }
 
-    /// Whether lines go over a connection.
+    /// Whether lines go over a connection on which nobody acknowledges them.
     #[must_use]
     pub const fn is_stream(&self) -> bool {
         matches!(self, Self::Tcp(..) | Self::Tls(..))
@@ -93,6 +98,7 @@ enum Socket {
     Local(UnixDatagram),
     Udp(UdpSocket),
     Stream(Wire),
+    Relp(Session),
 }
 
 /// Why a datagram did not leave.
@@ -134,6 +140,10 @@ impl Link {
                 let stream = tls.connect(name.clone(), stream).await.map_err(|error| format!("TLS: {error}"))?;
                 Ok(Socket::Stream(Wire::tls(stream)))
             }
+            Receiver::Relp(host, port) => {
+                let stream = connect_host(host, *port, Local::default(), upkeep()).await?;
+                Ok(Socket::Relp(Session::open(Wire::Tcp(stream)).await?))
+            }
         }
     }
 
@@ -170,7 +180,7 @@ impl Link {
             let sent = match &socket {
                 Socket::Local(socket) => socket.send(line).await,
                 Socket::Udp(socket) => socket.send(line).await,
-                Socket::Stream(_) => Err(io::ErrorKind::Unsupported.into()),
+                Socket::Stream(_) | Socket::Relp(_) => Err(io::ErrorKind::Unsupported.into()),
             };
             let error = match sent {
                 Ok(_) => {
@@ -230,6 +240,39 @@ impl Link {
         Answer::Delivered
     }
 
+    /// Sends records over a session of RELP, and waits for the receiver's word on each.
+    async fn exchange(&mut self, records: &[&Lines]) -> Answer {
+        let mut session = match self.session().await {
+            Ok(session) => session,
+            Err(reason) => return Answer::Down { reason, after: None },
+        };
+        let answer = session.exchange(records).await;
+        let is_broken = match &answer {
+            Answer::Unknown { .. } => true,
+            Answer::Each(fates) => fates.iter().any(|fate| matches!(fate, Fate::Unknown { .. })),
+            _ => false,
+        };
+        if !is_broken {
+            self.socket = Some(Socket::Relp(session));
+        }
+        answer
+    }
+
+    /// The session of RELP, or a new one where the receiver has closed it.
+    async fn session(&mut self) -> Result<Session, String> {
+        if let Some(Socket::Relp(mut session)) = self.socket.take()
+            && !session.has_ended().await
+        {
+            return Ok(session);
+        }
+        match timeout(SEND_TIME_MAX, self.connect()).await {
+            Ok(Ok(Socket::Relp(session))) => Ok(session),
+            Ok(Ok(_)) => Err("it is no session".to_owned()),
+            Ok(Err(reason)) => Err(reason),
+            Err(_) => Err(format!("no session was opened in {} s", SEND_TIME_MAX.as_secs())),
+        }
+    }
+
     /// Writes what was written shortly before the last connection broke, over a new one.
     async fn write_again(&mut self, mut wire: Wire) -> Result<(), Answer> {
         self.forget();
@@ -283,7 +326,11 @@ impl Attempt for Link {
     }
 
     fn worth(&self) -> &'static str {
-        if self.receiver.is_stream() { "written" } else { "handed over" }
+        match self.receiver {
+            Receiver::Relp(..) => "in the receiver's memory",
+            Receiver::Tcp(..) | Receiver::Tls(..) => "written",
+            Receiver::Local(_) | Receiver::Journal(_) | Receiver::Udp(..) => "handed over",
+        }
     }
 
     fn octets(lines: &Lines) -> usize {
@@ -299,6 +346,10 @@ impl Attempt for Link {
         if self.receiver.is_stream() {
             let frames: Vec<u8> = batch.iter().flat_map(|entry| &entry.item).flatten().copied().collect();
             return self.write(&frames).await;
+        }
+        if matches!(self.receiver, Receiver::Relp(..)) {
+            let records: Vec<_> = batch.iter().map(|entry| &entry.item).collect();
+            return self.exchange(&records).await;
         }
         let mut fates = Vec::with_capacity(batch.len());
         let ended = timeout(SEND_TIME_MAX, self.hand_over(batch, &mut fates)).await;
@@ -320,8 +371,12 @@ impl Attempt for Link {
     }
 
     async fn close(&mut self) {
-        if let Some(Socket::Stream(mut wire)) = self.socket.take() {
-            let _best_effort = wire.shutdown().await;
+        match self.socket.take() {
+            Some(Socket::Stream(mut wire)) => {
+                let _best_effort = wire.shutdown().await;
+            }
+            Some(Socket::Relp(session)) => session.close().await,
+            _ => {}
         }
     }
 

@@ -1,7 +1,7 @@
-//! Records as lines of syslog: to the local log, to journald with fields, or over the network (RFC 5424 to 5426, RFC 6587).
+//! Records as lines of syslog: to the local log, to journald with fields, or over the network (RFC 5424 to 5426, RFC 6587, RELP).
 //!
 //! [`profile`](super::profile) says what a line of each system says, [`mod@line`] makes it of a record, [`frame`] puts a header before it, and
-//! [`link`] sends it. No receiver acknowledges a line: see [`link`] for what *handed over* and *written* are worth.
+//! [`link`] sends it. Only RELP ([`relp`]) has lines acknowledged: see [`link`] for what *handed over* and *written* are worth.
 
 pub mod frame;
 mod kind;
@@ -9,6 +9,7 @@ pub mod line;
 #[cfg(test)]
 mod line_tests;
 pub mod link;
+pub mod relp;
 #[cfg(test)]
 mod tests;
 pub mod words;

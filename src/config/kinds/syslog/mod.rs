@@ -171,8 +171,9 @@ fn receiver(table: &SyslogTable, site: &Site<'_>, check: &mut Check<'_>) -> Opti
             let name = server_name(&host).map_err(|error| check.error(given.place, chain_text(&error))).ok()?;
             Some(Receiver::Tls(host, port, tls, name))
         }
+        ("relp", Some((host, port))) => Some(Receiver::Relp(host, port)),
         _ => {
-            let hint = "\"/dev/log\", \"journald\", \"udp:HOST:PORT\", \"tcp:HOST:PORT\" or \"tls:HOST:PORT\"";
+            let hint = "\"/dev/log\", \"journald\", \"udp:HOST:PORT\", \"tcp:HOST:PORT\", \"tls:HOST:PORT\" or \"relp:HOST:PORT\"";
             let what = format_args!("`{}` is no receiver of lines", given.value);
             check.error_hint(given.place, what, Some(hint.to_owned()));
             None

@@ -22,7 +22,7 @@ fn findings(lines: &str) -> String {
 
 #[test]
 fn mistakes_are_named() {
-    let receivers = "hint: \"/dev/log\", \"journald\", \"udp:HOST:PORT\", \"tcp:HOST:PORT\" or \"tls:HOST:PORT\"";
+    let receivers = "hint: \"/dev/log\", \"journald\", \"udp:HOST:PORT\", \"tcp:HOST:PORT\", \"tls:HOST:PORT\" or \"relp:HOST:PORT\"";
     for (lines, want) in [
         ("", String::new()),
         ("to = \"journald\"", String::new()),
