@@ -391,3 +391,69 @@ fn a_real_journald_has_every_value_as_a_field() {
         assert!(["INVITE", "BYE"].contains(&entry["SIP_METHOD"].as_str().unwrap()), "{entry}");
     }
 }
+
+/// A real syslog-ng, unpacked by tests/run beside the rsyslog that is installed.
+struct SyslogNg {
+    _process: Running,
+    dir: PathBuf,
+    tcp: u16,
+}
+
+impl SyslogNg {
+    fn start(dir: &Path) -> Option<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/syslog-ng");
+        peer_file(&root.join("usr/sbin/syslog-ng"))?;
+        let dir = dir.join("syslog-ng");
+        fs::create_dir_all(&dir).unwrap();
+        let ([tcp], folder) = (free_ports(), dir.display());
+        let configuration = format!(
+            "@version: 3.38\noptions {{ keep-hostname(yes); stats-freq(0); }};\n\
+             source all {{ unix-dgram(\"{folder}/log\"); syslog(ip(\"127.0.0.1\") port({tcp}) transport(\"tcp\")); }};\n\
+             destination seen {{ file(\"{folder}/seen\"\n\
+             template(\"${{LEVEL}}|${{FACILITY}}|${{PROGRAM}}|${{.SDATA.tollgate@32473.id}}|${{MSG}}\\n\")); }};\n\
+             log {{ source(all); destination(seen); }};\n"
+        );
+        fs::write(dir.join("syslog-ng.conf"), configuration).unwrap();
+        let libraries =
+            fs::read_dir(root.join("usr/lib")).unwrap().map(|entry| entry.unwrap().path().display().to_string());
+        let mut command = Command::new(root.join("usr/sbin/syslog-ng"));
+        command.env("LD_LIBRARY_PATH", libraries.collect::<Vec<_>>().join(":"));
+        command.args(["-F", "--no-caps", "--module-path"]).arg(root.join("usr/lib/syslog-ng/3.38"));
+        for (option, file) in [("-f", "syslog-ng.conf"), ("-R", "persist"), ("-p", "pid"), ("-c", "control")] {
+            command.arg(option).arg(dir.join(file));
+        }
+        let process = Running::start(&mut command, dir.join("out"));
+        wait_for("syslog-ng is ready", || {
+            let connects = std::net::TcpStream::connect(("127.0.0.1", tcp)).is_ok();
+            (connects && dir.join("log").exists()).then_some(())
+        });
+        Some(Self { _process: process, dir, tcp })
+    }
+}
+
+#[test]
+fn syslog_ng_reads_the_lines_and_the_record_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(syslog_ng) = SyslogNg::start(dir.path()) else { return };
+    let [callee] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let way = format!("to = \"{}\"", syslog_ng.dir.join("log").display());
+    let gateway = gateway(dir.path(), callee, &format!("{way}\nprofile = \"opensips\"\nlevel = \"L_INFO\""));
+    calls(dir.path(), &gateway, 1);
+    let lines = |count: usize| -> Vec<String> {
+        wait_for(&format!("{count} lines in syslog-ng"), || {
+            let text = fs::read_to_string(syslog_ng.dir.join("seen")).unwrap_or_default();
+            (text.lines().count() == count).then(|| text.lines().map(str::to_owned).collect())
+        })
+    };
+    let local = lines(2);
+    assert!(local[0].starts_with("info|daemon|opensips||INFO:ACC: transaction answered: timestamp="), "{local:#?}");
+    reload(&gateway, callee, &format!("to = \"tcp:127.0.0.1:{}\"\nprofile = \"openser\"", syslog_ng.tcp));
+    calls(dir.path(), &gateway, 1);
+    for line in &lines(4)[2..] {
+        let id =
+            line.strip_prefix("notice|daemon|openser|").and_then(|rest| rest.split('|').next()).unwrap_or_default();
+        assert_eq!(id.len(), 26, "{line}");
+        assert!(line[23 + 26..].starts_with("ACC: transaction answered: timestamp="), "{line}");
+    }
+}
