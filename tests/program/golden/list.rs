@@ -56,16 +56,17 @@ impl List {
         toml::from_str(text).unwrap_or_else(|error| panic!("differences.toml: {error}"))
     }
 
-    /// What it does not know, and what of it does not occur any more.
-    pub fn complaints(&self, found: &Found) -> Vec<String> {
+    /// What it does not know, and what of it does not occur any more; nothing about texts of which nobody can say whether they
+    /// occur, for want of a peer.
+    pub fn complaints(&self, found: &Found, is_unknown: impl Fn(&str) -> bool) -> Vec<String> {
         let mut complaints = Vec::new();
         for ((flow, system), result) in found {
             match result {
                 Ok(differences) => {
                     let own: Vec<_> =
                         self.difference.iter().filter(|entry| covers(&entry.r#where, flow, system)).collect();
-                    for text in differences.iter().filter(|text| !own.iter().any(|entry| entry.differs.contains(text)))
-                    {
+                    let known = differences.iter().filter(|text| !is_unknown(text));
+                    for text in known.filter(|text| !own.iter().any(|entry| entry.differs.contains(text))) {
                         complaints.push(format!("{flow} {system}: {text}"));
                     }
                 }
@@ -82,10 +83,11 @@ impl List {
                     result.as_ref().is_ok_and(|found| found.iter().any(is_it))
                 })
             };
-            for (system, flow) in places(&entry.r#where).filter(|(system, flow)| !at(system, flow, None)) {
+            let is_known = !entry.differs.iter().any(|text| is_unknown(text));
+            for (system, flow) in places(&entry.r#where).filter(|(system, flow)| is_known && !at(system, flow, None)) {
                 complaints.push(format!("{flow} {system}: does not differ any more: {}", entry.reason));
             }
-            for text in &entry.differs {
+            for text in entry.differs.iter().filter(|text| !is_unknown(text)) {
                 if !places(&entry.r#where).any(|(system, flow)| at(system, flow, Some(text))) {
                     complaints.push(format!("{text}: nowhere any more: {}", entry.reason));
                 }

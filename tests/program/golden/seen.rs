@@ -4,11 +4,13 @@ use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use async_nats::jetstream::{self, Context, stream};
 use md5::{Digest as _, Md5};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqliteConnection};
@@ -16,14 +18,79 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, R
 use super::flow::Backend;
 use super::setup::{Places, Plan, dictionary};
 use super::text::{self, Item};
+use crate::support::{Running, free_ports, peer, wait_for};
 
 /// How long a receiver waits before it looks whether it is to end.
 const TURN: Duration = Duration::from_millis(50);
 
 const SECRET: &str = "testing123";
 
+/// A nats-server for the events of all plays.
+pub struct Broker {
+    dir: tempfile::TempDir,
+    port: u16,
+    process: Running,
+}
+
+impl Broker {
+    /// Starts one; `None` when it is not installed.
+    pub fn start() -> Option<Self> {
+        let program = peer("nats-server")?;
+        let (dir, [port]) = (tempfile::tempdir().expect("a folder"), free_ports());
+        let mut command = Command::new(program);
+        command.args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"]).arg(dir.path());
+        let process = Running::start(&mut command, dir.path().join("out"));
+        let broker = Self { dir, port, process };
+        wait_for("nats-server is ready", || broker.process.printed().contains("Server is ready").then_some(()));
+        Some(broker)
+    }
+
+    fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The stream of a receiver whose socket is this file: a name that no other has.
+    fn stream(&self, socket: &Path) -> String {
+        let name = socket.to_string_lossy().replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
+        let config = stream::Config {
+            name: name.clone(),
+            subjects: vec![format!("{name}.*")],
+            storage: stream::StorageType::Memory,
+            ..stream::Config::default()
+        };
+        self.with(async |context| drop(context.create_stream(config).await.expect("the stream can be made")));
+        name
+    }
+
+    /// What the messages of a stream say, in order.
+    fn bodies(&self, name: &str) -> Vec<String> {
+        let mut bodies = Vec::new();
+        self.with(async |context| {
+            let stream = context.get_stream(name).await.expect("the stream is there");
+            let state = &stream.cached_info().state;
+            for number in state.first_sequence.max(1)..=state.last_sequence {
+                let message = stream.get_raw_message(number).await.expect("none is lost");
+                bodies.push(String::from_utf8_lossy(&message.payload).into_owned());
+            }
+        });
+        bodies
+    }
+
+    fn with(&self, work: impl AsyncFnOnce(Context)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let client = async_nats::connect(self.url()).await.unwrap_or_else(|error| {
+                panic!("nats-server in {}: {error}: {}", self.dir.path().display(), self.process.printed())
+            });
+            work(jetstream::new(client)).await;
+        });
+    }
+}
+
 /// What receives for one system.
-pub struct Receivers {
+pub struct Receivers<'b> {
+    broker: Option<&'b Broker>,
+    stream: Option<String>,
     socket: PathBuf,
     client: PathBuf,
     url: String,
@@ -67,9 +134,9 @@ impl Drop for Tap {
     }
 }
 
-impl Receivers {
+impl<'b> Receivers<'b> {
     /// Those of a plan, in a folder.
-    pub fn start(plan: &Plan, dir: &Path) -> Self {
+    pub fn start(plan: &Plan, dir: &Path, broker: Option<&'b Broker>) -> Self {
         let own = |name: &str| dir.join(format!("{name}-{}", plan.system));
         let socket = own("log");
         let log = UnixDatagram::bind(&socket).expect("a socket of syslog");
@@ -90,7 +157,10 @@ impl Receivers {
         run(&url, async |database| {
             database.execute(AssertSqlSafe(tables)).await.expect("the tables are made");
         });
+        let has_events = plan.sinks.iter().any(|sink| sink.backend == Backend::Evi);
         Self {
+            broker,
+            stream: broker.filter(|_| has_events).map(|broker| broker.stream(&socket)),
             socket,
             client,
             url,
@@ -101,7 +171,12 @@ impl Receivers {
 
     /// Where they are.
     pub fn places(&self) -> Places<'_> {
-        Places { syslog: &self.socket, sql: &self.url, radius: &self.client }
+        Places {
+            syslog: &self.socket,
+            sql: &self.url,
+            radius: &self.client,
+            events: self.broker.map(Broker::url).zip(self.stream.clone()),
+        }
     }
 
     /// All that has come.
@@ -109,6 +184,9 @@ impl Receivers {
         let lines = self.lines.seen();
         let lines = lines.iter().filter_map(|line| text::line(&String::from_utf8_lossy(line)));
         let mut items: Vec<_> = lines.chain(self.packets.seen().iter().map(|packet| text::packet(packet))).collect();
+        if let (Some(broker), Some(stream)) = (self.broker, &self.stream) {
+            items.extend(broker.bodies(stream).iter().filter_map(|body| text::event(body)));
+        }
         run(&self.url, async |database| {
             let tables =
                 sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table'").fetch_all(&mut *database).await;

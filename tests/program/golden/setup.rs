@@ -59,6 +59,8 @@ pub struct Places<'p> {
     pub sql: &'p str,
     /// Client file of RADIUS.
     pub radius: &'p Path,
+    /// URL of NATS, and a stream.
+    pub events: Option<(String, String)>,
 }
 
 fn text(value: impl Into<String>) -> Value {
@@ -76,6 +78,14 @@ impl Systems {
     /// Reads them.
     pub fn read(file: &str) -> Self {
         Self(file.parse().expect("systems.toml is TOML"))
+    }
+
+    /// The same without events.
+    pub fn without_events(mut self) -> Self {
+        for (_, system) in self.0.iter_mut() {
+            system.as_table_mut().expect("a table for each system").remove(section(Backend::Evi));
+        }
+        self
     }
 
     /// Their names.
@@ -207,7 +217,7 @@ pub fn section(backend: Backend) -> &'static str {
         Backend::Log => "syslog",
         Backend::Db => "sql",
         Backend::Aaa => "radius",
-        Backend::Evi => "events",
+        Backend::Evi => "nats",
     }
 }
 
@@ -353,13 +363,18 @@ pub fn configuration<'p>(plans: &[Plan], places: impl Fn(&Plan) -> Places<'p>, d
                 Backend::Log => ("to", places.syslog.display().to_string()),
                 Backend::Db => ("url", places.sql.to_owned()),
                 Backend::Aaa => ("config", places.radius.display().to_string()),
-                Backend::Evi => continue,
+                Backend::Evi => {
+                    let (url, stream) = places.events.clone().expect("there is NATS");
+                    options.insert("servers".to_owned(), texts([url]));
+                    options.insert("subject".to_owned(), text(format!("{stream}.event")));
+                    ("stream", stream)
+                }
             };
             options.insert(receiver.0.to_owned(), text(receiver.1));
             if sink.backend == Backend::Aaa {
                 let file = dir.join(format!("dictionary.{}", sink.name));
                 options.insert("dictionary".to_owned(), text(file.display().to_string()));
-            } else if sink.backend == Backend::Log {
+            } else if matches!(sink.backend, Backend::Log | Backend::Evi) {
                 options.insert("unmapped".to_owned(), text("omit"));
             }
             let mut fields = Vec::new();
@@ -431,7 +446,7 @@ impl Plan {
 impl Plan {
     /// Whether it has a sink that writes this part of a golden file.
     pub fn writes(&self, part: &str) -> bool {
-        let kind = part.split(' ').next();
+        let kind = part.split(' ').next().map(|kind| if kind == "events" { section(Backend::Evi) } else { kind });
         self.sinks.iter().any(|sink| kind == Some(section(sink.backend)))
     }
 }

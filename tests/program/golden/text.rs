@@ -38,7 +38,8 @@ impl Item {
         let method = self.value(METHODS);
         let method = NUMBERED.iter().find(|(number, _)| method == Some(number)).map(|(_, name)| *name).or(method);
         let words = [head, method, self.value(CODES)];
-        let words: Vec<_> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
+        let words = words.into_iter().flatten().map(|word| word.trim_matches('"'));
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
         format!("{} {}", self.part, words.join(" "))
     }
 }
