@@ -231,6 +231,8 @@ const fn phrase(cause: Cause) -> &'static [u8] {
         Cause::Restart => b"Lost in a restart",
         Cause::Unreachable => b"An end of the call is gone",
         Cause::NoAck => b"Never acknowledged",
+        // A response, or an attempt.
         Cause::Bye | Cause::FailedBye | Cause::Cancelled | Cause::Timeout | Cause::Refused | Cause::Elsewhere => b"",
+        Cause::Busy | Cause::NoAnswer | Cause::Redirected | Cause::Forbidden | Cause::Offline => b"",
     }
 }

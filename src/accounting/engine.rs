@@ -89,7 +89,7 @@ impl Engine {
                 self.answered(now, *transaction, &Response::of_final(response), out);
             }
             Event::Acknowledged { message, peer } => self.acknowledged(now, message, *peer, out),
-            Event::Cancelled { transaction, why } => self.cancelled(now, *transaction, *why, out),
+            Event::Cancelled { transaction, why, .. } => self.cancelled(now, *transaction, *why, out),
             Event::Terminated { transaction } => self.terminated(now, *transaction, out),
         }
     }

@@ -87,7 +87,7 @@ impl Engine {
         now: Now,
         id: ServerId,
         attempts: &[FinalResponse],
-        given_up: &[Bytes],
+        given_up: &[FinalResponse],
         out: &mut Outcome,
     ) {
         let Some(mut transaction) = self.transactions.take(id) else { return };
@@ -102,8 +102,8 @@ impl Engine {
                 }
             }
             let room = LEGS_MAX.saturating_sub(transaction.attempts.len());
-            let tried = |uri: &Bytes| Tried { uri: uri.clone(), code: 0, cause: Cause::Elsewhere };
-            transaction.attempts.extend(given_up.iter().take(room).map(tried));
+            let tried = given_up.iter().take(room).map(|attempt| Tried::of(attempt, Cause::Elsewhere));
+            transaction.attempts.extend(tried);
             transaction.is_won = true;
         }
         self.transactions.put_back(id, transaction);

@@ -11,9 +11,10 @@ use super::session::Key;
 use crate::ids::SinkMask;
 use crate::policy::{Account, Marks, RouteFields, Targets};
 use crate::record::codec::LEGS_MAX;
+use crate::record::ending::HasRung;
 use crate::record::{Cause, End, Fields, Party};
 use crate::sip::message::{Message, Method};
-use crate::sip::stack::{FinalResponse, RequestView, Withdrawal};
+use crate::sip::stack::{FinalResponse, RequestView, Stages, Withdrawal};
 use crate::vars::{Avps, Parties, Tried};
 
 /// Most provisional responses of one INVITE that make a record; later ones count as repeats.
@@ -159,7 +160,7 @@ impl Transaction {
     pub(super) fn note(&mut self, attempt: &FinalResponse) {
         if self.attempts.len() < LEGS_MAX {
             let cause = self.failure(&Response::of_attempt(attempt)).cause;
-            self.attempts.push(Tried { uri: attempt.uri.clone(), code: attempt.code, cause });
+            self.attempts.push(Tried::of(attempt, cause));
         }
     }
 
@@ -168,6 +169,14 @@ impl Transaction {
         self.unavailable
             .as_deref()
             .filter(|_| response.code == 500 && response.message.is_none() && !response.is_attempt)
+    }
+
+    /// Whether a branch has rung, or for what the gateway makes of several, one of them.
+    fn has_rung(&self, response: &Response<'_>) -> HasRung {
+        let is_any = response.message.is_none() && !response.is_attempt;
+        let has_rung = response.stages.rang_ms.is_some()
+            || (is_any && self.attempts.iter().any(|tried| tried.stages.rang_ms.is_some()));
+        if has_rung { HasRung::Yes } else { HasRung::No }
     }
 
     /// Who ended an attempt that failed, and why.
@@ -186,11 +195,11 @@ impl Transaction {
             487 if self.is_hung_up => (Party::Caller, Cause::Cancelled),
             487 if self.is_won => (Party::Gateway, Cause::Elsewhere),
             _ if self.is_won && is_local => (Party::Gateway, Cause::Elsewhere),
-            408 if is_local => (Party::Gateway, Cause::Timeout),
-            503 if is_local && response.is_attempt => (Party::Gateway, Cause::Unreachable),
-            _ if is_local => (Party::Gateway, Cause::Refused),
-            408 => (Party::Callee, Cause::Timeout),
-            _ => (Party::Callee, Cause::Refused),
+            // The gateway itself takes no call now; nobody was asked.
+            503 if is_local && !response.is_attempt => (Party::Gateway, Cause::Refused),
+            code => {
+                (if is_local { Party::Gateway } else { Party::Callee }, Cause::of_code(code, self.has_rung(response)))
+            }
         };
         End { by, cause }
     }
@@ -217,6 +226,8 @@ pub(super) struct Response<'a> {
     pub(super) source: Option<SocketAddr>,
     /// Whether it stands for a branch that was tried.
     pub(super) is_attempt: bool,
+    /// When what happened to that branch.
+    pub(super) stages: Stages,
 }
 
 impl<'a> Response<'a> {
@@ -228,6 +239,7 @@ impl<'a> Response<'a> {
             uri: &attempt.uri,
             source: attempt.hop,
             is_attempt: true,
+            stages: attempt.stages,
         }
     }
 
@@ -238,7 +250,15 @@ impl<'a> Response<'a> {
 
     /// A response the gateway gives itself, or none.
     pub(super) const fn local(code: u16, reason: &'a [u8]) -> Self {
-        Self { code, reason, message: None, uri: b"", source: None, is_attempt: false }
+        Self {
+            code,
+            reason,
+            message: None,
+            uri: b"",
+            source: None,
+            is_attempt: false,
+            stages: Stages { tried_ms: 0, rang_ms: None, ended_ms: 0 },
+        }
     }
 
     /// Tag of its To header.

@@ -370,7 +370,7 @@ fn read_times(reader: &mut Reader<'_>, has: impl Fn(u16) -> bool) -> Result<Time
 }
 
 const PARTIES: [Party; 3] = [Party::Caller, Party::Callee, Party::Gateway];
-const CAUSES: [Cause; 12] = [
+const CAUSES: [Cause; 17] = [
     Cause::Bye,
     Cause::FailedBye,
     Cause::SessionTimer,
@@ -383,6 +383,11 @@ const CAUSES: [Cause; 12] = [
     Cause::Unreachable,
     Cause::Elsewhere,
     Cause::NoAck,
+    Cause::Busy,
+    Cause::NoAnswer,
+    Cause::Redirected,
+    Cause::Forbidden,
+    Cause::Offline,
 ];
 
 fn one_of<T: Copy>(reader: &mut Reader<'_>, all: &[T], what: &'static str) -> Result<T, Unreadable> {

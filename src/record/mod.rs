@@ -6,6 +6,7 @@ pub(crate) mod bytes;
 pub mod codec;
 mod commit;
 pub(crate) mod core;
+pub mod ending;
 pub mod json;
 mod value;
 
@@ -169,7 +170,7 @@ pub enum Cause {
     Cancelled,
     /// No final answer in time.
     Timeout,
-    /// A final answer of 300 or more.
+    /// A final answer of 300 or more that is none of the others.
     Refused,
     /// No target could be reached; of a call: one of its ends does not answer any more, or does not know it.
     Unreachable,
@@ -177,6 +178,16 @@ pub enum Cause {
     Elsewhere,
     /// The 2xx that opened the call was never acknowledged.
     NoAck,
+    /// The callee is in another call.
+    Busy,
+    /// It rang, and nobody has answered.
+    NoAnswer,
+    /// The callee is somewhere else: a final answer of 300 to 399 that nobody follows.
+    Redirected,
+    /// This caller may not call there.
+    Forbidden,
+    /// No phone of the callee is there.
+    Offline,
 }
 
 impl Cause {
@@ -196,6 +207,11 @@ impl Cause {
             Self::NoAck => "no-ack",
             Self::Unreachable => "unreachable",
             Self::Elsewhere => "elsewhere",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no-answer",
+            Self::Redirected => "redirected",
+            Self::Forbidden => "forbidden",
+            Self::Offline => "offline",
         }
     }
 }

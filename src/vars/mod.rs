@@ -19,7 +19,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::record::Cause;
 use crate::sip::message::Message;
-use crate::sip::stack::Transport;
+use crate::sip::stack::{FinalResponse, Stages, Transport};
 
 pub use avps::Avps;
 pub use catalogue::{Argument, Variable, catalogue};
@@ -70,6 +70,18 @@ pub struct Tried {
     pub code: u16,
     /// Why it came to nothing: `$attempt(cause)`.
     pub cause: Cause,
+    /// Where it was sent.
+    pub hop: Option<SocketAddr>,
+    /// When what happened to it.
+    pub stages: Stages,
+}
+
+impl Tried {
+    /// An attempt that came to nothing for this cause.
+    #[must_use]
+    pub fn of(attempt: &FinalResponse, cause: Cause) -> Self {
+        Self { uri: attempt.uri.clone(), code: attempt.code, cause, hop: attempt.hop, stages: attempt.stages }
+    }
 }
 
 /// Where the values come from.

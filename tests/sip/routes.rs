@@ -125,14 +125,14 @@ fn alternatives_are_one_callee_and_forwarding_is_not() {
             "x",
             "503 Full",
             true,
-            vec!["start 200 null [ALICE sip:x@TWO] refused", "stop 200 bye [ALICE sip:x@TWO] refused"],
+            vec!["start 200 null [ALICE sip:x@TWO] unreachable", "stop 200 bye [ALICE sip:x@TWO] unreachable"],
         ),
         (
             "a busy callee",
             "x",
             "486 Busy",
             false,
-            vec!["missed 486 refused [ALICE sip:x@ONE] refused", "failed 486 refused [ALICE sip:x@ONE] refused"],
+            vec!["missed 486 busy [ALICE sip:x@ONE] busy", "failed 486 busy [ALICE sip:x@ONE] busy"],
         ),
         (
             "a busy callee that forwards",
@@ -140,9 +140,9 @@ fn alternatives_are_one_callee_and_forwarding_is_not() {
             "486 Busy",
             true,
             vec![
-                "missed 486 refused [ALICE sip:b@ONE]",
-                "start 200 null [ALICE sip:b@ONE] [sip:b@ONE sip:c@TWO] refused",
-                "stop 200 bye [ALICE sip:b@ONE] [sip:b@ONE sip:c@TWO] refused",
+                "missed 486 busy [ALICE sip:b@ONE]",
+                "start 200 null [ALICE sip:b@ONE] [sip:b@ONE sip:c@TWO] busy",
+                "stop 200 bye [ALICE sip:b@ONE] [sip:b@ONE sip:c@TWO] busy",
             ],
         ),
     ] {
@@ -240,7 +240,7 @@ fn the_request_uri_keeps_what_it_says() {
     let want = [format!("Contact: <sip:away@{two}>"), format!("Contact: <sip:b@{one}>;q=0.5")];
     assert_eq!(contacts, want);
     bench.like(&invite, "ACK", "");
-    assert_eq!(bench.records(2), ["missed 302 refused", "failed 302 refused"], "no leg: nobody was called");
+    assert_eq!(bench.records(2), ["missed 302 redirected", "failed 302 redirected"], "no leg: nobody was called");
 }
 
 #[test]

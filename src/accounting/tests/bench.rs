@@ -17,6 +17,8 @@
 //! | `forward` | the targets of what follows forward the call, they are no alternatives |
 //! | `CANCEL`, `ACK`, `ACK callee` | |
 //! | `CANCEL elsewhere` | one that says that the call was answered elsewhere |
+//! | `CANCEL Q.850&cause=16` | one with Reason lines, `&` for `;` |
+//! | `round B 480~20` | a branch that rang after 20 ms |
 //! | `lost B 486 C rings` | branches that lose to the one that is answered next, or was |
 //! | `gone` | the newest transaction is terminated; `1:gone` the first |
 //! | `+5` | seconds pass |
@@ -41,7 +43,7 @@ use crate::policy::{Account, Avp, Manual, Marks, RouteFields, Targets};
 use crate::record::{BODY_BYTES_MAX, CallChange, Value, codec, is_internal};
 use crate::sip::dialog::{Course, Direction};
 use crate::sip::message::Message;
-use crate::sip::stack::{Event, FinalResponse, ListenerId, Peer, RequestView, Round, ServerId, Withdrawal};
+use crate::sip::stack::{Event, FinalResponse, ListenerId, Peer, RequestView, Round, ServerId, Stages, Withdrawal};
 use crate::vars::Template;
 
 /// Name, marks, steps, records.
@@ -141,7 +143,8 @@ impl Bench {
     }
 
     fn step(&mut self, step: &str) {
-        let (which, step) = match step.split_once(':') {
+        let numbered = step.split_once(':').filter(|(which, _)| which.bytes().all(|octet| octet.is_ascii_digit()));
+        let (which, step) = match numbered {
             Some((which, step)) => (which.parse().expect("a request's number"), step),
             None => (self.requests.len(), step),
         };
@@ -149,12 +152,17 @@ impl Bench {
         let words: Vec<&str> = step.split_whitespace().collect();
         match words[..] {
             ["gone"] => self.happens(Event::Terminated { transaction }),
-            ["CANCEL"] => self.happens(Event::Cancelled { transaction, why: Withdrawal::GivenUp }),
-            ["CANCEL", "elsewhere"] => self.happens(Event::Cancelled { transaction, why: Withdrawal::Elsewhere }),
+            ["CANCEL", ref reasons @ ..] if reasons.first() != Some(&"caller") => {
+                let is_elsewhere = reasons.first() == Some(&"elsewhere");
+                let why = if is_elsewhere { Withdrawal::Elsewhere } else { Withdrawal::GivenUp };
+                let lines = reasons.iter().skip(usize::from(is_elsewhere));
+                let reasons = lines.map(|own| own.replace('&', ";").into_bytes().into()).collect();
+                self.happens(Event::Cancelled { transaction, why, reasons, from: addr(CALLER) });
+            }
             ["lost", ref branches @ ..] => {
                 let (ended, running): (Vec<_>, Vec<_>) = branches.chunks(2).partition(|pair| pair[1] != "rings");
                 let attempts = ended.concat().chunks(2).map(|pair| self.attempt(pair[0], pair[1])).collect();
-                let given_up = running.iter().map(|pair| Bytes::copy_from_slice(pair[0].as_bytes())).collect();
+                let given_up = running.iter().map(|pair| self.attempt(pair[0], "=0")).collect();
                 self.happens(Event::Lost { transaction, attempts, given_up });
             }
             ["forward"] => self.targets = Targets::Forward,
@@ -402,21 +410,25 @@ impl Bench {
                 let reason = Bytes::from(format!("Phrase {code}"));
                 let uri = Bytes::from_static(b"sip:winner");
                 let hop = self.has_places.then_some(addr(CALLEE));
-                let response = FinalResponse { uri, hop, code: number, reason, message };
+                let response = FinalResponse { uri, hop, code: number, reason, message, stages: Stages::default() };
                 self.happens(Event::Final { transaction, response });
             }
         }
     }
 
     fn attempt(&self, who: &str, code: &str) -> FinalResponse {
+        let (code, rang) = code.split_once('~').map_or((code, None), |(code, rang)| (code, rang.parse().ok()));
         let number = code.trim_start_matches('=');
         let message = (number == code).then(|| self.reply(self.requests.len(), code, &[who]));
+        let arrived = self.view.as_ref().map_or(self.now.mono, |view| view.arrived.mono);
+        let ended_ms = u32::try_from(self.now.mono.since(arrived).as_millis()).expect("a short call");
         FinalResponse {
             uri: Bytes::copy_from_slice(who.as_bytes()),
             hop: Some(addr("10.0.0.9:5060")),
             code: number.parse().expect("a code"),
             reason: Bytes::from(format!("Phrase {number}")),
             message,
+            stages: Stages { tried_ms: 0, rang_ms: rang, ended_ms },
         }
     }
 

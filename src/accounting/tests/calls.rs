@@ -404,7 +404,7 @@ fn early_media_opens_a_session_if_set() {
                 "early media that ends in a refusal",
                 "a0 f0",
                 "INVITE; 183 b sdp; 486 b",
-                "start INVITE 183 a/b; stop INVITE 486 a/b callee refused; failed INVITE 486 a/b callee refused",
+                "start INVITE 183 a/b; stop INVITE 486 a/b callee busy; failed INVITE 486 a/b callee busy",
             ),
             (
                 "early media of a branch that lost",

@@ -14,31 +14,31 @@ fn a_refused_call_is_failed_and_missed_as_marked() {
         &[
             ("accounting alone: nothing", "a0", "INVITE; round B 486; 486 B", ""),
             ("failed alone: nothing", "f0", "INVITE; round B 486; 486 B", ""),
-            ("failed", "a0 f0", "INVITE; round B 486; 486 B", "failed INVITE 486 a/B callee refused"),
-            ("missed needs no accounting", "m0", "INVITE; round B 486; 486 B", "missed INVITE 486 a/B callee refused"),
+            ("failed", "a0 f0", "INVITE; round B 486; 486 B", "failed INVITE 486 a/B callee busy"),
+            ("missed needs no accounting", "m0", "INVITE; round B 486; 486 B", "missed INVITE 486 a/B callee busy"),
             (
                 "both: first missed, then failed",
                 "a0 m0 f0",
                 "INVITE; round B 486; 486 B",
-                "missed INVITE 486 a/B callee refused; failed INVITE 486 a/B callee refused",
+                "missed INVITE 486 a/B callee busy; failed INVITE 486 a/B callee busy",
             ),
             (
                 "each sink has its own marks",
                 "a0 f0 m1 a2 f1",
                 "INVITE; round B 486; 486 B",
-                "missed INVITE 486 a/B callee refused [1]; failed INVITE 486 a/B callee refused",
+                "missed INVITE 486 a/B callee busy [1]; failed INVITE 486 a/B callee busy",
             ),
             (
                 "who takes one record at the end has failures too",
                 "a2 m2 f2",
                 "INVITE; round B 486; 486 B",
-                "missed INVITE 486 a/B callee refused [2]; failed INVITE 486 a/B callee refused [2]",
+                "missed INVITE 486 a/B callee busy [2]; failed INVITE 486 a/B callee busy [2]",
             ),
             (
                 "a redirection is a failure",
                 "a0 f0",
                 "INVITE; round B 302; 302 B",
-                "failed INVITE 302 a/B callee refused",
+                "failed INVITE 302 a/B callee redirected",
             ),
             ("a 6xx too", "a0 f0", "INVITE; round B 603; 603 B", "failed INVITE 603 a/B callee refused"),
             (
@@ -105,10 +105,10 @@ fn a_call_the_caller_gives_up_makes_one_record_a_sink() {
                 "given up after a busy one",
                 "m0",
                 "forward; INVITE; round B 486; CANCEL; round C 487; 487 C",
-                "missed INVITE 486 a/B callee refused; missed INVITE 487 a/C caller cancelled",
+                "missed INVITE 486 a/B callee busy; missed INVITE 487 a/C caller cancelled",
             ),
             ("the answer was faster than the CANCEL", "a0 m0 f0", "INVITE; CANCEL; 200 b", "start INVITE 200 a/b"),
-            ("so was the refusal", "m0", "INVITE; CANCEL; round B 486; 486 B", "missed INVITE 486 a/B callee refused"),
+            ("so was the refusal", "m0", "INVITE; CANCEL; round B 486; 486 B", "missed INVITE 486 a/B callee busy"),
             ("a 487 nobody asked for", "m0", "INVITE; round B 487; 487 B", "missed INVITE 487 a/B callee refused"),
         ],
     );
@@ -129,13 +129,13 @@ fn a_call_that_was_answered_elsewhere_is_not_missed() {
             "when it forwards the call too: only who was busy before has missed it",
             "m0",
             "forward; INVITE; round B 486; CANCEL elsewhere; round C 487; 487 C",
-            "missed INVITE 486 a/B callee refused",
+            "missed INVITE 486 a/B callee busy",
         ),
         (
             "a refusal that was faster than the CANCEL is one",
             "m0",
             "INVITE; CANCEL elsewhere; round B 486; 486 B",
-            "missed INVITE 486 a/B callee refused",
+            "missed INVITE 486 a/B callee busy",
         ),
         (
             "nor is the branch that lost to another one",
@@ -168,7 +168,7 @@ fn a_call_that_was_answered_elsewhere_is_not_missed() {
                 "each branch, where that is asked for",
                 "a0 m0",
                 "INVITE; lost B 486 C rings; 200 d; lost C 487",
-                "missed INVITE 486 a/B callee refused; start INVITE 200 a/d; missed INVITE 487 a/C gateway elsewhere",
+                "missed INVITE 486 a/B callee busy; start INVITE 200 a/d; missed INVITE 487 a/C gateway elsewhere",
             ),
             (
                 "one that was given up before it was sent",
@@ -185,8 +185,8 @@ fn a_call_that_was_answered_elsewhere_is_not_missed() {
             "those that lost are attempts of the answered call",
             "a0 m0",
             "INVITE; lost B 486 C rings; 200 d; lost C 487; +5; BYE caller d; 200",
-            "start INVITE 200 a/d tried=B, C why=refused, elsewhere; \
-             stop BYE 200 a/d caller bye 5s tried=B, C why=refused, elsewhere",
+            "start INVITE 200 a/d tried=B, C why=busy, elsewhere; \
+             stop BYE 200 a/d caller bye 5s tried=B, C why=busy, elsewhere",
         )],
     );
 }
@@ -214,7 +214,7 @@ fn a_bye_before_the_answer_is_the_callers_cancel() {
                 "INVITE; 180 b; BYE caller; 1:487 b; 2:200",
                 "failed INVITE 487 a/b caller cancelled",
             ),
-            ("a refusal is one", "f0 a0", "INVITE; BYE caller; 200; 1:486 b", "failed INVITE 486 a/b callee refused"),
+            ("a refusal is one", "f0 a0", "INVITE; BYE caller; 200; 1:486 b", "failed INVITE 486 a/b callee busy"),
             (
                 "a BYE of somebody else changes nothing",
                 "a0 f0",
@@ -240,25 +240,25 @@ fn each_target_that_forwards_a_call_misses_it_once() {
                 "busy, then answered (reference sequence A)",
                 "a0 m0",
                 "forward; INVITE; round B 486; 200 c; +8; BYE caller c; 200",
-                "missed INVITE 486 a/B callee refused; start INVITE 200 a/c; stop BYE 200 a/c caller bye 8s",
+                "missed INVITE 486 a/B callee busy; start INVITE 200 a/c; stop BYE 200 a/c caller bye 8s",
             ),
             (
                 "busy, then timeout (reference sequence B): one record for each attempt",
                 "a0 m0",
                 "forward; INVITE; round B 486; round C =408; =408",
-                "missed INVITE 486 a/B callee refused; missed INVITE 408 a/ gateway timeout",
+                "missed INVITE 486 a/B callee busy; missed INVITE 408 a/ gateway timeout",
             ),
             (
                 "and one of what the caller got, where that is marked",
                 "a0 m0 f0",
                 "forward; INVITE; round B 486; round C =408; =408",
-                "missed INVITE 486 a/B callee refused; missed INVITE 408 a/ gateway timeout; failed INVITE 408 a/ gateway timeout",
+                "missed INVITE 486 a/B callee busy; missed INVITE 408 a/ gateway timeout; failed INVITE 408 a/ gateway timeout",
             ),
             (
                 "parallel branches make one record: the best answer",
                 "m0",
                 "INVITE; round B 404 C *486 D =408; 486 C",
-                "missed INVITE 486 a/C callee refused",
+                "missed INVITE 486 a/C callee busy",
             ),
             ("a filtered best answer hides the round", "m0", "INVITE; round B 486 C *407; 407 C", ""),
             (
@@ -277,7 +277,7 @@ fn each_target_that_forwards_a_call_misses_it_once() {
             "each branch, if set",
             "m0",
             "INVITE; round B 404 C *486 D 407; 486 C",
-            "missed INVITE 404 a/B callee refused; missed INVITE 486 a/C callee refused",
+            "missed INVITE 404 a/B callee refused; missed INVITE 486 a/C callee busy",
         )],
     );
 }
@@ -292,30 +292,30 @@ fn alternatives_are_one_callee() {
             "a trunk failed and the next one answered: no missed call, the caller's leg, the trunk as an attempt",
             "a0 m0 f0",
             "INVITE; round B 503; 200 c; +8; BYE caller c; 200",
-            "start INVITE 200 a/c [AL sip:winner -] tried=B why=refused; \
-             stop BYE 200 a/c caller bye 8s [AL sip:winner -] tried=B why=refused",
+            "start INVITE 200 a/c [AL sip:winner -] tried=B why=unreachable; \
+             stop BYE 200 a/c caller bye 8s [AL sip:winner -] tried=B why=unreachable",
         ),
         (
             "all failed: one missed call, what the caller got, and both legs are the caller's",
             "a0 m0 f0",
             "INVITE; round B =408; round C 486; 486 C",
-            "missed INVITE 486 a/C callee refused [AL sip:winner refused] tried=B, C why=timeout, refused; \
-             failed INVITE 486 a/C callee refused [AL sip:winner refused] tried=B, C why=timeout, refused",
+            "missed INVITE 486 a/C callee busy [AL sip:winner busy] tried=B, C why=timeout, busy; \
+             failed INVITE 486 a/C callee busy [AL sip:winner busy] tried=B, C why=timeout, busy",
         ),
         (
             "each with a record of its own, if set",
             "a0 m0 f0 +",
             "INVITE; round B 503; round C 486; 486 C",
-            "missed INVITE 503 a/B callee refused [AL B refused] tried=- why=-; \
-             missed INVITE 486 a/C callee refused [AL C refused] tried=B why=refused; \
-             failed INVITE 486 a/C callee refused [AL sip:winner refused] tried=B, C why=refused, refused",
+            "missed INVITE 503 a/B callee unreachable [AL B unreachable] tried=- why=-; \
+             missed INVITE 486 a/C callee busy [AL C busy] tried=B why=unreachable; \
+             failed INVITE 486 a/C callee busy [AL sip:winner busy] tried=B, C why=unreachable, busy",
         ),
         (
             "the answered call too, then",
             "a0 m0 +",
             "INVITE; round B 503; 200 c",
-            "missed INVITE 503 a/B callee refused [AL B refused] tried=- why=-; \
-             start INVITE 200 a/c [AL sip:winner -] tried=B why=refused",
+            "missed INVITE 503 a/B callee unreachable [AL B unreachable] tried=- why=-; \
+             start INVITE 200 a/c [AL sip:winner -] tried=B why=unreachable",
         ),
         (
             "given up at the second",
@@ -334,19 +334,19 @@ fn alternatives_are_one_callee() {
             "the 503 of a trunk that the caller gets as 500 is the trunk's",
             "a0 f0",
             "INVITE; round B 503; =500",
-            "failed INVITE 500 a/ callee refused [AL B refused] tried=B why=refused",
+            "failed INVITE 500 a/ callee unreachable [AL B unreachable] tried=B why=unreachable",
         ),
         (
             "who redirects a call forwards it",
             "a0 m0 f0",
             "INVITE; round B >302; 200 c",
-            "start INVITE 200 a/c [AL B refused] [B sip:winner -] tried=B why=refused",
+            "start INVITE 200 a/c [AL B redirected] [B sip:winner -] tried=B why=redirected",
         ),
         (
             "and where it went is his leg when it fails",
             "a0 f0",
             "INVITE; round B >302; round C 404; 404 C",
-            "failed INVITE 404 a/C callee refused [AL B refused] [B sip:winner refused] tried=B, C why=refused, refused",
+            "failed INVITE 404 a/C callee refused [AL B redirected] [B sip:winner refused] tried=B, C why=redirected, refused",
         ),
     ];
     for (name, marked, steps, want) in rows {
@@ -371,7 +371,7 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
                 "busy, then answered: A to B, B to C",
                 "a0 m0",
                 "forward; INVITE; round B 486; 200 c; +1; BYE callee c; 200",
-                "missed INVITE 486 a/B callee refused [sip:al@a.example B 486]; \
+                "missed INVITE 486 a/B callee busy [sip:al@a.example B 486]; \
              start INVITE 200 a/c [sip:al@a.example B 486] [B sip:winner 200]; \
              stop BYE 200 a/c callee bye 1s [sip:al@a.example B 486] [B sip:winner 200]",
             ),
@@ -379,7 +379,7 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
                 "busy, then no answer",
                 "a0 m0 f0",
                 "forward; INVITE; round B 486; round C =408; =408",
-                "missed INVITE 486 a/B callee refused [sip:al@a.example B 486]; \
+                "missed INVITE 486 a/B callee busy [sip:al@a.example B 486]; \
              missed INVITE 408 a/ gateway timeout [sip:al@a.example B 486] [B C 408]; \
              failed INVITE 408 a/ gateway timeout [sip:al@a.example B 486] [B C 408]",
             ),
@@ -394,7 +394,7 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
                 "a parallel round has the leg of its best answer",
                 "m0",
                 "forward; INVITE; round B 404 C *486; 486 C",
-                "missed INVITE 486 a/C callee refused [sip:al@a.example C 486]",
+                "missed INVITE 486 a/C callee busy [sip:al@a.example C 486]",
             ),
             ("nothing was forwarded: no leg", "a0 f0", "INVITE; =404", "failed INVITE 404 a/ gateway refused"),
             (
@@ -427,7 +427,7 @@ fn a_forwarded_call_has_a_leg_for_each_target() {
             "a0 m0",
             "forward; INVITE; round B 404 C *486; 200 d",
             "missed INVITE 404 a/B callee refused [sip:al@a.example B 404]; \
-             missed INVITE 486 a/C callee refused [sip:al@a.example C 486]; \
+             missed INVITE 486 a/C callee busy [sip:al@a.example C 486]; \
              start INVITE 200 a/d [sip:al@a.example C 486] [C sip:winner 200]",
         )],
     );
@@ -465,7 +465,7 @@ fn a_route_says_which_legs_come_first() {
             "a call that fails has them too, and those who forward it further follow",
             vec![avp("dst", &["$ou", ""])],
             "forward; INVITE; round C 486; 200 d",
-            "missed INVITE 486 a/C callee refused [AL BO - -] [BO C - 486] all=BO; \
+            "missed INVITE 486 a/C callee busy [AL BO - -] [BO C - 486] all=BO; \
              start INVITE 200 a/d [AL BO - -] [BO C - 486] [C sip:winner - 200] all=BO",
         ),
         (

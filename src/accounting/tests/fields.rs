@@ -23,7 +23,7 @@ fn fields_are_taken_from_the_request_and_its_answer() {
                 "of a failed round: its branch",
                 "m0",
                 "forward; INVITE; round B 486",
-                "missed INVITE 486 a/B callee refused ua=new ct=<sip:bo@192.0.2.2> ru=B",
+                "missed INVITE 486 a/B callee busy ua=new ct=<sip:bo@192.0.2.2> ru=B",
             ),
             (
                 "a local answer has no Contact",
@@ -124,7 +124,7 @@ fn values_of_the_policy_stay_with_the_call() {
     bench.play("BYE callee; 200");
     assert_eq!(
         bench.records(),
-        "missed INVITE 486 a/B callee refused who=al at 192.0.2.1; start INVITE 200 a/b who=al at 192.0.2.1; \
+        "missed INVITE 486 a/B callee busy who=al at 192.0.2.1; start INVITE 200 a/b who=al at 192.0.2.1; \
          stop BYE 200 a/b callee bye 0s who=al at 192.0.2.1"
     );
 }
@@ -169,7 +169,7 @@ fn fields_of_a_route_stand_above_the_others_in_all_records_of_its_calls() {
     assert_eq!(
         bench.records(),
         format!(
-            "missed INVITE 486 a/B callee refused {of_route} ru=B; start INVITE 200 a/b {of_route} ru=sip:winner; \
+            "missed INVITE 486 a/B callee busy {of_route} ru=B; start INVITE 200 a/b {of_route} ru=sip:winner; \
              interim INVITE 200 a/b 0s ua=mine ru=sip:winner trunk=gold; \
              stop BYE 200 a/b callee bye 0s ua=mine ru=sip:winner trunk=gold"
         )

@@ -20,7 +20,7 @@ fn a_record_by_hand_states_what_the_request_is_by_then() {
                 "beside what is marked",
                 "a0 f0",
                 "INVITE; by hand 403 0; =403",
-                "event INVITE 403 a/; failed INVITE 403 a/ gateway refused",
+                "event INVITE 403 a/; failed INVITE 403 a/ gateway forbidden",
             ),
             (
                 "for each sink that is named, whatever its mode",
@@ -52,7 +52,7 @@ fn a_record_by_hand_states_what_the_request_is_by_then() {
                 "after a target has failed",
                 "m0",
                 "forward; INVITE; round B 486; by hand 480 0",
-                "missed INVITE 486 a/B callee refused; event INVITE 480 a/",
+                "missed INVITE 486 a/B callee busy; event INVITE 480 a/",
             ),
         ],
     );
@@ -98,14 +98,14 @@ fn marks_may_come_late() {
                 "after a target has failed",
                 "",
                 "INVITE; round B 486; marked a0 f0; =486",
-                "failed INVITE 486 a/ gateway refused",
+                "failed INVITE 486 a/ gateway busy",
             ),
             ("and take others back", "a0 m0 f0", "INVITE; round B 486; marked; =486", ""),
             (
                 "or go to another sink",
                 "a0 m0",
                 "forward; INVITE; round B 486; marked a1 m1; round C 486; 200 d",
-                "missed INVITE 486 a/B callee refused; missed INVITE 486 a/C callee refused [1]; start INVITE 200 a/d [1]",
+                "missed INVITE 486 a/B callee busy; missed INVITE 486 a/C callee busy [1]; start INVITE 200 a/d [1]",
             ),
             (
                 "but what belongs to a call is recorded as the call",

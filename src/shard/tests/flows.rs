@@ -60,7 +60,7 @@ fn what_comes_again_makes_no_second_record() {
              bob gets INVITE
              bob sends 486
              bob gets ACK
-             recorded missed 486 bob callee refused; failed 486 bob callee refused
+             recorded missed 486 bob callee busy; failed 486 bob callee busy
              bob repeats 486
              bob gets ACK
              alice repeats INVITE
@@ -125,7 +125,7 @@ fn targets_in_a_row_make_missed_calls_and_legs() {
              bob gets INVITE
              bob sends 486
              bob gets ACK
-             recorded missed 486 bob callee refused
+             recorded missed 486 bob callee busy
              carol gets INVITE
              carol sends 200
              alice gets nothing
@@ -153,9 +153,9 @@ fn targets_in_a_row_make_missed_calls_and_legs() {
              carol gets INVITE
              carol sends 600
              carol gets ACK
-             recorded missed 486 bob callee refused; \
-             missed 600 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]; \
-             failed 600 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]
+             recorded missed 486 bob callee busy; \
+             missed 600 carol callee busy [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]; \
+             failed 600 carol callee busy [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]
              disk writes one
              alice gets nothing
              disk writes one
@@ -170,7 +170,7 @@ fn targets_in_a_row_make_missed_calls_and_legs() {
              alice gets 180
              after 20 s
              bob gets CANCEL
-             recorded missed 408 gateway timeout
+             recorded missed 408 gateway no-answer
              disk writes
              bob sends 200
              bob sends 487 to INVITE
@@ -218,7 +218,7 @@ fn trunks_are_alternatives() {
              bob sends 486
              bob gets ACK
              carol gets nothing
-             recorded missed 486 bob callee refused; failed 486 bob callee refused
+             recorded missed 486 bob callee busy; failed 486 bob callee busy
              disk writes
              alice gets 486
              alice sends ACK hop",
@@ -232,7 +232,7 @@ fn trunks_are_alternatives() {
              carol gets INVITE
              carol sends 503
              carol gets ACK
-             recorded missed 503 carol callee refused; failed 500 callee refused
+             recorded missed 503 carol callee unreachable; failed 500 callee unreachable
              disk writes
              alice gets 500
              alice sends ACK hop",
@@ -380,7 +380,7 @@ fn what_the_gateway_answers_itself_is_failed_and_missed() {
         (
             "a refusal",
             "alice sends INVITE to closed
-             recorded missed 480 gateway refused; failed 480 gateway refused
+             recorded missed 480 gateway offline; failed 480 gateway offline
              disk writes
              alice gets 480
              alice sends ACK hop",
@@ -388,7 +388,7 @@ fn what_the_gateway_answers_itself_is_failed_and_missed() {
         (
             "a redirection",
             "alice sends INVITE to away
-             recorded missed 302 gateway refused; failed 302 gateway refused
+             recorded missed 302 gateway redirected; failed 302 gateway redirected
              disk writes
              alice gets 302 containing Contact: <sip:carol@192.0.2.30:5060>
              alice sends ACK hop",
@@ -547,7 +547,7 @@ fn new_rules_are_for_new_requests() {
              disk writes
              dave gets 486
              dave sends ACK hop
-             recorded missed 486 carol callee refused; failed 486 carol callee refused
+             recorded missed 486 carol callee busy; failed 486 carol callee busy
              bob sends BYE
              alice gets BYE
              alice sends 200
@@ -567,9 +567,9 @@ fn new_rules_are_for_new_requests() {
              disk writes
              alice gets 486
              alice sends ACK hop
-             recorded missed 486 bob callee refused; \
-             missed 486 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]; \
-             failed 486 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]",
+             recorded missed 486 bob callee busy; \
+             missed 486 carol callee busy [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]; \
+             failed 486 carol callee busy [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060]",
         ),
     ]);
 }

@@ -212,7 +212,7 @@ fn a_failed_round_asks_for_other_targets_and_marks() {
              bob gets INVITE
              bob sends 503
              bob gets ACK
-             recorded missed 503 bob callee refused
+             recorded missed 503 bob callee unreachable
              carol gets INVITE
              alice gets nothing
              carol sends 200
@@ -236,12 +236,12 @@ fn a_failed_round_asks_for_other_targets_and_marks() {
              bob gets INVITE
              bob sends 503
              bob gets ACK
-             recorded missed 503 bob callee refused
+             recorded missed 503 bob callee unreachable
              disk writes
              carol gets INVITE
              carol sends 503
              carol gets ACK
-             recorded missed 503 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1; event 480 [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 0 1; failed 500 callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1
+             recorded missed 503 carol callee unreachable [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1; event 480 [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 0 1; failed 500 callee unreachable [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1
              alice gets nothing
              disk writes
              alice gets 500
@@ -254,11 +254,11 @@ fn a_failed_round_asks_for_other_targets_and_marks() {
              bob gets INVITE
              bob sends 486
              bob gets ACK
-             recorded missed 486 bob callee refused
+             recorded missed 486 bob callee busy
              carol gets INVITE
              carol sends 486
              carol gets ACK
-             recorded missed 486 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1; event 480 [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 0 1; failed 486 carol callee refused [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1
+             recorded missed 486 carol callee busy [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1; event 480 [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 0 1; failed 486 carol callee busy [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1
              disk writes
              alice gets 486
              alice sends ACK hop",
@@ -272,7 +272,7 @@ fn a_failed_round_asks_for_other_targets_and_marks() {
              bob sends 503
              bob gets ACK
              carol gets nothing
-             recorded missed 503 bob callee refused; failed 500 callee refused
+             recorded missed 503 bob callee unreachable; failed 500 callee unreachable
              disk writes
              alice gets 500
              alice sends ACK hop",
@@ -325,7 +325,7 @@ fn a_redirection_that_the_policy_does_not_follow_is_the_answer() {
     bench.run(
         "bob gets ACK
          carol gets nothing
-         recorded missed 302 bob callee refused; failed 302 bob callee refused
+         recorded missed 302 bob callee redirected; failed 302 bob callee redirected
          disk writes
          alice gets 302
          alice sends ACK hop",
@@ -366,7 +366,7 @@ fn marks_may_come_late() {
              alice gets 180
              bob sends 486
              bob gets ACK
-             recorded missed 486 bob callee refused for 1; failed 486 bob callee refused for 1
+             recorded missed 486 bob callee busy for 1; failed 486 bob callee busy for 1
              disk writes
              alice gets 486
              alice sends ACK hop",
@@ -406,7 +406,7 @@ fn a_record_by_hand_is_on_disk_before_the_response_leaves() {
              recorded event 180 for 0 1
              bob sends 486
              bob gets ACK
-             recorded missed 486 bob callee refused; event 486 for 0 1; failed 486 bob callee refused
+             recorded missed 486 bob callee busy; event 486 for 0 1; failed 486 bob callee busy
              alice gets nothing
              disk writes
              alice gets 486
@@ -457,7 +457,7 @@ fn each_shard_builds_a_policy_of_its_own() {
         bob gets INVITE
         bob sends 503
         bob gets ACK
-        recorded missed 503 bob callee refused
+        recorded missed 503 bob callee unreachable
         carol gets INVITE
         carol sends 404
         carol gets ACK

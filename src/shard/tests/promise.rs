@@ -58,7 +58,7 @@ fn a_final_answer_waits_for_its_record() {
              bob gets INVITE
              bob sends 486
              bob gets ACK
-             recorded missed 486 bob callee refused; failed 486 bob callee refused
+             recorded missed 486 bob callee busy; failed 486 bob callee busy
              alice gets nothing
              disk writes
              alice gets 486
@@ -68,7 +68,7 @@ fn a_final_answer_waits_for_its_record() {
         (
             "a refusal by the gateway",
             "alice sends INVITE to closed
-             recorded missed 480 gateway refused; failed 480 gateway refused
+             recorded missed 480 gateway offline; failed 480 gateway offline
              alice gets nothing
              disk writes
              alice gets 480
@@ -225,7 +225,7 @@ fn all_records_of_a_turn_are_one_commit() {
          bob gets ACK
          dave sends ACK
          bob gets ACK
-         recorded start 200 bob; start 200 bob; missed 486 bob callee refused; failed 486 bob callee refused
+         recorded start 200 bob; start 200 bob; missed 486 bob callee busy; failed 486 bob callee busy
          calls 2
          after 601 s
          recorded stop 0 bob gateway lifetime 600s; stop 0 bob gateway lifetime 600s",
@@ -272,7 +272,7 @@ fn a_late_receipt_lets_the_answer_go_and_raises_the_alarm() {
              disk writes
              carol gets 486
              carol sends ACK hop
-             recorded missed 486 bob callee refused; failed 486 bob callee refused
+             recorded missed 486 bob callee busy; failed 486 bob callee busy
              after 601 s
              recorded stop 0 bob gateway lifetime 600s",
         ),
@@ -325,7 +325,7 @@ fn a_late_receipt_lets_the_answer_go_and_raises_the_alarm() {
              alice sends ACK hop
              disk writes
              alice gets nothing
-             recorded missed 486 bob callee refused; failed 486 bob callee refused",
+             recorded missed 486 bob callee busy; failed 486 bob callee busy",
         ),
     ]);
 }
@@ -351,7 +351,7 @@ fn a_refused_commit_lets_the_answer_go_and_is_counted() {
          dave sends ACK hop
          alice sends ACK
          bob gets ACK
-         recorded start 200 bob; missed 486 bob callee refused; failed 486 bob callee refused
+         recorded start 200 bob; missed 486 bob callee busy; failed 486 bob callee busy
          after 601 s
          recorded stop 0 bob gateway lifetime 600s",
     )]);
@@ -385,8 +385,8 @@ fn in_the_alarm_state_new_calls_are_served_if_so_set() {
          alarm on
          disk writes
          alarm off
-         recorded missed 486 bob callee refused; failed 486 bob callee refused; missed 486 bob callee refused; \
-         failed 486 bob callee refused",
+         recorded missed 486 bob callee busy; failed 486 bob callee busy; missed 486 bob callee busy; \
+         failed 486 bob callee busy",
     );
 }
 
@@ -497,7 +497,7 @@ fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
          disk writes
          dave gets 480
          dave sends ACK hop
-         recorded missed 480 gateway refused; failed 480 gateway refused",
+         recorded missed 480 gateway offline; failed 480 gateway offline",
     )]);
     let shard = Settings { calls_max: 1, retry_after_s: 17, ..Settings::default() };
     Bench::new("the limit", Setup { shard, ..Setup::new() }).run(
@@ -522,7 +522,7 @@ fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
          disk writes
          dave gets 480
          dave sends ACK hop
-         recorded missed 480 gateway refused; failed 480 gateway refused
+         recorded missed 480 gateway offline; failed 480 gateway offline
          counted CallRefused 2",
     );
 }

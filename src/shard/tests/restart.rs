@@ -230,7 +230,7 @@ fn what_was_not_on_disk_was_not_answered_and_comes_again() {
              disk writes
              dave gets 486
              dave sends ACK hop
-             recorded missed 486 bob callee refused; failed 486 bob callee refused",
+             recorded missed 486 bob callee busy; failed 486 bob callee busy",
         ),
         (
             "an INVITE whose Start was on disk makes no second one",

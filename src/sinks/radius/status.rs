@@ -1,7 +1,7 @@
 //! What a record is in RADIUS words: Acct-Status-Type, Acct-Terminate-Cause.
 
 use super::settings::StatusMapping;
-use crate::record::{Cause, End, Kind, Party, Record};
+use crate::record::{Cause, End, Kind, Record};
 
 /// Acct-Status-Type (RFC 2866 §5.1; Failed is the SIP proxies' own).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,42 +67,15 @@ fn event(record: &Record, mapping: StatusMapping) -> Status {
 /// Acct-Terminate-Cause (RFC 2866 §5.10) of how a session ended, unless `overrides` has its cause.
 #[must_use]
 pub fn terminate_cause(end: End, code: u16, overrides: &[(Cause, u32)]) -> u32 {
-    if let Some((_, number)) = overrides.iter().find(|(cause, _)| *cause == end.cause) {
-        return *number;
-    }
-    match (end.cause, end.by) {
-        (Cause::Bye, Party::Caller) | (Cause::Cancelled, _) => USER_REQUEST,
-        // The caller's side takes it back, or the gateway from those who lost.
-        (Cause::Elsewhere, Party::Gateway) => NAS_REQUEST,
-        (Cause::Elsewhere, _) => USER_REQUEST,
-        (Cause::Bye, Party::Callee) => HOST_REQUEST,
-        (Cause::Bye, Party::Gateway) => NAS_REQUEST,
-        (Cause::FailedBye, _) => LOST_CARRIER,
-        (Cause::NoAck, _) => PORT_ERROR,
-        (Cause::SessionTimer | Cause::Lifetime, _) => SESSION_TIMEOUT,
-        (Cause::Administrator, _) => ADMIN_RESET,
-        (Cause::Restart, _) => NAS_REBOOT,
-        (Cause::Unreachable, _) => LOST_SERVICE,
-        (Cause::Refused, _) if (400..500).contains(&code) => USER_ERROR,
-        (Cause::Timeout | Cause::Refused, _) => SERVICE_UNAVAILABLE,
-    }
+    let named = |cause: Cause| overrides.iter().find(|(own, _)| *own == cause).map(|(_, number)| *number);
+    // Causes that were part of another one follow it, unless they are named themselves.
+    named(end.cause).or_else(|| named(end.cause.parent())).unwrap_or_else(|| end.words(code).terminate)
 }
-
-const USER_REQUEST: u32 = 1;
-const LOST_CARRIER: u32 = 2;
-const LOST_SERVICE: u32 = 3;
-const SESSION_TIMEOUT: u32 = 5;
-const ADMIN_RESET: u32 = 6;
-const PORT_ERROR: u32 = 8;
-const NAS_REQUEST: u32 = 10;
-const NAS_REBOOT: u32 = 11;
-const SERVICE_UNAVAILABLE: u32 = 15;
-const USER_ERROR: u32 = 17;
-const HOST_REQUEST: u32 = 18;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Party;
     use crate::sinks::tests::record;
 
     #[test]
@@ -171,5 +144,13 @@ mod tests {
             assert_eq!(terminate_cause(End { by, cause }, code, &[]), want, "{by:?} {cause:?} {code}");
         }
         assert_eq!(terminate_cause(End { by: Caller, cause: Bye }, 200, &[(Bye, 2)]), 2, "an override wins");
+        let busy = End { by: Callee, cause: Cause::Busy };
+        for (name, overrides, want) in [
+            ("a busy callee is one who refused", &[][..], 17),
+            ("so it is where that is overridden", &[(Refused, 3)], 3),
+            ("but for an override of its own", &[(Refused, 3), (Cause::Busy, 4)], 4),
+        ] {
+            assert_eq!(terminate_cause(busy, 486, overrides), want, "{name}");
+        }
     }
 }

@@ -372,7 +372,7 @@ pub const fn usual_reason(code: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sip::stack::Hop;
+    use crate::sip::stack::{Hop, Stages};
 
     fn target() -> Target {
         let hop = Hop::Name { host: "x".to_owned(), port: None };
@@ -383,7 +383,7 @@ mod tests {
     fn attempt(code: u16, is_local: bool) -> FinalResponse {
         let text = format!("SIP/2.0 {code} x\r\nCSeq: 1 INVITE\r\n\r\n");
         let message = (!is_local).then(|| Rc::new(Message::parse(text.into_bytes()).expect("an answer")));
-        FinalResponse { uri: Bytes::new(), hop: None, code, reason: Bytes::new(), message }
+        FinalResponse { uri: Bytes::new(), hop: None, code, reason: Bytes::new(), message, stages: Stages::default() }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::event::FinalResponse;
-use super::tables::{Cancel, CancelReason, Client, Counted, Origin, Place, Progress};
+use super::tables::{BranchTimes, Cancel, CancelReason, Client, Counted, Origin, Place, Progress};
 use super::types::{
     Destination, Hop, Ignored, ListenerId, Output, Peer, QueryId, RequestView, Target, Transport, Ways,
 };
@@ -65,6 +65,7 @@ impl Stack {
         out: &mut Vec<Output>,
     ) {
         let ways = self.ways_to(place.server, &target, transport);
+        let arrived = self.tables.view(place.server).map_or(now.mono, |view| view.arrived.mono);
         let mut progress = Box::new(Progress {
             authority: proxy::authority_of(&target.hop),
             datagrams_to: None,
@@ -73,6 +74,7 @@ impl Stack {
             limit: None,
             breadth,
             counted: Counted::No,
+            times: BranchTimes { arrived, tried: now.mono, rang: None },
         });
         if let Some(server) = self.tables.server_mut(place.server) {
             server.running += 1;
@@ -348,6 +350,7 @@ impl Stack {
         let was_counted = std::mem::replace(&mut progress.counted, Counted::Yes);
         let place = client.place;
         let (uri, hop) = (client.uri.clone(), client.peer.map(|peer| peer.addr));
+        let stages = progress.times.stages(now.mono);
         // Silence is a 408 (RFC 3261 §16.8), but one that rings is to answer its CANCEL.
         let has_answered = client.state() == Some(State::Proceeding);
         self.cancel_branch(now, key, out);
@@ -357,7 +360,7 @@ impl Stack {
             }
             let is_cancelled = self.tables.is_cancelled(place.server);
             let code = if is_cancelled { 487 } else { 408 };
-            let attempt = FinalResponse::instead(uri, hop, code);
+            let attempt = FinalResponse::instead(uri, hop, code, stages);
             self.branch_failed(now, place, attempt, out);
             self.settle_server(place.server, out);
         }

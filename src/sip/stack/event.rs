@@ -38,8 +38,8 @@ pub enum Event {
         transaction: ServerId,
         /// Those that have ended.
         attempts: Vec<FinalResponse>,
-        /// Request-URIs of those that are given up now.
-        given_up: Vec<Bytes>,
+        /// Those that are given up now, with the code 0.
+        given_up: Vec<FinalResponse>,
     },
     /// The final response the caller is to get. Each 2xx of a fork makes one.
     Final {
@@ -61,6 +61,10 @@ pub enum Event {
         transaction: ServerId,
         /// Why, by its Reason.
         why: Withdrawal,
+        /// The values of its Reason lines (RFC 3326), as they are sent on.
+        reasons: Rc<[Box<[u8]>]>,
+        /// Where it came from.
+        from: SocketAddr,
     },
     /// Nothing more comes for this transaction: drop what is kept for it.
     Terminated {
@@ -95,22 +99,35 @@ pub struct FinalResponse {
     pub reason: Bytes,
     /// The response as it came in; `None` when the gateway made it.
     pub message: Option<Rc<Message>>,
+    /// When what happened to the branch.
+    pub stages: Stages,
+}
+
+/// When what happened to a branch, in milliseconds since its request came in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stages {
+    /// Its turn came.
+    pub tried_ms: u32,
+    /// Its first response of 180 to 189 came.
+    pub rang_ms: Option<u32>,
+    /// It ended: by its final response, or given up.
+    pub ended_ms: u32,
 }
 
 impl FinalResponse {
     /// One that came in.
-    pub(super) fn of(uri: Bytes, hop: Option<SocketAddr>, message: Rc<Message>) -> Self {
+    pub(super) fn of(uri: Bytes, hop: Option<SocketAddr>, message: Rc<Message>, stages: Stages) -> Self {
         let (code, usual) = (message.code(), usual_reason(message.code()));
         let reason = match message.reason() {
             own if own == usual.as_bytes() => Bytes::from_static(usual.as_bytes()),
             own => Bytes::copy_from_slice(own),
         };
-        Self { uri, hop, code, reason, message: Some(message) }
+        Self { uri, hop, code, reason, message: Some(message), stages }
     }
 
     /// What stands for one of a branch that got none, with the usual phrase.
-    pub(super) fn instead(uri: Bytes, hop: Option<SocketAddr>, code: u16) -> Self {
-        Self { uri, hop, code, reason: Bytes::from_static(usual_reason(code).as_bytes()), message: None }
+    pub(super) fn instead(uri: Bytes, hop: Option<SocketAddr>, code: u16, stages: Stages) -> Self {
+        Self { uri, hop, code, reason: Bytes::from_static(usual_reason(code).as_bytes()), message: None, stages }
     }
 }
 

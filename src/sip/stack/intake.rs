@@ -269,6 +269,6 @@ impl Stack {
         } else {
             Some(self.hold_cancel(now, peer, message, own_key))
         };
-        self.cancel_by_caller(now, invite, message, held, out);
+        self.cancel_by_caller(now, invite, (message, peer.addr), held, out);
     }
 }

@@ -62,7 +62,7 @@ use crate::sip::transaction;
 use crate::sip::transaction::slab::Key;
 
 pub use crate::timers::bucket::TokenBucket;
-pub use event::{Event, FinalResponse, Round};
+pub use event::{Event, FinalResponse, Round, Stages};
 pub(crate) use hashes::push_hex;
 pub use next::{BadCodes, NextOn};
 pub use origin::{by_q, q_of};

@@ -75,6 +75,9 @@ impl Stack {
         if response.code() > 100 && progress.limit.is_some() && matches!(client.cancel, Cancel::None) {
             progress.limit = Some(now.mono + self.settings.timer_c);
         }
+        if (180..190).contains(&response.code()) {
+            progress.times.rang.get_or_insert(now.mono);
+        }
         let is_counted = progress.counted == Counted::Yes;
         if matches!(client.cancel, Cancel::Wanted) {
             self.send_cancel(now, key, out);
@@ -116,14 +119,15 @@ impl Stack {
         if client.responses.len() >= self.settings.responses_held_max {
             return out.push(Output::Ignored { why: Ignored::AnswersTooMany });
         }
-        let (uri, was_running) = (client.uri.clone(), client.progress.take().is_some());
-        let Some((attempts, given_up)) = self.tables.won(server, key, was_running) else {
+        let (uri, progress) = (client.uri.clone(), client.progress.take());
+        let Some((attempts, given_up)) = self.tables.won(now.mono, server, key, progress.is_some()) else {
             return out.push(Output::Ignored { why: Ignored::AnswerStray });
         };
         if !attempts.is_empty() || !given_up.is_empty() {
             out.push(Event::Lost { transaction: ServerId(server.to_u64()), attempts, given_up }.into());
         }
-        let attempt = FinalResponse::of(uri, Some(peer.addr), Rc::clone(&response));
+        let stages = progress.map(|own| own.times.stages(now.mono)).unwrap_or_default();
+        let attempt = FinalResponse::of(uri, Some(peer.addr), Rc::clone(&response), stages);
         let content = Content::Forwarded { message: response, challenges: Vec::new() };
         if let Some(held) = self.hold(server, attempt, content, out)
             && let Some(client) = self.tables.client_mut(key)
@@ -138,7 +142,8 @@ impl Stack {
         let Some(mut progress) = client.progress.take() else { return };
         progress.answered();
         let hop = client.peer.map(|peer| peer.addr);
-        let attempt = FinalResponse::of(std::mem::take(&mut client.uri), hop, response);
+        let stages = progress.times.stages(now.mono);
+        let attempt = FinalResponse::of(std::mem::take(&mut client.uri), hop, response, stages);
         let (place, by) = (client.place, client.peer.map(|peer| peer.listener).unwrap_or_default());
         self.follow_redirect(place, by, &attempt);
         self.branch_over(now, place, progress, attempt, out);
@@ -154,7 +159,8 @@ impl Stack {
         let Some(progress) = progress else { return };
         let is_cancelled = self.tables.is_cancelled(place.server);
         let code = if is_cancelled { 487 } else { code };
-        let attempt = FinalResponse::instead(uri, peer.map(|peer| peer.addr), code);
+        let stages = progress.times.stages(now.mono);
+        let attempt = FinalResponse::instead(uri, peer.map(|peer| peer.addr), code, stages);
         self.branch_over(now, place, progress, attempt, out);
     }
 

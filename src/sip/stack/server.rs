@@ -1,5 +1,6 @@
 //! The server side of a request: its transaction, what the policy decides of it, and the responses that go upstream.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::tables::{CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
 use super::types::{Ignored, Output, Peer, Plan, RequestView, ResponseId, ServerId, Target, Treatment, Way};
-use super::{Event, FinalResponse, NextOn, Settings, Stack, Withdrawal};
+use super::{Event, FinalResponse, NextOn, Settings, Stack, Stages, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::proxy::{Context, Refusal};
@@ -199,7 +200,7 @@ impl Stack {
         &mut self,
         now: Now,
         id: Key,
-        cancel: &Message,
+        (cancel, from): (&Message, SocketAddr),
         held: Option<(ServerId, ResponseId)>,
         out: &mut Vec<Output>,
     ) {
@@ -216,9 +217,10 @@ impl Stack {
         server.cancelled = Cancelled::Yes;
         let reasons: Rc<[Box<[u8]>]> = cancel.headers(Name::Reason).take(REASONS_MAX).map(Box::from).collect();
         if !reasons.is_empty() {
-            server.cancel_reason = CancelReason::Given(reasons);
+            server.cancel_reason = CancelReason::Given(Rc::clone(&reasons));
         }
-        let event = Event::Cancelled { transaction: ServerId(id.to_u64()), why: Withdrawal::of(cancel) };
+        let (transaction, why) = (ServerId(id.to_u64()), Withdrawal::of(cancel));
+        let event = Event::Cancelled { transaction, why, reasons, from };
         out.push(Output::Event { event, held });
         let Some(forwarding) = server.forwarding.as_deref_mut() else { return };
         forwarding.context.end(crate::sip::proxy::Ending::Cancelled);
@@ -346,7 +348,12 @@ impl Stack {
         let (code, reason) = (refusal.code, Bytes::copy_from_slice(refusal.reason.as_bytes()));
         let is_invite = self.tables.server(id).is_some_and(|server| server.method == Method::Invite);
         let content = if code == 408 && !is_invite { Content::Silence } else { Content::Local(refusal) };
-        self.hold(id, FinalResponse { uri, hop: None, code, reason, message: None }, content, out);
+        self.hold(
+            id,
+            FinalResponse { uri, hop: None, code, reason, message: None, stages: Stages::default() },
+            content,
+            out,
+        );
     }
 
     /// Holds a final response and tells of it. `None` when the transaction is gone or holds too many.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::admission::Admission;
-use super::event::FinalResponse;
+use super::event::{FinalResponse, Stages};
 use super::mend::PutBack;
 use super::settings::ABSORBING_FOR_EACH;
 use super::sources::Class;
@@ -114,8 +114,14 @@ impl Tables {
     }
 
     /// A branch, which `was_running` until then, has a 2xx: no further round starts. If it is the first one of an INVITE, gives
-    /// the failures so far, and the Request-URIs of the branches that still ran. `None` when nobody waits for it any more.
-    pub(super) fn won(&mut self, id: Key, key: Key, was_running: bool) -> Option<(Vec<FinalResponse>, Vec<Bytes>)> {
+    /// the failures so far, and the branches that still ran. `None` when nobody waits for it any more.
+    pub(super) fn won(
+        &mut self,
+        now: Instant,
+        id: Key,
+        key: Key,
+        was_running: bool,
+    ) -> Option<(Vec<FinalResponse>, Vec<FinalResponse>)> {
         let server = self.servers.get_mut(id)?;
         server.running -= u16::from(was_running);
         if matches!(server.cancel_reason, CancelReason::None) {
@@ -129,7 +135,9 @@ impl Tables {
         }
         let running = forwarding.branches.iter().flatten().filter(|other| **other != key).filter_map(|other| {
             let other = self.clients.get(*other)?;
-            other.progress.as_deref().filter(|own| own.counted == Counted::No).map(|_| other.uri.clone())
+            let progress = other.progress.as_deref().filter(|own| own.counted == Counted::No)?;
+            let (hop, stages) = (other.peer.map(|peer| peer.addr), progress.times.stages(now));
+            Some(FinalResponse::instead(other.uri.clone(), hop, 0, stages))
         });
         Some((forwarding.context.failures().cloned().collect(), running.collect()))
     }
@@ -493,6 +501,25 @@ pub(super) struct Progress {
     pub breadth: u32,
     /// Whether its failure has been told to the response context already.
     pub counted: Counted,
+    pub times: BranchTimes,
+}
+
+/// When what happened to a branch so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BranchTimes {
+    /// When its request came in.
+    pub arrived: Instant,
+    pub tried: Instant,
+    /// Its first response of 180 to 189.
+    pub rang: Option<Instant>,
+}
+
+impl BranchTimes {
+    /// Of a branch that ends now.
+    pub(super) fn stages(&self, now: Instant) -> Stages {
+        let since = |at: Instant| u32::try_from(at.since(self.arrived).as_millis()).unwrap_or(u32::MAX);
+        Stages { tried_ms: since(self.tried), rang_ms: self.rang.map(since), ended_ms: since(now) }
+    }
 }
 
 impl Progress {

@@ -8,7 +8,7 @@ use super::settings::{CdrRecord, Trigger};
 use crate::clock::Timestamp;
 use crate::diameter::code::record_type;
 use crate::names::{HOST_OCTETS_MAX, is_of_host};
-use crate::record::{Cause, End, Kind, Party, Record};
+use crate::record::{Cause, End, Kind, Record};
 
 /// Octets of the Call-ID in a Session-Id.
 const CALL_ID_OCTETS_MAX: usize = 128;
@@ -186,35 +186,12 @@ pub(super) fn realm_of(user: &[u8]) -> Option<&[u8]> {
 /// Termination-Cause (RFC 6733 §8.15; from 11 on the RADIUS causes, each plus 10) of how a session ended.
 #[must_use]
 pub fn termination_cause(end: End, code: u16) -> u32 {
-    const LOGOUT: u32 = 1;
-    const ADMINISTRATIVE: u32 = 4;
-    const LINK_BROKEN: u32 = 5;
-    const SESSION_TIMEOUT: u32 = 8;
-    const LOST_CARRIER: u32 = 12;
-    const PORT_ERROR: u32 = 18;
-    const NAS_REQUEST: u32 = 20;
-    const NAS_REBOOT: u32 = 21;
-    const SERVICE_UNAVAILABLE: u32 = 25;
-    const USER_ERROR: u32 = 27;
-    match (end.cause, end.by) {
-        (Cause::Bye | Cause::Elsewhere, Party::Gateway) => NAS_REQUEST,
-        (Cause::Bye | Cause::Cancelled | Cause::Elsewhere, _) => LOGOUT,
-        (Cause::FailedBye, _) => LOST_CARRIER,
-        (Cause::NoAck, _) => PORT_ERROR,
-        (Cause::SessionTimer | Cause::Lifetime, _) => SESSION_TIMEOUT,
-        (Cause::Administrator, _) => ADMINISTRATIVE,
-        (Cause::Restart, _) => NAS_REBOOT,
-        (Cause::Unreachable, _) => LINK_BROKEN,
-        (Cause::Refused, _) if (400..500).contains(&code) => USER_ERROR,
-        (Cause::Timeout | Cause::Refused, _) => SERVICE_UNAVAILABLE,
-    }
+    end.words(code).termination
 }
 
 /// Cause-Code (TS 32.299 §7.2.35): 0 and below for success.
 pub(super) fn cause_code(record: &Record, event: Event, expires: Option<&[u8]>) -> Option<i32> {
     const UNSPECIFIED: i32 = 1;
-    const UNACKNOWLEDGED: i32 = 2;
-    const INTERNAL: i32 = 3;
     let is_over = expires == Some(b"0");
     let of_code = match (record.method.as_slice(), record.code) {
         (b"CANCEL", _) => 487,
@@ -226,11 +203,8 @@ pub(super) fn cause_code(record: &Record, event: Event, expires: Option<&[u8]>) 
         _ => UNSPECIFIED,
     };
     let of_end = |end: End| match end.cause {
-        Cause::Bye | Cause::FailedBye => 0,
-        Cause::NoAck => UNACKNOWLEDGED,
-        Cause::Timeout if record.times.acknowledged.is_none() => UNACKNOWLEDGED,
-        Cause::Restart => INTERNAL,
-        _ => UNSPECIFIED,
+        cause if cause.parent() == Cause::Timeout && record.times.acknowledged.is_some() => UNSPECIFIED,
+        _ => end.words(record.code).cause_code,
     };
     match (event.record_type, record.kind) {
         (record_type::STOP, _) | (_, Kind::Cdr) if event.record_type != record_type::START => {
