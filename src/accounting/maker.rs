@@ -7,7 +7,7 @@ use super::transaction::{Response, Transaction};
 use super::{Made, Outcome, fields};
 use crate::clock::{Now, Timestamp};
 use crate::ids::{CallHash, RecordId, RecordIds, SinkMask};
-use crate::record::{Fields, Kind, Record, Times};
+use crate::record::{Facts, Fields, Kind, Record, Times};
 use crate::sip::message::{Message, Method};
 use crate::sip::stack::{Peer, RequestView};
 use crate::vars::{Arrival, Avps, Context, Leg, Parties};
@@ -112,6 +112,7 @@ impl Maker {
             table: transaction.table().map(str::to_owned).or_else(|| session.and_then(Session::table)),
             number: None,
             shortened: is_cut,
+            facts: Facts::new(),
         }
     }
 
@@ -149,6 +150,7 @@ impl Maker {
             table: session.table(),
             number: None,
             shortened: session.is_cut,
+            facts: Facts::new(),
         }
     }
 

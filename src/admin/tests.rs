@@ -90,6 +90,7 @@ fn record(id: u128) -> Record {
         table: None,
         number: None,
         shortened: false,
+        facts: crate::record::Facts::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Versioned, checked bytes of a record, as the queue keeps them.
 //!
 //! Version 1: `version u8, kind u8, flags u16, id 16, event i64, created i64`, then what the flags name, CSeq, code,
-//! texts, fields and legs as [`super::bytes`] writes them, and last a CRC-32C of all before it. Fixed numbers are
+//! texts, fields, legs and facts as [`super::bytes`] writes them, and last a CRC-32C of all before it. Fixed numbers are
 //! little-endian.
 //!
 //! A record stays below [`RECORD_BYTES_MAX`]: texts longer than their limit are cut and the record says so
@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::bytes::{Reader, Unreadable, put_number, put_text};
-use super::{Cause, End, Fields, Kind, Party, Record, Times, Value};
+use super::{Cause, End, Facts, Fields, Kind, Party, Record, Times, Value};
 use crate::clock::Timestamp;
 use crate::ids::RecordId;
 
@@ -73,7 +73,8 @@ const DURATION: u16 = 1 << 6;
 const END: u16 = 1 << 7;
 const TABLE: u16 = 1 << 8;
 const NUMBERED: u16 = 1 << 9;
-const KNOWN: u16 = (1 << 10) - 1;
+const FACTS: u16 = 1 << 10;
+const KNOWN: u16 = (1 << 11) - 1;
 
 /// Place of the flags in the bytes.
 const FLAGS_AT: usize = 2;
@@ -94,6 +95,7 @@ pub fn encode(record: &Record) -> Vec<u8> {
         (record.end.is_some(), END),
         (record.table.is_some(), TABLE),
         (record.number.is_some(), NUMBERED),
+        (!record.facts.is_empty(), FACTS),
     ] {
         if is_set {
             flags |= flag;
@@ -131,6 +133,9 @@ pub fn encode(record: &Record) -> Vec<u8> {
         put_number(number.into(), &mut writer.out);
     }
     writer.values(record);
+    if !record.facts.is_empty() {
+        put_text(record.facts.bytes(), &mut writer.out);
+    }
     if writer.is_shortened {
         writer.out[FLAGS_AT..FLAGS_AT + 2].copy_from_slice(&(flags | SHORTENED).to_le_bytes());
     }
@@ -343,6 +348,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Record, Unreadable> {
         fields: read_fields(reader)?,
         legs: read_legs(reader)?,
         shortened: has(SHORTENED),
+        facts: if has(FACTS) { Facts::from_bytes(reader.text("facts")?)? } else { Facts::new() },
     })
 }
 
@@ -370,7 +376,7 @@ fn read_times(reader: &mut Reader<'_>, has: impl Fn(u16) -> bool) -> Result<Time
 }
 
 const PARTIES: [Party; 3] = [Party::Caller, Party::Callee, Party::Gateway];
-const CAUSES: [Cause; 17] = [
+pub(super) const CAUSES: [Cause; 17] = [
     Cause::Bye,
     Cause::FailedBye,
     Cause::SessionTimer,

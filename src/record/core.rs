@@ -2,8 +2,10 @@
 //!
 //! Whoever writes records out walks it: JSON the whole of it, a sink the part that its profile has places for.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::facts::{Fact, Facts, Many};
 use super::{Kind, Record};
 use crate::clock::Timestamp;
 use crate::ids::RecordId;
@@ -27,6 +29,10 @@ pub enum Item<'r> {
     Span(Duration),
     /// A yes or no.
     Flag(bool),
+    /// An address with its port.
+    Address(SocketAddr),
+    /// Several values.
+    Many(Many<'r>),
 }
 
 macro_rules! table {
@@ -88,8 +94,35 @@ table! {
     Duration "duration_s" r => r.times.duration.map(Item::Span);
     EndedBy "ended_by" r => r.end.map(|end| Item::Word(end.by.name()));
     Cause "cause" r => r.end.map(|end| Item::Word(end.cause.name()));
+    EndedFrom "ended_from" r => r.facts.address(Fact::EndedFrom).map(Item::Address);
+    Reasons "reasons" r => Many::of(r, Fact::Reason).map(Item::Many);
+    Q850 "q850" r => number(&r.facts, Fact::Q850);
+    SipCause "sip_cause" r => number(&r.facts, Fact::SipCause);
+    PostDialDelay "pdd_s" r => r.facts.span(Fact::PostDialDelay).map(Item::Span);
+    Ring "ring_s" r => ring(r).map(Item::Span);
+    Dialled "dialled" r => r.facts.text(Fact::Dialled).map(Item::Text);
+    Called "called" r => called(&r.facts).map(Item::Text);
+    Sent "sent" r => r.facts.text(Fact::Sent).or_else(|| called(&r.facts)).map(Item::Text);
+    Target "target" r => r.facts.attempts().last().map(|last| Item::Text(last.uri));
+    TargetAddress "target_address" r => r.facts.attempts().last().and_then(|last| last.address).map(Item::Address);
+    AttemptCount "attempt_count" r => r.facts.attempt_count().map(|count| Item::Number(count.try_into().unwrap_or(i64::MAX)));
+    Attempts "attempts" r => Many::of(r, Fact::Attempt).map(Item::Many);
     Table "table" r => r.table.as_ref().map(|table| Item::Text(table.as_bytes()));
     Shortened "shortened" r => r.shortened.then_some(Item::Flag(true));
+}
+
+fn number(facts: &Facts, fact: Fact) -> Option<Item<'_>> {
+    Some(Item::Number(facts.number(fact)?.try_into().unwrap_or(i64::MAX)))
+}
+
+/// The number that the call was routed to.
+fn called(facts: &Facts) -> Option<&[u8]> {
+    facts.text(Fact::Called).or_else(|| facts.text(Fact::Dialled))
+}
+
+/// From the first response of 180 to 189 to the answer, or to the end of a call without one.
+fn ring(record: &Record) -> Option<Duration> {
+    Some(record.times.setup?.saturating_sub(record.facts.span(Fact::PostDialDelay)?))
 }
 
 #[cfg(test)]
@@ -121,10 +154,24 @@ mod tests {
                 "duration_s",
                 "ended_by",
                 "cause",
+                "ended_from",
+                "reasons",
+                "q850",
+                "sip_cause",
+                "pdd_s",
+                "ring_s",
+                "dialled",
+                "called",
+                "sent",
+                "target",
+                "target_address",
+                "attempt_count",
+                "attempts",
                 "table",
                 "shortened"
             ]
         );
+        whole.facts = crate::record::facts::tests::all();
         assert!(Core::ALL.iter().all(|value| value.of(&whole).is_some()));
         let names: BTreeSet<_> = Core::ALL.iter().map(|value| value.name()).collect();
         assert_eq!(names.len(), Core::ALL.len());

@@ -5,10 +5,12 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::core::{Core, Item};
+use super::facts::{Attempt, Many};
 use super::{Record, Value};
+use crate::clock::Timestamp;
 
 impl Record {
     /// The record as a JSON object, with all fields and legs; see [`View`].
@@ -60,6 +62,8 @@ impl Serialize for View<'_> {
                 Some(Item::Instant(at)) => map.serialize_entry(name, &at.to_string())?,
                 Some(Item::Span(span)) => map.serialize_entry(name, &seconds(span))?,
                 Some(Item::Flag(flag)) => map.serialize_entry(name, &flag)?,
+                Some(Item::Address(address)) => map.serialize_entry(name, &address)?,
+                Some(Item::Many(many)) => map.serialize_entry(name, &values(name, many, &lossy))?,
             }
         }
         if !self.fields.is_empty() {
@@ -74,6 +78,34 @@ impl Serialize for View<'_> {
         }
         map.end()
     }
+}
+
+/// An array, of attempts one of objects.
+fn values(name: &str, many: Many<'_>, lossy: &Lossy) -> Json {
+    let Some(attempts) = many.attempts() else {
+        let texts = many.texts().into_iter().enumerate();
+        return texts.map(|(number, text)| lossy.text(&text, || format!("{name}[{number}]")).into_owned()).collect();
+    };
+    let object = |(number, (at, attempt)): (usize, (Timestamp, Attempt<'_>))| {
+        let mut map = Map::new();
+        let uri = lossy.text(attempt.uri, || format!("{name}[{number}].uri"));
+        map.insert("uri".into(), uri.into());
+        map.insert("at".into(), at.to_string().into());
+        if let Some(address) = attempt.address {
+            map.insert("address".into(), address.to_string().into());
+        }
+        if attempt.code > 0 {
+            map.insert("code".into(), attempt.code.into());
+        }
+        if let Some(cause) = attempt.cause {
+            map.insert("cause".into(), cause.name().into());
+        }
+        if let Some(ring) = attempt.ring() {
+            map.insert("ring_s".into(), seconds(ring).into());
+        }
+        Json::Object(map)
+    };
+    attempts.enumerate().map(object).collect()
 }
 
 /// Seconds with milliseconds; exact up to 285 000 years.

@@ -7,6 +7,7 @@ pub mod codec;
 mod commit;
 pub(crate) mod core;
 pub mod ending;
+pub mod facts;
 pub mod json;
 mod value;
 
@@ -18,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::ids::{RecordId, RecordIds};
 
 pub use commit::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, Entry, NOTE_BYTES_MAX, NOTES_KEPT};
+pub use facts::Facts;
 pub use value::{Fields, Value};
 
 /// What kind of fact a record states.
@@ -288,6 +290,8 @@ pub struct Record {
     pub table: Option<String>,
     /// Values shortened by a limit of ours before the record was stored.
     pub shortened: bool,
+    /// What else is known of the call and its end.
+    pub facts: Facts,
 }
 
 /// The field of a manual entry that tells it from what a response has made.
@@ -324,6 +328,7 @@ impl Record {
             legs: Vec::new(),
             table: None,
             shortened: false,
+            facts: Facts::new(),
         }
     }
 }

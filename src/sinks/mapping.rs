@@ -167,6 +167,8 @@ pub fn put_core<O, T: Target<O>>(places: &[Place<T>], record: &Record, round: Ro
                 };
                 target.put(Input::Number(number), "", out);
             }
+            Some(Item::Address(address)) => target.put_text(address.to_string().as_bytes(), name, out),
+            Some(Item::Many(many)) => many.texts().iter().for_each(|text| target.put_text(text, name, out)),
             Some(Item::Span(_) | Item::Id(_) | Item::Flag(_)) | None => {}
         }
     }

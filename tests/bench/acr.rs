@@ -75,6 +75,7 @@ fn record() -> Record {
         table: None,
         number: None,
         shortened: false,
+        facts: tollgate::record::Facts::new(),
     }
 }
 

@@ -113,6 +113,7 @@ fn record(id: RecordId, number: u64, kind: Kind) -> Record {
         table: None,
         number: None,
         shortened: false,
+        facts: tollgate::record::Facts::new(),
     }
 }
 

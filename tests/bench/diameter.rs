@@ -162,6 +162,7 @@ fn record() -> Record {
         table: None,
         number: None,
         shortened: false,
+        facts: tollgate::record::Facts::new(),
     }
 }
 

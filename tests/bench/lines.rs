@@ -69,6 +69,7 @@ fn record(number: u64) -> Record {
         legs: vec![vec![value(("src", "sip:alice@atlanta.example.com")), value(("dst", "sip:bob@192.0.2.9"))]],
         table: None,
         shortened: false,
+        facts: tollgate::record::Facts::new(),
     }
 }
 

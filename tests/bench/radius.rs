@@ -56,6 +56,7 @@ fn record() -> Record {
         table: None,
         number: None,
         shortened: false,
+        facts: tollgate::record::Facts::new(),
     }
 }
 

@@ -83,6 +83,7 @@ fn record(fields: Fields) -> Record {
         table: None,
         number: None,
         shortened: false,
+        facts: tollgate::record::Facts::new(),
     }
 }
 

@@ -72,6 +72,7 @@ fn record(kind: Kind) -> Record {
         table: None,
         number: None,
         shortened: false,
+        facts: tollgate::record::Facts::new(),
     }
 }
 

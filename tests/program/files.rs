@@ -97,6 +97,7 @@ fn blank(id: u64) -> Record {
         legs: Vec::new(),
         table: None,
         shortened: false,
+        facts: tollgate::record::Facts::new(),
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 use tollgate::clock::Timestamp;
 use tollgate::dictionary::{Builder, Dictionary, builtin};
 use tollgate::ids::RecordId;
-use tollgate::record::{Cause, End, Fields, Kind, Party, Record, Times, Value, codec};
+use tollgate::record::{Cause, End, Facts, Fields, Kind, Party, Record, Times, Value, codec};
 use tollgate::sinks::diameter::acr as diameter;
 use tollgate::sinks::profile::Profile;
 use tollgate::sinks::radius;
@@ -129,6 +129,7 @@ impl Dice {
             table: self.one_in(9).then(|| "cdr".to_owned()),
             number: self.sometimes(|dice| dice.below(50) as u32),
             shortened: self.one_in(20),
+            facts: Facts::new(),
         }
     }
 }

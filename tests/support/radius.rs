@@ -214,6 +214,7 @@ pub fn record(kind: Kind, number: u64, fields: Fields) -> Record {
         table: None,
         number: None,
         shortened: false,
+        facts: tollgate::record::Facts::new(),
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn of(kind: Kind, number: u64, session: u64, sinks: SinkMask) -> Entr
         table: None,
         number: None,
         shortened: false,
+        facts: crate::record::Facts::new(),
     };
     Entry { id: record.id, call: CallHash(session), sinks, body: codec::encode(&record) }
 }

@@ -27,6 +27,7 @@ pub(in crate::record) fn record() -> Record {
         table: None,
         number: None,
         shortened: false,
+        facts: Facts::new(),
     }
 }
 
@@ -90,6 +91,7 @@ fn records(longest: usize) -> impl Strategy<Value = Record> {
                 table,
                 number,
                 shortened,
+                facts: Facts::new(),
             }
         },
     )

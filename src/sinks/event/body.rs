@@ -148,6 +148,12 @@ impl<'a> Data<'a> {
             (Item::Number(number), Form::Text) => map.serialize_entry(name, &number.to_string()),
             (Item::Number(number), _) => map.serialize_entry(name, &number),
             (Item::Flag(flag), _) => map.serialize_entry(name, &flag),
+            (Item::Address(address), _) => map.serialize_entry(name, &address),
+            (Item::Many(many), _) => {
+                let texts = many.texts();
+                let texts: Vec<_> = texts.iter().map(|text| String::from_utf8_lossy(text)).collect();
+                map.serialize_entry(name, &texts)
+            }
             (Item::Instant(at), Form::Epoch) => map.serialize_entry(name, &at.secs()),
             (Item::Instant(at), _) => map.serialize_entry(name, &at.to_string()),
             (Item::Span(span), Form::Secs) => map.serialize_entry(name, &self.body.round.seconds(span)),

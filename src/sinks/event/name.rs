@@ -131,6 +131,8 @@ fn of_core(core: Core, record: &Record) -> Option<Cow<'_, [u8]>> {
         Item::Instant(at) => at.to_string(),
         Item::Span(span) => (span.as_millis() as f64 / 1000.0).to_string(),
         Item::Flag(flag) => flag.to_string(),
+        Item::Address(address) => address.to_string(),
+        Item::Many(many) => return Some(many.joined().into()),
     };
     Some(text.into_bytes().into())
 }

@@ -126,6 +126,8 @@ impl Layout {
             Some(Item::Number(number)) => Cell::Number(number),
             Some(Item::Instant(at)) => Cell::Text(at.to_string().into_bytes().into()),
             Some(Item::Flag(flag)) => Cell::Flag(flag),
+            Some(Item::Address(address)) => Cell::Text(address.to_string().into_bytes().into()),
+            Some(Item::Many(many)) => Cell::Many(many.texts().into_iter().map(Some).collect()),
             Some(Item::Span(span)) => match self.round {
                 Some(round) => Cell::Number(round.seconds(span).into()),
                 None => Cell::Millis(span.as_millis()),

@@ -205,6 +205,8 @@ pub fn text<'r>(value: Val, form: Form, record: &'r Record, round: Round, clock:
         (Some(Item::Id(id)), _) => id.to_string(),
         (Some(Item::Number(number)), _) => number.to_string(),
         (Some(Item::Flag(flag)), _) => flag.to_string(),
+        (Some(Item::Address(address)), _) => address.to_string(),
+        (Some(Item::Many(many)), _) => return many.joined().into(),
         (Some(Item::Instant(at)), Form::Epoch) => at.secs().to_string(),
         (Some(Item::Instant(at)), Form::EpochMillis) => format!("{}.{:03}", at.secs(), micros(at) / 1000),
         (Some(Item::Instant(at)), Form::Micros) => micros(at).to_string(),

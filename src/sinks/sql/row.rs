@@ -174,6 +174,8 @@ impl Renderer {
                 _ => Cell::Instant(at),
             },
             Some(Item::Flag(flag)) => Cell::Number(i64::from(flag)),
+            Some(Item::Address(address)) => Cell::Text(address.to_string(), Escaped::No),
+            Some(Item::Many(many)) => text_cell(&many.joined()),
             Some(Item::Span(span)) => match form {
                 Form::Millis => Cell::Number(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
                 Form::Secs => Cell::Number(self.round.seconds(span).into()),

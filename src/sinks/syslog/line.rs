@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::words::LEVELS;
+use crate::record::core::Item;
 use crate::record::{Fields, Kind, LegOrder, Record, Value};
 use crate::sinks::mapping::Round;
 use crate::sinks::profile::{Absent, Clock, Form, From, Lines, Profile, Row, value};
@@ -109,10 +110,11 @@ impl Layout {
         let mut head = [&before.replace("{level}", level), text].concat().into_bytes();
         let mut is_first = true;
         for (label, value, form) in pairs {
-            let value = value::text(value.from(self.cdr_start), *form, record, self.round, &self.clock);
-            // What is made here needs no escape, but for a reason in a status.
-            let mut value = match value {
-                Cow::Owned(text) if *form != Form::Status => text,
+            let text = value::text(value.from(self.cdr_start), *form, record, self.round, &self.clock);
+            let is_joined = || *form == Form::Status || matches!(value.of(record), Some(Item::Many(_)));
+            // What is made here needs no escape, but for what is put together of texts that came.
+            let mut value = match text {
+                Cow::Owned(text) if !is_joined() => text,
                 text => self.escaped(&text),
             };
             match self.profile.system().absent {

@@ -54,6 +54,7 @@ pub(super) fn record(kind: Kind) -> Record {
         table: None,
         number: None,
         shortened: false,
+        facts: crate::record::Facts::new(),
     }
 }
 
