@@ -10,7 +10,7 @@ use super::revival;
 use super::session::{Key, Session};
 use super::settings::BilledTo;
 use super::stored::encode_ended;
-use super::{CallView, Closing, Outcome};
+use super::{CallView, Closing, Outcome, facts};
 use crate::clock::Now;
 use crate::record::{CallChange, Cause, End, Kind, Party, Record, Value};
 
@@ -26,6 +26,7 @@ impl Engine {
             record.times.ended = Some(at.wall);
             record.times.duration = duration;
             record.end = Some(end);
+            record.shortened |= facts::settled(&mut record.facts, end, record.code);
         };
         complete(&mut record);
         // Early media opens no call for who takes one record at its end.
@@ -34,6 +35,7 @@ impl Engine {
             whole.fields = super::fields::merge(std::mem::take(&mut whole.fields), record.fields.clone());
             // With the one that its BYE has added.
             whole.legs.clone_from(&record.legs);
+            whole.facts = record.facts.clone();
             complete(&mut whole);
             whole
         });

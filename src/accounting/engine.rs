@@ -14,7 +14,7 @@ use super::restore::Resent;
 use super::revival;
 use super::session::{Ending, Key, Session};
 use super::settings::Settings;
-use super::transaction::{LegValues, Response, Transaction};
+use super::transaction::{LegValues, Response, Transaction, Withdrawn};
 use super::transactions::Transactions;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
@@ -89,7 +89,9 @@ impl Engine {
                 self.answered(now, *transaction, &Response::of_final(response), out);
             }
             Event::Acknowledged { message, peer } => self.acknowledged(now, message, *peer, out),
-            Event::Cancelled { transaction, why, .. } => self.cancelled(now, *transaction, *why, out),
+            Event::Cancelled { transaction, why, reasons, from } => {
+                self.cancelled(now, *transaction, *why, Withdrawn { from: *from, reasons: Rc::clone(reasons) }, out);
+            }
             Event::Terminated { transaction } => self.terminated(now, *transaction, out),
         }
     }
@@ -320,9 +322,10 @@ impl Engine {
         out.push(record, key.call(), self.maker.modes().live(session.marks.accounting));
     }
 
-    fn cancelled(&mut self, now: Now, id: ServerId, why: Withdrawal, out: &mut Outcome) {
+    fn cancelled(&mut self, now: Now, id: ServerId, why: Withdrawal, withdrawn: Withdrawn, out: &mut Outcome) {
         let Some(transaction) = self.transactions.get_mut(id) else { return };
         transaction.withdrawal = why;
+        transaction.withdrawn.get_or_insert_with(|| Box::new(withdrawn));
         if std::mem::replace(&mut transaction.is_cancelled, true) || !self.maker.settings().report_cancels {
             return;
         }

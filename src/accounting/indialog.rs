@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::Outcome;
 use super::doubt::{CREDENTIALS_WAIT, Doubt};
 use super::ending::Stop;
 use super::ends::Whence;
@@ -12,6 +11,7 @@ use super::flags::{self, is_success};
 use super::session::{Key, Session};
 use super::stored;
 use super::transaction::{Response, Transaction};
+use super::{Outcome, facts};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
 use crate::record::{CallChange, Cause, End, Kind, Party, Record};
@@ -87,7 +87,9 @@ impl Engine {
                 let sinks =
                     self.maker.modes().live(flags::failed(self.maker.settings(), transaction.marks, response.code));
                 let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, response, session);
-                record.end = Some(transaction.failure(response));
+                let end = transaction.failure(response);
+                record.end = Some(end);
+                record.shortened |= facts::refused(&mut record.facts, transaction, response, end);
                 out.push(record, CallHash::of(request.call_id()), sinks);
             }
         }
@@ -109,7 +111,9 @@ impl Engine {
         } else {
             let sinks = self.maker.modes().live(flags::failed(self.maker.settings(), marks, response.code));
             let mut record = self.maker.of_transaction(now, Kind::Failed, transaction, response, None);
-            record.end = Some(transaction.failure(response));
+            let end = transaction.failure(response);
+            record.end = Some(end);
+            record.shortened |= facts::refused(&mut record.facts, transaction, response, end);
             out.push(record, call, sinks);
         }
     }
@@ -193,6 +197,7 @@ impl Engine {
             record.times.event = transaction.view.arrived.wall;
             record.times.ended = Some(transaction.view.arrived.wall);
             record.end = Some(end);
+            record.shortened |= facts::settled(&mut record.facts, end, record.code);
             // As if its Start had been the record before it.
             record.number = (kind == Kind::Stop).then_some(1);
             out.push(record, call, sinks);

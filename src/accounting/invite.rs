@@ -12,7 +12,7 @@ use super::flags;
 use super::session::{Key, Opening, Session, hash};
 use super::stored;
 use super::transaction::{PROVISIONALS_MAX, Response, Transaction};
-use super::{Outcome, fields, session};
+use super::{Outcome, facts, fields, session};
 use crate::clock::Now;
 use crate::ids::{CallHash, SinkMask};
 use crate::policy::Targets;
@@ -150,7 +150,9 @@ impl Engine {
         let mut record = self.maker.of_transaction(now, kind, transaction, response, None);
         record.times.ended = Some(now.wall);
         record.times.setup = Some(now.mono.since(transaction.view.arrived.mono));
-        record.end = Some(transaction.failure(response));
+        let end = transaction.failure(response);
+        record.end = Some(end);
+        record.shortened |= facts::refused(&mut record.facts, transaction, response, end);
         record
     }
 
@@ -294,6 +296,7 @@ impl Engine {
             fields: &record.fields,
             own_fields: transaction.fields().map_or(0, |fields| fields.own),
             legs: &legs,
+            facts: &record.facts,
             is_cut: record.shortened,
             marks: transaction.marks,
             boot: self.maker.boot(),
@@ -390,6 +393,7 @@ impl Engine {
             record.reason = response.reason.to_vec();
             record.times.ended = Some(now.wall);
             record.end = Some(end);
+            record.shortened |= facts::refused(&mut record.facts, transaction, response, end);
             record.number = session.next_number.map(NonZeroU32::get);
             out.push(record, key.call(), self.maker.modes().live(session.marks.accounting));
             self.store_end(now, key, end, None, out);

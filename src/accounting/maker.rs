@@ -4,10 +4,10 @@ use super::flags::Modes;
 use super::session::{self, Session, Text};
 use super::settings::Settings;
 use super::transaction::{Response, Transaction};
-use super::{Made, Outcome, fields};
+use super::{Made, Outcome, facts, fields};
 use crate::clock::{Now, Timestamp};
 use crate::ids::{CallHash, RecordId, RecordIds, SinkMask};
-use crate::record::{Facts, Fields, Kind, Record, Times};
+use crate::record::{Fields, Kind, Record, Times};
 use crate::sip::message::{Message, Method};
 use crate::sip::stack::{Peer, RequestView};
 use crate::vars::{Arrival, Avps, Context, Leg, Parties};
@@ -77,6 +77,8 @@ impl Maker {
             is_cut |= self.of_bye(&context, &mut fields, &mut legs);
         }
         is_cut |= transaction.is_cut || session.is_some_and(|session| session.is_cut);
+        let (facts, is_fact_cut) = facts::of(transaction, response, session);
+        is_cut |= is_fact_cut;
         let (mut from_tag, mut to_tag) = (request.from_tag(), response.to_tag());
         if to_tag.is_empty() {
             to_tag = request.to_tag();
@@ -112,7 +114,7 @@ impl Maker {
             table: transaction.table().map(str::to_owned).or_else(|| session.and_then(Session::table)),
             number: None,
             shortened: is_cut,
-            facts: Facts::new(),
+            facts,
         }
     }
 
@@ -150,7 +152,7 @@ impl Maker {
             table: session.table(),
             number: None,
             shortened: session.is_cut,
-            facts: Facts::new(),
+            facts: session.facts(),
         }
     }
 

@@ -42,6 +42,7 @@ mod doubt;
 mod ending;
 mod ends;
 mod engine;
+mod facts;
 mod fields;
 mod finding;
 mod flags;

@@ -11,7 +11,7 @@ use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::CallHash;
 use crate::policy::Marks;
 use crate::record::bytes::{Reader, Unreadable};
-use crate::record::{Fields, Party, codec};
+use crate::record::{Facts, Fields, Party, codec};
 use crate::sip::message::Message;
 use crate::sip::stack::ServerId;
 
@@ -192,13 +192,15 @@ pub(super) enum Text {
     Table,
     Fields,
     Legs,
+    /// Facts of its Start; they are stored apart.
+    Facts,
 }
 
-pub(super) const TEXTS: usize = 7;
+pub(super) const TEXTS: usize = 8;
 
 /// In the order in which they are packed and stored.
 pub(super) const ALL_TEXTS: [Text; TEXTS] =
-    [Text::CallId, Text::FromTag, Text::ToTag, Text::Reason, Text::Table, Text::Fields, Text::Legs];
+    [Text::CallId, Text::FromTag, Text::ToTag, Text::Reason, Text::Table, Text::Fields, Text::Legs, Text::Facts];
 
 impl Texts {
     /// Packs texts in the order of [`Text`].
@@ -232,6 +234,7 @@ pub(super) struct Opening<'a> {
     pub(super) own_fields: u16,
     /// In order of creation.
     pub(super) legs: &'a [Fields],
+    pub(super) facts: &'a Facts,
     pub(super) is_cut: bool,
     pub(super) marks: Marks,
     pub(super) boot: u64,
@@ -262,6 +265,7 @@ impl Session {
             opening.table.unwrap_or_default().as_bytes(),
             fields,
             legs,
+            opening.facts.bytes(),
         ];
         Self {
             texts: Texts::pack(texts),
@@ -300,6 +304,10 @@ impl Session {
 
     pub(super) fn fields(&self) -> Fields {
         codec::read_fields(&mut Reader::new(self.text(Text::Fields))).unwrap_or_default()
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        Facts::from_bytes(self.text(Text::Facts)).unwrap_or_default()
     }
 
     /// The legs in order of creation.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::alarms::Alarms;
 use super::doubt::Doubt;
 use super::ends::Ends;
-use super::session::{ALL_TEXTS, RestoreError, Session, TEXTS, Texts};
+use super::session::{ALL_TEXTS, RestoreError, Session, TEXTS, Text, Texts};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::SinkMask;
 use crate::policy::Marks;
 use crate::record::bytes::{Reader, Unreadable, put_number, put_text};
-use crate::record::{Cause, End, Party};
+use crate::record::{Cause, End, Facts, Party};
 
 /// First octet of every stored call; what was stored under a lower one stays readable.
 pub(super) const VERSION: u8 = 2;
@@ -37,8 +37,10 @@ const INTERIM_STEP: u8 = 1 << 7;
 // The second octet of flags.
 /// The CSeq numbers that the ends have not used follow their texts.
 const CSEQS: u8 = 1;
-/// A doubt comes last.
+/// A doubt follows all that.
 const DOUBT: u8 = 1 << 1;
+/// Facts come last.
+const FACTS: u8 = 1 << 2;
 
 /// What the queue keeps of a call.
 #[derive(Debug)]
@@ -67,7 +69,9 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
         | flag(session.ends.is_some(), ENDS)
         | flag(session.next_number.is_some(), NUMBERED)
         | flag(session.alarms.interim_step.is_some(), INTERIM_STEP);
-    let more = flag(session.ends.is_some(), CSEQS) | flag(session.doubt.is_some(), DOUBT);
+    let facts = session.text(Text::Facts);
+    let more =
+        flag(session.ends.is_some(), CSEQS) | flag(session.doubt.is_some(), DOUBT) | flag(!facts.is_empty(), FACTS);
     out.extend_from_slice(&[VERSION, LIVE, flags, more]);
     for mask in [session.marks.accounting, session.marks.missed, session.marks.failed] {
         out.extend_from_slice(&mask.0.to_le_bytes());
@@ -94,8 +98,8 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
     if let Some(step) = session.alarms.interim_step {
         put_number(step.as_secs(), &mut out);
     }
-    for text in ALL_TEXTS {
-        put_text(session.text(text), &mut out);
+    for text in &ALL_TEXTS[..TEXTS_STORED] {
+        put_text(session.text(*text), &mut out);
     }
     if session.alive.wall > session.begun().wall {
         out.extend_from_slice(&session.alive.wall.0.to_le_bytes());
@@ -113,8 +117,14 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
         out.extend_from_slice(&[party_number(doubt.end.by), cause_number(doubt.end.cause), party_number(doubt.ask)]);
         put_number(doubt.code.into(), &mut out);
     }
+    if !facts.is_empty() {
+        put_text(facts, &mut out);
+    }
     out
 }
+
+/// Texts that stand together; facts, which came later, stand behind all the rest.
+const TEXTS_STORED: usize = TEXTS - 1;
 
 const fn party_number(party: Party) -> u8 {
     match party {
@@ -156,7 +166,7 @@ fn read(version: u8, reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
     let flags = reader.octet("flags")?;
     let unreadable = reader.unreadable("flags");
     let more = if version == OLD_VERSION { 0 } else { reader.octet("flags")? };
-    if more & !(CSEQS | DOUBT) != 0 {
+    if more & !(CSEQS | DOUBT | FACTS) != 0 {
         return Err(unreadable);
     }
     let mask = |reader: &mut Reader<'_>| reader.array("mask").map(|octets| SinkMask(u64::from_le_bytes(octets)));
@@ -179,7 +189,7 @@ fn read(version: u8, reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
     };
     let interim_step = if flags & INTERIM_STEP != 0 { Some(reader.number("interim interval")?) } else { None };
     let mut texts: [&[u8]; TEXTS] = [b""; TEXTS];
-    for text in &mut texts {
+    for text in &mut texts[..TEXTS_STORED] {
         *text = reader.text("text")?;
     }
     let begun = answered.unwrap_or(created);
@@ -191,6 +201,10 @@ fn read(version: u8, reader: &mut Reader<'_>) -> Result<Session, Unreadable> {
         (false, false) => None,
     };
     let doubt = if more & DOUBT != 0 { Some(Box::new(read_doubt(reader)?)) } else { None };
+    if more & FACTS != 0 {
+        texts[Text::Facts as usize] = reader.text("facts")?;
+        Facts::from_bytes(texts[Text::Facts as usize])?;
+    }
     Ok(Session {
         texts: Texts::pack(texts),
         name,

@@ -1,6 +1,7 @@
 //! What is remembered of one request until its final response.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,6 +54,8 @@ pub(super) struct Transaction {
     pub(super) is_cancelled: bool,
     /// What its CANCEL says.
     pub(super) withdrawal: Withdrawal,
+    /// Whence it came, and all that it says.
+    pub(super) withdrawn: Option<Box<Withdrawn>>,
     /// Whether the caller has sent a BYE before the final response.
     pub(super) is_hung_up: bool,
     /// Whether it was answered and branches have lost to that.
@@ -97,6 +100,7 @@ impl Transaction {
             respondent: None,
             is_cancelled: false,
             withdrawal: Withdrawal::GivenUp,
+            withdrawn: None,
             is_hung_up: false,
             is_won: false,
             legs: Vec::new(),
@@ -203,6 +207,14 @@ impl Transaction {
         };
         End { by, cause }
     }
+}
+
+/// A CANCEL.
+#[derive(Debug)]
+pub(super) struct Withdrawn {
+    pub(super) from: SocketAddr,
+    /// The values of its Reason lines.
+    pub(super) reasons: Rc<[Box<[u8]>]>,
 }
 
 /// Values of a route for the legs of its calls.

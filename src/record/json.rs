@@ -173,7 +173,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::clock::Timestamp;
     use crate::record::codec::tests::record;
 
     #[test]

@@ -3,6 +3,7 @@
 mod bench;
 mod calls;
 mod codec;
+mod facts;
 mod failures;
 mod fields;
 mod findings;

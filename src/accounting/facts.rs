@@ -1,0 +1,152 @@
+//! What a record holds beside its fields: whom the call was for and who was tried, how it ended, as far as a proxy sees it.
+
+use std::net::SocketAddr;
+
+use super::session::Session;
+use super::transaction::{Response, Transaction};
+use crate::record::ending::code_of;
+use crate::record::facts::{ATTEMPTS_MAX, Attempt, FACT_VALUES_MAX, Fact};
+use crate::record::{Cause, End, Facts};
+use crate::sip::message::{Elements, Method, Name, Params, Uri, unfold, unquote};
+use crate::sip::stack::Stages;
+use crate::vars::Tried;
+
+/// The facts of a record of a request and its response, those of its end left out; whether one had to be cut.
+pub(super) fn of(transaction: &Transaction, response: &Response<'_>, session: Option<&Session>) -> (Facts, bool) {
+    let mut facts = session.map(Session::facts).unwrap_or_default();
+    let mut is_cut = false;
+    match transaction.method() {
+        Method::Invite if session.is_none() && !transaction.view.in_dialog => {
+            is_cut = put_call(&mut facts, transaction, response);
+        }
+        // What ends a call says why.
+        Method::Bye => {
+            is_cut = facts.put_address(Fact::EndedFrom, transaction.view.peer.addr)
+                | put_reasons(&mut facts, transaction.request().headers(Name::Reason));
+        }
+        _ => {}
+    }
+    (facts, is_cut)
+}
+
+/// Adds how an attempt or a call without an answer ended; whether something had to be cut.
+pub(super) fn refused(facts: &mut Facts, transaction: &Transaction, response: &Response<'_>, end: End) -> bool {
+    let is_withdrawn = matches!(end.cause, Cause::Cancelled | Cause::Elsewhere);
+    let withdrawn = transaction.withdrawn.as_deref().filter(|_| is_withdrawn);
+    let from = withdrawn.map(|own| own.from).or(response.source.filter(|_| response.message.is_some()));
+    let mut is_cut = from.is_some_and(|from| facts.put_address(Fact::EndedFrom, from));
+    is_cut |= match (withdrawn, response.message) {
+        (Some(own), _) => put_reasons(facts, own.reasons.iter().map(|value| &**value)),
+        (None, Some(message)) => put_reasons(facts, message.headers(Name::Reason)),
+        (None, None) => false,
+    };
+    is_cut | settled(facts, end, response.code)
+}
+
+/// Adds the cause value of an end that nobody has named; whether there was no room.
+pub(super) fn settled(facts: &mut Facts, end: End, code: u16) -> bool {
+    !facts.has(Fact::Q850) && facts.put_number(Fact::Q850, end.q850(code).into())
+}
+
+/// Adds Reason values (RFC 3326; several of one protocol by RFC 9366), and what the first of each protocol says.
+fn put_reasons<'m>(facts: &mut Facts, lines: impl Iterator<Item = &'m [u8]>) -> bool {
+    let mut is_cut = false;
+    let (mut q850, mut code) = (None, None);
+    for (number, value) in lines.flat_map(Elements::of).enumerate() {
+        if number == FACT_VALUES_MAX {
+            is_cut = true;
+            break;
+        }
+        is_cut |= facts.put_text(Fact::Reason, &unfold(value));
+        let mut params = Params::of(value);
+        let protocol = params.next().map(|first| first.name).unwrap_or_default();
+        let cause = params.value(b"cause").map(unquote).and_then(|cause| number_of(&cause));
+        if protocol.eq_ignore_ascii_case(b"Q.850") {
+            q850 = q850.or(cause.and_then(|cause| u8::try_from(cause).ok()).filter(|cause| *cause < 128));
+        } else if protocol.eq_ignore_ascii_case(b"SIP") {
+            code = code.or(cause.filter(|code| (100..700).contains(code)));
+        }
+    }
+    if let Some(q850) = q850 {
+        is_cut |= facts.put_number(Fact::Q850, q850.into());
+        code = code.or_else(|| code_of(q850));
+    }
+    code.map_or(is_cut, |code| is_cut | facts.put_number(Fact::SipCause, code.into()))
+}
+
+fn number_of(text: &[u8]) -> Option<u16> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+/// Adds whom an INVITE outside a dialog was for, and the targets that were tried.
+fn put_call(facts: &mut Facts, transaction: &Transaction, response: &Response<'_>) -> bool {
+    let request = transaction.request();
+    let received = request.request_uri();
+    let last = last_attempt(transaction, response);
+    let tried = &transaction.attempts;
+    let count = tried.len() + usize::from(last.is_some());
+    let mut is_cut = false;
+    let dialled = request.to().and_then(|to| number_in(to.uri)).or_else(|| number_in(received)).unwrap_or_default();
+    if !dialled.is_empty() {
+        is_cut |= facts.put_text(Fact::Dialled, dialled);
+    }
+    let first_uri = tried.first().map(|own| &*own.uri).or(last.map(|own| own.uri));
+    let last_uri = last.map(|own| own.uri).or(tried.last().map(|own| &*own.uri));
+    let called = number_in(first_uri.filter(|uri| !uri.is_empty()).unwrap_or(received)).unwrap_or(dialled);
+    let sent = last_uri.filter(|uri| !uri.is_empty()).and_then(number_in).unwrap_or(called);
+    if called != dialled {
+        is_cut |= facts.put_text(Fact::Called, called);
+    }
+    if sent != called {
+        is_cut |= facts.put_text(Fact::Sent, sent);
+    }
+    let rings = tried.iter().map(|own| own.stages).chain([response.stages]).filter_map(|own| own.rang_ms);
+    if let Some(first) = rings.min() {
+        is_cut |= facts.put_number(Fact::PostDialDelay, first.into());
+    }
+    let earlier = count.saturating_sub(ATTEMPTS_MAX);
+    let noted = tried.iter().skip(earlier).map(|own| attempt_of(own, received));
+    for attempt in noted.chain(last) {
+        is_cut |= facts.put_attempt(&attempt);
+    }
+    if earlier > 0 {
+        is_cut |= facts.put_number(Fact::AttemptCount, count as u64);
+    }
+    is_cut
+}
+
+/// The attempt that a response stands for, unless it is noted already: a target that has answered, or one that has just
+/// failed.
+fn last_attempt<'a>(transaction: &'a Transaction, response: &Response<'a>) -> Option<Attempt<'a>> {
+    let is_success = (200..300).contains(&response.code) && response.message.is_some();
+    let is_noted = |own: &Tried| own.uri == response.uri && own.stages == response.stages && own.code == response.code;
+    if !is_success && (!response.is_attempt || transaction.attempts.iter().any(is_noted)) {
+        return None;
+    }
+    let uri = if response.uri.is_empty() { transaction.request().request_uri() } else { response.uri };
+    let cause = (!is_success).then(|| transaction.failure(response).cause);
+    Some(attempt(uri, response.source, (response.code, cause), response.stages))
+}
+
+fn attempt_of<'a>(tried: &'a Tried, received: &'a [u8]) -> Attempt<'a> {
+    let uri = if tried.uri.is_empty() { received } else { &tried.uri };
+    attempt(uri, tried.hop, (tried.code, Some(tried.cause)), tried.stages)
+}
+
+fn attempt(
+    uri: &[u8],
+    address: Option<SocketAddr>,
+    (code, cause): (u16, Option<Cause>),
+    stages: Stages,
+) -> Attempt<'_> {
+    let Stages { tried_ms, rang_ms, ended_ms } = stages;
+    let since = |ms: u32| ms.saturating_sub(tried_ms);
+    Attempt { uri, address, code, cause, tried_ms, rang_ms: rang_ms.map(since), ended_ms: since(ended_ms) }
+}
+
+/// The number in a URI: its user part without parameters (RFC 3966 §5), for `tel:` all of it.
+fn number_in(uri: &[u8]) -> Option<&[u8]> {
+    let user = Uri::parse(uri)?.user?;
+    let end = memchr::memchr(b';', user).unwrap_or(user.len());
+    Some(&user[..end]).filter(|number| !number.is_empty())
+}
