@@ -213,6 +213,7 @@ impl Engine {
         transaction.is_open = transaction.is_initial_invite();
         transaction.is_late = is_late;
         if transaction.is_open {
+            self.add_legs_of_forwarding(now, &mut transaction);
             self.add_legs_of_route(now, &mut transaction);
         }
         self.transactions.insert(id, call, Box::new(transaction));

@@ -1,13 +1,15 @@
-//! What a record holds beside its fields: whom the call was for and who was tried, how it ended, as far as a proxy sees it.
+//! What a record holds beside its fields: whom the call was for, who forwarded it and who was tried, how it ended, and what
+//! others call it, as far as a proxy sees it. What a message has no header for costs one look-up in its index.
 
 use std::net::SocketAddr;
 
+use super::forwarding::Forwarded;
 use super::session::Session;
 use super::transaction::{Response, Transaction};
 use crate::record::ending::code_of;
 use crate::record::facts::{ATTEMPTS_MAX, Attempt, FACT_VALUES_MAX, Fact};
 use crate::record::{Cause, End, Facts};
-use crate::sip::message::{Elements, Method, Name, Params, Uri, unfold, unquote};
+use crate::sip::message::{Elements, Message, Method, Name, NameAddr, Params, Uri, unfold, unquote};
 use crate::sip::stack::Stages;
 use crate::vars::Tried;
 
@@ -17,12 +19,15 @@ pub(super) fn of(transaction: &Transaction, response: &Response<'_>, session: Op
     let mut is_cut = false;
     match transaction.method() {
         Method::Invite if session.is_none() && !transaction.view.in_dialog => {
-            is_cut = put_call(&mut facts, transaction, response);
+            is_cut = put_call(&mut facts, transaction, response)
+                | put_forwarding(&mut facts, transaction)
+                | put_names(&mut facts, transaction.request(), response);
         }
         // What ends a call says why.
         Method::Bye => {
             is_cut = facts.put_address(Fact::EndedFrom, transaction.view.peer.addr)
-                | put_reasons(&mut facts, transaction.request().headers(Name::Reason));
+                | put_reasons(&mut facts, transaction.request().headers(Name::Reason))
+                | put_media(&mut facts, transaction.request(), response);
         }
         _ => {}
     }
@@ -111,6 +116,57 @@ fn put_call(facts: &mut Facts, transaction: &Transaction, response: &Response<'_
     }
     if earlier > 0 {
         is_cut |= facts.put_number(Fact::AttemptCount, count as u64);
+    }
+    is_cut
+}
+
+/// Adds who forwarded the call before it came here, and who pays for it.
+fn put_forwarding(facts: &mut Facts, transaction: &Transaction) -> bool {
+    let request = transaction.request();
+    let forwarded = Forwarded::of(request);
+    let mut is_cut = forwarded.is_cut;
+    for uri in &forwarded.by {
+        is_cut |= facts.put_text(Fact::Forwarded, uri);
+    }
+    if !forwarded.reason.is_empty() {
+        is_cut |= facts.put_text(Fact::ForwardReason, &forwarded.reason);
+    }
+    // RFC 8496 §7: a name-addr, its number the party that pays.
+    let billed = request.header(Name::PChargeInfo).and_then(NameAddr::parse);
+    billed.map_or(is_cut, |billed| is_cut | facts.put_text(Fact::Billed, number_in(billed.uri).unwrap_or(billed.uri)))
+}
+
+/// Adds the names by which records of others are joined to this one.
+fn put_names(facts: &mut Facts, request: &Message, response: &Response<'_>) -> bool {
+    let mut is_cut = false;
+    let replied = response.message;
+    if let Some(own) = request.header(Name::SessionId).and_then(session_id) {
+        // The callee's stands first in what it sends itself.
+        let other = replied.and_then(|message| message.header(Name::SessionId)).and_then(session_id);
+        let parts = other.filter(|other| *other != own).map_or([own, b"", b""], |other| [own, b";remote=", other]);
+        is_cut |= facts.put_text(Fact::SessionId, &parts.concat());
+    }
+    let vector =
+        [Some(request), replied].into_iter().flatten().find_map(|message| message.header(Name::PChargingVector));
+    let icid = vector.and_then(|vector| Params::of(vector).value(b"icid-value")).map(unquote);
+    icid.filter(|icid| !icid.is_empty()).map_or(is_cut, |icid| is_cut | facts.put_text(Fact::Icid, &icid))
+}
+
+/// The first UUID of a Session-ID (RFC 7989 §5): 32 hexadecimal digits.
+fn session_id(value: &[u8]) -> Option<&[u8]> {
+    let id = value.split(|octet| *octet == b';').next()?.trim_ascii();
+    (id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit)).then_some(id)
+}
+
+/// Adds what both ends say of the media: the one in its BYE, the other in its response.
+fn put_media(facts: &mut Facts, request: &Message, response: &Response<'_>) -> bool {
+    let mut is_cut = false;
+    for message in [Some(request), response.message].into_iter().flatten() {
+        for name in [Name::PRtpStat, Name::XRtpStat] {
+            for value in message.headers(name).filter(|value| !value.is_empty()) {
+                is_cut |= facts.put_text(Fact::RtpStat, &unfold(value));
+            }
+        }
     }
     is_cut
 }

@@ -9,6 +9,7 @@ use super::ends::Ends;
 use super::engine::Engine;
 use super::finding::Respondent;
 use super::flags;
+use super::forwarding::Forwarded;
 use super::session::{Key, Opening, Session, hash};
 use super::stored;
 use super::transaction::{PROVISIONALS_MAX, Response, Transaction};
@@ -107,6 +108,20 @@ impl Engine {
             transaction.is_won = true;
         }
         self.transactions.put_back(id, transaction);
+    }
+
+    /// The legs of those who forwarded the call before it came here, if that is set.
+    pub(super) fn add_legs_of_forwarding(&self, now: Now, transaction: &mut Transaction) {
+        if !self.maker.settings().forwarding_legs || self.maker.settings().leg_fields.is_empty() {
+            return;
+        }
+        let forwarders: Vec<_> =
+            Forwarded::of(transaction.request()).by.iter().map(|uri| Bytes::copy_from_slice(uri)).collect();
+        for uri in forwarders {
+            let response = Response { uri: &uri, ..Response::local(0, b"") };
+            transaction.is_cut |= self.add_leg(now, transaction, &response);
+            transaction.forwarder = uri.clone();
+        }
     }
 
     /// The legs that the route says are there before those of its targets: a call that it forwards without trying anybody.

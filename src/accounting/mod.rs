@@ -46,6 +46,7 @@ mod facts;
 mod fields;
 mod finding;
 mod flags;
+mod forwarding;
 mod indialog;
 mod invite;
 mod maker;

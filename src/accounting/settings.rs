@@ -125,6 +125,8 @@ pub struct Settings {
     pub missed_elsewhere: bool,
     /// Whether a call that came to nothing makes a Cdr too, which says how long it rang. Default: no.
     pub cdr_on_failed: bool,
+    /// Whether those who forwarded a call before it came here (Diversion, History-Info) are legs of it. Default: no.
+    pub forwarding_legs: bool,
     /// Order of the legs in a record. Default: oldest first.
     pub leg_order: LegOrder,
     /// Time between two Interim records of a call made by the timer. Default: none are made.
@@ -180,6 +182,7 @@ impl Default for Settings {
             missed_branches: false,
             missed_elsewhere: false,
             cdr_on_failed: false,
+            forwarding_legs: false,
             leg_order: LegOrder::default(),
             interim_interval: None,
             interim_jitter_percent: 10,

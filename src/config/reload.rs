@@ -137,6 +137,7 @@ const OF_THE_GATEWAY: &[Section] = &[
             "detect_direction",
             "missed_branches",
             "missed_elsewhere",
+            "forwarding_legs",
             "leg_order",
             "in_dialog_fields",
             "session_timers",

@@ -76,6 +76,9 @@ const NUMBERED: u16 = 1 << 9;
 const FACTS: u16 = 1 << 10;
 const KNOWN: u16 = (1 << 11) - 1;
 
+/// Octets that most records fit in.
+const RECORD_BYTES: usize = 640;
+
 /// Place of the flags in the bytes.
 const FLAGS_AT: usize = 2;
 
@@ -101,7 +104,7 @@ pub fn encode(record: &Record) -> Vec<u8> {
             flags |= flag;
         }
     }
-    let mut writer = Writer { out: Vec::with_capacity(512), is_shortened: false };
+    let mut writer = Writer { out: Vec::with_capacity(RECORD_BYTES), is_shortened: false };
     writer.out.extend_from_slice(&[VERSION, record.kind as u8]);
     writer.out.extend_from_slice(&flags.to_le_bytes());
     writer.out.extend_from_slice(&record.id.to_bytes());

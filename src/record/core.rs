@@ -107,12 +107,63 @@ table! {
     TargetAddress "target_address" r => r.facts.attempts().last().and_then(|last| last.address).map(Item::Address);
     AttemptCount "attempt_count" r => r.facts.attempt_count().map(|count| Item::Number(count.try_into().unwrap_or(i64::MAX)));
     Attempts "attempts" r => Many::of(r, Fact::Attempt).map(Item::Many);
+    Redirecting "redirecting" r => r.facts.texts(Fact::Forwarded).last().map(|uri| Item::Text(number_in(uri)));
+    ForwardReason "forward_reason" r => r.facts.text(Fact::ForwardReason).map(Item::Text);
+    Forwarded "forwarded_by" r => Many::of(r, Fact::Forwarded).map(Item::Many);
+    Billed "billed" r => r.facts.text(Fact::Billed).map(Item::Text);
+    SessionId "session_id" r => r.facts.text(Fact::SessionId).map(Item::Text);
+    Icid "icid" r => r.facts.text(Fact::Icid).map(Item::Text);
+    RtpStat "rtp_stat" r => Many::of(r, Fact::RtpStat).map(Item::Many);
+    RtpSent "rtp_sent" r => rtp(&r.facts, b"PS");
+    RtpReceived "rtp_received" r => rtp(&r.facts, b"PR");
+    RtpLost "rtp_lost" r => rtp(&r.facts, b"PL");
+    RtpJitter "rtp_jitter_ms" r => rtp(&r.facts, b"JI");
+    RtpLatency "rtp_latency_ms" r => rtp(&r.facts, b"LA");
+    ClaimedAttest "claimed_attest" r => r.facts.text(Fact::Attest).map(Item::Text);
+    ClaimedOrigId "claimed_origid" r => r.facts.text(Fact::OrigId).map(Item::Text);
+    ClaimedOrig "claimed_orig" r => r.facts.text(Fact::Orig).map(Item::Text);
+    ClaimedDest "claimed_dest" r => Many::of(r, Fact::Dest).map(Item::Many);
+    ClaimedIat "claimed_iat" r => number(&r.facts, Fact::Iat).and_then(instant);
+    ClaimedDiv "claimed_div" r => Many::of(r, Fact::Div).map(Item::Many);
+    ClaimedName "claimed_name" r => r.facts.text(Fact::CallerName).map(Item::Text);
+    ClaimedVerstat "claimed_verstat" r => r.facts.text(Fact::Verstat).map(Item::Text);
     Table "table" r => r.table.as_ref().map(|table| Item::Text(table.as_bytes()));
     Shortened "shortened" r => r.shortened.then_some(Item::Flag(true));
 }
 
 fn number(facts: &Facts, fact: Fact) -> Option<Item<'_>> {
     Some(Item::Number(facts.number(fact)?.try_into().unwrap_or(i64::MAX)))
+}
+
+/// An instant by its seconds; `None` for one that no calendar has.
+fn instant(secs: Item<'_>) -> Option<Item<'_>> {
+    const YEAR_10_000: i64 = 253_402_300_800;
+    match secs {
+        Item::Number(secs) if secs < YEAR_10_000 => Some(Item::Instant(Timestamp(secs * 1_000_000))),
+        _ => None,
+    }
+}
+
+/// The number in a URI: what stands before its `@` and its parameters, else the URI.
+fn number_in(uri: &[u8]) -> &[u8] {
+    let user = memchr::memchr(b':', uri).map_or(uri, |colon| &uri[colon + 1..]);
+    let is_tel = uri.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"tel:"));
+    let Some(end) = memchr::memchr(b'@', user).or(is_tel.then_some(user.len())) else { return uri };
+    let user = &user[..end];
+    &user[..memchr::memchr(b';', user).unwrap_or(user.len())]
+}
+
+/// A number of the first report on the media that has it; of several that one report gives, the first.
+fn rtp<'r>(facts: &'r Facts, key: &[u8]) -> Option<Item<'r>> {
+    let of_report = |report: &[u8]| {
+        let part = report.split(|octet| matches!(octet, b',' | b';')).map(<[u8]>::trim_ascii).find_map(|part| {
+            let (name, value) = part.split_at_checked(key.len())?;
+            value.strip_prefix(b"=").filter(|_| name.eq_ignore_ascii_case(key))
+        })?;
+        let digits = part.iter().position(|octet| !octet.is_ascii_digit()).unwrap_or(part.len());
+        std::str::from_utf8(&part[..digits]).ok()?.parse().ok()
+    };
+    facts.texts(Fact::RtpStat).find_map(of_report).map(Item::Number)
 }
 
 /// The number that the call was routed to.
@@ -167,6 +218,26 @@ mod tests {
                 "target_address",
                 "attempt_count",
                 "attempts",
+                "redirecting",
+                "forward_reason",
+                "forwarded_by",
+                "billed",
+                "session_id",
+                "icid",
+                "rtp_stat",
+                "rtp_sent",
+                "rtp_received",
+                "rtp_lost",
+                "rtp_jitter_ms",
+                "rtp_latency_ms",
+                "claimed_attest",
+                "claimed_origid",
+                "claimed_orig",
+                "claimed_dest",
+                "claimed_iat",
+                "claimed_div",
+                "claimed_name",
+                "claimed_verstat",
                 "table",
                 "shortened"
             ]
@@ -175,5 +246,36 @@ mod tests {
         assert!(Core::ALL.iter().all(|value| value.of(&whole).is_some()));
         let names: BTreeSet<_> = Core::ALL.iter().map(|value| value.name()).collect();
         assert_eq!(names.len(), Core::ALL.len());
+    }
+
+    #[test]
+    fn reports_on_the_media_and_numbers_in_uris_are_read() {
+        let value = |stat: &[u8], key: &[u8]| {
+            let mut facts = Facts::new();
+            assert!(!facts.put_text(Fact::RtpStat, stat));
+            match rtp(&facts, key) {
+                Some(Item::Number(number)) => Some(number),
+                _ => None,
+            }
+        };
+        for (name, stat, key, want) in [
+            ("P-RTP-Stat", &b"PS=1207,OS=193120,PR=1208,OR=193280,PL=3,JI=12,LA=40"[..], &b"PL"[..], Some(3)),
+            ("X-RTP-Stat has both directions", b"CS=0;PS=1207;PL=1,2;JI=23,2;EN=PCMA", b"JI", Some(23)),
+            ("in any case, with blanks", b" ps = 1, pr=7 ", b"PR", Some(7)),
+            ("another one that ends so", b"XPS=1", b"PS", None),
+            ("no number", b"PS=-", b"PS", None),
+            ("one that is too long", b"PS=99999999999999999999", b"PS", None),
+        ] {
+            assert_eq!(value(stat, key), want, "{name}");
+        }
+        for (uri, want) in [
+            (&b"sip:+492;x=y@h;user=phone"[..], &b"+492"[..]),
+            (b"TEL:+492;ext=1", b"+492"),
+            (b"sip:h;x=1", b"sip:h;x=1"),
+            (b"urn:a:b", b"urn:a:b"),
+            (b"", b""),
+        ] {
+            assert_eq!(number_in(uri), want);
+        }
     }
 }

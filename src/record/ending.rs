@@ -146,7 +146,7 @@ const ENDS: &[Row] = {
         row(Administrator, None, Any, (UNSPECIFIED, 6, 4, 1)),
         row(Restart, None, Any, (TEMPORARY, 11, 21, 3)),
         // A target answered that it leads nowhere.
-        row(Unreachable, Some(Callee), Any, (0, 15, 25, 1)),
+        row(Unreachable, Some(Callee), Any, (0, 3, 5, 1)),
         row(Unreachable, None, Any, (OUT_OF_ORDER, 3, 5, 1)),
         row(NoAnswer, None, Any, (NO_ANSWER, 15, 25, 2)),
         row(Timeout, None, Any, (TIMER_EXPIRED, 15, 25, 2)),

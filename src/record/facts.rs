@@ -54,6 +54,34 @@ facts! {
     Called = 9,
     /// The number that the last target was asked for, where it is another one.
     Sent = 10,
+    /// Who forwarded the call before it came here: URIs, oldest first.
+    Forwarded = 11,
+    /// Why the last of them did: a word of RFC 5806.
+    ForwardReason = 12,
+    /// Who pays, as the network says: number or URI (RFC 8496).
+    Billed = 13,
+    /// Session-ID (RFC 7989): the caller's, and behind `;remote=` the callee's.
+    SessionId = 14,
+    /// icid-value of P-Charging-Vector (RFC 7315).
+    Icid = 15,
+    /// P-RTP-Stat and X-RTP-Stat of a BYE and its response.
+    RtpStat = 16,
+    /// Claimed by the caller's side: how far it knows who calls (RFC 8588).
+    Attest = 17,
+    /// Claimed: where the call came into the network.
+    OrigId = 18,
+    /// Claimed: number or URI of the caller.
+    Orig = 19,
+    /// Claimed: numbers or URIs of the callee.
+    Dest = 20,
+    /// Claimed: seconds since 1970 at which the claims were made. A number.
+    Iat = 21,
+    /// Claimed: who the call was diverted by (RFC 8946).
+    Div = 22,
+    /// Claimed: name of the caller (RFC 9795).
+    CallerName = 23,
+    /// Claimed: what became of the check by whoever says so.
+    Verstat = 24,
 }
 
 impl Fact {
@@ -146,6 +174,8 @@ impl<'a> Attempt<'a> {
 
 /// Octets in front of a value: its number and its length.
 const HEAD_BYTES_MAX: usize = 3;
+/// Octets of the facts of most ends: where from, and the cause value.
+const END_BYTES: usize = 24;
 /// Octets that the facts of most calls fit in.
 const USUAL_BYTES: usize = 160;
 
@@ -203,7 +233,10 @@ impl Facts {
         if bytes.len() > FACTS_BYTES_MAX {
             return Err(Unreadable { what: "facts", at: FACTS_BYTES_MAX });
         }
-        Ok(Self { bytes: bytes.to_vec(), present })
+        // Most that are read get those of an end as well.
+        let mut own = Vec::with_capacity(bytes.len() + END_BYTES);
+        own.extend_from_slice(bytes);
+        Ok(Self { bytes: own, present })
     }
 
     /// What is stored.
@@ -415,10 +448,17 @@ pub(super) mod tests {
         let address = "192.0.2.1:5062".parse().expect("one");
         let mut is_missing = facts.put_attempt(&attempt(b"sip:7@b"));
         is_missing |= facts.put_address(Fact::EndedFrom, address);
-        for fact in [Fact::Reason, Fact::Dialled, Fact::Called, Fact::Sent] {
+        use Fact::{
+            Attest, Billed, Called, CallerName, Dest, Dialled, Div, ForwardReason, Forwarded, Icid, Orig, OrigId,
+            Reason, Sent, SessionId, Verstat,
+        };
+        let texts = [Reason, Dialled, Called, Sent, ForwardReason, Billed, SessionId, Icid, Attest, OrigId, Orig, Dest];
+        for fact in texts.into_iter().chain([Div, CallerName, Verstat]) {
             is_missing |= facts.put_text(fact, b"7");
         }
-        for fact in [Fact::Q850, Fact::SipCause, Fact::AttemptCount, Fact::PostDialDelay] {
+        is_missing |= facts.put_text(Forwarded, b"sip:7@x");
+        is_missing |= facts.put_text(Fact::RtpStat, b"PS=1,OS=2,PR=3,PL=4,JI=5,LA=6");
+        for fact in [Fact::Q850, Fact::SipCause, Fact::AttemptCount, Fact::PostDialDelay, Fact::Iat] {
             is_missing |= facts.put_number(fact, 7);
         }
         assert!(!is_missing);

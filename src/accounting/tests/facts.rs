@@ -257,3 +257,77 @@ proptest::proptest! {
         proptest::prop_assert!(stop.record.facts.bytes().len() <= crate::record::facts::FACTS_BYTES_MAX);
     }
 }
+
+/// What the next rows look at.
+const NAMES: [&str; 11] = [
+    "redirecting",
+    "forward_reason",
+    "forwarded_by",
+    "billed",
+    "session_id",
+    "icid",
+    "rtp_stat",
+    "rtp_lost",
+    "rtp_jitter_ms",
+    "claimed_attest",
+    "claimed_verstat",
+];
+
+#[test]
+fn headers_that_say_more_of_a_call_are_read_by_themselves() {
+    hold(
+        &settings(),
+        &NAMES,
+        &[
+            ("none of them", "", "INVITE; 200 b", "start"),
+            (
+                "forwarded twice, and somebody else pays",
+                "Diversion: <sip:+492@x>;reason=user-busy, <sip:+491@x>;reason=unconditional|\
+                 P-Charge-Info: <sip:+499;npi=1@x;user=phone>;noa=2|",
+                "INVITE; 200 b",
+                "start redirecting=+492 forward_reason=user-busy forwarded_by=[sip:+491@x, sip:+492@x] billed=+499",
+            ),
+            (
+                "names at others, which the Stop has as well",
+                "Session-ID: ab30317f1a784dc48ff824d0d3715d86;remote=00000000000000000000000000000000|\
+                 P-Charging-Vector: icid-value=\"a;b\";orig-ioi=x|Identity: a.e30.b|",
+                "INVITE; 200 b; BYE callee; 200",
+                "stop session_id=ab30317f1a784dc48ff824d0d3715d86 icid=a;b",
+            ),
+            (
+                "the media, as the BYE says",
+                "P-RTP-Stat: PS=1,PL=4,JI=9|X-RTP-Stat: CS=0;PL=1,2|",
+                "INVITE; 200 b; BYE caller; 200",
+                "stop rtp_stat=[PS=1,PL=4,JI=9, CS=0;PL=1,2] rtp_lost=4 rtp_jitter_ms=9",
+            ),
+            (
+                "what is no UUID, and a vector without an icid",
+                "Session-ID: x|P-Charging-Vector: orig-ioi=x|P-Charge-Info: <|",
+                "INVITE; round B 486; 486 B",
+                "failed",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn who_forwarded_a_call_is_a_leg_where_that_is_set() {
+    let leg_fields = super::bench::templates(&[("src", "$leg(src)"), ("dst", "$leg(dst)")]);
+    let diversion = "Diversion: <sip:c@x>;reason=no-answer, <sip:b@x>\r\n";
+    for (name, forwarding_legs, lines, want) in [
+        ("not by itself", false, diversion, "start INVITE 200 a/b [sip:al@a.example sip:winner]"),
+        (
+            "each in turn",
+            true,
+            diversion,
+            "start INVITE 200 a/b [sip:al@a.example sip:b@x] [sip:b@x sip:c@x] [sip:c@x sip:winner]",
+        ),
+        ("nobody did", true, "", "start INVITE 200 a/b [sip:al@a.example sip:winner]"),
+    ] {
+        let settings = Settings { forwarding_legs, leg_fields: leg_fields.clone(), ..settings() };
+        let mut bench = Bench::new(settings, "a0");
+        bench.lines = lines.to_owned();
+        bench.play("INVITE; 200 b");
+        assert_eq!(bench.records(), want, "{name}");
+    }
+}

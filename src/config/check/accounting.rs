@@ -48,6 +48,7 @@ pub(super) fn check(
     set(&mut settings.detect_direction, table.detect_direction, Switch::is_on);
     set(&mut settings.missed_branches, table.missed_branches, Switch::is_on);
     set(&mut settings.missed_elsewhere, table.missed_elsewhere, Switch::is_on);
+    set(&mut settings.forwarding_legs, table.forwarding_legs, Switch::is_on);
     set(&mut settings.session_timers, table.session_timers, Switch::is_on);
     interim(table, &mut settings, check);
     set(&mut settings.lifetime_max, table.lifetime_s, Secs::duration_unless_zero);

@@ -45,6 +45,8 @@ pub struct AccountingTable {
     pub missed_branches: Option<Switch>,
     /// Whether a call answered elsewhere counts as missed.
     pub missed_elsewhere: Option<Switch>,
+    /// Whether those who forwarded a call before it came here are legs of it.
+    pub forwarding_legs: Option<Switch>,
     /// Order of the legs.
     pub leg_order: Option<LegOrder>,
     /// Where the fields of Interim and Stop come from.

@@ -81,8 +81,11 @@ fn without_columns_there_is_one_for_every_value() {
     assert_eq!(
         header("path = \"/tmp/c\""),
         "record_id,kind,method,call_id,from_tag,to_tag,reason,cseq,code,in_dialog,session,multi_session,number,event,\
-         created,answered,acknowledged,ended,setup_s,duration_s,ended_by,cause,table,shortened,caller,field.kind,\
-         leg.src,escaped\r\n"
+         created,answered,acknowledged,ended,setup_s,duration_s,ended_by,cause,ended_from,reasons,q850,\
+         sip_cause,pdd_s,ring_s,dialled,called,sent,target,target_address,attempt_count,attempts,redirecting,\
+         forward_reason,forwarded_by,billed,session_id,icid,rtp_stat,rtp_sent,rtp_received,rtp_lost,rtp_jitter_ms,\
+         rtp_latency_ms,claimed_attest,claimed_origid,claimed_orig,claimed_dest,claimed_iat,claimed_div,claimed_name,\
+         claimed_verstat,table,shortened,caller,field.kind,leg.src,escaped\r\n"
     );
     let own =
         "path = \"/tmp/c\"\ncolumns = { b = \"record_id\", a = \"field.kind\", \"c d\" = \"leg\", e = \"escaped\" }";
