@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use super::forwarding::Forwarded;
+use super::identity::put_claims;
 use super::session::Session;
 use super::transaction::{Response, Transaction};
 use crate::record::ending::code_of;
@@ -21,7 +22,8 @@ pub(super) fn of(transaction: &Transaction, response: &Response<'_>, session: Op
         Method::Invite if session.is_none() && !transaction.view.in_dialog => {
             is_cut = put_call(&mut facts, transaction, response)
                 | put_forwarding(&mut facts, transaction)
-                | put_names(&mut facts, transaction.request(), response);
+                | put_names(&mut facts, transaction.request(), response)
+                | put_claims(&mut facts, transaction.request());
         }
         // What ends a call says why.
         Method::Bye => {

@@ -47,6 +47,7 @@ mod fields;
 mod finding;
 mod flags;
 mod forwarding;
+mod identity;
 mod indialog;
 mod invite;
 mod maker;
