@@ -157,6 +157,9 @@ pub fn put_core<O, T: Target<O>>(places: &[Place<T>], record: &Record, round: Ro
             Some(Item::Text(text)) => target.put_text(text, name, out),
             Some(Item::Word(word)) => target.put_text(word.as_bytes(), name, out),
             Some(Item::Kind(kind)) => target.put_text(kind.title().as_bytes(), name, out),
+            Some(Item::Number(number)) if *form == Form::H323 => {
+                target.put_text(format!("h323-disconnect-cause={number:x}").as_bytes(), name, out);
+            }
             Some(Item::Number(number)) => target.put(Input::Number(number), "", out),
             None if core == Some(Core::Code) && manner != Manner::Own => target.put(Input::Number(0), "", out),
             Some(Item::Instant(at)) => target.put(Input::Timestamp(at), "", out),

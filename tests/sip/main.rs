@@ -7,6 +7,7 @@ mod support;
 
 mod dns;
 mod endings;
+mod facts;
 mod ipv6;
 mod memory;
 mod protection;

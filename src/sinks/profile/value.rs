@@ -246,4 +246,6 @@ pub enum Form {
     Utc,
     /// A code as SER has it: see [`status`].
     Status,
+    /// A number as Cisco's gateways write it: `h323-disconnect-cause=` and hexadecimal digits.
+    H323,
 }

@@ -64,6 +64,53 @@ fn a_stop_of_the_own_profile_says_everything() {
 }
 
 #[test]
+fn the_own_profile_sends_each_fact_and_what_cisco_calls_the_cause() {
+    use crate::record::Facts;
+    use crate::record::facts::{Attempt, Fact};
+    let cisco = "VENDOR Cisco 9\nBEGIN-VENDOR Cisco\nATTRIBUTE h323-disconnect-cause 30 string\nEND-VENDOR Cisco\n";
+    let mut facts = Facts::new();
+    let address = "192.0.2.9:5060".parse().unwrap();
+    let attempt = |uri, code| {
+        let cause = (code >= 300).then_some(crate::record::Cause::Busy);
+        Attempt { uri, address: Some(address), code, cause, tried_ms: 500, rang_ms: Some(100), ended_ms: 3_500 }
+    };
+    let mut is_cut = facts.put_attempt(&attempt(b"sip:b@x", 486)) | facts.put_attempt(&attempt(b"sip:c@x", 200));
+    is_cut |= facts.put_number(Fact::Q850, 31) | facts.put_number(Fact::PostDialDelay, 600);
+    for (fact, text) in
+        [(Fact::Reason, &b"Q.850;cause=31"[..]), (Fact::Reason, b"SIP;cause=480"), (Fact::Dialled, b"b")]
+    {
+        is_cut |= facts.put_text(fact, text);
+    }
+    assert!(!is_cut);
+    let record = Record { facts, ..record(Kind::Stop) };
+    let own = Settings { dictionary: dictionary("own", cisco), ..Settings::default() };
+    let more = lines(&own, &record);
+    let classic = Settings::of_profile(Profile::Opensips, dictionary("opensips", cisco));
+    assert_eq!(lines(&classic, &record), lines(&classic, &crate::sinks::tests::record(Kind::Stop)), "they know none");
+    let plain = lines(&own, &crate::sinks::tests::record(Kind::Stop));
+    let new: Vec<_> = more.iter().filter(|line| !plain.contains(line)).map(String::as_str).collect();
+    assert_eq!(
+        new,
+        [
+            "Tollgate-Reason-Header = \"Q.850;cause=31\"",
+            "Tollgate-Reason-Header = \"SIP;cause=480\"",
+            "Tollgate-Q850-Cause = 31",
+            "Tollgate-Post-Dial-Delay-Ms = 600",
+            "Tollgate-Ring-Time-Ms = 3400",
+            "Tollgate-Dialled-Number = \"b\"",
+            "Tollgate-Called-Number = \"b\"",
+            "Tollgate-Sent-Number = \"b\"",
+            "Tollgate-Target = \"sip:c@x\"",
+            "Tollgate-Target-Address = \"192.0.2.9:5060\"",
+            "Tollgate-Attempt-Count = 2",
+            "Tollgate-Attempt = \"at=2023-11-14T22:13:20.500000Z address=192.0.2.9:5060 code=486 cause=busy ring_ms=3400 uri=sip:b@x\"",
+            "Tollgate-Attempt = \"at=2023-11-14T22:13:20.500000Z address=192.0.2.9:5060 code=200 ring_ms=3400 uri=sip:c@x\"",
+            "h323-disconnect-cause = \"h323-disconnect-cause=1f\"",
+        ]
+    );
+}
+
+#[test]
 fn a_start_of_the_profile_opensips_looks_like_the_proxy() {
     let mut settings = Settings::of_profile(Profile::Opensips, dictionary("opensips", ""));
     settings.record_id_attribute.clear();
