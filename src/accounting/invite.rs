@@ -112,7 +112,9 @@ impl Engine {
 
     /// The legs of those who forwarded the call before it came here, if that is set.
     pub(super) fn add_legs_of_forwarding(&self, now: Now, transaction: &mut Transaction) {
-        if !self.maker.settings().forwarding_legs || self.maker.settings().leg_fields.is_empty() {
+        let of_route = transaction.account.as_deref().and_then(|account| account.forwarding_legs);
+        let settings = self.maker.settings();
+        if !of_route.unwrap_or(settings.forwarding_legs) || settings.leg_fields.is_empty() {
             return;
         }
         let forwarders: Vec<_> =

@@ -118,7 +118,7 @@ const OF_THE_GATEWAY: &[Section] = &[
     Section { path: "route.match", live: &["prefix", "user", "domain", "method", "source"], restart: &[] },
     Section { path: "route.match.header", live: &["name", "value"], restart: &[] },
     Section { path: "route.answer", live: &["code", "reason", "retry_after_s", "contacts"], restart: &[] },
-    Section { path: "route.account", live: &["on", "flags"], restart: &[] },
+    Section { path: "route.account", live: &["on", "flags", "forwarding_legs"], restart: &[] },
     Section {
         path: "accounting",
         live: &[

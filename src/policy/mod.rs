@@ -147,6 +147,8 @@ pub struct Account {
     pub fields: Option<RouteFields>,
     /// Values for `$avp(name)`: evaluated on the request when it comes.
     pub avps: Vec<Avp>,
+    /// Whether those who forwarded a call before it came here are legs of it; `None`: as the settings say.
+    pub forwarding_legs: Option<bool>,
     /// Table that takes its records instead of the SQL sink's own.
     pub table: Option<Box<str>>,
 }

@@ -31,6 +31,8 @@ pub struct Route {
     pub fields: Option<RouteFields>,
     /// Values for `$avp(name)`.
     pub avps: Vec<Avp>,
+    /// Whether those who forwarded a call are legs of it; `None`: as the settings say.
+    pub forwarding_legs: Option<bool>,
 }
 
 /// Conditions, all of which must hold; an empty list always holds, of a filled one a single element is enough.
@@ -86,8 +88,13 @@ struct Rule {
 
 impl From<Route> for Rule {
     fn from(route: Route) -> Self {
-        let Route { name, condition, action, targets, marks, fields, avps } = route;
-        Self { condition, action, marks, account: Arc::new(Account { name, targets, fields, avps, table: None }) }
+        let Route { name, condition, action, targets, marks, fields, avps, forwarding_legs } = route;
+        Self {
+            condition,
+            action,
+            marks,
+            account: Arc::new(Account { name, targets, fields, avps, forwarding_legs, table: None }),
+        }
     }
 }
 

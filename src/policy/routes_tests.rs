@@ -32,6 +32,7 @@ fn route(name: &str, condition: Condition) -> Route {
         marks: Marks { accounting: SinkMask::NONE.with(SinkNumber(0)), ..Marks::NONE },
         fields: None,
         avps: Vec::new(),
+        forwarding_legs: None,
     }
 }
 

@@ -65,6 +65,8 @@ pub(super) struct Bench {
     pub(super) avps: Vec<Avp>,
     pub(super) fields: Option<RouteFields>,
     pub(super) targets: Targets,
+    /// What the route says of who forwarded the call.
+    pub(super) forwarding_legs: Option<bool>,
     /// Whether requests of the caller have a Contact.
     pub(super) has_contact: bool,
     /// Whether the ends have addresses of their own: then a request comes from its sender's, with the word `elsewhere` from
@@ -122,6 +124,7 @@ impl Bench {
             avps: Vec::new(),
             fields: None,
             targets: Targets::default(),
+            forwarding_legs: None,
             has_contact: true,
             has_places: false,
             lines: String::new(),
@@ -356,6 +359,7 @@ impl Bench {
             targets: self.targets,
             fields: self.fields.clone().filter(|_| rest.is_empty()),
             avps: self.avps.clone(),
+            forwarding_legs: self.forwarding_legs,
             ..Account::default()
         };
         let transaction = ServerId(self.requests.len() as u64);

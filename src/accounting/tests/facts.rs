@@ -314,19 +314,28 @@ fn headers_that_say_more_of_a_call_are_read_by_themselves() {
 fn who_forwarded_a_call_is_a_leg_where_that_is_set() {
     let leg_fields = super::bench::templates(&[("src", "$leg(src)"), ("dst", "$leg(dst)")]);
     let diversion = "Diversion: <sip:c@x>;reason=no-answer, <sip:b@x>\r\n";
-    for (name, forwarding_legs, lines, want) in [
-        ("not by itself", false, diversion, "start INVITE 200 a/b [sip:al@a.example sip:winner]"),
+    for (name, forwarding_legs, of_route, lines, want) in [
+        ("not by itself", false, None, diversion, "start INVITE 200 a/b [sip:al@a.example sip:winner]"),
         (
             "each in turn",
             true,
+            None,
             diversion,
             "start INVITE 200 a/b [sip:al@a.example sip:b@x] [sip:b@x sip:c@x] [sip:c@x sip:winner]",
         ),
-        ("nobody did", true, "", "start INVITE 200 a/b [sip:al@a.example sip:winner]"),
+        ("not for this route", true, Some(false), diversion, "start INVITE 200 a/b [sip:al@a.example sip:winner]"),
+        (
+            "for this route alone",
+            false,
+            Some(true),
+            "History-Info: <sip:b@x>;index=1, <sip:c@x;cause=302>;index=1.1\r\n",
+            "start INVITE 200 a/b [sip:al@a.example sip:b@x] [sip:b@x sip:winner]",
+        ),
+        ("nobody did", true, None, "", "start INVITE 200 a/b [sip:al@a.example sip:winner]"),
     ] {
         let settings = Settings { forwarding_legs, leg_fields: leg_fields.clone(), ..settings() };
         let mut bench = Bench::new(settings, "a0");
-        bench.lines = lines.to_owned();
+        (bench.lines, bench.forwarding_legs) = (lines.to_owned(), of_route);
         bench.play("INVITE; 200 b");
         assert_eq!(bench.records(), want, "{name}");
     }

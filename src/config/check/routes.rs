@@ -8,7 +8,7 @@ use crate::config::decode::{At, OneOrMany};
 use crate::config::error::{Mistake, nearest};
 use crate::config::plan::SipPlan;
 use crate::config::schema::{
-    AccountingTable, AnswerTable, Fork, MatchTable, RedirectsOption, RouteTable, SipTable, TargetsOption,
+    AccountingTable, AnswerTable, Fork, MatchTable, RedirectsOption, RouteTable, SipTable, Switch, TargetsOption,
 };
 use crate::config::tree::PlaceId;
 use crate::front::dns::{Asked, Outcome, Settings};
@@ -72,7 +72,9 @@ pub(super) fn check(
         let Some(action) = action else { continue };
         unsaid_targets(table, &action, check);
         let name = table.name.clone().unwrap_or_else(|| format!("route {}", number + 1));
-        routes.push(Route { name, condition, action, targets: targets(table), marks, fields, avps });
+        let forwarding_legs = table.account.forwarding_legs.map(Switch::is_on);
+        let targets = targets(table);
+        routes.push(Route { name, condition, action, targets, marks, fields, avps, forwarding_legs });
     }
     hosts.resolve(&plan.dns, check);
     routes

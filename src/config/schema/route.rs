@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::decode::{At, OneOrMany, Ordered};
-use super::accounting::Flags;
+use super::accounting::{Flags, Switch};
 use crate::units::{Count, Secs};
 
 /// `[[route]]`
@@ -122,4 +122,6 @@ pub struct RouteAccountTable {
     pub on: Option<Vec<At<String>>>,
     /// Flags; instead of `accounting.flags`.
     pub flags: Option<Flags>,
+    /// Whether those who forwarded a call are legs; instead of `accounting.forwarding_legs`.
+    pub forwarding_legs: Option<Switch>,
 }

@@ -87,6 +87,7 @@ pub fn rules(name: &str) -> Arc<dyn Recipe> {
         marks,
         fields: None,
         avps: Vec::new(),
+        forwarding_legs: None,
     };
     let closed = Action::Answer { code: 480, reason: "".into(), retry_after_s: None, contacts: Vec::new() };
     let contacts = vec![target("carol"), Destination::parse("<sip:192.0.2.30>;q=0.5").expect("a target")];
