@@ -334,6 +334,10 @@ impl Engine {
         let response = Response::local(200, b"OK");
         let mut record = self.maker.of_transaction(now, Kind::Event, transaction, &response, None);
         record.method = b"CANCEL".to_vec();
+        if !transaction.view.in_dialog {
+            // The response to the INVITE has not gone yet.
+            record.to_tag.clear();
+        }
         out.push(record, CallHash::of(transaction.request().call_id()), sinks);
     }
 

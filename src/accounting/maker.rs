@@ -94,12 +94,16 @@ impl Maker {
                 session::multi_name(request.call_id(), from_tag),
             ),
         };
+        let mut to_tag = to_tag.to_vec();
+        if to_tag.is_empty() && response.is_local_final() {
+            to_tag = transaction.view.local_tag().into_bytes();
+        }
         Record {
             id: self.id(now),
             kind,
             method: request.method_text().to_vec(),
             from_tag: from_tag.to_vec(),
-            to_tag: to_tag.to_vec(),
+            to_tag,
             call_id: request.call_id().to_vec(),
             cseq: request.cseq().0,
             code: response.code,

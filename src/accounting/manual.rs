@@ -37,6 +37,10 @@ impl Engine {
         record.fields.push((MANUAL.to_owned(), Value::Number(1)));
         record.shortened |= is_cut;
         record.table = table.or(record.table);
+        if !view.in_dialog {
+            // No response has gone yet.
+            record.to_tag.clear();
+        }
         out.push(record, CallHash::of(view.message.call_id()), sinks);
     }
 }

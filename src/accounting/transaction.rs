@@ -273,6 +273,11 @@ impl<'a> Response<'a> {
         }
     }
 
+    /// Whether the gateway has made it for the caller, who sees a To tag of the gateway's own then.
+    pub(super) const fn is_local_final(self) -> bool {
+        self.message.is_none() && self.code >= 200
+    }
+
     /// Tag of its To header.
     pub(super) fn to_tag(self) -> &'a [u8] {
         self.message.map_or(b"", Message::to_tag)

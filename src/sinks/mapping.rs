@@ -28,6 +28,11 @@ pub trait Target<O> {
     /// The number that its dictionary has for a name, in any case.
     fn number(&self, name: &str) -> Option<i64>;
 
+    /// What stands between the values of a list.
+    fn join(&self) -> &'static [u8] {
+        b", "
+    }
+
     /// Writes a value. What does not fit is left out or shortened, and noted under `name` unless that is empty.
     fn put(&self, value: Input<'_>, name: &str, out: &mut O);
 
@@ -45,7 +50,10 @@ pub trait Target<O> {
             Value::Absent => {}
             Value::Text(text) => self.put_text(text, name, out),
             Value::Number(number) => self.put(Input::Number(*number), name, out),
-            Value::List(_) => self.put_text(&value.text().unwrap_or_default(), name, out),
+            Value::List(items) => match items.as_slice() {
+                [one] => self.put_text(one, name, out),
+                many => self.put_text(&many.join(self.join()), name, out),
+            },
         }
     }
 
@@ -138,16 +146,16 @@ pub enum Manner {
     Own,
     /// As the proxies do: a code always, 0 where there is none, and spans of whole calls only.
     Proxy,
-    /// The same in the letter: no spans of a BYE, and the ring time of a missed call.
+    /// The same in the letter: no spans of a BYE.
     Exact,
 }
 
 /// Writes values of a record to their places.
 pub fn put_core<O, T: Target<O>>(places: &[Place<T>], record: &Record, round: Round, manner: Manner, out: &mut O) {
-    let has_span = |core: Option<Core>| match manner {
+    let has_spans = match manner {
         Manner::Own => true,
         Manner::Proxy => matches!(record.kind, Kind::Stop | Kind::Cdr),
-        Manner::Exact => record.kind == Kind::Cdr || (record.kind == Kind::Missed && core == Some(Core::Setup)),
+        Manner::Exact => record.kind == Kind::Cdr,
     };
     for Place { value, form, target, .. } in places {
         let core = value.core();
@@ -163,7 +171,7 @@ pub fn put_core<O, T: Target<O>>(places: &[Place<T>], record: &Record, round: Ro
             Some(Item::Number(number)) => target.put(Input::Number(number), "", out),
             None if core == Some(Core::Code) && manner != Manner::Own => target.put(Input::Number(0), "", out),
             Some(Item::Instant(at)) => target.put(Input::Timestamp(at), "", out),
-            Some(Item::Span(span)) if has_span(core) => {
+            Some(Item::Span(span)) if has_spans => {
                 let number = match form {
                     Form::Secs => round.seconds(span).into(),
                     _ => i64::try_from(span.as_millis()).unwrap_or(i64::MAX),

@@ -56,6 +56,8 @@ pub(super) struct Target {
     pub(super) long: Option<Handle>,
     /// `@` and the realm of a name without one; only User-Name has it.
     pub(super) realm: Option<Box<str>>,
+    /// What stands between the values of a list.
+    pub(super) join: &'static [u8],
 }
 
 impl Target {
@@ -76,6 +78,7 @@ impl Target {
             priority,
             long: None,
             realm: realm.map(|realm| format!("@{realm}").into()),
+            join: if settings.is_exact { settings.profile.system().join } else { b", " },
         }
     }
 

@@ -424,6 +424,10 @@ impl mapping::Target<Sheet> for Target {
         self.handle.value(name)
     }
 
+    fn join(&self) -> &'static [u8] {
+        self.join
+    }
+
     // Each caller knows what it has: the way of the others goes.
     #[inline(always)]
     fn put(&self, value: Input<'_>, name: &str, sheet: &mut Sheet) {

@@ -29,17 +29,37 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+impl Secret {
+    /// A hasher for one purpose; `purpose` keeps hashes of different uses apart.
+    fn hasher(self, purpose: u8) -> SipHasher24 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write_u8(purpose);
+        hasher
+    }
+}
+
+/// Makes the To tags of responses that are the gateway's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Tagger(Secret);
+
+impl Tagger {
+    /// The tag of those to a request.
+    pub(super) fn tag(self, request: &Message) -> String {
+        let mut hasher = self.0.hasher(b't');
+        write_field(&mut hasher, request.call_id());
+        write_field(&mut hasher, request.from_tag());
+        HEXLOWER.encode(&hasher.finish().to_be_bytes())
+    }
+}
+
 impl Hashes {
     pub(super) fn new(key: [u8; 16], incarnation: [u8; 16]) -> Self {
         let own = std::array::from_fn(|place| key[place] ^ incarnation[place]);
         Self { secret: Secret(key), branches: BranchCodec::new(own), keys: KeyMaker::new(key) }
     }
 
-    /// A hasher for one purpose; `purpose` keeps hashes of different uses apart.
     fn hasher(&self, purpose: u8) -> SipHasher24 {
-        let mut hasher = SipHasher24::new_with_key(&self.secret.0);
-        hasher.write_u8(purpose);
-        hasher
+        self.secret.hasher(purpose)
     }
 
     /// Appends the branch of a request that goes out for `client`; `None` for an ACK of a 2xx.
@@ -81,10 +101,12 @@ impl Hashes {
 
     /// The To tag of the responses the gateway makes itself. The same for a repeated request, and recognised in the ACK.
     pub(super) fn local_tag(&self, request: &Message) -> String {
-        let mut hasher = self.hasher(b't');
-        write_field(&mut hasher, request.call_id());
-        write_field(&mut hasher, request.from_tag());
-        HEXLOWER.encode(&hasher.finish().to_be_bytes())
+        self.tagger().tag(request)
+    }
+
+    /// What makes these tags.
+    pub(super) const fn tagger(&self) -> Tagger {
+        Tagger(self.secret)
     }
 
     /// The key a request is looked up by (RFC 3261 §17.2.3); an ACK and, with [`Meant::Invite`], a CANCEL have that of their

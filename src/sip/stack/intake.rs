@@ -91,7 +91,7 @@ impl Stack {
         let responses_to = self.wire.reply_to(peer, &message);
         let invite = (message.method() == Method::Invite && !in_dialog).then_some(());
         let bye = inside.filter(|_| message.method() == Method::Bye);
-        let view = standing.view(message, peer, now);
+        let view = standing.view(message, peer, now, self.wire.hashes().tagger());
         let reliability = self.wire.reliability(peer.listener);
         let mut server = Server::new(view, key, responses_to, now.mono, &self.settings, reliability);
         server.origin = origin;
@@ -237,7 +237,7 @@ impl Stack {
         let Some(to) = self.wire.usual_peer(to, peer.listener) else {
             return out.push(Output::Ignored { why: Ignored::NoListener });
         };
-        let view = standing.view(Rc::clone(&message), peer, Now::default());
+        let view = standing.view(Rc::clone(&message), peer, Now::default(), self.wire.hashes().tagger());
         let bytes = self.wire.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref());
         out.push(Output::Send { peer: to, bytes, authority: self.wire.authority_at(to, authority) });
         out.push(Event::Acknowledged { message, peer }.into());

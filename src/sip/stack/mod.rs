@@ -63,6 +63,7 @@ use crate::sip::transaction::slab::Key;
 
 pub use crate::timers::bucket::TokenBucket;
 pub use event::{Event, FinalResponse, Round, Stages};
+pub use hashes::Tagger;
 pub(crate) use hashes::push_hex;
 pub use next::{BadCodes, NextOn};
 pub use origin::{by_q, q_of};

@@ -7,10 +7,10 @@
 
 use std::rc::Rc;
 
-use super::Stack;
 use super::settings::Preloaded;
 use super::tables::{Answered, Content};
 use super::types::{Hop, Ignored, Peer, RequestView, ResponseId, Way};
+use super::{Stack, Tagger};
 use crate::clock::Now;
 use crate::sip::dialog::{Course, Dialogs, Direction, Known};
 use crate::sip::message::{Message, Method, Name, NameAddr};
@@ -38,12 +38,25 @@ pub(super) struct Standing {
 
 impl Standing {
     /// The request as the driver is shown it.
-    pub(super) fn view(self, message: Rc<Message>, peer: Peer, arrived: Now) -> RequestView {
+    pub(super) fn view(self, message: Rc<Message>, peer: Peer, arrived: Now, tagger: Tagger) -> RequestView {
         let Self { routing, course, way } = self;
         let Routing { own_routes, repaired_uri, direction, side, restored: _ } = routing;
         let in_dialog = !message.to_tag().is_empty();
         let direction = direction.filter(|_| in_dialog);
-        RequestView { message, peer, arrived, in_dialog, direction, course, repaired_uri, own_routes, side, way }
+        let tagger = Some(tagger);
+        RequestView {
+            message,
+            peer,
+            arrived,
+            in_dialog,
+            direction,
+            course,
+            repaired_uri,
+            own_routes,
+            side,
+            way,
+            tagger,
+        }
     }
 
     /// Whether it belongs to a call that passes here, which the limits for new ones spare.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Tagger;
 use super::event::Event;
 use super::next::NextOn;
 use crate::clock::Now;
@@ -399,9 +400,18 @@ pub struct RequestView {
     pub side: Option<Transport>,
     /// By what it may leave.
     pub way: Way,
+    /// What makes the To tag of responses that are the gateway's own; `None` for a request that gets none.
+    pub tagger: Option<Tagger>,
 }
 
 impl RequestView {
+    /// The To tag that a response of the gateway's own has which the request has none for; empty for none.
+    #[must_use]
+    pub fn local_tag(&self) -> String {
+        let tagger = self.tagger.filter(|_| !self.in_dialog);
+        tagger.map(|tagger| tagger.tag(&self.message)).unwrap_or_default()
+    }
+
     /// A request of which only is known what itself says.
     #[must_use]
     pub fn of(message: Rc<Message>, peer: Peer, arrived: Now) -> Self {
@@ -416,6 +426,7 @@ impl RequestView {
             own_routes: 0,
             side: None,
             way: Way::Table,
+            tagger: None,
         }
     }
 
