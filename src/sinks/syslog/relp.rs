@@ -145,29 +145,27 @@ impl Session {
     }
 
     async fn response(&mut self) -> Result<Response, String> {
-        loop {
-            let number = self.word().await?;
-            let command = self.word().await?;
-            let octets = self.word().await?;
-            let foreign = || format!("RELP: `{} {} {}` is no frame", number.text, command.text, octets.text);
-            let (Ok(count), false) = (number.text.parse::<u32>(), number.is_last || command.is_last) else {
-                return Err(foreign());
-            };
-            let length = octets.text.parse::<usize>().map_err(|_| foreign())?;
-            if length > RESPONSE_OCTETS_MAX {
-                return Err(format!("RELP: a response of {length} octets; {RESPONSE_OCTETS_MAX} are taken"));
-            }
-            let mut data = vec![0; length];
-            if !octets.is_last {
-                self.wire.read_exact(&mut data).await.map_err(told)?;
-                // Before the line feed that ends the frame, some send a blank where there are no data.
-                while self.octet().await? != b'\n' {}
-            }
-            match command.text.as_str() {
-                "rsp" => return Ok(Response::of(count, &String::from_utf8_lossy(&data))),
-                "serverclose" => return Err("RELP: the receiver closes the session".to_owned()),
-                other => return Err(format!("RELP: `{other}` is no response")),
-            }
+        let number = self.word().await?;
+        let command = self.word().await?;
+        let octets = self.word().await?;
+        let foreign = || format!("RELP: `{} {} {}` is no frame", number.text, command.text, octets.text);
+        let (Ok(count), false) = (number.text.parse::<u32>(), number.is_last || command.is_last) else {
+            return Err(foreign());
+        };
+        let length = octets.text.parse::<usize>().map_err(|_| foreign())?;
+        if length > RESPONSE_OCTETS_MAX {
+            return Err(format!("RELP: a response of {length} octets; {RESPONSE_OCTETS_MAX} are taken"));
+        }
+        let mut data = vec![0; length];
+        if !octets.is_last {
+            self.wire.read_exact(&mut data).await.map_err(told)?;
+            // Before the line feed that ends the frame, some send a blank where there are no data.
+            while self.octet().await? != b'\n' {}
+        }
+        match command.text.as_str() {
+            "rsp" => Ok(Response::of(count, &String::from_utf8_lossy(&data))),
+            "serverclose" => Err("RELP: the receiver closes the session".to_owned()),
+            other => Err(format!("RELP: `{other}` is no response")),
         }
     }
 
