@@ -21,7 +21,6 @@ use tokio::time::sleep;
 use super::place::covers;
 use super::verdict::{self, NOBODY, Verdict};
 use super::{Login, Settings};
-use crate::causes::chain_text;
 use crate::sinks::attempt::{Answer, Attempt, Entry, Fate};
 use crate::sinks::event::Alarm;
 use crate::sinks::trial::Message as Shown;
@@ -137,7 +136,7 @@ impl Link {
             })?,
         };
         let client = options.connect(&settings.servers).await.map_err(|error| {
-            let reason = chain_text(&error);
+            let reason = error.to_string();
             match error.kind() {
                 ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                     Answer::Misfit { reason: format!("the server does not let us in: {reason}") }
@@ -274,7 +273,7 @@ async fn info(context: &Context, settings: &Settings) -> Result<Info, Missing> {
         Ok(stream) => return Ok(stream.cached_info().clone()),
         Err(error) => error,
     };
-    let reason = chain_text(&error);
+    let reason = error.to_string();
     Err(match error.kind() {
         GetStreamErrorKind::JetStream(error) => match error.error_code() {
             ErrorCode::STREAM_NOT_FOUND => Missing::Stream(format!("there is no stream `{name}`: add it")),

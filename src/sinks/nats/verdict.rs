@@ -4,7 +4,6 @@ use async_nats::error::Error;
 use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
 
-use crate::causes::chain_text;
 use crate::sinks::attempt::Fate;
 
 /// What became of a message; of a record the last of these that one of its messages has.
@@ -44,9 +43,9 @@ pub(super) const NOBODY: &str = "nobody answers for its subject";
 /// What a message is told for which the connection has no room.
 pub(super) fn unsent(kind: PublishErrorKind, error: &dyn std::error::Error) -> Verdict {
     match kind {
-        PublishErrorKind::MaxPayloadExceeded => Verdict::Refused(chain_text(error), 0),
-        PublishErrorKind::Other => Verdict::Lost(format!("the connection is gone: {}", chain_text(error))),
-        _ => Verdict::Lost(chain_text(error)),
+        PublishErrorKind::MaxPayloadExceeded => Verdict::Refused(error.to_string(), 0),
+        PublishErrorKind::Other => Verdict::Lost(format!("the connection is gone: {}", error.to_string())),
+        _ => Verdict::Lost(error.to_string()),
     }
 }
 
@@ -55,17 +54,17 @@ pub(super) async fn of(ack: PublishAckFuture) -> Verdict {
     let Err(error) = ack.await else { return Verdict::Stored };
     match error.kind() {
         PublishErrorKind::StreamNotFound => Verdict::Nowhere,
-        PublishErrorKind::MaxPayloadExceeded => Verdict::Refused(chain_text(&error), 0),
+        PublishErrorKind::MaxPayloadExceeded => Verdict::Refused(error.to_string(), 0),
         PublishErrorKind::Other => match of_server(&error) {
             Some(error) => refused(error),
-            None => Verdict::Lost(format!("an answer that cannot be read: {}", chain_text(&error))),
+            None => Verdict::Lost(format!("an answer that cannot be read: {}", error.to_string())),
         },
         // No `_` for those that a condition of ours would have caused: we set none.
         PublishErrorKind::TimedOut
         | PublishErrorKind::BrokenPipe
         | PublishErrorKind::MaxAckPending
         | PublishErrorKind::WrongLastMessageId
-        | PublishErrorKind::WrongLastSequence => Verdict::Lost(chain_text(&error)),
+        | PublishErrorKind::WrongLastSequence => Verdict::Lost(error.to_string()),
     }
 }
 
