@@ -14,6 +14,7 @@ mod frozen;
 mod full_disk;
 mod golden;
 mod main_job;
+mod nats;
 mod reload;
 mod service;
 mod sql;

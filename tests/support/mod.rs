@@ -6,6 +6,7 @@
 pub mod databases;
 pub mod diameter;
 pub mod disk;
+pub mod nats;
 pub mod ports;
 pub mod queue;
 pub mod radius;
