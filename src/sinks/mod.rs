@@ -7,6 +7,7 @@
 //! What a record says, and under which names, is the same for every kind of sink: [`profile`] has them as tables,
 //! and [`mapping`] takes the values of [`record::core`](crate::record::core) and the fields to the places that a kind has.
 
+pub mod amqp;
 pub mod attempt;
 pub mod diameter;
 pub mod event;

@@ -81,6 +81,12 @@ impl Template {
         })
     }
 
+    /// The name, where it is the same for every record.
+    #[must_use]
+    pub fn constant(&self) -> Option<String> {
+        self.0.iter().all(|piece| matches!(piece, Piece::Text(_))).then(|| self.with_values(""))
+    }
+
     /// The template with this text for every value.
     #[must_use]
     pub fn with_values(&self, value: &str) -> String {
