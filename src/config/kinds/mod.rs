@@ -6,6 +6,7 @@
 //! its own folders, here and in `sinks`. The list is a macro because the reader of the file wants the names of its tables as
 //! fields of a struct: by them it finds and explains a mistake in a name.
 
+pub mod amqp;
 pub(super) mod carriers;
 mod client_file;
 pub mod diameter;
@@ -72,6 +73,7 @@ macro_rules! kinds {
 kinds! {
     radius: radius::table::RadiusTable,
     diameter: diameter::table::DiameterTable,
+    amqp: amqp::table::AmqpTable,
     file: file::table::FileSinkTable,
     nats: nats::table::NatsTable,
     sql: sql::table::SqlTable,
