@@ -6,6 +6,7 @@
 mod support;
 
 mod accounting_on;
+mod amqp;
 mod check_deep;
 mod cli;
 mod descriptors;

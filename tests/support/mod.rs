@@ -9,6 +9,7 @@ pub mod disk;
 pub mod nats;
 pub mod ports;
 pub mod queue;
+pub mod rabbit;
 pub mod radius;
 pub mod scripted;
 pub mod small;
