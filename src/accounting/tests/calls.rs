@@ -278,12 +278,12 @@ fn a_call_that_came_to_nothing_may_have_its_one_record() {
     hold(
         &asked,
         &[
-            ("refused by the callee", "a2", "INVITE; +3; round B 486; 486", "cdr INVITE 486 a/b callee refused 0s [2]"),
+            ("refused by the callee", "a2", "INVITE; +3; round B 486; 486", "cdr INVITE 486 a/b callee busy 0s [2]"),
             (
                 "beside the failed one where that is marked",
                 "a2 f2",
                 "INVITE; round B 486; 486",
-                "failed INVITE 486 a/b callee refused [2]; cdr INVITE 486 a/b callee refused 0s [2]",
+                "failed INVITE 486 a/b callee busy [2]; cdr INVITE 486 a/b callee busy 0s [2]",
             ),
             ("nobody answers", "a2", "INVITE; round B =408; =408", "cdr INVITE 408 a/ gateway timeout 0s [2]"),
             ("who takes what happens is not told of it", "a0 a1", "INVITE; round B 486; 486", ""),
