@@ -20,6 +20,7 @@ fn plan(text: &str) -> Result<Plan, Mistakes> {
 /// Lines that give an option another value, where that is no number, switch or word of a list: the path of the option,
 /// the header of the section, and the line. Those of sinks stand with the table of their kind.
 const OTHERS: &[(&str, &str, &str)] = &[
+    ("route.account.forwarding_legs", "[[route]]", "account = { forwarding_legs = true }"),
     ("sip.listen", "[sip]", "listen = [\"udp:127.0.0.1:5070\"]"),
     ("sip.advertise", "[sip]", "advertise = \"192.0.2.1\""),
     ("sip.names", "[sip]", "names = [\"gw.example\"]"),
