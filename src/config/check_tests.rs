@@ -224,6 +224,21 @@ impl Folder {
 
 pub(super) const CLIENT: &str = "acctserver 127.0.0.1:1813:a-long-enough-secret\nradius_timeout 1\nradius_retries 3\n";
 
+/// They had one place in the queue: each record reached one of them, and nobody was told.
+#[test]
+fn two_sinks_have_different_names() {
+    let text = |other: &str| {
+        format!(
+            "[[route]]\nto = \"sip:127.0.0.1\"\n[accounting]\non = [\"file\", \"syslog\"]\n\
+             [sinks.file.acc]\npath = \"/tmp/a.csv\"\n[sinks.syslog.{other}]\nto = \"/dev/log\"\n"
+        )
+    };
+    let want = "error: another sink is called `acc` already\n  --> t.toml:7:1\n\
+                hint: sinks of different kinds need different names, too";
+    assert_eq!(findings(&text("acc")), want);
+    assert_eq!(findings(&text("log")), "");
+}
+
 #[test]
 fn flags_are_for_all_sinks_or_each_for_its_own() {
     let sinks = "[sinks.file.a]\npath = \"/tmp/a.csv\"\n[sinks.file.b]\npath = \"/tmp/b.csv\"\n";

@@ -110,8 +110,15 @@ fn add_new<T: PartialEq>(list: &mut Vec<T>, more: impl IntoIterator<Item = T>) {
 /// Checks all sinks.
 pub(super) fn check(file: &FileTable, fields: &Fields<'_>, base: &Path, check: &mut Check<'_>) -> Checked {
     let mut checked = Checked::default();
+    let mut names: Vec<&str> = Vec::new();
     for (name, place, table) in file.sinks.all() {
         name_check(name, place, check);
+        if names.contains(&name) {
+            // They would have one place in the queue, and each record would reach one of them.
+            let hint = "sinks of different kinds need different names, too".to_owned();
+            check.error_hint(place, format_args!("another sink is called `{name}` already"), Some(hint));
+        }
+        names.push(name);
         checked.places.push(place);
         checked.modes.push(table.records());
         let site = Site { name, place, base, accounting: &file.accounting, fields };
