@@ -4,6 +4,7 @@
 
 mod compare;
 mod ends;
+mod examples;
 mod flow;
 mod list;
 mod seen;
@@ -98,12 +99,22 @@ fn jobs(has_events: bool) -> (Vec<Job>, Found) {
     (jobs, found)
 }
 
+/// Waits until the queue is empty.
+fn delivered(gateway: &Gateway, name: &str) {
+    let is_delivered = try_wait_for(|| {
+        let status: serde_json::Value = serde_json::from_str(&gateway.command(&["queue", "status", "--json"])).ok()?;
+        assert_eq!(status["parked"], 0, "{name}: {}", gateway.log());
+        (status["waiting"] == 0).then_some(())
+    });
+    assert!(is_delivered.is_some(), "{name}: records wait: {}", gateway.log());
+}
+
 /// Plays a flow, and says what differs for each system.
 fn play(job: &Job, broker: Option<&Broker>) -> Found {
     let dir = tempfile::tempdir().expect("a folder");
     let number = job.flow.split('-').next().expect("a number");
     let mut stage = Stage::set(number, job.exchange.headers.clone());
-    let receivers: BTreeMap<&str, Receivers> =
+    let mut receivers: BTreeMap<&str, Receivers> =
         job.plans.iter().map(|plan| (plan.system.as_str(), Receivers::start(plan, dir.path(), broker))).collect();
     let places = |plan: &Plan| receivers[plan.system.as_str()].places();
     let toml = setup::configuration(&job.plans, places, dir.path(), &stage.host());
@@ -114,19 +125,14 @@ fn play(job: &Job, broker: Option<&Broker>) -> Found {
         let systems: Vec<_> = job.plans.iter().map(|plan| plan.system.as_str()).collect();
         panic!("{} for {systems:?}: {error}\n{}\n{toml}", job.flow, gateway.log());
     }
-    let is_delivered = try_wait_for(|| {
-        let status: serde_json::Value = serde_json::from_str(&gateway.command(&["queue", "status", "--json"])).ok()?;
-        assert_eq!(status["parked"], 0, "{}: {}\n{toml}", job.flow, gateway.log());
-        (status["waiting"] == 0).then_some(())
-    });
-    assert!(is_delivered.is_some(), "{}: records wait: {}", job.flow, gateway.log());
+    delivered(&gateway, &job.flow);
     let play = Play { host: stage.host(), seconds: start - 1..=seconds() + 1, proxy_tags: stage.proxy_tags };
-    let of = |plan: &Plan| {
+    let mut of = |plan: &Plan| {
         let golden = text::golden(&read(&folder().join(format!("flows/{}/{}.txt", job.flow, plan.system))));
-        let items = play.normal(receivers[plan.system.as_str()].items());
+        let items = play.normal(receivers.get_mut(plan.system.as_str()).expect("each has one").items());
         ((job.flow.clone(), plan.system.clone()), Ok(play.differences(&golden, &items, |part| plan.writes(part))))
     };
-    job.plans.iter().map(of).collect()
+    job.plans.iter().map(&mut of).collect()
 }
 
 #[test]

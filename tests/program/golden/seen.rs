@@ -111,26 +111,38 @@ impl Tap {
         let (all, ended) = (Arc::clone(&seen), Arc::clone(&end));
         let thread = std::thread::spawn(move || {
             let mut buffer = vec![0; 65_536];
-            while !ended.load(Ordering::Relaxed) {
-                if let Some(length) = receive(&mut buffer) {
-                    all.lock().expect("no test thread panicked").push(buffer[..length].to_vec());
+            loop {
+                // What has been sent before the end is there.
+                let is_last = ended.load(Ordering::Acquire);
+                match receive(&mut buffer) {
+                    Some(length) => all.lock().expect("no test thread panicked").push(buffer[..length].to_vec()),
+                    None if is_last => return,
+                    None => {}
                 }
             }
         });
         Self { seen, end, thread: Some(thread) }
     }
 
-    fn seen(&self) -> Vec<Vec<u8>> {
+    /// Ends it, and gives all that has come.
+    fn seen(&mut self) -> Vec<Vec<u8>> {
+        self.end();
         self.seen.lock().expect("no test thread panicked").clone()
+    }
+}
+
+impl Tap {
+    fn end(&mut self) {
+        self.end.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("it does not panic");
+        }
     }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        self.end();
     }
 }
 
@@ -179,8 +191,8 @@ impl<'b> Receivers<'b> {
         }
     }
 
-    /// All that has come.
-    pub fn items(&self) -> Vec<Item> {
+    /// All that has come; nothing is received from then on.
+    pub fn items(&mut self) -> Vec<Item> {
         let lines = self.lines.seen();
         let lines = lines.iter().filter_map(|line| text::line(&String::from_utf8_lossy(line)));
         let mut items: Vec<_> = lines.chain(self.packets.seen().iter().map(|packet| text::packet(packet))).collect();
