@@ -335,6 +335,15 @@ impl ClientTls {
         Ok(Self(Arc::new(config)))
     }
 
+    /// TLS that trusts nobody, for a library that wants some where none is used.
+    ///
+    /// # Errors
+    /// What rustls says.
+    pub fn of_nobody() -> Result<Self, TlsError> {
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        Ok(Self(Arc::new(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())))
+    }
+
     /// The same for a library that makes its connections itself.
     #[must_use]
     pub fn config(&self) -> Arc<ClientConfig> {

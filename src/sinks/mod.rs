@@ -25,6 +25,7 @@ pub mod syslog;
 mod tests;
 pub(crate) mod trial;
 pub mod view;
+pub mod webhook;
 pub mod worker;
 
 use std::future::Future;
