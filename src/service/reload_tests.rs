@@ -99,6 +99,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sinks.syslog.certificate", "part of the receiver, with TLS only"),
     ("sinks.syslog.key", "part of the receiver, with TLS only"),
     ("sinks.syslog.verify_host", "part of the receiver, with TLS only"),
+    ("sinks.webhook.user", "config/kinds/webhook/tests.rs: with its password, whose file has to be there"),
+    ("sinks.webhook.password_file", "the file has to be there"),
+    ("sinks.webhook.token_file", "the file has to be there"),
+    ("sinks.webhook.signing_key_file", "the file has to be there"),
+    ("sinks.webhook.batch_max", "config/kinds/webhook/tests.rs: with arrays only"),
+    ("sinks.webhook.ca", "part of the sink's settings, with TLS only"),
+    ("sinks.webhook.certificate", "part of the sink's settings, with TLS only"),
+    ("sinks.webhook.key", "part of the sink's settings, with TLS only"),
+    ("sinks.webhook.verify_host", "part of the sink's settings, with TLS only"),
 ];
 
 /// Numbers of which at least one is in the range of an option and not its default.

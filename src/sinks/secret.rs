@@ -13,6 +13,12 @@ impl Secret {
         Self(text)
     }
 
+    /// Whether it is of printable ASCII without blanks, as a header of HTTP wants it.
+    #[must_use]
+    pub fn is_printable(&self) -> bool {
+        self.0.bytes().all(|octet| octet.is_ascii_graphic())
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.0
     }

@@ -18,6 +18,7 @@ pub mod radius;
 mod secret;
 pub mod sql;
 pub mod syslog;
+pub mod webhook;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -78,6 +79,7 @@ kinds! {
     nats: nats::table::NatsTable,
     sql: sql::table::SqlTable,
     syslog: syslog::table::SyslogTable,
+    webhook: webhook::table::WebhookTable,
 }
 
 /// The table of a sink, `[sinks.KIND.NAME]`.

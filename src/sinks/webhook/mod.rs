@@ -7,6 +7,7 @@
 //!
 //! [`link`] sends, [`post`] makes requests of events, [`verdict`] says what an answer means.
 
+mod kind;
 pub mod link;
 mod post;
 mod verdict;
