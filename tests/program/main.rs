@@ -22,3 +22,4 @@ mod sql;
 mod sql_faults;
 mod sql_gateway;
 mod syslog;
+mod webhook;

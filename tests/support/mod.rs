@@ -16,6 +16,7 @@ pub mod small;
 pub mod sql;
 pub mod start;
 pub mod stream;
+pub mod webhook;
 
 use std::collections::HashSet;
 use std::fs;

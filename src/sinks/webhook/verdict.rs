@@ -178,3 +178,127 @@ fn held<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static
     let held = error.downcast_ref::<io::Error>()?.get_ref()?;
     Some(held)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(given: &[(HeaderName, &str)]) -> HeaderMap {
+        given.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value"))).collect()
+    }
+
+    fn verdict(status: u16, given: &[(HeaderName, &str)], body: &str, expect: &Expect) -> Verdict {
+        let status = StatusCode::from_u16(status).expect("a status");
+        Seen { status, headers: &headers(given), body: body.as_bytes() }.verdict(expect)
+    }
+
+    #[test]
+    fn a_status_says_what_follows() {
+        use Verdict::{Away, Delivered, Lost, Misfit, Refused};
+        let none = Expect::default();
+        let text = |text: &str| text.to_owned();
+        for (status, want) in [
+            (200, Delivered),
+            (204, Delivered),
+            (302, Misfit(text("it answered 302 Found and points to nowhere, which is not followed"))),
+            (400, Refused(text("it answered 400 Bad Request: no way"), 400)),
+            (401, Misfit(text("it answered 401 Unauthorized: no way"))),
+            (403, Refused(text("it answered 403 Forbidden: no way"), 403)),
+            (405, Misfit(text("it answered 405 Method Not Allowed: no way"))),
+            (408, Away(text("it answered 408 Request Timeout: no way"))),
+            (413, Refused(text("it answered 413 Payload Too Large: no way"), 413)),
+            (425, Away(text("it answered 425 Too Early: no way"))),
+            (429, Away(text("it answered 429 Too Many Requests: no way"))),
+            (500, Lost(text("it answered 500 Internal Server Error: no way"))),
+            (503, Lost(text("it answered 503 Service Unavailable: no way"))),
+            (799, Lost(text("it answered 799 <unknown status code>: no way"))),
+        ] {
+            assert_eq!(verdict(status, &[], " no\r\n\tway\0\n", &none), want, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_redirection_tells_its_place_without_secrets() {
+        for (place, shown) in [
+            ("https://other.example/acc", "https://other.example/acc"),
+            ("https://other.example/login?next=/acc&token=1", "https://other.example/login"),
+            ("https://me:secret@other.example/acc", "https://other.example/acc"),
+            ("/login", "/login"),
+        ] {
+            let Verdict::Misfit(reason) = verdict(301, &[(LOCATION, place)], "", &Expect::default()) else {
+                panic!("{place}")
+            };
+            assert_eq!(
+                reason,
+                format!("it answered 301 Moved Permanently and points to {shown}, which is not followed")
+            );
+        }
+    }
+
+    #[test]
+    fn a_200_has_to_be_what_is_expected() {
+        let expect = |media_type: Option<&str>, text: Option<&str>| Expect {
+            media_type: media_type.map(str::to_owned),
+            text: text.map(str::to_owned),
+        };
+        let page = "<html><body>Database error</body></html>";
+        for (expect, media_type, body, want) in [
+            (expect(None, None), Some("text/plain"), "ok", None),
+            (expect(None, None), None, "", None),
+            (
+                expect(None, None),
+                Some("Text/HTML; charset=utf-8"),
+                page,
+                Some(
+                    "with Text/HTML, which is a page for people, unless `expect_type` says otherwise: <html><body>Database error</body></html>",
+                ),
+            ),
+            (expect(Some("text/html"), None), Some("text/html; charset=utf-8"), "ok", None),
+            (expect(Some("application/json"), None), Some("application/json"), "{}", None),
+            (
+                expect(Some("application/json"), None),
+                None,
+                "",
+                Some("with no Content-Type in place of application/json"),
+            ),
+            (expect(None, Some("\"ok\"")), None, "{\"status\": \"ok\"}", None),
+            (
+                expect(Some("application/json"), Some("\"ok\"")),
+                Some("application/json"),
+                "{\"status\": \"error\"}",
+                Some("without `\"ok\"` in its body: {\"status\": \"error\"}"),
+            ),
+        ] {
+            let given: Vec<_> = media_type.map(|media_type| (CONTENT_TYPE, media_type)).into_iter().collect();
+            let want = want.map_or(Verdict::Delivered, |want| Verdict::Lost(format!("it answered 200 OK {want}")));
+            assert_eq!(verdict(200, &given, body, &expect), want, "{expect:?} {body}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let now = Timestamp(784_111_777_000_000);
+        let secs = |secs| Some(Duration::from_secs(secs));
+        for (text, want) in [
+            ("120", secs(120)),
+            (" 7 ", secs(7)),
+            ("0", None),
+            ("99999", secs(3600)),
+            ("99999999999999999999999", secs(3600)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", secs(30)),
+            ("Sunday, 06-Nov-94 08:50:07 GMT", secs(30)),
+            ("Sun Nov  6 08:50:07 1994", secs(30)),
+            ("Sun, 06 Nov 1994 08:49:07 GMT", None),
+            ("Sat, 06 Nov 2094 08:50:07 GMT", secs(3600)),
+            ("soon", None),
+            ("-5", None),
+            ("1.5", None),
+            ("", None),
+        ] {
+            let headers = headers(&[(RETRY_AFTER, text)]);
+            let seen = Seen { status: StatusCode::SERVICE_UNAVAILABLE, headers: &headers, body: b"" };
+            assert_eq!(seen.retry_after(now, Duration::from_secs(3600)), want, "{text}");
+        }
+    }
+}
