@@ -23,3 +23,4 @@ mod sql_faults;
 mod sql_gateway;
 mod syslog;
 mod webhook;
+mod webhook_gateway;
