@@ -74,11 +74,11 @@ macro_rules! kinds {
 kinds! {
     radius: radius::table::RadiusTable,
     diameter: diameter::table::DiameterTable,
-    amqp: amqp::table::AmqpTable,
     file: file::table::FileSinkTable,
-    nats: nats::table::NatsTable,
     sql: sql::table::SqlTable,
     syslog: syslog::table::SyslogTable,
+    nats: nats::table::NatsTable,
+    amqp: amqp::table::AmqpTable,
     webhook: webhook::table::WebhookTable,
 }
 

@@ -168,7 +168,8 @@ fn login(table: &NatsTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<Lo
 /// The files of TLS, where a server must have it or they are named; `None` inside: only without.
 fn tls(table: &NatsTable, servers: &[String], site: &Site<'_>, check: &mut Check<'_>) -> Option<Option<ClientTls>> {
     let NatsTable { ca, certificate, key, verify_host, .. } = table;
-    let is_named = ca.is_some() || certificate.is_some() || key.is_some() || verify_host.is_some();
+    let is_named =
+        ca.is_some() || certificate.is_some() || key.is_some() || verify_host.is_some_and(|own| !own.is_on());
     if !is_named && !servers.iter().any(|url| url.starts_with("tls:")) {
         return Some(None);
     }
