@@ -233,7 +233,7 @@ fn two_sinks_have_different_names() {
              [sinks.file.acc]\npath = \"/tmp/a.csv\"\n[sinks.syslog.{other}]\nto = \"/dev/log\"\n"
         )
     };
-    let want = "error: another sink is called `acc` already\n  --> t.toml:7:1\n\
+    let want = "error: another sink is called `acc` already\n  --> t.toml:7:15\n\
                 hint: sinks of different kinds need different names, too";
     assert_eq!(findings(&text("acc")), want);
     assert_eq!(findings(&text("log")), "");
