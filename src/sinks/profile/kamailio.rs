@@ -25,6 +25,7 @@ pub(super) const SYSTEM: System = System {
         acc: &[CLASSIC_COLUMNS],
         missed: &[CLASSIC_COLUMNS],
         cdr: &[CDR_COLUMNS],
+        parts_needed: usize::MAX,
         cdr_table: Some("acc_cdrs"),
         digits: 0,
         times: &[&[], SECONDS, FRACTION, LOCAL, UTC],

@@ -189,6 +189,9 @@ pub struct Columns {
     pub missed: &'static [&'static [Row]],
     /// Of whole calls.
     pub cdr: &'static [&'static [Row]],
+    /// How many parts of these a table must have: the columns of the others are filled where they are there, for tables that
+    /// were made before they came.
+    pub parts_needed: usize,
     /// The table of whole calls; `None`: that of all records.
     pub cdr_table: Option<&'static str>,
     /// Digits behind the second that an instant has.

@@ -26,6 +26,7 @@ pub(super) const SYSTEM: System = System {
         acc: &[CLASSIC_COLUMNS],
         missed: &[CLASSIC_COLUMNS],
         cdr: &[CLASSIC_COLUMNS],
+        parts_needed: usize::MAX,
         cdr_table: None,
         digits: 0,
         times: &[],

@@ -24,6 +24,7 @@ pub(super) const SYSTEM: System = System {
         acc: &[CLASSIC_COLUMNS, SETUP, DURATION],
         missed: &[CLASSIC_COLUMNS, SETUP],
         cdr: &[CLASSIC_COLUMNS, SETUP, DURATION],
+        parts_needed: usize::MAX,
         cdr_table: None,
         digits: 0,
         times: &[],

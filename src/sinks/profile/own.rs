@@ -18,7 +18,15 @@ pub(super) const SYSTEM: System = System {
         times: &[],
         letters: &[],
     },
-    columns: Columns { acc: COLUMNS, missed: COLUMNS, cdr: COLUMNS, cdr_table: None, digits: 3, times: &[] },
+    columns: Columns {
+        acc: COLUMNS,
+        missed: COLUMNS,
+        cdr: COLUMNS,
+        parts_needed: 1,
+        cdr_table: None,
+        digits: 3,
+        times: &[],
+    },
     attributes: Some(Attributes {
         dictionary: "",
         needed: ATTRIBUTES,
@@ -88,7 +96,9 @@ const LINE: &[Row] = &[
 ];
 
 /// The classic columns, for whoever reads those, and what a record says besides.
-const COLUMNS: &[&[Row]] = &[&[
+const COLUMNS: &[&[Row]] = &[FIRST_COLUMNS, MORE_COLUMNS];
+
+const FIRST_COLUMNS: &[Row] = &[
     ("method", Val::METHOD, Form::Plain),
     ("from_tag", Val::FROM_TAG, Form::Plain),
     ("to_tag", Val::TO_TAG, Form::Plain),
@@ -99,13 +109,17 @@ const COLUMNS: &[&[Row]] = &[&[
     ("kind", Val::Core(Core::Kind), Form::Plain),
     ("created", Val::CREATED, Form::Plain),
     ("answered", Val::ANSWERED, Form::Plain),
-    ("acknowledged", Val::Core(Core::Acknowledged), Form::Plain),
     ("ended", Val::Core(Core::Ended), Form::Plain),
     ("setup_ms", Val::SETUP, Form::Millis),
     ("duration_ms", Val::DURATION, Form::Millis),
     ("ended_by", Val::Core(Core::EndedBy), Form::Plain),
     ("cause", Val::Core(Core::Cause), Form::Plain),
     ("session", Val::Core(Core::Session), Form::Plain),
+];
+
+/// What came later, or is seldom there.
+const MORE_COLUMNS: &[Row] = &[
+    ("acknowledged", Val::Core(Core::Acknowledged), Form::Plain),
     ("ended_from", Val::Core(Core::EndedFrom), Form::Plain),
     ("reasons", Val::Core(Core::Reasons), Form::Plain),
     ("q850", Val::Core(Core::Q850), Form::Plain),
@@ -139,7 +153,7 @@ const COLUMNS: &[&[Row]] = &[&[
     ("claimed_div", Val::Core(Core::ClaimedDiv), Form::Plain),
     ("claimed_name", Val::Core(Core::ClaimedName), Form::Plain),
     ("claimed_verstat", Val::Core(Core::ClaimedVerstat), Form::Plain),
-]];
+];
 
 /// Tollgate's own vendor space.
 const ATTRIBUTES: &[Row] = &[

@@ -24,6 +24,7 @@ pub(super) const SYSTEM: System = System {
         acc: &[COLUMNS, ACC, TIME],
         missed: &[COLUMNS, MISSED, TIME],
         cdr: &[COLUMNS, ACC, TIME],
+        parts_needed: usize::MAX,
         cdr_table: None,
         digits: 0,
         times: &[],

@@ -40,6 +40,8 @@ pub struct Connection {
     used: Instant,
     /// How rows go into the tables, as far as these were looked at.
     plans: HashMap<Key, Plan>,
+    /// What an operator should know of tables that fit.
+    warnings: Vec<String>,
     changed: Counter,
     /// Ids that came into the side table since old ones were removed.
     noted: u32,
@@ -77,6 +79,7 @@ impl Connection {
             link: None,
             used: Instant::default(),
             plans: HashMap::new(),
+            warnings: Vec::new(),
             changed: metrics::counter!(SQL_CHANGED_VALUES_TOTAL, "sink" => name.to_owned()),
             // The first batch removes what is old.
             noted: side::PRUNED_MAX,
@@ -430,7 +433,24 @@ impl Attempt for Connection {
 
     async fn reach(&mut self) -> Result<(), String> {
         let fits = self.fits().await;
+        self.warnings = self.plans.iter().filter_map(|((name, _), plan)| lacking(name, plan)).collect();
         self.close().await;
         fits.map_err(|failure| failure.reason)
     }
+
+    fn warnings(&mut self) -> Vec<String> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.sort();
+        warnings.dedup();
+        warnings
+    }
+}
+
+/// That a table has no place for some values.
+fn lacking(name: &str, plan: &Plan) -> Option<String> {
+    let (first, count) = (plan.lacks().first()?, plan.lacks().len());
+    Some(format!(
+        "the table `{name}` has no column for {count} values of the profile, such as `{first}`: they are left out; \
+         `tollgate sql migrate` prints the statements that add them"
+    ))
 }

@@ -25,6 +25,8 @@ pub(super) enum Source {
 pub(super) struct Place {
     pub column: String,
     pub source: Source,
+    /// Whether a table may lack the column.
+    pub is_optional: bool,
 }
 
 /// Which set of columns a record has.
@@ -53,22 +55,23 @@ impl Set {
     }
 }
 
-/// The columns of a set in a profile.
-fn rows(profile: Profile, set: Set) -> impl Iterator<Item = &'static Row> {
+/// The columns of a set in a profile, and whether a table may lack them.
+fn rows(profile: Profile, set: Set) -> impl Iterator<Item = (&'static Row, bool)> {
     let columns = &profile.system().columns;
     let parts = match set {
         Set::Acc => columns.acc,
         Set::Missed => columns.missed,
         Set::Cdr => columns.cdr,
     };
-    parts.iter().copied().flatten()
+    let needed = columns.parts_needed;
+    parts.iter().enumerate().flat_map(move |(part, rows)| rows.iter().map(move |row| (row, part >= needed)))
 }
 
 /// The names of a profile's columns, before any is renamed.
 pub fn names(profile: Profile) -> Vec<&'static str> {
     let mut names = Vec::new();
     let times = profile.system().columns.times.iter().copied().flatten();
-    for (name, ..) in Set::ALL.into_iter().flat_map(|set| rows(profile, set)).chain(times) {
+    for (name, ..) in Set::ALL.into_iter().flat_map(|set| rows(profile, set)).map(|(row, _)| row).chain(times) {
         if !names.contains(name) {
             names.push(name);
         }
@@ -133,16 +136,21 @@ fn places(settings: &Settings, set: Set) -> Vec<Place> {
     };
     let has_time = set != Set::Cdr;
     let times = settings.profile.system().columns.times.get(settings.time).filter(|_| has_time);
-    let core = rows(settings.profile, set).chain(times.into_iter().copied().flatten());
-    let core = core.map(|(name, value, form)| (renamed(name), Source::Value(value.from(settings.cdr_start), *form)));
-    let fields = settings.fields.iter().map(|one| (one.column.clone(), Source::Field(one.field.clone())));
-    let leg_fields = settings.leg_fields.iter().map(|one| (one.column.clone(), Source::LegField(one.field.clone())));
-    let leg = (!settings.leg_fields.is_empty()).then(|| (settings.leg.clone(), Source::Leg));
+    let core = rows(settings.profile, set).chain(times.into_iter().copied().flatten().map(|row| (row, false)));
+    let core = core.map(|((name, value, form), is_optional)| {
+        let column = renamed(name);
+        let is_optional = is_optional && column == *name;
+        Place { column, source: Source::Value(value.from(settings.cdr_start), *form), is_optional }
+    });
+    let needed = |column: &str, source| Place { column: column.to_owned(), source, is_optional: false };
+    let fields = settings.fields.iter().map(|one| needed(&one.column, Source::Field(one.field.clone())));
+    let leg_fields = settings.leg_fields.iter().map(|one| needed(&one.column, Source::LegField(one.field.clone())));
+    let leg = (!settings.leg_fields.is_empty()).then(|| needed(&settings.leg, Source::Leg));
     let has_id = settings.guard == Guard::Column;
-    let id = has_id.then(|| (settings.record_id.clone(), Source::Value(Val::Core(Core::Id), Form::Plain)));
-    let changed = (settings.changed.clone(), Source::Changed);
+    let id = has_id.then(|| needed(&settings.record_id, Source::Value(Val::Core(Core::Id), Form::Plain)));
+    let changed = needed(&settings.changed, Source::Changed);
     let all = core.chain(fields).chain(leg_fields).chain(leg).chain(id).chain([changed]);
-    all.filter(|(column, _)| !column.is_empty()).map(|(column, source)| Place { column, source }).collect()
+    all.filter(|place| !place.column.is_empty()).collect()
 }
 
 #[cfg(test)]

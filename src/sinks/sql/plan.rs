@@ -25,6 +25,10 @@ const ID_LENGTH: usize = 26;
 pub(super) struct Plan {
     dialect: Dialect,
     columns: Vec<Column>,
+    /// Which value of a row each of them takes.
+    taken: Vec<usize>,
+    /// Columns that the table may lack, and lacks.
+    lacks: Vec<String>,
     /// Which of them names the columns that were changed.
     changed: Option<usize>,
     /// The statement up to its values, and behind them.
@@ -48,10 +52,14 @@ impl Plan {
     pub fn new(settings: &Settings, name: &str, places: &[Place], table: &Table) -> Result<Self, Failure> {
         let dialect = settings.dialect();
         let mut columns = Vec::with_capacity(places.len());
-        let mut missing = Vec::new();
-        for place in places {
+        let (mut taken, mut lacks, mut missing) = (Vec::with_capacity(places.len()), Vec::new(), Vec::new());
+        for (at, place) in places.iter().enumerate() {
             match table.column(&place.column) {
-                Some(column) => columns.push(column.clone()),
+                Some(column) => {
+                    columns.push(column.clone());
+                    taken.push(at);
+                }
+                None if place.is_optional => lacks.push(place.column.clone()),
                 None => missing.push(format!("`{}`", place.column)),
             }
         }
@@ -65,7 +73,7 @@ impl Plan {
             Guard::SideTable => can_take_back(name, table)?,
             Guard::None => {}
         }
-        let changed = places.iter().position(|place| place.source == Source::Changed);
+        let changed = taken.iter().position(|at| places[*at].source == Source::Changed);
         let quoted = |name: &str| dialect.quoted(name);
         let list = columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
         let head = format!("INSERT INTO {} ({list}) ", quoted(name));
@@ -80,15 +88,15 @@ impl Plan {
                 format!(" ON CONFLICT ({keys}) DO NOTHING")
             }
         };
-        Ok(Self { dialect, columns, changed, head, tail })
+        Ok(Self { dialect, columns, taken, lacks, changed, head, tail })
     }
 
     /// A row for these columns, and how many of its values were changed to fit.
     pub fn line(&self, tailor: &Tailor, cells: &[Cell]) -> (Line, usize) {
         let mut names: Vec<&str> = Vec::new();
-        let mut line: Line = Vec::with_capacity(cells.len());
-        for (cell, column) in cells.iter().zip(&self.columns) {
-            let Fitted { text, is_changed } = tailor.fit(cell, column);
+        let mut line: Line = Vec::with_capacity(self.columns.len());
+        for (at, column) in self.taken.iter().zip(&self.columns) {
+            let Fitted { text, is_changed } = tailor.fit(&cells[*at], column);
             if is_changed {
                 names.push(&column.name);
             }
@@ -99,6 +107,11 @@ impl Plan {
             line[at] = tailor.fit(&all, &self.columns[at]).text;
         }
         (line, names.len())
+    }
+
+    /// Columns that the table may lack, and lacks.
+    pub fn lacks(&self) -> &[String] {
+        &self.lacks
     }
 
     /// Rows that one statement takes at most.

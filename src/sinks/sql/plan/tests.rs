@@ -154,3 +154,27 @@ fn a_row_names_the_columns_that_were_changed() {
     let (line, changed) = plan.line(&tailor, &[text("abc"), Cell::Number(200), text("ID"), Cell::Absent]);
     assert_eq!((line[3].as_deref(), changed), (None, 0));
 }
+
+#[test]
+fn a_table_of_an_older_release_takes_what_it_has_columns_for() {
+    let settings = Settings::new("sqlite:a", Profile::Own);
+    let layouts = Layouts::new(&settings);
+    let places = layouts.of(Set::Acc);
+    let older: Vec<_> = places.iter().filter(|place| !place.is_optional).collect();
+    assert!(older.len() >= 15 && older.len() < places.len(), "{older:?}");
+    let mut table = table();
+    table.columns = older.iter().map(|place| column(&place.column, Type::text(None))).collect();
+    table.columns.push(column("q850", Type::text(None)));
+    let plan = Plan::new(&settings, "acc", places, &table).unwrap();
+    assert_eq!(plan.columns.len(), older.len() + 1);
+    assert_eq!(plan.lacks().len(), places.len() - older.len() - 1);
+    let cells: Vec<_> = places.iter().map(|place| Cell::Text(place.column.clone(), Escaped::No)).collect();
+    let (line, _) = plan.line(&Tailor { empty: Empty::Null, zone: jiff::tz::TimeZone::UTC }, &cells);
+    let texts: Vec<_> = older.iter().map(|place| Some(place.column.clone())).collect();
+    let of_texts: Vec<_> = plan.columns.iter().zip(&line).filter(|(column, _)| column.name != "q850").collect();
+    assert!(of_texts.iter().map(|(_, text)| *text).eq(texts.iter()), "each value is in its own column: {of_texts:?}");
+    // One that the configuration names is needed.
+    let renamed = Settings { columns: vec![("q850".to_owned(), "cause_value".to_owned())], ..settings };
+    let failure = Plan::new(&renamed, "acc", Layouts::new(&renamed).of(Set::Acc), &table).unwrap_err();
+    assert!(failure.reason.contains("no column `cause_value`"), "{}", failure.reason);
+}
