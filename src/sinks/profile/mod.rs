@@ -2,7 +2,7 @@
 //! its attributes, the order of legs, what joins several values and what stands for none. A further system is a file here
 //! and a row of [`Profile::ALL`].
 //!
-//! The tables are the proxies' own, octet for octet, but for what is a fault of them: [`System::differs`] says where.
+//! The tables are the proxies' own, octet for octet, but for what is a fault of them: `tests/golden/differences.toml` says where.
 
 mod kamailio;
 mod openser;
