@@ -287,3 +287,24 @@ fn a_full_disk_at_the_database_keeps_the_records_waiting() {
     line.delivered(200);
     assert_eq!((database.count("acc"), line.stats().parked_now), (200, 0));
 }
+
+#[test]
+fn a_table_that_only_a_call_has_named_and_that_is_not_there_parks_its_record_alone() {
+    for dialect in Dialect::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(database) = Database::start(dir.path(), dialect) else { continue };
+        let settings = database.settings(Profile::Kamailio);
+        database.make(&settings);
+        let mut line = line(&settings);
+        append(&mut line, 0..5);
+        let named = Record { table: Some("acc_2031".to_owned()), ..record(Kind::Start, 5, Vec::new()) };
+        let id = line.append_one(named);
+        append(&mut line, 6..11);
+        line.delivered(10);
+        let parked = line.parked(1);
+        assert_eq!(parked.len(), 1, "{dialect:?}: {parked:?}");
+        assert_eq!(parked[0].0, id, "{dialect:?}");
+        assert!(parked[0].1.contains("there is no table `acc_2031`"), "{dialect:?}: {}", parked[0].1);
+        assert_eq!((database.count("acc"), line.board.views()[0].state), (10, "up"), "{dialect:?}");
+    }
+}

@@ -15,6 +15,11 @@ use crate::support::{Gateway, free_ports, sipp, try_wait_for, wait_for};
 /// A gateway in front of one callee, with an SQL sink called `acc`.
 /// A response waits for its record as long as it takes: on a slow disk it would leave before, and a kill then takes the record.
 fn gateway(dir: &Path, callee: u16, database: &Database, sink: &str) -> Gateway {
+    gateway_on(dir, callee, database, sink, "\"sql\"")
+}
+
+/// The same with other sinks too, which are `on`.
+fn gateway_on(dir: &Path, callee: u16, database: &Database, sink: &str, on: &str) -> Gateway {
     let [port] = free_ports();
     let dir = dir.join("gateway");
     fs::create_dir_all(&dir).unwrap();
@@ -22,7 +27,7 @@ fn gateway(dir: &Path, callee: u16, database: &Database, sink: &str) -> Gateway 
     let toml = format!(
         "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\n\
          [[route]]\nto = \"sip:127.0.0.1:{callee}\"\n\
-         [accounting]\non = [\"sql\"]\nflags = [\"missed\", \"failed\"]\nfields = {{ caller = \"$fU\" }}\n\
+         [accounting]\non = [{on}]\nflags = [\"missed\", \"failed\"]\nfields = {{ caller = \"$fU\" }}\n\
          [queue]\npath = \"{folder}/queue\"\nfree_min_mib = 0\n\
          commit_wait_max_ms = 10000\n[admin]\nsocket = \"{folder}/admin.sock\"\n\
          [sinks.sql.acc]\nurl = \"{url}\"\nretry_first_ms = 50\nretry_max_s = 1\n{sink}\n"
@@ -209,4 +214,34 @@ fn kill_9_of_the_gateway_with_sqlite_leaves_as_many_rows_as_records() {
 #[test]
 fn kill_9_with_a_side_table_leaves_as_many_rows_as_records() {
     kill_9(Dialect::Mysql, "guard = \"side-table\"");
+}
+
+#[test]
+fn a_sink_that_takes_nothing_costs_no_other_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(database) = Database::start(dir.path(), Dialect::Sqlite) else { return };
+    // Its tables were never made, so that it refuses everything.
+    let [callee, caller] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let (calls_csv, first) = (dir.path().join("calls.csv"), dir.path().join("first.csv"));
+    let file = |name: &str, path: &Path| {
+        format!(
+            "[sinks.file.{name}]\npath = \"{}\"\ncolumns = {{ record_id = \"record_id\", code = \"code\" }}\n",
+            path.display()
+        )
+    };
+    // One comes before the database in the order of sinks, whatever that is, and one behind.
+    let sink = format!("profile = \"opensips\"\n{}{}", file("a", &first), file("z", &calls_csv));
+    let gateway = gateway_on(dir.path(), callee, &database, &sink, "\"sql\", \"file\"");
+    let to = gateway.address().to_string();
+    let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "3", "-r", "3", "-d", "200"]).unwrap();
+    assert!(calls.wait("the caller").success(), "{}", calls.complaints());
+    for path in [&first, &calls_csv] {
+        let lines = || fs::read_to_string(path).unwrap_or_default().lines().count();
+        wait_for("a line of names and six records", || (lines() == 7).then_some(()));
+    }
+    let status: serde_json::Value = serde_json::from_str(&gateway.command(&["queue", "status", "--json"])).unwrap();
+    let waiting: Vec<_> =
+        status["sinks"].as_array().unwrap().iter().map(|sink| sink["waiting"].as_u64().unwrap_or(0)).collect();
+    assert!(waiting.contains(&6), "the records of the other wait: {status}");
 }

@@ -285,6 +285,41 @@ fn every_table_names_fields_and_attributes_that_are_there() {
 }
 
 #[test]
+fn the_time_of_an_event_is_the_same_at_every_backend() {
+    use crate::sinks::sql;
+    for profile in &Profile::ALL[1..] {
+        let mut own = of(Kind::Missed, "INVITE", 486, "Busy Here");
+        own.times.event = Timestamp(1_700_000_007_999_999);
+        let rows = sql::render(&sql::Settings::new("sqlite:a", *profile))(&own).expect("rows").expect("of a call");
+        let column = rows.described().into_iter().find(|(column, _)| column == "time").map(|(_, at)| at);
+        assert_eq!(column.as_deref(), Some("2023-11-14T22:13:27.999999Z"), "{}", profile.name());
+        if profile.system().lines.letters.is_empty() {
+            let line = line(&layout(*profile), &own);
+            assert!(line.contains("timestamp=1700000007;"), "{line}");
+        }
+        assert_eq!(event_timestamp(*profile, &own), 1_700_000_007, "{}", profile.name());
+    }
+}
+
+/// What Event-Timestamp says.
+fn event_timestamp(profile: Profile, own: &Record) -> u32 {
+    let attributes = profile.system().attributes.as_ref().expect("it has some");
+    let mut builder = Builder::with_builtin();
+    let text = builtin::profile(attributes.dictionary).expect("it has a dictionary");
+    builder.text(attributes.dictionary, text.as_bytes());
+    let settings = Settings::of_profile(profile, Arc::new(builder.finish().expect("it loads")));
+    let mut renderer = Renderer::new(&settings, Ipv4Addr::LOCALHOST.into()).expect("attributes that are there");
+    let mut rest = renderer.render(own).0;
+    while let [number, length, ..] = rest {
+        if *number == 55 {
+            return u32::from_be_bytes(rest[2..6].try_into().expect("four octets"));
+        }
+        rest = &rest[usize::from(*length)..];
+    }
+    panic!("no Event-Timestamp")
+}
+
+#[test]
 fn a_status_of_ser_has_what_is_there() {
     for (own, want) in [
         (manual(403, ""), "403"),
