@@ -31,7 +31,7 @@ impl Body {
     }
 
     fn event(&self, record: &Record, id: String, part: Part) -> Result<Event, String> {
-        let sort = self.profile.sort(record.kind);
+        let sort = self.profile.sort(record);
         let data = Data { body: self, record, sort, part };
         let written = match self.envelope {
             Envelope::None => serde_json::to_vec(&data),

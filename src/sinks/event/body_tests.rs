@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::profile::Profile;
 use super::{Body, Envelope, Legs};
 use crate::clock::Timestamp;
-use crate::record::{Kind, LegOrder, Record, Value};
+use crate::record::{Kind, LegOrder, MANUAL, Record, Value};
 use crate::sinks::tests::record;
 
 /// Datagrams of OpenSIPS, by flow.
@@ -44,10 +44,12 @@ fn dated(line: &str) -> String {
     line.replace("\"time\":<T>", &format!("\"time\":{at}")).replace("<T>", "1700000000")
 }
 
-/// The record that a datagram is of, with its fields and leg fields.
-fn recorded(datagram: &Json) -> (Record, Vec<&'static str>, Vec<&'static str>) {
+/// The record that a datagram of a flow is of, with its fields and leg fields.
+fn recorded(flow: &str, datagram: &Json) -> (Record, Vec<&'static str>, Vec<&'static str>) {
     let params = &datagram["params"];
+    let is_manual = flow.contains("-manual-");
     let kind = match datagram["method"].as_str() {
+        _ if is_manual => Kind::Event,
         Some("E_ACC_CDR") => Kind::Cdr,
         Some("E_ACC_MISSED_EVENT") => Kind::Missed,
         _ => Kind::Event,
@@ -71,6 +73,9 @@ fn recorded(datagram: &Json) -> (Record, Vec<&'static str>, Vec<&'static str>) {
         legs: if has_legs { vec![leg] } else { Vec::new() },
         ..record(kind)
     };
+    if is_manual {
+        own.fields.push((MANUAL.to_owned(), Value::Number(1)));
+    }
     own.times.event = Timestamp(1_700_000_007_000_000);
     own.times.duration = params["ms_duration"].as_u64().map(Duration::from_millis);
     own.times.setup = params["setuptime"].as_u64().map(Duration::from_secs);
@@ -85,14 +90,14 @@ fn events_are_those_of_opensips_parameter_for_parameter() {
         let (flow, first) = line.split_once('\t').expect("a flow and a datagram");
         let first = dated(first);
         let datagram: Json = serde_json::from_str(&first).unwrap_or_else(|error| panic!("{flow}: {error}"));
-        let (mut own, fields, leg_fields) = recorded(&datagram);
+        let (mut own, fields, leg_fields) = recorded(flow, &datagram);
         // Further legs of the same record follow at once.
         let mut want = vec![first];
         while !own.legs.is_empty()
             && let Some(next) = lines.get(at + want.len()).and_then(|line| line.strip_prefix(&format!("{flow}\t")))
             && let next = dated(next)
             && let Ok(further) = serde_json::from_str::<Json>(&next)
-            && let (record, ..) = recorded(&further)
+            && let (record, ..) = recorded(flow, &further)
             && (record.kind, &record.method, record.legs.len()) == (own.kind, &own.method, 1)
         {
             own.legs.extend(record.legs);

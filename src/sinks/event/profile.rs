@@ -5,7 +5,7 @@
 
 use super::Legs;
 use crate::record::core::Core;
-use crate::record::{Kind, LegOrder};
+use crate::record::{Kind, LegOrder, Record};
 use crate::sinks::mapping::Round;
 
 /// How a value is written.
@@ -55,7 +55,7 @@ pub struct Profile {
     pub shape: Shape,
     /// A transaction that was answered, or failed, and any other fact of a call.
     pub transaction: Sort,
-    /// An attempt that failed.
+    /// An attempt that failed, or a manual entry that says so.
     pub missed: Sort,
     /// A whole call.
     pub call: Sort,
@@ -132,12 +132,13 @@ impl Profile {
         },
     ];
 
-    /// What an event about that kind of record says.
+    /// What an event about that record says; a manual entry with the code of a failure is an attempt that failed.
     #[must_use]
-    pub const fn sort(&self, kind: Kind) -> &Sort {
-        match kind {
+    pub fn sort(&self, record: &Record) -> &Sort {
+        match record.kind {
             Kind::Cdr => &self.call,
             Kind::Missed => &self.missed,
+            Kind::Event if record.code >= 300 && record.is_manual() => &self.missed,
             _ => &self.transaction,
         }
     }
