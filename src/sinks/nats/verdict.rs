@@ -44,7 +44,7 @@ pub(super) const NOBODY: &str = "nobody answers for its subject";
 pub(super) fn unsent(kind: PublishErrorKind, error: &dyn std::error::Error) -> Verdict {
     match kind {
         PublishErrorKind::MaxPayloadExceeded => Verdict::Refused(error.to_string(), 0),
-        PublishErrorKind::Other => Verdict::Lost(format!("the connection is gone: {}", error.to_string())),
+        PublishErrorKind::Other => Verdict::Lost(format!("the connection is gone: {error}")),
         _ => Verdict::Lost(error.to_string()),
     }
 }
@@ -57,7 +57,7 @@ pub(super) async fn of(ack: PublishAckFuture) -> Verdict {
         PublishErrorKind::MaxPayloadExceeded => Verdict::Refused(error.to_string(), 0),
         PublishErrorKind::Other => match of_server(&error) {
             Some(error) => refused(error),
-            None => Verdict::Lost(format!("an answer that cannot be read: {}", error.to_string())),
+            None => Verdict::Lost(format!("an answer that cannot be read: {error}")),
         },
         // No `_` for those that a condition of ours would have caused: we set none.
         PublishErrorKind::TimedOut
