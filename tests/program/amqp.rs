@@ -1,12 +1,17 @@
 //! Messages of AMQP with a real RabbitMQ: what its queues get, and what becomes of records without a queue, without an
-//! exchange, with a full queue, and when the broker dies.
+//! exchange, with a full queue, of one that is too large, and when the broker or the gateway dies.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use serde_json::Value as Json;
 use tollgate::ids::CallHash;
 use tollgate::record::{Kind, Record};
 use tollgate::sinks::amqp::Settings;
@@ -16,7 +21,8 @@ use tollgate::sinks::view::Board as _;
 
 use crate::support::rabbit::{Got, Rabbit, line};
 use crate::support::radius::{Line, field, record};
-use crate::support::try_wait_for;
+use crate::support::start::Start as _;
+use crate::support::{Gateway, free_ports, sipp, try_wait_for, wait_for};
 
 fn stops(numbers: Range<u64>) -> Vec<(Record, CallHash)> {
     let stop = |number| record(Kind::Stop, number, vec![field("tenant", "acme")]);
@@ -45,6 +51,17 @@ fn queue(rabbit: &Rabbit, name: &str, arguments: &[(&str, AMQPValue)]) {
     });
 }
 
+/// Makes the exchange `acc` and a queue of that name, bound to it for such routing keys.
+fn exchange(rabbit: &Rabbit, keys: &str) {
+    queue(rabbit, "acc", &[]);
+    rabbit.with(async |channel| {
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        channel.exchange_declare("acc".into(), ExchangeKind::Topic, options, FieldTable::default()).await.unwrap();
+        let bind = QueueBindOptions::default();
+        channel.queue_bind("acc".into(), "acc".into(), keys.into(), bind, FieldTable::default()).await.unwrap();
+    });
+}
+
 fn ids(got: &[Got]) -> HashSet<String> {
     got.iter().map(|own| own.properties.message_id().as_ref().unwrap().to_string()).collect()
 }
@@ -52,7 +69,7 @@ fn ids(got: &[Got]) -> HashSet<String> {
 #[test]
 fn a_broker_confirms_returns_refuses_and_dies_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(mut rabbit) = Rabbit::start(dir.path()) else { return };
+    let Some(mut rabbit) = Rabbit::start(dir.path(), "") else { return };
 
     // By the default exchange, without a queue at first.
     let mut line_of = line(&rabbit.settings("", "cdr.{tenant}"));
@@ -76,14 +93,7 @@ fn a_broker_confirms_returns_refuses_and_dies_and_nothing_is_lost() {
     let mut line_of = line(&rabbit.settings("acc", "acc.{kind}"));
     let sent = line_of.append(stops(10..60));
     wait_note(&line_of, "misfit", "no exchange 'acc' in vhost '/'");
-    rabbit.with(async |channel| {
-        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        channel.exchange_declare("acc".into(), ExchangeKind::Topic, options, FieldTable::default()).await.unwrap();
-        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare("acc".into(), options, FieldTable::default()).await.unwrap();
-        let bind = QueueBindOptions::default();
-        channel.queue_bind("acc".into(), "acc".into(), "acc.stop".into(), bind, FieldTable::default()).await.unwrap();
-    });
+    exchange(&rabbit, "acc.stop");
     line_of.delivered(50);
     let got = rabbit.take("acc");
     assert_eq!(ids(&got), sent.iter().map(ToString::to_string).collect());
@@ -137,4 +147,144 @@ fn a_broker_confirms_returns_refuses_and_dies_and_nothing_is_lost() {
         let note = line_of.board.views().remove(0).note.unwrap_or_default();
         assert!(!note.contains("wr0ng"), "{note}");
     }
+}
+
+#[test]
+fn a_message_that_is_too_large_parks_alone_and_a_queue_that_drops_is_not_told_to_us() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(rabbit) = Rabbit::start(dir.path(), "max_message_size = 4096\n") else { return };
+    queue(&rabbit, "acc", &[]);
+    let mut line_of = line(&rabbit.settings("", "acc"));
+    let sized = |number, octets: usize| {
+        let record = record(Kind::Stop, number, vec![field("big", vec![b'x'; octets])]);
+        let call = CallHash::of(&record.call_id);
+        (record, call)
+    };
+    let mut records = stops(0..40);
+    records.insert(5, sized(100, 5_000));
+    records.insert(9, sized(101, 6_000));
+    records.insert(30, sized(102, 3_000));
+    let sent = line_of.append(records);
+    line_of.delivered(41);
+    let parked: HashMap<_, _> = line_of.parked(2).into_iter().collect();
+    assert_eq!(parked.keys().collect::<HashSet<_>>(), [&sent[5], &sent[9]].into());
+    for (id, reason) in &parked {
+        assert!(reason.contains("is larger than configured max size 4096"), "{id}: {reason}");
+    }
+    let mut want: HashSet<_> = sent.iter().map(ToString::to_string).collect();
+    want.retain(|own| !parked.keys().any(|id| id.to_string() == *own));
+    assert_eq!(ids(&rabbit.take("acc")), want, "the others are there, some of them maybe twice");
+    drop(line_of);
+
+    // What a full queue drops was confirmed before, and nobody says so: the manual sends the operator to the broker.
+    queue(&rabbit, "drops", &[("x-max-length", AMQPValue::LongInt(5))]);
+    let mut line_of = line(&rabbit.settings("", "drops"));
+    let sent = line_of.append(stops(0..20));
+    line_of.delivered(20);
+    wait_note(&line_of, "up", "confirmed by the broker");
+    let newest: HashSet<_> = sent[15..].iter().map(ToString::to_string).collect();
+    assert_eq!(ids(&rabbit.take("drops")), newest);
+    let found = deep(dir.path(), &format!("url = \"amqp://127.0.0.1:{}\"\nrouting_key = \"drops\"", rabbit.port));
+    assert_eq!(found, (true, String::new()));
+}
+
+/// What `check --deep` says of a sink: whether all is well, and why not.
+fn deep(dir: &Path, sink: &str) -> (bool, String) {
+    let ([port], folder) = (free_ports(), dir.display());
+    let toml = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\n[[route]]\nto = \"sip:127.0.0.1:9\"\n[accounting]\non = [\"amqp\"]\n\
+         fields = {{ tenant = \"acme\" }}\n[queue]\npath = \"{folder}/queue\"\nfree_min_mib = 0\n[admin]\nsocket = \"{folder}/admin.sock\"\n\
+         [sinks.amqp.acc]\n{sink}\n"
+    );
+    let file = dir.join("tollgate.toml");
+    fs::write(&file, toml).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let output = command.args(["check", "--deep", "--json", "--config"]).arg(file).finish().unwrap();
+    let report: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let trial = report["trials"].as_array().unwrap().last().unwrap();
+    assert!(trial["what"].as_str().unwrap().starts_with("sink acc amqp"), "{report}");
+    (output.status.success(), trial["why"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn calls_are_messages_over_tls_and_a_kill_of_the_gateway_costs_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tls, [secure, callee, caller, port]) = (dir.path().join("tls"), free_ports());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/freeradius/mkcerts.sh");
+    let Ok(made) = Command::new(script).arg(&tls).finish() else { return };
+    assert!(made.status.success());
+    let folder = tls.display();
+    let more = format!(
+        "listeners.ssl.1 = 127.0.0.1:{secure}\nssl_options.cacertfile = {folder}/ca.pem\n\
+         ssl_options.certfile = {folder}/server.pem\nssl_options.keyfile = {folder}/server.key\n\
+         ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
+    );
+    let Some(rabbit) = Rabbit::start(dir.path(), &more) else { return };
+    let own = format!("certificate = \"{folder}/client.pem\"\nkey = \"{folder}/client.key\"");
+    let (ca, at) = (format!("ca = \"{folder}/ca.pem\""), |host: &str| format!("url = \"amqps://{host}:{secure}\""));
+    let sink =
+        format!("{}\n{ca}\n{own}\nexchange = \"acc\"\nrouting_key = \"acc.{{tenant}}.{{kind}}\"", at("localhost"));
+
+    let (is_well, why) = deep(dir.path(), &sink);
+    assert!(!is_well && why.contains("no exchange 'acc' in vhost '/'"), "{why}");
+    exchange(&rabbit, "acc.acme.*");
+    assert_eq!(deep(dir.path(), &sink), (true, String::new()));
+    let plain = |more: &str| format!("url = \"amqp://127.0.0.1:{}\"\n{more}", rabbit.port);
+    for (what, sink, part) in [
+        ("a queue that is missing", plain("routing_key = \"cdr\""), "no queue 'cdr' in vhost '/'"),
+        ("a virtual host that is missing", plain("").replace("\"\n", "/none\"\n"), "does not let us in"),
+        ("nobody who listens", plain("").replace(&rabbit.port.to_string(), &port.to_string()), "refused"),
+        ("an authority that we do not know", sink.replace(&ca, ""), "UnknownIssuer"),
+        ("no certificate of our own", sink.replace(&own, ""), "CertificateRequired"),
+        ("TLS where none is spoken", sink.replace(&secure.to_string(), &rabbit.port.to_string()), "TLS: "),
+    ] {
+        let (is_well, why) = deep(dir.path(), &sink);
+        assert!(!is_well && !why.is_empty() && why.contains(part), "{what}: {why}");
+    }
+
+    let folder = dir.path().join("gateway");
+    fs::create_dir_all(&folder).unwrap();
+    let at = folder.display();
+    let toml = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\n[[route]]\nto = \"sip:127.0.0.1:{callee}\"\n\
+         [accounting]\non = [\"amqp\"]\nfields = {{ ua = \"$ua\", tenant = \"acme\" }}\n\
+         [queue]\npath = \"{at}/queue\"\nfree_min_mib = 0\ncommit_wait_max_ms = 10000\n[admin]\nsocket = \"{at}/admin.sock\"\n\
+         [sinks.amqp.acc]\n{sink}\nretry_first_ms = 50\nretry_max_s = 1\n"
+    );
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let mut gateway = Gateway::start_on(&folder, port, &toml, 9);
+    let to = gateway.address().to_string();
+    for round in 0_u16..4 {
+        let name = format!("{round}-%u-%p@%s");
+        let words = [&to, "-m", "40", "-r", "200", "-d", "50", "-cid_str", &name];
+        let mut calls = sipp(dir.path(), "uac.xml", caller, &words).unwrap();
+        assert!(calls.wait("the caller").success(), "{}", calls.complaints());
+        // Some of them are under way to the broker.
+        gateway.start_again();
+    }
+    wait_for("all are settled", || {
+        let status: Json = serde_json::from_str(&gateway.command(&["queue", "status", "--json"])).unwrap();
+        (status["sinks"][0]["waiting"] == 0).then_some(())
+    });
+    let got = rabbit.take("acc");
+    let mut records: HashMap<String, (String, &Json)> = HashMap::new();
+    for own in &got {
+        let id = own.properties.message_id().as_ref().unwrap().to_string();
+        let told = (own.routing_key.clone(), &own.body);
+        let first = records.entry(id).or_insert_with(|| told.clone());
+        assert_eq!(*first, told, "a repeat is the same message");
+    }
+    let kinds = |kind: &str| records.values().filter(|(key, _)| *key == format!("acc.acme.{kind}")).count();
+    assert_eq!((kinds("start"), kinds("stop"), records.len()), (160, 160, 320), "of {} messages", got.len());
+    let of = |body: &Json| (body["subject"].clone(), body["type"].clone());
+    let facts: HashSet<_> = records.values().map(|(_, body)| of(body)).collect();
+    assert_eq!(facts.len(), 320, "each once under one message-id");
+
+    let status = gateway.command(&["status"]);
+    assert!(status.contains("confirmed by the broker, for all queues that are bound"), "{status}");
+    let sent = gateway.command(&["send", "--sink", "acc", "tenant=acme"]);
+    assert!(sent.contains("message to `acc`, acc.acme.stop") && sent.contains("verdict    acknowledged"), "{sent}");
+    let got = rabbit.take("acc");
+    assert_eq!((got.len(), got[0].routing_key.as_str()), (1, "acc.acme.stop"));
 }

@@ -40,12 +40,13 @@ pub struct Got {
 }
 
 impl Rabbit {
-    /// Starts one below `dir`; `None` when it is not installed.
-    pub fn start(dir: &Path) -> Option<Self> {
+    /// Starts one below `dir`, with this in its configuration; `None` when it is not installed.
+    pub fn start(dir: &Path, more: &str) -> Option<Self> {
         peer_file(Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server"))?;
         peer("epmd")?;
         let dir = dir.join("rabbit");
         fs::create_dir_all(&dir).expect("the folder can be made");
+        fs::write(dir.join("more.conf"), more).expect("the configuration is written");
         let [port, distribution, epmd] = free_ports();
         let process = Self::spawn(&dir, port, [distribution, epmd]);
         let rabbit = Self { dir, port, others: [distribution, epmd], process };
