@@ -18,6 +18,7 @@ mod meters;
 pub mod nats;
 pub mod profile;
 pub mod radius;
+pub mod redis;
 pub mod secret;
 pub mod sql;
 pub mod syslog;
