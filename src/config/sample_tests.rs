@@ -27,7 +27,8 @@ pub(crate) fn sample() -> String {
     let (mut text, mut is_shown, mut is_required) = (String::new(), false, false);
     for line in SHIPPED.lines() {
         let bare = line.strip_prefix('#').unwrap_or(line);
-        is_shown = if bare.starts_with('[') { line.starts_with("#[sinks.") } else { is_shown };
+        let is_built = || !kinds::NOT_BUILT.iter().any(|own| bare.starts_with(&format!("[{own}.")));
+        is_shown = if bare.starts_with('[') { line.starts_with("#[sinks.") && is_built() } else { is_shown };
         let is_wanted = is_shown && (bare.starts_with('[') || is_required);
         text += if is_wanted { bare } else { line };
         text.push('\n');

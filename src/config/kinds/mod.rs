@@ -15,6 +15,7 @@ mod event;
 pub mod file;
 pub mod nats;
 pub mod radius;
+pub mod redis;
 mod secret;
 pub mod sql;
 pub mod syslog;
@@ -80,7 +81,12 @@ kinds! {
     nats: nats::table::NatsTable,
     amqp: amqp::table::AmqpTable,
     webhook: webhook::table::WebhookTable,
+    redis: redis::table::RedisTable,
 }
+
+/// For tests: sections of kinds that are features of the build, and not of this one.
+#[cfg(test)]
+pub(crate) const NOT_BUILT: &[&str] = if cfg!(feature = "redis") { &[] } else { &["sinks.redis"] };
 
 /// The table of a sink, `[sinks.KIND.NAME]`.
 pub(super) trait Table {
