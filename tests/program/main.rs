@@ -16,6 +16,8 @@ mod full_disk;
 mod golden;
 mod main_job;
 mod nats;
+#[cfg(feature = "redis")]
+mod redis;
 mod reload;
 mod service;
 mod sql;
