@@ -10,9 +10,9 @@ use crate::support::{Gateway, Running, free_ports, peer, peer_file, sipp, wait_f
 
 /// A real rsyslog with a local socket, UDP, TCP, TLS and RELP, which writes what it understood: facility and level, identity,
 /// structured data, text.
-struct Rsyslog {
+pub(super) struct Rsyslog {
     process: Running,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     udp: u16,
     tcp: u16,
     tls: u16,
@@ -20,7 +20,7 @@ struct Rsyslog {
 }
 
 impl Rsyslog {
-    fn start(dir: &Path) -> Option<Self> {
+    pub(super) fn start(dir: &Path) -> Option<Self> {
         peer("rsyslogd")?;
         let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
         for module in ["rsyslog/lmnsd_ossl.so", "rsyslog/imrelp.so"] {
@@ -75,7 +75,7 @@ impl Rsyslog {
     }
 
     /// What it wrote, without words of its own.
-    fn seen(&self) -> Vec<String> {
+    pub(super) fn seen(&self) -> Vec<String> {
         let text = fs::read(self.dir.join("seen")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
         text.lines().filter(|line| line.contains("method=")).map(str::to_owned).collect()
