@@ -1,5 +1,6 @@
 //! Rows of real records in real databases, and what becomes of those that a database does not take.
 
+use tollgate::ids::RecordId;
 use tollgate::record::{Kind, Record};
 use tollgate::sinks::sql::{Dialect, Guard, Mapping, Profile};
 use tollgate::sinks::view::Board as _;
@@ -103,6 +104,65 @@ fn a_record_that_comes_again_has_its_rows_once() {
             let want = if guard == Guard::None { 80 } else { 40 };
             assert_eq!(rows, want, "{:?} {guard:?}", database.dialect());
         }
+    });
+}
+
+#[test]
+fn an_id_may_be_its_16_octets_or_a_uuid_and_is_read_back_from_them() {
+    each(|database| {
+        let (types, change): (&[(&str, &str)], _) = match database.dialect() {
+            Dialect::Mysql => {
+                (&[("BINARY(16)", "HEX(record_id)"), ("VARBINARY(16)", "HEX(record_id)")], "MODIFY record_id TYPE")
+            }
+            Dialect::Postgres => {
+                (&[("uuid", "replace(record_id::text, '-', '')")], "ALTER COLUMN record_id TYPE TYPE USING NULL")
+            }
+            // It has no type of the kind.
+            Dialect::Sqlite => return,
+        };
+        for (number, (own, digits)) in types.iter().enumerate() {
+            let mut settings = database.settings(Profile::Own);
+            settings.tables.acc = format!("acc_{number}");
+            settings.tables.missed = format!("missed_{number}");
+            database.make(&settings);
+            let change = match database.dialect() {
+                Dialect::Postgres => change.replace("TYPE TYPE", &format!("TYPE {own}")),
+                _ => change.replace("TYPE", own),
+            };
+            for table in [&settings.tables.acc, &settings.tables.missed] {
+                database.run(&format!("ALTER TABLE {table} {change}")).unwrap();
+            }
+            // As above: what one has under way, the other may have delivered.
+            let mut all = [line(&settings), line(&settings)].map(|mut line| {
+                let records = (0..40).map(|number| {
+                    let record = record(Kind::Start, number, Vec::new());
+                    let call = tollgate::ids::CallHash::of(&record.call_id);
+                    (record, call)
+                });
+                let ids = line.append_as(9, 1_700_000_000_000, records.collect());
+                line.delivered(40);
+                assert_eq!(line.stats().parked_now, 0, "{own}");
+                ids
+            });
+            let read = database.rows(&format!("SELECT {digits} FROM {} ORDER BY 1", settings.tables.acc));
+            let read: Vec<_> = read.iter().map(|digits| RecordId(u128::from_str_radix(digits, 16).unwrap())).collect();
+            all[0].sort();
+            assert_eq!(read, all[0], "{own}: each once, as it was");
+        }
+        if database.dialect() != Dialect::Mysql {
+            return;
+        }
+        // MariaDB has a uuid, but refuses ids as "incorrect".
+        let settings = database.settings(Profile::Own);
+        database.make(&settings);
+        database.run("ALTER TABLE acc MODIFY record_id UUID").unwrap();
+        let mut line = line(&settings);
+        line.append_one(record(Kind::Start, 1, Vec::new()));
+        wait_for("it is told", || {
+            line.board.views()[0].note.clone().filter(|note| note.contains("does not hold a record's id"))
+        });
+        database.run("ALTER TABLE acc MODIFY record_id BINARY(16)").unwrap();
+        line.delivered(1);
     });
 }
 

@@ -61,6 +61,10 @@ pub(super) enum Type {
         /// Whether it knows its zone.
         is_zoned: bool,
     },
+    /// 16 octets, as many as a record's id has. They are bound as hexadecimal digits: no text has any octets.
+    Octets16,
+    /// PostgreSQL's uuid, which is as long, and takes any. It is read from hexadecimal digits.
+    Uuid,
     /// Something else, which is written as text.
     Other,
 }

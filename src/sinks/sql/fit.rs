@@ -6,7 +6,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::catalogue::{Column, Type, Width};
+use super::catalogue::{Characters, Column, Type, Width};
 use super::row::{Cell, Escaped};
 use super::settings::Empty;
 use crate::clock::Timestamp;
@@ -36,13 +36,16 @@ impl Tailor {
     /// The value for a column.
     pub fn fit(&self, cell: &Cell, column: &Column) -> Fitted {
         match (cell, column.kind) {
+            (Cell::Id(id), Type::Octets16 | Type::Uuid) => Fitted::same(format!("{:032x}", id.0)),
+            (Cell::Id(id), _) => self.fit(&Cell::Text(id.to_string(), Escaped::No), column),
+            (_, Type::Octets16) => self.octets(cell, column),
             (Cell::Absent, _) => self.nothing(column),
             (Cell::Text(text, _), _) if text.is_empty() => self.nothing(column),
             (Cell::Text(text, escaped), Type::Text { .. }) => {
                 let fitted = in_width(text, column.kind);
                 Fitted { is_changed: fitted.is_changed || *escaped == Escaped::Yes, ..fitted }
             }
-            (Cell::Text(text, escaped), Type::Other) => {
+            (Cell::Text(text, escaped), Type::Other | Type::Uuid) => {
                 Fitted { text: Some(text.clone()), is_changed: *escaped == Escaped::Yes }
             }
             (Cell::Text(text, _), kind) => self.parsed(text.trim(), kind, column),
@@ -64,6 +67,14 @@ impl Tailor {
         }
     }
 
+    /// What 16 octets hold of a value that is no id: its text as hexadecimal digits.
+    fn octets(&self, cell: &Cell, column: &Column) -> Fitted {
+        let kind = Type::Text { width: Some(Width::Octets(16)), characters: Characters::All };
+        let Fitted { text, is_changed } = self.fit(cell, &Column { kind, ..column.clone() });
+        let digits = |text: String| text.bytes().map(|octet| format!("{octet:02x}")).collect();
+        Fitted { text: text.map(digits), is_changed }
+    }
+
     /// Where there is no value: NULL, else the default, else what says least in that type.
     fn nothing(&self, column: &Column) -> Fitted {
         let is_text = matches!(column.kind, Type::Text { .. });
@@ -75,7 +86,7 @@ impl Tailor {
         }
         Fitted::same(match (&column.default, column.kind) {
             (Some(default), _) => default.as_str(),
-            (None, Type::Text { .. } | Type::Other) => "",
+            (None, Type::Text { .. } | Type::Other | Type::Octets16 | Type::Uuid) => "",
             (None, Type::Integer { .. } | Type::Real) => "0",
             // MySQL's TIMESTAMP begins after 1970; the proxies' schemas have this one.
             (None, Type::Instant { .. }) => "2000-01-01 00:00:00",
@@ -102,7 +113,7 @@ impl Tailor {
                 Ok(at) => self.instant(Timestamp(at.as_microsecond()), column),
                 Err(_) => self.instead(column),
             },
-            Type::Text { .. } | Type::Other => Fitted::same(text),
+            Type::Text { .. } | Type::Other | Type::Octets16 | Type::Uuid => Fitted::same(text),
         }
     }
 
@@ -200,7 +211,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::sinks::sql::catalogue::Characters;
+    use crate::ids::RecordId;
 
     fn column(kind: Type, is_nullable: bool, default: Option<&str>) -> Column {
         Column {
@@ -218,6 +229,7 @@ mod tests {
         Cell::Text(text.to_owned(), Escaped::No)
     }
 
+    const ID: RecordId = RecordId(0x11f);
     const SMALL: Type = Type::integer(1, true);
     const SECONDS: Type = Type::Instant { digits: 0, is_zoned: false };
 
@@ -262,6 +274,20 @@ mod tests {
             ("a number is an instant", Cell::Number(AT), SECONDS, Some("2023-11-14 22:13:20"), false),
             ("a span with its fraction", millis(61_500), Type::Real, Some("61.500"), false),
             ("a span of whole seconds", millis(61_500), SMALL, Some("62"), false),
+            ("an id as text", Cell::Id(ID), Type::text(Some(26)), Some("0000000000000000000000008Z"), false),
+            ("as its octets", Cell::Id(ID), Type::Octets16, Some("0000000000000000000000000000011f"), false),
+            ("but no number", Cell::Id(ID), SMALL, None, CUT),
+            ("as a UUID", Cell::Id(ID), Type::Uuid, Some("0000000000000000000000000000011f"), false),
+            ("a text as octets", text("né"), Type::Octets16, Some("6ec3a9"), false),
+            (
+                "of which 16 go in",
+                text("0123456789abcdefg"),
+                Type::Octets16,
+                Some("30313233343536373839616263646566"),
+                CUT,
+            ),
+            ("no octets", Cell::Absent, Type::Octets16, None, false),
+            ("a text for a UUID is the database's to judge", text("a"), Type::Uuid, Some("a"), false),
             ("nothing", Cell::Absent, varchar, None, false),
             ("nothing of an unknown type", Cell::Absent, Type::Other, None, false),
         ] {

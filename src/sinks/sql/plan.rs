@@ -18,7 +18,7 @@ const fn values_max(dialect: Dialect) -> usize {
 }
 
 /// Characters of a record's id.
-const ID_LENGTH: usize = 26;
+pub(super) const ID_LENGTH: usize = 26;
 
 /// How rows get into a table.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -129,7 +129,8 @@ impl Plan {
         if self.dialect == Dialect::Postgres {
             self.write_arrays(&mut text);
         } else {
-            let marks = vec!["?"; self.columns.len()].join(",");
+            let mark = |column: &Column| if column.kind == Type::Octets16 { "UNHEX(?)" } else { "?" };
+            let marks = self.columns.iter().map(mark).collect::<Vec<_>>().join(",");
             text.reserve(rows * (marks.len() + 3));
             text.push_str("VALUES ");
             for row in 0..rows {
@@ -193,12 +194,13 @@ fn is_guarded(settings: &Settings, name: &str, keys: &[&str], table: &Table) -> 
     }
     let holds = match table.column(&settings.record_id).map(|column| column.kind) {
         Some(Type::Text { width: Some(Width::Characters(most) | Width::Octets(most)), .. }) => most >= ID_LENGTH,
-        Some(Type::Text { width: None, .. }) => true,
+        Some(Type::Text { width: None, .. } | Type::Octets16 | Type::Uuid) => true,
         _ => false,
     };
     if !holds {
         return Err(Failure::misfit(format!(
-            "the column `{}` of the table `{name}` does not hold a record's id, {ID_LENGTH} characters",
+            "the column `{}` of the table `{name}` does not hold a record's id, {ID_LENGTH} characters, or its 16 octets as \
+             BINARY(16) of MySQL or uuid of PostgreSQL",
             settings.record_id
         )));
     }

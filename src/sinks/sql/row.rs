@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::layout::{Layouts, Place, Set, Source};
+use super::plan::ID_LENGTH;
 use super::settings::Settings;
 use crate::clock::Timestamp;
+use crate::ids::RecordId;
 use crate::record::core::Item;
 use crate::record::{Fields, LegOrder, Record, Value};
 use crate::sinks::mapping::Round;
@@ -18,6 +20,8 @@ pub(super) enum Cell {
     Absent,
     /// A text; whether it had octets that are none, which stand in it as `\xHH`.
     Text(String, Escaped),
+    /// The id of the record.
+    Id(RecordId),
     /// A number.
     Number(i64),
     /// An instant.
@@ -33,6 +37,7 @@ impl Cell {
             Self::Absent => None,
             Self::Text(text, _) if text.is_empty() => None,
             Self::Text(text, _) => Some(text.clone()),
+            Self::Id(id) => Some(id.to_string()),
             Self::Number(number) => Some(number.to_string()),
             Self::Instant(at) => Some(at.to_string()),
             Self::Seconds(span) => Some(format!("{:.3}", span.as_secs_f64())),
@@ -62,8 +67,12 @@ pub struct Rows {
 impl Rows {
     /// Octets of all texts, and some for each other value.
     pub fn octets(&self) -> usize {
-        let cells = self.lines.iter().flatten();
-        cells.map(|cell| if let Cell::Text(text, _) = cell { text.len() + CELL_OCTETS } else { CELL_OCTETS }).sum()
+        let text = |cell: &Cell| match cell {
+            Cell::Text(text, _) => text.len(),
+            Cell::Id(_) => ID_LENGTH,
+            _ => 0,
+        };
+        self.lines.iter().flatten().map(|cell| text(cell) + CELL_OCTETS).sum()
     }
 
     /// Columns with their values in words, row after row.
@@ -163,7 +172,7 @@ impl Renderer {
         }
         match value.of(record) {
             None => Cell::Absent,
-            Some(Item::Id(id)) => Cell::Text(id.to_string(), Escaped::No),
+            Some(Item::Id(id)) => Cell::Id(id),
             Some(Item::Kind(kind)) => Cell::Text(kind.name().to_owned(), Escaped::No),
             Some(Item::Text(text)) => text_cell(text),
             Some(Item::Word(word)) => Cell::Text(word.to_owned(), Escaped::No),

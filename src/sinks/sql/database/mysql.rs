@@ -28,6 +28,9 @@ pub(super) async fn octets_max(link: &mut Link) -> Result<usize, sqlx::Error> {
     Ok(most.map_or(usize::MAX, |most| most.saturating_sub(HEAD_OCTETS)))
 }
 
+/// Octets of a record's id.
+const ID_OCTETS: usize = 16;
+
 /// What a statement has beside its values, with room to spare.
 const HEAD_OCTETS: usize = 4096;
 
@@ -64,6 +67,8 @@ fn column(row: Texts) -> Column {
         "bigint" => Type::integer(8, is_signed),
         "float" | "double" | "decimal" => Type::Real,
         "char" | "varchar" => Type::Text { width: characters.map(Width::Characters), characters: set },
+        "binary" | "varbinary" if octets == Some(ID_OCTETS) => Type::Octets16,
+        // MariaDB's uuid refuses ids: of 128 bits it takes only what some version of UUID may have.
         "tinytext" | "text" | "mediumtext" | "longtext" | "binary" | "varbinary" => {
             Type::Text { width: octets.map(Width::Octets), characters: set }
         }

@@ -54,6 +54,7 @@ fn column(row: Texts) -> Column {
         "text" | "citext" | "name" => Type::text(None),
         "timestamp" => Type::Instant { digits, is_zoned: false },
         "timestamptz" => Type::Instant { digits, is_zoned: true },
+        "uuid" => Type::Uuid,
         _ => Type::Other,
     };
     let is_generated = is_identity || default.starts_with("nextval(");
