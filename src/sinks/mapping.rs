@@ -251,6 +251,8 @@ pub enum Source {
     Leg(String),
     /// The number of a leg, from 1.
     LegNumber,
+    /// A value as a system's tables have it.
+    Value(Val, Form),
 }
 
 impl Source {

@@ -123,7 +123,7 @@ fn value<'r>(source: &Source, record: &'r Record) -> Option<Cow<'r, [u8]>> {
     match source {
         Source::Core(core) => of_core(*core, record),
         Source::Field(name) => record.fields.iter().find(|(own, _)| own == name).and_then(|(_, value)| value.text()),
-        Source::Leg(_) | Source::LegNumber => None,
+        Source::Leg(_) | Source::LegNumber | Source::Value(..) => None,
     }
 }
 

@@ -7,9 +7,10 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use crate::record::core::{Core, Item};
+use crate::record::core::Item;
 use crate::record::{Fields, LegOrder, Record, Value};
 use crate::sinks::mapping::{Round, Source};
+use crate::sinks::profile::{self, Form};
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize)]
@@ -96,7 +97,9 @@ impl Layout {
 
     fn cell<'r>(&self, source: &Source, record: &'r Record, leg: Option<usize>) -> Cell<'r> {
         match source {
-            Source::Core(core) => self.core(*core, record),
+            Source::Core(core) => self.item(core.of(record), Form::Plain),
+            Source::Value(_, Form::Status) => Cell::Text(profile::value::status(record).into()),
+            Source::Value(value, form) => self.item(value.of(record), *form),
             Source::Field(name) => of_field(&record.fields, name),
             Source::LegNumber => {
                 leg.map_or(Cell::Empty, |leg| Cell::Number(i64::try_from(leg).unwrap_or(i64::MAX) + 1))
@@ -116,8 +119,8 @@ impl Layout {
         }
     }
 
-    fn core<'r>(&self, core: Core, record: &'r Record) -> Cell<'r> {
-        match core.of(record) {
+    fn item<'r>(&self, item: Option<Item<'r>>, form: Form) -> Cell<'r> {
+        match item {
             None | Some(Item::Text([])) => Cell::Empty,
             Some(Item::Text(text)) => Cell::text(text),
             Some(Item::Word(word)) => Cell::text(word.as_bytes()),
@@ -128,9 +131,11 @@ impl Layout {
             Some(Item::Flag(flag)) => Cell::Flag(flag),
             Some(Item::Address(address)) => Cell::Text(address.to_string().into_bytes().into()),
             Some(Item::Many(many)) => Cell::Many(many.texts().into_iter().map(Some).collect()),
-            Some(Item::Span(span)) => match self.round {
-                Some(round) => Cell::Number(round.seconds(span).into()),
-                None => Cell::Millis(span.as_millis()),
+            Some(Item::Span(span)) => match (form, self.round) {
+                (Form::Millis, _) => Cell::Number(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+                (Form::Secs, round) => Cell::Number(round.unwrap_or_default().seconds(span).into()),
+                (_, Some(round)) => Cell::Number(round.seconds(span).into()),
+                (_, None) => Cell::Millis(span.as_millis()),
             },
         }
     }

@@ -142,3 +142,25 @@ fn a_header_names_the_columns() {
     assert_eq!(text(&own.header()), "\"a, b\",escaped\r\n");
     assert!(Layout { format: Format::Json, ..own }.header().is_empty());
 }
+
+#[test]
+fn columns_of_a_system_have_its_forms() {
+    use crate::sinks::profile::Profile;
+    let lines = |profile: Profile, record: &Record| {
+        let rows = profile.system().columns.cdr.iter().copied().flatten();
+        let column = |(name, value, form): &crate::sinks::profile::Row| Column {
+            name: (*name).to_owned(),
+            source: Some(Source::Value(*value, *form)),
+        };
+        let layout = Layout { columns: rows.map(column).collect(), ..Layout::default() };
+        text(&layout.lines(record)).to_owned()
+    };
+    let call = record(Kind::Cdr);
+    assert_eq!(
+        lines(Profile::Opensips, &call),
+        "INVITE,alice-tag,bob-tag,call-1@192.0.2.7,200,OK,2023-11-14T22:13:24.000000Z,4,2023-11-14T22:13:20.000000Z,62,61500\r\n"
+    );
+    assert_eq!(lines(Profile::Kamailio, &call), "2023-11-14T22:13:24.000000Z,2023-11-14T22:14:25.500000Z,61.500\r\n");
+    let missed = Record { code: 486, reason: b"Busy Here".to_vec(), ..record(Kind::Missed) };
+    assert!(lines(Profile::Ser, &missed).contains(",486 Busy Here,"), "{}", lines(Profile::Ser, &missed));
+}

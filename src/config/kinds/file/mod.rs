@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::table::FileSinkTable;
+use super::client_file::profile;
 use super::{Needs, Site, Table};
 use crate::accounting::SinkMode;
 use crate::config::check::Check;
@@ -21,6 +22,7 @@ use crate::sinks::file::line::{Column, Format, Layout};
 use crate::sinks::file::writer::{self, Identity};
 use crate::sinks::kind::Kind;
 use crate::sinks::mapping::Source;
+use crate::sinks::profile::Profile;
 use crate::units::{Count, Mib, Millis, Secs};
 
 impl Table for FileSinkTable {
@@ -37,7 +39,9 @@ impl Table for FileSinkTable {
         };
         let mut file = writer::Settings::new(site.base.join(&path.value));
         folder(path, &file.path, check);
-        let mut layout = Layout { columns: columns(self, site, check), ..Layout::default() };
+        let profile = profile(self.profile.as_ref(), Profile::ALL.iter().copied(), Profile::name, check)?;
+        let mut layout = Layout { columns: columns(self, profile, site, check), ..Layout::default() };
+        layout.leg_order = profile.system().leg_order;
         choose(&mut layout.format, self.format);
         choose(&mut layout.legs, self.legs);
         choose(&mut layout.leg_order, self.leg_order);
@@ -61,7 +65,12 @@ impl Table for FileSinkTable {
         }
         let mut settings = Settings { layout, file, batch_max: BATCH_MAX };
         set(&mut settings.batch_max, self.batch_max, Count::len);
-        Some((Arc::new(settings), Needs::default()))
+        let values = settings.layout.columns.iter().filter_map(|column| match column.source {
+            Some(Source::Value(value, _)) => Some(value.fields()),
+            _ => None,
+        });
+        let needs = Needs { request_fields: values.flatten().collect(), ..Needs::default() };
+        Some((Arc::new(settings), needs))
     }
 }
 
@@ -93,11 +102,18 @@ fn mode(mode: &mut u32, text: &At<String>, check: &mut Check<'_>) {
     }
 }
 
-/// The columns of the table; without any, one for each value there is.
-fn columns(table: &FileSinkTable, site: &Site<'_>, check: &mut Check<'_>) -> Vec<Column> {
+/// The columns of the table; without any, one for each value there is, or those of the profile.
+fn columns(table: &FileSinkTable, profile: Profile, site: &Site<'_>, check: &mut Check<'_>) -> Vec<Column> {
     let (fields, leg_fields) = (site.fields.record.names(), site.fields.leg.names());
+    if table.columns.0.is_empty() && profile.is_classic() {
+        return classic_columns(profile, table.records(), &fields, &leg_fields);
+    }
     if table.columns.0.is_empty() {
         return all_columns(&fields, &leg_fields);
+    }
+    if let Some(given) = table.profile.as_ref().filter(|_| profile.is_classic()) {
+        let hint = Some("leave out one of the two".to_owned());
+        check.error_hint(given.place, "`profile` has columns of its own, and there are `columns`", hint);
     }
     let mut columns = Vec::new();
     for (name, source) in &table.columns.0 {
@@ -121,6 +137,29 @@ fn columns(table: &FileSinkTable, site: &Site<'_>, check: &mut Check<'_>) -> Vec
 
 /// The source that names the columns with escaped values.
 const ESCAPED: &str = "escaped";
+
+/// The columns of a system's table of records, and of whole calls where those are written; behind them the fields, and the id.
+fn classic_columns(profile: Profile, records: SinkMode, fields: &[&str], leg_fields: &[&str]) -> Vec<Column> {
+    let system = &profile.system().columns;
+    let whole = if records == SinkMode::Cdr { system.cdr } else { &[] };
+    let rows = system.acc.iter().chain(whole).copied().flatten();
+    let values = rows.map(|(name, value, form)| ((*name).to_owned(), Source::Value(*value, *form)));
+    let fields = fields.iter().map(|field| ((*field).to_owned(), Source::Field((*field).to_owned())));
+    let legs = leg_fields.iter().map(|field| (format!("leg.{field}"), Source::Leg((*field).to_owned())));
+    let id = (Source::core_name(Core::Id).to_owned(), Source::Core(Core::Id));
+    let mut columns: Vec<Column> = Vec::new();
+    for (name, source) in values.chain(fields).chain(legs).chain([id]) {
+        let is_there = columns.iter().any(|column| column.name == name);
+        match source {
+            Source::Value(..) if is_there => {}
+            Source::Field(_) if is_there => {
+                columns.push(Column { name: format!("field.{name}"), source: Some(source) })
+            }
+            source => columns.push(Column { name, source: Some(source) }),
+        }
+    }
+    columns
+}
 
 fn all_columns(fields: &[&str], leg_fields: &[&str]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();

@@ -22,6 +22,8 @@ pub struct FileSinkTable {
     pub path: Option<At<PathBuf>>,
     /// How lines are written.
     pub format: Option<Format>,
+    /// Whose columns there are, without `columns`.
+    pub profile: Option<At<String>>,
     /// Columns: name to source.
     pub columns: Ordered<At<String>>,
     /// Which records it takes.
@@ -55,6 +57,7 @@ impl FileSinkTable {
         live: &[
             "path",
             "format",
+            "profile",
             "columns",
             "header",
             "legs",
@@ -77,6 +80,7 @@ impl FileSinkTable {
     /// Other values of options.
     pub const OTHERS: &[&str] = &[
         "path = \"other.csv\"",
+        "profile = \"opensips\"",
         "columns = { id = \"record_id\", who = \"caller\" }",
         "header = false",
         "round = \"up\"",

@@ -91,3 +91,27 @@ fn without_columns_there_is_one_for_every_value() {
         "path = \"/tmp/c\"\ncolumns = { b = \"record_id\", a = \"field.kind\", \"c d\" = \"leg\", e = \"escaped\" }";
     assert_eq!(header(own), "b,a,c d,e\r\n", "in the order of the table");
 }
+
+#[test]
+fn a_profile_has_the_columns_of_its_system_in_one_order_for_all_records() {
+    const CLASSIC: &str = "method,from_tag,to_tag,callid,sip_code,sip_reason,time";
+    const OWN: &str = "caller,kind,leg.src,record_id";
+    for (lines, want) in [
+        ("profile = \"kamailio\"", format!("{CLASSIC},{OWN}\r\n")),
+        ("profile = \"kamailio\"\nrecords = \"cdr\"", format!("{CLASSIC},start_time,end_time,duration,{OWN}\r\n")),
+        ("profile = \"opensips\"", format!("{CLASSIC},setuptime,created,duration,ms_duration,{OWN}\r\n")),
+        (
+            "profile = \"ser\"",
+            format!(
+                "from_uri,to_uri,sip_method,i_uri,o_uri,sip_from,sip_callid,sip_to,sip_status,totag,fromtag,username,domain,\
+                 time,{OWN}\r\n"
+            ),
+        ),
+    ] {
+        assert_eq!(header(&format!("path = \"/tmp/c\"\n{lines}")), want, "{lines}");
+    }
+    assert!(findings("path = \"/tmp/c\"\nprofile = \"ser\"\ncolumns = { a = \"record_id\" }").starts_with(
+        "error: `profile` has columns of its own, and there are `columns`\n  --> t.toml:9:11\nhint: leave out"
+    ),);
+    assert!(findings("path = \"/tmp/c\"\nprofile = \"sr\"").contains("hint: did you mean `ser`?"));
+}
