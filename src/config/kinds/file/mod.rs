@@ -153,7 +153,7 @@ fn classic_columns(profile: Profile, records: SinkMode, fields: &[&str], leg_fie
         match source {
             Source::Value(..) if is_there => {}
             Source::Field(_) if is_there => {
-                columns.push(Column { name: format!("field.{name}"), source: Some(source) })
+                columns.push(Column { name: format!("field.{name}"), source: Some(source) });
             }
             source => columns.push(Column { name, source: Some(source) }),
         }
