@@ -4,7 +4,7 @@
 //! into its memory: whether it is on a disk by then says the server's `appendfsync`. What was not acknowledged is added
 //! again, and may be there twice: the server knows no repeats, its consumer has to, by `id`.
 //!
-//! [`link`] adds, and says what an error means.
+//! `link` adds, and says what an error means.
 
 #[cfg(feature = "redis")]
 mod kind;
