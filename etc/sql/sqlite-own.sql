@@ -53,6 +53,9 @@ CREATE TABLE IF NOT EXISTS "acc" (
     "claimed_div" VARCHAR(255),
     "claimed_name" VARCHAR(128),
     "claimed_verstat" VARCHAR(32),
+    "verified_attest" VARCHAR(32),
+    "verified_orig" VARCHAR(128),
+    "identity_verdict" VARCHAR(32),
     "record_id" VARCHAR(26),
     "changed" VARCHAR(255)
 );
@@ -112,6 +115,9 @@ CREATE TABLE IF NOT EXISTS "missed_calls" (
     "claimed_div" VARCHAR(255),
     "claimed_name" VARCHAR(128),
     "claimed_verstat" VARCHAR(32),
+    "verified_attest" VARCHAR(32),
+    "verified_orig" VARCHAR(128),
+    "identity_verdict" VARCHAR(32),
     "record_id" VARCHAR(26),
     "changed" VARCHAR(255)
 );

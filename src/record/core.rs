@@ -127,6 +127,9 @@ table! {
     ClaimedDiv "claimed_div" r => Many::of(r, Fact::Div).map(Item::Many);
     ClaimedName "claimed_name" r => r.facts.text(Fact::CallerName).map(Item::Text);
     ClaimedVerstat "claimed_verstat" r => r.facts.text(Fact::Verstat).map(Item::Text);
+    VerifiedAttest "verified_attest" r => r.facts.text(Fact::VerifiedAttest).map(Item::Text);
+    VerifiedOrig "verified_orig" r => r.facts.text(Fact::VerifiedOrig).map(Item::Text);
+    IdentityVerdict "identity_verdict" r => r.facts.text(Fact::IdentityVerdict).map(Item::Text);
     Table "table" r => r.table.as_ref().map(|table| Item::Text(table.as_bytes()));
     Shortened "shortened" r => r.shortened.then_some(Item::Flag(true));
 }
@@ -238,6 +241,9 @@ mod tests {
                 "claimed_div",
                 "claimed_name",
                 "claimed_verstat",
+                "verified_attest",
+                "verified_orig",
+                "identity_verdict",
                 "table",
                 "shortened"
             ]

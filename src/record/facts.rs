@@ -82,6 +82,12 @@ facts! {
     CallerName = 23,
     /// Claimed: what became of the check by whoever says so.
     Verstat = 24,
+    /// Verified: how far the caller's network knows who calls.
+    VerifiedAttest = 25,
+    /// Verified: number of the caller.
+    VerifiedOrig = 26,
+    /// What the check of the claims has come to, where there is one: a word.
+    IdentityVerdict = 27,
 }
 
 impl Fact {
@@ -449,11 +455,11 @@ pub(super) mod tests {
         let mut is_missing = facts.put_attempt(&attempt(b"sip:7@b"));
         is_missing |= facts.put_address(Fact::EndedFrom, address);
         use Fact::{
-            Attest, Billed, Called, CallerName, Dest, Dialled, Div, ForwardReason, Forwarded, Icid, Orig, OrigId,
-            Reason, Sent, SessionId, Verstat,
+            Attest, Billed, Called, CallerName, Dest, Dialled, Div, ForwardReason, Forwarded, Icid, IdentityVerdict,
+            Orig, OrigId, Reason, Sent, SessionId, VerifiedAttest, VerifiedOrig, Verstat,
         };
         let texts = [Reason, Dialled, Called, Sent, ForwardReason, Billed, SessionId, Icid, Attest, OrigId, Orig, Dest];
-        for fact in texts.into_iter().chain([Div, CallerName, Verstat]) {
+        for fact in texts.into_iter().chain([Div, CallerName, Verstat, VerifiedAttest, VerifiedOrig, IdentityVerdict]) {
             is_missing |= facts.put_text(fact, b"7");
         }
         is_missing |= facts.put_text(Forwarded, b"sip:7@x");

@@ -93,6 +93,9 @@ const LINE: &[Row] = &[
     ("claimed_div", Val::Core(Core::ClaimedDiv), Form::Plain),
     ("claimed_name", Val::Core(Core::ClaimedName), Form::Plain),
     ("claimed_verstat", Val::Core(Core::ClaimedVerstat), Form::Plain),
+    ("verified_attest", Val::Core(Core::VerifiedAttest), Form::Plain),
+    ("verified_orig", Val::Core(Core::VerifiedOrig), Form::Plain),
+    ("identity_verdict", Val::Core(Core::IdentityVerdict), Form::Plain),
 ];
 
 /// The classic columns, for whoever reads those, and what a record says besides.
@@ -153,6 +156,9 @@ const MORE_COLUMNS: &[Row] = &[
     ("claimed_div", Val::Core(Core::ClaimedDiv), Form::Plain),
     ("claimed_name", Val::Core(Core::ClaimedName), Form::Plain),
     ("claimed_verstat", Val::Core(Core::ClaimedVerstat), Form::Plain),
+    ("verified_attest", Val::Core(Core::VerifiedAttest), Form::Plain),
+    ("verified_orig", Val::Core(Core::VerifiedOrig), Form::Plain),
+    ("identity_verdict", Val::Core(Core::IdentityVerdict), Form::Plain),
 ];
 
 /// Tollgate's own vendor space.
@@ -210,5 +216,8 @@ const MORE_ATTRIBUTES: &[Row] = &[
     ("Tollgate-Claimed-Div", Val::Core(Core::ClaimedDiv), Form::Plain),
     ("Tollgate-Claimed-Name", Val::Core(Core::ClaimedName), Form::Plain),
     ("Tollgate-Claimed-Verstat", Val::Core(Core::ClaimedVerstat), Form::Plain),
+    ("Tollgate-Verified-Attest", Val::Core(Core::VerifiedAttest), Form::Plain),
+    ("Tollgate-Verified-Orig", Val::Core(Core::VerifiedOrig), Form::Plain),
+    ("Tollgate-Identity-Verdict", Val::Core(Core::IdentityVerdict), Form::Plain),
     ("h323-disconnect-cause", Val::Core(Core::Q850), Form::H323),
 ];

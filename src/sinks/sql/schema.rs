@@ -151,6 +151,7 @@ fn kind(settings: &Settings, source: &Source) -> Kind {
             Core::EndedFrom | Core::TargetAddress => Kind::Text(64),
             Core::Dialled | Core::Called | Core::Sent | Core::Redirecting | Core::Billed => Kind::Text(128),
             Core::SessionId | Core::ClaimedOrigId | Core::ClaimedOrig | Core::ClaimedName => Kind::Text(128),
+            Core::VerifiedOrig => Kind::Text(128),
             Core::Reasons | Core::Target | Core::Forwarded | Core::Icid | Core::RtpStat => Kind::Text(255),
             Core::ClaimedDest | Core::ClaimedDiv => Kind::Text(255),
             Core::Attempts => Kind::Text(1024),
