@@ -1,6 +1,6 @@
 //! What an INVITE claims about its caller: the PASSporTs of its Identity headers (RFC 8224, RFC 8225: `shaken` of RFC 8588,
-//! `div` of RFC 8946, `rcd` of RFC 9795) and the `verstat` of those who say to have checked one. No signature is looked at:
-//! anybody can write them.
+//! `div` of RFC 8946, `rcd` of RFC 9795) and the `verstat` of those who say to have checked one. No signature is looked at here:
+//! anybody can write them, and [`passport`](super::passport) says what they are worth.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value as Json;
@@ -10,9 +10,9 @@ use crate::record::facts::{FACT_VALUES_MAX, Fact};
 use crate::sip::message::{Message, Name};
 
 /// Octets of an Identity header that is read; a longer one is left out, and the record says that it was shortened.
-const IDENTITY_BYTES_MAX: usize = 8 * 1024;
+pub(super) const IDENTITY_BYTES_MAX: usize = 8 * 1024;
 /// Identity headers that are read.
-const IDENTITIES_MAX: usize = 4;
+pub(super) const IDENTITIES_MAX: usize = 4;
 
 /// Adds what is claimed; whether something is missing. An INVITE without such headers costs a look-up and a search in From.
 pub(super) fn put_claims(facts: &mut Facts, request: &Message) -> bool {
@@ -38,12 +38,21 @@ pub(super) fn put_claims(facts: &mut Facts, request: &Message) -> bool {
 /// The claims of a PASSporT; `None` where they cannot be read, or are left out for the receiver to put together (the compact
 /// form of RFC 8225 §7).
 fn claims_of(value: &[u8]) -> Option<Json> {
+    let [_head, claims, _signature] = parts(value)?;
+    object(claims)
+}
+
+/// Header, claims and signature of a PASSporT, as they came.
+pub(super) fn parts(value: &[u8]) -> Option<[&[u8]; 3]> {
     let token = value.split(|octet| *octet == b';').next()?;
     let mut parts = token.split(|octet| *octet == b'.').map(<[u8]>::trim_ascii);
-    let (_head, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
-    // Nested deeper than serde_json reads, it is none.
-    let claims = serde_json::from_slice(&BASE64URL_NOPAD.decode(claims).ok()?).ok()?;
-    matches!(claims, Json::Object(_)).then_some(claims)
+    Some([parts.next()?, parts.next()?, parts.next()?])
+}
+
+/// A part that is a JSON object; nested deeper than serde_json reads, it is none.
+pub(super) fn object(part: &[u8]) -> Option<Json> {
+    let object = serde_json::from_slice(&BASE64URL_NOPAD.decode(part).ok()?).ok()?;
+    matches!(object, Json::Object(_)).then_some(object)
 }
 
 fn put(facts: &mut Facts, claims: &Json) -> bool {
