@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::forwarding::Forwarded;
 use super::identity::put_claims;
+use super::passport::{Verifier, put_finding};
 use super::session::Session;
 use super::transaction::{Response, Transaction};
 use crate::record::ending::code_of;
@@ -15,7 +16,12 @@ use crate::sip::stack::Stages;
 use crate::vars::Tried;
 
 /// The facts of a record of a request and its response, those of its end left out; whether one had to be cut.
-pub(super) fn of(transaction: &Transaction, response: &Response<'_>, session: Option<&Session>) -> (Facts, bool) {
+pub(super) fn of(
+    transaction: &Transaction,
+    response: &Response<'_>,
+    session: Option<&Session>,
+    verifier: Option<&Verifier>,
+) -> (Facts, bool) {
     let mut facts = session.map(Session::facts).unwrap_or_default();
     let mut is_cut = false;
     match transaction.method() {
@@ -23,7 +29,8 @@ pub(super) fn of(transaction: &Transaction, response: &Response<'_>, session: Op
             is_cut = put_call(&mut facts, transaction, response)
                 | put_forwarding(&mut facts, transaction)
                 | put_names(&mut facts, transaction.request(), response)
-                | put_claims(&mut facts, transaction.request());
+                | put_claims(&mut facts, transaction.request())
+                | verifier.is_some_and(|verifier| put_finding(&mut facts, transaction, verifier));
         }
         // What ends a call says why.
         Method::Bye => {
@@ -203,7 +210,7 @@ fn attempt(
 }
 
 /// The number in a URI: its user part without parameters (RFC 3966 §5), for `tel:` all of it.
-fn number_in(uri: &[u8]) -> Option<&[u8]> {
+pub(super) fn number_in(uri: &[u8]) -> Option<&[u8]> {
     let user = Uri::parse(uri)?.user?;
     let end = memchr::memchr(b';', user).unwrap_or(user.len());
     Some(&user[..end]).filter(|number| !number.is_empty())

@@ -77,7 +77,7 @@ impl Maker {
             is_cut |= self.of_bye(&context, &mut fields, &mut legs);
         }
         is_cut |= transaction.is_cut || session.is_some_and(|session| session.is_cut);
-        let (facts, is_fact_cut) = facts::of(transaction, response, session);
+        let (facts, is_fact_cut) = facts::of(transaction, response, session, self.settings.identity.as_deref());
         is_cut |= is_fact_cut;
         let (mut from_tag, mut to_tag) = (request.from_tag(), response.to_tag());
         if to_tag.is_empty() {

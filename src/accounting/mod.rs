@@ -54,6 +54,7 @@ mod maker;
 mod manual;
 mod notice;
 mod outbox;
+pub mod passport;
 mod restore;
 mod revival;
 mod session;

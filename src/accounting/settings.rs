@@ -1,9 +1,11 @@
 //! What an operator can set about accounting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::passport::Verifier;
 use super::watch::Pings;
 use crate::record::{Cause, LegOrder};
 use crate::sip::stack::Listener;
@@ -127,6 +129,8 @@ pub struct Settings {
     pub cdr_on_failed: bool,
     /// Whether those who forwarded a call before it came here (Diversion, History-Info) are legs of it. Default: no.
     pub forwarding_legs: bool,
+    /// Who may sign what a caller claims. Default: nobody, and nothing is checked.
+    pub identity: Option<Arc<Verifier>>,
     /// Order of the legs in a record. Default: oldest first.
     pub leg_order: LegOrder,
     /// Time between two Interim records of a call made by the timer. Default: none are made.
@@ -183,6 +187,7 @@ impl Default for Settings {
             missed_elsewhere: false,
             cdr_on_failed: false,
             forwarding_legs: false,
+            identity: None,
             leg_order: LegOrder::default(),
             interim_interval: None,
             interim_jitter_percent: 10,

@@ -1,5 +1,6 @@
 //! What is remembered of one request until its final response.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 
 use super::ends::Whence;
 use super::finding::Respondent;
+use super::passport::Finding;
 use super::session::Key;
 use crate::ids::SinkMask;
 use crate::policy::{Account, Marks, RouteFields, Targets};
@@ -76,6 +78,8 @@ pub(super) struct Transaction {
     pub(super) opened: Vec<Key>,
     /// Hashes of provisional responses that have made a record.
     pub(super) provisionals: Vec<u128>,
+    /// What its Identity headers are worth, once it was asked.
+    pub(super) identity: OnceCell<Box<Finding>>,
 }
 
 impl Transaction {
@@ -111,6 +115,7 @@ impl Transaction {
             told: SinkMask::NONE,
             opened: Vec::new(),
             provisionals: Vec::new(),
+            identity: OnceCell::new(),
         }
     }
 

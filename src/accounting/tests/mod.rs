@@ -9,6 +9,7 @@ mod fields;
 mod findings;
 mod manual;
 mod numbers;
+mod passport;
 mod promises;
 mod restart;
 
