@@ -27,6 +27,8 @@ mod check_tests;
 #[cfg(test)]
 mod decode_tests;
 #[cfg(test)]
+mod identity_tests;
+#[cfg(test)]
 mod protection_tests;
 #[cfg(test)]
 mod reload_tests;

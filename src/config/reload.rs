@@ -152,6 +152,7 @@ const OF_THE_GATEWAY: &[Section] = &[
         ],
         restart: &[],
     },
+    Section { path: "accounting.identity", live: &["anchors", "certificates", "max_age_s"], restart: &[] },
     Section {
         path: "queue",
         live: &[],

@@ -12,9 +12,9 @@ use super::kinds::radius::table::PolicyTable;
 use super::parse;
 use super::plan::Plan;
 use super::schema::{
-    AccountingTable, AdminTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable, LogTable, MatchTable,
-    QueueTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable, StreamsTable, TlsClientTable,
-    TlsTable, WatchTable,
+    AccountingTable, AdminTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable, IdentityTable,
+    LogTable, MatchTable, QueueTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable, StreamsTable,
+    TlsClientTable, TlsTable, WatchTable,
 };
 use crate::sinks::radius::Settings;
 
@@ -151,6 +151,7 @@ fn every_option_is_in_it() {
         ("route", fields::<AnswerTable>()),
         ("accounting", fields::<RouteAccountTable>()),
         ("accounting", fields::<AccountingTable>()),
+        ("accounting.identity", fields::<IdentityTable>()),
         ("queue", fields::<QueueTable>()),
         ("sinks.radius.billing", fields::<PolicyTable>()),
         ("admin", fields::<AdminTable>()),

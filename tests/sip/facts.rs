@@ -3,12 +3,17 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
 
+use data_encoding::BASE64URL_NOPAD;
+use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tollgate::sinks::sql::{Dialect, Profile};
 
 use crate::support::sql::Database;
-use crate::support::{Agent, Gateway, Side, Wire, free_ports, try_wait_for, wait_for};
+use crate::support::{Agent, Gateway, Side, Wire, free_ports, peer, try_wait_for, wait_for};
 
 /// PASSporT of RFC 8588 with the signature left away that nobody looks at.
 const IDENTITY: &str = "eyJhbGciOiJFUzI1NiIsInBwdCI6InNoYWtlbiJ9.\
@@ -138,4 +143,95 @@ fn a_forwarded_forked_refused_and_answered_call_is_told_whole() {
          49301\t2015-09-25 19:12:25.000\tTN-Validation-Passed"
     );
     assert_eq!(rows, [want]);
+}
+
+/// Calls with claims that OpenSSL has signed: one whose signature holds, and the same claims with the one of others.
+#[test]
+fn a_caller_that_openssl_has_signed_for_is_verified() {
+    let Some(openssl) = peer("openssl") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = free_ports();
+    let folder = dir.path().join("gateway");
+    fs::create_dir_all(&folder).unwrap();
+    certificates(&folder);
+    let mut callee = Agent::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let mut caller = Agent::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let toml = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\n[[route]]\nto = \"sip:{}\"\n\
+         [accounting]\non = [\"radius\"]\nflags = [\"failed\"]\n\
+         [accounting.identity]\nanchors = \"{dir}/ca.pem\"\ncertificates = {{ \"https://c.example/own.pem\" = \"{dir}/own.pem\" }}\n\
+         [queue]\npath = \"{dir}/queue\"\nfree_min_mib = 0\n[admin]\nsocket = \"{dir}/admin.sock\"\n\
+         [sinks.radius.test]\nconfig = \"{dir}/radiusclient.conf\"\n",
+        callee.address,
+        dir = folder.display(),
+    );
+    let gateway = Gateway::start_on(&folder, port, &toml, 9);
+    let part = |json: Value| BASE64URL_NOPAD.encode(json.to_string().as_bytes());
+    let signed = |origin: &str| {
+        let iat = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let head = json!({ "alg": "ES256", "ppt": "shaken", "typ": "passport", "x5u": "https://c.example/own.pem" });
+        let claims = json!({
+            "attest": "B", "dest": { "tn": ["49301"] }, "iat": iat, "orig": { "tn": "49302" }, "origid": origin
+        });
+        format!("{}.{}", part(head), part(claims))
+    };
+    let (one, other) = (signed("1"), signed("2"));
+    let signature = BASE64URL_NOPAD.encode(&es256(&openssl, &folder, &one));
+    for (call, token) in [("sound", &one), ("forged", &other)] {
+        let here = caller.address;
+        let invite = format!(
+            "INVITE sip:+49301@example.net SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{call};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:+49302@example.net>;tag=a1\r\nTo: <sip:+49301@example.net>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:a@{here}>\r\n\
+             Identity: {token}.{signature};info=<https://c.example/own.pem>;alg=ES256;ppt=\"shaken\"\r\nContent-Length: 0\r\n\r\n"
+        );
+        caller.send(invite.as_bytes(), gateway.address());
+        let request = wait_for("INVITE", || callee.take().filter(|wire| wire.method() == "INVITE"));
+        callee.send(&request.answer(b"603 Decline", "t", &[], b"").octets(), gateway.address());
+        wait_for("the 603", || caller.take().filter(|wire| wire.code() == 603));
+    }
+    let records = try_wait_for(|| {
+        let text = gateway.command(&["queue", "export"]);
+        let items: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        (items.len() >= 2).then_some(items)
+    });
+    let records = records.expect("a record of each call");
+    for (call, want) in
+        [("sound", json!(["verified", "B", "49302", "B"])), ("forged", json!(["bad-signature", null, null, "B"]))]
+    {
+        let records = records.iter().map(|item| item.get("record").unwrap_or(item));
+        let record = records.into_iter().find(|record| record["call_id"] == call).expect("its record");
+        let keys = ["identity_verdict", "verified_attest", "verified_orig", "claimed_attest"];
+        assert_eq!(json!(keys.map(|key| record[key].clone())), want, "{call}: {record:#}");
+    }
+}
+
+/// An authority in `ca.pem`, a certificate of a provider in `own.pem`, its key in `own.key`.
+fn certificates(folder: &Path) {
+    let (key, issuer_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    fs::write(folder.join("ca.pem"), params.self_signed(&issuer_key).unwrap().pem()).unwrap();
+    let issuer = Issuer::new(params, issuer_key);
+    let mut params = CertificateParams::default();
+    let provider = b"\x30\x08\xA0\x06\x16\x041234".to_vec();
+    params.custom_extensions = vec![CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 26], provider)];
+    fs::write(folder.join("own.pem"), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+    fs::write(folder.join("own.key"), key.serialize_pem()).unwrap();
+}
+
+/// A signature as RFC 7518 §3.4 has it: OpenSSL's is DER, two numbers without leading zeros.
+fn es256(openssl: &Path, folder: &Path, text: &str) -> Vec<u8> {
+    let (data, out) = (folder.join("data"), folder.join("signature"));
+    fs::write(&data, text).unwrap();
+    let mut command = Command::new(openssl);
+    command.args(["dgst", "-sha256", "-sign"]).arg(folder.join("own.key")).arg("-out").arg(&out).arg(&data);
+    assert!(command.status().unwrap().success());
+    let der = fs::read(out).unwrap();
+    let (first, rest) = der[4..].split_at(der[3].into());
+    let number = |octets: &[u8]| {
+        let octets = &octets[octets.iter().take_while(|octet| **octet == 0).count()..];
+        [&vec![0; 32 - octets.len()], octets].concat()
+    };
+    [number(first), number(&rest[2..])].concat()
 }

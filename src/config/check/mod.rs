@@ -3,6 +3,7 @@
 
 mod accounting;
 mod dns;
+mod identity;
 mod routes;
 pub(super) mod sections;
 mod sinks;
@@ -90,12 +91,14 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     }
     let fields = Fields::of(file);
     let sinks = sinks::check(file, &fields, base, check);
+    let verifier = identity::check(&file.accounting.identity, base, check);
     check.expiring();
     let all_marks = route.iter().map(|route| route.marks).chain([marks]);
     accounting::flags(file, &names, &sinks.flags, check);
     accounting::unused(all_marks, &names, &sinks.places, check);
     let mut accounting = accounting::check(&file.accounting, sinks.modes, &fields.record.names(), check);
     accounting.frozen_fields = sinks.frozen;
+    accounting.identity = verifier;
     accounting::add_fields(&sinks.fields, accounting::Frozen::Yes, &mut accounting, &mut route);
     accounting::add_fields(&sinks.request_fields, accounting::Frozen::No, &mut accounting, &mut route);
     queue.collapsing = sinks.collapsing;

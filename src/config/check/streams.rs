@@ -186,7 +186,7 @@ fn client(table: &SipTable, base: &Path, check: &mut Check<'_>) -> Option<Client
 }
 
 /// What was loaded; a failure is noted.
-fn told<T>(place: PlaceId, result: Result<T, TlsError>, check: &mut Check<'_>) -> Option<T> {
+pub(super) fn told<T>(place: PlaceId, result: Result<T, TlsError>, check: &mut Check<'_>) -> Option<T> {
     result.map_err(|error| check.error(place, worded(&error))).ok()
 }
 

@@ -1,6 +1,7 @@
 //! `[accounting]`: what is recorded.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -47,6 +48,8 @@ pub struct AccountingTable {
     pub missed_elsewhere: Option<Switch>,
     /// Whether those who forwarded a call before it came here are legs of it.
     pub forwarding_legs: Option<Switch>,
+    /// `[accounting.identity]`
+    pub identity: IdentityTable,
     /// Order of the legs.
     pub leg_order: Option<LegOrder>,
     /// Where the fields of Interim and Stop come from.
@@ -69,6 +72,18 @@ pub struct AccountingTable {
     pub billed_to: Option<BilledTo>,
     /// What is done about a call that goes on after its Stop.
     pub revive: Option<Revival>,
+}
+
+/// `[accounting.identity]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentityTable {
+    /// Authorities whose certificates may sign a PASSporT.
+    pub anchors: Option<At<PathBuf>>,
+    /// Certificates that are used: x5u to file.
+    pub certificates: Ordered<At<PathBuf>>,
+    /// How far `iat` may be away from the arrival.
+    pub max_age_s: Option<Secs<1, 86_400>>,
 }
 
 /// What happens to a call when it ends in the records without a BYE.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-pub use accounting::{AccountingTable, AtEnd, FieldSources, Flag, Flags, Switch};
+pub use accounting::{AccountingTable, AtEnd, FieldSources, Flag, Flags, IdentityTable, Switch};
 pub use dns::DnsTable;
 #[cfg(test)]
 pub use route::HeaderTable;
