@@ -193,7 +193,9 @@ fn a_subject_without_a_stream_holds_up_no_other() {
         let reasons = note(&line).1;
         reasons.contains("another stream has its subject: expected stream does not match").then_some(())
     });
-    nats.with(async |context| drop(context.delete_stream("OTHER").await.unwrap()));
+    nats.with(async |context| {
+        context.delete_stream("OTHER").await.unwrap();
+    });
     nats.stream(config("ACC", &["acc.*"]));
     line.delivered(102);
     assert_eq!((nats.count("ACC"), line.stats().balance.parked), (102, 0));
@@ -240,7 +242,7 @@ fn servers_let_in_whom_they_know_and_tell_the_others() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/freeradius/mkcerts.sh");
     let Ok(made) = Command::new(script).arg(dir.path().join("tls")).finish() else { return };
     assert!(made.status.success());
-    let plain = format!("authorization {{ users: [ {{ user: all, password: all }} ] }}\n");
+    let plain = "authorization { users: [ { user: all, password: all } ] }\n".to_owned();
     let all = || ConnectOptions::with_user_and_password("all".to_owned(), "all".to_owned());
     let Some(mut nats) = Nats::start(dir.path(), &plain, all) else { return };
     nats.stream(config("ACC", &["acc.*"]));
@@ -383,7 +385,9 @@ fn deep_checks_ask_for_the_stream_and_judge_it() {
     assert_eq!(deep(""), (true, Json::Null, Json::Null));
     let why = "the stream `ACC` does not take the subject `acc.*.*`: add it to the stream's subjects";
     assert_eq!(deep("subject = \"acc.{kind}.{method}\""), (false, json!(why), Json::Null));
-    nats.with(async |context| drop(context.delete_stream("ACC").await.unwrap()));
+    nats.with(async |context| {
+        context.delete_stream("ACC").await.unwrap();
+    });
     nats.stream(Config {
         retention: RetentionPolicy::WorkQueue,
         storage: StorageType::Memory,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tollgate::sinks::sql::{Dialect, Profile};
 
 use crate::support::sql::Database;
+use crate::support::start::Start as _;
 use crate::support::{Agent, Gateway, Side, Wire, free_ports, peer, try_wait_for, wait_for};
 
 /// PASSporT of RFC 8588 with the signature left away that nobody looks at.
@@ -226,7 +227,7 @@ fn es256(openssl: &Path, folder: &Path, text: &str) -> Vec<u8> {
     fs::write(&data, text).unwrap();
     let mut command = Command::new(openssl);
     command.args(["dgst", "-sha256", "-sign"]).arg(folder.join("own.key")).arg("-out").arg(&out).arg(&data);
-    assert!(command.status().unwrap().success());
+    assert!(command.finish().unwrap().status.success());
     let der = fs::read(out).unwrap();
     let (first, rest) = der[4..].split_at(der[3].into());
     let number = |octets: &[u8]| {
