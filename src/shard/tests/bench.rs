@@ -497,7 +497,10 @@ pub fn of_invite(invite: &str, method: &str, to: Option<&str>) -> String {
 fn line(record: &Record) -> String {
     let mut text = format!("{} {}", record.kind.name(), record.code);
     if !record.to_tag.is_empty() {
-        let _ = write!(text, " {}", String::from_utf8_lossy(&record.to_tag));
+        // The gateway's own tag is a hash of the call.
+        let is_own = record.to_tag.len() == 16 && record.to_tag.iter().all(u8::is_ascii_hexdigit);
+        let tag = String::from_utf8_lossy(&record.to_tag);
+        let _ = write!(text, " {}", if is_own { "own" } else { &*tag });
     }
     if let Some(end) = record.end {
         let _ = write!(text, " {} {}", end.by.name(), end.cause.name());

@@ -170,7 +170,7 @@ fn targets_in_a_row_make_missed_calls_and_legs() {
              alice gets 180
              after 20 s
              bob gets CANCEL
-             recorded missed 408 gateway no-answer
+             recorded missed 408 own gateway no-answer
              disk writes
              bob sends 200
              bob sends 487 to INVITE
@@ -232,7 +232,7 @@ fn trunks_are_alternatives() {
              carol gets INVITE
              carol sends 503
              carol gets ACK
-             recorded missed 503 carol callee unreachable; failed 500 callee unreachable
+             recorded missed 503 carol callee unreachable; failed 500 own callee unreachable
              disk writes
              alice gets 500
              alice sends ACK hop",
@@ -380,7 +380,7 @@ fn what_the_gateway_answers_itself_is_failed_and_missed() {
         (
             "a refusal",
             "alice sends INVITE to closed
-             recorded missed 480 gateway offline; failed 480 gateway offline
+             recorded missed 480 own gateway offline; failed 480 own gateway offline
              disk writes
              alice gets 480
              alice sends ACK hop",
@@ -388,7 +388,7 @@ fn what_the_gateway_answers_itself_is_failed_and_missed() {
         (
             "a redirection",
             "alice sends INVITE to away
-             recorded missed 302 gateway redirected; failed 302 gateway redirected
+             recorded missed 302 own gateway redirected; failed 302 own gateway redirected
              disk writes
              alice gets 302 containing Contact: <sip:carol@192.0.2.30:5060>
              alice sends ACK hop",

@@ -241,7 +241,7 @@ fn a_failed_round_asks_for_other_targets_and_marks() {
              carol gets INVITE
              carol sends 503
              carol gets ACK
-             recorded missed 503 carol callee unreachable [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1; event 480 [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 0 1; failed 500 callee unreachable [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1
+             recorded missed 503 carol callee unreachable [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1; event 480 [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 0 1; failed 500 own callee unreachable [sip:bob@192.0.2.20:5060, sip:carol@192.0.2.30:5060] for 1
              alice gets nothing
              disk writes
              alice gets 500
@@ -272,7 +272,7 @@ fn a_failed_round_asks_for_other_targets_and_marks() {
              bob sends 503
              bob gets ACK
              carol gets nothing
-             recorded missed 503 bob callee unreachable; failed 500 callee unreachable
+             recorded missed 503 bob callee unreachable; failed 500 own callee unreachable
              disk writes
              alice gets 500
              alice sends ACK hop",

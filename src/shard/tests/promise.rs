@@ -68,7 +68,7 @@ fn a_final_answer_waits_for_its_record() {
         (
             "a refusal by the gateway",
             "alice sends INVITE to closed
-             recorded missed 480 gateway offline; failed 480 gateway offline
+             recorded missed 480 own gateway offline; failed 480 own gateway offline
              alice gets nothing
              disk writes
              alice gets 480
@@ -452,7 +452,7 @@ fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
              busy
              drain
              dave sends INVITE to bob
-             recorded missed 503 gateway refused; failed 503 gateway refused
+             recorded missed 503 own gateway refused; failed 503 own gateway refused
              dave gets nothing
              disk writes
              dave gets 503 containing Retry-After
@@ -482,7 +482,7 @@ fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
          memory trouble
          alarm off
          dave sends INVITE to bob
-         recorded missed 503 gateway refused; failed 503 gateway refused
+         recorded missed 503 own gateway refused; failed 503 own gateway refused
          disk writes
          dave gets 503 containing Retry-After: 5
          dave sends ACK hop
@@ -497,7 +497,7 @@ fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
          disk writes
          dave gets 480
          dave sends ACK hop
-         recorded missed 480 gateway offline; failed 480 gateway offline",
+         recorded missed 480 own gateway offline; failed 480 own gateway offline",
     )]);
     let shard = Settings { calls_max: 1, retry_after_s: 17, ..Settings::default() };
     Bench::new("the limit", Setup { shard, ..Setup::new() }).run(
@@ -507,7 +507,7 @@ fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
          dave gets 503 containing Retry-After: 17
          dave sends ACK hop
          dave sends INVITE to bob
-         recorded missed 503 gateway refused; failed 503 gateway refused
+         recorded missed 503 own gateway refused; failed 503 own gateway refused
          dave gets nothing
          disk writes
          dave gets 503 containing Retry-After: 17
@@ -522,7 +522,7 @@ fn new_calls_are_refused_in_trouble_when_draining_and_at_the_limit() {
          disk writes
          dave gets 480
          dave sends ACK hop
-         recorded missed 480 gateway offline; failed 480 gateway offline
+         recorded missed 480 own gateway offline; failed 480 own gateway offline
          counted CallRefused 2",
     );
 }
