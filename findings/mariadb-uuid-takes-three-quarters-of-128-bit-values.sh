@@ -14,18 +14,18 @@ packages="mariadb-server-core=1:10.11.19-0+deb12u1 mariadb-server=1:10.11.19-0+d
  mariadb-common libmariadb3 liburing2 libsnappy1v5 liblz4-1 liblzo2-2 libnuma1 libaio1 libncurses6 libedit2 libbsd0"
 # shellcheck disable=SC2086
 apt-get download -qq $packages >/dev/null 2>&1 || { apt-get update -qq; apt-get download -qq $packages >/dev/null; }
-for package in *.deb; do dpkg -x "$package" root; done
-LD_LIBRARY_PATH=$(find "$folder/root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
+for package in *.deb; do dpkg -x "$package" unpacked; done
+LD_LIBRARY_PATH=$(find "$folder/unpacked" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
 export LD_LIBRARY_PATH
 mkdir data tmp
-share=$folder/root/usr/share/mysql
+share=$folder/unpacked/usr/share/mysql
 options=(--no-defaults --datadir="$folder/data" --tmpdir="$folder/tmp" --lc-messages-dir="$share" --skip-grant-tables
     --innodb-buffer-pool-size=16M)
 [ "$(id -u)" -ne 0 ] || options+=(--user=root)
-echo 'CREATE DATABASE t;' | root/usr/sbin/mariadbd "${options[@]}" --bootstrap >bootstrap.log 2>&1 || { cat bootstrap.log; exit 1; }
-root/usr/sbin/mariadbd "${options[@]}" --skip-networking --socket="$folder/s" --pid-file="$folder/pid" >server.log 2>&1 &
+echo 'CREATE DATABASE t;' | unpacked/usr/sbin/mariadbd "${options[@]}" --bootstrap >bootstrap.log 2>&1 || { cat bootstrap.log; exit 1; }
+unpacked/usr/sbin/mariadbd "${options[@]}" --skip-networking --socket="$folder/s" --pid-file="$folder/pid" >server.log 2>&1 &
 server=$!
-ask() { root/usr/bin/mariadb --no-defaults -u root -S "$folder/s" -N -B -f t; }
+ask() { unpacked/usr/bin/mariadb --no-defaults -u root -S "$folder/s" -N -B -f t; }
 for _ in $(seq 100); do if echo 'SELECT 1' | ask >/dev/null 2>&1; then break; fi; sleep 0.2; done
 echo 'SELECT VERSION()' | ask
 digits="0 1 2 3 4 5 6 7 8 9 a b c d e f"
