@@ -20,6 +20,7 @@ use clap::Args;
 use super::Failure;
 use super::demo_agents::{Callee, Caller, Temper};
 use super::demo_sinks::{Database, Log, Row};
+use super::output::print;
 use crate::admin;
 use crate::config;
 use crate::dictionary::{self, Dictionary};
@@ -75,15 +76,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let database = Database::create(&folder.path().join("acc.sqlite"), &statements)?;
     let metrics = admin::metrics::install().context("cannot install the metrics recorder")?;
     let service = Service::start(plan, metrics, &mut || {}).map_err(anyhow::Error::from)?;
-    println!(
-        "gateway on {listen}; behind it a RADIUS and a Diameter collector, SQLite and syslog; three calls, some seconds\n"
-    );
     let mut sides = Sides { collected: [records, requests], database, log };
-    let result = place_calls(listen, &mut sides).and_then(|calls| {
+    let begun = format!(
+        "gateway on {listen}; behind it a RADIUS and a Diameter collector, SQLite and syslog; three calls, some seconds\n\n"
+    );
+    let shown = print(&begun).map_err(Into::into).and_then(|()| place_calls(listen, &mut sides));
+    let result = shown.and_then(|calls| {
         balance(&service)?;
-        calls.iter().for_each(|call| call.print(arguments.verbose));
+        calls.iter().try_for_each(|call| call.print(arguments.verbose))?;
         if !arguments.verbose {
-            println!("\n--verbose prints each record as both collectors decoded it.");
+            print("\n--verbose prints each record as both collectors decoded it.")?;
         }
         Ok(())
     });
@@ -109,11 +111,12 @@ struct Seen {
 
 impl Seen {
     /// All of it; packets where they are wanted.
-    fn print(&self, with_packets: bool) {
-        println!("\n{}", self.title);
-        self.packets.iter().filter(|_| with_packets).for_each(|line| println!("  {line}"));
-        self.rows.iter().for_each(|row| println!("  {}", row.text));
-        self.lines.iter().for_each(|line| println!("  {line}"));
+    fn print(&self, with_packets: bool) -> io::Result<()> {
+        let packets = self.packets.iter().filter(|_| with_packets).map(String::as_str);
+        let rows = self.rows.iter().map(|row| row.text.as_str());
+        let all = packets.chain(rows).chain(self.lines.iter().map(String::as_str));
+        let text: String = all.map(|line| format!("  {line}\n")).collect();
+        print(&format!("\n{}\n{text}", self.title))
     }
 }
 
@@ -121,7 +124,7 @@ impl Seen {
 fn place_calls(gateway: SocketAddr, sides: &mut Sides) -> anyhow::Result<Vec<Seen>> {
     let caller = Caller::new(gateway)?;
     let mut calls = Vec::new();
-    println!("{:<54} {:<13} legs records seconds  delivered to", "call", "response");
+    print(&format!("{:<54} {:<13} legs records seconds  delivered to", "call", "response"))?;
     for (number, (user, what, count)) in CALLS.into_iter().enumerate() {
         let answered = caller.call(user, TALK)?;
         let mut packets = Vec::new();
@@ -141,10 +144,10 @@ fn place_calls(gateway: SocketAddr, sides: &mut Sides) -> anyhow::Result<Vec<See
         let millis = rows.iter().filter_map(|row| row.duration_ms).max();
         let seconds = millis.map_or("-".to_owned(), |millis| format!("{}.{}", millis / 1000, millis % 1000 / 100));
         let title = format!("{} to {user}: {what}", number + 1);
-        println!(
+        print(&format!(
             "{title:<54} {:<13} {legs:>4} {count:>7} {seconds:>7}  RADIUS, Diameter, SQLite, syslog",
             answered.status
-        );
+        ))?;
         ensure!(
             answered.ended == (seconds != "-"),
             "an answered call has a duration in its rows, and no other has one"
@@ -166,12 +169,12 @@ fn balance(service: &Service) -> anyhow::Result<()> {
         }
         std::thread::park_timeout(BALANCE_LOOK);
     };
-    println!("\n{:<12} appended = delivered + parked + waiting", "sink");
+    print(&format!("\n{:<12} appended = delivered + parked + waiting", "sink"))?;
     for SinkStats { name, balance, .. } in sinks {
-        println!(
+        print(&format!(
             "{name:<12} {:>8} {:>11} {:>8} {:>9}",
             balance.appended, balance.delivered, balance.parked, balance.waiting
-        );
+        ))?;
         let wanted: usize = CALLS.iter().map(|(_, _, count)| count).sum();
         ensure!(balance.holds(), "the balance does not hold");
         ensure!(balance.delivered == wanted as u64, "{} records delivered, {wanted} expected", balance.delivered);

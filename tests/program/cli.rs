@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -570,4 +570,14 @@ fn the_demo_sums_its_calls_up_and_shows_their_rows_lines_and_packets() {
     assert_eq!(count("Accounting-Request"), 14, "seven of RADIUS and seven of Diameter: {rest}");
     let bare = tollgate(&["demo"]);
     assert!(bare.status.success() && !stdout(&bare).contains("Accounting-Request"), "{}", stdout(&bare));
+}
+
+#[test]
+fn a_reader_of_the_demo_may_leave_early() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    demo.arg("demo").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = demo.start().expect("the binary runs");
+    drop(child.stdout.take());
+    let left = child.wait_with_output().expect("it ends");
+    assert!(left.status.success() && left.stderr.is_empty(), "{}", stderr(&left));
 }
