@@ -56,8 +56,8 @@ pub(super) enum Type {
     Real,
     /// An instant.
     Instant {
-        /// Digits of the fraction of its second.
-        digits: u8,
+        /// Digits of the fraction of its second; `None`: as many as are given, and nobody has said how many are wanted.
+        digits: Option<u8>,
         /// Whether it knows its zone.
         is_zoned: bool,
     },

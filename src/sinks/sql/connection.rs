@@ -65,6 +65,12 @@ enum End {
     Rollback,
 }
 
+fn tailor(settings: &Settings) -> Tailor {
+    // The proxies write whole seconds, and PostgreSQL's TIMESTAMP keeps what it is given.
+    let digits = if settings.profile.is_classic() { settings.profile.system().columns.digits } else { 6 };
+    Tailor { empty: settings.empty, zone: settings.zone.rules.clone(), digits }
+}
+
 impl Connection {
     /// None yet; an error if the URL cannot be read.
     ///
@@ -74,7 +80,7 @@ impl Connection {
         let target = Target::new(&settings.url, settings.password.as_ref())?;
         Ok(Self {
             layouts: Layouts::new(settings),
-            tailor: Tailor { empty: settings.empty, zone: settings.zone.rules.clone() },
+            tailor: tailor(settings),
             target,
             link: None,
             used: Instant::default(),

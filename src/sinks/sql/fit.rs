@@ -30,6 +30,8 @@ impl Fitted {
 pub(super) struct Tailor {
     pub empty: Empty,
     pub zone: TimeZone,
+    /// Digits of the second where the column does not say how many.
+    pub digits: u8,
 }
 
 impl Tailor {
@@ -127,7 +129,7 @@ impl Tailor {
     /// An instant as `2026-11-20 21:45:00`, cut to the digits that the column has.
     fn instant(&self, at: Timestamp, column: &Column) -> Fitted {
         let (digits, is_zoned) = match column.kind {
-            Type::Instant { digits, is_zoned } => (digits.min(6), is_zoned),
+            Type::Instant { digits, is_zoned } => (digits.unwrap_or(self.digits).min(6), is_zoned),
             _ => (0, false),
         };
         let Ok(time) = jiff::Timestamp::from_microsecond(at.0) else { return self.instead(column) };
@@ -231,14 +233,14 @@ mod tests {
 
     const ID: RecordId = RecordId(0x11f);
     const SMALL: Type = Type::integer(1, true);
-    const SECONDS: Type = Type::Instant { digits: 0, is_zoned: false };
+    const SECONDS: Type = Type::Instant { digits: Some(0), is_zoned: false };
 
     /// 2023-11-14 22:13:20.
     const AT: i64 = 1_700_000_000;
 
     #[test]
     fn a_value_is_of_the_column_s_type_or_not_there() {
-        let tailor = Tailor { empty: Empty::Null, zone: TimeZone::UTC };
+        let tailor = Tailor { empty: Empty::Null, zone: TimeZone::UTC, digits: 4 };
         let at = |micros: i64| Cell::Instant(Timestamp(AT * 1_000_000 + micros));
         let varchar = Type::text(Some(4));
         let basic = Type::Text { width: Some(Width::Characters(4)), characters: Characters::Basic };
@@ -263,8 +265,15 @@ mod tests {
             (
                 "to the column's digits",
                 at(123_456),
-                Type::Instant { digits: 3, is_zoned: false },
+                Type::Instant { digits: Some(3), is_zoned: false },
                 Some("2023-11-14 22:13:20.123"),
+                false,
+            ),
+            (
+                "as many as are wanted where the column has any number of them",
+                at(123_456),
+                Type::Instant { digits: None, is_zoned: false },
+                Some("2023-11-14 22:13:20.1234"),
                 false,
             ),
             ("an instant as a number", at(0), Type::integer(4, false), Some("1700000000"), false),
@@ -307,7 +316,7 @@ mod tests {
             ("else zero", Empty::Null, SMALL, false, None, Some("0")),
             ("else long ago", Empty::Null, SECONDS, false, None, Some("2000-01-01 00:00:00")),
         ] {
-            let tailor = Tailor { empty, zone: TimeZone::UTC };
+            let tailor = Tailor { empty, zone: TimeZone::UTC, digits: 6 };
             let fitted = tailor.fit(&Cell::Absent, &column(kind, is_nullable, default));
             assert_eq!((fitted.text.as_deref(), fitted.is_changed), (want, false), "{name}");
         }
@@ -316,10 +325,10 @@ mod tests {
     #[test]
     fn an_instant_is_written_in_the_zone_that_was_chosen_unless_the_column_knows_its_own() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        let tailor = Tailor { empty: Empty::Null, zone };
+        let tailor = Tailor { empty: Empty::Null, zone, digits: 6 };
         let at = Cell::Instant(Timestamp(AT * 1_000_000));
         assert_eq!(tailor.fit(&at, &column(SECONDS, true, None)).text.as_deref(), Some("2023-11-15 00:13:20"));
-        let zoned = Type::Instant { digits: 0, is_zoned: true };
+        let zoned = Type::Instant { digits: Some(0), is_zoned: true };
         let mut column = column(zoned, true, None);
         assert_eq!(tailor.fit(&at, &column).text.as_deref(), Some("2023-11-14 22:13:20"));
         column.type_name = "timestamptz".to_owned();

@@ -54,7 +54,7 @@ fn column(row: Texts) -> Column {
     let mut number = || next().and_then(|text| text.parse::<usize>().ok());
     let (characters, octets) = (number(), number());
     let set = next().unwrap_or_default();
-    let digits = next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let digits = Some(next().and_then(|text| text.parse().ok()).unwrap_or(0));
     let is_generated = next().is_some_and(|extra| extra.contains("auto_increment"));
     let is_mariadb = next().is_some_and(|version| version.contains("MariaDB"));
     let is_signed = !declared.contains("unsigned");

@@ -44,7 +44,7 @@ fn column(row: Texts) -> Column {
     let is_identity = next() == "true";
     // The modifier of a text counts its own four octets.
     let width = usize::try_from(modifier - 4).ok();
-    let digits = u8::try_from(modifier).unwrap_or(6);
+    let digits = u8::try_from(modifier).ok();
     let kind = match base.as_str() {
         "int2" => Type::integer(2, true),
         "int4" => Type::integer(4, true),

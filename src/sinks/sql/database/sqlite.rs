@@ -26,7 +26,8 @@ fn column(row: Texts) -> Column {
     let is_key = next().is_some_and(|place| place != "0");
     let is_any_of = |words: &[&str]| words.iter().any(|word| type_name.contains(word));
     let kind = if is_any_of(&["DATE", "TIMESTAMP"]) {
-        let digits = numbers(&type_name).first().and_then(|digits| u8::try_from(*digits).ok()).unwrap_or(0);
+        let digits = numbers(&type_name).first().and_then(|digits| u8::try_from(*digits).ok());
+        let digits = Some(digits.unwrap_or(0));
         Type::Instant { digits, is_zoned: false }
     } else if is_any_of(&["INT"]) {
         Type::integer(8, true)

@@ -146,7 +146,7 @@ fn a_row_names_the_columns_that_were_changed() {
     table.columns.push(column("changed", Type::text(Some(6))));
     table.columns[1].kind = Type::text(Some(3));
     let plan = plan(&settings, &table).unwrap();
-    let tailor = Tailor { empty: Empty::Null, zone: jiff::tz::TimeZone::UTC };
+    let tailor = Tailor { empty: Empty::Null, zone: jiff::tz::TimeZone::UTC, digits: 6 };
     let text = |text: &str| Cell::Text(text.to_owned(), Escaped::No);
     let (line, changed) = plan.line(&tailor, &[text("abcd"), Cell::Number(200), text("ID"), Cell::Absent]);
     assert_eq!(line, ["abc", "200", "ID", "callid"].map(|text| Some(text.to_owned())));
@@ -169,7 +169,7 @@ fn a_table_of_an_older_release_takes_what_it_has_columns_for() {
     assert_eq!(plan.columns.len(), older.len() + 1);
     assert_eq!(plan.lacks().len(), places.len() - older.len() - 1);
     let cells: Vec<_> = places.iter().map(|place| Cell::Text(place.column.clone(), Escaped::No)).collect();
-    let (line, _) = plan.line(&Tailor { empty: Empty::Null, zone: jiff::tz::TimeZone::UTC }, &cells);
+    let (line, _) = plan.line(&Tailor { empty: Empty::Null, zone: jiff::tz::TimeZone::UTC, digits: 6 }, &cells);
     let texts: Vec<_> = older.iter().map(|place| Some(place.column.clone())).collect();
     let of_texts: Vec<_> = plan.columns.iter().zip(&line).filter(|(column, _)| column.name != "q850").collect();
     assert!(of_texts.iter().map(|(_, text)| *text).eq(texts.iter()), "each value is in its own column: {of_texts:?}");
