@@ -17,11 +17,26 @@ pub struct Database {
     dir: PathBuf,
     /// The server; SQLite has none.
     process: Option<Running>,
+    /// Whether it waits for the disk.
+    is_durable: bool,
 }
 
 impl Database {
     /// Starts one below `dir`, with nothing in it; `None` when it is not installed.
     pub fn start(dir: &Path, dialect: Dialect) -> Option<Self> {
+        Self::begun(dir, dialect, true)
+    }
+
+    /// The same without waiting for the disk, for many connections.
+    pub fn start_quick(dir: &Path, dialect: Dialect) -> Option<Self> {
+        let database = Self::begun(dir, dialect, false)?;
+        if dialect == Dialect::Mysql {
+            database.run("SET GLOBAL max_connections = 1000").expect("root may");
+        }
+        Some(database)
+    }
+
+    fn begun(dir: &Path, dialect: Dialect, is_durable: bool) -> Option<Self> {
         let programs: &[&str] = match dialect {
             Dialect::Mysql => &["mariadbd", "mariadb", "mariadb-install-db"],
             Dialect::Postgres => &["psql", "setpriv"],
@@ -33,7 +48,7 @@ impl Database {
         open_up(dir);
         let dir = dir.join(dialect.name());
         fs::create_dir_all(&dir).expect("the folder can be made");
-        let mut database = Self { dialect, dir, process: None };
+        let mut database = Self { dialect, dir, process: None, is_durable };
         database.begin();
         match dialect {
             Dialect::Sqlite => drop(database.run("PRAGMA journal_mode = WAL")),
@@ -50,7 +65,10 @@ impl Database {
         };
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/databases");
         let mut command = Command::new(tests.join(script));
-        command.arg(&self.dir).env("DURABLE", "1");
+        command.arg(&self.dir);
+        if self.is_durable {
+            command.env("DURABLE", "1");
+        }
         let output = self.dir.parent().unwrap_or(&self.dir).join(format!("{}.out", self.dialect.name()));
         self.process = Some(Running::start(&mut command, output));
         let mut told = String::new();
@@ -87,6 +105,13 @@ impl Database {
             Dialect::Postgres => format!("postgres://radius@localhost/acc?host={dir}"),
             Dialect::Sqlite => format!("sqlite:{dir}/acc.db"),
         }
+    }
+
+    /// A further database on the server, and where the sink finds that.
+    pub fn another(&self, name: &str) -> String {
+        let characters = if self.dialect == Dialect::Mysql { " CHARACTER SET utf8mb4" } else { "" };
+        self.run_in(None, &format!("CREATE DATABASE {name}{characters}")).expect("the database can be made");
+        self.url().replacen("/acc?", &format!("/{name}?"), 1)
     }
 
     /// A pgbouncer before it, in transaction mode with one connection for all, and where the sink finds that; `None` when

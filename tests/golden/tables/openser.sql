@@ -1,4 +1,4 @@
--- The tables of OpenSER 1.2 and 1.3, and OpenSIPS 1.4 with the columns that the flows had more, and those of the guard, for SQLite.
+-- The tables of OpenSER 1.2 and 1.3, and OpenSIPS 1.4 with the columns that the flows had more, and those of the guard, as SQLite takes them.
 CREATE TABLE acc (
     id INTEGER PRIMARY KEY NOT NULL,
     method VARCHAR(16) DEFAULT '' NOT NULL,

@@ -1,4 +1,4 @@
--- The tables of OpenSIPS from 2.2 on, and another one for `acc` with the columns that the flows had more, and those of the guard, for SQLite.
+-- The tables of OpenSIPS from 2.2 on, and another one for `acc` with the columns that the flows had more, and those of the guard, as SQLite takes them.
 CREATE TABLE acc (
     id INTEGER PRIMARY KEY NOT NULL,
     method VARCHAR(16) DEFAULT '' NOT NULL,

@@ -1,4 +1,4 @@
--- The tables of SER, and OpenSER 1.1 with the columns that the flows had more, and those of the guard, for SQLite.
+-- The tables of SER, and OpenSER 1.1 with the columns that the flows had more, and those of the guard, as SQLite takes them.
 CREATE TABLE acc (
     id INTEGER PRIMARY KEY NOT NULL,
     sip_from VARCHAR(128) DEFAULT '' NOT NULL,

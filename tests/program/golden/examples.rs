@@ -8,6 +8,7 @@ use super::compare::Play;
 use super::ends::Stage;
 use super::seen::Receivers;
 use super::setup::Systems;
+use super::store::Servers;
 use super::{Exchange, delivered, flows, folder, read, text};
 use crate::support::Gateway;
 
@@ -15,6 +16,7 @@ use crate::support::Gateway;
 fn the_examples_write_what_the_originals_wrote() {
     let systems = Systems::read(&read(&folder().join("systems.toml"))).without_events();
     let exchanges: BTreeMap<String, Exchange> = toml::from_str(&read(&folder().join("plays.toml"))).unwrap();
+    let servers = Servers::start();
     for (file, flow, system) in [
         ("openser-calls-and-missed-calls", "07-", "opensips-1.4"),
         ("openser-failed-call", "08-", "opensips-1.4"),
@@ -25,7 +27,7 @@ fn the_examples_write_what_the_originals_wrote() {
             flows().into_iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with(flow)).unwrap();
         let exchange = &exchanges[&*path.file_name().unwrap().to_string_lossy()];
         let plan = systems.plan(system, &read(&path.join("flow.md")), &exchange.exchange).unwrap();
-        let mut receivers = Receivers::start(&plan, dir.path(), None);
+        let mut receivers = Receivers::start(&plan, dir.path(), &servers, None);
         let mut stage = Stage::set(&flow[..2], exchange.headers.clone());
         let places = receivers.places();
         // What is of the place it runs at; all else is as it is shipped.

@@ -9,6 +9,7 @@ mod flow;
 mod list;
 mod seen;
 mod setup;
+mod store;
 mod text;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +24,7 @@ use self::ends::{Headers, Stage};
 use self::list::{Found, List};
 use self::seen::{Broker, Receivers};
 use self::setup::{Plan, Systems};
+use self::store::Servers;
 use crate::support::{Gateway, try_wait_for};
 
 /// Plays at once: they wait most of the time.
@@ -110,12 +112,15 @@ fn delivered(gateway: &Gateway, name: &str) {
 }
 
 /// Plays a flow, and says what differs for each system.
-fn play(job: &Job, broker: Option<&Broker>) -> Found {
+fn play(job: &Job, servers: &Servers, broker: Option<&Broker>) -> Found {
     let dir = tempfile::tempdir().expect("a folder");
     let number = job.flow.split('-').next().expect("a number");
     let mut stage = Stage::set(number, job.exchange.headers.clone());
-    let mut receivers: BTreeMap<&str, Receivers> =
-        job.plans.iter().map(|plan| (plan.system.as_str(), Receivers::start(plan, dir.path(), broker))).collect();
+    let mut receivers: BTreeMap<&str, Receivers> = job
+        .plans
+        .iter()
+        .map(|plan| (plan.system.as_str(), Receivers::start(plan, dir.path(), servers, broker)))
+        .collect();
     let places = |plan: &Plan| receivers[plan.system.as_str()].places();
     let toml = setup::configuration(&job.plans, places, dir.path(), &stage.host());
     let seconds = || tollgate::clock::wall().secs();
@@ -137,13 +142,13 @@ fn play(job: &Job, broker: Option<&Broker>) -> Found {
 
 #[test]
 fn what_comes_out_is_what_the_systems_wrote_but_for_the_list() {
-    let broker = Broker::start();
+    let (broker, servers) = (Broker::start(), Servers::start());
     let (jobs, mut found) = jobs(broker.is_some());
     let jobs = Mutex::new(VecDeque::from(jobs));
     let results = std::thread::scope(|scope| {
         let work = || {
             let next = || jobs.lock().expect("no play panicked with it").pop_front();
-            std::iter::from_fn(next).flat_map(|job| play(&job, broker.as_ref())).collect::<Vec<_>>()
+            std::iter::from_fn(next).flat_map(|job| play(&job, &servers, broker.as_ref())).collect::<Vec<_>>()
         };
         let workers: Vec<_> = (0..PLAYS).map(|_| scope.spawn(work)).collect();
         workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()

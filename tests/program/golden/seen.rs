@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, Context, stream};
 use md5::{Digest as _, Md5};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqliteConnection};
 
 use super::flow::Backend;
 use super::setup::{Places, Plan, dictionary};
+use super::store::{Servers, Store};
 use super::text::{self, Item};
 use crate::support::{Running, free_ports, peer, wait_for};
 
@@ -93,7 +92,7 @@ pub struct Receivers<'b> {
     stream: Option<String>,
     socket: PathBuf,
     client: PathBuf,
-    url: String,
+    store: Store,
     lines: Tap,
     packets: Tap,
 }
@@ -148,7 +147,7 @@ impl Drop for Tap {
 
 impl<'b> Receivers<'b> {
     /// Those of a plan, in a folder.
-    pub fn start(plan: &Plan, dir: &Path, broker: Option<&'b Broker>) -> Self {
+    pub fn start(plan: &Plan, dir: &Path, servers: &Servers, broker: Option<&'b Broker>) -> Self {
         let own = |name: &str| dir.join(format!("{name}-{}", plan.system));
         let socket = own("log");
         let log = UnixDatagram::bind(&socket).expect("a socket of syslog");
@@ -164,18 +163,15 @@ impl<'b> Receivers<'b> {
             let file = dir.join(format!("dictionary.{}", sink.name));
             fs::write(file, dictionary(sink)).expect("the dictionary is written");
         }
-        let url = format!("sqlite:{}", own("acc.db").display());
-        let tables = plan.tables();
-        run(&url, async |database| {
-            database.execute(AssertSqlSafe(tables)).await.expect("the tables are made");
-        });
+        let store = servers.store(plan.database, &own("acc.db"));
+        store.make(&plan.tables());
         let has_events = plan.sinks.iter().any(|sink| sink.backend == Backend::Evi);
         Self {
             broker,
             stream: broker.filter(|_| has_events).map(|broker| broker.stream(&socket)),
             socket,
             client,
-            url,
+            store,
             lines: Tap::on(move |buffer| log.recv(buffer).ok()),
             packets: Tap::on(move |buffer| answered(&radius, buffer)),
         }
@@ -185,7 +181,7 @@ impl<'b> Receivers<'b> {
     pub fn places(&self) -> Places<'_> {
         Places {
             syslog: &self.socket,
-            sql: &self.url,
+            sql: self.store.url(),
             radius: &self.client,
             events: self.broker.map(Broker::url).zip(self.stream.clone()),
         }
@@ -199,22 +195,7 @@ impl<'b> Receivers<'b> {
         if let (Some(broker), Some(stream)) = (self.broker, &self.stream) {
             items.extend(broker.bodies(stream).iter().filter_map(|body| text::event(body)));
         }
-        run(&self.url, async |database| {
-            let tables =
-                sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table'").fetch_all(&mut *database).await;
-            for table in tables.expect("a catalogue").iter().map(|row| row.get::<String, _>(0)) {
-                let query = format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid");
-                let columns = sqlx::query(AssertSqlSafe(query)).fetch_all(&mut *database).await.expect("a catalogue");
-                let columns: Vec<String> = columns.iter().map(|column| column.get(0)).collect();
-                let texts: Vec<_> = columns.iter().map(|column| format!("CAST(\"{column}\" AS TEXT)")).collect();
-                let query = format!("SELECT {} FROM {table} ORDER BY id", texts.join(", "));
-                let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(&mut *database).await.expect("rows");
-                for row in rows {
-                    let values = columns.iter().cloned().enumerate().map(|(at, column)| (column, row.get(at)));
-                    items.push(text::row(&table, values.collect()));
-                }
-            }
-        });
+        items.extend(self.store.rows().into_iter().map(|(table, row)| text::row(&table, row)));
         items
     }
 }
@@ -228,16 +209,4 @@ fn answered(socket: &UdpSocket, buffer: &mut [u8]) -> Option<usize> {
     response[4..].copy_from_slice(&digest);
     socket.send_to(&response, client).ok()?;
     Some(length)
-}
-
-/// Does something with a database.
-fn run(url: &str, work: impl AsyncFnOnce(&mut SqliteConnection)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let options: SqliteConnectOptions = url.parse().expect("a URL");
-    runtime.block_on(async {
-        let options = options.create_if_missing(true).journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
-        let mut database = options.connect().await.expect("the database opens");
-        work(&mut database).await;
-        database.close().await.expect("it closes");
-    });
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use tollgate::sinks::sql::Dialect;
 use toml::{Table, Value};
 
 use super::flow::{Backend, Rounds, Script, Settings, World};
@@ -16,7 +17,9 @@ pub struct Plan {
     pub behaviour: Behaviour,
     /// Its sinks.
     pub sinks: Vec<Sink>,
-    /// Whose tables its database has.
+    /// Its database.
+    pub database: Dialect,
+    /// Whose tables that has.
     schema: String,
     /// The sinks of each route of the behaviour, by mark.
     marks: Vec<Marks>,
@@ -93,6 +96,13 @@ impl Systems {
         self.0.keys().map(String::as_str).collect()
     }
 
+    /// The database that a system had.
+    fn database(&self, system: &str) -> Dialect {
+        let name = self.0[system].get("database").and_then(Value::as_str).expect("a database for each system");
+        let found = Dialect::ALL.into_iter().find(|dialect| dialect.name() == name);
+        found.unwrap_or_else(|| panic!("{system} had a database `{name}`"))
+    }
+
     fn of(&self, system: &str) -> &Table {
         let table = self.0[system].as_table().expect("a table for each system");
         table.get("like").and_then(Value::as_str).map_or(table, |other| self.of(other))
@@ -116,6 +126,7 @@ impl Systems {
             system: system.to_owned(),
             behaviour: Behaviour::default(),
             sinks: Vec::new(),
+            database: self.database(system),
             schema: own["tables"].as_str().expect("whose tables").to_owned(),
             marks: Vec::new(),
         };
