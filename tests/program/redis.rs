@@ -10,10 +10,9 @@ use serde_json::Value;
 use tollgate::ids::CallHash;
 use tollgate::record::Kind;
 use tollgate::sinks::attempt::{self, Attempts, Board};
+use tollgate::sinks::event::Body;
 use tollgate::sinks::event::name::Template;
-use tollgate::sinks::event::profile::Profile;
-use tollgate::sinks::event::{Body, Envelope, Legs};
-use tollgate::sinks::mapping::Round;
+use tollgate::sinks::profile::Profile;
 use tollgate::sinks::redis::Settings;
 use tollgate::sinks::secret::Secret;
 use tollgate::sinks::view::Board as _;
@@ -83,7 +82,6 @@ impl Redis {
 
     /// Settings of an impatient sink.
     fn settings(&self, stream: &str) -> Settings {
-        let profile = Profile::ALL.first().unwrap();
         Settings {
             host: "127.0.0.1".to_owned(),
             port: self.port,
@@ -93,16 +91,7 @@ impl Redis {
             key: Template::parse(stream, &[]).unwrap(),
             makes_streams: false,
             length_max: None,
-            body: Body {
-                envelope: Envelope::CloudEvents,
-                profile,
-                fields: Vec::new(),
-                leg_fields: Vec::new(),
-                legs: Legs::Array,
-                leg_order: profile.leg_order,
-                round: Round::default(),
-                source: "/tollgate/test".to_owned(),
-            },
+            body: Body::of(Profile::Own, "/tollgate/test").expect("it has events"),
             timeout: Duration::from_secs(5),
             delivery: attempt::Settings {
                 batch_max: 50,

@@ -10,9 +10,9 @@ use async_nats::jetstream::{self, Context, stream};
 use serde_json::Value as Json;
 use tollgate::sinks::attempt::{self, Attempts, Board};
 use tollgate::sinks::event::name::Template;
-use tollgate::sinks::event::profile::Profile;
 use tollgate::sinks::event::{Body, Envelope};
 use tollgate::sinks::nats::{Login, Settings};
+use tollgate::sinks::profile::Profile;
 
 use crate::support::radius::Line;
 use crate::support::{Running, free_ports, peer, wait_for};
@@ -173,18 +173,9 @@ fn settings(url: String, stream: &str, subject: &str) -> Settings {
 
 /// The body of events with the fields of these tests.
 pub fn body(envelope: Envelope) -> Body {
-    let profile = &Profile::ALL[0];
     let own = |name: &str| (name.to_owned(), name.to_owned());
-    Body {
-        envelope,
-        profile,
-        fields: vec![own("big"), own("tenant")],
-        leg_fields: vec![own("src")],
-        legs: profile.legs,
-        leg_order: profile.leg_order,
-        round: profile.round,
-        source: "/test".to_owned(),
-    }
+    let body = Body::of(Profile::Own, "/test").expect("it has events");
+    Body { envelope, fields: vec![own("big"), own("tenant")], leg_fields: vec![own("src")], ..body }
 }
 
 /// Queue, worker and sink.

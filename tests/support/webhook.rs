@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tollgate::sinks::attempt::{self, Attempts, Board};
-use tollgate::sinks::event::profile::Profile;
-use tollgate::sinks::event::{Body, Envelope, Legs};
-use tollgate::sinks::mapping::Round;
+use tollgate::sinks::event::Body;
+use tollgate::sinks::profile::Profile;
 use tollgate::sinks::webhook::{Batch, Expect, Login, Settings};
 
 use super::radius::Line;
@@ -99,7 +98,6 @@ impl Receiver {
 
     /// Settings of an impatient webhook without fields.
     pub fn settings(&self, batch: Batch) -> Settings {
-        let profile = Profile::ALL.first().expect("a profile");
         let delivery = attempt::Settings {
             batch_max: if batch == Batch::Each { 8 } else { 20 },
             attempts_max: u32::MAX,
@@ -114,16 +112,7 @@ impl Receiver {
             tls: None,
             batch,
             expect: Expect::default(),
-            body: Body {
-                envelope: Envelope::CloudEvents,
-                profile,
-                fields: Vec::new(),
-                leg_fields: Vec::new(),
-                legs: Legs::Array,
-                leg_order: profile.leg_order,
-                round: Round::default(),
-                source: "/tollgate/test".to_owned(),
-            },
+            body: Body::of(Profile::Own, "/tollgate/test").expect("it has events"),
             timeout: Duration::from_secs(10),
             retry_after_max: Duration::from_secs(3600),
             delivery,

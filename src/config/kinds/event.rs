@@ -1,6 +1,7 @@
 //! What the tables of all sinks of events say alike: what events hold, how they are repeated, names of places.
 
 use super::carriers::labels;
+use super::client_file::profile;
 use super::{Site, host_name};
 use crate::config::check::Check;
 use crate::config::check::sections::{choose, set};
@@ -9,9 +10,9 @@ use crate::config::error::{nearest, suggestion};
 use crate::record::LegOrder;
 use crate::sinks::attempt::Settings;
 use crate::sinks::event::name::{Alphabet, Template, TemplateError};
-use crate::sinks::event::profile::Profile;
 use crate::sinks::event::{Body, Envelope, Legs};
 use crate::sinks::mapping::{Round, Unmapped};
+use crate::sinks::profile::Profile;
 use crate::units::{Millis, Secs};
 
 /// What a table says of the body of events.
@@ -39,17 +40,11 @@ pub(super) struct BodyOptions<'t> {
 impl BodyOptions<'_> {
     /// Checks them.
     pub(super) fn body(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<Body> {
-        let profile = self.profile(check)?;
-        let mut body = Body {
-            envelope: self.envelope.unwrap_or_default(),
-            profile,
-            fields: labels(self.fields, self.unmapped, &site.fields.record, "accounting.fields", check),
-            leg_fields: labels(self.leg_fields, self.unmapped, &site.fields.leg, "accounting.leg_fields", check),
-            legs: profile.legs,
-            leg_order: profile.leg_order,
-            round: profile.round,
-            source: format!("/{}/{}", crate::names::PRODUCT, host_name()),
-        };
+        let profile = profile(self.profile.as_ref(), profiles(), Profile::name, check)?;
+        let mut body = Body::of(profile, &format!("/{}/{}", crate::names::PRODUCT, host_name()))?;
+        choose(&mut body.envelope, self.envelope);
+        body.fields = labels(self.fields, self.unmapped, &site.fields.record, "accounting.fields", check);
+        body.leg_fields = labels(self.leg_fields, self.unmapped, &site.fields.leg, "accounting.leg_fields", check);
         choose(&mut body.legs, self.legs);
         choose(&mut body.leg_order, self.leg_order);
         choose(&mut body.round, self.round);
@@ -62,16 +57,11 @@ impl BodyOptions<'_> {
         }
         Some(body)
     }
+}
 
-    fn profile(&self, check: &mut Check<'_>) -> Option<&'static Profile> {
-        let Some(given) = self.profile else { return Profile::ALL.first() };
-        let found = Profile::ALL.iter().find(|profile| profile.name == given.value);
-        if found.is_none() {
-            let known = Profile::ALL.iter().map(|profile| profile.name);
-            check.error_hint(given.place, format_args!("unknown profile `{}`", given.value), suggestion(given, known));
-        }
-        found
-    }
+/// The profiles of systems whose events there are.
+fn profiles() -> impl Iterator<Item = Profile> + Clone {
+    Profile::ALL.iter().copied().filter(|profile| profile.system().events.is_some())
 }
 
 /// How attempts are repeated: what a person must mend never parks a record.

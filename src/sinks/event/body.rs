@@ -2,12 +2,13 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::profile::{Form, Pair, Shape, Sort};
 use super::{Body, Envelope, Event, Legs};
 use crate::names::PRODUCT;
-use crate::record::core::{Core, Item};
+use crate::record::core::Item;
 use crate::record::json::{Names, View};
 use crate::record::{Fields, Kind, Record, Value, is_internal};
+use crate::sinks::profile::event::{Shape, Sort};
+use crate::sinks::profile::{Form, Row, Val};
 
 impl Body {
     /// The events of a record; none for the gateway's own records, which are of no call.
@@ -130,15 +131,15 @@ impl<'a> Data<'a> {
         }
     }
 
-    fn pairs<M: SerializeMap>(&self, pairs: &[Pair], map: &mut M) -> Result<(), M::Error> {
-        for (name, core, form) in pairs {
-            self.core(name, *core, *form, map)?;
+    fn pairs<M: SerializeMap>(&self, pairs: &[Row], map: &mut M) -> Result<(), M::Error> {
+        for (name, value, form) in pairs {
+            self.value(name, *value, *form, map)?;
         }
         Ok(())
     }
 
-    fn core<M: SerializeMap>(&self, name: &str, core: Core, form: Form, map: &mut M) -> Result<(), M::Error> {
-        let Some(item) = core.of(self.record) else { return map.serialize_entry(name, &()) };
+    fn value<M: SerializeMap>(&self, name: &str, value: Val, form: Form, map: &mut M) -> Result<(), M::Error> {
+        let Some(item) = value.of(self.record) else { return map.serialize_entry(name, &()) };
         match (item, form) {
             (Item::Text([]), _) => map.serialize_entry(name, &()),
             (Item::Text(text), _) => map.serialize_entry(name, &String::from_utf8_lossy(text)),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::profile::Profile;
 use super::{Body, Envelope, Legs};
 use crate::clock::Timestamp;
 use crate::record::{Kind, LegOrder, MANUAL, Record, Value};
+use crate::sinks::profile::Profile;
 use crate::sinks::tests::record;
 
 /// Datagrams of OpenSIPS, by flow.
@@ -18,18 +18,11 @@ const FIELDS: &[&str] = &["ua", "via", "hist", "hist1", "none", "odd", "empty", 
 const LEG_FIELDS: &[&str] = &["src", "dst"];
 
 fn body(profile: &str, envelope: Envelope, fields: &[&str], leg_fields: &[&str]) -> Body {
-    let profile = Profile::ALL.iter().find(|own| own.name == profile).unwrap_or_else(|| panic!("no profile {profile}"));
+    let profile =
+        Profile::ALL.iter().find(|own| own.name() == profile).unwrap_or_else(|| panic!("no profile {profile}"));
     let own = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect();
-    Body {
-        envelope,
-        profile,
-        fields: own(fields),
-        leg_fields: own(leg_fields),
-        legs: profile.legs,
-        leg_order: profile.leg_order,
-        round: profile.round,
-        source: "/tollgate/gw1".to_owned(),
-    }
+    let body = Body::of(*profile, "/tollgate/gw1").expect("it has events");
+    Body { envelope, fields: own(fields), leg_fields: own(leg_fields), ..body }
 }
 
 fn text(value: &Json) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! What all sinks of events share: the body of an event, JSON, and the name of the place it goes to.
 //!
-//! [`profile`] says which values an event has, [`body`](Body) writes them into an envelope, and [`name`] makes subjects,
+//! The table of a system says which values an [event](super::profile::event) has, [`body`](Body) writes them into an envelope, and [`name`] makes subjects,
 //! routing keys and the like of templates over the values of a record. The sinks themselves carry events, and know nothing
 //! of what these say.
 //!
@@ -10,7 +10,6 @@ mod body;
 #[cfg(test)]
 mod body_tests;
 pub mod name;
-pub mod profile;
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -18,8 +17,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use self::profile::Profile;
 use super::mapping::Round;
+use super::profile::Profile;
+use super::profile::event::Events;
 use crate::clock::{self, Instant};
 use crate::record::LegOrder;
 
@@ -61,12 +61,12 @@ pub enum Legs {
 }
 
 /// What events say.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Body {
     /// Default CloudEvents.
     pub envelope: Envelope,
     /// Which values, and how they lie.
-    pub profile: &'static Profile,
+    pub profile: &'static Events,
     /// Fields with their names in the event, in order.
     pub fields: Vec<(String, String)>,
     /// Fields of legs with their names in the event, in order.
@@ -81,13 +81,22 @@ pub struct Body {
     pub source: String,
 }
 
-impl PartialEq for Body {
-    fn eq(&self, other: &Self) -> bool {
-        let all = |own: &Self| {
-            let lists = (own.fields.clone(), own.leg_fields.clone(), own.source.clone());
-            (own.envelope, own.profile.name, own.legs, own.leg_order, own.round, lists)
-        };
-        all(self) == all(other)
+impl Body {
+    /// That of a profile, without fields; `None` when its system has no events.
+    #[must_use]
+    pub fn of(profile: Profile, source: &str) -> Option<Self> {
+        let system = profile.system();
+        let events = system.events.as_ref()?;
+        Some(Self {
+            envelope: Envelope::default(),
+            profile: events,
+            fields: Vec::new(),
+            leg_fields: Vec::new(),
+            legs: events.legs,
+            leg_order: system.leg_order,
+            round: events.round,
+            source: source.to_owned(),
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Kamailio: acc, acc_radius and acc's CDRs as of 5.6.
 
 use super::{
-    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, From, Lines, Row, Step,
-    System, TEXTS, Texts, TimeLine, Val, classic_order,
+    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, FLAGS, Form, From, Lines, Row,
+    Step, System, TEXTS, Texts, TimeLine, Val, classic_order,
 };
 use crate::record::LegOrder;
 use crate::record::core::Core;
@@ -38,9 +38,35 @@ pub(super) const SYSTEM: System = System {
         is_exact: false,
         status: StatusMapping::Newest,
     }),
+    events: None,
+    marks: FLAGS,
     leg_order: LegOrder::NewestFirst,
     join: b",",
     absent: Absent::Written(""),
+    differs: &[
+        "acc-json",
+        "delay-is-last",
+        "more-attributes",
+        "empty-attributes",
+        "code-as-field",
+        "early-media",
+        "given-up-once",
+        "refused-bye-ends",
+        "second-2xx",
+        "long-values",
+        "null-refused",
+        "own-to-tag",
+        "end-without-bye",
+        "fields-at-lifetime",
+        "fields-of-start",
+        "direction-of-all",
+        "filter-of-missed",
+        "time-modes",
+        "reason-from-header",
+        "julian-days",
+        "marks-of-call",
+        "fields-of-later-requests",
+    ],
 };
 
 /// `time_mode` 0 to 4.

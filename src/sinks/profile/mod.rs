@@ -1,9 +1,10 @@
 //! What each system writes, as tables of data that every kind of sink reads: the texts and labels of its lines, its columns,
-//! its attributes, the order of legs, what joins several values and what stands for none. A further system is a file here
-//! and a row of [`Profile::ALL`].
+//! its attributes, its events, the order of legs, what joins several values and what stands for none, and how its scripts
+//! mark what is recorded. A further system is a file here and a row of [`Profile::ALL`].
 //!
-//! The tables are the proxies' own, octet for octet, but for what is a fault of them: `tests/golden/differences.toml` says where.
+//! The tables are the proxies' own, octet for octet, but for what is a fault of them: [`System::differs`] says where.
 
+pub mod event;
 mod kamailio;
 mod openser;
 mod opensips;
@@ -84,12 +85,49 @@ pub struct System {
     pub columns: Columns,
     /// Its attributes; `None`: it has no RADIUS backend.
     pub attributes: Option<Attributes>,
+    /// Its events; `None`: it has none, or none that a sink writes.
+    pub events: Option<event::Events>,
+    /// How its scripts mark what is recorded.
+    pub marks: Marks,
     /// Order of the legs.
     pub leg_order: LegOrder,
     /// What stands between values of a list.
     pub join: &'static [u8],
     /// What stands for a text that is not there.
     pub absent: Absent,
+    /// Where what is written here is not what it wrote: names of entries of `tests/golden/differences.toml`, which say why.
+    pub differs: &'static [&'static str],
+}
+
+/// How scripts of a system mark what is recorded, for who brings one over. What they mark is `on` and `flags` of a route here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Marks {
+    /// Numbers of the flags of a request that is recorded, and of one whose failed attempts are, where `log_flag` and the like
+    /// set no other; `None`: nothing is recorded then.
+    pub flags: Option<[u8; 2]>,
+    /// What has final failures recorded, which is off everywhere without it.
+    pub failed: Failed,
+}
+
+/// What has final failures recorded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failed {
+    /// A parameter, for all requests alike.
+    Always(&'static str),
+    /// A parameter with the number of a flag.
+    Flag(&'static str),
+    /// An option of the call that marks.
+    Option(&'static str),
+}
+
+impl Failed {
+    /// What it is called there.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Always(name) | Self::Flag(name) | Self::Option(name) => name,
+        }
+    }
 }
 
 /// What stands for a text that is not there.
@@ -236,6 +274,12 @@ pub enum Step {
     /// Legs.
     Legs,
 }
+
+/// Every backend has its own flag from OpenSER 1.1 on, none of which is set.
+const FLAGS: Marks = Marks { flags: None, failed: Failed::Flag("failed_transaction_flag") };
+
+/// `do_accounting` names backends and options.
+const OPTIONS: Marks = Marks { flags: None, failed: Failed::Option("failed") };
 
 /// The texts that all of the proxies have.
 const TEXTS: Texts = Texts {

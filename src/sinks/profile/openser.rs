@@ -2,8 +2,8 @@
 
 use super::opensips::CALL;
 use super::{
-    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, Lines, Step, System, TEXTS,
-    Val, classic_order,
+    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, FLAGS, Form, Lines, Step, System,
+    TEXTS, Val, classic_order,
 };
 use crate::record::LegOrder;
 use crate::record::core::Core;
@@ -39,7 +39,19 @@ pub(super) const SYSTEM: System = System {
         is_exact: false,
         status: StatusMapping::Openser,
     }),
+    events: None,
+    marks: FLAGS,
     leg_order: LegOrder::NewestFirst,
     join: b", ",
     absent: Absent::Written(""),
+    differs: &[
+        "delay-is-last",
+        "more-attributes",
+        "early-media",
+        "given-up-once",
+        "refused-bye-ends",
+        "own-to-tag",
+        "6xx-ends",
+        "fields-of-later-requests",
+    ],
 };

@@ -1,8 +1,8 @@
 //! OpenSIPS: as of 4.0, and 2.2, the generation of the `do_accounting` README.
 
 use super::{
-    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, Lines, Row, Step, System,
-    TEXTS, Val, classic_order,
+    Absent, Attributes, CLASSIC_ATTRIBUTES, CLASSIC_COLUMNS, CLASSIC_LINE, Columns, Form, Lines, OPTIONS, Row, Step,
+    System, TEXTS, Val, classic_order, event,
 };
 use crate::record::LegOrder;
 use crate::sinks::radius::StatusMapping;
@@ -30,9 +30,29 @@ pub(super) const SYSTEM: System = System {
         times: &[],
     },
     attributes: Some(ATTRIBUTES),
+    events: Some(event::OPENSIPS),
+    marks: OPTIONS,
     leg_order: LegOrder::OldestFirst,
     join: b", ",
     absent: Absent::Written(""),
+    differs: &[
+        "delay-is-last",
+        "more-attributes",
+        "legs-under-wrong-attributes",
+        "created-is-0",
+        "early-media",
+        "given-up-once",
+        "refused-bye-ends",
+        "long-values",
+        "null-refused",
+        "own-to-tag",
+        "direction-of-all",
+        "cdr-of-every-call",
+        "drop-of-one-backend",
+        "marks-of-call",
+        "fields-read-anew",
+        "fields-of-later-requests",
+    ],
 };
 
 pub(super) const SYSTEM_2_2: System = System {
@@ -50,9 +70,28 @@ pub(super) const SYSTEM_2_2: System = System {
     },
     columns: Columns { acc: &[CLASSIC_COLUMNS], ..SYSTEM.columns },
     attributes: Some(ATTRIBUTES_2_2),
+    events: None,
+    marks: OPTIONS,
     leg_order: LegOrder::NewestFirst,
     join: b", ",
     absent: Absent::Written(""),
+    differs: &[
+        "events-of-2.2",
+        "delay-is-last",
+        "more-attributes",
+        "created-in-cdr-alone",
+        "shared-buffer",
+        "early-media",
+        "given-up-once",
+        "refused-bye-ends",
+        "long-values",
+        "null-refused",
+        "own-to-tag",
+        "direction-of-all",
+        "table-of-call",
+        "marks-of-call",
+        "fields-of-later-requests",
+    ],
 };
 
 const LINE: &[Row] = &[

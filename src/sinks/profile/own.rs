@@ -1,6 +1,6 @@
 //! Tollgate's own: nothing is lost.
 
-use super::{Absent, Attributes, Columns, Form, Lines, Row, System, Texts, Val};
+use super::{Absent, Attributes, Columns, Form, Lines, OPTIONS, Row, System, Texts, Val, event};
 use crate::record::LegOrder;
 use crate::record::core::Core;
 use crate::sinks::radius::StatusMapping;
@@ -36,9 +36,12 @@ pub(super) const SYSTEM: System = System {
         is_exact: false,
         status: StatusMapping::Newest,
     }),
+    events: Some(event::OWN),
+    marks: OPTIONS,
     leg_order: LegOrder::OldestFirst,
     join: b", ",
     absent: Absent::Omitted,
+    differs: &[],
 };
 
 const LINE: &[Row] = &[

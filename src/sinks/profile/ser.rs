@@ -2,7 +2,9 @@
 //!
 //! Their lines and columns have what a script may want of From, To and the URIs, and `n/a` for what is not there.
 
-use super::{Absent, Attributes, CLASSIC_ATTRIBUTES, Columns, Form, Lines, Row, Step, System, TEXTS, Val};
+use super::{
+    Absent, Attributes, CLASSIC_ATTRIBUTES, Columns, FLAGS, Failed, Form, Lines, Marks, Row, Step, System, TEXTS, Val,
+};
 use crate::record::LegOrder;
 use crate::record::core::Core;
 use crate::sinks::radius::StatusMapping;
@@ -30,13 +32,41 @@ pub(super) const SYSTEM: System = System {
         times: &[],
     },
     attributes: Some(ATTRIBUTES),
+    events: None,
+    marks: Marks { flags: Some([1, 2]), failed: Failed::Always("failed_transactions") },
     leg_order: LegOrder::NewestFirst,
     join: b", ",
     absent: Absent::Written("n/a"),
+    differs: &[
+        "given-up-once",
+        "refused-bye-ends",
+        "own-to-tag",
+        "direction-of-all",
+        "6xx-ends",
+        "uri-of-answering-target",
+        "uri-of-ringing-target",
+    ],
 };
 
-pub(super) const OPENSER_1_1: System =
-    System { name: "openser-1.1", lines: Lines { identity: "openser", ..SYSTEM.lines }, ..SYSTEM };
+pub(super) const OPENSER_1_1: System = System {
+    name: "openser-1.1",
+    lines: Lines { identity: "openser", ..SYSTEM.lines },
+    marks: FLAGS,
+    differs: &[
+        "delay-is-last",
+        "more-attributes",
+        "early-media",
+        "given-up-once",
+        "refused-bye-ends",
+        "absent-to-tag-left-out",
+        "own-to-tag",
+        "direction-of-all",
+        "6xx-ends",
+        "uri-of-ringing-target",
+        "fields-of-later-requests",
+    ],
+    ..SYSTEM
+};
 
 const I_URI: Val = Val::Field(&["acc.i-uri"]);
 const O_URI: Val = Val::Field(&["acc.o-uri"]);

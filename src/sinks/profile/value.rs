@@ -246,6 +246,8 @@ pub enum Form {
     Utc,
     /// A code as SER has it: see [`status`].
     Status,
+    /// A number as a text, where the backend tells the two apart.
+    Text,
     /// A number as Cisco's gateways write it: `h323-disconnect-cause=` and hexadecimal digits.
     H323,
 }

@@ -19,6 +19,11 @@ pub struct List {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
+    /// What the table of a system calls it.
+    name: String,
+    /// Whether the original is at fault, which the README says.
+    #[serde(default)]
+    is_fault: bool,
     reason: String,
     differs: Vec<String>,
     /// Numbers of flows by system.
@@ -51,6 +56,36 @@ fn covers(entry: &BTreeMap<String, String>, flow: &str, system: &str) -> bool {
 }
 
 impl List {
+    /// Names of what differs for any of these systems, in the order of the list.
+    pub fn names(&self, systems: &[&str]) -> Vec<&str> {
+        let is_theirs = |entry: &&Entry| systems.iter().any(|system| entry.r#where.contains_key(*system));
+        self.difference.iter().filter(is_theirs).map(|entry| entry.name.as_str()).collect()
+    }
+
+    /// What a table of faults says that is not so, or lacks: each row names, in its last cell, entries with flows of theirs.
+    pub fn wrong_rows(&self, rows: &str) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut told = BTreeSet::new();
+        for piece in rows.lines().filter_map(|row| row.rsplit('|').nth(1)).flat_map(|cell| cell.split(';')) {
+            let Some((name, flows)) = piece.trim().trim_start_matches('`').split_once("`, flow") else { continue };
+            match self.difference.iter().find(|entry| entry.name == name) {
+                Some(entry) if entry.is_fault => {
+                    told.insert(name);
+                    let words = flows.split(|letter: char| !letter.is_ascii_digit()).filter(|word| !word.is_empty());
+                    let is_there = |flow: &str| places(&entry.r#where).any(|(_, own)| is_flow(flow, own));
+                    wrong.extend(
+                        words.filter(|flow| !is_there(flow)).map(|flow| format!("`{name}` not in flow {flow}")),
+                    );
+                }
+                Some(_) => wrong.push(format!("`{name}` is no fault of the original")),
+                None => wrong.push(format!("`{name}` is in no flow")),
+            }
+        }
+        let untold = self.difference.iter().filter(|entry| entry.is_fault && !told.contains(entry.name.as_str()));
+        wrong.extend(untold.map(|entry| format!("`{}` is not in the table", entry.name)));
+        wrong
+    }
+
     /// Reads it.
     pub fn read(text: &str) -> Self {
         toml::from_str(text).unwrap_or_else(|error| panic!("differences.toml: {error}"))

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use serde::Deserialize;
+use tollgate::sinks::profile::Profile;
 
 use self::compare::Play;
 use self::ends::{Headers, Stage};
@@ -159,4 +160,19 @@ fn what_comes_out_is_what_the_systems_wrote_but_for_the_list() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("golden-found.txt");
     fs::write(&file, list::printed(&found)).expect("it is written");
     assert!(complaints.is_empty(), "{}\nall that was found: {}", complaints.join("\n"), file.display());
+}
+
+#[test]
+fn the_table_of_each_system_and_the_readme_say_where_what_it_wrote_is_not_written() {
+    let list = List::read(&read(&folder().join("differences.toml")));
+    let systems = Systems::read(&read(&folder().join("systems.toml")));
+    for profile in Profile::ALL {
+        let own: Vec<_> = systems.names().into_iter().filter(|name| systems.profile(name) == profile.name()).collect();
+        assert_eq!(own.is_empty(), !profile.is_classic(), "{}: systems that were run", profile.name());
+        assert_eq!(profile.system().differs, list.names(&own), "`differs` of {}", profile.name());
+    }
+    let readme = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let (_, table) = readme.split_once("## Correct where the originals are not").expect("its part of the README");
+    let table = table.split("\n## ").next().expect("a part");
+    assert_eq!(list.wrong_rows(table), Vec::<String>::new());
 }

@@ -96,6 +96,14 @@ impl Systems {
         self.0.keys().map(String::as_str).collect()
     }
 
+    /// The profile with which the gateway stands in the place of a system: the same at each of its sinks.
+    pub fn profile(&self, system: &str) -> &str {
+        let sinks = self.of(system).values().filter_map(|table| table.get("profile")?.as_str());
+        let profiles: std::collections::BTreeSet<_> = sinks.collect();
+        let [profile] = profiles.into_iter().collect::<Vec<_>>()[..] else { panic!("{system} has several profiles") };
+        profile
+    }
+
     /// The database that a system had.
     fn database(&self, system: &str) -> Dialect {
         let name = self.0[system].get("database").and_then(Value::as_str).expect("a database for each system");
