@@ -43,6 +43,11 @@ fn mistakes_of_accounting_are_named() {
             "error: no sink of the kind `radius`\n  --> t.toml:4:7\nhint: add a `[sinks.radius.NAME]`",
         ),
         (
+            "failed_transactions = 1",
+            "error: unknown field `failed_transactions` in `accounting`\n  --> t.toml:4:1\nhint: `failed_transactions` of ser is \
+             `flags = [\"failed\"]` here or in a route",
+        ),
+        (
             "flags = [\"mised\"]",
             "error: unknown value `mised` for `accounting.flags`\n  --> t.toml:4:10\nhint: did you mean `missed`?",
         ),

@@ -13,6 +13,7 @@ use serde::de::value::{StrDeserializer, U32Deserializer};
 use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use super::error::{Findings, Mistake, nearest, suggestion};
+use super::foreign::marks_of_acc;
 use super::reload::lost_head;
 use super::tree::{Kind, Node, Origin, PlaceId, Places, Step};
 
@@ -227,7 +228,9 @@ impl Wrong {
 fn unknown_hint(name: &str, table: &str, known: &'static [&'static str]) -> Option<String> {
     match nearest(name, known.iter().copied()) {
         Some(near) => Some(format!("did you mean `{near}`?")),
-        None => lost_head(name, table).or_else(|| suggestion(name, known.iter().copied())),
+        None => marks_of_acc(name, table)
+            .or_else(|| lost_head(name, table))
+            .or_else(|| suggestion(name, known.iter().copied())),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::error::{Mistake, Place};
+use crate::sinks::profile::{Failed, Profile};
 
 /// Mistakes of syntax that are told; after so many it is hardly a file of ours.
 const SYNTAX_MISTAKES_MAX: usize = 10;
@@ -37,6 +38,33 @@ pub(super) fn mistaken(path: &Path, text: &str) -> Option<Mistake> {
         Mistake::error(what, place)
             .hint("Tollgate has a file of its own: `etc/tollgate.toml` of the release shows every option"),
     )
+}
+
+/// What a parameter of the acc modules that marks requests is called here, where somebody wrote it into `[accounting]`.
+pub(super) fn marks_of_acc(name: &str, table: &str) -> Option<String> {
+    if table != "accounting" {
+        return None;
+    }
+    let systems = || Profile::ALL.iter().map(|profile| profile.system());
+    let names = |is_it: fn(&Failed) -> bool| {
+        let own = systems().filter(|system| is_it(&system.marks.failed) && system.marks.failed.name() == name);
+        own.map(|system| system.name).collect::<Vec<_>>().join(", ")
+    };
+    for (whose, where_) in [
+        (names(|failed| matches!(failed, Failed::Always(_))), "here or in a route"),
+        (names(|failed| matches!(failed, Failed::Flag(_))), "in the routes whose requests had the flag"),
+    ] {
+        if !whose.is_empty() {
+            return Some(format!("`{name}` of {whose} is `flags = [\"failed\"]` {where_}"));
+        }
+    }
+    let (place, option) = match name.strip_suffix("_flag")?.strip_suffix("_missed") {
+        Some(_) => (1, "flags = [\"missed\"]"),
+        None => (0, "on = [...]"),
+    };
+    let defaults = systems().filter_map(|system| Some(format!("{} of {}", system.marks.flags?[place], system.name)));
+    let defaults = defaults.collect::<Vec<_>>().join(", ");
+    Some(format!("what the scripts mark by the flag `{name}` (default: {defaults}) is `{option}` of their route here"))
 }
 
 /// The first of many mistakes of syntax, and how many there are.
@@ -76,6 +104,45 @@ mod tests {
                 }
                 (found, _) => panic!("{name}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn marks_of_the_acc_modules_have_their_names_here() {
+        for (name, table, want) in [
+            (
+                "failed_transactions",
+                "accounting",
+                Some("`failed_transactions` of ser is `flags = [\"failed\"]` here or in a route"),
+            ),
+            (
+                "failed_transaction_flag",
+                "accounting",
+                Some(
+                    "`failed_transaction_flag` of kamailio, openser, openser-1.1 is `flags = [\"failed\"]` in the routes whose \
+                     requests had the flag",
+                ),
+            ),
+            (
+                "db_missed_flag",
+                "accounting",
+                Some(
+                    "what the scripts mark by the flag `db_missed_flag` (default: 2 of ser) is `flags = [\"missed\"]` of their \
+                     route here",
+                ),
+            ),
+            (
+                "log_flag",
+                "accounting",
+                Some(
+                    "what the scripts mark by the flag `log_flag` (default: 1 of ser) is `on = [...]` of their route here",
+                ),
+            ),
+            ("failed", "accounting", None),
+            ("log_level", "accounting", None),
+            ("log_flag", "sip", None),
+        ] {
+            assert_eq!(marks_of_acc(name, table).as_deref(), want, "{name} in {table}");
         }
     }
 
