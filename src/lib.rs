@@ -90,4 +90,5 @@ pub mod sinks;
 // Layer 7: the service and its commands.
 pub mod cli;
 pub mod config;
+pub mod import;
 pub(crate) mod service;

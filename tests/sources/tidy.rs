@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["sip::stack", "sip::proxy", "sip::dialog", "sip::transaction", "radius", "diameter"],
     &["shard", "accounting", "policy", "vars"],
     &["front", "sinks", "admin"],
-    &["main", "cli", "service", "config"],
+    &["main", "cli", "service", "import", "config"],
 ];
 
 /// Modules that know nothing of each other though an arrow would not point up: the first never names the second.

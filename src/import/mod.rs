@@ -1,0 +1,9 @@
+//! `tollgate import`: the configuration of a proxy of the SER family becomes one of ours.
+//!
+//! * [`lexer`] cuts a file into tokens;
+//! * nothing is guessed: what is not understood is told with its line.
+//!
+//! Nothing here opens a file by itself: whoever calls gives the octets of files by their paths.
+
+pub mod lexer;
+pub mod limits;
