@@ -1,9 +1,10 @@
 //! `tollgate import`: the configuration of a proxy of the SER family becomes one of ours.
 //!
-//! * [`lexer`] cuts a file into tokens;
+//! * [`lexer`] cuts a file into tokens, [`preprocess`] does what `#!define`, `#!ifdef` and `include_file` say;
 //! * nothing is guessed: what is not understood is told with its line.
 //!
 //! Nothing here opens a file by itself: whoever calls gives the octets of files by their paths.
 
 pub mod lexer;
 pub mod limits;
+pub mod preprocess;
