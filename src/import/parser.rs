@@ -1,24 +1,77 @@
-//! From tokens to settings and parameters of modules.
+//! From tokens to settings, parameters of modules, and routes.
 //!
-//! What it does not understand it keeps as text, and goes on behind it.
+//! What it does not understand it keeps as text, and goes on behind it: a statement more or less must not cost the rest. Only
+//! a block that is never closed, and nesting beyond a limit, end the reading.
+
+mod expression;
+mod statement;
 
 use super::lexer::{Kind, Spot, Token, written};
+use super::limits::NESTING_MAX;
 use super::preprocess::Input;
-use super::syntax::{Expression, Param, Script, Setting};
+use super::syntax::{Expression, Param, Route, RouteKind, Script, Setting};
+use crate::config::error::Mistake;
 
 /// Reads all tokens.
-#[must_use]
-pub fn parse(input: &Input) -> Script {
-    let mut parser = Parser { tokens: &input.tokens, next: 0 };
+///
+/// # Errors
+/// A block that is never closed; nesting beyond [`NESTING_MAX`].
+pub fn parse(input: &Input) -> Result<Script, Mistake> {
+    let mut parser = Parser { tokens: &input.tokens, next: 0, depth: 0 };
     let mut script = Script::default();
-    parser.script(&mut script);
-    script
+    parser.script(&mut script).map_err(|fault| {
+        let mistake = Mistake::error(fault.what, input.place(fault.at));
+        mistake.hint(fault.hint)
+    })?;
+    Ok(script)
+}
+
+/// What ends the reading.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Fault {
+    what: String,
+    at: Spot,
+    hint: &'static str,
+}
+
+/// A part that cannot be read, as far as the reading can go on behind it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Trouble {
+    /// The statement is kept as text.
+    Skip,
+    /// The reading ends.
+    End(Fault),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::End(fault)
+    }
 }
 
 struct Parser<'t> {
     tokens: &'t [Token],
     next: usize,
+    /// Blocks and brackets around.
+    depth: usize,
 }
+
+/// Routes by the words they begin with.
+const ROUTES: &[(&str, RouteKind)] = &[
+    ("route", RouteKind::Request),
+    ("request_route", RouteKind::Request),
+    ("branch_route", RouteKind::Branch),
+    ("failure_route", RouteKind::Failure),
+    ("onreply_route", RouteKind::Reply),
+    ("reply_route", RouteKind::Reply),
+    ("local_route", RouteKind::Local),
+    ("event_route", RouteKind::Event),
+    ("startup_route", RouteKind::Other),
+    ("timer_route", RouteKind::Other),
+    ("error_route", RouteKind::Other),
+    ("onsend_route", RouteKind::Other),
+    ("send_route", RouteKind::Other),
+];
 
 impl<'t> Parser<'t> {
     fn peek(&self) -> Option<&'t Token> {
@@ -39,6 +92,10 @@ impl<'t> Parser<'t> {
         self.peek().is_some_and(|token| token.is(sign))
     }
 
+    fn is_word(&self, word: &str) -> bool {
+        self.peek().and_then(Token::word) == Some(word)
+    }
+
     /// Takes this sign if it comes next.
     fn take_sign(&mut self, sign: &str) -> bool {
         let is_it = self.is(sign);
@@ -51,7 +108,21 @@ impl<'t> Parser<'t> {
         self.peek().or(self.tokens.last()).map_or_else(Spot::default, |token| token.at)
     }
 
-    fn script(&mut self, script: &mut Script) {
+    /// One deeper; whoever comes back calls [`Self::up`].
+    fn down(&mut self) -> Result<(), Fault> {
+        self.depth += 1;
+        if self.depth <= NESTING_MAX {
+            return Ok(());
+        }
+        let what = format!("more than {NESTING_MAX} blocks and brackets within each other");
+        Err(Fault { what, at: self.spot(), hint: "look for closing braces or brackets too few above this line" })
+    }
+
+    fn up(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    fn script(&mut self, script: &mut Script) -> Result<(), Fault> {
         while let Some(token) = self.peek() {
             let at = token.at;
             match token.word() {
@@ -59,6 +130,7 @@ impl<'t> Parser<'t> {
                 Some("loadmodule") => self.module(script),
                 Some("modparam") => self.param(script),
                 Some("flags" | "bflags") if !self.peek_at(1).is_some_and(|next| next.is("=")) => self.flags(script),
+                Some(word) if self.route_kind(word).is_some() => self.route(script)?,
                 Some(name) if self.peek_at(1).is_some_and(|next| next.is("=")) => {
                     self.next += 2;
                     let value = self.line(at);
@@ -71,6 +143,14 @@ impl<'t> Parser<'t> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The kind of route that begins here.
+    fn route_kind(&self, word: &str) -> Option<RouteKind> {
+        let kind = ROUTES.iter().find(|(own, _)| *own == word)?.1;
+        let next = self.peek_at(1)?;
+        (next.is("{") || next.is("[")).then_some(kind)
     }
 
     /// The tokens of this line that are left; a brace that opens in it goes on to its end.
@@ -175,6 +255,33 @@ impl<'t> Parser<'t> {
             }
         }
     }
+
+    fn route(&mut self, script: &mut Script) -> Result<(), Fault> {
+        let (start, at) = (self.next, self.spot());
+        let word = self.take().and_then(Token::word).unwrap_or("");
+        let kind = ROUTES.iter().find(|(own, _)| *own == word).map_or(RouteKind::Other, |(_, kind)| *kind);
+        let mut name = String::new();
+        if self.take_sign("[") {
+            let from = self.next;
+            while self.peek().is_some_and(|token| !token.is("]") && !token.is("{")) {
+                self.next += 1;
+            }
+            name = written(&self.tokens[from..self.next]).trim_matches('"').to_owned();
+            self.take_sign("]");
+        }
+        let head = written(&self.tokens[start..self.next]);
+        if !self.is("{") {
+            let line = self.line(at);
+            script.unread.push((at, format!("{head} {}", written(line))));
+            return Ok(());
+        }
+        let body = self.block()?;
+        // The numbered main route of old scripts.
+        let is_main = kind == RouteKind::Request && (name.is_empty() || name == "0");
+        let name = if is_main { String::new() } else { name };
+        script.routes.push(Route { at, kind, head, name, body });
+        Ok(())
+    }
 }
 
 /// A whole number, in decimal or, with `0x` in front, in hexadecimal.
@@ -201,3 +308,7 @@ fn plain(tokens: &[Token]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "parser_tests.rs"]
+mod tests;
