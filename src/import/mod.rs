@@ -6,8 +6,11 @@
 //!
 //! Nothing here opens a file by itself: whoever calls gives the octets of files by their paths.
 
+pub mod database;
+pub mod extras;
 pub mod lexer;
 pub mod limits;
 pub mod parser;
 pub mod preprocess;
 pub mod syntax;
+pub mod variables;
