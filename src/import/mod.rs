@@ -7,10 +7,15 @@
 //! Nothing here opens a file by itself: whoever calls gives the octets of files by their paths.
 
 pub mod database;
+pub mod dialect;
 pub mod extras;
 pub mod lexer;
 pub mod limits;
+pub mod params;
 pub mod parser;
 pub mod preprocess;
+pub mod report;
 pub mod syntax;
+pub mod usage;
 pub mod variables;
+pub mod walk;
