@@ -16,6 +16,7 @@ pub mod params;
 pub mod parser;
 pub mod preprocess;
 pub mod report;
+pub mod sinks;
 pub mod syntax;
 pub mod toml;
 pub mod usage;
