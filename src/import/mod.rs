@@ -26,6 +26,8 @@ pub mod usage;
 pub mod variables;
 pub mod walk;
 
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
