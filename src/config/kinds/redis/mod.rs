@@ -9,6 +9,7 @@ use std::sync::Arc;
 use reqwest::Url;
 
 use self::table::RedisTable;
+use super::built::is_built;
 use super::event::{BodyOptions, delivery, template};
 use super::secret::{TlsOptions, secret};
 use super::{Needs, Site, Table};
@@ -30,19 +31,21 @@ impl Table for RedisTable {
     }
 
     fn check(&self, site: &Site<'_>, check: &mut Check<'_>) -> Option<(Arc<dyn Kind>, Needs)> {
-        built(self.settings(site, check), site, check)
+        let settings = self.settings(site, check);
+        if !is_built("redis", site, check) {
+            return None;
+        }
+        kind(settings?)
     }
 }
 
 #[cfg(feature = "redis")]
-fn built(settings: Option<Settings>, _: &Site<'_>, _: &mut Check<'_>) -> Option<(Arc<dyn Kind>, Needs)> {
-    Some((Arc::new(settings?), Needs::default()))
+fn kind(settings: Settings) -> Option<(Arc<dyn Kind>, Needs)> {
+    Some((Arc::new(settings), Needs::default()))
 }
 
 #[cfg(not(feature = "redis"))]
-fn built(_: Option<Settings>, site: &Site<'_>, check: &mut Check<'_>) -> Option<(Arc<dyn Kind>, Needs)> {
-    let hint = Some("build it with `cargo build --release --features redis`".to_owned());
-    check.error_hint(site.place, "this build of Tollgate has no sinks of the kind `redis`", hint);
+fn kind(_: Settings) -> Option<(Arc<dyn Kind>, Needs)> {
     None
 }
 
