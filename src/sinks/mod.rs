@@ -12,6 +12,7 @@ pub mod attempt;
 pub mod diameter;
 pub mod event;
 pub mod file;
+pub mod kafka;
 pub(crate) mod kind;
 pub mod mapping;
 mod meters;
