@@ -4,11 +4,13 @@
 //! client had put into one piece with it, of which a topic's limit counts as a whole: such messages go again, each alone, and
 //! only what is refused alone is too large.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::Settings;
+use super::look::{look, refresh};
 use super::producer::{Delivery, Producer};
 use super::verdict::{self, Verdict};
 use crate::clock;
@@ -34,7 +36,12 @@ pub struct Link {
     sink: String,
     settings: Arc<Settings>,
     open: Option<Producer>,
+    /// Topics to which messages could not go. The client asks for them again after minutes only.
+    barred: HashSet<String>,
     alarm: Alarm,
+    /// What was found when they were asked.
+    found: Option<String>,
+    warnings: Vec<String>,
 }
 
 impl Settings {
@@ -54,7 +61,15 @@ impl Settings {
     #[must_use]
     pub fn link(&self, sink: &str) -> Link {
         let settings = Arc::new(self.clone());
-        Link { sink: sink.to_owned(), settings, open: None, alarm: Alarm::default() }
+        Link {
+            sink: sink.to_owned(),
+            settings,
+            open: None,
+            barred: HashSet::new(),
+            alarm: Alarm::default(),
+            found: None,
+            warnings: Vec::new(),
+        }
     }
 }
 
@@ -68,6 +83,19 @@ impl Link {
         let made = tokio::task::spawn_blocking(move || Producer::new(&sink, &settings)).await;
         let made = made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         Ok(self.open.insert(made).clone())
+    }
+
+    /// Asks anew for the topics of a batch to which messages could not go before.
+    async fn ask_again(&mut self, producer: &Producer, batch: &[Entry<Vec<Message>>]) {
+        let of_batch = batch.iter().flat_map(|entry| &entry.item).map(|message| &message.topic);
+        let topics: HashSet<String> = of_batch.filter(|topic| self.barred.contains(*topic)).cloned().collect();
+        self.barred.retain(|topic| !topics.contains(topic));
+        if topics.is_empty() {
+            return;
+        }
+        let (producer, wait) = (producer.clone(), self.settings.timeout);
+        // Whether it was of use shows when messages go there.
+        let _asked = tokio::task::spawn_blocking(move || refresh(&producer, &topics, wait)).await;
     }
 
     /// Hands over a batch, and waits for what becomes of each record.
@@ -140,7 +168,8 @@ impl Attempt for Link {
     type Item = Vec<Message>;
 
     fn backend(&self) -> String {
-        self.settings.brokers.join(",")
+        let brokers = self.settings.brokers.join(",");
+        self.found.as_ref().map_or_else(|| brokers.clone(), |found| format!("{brokers}, {found}"))
     }
 
     fn worth(&self) -> &'static str {
@@ -169,7 +198,10 @@ impl Attempt for Link {
             Ok(producer) => producer,
             Err(reason) => return Answer::Misfit { reason },
         };
+        self.ask_again(&producer, batch).await;
         let verdicts = self.publish(&producer, batch).await;
+        let misplaced = batch.iter().zip(&verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Misplaced(_)));
+        self.barred.extend(misplaced.flat_map(|(entry, _)| &entry.item).map(|message| message.topic.clone()));
         let is_barred = producer.news().borrow().barred.is_some();
         if is_barred || producer.fatal().is_some() {
             // The next one asks anew.
@@ -201,6 +233,16 @@ impl Attempt for Link {
     }
 
     async fn reach(&mut self) -> Result<(), String> {
-        self.open().await.map(drop)
+        let (producer, settings, sink) = (self.open().await?, Arc::clone(&self.settings), self.sink.clone());
+        let looked = tokio::task::spawn_blocking(move || look(&producer, &sink, &settings)).await;
+        let topic = looked.map_err(|error| error.to_string())??;
+        if let Some(topic) = topic {
+            (self.found, self.warnings) = (Some(topic.found), topic.warnings);
+        }
+        Ok(())
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 }

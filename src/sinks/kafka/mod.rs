@@ -9,10 +9,14 @@
 //! twice: its consumers have to know it by that.
 //!
 //! librdkafka does the work on threads of its own. `producer` tells it what it has to know, `link` hands messages over and
-//! waits for what becomes of them, `verdict` says what an error means.
+//! waits for what becomes of them, `verdict` says what an error means, `look` asks for a topic.
 
 #[cfg(feature = "kafka")]
+mod kind;
+#[cfg(feature = "kafka")]
 pub mod link;
+#[cfg(feature = "kafka")]
+mod look;
 #[cfg(feature = "kafka")]
 mod producer;
 #[cfg(feature = "kafka")]

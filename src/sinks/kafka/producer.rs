@@ -114,6 +114,11 @@ impl Producer {
     pub fn fatal(&self) -> Option<(Code, String)> {
         self.client.as_ref()?.client().fatal_error()
     }
+
+    /// What asks the brokers; it waits for their answers.
+    pub fn asks(&self) -> Option<&rdkafka::client::Client<Context>> {
+        self.client.as_ref().map(|client| client.client())
+    }
 }
 
 /// The last of its clones waits for its threads, on a thread of its own.
@@ -135,7 +140,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 const UNKNOWN_MAX: Duration = Duration::from_secs(5);
 
 /// What the client is told.
-fn config(sink: &str, settings: &Settings) -> ClientConfig {
+pub(super) fn config(sink: &str, settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     let mut set = |name: &str, value: String| {
         config.set(name, value);

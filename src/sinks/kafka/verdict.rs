@@ -126,3 +126,64 @@ pub(super) fn of(code: Code, topic: &str, trouble: Option<&str>, wait_secs: f64)
 fn number(code: Code) -> u32 {
     u32::try_from(code as i32).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_its_class_and_its_words() {
+        let lost = "no acknowledgement within 15 s: 127.0.0.1:9092/1: Connection refused";
+        for (what, code, trouble, want) in [
+            (
+                "a topic that is not there waits for a person",
+                Code::UnknownTopicOrPartition,
+                None,
+                Verdict::Misplaced("there is no topic `acc`: make it, or set `make_topics`".to_owned()),
+            ),
+            (
+                "so does a topic that is not ours",
+                Code::TopicAuthorizationFailed,
+                None,
+                Verdict::Misplaced(
+                    "we may not write to the topic `acc`: TopicAuthorizationFailed (Broker: Topic authorization failed)".to_owned(),
+                ),
+            ),
+            (
+                "so does a wrong password",
+                Code::SaslAuthenticationFailed,
+                None,
+                Verdict::Misplaced("the brokers do not let us in: SaslAuthenticationFailed (Broker: SASL Authentication failed)".to_owned()),
+            ),
+            (
+                "without its replicas a partition has not taken it",
+                Code::NotEnoughReplicas,
+                None,
+                Verdict::Away("topic `acc`: NotEnoughReplicas (Broker: Not enough in-sync replicas)".to_owned()),
+            ),
+            (
+                "when they went away behind it, it may be there",
+                Code::NotEnoughReplicasAfterAppend,
+                None,
+                Verdict::Lost("topic `acc`: NotEnoughReplicasAfterAppend (Broker: Message(s) written to insufficient number of in-sync replicas)".to_owned()),
+            ),
+            (
+                "a time-out says why",
+                Code::MessageTimedOut,
+                Some("127.0.0.1:9092/1: Connection refused"),
+                Verdict::Lost(lost.to_owned()),
+            ),
+            (
+                "what is refused for what it says parks",
+                Code::InvalidRecord,
+                None,
+                Verdict::Refused("the topic `acc` refuses it: InvalidRecord (Broker: Broker failed to validate record)".to_owned(), 87),
+            ),
+        ] {
+            assert_eq!(of(code, "acc", trouble, 15.0), want, "{what}");
+        }
+        let too_large = of(Code::MessageSizeTooLarge, "acc", None, 15.0);
+        assert!(matches!(too_large, Verdict::TooLarge(_)), "one of many may be at fault");
+        assert!(matches!(too_large.of_one(), Verdict::Refused(_, 10)), "one alone is");
+    }
+}

@@ -1,0 +1,49 @@
+//! Kafka as a kind of sink.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Settings;
+use super::link::Link;
+use crate::sinks::attempt::{Attempt as _, Attempts, trial};
+use crate::sinks::kind::{self, Ended, Ground, Kind, SetupError, Started, Tried};
+use crate::sinks::trial::{Reached, Trial, TrialError, Wanted};
+
+impl Kind for Settings {
+    fn name(&self) -> &'static str {
+        Link::KIND
+    }
+
+    fn is_same(&self, other: &dyn Kind) -> bool {
+        other.of() == Some(self)
+    }
+
+    fn check(&self) -> Result<(), SetupError> {
+        Ok(())
+    }
+
+    fn start(&self, ground: Ground, ended: Ended) -> Result<Started, SetupError> {
+        kind::start(self, ground, ended, make)
+    }
+
+    fn only(&self, name: &str, server: SocketAddr) -> Result<Arc<dyn Kind>, TrialError> {
+        let what = format!(
+            "which broker has a record of the sink `{name}` is chosen by its key; {server} cannot be asked for"
+        );
+        Err(TrialError::Usage { what })
+    }
+
+    fn send<'a>(&'a self, name: &'a str, wanted: &'a Wanted) -> Tried<'a, Trial> {
+        Box::pin(trial::send(self.render(), self.link(name), wanted))
+    }
+
+    fn ask<'a>(&'a self, name: &'a str, wait: Duration) -> Tried<'a, Vec<Reached>> {
+        Box::pin(async move { Ok(trial::ask(self.link(name), wait).await) })
+    }
+}
+
+fn make(settings: &Settings, ground: &Ground, earlier: Option<&Attempts<Link>>) -> Result<Attempts<Link>, SetupError> {
+    let link = settings.link(&ground.name);
+    Ok(Attempts::on(ground, settings.delivery.clone(), settings.render(), link, earlier))
+}
