@@ -4,7 +4,7 @@ use super::Site;
 use crate::config::check::Check;
 
 /// Kinds that are features of the build, under the feature's name, and whether this one has them.
-pub(super) const FEATURES: &[(&str, bool)] = &[("redis", cfg!(feature = "redis"))];
+pub(super) const FEATURES: &[(&str, bool)] = &[("kafka", cfg!(feature = "kafka")), ("redis", cfg!(feature = "redis"))];
 
 /// Refuses the section of a kind that is not in this build; whether it is.
 pub(super) fn is_built(kind: &str, site: &Site<'_>, check: &mut Check<'_>) -> bool {

@@ -14,6 +14,7 @@ pub mod diameter;
 mod dictionary;
 mod event;
 pub mod file;
+pub mod kafka;
 pub mod nats;
 pub mod radius;
 pub mod redis;
@@ -83,6 +84,7 @@ kinds! {
     amqp: amqp::table::AmqpTable,
     webhook: webhook::table::WebhookTable,
     redis: redis::table::RedisTable,
+    kafka: kafka::table::KafkaTable,
 }
 
 /// For tests: whether a section is that of a kind which is a feature of the build, and not of this one.

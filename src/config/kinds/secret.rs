@@ -55,6 +55,16 @@ pub(super) struct TlsOptions<'t> {
 impl TlsOptions<'_> {
     /// Loads the files, those of the system where none is named.
     pub(super) fn load(&self, kind: &str, site: &Site<'_>, check: &mut Check<'_>) -> Option<ClientTls> {
+        self.load_files(kind, site, check).map(|(_, tls)| tls)
+    }
+
+    /// As [`TlsOptions::load`], with the names of the files, for a client that reads them itself.
+    pub(super) fn load_files(
+        &self,
+        kind: &str,
+        site: &Site<'_>,
+        check: &mut Check<'_>,
+    ) -> Option<(ClientFiles, ClientTls)> {
         let file = |path: &Option<At<PathBuf>>| path.as_ref().map(|path| site.base.join(&path.value));
         let own = match (file(self.certificate), file(self.key)) {
             (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
@@ -69,6 +79,7 @@ impl TlsOptions<'_> {
         let files = ClientFiles { roots: file(self.ca).map_or(Roots::System, Roots::File), own, name_check };
         check.certificates.extend(files.certificates().cloned());
         let place = self.ca.as_ref().map_or(site.place, |ca| ca.place);
-        ClientTls::load(&files).map_err(|error| check.error(place, chain_text(&error))).ok()
+        let loaded = ClientTls::load(&files).map_err(|error| check.error(place, chain_text(&error))).ok()?;
+        Some((files, loaded))
     }
 }
