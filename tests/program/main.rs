@@ -15,6 +15,8 @@ mod files;
 mod frozen;
 mod full_disk;
 mod golden;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod main_job;
 mod nats;
 #[cfg(feature = "redis")]

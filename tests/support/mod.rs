@@ -6,6 +6,8 @@
 pub mod databases;
 pub mod diameter;
 pub mod disk;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod nats;
 pub mod ports;
 pub mod queue;
