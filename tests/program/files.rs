@@ -231,6 +231,41 @@ fn calls_are_lines_and_every_command_knows_the_sink() {
 }
 
 #[test]
+fn a_call_is_lines_with_the_columns_of_the_system_that_the_profile_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let [callee] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    const CLASSIC: &str = "method,from_tag,to_tag,callid,sip_code,sip_reason,time";
+    const OPENSIPS: &str = "setuptime,created,duration,ms_duration";
+    for (profile, records, columns, methods) in [
+        ("kamailio", "transactions", CLASSIC.to_owned(), &["INVITE", "BYE"][..]),
+        ("opensips", "transactions", format!("{CLASSIC},{OPENSIPS}"), &["INVITE", "BYE"]),
+        ("opensips", "cdr", format!("{CLASSIC},{OPENSIPS}"), &["INVITE"]),
+    ] {
+        let dir = dir.path().join(format!("{profile}-{records}"));
+        let own = gateway(&dir, callee, &format!("profile = \"{profile}\"\nrecords = \"{records}\""));
+        calls(&dir, &own, 1);
+        wait_for("its lines", || (lines(&own) == methods.len()).then_some(()));
+        let text = fs::read_to_string(&files(&own)[0]).unwrap();
+        assert_eq!(text.lines().next(), Some(&*format!("{columns},caller,record_id")), "{profile} {records}");
+        let Some(rows) = python(&files(&own)) else { return };
+        let told: Vec<_> = rows.iter().map(|row| row["method"].as_str().unwrap()).collect();
+        assert_eq!(told, methods, "{profile} {records}");
+        for row in &rows {
+            let value = |name: &str| row[name].as_str().unwrap();
+            assert_eq!((value("sip_code"), value("sip_reason"), value("caller")), ("200", "OK", "Bench Caller"));
+            assert!(!value("from_tag").is_empty() && !value("to_tag").is_empty(), "{row:?}");
+            assert_eq!(value("callid"), rows[0]["callid"], "both are of the call");
+            assert!(value("time").ends_with('Z'), "{row:?}");
+            if columns.ends_with(OPENSIPS) {
+                let has_ended = records == "cdr" || value("method") == "BYE";
+                assert_eq!(value("ms_duration").parse::<u32>().is_ok_and(|span| span >= 50), has_ended, "{row:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn kill_9_under_load_loses_no_line_and_tears_none() {
     const KILLS: usize = 4;
     let dir = tempfile::tempdir().unwrap();
