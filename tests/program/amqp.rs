@@ -185,11 +185,20 @@ fn a_message_that_is_too_large_parks_alone_and_a_queue_that_drops_is_not_told_to
     let newest: HashSet<_> = sent[15..].iter().map(ToString::to_string).collect();
     assert_eq!(ids(&rabbit.take("drops")), newest);
     let found = deep(dir.path(), &format!("url = \"amqp://127.0.0.1:{}\"\nrouting_key = \"drops\"", rabbit.port));
-    assert_eq!(found, (true, String::new()));
+    assert_eq!((found.is_well, found.why.as_str()), (true, ""));
+    let [warning] = &found.warnings[..] else { panic!("{found:?}") };
+    assert!(warning.contains("cannot see what a full queue does") && warning.contains("rabbitmqctl"), "{warning}");
 }
 
-/// What `check --deep` says of a sink: whether all is well, and why not.
-fn deep(dir: &Path, sink: &str) -> (bool, String) {
+/// What `check --deep` says of a sink.
+#[derive(Debug)]
+struct Judgement {
+    is_well: bool,
+    why: String,
+    warnings: Vec<String>,
+}
+
+fn deep(dir: &Path, sink: &str) -> Judgement {
     let ([port], folder) = (free_ports(), dir.display());
     let toml = format!(
         "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\n[[route]]\nto = \"sip:127.0.0.1:9\"\n[accounting]\non = [\"amqp\"]\n\
@@ -204,7 +213,9 @@ fn deep(dir: &Path, sink: &str) -> (bool, String) {
     let report: Json = serde_json::from_slice(&output.stdout).unwrap();
     let trial = report["trials"].as_array().unwrap().last().unwrap();
     assert!(trial["what"].as_str().unwrap().starts_with("sink acc amqp"), "{report}");
-    (output.status.success(), trial["why"].as_str().unwrap_or_default().to_owned())
+    let text = |own: &Json| own.as_str().unwrap_or_default().to_owned();
+    let warnings = trial["warnings"].as_array().into_iter().flatten().map(text).collect();
+    Judgement { is_well: output.status.success(), why: text(&trial["why"]), warnings }
 }
 
 #[test]
@@ -226,10 +237,11 @@ fn calls_are_messages_over_tls_and_a_kill_of_the_gateway_costs_none() {
     let sink =
         format!("{}\n{ca}\n{own}\nexchange = \"acc\"\nrouting_key = \"acc.{{tenant}}.{{kind}}\"", at("localhost"));
 
-    let (is_well, why) = deep(dir.path(), &sink);
+    let Judgement { is_well, why, .. } = deep(dir.path(), &sink);
     assert!(!is_well && why.contains("no exchange 'acc' in vhost '/'"), "{why}");
     exchange(&rabbit, "acc.acme.*");
-    assert_eq!(deep(dir.path(), &sink), (true, String::new()));
+    let Judgement { is_well, why, .. } = deep(dir.path(), &sink);
+    assert!(is_well, "{why}");
     let plain = |more: &str| format!("url = \"amqp://127.0.0.1:{}\"\n{more}", rabbit.port);
     for (what, sink, part) in [
         ("a queue that is missing", plain("routing_key = \"cdr\""), "no queue 'cdr' in vhost '/'"),
@@ -240,7 +252,7 @@ fn calls_are_messages_over_tls_and_a_kill_of_the_gateway_costs_none() {
         ("no certificate of our own", sink.replace(&own, ""), "IO error: "),
         ("TLS where none is spoken", sink.replace(&secure.to_string(), &rabbit.port.to_string()), "TLS: "),
     ] {
-        let (is_well, why) = deep(dir.path(), &sink);
+        let Judgement { is_well, why, .. } = deep(dir.path(), &sink);
         assert!(!is_well && !why.is_empty() && why.contains(part), "{what}: {why}");
     }
 

@@ -174,6 +174,10 @@ impl Link {
     }
 }
 
+/// What no client is told, and so nobody can warn of where it is so.
+const UNSEEN: &str = "a client cannot see what a full queue does: unless it has `x-overflow: reject-publish` it throws away its \
+                      oldest messages, which were confirmed; ask the broker with `rabbitmqctl list_queues name arguments policy`";
+
 fn open_channel(open: Option<&Open>) -> bool {
     open.is_some_and(|open| open.channel.status().connected())
 }
@@ -307,6 +311,10 @@ impl Attempt for Link {
         if let Some(open) = self.open.take() {
             let _goodbye = open.connection.close(200, "goodbye".into()).await;
         }
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        vec![UNSEEN.to_owned()]
     }
 
     async fn reach(&mut self) -> Result<(), String> {
