@@ -80,26 +80,85 @@ fn calls_are_rows_and_every_command_knows_the_database() {
     assert!(!is_good && why.contains("there is no table `missed_calls`"), "{why}");
 }
 
+/// A configuration with an SQL sink for `tollgate sql`.
+fn configure(dir: &Path, database: &Database, more: &str) {
+    let text = format!(
+        "[[route]]\nto = \"sip:127.0.0.1:9\"\n[accounting]\non = [\"sql\"]\nfields = {{ caller = \"$fU\" }}\n\
+         [sinks.sql.acc]\nurl = \"{}\"\nprofile = \"opensips\"\n{more}",
+        database.url()
+    );
+    fs::write(dir.join("tollgate.toml"), text).unwrap();
+}
+
+/// `tollgate sql`: whether it succeeds, and what it prints to stdout and stderr.
+fn sql(dir: &Path, word: &str) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["sql", word, "--config"]).arg(dir.join("tollgate.toml"));
+    let output = command.finish().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn ids_are_made_as_they_are_asked_for_and_a_side_table_that_cuts_them_is_refused() {
+    for dialect in Dialect::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(database) = Database::start(dir.path(), dialect) else { continue };
+        let (toml, sql) = (|more: &str| configure(dir.path(), &database, more), |word: &str| sql(dir.path(), word));
+        let (name, type_name, narrower) = match dialect {
+            Dialect::Mysql => ("binary", "BINARY(16)", "MODIFY record_id CHAR(20)"),
+            Dialect::Postgres => ("uuid", "uuid", "ALTER COLUMN record_id TYPE VARCHAR(20)"),
+            // It has texts alone, and no widths.
+            Dialect::Sqlite => continue,
+        };
+        toml(&format!("record_id_type = \"{name}\"\n"));
+        let (_, schema, _) = sql("schema");
+        assert_eq!(schema.matches(type_name).count(), 2, "{schema}");
+        database.run(&schema).unwrap();
+        let (is_good, text, why) = sql("check");
+        assert!(is_good && text.contains("its tables fit"), "{dialect:?}: {text}{why}");
+        assert_eq!(sql("migrate").1, "-- nothing is missing\n", "{dialect:?}");
+        toml("guard = \"side-table\"\nside_table = \"seen\"\n");
+        database.run(&sql("schema").1).unwrap();
+        assert!(sql("check").0, "{dialect:?}: {}", sql("check").2);
+        database.run(&format!("ALTER TABLE seen {narrower}")).unwrap();
+        let (is_good, _, why) = sql("check");
+        let want = "`record_id` of the table `seen` holds 20 characters, and an id there has 26 characters";
+        assert!(!is_good && why.contains(want), "{dialect:?}: {why}");
+    }
+}
+
+#[test]
+fn a_field_that_no_column_is_named_for_has_one_of_its_name_or_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(database) = Database::start(dir.path(), Dialect::Sqlite) else { return };
+    configure(dir.path(), &database, "");
+    let (_, schema, _) = sql(dir.path(), "schema");
+    assert!(!schema.contains("\"caller\""), "left out: {schema}");
+    database.run(&schema).unwrap();
+    assert!(sql(dir.path(), "check").0, "{}", sql(dir.path(), "check").2);
+    configure(dir.path(), &database, "unmapped = \"own\"\n");
+    let (is_good, _, why) = sql(dir.path(), "check");
+    assert!(!is_good && why.contains("the table `acc` has no column `caller`"), "{why}");
+    let (_, missing, _) = sql(dir.path(), "migrate");
+    assert_eq!(missing.matches("ADD COLUMN \"caller\" VARCHAR(255)").count(), 2, "both tables: {missing}");
+    database.run(&missing).unwrap();
+    let [callee, caller] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let gateway = gateway(dir.path(), callee, &database, "profile = \"opensips\"\nunmapped = \"own\"");
+    let to = gateway.address().to_string();
+    let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "1", "-d", "100"]).unwrap();
+    assert!(calls.wait("the caller").success(), "{}", calls.complaints());
+    wait_for("two rows", || (database.count("acc") == 2).then_some(()));
+    assert_eq!(database.rows("SELECT method, caller FROM acc ORDER BY method"), ["BYE\talice", "INVITE\talice"]);
+}
+
 #[test]
 fn the_program_prints_what_a_database_lacks_and_changes_nothing() {
     for dialect in Dialect::ALL {
         let dir = tempfile::tempdir().unwrap();
         let Some(database) = Database::start(dir.path(), dialect) else { continue };
-        let toml = |more: &str| {
-            let text = format!(
-                "[[route]]\nto = \"sip:127.0.0.1:9\"\n[accounting]\non = [\"sql\"]\nfields = {{ caller = \"$fU\" }}\n\
-                 [sinks.sql.acc]\nurl = \"{}\"\nprofile = \"opensips\"\n{more}",
-                database.url()
-            );
-            fs::write(dir.path().join("tollgate.toml"), text).unwrap();
-        };
-        let sql = |word: &str| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-            command.args(["sql", word, "--config"]).arg(dir.path().join("tollgate.toml"));
-            let output = command.finish().unwrap();
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            (output.status.success(), text(&output.stdout), text(&output.stderr))
-        };
+        let (toml, sql) = (|more: &str| configure(dir.path(), &database, more), |word: &str| sql(dir.path(), word));
         toml("");
         let (is_good, schema, _) = sql("schema");
         assert!(is_good && schema.contains("CREATE TABLE IF NOT EXISTS"), "{schema}");

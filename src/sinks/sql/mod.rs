@@ -27,7 +27,7 @@ pub use connection::{Connection, SQL_CHANGED_VALUES_TOTAL};
 pub use layout::names as column_names;
 pub use row::{LEGS_MAX, Rows};
 pub use schema::schema;
-pub use settings::{Dialect, Empty, Guard, Mapping, Settings, Tables, Zone};
+pub use settings::{Dialect, Empty, Guard, IdType, Mapping, Settings, Tables, Zone};
 
 pub use side::SIDE_TABLE_DAYS;
 

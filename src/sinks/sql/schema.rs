@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::catalogue::Table;
 use super::layout::{Layouts, Place, Set, Source};
 use super::plan::{keys, unique_index};
-use super::settings::{Dialect, Guard, Settings};
+use super::settings::{Dialect, Guard, IdType, Settings};
 use crate::accounting::SinkMode;
 use crate::record::core::Core;
 use crate::sinks::profile::{Form, Val};
@@ -16,7 +16,7 @@ enum Kind {
     /// A text of that many characters at most.
     Text(u16),
     /// A record's id.
-    Id,
+    Id(IdType),
     /// An instant, with so many digits of its second.
     Instant(u8),
     /// A small number that is always there.
@@ -120,7 +120,7 @@ pub(super) fn side_creation(settings: &Settings) -> String {
 
 fn side(text: &mut String, settings: &Settings) {
     let dialect = settings.dialect();
-    let (name, id) = (dialect.quoted(&settings.side_table), type_of(dialect, Kind::Id));
+    let (name, id) = (dialect.quoted(&settings.side_table), type_of(dialect, Kind::Id(IdType::Text)));
     let (record, at) = (dialect.quoted("record_id"), dialect.quoted("at"));
     let instant = type_of(dialect, Kind::Instant(0));
     // A String takes whatever is written.
@@ -138,7 +138,7 @@ fn kind(settings: &Settings, source: &Source) -> Kind {
         Source::Value(_, Form::Local | Form::Utc) => Kind::Text(32),
         Source::Value(_, Form::Status) => Kind::Text(128),
         Source::Value(Val::Core(core), form) => match core {
-            Core::Id => Kind::Id,
+            Core::Id => Kind::Id(settings.id_type),
             Core::Method => Kind::Text(16),
             Core::Code => Kind::Text(3),
             Core::CallId => Kind::Text(255),
@@ -179,8 +179,10 @@ fn type_of(dialect: Dialect, kind: Kind) -> String {
     match (kind, dialect) {
         (Kind::Text(width), Dialect::Mysql) => format!("VARCHAR({width}) CHARACTER SET utf8mb4"),
         (Kind::Text(width), _) => format!("VARCHAR({width})"),
-        (Kind::Id, Dialect::Mysql) => "CHAR(26) CHARACTER SET ascii COLLATE ascii_bin".to_owned(),
-        (Kind::Id, _) => "VARCHAR(26)".to_owned(),
+        (Kind::Id(IdType::Binary), _) => "BINARY(16)".to_owned(),
+        (Kind::Id(IdType::Uuid), _) => "uuid".to_owned(),
+        (Kind::Id(IdType::Text), Dialect::Mysql) => "CHAR(26) CHARACTER SET ascii COLLATE ascii_bin".to_owned(),
+        (Kind::Id(IdType::Text), _) => "VARCHAR(26)".to_owned(),
         (Kind::Instant(0), Dialect::Mysql | Dialect::Sqlite) => "DATETIME".to_owned(),
         (Kind::Instant(digits), Dialect::Mysql | Dialect::Sqlite) => format!("DATETIME({digits})"),
         (Kind::Instant(digits), Dialect::Postgres) => format!("TIMESTAMP({digits})"),
@@ -229,6 +231,22 @@ mod tests {
                 let shipped = fs::read_to_string(&path).unwrap_or_default();
                 assert!(shipped == want, "{file} is not what the code makes:\n{want}");
             }
+        }
+    }
+
+    #[test]
+    fn ids_are_of_the_type_that_is_asked_for_but_in_the_side_table() {
+        for (url, id_type, want) in [
+            ("mysql://h/a", IdType::Text, "`record_id` CHAR(26) CHARACTER SET ascii COLLATE ascii_bin,"),
+            ("mysql://h/a", IdType::Binary, "`record_id` BINARY(16),"),
+            ("postgres://h/a", IdType::Uuid, "\"record_id\" uuid\n"),
+        ] {
+            let mut settings = Settings::new(url, Profile::Opensips);
+            settings.id_type = id_type;
+            let text = schema(&settings);
+            assert_eq!(text.matches(want).count(), 2, "{url} {id_type:?}: {text}");
+            settings.guard = Guard::SideTable;
+            assert!(schema(&settings).contains("(26)"), "{url} {id_type:?}");
         }
     }
 

@@ -71,6 +71,31 @@ pub enum Guard {
     None,
 }
 
+/// What the ids of records are in tables that are to be made. A table that is there may have any of these.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdType {
+    /// 26 characters.
+    #[default]
+    Text,
+    /// 16 octets, of MariaDB and MySQL.
+    Binary,
+    /// PostgreSQL's uuid. That of MariaDB refuses a quarter of all ids.
+    Uuid,
+}
+
+impl IdType {
+    /// Whether a database has such a type, which takes every id.
+    #[must_use]
+    pub const fn is_of(self, dialect: Dialect) -> bool {
+        match self {
+            Self::Text => true,
+            Self::Binary => matches!(dialect, Dialect::Mysql),
+            Self::Uuid => matches!(dialect, Dialect::Postgres),
+        }
+    }
+}
+
 /// What stands for a text that a record has not.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
@@ -127,6 +152,8 @@ pub struct Settings {
     pub guard: Guard,
     /// The column of the record's id, of the guard; else empty for none.
     pub record_id: String,
+    /// What ids are in tables that are made.
+    pub id_type: IdType,
     /// The column of the leg's number, 0 in a record without legs; empty for none.
     pub leg: String,
     /// The column that names the columns in which a value was changed; empty for none.
@@ -202,6 +229,7 @@ impl Settings {
             leg_fields: Vec::new(),
             guard: Guard::Column,
             record_id: "record_id".to_owned(),
+            id_type: IdType::Text,
             leg: "leg".to_owned(),
             changed: if is_own { "changed".to_owned() } else { String::new() },
             side_table: "tollgate_delivered".to_owned(),

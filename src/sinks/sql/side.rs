@@ -4,8 +4,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::catalogue::{Table, Type, Width};
 use super::database::{Keep, Link};
 use super::failure::{Class, Failure, Phase};
+use super::plan::ID_LENGTH;
 use super::settings::{Dialect, Settings};
 use crate::clock::Timestamp;
 use crate::ids::RecordId;
@@ -88,11 +90,64 @@ pub(super) async fn fits(link: &mut Link, settings: &Settings) -> Result<(), Fai
     let (dialect, name) = (settings.dialect(), &settings.side_table);
     let table = link.table(name).await.map_err(|error| Failure::new(dialect, Phase::Connected, &error))?;
     let missing = || Failure::misfit(format!("there is no table `{name}`, by which repeats are recognised"));
-    let table = table.ok_or_else(missing)?;
+    is_fit(name, &table.ok_or_else(missing)?)
+}
+
+fn is_fit(name: &str, table: &Table) -> Result<(), Failure> {
     if !table.is_unique(&[ID]) || table.column(AT).is_none() {
         return Err(Failure::misfit(format!(
-            "the table `{name}` needs a unique `{ID}` of 26 characters and `{AT}`, an instant"
+            "the table `{name}` needs a unique `{ID}` of {ID_LENGTH} characters and `{AT}`, an instant"
         )));
     }
-    super::plan::can_take_back(name, &table)
+    let why = match table.column(ID).map(|column| column.kind) {
+        Some(Type::Text { width: None, .. }) => None,
+        Some(Type::Text { width: Some(Width::Characters(most) | Width::Octets(most)), .. }) => {
+            (most < ID_LENGTH).then(|| format!("holds {most} characters"))
+        }
+        _ => Some("is no text".to_owned()),
+    };
+    match why {
+        None => super::plan::can_take_back(name, table),
+        Some(why) => Err(Failure::misfit(format!(
+            "`{ID}` of the table `{name}` {why}, and an id there has {ID_LENGTH} characters, whatever it is in other tables: \
+             drop the table, which holds ids of {SIDE_TABLE_DAYS} days alone, and make it as `tollgate sql schema` prints it"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalogue::{Column, Unique};
+    use super::*;
+
+    #[test]
+    fn the_side_table_has_a_column_for_whole_ids() {
+        let column = |name: &str, kind| Column {
+            name: name.to_owned(),
+            kind,
+            is_nullable: false,
+            default: None,
+            has_default: false,
+            type_name: String::new(),
+            is_generated: false,
+        };
+        let unique = || vec![Unique { name: "key".to_owned(), columns: vec![ID.to_owned()] }];
+        for (what, kind, unique, want) in [
+            ("as it is made", Type::text(Some(26)), unique(), None),
+            ("wider", Type::text(Some(64)), unique(), None),
+            ("without a limit", Type::text(None), unique(), None),
+            ("narrower", Type::text(Some(25)), unique(), Some("holds 25 characters")),
+            ("octets", Type::Octets16, unique(), Some("is no text")),
+            ("a uuid", Type::Uuid, unique(), Some("is no text")),
+            ("not unique", Type::text(Some(26)), Vec::new(), Some("needs a unique `record_id`")),
+        ] {
+            let columns = vec![column(ID, kind), column(AT, Type::Instant { digits: Some(0), is_zoned: false })];
+            let table = Table { columns, unique, ..Table::default() };
+            match (is_fit("seen", &table), want) {
+                (Ok(()), None) => {}
+                (Err(failure), Some(want)) => assert!(failure.reason.contains(want), "{what}: {failure:?}"),
+                (found, _) => panic!("{what}: {found:?}"),
+            }
+        }
+    }
 }

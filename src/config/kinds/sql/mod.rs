@@ -17,8 +17,9 @@ use crate::config::check::sections::{choose, set};
 use crate::config::decode::{At, Ordered};
 use crate::config::error::suggestion;
 use crate::sinks::kind::Kind;
+use crate::sinks::mapping::Unmapped;
 use crate::sinks::secret::Secret;
-use crate::sinks::sql::{self, Dialect, Guard, Mapping, Profile, Settings, Zone};
+use crate::sinks::sql::{self, Dialect, Guard, IdType, Mapping, Profile, Settings, Zone};
 use crate::units::{Count, Millis, Secs};
 
 /// What a password that stands in a URL is told.
@@ -49,8 +50,8 @@ fn settings(table: &SqlTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<
     settings.records = table.records();
     settings.password = table.password_file.as_ref().and_then(|file| password(file, &url, site.base, check));
     tables(table, &mut settings, check);
-    columns(table, site, &mut settings, check);
     choose(&mut settings.guard, table.guard);
+    columns(table, site, &mut settings, check);
     choose(&mut settings.empty, table.empty);
     choose(&mut settings.style.round, table.round);
     choose(&mut settings.style.leg_order, table.leg_order);
@@ -144,9 +145,14 @@ fn columns(table: &SqlTable, site: &Site<'_>, settings: &mut Settings, check: &m
         }
         settings.columns.push((column.value.clone(), own.value.clone()));
     }
-    settings.fields = mappings(&table.fields, "accounting.fields", &site.fields.record.names(), check);
-    settings.leg_fields = mappings(&table.leg_fields, "accounting.leg_fields", &site.fields.leg.names(), check);
+    let unmapped = table.unmapped.unwrap_or(Unmapped::Omit);
+    settings.fields = mappings(&table.fields, unmapped, "accounting.fields", &site.fields.record.names(), check);
+    settings.leg_fields =
+        mappings(&table.leg_fields, unmapped, "accounting.leg_fields", &site.fields.leg.names(), check);
     set(&mut settings.record_id, table.record_id_column.as_ref(), |name| name.value.clone());
+    if let Some(id_type) = &table.record_id_type {
+        id(id_type, settings, check);
+    }
     set(&mut settings.leg, table.leg_column.as_ref(), |name| name.value.clone());
     set(&mut settings.changed, table.changed_column.as_ref(), |name| name.value.clone());
     let needed = [&table.record_id_column, &table.leg_column];
@@ -155,7 +161,31 @@ fn columns(table: &SqlTable, site: &Site<'_>, settings: &mut Settings, check: &m
     }
 }
 
-fn mappings(table: &Ordered<At<String>>, section: &str, fields: &[&str], check: &mut Check<'_>) -> Vec<Mapping> {
+fn id(given: &At<IdType>, settings: &mut Settings, check: &mut Check<'_>) {
+    let dialect = settings.dialect();
+    if !given.value.is_of(dialect) {
+        let hint = match dialect {
+            Dialect::Mysql => "\"binary\" is as short: the uuid of MariaDB refuses a quarter of all ids",
+            Dialect::Postgres => "\"uuid\" is as short",
+            Dialect::Sqlite => "SQLite has \"text\" alone",
+        };
+        let what = format_args!("no `record_id_type` of the database that `url` names");
+        check.error_hint(given.place, what, Some(hint.to_owned()));
+    } else if settings.guard != Guard::Column && given.value != IdType::Text {
+        let what = "`record_id_type` has no effect without `guard = \"column\"`: a side table has texts";
+        check.warning(given.place, what, Some("leave it out".to_owned()));
+    }
+    settings.id_type = given.value;
+}
+
+/// The columns of fields: those of the table, and with `own` for every other field the one of its name.
+fn mappings(
+    table: &Ordered<At<String>>,
+    unmapped: Unmapped,
+    section: &str,
+    fields: &[&str],
+    check: &mut Check<'_>,
+) -> Vec<Mapping> {
     let mut mappings = Vec::new();
     for (field, column) in &table.0 {
         is_field(field, section, fields, check);
@@ -163,6 +193,11 @@ fn mappings(table: &Ordered<At<String>>, section: &str, fields: &[&str], check: 
             check.error(column.place, format_args!("`{}` has a column without a name", field.value));
         }
         mappings.push(Mapping { field: field.value.clone(), column: column.value.clone() });
+    }
+    for field in fields.iter().filter(|_| unmapped == Unmapped::Own) {
+        if mappings.iter().all(|own| own.field != **field) {
+            mappings.push(Mapping { field: (*field).to_owned(), column: (*field).to_owned() });
+        }
     }
     mappings
 }

@@ -8,9 +8,9 @@ use crate::accounting::SinkMode;
 use crate::config::decode::{At, Ordered};
 use crate::config::reload::Section;
 use crate::record::LegOrder;
-use crate::sinks::mapping::Round;
+use crate::sinks::mapping::{Round, Unmapped};
 use crate::sinks::profile::From;
-use crate::sinks::sql::{Empty, Guard};
+use crate::sinks::sql::{Empty, Guard, IdType};
 use crate::units::{Count, Millis, Secs};
 
 /// `[sinks.sql.NAME]`
@@ -37,10 +37,14 @@ pub struct SqlTable {
     pub fields: Ordered<At<String>>,
     /// Fields of legs: name to column.
     pub leg_fields: Ordered<At<String>>,
+    /// Fields without a column of their own.
+    pub unmapped: Option<Unmapped>,
     /// How a repeat is recognised.
     pub guard: Option<Guard>,
     /// Column of the record's id.
     pub record_id_column: Option<At<String>>,
+    /// What ids are in tables that are made.
+    pub record_id_type: Option<At<IdType>>,
     /// Column of the leg's number.
     pub leg_column: Option<At<String>>,
     /// Column that names what was changed to fit; empty: none.
@@ -89,8 +93,10 @@ impl SqlTable {
             "columns",
             "fields",
             "leg_fields",
+            "unmapped",
             "guard",
             "record_id_column",
+            "record_id_type",
             "leg_column",
             "changed_column",
             "side_table",
@@ -125,7 +131,9 @@ impl SqlTable {
         "columns = { callid = \"call_id\" }",
         "fields = { src_ip = \"ip\" }",
         "leg_fields = { src = \"leg_src\" }",
+        "unmapped = \"own\"",
         "record_id_column = \"ulid\"",
+        "record_id_type = \"binary\"",
         "leg_column = \"leg_number\"",
         "changed_column = \"changes\"",
         "side_table = \"delivered\"",

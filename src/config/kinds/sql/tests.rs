@@ -60,6 +60,27 @@ fn what_cannot_be_used_is_told() {
             "error: two values would go into the column `CallID`\n  --> t.toml:7:12\nhint: rename one of them by `columns`",
         ),
         (
+            "url = \"mysql://h/d\"\nrecord_id_type = \"uuid\"",
+            "error: no `record_id_type` of the database that `url` names\n  --> t.toml:9:18\nhint: \"binary\" is as short: the uuid of \
+             MariaDB refuses a quarter",
+        ),
+        (
+            "url = \"postgres://h/d\"\nrecord_id_type = \"binary\"",
+            "error: no `record_id_type` of the database that `url` names\n  --> t.toml:9:18\nhint: \"uuid\" is as short",
+        ),
+        (
+            "url = \"sqlite:a\"\nrecord_id_type = \"binary\"",
+            "error: no `record_id_type` of the database that `url` names\n  --> t.toml:9:18\nhint: SQLite has \"text\" alone",
+        ),
+        (
+            "url = \"mysql://h/d\"\nrecord_id_type = \"binary\"\nguard = \"side-table\"",
+            "warning: `record_id_type` has no effect without `guard = \"column\"`: a side table has texts\n  --> t.toml:9:18",
+        ),
+        (
+            "url = \"sqlite:a\"\nunmapped = \"own\"\ncolumns = { method = \"Caller\" }",
+            "error: two values would go into the column `caller`\n  --> t.toml:7:12\nhint: rename one of them by `columns`",
+        ),
+        (
             "url = \"sqlite:a\"\nrecord_id_column = \"\"",
             "error: the guard needs this column: it has no name\n  --> t.toml:9:20",
         ),
