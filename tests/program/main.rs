@@ -19,6 +19,7 @@ mod golden;
 mod kafka;
 mod main_job;
 mod nats;
+mod nats_servers;
 #[cfg(feature = "redis")]
 mod redis;
 mod reload;

@@ -24,7 +24,7 @@ pub struct Nats {
     pub port: u16,
     process: Running,
     /// How tests reach it, which may do everything.
-    options: fn() -> ConnectOptions,
+    options: Box<dyn Fn() -> ConnectOptions>,
 }
 
 /// A message of a stream.
@@ -42,14 +42,14 @@ pub struct Stored {
 
 impl Nats {
     /// Starts one below `dir`, with this in its configuration; `None` when it is not installed.
-    pub fn start(dir: &Path, more: &str, options: fn() -> ConnectOptions) -> Option<Self> {
+    pub fn start(dir: &Path, more: &str, options: impl Fn() -> ConnectOptions + 'static) -> Option<Self> {
         peer("nats-server")?;
         let dir = dir.join("nats");
         fs::create_dir_all(&dir).expect("the folder can be made");
         fs::write(dir.join("more.conf"), more).expect("the configuration is written");
         let [port] = free_ports();
         let process = Self::spawn(&dir, port);
-        let nats = Self { dir, port, process, options };
+        let nats = Self { dir, port, process, options: Box::new(options) };
         nats.wait_ready();
         Some(nats)
     }
@@ -60,7 +60,7 @@ impl Nats {
     }
 
     fn wait_ready(&self) {
-        wait_for("nats-server is ready", || self.process.printed().ends_with("Server is ready\n").then_some(()));
+        wait_for("nats-server is ready", || self.process.printed().contains("Server is ready\n").then_some(()));
     }
 
     /// `kill -9`.
