@@ -15,11 +15,10 @@ use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::Offset;
 use serde_json::Value as Json;
 use tollgate::sinks::attempt::{self, Attempts, Board};
+use tollgate::sinks::event::Body;
 use tollgate::sinks::event::name::Template;
-use tollgate::sinks::event::profile::Profile;
-use tollgate::sinks::event::{Body, Envelope, Legs};
 use tollgate::sinks::kafka::{Key, Settings, attempt_time_max};
-use tollgate::sinks::mapping::Round;
+use tollgate::sinks::profile::Profile;
 
 use crate::support::radius::Line;
 use crate::support::{Running, free_port, peer_file, wait_for};
@@ -166,7 +165,6 @@ pub fn read(config: &ClientConfig, topic: &str) -> Vec<Read> {
 
 /// Settings of an impatient sink.
 pub fn settings(brokers: &str, topic: &str) -> Settings {
-    let profile = Profile::ALL.first().expect("there is one");
     let timeout = Duration::from_secs(3);
     Settings {
         brokers: vec![brokers.to_owned()],
@@ -175,16 +173,7 @@ pub fn settings(brokers: &str, topic: &str) -> Settings {
         topic: Template::parse(topic, &[]).expect("a template"),
         makes_topics: false,
         key: Key::Session,
-        body: Body {
-            envelope: Envelope::CloudEvents,
-            profile,
-            fields: Vec::new(),
-            leg_fields: Vec::new(),
-            legs: Legs::Array,
-            leg_order: profile.leg_order,
-            round: Round::default(),
-            source: "/tollgate/test".to_owned(),
-        },
+        body: Body::of(Profile::Own, "/tollgate/test").expect("it has events"),
         timeout,
         delivery: attempt::Settings {
             batch_max: 50,
