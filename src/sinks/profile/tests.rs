@@ -286,7 +286,9 @@ fn every_table_names_fields_and_attributes_that_are_there() {
 
 #[test]
 fn the_time_of_an_event_is_the_same_at_every_backend() {
-    use crate::sinks::sql;
+    use crate::sinks::file::line;
+    use crate::sinks::mapping::Source;
+    use crate::sinks::{event, sql};
     for profile in &Profile::ALL[1..] {
         let mut own = of(Kind::Missed, "INVITE", 486, "Busy Here");
         own.times.event = Timestamp(1_700_000_007_999_999);
@@ -298,6 +300,19 @@ fn the_time_of_an_event_is_the_same_at_every_backend() {
             assert!(line.contains("timestamp=1700000007;"), "{line}");
         }
         assert_eq!(event_timestamp(*profile, &own), 1_700_000_007, "{}", profile.name());
+        if let Some(body) = event::Body::of(*profile, "/test") {
+            let events = event::Body { envelope: event::Envelope::None, ..body }.events(&own).expect("an event");
+            let event = String::from_utf8_lossy(&events[0].body).into_owned();
+            assert!(event.contains("\"time\":1700000007"), "{event}");
+        }
+        let times = profile.system().columns.missed.iter().copied().flatten().filter(|(name, ..)| *name == "time");
+        let columns = times.map(|(name, value, form)| line::Column {
+            name: (*name).to_owned(),
+            source: Some(Source::Value(*value, *form)),
+        });
+        let layout = line::Layout { columns: columns.collect(), ..line::Layout::default() };
+        let written = String::from_utf8_lossy(&layout.lines(&own)).into_owned();
+        assert_eq!(written, "2023-11-14T22:13:27.999999Z\r\n", "{}", profile.name());
     }
 }
 
