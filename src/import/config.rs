@@ -238,14 +238,16 @@ fn leftovers(params: &Params<'_>, usage: &Usage, report: &mut Report) {
         }
     }
     for (modules, at, names) in others {
-        let what = format!("modparam {modules}: {}", names.join(", "));
-        report.add(About::Settings, at, what, "not about accounting, listeners or timers: nothing takes its place");
+        for some in names.chunks(6) {
+            let what = format!("modparam {modules}: {}", some.join(", "));
+            report.add(About::Settings, at, what, "not about accounting, listeners or timers: nothing takes its place");
+        }
     }
-    let left = params.settings_left();
-    if let Some(first) = left.first() {
-        let names: Vec<_> = left.iter().map(|own| format!("{} ({})", own.name, own.at.line)).collect();
+    // Some on each line, or they would be cut.
+    for some in params.settings_left().chunks(6) {
+        let names: Vec<_> = some.iter().map(|own| format!("{} ({})", own.name, own.at.line)).collect();
         let why = "the service has settings of its own, see etc/tollgate.toml";
-        report.add(About::Settings, first.at, format!("settings of the core: {}", names.join(", ")), why);
+        report.add(About::Settings, some[0].at, format!("settings of the core: {}", names.join(", ")), why);
     }
 }
 
@@ -270,6 +272,8 @@ fn why_not(modules: &str, name: &str) -> &'static str {
         }
         "db_table_avp" => "a script names the table in `do_accounting(types, flags, table)`",
         "rad_time_mode" => "Event-Timestamp is a number, as RFC 2869 has it",
+        "aaa_url" | "radius_config" | "db_url" | "radius_extra" | "aaa_extra" | "db_extra" | "log_extra"
+        | "extra_fields" | "leg_fields" | "multi_leg_info" => "no flag and no route accounts to this backend",
         _ => "it has no counterpart",
     }
 }

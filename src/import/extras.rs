@@ -71,6 +71,13 @@ pub fn tags(text: &str) -> Option<(Backend, Vec<Extra>)> {
     Some((backend, rest.split(';').map(str::trim).filter(|part| !part.is_empty()).take(EXTRAS_MAX).map(one).collect()))
 }
 
+/// Whether the configuration takes this as a field's name.
+#[must_use]
+pub fn is_field_name(name: &str) -> bool {
+    let fits = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-');
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(fits)
+}
+
 /// Fields of records with their names in our configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {

@@ -1,5 +1,7 @@
 //! Sinks from the parameters of the acc modules.
 
+use std::collections::BTreeSet;
+
 use super::dialect::Dialect;
 use super::extras::{Backend, Extra, Fields, list, tags};
 use super::lexer::Spot;
@@ -260,6 +262,8 @@ impl Maker<'_> {
             let taken = labels.into_iter().map(|extra| extra.label).filter(|label| CORE.contains(&label.as_str()));
             pairs.extend(taken.map(|label| (label, String::new())));
         }
+        let mut names = BTreeSet::new();
+        pairs.retain(|(name, _)| names.insert(name.clone()));
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         (!pairs.is_empty()).then(|| Line::raw("columns", table(pairs), at))
     }
@@ -373,6 +377,11 @@ impl Maker<'_> {
             match tags(&value.text) {
                 Some((own, extras)) if own == backend => {
                     for Extra { label, value: tag } in extras {
+                        if !extras::is_field_name(&tag) {
+                            let why = "a field's name has letters, digits, `_` and `-`: call it otherwise";
+                            self.report.add(About::Records, value.at, format!("{param}: {tag}"), why);
+                            continue;
+                        }
                         let is_leg = param == "leg_fields";
                         let prefix = if is_leg { "acc_leg_" } else { "acc_extra_" };
                         let fields = if is_leg { &mut self.fields.leg } else { &mut self.fields.record };
@@ -412,7 +421,11 @@ impl Maker<'_> {
             (Backend::Evi, _) => "evi_extra",
         };
         let at = |param: &str| self.param(param).map(|value| value.at);
-        let pairs = |list: &[(String, String)]| table(list.iter().map(|(name, label)| (name.as_str(), label.as_str())));
+        let pairs = |list: &[(String, String)]| {
+            let mut names = BTreeSet::new();
+            let new = list.iter().filter(|(name, _)| names.insert(name.as_str()));
+            table(new.map(|(name, label)| (name.as_str(), label.as_str())))
+        };
         let mut lines = Vec::new();
         let all: Vec<_> = record.iter().chain(bye).cloned().collect();
         if !all.is_empty() {

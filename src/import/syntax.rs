@@ -158,6 +158,21 @@ pub enum RouteKind {
     Other,
 }
 
+impl RouteKind {
+    /// The handler of ours for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request_route",
+            Self::Branch => "branch_route",
+            Self::Failure => "failure_route",
+            Self::Reply => "reply_route",
+            Self::Local => "local_route",
+            Self::Event | Self::Other => "event_route",
+        }
+    }
+}
+
 /// A route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
