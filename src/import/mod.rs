@@ -15,6 +15,7 @@ pub mod extras;
 pub mod lexer;
 pub mod limits;
 pub mod listen;
+pub mod lua;
 pub mod params;
 pub mod parser;
 pub mod preprocess;
