@@ -4,6 +4,7 @@
 //! * [`parser`] makes settings, parameters of modules and routes of them, [`syntax`];
 //! * [`dialect`] tells whose file it is, and with it the profile of the records;
 //! * [`config`] writes `tollgate.toml`, its sinks made by [`sinks`] from the parameters of the acc modules;
+//! * [`lua`] writes `route.lua` from the routes;
 //! * nothing is guessed: what is not understood goes into the [`report`] with its line.
 //!
 //! Nothing here opens a file by itself: whoever calls gives the octets of files by their paths.
@@ -55,6 +56,8 @@ pub struct Import {
     pub verdict: Verdict,
     /// The text of `tollgate.toml`.
     pub toml: String,
+    /// The text of `route.lua`; `None` of a file without routes.
+    pub lua: Option<String>,
     /// Files with passwords, for the service alone.
     pub secrets: Vec<Secret>,
     /// What was not taken.
@@ -93,7 +96,12 @@ pub fn import(path: &Path, options: &Options, read: Read<'_>) -> Result<Import, 
     let origin = |at: Spot| origin(&input, at);
     let title = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let config = config::write(&verdict, &script, &usage, &mut report, (&title, &origin));
-    Ok(Import { verdict, toml: config.text, secrets: config.secrets, report, input })
+    let lua = (!script.routes.is_empty()).then(|| {
+        let (dialect, sinks) = (verdict.dialect, &config.sinks[..]);
+        let material = lua::Material { dialect, script: &script, sinks, dialog_flag: config.dialog_flag.clone() };
+        lua::write(material, &mut report, (&title, &origin))
+    });
+    Ok(Import { verdict, toml: config.text, lua, secrets: config.secrets, report, input })
 }
 
 /// The name of the file without its folder, and the line.

@@ -7,7 +7,7 @@ use crate::import::walk::statements;
 
 /// Names of parts by what they do.
 #[derive(Clone, Debug, Default)]
-pub struct Reach {
+pub(super) struct Reach {
     from: BTreeMap<String, BTreeSet<RouteKind>>,
     may_exit: BTreeSet<String>,
     always_exit: BTreeSet<String>,
@@ -15,7 +15,7 @@ pub struct Reach {
 
 impl Reach {
     /// Looks through all routes.
-    pub fn of(script: &Script) -> Self {
+    pub(super) fn of(script: &Script) -> Self {
         let mut own = Self::default();
         let parts: BTreeMap<&str, &Block> = script
             .routes
@@ -79,22 +79,22 @@ impl Reach {
     }
 
     /// The kinds of handlers from which a part is called.
-    pub fn from(&self, name: &str) -> BTreeSet<RouteKind> {
+    pub(super) fn from(&self, name: &str) -> BTreeSet<RouteKind> {
         self.from.get(name).cloned().unwrap_or_else(|| BTreeSet::from([RouteKind::Request]))
     }
 
     /// Whether a part may end the handler.
-    pub fn may_exit(&self, name: &str) -> bool {
+    pub(super) fn may_exit(&self, name: &str) -> bool {
         self.may_exit.contains(name)
     }
 
     /// Whether it always does.
-    pub fn always_exits(&self, name: &str) -> bool {
+    pub(super) fn always_exits(&self, name: &str) -> bool {
         self.always_exit.contains(name)
     }
 
     /// Whether any part may.
-    pub fn has_exits(&self) -> bool {
+    pub(super) fn has_exits(&self) -> bool {
         !self.may_exit.is_empty()
     }
 }
