@@ -11,6 +11,8 @@ mod reach;
 mod statement;
 mod value;
 
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
