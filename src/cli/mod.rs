@@ -13,6 +13,7 @@ mod demo_sinks;
 mod desk;
 mod dict;
 mod dict_diameter;
+mod import;
 mod kept;
 mod output;
 mod queue;
@@ -71,6 +72,10 @@ enum Command {
     /// Print the tables that an SQL sink needs, or what its database lacks of them; runs no statement
     #[command(subcommand)]
     Sql(sql::Command),
+    /// Make tollgate.toml and route.lua from the configuration of Kamailio, OpenSIPS, OpenSER or SER
+    ///
+    /// What is not taken is told with its lines, and kept in import.txt.
+    Import(import::Arguments),
     /// Show the effective RADIUS or Diameter dictionary with the origin of each entry
     Dict(dict::Arguments),
     /// Show a hex dump of a RADIUS packet or of Diameter messages as text
@@ -150,6 +155,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Calls(arguments) => calls::run(&seek, &arguments),
         Command::Send(arguments) => send::run(&path, arguments),
         Command::Sql(command) => sql::run(&path, command),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Vars(format) => vars::run(&format),

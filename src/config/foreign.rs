@@ -36,7 +36,7 @@ pub(super) fn mistaken(path: &Path, text: &str) -> Option<Mistake> {
     let what = format!("this is {name}, the configuration of {program}, and no TOML");
     Some(
         Mistake::error(what, place)
-            .hint("Tollgate has a file of its own: `etc/tollgate.toml` of the release shows every option"),
+            .hint(format!("`tollgate import {}` makes a configuration of ours from it", path.display())),
     )
 }
 
