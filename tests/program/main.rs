@@ -15,6 +15,7 @@ mod files;
 mod frozen;
 mod full_disk;
 mod golden;
+mod import;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod main_job;
