@@ -36,7 +36,7 @@ pub struct Link {
     sink: String,
     settings: Arc<Settings>,
     open: Option<Producer>,
-    /// Topics to which messages could not go. The client asks for them again after minutes only.
+    /// Topics to which messages could not go. The client may ask for them again after minutes only: it was seen to.
     barred: HashSet<String>,
     alarm: Alarm,
     /// What was found when they were asked.
