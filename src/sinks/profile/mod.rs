@@ -249,8 +249,9 @@ pub struct Attributes {
     pub known: &'static [Row],
     /// The order in which the system sends them, Tollgate's own behind. RFC 2865 §5 gives it no meaning.
     pub order: &'static [Step],
-    /// Whether they are sent so unless the configuration says otherwise; the profiles of the first releases have an order of
-    /// their own, oldest legs first, and the newest statuses.
+    /// Whether they are sent so unless `exact` says otherwise. The profiles of the first releases have an order of their own,
+    /// oldest legs first, the newest statuses, the spans of a call in each record of it, and Sip-CSeq with `openser`, and keep
+    /// all that: others compare their octets. `exact = true` gives what the system has, and all systems are compared so.
     pub is_exact: bool,
     /// How records become statuses there.
     pub status: StatusMapping,

@@ -201,14 +201,22 @@ fn a_call_of_kamailio_begins_where_it_is_told() {
     }
 }
 
-/// The numbers of the attributes of a record, as far as the system itself sends them, with `25` for a field and `26` for a leg.
+/// The numbers of the attributes of a record in the order of the system, as far as that itself sends them.
 fn numbers(profile: Profile, own: &Record) -> Vec<u8> {
+    let mut numbers = all_numbers(profile, own, Settings::exact);
+    let end = numbers.iter().position(|number| *number == 4).expect("NAS-IP-Address is the last of theirs");
+    numbers.truncate(end + 1);
+    numbers
+}
+
+/// The numbers of all attributes of a record.
+fn all_numbers(profile: Profile, own: &Record, change: fn(Settings) -> Settings) -> Vec<u8> {
     let attributes = profile.system().attributes.as_ref().expect("it has some");
     let mut builder = Builder::with_builtin();
     let text = builtin::profile(attributes.dictionary).expect("it has a dictionary");
     builder.text(attributes.dictionary, text.as_bytes());
     builder.text("operator", b"ATTRIBUTE X-Extra 241 string\nATTRIBUTE X-Leg 250 string\n");
-    let mut settings = Settings::of_profile(profile, Arc::new(builder.finish().expect("it loads"))).exact();
+    let mut settings = change(Settings::of_profile(profile, Arc::new(builder.finish().expect("it loads"))));
     settings.fields = vec![FieldMapping::new("x", "X-Extra")];
     settings.leg_fields = vec![FieldMapping::new("src", "X-Leg")];
     let mut renderer = Renderer::new(&settings, Ipv4Addr::LOCALHOST.into()).expect("attributes that are there");
@@ -217,9 +225,32 @@ fn numbers(profile: Profile, own: &Record) -> Vec<u8> {
         numbers.push(*number);
         rest = &rest[usize::from(*length)..];
     }
-    let end = numbers.iter().position(|number| *number == 4).expect("NAS-IP-Address is the last of theirs");
-    numbers.truncate(end + 1);
     numbers
+}
+
+#[test]
+fn without_exact_the_attributes_have_another_order_and_two_sorts_come_besides() {
+    for profile in &Profile::ALL[1..] {
+        for kind in [Kind::Start, Kind::Stop, Kind::Missed, Kind::Cdr] {
+            let mut own = of(kind, "INVITE", 200, "OK");
+            own.fields.push(text("x", "n1"));
+            own.legs = vec![vec![text("src", "alice")], vec![text("src", "bob")]];
+            let mut exact = all_numbers(*profile, &own, Settings::exact);
+            let mut plain = all_numbers(*profile, &own, |settings| Settings { is_exact: false, ..settings });
+            assert_ne!(exact, plain, "{} {kind:?}: the orders", profile.name());
+            // Sip-Call-Duration, -Setuptime and -MSDuration, which the systems send of whole calls; and Sip-CSeq.
+            let is_more = |number: &u8| match number {
+                227 | 228 | 230 => kind != Kind::Cdr,
+                103 => *profile == Profile::Openser,
+                _ => false,
+            };
+            assert!(!exact.iter().any(is_more), "{} {kind:?}: {exact:?}", profile.name());
+            plain.retain(|number| !is_more(number));
+            exact.sort_unstable();
+            plain.sort_unstable();
+            assert_eq!(exact, plain, "{} {kind:?}: the attributes", profile.name());
+        }
+    }
 }
 
 #[test]

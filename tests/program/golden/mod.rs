@@ -168,6 +168,7 @@ fn the_table_of_each_system_and_the_readme_say_where_what_it_wrote_is_not_writte
     let systems = Systems::read(&read(&folder().join("systems.toml")));
     for profile in Profile::ALL {
         let own: Vec<_> = systems.names().into_iter().filter(|name| systems.profile(name) == profile.name()).collect();
+        assert!(own.iter().all(|system| systems.is_exact(system)), "{}: the order of attributes", profile.name());
         assert_eq!(own.is_empty(), !profile.is_classic(), "{}: systems that were run", profile.name());
         assert_eq!(profile.system().differs, list.names(&own), "`differs` of {}", profile.name());
     }

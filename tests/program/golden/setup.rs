@@ -104,6 +104,12 @@ impl Systems {
         profile
     }
 
+    /// Whether its packets, if it has any, have its own order of attributes.
+    pub fn is_exact(&self, system: &str) -> bool {
+        let radius = self.of(system).get("radius");
+        radius.is_none_or(|radius| radius.get("exact").and_then(Value::as_bool) == Some(true))
+    }
+
     /// The database that a system had.
     fn database(&self, system: &str) -> Dialect {
         let name = self.0[system].get("database").and_then(Value::as_str).expect("a database for each system");
