@@ -162,6 +162,9 @@ fn text(arguments: &Arguments, made: &Import, written: &[String], checked: &[Str
             line(format!("      {}", shown(&item.why)));
         }
     }
+    if made.report.beyond() > 0 {
+        line(format!("\n{} more are not told", made.report.beyond()));
+    }
     if !made.input.left_out.is_empty() {
         line("\nSwitched off in the file itself".to_owned());
     }
@@ -206,6 +209,7 @@ fn value(arguments: &Arguments, made: &Import, written: &[String], checked: &[St
         "because": made.verdict.because,
         "written": written,
         "not_taken": items.collect::<Vec<_>>(),
+        "not_told": made.report.beyond(),
         "switched_off": left_out.collect::<Vec<_>>(),
         "check": checked,
         "to_do": made.report.tasks(),

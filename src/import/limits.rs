@@ -29,3 +29,12 @@ pub const TOKENS_MAX: usize = 1_000_000;
 
 /// Blocks, brackets and operators within each other.
 pub const NESTING_MAX: usize = 100;
+
+/// Routes of a configuration.
+pub const ROUTES_MAX: usize = 2_000;
+
+/// Parameters of modules, and settings of the core, each.
+pub const PARAMS_MAX: usize = 5_000;
+
+/// Things that the report tells; the others are counted.
+pub const ITEMS_MAX: usize = 2_000;

@@ -7,7 +7,7 @@ mod expression;
 mod statement;
 
 use super::lexer::{Kind, Spot, Token, written};
-use super::limits::NESTING_MAX;
+use super::limits::{NESTING_MAX, PARAMS_MAX, ROUTES_MAX};
 use super::preprocess::Input;
 use super::syntax::{Expression, Param, Route, RouteKind, Script, Setting};
 use crate::config::error::Mistake;
@@ -15,7 +15,7 @@ use crate::config::error::Mistake;
 /// Reads all tokens.
 ///
 /// # Errors
-/// A block that is never closed; nesting beyond [`NESTING_MAX`].
+/// A block that is never closed; nesting beyond [`NESTING_MAX`]; more routes, parameters or settings than there is room for.
 pub fn parse(input: &Input) -> Result<Script, Mistake> {
     let mut parser = Parser { tokens: &input.tokens, next: 0, depth: 0 };
     let mut script = Script::default();
@@ -125,6 +125,16 @@ impl<'t> Parser<'t> {
     fn script(&mut self, script: &mut Script) -> Result<(), Fault> {
         while let Some(token) = self.peek() {
             let at = token.at;
+            for (count, most, what) in [
+                (script.routes.len(), ROUTES_MAX, "routes"),
+                (script.params.len(), PARAMS_MAX, "parameters of modules"),
+                (script.settings.len(), PARAMS_MAX, "settings"),
+            ] {
+                if count > most {
+                    let what = format!("more than {most} {what}");
+                    return Err(Fault { what, at, hint: "is this the configuration of one proxy?" });
+                }
+            }
             match token.word() {
                 _ if token.is(";") => self.next += 1,
                 Some("loadmodule") => self.module(script),

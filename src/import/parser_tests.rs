@@ -138,6 +138,9 @@ fn what_is_never_closed_and_what_is_too_deep_ends_the_reading() {
         ("brackets", &brackets, "within each other", 1),
         ("a chain of signs", &chain, "within each other", 1),
         ("branches", &elses, "within each other", 1),
+        ("routes", &"route[A] { }\n".repeat(ROUTES_MAX + 2), "more than 2000 routes", 2002),
+        ("parameters", &"modparam(\"a\", \"b\", 1)\n".repeat(PARAMS_MAX + 2), "more than 5000 parameters", 5002),
+        ("settings", &"debug=1\n".repeat(PARAMS_MAX + 2), "more than 5000 settings", 5002),
     ] {
         let mistake = script(text).expect_err(name);
         assert!(mistake.what.contains(want), "{name}: {mistake}");

@@ -1,6 +1,7 @@
 //! What was not taken, with places and reasons.
 
 use super::lexer::Spot;
+use super::limits::ITEMS_MAX;
 
 /// What an item is about; in this order they are shown.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -45,6 +46,7 @@ pub struct Item {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     items: Vec<Item>,
+    beyond: usize,
     to_do: Vec<String>,
 }
 
@@ -55,9 +57,20 @@ impl Report {
     /// Adds an item.
     pub fn add(&mut self, about: About, at: Spot, what: impl Into<String>, why: impl Into<String>) {
         let item = Item { about, at, what: shortened(&what.into()), why: why.into() };
-        if !self.items.contains(&item) {
-            self.items.push(item);
+        if self.items.contains(&item) {
+            return;
         }
+        if self.items.len() < ITEMS_MAX {
+            self.items.push(item);
+        } else {
+            self.beyond += 1;
+        }
+    }
+
+    /// How many there are beyond those that are told.
+    #[must_use]
+    pub const fn beyond(&self) -> usize {
+        self.beyond
     }
 
     /// Adds something that the operator has to do before the first start.

@@ -14,7 +14,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::dialect::Dialect;
 use super::lexer::Spot;
@@ -53,6 +53,8 @@ struct Translator<'t> {
     dialog_flag: Option<String>,
     report: &'t mut Report,
     reach: Reach,
+    /// The names that each of [`ARMING`] is ever called with.
+    armed: BTreeMap<String, BTreeSet<String>>,
     uses: Uses,
     out: Output,
     /// The kind of handler whose lines are written.
@@ -72,8 +74,15 @@ const ALL_REPLIES: &str = "all";
 pub fn write(material: Material<'_>, report: &mut Report, (title, origin): (&str, &dyn Fn(Spot) -> String)) -> String {
     let Material { dialect, script, sinks, dialog_flag } = material;
     let mut has_branches = assigns(script, &["$branch"]).is_some();
+    let mut armed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for route in &script.routes {
-        calls(&route.body, &mut |call, _| has_branches |= call.name == "append_branch" && !call.arguments.is_empty());
+        calls(&route.body, &mut |call, _| {
+            has_branches |= call.name == "append_branch" && !call.arguments.is_empty();
+            if ARMING.contains(&call.name.as_str()) {
+                let name = call.arguments.first().map_or_else(String::new, Expression::written);
+                armed.entry(call.name.clone()).or_default().insert(name);
+            }
+        });
     }
     let uses = Uses { variables: false, next_hop: assigns(script, &["$du", "$(du"]).is_some(), branches: has_branches };
     let mut own = Translator {
@@ -83,6 +92,7 @@ pub fn write(material: Material<'_>, report: &mut Report, (title, origin): (&str
         dialog_flag,
         report,
         reach: Reach::of(script),
+        armed,
         uses,
         out: Output::default(),
         kind: RouteKind::Request,
@@ -195,17 +205,12 @@ impl Translator<'_> {
 
     /// How many different names this function is ever called with.
     fn armed(&self, function: &str) -> usize {
-        let mut names = BTreeSet::new();
-        for route in &self.script.routes {
-            calls(&route.body, &mut |call, _| {
-                if call.name == function {
-                    names.insert(call.arguments.first().map(Expression::written));
-                }
-            });
-        }
-        names.len()
+        self.armed.get(function).map_or(0, BTreeSet::len)
     }
 }
+
+/// Functions that name the route for what comes next.
+const ARMING: [&str; 3] = ["t_on_failure", "t_on_branch", "t_on_reply"];
 
 /// Whether a route is a part that is called.
 fn is_part(route: &Route) -> bool {
