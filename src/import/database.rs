@@ -23,7 +23,9 @@ pub fn parse(url: &str) -> Result<Database, String> {
         "postgres" | "postgresql" | "db_postgres" => "postgres",
         "sqlite" | "db_sqlite" => {
             let file = rest.strip_prefix("//").unwrap_or(rest);
-            return match file {
+            // Two slashes at its beginning would make the first folder a host.
+            let absolute = file.starts_with('/').then(|| format!("/{}", file.trim_start_matches('/')));
+            return match absolute.as_deref().unwrap_or(file) {
                 "" => Err("it names no file".to_owned()),
                 file => Ok(Database { url: format!("sqlite:{file}"), password: None }),
             };
@@ -79,6 +81,8 @@ mod tests {
             ("an @ in the password", "mysql://u:se@cr:et@db/acc", Ok(("mysql://u@db/acc", Some("se@cr:et")))),
             ("an odd user", "mysql://u%/x:secret@db/acc", Ok(("mysql://u%25%2Fx@db/acc", Some("secret")))),
             ("a file", "sqlite:///var/acc.db", Ok(("sqlite:/var/acc.db", None))),
+            ("a file behind four slashes", "sqlite:////var/acc.db", Ok(("sqlite:/var/acc.db", None))),
+            ("a file without a folder", "sqlite://acc.db", Ok(("sqlite:acc.db", None))),
             ("no database", "mysql://u:secret@db", Err("names no database")),
             ("another kind", "unixodbc://u:secret@db/acc", Err("`unixodbc` is not among ours")),
             ("no URL", "secret", Err("no scheme")),
