@@ -141,6 +141,11 @@ impl Maker<'_> {
         lines.push(Line::text("records", records, None));
         let labels = self.fields(backend, is_whole);
         lines.extend(self.fields_lines(&labels, backend, is_whole));
+        if backend == Backend::Db && !labels[1].is_empty() {
+            let task =
+                "add the column `leg` to the tables of acc: it tells the rows of one record apart, one for each leg";
+            self.report.to_do(task);
+        }
         if backend == Backend::Log {
             lines.push(Line::text("unmapped", "omit", None));
         }

@@ -192,6 +192,20 @@ fn the_settings_of_the_others_are_taken_as_their_releases_mean_them() {
 }
 
 #[test]
+fn what_there_is_to_do_is_told() {
+    let import = import_text("openser.cfg", OPENSER);
+    for task in [
+        "set `sip.allow`",
+        "make the table in which delivered records are noted",
+        "add the column `leg`",
+        "set `time_zone`",
+    ] {
+        assert!(import.report.tasks().iter().any(|own| own.starts_with(task)), "{task}: {:?}", import.report.tasks());
+    }
+    assert!(!import_text("kamailio.cfg", KAMAILIO).report.tasks().iter().any(|own| own.contains("`leg`")));
+}
+
+#[test]
 fn settings_without_routes_account_everything() {
     let text = "#!KAMAILIO\nmodparam(\"acc\", \"log_flag\", 1)\nmodparam(\"acc\", \"log_missed_flag\", 2)\n";
     let import = import_text("acc.cfg", text);
@@ -199,4 +213,11 @@ fn settings_without_routes_account_everything() {
         assert!(has(&import.toml, line), "{line}\n{}", import.toml);
     }
     assert!(!import.toml.contains("[script]"), "{}", import.toml);
+}
+
+#[test]
+fn a_report_has_an_end() {
+    let text = format!("#!KAMAILIO\nroute {{\n{}\n}}", "no_such_function();\n".repeat(limits::ITEMS_MAX + 10));
+    let report = import_text("x.cfg", &text).report;
+    assert_eq!((report.items().len(), report.beyond()), (limits::ITEMS_MAX, 10));
 }
