@@ -19,7 +19,7 @@ use super::transactions::Transactions;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
-use crate::policy::{Account, Avp, Marks};
+use crate::policy::{Account, Avp, Marks, Values};
 use crate::record::{Kind, Party, Value};
 use crate::sip::dialog::{Course, Dialogs, Known};
 use crate::sip::message::{Message, Method, Name};
@@ -65,11 +65,13 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outcome) {
         let before = out.len();
         match input {
-            Input::Request { transaction, view, marks, account } => {
-                self.request(now, transaction, view, marks, account);
+            Input::Request { transaction, view, marks, account, values } => {
+                self.request(now, transaction, view, marks, Recorded { account, values });
             }
-            Input::Marked { transaction, view, marks } => self.marked(now, transaction, view, marks),
-            Input::Manual { transaction, view, manual } => self.manual(now, transaction, view, manual, out),
+            Input::Marked { transaction, view, marks, values } => self.marked(now, transaction, view, marks, values),
+            Input::Manual { transaction, view, manual, values } => {
+                self.manual(now, transaction, view, manual, values, out);
+            }
             Input::Event(event) => self.happened(now, event, out),
             Input::Probed { key, to, sign } => self.probed(now, key, to, sign, out),
         }
@@ -152,7 +154,8 @@ impl Engine {
         self.calls.memory()
     }
 
-    fn request(&mut self, now: Now, id: ServerId, view: &RequestView, marks: Marks, account: Option<Arc<Account>>) {
+    fn request(&mut self, now: Now, id: ServerId, view: &RequestView, marks: Marks, how: Recorded) {
+        let Recorded { account, values } = how;
         let request = &*view.message;
         let method = request.method();
         if matches!(method, Method::Ack | Method::Cancel) {
@@ -208,6 +211,9 @@ impl Engine {
             parties,
             ..Transaction::new(view.clone(), sender)
         };
+        if let Some(values) = values {
+            transaction.set(values);
+        }
         let call = CallHash::of(request.call_id());
         transaction.is_early = session.is_none() && self.transactions.has_open(call);
         transaction.is_open = transaction.is_initial_invite();
@@ -231,11 +237,20 @@ impl Engine {
         if is_exchanged { Parties::Exchanged } else { Parties::AsWritten }
     }
 
-    fn marked(&mut self, now: Now, id: ServerId, view: &RequestView, marks: Marks) {
-        match self.transactions.get_mut(id) {
-            Some(transaction) if transaction.session.is_none() => transaction.marks = marks,
-            Some(_) => {}
-            None => self.request(now, id, view, marks, None),
+    fn marked(&mut self, now: Now, id: ServerId, view: &RequestView, marks: Option<Marks>, values: Option<Rc<Values>>) {
+        match (self.transactions.get_mut(id), marks) {
+            (Some(transaction), marks) => {
+                // What belongs to a known call is recorded as its INVITE was marked.
+                if let Some(marks) = marks.filter(|_| transaction.session.is_none()) {
+                    transaction.marks = marks;
+                }
+                if let Some(values) = values {
+                    transaction.set(values);
+                }
+            }
+            (None, Some(marks)) => self.request(now, id, view, marks, Recorded { account: None, values }),
+            // Nothing is recorded of it.
+            (None, None) => {}
         }
     }
 
@@ -396,6 +411,12 @@ const fn success_phrase(code: u16) -> &'static [u8] {
 pub(super) enum Storage {
     Memory,
     Queue,
+}
+
+/// How a request is recorded, as the policy says.
+struct Recorded {
+    account: Option<Arc<Account>>,
+    values: Option<Rc<Values>>,
 }
 
 /// A call that lasts this long has the instant of its ACK stored: not every short call pays for it.

@@ -2,6 +2,7 @@
 
 use super::session::Session;
 use super::settings::{FieldSource, FieldSources, Settings};
+use crate::policy::Values;
 use crate::record::codec::{LEGS_MAX, VALUE_BYTES_MAX};
 use crate::record::{Fields, LegOrder, Value};
 use crate::vars::{Context, Template};
@@ -25,6 +26,25 @@ pub(super) fn limited(mut fields: Fields) -> (Fields, bool) {
         is_cut |= cut(value);
     }
     (fields, is_cut)
+}
+
+/// Puts the fields that the policy has set over the others; whether a value had to be cut.
+pub(super) fn overlay(fields: &mut Fields, values: Option<&Values>) -> bool {
+    values.is_some_and(|values| put(fields, &values.fields))
+}
+
+/// Puts fields over those of the same names; whether a value had to be cut.
+pub(super) fn put(fields: &mut Fields, own: &[(String, Value)]) -> bool {
+    let mut is_cut = false;
+    for (name, value) in own {
+        let mut value = value.clone();
+        is_cut |= cut(&mut value);
+        match fields.iter_mut().find(|field| field.0 == *name) {
+            Some(field) => field.1 = value,
+            None => fields.push((name.clone(), value)),
+        }
+    }
+    is_cut
 }
 
 /// Cuts a value to the limit of a record, so that no long one is carried along; whether it was longer.

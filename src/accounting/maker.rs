@@ -7,6 +7,7 @@ use super::transaction::{Response, Transaction};
 use super::{Made, Outcome, facts, fields};
 use crate::clock::{Now, Timestamp};
 use crate::ids::{CallHash, RecordId, RecordIds, SinkMask};
+use crate::record::codec::LEGS_MAX;
 use crate::record::{Fields, Kind, Record, Times};
 use crate::sip::message::{Message, Method};
 use crate::sip::stack::{Peer, RequestView};
@@ -72,7 +73,9 @@ impl Maker {
             Some(session) => fields::merge(own, session.fields()),
         };
         let mut fields = fields::frozen(fields, &self.settings.frozen_fields, session);
-        let mut legs = session.map_or_else(|| transaction.legs.clone(), Session::legs);
+        let (own_legs, is_leg_cut) = self.legs_of_policy(&context, transaction);
+        is_cut |= is_leg_cut | fields::overlay(&mut fields, transaction.values.as_deref());
+        let mut legs = all_legs(session, transaction, own_legs);
         if matches!(kind, Kind::Stop | Kind::Cdr) && transaction.method() == Method::Bye {
             is_cut |= self.of_bye(&context, &mut fields, &mut legs);
         }
@@ -120,6 +123,40 @@ impl Maker {
             shortened: is_cut,
             facts,
         }
+    }
+
+    /// The legs that the policy has set, in the order of their creation; whether one was cut or left out.
+    ///
+    /// Values of several names belong together as the originals' stacks do, counted from the newest: one that is missing
+    /// is missing in the oldest leg.
+    fn legs_of_policy(&self, context: &Context<'_>, transaction: &Transaction) -> (Vec<Fields>, bool) {
+        let templates = &self.settings.leg_fields;
+        let Some(values) = transaction.values.as_deref().filter(|_| !templates.is_empty()) else {
+            return (Vec::new(), false);
+        };
+        let names: Vec<&str> = templates.iter().flat_map(|(_, template)| template.avps()).collect();
+        let stacked = names.iter().map(|name| values.avps.values(name).count()).max().unwrap_or(0);
+        let count = stacked.max(values.legs.len());
+        let mut is_cut = count > LEGS_MAX;
+        let caller = transaction.request().from().map_or(&b""[..], |from| from.uri);
+        let dst = context.sent_uri.unwrap_or_else(|| context.request.request_uri());
+        let mut legs = Vec::new();
+        for leg in 0..count.min(LEGS_MAX) {
+            let mut avps = values.avps.clone();
+            for name in &names {
+                avps.remove(name);
+                if let Some(value) = values.avps.values(name).nth(count - 1 - leg) {
+                    avps.add(name, value);
+                }
+            }
+            let (code, cause) = (context.code, None);
+            let leg_context =
+                Context { avps: &avps, leg: Some(Leg { src: caller, dst, code, cause }), ..context.clone() };
+            let (mut fields, is_leg_cut) = fields::evaluate(templates, &leg_context);
+            is_cut |= is_leg_cut | fields::put(&mut fields, values.legs.get(leg).map_or(&[], Vec::as_slice));
+            legs.push(fields);
+        }
+        (legs, is_cut)
     }
 
     /// Adds what is read from a BYE alone; whether something had to be cut.
@@ -216,6 +253,15 @@ pub(super) fn target<'a>(request: &'a Message, response: &Response<'a>) -> &'a [
 
 fn times(now: Now, created: Timestamp) -> Times {
     Times { event: now.wall, created, ..Times::default() }
+}
+
+/// The legs of the call, and those that the policy has set; without either those of the targets.
+fn all_legs(session: Option<&Session>, transaction: &Transaction, own: Vec<Fields>) -> Vec<Fields> {
+    match session {
+        Some(session) => session.legs().into_iter().chain(own).collect(),
+        None if own.is_empty() => transaction.legs.clone(),
+        None => own,
+    }
 }
 
 /// With the time the call has lasted so far: what some servers are told as an interim record has it too.

@@ -9,13 +9,22 @@ use super::transaction::{Response, Transaction};
 use super::{Outcome, fields};
 use crate::clock::Now;
 use crate::ids::CallHash;
-use crate::policy::Manual;
+use crate::policy::{Manual, Values};
 use crate::record::{Kind, MANUAL, Value};
 use crate::sip::stack::{RequestView, ServerId};
+use std::rc::Rc;
 
 impl Engine {
     /// Makes a record by hand.
-    pub(super) fn manual(&mut self, now: Now, id: ServerId, view: &RequestView, manual: Manual, out: &mut Outcome) {
+    pub(super) fn manual(
+        &mut self,
+        now: Now,
+        id: ServerId,
+        view: &RequestView,
+        manual: Manual,
+        values: Option<Rc<Values>>,
+        out: &mut Outcome,
+    ) {
         let Manual { sinks, code, reason, fields, table } = manual;
         let unmarked;
         let transaction = match self.transactions.get(id) {
@@ -25,7 +34,11 @@ impl Engine {
                 let found = if view.in_dialog { self.calls.find(&view.message) } else { None };
                 let (sender, parties) = self.sides(view, found);
                 let session = found.map(|(key, _)| key);
-                unmarked = Transaction { session, parties, ..Transaction::new(view.clone(), sender) };
+                let mut made = Transaction { session, parties, ..Transaction::new(view.clone(), sender) };
+                if let Some(values) = values {
+                    made.set(values);
+                }
+                unmarked = made;
                 &unmarked
             }
         };

@@ -66,10 +66,11 @@ mod transaction;
 mod transactions;
 mod watch;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::ids::{CallHash, SinkMask};
-use crate::policy::{Account, Manual, Marks};
+use crate::policy::{Account, Manual, Marks, Values};
 use crate::record::{CallChange, Commit, Entry, Party, Record, codec};
 use crate::sip::stack::{Event, RequestView, ServerId};
 
@@ -93,15 +94,20 @@ pub enum Input<'a> {
         marks: Marks,
         /// How it is recorded; `None`: by the settings alone.
         account: Option<Arc<Account>>,
+        /// What the policy has set for its records.
+        values: Option<Rc<Values>>,
     },
-    /// The policy marks a request otherwise from here on, also one that was not recorded so far.
+    /// The policy marks a request otherwise from here on, also one that was not recorded so far, or sets other values for
+    /// its records.
     Marked {
         /// Its transaction.
         transaction: ServerId,
         /// The request.
         view: &'a RequestView,
-        /// Which sinks record what of it.
-        marks: Marks,
+        /// Which sinks record what of it; `None`: as before.
+        marks: Option<Marks>,
+        /// What the policy has set for its records; `None`: as before.
+        values: Option<Rc<Values>>,
     },
     /// The policy wants a record of one, made now.
     Manual {
@@ -111,6 +117,8 @@ pub enum Input<'a> {
         view: &'a RequestView,
         /// What it states, and to whom.
         manual: Manual,
+        /// What the policy has set for the records of the request, where nothing else is recorded of it.
+        values: Option<Rc<Values>>,
     },
     /// Something happened to one.
     Event(&'a Event),

@@ -12,7 +12,7 @@ use super::finding::Respondent;
 use super::passport::Finding;
 use super::session::Key;
 use crate::ids::SinkMask;
-use crate::policy::{Account, Marks, RouteFields, Targets};
+use crate::policy::{Account, Marks, RouteFields, Targets, Values};
 use crate::record::codec::LEGS_MAX;
 use crate::record::ending::HasRung;
 use crate::record::{Cause, End, Fields, Party};
@@ -31,6 +31,8 @@ pub(super) struct Transaction {
     pub(super) avps: Avps,
     /// Those of them that are lists.
     pub(super) leg_values: Vec<LegValues>,
+    /// What the policy has set for its records.
+    pub(super) values: Option<Rc<Values>>,
     /// How it is recorded; `None`: by the settings alone.
     pub(super) account: Option<Arc<Account>>,
     /// The session it belongs to.
@@ -90,6 +92,7 @@ impl Transaction {
             marks: Marks::NONE,
             avps: Avps::new(),
             leg_values: Vec::new(),
+            values: None,
             account: None,
             session: None,
             sender,
@@ -135,7 +138,15 @@ impl Transaction {
 
     /// The table that takes its records.
     pub(super) fn table(&self) -> Option<&str> {
-        self.account.as_deref()?.table.as_deref()
+        let of_policy = self.values.as_deref().and_then(|values| values.table.as_deref());
+        of_policy.or_else(|| self.account.as_deref()?.table.as_deref())
+    }
+
+    /// Takes what the policy has set, in place of what it had set before and of the values of the route.
+    pub(super) fn set(&mut self, values: Rc<Values>) {
+        self.avps = values.avps.clone();
+        self.leg_values.clear();
+        self.values = Some(values);
     }
 
     pub(super) fn method(&self) -> Method {

@@ -10,14 +10,15 @@ mod routes_tests;
 pub mod target;
 
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::ids::{SinkMask, SinkNumber};
-use crate::record::Fields;
+use crate::record::{Fields, Record};
 use crate::sip::message::Message;
 use crate::sip::stack::{NextOn, Onward, RequestView, Round, ServerId, Treatment};
-use crate::vars::Template;
+use crate::vars::{Avps, Template};
 
 pub use routes::{Route, Routes};
 
@@ -43,6 +44,9 @@ pub trait Policy {
     fn local(&mut self, _asked: Asked<'_>, _made: Local<'_>) -> Remarks {
         Remarks::default()
     }
+
+    /// A call that is recorded has ended: its Stop is made.
+    fn call_ended(&mut self, _now: Now, _stop: &Record) {}
 
     /// Nothing more comes of a request: what is kept of it may go.
     fn ended(&mut self, _transaction: ServerId) {}
@@ -75,6 +79,8 @@ pub struct Decision {
     /// How it is recorded. `None` inside a dialog and where the policy does not know the request: by the settings alone, and
     /// the latter is counted as without a route.
     pub account: Option<Arc<Account>>,
+    /// What it has set for the records of the request, if anything.
+    pub values: Option<Rc<Values>>,
     /// Records that are made now.
     pub records: Vec<Manual>,
 }
@@ -94,6 +100,8 @@ pub struct Remarks {
     /// What is recorded of the request from here on; `None`: what was. Whatever is said, requests of a known call are
     /// recorded as its INVITE was marked.
     pub marks: Option<Marks>,
+    /// What it has set for the records of the request, in place of what it had set before; `None`: nothing new.
+    pub values: Option<Rc<Values>>,
     /// Records that are made now.
     pub records: Vec<Manual>,
 }
@@ -102,8 +110,23 @@ impl Remarks {
     /// Whether there is nothing to do.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.marks.is_none() && self.records.is_empty()
+        self.marks.is_none() && self.values.is_none() && self.records.is_empty()
     }
+}
+
+/// What a policy has set for the records of one request.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Values {
+    /// Values for `$avp(name)`, in place of those of the route.
+    pub avps: Avps,
+    /// Fields of its own, above all others of the same name; later records of a call keep them.
+    pub fields: Fields,
+    /// Legs in the order of their creation, each with its own fields above those of the settings. As soon as there is one,
+    /// or a value that [`crate::accounting::Settings::leg_fields`] read from `$avp(name)`, the records have these legs and
+    /// none that the targets make.
+    pub legs: Vec<Fields>,
+    /// Table that takes the records instead of the SQL sink's own.
+    pub table: Option<Box<str>>,
 }
 
 /// A record by hand, as `acc_log_request`, `acc_rad_request` and their brothers write it: an Event of the request, whatever

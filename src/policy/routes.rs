@@ -155,19 +155,25 @@ impl Routes {
     /// What becomes of a request, and what is recorded of it.
     #[must_use]
     pub fn decide(&self, view: &RequestView) -> Decision {
-        let unmatched = |treatment| Decision { treatment, marks: self.in_dialog, account: None, records: Vec::new() };
+        let unmatched =
+            |treatment| Decision { treatment, marks: self.in_dialog, account: None, values: None, records: Vec::new() };
         if view.in_dialog {
-            return unmatched(Treatment::FollowRoute);
+            return unmatched(Treatment::FollowRoute { edits: None });
         }
         let request = Subject::new(&view.message, view.request_uri(), view.peer.addr.ip());
         // A trusted proxy has routed it; what is recorded of it the table says all the same.
         let is_routed = view.way != Way::Table;
         let Some(rule) = self.find(&request) else {
-            return unmatched(if is_routed { Treatment::FollowRoute } else { respond_unmatched(&request) });
+            return unmatched(if is_routed {
+                Treatment::FollowRoute { edits: None }
+            } else {
+                respond_unmatched(&request)
+            });
         };
-        let treatment = if is_routed { Treatment::FollowRoute } else { rule.action.treatment(view.request_uri()) };
+        let treatment =
+            if is_routed { Treatment::FollowRoute { edits: None } } else { rule.action.treatment(view.request_uri()) };
         let account = Some(Arc::clone(&rule.account));
-        Decision { treatment, marks: rule.marks, account, records: Vec::new() }
+        Decision { treatment, marks: rule.marks, account, values: None, records: Vec::new() }
     }
 
     fn find(&self, request: &Subject<'_>) -> Option<&Rule> {

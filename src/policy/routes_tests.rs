@@ -116,7 +116,7 @@ fn what_no_route_matches_gets_404() {
         let decision = routes.decide(&view);
         let code = match decision.treatment {
             Treatment::Respond { code, .. } => Some(code),
-            Treatment::FollowRoute => None,
+            Treatment::FollowRoute { .. } => None,
             other => panic!("{name}: {other:?}"),
         };
         assert_eq!(code, want, "{name}");

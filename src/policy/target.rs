@@ -189,7 +189,8 @@ impl Destination {
             hop => hop.clone(),
         };
         let ring_timeout = self.ring_timeout.or(terms.ring_timeout);
-        Target { uri, hop, transport: self.transport, ring_timeout, next_on: self.next_on.unwrap_or(terms.next_on) }
+        let (transport, next_on) = (self.transport, self.next_on.unwrap_or(terms.next_on));
+        Target { uri, hop, transport, ring_timeout, next_on, edits: None }
     }
 }
 

@@ -38,15 +38,16 @@ impl Shard {
         }
         let Some(view) = self.stack.request(transaction) else { return };
         let before = self.pending.records.len();
-        if let Some(marks) = remarks.marks {
-            let fact = accounting::Input::Marked { transaction, view, marks };
+        let Remarks { marks, values, records } = remarks;
+        if marks.is_some() || values.is_some() {
+            let fact = accounting::Input::Marked { transaction, view, marks, values: values.clone() };
             self.engine.handle(now, fact, &mut self.pending);
         }
-        for manual in remarks.records {
-            let fact = accounting::Input::Manual { transaction, view, manual };
+        for manual in records {
+            let fact = accounting::Input::Manual { transaction, view, manual, values: values.clone() };
             self.engine.handle(now, fact, &mut self.pending);
         }
-        self.mention_from(before);
+        self.mention_from(now, before);
     }
 
     /// A round of branches has failed: the policy says how its request goes on.

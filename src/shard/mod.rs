@@ -23,7 +23,7 @@ use crate::accounting::{self, CallView, Closing, Engine, Notice, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
 use crate::policy::{Asked, Decision, Policy, Recipe, Remarks};
-use crate::record::Commit;
+use crate::record::{Commit, Kind};
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::{Malformed, Message, Method};
 use crate::sip::stack::{
@@ -271,7 +271,7 @@ impl Shard {
         self.work_off(now, outputs, out);
         let before = self.pending.records.len();
         self.engine.tick(now, &mut self.pending);
-        self.mention_from(before);
+        self.mention_from(now, before);
         self.send_requests(now, out);
         while let Some(overdue) = self.held.pop_overdue(now.mono, self.settings.commit_wait_max) {
             out.push(Output::Count(Count::AnswerUnsafe));
@@ -403,13 +403,16 @@ impl Shard {
     fn tell(&mut self, now: Now, fact: accounting::Input<'_>) {
         let before = self.pending.records.len();
         self.engine.handle(now, fact, &mut self.pending);
-        self.mention_from(before);
+        self.mention_from(now, before);
     }
 
     /// The calls of the records from there on have something to wait for.
-    fn mention_from(&mut self, start: usize) {
+    fn mention_from(&mut self, now: Now, start: usize) {
         for made in &self.pending.records[start..] {
             self.held.mention(made.call);
+            if made.record.kind == Kind::Stop {
+                self.policy.call_ended(now, &made.record);
+            }
         }
     }
 
@@ -457,10 +460,11 @@ impl Shard {
                 None if decision.account.is_none() && !view.in_dialog => out.push(Output::Count(Count::NoRoute)),
                 None => {}
             }
-            let Decision { treatment, marks, account, records } = decision;
-            let fact = accounting::Input::Request { transaction, view, marks, account };
+            let Decision { treatment, marks, account, values, records } = decision;
+            let by_hand = values.clone().filter(|_| !records.is_empty());
+            let fact = accounting::Input::Request { transaction, view, marks, account, values };
             self.engine.handle(now, fact, &mut self.pending);
-            self.note(now, transaction, Remarks { marks: None, records });
+            self.note(now, transaction, Remarks { values: by_hand, records, marks: None });
             refusal.unwrap_or(treatment)
         };
         self.stack.handle(now, stack::Input::Decide { transaction, treatment }, &self.engine, more);
@@ -470,7 +474,7 @@ impl Shard {
     pub fn close(&mut self, now: Now, closing: &Closing, out: &mut Vec<Output>) -> Vec<CallView> {
         let before = self.pending.records.len();
         let ended = self.engine.close(now, closing, &mut self.pending);
-        self.mention_from(before);
+        self.mention_from(now, before);
         self.send_requests(now, out);
         ended
     }

@@ -35,6 +35,12 @@ impl Avps {
         self.entries.iter().any(|entry| &*entry.0 == name)
     }
 
+    /// How many values there are, of all names together.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether there is no value at all.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

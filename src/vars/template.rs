@@ -106,6 +106,16 @@ impl Template {
     }
 }
 
+impl Template {
+    /// The names of the values it reads by `$avp(name)`.
+    pub fn avps(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Variable(reference) if reference.variable.name == "avp" => Some(&*reference.argument),
+            Part::Variable(_) | Part::Text(_) => None,
+        })
+    }
+}
+
 impl std::str::FromStr for Template {
     type Err = Error;
 

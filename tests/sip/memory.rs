@@ -113,7 +113,7 @@ fn a_call_holds_little_and_leaves_nothing() {
     };
     let hop = Hop::Addr(CALLEE.parse().expect("an address"));
     let uri = Bytes::from_static(b"sip:bob@192.0.2.20");
-    let target = Target { uri, hop, transport: None, ring_timeout: None, next_on: NextOn::default() };
+    let target = Target { uri, hop, transport: None, ring_timeout: None, next_on: NextOn::default(), edits: None };
     let mut bench = Bench { stack: Stack::new(settings), now: Now::default(), sent: Vec::with_capacity(CALLS), target };
     let empty = HELD.get();
     // A thread may hold less than nothing, so the difference is taken before its sign is.

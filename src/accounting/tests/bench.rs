@@ -171,7 +171,12 @@ impl Bench {
             ["forward"] => self.targets = Targets::Forward,
             ["marked", ref words @ ..] => {
                 let view = self.view.clone().expect("a request");
-                self.handle(Input::Marked { transaction, view: &view, marks: marks(&words.join(" ")) });
+                self.handle(Input::Marked {
+                    transaction,
+                    view: &view,
+                    marks: Some(marks(&words.join(" "))),
+                    values: None,
+                });
             }
             ["by", "hand", code, ref sinks @ ..] => {
                 let sink = |text: &&str| SinkNumber(text.parse().expect("a sink's number"));
@@ -227,7 +232,7 @@ impl Bench {
     /// A record by hand of the newest request.
     pub(super) fn by_hand(&mut self, transaction: ServerId, manual: Manual) {
         let view = self.view.clone().expect("a request");
-        self.handle(Input::Manual { transaction, view: &view, manual });
+        self.handle(Input::Manual { transaction, view: &view, manual, values: None });
     }
 
     fn asks(&mut self, who: &str, what: &str) {
@@ -363,7 +368,8 @@ impl Bench {
             ..Account::default()
         };
         let transaction = ServerId(self.requests.len() as u64);
-        self.handle(Input::Request { transaction, view: &view, marks, account: Some(Arc::new(account)) });
+        let account = Some(Arc::new(account));
+        self.handle(Input::Request { transaction, view: &view, marks, account, values: None });
         self.view = Some(view);
     }
 

@@ -3,7 +3,7 @@
 //! alice and dave call, bob and carol are called, by the users of [`rules`]. Lines:
 //! `alice sends INVITE to bob` (`INVITE again`, `BYE`, `ACK`, `ACK hop`, `CANCEL`, `CANCEL elsewhere`, `INFO`, inside the dialog, `with carol`
 //! the one with that callee), `bob sends 200` (`to INVITE`, `for dave`, `tag T`), `alice repeats INVITE`, `bob gets INVITE`
-//! (`containing TEXT`), `bob gets nothing` (a 100 is not looked at), `bob forgets`, `after 200 ms`, `disk writes` (`one`,
+//! (`containing TEXT`, `without TEXT`), `bob gets nothing` (a 100 is not looked at), `bob forgets`, `after 200 ms`, `disk writes` (`one`,
 //! `unseen` without a receipt), `disk refuses`, `memory trouble`, `recorded TEXT`, `forget records` that are not on disk,
 //! `alarm on`, `queue trouble`, `rules NAME`, `turn begins`, `turn ends`, `drain`, `restart`, `counted WHAT 1`,
 //! `commits 1`, `calls 1`, `idle`, `busy`, `an answered call`.
@@ -196,6 +196,12 @@ impl Bench {
         check_facts(&self.recorded).unwrap_or_else(|problem| panic!("{}: {problem}", self.name));
     }
 
+    /// The newest record, which is looked at now.
+    pub fn last_record(&mut self) -> Record {
+        self.looked_at = self.recorded.len();
+        self.recorded.last().cloned().unwrap_or_else(|| panic!("{}: no record", self.name))
+    }
+
     pub fn play(&mut self, script: &str) {
         for (number, line) in script.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
@@ -310,6 +316,9 @@ impl Bench {
         assert_eq!(start, Some(what), "{place}: got\n{text}");
         if let Some(wanted) = rest.strip_prefix("containing ") {
             assert!(text.contains(wanted), "{place}: got\n{text}");
+        }
+        if let Some(unwanted) = rest.strip_prefix("without ") {
+            assert!(!text.contains(unwanted), "{place}: got\n{text}");
         }
         let is_invite = header(&text, "CSeq").is_some_and(|cseq| cseq.ends_with("INVITE"));
         match text.strip_prefix("SIP/2.0 ") {

@@ -76,9 +76,15 @@ impl Policy for Scripted {
         self.log(format!("request {}", asked.view.message.method_text().escape_ascii()));
         self.open.insert(asked.transaction);
         let account = Some(Arc::new(Account { targets: Targets::Forward, ..Account::default() }));
-        let to = |treatment, marks| Decision { treatment, marks, account: account.clone(), records: Vec::new() };
+        let to = |treatment, marks| Decision {
+            treatment,
+            marks,
+            account: account.clone(),
+            values: None,
+            records: Vec::new(),
+        };
         match user(asked).as_str() {
-            _ if asked.view.in_dialog => to(Treatment::FollowRoute, Marks::NONE),
+            _ if asked.view.in_dialog => to(Treatment::FollowRoute { edits: None }, Marks::NONE),
             "late" | "ringing" => to(Treatment::Forward(plan("bob")), Marks::NONE),
             "free" => {
                 let (code, reason, contacts) = (403, "Destination not allowed".into(), Vec::new());
@@ -92,13 +98,13 @@ impl Policy for Scripted {
     fn round_failed(&mut self, asked: Asked<'_>, round: &Round) -> Next {
         self.log(format!("round {}", round.attempts[round.best].code));
         self.failures += 1;
-        let marked = |marks| Remarks { marks: Some(marks), records: Vec::new() };
+        let marked = |marks| Remarks { marks: Some(marks), ..Remarks::default() };
         match (user(asked).as_str(), self.failures) {
             ("next", 1) => Next { onward: Onward::To(plan("carol")), remarks: marked(all(OTHER)) },
             ("late", 1) => Next { onward: Onward::To(plan("carol")), remarks: marked(all(ACCOUNTED)) },
             ("next", _) => {
                 let records = vec![by_hand(480, "Nobody is left")];
-                Next { onward: Onward::Nowhere, remarks: Remarks { marks: None, records } }
+                Next { onward: Onward::Nowhere, remarks: Remarks { records, ..Remarks::default() } }
             }
             ("stay", _) => Next { onward: Onward::Nowhere, ..Next::default() },
             _ => Next::default(),
@@ -108,8 +114,8 @@ impl Policy for Scripted {
     fn reply(&mut self, asked: Asked<'_>, response: &Message) -> Remarks {
         self.log(format!("reply {}", response.code()));
         match (user(asked).as_str(), response.code()) {
-            ("ringing", 180) => Remarks { marks: Some(all(OTHER)), records: Vec::new() },
-            ("noted", code) => Remarks { marks: None, records: vec![by_hand(code, "It passed")] },
+            ("ringing", 180) => Remarks { marks: Some(all(OTHER)), ..Remarks::default() },
+            ("noted", code) => Remarks { records: vec![by_hand(code, "It passed")], ..Remarks::default() },
             _ => Remarks::default(),
         }
     }
@@ -120,7 +126,9 @@ impl Policy for Scripted {
             Local::Response { code, reason } => format!("local {code} {}", reason.escape_ascii()),
         });
         match made {
-            Local::Request => Remarks { marks: Some(all(ACCOUNTED)), records: vec![by_hand(0, "We hang up")] },
+            Local::Request => {
+                Remarks { marks: Some(all(ACCOUNTED)), records: vec![by_hand(0, "We hang up")], values: None }
+            }
             Local::Response { .. } => Remarks::default(),
         }
     }
@@ -162,7 +170,7 @@ impl Whimsical {
         }
         self.said.fetch_add(1, Ordering::Relaxed);
         let records = if self.rng.chance(50) { vec![by_hand(0, "A whim")] } else { Vec::new() };
-        Remarks { marks: None, records }
+        Remarks { records, ..Remarks::default() }
     }
 }
 

@@ -33,7 +33,9 @@ pub struct RequestEdits<'a> {
     /// Record-Route values put above the others in this order, each with its angle brackets.
     pub record_route: &'a [&'a [u8]],
     /// Further header lines, put at the end.
-    pub headers_added: &'a [(&'a str, &'a [u8])],
+    pub headers_added: &'a [(Box<str>, Box<[u8]>)],
+    /// Names whose header lines are taken away; none of those that the fields above speak of.
+    pub headers_removed: &'a [Box<[u8]>],
     /// Whether a missing Content-Length is added, as streams need it (RFC 3261 §18.3).
     pub content_length_added: bool,
 }
@@ -83,6 +85,10 @@ pub fn forward_request(message: &Message, edits: &RequestEdits<'_>, out: &mut Ve
                 pen.copied = usize::from(line.value_end);
             }
             Name::Route => routes.edit(place, &mut pen),
+            _ if !edits.headers_removed.is_empty() && is_removed(message.name_text(line), edits.headers_removed) => {
+                pen.copy_to(line.start);
+                pen.copied = usize::from(message.line_end(place));
+            }
             _ => {}
         }
     }
@@ -100,6 +106,14 @@ pub fn forward_request(message: &Message, edits: &RequestEdits<'_>, out: &mut Ve
         write_content_length(message.body().len(), pen.out);
     }
     pen.copy_rest();
+}
+
+/// Whether lines of this name are taken away, in whichever of its forms it is written.
+fn is_removed(name: &[u8], removed: &[Box<[u8]>]) -> bool {
+    removed.iter().any(|wanted| match (Name::of(name), Name::of(wanted)) {
+        (Name::Other, Name::Other) => name.eq_ignore_ascii_case(wanted),
+        (one, other) => one == other,
+    })
 }
 
 /// Upper bound of what the edits add, in octets.

@@ -35,7 +35,7 @@ fn a_request_gets_the_edits_and_nothing_else() {
         max_forwards: 67,
         record_route: &[b"<sip:gw;lr>", b"<sip:gw2;lr>"],
         routes_added: &[b"<sip:next;lr>"],
-        headers_added: &[("X-Added", b"one\r\nEvil: two"), ("X-Empty", b"")],
+        headers_added: &[("X-Added".into(), b"one\r\nEvil: two"[..].into()), ("X-Empty".into(), b""[..].into())],
         content_length_added: true,
         ..RequestEdits::default()
     };

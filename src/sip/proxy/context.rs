@@ -108,12 +108,7 @@ impl Context {
     /// Goes on with this plan in place of what is left of the other, as far as there is room: after any refusal but a 6xx,
     /// not after a 2xx or a CANCEL (RFC 3261 §16.7 steps 5 and 10).
     pub fn replace(&mut self, plan: Plan) {
-        let is_over = match self.ending {
-            Ending::Open => false,
-            Ending::Refused => self.best.as_ref().is_some_and(|best| best.code >= 600),
-            Ending::Won | Ending::Cancelled => true,
-        };
-        if is_over {
+        if !self.may_go_on() {
             return;
         }
         self.keep(0);
@@ -127,6 +122,16 @@ impl Context {
         }
         self.redirects = plan.redirects;
         self.groups = self.admitted(plan.groups).into();
+    }
+
+    /// Whether further targets, or another response than the best one, may follow: after any refusal but a 6xx.
+    #[must_use]
+    pub fn may_go_on(&self) -> bool {
+        match self.ending {
+            Ending::Open => true,
+            Ending::Refused => self.best.as_ref().is_none_or(|best| best.code < 600),
+            Ending::Won | Ending::Cancelled => false,
+        }
     }
 
     /// Whether a group is left that may start.
@@ -376,7 +381,7 @@ mod tests {
 
     fn target() -> Target {
         let hop = Hop::Name { host: "x".to_owned(), port: None };
-        Target { uri: Bytes::new(), hop, transport: None, ring_timeout: None, next_on: NextOn::default() }
+        Target { uri: Bytes::new(), hop, transport: None, ring_timeout: None, next_on: NextOn::default(), edits: None }
     }
 
     /// A local failure, or a response of a branch.

@@ -11,7 +11,7 @@ use super::tables::{BranchTimes, Cancel, CancelReason, Client, Counted, Origin, 
 use super::types::{
     Destination, Hop, Ignored, ListenerId, Output, Peer, QueryId, RequestView, Target, Transport, Ways,
 };
-use super::wire::makes_dialog;
+use super::wire::{Onwards, makes_dialog};
 use super::{Query, Stack};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method, Uri};
@@ -72,6 +72,7 @@ impl Stack {
             further: VecDeque::new(),
             ring_until: target.ring_timeout.map(|span| now.mono + span),
             limit: None,
+            edits: target.edits,
             breadth,
             counted: Counted::No,
             times: BranchTimes { arrived, tried: now.mono, rang: None },
@@ -133,15 +134,18 @@ impl Stack {
             let branch = Some((key, progress.breadth));
             let mut further = progress.further.clone();
             let mut left = std::iter::from_fn(|| further.pop_front());
-            let (next, to) = left.find_map(|next| Some((next, self.wire.usual_peer(next, came_by)?)))?;
-            let bytes = self.wire.print_forward(view, to, branch, &client.uri, strict_uri);
+            let edits = progress.edits.as_deref();
+            let way = |next| self.wire.peer_by(next, came_by, edits.and_then(|edits| edits.listener));
+            let (next, to) = left.find_map(|next| Some((next, way(next)?)))?;
+            let how = Onwards { branch, uri: &client.uri, strict_uri, edits };
+            let bytes = self.wire.print_forward(view, to, &how);
             let by_stream = self.wire.stream_instead(progress, next, to, bytes.len());
             let Some(by_stream) = by_stream.filter(|by_stream| !self.outages.is_down(*by_stream)) else {
                 return Some((to, further, bytes));
             };
             // Should the connection fail, the same address is tried next, by UDP.
             further.push_front(next);
-            let bytes = self.wire.print_forward(view, by_stream, branch, &client.uri, strict_uri);
+            let bytes = self.wire.print_forward(view, by_stream, &how);
             Some((by_stream, further, bytes))
         });
         let is_invite = view.message.method() == Method::Invite;

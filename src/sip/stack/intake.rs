@@ -3,14 +3,13 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-
 use super::hashes::Meant;
 use super::settings::Strangers;
 use super::sources::Class;
 use super::standing::{Denied, Source, Standing};
 use super::tables::Server;
 use super::types::{Destination, Hop, Ignored, Output, Peer, Way, Ways};
+use super::wire::Onwards;
 use super::{Event, Query, Stack};
 use crate::clock::Now;
 use crate::sip::dialog::Dialogs;
@@ -238,7 +237,8 @@ impl Stack {
             return out.push(Output::Ignored { why: Ignored::NoListener });
         };
         let view = standing.view(Rc::clone(&message), peer, Now::default(), self.wire.hashes().tagger());
-        let bytes = self.wire.print_forward(&view, to, None, &Bytes::new(), strict_uri.as_ref());
+        let bytes =
+            self.wire.print_forward(&view, to, &Onwards { strict_uri: strict_uri.as_ref(), ..Onwards::default() });
         out.push(Output::Send { peer: to, bytes, authority: self.wire.authority_at(to, authority) });
         out.push(Event::Acknowledged { message, peer }.into());
     }

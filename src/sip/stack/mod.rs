@@ -71,8 +71,8 @@ pub use outage::Outage;
 pub use reason::Withdrawal;
 pub use settings::{Network, Preloaded, Settings, Strangers, source_of};
 pub use types::{
-    Condition, Destination, Hop, Ignored, Input, Listener, ListenerId, Onward, Output, Peer, Plan, QueryId, Redirects,
-    RequestView, ResponseId, ServerId, Sizes, Target, Transport, Treatment, Way, Ways,
+    Condition, Destination, Edits, Hop, Ignored, Input, Listener, ListenerId, Onward, Output, Peer, Plan, QueryId,
+    Redirects, RequestView, ResponseId, ServerId, Sizes, Target, Transport, Treatment, Way, Ways,
 };
 
 use admission::Admission;

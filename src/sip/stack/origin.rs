@@ -46,7 +46,7 @@ impl Stack {
         server.wait_until = None;
         server.origin = origin;
         let id = self.tables.add_server(server);
-        self.follow_route(now, id, out);
+        self.follow_route(now, id, None, out);
         Some(ServerId(id.to_u64()))
     }
 
@@ -108,7 +108,14 @@ impl Stack {
                     None if is_secure => Some(Transport::Tls),
                     named => named,
                 };
-                let target = Target { uri: Bytes::copy_from_slice(contact.uri), hop, transport, ring_timeout, next_on };
+                let target = Target {
+                    uri: Bytes::copy_from_slice(contact.uri),
+                    hop,
+                    transport,
+                    ring_timeout,
+                    next_on,
+                    edits: None,
+                };
                 contacts.push((q_of(contact.param(b"q")), target));
             }
         }

@@ -251,6 +251,18 @@ impl Stack {
         match onward {
             Onward::AsPlanned => {}
             Onward::Nowhere => self.replan(id, Plan::default()),
+            Onward::Respond { code, reason } => {
+                let forwarding = self.tables.forwarding(id);
+                if forwarding.is_some_and(|forwarding| forwarding.context.may_go_on()) {
+                    let mut refusal = Refusal::new(if (300..700).contains(&code) { code } else { 500 });
+                    if !reason.is_empty() {
+                        refusal.reason = reason;
+                    }
+                    self.replan(id, Plan::default());
+                    self.hold_local(id, refusal, Bytes::new(), out);
+                    return self.settle_server(id, out);
+                }
+            }
             Onward::To(mut plan) => {
                 self.leave_out_down(now, id, &mut plan, None);
                 self.replan(id, plan);

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::tables::{CancelReason, Cancelled, Content, Forwarding, Held, Origin, Server, Stage};
-use super::types::{Ignored, Output, Peer, Plan, RequestView, ResponseId, ServerId, Target, Treatment, Way};
+use super::types::{Edits, Ignored, Output, Peer, Plan, RequestView, ResponseId, ServerId, Target, Treatment, Way};
 use super::{Event, FinalResponse, NextOn, Settings, Stack, Stages, Withdrawal};
 use crate::clock::{Instant, Now};
 use crate::sip::message::{Message, Method, Name};
@@ -255,19 +256,19 @@ impl Stack {
                 self.hold_local(id, refusal, Bytes::new(), out);
             }
             // The CANCEL came before the decision: there is nothing to forward any more.
-            Treatment::Forward(_) | Treatment::FollowRoute if cancelled => {
+            Treatment::Forward(_) | Treatment::FollowRoute { .. } if cancelled => {
                 self.hold_local(id, Refusal::new(487), Bytes::new(), out);
             }
             Treatment::Forward(plan) => self.forward(now, id, plan, None, None, out),
             // Nothing leaves by its own word that has no dialog here.
-            Treatment::FollowRoute if server.view.as_deref().is_none_or(|view| view.way == Way::Table) => {
+            Treatment::FollowRoute { .. } if server.view.as_deref().is_none_or(|view| view.way == Way::Table) => {
                 self.hold_local(id, Refusal::new(404), Bytes::new(), out);
             }
-            Treatment::FollowRoute => self.follow_route(now, id, out),
+            Treatment::FollowRoute { edits } => self.follow_route(now, id, edits, out),
         }
     }
 
-    pub(super) fn follow_route(&mut self, now: Now, id: Key, out: &mut Vec<Output>) {
+    pub(super) fn follow_route(&mut self, now: Now, id: Key, edits: Option<Arc<Edits>>, out: &mut Vec<Output>) {
         let Some(view) = self.tables.view(id) else { return };
         let routing = crate::sip::proxy::Routing {
             own_routes: view.own_routes,
@@ -282,7 +283,7 @@ impl Stack {
         match self.wire.own().next_hop(&view.message, &routing) {
             Ok(next) => {
                 let (hop, transport, next_on) = (next.hop, next.transport, NextOn::default());
-                let target = Target { uri: Bytes::new(), hop, transport, ring_timeout: None, next_on };
+                let target = Target { uri: Bytes::new(), hop, transport, ring_timeout: None, next_on, edits };
                 let plan = Plan { groups: vec![vec![target]], ..Plan::default() };
                 self.forward(now, id, plan, next.strict_uri, next.transport, out);
             }

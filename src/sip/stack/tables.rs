@@ -16,7 +16,7 @@ use super::event::{FinalResponse, Stages};
 use super::mend::PutBack;
 use super::settings::ABSORBING_FOR_EACH;
 use super::sources::Class;
-use super::types::{Destination, Peer, RequestView, ResponseId};
+use super::types::{Destination, Edits, Peer, RequestView, ResponseId};
 use crate::clock::Instant;
 use crate::sip::message::{Message, Method};
 use crate::sip::proxy::{self, Context, Ending, MAX_BREADTH_DEFAULT, Refusal};
@@ -497,6 +497,8 @@ pub(super) struct Progress {
     /// Timer C (RFC 3261 §16.6 step 11), INVITE only; or the end of the wait for a cancelled branch (§9.1), or for
     /// the resolver.
     pub limit: Option<Instant>,
+    /// How the request leaves by it.
+    pub edits: Option<Arc<Edits>>,
     /// Its share of the Max-Breadth (RFC 5393 §5.3.3).
     pub breadth: u32,
     /// Whether its failure has been told to the response context already.

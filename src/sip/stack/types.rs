@@ -13,7 +13,7 @@ use super::event::Event;
 use super::next::NextOn;
 use crate::clock::Now;
 use crate::sip::dialog::{Course, Direction};
-use crate::sip::message::{Malformed, Message};
+use crate::sip::message::{Malformed, Message, Name};
 
 /// Place of a listener in [`Settings::listeners`](super::Settings::listeners).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -148,6 +148,34 @@ pub struct Target {
     pub ring_timeout: Option<Duration>,
     /// Which of its responses lead to the next group.
     pub next_on: NextOn,
+    /// How the request leaves to it beside what each leaves with; `None`: as any.
+    pub edits: Option<Arc<Edits>>,
+}
+
+/// How a request leaves otherwise than it would.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Edits {
+    /// Names of header lines that are taken away: all lines of a name. Never what the proxy itself needs, see
+    /// [`Edits::may_change`].
+    pub removed: Vec<Box<[u8]>>,
+    /// Name and value of header lines that are added at the end.
+    pub added: Vec<(Box<str>, Box<[u8]>)>,
+    /// Whether it leaves without a Record-Route of ours: later requests of its dialog pass by, and end no call in the records.
+    pub off_route: bool,
+    /// The listener it leaves by, where that is of the transport that leads there.
+    pub listener: Option<ListenerId>,
+}
+
+impl Edits {
+    /// Whether header lines of this name may be removed and added: not those that transactions, dialogs and ways are made of.
+    #[must_use]
+    pub fn may_change(name: &[u8]) -> bool {
+        use Name::{CSeq, CallId, ContentLength, From, MaxBreadth, MaxForwards, RecordRoute, Route, To, Via};
+        !matches!(
+            Name::of(name),
+            Via | Route | RecordRoute | From | To | CallId | CSeq | MaxForwards | MaxBreadth | ContentLength
+        )
+    }
 }
 
 /// Serial groups of parallel targets (RFC 3261 §16.6, §16.7): the next group starts when all of one have failed,
@@ -184,6 +212,13 @@ pub enum Onward {
     Nowhere,
     /// To these targets, in place of those the plan has left; not after a 6xx or a CANCEL (RFC 3261 §16.7).
     To(Plan),
+    /// To no further target, and the caller gets this response in place of the best one; not after a 6xx or a CANCEL.
+    Respond {
+        /// Final status code, 300 to 699; another becomes 500.
+        code: u16,
+        /// Reason phrase; empty takes the usual one.
+        reason: Cow<'static, str>,
+    },
 }
 
 /// What is to become of a request.
@@ -193,7 +228,10 @@ pub enum Treatment {
     Forward(Plan),
     /// Send it where its Route or its Request-URI says (RFC 3261 §16.12). Only a request whose [`RequestView::way`] is
     /// not the table may go so; any other gets 404.
-    FollowRoute,
+    FollowRoute {
+        /// How it leaves beside what each leaves with.
+        edits: Option<Arc<Edits>>,
+    },
     /// Respond to it here. The response is held like any other final one.
     Respond {
         /// Final status code, 200 to 699; another becomes 500.

@@ -11,13 +11,26 @@ use smallvec::SmallVec;
 use super::hashes::Hashes;
 use super::settings::Settings;
 use super::tables::Progress;
-use super::types::{Destination, Hop, Listener, ListenerId, Peer, RequestView, Transport, Way};
+use super::types::{Destination, Edits, Hop, Listener, ListenerId, Peer, RequestView, Transport, Way};
 use crate::clock::Timestamp;
 use crate::sip::dialog::{Homes, Pairing, RouteKeys, Signer};
 use crate::sip::message::{self, Elements, Message, Method, Name, NameAddr, RequestEdits};
 use crate::sip::proxy::{self, Own, Refusal};
 use crate::sip::transaction::Reliability;
 use crate::sip::transaction::slab::Key;
+
+/// How a request leaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Onwards<'a> {
+    /// The branch it leaves by, and its share of the Max-Breadth; `None`: an ACK.
+    pub branch: Option<(Key, u32)>,
+    /// The Request-URI to send; empty leaves the one received.
+    pub uri: &'a [u8],
+    /// The Request-URI of the strict router that comes first.
+    pub strict_uri: Option<&'a Bytes>,
+    /// What is changed beside.
+    pub edits: Option<&'a Edits>,
+}
 
 /// The listeners, and the keys of what is signed and hashed.
 #[derive(Debug)]
@@ -88,6 +101,14 @@ impl Wire {
         Some(Peer { listener: listener?, addr: to.addr })
     }
 
+    /// The same, by the listener `wish` where that is of a transport that leads there.
+    pub(super) fn peer_by(&self, to: Destination, came_by: ListenerId, wish: Option<ListenerId>) -> Option<Peer> {
+        let usual = self.usual_peer(to, wish.unwrap_or(came_by))?;
+        let spoken = |id| self.listener(id).map(|own| (own.transport, own.local.is_ipv4()));
+        let fits = wish.filter(|wish| spoken(*wish) == spoken(usual.listener));
+        Some(fits.map_or(usual, |listener| Peer { listener, ..usual }))
+    }
+
     /// The name that the certificate of `to` must be valid for, told only where one is shown.
     pub(super) fn authority_at(&self, to: Peer, name: Option<Arc<str>>) -> Option<Arc<str>> {
         name.filter(|_| self.listener(to.listener).is_some_and(|own| own.transport == Transport::Tls))
@@ -126,19 +147,16 @@ impl Wire {
 
     /// Prints a request for its next hop, with a branch that leads to a `client` and its share of the Max-Breadth. An empty `uri` leaves the Request-URI as it is; with `strict_uri` the next
     /// hop is a strict router, and the Request-URI goes to the end of Route.
-    pub(super) fn print_forward(
-        &mut self,
-        view: &RequestView,
-        to: Peer,
-        client: Option<(Key, u32)>,
-        uri: &Bytes,
-        strict_uri: Option<&Bytes>,
-    ) -> Bytes {
+    pub(super) fn print_forward(&mut self, view: &RequestView, to: Peer, how: &Onwards<'_>) -> Bytes {
+        let Onwards { branch: client, uri, strict_uri, edits } = *how;
         let request = &*view.message;
         let via = self.print_via(to.listener, client.map(|(key, _)| key), request);
         let repaired = view.repaired_uri.as_deref();
-        let own_uri = if uri.is_empty() { repaired } else { Some(&**uri) };
-        let record_routes = self.record_routes(view, to, own_uri.unwrap_or_else(|| request.request_uri()));
+        let own_uri = if uri.is_empty() { repaired } else { Some(uri) };
+        let record_routes = match edits {
+            Some(edits) if edits.off_route => SmallVec::new(),
+            _ => self.record_routes(view, to, own_uri.unwrap_or_else(|| request.request_uri())),
+        };
         let record_routes: SmallVec<[&[u8]; 2]> = record_routes.iter().map(Vec::as_slice).collect();
         let mut pushed = Vec::new();
         if strict_uri.is_some() {
@@ -161,7 +179,8 @@ impl Wire {
             route_last_popped: view.repaired_uri.is_some() && !is_restored,
             routes_added: &routes_added,
             record_route: &record_routes,
-            headers_added: &[],
+            headers_added: edits.map_or(&[], |edits| &edits.added),
+            headers_removed: edits.map_or(&[], |edits| &edits.removed),
             content_length_added: self.reliability(to.listener) == Reliability::Reliable,
         };
         self.scratch.clear();

@@ -149,9 +149,10 @@ impl World {
                 match output {
                     Output::Request { transaction } => {
                         // Whatever policy says of it.
-                        let treatment = if self.rng.chance(60) { Treatment::FollowRoute } else { table() };
+                        let treatment =
+                            if self.rng.chance(60) { Treatment::FollowRoute { edits: None } } else { table() };
                         let view = self.stack.request(transaction).expect("a request");
-                        let treatment = if view.in_dialog { Treatment::FollowRoute } else { treatment };
+                        let treatment = if view.in_dialog { Treatment::FollowRoute { edits: None } } else { treatment };
                         inputs.push(Input::Decide { transaction, treatment });
                     }
                     Output::Event { held: Some((transaction, response)), .. } => {
@@ -186,6 +187,7 @@ fn table() -> Treatment {
         transport: None,
         ring_timeout: None,
         next_on: NextOn::default(),
+        edits: None,
     };
     Treatment::Forward(Plan { groups: vec![vec![target]], ..Plan::default() })
 }

@@ -60,6 +60,7 @@ impl Mill {
                         transport: None,
                         ring_timeout: Some(Duration::from_secs(9)),
                         next_on: NextOn::default(),
+                        edits: None,
                     };
                     let treatment = match self.rng.below(8) {
                         0 => Treatment::Ignore,
@@ -69,7 +70,7 @@ impl Mill {
                             retry_after_s: Some(1),
                             contacts: vec![Bytes::from_static(b"<sip:b@x>")],
                         },
-                        2..5 => Treatment::FollowRoute,
+                        2..5 => Treatment::FollowRoute { edits: None },
                         _ => Treatment::Forward(Plan {
                             groups: vec![vec![target("bob"), target("dave")]],
                             ..Plan::default()

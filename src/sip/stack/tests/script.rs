@@ -338,7 +338,7 @@ impl Play {
     fn treatment(&self, transaction: ServerId) -> Treatment {
         let view = self.stack.request(transaction).expect("a new request has its view");
         if view.in_dialog || view.way != Way::Table {
-            return Treatment::FollowRoute;
+            return Treatment::FollowRoute { edits: None };
         }
         if self.plan == "route" {
             // A table that leads to whatever the Request-URI names.
@@ -349,6 +349,7 @@ impl Play {
                 transport: None,
                 ring_timeout: None,
                 next_on: NextOn::default(),
+                edits: None,
             };
             return match hop {
                 Some(hop) => Treatment::Forward(Plan { groups: vec![vec![target(hop)]], ..Plan::default() }),
@@ -473,7 +474,7 @@ fn target(text: &str) -> Target {
     };
     let uri = Bytes::from(format!("sip:{}@target.example", who.replace("name:", "")));
     let ring_timeout = ring.strip_suffix('s').map(|s| Duration::from_secs(s.parse().expect("seconds")));
-    Target { uri, hop, transport: None, ring_timeout, next_on: NextOn::default() }
+    Target { uri, hop, transport: None, ring_timeout, next_on: NextOn::default(), edits: None }
 }
 
 /// What happened, as a line `told` says it.

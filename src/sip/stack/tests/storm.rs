@@ -286,6 +286,7 @@ impl Storm {
             transport: None,
             ring_timeout: (ring > 0).then(|| Duration::from_secs(ring)),
             next_on: NextOn::default(),
+            edits: None,
         };
         let ring = self.rng.below(6);
         let groups = match self.rng.below(3) {
@@ -293,8 +294,11 @@ impl Storm {
             1 => CALLEES.iter().map(|who| vec![target(who, ring)]).collect(),
             _ => vec![vec![target("bob", ring), target("carol", 0)], vec![target("dave", ring)]],
         };
-        let treatment =
-            if in_dialog { Treatment::FollowRoute } else { Treatment::Forward(Plan { groups, ..Plan::default() }) };
+        let treatment = if in_dialog {
+            Treatment::FollowRoute { edits: None }
+        } else {
+            Treatment::Forward(Plan { groups, ..Plan::default() })
+        };
         self.input(Input::Decide { transaction, treatment });
     }
 

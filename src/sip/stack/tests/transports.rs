@@ -89,6 +89,7 @@ fn to(uri: &str, hop: Hop, transport: Option<Transport>) -> Treatment {
         transport,
         ring_timeout: None,
         next_on: NextOn::default(),
+        edits: None,
     };
     Treatment::Forward(Plan { groups: vec![vec![target]], ..Plan::default() })
 }
