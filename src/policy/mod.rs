@@ -7,6 +7,7 @@ pub mod pattern;
 pub mod routes;
 #[cfg(test)]
 mod routes_tests;
+pub mod script;
 pub mod target;
 
 use std::fmt;
