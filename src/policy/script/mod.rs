@@ -20,6 +20,8 @@ mod comment;
 mod meter;
 mod pattern;
 mod table;
+mod text;
+mod vm;
 
 pub use meter::Limits;
 pub use table::{BadTable, ENTRIES_MAX, KeyTable};
