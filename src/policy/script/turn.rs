@@ -1,0 +1,181 @@
+//! What a handler works on: the request, what was set for it so far, and what the handler decides.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::clock::Now;
+use crate::ids::SinkMask;
+use crate::policy::{Manual, Marks, Targets, Values};
+use crate::record::{Fields, Value};
+use crate::sip::message::Message;
+use crate::sip::stack::{Edits, RequestView};
+use crate::vars::Avps;
+
+/// The handlers a function may be called from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Places(u8);
+
+impl Places {
+    pub(super) const LOAD: Self = Self(1);
+    pub(super) const REQUEST: Self = Self(2);
+    pub(super) const BRANCH: Self = Self(4);
+    pub(super) const REPLY: Self = Self(8);
+    pub(super) const FAILURE: Self = Self(16);
+    pub(super) const LOCAL: Self = Self(32);
+    pub(super) const END: Self = Self(64);
+    /// Wherever there is a request.
+    pub(super) const ANY: Self = Self(2 | 4 | 8 | 16 | 32);
+
+    const NAMES: [(Self, &'static str); 7] = [
+        (Self::LOAD, "the file itself"),
+        (Self::REQUEST, "request_route"),
+        (Self::BRANCH, "branch_route"),
+        (Self::REPLY, "reply_route"),
+        (Self::FAILURE, "failure_route"),
+        (Self::LOCAL, "local_route"),
+        (Self::END, "event_route"),
+    ];
+
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) const fn has(self, place: Self) -> bool {
+        self.0 & place.0 != 0
+    }
+
+    /// Their names, as a script has them.
+    pub(super) fn names(self) -> String {
+        let names: Vec<&str> =
+            Self::NAMES.iter().filter(|(place, _)| self.has(*place)).map(|(_, name)| *name).collect();
+        names.join(", ")
+    }
+}
+
+/// What a script has set for one request, as long as that is in progress.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    pub(super) marks: Marks,
+    /// Bits of the flags that are set.
+    pub(super) flags: u64,
+    pub(super) avps: Avps,
+    pub(super) fields: Fields,
+    pub(super) legs: Vec<Fields>,
+    pub(super) table: Option<Box<str>>,
+    pub(super) on_branch: Option<Box<str>>,
+    pub(super) on_reply: Option<Box<str>>,
+    pub(super) on_failure: Option<Box<str>>,
+    /// The Request-URI that is to leave, where that is not the one received.
+    pub(super) uri: Option<Bytes>,
+    pub(super) edits: Edits,
+    /// What its targets are to each other.
+    pub(super) targets: Targets,
+}
+
+impl State {
+    /// What the records are made with; `None` when nothing was set.
+    pub(super) fn values(&self) -> Option<Values> {
+        let is_empty = self.avps.is_empty() && self.fields.is_empty() && self.legs.is_empty() && self.table.is_none();
+        (!is_empty).then(|| Values {
+            avps: self.avps.clone(),
+            fields: self.fields.clone(),
+            legs: self.legs.clone(),
+            table: self.table.clone(),
+        })
+    }
+}
+
+/// How a request goes on, as a handler has decided.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Choice {
+    /// To these targets: groups of parallel ones; none: to where it is meant for.
+    Relay { groups: Vec<Vec<Bytes>>, terms: Terms },
+    /// It is responded to here.
+    Reply { code: u16, reason: Vec<u8>, contacts: Vec<Bytes> },
+    /// Nothing becomes of it.
+    Drop,
+}
+
+/// How targets are tried.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Terms {
+    pub(super) ring_timeout_s: Option<u64>,
+    pub(super) next_on: Option<Vec<String>>,
+    pub(super) follows_redirects: bool,
+    pub(super) targets: Option<Targets>,
+}
+
+/// A response as a handler sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reply {
+    pub(super) code: u16,
+    pub(super) reason: Vec<u8>,
+    /// `None`: the gateway has made it.
+    pub(super) message: Option<Message>,
+}
+
+/// A call that has ended.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ended {
+    pub(super) texts: BTreeMap<&'static str, Value>,
+    pub(super) fields: Fields,
+}
+
+/// One run of one handler.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) place: Places,
+    pub(super) now: Now,
+    pub(super) view: Option<RequestView>,
+    pub(super) reply: Option<Reply>,
+    pub(super) ended: Option<Ended>,
+    pub(super) state: State,
+    /// Whether something that records depend on was set by this handler.
+    pub(super) is_changed: bool,
+    pub(super) choice: Option<Choice>,
+    /// Targets of `append_branch`.
+    pub(super) branches: Vec<Bytes>,
+    pub(super) records: Vec<Manual>,
+    /// Whether the branch that the handler is about is not to be tried.
+    pub(super) is_dropped: bool,
+}
+
+impl Turn {
+    /// Nothing runs: what is called then is called by the file itself.
+    pub(super) fn idle(now: Now) -> Self {
+        Self {
+            place: Places::LOAD,
+            now,
+            view: None,
+            reply: None,
+            ended: None,
+            state: State::default(),
+            is_changed: false,
+            choice: None,
+            branches: Vec::new(),
+            records: Vec::new(),
+            is_dropped: false,
+        }
+    }
+
+    /// The Request-URI as it is to leave.
+    pub(super) fn uri(&self) -> &[u8] {
+        let received = self.view.as_ref().map_or(&b""[..], RequestView::request_uri);
+        self.state.uri.as_deref().unwrap_or(received)
+    }
+}
+
+/// What a flag marks when it is set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FlagMeaning {
+    /// Accounts the request: the sinks that record what happens.
+    Accounting(SinkMask),
+    /// Records failed attempts.
+    Missed(SinkMask),
+    /// Records final responses of 300 and more, of all sinks that account.
+    Failed,
+}
+
+/// Bits of the flags that a script sets, by number or name.
+pub(super) const FLAGS_MAX: usize = 64;
