@@ -29,6 +29,8 @@ mod turn;
 mod vm;
 mod world;
 
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};

@@ -1,0 +1,233 @@
+//! A limit ends a handler, whatever it does: plain loops, protected calls, library work.
+
+use std::time::Duration;
+
+use super::*;
+use crate::clock;
+
+/// Long work that ends by itself only after a long time; each must be ended by a limit.
+const LONG: &[(&str, &str)] = &[
+    ("a loop", "while true do end"),
+    ("a loop in a protected call", "while true do pcall(function() while true do end end) end"),
+    (
+        "a loop in a handler of errors",
+        "while true do xpcall(function() error('x') end, function() while true do end end) end",
+    ),
+    ("protected calls within each other", "local function f() pcall(f) f() end f()"),
+    ("recursion in protected calls", "local function f() while true do pcall(f) end end f()"),
+    (
+        "a variable that is closed",
+        "while true do local x <close> = setmetatable({}, { __close = function() while true do end end }) end",
+    ),
+    ("a metamethod", "local t = setmetatable({}, { __index = function() while true do end end }) return t.x"),
+    ("a comparison", "local t = setmetatable({}, { __lt = function() while true do end end }) return t < t"),
+    ("text of an object", "return tostring(setmetatable({}, { __tostring = function() while true do end end }))"),
+    ("sorting", "local t = {} for i = 1, 1000 do t[i] = -i end while true do table.sort(t) end"),
+    ("a comparison of sorting", "table.sort({ 1, 2, 3 }, function() while true do end end)"),
+    ("moving", "table.move({}, 1, 1 << 60, 2)"),
+    (
+        "inserting",
+        "local t = {} for i = 1, 2000 do t[i] = i end while true do table.insert(t, 1, 0) table.remove(t, 1) end",
+    ),
+    ("joining", "local t = {} for i = 1, 1000 do t[i] = 'x' end while true do table.concat(t, ',') end"),
+    ("unpacking", "local t = {} for i = 1, 200 do t[i] = i end while true do table.unpack(t) end"),
+    ("packing", "while true do table.pack(1, 2, 3) end"),
+    ("a pattern", "local s = string.rep('a', 2000) while true do string.find(s, '.-.-.-.-x') end"),
+    ("a match", "local s = string.rep('a', 2000) while true do string.match(s, 'a-a-b') end"),
+    ("matches", "local s = string.rep('a ', 2000) while true do for w in string.gmatch(s, '%a+') do end end"),
+    ("replacing", "local s = string.rep('a', 2000) while true do string.gsub(s, 'a', 'bb') end"),
+    ("replacing by a function", "string.gsub('a', 'a', function() while true do end end)"),
+    ("repeating", "while true do string.rep('ab', 1000, ',') end"),
+    ("repeating nothing", "while true do string.rep('', 1 << 60) end"),
+    ("formatting", "local s = string.rep('x', 1000) while true do string.format('%s %99.9f %q', s, 1.5, s) end"),
+    ("cases", "local s = string.rep('x', 100000) while true do s:upper() s:lower() s:reverse() end"),
+    ("parts", "local s = string.rep('x', 100000) while true do s:sub(2) s:byte(1, 100) end"),
+    ("binary data", "local s = string.rep('x', 100000) while true do string.unpack('s4', string.pack('s4', s)) end"),
+    ("sizes", "while true do string.packsize('i4i8!8d') end"),
+    ("characters", "while true do string.char(65, 66, 67) utf8.char(228, 8364) end"),
+    ("UTF-8", "local s = string.rep('x', 100000) while true do utf8.len(s) utf8.offset(s, -1) end"),
+    ("code points", "local s = string.rep('x', 5000) while true do for _ in utf8.codes(s) do end end"),
+    ("numbers", "while true do math.random(10) math.floor(1.5) math.tointeger(3) tonumber('0x1p4') end"),
+    ("a table's next", "local t = {} for i = 1, 5000 do t[i] = i end while true do for _ in pairs(t) do end end"),
+    ("select", "while true do select('#', 1, 2, 3) end"),
+    ("lines of the log", "while true do log.info('x') end"),
+    ("templates", "while true do pv('$(hdr(Via)[*])') end"),
+    ("values", "while true do avp.x = 1 avp.x = nil end"),
+];
+
+#[test]
+fn long_work_of_every_kind_is_ended_and_the_tables_decide() {
+    for (name, text) in LONG {
+        let limits = Limits { time: Duration::from_millis(200), ..Limits::default() };
+        let settings = Settings { limits, ..settings(&format!("function request_route(req)\n{text}\nend")) };
+        let mut stage = load_by(&settings, clock::mono).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let begun = clock::mono();
+        let decision = stage.invite();
+        let took = clock::mono().since(begun);
+        assert!(stage.failures().ends_with("(limit)"), "{name}: {}", stage.failures());
+        assert_eq!(targets(&decision.treatment), "404 ", "{name}: no route matches");
+        // A hundred times what it takes: that it ends at all is the point.
+        assert!(took < Duration::from_secs(20), "{name} took {took:?}");
+        // The machine is as good as before.
+        assert!(stage.invite().records.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn an_error_says_where_the_handler_was_and_which_limit_it_was() {
+    let mut stage = stage("function request_route(req)\n  local n = 0\n  while true do\n    n = n + 1\n  end\nend");
+    stage.invite();
+    let failures = stage.failures();
+    let tail = ": the handler was ended: it used more than `instructions_max` = 1000000 instructions (limit)";
+    assert!(failures.starts_with("request_route: route.lua:") && failures.ends_with(tail), "{failures}");
+}
+
+#[test]
+fn the_time_of_a_handler_is_limited_too() {
+    let text = "function request_route(req)\nwhile true do end\nend";
+    let limits = Limits { instructions: u64::MAX, time: Duration::from_millis(5), ..Limits::default() };
+    let settings = Settings { limits, ..settings(text) };
+    let mut stage = load_by(&settings, clock::mono).expect("a script");
+    stage.invite();
+    assert!(stage.failures().contains("longer than `time_max_ms` = 5 ms"), "{}", stage.failures());
+}
+
+#[test]
+fn memory_is_limited_and_free_again_after_the_handler() {
+    let hog = "function request_route(req)\n\
+        hogs = not hogs\n if hogs then local t = {} for i = 1, 1e9 do t[i] = string.rep('x', 1000) .. i end end\n\
+        log.info('well') end";
+    let mut stage = stage(hog);
+    for _ in 0..20 {
+        stage.invite();
+    }
+    let failures = stage.failures();
+    assert!(failures.contains("more than `memory_max_kib` = 4096 KiB of memory"), "{failures}");
+    assert!(stage.lines().contains("Info well"), "{failures}");
+}
+
+#[test]
+fn a_protected_call_catches_errors_of_the_script_and_of_our_functions() {
+    let mut stage = stage(
+        "function request_route(req)\n\
+         log.info(pcall(error, 'plain'))\n\
+         log.info(pcall(error, { code = 1 }))\n\
+         log.info(select(2, pcall(do_accounting, 'mars')))\n\
+         log.info(xpcall(error, function(m) return 'handled ' .. m end, 'one'))\n\
+         log.info(pcall(function(...) return select('#', ...), ... end, 1, nil, 3))\n\
+         end",
+    );
+    stage.invite();
+    let lines = stage.lines();
+    assert!(lines.contains("Info false plain; Info false table: "), "{lines}");
+    assert!(lines.contains("do_accounting: `mars`: no such type or sink; there are aaa, billing, bus"), "{lines}");
+    assert!(lines.contains("Info false handled one; Info true 3 1 nil 3"), "{lines}");
+    assert_eq!(stage.failures(), "");
+}
+
+#[test]
+fn nothing_leads_outside() {
+    for name in [
+        "io",
+        "os",
+        "package",
+        "require",
+        "load",
+        "loadfile",
+        "dofile",
+        "loadstring",
+        "debug",
+        "coroutine",
+        "collectgarbage",
+        "print",
+        "warn",
+    ] {
+        assert!(load(&settings(&format!("assert({name} == nil)"))).is_ok(), "{name} is there");
+    }
+    for (name, text, want) in [
+        ("string.dump", "assert(string.dump == nil)", None),
+        ("a finalizer", "setmetatable({}, { __gc = function() end })", Some("finalizers are not run")),
+        ("bytecode", "\u{1b}Lua", Some("attempt to load a binary chunk")),
+        ("a syntax error", "function f(", Some("route.lua:1")),
+        ("an error of the file", "\n\nerror('no')", Some("route.lua:3: no")),
+        ("an endless file", "while true do end", Some("it used more than")),
+        ("a handler that is none", "request_route = 1", Some("`request_route` is a integer, not a function")),
+        ("an unknown event", "event_route['dialog:begin'] = print", None),
+        ("an event that does not exist", "event_route['x'] = function() end", Some("no such event")),
+        ("a deciding function outside", "relay()", Some("route.lua:1: relay: cannot be called from the file itself")),
+    ] {
+        let error = load(&settings(text)).err().map(|error| error.to_string());
+        match want {
+            None => assert_eq!(error, None, "{name}"),
+            Some(want) => assert!(error.as_deref().unwrap_or("").contains(want), "{name}: {error:?}"),
+        }
+    }
+}
+
+#[test]
+fn lua_patterns_mean_what_they_mean_in_lua() {
+    let mut checks = String::from(
+        "local function is(a, b) if a ~= b then error(tostring(a) .. ' is not ' .. tostring(b), 2) end end\n",
+    );
+    for (expression, want) in [
+        ("('hello world'):find('wor')", "7"),
+        ("select('#', ('hello'):find('l+'))", "2"),
+        ("(select(3, ('key = value'):find('(%w+) = (%w+)')))", "'key'"),
+        ("('a.b'):find('.', 1, true)", "2"),
+        ("('abc'):find('b', -2)", "2"),
+        ("('abc'):find('x')", "nil"),
+        ("('abc'):find('', 4)", "4"),
+        ("('abc'):find('', 5)", "nil"),
+        ("('  trim '):match('^%s*(.-)%s*$')", "'trim'"),
+        ("('sip:bob@host;p=1'):match('sip:([^@]+)@([%w.]+)')", "'bob'"),
+        ("('f(a(b)c)d'):match('%b()')", "'(a(b)c)'"),
+        ("('THE (quick) fox'):find('%f[%a]%a+%f[%A]')", "1"),
+        ("('abab'):match('(ab)%1')", "'ab'"),
+        ("('x'):match('()')", "1"),
+        ("('2026-11-29'):gsub('%d+', '<%0>')", "'<2026>-<11>-<29>'"),
+        ("(select(2, ('abc'):gsub('', '-')))", "4"),
+        ("('abc'):gsub('', '-')", "'-a-b-c-'"),
+        ("('abc'):gsub('%w', { a = '1', b = true and '2' })", "'12c'"),
+        ("('abc'):gsub('b', function() return false end)", "'abc'"),
+        ("('hello'):gsub('l', 'L', 1)", "'heLlo'"),
+        ("('^a'):gsub('%^', '')", "'a'"),
+        ("('a]b'):match('[]]')", "']'"),
+        ("('a-b'):match('[a%-]+')", "'a-'"),
+        ("('\\0x'):match('%z?x') or ('\\0x'):match('.x')", "'x'"),
+        (
+            "(function() local t = {} for k, v in ('a=1, b=2'):gmatch('(%w+)=(%w+)') do t[#t + 1] = k .. v end return table.concat(t, ' ') end)()",
+            "'a1 b2'",
+        ),
+        ("(function() local n = 0 for _ in ('abc'):gmatch('') do n = n + 1 end return n end)()", "4"),
+        ("('x'):rep(3, '-')", "'x-x-x'"),
+        ("('x'):rep(-1)", "''"),
+        ("table.concat((function() local t = { 3, 1, 2 } table.sort(t) return t end)(), ' ')", "'1 2 3'"),
+        (
+            "table.concat((function() local t = { 'b', 'aa', 'c' } table.sort(t, function(a, b) return #a > #b end) return t end)(), ' ')",
+            "'aa b c'",
+        ),
+        (
+            "(function() local t = { 1, 2, 3 } table.insert(t, 1, 0) table.insert(t, 4) return table.concat(t, ',') .. table.remove(t, 2) .. table.remove(t) end)()",
+            "'0,1,2,3,414'",
+        ),
+        ("table.concat(table.move({ 1, 2, 3 }, 2, 3, 1), ',')", "'2,3,3'"),
+    ] {
+        checks.push_str(&format!("is(({expression}), {want})\n"));
+    }
+    for (text, want) in [
+        ("('x'):find('[a')", "missing ']'"),
+        ("('x'):find('%')", "ends with '%'"),
+        ("('x'):find('(x')", "unfinished capture"),
+        ("('x'):match('x)')", "invalid pattern capture"),
+        ("('x'):gsub('x', '%2')", "invalid capture index %2"),
+        ("('x'):find('%f')", "missing '[' after '%f'"),
+    ] {
+        checks.push_str(&format!(
+            "is(select(2, pcall(function() return {text} end)):find({want:?}, 1, true) ~= nil, true)\n"
+        ));
+    }
+    if let Err(error) = load(&settings(&checks)) {
+        let line = error.to_string().split(':').nth(1).and_then(|line| line.parse::<usize>().ok()).unwrap_or(0);
+        panic!("{error}: {}", checks.lines().nth(line.saturating_sub(1)).unwrap_or_default());
+    }
+}
