@@ -7,5 +7,6 @@ mod fuzz;
 mod policy;
 mod promise;
 mod restart;
+mod script;
 mod storm;
 mod watch;
