@@ -10,9 +10,11 @@ use super::reload::Options;
 use super::schema::LogTarget;
 use crate::accounting;
 use crate::admin;
+use crate::clock;
 use crate::front::{dns, stream};
 use crate::ids::{SINKS_MAX, SinkNumber};
-use crate::policy::{Marks, Route, Routes};
+use crate::policy::script::{self, Script, Witness};
+use crate::policy::{Marks, Recipe, Route, Routes};
 use crate::queue;
 use crate::shard;
 use crate::sinks::kind::Kind;
@@ -31,6 +33,8 @@ pub struct Plan {
     pub shard: shard::Settings,
     /// Where requests go. Sinks stand in the marks by their place in [`Plan::sinks`]; see [`Plan::routes`].
     pub route: Vec<Route>,
+    /// The script that is asked before them. Its sinks stand in the order of [`Plan::sinks`]; see [`Plan::recipe`].
+    pub script: Option<script::Settings>,
     /// Marks of requests inside a dialog, and of those that no route matches; sinks by place.
     pub marks: Marks,
     /// What is recorded. Sinks stand in it by place; see [`Plan::accounting`]. Its `boot_id` is empty.
@@ -132,6 +136,22 @@ impl Plan {
             route
         });
         Routes::new(routes.collect(), self.marks.renumbered(numbers))
+    }
+
+    /// What the shards build their policies from: the script, or the routes alone.
+    #[must_use]
+    pub fn recipe(&self, numbers: &[SinkNumber], witness: Arc<dyn Witness>) -> Arc<dyn Recipe> {
+        let routes = Arc::new(self.routes(numbers));
+        let Some(settings) = &self.script else { return routes };
+        let told = Arc::clone(&witness);
+        match Script::new(settings, numbers, Arc::clone(&routes), witness, clock::mono, clock::now()) {
+            Ok(script) => Arc::new(script),
+            Err(error) => {
+                // It has passed the check: memory is short, or its own lines have chance in them.
+                told.failed("load", &error.to_string(), false);
+                routes
+            }
+        }
     }
 
     /// Settings of the engine with the numbers the queue gave to the sinks, in the order of [`Plan::sinks`].

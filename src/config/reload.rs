@@ -120,6 +120,11 @@ const OF_THE_GATEWAY: &[Section] = &[
     Section { path: "route.answer", live: &["code", "reason", "retry_after_s", "contacts"], restart: &[] },
     Section { path: "route.account", live: &["on", "flags", "forwarding_legs"], restart: &[] },
     Section {
+        path: "script",
+        live: &["file", "on_error", "time_max_ms", "instructions_max", "memory_max_kib", "tables"],
+        restart: &[],
+    },
+    Section {
         path: "accounting",
         live: &[
             "on",

@@ -13,8 +13,8 @@ use super::parse;
 use super::plan::Plan;
 use super::schema::{
     AccountingTable, AdminTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable, IdentityTable,
-    LogTable, MatchTable, QueueTable, RouteAccountTable, RouteTable, ServiceTable, SinksTable, SipTable, StreamsTable,
-    TlsClientTable, TlsTable, WatchTable,
+    LogTable, MatchTable, QueueTable, RouteAccountTable, RouteTable, ScriptTable, ServiceTable, SinksTable, SipTable,
+    StreamsTable, TlsClientTable, TlsTable, WatchTable,
 };
 use crate::sinks::radius::Settings;
 
@@ -150,6 +150,7 @@ fn every_option_is_in_it() {
         ("route", fields::<MatchTable>()),
         ("route", fields::<HeaderTable>()),
         ("route", fields::<AnswerTable>()),
+        ("script", fields::<ScriptTable>()),
         ("accounting", fields::<RouteAccountTable>()),
         ("accounting", fields::<AccountingTable>()),
         ("accounting.identity", fields::<IdentityTable>()),

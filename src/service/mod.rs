@@ -10,6 +10,7 @@ mod reload;
 #[cfg(test)]
 mod reload_tests;
 mod route_keys;
+mod script;
 mod supervisor;
 mod systemd;
 mod unwritten;

@@ -20,7 +20,6 @@ use crate::front::resolver::Resolver;
 use crate::front::stream::Streams;
 use crate::ids::SinkNumber;
 use crate::net::tls::ServerTls;
-use crate::policy::Recipe;
 use crate::queue;
 use crate::shard::{self, Tuning};
 use crate::sip::stack::{Listener, ListenerId, Network, Transport};
@@ -167,7 +166,7 @@ impl Reach<'_> {
         let tuning = Arc::new(tuning(&plan, &self.base.fixed, &self.base.accounting, &self.base.shard));
         // Routes name sinks: those that do not run would lose the records of their calls.
         let recipe = (self.base.fixed.sinks == new.sinks)
-            .then(|| -> Arc<dyn Recipe> { Arc::new(plan.routes(&self.base.numbers)) });
+            .then(|| plan.recipe(&self.base.numbers, Arc::new(super::script::Told::default())));
         for mailbox in self.mailboxes {
             let _ended = mailbox.put(Mail::Tuning { tuning: tuning.clone(), memory_max: plan.sip.memory_max });
             if let Some(recipe) = &recipe {

@@ -143,7 +143,7 @@ impl Service {
         // It signs what goes out and comes back, and lives with the calls it protects.
         let keys = sign_with(&mut plan.sip, opened.secret, &opened.handle)?;
         let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
-        let recipe: Arc<dyn Recipe> = Arc::new(plan.routes(&numbers));
+        let recipe = plan.recipe(&numbers, Arc::new(super::script::Told::default()));
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();

@@ -5,6 +5,7 @@ mod accounting;
 mod dns;
 mod identity;
 mod routes;
+mod script;
 pub(super) mod sections;
 mod sinks;
 mod sip;
@@ -85,7 +86,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let (mut sip, shard) = sip::check(&file.sip, &file.queue, base, check);
     let marks = accounting::marks(&file.accounting, &names, check);
     let mut route = routes::check(&file.route, (&file.sip, &sip), &file.accounting, &names, check);
-    if file.route.is_empty() {
+    if file.route.is_empty() && file.script.file.is_none() {
         let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
         check.findings.push(mistake.hint("add a `[[route]]` with `to`"));
     }
@@ -95,7 +96,11 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     check.expiring();
     let all_marks = route.iter().map(|route| route.marks).chain([marks]);
     accounting::flags(file, &names, &sinks.flags, check);
-    accounting::unused(all_marks, &names, &sinks.places, check);
+    let script = script::check(file, &sip, (&sinks.plans, &sinks.modes), base, check);
+    // Which sinks a script marks is seen when it runs.
+    if script.is_none() {
+        accounting::unused(all_marks, &names, &sinks.places, check);
+    }
     let mut accounting = accounting::check(&file.accounting, sinks.modes, &fields.record.names(), check);
     accounting.frozen_fields = sinks.frozen;
     accounting.identity = verifier;
@@ -114,6 +119,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         sip,
         shard,
         route,
+        script,
         marks,
         accounting,
         queue,

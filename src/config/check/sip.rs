@@ -26,7 +26,7 @@ const ROUTE_KEY_DAYS: u32 = 30;
 /// New requests of one source that always come through at once.
 const SOURCE_BURST_LEAST: u32 = 10;
 /// What `listen` is when it is left out.
-const LISTEN_USUAL: &str = "udp:127.0.0.1:5060";
+pub(super) const LISTEN_USUAL: &str = "udp:127.0.0.1:5060";
 /// Most listeners: more are a mistake.
 const LISTENERS_MAX: usize = 64;
 

@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Error, IntoDeserializer as _, MapAccess, SeqAccess
 
 use super::super::decode::{At, Ordered};
 use crate::accounting::{BilledTo, FieldSource, Revival};
+use crate::policy::script::{self, FlagDoes};
 use crate::record::LegOrder;
 use crate::units::{Count, Secs};
 
@@ -144,14 +145,86 @@ pub enum Flags {
     Each(Box<FlagTable>),
 }
 
-/// Sinks by flag.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct FlagTable {
-    /// Those that get missed calls, also such as account nothing else.
-    pub missed: Option<At<Vec<At<String>>>>,
-    /// Those that get failed calls, of those that account.
-    pub failed: Option<At<Vec<At<String>>>>,
+/// The flags of a script, by the names of the parameters that the acc modules have for them.
+macro_rules! flag_table {
+    ($($field:ident: $does:ident $word:literal,)*) => {
+        /// Sinks by flag, and in `[accounting]` flags of the script: what `setflag` marks.
+        #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct FlagTable {
+            /// Those that get missed calls, also such as account nothing else.
+            pub missed: Option<At<Vec<At<String>>>>,
+            /// Those that get failed calls, of those that account.
+            pub failed: Option<At<Vec<At<String>>>>,
+            $(
+                #[doc = concat!("Number or name of the script's flag: ", stringify!($does), ", sinks of the kind `", $word, "`.")]
+                pub $field: Option<At<FlagName>>,
+            )*
+        }
+
+        impl FlagTable {
+            /// The flags of the script, and what each does.
+            pub fn of_script(&self) -> Vec<(&At<FlagName>, script::Flag)> {
+                let mut flags = Vec::new();
+                $(
+                    if let Some(name) = &self.$field {
+                        let flag = script::Flag { name: name.0.clone(), does: FlagDoes::$does, word: $word };
+                        flags.push((name, flag));
+                    }
+                )*
+                flags
+            }
+        }
+    };
+}
+
+flag_table! {
+    log_flag: Account "log",
+    log_missed_flag: Missed "log",
+    db_flag: Account "db",
+    db_missed_flag: Missed "db",
+    radius_flag: Account "rad",
+    radius_missed_flag: Missed "rad",
+    aaa_flag: Account "aaa",
+    aaa_missed_flag: Missed "aaa",
+    diameter_flag: Account "diam",
+    diameter_missed_flag: Missed "diam",
+    evi_flag: Account "evi",
+    evi_missed_flag: Missed "evi",
+    failed_transaction_flag: Failed "log",
+    cdr_flag: Cdr "log",
+}
+
+/// A flag of a script: a number, or a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlagName(pub String);
+
+impl<'de> Deserialize<'de> for FlagName {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl Visitor<'_> for Either {
+            type Value = FlagName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a flag: a number from 0 to 63, or a name")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<FlagName, E> {
+                Ok(FlagName(number.to_string()))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<FlagName, E> {
+                Ok(FlagName(number.to_string()))
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<FlagName, E> {
+                Ok(FlagName(name.to_owned()))
+            }
+        }
+
+        input.deserialize_any(Either)
+    }
 }
 
 impl Default for Flags {

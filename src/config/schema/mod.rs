@@ -6,6 +6,7 @@
 mod accounting;
 mod dns;
 mod route;
+mod script;
 mod sections;
 mod sip;
 mod streams;
@@ -19,6 +20,7 @@ pub use dns::DnsTable;
 #[cfg(test)]
 pub use route::HeaderTable;
 pub use route::{AnswerTable, Fork, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption};
+pub use script::ScriptTable;
 pub use sections::{AdminTable, LogTable, LogTarget, QueueTable, ServiceTable};
 pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
@@ -34,6 +36,8 @@ pub struct FileTable {
     pub sip: SipTable,
     /// `[[route]]`
     pub route: Vec<At<RouteTable>>,
+    /// `[script]`
+    pub script: ScriptTable,
     /// `[accounting]`
     pub accounting: AccountingTable,
     /// `[queue]`

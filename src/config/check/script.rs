@@ -1,0 +1,125 @@
+//! Checks of `[script]`: the file is loaded as each shard will load it, so that what is wrong with it is seen before.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Check;
+use super::sections::set;
+use crate::accounting::SinkMode;
+use crate::clock;
+use crate::config::decode::At;
+use crate::config::plan::{SinkPlan, SipPlan};
+use crate::config::schema::{FileTable, Flags};
+use crate::config::tree::PlaceId;
+use crate::ids::SinkNumber;
+use crate::policy::script::{KeyTable, Limits, NamedSink, Script, Settings, Unheard, words_of};
+use crate::policy::{Marks, Routes};
+use crate::units::{Count, Millis};
+
+/// Longest script, in octets.
+const SCRIPT_BYTES_MAX: u64 = 4 << 20;
+/// Longest file of a table, in octets.
+const TABLE_BYTES_MAX: u64 = 256 << 20;
+
+/// The script, if there is one.
+pub(super) fn check(
+    file: &FileTable,
+    sip: &SipPlan,
+    (sinks, modes): (&[SinkPlan], &[SinkMode]),
+    base: &Path,
+    check: &mut Check<'_>,
+) -> Option<Settings> {
+    let table = &file.script;
+    let flags = flags(file, table.file.is_some(), check);
+    let path = table.file.as_ref().filter(|path| !path.as_os_str().is_empty())?;
+    let text = read(&base.join(&path.value), SCRIPT_BYTES_MAX, path.place, check)?;
+    let Ok(text) = String::from_utf8(text) else {
+        check.error(path.place, format_args!("`{}` is no UTF-8", path.display()));
+        return None;
+    };
+    let mut tables = HashMap::new();
+    for (name, file) in &table.tables.0 {
+        let path = base.join(&file.value);
+        let Some(text) = read(&path, TABLE_BYTES_MAX, file.place, check) else { continue };
+        match KeyTable::parse(&text) {
+            Ok(table) => drop(tables.insert(name.value.clone(), Arc::new(table))),
+            Err(error) => check.error(file.place, format_args!("`{}`: {error}", path.display())),
+        }
+    }
+    let mut limits = Limits::default();
+    set(&mut limits.time, table.time_max_ms, Millis::duration);
+    set(&mut limits.instructions, table.instructions_max, Count::get);
+    set(&mut limits.memory, table.memory_max_kib, |kib| kib.len() << 10);
+    let named = sinks.iter().zip(modes).map(|(sink, mode)| NamedSink {
+        name: sink.name.clone(),
+        words: words_of(sink.kind.name()),
+        is_cdr: *mode == SinkMode::Cdr,
+    });
+    let usual = [At::from(super::sip::LISTEN_USUAL.to_owned())];
+    let listen = file.sip.listen.as_deref().unwrap_or(&usual);
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let settings = Settings {
+        name,
+        text: text.into(),
+        limits,
+        on_error: table.on_error.map_or_else(Default::default, Into::into),
+        sinks: named.collect(),
+        flags,
+        listeners: listen.iter().map(|text| text.value.clone()).zip(sip.stack.listeners.iter().copied()).collect(),
+        names: sip.stack.names.clone(),
+        tables,
+    };
+    let numbers: Vec<SinkNumber> = (0..u8::MAX).map(SinkNumber).take(settings.sinks.len()).collect();
+    let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
+    if let Err(error) = Script::new(&settings, &numbers, routes, Arc::new(Unheard), clock::mono, clock::now()) {
+        check.error(path.place, error);
+    }
+    Some(settings)
+}
+
+/// The flags of `[accounting.flags]` that a script sets.
+fn flags(file: &FileTable, has_script: bool, check: &mut Check<'_>) -> Vec<crate::policy::script::Flag> {
+    for route in &file.route {
+        if let Some(Flags::Each(table)) = &route.account.flags
+            && let Some((name, _)) = table.of_script().first()
+        {
+            check.error(
+                name.place,
+                "flags of the script stand in `[accounting.flags]`: they mean the same in every route",
+            );
+        }
+    }
+    let Some(Flags::Each(table)) = &file.accounting.flags else { return Vec::new() };
+    let (mut flags, mut known) = (Vec::new(), HashSet::new());
+    for (name, flag) in table.of_script() {
+        if !has_script {
+            check.warning(name.place, "nobody sets this flag: there is no `[script]`", None);
+        }
+        let number = name.0.parse::<u64>().ok();
+        if name.0.is_empty() || number.is_some_and(|number| number > 63) || name.0.starts_with('-') {
+            check.error(name.place, format_args!("`{}` is no flag: a number from 0 to 63, or a name", name.0));
+        }
+        known.insert(flag.name.clone());
+        flags.push(flag);
+    }
+    flags
+}
+
+fn read(path: &Path, most: u64, place: PlaceId, check: &mut Check<'_>) -> Option<Vec<u8>> {
+    let shown = path.display();
+    match std::fs::metadata(path).map(|data| data.len()) {
+        Ok(length) if length > most => {
+            check.error(place, format_args!("`{shown}` has {length} octets, the most is {most}"));
+            return None;
+        }
+        Ok(_) | Err(_) => {}
+    }
+    match std::fs::read(path) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            check.error(place, format_args!("cannot read `{shown}`: {error}"));
+            None
+        }
+    }
+}
