@@ -24,6 +24,7 @@ mod nats_servers;
 #[cfg(feature = "redis")]
 mod redis;
 mod reload;
+mod script;
 mod service;
 mod sql;
 mod sql_faults;

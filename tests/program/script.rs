@@ -1,0 +1,184 @@
+//! Scripts in the real gateway: what their calls record, what is refused, and that a reload under calls loses nothing.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::start::Start as _;
+use crate::support::{Gateway, free_ports, sipp, wait_for};
+
+/// A gateway on `port` with this script, whose records go to a file of JSON lines.
+fn configuration(dir: &Path, port: u16, script: &str, more: &str) -> String {
+    fs::write(dir.join("route.lua"), script).unwrap();
+    format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\n[script]\nfile = \"route.lua\"\n{more}\n\
+         [queue]\npath = \"queue\"\nfree_min_mib = 0\n[admin]\nsocket = \"admin.sock\"\n\
+         [accounting.fields]\ncustomer = \"$avp(customer)\"\n[accounting.leg_fields]\nsrc = \"$avp(src)\"\ndst = \"$avp(dst)\"\n\
+         [sinks.file.cdrs]\npath = \"records.json\"\nformat = \"json\"\n"
+    )
+}
+
+fn tollgate(dir: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let output = command.args(words).arg("--config").arg(dir.join("tollgate.toml")).finish().unwrap();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+    )
+}
+
+/// The records of the file, as `kind code customer leg.src/leg.dst`.
+fn records(dir: &Path) -> Vec<String> {
+    let text = fs::read_to_string(dir.join("records.json")).unwrap_or_default();
+    let line = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let word = |name: &str| value.get(name).map(|value| value.to_string().replace('"', "")).unwrap_or_default();
+        format!("{} {} {} {} {}", word("kind"), word("code"), word("customer"), word("leg.src"), word("leg.dst"))
+    };
+    text.lines().map(line).collect()
+}
+
+/// Two targets one after the other, the legs of each attempt by hand, a field, a record by hand.
+const SERIAL: &str = "
+function request_route(req)
+  if req.has_totag then return relay() end
+  do_accounting('cdrs', 'missed')
+  acc_extra.customer = req.from_user
+  avp.src = req.from_user avp.dst = 'first'
+  on_failure('next')
+  relay('sip:127.0.0.1:FIRST')
+end
+function failure_route.next(req, reply)
+  if reply.code ~= 486 then return end
+  do_accounting('cdrs', 'missed')
+  avp.src = 'first' avp.dst = 'second'
+  relay('sip:127.0.0.1:SECOND')
+end
+event_route['dialog:end'] = function(call) log.info('ended', call.customer, call.cause) end
+";
+
+#[test]
+fn a_call_by_a_script_records_what_the_script_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port, first, second, caller] = free_ports();
+    let script = SERIAL.replace("FIRST", &first.to_string()).replace("SECOND", &second.to_string());
+    let toml = configuration(dir.path(), port, &script, "");
+    let gateway = Gateway::start_on(dir.path(), port, &toml, 9);
+    let Some(_busy) = sipp(dir.path(), "uas_busy.xml", first, &[]) else { return };
+    let _answers = sipp(dir.path(), "uas.xml", second, &[]);
+    let to = format!("127.0.0.1:{port}");
+    let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "3", "-r", "20", "-s", "anybody"]).unwrap();
+    wait_for("the calls end", || {
+        calls.child.try_wait().unwrap().map(|status| assert!(status.success(), "{}", gateway.log()))
+    });
+    let found = wait_for("their records", || Some(records(dir.path())).filter(|found| found.len() >= 9));
+    for (kind, legs) in [
+        ("missed 486", "alice first"),
+        ("start 200", "alice, first first, second"),
+        ("stop 200", "alice, first first, second"),
+    ] {
+        let of_kind: Vec<_> = found.iter().filter(|line| line.starts_with(kind)).collect();
+        assert_eq!(of_kind.len(), 3, "{kind}: {found:#?}\n{}", gateway.log());
+        for line in of_kind {
+            let plain = line.replace(['[', ']'], "").replace(',', ", ");
+            assert_eq!(plain, format!("{kind} alice {legs}"), "{found:#?}");
+        }
+    }
+    assert_eq!(found.len(), 9);
+    wait_for("the end is told", || gateway.log().contains("script: ended alice bye").then_some(()));
+}
+
+#[test]
+fn a_broken_script_is_refused_and_the_old_one_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port, there, caller] = free_ports();
+    let good = format!("function request_route(req) do_accounting('cdrs') relay('sip:127.0.0.1:{there}') end");
+    let toml = configuration(dir.path(), port, &good, "");
+    let gateway = Gateway::start_on(dir.path(), port, &toml, 9);
+    assert_eq!(tollgate(dir.path(), &["check"]).0, Some(0), "{}", tollgate(dir.path(), &["check"]).1);
+    for (broken, want) in [
+        ("function request_route(req)\n  relay(\nend", "route.lua:3: unexpected symbol near 'end'"),
+        ("do_accounting('log')", "route.lua:1: do_accounting: cannot be called from the file itself"),
+        ("request_route = 5", "route.lua: `request_route` is a integer, not a function"),
+        ("while true do end", "it used "),
+        ("\u{e9}\u{0}\u{ff}", "route.lua:1: "),
+    ] {
+        fs::write(dir.path().join("route.lua"), broken).unwrap();
+        for command in ["check", "reload"] {
+            let (code, told) = tollgate(dir.path(), &[command]);
+            assert!(code != Some(0) && told.contains(want), "{command} of {broken:?}: {code:?} {told}");
+        }
+    }
+    fs::remove_file(dir.path().join("route.lua")).unwrap();
+    assert!(tollgate(dir.path(), &["check"]).1.contains("cannot read"));
+    let Some(_answers) = sipp(dir.path(), "uas.xml", there, &[]) else { return };
+    let to = format!("127.0.0.1:{port}");
+    let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "1", "-s", "anybody"]).unwrap();
+    wait_for("the call ends", || {
+        calls.child.try_wait().unwrap().map(|status| assert!(status.success(), "{}", gateway.log()))
+    });
+    wait_for("its records", || (records(dir.path()).len() == 2).then_some(()));
+}
+
+#[test]
+fn a_reload_of_the_script_under_calls_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port, there, caller] = free_ports();
+    let text = |number: u32| {
+        format!(
+            "function request_route(req) do_accounting('cdrs') acc_extra.customer = {number} \
+             relay{{ 'sip:127.0.0.1:{there}' }} end"
+        )
+        .replace("relay{ ", "if req.has_totag then return relay() end relay{ ")
+    };
+    let toml = configuration(dir.path(), port, &text(0), "");
+    let gateway = Gateway::start_on(dir.path(), port, &toml, 9);
+    let Some(_answers) = sipp(dir.path(), "uas.xml", there, &[]) else { return };
+    let to = format!("127.0.0.1:{port}");
+    let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "400", "-r", "100", "-s", "anybody"]).unwrap();
+    let mut number = 0;
+    let status = wait_for("the calls end", || {
+        number += 1;
+        fs::write(dir.path().join("route.lua"), text(number)).unwrap();
+        let (code, told) = tollgate(dir.path(), &["reload"]);
+        assert_eq!(code, Some(0), "{told}");
+        calls.child.try_wait().unwrap()
+    });
+    assert!(status.success(), "{}", gateway.log());
+    let found = wait_for("their records", || Some(records(dir.path())).filter(|found| found.len() >= 800));
+    assert_eq!(found.len(), 800);
+    let values: std::collections::BTreeSet<_> =
+        found.iter().map(|line| line.split(' ').nth(2).unwrap().to_owned()).collect();
+    assert!(values.len() > 1, "several scripts were at work: {values:?}");
+}
+
+#[test]
+fn a_script_that_fails_under_load_is_told_once_a_second_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port, there, caller] = free_ports();
+    let script = "function request_route(req)\n  do_accounting('cdrs', 'failed')\n  req.nothing()\nend";
+    let mut toml = configuration(dir.path(), port, script, "");
+    toml.push_str(&format!("[[route]]\nto = \"sip:127.0.0.1:{there}\"\n"));
+    let gateway = Gateway::start_on(dir.path(), port, &toml, 9);
+    let Some(_answers) = sipp(dir.path(), "uas.xml", there, &[]) else { return };
+    let to = format!("127.0.0.1:{port}");
+    let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "100", "-r", "200", "-s", "anybody"]).unwrap();
+    wait_for("the calls end", || {
+        calls.child.try_wait().unwrap().map(|status| assert!(status.success(), "{}", gateway.log()))
+    });
+    wait_for("the routes took them, and the script's marks hold", || (records(dir.path()).len() == 200).then_some(()));
+    let log = gateway.log();
+    let told = log.lines().filter(|line| line.contains("the script failed: route.lua:3: `req.nothing`: no such field"));
+    let count = told.count();
+    assert!((1..20).contains(&count), "{count} lines: {log}");
+}
+
+#[test]
+fn the_manual_of_scripts_is_a_script_that_passes_the_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = free_ports();
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/route.lua")).unwrap();
+    fs::write(dir.path().join("tollgate.toml"), configuration(dir.path(), port, &manual, "")).unwrap();
+    let (code, told) = tollgate(dir.path(), &["check"]);
+    assert_eq!(code, Some(0), "{told}");
+}
