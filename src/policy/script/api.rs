@@ -15,6 +15,7 @@ use super::turn::{FLAGS_MAX, Places, Turn};
 use super::vm::raise;
 use super::world::{Severity, World};
 use super::{accounting, objects, routing};
+use crate::policy::Marks;
 use crate::policy::target::Destination;
 use crate::record;
 use crate::sip::message::Uri;
@@ -23,6 +24,9 @@ use crate::vars::{Arrival, Context, Template};
 
 /// Templates, targets and words that are remembered, each; further ones are read each time.
 const REMEMBERED_MAX: usize = 1024;
+
+/// Types and flags of `do_accounting`, as they are written.
+pub(super) type Pair = (Box<[u8]>, Box<[u8]>);
 
 /// What the functions of one virtual machine share.
 #[derive(Debug)]
@@ -33,7 +37,8 @@ pub(super) struct Shared {
     destinations: RefCell<HashMap<Box<[u8]>, Rc<Destination>>>,
     /// Bits of flags by name.
     flags: RefCell<HashMap<Box<[u8]>, u8>>,
-    pub(super) marks: RefCell<HashMap<(Box<[u8]>, Box<[u8]>), crate::policy::Marks>>,
+    /// What pairs of types and flags mean.
+    pub(super) marks: RefCell<HashMap<Pair, Marks>>,
 }
 
 /// A function that a script calls.
