@@ -195,12 +195,19 @@ fn syntax(lua: &str, name: &str) {
 }
 
 #[test]
-fn what_is_written_of_the_samples_is_lua() {
+fn what_is_written_of_the_samples_passes_the_check() {
+    let client =
+        "acctserver 127.0.0.1:1813:a-long-enough-secret\nradius_timeout 1\nradius_retries 3\nnas-ip 127.0.0.1\n";
     for name in SAMPLES {
         let dir = tempfile::tempdir().unwrap();
-        let (code, _, told) = run(&sample(name), dir.path(), &[]);
+        fs::write(dir.path().join("radiusclient.conf"), client).unwrap();
+        let (code, printed, told) = run(&sample(name), dir.path(), &["--json"]);
         assert_eq!(code, 0, "{name}: {told}");
-        syntax(&fs::read_to_string(dir.path().join("route.lua")).unwrap(), name);
+        let json: Value = serde_json::from_str(&printed).expect("it is JSON");
+        assert_eq!(json["check"], serde_json::json!([]), "{name}");
+        let file = dir.path().join("tollgate.toml");
+        let output = tollgate(&["check", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
