@@ -27,7 +27,7 @@
 --   relay{ "sip:10.0.0.5", { "sip:10.0.0.6", "sip:10.0.0.7" }, fork = "serial", ring_timeout_s = 20, next_on = "5xx,408",
 --          redirects = "follow", targets = "forward" }      one after the other; a list within the list at the same time   R F
 --   fork{ ... }               the same, all at the same time                                                               R F
---   append_branch([uri])      one more for relay()                                                                         R F
+--   append_branch([uri])      one more for relay(), which tries them at once; in R beside req.uri                        R F
 --   reply(code[, reason])     responds; redirect(uri, ...) responds with 302                                               R F
 --   drop()                    no response (R); this target is not tried (B)                                                R B
 --   on_branch(name) on_reply(name) on_failure(name)         which handlers run later; nil for none                       R F B
@@ -51,6 +51,8 @@
 -- What helps
 --   is_method("INVITE|BYE") has_totag() is_myself([uri]) pv("$(hdr(Via)[*])")                                           R F B O L
 --   is_in(ip, "10.0.0.0/8", ...)  kv(table, key)  kv(table, key, "prefix")     tables of [script.tables]              R F B O L E
+--   count_call(key[, max])    the call counts for the key until it ends; false where the key has max of them already        R F
+--   calls(key)                calls of the key in progress, of all threads, over reloads and restarts; of recorded calls   R F B O L E
 --   log.debug(...) log.info(...) log.warn(...) log.error(...)                                                         R F B O L E
 --
 -- The mark of missed calls holds for one round where an on_failure is armed (or targets = "forward"): a failure route that

@@ -7,7 +7,7 @@ use super::ends::Ends;
 use super::session::{self, Key, Session, Text};
 use super::stored;
 use crate::clock::{Instant, Now, Timestamp};
-use crate::record::{CallChange, NOTES_KEPT, Party};
+use crate::record::{CallChange, Fields, NOTES_KEPT, Party};
 use crate::sip::message::Message;
 
 /// One call in progress, for `tollgate calls`.
@@ -265,6 +265,10 @@ impl Calls {
             !session.is_early() && (number == Some(session.name) || session.text(Text::CallId) == name.as_bytes())
         };
         self.sessions.iter().filter(|(_, own)| is_meant(own)).map(|(key, own)| (*key, view(own))).collect()
+    }
+
+    pub(super) fn fields(&self) -> impl Iterator<Item = Fields> {
+        self.sessions.values().map(|session| session.fields())
     }
 
     pub(super) fn views(&self) -> impl Iterator<Item = CallView> {

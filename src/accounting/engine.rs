@@ -20,7 +20,7 @@ use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
 use crate::ids::CallHash;
 use crate::policy::{Account, Avp, Marks, Values};
-use crate::record::{Kind, Party, Value};
+use crate::record::{Fields, Kind, Party, Value};
 use crate::sip::dialog::{Course, Dialogs, Known};
 use crate::sip::message::{Message, Method, Name};
 use crate::sip::stack::{Event, Peer, RequestView, ServerId, Withdrawal};
@@ -141,6 +141,11 @@ impl Engine {
     #[must_use]
     pub fn calls(&self) -> usize {
         self.calls.len()
+    }
+
+    /// The fields of the calls in progress, in no order.
+    pub fn fields_of_calls(&self) -> impl Iterator<Item = Fields> {
+        self.calls.fields()
     }
 
     /// The calls in progress, in no order.

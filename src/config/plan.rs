@@ -13,7 +13,7 @@ use crate::admin;
 use crate::clock;
 use crate::front::{dns, stream};
 use crate::ids::{SINKS_MAX, SinkNumber};
-use crate::policy::script::{self, Script, Witness};
+use crate::policy::script::{self, Counters, Script, Witness};
 use crate::policy::{Marks, Recipe, Route, Routes};
 use crate::queue;
 use crate::shard;
@@ -140,11 +140,16 @@ impl Plan {
 
     /// What the shards build their policies from: the script, or the routes alone.
     #[must_use]
-    pub fn recipe(&self, numbers: &[SinkNumber], witness: Arc<dyn Witness>) -> Arc<dyn Recipe> {
+    pub fn recipe(
+        &self,
+        numbers: &[SinkNumber],
+        witness: Arc<dyn Witness>,
+        counters: Arc<Counters>,
+    ) -> Arc<dyn Recipe> {
         let routes = Arc::new(self.routes(numbers));
         let Some(settings) = &self.script else { return routes };
         let told = Arc::clone(&witness);
-        match Script::new(settings, numbers, Arc::clone(&routes), witness, clock::mono, clock::now()) {
+        match Script::new(settings, numbers, Arc::clone(&routes), (witness, counters), clock::mono, clock::now()) {
             Ok(script) => Arc::new(script),
             Err(error) => {
                 // It has passed the check: memory is short, or its own lines have chance in them.

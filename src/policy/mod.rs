@@ -46,6 +46,12 @@ pub trait Policy {
         Remarks::default()
     }
 
+    /// A call was in progress when the service started.
+    fn call_restored(&mut self, _fields: &Fields) {}
+
+    /// A call is recorded from here on: its Start is made.
+    fn call_started(&mut self, _start: &Record) {}
+
     /// A call that is recorded has ended: its Stop is made.
     fn call_ended(&mut self, _now: Now, _stop: &Record) {}
 

@@ -223,10 +223,12 @@ impl Shard {
     /// A shard over its parts; `engine` already holds the restored calls.
     #[must_use]
     pub fn new(settings: Settings, stack: Stack, engine: Engine, recipe: Arc<dyn Recipe>) -> Self {
+        let mut policy = recipe.build();
+        engine.fields_of_calls().for_each(|fields| policy.call_restored(&fields));
         Self {
             stack,
             engine,
-            policy: recipe.build(),
+            policy,
             settings,
             held: Held::default(),
             pending: Outcome::default(),
@@ -410,8 +412,10 @@ impl Shard {
     fn mention_from(&mut self, now: Now, start: usize) {
         for made in &self.pending.records[start..] {
             self.held.mention(made.call);
-            if made.record.kind == Kind::Stop {
-                self.policy.call_ended(now, &made.record);
+            match made.record.kind {
+                Kind::Start => self.policy.call_started(&made.record),
+                Kind::Stop => self.policy.call_ended(now, &made.record),
+                _ => {}
             }
         }
     }

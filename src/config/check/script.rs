@@ -72,7 +72,9 @@ pub(super) fn check(
     };
     let numbers: Vec<SinkNumber> = (0..u8::MAX).map(SinkNumber).take(settings.sinks.len()).collect();
     let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
-    if let Err(error) = Script::new(&settings, &numbers, routes, Arc::new(Unheard), clock::mono, clock::now()) {
+    if let Err(error) =
+        Script::new(&settings, &numbers, routes, (Arc::new(Unheard), Arc::default()), clock::mono, clock::now())
+    {
         check.error(path.place, error);
     }
     Some(settings)

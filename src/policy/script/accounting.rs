@@ -97,8 +97,14 @@ fn meant(shared: &Shared, arguments: &Arguments<'_>, is_doing: bool) -> mlua::Re
             (false, false, false) => SinkMask::NONE,
         };
         let whole = !is_doing && is_whole;
-        let part = |is_meant: bool| if is_meant || whole { all } else { SinkMask::NONE };
-        marks = marks.or(Marks { accounting, missed: part(missed), failed: part(failed) });
+        // Missed calls are for those that record what happens: whole calls have records of their own for that.
+        let part = |is_meant: bool, sinks: SinkMask| match (is_doing, is_meant || whole) {
+            (_, false) => SinkMask::NONE,
+            (true, true) => sinks,
+            (false, true) => all,
+        };
+        let (missed, failed) = (part(missed, sinks.of_mode(all, false)), part(failed, accounting));
+        marks = marks.or(Marks { accounting, missed, failed });
     }
     let mut known = shared.marks.borrow_mut();
     if known.len() < MARKS_MAX {
@@ -177,7 +183,9 @@ fn by_hand(shared: &Shared, arguments: &Arguments<'_>, words: &[&str], has_table
         comment.to_vec()
     };
     let (code, reason) = comment::read(&comment);
-    let sinks = words.iter().filter_map(|word| shared.world.sinks.of(word)).fold(SinkMask::NONE, SinkMask::or);
+    let known = &shared.world.sinks;
+    let of_kind = words.iter().filter_map(|word| known.of(word)).map(|sinks| known.of_mode(sinks, false));
+    let sinks = of_kind.fold(SinkMask::NONE, SinkMask::or);
     if sinks.is_empty() {
         return Ok(Value::Boolean(false));
     }

@@ -19,6 +19,7 @@
 mod accounting;
 mod api;
 mod comment;
+mod counting;
 mod meter;
 mod objects;
 mod pattern;
@@ -45,7 +46,7 @@ use super::target;
 use super::{Account, Asked, Decision, Local, Marks, Next, Policy, Recipe, Remarks, Routes, Targets};
 use crate::clock::{Instant, Now};
 use crate::ids::SinkNumber;
-use crate::record::{self, Record};
+use crate::record::{self, Fields, Record};
 use crate::sip::message::Message;
 use crate::sip::stack::{Edits, Listener, NextOn, Onward, Plan, Redirects, Round, ServerId, Target, Treatment, Way};
 use api::Shared;
@@ -53,6 +54,7 @@ use turn::{Choice, Ended, Places, Reply, State, Terms, Turn};
 use vm::{Failure, Vm};
 use world::World;
 
+pub use counting::{COUNTED, Counters, KEYS_MAX};
 pub use meter::Limits;
 pub use table::{BadTable, ENTRIES_MAX, KeyTable};
 pub use turn::FlagMeaning;
@@ -131,7 +133,7 @@ impl Script {
         settings: &Settings,
         numbers: &[SinkNumber],
         routes: Arc<Routes>,
-        witness: Arc<dyn Witness>,
+        (witness, counters): (Arc<dyn Witness>, Arc<Counters>),
         clock: fn() -> Instant,
         now: Now,
     ) -> Result<Self, BadScript> {
@@ -141,7 +143,7 @@ impl Script {
             let meaning = match flag.does {
                 FlagDoes::Account => FlagMeaning::Accounting(sinks.of_mode(all, false)),
                 FlagDoes::Cdr => FlagMeaning::Accounting(sinks.cdr()),
-                FlagDoes::Missed => FlagMeaning::Missed(all),
+                FlagDoes::Missed => FlagMeaning::Missed(sinks.of_mode(all, false)),
                 FlagDoes::Failed => FlagMeaning::Failed,
             };
             (flag.name.clone(), meaning)
@@ -155,6 +157,7 @@ impl Script {
             routes,
             on_error: settings.on_error,
             witness,
+            counters,
         };
         let Settings { name, text, limits, .. } = settings.clone();
         let script = Self { name, text, limits, world: Arc::new(world), clock, now };
@@ -192,6 +195,7 @@ impl Recipe for Script {
             Ok(machine) => Box::new(Scripted {
                 machine,
                 states: HashMap::new(),
+                holders: HashMap::new(),
                 world: Arc::clone(&self.world),
                 clock: self.clock,
             }),
@@ -269,6 +273,8 @@ struct Scripted {
     machine: Machine,
     /// What was set for the requests in progress.
     states: HashMap<ServerId, State>,
+    /// Requests that hold counts, by Call-ID and From tag.
+    holders: HashMap<Vec<u8>, ServerId>,
     world: Arc<World>,
     clock: fn() -> Instant,
 }
@@ -293,6 +299,13 @@ impl Scripted {
             self.world.witness.failed(name, &failure.text, failure.is_limit);
         }
         (shared.turn.replace(Turn::idle(now)), failure)
+    }
+
+    /// Nobody holds the counts of a request any more.
+    fn release(&self, state: &State) {
+        if state.is_holding {
+            state.counted.iter().for_each(|key| self.world.counters.remove(key));
+        }
     }
 
     fn turn(asked: Asked<'_>, place: Places, state: State) -> Turn {
@@ -441,6 +454,10 @@ impl Scripted {
         turn.state.marks = turn.state.marks.or(decision.marks);
         decision.values = turn.state.values().map(Rc::new);
         decision.records = std::mem::take(&mut turn.records);
+        if turn.state.is_holding {
+            let message = &asked.view.message;
+            self.holders.insert(name_of_call(message.call_id(), message.from_tag()), asked.transaction);
+        }
         self.states.insert(asked.transaction, turn.state);
         decision
     }
@@ -460,6 +477,17 @@ impl Scripted {
         self.states.insert(asked.transaction, turn.state);
         remarks
     }
+}
+
+/// Calls that are being set up while a reload takes the script count again when they are answered.
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.states.values().for_each(|state| self.release(state));
+    }
+}
+
+fn name_of_call(call_id: &[u8], from_tag: &[u8]) -> Vec<u8> {
+    [call_id, b"\0", from_tag].concat()
 }
 
 /// Name of the route in the log and in metrics, where the script itself has decided.
@@ -533,10 +561,37 @@ impl Policy for Scripted {
     }
 
     fn ended(&mut self, transaction: ServerId) {
-        self.states.remove(&transaction);
+        if let Some(state) = self.states.remove(&transaction) {
+            self.release(&state);
+            if !state.counted.is_empty() {
+                self.holders.retain(|_, holder| *holder != transaction);
+            }
+        }
+    }
+
+    fn call_restored(&mut self, fields: &Fields) {
+        for key in counting::keys(fields) {
+            self.world.counters.put(key);
+        }
+    }
+
+    fn call_started(&mut self, start: &Record) {
+        let keys = counting::keys(&start.fields);
+        if keys.is_empty() {
+            return;
+        }
+        let holder = self.holders.remove(&name_of_call(&start.call_id, &start.from_tag));
+        let held = holder.and_then(|holder| self.states.get_mut(&holder));
+        // What the INVITE has held is the call's now; a further call of the same INVITE counts by itself.
+        if !held.is_some_and(|state| std::mem::take(&mut state.is_holding)) {
+            keys.into_iter().for_each(|key| self.world.counters.put(key));
+        }
     }
 
     fn call_ended(&mut self, now: Now, record: &Record) {
+        for key in counting::keys(&record.fields) {
+            self.world.counters.remove(key);
+        }
         let Some(handler) = self.machine.handlers.end.clone() else { return };
         let text = |octets: &[u8]| record::Value::Text(octets.to_vec());
         let mut texts = BTreeMap::from([

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use mlua::{Lua, LuaString, Table, Value};
 
 use super::api::{Arguments, Call, Shared, octets};
+use super::counting::KEYS_OF_CALL_MAX;
 use super::turn::{Choice, Places, Terms};
 use crate::policy::Targets;
-use crate::sip::message::Uri;
+use crate::sip::message::{Method, Uri};
 use crate::sip::stack::{Edits, ListenerId, NextOn};
 
 const DECIDING: Places = Places::REQUEST.or(Places::FAILURE);
@@ -28,6 +29,8 @@ pub(super) const FUNCTIONS: &[(&str, Places, Call)] = &[
     ("record_route", ARMING, record_route),
     ("set_socket", ARMING, set_socket),
     ("loose_route", Places::REQUEST, loose_route),
+    ("count_call", DECIDING, count_call),
+    ("calls", Places::ANY.or(Places::END), calls),
 ];
 
 /// Targets of one call of `relay` at most.
@@ -54,8 +57,16 @@ fn decide_targets(shared: &Shared, arguments: &Arguments<'_>, is_parallel: bool)
     };
     let mut turn = shared.turn.borrow_mut();
     if groups.is_empty() {
-        // Branches that were appended are tried at once, as t_relay does.
-        groups.extend((!turn.branches.is_empty()).then(|| std::mem::take(&mut turn.branches)));
+        // Branches that were appended are tried at once, beside the Request-URI where that was not tried yet.
+        let mut branches = std::mem::take(&mut turn.branches);
+        if !branches.is_empty() {
+            let own = Bytes::copy_from_slice(turn.uri());
+            let is_ours = Uri::parse(&own).is_none_or(|uri| shared.world.is_own(&uri));
+            if turn.place == Places::REQUEST && !is_ours && shared.destination(&own).is_ok() {
+                branches.insert(0, own);
+            }
+            groups.push(branches);
+        }
     }
     turn.choice = Some(Choice::Relay { groups, terms });
     Ok(Value::Boolean(true))
@@ -296,6 +307,40 @@ fn set_socket(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::R
     };
     shared.turn.borrow_mut().state.edits.listener = Some(ListenerId(place));
     Ok(Value::Boolean(true))
+}
+
+/// `count_call(key[, max])`: the call counts for the key from here on, until it ends; false, and it does not count, where
+/// the key has as many already.
+fn count_call(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::Result<Value> {
+    let key = arguments.text(0)?.as_bytes().to_vec();
+    let max = match arguments.value(1) {
+        Value::Nil => u64::MAX,
+        _ => u64::try_from(arguments.number(1)?).map_err(|_| arguments.wrong("argument 2 is negative"))?,
+    };
+    let mut turn = shared.turn.borrow_mut();
+    if turn.view.as_ref().is_none_or(|view| view.in_dialog || view.message.method() != Method::Invite) {
+        return Err(arguments.wrong("only the INVITE that begins a call can be counted"));
+    }
+    if turn.state.counted.contains(&key) {
+        return Ok(Value::Boolean(true));
+    }
+    if turn.state.counted.len() >= KEYS_OF_CALL_MAX {
+        return Err(arguments.wrong(format_args!("more than {KEYS_OF_CALL_MAX} keys of one call")));
+    }
+    if !shared.world.counters.add(&key, max) {
+        return Ok(Value::Boolean(false));
+    }
+    turn.state.counted.push(key);
+    turn.state.is_holding = true;
+    turn.is_changed = true;
+    Ok(Value::Boolean(true))
+}
+
+/// Calls in progress of a key.
+fn calls(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::Result<Value> {
+    let key = arguments.text(0)?;
+    let count = shared.world.counters.of(&key.as_bytes());
+    Ok(Value::Integer(i64::try_from(count).unwrap_or(i64::MAX)))
 }
 
 /// Whether the request goes where its Route or its dialog leads, and not by what the script decides.

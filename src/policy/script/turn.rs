@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::counting::COUNTED;
 use crate::clock::Now;
 use crate::ids::SinkMask;
 use crate::policy::{Manual, Marks, Targets, Values};
@@ -71,15 +72,19 @@ pub(super) struct State {
     pub(super) edits: Edits,
     /// What its targets are to each other.
     pub(super) targets: Targets,
+    /// Keys that the request counts for, and whether it still holds the count, or its call does.
+    pub(super) counted: Vec<Vec<u8>>,
+    pub(super) is_holding: bool,
 }
 
 impl State {
     /// What the records are made with; `None` when nothing was set.
     pub(super) fn values(&self) -> Option<Values> {
         let is_empty = self.avps.is_empty() && self.fields.is_empty() && self.legs.is_empty() && self.table.is_none();
-        (!is_empty).then(|| Values {
+        let counted = (!self.counted.is_empty()).then(|| (COUNTED.to_owned(), Value::List(self.counted.clone())));
+        (!is_empty || counted.is_some()).then(|| Values {
             avps: self.avps.clone(),
-            fields: self.fields.clone(),
+            fields: self.fields.iter().cloned().chain(counted).collect(),
             legs: self.legs.clone(),
             table: self.table.clone(),
         })

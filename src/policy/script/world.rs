@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::counting::Counters;
 use super::table::KeyTable;
 use super::turn::FlagMeaning;
 use crate::ids::{SinkMask, SinkNumber};
@@ -149,6 +150,7 @@ pub(super) struct World {
     pub(super) routes: Arc<Routes>,
     pub(super) on_error: OnError,
     pub(super) witness: Arc<dyn Witness>,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl World {

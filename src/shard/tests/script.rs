@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bench::{Bench, Setup};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::SinkNumber;
-use crate::policy::script::{Flag, FlagDoes, Limits, NamedSink, OnError, Script, Settings, Unheard};
+use crate::policy::script::{Counters, Flag, FlagDoes, Limits, NamedSink, OnError, Script, Settings, Unheard};
 use crate::policy::{Marks, Routes};
 use crate::sip::stack::{Listener, Transport};
 use crate::vars::Template;
@@ -14,6 +14,15 @@ use crate::vars::Template;
 /// Nothing in these flows takes time of its own.
 fn still() -> Instant {
     Instant::default()
+}
+
+thread_local! {
+    static COUNTERS: Arc<Counters> = Arc::default();
+}
+
+/// The counters of a test.
+fn counters() -> Arc<Counters> {
+    COUNTERS.with(Arc::clone)
 }
 
 /// Sink 0 is SQL, sink 1 syslog; flags 1 and 2 are those of syslog.
@@ -35,7 +44,7 @@ fn script(text: &str) -> Arc<Script> {
     let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
     let now = Now { mono: Instant::default(), wall: Timestamp(0) };
     let numbers = [SinkNumber(0), SinkNumber(1)];
-    Arc::new(Script::new(&settings, &numbers, routes, Arc::new(Unheard), still, now).expect("a script"))
+    Arc::new(Script::new(&settings, &numbers, routes, (Arc::new(Unheard), counters()), still, now).expect("a script"))
 }
 
 fn play(name: &str, text: &str, flow: &str) {
@@ -277,4 +286,57 @@ fn a_script_that_fails_in_every_call_loses_no_record() {
          alice gets 404
          alice sends ACK hop",
     );
+}
+
+#[test]
+fn calls_are_counted_by_key_until_they_end_over_a_restart_and_refused_beyond_the_limit() {
+    let text = "
+        function request_route(req)
+          if req.has_totag then return relay() end
+          do_accounting('log')
+          if not count_call('trunk ' .. req.from_user, 1) then return reply(486, 'All lines busy') end
+          assert(calls('trunk ' .. req.from_user) == 1)
+          relay('sip:bob@192.0.2.20')
+        end";
+    let mut bench = Bench::new("counted", Setup { recipe: Some(script(text)), ..Setup::new() });
+    let call = "alice sends INVITE to free
+        bob gets INVITE
+        bob sends 200
+        recorded start 200 bob for 1
+        disk writes
+        alice gets 200
+        alice sends ACK
+        bob gets ACK";
+    let refused = "alice sends INVITE to free\n alice gets 486\n alice sends ACK hop";
+    bench.play(call);
+    assert_eq!(counters().count("trunk alice"), 1);
+    bench.play(refused);
+    // What is counted again from the calls that are in progress.
+    counters().forget();
+    bench.play("restart");
+    assert_eq!(counters().count("trunk alice"), 1, "after a restart");
+    bench.play(refused);
+    bench.play(
+        "alice sends BYE
+         bob gets BYE
+         bob sends 200
+         recorded stop 200 bob caller bye 0s for 1
+         disk writes
+         alice gets 200",
+    );
+    assert_eq!(counters().count("trunk alice"), 0, "the call has ended");
+    // A refused call counts until it is over.
+    bench.play(
+        "alice sends INVITE to free
+         bob gets INVITE
+         bob sends 404
+         bob gets ACK
+         disk writes
+         alice gets 404
+         alice sends ACK hop
+         after 40 s",
+    );
+    assert_eq!(counters().count("trunk alice"), 0, "a refused call");
+    bench.play(call);
+    assert_eq!(counters().count("trunk alice"), 1);
 }

@@ -109,7 +109,7 @@ pub(super) fn load_by(settings: &Settings, clock: fn() -> Instant) -> Result<Sta
     let numbers: Vec<SinkNumber> = (0..settings.sinks.len() as u8).map(SinkNumber).collect();
     let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
     let ear = Arc::new(Ear::default());
-    let script = Script::new(settings, &numbers, routes, Arc::<Ear>::clone(&ear), clock, now())?;
+    let script = Script::new(settings, &numbers, routes, (Arc::<Ear>::clone(&ear), Arc::default()), clock, now())?;
     Ok(Stage { policy: Arc::new(script).build(), ear })
 }
 

@@ -36,6 +36,8 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("record_route", "record_route(false)", "RFB"),
     ("set_socket", "set_socket('udp:192.0.2.1:5070')", "RFB"),
     ("loose_route", "loose_route()", "R"),
+    ("count_call", "count_call('x', 5)", "RF"),
+    ("calls", "calls('x')", "RFBOLE"),
     ("acc_new_leg", "acc_new_leg()", "RFBOL"),
     ("a value", "avp.x = 1", "RFBOL"),
     ("a field", "acc_extra.x = 1", "RFBOL"),

@@ -21,7 +21,11 @@ fn a_handler_says_where_a_request_goes() {
         ),
         (
             "append_branch('sip:192.0.2.20') append_branch('sip:192.0.2.21') relay()",
-            "sip:bob@192.0.2.20 at Addr(192.0.2.20:5060) & sip:bob@192.0.2.21 at Addr(192.0.2.21:5060)",
+            "sip:bob@example.com at Name { host: \"example.com\", port: None } & sip:bob@192.0.2.20 at Addr(192.0.2.20:5060) & sip:bob@192.0.2.21 at Addr(192.0.2.21:5060)",
+        ),
+        (
+            "req.host = 'gw.example.com' append_branch('sip:192.0.2.20') relay()",
+            "sip:bob@192.0.2.20 at Addr(192.0.2.20:5060)",
         ),
         ("reply(486, 'Busy\\r\\nHere')", "486 BusyHere"),
         ("redirect('sip:bob@example.org')", "302 "),
