@@ -3,6 +3,7 @@
 //! `tests/golden/differences.toml` with its reason, and nothing else there.
 
 mod compare;
+mod config;
 mod ends;
 mod examples;
 mod flow;
@@ -123,7 +124,7 @@ fn play(job: &Job, servers: &Servers, broker: Option<&Broker>) -> Found {
         .map(|plan| (plan.system.as_str(), Receivers::start(plan, dir.path(), servers, broker)))
         .collect();
     let places = |plan: &Plan| receivers[plan.system.as_str()].places();
-    let toml = setup::configuration(&job.plans, places, dir.path(), &stage.host());
+    let toml = config::configuration(&job.plans, places, dir.path(), &stage.host());
     let seconds = || tollgate::clock::wall().secs();
     let start = seconds();
     let gateway = Gateway::start_on(dir.path(), 24_060, &toml, 9);

@@ -22,19 +22,19 @@ pub struct Plan {
     /// Whose tables that has.
     schema: String,
     /// The sinks of each route of the behaviour, by mark.
-    marks: Vec<Marks>,
+    pub(super) marks: Vec<Marks>,
 }
 
 /// Sinks by what they get: what is accounted, missed calls, failed ones.
-type Marks = [Vec<String>; 3];
+pub(super) type Marks = [Vec<String>; 3];
 
 /// What decides for all sinks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Behaviour {
     /// Options of `[accounting]`.
-    accounting: Table,
+    pub(super) accounting: Table,
     /// Options of each route but its sinks.
-    routes: Vec<Table>,
+    pub(super) routes: Vec<Table>,
 }
 
 /// A sink of a system.
@@ -47,11 +47,11 @@ pub struct Sink {
     /// The attribute of the first field of its legs.
     leg_attribute: i64,
     /// Its options but the receiver and the fields.
-    options: Table,
+    pub(super) options: Table,
     /// Templates with their labels, columns or attributes.
-    fields: Vec<(String, String)>,
+    pub(super) fields: Vec<(String, String)>,
     /// The same of legs, by the name of the variable.
-    legs: Vec<(String, String)>,
+    pub(super) legs: Vec<(String, String)>,
 }
 
 /// Where the sinks of a system deliver to.
@@ -66,11 +66,11 @@ pub struct Places<'p> {
     pub events: Option<(String, String)>,
 }
 
-fn text(value: impl Into<String>) -> Value {
+pub(super) fn text(value: impl Into<String>) -> Value {
     Value::String(value.into())
 }
 
-fn texts<S: Into<String>>(values: impl IntoIterator<Item = S>) -> Value {
+pub(super) fn texts<S: Into<String>>(values: impl IntoIterator<Item = S>) -> Value {
     Value::Array(values.into_iter().map(text).collect())
 }
 
@@ -269,7 +269,7 @@ fn accounting(own: &Table, settings: &Settings) -> Table {
 /// Address of the parties in the golden files.
 pub const GOLDEN_HOST: &str = "127.0.0.1";
 /// What stands for that of the play in a configuration until it is known.
-const HOST: &str = "HOST";
+pub(super) const HOST: &str = "HOST";
 
 fn route(rounds: &Rounds, script: &Script, exchange: &str, own: &Table, settings: &Settings) -> Table {
     let mut route = Table::new();
@@ -360,102 +360,6 @@ pub fn dictionary(sink: &Sink) -> String {
         sink.fields.iter().filter_map(|(_, label)| Some((label, 240 + label.rsplit('-').next()?.parse::<i64>().ok()?)));
     let legs = sink.legs.iter().map(|(_, label)| label).zip(sink.leg_attribute..);
     extras.chain(legs).map(|(label, number)| format!("ATTRIBUTE {label} {number} string\n")).collect()
-}
-
-/// What stands for a table in a configuration until it is a text: a table here sorts its keys, and the order of fields counts.
-fn in_order<'t>(
-    inline: &mut Vec<(String, String)>,
-    mark: &str,
-    pairs: impl Iterator<Item = (String, &'t str)>,
-) -> Value {
-    let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name} = {}", text(value))).collect();
-    inline.push((text(mark).to_string(), format!("{{ {} }}", pairs.join(", "))));
-    text(mark)
-}
-
-/// The whole configuration of a gateway in `dir` at `host`, for systems with the same behaviour.
-pub fn configuration<'p>(plans: &[Plan], places: impl Fn(&Plan) -> Places<'p>, dir: &Path, host: &str) -> String {
-    let mut templates: Vec<&str> = Vec::new();
-    let mut accounting = plans[0].behaviour.accounting.clone();
-    let mut sinks = Table::new();
-    let mut leg_fields = Table::new();
-    let mut inline = Vec::new();
-    for plan in plans {
-        let places = places(plan);
-        for sink in &plan.sinks {
-            let mut options = sink.options.clone();
-            let receiver = match sink.backend {
-                Backend::Log => ("to", places.syslog.display().to_string()),
-                Backend::Db => ("url", places.sql.to_owned()),
-                Backend::Aaa => ("config", places.radius.display().to_string()),
-                Backend::Evi => {
-                    let (url, stream) = places.events.clone().expect("there is NATS");
-                    options.insert("servers".to_owned(), texts([url]));
-                    options.insert("subject".to_owned(), text(format!("{stream}.event")));
-                    ("stream", stream)
-                }
-            };
-            options.insert(receiver.0.to_owned(), text(receiver.1));
-            if sink.backend == Backend::Aaa {
-                let file = dir.join(format!("dictionary.{}", sink.name));
-                options.insert("dictionary".to_owned(), text(file.display().to_string()));
-            } else if matches!(sink.backend, Backend::Log | Backend::Evi) {
-                options.insert("unmapped".to_owned(), text("omit"));
-            }
-            let mut fields = Vec::new();
-            // Fields stand in a record, and so at every sink, in the order of the configuration.
-            let mut least = 0;
-            for (template, label) in &sink.fields {
-                let place = templates[least..].iter().position(|own| own == template).map(|place| least + place);
-                let place = place.unwrap_or(templates.len());
-                if place == templates.len() {
-                    templates.push(template);
-                }
-                fields.push((format!("f{place}"), label));
-                least = place + 1;
-            }
-            let mut legs = Vec::new();
-            for (place, (name, label)) in sink.legs.iter().enumerate() {
-                leg_fields.insert(format!("leg{place}"), text(format!("$avp({name})")));
-                legs.push((format!("leg{place}"), label));
-            }
-            for (option, pairs) in [("fields", fields), ("leg_fields", legs)] {
-                let pairs = pairs.into_iter().map(|(name, label)| (name, label.as_str()));
-                options.insert(option.to_owned(), in_order(&mut inline, &format!("{option} of {}", sink.name), pairs));
-            }
-            let kind = sinks.entry(section(sink.backend)).or_insert_with(|| Table::new().into());
-            kind.as_table_mut().expect("it is one").insert(sink.name.clone(), options.into());
-        }
-    }
-    let fields = templates.iter().enumerate().map(|(place, template)| (format!("f{place}"), *template));
-    accounting.insert("fields".to_owned(), in_order(&mut inline, "fields", fields));
-    accounting.insert("leg_fields".to_owned(), leg_fields.into());
-    let routes = plans[0].behaviour.routes.iter().enumerate().map(|(place, route)| {
-        let mut route = route.clone();
-        let [on, missed, failed] =
-            [0, 1, 2].map(|mark| texts(plans.iter().flat_map(|plan| plan.marks[place][mark].clone())));
-        let flags = Table::from_iter([("missed".to_owned(), missed), ("failed".to_owned(), failed)]);
-        let account = Table::from_iter([("on".to_owned(), on), ("flags".to_owned(), flags.into())]);
-        route.insert("account".to_owned(), account.into());
-        Value::from(route)
-    });
-    let listen = format!("udp:{host}:24060");
-    let sip = [("listen".to_owned(), texts([listen])), ("allow".to_owned(), texts(["127.0.0.0/8"]))];
-    let queue = [
-        ("path".to_owned(), text(dir.join("queue").display().to_string())),
-        ("free_min_mib".to_owned(), Value::Integer(0)),
-    ];
-    let admin = [("socket".to_owned(), text(dir.join("admin.sock").display().to_string()))];
-    let whole = Table::from_iter([
-        ("sip".to_owned(), Table::from_iter(sip).into()),
-        ("route".to_owned(), Value::Array(routes.collect())),
-        ("accounting".to_owned(), accounting.into()),
-        ("queue".to_owned(), Table::from_iter(queue).into()),
-        ("admin".to_owned(), Table::from_iter(admin).into()),
-        ("sinks".to_owned(), sinks.into()),
-    ]);
-    let whole = inline.into_iter().fold(whole.to_string(), |whole, (mark, table)| whole.replace(&mark, &table));
-    whole.replace(&format!("@{HOST}:"), &format!("@{host}:"))
 }
 
 impl Plan {
