@@ -40,6 +40,7 @@ pub(super) const SYSTEM: System = System {
         "more-attributes",
         "legs-under-wrong-attributes",
         "created-is-0",
+        "times-by-hand",
         "early-media",
         "given-up-once",
         "refused-bye-ends",

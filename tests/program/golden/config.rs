@@ -5,7 +5,13 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::flow::Backend;
-use super::setup::{HOST, Places, Plan, section, text, texts};
+use super::setup::{EXTRA, GOLDEN_HOST, HOST, Places, Plan, section, text, texts};
+
+/// The name of a field: where a script sets it, the one that it has there.
+fn field_name(place: usize, template: &str) -> String {
+    let own = template.strip_prefix(EXTRA).map(|name| name.trim_end_matches(')').to_owned());
+    own.unwrap_or_else(|| format!("f{place}"))
+}
 
 /// What stands for a table in a configuration until it is a text: a table here sorts its keys, and the order of fields counts.
 fn in_order<'t>(
@@ -23,7 +29,7 @@ pub fn configuration<'p>(plans: &[Plan], places: impl Fn(&Plan) -> Places<'p>, d
     let mut templates: Vec<&str> = Vec::new();
     let mut accounting = plans[0].behaviour.accounting.clone();
     let mut sinks = Table::new();
-    let mut leg_fields = Table::new();
+    let mut leg_fields: Vec<(String, String)> = Vec::new();
     let mut inline = Vec::new();
     for plan in plans {
         let places = places(plan);
@@ -56,13 +62,15 @@ pub fn configuration<'p>(plans: &[Plan], places: impl Fn(&Plan) -> Places<'p>, d
                 if place == templates.len() {
                     templates.push(template);
                 }
-                fields.push((format!("f{place}"), label));
+                fields.push((field_name(place, template), label));
                 least = place + 1;
             }
             let mut legs = Vec::new();
-            for (place, (name, label)) in sink.legs.iter().enumerate() {
-                leg_fields.insert(format!("leg{place}"), text(format!("$avp({name})")));
-                legs.push((format!("leg{place}"), label));
+            for (name, label) in &sink.legs {
+                if !leg_fields.iter().any(|(own, _)| own == name) {
+                    leg_fields.push((name.clone(), format!("$avp({name})")));
+                }
+                legs.push((name.clone(), label));
             }
             for (option, pairs) in [("fields", fields), ("leg_fields", legs)] {
                 let pairs = pairs.into_iter().map(|(name, label)| (name, label.as_str()));
@@ -72,9 +80,10 @@ pub fn configuration<'p>(plans: &[Plan], places: impl Fn(&Plan) -> Places<'p>, d
             kind.as_table_mut().expect("it is one").insert(sink.name.clone(), options.into());
         }
     }
-    let fields = templates.iter().enumerate().map(|(place, template)| (format!("f{place}"), *template));
+    let fields = templates.iter().enumerate().map(|(place, template)| (field_name(place, template), *template));
     accounting.insert("fields".to_owned(), in_order(&mut inline, "fields", fields));
-    accounting.insert("leg_fields".to_owned(), leg_fields.into());
+    let leg_fields = leg_fields.iter().map(|(name, template)| (name.clone(), template.as_str()));
+    accounting.insert("leg_fields".to_owned(), in_order(&mut inline, "leg_fields", leg_fields));
     let routes = plans[0].behaviour.routes.iter().enumerate().map(|(place, route)| {
         let mut route = route.clone();
         let [on, missed, failed] =
@@ -86,13 +95,24 @@ pub fn configuration<'p>(plans: &[Plan], places: impl Fn(&Plan) -> Places<'p>, d
     });
     let listen = format!("udp:{host}:24060");
     let sip = [("listen".to_owned(), texts([listen])), ("allow".to_owned(), texts(["127.0.0.0/8"]))];
+    let mut sip = Table::from_iter(sip);
+    let mut script = Table::new();
+    if let Some(own) = &plans[0].behaviour.script {
+        let file = dir.join("route.lua");
+        let lua = own.lua.replace(&format!("@{GOLDEN_HOST}:"), &format!("@{host}:"));
+        std::fs::write(&file, lua).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        script.insert("file".to_owned(), text(file.display().to_string()));
+        accounting.insert("flags".to_owned(), own.flags.clone().into());
+        sip.extend(own.ring_timeout_s.map(|seconds| ("ring_timeout_s".to_owned(), Value::Integer(seconds))));
+    }
     let queue = [
         ("path".to_owned(), text(dir.join("queue").display().to_string())),
         ("free_min_mib".to_owned(), Value::Integer(0)),
     ];
     let admin = [("socket".to_owned(), text(dir.join("admin.sock").display().to_string()))];
     let whole = Table::from_iter([
-        ("sip".to_owned(), Table::from_iter(sip).into()),
+        ("sip".to_owned(), sip.into()),
+        ("script".to_owned(), script.into()),
         ("route".to_owned(), Value::Array(routes.collect())),
         ("accounting".to_owned(), accounting.into()),
         ("queue".to_owned(), Table::from_iter(queue).into()),

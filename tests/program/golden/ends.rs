@@ -147,7 +147,10 @@ impl Stage {
         let word = message.split(' ').next().unwrap_or_default();
         let wire = match word.parse::<u16>() {
             Ok(code) => self.response(from, to, code, message)?,
-            Err(_) if from == "alice" => self.of_caller(to, word)?,
+            Err(_) if from == "alice" => match message.split_once(" in ") {
+                Some((_, callee)) => self.inside(from, callee, word, 0)?,
+                None => self.of_caller(to, word)?,
+            },
             Err(_) => self.inside(from, from, word, 1)?,
         };
         let octets = wire.octets();

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::compare::Play;
 use super::ends::Stage;
 use super::seen::Receivers;
-use super::setup::Systems;
+use super::setup::{By, Systems};
 use super::store::Servers;
 use super::{Exchange, delivered, flows, folder, read, text};
 use crate::support::Gateway;
@@ -26,7 +26,7 @@ fn the_examples_write_what_the_originals_wrote() {
         let path =
             flows().into_iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with(flow)).unwrap();
         let exchange = &exchanges[&*path.file_name().unwrap().to_string_lossy()];
-        let plan = systems.plan(system, &read(&path.join("flow.md")), &exchange.exchange).unwrap();
+        let plan = systems.plan(system, &read(&path.join("flow.md")), exchange, By::Routes).unwrap();
         let mut receivers = Receivers::start(&plan, dir.path(), &servers, None);
         let mut stage = Stage::set(&flow[..2], exchange.headers.clone());
         let places = receivers.places();

@@ -20,9 +20,12 @@ pub enum World {
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     params: Vec<(String, String)>,
-    initial: String,
-    failure: String,
-    targets: String,
+    pub(super) initial: String,
+    pub(super) failure: String,
+    pub(super) targets: String,
+    /// What it does about requests inside a call; `None`: what the README of the flows says.
+    pub(super) inside: Option<String>,
+    pub(super) cancel: String,
 }
 
 fn regex(text: &str) -> Regex {
@@ -45,8 +48,8 @@ impl Settings {
                 "initial request" => code.clone_into(&mut settings.initial),
                 "failure route" => code.clone_into(&mut settings.failure),
                 "targets" => code.clone_into(&mut settings.targets),
-                // Requests inside a call are recorded as its INVITE is.
-                _ => {}
+                "in-dialog" => settings.inside = Some(code.to_owned()),
+                _ => code.clone_into(&mut settings.cancel),
             }
         }
         if world == World::Opensips22 {
@@ -64,6 +67,9 @@ impl Settings {
         if let Some(initial) = scripts.clone().find(|code| !code.contains("is_method")) {
             (*initial).clone_into(&mut self.initial);
         }
+        if let Some(inside) = scripts.clone().find(|code| code.contains("is_method")) {
+            self.inside = Some((*inside).to_owned());
+        }
         for code in pieces.iter().filter(|code| code.contains(" = ")) {
             for (name, value) in params(code) {
                 self.params.retain(|(own, _)| *own != name);
@@ -77,13 +83,22 @@ impl Settings {
         self.params.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
+    /// All settings.
+    pub fn params(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.params.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The values of one that may be there several times.
     pub fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s str> {
         self.params.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
-    /// Without what the older systems did not have: extras, whole calls.
-    pub fn old(mut self) -> Self {
+    /// Without what the older systems did not have, extras and whole calls, and what the flow says that they did not do.
+    pub fn old(mut self, flow: &str) -> Self {
+        static BY_HAND: LazyLock<Regex> = LazyLock::new(|| regex(r#"acc_(db|rad)_request\([^)]*\); "#));
+        if flow.contains("SER, OpenSER and OpenSIPS 1.4: only `acc_log_request(") {
+            self.initial = BY_HAND.replace_all(&self.initial, "").into_owned();
+        }
         let kept = ["report_ack", "report_cancels", "early_media", "detect_direction", "multi_leg_info"];
         self.params.retain(|(name, _)| kept.iter().any(|kept| name.strip_prefix("acc.") == Some(*kept)));
         self
@@ -110,19 +125,19 @@ impl Settings {
     }
 
     /// What the script does about a request to this user.
-    ///
-    /// # Errors
-    /// What only a script can do.
-    pub fn script(&self, user: &str) -> Result<Script, String> {
+    pub fn script(&self, user: &str) -> Script {
         let mut script = Script::default();
         script.run(&self.initial, user);
         if self.rounds().marks_late {
             script.run(&self.failure.replace("t_on_failure(\"F\"); t_relay(); exit;", ""), user);
         }
-        match script.manual {
-            Some(what) => Err(what),
-            None => Ok(script),
-        }
+        script
+    }
+
+    /// Whether the script makes records by hand, which routes do not.
+    pub fn is_by_hand(&self) -> bool {
+        static BY_HAND: LazyLock<Regex> = LazyLock::new(|| regex(r"\bacc_\w+_request\("));
+        [Some(&self.initial), self.inside.as_ref()].into_iter().flatten().any(|code| BY_HAND.is_match(code))
     }
 }
 
@@ -186,8 +201,6 @@ pub struct Script {
     pub answer: Option<(u16, String)>,
     /// Longest call, seconds.
     pub lifetime: Option<String>,
-    /// A record by hand.
-    manual: Option<String>,
     has_ended: bool,
 }
 
@@ -279,9 +292,6 @@ impl Script {
             }
             "t_reply" => {
                 self.answer = first.parse().ok().zip(words.get(1).map(|reason| (*reason).to_owned()));
-            }
-            name if name.starts_with("acc_") && name.ends_with("_request") => {
-                self.manual = Some("a record by hand".to_owned());
             }
             _ => {}
         }

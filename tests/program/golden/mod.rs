@@ -8,6 +8,7 @@ mod ends;
 mod examples;
 mod flow;
 mod list;
+mod script;
 mod seen;
 mod setup;
 mod store;
@@ -25,7 +26,7 @@ use self::compare::Play;
 use self::ends::{Headers, Stage};
 use self::list::{Found, List};
 use self::seen::{Broker, Receivers};
-use self::setup::{Plan, Systems};
+use self::setup::{By, Plan, Systems};
 use self::store::Servers;
 use crate::support::{Gateway, try_wait_for};
 
@@ -63,6 +64,11 @@ struct Exchange {
     exchange: String,
     #[serde(default)]
     headers: Headers,
+    /// What the script does about requests inside a call where flow.md says it in words alone, by whose script it is.
+    #[serde(default)]
+    inside: BTreeMap<String, String>,
+    /// What it does about a request outside of calls, where that is not what flow.md says.
+    outside: Option<String>,
 }
 
 /// A flow for the systems that one gateway can stand for at once.
@@ -73,7 +79,7 @@ struct Job {
 }
 
 /// All plays, and what cannot be played.
-fn jobs(has_events: bool) -> (Vec<Job>, Found) {
+fn jobs(has_events: bool, by: By) -> (Vec<Job>, Found) {
     let systems = Systems::read(&read(&folder().join("systems.toml")));
     let systems = if has_events { systems } else { systems.without_events() };
     let exchanges: BTreeMap<String, Exchange> =
@@ -83,11 +89,8 @@ fn jobs(has_events: bool) -> (Vec<Job>, Found) {
         let flow = path.file_name().expect("it has a name").to_string_lossy().into_owned();
         let (text, exchange) = (read(&path.join("flow.md")), exchanges.get(&flow));
         for system in systems.names().into_iter().filter(|system| path.join(format!("{system}.txt")).exists()) {
-            let lines = exchange.map_or("", |exchange| exchange.exchange.as_str());
-            let plan = systems.plan(system, &text, lines);
-            let plan = plan.and_then(|plan| {
-                exchange.map(|exchange| (plan, exchange)).ok_or_else(|| "plays.toml lacks it".to_owned())
-            });
+            let exchange = exchange.ok_or_else(|| "plays.toml lacks it".to_owned());
+            let plan = exchange.and_then(|exchange| Ok((systems.plan(system, &text, exchange, by)?, exchange)));
             match plan {
                 Err(why) => drop(found.insert((flow.clone(), system.to_owned()), Err(why))),
                 Ok((plan, exchange)) => {
@@ -145,7 +148,7 @@ fn play(job: &Job, servers: &Servers, broker: Option<&Broker>) -> Found {
 #[test]
 fn what_comes_out_is_what_the_systems_wrote_but_for_the_list() {
     let (broker, servers) = (Broker::start(), Servers::start());
-    let (jobs, mut found) = jobs(broker.is_some());
+    let (jobs, mut found) = jobs(broker.is_some(), By::Routes);
     let jobs = Mutex::new(VecDeque::from(jobs));
     let results = std::thread::scope(|scope| {
         let work = || {

@@ -7,6 +7,7 @@ use tollgate::sinks::sql::Dialect;
 use toml::{Table, Value};
 
 use super::flow::{Backend, Rounds, Script, Settings, World};
+use super::{Exchange, script};
 
 /// What the gateway is to be for one system.
 #[derive(Clone, Debug)]
@@ -35,6 +36,28 @@ pub struct Behaviour {
     pub(super) accounting: Table,
     /// Options of each route but its sinks.
     pub(super) routes: Vec<Table>,
+    /// The script that decides in the place of routes.
+    pub(super) script: Option<Scripted>,
+}
+
+/// A script with what belongs to it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Scripted {
+    /// The file.
+    pub(super) lua: String,
+    /// `[accounting.flags]`
+    pub(super) flags: Table,
+    /// How long a target may take for a final response.
+    pub(super) ring_timeout_s: Option<i64>,
+}
+
+/// By what a flow is played.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum By {
+    /// By routes, where they can do it, and by its script elsewhere.
+    Routes,
+    /// By its script.
+    Script,
 }
 
 /// A sink of a system.
@@ -126,7 +149,7 @@ impl Systems {
     ///
     /// # Errors
     /// Why the gateway cannot play it.
-    pub fn plan(&self, system: &str, flow: &str, exchange: &str) -> Result<Plan, String> {
+    pub fn plan(&self, system: &str, flow: &str, exchange: &Exchange, by: By) -> Result<Plan, String> {
         let own = self.of(system);
         let world = own["world"].as_str().expect("a world");
         let whose = match world {
@@ -134,8 +157,14 @@ impl Systems {
             "opensips-2.2" => World::Opensips22,
             _ => World::Kamailio,
         };
-        let settings = Settings::read(flow, whose).ok_or("no settings for it")?;
-        let settings = if world == "old" { settings.old() } else { settings };
+        let mut settings = Settings::read(flow, whose).ok_or("no settings for it")?;
+        if let Some(code) = exchange.inside.get(if whose == World::Kamailio { "kamailio" } else { "opensips" }) {
+            settings.inside = Some(code.clone());
+        }
+        if let Some(code) = &exchange.outside {
+            settings.initial.clone_from(code);
+        }
+        let settings = if world == "old" { settings.old(flow) } else { settings };
         let mut plan = Plan {
             system: system.to_owned(),
             behaviour: Behaviour::default(),
@@ -145,17 +174,18 @@ impl Systems {
             marks: Vec::new(),
         };
         plan.behaviour.accounting = accounting(own, &settings);
+        if by == By::Script || settings.is_by_hand() {
+            plan.by_script(own, &settings, whose, exchange)?;
+            return Ok(plan);
+        }
         let rounds = settings.rounds();
         for user in settings.users().into_iter().map(Some).chain([None]) {
-            let script = settings.script(user.as_deref().unwrap_or_default())?;
-            let mut route = route(&rounds, &script, exchange, own, &settings);
+            let script = settings.script(user.as_deref().unwrap_or_default());
+            let mut route = route(&rounds, &script, &exchange.exchange, own, &settings);
             if let Some(user) = &user {
                 route.insert("match".to_owned(), Table::from_iter([("user".to_owned(), text(user))]).into());
             }
-            if let Some(lifetime) = script.lifetime.as_deref().or(settings.param("dialog.default_timeout")) {
-                let lifetime = lifetime.parse().map_err(|_| format!("a lifetime of {lifetime}"))?;
-                plan.behaviour.accounting.insert("lifetime_s".to_owned(), Value::Integer(lifetime));
-            }
+            plan.lifetime(&settings, &script)?;
             plan.behaviour.routes.push(route);
             let marks = plan.marks(own, &settings, &script);
             plan.marks.push(marks);
@@ -165,27 +195,65 @@ impl Systems {
 }
 
 impl Plan {
+    fn lifetime(&mut self, settings: &Settings, script: &Script) -> Result<(), String> {
+        if let Some(lifetime) = script.lifetime.as_deref().or(settings.param("dialog.default_timeout")) {
+            let lifetime = lifetime.parse().map_err(|_| format!("a lifetime of {lifetime}"))?;
+            self.behaviour.accounting.insert("lifetime_s".to_owned(), Value::Integer(lifetime));
+        }
+        Ok(())
+    }
+
+    /// Has the flow's script decide: all its sinks are there, and it names the table of a request itself.
+    fn by_script(&mut self, own: &Table, settings: &Settings, world: World, exchange: &Exchange) -> Result<(), String> {
+        for user in settings.users().into_iter().map(Some).chain([None]) {
+            let mut script = settings.script(user.as_deref().unwrap_or_default());
+            script.table = None;
+            self.lifetime(settings, &script)?;
+            let is_cdr = !script.marked("cdr").is_empty();
+            for backend in Backend::ALL.iter().filter(|backend| own.contains_key(section(**backend))) {
+                self.sink(own, settings, &script, *backend, is_cdr, By::Script);
+            }
+            if settings.param("acc.cdr_enable") == Some("1") {
+                for backend in [Backend::Log, Backend::Db] {
+                    self.sink(own, settings, &script, backend, true, By::Script);
+                }
+            }
+        }
+        let ring_timeout_s = exchange.exchange.contains("gw -> alice: 408").then_some(1);
+        let lua = script::lua(settings, world);
+        self.behaviour.script = Some(Scripted { lua, flags: script::flags(world), ring_timeout_s });
+        Ok(())
+    }
+
     /// The sinks of a request, which are made.
     fn marks(&mut self, own: &Table, settings: &Settings, script: &Script) -> Marks {
         let has = |backend: &Backend| own.contains_key(section(*backend));
         let is_cdr = !script.marked("cdr").is_empty();
         let mut all = |mark| {
             let backends = script.marked(mark).into_iter().filter(has);
-            backends.map(|backend| self.sink(own, settings, script, backend, is_cdr)).collect::<Vec<_>>()
+            backends.map(|backend| self.sink(own, settings, script, backend, is_cdr, By::Routes)).collect::<Vec<_>>()
         };
         let (mut plain, missed, failed) = (all("plain"), all("missed"), all("failed"));
         // Marked for one backend it is for all that account.
         let failed = if failed.is_empty() { failed } else { plain.clone() };
         if settings.param("acc.cdr_enable") == Some("1") {
             for backend in [Backend::Log, Backend::Db].iter().filter(|backend| has(backend)) {
-                plain.push(self.sink(own, settings, script, *backend, true));
+                plain.push(self.sink(own, settings, script, *backend, true, By::Routes));
             }
         }
         [plain, missed, failed]
     }
 
     /// The sink of a backend for such records; made when it is the first time.
-    fn sink(&mut self, own: &Table, settings: &Settings, script: &Script, backend: Backend, is_cdr: bool) -> String {
+    fn sink(
+        &mut self,
+        own: &Table,
+        settings: &Settings,
+        script: &Script,
+        backend: Backend,
+        is_cdr: bool,
+        by: By,
+    ) -> String {
         let table = script.table.clone().filter(|_| backend == Backend::Db);
         let mut name = format!("{}-{}", section(backend), self.system.replace('.', "-"));
         for part in [is_cdr.then_some("cdr"), table.as_deref()].into_iter().flatten() {
@@ -212,7 +280,7 @@ impl Plan {
             options.insert("table".to_owned(), text(table));
             options.insert("cdr_table".to_owned(), text(table));
         }
-        let fields = extras(settings, script, backend, is_cdr);
+        let fields = extras(settings, script, backend, is_cdr, by);
         if backend == Backend::Db && fields.iter().any(|(_, label)| label == "callid") {
             // A whole call of Kamailio has the Call-ID only as an extra.
             options.insert("columns".to_owned(), Table::from_iter([("callid".to_owned(), text(""))]).into());
@@ -309,8 +377,21 @@ fn route(rounds: &Rounds, script: &Script, exchange: &str, own: &Table, settings
     route
 }
 
+/// The value of a field that a script sets by name.
+pub(super) const EXTRA: &str = "$avp(acc_extra_";
+
+impl By {
+    /// What a variable of the dialog begins with.
+    const fn dialog_variable(self) -> &'static str {
+        match self {
+            Self::Routes => "$avp(",
+            Self::Script => "$avp(dlg_",
+        }
+    }
+}
+
 /// Templates and their labels at a backend.
-fn extras(settings: &Settings, script: &Script, backend: Backend, is_cdr: bool) -> Vec<(String, String)> {
+fn extras(settings: &Settings, script: &Script, backend: Backend, is_cdr: bool, by: By) -> Vec<(String, String)> {
     let names: &[&str] = match backend {
         _ if is_cdr && settings.param("acc.cdr_extra").is_some() => &["acc.cdr_extra"],
         Backend::Log => &["acc.log_extra"],
@@ -321,9 +402,13 @@ fn extras(settings: &Settings, script: &Script, backend: Backend, is_cdr: bool) 
     let pairs = names.iter().filter_map(|name| settings.param(name)).flat_map(|text| text.split(';'));
     let mut found: Vec<_> = pairs
         .filter_map(|pair| pair.split_once('='))
-        .map(|(label, template)| (template.replace("$dlg_var(", "$avp("), label.to_owned()))
+        .map(|(label, template)| (template.replace("$dlg_var(", by.dialog_variable()), label.to_owned()))
         .collect();
     for (field, label) in assigned(settings, "acc.extra_fields", backend) {
+        if by == By::Script {
+            found.push((format!("{EXTRA}{field})"), label));
+            continue;
+        }
         // The last assignment counts; without any there is no value.
         let value = script.values.iter().rev().find(|(name, _)| *name == field);
         found.push((value.map_or_else(|| "$avp(unset)".to_owned(), |(_, value)| value.clone()), label));
