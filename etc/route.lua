@@ -56,7 +56,7 @@
 --   log.debug(...) log.info(...) log.warn(...) log.error(...)                                                         R F B O L E
 --
 -- The mark of missed calls holds for one round where an on_failure is armed (or targets = "forward"): a failure route that
--- tries another target sets it again, as in the acc modules.
+-- tries another target sets it again, as in the acc modules. The table of do_accounting takes all records but missed calls.
 
 -- Calls are accounted at every sink, missed ones too; the first target is tried, and when it is busy the second.
 function request_route(req)

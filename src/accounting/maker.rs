@@ -118,7 +118,7 @@ impl Maker {
             end: None,
             fields,
             legs: fields::ordered(&self.settings, legs),
-            table: transaction.table().map(str::to_owned).or_else(|| session.and_then(Session::table)),
+            table: table(kind, transaction, session),
             number: None,
             shortened: is_cut,
             facts,
@@ -249,6 +249,12 @@ impl Maker {
 /// What a response's branch was sent to: the leg's target.
 pub(super) fn target<'a>(request: &'a Message, response: &Response<'a>) -> &'a [u8] {
     if response.uri.is_empty() { request.request_uri() } else { response.uri }
+}
+
+/// The table that takes a record: the one named for the call, but missed calls have one of their own.
+fn table(kind: Kind, transaction: &Transaction, session: Option<&Session>) -> Option<String> {
+    let named = transaction.table().map(str::to_owned).or_else(|| session.and_then(Session::table));
+    named.filter(|_| kind != Kind::Missed)
 }
 
 fn times(now: Now, created: Timestamp) -> Times {
