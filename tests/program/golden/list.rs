@@ -13,6 +13,8 @@ pub struct List {
     difference: Vec<Entry>,
     #[serde(default)]
     unplayed: Vec<Unplayed>,
+    #[serde(default)]
+    by_script: Vec<ByScript>,
 }
 
 /// Differences of one reason.
@@ -38,6 +40,15 @@ struct Unplayed {
     r#where: BTreeMap<String, String>,
 }
 
+/// Differences that are there when the script decides, and not when routes do.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByScript {
+    reason: String,
+    differs: Vec<String>,
+    r#where: BTreeMap<String, String>,
+}
+
 /// What was found: the differences by flow and system, or why it cannot be played.
 pub type Found = BTreeMap<(String, String), Result<BTreeSet<String>, String>>;
 
@@ -60,6 +71,12 @@ impl List {
     pub fn names(&self, systems: &[&str]) -> Vec<&str> {
         let is_theirs = |entry: &&Entry| systems.iter().any(|system| entry.r#where.contains_key(*system));
         self.difference.iter().filter(is_theirs).map(|entry| entry.name.as_str()).collect()
+    }
+
+    /// Whether it has a difference of a flow.
+    pub fn has(&self, flow: &str, system: &str, text: &str) -> bool {
+        let mut own = self.difference.iter().filter(|entry| covers(&entry.r#where, flow, system));
+        own.any(|entry| entry.differs.iter().any(|own| own == text))
     }
 
     /// What a table of faults says that is not so, or lacks: each row names, in its last cell, entries with flows of theirs.
@@ -89,6 +106,32 @@ impl List {
     /// Reads it.
     pub fn read(text: &str) -> Self {
         toml::from_str(text).unwrap_or_else(|error| panic!("differences.toml: {error}"))
+    }
+
+    /// What it does not know of plays by scripts, and what of it does not occur there.
+    pub fn complaints_by_script(&self, found: &Found, is_unknown: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut complaints = Vec::new();
+        for ((flow, system), result) in found {
+            let Ok(differences) = result else {
+                complaints.push(format!("{flow} {system}: cannot be played"));
+                continue;
+            };
+            let own: Vec<_> = self.by_script.iter().filter(|entry| covers(&entry.r#where, flow, system)).collect();
+            let is_known =
+                |text: &String| own.iter().any(|entry| entry.differs.contains(text)) || self.has(flow, system, text);
+            let unknown = differences.iter().filter(|text| !is_unknown(text) && !is_known(text));
+            complaints.extend(unknown.map(|text| format!("{flow} {system}: {text}")));
+        }
+        for entry in &self.by_script {
+            let is_there = |text: &&String| {
+                found.iter().any(|((flow, system), result)| {
+                    covers(&entry.r#where, flow, system) && result.as_ref().is_ok_and(|found| found.contains(*text))
+                })
+            };
+            let gone = entry.differs.iter().filter(|text| !is_unknown(text) && !is_there(text));
+            complaints.extend(gone.map(|text| format!("{text}: nowhere any more: {}", entry.reason)));
+        }
+        complaints
     }
 
     /// What it does not know, and what of it does not occur any more; nothing about texts of which nobody can say whether they

@@ -69,6 +69,8 @@ struct Exchange {
     inside: BTreeMap<String, String>,
     /// What it does about a request outside of calls, where that is not what flow.md says.
     outside: Option<String>,
+    /// The exchange when the script decides, where that is another.
+    by_script: Option<String>,
 }
 
 /// A flow for the systems that one gateway can stand for at once.
@@ -89,15 +91,20 @@ fn jobs(has_events: bool, by: By) -> (Vec<Job>, Found) {
         let flow = path.file_name().expect("it has a name").to_string_lossy().into_owned();
         let (text, exchange) = (read(&path.join("flow.md")), exchanges.get(&flow));
         for system in systems.names().into_iter().filter(|system| path.join(format!("{system}.txt")).exists()) {
-            let exchange = exchange.ok_or_else(|| "plays.toml lacks it".to_owned());
-            let plan = exchange.and_then(|exchange| Ok((systems.plan(system, &text, exchange, by)?, exchange)));
+            let exchange = exchange.cloned().ok_or_else(|| "plays.toml lacks it".to_owned());
+            let plan = exchange.and_then(|mut exchange| {
+                if let Some(other) = exchange.by_script.take().filter(|_| by == By::Script) {
+                    exchange.exchange = other;
+                }
+                Ok((systems.plan(system, &text, &exchange, by)?, exchange))
+            });
             match plan {
                 Err(why) => drop(found.insert((flow.clone(), system.to_owned()), Err(why))),
                 Ok((plan, exchange)) => {
                     let same = |job: &&mut Job| job.flow == flow && job.plans[0].behaviour == plan.behaviour;
                     match jobs.iter_mut().find(same) {
                         Some(job) => job.plans.push(plan),
-                        None => jobs.push(Job { flow: flow.clone(), exchange: exchange.clone(), plans: vec![plan] }),
+                        None => jobs.push(Job { flow: flow.clone(), exchange, plans: vec![plan] }),
                     }
                 }
             }
@@ -145,10 +152,10 @@ fn play(job: &Job, servers: &Servers, broker: Option<&Broker>) -> Found {
     job.plans.iter().map(&mut of).collect()
 }
 
-#[test]
-fn what_comes_out_is_what_the_systems_wrote_but_for_the_list() {
+/// Plays all flows, and says what was found and what of it the list does not know.
+fn complaints(by: By, file: &str) -> Vec<String> {
     let (broker, servers) = (Broker::start(), Servers::start());
-    let (jobs, mut found) = jobs(broker.is_some(), By::Routes);
+    let (jobs, mut found) = jobs(broker.is_some(), by);
     let jobs = Mutex::new(VecDeque::from(jobs));
     let results = std::thread::scope(|scope| {
         let work = || {
@@ -160,10 +167,27 @@ fn what_comes_out_is_what_the_systems_wrote_but_for_the_list() {
     });
     found.extend(results.into_iter().flat_map(|result| result.expect("a play panicked")));
     let list = List::read(&read(&folder().join("differences.toml")));
-    let complaints = list.complaints(&found, |text| broker.is_none() && text.starts_with("events"));
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("golden-found.txt");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
     fs::write(&file, list::printed(&found)).expect("it is written");
-    assert!(complaints.is_empty(), "{}\nall that was found: {}", complaints.join("\n"), file.display());
+    let is_unknown = |text: &str| broker.is_none() && text.starts_with("events");
+    let mut complaints = match by {
+        By::Routes => list.complaints(&found, is_unknown),
+        By::Script => list.complaints_by_script(&found, is_unknown),
+    };
+    if !complaints.is_empty() {
+        complaints.push(format!("all that was found: {}", file.display()));
+    }
+    complaints
+}
+
+#[test]
+fn what_comes_out_is_what_the_systems_wrote_but_for_the_list() {
+    assert_eq!(complaints(By::Routes, "golden-found.txt"), Vec::<String>::new());
+}
+
+#[test]
+fn the_scripts_of_the_flows_make_what_routes_make() {
+    assert_eq!(complaints(By::Script, "golden-found-by-script.txt"), Vec::<String>::new());
 }
 
 #[test]

@@ -220,7 +220,11 @@ impl Plan {
             }
         }
         let ring_timeout_s = exchange.exchange.contains("gw -> alice: 408").then_some(1);
-        let lua = script::lua(settings, world);
+        let mut lua = script::lua(settings, world);
+        if own.contains_key("missed") {
+            // A missed call is the one that the caller got: what was missed before counts only in what came later.
+            lua = lua.replace("relay()", "relay{ targets = \"alternatives\" }");
+        }
         self.behaviour.script = Some(Scripted { lua, flags: script::flags(world), ring_timeout_s });
         Ok(())
     }
