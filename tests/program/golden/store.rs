@@ -31,6 +31,12 @@ impl Servers {
         }
     }
 
+    /// None: all databases are files of SQLite.
+    pub fn files() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        Self { mysql: None, postgres: None, made: AtomicU32::new(0), _dir: dir }
+    }
+
     /// An empty database; for want of its server a file of SQLite.
     pub fn store(&self, dialect: Dialect, file: &Path) -> Store {
         let server = match dialect {
