@@ -19,6 +19,7 @@ mod output;
 mod queue;
 mod reload;
 mod run;
+mod script;
 mod send;
 mod sql;
 mod status;
@@ -76,6 +77,9 @@ enum Command {
     ///
     /// What is not taken is told with its lines, and kept in import.txt.
     Import(import::Arguments),
+    /// Test the script
+    #[command(subcommand)]
+    Script(script::Command),
     /// Show the effective RADIUS or Diameter dictionary with the origin of each entry
     Dict(dict::Arguments),
     /// Show a hex dump of a RADIUS packet or of Diameter messages as text
@@ -156,6 +160,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Send(arguments) => send::run(&path, arguments),
         Command::Sql(command) => sql::run(&path, command),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Script(command) => script::run(&path, &command),
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Vars(format) => vars::run(&format),

@@ -182,3 +182,49 @@ fn the_manual_of_scripts_is_a_script_that_passes_the_check() {
     let (code, told) = tollgate(dir.path(), &["check"]);
     assert_eq!(code, Some(0), "{told}");
 }
+
+#[test]
+fn a_script_brings_its_tests_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = free_ports();
+    let script = "
+        function request_route(req)
+          if req.method ~= 'INVITE' then return reply(405) end
+          if is_in(req.src_ip, '10.0.0.0/8') then acc_request('403 Not from there') return reply(403, 'Not from there') end
+          do_accounting('cdrs', 'missed')
+          on_reply('rings') on_failure('next')
+          relay('sip:192.0.2.20')
+        end
+        function failure_route.next(req, reply) if reply.code == 486 then relay('sip:192.0.2.30') end end
+        function reply_route.rings(req, reply) if reply.code == 180 then setflag('RANG') end end
+        local function is(a, b) if a ~= b then error(tostring(a) .. ' is not ' .. tostring(b), 2) end end
+        function test_a_call_goes_to_the_first_target()
+          local made = play(messages.invite)
+          is(made.decision, 'relay') is(made.targets[1], 'sip:bob@192.0.2.20') is(made.accounting, 'cdrs') is(made.missed, 'cdrs')
+          is(replies(180).accounting, 'cdrs')
+          is(fails(486).targets[1], 'sip:bob@192.0.2.30') is(fails(486).decision, 'best')
+        end
+        function test_strangers_get_403()
+          local made = play(messages.invite, '10.1.2.3:5060')
+          is(made.decision, 'reply') is(made.code, 403) is(made.reason, 'Not from there') is(#made.records, 0)
+        end
+        function test_that_is_wrong() is(play(messages.invite).code, 486) end";
+    fs::write(dir.path().join("tollgate.toml"), configuration(dir.path(), port, script, "")).unwrap();
+    let invite = "INVITE sip:bob@example.com SIP/2.0\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bK1\n\
+        From: <sip:alice@example.com>;tag=a\nTo: <sip:bob@example.com>\nCall-ID: c\nCSeq: 1 INVITE\n";
+    fs::write(dir.path().join("invite.sip"), invite).unwrap();
+    let (code, told) = tollgate(dir.path(), &["script", "test"]);
+    assert_eq!(code, Some(1), "{told}");
+    for want in [
+        "passed test_a_call_goes_to_the_first_target\n",
+        "passed test_strangers_get_403\n",
+        "FAILED test_that_is_wrong: route.lua:22: nil is not 486\n",
+        "error: 1 of 3 tests failed\n",
+    ] {
+        assert!(told.contains(want), "{want}: {told}");
+    }
+    fs::write(dir.path().join("route.lua"), script.split("function test_that").next().unwrap()).unwrap();
+    assert_eq!(tollgate(dir.path(), &["script", "test"]).0, Some(0));
+    fs::write(dir.path().join("route.lua"), "").unwrap();
+    assert!(tollgate(dir.path(), &["script", "test"]).1.contains("no function whose name begins with `test_`"));
+}

@@ -58,10 +58,12 @@ pub(super) fn check(
     });
     let usual = [At::from(super::sip::LISTEN_USUAL.to_owned())];
     let listen = file.sip.listen.as_deref().unwrap_or(&usual);
+    let folder = base.join(&path.value).parent().map(Path::to_path_buf).unwrap_or_default();
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let settings = Settings {
         name,
         text: text.into(),
+        folder,
         limits,
         on_error: table.on_error.map_or_else(Default::default, Into::into),
         sinks: named.collect(),

@@ -20,12 +20,14 @@ mod accounting;
 mod api;
 mod comment;
 mod counting;
+mod handlers;
 mod meter;
 mod objects;
 mod pattern;
 mod routing;
 mod table;
 mod text;
+pub mod trial;
 mod turn;
 mod vm;
 mod world;
@@ -35,12 +37,13 @@ mod tests;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mlua::{Function, MultiValue, Table, Value};
+use mlua::{Function, MultiValue, Value};
 
 use super::target;
 use super::{Account, Asked, Decision, Local, Marks, Next, Policy, Recipe, Remarks, Routes, Targets};
@@ -50,6 +53,7 @@ use crate::record::{self, Fields, Record};
 use crate::sip::message::Message;
 use crate::sip::stack::{Edits, Listener, NextOn, Onward, Plan, Redirects, Round, ServerId, Target, Treatment, Way};
 use api::Shared;
+use handlers::{Handlers, TABLES};
 use turn::{Choice, Ended, Places, Reply, State, Terms, Turn};
 use vm::{Failure, Vm};
 use world::World;
@@ -67,6 +71,8 @@ pub struct Settings {
     pub name: String,
     /// The file.
     pub text: Arc<str>,
+    /// Where it lies, and the messages of its tests beside it.
+    pub folder: PathBuf,
     /// Limits of its handlers.
     pub limits: Limits,
     /// What becomes of a request whose handler has failed.
@@ -186,9 +192,6 @@ impl Script {
     }
 }
 
-/// The tables that a script puts its handlers into.
-const TABLES: [&str; 4] = ["branch_route", "reply_route", "failure_route", "event_route"];
-
 impl Recipe for Script {
     fn build(self: Arc<Self>) -> Box<dyn Policy> {
         match self.machine() {
@@ -215,58 +218,6 @@ struct Machine {
     shared: Rc<Shared>,
     handlers: Handlers,
 }
-
-/// What a script has defined.
-#[derive(Debug)]
-struct Handlers {
-    request: Option<Function>,
-    local: Option<Function>,
-    end: Option<Function>,
-    branch: Table,
-    reply: Table,
-    failure: Table,
-    /// The objects handlers are called with.
-    req: Value,
-    reply_object: Value,
-    call: Value,
-}
-
-impl Handlers {
-    fn of(globals: &Table) -> Result<Self, String> {
-        let function = |table: &Table, name: &str, shown: &str| match table.raw_get::<Value>(name) {
-            Ok(Value::Nil) => Ok(None),
-            Ok(Value::Function(function)) => Ok(Some(function)),
-            Ok(other) => Err(format!("`{shown}` is a {}, not a function", other.type_name())),
-            Err(error) => Err(error.to_string()),
-        };
-        let table = |name: &str| match globals.raw_get::<Value>(name) {
-            Ok(Value::Table(table)) => Ok(table),
-            _ => Err(format!("`{name}` is a table of handlers: write `function {name}.NAME(req)`")),
-        };
-        let [branch, reply, failure, event] = TABLES.map(table);
-        let event = event?;
-        for pair in event.clone().pairs::<Value, Value>() {
-            let name = pair.ok().and_then(|(name, _)| name.to_string().ok()).unwrap_or_default();
-            if name != END_EVENT {
-                return Err(format!("`event_route[\"{name}\"]`: no such event; there is `{END_EVENT}`"));
-            }
-        }
-        let value = |name: &str| globals.raw_get::<Value>(name).unwrap_or(Value::Nil);
-        Ok(Self {
-            request: function(globals, "request_route", "request_route")?,
-            local: function(globals, "local_route", "local_route")?,
-            end: function(&event, END_EVENT, "event_route[\"dialog:end\"]")?,
-            branch: branch?,
-            reply: reply?,
-            failure: failure?,
-            req: value("req"),
-            reply_object: value("reply"),
-            call: value("call"),
-        })
-    }
-}
-
-const END_EVENT: &str = "dialog:end";
 
 /// The policy of one shard.
 struct Scripted {

@@ -129,6 +129,11 @@ fn describe(error: &Error) -> String {
     }
 }
 
+/// The same for those who run a function by themselves.
+pub(super) fn described(error: &Error) -> String {
+    describe(error)
+}
+
 fn bare(text: &str) -> &str {
     text.split("\nstack traceback:").next().unwrap_or(text)
 }

@@ -33,6 +33,7 @@ fn script(text: &str) -> Arc<Script> {
     let settings = Settings {
         name: "route.lua".to_owned(),
         text: text.into(),
+        folder: Default::default(),
         limits: Limits::default(),
         on_error: OnError::Routes,
         sinks: vec![named("rows", &["db"]), named("lines", &["log"])],

@@ -231,3 +231,16 @@ fn lua_patterns_mean_what_they_mean_in_lua() {
         panic!("{error}: {}", checks.lines().nth(line.saturating_sub(1)).unwrap_or_default());
     }
 }
+
+#[test]
+fn a_machine_takes_little_memory() {
+    let settings = settings(include_str!("../../../../etc/route.lua"));
+    let numbers: Vec<SinkNumber> = (0..5).map(SinkNumber).collect();
+    let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
+    let told = (Arc::new(Unheard) as Arc<dyn Witness>, Arc::default());
+    let script = Script::new(&settings, &numbers, routes, told, clock::mono, clock::now()).expect("a script");
+    let machine = script.machine().unwrap_or_else(|failure| panic!("{}", failure.text));
+    machine.vm.lua.gc_collect().expect("garbage is collected");
+    let used = machine.vm.lua.used_memory();
+    assert!(used <= 64 << 10, "{used} octets");
+}

@@ -72,6 +72,7 @@ pub(super) fn settings(text: &str) -> Settings {
     Settings {
         name: "route.lua".to_owned(),
         text: text.into(),
+        folder: Default::default(),
         limits: Limits::default(),
         on_error: OnError::Routes,
         sinks: sinks(),

@@ -1,0 +1,78 @@
+//! `tollgate script test`: the tests that a script brings along.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use clap::Subcommand;
+use serde_json::json;
+
+use super::output::{self, Format};
+use super::{Failure, load};
+use crate::clock;
+use crate::ids::SinkNumber;
+use crate::policy::script::{Script, Unheard, trial};
+
+/// Commands about the script.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the functions of the script whose names begin with `test_`
+    ///
+    /// `play(messages.NAME)` has request_route decide about the request in NAME.sip beside the script, and gives `decision`
+    /// (relay, reply, drop), `code`, `reason`, `targets`, `route`, `accounting`, `missed`, `failed` (names of sinks), `table`
+    /// and `records`. `fails(code)` and `replies(code)` go on with that request. Nothing is sent or recorded. Exit code 1: a
+    /// test has failed.
+    Test(Format),
+}
+
+/// Runs one.
+///
+/// # Errors
+/// The configuration has a mistake or no script, or a test has failed.
+pub fn run(path: &Path, command: &Command) -> Result<(), Failure> {
+    let Command::Test(format) = command;
+    let plan = load(path)?;
+    let Some(settings) = &plan.script else {
+        return Err(Failure::Usage(format!("{} has no `[script]` with a `file`", path.display())));
+    };
+    let numbers: Vec<SinkNumber> = (0..u8::MAX).map(SinkNumber).take(plan.sinks.len()).collect();
+    let routes = Arc::new(plan.routes(&numbers));
+    let unheard = (Arc::new(Unheard) as Arc<_>, Arc::default());
+    let script = Script::new(settings, &numbers, routes, unheard, clock::mono, clock::now())?;
+    let messages = messages(&settings.folder)?;
+    let outcomes = trial::run(&script, (&settings.sinks, &numbers), &messages, clock::mono)?;
+    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
+    if format.is_json() {
+        let entry = |outcome: &trial::Outcome| json!({ "test": outcome.name, "failure": outcome.failure });
+        output::print_json(&outcomes.iter().map(entry).collect::<Vec<_>>().into())?;
+    } else {
+        for outcome in &outcomes {
+            match &outcome.failure {
+                None => output::print(&format!("passed {}\n", outcome.name))?,
+                Some(failure) => output::print(&format!("FAILED {}: {failure}\n", outcome.name))?,
+            }
+        }
+    }
+    match (outcomes.len(), failed) {
+        (0, _) => Err(anyhow!("{} has no function whose name begins with `test_`", settings.name).into()),
+        (_, 0) => Ok(()),
+        (all, failed) => Err(anyhow!("{failed} of {all} tests failed").into()),
+    }
+}
+
+/// The texts of the files `NAME.sip` beside the script, by name.
+fn messages(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let mut messages = BTreeMap::new();
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+        if let Some(name) = name.filter(|_| path.extension().is_some_and(|ending| ending == "sip")) {
+            let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            messages.insert(name, text);
+        }
+    }
+    Ok(messages)
+}

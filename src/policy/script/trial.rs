@@ -1,0 +1,252 @@
+//! Tests that a script brings along: its functions whose names begin with `test_`, which play requests through its handlers.
+//!
+//! They have, beside all that handlers have, `messages.NAME`, the text of the file `NAME.sip` beside the script;
+//! `play(message[, "ADDRESS:PORT"])`, which has `request_route` decide about a request and gives what came of it;
+//! `fails(code[, reason])`, whose round of branches has failed then; and `replies(code[, reason])`, a response that passes.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mlua::{Function, Lua, LuaString, Table, Value};
+
+use super::{BadScript, NamedSink, Script, Scripted};
+use crate::clock::{Instant, Now};
+use crate::ids::{SinkMask, SinkNumber};
+use crate::policy::{Asked, Manual, Marks, Policy};
+use crate::sip::message::Message;
+use crate::sip::proxy::usual_reason;
+use crate::sip::stack::{
+    FinalResponse, ListenerId, Onward, Peer, Plan, RequestView, Round, ServerId, Stages, Treatment,
+};
+
+/// What became of one test.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outcome {
+    /// Name of the function.
+    pub name: String,
+    /// Why it has failed, with file and line; `None`: it has passed.
+    pub failure: Option<String>,
+}
+
+/// Where a request comes from that does not say.
+const SOURCE: &str = "127.0.0.1:5060";
+
+/// What the functions of the tests share.
+struct Bench {
+    scripted: RefCell<Scripted>,
+    /// The request that was played last.
+    played: RefCell<Option<RequestView>>,
+    sinks: Vec<(String, SinkNumber)>,
+    now: Now,
+    next: RefCell<u64>,
+}
+
+/// Runs the tests of a script in the order of their names. `messages` has the texts of messages by name, `sinks` those of
+/// the settings with the numbers that the script was made with.
+///
+/// # Errors
+/// The script cannot be loaded.
+pub fn run(
+    script: &Script,
+    (sinks, numbers): (&[NamedSink], &[SinkNumber]),
+    messages: &BTreeMap<String, Vec<u8>>,
+    clock: fn() -> Instant,
+) -> Result<Vec<Outcome>, BadScript> {
+    let machine = script.machine().map_err(|failure| BadScript(failure.text))?;
+    let (lua, meter) = (machine.vm.lua.clone(), Rc::clone(&machine.vm.meter));
+    let world = Arc::clone(&script.world);
+    let scripted = Scripted { machine, states: HashMap::new(), holders: HashMap::new(), world, clock };
+    let bench = Rc::new(Bench {
+        scripted: RefCell::new(scripted),
+        played: RefCell::new(None),
+        sinks: sinks.iter().map(|sink| sink.name.clone()).zip(numbers.iter().copied()).collect(),
+        now: script.now,
+        next: RefCell::new(0),
+    });
+    install(&lua, &bench, messages).map_err(|error| BadScript(error.to_string()))?;
+    let mut tests = BTreeMap::new();
+    for pair in lua.globals().pairs::<Value, Value>().flatten() {
+        if let (Value::String(name), Value::Function(test)) = pair {
+            let name = name.to_string_lossy();
+            if name.starts_with("test_") {
+                tests.insert(name, test);
+            }
+        }
+    }
+    let ended = tests.into_iter().map(|(name, test): (String, Function)| {
+        meter.begin();
+        let failure = test.call::<Value>(()).err().map(|error| super::vm::described(&error));
+        Outcome { name, failure }
+    });
+    Ok(ended.collect())
+}
+
+fn install(lua: &Lua, bench: &Rc<Bench>, messages: &BTreeMap<String, Vec<u8>>) -> mlua::Result<()> {
+    let globals = lua.globals();
+    let texts = lua.create_table()?;
+    for (name, text) in messages {
+        texts.raw_set(name.as_str(), lua.create_string(text)?)?;
+    }
+    globals.raw_set("messages", texts)?;
+    let own = Rc::clone(bench);
+    globals.raw_set(
+        "play",
+        lua.create_function(move |lua, (text, from): (LuaString, Option<String>)| {
+            own.play(lua, &text.as_bytes(), from)
+        })?,
+    )?;
+    let own = Rc::clone(bench);
+    globals.raw_set(
+        "fails",
+        lua.create_function(move |lua, (code, reason): (u16, Option<String>)| own.fails(lua, code, reason))?,
+    )?;
+    let own = Rc::clone(bench);
+    globals.raw_set(
+        "replies",
+        lua.create_function(move |lua, (code, reason): (u16, Option<String>)| own.replies(lua, code, reason))?,
+    )
+}
+
+/// A message with CR LF and a blank line at its end, however it was written.
+fn wire(text: &[u8]) -> Vec<u8> {
+    let text = text.trim_ascii_start();
+    let has_blank = memchr::memmem::find(text, b"\r\n\r\n").is_some() || memchr::memmem::find(text, b"\n\n").is_some();
+    let mut out = Vec::with_capacity(text.len() + 64);
+    for octet in text {
+        if *octet == b'\n' && out.last() != Some(&b'\r') {
+            out.push(b'\r');
+        }
+        out.push(*octet);
+    }
+    if !has_blank {
+        out = out.trim_ascii_end().to_vec();
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+    out
+}
+
+impl Bench {
+    fn play(&self, lua: &Lua, text: &[u8], from: Option<String>) -> mlua::Result<Table> {
+        let wrong = |what: String| super::vm::raise(lua, format!("play: {what}"));
+        let from = from.unwrap_or_else(|| SOURCE.to_owned());
+        let addr: SocketAddr = from.parse().map_err(|_| wrong(format!("`{from}` is no address with a port")))?;
+        let message = Message::parse(wire(text)).map_err(|error| wrong(format!("no SIP request: {error}")))?;
+        let peer = Peer { listener: ListenerId(0), addr };
+        let view = RequestView::of(Rc::new(message), peer, self.now);
+        *self.next.borrow_mut() += 1;
+        let decision = self.scripted.borrow_mut().request(self.asked(&view));
+        let out = lua.create_table()?;
+        let (name, plan) = match &decision.treatment {
+            Treatment::Forward(plan) => ("relay", Some(plan)),
+            Treatment::FollowRoute { .. } => ("relay", None),
+            Treatment::Respond { code, reason, .. } => {
+                out.raw_set("code", *code)?;
+                out.raw_set("reason", if reason.is_empty() { usual_reason(*code) } else { reason })?;
+                ("reply", None)
+            }
+            Treatment::Ignore => ("drop", None),
+        };
+        out.raw_set("decision", name)?;
+        out.raw_set("route", decision.account.as_ref().map(|account| account.name.clone()))?;
+        self.targets(lua, &out, plan)?;
+        self.marks(&out, decision.marks)?;
+        self.records(lua, &out, &decision.records)?;
+        if let Some(values) = &decision.values {
+            out.raw_set("table", values.table.as_deref())?;
+        }
+        *self.played.borrow_mut() = Some(view);
+        Ok(out)
+    }
+
+    fn asked<'a>(&self, view: &'a RequestView) -> Asked<'a> {
+        Asked { now: self.now, transaction: ServerId(*self.next.borrow()), view }
+    }
+
+    fn view(&self, lua: &Lua) -> mlua::Result<RequestView> {
+        let played = self.played.borrow().clone();
+        played.ok_or_else(|| super::vm::raise(lua, "nothing was played yet: call `play` first".to_owned()))
+    }
+
+    fn fails(&self, lua: &Lua, code: u16, reason: Option<String>) -> mlua::Result<Table> {
+        let view = self.view(lua)?;
+        let reason = Bytes::from(reason.unwrap_or_else(|| usual_reason(code).to_owned()));
+        let uri = Bytes::copy_from_slice(view.request_uri());
+        let attempt = FinalResponse { uri, hop: None, code, reason, message: None, stages: Stages::default() };
+        let round = Round { attempts: vec![attempt], best: 0, more: false, redirected: false };
+        let next = self.scripted.borrow_mut().round_failed(self.asked(&view), &round);
+        let out = lua.create_table()?;
+        let (name, plan) = match &next.onward {
+            Onward::To(plan) => ("relay", Some(plan)),
+            Onward::Respond { code, reason } => {
+                out.raw_set("code", *code)?;
+                out.raw_set("reason", if reason.is_empty() { usual_reason(*code) } else { reason })?;
+                ("reply", None)
+            }
+            Onward::AsPlanned | Onward::Nowhere => ("best", None),
+        };
+        out.raw_set("decision", name)?;
+        self.targets(lua, &out, plan)?;
+        self.marks(&out, next.remarks.marks.unwrap_or_default())?;
+        self.records(lua, &out, &next.remarks.records)?;
+        Ok(out)
+    }
+
+    fn replies(&self, lua: &Lua, code: u16, reason: Option<String>) -> mlua::Result<Table> {
+        let view = self.view(lua)?;
+        let reason = reason.unwrap_or_else(|| usual_reason(code).to_owned());
+        let request = &view.message;
+        let mut text = format!("SIP/2.0 {code} {reason}\r\n").into_bytes();
+        for (name, value) in request.header_lines() {
+            if matches!(name.to_ascii_lowercase().as_slice(), b"via" | b"from" | b"to" | b"call-id" | b"cseq") {
+                text.extend_from_slice(&[name, b": ", value, b"\r\n"].concat());
+            }
+        }
+        text.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        let response = Message::parse(text)
+            .map_err(|error| super::vm::raise(lua, format!("replies: no response can be made: {error}")))?;
+        let remarks = self.scripted.borrow_mut().reply(self.asked(&view), &response);
+        let out = lua.create_table()?;
+        self.marks(&out, remarks.marks.unwrap_or_default())?;
+        self.records(lua, &out, &remarks.records)?;
+        Ok(out)
+    }
+
+    fn targets(&self, lua: &Lua, out: &Table, plan: Option<&Plan>) -> mlua::Result<()> {
+        let list = lua.create_table()?;
+        for target in plan.into_iter().flat_map(|plan| plan.groups.iter().flatten()) {
+            let view = self.played.borrow();
+            let received = view.as_ref().map(|view| view.request_uri()).unwrap_or_default();
+            list.push(lua.create_string(if target.uri.is_empty() { received } else { &target.uri })?)?;
+        }
+        out.raw_set("targets", list)
+    }
+
+    /// Names of sinks, in the order of their settings, with blanks between.
+    fn names(&self, sinks: SinkMask) -> String {
+        let names = self.sinks.iter().filter(|(_, number)| sinks.has(*number)).map(|(name, _)| name.as_str());
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    fn marks(&self, out: &Table, marks: Marks) -> mlua::Result<()> {
+        out.raw_set("accounting", self.names(marks.accounting))?;
+        out.raw_set("missed", self.names(marks.missed))?;
+        out.raw_set("failed", self.names(marks.failed))
+    }
+
+    fn records(&self, lua: &Lua, out: &Table, records: &[Manual]) -> mlua::Result<()> {
+        let list = lua.create_table()?;
+        for record in records {
+            let entry = lua.create_table()?;
+            entry.raw_set("code", record.code)?;
+            entry.raw_set("reason", lua.create_string(&record.reason)?)?;
+            entry.raw_set("table", record.table.as_deref())?;
+            entry.raw_set("sinks", self.names(record.sinks))?;
+            list.push(entry)?;
+        }
+        out.raw_set("records", list)
+    }
+}
