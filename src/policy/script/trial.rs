@@ -219,7 +219,7 @@ impl Bench {
         let list = lua.create_table()?;
         for target in plan.into_iter().flat_map(|plan| plan.groups.iter().flatten()) {
             let view = self.played.borrow();
-            let received = view.as_ref().map(|view| view.request_uri()).unwrap_or_default();
+            let received = view.as_ref().map(RequestView::request_uri).unwrap_or_default();
             list.push(lua.create_string(if target.uri.is_empty() { received } else { &target.uri })?)?;
         }
         out.raw_set("targets", list)
