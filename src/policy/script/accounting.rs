@@ -107,7 +107,7 @@ fn meant(shared: &Shared, arguments: &Arguments<'_>, is_doing: bool) -> mlua::Re
         marks = marks.or(Marks { accounting, missed, failed });
     }
     let mut known = shared.marks.borrow_mut();
-    if known.len() < MARKS_MAX {
+    if known.len() < MARKS_MAX && key.0.len() + key.1.len() <= PAIR_BYTES_MAX {
         known.insert(key, marks);
     }
     Ok(marks)
@@ -115,6 +115,10 @@ fn meant(shared: &Shared, arguments: &Arguments<'_>, is_doing: bool) -> mlua::Re
 
 /// Pairs of types and flags that are remembered.
 const MARKS_MAX: usize = 256;
+/// Longest pair that is remembered, in octets.
+const PAIR_BYTES_MAX: usize = 256;
+/// Longest name of a flag, in octets.
+const FLAG_BYTES_MAX: usize = 255;
 
 fn do_accounting(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::Result<Value> {
     let marks = meant(shared, arguments, true)?;
@@ -223,6 +227,9 @@ fn acc_request(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::
 
 fn bit(shared: &Shared, arguments: &Arguments<'_>) -> mlua::Result<u64> {
     let name = arguments.text(0)?;
+    if name.as_bytes().len() > FLAG_BYTES_MAX {
+        return Err(arguments.wrong(format_args!("a name of more than {FLAG_BYTES_MAX} octets")));
+    }
     let most = super::turn::FLAGS_MAX;
     shared.flag(&name.as_bytes()).ok_or_else(|| arguments.wrong(format_args!("more than {most} different flags")))
 }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mlua::{IntoLua, Lua, LuaString, MultiValue, Value};
 
-use super::meter::Meter;
+use super::meter::{Meter, TOO_MANY_WAIT};
 use super::turn::{FLAGS_MAX, Places, Turn};
-use super::vm::raise;
+use super::vm::{LINE_BYTES_MAX, printable, raise};
 use super::world::{Severity, World};
 use super::{accounting, objects, routing};
 use crate::policy::Marks;
@@ -218,7 +218,7 @@ pub(super) fn install(lua: &Lua, shared: &Rc<Shared>, meter: &Rc<Meter>) -> mlua
         let write = lua.create_function(move |lua, values: MultiValue| {
             // A line costs more than what it is made of.
             meter.spend(LINE_COST).map_err(mlua::Error::external)?;
-            say(lua, &shared, severity, values)
+            say(lua, &shared, &meter, severity, values)
         })?;
         log.raw_set(name, write)?;
     }
@@ -228,10 +228,8 @@ pub(super) fn install(lua: &Lua, shared: &Rc<Shared>, meter: &Rc<Meter>) -> mlua
 
 /// What a line of the log costs, in instructions.
 const LINE_COST: u64 = 1_000;
-/// Longest line of the log, in octets.
-const LINE_BYTES_MAX: usize = 2_048;
 
-fn say(lua: &Lua, shared: &Shared, severity: Severity, values: MultiValue) -> mlua::Result<()> {
+fn say(lua: &Lua, shared: &Shared, meter: &Meter, severity: Severity, values: MultiValue) -> mlua::Result<()> {
     let mut line = String::new();
     for value in values {
         if !line.is_empty() {
@@ -239,14 +237,17 @@ fn say(lua: &Lua, shared: &Shared, severity: Severity, values: MultiValue) -> ml
         }
         match lua.coerce_string(value.clone())? {
             Some(text) => line.push_str(&String::from_utf8_lossy(&text.as_bytes())),
-            None => line.push_str(&value.to_string()?),
+            None => {
+                // Its metatable may have a function for that.
+                let Some(_waiting) = meter.wait() else { return Err(raise(lua, TOO_MANY_WAIT.to_owned())) };
+                line.push_str(&value.to_string()?);
+            }
         }
         if line.len() > LINE_BYTES_MAX {
-            line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
             break;
         }
     }
-    let line: String = line.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect();
+    let line = printable(&line, LINE_BYTES_MAX);
     let turn = shared.turn.borrow();
     shared.world.witness.said(severity, &line, turn.view.as_ref().map(|view| view.message.call_id()));
     Ok(())

@@ -32,6 +32,7 @@ pub(super) enum Limit {
     Instructions(u64),
     Time(Duration),
     Memory(usize),
+    Calls,
 }
 
 impl fmt::Display for Limit {
@@ -39,6 +40,7 @@ impl fmt::Display for Limit {
         match self {
             Self::Instructions(most) => write!(formatter, "more than `instructions_max` = {most} instructions"),
             Self::Time(most) => write!(formatter, "longer than `time_max_ms` = {} ms", most.as_millis()),
+            Self::Calls => write!(formatter, "more than {CALLS_MAX} calls within each other"),
             Self::Memory(most) => write!(formatter, "more than `memory_max_kib` = {} KiB of memory", most >> 10),
         }
     }
@@ -56,10 +58,31 @@ pub(super) struct Meter {
     hit: Cell<Option<Limit>>,
     /// The line that was running then.
     place: RefCell<Option<String>>,
+    /// Functions of ours that have called the script back and wait for it.
+    waiting: Cell<u32>,
 }
 
 /// After so many instructions the meter is looked at.
 pub(super) const STEP: u32 = 100;
+/// Calls of the script within each other at most, by what is seen of them every [`STEP`] instructions. What stands between a
+/// limit and the end of its handler are variables that each call still closes.
+pub(super) const CALLS_MAX: usize = 200;
+/// Functions of ours at most that have called the script back and wait for it. Each takes of the stack of its thread, whose
+/// end would be that of the process.
+const WAITING_MAX: u32 = 16;
+
+/// What is said of the one more.
+pub(super) const TOO_MANY_WAIT: &str = "functions that `string.gsub`, a table's `__tostring` or its `__index` call are too deep \
+     within each other: 16 are the most";
+
+/// A function of ours calls the script back, as long as this lives.
+pub(super) struct Waiting<'a>(&'a Cell<u32>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
 
 impl Meter {
     pub(super) fn new(limits: Limits, clock: fn() -> Instant) -> Self {
@@ -70,6 +93,7 @@ impl Meter {
             until: Cell::new(clock()),
             hit: Cell::new(None),
             place: RefCell::new(None),
+            waiting: Cell::new(0),
         };
         meter.begin();
         meter
@@ -81,6 +105,23 @@ impl Meter {
         self.until.set((self.clock)() + self.limits.time);
         self.hit.set(None);
         self.place.replace(None);
+    }
+
+    /// A function of ours is about to call the script back; `None`: it may not, for too many do.
+    pub(super) fn wait(&self) -> Option<Waiting<'_>> {
+        let waiting = self.waiting.get() + 1;
+        (waiting <= WAITING_MAX).then(|| {
+            self.waiting.set(waiting);
+            Waiting(&self.waiting)
+        })
+    }
+
+    /// Calls are too deep within each other.
+    ///
+    /// # Errors
+    /// The limit that is hit, now or before.
+    pub(super) fn too_deep(&self) -> Result<(), Limit> {
+        Err(self.stop(Limit::Calls))
     }
 
     /// The first limit was hit in this line.

@@ -421,11 +421,16 @@ impl Scripted {
         handler: &Function,
         reply: Option<Reply>,
     ) -> Remarks {
-        let state = self.states.remove(&asked.transaction).unwrap_or_default();
-        let turn = Turn { reply, ..Self::turn(asked, place, state) };
+        let known = self.states.remove(&asked.transaction);
+        // Another policy has decided about it, before a reload: what that has set is not known here, and stays.
+        let is_strange = known.is_none() && reply.is_some();
+        let turn = Turn { reply, ..Self::turn(asked, place, known.unwrap_or_default()) };
         let (mut turn, _failure) = self.run(name, handler, turn);
+        turn.is_changed &= !is_strange;
         let remarks = self.remarks(&mut turn);
-        self.states.insert(asked.transaction, turn.state);
+        if !is_strange {
+            self.states.insert(asked.transaction, turn.state);
+        }
         remarks
     }
 }

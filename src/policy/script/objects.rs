@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 
 use super::api::{Shared, text_of, value_of};
-use super::turn::{Places, Turn};
+use super::turn::{Places, State, Turn};
 use super::vm::raise;
 use crate::record;
 use crate::sip::message::{Message, Name, NameAddr, Uri};
@@ -16,6 +16,13 @@ use crate::sip::message::{Message, Name, NameAddr, Uri};
 const VALUES_MAX: usize = 1_024;
 /// Legs that a script makes for one request at most; a record keeps [`crate::record::codec::LEGS_MAX`] of them.
 const LEGS_MAX: usize = 1_024;
+
+/// What values, fields and legs of one request take at most, in octets.
+const HELD_BYTES_MAX: usize = 1 << 20;
+/// What each of them takes beside its name and its text, about.
+const HELD_EACH: usize = 64;
+/// Longest Request-URI that a script sets, in octets.
+pub(super) const URI_BYTES_MAX: usize = 8_192;
 
 type Get = fn(&Lua, &Shared, &[u8]) -> mlua::Result<Value>;
 type Set = fn(&Lua, &Shared, &[u8], Value) -> mlua::Result<()>;
@@ -188,6 +195,9 @@ fn set_request(lua: &Lua, shared: &Shared, key: &[u8], value: Value) -> mlua::Re
     let text = assigned(lua, key, value)?;
     let Some(text) = text else { return Err(raise(lua, format!("`req.{}` cannot be nil", key.escape_ascii()))) };
     let text = text.as_bytes();
+    if text.len() > URI_BYTES_MAX {
+        return Err(raise(lua, format!("`req.{}`: more than {URI_BYTES_MAX} octets", key.escape_ascii())));
+    }
     let made: Bytes = match key {
         b"uri" => Bytes::copy_from_slice(&text),
         b"user" | b"host" => {
@@ -232,6 +242,21 @@ fn reply(lua: &Lua, shared: &Shared, key: &[u8]) -> mlua::Result<Value> {
     }
 }
 
+/// Takes room for what is set, in place of what was there.
+fn hold(lua: &Lua, held: &mut usize, before: usize, after: usize) -> mlua::Result<()> {
+    let needed = held.saturating_sub(before) + after;
+    if needed > HELD_BYTES_MAX {
+        return Err(raise(lua, format!("more than {HELD_BYTES_MAX} octets of values, fields and legs of one request")));
+    }
+    *held = needed;
+    Ok(())
+}
+
+fn held_by(name: &str, value: &record::Value) -> usize {
+    let text = if let record::Value::Text(text) = value { text.len() } else { 0 };
+    HELD_EACH + name.len() + text
+}
+
 /// Whether something can be set for the records of the request now.
 fn may_set(lua: &Lua, turn: &Turn) -> mlua::Result<()> {
     if Places::ANY.has(turn.place) {
@@ -257,12 +282,21 @@ fn set_avp(lua: &Lua, shared: &Shared, key: &[u8], value: Value) -> mlua::Result
     let text = assigned(lua, key, value)?;
     let mut turn = shared.turn.borrow_mut();
     may_set(lua, &turn)?;
+    let State { avps, held, .. } = &mut turn.state;
     match text {
-        None => turn.state.avps.remove(name),
-        Some(_) if turn.state.avps.len() >= VALUES_MAX => {
+        None => {
+            let gone: usize = avps.values(name).map(|value| HELD_EACH + name.len() + value.len()).sum();
+            *held = held.saturating_sub(gone);
+            avps.remove(name);
+        }
+        Some(_) if avps.len() >= VALUES_MAX => {
             return Err(raise(lua, format!("more than {VALUES_MAX} values of one request")));
         }
-        Some(text) => turn.state.avps.add(name, &text.as_bytes()),
+        Some(text) => {
+            let text = text.as_bytes();
+            hold(lua, held, 0, HELD_EACH + name.len() + text.len())?;
+            avps.add(name, &text);
+        }
     }
     turn.is_changed = true;
     Ok(())
@@ -284,20 +318,22 @@ fn field(fields: &[(String, record::Value)], name: &str) -> record::Value {
     found.map_or(record::Value::Absent, |field| field.1.clone())
 }
 
-fn put(lua: &Lua, fields: &mut record::Fields, key: &[u8], value: Value) -> mlua::Result<()> {
+fn put(lua: &Lua, fields: &mut record::Fields, held: &mut usize, key: &[u8], value: Value) -> mlua::Result<()> {
     let name = name_of(lua, key)?;
     let value = match value {
         Value::Integer(number) => Some(record::Value::Number(number)),
         other => assigned(lua, key, other)?.map(|text| record::Value::Text(text.as_bytes().to_vec())),
     };
     let place = fields.iter().position(|field| field.0 == name);
+    if place.is_none() && value.is_some() && fields.len() >= VALUES_MAX {
+        return Err(raise(lua, format!("more than {VALUES_MAX} fields")));
+    }
+    let before = place.map_or(0, |place| held_by(name, &fields[place].1));
+    hold(lua, held, before, value.as_ref().map_or(0, |value| held_by(name, value)))?;
     match (place, value) {
         (Some(place), Some(value)) => fields[place].1 = value,
         (Some(place), None) => drop(fields.remove(place)),
         (None, None) => {}
-        (None, Some(_)) if fields.len() >= VALUES_MAX => {
-            return Err(raise(lua, format!("more than {VALUES_MAX} fields")));
-        }
         (None, Some(value)) => fields.push((name.to_owned(), value)),
     }
     Ok(())
@@ -312,7 +348,8 @@ fn extra(lua: &Lua, shared: &Shared, key: &[u8]) -> mlua::Result<Value> {
 fn set_extra(lua: &Lua, shared: &Shared, key: &[u8], value: Value) -> mlua::Result<()> {
     let mut turn = shared.turn.borrow_mut();
     may_set(lua, &turn)?;
-    put(lua, &mut turn.state.fields, key, value)?;
+    let State { fields, held, .. } = &mut turn.state;
+    put(lua, fields, held, key, value)?;
     turn.is_changed = true;
     Ok(())
 }
@@ -322,6 +359,7 @@ fn push_leg(lua: &Lua, turn: &mut Turn) -> mlua::Result<()> {
     if turn.state.legs.len() >= LEGS_MAX {
         return Err(raise(lua, format!("more than {LEGS_MAX} legs")));
     }
+    hold(lua, &mut turn.state.held, 0, HELD_EACH)?;
     turn.state.legs.push(record::Fields::new());
     turn.is_changed = true;
     Ok(())
@@ -340,8 +378,9 @@ fn set_leg(lua: &Lua, shared: &Shared, key: &[u8], value: Value) -> mlua::Result
         push_leg(lua, &mut turn)?;
     }
     may_set(lua, &turn)?;
-    if let Some(leg) = turn.state.legs.last_mut() {
-        put(lua, leg, key, value)?;
+    let State { legs, held, .. } = &mut turn.state;
+    if let Some(leg) = legs.last_mut() {
+        put(lua, leg, held, key, value)?;
     }
     turn.is_changed = true;
     Ok(())
@@ -382,8 +421,9 @@ fn one_leg(lua: &Lua, shared: &Rc<Shared>, place: usize) -> mlua::Result<Table> 
     let set = move |lua: &Lua, (_, key, value): (Value, LuaString, Value)| {
         let mut turn = own.turn.borrow_mut();
         may_set(lua, &turn)?;
-        if let Some(leg) = turn.state.legs.get_mut(place) {
-            put(lua, leg, &key.as_bytes(), value)?;
+        let State { legs, held, .. } = &mut turn.state;
+        if let Some(leg) = legs.get_mut(place) {
+            put(lua, leg, held, &key.as_bytes(), value)?;
         }
         turn.is_changed = true;
         Ok(())

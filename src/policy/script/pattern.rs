@@ -63,11 +63,8 @@ impl<'a> Matcher<'a> {
         self.run(start, pattern_start)
     }
 
-    /// What it has captured; the whole match where it captures nothing.
-    pub(super) fn captures(&self, start: usize, end: usize) -> Result<Vec<Capture>, PatternError> {
-        if self.captures.is_empty() {
-            return Ok(vec![Capture::Text { start, end }]);
-        }
+    /// What its parentheses have captured.
+    pub(super) fn captures(&self) -> Result<Vec<Capture>, PatternError> {
         if self.captures.iter().any(|capture| matches!(capture, Capture::Open { .. })) {
             return Err(Malformed("unfinished capture"));
         }
@@ -236,8 +233,14 @@ impl<'a> Matcher<'a> {
     fn same_again(&self, at: usize, digit: u8) -> Found {
         let number = usize::from(digit - b'0');
         let capture = number.checked_sub(1).and_then(|place| self.captures.get(place));
-        let Some(Capture::Text { start, end }) = capture else { return Err(Malformed("invalid capture index")) };
-        let text = &self.subject[*start..*end];
+        let (start, end) = match capture {
+            Some(Capture::Text { start, end }) => (*start, *end),
+            // A place is no text that could stand there again.
+            Some(Capture::Position { .. }) => return Ok(None),
+            Some(Capture::Open { .. }) | None => return Err(Malformed(NO_CAPTURE[number])),
+        };
+        let text = &self.subject[start..end];
+        self.meter.spend(text.len() as u64 / 16)?;
         Ok(self.subject[at..].starts_with(text).then_some(at + text.len()))
     }
 
@@ -299,6 +302,20 @@ impl<'a> Matcher<'a> {
         is_in != is_negated
     }
 }
+
+/// What is said of a capture that is not there yet, by its number.
+const NO_CAPTURE: [&str; 10] = [
+    "invalid capture index %0",
+    "invalid capture index %1",
+    "invalid capture index %2",
+    "invalid capture index %3",
+    "invalid capture index %4",
+    "invalid capture index %5",
+    "invalid capture index %6",
+    "invalid capture index %7",
+    "invalid capture index %8",
+    "invalid capture index %9",
+];
 
 fn in_class(octet: u8, class: u8) -> bool {
     let is_in = match class.to_ascii_lowercase() {

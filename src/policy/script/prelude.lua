@@ -2,12 +2,15 @@
 local hit, text = ...
 local native = { pcall = pcall, concat = table.concat, unpack = table.unpack }
 local getmetatable, type, error = getmetatable, type, error
+local full = "not enough memory"
+-- Values that `table.unpack` gives at most; the stack has no room for many more.
+local most = 100000
 local rawget, rawset, rawlen, select = rawget, rawset, rawlen, select
 
 -- A limit that was hit goes on through each protected call. What a function of ours raises is given as text.
 local function passed(ok, first, ...)
   hit()
-  if not ok and type(first) == "userdata" then first = text(first) end
+  if not ok and (type(first) == "userdata" or first == full) then first = text(first) end
   return ok, first, ...
 end
 
@@ -52,12 +55,17 @@ end
 
 function table.concat(t, between, first, last)
   plain(t, "concat")
-  return native.concat(t, between or "", first or 1, last or rawlen(t))
+  local ok, joined = native.pcall(native.concat, t, between or "", first or 1, last or rawlen(t))
+  if joined == full and not ok then text(joined) end
+  if not ok then error(joined, 2) end
+  return joined
 end
 
 function table.unpack(t, first, last)
   plain(t, "unpack")
-  return native.unpack(t, first or 1, last or rawlen(t))
+  first, last = first or 1, last or rawlen(t)
+  if whole(last, 3, "unpack") - whole(first, 2, "unpack") >= most then error("too many results to unpack", 2) end
+  return native.unpack(t, first, last)
 end
 
 function table.insert(t, ...)

@@ -5,6 +5,7 @@ use mlua::{Lua, LuaString, Table, Value};
 
 use super::api::{Arguments, Call, Shared, octets};
 use super::counting::KEYS_OF_CALL_MAX;
+use super::objects::URI_BYTES_MAX;
 use super::turn::{Choice, Places, Terms};
 use crate::policy::Targets;
 use crate::sip::message::{Method, Uri};
@@ -40,6 +41,9 @@ const HEADERS_MAX: usize = 64;
 /// Longest value of an added header line, in octets.
 const HEADER_BYTES_MAX: usize = 4_096;
 
+/// Longest reason phrase of a response, in octets; what is longer is cut.
+const REASON_BYTES_MAX: usize = 1_024;
+
 fn relay(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::Result<Value> {
     decide_targets(shared, arguments, false)
 }
@@ -74,6 +78,9 @@ fn decide_targets(shared: &Shared, arguments: &Arguments<'_>, is_parallel: bool)
 
 /// A target that can be read; text that is none is an error at the line of the script.
 fn target(shared: &Shared, arguments: &Arguments<'_>, text: &LuaString) -> mlua::Result<Bytes> {
+    if text.as_bytes().len() > URI_BYTES_MAX {
+        return Err(arguments.wrong(format_args!("a target of more than {URI_BYTES_MAX} octets")));
+    }
     shared.destination(&text.as_bytes()).map_err(|what| arguments.wrong(what))?;
     Ok(octets(text))
 }
@@ -181,7 +188,8 @@ fn reply(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::Result
     let code = u16::try_from(code).ok().filter(|code| (200..=699).contains(code));
     let Some(code) = code else { return Err(arguments.wrong("argument 1 is a final code, from 200 to 699")) };
     let reason = arguments.maybe_text(1)?.map(|text| text.as_bytes().to_vec()).unwrap_or_default();
-    let reason = reason.into_iter().filter(|octet| !matches!(octet, b'\r' | b'\n' | 0)).collect();
+    let reason =
+        reason.into_iter().filter(|octet| !matches!(octet, b'\r' | b'\n' | 0)).take(REASON_BYTES_MAX).collect();
     shared.turn.borrow_mut().choice = Some(Choice::Reply { code, reason, contacts: Vec::new() });
     Ok(Value::Boolean(true))
 }
@@ -190,6 +198,12 @@ fn redirect(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::Res
     let mut contacts = Vec::new();
     for place in 0..arguments.len().max(1) {
         let text = arguments.text(place)?;
+        if text.as_bytes().len() > URI_BYTES_MAX {
+            return Err(arguments.wrong(format_args!("a URI of more than {URI_BYTES_MAX} octets")));
+        }
+        if place >= TARGETS_MAX {
+            return Err(arguments.wrong(format_args!("more than {TARGETS_MAX} targets")));
+        }
         if Uri::parse(&text.as_bytes()).is_none() {
             let shown = text.as_bytes().escape_ascii().to_string();
             return Err(arguments.wrong(format_args!("`{shown}` is no URI")));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use mlua::{Function, IntoLua, Lua, LuaString, MultiValue, Table, Value};
 
-use super::meter::Meter;
+use super::meter::{Meter, TOO_MANY_WAIT};
 use super::pattern::{Capture, Matcher, PatternError};
 use super::vm::raise;
 
@@ -83,7 +83,7 @@ fn anchor(pattern: &[u8]) -> (usize, bool) {
     (usize::from(is_anchored), is_anchored)
 }
 
-/// The first match from `start` on: where it begins, where it ends, what it captures.
+/// The first match from `start` on: where it begins, where it ends, what its parentheses capture.
 fn first(
     meter: &Meter,
     subject: &[u8],
@@ -94,13 +94,18 @@ fn first(
     let mut matcher = Matcher::new(subject, pattern, meter);
     for at in start..=subject.len() {
         if let Some(end) = matcher.at(at, body)? {
-            return Ok(Some((at, end, matcher.captures(at, end)?)));
+            return Ok(Some((at, end, matcher.captures()?)));
         }
         if is_anchored {
             break;
         }
     }
     Ok(None)
+}
+
+/// A pattern that captures nothing gives the whole match.
+fn or_whole(captures: Vec<Capture>, start: usize, end: usize) -> Vec<Capture> {
+    if captures.is_empty() { vec![Capture::Text { start, end }] } else { captures }
 }
 
 fn find(lua: &Lua, meter: &Meter, arguments: MultiValue) -> mlua::Result<MultiValue> {
@@ -117,34 +122,10 @@ fn find(lua: &Lua, meter: &Meter, arguments: MultiValue) -> mlua::Result<MultiVa
     }
     let Some((at, end, captures)) = first(meter, &subject, &pattern, start).map_err(why(lua))? else { return nil() };
     let mut values = vec![Value::Integer(at as i64 + 1), Value::Integer(end as i64)];
-    // The whole match is no capture here.
-    if has_captures(&pattern) {
-        for capture in captures {
-            values.push(value_of(lua, &subject, capture)?);
-        }
+    for capture in captures {
+        values.push(value_of(lua, &subject, capture)?);
     }
     Ok(values.into_iter().collect())
-}
-
-/// Whether a pattern captures anything: a parenthesis that is neither escaped nor in a set.
-fn has_captures(pattern: &[u8]) -> bool {
-    let (mut at, mut in_set) = (0, false);
-    while let Some(octet) = pattern.get(at) {
-        match octet {
-            b'%' => at += 1,
-            b'[' if !in_set => {
-                in_set = true;
-                at += usize::from(pattern.get(at + 1) == Some(&b'^'));
-                // The first member may be the bracket itself.
-                at += usize::from(pattern.get(at + 1) == Some(&b']'));
-            }
-            b']' => in_set = false,
-            b'(' if !in_set => return true,
-            _ => {}
-        }
-        at += 1;
-    }
-    false
 }
 
 fn nil() -> mlua::Result<MultiValue> {
@@ -155,8 +136,8 @@ fn matched(lua: &Lua, meter: &Meter, arguments: MultiValue) -> mlua::Result<Mult
     let (subject, pattern) = (text(lua, &arguments, 0, "match")?, text(lua, &arguments, 1, "match")?);
     let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
     let Some(start) = begin(number(lua, &arguments, 2, "match")?, subject.len()) else { return nil() };
-    let Some((_, _, captures)) = first(meter, &subject, &pattern, start).map_err(why(lua))? else { return nil() };
-    captures.into_iter().map(|capture| value_of(lua, &subject, capture)).collect()
+    let Some((at, end, captures)) = first(meter, &subject, &pattern, start).map_err(why(lua))? else { return nil() };
+    or_whole(captures, at, end).into_iter().map(|capture| value_of(lua, &subject, capture)).collect()
 }
 
 fn gmatch(lua: &Lua, meter: &Rc<Meter>, arguments: MultiValue) -> mlua::Result<Function> {
@@ -175,7 +156,7 @@ fn gmatch(lua: &Lua, meter: &Rc<Meter>, arguments: MultiValue) -> mlua::Result<F
             }
             at.set(Some(end));
             last_end.set(Some(end));
-            let captures = matcher.captures(place, end).map_err(why(lua))?;
+            let captures = or_whole(matcher.captures().map_err(why(lua))?, place, end);
             return captures.into_iter().map(|capture| value_of(lua, &subject, capture)).collect();
         }
         at.set(None);
@@ -196,6 +177,12 @@ fn gsub(lua: &Lua, meter: &Meter, arguments: MultiValue) -> mlua::Result<MultiVa
         return Err(raise(lua, what));
     }
     let most = number(lua, &arguments, 3, "gsub")?.map_or(u64::MAX, |most| u64::try_from(most).unwrap_or(0));
+    // Whether the replacement asks for captures.
+    let has_digit = match &replacement {
+        Value::String(text) => text.as_bytes().windows(2).any(|pair| pair[0] == b'%' && matches!(pair[1], b'1'..=b'9')),
+        Value::Integer(_) | Value::Number(_) => false,
+        _ => true,
+    };
     let (body, is_anchored) = anchor(&pattern);
     let mut matcher = Matcher::new(&subject, &pattern, meter);
     let (mut out, mut at, mut count, mut last_end) = (Vec::new(), 0, 0, None);
@@ -203,7 +190,12 @@ fn gsub(lua: &Lua, meter: &Meter, arguments: MultiValue) -> mlua::Result<MultiVa
         let end = matcher.at(at, body).map_err(why(lua))?.filter(|end| last_end != Some(*end));
         if let Some(end) = end {
             count += 1;
-            let captures = matcher.captures(at, end).map_err(why(lua))?;
+            let captures = match matcher.captures() {
+                // A capture that is never asked for may be unfinished.
+                Err(PatternError::Malformed(_)) if !has_digit => Vec::new(),
+                captures => captures.map_err(why(lua))?,
+            };
+            let captures = or_whole(captures, at, end);
             replace(lua, meter, &replacement, (&subject, at, end), &captures, &mut out)?;
             last_end = Some(end);
             at = end;
@@ -233,6 +225,7 @@ fn replace(
 ) -> mlua::Result<()> {
     let whole = &subject[start..end];
     let before = out.len();
+    let Some(_waiting) = meter.wait() else { return Err(raise(lua, TOO_MANY_WAIT.to_owned())) };
     let made = match by {
         Value::Table(table) => table.get::<Value>(value_of(lua, subject, captures[0])?)?,
         Value::Function(function) => {
@@ -270,6 +263,9 @@ fn expand(
 ) -> mlua::Result<()> {
     let mut octets = text.iter();
     while let Some(octet) = octets.next() {
+        if out.len() > STRING_BYTES_MAX {
+            return Err(too_long(lua));
+        }
         if *octet != b'%' {
             out.push(*octet);
             continue;
@@ -283,7 +279,7 @@ fn expand(
                     out.extend_from_slice((start + 1).to_string().as_bytes());
                 }
                 None => {
-                    let what = format!("invalid capture index %{} in replacement string", char::from(*digit));
+                    let what = format!("invalid capture index %{}", char::from(*digit));
                     return Err(raise(lua, what));
                 }
             },
@@ -308,7 +304,8 @@ fn rep(lua: &Lua, meter: &Meter, arguments: MultiValue) -> mlua::Result<MultiVal
     let Some(times) = number(lua, &arguments, 1, "rep")? else {
         return Err(raise(lua, "bad argument #2 to 'rep' (integer expected, got no value)".to_owned()));
     };
-    let between = if arguments.len() > 2 { Some(text(lua, &arguments, 2, "rep")?) } else { None };
+    let has_between = arguments.get(2).is_some_and(|value| !value.is_nil());
+    let between = if has_between { Some(text(lua, &arguments, 2, "rep")?) } else { None };
     let (part, between) = (part.as_bytes(), between.map(|text| text.as_bytes().to_vec()).unwrap_or_default());
     let times = usize::try_from(times).unwrap_or(0);
     let length = (part.len() + between.len()).saturating_mul(times);

@@ -63,6 +63,8 @@ pub(super) struct State {
     pub(super) avps: Avps,
     pub(super) fields: Fields,
     pub(super) legs: Vec<Fields>,
+    /// What values, fields and legs take, in octets: they are no part of the memory of the machine.
+    pub(super) held: usize,
     pub(super) table: Option<Box<str>>,
     pub(super) on_branch: Option<Box<str>>,
     pub(super) on_reply: Option<Box<str>>,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Value, VmState};
 
-use super::meter::{Limit, Limits, Meter, STEP};
+use super::meter::{CALLS_MAX, Limit, Limits, Meter, STEP};
 use super::text;
 use crate::clock::Instant;
 
@@ -29,21 +29,28 @@ impl Vm {
         let hit =
             lua.create_function(move |_, ()| watched.hit().map_or(Ok(()), |limit| Err(Error::external(limit))))?;
         let watched = Rc::clone(&meter);
-        let words = lua.create_function(move |_, error: Error| {
-            if is_memory(&error) {
-                return Err(Error::external(watched.out_of_memory()));
-            }
-            Ok(describe(&error))
+        let words = lua.create_function(move |_, error: Value| {
+            let (is_memory, text) = match &error {
+                Value::Error(error) => (is_memory(error), describe(error)),
+                // Only what Lua itself says of memory is given as text.
+                _ => (true, String::new()),
+            };
+            if is_memory { Err(Error::external(watched.out_of_memory())) } else { Ok(text) }
         })?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name("=[tollgate]").set_mode(ChunkMode::Text);
         prelude.into_function()?.call::<()>((hit, words))?;
         let watched = Rc::clone(&meter);
         let triggers = HookTriggers::new().every_nth_instruction(STEP);
-        lua.set_hook(triggers, move |lua, _| match watched.spend(u64::from(STEP)) {
-            Ok(()) => Ok(VmState::Continue),
-            Err(limit) => {
-                watched.note(|| line_of(lua));
-                Err(Error::external(limit))
+        lua.set_hook(triggers, move |lua, _| {
+            let is_deep = lua.inspect_stack(CALLS_MAX, |_| ()).is_some();
+            let within =
+                watched.spend(u64::from(STEP)).and_then(|()| if is_deep { watched.too_deep() } else { Ok(()) });
+            match within {
+                Ok(()) => Ok(VmState::Continue),
+                Err(limit) => {
+                    watched.note(|| line_of(lua));
+                    Err(Error::external(limit))
+                }
             }
         })?;
         lua.set_memory_limit(limits.memory)?;
@@ -68,7 +75,7 @@ impl Vm {
         if is_memory(error) {
             self.meter.out_of_memory();
         }
-        let text = describe(error);
+        let text = printable(&describe(error), LINE_BYTES_MAX);
         match self.meter.hit() {
             Some(limit) => {
                 let place = self.meter.place().or_else(|| place_of(error));
@@ -106,6 +113,15 @@ fn line_of(lua: &Lua) -> Option<String> {
         place.flatten().filter(|place| !place.starts_with('['))
     };
     (0..8).find_map(at)
+}
+
+/// Longest line of the log that a script makes, in octets.
+pub(super) const LINE_BYTES_MAX: usize = 2_048;
+
+/// Text for one line of the log: what a script says may come from a request.
+pub(super) fn printable(text: &str, bytes_max: usize) -> String {
+    let text = &text[..text.floor_char_boundary(bytes_max)];
+    text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
 }
 
 fn is_memory(error: &Error) -> bool {

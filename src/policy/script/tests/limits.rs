@@ -200,6 +200,10 @@ fn lua_patterns_mean_what_they_mean_in_lua() {
         ),
         ("(function() local n = 0 for _ in ('abc'):gmatch('') do n = n + 1 end return n end)()", "4"),
         ("('x'):rep(3, '-')", "'x-x-x'"),
+        ("('x'):rep(2, nil)", "'xx'"),
+        ("select('#', ('f(a)'):find('%b()'))", "2"),
+        ("select('#', ('a('):find('%f[(]'))", "2"),
+        ("('aa'):find('()%1')", "nil"),
         ("('x'):rep(-1)", "''"),
         ("table.concat((function() local t = { 3, 1, 2 } table.sort(t) return t end)(), ' ')", "'1 2 3'"),
         (

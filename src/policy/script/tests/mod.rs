@@ -1,5 +1,6 @@
 //! Scripts, with requests made by hand.
 
+mod escapes;
 mod limits;
 mod marks;
 mod places;
