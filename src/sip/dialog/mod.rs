@@ -11,6 +11,8 @@
 //! of the caller's Contact, or of the proxy in front of it, and the address the request was sent to. A sender who has
 //! nothing but the value, and is not trusted otherwise, reaches these two hosts and no other.
 //!
+//! A policy may have a [`Word`] of its own carried, as `;tw=WORD`; `CHECK` is over that too.
+//!
 //! There are two keys, so that one can be replaced: what the last one has signed stays good until its hour. Values without
 //! an hour were made by releases before; they are good for a while after the upgrade.
 
@@ -31,6 +33,8 @@ pub use keys::{KeptKeys, RouteKeys};
 const UNTIL_DIGITS: u32 = 5;
 /// Hexadecimal digits of the check of a call.
 const CHECK_DIGITS: u32 = 16;
+/// Hexadecimal digits of a word.
+const WORD_DIGITS: u32 = 8;
 /// Hexadecimal digits of the check of a host: too many to be guessed by asking.
 const HOME_DIGITS: u32 = 12;
 /// Octets of a From tag beyond which the `ftag` parameter is left out.
@@ -43,6 +47,23 @@ pub enum Direction {
     Downstream,
     /// From the callee to the caller.
     Upstream,
+}
+
+/// What a policy wants to be told again with each later request of a dialog; 0: nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Word(pub u32);
+
+impl Word {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+
+    /// As the parameters of a Record-Route value have it; `None` for what is no word.
+    #[must_use]
+    pub fn of(route: &Uri<'_>) -> Option<Self> {
+        let Some(text) = route.param(b"tw") else { return Some(Self::NONE) };
+        let number = hex(text).filter(|_| text.len() == WORD_DIGITS as usize)?;
+        u32::try_from(number).ok().map(Self)
+    }
 }
 
 /// What is known of the dialog a request belongs to (RFC 3261 §12), as its sender's side would know it.
@@ -175,13 +196,13 @@ impl Signer {
     }
 
     /// Appends the Record-Route value of `request` for one listener, host and port as text, and transport. It is good for
-    /// that long.
+    /// that long, and carries a word.
     pub fn print(
         &self,
         (place, by): (&[u8], Transport),
         pairing: Pairing,
         request: &Message,
-        (homes, good_for): (Homes<'_>, Duration),
+        (homes, good_for, word): (Homes<'_>, Duration, Word),
         out: &mut Vec<u8>,
     ) {
         let key = &self.keys.current;
@@ -200,7 +221,11 @@ impl Signer {
         out.extend_from_slice(b";tg=");
         let until = self.until(good_for);
         push_hex(until, UNTIL_DIGITS, out);
-        push_hex(check(key, Some(until), request.call_id(), tag), CHECK_DIGITS, out);
+        push_hex(check(key, (Some(until), word), request.call_id(), tag), CHECK_DIGITS, out);
+        if word != Word::NONE {
+            out.extend_from_slice(b";tw=");
+            push_hex(u64::from(word.0), WORD_DIGITS, out);
+        }
         let of_call = (request.call_id(), tag);
         for (name, direction, host) in
             [(&b";tu="[..], Direction::Upstream, homes.upstream), (b";td=", Direction::Downstream, homes.downstream)]
@@ -213,10 +238,10 @@ impl Signer {
         out.push(b'>');
     }
 
-    /// Who sent `request`, by the `tg` parameter of a Route value; `None` when the value was not made for this call, or is
-    /// good no more.
+    /// Who sent `request`, by the `tg` parameter of a Route value that carries this word; `None` when the value was not made
+    /// for this call, or is good no more.
     #[must_use]
-    pub fn direction(&self, check: &[u8], request: &Message) -> Option<Direction> {
+    pub fn direction(&self, (check, word): (&[u8], Word), request: &Message) -> Option<Direction> {
         let (until, check) = match check.len().checked_sub(CHECK_DIGITS as usize)? {
             0 => (None, check),
             digits if digits == UNTIL_DIGITS as usize => {
@@ -231,7 +256,7 @@ impl Signer {
         let sides = [(request.from_tag(), Direction::Downstream), (request.to_tag(), Direction::Upstream)];
         let keys = self.keys.checking(until.is_some(), self.now_s);
         keys.flat_map(|key| sides.map(|side| (key, side)))
-            .find(|(key, (tag, _))| is_hex(self::check(key, until, request.call_id(), tag), CHECK_DIGITS, check))
+            .find(|(key, (tag, _))| is_hex(self::check(key, (until, word), request.call_id(), tag), CHECK_DIGITS, check))
             .map(|(_, (_, direction))| direction)
     }
 }
@@ -240,14 +265,17 @@ impl Signer {
 const HOURS: u64 = 1 << (4 * UNTIL_DIGITS);
 
 /// The check of a call; without an hour as releases before made it.
-fn check(key: &[u8; 16], until: Option<u64>, call_id: &[u8], tag: &[u8]) -> u64 {
+fn check(key: &[u8; 16], (until, word): (Option<u64>, Word), call_id: &[u8], tag: &[u8]) -> u64 {
     let mut hasher = SipHasher24::new_with_key(key);
     match until {
         Some(until) => {
-            hasher.write(b"R");
+            hasher.write(if word == Word::NONE { b"R" } else { b"W" });
             hasher.write(&until.to_le_bytes());
         }
         None => hasher.write(b"r"),
+    }
+    if word != Word::NONE {
+        hasher.write(&word.0.to_le_bytes());
     }
     hasher.write(call_id);
     // Octets in a set order: the check outlives the process and the release that made it.
@@ -314,7 +342,7 @@ mod tests {
         let place: &[u8] = b"192.0.2.1:5060";
         let homes = Homes { upstream: Some(b"192.0.2.10"), downstream: None };
         let good = Duration::from_secs(DAY);
-        signer(keys(key, None), NOON).print((place, Transport::Tcp), Pairing::Single, request, (homes, good), &mut out);
+        signer(keys(key, None), NOON).print((place, Transport::Tcp), Pairing::Single, request, (homes, good, Word::NONE), &mut out);
         String::from_utf8(out).expect("text")
     }
 
@@ -336,7 +364,7 @@ mod tests {
             ("nor by the keys of this release", keys(7, Some(7)), None),
         ] {
             let signer = signer(keys, NOON);
-            assert_eq!(signer.direction(old.as_bytes(), &back), want, "{name}");
+            assert_eq!(signer.direction((old.as_bytes(), Word::NONE), &back), want, "{name}");
             if want.is_some() {
                 assert!(signer.leads_home(Direction::Upstream, &uri, &back, b"192.0.2.10"), "{name}");
             }
@@ -357,7 +385,7 @@ mod tests {
             ("by the key before", keys(8, Some(7)), NOON + DAY, known),
             ("not by the key before that", keys(9, Some(8)), NOON, None),
         ] {
-            assert_eq!(signer(keys, now_s).direction(check(&own).as_bytes(), &later), want, "{name}");
+            assert_eq!(signer(keys, now_s).direction((check(&own).as_bytes(), Word::NONE), &later), want, "{name}");
         }
         for (name, forged) in [
             ("a later hour", check(&own).replacen(&check(&own)[..5], "fffff", 1)),
@@ -366,7 +394,7 @@ mod tests {
             ("too short", check(&own)[..20].to_owned()),
             ("nothing", String::new()),
         ] {
-            assert_eq!(signer(keys(7, None), NOON).direction(forged.as_bytes(), &later), None, "{name}");
+            assert_eq!(signer(keys(7, None), NOON).direction((forged.as_bytes(), Word::NONE), &later), None, "{name}");
         }
     }
 
@@ -389,11 +417,11 @@ mod tests {
             ("other tags are not ours", request("c1", ";tag=x", ";tag=b"), 7, None),
             ("another key does not know it", request("c1", ";tag=a", ";tag=b"), 8, None),
         ] {
-            assert_eq!(signer(keys(key, None), NOON).direction(check(&own).as_bytes(), &later), want, "{name}");
+            assert_eq!(signer(keys(key, None), NOON).direction((check(&own).as_bytes(), Word::NONE), &later), want, "{name}");
         }
         let old = value(&request("c1", "", ""), 7);
         let later = request("c1", "", ";tag=b");
-        let direction = signer(keys(7, None), NOON).direction(check(&old).as_bytes(), &later);
+        let direction = signer(keys(7, None), NOON).direction((check(&old).as_bytes(), Word::NONE), &later);
         assert_eq!(direction, Some(Direction::Downstream), "a caller of RFC 2543 has no tag");
     }
 
@@ -418,6 +446,32 @@ mod tests {
         let own = value(&request("c1", &tag, ""), 7);
         assert!(!own.contains("ftag"), "{own}");
         let later = request("c1", &tag, ";tag=b");
-        assert!(signer(keys(7, None), NOON).direction(check(&own).as_bytes(), &later).is_some());
+        assert!(signer(keys(7, None), NOON).direction((check(&own).as_bytes(), Word::NONE), &later).is_some());
+    }
+
+    #[test]
+    fn a_word_comes_back_as_it_went_out_or_the_value_is_not_ours() {
+        let (own, later) = (request("c", ";tag=a", ""), request("c", ";tag=a", ";tag=b"));
+        let mut out = Vec::new();
+        let good = (Homes::default(), Duration::from_secs(DAY), Word(0xbeef));
+        let place: &[u8] = b"192.0.2.1:5060";
+        signer(keys(7, None), NOON).print((place, Transport::Udp), Pairing::Single, &own, good, &mut out);
+        let value = String::from_utf8(out).expect("text");
+        assert!(value.contains(";tw=0000beef"), "{value}");
+        for (name, value, want) in [
+            ("as it was made", value.clone(), Some(Word(0xbeef))),
+            ("without the word", value.replace(";tw=0000beef", ""), None),
+            ("with another one", value.replace("tw=0000beef", "tw=0000beee"), None),
+            ("with one of no digits", value.replace("tw=0000beef", "tw=nothing"), None),
+            ("with a short one", value.replace("tw=0000beef", "tw=beef"), None),
+            ("a value without a word", self::value(&own, 7), Some(Word::NONE)),
+            ("which somebody has added one to", self::value(&own, 7).replace(";tg=", ";tw=0000beef;tg="), None),
+        ] {
+            let uri = Uri::parse(value.trim_matches(['<', '>']).as_bytes()).expect("a URI");
+            let read = Word::of(&uri).zip(uri.param(b"tg")).and_then(|(word, check)| {
+                signer(keys(7, None), NOON).direction((check, word), &later).map(|_| word)
+            });
+            assert_eq!(read, want, "{name}: {value}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::sip::dialog::{Direction, Known, Signer};
+use crate::sip::dialog::{Direction, Known, Signer, Word};
 use crate::sip::message::{Elements, Message, Name, NameAddr, Scheme, Uri};
 use crate::sip::stack::{Hop, Listener, Transport};
 
@@ -31,6 +31,8 @@ pub struct Routing {
     pub repaired_uri: Option<Bytes>,
     /// Who sent the request, by a valid signed parameter; shows that the call passed here before.
     pub direction: Option<Direction>,
+    /// What a policy has put into that value.
+    pub word: Word,
     /// The transport of the side the request leaves to, by the last Route value of ours; `None` for UDP and without one.
     pub side: Option<Transport>,
     /// The Route values that stand in place of all received, joined by commas, when the request was led back to the
@@ -49,6 +51,13 @@ impl Routing {
             }
         };
         Elements::of(restored).chain(request.values(Name::Route).skip(self.own_routes.into()).take(left))
+    }
+
+    /// Takes what a value of ours says; the first that says something counts.
+    fn signed_by(&mut self, signed: Option<(Direction, Word)>) {
+        if let (None, Some((direction, word))) = (self.direction, signed) {
+            (self.direction, self.word) = (Some(direction), word);
+        }
     }
 
     /// The Request-URI the request is really for.
@@ -122,7 +131,13 @@ impl Own<'_> {
     }
 
     fn direction(&self, uri: &Uri<'_>, request: &Message) -> Option<Direction> {
-        self.signer.direction(uri.param(b"tg")?, request)
+        self.signed(uri, request).map(|(direction, _)| direction)
+    }
+
+    /// Who sent the request by this value, and the word in it.
+    fn signed(&self, uri: &Uri<'_>, request: &Message) -> Option<(Direction, Word)> {
+        let (check, word) = (uri.param(b"tg")?, Word::of(uri)?);
+        self.signer.direction((check, word), request).map(|direction| (direction, word))
     }
 
     /// Reads the top of a request.
@@ -134,23 +149,23 @@ impl Own<'_> {
         }
         let mut values = request.values(Name::Route).count();
         if let Some(uri) = Uri::parse(request.request_uri()) {
-            let direction = self.direction(&uri, request);
+            let signed = self.signed(&uri, request);
             // RFC 3261 §16.4: the Request-URI is a value the gateway once put into Record-Route.
-            if direction.is_some() || (uri.user.is_none() && uri.is_loose() && self.is_own(&uri)) {
+            if signed.is_some() || (uri.user.is_none() && uri.is_loose() && self.is_own(&uri)) {
                 routing.side = stream_named_by(&uri);
                 let last = request.values(Name::Route).last().and_then(NameAddr::parse);
                 routing.repaired_uri = last.map(|last| Bytes::copy_from_slice(last.uri));
-                routing.direction = direction;
+                routing.signed_by(signed);
                 values -= usize::from(routing.repaired_uri.is_some());
             }
         }
         for value in request.values(Name::Route).take(values) {
             let Some(uri) = NameAddr::parse(value).and_then(|value| Uri::parse(value.uri)) else { break };
-            let direction = self.direction(&uri, request);
-            if direction.is_none() && !self.is_own(&uri) {
+            let signed = self.signed(&uri, request);
+            if signed.is_none() && !self.is_own(&uri) {
                 break;
             }
-            routing.direction = routing.direction.or(direction);
+            routing.signed_by(signed);
             routing.side = stream_named_by(&uri);
             routing.own_routes = routing.own_routes.saturating_add(1);
         }

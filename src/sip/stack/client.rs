@@ -14,6 +14,7 @@ use super::types::{
 use super::wire::{Onwards, makes_dialog};
 use super::{Query, Stack};
 use crate::clock::{Instant, Now};
+use crate::sip::dialog::Word;
 use crate::sip::message::{Message, Method, Uri};
 use crate::sip::proxy;
 use crate::sip::transaction::slab::Key;
@@ -149,7 +150,7 @@ impl Stack {
             Some((by_stream, further, bytes))
         });
         let is_invite = view.message.method() == Method::Invite;
-        let is_recorded = makes_dialog(&view.message);
+        let makes_dialog = makes_dialog(&view.message);
         let Some((to, further, bytes)) = sent else {
             // None of its addresses can be sent to.
             if let Some(progress) = self.tables.progress_mut(key) {
@@ -164,7 +165,9 @@ impl Stack {
         let authority = self.wire.authority_at(to, name);
         let Some(client) = self.tables.client_mut(key) else { return };
         client.peer = Some(to);
-        client.is_recorded = is_recorded;
+        let edits = client.progress.as_deref().and_then(|progress| progress.edits.as_deref());
+        let is_off = edits.is_some_and(|edits| edits.off_route);
+        client.recorded = (makes_dialog && !is_off).then(|| edits.map_or(Word::NONE, |edits| edits.word));
         if let Some(progress) = client.progress.as_deref_mut() {
             progress.datagrams_to = further.front().map(|next| next.addr).filter(|next| *next == to.addr);
             progress.further = further;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::Stack;
 use super::types::{Ignored, Output, Peer};
+use crate::sip::dialog::Word;
 use crate::sip::message::{self, Message, Name, NameAddr};
 use crate::sip::proxy;
 use crate::sip::stack::Hop;
@@ -25,10 +26,11 @@ pub(super) struct PutBack {
 impl Stack {
     /// Mends the response of a branch.
     pub(super) fn mend_routes(&mut self, key: Key, response: &mut Rc<Message>, out: &mut Vec<Output>) {
-        let Some(client) = self.tables.client(key).filter(|client| client.is_recorded) else { return };
+        let Some(client) = self.tables.client(key) else { return };
+        let Some(word) = client.recorded else { return };
         let Some(sent_to) = client.peer.filter(|_| !response.to_tag().is_empty()) else { return };
         let own = self.wire.own_value(response, sent_to).or_else(|| {
-            self.put_back(key, sent_to, response, out);
+            self.put_back(key, (sent_to, word), response, out);
             self.wire.own_value(response, sent_to)
         });
         let Some(own) = own else { return };
@@ -47,14 +49,20 @@ impl Stack {
         }
     }
 
-    fn put_back(&mut self, key: Key, sent_to: Peer, response: &mut Rc<Message>, out: &mut Vec<Output>) {
+    fn put_back(
+        &mut self,
+        key: Key,
+        (sent_to, word): (Peer, Word),
+        response: &mut Rc<Message>,
+        out: &mut Vec<Output>,
+    ) {
         let Some(client) = self.tables.client(key) else { return };
         if client.put_back.is_none() {
             let server = self.tables.server(client.place.server);
             let Some(view) = server.and_then(|server| server.view.as_deref()) else { return };
             let uri = if client.uri.is_empty() { view.request_uri() } else { &client.uri };
             let below = view.message.values(Name::RecordRoute).count();
-            let values = self.wire.record_routes(view, sent_to, uri).into_vec();
+            let values = self.wire.record_routes(view, (sent_to, word), uri).into_vec();
             if let Some(client) = self.tables.client_mut(key) {
                 client.put_back = Some(Box::new(PutBack { below, values }));
             }

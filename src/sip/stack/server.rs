@@ -274,6 +274,7 @@ impl Stack {
             own_routes: view.own_routes,
             repaired_uri: view.repaired_uri.clone(),
             direction: view.direction,
+            word: view.word,
             side: view.side,
             restored: match &view.way {
                 Way::Dialog(routes) => Some(routes.clone()),

@@ -40,7 +40,7 @@ impl Standing {
     /// The request as the driver is shown it.
     pub(super) fn view(self, message: Rc<Message>, peer: Peer, arrived: Now, tagger: Tagger) -> RequestView {
         let Self { routing, course, way } = self;
-        let Routing { own_routes, repaired_uri, direction, side, restored: _ } = routing;
+        let Routing { own_routes, repaired_uri, direction, word, side, restored: _ } = routing;
         let in_dialog = !message.to_tag().is_empty();
         let direction = direction.filter(|_| in_dialog);
         let tagger = Some(tagger);
@@ -50,6 +50,7 @@ impl Standing {
             arrived,
             in_dialog,
             direction,
+            word,
             course,
             repaired_uri,
             own_routes,

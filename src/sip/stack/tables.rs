@@ -18,6 +18,7 @@ use super::settings::ABSORBING_FOR_EACH;
 use super::sources::Class;
 use super::types::{Destination, Edits, Peer, RequestView, ResponseId};
 use crate::clock::Instant;
+use crate::sip::dialog::Word;
 use crate::sip::message::{Message, Method};
 use crate::sip::proxy::{self, Context, Ending, MAX_BREADTH_DEFAULT, Refusal};
 use crate::sip::stack::Transport;
@@ -441,8 +442,8 @@ pub(super) struct Client {
     pub alarm: Option<Handle>,
     /// Dropped with the final response.
     pub progress: Option<Box<Progress>>,
-    /// Whether it went out with our Record-Route value.
-    pub is_recorded: bool,
+    /// The word of our Record-Route value that it went out with; `None`: it has none.
+    pub recorded: Option<Word>,
     /// Record-Route values that were put back into its responses.
     pub put_back: Option<Box<PutBack>>,
     /// 2xx responses seen: hash of the To tag, and their name.
@@ -460,7 +461,7 @@ impl Client {
             cancel: Cancel::None,
             alarm: None,
             progress: Some(progress),
-            is_recorded: false,
+            recorded: None,
             put_back: None,
             responses: SmallVec::new(),
         }

@@ -12,7 +12,7 @@ use super::Tagger;
 use super::event::Event;
 use super::next::NextOn;
 use crate::clock::Now;
-use crate::sip::dialog::{Course, Direction};
+use crate::sip::dialog::{Course, Direction, Word};
 use crate::sip::message::{Malformed, Message, Name};
 
 /// Place of a listener in [`Settings::listeners`](super::Settings::listeners).
@@ -164,6 +164,8 @@ pub struct Edits {
     pub off_route: bool,
     /// The listener it leaves by, where that is of the transport that leads there.
     pub listener: Option<ListenerId>,
+    /// What the later requests of the dialog that it makes bring back, in our Record-Route value.
+    pub word: Word,
 }
 
 impl Edits {
@@ -427,6 +429,8 @@ pub struct RequestView {
     pub in_dialog: bool,
     /// Who of the call sent it, by our signed Record-Route parameter; `None` without a valid one.
     pub direction: Option<Direction>,
+    /// What the policy has put into that parameter when the dialog was made; see [`Edits::word`].
+    pub word: Word,
     /// Whether it goes where its dialog goes.
     pub course: Course,
     /// The Request-URI after strict-route repair (RFC 3261 §16.4); `None` when it is the one received.
@@ -459,6 +463,7 @@ impl RequestView {
             peer,
             arrived,
             direction: None,
+            word: Word::NONE,
             course: Course::Outside,
             repaired_uri: None,
             own_routes: 0,

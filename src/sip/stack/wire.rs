@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::tables::Progress;
 use super::types::{Destination, Edits, Hop, Listener, ListenerId, Peer, RequestView, Transport, Way};
 use crate::clock::Timestamp;
-use crate::sip::dialog::{Homes, Pairing, RouteKeys, Signer};
+use crate::sip::dialog::{Homes, Pairing, RouteKeys, Signer, Word};
 use crate::sip::message::{self, Elements, Message, Method, Name, NameAddr, RequestEdits};
 use crate::sip::proxy::{self, Own, Refusal};
 use crate::sip::transaction::Reliability;
@@ -155,7 +155,10 @@ impl Wire {
         let own_uri = if uri.is_empty() { repaired } else { Some(uri) };
         let record_routes = match edits {
             Some(edits) if edits.off_route => SmallVec::new(),
-            _ => self.record_routes(view, to, own_uri.unwrap_or_else(|| request.request_uri())),
+            _ => {
+                let word = edits.map_or(Word::NONE, |edits| edits.word);
+                self.record_routes(view, (to, word), own_uri.unwrap_or_else(|| request.request_uri()))
+            }
         };
         let record_routes: SmallVec<[&[u8]; 2]> = record_routes.iter().map(Vec::as_slice).collect();
         let mut pushed = Vec::new();
@@ -289,7 +292,12 @@ impl Wire {
 
     /// Record-Route of a request that makes a dialog; two values when it leaves by another listener than it came in by
     /// (RFC 5658 §5): the side it goes to on top. `sent_uri` is the Request-URI it leaves with: a SIPS one asks for SIPS.
-    pub(super) fn record_routes(&self, view: &RequestView, to: Peer, sent_uri: &[u8]) -> SmallVec<[Vec<u8>; 2]> {
+    pub(super) fn record_routes(
+        &self,
+        view: &RequestView,
+        (to, word): (Peer, Word),
+        sent_uri: &[u8],
+    ) -> SmallVec<[Vec<u8>; 2]> {
         let mut values = SmallVec::new();
         if !makes_dialog(&view.message) {
             return values;
@@ -309,7 +317,7 @@ impl Wire {
                 continue;
             };
             let mut value = Vec::with_capacity(160);
-            self.signer.print((place, own.transport), pairing, &view.message, (homes, good_for), &mut value);
+            self.signer.print((place, own.transport), pairing, &view.message, (homes, good_for, word), &mut value);
             if own.transport == Transport::Tls && proxy::is_sips(sent_uri) {
                 secure(&mut value);
             }

@@ -428,12 +428,17 @@ fn a_2xx_for_an_earlier_process_goes_where_its_via_says() {
 
 #[test]
 fn a_200_without_our_record_route_gets_it_back() {
-    for (name, further) in [("the caller itself", ""), ("behind a proxy", "Record-Route: <sip:192.0.2.30;lr>\r\n")] {
-        let mut flow = Play::new(name, "bob", settings());
+    for (name, plan, further) in [
+        ("the caller itself", "bob", ""),
+        ("behind a proxy", "bob", "Record-Route: <sip:192.0.2.30;lr>\r\n"),
+        ("with a word of the policy", "word:bob", ""),
+    ] {
+        let mut flow = Play::new(name, plan, settings());
         flow.send("alice", &invite(1).replace("Call-ID", &format!("{further}Call-ID")));
         flow.play("bob gets INVITE");
         let invite = flow.got("bob", "INVITE");
         let ours = header(&invite, "Record-Route").expect("a value").to_owned();
+        assert_eq!(ours.contains(";tw=0000beef"), plan.starts_with("word:"), "{name}: {ours}");
         let response = super::script::response(&invite, "200", "bob", "bob");
         let dropped: String =
             response.split_inclusive("\r\n").filter(|line| !line.starts_with("Record-Route")).collect();
@@ -445,6 +450,12 @@ fn a_200_without_our_record_route_gets_it_back() {
         }
         flow.play("told Ignored RouteMissing(192.0.2.20)");
     }
+    // A request that has left without it is not to come back with it.
+    let mut flow = Play::new("aside", "aside:bob", settings());
+    flow.send("alice", &invite(1));
+    flow.play("bob gets INVITE\nbob sends 200\nalice gets 200");
+    assert_eq!(header(&flow.got("bob", "INVITE"), "Record-Route"), None);
+    assert_eq!(header(&flow.got("alice", "200"), "Record-Route"), None);
 }
 
 #[test]

@@ -7,16 +7,18 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::clock::{Instant, Now, Timestamp};
+use crate::sip::dialog::Word;
 use crate::sip::message::Message;
 use crate::sip::proxy::hop;
 use crate::sip::stack::{
-    Destination, Event, FinalResponse, Hop, Input, ListenerId, Network, NextOn, Onward, Output, Peer, Plan, QueryId,
-    Redirects, ResponseId, ServerId, Settings, Sizes, Stack, Strangers, Target, Treatment, Way, Withdrawal,
+    Destination, Edits, Event, FinalResponse, Hop, Input, ListenerId, Network, NextOn, Onward, Output, Peer, Plan,
+    QueryId, Redirects, ResponseId, ServerId, Settings, Sizes, Stack, Strangers, Target, Treatment, Way, Withdrawal,
 };
 
 /// One actor: what it got and has not looked at, and what it remembers of its messages.
@@ -468,13 +470,18 @@ impl Play {
 /// `bob`, `name:pbx.example`, `bob 20s` with the longest time it rings.
 fn target(text: &str) -> Target {
     let (who, ring) = text.split_once(' ').unwrap_or((text, ""));
+    let (edits, who) = match who.split_once(':') {
+        Some(("word", who)) => (Some(Edits { word: Word(0xbeef), ..Edits::default() }), who),
+        Some(("aside", who)) => (Some(Edits { off_route: true, ..Edits::default() }), who),
+        _ => (None, who),
+    };
     let hop = match who.strip_prefix("name:") {
         Some(host) => Hop::Name { host: host.to_owned(), port: None },
         None => Hop::Addr(address(who)),
     };
     let uri = Bytes::from(format!("sip:{}@target.example", who.replace("name:", "")));
     let ring_timeout = ring.strip_suffix('s').map(|s| Duration::from_secs(s.parse().expect("seconds")));
-    Target { uri, hop, transport: None, ring_timeout, next_on: NextOn::default(), edits: None }
+    Target { uri, hop, transport: None, ring_timeout, next_on: NextOn::default(), edits: edits.map(Arc::new) }
 }
 
 /// What happened, as a line `told` says it.
