@@ -5,7 +5,7 @@
 //! `fails(code[, reason])`, whose round of branches has failed then; and `replies(code[, reason])`, a response that passes.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub fn run(
     let machine = script.machine().map_err(|failure| BadScript(failure.text))?;
     let (lua, meter) = (machine.vm.lua.clone(), Rc::clone(&machine.vm.meter));
     let world = Arc::clone(&script.world);
-    let scripted = Scripted { machine, states: HashMap::new(), holders: HashMap::new(), world, clock };
+    let scripted = Scripted::new(machine, world, clock);
     let bench = Rc::new(Bench {
         scripted: RefCell::new(scripted),
         played: RefCell::new(None),

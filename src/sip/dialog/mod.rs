@@ -256,7 +256,9 @@ impl Signer {
         let sides = [(request.from_tag(), Direction::Downstream), (request.to_tag(), Direction::Upstream)];
         let keys = self.keys.checking(until.is_some(), self.now_s);
         keys.flat_map(|key| sides.map(|side| (key, side)))
-            .find(|(key, (tag, _))| is_hex(self::check(key, (until, word), request.call_id(), tag), CHECK_DIGITS, check))
+            .find(|(key, (tag, _))| {
+                is_hex(self::check(key, (until, word), request.call_id(), tag), CHECK_DIGITS, check)
+            })
             .map(|(_, (_, direction))| direction)
     }
 }
@@ -342,7 +344,13 @@ mod tests {
         let place: &[u8] = b"192.0.2.1:5060";
         let homes = Homes { upstream: Some(b"192.0.2.10"), downstream: None };
         let good = Duration::from_secs(DAY);
-        signer(keys(key, None), NOON).print((place, Transport::Tcp), Pairing::Single, request, (homes, good, Word::NONE), &mut out);
+        signer(keys(key, None), NOON).print(
+            (place, Transport::Tcp),
+            Pairing::Single,
+            request,
+            (homes, good, Word::NONE),
+            &mut out,
+        );
         String::from_utf8(out).expect("text")
     }
 
@@ -417,7 +425,11 @@ mod tests {
             ("other tags are not ours", request("c1", ";tag=x", ";tag=b"), 7, None),
             ("another key does not know it", request("c1", ";tag=a", ";tag=b"), 8, None),
         ] {
-            assert_eq!(signer(keys(key, None), NOON).direction((check(&own).as_bytes(), Word::NONE), &later), want, "{name}");
+            assert_eq!(
+                signer(keys(key, None), NOON).direction((check(&own).as_bytes(), Word::NONE), &later),
+                want,
+                "{name}"
+            );
         }
         let old = value(&request("c1", "", ""), 7);
         let later = request("c1", "", ";tag=b");
@@ -468,9 +480,9 @@ mod tests {
             ("which somebody has added one to", self::value(&own, 7).replace(";tg=", ";tw=0000beef;tg="), None),
         ] {
             let uri = Uri::parse(value.trim_matches(['<', '>']).as_bytes()).expect("a URI");
-            let read = Word::of(&uri).zip(uri.param(b"tg")).and_then(|(word, check)| {
-                signer(keys(7, None), NOON).direction((check, word), &later).map(|_| word)
-            });
+            let read = Word::of(&uri)
+                .zip(uri.param(b"tg"))
+                .and_then(|(word, check)| signer(keys(7, None), NOON).direction((check, word), &later).map(|_| word));
             assert_eq!(read, want, "{name}: {value}");
         }
     }

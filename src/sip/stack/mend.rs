@@ -49,13 +49,7 @@ impl Stack {
         }
     }
 
-    fn put_back(
-        &mut self,
-        key: Key,
-        (sent_to, word): (Peer, Word),
-        response: &mut Rc<Message>,
-        out: &mut Vec<Output>,
-    ) {
+    fn put_back(&mut self, key: Key, (sent_to, word): (Peer, Word), response: &mut Rc<Message>, out: &mut Vec<Output>) {
         let Some(client) = self.tables.client(key) else { return };
         if client.put_back.is_none() {
             let server = self.tables.server(client.place.server);

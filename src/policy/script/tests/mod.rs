@@ -13,11 +13,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::ids::SinkMask;
+use crate::policy::{Asked, Decision, Local, Marks, Next, Targets};
+use crate::record::{self, Record};
 use crate::sip::message::Message;
-use crate::sip::stack::{FinalResponse, ListenerId, Peer, RequestView, Stages, Transport};
+use crate::sip::stack::{
+    Edits, FinalResponse, ListenerId, Onward, Peer, Plan, RequestView, Round, ServerId, Stages, Target, Transport,
+    Treatment,
+};
 
 /// What a script has told.
 #[derive(Debug, Default)]

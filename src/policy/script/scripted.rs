@@ -1,0 +1,378 @@
+//! The policy of one shard: runs the handlers of its machine, and makes of what they leave what the shard is to do.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mlua::{Function, MultiValue, Value};
+
+use super::turn::{Choice, Ended, Places, Reply, State, Terms, Turn};
+use super::vm::Failure;
+use super::world::World;
+use super::{Machine, OnError, accounting, counting};
+use crate::clock::{Instant, Now};
+use crate::policy::{Account, Asked, Decision, Local, Marks, Next, Policy, Remarks, Targets, Values, target};
+use crate::record::{self, Fields, Record};
+use crate::sip::message::Message;
+use crate::sip::stack::{Edits, NextOn, Onward, Plan, Redirects, Round, ServerId, Target, Treatment, Way};
+
+/// The policy of one shard.
+pub(super) struct Scripted {
+    machine: Machine,
+    /// What was set for the requests in progress.
+    states: HashMap<ServerId, State>,
+    /// Requests that hold counts, by Call-ID and From tag.
+    holders: HashMap<Vec<u8>, ServerId>,
+    world: Arc<World>,
+    clock: fn() -> Instant,
+}
+
+impl Scripted {
+    /// A policy that nothing has come to yet.
+    pub(super) fn new(machine: Machine, world: Arc<World>, clock: fn() -> Instant) -> Self {
+        Self { machine, states: HashMap::new(), holders: HashMap::new(), world, clock }
+    }
+
+    /// Runs a handler; gives what it has left behind, and why it has ended early, if it has.
+    fn run(&self, name: &'static str, handler: &Function, turn: Turn) -> (Turn, Option<Failure>) {
+        let Machine { vm, shared, handlers } = &self.machine;
+        let (now, has_reply, is_end) = (turn.now, turn.reply.is_some(), turn.place == Places::END);
+        let mut arguments = MultiValue::new();
+        if is_end {
+            arguments.push_back(handlers.call.clone());
+        } else {
+            arguments.push_back(handlers.req.clone());
+            arguments.push_back(if has_reply { handlers.reply_object.clone() } else { Value::Nil });
+        }
+        shared.turn.replace(turn);
+        let begun = (self.clock)();
+        let failure = vm.call(handler, arguments).err();
+        self.world.witness.ran(name, (self.clock)().since(begun));
+        if let Some(failure) = &failure {
+            self.world.witness.failed(name, &failure.text, failure.is_limit);
+        }
+        (shared.turn.replace(Turn::idle(now)), failure)
+    }
+
+    /// Nobody holds the counts of a request any more.
+    fn release(&self, state: &State) {
+        if state.is_holding {
+            state.counted.iter().for_each(|key| self.world.counters.remove(key));
+        }
+    }
+
+    fn turn(asked: Asked<'_>, place: Places, state: State) -> Turn {
+        Turn { place, view: Some(asked.view.clone()), state, ..Turn::idle(asked.now) }
+    }
+
+    fn marks(&self, state: &State) -> Marks {
+        accounting::marks(&self.world, &self.machine.shared, state)
+    }
+
+    /// What the records of the request are made with, where the handler has changed that.
+    fn remarks(&self, turn: &mut Turn) -> Remarks {
+        let records = std::mem::take(&mut turn.records);
+        let has_news = turn.is_changed;
+        let values = (has_news || !records.is_empty()).then(|| turn.state.values()).flatten();
+        // What was deleted is gone from the records too.
+        let values = values.or_else(|| has_news.then(Values::default)).map(Rc::new);
+        Remarks { marks: has_news.then(|| self.marks(&turn.state)), values, records }
+    }
+
+    /// The plan of a choice of targets, each as its branch route leaves it.
+    fn plan(&self, turn: &mut Turn, groups: &[Vec<Bytes>], terms: &Terms) -> Plan {
+        let targets = terms.targets.unwrap_or(turn.state.targets);
+        let usual = terms.next_on.as_ref().and_then(|codes| NextOn::parse(codes.iter().map(String::as_str)).ok());
+        let ring_timeout = terms.ring_timeout_s.map(Duration::from_secs);
+        let own = target::Terms { ring_timeout, next_on: usual.unwrap_or(targets.next_on()) };
+        let branch_route = turn.state.on_branch.clone();
+        let handler = branch_route.and_then(|name| self.machine.handlers.branch.raw_get::<Function>(&*name).ok());
+        let mut made = Vec::new();
+        for group in groups {
+            let targets = group.iter().filter_map(|text| {
+                let destination = self.machine.shared.destination(text).ok()?;
+                let mut target = destination.target(turn.uri(), own);
+                // The next hop alone is given: the request leaves with the URI that was set for it.
+                if target.uri.is_empty()
+                    && let Some(uri) = &turn.state.uri
+                {
+                    target.uri = uri.clone();
+                }
+                self.branch(turn, handler.as_ref(), target)
+            });
+            made.push(targets.collect());
+        }
+        let redirects = if terms.follows_redirects { Redirects::Follow { ring_timeout } } else { Redirects::Pass };
+        Plan { groups: made, redirects }
+    }
+
+    /// A target as the branch route leaves it; `None`: it is not to be tried.
+    fn branch(&self, turn: &mut Turn, handler: Option<&Function>, mut target: Target) -> Option<Target> {
+        let mut edits = turn.state.edits.clone();
+        if let Some(handler) = handler {
+            let received = turn.view.as_ref().map(|view| Bytes::copy_from_slice(view.request_uri()));
+            let uri = if target.uri.is_empty() { received.unwrap_or_default() } else { target.uri.clone() };
+            let state = State { uri: Some(uri.clone()), ..turn.state.clone() };
+            let own = Turn { place: Places::BRANCH, view: turn.view.clone(), state, ..Turn::idle(turn.now) };
+            let (mut own, _failure) = self.run("branch_route", handler, own);
+            turn.records.append(&mut own.records);
+            turn.is_changed |= own.is_changed;
+            if own.is_dropped {
+                return None;
+            }
+            edits = std::mem::take(&mut own.state.edits);
+            if own.state.uri.as_ref() != Some(&uri) {
+                target.uri = own.state.uri.clone().unwrap_or_default();
+            }
+            // What belongs to the branch alone does not stay.
+            turn.state = State { uri: turn.state.uri.clone(), edits: turn.state.edits.clone(), ..own.state };
+        }
+        target.edits = (edits != Edits::default()).then(|| Arc::new(edits));
+        Some(target)
+    }
+
+    /// The targets of a request that is relayed to where it is meant for.
+    fn own_target(&self, turn: &Turn) -> Option<Vec<Vec<Bytes>>> {
+        let uri = crate::sip::message::Uri::parse(turn.uri())?;
+        let is_own = self.world.is_own(&uri);
+        (!is_own).then(|| vec![vec![Bytes::copy_from_slice(turn.uri())]])
+    }
+
+    /// How a request is treated that a handler has decided about.
+    fn treatment(&self, turn: &mut Turn, choice: Choice) -> Treatment {
+        let respond = |code, reason: Cow<'static, str>, contacts| Treatment::Respond {
+            code,
+            reason,
+            retry_after_s: None,
+            contacts,
+        };
+        match choice {
+            Choice::Drop => Treatment::Ignore,
+            Choice::Reply { code, reason, contacts } => respond(code, phrase(&reason), contacts),
+            Choice::Relay { groups, .. } if groups.is_empty() && self.follows(turn) => {
+                let edits = (turn.state.edits != Edits::default()).then(|| Arc::new(turn.state.edits.clone()));
+                Treatment::FollowRoute { edits }
+            }
+            Choice::Relay { groups, terms } => {
+                let groups = if groups.is_empty() { self.own_target(turn) } else { Some(groups) };
+                match groups {
+                    Some(groups) => Treatment::Forward(self.plan(turn, &groups, &terms)),
+                    // It is meant for the gateway, which has no user: to relay it would be a loop.
+                    None => respond(404, Cow::Borrowed(""), Vec::new()),
+                }
+            }
+        }
+    }
+
+    fn follows(&self, turn: &Turn) -> bool {
+        turn.view.as_ref().is_some_and(|view| view.in_dialog || view.way != Way::Table)
+    }
+
+    /// The decision about a request, by the handler where it has made one, else by the tables.
+    fn decision(&mut self, asked: Asked<'_>, mut turn: Turn, failure: Option<&Failure>) -> Decision {
+        let choice = turn.choice.take().filter(|_| failure.is_none());
+        let is_refused = failure.is_some() && self.world.on_error == OnError::Refuse && !asked.view.in_dialog;
+        let choice = if is_refused {
+            Some(Choice::Reply { code: 500, reason: Vec::new(), contacts: Vec::new() })
+        } else {
+            choice
+        };
+        let mut decision = match choice {
+            Some(choice) => {
+                if let Choice::Relay { terms, .. } = &choice {
+                    let by_failure =
+                        if turn.state.on_failure.is_some() { Targets::Forward } else { Targets::Alternatives };
+                    turn.state.targets = terms.targets.unwrap_or(by_failure);
+                }
+                let treatment = self.treatment(&mut turn, choice);
+                let targets = turn.state.targets;
+                let account = Account { name: SCRIPT.to_owned(), targets, ..Account::default() };
+                let account = (!asked.view.in_dialog).then(|| Arc::new(account));
+                Decision { treatment, marks: Marks::NONE, account, values: None, records: Vec::new() }
+            }
+            None => {
+                let mut decision = self.world.routes.decide(asked.view);
+                let edits = (turn.state.edits != Edits::default()).then(|| Arc::new(turn.state.edits.clone()));
+                if let (Treatment::Forward(plan), Some(edits)) = (&mut decision.treatment, &edits) {
+                    for target in plan.groups.iter_mut().flatten() {
+                        target.edits = Some(Arc::clone(edits));
+                    }
+                }
+                turn.state.targets = decision.account.as_deref().map_or(Targets::Alternatives, |own| own.targets);
+                decision
+            }
+        };
+        decision.marks = decision.marks.or(self.marks(&turn.state));
+        // What the tables have marked stays when the script marks more.
+        turn.state.marks = turn.state.marks.or(decision.marks);
+        decision.values = turn.state.values().map(Rc::new);
+        decision.records = std::mem::take(&mut turn.records);
+        if turn.state.is_holding {
+            let message = &asked.view.message;
+            self.holders.insert(name_of_call(message.call_id(), message.from_tag()), asked.transaction);
+        }
+        self.states.insert(asked.transaction, turn.state);
+        decision
+    }
+
+    /// Runs a handler that only remarks on a request.
+    fn remark(
+        &mut self,
+        asked: Asked<'_>,
+        (name, place): (&'static str, Places),
+        handler: &Function,
+        reply: Option<Reply>,
+    ) -> Remarks {
+        let known = self.states.remove(&asked.transaction);
+        // Another policy has decided about it, before a reload: what that has set is not known here, and stays.
+        let is_strange = known.is_none() && reply.is_some();
+        let turn = Turn { reply, ..Self::turn(asked, place, known.unwrap_or_default()) };
+        let (mut turn, _failure) = self.run(name, handler, turn);
+        turn.is_changed &= !is_strange;
+        let remarks = self.remarks(&mut turn);
+        if !is_strange {
+            self.states.insert(asked.transaction, turn.state);
+        }
+        remarks
+    }
+}
+
+/// Calls that are being set up while a reload takes the script count again when they are answered.
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.states.values().for_each(|state| self.release(state));
+    }
+}
+
+fn name_of_call(call_id: &[u8], from_tag: &[u8]) -> Vec<u8> {
+    [call_id, b"\0", from_tag].concat()
+}
+
+/// Name of the route in the log and in metrics, where the script itself has decided.
+const SCRIPT: &str = "script";
+
+fn phrase(reason: &[u8]) -> Cow<'static, str> {
+    Cow::Owned(String::from_utf8_lossy(reason).into_owned())
+}
+
+impl Policy for Scripted {
+    fn request(&mut self, asked: Asked<'_>) -> Decision {
+        let Some(handler) = self.machine.handlers.request.clone() else {
+            return self.world.routes.decide(asked.view);
+        };
+        let turn = Self::turn(asked, Places::REQUEST, State::default());
+        let (turn, failure) = self.run("request_route", &handler, turn);
+        self.decision(asked, turn, failure.as_ref())
+    }
+
+    fn round_failed(&mut self, asked: Asked<'_>, round: &Round) -> Next {
+        let Some(state) = self.states.get_mut(&asked.transaction) else { return Next::default() };
+        let is_reported = state.targets == Targets::Forward;
+        if is_reported {
+            accounting::reset_missed(&self.world, &self.machine.shared, state);
+        }
+        let name = state.on_failure.take();
+        let handler = name.and_then(|name| self.machine.handlers.failure.raw_get::<Function>(&*name).ok());
+        let state = state.clone();
+        let Some(handler) = handler else {
+            let marks = is_reported.then(|| self.marks(&state));
+            return Next { remarks: Remarks { marks, ..Remarks::default() }, ..Next::default() };
+        };
+        let best = round.attempts.get(round.best);
+        let reply = best.map(|best| Reply {
+            code: best.code,
+            reason: best.reason.to_vec(),
+            message: best.message.as_deref().cloned(),
+        });
+        let turn = Turn { reply, ..Self::turn(asked, Places::FAILURE, state) };
+        let (mut turn, failure) = self.run("failure_route", &handler, turn);
+        turn.is_changed |= is_reported;
+        let onward = match turn.choice.take().filter(|_| failure.is_none()) {
+            None | Some(Choice::Drop) => Onward::AsPlanned,
+            Some(Choice::Reply { code, reason, .. }) => Onward::Respond { code, reason: phrase(&reason) },
+            Some(Choice::Relay { groups, terms }) => {
+                let groups = if groups.is_empty() { self.own_target(&turn) } else { Some(groups) };
+                groups.map_or(Onward::AsPlanned, |groups| Onward::To(self.plan(&mut turn, &groups, &terms)))
+            }
+        };
+        let remarks = self.remarks(&mut turn);
+        self.states.insert(asked.transaction, turn.state);
+        Next { onward, remarks }
+    }
+
+    fn reply(&mut self, asked: Asked<'_>, response: &Message) -> Remarks {
+        let name = self.states.get(&asked.transaction).and_then(|state| state.on_reply.clone());
+        let handler = name.and_then(|name| self.machine.handlers.reply.raw_get::<Function>(&*name).ok());
+        let Some(handler) = handler else { return Remarks::default() };
+        let reply =
+            Reply { code: response.code(), reason: response.reason().to_vec(), message: Some(response.clone()) };
+        self.remark(asked, ("reply_route", Places::REPLY), &handler, Some(reply))
+    }
+
+    fn local(&mut self, asked: Asked<'_>, made: Local<'_>) -> Remarks {
+        let Some(handler) = self.machine.handlers.local.clone() else { return Remarks::default() };
+        let reply = match made {
+            Local::Request => None,
+            Local::Response { code, reason } => Some(Reply { code, reason: reason.to_vec(), message: None }),
+        };
+        self.remark(asked, ("local_route", Places::LOCAL), &handler, reply)
+    }
+
+    fn ended(&mut self, transaction: ServerId) {
+        if let Some(state) = self.states.remove(&transaction) {
+            self.release(&state);
+            if !state.counted.is_empty() {
+                self.holders.retain(|_, holder| *holder != transaction);
+            }
+        }
+    }
+
+    fn call_restored(&mut self, fields: &Fields) {
+        for key in counting::keys(fields) {
+            self.world.counters.put(key);
+        }
+    }
+
+    fn call_started(&mut self, start: &Record) {
+        let keys = counting::keys(&start.fields);
+        if keys.is_empty() {
+            return;
+        }
+        let holder = self.holders.remove(&name_of_call(&start.call_id, &start.from_tag));
+        let held = holder.and_then(|holder| self.states.get_mut(&holder));
+        // What the INVITE has held is the call's now; a further call of the same INVITE counts by itself.
+        if !held.is_some_and(|state| std::mem::take(&mut state.is_holding)) {
+            keys.into_iter().for_each(|key| self.world.counters.put(key));
+        }
+    }
+
+    fn call_ended(&mut self, now: Now, record: &Record) {
+        for key in counting::keys(&record.fields) {
+            self.world.counters.remove(key);
+        }
+        let Some(handler) = self.machine.handlers.end.clone() else { return };
+        let text = |octets: &[u8]| record::Value::Text(octets.to_vec());
+        let mut texts = BTreeMap::from([
+            ("call_id", text(&record.call_id)),
+            ("from_tag", text(&record.from_tag)),
+            ("to_tag", text(&record.to_tag)),
+            ("session", text(record.session.as_bytes())),
+            ("code", record::Value::Number(record.code.into())),
+            ("reason", text(&record.reason)),
+        ]);
+        if let Some(duration) = record.times.duration {
+            let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+            texts.insert("duration_ms", record::Value::Number(ms));
+        }
+        if let Some(end) = record.end {
+            texts.insert("by", text(end.by.name().as_bytes()));
+            texts.insert("cause", text(end.cause.name().as_bytes()));
+        }
+        let ended = Ended { texts, fields: record.fields.clone() };
+        let turn = Turn { place: Places::END, ended: Some(ended), ..Turn::idle(now) };
+        self.run("event_route", &handler, turn);
+    }
+}
