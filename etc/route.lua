@@ -4,6 +4,8 @@
 -- It has no files, sockets or clock, and nothing in it waits: each handler runs to its end, within the limits of [script].
 --
 --   function request_route(req)               each request that comes in, once, however often it is sent
+--   function route.NAME(req)                  those that take a [[route]] with script = "NAME", and later ones of their
+--                                             dialogs; it may do what request_route may
 --   function branch_route.NAME(req)           each target before it is tried, after on_branch("NAME")
 --   function reply_route.NAME(req, reply)     each response that passes, after on_reply("NAME")
 --   function failure_route.NAME(req, reply)   all branches of a round have failed, after on_failure("NAME"); once
@@ -35,7 +37,8 @@
 --   record_route(false)       stays out of the dialog: its end is not seen                                               R F B
 --   set_socket("udp:10.0.0.1:5060")                         leaves by this listener, where its transport leads there     R F B
 --   loose_route()             whether it goes by its Route                                                                   R
--- A request_route that does none of this leaves the request to the [[route]] tables; what both mark adds up.
+-- A request_route that does none of this leaves the request to the [[route]] tables, and a route.NAME to the rest of the
+-- table that names it; what all mark adds up.
 --
 -- What is recorded
 --   do_accounting(types[, flags[, table]])                  "log|db|aaa|diam|evi|file" or names of sinks; "missed|failed|cdr"  R F B L

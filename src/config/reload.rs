@@ -112,7 +112,7 @@ const OF_THE_GATEWAY: &[Section] = &[
     Section { path: "sip.watch", live: &["ping_s", "lost_max"], restart: &[] },
     Section {
         path: "route",
-        live: &["name", "to", "fork", "targets", "next_on", "ring_timeout_s", "redirects", "fields", "avps"],
+        live: &["name", "script", "to", "fork", "targets", "next_on", "ring_timeout_s", "redirects", "fields", "avps"],
         restart: &[],
     },
     Section { path: "route.match", live: &["prefix", "user", "domain", "method", "source"], restart: &[] },

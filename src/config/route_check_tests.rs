@@ -54,6 +54,52 @@ fn a_name_of_the_gateway_is_the_gateway() {
     assert_eq!(findings(&text.replace("localhost:5060", "localhost:5070")), "");
 }
 
+#[test]
+fn a_route_names_a_function_that_the_script_has() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let script = "function route.gold() end function route.silver() end function request_route() end";
+    std::fs::write(dir.path().join("route.lua"), script).expect("a file");
+    let of_script = "[script]\nfile = \"route.lua\"\n";
+    for (name, file, route, want) in [
+        ("a function it has", of_script, "script = \"gold\"", ""),
+        ("with targets to fall back to", of_script, "script = \"gold\"\nto = \"sip:192.0.2.7\"", ""),
+        ("none", of_script, "script = \"\"\nto = \"sip:192.0.2.7\"", ""),
+        (
+            "a slip",
+            of_script,
+            "script = \"glod\"",
+            "route.lua has no function `route.glod`\n  --> DIR/t.toml:4:10\nhint: did you mean `gold`?",
+        ),
+        (
+            "a function that is none",
+            of_script,
+            "script = \"of bronze\"",
+            "route.lua has no function `route[\"of bronze\"]`\n  --> DIR/t.toml:4:10\nhint: known are `gold`, `silver`",
+        ),
+        (
+            "no script",
+            "\n\n",
+            "script = \"gold\"",
+            "`script` names a function of the script, and there is none\n  --> DIR/t.toml:4:10\n\
+             hint: add `file = \"route.lua\"` to `[script]`",
+        ),
+        (
+            "options of targets without any",
+            of_script,
+            "script = \"gold\"\nfork = \"parallel\"",
+            "a `[[route]]` with `script` and without `to` has no use for `fork`\n  --> DIR/t.toml:4:10",
+        ),
+    ] {
+        let text = format!("{file}[[route]]\n{route}\n");
+        let found = match parse(&dir.path().join("t.toml"), &text, Default::default()) {
+            Ok(plan) => plan.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            Err(mistakes) => mistakes.to_string(),
+        };
+        let want = if want.is_empty() { String::new() } else { format!("error: {want}") };
+        assert_eq!(found, want.replace("DIR", &dir.path().display().to_string()), "{name}");
+    }
+}
+
 /// Several targets were a forwarding in earlier releases, whatever they were meant to be.
 #[test]
 fn several_targets_of_which_nothing_is_said_are_warned_of() {

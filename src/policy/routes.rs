@@ -1,4 +1,5 @@
-//! Targets from the `[[route]]` tables: the first route that matches decides.
+//! Targets from the `[[route]]` tables: the first route that matches decides, or names the function of a script that is
+//! asked before it.
 //!
 //! * A request inside a dialog follows its Route; no table is asked.
 //! * A request that no route matches gets 404; an OPTIONS without a user part, which asks for the gateway itself, gets
@@ -21,6 +22,8 @@ pub struct Route {
     pub name: String,
     /// Which requests it decides; without any condition all that come this far.
     pub condition: Condition,
+    /// The function of the script that is asked about them first; see [`super::script`].
+    pub script: Option<Box<str>>,
     /// What becomes of these requests.
     pub action: Action,
     /// What its targets are to each other.
@@ -75,12 +78,15 @@ pub enum Action {
         /// Contacts, rewritten as targets are.
         contacts: Vec<Destination>,
     },
+    /// Nothing of its own: what its script leaves gets 404.
+    Script,
 }
 
 /// A route as it decides.
 #[derive(Debug)]
-struct Rule {
+pub(super) struct Rule {
     condition: Condition,
+    script: Option<Box<str>>,
     action: Action,
     marks: Marks,
     account: Arc<Account>,
@@ -88,13 +94,39 @@ struct Rule {
 
 impl From<Route> for Rule {
     fn from(route: Route) -> Self {
-        let Route { name, condition, action, targets, marks, fields, avps, forwarding_legs } = route;
+        let Route { name, condition, script, action, targets, marks, fields, avps, forwarding_legs } = route;
         Self {
             condition,
+            script,
             action,
             marks,
             account: Arc::new(Account { name, targets, fields, avps, forwarding_legs, table: None }),
         }
+    }
+}
+
+impl Rule {
+    /// The function of the script that is asked first.
+    pub(super) fn script(&self) -> Option<&str> {
+        self.script.as_deref()
+    }
+
+    /// Whether it can decide by itself.
+    pub(super) const fn decides(&self) -> bool {
+        !matches!(self.action, Action::Script)
+    }
+
+    /// What is recorded of its requests.
+    pub(super) const fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    /// How its requests are recorded whose targets are this to each other.
+    pub(super) fn account(&self, targets: Targets) -> Arc<Account> {
+        if self.account.targets == targets {
+            return Arc::clone(&self.account);
+        }
+        Arc::new(Account { targets, ..(*self.account).clone() })
     }
 }
 
@@ -155,20 +187,28 @@ impl Routes {
     /// What becomes of a request, and what is recorded of it.
     #[must_use]
     pub fn decide(&self, view: &RequestView) -> Decision {
+        self.decide_by(self.rule(view), view)
+    }
+
+    /// The route that a request takes; none inside a dialog.
+    pub(super) fn rule(&self, view: &RequestView) -> Option<&Rule> {
+        if view.in_dialog {
+            return None;
+        }
+        self.find(&Subject::new(&view.message, view.request_uri(), view.peer.addr.ip()))
+    }
+
+    /// What becomes of a request that takes this route.
+    pub(super) fn decide_by(&self, rule: Option<&Rule>, view: &RequestView) -> Decision {
         let unmatched =
             |treatment| Decision { treatment, marks: self.in_dialog, account: None, values: None, records: Vec::new() };
         if view.in_dialog {
             return unmatched(Treatment::FollowRoute { edits: None });
         }
-        let request = Subject::new(&view.message, view.request_uri(), view.peer.addr.ip());
         // A trusted proxy has routed it; what is recorded of it the table says all the same.
         let is_routed = view.way != Way::Table;
-        let Some(rule) = self.find(&request) else {
-            return unmatched(if is_routed {
-                Treatment::FollowRoute { edits: None }
-            } else {
-                respond_unmatched(&request)
-            });
+        let Some(rule) = rule else {
+            return unmatched(if is_routed { Treatment::FollowRoute { edits: None } } else { respond_unmatched(view) });
         };
         let treatment =
             if is_routed { Treatment::FollowRoute { edits: None } } else { rule.action.treatment(view.request_uri()) };
@@ -189,9 +229,13 @@ impl Routes {
 /// Where the list of routes for requests without a user part stands.
 const NO_USER: usize = 256;
 
-fn respond_unmatched(request: &Subject<'_>) -> Treatment {
+fn respond_unmatched(view: &RequestView) -> Treatment {
+    let request = Subject::new(&view.message, view.request_uri(), view.peer.addr.ip());
     let is_for_gateway = request.method == b"OPTIONS" && request.user.is_none();
-    let code = if is_for_gateway { 200 } else { 404 };
+    respond(if is_for_gateway { 200 } else { 404 })
+}
+
+const fn respond(code: u16) -> Treatment {
     Treatment::Respond { code, reason: Cow::Borrowed(""), retry_after_s: None, contacts: Vec::new() }
 }
 
@@ -208,6 +252,7 @@ impl Action {
                 let contacts = contacts.iter().map(|own| own.contact(request_uri)).collect();
                 Treatment::Respond { code: *code, reason: reason.clone(), retry_after_s: *retry_after_s, contacts }
             }
+            Self::Script => respond(404),
         }
     }
 }

@@ -27,6 +27,7 @@ fn route(name: &str, condition: Condition) -> Route {
     Route {
         name: name.to_owned(),
         condition,
+        script: None,
         action: Action::Forward { groups: vec![vec![target]], terms: Terms::default(), redirects: Redirects::Pass },
         targets: Targets::default(),
         marks: Marks { accounting: SinkMask::NONE.with(SinkNumber(0)), ..Marks::NONE },

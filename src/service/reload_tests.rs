@@ -70,6 +70,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sip.tls", "tests/sip/streams.rs: a reload takes new certificates"),
     ("sip.tls_client", "tests/sip/streams.rs: part of the same credentials"),
     ("route.fork", "part of the route as its targets are"),
+    ("route.script", "tests/program/script.rs: the function has to be there"),
     ("script", "tests/program/script.rs: the file has to be there, and a reload takes it over"),
     ("accounting.identity.anchors", "config/identity_tests.rs: the files have to be there"),
     ("accounting.identity.certificates", "config/identity_tests.rs: it is read again by every reload"),

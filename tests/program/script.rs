@@ -228,3 +228,50 @@ fn a_script_brings_its_tests_along() {
     fs::write(dir.path().join("route.lua"), "").unwrap();
     assert!(tollgate(dir.path(), &["script", "test"]).1.contains("no function whose name begins with `test_`"));
 }
+
+#[test]
+fn a_route_has_a_function_of_the_script_decide_its_calls_to_their_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port, there, first, second] = free_ports();
+    let script = "
+function route.gold(req)
+  if req.has_totag then log.info('gold sees', req.method) return relay() end
+  acc_extra.customer = 'gold'
+  relay('sip:127.0.0.1:THERE')
+end"
+    .replace("THERE", &there.to_string());
+    let mut toml = configuration(dir.path(), port, &script, "");
+    toml.push_str(&format!(
+        "[accounting]\non = [\"cdrs\"]\n[[route]]\nname = \"to gold\"\nmatch.prefix = \"1\"\nscript = \"gold\"\n\
+         [[route]]\nto = \"sip:127.0.0.1:{there}\"\n"
+    ));
+    let gateway = Gateway::start_on(dir.path(), port, &toml, 9);
+    let Some(_answers) = sipp(dir.path(), "uas.xml", there, &[]) else { return };
+    let to = format!("127.0.0.1:{port}");
+    for (caller, user) in [(first, "100"), (second, "anybody")] {
+        let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "2", "-s", user]).unwrap();
+        wait_for("the calls end", || {
+            calls.child.try_wait().unwrap().map(|status| assert!(status.success(), "{}", gateway.log()))
+        });
+    }
+    let mut found = wait_for("their records", || Some(records(dir.path())).filter(|found| found.len() >= 8));
+    found.sort();
+    let of = |customer: &str| found.iter().filter(|line| line.split(' ').nth(2) == Some(customer)).count();
+    assert_eq!((of("gold"), of(""), of("null")), (4, 0, 4), "{found:#?}");
+    let seen = |method: &str| gateway.log().matches(&format!("script: gold sees {method}")).count();
+    assert_eq!(seen("BYE"), 2, "{}", gateway.log());
+
+    // A script that lacks the function is refused as a whole.
+    fs::write(dir.path().join("route.lua"), script.replace("route.gold", "route.golden")).unwrap();
+    for command in ["check", "reload"] {
+        let (code, told) = tollgate(dir.path(), &[command]);
+        let want = "route.lua has no function `route.gold`";
+        assert!(code != Some(0) && told.contains(want), "{command}: {code:?} {told}");
+        assert!(told.contains("tollgate.toml:"), "{command}: {told}");
+    }
+    let mut calls = sipp(dir.path(), "uac.xml", first, &[&to, "-m", "1", "-s", "100"]).unwrap();
+    wait_for("the old script goes on", || {
+        calls.child.try_wait().unwrap().map(|status| assert!(status.success(), "{}", gateway.log()))
+    });
+    wait_for("to the end of its call", || (seen("BYE") == 3).then_some(()));
+}

@@ -74,7 +74,8 @@ pub(super) fn check(
         let name = table.name.clone().unwrap_or_else(|| format!("route {}", number + 1));
         let forwarding_legs = table.account.forwarding_legs.map(Switch::is_on);
         let targets = targets(table);
-        routes.push(Route { name, condition, action, targets, marks, fields, avps, forwarding_legs });
+        let script = table.named().map(|name| name.value.clone().into());
+        routes.push(Route { name, condition, script, action, targets, marks, fields, avps, forwarding_legs });
     }
     hosts.resolve(&plan.dns, check);
     routes
@@ -151,16 +152,7 @@ fn action(
     match (&table.to, &table.answer) {
         (Some(to), None) => forward(table, &to.0, sip, hosts, check),
         (None, Some(answer)) => {
-            let useless = [
-                ("fork", table.fork.is_some()),
-                ("targets", table.targets.is_some()),
-                ("next_on", table.next_on.is_some()),
-                ("ring_timeout_s", table.ring_timeout_s.is_some()),
-                ("redirects", table.redirects.is_some()),
-            ];
-            for (name, _) in useless.into_iter().filter(|(_, is_given)| *is_given) {
-                check.error(answer.place, format_args!("a `[[route]]` with `answer` has no use for `{name}`"));
-            }
+            useless(table, (answer.place, "a `[[route]]` with `answer`"), check);
             Some(answer_action(answer, check))
         }
         (Some(_), Some(answer)) => {
@@ -168,10 +160,28 @@ fn action(
             None
         }
         (None, None) => {
+            if let Some(script) = table.named() {
+                useless(table, (script.place, "a `[[route]]` with `script` and without `to`"), check);
+                return Some(Action::Script);
+            }
             let hint = Some("add `to = [\"sip:192.0.2.1\"]` or `answer = { code = 404 }`".to_owned());
             check.error_hint(table.place, "this `[[route]]` has neither `to` nor `answer`", hint);
             None
         }
+    }
+}
+
+/// Options that say how targets are tried where there are none.
+fn useless(table: &RouteTable, (place, whose): (PlaceId, &str), check: &mut Check<'_>) {
+    let options = [
+        ("fork", table.fork.is_some()),
+        ("targets", table.targets.is_some()),
+        ("next_on", table.next_on.is_some()),
+        ("ring_timeout_s", table.ring_timeout_s.is_some()),
+        ("redirects", table.redirects.is_some()),
+    ];
+    for (name, _) in options.into_iter().filter(|(_, is_given)| *is_given) {
+        check.error(place, format_args!("{whose} has no use for `{name}`"));
     }
 }
 

@@ -9,6 +9,7 @@ use super::sections::set;
 use crate::accounting::SinkMode;
 use crate::clock;
 use crate::config::decode::At;
+use crate::config::error::suggestion;
 use crate::config::plan::{SinkPlan, SipPlan};
 use crate::config::schema::{FileTable, Flags};
 use crate::config::tree::PlaceId;
@@ -32,7 +33,13 @@ pub(super) fn check(
 ) -> Option<Settings> {
     let table = &file.script;
     let flags = flags(file, table.file.is_some(), check);
-    let path = table.file.as_ref().filter(|path| !path.as_os_str().is_empty())?;
+    let Some(path) = table.file.as_ref().filter(|path| !path.as_os_str().is_empty()) else {
+        for name in file.route.iter().filter_map(|route| route.named()) {
+            let what = "`script` names a function of the script, and there is none";
+            check.error_hint(name.place, what, Some("add `file = \"route.lua\"` to `[script]`".to_owned()));
+        }
+        return None;
+    };
     let text = read(&base.join(&path.value), SCRIPT_BYTES_MAX, path.place, check)?;
     let Ok(text) = String::from_utf8(text) else {
         check.error(path.place, format_args!("`{}` is no UTF-8", path.display()));
@@ -74,12 +81,30 @@ pub(super) fn check(
     };
     let numbers: Vec<SinkNumber> = (0..u8::MAX).map(SinkNumber).take(settings.sinks.len()).collect();
     let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
-    if let Err(error) =
-        Script::new(&settings, &numbers, routes, (Arc::new(Unheard), Arc::default()), clock::mono, clock::now())
-    {
-        check.error(path.place, error);
+    match Script::new(&settings, &numbers, routes, (Arc::new(Unheard), Arc::default()), clock::mono, clock::now()) {
+        Ok(script) => {
+            for name in file.route.iter().filter_map(|route| route.named()) {
+                has_function(name, (&settings.name, script.named()), check);
+            }
+        }
+        Err(error) => check.error(path.place, error),
     }
     Some(settings)
+}
+
+/// A route names a function that the script has.
+fn has_function(name: &At<String>, (script, known): (&str, &[String]), check: &mut Check<'_>) {
+    if known.contains(&name.value) {
+        return;
+    }
+    let name_of = |name: &str| match name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_') {
+        true => format!("route.{name}"),
+        false => format!("route[\"{name}\"]"),
+    };
+    let known = known.iter().map(String::as_str);
+    let hint =
+        suggestion(name, known).unwrap_or_else(|| format!("add `{} = function(req) ... end` to it", name_of(name)));
+    check.error_hint(name.place, format_args!("{script} has no function `{}`", name_of(name)), Some(hint));
 }
 
 /// The flags of `[accounting.flags]` that a script sets.

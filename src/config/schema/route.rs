@@ -14,6 +14,8 @@ pub struct RouteTable {
     pub name: Option<String>,
     /// Conditions; all given ones must hold.
     pub r#match: MatchTable,
+    /// The function of the script that is asked first; empty: none.
+    pub script: Option<At<String>>,
     /// Targets, tried in this order.
     pub to: Option<OneOrMany<At<String>>>,
     /// How several targets are tried.
@@ -34,6 +36,13 @@ pub struct RouteTable {
     pub fields: Ordered<At<String>>,
     /// Values for `$avp(name)`.
     pub avps: Ordered<OneOrMany<At<String>>>,
+}
+
+impl RouteTable {
+    /// The function of the script that it names.
+    pub fn named(&self) -> Option<&At<String>> {
+        self.script.as_ref().filter(|name| !name.is_empty())
+    }
 }
 
 /// `match` of a route.

@@ -8,13 +8,15 @@
 //! | handler | runs |
 //! |---|---|
 //! | `request_route(req)` | once for each request that comes in |
+//! | `route.NAME(req)` | for a request that takes a `[[route]]` with `script = "NAME"`, and for later ones of its dialog |
 //! | `branch_route.NAME(req)` | for each target, before it is tried, after `on_branch("NAME")` |
 //! | `reply_route.NAME(req, reply)` | for each response that passes, after `on_reply("NAME")` |
 //! | `failure_route.NAME(req, reply)` | when all branches of a round have failed, after `on_failure("NAME")`, once |
 //! | `local_route(req, reply)` | when the gateway itself makes a final response, or a request; `reply` is nil then |
 //! | `event_route["dialog:end"](call)` | when a recorded call has ended |
 //!
-//! A `request_route` that neither relays nor responds leaves that to the `[[route]]` tables; the marks of both add up.
+//! A `request_route` that neither relays nor responds leaves that to the `[[route]]` tables, and a `route.NAME` to the other
+//! parts of its table; the marks of all add up.
 
 mod accounting;
 mod api;
@@ -46,7 +48,7 @@ use crate::clock::{Instant, Now};
 use crate::ids::SinkNumber;
 use crate::sip::stack::Listener;
 use api::Shared;
-use handlers::{Handlers, TABLES};
+use handlers::{Handlers, NAMED, TABLES};
 use scripted::Scripted;
 use turn::Turn;
 use vm::{Failure, Vm};
@@ -120,6 +122,8 @@ pub struct Script {
     text: Arc<str>,
     limits: Limits,
     world: Arc<World>,
+    /// Functions that routes can name, in order.
+    named: Vec<String>,
     clock: fn() -> Instant,
     now: Now,
 }
@@ -160,8 +164,17 @@ impl Script {
             counters,
         };
         let Settings { name, text, limits, .. } = settings.clone();
-        let script = Self { name, text, limits, world: Arc::new(world), clock, now };
-        script.machine().map(|_| script).map_err(|failure| BadScript(failure.text))
+        let mut script = Self { name, text, limits, world: Arc::new(world), named: Vec::new(), clock, now };
+        let machine = script.machine().map_err(|failure| BadScript(failure.text))?;
+        script.named = machine.handlers.named.keys().map(ToString::to_string).collect();
+        script.named.sort_unstable();
+        Ok(script)
+    }
+
+    /// The functions that routes can name, in order.
+    #[must_use]
+    pub fn named(&self) -> &[String] {
+        &self.named
     }
 
     /// A machine that has loaded it.
@@ -176,7 +189,7 @@ impl Script {
         objects::install_headers(&vm.lua, &shared).map_err(wrong)?;
         api::install(&vm.lua, &shared, &vm.meter).map_err(wrong)?;
         let globals = vm.lua.globals();
-        for name in TABLES {
+        for name in TABLES.into_iter().chain([NAMED]) {
             globals.raw_set(name, vm.lua.create_table().map_err(wrong)?).map_err(wrong)?;
         }
         vm.load(&self.name, &self.text)?;

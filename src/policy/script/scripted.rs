@@ -9,11 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use mlua::{Function, MultiValue, Value};
 
+use super::handlers::{NAMED, word_of};
 use super::turn::{Choice, Ended, Places, Reply, State, Terms, Turn};
 use super::vm::Failure;
 use super::world::World;
 use super::{Machine, OnError, accounting, counting};
 use crate::clock::{Instant, Now};
+use crate::policy::routes::Rule;
 use crate::policy::{Account, Asked, Decision, Local, Marks, Next, Policy, Remarks, Targets, Values, target};
 use crate::record::{self, Fields, Record};
 use crate::sip::message::Message;
@@ -171,40 +173,73 @@ impl Scripted {
         turn.view.as_ref().is_some_and(|view| view.in_dialog || view.way != Way::Table)
     }
 
-    /// The decision about a request, by the handler where it has made one, else by the tables.
-    fn decision(&mut self, asked: Asked<'_>, mut turn: Turn, failure: Option<&Failure>) -> Decision {
-        let choice = turn.choice.take().filter(|_| failure.is_none());
-        let is_refused = failure.is_some() && self.world.on_error == OnError::Refuse && !asked.view.in_dialog;
-        let choice = if is_refused {
-            Some(Choice::Reply { code: 500, reason: Vec::new(), contacts: Vec::new() })
-        } else {
-            choice
-        };
-        let mut decision = match choice {
-            Some(choice) => {
-                if let Choice::Relay { terms, .. } = &choice {
-                    let by_failure =
-                        if turn.state.on_failure.is_some() { Targets::Forward } else { Targets::Alternatives };
-                    turn.state.targets = terms.targets.unwrap_or(by_failure);
-                }
-                let treatment = self.treatment(&mut turn, choice);
-                let targets = turn.state.targets;
-                let account = Account { name: SCRIPT.to_owned(), targets, ..Account::default() };
-                let account = (!asked.view.in_dialog).then(|| Arc::new(account));
-                Decision { treatment, marks: Marks::NONE, account, values: None, records: Vec::new() }
-            }
+    /// What a handler has chosen for a request; `None`: it leaves that to the tables.
+    fn choice(&self, asked: Asked<'_>, turn: &mut Turn, has_failed: bool) -> Option<Choice> {
+        let choice = turn.choice.take();
+        match has_failed {
+            false => choice,
+            true if self.world.on_error == OnError::Refuse && !asked.view.in_dialog => Some(Choice::failed()),
+            true => None,
+        }
+    }
+
+    /// Asks the function that the route of a request names, or that the INVITE of its dialog was decided by. `left` is what
+    /// `request_route` has left behind.
+    fn ask_named(&mut self, asked: Asked<'_>, name: &str, left: Option<Turn>, rule: Option<&Rule>) -> Decision {
+        let mut turn = left.unwrap_or_else(|| Self::turn(asked, Places::REQUEST, State::default()));
+        if !asked.view.in_dialog {
+            turn.state.edits.word = word_of(name);
+        }
+        let (mut turn, failure) = match self.machine.handlers.named.get(name).cloned() {
+            Some(handler) => self.run("route", &handler, turn),
             None => {
-                let mut decision = self.world.routes.decide(asked.view);
-                let edits = (turn.state.edits != Edits::default()).then(|| Arc::new(turn.state.edits.clone()));
-                if let (Treatment::Forward(plan), Some(edits)) = (&mut decision.treatment, &edits) {
-                    for target in plan.groups.iter_mut().flatten() {
-                        target.edits = Some(Arc::clone(edits));
-                    }
-                }
-                turn.state.targets = decision.account.as_deref().map_or(Targets::Alternatives, |own| own.targets);
-                decision
+                // It was there when the file was checked: its own lines have chance in them.
+                let text = format!("there is no function {NAMED}.{name}");
+                self.world.witness.failed("route", &text, false);
+                (turn, Some(Failure { text, is_limit: false }))
             }
         };
+        let choice = self.choice(asked, &mut turn, failure.is_some());
+        let has_no_other = failure.is_some() && rule.is_some_and(|rule| !rule.decides());
+        match choice.or_else(|| has_no_other.then(Choice::failed)) {
+            Some(choice) => self.decided(asked, turn, choice, rule),
+            None => self.by_tables(asked, turn, rule),
+        }
+    }
+
+    /// The decision about a request that the script has made; `rule` has named its function, if it was not `request_route`.
+    fn decided(&mut self, asked: Asked<'_>, mut turn: Turn, choice: Choice, rule: Option<&Rule>) -> Decision {
+        if let Choice::Relay { terms, .. } = &choice {
+            let by_failure = if turn.state.on_failure.is_some() { Targets::Forward } else { Targets::Alternatives };
+            turn.state.targets = terms.targets.unwrap_or(by_failure);
+        }
+        let treatment = self.treatment(&mut turn, choice);
+        let targets = turn.state.targets;
+        let account = (!asked.view.in_dialog).then(|| match rule {
+            Some(rule) => rule.account(targets),
+            None => Arc::new(Account { name: SCRIPT.to_owned(), targets, ..Account::default() }),
+        });
+        let marks = rule.map_or(Marks::NONE, Rule::marks);
+        self.finished(asked, turn, Decision { treatment, marks, account, values: None, records: Vec::new() })
+    }
+
+    /// The decision about a request that the script leaves to the tables, of which it takes this route.
+    fn by_tables(&mut self, asked: Asked<'_>, mut turn: Turn, rule: Option<&Rule>) -> Decision {
+        let mut decision = self.world.routes.decide_by(rule, asked.view);
+        let changed = (turn.state.edits != Edits::default()).then(|| Arc::new(turn.state.edits.clone()));
+        match &mut decision.treatment {
+            Treatment::Forward(plan) if changed.is_some() => {
+                plan.groups.iter_mut().flatten().for_each(|target| target.edits.clone_from(&changed));
+            }
+            Treatment::FollowRoute { edits } => *edits = changed,
+            Treatment::Forward(_) | Treatment::Respond { .. } | Treatment::Ignore => {}
+        }
+        turn.state.targets = decision.account.as_deref().map_or(Targets::Alternatives, |own| own.targets);
+        self.finished(asked, turn, decision)
+    }
+
+    /// The decision with what the script has set, which is kept for what comes of the request.
+    fn finished(&mut self, asked: Asked<'_>, mut turn: Turn, mut decision: Decision) -> Decision {
         decision.marks = decision.marks.or(self.marks(&turn.state));
         // What the tables have marked stays when the script marks more.
         turn.state.marks = turn.state.marks.or(decision.marks);
@@ -260,12 +295,28 @@ fn phrase(reason: &[u8]) -> Cow<'static, str> {
 
 impl Policy for Scripted {
     fn request(&mut self, asked: Asked<'_>) -> Decision {
-        let Some(handler) = self.machine.handlers.request.clone() else {
-            return self.world.routes.decide(asked.view);
+        let first = self.machine.handlers.request.clone().map(|handler| {
+            let turn = Self::turn(asked, Places::REQUEST, State::default());
+            self.run("request_route", &handler, turn)
+        });
+        let left = match first {
+            None => None,
+            Some((mut turn, failure)) => match self.choice(asked, &mut turn, failure.is_some()) {
+                Some(choice) => return self.decided(asked, turn, choice, None),
+                None => Some(turn),
+            },
         };
-        let turn = Self::turn(asked, Places::REQUEST, State::default());
-        let (turn, failure) = self.run("request_route", &handler, turn);
-        self.decision(asked, turn, failure.as_ref())
+        let routes = Arc::clone(&self.world.routes);
+        let rule = routes.rule(asked.view);
+        let name = match rule {
+            Some(rule) => rule.script().map(Box::from),
+            None => self.machine.handlers.words.get(&asked.view.word).filter(|_| asked.view.in_dialog).cloned(),
+        };
+        match (name, left) {
+            (Some(name), left) => self.ask_named(asked, &name, left, rule),
+            (None, Some(turn)) => self.by_tables(asked, turn, rule),
+            (None, None) => routes.decide_by(rule, asked.view),
+        }
     }
 
     fn round_failed(&mut self, asked: Asked<'_>, round: &Round) -> Next {

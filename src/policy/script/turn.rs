@@ -104,6 +104,13 @@ pub(super) enum Choice {
     Drop,
 }
 
+impl Choice {
+    /// What becomes of a request whose handler has failed, where nobody else decides.
+    pub(super) const fn failed() -> Self {
+        Self::Reply { code: 500, reason: Vec::new(), contacts: Vec::new() }
+    }
+}
+
 /// How targets are tried.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Terms {

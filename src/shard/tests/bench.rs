@@ -78,6 +78,7 @@ pub fn rules(name: &str) -> Arc<dyn Recipe> {
     let route = |user: &str, groups: &[&[&str]], marks: Marks| Route {
         name: user.to_owned(),
         condition: Condition { users: vec![Pattern::new(user, Case::Matters)], ..Condition::default() },
+        script: None,
         action: Action::Forward {
             groups: groups.iter().map(|group| group.iter().map(|who| target(who)).collect()).collect(),
             terms: Terms { ring_timeout: Some(Duration::from_secs(20)), next_on: targets(user).next_on() },

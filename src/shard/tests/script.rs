@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::bench::{Bench, Setup};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::SinkNumber;
+use crate::policy::routes::{Action, Condition};
 use crate::policy::script::{Counters, Flag, FlagDoes, Limits, NamedSink, OnError, Script, Settings, Unheard};
-use crate::policy::{Marks, Routes};
+use crate::policy::{Marks, Route, Routes, Targets};
 use crate::sip::stack::{Listener, Transport};
 use crate::vars::Template;
 
@@ -27,6 +28,10 @@ fn counters() -> Arc<Counters> {
 
 /// Sink 0 is SQL, sink 1 syslog; flags 1 and 2 are those of syslog.
 fn script(text: &str) -> Arc<Script> {
+    script_by(text, Routes::new(Vec::new(), Marks::NONE))
+}
+
+fn script_by(text: &str, routes: Routes) -> Arc<Script> {
     let named = |name: &str, words| NamedSink { name: name.to_owned(), words, is_cdr: false };
     let flag = |name: &str, does| Flag { name: name.to_owned(), does, word: "log" };
     let local = "192.0.2.1:5060".parse().expect("an address");
@@ -42,10 +47,29 @@ fn script(text: &str) -> Arc<Script> {
         names: Vec::new(),
         tables: HashMap::new(),
     };
-    let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
+    let routes = Arc::new(routes);
     let now = Now { mono: Instant::default(), wall: Timestamp(0) };
     let numbers = [SinkNumber(0), SinkNumber(1)];
     Arc::new(Script::new(&settings, &numbers, routes, (Arc::new(Unheard), counters()), still, now).expect("a script"))
+}
+
+/// The same, asked by the route of all calls alone, as its function `gold`.
+fn named(text: &str) -> Arc<Script> {
+    let routes = Routes::new(
+        vec![Route {
+            name: "all".to_owned(),
+            condition: Condition::default(),
+            script: Some("gold".into()),
+            action: Action::Script,
+            targets: Targets::Alternatives,
+            marks: Marks::NONE,
+            fields: None,
+            avps: Vec::new(),
+            forwarding_legs: None,
+        }],
+        Marks::NONE,
+    );
+    script_by(text, routes)
 }
 
 fn play(name: &str, text: &str, flow: &str) {
@@ -204,7 +228,14 @@ fn headers_are_added_and_removed_and_a_proxy_may_step_aside() {
         "alice sends INVITE to free\n bob gets INVITE containing Record-Route: <sip:192.0.2.1",
     );
     let aside = text.replace("on_branch", "record_route(false) on_branch");
-    play("aside", &aside, "alice sends INVITE to free\n bob gets INVITE without Record-Route");
+    play(
+        "aside",
+        &aside,
+        "alice sends INVITE to free
+         bob gets INVITE without Record-Route
+         bob sends 200
+         alice gets 200 without Record-Route",
+    );
 }
 
 #[test]
@@ -340,4 +371,33 @@ fn calls_are_counted_by_key_until_they_end_over_a_restart_and_refused_beyond_the
     assert_eq!(counters().count("trunk alice"), 0, "a refused call");
     bench.play(call);
     assert_eq!(counters().count("trunk alice"), 1);
+}
+
+/// `gold` sees all requests of its calls; a header shows which.
+const GOLD: &str = "
+    function route.gold(req)
+      do_accounting('log')
+      append_hf('X-By', 'gold')
+      if req.has_totag then return relay() end
+      relay('sip:bob@192.0.2.20')
+    end";
+
+#[test]
+fn the_function_that_a_route_names_sees_a_call_to_its_end_over_a_restart() {
+    let setup = Setup { recipe: Some(named(GOLD)), ..Setup::new() };
+    Bench::new("a named function", setup).run(
+        "alice sends INVITE to anybody
+         bob gets INVITE containing X-By: gold
+         bob sends 200
+         recorded start 200 bob for 1
+         disk writes
+         alice gets 200
+         alice sends ACK
+         bob gets ACK
+         bob sends INFO
+         alice gets INFO containing X-By: gold
+         restart
+         alice sends BYE
+         bob gets BYE containing X-By: gold",
+    );
 }

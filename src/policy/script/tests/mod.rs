@@ -3,6 +3,7 @@
 mod escapes;
 mod limits;
 mod marks;
+mod named;
 mod places;
 mod routing;
 mod values;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use super::*;
 use crate::clock::Timestamp;
 use crate::ids::SinkMask;
-use crate::policy::{Asked, Decision, Local, Marks, Next, Targets};
+use crate::policy::{Asked, Decision, Local, Marks, Next, Route, Targets};
 use crate::record::{self, Record};
 use crate::sip::message::Message;
 use crate::sip::stack::{
@@ -115,8 +116,13 @@ pub(super) fn load(settings: &Settings) -> Result<Stage, BadScript> {
 
 /// The same with a clock of its own.
 pub(super) fn load_by(settings: &Settings, clock: fn() -> Instant) -> Result<Stage, BadScript> {
+    load_with(settings, Vec::new(), clock)
+}
+
+/// The same with routes beside it.
+pub(super) fn load_with(settings: &Settings, routes: Vec<Route>, clock: fn() -> Instant) -> Result<Stage, BadScript> {
     let numbers: Vec<SinkNumber> = (0..settings.sinks.len() as u8).map(SinkNumber).collect();
-    let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
+    let routes = Arc::new(Routes::new(routes, Marks::NONE));
     let ear = Arc::new(Ear::default());
     let script = Script::new(settings, &numbers, routes, (Arc::<Ear>::clone(&ear), Arc::default()), clock, now())?;
     Ok(Stage { policy: Arc::new(script).build(), ear })
