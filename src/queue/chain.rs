@@ -132,9 +132,11 @@ impl Chain {
         if self.active_dirty.take().is_some() {
             self.sealed_dirty.get_or_insert(Instant(0));
         }
-        let sealed = self.spools.back_mut().and_then(|spool| spool.database.as_mut());
-        if let Some(Err(error)) = sealed.map(Database::end_journal) {
-            // It stays, and is read when the spool is opened again.
+        if let Some(sealed) = self.spools.back_mut()
+            && let Some(Err(error)) = sealed.database.as_mut().map(Database::end_journal)
+        {
+            // It stays, and is read when the spool is opened again: sled reads nothing any more after a failed write.
+            sealed.database = None;
             self.failed("flush a spool", &error);
         }
         self.spools.push_back(spool);

@@ -10,8 +10,9 @@
 //!   the snapshot it has just written makes free, and never makes the snapshot's name durable. With the one before in
 //!   its place the log would end at the first of these segments.
 //!
-//! A commit ([`Database::commit`]) goes through the journal beside the database, which makes it durable, and then into sled
-//! without a flush. Everything else is applied and flushed. A flush covers both, and the journal begins again.
+//! A commit ([`Database::commit`]) goes into the journal beside the database, which makes it durable, and is kept in memory.
+//! Everything else is applied and flushed. A flush gives both to sled, without what is gone by then, and the journal begins
+//! again.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,6 +26,7 @@ use super::disk::sync_directory;
 use super::error::{StoreError, io_error};
 use super::journal::{self, DAMAGED, Found, Journal, Mark};
 use super::layout::JOURNAL_KEY;
+use super::overlay::{Ends, Overlay};
 use crate::timers::random;
 
 /// A sled database. A write that failed is the last one: the kernel may already have dropped the pages.
@@ -36,6 +38,8 @@ pub struct Database {
     failed: bool,
     /// `None` when there is none yet, or it failed.
     journal: Option<Journal>,
+    /// What sled does not have yet.
+    overlay: Overlay,
     /// What is stored about the journal; `None` when there never was one.
     mark: Option<Mark>,
     /// Number of the next commit.
@@ -59,7 +63,7 @@ pub struct Findings {
 pub type Pair = (sled::IVec, sled::IVec);
 
 impl Database {
-    /// Opens the database in `path`, or makes one there. What its journal has more is written to it.
+    /// Opens the database in `path`, or makes one there. What its journal has more is read from that.
     ///
     /// # Errors
     /// When it is locked, damaged, or the file system fails.
@@ -90,6 +94,7 @@ impl Database {
             path: path.to_owned(),
             failed: false,
             journal: None,
+            overlay: Overlay::default(),
             mark: None,
             next: 1,
             journal_failure: None,
@@ -99,7 +104,7 @@ impl Database {
         Ok((opened, Findings { snapshot_moved, commits_missing }))
     }
 
-    /// Writes to the database what the journal has more; gives the number of commits missing there.
+    /// Takes what the journal has more; gives the number of commits missing there.
     fn replay(&mut self) -> Result<u64, StoreError> {
         let stored = self.read(JOURNAL_KEY)?;
         let Some(mark) = stored.and_then(|value| Mark::from_bytes(&value)) else {
@@ -112,15 +117,14 @@ impl Database {
         let Some(found) = Found::read(&self.path, &mark).map_err(io_error)? else { return Ok(0) };
         self.next = found.next;
         for octets in found.batches() {
-            self.insert_all(octets)?;
-        }
-        if found.next > mark.from {
-            self.flush()?;
+            self.keep(octets)?;
         }
         if found.missing > 0 {
+            self.flush()?;
             fs::rename(journal::path(&self.path), self.path.join(DAMAGED)).map_err(io_error)?;
         } else {
-            self.journal = Some(Journal::open(&self.path).map_err(io_error)?);
+            // Not flushed: on a full disk sled might have no room for it.
+            self.journal = Some(Journal::open(&self.path, &found).map_err(io_error)?);
         }
         Ok(found.missing)
     }
@@ -142,14 +146,7 @@ impl Database {
     /// # Errors
     /// When sled fails; from then on nothing more is written.
     pub fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let mut all = sled::Batch::default();
-        for change in batch::changes(batch.octets()).flatten() {
-            match change {
-                (key, Some(value)) => all.insert(key, value),
-                (key, None) => all.remove(key),
-            }
-        }
-        self.write(|db| db.apply_batch(all))
+        self.keep(batch.octets())
     }
 
     /// Makes everything applied durable: sled's flush, which ends in `fdatasync` by guard G1.
@@ -157,6 +154,7 @@ impl Database {
     /// # Errors
     /// When sled fails; from then on nothing more is written.
     pub fn flush(&mut self) -> Result<(), StoreError> {
+        self.pass_on()?;
         if let Some(mark) = &mut self.mark {
             // Behind all that it covers: sled has it only where it has that.
             mark.from = self.next;
@@ -179,7 +177,7 @@ impl Database {
             return Ok(());
         }
         if !self.without_journal && self.write_journal(batch)? {
-            return self.insert_all(batch.octets());
+            return self.keep(batch.octets());
         }
         self.apply(batch)?;
         self.flush()
@@ -238,17 +236,37 @@ impl Database {
         if self.journal.take().is_some() { self.flush() } else { Ok(()) }
     }
 
-    /// Applies a batch that the journal has.
-    fn insert_all(&mut self, octets: &[u8]) -> Result<(), StoreError> {
-        self.write(|db| {
-            for change in batch::changes(octets).flatten() {
-                match change {
-                    (key, Some(value)) => db.insert(key, value)?,
-                    (key, None) => db.remove(key)?,
+    /// Takes the changes of a batch, for the next flush.
+    fn keep(&mut self, octets: &[u8]) -> Result<(), StoreError> {
+        let db = self.db.as_ref().filter(|_| !self.failed).ok_or(StoreError::Closed)?;
+        let overlay = &mut self.overlay;
+        let result = guarded(|| {
+            for (key, value) in batch::changes(octets).flatten() {
+                overlay.set(key, value, || db.contains_key(key))?;
+            }
+            Ok(())
+        });
+        self.failed |= result.is_err();
+        result
+    }
+
+    /// Gives sled what it does not have.
+    fn pass_on(&mut self) -> Result<(), StoreError> {
+        let overlay = std::mem::take(&mut self.overlay);
+        let result = self.write(|db| {
+            for (key, value) in overlay.changes() {
+                match value {
+                    Some(value) => db.insert(key, value)?,
+                    None => db.remove(key)?,
                 };
             }
             Ok(())
-        })
+        });
+        if result.is_err() {
+            // It is read on from here.
+            self.overlay = overlay;
+        }
+        result
     }
 
     fn write(&mut self, act: impl FnOnce(&sled::Db) -> sled::Result<()>) -> Result<(), StoreError> {
@@ -264,7 +282,10 @@ impl Database {
     /// When it cannot be read.
     pub fn read(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
         let db = self.db.as_ref().ok_or(StoreError::Closed)?;
-        guarded(|| db.get(key))
+        match self.overlay.get(key) {
+            Some(value) => Ok(value),
+            None => guarded(|| db.get(key)),
+        }
     }
 
     /// The last key of a range.
@@ -273,7 +294,8 @@ impl Database {
     /// When it cannot be read.
     pub fn last<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<Option<Pair>, StoreError> {
         let db = self.db.as_ref().ok_or(StoreError::Closed)?;
-        guarded(|| db.range(range).next_back().transpose())
+        let ends = ends(&range);
+        guarded(|| self.overlay.merge_back(ends, db.range::<&[u8], _>(ends).rev()).next().transpose())
     }
 
     /// Up to `max` keys and values of a range, lowest first.
@@ -287,8 +309,9 @@ impl Database {
         read: &mut Vec<Pair>,
     ) -> Result<(), StoreError> {
         let db = self.db.as_ref().ok_or(StoreError::Closed)?;
+        let ends = ends(&range);
         guarded(|| {
-            for pair in db.range(range).take(max) {
+            for pair in self.overlay.merge(ends, db.range::<&[u8], _>(ends)).take(max) {
                 read.push(pair?);
             }
             Ok(())
@@ -300,9 +323,9 @@ impl Database {
         self.failed
     }
 
-    /// Octets of sled's file.
+    /// Octets of sled's file, and those that it is to get.
     pub fn file_bytes(&self) -> u64 {
-        fs::metadata(self.path.join("db")).map_or(0, |data| data.len())
+        fs::metadata(self.path.join("db")).map_or(0, |data| data.len()) + self.overlay.octets()
     }
 }
 
@@ -311,6 +334,10 @@ impl Drop for Database {
         let db = self.db.take();
         drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
     }
+}
+
+fn ends<'k, K: AsRef<[u8]> + 'k>(range: &'k impl RangeBounds<K>) -> Ends<'k> {
+    (range.start_bound().map(AsRef::as_ref), range.end_bound().map(AsRef::as_ref))
 }
 
 /// G4: a panic of sled becomes an error.
@@ -470,6 +497,22 @@ mod tests {
         let (again, found) = open(left.path());
         assert_eq!((again.read(b"a").unwrap().unwrap(), found), (b"2".into(), Findings::default()));
         assert_eq!(again.read(b"b").unwrap().unwrap(), b"3");
+    }
+
+    #[test]
+    fn what_came_and_went_between_two_flushes_never_comes_to_sled() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut db, _) = open(directory.path());
+        db.commit(&batch(&[(b"call", b"1"), (b"record", b"2")])).unwrap();
+        let mut settled = batch(&[(b"call", b"3")]);
+        settled.remove(b"record");
+        db.commit(&settled).unwrap();
+        assert_eq!((db.read(b"record").unwrap(), db.read(b"call").unwrap()), (None, Some(b"3".into())));
+        let stored = |db: &Database| db.db.as_ref().unwrap().iter().keys().map(Result::unwrap).collect::<Vec<_>>();
+        assert_eq!(stored(&db), [JOURNAL_KEY], "it is in the journal, and here");
+        db.flush().unwrap();
+        assert_eq!(stored(&db), [JOURNAL_KEY, b"call"]);
+        assert_eq!(db.overlay.octets(), 0);
     }
 
     #[test]

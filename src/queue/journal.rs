@@ -1,8 +1,8 @@
 //! The journal of a database: what was committed since the database was flushed last, in a file beside it.
 //!
 //! A flush of sled writes two buffers, each with an fdatasync, and wakes all its threads: 0.9 ms of CPU. The journal takes
-//! a commit with one write and one fdatasync. So a commit goes to the journal, durably, and to sled, which writes it when
-//! a buffer is full; what sled has not on disk after a crash is taken from the journal again, in order, and changes
+//! a commit with one write and one fdatasync. So a commit goes to the journal, durably, and sled gets it when the journal
+//! is full, less what is gone by then. After a crash, what the journal has is known again from it, in order; it changes
 //! nothing where sled has it.
 //!
 //! ```text
@@ -88,14 +88,15 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Goes on with a file of which no frame counts any more.
+    /// Goes on behind what was found.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn open(directory: &Path) -> io::Result<Self> {
+    pub fn open(directory: &Path, found: &Found) -> io::Result<Self> {
         let file = File::options().write(true).open(path(directory))?;
         let length = file.metadata()?.len();
-        Ok(Self::of(file, directory, length))
+        let at = found.commits.last().map_or(0, |last| last.end as u64);
+        Ok(Self { at, ..Self::of(file, directory, length) })
     }
 
     fn of(file: File, directory: &Path, length: u64) -> Self {
@@ -349,12 +350,18 @@ mod tests {
         journal.append(&MARK, 10, &long).unwrap();
         assert!(!journal.is_full_for(7 << 20) && journal.is_full_for(8 << 20));
         assert_eq!(read(directory.path(), &MARK).1, 11);
-        let mut again = Journal::open(directory.path()).unwrap();
+        let found = |from| Found::read(directory.path(), &Mark { from, ..MARK }).unwrap().unwrap();
+        let at = |from| Journal::open(directory.path(), &found(from)).unwrap().at as usize;
+        assert_eq!(
+            [at(7), at(10), at(11)],
+            [3 * HEAD_BYTES + 11 + HEAD_BYTES + long.len(), 3 * HEAD_BYTES + 11 + HEAD_BYTES + long.len(), 0]
+        );
+        let mut again = Journal::open(directory.path(), &found(11)).unwrap();
         assert!(!again.is_full_for(1 << 30), "an empty one takes a commit of any length");
         again.append(&MARK, 11, &vec![b'y'; 9 << 20]).unwrap();
         let length = || fs::metadata(path(directory.path())).unwrap().len();
         assert!(length() > 9 << 20);
-        let found = Found::read(directory.path(), &Mark { from: 11, ..MARK }).unwrap().unwrap();
+        let found = found(11);
         assert_eq!((found.next, found.batches().count()), (12, 1));
         again.rewind();
         assert_eq!(length(), 8 << 20);

@@ -36,6 +36,7 @@ mod notice;
 mod offline;
 mod opening;
 mod order;
+mod overlay;
 mod parked;
 mod parking;
 mod registry;

@@ -86,7 +86,7 @@ pub fn read_records(database: &Database, from: u64, end: u64, max: usize) -> Bat
             Err(error) => {
                 // sled repeats the error for ever at a damaged leaf: try behind it.
                 batch.unreadable.get_or_insert(error.to_string());
-                batch.next = reached.unwrap_or(batch.next) + 1;
+                batch.next = reached.filter(|reached| *reached > batch.next).unwrap_or(batch.next + 1);
                 errors += 1;
             }
         }

@@ -8,11 +8,24 @@ use super::*;
 
 const RECORDS: u64 = 3000;
 
-/// A closed queue with records, every third of which sink A has settled, and its spool's directory.
-fn prepare(path: &Path, clean: bool) -> PathBuf {
+/// How a queue was left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Left {
+    Closed,
+    /// Its records are in sled, and what sink A has settled is in the journal.
+    Flushed,
+    /// All is in the journal.
+    Dropped,
+}
+
+/// A queue that was left with records, every third of which sink A has settled, and its spool's directory.
+fn prepare(path: &Path, left: Left) -> PathBuf {
     let mut queue = open(settings(path)).queue;
     for first in (1..=RECORDS).step_by(100) {
         append(&mut queue, (first..first + 100).map(|n| Entry { body: body(n, 300), ..entry(n, n, BOTH) }).collect());
+    }
+    if left == Left::Flushed {
+        queue.chain.database(0).unwrap().flush().unwrap();
     }
     for lease in lease(&mut queue, A, clock::now()) {
         if lease.seq.0 % 3 == 0 {
@@ -20,7 +33,7 @@ fn prepare(path: &Path, clean: bool) -> PathBuf {
         }
     }
     queue.finish(clock::now).unwrap();
-    if clean {
+    if left == Left::Closed {
         queue.close(clock::now).unwrap();
     } else {
         drop(queue);
@@ -70,7 +83,7 @@ fn frames(file: &Path) -> Vec<(usize, u64)> {
 #[test]
 fn records_gone_from_the_beginning_of_a_spool_are_counted() {
     let directory = tempfile::tempdir().unwrap();
-    let spool = prepare(directory.path(), true);
+    let spool = prepare(directory.path(), Left::Closed);
     fs::remove_file(spool.join("journal")).unwrap();
     let file = spool.join("db");
     let mut gone = Vec::new();
@@ -114,17 +127,17 @@ fn damage_of_any_kind_loses_only_what_is_itself_damaged() {
         ("the file is empty", Vec::clear),
     ];
     for (name, damage) in table {
-        for clean in [true, false] {
+        for left in [Left::Closed, Left::Flushed] {
             let directory = tempfile::tempdir().unwrap();
-            let file = prepare(directory.path(), clean).join("db");
+            let file = prepare(directory.path(), left).join("db");
             change(&file, damage);
             let intact: BTreeSet<u64> = frames(&file).into_iter().map(|(_, seq)| seq).collect();
             let (mut queue, a, b, lost) = open_and_deliver(directory.path());
             let b_missing: Vec<u64> = intact.iter().copied().filter(|n| !b.contains(n)).collect();
-            assert!(b_missing.is_empty(), "{name}, clean {clean}: {} intact records missing", b_missing.len());
+            assert!(b_missing.is_empty(), "{name}, {left:?}: {} intact records missing", b_missing.len());
             assert!(a.len() as u64 >= b.len() as u64 * 6 / 10, "{name}: sink A got {}", a.len());
             let gone = RECORDS - b.len() as u64;
-            assert!(lost >= gone || intact.is_empty(), "{name}, clean {clean}: {gone} gone, {lost} said to be lost");
+            assert!(lost >= gone || intact.is_empty(), "{name}, {left:?}: {gone} gone, {lost} said to be lost");
             assert!(queue.head().0 >= RECORDS, "{name}: places are not taken twice");
             append(&mut queue, vec![entry(9999, 1, BOTH)]);
             assert_eq!(deliver_all(&mut queue, A), [9999], "{name}: the service goes on");
@@ -145,7 +158,7 @@ fn a_damaged_or_missing_snapshot_costs_nothing() {
         ("gone", |file| fs::remove_file(file).unwrap()),
     ] {
         let directory = tempfile::tempdir().unwrap();
-        let spool = prepare(directory.path(), true);
+        let spool = prepare(directory.path(), Left::Closed);
         drop(open(settings(directory.path())));
         let found = snapshots(&spool);
         assert!(!found.is_empty(), "opening writes a snapshot");
@@ -159,7 +172,7 @@ fn a_damaged_or_missing_snapshot_costs_nothing() {
 #[test]
 fn a_half_written_snapshot_does_no_harm() {
     let directory = tempfile::tempdir().unwrap();
-    let spool = prepare(directory.path(), false);
+    let spool = prepare(directory.path(), Left::Dropped);
     fs::write(spool.join("snap.FFFFFFFFFFFFFFFF.generating"), b"half").unwrap();
     let (_, a, b, lost) = open_and_deliver(directory.path());
     assert_eq!((a.len(), b.len(), lost), (2000, 3000, 0));
@@ -183,7 +196,7 @@ fn a_damaged_last_commit_is_found_in_the_files_or_counted() {
         ("all of it in both files", &["db", "journal"], 100, 100),
     ] {
         let directory = tempfile::tempdir().unwrap();
-        let spool = prepare(directory.path(), false);
+        let spool = prepare(directory.path(), Left::Dropped);
         let mut queue = open(settings(directory.path())).queue;
         append(&mut queue, (RECORDS + 1..=LAST).map(|n| Entry { body: body(n, 300), ..entry(n, n, BOTH) }).collect());
         drop(queue);
@@ -203,7 +216,7 @@ fn a_damaged_last_commit_is_found_in_the_files_or_counted() {
 fn a_commit_damaged_in_the_journal_costs_its_damaged_records_and_is_told() {
     let directory = tempfile::tempdir().unwrap();
     // The settlements were committed behind it.
-    let spool = prepare(directory.path(), false);
+    let spool = prepare(directory.path(), Left::Dropped);
     damage_records(&spool, &["db", "journal"], (RECORDS, RECORDS));
     let mut opened = open(settings(directory.path()));
     let is_told = |notice: &Notice| matches!(notice, Notice::JournalDamaged { commits: 1, .. });
@@ -223,7 +236,7 @@ fn the_other_files_may_be_damaged_too() {
         ("an empty directory stands for a spool", |spool| fs::create_dir(spool.join("../00000002")).unwrap()),
     ] {
         let directory = tempfile::tempdir().unwrap();
-        damage(&prepare(directory.path(), true));
+        damage(&prepare(directory.path(), Left::Closed));
         let (_, _, b, lost) = open_and_deliver(directory.path());
         assert_eq!((b.len(), lost), (3000, 0), "{name}");
     }
