@@ -18,7 +18,8 @@
 //! 5. A [`record::Record`] is a fact in values. It is encoded by [`record::codec`] and handed over with the changes to the
 //!    calls in progress as one [`record::Commit`], to the only thread that touches the disk ([`queue::thread`]).
 //!    **The final response waits** in `shard::held` until the receipt says that its record is on disk; when the disk takes
-//!    longer than `queue.commit_wait_max_ms` it leaves all the same, counted, and new calls are refused.
+//!    longer than `queue.commit_wait_max_ms` it leaves all the same, counted; longer than
+//!    `queue.refuse_after_ms`, new calls are refused.
 //! 6. The queue lends the record to each sink that wants it, in order within a session, until the sink settles it
 //!    ([`queue::Queue`]). `sinks::worker` is the loop of a sink on the delivery thread: lease, render, send, settle.
 //! 7. A sink renders the record ([`sinks::mapping`] has what all of them do alike) and gives it to its protocol machine:

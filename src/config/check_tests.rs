@@ -185,6 +185,11 @@ fn mistakes_of_the_other_sections_are_named() {
     for (lines, want) in [
         ("[queue]\npath = \"\"", "error: `queue.path` is empty\n  --> t.toml:4:8"),
         (
+            "[queue]\nrefuse_after_ms = 100",
+            "error: `queue.refuse_after_ms` is 100, `queue.commit_wait_max_ms` is 500\n  --> t.toml:4:19\n\
+             hint: responses wait that long anyway: set it to as much or more",
+        ),
+        (
             "[admin]\nlisten = \"8080\"",
             "error: `8080` is no address with a port\n  --> t.toml:4:10\nhint: write `127.0.0.1:8080`, or \"\" for none",
         ),
@@ -502,6 +507,26 @@ fn a_plan_holds_what_the_file_says() {
     let routes = plan.routes(&numbers);
     assert_eq!(routes.marks()[1].missed.iter().collect::<Vec<_>>(), [SinkNumber(1), SinkNumber(3)]);
     assert_eq!(plan.accounting(&numbers).sinks[1], crate::accounting::SinkMode::Cdr);
+}
+
+#[test]
+fn new_calls_are_never_refused_before_the_response_that_waits_has_left() {
+    let seconds = |text: &str| {
+        let plan = good(&format!(
+            "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[[route]]\nto = [\"sip:127.0.0.1\"]\n[queue]\n{text}\n"
+        ));
+        assert_eq!(plan.queue.refuse_after, plan.shard.refuse_after, "{text}");
+        plan.queue.refuse_after.as_millis()
+    };
+    for (text, want) in [
+        ("", 3000),
+        ("commit_wait_max_ms = 100", 3000),
+        ("commit_wait_max_ms = 10000", 10_000),
+        ("refuse_after_ms = 500", 500),
+        ("commit_wait_max_ms = 1000\nrefuse_after_ms = 60000", 60_000),
+    ] {
+        assert_eq!(seconds(text), want, "{text}");
+    }
 }
 
 #[test]

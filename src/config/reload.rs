@@ -166,6 +166,7 @@ const OF_THE_GATEWAY: &[Section] = &[
             "path",
             "gather_max_ms",
             "commit_wait_max_ms",
+            "refuse_after_ms",
             "records_max",
             "waiting_max_mib",
             "age_max_s",

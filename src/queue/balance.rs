@@ -173,8 +173,8 @@ pub struct Stats {
     pub limits: Limits,
     /// `queue.free_min_mib` in octets.
     pub free_min: u64,
-    /// The longest a commit may take.
-    pub commit_wait_max: Duration,
+    /// The longest a commit may take before the alarm state begins.
+    pub refuse_after: Duration,
     /// What the alarm state does to new calls, in words.
     pub alarm_effect: String,
     /// What the limits were held against last.
@@ -256,9 +256,9 @@ impl Stats {
             ),
             Trouble::Disk => format!("{} MiB free, `queue.free_min_mib` is {}", mib(load.free), mib(limits.free)),
             Trouble::Slow => format!(
-                "the last commit took {} ms, `queue.commit_wait_max_ms` is {}",
+                "the last commit took {} ms, `queue.refuse_after_ms` is {}",
                 self.commit_last.as_millis(),
-                self.commit_wait_max.as_millis()
+                self.refuse_after.as_millis()
             ),
             Trouble::Store if self.store_error.is_empty() => "the last commit failed".to_owned(),
             Trouble::Store => {

@@ -75,7 +75,10 @@ pub(super) struct Shared {
     pub troubles: AtomicU32,
     /// When the commit that runs now began, in microseconds of the monotonic clock; 0 when none runs.
     pub commit_began: AtomicU64,
-    pub commit_wait_max: Duration,
+    /// Of the last one of which was said that it runs for too long.
+    pub commit_told: AtomicU64,
+    pub refuse_after: Duration,
+    pub alarm_effect: String,
     pub stats: Mutex<Stats>,
     pub notices: Mutex<Vec<Notice>>,
     pub notices_dropped: AtomicU64,
@@ -88,6 +91,15 @@ pub(super) struct Shared {
     pub held: AtomicU64,
     /// New records that a stop could not write.
     pub left: Mutex<Vec<Entry>>,
+}
+
+impl Shared {
+    /// When the commit that runs began and how long it has run, if that is so long that the alarm state is on.
+    fn commit_running(&self) -> Option<(u64, Duration)> {
+        let began = self.commit_began.load(Ordering::Relaxed);
+        let took = clock::mono().since(clock::Instant(began));
+        (began != 0 && took > self.refuse_after).then_some((began, took))
+    }
 }
 
 /// The rest depth of the thread: who may wake it.
@@ -215,17 +227,19 @@ impl Handle {
     #[must_use]
     pub fn troubles(&self) -> Troubles {
         let troubles = Troubles::from_bits(self.shared.troubles.load(Ordering::Relaxed));
-        let began = self.shared.commit_began.load(Ordering::Relaxed);
-        if began != 0 && clock::mono().since(clock::Instant(began)) > self.shared.commit_wait_max {
-            return troubles.with(Trouble::Slow);
-        }
-        troubles
+        if self.shared.commit_running().is_some() { troubles.with(Trouble::Slow) } else { troubles }
     }
 
     /// What the operator should hear since the last call, and how many notices found no room.
     #[must_use]
     pub fn notices(&self) -> (Vec<Notice>, u64) {
-        let notices = std::mem::take(&mut *lock(&self.shared.notices));
+        let mut notices = std::mem::take(&mut *lock(&self.shared.notices));
+        if let Some((began, took)) = self.shared.commit_running()
+            && self.shared.commit_told.swap(began, Ordering::Relaxed) != began
+        {
+            // The queue's thread waits for the disk, and could say so only when that is over.
+            notices.push(Notice::LongCommit { took, effect: self.shared.alarm_effect.clone() });
+        }
         (notices, self.shared.notices_dropped.swap(0, Ordering::Relaxed))
     }
 

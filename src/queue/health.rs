@@ -124,10 +124,10 @@ impl Health {
             self.stats.commit_last = took;
             self.stats.commit_sum += took;
             self.stats.commit_longest = self.stats.commit_longest.max(took);
-            let slow = took > chain.settings().commit_wait_max;
-            if slow {
+            if took > chain.settings().commit_wait_max {
                 chain.tell(Notice::SlowCommit { took });
             }
+            let slow = took > chain.settings().refuse_after;
             self.set_trouble(chain, Trouble::Store, false);
             self.set_trouble(chain, Trouble::Slow, slow);
             self.stats.store_error.clear();
@@ -202,7 +202,7 @@ impl Health {
         self.stats.load = load;
         self.stats.limits = limits(settings, load);
         self.stats.free_min = settings.free_min;
-        self.stats.commit_wait_max = settings.commit_wait_max;
+        self.stats.refuse_after = settings.refuse_after;
         self.stats.alarm_effect.clone_from(&settings.alarm_effect);
         for trouble in [Trouble::Records, Trouble::Bytes, Trouble::Age, Trouble::Disk] {
             self.set_trouble(chain, trouble, verdict.troubles.has(trouble));

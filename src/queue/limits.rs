@@ -15,7 +15,7 @@ pub enum Trouble {
     Age,
     /// The file system has less than `free_min` left.
     Disk,
-    /// The last commit took longer than `commit_wait_max`, or one runs for so long.
+    /// The last commit took longer than `refuse_after`, or one runs for so long.
     Slow,
     /// The last commit failed and no new spool could be made.
     Store,

@@ -126,6 +126,13 @@ pub enum Notice {
         /// Why.
         why: String,
     },
+    /// A commit runs for so long that the alarm state begins.
+    LongCommit {
+        /// So far.
+        took: Duration,
+        /// What the alarm state does to new calls.
+        effect: String,
+    },
     /// A commit took long.
     SlowCommit {
         /// How long.
@@ -180,6 +187,7 @@ impl Notice {
             | Self::ReserveSpent { .. }
             | Self::SalvageFailed { .. }
             | Self::Unreadable { .. }
+            | Self::LongCommit { .. }
             | Self::Alarm { .. } => Level::Error,
         }
     }
@@ -208,6 +216,9 @@ impl fmt::Display for Notice {
             }
             Self::SalvageFailed { path, why } => write!(f, "cannot salvage {}: {why}", path.display()),
             Self::Unreadable { spool, from, why } => write!(f, "cannot read spool {spool} at record {from}: {why}"),
+            Self::LongCommit { took, effect } => {
+                write!(f, "alarm state: a commit has been running for {} ms, {effect}", took.as_millis())
+            }
             Self::SlowCommit { took } => write!(f, "a commit took {} ms", took.as_millis()),
             Self::Mended { mode } => {
                 write!(f, "the queue's directory had the permissions {mode:04o}: others could read it, now they cannot")

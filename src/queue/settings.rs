@@ -12,8 +12,10 @@ pub struct Settings {
     /// at once. Default 20 ms, from 0 to 100: a commit costs the same however many records it holds, so a thousand calls
     /// a second cost a sixth more CPU at 10 ms.
     pub gather_max: Duration,
-    /// A commit that takes longer raises the alarm state until one is quicker. Default 500 ms, from 10 to 10 000.
+    /// A commit that takes longer is told. Default 500 ms, from 10 to 10 000.
     pub commit_wait_max: Duration,
+    /// A commit that takes longer raises the alarm state until one is quicker. Default 3 s, from 10 ms to 60 s.
+    pub refuse_after: Duration,
     /// Records waiting for any sink at which the alarm state begins, less one for each call in progress, half of it at
     /// most. Default 10 000 000, at least 1 000.
     pub records_max: u64,
@@ -61,6 +63,7 @@ impl Default for Settings {
             path: PathBuf::from("/var/lib/tollgate/queue"),
             gather_max: Duration::from_millis(20),
             commit_wait_max: Duration::from_millis(500),
+            refuse_after: Duration::from_secs(3),
             records_max: 10_000_000,
             bytes_max: 8 << 30,
             age_max: Duration::from_secs(7 * 86_400),

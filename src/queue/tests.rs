@@ -213,7 +213,8 @@ fn slow_clock() -> Now {
 #[test]
 fn a_slow_commit_raises_the_alarm_until_a_quick_one() {
     let directory = tempfile::tempdir().unwrap();
-    let mut queue = open(settings(directory.path())).queue;
+    let strict = Settings { refuse_after: Duration::from_millis(500), ..settings(directory.path()) };
+    let mut queue = open(strict).queue;
     queue.add(Commit { entries: vec![entry(1, 1, BOTH)], calls: Vec::new() }).unwrap();
     queue.finish(slow_clock).unwrap();
     assert!(queue.troubles().has(Trouble::Slow));

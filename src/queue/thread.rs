@@ -55,8 +55,9 @@ pub struct Started {
 /// When the queue does not open or the thread does not start.
 pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Result<Started, OpenError> {
     let waiting_max = settings.commits_waiting_max.max(1);
-    let (commit_wait_max, stop_wait) = (settings.commit_wait_max, settings.stop_wait);
-    let gather_max = settings.gather_max.min(commit_wait_max / 4);
+    let (refuse_after, stop_wait) = (settings.refuse_after, settings.stop_wait);
+    let gather_max = settings.gather_max.min(settings.commit_wait_max / 4);
+    let alarm_effect = settings.alarm_effect.clone();
     let path = settings.path.clone();
     let mut opened = Queue::open(settings, sinks, clock::now, step)?;
     opened.queue.look_for_unread(opened.sinks.iter().map(|(_, number)| *number), step);
@@ -71,7 +72,9 @@ pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Re
         consumers_changed: AtomicBool::new(false),
         troubles: AtomicU32::new(opened.queue.stats().troubles.bits()),
         commit_began: AtomicU64::new(0),
-        commit_wait_max,
+        commit_told: AtomicU64::new(0),
+        refuse_after,
+        alarm_effect,
         stats: Mutex::new(opened.queue.stats()),
         notices: Mutex::new(opened.queue.notices()),
         notices_dropped: AtomicU64::new(0),
@@ -482,6 +485,34 @@ const SECRET_NAME: &str = "secret";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Notice;
+
+    #[test]
+    fn a_commit_that_does_not_end_raises_the_alarm_while_it_runs_and_is_told_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings =
+            Settings { path: directory.path().join("queue"), free_min: 0, reserve_bytes: 0, ..Settings::default() };
+        let started = spawn(settings, &[], &mut || {}).unwrap();
+        let handle = &started.handle;
+        let ago = |secs: u64| (clock::mono().0 - secs * 1_000_000).max(1);
+        let told = || {
+            let notices = handle.notices().0;
+            notices.iter().filter(|notice| matches!(notice, Notice::LongCommit { .. })).count()
+        };
+        let begins = |at: u64| handle.shared.commit_began.store(at, Ordering::Relaxed);
+        begins(ago(2));
+        assert!(!handle.troubles().has(Trouble::Slow) && told() == 0, "two seconds are a stall");
+        begins(ago(4));
+        assert!(handle.troubles().has(Trouble::Slow));
+        assert_eq!((told(), told()), (1, 0));
+        begins(0);
+        assert!(!handle.troubles().has(Trouble::Slow) && told() == 0);
+        begins(ago(5));
+        assert_eq!(told(), 1, "another one");
+        begins(0);
+        started.handle.stop();
+        started.join.join().unwrap().unwrap();
+    }
 
     #[test]
     fn the_gathering_grows_with_the_rate() {

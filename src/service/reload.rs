@@ -228,6 +228,7 @@ pub(super) fn tuning(plan: &Plan, fixed: &Fixed, accounting: &accounting::Settin
         shard: shard::Settings {
             calls_max,
             commit_wait_max: shard.commit_wait_max,
+            refuse_after: shard.refuse_after,
             on_trouble: shard.on_trouble,
             ..plan.shard.clone()
         },

@@ -71,7 +71,7 @@ impl Held {
     }
 
     /// Takes a receipt, which covers every earlier ticket. What it lets go comes by [`pop_settled`](Self::pop_settled).
-    pub fn settle(&mut self, ticket: Ticket, now: Instant, limit: Duration) {
+    pub fn settle(&mut self, ticket: Ticket, now: Instant, late_after: Duration) {
         loop {
             let oldest = self.oldest();
             let Some(open) = self.open.front().filter(|_| oldest <= ticket) else { break };
@@ -82,7 +82,7 @@ impl Held {
             }
             self.open.pop_front();
         }
-        self.late &= self.is_overdue(0, now, limit);
+        self.late &= self.is_overdue(0, now, late_after);
     }
 
     /// The next response that needs wait for no receipt any more.
@@ -94,16 +94,22 @@ impl Held {
 
     /// The next response whose receipt is later than `limit`.
     pub fn pop_overdue(&mut self, now: Instant, limit: Duration) -> Option<Waiting> {
-        self.late |= self.is_overdue(0, now, limit);
         // A response held in this turn has no commit yet and waits for the flush.
         let place = self.place(self.waiting.front()?.ticket);
         if self.is_overdue(place, now, limit) { self.waiting.pop_front() } else { None }
     }
 
-    /// When the next receipt becomes late: the first one, which raises the alarm, or one that a response waits for.
-    pub fn deadline(&self, limit: Duration) -> Option<Instant> {
-        let first = if self.late { self.place(self.waiting.front()?.ticket) } else { 0 };
-        self.open.get(first).map(|open| open.since + limit)
+    /// Looks whether a receipt is late, which raises the alarm.
+    pub fn judge(&mut self, now: Instant, late_after: Duration) {
+        self.late |= self.is_overdue(0, now, late_after);
+    }
+
+    /// When the first receipt becomes late, or a response has waited for its own up to the limit.
+    pub fn deadline(&self, limit: Duration, late_after: Duration) -> Option<Instant> {
+        let begun = |place: usize| self.open.get(place).map(|open| open.since);
+        let alarm = begun(0).filter(|_| !self.late).map(|since| since + late_after);
+        let response = self.waiting.front().and_then(|waiting| begun(self.place(waiting.ticket)));
+        [alarm, response.map(|since| since + limit)].into_iter().flatten().min()
     }
 
     /// Whether a receipt was late, and some still are.
@@ -136,6 +142,8 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(500);
+    /// As a test asks for it: at the same time.
+    const LATE: Duration = LIMIT;
     const ONE: CallHash = CallHash(1);
     const TWO: CallHash = CallHash(2);
     const ANSWER: ResponseId = ResponseId(0);
@@ -148,8 +156,14 @@ mod tests {
             self.close(at)
         }
 
+        /// As the shard does.
+        fn overdue(&mut self, now: Instant) -> Option<Waiting> {
+            self.judge(now, LATE);
+            self.pop_overdue(now, LIMIT)
+        }
+
         fn receive(&mut self, ticket: Ticket, at: Instant) -> Vec<u64> {
-            self.settle(ticket, at, LIMIT);
+            self.settle(ticket, at, LATE);
             std::iter::from_fn(|| self.pop_settled()).map(|waiting| waiting.transaction.0).collect()
         }
     }
@@ -169,15 +183,15 @@ mod tests {
         let mut held = Held::default();
         let first = held.recorded(ONE, Instant(0));
         let second = held.recorded(TWO, Instant(1_000));
-        assert_eq!(held.deadline(LIMIT), Some(Instant(500_000)));
-        assert!(held.pop_overdue(Instant(499_999), LIMIT).is_none());
+        assert_eq!(held.deadline(LIMIT, LATE), Some(Instant(500_000)));
+        assert!(held.overdue(Instant(499_999)).is_none());
         assert!(!held.is_late());
-        assert!(held.pop_overdue(Instant(500_000), LIMIT).is_some());
+        assert!(held.overdue(Instant(500_000)).is_some());
         assert!(held.is_late());
-        assert_eq!(held.deadline(LIMIT), Some(Instant(501_000)));
-        assert!(held.pop_overdue(Instant(500_000), LIMIT).is_none(), "the second one has time");
-        assert!(held.pop_overdue(Instant(501_000), LIMIT).is_some());
-        assert_eq!(held.deadline(LIMIT), None);
+        assert_eq!(held.deadline(LIMIT, LATE), Some(Instant(501_000)));
+        assert!(held.overdue(Instant(500_000)).is_none(), "the second one has time");
+        assert!(held.overdue(Instant(501_000)).is_some());
+        assert_eq!(held.deadline(LIMIT, LATE), None);
         assert!(held.receive(first, Instant(600_000)).is_empty(), "the answer is gone already");
         assert!(held.is_late(), "the second receipt is late");
         held.receive(second, Instant(600_000));
@@ -185,13 +199,34 @@ mod tests {
     }
 
     #[test]
+    fn the_alarm_can_begin_later_than_the_first_answer_goes() {
+        const LATE: Duration = Duration::from_secs(3);
+        let mut held = Held::default();
+        let first = held.recorded(ONE, Instant(0));
+        let second = held.recorded(TWO, Instant(1_000));
+        assert_eq!(held.deadline(LIMIT, LATE), Some(Instant(500_000)), "that of the answer");
+        held.judge(Instant(502_000), LATE);
+        assert!(held.pop_overdue(Instant(502_000), LIMIT).is_some());
+        assert!(held.pop_overdue(Instant(502_000), LIMIT).is_some());
+        assert!(!held.is_late());
+        assert_eq!(held.deadline(LIMIT, LATE), Some(Instant(3_000_000)), "that of the alarm");
+        held.judge(Instant(3_000_000), LATE);
+        assert!(held.is_late());
+        assert_eq!(held.deadline(LIMIT, LATE), None);
+        held.settle(first, Instant(3_000_000), LATE);
+        assert!(!held.is_late(), "the second one has a millisecond left");
+        held.settle(second, Instant(9_000_000), LATE);
+        assert!(held.is_empty());
+    }
+
+    #[test]
     fn a_late_receipt_raises_the_alarm_without_an_answer_that_waits() {
         let mut held = Held::default();
         held.close(Instant(0));
-        assert_eq!(held.deadline(LIMIT), Some(Instant(500_000)));
-        assert!(held.pop_overdue(Instant(500_000), LIMIT).is_none());
+        assert_eq!(held.deadline(LIMIT, LATE), Some(Instant(500_000)));
+        assert!(held.overdue(Instant(500_000)).is_none());
         assert!(held.is_late());
-        assert_eq!(held.deadline(LIMIT), None);
+        assert_eq!(held.deadline(LIMIT, LATE), None);
     }
 
     #[test]
@@ -199,8 +234,8 @@ mod tests {
         let mut held = Held::default();
         held.mention(ONE);
         assert!(held.hold(ONE, ServerId(1), ANSWER));
-        assert!(held.pop_overdue(Instant(u64::MAX), LIMIT).is_none());
-        assert_eq!(held.deadline(LIMIT), None);
+        assert!(held.overdue(Instant(u64::MAX)).is_none());
+        assert_eq!(held.deadline(LIMIT, LATE), None);
         assert!(held.receive(Ticket(u64::MAX), Instant(0)).is_empty());
         assert!(!held.is_empty());
     }

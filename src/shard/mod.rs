@@ -3,8 +3,8 @@
 //!
 //! The driver feeds [`Input`]s, calls [`Shard::flush`] when it has no more at hand, and performs the [`Output`]s. All
 //! records of one turn make one [`Commit`]; the responses that depend on it are released by its receipt, or, when the
-//! receipt is late, by the limit [`Settings::commit_wait_max`], which raises the alarm: from then until no receipt is
-//! late any more, new calls are refused or served as [`OnTrouble`] says.
+//! receipt is late, by the limit [`Settings::commit_wait_max`]. One that is later than [`Settings::refuse_after`] raises the
+//! alarm: from then until none is so late any more, new calls are refused or served as [`OnTrouble`] says.
 
 mod asking;
 mod held;
@@ -50,6 +50,8 @@ pub enum OnTrouble {
 pub struct Settings {
     /// Longest wait of a response for its commit. Default 500 ms.
     pub commit_wait_max: Duration,
+    /// A receipt that takes longer raises the alarm. Default 3 s.
+    pub refuse_after: Duration,
     /// Default: refuse.
     pub on_trouble: OnTrouble,
     /// `Retry-After` of refused calls, in seconds. Default 5.
@@ -62,6 +64,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             commit_wait_max: Duration::from_millis(500),
+            refuse_after: Duration::from_secs(3),
             on_trouble: OnTrouble::default(),
             retry_after_s: 5,
             calls_max: 200_000,
@@ -275,6 +278,7 @@ impl Shard {
         self.engine.tick(now, &mut self.pending);
         self.mention_from(now, before);
         self.send_requests(now, out);
+        self.held.judge(now.mono, self.settings.refuse_after);
         while let Some(overdue) = self.held.pop_overdue(now.mono, self.settings.commit_wait_max) {
             out.push(Output::Count(Count::AnswerUnsafe));
             let (transaction, response) = (overdue.transaction, overdue.response);
@@ -297,7 +301,7 @@ impl Shard {
     /// When [`tick`](Self::tick) is due; `None`: never, as things stand.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let overdue = self.held.deadline(self.settings.commit_wait_max);
+        let overdue = self.held.deadline(self.settings.commit_wait_max, self.settings.refuse_after);
         [self.stack.deadline(), self.engine.deadline(), overdue].into_iter().flatten().min()
     }
 
@@ -336,7 +340,7 @@ impl Shard {
 
     /// A receipt came: the responses it lets go leave, and each is counted if its record is lost.
     fn settled(&mut self, now: Now, ticket: Ticket, count: Option<Count>, out: &mut Vec<Output>) {
-        self.held.settle(ticket, now.mono, self.settings.commit_wait_max);
+        self.held.settle(ticket, now.mono, self.settings.refuse_after);
         while let Some(held) = self.held.pop_settled() {
             out.extend(count.map(Output::Count));
             let (transaction, response) = (held.transaction, held.response);

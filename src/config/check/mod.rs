@@ -83,7 +83,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let names = sinks::Names::of(root);
     let mut queue = sections::queue(&file.queue, check);
     queue.path = base.join(&queue.path);
-    let (mut sip, shard) = sip::check(&file.sip, &file.queue, base, check);
+    let (mut sip, shard) = sip::check(&file.sip, (&file.queue, &queue), base, check);
     let marks = accounting::marks(&file.accounting, &names, check);
     let mut route = routes::check(&file.route, (&file.sip, &sip), &file.accounting, &names, check);
     if file.route.is_empty() && file.script.file.is_none() {

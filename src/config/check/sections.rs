@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Check;
 use crate::admin;
@@ -30,6 +31,7 @@ pub(super) fn queue(table: &QueueTable, check: &mut Check<'_>) -> queue::Setting
     }
     set(&mut settings.gather_max, table.gather_max_ms, Millis::duration);
     set(&mut settings.commit_wait_max, table.commit_wait_max_ms, Millis::duration);
+    settings.refuse_after = refuse_after(table, settings.commit_wait_max, check);
     set(&mut settings.records_max, table.records_max, Count::get);
     set(&mut settings.bytes_max, table.waiting_max_mib, Mib::octets);
     set(&mut settings.age_max, table.age_max_s, Secs::duration);
@@ -49,6 +51,24 @@ pub(super) fn queue(table: &QueueTable, check: &mut Check<'_>) -> queue::Setting
     }
     .to_owned();
     settings
+}
+
+/// How long a commit may take before new calls are refused: never before its response leaves.
+fn refuse_after(table: &QueueTable, wait: Duration, check: &mut Check<'_>) -> Duration {
+    let Some(given) = &table.refuse_after_ms else {
+        return queue::Settings::default().refuse_after.max(wait);
+    };
+    let after = given.duration();
+    if after < wait {
+        let (found, least) = (after.as_millis(), wait.as_millis());
+        let what = format!("`queue.refuse_after_ms` is {found}, `queue.commit_wait_max_ms` is {least}");
+        check.error_hint(
+            given.place,
+            what,
+            Some("responses wait that long anyway: set it to as much or more".to_owned()),
+        );
+    }
+    after
 }
 
 /// Puts a given value in the place of the default.

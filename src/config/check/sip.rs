@@ -12,6 +12,7 @@ use crate::config::error::suggestion;
 use crate::config::plan::SipPlan;
 use crate::config::schema::{PreloadedRoute, QueueTable, SipTable, StrangersOption, Switch, WatchTable};
 use crate::names::is_of_host;
+use crate::queue;
 use crate::shard;
 use crate::sip::stack::{self, Listener, ListenerId, Network, Preloaded, Strangers, TokenBucket, Transport};
 use crate::units::Mib;
@@ -33,7 +34,7 @@ const LISTENERS_MAX: usize = 64;
 /// Settings of the proxy and of a shard.
 pub(super) fn check(
     table: &SipTable,
-    queue: &QueueTable,
+    queue: (&QueueTable, &queue::Settings),
     base: &Path,
     check: &mut Check<'_>,
 ) -> (SipPlan, shard::Settings) {
@@ -157,12 +158,15 @@ pub(super) fn pings(table: &WatchTable, check: &mut Check<'_>) -> Option<Pings> 
     Some(Pings { interval, lost_max })
 }
 
-fn shard_settings(table: &SipTable, queue: &QueueTable, shards: usize, retry_after_s: u32) -> shard::Settings {
+fn shard_settings(
+    table: &SipTable,
+    (given, queue): (&QueueTable, &queue::Settings),
+    shards: usize,
+    retry_after_s: u32,
+) -> shard::Settings {
     let mut settings = shard::Settings { retry_after_s, ..shard::Settings::default() };
-    if let Some(wait) = queue.commit_wait_max_ms {
-        settings.commit_wait_max = wait.duration();
-    }
-    choose(&mut settings.on_trouble, queue.on_trouble);
+    (settings.commit_wait_max, settings.refuse_after) = (queue.commit_wait_max, queue.refuse_after);
+    choose(&mut settings.on_trouble, given.on_trouble);
     // The limit is of the whole gateway; calls spread evenly over the shards by their hash.
     let calls_max = table.calls_max.map_or(settings.calls_max, crate::units::Count::len);
     settings.calls_max = calls_max.div_ceil(shards);

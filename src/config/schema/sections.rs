@@ -19,6 +19,8 @@ pub struct QueueTable {
     pub gather_max_ms: Option<Millis<0, 100>>,
     /// Longest a response waits for its record's commit.
     pub commit_wait_max_ms: Option<Millis<10, 10_000>>,
+    /// Longest a commit takes before the alarm state begins.
+    pub refuse_after_ms: Option<At<Millis<10, 60_000>>>,
     /// What becomes of new calls while records cannot be stored.
     pub on_trouble: Option<OnTrouble>,
     /// Waiting records at which the alarm state begins.

@@ -5,9 +5,15 @@ use std::time::Duration;
 use super::bench::{Bench, Setup};
 use crate::shard::{OnTrouble, Settings};
 
+/// New calls are refused as soon as a response has left before its record was on disk.
+fn strict() -> Settings {
+    let settings = Settings::default();
+    Settings { refuse_after: settings.commit_wait_max, ..settings }
+}
+
 fn play(rows: &[(&str, &str)]) {
     for (name, script) in rows {
-        Bench::new(name, Setup::new()).run(script);
+        Bench::new(name, Setup { shard: strict(), ..Setup::new() }).run(script);
     }
 }
 
@@ -233,6 +239,45 @@ fn all_records_of_a_turn_are_one_commit() {
 }
 
 #[test]
+fn a_disk_that_stalls_for_a_second_refuses_nobody_and_one_that_stalls_for_three_does() {
+    Bench::new("by default", Setup::new()).run(
+        "alice sends INVITE to bob
+         bob gets INVITE
+         bob sends 200
+         after 499 ms
+         alice gets nothing
+         after 1 ms
+         alice gets 200
+         alice sends ACK
+         bob gets ACK
+         counted AnswerUnsafe 1
+         alarm off
+         after 500 ms
+         dave sends INVITE to bob
+         bob gets INVITE
+         bob sends 486
+         bob gets ACK
+         after 500 ms
+         dave gets 486
+         dave sends ACK hop
+         counted AnswerUnsafe 2
+         after 1499 ms
+         alarm off
+         after 1 ms
+         alarm on
+         carol sends INVITE to bob
+         carol gets 503 containing Retry-After: 5
+         carol sends ACK hop
+         counted CallRefused 1
+         disk writes
+         alarm off
+         recorded start 200 bob; missed 486 bob callee busy; failed 486 bob callee busy
+         after 601 s
+         recorded stop 0 bob gateway lifetime 600s",
+    );
+}
+
+#[test]
 fn a_late_receipt_lets_the_answer_go_and_raises_the_alarm() {
     play(&[
         (
@@ -359,8 +404,9 @@ fn a_refused_commit_lets_the_answer_go_and_is_counted() {
 
 #[test]
 fn in_the_alarm_state_new_calls_are_served_if_so_set() {
+    let wait = Duration::from_millis(100);
     let shard =
-        Settings { on_trouble: OnTrouble::Serve, commit_wait_max: Duration::from_millis(100), ..Settings::default() };
+        Settings { on_trouble: OnTrouble::Serve, commit_wait_max: wait, refuse_after: wait, ..Settings::default() };
     Bench::new("serve", Setup { shard, ..Setup::new() }).run(
         "alice sends INVITE to bob
          bob gets INVITE
