@@ -109,6 +109,17 @@ pub struct ServicePlan {
     pub stop_timeout: Duration,
     /// Whether systemd's watchdog is fed. Default: yes, when systemd asks for it.
     pub watchdog: Watchdog,
+    /// Whether memory comes in huge pages. Default: no.
+    pub huge_pages: HugePages,
+}
+
+/// Whether memory comes in huge pages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HugePages {
+    /// Never.
+    Off,
+    /// When the kernel has some.
+    On,
 }
 
 /// Whether systemd's watchdog is fed.
@@ -122,7 +133,7 @@ pub enum Watchdog {
 
 impl Default for ServicePlan {
     fn default() -> Self {
-        Self { stop_timeout: Duration::from_secs(30), watchdog: Watchdog::Fed }
+        Self { stop_timeout: Duration::from_secs(30), watchdog: Watchdog::Fed, huge_pages: HugePages::Off }
     }
 }
 

@@ -35,6 +35,9 @@ const CLOSING_TIME: Duration = Duration::from_secs(30);
 pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
     super::process::keep_private();
     super::log::start(&plan.log).context("cannot start the log")?;
+    if let Err(error) = super::process::use_huge_pages(plan.service.huge_pages) {
+        tracing::warn!(%error, "whether memory comes in huge pages stays as it is");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let path = plan.path.clone();

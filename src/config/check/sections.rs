@@ -8,7 +8,7 @@ use super::Check;
 use crate::admin;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
-use crate::config::plan::{LogPlan, ServicePlan, Watchdog};
+use crate::config::plan::{HugePages, LogPlan, ServicePlan, Watchdog};
 use crate::config::schema::{AdminTable, LogTable, QueueTable, ServiceTable, Switch};
 use crate::queue;
 use crate::shard::OnTrouble;
@@ -175,6 +175,9 @@ pub(super) fn service(table: &ServiceTable) -> ServicePlan {
     set(&mut plan.stop_timeout, table.stop_timeout_s, Secs::duration);
     if table.watchdog.is_some_and(|watchdog| !watchdog.is_on()) {
         plan.watchdog = Watchdog::Off;
+    }
+    if table.huge_pages.is_some_and(Switch::is_on) {
+        plan.huge_pages = HugePages::On;
     }
     plan
 }

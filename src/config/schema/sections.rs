@@ -98,4 +98,6 @@ pub struct ServiceTable {
     pub stop_timeout_s: Option<Secs<0, 600>>,
     /// Whether the watchdog of systemd is fed.
     pub watchdog: Option<Switch>,
+    /// Whether memory comes in huge pages.
+    pub huge_pages: Option<Switch>,
 }
