@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::error::{Mistakes, suggestion};
-use crate::config::plan::SinkPlan;
+use crate::config::plan::{HugePages, SinkPlan};
 use crate::config::{self, Plan};
 
 /// `tollgate`
@@ -119,6 +119,8 @@ const EXIT_CONFIG: u8 = 78;
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before most memory is taken; what the configuration says of it is not known yet, and `run` tells of an error.
+    let _unknown = crate::service::use_huge_pages(HugePages::Off);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -17,5 +17,6 @@ mod unwritten;
 mod view;
 mod wiring;
 
+pub(crate) use process::use_huge_pages;
 pub use supervisor::run;
 pub use wiring::{Service, try_listeners};

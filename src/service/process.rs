@@ -20,7 +20,7 @@ pub(super) fn keep_private() {
 ///
 /// # Errors
 /// When the kernel knows no such switch.
-pub(super) fn use_huge_pages(use_them: HugePages) -> io::Result<()> {
+pub fn use_huge_pages(use_them: HugePages) -> io::Result<()> {
     let off = libc::c_ulong::from(use_them == HugePages::Off);
     let zero: libc::c_ulong = 0;
     // SAFETY: it changes a flag of this process.
