@@ -188,7 +188,7 @@ const OF_THE_GATEWAY: &[Section] = &[
         restart: &["listen", "hosts", "api", "socket", "status_socket", "socket_group"],
     },
     Section { path: "log", live: &["level"], restart: &["target"] },
-    Section { path: "service", live: &["stop_timeout_s", "watchdog"], restart: &["huge_pages"] },
+    Section { path: "service", live: &["stop_timeout_s", "watchdog", "huge_pages"], restart: &[] },
 ];
 
 /// When the option of this path takes effect; the path is that of [`Options`], or of something below an option.

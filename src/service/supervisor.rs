@@ -35,9 +35,7 @@ const CLOSING_TIME: Duration = Duration::from_secs(30);
 pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
     super::process::keep_private();
     super::log::start(&plan.log).context("cannot start the log")?;
-    if let Err(error) = super::process::use_huge_pages(plan.service.huge_pages) {
-        tracing::warn!(%error, "whether memory comes in huge pages stays as it is");
-    }
+    use_huge_pages(plan.service.huge_pages);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let path = plan.path.clone();
@@ -159,6 +157,7 @@ fn take_over(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
     let new = Kept { certificates: plan.certificates.clone(), service: plan.service };
     match service.reload(plan) {
         Ok(pending) => {
+            use_huge_pages(new.service.huge_pages);
             *kept = new;
             let restart = pending.iter().map(|own| (own.what.clone(), own.place())).collect();
             Reloaded::Done { warnings, restart }
@@ -200,6 +199,12 @@ async fn sign_off(service: &Service, limit: Duration) {
             return;
         }
         tokio::time::sleep(LOOK / 4).await;
+    }
+}
+
+fn use_huge_pages(use_them: plan::HugePages) {
+    if let Err(error) = super::process::use_huge_pages(use_them) {
+        tracing::warn!(%error, "whether memory comes in huge pages stays as it is");
     }
 }
 
