@@ -13,7 +13,7 @@ use super::output::{self, Format};
 use super::{Failure, load};
 use crate::clock;
 use crate::ids::SinkNumber;
-use crate::policy::script::{Script, Unheard, trial};
+use crate::policy::script::{Outside, Script, trial};
 
 /// Commands about the script.
 #[derive(Debug, Subcommand)]
@@ -39,8 +39,7 @@ pub fn run(path: &Path, command: &Command) -> Result<(), Failure> {
     };
     let numbers: Vec<SinkNumber> = (0..u8::MAX).map(SinkNumber).take(plan.sinks.len()).collect();
     let routes = Arc::new(plan.routes(&numbers));
-    let unheard = (Arc::new(Unheard) as Arc<_>, Arc::default());
-    let script = Script::new(settings, &numbers, routes, unheard, clock::mono, clock::now())?;
+    let script = Script::new(settings, &numbers, routes, Outside::default(), clock::mono, clock::now())?;
     let messages = messages(&settings.folder)?;
     let outcomes = trial::run(&script, (&settings.sinks, &numbers), &messages, clock::mono)?;
     let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();

@@ -13,7 +13,7 @@ use crate::admin;
 use crate::clock;
 use crate::front::{dns, stream};
 use crate::ids::{SINKS_MAX, SinkNumber};
-use crate::policy::script::{self, Counters, Script, Witness};
+use crate::policy::script::{self, Outside, Script};
 use crate::policy::{Marks, Recipe, Route, Routes};
 use crate::queue;
 use crate::shard;
@@ -151,16 +151,12 @@ impl Plan {
 
     /// What the shards build their policies from: the script, or the routes alone.
     #[must_use]
-    pub fn recipe(
-        &self,
-        numbers: &[SinkNumber],
-        witness: Arc<dyn Witness>,
-        counters: Arc<Counters>,
-    ) -> Arc<dyn Recipe> {
+    pub fn recipe(&self, numbers: &[SinkNumber], outside: Outside) -> Arc<dyn Recipe> {
         let routes = Arc::new(self.routes(numbers));
+        outside.traces.serve(self.script.as_ref().map(|settings| settings.trace_turns));
         let Some(settings) = &self.script else { return routes };
-        let told = Arc::clone(&witness);
-        match Script::new(settings, numbers, Arc::clone(&routes), (witness, counters), clock::mono, clock::now()) {
+        let told = Arc::clone(&outside.witness);
+        match Script::new(settings, numbers, Arc::clone(&routes), outside, clock::mono, clock::now()) {
             Ok(script) => Arc::new(script),
             Err(error) => {
                 // It has passed the check: memory is short, or its own lines have chance in them.

@@ -121,7 +121,7 @@ const OF_THE_GATEWAY: &[Section] = &[
     Section { path: "route.account", live: &["on", "flags", "forwarding_legs"], restart: &[] },
     Section {
         path: "script",
-        live: &["file", "on_error", "time_max_ms", "instructions_max", "memory_max_kib", "tables"],
+        live: &["file", "on_error", "time_max_ms", "instructions_max", "memory_max_kib", "trace_turns", "tables"],
         restart: &[],
     },
     Section {

@@ -111,6 +111,11 @@ impl Rule {
         self.script.as_deref()
     }
 
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.account.name
+    }
+
     /// Whether it can decide by itself.
     pub(super) const fn decides(&self) -> bool {
         !matches!(self.action, Action::Script)

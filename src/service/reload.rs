@@ -20,7 +20,7 @@ use crate::front::resolver::Resolver;
 use crate::front::stream::Streams;
 use crate::ids::SinkNumber;
 use crate::net::tls::ServerTls;
-use crate::policy::script::Counters;
+use crate::policy::script::Outside;
 use crate::queue;
 use crate::shard::{self, Tuning};
 use crate::sip::stack::{Listener, ListenerId, Network, Transport};
@@ -133,8 +133,8 @@ pub(super) struct Base {
     pub fixed: Fixed,
     /// The numbers of the sinks in the queue.
     pub numbers: Vec<SinkNumber>,
-    /// Calls that the script counts.
-    pub counters: Arc<Counters>,
+    /// What the script tells and leaves behind.
+    pub outside: Outside,
     /// Settings of accounting and of a shard as the shards got them.
     pub accounting: accounting::Settings,
     pub shard: shard::Settings,
@@ -169,8 +169,8 @@ impl Reach<'_> {
         let tuning = Arc::new(tuning(&plan, &self.base.fixed, &self.base.accounting, &self.base.shard));
         // Routes name sinks: those that do not run would lose the records of their calls.
         let recipe = (self.base.fixed.sinks == new.sinks).then(|| {
-            let told = Arc::new(super::script::Told::default());
-            plan.recipe(&self.base.numbers, told, Arc::clone(&self.base.counters))
+            let witness = Arc::new(super::script::Told::default());
+            plan.recipe(&self.base.numbers, Outside { witness, ..self.base.outside.clone() })
         });
         for mailbox in self.mailboxes {
             let _ended = mailbox.put(Mail::Tuning { tuning: tuning.clone(), memory_max: plan.sip.memory_max });

@@ -30,6 +30,7 @@ use crate::front::stream::{self, Place, Streams};
 use crate::front::udp;
 use crate::ids::{Seq, SinkMask, SinkNumber};
 use crate::policy::Recipe;
+use crate::policy::script::{Outside, Traces};
 use crate::queue::{self, Desk};
 use crate::record::Kind;
 use crate::shard::Shard;
@@ -143,8 +144,10 @@ impl Service {
         // It signs what goes out and comes back, and lives with the calls it protects.
         let keys = sign_with(&mut plan.sip, opened.secret, &opened.handle)?;
         let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
-        let counters = Arc::default();
-        let recipe = plan.recipe(&numbers, Arc::new(super::script::Told::default()), Arc::clone(&counters));
+        let witness = Arc::new(super::script::Told::default());
+        let traces = Arc::new(Traces::new(plan.sip.shards));
+        let outside = Outside { witness, counters: Arc::default(), traces };
+        let recipe = plan.recipe(&numbers, outside.clone());
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
@@ -181,7 +184,7 @@ impl Service {
         let shards = own.map(|(number, own)| common.start(number, own)).collect::<Result<_, _>>()?;
         let (queue, store) = (opened.handle, Store::new(opened.join, socket));
         let allow_on = plan.sip.stack.allow_on.clone();
-        let base = Base { fixed, numbers, counters, accounting: settings, shard: plan.shard, allow_on };
+        let base = Base { fixed, numbers, outside, accounting: settings, shard: plan.shard, allow_on };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
         let front = Front { mailboxes, shards, streams, resolver };
         Ok(Self { sip, keys, base, announced, front, queue, store, delivery, draining, wishes })

@@ -14,7 +14,7 @@ use crate::config::plan::{SinkPlan, SipPlan};
 use crate::config::schema::{FileTable, Flags};
 use crate::config::tree::PlaceId;
 use crate::ids::SinkNumber;
-use crate::policy::script::{KeyTable, Limits, NamedSink, Script, Settings, Unheard, words_of};
+use crate::policy::script::{KeyTable, Limits, NamedSink, Outside, Script, Settings, trace, words_of};
 use crate::policy::{Marks, Routes};
 use crate::units::{Count, Millis};
 
@@ -78,10 +78,11 @@ pub(super) fn check(
         listeners: listen.iter().map(|text| text.value.clone()).zip(sip.stack.listeners.iter().copied()).collect(),
         names: sip.stack.names.clone(),
         tables,
+        trace_turns: table.trace_turns.map_or(trace::TURNS_USUAL, Count::len),
     };
     let numbers: Vec<SinkNumber> = (0..u8::MAX).map(SinkNumber).take(settings.sinks.len()).collect();
     let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
-    match Script::new(&settings, &numbers, routes, (Arc::new(Unheard), Arc::default()), clock::mono, clock::now()) {
+    match Script::new(&settings, &numbers, routes, Outside::default(), clock::mono, clock::now()) {
         Ok(script) => {
             for name in file.route.iter().filter_map(|route| route.named()) {
                 has_function(name, (&settings.name, script.named()), check);

@@ -22,6 +22,8 @@ pub struct ScriptTable {
     pub instructions_max: Option<Count<1_000, 1_000_000_000>>,
     /// Memory of the script in each shard.
     pub memory_max_kib: Option<Count<256, 1_048_576>>,
+    /// Runs of handlers that each shard keeps for `tollgate script trace`.
+    pub trace_turns: Option<Count<0, 100_000>>,
     /// Tables that the script looks things up in: name to file.
     pub tables: Ordered<At<PathBuf>>,
 }

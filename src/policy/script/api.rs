@@ -11,6 +11,7 @@ use bytes::Bytes;
 use mlua::{IntoLua, Lua, LuaString, MultiValue, Value};
 
 use super::meter::{Meter, TOO_MANY_WAIT};
+use super::trace::{Draft, write_call};
 use super::turn::{FLAGS_MAX, Places, Turn};
 use super::vm::{LINE_BYTES_MAX, printable, raise};
 use super::world::{Severity, World};
@@ -33,6 +34,8 @@ pub(super) type Pair = (Box<[u8]>, Box<[u8]>);
 pub(super) struct Shared {
     pub(super) world: Arc<World>,
     pub(super) turn: RefCell<Turn>,
+    /// What the handler that runs has decided so far.
+    pub(super) draft: RefCell<Draft>,
     templates: RefCell<HashMap<Box<[u8]>, Rc<Template>>>,
     destinations: RefCell<HashMap<Box<[u8]>, Rc<Destination>>>,
     /// Bits of flags by name.
@@ -56,6 +59,7 @@ impl Shared {
         Self {
             world,
             turn: RefCell::new(turn),
+            draft: RefCell::default(),
             templates: RefCell::default(),
             destinations: RefCell::default(),
             flags: RefCell::default(),
@@ -177,6 +181,7 @@ pub(super) fn define(
     call: Call,
 ) -> mlua::Result<mlua::Function> {
     let shared = Rc::clone(shared);
+    let is_step = !LOOKING.contains(&name);
     lua.create_function(move |lua, values: MultiValue| {
         let place = shared.turn.borrow().place;
         let arguments = Arguments { lua, name, values };
@@ -184,9 +189,18 @@ pub(super) fn define(
             let (here, there) = (place.names(), places.names());
             return Err(arguments.wrong(format_args!("cannot be called from {here}; it can from {there}")));
         }
-        call(lua, &shared, &arguments)
+        let back = call(lua, &shared, &arguments)?;
+        if is_step {
+            let result = back.as_boolean();
+            shared.draft.borrow_mut().note(lua, (name, result), |out| write_call(&arguments.values, out));
+        }
+        Ok(back)
     })
 }
+
+/// Functions that decide nothing.
+const LOOKING: [&str; 9] =
+    ["is_method", "has_totag", "is_myself", "is_in", "pv", "isflagset", "kv", "loose_route", "calls"];
 
 /// Puts all functions and objects into the machine.
 pub(super) fn install(lua: &Lua, shared: &Rc<Shared>, meter: &Rc<Meter>) -> mlua::Result<()> {
@@ -249,7 +263,7 @@ fn say(lua: &Lua, shared: &Shared, meter: &Meter, severity: Severity, values: Mu
     }
     let line = printable(&line, LINE_BYTES_MAX);
     let turn = shared.turn.borrow();
-    shared.world.witness.said(severity, &line, turn.view.as_ref().map(|view| view.message.call_id()));
+    shared.world.outside.witness.said(severity, &line, turn.view.as_ref().map(|view| view.message.call_id()));
     Ok(())
 }
 

@@ -93,4 +93,4 @@ pub(super) fn word_of(name: &str) -> Word {
     Word(word.max(1))
 }
 
-const END_EVENT: &str = "dialog:end";
+pub(super) const END_EVENT: &str = "dialog:end";

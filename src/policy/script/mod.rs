@@ -30,6 +30,7 @@ mod routing;
 mod scripted;
 mod table;
 mod text;
+pub mod trace;
 pub mod trial;
 mod turn;
 mod vm;
@@ -57,8 +58,9 @@ use world::World;
 pub use counting::{COUNTED, Counters, KEYS_MAX};
 pub use meter::Limits;
 pub use table::{BadTable, ENTRIES_MAX, KeyTable};
+pub use trace::Traces;
 pub use turn::FlagMeaning;
-pub use world::{NamedSink, OnError, Severity, Unheard, WORDS, Witness, words_of};
+pub use world::{NamedSink, OnError, Outside, Severity, Unheard, WORDS, Witness, words_of};
 
 /// What a script is made of.
 #[derive(Clone, Debug)]
@@ -83,6 +85,8 @@ pub struct Settings {
     pub names: Vec<String>,
     /// Tables to look up in, by name.
     pub tables: HashMap<String, Arc<KeyTable>>,
+    /// Runs of handlers that each shard keeps, with what they have decided. Default [`trace::TURNS_USUAL`].
+    pub trace_turns: usize,
 }
 
 /// A flag that marks.
@@ -137,7 +141,7 @@ impl Script {
         settings: &Settings,
         numbers: &[SinkNumber],
         routes: Arc<Routes>,
-        (witness, counters): (Arc<dyn Witness>, Arc<Counters>),
+        outside: Outside,
         clock: fn() -> Instant,
         now: Now,
     ) -> Result<Self, BadScript> {
@@ -160,8 +164,9 @@ impl Script {
             tables: settings.tables.clone(),
             routes,
             on_error: settings.on_error,
-            witness,
-            counters,
+            outside,
+            trace_turns: settings.trace_turns,
+            loaded: now.wall,
         };
         let Settings { name, text, limits, .. } = settings.clone();
         let mut script = Self { name, text, limits, world: Arc::new(world), named: Vec::new(), clock, now };
@@ -205,7 +210,7 @@ impl Recipe for Script {
             Ok(machine) => Box::new(Scripted::new(machine, Arc::clone(&self.world), self.clock)),
             Err(failure) => {
                 // It was loaded before, with the same text: memory is short.
-                self.world.witness.failed("load", &failure.text, failure.is_limit);
+                self.world.outside.witness.failed("load", &failure.text, failure.is_limit);
                 Recipe::build(Arc::clone(&self.world.routes))
             }
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 
 use super::api::{Shared, text_of, value_of};
+use super::trace::write_field;
 use super::turn::{Places, State, Turn};
 use super::vm::raise;
 use crate::record;
@@ -30,7 +31,7 @@ type Set = fn(&Lua, &Shared, &[u8], Value) -> mlua::Result<()>;
 /// Puts them into the machine.
 pub(super) fn install(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<()> {
     let globals = lua.globals();
-    let objects: [(&str, Get, Set); 6] = [
+    let objects: [(&'static str, Get, Set); 6] = [
         ("req", request, set_request),
         ("avp", avp, set_avp),
         ("avps", avps, fixed),
@@ -39,11 +40,11 @@ pub(super) fn install(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<()> {
         ("call", call, fixed),
     ];
     for (name, get, set) in objects {
-        globals.raw_set(name, object(lua, shared, get, set)?)?;
+        globals.raw_set(name, object(lua, shared, name, (get, set))?)?;
     }
     // It is a function too: `reply(486)` responds, `reply.code` is the code of the response that came.
     let respond: Function = globals.raw_get("reply")?;
-    let object = object(lua, shared, reply, fixed)?;
+    let object = object(lua, shared, "reply", (reply, fixed))?;
     if let Some(meta) = object.metatable() {
         let call = lua.create_function(move |_, mut arguments: MultiValue| {
             arguments.pop_front();
@@ -57,13 +58,14 @@ pub(super) fn install(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<()> {
     let new_leg = lua.create_function(move |lua, ()| {
         let mut turn = own.turn.borrow_mut();
         push_leg(lua, &mut turn)?;
+        own.draft.borrow_mut().note(lua, ("acc_new_leg", None), |out| out.extend_from_slice(b"()"));
         Ok(turn.state.legs.len())
     })?;
     globals.raw_set("acc_new_leg", new_leg)
 }
 
 /// A table without entries whose entries are made and taken by functions.
-fn object(lua: &Lua, shared: &Rc<Shared>, get: Get, set: Set) -> mlua::Result<Table> {
+fn object(lua: &Lua, shared: &Rc<Shared>, name: &'static str, (get, set): (Get, Set)) -> mlua::Result<Table> {
     let (object, meta) = (lua.create_table()?, lua.create_table()?);
     let own = Rc::clone(shared);
     meta.raw_set(
@@ -71,7 +73,12 @@ fn object(lua: &Lua, shared: &Rc<Shared>, get: Get, set: Set) -> mlua::Result<Ta
         lua.create_function(move |lua, (_, key): (Value, LuaString)| get(lua, &own, &key.as_bytes()))?,
     )?;
     let own = Rc::clone(shared);
-    let assign = move |lua: &Lua, (_, key, value): (Value, LuaString, Value)| set(lua, &own, &key.as_bytes(), value);
+    let assign = move |lua: &Lua, (_, key, value): (Value, LuaString, Value)| {
+        let key = key.as_bytes();
+        // Noted before, for the value is given away.
+        own.draft.borrow_mut().note(lua, (name, None), |out| write_field(&key, &value, out));
+        set(lua, &own, &key, value).inspect_err(|_| own.draft.borrow_mut().retract())
+    };
     meta.raw_set("__newindex", lua.create_function(assign)?)?;
     meta.raw_set("__metatable", false)?;
     object.set_metatable(Some(meta))?;
@@ -422,8 +429,13 @@ fn one_leg(lua: &Lua, shared: &Rc<Shared>, place: usize) -> mlua::Result<Table> 
         let mut turn = own.turn.borrow_mut();
         may_set(lua, &turn)?;
         let State { legs, held, .. } = &mut turn.state;
+        let key = key.as_bytes();
         if let Some(leg) = legs.get_mut(place) {
-            put(lua, leg, held, &key.as_bytes(), value)?;
+            own.draft.borrow_mut().note(lua, ("acc_legs", None), |out| {
+                out.extend_from_slice(format!("[{place}]").as_bytes());
+                write_field(&key, &value, out);
+            });
+            put(lua, leg, held, &key, value).inspect_err(|_| own.draft.borrow_mut().retract())?;
         }
         turn.is_changed = true;
         Ok(())

@@ -341,7 +341,7 @@ fn count_call(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::R
     if turn.state.counted.len() >= KEYS_OF_CALL_MAX {
         return Err(arguments.wrong(format_args!("more than {KEYS_OF_CALL_MAX} keys of one call")));
     }
-    if !shared.world.counters.add(&key, max) {
+    if !shared.world.outside.counters.add(&key, max) {
         return Ok(Value::Boolean(false));
     }
     turn.state.counted.push(key);
@@ -353,7 +353,7 @@ fn count_call(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::R
 /// Calls in progress of a key.
 fn calls(_lua: &Lua, shared: &Shared, arguments: &Arguments<'_>) -> mlua::Result<Value> {
     let key = arguments.text(0)?;
-    let count = shared.world.counters.of(&key.as_bytes());
+    let count = shared.world.outside.counters.of(&key.as_bytes());
     Ok(Value::Integer(i64::try_from(count).unwrap_or(i64::MAX)))
 }
 

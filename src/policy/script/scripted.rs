@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use mlua::{Function, MultiValue, Value};
 
-use super::handlers::{NAMED, word_of};
+use super::handlers::{END_EVENT, NAMED, word_of};
+use super::trace::{Facts, Outcome};
 use super::turn::{Choice, Ended, Places, Reply, State, Terms, Turn};
 use super::vm::Failure;
 use super::world::World;
@@ -18,8 +19,8 @@ use crate::clock::{Instant, Now};
 use crate::policy::routes::Rule;
 use crate::policy::{Account, Asked, Decision, Local, Marks, Next, Policy, Remarks, Targets, Values, target};
 use crate::record::{self, Fields, Record};
-use crate::sip::message::Message;
-use crate::sip::stack::{Edits, NextOn, Onward, Plan, Redirects, Round, ServerId, Target, Treatment, Way};
+use crate::sip::message::{Message, Name};
+use crate::sip::stack::{Edits, NextOn, Onward, Plan, Redirects, RequestView, Round, ServerId, Target, Treatment, Way};
 
 /// The policy of one shard.
 pub(super) struct Scripted {
@@ -29,13 +30,16 @@ pub(super) struct Scripted {
     /// Requests that hold counts, by Call-ID and From tag.
     holders: HashMap<Vec<u8>, ServerId>,
     world: Arc<World>,
+    /// Where its turns are kept.
+    ring: usize,
     clock: fn() -> Instant,
 }
 
 impl Scripted {
     /// A policy that nothing has come to yet.
     pub(super) fn new(machine: Machine, world: Arc<World>, clock: fn() -> Instant) -> Self {
-        Self { machine, states: HashMap::new(), holders: HashMap::new(), world, clock }
+        let ring = world.outside.traces.take();
+        Self { machine, states: HashMap::new(), holders: HashMap::new(), world, ring, clock }
     }
 
     /// Runs a handler; gives what it has left behind, and why it has ended early, if it has.
@@ -50,19 +54,58 @@ impl Scripted {
             arguments.push_back(if has_reply { handlers.reply_object.clone() } else { Value::Nil });
         }
         shared.turn.replace(turn);
+        shared.draft.borrow_mut().begin(self.world.trace_turns > 0);
         let begun = (self.clock)();
         let failure = vm.call(handler, arguments).err();
-        self.world.witness.ran(name, (self.clock)().since(begun));
+        let span = (self.clock)().since(begun);
+        self.world.outside.witness.ran(name, span);
         if let Some(failure) = &failure {
-            self.world.witness.failed(name, &failure.text, failure.is_limit);
+            self.world.outside.witness.failed(name, &failure.text, failure.is_limit);
         }
-        (shared.turn.replace(Turn::idle(now)), failure)
+        let mut turn = shared.turn.replace(Turn::idle(now));
+        turn.span = span;
+        (turn, failure)
+    }
+
+    /// Keeps what the handler that ran last has decided, for whoever asks.
+    fn keep(
+        &self,
+        handler: (&'static str, &str),
+        turn: &Turn,
+        failure: Option<&Failure>,
+        (outcome, route): (Outcome, &str),
+    ) {
+        if self.world.trace_turns == 0 {
+            return;
+        }
+        let message = turn.view.as_ref().map(|view| &*view.message);
+        let ended = turn.ended.as_ref().and_then(|ended| ended.texts.get("call_id")?.text());
+        let received = turn.view.as_ref().filter(|_| turn.place == Places::REQUEST);
+        let facts = Facts {
+            at: turn.now.wall,
+            loaded: self.world.loaded,
+            handler,
+            call_id: message.map(Message::call_id).or(ended.as_deref()).unwrap_or_default(),
+            method: message.map(Message::method_text).unwrap_or_default(),
+            from: received.and_then(|view| view.message.header(Name::From)).unwrap_or_default(),
+            uri: match turn.place {
+                Places::BRANCH => turn.uri(),
+                _ => received.map(RequestView::request_uri).unwrap_or_default(),
+            },
+            in_dialog: turn.view.as_ref().is_some_and(|view| view.in_dialog),
+            code: turn.reply.as_ref().map_or(0, |reply| reply.code),
+            outcome,
+            route,
+            error: failure.map_or("", |failure| &failure.text),
+        };
+        let kept = self.machine.shared.draft.borrow().end(&facts, turn.span);
+        self.world.outside.traces.file(self.ring, kept, self.world.trace_turns);
     }
 
     /// Nobody holds the counts of a request any more.
     fn release(&self, state: &State) {
         if state.is_holding {
-            state.counted.iter().for_each(|key| self.world.counters.remove(key));
+            state.counted.iter().for_each(|key| self.world.outside.counters.remove(key));
         }
     }
 
@@ -119,7 +162,10 @@ impl Scripted {
             let uri = if target.uri.is_empty() { received.unwrap_or_default() } else { target.uri.clone() };
             let state = State { uri: Some(uri.clone()), ..turn.state.clone() };
             let own = Turn { place: Places::BRANCH, view: turn.view.clone(), state, ..Turn::idle(turn.now) };
-            let (mut own, _failure) = self.run("branch_route", handler, own);
+            let (mut own, failure) = self.run("branch_route", handler, own);
+            let outcome = if own.is_dropped { Outcome::Drop } else { Outcome::Nothing };
+            let name = turn.state.on_branch.as_deref().unwrap_or_default();
+            self.keep(("branch_route", name), &own, failure.as_ref(), (outcome, ""));
             turn.records.append(&mut own.records);
             turn.is_changed |= own.is_changed;
             if own.is_dropped {
@@ -195,13 +241,17 @@ impl Scripted {
             None => {
                 // It was there when the file was checked: its own lines have chance in them.
                 let text = format!("there is no function {NAMED}.{name}");
-                self.world.witness.failed("route", &text, false);
+                self.machine.shared.draft.borrow_mut().begin(true);
+                self.world.outside.witness.failed("route", &text, false);
                 (turn, Some(Failure { text, is_limit: false }))
             }
         };
         let choice = self.choice(asked, &mut turn, failure.is_some());
         let has_no_other = failure.is_some() && rule.is_some_and(|rule| !rule.decides());
-        match choice.or_else(|| has_no_other.then(Choice::failed)) {
+        let choice = choice.or_else(|| has_no_other.then(Choice::failed));
+        let outcome = choice.as_ref().map_or(Outcome::Tables, Choice::outcome);
+        self.keep((NAMED, name), &turn, failure.as_ref(), (outcome, rule.map_or("", Rule::name)));
+        match choice {
             Some(choice) => self.decided(asked, turn, choice, rule),
             None => self.by_tables(asked, turn, rule),
         }
@@ -257,7 +307,7 @@ impl Scripted {
     fn remark(
         &mut self,
         asked: Asked<'_>,
-        (name, place): (&'static str, Places),
+        (kind, name, place): (&'static str, &str, Places),
         handler: &Function,
         reply: Option<Reply>,
     ) -> Remarks {
@@ -265,7 +315,8 @@ impl Scripted {
         // Another policy has decided about it, before a reload: what that has set is not known here, and stays.
         let is_strange = known.is_none() && reply.is_some();
         let turn = Turn { reply, ..Self::turn(asked, place, known.unwrap_or_default()) };
-        let (mut turn, _failure) = self.run(name, handler, turn);
+        let (mut turn, failure) = self.run(kind, handler, turn);
+        self.keep((kind, name), &turn, failure.as_ref(), (Outcome::Nothing, ""));
         turn.is_changed &= !is_strange;
         let remarks = self.remarks(&mut turn);
         if !is_strange {
@@ -302,12 +353,20 @@ impl Policy for Scripted {
         let left = match first {
             None => None,
             Some((mut turn, failure)) => match self.choice(asked, &mut turn, failure.is_some()) {
-                Some(choice) => return self.decided(asked, turn, choice, None),
-                None => Some(turn),
+                Some(choice) => {
+                    self.keep(("request_route", ""), &turn, failure.as_ref(), (choice.outcome(), ""));
+                    return self.decided(asked, turn, choice, None);
+                }
+                None => Some((turn, failure)),
             },
         };
         let routes = Arc::clone(&self.world.routes);
         let rule = routes.rule(asked.view);
+        let left = left.map(|(turn, failure)| {
+            let outcome = (Outcome::Tables, rule.map_or("", Rule::name));
+            self.keep(("request_route", ""), &turn, failure.as_ref(), outcome);
+            turn
+        });
         let name = match rule {
             Some(rule) => rule.script().map(Box::from),
             None => self.machine.handlers.words.get(&asked.view.word).filter(|_| asked.view.in_dialog).cloned(),
@@ -326,7 +385,7 @@ impl Policy for Scripted {
             accounting::reset_missed(&self.world, &self.machine.shared, state);
         }
         let name = state.on_failure.take();
-        let handler = name.and_then(|name| self.machine.handlers.failure.raw_get::<Function>(&*name).ok());
+        let handler = name.as_deref().and_then(|name| self.machine.handlers.failure.raw_get::<Function>(name).ok());
         let state = state.clone();
         let Some(handler) = handler else {
             let marks = is_reported.then(|| self.marks(&state));
@@ -341,7 +400,11 @@ impl Policy for Scripted {
         let turn = Turn { reply, ..Self::turn(asked, Places::FAILURE, state) };
         let (mut turn, failure) = self.run("failure_route", &handler, turn);
         turn.is_changed |= is_reported;
-        let onward = match turn.choice.take().filter(|_| failure.is_none()) {
+        let choice = turn.choice.take().filter(|choice| failure.is_none() && *choice != Choice::Drop);
+        let outcome = choice.as_ref().map_or(Outcome::AsPlanned, Choice::outcome);
+        let name = name.as_deref().unwrap_or_default();
+        self.keep(("failure_route", name), &turn, failure.as_ref(), (outcome, ""));
+        let onward = match choice {
             None | Some(Choice::Drop) => Onward::AsPlanned,
             Some(Choice::Reply { code, reason, .. }) => Onward::Respond { code, reason: phrase(&reason) },
             Some(Choice::Relay { groups, terms }) => {
@@ -356,11 +419,12 @@ impl Policy for Scripted {
 
     fn reply(&mut self, asked: Asked<'_>, response: &Message) -> Remarks {
         let name = self.states.get(&asked.transaction).and_then(|state| state.on_reply.clone());
-        let handler = name.and_then(|name| self.machine.handlers.reply.raw_get::<Function>(&*name).ok());
+        let handler = name.as_deref().and_then(|name| self.machine.handlers.reply.raw_get::<Function>(name).ok());
         let Some(handler) = handler else { return Remarks::default() };
         let reply =
             Reply { code: response.code(), reason: response.reason().to_vec(), message: Some(response.clone()) };
-        self.remark(asked, ("reply_route", Places::REPLY), &handler, Some(reply))
+        let name = name.as_deref().unwrap_or_default();
+        self.remark(asked, ("reply_route", name, Places::REPLY), &handler, Some(reply))
     }
 
     fn local(&mut self, asked: Asked<'_>, made: Local<'_>) -> Remarks {
@@ -369,7 +433,7 @@ impl Policy for Scripted {
             Local::Request => None,
             Local::Response { code, reason } => Some(Reply { code, reason: reason.to_vec(), message: None }),
         };
-        self.remark(asked, ("local_route", Places::LOCAL), &handler, reply)
+        self.remark(asked, ("local_route", "", Places::LOCAL), &handler, reply)
     }
 
     fn ended(&mut self, transaction: ServerId) {
@@ -383,7 +447,7 @@ impl Policy for Scripted {
 
     fn call_restored(&mut self, fields: &Fields) {
         for key in counting::keys(fields) {
-            self.world.counters.put(key);
+            self.world.outside.counters.put(key);
         }
     }
 
@@ -396,13 +460,13 @@ impl Policy for Scripted {
         let held = holder.and_then(|holder| self.states.get_mut(&holder));
         // What the INVITE has held is the call's now; a further call of the same INVITE counts by itself.
         if !held.is_some_and(|state| std::mem::take(&mut state.is_holding)) {
-            keys.into_iter().for_each(|key| self.world.counters.put(key));
+            keys.into_iter().for_each(|key| self.world.outside.counters.put(key));
         }
     }
 
     fn call_ended(&mut self, now: Now, record: &Record) {
         for key in counting::keys(&record.fields) {
-            self.world.counters.remove(key);
+            self.world.outside.counters.remove(key);
         }
         let Some(handler) = self.machine.handlers.end.clone() else { return };
         let text = |octets: &[u8]| record::Value::Text(octets.to_vec());
@@ -424,6 +488,7 @@ impl Policy for Scripted {
         }
         let ended = Ended { texts, fields: record.fields.clone() };
         let turn = Turn { place: Places::END, ended: Some(ended), ..Turn::idle(now) };
-        self.run("event_route", &handler, turn);
+        let (turn, failure) = self.run("event_route", &handler, turn);
+        self.keep(("event_route", END_EVENT), &turn, failure.as_ref(), (Outcome::Nothing, ""));
     }
 }

@@ -1,10 +1,12 @@
 //! What a handler works on: the request, what was set for it so far, and what the handler decides.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::counting::COUNTED;
+use super::trace::Outcome;
 use crate::clock::Now;
 use crate::ids::SinkMask;
 use crate::policy::{Manual, Marks, Targets, Values};
@@ -109,6 +111,15 @@ impl Choice {
     pub(super) const fn failed() -> Self {
         Self::Reply { code: 500, reason: Vec::new(), contacts: Vec::new() }
     }
+
+    /// What comes of it, in a trace.
+    pub(super) const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Relay { .. } => Outcome::Relay,
+            Self::Reply { code, .. } => Outcome::Reply(*code),
+            Self::Drop => Outcome::Drop,
+        }
+    }
 }
 
 /// How targets are tried.
@@ -153,6 +164,8 @@ pub(super) struct Turn {
     pub(super) records: Vec<Manual>,
     /// Whether the branch that the handler is about is not to be tried.
     pub(super) is_dropped: bool,
+    /// How long the handler has taken.
+    pub(super) span: Duration,
 }
 
 impl Turn {
@@ -170,6 +183,7 @@ impl Turn {
             branches: Vec::new(),
             records: Vec::new(),
             is_dropped: false,
+            span: Duration::ZERO,
         }
     }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::counting::Counters;
 use super::table::KeyTable;
+use super::trace::Traces;
 use super::turn::FlagMeaning;
+use crate::clock::Timestamp;
 use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::Routes;
 use crate::sip::message::Uri;
@@ -138,6 +140,24 @@ pub fn words_of(name: &str) -> &'static [&'static str] {
     }
 }
 
+/// What outlives a script: who is told what it does, and what is kept over reloads.
+#[derive(Clone, Debug)]
+pub struct Outside {
+    /// The log and the metrics.
+    pub witness: Arc<dyn Witness>,
+    /// Calls in progress.
+    pub counters: Arc<Counters>,
+    /// What handlers have decided lately.
+    pub traces: Arc<Traces>,
+}
+
+/// Nobody listens, and nothing was before.
+impl Default for Outside {
+    fn default() -> Self {
+        Self { witness: Arc::new(Unheard), counters: Arc::default(), traces: Arc::default() }
+    }
+}
+
 /// What all virtual machines of one script share.
 #[derive(Debug)]
 pub(super) struct World {
@@ -149,8 +169,11 @@ pub(super) struct World {
     pub(super) tables: HashMap<String, Arc<KeyTable>>,
     pub(super) routes: Arc<Routes>,
     pub(super) on_error: OnError,
-    pub(super) witness: Arc<dyn Witness>,
-    pub(super) counters: Arc<Counters>,
+    pub(super) outside: Outside,
+    /// Turns that each shard keeps.
+    pub(super) trace_turns: usize,
+    /// When the script was loaded.
+    pub(super) loaded: Timestamp,
 }
 
 impl World {

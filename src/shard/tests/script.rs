@@ -7,7 +7,7 @@ use super::bench::{Bench, Setup};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::SinkNumber;
 use crate::policy::routes::{Action, Condition};
-use crate::policy::script::{Counters, Flag, FlagDoes, Limits, NamedSink, OnError, Script, Settings, Unheard};
+use crate::policy::script::{Counters, Flag, FlagDoes, Limits, NamedSink, OnError, Outside, Script, Settings};
 use crate::policy::{Marks, Route, Routes, Targets};
 use crate::sip::stack::{Listener, Transport};
 use crate::vars::Template;
@@ -46,11 +46,13 @@ fn script_by(text: &str, routes: Routes) -> Arc<Script> {
         listeners: vec![("udp:192.0.2.1:5060".to_owned(), Listener { transport: Transport::Udp, local })],
         names: Vec::new(),
         tables: HashMap::new(),
+        trace_turns: 100,
     };
     let routes = Arc::new(routes);
     let now = Now { mono: Instant::default(), wall: Timestamp(0) };
     let numbers = [SinkNumber(0), SinkNumber(1)];
-    Arc::new(Script::new(&settings, &numbers, routes, (Arc::new(Unheard), counters()), still, now).expect("a script"))
+    let outside = Outside { counters: counters(), ..Outside::default() };
+    Arc::new(Script::new(&settings, &numbers, routes, outside, still, now).expect("a script"))
 }
 
 /// The same, asked by the route of all calls alone, as its function `gold`.

@@ -241,8 +241,8 @@ fn a_machine_takes_little_memory() {
     let settings = settings(include_str!("../../../../etc/route.lua"));
     let numbers: Vec<SinkNumber> = (0..5).map(SinkNumber).collect();
     let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
-    let told = (Arc::new(Unheard) as Arc<dyn Witness>, Arc::default());
-    let script = Script::new(&settings, &numbers, routes, told, clock::mono, clock::now()).expect("a script");
+    let script =
+        Script::new(&settings, &numbers, routes, Outside::default(), clock::mono, clock::now()).expect("a script");
     let machine = script.machine().unwrap_or_else(|failure| panic!("{}", failure.text));
     machine.vm.lua.gc_collect().expect("garbage is collected");
     let used = machine.vm.lua.used_memory();

@@ -6,6 +6,7 @@ mod marks;
 mod named;
 mod places;
 mod routing;
+
 mod values;
 
 use std::collections::HashMap;
@@ -101,6 +102,7 @@ pub(super) fn settings(text: &str) -> Settings {
             "rates".to_owned(),
             Arc::new(KeyTable::parse(b"43 0.05\n431 0.02\n").expect("a table")),
         )]),
+        trace_turns: super::trace::TURNS_USUAL,
     }
 }
 
@@ -108,6 +110,7 @@ pub(super) fn settings(text: &str) -> Settings {
 pub(super) struct Stage {
     pub(super) policy: Box<dyn Policy>,
     pub(super) ear: Arc<Ear>,
+    pub(super) traces: Arc<Traces>,
 }
 
 pub(super) fn load(settings: &Settings) -> Result<Stage, BadScript> {
@@ -123,9 +126,11 @@ pub(super) fn load_by(settings: &Settings, clock: fn() -> Instant) -> Result<Sta
 pub(super) fn load_with(settings: &Settings, routes: Vec<Route>, clock: fn() -> Instant) -> Result<Stage, BadScript> {
     let numbers: Vec<SinkNumber> = (0..settings.sinks.len() as u8).map(SinkNumber).collect();
     let routes = Arc::new(Routes::new(routes, Marks::NONE));
-    let ear = Arc::new(Ear::default());
-    let script = Script::new(settings, &numbers, routes, (Arc::<Ear>::clone(&ear), Arc::default()), clock, now())?;
-    Ok(Stage { policy: Arc::new(script).build(), ear })
+    let (ear, traces) = (Arc::new(Ear::default()), Arc::<Traces>::default());
+    traces.serve(Some(settings.trace_turns));
+    let outside = Outside { witness: Arc::<Ear>::clone(&ear), traces: Arc::clone(&traces), ..Outside::default() };
+    let script = Script::new(settings, &numbers, routes, outside, clock, now())?;
+    Ok(Stage { policy: Arc::new(script).build(), ear, traces })
 }
 
 pub(super) fn stage(text: &str) -> Stage {
