@@ -6,6 +6,7 @@ mod marks;
 mod named;
 mod places;
 mod routing;
+mod trace;
 
 mod values;
 
