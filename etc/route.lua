@@ -58,6 +58,8 @@
 --   calls(key)                calls of the key in progress, of all threads, over reloads and restarts; of recorded calls   R F B O L E
 --   log.debug(...) log.info(...) log.warn(...) log.error(...)                                                         R F B O L E
 --
+-- `tollgate script trace CALL-ID` shows which lines have decided for a call: all calls that set, mark or decide, and assignments.
+--
 -- The mark of missed calls holds for one round where an on_failure is armed (or targets = "forward"): a failure route that
 -- tries another target sets it again, as in the acc modules. The table of do_accounting takes all records but missed calls.
 

@@ -8,6 +8,7 @@ use super::Reloaded;
 use crate::accounting::{CallView, Parties};
 use crate::clock;
 use crate::ids::SinkNumber;
+use crate::policy::script::trace::{self, Found};
 use crate::queue::{self, Item, Page, SinkStats, Stats};
 use crate::record::codec;
 use crate::sinks::trial::millis;
@@ -170,6 +171,37 @@ pub fn call_json(call: &CallView) -> Value {
         "to_tag": text(&call.to_tag), "created": call.created.to_string(),
         "answered": call.answered.map(|time| time.to_string()), "ending": call.is_ending,
         "duration_s": call.answered.map(|time| clock::wall().0.saturating_sub(time.0).max(0) / 1_000_000),
+    })
+}
+
+/// What handlers of the script have decided.
+#[must_use]
+pub fn trace_json(found: &Found) -> Value {
+    let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let turns = found.turns.iter().map(|turn| {
+        let steps = turn.steps.iter().map(|step| {
+            let line = (step.line > 0).then_some(step.line);
+            json!({ "line": line, "step": step.text, "result": step.result })
+        });
+        let (outcome, reply) = match turn.outcome {
+            trace::Outcome::Nothing => ("none", None),
+            trace::Outcome::Relay => ("relay", None),
+            trace::Outcome::Reply(code) => ("reply", Some(code)),
+            trace::Outcome::Drop => ("drop", None),
+            trace::Outcome::Tables => ("routes", None),
+            trace::Outcome::AsPlanned => ("as-planned", None),
+        };
+        json!({
+            "time": turn.at.to_string(), "call_id": turn.call_id, "handler": turn.handler, "method": known(&turn.method),
+            "in_dialog": turn.in_dialog, "from": known(&turn.from), "uri": known(&turn.uri), "code": turn.code,
+            "steps": steps.collect::<Vec<_>>(), "steps_left_out": turn.left_out, "outcome": outcome, "reply": reply,
+            "route": known(&turn.route), "error": known(&turn.error), "micros": u64::try_from(turn.span.as_micros()).ok(),
+            "loaded": turn.loaded.to_string(),
+        })
+    });
+    json!({
+        "turns": turns.collect::<Vec<_>>(), "total": found.total, "trace_turns": found.keeps,
+        "oldest": found.oldest.map(|oldest| oldest.to_string()),
     })
 }
 

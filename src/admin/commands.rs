@@ -15,11 +15,12 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use super::answer::{call_json, reloaded_json};
+use super::answer::{call_json, reloaded_json, trace_json};
 use super::places::{AcceptTroubles, Place, Places};
-use super::request::{CALLS_MAX, REASON_OCTETS_MAX, Request, RequestError, on_queue};
+use super::request::{CALLS_MAX, REASON_OCTETS_MAX, Request, RequestError, TURNS_MAX, on_queue};
 use super::{Gateway, Health, http::status_json};
 use crate::accounting::Closing;
+use crate::policy::script::trace::Find;
 
 /// Longest request line, in octets: the longest record, put back, takes half of it.
 pub const REQUEST_OCTETS_MAX: u64 = 256 << 10;
@@ -214,6 +215,10 @@ fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, 
         Request::Status {} => Ok(status_json(gateway)),
         Request::Reload {} => gateway.reload().map(|done| reloaded_json(&done)).ok_or(RequestError::NotRunning),
         Request::Calls { max } => Ok(calls_json(&gateway.health(), gateway, (*max).min(CALLS_MAX))),
+        Request::ScriptTrace { call, number, max } => {
+            let find = Find { call: call.clone(), number: number.clone(), max: (*max).min(TURNS_MAX) };
+            script_trace(gateway, &find)
+        }
         Request::CallsEnd { call, bye, reason } => {
             let reason = reason.as_deref().map(reason_phrase).transpose()?;
             end_calls(gateway, &Closing { name: call.clone(), reason, hangs_up: *bye }, by)
@@ -227,6 +232,38 @@ fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, 
         }
     }
 }
+
+/// What handlers have decided, or why nothing is known of that.
+fn script_trace(gateway: &dyn Gateway, find: &Find) -> Result<Value, RequestError> {
+    let usage = |text: String| Err(RequestError::Usage(text));
+    let Some(found) = gateway.script_trace(find) else {
+        return usage("the gateway has no script: `[script] file` would name one".to_owned());
+    };
+    if found.keeps == 0 {
+        return usage("nothing is kept of what the script decides: `[script] trace_turns` is 0".to_owned());
+    }
+    let what = match (&find.call, &find.number) {
+        (_, Some(number)) => format!("calls from or to `{}`", brief(number)),
+        (Some(call), None) => format!("the Call-ID `{}`", brief(call)),
+        (None, None) => return Ok(trace_json(&found)),
+    };
+    if found.total > 0 {
+        return Ok(trace_json(&found));
+    }
+    let since =
+        found.oldest.map_or_else(|| "none has run yet".to_owned(), |oldest| format!("the oldest is of {oldest}"));
+    usage(format!("no handler that is kept has run for {what}: each thread keeps its last {}, {since}", found.keeps))
+}
+
+/// The beginning of what somebody has asked for, fit for a terminal.
+fn brief(text: &str) -> String {
+    let beginning: String = text.chars().take(BRIEF_CHARS_MAX).collect();
+    let rest = if beginning.len() < text.len() { "..." } else { "" };
+    format!("{}{rest}", beginning.escape_debug())
+}
+
+/// Characters of a Call-ID in a message.
+const BRIEF_CHARS_MAX: usize = 80;
 
 /// A reason that can stand in a record.
 fn reason_phrase(text: &str) -> Result<String, RequestError> {

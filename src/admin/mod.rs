@@ -25,11 +25,14 @@ use commands::May;
 
 use crate::accounting::{CallView, Closing};
 use crate::clock::Timestamp;
+use crate::policy::script::trace::{Find, Found};
 use crate::queue::{Desk, Stats};
 use crate::sinks::view::Backend;
 use crate::sip::stack::Outage;
 
-pub use answer::{backend_json, call_json, item_json, outage_json, page_json, reloaded_json, stats_json, whole_json};
+pub use answer::{
+    backend_json, call_json, item_json, outage_json, page_json, reloaded_json, stats_json, trace_json, whole_json,
+};
 
 /// Settings of administration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -136,6 +139,11 @@ pub trait Gateway: Send + Sync + 'static {
     /// The sinks with their servers; cheap. None while delivery has not begun.
     fn backends(&self) -> Vec<Backend> {
         Vec::new()
+    }
+
+    /// What handlers of the script have decided lately; may block. `None`: there is no script.
+    fn script_trace(&self, _find: &Find) -> Option<Found> {
+        None
     }
 
     /// The SIP destinations that are down; may block.

@@ -34,6 +34,15 @@ pub enum Request {
         /// Why: the reason phrase of the Stop.
         reason: Option<String>,
     },
+    /// What handlers of the script have decided lately.
+    ScriptTrace {
+        /// For this Call-ID; with `*` at its end for all that begin so.
+        call: Option<String>,
+        /// For calls from or to this user part.
+        number: Option<String>,
+        /// The most turns of the answer, up to [`TURNS_MAX`].
+        max: usize,
+    },
     /// The state of the queue.
     QueueStatus {},
     /// Some records.
@@ -65,7 +74,14 @@ impl Request {
     /// Whether it only asks: nothing changes by it.
     #[must_use]
     pub const fn is_question(&self) -> bool {
-        matches!(self, Self::Status {} | Self::Calls { .. } | Self::QueueStatus {} | Self::QueueList { .. })
+        matches!(
+            self,
+            Self::Status {}
+                | Self::Calls { .. }
+                | Self::ScriptTrace { .. }
+                | Self::QueueStatus {}
+                | Self::QueueList { .. }
+        )
     }
 }
 
@@ -170,6 +186,9 @@ pub const PAGE_MAX: usize = 64;
 /// Most calls of one answer.
 pub const CALLS_MAX: usize = 10_000;
 
+/// Most turns of handlers of one answer.
+pub const TURNS_MAX: usize = 10_000;
+
 /// Longest reason of a parked record or an ended call, in octets; longer ones are refused rather than shortened.
 pub(super) const REASON_OCTETS_MAX: usize = 255;
 
@@ -179,7 +198,11 @@ pub(super) const REASON_OCTETS_MAX: usize = 255;
 /// When the request names an unknown sink or record, or the queue fails.
 pub fn on_queue(request: &Request, desk: &mut dyn Desk, by: &str) -> Option<Result<Value, RequestError>> {
     match request {
-        Request::Status {} | Request::Reload {} | Request::Calls { .. } | Request::CallsEnd { .. } => None,
+        Request::Status {}
+        | Request::Reload {}
+        | Request::Calls { .. }
+        | Request::CallsEnd { .. }
+        | Request::ScriptTrace { .. } => None,
         Request::QueueStatus {} => Some(desk.status().map(|stats| stats_json(&stats)).map_err(RequestError::Queue)),
         Request::QueueList { filter, from, max } => Some(list(desk, filter, from.as_deref(), *max)),
         Request::QueueImport { records } => Some(import(desk, records, by)),
@@ -367,6 +390,7 @@ mod tests {
             (r#"{"command":"queue-list","filter":{"snik":"a"},"max":5}"#, false),
             (r#"{"command":"queue-act","action":"drop","filter":{"state":"parked"}}"#, true),
             (r#"{"command":"queue-act","action":"burn","filter":{}}"#, false),
+            (r#"{"command":"script-trace","call":"a","max":5}"#, true),
             (r#"{"command":"reboot"}"#, false),
             ("{}", false),
         ] {

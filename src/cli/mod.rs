@@ -23,6 +23,7 @@ mod script;
 mod send;
 mod sql;
 mod status;
+mod trace;
 mod vars;
 
 use std::path::PathBuf;
@@ -77,7 +78,7 @@ enum Command {
     ///
     /// What is not taken is told with its lines, and kept in import.txt.
     Import(import::Arguments),
-    /// Test the script
+    /// Test the script, or show what it has decided
     #[command(subcommand)]
     Script(script::Command),
     /// Show the effective RADIUS or Diameter dictionary with the origin of each entry
@@ -162,7 +163,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Send(arguments) => send::run(&path, arguments),
         Command::Sql(command) => sql::run(&path, command),
         Command::Import(arguments) => import::run(&arguments),
-        Command::Script(command) => script::run(&path, &command),
+        Command::Script(command) => script::run(&seek, &command),
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Vars(format) => vars::run(&format),

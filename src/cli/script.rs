@@ -1,4 +1,4 @@
-//! `tollgate script test`: the tests that a script brings along.
+//! `tollgate script`: the tests that a script brings along, and what the running one has decided.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,8 +9,9 @@ use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use serde_json::json;
 
+use super::desk::Seek;
 use super::output::{self, Format};
-use super::{Failure, load};
+use super::{Failure, load, trace};
 use crate::clock;
 use crate::ids::SinkNumber;
 use crate::policy::script::{Outside, Script, trial};
@@ -25,14 +26,25 @@ pub enum Command {
     /// and `records`. `fails(code)` and `replies(code)` go on with that request. Nothing is sent or recorded. Exit code 1: a
     /// test has failed.
     Test(Format),
+    /// Show which lines of the script have decided lately
+    ///
+    /// Each thread of the gateway keeps what its last runs of handlers have called and set, as many as `[script] trace_turns`
+    /// says. Lines are those of the file as it was loaded then.
+    Trace(trace::Arguments),
 }
 
 /// Runs one.
 ///
 /// # Errors
-/// The configuration has a mistake or no script, or a test has failed.
-pub fn run(path: &Path, command: &Command) -> Result<(), Failure> {
-    let Command::Test(format) = command;
+/// The configuration has a mistake or no script, a test has failed, or the service does not answer.
+pub fn run(seek: &Seek, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Test(format) => test(&seek.config, format),
+        Command::Trace(arguments) => trace::run(seek, arguments),
+    }
+}
+
+fn test(path: &Path, format: &Format) -> Result<(), Failure> {
     let plan = load(path)?;
     let Some(settings) = &plan.script else {
         return Err(Failure::Usage(format!("{} has no `[script]` with a `file`", path.display())));

@@ -13,6 +13,8 @@ use crate::accounting::{CallView, Closing};
 use crate::admin::{Gateway, Health, Phase, Reloaded};
 use crate::clock::{self, Timestamp};
 use crate::front::mailbox::{Mail, Mailbox};
+use crate::policy::script::Traces;
+use crate::policy::script::trace::{Find, Found};
 use crate::queue::{self, Desk};
 use crate::sinks::view::Backend;
 use crate::sip::stack::Outage;
@@ -25,6 +27,7 @@ pub(super) struct View {
     started: Timestamp,
     backends: delivery::Backends,
     wish: mpsc::Sender<Wish>,
+    traces: Arc<Traces>,
 }
 
 /// Wishes to reload that wait at most.
@@ -40,7 +43,7 @@ impl View {
         queue: &queue::Handle,
         shards: &[Mailbox],
         backends: &delivery::Backends,
-        wish: mpsc::Sender<Wish>,
+        (wish, traces): (mpsc::Sender<Wish>, Arc<Traces>),
     ) -> Self {
         Self {
             phase: Arc::clone(phase),
@@ -49,6 +52,7 @@ impl View {
             started: clock::wall(),
             backends: backends.clone(),
             wish,
+            traces,
         }
     }
 }
@@ -91,6 +95,10 @@ impl Gateway for View {
         let (answer, answered) = std::sync::mpsc::channel();
         self.wish.try_send(Wish { answer }).ok()?;
         answered.recv().ok()
+    }
+
+    fn script_trace(&self, find: &Find) -> Option<Found> {
+        self.traces.keeps().map(|_| self.traces.find(find))
     }
 
     fn outages(&self) -> Vec<Outage> {

@@ -158,7 +158,13 @@ impl Service {
         let delivery = Delivery::start(delivery::Parts {
             classes: Kept(opened.classes),
             admin,
-            gateway: Arc::new(View::new(&phase, &opened.handle, &mailboxes, &backends, wish)),
+            gateway: Arc::new(View::new(
+                &phase,
+                &opened.handle,
+                &mailboxes,
+                &backends,
+                (wish, Arc::clone(&outside.traces)),
+            )),
             backends,
             metrics,
             sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),

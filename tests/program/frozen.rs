@@ -330,15 +330,18 @@ fn shape(place: &str, json: &Json, names: &mut BTreeSet<String>) {
     }
 }
 
-/// A gateway with a sink of each protocol whose servers are away, one call up, and its Start waiting.
+/// A gateway with a sink of each protocol whose servers are away, a script that decides nothing, one call up, and its Start
+/// waiting.
 fn gateway(dir: &Path) -> (Gateway, u16) {
     let [port, metrics, radius, diameter] = free_ports();
     let (mut caller, mut callee) = (agent(2), agent(3));
     let folder = dir.display();
     fs::write(dir.join("diameterclient.conf"), format!("identity gw.example.net\nacctserver 127.0.0.1:{diameter}\n"))
         .unwrap();
+    fs::write(dir.join("route.lua"), "function request_route(req)\n  setflag(\"SEEN\")\nend\n").unwrap();
     let toml = format!(
         "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\nshards = 1\n\n\
+         [script]\nfile = \"route.lua\"\n\n\
          [[route]]\nto = \"sip:{callee}\"\n\n[accounting]\non = [\"radius\", \"diameter\"]\n\n\
          [accounting.fields]\ncaller = \"$fU\"\n\n[queue]\npath = \"{folder}/queue\"\nfree_min_mib = 0\n\n\
          [sinks.radius.billing]\nconfig = \"{folder}/radiusclient.conf\"\n\n\
@@ -366,7 +369,7 @@ fn agent(host: u8) -> Agent {
 }
 
 /// Commands that have `--json`, on a gateway that runs.
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &["status"],
     &["calls"],
     &["check"],
@@ -376,6 +379,7 @@ const COMMANDS: [&[&str]; 9] = [
     &["queue", "show", "1"],
     &["dict", "User-Name"],
     &["vars"],
+    &["script", "trace"],
 ];
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::start::Start as _;
-use crate::support::{Gateway, free_ports, sipp, wait_for};
+use crate::support::{Agent, Gateway, free_ports, sipp, wait_for};
 
 /// A gateway on `port` with this script, whose records go to a file of JSON lines.
 fn configuration(dir: &Path, port: u16, script: &str, more: &str) -> String {
@@ -274,4 +274,121 @@ end"
         calls.child.try_wait().unwrap().map(|status| assert!(status.success(), "{}", gateway.log()))
     });
     wait_for("to the end of its call", || (seen("BYE") == 3).then_some(()));
+}
+
+/// What `tollgate script trace` prints, and that no sign of it could act on a terminal.
+fn trace(dir: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let (code, told) = tollgate(dir, &[&["script", "trace"], words].concat());
+    assert!(told.chars().all(|sign| sign == '\n' || !sign.is_control()), "{words:?}: {told:?}");
+    (code, told)
+}
+
+#[test]
+fn a_trace_shows_which_lines_have_decided_for_a_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port, first, second, caller] = free_ports();
+    let script = SERIAL.replace("FIRST", &first.to_string()).replace("SECOND", &second.to_string());
+    let toml = configuration(dir.path(), port, &script, "trace_turns = 50");
+    let gateway = Gateway::start_on(dir.path(), port, &toml, 9);
+    let Some(_busy) = sipp(dir.path(), "uas_busy.xml", first, &[]) else { return };
+    let _answers = sipp(dir.path(), "uas.xml", second, &[]);
+    let to = format!("127.0.0.1:{port}");
+    let play = || {
+        let mut calls = sipp(dir.path(), "uac.xml", caller, &[&to, "-m", "1", "-s", "anybody"]).unwrap();
+        wait_for("the call ends", || {
+            calls.child.try_wait().unwrap().map(|status| assert!(status.success(), "{}", gateway.log()))
+        });
+    };
+    let turns = |call: &str| {
+        let told = trace(dir.path(), &[call, "--json"]).1;
+        let json: serde_json::Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{told}"));
+        json["turns"].as_array().unwrap().clone()
+    };
+    let word = |turn: &serde_json::Value, key: &str| turn[key].as_str().unwrap_or_default().to_owned();
+    play();
+    let all = wait_for("the end is seen", || Some(turns("*")).filter(|turns| turns.len() >= 4));
+    let call = word(&all[0], "call_id");
+
+    // As a person reads it.
+    let (code, told) = trace(dir.path(), &[&call]);
+    assert_eq!(code, Some(0), "{told}");
+    let mut rest = told.as_str();
+    for want in [
+        &format!("{call} request_route for INVITE from "),
+        "\n  line 4     do_accounting(\"cdrs\", \"missed\")\n  line 5     acc_extra.customer = ",
+        "\n  line 7     on_failure(\"next\")\n",
+        &format!("  line 8     relay(\"sip:127.0.0.1:{first}\")\n  relayed, "),
+        &format!("{call} failure_route.next for INVITE, response 486\n  line 12    do_accounting("),
+        &format!("  line 14    relay(\"sip:127.0.0.1:{second}\")\n  relayed, "),
+        &format!("{call} request_route for BYE from "),
+        "\n  line 3     relay()\n  relayed, ",
+        &format!("{call} event_route.dialog:end\n  done, "),
+    ] {
+        let at = rest.find(want).unwrap_or_else(|| panic!("{want:?} is not in {rest}\nof {told}"));
+        rest = &rest[at..];
+    }
+    let by_number = trace(dir.path(), &["--number", "anybody"]).1;
+    assert_eq!(by_number, told, "the same by the number that was called");
+
+    // Of the script as it is after a reload, with other lines.
+    fs::write(dir.path().join("route.lua"), format!("\n\n{script}")).unwrap();
+    assert_eq!(tollgate(dir.path(), &["reload"]).0, Some(0));
+    play();
+    let all = wait_for("both calls", || Some(turns("*")).filter(|turns| turns.len() >= 8));
+    let of_request =
+        |turn: &&serde_json::Value| word(turn, "handler") == "request_route" && word(turn, "method") == "INVITE";
+    let requests: Vec<_> = all.iter().filter(of_request).collect();
+    let line = |turn: &serde_json::Value| turn["steps"][0]["line"].as_u64();
+    assert_eq!((line(requests[0]), line(requests[1])), (Some(4), Some(6)), "{all:#?}");
+    assert!(word(requests[0], "loaded") < word(requests[1], "loaded"), "{all:#?}");
+
+    // Who asks for what is not there is told so, in words fit for a terminal.
+    let hostile = format!("\u{1b}[2J\u{7}{}", "c".repeat(10_000));
+    for (name, words, want) in [
+        ("a call that is not kept", &["nobody"][..], "no handler that is kept has run for the Call-ID `nobody`"),
+        (
+            "a number",
+            &["--number", "4711"],
+            "for calls from or to `4711`: each thread keeps its last 50, the oldest is of 2",
+        ),
+        ("a Call-ID that means harm", &[&hostile], "for the Call-ID `\\u{1b}[2J\\u{7}ccc"),
+    ] {
+        let (code, told) = trace(dir.path(), words);
+        assert!(code == Some(64) && told.contains(want) && told.len() < 400, "{name}: {code:?} {told}");
+    }
+    for (name, old, new, want) in [
+        ("nothing is kept", "trace_turns = 50", "trace_turns = 0", "`[script] trace_turns` is 0"),
+        ("there is no script", "file = \"route.lua\"", "file = \"\"", "the gateway has no script"),
+    ] {
+        fs::write(dir.path().join("tollgate.toml"), toml.replace(old, new)).unwrap();
+        let (code, told) = tollgate(dir.path(), &["reload"]);
+        assert_eq!(code, Some(0), "{name}: {told}");
+        let (code, told) = trace(dir.path(), &[&call]);
+        assert!(code == Some(64) && told.contains(want), "{name}: {code:?} {told}");
+    }
+}
+
+#[test]
+fn what_means_harm_to_a_terminal_is_shown_and_does_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = free_ports();
+    let script = "function request_route(req) acc_extra.id = req.call_id reply(403, req.call_id) end";
+    let toml = configuration(dir.path(), port, script, "");
+    let gateway = Gateway::start_on(dir.path(), port, &toml, 9);
+    let mut agent = Agent::bind("127.0.0.1:0".parse().unwrap());
+    let here = agent.address;
+    for call in ["plain".to_owned(), format!("c\u{1b}[2J\u{7}\u{9b}31m{}", "d".repeat(10_000))] {
+        let invite = format!(
+            "INVITE sip:bob@example.org SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:alice@example.net>;tag=a\r\nTo: <sip:bob@example.org>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+             Content-Length: 0\r\n\r\n",
+            call.len()
+        );
+        agent.send(invite.as_bytes(), gateway.address());
+        wait_for("a response", || agent.take().filter(|wire| wire.code() >= 200));
+    }
+    let (code, told) = trace(dir.path(), &[]);
+    assert!(code == Some(0) && told.contains(" plain request_route for INVITE"), "{told}");
+    assert!(told.len() < 4_000, "{} octets", told.len());
+    assert!(told.contains("c\\x1b[2J\\x07\\x9b31mdddd"), "it was taken: {told}");
 }
