@@ -81,6 +81,14 @@ pub struct Peer {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ServerId(pub(crate) u64);
 
+impl ServerId {
+    /// A name for a request that no SIP machine has taken, to ask a policy about it.
+    #[must_use]
+    pub const fn made_up(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// A final response of one server transaction that waits for [`Input::Release`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ResponseId(pub(crate) u32);
