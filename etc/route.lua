@@ -50,6 +50,7 @@
 --   avp.NAME = v              pushes: the newest is first; avp.NAME the newest, avps.NAME all, avp.NAME = nil deletes   R F B O L
 --   acc_extra.NAME = v        a field of the records; sinks with fixed columns know those of [accounting.fields] only      R F B O L
 --   acc_new_leg()  acc_leg.NAME = v  acc_legs[i].NAME       legs; acc_leg is the last, acc_legs[0] the first            R F B O L
+--       legs that a BYE sets are added to those of its call; avp.NAME for [accounting.bye_leg_fields] says more of these
 --
 -- What helps
 --   is_method("INVITE|BYE") has_totag() is_myself([uri]) pv("$(hdr(Via)[*])")                                           R F B O L

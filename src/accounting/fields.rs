@@ -118,6 +118,21 @@ pub(super) fn push_leg(legs: &mut Vec<Fields>, leg: Fields) -> bool {
     !has_room
 }
 
+/// Adds fields to the legs that there are, the last of `more` to the last of them; what is left over makes legs of its own in
+/// front. Whether something had to be left out.
+pub(super) fn lay_beside(legs: &mut Vec<Fields>, mut more: Vec<Fields>) -> bool {
+    let paired = more.split_off(more.len().saturating_sub(legs.len()));
+    let first = legs.len() - paired.len();
+    let mut is_cut = false;
+    for (leg, more) in legs[first..].iter_mut().zip(&paired) {
+        is_cut |= put(leg, more);
+    }
+    let room = LEGS_MAX.saturating_sub(legs.len());
+    let surplus = more.len().saturating_sub(room);
+    legs.splice(0..0, more.drain(surplus..));
+    is_cut || surplus > 0
+}
+
 /// The legs in the order of the settings.
 pub(super) fn ordered(settings: &Settings, mut legs: Vec<Fields>) -> Vec<Fields> {
     if settings.leg_order == LegOrder::NewestFirst {

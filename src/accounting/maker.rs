@@ -11,7 +11,7 @@ use crate::record::codec::LEGS_MAX;
 use crate::record::{Fields, Kind, Record, Times};
 use crate::sip::message::{Message, Method};
 use crate::sip::stack::{Peer, RequestView};
-use crate::vars::{Arrival, Avps, Context, Leg, Parties};
+use crate::vars::{Arrival, Avps, Context, Leg, Parties, Template};
 
 #[derive(Debug)]
 pub(super) struct Maker {
@@ -73,11 +73,11 @@ impl Maker {
             Some(session) => fields::merge(own, session.fields()),
         };
         let mut fields = fields::frozen(fields, &self.settings.frozen_fields, session);
-        let (own_legs, is_leg_cut) = self.legs_of_policy(&context, transaction);
+        let (own_legs, is_leg_cut) = legs_of_policy(&self.settings.leg_fields, LegsBy::Both, &context, transaction);
         is_cut |= is_leg_cut | fields::overlay(&mut fields, transaction.values.as_deref());
         let mut legs = all_legs(session, transaction, own_legs);
         if matches!(kind, Kind::Stop | Kind::Cdr) && transaction.method() == Method::Bye {
-            is_cut |= self.of_bye(&context, &mut fields, &mut legs);
+            is_cut |= self.of_bye(&context, transaction, &mut fields, &mut legs);
         }
         is_cut |= transaction.is_cut || session.is_some_and(|session| session.is_cut);
         let (facts, is_fact_cut) = facts::of(transaction, response, session, self.settings.identity.as_deref());
@@ -125,45 +125,24 @@ impl Maker {
         }
     }
 
-    /// The legs that the policy has set, in the order of their creation; whether one was cut or left out.
-    ///
-    /// Values of several names belong together as the originals' stacks do, counted from the newest: one that is missing
-    /// is missing in the oldest leg.
-    fn legs_of_policy(&self, context: &Context<'_>, transaction: &Transaction) -> (Vec<Fields>, bool) {
-        let templates = &self.settings.leg_fields;
-        let Some(values) = transaction.values.as_deref().filter(|_| !templates.is_empty()) else {
-            return (Vec::new(), false);
-        };
-        let names: Vec<&str> = templates.iter().flat_map(|(_, template)| template.avps()).collect();
-        let stacked = names.iter().map(|name| values.avps.values(name).count()).max().unwrap_or(0);
-        let count = stacked.max(values.legs.len());
-        let mut is_cut = count > LEGS_MAX;
-        let caller = transaction.request().from().map_or(&b""[..], |from| from.uri);
-        let dst = context.sent_uri.unwrap_or_else(|| context.request.request_uri());
-        let mut legs = Vec::new();
-        for leg in 0..count.min(LEGS_MAX) {
-            let mut avps = values.avps.clone();
-            for name in &names {
-                avps.remove(name);
-                if let Some(value) = values.avps.values(name).nth(count - 1 - leg) {
-                    avps.add(name, value);
-                }
-            }
-            let (code, cause) = (context.code, None);
-            let leg_context =
-                Context { avps: &avps, leg: Some(Leg { src: caller, dst, code, cause }), ..context.clone() };
-            let (mut fields, is_leg_cut) = fields::evaluate(templates, &leg_context);
-            is_cut |= is_leg_cut | fields::put(&mut fields, values.legs.get(leg).map_or(&[], Vec::as_slice));
-            legs.push(fields);
-        }
-        (legs, is_cut)
-    }
-
     /// Adds what is read from a BYE alone; whether something had to be cut.
-    fn of_bye(&self, context: &Context<'_>, fields: &mut Fields, legs: &mut Vec<Fields>) -> bool {
+    ///
+    /// Leg fields that read `$avp(name)` say something of each leg of the call, as `multi_leg_bye_info` did: the newest value
+    /// belongs to the newest leg, and values that no leg is left for make older ones. Others make one leg more.
+    fn of_bye(
+        &self,
+        context: &Context<'_>,
+        transaction: &Transaction,
+        fields: &mut Fields,
+        legs: &mut Vec<Fields>,
+    ) -> bool {
         let Settings { bye_fields, bye_leg_fields, .. } = &self.settings;
         let (own, mut is_cut) = fields::evaluate(bye_fields, context);
         fields.extend(own);
+        if bye_leg_fields.iter().any(|(_, template)| template.avps().next().is_some()) {
+            let (own, is_leg_cut) = legs_of_policy(bye_leg_fields, LegsBy::Values, context, transaction);
+            return is_cut | is_leg_cut | fields::lay_beside(legs, own);
+        }
         if !bye_leg_fields.is_empty() {
             let (leg, is_leg_cut) = fields::evaluate(bye_leg_fields, context);
             is_cut |= fields::push_leg(legs, leg) || is_leg_cut;
@@ -244,6 +223,53 @@ impl Maker {
             transport: listener.map(|listener| listener.transport),
         }
     }
+}
+
+/// What makes legs of a policy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum LegsBy {
+    /// Values that the templates read.
+    Values,
+    /// These, and the legs that it has made.
+    Both,
+}
+
+/// The legs that the policy has set, in the order of their creation; whether one was cut or left out.
+///
+/// Values of several names belong together as the originals' stacks do, counted from the newest: one that is missing is
+/// missing in the oldest leg.
+fn legs_of_policy(
+    templates: &[(String, Template)],
+    by: LegsBy,
+    context: &Context<'_>,
+    transaction: &Transaction,
+) -> (Vec<Fields>, bool) {
+    let Some(values) = transaction.values.as_deref().filter(|_| !templates.is_empty()) else {
+        return (Vec::new(), false);
+    };
+    let names: Vec<&str> = templates.iter().flat_map(|(_, template)| template.avps()).collect();
+    let stacked = names.iter().map(|name| values.avps.values(name).count()).max().unwrap_or(0);
+    let legs = if by == LegsBy::Both { &values.legs[..] } else { &[] };
+    let count = stacked.max(legs.len());
+    let mut is_cut = count > LEGS_MAX;
+    let caller = transaction.request().from().map_or(&b""[..], |from| from.uri);
+    let dst = context.sent_uri.unwrap_or_else(|| context.request.request_uri());
+    let mut made = Vec::new();
+    for leg in 0..count.min(LEGS_MAX) {
+        let mut avps = values.avps.clone();
+        for name in &names {
+            avps.remove(name);
+            if let Some(value) = values.avps.values(name).nth(count - 1 - leg) {
+                avps.add(name, value);
+            }
+        }
+        let (code, cause) = (context.code, None);
+        let leg_context = Context { avps: &avps, leg: Some(Leg { src: caller, dst, code, cause }), ..context.clone() };
+        let (mut fields, is_leg_cut) = fields::evaluate(templates, &leg_context);
+        is_cut |= is_leg_cut | fields::put(&mut fields, legs.get(leg).map_or(&[], Vec::as_slice));
+        made.push(fields);
+    }
+    (made, is_cut)
 }
 
 /// What a response's branch was sent to: the leg's target.

@@ -307,6 +307,53 @@ fn values_fields_legs_and_the_table_of_a_script_are_in_the_records() {
     assert_eq!(stop.legs.len(), 2, "the legs of the call");
 }
 
+/// What `multi_leg_bye_info` was for: values that the BYE has for the legs of its call.
+#[test]
+fn a_bye_has_values_of_its_own_for_the_legs_of_the_call() {
+    let of = |body: &str| {
+        format!(
+            "function request_route(req)
+               if is_method('BYE') then {body} return relay() end
+               if req.has_totag then return relay() end
+               do_accounting('db')
+               avp.src = 'alice' avp.src = 'bob'
+               relay('sip:bob@192.0.2.20')
+             end"
+        )
+    };
+    let fields = |list: &[(&str, &str)]| -> Vec<(String, Template)> {
+        list.iter().map(|(name, text)| ((*name).to_owned(), Template::parse(text).expect("a template"))).collect()
+    };
+    let (by_value, by_text) = ([("why", "$avp(why)"), ("how", "$rm")], [("why", "$rm")]);
+    for (name, body, of_bye, want) in [
+        ("one for each leg", "avp.why = 'old' avp.why = 'new'", &by_value[..], "alice old BYE, bob new BYE"),
+        ("the newest belongs to the newest leg", "avp.why = 'new'", &by_value, "alice  , bob new BYE"),
+        ("none", "", &by_value, "alice  , bob  "),
+        ("more than there are legs", "for i = 1, 3 do avp.why = i end", &by_value, " 1 BYE, alice 2 BYE, bob 3 BYE"),
+        (
+            "legs of the call's kind are added to them",
+            "avp.src = 'carol' avp.why = 'x'",
+            &by_value,
+            "alice  , bob  , carol x BYE",
+        ),
+        ("what reads none makes a leg of its own", "avp.why = 'new'", &by_text, "alice  , bob  ,  BYE "),
+    ] {
+        let mut setup = Setup { recipe: Some(script(&of(body))), ..Setup::new() };
+        setup.engine.leg_fields = fields(&[("src", "$avp(src)")]);
+        setup.engine.bye_leg_fields = fields(of_bye);
+        let mut bench = Bench::new(name, setup);
+        bench.play("alice sends INVITE to anybody\n bob gets INVITE\n bob sends 200\n disk writes\n alice gets 200\n alice sends ACK");
+        bench.play("bob gets ACK\n alice sends BYE\n bob gets BYE\n bob sends 200");
+        let stop = bench.last_record();
+        let word = |leg: &crate::record::Fields, name: &str| {
+            let value = leg.iter().find(|field| field.0 == name).and_then(|field| field.1.text());
+            value.map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+        };
+        let legs = stop.legs.iter().map(|leg| ["src", "why", "how"].map(|name| word(leg, name)).join(" "));
+        assert_eq!(legs.collect::<Vec<_>>().join(", "), want, "{name}");
+    }
+}
+
 #[test]
 fn a_script_that_fails_in_every_call_loses_no_record() {
     let text =
