@@ -392,3 +392,33 @@ fn what_means_harm_to_a_terminal_is_shown_and_does_nothing() {
     assert!(told.len() < 4_000, "{} octets", told.len());
     assert!(told.contains("c\\x1b[2J\\x07\\x9b31mdddd"), "it was taken: {told}");
 }
+
+#[test]
+fn tests_of_a_script_play_what_a_route_names_to_the_end_of_a_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = free_ports();
+    let script = "
+        function route.gold(req)
+          if req.has_totag then do_accounting('cdrs', 'failed') return relay() end
+          relay('sip:192.0.2.41')
+        end
+        function test_gold_sees_both()
+          local made = play(messages.invite)
+          assert(made.targets[1] == 'sip:bob@192.0.2.41' and made.route == 'to gold' and made.failed == '', made.route)
+          made = play(messages.bye)
+          assert(made.decision == 'relay' and made.failed == 'cdrs', made.failed)
+        end";
+    let mut toml = configuration(dir.path(), port, script, "");
+    toml.push_str("[[route]]\nname = \"to gold\"\nscript = \"gold\"\n");
+    fs::write(dir.path().join("tollgate.toml"), toml).unwrap();
+    let request = |method: &str, tag: &str| {
+        format!(
+            "{method} sip:bob@example.com SIP/2.0\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bK1\n\
+             From: <sip:alice@example.com>;tag=a\nTo: <sip:bob@example.com>{tag}\nCall-ID: c\nCSeq: 1 {method}\n"
+        )
+    };
+    fs::write(dir.path().join("invite.sip"), request("INVITE", "")).unwrap();
+    fs::write(dir.path().join("bye.sip"), request("BYE", ";tag=b")).unwrap();
+    let (code, told) = tollgate(dir.path(), &["script", "test"]);
+    assert_eq!((code, told.as_str()), (Some(0), "passed test_gold_sees_both\n"));
+}

@@ -5,7 +5,7 @@
 //! `fails(code[, reason])`, whose round of branches has failed then; and `replies(code[, reason])`, a response that passes.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::{BadScript, NamedSink, Script, Scripted};
 use crate::clock::{Instant, Now};
 use crate::ids::{SinkMask, SinkNumber};
 use crate::policy::{Asked, Manual, Marks, Policy};
+use crate::sip::dialog::Word;
 use crate::sip::message::Message;
 use crate::sip::proxy::usual_reason;
 use crate::sip::stack::{
@@ -43,6 +44,8 @@ struct Bench {
     sinks: Vec<(String, SinkNumber)>,
     now: Now,
     next: RefCell<u64>,
+    /// What the later requests of a dialog bring back, by Call-ID.
+    words: RefCell<HashMap<Vec<u8>, Word>>,
 }
 
 /// Runs the tests of a script in the order of their names. `messages` has the texts of messages by name, `sinks` those of
@@ -66,6 +69,7 @@ pub fn run(
         sinks: sinks.iter().map(|sink| sink.name.clone()).zip(numbers.iter().copied()).collect(),
         now: script.now,
         next: RefCell::new(0),
+        words: RefCell::default(),
     });
     install(&lua, &bench, messages).map_err(|error| BadScript(error.to_string()))?;
     let mut tests = BTreeMap::new();
@@ -136,9 +140,15 @@ impl Bench {
         let addr: SocketAddr = from.parse().map_err(|_| wrong(format!("`{from}` is no address with a port")))?;
         let message = Message::parse(wire(text)).map_err(|error| wrong(format!("no SIP request: {error}")))?;
         let peer = Peer { listener: ListenerId(0), addr };
-        let view = RequestView::of(Rc::new(message), peer, self.now);
+        let call_id = message.call_id().to_vec();
+        let word = self.words.borrow().get(&call_id).copied().unwrap_or_default();
+        let view = RequestView { word, ..RequestView::of(Rc::new(message), peer, self.now) };
         *self.next.borrow_mut() += 1;
         let decision = self.scripted.borrow_mut().request(self.asked(&view));
+        if let (false, Treatment::Forward(plan)) = (view.in_dialog, &decision.treatment) {
+            let edits = plan.groups.iter().flatten().find_map(|target| target.edits.as_deref());
+            self.words.borrow_mut().insert(call_id, edits.map_or(Word::NONE, |edits| edits.word));
+        }
         let out = lua.create_table()?;
         let (name, plan) = match &decision.treatment {
             Treatment::Forward(plan) => ("relay", Some(plan)),
