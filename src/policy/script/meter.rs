@@ -64,8 +64,7 @@ pub(super) struct Meter {
 
 /// After so many instructions the meter is looked at.
 pub(super) const STEP: u32 = 100;
-/// Calls of the script within each other at most, by what is seen of them every [`STEP`] instructions. What stands between a
-/// limit and the end of its handler are variables that each call still closes.
+/// Calls of the script within each other at most, by what is seen of them every [`STEP`] instructions.
 pub(super) const CALLS_MAX: usize = 200;
 /// Functions of ours at most that have called the script back and wait for it. Each takes of the stack of its thread, whose
 /// end would be that of the process.

@@ -441,6 +441,7 @@ fn one_leg(lua: &Lua, shared: &Rc<Shared>, place: usize) -> mlua::Result<Table> 
         Ok(())
     };
     meta.raw_set("__newindex", lua.create_function(set)?)?;
+    meta.raw_set("__metatable", false)?;
     object.set_metatable(Some(meta))?;
     Ok(object)
 }

@@ -1,11 +1,11 @@
 -- What stands in place of functions of Lua whose work no limit would end, and of those that could swallow a limit.
-local hit, text = ...
+local hit, text, put = ...
 local native = { pcall = pcall, concat = table.concat, unpack = table.unpack }
 local getmetatable, type, error = getmetatable, type, error
 local full = "not enough memory"
 -- Values that `table.unpack` gives at most; the stack has no room for many more.
 local most = 100000
-local rawget, rawset, rawlen, select = rawget, rawset, rawlen, select
+local rawget, rawset, rawlen, select, next = rawget, rawset, rawlen, select, next
 
 -- A limit that was hit goes on through each protected call. What a function of ours raises is given as text.
 local function passed(ok, first, ...)
@@ -21,20 +21,52 @@ end
 -- The handler runs when the call has ended: while an error is being raised, a limit would only call it again.
 local function handled(handler, ok, ...)
   if ok then return true, ... end
-  return false, handler(...)
+  return false, select(2, pcall(handler, ...))
 end
 
 function xpcall(f, handler, ...)
   return handled(handler, pcall(f, ...))
 end
 
--- Finalizers run where nothing can end them.
-local set = setmetatable
+-- A table gets a copy of its metatable, which the script cannot reach: what is refused here cannot come in later. Finalizers
+-- run where nothing can end them; variables are closed one after the other when a limit has ended the handler, each for as
+-- long as a limit allows; and what is called by way of a table that is itself called by way of one has no end.
+local events = { "index", "newindex", "call", "tostring", "name", "metatable", "mode", "pairs", "len", "eq", "lt", "le",
+  "concat", "unm", "add", "sub", "mul", "div", "mod", "pow", "idiv", "band", "bor", "bxor", "bnot", "shl", "shr" }
+for place = 1, #events do events[place] = "__" .. events[place] end
+local refused = { __gc = "finalizers are not run", __close = "variables are not closed" }
+
 function setmetatable(t, meta)
-  if type(meta) == "table" and rawget(meta, "__gc") ~= nil then
-    error("a metatable with `__gc` cannot be set: finalizers are not run", 2)
+  if type(t) ~= "table" then
+    error("bad argument #1 to 'setmetatable' (table expected, got " .. type(t) .. ")", 2)
   end
-  return set(t, meta)
+  if type(meta) ~= "table" and meta ~= nil then
+    error("bad argument #2 to 'setmetatable' (nil or table expected)", 2)
+  end
+  local before = getmetatable(t)
+  if before ~= nil and (type(before) ~= "table" or rawget(before, "__metatable") ~= nil) then
+    error("cannot change a protected metatable", 2)
+  end
+  if meta == nil then
+    put(t, nil)
+    return t
+  end
+  for name, why in next, refused do
+    if rawget(meta, name) ~= nil then
+      error("a metatable with `" .. name .. "` cannot be set: " .. why, 2)
+    end
+  end
+  local call = rawget(meta, "__call")
+  if call ~= nil and type(call) ~= "function" then
+    error("a metatable whose `__call` is a " .. type(call) .. " cannot be set: it is a function", 2)
+  end
+  local copy = { __metatable = meta }
+  for place = 1, #events do
+    local value = rawget(meta, events[place])
+    if value ~= nil then copy[events[place]] = value end
+  end
+  put(t, copy)
+  return t
 end
 
 local function plain(t, name)

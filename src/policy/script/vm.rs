@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Value, VmState};
+use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
 use super::meter::{CALLS_MAX, Limit, Limits, Meter, STEP};
 use super::text;
@@ -38,7 +38,12 @@ impl Vm {
             if is_memory { Err(Error::external(watched.out_of_memory())) } else { Ok(text) }
         })?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name("=[tollgate]").set_mode(ChunkMode::Text);
-        prelude.into_function()?.call::<()>((hit, words))?;
+        let put = lua.create_function(|_, (table, meta): (Table, Option<Table>)| table.set_metatable(meta))?;
+        prelude.into_function()?.call::<()>((hit, words, put))?;
+        // That of strings is for nobody to change.
+        if let Some(meta) = lua.type_metatable::<mlua::LuaString>() {
+            meta.raw_set("__metatable", false)?;
+        }
         let watched = Rc::clone(&meter);
         let triggers = HookTriggers::new().every_nth_instruction(STEP);
         lua.set_hook(triggers, move |lua, _| {

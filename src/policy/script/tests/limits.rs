@@ -15,9 +15,29 @@ const LONG: &[(&str, &str)] = &[
     ),
     ("protected calls within each other", "local function f() pcall(f) f() end f()"),
     ("recursion in protected calls", "local function f() while true do pcall(f) end end f()"),
+    ("an object in each turn", "while true do setmetatable({}, { __index = function() while true do end end }) end"),
+    ("padding", "while true do pcall(string.pack, 'c1000000', '') end"),
     (
-        "a variable that is closed",
-        "while true do local x <close> = setmetatable({}, { __close = function() while true do end end }) end",
+        "a chain of objects",
+        "local t = {} for i = 1, 1500 do t = setmetatable({}, { __index = t }) end while true do local x = t.x end",
+    ),
+    (
+        "what is left of a table",
+        "local t = {} for i = 1, 20000 do t[i] = i end for i = 1, 19999 do t[i] = nil end while true do next(t) end",
+    ),
+    ("an iterator", "for _ in pairs(setmetatable({}, { __pairs = function() while true do end end })) do end"),
+    ("joining objects", "local t = setmetatable({}, { __concat = function() while true do end end }) return t .. t"),
+    (
+        "objects that are equal",
+        "local m = { __eq = function() while true do end end } return setmetatable({}, m) == setmetatable({}, m)",
+    ),
+    ("objects with a length", "return #setmetatable({}, { __len = function() while true do end end })"),
+    ("an object that is called", "setmetatable({}, { __call = function() while true do end end })()"),
+    ("an error that is a table", "while true do pcall(error, setmetatable({}, { __tostring = error })) end"),
+    ("a handler of errors that fails", "while true do xpcall(error, function(m) error(m) end, 'x') end"),
+    (
+        "comparing long strings",
+        "local a, b = ('x'):rep(1 << 20), ('x'):rep((1 << 20) - 1) while true do local c = a < b end",
     ),
     ("a metamethod", "local t = setmetatable({}, { __index = function() while true do end end }) return t.x"),
     ("a comparison", "local t = setmetatable({}, { __lt = function() while true do end end }) return t < t"),
@@ -54,6 +74,92 @@ const LONG: &[(&str, &str)] = &[
     ("templates", "while true do pv('$(hdr(Via)[*])') end"),
     ("values", "while true do avp.x = 1 avp.x = nil end"),
 ];
+
+/// A value whose variables are closed by a function that never ends.
+const VALUE: &str = "local value = setmetatable({}, { __close = function() while true do end end })";
+/// The same, the function given afterwards.
+const LATER: &str = "local value = setmetatable({}, {}) getmetatable(value).__close = function() while true do end end";
+
+#[test]
+fn a_limit_does_not_wait_for_thousands_of_variables_to_be_closed() {
+    let refused = "a metatable with `__close` cannot be set: variables are not closed";
+    let not_closed = "got a non-closable value";
+    let two = "local function f() local a <close> = value local b <close> = value f() end f()";
+    let fourth = "local function f() for _ in next, { 1 }, nil, value do f() end end f()";
+    let string = "local meta = getmetatable('') if meta then meta.__close = print end local a <close> = ''";
+    for (name, text, want) in [
+        ("two variables of each call", format!("{VALUE} {two}"), refused),
+        ("the fourth value of a loop", format!("{VALUE} {fourth}"), refused),
+        ("two variables, by a function that comes later", format!("{LATER} {two}"), not_closed),
+        ("the fourth value of a loop, likewise", format!("{LATER} {fourth}"), not_closed),
+        (
+            "by rawset",
+            format!("local value = setmetatable({{}}, {{}}) rawset(getmetatable(value), '__close', error) {two}"),
+            not_closed,
+        ),
+        ("a string", string.to_owned(), not_closed),
+        ("a leg", "acc_new_leg() local a <close> = acc_legs[0]".to_owned(), not_closed),
+        ("the request", "local a <close> = req".to_owned(), not_closed),
+        (
+            "an object of its own",
+            "local t = setmetatable({}, { __metatable = 1 }) setmetatable(t, {})".to_owned(),
+            "protected",
+        ),
+    ] {
+        let mut stage = stage(&format!("function request_route(req)\n{text}\nend"));
+        stage.invite();
+        let failures = stage.failures();
+        assert!(failures.contains(want) && !failures.ends_with("(limit)"), "{name}: {failures}");
+    }
+}
+
+#[test]
+fn what_is_called_is_a_function_and_no_chain_of_tables() {
+    let refused = "a metatable whose `__call` is a table cannot be set: it is a function";
+    for (name, text, want) in [
+        ("itself", "local t, meta = {}, {} meta.__call = t setmetatable(t, meta) t()", refused),
+        (
+            "itself, later",
+            "local t, meta = {}, {} setmetatable(t, meta) meta.__call = t t()",
+            "attempt to call a table value",
+        ),
+        ("a string", "local meta = getmetatable('') if meta then meta.__call = '' end (''):x()", "attempt to call"),
+    ] {
+        let mut stage = stage(&format!("function request_route(req)\n{text}\nend"));
+        stage.invite();
+        assert!(stage.failures().contains(want), "{name}: {}", stage.failures());
+    }
+}
+
+#[test]
+fn metatables_do_what_they_do_in_lua() {
+    let text = "
+        local C = {} C.__index = C
+        C.__call = function(self, n) return self.n + n end
+        C.__eq = function(a, b) return a.n == b.n end
+        C.__lt = function(a, b) return a.n < b.n end
+        C.__le = function(a, b) return a.n <= b.n end
+        C.__add = function(a, b) return a.n + b.n end
+        C.__concat = function(a, b) return 'joined' end
+        C.__len = function() return 7 end
+        C.__tostring = function(self) return 'C ' .. self.n end
+        C.__pairs = function(self) return next, { x = 1 } end
+        C.__unm = function(self) return -self.n end
+        local function new(n) return setmetatable({ n = n }, C) end
+        function C:twice() return self.n * 2 end
+        local a, b = new(1), new(2)
+        assert(a:twice() == 2 and a(5) == 6 and a ~= b and a == new(1) and a < b and a <= b and a + b == 3)
+        assert(a .. b == 'joined' and #a == 7 and tostring(a) == 'C 1' and -b == -2)
+        for key in pairs(a) do assert(key == 'x') end
+        assert(getmetatable(a) == C and getmetatable(setmetatable(a, nil)) == nil and a.twice == nil)
+        assert(getmetatable(setmetatable({}, { __metatable = 'no' })) == 'no')
+        local kept = {} setmetatable(kept, { __newindex = function(t, k, v) rawset(t, k, v + 1) end })
+        kept.x = 1 assert(kept.x == 2)
+        assert(not pcall(setmetatable, 1, {}) and not pcall(setmetatable, {}, 1))";
+    if let Err(error) = load(&settings(text)) {
+        panic!("{error}");
+    }
+}
 
 #[test]
 fn long_work_of_every_kind_is_ended_and_the_tables_decide() {
