@@ -5,6 +5,8 @@ use super::meter::{Limit, Meter};
 
 /// Captures of a pattern at most.
 pub(super) const CAPTURES_MAX: usize = 32;
+/// What is said of a parenthesis that nothing closes.
+pub(super) const UNFINISHED: &str = "unfinished capture";
 /// Nesting of a match at most.
 const DEPTH_MAX: u32 = 200;
 /// Steps between two looks at the meter.
@@ -66,9 +68,14 @@ impl<'a> Matcher<'a> {
     /// What its parentheses have captured.
     pub(super) fn captures(&self) -> Result<Vec<Capture>, PatternError> {
         if self.captures.iter().any(|capture| matches!(capture, Capture::Open { .. })) {
-            return Err(Malformed("unfinished capture"));
+            return Err(Malformed(UNFINISHED));
         }
         Ok(self.captures.clone())
+    }
+
+    /// The same, some of which may not have come to an end.
+    pub(super) fn parts(&self) -> &[Capture] {
+        &self.captures
     }
 
     fn step(&mut self) -> Result<(), PatternError> {
@@ -329,6 +336,8 @@ fn in_class(octet: u8, class: u8) -> bool {
         b'u' => octet.is_ascii_uppercase(),
         b'w' => octet.is_ascii_alphanumeric(),
         b'x' => octet.is_ascii_hexdigit(),
+        // Not in the manual any more, but in the library.
+        b'z' => octet == 0,
         _ => return class == octet,
     };
     is_in != class.is_ascii_uppercase()

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use mlua::{Function, IntoLua, Lua, LuaString, MultiValue, Table, Value};
 
 use super::meter::{Meter, TOO_MANY_WAIT};
-use super::pattern::{Capture, Matcher, PatternError};
+use super::pattern::{Capture, Matcher, PatternError, UNFINISHED};
 use super::vm::raise;
 
 /// Longest string that a function of this library makes, in octets: what is longer is no text of a message.
@@ -73,7 +73,8 @@ fn why(lua: &Lua) -> impl Fn(PatternError) -> mlua::Error + '_ {
 fn value_of(lua: &Lua, subject: &[u8], capture: Capture) -> mlua::Result<Value> {
     match capture {
         Capture::Text { start, end } => lua.create_string(&subject[start..end])?.into_lua(lua),
-        Capture::Position { start } | Capture::Open { start } => Ok(Value::Integer(start as i64 + 1)),
+        Capture::Position { start } => Ok(Value::Integer(start as i64 + 1)),
+        Capture::Open { .. } => Err(raise(lua, UNFINISHED.to_owned())),
     }
 }
 
@@ -177,12 +178,6 @@ fn gsub(lua: &Lua, meter: &Meter, arguments: MultiValue) -> mlua::Result<MultiVa
         return Err(raise(lua, what));
     }
     let most = number(lua, &arguments, 3, "gsub")?.map_or(u64::MAX, |most| u64::try_from(most).unwrap_or(0));
-    // Whether the replacement asks for captures.
-    let has_digit = match &replacement {
-        Value::String(text) => text.as_bytes().windows(2).any(|pair| pair[0] == b'%' && matches!(pair[1], b'1'..=b'9')),
-        Value::Integer(_) | Value::Number(_) => false,
-        _ => true,
-    };
     let (body, is_anchored) = anchor(&pattern);
     let mut matcher = Matcher::new(&subject, &pattern, meter);
     let (mut out, mut at, mut count, mut last_end) = (Vec::new(), 0, 0, None);
@@ -190,12 +185,8 @@ fn gsub(lua: &Lua, meter: &Meter, arguments: MultiValue) -> mlua::Result<MultiVa
         let end = matcher.at(at, body).map_err(why(lua))?.filter(|end| last_end != Some(*end));
         if let Some(end) = end {
             count += 1;
-            let captures = match matcher.captures() {
-                // A capture that is never asked for may be unfinished.
-                Err(PatternError::Malformed(_)) if !has_digit => Vec::new(),
-                captures => captures.map_err(why(lua))?,
-            };
-            let captures = or_whole(captures, at, end);
+            // A capture that is never asked for may be unfinished.
+            let captures = or_whole(matcher.parts().to_vec(), at, end);
             replace(lua, meter, &replacement, (&subject, at, end), &captures, &mut out)?;
             last_end = Some(end);
             at = end;
@@ -275,7 +266,8 @@ fn expand(
             Some(b'0') => out.extend_from_slice(whole),
             Some(digit @ b'1'..=b'9') => match captures.get(usize::from(digit - b'1')) {
                 Some(Capture::Text { start, end }) => out.extend_from_slice(&subject[*start..*end]),
-                Some(Capture::Position { start } | Capture::Open { start }) => {
+                Some(Capture::Open { .. }) => return Err(raise(lua, UNFINISHED.to_owned())),
+                Some(Capture::Position { start }) => {
                     out.extend_from_slice((start + 1).to_string().as_bytes());
                 }
                 None => {

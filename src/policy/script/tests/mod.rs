@@ -1,5 +1,6 @@
 //! Scripts, with requests made by hand.
 
+mod alike;
 mod escapes;
 mod limits;
 mod marks;
