@@ -1,7 +1,11 @@
 -- route.lua: the manual of scripts, and a script that works. `[script] file = "route.lua"` in tollgate.toml uses it.
 --
+-- route-examples.lua beside it has an example of each function and field, with what comes of it.
+--
 -- Lua 5.4 with the libraries string, table, math and utf8. A script decides where requests go and what is recorded of them.
 -- It has no files, sockets or clock, and nothing in it waits: each handler runs to its end, within the limits of [script].
+-- There are no coroutines, finalizers (`__gc`) and variables that are closed (`__close`). setmetatable takes what the metatable
+-- holds at that moment: a metamethod that is set later does nothing until setmetatable is called again.
 --
 --   function request_route(req)               each request that comes in, once, however often it is sent
 --   function route.NAME(req)                  those that take a [[route]] with script = "NAME", and later ones of their

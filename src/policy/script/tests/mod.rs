@@ -2,6 +2,7 @@
 
 mod alike;
 mod escapes;
+mod examples;
 mod limits;
 mod marks;
 mod named;
