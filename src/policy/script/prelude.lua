@@ -29,8 +29,8 @@ function xpcall(f, handler, ...)
 end
 
 -- A table gets a copy of its metatable, which the script cannot reach: what is refused here cannot come in later. Finalizers
--- run where nothing can end them; variables are closed one after the other when a limit has ended the handler, each for as
--- long as a limit allows; and what is called by way of a table that is itself called by way of one has no end.
+-- run where nothing can end them; a limit that is raised closes the variables of the function that runs while nothing is
+-- counted, so what closes them might never end; and a table that is called by way of itself takes minutes in one instruction.
 local events = { "index", "newindex", "call", "tostring", "name", "metatable", "mode", "pairs", "len", "eq", "lt", "le",
   "concat", "unm", "add", "sub", "mul", "div", "mod", "pow", "idiv", "band", "bor", "bxor", "bnot", "shl", "shr" }
 for place = 1, #events do events[place] = "__" .. events[place] end
@@ -43,12 +43,8 @@ function setmetatable(t, meta)
   if type(meta) ~= "table" and meta ~= nil then
     error("bad argument #2 to 'setmetatable' (nil or table expected)", 2)
   end
-  local before = getmetatable(t)
-  if before ~= nil and (type(before) ~= "table" or rawget(before, "__metatable") ~= nil) then
-    error("cannot change a protected metatable", 2)
-  end
   if meta == nil then
-    put(t, nil)
+    if not put(t, nil) then error("cannot change a protected metatable", 2) end
     return t
   end
   for name, why in next, refused do
@@ -60,12 +56,12 @@ function setmetatable(t, meta)
   if call ~= nil and type(call) ~= "function" then
     error("a metatable whose `__call` is a " .. type(call) .. " cannot be set: it is a function", 2)
   end
-  local copy = { __metatable = meta }
+  local copy = { __metatable = meta, open = rawget(meta, "__metatable") == nil }
   for place = 1, #events do
     local value = rawget(meta, events[place])
     if value ~= nil then copy[events[place]] = value end
   end
-  put(t, copy)
+  if not put(t, copy) then error("cannot change a protected metatable", 2) end
   return t
 end
 

@@ -38,7 +38,14 @@ impl Vm {
             if is_memory { Err(Error::external(watched.out_of_memory())) } else { Ok(text) }
         })?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name("=[tollgate]").set_mode(ChunkMode::Text);
-        let put = lua.create_function(|_, (table, meta): (Table, Option<Table>)| table.set_metatable(meta))?;
+        let put = lua.create_function(|_, (table, meta): (Table, Option<Table>)| {
+            // Those of the prelude say whether they may be replaced; ours say nothing.
+            let is_open = table.metatable().map_or(Ok(true), |old| old.raw_get::<bool>("open"))?;
+            if is_open {
+                table.set_metatable(meta)?;
+            }
+            Ok(is_open)
+        })?;
         prelude.into_function()?.call::<()>((hit, words, put))?;
         // That of strings is for nobody to change.
         if let Some(meta) = lua.type_metatable::<mlua::LuaString>() {

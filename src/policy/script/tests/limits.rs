@@ -35,6 +35,29 @@ const LONG: &[(&str, &str)] = &[
     ("an object that is called", "setmetatable({}, { __call = function() while true do end end })()"),
     ("an error that is a table", "while true do pcall(error, setmetatable({}, { __tostring = error })) end"),
     ("a handler of errors that fails", "while true do xpcall(error, function(m) error(m) end, 'x') end"),
+    ("an error whose text never ends", "error(setmetatable({}, { __tostring = function() while true do end end }))"),
+    (
+        "weak tables",
+        "local o, w, n = {}, {}, 3001 for i = 1, n do o[i] = {} end \
+         for i = 1, n do w[i] = setmetatable({}, { __mode = 'k' }) end \
+         for i = 1, n - 1 do w[i * 1999 % n + 1][o[i]] = o[i + 1] end \
+         for i = 2, n do o[i] = nil end while true do local x = {} end",
+    ),
+    (
+        "code points of a long string",
+        "local s = ('x'):rep(1 << 20) while true do utf8.len(s) pcall(utf8.codepoint, s, 1, -1) end",
+    ),
+    ("octets of a long string", "local s = ('x'):rep(1 << 20) while true do pcall(string.byte, s, 1, -1) end"),
+    ("a long format", "local s = ('!16i1'):rep(200000) while true do string.packsize(s) end"),
+    ("a long number", "local s = ('7'):rep(1 << 20) while true do tonumber(s) tonumber(s, 16) end"),
+    (
+        "many values",
+        "local t = {} for i = 1, 30000 do t[i] = i end while true do select(-1, table.unpack(t)) math.max(table.unpack(t)) end",
+    ),
+    (
+        "a full table",
+        "local t = {} for i = 1, 16384 do t[-i] = i end local i = 1 while true do t[-i] = nil t[-i - 16384] = i i = i + 1 end",
+    ),
     (
         "comparing long strings",
         "local a, b = ('x'):rep(1 << 20), ('x'):rep((1 << 20) - 1) while true do local c = a < b end",
@@ -105,6 +128,12 @@ fn a_limit_does_not_wait_for_thousands_of_variables_to_be_closed() {
             "local t = setmetatable({}, { __metatable = 1 }) setmetatable(t, {})".to_owned(),
             "protected",
         ),
+        (
+            "an object that gives a table for its metatable",
+            "local t = setmetatable({}, { __metatable = {} }) setmetatable(t, nil)".to_owned(),
+            "cannot change a protected metatable",
+        ),
+        ("an object of ours", "setmetatable(avp, {})".to_owned(), "cannot change a protected metatable"),
     ] {
         let mut stage = stage(&format!("function request_route(req)\n{text}\nend"));
         stage.invite();
