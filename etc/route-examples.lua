@@ -4,7 +4,8 @@
 --
 -- It needs sinks of the kinds log, db, aaa (or radius) and evi, none of diam; [accounting.flags] log_flag = 1,
 -- log_missed_flag = 2, failed_transaction_flag = 3; and in [script.tables] `rates`, a file with the lines "43 0.05" and
--- "431 0.02". It listens on udp:192.0.2.1:5060 and udp:192.0.2.1:5070, and its own name is gw.example.com.
+-- "431 0.02"; the route that is named at route.gold. It listens on udp:192.0.2.1:5060 and udp:192.0.2.1:5070, and its own
+-- name is gw.example.com.
 
 example = {}
 local look, seen
@@ -159,6 +160,12 @@ function example.loose_route()
   if loose_route() then relay() else reply(404, "No Route") end
 end
 function test_loose_route() is(try("loose_route").reason, "No Route") end
+
+-- for what takes a [[route]] with domains = ["gold.example"] and script = "gold", and for later requests of these dialogs
+function route.gold(req) relay("sip:10.0.0.8") end
+function test_gold() is(play((invite:gsub("NAME@example.com", "bob@gold.example"))).targets[1], "sip:bob@10.0.0.8") end
+
+-- `tollgate script trace call-1` shows afterwards which of these lines have decided for the call.
 
 ---------------------------------------------------------------------------------------------------------------------------
 -- What is recorded

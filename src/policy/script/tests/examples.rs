@@ -14,7 +14,8 @@ const MANUAL: &str = include_str!("../../../../etc/route.lua");
 fn script() -> (Script, Vec<NamedSink>, Vec<SinkNumber>) {
     let settings = Settings { name: "route-examples.lua".to_owned(), ..settings(EXAMPLES) };
     let numbers: Vec<SinkNumber> = (0..settings.sinks.len() as u8).map(SinkNumber).collect();
-    let routes = Arc::new(Routes::new(Vec::new(), Marks::NONE));
+    let gold = named::route("to gold", "gold.example", Some("gold"), None);
+    let routes = Arc::new(Routes::new(vec![gold], Marks::NONE));
     let outside = Outside { counters: Arc::default(), ..Outside::default() };
     let script = Script::new(&settings, &numbers, routes, outside, still, now());
     (script.unwrap_or_else(|error| panic!("{error}")), settings.sinks, numbers)
@@ -32,7 +33,7 @@ fn each_example_does_what_its_test_says() {
     // Each has its test.
     let tests: BTreeSet<&str> = outcomes.iter().filter_map(|outcome| outcome.name.strip_prefix("test_")).collect();
     let examples: BTreeSet<&str> = code()
-        .filter_map(|line| line.strip_prefix("function example."))
+        .filter_map(|line| line.strip_prefix("function example.").or(line.strip_prefix("function route.")))
         .filter_map(|line| line.split('(').next())
         .collect();
     assert_eq!(tests, examples);

@@ -11,7 +11,7 @@ use crate::sip::stack::{Redirects, Way};
 /// Marks of all routes: by hand nothing marks sink 3.
 const OF_ROUTES: Marks = Marks { accounting: SinkMask(1 << 3), ..Marks::NONE };
 
-fn route(name: &str, domain: &str, script: Option<&str>, to: Option<&str>) -> Route {
+pub(super) fn route(name: &str, domain: &str, script: Option<&str>, to: Option<&str>) -> Route {
     let target = |to| Destination::parse(to).expect("a target");
     let forward =
         |to| Action::Forward { groups: vec![vec![target(to)]], terms: Terms::default(), redirects: Redirects::Pass };
