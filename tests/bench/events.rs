@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! --records N     records for each figure, default 200000
-//! --broker B      nats or amqp alone; default: all that are installed
+//! --broker B      nats, amqp or kafka alone; default: all that are installed
 //! ```
 //!
-//! Starts a nats-server with a stream on the disk and a RabbitMQ with a durable queue, each in a folder of its own, and prints
-//! for each window the messages a second and the CPU of the delivery thread a message: decoding, rendering and the client,
-//! and not the broker's own. `TOLLGATE_BENCH_DIR` names the directory for their files.
+//! Starts a nats-server with a stream on the disk, a RabbitMQ with a durable queue and, in a build with `--features kafka`, a
+//! noida-db with a topic, each in a folder of its own, and prints for each window the messages a second and the CPU of the
+//! delivery thread a message: decoding, rendering and the client, and not the broker's own, nor that of the threads that
+//! Kafka's client has. `TOLLGATE_BENCH_DIR` names the directory for their files.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a bench is alone in its process")]
 
@@ -42,7 +43,7 @@ fn body() -> Body {
 }
 
 fn told(broker: &str, window: usize, (rate, cpu): (f64, f64)) {
-    println!("{broker:<4} window {window:>3}: {rate:>7.0} messages/s, {cpu:>5.1} µs of CPU a message");
+    println!("{broker:<5} window {window:>3}: {rate:>7.0} messages/s, {cpu:>5.1} µs of CPU a message");
 }
 
 fn main() {
@@ -103,5 +104,30 @@ fn main() {
                 assert_eq!(u64::from(kept), count);
             });
         }
+    }
+    #[cfg(feature = "kafka")]
+    if is_wanted("kafka") {
+        kafka(dir.path(), most, &mut ids);
+    }
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(dir: &std::path::Path, most: u64, ids: &mut RecordIds) {
+    use support::kafka::{Broker, settings};
+    let Some(broker) = Broker::noida(dir) else { return };
+    for window in WINDOWS {
+        let topic = format!("acc{window}");
+        broker.make(&topic, 1, &[]);
+        let mut settings = settings(&broker.address(), &topic);
+        settings.body = body();
+        settings.timeout = std::time::Duration::from_secs(30);
+        settings.delivery.batch_max = window;
+        let make = || {
+            let link = settings.link("bench");
+            Attempts::new("bench", settings.delivery.clone(), settings.render(), link, Seq(0))
+        };
+        let count = share(most, window);
+        told("kafka", window, deliver(make, leases(ids, count)));
+        assert!(broker.read(&topic).len() as u64 >= count);
     }
 }
