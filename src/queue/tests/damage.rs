@@ -256,8 +256,8 @@ fn a_damaged_sealed_spool_comes_back_at_the_head() {
     let file = directory.path().join("00000002/db");
     // Where records lie: what its beginning holds was written anew since.
     change(&file, |bytes| {
-        let begin = bytes.len() / 3;
-        bytes[begin..begin + 20_000].fill(0);
+        let (begin, end) = (bytes.len() / 4, bytes.len() / 4 * 3);
+        bytes[begin..end].fill(0);
     });
     let intact: BTreeSet<u64> = frames(&file).into_iter().map(|(_, seq)| seq).collect();
     let first = intact.first().copied().unwrap();
