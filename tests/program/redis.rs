@@ -170,15 +170,26 @@ fn a_server_that_is_killed_or_stands_has_every_record() {
 fn what_a_person_must_mend_parks_nothing_and_says_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let Some(redis) = Redis::start(dir.path(), &[]) else { return };
+    // One stream for all: without it the sink is of no use.
+    let mut one = line(&redis.settings("acc:all"));
+    append(&mut one, Kind::Event, 0..5);
+    told(&one, "misfit", "there is no stream `acc:all`: make it, or set `make_streams`");
+    redis.ask(&["RPUSH", "acc:all", "1"]);
+    told(&one, "misfit", "WRONGTYPE Operation against a key holding the wrong kind of value");
+    redis.ask(&["DEL", "acc:all"]);
+    redis.make("acc:all");
+    one.delivered(5);
+    assert_eq!((redis.entries("acc:all").len(), one.stats().parked_now), (5, 0));
+    drop(one);
     let mut line = line(&redis.settings("acc:{kind}"));
     let mut sent = append(&mut line, Kind::Event, 0..5);
-    told(&line, "misfit", "there is no stream `acc:event`: make it, or set `make_streams`");
+    told(&line, "up", "there is no stream `acc:event`: make it, or set `make_streams`");
     redis.make("acc:event");
     line.delivered(5);
     // Another stream is none: the others flow on.
     redis.ask(&["RPUSH", "acc:missed", "1"]);
     let missed = append(&mut line, Kind::Missed, 5..8);
-    told(&line, "misfit", "WRONGTYPE Operation against a key holding the wrong kind of value");
+    told(&line, "up", "WRONGTYPE Operation against a key holding the wrong kind of value");
     sent.extend(append(&mut line, Kind::Event, 8..30));
     line.delivered(27);
     redis.ask(&["DEL", "acc:missed"]);
@@ -209,6 +220,33 @@ fn what_a_person_must_mend_parks_nothing_and_says_what_it_is() {
     assert_eq!(line.stats().parked_now, 0);
     let ids = |stream: &str| redis.entries(stream).into_iter().map(|(id, _)| id).collect::<HashSet<_>>();
     assert_eq!((ids("acc:event"), ids("acc:missed")), (sent.into_iter().collect(), missed.into_iter().collect()));
+}
+
+#[test]
+fn a_stream_that_takes_nothing_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(redis) = Redis::start(dir.path(), &[]) else { return };
+    redis.make("acc:event");
+    redis.ask(&["RPUSH", "acc:start", "1"]);
+    let mut settings = redis.settings("acc:{kind}");
+    // As long as no test waits: whoever waits for this waits for a person.
+    settings.delivery.retry_max = Duration::from_secs(600);
+    let mut line = line(&settings);
+    for (round, (kind, want)) in [
+        (Kind::Missed, "there is no stream `acc:missed`: make it, or set `make_streams`"),
+        (Kind::Start, "WRONGTYPE Operation against a key holding the wrong kind of value"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let begin = round as u64 * 100;
+        // Alone in its batch: there is nothing beside it that would show that the server takes others.
+        append(&mut line, kind, begin..begin + 1);
+        wait_for(want, || line.board.views().remove(0).note.is_some_and(|note| note.contains(want)).then_some(()));
+        append(&mut line, Kind::Event, begin + 1..begin + 31);
+        line.delivered(30 * (round as u64 + 1));
+    }
+    assert_eq!((redis.entries("acc:event").len(), line.stats().parked_now), (60, 0));
 }
 
 #[test]

@@ -32,8 +32,10 @@ enum Verdict {
     Stored,
     /// The server takes nothing now.
     Away(String),
-    /// It cannot go there before the configuration, here or there, is another.
+    /// It cannot go into that stream before the configuration, here or there, is another.
     Misplaced(String),
+    /// Nothing goes into any stream before that.
+    Barred(String),
     /// It may be there.
     Lost(String),
 }
@@ -43,7 +45,7 @@ impl Verdict {
         match self {
             Self::Stored => Fate::Delivered,
             Self::Away(reason) => Fate::Unsent { reason },
-            Self::Misplaced(reason) => Fate::Retry { reason },
+            Self::Misplaced(reason) | Self::Barred(reason) => Fate::Retry { reason },
             Self::Lost(reason) => Fate::Unknown { reason },
         }
     }
@@ -71,8 +73,13 @@ fn verdict(error: &RedisError) -> Verdict {
         Some("MOVED" | "ASK" | "CROSSSLOT") => {
             Verdict::Misplaced(format!("another server of a cluster has that stream, which is not looked for: {told}"))
         }
-        Some(_) => Verdict::Misplaced(told),
-        None if error.kind() == ErrorKind::AuthenticationFailed => Verdict::Misplaced(told),
+        Some("WRONGTYPE") => Verdict::Misplaced(told),
+        // Of a command that we may not give it speaks otherwise.
+        Some("NOPERM") if told.contains("to access ") => Verdict::Misplaced(told),
+        // A stream that has had an entry with the last id there is.
+        Some("ERR") if told.contains("The stream ") => Verdict::Misplaced(told),
+        Some(_) => Verdict::Barred(told),
+        None if error.kind() == ErrorKind::AuthenticationFailed => Verdict::Barred(told),
         None => Verdict::Lost(told),
     }
 }
@@ -171,7 +178,9 @@ impl Link {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(settings.timeout));
         let made = MultiplexedConnection::new_with_config(&self.identity(), wire, config).await;
         let (connection, driver) = made.map_err(|error| match verdict(&error) {
-            Verdict::Misplaced(reason) => Answer::Misfit { reason: format!("the server does not let us in: {reason}") },
+            Verdict::Misplaced(reason) | Verdict::Barred(reason) => {
+                Answer::Misfit { reason: format!("the server does not let us in: {reason}") }
+            }
             _ => down(told(&error)),
         })?;
         let open = Open { connection: connection.clone(), driver: tokio::spawn(driver) };
@@ -294,17 +303,23 @@ impl Attempt for Link {
         if verdicts.iter().all(|verdict| *verdict == Verdict::Stored) {
             return Answer::Delivered;
         }
+        let all = |is_it: fn(&Verdict) -> bool| verdicts.iter().all(is_it);
+        let is_one_stream = self.settings.key.constant().is_some();
         match verdicts.first() {
-            Some(Verdict::Away(reason)) if verdicts.iter().all(|own| matches!(own, Verdict::Away(_))) => {
+            Some(Verdict::Away(reason)) if all(|own| matches!(own, Verdict::Away(_))) => {
                 return Answer::Down { reason: reason.clone(), after: None };
             }
-            Some(Verdict::Misplaced(reason)) if verdicts.iter().all(|own| matches!(own, Verdict::Misplaced(_))) => {
+            Some(Verdict::Barred(reason)) if all(|own| matches!(own, Verdict::Barred(_))) => {
+                return Answer::Misfit { reason: reason.clone() };
+            }
+            // Of several streams one says nothing about the others: its records wait alone.
+            Some(Verdict::Misplaced(reason)) if is_one_stream && all(|own| matches!(own, Verdict::Misplaced(_))) => {
                 return Answer::Misfit { reason: reason.clone() };
             }
             _ => {}
         }
         for verdict in &verdicts {
-            if let Verdict::Misplaced(reason) = verdict {
+            if let Verdict::Misplaced(reason) | Verdict::Barred(reason) = verdict {
                 self.alarm.tell(&self.sink, reason);
             }
         }
