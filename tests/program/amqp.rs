@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -147,6 +148,32 @@ fn a_broker_confirms_returns_refuses_and_dies_and_nothing_is_lost() {
         let note = line_of.board.views().remove(0).note.unwrap_or_default();
         assert!(!note.contains("wr0ng"), "{note}");
     }
+}
+
+#[test]
+fn a_routing_key_that_is_forbidden_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(rabbit) = Rabbit::start(dir.path(), "") else { return };
+    exchange(&rabbit, "#");
+    rabbit.control(&["set_topic_permissions", "-p", "/", "guest", "acc", "^acc\\.acme$", ".*"]);
+    let mut settings = rabbit.settings("acc", "acc.{tenant}");
+    // As long as no test waits: whoever waits for this waits for a person.
+    settings.delivery.retry_max = Duration::from_secs(600);
+    let mut line = line(&settings);
+    let forbidden = |number, tenant: &str| {
+        (record(Kind::Stop, number, vec![field("tenant", tenant)]), CallHash::of(tenant.as_bytes()))
+    };
+    // Alone in its batch, and among others; with a key of which the broker's words have a part only.
+    line.append(vec![forbidden(900, "other")]);
+    wait_note(&line, "up", "access to topic 'acc.other' in exchange 'acc' in vhost '/' refused for user 'guest'");
+    line.append(stops(0..50));
+    line.delivered(50);
+    let mut records = stops(100..150);
+    records.insert(3, forbidden(901, &"x".repeat(240)));
+    line.append(records);
+    line.delivered(100);
+    wait_note(&line, "up", "access to topic 'acc.xxx");
+    assert_eq!(line.stats().balance.parked, 0);
 }
 
 #[test]

@@ -110,6 +110,16 @@ impl Rabbit {
         })
     }
 
+    /// Has its own tool do something.
+    pub fn control(&self, words: &[&str]) {
+        let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+        command.arg("--node").arg(format!("tollgate-{}@localhost", self.port)).args(words);
+        command.env("HOME", self.dir.join("home")).env("RABBITMQ_HOME", "/usr/lib/rabbitmq");
+        command.env("ERL_EPMD_PORT", self.others[1].to_string());
+        let done = command.finish().expect("rabbitmqctl runs");
+        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
     /// Settings of an impatient sink.
     pub fn settings(&self, exchange: &str, routing_key: &str) -> Settings {
         let template = |text| Template::parse(text, &["big", "tenant"]).expect("a template");

@@ -66,7 +66,9 @@ enum Verdict {
     Stored,
     /// A queue has no room.
     Full(String),
-    /// It cannot go there before the configuration, here or there, is another.
+    /// Nothing with its routing key can go there before the configuration, here or there, is another.
+    Unrouted(String),
+    /// Nothing can go to its exchange before that.
     Misplaced(String),
     /// It may be there.
     Lost(String),
@@ -78,7 +80,7 @@ impl Verdict {
     fn fate(self) -> Fate {
         match self {
             Self::Stored => Fate::Delivered,
-            Self::Full(reason) | Self::Misplaced(reason) => Fate::Retry { reason },
+            Self::Full(reason) | Self::Unrouted(reason) | Self::Misplaced(reason) => Fate::Retry { reason },
             Self::Lost(reason) => Fate::Unknown { reason },
             Self::Refused(reason, code) => Fate::Refused { reason, code },
         }
@@ -178,10 +180,6 @@ impl Link {
 const UNSEEN: &str = "a client cannot see what a full queue does: unless it has `x-overflow: reject-publish` it throws away its \
                       oldest messages, which were confirmed; ask the broker with `rabbitmqctl list_queues name arguments policy`";
 
-fn open_channel(open: Option<&Open>) -> bool {
-    open.is_some_and(|open| open.channel.status().connected())
-}
-
 /// A channel on which messages are confirmed.
 async fn channel(connection: &Connection) -> lapin::Result<Channel> {
     let channel = connection.create_channel().await?;
@@ -205,6 +203,10 @@ fn broken(error: &lapin::Error, message: &Message) -> Verdict {
     if let ErrorKind::ProtocolError(told) = error.kind()
         && matches!(told.kind(), AMQPErrorKind::Soft(_))
     {
+        // It names the exchange behind that, and other messages may go there.
+        if let Some((_, topic)) = reason.split_once("access to topic '") {
+            return if begins(topic, &message.routing_key) { Verdict::Unrouted(reason) } else { Verdict::Lost(reason) };
+        }
         if reason.contains(&format!("exchange '{}'", message.exchange)) {
             return Verdict::Misplaced(reason);
         }
@@ -216,6 +218,12 @@ fn broken(error: &lapin::Error, message: &Message) -> Verdict {
     Verdict::Lost(reason)
 }
 
+/// Whether the broker's words go on with that key in quotes; of what is long they have the begin, and three dots.
+fn begins(told: &str, key: &str) -> bool {
+    let is_whole = told.strip_prefix(key).is_some_and(|rest| rest.starts_with('\''));
+    is_whole || told.split_once("...").is_some_and(|(begin, _)| !begin.is_empty() && key.starts_with(begin))
+}
+
 /// What a confirm means.
 fn of(confirmation: Confirmation, message: &Message) -> Verdict {
     match confirmation {
@@ -223,7 +231,7 @@ fn of(confirmation: Confirmation, message: &Message) -> Verdict {
         Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
             let Message { exchange, routing_key, .. } = message;
             let text = &returned.reply_text;
-            Verdict::Misplaced(if exchange.is_empty() {
+            Verdict::Unrouted(if exchange.is_empty() {
                 format!("there is no queue `{routing_key}`: {text}")
             } else {
                 format!("no queue is bound to the exchange `{exchange}` for the routing key `{routing_key}`: {text}")
@@ -281,14 +289,12 @@ impl Attempt for Link {
             self.open = None;
         }
         for verdict in &verdicts {
-            if let Verdict::Misplaced(reason) = verdict {
+            if let Verdict::Unrouted(reason) | Verdict::Misplaced(reason) = verdict {
                 self.alarm.tell(&self.sink, reason);
             }
         }
-        let has_channel = open_channel(self.open.as_ref());
-        let (exchange, key) = (self.settings.exchange.constant(), self.settings.routing_key.constant());
-        // Without its exchange a publication costs the channel, without a queue it does not.
-        let is_fixed = exchange.is_some() && (key.is_some() || !has_channel);
+        let is_one_exchange = self.settings.exchange.constant().is_some();
+        let is_one_key = is_one_exchange && self.settings.routing_key.constant().is_some();
         let all = |is_it: fn(&Verdict) -> bool| verdicts.iter().all(is_it);
         match verdicts.first() {
             _ if all(|verdict| *verdict == Verdict::Stored) => Answer::Delivered,
@@ -296,7 +302,12 @@ impl Attempt for Link {
                 Answer::Down { reason: reason.clone(), after: None }
             }
             // All go to the same place, and there is none.
-            Some(Verdict::Misplaced(reason)) if is_fixed && all(|verdict| matches!(verdict, Verdict::Misplaced(_))) => {
+            Some(Verdict::Misplaced(reason))
+                if is_one_exchange && all(|verdict| matches!(verdict, Verdict::Misplaced(_))) =>
+            {
+                Answer::Misfit { reason: reason.clone() }
+            }
+            Some(Verdict::Unrouted(reason)) if is_one_key && all(|verdict| matches!(verdict, Verdict::Unrouted(_))) => {
                 Answer::Misfit { reason: reason.clone() }
             }
             _ => Answer::Each(verdicts.into_iter().map(Verdict::fate).collect()),
