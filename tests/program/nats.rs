@@ -300,6 +300,42 @@ fn servers_let_in_whom_they_know_and_tell_the_others() {
     wait_note(&line, "up", "Permissions Violation for Publish to \"acc.start\"");
 }
 
+/// A user who may do everything, and one who may publish to these subjects alone.
+fn allowing(subjects: &str) -> String {
+    format!(
+        "authorization {{ users: [\n{{ user: all, password: all }},\n{{ user: gw, password: secret, permissions: {{ \
+         publish: [{subjects}, \"$JS.API.STREAM.INFO.ACC\"], subscribe: \"_INBOX.>\" }} }}\n] }}\n"
+    )
+}
+
+#[test]
+fn subjects_that_are_forbidden_wait_until_they_are_allowed_however_many_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = || ConnectOptions::with_user_and_password("all".to_owned(), "all".to_owned());
+    let Some(nats) = Nats::start(dir.path(), &allowing("\"acc.acme\""), all) else { return };
+    nats.stream(config("ACC", &["acc.*"]));
+    let mut settings = nats.settings("ACC", "acc.{tenant}");
+    settings.login = Login::User("gw".to_owned(), Secret::new("secret".to_owned()));
+    // No test waits as long: what is forbidden is told at once.
+    settings.timeout = Duration::from_secs(120);
+    settings.delivery.timeout = Duration::from_secs(180);
+    let mut line = line(&settings);
+    let others = (0..40_u64).map(|number| {
+        let record = record(Kind::Stop, number, vec![field("tenant", format!("t{number}"))]);
+        let call = CallHash::of(&record.call_id);
+        (record, call)
+    });
+    line.append(others.collect());
+    wait_for("all are told of", || (line.stats().retries >= 40).then_some(()));
+    line.append(stops(100..200));
+    line.delivered(100);
+    wait_note(&line, "up", "Permissions Violation for Publish to \"acc.t");
+    fs::write(dir.path().join("nats/more.conf"), allowing("\"acc.*\"")).unwrap();
+    nats.signal(libc::SIGHUP);
+    line.delivered(140);
+    assert_eq!((nats.count("ACC"), line.stats().balance.parked), (140, 0));
+}
+
 fn gateway(dir: &Path, callee: u16, nats: &Nats) -> Gateway {
     let ([port], dir) = (free_ports(), dir.join("gateway"));
     fs::create_dir_all(&dir).unwrap();

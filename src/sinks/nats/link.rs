@@ -4,9 +4,10 @@
 //! a subject, what waits for it is told at once and not by a time-out. A connection that broke is left, and the next attempt
 //! makes another.
 
+use std::collections::HashMap;
 use std::future::ready;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishAckFuture};
@@ -42,8 +43,8 @@ const LEADERLESS_PAUSE: Duration = Duration::from_millis(250);
 /// Window within which a stream should know a repeat: shorter than a restart of a server, or of this one, is of little use.
 const DUPLICATES_MIN: Duration = Duration::from_secs(60);
 
-/// Errors of the server that are kept for what waits.
-const ERRORS_MAX: usize = 16;
+/// Subjects of one batch that the server has forbidden: as many as a batch has records.
+const FORBIDDEN_MAX: usize = super::WINDOW_MAX as usize;
 
 /// The way to the servers.
 pub struct Link {
@@ -57,22 +58,27 @@ pub struct Link {
 struct Open {
     context: Context,
     news: watch::Receiver<News>,
+    /// The client's, which ends with it.
+    tell: Weak<watch::Sender<News>>,
 }
 
 /// What has happened to a connection.
 #[derive(Clone, Debug, Default)]
 struct News {
     is_broken: bool,
-    /// Errors that the server has told beside acknowledgements.
-    errors: Vec<String>,
+    /// Subjects of the batch under way that we may not publish to, and what the server has said of each, beside
+    /// acknowledgements. It may allow them at any time, so that the next batch asks anew.
+    forbidden: HashMap<String, String>,
 }
 
 impl News {
     fn take(&mut self, event: &Event) {
         match event {
             Event::Disconnected | Event::Closed => self.is_broken = true,
-            Event::ServerError(ServerError::Other(text)) if self.errors.len() < ERRORS_MAX => {
-                self.errors.push(text.clone());
+            Event::ServerError(ServerError::Other(text)) if self.forbidden.len() < FORBIDDEN_MAX => {
+                if let Some(subject) = forbidden(text) {
+                    self.forbidden.insert(subject.to_owned(), text.clone());
+                }
             }
             _ => {}
         }
@@ -80,15 +86,18 @@ impl News {
 
     /// What it means for a message to that subject that waits.
     fn trouble(&self, subject: &str) -> Option<Verdict> {
-        let is_denied = |text: &&String| {
-            let quoted = format!("\"{subject}\"");
-            text.to_lowercase().contains(PUBLISH_DENIED) && text.to_lowercase().contains(&quoted.to_lowercase())
-        };
-        if let Some(text) = self.errors.iter().find(is_denied) {
+        if let Some(text) = self.forbidden.get(subject) {
             return Some(Verdict::Misplaced(text.clone()));
         }
         self.is_broken.then(|| Verdict::Lost("the connection broke before it was acknowledged".to_owned()))
     }
+}
+
+/// The subject to which we may not publish, if the server says that.
+fn forbidden(text: &str) -> Option<&str> {
+    let (told, subject) = text.split_once('"')?;
+    let (subject, _) = subject.rsplit_once('"')?;
+    told.to_lowercase().contains(PUBLISH_DENIED).then_some(subject)
 }
 
 /// What the server says when we may not publish there.
@@ -110,6 +119,7 @@ impl Link {
         }
         let (tell, news) = watch::channel(News::default());
         let tell = Arc::new(tell);
+        let ours = Arc::downgrade(&tell);
         let callback = move |event: Event| {
             tell.send_modify(|news| news.take(&event));
             ready(())
@@ -145,7 +155,7 @@ impl Link {
                 _ => Answer::Down { reason, after: None },
             }
         })?;
-        self.open = Some(Open { context: jetstream::new(client), news });
+        self.open = Some(Open { context: jetstream::new(client), news, tell: ours });
         Ok(())
     }
 
@@ -153,6 +163,9 @@ impl Link {
     async fn publish(open: &Open, settings: &Settings, batch: &[Entry<Vec<Message>>]) -> Vec<Verdict> {
         let mut sent: Vec<(usize, &Message, Result<PublishAckFuture, Verdict>)> = Vec::with_capacity(batch.len());
         let content_type = settings.body.envelope.content_type();
+        if let Some(tell) = open.tell.upgrade() {
+            tell.send_modify(|news| news.forbidden.clear());
+        }
         for (at, entry) in batch.iter().enumerate() {
             for message in &entry.item {
                 let publish = PublishMessage::build()
