@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tollgate::ids::CallHash;
+use tollgate::net::tls::ClientTls;
 use tollgate::record::Kind;
 use tollgate::sinks::attempt::{self, Attempts, Board};
 use tollgate::sinks::event::Body;
@@ -247,6 +248,27 @@ fn a_stream_that_takes_nothing_holds_up_no_other() {
         line.delivered(30 * (round as u64 + 1));
     }
     assert_eq!((redis.entries("acc:event").len(), line.stats().parked_now), (60, 0));
+}
+
+#[test]
+fn a_server_that_takes_connections_and_is_silent_was_sent_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(redis) = Redis::start(dir.path(), &[]) else { return };
+    redis.make("acc");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let tls = ClientTls::of_nobody().unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let timeout = Duration::from_millis(200);
+    let plain = Settings { port: silent.local_addr().unwrap().port(), timeout, login: None, ..redis.settings("acc") };
+    for settings in [
+        Settings { tls: Some((tls, name)), ..plain.clone() },
+        Settings { login: Some((None, Secret::new("hidden".to_owned()))), ..plain },
+    ] {
+        let mut line = line(&settings);
+        append(&mut line, Kind::Event, 0..3);
+        told(&line, "down", "no connection within 0.2 s");
+        assert_eq!(line.stats().leased, 0, "none of them may be there: all wait in the queue");
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The connection to the server, and adding over it: a batch is sent at once, and answered entry by entry.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisConnectionInfo, RedisError, Value};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::{KEYS, Settings};
 use crate::net::dial::{Upkeep, connect_host};
@@ -158,12 +160,17 @@ impl Settings {
 }
 
 impl Link {
-    /// The connection, a new one if need be.
+    /// The connection, a new one if need be: without one nothing was sent, however long it took.
     async fn connect(&mut self) -> Result<MultiplexedConnection, Answer> {
         if let Some(open) = self.open.as_ref().filter(|open| !open.driver.is_finished()) {
             return Ok(open.connection.clone());
         }
         self.open = None;
+        let limit = self.settings.timeout;
+        timeout(limit, self.open()).await.unwrap_or_else(|_| Err(no_connection(limit)))
+    }
+
+    async fn open(&mut self) -> Result<MultiplexedConnection, Answer> {
         let settings = &self.settings;
         let down = |reason: String| Answer::Down { reason, after: None };
         let upkeep = Upkeep { unacknowledged_max: Some(settings.timeout), ..Upkeep::default() };
@@ -255,6 +262,10 @@ impl Link {
             self.warnings.push(format!("it may throw whole streams away when its memory is full (`{policy}`)"));
         }
     }
+}
+
+fn no_connection(limit: Duration) -> Answer {
+    Answer::Down { reason: format!("no connection within {} s", limit.as_secs_f64()), after: None }
 }
 
 async fn config(connection: &mut MultiplexedConnection, pattern: &str) -> Option<Vec<(String, String)>> {
