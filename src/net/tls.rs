@@ -355,8 +355,20 @@ impl ClientTls {
     /// # Errors
     /// What rustls or the kernel says.
     pub async fn connect(&self, name: ServerName<'static>, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        TlsConnector::from(Arc::clone(&self.0)).connect(name, stream).await
+        TlsConnector::from(Arc::clone(&self.0)).connect(name, stream).await.map_err(|error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            if inner.is_some_and(is_no_tls) { io::Error::new(error.kind(), NO_TLS) } else { error }
+        })
     }
+}
+
+/// What is said of a peer whose first octets [are of no TLS](is_no_tls).
+pub const NO_TLS: &str = "what it answers is no TLS: is this the right port?";
+
+/// Whether an error is that of a peer whose first octets are of no TLS.
+#[must_use]
+pub const fn is_no_tls(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType))
 }
 
 /// The name a server has to prove, from the host it is configured by.

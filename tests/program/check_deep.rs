@@ -5,9 +5,11 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 
+use async_nats::ConnectOptions;
 use serde_json::Value;
 
 use crate::support::diameter::FreeDiameter;
+use crate::support::nats::Nats;
 use crate::support::start::Start as _;
 use crate::support::{FreeRadius, free_ports, peer, wait_for};
 
@@ -201,4 +203,36 @@ fn a_diameter_peer_is_asked_for_its_capabilities() {
     }
     assert_eq!(server.requests().len(), 0, "no record was sent");
     wait_for("it has been told that the question is over", || (server.goodbyes() > 0).then_some(()));
+}
+
+#[test]
+fn a_port_that_is_not_what_it_is_taken_for_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    // It greets whoever comes in clear text.
+    let Some(nats) = Nats::start(dir.path(), "", ConnectOptions::new) else { return };
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (clear, silent) = (nats.port, silent.local_addr().unwrap().port());
+    let no_tls = "what it answers is no TLS: is this the right port?";
+    for (kind, section, want) in [
+        ("amqp", format!("url = \"amqps://localhost:{clear}\""), no_tls),
+        ("syslog", format!("to = \"tls:localhost:{clear}\""), no_tls),
+        ("webhook", format!("url = \"https://localhost:{clear}/acc\""), no_tls),
+        #[cfg(feature = "redis")]
+        ("redis", format!("url = \"rediss://localhost:{clear}\""), no_tls),
+        (
+            "nats",
+            format!("servers = [\"nats://127.0.0.1:{silent}\"]\nstream = \"ACC\"\ntimeout_ms = 300"),
+            "no server has let us in within 0.3 s",
+        ),
+        #[cfg(feature = "kafka")]
+        (
+            "kafka",
+            format!("brokers = [\"127.0.0.1:{silent}\"]\ntimeout_ms = 1000"),
+            "no broker has answered within 1 s",
+        ),
+    ] {
+        let (code, report) = deep(dir.path(), &format!("[sinks.{kind}.test]\n{section}\n"));
+        let (_, why) = of_server(&report);
+        assert!(code == 1 && why.contains(want), "{kind}: {why}");
+    }
 }

@@ -36,12 +36,17 @@ pub(super) fn refresh(producer: &Producer, topics: &HashSet<String>, wait: Durat
 pub(super) fn look(producer: &Producer, sink: &str, settings: &Settings) -> Result<Option<Topic>, String> {
     let Some(client) = producer.asks() else { return Ok(None) };
     let name = settings.topic.constant();
-    let metadata = client.fetch_metadata(name.as_deref(), WAIT_MAX.min(settings.timeout));
+    let wait = WAIT_MAX.min(settings.timeout);
+    let metadata = client.fetch_metadata(name.as_deref(), wait);
     let metadata = metadata.map_err(|error| {
         let news = producer.news().borrow().clone();
         match (news.barred, news.trouble) {
             (Some(reason), _) => format!("the brokers do not let us in: {reason}"),
             (None, Some(reason)) => reason,
+            // What the client says then is no more than that.
+            (None, None) if error.rdkafka_error_code() == Some(Code::BrokerTransportFailure) => {
+                format!("no broker has answered within {} s", wait.as_secs_f64())
+            }
             (None, None) => error.to_string(),
         }
     })?;

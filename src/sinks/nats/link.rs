@@ -151,6 +151,10 @@ impl Link {
                 ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                     Answer::Misfit { reason: format!("the server does not let us in: {reason}") }
                 }
+                ConnectErrorKind::TimedOut => Answer::Down {
+                    reason: format!("no server has let us in within {} s", settings.timeout.as_secs_f64()),
+                    after: None,
+                },
                 ConnectErrorKind::ServerParse => Answer::Misfit { reason },
                 _ => Answer::Down { reason, after: None },
             }

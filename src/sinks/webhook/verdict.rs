@@ -9,6 +9,7 @@ use reqwest::{StatusCode, Url};
 
 use super::Expect;
 use crate::clock::Timestamp;
+use crate::net::tls::{NO_TLS, is_no_tls};
 use crate::sinks::attempt::{Answer, Fate};
 
 /// What became of a request; of a record with several the last of these.
@@ -170,8 +171,10 @@ fn root(error: &reqwest::Error) -> (String, bool) {
     while let Some(next) = held(inner).or_else(|| inner.source()) {
         inner = next;
     }
-    let is_certificate = matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)));
-    (inner.to_string(), is_certificate)
+    let secured = inner.downcast_ref();
+    let is_certificate = matches!(secured, Some(rustls::Error::InvalidCertificate(_)));
+    let cause = if secured.is_some_and(is_no_tls) { NO_TLS.to_owned() } else { inner.to_string() };
+    (cause, is_certificate)
 }
 
 fn held<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
