@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tollgate::ids::CallHash;
 use tollgate::record::Kind;
 use tollgate::sinks::attempt::Board;
+use tollgate::sinks::secret::Secret;
 use tollgate::sinks::view::Board as _;
-use tollgate::sinks::webhook::{Batch, Expect};
+use tollgate::sinks::webhook::{Batch, Expect, Login, Settings};
 
 use crate::support::radius::{Line, field, record};
 use crate::support::wait_for;
@@ -114,6 +115,41 @@ fn what_is_no_acknowledgement_parks_the_record_at_fault_alone_and_the_others_flo
             assert!(sent.iter().all(|id| taken.contains(id)), "{rule} {batch:?}");
             keys_are_right(&receiver, batch);
         }
+    }
+}
+
+#[test]
+fn what_a_receiver_repeats_of_our_secrets_is_not_shown() {
+    let secret = |text: &str| Secret::new(text.to_owned());
+    for (login, repeated, want) in [
+        (
+            Login::Bearer(secret("t0ken")),
+            "Authorization: Bearer t0ken",
+            "it answered 400 Bad Request: Authorization: Bearer [hidden]",
+        ),
+        (
+            Login::Basic("gw".to_owned(), secret("open sesame")),
+            "Z3c6b3BlbiBzZXNhbWU= is gw:open sesame",
+            "it answered 400 Bad Request: [hidden] is gw:[hidden]",
+        ),
+        (Login::None, "no such page: /acc?k=s3cret", "it answered 400 Bad Request: no such page: /acc?[hidden]"),
+        // What is cut off is cut off behind it.
+        (
+            Login::Bearer(secret(&"t".repeat(600))),
+            &format!("{} {}", " ".repeat(400), "t".repeat(600)),
+            "Request: [hidden]",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(receiver) = Receiver::start(dir.path()) else { return };
+        receiver.rules(&json!([{"status": 400, "body": repeated}]));
+        let mut settings = Settings { login, ..receiver.settings(Batch::Each) };
+        settings.url.set_query(Some("k=s3cret"));
+        let mut line = line(&settings);
+        append(&mut line, 0..1);
+        let parked = line.parked(1);
+        assert!(parked[0].1.contains(want), "{repeated}: {parked:?}");
+        assert!(["t0ken", "sesame", "s3cret", "tt"].iter().all(|part| !parked[0].1.contains(part)), "{parked:?}");
     }
 }
 

@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tokio::task::JoinSet;
 
 use super::post::{Post, signature};
-use super::verdict::{Seen, Verdict, late, unanswered, without_secrets};
+use super::verdict::{Hidden, Seen, Verdict, late, unanswered, without_secrets};
 use super::{ANSWER_OCTETS_MAX, ATTEMPT, Batch, Login, SIGNATURE, Settings, TIMESTAMP};
 use crate::clock::{self, Instant};
 use crate::net::tls::ClientTls;
@@ -42,6 +42,7 @@ struct Way {
     client: Client,
     settings: Settings,
     place: String,
+    hidden: Hidden,
 }
 
 /// What became of the requests of a record, and how long the receiver wants to be left alone.
@@ -60,7 +61,8 @@ impl Link {
             .pool_idle_timeout(IDLE_MAX)
             .build()?;
         let place = without_secrets(settings.url.as_str());
-        let way = Arc::new(Way { client, settings: settings.clone(), place });
+        let hidden = Hidden::of(&settings.login, &settings.url);
+        let way = Arc::new(Way { client, settings: settings.clone(), place, hidden });
         let (rest, counted, alarm) = (None, HashMap::new(), Alarm::default());
         Ok(Self { sink: sink.to_owned(), way, rest, counted, alarm, warnings: Vec::new() })
     }
@@ -135,7 +137,7 @@ impl Way {
         };
         let (status, headers) = (response.status(), response.headers().clone());
         let (body, end) = read(response).await;
-        let seen = Seen { status, headers: &headers, body: &body };
+        let seen = Seen { status, headers: &headers, body: &body, hidden: &self.hidden };
         let verdict = match (seen.verdict(&settings.expect), end) {
             // What was expected may stand in what is missing.
             (Verdict::Lost(_), Err(error)) if status.is_success() => unanswered(&error, settings.timeout),
@@ -261,7 +263,7 @@ impl Attempt for Link {
             Verdict::Delivered | Verdict::Refused(..) => error.to_string(),
         })?;
         let status = response.status();
-        let seen = Seen { status, headers: response.headers(), body: &[] };
+        let seen = Seen { status, headers: response.headers(), body: &[], hidden: &way.hidden };
         match (status, seen.verdict(&super::Expect::default())) {
             // A receiver of POST need not know HEAD.
             (StatusCode::METHOD_NOT_ALLOWED, _) | (_, Verdict::Delivered) => Ok(()),

@@ -4,10 +4,12 @@ use std::error::Error;
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 
-use super::Expect;
+use super::{Expect, Login};
 use crate::clock::Timestamp;
 use crate::net::tls::{NO_TLS, is_no_tls};
 use crate::sinks::attempt::{Answer, Fate};
@@ -55,7 +57,37 @@ pub(super) struct Seen<'s> {
     pub status: StatusCode,
     pub headers: &'s HeaderMap,
     pub body: &'s [u8],
+    /// What is ours alone: receivers that tell of a fault may repeat the request.
+    pub hidden: &'s Hidden,
 }
+
+/// Texts that no reason shows.
+#[derive(Debug, Default)]
+pub(super) struct Hidden(Vec<String>);
+
+impl Hidden {
+    /// What lets us in, as it stands in a request too, and what stands behind `?` of the URL.
+    pub fn of(login: &Login, url: &Url) -> Self {
+        let mut texts = match login {
+            Login::None => Vec::new(),
+            Login::Bearer(token) => vec![token.text().to_owned()],
+            Login::Basic(user, password) => {
+                let password = password.text();
+                vec![STANDARD.encode(format!("{user}:{password}")), password.to_owned()]
+            }
+        };
+        texts.extend(url.query().filter(|query| query.len() >= QUERY_MIN).map(str::to_owned));
+        texts.retain(|text| !text.is_empty());
+        Self(texts)
+    }
+
+    fn in_text(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, own| text.replace(own, "[hidden]"))
+    }
+}
+
+/// Octets of what stands behind `?` at least: less is no secret, and stands in any text.
+const QUERY_MIN: usize = 4;
 
 impl Seen<'_> {
     /// What it means (RFC 9110 §15).
@@ -68,7 +100,9 @@ impl Seen<'_> {
                 None => Verdict::Delivered,
             },
             300..=399 => {
-                let place = self.text(LOCATION).map_or("nowhere".to_owned(), without_secrets);
+                let place = self
+                    .text(LOCATION)
+                    .map_or("nowhere".to_owned(), |place| self.hidden.in_text(&without_secrets(place)));
                 Verdict::Misfit(format!("it answered {status} and points to {place}, which is not followed"))
             }
             // Whatever the record says, these are about the URL, or about who we are.
@@ -121,9 +155,10 @@ impl Seen<'_> {
 
     /// The begin of its body, on one line.
     fn said(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(4 * SHOWN_MAX)]).into_owned();
+        // First what is hidden, so that no begin of it is left where the text is cut.
+        let text = self.hidden.in_text(&String::from_utf8_lossy(self.body));
         let text = text.split(|sign: char| sign.is_whitespace() || sign.is_control());
-        let text = text.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        let text = text.filter(|word| !word.is_empty()).take(SHOWN_MAX).collect::<Vec<_>>().join(" ");
         match text.char_indices().nth(SHOWN_MAX) {
             _ if text.is_empty() => text,
             Some((end, _)) => format!(": {}…", &text[..end]),
@@ -192,7 +227,8 @@ mod tests {
 
     fn verdict(status: u16, given: &[(HeaderName, &str)], body: &str, expect: &Expect) -> Verdict {
         let status = StatusCode::from_u16(status).expect("a status");
-        Seen { status, headers: &headers(given), body: body.as_bytes() }.verdict(expect)
+        let hidden = &Hidden::default();
+        Seen { status, headers: &headers(given), body: body.as_bytes(), hidden }.verdict(expect)
     }
 
     #[test]
@@ -300,7 +336,8 @@ mod tests {
             ("", None),
         ] {
             let headers = headers(&[(RETRY_AFTER, text)]);
-            let seen = Seen { status: StatusCode::SERVICE_UNAVAILABLE, headers: &headers, body: b"" };
+            let (status, hidden) = (StatusCode::SERVICE_UNAVAILABLE, &Hidden::default());
+            let seen = Seen { status, headers: &headers, body: b"", hidden };
             assert_eq!(seen.retry_after(now, Duration::from_secs(3600)), want, "{text}");
         }
     }
