@@ -14,7 +14,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer,
 
 use super::error::{Findings, Mistake, nearest, suggestion};
 use super::foreign::marks_of_acc;
-use super::reload::lost_head;
+use super::reload::{lost_head, section_below};
 use super::tree::{Kind, Node, Origin, PlaceId, Places, Step};
 
 /// A value with its place.
@@ -229,6 +229,7 @@ fn unknown_hint(name: &str, table: &str, known: &'static [&'static str]) -> Opti
     match nearest(name, known.iter().copied()) {
         Some(near) => Some(format!("did you mean `{near}`?")),
         None => marks_of_acc(name, table)
+            .or_else(|| table.is_empty().then(|| section_below(name)).flatten())
             .or_else(|| lost_head(name, table))
             .or_else(|| suggestion(name, known.iter().copied())),
     }

@@ -226,6 +226,14 @@ pub fn lost_head(name: &str, here: &str) -> Option<String> {
     Some(format!("`{name}` is an option of `{first}`{others}: is that line missing above it?"))
 }
 
+/// What to say of an unknown section that there is below another one, such as `identity`.
+#[must_use]
+pub fn section_below(name: &str) -> Option<String> {
+    let is_it = |section: &&&Section| section.path.rsplit_once('.').is_some_and(|(_, last)| last == name);
+    let heads: Vec<_> = SECTIONS.iter().filter(is_it).take(HEADS_MAX).map(|own| format!("`{}`", own.head())).collect();
+    (!heads.is_empty()).then(|| format!("did you mean {}?", heads.join(" or ")))
+}
+
 /// Most sections that a hint names.
 const HEADS_MAX: usize = 3;
 

@@ -119,6 +119,18 @@ fn a_lost_section_line_is_told() {
             lost("stop_timeout_s", "[service]"),
         ),
         (
+            "a section without the one above it",
+            "[identity]\nmax_age_s = 60\n",
+            "error: unknown section `identity`\n  --> t.toml:3:2",
+            "hint: did you mean `[accounting.identity]`?".to_owned(),
+        ),
+        (
+            "a kind of sink as a section",
+            "[radius]\nprofile = \"opensips\"\n",
+            "error: unknown section `radius`\n  --> t.toml:3:2",
+            "hint: did you mean `[sinks.radius.NAME]`?".to_owned(),
+        ),
+        (
             "a mistyped option",
             "[queue]\nfree_mib_min = 5\n",
             "error: unknown field `free_mib_min` in `queue`\n  --> t.toml:4:1",
