@@ -225,6 +225,9 @@ fn a_script_brings_its_tests_along() {
     }
     fs::write(dir.path().join("route.lua"), script.split("function test_that").next().unwrap()).unwrap();
     assert_eq!(tollgate(dir.path(), &["script", "test"]).0, Some(0));
+    let mut there = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let there = there.current_dir(dir.path()).args(["script", "test", "--config", "tollgate.toml"]).finish().unwrap();
+    assert_eq!(there.status.code(), Some(0), "{}", String::from_utf8_lossy(&there.stderr));
     fs::write(dir.path().join("route.lua"), "").unwrap();
     assert!(tollgate(dir.path(), &["script", "test"]).1.contains("no function whose name begins with `test_`"));
 }

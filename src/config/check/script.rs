@@ -65,7 +65,9 @@ pub(super) fn check(
     });
     let usual = [At::from(super::sip::LISTEN_USUAL.to_owned())];
     let listen = file.sip.listen.as_deref().unwrap_or(&usual);
-    let folder = base.join(&path.value).parent().map(Path::to_path_buf).unwrap_or_default();
+    // Of a script in the working directory, the name has no folder at all.
+    let parent = base.join(&path.value).parent().map(Path::to_path_buf).filter(|own| !own.as_os_str().is_empty());
+    let folder = parent.unwrap_or_else(|| ".".into());
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let settings = Settings {
         name,
