@@ -225,11 +225,7 @@ fn a_port_that_is_not_what_it_is_taken_for_is_told() {
             "no server has let us in within 0.3 s",
         ),
         #[cfg(feature = "kafka")]
-        (
-            "kafka",
-            format!("brokers = [\"127.0.0.1:{silent}\"]\ntimeout_ms = 1000"),
-            "no broker has answered within 1 s",
-        ),
+        ("kafka", format!("brokers = [\"127.0.0.1:{silent}\"]\ntimeout_ms = 1000"), "no broker has answered"),
     ] {
         let (code, report) = deep(dir.path(), &format!("[sinks.{kind}.test]\n{section}\n"));
         let (_, why) = of_server(&report);

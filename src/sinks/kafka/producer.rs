@@ -41,8 +41,8 @@ impl ClientContext for Context {
         let Some(code) = error.rdkafka_error_code() else { return };
         self.0.send_modify(|news| match code {
             _ if is_barred(code) => news.barred = Some(reason.to_owned()),
-            // It says less than what came before it.
-            Code::AllBrokersDown if news.trouble.is_some() => {}
+            // It says less than what came before it, and only how many there are.
+            Code::AllBrokersDown => drop(news.trouble.get_or_insert_with(|| "no broker has answered".to_owned())),
             _ => news.trouble = Some(reason.to_owned()),
         });
     }
@@ -207,4 +207,23 @@ fn retries(timeout: Duration) -> u32 {
         count += 1;
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_of_brokers_that_are_down_hides_no_reason() {
+        let (tell, news) = watch::channel(News::default());
+        let context = Context(tell);
+        for (code, reason, want) in [
+            (Code::AllBrokersDown, "1/1 brokers are down", "no broker has answered"),
+            (Code::BrokerTransportFailure, "Connection refused", "Connection refused"),
+            (Code::AllBrokersDown, "1/1 brokers are down", "Connection refused"),
+        ] {
+            context.error(KafkaError::Global(code), reason);
+            assert_eq!(news.borrow().trouble.as_deref(), Some(want), "{code}");
+        }
+    }
 }
