@@ -388,11 +388,7 @@ impl fmt::Debug for Consumer {
 impl Consumer {
     /// States how many records may be lent from now on, above those already lent; 0 stops the lending.
     pub fn lease(&mut self, max: usize) {
-        self.change(|state| {
-            let more = max > state.wanted;
-            state.wanted = max;
-            more
-        });
+        self.tell(&mut Vec::new(), Some(max));
     }
 
     /// Adds the records lent since the last call to `out`. They count against [`Consumer::lease`] when they are lent.
@@ -402,14 +398,21 @@ impl Consumer {
 
     /// Settles a lent record.
     pub fn settle(&mut self, seq: Seq, settlement: Settlement) {
-        self.change(|state| {
-            state.settled.push((seq, settlement));
-            true
-        });
+        self.tell(&mut vec![(seq, settlement)], None);
     }
 
-    fn change(&self, act: impl FnOnce(&mut ConsumerState) -> bool) {
-        if act(&mut lock(&self.own.inner)) && !self.own.ready.swap(true, Ordering::AcqRel) {
+    /// Settles lent records, which leaves `settled` empty, and states how many may be lent from now on, if that is another
+    /// number than before: all of it with one lock and at most one wake of the thread.
+    pub fn tell(&mut self, settled: &mut Vec<(Seq, Settlement)>, room: Option<usize>) {
+        let has_news = {
+            let mut state = lock(&self.own.inner);
+            let is_more = room.is_some_and(|room| room > state.wanted);
+            state.wanted = room.unwrap_or(state.wanted);
+            let has_news = is_more || !settled.is_empty();
+            state.settled.append(settled);
+            has_news
+        };
+        if has_news && !self.own.ready.swap(true, Ordering::AcqRel) {
             self.shared.signal.wake(IDLE);
         }
     }

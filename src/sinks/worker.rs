@@ -40,25 +40,20 @@ pub type Successor<S> = Box<dyn FnMut(Option<&S>) -> Result<S, Box<dyn Error + S
 
 /// Where leases come from: the queue's [`Consumer`], or a table in tests.
 pub trait Leases {
-    /// States how many records may be lent from now on; they come later, announced by a wake.
-    fn lease(&mut self, max: usize);
     /// Takes what has come.
     fn leased(&mut self, out: &mut Vec<Lease>);
-    /// Tells what became of a record.
-    fn settle(&mut self, seq: Seq, settlement: Settlement);
+    /// Tells what became of records, which leaves `settled` empty, and how many may be lent from now on, unless that stays as
+    /// it is; they come later, announced by a wake.
+    fn tell(&mut self, settled: &mut Vec<(Seq, Settlement)>, room: Option<usize>);
 }
 
 impl Leases for Consumer {
-    fn lease(&mut self, max: usize) {
-        Self::lease(self, max);
-    }
-
     fn leased(&mut self, out: &mut Vec<Lease>) {
         Self::leased(self, out);
     }
 
-    fn settle(&mut self, seq: Seq, settlement: Settlement) {
-        Self::settle(self, seq, settlement);
+    fn tell(&mut self, settled: &mut Vec<(Seq, Settlement)>, room: Option<usize>) {
+        Self::tell(self, settled, room);
     }
 }
 
@@ -93,6 +88,8 @@ pub struct Worker<S, L> {
     /// Came and wait for room in the sink.
     waiting: VecDeque<Lease>,
     outcomes: Vec<Outcome>,
+    /// Settled in this turn, and not told to the queue yet.
+    settled: Vec<(Seq, Settlement)>,
     successors: mpsc::Receiver<Successor<S>>,
     meters: Meters,
 }
@@ -141,6 +138,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             come: Vec::new(),
             waiting: VecDeque::new(),
             outcomes: Vec::new(),
+            settled: Vec::new(),
             // Its sender is gone: nothing comes.
             successors: mpsc::channel(1).1,
             meters,
@@ -179,9 +177,10 @@ impl<S: Sink, L: Leases> Worker<S, L> {
                 () = bell.rung() => {}
             }
         }
-        self.leases.lease(0);
+        self.tell(Some(0));
         self.sink.close(&mut self.outcomes).await;
         self.settle();
+        self.tell(None);
         tracing::info!(sink = %self.name, in_flight = self.out.len(), "delivery ends");
     }
 
@@ -190,16 +189,18 @@ impl<S: Sink, L: Leases> Worker<S, L> {
     async fn succeed(&mut self, mut next: Successor<S>, mut stop: Pin<&mut impl Future<Output = ()>>) -> Going {
         tracing::info!(sink = %self.name, in_flight = self.out.len(), "new settings: waiting for what is under way");
         self.asked = 0;
-        self.leases.lease(0);
         let mut limit = pin!(tokio::time::sleep(SUCCESSION_WAIT));
         self.settle();
+        self.tell(Some(0));
         while !self.out.is_empty() {
             tokio::select! {
                 biased;
                 () = &mut stop => return Going::Stopped,
                 () = &mut limit => break,
-                () = self.sink.progress(&mut self.outcomes) => self.settle(),
+                () = self.sink.progress(&mut self.outcomes) => {}
             }
+            self.settle();
+            self.tell(None);
             // A sink that is always ready lets the others have their turn.
             tokio::task::yield_now().await;
         }
@@ -209,6 +210,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             let reason = "the sink got new settings before an answer came".to_owned();
             self.settle_one(Outcome { seq, settlement: Settlement::Retry { after: Duration::ZERO, reason } });
         }
+        self.tell(None);
         loop {
             match next(Some(&self.sink)) {
                 Ok(sink) => self.sink = sink,
@@ -229,9 +231,10 @@ impl<S: Sink, L: Leases> Worker<S, L> {
         }
     }
 
-    /// Settles what ended, submits what came, asks for more; gives how many records that were.
+    /// Settles what ended, submits what came, asks for more; gives how many records that were. The queue hears of all of it
+    /// at the end and at once, for each word may wake its thread.
     fn turn(&mut self) -> usize {
-        let settled = self.outcomes.len();
+        let ended = self.outcomes.len();
         self.settle();
         self.leases.leased(&mut self.come);
         self.asked = self.asked.saturating_sub(self.come.len());
@@ -245,12 +248,19 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             submitted += 1;
         }
         let room = self.sink.capacity().min(LEASE_MAX).saturating_sub(self.waiting.len());
-        // A word to the queue wakes its thread: not for every record.
-        if self.asked > room || self.asked < room.div_ceil(2) {
+        // Asking for more wakes the queue's thread: not for every record.
+        let asks = self.asked > room || self.asked < room.div_ceil(2);
+        if asks {
             self.asked = room;
-            self.leases.lease(room);
         }
-        settled + submitted
+        self.tell(asks.then_some(room));
+        ended + submitted
+    }
+
+    fn tell(&mut self, room: Option<usize>) {
+        if room.is_some() || !self.settled.is_empty() {
+            self.leases.tell(&mut self.settled, room);
+        }
     }
 
     fn submit(&mut self, lease: &Lease) {
@@ -295,7 +305,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
                 tracing::error!(sink = %self.name, seq = seq.0, code, reason, "record parked");
             }
         }
-        self.leases.settle(seq, settlement);
+        self.settled.push((seq, settlement));
     }
 }
 

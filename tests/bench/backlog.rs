@@ -24,20 +24,19 @@ struct Backlog {
 }
 
 impl Leases for Backlog {
-    fn lease(&mut self, max: usize) {
-        self.wanted = max;
-    }
-
     fn leased(&mut self, out: &mut Vec<Lease>) {
         let before = out.len();
         out.extend(self.leases.by_ref().take(self.wanted));
         self.wanted -= out.len() - before;
     }
 
-    fn settle(&mut self, seq: Seq, settlement: Settlement) {
-        assert_eq!(settlement, Settlement::Delivered, "{seq:?}");
-        if self.delivered.fetch_add(1, Ordering::Relaxed) + 1 == self.all {
-            self.done.notify_one();
+    fn tell(&mut self, settled: &mut Vec<(Seq, Settlement)>, room: Option<usize>) {
+        self.wanted = room.unwrap_or(self.wanted);
+        for (seq, settlement) in settled.drain(..) {
+            assert_eq!(settlement, Settlement::Delivered, "{seq:?}");
+            if self.delivered.fetch_add(1, Ordering::Relaxed) + 1 == self.all {
+                self.done.notify_one();
+            }
         }
     }
 }

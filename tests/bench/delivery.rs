@@ -239,10 +239,6 @@ struct Watched {
 }
 
 impl Leases for Watched {
-    fn lease(&mut self, max: usize) {
-        self.consumer.lease(max);
-    }
-
     fn leased(&mut self, out: &mut Vec<Lease>) {
         let before = out.len();
         self.consumer.leased(out);
@@ -254,14 +250,14 @@ impl Leases for Watched {
         }
     }
 
-    fn settle(&mut self, seq: Seq, settlement: Settlement) {
-        if settlement == Settlement::Delivered {
+    fn tell(&mut self, settled: &mut Vec<(Seq, Settlement)>, room: Option<usize>) {
+        for (seq, _) in settled.iter().filter(|(_, settlement)| *settlement == Settlement::Delivered) {
             self.settled.fetch_add(1, Ordering::Relaxed);
-            if let Some(since) = self.young.remove(&seq) {
+            if let Some(since) = self.young.remove(seq) {
                 self.waits.lock().expect("no panic").push(clock::wall().since(since));
             }
         }
-        self.consumer.settle(seq, settlement);
+        self.consumer.tell(settled, room);
     }
 }
 

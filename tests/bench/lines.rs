@@ -85,11 +85,6 @@ struct Feed {
 }
 
 impl Leases for Feed {
-    fn lease(&mut self, max: usize) {
-        self.room = max;
-        (self.wake)();
-    }
-
     fn leased(&mut self, out: &mut Vec<Lease>) {
         let count = (self.room as u64).min(self.records - self.lent);
         for _ in 0..count {
@@ -108,11 +103,17 @@ impl Leases for Feed {
         self.room -= count as usize;
     }
 
-    fn settle(&mut self, _seq: Seq, settlement: Settlement) {
-        assert_eq!(settlement, Settlement::Delivered);
-        self.settled += 1;
+    fn tell(&mut self, settled: &mut Vec<(Seq, Settlement)>, room: Option<usize>) {
+        for (_, settlement) in settled.drain(..) {
+            assert_eq!(settlement, Settlement::Delivered);
+            self.settled += 1;
+        }
         if self.settled == self.records {
             self.done.notify_one();
+        }
+        if let Some(room) = room {
+            self.room = room;
+            (self.wake)();
         }
     }
 }

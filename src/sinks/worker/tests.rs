@@ -19,6 +19,8 @@ use crate::sinks::tests::record;
 struct Table {
     waiting: VecDeque<Lease>,
     asked: Vec<usize>,
+    /// How many records were settled with each word.
+    told: Vec<usize>,
     credit: usize,
     submitted: Vec<u64>,
     settled: Vec<(u64, Settlement)>,
@@ -31,13 +33,6 @@ type Shared = Rc<RefCell<Table>>;
 struct Desk(Shared, Bell);
 
 impl Leases for Desk {
-    fn lease(&mut self, max: usize) {
-        let mut table = self.0.borrow_mut();
-        table.asked.push(max);
-        table.credit = max;
-        (self.1.wake())();
-    }
-
     fn leased(&mut self, out: &mut Vec<Lease>) {
         let mut table = self.0.borrow_mut();
         let count = table.credit.min(table.waiting.len());
@@ -45,9 +40,15 @@ impl Leases for Desk {
         out.extend(table.waiting.drain(..count));
     }
 
-    fn settle(&mut self, seq: Seq, settlement: Settlement) {
+    fn tell(&mut self, settled: &mut Vec<(Seq, Settlement)>, room: Option<usize>) {
         let mut table = self.0.borrow_mut();
-        table.settled.push((seq.0, settlement));
+        table.told.push(settled.len());
+        table.settled.extend(settled.drain(..).map(|(seq, settlement)| (seq.0, settlement)));
+        if let Some(room) = room {
+            table.asked.push(room);
+            table.credit = room;
+            (self.1.wake())();
+        }
         if table.settled.len() >= table.enough
             && let Some(stop) = table.stop.take()
         {
@@ -119,6 +120,16 @@ async fn every_lease_is_submitted_and_settled_once_and_within_the_capacity() {
     assert_eq!(table.settled.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), table.submitted);
     assert_eq!(table.settled[1].1, Settlement::Park { reason: "never".to_owned(), code: 404 });
     assert!(table.asked.iter().all(|asked| *asked <= 3), "{:?}", table.asked);
+}
+
+#[tokio::test]
+async fn what_a_turn_settles_is_told_with_one_word_that_also_asks_for_more() {
+    let body = codec::encode(&record(Kind::Start));
+    let table = run((0..99).map(|seq| lease(seq, body.clone())).collect()).await;
+    // The first word only asks, the last may say that nothing more is wanted.
+    let words: Vec<_> = table.told.iter().filter(|settled| **settled > 0).collect();
+    assert_eq!(words, vec![&3; 33], "the sink ends three records a turn");
+    assert!(table.told.len() <= 33 + 2, "{:?}", table.told);
 }
 
 #[tokio::test]
