@@ -22,9 +22,10 @@ use super::memory;
 use super::metrics::Meters;
 use super::stream::{Arrived, Outgoing};
 use super::turned_away::{Dropped, Reason, ToldOnce, TurnedAway};
-use super::udp::{self, Batch};
+use super::udp;
 use crate::accounting::{Notice, Noticed};
 use crate::clock::{self, Instant, Now};
+use crate::net::datagrams::{self, Batch};
 use crate::queue::{self, AppendFailed, Full, Producer};
 use crate::record::Commit;
 use crate::shard::{Count, Health, Input, Output, Shard, Ticket};
@@ -353,7 +354,7 @@ impl Driver {
                     Ok(0) => break,
                     Ok(count) => {
                         self.sort_batch(now, index);
-                        if count < udp::BATCH_DATAGRAMS {
+                        if count < datagrams::BATCH_DATAGRAMS {
                             break;
                         }
                     }
@@ -558,13 +559,13 @@ impl Driver {
 }
 
 /// Sends all; what the kernel does not take is dropped.
-fn send(socket: &UdpSocket, mut datagrams: &[(SocketAddr, Bytes)], meters: &Meters) {
+fn send(socket: &UdpSocket, mut waiting: &[(SocketAddr, Bytes)], meters: &Meters) {
     let mut failed = 0;
-    while !datagrams.is_empty() {
-        match udp::send(socket, datagrams) {
+    while !waiting.is_empty() {
+        match datagrams::send(socket, waiting) {
             Ok(sent) => {
                 meters.sent.increment(sent as u64);
-                datagrams = &datagrams[sent..];
+                waiting = &waiting[sent..];
                 failed = 0;
             }
             // The error of an earlier datagram comes back on the next call: this one was not sent yet.
@@ -572,9 +573,9 @@ fn send(socket: &UdpSocket, mut datagrams: &[(SocketAddr, Bytes)], meters: &Mete
             Err(error) => {
                 // As if lost on the way: retransmission mends it.
                 let full = error.kind() == io::ErrorKind::WouldBlock;
-                let dropped = if full { datagrams.len() } else { 1 };
+                let dropped = if full { waiting.len() } else { 1 };
                 meters.send_dropped.increment(dropped as u64);
-                datagrams = &datagrams[dropped..];
+                waiting = &waiting[dropped..];
                 failed = 0;
             }
         }

@@ -20,8 +20,10 @@ use crate::sip::dialog::RouteKeys;
 use crate::sip::message::call_id_of;
 use crate::sip::stack::{Destination, ListenerId, Outage, QueryId};
 
-/// Batches that wait for one shard at most; a batch holds at most [`super::udp::BATCH_DATAGRAMS`] datagrams. Beyond it
-/// datagrams are dropped and counted: their senders retransmit.
+/// Batches that wait for one shard at most; a batch holds at most [`BATCH_DATAGRAMS`] datagrams. Beyond it datagrams are
+/// dropped and counted: their senders retransmit.
+///
+/// [`BATCH_DATAGRAMS`]: crate::net::datagrams::BATCH_DATAGRAMS
 pub const MAILS_MAX: usize = 1024;
 /// Room beyond it for what nobody sends again, such as a resolved name: no flood of datagrams takes that.
 const OTHERS_MAX: usize = 1024;
