@@ -170,7 +170,7 @@ impl Driver {
             producer: parts.producer,
             resolver: parts.resolver,
             shard: (parts.shard)(),
-            batch: Batch::new(),
+            batch: Batch::new(udp::DATAGRAM_BYTES_MAX),
             taken: Vec::new(),
             outputs: Vec::new(),
             sends: sockets.iter().map(|_| Vec::new()).collect(),
@@ -372,7 +372,7 @@ impl Driver {
         let mut taken = std::mem::take(&mut self.taken);
         let settings = self.shard.settings_of_stack();
         let (mut received, mut dropped) = (0, 0);
-        for (source, octets) in self.batch.datagrams() {
+        for (source, octets) in self.batch.with_sources() {
             received += 1;
             // A flood of strangers costs no more than this look.
             if settings.drops(listener, source.ip(), octets) {
@@ -562,7 +562,7 @@ impl Driver {
 fn send(socket: &UdpSocket, mut waiting: &[(SocketAddr, Bytes)], meters: &Meters) {
     let mut failed = 0;
     while !waiting.is_empty() {
-        match datagrams::send(socket, waiting) {
+        match datagrams::send(socket, waiting.iter().map(|(target, octets)| (Some(*target), &octets[..]))) {
             Ok(sent) => {
                 meters.sent.increment(sent as u64);
                 waiting = &waiting[sent..];

@@ -16,6 +16,8 @@ use tokio::net::UdpSocket;
 
 use crate::net::datagrams::address;
 
+/// The longest datagram taken, in octets: the longest UDP can carry.
+pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Receive and send buffer asked of the kernel, in octets; it grants what `net.core.rmem_max` allows.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// ICMP errors read from one socket before datagrams get their turn again.

@@ -7,7 +7,6 @@ use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
 
-use bytes::Bytes;
 use socket2::SockAddr;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -16,8 +15,6 @@ use tokio::net::UdpSocket;
 pub const BATCH_DATAGRAMS: usize = 16;
 /// Datagrams sent by one system call.
 pub const SEND_DATAGRAMS: usize = 32;
-/// The longest datagram taken, in octets: the longest UDP can carry.
-pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 /// A batch of received datagrams, reused from one system call to the next.
 pub struct Batch {
@@ -28,12 +25,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch: 1 MiB of address space, of which only what arrives becomes memory.
+    /// An empty batch with room for datagrams of so many octets, the rest of longer ones is lost: that much address space
+    /// for each, of which only what arrives becomes memory.
     #[must_use]
-    #[allow(clippy::new_without_default, reason = "too large to be made in passing")]
-    pub fn new() -> Self {
+    pub fn new(datagram_bytes_max: usize) -> Self {
         Self {
-            buffers: (0..BATCH_DATAGRAMS).map(|_| vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice()).collect(),
+            buffers: (0..BATCH_DATAGRAMS).map(|_| vec![0; datagram_bytes_max].into_boxed_slice()).collect(),
             // SAFETY: all-zero octets are a valid sockaddr_storage (family unspecified).
             names: vec![unsafe { mem::zeroed() }; BATCH_DATAGRAMS],
             lengths: [0; BATCH_DATAGRAMS],
@@ -41,9 +38,14 @@ impl Batch {
         }
     }
 
+    /// The datagrams of the last call.
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.filled).map(|i| &self.buffers[i][..self.lengths[i]])
+    }
+
     /// The datagrams of the last call with their sources; one whose source is no IP address is left out.
-    pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
-        (0..self.filled).filter_map(|i| Some((address(&self.names[i])?, &self.buffers[i][..self.lengths[i]])))
+    pub fn with_sources(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        self.datagrams().zip(&self.names).filter_map(|(octets, name)| Some((address(name)?, octets)))
     }
 
     /// Takes what waits in the socket, [`BATCH_DATAGRAMS`] at most; returns how many.
@@ -67,7 +69,7 @@ impl Batch {
             unsafe { (mem::zeroed(), mem::zeroed()) };
         for i in 0..BATCH_DATAGRAMS {
             parts[i].iov_base = self.buffers[i].as_mut_ptr().cast();
-            parts[i].iov_len = DATAGRAM_BYTES_MAX;
+            parts[i].iov_len = self.buffers[i].len();
             headers[i].msg_hdr.msg_iov = &raw mut parts[i];
             headers[i].msg_hdr.msg_iovlen = 1;
             headers[i].msg_hdr.msg_name = (&raw mut self.names[i]).cast();
@@ -91,26 +93,33 @@ impl Batch {
     }
 }
 
-/// Sends datagrams in their order without waiting, [`SEND_DATAGRAMS`] at most; returns how many left.
+/// Sends datagrams in their order without waiting, [`SEND_DATAGRAMS`] at most; returns how many left. A target is named
+/// unless the socket is connected.
 ///
 /// # Errors
 /// What the kernel says to the first of them, when none left: `WouldBlock` when it has no room, or the error an earlier
 /// datagram met.
-pub fn send(socket: &UdpSocket, datagrams: &[(SocketAddr, Bytes)]) -> io::Result<usize> {
-    let count = datagrams.len().min(SEND_DATAGRAMS);
+pub fn send<'d>(
+    socket: &UdpSocket,
+    datagrams: impl Iterator<Item = (Option<SocketAddr>, &'d [u8])>,
+) -> io::Result<usize> {
     // SAFETY: all-zero octets are valid for these plain C structures.
     let (mut parts, mut headers): ([libc::iovec; SEND_DATAGRAMS], [libc::mmsghdr; SEND_DATAGRAMS]) =
         unsafe { (mem::zeroed(), mem::zeroed()) };
     let mut names: [mem::MaybeUninit<SockAddr>; SEND_DATAGRAMS] =
         [const { mem::MaybeUninit::uninit() }; SEND_DATAGRAMS];
-    for (i, (target, octets)) in datagrams[..count].iter().enumerate() {
-        let name = names[i].write(SockAddr::from(*target));
+    let mut count = 0;
+    for (i, (target, octets)) in datagrams.take(SEND_DATAGRAMS).enumerate() {
         parts[i].iov_base = octets.as_ptr().cast_mut().cast();
         parts[i].iov_len = octets.len();
         headers[i].msg_hdr.msg_iov = &raw mut parts[i];
         headers[i].msg_hdr.msg_iovlen = 1;
-        headers[i].msg_hdr.msg_name = name.as_ptr().cast_mut().cast();
-        headers[i].msg_hdr.msg_namelen = name.len();
+        if let Some(target) = target {
+            let name = names[i].write(SockAddr::from(target));
+            headers[i].msg_hdr.msg_name = name.as_ptr().cast_mut().cast();
+            headers[i].msg_hdr.msg_namelen = name.len();
+        }
+        count = i + 1;
     }
     socket.try_io(Interest::WRITABLE, || {
         // SAFETY: every pointer above is into memory that lives until the call returns and that it only reads.
@@ -160,11 +169,11 @@ mod tests {
             for i in 0..40_u8 {
                 a.send_to(&vec![i; usize::from(i) + 1], to).await.unwrap();
             }
-            let (mut batch, mut seen) = (Batch::new(), Vec::new());
+            let (mut batch, mut seen) = (Batch::new(64), Vec::new());
             while seen.len() < 40 {
                 tokio::time::timeout(Duration::from_secs(5), b.readable()).await.unwrap().unwrap();
                 if batch.receive(&b).is_ok() {
-                    seen.extend(batch.datagrams().map(|(source, octets)| (source, octets.to_vec())));
+                    seen.extend(batch.with_sources().map(|(source, octets)| (source, octets.to_vec())));
                 }
             }
             let want: Vec<_> = (0..40_u8).map(|i| (from, vec![i; usize::from(i) + 1])).collect();
@@ -177,14 +186,19 @@ mod tests {
         for local in ["127.0.0.1:0", "[::1]:0"] {
             let (a, _) = socket(local).await;
             let (b, to) = socket(local).await;
-            let all: Vec<_> = (0..40_u8).map(|i| (to, Bytes::from(vec![i; usize::from(i) + 1]))).collect();
-            a.writable().await.unwrap();
-            assert_eq!(send(&a, &all).unwrap(), SEND_DATAGRAMS, "{local}");
-            assert_eq!(send(&a, &all[SEND_DATAGRAMS..]).unwrap(), 8, "{local}");
-            let mut buffer = [0; 64];
-            for (_, want) in &all {
-                let (length, _) = b.recv_from(&mut buffer).await.unwrap();
-                assert_eq!(&buffer[..length], &want[..]);
+            let all: Vec<_> = (0..40_u8).map(|i| vec![i; usize::from(i) + 1]).collect();
+            let connected = UdpSocket::bind(local).await.unwrap();
+            connected.connect(to).await.unwrap();
+            for (socket, target) in [(a, Some(to)), (connected, None)] {
+                socket.writable().await.unwrap();
+                let from = |first: usize| all[first..].iter().map(|octets| (target, &octets[..]));
+                assert_eq!(send(&socket, from(0)).unwrap(), SEND_DATAGRAMS, "{local}");
+                assert_eq!(send(&socket, from(SEND_DATAGRAMS)).unwrap(), 8, "{local}");
+                let mut buffer = [0; 64];
+                for want in &all {
+                    let (length, _) = b.recv_from(&mut buffer).await.unwrap();
+                    assert_eq!(&buffer[..length], &want[..]);
+                }
             }
         }
     }
