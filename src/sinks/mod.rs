@@ -52,6 +52,9 @@ pub trait Sink {
     /// Takes a record. One above the capacity may come back at once as an outcome to be retried.
     fn submit(&mut self, lease: &Lease, record: &Record);
 
+    /// The submissions of a turn have ended: what is sent in batches can go.
+    fn submitted(&mut self) {}
+
     /// Works until there is an outcome or [`Sink::capacity`] may have grown, and appends the outcomes.
     ///
     /// The future may be dropped at any await without losing an outcome.

@@ -247,6 +247,9 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             self.submit(&lease);
             submitted += 1;
         }
+        if submitted > 0 {
+            self.sink.submitted();
+        }
         let room = self.sink.capacity().min(LEASE_MAX).saturating_sub(self.waiting.len());
         // Asking for more wakes the queue's thread: not for every record.
         let asks = self.asked > room || self.asked < room.div_ceil(2);

@@ -2,9 +2,8 @@
 //!
 //! Nothing here blocks: a connection is made by a future that is polled with the sink's other work.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -14,17 +13,18 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite as _;
 
 use super::net::Datagrams;
+use super::outgoing::Left;
 use super::settings::Carrier;
 use super::stream::{CONNECT_TIME_MAX, Connection, End, Turn, connect};
 use crate::causes::chain_text;
 use crate::clock::{self, Instant};
+use crate::net::datagrams::Batch;
 use crate::net::socket::Local;
 use crate::net::stream::Wire;
 use crate::net::tls::server_address;
 use crate::radius::client::{Closing, Input, LaneId, ServerIndex};
+use crate::radius::packet::PACKET_OCTETS_MAX;
 
-/// Datagrams that wait for room in the kernel; the machine sends the ones beyond it again by itself.
-const UNSENT_MAX: usize = 4096;
 /// Longest time for the farewell of TLS to leave.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 /// Octets read at once.
@@ -35,12 +35,21 @@ pub(super) struct Links {
     servers: Vec<Server>,
     local: Local,
     carrier: Carrier,
-    unsent: VecDeque<(ServerIndex, LaneId, Bytes)>,
-    buffer: Box<[u8; READ_OCTETS]>,
+    /// Lanes with datagrams that have not left.
+    unsent: Vec<(ServerIndex, LaneId)>,
+    /// The last sending found the host short of memory.
+    is_short: bool,
+    buffers: Buffers,
     /// Connections whose farewell is on its way; not after that instant.
     leaving: Vec<(Instant, Wire)>,
     /// A connection was asked for and not looked at since.
     has_fresh: bool,
+}
+
+/// What is read into, for all lanes.
+struct Buffers {
+    stream: Box<[u8; READ_OCTETS]>,
+    datagrams: Batch,
 }
 
 /// One server with its lanes by number.
@@ -69,8 +78,13 @@ impl Links {
             servers: addresses.into_iter().map(|address| Server { address, lanes: Vec::new() }).collect(),
             local,
             carrier,
-            unsent: VecDeque::new(),
-            buffer: Box::new([0; READ_OCTETS]),
+            unsent: Vec::new(),
+            is_short: false,
+            buffers: Buffers {
+                stream: Box::new([0; READ_OCTETS]),
+                // One octet more than a packet has, so that a longer one is seen to be longer.
+                datagrams: Batch::new(PACKET_OCTETS_MAX + 1),
+            },
             leaving: Vec::new(),
             has_fresh: false,
         }
@@ -155,38 +169,51 @@ impl Links {
         }
     }
 
-    /// Sends a datagram without waiting, or a packet as soon as those before it on the connection have left.
-    ///
-    /// # Errors
-    /// When the network refuses a datagram; a connection tells it in [`Self::receive`].
-    pub(super) fn send(&mut self, server: ServerIndex, lane: LaneId, packet: Bytes) -> io::Result<()> {
+    /// Takes a packet: a datagram leaves with [`Self::send`], on a connection it goes as soon as those before it have left.
+    pub(super) fn push(&mut self, server: ServerIndex, lane: LaneId, packet: Bytes) {
         match self.lane(server, lane) {
-            Some(Some(Lane::Datagrams(socket))) => match socket.send(&packet) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if self.unsent.len() < UNSENT_MAX {
-                        self.unsent.push_back((server, lane, packet));
-                    }
-                    Ok(())
-                }
-                sent => sent,
-            },
-            Some(Some(Lane::Open(connection))) => {
-                connection.send(packet);
-                Ok(())
+            Some(Some(Lane::Datagrams(socket))) => {
+                let is_first = socket.push(packet);
+                self.unsent.extend(is_first.then_some((server, lane)));
             }
-            _ => Ok(()),
+            Some(Some(Lane::Open(connection))) => connection.send(packet),
+            _ => {}
         }
+    }
+
+    /// Sends the datagrams of all lanes without waiting; those that the network refuses go to `each`. A connection tells
+    /// that in [`Self::receive`].
+    pub(super) fn send(&mut self, mut each: impl FnMut(Input<'_>)) {
+        self.is_short = false;
+        for (server, lane) in std::mem::take(&mut self.unsent) {
+            let mut refused = 0;
+            let Some(Some(Lane::Datagrams(socket))) = self.lane(server, lane) else { continue };
+            let left = socket.send(&mut refused);
+            if left != Left::Nothing {
+                self.unsent.push((server, lane));
+            }
+            self.is_short |= left == Left::NoMemory;
+            (0..refused).for_each(|_| each(Input::Refused { server, lane }));
+        }
+    }
+
+    /// Whether datagrams wait of which nobody will tell that they can be sent.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short
     }
 
     /// Sends what waits for room; wakes the task when there is room again, or news for [`Self::receive`].
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
         self.say_farewell(cx);
-        while let Some((server, lane, datagram)) = self.unsent.pop_front() {
-            if let Some(Some(Lane::Datagrams(socket))) = self.lane(server, lane)
-                && socket.poll_send(cx, &datagram).is_pending()
-            {
-                self.unsent.push_front((server, lane, datagram));
-                break;
+        for at in 0..self.unsent.len() {
+            let (server, lane) = self.unsent[at];
+            let has_room = match self.lane(server, lane) {
+                Some(Some(Lane::Datagrams(socket))) => socket.has_room(cx),
+                _ => false,
+            };
+            // Room in the socket is no memory of the host.
+            if has_room && !self.is_short {
+                cx.waker().wake_by_ref();
             }
         }
         let mut has_news = std::mem::take(&mut self.has_fresh);
@@ -202,12 +229,12 @@ impl Links {
 
     /// Takes what has come on all lanes; wakes the task when more comes.
     pub(super) fn receive(&mut self, cx: &mut Context<'_>, mut each: impl FnMut(Input<'_>)) {
-        let buffer = &mut self.buffer[..];
+        let buffers = &mut self.buffers;
         let mut ended = Vec::new();
         for (server, there) in (0_u16..).zip(&mut self.servers) {
             for (lane, place) in (0_u16..).zip(&mut there.lanes) {
                 let (server, lane) = (ServerIndex(server), LaneId(lane));
-                let Some(turn) = place.as_mut().map(|there| there.turn(cx, buffer, server, lane, &mut each)) else {
+                let Some(turn) = place.as_mut().map(|there| there.turn(cx, buffers, server, lane, &mut each)) else {
                     continue;
                 };
                 match turn {
@@ -238,7 +265,7 @@ impl Lane {
     fn turn(
         &mut self,
         cx: &mut Context<'_>,
-        buffer: &mut [u8],
+        buffers: &mut Buffers,
         server: ServerIndex,
         lane: LaneId,
         each: &mut impl FnMut(Input<'_>),
@@ -254,11 +281,10 @@ impl Lane {
             }
         }
         match self {
-            Self::Open(connection) => {
-                connection.turn(cx, buffer, |packet| each(Input::Received { server, lane, datagram: packet }))
-            }
+            Self::Open(connection) => connection
+                .turn(cx, &mut buffers.stream[..], |packet| each(Input::Received { server, lane, datagram: packet })),
             Self::Datagrams(socket) => {
-                socket.receive(cx, buffer, (server, lane), each);
+                socket.receive(cx, &mut buffers.datagrams, (server, lane), each);
                 Turn::Idle
             }
             Self::Connecting(_) => Turn::Idle,

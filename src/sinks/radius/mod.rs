@@ -7,6 +7,7 @@ mod links;
 mod meters;
 mod names;
 mod net;
+mod outgoing;
 mod profile;
 pub mod render;
 mod settings;
@@ -223,15 +224,25 @@ impl RadiusSink {
         }
     }
 
+    /// The same, and sends what that gives: all datagrams of a turn together.
+    fn send(&mut self, now: Now) {
+        loop {
+            self.perform(now);
+            let (client, wanted) = (&mut self.client, &mut self.wanted);
+            self.links.send(|input| client.handle(now, input, wanted));
+            if self.wanted.is_empty() {
+                return;
+            }
+        }
+    }
+
     fn perform_one(&mut self, now: Now, output: Output) {
         match output {
             Output::Transmit { server, lane, datagram } => {
                 if let Some(tap) = &mut self.tap {
                     tap.sent(server, lane, &datagram);
                 }
-                if self.links.send(server, lane, datagram).is_err() {
-                    self.client.handle(now, Input::Refused { server, lane }, &mut self.wanted);
-                }
+                self.links.push(server, lane, datagram);
             }
             Output::OpenLane { server, lane } => {
                 let input = match self.links.open(server, lane) {
@@ -326,7 +337,7 @@ impl RadiusSink {
             if self.client.deadline().is_some_and(|deadline| deadline <= now.mono) {
                 self.client.tick(now, &mut self.wanted);
             }
-            self.perform(now);
+            self.send(now);
             self.links.flush(cx);
             if now.mono.since(self.reported_at) >= BEAT {
                 self.reported_at = now.mono;
@@ -355,7 +366,8 @@ impl RadiusSink {
     /// Waits for the machine's deadline, at most a beat.
     fn poll_timer(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let beat = self.reported_at + BEAT;
-        let deadline = self.client.deadline().map_or(beat, |deadline| deadline.min(beat));
+        let latest = if self.links.is_short() { now + TIMER_STEP } else { beat };
+        let deadline = self.client.deadline().map_or(latest, |deadline| deadline.min(latest));
         let is_over = self.timer.is_elapsed();
         if is_over || deadline < self.timer_at {
             let wait = deadline.since(now).max(TIMER_STEP);
@@ -384,6 +396,10 @@ impl Sink for RadiusSink {
             self.send_leg(now, lease.seq);
         }
         self.perform(now);
+    }
+
+    fn submitted(&mut self) {
+        self.send(clock::now());
     }
 
     async fn progress(&mut self, out: &mut Vec<Outcome>) {
