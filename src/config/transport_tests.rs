@@ -188,3 +188,17 @@ fn a_transport_reaches_the_settings() {
     assert_eq!((plain.bind, plain.namespace, plain.source), (None, None, SourceAddress::Kernel));
     assert_eq!((plain.client.watchdog, plain.client.idle), (Duration::from_secs(30), Idle::MayClose));
 }
+
+#[test]
+fn segmentation_offload_is_for_datagrams() {
+    let folder = Folder::new();
+    let on = "segmentation_offload = true";
+    assert!(folder.settings(UDP, on).segmentation_offload && !folder.settings(UDP, "").segmentation_offload);
+    let tcp = format!("{UDP}serv-type tcp\n");
+    assert!(!folder.settings(&tcp, "segmentation_offload = false").segmentation_offload);
+    for client in [tcp, [TLS, CA, OWN].concat()] {
+        let mistakes = folder.plan(&client, on).map(drop).unwrap_err().to_string();
+        let want = "error: `segmentation_offload` is for RADIUS over UDP alone: over TCP and TLS nothing is padded\n  --> t.toml:7:24";
+        assert!(mistakes.contains(want), "{mistakes}");
+    }
+}

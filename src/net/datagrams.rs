@@ -7,7 +7,7 @@ use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
 
-use socket2::SockAddr;
+use socket2::{SockAddr, Socket};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -15,6 +15,14 @@ use tokio::net::UdpSocket;
 pub const BATCH_DATAGRAMS: usize = 16;
 /// Datagrams sent by one system call.
 pub const SEND_DATAGRAMS: usize = 32;
+/// Datagrams that one send is cut into at most: `UDP_MAX_SEGMENTS` of Linux before 6.9.
+const CUT_DATAGRAMS: usize = 64;
+/// The longest of them, in octets: what a frame of Ethernet carries over UDP and IPv6.
+const CUT_BYTES_MAX: usize = 1452;
+/// Octets of one send at most, a little less than UDP can carry over IPv4.
+const SEND_BYTES_MAX: usize = 65_000;
+/// What a shorter datagram is filled up with.
+const PADDING: [u8; CUT_BYTES_MAX / 2] = [0; CUT_BYTES_MAX / 2];
 
 /// A batch of received datagrams, reused from one system call to the next.
 pub struct Batch {
@@ -130,6 +138,87 @@ pub fn send<'d>(
     })
 }
 
+/// Whether the kernel cuts a send into datagrams (`UDP_SEGMENT`, Linux 4.18). An older one would send all of them as one.
+///
+/// # Errors
+/// What the kernel says.
+pub fn can_cut(socket: &Socket) -> io::Result<()> {
+    let none: libc::c_int = 0;
+    let length = size_of_val(&none) as libc::socklen_t;
+    // SAFETY: the descriptor is open, the value is an int of the given length that outlives the call.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, (&raw const none).cast(), length)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How many of the first datagrams one send can carry that is cut into parts of one length, and that length. A datagram
+/// joins as long as none of them is padding by more than half.
+pub fn alike<'d>(datagrams: impl Iterator<Item = &'d [u8]>) -> (usize, usize) {
+    let (mut count, mut shortest, mut longest) = (0, usize::MAX, 0);
+    for octets in datagrams.take(CUT_DATAGRAMS) {
+        let (least, most) = (shortest.min(octets.len()), longest.max(octets.len()));
+        let fits = most <= CUT_BYTES_MAX && most <= least * 2 && (count + 1) * most <= SEND_BYTES_MAX;
+        if !fits && count > 0 {
+            break;
+        }
+        (count, shortest, longest) = (count + 1, least, most);
+        if !fits {
+            break;
+        }
+    }
+    (count, longest)
+}
+
+/// Sends `count` datagrams to the peer of a connected socket in one piece, without waiting, for the kernel or the network
+/// card to cut into parts of `octets` each: those that are shorter are filled up with zeros, but for the last. All of them
+/// leave, or none. As [`alike`] tells.
+///
+/// # Errors
+/// What the kernel says: also EINVAL, when the path takes no parts of that length, and EIO, when the way out has no
+/// checksums of its own.
+pub fn send_to_be_cut<'d>(
+    socket: &UdpSocket,
+    datagrams: impl Iterator<Item = &'d [u8]>,
+    (count, octets): (usize, usize),
+) -> io::Result<usize> {
+    let count = count.min(CUT_DATAGRAMS);
+    // SAFETY: all-zero octets are valid for these plain C structures.
+    let (mut parts, mut header): ([libc::iovec; 2 * CUT_DATAGRAMS], libc::msghdr) =
+        unsafe { (mem::zeroed(), mem::zeroed()) };
+    let mut used = 0;
+    let mut add = |octets: &[u8]| {
+        parts[used] = libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
+        used += 1;
+    };
+    for (i, datagram) in datagrams.take(count).enumerate() {
+        add(datagram);
+        let padding = octets.saturating_sub(datagram.len()).min(PADDING.len());
+        if padding > 0 && i + 1 < count {
+            add(&PADDING[..padding]);
+        }
+    }
+    let mut control = [0_u64; 8];
+    let length = size_of::<u16>() as libc::c_uint;
+    header.msg_iov = parts.as_mut_ptr();
+    header.msg_iovlen = used;
+    header.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: the macros compute lengths; `control` is aligned and longer than CMSG_SPACE(2), which is 24.
+    unsafe {
+        header.msg_controllen = libc::CMSG_SPACE(length) as usize;
+        let first = libc::CMSG_FIRSTHDR(&raw const header);
+        (*first).cmsg_level = libc::SOL_UDP;
+        (*first).cmsg_type = libc::UDP_SEGMENT;
+        (*first).cmsg_len = libc::CMSG_LEN(length) as usize;
+        libc::CMSG_DATA(first).cast::<u16>().write_unaligned(octets as u16);
+    }
+    socket.try_io(Interest::WRITABLE, || {
+        // SAFETY: every pointer in `header` is into memory that lives until the call returns and that it only reads.
+        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(count) }
+    })
+}
+
 /// Reads a socket address of the kernel; `None` for other families.
 pub fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(name.ss_family) {
@@ -151,6 +240,7 @@ pub fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
     use std::time::Duration;
 
     use super::*;
@@ -199,6 +289,48 @@ mod tests {
                     let (length, _) = b.recv_from(&mut buffer).await.unwrap();
                     assert_eq!(&buffer[..length], &want[..]);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn datagrams_that_are_alike_go_together() {
+        for (name, lengths, want) in [
+            ("none", vec![], (0, 0)),
+            ("one", vec![600], (1, 600)),
+            ("of one length", vec![500; 10], (10, 500)),
+            ("of about one length", vec![500, 620, 480, 600], (4, 620)),
+            ("one of more than twice the length waits", vec![500, 620, 1001, 500], (2, 620)),
+            ("one of less than half the length waits", vec![500, 620, 309, 500], (2, 620)),
+            ("one longer than a frame goes alone", vec![1453, 1452, 1452], (1, 1453)),
+            ("and waits for those before it", vec![1452, 1452, 1453], (2, 1452)),
+            ("64 at most", vec![100; 100], (64, 100)),
+            ("65,000 octets at most", vec![1452; 64], (44, 1452)),
+        ] {
+            let all: Vec<Vec<u8>> = lengths.into_iter().map(|octets: usize| vec![0; octets]).collect();
+            assert_eq!(alike(all.iter().map(|one| &one[..])), want, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_send_is_cut_into_its_datagrams_all_padded_but_the_last() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let (a, _) = socket(local).await;
+            let (b, to) = socket(local).await;
+            a.connect(to).await.unwrap();
+            if let Err(error) = can_cut(&Socket::from(a.as_fd().try_clone_to_owned().unwrap())) {
+                eprintln!("skipped: this kernel cuts nothing: {error}");
+                return;
+            }
+            let all: Vec<_> = [700_usize, 500, 650, 400].into_iter().map(|octets| vec![octets as u8; octets]).collect();
+            a.writable().await.unwrap();
+            let datagrams = || all.iter().map(|one| &one[..]);
+            assert_eq!(send_to_be_cut(&a, datagrams(), alike(datagrams())).unwrap(), 4, "{local}");
+            let mut buffer = [0; 2048];
+            for (want, octets) in all.iter().zip([700, 700, 700, 400]) {
+                let (length, _) = b.recv_from(&mut buffer).await.unwrap();
+                assert_eq!((&buffer[..want.len()], length), (&want[..], octets), "{local}");
+                assert!(buffer[want.len()..length].iter().all(|padding| *padding == 0), "{local}");
             }
         }
     }

@@ -280,3 +280,45 @@ fn a_pyrad_server_without_status_server_takes_all_and_a_stall_or_an_unanswered_r
     });
     assert_eq!(parked[0].0, silent);
 }
+
+/// A sink that pads its datagrams, and waits long enough for a busy machine to send none twice.
+fn padding(port: u16) -> Settings {
+    let plain = settings(&[port]);
+    let client =
+        tollgate::radius::client::Settings { initial_timeout: Duration::from_secs(20), ..plain.client.clone() };
+    Settings { client, segmentation_offload: true, ..plain }
+}
+
+/// Appends so many records at once, whose lengths differ by up to 100 octets; gives their Acct-Session-Ids.
+fn append_uneven<B: Send + 'static>(line: &mut Line<B>, count: u64) -> Vec<String> {
+    let name = |number: u64| "a".repeat(1 + usize::try_from(number % 100).unwrap());
+    let records = (1..=count).map(|number| of_user(Kind::Start, number, &name(number)));
+    let with_calls = records.map(|record| (record.clone(), CallHash::of(&record.call_id)));
+    line.append(with_calls.collect());
+    (1..=count).map(|number| format!("{number:032x}")).collect()
+}
+
+#[test]
+fn freeradius_stores_padded_records_each_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = FreeRadius::start(dir.path(), &[]) else { return };
+    let mut line = Line::start(padding(server.port));
+    let sessions = append_uneven(&mut line, 600);
+    line.delivered(600);
+    let mut stored: Vec<_> =
+        server.wait_records(600).iter().map(|record| value(record, "Acct-Session-Id").unwrap().to_owned()).collect();
+    stored.sort();
+    assert_eq!(stored, sessions);
+}
+
+#[test]
+fn pyrad_stores_padded_records_each_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(server) = Pyrad::start(dir.path()) else { return };
+    let mut line = Line::start(padding(server.port));
+    let sessions = append_uneven(&mut line, 200);
+    line.delivered(200);
+    let mut stored = server.stored();
+    stored.sort();
+    assert_eq!(stored, sessions);
+}

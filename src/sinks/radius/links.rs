@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite as _;
 
 use super::net::Datagrams;
+use super::offload::Offload;
 use super::outgoing::Left;
 use super::settings::Carrier;
 use super::stream::{CONNECT_TIME_MAX, Connection, End, Turn, connect};
@@ -35,6 +36,7 @@ pub(super) struct Links {
     servers: Vec<Server>,
     local: Local,
     carrier: Carrier,
+    offload: Offload,
     /// Lanes with datagrams that have not left.
     unsent: Vec<(ServerIndex, LaneId)>,
     /// The last sending found the host short of memory.
@@ -73,11 +75,12 @@ pub(super) enum Opening {
 }
 
 impl Links {
-    pub(super) fn new(addresses: Vec<SocketAddr>, local: Local, carrier: Carrier) -> Self {
+    pub(super) fn new(addresses: Vec<SocketAddr>, local: Local, carrier: Carrier, offload: Offload) -> Self {
         Self {
             servers: addresses.into_iter().map(|address| Server { address, lanes: Vec::new() }).collect(),
             local,
             carrier,
+            offload,
             unsent: Vec::new(),
             is_short: false,
             buffers: Buffers {
@@ -116,7 +119,7 @@ impl Links {
             }
         };
         let (lane, opening) = match tls {
-            None => (Lane::Datagrams(Datagrams::open(there.address, &self.local)?), Opening::Done),
+            None => (Lane::Datagrams(Datagrams::open(there.address, &self.local, &mut self.offload)?), Opening::Done),
             Some(tls) => {
                 let connecting = connect(self.local.clone(), there.address, tls, CONNECT_TIME_MAX);
                 self.has_fresh = true;
@@ -187,14 +190,20 @@ impl Links {
         self.is_short = false;
         for (server, lane) in std::mem::take(&mut self.unsent) {
             let mut refused = 0;
-            let Some(Some(Lane::Datagrams(socket))) = self.lane(server, lane) else { continue };
-            let left = socket.send(&mut refused);
+            let there = self.servers[usize::from(server.0)].lanes.get_mut(usize::from(lane.0));
+            let Some(Some(Lane::Datagrams(socket))) = there else { continue };
+            let left = socket.send(&mut refused, &mut self.offload);
             if left != Left::Nothing {
                 self.unsent.push((server, lane));
             }
             self.is_short |= left == Left::NoMemory;
             (0..refused).for_each(|_| each(Input::Refused { server, lane }));
         }
+    }
+
+    /// Why the kernel refused segmentation offload, once.
+    pub(super) fn take_offload_refusal(&mut self) -> Option<io::Error> {
+        self.offload.take_refusal()
     }
 
     /// Whether datagrams wait of which nobody will tell that they can be sent.

@@ -7,6 +7,7 @@ mod links;
 mod meters;
 mod names;
 mod net;
+mod offload;
 mod outgoing;
 mod profile;
 pub mod render;
@@ -29,6 +30,7 @@ use self::kind::{Identity, identity};
 use self::links::{Links, Opening};
 use self::meters::Meters;
 use self::names::Names;
+use self::offload::Offload;
 use super::meters::counts;
 use super::view::ServerView;
 use super::{Outcome, Sink};
@@ -188,7 +190,7 @@ impl RadiusSink {
             renderer,
             apart: Apart::default(),
             client: Client::new(now.mono, client_settings, seed()),
-            links: Links::new(addresses, local, settings.carrier.clone()),
+            links: Links::new(addresses, local, settings.carrier.clone(), Offload::of(settings)),
             names: look_up,
             wanted: Vec::new(),
             doing: Vec::new(),
@@ -230,6 +232,12 @@ impl RadiusSink {
             self.perform(now);
             let (client, wanted) = (&mut self.client, &mut self.wanted);
             self.links.send(|input| client.handle(now, input, wanted));
+            if let Some(error) = self.links.take_offload_refusal() {
+                tracing::warn!(
+                    sink = %self.name, %error,
+                    "the kernel refuses segmentation offload: datagrams leave one by one, without padding"
+                );
+            }
             if self.wanted.is_empty() {
                 return;
             }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::offload::Offload;
 use super::outgoing::{Left, Outgoing};
 use crate::net::datagrams::{self, Batch};
 use crate::net::socket::Local;
@@ -31,8 +32,13 @@ pub(super) struct Datagrams {
 
 impl Datagrams {
     /// A socket connected to a server.
-    pub(super) fn open(address: SocketAddr, local: &Local) -> io::Result<Self> {
+    pub(super) fn open(address: SocketAddr, local: &Local, offload: &mut Offload) -> io::Result<Self> {
         let socket = local.datagrams(address)?;
+        if offload.is_on()
+            && let Err(why) = datagrams::can_cut(&socket)
+        {
+            offload.refuse(why);
+        }
         // The kernel grants less where its limits are lower.
         let _granted = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
         let _granted = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
@@ -65,9 +71,18 @@ impl Datagrams {
 
     /// Sends what waits, many datagrams with one system call and none twice; `refused` counts those that the network does
     /// not take.
-    pub(super) fn send(&mut self, refused: &mut usize) -> Left {
+    pub(super) fn send(&mut self, refused: &mut usize, offload: &mut Offload) -> Left {
         let socket = &self.socket;
-        self.outgoing.send(refused, |waiting| datagrams::send(socket, waiting.iter().map(|one| (None, &one[..]))))
+        self.outgoing.send(refused, |waiting| {
+            let each = || waiting.iter().map(|one| &one[..]);
+            let together = if offload.is_on() { datagrams::alike(each()) } else { (1, 0) };
+            if together.0 > 1
+                && let Some(sent) = offload.judge(datagrams::send_to_be_cut(socket, each(), together))
+            {
+                return sent;
+            }
+            datagrams::send(socket, each().map(|one| (None, one)))
+        })
     }
 
     /// Whether there is room in the socket; wakes the task when there is.
@@ -118,11 +133,13 @@ fn trouble(socket: &Arc<UdpSocket>) -> Pin<Box<dyn Future<Output = ()>>> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::os::fd::AsRawFd as _;
     use std::task::Poll;
     use std::time::Duration;
 
     use super::*;
     use crate::radius::packet::PACKET_OCTETS_MAX;
+    use crate::sinks::radius::Settings;
 
     const LANE: (ServerIndex, LaneId) = (ServerIndex(0), LaneId(1));
 
@@ -131,17 +148,21 @@ mod tests {
     }
 
     fn lane(server: &std::net::UdpSocket) -> Datagrams {
-        Datagrams::open(server.local_addr().unwrap(), &Local::default()).unwrap()
+        Datagrams::open(server.local_addr().unwrap(), &Local::default(), &mut Offload::default()).unwrap()
     }
 
     /// Sends numbered datagrams until none waits; gives how many were refused.
     async fn send(lane: &mut Datagrams, numbers: std::ops::Range<u32>) -> usize {
+        send_by(lane, numbers, &mut Offload::default()).await
+    }
+
+    async fn send_by(lane: &mut Datagrams, numbers: std::ops::Range<u32>, offload: &mut Offload) -> usize {
         let mut refused = 0;
         for number in numbers {
             lane.push(Bytes::copy_from_slice(&number.to_be_bytes()));
         }
         let all_left = poll_fn(|cx| {
-            while lane.send(&mut refused) != Left::Nothing {
+            while lane.send(&mut refused, offload) != Left::Nothing {
                 if !lane.has_room(cx) {
                     return Poll::Pending;
                 }
@@ -214,5 +235,30 @@ mod tests {
             came.extend(more);
         }
         assert_eq!(came, (0..300).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_does_not_cut_leaves_as_it_is_and_that_is_told_once() {
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut lane = lane(&server);
+        let mut offload = Offload::of(&Settings { segmentation_offload: true, ..Settings::default() });
+        assert_eq!(send_by(&mut lane, 0..100, &mut offload).await, 0);
+        assert_eq!(arrived(&server), (0..100).collect::<Vec<_>>());
+        if offload.take_refusal().is_some() {
+            eprintln!("skipped: this kernel cuts nothing");
+            return;
+        }
+        // Without checksums there is nothing that could be cut: EINVAL.
+        let on: libc::c_int = 1;
+        #[expect(unsafe_code, reason = "the system call setsockopt")]
+        // SAFETY: the descriptor is open, the value is an int of the given length that outlives the call.
+        let done = unsafe {
+            let (socket, length) = (lane.socket.as_raw_fd(), size_of_val(&on).try_into().unwrap());
+            libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, (&raw const on).cast(), length)
+        };
+        assert_eq!(done, 0);
+        assert_eq!(send_by(&mut lane, 100..200, &mut offload).await, 0);
+        assert_eq!(arrived(&server), (100..200).collect::<Vec<_>>(), "none lost, none twice");
+        assert!(offload.take_refusal().is_some() && offload.take_refusal().is_none() && !offload.is_on());
     }
 }

@@ -170,6 +170,9 @@ pub struct Settings {
     pub source: SourceAddress,
     /// What carries packets; it decides [`client::Settings::transport`]. Default UDP.
     pub carrier: Carrier,
+    /// Whether datagrams of about one length are padded to one, for the kernel or the network card to cut them out of one
+    /// send; over UDP alone. Default: no.
+    pub segmentation_offload: bool,
     /// NAS-Identifier of every packet (RFC 2865 §5.32). Default: none.
     pub nas_identifier: Option<String>,
     /// NAS-IP-Address or NAS-IPv6-Address, one of which is always sent. Default: the local address towards the first
@@ -240,6 +243,7 @@ impl Settings {
             namespace: None,
             source: SourceAddress::default(),
             carrier: Carrier::default(),
+            segmentation_offload: false,
             nas_identifier: None,
             nas_address: None,
             nas_port: classic.then_some(5060),

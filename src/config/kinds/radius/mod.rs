@@ -79,6 +79,7 @@ fn settings(table: &RadiusTable, site: &Site<'_>, check: &mut Check<'_>) -> Opti
     method(site.place, &settings, check);
     let client = client?;
     let can_be_carried = transport::check(&client, &mut settings, check);
+    transport::offload(table.segmentation_offload.as_ref(), &client, &mut settings, check);
     settings.nas_identifier.clone_from(&client.nas_identifier);
     settings.nas_address = client.nas_ip;
     settings.default_realm.clone_from(&client.default_realm);

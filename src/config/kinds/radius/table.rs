@@ -78,6 +78,8 @@ pub struct RadiusTable {
     pub window_max: Option<Count<1, 65_536>>,
     /// Sockets to one server.
     pub lanes_max: Option<Count<1, 256>>,
+    /// Whether datagrams are padded to one length and cut by the kernel or the network card; over UDP alone.
+    pub segmentation_offload: Option<At<Switch>>,
     /// Silence on a TCP or TLS connection after which it is asked, and then closed.
     pub watchdog_s: Option<Secs<6, 600>>,
     /// Whether idle connections are kept open.
@@ -126,6 +128,7 @@ impl RadiusTable {
             "probing",
             "window_max",
             "lanes_max",
+            "segmentation_offload",
             "watchdog_s",
             "keep_alive",
             "response_window_ms",

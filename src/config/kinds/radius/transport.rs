@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::client::{Host, RadiusClient, Readers, Surroundings as _, System, Transport};
 use crate::config::check::Check;
+use crate::config::decode::At;
 use crate::config::error::{Mistake, Place};
 use crate::config::kinds::client_file::client_tls;
+use crate::config::schema::Switch;
 use crate::net::tls::{self, TlsError};
 use crate::sinks::radius::{Carrier, Settings, TlsSettings};
 
@@ -31,6 +33,23 @@ pub(super) fn check(client: &RadiusClient, settings: &mut Settings, check: &mut 
         },
     };
     true
+}
+
+/// Segmentation offload cuts datagrams; a connection has none.
+pub(super) fn offload(
+    wanted: Option<&At<Switch>>,
+    client: &RadiusClient,
+    settings: &mut Settings,
+    check: &mut Check<'_>,
+) {
+    let Some(wanted) = wanted.filter(|wanted| wanted.is_on()) else { return };
+    if client.transport == Transport::Udp {
+        settings.segmentation_offload = true;
+    } else {
+        let hint = "leave it out, or `serv-type` in the client file".to_owned();
+        let what = "`segmentation_offload` is for RADIUS over UDP alone: over TCP and TLS nothing is padded";
+        check.error_hint(wanted.place, what, Some(hint));
+    }
 }
 
 fn namespace(name: &str, client: &RadiusClient, check: &mut Check<'_>) -> PathBuf {
