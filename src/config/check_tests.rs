@@ -530,6 +530,22 @@ fn new_calls_are_never_refused_before_the_response_that_waits_has_left() {
 }
 
 #[test]
+fn the_longest_gathering_is_as_given_or_what_it_is_for_needs() {
+    for (text, want) in [
+        ("", 5),
+        ("gather = \"latency\"", 5),
+        ("gather = \"cpu\"", 20),
+        ("gather_max_ms = 0", 0),
+        ("gather = \"cpu\"\ngather_max_ms = 40", 40),
+    ] {
+        let plan = good(&format!(
+            "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[[route]]\nto = [\"sip:127.0.0.1\"]\n[queue]\n{text}\n"
+        ));
+        assert_eq!(plan.queue.gather_max.as_millis(), want, "{text}");
+    }
+}
+
+#[test]
 fn a_sink_nobody_names_gets_a_warning() {
     let folder = Folder::new(CLIENT);
     let text = "[[route]]\nto = \"sip:127.0.0.1\"\n[sinks.radius.b]\nconfig = \"{DIR}/radiusclient.conf\"\n";

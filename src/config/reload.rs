@@ -164,6 +164,7 @@ const OF_THE_GATEWAY: &[Section] = &[
         restart: &[
             "on_trouble",
             "path",
+            "gather",
             "gather_max_ms",
             "commit_wait_max_ms",
             "refuse_after_ms",

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::ids::{Seq, SinkNumber};
 use crate::record::{Commit, Entry};
 
@@ -34,11 +34,17 @@ pub(super) struct Submitted {
     /// Whose it is and under which ticket; `None` once it was taken.
     owner: Option<(Arc<ProducerBox>, u64)>,
     commit: Commit,
+    at: Instant,
 }
 
 impl Submitted {
     fn new(producer: Arc<ProducerBox>, ticket: u64, commit: Commit) -> Self {
-        Self { owner: Some((producer, ticket)), commit }
+        Self { owner: Some((producer, ticket)), commit, at: clock::mono() }
+    }
+
+    /// When it was handed over.
+    pub fn at(&self) -> Instant {
+        self.at
     }
 
     /// Takes the commit: whoever does answers it, to the producer under the ticket.
@@ -97,7 +103,7 @@ impl Shared {
     /// When the commit that runs began and how long it has run, if that is so long that the alarm state is on.
     fn commit_running(&self) -> Option<(u64, Duration)> {
         let began = self.commit_began.load(Ordering::Relaxed);
-        let took = clock::mono().since(clock::Instant(began));
+        let took = clock::mono().since(Instant(began));
         (began != 0 && took > self.refuse_after).then_some((began, took))
     }
 }

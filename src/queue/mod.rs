@@ -78,7 +78,7 @@ pub use limits::{Limits, Load, Trouble, Troubles};
 pub use notice::{Level, Notice};
 pub use offline::Offline;
 pub use opening::{OpenReport, Opened};
-pub use settings::Settings;
+pub use settings::{Gather, Settings};
 pub use store::Queue;
 pub use thread::{Started, spawn};
 

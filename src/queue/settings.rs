@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 /// Settings of the queue, already validated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Directory of the queue. Default `/var/lib/tollgate/queue`.
     pub path: PathBuf,
-    /// The longest wait for further records before a commit, reached under load; under low load it is 1 ms. 0 commits
-    /// at once. Default 20 ms, from 0 to 100: a commit costs the same however many records it holds, so a thousand calls
-    /// a second cost a sixth more CPU at 10 ms.
+    /// The longest wait for further records before a commit, from the first on, reached under load; under low load it is
+    /// 1 ms. 0 commits at once. Default [`Gather::Latency`]'s, from 0 to 100 ms: a commit costs the same however many
+    /// records it holds.
     pub gather_max: Duration,
     /// A commit that takes longer is told. Default 500 ms, from 10 to 10 000.
     pub commit_wait_max: Duration,
@@ -57,11 +59,33 @@ pub struct Settings {
     pub stop_wait: Duration,
 }
 
+/// What the gathering of commits is for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gather {
+    /// Responses that leave soon.
+    #[default]
+    Latency,
+    /// Few commits.
+    Cpu,
+}
+
+impl Gather {
+    /// The longest wait before a commit.
+    #[must_use]
+    pub const fn longest(self) -> Duration {
+        match self {
+            Self::Latency => Duration::from_millis(5),
+            Self::Cpu => Duration::from_millis(20),
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             path: PathBuf::from("/var/lib/tollgate/queue"),
-            gather_max: Duration::from_millis(20),
+            gather_max: Gather::default().longest(),
             commit_wait_max: Duration::from_millis(500),
             refuse_after: Duration::from_secs(3),
             records_max: 10_000_000,

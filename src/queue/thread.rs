@@ -1,8 +1,9 @@
 //! The one thread that owns the queue.
 //!
 //! Each turn: take requests, settlements and commits; tick; then commit when something waits for it, after a gathering
-//! that is 1 ms under low load and up to `gather_max` under load. A commit has a fixed cost of some 0.2 ms of CPU, with the
-//! threads that it wakes, so the gathering decides what a call costs.
+//! that is 1 ms under low load and up to `gather_max` under load, counted from when the first was handed over: what came
+//! while the commit before ran has waited already. A commit has a fixed cost of some 0.2 ms of CPU, with the threads that
+//! it wakes, so the gathering decides what a call costs.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -92,7 +93,8 @@ pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Re
         controls,
         consumers: Vec::new(),
         tickets: Vec::new(),
-        gather: Gather { longest: gather_max, rate: 0, last: clock::mono() },
+        first: None,
+        gather: Gathering { longest: gather_max, rate: 0, last: clock::mono() },
         published: Instant::default(),
         leases: Vec::new(),
         settled: Vec::new(),
@@ -126,7 +128,9 @@ struct Worker {
     consumers: Vec<Arc<ConsumerBox>>,
     /// Commits in the next batch.
     tickets: Vec<(Arc<ProducerBox>, Receipt)>,
-    gather: Gather,
+    /// When the first of them was handed over.
+    first: Option<Instant>,
+    gather: Gathering,
     published: Instant,
     leases: Vec<Lease>,
     settled: Vec<(crate::ids::Seq, super::Settlement)>,
@@ -314,6 +318,7 @@ impl Worker {
         let before = self.tickets.len();
         while self.queue.gathered() < BATCH_RECORDS_MAX && self.tickets.len() < BATCH_RECORDS_MAX {
             let Ok(submitted) = self.commits.try_recv() else { break };
+            self.first = self.first.or(Some(submitted.at()));
             let (owner, commit) = submitted.take();
             self.shared.queued.fetch_sub(commit.entries.len() as u64, Ordering::Relaxed);
             let added = self.queue.add(commit);
@@ -324,7 +329,7 @@ impl Worker {
 
     /// Waits for more commits and settlements to come.
     fn gather_more(&mut self, now: Now) {
-        let until = now.mono + self.gather.time();
+        let until = self.gather.until(self.first, now.mono);
         loop {
             let left = until.since(clock::mono());
             let enough = self.queue.gathered() >= BATCH_RECORDS_MAX || self.stopping;
@@ -365,6 +370,7 @@ impl Worker {
         if result.is_err() {
             return false;
         }
+        self.first = None;
         self.gather.note(records, ended);
         answer(&mut self.tickets);
         true
@@ -429,18 +435,23 @@ fn answer(tickets: &mut Vec<(Arc<ProducerBox>, Receipt)>) {
 
 /// How long to gather: grows with the rate of records.
 #[derive(Debug)]
-struct Gather {
+struct Gathering {
     longest: Duration,
     /// Records per second, smoothed.
     rate: u64,
     last: Instant,
 }
 
-impl Gather {
-    /// 1 ms up to 50 records per second, the longest from 1,000 on with the default of 20 ms: at most a thirtieth of a
-    /// core goes into commits.
+impl Gathering {
+    /// 1 ms up to 50 records per second, from there on 20 microseconds for each: the longest is reached from 250 with
+    /// 5 ms, from 1,000 with 20.
     fn time(&self) -> Duration {
         Duration::from_micros(self.rate.saturating_mul(GATHER_MICROS_PER_RATE)).max(GATHER_SHORTEST).min(self.longest)
+    }
+
+    /// When a batch is committed whose first commit was handed over at `first`.
+    fn until(&self, first: Option<Instant>, now: Instant) -> Instant {
+        first.unwrap_or(now) + self.time()
     }
 
     fn note(&mut self, records: usize, now: Instant) {
@@ -524,14 +535,22 @@ mod tests {
             ("1,200 per second", 1200, 5, 20..=20),
             ("20,000 per second", 20_000, 1, 20..=20),
         ] {
-            let mut gather = Gather { longest: Duration::from_millis(20), rate: 0, last: Instant(0) };
+            let mut gather = Gathering { longest: Duration::from_millis(20), rate: 0, last: Instant(0) };
             for turn in 1..=5000 {
                 gather.note(per_second * every_ms / 1000, Instant(turn * every_ms as u64 * 1000));
             }
             let got = gather.time().as_micros().div_ceil(1000);
             assert!(want_ms.contains(&got), "{name}: {got} ms");
         }
-        let gather = Gather { longest: Duration::ZERO, rate: 9999, last: Instant(0) };
+        let gather = Gathering { longest: Duration::ZERO, rate: 9999, last: Instant(0) };
         assert_eq!(gather.time(), Duration::ZERO, "0 commits at once");
+        let gather = Gathering { longest: Duration::from_millis(5), rate: 9999, last: Instant(0) };
+        for (name, first, until) in [
+            ("who came while a commit ran has waited already", Some(Instant(7_000)), 12_000),
+            ("who came just now waits whole", Some(Instant(10_000)), 15_000),
+            ("what nobody handed over waits from now on", None, 15_000),
+        ] {
+            assert_eq!(gather.until(first, Instant(10_000)), Instant(until), "{name}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::{HugePages, LogPlan, ServicePlan, Watchdog};
 use crate::config::schema::{AdminTable, LogTable, QueueTable, ServiceTable, Switch};
-use crate::queue;
+use crate::queue::{self, Gather};
 use crate::shard::OnTrouble;
 use crate::units::{Count, Mib, Millis, Secs};
 
@@ -29,6 +29,7 @@ pub(super) fn queue(table: &QueueTable, check: &mut Check<'_>) -> queue::Setting
             check.warning(path.place, text, Some(hint));
         }
     }
+    set(&mut settings.gather_max, table.gather, Gather::longest);
     set(&mut settings.gather_max, table.gather_max_ms, Millis::duration);
     set(&mut settings.commit_wait_max, table.commit_wait_max_ms, Millis::duration);
     settings.refuse_after = refuse_after(table, settings.commit_wait_max, check);

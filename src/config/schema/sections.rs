@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::super::decode::At;
 use super::accounting::Switch;
+use crate::queue::Gather;
 use crate::shard::OnTrouble;
 use crate::units::{Count, Mib, Millis, Secs};
 
@@ -15,6 +16,8 @@ use crate::units::{Count, Mib, Millis, Secs};
 pub struct QueueTable {
     /// Directory of the queue's files, on a disk that keeps what it acknowledges.
     pub path: Option<At<PathBuf>>,
+    /// What the gathering of commits is for: it decides how long the longest wait is.
+    pub gather: Option<Gather>,
     /// Longest wait for more records before a commit.
     pub gather_max_ms: Option<Millis<0, 100>>,
     /// Longest a response waits for its record's commit.
