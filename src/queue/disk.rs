@@ -14,7 +14,7 @@
 
 #![allow(unsafe_code, reason = "the system calls flock, posix_fallocate and statvfs")]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -80,6 +80,7 @@ impl Place {
         }
         let mended = shut(path).map_err(failed("keep others out of", path))?;
         let lock_path = path.join("LOCK");
+        let is_new = !lock_path.exists();
         let mut lock = open(&lock_path).map_err(failed("open", &lock_path))?;
         // SAFETY: the descriptor is open for as long as `lock` lives.
         if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
@@ -97,7 +98,22 @@ impl Place {
         drop(written);
         let head_path = path.join("head");
         let head = Counter::open(&head_path).map_err(failed("open", &head_path))?;
-        Ok(Self { path: path.to_owned(), head, mended, _lock: lock })
+        let place = Self { path: path.to_owned(), head, mended, _lock: lock };
+        if is_new && place.has_databases_in_use().map_err(failed("read", path))? {
+            // Whoever has them lost its lock file to somebody's hands.
+            drop(fs::remove_file(&lock_path));
+            return Err(OpenError::Locked { path: path.to_owned(), pid: None });
+        }
+        Ok(place)
+    }
+
+    /// Whether another process has one of the databases open.
+    fn has_databases_in_use(&self) -> io::Result<bool> {
+        let is_used = |number: &u32| {
+            let file = File::open(self.spool(*number).join("db"));
+            file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        };
+        Ok(self.spools()?.iter().any(is_used))
     }
 
     /// The directory.

@@ -100,3 +100,32 @@ fn a_second_instance_names_the_first_and_touches_nothing() {
     let sinks: Vec<SinkNumber> = open(&path).sinks.into_iter().map(|(_, sink)| sink).collect();
     assert_eq!(sinks, [queue::A, queue::B]);
 }
+
+#[test]
+fn a_second_instance_is_refused_by_the_databases_when_the_lock_was_removed_by_hand() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("queue");
+    let mut process = child(CHILD_TEST, &path, 1, None).start().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut known = Known::default();
+    let mut until = |acks: u32, known: &mut Known| {
+        let mut left = acks;
+        lines.by_ref().inspect(|line| known.line(line)).find(|line| {
+            left -= u32::from(line.starts_with("@ACK"));
+            left == 0
+        })
+    };
+    assert!(until(3, &mut known).is_some());
+    std::fs::remove_file(path.join("LOCK")).unwrap();
+    let sinks = ["a".to_owned(), "b".to_owned()];
+    let second = tollgate::queue::Queue::open(queue::settings(&path), &sinks, tollgate::clock::now, &mut || {});
+    let message = second.map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("another") && !message.contains(&std::process::id().to_string()), "{message}");
+    assert!(until(20, &mut known).is_some(), "the first one goes on");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    while until(1, &mut known).is_some() {}
+    let opened = open(&path);
+    assert!(opened.report.damaged.is_empty() && opened.report.lost == 0, "{:?}", opened.report);
+    check(opened, &mut known).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
