@@ -93,18 +93,20 @@ impl StoreError {
 
 /// An error of the file system as one of the store.
 pub fn io_error(error: io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull => StoreError::NoSpace(error),
-        _ => StoreError::Io(error),
-    }
+    if is_no_space(&error) { StoreError::NoSpace(error) } else { StoreError::Io(error) }
+}
+
+/// Whether there is no room: the disk is full, or what this user may have of it.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> Self {
-        use io::ErrorKind::{InvalidData, Other, StorageFull, UnexpectedEof};
+        use io::ErrorKind::{InvalidData, Other, UnexpectedEof};
         match error {
             sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => Self::Locked,
-            sled::Error::Io(error) if error.kind() == StorageFull => Self::NoSpace(error),
+            sled::Error::Io(error) if is_no_space(&error) => Self::NoSpace(error),
             // sled states some findings of damage as errors of these kinds; EIO is a sector that cannot be read.
             sled::Error::Io(error)
                 if matches!(error.kind(), InvalidData | Other | UnexpectedEof)
