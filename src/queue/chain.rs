@@ -101,8 +101,11 @@ impl Chain {
         if found.snapshot_moved {
             self.tell(Notice::SnapshotMoved { path: path.to_owned() });
         }
-        if found.commits_missing > 0 {
-            self.tell(Notice::JournalDamaged { path: path.to_owned(), commits: found.commits_missing });
+        if let Some((path, octet)) = found.damaged {
+            self.tell(Notice::JournalDamaged { path, octet, commits: found.commits_missing });
+        }
+        if let Some(path) = found.strange {
+            self.tell(Notice::JournalStrange { path });
         }
     }
 
@@ -406,7 +409,8 @@ impl Chain {
         self.spools[index].used = self.uses;
         if self.spools[index].database.is_none() {
             self.close_idle(self.settings.spools_open_max.saturating_sub(1).max(1));
-            let (database, found) = Database::open(&self.spools[index].path, self.settings.cache_bytes)?;
+            let (mut database, found) = Database::open(&self.spools[index].path, self.settings.cache_bytes)?;
+            database.flush_journal_at(self.settings.journal_bytes);
             self.tell_findings(&self.spools[index].path.clone(), found);
             self.spools[index].database = Some(database);
         }
@@ -459,6 +463,7 @@ impl Chain {
         };
         mark().map_err(io_error)?;
         let (mut database, _) = Database::open(&path, self.settings.cache_bytes)?;
+        database.flush_journal_at(self.settings.journal_bytes);
         let mut batch = Batch::default();
         let mut values: Vec<(&[u8], Vec<u8>)> =
             vec![(b"schema", u64::from(SCHEMA).to_be_bytes().to_vec()), (b"first", first.to_be_bytes().to_vec())];

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use super::batch::{self, Batch};
 use super::disk::sync_directory;
-use super::error::{StoreError, io_error};
-use super::journal::{self, DAMAGED, Found, Journal, Mark};
+use super::error::{StoreError, io_error, is_no_space};
+use super::journal::{self, DAMAGED, Found, Journal, Mark, STRANGE};
 use super::layout::JOURNAL_KEY;
 use super::overlay::{Ends, Overlay};
 use crate::timers::random;
@@ -44,19 +44,27 @@ pub struct Database {
     mark: Option<Mark>,
     /// Number of the next commit.
     next: u64,
-    /// Whether the journal failed: commits are flushed then.
-    without_journal: bool,
-    /// Why, until it is asked for.
+    /// Octets of the journal at which it is flushed.
+    journal_bytes: u64,
+    /// Commits that are flushed before the journal is tried again.
+    rest: u32,
+    /// Commits since the journal failed last.
+    calm: u32,
+    /// Why the journal failed, until it is asked for.
     journal_failure: Option<io::Error>,
 }
 
 /// What opening a database found.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Findings {
     /// Whether a damaged snapshot had to be moved away.
     pub snapshot_moved: bool,
     /// Commits that are neither in the database nor in its journal, though they were acknowledged.
     pub commits_missing: u64,
+    /// Where the journal lies in which they are missing, and from which octet on.
+    pub damaged: Option<(PathBuf, u64)>,
+    /// Where a journal lies in which nothing is this database's.
+    pub strange: Option<PathBuf>,
 }
 
 /// A key and its value.
@@ -97,36 +105,55 @@ impl Database {
             overlay: Overlay::default(),
             mark: None,
             next: 1,
+            journal_bytes: journal::BYTES_MAX,
+            rest: 0,
+            calm: JOURNAL_REST,
             journal_failure: None,
-            without_journal: false,
         };
-        let commits_missing = opened.replay()?;
-        Ok((opened, Findings { snapshot_moved, commits_missing }))
+        let mut findings = Findings { snapshot_moved, ..Findings::default() };
+        opened.replay(&mut findings)?;
+        Ok((opened, findings))
     }
 
-    /// Takes what the journal has more; gives the number of commits missing there.
-    fn replay(&mut self) -> Result<u64, StoreError> {
+    /// Has the journal be flushed when it has so many octets.
+    pub fn flush_journal_at(&mut self, bytes: u64) {
+        self.journal_bytes = bytes;
+    }
+
+    /// Takes what the journal has more.
+    fn replay(&mut self, findings: &mut Findings) -> Result<(), StoreError> {
         let stored = self.read(JOURNAL_KEY)?;
         let Some(mark) = stored.and_then(|value| Mark::from_bytes(&value)) else {
             if journal::path(&self.path).exists() {
                 return Err(StoreError::Damaged("its journal is not known to it".into()));
             }
-            return Ok(0);
+            return Ok(());
         };
         (self.mark, self.next) = (Some(mark), mark.from);
-        let Some(found) = Found::read(&self.path, &mark).map_err(io_error)? else { return Ok(0) };
+        let Some(found) = Found::read(&self.path, &mark).map_err(io_error)? else { return Ok(()) };
         self.next = found.next;
         for octets in found.batches() {
             self.keep(octets)?;
         }
-        if found.missing > 0 {
+        findings.commits_missing = found.missing;
+        if found.is_strange {
+            findings.strange = Some(self.set_journal_aside(STRANGE).map_err(io_error)?);
+        } else if found.missing > 0 {
             self.flush()?;
-            fs::rename(journal::path(&self.path), self.path.join(DAMAGED)).map_err(io_error)?;
+            findings.damaged = Some((self.set_journal_aside(DAMAGED).map_err(io_error)?, found.missing_at));
         } else {
             // Not flushed: on a full disk sled might have no room for it.
             self.journal = Some(Journal::open(&self.path, &found).map_err(io_error)?);
         }
-        Ok(found.missing)
+        Ok(())
+    }
+
+    /// Gives the journal another name.
+    fn set_journal_aside(&self, name: &str) -> io::Result<PathBuf> {
+        let aside = self.path.join(name);
+        fs::rename(journal::path(&self.path), &aside)?;
+        sync_directory(&self.path)?;
+        Ok(aside)
     }
 
     /// G5: makes a new database's files and names durable.
@@ -176,7 +203,13 @@ impl Database {
         if batch.is_empty() {
             return Ok(());
         }
-        if !self.without_journal && self.write_journal(batch)? {
+        if self.failed {
+            return Err(StoreError::Closed);
+        }
+        self.calm = self.calm.saturating_add(1);
+        if self.rest > 0 {
+            self.rest -= 1;
+        } else if self.write_journal(batch)? {
             return self.keep(batch.octets());
         }
         self.apply(batch)?;
@@ -190,25 +223,27 @@ impl Database {
             Some(mark) => mark,
             None => self.begin_journal()?,
         };
-        if self.journal.as_ref().is_some_and(|journal| journal.is_full_for(octets.len())) {
+        if self.journal.as_ref().is_some_and(|journal| journal.is_full_for(octets.len(), self.journal_bytes)) {
             self.flush()?;
         }
         let number = self.next;
         // Should it fail, the frame may be there all the same, and must not count.
         self.next += 1;
-        let written = match &mut self.journal {
-            Some(journal) => journal.append(&mark, number, octets),
-            None => Journal::create(&self.path).and_then(|mut journal| {
-                journal.append(&mark, number, octets)?;
-                self.journal = Some(journal);
-                Ok(())
-            }),
+        let written = match self.journal.take() {
+            Some(journal) => Ok(journal),
+            None => Journal::create(&self.path),
         };
+        let written = written.and_then(|journal| {
+            let journal = self.journal.insert(journal);
+            journal.append(&mark, number, octets)
+        });
         let Err(error) = written else { return Ok(true) };
         // Without room to grow it begins again behind the flush; what failed otherwise is not trusted any more.
-        if error.kind() != io::ErrorKind::StorageFull {
-            (self.journal, self.without_journal) = (None, true);
-            self.journal_failure = Some(error);
+        if self.journal.take_if(|journal| journal.has_failed()).is_some() || !is_no_space(&error) {
+            self.rest = if self.calm >= JOURNAL_REST { 0 } else { JOURNAL_REST };
+            self.calm = 0;
+            let file = journal::path(&self.path);
+            self.journal_failure = Some(io::Error::new(error.kind(), format!("{}: {error}", file.display())));
         }
         Ok(false)
     }
@@ -222,7 +257,7 @@ impl Database {
         Ok(mark)
     }
 
-    /// Why commits do not go through the journal any more, if that was not asked before.
+    /// Why a commit did not go through the journal, if that was not asked before.
     pub fn take_journal_failure(&mut self) -> Option<io::Error> {
         self.journal_failure.take()
     }
@@ -382,6 +417,9 @@ fn is_sound_snapshot(bytes: &[u8]) -> bool {
 /// Tries of a database that is locked: another process holds it, or this one has not quite closed it: 3 s.
 const LOCKED_TRIES: usize = 600;
 const LOCKED_PAUSE: Duration = Duration::from_millis(5);
+
+/// Commits that a journal should take before it fails again: else so many are flushed before another one is made.
+const JOURNAL_REST: u32 = 1024;
 
 const PANIC_TEXT_CHARS_MAX: usize = 200;
 

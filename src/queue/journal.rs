@@ -13,10 +13,13 @@
 //! written over the first; the database holds the number from which on frames count, and the tag. The tag is 16 secret
 //! octets, so that nothing in the body of a record can be taken for a frame.
 //!
+//! A file in which a write or a sync failed is given up: nobody knows what of it the disk has. The database is flushed, which
+//! makes all frames needless, and the next commit makes a new file.
+//!
 //! sled takes damage near the end of its log for a torn end and drops what follows. It is then as if it had been flushed
 //! earlier, and the journal gives back what it still has: all since the last flush but one, at most.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -31,6 +34,9 @@ pub const JOURNAL: &str = "journal";
 /// The name of one in which a commit was damaged: kept for the salvage of records.
 pub const DAMAGED: &str = "journal.damaged";
 
+/// The name of one in which nothing is this database's: no salvage reads it.
+pub const STRANGE: &str = "journal.strange";
+
 /// A journal that takes commits.
 #[derive(Debug)]
 pub struct Journal {
@@ -41,6 +47,8 @@ pub struct Journal {
     /// Octets of the file; they are written already, so that a frame changes nothing but data.
     length: u64,
     frame: Vec<u8>,
+    /// Whether a write or a sync failed.
+    has_failed: bool,
 }
 
 /// From which frame on a journal counts, and what its frames are signed with; the database holds it.
@@ -74,14 +82,20 @@ impl Mark {
 }
 
 impl Journal {
-    /// Makes the file, durably.
+    /// Makes the file, durably, in place of one that is not needed any more.
     ///
     /// # Errors
-    /// When the directory does not take it.
+    /// When the directory does not take it; nothing is there then.
     pub fn create(directory: &Path) -> io::Result<Self> {
         has_room(directory, GROWTH_BYTES)?;
-        let mut options = File::options();
-        let file = options.write(true).create(true).truncate(true).mode(MODE).open(path(directory))?;
+        let path = path(directory);
+        // Never the same file again: one that failed may keep pages that the disk does not have.
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let file = File::options().write(true).create_new(true).mode(MODE).open(path)?;
         let mut journal = Self::of(file, directory, 0);
         journal.grow(GROWTH_BYTES)?;
         sync_directory(directory)?;
@@ -100,12 +114,17 @@ impl Journal {
     }
 
     fn of(file: File, directory: &Path, length: u64) -> Self {
-        Self { file, directory: directory.to_owned(), at: 0, length, frame: Vec::new() }
+        Self { file, directory: directory.to_owned(), at: 0, length, frame: Vec::new(), has_failed: false }
     }
 
-    /// Whether the database should be flushed before so many octets come.
-    pub fn is_full_for(&self, octets: usize) -> bool {
-        self.at > 0 && self.at + (HEAD_BYTES + octets) as u64 > BYTES_MAX
+    /// Whether the database should be flushed before so many octets come, with so many in the journal at the most.
+    pub fn is_full_for(&self, octets: usize, max: u64) -> bool {
+        self.at > 0 && self.at + (HEAD_BYTES + octets) as u64 > max
+    }
+
+    /// Whether a write or a sync failed, so that it must not take commits any more.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// Writes a commit, durably.
@@ -127,8 +146,9 @@ impl Journal {
         frame.extend_from_slice(octets);
         let sum = mark.sum(&frame[8..]);
         frame[4..8].copy_from_slice(&sum.to_be_bytes());
-        self.file.write_all_at(frame, self.at)?;
-        self.file.sync_data()?;
+        let written = self.file.write_all_at(frame, self.at).and_then(|()| self.file.sync_data());
+        self.has_failed |= written.is_err();
+        written?;
         self.at = end;
         if frame.capacity() > FRAME_KEPT_BYTES {
             *frame = Vec::new();
@@ -149,6 +169,8 @@ impl Journal {
     fn grow(&mut self, length: u64) -> io::Result<()> {
         const ZEROS: &[u8] = &[0; 64 << 10];
         has_room(&self.directory, length - self.length)?;
+        // Until it is there.
+        self.has_failed = true;
         let mut at = self.length;
         while at < length {
             let some = usize::try_from(length - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
@@ -156,6 +178,7 @@ impl Journal {
             at += some as u64;
         }
         self.file.sync_all()?;
+        self.has_failed = false;
         self.length = length;
         Ok(())
     }
@@ -177,6 +200,10 @@ pub struct Found {
     pub next: u64,
     /// Commits that ought to be between these.
     pub missing: u64,
+    /// Where the first of them would begin.
+    pub missing_at: u64,
+    /// Whether there are commits of which none is this database's: another's, or damaged beyond use.
+    pub is_strange: bool,
 }
 
 impl Found {
@@ -195,20 +222,25 @@ impl Found {
         read_what_can_be(&file, &mut octets, 0);
         let mut found = Self { next: mark.from, ..Self::default() };
         let finder = memchr::memmem::Finder::new(MAGIC);
-        let mut at = 0;
+        let (mut at, mut sound) = (0, 0);
         while let Some(begin) = finder.find(&octets[at..]) {
             at += begin;
             let Some((number, content)) = frame(&octets, at, mark) else {
                 at += 1;
                 continue;
             };
-            at = content.end;
             if number >= found.next {
+                if number > found.next && found.missing == 0 {
+                    found.missing_at = sound as u64;
+                }
                 found.missing += number - found.next;
                 found.next = number + 1;
-                found.commits.push(content);
+                found.commits.push(content.clone());
             }
+            (at, sound) = (content.end, content.end);
         }
+        // A commit is written when the one before is on disk: of a power cut at the first one no second one is left.
+        found.is_strange = sound == 0 && second_head(&octets).is_some();
         found.octets = octets;
         Ok(Some(found))
     }
@@ -231,6 +263,19 @@ fn frame(octets: &[u8], at: usize, mark: &Mark) -> Option<(u64, std::ops::Range<
     (mark.sum(&octets[at + 8..begin + length]) == sum).then_some((number, begin..begin + length))
 }
 
+/// Where the second commit begins, by the heads of both, whosever they are.
+fn second_head(octets: &[u8]) -> Option<usize> {
+    let head = |at: usize| {
+        let mut from = Reader(octets.get(at..)?);
+        let magic = from.array::<4>().ok()?;
+        let (_sum, number, length) = (from.u32().ok()?, from.u64().ok()?, from.u32().ok()?);
+        (&magic == MAGIC).then_some((number, at + HEAD_BYTES + length as usize))
+    };
+    let (first, end) = head(0)?;
+    let (second, _) = head(end)?;
+    (first.checked_add(1) == Some(second)).then_some(end)
+}
+
 /// The journal's path.
 pub fn path(directory: &Path) -> PathBuf {
     directory.join(JOURNAL)
@@ -243,7 +288,7 @@ const HEAD_BYTES: usize = 20;
 
 /// Octets of the file at which the database is flushed, so that the journal begins again: some seconds at 1,000 calls a
 /// second. A single commit may be longer.
-const BYTES_MAX: u64 = 8 << 20;
+pub const BYTES_MAX: u64 = 8 << 20;
 
 /// Octets of a new file.
 const GROWTH_BYTES: u64 = 256 << 10;
@@ -256,8 +301,6 @@ const FRAME_KEPT_BYTES: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     const MARK: Mark = Mark { from: 7, tag: [9; 16] };
@@ -315,6 +358,97 @@ mod tests {
     }
 
     #[test]
+    fn wherever_the_file_is_torn_the_whole_frames_before_are_read() {
+        const ENDS: [usize; 3] = [SECOND, THIRD, THIRD + HEAD_BYTES + 5];
+        type Tear = fn(&mut Vec<u8>, usize);
+        let table: [(&str, Tear); 3] = [
+            ("cut off", |octets, at| octets.truncate(at)),
+            ("zeros, as in a file that was made longer", |octets, at| octets[at..].fill(0)),
+            ("zeros, and the file is longer by a page in part", |octets, at| {
+                octets[at..].fill(0);
+                octets.resize(octets.len() + 1000, 0);
+            }),
+        ];
+        for (name, tear) in table {
+            for at in SECOND..ENDS[2] {
+                let directory = tempfile::tempdir().unwrap();
+                three(directory.path());
+                change(directory.path(), |octets| tear(octets, at));
+                let whole = ENDS.iter().filter(|end| **end <= at).count();
+                let want =
+                    (["one", "two", "three"][..whole].iter().map(ToString::to_string).collect(), 7 + whole as u64, 0);
+                assert_eq!(read(directory.path(), &MARK), want, "{name} from {at} on");
+            }
+        }
+    }
+
+    #[test]
+    fn each_bit_that_turns_costs_its_frame_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        three(directory.path());
+        for bit in 0..8 * (THIRD + HEAD_BYTES + 5) {
+            change(directory.path(), |octets| octets[bit / 8] ^= 1 << (bit % 8));
+            let hit = usize::from(bit / 8 >= SECOND) + usize::from(bit / 8 >= THIRD);
+            let found = Found::read(directory.path(), &MARK).unwrap().unwrap();
+            let want: Vec<&str> = ["one", "two", "three"]
+                .into_iter()
+                .enumerate()
+                .filter(|(n, _)| *n != hit)
+                .map(|(_, text)| text)
+                .collect();
+            assert_eq!(
+                found.batches().collect::<Vec<_>>(),
+                want.iter().map(|text| text.as_bytes()).collect::<Vec<_>>(),
+                "bit {bit}"
+            );
+            let missing = if hit == 2 { (0, 0) } else { (1, hit as u64 * SECOND as u64) };
+            assert_eq!((found.missing, found.missing_at, found.is_strange), (missing.0, missing.1, false), "bit {bit}");
+            change(directory.path(), |octets| octets[bit / 8] ^= 1 << (bit % 8));
+        }
+    }
+
+    #[test]
+    fn what_has_no_commit_of_this_database_is_told_from_what_has_none_at_all() {
+        let mut random = 1_u32;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 24) as u8
+        })
+        .take(300 << 10)
+        .collect();
+        let other = Mark { tag: [8; 16], ..MARK };
+        type Row<'a> = (&'a str, &'a Mark, &'a dyn Fn(&mut Vec<u8>), bool);
+        let table: [Row<'_>; 7] = [
+            ("it is another's", &other, &|_| {}, true),
+            ("it is another's, and its end is torn", &other, &|octets| octets.truncate(THIRD + 3), true),
+            (
+                "all frames of it are damaged",
+                &MARK,
+                &|octets| (0..3).for_each(|n| octets[n * SECOND + HEAD_BYTES] ^= 1),
+                true,
+            ),
+            ("the first commit is torn", &MARK, &|octets| octets[SECOND - 1..].fill(0), false),
+            ("it is of zeros", &MARK, &|octets| octets.fill(0), false),
+            ("it is noise", &MARK, &|octets| octets.clone_from(&noise), false),
+            ("it is empty", &MARK, &Vec::clear, false),
+        ];
+        for (name, mark, damage, is_strange) in table {
+            let directory = tempfile::tempdir().unwrap();
+            let mut journal = Journal::create(directory.path()).unwrap();
+            for (number, text) in (7..).zip(["one", "two", "three"]) {
+                journal.append(mark, number, text.as_bytes()).unwrap();
+            }
+            change(directory.path(), damage);
+            let found = Found::read(directory.path(), &MARK).unwrap().unwrap();
+            assert_eq!((found.is_strange, found.batches().count(), found.missing), (is_strange, 0, 0), "{name}");
+        }
+        // All frames are older than the database: it has them.
+        let directory = tempfile::tempdir().unwrap();
+        three(directory.path());
+        assert!(!Found::read(directory.path(), &Mark { from: 10, ..MARK }).unwrap().unwrap().is_strange);
+    }
+
+    #[test]
     fn frames_that_the_database_has_do_not_count() {
         let directory = tempfile::tempdir().unwrap();
         let mut journal = three(directory.path());
@@ -348,7 +482,7 @@ mod tests {
         let mut journal = three(directory.path());
         let long = vec![b'x'; 300 << 10];
         journal.append(&MARK, 10, &long).unwrap();
-        assert!(!journal.is_full_for(7 << 20) && journal.is_full_for(8 << 20));
+        assert!(!journal.is_full_for(7 << 20, BYTES_MAX) && journal.is_full_for(8 << 20, BYTES_MAX));
         assert_eq!(read(directory.path(), &MARK).1, 11);
         let found = |from| Found::read(directory.path(), &Mark { from, ..MARK }).unwrap().unwrap();
         let at = |from| Journal::open(directory.path(), &found(from)).unwrap().at as usize;
@@ -357,7 +491,7 @@ mod tests {
             [3 * HEAD_BYTES + 11 + HEAD_BYTES + long.len(), 3 * HEAD_BYTES + 11 + HEAD_BYTES + long.len(), 0]
         );
         let mut again = Journal::open(directory.path(), &found(11)).unwrap();
-        assert!(!again.is_full_for(1 << 30), "an empty one takes a commit of any length");
+        assert!(!again.is_full_for(1 << 30, BYTES_MAX), "an empty one takes a commit of any length");
         again.append(&MARK, 11, &vec![b'y'; 9 << 20]).unwrap();
         let length = || fs::metadata(path(directory.path())).unwrap().len();
         assert!(length() > 9 << 20);

@@ -62,10 +62,17 @@ pub enum Notice {
     },
     /// Commits in a database's journal were damaged: records are looked for, changes of calls are lost.
     JournalDamaged {
-        /// The database.
+        /// The journal, where it lies now.
         path: PathBuf,
+        /// Where the first of them would begin.
+        octet: u64,
         /// How many commits.
         commits: u64,
+    },
+    /// A database's journal had commits of which none is its own: another's, or damaged beyond use.
+    JournalStrange {
+        /// The journal, where it lies now.
+        path: PathBuf,
     },
     /// Acknowledged records were missing at opening and were found in the file.
     Recovered {
@@ -182,6 +189,7 @@ impl Notice {
             | Self::Damaged { .. }
             | Self::CallsLost
             | Self::JournalDamaged { .. }
+            | Self::JournalStrange { .. }
             | Self::Lost { .. }
             | Self::Losing { .. }
             | Self::ReserveSpent { .. }
@@ -204,9 +212,16 @@ impl fmt::Display for Notice {
             Self::Damaged { path, why } => write!(f, "damaged database set aside in {}: {why}", path.display()),
             Self::CallsLost => f.write_str("the calls in progress before this start are not known any more"),
             Self::SnapshotMoved { path } => write!(f, "damaged snapshot moved away in {}", path.display()),
-            Self::JournalDamaged { path, commits } => write!(
+            Self::JournalDamaged { path, octet, commits } => write!(
                 f,
-                "{commits} commits are damaged in the journal of {}: records are looked for, the calls may be out of date",
+                "{commits} commits are damaged from octet {octet} of {} on: their records are looked for, the calls may be \
+                 out of date; check the disk, then remove the file",
+                path.display()
+            ),
+            Self::JournalStrange { path } => write!(
+                f,
+                "{} was the journal here and has no commit of this database, nothing of it was taken: find out whose it \
+                 is, or remove it",
                 path.display()
             ),
             Self::Recovered { records } => write!(f, "{records} records of the last commit found in the file"),

@@ -260,11 +260,10 @@ impl Opening {
     }
 
     fn load(&mut self, number: u32, path: &Path, take_metas: bool) -> Result<Spool, Load> {
-        let (database, found) = Database::open(path, self.chain.settings().cache_bytes)?;
+        let (mut database, found) = Database::open(path, self.chain.settings().cache_bytes)?;
+        database.flush_journal_at(self.chain.settings().journal_bytes);
+        self.keep_copies |= found.commits_missing > 0;
         self.chain.tell_findings(path, found);
-        if found.commits_missing > 0 {
-            self.keep_copies = true;
-        }
         let schema = read_number(&database, b"schema")?;
         if let Some(found) = schema.filter(|found| *found > u64::from(SCHEMA)) {
             return Err(Load::Newer(u32::try_from(found).unwrap_or(u32::MAX)));

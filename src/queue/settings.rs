@@ -36,6 +36,8 @@ pub struct Settings {
     pub spools_open_max: usize,
     /// Page cache of each open spool in octets. Default 16 MiB.
     pub cache_bytes: u64,
+    /// Octets of the journal at which the database gets what is in it. Default and at most 8 MiB.
+    pub journal_bytes: u64,
     /// File kept aside for the ends of calls on a full disk and for opening the queue there, in octets; it grows with
     /// the calls in progress, 4 KiB each. Default 64 MiB; 0 for none.
     pub reserve_bytes: u64,
@@ -95,6 +97,7 @@ impl Default for Settings {
             spool_bytes: 1 << 30,
             spools_open_max: 4,
             cache_bytes: 16 << 20,
+            journal_bytes: super::journal::BYTES_MAX,
             reserve_bytes: 64 << 20,
             attempts_max: 0,
             retry_age_max: Duration::ZERO,

@@ -145,17 +145,39 @@ fn a_full_journal_is_flushed_and_begins_again() {
 }
 
 #[test]
-fn without_its_journal_commits_are_flushed_and_the_reason_is_told_once() {
+fn without_a_journal_commits_are_flushed_and_another_is_made_at_once_then_seldom() {
     let directory = tempfile::tempdir().unwrap();
     let (mut db, _) = open(directory.path());
-    fs::create_dir(journal::path(directory.path())).unwrap();
-    for text in ["1", "2"] {
-        db.commit(&batch(&[(b"a", text.as_bytes())])).unwrap();
-        assert_eq!(db.take_journal_failure().is_some(), text == "1");
+    let file = journal::path(directory.path());
+    fs::create_dir(&file).unwrap();
+    let mut told = Vec::new();
+    for number in 1..=JOURNAL_REST + 100 {
+        db.commit(&batch(&[(b"a", &number.to_be_bytes())])).unwrap();
+        if let Some(error) = db.take_journal_failure() {
+            assert!(error.to_string().starts_with(&format!("{}: ", file.display())), "{error}");
+            told.push(number);
+        }
     }
+    assert_eq!(told, [1, 2, JOURNAL_REST + 3, JOURNAL_REST + 4]);
     assert!(!db.has_failed());
+    fs::remove_dir(&file).unwrap();
+    for number in 0..2 * JOURNAL_REST {
+        db.commit(&batch(&[(b"a", &number.to_be_bytes())])).unwrap();
+    }
+    assert!(file.is_file() && db.journal.is_some(), "it is back");
     let left = killed(directory.path());
-    assert_eq!(open(left.path()).0.read(b"a").unwrap().unwrap(), b"2");
+    assert_eq!(open(left.path()).0.read(b"a").unwrap().unwrap(), &(2 * JOURNAL_REST - 1).to_be_bytes());
+}
+
+#[test]
+fn a_database_that_failed_takes_no_commit_into_its_journal_either() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut db, _) = open(directory.path());
+    db.commit(&batch(&[(b"a", b"1")])).unwrap();
+    db.failed = true;
+    assert!(matches!(db.commit(&batch(&[(b"a", b"2")])), Err(StoreError::Closed)));
+    let left = killed(directory.path());
+    assert_eq!(open(left.path()).0.read(b"a").unwrap().unwrap(), b"1", "it was not acknowledged");
 }
 
 #[test]
@@ -181,7 +203,34 @@ fn commits_that_are_nowhere_are_counted_and_the_journal_is_kept() {
 }
 
 #[test]
-fn a_journal_of_another_database_is_damage() {
+fn a_journal_with_nothing_of_this_database_is_set_aside_whole() {
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for (directory, text) in directories.iter().zip(["own", "other"]) {
+        let (mut db, _) = open(directory.path());
+        for key in [b"a", b"b", b"c"] {
+            db.commit(&batch(&[(key, text.as_bytes())])).unwrap();
+        }
+        // As far as it is flushed it is there whatever becomes of the journal.
+        if text == "own" {
+            db.flush().unwrap();
+            db.commit(&batch(&[(b"d", b"own")])).unwrap();
+        }
+    }
+    let [own, other] = directories.map(|directory| killed(directory.path()));
+    fs::copy(journal::path(other.path()), journal::path(own.path())).unwrap();
+    let (mut db, found) = open(own.path());
+    let aside = own.path().join(STRANGE);
+    assert_eq!(found, Findings { strange: Some(aside.clone()), ..Findings::default() });
+    assert_eq!(fs::read(&aside).unwrap(), fs::read(journal::path(other.path())).unwrap());
+    assert_eq!((db.read(b"a").unwrap().unwrap(), db.read(b"d").unwrap()), (b"own".into(), None));
+    db.commit(&batch(&[(b"e", b"own")])).unwrap();
+    let left = killed(own.path());
+    let (db, found) = open(left.path());
+    assert_eq!((found, db.read(b"e").unwrap().unwrap()), (Findings::default(), b"own".into()), "it goes on");
+}
+
+#[test]
+fn a_journal_of_a_database_that_never_had_one_is_damage() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));
     fs::write(journal::path(directory.path()), b"x").unwrap();
