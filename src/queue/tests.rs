@@ -5,10 +5,12 @@ mod classes;
 mod collapse;
 mod commands;
 mod damage;
+mod journal;
 mod order;
 mod switching;
 mod unanswered;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! Damaged files: the queue opens, salvages, and says what is lost.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -42,7 +41,7 @@ fn prepare(path: &Path, left: Left) -> PathBuf {
 }
 
 /// Opens, salvages to the end, delivers everything; gives what each sink got and what is said to be lost.
-fn open_and_deliver(path: &Path) -> (Queue, BTreeSet<u64>, BTreeSet<u64>, u64) {
+pub(super) fn open_and_deliver(path: &Path) -> (Queue, BTreeSet<u64>, BTreeSet<u64>, u64) {
     let opened = open(settings(path));
     let mut queue = opened.queue;
     let (mut a, mut b) = (BTreeSet::new(), BTreeSet::new());
@@ -62,14 +61,14 @@ fn open_and_deliver(path: &Path) -> (Queue, BTreeSet<u64>, BTreeSet<u64>, u64) {
     (queue, a, b, lost)
 }
 
-fn change(file: &Path, act: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn change(file: &Path, act: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(file).unwrap();
     act(&mut bytes);
     fs::write(file, bytes).unwrap();
 }
 
 /// Places of record frames in a file, with the record's number in the queue.
-fn frames(file: &Path) -> Vec<(usize, u64)> {
+pub(super) fn frames(file: &Path) -> Vec<(usize, u64)> {
     let mut found = Vec::new();
     repair::scan(file, |offset, frame| {
         if let frame::Frame::Record(record) = frame {
