@@ -14,6 +14,7 @@
 //! Everything else is applied and flushed. A flush gives both to sled, without what is gone by then, and the journal begins
 //! again.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::ops::RangeBounds;
@@ -40,6 +41,8 @@ pub struct Database {
     journal: Option<Journal>,
     /// What sled does not have yet.
     overlay: Overlay,
+    /// Keys of it that no journal has: sled gets them at once, so that they are there all or not at all.
+    alone: BTreeSet<sled::IVec>,
     /// What is stored about the journal; `None` when there never was one.
     mark: Option<Mark>,
     /// Number of the next commit.
@@ -103,6 +106,7 @@ impl Database {
             failed: false,
             journal: None,
             overlay: Overlay::default(),
+            alone: BTreeSet::new(),
             mark: None,
             next: 1,
             journal_bytes: journal::BYTES_MAX,
@@ -168,12 +172,15 @@ impl Database {
         self.path.parent().map_or(Ok(()), sync_directory)
     }
 
-    /// Applies a batch; it is durable after [`Database::flush`].
+    /// Applies a batch; it is durable after [`Database::flush`], and after a crash all that was applied since the last one is
+    /// there or nothing.
     ///
     /// # Errors
     /// When sled fails; from then on nothing more is written.
     pub fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.keep(batch.octets())
+        self.keep(batch.octets())?;
+        self.alone.extend(batch::changes(batch.octets()).flatten().map(|(key, _)| key.into()));
+        Ok(())
     }
 
     /// Makes everything applied durable: sled's flush, which ends in `fdatasync` by guard G1.
@@ -182,12 +189,6 @@ impl Database {
     /// When sled fails; from then on nothing more is written.
     pub fn flush(&mut self) -> Result<(), StoreError> {
         self.pass_on()?;
-        if let Some(mark) = &mut self.mark {
-            // Behind all that it covers: sled has it only where it has that.
-            mark.from = self.next;
-            let mark = mark.to_bytes();
-            self.write(|db| db.insert(JOURNAL_KEY, &mark).map(drop))?;
-        }
         self.write(|db| db.flush().map(drop))?;
         if let Some(journal) = &mut self.journal {
             journal.rewind();
@@ -285,21 +286,30 @@ impl Database {
         result
     }
 
-    /// Gives sled what it does not have.
+    /// Gives sled what it does not have: first what the journal has too, then at once what it has not, and that its frames
+    /// do not count any more. sled has the second part only where it has the first.
     fn pass_on(&mut self) -> Result<(), StoreError> {
-        let overlay = std::mem::take(&mut self.overlay);
+        let (overlay, alone) = (std::mem::take(&mut self.overlay), std::mem::take(&mut self.alone));
+        let mark = self.mark.map(|mark| Mark { from: self.next, ..mark });
         let result = self.write(|db| {
+            let mut whole = sled::Batch::default();
             for (key, value) in overlay.changes() {
                 match value {
-                    Some(value) => db.insert(key, value)?,
-                    None => db.remove(key)?,
-                };
+                    Some(value) if alone.contains(key) => whole.insert(key, value),
+                    None if alone.contains(key) => whole.remove(key),
+                    Some(value) => drop(db.insert(key, value)?),
+                    None => drop(db.remove(key)?),
+                }
             }
-            Ok(())
+            if let Some(mark) = mark {
+                whole.insert(JOURNAL_KEY, &mark.to_bytes());
+            }
+            db.apply_batch(whole)
         });
-        if result.is_err() {
+        match result {
+            Ok(()) => self.mark = mark,
             // It is read on from here.
-            self.overlay = overlay;
+            Err(_) => self.overlay = overlay,
         }
         result
     }

@@ -252,6 +252,8 @@ fn a_damaged_sealed_spool_comes_back_at_the_head() {
     }
     assert!(queue.stats().spools > 3);
     queue.close(clock::now).unwrap();
+    // It would stand in for what is damaged.
+    fs::remove_file(directory.path().join("00000002/journal")).unwrap();
     let file = directory.path().join("00000002/db");
     // Where records lie: what its beginning holds was written anew since.
     change(&file, |bytes| {
