@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::batch::{self, Batch};
-use super::disk::sync_directory;
+use super::disk::{forget_pages, sync_directory};
 use super::error::{StoreError, io_error, is_no_space};
 use super::journal::{self, DAMAGED, Found, Journal, Mark, STRANGE};
 use super::layout::JOURNAL_KEY;
@@ -317,8 +317,16 @@ impl Database {
     fn write(&mut self, act: impl FnOnce(&sled::Db) -> sled::Result<()>) -> Result<(), StoreError> {
         let db = self.db.as_ref().filter(|_| !self.failed).ok_or(StoreError::Closed)?;
         let result = guarded(|| act(db));
-        self.failed |= result.is_err();
+        if result.is_err() {
+            self.failed = true;
+            self.forget_pages();
+        }
         result
+    }
+
+    /// After a sync that failed, what is read when the database is opened again has to come from the disk.
+    fn forget_pages(&self) {
+        [self.path.join("db"), journal::path(&self.path)].iter().for_each(|file| forget_pages(file));
     }
 
     /// Reads a value.
@@ -378,6 +386,9 @@ impl Drop for Database {
     fn drop(&mut self) {
         let db = self.db.take();
         drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
+        if self.failed {
+            self.forget_pages();
+        }
     }
 }
 

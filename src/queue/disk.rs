@@ -12,7 +12,7 @@
 //! damaged/   databases set aside
 //! ```
 
-#![allow(unsafe_code, reason = "the system calls flock, posix_fallocate and statvfs")]
+#![allow(unsafe_code, reason = "the system calls flock, posix_fadvise, posix_fallocate and statvfs")]
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -292,6 +292,14 @@ impl Place {
     /// Free octets of its file system, as [`free_bytes`] tells them.
     pub fn free_bytes(&self) -> u64 {
         free_bytes(&self.path)
+    }
+}
+
+/// Has the kernel forget what it knows of a file: of what a sync did not write it shows what the disk may not have.
+pub fn forget_pages(path: &Path) {
+    if let Ok(file) = File::open(path) {
+        // SAFETY: the descriptor is open for as long as `file` lives. It is advice: nothing depends on the answer.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     }
 }
 
