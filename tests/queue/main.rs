@@ -7,6 +7,7 @@ mod support;
 
 mod disk_full;
 mod drop;
+mod faults;
 mod kill;
 mod powercut;
 mod releases;

@@ -19,7 +19,7 @@ fn child_process() {
 }
 
 /// The recorder, compiled into `directory`.
-fn recorder(directory: &Path) -> Option<PathBuf> {
+pub fn recorder(directory: &Path) -> Option<PathBuf> {
     let library = directory.join("record.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/powercut/record.c");
     let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).finish();
@@ -34,10 +34,15 @@ fn recorder(directory: &Path) -> Option<PathBuf> {
 
 /// What the child does to the queue in `path` until it has made `commits`.
 fn record(library: &Path, path: &Path, trace: &Path, seed: u64, commits: u64) -> Vec<Step> {
-    let mut command = child("powercut::child_process", path, seed, Some(commits));
+    record_of(child("powercut::child_process", path, seed, Some(commits)), library, path, trace)
+}
+
+/// What this child does.
+pub fn record_of(mut command: Command, library: &Path, path: &Path, trace: &Path) -> Vec<Step> {
     command.env("LD_PRELOAD", library).env("RECORD_ROOT", path).env("RECORD_TRACE", trace);
     let output = command.finish().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = [&output.stdout[..], &output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&printed));
     read_trace(trace)
 }
 
@@ -46,7 +51,7 @@ fn cuts() -> u64 {
 }
 
 /// The disk after the first `count` steps, and what is known from the lines printed until then.
-fn after(base: &Path, steps: &[Step], count: usize, syncs: Syncs, known: &Known) -> (Disk, Known) {
+pub fn after(base: &Path, steps: &[Step], count: usize, syncs: Syncs, known: &Known) -> (Disk, Known) {
     let mut disk = Disk::load(base, syncs);
     steps[..count].iter().for_each(|step| disk.step(step));
     let mut known = known.clone();
@@ -55,7 +60,7 @@ fn after(base: &Path, steps: &[Step], count: usize, syncs: Syncs, known: &Known)
 }
 
 /// Opens a state and says what is wrong with it.
-fn verdict(state: &Path, known: &mut Known) -> Result<(), String> {
+pub fn verdict(state: &Path, known: &mut Known) -> Result<(), String> {
     let mut opened = try_open(state).map_err(|error| format!("does not open: {error:?}"))?;
     if !opened.report.damaged.is_empty() || opened.report.lost > 0 {
         return Err(format!("{:?}, {:?}", opened.report, opened.queue.notices()));
@@ -105,11 +110,78 @@ fn no_power_cut_loses_what_was_acknowledged() {
 }
 
 /// The queue was made from nothing: moves what the child left away, so that the disk begins empty under the same name.
-fn path_of_nothing(path: &Path) -> PathBuf {
+pub fn path_of_nothing(path: &Path) -> PathBuf {
     if path.exists() {
         std::fs::rename(path, path.with_extension("after")).unwrap();
     }
     path.to_owned()
+}
+
+/// Steps of a record by which commits come to the journal, by which they come from there to sled, and by which names come,
+/// change and go.
+fn steps_of_interest(steps: &[Step]) -> [Vec<usize>; 3] {
+    let mut found = [const { Vec::new() }; 3];
+    for (moment, step) in (1..).zip(steps) {
+        let is_content = matches!(step, Step::Write { .. } | Step::SyncData { .. } | Step::Truncate { .. });
+        match step {
+            Step::Line(_) => {}
+            _ if !is_content => found[2].push(moment),
+            _ if step.path().ends_with("/journal") => found[0].push(moment),
+            _ if step.path().ends_with("/db") => found[1].push(moment),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn no_kill_and_no_power_cut_between_journal_and_sled_or_at_a_switch_loses_anything() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(library) = recorder(directory.path()) else { return };
+    let path = directory.path().join("queue");
+    let work = queue::emptying_child("powercut::child_process", &path, 3, 60);
+    let steps = record_of(work, &library, &path, &directory.path().join("trace"));
+    let nothing = path_of_nothing(&path);
+    let gone = |step: &Step| matches!(step, Step::Unlink { path } if path.ends_with("/journal"));
+    assert!(steps.iter().any(gone), "a spool went, and its journal with it");
+    let all = steps_of_interest(&steps);
+    let of_each = usize::try_from(cuts()).unwrap();
+    let few = |moments: &Vec<usize>| moments.iter().copied().step_by(moments.len().div_ceil(of_each).max(1)).collect();
+    let moments: Vec<usize> = all.iter().flat_map(|moments: &Vec<usize>| -> Vec<usize> { few(moments) }).collect();
+    let mut random = Random::new(11);
+    let (mut states, mut wrong, mut unsynced, mut wrong_without_g1) = (0, Vec::new(), [0; 2], 0);
+    for moment in moments.iter().copied() {
+        let (disk, known) = after(&nothing, &steps, moment, Syncs::Honest, &Known::default());
+        for (count, name) in unsynced.iter_mut().zip(["journal", "db"]) {
+            *count += u32::from(disk.is_open(name));
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let [killed, cut] = ["killed", "cut"].map(|name| directory.path().join(name));
+        disk.kill(&killed);
+        disk.cut(&mut random, &cut);
+        for state in [killed, cut] {
+            states += 1;
+            if let Err(why) = verdict(&state, &mut known.clone()) {
+                wrong.push(format!("{} after {moment} of {} steps: {why}", state.display(), steps.len()));
+            }
+        }
+        if wrong_without_g1 == 0 {
+            let (disk, mut known) = after(&nothing, &steps, moment, Syncs::NoFdatasyncOfSled, &Known::default());
+            let state = directory.path().join("without");
+            disk.cut(&mut random, &state);
+            wrong_without_g1 += u32::from(verdict(&state, &mut known).is_err());
+        }
+    }
+    println!(
+        "{states} states at {} of {} steps of the journal, of sled and of names {:?}; at {unsynced:?} of them the journal \
+         and sled had writes that were not synced",
+        moments.len(),
+        all.iter().map(Vec::len).sum::<usize>(),
+        all.each_ref().map(Vec::len),
+    );
+    assert!(wrong.is_empty(), "{} of {states} states: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+    assert!(unsynced.iter().all(|count| *count > 0), "{unsynced:?}: both were at work");
+    assert!(wrong_without_g1 > 0, "the journal makes G1 needless for sled");
 }
 
 #[test]

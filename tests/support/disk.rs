@@ -11,16 +11,66 @@ use super::queue::Random;
 
 /// What the process did, in order.
 pub enum Step {
-    Write { path: String, offset: u64, data: Vec<u8> },
-    Truncate { path: String, length: u64 },
-    SyncData { path: String },
-    Sync { path: String },
-    Create { path: String },
-    Rename { from: String, to: String },
-    Unlink { path: String },
-    MakeDirectory { path: String },
-    RemoveDirectory { path: String },
+    Write {
+        path: String,
+        offset: u64,
+        data: Vec<u8>,
+    },
+    Truncate {
+        path: String,
+        length: u64,
+    },
+    SyncData {
+        path: String,
+    },
+    Sync {
+        path: String,
+    },
+    Create {
+        path: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Unlink {
+        path: String,
+    },
+    MakeDirectory {
+        path: String,
+    },
+    RemoveDirectory {
+        path: String,
+    },
+    /// A sync that failed.
+    FailedSync {
+        path: String,
+    },
+    /// What it should have covered is not there, as the process sees from now on.
+    Forgotten {
+        path: String,
+    },
     Line(Vec<u8>),
+}
+
+impl Step {
+    /// The file or directory that it is about; empty for a line.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Write { path, .. }
+            | Self::Truncate { path, .. }
+            | Self::SyncData { path }
+            | Self::Sync { path }
+            | Self::Create { path }
+            | Self::Rename { from: path, .. }
+            | Self::Unlink { path }
+            | Self::MakeDirectory { path }
+            | Self::RemoveDirectory { path }
+            | Self::FailedSync { path }
+            | Self::Forgotten { path } => path,
+            Self::Line(_) => "",
+        }
+    }
 }
 
 /// Which syncs count.
@@ -30,6 +80,8 @@ pub enum Syncs {
     Honest,
     /// `fdatasync` does nothing: a flush of sled without guard G1.
     NoFdatasync,
+    /// `fdatasync` of sled's own files does nothing, while that of its journal does.
+    NoFdatasyncOfSled,
     /// `fsync` does nothing: a queue without guard G5.
     NoFsync,
 }
@@ -63,6 +115,8 @@ pub fn read_trace(path: &Path) -> Vec<Step> {
             b'U' => Step::Unlink { path },
             b'M' => Step::MakeDirectory { path },
             b'X' => Step::RemoveDirectory { path },
+            b'E' => Step::FailedSync { path },
+            b'N' => Step::Forgotten { path },
             b'L' => Step::Line(data),
             other => panic!("kind {other} in the record"),
         });
@@ -79,6 +133,16 @@ enum Change {
 struct Inode {
     changes: Vec<Change>,
     synced: usize,
+    /// Changes of which no later sync says anything: one that covered them failed, and the kernel forgot them.
+    doomed: BTreeSet<usize>,
+    /// Changes that are not on the disk, nor in the kernel's memory any more.
+    gone: BTreeSet<usize>,
+}
+
+impl Inode {
+    fn is_durable(&self, change: usize) -> bool {
+        change < self.synced && !self.doomed.contains(&change)
+    }
 }
 
 /// A change of names, in the directory that holds the (new) name.
@@ -172,7 +236,14 @@ impl Disk {
                 }
             }
             Step::SyncData { .. } if self.syncs == Syncs::NoFdatasync => {}
+            Step::SyncData { path } if self.syncs == Syncs::NoFdatasyncOfSled && path.ends_with("/db") => {}
             Step::Sync { .. } if self.syncs == Syncs::NoFsync => {}
+            Step::FailedSync { path } => {
+                if let Some(inode) = self.live.get(path) {
+                    let inode = &mut self.inodes[*inode];
+                    inode.doomed.extend(inode.synced..inode.changes.len());
+                }
+            }
             Step::SyncData { path } | Step::Sync { path } => match self.live.get(path) {
                 Some(inode) => {
                     let inode = &mut self.inodes[*inode];
@@ -182,6 +253,12 @@ impl Disk {
                     self.durable.insert(path.clone(), self.namings.len());
                 }
             },
+            Step::Forgotten { path } => {
+                if let Some(inode) = self.live.get(path) {
+                    let inode = &mut self.inodes[*inode];
+                    inode.gone.append(&mut inode.doomed);
+                }
+            }
             Step::MakeDirectory { path } => self.namings.push(Naming::Directory { path: path.clone() }),
             Step::Rename { from, to } => {
                 moved(&mut self.live, from, to);
@@ -197,6 +274,30 @@ impl Disk {
     /// What the process printed so far.
     pub fn lines(&self) -> String {
         String::from_utf8_lossy(&self.lines).into_owned()
+    }
+
+    /// Whether anything that was written to a file of this name is not on the disk for sure.
+    pub fn is_open(&self, name: &str) -> bool {
+        let files = self.live.iter().filter(|(path, _)| path.rsplit('/').next() == Some(name));
+        files.map(|(_, inode)| &self.inodes[*inode]).any(|inode| inode.synced < inode.changes.len())
+    }
+
+    /// Builds in `target` what is left when the process is killed now: all that it did.
+    pub fn kill(&self, target: &Path) {
+        let mut directories = BTreeSet::from([self.root.clone()]);
+        let mut files = BTreeMap::new();
+        self.namings.iter().for_each(|naming| apply(naming, &mut files, &mut directories));
+        for directory in directories {
+            drop(fs::create_dir_all(self.place(&directory, target)));
+        }
+        for (path, inode) in files {
+            let content = self.content(&self.inodes[inode], &mut Random::new(1), 100);
+            fs::write(self.place(&path, target), content).expect("the target is writable");
+        }
+    }
+
+    fn place(&self, path: &str, target: &Path) -> PathBuf {
+        target.join(path.strip_prefix(&self.root).unwrap_or("").trim_start_matches('/'))
     }
 
     /// Builds in `target` a state that a power cut now may leave.
@@ -216,9 +317,7 @@ impl Disk {
                 apply(naming, &mut files, &mut directories);
             }
         }
-        let place = |path: &str| -> PathBuf {
-            target.join(path.strip_prefix(&self.root).unwrap_or("").trim_start_matches('/'))
-        };
+        let place = |path: &str| self.place(path, target);
         for directory in directories {
             drop(fs::create_dir_all(place(&directory)));
         }
@@ -234,8 +333,8 @@ impl Disk {
 
     fn content(&self, inode: &Inode, random: &mut Random, share: u64) -> Vec<u8> {
         let mut content = Vec::new();
-        for (number, change) in inode.changes.iter().enumerate() {
-            let synced = number < inode.synced;
+        for (number, change) in inode.changes.iter().enumerate().filter(|(number, _)| !inode.gone.contains(number)) {
+            let synced = inode.is_durable(number);
             match change {
                 Change::Truncate(length) if synced || random.below(100) < share => {
                     content.resize(usize::try_from(*length).expect("small files"), 0);

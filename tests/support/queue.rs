@@ -3,6 +3,7 @@
 //! The child is the test binary itself, started again with an environment variable. It prints a line before and after
 //! each commit, so that the parent knows what was tried and what was acknowledged.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tollgate::clock;
+use tollgate::clock::{self, Now};
 use tollgate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use tollgate::queue::{
     Command as QueueCommand, LIST_MAX, Offline, OpenError, Opened, Outcome, Queue, Select, Settings, Settlement, State,
@@ -28,6 +29,30 @@ pub const B: SinkNumber = SinkNumber(1);
 const CHILD: &str = "TOLLGATE_TEST_QUEUE";
 const SEED: &str = "TOLLGATE_TEST_SEED";
 const COMMITS: &str = "TOLLGATE_TEST_COMMITS";
+const SPOOL: &str = "TOLLGATE_TEST_SPOOL";
+const DRAIN: &str = "TOLLGATE_TEST_DRAIN";
+
+/// How often the child opens or commits again on a disk that fails, each time some seconds later by its clock.
+const TRIES: usize = 200;
+
+thread_local! {
+    /// Seconds its clock is ahead.
+    static AHEAD: Cell<u64> = const { Cell::new(0) };
+}
+
+fn now() -> Now {
+    clock::now().after(Duration::from_secs(AHEAD.get()))
+}
+
+/// Does something until it succeeds; what failed is told, each time a little later.
+fn again<T, E: std::fmt::Debug>(what: &str, mut act: impl FnMut() -> Result<T, E>) -> Option<T> {
+    (0..TRIES).find_map(|_| {
+        act().inspect_err(|error| say(&format!("FAILED {what}: {error:?}"))).ok().or_else(|| {
+            AHEAD.set(AHEAD.get() + 2);
+            None
+        })
+    })
+}
 
 /// Small limits, so that a test sees many files.
 pub fn settings(path: &Path) -> Settings {
@@ -39,6 +64,7 @@ pub fn settings(path: &Path) -> Settings {
         // The records of these tests say that they are years old.
         age_max: Duration::ZERO,
         spool_bytes: 3 << 20,
+        journal_bytes: 128 << 10,
         ..Settings::default()
     }
 }
@@ -120,10 +146,14 @@ pub fn run_if_child() {
     let Some(path) = std::env::var_os(CHILD) else { return };
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let mut random = Random::new(number(SEED).unwrap_or(1));
-    let opened = open(Path::new(&path));
+    let mut settings = settings(Path::new(&path));
+    settings.spool_bytes = number(SPOOL).unwrap_or(settings.spool_bytes);
+    let opened = again("open", || Queue::open(settings.clone(), &["a".to_owned(), "b".to_owned()], now, &mut || {}));
+    let opened = opened.expect("the disk lets the queue open");
     let last = opened.calls.iter().map(|(key, _)| u64::from_be_bytes(key[..].try_into().expect("8 octets"))).max();
     let mut queue = opened.queue;
     let mut commit = last.unwrap_or(0);
+    let drain_every = number(DRAIN);
     let until = number(COMMITS).map_or(u64::MAX, |count| commit + count);
     let mut next = commit << 20;
     say(&format!("OPEN {commit}"));
@@ -142,20 +172,27 @@ pub fn run_if_child() {
         let work = Commit { entries: entries.collect(), calls: call_change(commit) };
         say(&format!("TRY {commit} {count}"));
         queue.add(work).expect("the test stays under the limits");
-        queue.finish(clock::now).expect("the disk takes the commit");
+        again("commit", || queue.finish(now)).expect("the disk takes the commit");
+        queue.notices().iter().for_each(|notice| say(&format!("NOTE {notice}")));
         say(&format!("ACK {commit} {count}"));
         let mut leases = Vec::new();
-        queue.lease(A, 60, clock::now(), &mut leases);
+        queue.lease(A, 60, now(), &mut leases);
         for lease in leases {
-            if random.below(2) == 0 {
+            // All where the queue is emptied: one that stays out holds up those behind it.
+            if random.below(2) == 0 || drain_every.is_some() {
                 say(&format!("SETTLE {}", number_of(lease.id)));
-                queue.settle(A, lease.seq, Settlement::Delivered, clock::now());
+                queue.settle(A, lease.seq, Settlement::Delivered, now());
             }
         }
-        queue.tick(clock::now());
+        if drain_every.is_some_and(|every| commit.is_multiple_of(every)) {
+            say(&format!("DRAIN {commit}"));
+            deliver_all(&mut queue, now);
+            AHEAD.set(AHEAD.get() + 1);
+        }
+        queue.tick(now());
     }
-    queue.close(clock::now).expect("the disk takes the rest");
-    say("END");
+    let closed = queue.close(now);
+    say(&format!("END {closed:?}"));
     std::process::exit(0);
 }
 
@@ -179,6 +216,13 @@ pub fn child(test: &str, path: &Path, seed: u64, commits: Option<u64>) -> Comman
     command
 }
 
+/// As [`child`], with small spools that are emptied after each ten commits, so that they go.
+pub fn emptying_child(test: &str, path: &Path, seed: u64, commits: u64) -> Command {
+    let mut command = child(test, path, seed, Some(commits));
+    command.env(SPOOL, (1 << 20).to_string()).env(DRAIN, "10");
+    command
+}
+
 /// What is known of the child's work from its lines.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -190,6 +234,8 @@ pub struct Known {
     pub opened: bool,
     /// Records given to be settled for sink A.
     pub settled: std::collections::BTreeSet<u64>,
+    /// The last commit whose records, and those of all before it, both sinks may have.
+    pub drained: u64,
 }
 
 impl Known {
@@ -205,6 +251,7 @@ impl Known {
                 self.tried = None;
                 self.acked.extend(number().zip(number()));
             }
+            Some("DRAIN") => self.drained = number().unwrap_or(0),
             Some("SETTLE") => self.settled.extend(number()),
             _ => {}
         }
@@ -229,7 +276,7 @@ pub fn check(opened: Opened, known: &mut Known) -> Result<Queue, String> {
     let mut desk = Offline { queue: opened.queue, clock: clock::now };
     let of_b = records(&mut desk, B);
     let of_a = records(&mut desk, A);
-    for (commit, count) in &known.acked {
+    for (commit, count) in known.acked.iter().filter(|(commit, _)| **commit > known.drained) {
         for number in (commit << 20)..(commit << 20) + count {
             match of_b.get(&number) {
                 Some(found) if *found == body(number) => {}
@@ -292,14 +339,18 @@ pub fn records(desk: &mut Offline, sink: SinkNumber) -> BTreeMap<u64, Vec<u8>> {
 
 /// Delivers everything to both sinks, so that spools empty and their space is used again; closes the queue in order.
 pub fn drain(mut queue: Queue) {
+    deliver_all(&mut queue, clock::now);
+    queue.close(clock::now).expect("the disk takes the settlements");
+}
+
+fn deliver_all(queue: &mut Queue, now: fn() -> Now) {
     for sink in [A, B] {
         loop {
             let mut leases = Vec::new();
-            if queue.lease(sink, 4096, clock::now(), &mut leases) == 0 {
+            if queue.lease(sink, 4096, now(), &mut leases) == 0 {
                 break;
             }
-            leases.iter().for_each(|lease| queue.settle(sink, lease.seq, Settlement::Delivered, clock::now()));
+            leases.iter().for_each(|lease| queue.settle(sink, lease.seq, Settlement::Delivered, now()));
         }
     }
-    queue.close(clock::now).expect("the disk takes the settlements");
 }
