@@ -1,7 +1,9 @@
 //! Bench of the queue: `cargo bench --bench queue`.
 //!
 //! `commit` and `settle` measure the synchronous core; `paced` drives the thread as the service does, with records that
-//! come evenly and a sink that delivers at once, and prints the CPU time for each second.
+//! come evenly and a sink that delivers at once, and prints the CPU time for each second. `queued` has so many records wait
+//! and prints what one more costs, and one less; `TOLLGATE_BENCH_QUEUED="1000 10000000"` measures that alone, with these
+//! numbers, and `TOLLGATE_BENCH_QUEUED=0` the commits of one record alone.
 //! `TOLLGATE_BENCH_DIR` names the directory for the files, so that a real disk can be measured; default: the system's
 //! temporary directory.
 
@@ -174,7 +176,75 @@ fn paced(per_second: u64) {
     started.join.join().expect("the thread does not panic").expect("the disk takes the rest");
 }
 
+/// CPU time of the whole process, in microseconds.
+fn cpu_micros() -> f64 {
+    cpu().iter().sum::<f64>() * 1000.0
+}
+
+/// What one more record costs with so many waiting, and what delivering one does.
+fn queued(records: usize) {
+    const MEASURED: usize = 20_000;
+    const COMMIT: usize = 64;
+    let directory = directory();
+    let mut queue = open(directory.path().join("queue"));
+    let mut ids = RecordIds::new(1);
+    let mut append = |queue: &mut Queue, records: usize| {
+        queue.add(commit_of(&mut ids, records)).expect("the bench stays under the limits");
+        queue.finish(clock::now).expect("the disk takes the commit");
+        queue.tick(clock::now());
+    };
+    let begin = Instant::now();
+    for first in (0..records).step_by(1000) {
+        append(&mut queue, (records - first).min(1000));
+    }
+    let (filled, before) = (begin.elapsed(), cpu_micros());
+    (0..MEASURED / COMMIT).for_each(|_| append(&mut queue, COMMIT));
+    let (appended, mut settled) = (cpu_micros(), 0);
+    while settled < MEASURED / COMMIT * COMMIT {
+        settled += settle_all(&mut queue, clock::now());
+        queue.finish(clock::now).expect("the disk takes the commit");
+        queue.tick(clock::now());
+    }
+    let (done, stats) = (cpu_micros(), queue.stats());
+    let (append, settle) = ((appended - before) / MEASURED as f64, (done - appended) / settled as f64);
+    println!(
+        "queued {records}: CPU a record: append {append:.1} us, lease and settle {settle:.1} us, both {:.1} us; filled in \
+         {:.1} s, {} MiB on disk, {} KiB of memory",
+        append + settle,
+        filled.as_secs_f64(),
+        stats.disk_bytes >> 20,
+        memory_kib(),
+    );
+}
+
+fn memory_kib() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.unwrap_or("?").trim().trim_end_matches(" kB").to_owned()
+}
+
+/// CPU of a commit of one record, with its settlement in the next one.
+fn one_record() {
+    const COMMITS: usize = 2000;
+    let directory = directory();
+    let mut queue = open(directory.path().join("queue"));
+    let mut ids = RecordIds::new(1);
+    let (begin, before) = (Instant::now(), cpu_micros());
+    for _ in 0..COMMITS {
+        queue.add(commit_of(&mut ids, 1)).expect("the bench stays under the limits");
+        queue.finish(clock::now).expect("the disk takes the commit");
+        settle_all(&mut queue, clock::now());
+    }
+    let (cpu, took) = ((cpu_micros() - before) / COMMITS as f64, begin.elapsed().as_secs_f64() * 1e6 / COMMITS as f64);
+    println!("a commit of one record, leased and settled: {cpu:.0} us of CPU, {took:.0} us");
+}
+
 fn main() {
+    if let Ok(numbers) = std::env::var("TOLLGATE_BENCH_QUEUED") {
+        one_record();
+        let numbers = numbers.split(' ').filter_map(|number| number.parse().ok());
+        return numbers.filter(|number| *number > 0).for_each(queued);
+    }
     let mut criterion =
         Criterion::default().sample_size(30).measurement_time(Duration::from_secs(3)).configure_from_args();
     core(&mut criterion);
@@ -182,4 +252,6 @@ fn main() {
     for per_second in [200, 1000, 2000, 5000] {
         paced(per_second);
     }
+    one_record();
+    [1000, 100_000, 1_000_000].into_iter().for_each(queued);
 }
