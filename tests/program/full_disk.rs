@@ -1,11 +1,13 @@
 //! Whatever is full when a call ends, its Stop is kept: with calls up, through the real binary, on a small file system.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::Value;
 
+use crate::support::disk::recorder;
 use crate::support::small::Small;
 use crate::support::{Agent, Gateway, Side, Wire, free_ports, wait_for};
 
@@ -30,6 +32,10 @@ struct Call {
 
 impl World {
     fn start(dir: &Path, queue: &str) -> Self {
+        Self::start_with(dir, queue, &[])
+    }
+
+    fn start_with(dir: &Path, queue: &str, environment: &[(&str, &OsStr)]) -> Self {
         let agent = |host| Agent::bind(SocketAddr::from(([127, 0, 0, host], 0)));
         let (caller, callee) = (agent(2), agent(1));
         let ([port], dir) = (free_ports(), dir.join("gateway"));
@@ -42,7 +48,7 @@ impl World {
              [queue]\npath = \"{folder}/queue\"\n{queue}\n\n\
              [sinks.radius.test]\nconfig = \"{folder}/radiusclient.conf\"\n\n[admin]\nsocket = \"{folder}/admin.sock\"\n"
         );
-        Self { gateway: Gateway::start_on(&dir, port, &toml, DEAD), caller, callee }
+        Self { gateway: Gateway::start_in(&dir, port, &toml, DEAD, environment), caller, callee }
     }
 
     fn via(&self, id: &str, what: &str) -> String {
@@ -196,6 +202,49 @@ fn on_a_full_disk_every_answered_bye_has_its_stop() {
             let status = world.status();
             assert!(status["alarm"].to_string().contains("reserve"), "{name}: {status}");
         }
+        world.check(&calls, name);
+    }
+}
+
+#[test]
+fn while_the_disk_takes_nothing_new_calls_go_by_on_trouble_and_it_comes_right_by_itself() {
+    let (eio, enospc, erofs) = (libc::EIO, libc::ENOSPC, libc::EROFS);
+    for (name, fault, on_trouble, code, words) in [
+        ("read-only", format!("write / 0 1000000 {erofs}"), "refuse", 503, "Read-only file system"),
+        ("read-only, calls are served", format!("write / 0 1000000 {erofs}"), "serve", 486, "Read-only file system"),
+        ("full", format!("write / 0 1000000 {enospc}"), "refuse", 503, "the disk is full"),
+        ("no sync succeeds", format!("sync / 0 1000000 {eio}"), "refuse", 503, "Input/output error"),
+        ("sled alone cannot write", format!("write /db 0 1000000 {eio}"), "refuse", 486, ""),
+        (
+            "the journal alone cannot",
+            format!("sync /journal 0 1000000 {eio}"),
+            "refuse",
+            486,
+            "/journal: Input/output error",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(library) = recorder(dir.path()) else { return };
+        let (is_bad, root) = (dir.path().join("bad"), dir.path().join("gateway/queue"));
+        let environment = [
+            ("LD_PRELOAD", library.as_os_str()),
+            ("RECORD_ROOT", root.as_os_str()),
+            ("RECORD_FAIL", OsStr::new(&fault)),
+            ("RECORD_WHILE", is_bad.as_os_str()),
+        ];
+        let queue = format!("free_min_mib = 0\nreserve_mib = 0\non_trouble = \"{on_trouble}\"");
+        let mut world = World::start_with(dir.path(), &queue, &environment);
+        let calls: Vec<_> = (0..CALLS / 5).map(|n| world.begin(&format!("call{n}"))).collect();
+        std::fs::write(&is_bad, "").unwrap();
+        calls.iter().for_each(|call| world.end(call));
+        let takes_nothing = || world.status()["records"]["unwritten"].as_u64().unwrap() > 0;
+        assert_eq!(takes_nothing(), code == 503 || on_trouble == "serve", "{name}");
+        assert_eq!(world.fail("while"), code, "{name}");
+        let log = world.gateway.log();
+        assert!(log.contains(words), "{name}: {log}");
+        std::fs::remove_file(&is_bad).unwrap();
+        wait_for("the disk takes what waited", || (world.status()["records"]["unwritten"] == 0).then_some(()));
+        wait_for("new calls are taken", || (world.fail("after") == 486).then_some(()));
         world.check(&calls, name);
     }
 }

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use crate::powercut::{after, path_of_nothing, record_of, recorder, verdict};
-use crate::support::disk::{Disk, Syncs};
+use crate::powercut::{after, path_of_nothing, record_of, verdict};
+use crate::support::disk::{Disk, Syncs, recorder};
 use crate::support::queue::{self, Known, Random};
 
 /// Not a test of its own: the child of the others.

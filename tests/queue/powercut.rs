@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::disk::{Disk, Step, Syncs, read_trace};
+use crate::support::disk::{Disk, Step, Syncs, read_trace, recorder};
 use crate::support::queue::{self, Known, Random, check, child, try_open};
 use crate::support::start::Start as _;
 
@@ -16,20 +16,6 @@ use crate::support::start::Start as _;
 #[test]
 fn child_process() {
     queue::run_if_child();
-}
-
-/// The recorder, compiled into `directory`.
-pub fn recorder(directory: &Path) -> Option<PathBuf> {
-    let library = directory.join("record.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/powercut/record.c");
-    let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).finish();
-    if compiled.as_ref().is_ok_and(|compiled| compiled.status.success()) {
-        return Some(library);
-    }
-    let required = std::env::var("TOLLGATE_PEERS").is_ok_and(|peers| peers == "required");
-    assert!(!required, "no C compiler: {compiled:?}");
-    println!("skipped: no C compiler `cc`");
-    None
 }
 
 /// What the child does to the queue in `path` until it has made `commits`.

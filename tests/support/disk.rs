@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::queue::Random;
+use super::start::Start as _;
 
 /// What the process did, in order.
 pub enum Step {
@@ -84,6 +86,23 @@ pub enum Syncs {
     NoFdatasyncOfSled,
     /// `fsync` does nothing: a queue without guard G5.
     NoFsync,
+}
+
+/// The library that records what a process does to its files, and lets it fail or delays it, compiled into `directory`.
+///
+/// # Panics
+/// Without a C compiler where one is required.
+pub fn recorder(directory: &Path) -> Option<PathBuf> {
+    let library = directory.join("record.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/powercut/record.c");
+    let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).finish();
+    if compiled.as_ref().is_ok_and(|compiled| compiled.status.success()) {
+        return Some(library);
+    }
+    let required = std::env::var("TOLLGATE_PEERS").is_ok_and(|peers| peers == "required");
+    assert!(!required, "no C compiler: {compiled:?}");
+    println!("skipped: no C compiler `cc`");
+    None
 }
 
 /// Reads the record of `powercut/record.c`.

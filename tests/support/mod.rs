@@ -21,6 +21,7 @@ pub mod stream;
 pub mod webhook;
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -313,6 +314,11 @@ impl Gateway {
 
     /// Starts one in the folder `dir` with a configuration of the test's own.
     pub fn start_on(dir: &Path, port: u16, toml: &str, radius: u16) -> Self {
+        Self::start_in(dir, port, toml, radius, &[])
+    }
+
+    /// As [`Gateway::start_on`], with environment variables that it has until it is started again.
+    pub fn start_in(dir: &Path, port: u16, toml: &str, radius: u16, environment: &[(&str, &OsStr)]) -> Self {
         let dir = dir.to_owned();
         fs::write(dir.join("tollgate.toml"), toml).expect("the configuration is written");
         let client = format!(
@@ -320,15 +326,16 @@ impl Gateway {
              nas-identifier tollgate-test\nnas-ip 127.0.0.1\n"
         );
         fs::write(dir.join("radiusclient.conf"), client).expect("the configuration is written");
-        let process = Self::spawn(&dir);
+        let process = Self::spawn(&dir, environment);
         let mut gateway = Self { process, port, dir };
         gateway.wait_ready();
         gateway
     }
 
-    fn spawn(dir: &Path) -> Running {
+    fn spawn(dir: &Path, environment: &[(&str, &OsStr)]) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.arg("run").arg("--config").arg(dir.join("tollgate.toml")).current_dir(dir);
+        command.envs(environment.iter().copied());
         Running::start(&mut command, dir.join("out"))
     }
 
@@ -348,7 +355,7 @@ impl Gateway {
     pub fn start_again(&mut self) {
         self.process.kill();
         let _old = fs::remove_file(self.dir.join("admin.sock"));
-        self.process = Self::spawn(&self.dir);
+        self.process = Self::spawn(&self.dir, &[]);
         self.wait_ready();
     }
 
