@@ -80,7 +80,7 @@ pub mod sip;
 // Layer 5: what is to be recorded, and one shard's whole logic.
 pub mod accounting;
 pub mod policy;
-pub(crate) mod shard;
+pub mod shard;
 pub mod vars;
 
 // Layer 6: shells with sockets, logs and metrics.
