@@ -18,7 +18,6 @@ use super::transaction::{LegValues, Response, Transaction, Withdrawn};
 use super::transactions::Transactions;
 use super::{Input, Outcome};
 use crate::clock::{Instant, Now};
-use crate::ids::CallHash;
 use crate::policy::{Account, Avp, Marks, Values};
 use crate::record::{Fields, Kind, Party, Value};
 use crate::sip::dialog::{Course, Dialogs, Known};
@@ -219,7 +218,7 @@ impl Engine {
         if let Some(values) = values {
             transaction.set(values);
         }
-        let call = CallHash::of(request.call_id());
+        let call = request.call();
         transaction.is_early = session.is_none() && self.transactions.has_open(call);
         transaction.is_open = transaction.is_initial_invite();
         transaction.is_late = is_late;
@@ -358,7 +357,7 @@ impl Engine {
             // The response to the INVITE has not gone yet.
             record.to_tag.clear();
         }
-        out.push(record, CallHash::of(transaction.request().call_id()), sinks);
+        out.push(record, transaction.request().call(), sinks);
     }
 
     fn terminated(&mut self, now: Now, id: ServerId, out: &mut Outcome) {
@@ -382,7 +381,7 @@ impl Engine {
         if self.calls.find(message).is_some() || self.calls.find_ended(message).is_some() {
             return;
         }
-        let key = Key::of(message.call_id(), message.from_tag(), message.to_tag());
+        let key = Key::of_caller(message, message.to_tag());
         self.remember(key, now.mono + self.maker.long_kept(), Storage::Memory, None);
     }
 

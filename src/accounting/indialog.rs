@@ -13,7 +13,7 @@ use super::stored;
 use super::transaction::{Response, Transaction};
 use super::{Outcome, facts};
 use crate::clock::Now;
-use crate::ids::{CallHash, SinkMask};
+use crate::ids::SinkMask;
 use crate::record::{CallChange, Cause, End, Kind, Party, Record};
 use crate::sip::stack::ServerId;
 
@@ -90,7 +90,7 @@ impl Engine {
                 let end = transaction.failure(response);
                 record.end = Some(end);
                 record.shortened |= facts::refused(&mut record.facts, transaction, response, end);
-                out.push(record, CallHash::of(request.call_id()), sinks);
+                out.push(record, request.call(), sinks);
             }
         }
         self.change_answered(now, key, transaction, response, finding, out);
@@ -103,7 +103,7 @@ impl Engine {
         response: &Response<'_>,
         out: &mut Outcome,
     ) {
-        let call = CallHash::of(transaction.request().call_id());
+        let call = transaction.request().call();
         let marks = transaction.marks;
         if is_success(response.code) {
             let record = self.maker.of_transaction(now, Kind::Interim, transaction, response, None);
@@ -172,7 +172,7 @@ impl Engine {
         if !sinks.is_empty() {
             let session = transaction.session.and_then(|key| self.calls.get(key));
             let record = self.maker.of_transaction(now, Kind::Event, transaction, response, session);
-            out.push(record, CallHash::of(transaction.request().call_id()), sinks);
+            out.push(record, transaction.request().call(), sinks);
         }
     }
 
@@ -185,7 +185,7 @@ impl Engine {
         if !is_told || transaction.is_early || self.calls.find_ended(request).is_some() {
             return;
         }
-        let call = CallHash::of(request.call_id());
+        let call = request.call();
         let live = self.maker.modes().live(transaction.marks.accounting);
         let cdr = self.maker.modes().cdr(transaction.marks.accounting);
         let end = End { by: transaction.sender, cause: Cause::Bye };
@@ -203,7 +203,7 @@ impl Engine {
             out.push(record, call, sinks);
         }
         if !live.is_empty() || !cdr.is_empty() {
-            let key = Key::of(request.call_id(), request.from_tag(), request.to_tag());
+            let key = Key::of_caller(request, request.to_tag());
             self.store_end(now, key, end, None, out);
         }
     }

@@ -15,7 +15,7 @@ use super::stored;
 use super::transaction::{PROVISIONALS_MAX, Response, Transaction};
 use super::{Outcome, facts, fields, session};
 use crate::clock::Now;
-use crate::ids::{CallHash, SinkMask};
+use crate::ids::SinkMask;
 use crate::policy::Targets;
 use crate::record::codec::LEGS_MAX;
 use crate::record::{CallChange, Cause, End, Kind, Party, Record};
@@ -160,7 +160,7 @@ impl Engine {
         if matches!(cause, Cause::Cancelled | Cause::Elsewhere) {
             transaction.told = transaction.told.or(sinks);
         }
-        out.push(record, CallHash::of(transaction.request().call_id()), sinks);
+        out.push(record, transaction.request().call(), sinks);
     }
 
     fn failure(&mut self, now: Now, kind: Kind, transaction: &Transaction, response: &Response<'_>) -> Record {
@@ -199,7 +199,7 @@ impl Engine {
         let sinks = SinkMask(failed.0 & !transaction.told.0);
         if !sinks.is_empty() {
             let record = self.failure(now, Kind::Failed, transaction, response);
-            out.push(record, CallHash::of(transaction.request().call_id()), sinks);
+            out.push(record, transaction.request().call(), sinks);
         }
         self.came_to_nothing(now, transaction, response, out);
     }
@@ -214,7 +214,7 @@ impl Engine {
         if !sinks.is_empty() {
             let mut record = self.failure(now, Kind::Cdr, transaction, response);
             record.times.duration = Some(Duration::ZERO);
-            out.push(record, CallHash::of(transaction.request().call_id()), sinks);
+            out.push(record, transaction.request().call(), sinks);
         }
     }
 
@@ -250,7 +250,7 @@ impl Engine {
         let mut record = self.with_leg(now, transaction, response, |engine, transaction| {
             engine.maker.of_transaction(now, kind, transaction, response, None)
         });
-        let mut session = self.opened(now, transaction, response, &record);
+        let mut session = self.opened(now, key, (transaction, response), &record);
         record.number = if kind == Kind::Start { Some(0) } else { session.take_number() };
         record.times.answered = session.answered.map(|answered| answered.wall);
         record.times.setup = session.setup();
@@ -277,8 +277,13 @@ impl Engine {
     }
 
     /// The session that an answered INVITE opens, or goes on with.
-    fn opened(&self, now: Now, transaction: &Transaction, response: &Response<'_>, record: &Record) -> Box<Session> {
-        let key = key_of(transaction, response);
+    fn opened(
+        &self,
+        now: Now,
+        key: Key,
+        (transaction, response): (&Transaction, &Response<'_>),
+        record: &Record,
+    ) -> Box<Session> {
         let mut session = self.opening(transaction, response, record);
         session.answered = Some(now);
         if let Some(before) = self.calls.get(key) {
@@ -423,8 +428,7 @@ const ACK_GRACE: Duration = Duration::from_secs(1);
 
 /// The dialog of a response to an initial INVITE.
 fn key_of(transaction: &Transaction, response: &Response<'_>) -> Key {
-    let request = transaction.request();
-    Key::of(request.call_id(), request.from_tag(), response.to_tag())
+    Key::of_caller(transaction.request(), response.to_tag())
 }
 
 /// Whether a provisional response has not been seen yet: one sent again has the same tag, code, RSeq and body.

@@ -8,7 +8,6 @@ use super::engine::Engine;
 use super::transaction::{Response, Transaction};
 use super::{Outcome, fields};
 use crate::clock::Now;
-use crate::ids::CallHash;
 use crate::policy::{Manual, Values};
 use crate::record::{Kind, MANUAL, Value};
 use crate::sip::stack::{RequestView, ServerId};
@@ -54,6 +53,6 @@ impl Engine {
             // No response has gone yet.
             record.to_tag.clear();
         }
-        out.push(record, CallHash::of(view.message.call_id()), sinks);
+        out.push(record, view.message.call(), sinks);
     }
 }

@@ -96,7 +96,7 @@ impl Engine {
     /// Whether this 2xx to an INVITE opened a call that an earlier process has recorded: it may go to the caller.
     #[must_use]
     pub fn awaits(&self, now: Now, response: &Message) -> bool {
-        let key = Key::of(response.call_id(), response.from_tag(), response.to_tag());
+        let key = Key::of_caller(response, response.to_tag());
         self.resent.has(now, response)
             && self.calls.get(key).is_some_and(|session| session.cseq == response.cseq().0 && !session.is_early())
     }

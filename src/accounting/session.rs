@@ -38,11 +38,16 @@ impl Key {
         Self { call: CallHash::of(call_id), dialog: hash(&[call_id, from_tag, to_tag]) }
     }
 
+    /// The key of the dialog that a message of the caller belongs to, with this To tag.
+    pub(super) fn of_caller(message: &Message, to_tag: &[u8]) -> Self {
+        Self { call: message.call(), dialog: hash(&[message.call_id(), message.from_tag(), to_tag]) }
+    }
+
     /// Both keys a message may belong to, and who sent it then: its From tag is the caller's or the callee's. The second
     /// is made when the first did not fit.
     pub(super) fn candidates(message: &Message) -> impl Iterator<Item = (Self, Party)> {
         let (call_id, from, to) = (message.call_id(), message.from_tag(), message.to_tag());
-        let call = CallHash::of(call_id);
+        let call = message.call();
         let key = move |(one, other, sender): (&[u8], &[u8], Party)| {
             (Self { call, dialog: hash(&[call_id, one, other]) }, sender)
         };

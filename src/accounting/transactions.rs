@@ -51,7 +51,7 @@ impl Transactions {
     /// One that was lent out is no open INVITE any more.
     pub(super) fn close(&mut self, id: ServerId, transaction: &mut Transaction) {
         if std::mem::take(&mut transaction.is_open)
-            && let Entry::Occupied(mut open) = self.open.entry(CallHash::of(transaction.request().call_id()))
+            && let Entry::Occupied(mut open) = self.open.entry(transaction.request().call())
         {
             open.get_mut().retain(|own| *own != id);
             if open.get().is_empty() {
@@ -63,7 +63,7 @@ impl Transactions {
     /// The caller's BYE before the final response gives the call up as a CANCEL does (RFC 3261 §15.1.1): the 487 that the
     /// callee sends then is no refusal of its own.
     pub(super) fn hung_up(&mut self, bye: &Message) {
-        for id in self.open.get(&CallHash::of(bye.call_id())).into_iter().flatten() {
+        for id in self.open.get(&bye.call()).into_iter().flatten() {
             let invite = self.all.get_mut(id);
             let is_same = |own: &&mut Box<Transaction>| {
                 own.request().from_tag() == bye.from_tag() && own.request().call_id() == bye.call_id()

@@ -436,7 +436,7 @@ impl Shard {
             | Event::Terminated { .. } => return None,
         };
         let request = || self.stack.request(transaction).map(|view| &*view.message);
-        response.or_else(request).map(|message| CallHash::of(message.call_id()))
+        response.or_else(request).map(Message::call)
     }
 
     fn decide(&mut self, now: Now, transaction: ServerId, more: &mut Vec<stack::Output>, out: &mut Vec<Output>) {

@@ -7,7 +7,7 @@ use super::grammar::{Elements, is_token, number};
 use super::index::content_length;
 use super::name::Name;
 use super::uri::{Scheme, Uri};
-use super::{Message, split_cseq};
+use super::{Message, UNREAD};
 
 /// Why a message is refused. A request is answered with it; a response is dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -122,10 +122,10 @@ fn check_start(message: &Message) -> Result<(), Reject> {
 }
 
 fn check_cseq(message: &Message) -> Result<(), Reject> {
-    let Some((_, method)) = message.header(Name::CSeq).and_then(split_cseq) else {
+    if message.cseq.0 == UNREAD {
         return Err(Reject::bad("Bad CSeq header"));
-    };
-    if message.is_request() && method != message.method_text() {
+    }
+    if message.is_request() && message.cseq().1 != message.method_text() {
         return Err(Reject::bad("CSeq method is not the request's"));
     }
     Ok(())

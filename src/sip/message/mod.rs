@@ -46,6 +46,8 @@ use grammar::{is_lws, number, trim};
 use index::{Breaks, Line, index, leading_breaks, offset};
 use memchr::{memchr, memrchr};
 
+use crate::ids::CallHash;
+
 /// A received SIP message: its octets in one allocation, the index in another.
 #[derive(Clone)]
 pub struct Message {
@@ -62,6 +64,12 @@ pub struct Message {
     tags: [Option<Span>; 2],
     /// The first Via value, which is looked at some four times; `None` where there is none or it cannot be read.
     via: Option<via::Places>,
+    /// The Call-ID, which is asked for some 40 times a call; an empty place where there is none.
+    call_id: Span,
+    /// Its hash, by which the call is found in many tables.
+    call: CallHash,
+    /// Number of CSeq, [`UNREAD`] where it is missing or cannot be read, and the place of its method.
+    cseq: (u32, Span),
     /// Status code; 0 for a request.
     code: u16,
     method: Method,
@@ -101,6 +109,9 @@ impl Message {
             body: offset(head.body),
             tags: [None; 2],
             via: None,
+            call_id: (0, 0),
+            call: CallHash::default(),
+            cseq: (UNREAD, (0, 0)),
             code: start.code,
             method: Method::Other,
             breaks: head.breaks,
@@ -117,6 +128,11 @@ impl Message {
             [message.from(), message.to()].map(|value| Some(message.span_of(value?.tag().unwrap_or_default())));
         let via = message.values(Name::Via).next().and_then(Via::parse);
         message.via = via.map(|via| via::Places::of(&via, |part| message.span_of(part)));
+        message.call_id = message.span_of(message.header(Name::CallId).unwrap_or_default());
+        message.call = CallHash::of(message.call_id());
+        if let Some((number, method)) = message.header(Name::CSeq).and_then(split_cseq) {
+            message.cseq = (number, message.span_of(method));
+        }
         message.method =
             if message.is_request() { Method::of(message.method_text()) } else { Method::of(message.cseq().1) };
         match fault {
@@ -234,7 +250,13 @@ impl Message {
     /// The Call-ID; empty when there is none.
     #[must_use]
     pub fn call_id(&self) -> &[u8] {
-        self.header(Name::CallId).unwrap_or_default()
+        self.span(self.call_id.0, self.call_id.1)
+    }
+
+    /// The hash of the Call-ID.
+    #[must_use]
+    pub const fn call(&self) -> CallHash {
+        self.call
     }
 
     /// From; `None` when it is missing or cannot be read.
@@ -264,7 +286,10 @@ impl Message {
     /// CSeq's number, below 2^31, and method; `(0, b"")` when it is missing or cannot be read.
     #[must_use]
     pub fn cseq(&self) -> (u32, &[u8]) {
-        self.header(Name::CSeq).and_then(split_cseq).unwrap_or_default()
+        match self.cseq {
+            (UNREAD, _) => (0, b""),
+            (number, (from, to)) => (number, self.span(from, to)),
+        }
     }
 
     /// Max-Breadth (RFC 5393 §5.3.1); `None` when it is missing or cannot be read.
@@ -362,6 +387,9 @@ impl fmt::Debug for Message {
         write!(f, "Message({})", String::from_utf8_lossy(self.span(0, self.words[2])))
     }
 }
+
+/// No number of a CSeq: those are below 2^31.
+const UNREAD: u32 = u32::MAX;
 
 /// Number and method of a CSeq value; the number is below 2^31 (RFC 3261 §8.1.1.5).
 fn split_cseq(value: &[u8]) -> Option<(u32, &[u8])> {

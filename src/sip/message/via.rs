@@ -37,11 +37,35 @@ pub(super) struct Places {
     transport: Span,
     host: Span,
     port: Option<u16>,
-    params: Span,
-    branch: Option<Span>,
-    rport: Option<Span>,
-    received: Option<Span>,
-    maddr: Option<Span>,
+    /// First octet of the parameters, which reach to the end.
+    params: u16,
+    branch: Place,
+    rport: Place,
+    received: Place,
+    maddr: Place,
+}
+
+/// Where a parameter's value lies that need not be there.
+#[derive(Clone, Copy)]
+struct Place(Span);
+
+impl Place {
+    /// No value begins so early in a message.
+    const ABSENT: Span = (0, 0);
+    const EMPTY: Span = (1, 1);
+
+    fn of(part: Option<&[u8]>, span: impl Fn(&[u8]) -> Span) -> Self {
+        Self(match part {
+            None => Self::ABSENT,
+            Some([]) => Self::EMPTY,
+            Some(part) => span(part),
+        })
+    }
+
+    fn read(self, bytes: &[u8]) -> Option<&[u8]> {
+        let (from, to) = self.0;
+        (self.0 != Self::ABSENT).then(|| &bytes[usize::from(from)..usize::from(to)])
+    }
 }
 
 impl Places {
@@ -52,11 +76,11 @@ impl Places {
             transport: span(via.transport),
             host: span(via.host),
             port: via.port,
-            params: span(via.params),
-            branch: via.branch.map(&span),
-            rport: via.rport.map(&span),
-            received: via.received.map(&span),
-            maddr: via.maddr.map(&span),
+            params: if via.params.is_empty() { span(via.bytes).1 } else { span(via.params).0 },
+            branch: Place::of(via.branch, &span),
+            rport: Place::of(via.rport, &span),
+            received: Place::of(via.received, &span),
+            maddr: Place::of(via.maddr, &span),
         }
     }
 
@@ -68,11 +92,11 @@ impl Places {
             transport: part(self.transport),
             host: part(self.host),
             port: self.port,
-            params: part(self.params),
-            branch: self.branch.map(part),
-            rport: self.rport.map(part),
-            received: self.received.map(part),
-            maddr: self.maddr.map(part),
+            params: part((self.params, self.bytes.1)),
+            branch: self.branch.read(bytes),
+            rport: self.rport.read(bytes),
+            received: self.received.read(bytes),
+            maddr: self.maddr.read(bytes),
         }
     }
 }

@@ -5,7 +5,6 @@ use std::hash::Hasher;
 use data_encoding::HEXLOWER;
 use siphasher::sip::SipHasher24;
 
-use crate::ids::CallHash;
 use crate::sip::message::{Message, Name, Via};
 use crate::sip::transaction::branch::{Branch, BranchCodec};
 use crate::sip::transaction::key::{Fields, KeyMaker, RequestKey};
@@ -65,12 +64,12 @@ impl Hashes {
     /// Appends the branch of a request that goes out for `client`; `None` for an ACK of a 2xx.
     pub(super) fn print_branch(&self, client: Option<Key>, request: &Message, out: &mut Vec<u8>) {
         let branch = Branch { client, loop_hash: self.loop_hash(request) };
-        out.extend_from_slice(&self.branches.encode(branch, CallHash::of(request.call_id())));
+        out.extend_from_slice(&self.branches.encode(branch, request.call()));
     }
 
     /// The branch of one of our own Via values; `None` for anybody else's.
     pub(super) fn read_branch(&self, via: &Via<'_>, message: &Message) -> Option<Branch> {
-        self.branches.decode(via.branch?, CallHash::of(message.call_id()))
+        self.branches.decode(via.branch?, message.call())
     }
 
     /// Whether the request was here before and nothing that decides its way has changed since (RFC 5393 §4.2).
