@@ -15,6 +15,8 @@ mod grammar;
 mod index;
 mod method;
 mod name;
+#[cfg(test)]
+mod parsed;
 mod print;
 mod uri;
 mod via;
@@ -35,6 +37,8 @@ pub use grammar::{Elements, Param, Params, unfold, unquote};
 pub use index::{HEADER_LINES_MAX, MESSAGE_BYTES_MAX, call_id_of, content_length_of};
 pub use method::Method;
 pub use name::Name;
+#[cfg(test)]
+pub(crate) use parsed::vias_parsed;
 pub use print::{
     RequestEdits, ack_for, cancel_for, end_lines, forward_request, forward_response, insert_record_routes, response,
 };

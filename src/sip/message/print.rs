@@ -6,8 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::grammar::{Elements, Params, is_lws, offset_in};
+use super::index::Line;
 use super::name::Name;
-use super::via::Via;
 use super::{Message, NameAddr, unfold};
 
 /// What changes in a forwarded request (RFC 3261 §16.6). `Default` changes nothing but Max-Forwards, which becomes 0.
@@ -66,7 +66,7 @@ pub fn forward_request(message: &Message, edits: &RequestEdits<'_>, out: &mut Ve
                 write_header("Via", edits.via, pen.out);
                 if let Some(source) = edits.source {
                     pen.copy_to(line.value);
-                    pen.copied = usize::from(line.value) + write_via(message.value(line), source, pen.out);
+                    pen.copied = usize::from(line.value) + write_via(message, line, source, pen.out);
                 }
             }
             Name::MaxForwards => {
@@ -207,7 +207,7 @@ pub fn response(
             Name::Via if !via_seen => {
                 via_seen = true;
                 out.extend_from_slice(request.span(line.start, line.value));
-                copied = usize::from(line.value) + write_via(request.value(line), source, out);
+                copied = usize::from(line.value) + write_via(request, line, source, out);
             }
             Name::To if code > 100 => {
                 let has_tag = NameAddr::parse(request.value(line)).is_some_and(|to| to.param(b"tag").is_some());
@@ -356,15 +356,18 @@ impl<'a> Routes<'a> {
     }
 }
 
-/// Writes the first element of a Via line with `received` and `rport` set; gives how much of `value` that was.
-fn write_via(value: &[u8], source: SocketAddr, out: &mut Vec<u8>) -> usize {
-    let Some(element) = Elements::of(value).next() else { return 0 };
-    let (Some(start), Some(via)) = (offset_in(element, value), Via::parse(element)) else { return 0 };
+/// Writes the first element of the first Via line with `received` and `rport` set; gives how much of its value that was.
+fn write_via(message: &Message, line: &Line, source: SocketAddr, out: &mut Vec<u8>) -> usize {
+    let value = message.value(line);
+    let Some(via) = message.top_via() else { return 0 };
+    // Below an empty line it is not this one's.
+    let Some(start) = offset_in(via.bytes, value) else { return 0 };
     let ip = source.ip().to_canonical();
     // RFC 3581 §4: with rport, `received` is set even when the host is the source's address.
     let wanted = via.rport.is_some() || via.received.is_some() || via.ip() != Some(ip);
     let (mut copied, mut received) = (0, false);
-    for param in (Params { rest: via.params }) {
+    let has_old = via.rport.is_some() || via.received.is_some();
+    for param in (Params { rest: if has_old { via.params } else { b"" } }) {
         let is_rport = param.name.eq_ignore_ascii_case(b"rport");
         let is_received = param.name.eq_ignore_ascii_case(b"received");
         if !is_rport && !is_received {
@@ -382,7 +385,7 @@ fn write_via(value: &[u8], source: SocketAddr, out: &mut Vec<u8>) -> usize {
         received |= is_received;
         copied = old_end;
     }
-    let end = start + trimmed_len(element);
+    let end = start + trimmed_len(via.bytes);
     out.extend_from_slice(&value[copied..end.max(copied)]);
     if wanted && !received {
         out.extend_from_slice(b";received=");

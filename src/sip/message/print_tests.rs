@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::{Message, Name, RequestEdits, ack_for, cancel_for, forward_request, forward_response, response};
+use super::{
+    Message, Name, RequestEdits, ack_for, cancel_for, forward_request, forward_response, response, vias_parsed,
+};
 
 fn parse(text: &str) -> Message {
     Message::parse(text.as_bytes().to_vec()).expect("a message")
@@ -21,6 +23,23 @@ fn forwarded(message: &Message, edits: &RequestEdits<'_>) -> String {
 
 fn addr(text: &str) -> SocketAddr {
     text.parse().expect("an address")
+}
+
+#[test]
+fn the_top_via_is_parsed_once_however_often_it_is_asked_for() {
+    let before = vias_parsed();
+    let message = request(
+        "Via: SIP/2.0/UDP h;rport, SIP/2.0/TCP i\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: x\r\n\
+         CSeq: 1 INVITE\r\n",
+    );
+    for _ in 0..3 {
+        message.check().expect("a good request");
+        assert_eq!(message.top_via().map(|via| via.host), Some(&b"h"[..]));
+        let edits = RequestEdits { source: Some(addr("192.0.2.9:777")), ..RequestEdits::default() };
+        forward_request(&message, &edits, &mut Vec::new());
+        response(&message, 100, "Trying", None, &[], addr("192.0.2.9:777"), &mut Vec::new());
+    }
+    assert_eq!(vias_parsed() - before, 1);
 }
 
 #[test]

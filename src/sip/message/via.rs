@@ -106,6 +106,8 @@ impl<'a> Via<'a> {
     /// One semicolon at the end is passed over.
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
+        #[cfg(test)]
+        super::parsed::count_via();
         let value = trim_end(trim_start(value));
         let (_, rest) = token_then(value, b'/')?;
         let (_, rest) = token_then(rest, b'/')?;
