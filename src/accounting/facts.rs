@@ -107,7 +107,7 @@ fn put_call(facts: &mut Facts, transaction: &Transaction, response: &Response<'_
     let first_uri = tried.first().map(|own| &*own.uri).or(last.map(|own| own.uri));
     let last_uri = last.map(|own| own.uri).or(tried.last().map(|own| &*own.uri));
     let called = number_in(first_uri.filter(|uri| !uri.is_empty()).unwrap_or(received)).unwrap_or(dialled);
-    let sent = last_uri.filter(|uri| !uri.is_empty()).and_then(number_in).unwrap_or(called);
+    let sent = last_uri.filter(|uri| !uri.is_empty() && last_uri != first_uri).and_then(number_in).unwrap_or(called);
     if called != dialled {
         is_cut |= facts.put_text(Fact::Called, called);
     }

@@ -174,11 +174,13 @@ impl Destination {
     pub fn target(&self, request_uri: &[u8], terms: Terms) -> Target {
         let uri = match &self.rewrite {
             Rewrite::Nothing => Bytes::new(),
-            Rewrite::Host { .. } if is_opaque(request_uri) => Bytes::new(),
             Rewrite::All => self.uri.clone(),
-            Rewrite::Host { scheme, host_port, params } => {
-                with_host(request_uri, *scheme, host_port, params).unwrap_or_else(|| self.uri.clone())
-            }
+            Rewrite::Host { scheme, host_port, params } => match Uri::parse(request_uri) {
+                Some(uri) if matches!(uri.scheme, Scheme::Urn | Scheme::Other) => Bytes::new(),
+                uri => {
+                    uri.and_then(|uri| with_host(&uri, *scheme, host_port, params)).unwrap_or_else(|| self.uri.clone())
+                }
+            },
         };
         let is_secured = proxy::is_sips(if uri.is_empty() { request_uri } else { &uri });
         let hop = match &self.hop {
@@ -233,12 +235,11 @@ fn split(text: &str) -> Result<(&str, Options), BadTarget> {
 /// The q value of a target that gives none (RFC 3261 §20.10), in thousandths.
 const Q_MOST: u16 = 1000;
 
-/// The Request-URI with another host and port. Parameters stay, except those that speak of the old host, and those that
+/// A Request-URI with another host and port. Parameters stay, except those that speak of the old host, and those that
 /// the target names itself. `None` when the Request-URI has no user part that could stay.
-fn with_host(request_uri: &[u8], scheme: Scheme, host_port: &[u8], params: &[u8]) -> Option<Bytes> {
-    let uri = Uri::parse(request_uri)?;
+fn with_host(uri: &Uri<'_>, scheme: Scheme, host_port: &[u8], params: &[u8]) -> Option<Bytes> {
     let user = uri.user?;
-    let mut out = Vec::with_capacity(request_uri.len() + host_port.len() + params.len() + 16);
+    let mut out = Vec::with_capacity(uri.bytes.len() + host_port.len() + params.len() + 16);
     // SIPS is never taken back (RFC 5630 §5.3): the call was promised TLS on each hop.
     let is_secured = scheme == Scheme::Sips || uri.scheme == Scheme::Sips;
     out.extend_from_slice(if is_secured { b"sips:" } else { b"sip:" });
@@ -270,11 +271,6 @@ fn with_host(request_uri: &[u8], scheme: Scheme, host_port: &[u8], params: &[u8]
         out.extend_from_slice(param);
     }
     Some(out.into())
-}
-
-/// Whether a URI names something that has neither user nor host.
-fn is_opaque(uri: &[u8]) -> bool {
-    Uri::parse(uri).is_some_and(|uri| matches!(uri.scheme, Scheme::Urn | Scheme::Other))
 }
 
 /// The telephone-subscriber of a `tel:` URI as a user part (RFC 3261 §19.1.6): lower case where case means nothing, the

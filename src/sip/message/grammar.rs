@@ -24,7 +24,7 @@ pub(super) const fn ends_name(octet: u8) -> bool {
 }
 
 /// Whether an octet may stand in a host name: letters, digits, `-`, `.` and, though no RFC has it, `_`.
-const fn is_host_octet(octet: u8) -> bool {
+pub(super) const fn is_host_octet(octet: u8) -> bool {
     CLASSES[octet as usize] & HOST != 0
 }
 

@@ -7,9 +7,9 @@
 
 use std::net::IpAddr;
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
-use super::grammar::{Params, ip, is_host, port};
+use super::grammar::{Params, ip, is_host, is_host_octet, port};
 
 /// What kind of URI it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,19 +54,13 @@ impl<'a> Uri<'a> {
     /// cannot be one (such as an IPv6 address without brackets).
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        // Longer texts without a colon are no scheme either; the limit keeps the search short.
-        let colon = memchr(b':', &bytes[..bytes.len().min(SCHEME_BYTES_MAX)])?;
+        let (scheme, colon) = scheme_of(bytes)?;
         let (scheme_text, rest) = (&bytes[..colon], &bytes[colon + 1..]);
-        if !scheme_text.first()?.is_ascii_alphabetic() || rest.is_empty() || !scheme_text.iter().all(|o| is_scheme(*o))
-        {
-            return None;
-        }
         // All octets are looked at, whatever the first ones were: the compiler makes vector code of that.
         let stray = |octet: &u8| *octet <= b' ' || matches!(octet, 0x7f | b'<' | b'>' | b'"');
-        if bytes.iter().fold(false, |found, octet| found | stray(octet)) {
+        if rest.is_empty() || bytes.iter().fold(false, |found, octet| found | stray(octet)) {
             return None;
         }
-        let scheme = scheme_of(scheme_text);
         let blank = Self {
             bytes,
             scheme,
@@ -102,7 +96,8 @@ impl<'a> Uri<'a> {
         }
         let host_end = match rest.first()? {
             b'[' => memchr(b']', rest)? + 1,
-            _ => rest.iter().position(|octet| matches!(octet, b':' | b';' | b'?')).unwrap_or(rest.len()),
+            // What else ends it makes it none, for nothing but these may follow.
+            _ => rest.iter().position(|octet| !is_host_octet(*octet)).unwrap_or(rest.len()),
         };
         let after;
         (self.host, after) = rest.split_at(host_end);
@@ -111,12 +106,15 @@ impl<'a> Uri<'a> {
         }
         let after = match after.strip_prefix(b":") {
             Some(after) => {
-                let end = memchr2(b';', b'?', after).unwrap_or(after.len());
+                let end = after.iter().position(|octet| !octet.is_ascii_digit()).unwrap_or(after.len());
                 self.port = Some(port(&after[..end])?);
                 &after[end..]
             }
             None => after,
         };
+        if after.is_empty() {
+            return Some(self);
+        }
         let (params, headers) = cut(after, b'?');
         self.headers = headers;
         self.params = match params {
@@ -153,15 +151,20 @@ const fn is_scheme(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'-' | b'.')
 }
 
-fn scheme_of(text: &[u8]) -> Scheme {
+/// What scheme it is, and the place of the colon behind it; `None` without one.
+fn scheme_of(bytes: &[u8]) -> Option<(Scheme, usize)> {
     for (name, scheme) in
-        [(&b"sip"[..], Scheme::Sip), (b"sips", Scheme::Sips), (b"tel", Scheme::Tel), (b"urn", Scheme::Urn)]
+        [(&b"sip:"[..], Scheme::Sip), (b"sips:", Scheme::Sips), (b"tel:", Scheme::Tel), (b"urn:", Scheme::Urn)]
     {
-        if text.eq_ignore_ascii_case(name) {
-            return scheme;
+        if bytes.get(..name.len()).is_some_and(|text| text.eq_ignore_ascii_case(name)) {
+            return Some((scheme, name.len() - 1));
         }
     }
-    Scheme::Other
+    // Longer texts without a colon are no scheme either; the limit keeps the search short.
+    let colon = memchr(b':', &bytes[..bytes.len().min(SCHEME_BYTES_MAX)])?;
+    let text = &bytes[..colon];
+    (text.first()?.is_ascii_alphabetic() && text.iter().all(|octet| is_scheme(*octet)))
+        .then_some((Scheme::Other, colon))
 }
 
 /// What stands before and behind the first `mark`; all and nothing without one.
