@@ -232,10 +232,13 @@ impl<S: Sink, L: Leases> Worker<S, L> {
     }
 
     /// Settles what ended, submits what came, asks for more; gives how many records that were. The queue hears of all of it
-    /// at the end and at once, for each word may wake its thread.
+    /// at the end and at once, for each word may wake its thread. Of many records it hears before: it has work with them.
     fn turn(&mut self) -> usize {
         let ended = self.outcomes.len();
         self.settle();
+        if ended >= BUSY_RECORDS {
+            self.tell(None);
+        }
         self.leases.leased(&mut self.come);
         self.asked = self.asked.saturating_sub(self.come.len());
         self.waiting.extend(self.come.drain(..));

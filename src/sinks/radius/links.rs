@@ -19,7 +19,7 @@ use super::settings::Carrier;
 use super::stream::{CONNECT_TIME_MAX, Connection, End, Turn, connect};
 use crate::causes::chain_text;
 use crate::clock::{self, Instant};
-use crate::net::datagrams::Batch;
+use crate::net::datagrams::{Batch, SEND_DATAGRAMS};
 use crate::net::socket::Local;
 use crate::net::stream::Wire;
 use crate::net::tls::server_address;
@@ -39,6 +39,8 @@ pub(super) struct Links {
     offload: Offload,
     /// Lanes with datagrams that have not left.
     unsent: Vec<(ServerIndex, LaneId)>,
+    /// Datagrams since the last sending.
+    pushed: usize,
     /// The last sending found the host short of memory.
     is_short: bool,
     buffers: Buffers,
@@ -82,6 +84,7 @@ impl Links {
             carrier,
             offload,
             unsent: Vec::new(),
+            pushed: 0,
             is_short: false,
             buffers: Buffers {
                 stream: Box::new([0; READ_OCTETS]),
@@ -178,16 +181,22 @@ impl Links {
             Some(Some(Lane::Datagrams(socket))) => {
                 let is_first = socket.push(packet);
                 self.unsent.extend(is_first.then_some((server, lane)));
+                self.pushed += 1;
             }
             Some(Some(Lane::Open(connection))) => connection.send(packet),
             _ => {}
         }
     }
 
+    /// Whether as many datagrams wait as one system call sends: the server has work while more are made.
+    pub(super) fn has_batch(&self) -> bool {
+        self.pushed >= SEND_DATAGRAMS
+    }
+
     /// Sends the datagrams of all lanes without waiting; those that the network refuses go to `each`. A connection tells
     /// that in [`Self::receive`].
     pub(super) fn send(&mut self, mut each: impl FnMut(Input<'_>)) {
-        self.is_short = false;
+        (self.pushed, self.is_short) = (0, false);
         for (server, lane) in std::mem::take(&mut self.unsent) {
             let mut refused = 0;
             let there = self.servers[usize::from(server.0)].lanes.get_mut(usize::from(lane.0));

@@ -404,6 +404,9 @@ impl Sink for RadiusSink {
             self.send_leg(now, lease.seq);
         }
         self.perform(now);
+        if self.links.has_batch() {
+            self.send(now);
+        }
     }
 
     fn submitted(&mut self) {
