@@ -165,7 +165,8 @@ impl Journal {
         }
     }
 
-    /// Makes the file longer. Zeros are written, for a hole would have to be filled by each commit.
+    /// Makes the file longer, durably with the next commit: its sync takes the length too, and a slow disk is waited for
+    /// once. Zeros are written, for a hole would have to be filled by each commit.
     fn grow(&mut self, length: u64) -> io::Result<()> {
         const ZEROS: &[u8] = &[0; 64 << 10];
         has_room(&self.directory, length - self.length)?;
@@ -177,7 +178,6 @@ impl Journal {
             self.file.write_all_at(&ZEROS[..some], at)?;
             at += some as u64;
         }
-        self.file.sync_all()?;
         self.has_failed = false;
         self.length = length;
         Ok(())
