@@ -680,7 +680,7 @@ fn connections_are_limited_in_time() {
         alive.wait_octets(b"\r\n");
         other.is_closed().then_some(())
     });
-    assert!(proxy.metric("tollgate_sip_connections_ended_total") > begin);
+    wait_for("its end is counted", || (proxy.metric("tollgate_sip_connections_ended_total") > begin).then_some(()));
     alive.send(&options("TCP", "127.0.0.1", "alive", "").octets());
     assert_eq!(callee.wait("the OPTIONS").value("call-id"), b"alive");
     // What was cut off has left nothing behind.
