@@ -240,8 +240,7 @@ fn while_the_disk_takes_nothing_new_calls_go_by_on_trouble_and_it_comes_right_by
         let takes_nothing = || world.status()["records"]["unwritten"].as_u64().unwrap() > 0;
         assert_eq!(takes_nothing(), code == 503 || on_trouble == "serve", "{name}");
         assert_eq!(world.fail("while"), code, "{name}");
-        let log = world.gateway.log();
-        assert!(log.contains(words), "{name}: {log}");
+        wait_for(&format!("{name}: it is told"), || world.gateway.log().contains(words).then_some(()));
         std::fs::remove_file(&is_bad).unwrap();
         wait_for("the disk takes what waited", || (world.status()["records"]["unwritten"] == 0).then_some(()));
         wait_for("new calls are taken", || (world.fail("after") == 486).then_some(()));
