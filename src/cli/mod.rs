@@ -5,6 +5,7 @@
 
 mod calls;
 mod check;
+mod completions;
 mod decode;
 mod deep;
 mod demo;
@@ -15,6 +16,7 @@ mod dict;
 mod dict_diameter;
 mod import;
 mod kept;
+mod manual;
 mod output;
 mod queue;
 mod reload;
@@ -29,7 +31,7 @@ mod vars;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::error::{Mistakes, suggestion};
 use crate::config::plan::{HugePages, SinkPlan};
@@ -87,6 +89,12 @@ enum Command {
     Decode(decode::Arguments),
     /// List the variables that fields may use
     Vars(output::Format),
+    /// Print what a shell needs to complete commands and options
+    ///
+    /// For bash: tollgate completions bash > /etc/bash_completion.d/tollgate
+    Completions(completions::Arguments),
+    /// Write the manual pages into a folder
+    Man(manual::Arguments),
 }
 
 /// Why a command ended without success.
@@ -167,6 +175,8 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Vars(format) => vars::run(&format),
+        Command::Completions(arguments) => completions::run(Cli::command(), &arguments),
+        Command::Man(arguments) => manual::run(Cli::command(), &arguments),
     }
 }
 

@@ -19,6 +19,7 @@ mod import;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod main_job;
+mod manual;
 mod nats;
 mod nats_servers;
 #[cfg(feature = "redis")]
