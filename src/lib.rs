@@ -58,6 +58,7 @@
 pub mod causes;
 pub mod clock;
 pub mod ids;
+pub mod metric;
 pub mod names;
 pub(crate) mod timers;
 pub(crate) mod units;

@@ -2,72 +2,88 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::{Health, Phase};
+use crate::metric::{Metric, ROUND_TRIP, Shape, TRUTH, metrics_of};
 use crate::names;
 use crate::queue::{Loss, SinkStats, Stats, Trouble};
 
-/// Always 1, by `version`.
-pub const BUILD_INFO: &str = "tollgate_build_info";
-/// When the gateway started, in seconds since 1970.
-pub const START_TIME_SECONDS: &str = "tollgate_start_time_seconds";
-/// Whether new calls are served (1) or not (0).
-pub const READY: &str = "tollgate_ready";
-/// Records a sink still has to take, by `sink`.
-pub const QUEUE_WAITING_RECORDS: &str = "tollgate_queue_waiting_records";
-/// Octets of these records, by `sink`.
-pub const QUEUE_WAITING_BYTES: &str = "tollgate_queue_waiting_bytes";
-/// Age of the oldest one, by `sink`.
-pub const QUEUE_OLDEST_SECONDS: &str = "tollgate_queue_oldest_seconds";
-/// Records that are parked, of earlier processes too, by `sink`.
-pub const QUEUE_PARKED_RECORDS: &str = "tollgate_queue_parked_records";
-/// Records that were appended since the queue knows the sink, by `sink`.
-pub const QUEUE_IN_RECORDS_TOTAL: &str = "tollgate_queue_in_records_total";
-/// Records that left, by `sink` and `how` (`delivered`, `dropped`, `superseded`, `lost`); in = out + waiting + parked.
-pub const QUEUE_OUT_RECORDS_TOTAL: &str = "tollgate_queue_out_records_total";
-/// Deliveries that were to be repeated, by `sink`.
-pub const QUEUE_RETRIES_TOTAL: &str = "tollgate_queue_retries_total";
-/// Records that wait in memory for the disk to take them.
-pub const QUEUE_UNWRITTEN_RECORDS: &str = "tollgate_queue_unwritten_records";
-/// Records that are lost, since the queue was made, by `reason` (`missing`, `too-long`, `unwritten`).
-pub const QUEUE_LOST_RECORDS_TOTAL: &str = "tollgate_queue_lost_records_total";
-/// Commits to disk.
-pub const QUEUE_COMMITS_TOTAL: &str = "tollgate_queue_commits_total";
-/// Commits that failed.
-pub const QUEUE_COMMITS_FAILED_TOTAL: &str = "tollgate_queue_commits_failed_total";
-/// Time of the last commit.
-pub const QUEUE_COMMIT_LAST_SECONDS: &str = "tollgate_queue_commit_last_seconds";
-/// The longest commit since the start.
-pub const QUEUE_COMMIT_LONGEST_SECONDS: &str = "tollgate_queue_commit_longest_seconds";
-/// Octets of the queue's files.
-pub const QUEUE_DISK_BYTES: &str = "tollgate_queue_disk_bytes";
-/// Free octets of their file system.
-pub const QUEUE_FREE_BYTES: &str = "tollgate_queue_free_bytes";
-/// Spools.
-pub const QUEUE_SPOOLS: &str = "tollgate_queue_spools";
-/// Damaged spools that were set aside and not removed.
-pub const QUEUE_DAMAGED_SPOOLS: &str = "tollgate_queue_damaged_spools";
-/// Whether the queue is in the alarm state for this `reason` (1) or not (0).
-pub const QUEUE_TROUBLE: &str = "tollgate_queue_trouble";
+metrics_of! { METRICS:
+    /// Always 1, by `version`.
+    gauge BUILD_INFO = "tollgate_build_info", TRUTH;
+    /// When the gateway started, in seconds since 1970.
+    gauge START_TIME_SECONDS = "tollgate_start_time_seconds", "seconds";
+    /// Whether new calls are served (1) or not (0).
+    gauge READY = "tollgate_ready", TRUTH;
+    /// Records a sink still has to take, by `sink`.
+    gauge QUEUE_WAITING_RECORDS = "tollgate_queue_waiting_records", "records";
+    /// Octets of these records, by `sink`.
+    gauge QUEUE_WAITING_BYTES = "tollgate_queue_waiting_bytes", "bytes";
+    /// Age of the oldest one, by `sink`.
+    gauge QUEUE_OLDEST_SECONDS = "tollgate_queue_oldest_seconds", "seconds";
+    /// Records that are parked, of earlier processes too, by `sink`.
+    gauge QUEUE_PARKED_RECORDS = "tollgate_queue_parked_records", "records";
+    /// Records that were appended since the queue knows the sink, by `sink`.
+    counter QUEUE_IN_RECORDS_TOTAL = "tollgate_queue_in_records_total", "records";
+    /// Records that left, by `sink` and `how` (`delivered`, `dropped`, `superseded`, `lost`); in = out + waiting + parked.
+    counter QUEUE_OUT_RECORDS_TOTAL = "tollgate_queue_out_records_total", "records";
+    /// Deliveries that were to be repeated, by `sink`.
+    counter QUEUE_RETRIES_TOTAL = "tollgate_queue_retries_total", "retries";
+    /// Records that wait in memory for the disk to take them.
+    gauge QUEUE_UNWRITTEN_RECORDS = "tollgate_queue_unwritten_records", "records";
+    /// Records that are lost, since the queue was made, by `reason` (`missing`, `too-long`, `unwritten`).
+    counter QUEUE_LOST_RECORDS_TOTAL = "tollgate_queue_lost_records_total", "records";
+    /// Commits to disk.
+    counter QUEUE_COMMITS_TOTAL = "tollgate_queue_commits_total", "commits";
+    /// Commits that failed.
+    counter QUEUE_COMMITS_FAILED_TOTAL = "tollgate_queue_commits_failed_total", "commits";
+    /// Time of the last commit.
+    gauge QUEUE_COMMIT_LAST_SECONDS = "tollgate_queue_commit_last_seconds", "seconds";
+    /// The longest commit since the start.
+    gauge QUEUE_COMMIT_LONGEST_SECONDS = "tollgate_queue_commit_longest_seconds", "seconds";
+    /// Octets of the queue's files.
+    gauge QUEUE_DISK_BYTES = "tollgate_queue_disk_bytes", "bytes";
+    /// Free octets of their file system.
+    gauge QUEUE_FREE_BYTES = "tollgate_queue_free_bytes", "bytes";
+    /// Databases that the queue consists of; each holds the records of a while.
+    gauge QUEUE_SPOOLS = "tollgate_queue_spools", "spools";
+    /// Damaged spools that were set aside and not removed.
+    gauge QUEUE_DAMAGED_SPOOLS = "tollgate_queue_damaged_spools", "spools";
+    /// Whether the queue is in the alarm state for this `reason` (1) or not (0).
+    gauge QUEUE_TROUBLE = "tollgate_queue_trouble", TRUTH;
+}
 
 /// Pause between two times at which the recorder tidies up.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(5);
 
-/// Upper bounds of the buckets of every histogram, in seconds: all of them count round trips.
-const BUCKETS_SECONDS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-
-/// Installs the recorder of this process; to be done once, before anything counts.
+/// Installs the recorder of this process and tells it what there is; to be done once, before anything counts.
 ///
 /// # Errors
 /// When there is one already.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
+pub fn install(all: impl Iterator<Item = &'static Metric> + Clone) -> Result<PrometheusHandle, BuildError> {
     // With buckets a histogram adds up over gateways; without them the recorder keeps and sorts every value.
-    let handle = PrometheusBuilder::new().set_buckets(BUCKETS_SECONDS)?.install_recorder()?;
+    let mut builder = PrometheusBuilder::new().set_buckets(ROUND_TRIP)?;
+    for metric in all.clone().filter(|metric| !metric.buckets.is_empty()) {
+        builder = builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), metric.buckets)?;
+    }
+    let handle = builder.install_recorder()?;
+    for metric in all {
+        let help = help(metric);
+        match metric.shape {
+            Shape::Counter => describe_counter!(metric.name, help),
+            Shape::Gauge => describe_gauge!(metric.name, help),
+            Shape::Histogram => describe_histogram!(metric.name, help),
+        }
+    }
     gauge!(BUILD_INFO, "version" => names::VERSION).set(1.0);
     Ok(handle)
+}
+
+/// What Prometheus shows: the names have their unit too, but not all read like it.
+fn help(metric: &Metric) -> String {
+    format!("{} Unit: {}.", metric.help.trim(), metric.unit)
 }
 
 /// Lets the recorder tidy up for ever: histograms nobody reads would grow.

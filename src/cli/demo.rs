@@ -74,7 +74,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let statements =
         plan.sinks.iter().filter_map(|sink| sink.kind.tables()).map(Tables::statements).collect::<String>();
     let database = Database::create(&folder.path().join("acc.sqlite"), &statements)?;
-    let metrics = admin::metrics::install().context("cannot install the metrics recorder")?;
+    let metrics =
+        admin::metrics::install(crate::service::metrics::all()).context("cannot install the metrics recorder")?;
     let service = Service::start(plan, metrics, &mut || {}).map_err(anyhow::Error::from)?;
     let mut sides = Sides { collected: [records, requests], database, log };
     let begun = format!(

@@ -17,6 +17,7 @@ mod dict_diameter;
 mod import;
 mod kept;
 mod manual;
+mod metrics;
 mod output;
 mod queue;
 mod reload;
@@ -89,6 +90,8 @@ enum Command {
     Decode(decode::Arguments),
     /// List the variables that fields may use
     Vars(output::Format),
+    /// List what `/metrics` of `[admin] listen` counts
+    Metrics(output::Format),
     /// Print what a shell needs to complete commands and options
     ///
     /// For bash: tollgate completions bash > /etc/bash_completion.d/tollgate
@@ -175,6 +178,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Vars(format) => vars::run(&format),
+        Command::Metrics(format) => metrics::run(&format),
         Command::Completions(arguments) => completions::run(Cli::command(), &arguments),
         Command::Man(arguments) => manual::run(Cli::command(), &arguments),
     }

@@ -1,43 +1,62 @@
 //! What the shards count, as metrics with documented names.
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::accounting::Noticed;
-use crate::shard::{Count, Health, Shard};
+use crate::metric::{TRUTH, metrics_of};
+use crate::shard::{Count, Health, Limit, Shard};
 use crate::sip::stack::Ignored;
 
-/// Datagrams received, by `shard`.
-pub const SIP_DATAGRAMS_RECEIVED_TOTAL: &str = "tollgate_sip_datagrams_received_total";
-/// Datagrams sent, by `shard`.
-pub const SIP_DATAGRAMS_SENT_TOTAL: &str = "tollgate_sip_datagrams_sent_total";
-/// Datagrams dropped, by `shard` and `reason` (`send_buffer`, `handover`).
-pub const SIP_DATAGRAMS_DROPPED_TOTAL: &str = "tollgate_sip_datagrams_dropped_total";
-/// Errors a receive call brought, by `shard`.
-pub const SIP_RECEIVE_ERRORS_TOTAL: &str = "tollgate_sip_receive_errors_total";
-/// Messages that led to nothing, by `reason`.
-pub const SIP_MESSAGES_IGNORED_TOTAL: &str = "tollgate_sip_messages_ignored_total";
-/// New calls answered 503: trouble with the queue, draining, or too many calls.
-pub const SIP_CALLS_REFUSED_TOTAL: &str = "tollgate_sip_calls_refused_total";
-/// INVITEs of answered calls that came again after a restart and were absorbed.
-pub const SIP_INVITES_RESENT_TOTAL: &str = "tollgate_sip_invites_resent_total";
-/// Requests no route matched.
-pub const SIP_REQUESTS_UNROUTED_TOTAL: &str = "tollgate_sip_requests_unrouted_total";
-/// Responses that left before their record was on disk, because the commit took longer than `queue.commit_wait_max_ms`.
-pub const SIP_ANSWERS_UNSAFE_TOTAL: &str = "tollgate_sip_answers_unsafe_total";
-/// Commits of which the queue did not take all; the queue counts their records by reason.
-pub const SIP_COMMITS_LOST_TOTAL: &str = "tollgate_sip_commits_lost_total";
-/// Calls whose 2xx was never acknowledged.
-pub const CALLS_UNACKNOWLEDGED_TOTAL: &str = "tollgate_calls_unacknowledged_total";
-/// Calls that went on after their end in the records.
-pub const CALLS_REVIVED_TOTAL: &str = "tollgate_calls_revived_total";
-/// Calls in progress, by `shard`.
-pub const SIP_CALLS: &str = "tollgate_sip_calls";
-/// Transactions in progress or absorbing, by `shard` and `side` (`server`, `client`).
-pub const SIP_TRANSACTIONS: &str = "tollgate_sip_transactions";
-/// Destinations that are down, by `shard`.
-pub const SIP_DESTINATIONS_DOWN: &str = "tollgate_sip_destinations_down";
-/// Whether records cannot be committed in time (1) or can (0), by `shard`.
-pub const SIP_ALARM: &str = "tollgate_sip_alarm";
+metrics_of! { METRICS:
+    /// Datagrams received, by `shard`.
+    counter SIP_DATAGRAMS_RECEIVED_TOTAL = "tollgate_sip_datagrams_received_total", "datagrams";
+    /// Datagrams sent, by `shard`.
+    counter SIP_DATAGRAMS_SENT_TOTAL = "tollgate_sip_datagrams_sent_total", "datagrams";
+    /// Datagrams dropped, by `shard` and `reason` (`send_buffer`, `handover`).
+    counter SIP_DATAGRAMS_DROPPED_TOTAL = "tollgate_sip_datagrams_dropped_total", "datagrams";
+    /// Errors a receive call brought, by `shard`.
+    counter SIP_RECEIVE_ERRORS_TOTAL = "tollgate_sip_receive_errors_total", "errors";
+    /// Messages that led to nothing, by `reason`.
+    counter SIP_MESSAGES_IGNORED_TOTAL = "tollgate_sip_messages_ignored_total", "messages";
+    /// New calls answered 503 by the gateway itself, by `reason` (`queue`, `calls`, `memory`, `draining`).
+    counter CALLS_REFUSED_TOTAL = "tollgate_calls_refused_total", "calls";
+    /// The same for all reasons.
+    counter SIP_CALLS_REFUSED_TOTAL = "tollgate_sip_calls_refused_total", "calls";
+    /// INVITEs of answered calls that came again after a restart and were absorbed.
+    counter SIP_INVITES_RESENT_TOTAL = "tollgate_sip_invites_resent_total", "invites";
+    /// Final responses to INVITEs outside of dialogs, by `class` (`2xx` to `6xx`); each 2xx of a fork counts.
+    counter CALLS_ANSWERS_TOTAL = "tollgate_calls_answers_total", "answers";
+    /// Time from the INVITE of a call to its 2xx.
+    histogram CALLS_SETUP_SECONDS = "tollgate_calls_setup_seconds", "seconds", RINGING;
+    /// Time from the INVITE of a call to the first 180 to 189 of the target that ended it or answered.
+    histogram CALLS_POST_DIAL_SECONDS = "tollgate_calls_post_dial_seconds", "seconds", RINGING;
+    /// Time that a response waited for its record to be on disk.
+    histogram SIP_COMMIT_WAIT_SECONDS = "tollgate_sip_commit_wait_seconds", "seconds", ROUND_TRIP;
+    /// Requests no route matched.
+    counter SIP_REQUESTS_UNROUTED_TOTAL = "tollgate_sip_requests_unrouted_total", "requests";
+    /// Responses that left before their record was on disk, because the commit took longer than `queue.commit_wait_max_ms`.
+    counter SIP_ANSWERS_UNSAFE_TOTAL = "tollgate_sip_answers_unsafe_total", "answers";
+    /// Commits of which the queue did not take all; the queue counts their records by reason.
+    counter SIP_COMMITS_LOST_TOTAL = "tollgate_sip_commits_lost_total", "commits";
+    /// Calls whose 2xx was never acknowledged.
+    counter CALLS_UNACKNOWLEDGED_TOTAL = "tollgate_calls_unacknowledged_total", "calls";
+    /// Calls that went on after their end in the records.
+    counter CALLS_REVIVED_TOTAL = "tollgate_calls_revived_total", "calls";
+    /// Calls in progress, by `shard`.
+    gauge SIP_CALLS = "tollgate_sip_calls", "calls";
+    /// Transactions in progress or absorbing, by `shard` and `side` (`server`, `client`).
+    gauge SIP_TRANSACTIONS = "tollgate_sip_transactions", "transactions";
+    /// Destinations that are down, by `shard`.
+    gauge SIP_DESTINATIONS_DOWN = "tollgate_sip_destinations_down", "destinations";
+    /// Whether records cannot be committed in time (1) or can (0), by `shard`.
+    gauge SIP_ALARM = "tollgate_sip_alarm", TRUTH;
+}
+
+/// Classes of final responses.
+const CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
+
+/// Why new calls are refused.
+const LIMITS: [Limit; 4] = [Limit::Alarm, Limit::Calls, Limit::Memory, Limit::Draining];
 
 /// The handles of one shard, looked up once.
 pub(super) struct Meters {
@@ -48,6 +67,11 @@ pub(super) struct Meters {
     pub receive_errors: Counter,
     pub commits_lost: Counter,
     pub strangers: Counter,
+    /// By the first digit of the code, from 2.
+    answers: [Counter; CLASSES.len()],
+    setup: Histogram,
+    post_dial: Histogram,
+    commit_wait: Histogram,
     refused: Counter,
     unrouted: Counter,
     unsafe_answers: Counter,
@@ -61,6 +85,13 @@ pub(super) struct Meters {
 impl Meters {
     pub fn of_shard(number: usize) -> Self {
         let shard = number.to_string();
+        // There from the start: a rate over what has just come up for the first time is none.
+        for limit in LIMITS {
+            counter!(CALLS_REFUSED_TOTAL, "reason" => refusal(limit)).increment(0);
+        }
+        for name in [CALLS_REVIVED_TOTAL, CALLS_UNACKNOWLEDGED_TOTAL] {
+            counter!(name).increment(0);
+        }
         Self {
             received: counter!(SIP_DATAGRAMS_RECEIVED_TOTAL, "shard" => shard.clone()),
             sent: counter!(SIP_DATAGRAMS_SENT_TOTAL, "shard" => shard.clone()),
@@ -69,6 +100,10 @@ impl Meters {
             receive_errors: counter!(SIP_RECEIVE_ERRORS_TOTAL, "shard" => shard.clone()),
             commits_lost: counter!(SIP_COMMITS_LOST_TOTAL, "shard" => shard.clone()),
             strangers: counter!(SIP_MESSAGES_IGNORED_TOTAL, "reason" => reason(Ignored::Forbidden)),
+            answers: CLASSES.map(|class| counter!(CALLS_ANSWERS_TOTAL, "class" => class)),
+            setup: histogram!(CALLS_SETUP_SECONDS),
+            post_dial: histogram!(CALLS_POST_DIAL_SECONDS),
+            commit_wait: histogram!(SIP_COMMIT_WAIT_SECONDS),
             refused: counter!(SIP_CALLS_REFUSED_TOTAL),
             unrouted: counter!(SIP_REQUESTS_UNROUTED_TOTAL),
             unsafe_answers: counter!(SIP_ANSWERS_UNSAFE_TOTAL),
@@ -80,10 +115,23 @@ impl Meters {
         }
     }
 
-    /// Counts what the shard reports. Rare things only: the registry is asked by name.
+    /// Counts what the shard reports. Of rare things the registry is asked by name.
     pub fn count(&self, count: Count) {
         match count {
-            Count::CallRefused => self.refused.increment(1),
+            Count::CallAnswered { code, after, rang } => {
+                if let Some(class) = usize::from(code / 100).checked_sub(2).and_then(|place| self.answers.get(place)) {
+                    class.increment(1);
+                }
+                if (200..300).contains(&code) {
+                    self.setup.record(after);
+                }
+                rang.iter().for_each(|rang| self.post_dial.record(*rang));
+            }
+            Count::AnswerWaited(span) => self.commit_wait.record(span),
+            Count::CallRefused(limit) => {
+                self.refused.increment(1);
+                counter!(CALLS_REFUSED_TOTAL, "reason" => refusal(limit)).increment(1);
+            }
             Count::InviteResent => counter!(SIP_INVITES_RESENT_TOTAL).increment(1),
             Count::NoRoute => self.unrouted.increment(1),
             Count::AnswerUnsafe => self.unsafe_answers.increment(1),
@@ -109,6 +157,15 @@ impl Meters {
         self.clients.set(sizes.client as f64);
         self.down.set(sizes.down as f64);
         self.alarm.set(if shard.alarm() == Health::Well { 0.0 } else { 1.0 });
+    }
+}
+
+const fn refusal(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Alarm => "queue",
+        Limit::Calls => "calls",
+        Limit::Memory => "memory",
+        Limit::Draining => "draining",
     }
 }
 

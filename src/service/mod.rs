@@ -3,6 +3,7 @@
 mod classes;
 mod delivery;
 mod log;
+pub mod metrics;
 mod nas;
 mod outlets;
 mod process;

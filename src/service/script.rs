@@ -5,14 +5,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{self, Instant};
+use crate::metric::metrics_of;
 use crate::policy::script::{Severity, Witness};
 
-/// Handlers of the script that were run, by `handler`.
-pub const SCRIPT_CALLS_TOTAL: &str = "tollgate_script_calls_total";
-/// Handlers that have failed, by `handler` and `reason` (`error`, `limit`).
-pub const SCRIPT_ERRORS_TOTAL: &str = "tollgate_script_errors_total";
-/// Time that handlers took, in microseconds, by `handler`.
-pub const SCRIPT_MICROSECONDS_TOTAL: &str = "tollgate_script_microseconds_total";
+metrics_of! { METRICS:
+    /// Handlers of the script that were run, by `handler`.
+    counter SCRIPT_CALLS_TOTAL = "tollgate_script_calls_total", "calls";
+    /// Handlers that have failed, by `handler` and `reason` (`error`, `limit`).
+    counter SCRIPT_ERRORS_TOTAL = "tollgate_script_errors_total", "errors";
+    /// Time that handlers took, in microseconds, by `handler`.
+    counter SCRIPT_MICROSECONDS_TOTAL = "tollgate_script_microseconds_total", "microseconds";
+}
 
 /// A failure of one handler is logged once in this time; all are counted.
 const EVERY: Duration = Duration::from_secs(1);

@@ -40,7 +40,8 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
     runtime.block_on(async {
         let path = plan.path.clone();
         let mut kept = Kept { certificates: plan.certificates.clone(), service: plan.service };
-        let metrics = crate::admin::metrics::install().context("cannot install the metrics recorder")?;
+        let metrics =
+            crate::admin::metrics::install(super::metrics::all()).context("cannot install the metrics recorder")?;
         // From now on a wish to reload is remembered; SIGTERM ends the process at once until it stands.
         let (mut hang_up, mut retire) = (listen(SignalKind::hangup())?, listen(SignalKind::user_defined1())?);
         let mut service = Service::start(plan, metrics, &mut || systemd::extend_timeout(OPENING_TIME))?;

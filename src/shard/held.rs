@@ -13,6 +13,8 @@ use crate::sip::stack::{ResponseId, ServerId};
 pub(super) struct Waiting {
     pub transaction: ServerId,
     pub response: ResponseId,
+    /// Since when it waits.
+    pub since: Instant,
     ticket: Ticket,
 }
 
@@ -47,11 +49,11 @@ pub(super) struct Held {
 impl Held {
     /// Lets a response wait for the newest record of its call. Says `false` when there is none that is not on disk: the
     /// response may go.
-    pub fn hold(&mut self, call: CallHash, transaction: ServerId, response: ResponseId) -> bool {
+    pub fn hold(&mut self, call: CallHash, transaction: ServerId, response: ResponseId, since: Instant) -> bool {
         let Some(&ticket) = self.newest.get(&call) else { return false };
         // Almost always at the end.
         let place = self.waiting.partition_point(|other| other.ticket <= ticket);
-        self.waiting.insert(place, Waiting { transaction, response, ticket });
+        self.waiting.insert(place, Waiting { transaction, response, since, ticket });
         true
     }
 
@@ -152,7 +154,7 @@ mod tests {
         /// A response to a call with a record of its own; its commit.
         fn recorded(&mut self, call: CallHash, at: Instant) -> Ticket {
             self.mention(call);
-            assert!(self.hold(call, ServerId(call.0), ANSWER));
+            assert!(self.hold(call, ServerId(call.0), ANSWER, at));
             self.close(at)
         }
 
@@ -233,7 +235,7 @@ mod tests {
     fn an_answer_of_this_turn_is_never_overdue_and_no_receipt_lets_it_go() {
         let mut held = Held::default();
         held.mention(ONE);
-        assert!(held.hold(ONE, ServerId(1), ANSWER));
+        assert!(held.hold(ONE, ServerId(1), ANSWER, Instant(0)));
         assert!(held.overdue(Instant(u64::MAX)).is_none());
         assert_eq!(held.deadline(LIMIT, LATE), None);
         assert!(held.receive(Ticket(u64::MAX), Instant(0)).is_empty());
@@ -243,13 +245,13 @@ mod tests {
     #[test]
     fn an_answer_waits_for_an_earlier_record_of_its_call() {
         let mut held = Held::default();
-        assert!(!held.hold(ONE, ServerId(1), ANSWER), "no record: nothing to wait for");
+        assert!(!held.hold(ONE, ServerId(1), ANSWER, Instant(0)), "no record: nothing to wait for");
         held.mention(ONE);
         let first = held.close(Instant(0));
         let second = held.recorded(TWO, Instant(0));
-        assert!(held.hold(ONE, ServerId(1), ANSWER), "its record is not on disk yet");
+        assert!(held.hold(ONE, ServerId(1), ANSWER, Instant(0)), "its record is not on disk yet");
         assert_eq!(held.receive(first, Instant(0)), [1]);
-        assert!(!held.hold(ONE, ServerId(1), ANSWER), "on disk by now");
+        assert!(!held.hold(ONE, ServerId(1), ANSWER, Instant(0)), "on disk by now");
         assert_eq!(held.receive(second, Instant(0)), [2]);
     }
 
@@ -259,7 +261,7 @@ mod tests {
         let first = held.recorded(ONE, Instant(0));
         let second = held.recorded(ONE, Instant(0));
         assert_eq!(held.receive(first, Instant(0)), [1]);
-        assert!(held.hold(ONE, ServerId(3), ANSWER), "the second record is not on disk");
+        assert!(held.hold(ONE, ServerId(3), ANSWER, Instant(0)), "the second record is not on disk");
         assert_eq!(held.receive(second, Instant(0)), [1, 3]);
     }
 }

@@ -192,8 +192,19 @@ pub enum Output {
 pub enum Count {
     /// A message led to nothing.
     Ignored(Ignored),
-    /// A new call was refused with 503: trouble, draining, too many calls or too little memory.
-    CallRefused,
+    /// A new call was refused with 503.
+    CallRefused(Limit),
+    /// An INVITE outside of a dialog got a final response: its code, and the time since the INVITE came in.
+    CallAnswered {
+        /// Of the response.
+        code: u16,
+        /// When it came, or was made.
+        after: Duration,
+        /// When the target that it is from began to ring.
+        rang: Option<Duration>,
+    },
+    /// A response has waited so long for its record, and leaves.
+    AnswerWaited(Duration),
     /// The INVITE of a call that is recorded as answered came again after a restart, and was absorbed.
     InviteResent,
     /// A response left whose record was not on disk: too late, or refused by the queue.
@@ -281,6 +292,7 @@ impl Shard {
         self.held.judge(now.mono, self.settings.refuse_after);
         while let Some(overdue) = self.held.pop_overdue(now.mono, self.settings.commit_wait_max) {
             out.push(Output::Count(Count::AnswerUnsafe));
+            out.push(Output::Count(Count::AnswerWaited(now.mono.since(overdue.since))));
             let (transaction, response) = (overdue.transaction, overdue.response);
             self.step(now, stack::Input::Release { transaction, response }, out);
         }
@@ -343,6 +355,7 @@ impl Shard {
         self.held.settle(ticket, now.mono, self.settings.refuse_after);
         while let Some(held) = self.held.pop_settled() {
             out.extend(count.map(Output::Count));
+            out.push(Output::Count(Count::AnswerWaited(now.mono.since(held.since))));
             let (transaction, response) = (held.transaction, held.response);
             self.step(now, stack::Input::Release { transaction, response }, out);
         }
@@ -375,9 +388,22 @@ impl Shard {
             From::Resolve { query, host, port, ways } => out.push(Output::Resolve { query, host, port, ways }),
             From::Turned { peer, condition } => out.push(Output::Turned { peer, condition }),
             From::Ignored { why } => out.push(Output::Count(Count::Ignored(why))),
-            From::Event { event, held } => self.happened(now, &event, held, more),
+            From::Event { event, held } => {
+                self.count_answer(&event, out);
+                self.happened(now, &event, held, more);
+            }
             From::Orphan { response } if self.engine.awaits(now, &response) => self.stack.pass_on(&response, more),
             From::Orphan { .. } => out.push(Output::Count(Count::Ignored(Ignored::AnswerStray))),
+        }
+    }
+
+    /// Counts the final response to a new call.
+    fn count_answer(&self, event: &Event, out: &mut Vec<Output>) {
+        let Event::Final { transaction, response } = event else { return };
+        if self.stack.request(*transaction).is_some_and(is_new_call) {
+            let span = |ms: u32| Duration::from_millis(ms.into());
+            let (after, rang) = (span(response.stages.ended_ms), response.stages.rang_ms.map(span));
+            out.push(Output::Count(Count::CallAnswered { code: response.code, after, rang }));
         }
     }
 
@@ -399,7 +425,7 @@ impl Shard {
             self.go_on(now, *transaction, round, more);
         }
         if let Some((transaction, response)) = held
-            && !call.is_some_and(|call| self.held.hold(call, transaction, response))
+            && !call.is_some_and(|call| self.held.hold(call, transaction, response, now.mono))
         {
             self.stack.handle(now, stack::Input::Release { transaction, response }, &self.engine, more);
         }
@@ -459,12 +485,12 @@ impl Shard {
             Treatment::Ignore
         } else if let (Some(Limit::Alarm), Some(refusal)) = (refuses, &refusal) {
             // No record of it: there is nobody to take one.
-            out.push(Output::Count(Count::CallRefused));
+            out.push(Output::Count(Count::CallRefused(Limit::Alarm)));
             refusal.clone()
         } else {
             let decision = self.policy.request(Asked { now, transaction, view });
-            match &refusal {
-                Some(_) => out.push(Output::Count(Count::CallRefused)),
+            match refuses {
+                Some(limit) => out.push(Output::Count(Count::CallRefused(limit))),
                 None if decision.account.is_none() && !view.in_dialog => out.push(Output::Count(Count::NoRoute)),
                 None => {}
             }
@@ -505,22 +531,27 @@ impl Shard {
     }
 
     fn limit_reached(&self) -> Option<Limit> {
-        let is_full = self.engine.calls() >= self.settings.calls_max || self.memory != Health::Well;
         match self.alarm() {
             Health::Full => Some(Limit::Alarm),
             Health::Trouble if self.settings.on_trouble == OnTrouble::Refuse => Some(Limit::Alarm),
-            Health::Trouble | Health::Well => (is_full || self.draining).then_some(Limit::Load),
+            _ if self.engine.calls() >= self.settings.calls_max => Some(Limit::Calls),
+            _ if self.memory != Health::Well => Some(Limit::Memory),
+            Health::Trouble | Health::Well => self.draining.then_some(Limit::Draining),
         }
     }
 }
 
 /// Why a new call gets 503.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Limit {
-    /// Records cannot be committed, that of the refusal neither.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Limit {
+    /// Records cannot be committed, that of the refusal neither. A refusal for another reason is recorded as any other.
     Alarm,
-    /// Too many calls, too little memory, or the service ends: the refusal is recorded as any other.
-    Load,
+    /// Too many calls are in progress.
+    Calls,
+    /// The process has too little memory.
+    Memory,
+    /// The service ends.
+    Draining,
 }
 
 /// An initial INVITE: what a limit may refuse. Everything inside a dialog passes.

@@ -33,6 +33,7 @@ pub mod worker;
 use std::future::Future;
 
 use crate::ids::Seq;
+use crate::metric::{Metric, metrics_of};
 use crate::queue::{Lease, Settlement};
 use crate::record::Record;
 
@@ -76,9 +77,16 @@ pub struct Outcome {
     pub settlement: Settlement,
 }
 
-/// Delivery attempts that ended, by `sink` and `outcome` (`delivered`, `retry`, `parked`).
-pub const SINK_ATTEMPTS_TOTAL: &str = "tollgate_sink_attempts_total";
-/// Records the sink has and has not settled, by `sink`.
-pub const SINK_IN_FLIGHT_RECORDS: &str = "tollgate_sink_in_flight_records";
-/// Records that could not be read and were parked, by `sink`.
-pub const SINK_UNREADABLE_RECORDS_TOTAL: &str = "tollgate_sink_unreadable_records_total";
+metrics_of! { METRICS:
+    /// Delivery attempts that ended, by `sink` and `outcome` (`delivered`, `retry`, `parked`).
+    counter SINK_ATTEMPTS_TOTAL = "tollgate_sink_attempts_total", "attempts";
+    /// Records the sink has and has not settled, by `sink`.
+    gauge SINK_IN_FLIGHT_RECORDS = "tollgate_sink_in_flight_records", "records";
+    /// Age of a record when its backend had acknowledged it, by `sink`.
+    histogram SINK_DELIVERY_DELAY_SECONDS = "tollgate_sink_delivery_delay_seconds", "seconds", WAITING;
+    /// Records that could not be read and were parked, by `sink`.
+    counter SINK_UNREADABLE_RECORDS_TOTAL = "tollgate_sink_unreadable_records_total", "records";
+}
+
+/// What the sinks of all kinds count.
+pub const METRICS_OF_ALL: &[&[Metric]] = &[METRICS, attempt::METRICS, diameter::METRICS, radius::METRICS, sql::METRICS];

@@ -1,6 +1,6 @@
 //! The loop of a sink: lease, read, submit, settle; and the change to another sink while records wait.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -10,8 +10,12 @@ use std::time::Duration;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc};
 
-use super::{Outcome, SINK_ATTEMPTS_TOTAL, SINK_IN_FLIGHT_RECORDS, SINK_UNREADABLE_RECORDS_TOTAL, Sink};
+use super::{
+    Outcome, SINK_ATTEMPTS_TOTAL, SINK_DELIVERY_DELAY_SECONDS, SINK_IN_FLIGHT_RECORDS, SINK_UNREADABLE_RECORDS_TOTAL,
+    Sink,
+};
 use crate::causes::chain_text;
+use crate::clock::{self, Timestamp};
 use crate::ids::Seq;
 use crate::queue::{Consumer, Lease, Settlement};
 use crate::record::codec;
@@ -82,8 +86,8 @@ pub struct Worker<S, L> {
     bell: Bell,
     /// What the queue may still lend as far as this side knows.
     asked: usize,
-    /// Submitted and not settled.
-    out: HashSet<Seq>,
+    /// Submitted and not settled, and when they were made.
+    out: HashMap<Seq, Timestamp>,
     come: Vec<Lease>,
     /// Came and wait for room in the sink.
     waiting: VecDeque<Lease>,
@@ -106,6 +110,7 @@ struct Meters {
     retry: metrics::Counter,
     parked: metrics::Counter,
     unreadable: metrics::Counter,
+    delay: metrics::Histogram,
     in_flight: metrics::Gauge,
 }
 
@@ -117,6 +122,7 @@ impl Meters {
             retry: attempts("retry"),
             parked: attempts("parked"),
             unreadable: metrics::counter!(SINK_UNREADABLE_RECORDS_TOTAL, "sink" => Arc::clone(sink)),
+            delay: metrics::histogram!(SINK_DELIVERY_DELAY_SECONDS, "sink" => Arc::clone(sink)),
             in_flight: metrics::gauge!(SINK_IN_FLIGHT_RECORDS, "sink" => Arc::clone(sink)),
         }
     }
@@ -134,7 +140,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             leases,
             bell,
             asked: 0,
-            out: HashSet::new(),
+            out: HashMap::new(),
             come: Vec::new(),
             waiting: VecDeque::new(),
             outcomes: Vec::new(),
@@ -206,7 +212,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
         }
         self.sink.close(&mut self.outcomes).await;
         self.settle();
-        for seq in std::mem::take(&mut self.out) {
+        for (seq, _) in std::mem::take(&mut self.out) {
             let reason = "the sink got new settings before an answer came".to_owned();
             self.settle_one(Outcome { seq, settlement: Settlement::Retry { after: Duration::ZERO, reason } });
         }
@@ -272,7 +278,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
     fn submit(&mut self, lease: &Lease) {
         match codec::decode(&lease.body) {
             Ok(record) => {
-                self.out.insert(lease.seq);
+                self.out.insert(lease.seq, lease.appended);
                 self.sink.submit(lease, &record);
             }
             Err(error) => {
@@ -285,11 +291,14 @@ impl<S: Sink, L: Leases> Worker<S, L> {
     }
 
     fn settle(&mut self) {
+        let now = clock::wall();
         let mut outcomes = std::mem::take(&mut self.outcomes);
         for outcome in outcomes.drain(..) {
-            if !self.out.remove(&outcome.seq) {
+            match self.out.remove(&outcome.seq) {
+                Some(made) if outcome.settlement == Settlement::Delivered => self.meters.delay.record(now.since(made)),
+                Some(_) => {}
                 // Delivered after all: it need not go again, if it is here to do so.
-                self.waiting.retain(|lease| lease.seq != outcome.seq);
+                None => self.waiting.retain(|lease| lease.seq != outcome.seq),
             }
             self.settle_one(outcome);
         }

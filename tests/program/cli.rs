@@ -354,7 +354,8 @@ fn a_running_service_is_asked_over_its_socket() {
     let gateway = Arc::new(OnlyQueue(started.handle.clone()));
     let serving = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let metrics = tollgate::admin::metrics::install().expect("the first recorder of this process");
+        let metrics =
+            tollgate::admin::metrics::install(std::iter::empty()).expect("the first recorder of this process");
         runtime.block_on(admin.serve(gateway, metrics, async {
             let _dropped = stopped.await;
         }));

@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Layers from the bottom up; in a row, a module may import those to its right (`main -> cli -> service -> config`).
 /// Names are paths below `crate`; the longest that fits a file decides.
 const LAYERS: &[&[&str]] = &[
-    &["causes", "clock", "timers", "units", "ids", "names"],
+    &["causes", "clock", "timers", "units", "ids", "names", "metric"],
     &["record"],
     &["sip::message", "dictionary", "net"],
     &["queue"],
@@ -40,6 +40,7 @@ const CORES: &[&str] = &[
     "units",
     "ids",
     "names",
+    "metric",
     "record",
     "sip::message",
     "dictionary",

@@ -3,24 +3,27 @@
 use metrics::{Counter, counter, gauge};
 
 use super::connection::{Connection, Direction, End};
+use crate::metric::metrics_of;
 use crate::sip::stack::Transport;
 
-/// Connections that stand or are being made, by `direction` (`in`, `out`).
-pub const SIP_CONNECTIONS: &str = "tollgate_sip_connections";
-/// Connections that stood, by `transport` and `direction`.
-pub const SIP_CONNECTIONS_OPENED_TOTAL: &str = "tollgate_sip_connections_opened_total";
-/// Connections that ended, by `reason`.
-pub const SIP_CONNECTIONS_ENDED_TOTAL: &str = "tollgate_sip_connections_ended_total";
-/// Connections that were closed as soon as they came, by `limit` (`all`, `source`, `strangers`).
-pub const SIP_CONNECTIONS_REFUSED_TOTAL: &str = "tollgate_sip_connections_refused_total";
-/// Times a connection could not be taken, such as for want of file descriptors.
-pub const SIP_ACCEPT_FAILURES_TOTAL: &str = "tollgate_sip_accept_failures_total";
-/// Messages that came by connections.
-pub const SIP_STREAM_MESSAGES_RECEIVED_TOTAL: &str = "tollgate_sip_stream_messages_received_total";
-/// Messages that left by connections.
-pub const SIP_STREAM_MESSAGES_SENT_TOTAL: &str = "tollgate_sip_stream_messages_sent_total";
-/// Messages that could not be sent or handed to a shard, by `kind` (`request`, `response`, `received`).
-pub const SIP_STREAM_MESSAGES_LOST_TOTAL: &str = "tollgate_sip_stream_messages_lost_total";
+metrics_of! { METRICS:
+    /// Connections that stand or are being made, by `direction` (`in`, `out`).
+    gauge SIP_CONNECTIONS = "tollgate_sip_connections", "connections";
+    /// Connections that stood, by `transport` and `direction`.
+    counter SIP_CONNECTIONS_OPENED_TOTAL = "tollgate_sip_connections_opened_total", "connections";
+    /// Connections that ended, by `reason`.
+    counter SIP_CONNECTIONS_ENDED_TOTAL = "tollgate_sip_connections_ended_total", "connections";
+    /// Connections that were closed as soon as they came, by `limit` (`all`, `source`, `strangers`).
+    counter SIP_CONNECTIONS_REFUSED_TOTAL = "tollgate_sip_connections_refused_total", "connections";
+    /// Times a connection could not be taken, such as for want of file descriptors.
+    counter SIP_ACCEPT_FAILURES_TOTAL = "tollgate_sip_accept_failures_total", "failures";
+    /// Messages that came by connections.
+    counter SIP_STREAM_MESSAGES_RECEIVED_TOTAL = "tollgate_sip_stream_messages_received_total", "messages";
+    /// Messages that left by connections.
+    counter SIP_STREAM_MESSAGES_SENT_TOTAL = "tollgate_sip_stream_messages_sent_total", "messages";
+    /// Messages that could not be sent or handed to a shard, by `kind` (`request`, `response`, `received`).
+    counter SIP_STREAM_MESSAGES_LOST_TOTAL = "tollgate_sip_stream_messages_lost_total", "messages";
+}
 
 /// The handles that are used for each message.
 pub(super) struct Meters {

@@ -395,7 +395,11 @@ impl Bench {
                     if count == shard::Count::AnswerUnsafe {
                         self.disk.excuse();
                     }
-                    *self.counts.entry(format!("{count:?}")).or_default() += 1;
+                    let name = format!("{count:?}");
+                    if let Some((bare, _)) = name.split_once(['(', ' ']) {
+                        *self.counts.entry(bare.to_owned()).or_default() += 1;
+                    }
+                    *self.counts.entry(name).or_default() += 1;
                 }
             }
         }

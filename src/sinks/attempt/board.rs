@@ -8,14 +8,17 @@ use metrics::{Counter, Gauge, Histogram};
 use super::batches::Health;
 use super::{Answer, Fate};
 use crate::clock::{self, Instant};
+use crate::metric::{TRUTH, metrics_of};
 use crate::sinks::view::{self, ServerView};
 
-/// Attempts on batches, by `sink` and `outcome` (`delivered`, `each`, `refused`, `down`, `misfit`, `unknown`).
-pub const SINK_BATCHES_TOTAL: &str = "tollgate_sink_batches_total";
-/// Time of an attempt that the backend answered, by `sink`.
-pub const SINK_BATCH_SECONDS: &str = "tollgate_sink_batch_seconds";
-/// 1 while the backend takes batches, else 0, by `sink`.
-pub const SINK_BACKEND_UP: &str = "tollgate_sink_backend_up";
+metrics_of! { METRICS:
+    /// Attempts on batches, by `sink` and `outcome` (`delivered`, `each`, `refused`, `down`, `misfit`, `unknown`).
+    counter SINK_BATCHES_TOTAL = "tollgate_sink_batches_total", "batches";
+    /// Time of an attempt that the backend answered, by `sink`.
+    histogram SINK_BATCH_SECONDS = "tollgate_sink_batch_seconds", "seconds";
+    /// 1 while the backend takes batches, else 0, by `sink`.
+    gauge SINK_BACKEND_UP = "tollgate_sink_backend_up", TRUTH;
+}
 
 /// How answers are counted; those before [`DOWN`] the backend gave itself.
 const OUTCOMES: [&str; 6] = ["delivered", "each", "refused", "down", "misfit", "unknown"];

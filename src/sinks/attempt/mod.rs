@@ -30,7 +30,7 @@ use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, Seq};
 use crate::record::Record;
 
-pub use board::{Board, SINK_BACKEND_UP, SINK_BATCH_SECONDS, SINK_BATCHES_TOTAL};
+pub use board::{Board, METRICS, SINK_BACKEND_UP, SINK_BATCH_SECONDS, SINK_BATCHES_TOTAL};
 pub use driver::{Attempts, CLOSE_TIME_MAX};
 
 use super::trial::Message;

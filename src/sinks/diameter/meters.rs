@@ -7,37 +7,39 @@ use metrics::{Counter, Gauge, Histogram};
 
 use crate::diameter::peer::State;
 use crate::diameter::route::{PeerSettings, PeerStatus, Status};
+use crate::metric::{TRUTH, metrics_of};
 use crate::sinks::meters::{Count, ServerMeters, Shown};
 
-/// Accounting-Requests sent for the first time, by `sink`, `peer`.
-pub const DIAMETER_REQUESTS_TOTAL: &str = "tollgate_diameter_requests_total";
-/// Accounting-Requests sent with the flag T, by `sink`, `peer`.
-pub const DIAMETER_REPEATS_TOTAL: &str = "tollgate_diameter_repeats_total";
-/// Requests that ran out of time, by `sink`, `peer`.
-pub const DIAMETER_TIMEOUTS_TOTAL: &str = "tollgate_diameter_timeouts_total";
-/// Requests that went elsewhere because a connection failed, by `sink`, `peer`.
-pub const DIAMETER_FAILED_OVER_TOTAL: &str = "tollgate_diameter_failed_over_total";
-/// Answers, by `sink`, `peer`, `answer` (`accepted`, `protocol-error`, `transient-failure`, `permanent-failure`).
-pub const DIAMETER_ANSWERS_TOTAL: &str = "tollgate_diameter_answers_total";
-/// Other messages, by `sink`, `peer`, `fault` (`late`, `unknown`, `broken`, `foreign`).
-pub const DIAMETER_BAD_ANSWERS_TOTAL: &str = "tollgate_diameter_bad_answers_total";
-/// Connections, by `sink`, `peer`, `event` (`usable`, `lost`).
-pub const DIAMETER_CONNECTIONS_TOTAL: &str = "tollgate_diameter_connections_total";
-/// Requests waiting for an answer, by `sink`, `peer`.
-pub const DIAMETER_OUTSTANDING_REQUESTS: &str = "tollgate_diameter_outstanding_requests";
-/// Requests that may wait for an answer, by `sink`, `peer`.
-pub const DIAMETER_WINDOW_REQUESTS: &str = "tollgate_diameter_window_requests";
-/// 1 while the peer is used, else 0, by `sink`, `peer`.
-pub const DIAMETER_PEER_USABLE: &str = "tollgate_diameter_peer_usable";
-/// 1 while the route pauses because everything is refused, else 0, by `sink`.
-pub const DIAMETER_ROUTE_PAUSED: &str = "tollgate_diameter_route_paused";
-/// Time to the answer of requests that were sent once, by `sink`.
-pub const DIAMETER_ROUND_TRIP_SECONDS: &str = "tollgate_diameter_round_trip_seconds";
-/// Parked records by the AVP a server complained about, by `sink`, `avp`; the 33rd AVP and further ones are `other`.
-pub const DIAMETER_FAILED_AVPS_TOTAL: &str = "tollgate_diameter_failed_avps_total";
-
-/// Values left out because they do not fit their AVP, by `sink`.
-pub const DIAMETER_VALUES_LEFT_OUT_TOTAL: &str = "tollgate_diameter_values_left_out_total";
+metrics_of! { METRICS:
+    /// Accounting-Requests sent for the first time, by `sink`, `peer`.
+    counter DIAMETER_REQUESTS_TOTAL = "tollgate_diameter_requests_total", "requests";
+    /// Accounting-Requests sent with the flag T, by `sink`, `peer`.
+    counter DIAMETER_REPEATS_TOTAL = "tollgate_diameter_repeats_total", "repeats";
+    /// Requests that ran out of time, by `sink`, `peer`.
+    counter DIAMETER_TIMEOUTS_TOTAL = "tollgate_diameter_timeouts_total", "timeouts";
+    /// Requests that went elsewhere because a connection failed, by `sink`, `peer`.
+    counter DIAMETER_FAILED_OVER_TOTAL = "tollgate_diameter_failed_over_total", "requests";
+    /// Answers, by `sink`, `peer`, `answer` (`accepted`, `protocol-error`, `transient-failure`, `permanent-failure`).
+    counter DIAMETER_ANSWERS_TOTAL = "tollgate_diameter_answers_total", "answers";
+    /// Other messages, by `sink`, `peer`, `fault` (`late`, `unknown`, `broken`, `foreign`).
+    counter DIAMETER_BAD_ANSWERS_TOTAL = "tollgate_diameter_bad_answers_total", "answers";
+    /// Connections, by `sink`, `peer`, `event` (`usable`, `lost`).
+    counter DIAMETER_CONNECTIONS_TOTAL = "tollgate_diameter_connections_total", "connections";
+    /// Requests waiting for an answer, by `sink`, `peer`.
+    gauge DIAMETER_OUTSTANDING_REQUESTS = "tollgate_diameter_outstanding_requests", "requests";
+    /// Requests that may wait for an answer, by `sink`, `peer`.
+    gauge DIAMETER_WINDOW_REQUESTS = "tollgate_diameter_window_requests", "requests";
+    /// 1 while the peer is used, else 0, by `sink`, `peer`.
+    gauge DIAMETER_PEER_USABLE = "tollgate_diameter_peer_usable", TRUTH;
+    /// 1 while the route pauses because everything is refused, else 0, by `sink`.
+    gauge DIAMETER_ROUTE_PAUSED = "tollgate_diameter_route_paused", TRUTH;
+    /// Time to the answer of requests that were sent once, by `sink`.
+    histogram DIAMETER_ROUND_TRIP_SECONDS = "tollgate_diameter_round_trip_seconds", "seconds";
+    /// Parked records by the AVP a server complained about, by `sink`, `avp`; the 33rd AVP and further ones are `other`.
+    counter DIAMETER_FAILED_AVPS_TOTAL = "tollgate_diameter_failed_avps_total", "avps";
+    /// Values left out because they do not fit their AVP, by `sink`.
+    counter DIAMETER_VALUES_LEFT_OUT_TOTAL = "tollgate_diameter_values_left_out_total", "values";
+}
 
 /// AVPs with a count of their own: a server must not be able to make labels without end.
 const AVP_LABELS_MAX: usize = 32;

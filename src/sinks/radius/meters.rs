@@ -6,37 +6,39 @@ use std::time::Duration;
 use metrics::{Counter, Histogram};
 
 use super::render::Losses;
+use crate::metric::{TRUTH, metrics_of};
 use crate::radius::client::{Health, ServerStatus};
 use crate::sinks::meters::{Count, ServerMeters, Shown};
 
-/// Requests sent for the first time in a visit, by `sink`, `server`.
-pub const RADIUS_REQUESTS_TOTAL: &str = "tollgate_radius_requests_total";
-/// Requests sent again, by `sink`, `server`.
-pub const RADIUS_RETRANSMISSIONS_TOTAL: &str = "tollgate_radius_retransmissions_total";
-/// Transmissions that ran out of time, by `sink`, `server`.
-pub const RADIUS_TIMEOUTS_TOTAL: &str = "tollgate_radius_timeouts_total";
-/// Authentic answers, by `sink`, `server`, `answer` (`stored`, `refused`, `wrong-code`).
-pub const RADIUS_ANSWERS_TOTAL: &str = "tollgate_radius_answers_total";
-/// Other datagrams, by `sink`, `server`, `fault` (`malformed`, `bad-authenticator`, `late`, `unknown`, `unreachable`).
-pub const RADIUS_BAD_ANSWERS_TOTAL: &str = "tollgate_radius_bad_answers_total";
-/// Status-Server, by `sink`, `server`, `probe` (`sent`, `answered`).
-pub const RADIUS_PROBES_TOTAL: &str = "tollgate_radius_probes_total";
-/// Requests waiting for an answer, by `sink`, `server`.
-pub const RADIUS_OUTSTANDING_REQUESTS: &str = "tollgate_radius_outstanding_requests";
-/// Open sockets, by `sink`, `server`.
-pub const RADIUS_LANES: &str = "tollgate_radius_lanes";
-/// 1 while the server is used, else 0, by `sink`, `server`.
-pub const RADIUS_SERVER_ALIVE: &str = "tollgate_radius_server_alive";
-/// Time to the answer of requests that were sent once, by `sink`.
-pub const RADIUS_ROUND_TRIP_SECONDS: &str = "tollgate_radius_round_trip_seconds";
-/// Values shortened, and attributes dropped from full packets, by `sink`.
-pub const RADIUS_SHORTENED_VALUES_TOTAL: &str = "tollgate_radius_shortened_values_total";
+metrics_of! { METRICS:
+    /// Requests sent for the first time in a visit, by `sink`, `server`.
+    counter RADIUS_REQUESTS_TOTAL = "tollgate_radius_requests_total", "requests";
+    /// Requests sent again, by `sink`, `server`.
+    counter RADIUS_RETRANSMISSIONS_TOTAL = "tollgate_radius_retransmissions_total", "retransmissions";
+    /// Transmissions that ran out of time, by `sink`, `server`.
+    counter RADIUS_TIMEOUTS_TOTAL = "tollgate_radius_timeouts_total", "timeouts";
+    /// Authentic answers, by `sink`, `server`, `answer` (`stored`, `refused`, `wrong-code`).
+    counter RADIUS_ANSWERS_TOTAL = "tollgate_radius_answers_total", "answers";
+    /// Other datagrams, by `sink`, `server`, `fault` (`malformed`, `bad-authenticator`, `late`, `unknown`, `unreachable`).
+    counter RADIUS_BAD_ANSWERS_TOTAL = "tollgate_radius_bad_answers_total", "answers";
+    /// Status-Server, by `sink`, `server`, `probe` (`sent`, `answered`).
+    counter RADIUS_PROBES_TOTAL = "tollgate_radius_probes_total", "probes";
+    /// Requests waiting for an answer, by `sink`, `server`.
+    gauge RADIUS_OUTSTANDING_REQUESTS = "tollgate_radius_outstanding_requests", "requests";
+    /// Open sockets, by `sink`, `server`.
+    gauge RADIUS_LANES = "tollgate_radius_lanes", "lanes";
+    /// 1 while the server is used, else 0, by `sink`, `server`.
+    gauge RADIUS_SERVER_ALIVE = "tollgate_radius_server_alive", TRUTH;
+    /// Time to the answer of requests that were sent once, by `sink`.
+    histogram RADIUS_ROUND_TRIP_SECONDS = "tollgate_radius_round_trip_seconds", "seconds";
+    /// Values shortened, and attributes dropped from full packets, by `sink`.
+    counter RADIUS_SHORTENED_VALUES_TOTAL = "tollgate_radius_shortened_values_total", "values";
+    /// Requests longer than 1400 octets, by `sink`: networks cut such datagrams into fragments.
+    counter RADIUS_LONG_REQUESTS_TOTAL = "tollgate_radius_long_requests_total", "requests";
+}
 
 /// Octets of attributes beyond which the datagram of a record may be cut into fragments, which get lost easily.
 const UNFRAGMENTED_OCTETS_MAX: usize = 1_374;
-
-/// Requests longer than 1400 octets, by `sink`: networks cut such datagrams into fragments.
-pub const RADIUS_LONG_REQUESTS_TOTAL: &str = "tollgate_radius_long_requests_total";
 
 /// What is counted of a server.
 pub(super) const COUNTS: [Count<ServerStatus>; 14] = [

@@ -16,11 +16,14 @@ use super::settings::{Dialect, Guard, Settings};
 use super::{schema, side};
 use crate::accounting::SinkMode;
 use crate::clock::{self, Instant};
+use crate::metric::metrics_of;
 use crate::sinks::attempt::{Answer, Attempt, Entry};
 use crate::sinks::trial::Message;
 
-/// Values that were changed to fit their columns, by `sink`.
-pub const SQL_CHANGED_VALUES_TOTAL: &str = "tollgate_sql_changed_values_total";
+metrics_of! { METRICS:
+    /// Values that were changed to fit their columns, by `sink`.
+    counter SQL_CHANGED_VALUES_TOTAL = "tollgate_sql_changed_values_total", "values";
+}
 
 /// How often a batch is tried again at once when another transaction was in its way.
 const AGAIN_MAX: u32 = 2;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::attempt::{Attempts, Render};
 
 pub use super::profile::Profile;
-pub use connection::{Connection, SQL_CHANGED_VALUES_TOTAL};
+pub use connection::{Connection, METRICS, SQL_CHANGED_VALUES_TOTAL};
 pub use layout::names as column_names;
 pub use row::{LEGS_MAX, Rows};
 pub use schema::schema;
