@@ -20,6 +20,7 @@ mod import;
 mod kafka;
 mod main_job;
 mod manual;
+mod monitoring;
 mod nats;
 mod nats_servers;
 #[cfg(feature = "redis")]

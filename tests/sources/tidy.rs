@@ -509,7 +509,14 @@ fn what_the_documents_name_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ours = ["src/", "tests/", "etc/", "dictionaries/", "systemd/", "findings/"];
     let mut missing = Vec::new();
-    for document in ["README.md", "etc/README.md", "tests/README.md", "etc/freeradius/README.md", "src/lib.rs"] {
+    for document in [
+        "README.md",
+        "etc/README.md",
+        "tests/README.md",
+        "etc/freeradius/README.md",
+        "etc/monitoring/README.md",
+        "src/lib.rs",
+    ] {
         let text = fs::read_to_string(root.join(document)).expect("it is UTF-8");
         // What stands between back quotes; of a command its first word.
         for span in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
