@@ -104,6 +104,9 @@ fn put_call(facts: &mut Facts, transaction: &Transaction, response: &Response<'_
     if !dialled.is_empty() {
         is_cut |= facts.put_text(Fact::Dialled, dialled);
     }
+    if let Some(caller) = request.from().and_then(|from| number_in(from.uri)) {
+        is_cut |= facts.put_text(Fact::Caller, caller);
+    }
     let first_uri = tried.first().map(|own| &*own.uri).or(last.map(|own| own.uri));
     let last_uri = last.map(|own| own.uri).or(tried.last().map(|own| &*own.uri));
     let called = number_in(first_uri.filter(|uri| !uri.is_empty()).unwrap_or(received)).unwrap_or(dialled);

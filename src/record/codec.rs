@@ -65,15 +65,15 @@ pub enum DecodeError {
 
 const IN_DIALOG: u16 = 1;
 const SHORTENED: u16 = 1 << 1;
-const ANSWERED: u16 = 1 << 2;
-const ACKNOWLEDGED: u16 = 1 << 3;
-const ENDED: u16 = 1 << 4;
-const SETUP: u16 = 1 << 5;
-const DURATION: u16 = 1 << 6;
-const END: u16 = 1 << 7;
-const TABLE: u16 = 1 << 8;
-const NUMBERED: u16 = 1 << 9;
-const FACTS: u16 = 1 << 10;
+pub(super) const ANSWERED: u16 = 1 << 2;
+pub(super) const ACKNOWLEDGED: u16 = 1 << 3;
+pub(super) const ENDED: u16 = 1 << 4;
+pub(super) const SETUP: u16 = 1 << 5;
+pub(super) const DURATION: u16 = 1 << 6;
+pub(super) const END: u16 = 1 << 7;
+pub(super) const TABLE: u16 = 1 << 8;
+pub(super) const NUMBERED: u16 = 1 << 9;
+pub(super) const FACTS: u16 = 1 << 10;
 const KNOWN: u16 = (1 << 11) - 1;
 
 /// Octets that most records fit in.
@@ -118,7 +118,7 @@ pub fn encode(record: &Record) -> Vec<u8> {
         put_number(span.subsec_nanos().into(), &mut writer.out);
     }
     if let Some(end) = record.end {
-        writer.out.extend_from_slice(&[end.by as u8, end.cause as u8]);
+        writer.out.extend_from_slice(&end.to_octets());
     }
     put_number(record.cseq.into(), &mut writer.out);
     put_number(record.code.into(), &mut writer.out);
@@ -287,10 +287,10 @@ const VALUE_HEAD_BYTES_MAX: usize = 9;
 /// Octets a field takes besides its name: lengths, and a value of no or few octets.
 const FIELD_BYTES_LEAST: usize = LENGTH_BYTES_MAX + VALUE_HEAD_BYTES_MAX;
 
-const ABSENT: u8 = 0;
-const TEXT: u8 = 1;
-const LIST: u8 = 2;
-const NUMBER: u8 = 3;
+pub(super) const ABSENT: u8 = 0;
+pub(super) const TEXT: u8 = 1;
+pub(super) const LIST: u8 = 2;
+pub(super) const NUMBER: u8 = 3;
 
 /// The record from its bytes. Never panics, whatever they are.
 ///
@@ -398,6 +398,20 @@ pub(super) const CAUSES: [Cause; 17] = [
     Cause::Forbidden,
     Cause::Offline,
 ];
+
+impl End {
+    /// As it stands in records, for others who write ends down.
+    #[must_use]
+    pub const fn to_octets(self) -> [u8; 2] {
+        [self.by as u8, self.cause as u8]
+    }
+
+    /// What [`End::to_octets`] gave; `None` for what is no end.
+    #[must_use]
+    pub fn from_octets([by, cause]: [u8; 2]) -> Option<Self> {
+        Some(Self { by: *PARTIES.get(usize::from(by))?, cause: *CAUSES.get(usize::from(cause))? })
+    }
+}
 
 fn one_of<T: Copy>(reader: &mut Reader<'_>, all: &[T], what: &'static str) -> Result<T, Unreadable> {
     let start = reader.unreadable(what);

@@ -88,6 +88,8 @@ facts! {
     VerifiedOrig = 26,
     /// What the check of the claims has come to, where there is one: a word.
     IdentityVerdict = 27,
+    /// The number of the caller: the user of From.
+    Caller = 28,
 }
 
 impl Fact {
@@ -462,7 +464,7 @@ pub(super) mod tests {
         for fact in texts.into_iter().chain([Div, CallerName, Verstat, VerifiedAttest, VerifiedOrig, IdentityVerdict]) {
             is_missing |= facts.put_text(fact, b"7");
         }
-        is_missing |= facts.put_text(Forwarded, b"sip:7@x");
+        is_missing |= facts.put_text(Fact::Caller, b"8") | facts.put_text(Forwarded, b"sip:7@x");
         is_missing |= facts.put_text(Fact::RtpStat, b"PS=1,OS=2,PR=3,PL=4,JI=5,LA=6");
         for fact in [Fact::Q850, Fact::SipCause, Fact::AttemptCount, Fact::PostDialDelay, Fact::Iat] {
             is_missing |= facts.put_number(fact, 7);

@@ -8,6 +8,7 @@ mod commit;
 pub(crate) mod core;
 pub mod ending;
 pub mod facts;
+mod glance;
 pub mod json;
 mod value;
 
@@ -20,6 +21,7 @@ use crate::ids::{RecordId, RecordIds};
 
 pub use commit::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, Entry, NOTE_BYTES_MAX, NOTES_KEPT};
 pub use facts::Facts;
+pub use glance::{Glance, glance};
 pub use value::{Fields, Value};
 
 /// What kind of fact a record states.
