@@ -240,7 +240,8 @@ fn act(
         }
         (Verb::Retry, Some(_)) => return Err(RequestError::Usage("a retry has no reason".to_owned())),
         (Verb::Retry, None) => Action::Retry,
-        (Verb::Drop, _) => Action::Drop,
+        (Verb::Drop, None) => Action::Drop { by: by.into() },
+        (Verb::Drop, Some(reason)) => Action::Drop { by: format!("{by}: {reason}").into() },
     };
     match queue::ask(desk, Command::Act { action, select })? {
         Outcome::Done { records, skipped, under_way, named } => {

@@ -21,7 +21,7 @@ pub struct Since {
     pub seq: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Chunk {
     /// Sum of body octets of all records before this chunk.
     total_before: u64,
@@ -36,7 +36,7 @@ struct Chunk {
 }
 
 /// The bitmaps of one spool.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bitmaps {
     first: u64,
     next: u64,
@@ -231,9 +231,10 @@ impl Bitmaps {
         !self.dirty.is_empty()
     }
 
-    /// The next full chunk that every sink is done with, whose bodies may go; `None` when there is none.
-    pub fn take_finished(&mut self) -> Option<u32> {
-        self.finished.pop_front()
+    /// The next full chunk that every sink is done with, whose bodies may go if none lies behind place `kept`; `None` when
+    /// there is none.
+    pub fn take_finished(&mut self, kept: u64) -> Option<u32> {
+        self.finished.pop_front_if(|chunk| (u64::from(*chunk) + 1) * CHUNK_RECORDS - 1 <= kept)
     }
 
     /// States that the bodies of a chunk are gone. Gives the chunks whose bitmaps may now go too.
@@ -414,16 +415,17 @@ mod tests {
             maps.settle(A, seq);
             maps.settle(B, seq);
         }
-        assert_eq!(maps.take_finished(), Some(1));
+        assert_eq!(maps.take_finished(2046), None, "somebody needs the last body");
+        assert_eq!(maps.take_finished(2047), Some(1));
         assert_eq!(maps.emptied(1), 0..0, "an earlier one still waits");
         for seq in 0..1024 {
             maps.settle(A, seq);
             maps.settle(B, seq);
         }
-        assert_eq!(maps.take_finished(), Some(0));
+        assert_eq!(maps.take_finished(u64::MAX), Some(0));
         assert_eq!(maps.emptied(0), 0..2);
         assert!(maps.is_done(A, 5), "what is gone is done");
-        assert!(maps.take_finished().is_none());
+        assert!(maps.take_finished(u64::MAX).is_none());
         assert_eq!(maps.open(), 2 * 52);
     }
 

@@ -33,7 +33,19 @@ pub(super) enum Origin {
     /// It is new.
     New,
     /// The queue had it already, at another place.
-    Again,
+    Again {
+        /// The place.
+        was: u64,
+    },
+    /// It was put back, by the operator or from a damaged file: the queue counts it as new.
+    Back,
+}
+
+impl Origin {
+    /// Whether it counts as appended.
+    pub const fn is_counted(self) -> bool {
+        matches!(self, Self::New | Self::Back)
+    }
 }
 
 /// What follows a commit.
@@ -84,7 +96,7 @@ impl Building {
 
     /// The new records; those that the queue has at another place are no loss there.
     pub fn unwritten(&self) -> Vec<Entry> {
-        let new = self.records.iter().filter(|record| record.origin == Origin::New);
+        let new = self.records.iter().filter(|record| record.origin.is_counted());
         let entry = |Fresh { id, call, sinks, body, .. }: &Fresh| Entry {
             id: *id,
             call: *call,

@@ -22,6 +22,7 @@ use super::repair::FIRST;
 use super::settings::Settings;
 use super::sinks::Sink;
 use super::spool::{SCHEMA, Spool, read_records};
+use super::witness::Witness;
 use crate::causes::chain_text;
 use crate::clock::{Instant, Timestamp};
 use crate::ids::{RecordId, SinkMask, SinkNumber};
@@ -45,6 +46,10 @@ pub struct Chain {
     sealed_dirty: Option<Instant>,
     active_dirty: Option<Instant>,
     removal: Option<Removal>,
+    /// The last place of which nobody needs the body, once all sinks have settled it.
+    kept: u64,
+    /// Whether a spool in which nothing waits stays for that.
+    is_held: bool,
     /// The directory; its lock is the last thing given up.
     place: Place,
 }
@@ -73,6 +78,8 @@ impl Chain {
             sealed_dirty: None,
             active_dirty: None,
             removal: None,
+            kept: u64::MAX,
+            is_held: false,
         }
     }
 
@@ -255,6 +262,14 @@ impl Chain {
         }
     }
 
+    /// Bodies stay as long as the witness needs them.
+    pub fn keep_bodies(&mut self, witness: &Witness) {
+        let kept = witness.kept();
+        if std::mem::replace(&mut self.kept, kept) != kept && self.is_held {
+            self.remove_finished();
+        }
+    }
+
     /// Stores the settlements of all sealed spools, and removes those in which nothing waits.
     pub fn store_all_settled(&mut self) {
         for index in 0..self.spools.len() - 1 {
@@ -368,7 +383,8 @@ impl Chain {
     }
 
     fn next_removal(&mut self, spool: u32) -> Option<Removal> {
-        let chunk = self.active().bits.take_finished()?;
+        let kept = self.kept;
+        let chunk = self.active().bits.take_finished(kept)?;
         let begin = (u64::from(chunk) * CHUNK_RECORDS).max(self.active().bits.first());
         let end = (u64::from(chunk) + 1) * CHUNK_RECORDS;
         let mut pairs = Vec::new();
@@ -519,9 +535,12 @@ impl Chain {
 
     /// Removes sealed spools in which nothing waits.
     fn remove_finished(&mut self) {
+        self.is_held = false;
         let mut index = 0;
         while index + 1 < self.spools.len() {
-            if self.spools[index].bits.open() > 0 {
+            let bits = &self.spools[index].bits;
+            if bits.open() > 0 || bits.next() > self.kept.saturating_add(1) {
+                self.is_held |= bits.open() == 0;
                 index += 1;
                 continue;
             }

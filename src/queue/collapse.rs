@@ -44,6 +44,17 @@ impl Made {
     }
 }
 
+/// An Interim that a later record makes needless.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Older {
+    /// Its place.
+    pub seq: u64,
+    /// Its name.
+    pub id: RecordId,
+    /// Octets of its body.
+    pub bytes: usize,
+}
+
 /// The sessions of one sink that have had an Interim and no Stop.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(HashMap<u64, Newest, FixedState>);
@@ -75,8 +86,8 @@ fn meaning(id: RecordId, body: &[u8]) -> Meaning {
 }
 
 impl Sessions {
-    /// Takes note of a record; place and octets of the older Interim that it makes needless.
-    pub(super) fn note(&mut self, seq: u64, id: RecordId, body: &[u8]) -> Option<(u64, usize)> {
+    /// Takes note of a record; gives the older Interim that it makes needless.
+    pub(super) fn note(&mut self, seq: u64, id: RecordId, body: &[u8]) -> Option<Older> {
         let older = match meaning(id, body) {
             Meaning::Other => None,
             Meaning::Stop(session, made) => match self.0.get(&session) {
@@ -90,7 +101,7 @@ impl Sessions {
                 _ => self.0.insert(session, Newest { seq, made, bytes: body.len() }),
             },
         }?;
-        Some((older.seq, older.bytes))
+        Some(Older { seq: older.seq, id: older.made.id, bytes: older.bytes })
     }
 
     /// Whether a newer Interim of its session is known.

@@ -3,6 +3,7 @@
 //!
 //! Long answers come in slices, so that commits go on between them: [`ask`] puts slices together for any [`Desk`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +21,8 @@ use super::parked::Parked;
 use super::parking::overtaken_text;
 use super::sinks::Sink;
 use super::spool::{StoredRecord, read_records};
-use super::store::Queue;
+use super::store::{Gone, Queue};
+use super::witness::{Event, How};
 
 /// One record by its place or its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,7 +77,10 @@ pub enum Action {
         reason: String,
     },
     /// They are given up: never delivered.
-    Drop,
+    Drop {
+        /// By whom and why, for the ledger.
+        by: Arc<str>,
+    },
 }
 
 /// A command.
@@ -390,7 +395,7 @@ impl Queue {
                     let lent = sinks.iter().filter(|sink| self.is_lent(*sink, record.seq)).count() as u64;
                     let acted = self.act_waiting(action, &record, sinks, now);
                     page.acted += acted;
-                    page.under_way += if *action == Action::Drop { lent } else { 0 };
+                    page.under_way += if matches!(action, Action::Drop { .. }) { lent } else { 0 };
                     if acted > 0 {
                         page.named.push(record.id);
                     }
@@ -451,7 +456,11 @@ impl Queue {
             let seq = record.seq;
             let done = match action {
                 Action::Retry => self.sinks[index].window_mut().hurry(seq),
-                Action::Drop => self.leave(index, seq, record.body.len(), now.mono, |balance| balance.dropped += 1),
+                Action::Drop { by } => {
+                    let how = How::Dropped { by: Arc::clone(by), under_way: self.is_lent(sink, seq) };
+                    let gone = Gone { seq, id: Some(record.id), bytes: record.body.len() };
+                    self.leave(index, gone, now.mono, how)
+                }
                 Action::Park { reason } => {
                     let what = (record.id, record.call, record.body.clone());
                     self.park(index, seq, what, (reason, 0), now);
@@ -485,12 +494,12 @@ impl Queue {
             match &query.action {
                 _ if !wanted => {}
                 None => page.items.push(parked_item(parked)),
-                Some(Action::Drop) => dropped.push((parked.sink, parked.id)),
+                Some(Action::Drop { .. }) => dropped.push((parked.sink, parked.id)),
                 Some(Action::Retry) if self.sinks.known().has(parked.sink) => match self.retry_refused(&parked) {
                     Some(reason) => page.skipped.add(reason),
                     None => {
-                        let Parked { sink, id, call, body, .. } = parked;
-                        let (sinks, origin) = (SinkMask::NONE.with(sink), Origin::Again);
+                        let Parked { sink, id, seq, call, body, .. } = parked;
+                        let (sinks, origin) = (SinkMask::NONE.with(sink), Origin::Again { was: seq });
                         self.building.push(Fresh { id, call, sinks, body, origin });
                         self.building.then(After::Unparked { sink, id });
                         page.acted += 1;
@@ -501,10 +510,14 @@ impl Queue {
                 Some(Action::Park { .. }) => {}
             }
         }
-        for (sink, id) in self.parking.store().remove(&dropped)? {
+        for (sink, id, seq) in self.parking.store().remove(&dropped)? {
             page.acted += 1;
             page.named.push(id);
             self.sinks.count(sink, |balance| balance.dropped += 1);
+            if let Some(Action::Drop { by }) = &query.action {
+                let how = How::Dropped { by: Arc::clone(by), under_way: false };
+                self.witness.note(|| Event::Ended { sink, seq, id: Some(id), attempts: 0, how });
+            }
         }
         Ok(page)
     }

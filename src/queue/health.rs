@@ -15,6 +15,8 @@ use crate::clock::Instant;
 #[derive(Debug, Default)]
 pub struct Health {
     stats: Stats,
+    /// Places of acknowledged records that are gone, until somebody takes them.
+    lost: Vec<(u64, u64)>,
     /// Limits that are near.
     near: Troubles,
     looked: Option<Instant>,
@@ -73,7 +75,15 @@ impl Health {
     /// States that acknowledged records are gone.
     pub fn report_lost(&mut self, chain: &mut Chain, from: u64, to: u64) {
         chain.tell(Notice::Lost { from, to });
+        if self.lost.len() < LOST_RANGES_MAX {
+            self.lost.push((from, to));
+        }
         self.lose(chain, Loss::Missing, to - from + 1);
+    }
+
+    /// The places that were reported lost since the last call.
+    pub fn lost_ranges(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.lost)
     }
 
     /// A record was settled that was not lent.
@@ -260,6 +270,9 @@ impl Health {
         }
     }
 }
+
+/// Ranges of lost places that are remembered; that there were more is in the counts.
+const LOST_RANGES_MAX: usize = 4096;
 
 /// How often limits are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -22,11 +22,13 @@ use crate::clock::{Instant, Now};
 use crate::ids::{CallHash, RecordId, Seq, SinkNumber};
 
 use super::barrier::hold_back;
+use super::collapse::Older;
 use super::notice::Notice;
 use super::parked::{Parked, REASON_BYTES_MAX, shortened};
 use super::parking::Overtaken;
 use super::spool::read_records;
-use super::store::Queue;
+use super::store::{Gone, Queue};
+use super::witness::{Event, How};
 use super::{Lease, Settlement};
 
 impl Queue {
@@ -110,8 +112,8 @@ impl Queue {
 
     /// Notes a record of a sink where Interims collapse; the older one that it makes needless leaves.
     pub(super) fn collapse(&mut self, index: usize, seq: u64, (id, body): (RecordId, &[u8]), now: Instant) {
-        if let Some((older, bytes)) = self.sinks[index].supersedes(seq, id, body) {
-            self.leave(index, older, bytes, now, |balance| balance.superseded += 1);
+        if let Some(Older { seq, id, bytes }) = self.sinks[index].supersedes(seq, id, body) {
+            self.leave(index, Gone { seq, id: Some(id), bytes }, now, How::Superseded);
         }
     }
 
@@ -154,25 +156,30 @@ impl Queue {
     pub fn settle(&mut self, sink: SinkNumber, seq: Seq, settlement: Settlement, now: Now) {
         let Some(index) = self.sinks.index_of(sink) else { return };
         let window = self.sinks[index].window();
-        let is_found = settlement == Settlement::Delivered && window.is_back(seq.0);
+        let is_delivered = matches!(settlement, Settlement::Delivered | Settlement::DeliveredBy(_));
+        let is_found = is_delivered && window.is_back(seq.0);
         if !window.is_out(seq.0) && !is_found {
             self.health.stray();
             return;
         }
         match settlement {
-            Settlement::Delivered => {
+            Settlement::Delivered | Settlement::DeliveredBy(_) => {
+                let by = match settlement {
+                    Settlement::DeliveredBy(by) => Some(by),
+                    _ => None,
+                };
                 let slot = self.sinks[index].window().slot(seq.0).map(|slot| (slot.id, slot.body.clone()));
                 let read = slot.and_then(|(id, body)| Some((id, body.or_else(|| self.read_again(seq.0, now))?)));
                 if let Some((id, body)) = read {
-                    let by = (sink, self.sinks[index].collapses());
-                    self.parking.overtake(by, (id, &body), Overtaken::ByDelivered);
+                    let at = (sink, self.sinks[index].collapses());
+                    self.parking.overtake(at, (id, &body), Overtaken::ByDelivered);
                 }
-                self.leave(index, seq.0, 0, now.mono, |balance| balance.delivered += 1);
+                self.leave(index, Gone::of(seq.0), now.mono, How::Delivered(by));
             }
-            Settlement::Retry { after, reason } => self.wait_on(index, seq.0, after, reason, now),
+            Settlement::Retry { after, reason } => self.wait_on(index, seq.0, (after, true), reason, now),
             Settlement::Defer { after, reason } => {
                 self.sinks[index].window_mut().uncount(seq.0);
-                self.wait_on(index, seq.0, after, reason, now);
+                self.wait_on(index, seq.0, (after, false), reason, now);
             }
             Settlement::Park { reason, code } => {
                 if let Some(record) = self.sinks[index].record(seq.0) {
@@ -182,12 +189,11 @@ impl Queue {
         }
     }
 
-    /// A lent record comes back: it waits, unless it was tried often enough or is too old.
-    fn wait_on(&mut self, index: usize, seq: u64, after: Duration, reason: String, now: Now) {
+    /// A lent record comes back: it waits for the time that is given, unless it was tried often enough or is too old; and
+    /// whether the visit counts as a try of it.
+    fn wait_on(&mut self, index: usize, seq: u64, (after, is_counted): (Duration, bool), reason: String, now: Now) {
         self.sinks[index].retries();
-        if self.sinks[index].is_superseded(seq)
-            && self.leave(index, seq, 0, now.mono, |balance| balance.superseded += 1)
-        {
+        if self.sinks[index].is_superseded(seq) && self.leave(index, Gone::of(seq), now.mono, How::Superseded) {
             return;
         }
         let settings = self.chain.settings();
@@ -199,6 +205,12 @@ impl Queue {
             self.park(index, seq, record, (&reason, 0), now);
         } else {
             let reason = shortened(&reason, REASON_BYTES_MAX).to_owned();
+            let (id, attempts, sink) = (Some(slot.id), slot.attempts, self.sinks[index].number());
+            // Of many tries in vain the ledger gets the first ones and every power of two.
+            if self.witness.is_there() && is_counted && (attempts <= TRIES_TOLD || attempts.is_power_of_two()) {
+                let how = How::Retried { reason: reason.clone() };
+                self.witness.note(|| Event::Ended { sink, seq, id, attempts, how });
+            }
             self.sinks[index].window_mut().back_off(seq, now.mono, after, reason);
         }
     }
@@ -230,6 +242,9 @@ impl Queue {
         sink.window_mut().hold(seq);
     }
 }
+
+/// Failed tries of a record that are told to the witness, each; of later ones only some.
+const TRIES_TOLD: u32 = 8;
 
 /// Records read at once into a window.
 const READ_RECORDS: usize = 256;

@@ -46,6 +46,7 @@ mod schedule;
 mod settings;
 mod sinks;
 mod spool;
+mod standing;
 mod store;
 mod switch;
 mod sync;
@@ -56,7 +57,9 @@ mod totals;
 mod unread;
 mod upkeep;
 mod window;
+pub mod witness;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -79,8 +82,9 @@ pub use notice::{Level, Notice};
 pub use offline::Offline;
 pub use opening::{OpenReport, Opened};
 pub use settings::{Gather, Settings};
+pub use standing::{Aside, READ_AGAIN_MAX, Standing};
 pub use store::Queue;
-pub use thread::{Started, spawn};
+pub use thread::{Started, spawn, spawn_witnessed};
 
 /// A record lent to a sink until it settles it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -101,11 +105,31 @@ pub struct Lease {
     pub body: Bytes,
 }
 
+/// Who acknowledges records.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Acknowledger {
+    /// Its address or name.
+    pub server: String,
+    /// What its acknowledgement is worth.
+    pub worth: Worth,
+}
+
+/// What an acknowledgement is worth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Worth {
+    /// Who gave it has the record for good.
+    Stored,
+    /// It has taken the record, and says nothing of what becomes of it.
+    Taken,
+}
+
 /// What became of a lent record.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Settlement {
     /// The backend has it.
     Delivered,
+    /// As [`Settlement::Delivered`], and who said so.
+    DeliveredBy(Arc<Acknowledger>),
     /// It is lent again later; the later records of its session wait with it.
     Retry {
         /// Time until then.

@@ -1,7 +1,7 @@
 //! The queue of a stopped service, asked by the same commands as that of a running one.
 
 use crate::clock::Now;
-use crate::record::{Commit, Entry};
+use crate::record::Entry;
 
 use super::balance::Stats;
 use super::command::{Action, CommandError, Desk, Page, Query};
@@ -36,7 +36,7 @@ impl Desk for Offline {
     }
 
     fn import(&mut self, entries: Vec<Entry>) -> Result<(), CommandError> {
-        self.queue.add(Commit { entries, calls: Vec::new() }).map_err(|_| StoreError::Closed)?;
+        self.queue.put_back(entries).map_err(|_| StoreError::Closed)?;
         self.queue.finish(self.clock)?;
         Ok(())
     }

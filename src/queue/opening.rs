@@ -500,7 +500,7 @@ impl Queue {
             if !sinks.is_empty() {
                 report.recovered += 1;
                 let StoredRecord { id, call, body, .. } = record;
-                self.building.push(Fresh { id, call, sinks, body, origin: Origin::New });
+                self.building.push(Fresh { id, call, sinks, body, origin: Origin::Back });
             }
             if self.gathered() >= BATCH_RECORDS_MAX {
                 self.finish(clock)?;

@@ -262,11 +262,12 @@ impl ParkedStore {
         Ok(fresh)
     }
 
-    /// Removes records durably; those that are not there are passed over. Gives those that were.
+    /// Removes records durably; those that are not there are passed over. Gives those that were, with the places they had
+    /// when they were parked.
     ///
     /// # Errors
     /// When the removal could not be made durable.
-    pub fn remove(&mut self, keys: &[Key]) -> Result<Vec<Key>, StoreError> {
+    pub fn remove(&mut self, keys: &[Key]) -> Result<Vec<(SinkNumber, RecordId, u64)>, StoreError> {
         if self.database.is_none() {
             return Ok(Vec::new());
         }
@@ -275,18 +276,19 @@ impl ParkedStore {
         let (mut gone, mut sessions) = (Vec::new(), Vec::new());
         for (sink, id) in keys {
             let Some(value) = database.read(&layout::parked_key(*sink, *id, 0))? else { continue };
-            let parts = match frame::read(&value) {
+            let (parts, seq) = match frame::read(&value) {
                 Ok(Frame::Parked(part)) => {
-                    let session = Parked::from_bytes(*sink, *id, part.data).ok();
-                    sessions.extend(session.and_then(|parked| Some((*sink, *id, fact(*id, &parked.body)?.1))));
-                    part.parts
+                    let parked = Parked::from_bytes(*sink, *id, part.data).ok();
+                    let session = parked.as_ref().and_then(|parked| Some(fact(*id, &parked.body)?.1));
+                    sessions.extend(session.map(|session| (*sink, *id, session)));
+                    (part.parts, parked.map_or(0, |parked| parked.seq))
                 }
-                _ => PARKED_PARTS_MAX,
+                _ => (PARKED_PARTS_MAX, 0),
             };
             for part in (0..parts).chain([MARK_PART]) {
                 batch.remove(layout::parked_key(*sink, *id, part));
             }
-            gone.push((*sink, *id));
+            gone.push((*sink, *id, seq));
         }
         if gone.is_empty() {
             return Ok(gone);
@@ -295,7 +297,7 @@ impl ParkedStore {
         for (sink, id, session) in sessions {
             self.take_older(sink, session, |older| older.id == id);
         }
-        for (sink, _) in &gone {
+        for (sink, ..) in &gone {
             let count = &mut self.counts[usize::from(sink.0 & 63)];
             *count = count.saturating_sub(1);
         }

@@ -96,8 +96,8 @@ impl Parking {
         });
     }
 
-    /// Writes down what was found since the last turn; gives the records that have left.
-    pub(super) fn flush_overtaken(&mut self, chain: &mut Chain, now: Now) -> Vec<Key> {
+    /// Writes down what was found since the last turn; gives the records that have left, with their places.
+    pub(super) fn flush_overtaken(&mut self, chain: &mut Chain, now: Now) -> Vec<(SinkNumber, RecordId, u64)> {
         let (superseded, marked) = (std::mem::take(&mut self.superseded), std::mem::take(&mut self.marked));
         let removed = if superseded.is_empty() { Ok(Vec::new()) } else { self.store.remove(&superseded) };
         let written = if marked.is_empty() { Ok(()) } else { self.store.mark_overtaken(&marked, now.wall) };

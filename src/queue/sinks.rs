@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::balance::{Balance, SinkStats};
 use super::bitmap::{Bitmaps, Since};
-use super::building::{Fresh, Origin};
-use super::collapse::Sessions;
+use super::building::Fresh;
+use super::collapse::{Older, Sessions};
 use super::settings::Settings;
 use super::spool::StoredRecord;
 use super::window::{Slot, Window, made};
@@ -253,7 +253,7 @@ impl Sink {
     fn appended(&mut self, seq: u64, record: &Fresh, now: Instant) {
         let wants = record.sinks.has(self.since.sink);
         if wants {
-            self.balance.appended += u64::from(record.origin == Origin::New);
+            self.balance.appended += u64::from(record.origin.is_counted());
             self.balance.waiting += 1;
             self.waiting_bytes += record.body.len() as u64;
         }
@@ -303,10 +303,10 @@ impl Sink {
         self.collapses && self.window.slot(seq).is_some_and(newer)
     }
 
-    /// Notes a record. Gives the place and the octets of an Interim that it makes needless; one that is lent may be delivered
+    /// Notes a record. Gives an Interim that it makes needless; one that is lent may be delivered
     /// at this moment, and is settled by whoever has it.
-    pub fn supersedes(&mut self, seq: u64, id: RecordId, body: &[u8]) -> Option<(u64, usize)> {
-        self.interims.note(seq, id, body).filter(|(older, _)| *older != seq && !self.window.is_busy(*older))
+    pub fn supersedes(&mut self, seq: u64, id: RecordId, body: &[u8]) -> Option<Older> {
+        self.interims.note(seq, id, body).filter(|older| older.seq != seq && !self.window.is_busy(older.seq))
     }
 
     /// Takes note of the calls of records read from a spool, where it did not know them. Behind those are records that were

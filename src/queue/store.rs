@@ -7,13 +7,15 @@
 //! * `backlog`, `switch`, `salvage`: what goes on between commits;
 //! * `health`: counts, limits, the alarm state and the reserve.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::clock::{Instant, Now, Timestamp};
-use crate::ids::SinkMask;
+use crate::ids::{RecordId, SinkMask};
 use crate::record::{BODY_BYTES_MAX, CALL_KEY_BYTES_MAX, CallChange, Commit, Entry, NOTE_BYTES_MAX};
 
-use super::balance::{Balance, Loss};
+use super::balance::Loss;
 use super::batch::Batch;
 use super::building::{After, Building, Fresh, Origin};
 use super::calls::Calls;
@@ -29,7 +31,11 @@ use super::spool::Spool;
 use super::switch::{self, Switch};
 use super::totals;
 use super::unread::Backlog;
+use super::witness::{Event, How, Source, Witness};
 use crate::causes::chain_text;
+
+/// Longest wait for the ledger when records are given up: commits wait with it.
+const WRITTEN_WAIT: Duration = Duration::from_millis(100);
 
 /// The most records of one batch.
 pub const BATCH_RECORDS_MAX: usize = 4096;
@@ -48,6 +54,24 @@ pub struct Queue {
     pub(super) switch: Switch,
     pub(super) salvage: Salvage,
     pub(super) health: Health,
+    pub(super) witness: Witness,
+}
+
+/// A record that leaves a sink.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gone {
+    /// Its place.
+    pub seq: u64,
+    /// Its name, and the length of its body, if the window does not have it.
+    pub id: Option<RecordId>,
+    pub bytes: usize,
+}
+
+impl Gone {
+    /// One that the window has.
+    pub const fn of(seq: u64) -> Self {
+        Self { seq, id: None, bytes: 0 }
+    }
 }
 
 impl Queue {
@@ -63,6 +87,7 @@ impl Queue {
             backlog: Backlog::default(),
             switch: Switch::default(),
             salvage: Salvage::default(),
+            witness: Witness::default(),
         }
     }
 
@@ -73,6 +98,18 @@ impl Queue {
     /// # Errors
     /// When something in it is longer than the queue stores. That alone is left out, and counted as lost.
     pub fn add(&mut self, commit: Commit) -> Result<(), AppendFailed> {
+        self.take(commit, Origin::New)
+    }
+
+    /// As [`Queue::add`], with records that were in the queue before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn put_back(&mut self, entries: Vec<Entry>) -> Result<(), AppendFailed> {
+        self.take(Commit { entries, calls: Vec::new() }, Origin::Back)
+    }
+
+    fn take(&mut self, commit: Commit, origin: Origin) -> Result<(), AppendFailed> {
         let mut too_long = 0;
         let mut result = Ok(());
         for entry in commit.entries {
@@ -87,7 +124,7 @@ impl Queue {
                     call: entry.call,
                     sinks,
                     body: Bytes::from(entry.body),
-                    origin: Origin::New,
+                    origin,
                 });
             }
         }
@@ -250,6 +287,7 @@ impl Queue {
         self.chain.committed(building.records());
         self.health.appended(building.records().len(), self.chain.end().1 - before);
         self.sinks.appended(first, building.records(), now.mono);
+        self.tell_committed(first, building.records());
         self.collapse_appended(first, building.records(), now);
         self.health.calls(self.calls.len());
         self.switch.mirror(&mut self.chain, building.calls());
@@ -272,6 +310,18 @@ impl Queue {
         }
         building.clear();
         self.building = building;
+    }
+
+    /// Tells the witness of the records of a commit, from place `first` on.
+    fn tell_committed(&mut self, first: u64, records: &[Fresh]) {
+        for (seq, Fresh { id, sinks, body, origin, .. }) in (first..).zip(records) {
+            let source = match origin {
+                Origin::New => Source::New,
+                Origin::Back => Source::Back,
+                Origin::Again { was } => Source::Again(*was),
+            };
+            self.witness.note(|| Event::Committed { seq, id: *id, sinks: *sinks, body: body.clone(), source });
+        }
     }
 
     /// What the records of a commit, from place `first` on, make needless where Interims collapse.
@@ -298,22 +348,44 @@ impl Queue {
         }
     }
 
-    /// A record leaves a sink for good; `bytes` is the length of its body if the window does not have it. Whether it
-    /// was waited for.
-    pub(super) fn leave(
-        &mut self,
-        index: usize,
-        seq: u64,
-        bytes: usize,
-        now: Instant,
-        count: impl FnOnce(&mut Balance),
-    ) -> bool {
+    /// A record leaves a sink for good. Whether it was waited for.
+    pub(super) fn leave(&mut self, index: usize, Gone { seq, id, bytes }: Gone, now: Instant, how: How) -> bool {
         let sink = &mut self.sinks[index];
         let slot = sink.window_mut().remove(seq);
-        let was_waited_for = self.chain.settle(sink.number(), seq, now);
+        let number = sink.number();
+        let was_waited_for = self.chain.settle(number, seq, now);
         if was_waited_for {
-            sink.left(slot.map_or(bytes, |slot| slot.bytes), count);
+            let (id, attempts) = slot.as_ref().map_or((id, 0), |slot| (Some(slot.id), slot.attempts));
+            sink.left(slot.map_or(bytes, |slot| slot.bytes), |balance| match &how {
+                How::Delivered(_) => balance.delivered += 1,
+                How::Parked { .. } => balance.parked += 1,
+                How::Dropped { .. } => balance.dropped += 1,
+                How::Superseded => balance.superseded += 1,
+                // It stays.
+                How::Retried { .. } => balance.waiting += 1,
+            });
+            self.witness.note(|| Event::Ended { sink: number, seq, id, attempts, how });
         }
         was_waited_for
+    }
+
+    /// Tells somebody what becomes of records from now on.
+    pub(super) fn tell(&mut self, witness: Witness) {
+        self.chain.keep_bodies(&witness);
+        self.witness = witness;
+    }
+
+    /// Hands over what was noted, and waits until it is written, [`WRITTEN_WAIT`] at most.
+    pub(super) fn tell_and_wait(&mut self, at: Timestamp) {
+        if let Some(written) = self.witness.fence(at) {
+            // Whoever keeps the ledger says himself what it lacks.
+            let _late = written.recv_timeout(WRITTEN_WAIT);
+        }
+    }
+
+    /// Hands over what was noted since the last turn.
+    pub(super) fn hand_over(&mut self, at: Timestamp) {
+        self.witness.hand_over(at);
+        self.chain.keep_bodies(&self.witness);
     }
 }

@@ -9,6 +9,7 @@ mod journal;
 mod order;
 mod switching;
 mod unanswered;
+mod witness;
 
 use std::collections::BTreeSet;
 use std::path::Path;

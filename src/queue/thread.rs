@@ -14,12 +14,12 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::clock::{self, Instant, Now};
 use crate::ids::SinkNumber;
-use crate::record::Commit;
 use crate::timers::random;
 
 use super::Lease;
 use super::balance::{Loss, Stats};
 use super::calls::Class;
+use super::command::Action;
 use super::error::{AppendFailed, OpenError, StoreError};
 use super::handle::{
     BUSY, ConsumerBox, Control, GATHERING, Handle, IDLE, ProducerBox, RESTING, Receipt, Shared, Signal, Submitted, lock,
@@ -27,7 +27,9 @@ use super::handle::{
 use super::limits::{Trouble, Troubles};
 use super::opening::{OpenReport, Opened};
 use super::settings::Settings;
+use super::standing::Standing;
 use super::store::{BATCH_RECORDS_MAX, Queue};
+use super::witness::Witness;
 
 /// The queue's thread at work.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct Started {
     pub report: OpenReport,
     /// 16 random octets made once for this queue, for signing what goes out to peers and comes back.
     pub secret: [u8; 16],
+    /// How the queue stands, if it has a witness.
+    pub standing: Option<Standing>,
     /// The thread; it ends after [`Handle::stop`].
     pub join: JoinHandle<Result<(), StoreError>>,
 }
@@ -55,6 +59,20 @@ pub struct Started {
 /// # Errors
 /// When the queue does not open or the thread does not start.
 pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Result<Started, OpenError> {
+    spawn_witnessed(settings, sinks, step, &mut |_| None)
+}
+
+/// As [`spawn`], with a witness of what becomes of every record; `witness` is given the queue's secret, by which one queue
+/// is told from another.
+///
+/// # Errors
+/// As there.
+pub fn spawn_witnessed(
+    settings: Settings,
+    sinks: &[String],
+    step: &mut dyn FnMut(),
+    witness: &mut dyn FnMut(&[u8; 16]) -> Option<Witness>,
+) -> Result<Started, OpenError> {
     let waiting_max = settings.commits_waiting_max.max(1);
     let (refuse_after, stop_wait) = (settings.refuse_after, settings.stop_wait);
     let gather_max = settings.gather_max.min(settings.commit_wait_max / 4);
@@ -63,6 +81,11 @@ pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Re
     let mut opened = Queue::open(settings, sinks, clock::now, step)?;
     opened.queue.look_for_unread(opened.sinks.iter().map(|(_, number)| *number), step);
     let secret = secret(&mut opened.queue).map_err(|source| OpenError::Database { path, source })?;
+    let standing = witness(&secret).map(|witness| {
+        let standing = opened.queue.standing(witness.kept(), opened.report.clean);
+        opened.queue.tell(witness);
+        standing
+    });
     let (commit_sender, commits) = bounded(waiting_max);
     let (control_sender, controls) = bounded(CONTROLS_MAX);
     let shared = Arc::new(Shared {
@@ -107,7 +130,7 @@ pub fn spawn(settings: Settings, sinks: &[String], step: &mut dyn FnMut()) -> Re
         .map_err(|source| OpenError::Thread { source })?;
     let handle = Handle { shared };
     let Opened { calls, classes, sinks, report, .. } = opened;
-    Ok(Started { handle, calls, classes, sinks, report, secret, join })
+    Ok(Started { handle, calls, classes, sinks, report, secret, standing, join })
 }
 
 /// The queue's secret, made at the first start.
@@ -219,6 +242,7 @@ impl Worker {
         }
         let served = self.serve_consumers(now);
         self.queue.tick(now);
+        self.queue.hand_over(now.wall);
         let troubles = self.queue.troubles();
         let backlog = self.commits.len() > self.commits.capacity().unwrap_or(0) / 2;
         let backlog =
@@ -242,12 +266,16 @@ impl Worker {
             }
             Control::KeepMeta(name, value, answer) => drop(answer.send(self.queue.keep_meta_bytes(&name, &value))),
             Control::Import(entries, answer) => {
-                let added = self.queue.add(Commit { entries, calls: Vec::new() }).map_err(|_| StoreError::Closed);
+                let added = self.queue.put_back(entries).map_err(|_| StoreError::Closed);
                 drop(answer.send(added.and_then(|()| self.commit_for(()))));
             }
             Control::Slice(query, answer) => {
                 let acts = query.action.is_some();
                 let page = self.queue.slice(&query, now);
+                if matches!(query.action, Some(Action::Drop { .. })) {
+                    // What is given up must be in the ledger before it is gone: who dropped it cannot be told later.
+                    self.queue.tell_and_wait(now.wall);
+                }
                 // What was done is durable when the answer comes, as promised.
                 let page = page.and_then(|page| if acts { self.commit_for(page) } else { Ok(page) });
                 drop(answer.send(page));

@@ -4,7 +4,7 @@
 //! sink later), how many totals follow, and these.
 
 use super::bitmap::Since;
-use super::building::{Fresh, Origin};
+use super::building::Fresh;
 use super::frame::Reader;
 use super::sinks::Sinks;
 use crate::ids::SinkNumber;
@@ -20,7 +20,7 @@ pub fn write(sinks: &Sinks, records: &[Fresh]) -> Vec<u8> {
     let mut out = Vec::with_capacity(sinks.iter().count() * SINK_OCTETS);
     for sink in sinks.iter() {
         let Since { sink: number, seq } = sink.since();
-        let fresh = |record: &&Fresh| record.origin == Origin::New && record.sinks.has(number);
+        let fresh = |record: &&Fresh| record.origin.is_counted() && record.sinks.has(number);
         let mut balance = *sink.balance();
         balance.appended += records.iter().filter(fresh).count() as u64;
         let totals = balance.totals();

@@ -15,9 +15,10 @@ use super::parked::shortened;
 use super::salvage::Step;
 use super::sinks::Sink;
 use super::spool::StoredRecord;
-use super::store::Queue;
+use super::store::{Gone, Queue};
 use super::totals;
 use super::unread::look_through;
+use super::witness::{Event, How};
 use crate::causes::chain_text;
 
 impl Queue {
@@ -65,15 +66,16 @@ impl Queue {
             let Some(index) = self.sinks.index_of(record.sink) else { continue };
             match &result {
                 Ok(fresh) => {
-                    let fresh = fresh.get(place).copied().unwrap_or(true);
-                    self.leave(index, record.seq, record.body.len(), now.mono, |balance| {
-                        if fresh {
-                            balance.parked += 1;
-                        } else {
-                            // It was there twice, and is no more.
+                    let is_fresh = fresh.get(place).copied().unwrap_or(true);
+                    let how = How::Parked { reason: record.reason, code: record.code };
+                    let gone = Gone { seq: record.seq, id: Some(record.id), bytes: record.body.len() };
+                    if self.leave(index, gone, now.mono, how) && !is_fresh {
+                        // It was there twice, and is no more.
+                        self.sinks.count(record.sink, |balance| {
+                            balance.parked -= 1;
                             balance.appended -= 1;
-                        }
-                    });
+                        });
+                    }
                 }
                 Err(_) => self.sinks[index].window_mut().back_off(record.seq, now.mono, PARK_AGAIN, record.reason),
             }
@@ -82,8 +84,9 @@ impl Queue {
 
     /// Writes down which parked records were overtaken since the last turn.
     pub(super) fn flush_overtaken(&mut self, now: Now) {
-        for (sink, _) in self.parking.flush_overtaken(&mut self.chain, now) {
+        for (sink, id, seq) in self.parking.flush_overtaken(&mut self.chain, now) {
             self.sinks.count(sink, |balance| balance.superseded += 1);
+            self.witness.note(|| Event::Ended { sink, seq, id: Some(id), attempts: 0, how: How::Superseded });
         }
     }
 
@@ -152,6 +155,7 @@ impl Queue {
                 };
                 for (from, to) in lost {
                     self.health.report_lost(&mut self.chain, from, to);
+                    self.witness.note(|| Event::Lost { from, to });
                 }
                 ended.finish(&mut self.chain);
             }
@@ -170,7 +174,7 @@ impl Queue {
         if sinks.is_empty() {
             return false;
         }
-        let origin = if moves { Origin::Again } else { Origin::New };
+        let origin = if moves { Origin::Again { was: seq } } else { Origin::Back };
         self.building.push(Fresh { id, call, sinks, body, origin });
         if moves {
             self.building.then(After::Moved { seq, sinks });
@@ -285,6 +289,7 @@ impl Queue {
         if result.is_err() {
             self.lose(Loss::Unwritten, self.unwritten().len() as u64);
         }
+        self.hand_over(clock().wall);
         self.chain.store_all_settled();
         self.parking.store().close();
         let whole = self.chain.close();

@@ -7,6 +7,7 @@
 //! What a record says, and under which names, is the same for every kind of sink: [`profile`] has them as tables,
 //! and [`mapping`] takes the values of [`record::core`](crate::record::core) and the fields to the places that a kind has.
 
+mod acknowledged;
 pub mod amqp;
 pub mod attempt;
 pub mod diameter;
@@ -31,10 +32,11 @@ pub mod webhook;
 pub mod worker;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::ids::Seq;
 use crate::metric::{Metric, metrics_of};
-use crate::queue::{Lease, Settlement};
+use crate::queue::{Acknowledger, Lease, Settlement};
 use crate::record::Record;
 
 pub use worker::{Leases, Worker};
@@ -60,6 +62,12 @@ pub trait Sink {
     ///
     /// The future may be dropped at any await without losing an outcome.
     fn progress(&mut self, out: &mut Vec<Outcome>) -> impl Future<Output = ()>;
+
+    /// Who acknowledged a record that has just ended as delivered, where that is known; asked once.
+    fn acknowledger(&mut self, seq: Seq) -> Option<Arc<Acknowledger>> {
+        let _of_any = seq;
+        None
+    }
 
     /// Says goodbye to the backend when the service stops, and appends what ended meanwhile. Takes some seconds at most.
     fn close(&mut self, out: &mut Vec<Outcome>) -> impl Future<Output = ()> {

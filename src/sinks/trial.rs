@@ -168,7 +168,7 @@ impl Message {
 impl From<Settlement> for Verdict {
     fn from(settlement: Settlement) -> Self {
         match settlement {
-            Settlement::Delivered => Self::Delivered,
+            Settlement::Delivered | Settlement::DeliveredBy(_) => Self::Delivered,
             Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. } => Self::Retry { reason },
             Settlement::Park { reason, .. } => Self::Parked { reason },
         }

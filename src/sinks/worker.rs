@@ -308,9 +308,14 @@ impl<S: Sink, L: Leases> Worker<S, L> {
     }
 
     fn settle_one(&mut self, outcome: Outcome) {
-        let Outcome { seq, settlement } = outcome;
+        let Outcome { seq, mut settlement } = outcome;
+        if settlement == Settlement::Delivered
+            && let Some(by) = self.sink.acknowledger(seq)
+        {
+            settlement = Settlement::DeliveredBy(by);
+        }
         match &settlement {
-            Settlement::Delivered => self.meters.delivered.increment(1),
+            Settlement::Delivered | Settlement::DeliveredBy(_) => self.meters.delivered.increment(1),
             Settlement::Retry { after, reason } | Settlement::Defer { after, reason } => {
                 self.meters.retry.increment(1);
                 tracing::debug!(sink = %self.name, seq = seq.0, retry_ms = after.as_millis(), reason, "delivery failed");

@@ -137,7 +137,7 @@ impl Bench {
                 let _looked = tokio::time::timeout(LOOK_AGAIN, self.sink.progress(&mut outcomes)).await;
                 for Outcome { seq, settlement } in outcomes.drain(..) {
                     match settlement {
-                        Settlement::Delivered => self.delivered.push(seq),
+                        Settlement::Delivered | Settlement::DeliveredBy(_) => self.delivered.push(seq),
                         Settlement::Park { reason, code } => self.parked.push((seq, reason, code)),
                         Settlement::Retry { after, reason } | Settlement::Defer { after, reason } => {
                             self.reasons.push(reason);

@@ -143,7 +143,7 @@ fn seen(dir: &Path, session: u64) -> usize {
 
 fn text(settlement: &Settlement) -> String {
     match settlement {
-        Settlement::Delivered => "delivered".to_owned(),
+        Settlement::Delivered | Settlement::DeliveredBy(_) => "delivered".to_owned(),
         Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. } => format!("retry: {reason}"),
         Settlement::Park { reason, code } => format!("parked {code}: {reason}"),
     }

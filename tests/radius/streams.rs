@@ -168,7 +168,7 @@ fn record(number: u64, user: &str) -> Record {
 
 fn text(settlement: &Settlement) -> String {
     match settlement {
-        Settlement::Delivered => "delivered".to_owned(),
+        Settlement::Delivered | Settlement::DeliveredBy(_) => "delivered".to_owned(),
         Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. } => format!("retry: {reason}"),
         Settlement::Park { reason, code } => format!("parked {code}: {reason}"),
     }

@@ -62,7 +62,7 @@ impl World {
                     Select { pick: Some(Pick::Seq(Seq(*seq))), state: Some(State::Waiting), ..Select::default() };
                 let query = |action| Query { select, from: Position::Waiting(Seq(0)), max: 10, action };
                 let found = queue.slice(&query(None), self.now).unwrap().items;
-                queue.slice(&query(Some(Action::Drop)), self.now).unwrap();
+                queue.slice(&query(Some(Action::Drop { by: "somebody".into() })), self.now).unwrap();
                 for item in found {
                     for waiting in item.waiting {
                         let number = u64::try_from(item.id.0 & 0xffff).unwrap();
@@ -107,7 +107,7 @@ impl World {
                 _ => continue,
             };
             match settlement {
-                Settlement::Delivered => self.delivered[usize::from(sink)].push(number),
+                Settlement::Delivered | Settlement::DeliveredBy(_) => self.delivered[usize::from(sink)].push(number),
                 Settlement::Park { .. } => drop(self.apart[usize::from(sink)].insert(number)),
                 Settlement::Retry { .. } | Settlement::Defer { .. } => {}
             }

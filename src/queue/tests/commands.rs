@@ -63,7 +63,7 @@ fn parked_records_are_retried_or_dropped() {
     append(&mut desk.queue, (1..=1000).map(|n| entry(n, n, BOTH)).collect());
     let of = |sink| Select { sink: Some(sink), ..ALL };
     assert_eq!(act(&mut desk, Action::Park { reason: "x".into() }, of(A)), 1000);
-    assert_eq!(act(&mut desk, Action::Drop, of(B)), 1000);
+    assert_eq!(act(&mut desk, Action::Drop { by: "somebody".into() }, of(B)), 1000);
     let stats = desk.queue.stats();
     assert!(stats.balanced());
     assert_eq!(
@@ -71,7 +71,10 @@ fn parked_records_are_retried_or_dropped() {
         (1000, 0, 1000)
     );
     let parked = Select { state: Some(State::Parked), ..of(A) };
-    assert_eq!(act(&mut desk, Action::Drop, Select { pick: Some(Pick::Id(id(500))), ..parked }), 1);
+    assert_eq!(
+        act(&mut desk, Action::Drop { by: "somebody".into() }, Select { pick: Some(Pick::Id(id(500))), ..parked }),
+        1
+    );
     assert_eq!(act(&mut desk, Action::Retry, parked), 999);
     let stats = desk.queue.stats();
     assert_eq!((stats.sinks[0].parked_now, stats.sinks[0].balance.waiting), (0, 999));
@@ -108,7 +111,7 @@ fn of_dropped_records_those_under_way_are_told() {
     append(&mut desk.queue, (1..=5).map(|n| entry(n, n, SinkMask(1))).collect());
     let mut out = Vec::new();
     desk.queue.lease(A, 2, clock::now(), &mut out);
-    let done = ask(&mut desk, Command::Act { action: Action::Drop, select: ALL }).unwrap();
+    let done = ask(&mut desk, Command::Act { action: Action::Drop { by: "somebody".into() }, select: ALL }).unwrap();
     let named = (1..=5).map(id).collect();
     assert_eq!(done, Outcome::Done { records: 5, skipped: Skipped::default(), under_way: 2, named });
 }
@@ -119,7 +122,11 @@ fn dropped_records_come_back_once_and_are_delivered_under_their_ids() {
     let mut desk = offline(directory.path());
     append(&mut desk.queue, vec![entry(1, 1, BOTH), entry(2, 2, BOTH), entry(3, 3, SinkMask(1))]);
     let until = Some((Seq(2), clock::now().wall));
-    assert_eq!(act(&mut desk, Action::Drop, Select { until, ..ALL }), 4, "what came later stays");
+    assert_eq!(
+        act(&mut desk, Action::Drop { by: "somebody".into() }, Select { until, ..ALL }),
+        4,
+        "what came later stays"
+    );
     let mut put_back = |entries: Vec<Entry>| match ask(&mut desk, Command::Import(entries)).unwrap() {
         Outcome::Done { records, skipped, .. } => (records, skipped.records),
         other => panic!("{other:?}"),
@@ -140,7 +147,10 @@ fn dropping_a_record_that_is_out_makes_its_settlement_stray() {
     let mut desk = offline(directory.path());
     append(&mut desk.queue, vec![entry(1, 1, SinkMask(1)), entry(2, 1, SinkMask(1))]);
     assert_eq!(numbers(&lease(&mut desk.queue, A, clock::now())), [1]);
-    assert_eq!(act(&mut desk, Action::Drop, Select { pick: Some(Pick::Seq(Seq(1))), ..ALL }), 1);
+    assert_eq!(
+        act(&mut desk, Action::Drop { by: "somebody".into() }, Select { pick: Some(Pick::Seq(Seq(1))), ..ALL }),
+        1
+    );
     desk.queue.settle(A, Seq(1), Settlement::Delivered, clock::now());
     let stats = desk.queue.stats();
     assert_eq!((stats.settlements_stray, stats.sinks[0].balance.dropped, stats.sinks[0].balance.delivered), (1, 1, 0));
@@ -198,10 +208,10 @@ fn the_balance_counts_records_and_not_moves_also_over_restarts() {
         append(&mut desk.queue, (1..=6).map(|n| entry(n, n, SinkMask(1))).collect());
         let one = |n| Select { pick: Some(Pick::Id(id(n))), ..ALL };
         assert_eq!(act(&mut desk, Action::Park { reason: "x".into() }, ALL), 6);
-        assert_eq!(act(&mut desk, Action::Drop, one(1)), 1);
+        assert_eq!(act(&mut desk, Action::Drop { by: "somebody".into() }, one(1)), 1);
         desk = restart(desk);
         assert_eq!(act(&mut desk, Action::Retry, ALL), 5);
-        assert_eq!(act(&mut desk, Action::Drop, one(2)), 1);
+        assert_eq!(act(&mut desk, Action::Drop { by: "somebody".into() }, one(2)), 1);
         desk = restart(desk);
         assert_eq!(deliver_all(&mut desk.queue, A), [3, 4, 5, 6]);
         desk.queue.finish(clock::now).unwrap();

@@ -169,7 +169,7 @@ fn a_record_that_was_put_away_can_be_found_delivered_parked_dropped_and_hurried(
     };
     run.queue.settle(A, Seq(first), Settlement::Delivered, time());
     assert_eq!(act(&mut run, second, Action::Park { reason: "by hand".into() }), 1);
-    assert_eq!(act(&mut run, third, Action::Drop), 1);
+    assert_eq!(act(&mut run, third, Action::Drop { by: "somebody".into() }), 1);
     assert_eq!(act(&mut run, fourth, Action::Retry), 1);
     run.waiting();
     let balance = run.queue.stats().sinks[0].balance;

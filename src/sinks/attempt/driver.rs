@@ -1,5 +1,6 @@
 //! The sink around an attempt: it waits for answers, time-outs and pauses.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::board::{Board, Meters, News};
 use super::{Answer, Attempt, Entry, Render, Settings};
 use crate::clock;
 use crate::ids::{CallHash, Seq};
-use crate::queue::{Lease, Settlement};
+use crate::queue::{Acknowledger, Lease, Settlement};
 use crate::record::{Kind, Record};
 use crate::sinks::kind::Ground;
 use crate::sinks::{Outcome, Sink};
@@ -37,6 +38,9 @@ pub struct Attempts<A: Attempt> {
     /// The backend is left alone until then.
     pause: Option<Pin<Box<Sleep>>>,
     ended: Vec<Outcome>,
+    acknowledger: Arc<Acknowledger>,
+    /// Records that ended without having been sent: the backend wants none such.
+    skipped: HashSet<Seq>,
     meters: Meters,
     board: Board,
 }
@@ -57,8 +61,11 @@ impl<A: Attempt> Attempts<A> {
     pub fn new(name: &str, settings: Settings, render: Render<A::Item>, attempt: A, waited_until: Seq) -> Self {
         let name: Arc<str> = name.into();
         let board = Board::new(&attempt.backend(), settings.batch_max, attempt.worth());
+        let acknowledger = Arc::new(Acknowledger { server: attempt.backend(), worth: attempt.stores() });
         Self {
             render,
+            acknowledger,
+            skipped: HashSet::default(),
             waited_until,
             batches: Batches::new(settings.clone(), seed()),
             settings,
@@ -137,7 +144,10 @@ impl<A: Attempt> Sink for Attempts<A> {
     fn submit(&mut self, lease: &Lease, record: &Record) {
         let item = match (self.render)(record) {
             Ok(Some(item)) => item,
-            Ok(None) => return self.ended.push(Outcome { seq: lease.seq, settlement: Settlement::Delivered }),
+            Ok(None) => {
+                self.skipped.insert(lease.seq);
+                return self.ended.push(Outcome { seq: lease.seq, settlement: Settlement::Delivered });
+            }
             Err(reason) => {
                 let settlement = Settlement::Park { reason, code: 0 };
                 return self.ended.push(Outcome { seq: lease.seq, settlement });
@@ -154,6 +164,10 @@ impl<A: Attempt> Sink for Attempts<A> {
             since: lease.appended,
             breaks: 0,
         });
+    }
+
+    fn acknowledger(&mut self, seq: Seq) -> Option<Arc<Acknowledger>> {
+        (!self.skipped.remove(&seq)).then(|| Arc::clone(&self.acknowledger))
     }
 
     async fn progress(&mut self, out: &mut Vec<Outcome>) {

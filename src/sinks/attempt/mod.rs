@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, Seq};
+use crate::queue::Worth;
 use crate::record::Record;
 
 pub use board::{Board, METRICS, SINK_BACKEND_UP, SINK_BATCH_SECONDS, SINK_BATCHES_TOTAL};
@@ -49,6 +50,11 @@ pub trait Attempt: 'static {
     /// What an acknowledgement of this backend is worth, for status and test sends; empty: it has the record for good.
     fn worth(&self) -> &'static str {
         ""
+    }
+
+    /// Whether an acknowledgement of this backend says that it has the record for good.
+    fn stores(&self) -> Worth {
+        Worth::Stored
     }
 
     /// Octets of an item, as far as they count for [`Settings::batch_octets_max`].

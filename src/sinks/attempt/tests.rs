@@ -269,7 +269,7 @@ impl Bench {
         let (mut lease, record) = self.out.remove(&seq.0).expect("only what was submitted ends, and once");
         let number = seq.0 - 100;
         match settlement {
-            Settlement::Delivered | Settlement::Park { .. } => {
+            Settlement::Delivered | Settlement::DeliveredBy(_) | Settlement::Park { .. } => {
                 self.ended.insert(number, settlement);
             }
             Settlement::Retry { after, reason } => {

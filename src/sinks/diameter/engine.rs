@@ -23,8 +23,9 @@ use crate::diameter::peer::{Cause, State};
 use crate::diameter::route::{Client, Input, Output, PeerIndex, Reason, Settings, Submission};
 use crate::ids::Seq;
 use crate::net::tls::ClientFiles;
-use crate::queue::Settlement;
+use crate::queue::{Acknowledger, Settlement};
 use crate::sinks::Outcome;
+use crate::sinks::acknowledged::Acknowledged;
 
 /// Longest wait without a look at the machine: its counters reach the metrics that often.
 const BEAT: Duration = Duration::from_secs(1);
@@ -70,6 +71,9 @@ pub(super) struct Engine {
     wanted: Vec<Output>,
     doing: Vec<Output>,
     ended: Vec<Outcome>,
+    acknowledged: Acknowledged,
+    /// Names of the peers, by their numbers.
+    servers: Vec<String>,
     /// Who is told how often servers want interim records.
     interims: Option<Interims>,
     /// Who keeps Class over a restart.
@@ -92,6 +96,7 @@ impl Engine {
     pub fn new(name: &Arc<str>, settings: Settings, transports: Transports, names: Names, board: Board) -> Self {
         let now = clock::now();
         let meters = Meters::new(name, &settings.peers);
+        let servers = settings.peers.iter().map(|peer| format!("{}:{}", peer.host, peer.port)).collect();
         let mut engine = Self {
             name: Arc::clone(name),
             links: settings.peers.iter().map(|_| Link::new(RECEIVED_OCTETS_MAX)).collect(),
@@ -101,6 +106,8 @@ impl Engine {
             wanted: Vec::new(),
             doing: Vec::new(),
             ended: Vec::new(),
+            acknowledged: Acknowledged::default(),
+            servers,
             interims: None,
             keeper: None,
             sessions: HashMap::new(),
@@ -311,7 +318,9 @@ impl Engine {
                 self.link(peer).send(&message);
             }
             Output::Close { peer, reset } => self.link(peer).close(reset),
-            Output::Delivered { key, round_trip, .. } => {
+            Output::Delivered { key, peer, round_trip } => {
+                let (servers, place) = (&self.servers, usize::from(peer.0));
+                self.acknowledged.note(key, place, || servers.get(place).cloned().unwrap_or_default());
                 if let Some(round_trip) = round_trip {
                     self.meters.round_trip(round_trip);
                 }
@@ -359,6 +368,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Who acknowledged a record; given once.
+    pub fn acknowledger(&mut self, seq: Seq) -> Option<Arc<Acknowledger>> {
+        self.acknowledged.take(seq)
     }
 
     fn end(&mut self, seq: Seq, settlement: Settlement) {

@@ -35,7 +35,7 @@ use crate::diameter::peer::Security;
 use crate::diameter::route::{self, Settings as RouteSettings, Submission};
 use crate::ids::Seq;
 use crate::net::tls::{ClientTls, TlsError};
-use crate::queue::{Lease, Settlement};
+use crate::queue::{Acknowledger, Lease, Settlement};
 use crate::record::{Kind, Record};
 
 pub use board::{Board, STATUS_AGE_MAX};
@@ -216,6 +216,10 @@ impl Sink for DiameterSink {
             ends_session: facts.ends_session,
             realm: facts.realm,
         });
+    }
+
+    fn acknowledger(&mut self, seq: Seq) -> Option<Arc<Acknowledger>> {
+        lock(&self.engine).acknowledger(seq)
     }
 
     async fn progress(&mut self, out: &mut Vec<Outcome>) {

@@ -84,7 +84,7 @@ async fn deliver(sink: &mut DiameterSink, count: u64) -> u64 {
         sink.progress(&mut out).await;
         for outcome in out.drain(..) {
             match outcome.settlement {
-                Settlement::Delivered => delivered += 1,
+                Settlement::Delivered | Settlement::DeliveredBy(_) => delivered += 1,
                 Settlement::Retry { .. } | Settlement::Defer { .. } => {
                     retried += 1;
                     due.push(outcome.seq.0);

@@ -27,6 +27,7 @@ use super::attempt::{self, Answer, Attempt, Entry, Render};
 use super::trial::Message;
 use crate::causes::chain_text;
 use crate::clock;
+use crate::queue::Worth;
 
 /// Checked settings of a file sink.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -130,6 +131,13 @@ impl Attempt for FileAttempt {
 
     fn backend(&self) -> String {
         self.path.clone()
+    }
+
+    fn stores(&self) -> Worth {
+        match self.sync {
+            writer::Sync::Batch => Worth::Stored,
+            writer::Sync::Interval | writer::Sync::Never => Worth::Taken,
+        }
     }
 
     fn worth(&self) -> &'static str {

@@ -31,13 +31,14 @@ use self::links::{Links, Opening};
 use self::meters::Meters;
 use self::names::Names;
 use self::offload::Offload;
+use super::acknowledged::Acknowledged;
 use super::meters::counts;
 use super::view::ServerView;
 use super::{Outcome, Sink};
 use crate::clock::{self, Instant, Now};
 use crate::ids::Seq;
 use crate::net::socket::Local;
-use crate::queue::{Lease, Settlement};
+use crate::queue::{Acknowledger, Lease, Settlement};
 use crate::radius::client::{self, Client, Input, Output, ServerStatus, Submission};
 use crate::record::Record;
 use crate::timers::random::seed;
@@ -126,6 +127,7 @@ pub struct RadiusSink {
     wanted: Vec<Output>,
     doing: Vec<Output>,
     ended: Vec<Outcome>,
+    acknowledged: Acknowledged,
     timer: Pin<Box<Sleep>>,
     timer_at: Instant,
     reported_at: Instant,
@@ -195,6 +197,7 @@ impl RadiusSink {
             wanted: Vec::new(),
             doing: Vec::new(),
             ended: Vec::new(),
+            acknowledged: Acknowledged::default(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_at: now.mono,
             reported_at: Instant(0),
@@ -269,13 +272,17 @@ impl RadiusSink {
                 let address = self.links.address(server);
                 tracing::warn!(sink = %self.name, server = %address, %why, "connection failed or lost");
             }
-            Output::Delivered { key, part, round_trip, .. } => {
+            Output::Delivered { key, part, server, round_trip } => {
                 if let Some(round_trip) = round_trip {
                     self.meters.round_trip(round_trip);
                 }
                 match self.apart.acknowledged(key, part) {
                     Next::Leg => self.send_leg(now, key),
-                    Next::End => self.ended.push(Outcome { seq: key, settlement: Settlement::Delivered }),
+                    Next::End => {
+                        let links = &self.links;
+                        self.acknowledged.note(key, usize::from(server.0), || links.address(server).to_string());
+                        self.ended.push(Outcome { seq: key, settlement: Settlement::Delivered });
+                    }
                     Next::Wait => {}
                 }
             }
@@ -411,6 +418,10 @@ impl Sink for RadiusSink {
 
     fn submitted(&mut self) {
         self.send(clock::now());
+    }
+
+    fn acknowledger(&mut self, seq: Seq) -> Option<Arc<Acknowledger>> {
+        self.acknowledged.take(seq)
     }
 
     async fn progress(&mut self, out: &mut Vec<Outcome>) {

@@ -12,6 +12,7 @@ use super::{KEYS, Settings};
 use crate::net::dial::{Upkeep, connect_host};
 use crate::net::socket::Local;
 use crate::net::stream::Wire;
+use crate::queue::Worth;
 use crate::sinks::attempt::{Answer, Attempt, Entry, Fate, Render};
 use crate::sinks::event::Alarm;
 use crate::sinks::trial::Message as Shown;
@@ -282,6 +283,10 @@ impl Attempt for Link {
 
     fn backend(&self) -> String {
         self.settings.place()
+    }
+
+    fn stores(&self) -> Worth {
+        Worth::Taken
     }
 
     fn worth(&self) -> &'static str {

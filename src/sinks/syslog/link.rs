@@ -26,6 +26,7 @@ use crate::net::dial::{Upkeep, connect_host};
 use crate::net::socket::Local;
 use crate::net::stream::{Packets, Wire};
 use crate::net::tls::ClientTls;
+use crate::queue::Worth;
 use crate::sinks::attempt::{Answer, Attempt, Entry, Fate};
 use crate::sinks::trial::Message;
 
@@ -323,6 +324,10 @@ impl Attempt for Link {
 
     fn backend(&self) -> String {
         self.receiver.text()
+    }
+
+    fn stores(&self) -> Worth {
+        Worth::Taken
     }
 
     fn worth(&self) -> &'static str {
