@@ -87,6 +87,7 @@ pub mod vars;
 // Layer 6: shells with sockets, logs and metrics.
 pub mod admin;
 pub(crate) mod front;
+pub mod ledger;
 pub mod sinks;
 
 // Layer 7: the service and its commands.

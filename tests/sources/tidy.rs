@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["queue"],
     &["sip::stack", "sip::proxy", "sip::dialog", "sip::transaction", "radius", "diameter"],
     &["shard", "accounting", "policy", "vars"],
-    &["front", "sinks", "admin"],
+    &["front", "sinks", "admin", "ledger"],
     &["main", "cli", "service", "import", "config"],
 ];
 
