@@ -1,10 +1,57 @@
 //! The ledger: beside the queue, one small row for each record and for what became of it at each sink, so that it can be
 //! asked later whether every call was delivered everywhere, and what happened to one.
 //!
-//! [`row`] and [`block`] are the layout on disk.
+//! [`row`] and [`block`] are the layout on disk, [`file`](mod@file) writes the file of a day, [`close`] packs it when the
+//! day is over. [`keeper`] makes rows of what the queue tells ([`crate::queue::witness`]), [`thread`] runs it: neither a
+//! call nor the queue ever waits for it. [`start`] finds what a process that was killed could not write any more.
+//!
+//! ```text
+//! /var/lib/tollgate/queue-ledger/
+//!   LOCK                flock by the process
+//!   2026-11-20.ledger   blocks of rows of the records made that day, in UTC, and what became of them, whenever that was
+//!   2026-11-20.new      the same, while it is being packed
+//!   complete            days of which nothing waits
+//! ```
 
 pub mod block;
+pub mod close;
+pub mod complete;
 pub mod day;
+pub mod file;
+pub mod keeper;
+pub mod open;
 pub mod row;
+pub mod start;
+pub mod thread;
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
 
 pub use day::Day;
+pub use keeper::{Keeper, LedgerError};
+
+/// Checked settings of the ledger.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Its folder.
+    pub path: PathBuf,
+    /// How many days are kept, today not counted. Default 40.
+    pub days: u32,
+    /// What becomes of new calls while it cannot be written. Default [`OnTrouble::Gap`].
+    pub on_trouble: OnTrouble,
+}
+
+/// What becomes of new calls while the ledger cannot be written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnTrouble {
+    /// They are served, and the ledger says later what it lacks.
+    #[default]
+    Gap,
+    /// The queue's alarm state begins: `queue.on_trouble` says what that means.
+    Refuse,
+}
+
+/// Days that are kept unless the configuration says otherwise.
+pub const DAYS: u32 = 40;
