@@ -245,6 +245,7 @@ impl Driver {
         self.perform();
         self.hand_over();
         self.hand_to_streams(now);
+        self.shard.rest();
         self.meters.state(&self.shard);
     }
 

@@ -57,6 +57,9 @@ pub trait Policy {
 
     /// Nothing more comes of a request: what is kept of it may go.
     fn ended(&mut self, _transaction: ServerId) {}
+
+    /// Nobody waits for anything: what has been put off may be done.
+    fn rest(&mut self) {}
 }
 
 /// What the shards build their policies from.

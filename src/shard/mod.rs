@@ -310,6 +310,11 @@ impl Shard {
         out.push(Output::Append { ticket, commit });
     }
 
+    /// What this turn has made has left: does what nobody waits for.
+    pub fn rest(&mut self) {
+        self.policy.rest();
+    }
+
     /// When [`tick`](Self::tick) is due; `None`: never, as things stand.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {

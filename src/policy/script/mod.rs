@@ -22,6 +22,7 @@ mod accounting;
 mod api;
 mod comment;
 mod counting;
+mod garbage;
 mod handlers;
 mod meter;
 mod objects;
@@ -200,6 +201,7 @@ impl Script {
         vm.load(&self.name, &self.text)?;
         let handlers = Handlers::of(&globals)
             .map_err(|what| Failure { text: format!("{}: {what}", self.name), is_limit: false })?;
+        vm.sweep();
         Ok(Machine { vm, shared, handlers })
     }
 }

@@ -436,6 +436,10 @@ impl Policy for Scripted {
         self.remark(asked, ("local_route", "", Places::LOCAL), &handler, reply)
     }
 
+    fn rest(&mut self) {
+        self.machine.vm.sweep();
+    }
+
     fn ended(&mut self, transaction: ServerId) {
         if let Some(state) = self.states.remove(&transaction) {
             self.release(&state);

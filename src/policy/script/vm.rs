@@ -5,6 +5,7 @@ use std::rc::Rc;
 use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
+use super::garbage::Collector;
 use super::meter::{CALLS_MAX, Limit, Limits, Meter, STEP};
 use super::text;
 use crate::clock::Instant;
@@ -14,6 +15,7 @@ use crate::clock::Instant;
 pub(super) struct Vm {
     pub(super) lua: Lua,
     pub(super) meter: Rc<Meter>,
+    collector: Rc<Collector>,
 }
 
 impl Vm {
@@ -22,8 +24,7 @@ impl Vm {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::UTF8;
         let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
         let meter = Rc::new(Meter::new(limits, clock));
-        // One object for all requests, and few that live long: the young ones are looked at most.
-        lua.gc_set_mode(mlua::state::GcMode::Generational(mlua::state::GcGenParams::default()));
+        let collector = Rc::new(Collector::new(&lua, limits.memory));
         text::install(&lua, &meter)?;
         let watched = Rc::clone(&meter);
         let hit =
@@ -51,9 +52,10 @@ impl Vm {
         if let Some(meta) = lua.type_metatable::<mlua::LuaString>() {
             meta.raw_set("__metatable", false)?;
         }
-        let watched = Rc::clone(&meter);
+        let (watched, looked) = (Rc::clone(&meter), Rc::clone(&collector));
         let triggers = HookTriggers::new().every_nth_instruction(STEP);
         lua.set_hook(triggers, move |lua, _| {
+            looked.look(lua);
             let is_deep = lua.inspect_stack(CALLS_MAX, |_| ()).is_some();
             let within =
                 watched.spend(u64::from(STEP)).and_then(|()| if is_deep { watched.too_deep() } else { Ok(()) });
@@ -66,7 +68,7 @@ impl Vm {
             }
         })?;
         lua.set_memory_limit(limits.memory)?;
-        Ok(Self { lua, meter })
+        Ok(Self { lua, meter, collector })
     }
 
     /// Runs the text of a script, which defines its handlers.
@@ -80,6 +82,11 @@ impl Vm {
     pub(super) fn call(&self, handler: &Function, arguments: MultiValue) -> Result<(), Failure> {
         self.meter.begin();
         handler.call::<Value>(arguments).map(drop).map_err(|error| self.failure(&error))
+    }
+
+    /// No handler runs, and nobody waits for one: collects what they have left.
+    pub(super) fn sweep(&self) {
+        self.collector.sweep(&self.lua);
     }
 
     /// What to tell of an error: a limit before all else, which may have shown itself as another one.

@@ -3,6 +3,7 @@
 mod alike;
 mod escapes;
 mod examples;
+mod garbage;
 mod limits;
 mod marks;
 mod named;
