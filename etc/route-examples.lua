@@ -133,27 +133,27 @@ function example.append_hf()
   append_hf("X-Trunk", "7")
   relay()
 end
-function test_append_hf() is(try("append_hf").decision, "relay") end
+function test_append_hf() is(try("append_hf").added[1], "X-Trunk: 7") end
 
 function example.remove_hf()
   remove_hf("X-Customer")
   relay()
 end
-function test_remove_hf() is(try("remove_hf").decision, "relay") end
+function test_remove_hf() is(try("remove_hf").removed[1], "X-Customer") end
 
 -- stays out of the dialog; without this line each INVITE gets a Record-Route
 function example.record_route()
   record_route(false)
   relay()
 end
-function test_record_route() is(try("record_route").decision, "relay") end
+function test_record_route() is(try("record_route").record_route, false) end
 
 -- $fs = "udp:192.0.2.1:5070"
 function example.set_socket()
   set_socket("udp:192.0.2.1:5070")
   relay()
 end
-function test_set_socket() is(try("set_socket").decision, "relay") end
+function test_set_socket() is(try("set_socket").socket, "udp:192.0.2.1:5070") end
 
 -- a request inside a dialog follows its Route: no question of where to
 function example.loose_route()
@@ -378,14 +378,25 @@ function example.log(req)
   log.debug("from", req.from_user) log.info("well") log.warn("hm") log.error("no")
   reply(480, "Told")
 end
-function test_log() is(try("log").reason, "Told") end
+function test_log() is(table.concat(try("log").lines, "; "), "debug from alice; info well; warn hm; error no") end
 
 -- a response or a request that the gateway makes itself: reply is nil for a request
 function local_route(req, reply)
   if reply and reply.is_local and reply.code == 408 then acc_log_request("408 Nobody answers") end
 end
+function test_local_route()
+  try("relay")
+  is(responds(408).records[1].reason, "Nobody answers")
+  is(#responds(500).records, 0)
+end
 
 -- a recorded call has ended
 event_route["dialog:end"] = function(call)
   log.info(call.call_id, call.from_tag, call.to_tag, call.session, call.code, call.reason, call.duration_ms, call.by, call.cause)
+  if call.customer == 42 then log.warn("the customer has hung up") end
+end
+function test_dialog_end()
+  try("relay")
+  is(ends{ customer = 42 }.lines[2], "warn the customer has hung up")
+  is(#ends().lines, 1)
 end

@@ -63,6 +63,13 @@
 --   calls(key)                calls of the key in progress, of all threads, over reloads and restarts; of recorded calls   R F B O L E
 --   log.debug(...) log.info(...) log.warn(...) log.error(...)                                                         R F B O L E
 --
+-- Tests: `tollgate script test` runs functions named test_*, which have messages.NAME (the file NAME.sip beside this one) and
+--   play(message[, "IP:PORT"])     what request_route makes of it: .decision .code .reason .targets .route .accounting .missed
+--                                  .failed .table .records .added .removed .record_route .socket .lines (of the log)
+--   fails(code) replies(code)      its branches have failed, a response of theirs passes
+--   responds(code)                 the gateway itself responds, or would: local_route
+--   ends{ FIELD = VALUE }          its call has ended: event_route["dialog:end"]
+--
 -- `tollgate script trace CALL-ID` shows which lines have decided for a call: all calls that set, mark or decide, and assignments.
 --
 -- The mark of missed calls holds for one round where an on_failure is armed (or targets = "forward"): a failure route that

@@ -14,7 +14,7 @@ use super::output::{self, Format};
 use super::{Failure, load, trace};
 use crate::clock;
 use crate::ids::SinkNumber;
-use crate::policy::script::{Outside, Script, trial};
+use crate::policy::script::{Script, trial};
 
 /// Commands about the script.
 #[derive(Debug, Subcommand)]
@@ -22,9 +22,10 @@ pub enum Command {
     /// Run the functions of the script whose names begin with `test_`
     ///
     /// `play(messages.NAME)` has request_route decide about the request in NAME.sip beside the script, and gives `decision`
-    /// (relay, reply, drop), `code`, `reason`, `targets`, `route`, `accounting`, `missed`, `failed` (names of sinks), `table`
-    /// and `records`. `fails(code)` and `replies(code)` go on with that request. Nothing is sent or recorded. Exit code 1: a
-    /// test has failed.
+    /// (relay, reply, drop), `code`, `reason`, `targets`, `route`, `accounting`, `missed`, `failed` (names of sinks), `table`,
+    /// `records`, `added` and `removed` (header lines), `record_route`, `socket` and `lines` (of the log). `fails(code)`,
+    /// `replies(code)`, `responds(code)` (the gateway itself does) and `ends{ FIELD = VALUE }` (its call does) go on with that
+    /// request. Nothing is sent or recorded. Exit code 1: a test has failed.
     Test(Format),
     /// Show which lines of the script have decided lately
     ///
@@ -51,9 +52,10 @@ fn test(path: &Path, format: &Format) -> Result<(), Failure> {
     };
     let numbers: Vec<SinkNumber> = (0..u8::MAX).map(SinkNumber).take(plan.sinks.len()).collect();
     let routes = Arc::new(plan.routes(&numbers));
-    let script = Script::new(settings, &numbers, routes, Outside::default(), clock::mono, clock::now())?;
+    let (outside, heard) = trial::Heard::outside();
+    let script = Script::new(settings, &numbers, routes, outside, clock::mono, clock::now())?;
     let messages = messages(&settings.folder)?;
-    let outcomes = trial::run(&script, (&settings.sinks, &numbers), &messages, clock::mono)?;
+    let outcomes = trial::run(&script, (&settings.sinks, &numbers), &messages, &heard, clock::mono)?;
     let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
     if format.is_json() {
         let entry = |outcome: &trial::Outcome| json!({ "test": outcome.name, "failure": outcome.failure });

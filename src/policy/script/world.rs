@@ -39,6 +39,19 @@ pub enum Severity {
     Error,
 }
 
+impl Severity {
+    /// Its name, as `log.NAME` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// Who is told what a script does: the log and the metrics, which a policy does not know.
 pub trait Witness: fmt::Debug + Send + Sync {
     /// The script writes a line, about this call.
