@@ -18,11 +18,13 @@ mod golden;
 mod import;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod lab;
 mod main_job;
 mod manual;
 mod monitoring;
 mod nats;
 mod nats_servers;
+mod proxies;
 #[cfg(feature = "redis")]
 mod redis;
 mod reload;

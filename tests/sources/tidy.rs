@@ -514,7 +514,9 @@ fn what_the_documents_name_is_there() {
         "etc/README.md",
         "tests/README.md",
         "etc/freeradius/README.md",
+        "etc/lab/README.md",
         "etc/monitoring/README.md",
+        "etc/proxies/README.md",
         "src/lib.rs",
     ] {
         let text = fs::read_to_string(root.join(document)).expect("it is UTF-8");
