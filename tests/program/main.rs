@@ -24,6 +24,7 @@ mod manual;
 mod monitoring;
 mod nats;
 mod nats_servers;
+mod package;
 mod proxies;
 #[cfg(feature = "redis")]
 mod redis;
