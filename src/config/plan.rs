@@ -13,6 +13,7 @@ use crate::admin;
 use crate::clock;
 use crate::front::{dns, stream};
 use crate::ids::{SINKS_MAX, SinkNumber};
+use crate::ledger;
 use crate::policy::script::{self, Outside, Script};
 use crate::policy::{Marks, Recipe, Route, Routes};
 use crate::queue;
@@ -41,6 +42,8 @@ pub struct Plan {
     pub accounting: accounting::Settings,
     /// Where records wait, how many, and when that is trouble.
     pub queue: queue::Settings,
+    /// What is kept of every record, and for how long.
+    pub ledger: ledger::Settings,
     /// The backends, in the order of kind and name.
     pub sinks: Vec<SinkPlan>,
     /// Names of the sinks that get an Accounting-On at a start that has lost calls in progress.

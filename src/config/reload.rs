@@ -183,6 +183,7 @@ const OF_THE_GATEWAY: &[Section] = &[
             "commits_waiting_max",
         ],
     },
+    Section { path: "ledger", live: &["days", "on_trouble"], restart: &["enabled", "path"] },
     Section {
         path: "admin",
         live: &[],

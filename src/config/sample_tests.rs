@@ -13,8 +13,8 @@ use super::parse;
 use super::plan::Plan;
 use super::schema::{
     AccountingTable, AdminTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable, IdentityTable,
-    LogTable, MatchTable, QueueTable, RouteAccountTable, RouteTable, ScriptTable, ServiceTable, SinksTable, SipTable,
-    StreamsTable, TlsClientTable, TlsTable, WatchTable,
+    LedgerTable, LogTable, MatchTable, QueueTable, RouteAccountTable, RouteTable, ScriptTable, ServiceTable,
+    SinksTable, SipTable, StreamsTable, TlsClientTable, TlsTable, WatchTable,
 };
 use crate::sinks::radius::Settings;
 
@@ -155,6 +155,7 @@ fn every_option_is_in_it() {
         ("accounting", fields::<AccountingTable>()),
         ("accounting.identity", fields::<IdentityTable>()),
         ("queue", fields::<QueueTable>()),
+        ("ledger", fields::<LedgerTable>()),
         ("sinks.radius.billing", fields::<PolicyTable>()),
         ("admin", fields::<AdminTable>()),
         ("log", fields::<LogTable>()),

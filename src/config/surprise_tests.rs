@@ -85,7 +85,7 @@ fn a_lost_section_line_is_told() {
             "an option of one section",
             "[accounting.fields]\nua = \"$ua\"\non_trouble = \"serve\"\n",
             "warning: the field `on_trouble` has no variable: every record gets the text `serve`\n  --> t.toml:5:1",
-            lost("on_trouble", "[queue]"),
+            lost("on_trouble", "[queue]` or `[ledger]"),
         ),
         (
             "an option of two",

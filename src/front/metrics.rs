@@ -2,6 +2,7 @@
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use super::tally;
 use crate::accounting::Noticed;
 use crate::metric::{TRUTH, metrics_of};
 use crate::shard::{Count, Health, Limit, Shard};
@@ -117,6 +118,7 @@ impl Meters {
 
     /// Counts what the shard reports. Of rare things the registry is asked by name.
     pub fn count(&self, count: Count) {
+        tally::note(&count);
         match count {
             Count::CallAnswered { code, after, rang } => {
                 if let Some(class) = usize::from(code / 100).checked_sub(2).and_then(|place| self.answers.get(place)) {

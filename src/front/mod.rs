@@ -7,5 +7,6 @@ mod memory;
 pub mod metrics;
 pub mod resolver;
 pub mod stream;
+pub mod tally;
 mod turned_away;
 pub mod udp;

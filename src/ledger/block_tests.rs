@@ -1,3 +1,5 @@
+//! Blocks are found again whatever lies between them.
+
 use std::io::{Seek as _, Write as _};
 
 use super::*;

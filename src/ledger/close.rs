@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::block::{About, Blocks, Head, Packing, Piece, block};
+use super::coding::{self, Rows};
 use super::day::Day;
 use super::file::{DayFile, MODE};
 use super::open::Open;
-use super::row::{self, BlockSink, Ended, Made, Row, Rows, Running};
+use super::row::{Ended, Made, Row};
+use super::running::{BlockSink, Running};
 
 /// Octets of rows of a block of a closed day.
 const ROWS_OCTETS: usize = 1 << 20;
@@ -117,7 +119,7 @@ impl Closing {
         if self.gathered.is_some_and(|about| about.era != head.about.era) {
             self.seal()?;
         }
-        let Ok((sinks, mut rows)) = row::read(octets) else { return self.gap(octets.len() as u64) };
+        let Ok((sinks, mut rows)) = coding::read(octets) else { return self.gap(octets.len() as u64) };
         if !self.rows.has_numbers_for(sinks.len()) {
             self.seal()?;
         }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 
 use super::block::{About, Blocks, Head, Packing, Piece, block};
-use super::row::{self, BlockSink, Row, Rows, Running};
+use super::coding::{self, Rows};
+use super::row::Row;
+use super::running::{BlockSink, Running};
 
 /// Only the owner reads the ledger: it holds who called whom.
 pub const MODE: u32 = 0o600;
@@ -104,7 +106,7 @@ impl DayFile {
                 Piece::Block(head) => {
                     (end, number) = (blocks.at(), head.about.number + 1);
                     // A block with the right checksum whose rows mean nothing is counted as damage by whoever reads it.
-                    let Ok((sinks, mut rows)) = row::read(blocks.rows()) else { continue };
+                    let Ok((sinks, mut rows)) = coding::read(blocks.rows()) else { continue };
                     running.meet(&sinks);
                     while let Ok(Some(row)) = rows.next_row() {
                         if let Row::Made(made) = &row {

@@ -1,14 +1,16 @@
+//! What the queue tells is in the files of the days, whatever happens to clock, disk and process.
+
 use super::*;
 use crate::ledger::block::{Blocks, Piece};
-use crate::ledger::row;
-use crate::ledger::{OnTrouble, start};
+use crate::ledger::running::Running;
+use crate::ledger::{OnTrouble, coding, start};
 use crate::record::{Kind, Record, codec};
 
 /// Ten seconds before the end of 2026-11-29.
 pub(in crate::ledger) const BEFORE_MIDNIGHT: Timestamp = Timestamp(Day(20_786).end().0 - 10_000_000);
 
 pub(in crate::ledger) fn settings(path: &Path) -> Settings {
-    Settings { path: path.to_owned(), days: 40, on_trouble: OnTrouble::Gap }
+    Settings { is_kept: true, path: path.to_owned(), days: 40, on_trouble: OnTrouble::Gap }
 }
 
 pub(in crate::ledger) fn id(at: Timestamp, number: u64) -> RecordId {
@@ -49,7 +51,7 @@ fn words(path: &Path, day: Day) -> Vec<String> {
             Piece::End => return words,
             Piece::Damage { octets } | Piece::Torn { octets } => words.push(format!("{octets} octets")),
             Piece::Block(_) => {
-                let (sinks, mut rows) = row::read(blocks.rows()).unwrap();
+                let (sinks, mut rows) = coding::read(blocks.rows()).unwrap();
                 while let Some(row) = rows.next_row().unwrap() {
                     words.push(match row {
                         Row::Made(made) => {
@@ -171,9 +173,9 @@ fn damage_is_said_when_a_day_is_closed_and_the_rest_stays() {
     let file = File::open(day.path_in(folder.path())).unwrap();
     let mut blocks = Blocks::of(&file).unwrap();
     let mut missing = Vec::new();
-    let mut running = row::Running::default();
+    let mut running = Running::default();
     while let Piece::Block(_) = blocks.next_piece().unwrap() {
-        let (sinks, mut rows) = row::read(blocks.rows()).unwrap();
+        let (sinks, mut rows) = coding::read(blocks.rows()).unwrap();
         missing.extend(running.meet(&sinks));
         while let Some(row) = rows.next_row().unwrap() {
             if let Row::Made(made) = row {

@@ -1,7 +1,7 @@
 //! The ledger: beside the queue, one small row for each record and for what became of it at each sink, so that it can be
 //! asked later whether every call was delivered everywhere, and what happened to one.
 //!
-//! [`row`] and [`block`] are the layout on disk, [`file`](mod@file) writes the file of a day, [`close`] packs it when the
+//! [`row`], [`coding`] and [`block`] are the layout on disk, [`file`](mod@file) writes the file of a day, [`close`] packs it when the
 //! day is over. [`keeper`] makes rows of what the queue tells ([`crate::queue::witness`]), [`thread`] runs it: neither a
 //! call nor the queue ever waits for it. [`start`] finds what a process that was killed could not write any more.
 //!
@@ -15,12 +15,14 @@
 
 pub mod block;
 pub mod close;
+pub mod coding;
 pub mod complete;
 pub mod day;
 pub mod file;
 pub mod keeper;
 pub mod open;
 pub mod row;
+pub mod running;
 pub mod start;
 pub mod thread;
 
@@ -29,12 +31,15 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 pub use day::Day;
-pub use keeper::{Keeper, LedgerError};
+pub use keeper::{Keeper, LedgerError, Notice};
+pub use thread::{Handle, Opened};
 
 /// Checked settings of the ledger.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// Its folder.
+    /// Whether it is kept at all.
+    pub is_kept: bool,
+    /// Its folder. Default: that of the queue with `-ledger` behind its name.
     pub path: PathBuf,
     /// How many days are kept, today not counted. Default 40.
     pub days: u32,
@@ -52,6 +57,12 @@ pub enum OnTrouble {
     /// The queue's alarm state begins: `queue.on_trouble` says what that means.
     Refuse,
 }
+
+/// Name of a count: responses that left before their record was on disk.
+pub const ANSWERS_UNSAFE: &str = "answers let go before commit";
+
+/// How the names of the counts of refused calls begin; behind it stands why.
+pub const REFUSED_PREFIX: &str = "refused, ";
 
 /// Days that are kept unless the configuration says otherwise.
 pub const DAYS: u32 = 40;

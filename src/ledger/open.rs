@@ -8,7 +8,8 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use super::day::Day;
-use super::row::{BlockSink, Fate, Row};
+use super::row::{Fate, Row};
+use super::running::BlockSink;
 
 /// Records of one queue that wait for a sink, by day and place.
 #[derive(Debug, Default)]

@@ -46,10 +46,8 @@ pub struct Chain {
     sealed_dirty: Option<Instant>,
     active_dirty: Option<Instant>,
     removal: Option<Removal>,
-    /// The last place of which nobody needs the body, once all sinks have settled it.
-    kept: u64,
-    /// Whether a spool in which nothing waits stays for that.
-    is_held: bool,
+    /// The last place of which the witness needs no body, and whether a spool in which nothing waits stays for it.
+    kept: (u64, bool),
     /// The directory; its lock is the last thing given up.
     place: Place,
 }
@@ -78,8 +76,7 @@ impl Chain {
             sealed_dirty: None,
             active_dirty: None,
             removal: None,
-            kept: u64::MAX,
-            is_held: false,
+            kept: (u64::MAX, false),
         }
     }
 
@@ -264,8 +261,8 @@ impl Chain {
 
     /// Bodies stay as long as the witness needs them.
     pub fn keep_bodies(&mut self, witness: &Witness) {
-        let kept = witness.kept();
-        if std::mem::replace(&mut self.kept, kept) != kept && self.is_held {
+        let before = std::mem::replace(&mut self.kept.0, witness.kept());
+        if before != self.kept.0 && self.kept.1 {
             self.remove_finished();
         }
     }
@@ -383,7 +380,7 @@ impl Chain {
     }
 
     fn next_removal(&mut self, spool: u32) -> Option<Removal> {
-        let kept = self.kept;
+        let kept = self.kept.0;
         let chunk = self.active().bits.take_finished(kept)?;
         let begin = (u64::from(chunk) * CHUNK_RECORDS).max(self.active().bits.first());
         let end = (u64::from(chunk) + 1) * CHUNK_RECORDS;
@@ -535,12 +532,12 @@ impl Chain {
 
     /// Removes sealed spools in which nothing waits.
     fn remove_finished(&mut self) {
-        self.is_held = false;
+        self.kept.1 = false;
         let mut index = 0;
         while index + 1 < self.spools.len() {
             let bits = &self.spools[index].bits;
-            if bits.open() > 0 || bits.next() > self.kept.saturating_add(1) {
-                self.is_held |= bits.open() == 0;
+            if bits.open() > 0 || bits.next() > self.kept.0.saturating_add(1) {
+                self.kept.1 |= bits.open() == 0;
                 index += 1;
                 continue;
             }
@@ -551,12 +548,8 @@ impl Chain {
                 continue;
             }
             let done = spool.path.with_extension("done");
-            let remove = || -> std::io::Result<()> {
-                fs::rename(&spool.path, &done)?;
-                sync_directory(self.place.path())?;
-                fs::remove_dir_all(&done)
-            };
-            self.notices.push(match remove() {
+            let renamed = fs::rename(&spool.path, &done).and_then(|()| sync_directory(self.place.path()));
+            self.notices.push(match renamed.and_then(|()| fs::remove_dir_all(&done)) {
                 Ok(()) => Notice::Removed { spool: spool.number },
                 Err(error) => Notice::Failed { action: "remove an empty spool", why: error.to_string() },
             });

@@ -18,6 +18,7 @@ use crate::clock::{self, Instant};
 use crate::config::plan::SinkPlan;
 use crate::front::mailbox::Mailbox;
 use crate::ids::{Seq, SinkNumber};
+use crate::ledger;
 use crate::queue;
 use crate::sinks::view::Backend;
 use crate::timers::pace::{Pace, Step};
@@ -61,6 +62,8 @@ pub(super) struct Parts {
     /// The last place taken when this process started: what lies there may have been sent before.
     pub waited_until: Seq,
     pub shards: Vec<Mailbox>,
+    /// Where every record is written down, if that is done.
+    pub ledger: Option<ledger::Handle>,
 }
 
 /// The running delivery thread.
@@ -153,8 +156,10 @@ async fn deliver(
             () = &mut end => break,
             _ = turning.tick() => {
                 beat.store(clock::mono().0, Ordering::Relaxed);
-                parts.demand.store(outlets.refuse_calls(), Ordering::Relaxed);
+                let is_unkept = parts.ledger.as_ref().is_some_and(ledger::Handle::refuses);
+                parts.demand.store(is_unkept || outlets.refuse_calls(), Ordering::Relaxed);
                 super::supervisor::log_notices(&parts.queue);
+                parts.ledger.iter().for_each(super::ledger::log_notices);
             }
             Some(Renewal { plans, answer }) = renewals.recv() => {
                 // Who asked waits for it, unless the service ends.

@@ -2,6 +2,7 @@
 
 mod classes;
 mod delivery;
+mod ledger;
 mod log;
 pub mod metrics;
 mod nas;

@@ -19,6 +19,7 @@ use crate::front::mailbox::{Mail, Mailbox};
 use crate::front::resolver::Resolver;
 use crate::front::stream::Streams;
 use crate::ids::SinkNumber;
+use crate::ledger;
 use crate::net::tls::ServerTls;
 use crate::policy::script::Outside;
 use crate::queue;
@@ -62,6 +63,8 @@ pub(super) struct Fixed {
     modes: Vec<accounting::SinkMode>,
     accounting_on: Vec<String>,
     queue: queue::Settings,
+    /// Whether the ledger is kept, and where.
+    ledger: (bool, PathBuf),
     listeners: Vec<Listener>,
     binds: Vec<SocketAddr>,
     shards: usize,
@@ -78,6 +81,7 @@ impl Fixed {
             modes: plan.accounting.sinks.clone(),
             accounting_on: plan.accounting_on.clone(),
             queue: plan.queue.clone(),
+            ledger: (plan.ledger.is_kept, plan.ledger.path.clone()),
             listeners: plan.sip.stack.listeners.clone(),
             binds: plan.sip.binds.clone(),
             shards: plan.sip.shards,
@@ -96,6 +100,7 @@ impl Fixed {
         let differ = [
             (sip(self) != sip(other), "sip"),
             (queue(self) != queue(other), "queue"),
+            (self.ledger != other.ledger, "ledger"),
             (sinks(self) != sinks(other), "sinks"),
             (self.admin != other.admin, "admin"),
             (self.log != other.log, "log"),
@@ -149,6 +154,7 @@ pub(super) struct Reach<'a> {
     pub streams: Option<&'a Streams>,
     pub delivery: &'a Delivery,
     pub resolver: &'a Resolver,
+    pub ledger: Option<&'a ledger::Handle>,
 }
 
 impl Reach<'_> {
@@ -164,6 +170,9 @@ impl Reach<'_> {
         // Nothing can be refused from here on.
         if let Err(error) = super::log::set_level(&plan.log.level) {
             tracing::error!(%error, "the log keeps its level");
+        }
+        if let Some(ledger) = self.ledger {
+            ledger.renew(&plan.ledger);
         }
         self.renumber(&new, &mut plan.sip);
         let tuning = Arc::new(tuning(&plan, &self.base.fixed, &self.base.accounting, &self.base.shard));

@@ -47,6 +47,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("route.account.flags", "[[route]]", "account = { flags = [] }"),
     ("route.fields", "[[route]]", "fields = { trunk = \"gold\" }"),
     ("route.avps", "[[route]]", "avps = { src = \"$fu\" }"),
+    ("ledger.path", "[ledger]", "path = \"other\""),
     ("accounting.on", "[accounting]", "on = [\"radius\", \"diameter\"]"),
     ("accounting.flags", "[accounting]", "flags = [\"missed\"]"),
     ("accounting.failed_filter", "[accounting]", "failed_filter = [401]"),
@@ -167,7 +168,7 @@ fn with(header: &str, line: &str) -> String {
 /// What a reload hands to the running threads. A new part of the plan has to be put here or into [`Fixed`].
 fn handed(plan: Plan, start: &Plan) -> String {
     let Tuning { shard, stack, accounting } = tuning(&plan, &Fixed::of(start), &start.accounting, &start.shard);
-    let Plan { path: _, options: _, sip, route, marks, sinks, log, service, warnings: _, .. } = plan;
+    let Plan { path: _, options: _, sip, route, marks, sinks, ledger, log, service, warnings: _, .. } = plan;
     let SipPlan { stack: _, binds: _, shards: _, memory_max, dns, streams, credentials, route_key_age } = sip;
     // What `Stack::configure` leaves as it is.
     let stack = stack::Settings { listeners: Vec::new(), ..stack };
@@ -179,6 +180,7 @@ fn handed(plan: Plan, start: &Plan) -> String {
         route,
         marks,
         sinks,
+        (ledger.days, ledger.on_trouble),
         (log.level, service, memory_max, dns, streams, credentials, route_key_age),
     );
     // In an order that does not depend on hash tables.

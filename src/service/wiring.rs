@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::classes::Kept;
 use super::delivery::{self, Delivery};
+use super::ledger::Book;
 use super::reload::{Base, Fixed, Pending, Reach, Wish};
 use super::route_keys::Keyring;
 use super::systemd::Loop;
@@ -29,6 +30,7 @@ use crate::front::resolver::{QUESTIONS_MAX, Resolver};
 use crate::front::stream::{self, Place, Streams};
 use crate::front::udp;
 use crate::ids::{Seq, SinkMask, SinkNumber};
+use crate::ledger;
 use crate::policy::Recipe;
 use crate::policy::script::{Outside, Traces};
 use crate::queue::{self, Desk};
@@ -56,6 +58,9 @@ pub enum StartError {
     /// The queue does not open.
     #[error("cannot open the queue")]
     Queue(#[from] queue::OpenError),
+    /// The ledger does not open, and no call is to be served without it.
+    #[error("cannot open the ledger; `ledger.on_trouble = \"gap\"` serves calls without it")]
+    Ledger(#[from] ledger::LedgerError),
     /// There are no keys to sign with.
     #[error("cannot sign Record-Route values")]
     Keys(#[from] super::route_keys::KeyError),
@@ -105,6 +110,7 @@ pub struct Service {
     front: Front,
     queue: queue::Handle,
     store: Store,
+    ledger: Book,
     keys: Keyring,
     draining: Arc<AtomicBool>,
     delivery: Delivery,
@@ -136,7 +142,7 @@ impl Service {
         let (sockets, listeners) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?);
         let (admin, socket) = (Admin::bind(&plan.admin)?, plan.admin.socket.clone());
         super::unwritten::remind(socket.as_deref());
-        let opened = queue::spawn(plan.queue.clone(), &plan.sink_names(), still_starting)?;
+        let (opened, ledger) = super::ledger::open_queue(&plan, still_starting)?;
         super::supervisor::log_opening(&opened.report);
         // Before anything new is appended.
         let waited_until = Seq(opened.handle.stats().head);
@@ -151,8 +157,7 @@ impl Service {
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
-        let (ask, questions) = mpsc::channel(QUESTIONS_MAX);
-        let (wish, wishes) = mpsc::channel(WISHES_MAX);
+        let ((ask, questions), (wish, wishes)) = (mpsc::channel(QUESTIONS_MAX), mpsc::channel(WISHES_MAX));
         let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
         let calls = split_stored(opened.calls, &opened.secret, plan.sip.shards);
         let delivery = Delivery::start(delivery::Parts {
@@ -173,6 +178,7 @@ impl Service {
             waited_until,
             demand: demand.clone(),
             shards: mailboxes.clone(),
+            ledger: ledger.handle(),
         })?;
         let resolver = start_resolver(&plan.sip, questions, &mailboxes)?;
         let streams = start_streams(&plan.sip, listeners, &mailboxes)?;
@@ -193,7 +199,7 @@ impl Service {
         let base = Base { fixed, numbers, outside, accounting: settings, shard: plan.shard, allow_on };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
         let front = Front { mailboxes, shards, streams, resolver };
-        Ok(Self { sip, keys, base, announced, front, queue, store, delivery, draining, wishes })
+        Ok(Self { sip, keys, base, announced, front, queue, store, ledger, delivery, draining, wishes })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -226,6 +232,7 @@ impl Service {
             streams: self.front.streams.as_ref(),
             delivery: &self.delivery,
             resolver: &self.front.resolver,
+            ledger: self.ledger.running(),
         };
         reach.take(plan)
     }
@@ -277,6 +284,7 @@ impl Service {
             || self.front.resolver.is_finished()
             || self.front.streams.as_ref().is_some_and(Streams::is_finished)
             || self.store.is_finished()
+            || self.ledger.has_failed()
     }
 
     /// Takes no new calls from here on.
@@ -318,6 +326,7 @@ impl Service {
         self.front.resolver.stop();
         self.delivery.stop();
         self.store.stop(&self.queue);
+        self.ledger.stop();
         drop(self.front.shards);
     }
 }

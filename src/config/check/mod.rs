@@ -83,6 +83,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let names = sinks::Names::of(root);
     let mut queue = sections::queue(&file.queue, check);
     queue.path = base.join(&queue.path);
+    let ledger = sections::ledger(&file.ledger, &queue.path, base, check);
     let (mut sip, shard) = sip::check(&file.sip, (&file.queue, &queue), base, check);
     let marks = accounting::marks(&file.accounting, &names, check);
     let mut route = routes::check(&file.route, (&file.sip, &sip), &file.accounting, &names, check);
@@ -123,6 +124,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         marks,
         accounting,
         queue,
+        ledger,
         sinks: sinks.plans,
         accounting_on: sinks.accounting_on,
         admin: sections::admin(&file.admin, base, check),

@@ -1,4 +1,4 @@
-//! Checks of `[queue]`, `[admin]`, `[log]` and `[service]`.
+//! Checks of `[queue]`, `[ledger]`, `[admin]`, `[log]` and `[service]`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use crate::admin;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::plan::{HugePages, LogPlan, ServicePlan, Watchdog};
-use crate::config::schema::{AdminTable, LogTable, QueueTable, ServiceTable, Switch};
+use crate::config::schema::{AdminTable, LedgerTable, LogTable, QueueTable, ServiceTable, Switch};
+use crate::ledger;
 use crate::queue::{self, Gather};
 use crate::shard::OnTrouble;
 use crate::units::{Count, Mib, Millis, Secs};
@@ -51,6 +52,27 @@ pub(super) fn queue(table: &QueueTable, check: &mut Check<'_>) -> queue::Setting
         Some(OnTrouble::Serve) => "new calls are served at the risk of their records",
     }
     .to_owned();
+    settings
+}
+
+/// Settings of the ledger; the queue's folder is `queue`.
+pub(super) fn ledger(table: &LedgerTable, queue: &Path, base: &Path, check: &mut Check<'_>) -> ledger::Settings {
+    let mut beside = queue.as_os_str().to_owned();
+    beside.push("-ledger");
+    let is_kept = table.enabled.is_none_or(Switch::is_on);
+    let mut settings =
+        ledger::Settings { is_kept, path: beside.into(), days: ledger::DAYS, on_trouble: ledger::OnTrouble::default() };
+    if let Some(path) = &table.path {
+        if path.as_os_str().is_empty() {
+            check.error_hint(path.place, "`ledger.path` is empty", Some("`enabled = false` keeps none".to_owned()));
+        }
+        settings.path = base.join(&path.value);
+        if settings.path == queue {
+            check.error(path.place, "`ledger.path` and `queue.path` are the same folder");
+        }
+    }
+    set(&mut settings.days, table.days, |days| u32::try_from(days.get()).unwrap_or(u32::MAX));
+    choose(&mut settings.on_trouble, table.on_trouble);
     settings
 }
 

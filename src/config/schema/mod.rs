@@ -21,7 +21,7 @@ pub use dns::DnsTable;
 pub use route::HeaderTable;
 pub use route::{AnswerTable, Fork, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption};
 pub use script::ScriptTable;
-pub use sections::{AdminTable, LogTable, LogTarget, QueueTable, ServiceTable};
+pub use sections::{AdminTable, LedgerTable, LogTable, LogTarget, QueueTable, ServiceTable};
 pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 
@@ -42,6 +42,8 @@ pub struct FileTable {
     pub accounting: AccountingTable,
     /// `[queue]`
     pub queue: QueueTable,
+    /// `[ledger]`
+    pub ledger: LedgerTable,
     /// `[sinks.KIND.NAME]`
     pub sinks: SinksTable,
     /// `[admin]`

@@ -1,4 +1,4 @@
-//! `[queue]`, `[admin]`, `[log]` and `[service]`.
+//! `[queue]`, `[ledger]`, `[admin]`, `[log]` and `[service]`.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::super::decode::At;
 use super::accounting::Switch;
+use crate::ledger::OnTrouble as OnLedgerTrouble;
 use crate::queue::Gather;
 use crate::shard::OnTrouble;
 use crate::units::{Count, Mib, Millis, Secs};
@@ -52,6 +53,20 @@ pub struct QueueTable {
     pub window_mib: Option<Mib<1, 1_024>>,
     /// Commits that may wait for the queue.
     pub commits_waiting_max: Option<Count<16, 1_048_576>>,
+}
+
+/// `[ledger]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LedgerTable {
+    /// Whether it is kept.
+    pub enabled: Option<Switch>,
+    /// Its folder.
+    pub path: Option<At<PathBuf>>,
+    /// Days it is kept.
+    pub days: Option<Count<1, 3_660>>,
+    /// What becomes of new calls while it cannot be written.
+    pub on_trouble: Option<OnLedgerTrouble>,
 }
 
 /// `[admin]`

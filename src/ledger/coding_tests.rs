@@ -1,3 +1,5 @@
+//! Rows come back from their octets, and other octets mean nothing or something else.
+
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
