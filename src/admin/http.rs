@@ -19,13 +19,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
 
 use super::commands::calls_json;
 use super::places::{AcceptTroubles, Place, Places};
 use super::request::{self, Filter, PAGE_MAX, RequestError, Standing, on_queue};
 use super::{Gateway, Phase, answer::losses_json, backend_json, metrics, outage_json, stats_json};
+use crate::front::mailbox::Answers;
 use crate::names;
 use crate::queue::Trouble;
 
@@ -260,8 +261,15 @@ pub(super) fn status_json(gateway: &dyn Gateway) -> Value {
         "calls": health.calls,
         "shards": health.shards,
         "turned_away": { "strangers": health.turned_away.0, "without_route": health.turned_away.1 },
+        "answers": answers_json(&health.answers),
+        "refused": health.answers.refused,
         "down": gateway.outages().iter().map(outage_json).collect::<Vec<_>>(),
         "backends": gateway.backends().iter().map(backend_json).collect::<Vec<_>>(),
         "queue": stats_json(&queue),
     })
+}
+
+/// Answers by class: `2xx` to `6xx`.
+fn answers_json(answers: &Answers) -> Value {
+    (2..).zip(answers.by_class).map(|(class, count)| (format!("{class}xx"), count.into())).collect::<Map<_, _>>().into()
 }

@@ -30,6 +30,7 @@ use crate::queue::{Desk, Stats};
 use crate::sinks::view::Backend;
 use crate::sip::stack::Outage;
 
+pub use crate::front::mailbox::Answers;
 pub use answer::{
     backend_json, call_json, item_json, outage_json, page_json, reloaded_json, stats_json, trace_json, whole_json,
 };
@@ -81,6 +82,8 @@ pub struct Health {
     pub shards: usize,
     /// Requests since the start that were turned away: of sources outside `sip.allow`, and without a route.
     pub turned_away: (u64, u64),
+    /// What became of calls since the start.
+    pub answers: Answers,
     /// When it started.
     pub started: Timestamp,
 }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::client::{Client, ClientError};
 use super::commands::Bound;
 use super::request::{Filter, Request, Standing, Verb};
-use super::{Admin, Gateway, Health, Phase, Settings, metrics};
+use super::{Admin, Answers, Gateway, Health, Phase, Settings, metrics};
 use crate::accounting::{CallView, Closing, Parties};
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
@@ -37,6 +37,7 @@ impl Gateway for OnlyQueue {
             calls: 2,
             shards: 1,
             turned_away: (3, 0),
+            answers: Answers { by_class: [5, 0, 4, 1, 0], refused: 1 },
             started: Timestamp(0),
         }
     }

@@ -32,6 +32,7 @@ fn text(status: &Value) -> String {
         ("shards", output::cell(&status["shards"])),
         ("strangers", output::cell(&status["turned_away"]["strangers"])),
         ("no route", output::cell(&status["turned_away"]["without_route"])),
+        ("answers", answers(status)),
         ("hanging", list(&status["hanging"])),
         ("alarm", list(&queue["alarm"])),
         ("lost", lost(queue)),
@@ -42,25 +43,12 @@ fn text(status: &Value) -> String {
     let down = destinations(status);
     if !down.is_empty() {
         text.push('\n');
-        text.push_str(&output::table(&["DESTINATION DOWN", "SINCE", "PROBES"], &down));
+        text.push_str(&output::table(&DOWN_HEADS, &cells(down)));
     }
     let rows = servers(status);
     if !rows.is_empty() {
-        let heads = [
-            "SINK",
-            "SERVER",
-            "STATE",
-            "SINCE",
-            "ROUND TRIP",
-            "IN FLIGHT",
-            "WINDOW",
-            "STORED",
-            "TIMEOUTS",
-            "WAITING",
-            "OLDEST",
-        ];
         text.push('\n');
-        text.push_str(&output::table(&heads, &rows));
+        text.push_str(&output::table(&SERVER_HEADS, &cells(rows)));
         text.push_str(&notes(status));
     }
     text
@@ -74,13 +62,22 @@ fn lost(queue: &Value) -> String {
     if losses.is_empty() { "none".to_owned() } else { losses.join(", ") }
 }
 
+/// A line of a table, and what it is about.
+type Row = (Vec<String>, Value);
+
+fn cells(rows: Vec<Row>) -> Vec<Vec<String>> {
+    rows.into_iter().map(|(cells, _)| cells).collect()
+}
+
+/// Heads of [`destinations`].
+pub(super) const DOWN_HEADS: [&str; 3] = ["DESTINATION DOWN", "SINCE", "PROBES"];
+
 /// A row for each SIP destination that is down.
-fn destinations(status: &Value) -> Vec<Vec<String>> {
+pub(super) fn destinations(status: &Value) -> Vec<Row> {
     let row = |own: &Value| {
         let since = output::span(own["since_s"].as_f64().unwrap_or(0.0));
-        [output::cell(&own["destination"]), since, output::cell(&own["probes"])]
-            .map(|cell| output::shown(&cell))
-            .to_vec()
+        let cells = [output::cell(&own["destination"]), since, output::cell(&own["probes"])];
+        (cells.map(|cell| output::shown(&cell)).to_vec(), own.clone())
     };
     status["down"].as_array().into_iter().flatten().map(row).collect()
 }
@@ -97,8 +94,23 @@ fn notes(status: &Value) -> String {
     text
 }
 
+/// Heads of [`servers`].
+pub(super) const SERVER_HEADS: [&str; 11] = [
+    "SINK",
+    "SERVER",
+    "STATE",
+    "SINCE",
+    "ROUND TRIP",
+    "IN FLIGHT",
+    "WINDOW",
+    "STORED",
+    "TIMEOUTS",
+    "WAITING",
+    "OLDEST",
+];
+
 /// A row for each server of each sink; what waits stands with the sink's first.
-fn servers(status: &Value) -> Vec<Vec<String>> {
+pub(super) fn servers(status: &Value) -> Vec<Row> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut rows = Vec::new();
     for backend in list(&status["backends"]) {
@@ -120,8 +132,16 @@ fn servers(status: &Value) -> Vec<Vec<String>> {
                 waits,
                 oldest,
             ];
-            rows.push(cells.iter().map(|cell| output::shown(cell)).collect());
+            rows.push((cells.iter().map(|cell| output::shown(cell)).collect(), server));
         }
     }
     rows
+}
+
+/// What became of calls since the start: how many answers of each class, as far as there are some.
+fn answers(status: &Value) -> String {
+    let classes = status["answers"].as_object().into_iter().flatten();
+    let some: Vec<_> =
+        classes.filter(|(_, count)| **count != 0).map(|(class, count)| format!("{count} {class}")).collect();
+    if some.is_empty() { "none".to_owned() } else { some.join(", ") }
 }

@@ -465,6 +465,7 @@ impl Driver {
                     if let Count::Ignored(Ignored::RouteMissing(peer)) = count {
                         self.mended.note(peer);
                     }
+                    self.inbox.count(&count);
                     self.meters.count(count);
                 }
             }

@@ -15,7 +15,7 @@ use crate::front::stream::Arrived;
 use crate::front::turned_away::Reason;
 use crate::ids::CallHash;
 use crate::policy::Recipe;
-use crate::shard::{self, Shard};
+use crate::shard::{self, Count, Shard};
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::call_id_of;
 use crate::sip::stack::{Destination, ListenerId, Outage, QueryId};
@@ -126,6 +126,29 @@ struct Shared {
     /// Requests of sources outside `sip.allow`, and without a route, since the start.
     strangers: AtomicU64,
     unrouted: AtomicU64,
+    /// Final responses to INVITEs outside of dialogs, by class from 2xx on.
+    answers: [AtomicU64; 5],
+    /// Calls that a limit or the alarm has refused.
+    refused: AtomicU64,
+}
+
+/// What became of calls since the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Answers {
+    /// Final responses to INVITEs outside of dialogs, by class from 2xx on.
+    pub by_class: [u64; 5],
+    /// Calls that a limit or the alarm has refused; each is among the answers of 5xx too.
+    pub refused: u64,
+}
+
+impl Answers {
+    /// These and others.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.by_class.iter_mut().zip(other.by_class).for_each(|(own, more)| *own += more);
+        self.refused += other.refused;
+        self
+    }
 }
 
 /// The shard's end of its mailbox.
@@ -146,6 +169,8 @@ pub fn mailbox() -> (Mailbox, Inbox) {
         refuses: AtomicBool::new(false),
         strangers: AtomicU64::new(0),
         unrouted: AtomicU64::new(0),
+        answers: [const { AtomicU64::new(0) }; 5],
+        refused: AtomicU64::new(0),
     });
     (Mailbox { sender, shared: shared.clone() }, Inbox { receiver, shared })
 }
@@ -194,6 +219,13 @@ impl Mailbox {
         (self.shared.strangers.load(Ordering::Relaxed), self.shared.unrouted.load(Ordering::Relaxed))
     }
 
+    /// What became of its calls since the start.
+    #[must_use]
+    pub fn answers(&self) -> Answers {
+        let by_class = self.shared.answers.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Answers { by_class, refused: self.shared.refused.load(Ordering::Relaxed) }
+    }
+
     /// Whether the shard refuses new calls: draining, at a limit, or in the alarm state.
     #[must_use]
     pub fn refuses_calls(&self) -> bool {
@@ -219,6 +251,22 @@ impl Inbox {
             Reason::NoRoute => &self.shared.unrouted,
         };
         count.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Counts a call that has got its answer, or was refused.
+    pub(super) fn count(&self, count: &Count) {
+        match count {
+            Count::CallAnswered { code, .. } => {
+                let class = usize::from(code / 100).checked_sub(2);
+                if let Some(class) = class.and_then(|place| self.shared.answers.get(place)) {
+                    class.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Count::CallRefused(_) => {
+                self.shared.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
     }
 
     /// Tells that the shard turned, and how it is then.

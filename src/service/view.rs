@@ -12,7 +12,7 @@ use super::reload::Wish;
 use crate::accounting::{CallView, Closing};
 use crate::admin::{Gateway, Health, Phase, Reloaded};
 use crate::clock::{self, Timestamp};
-use crate::front::mailbox::{Mail, Mailbox};
+use crate::front::mailbox::{Answers, Mail, Mailbox};
 use crate::policy::script::Traces;
 use crate::policy::script::trace::{Find, Found};
 use crate::queue::{self, Desk};
@@ -75,6 +75,7 @@ impl Gateway for View {
                 .iter()
                 .map(Mailbox::turned_away)
                 .fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1)),
+            answers: self.shards.iter().map(Mailbox::answers).fold(Answers::default(), Answers::and),
             started: self.started,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::accounting::{CallView, Closing};
-use tollgate::admin::{Admin, Gateway, Health, Phase};
+use tollgate::admin::{Admin, Answers, Gateway, Health, Phase};
 use tollgate::clock;
 use tollgate::ids::{CallHash, RecordId, SinkMask};
 use tollgate::queue::{self, Queue};
@@ -320,6 +320,7 @@ impl Gateway for OnlyQueue {
             calls: 0,
             shards: 1,
             turned_away: (0, 0),
+            answers: Answers::default(),
             started: clock::wall(),
         }
     }
