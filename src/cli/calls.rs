@@ -1,6 +1,6 @@
 //! `tollgate calls`: the calls in progress, and their end by the operator.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::Failure;
@@ -18,7 +18,58 @@ pub struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     max: usize,
     #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
     format: Format,
+}
+
+/// Which calls are shown; all conditions have to hold.
+#[derive(Args, Debug, Default)]
+struct Which {
+    /// Only those with this text in From, To, the callee's Contact or the Call-ID; case does not matter
+    #[arg(long = "match", value_name = "TEXT")]
+    text: Option<String>,
+    /// Only those in this state
+    #[arg(long, value_name = "STATE")]
+    state: Option<State>,
+    /// Only those that were answered so many seconds ago or more
+    #[arg(long, value_name = "SECONDS")]
+    older_than: Option<u64>,
+}
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum State {
+    /// Not answered yet
+    Early,
+    /// Answered
+    Answered,
+    /// Its BYE is under way
+    Ending,
+}
+
+impl Which {
+    fn is_all(&self) -> bool {
+        self.text.is_none() && self.state.is_none() && self.older_than.is_none()
+    }
+
+    fn has(&self, call: &Value) -> bool {
+        let has_text = self.text.as_ref().is_none_or(|text| {
+            let text = text.to_lowercase();
+            let parts = ["from", "to", "target", "call_id"].map(|key| output::cell(&call[key]).to_lowercase());
+            parts.iter().any(|part| part.contains(&text))
+        });
+        let is_old = self.older_than.is_none_or(|least| call["duration_s"].as_u64().is_some_and(|age| age >= least));
+        has_text && is_old && self.state.is_none_or(|state| state == state_of(call))
+    }
+}
+
+fn state_of(call: &Value) -> State {
+    match (&call["ending"], &call["duration_s"]) {
+        (Value::Bool(true), _) => State::Ending,
+        (_, Value::Null) => State::Early,
+        _ => State::Answered,
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -54,8 +105,18 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
         return end(seek, ending);
     }
     let mut desk = Desk::open(seek)?;
-    let answer = desk.ask(&Request::Calls { max: arguments.max.min(CALLS_MAX) })?;
+    let (which, max) = (&arguments.which, arguments.max.min(CALLS_MAX));
+    // Which of them fit is seen here: as many as can be had are looked through.
+    let asked = if which.is_all() { max } else { CALLS_MAX };
+    let mut answer = desk.ask(&Request::Calls { max: asked })?;
     desk.close()?;
+    let looked_through = answer["calls"].as_array().map_or(0, Vec::len);
+    let mut fitting = looked_through;
+    if let Value::Array(calls) = &mut answer["calls"] {
+        calls.retain(|call| which.has(call));
+        fitting = calls.len();
+        calls.truncate(max);
+    }
     if arguments.format.is_json() {
         output::print_json(&answer)?;
         return Ok(());
@@ -65,8 +126,13 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = calls.iter().map(row).collect();
     output::print(&output::table(&COLUMNS, &rows))?;
     let total = answer["total"].as_u64().unwrap_or(0);
-    if total > rows.len() as u64 {
+    if which.is_all() && total > rows.len() as u64 {
         eprintln!("{} of {total} calls; --max shows more", rows.len());
+    } else if fitting > rows.len() {
+        eprintln!("{} of {fitting} calls that fit; --max shows more", rows.len());
+    }
+    if !which.is_all() && total > looked_through as u64 {
+        eprintln!("{looked_through} of {total} calls were looked through: more are not told at once");
     }
     Ok(())
 }
@@ -90,16 +156,20 @@ fn end(seek: &Seek, ending: &Ending) -> Result<(), Failure> {
     Ok(())
 }
 
-const COLUMNS: [&str; 9] = ["CREATED", "DURATION", "FROM", "TO", "TARGET", "CALL-ID", "FROM TAG", "TO TAG", "SESSION"];
+/// Heads of [`row`].
+pub(super) const COLUMNS: [&str; 10] =
+    ["CREATED", "STATE", "DURATION", "FROM", "TO", "TARGET", "CALL-ID", "FROM TAG", "TO TAG", "SESSION"];
 
-fn row(call: &Value) -> Vec<String> {
+/// A call as a line of a table.
+pub(super) fn row(call: &Value) -> Vec<String> {
     let text = |key: &str| match &call[key] {
         Value::Null => "-".to_owned(),
         value => output::shown(&output::cell(value)),
     };
-    let lasted = call["duration_s"].as_f64().map_or_else(|| "early".to_owned(), output::span);
+    let state = state_of(call).to_possible_value().map(|state| state.get_name().to_owned()).unwrap_or_default();
+    let lasted = call["duration_s"].as_f64().map_or_else(|| "-".to_owned(), output::span);
     let keys = ["from", "to", "target", "call_id", "from_tag", "to_tag", "session"];
-    [text("created"), lasted].into_iter().chain(keys.into_iter().map(text)).collect()
+    [text("created"), state, lasted].into_iter().chain(keys.into_iter().map(text)).collect()
 }
 
 #[cfg(test)]
@@ -115,18 +185,46 @@ mod tests {
                 "answered",
                 json!({ "created": "2026-01-02T03:04:05Z", "duration_s": 61, "from": "sip:a@x", "to": "sip:b@y",
                         "target": "sip:b@192.0.2.7", "call_id": "c", "from_tag": "1", "to_tag": "2", "session": "5" }),
-                "2026-01-02T03:04:05Z|1 min 1 s|sip:a@x|sip:b@y|sip:b@192.0.2.7|c|1|2|5",
+                "2026-01-02T03:04:05Z|answered|1 min 1 s|sip:a@x|sip:b@y|sip:b@192.0.2.7|c|1|2|5",
             ),
             (
                 "early",
                 json!({ "created": "2026-01-02T03:04:05Z", "duration_s": null, "from": null, "to": null, "target": null,
                         "call_id": "c", "from_tag": "1", "to_tag": "", "session": "5" }),
-                "2026-01-02T03:04:05Z|early|-|-|-|c|1||5",
+                "2026-01-02T03:04:05Z|early|-|-|-|-|c|1||5",
             ),
         ] {
             let row = row(&call);
             assert_eq!(row.len(), COLUMNS.len());
             assert_eq!(row.join("|"), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn calls_are_found_by_text_state_and_age() {
+        let calls = [
+            json!({ "call_id": "one", "from": "sip:Alice@x", "to": "sip:b@y", "target": null, "duration_s": 61, "ending": false }),
+            json!({ "call_id": "two", "from": "sip:c@x", "to": "sip:d@y", "target": "sip:d@alice.example", "duration_s": 7, "ending": true }),
+            json!({ "call_id": "three", "from": null, "to": null, "target": null, "duration_s": null, "ending": false }),
+        ];
+        let text = |text: &str| Which { text: Some(text.to_owned()), ..Which::default() };
+        let state = |state| Which { state: Some(state), ..Which::default() };
+        let older = |seconds| Which { older_than: Some(seconds), ..Which::default() };
+        for (name, which, want) in [
+            ("all", Which::default(), "one two three"),
+            ("a name, in any case and place", text("alice"), "one two"),
+            ("a Call-ID", text("THREE"), "three"),
+            ("nobody", text("zoe"), ""),
+            ("answered ones", state(State::Answered), "one"),
+            ("early ones", state(State::Early), "three"),
+            ("ending ones", state(State::Ending), "two"),
+            ("old ones", older(61), "one"),
+            ("answered at all", older(0), "one two"),
+            ("two conditions", Which { state: Some(State::Ending), ..text("alice") }, "two"),
+        ] {
+            let found: Vec<_> =
+                calls.iter().filter(|call| which.has(call)).map(|call| output::cell(&call["call_id"])).collect();
+            assert_eq!(found.join(" "), want, "{name}");
         }
     }
 }

@@ -238,8 +238,7 @@ fn list(desk: &mut Desk, filter: Filter, max: usize, format: &Format) -> Result<
         return Ok(());
     }
     let rows: Vec<_> = items.iter().map(row).collect();
-    let heads = ["SEQ", "ID", "STATE", "KIND", "SINKS", "TRIES", "AGE", "CALL-ID", "CALLER", "REASON"];
-    output::print(&output::table(&heads, &rows))?;
+    output::print(&output::table(&HEADS, &rows))?;
     say_more(&more)
 }
 
@@ -280,10 +279,39 @@ fn caller(record: &Value) -> String {
     known.map_or_else(|| format!("tag={}", output::cell(&record["from_tag"])), output::cell)
 }
 
+/// Who was called, likewise; nothing where no field tells.
+fn callee(record: &Value) -> String {
+    let named = CALLEE_FIELDS.iter().map(|name| &record["fields"][*name]).find(|value| !value.is_null());
+    output::cell(named.unwrap_or(&record["legs"][0]["dst"]))
+}
+
+/// When the next of its sinks is tried: those that are under way or may be at any time are tried now.
+fn next_try(sinks: &[Value]) -> String {
+    let due = |sink: &Value| match (&sink["leased"], sink["due_in_s"].as_f64()) {
+        (Value::Bool(true), _) => 0.0,
+        (_, due) => due.unwrap_or(0.0),
+    };
+    // A parked record is in no sink's line.
+    let waits = sinks.iter().filter(|sink| sink.get("leased").is_some());
+    match waits.map(due).min_by(f64::total_cmp) {
+        None => "-".to_owned(),
+        Some(due) if due < 0.05 => "now".to_owned(),
+        Some(due) => format!("in {}", output::span(due)),
+    }
+}
+
+/// Names under which configurations keep the callee.
+const CALLEE_FIELDS: [&str; 6] = ["callee", "to", "to_uri", "to_user", "dst_user", "dst"];
+
 /// Names under which configurations keep the caller.
 const CALLER_FIELDS: [&str; 6] = ["caller", "from", "from_uri", "from_user", "src_user", "src"];
 
-fn row(item: &Value) -> Vec<String> {
+/// Heads of [`row`].
+pub(super) const HEADS: [&str; 12] =
+    ["SEQ", "ID", "STATE", "KIND", "SINKS", "TRIES", "AGE", "NEXT TRY", "CALL-ID", "CALLER", "CALLEE", "REASON"];
+
+/// A record as a line of a table.
+pub(super) fn row(item: &Value) -> Vec<String> {
     let none = Vec::new();
     let sinks = item["sinks"].as_array().unwrap_or(&none);
     let names: Vec<_> = sinks.iter().map(|sink| output::cell(&sink["sink"])).collect();
@@ -297,8 +325,10 @@ fn row(item: &Value) -> Vec<String> {
         names.join(","),
         tries.to_string(),
         output::span(item["age_s"].as_f64().unwrap_or(0.0)),
+        next_try(sinks),
         output::cell(&item["record"]["call_id"]),
         caller(&item["record"]),
+        callee(&item["record"]),
         reason.unwrap_or_default(),
     ];
     cells.iter().map(|cell| output::shown(cell)).collect()
@@ -316,12 +346,16 @@ fn parked(desk: &mut Desk, sink: Option<String>, max: usize, format: &Format) ->
         return Ok(());
     }
     let rows: Vec<_> = items.iter().map(parked_row).collect();
-    let heads = ["ID", "SINK", "KIND", "CALL-ID", "TRIES", "FIRST TRIED", "PARKED", "REASON"];
-    output::print(&output::table(&heads, &rows))?;
+    output::print(&output::table(&PARKED_HEADS, &rows))?;
     say_more(&more)
 }
 
-fn parked_row(item: &Value) -> Vec<String> {
+/// Heads of [`parked_row`].
+pub(super) const PARKED_HEADS: [&str; 8] =
+    ["ID", "SINK", "KIND", "CALL-ID", "TRIES", "FIRST TRIED", "PARKED", "REASON"];
+
+/// A parked record as a line of a table.
+pub(super) fn parked_row(item: &Value) -> Vec<String> {
     let how = &item["sinks"][0];
     let reason = match (how["reason"].as_str().unwrap_or_default(), how["code"].as_u64().unwrap_or(0)) {
         ("", 0) => "none was given".to_owned(),
