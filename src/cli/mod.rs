@@ -26,6 +26,7 @@ mod script;
 mod send;
 mod sql;
 mod status;
+mod top;
 mod trace;
 mod vars;
 
@@ -70,6 +71,8 @@ enum Command {
     Reload(output::Format),
     /// Show the state of the running gateway
     Status(output::Format),
+    /// Watch the running gateway: servers, calls, records that wait or are parked, destinations that are down
+    Top(top::Arguments),
     /// List the calls in progress, or end one
     Calls(calls::Arguments),
     /// Send one test record to a sink and show the exchange
@@ -170,6 +173,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Queue(command) => queue::run(&seek, command),
         Command::Reload(format) => reload::run(&seek, &format),
         Command::Status(format) => status::run(&seek, &format),
+        Command::Top(arguments) => top::run(&seek, &arguments),
         Command::Calls(arguments) => calls::run(&seek, &arguments),
         Command::Send(arguments) => send::run(&path, arguments),
         Command::Sql(command) => sql::run(&path, command),
