@@ -1,9 +1,11 @@
 //! Tables for people, JSON for programs.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::Args;
+use comfy_table::{ContentArrangement, Table, TableStyle};
+use ratatui::crossterm;
 use serde_json::Value;
 
 /// How a command prints.
@@ -51,27 +53,34 @@ pub fn print_json(value: &Value) -> io::Result<()> {
     print(&value.to_string())
 }
 
-/// Columns under their heads, two blanks apart; the last column is not padded.
+/// Columns under their heads, two blanks apart. On a terminal that is too narrow for them, cells go on in further lines.
 #[must_use]
 pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = heads.iter().map(|head| head.chars().count()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+    table_within(heads, rows, terminal_columns())
+}
+
+/// Blanks between two columns.
+const GAP: u16 = 2;
+
+fn table_within(heads: &[&str], rows: &[Vec<String>], columns: Option<u16>) -> String {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).set_header(heads.to_vec()).add_rows(rows);
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, GAP));
+    });
+    if let Some(columns) = columns {
+        // The blanks behind the last column may stand outside.
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns.saturating_add(GAP));
     }
-    let mut text = String::new();
-    let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-    for row in std::iter::once(&heads).chain(rows) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let width = *width;
-            let _infallible = write!(line, "{cell:<width$}  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
+    let mut text = table.trim_fmt();
+    text.push('\n');
     text
+}
+
+/// How wide standard output is, where it is a terminal that says so.
+fn terminal_columns() -> Option<u16> {
+    let (columns, _) = io::stdout().is_terminal().then(crossterm::terminal::size)?.ok()?;
+    (columns > 0).then_some(columns)
 }
 
 /// A JSON value as a cell: text without quotation marks, nothing for null.
@@ -171,6 +180,18 @@ mod tests {
     fn columns_stand_under_their_heads() {
         let rows = [vec!["billing".to_owned(), "7".to_owned()], vec!["ü".to_owned(), "12345".to_owned()]];
         assert_eq!(table(&["SINK", "WAITING"], &rows), "SINK     WAITING\nbilling  7\nü        12345\n");
+    }
+
+    #[test]
+    fn cells_go_on_below_where_the_terminal_is_narrow() {
+        let rows = [vec!["billing".to_owned(), "the server has not answered for a minute".to_owned(), "7".to_owned()]];
+        let text = table_within(&["SINK", "REASON", "WAITING"], &rows, Some(40));
+        assert!(text.lines().count() > 2 && text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        let words: Vec<_> = text.lines().skip(1).flat_map(str::split_whitespace).filter(|word| *word != "7").collect();
+        assert_eq!(words.join(" "), "billing the server has not answered for a minute", "{text}");
+        // Where there is room, nothing changes.
+        assert_eq!(table_within(&["A"], &[vec!["b".to_owned()]], Some(40)), "A\nb\n");
+        assert_eq!(table_within(&["A", "B"], &[], None), "A  B\n");
     }
 
     #[test]

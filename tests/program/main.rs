@@ -35,5 +35,6 @@ mod sql;
 mod sql_faults;
 mod sql_gateway;
 mod syslog;
+mod top;
 mod webhook;
 mod webhook_gateway;
