@@ -42,6 +42,13 @@ fn make(made: &Path) {
         fs::write(made.join("completions").join(shell), tollgate(&["completions", shell])).unwrap();
     }
     fs::write(made.join("crates.txt"), "tokio v1  MIT\n").unwrap();
+    let build = fs::read_to_string(root().join("etc/debian/build")).unwrap();
+    for kind in ["sysusers", "tmpfiles"] {
+        let copy = format!("install -D -m 644 systemd/{kind}.conf \"$made/{kind}.d/tollgate.conf\"\n");
+        assert!(build.contains(&copy), "{copy}");
+        fs::create_dir_all(made.join(format!("{kind}.d"))).unwrap();
+        fs::copy(root().join(format!("systemd/{kind}.conf")), made.join(format!("{kind}.d/tollgate.conf"))).unwrap();
+    }
 }
 
 /// The files below a folder, or in it alone.
@@ -109,6 +116,12 @@ fn the_package_has_what_the_manual_says() {
         ("usr/share/doc/tollgate/etc/freeradius/mysql/schema.sql", 0o644),
     ] {
         assert_eq!(has(place).unwrap_or_else(|| panic!("no {place}")).mode, mode, "{place}");
+    }
+    // cargo-deb has its scripts call these by the names of their sources.
+    for asset in
+        assets.iter().filter(|asset| asset.place.contains("sysusers.d/") || asset.place.contains("tmpfiles.d/"))
+    {
+        assert_eq!(asset.source.file_name(), Path::new(&asset.place).file_name(), "{}", asset.place);
     }
     // The unit names what it documents itself with, and the program by its place.
     let unit = fs::read_to_string(root().join("systemd/tollgate.service")).unwrap();
