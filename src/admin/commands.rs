@@ -223,6 +223,7 @@ fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, 
             let reason = reason.as_deref().map(reason_phrase).transpose()?;
             end_calls(gateway, &Closing { name: call.clone(), reason, hangs_up: *bye }, by)
         }
+        Request::LedgerFlush {} => Ok(json!({ "written": gateway.flush_ledger() })),
         Request::QueueStatus {}
         | Request::QueueList { .. }
         | Request::QueueAct { .. }

@@ -159,6 +159,11 @@ pub trait Gateway: Send + Sync + 'static {
         None
     }
 
+    /// Has the ledger write what it was told so far; may block. Whether it did: `false` where there is none.
+    fn flush_ledger(&self) -> bool {
+        false
+    }
+
     /// Up to `max` calls in progress; may block.
     fn calls(&self, max: usize) -> Vec<CallView>;
 

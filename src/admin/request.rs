@@ -43,6 +43,8 @@ pub enum Request {
         /// The most turns of the answer, up to [`TURNS_MAX`].
         max: usize,
     },
+    /// Has the ledger write what it was told so far.
+    LedgerFlush {},
     /// The state of the queue.
     QueueStatus {},
     /// Some records.
@@ -79,6 +81,7 @@ impl Request {
             Self::Status {}
                 | Self::Calls { .. }
                 | Self::ScriptTrace { .. }
+                | Self::LedgerFlush {}
                 | Self::QueueStatus {}
                 | Self::QueueList { .. }
         )
@@ -202,7 +205,8 @@ pub fn on_queue(request: &Request, desk: &mut dyn Desk, by: &str) -> Option<Resu
         | Request::Reload {}
         | Request::Calls { .. }
         | Request::CallsEnd { .. }
-        | Request::ScriptTrace { .. } => None,
+        | Request::ScriptTrace { .. }
+        | Request::LedgerFlush {} => None,
         Request::QueueStatus {} => Some(desk.status().map(|stats| stats_json(&stats)).map_err(RequestError::Queue)),
         Request::QueueList { filter, from, max } => Some(list(desk, filter, from.as_deref(), *max)),
         Request::QueueImport { records } => Some(import(desk, records, by)),

@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::admin::client::{Client, ClientError};
 use crate::admin::request::{Request, RequestError, on_queue};
 use crate::clock;
 use crate::config::{self, Plan};
+use crate::ledger;
 use crate::queue::{self, OpenError, Queue};
 
 /// Where the running service is looked for.
@@ -70,6 +72,8 @@ pub struct Stopped {
     offline: queue::Offline,
     calls: Vec<(Vec<u8>, Vec<u8>)>,
     plan: Plan,
+    /// The thread that writes down what becomes of records.
+    ledger: Option<JoinHandle<()>>,
 }
 
 impl Desk {
@@ -105,8 +109,9 @@ impl Desk {
         for notice in opened.queue.notices() {
             eprintln!("queue: {notice}");
         }
+        let ledger = ledger(&plan, &mut opened);
         let offline = queue::Offline { queue: opened.queue, clock: clock::now };
-        Ok(Self::Stopped(Box::new(Stopped { offline, calls: opened.calls, plan })))
+        Ok(Self::Stopped(Box::new(Stopped { offline, calls: opened.calls, plan, ledger })))
     }
 
     /// Does one request.
@@ -142,11 +147,32 @@ impl Desk {
         match self {
             Self::Running(_) => Ok(()),
             Self::Stopped(stopped) => {
-                stopped.offline.queue.close(clock::now).context("the queue does not close")?;
-                Ok(())
+                let Stopped { offline, ledger, .. } = *stopped;
+                let closed = offline.queue.close(clock::now).context("the queue does not close");
+                if ledger.is_some_and(|ledger| ledger.join().is_err()) {
+                    eprintln!("warning: the ledger could not be written");
+                }
+                Ok(closed?)
             }
         }
     }
+}
+
+/// The ledger of a stopped service, which hears what is done to its records.
+fn ledger(plan: &Plan, opened: &mut queue::Opened) -> Option<JoinHandle<()>> {
+    if !plan.ledger.is_kept {
+        return None;
+    }
+    let mut start = || -> anyhow::Result<Option<JoinHandle<()>>> {
+        let mut ledger = ledger::Opened::open(plan.ledger.clone())?;
+        let witness = ledger.witness(&opened.queue.secret()?);
+        let standing = opened.queue.witnessed_by(witness, opened.report.clean);
+        Ok(ledger.start(standing, Box::new(Vec::new))?.map(|(_, thread)| thread))
+    };
+    start().unwrap_or_else(|error| {
+        eprintln!("warning: what is done is not written into the ledger: {error:#}");
+        None
+    })
 }
 
 /// What a failure of the client means for the exit code.

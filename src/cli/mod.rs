@@ -1,8 +1,9 @@
 //! The command line: one file for each command.
 //!
-//! Data goes to standard output, all else to standard error. Exit codes: 0 done, 1 failed, 3 reloaded in part, 64 wrong usage, 78 wrong
+//! Data goes to standard output, all else to standard error. Exit codes: 0 done, 1 failed, 2 not complete, 3 reloaded in part, 64 wrong usage, 78 wrong
 //! configuration (`sysexits.h`); systemd must not start again on the last two.
 
+mod audit;
 mod calls;
 mod check;
 mod completions;
@@ -75,6 +76,10 @@ enum Command {
     Top(top::Arguments),
     /// List the calls in progress, or end one
     Calls(calls::Arguments),
+    /// Tell from the ledger whether every record of a day is where it belongs, at every sink
+    ///
+    /// Exit code 0: complete. 2: it is not, or the ledger has a gap.
+    Audit(audit::Arguments),
     /// Send one test record to a sink and show the exchange
     Send(send::Arguments),
     /// Print the tables that an SQL sink needs, or what its database lacks of them; runs no statement
@@ -112,6 +117,8 @@ pub enum Failure {
     Usage(String),
     /// Done, but for these lines, which need a restart: exit code 3.
     Restart(String),
+    /// What was asked about is not complete, as was printed: exit code 2.
+    Incomplete,
     /// The configuration is wrong: exit code 78. The mistakes have been printed already.
     Configuration,
 }
@@ -127,6 +134,9 @@ const EXIT_USAGE: u8 = 64;
 
 /// Exit code of a reload that needs a restart for a part.
 const EXIT_RESTART: u8 = 3;
+
+/// Exit code of an audit that is not complete.
+const EXIT_INCOMPLETE: u8 = 2;
 
 /// Exit code for wrong configuration: EX_CONFIG of `sysexits.h`.
 const EXIT_CONFIG: u8 = 78;
@@ -159,6 +169,7 @@ pub fn main() -> ExitCode {
             eprintln!("reloaded, but these need a restart:\n{what}");
             ExitCode::from(EXIT_RESTART)
         }
+        Err(Failure::Incomplete) => ExitCode::from(EXIT_INCOMPLETE),
         Err(Failure::Configuration) => ExitCode::from(EXIT_CONFIG),
     }
 }
@@ -175,6 +186,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Status(format) => status::run(&seek, &format),
         Command::Top(arguments) => top::run(&seek, &arguments),
         Command::Calls(arguments) => calls::run(&seek, &arguments),
+        Command::Audit(arguments) => audit::run(&seek, &arguments),
         Command::Send(arguments) => send::run(&path, arguments),
         Command::Sql(command) => sql::run(&path, command),
         Command::Import(arguments) => import::run(&arguments),

@@ -15,12 +15,12 @@ use crate::queue::witness::{Event, How, Source, Turn};
 use crate::queue::{Acknowledger, Worth};
 use crate::record::glance;
 
-use super::Settings;
 use super::close::Closing;
 use super::complete::Complete;
 use super::day::Day;
 use super::file::{DayFile, MODE, Missing, Visit};
 use super::row::{Ended, Fate, Made, Row};
+use super::{LOST_PREFIX, Settings};
 
 /// The ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -256,6 +256,10 @@ impl Keeper {
                         &Row::Ended(Ended { seq: *seq, sink, fate, at, attempts: *attempts, who, reason, code }),
                     );
                 });
+            }
+            Event::Discarded { why, records } => {
+                let what = format!("{LOST_PREFIX}{}", why.text());
+                self.note(at, &Row::Counted { at, what: what.as_bytes(), count: *records });
             }
             Event::Lost { from, to } => {
                 let meets = |(_, (first, last)): &(&Day, &(u64, u64))| first <= to && from <= last;
@@ -562,4 +566,4 @@ fn cut(party: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 #[path = "keeper_tests.rs"]
-mod tests;
+pub(in crate::ledger) mod tests;

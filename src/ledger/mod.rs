@@ -13,6 +13,7 @@
 //!   complete            days of which nothing waits
 //! ```
 
+pub mod audit;
 pub mod block;
 pub mod close;
 pub mod coding;
@@ -60,6 +61,9 @@ pub enum OnTrouble {
 
 /// Name of a count: responses that left before their record was on disk.
 pub const ANSWERS_UNSAFE: &str = "answers let go before commit";
+
+/// How the names of the counts of records begin that never came onto the queue's disk; behind it stands why.
+pub const LOST_PREFIX: &str = "lost, ";
 
 /// How the names of the counts of refused calls begin; behind it stands why.
 pub const REFUSED_PREFIX: &str = "refused, ";

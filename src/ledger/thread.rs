@@ -81,14 +81,6 @@ impl Opened {
         witness
     }
 
-    /// Makes up for what is missing and writes what the queue tells, until the queue ends, without a thread: for the files
-    /// of a stopped service.
-    pub fn run(self, standing: Standing) {
-        if let Some((worker, _)) = self.worker(standing, Box::new(Vec::new)) {
-            worker.run();
-        }
-    }
-
     /// Starts the thread, which ends with the queue.
     ///
     /// # Errors

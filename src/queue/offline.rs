@@ -30,6 +30,7 @@ impl Desk for Offline {
         }
         let page = self.queue.slice(&query, (self.clock)())?;
         if query.action.is_some() {
+            self.queue.tell_and_wait((self.clock)().wall);
             self.queue.finish(self.clock)?;
         }
         Ok(page)

@@ -7,17 +7,22 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use super::bitmap::{Bitmaps, Since};
+use super::error::StoreError;
 use super::spool::read_records;
 use super::store::Queue;
-use super::witness::{Event, Source};
+use super::witness::{Event, Source, Witness};
 use crate::clock::Timestamp;
 use crate::ids::{RecordId, SinkNumber};
+use crate::timers::random;
 
 /// Committed records that are read again for the ledger at most; of further ones it is told that they are missing.
 pub const READ_AGAIN_MAX: usize = 1 << 16;
 
 /// Parked records that are looked at, at most.
 const PARKED_MAX: usize = 1 << 20;
+
+/// Name of the value that holds the secret.
+const SECRET_NAME: &str = "secret";
 
 /// Records read at once.
 const SLICE: usize = 256;
@@ -95,6 +100,26 @@ impl Standing {
 }
 
 impl Queue {
+    /// The queue's secret, made at the first start.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn secret(&mut self) -> Result<[u8; 16], StoreError> {
+        if let Some(secret) = self.meta_bytes(SECRET_NAME).and_then(|bytes| bytes.try_into().ok()) {
+            return Ok(secret);
+        }
+        let secret = random::secret().map_err(StoreError::Io)?;
+        self.keep_meta_bytes(SECRET_NAME, &secret)?;
+        Ok(secret)
+    }
+
+    /// Tells a witness what becomes of records from now on, and how the queue stands at this moment.
+    pub fn witnessed_by(&mut self, witness: Witness, is_clean: bool) -> Standing {
+        let standing = self.standing(witness.kept(), is_clean);
+        self.tell(witness);
+        standing
+    }
+
     /// How it stands, and what was committed behind place `kept`; nothing of that for `u64::MAX`.
     pub(super) fn standing(&mut self, kept: u64, is_clean: bool) -> Standing {
         let sinks = self.sinks.iter().map(|sink| (Arc::from(sink.name()), sink.since())).collect();

@@ -157,6 +157,9 @@ impl Queue {
     /// Counts records as lost, for good: the count survives whatever the disk still takes.
     pub(super) fn lose(&mut self, why: Loss, records: u64) {
         self.health.lose(&mut self.chain, why, records);
+        if records > 0 {
+            self.witness.note(|| Event::Discarded { why, records });
+        }
     }
 
     /// The new records of the next batch; those that the queue has at another place are no loss there.

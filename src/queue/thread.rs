@@ -14,7 +14,6 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::clock::{self, Instant, Now};
 use crate::ids::SinkNumber;
-use crate::timers::random;
 
 use super::Lease;
 use super::balance::{Loss, Stats};
@@ -80,12 +79,8 @@ pub fn spawn_witnessed(
     let path = settings.path.clone();
     let mut opened = Queue::open(settings, sinks, clock::now, step)?;
     opened.queue.look_for_unread(opened.sinks.iter().map(|(_, number)| *number), step);
-    let secret = secret(&mut opened.queue).map_err(|source| OpenError::Database { path, source })?;
-    let standing = witness(&secret).map(|witness| {
-        let standing = opened.queue.standing(witness.kept(), opened.report.clean);
-        opened.queue.tell(witness);
-        standing
-    });
+    let secret = opened.queue.secret().map_err(|source| OpenError::Database { path, source })?;
+    let standing = witness(&secret).map(|witness| opened.queue.witnessed_by(witness, opened.report.clean));
     let (commit_sender, commits) = bounded(waiting_max);
     let (control_sender, controls) = bounded(CONTROLS_MAX);
     let shared = Arc::new(Shared {
@@ -131,16 +126,6 @@ pub fn spawn_witnessed(
     let handle = Handle { shared };
     let Opened { calls, classes, sinks, report, .. } = opened;
     Ok(Started { handle, calls, classes, sinks, report, secret, standing, join })
-}
-
-/// The queue's secret, made at the first start.
-fn secret(queue: &mut Queue) -> Result<[u8; 16], StoreError> {
-    if let Some(secret) = queue.meta_bytes(SECRET_NAME).and_then(|bytes| bytes.try_into().ok()) {
-        return Ok(secret);
-    }
-    let secret = random::secret().map_err(StoreError::Io)?;
-    queue.keep_meta_bytes(SECRET_NAME, &secret)?;
-    Ok(secret)
 }
 
 struct Worker {
@@ -518,8 +503,6 @@ const NOTICES_MAX: usize = 256;
 
 /// Records lent to one sink in one turn.
 const LEASES_MAX: usize = 1024;
-
-const SECRET_NAME: &str = "secret";
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::Acknowledger;
+use super::{Acknowledger, Loss};
 use crate::clock::Timestamp;
 use crate::ids::{RecordId, SinkMask, SinkNumber};
 
@@ -91,6 +91,13 @@ pub enum Event {
         /// How.
         how: How,
     },
+    /// So many records never came onto the disk.
+    Discarded {
+        /// Why.
+        why: Loss,
+        /// How many.
+        records: u64,
+    },
     /// The disk did not give these places back, the last one included.
     Lost {
         /// The first of them.
@@ -154,7 +161,7 @@ impl Witness {
         }
         match event() {
             Event::Committed { .. } => out.missed.0 += 1,
-            Event::Ended { .. } | Event::Lost { .. } => out.missed.1 += 1,
+            Event::Ended { .. } | Event::Discarded { .. } | Event::Lost { .. } => out.missed.1 += 1,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::accounting::{CallView, Closing};
 use crate::admin::{Gateway, Health, Phase, Reloaded};
 use crate::clock::{self, Timestamp};
 use crate::front::mailbox::{Answers, Mail, Mailbox};
+use crate::ledger;
 use crate::policy::script::Traces;
 use crate::policy::script::trace::{Find, Found};
 use crate::queue::{self, Desk};
@@ -28,6 +29,7 @@ pub(super) struct View {
     backends: delivery::Backends,
     wish: mpsc::Sender<Wish>,
     traces: Arc<Traces>,
+    ledger: Option<ledger::Handle>,
 }
 
 /// Wishes to reload that wait at most.
@@ -43,7 +45,7 @@ impl View {
         queue: &queue::Handle,
         shards: &[Mailbox],
         backends: &delivery::Backends,
-        (wish, traces): (mpsc::Sender<Wish>, Arc<Traces>),
+        (wish, traces, ledger): (mpsc::Sender<Wish>, Arc<Traces>, Option<ledger::Handle>),
     ) -> Self {
         Self {
             phase: Arc::clone(phase),
@@ -53,11 +55,16 @@ impl View {
             backends: backends.clone(),
             wish,
             traces,
+            ledger,
         }
     }
 }
 
 impl Gateway for View {
+    fn flush_ledger(&self) -> bool {
+        self.ledger.as_ref().is_some_and(ledger::Handle::flush)
+    }
+
     fn health(&self) -> Health {
         let draining = self.phase.load(Ordering::Relaxed);
         let now = clock::mono();

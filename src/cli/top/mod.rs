@@ -109,6 +109,7 @@ fn keep_asking(
         let sample = ask(seek, tab).map_err(|failure| match failure {
             Failure::Failed(error) => format!("{error:#}"),
             Failure::Usage(text) | Failure::Restart(text) => text,
+            Failure::Incomplete => "what was asked about is not complete".to_owned(),
             Failure::Configuration => "the configuration has mistakes: `tollgate check` names them".to_owned(),
         });
         if telling.send(sample).is_err() {

@@ -29,6 +29,7 @@ fn told(queue: &mut Queue, telling: &Telling) -> Vec<String> {
             };
             format!("{seq} at {}, {attempts}: {how}", sink.0)
         }
+        Event::Discarded { why, records } => format!("{records} {}", why.name()),
         Event::Lost { from, to } => format!("{from} to {to} lost"),
     });
     words.collect()
