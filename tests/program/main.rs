@@ -7,6 +7,7 @@ mod support;
 
 mod accounting_on;
 mod amqp;
+mod audit;
 mod cdr;
 mod check_deep;
 mod cli;
