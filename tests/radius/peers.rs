@@ -184,6 +184,15 @@ fn sql(dialect: Dialect) {
     let mut rows = database.rows(failed);
     rows.sort_by_key(|row| want.iter().position(|wanted| wanted == row));
     assert_eq!(rows, want);
+    // The questions of the manual; the records are of an earlier day.
+    let manual = include_str!("../../etc/freeradius/README.md");
+    let questions: Vec<&str> =
+        manual.lines().filter_map(|line| line.strip_prefix("    ").filter(|q| q.starts_with("SELECT "))).collect();
+    let answers: Vec<usize> = questions
+        .iter()
+        .map(|question| database.rows(&question.replace("CURRENT_DATE", "'2000-01-01'")).len())
+        .collect();
+    assert_eq!(answers, [1, 0], "one missed call, nothing twice: {questions:?}");
     // Accounting-On closes the open sessions; a second one finds none, and is answered all the same.
     line.append(vec![(accounting_on(), AFTER_ALL)]);
     line.delivered(4);
