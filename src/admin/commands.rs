@@ -210,7 +210,8 @@ fn error(kind: &str, text: &str) -> Value {
     json!({ "error": { "kind": kind, "text": text } })
 }
 
-fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, RequestError> {
+/// Does a request; `by` names who asks, for the log.
+pub(super) fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, RequestError> {
     match request {
         Request::Status {} => Ok(status_json(gateway)),
         Request::Reload {} => gateway.reload().map(|done| reloaded_json(&done)).ok_or(RequestError::NotRunning),

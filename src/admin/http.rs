@@ -1,4 +1,4 @@
-//! HTTP for monitoring: `/metrics`, `/health`, `/ready`, and JSON under `/api`. It only tells; it changes nothing.
+//! HTTP for monitoring: `/metrics`, `/health`, `/ready`, and JSON under `/api`, of which `/api/v1` is in its own file.
 //!
 //! Browsers are kept out by the name they ask for, silent connections by time limits and places; see `places`.
 
@@ -25,10 +25,11 @@ use tokio::net::TcpStream;
 use super::commands::calls_json;
 use super::places::{AcceptTroubles, Place, Places};
 use super::request::{self, Filter, PAGE_MAX, RequestError, Standing, on_queue};
-use super::{Gateway, Phase, answer::losses_json, backend_json, metrics, outage_json, stats_json};
+use super::{Gateway, Phase, answer::losses_json, api, backend_json, metrics, outage_json, stats_json};
 use crate::front::mailbox::Answers;
 use crate::names;
 use crate::queue::Trouble;
+use crate::sinks::secret::Secret;
 
 #[derive(Clone)]
 struct Shared {
@@ -57,6 +58,8 @@ pub(super) struct Face {
     pub hosts: Vec<String>,
     /// Whether `/api` is served.
     pub api: bool,
+    /// What it asks for.
+    pub token: Option<Secret>,
 }
 
 /// Serves for ever.
@@ -122,6 +125,9 @@ impl Face {
             Ok(_) if !self.api && is_api(request.uri().path()) => {
                 (StatusCode::FORBIDDEN, "`/api` is off; `admin.api = true` serves it, the command socket always does")
             }
+            Ok(_) if is_api(request.uri().path()) => {
+                return api::forbids(self.token.as_ref(), request.method(), request.headers());
+            }
             Ok(_) => return None,
         };
         Some((status, Json(json!({ "error": text }))).into_response())
@@ -168,6 +174,7 @@ pub fn router(gateway: Arc<dyn Gateway>, metrics: PrometheusHandle) -> Router {
         .route("/api/calls", get(calls))
         .route("/api/queue", get(queue))
         .route("/api/queue/records", get(records))
+        .nest_service("/api/v1", api::router(Arc::clone(&gateway)))
         .with_state(Shared { gateway, metrics })
 }
 

@@ -4,6 +4,9 @@
 //! runs on tokio's threads for that.
 
 mod answer;
+pub mod api;
+#[cfg(test)]
+mod api_tests;
 pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod http;
@@ -27,6 +30,7 @@ use crate::accounting::{CallView, Closing};
 use crate::clock::Timestamp;
 use crate::policy::script::trace::{Find, Found};
 use crate::queue::{Desk, Stats};
+use crate::sinks::secret::Secret;
 use crate::sinks::view::Backend;
 use crate::sip::stack::Outage;
 
@@ -47,6 +51,8 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// Whether `/api` is served by HTTP. Default: no.
     pub api: bool,
+    /// What `/api` asks for; `None`: nothing, and it changes nothing then. Default: none.
+    pub token: Option<Secret>,
     /// Unix socket that answers questions and does nothing; its permissions are 0660. Default: none.
     pub status_socket: Option<PathBuf>,
     /// Permissions of the socket: 0600, or 0660 for the group too. Default 0600.
@@ -59,6 +65,7 @@ impl Default for Settings {
             listen: None,
             hosts: Vec::new(),
             api: false,
+            token: None,
             socket: Some(PathBuf::from("/run/tollgate/admin.sock")),
             status_socket: None,
             socket_mode: 0o600,
@@ -229,7 +236,7 @@ impl Admin {
         };
         let commands = bound(&settings.socket, settings.socket_mode)?;
         let status = bound(&settings.status_socket, STATUS_SOCKET_MODE)?;
-        let face = http::Face { hosts: settings.hosts.clone(), api: settings.api };
+        let face = http::Face { hosts: settings.hosts.clone(), api: settings.api, token: settings.token.clone() };
         Ok(Self { http, face, commands, status })
     }
 

@@ -22,6 +22,7 @@ use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use crate::queue::{self, Desk, Handle, Stats};
 use crate::record::{Commit, Entry, Fields, Kind, Record, Times, codec};
+use crate::sinks::secret::Secret;
 
 /// A gateway that is nothing but its queue.
 struct OnlyQueue {
@@ -96,7 +97,7 @@ fn record(id: u128) -> Record {
 }
 
 /// Administration that runs on a thread of its own.
-struct Running {
+pub(super) struct Running {
     dir: tempfile::TempDir,
     http: SocketAddr,
     handle: Handle,
@@ -111,6 +112,11 @@ impl Running {
     }
 
     fn start_with(records: u64, api: bool) -> Self {
+        Self::start_as(records, api, None)
+    }
+
+    /// The same, with the token that `/api` asks for.
+    pub(super) fn start_as(records: u64, api: bool, token: Option<&str>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let settings = queue::Settings {
             path: dir.path().join("queue"),
@@ -124,6 +130,7 @@ impl Running {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             hosts: vec!["gw.example".to_owned()],
             api,
+            token: token.map(|token| Secret::new(token.to_owned())),
             socket: Some(dir.path().join("admin.sock")),
             status_socket: Some(dir.path().join("status.sock")),
             socket_mode: 0o660,
@@ -147,6 +154,11 @@ impl Running {
         self.dir.path().join("admin.sock")
     }
 
+    /// Where HTTP is served.
+    pub(super) const fn http(&self) -> SocketAddr {
+        self.http
+    }
+
     fn client(&self) -> Client {
         Client::connect(&self.socket()).expect("no error").expect("somebody serves it")
     }
@@ -155,7 +167,7 @@ impl Running {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"))
     }
 
-    fn ask(&self, request: &str) -> (u16, String) {
+    pub(super) fn ask(&self, request: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.http).expect("connected");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
         stream.write_all(request.as_bytes()).expect("written");

@@ -187,7 +187,7 @@ const OF_THE_GATEWAY: &[Section] = &[
     Section {
         path: "admin",
         live: &[],
-        restart: &["listen", "hosts", "api", "socket", "status_socket", "socket_group"],
+        restart: &["listen", "hosts", "api", "token_file", "socket", "status_socket", "socket_group"],
     },
     Section { path: "log", live: &["level"], restart: &["target"] },
     Section { path: "service", live: &["stop_timeout_s", "watchdog", "huge_pages"], restart: &[] },

@@ -248,3 +248,23 @@ fn ten_mistakes_are_told_of_any_file() {
         assert!(told.contains(" more ") || told.contains("further mistakes of syntax"), "{what}: {told}");
     }
 }
+
+#[test]
+fn a_token_of_the_api_is_not_to_be_guessed() {
+    let folder = Folder::new(CLIENT);
+    let found = |token: &str| {
+        folder.write("token", token);
+        folder.findings("[[route]]\nto = \"sip:127.0.0.9\"\n[admin]\ntoken_file = \"{DIR}/token\"\n")
+    };
+    let weak = "error: the token in {DIR}/token is not made of 16 or more characters of ASCII without blanks\n  --> t.toml:4:14\n\
+        hint: `openssl rand -hex 16 > {DIR}/token` makes one";
+    for (what, token, want) in [
+        ("a good one", "0123456789abcdef\n", ""),
+        ("a short one", "0123456789abcde\n", weak),
+        ("one with a blank", "0123456789 abcdefgh\n", weak),
+        ("one of other letters", "0123456789abcdefä\n", weak),
+        ("none", "\n", "error: {DIR}/token has no first line, which is the token\n  --> t.toml:4:14"),
+    ] {
+        assert_eq!(found(token), want, "{what}");
+    }
+}

@@ -1,4 +1,4 @@
-//! What a backend is told so that it lets us in.
+//! What a backend is told so that it lets us in, and what whoever administrates the gateway tells it.
 
 use std::fmt;
 
@@ -19,7 +19,8 @@ impl Secret {
         self.0.bytes().all(|octet| octet.is_ascii_graphic())
     }
 
-    pub(super) fn text(&self) -> &str {
+    /// What it is: for the wire, and for comparing.
+    pub(crate) fn text(&self) -> &str {
         &self.0
     }
 }

@@ -8,11 +8,13 @@ use super::Check;
 use crate::admin;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
+use crate::config::kinds::secret::secret;
 use crate::config::plan::{HugePages, LogPlan, ServicePlan, Watchdog};
 use crate::config::schema::{AdminTable, LedgerTable, LogTable, QueueTable, ServiceTable, Switch};
 use crate::ledger;
 use crate::queue::{self, Gather};
 use crate::shard::OnTrouble;
+use crate::sinks::secret::Secret;
 use crate::units::{Count, Mib, Millis, Secs};
 
 /// Settings of the queue.
@@ -116,6 +118,9 @@ pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> a
         plan.hosts = check.each(hosts, super::sip::host_name);
     }
     plan.api = table.api.is_some_and(Switch::is_on);
+    if let Some(file) = &table.token_file {
+        plan.token = token(file, base, check);
+    }
     if let Some(socket) = &table.socket {
         plan.socket = socket_path("admin.socket", socket, base, check);
     }
@@ -129,6 +134,26 @@ pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> a
         plan.socket_mode = 0o660;
     }
     plan
+}
+
+/// Least length of a token, in characters: it is not to be guessed.
+const TOKEN_CHARS_MIN: usize = 16;
+
+fn token(file: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<Secret> {
+    if file.as_os_str().is_empty() {
+        return None;
+    }
+    let token = secret("token", file, base, check)?;
+    let path = base.join(&file.value);
+    if !token.is_printable() || token.text().len() < TOKEN_CHARS_MIN {
+        let what = format_args!(
+            "the token in {} is not made of {TOKEN_CHARS_MIN} or more characters of ASCII without blanks",
+            path.display()
+        );
+        check.error_hint(file.place, what, Some(format!("`openssl rand -hex 16 > {}` makes one", path.display())));
+        return None;
+    }
+    Some(token)
 }
 
 fn http_address(listen: &At<String>, check: &mut Check<'_>) -> Option<SocketAddr> {

@@ -18,7 +18,7 @@ pub mod kafka;
 pub mod nats;
 pub mod radius;
 pub mod redis;
-mod secret;
+pub(super) mod secret;
 pub mod sql;
 pub mod syslog;
 pub mod webhook;

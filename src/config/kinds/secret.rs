@@ -11,7 +11,7 @@ use crate::net::tls::{ClientFiles, ClientTls, Identity, NameCheck, Roots};
 use crate::sinks::secret::Secret;
 
 /// The first line of a file, which is a password or the like; warns when others may read it.
-pub(super) fn secret(what: &str, file: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<Secret> {
+pub(in crate::config) fn secret(what: &str, file: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<Secret> {
     let path = base.join(&file.value);
     let text = secret_text(what, file, base, check)?;
     let line = text.lines().next().unwrap_or("");

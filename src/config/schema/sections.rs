@@ -79,6 +79,8 @@ pub struct AdminTable {
     pub hosts: Option<Vec<At<String>>>,
     /// Whether HTTP serves `/api`.
     pub api: Option<Switch>,
+    /// File whose first line is the token that `/api` asks for.
+    pub token_file: Option<At<PathBuf>>,
     /// Unix socket that answers questions only; empty: none.
     pub status_socket: Option<At<PathBuf>>,
     /// Unix socket of the commands; empty: none.

@@ -1,0 +1,223 @@
+//! `/api/v1`: what administration tells and does, in JSON over HTTP.
+//!
+//! Its document is [`DOCUMENT`] (OpenAPI 3.1), served at `/api/v1/openapi.json`; a test holds the two against each other. What
+//! changes something needs the token of `admin.token_file`, and so does everything once there is one. Records are never given up here:
+//! that is for the command socket, which keeps them in a file first.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq as _;
+
+use super::Gateway;
+use super::commands::perform;
+use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX, Verb};
+use crate::names;
+use crate::sinks::secret::Secret;
+
+/// The document of the interface, without the version of the program.
+pub const DOCUMENT: &str = include_str!("openapi.json");
+
+/// Longest body of a request, in octets.
+const BODY_OCTETS_MAX: usize = 64 << 10;
+
+/// Calls of one answer unless `max` says otherwise.
+const CALLS_USUAL: usize = 100;
+/// Turns of handlers of one answer, likewise.
+const TURNS_USUAL: usize = 100;
+
+/// Who asks, as the log names them.
+const BY: &str = "HTTP";
+
+type Shared = Arc<dyn Gateway>;
+
+/// All paths below `/api/v1`.
+pub(super) fn router(gateway: Shared) -> Router {
+    Router::new()
+        .route("/openapi.json", get(document))
+        .route("/status", get(status))
+        .route("/calls", get(calls))
+        .route("/queue", get(queue))
+        .route("/records", get(records))
+        .route("/records/retry", post(retry))
+        .route("/records/park", post(park))
+        .route("/script/trace", get(trace))
+        .fallback(nothing)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
+        .with_state(gateway)
+}
+
+async fn nothing(uri: Uri) -> Response {
+    refused(StatusCode::NOT_FOUND, format!("there is no `{}`; /api/v1/openapi.json has all there is", uri.path()))
+}
+
+async fn no_such_method(method: Method) -> Response {
+    refused(StatusCode::METHOD_NOT_ALLOWED, format!("not by {method}; /api/v1/openapi.json says how"))
+}
+
+async fn document() -> Response {
+    match serde_json::from_str::<Value>(DOCUMENT) {
+        Ok(mut document) => {
+            document["info"]["version"] = names::VERSION.into();
+            Json(document).into_response()
+        }
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+async fn status(State(gateway): State<Shared>) -> Response {
+    done(gateway, Request::Status {}).await
+}
+
+async fn queue(State(gateway): State<Shared>) -> Response {
+    done(gateway, Request::QueueStatus {}).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallsQuery {
+    max: Option<usize>,
+}
+
+async fn calls(State(gateway): State<Shared>, query: Result<Query<CallsQuery>, QueryRejection>) -> Response {
+    match query {
+        Ok(Query(query)) => done(gateway, Request::Calls { max: query.max.unwrap_or(CALLS_USUAL) }).await,
+        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordsQuery {
+    sink: Option<String>,
+    record: Option<String>,
+    state: Option<Standing>,
+    from: Option<String>,
+    max: Option<usize>,
+}
+
+async fn records(State(gateway): State<Shared>, query: Result<Query<RecordsQuery>, QueryRejection>) -> Response {
+    match query {
+        Ok(Query(query)) => {
+            let filter = Filter { sink: query.sink, record: query.record, state: query.state, ..Filter::default() };
+            done(gateway, Request::QueueList { filter, from: query.from, max: query.max.unwrap_or(PAGE_MAX) }).await
+        }
+        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceQuery {
+    call: Option<String>,
+    number: Option<String>,
+    max: Option<usize>,
+}
+
+async fn trace(State(gateway): State<Shared>, query: Result<Query<TraceQuery>, QueryRejection>) -> Response {
+    match query {
+        Ok(Query(TraceQuery { call, number, max })) => {
+            let max = max.unwrap_or(TURNS_USUAL).min(TURNS_MAX);
+            done(gateway, Request::ScriptTrace { call, number, max }).await
+        }
+        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+    }
+}
+
+/// Which records, and why. What is not named does not matter; nothing at all would be every record and needs `all`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Act {
+    record: Option<String>,
+    sink: Option<String>,
+    state: Option<Standing>,
+    #[serde(default)]
+    all: bool,
+    reason: Option<String>,
+}
+
+async fn retry(State(gateway): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+    act(gateway, Verb::Retry, &headers, body).await
+}
+
+async fn park(State(gateway): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+    act(gateway, Verb::Park, &headers, body).await
+}
+
+/// A body, or why it was not taken.
+type Body = Result<Bytes, BytesRejection>;
+
+async fn act(gateway: Shared, action: Verb, headers: &HeaderMap, body: Body) -> Response {
+    // A form of another page can be sent without asking first, JSON cannot.
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is JSON: say so in Content-Type".to_owned());
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            return refused(rejection.status(), format!("the body is longer than {BODY_OCTETS_MAX} octets"));
+        }
+        Err(rejection) => return refused(rejection.status(), rejection.body_text()),
+    };
+    let wanted: Act = match serde_json::from_slice(&body) {
+        Ok(wanted) => wanted,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}")),
+    };
+    if wanted.record.is_some() == wanted.all {
+        return refused(StatusCode::BAD_REQUEST, "name a `record`, or say `\"all\": true`".to_owned());
+    }
+    let filter = Filter { record: wanted.record, sink: wanted.sink, state: wanted.state, ..Filter::default() };
+    done(gateway, Request::QueueAct { action, filter, reason: wanted.reason }).await
+}
+
+/// Does a request beside the loop.
+async fn done(gateway: Shared, request: Request) -> Response {
+    match tokio::task::spawn_blocking(move || perform(&request, &*gateway, BY)).await {
+        Ok(Ok(value)) => Json(value).into_response(),
+        Ok(Err(RequestError::Usage(text))) => refused(StatusCode::BAD_REQUEST, text),
+        Ok(Err(error)) => refused(StatusCode::SERVICE_UNAVAILABLE, crate::causes::chain_text(&error)),
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+fn refused(status: StatusCode, text: String) -> Response {
+    (status, Json(json!({ "error": text }))).into_response()
+}
+
+/// Why somebody may not ask this.
+pub(super) fn forbids(token: Option<&Secret>, method: &Method, headers: &HeaderMap) -> Option<Response> {
+    // What a page of another site has its reader's browser send.
+    if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site") {
+        return Some(refused(StatusCode::FORBIDDEN, "another site's page asks".to_owned()));
+    }
+    let changes = !matches!(*method, Method::GET | Method::HEAD);
+    let Some(token) = token else {
+        let text = "what changes something needs a token: `admin.token_file` names the file with it".to_owned();
+        return changes.then(|| refused(StatusCode::FORBIDDEN, text));
+    };
+    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let given = match given.split_at_checked(BEARER.len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(BEARER) => rest.trim_ascii(),
+        _ => b"",
+    };
+    if given.ct_eq(token.text().as_bytes()).into() {
+        return None;
+    }
+    let text = "this needs the token of `admin.token_file`, as `Authorization: Bearer TOKEN`".to_owned();
+    let mut refusal = refused(StatusCode::UNAUTHORIZED, text);
+    refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    Some(refusal)
+}
+
+/// How a token is given (RFC 6750 §2.1).
+const BEARER: &[u8] = b"bearer ";
