@@ -85,7 +85,7 @@ pub(super) fn log_notices(ledger: &Handle) {
                 );
             }
             Notice::Recovered { missing: None } => {
-                tracing::info!("the ledger can be written again, and nothing is missing")
+                tracing::info!("the ledger can be written again, and nothing is missing");
             }
             Notice::Recovered { missing: Some(missing) } => {
                 let (from, to) = (missing.from, missing.to);
@@ -99,7 +99,7 @@ pub(super) fn log_notices(ledger: &Handle) {
                 tracing::error!(%day, octets = damaged, "a file of the ledger is damaged: the rest of it is read, and an audit says what is missing");
             }
             Notice::Closed { day, octets: (before, after) } => {
-                tracing::info!(%day, before, after, "a day of the ledger is packed")
+                tracing::info!(%day, before, after, "a day of the ledger is packed");
             }
             Notice::Removed { day } => tracing::info!(%day, "an old day of the ledger is removed"),
             Notice::Failed { action, day, why } => tracing::error!(action, %day, why, "the ledger"),

@@ -28,7 +28,7 @@ fn top_shows_the_running_gateway_and_puts_the_terminal_back() {
         if let Some(value) = no_color {
             command.env("NO_COLOR", value);
         }
-        let mut child = command.spawn().expect("script runs");
+        let mut child = command.start().expect("script runs");
         let mut keys = child.stdin.take().expect("keys");
         let seen = || fs::read(&shown).map(|octets| String::from_utf8_lossy(&octets).into_owned()).unwrap_or_default();
         wait_for("the servers", || seen().contains("ROUND TRIP").then_some(()));
@@ -58,8 +58,8 @@ fn top_says_why_it_cannot_be_shown() {
     let Some((mut command, shown)) = top(dir.path(), &format!("--socket {}", dir.path().join("none").display())) else {
         return;
     };
-    let ended = command.stdin(Stdio::null()).status().expect("script runs");
-    assert_eq!(ended.code(), Some(1));
+    let ended = command.stdin(Stdio::null()).finish().expect("script runs");
+    assert_eq!(ended.status.code(), Some(1));
     let seen = fs::read_to_string(&shown).expect("what it showed");
     assert!(seen.contains("the service does not run") && !seen.contains("\u{1b}[?1049h"), "{seen}");
 }

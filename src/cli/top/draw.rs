@@ -165,6 +165,7 @@ fn foot_line(app: &App, palette: Palette) -> Line<'static> {
 mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+    use ratatui::buffer::Cell;
     use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
     use super::super::app::tests::sample;
@@ -174,7 +175,7 @@ mod tests {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal of memory");
         terminal.draw(|frame| draw(frame, app, &Palette { is_coloured: true })).expect("it is drawn");
         let cells = terminal.backend().buffer().content();
-        let lines = cells.chunks(width.into()).map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>());
+        let lines = cells.chunks(width.into()).map(|line| line.iter().map(Cell::symbol).collect::<String>());
         lines.map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
     }
 

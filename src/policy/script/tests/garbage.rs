@@ -32,7 +32,7 @@ fn nothing_is_collected_while_a_handler_runs_and_all_of_it_when_the_shard_rests(
         stage.invite();
         stage.policy.rest();
     }
-    assert_eq!(stage.lines(), vec!["Info false true"; 20].join("; "));
+    assert_eq!(stage.lines(), ["Info false true"; 20].join("; "));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_handler_that_makes_more_garbage_than_memory_is_not_ended_for_it() {
     for _ in 0..5 {
         stage.invite();
     }
-    assert_eq!((stage.failures(), stage.lines()), (String::new(), vec!["Info well"; 5].join("; ")));
+    assert_eq!((stage.failures(), stage.lines()), (String::new(), ["Info well"; 5].join("; ")));
 }
 
 #[test]
