@@ -353,7 +353,9 @@ impl Keeper {
         }
     }
 
-    fn names_of(&self, sinks: SinkMask) -> Vec<Arc<str>> {
+    /// Names of these sinks.
+    #[must_use]
+    pub fn names_of(&self, sinks: SinkMask) -> Vec<Arc<str>> {
         sinks.iter().filter_map(|sink| self.names[usize::from(sink.0 & 63)].clone()).collect()
     }
 

@@ -8,13 +8,14 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::Timestamp;
 use crate::names;
 use crate::queue::Standing;
-use crate::queue::witness::Turn;
+use crate::queue::witness::{Event, Turn};
 
 use super::block::{Blocks, Piece, heads};
 use super::complete::Complete;
@@ -84,35 +85,52 @@ pub fn look(keeper: &mut Keeper, era: u64) -> io::Result<Open> {
 /// Makes up for what the process before could not write. How many records it read again, and how many fates it found.
 pub fn make_up(keeper: &mut Keeper, open: &Open, standing: &mut Standing, now: Timestamp) -> (usize, usize) {
     let version = names::VERSION.as_bytes();
-    keeper.note(now, &Row::Began { at: now, is_clean: standing.is_clean(), version });
+    // Of a queue that is new to the ledger there was no process before.
+    let is_clean = standing.is_clean() || keeper.last() == 0;
+    keeper.note(now, &Row::Began { at: now, is_clean, version });
     let mut fates = 0;
     for (day, seq, name) in open.waiting() {
-        if standing.waits(name, seq) {
-            continue;
-        }
-        let none = Ended { seq, sink: 0, fate: Fate::Settled, at: now, attempts: 0, who: b"", reason: b"", code: 0 };
-        let ended = match standing.parked(name, seq) {
-            Some(aside) => Ended {
-                fate: Fate::Parked,
-                at: aside.since,
-                attempts: aside.attempts,
-                reason: aside.reason.as_bytes(),
-                code: aside.code,
-                ..none
-            },
-            None if standing.is_lost(seq) => Ended { fate: Fate::Lost, ..none },
-            None => none,
-        };
-        keeper.state(day, now, name, &ended);
-        fates += 1;
+        fates += usize::from(settle(keeper, (day, seq), name, standing, now));
     }
     let events = standing.take_committed();
-    let records = events.len();
+    let mut places = Vec::new();
+    for event in &events {
+        if let Event::Committed { seq, id, sinks, .. } = event {
+            places.push((Day::of_record(*id), *seq, keeper.names_of(*sinks)));
+        }
+    }
     keeper.take(&Turn { at: now, events, missed: (0, 0), written: None });
+    for (day, seq, names) in &places {
+        for name in names {
+            fates += usize::from(settle(keeper, (*day, *seq), name, standing, now));
+        }
+    }
     if let Some((from, to)) = standing.unread() {
         keeper.miss(Missing { records: to - from + 1, ..Missing::at(now) });
     }
-    (records, fates)
+    (places.len(), fates)
+}
+
+/// States what became of a record at a sink for which the ledger lets it wait; whether it does not.
+fn settle(keeper: &mut Keeper, (day, seq): (Day, u64), name: &Arc<str>, standing: &Standing, now: Timestamp) -> bool {
+    if standing.waits(name, seq) {
+        return false;
+    }
+    let none = Ended { seq, sink: 0, fate: Fate::Settled, at: now, attempts: 0, who: b"", reason: b"", code: 0 };
+    let ended = match standing.parked(name, seq) {
+        Some(aside) => Ended {
+            fate: Fate::Parked,
+            at: aside.since,
+            attempts: aside.attempts,
+            reason: aside.reason.as_bytes(),
+            code: aside.code,
+            ..none
+        },
+        None if standing.is_lost(seq) => Ended { fate: Fate::Lost, ..none },
+        None => none,
+    };
+    keeper.state(day, now, name, &ended);
+    true
 }
 
 /// Blocks at the end of a file that are read to see that they are whole.
