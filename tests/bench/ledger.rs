@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tollgate::clock::Timestamp;
-use tollgate::ids::{RecordId, SinkMask, SinkNumber};
+use tollgate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use tollgate::ledger::audit::{Audit, Range, Tally};
 use tollgate::ledger::{Day, Keeper, OnTrouble, Settings};
 use tollgate::queue::witness::{Event, How, Source, Turn};
@@ -92,17 +92,18 @@ fn turns(first: u64, end: u64, step: i64) -> [Turn; 2] {
     let servers = ["192.0.2.1:1813", "cdf.example:3868", "mysql://tollgate@db/acc"];
     let servers = servers.map(|server| Arc::new(Acknowledger { server: server.to_owned(), worth: Worth::Stored }));
     for call in first..end {
-        // Digits as a phone makes them: no two calls alike.
-        let random =
-            u128::from(call).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) ^ 0x5bd1_e995_1234_5678_9abc_def0;
         for (kind, number) in [(Kind::Start, 0), (Kind::Stop, 1)] {
             let seq = call * 2 + number;
+            // A Stop is of a call that began long before, in another block.
+            let of = if kind == Kind::Stop { call.saturating_sub(5000) } else { call };
+            let random = |salt: u64| u128::from(CallHash::of(&[of.to_le_bytes(), salt.to_le_bytes()].concat()).0);
+            let random = |salt: u64| random(salt) << 64 | random(salt + 1);
             let made = Timestamp(at.0 + i64::try_from(call - first).unwrap() * step);
-            let random_id = random.rotate_left(40).wrapping_add(u128::from(number) << 60) & ((1 << 80) - 1);
+            let random_id = random(10 + number * 2) & ((1 << 80) - 1);
             let id = RecordId(u128::try_from(made.0 / 1000).unwrap() << 80 | random_id);
             let mut record = Record::of_no_call(kind, made, 1);
-            record.call_id = format!("{:x}@192.0.2.{}", random >> 32, call % 250).into_bytes();
-            record.session = format!("{:032x}", random.rotate_left(64));
+            record.call_id = format!("{:x}@192.0.2.{}", random(20) >> 32, of % 250).into_bytes();
+            record.session = format!("{:032x}", random(30));
             (record.code, record.method) = (200, b"INVITE".to_vec());
             let _room =
                 record.facts.put_text(Fact::Dialled, format!("+4930{:07}", call * 7919 % 10_000_000).as_bytes());
