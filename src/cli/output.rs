@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, TableStyle};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, TableStyle};
 use ratatui::crossterm;
 use serde_json::Value;
 
@@ -62,6 +62,9 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
 /// Blanks between two columns.
 const GAP: u16 = 2;
 
+/// Heads of columns whose cells are not broken.
+const WHOLE: [&str; 3] = ["ID", "SEQ", "SESSION"];
+
 fn table_within(heads: &[&str], rows: &[Vec<String>], columns: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new()).set_header(heads.to_vec()).add_rows(rows);
@@ -71,6 +74,10 @@ fn table_within(heads: &[&str], rows: &[Vec<String>], columns: Option<u16>) -> S
     if let Some(columns) = columns {
         // The blanks behind the last column may stand outside.
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns.saturating_add(GAP));
+        // What is copied into the next command stays in one piece.
+        for (column, _) in table.column_iter_mut().zip(heads).filter(|(_, head)| WHOLE.contains(*head)) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     let mut text = table.trim_fmt();
     text.push('\n');
@@ -189,6 +196,11 @@ mod tests {
         assert!(text.lines().count() > 2 && text.lines().all(|line| line.chars().count() <= 40), "{text}");
         let words: Vec<_> = text.lines().skip(1).flat_map(str::split_whitespace).filter(|word| *word != "7").collect();
         assert_eq!(words.join(" "), "billing the server has not answered for a minute", "{text}");
+        // A name that is copied from there is not broken.
+        let id = "01M8MJ2XAQ7BHADCACATMX727Y";
+        let text =
+            table_within(&["ID", "REASON"], &[vec![id.to_owned(), "no server has answered".to_owned()]], Some(40));
+        assert!(text.contains(id) && text.lines().count() > 2, "{text}");
         // Where there is room, nothing changes.
         assert_eq!(table_within(&["A"], &[vec!["b".to_owned()]], Some(40)), "A\nb\n");
         assert_eq!(table_within(&["A", "B"], &[], None), "A  B\n");

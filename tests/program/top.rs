@@ -41,8 +41,9 @@ fn top_shows_the_running_gateway_and_puts_the_terminal_back() {
         assert!(ended.success(), "{}", seen());
         // The alternate screen is left, and the cursor is there again.
         assert!(seen().contains("\u{1b}[?1049l") && seen().contains("\u{1b}[?25h"), "{:?}", seen());
-        // The server that nobody serves is not up: yellow or red.
-        let colours = ["\u{1b}[31m", "\u{1b}[33m", "\u{1b}[38;5;"].iter().any(|colour| seen().contains(colour));
+        // Of the server's state.
+        let colours =
+            ["\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m", "\u{1b}[38;5;"].iter().any(|colour| seen().contains(colour));
         assert_eq!(colours, has_colours, "{:?}", seen());
     }
 }

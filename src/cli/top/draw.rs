@@ -34,8 +34,8 @@ impl Palette {
     fn of_line(self, tab: Tab, cells: &[String]) -> Style {
         let is = |words: &[&str]| cells.iter().any(|cell| words.contains(&cell.as_str()));
         match tab {
-            Tab::Servers if is(&["up"]) => Style::new(),
-            Tab::Servers if is(&["down", "refused", "misfit"]) => self.style(Color::Red),
+            Tab::Servers if is(&["up", "alive", "open"]) => self.style(Color::Green),
+            Tab::Servers if is(&["down", "dead", "misfit", "dismissed", "closed"]) => self.style(Color::Red),
             Tab::Servers => self.style(Color::Yellow),
             Tab::Down => self.style(Color::Red),
             Tab::Calls | Tab::Waiting | Tab::Parked => Style::new(),
