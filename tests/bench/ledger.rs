@@ -1,7 +1,7 @@
 //! The ledger of a day of 1,000,000 calls: octets for a record on disk, what a record costs the thread that writes it, and
 //! an audit of it with its memory. `cargo bench --bench ledger`; `TOLLGATE_BENCH_CALLS` is another number of calls.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a bench, of one process")]
 
 use std::path::Path;
 use std::process::Command;
