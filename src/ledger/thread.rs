@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
 
 use crate::clock::{self, Instant, Timestamp};
 use crate::queue::Standing;
@@ -21,6 +21,9 @@ use super::{OnTrouble, Settings};
 /// Longest time that a row waits for its write: what a process that is killed has not written is made up for at the next
 /// start.
 pub const WRITE_AFTER: Duration = Duration::from_secs(1);
+
+/// Turns of the queue are fetched so often, as long as there are any. An operator's drop waits for that, 100 ms at most.
+pub const FETCH_EVERY: Duration = Duration::from_millis(50);
 
 /// Longest time until what was written is forced to the disk.
 pub const SYNC_AFTER: Duration = Duration::from_secs(5);
@@ -157,20 +160,10 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         self.begin(clock::wall());
+        let mut is_lively = false;
         loop {
-            let wait = self.wait();
-            let mut fences = Vec::new();
-            let turn = select! {
-                recv(self.turns) -> turn => turn.map_err(|_| RecvTimeoutError::Disconnected),
-                recv(self.asked) -> done => {
-                    fences.extend(done.ok());
-                    Err(RecvTimeoutError::Timeout)
-                }
-                default(wait) => Err(RecvTimeoutError::Timeout),
-            };
-            let has_ended = matches!(turn, Err(RecvTimeoutError::Disconnected));
-            let mut turns: Vec<Turn> = turn.into_iter().collect();
-            turns.extend(self.turns.try_iter().take(TURNS_AT_ONCE));
+            let Fetched { mut turns, mut fences, has_ended } = self.fetch(is_lively);
+            is_lively = !turns.is_empty();
             for turn in &mut turns {
                 self.keeper.take(turn);
                 fences.extend(turn.written.take());
@@ -184,6 +177,42 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// What was told since the last time. While much happens the thread sleeps between two looks: to be woken by each turn of
+    /// the queue would cost more than all that it writes.
+    fn fetch(&self, is_lively: bool) -> Fetched {
+        let mut fetched = Fetched::default();
+        let Fetched { turns, fences, has_ended } = &mut fetched;
+        if is_lively && !self.keeper.is_busy() {
+            match self.asked.recv_timeout(FETCH_EVERY) {
+                Ok(done) => fences.push(done),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(FETCH_EVERY),
+            }
+        } else {
+            select! {
+                recv(self.turns) -> turn => match turn {
+                    Ok(turn) => turns.push(turn),
+                    Err(_) => *has_ended = true,
+                },
+                recv(self.asked) -> done => fences.extend(done.ok()),
+                default(self.wait()) => {}
+            }
+        }
+        // Who waits does so for all that was told before.
+        let most = if fences.is_empty() { TURNS_AT_ONCE } else { usize::MAX };
+        while turns.len() < most {
+            match self.turns.try_recv() {
+                Ok(turn) => turns.push(turn),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    *has_ended = true;
+                    break;
+                }
+            }
+        }
+        fetched
     }
 
     /// Makes up for what the process before could not write.
@@ -241,6 +270,15 @@ impl Worker {
         notices.extend(self.keeper.notices());
         notices.truncate(NOTICES_MAX);
     }
+}
+
+/// What came from the queue, and from those who wait until it is written.
+#[derive(Default)]
+struct Fetched {
+    turns: Vec<Turn>,
+    fences: Vec<Sender<()>>,
+    /// Whether the queue has ended, and all that it told is here.
+    has_ended: bool,
 }
 
 /// What is counted beside records.
