@@ -86,6 +86,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sinks.diameter.leg_fields", "of base accounting; the manual shows Rf"),
     ("sinks.diameter.dictionary", "part of the sink's settings as its mapping is"),
     ("sinks.amqp.user", "with its password, whose file has to be there"),
+    ("admin.token_file", "the file has to be there"),
     ("sinks.amqp.password_file", "the file has to be there"),
     ("sinks.amqp.ca", "part of the sink's settings, with TLS only"),
     ("sinks.amqp.certificate", "part of the sink's settings, with TLS only"),
