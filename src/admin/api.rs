@@ -41,6 +41,15 @@ type Shared = Arc<dyn Gateway>;
 
 /// All paths below `/api/v1`.
 pub(super) fn router(gateway: Shared) -> Router {
+    paths().with_state(gateway)
+}
+
+/// All paths below `/api`, where they were before there were versions; one had another name.
+pub(super) fn router_before(gateway: Shared) -> Router {
+    paths().route("/queue/records", get(records)).with_state(gateway)
+}
+
+fn paths() -> Router<Shared> {
     Router::new()
         .route("/openapi.json", get(document))
         .route("/status", get(status))
@@ -53,7 +62,6 @@ pub(super) fn router(gateway: Shared) -> Router {
         .fallback(nothing)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
-        .with_state(gateway)
 }
 
 async fn nothing(uri: Uri) -> Response {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::uri::Authority;
 use axum::http::{Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
@@ -18,13 +18,10 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
 
-use super::commands::calls_json;
 use super::places::{AcceptTroubles, Place, Places};
-use super::request::{self, Filter, PAGE_MAX, RequestError, Standing, on_queue};
 use super::{Gateway, Phase, answer::losses_json, api, backend_json, metrics, outage_json, stats_json};
 use crate::front::mailbox::Answers;
 use crate::names;
@@ -36,9 +33,6 @@ struct Shared {
     gateway: Arc<dyn Gateway>,
     metrics: PrometheusHandle,
 }
-
-/// Calls shown by `/api/calls` unless `max` says otherwise.
-const CALLS_SHOWN: usize = 100;
 
 /// Connections at once; a further one takes the place of the one that has been silent longest.
 const CONNECTIONS_MAX: usize = 64;
@@ -170,10 +164,8 @@ pub fn router(gateway: Arc<dyn Gateway>, metrics: PrometheusHandle) -> Router {
         .route("/metrics", get(render))
         .route("/health", get(health))
         .route("/ready", get(ready))
-        .route("/api/status", get(status))
-        .route("/api/calls", get(calls))
-        .route("/api/queue", get(queue))
-        .route("/api/queue/records", get(records))
+        // As they were before there was a version in the path.
+        .nest_service("/api", api::router_before(Arc::clone(&gateway)))
         .nest_service("/api/v1", api::router(Arc::clone(&gateway)))
         .with_state(Shared { gateway, metrics })
 }
@@ -202,57 +194,6 @@ async fn ready(State(shared): State<Shared>) -> Response {
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let troubles: Vec<_> = shared.gateway.queue().troubles.iter().map(Trouble::name).collect();
     (status, Json(json!({ "ready": is_ready, "phase": health.phase.name(), "troubles": troubles }))).into_response()
-}
-
-async fn status(State(shared): State<Shared>) -> Response {
-    blocking(move || Ok(status_json(&*shared.gateway))).await
-}
-
-async fn queue(State(shared): State<Shared>) -> Json<Value> {
-    Json(stats_json(&shared.gateway.queue()))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CallsQuery {
-    max: Option<usize>,
-}
-
-async fn calls(State(shared): State<Shared>, Query(query): Query<CallsQuery>) -> Response {
-    let max = query.max.unwrap_or(CALLS_SHOWN).min(request::CALLS_MAX);
-    let gateway = shared.gateway;
-    blocking(move || Ok(calls_json(&gateway.health(), &*gateway, max))).await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RecordsQuery {
-    sink: Option<String>,
-    record: Option<String>,
-    state: Option<Standing>,
-    from: Option<String>,
-    max: Option<usize>,
-}
-
-async fn records(State(shared): State<Shared>, Query(query): Query<RecordsQuery>) -> Response {
-    let filter = Filter { sink: query.sink, record: query.record, state: query.state, ..Filter::default() };
-    let request = request::Request::QueueList { filter, from: query.from, max: query.max.unwrap_or(PAGE_MAX) };
-    blocking(move || {
-        let mut desk = shared.gateway.desk();
-        on_queue(&request, &mut *desk, "HTTP").unwrap_or(Err(RequestError::NotRunning))
-    })
-    .await
-}
-
-/// Runs what may block beside the loop.
-async fn blocking(work: impl FnOnce() -> Result<Value, RequestError> + Send + 'static) -> Response {
-    let (status, text) = match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(value)) => return Json(value).into_response(),
-        Ok(Err(error @ RequestError::Usage(_))) => (StatusCode::BAD_REQUEST, error.to_string()),
-        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, crate::causes::chain_text(&error)),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    };
-    (status, Json(json!({ "error": text }))).into_response()
 }
 
 /// How the gateway is, with the state of the queue, of the sinks' servers and of SIP destinations; may block.
