@@ -3,10 +3,21 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::support::start::Start as _;
 use crate::support::{Gateway, peer, wait_for};
+
+/// Is killed when a test gives up.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It has ended already where all is well.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
 
 /// What the terminal shows is kept in this file.
 fn top(dir: &Path, words: &str) -> Option<(Command, std::path::PathBuf)> {
@@ -28,8 +39,8 @@ fn top_shows_the_running_gateway_and_puts_the_terminal_back() {
         if let Some(value) = no_color {
             command.env("NO_COLOR", value);
         }
-        let mut child = command.start().expect("script runs");
-        let mut keys = child.stdin.take().expect("keys");
+        let mut child = Ended(command.start().expect("script runs"));
+        let mut keys = child.0.stdin.take().expect("keys");
         let seen = || fs::read(&shown).map(|octets| String::from_utf8_lossy(&octets).into_owned()).unwrap_or_default();
         wait_for("the servers", || seen().contains("ROUND TRIP").then_some(()));
         keys.write_all(b"2").expect("a key");
@@ -37,7 +48,7 @@ fn top_shows_the_running_gateway_and_puts_the_terminal_back() {
         keys.write_all(b"?").expect("a key");
         wait_for("the keys", || seen().contains("picture").then_some(()));
         keys.write_all(b"qq").expect("a key");
-        let ended = child.wait().expect("it ends");
+        let ended = child.0.wait().expect("it ends");
         assert!(ended.success(), "{}", seen());
         // The alternate screen is left, and the cursor is there again.
         assert!(seen().contains("\u{1b}[?1049l") && seen().contains("\u{1b}[?25h"), "{:?}", seen());

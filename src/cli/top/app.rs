@@ -139,6 +139,11 @@ impl App {
         self.has_help
     }
 
+    /// Which picture is shown: another one has little in common with it.
+    pub(super) const fn picture(&self) -> (Tab, bool, bool) {
+        (self.tab, self.detail.is_some(), self.has_help)
+    }
+
     pub(super) const fn is_frozen(&self) -> bool {
         self.is_frozen
     }

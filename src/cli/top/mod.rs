@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use ratatui::backend::Backend as _;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use serde_json::Value;
 
@@ -79,7 +80,15 @@ fn watch(
             && let Event::Key(key) = event::read()?
             && key.kind != KeyEventKind::Release
         {
-            match app.key(key) {
+            let before = app.picture();
+            let wish = app.key(key);
+            if app.picture() != before {
+                // Drawn anew as a whole: what another program has left on the screen goes with it. `Terminal::clear` would ask
+                // the terminal for its cursor, and not all answer.
+                terminal.backend_mut().clear()?;
+                terminal.swap_buffers();
+            }
+            match wish {
                 Wish::Nothing => {}
                 Wish::Look => drop(asking.send(app.tab())),
                 Wish::End => return Ok(()),
