@@ -42,7 +42,8 @@ fn top_shows_the_running_gateway_and_puts_the_terminal_back() {
         let mut child = Ended(command.start().expect("script runs"));
         let mut keys = child.0.stdin.take().expect("keys");
         let seen = || fs::read(&shown).map(|octets| String::from_utf8_lossy(&octets).into_owned()).unwrap_or_default();
-        wait_for("the servers", || seen().contains("ROUND TRIP").then_some(()));
+        // Delivery begins a moment after the service is ready.
+        wait_for("a server", || (seen().contains("ROUND TRIP") && seen().contains("127.0.0.1:9")).then_some(()));
         keys.write_all(b"2").expect("a key");
         wait_for("the calls", || seen().contains("FROM TAG").then_some(()));
         keys.write_all(b"?").expect("a key");
