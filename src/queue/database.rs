@@ -9,6 +9,7 @@
 //! * G6: after each opening the directory is synced before anything is written: sled uses segments of its file again that
 //!   the snapshot it has just written makes free, and never makes the snapshot's name durable. With the one before in
 //!   its place the log would end at the first of these segments.
+//! * G7: a flush that takes long gets company, which wakes it where sled has forgotten to (`waker.rs`).
 //!
 //! A commit ([`Database::commit`]) goes into the journal beside the database, which makes it durable, and is kept in memory.
 //! Everything else is applied and flushed. A flush gives both to sled, without what is gone by then, and the journal begins
@@ -28,6 +29,7 @@ use super::error::{StoreError, io_error, is_no_space};
 use super::journal::{self, DAMAGED, Found, Journal, Mark, STRANGE};
 use super::layout::JOURNAL_KEY;
 use super::overlay::{Ends, Overlay};
+use super::waker::{self, flush_woken};
 use crate::timers::random;
 
 /// A sled database. A write that failed is the last one: the kernel may already have dropped the pages.
@@ -189,7 +191,7 @@ impl Database {
     /// When sled fails; from then on nothing more is written.
     pub fn flush(&mut self) -> Result<(), StoreError> {
         self.pass_on()?;
-        self.write(|db| db.flush().map(drop))?;
+        self.write(flush)?;
         if let Some(journal) = &mut self.journal {
             journal.rewind();
         }
@@ -385,6 +387,12 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let db = self.db.take();
+        // sled flushes when it is dropped, and then nobody could wake it.
+        if let Some(db) = &db
+            && !self.failed
+        {
+            let _failed = guarded(|| flush(db));
+        }
         drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
         if self.failed {
             self.forget_pages();
@@ -394,6 +402,11 @@ impl Drop for Database {
 
 fn ends<'k, K: AsRef<[u8]> + 'k>(range: &'k impl RangeBounds<K>) -> Ends<'k> {
     (range.start_bound().map(AsRef::as_ref), range.end_bound().map(AsRef::as_ref))
+}
+
+/// sled's flush, with G7.
+fn flush(db: &sled::Db) -> sled::Result<()> {
+    flush_woken(waker::FIRST, || db.flush()).map(drop)
 }
 
 /// G4: a panic of sled becomes an error.

@@ -56,6 +56,7 @@ pub mod thread;
 mod totals;
 mod unread;
 mod upkeep;
+mod waker;
 mod window;
 pub mod witness;
 
