@@ -147,7 +147,7 @@ pub(super) fn index(bytes: &[u8], start: usize) -> Head {
 }
 
 /// Reads the line from `start` to `end`; `None` when it has no name followed by a colon.
-fn line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
+pub(super) fn line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
     let text = &bytes[start..end];
     let name_len = text.iter().position(|octet| ends_name(*octet))?;
     let gap = text[name_len..].iter().position(|octet| !matches!(octet, b' ' | b'\t'))?;

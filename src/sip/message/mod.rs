@@ -11,6 +11,7 @@
 mod address;
 mod check;
 mod credentials;
+mod glance;
 mod grammar;
 mod index;
 mod method;
@@ -33,6 +34,7 @@ use std::fmt;
 pub use address::NameAddr;
 pub use check::{Malformed, Reject};
 pub use credentials::Credentials;
+pub use glance::Glance;
 pub use grammar::{Elements, Param, Params, unfold, unquote};
 pub use index::{HEADER_LINES_MAX, MESSAGE_BYTES_MAX, call_id_of, content_length_of};
 pub use method::Method;
