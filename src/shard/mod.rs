@@ -8,6 +8,7 @@
 
 mod asking;
 mod held;
+pub mod ladder;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -32,6 +33,7 @@ use crate::sip::stack::{
 };
 
 use held::Held;
+use ladder::{Ladder, Ladders, Traced};
 use watch::Requests;
 
 /// What happens to new calls while records cannot be committed.
@@ -58,6 +60,8 @@ pub struct Settings {
     pub retry_after_s: u32,
     /// Calls in progress in this shard beyond which new ones get 503. Default 200 000.
     pub calls_max: usize,
+    /// The last calls of this shard whose messages are kept for their diagrams; 0: none. Default 1000.
+    pub trace_calls: usize,
 }
 
 impl Default for Settings {
@@ -68,6 +72,7 @@ impl Default for Settings {
             on_trouble: OnTrouble::default(),
             retry_after_s: 5,
             calls_max: 200_000,
+            trace_calls: ladder::CALLS_USUAL,
         }
     }
 }
@@ -227,6 +232,8 @@ pub struct Shard {
     draining: bool,
     /// Our own requests to the ends of calls.
     requests: Requests,
+    /// The messages of the last calls.
+    ladders: Ladders,
     /// Reused from turn to turn.
     stack_outputs: Vec<stack::Output>,
     /// Reused likewise, for what follows from an output.
@@ -239,6 +246,8 @@ impl Shard {
     pub fn new(settings: Settings, stack: Stack, engine: Engine, recipe: Arc<dyn Recipe>) -> Self {
         let mut policy = recipe.build();
         engine.fields_of_calls().for_each(|fields| policy.call_restored(&fields));
+        let mut ladders = Ladders::default();
+        ladders.keep(settings.trace_calls);
         Self {
             stack,
             engine,
@@ -250,6 +259,7 @@ impl Shard {
             memory: Health::Well,
             draining: false,
             requests: Requests::default(),
+            ladders,
             stack_outputs: Vec::new(),
             spare_outputs: Vec::new(),
         }
@@ -258,7 +268,12 @@ impl Shard {
     /// Handles one input.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Received { peer, message } => self.step(now, stack::Input::Received { peer, message }, out),
+            Input::Received { peer, message } => {
+                if let Ok(message) = &message {
+                    self.ladders.received(now.wall, peer, message);
+                }
+                self.step(now, stack::Input::Received { peer, message }, out);
+            }
             Input::Committed(ticket) => self.settled(now, ticket, None, out),
             Input::Refused(ticket) => self.settled(now, ticket, Some(Count::AnswerUnsafe), out),
             Input::Resolved { query, destinations } => {
@@ -270,6 +285,7 @@ impl Shard {
             Input::Policy(recipe) => self.policy = recipe.build(),
             Input::Tuning(tuning) => {
                 let Tuning { shard, stack, accounting } = (*tuning).clone();
+                self.ladders.keep(shard.trace_calls);
                 self.settings = shard;
                 self.stack.configure(stack);
                 self.engine.configure(accounting);
@@ -388,7 +404,10 @@ impl Shard {
     fn perform(&mut self, now: Now, output: stack::Output, more: &mut Vec<stack::Output>, out: &mut Vec<Output>) {
         use stack::Output as From;
         match output {
-            From::Send { peer, bytes, authority } => out.push(Output::Send { peer, bytes, authority }),
+            From::Send { peer, bytes, authority } => {
+                self.ladders.sent(now.wall, peer, &bytes);
+                out.push(Output::Send { peer, bytes, authority });
+            }
             From::Request { transaction } => self.decide(now, transaction, more, out),
             From::Resolve { query, host, port, ways } => out.push(Output::Resolve { query, host, port, ways }),
             From::Turned { peer, condition } => out.push(Output::Turned { peer, condition }),
@@ -522,6 +541,18 @@ impl Shard {
     #[must_use]
     pub fn views(&self, max: usize) -> Vec<CallView> {
         self.engine.views().take(max).collect()
+    }
+
+    /// The messages of the call of this Call-ID, while they are kept.
+    #[must_use]
+    pub fn ladder(&self, call_id: &[u8]) -> Option<Ladder> {
+        self.ladders.find(call_id, &self.stack.settings().listeners)
+    }
+
+    /// Up to `max` calls whose messages are kept, the newest first.
+    #[must_use]
+    pub fn traced(&self, max: usize) -> Vec<Traced> {
+        self.ladders.newest(max)
     }
 
     /// The destinations that are down.

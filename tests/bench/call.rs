@@ -1,7 +1,8 @@
 //! What a call costs its shard: INVITE 100 180 200 ACK BYE 200 with Start and Stop, without sockets, threads and disk, in
 //! time and in allocations.
 //!
-//! `cargo bench --bench call -- --calls 2000` plays so many calls once and prints one line. Instructions, of the shard's work
+//! `cargo bench --bench call -- --calls 2000` plays so many calls once and prints one line; `--trace 1000` has the shard keep
+//! the messages of its last 1000 calls, as `[trace] calls` says, `--trace 0` those of none. Instructions, of the shard's work
 //! alone:
 //! `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*turn*' target/release/deps/call-* --calls 500`,
 //! divided by the number of calls.
@@ -85,7 +86,7 @@ fn peer(text: &str) -> Peer {
     Peer { listener: ListenerId(0), addr: text.parse::<SocketAddr>().expect("an address") }
 }
 
-fn shard() -> Shard {
+fn shard(trace_calls: usize) -> Shard {
     let accounted = SinkMask::NONE.with(SinkNumber(0));
     let route = Route {
         name: "0".to_owned(),
@@ -106,7 +107,12 @@ fn shard() -> Shard {
     let listener = Listener { transport: Transport::Udp, local: GATEWAY.parse().expect("an address") };
     let settings = accounting::Settings { listeners: vec![listener], ..accounting::Settings::default() };
     let stack = Stack::new(stack::Settings { listeners: vec![listener], ..stack::Settings::default() });
-    Shard::new(shard::Settings::default(), stack, Engine::new(settings, 0x5eed), recipe)
+    Shard::new(
+        shard::Settings { trace_calls, ..shard::Settings::default() },
+        stack,
+        Engine::new(settings, 0x5eed),
+        recipe,
+    )
 }
 
 /// A shard with its clock and disk, and what it sent last.
@@ -120,9 +126,9 @@ struct Play {
 }
 
 impl Play {
-    fn new() -> Self {
+    fn new(trace_calls: usize) -> Self {
         let now = Now { mono: Instant(1_000_000), wall: Timestamp(1_700_000_000_000_000) };
-        Self { shard: shard(), now, out: Vec::new(), sent: Vec::new(), commits: 0, worked: Duration::ZERO }
+        Self { shard: shard(trace_calls), now, out: Vec::new(), sent: Vec::new(), commits: 0, worked: Duration::ZERO }
     }
 
     /// What the shard's thread does with one datagram or receipt; only this is measured.
@@ -244,9 +250,12 @@ fn inside(method: &str, cseq: u32, ok: &str, number: u64) -> String {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let given = arguments.iter().position(|word| word == "--calls").and_then(|at| arguments.get(at + 1));
-    let calls = given.map(|number| number.parse::<u64>().expect("a number of calls"));
-    let mut play = Play::new();
+    let given = |name: &str| {
+        let value = arguments.iter().position(|word| word == name).and_then(|at| arguments.get(at + 1));
+        value.map(|number| number.parse::<u64>().expect("a number of calls"))
+    };
+    let calls = given("--calls");
+    let mut play = Play::new(given("--trace").map_or(1_000, |calls| usize::try_from(calls).expect("not too many")));
     // The best of many short runs: what it costs when nothing else uses the processor.
     let (runs, each) = calls.map_or((200, 100), |calls| (1, calls));
     let mut best = Duration::MAX;

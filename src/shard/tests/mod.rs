@@ -4,6 +4,7 @@ mod bench;
 mod disk;
 mod flows;
 mod fuzz;
+mod ladder;
 mod parsing;
 mod policy;
 mod promise;

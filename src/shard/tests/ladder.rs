@@ -1,0 +1,88 @@
+//! The messages that a shard keeps of its last calls.
+
+use super::bench::{Bench, Setup};
+use crate::shard;
+use crate::shard::ladder::{Ladder, MESSAGES_MAX, Way};
+
+fn bench(name: &str, trace_calls: usize) -> Bench {
+    let shard = shard::Settings { trace_calls, ..shard::Settings::default() };
+    Bench::new(name, Setup { shard, ..Setup::new() })
+}
+
+/// Each message as a word: `>INVITE`, `<200 INVITE`; `>` goes to the gateway.
+fn words(ladder: &Ladder) -> Vec<String> {
+    let word = |step: &shard::ladder::Step| {
+        let way = if step.way == Way::In { '>' } else { '<' };
+        let code = if step.code > 0 { format!("{} ", step.code) } else { String::new() };
+        format!("{way}{code}{}", String::from_utf8_lossy(&step.method))
+    };
+    ladder.steps.iter().map(word).collect()
+}
+
+fn only(bench: &Bench) -> Ladder {
+    let traced = bench.shard.traced(10);
+    assert_eq!(traced.len(), 1, "{traced:?}");
+    bench.shard.ladder(&traced[0].call_id).expect("it is kept")
+}
+
+#[test]
+fn every_message_of_a_call_is_kept_in_its_order() {
+    let mut bench = bench("a call", 10);
+    bench.play(
+        "an answered call\n after 5 s\n alice sends BYE\n bob gets BYE\n bob sends 200\n disk writes\n alice gets 200",
+    );
+    let ladder = only(&bench);
+    let want =
+        [">INVITE", "<INVITE", ">200 INVITE", "<200 INVITE", ">ACK", "<ACK", ">BYE", "<BYE", ">200 BYE", "<200 BYE"];
+    let got: Vec<_> = words(&ladder).into_iter().filter(|word| word != "<100 INVITE").collect();
+    assert_eq!(got, want);
+    assert_eq!(ladder.left_out, 0);
+    let invite = &ladder.steps[0];
+    assert_eq!((invite.cseq, invite.peer.to_string()), (1, "192.0.2.10:5062".to_owned()));
+    assert!(invite.text.starts_with(b"sip:") && invite.local.is_some(), "{invite:?}");
+    assert!(ladder.from.windows(5).any(|part| part == b"alice"), "{ladder:?}");
+    let traced = &bench.shard.traced(1)[0];
+    assert_eq!((traced.code, traced.messages), (Some(200), ladder.steps.len()));
+    assert_eq!((traced.last.0 - traced.begun.0) / 1_000_000, 5);
+    assert!(bench.shard.ladder(b"another").is_none());
+}
+
+#[test]
+fn the_oldest_call_gives_way() {
+    let mut bench = bench("two of three", 2);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        bench.play("alice sends INVITE to closed\n disk writes\n alice gets 480\n alice sends ACK hop");
+        seen.push(bench.shard.traced(1)[0].call_id.clone());
+    }
+    let kept: Vec<_> = bench.shard.traced(10).into_iter().map(|traced| traced.call_id).collect();
+    assert_eq!(kept, [seen[2].clone(), seen[1].clone()], "the newest first");
+    assert!(bench.shard.ladder(&seen[0]).is_none() && bench.shard.ladder(&seen[1]).is_some());
+    let got = words(&bench.shard.ladder(&seen[2]).expect("it is kept"));
+    assert_eq!((got.first().map(String::as_str), got.last().map(String::as_str)), (Some(">INVITE"), Some(">ACK")));
+}
+
+#[test]
+fn a_call_has_a_limit_and_its_last_message_is_kept() {
+    let mut bench = bench("many messages", 1);
+    bench.play("alice sends INVITE to bob\n bob gets INVITE");
+    for _ in 0..2 * MESSAGES_MAX {
+        bench.play("alice repeats INVITE");
+    }
+    bench.play("bob sends 486\n bob gets ACK\n disk writes\n alice gets 486");
+    let ladder = only(&bench);
+    assert_eq!(ladder.steps.len(), MESSAGES_MAX);
+    assert!(ladder.left_out as usize > MESSAGES_MAX, "{}", ladder.left_out);
+    assert_eq!(words(&ladder).last().map(String::as_str), Some("<486 INVITE"));
+    assert_eq!(bench.shard.traced(1)[0].messages, MESSAGES_MAX + ladder.left_out as usize);
+}
+
+#[test]
+fn nothing_is_kept_when_it_is_off_and_of_what_is_no_call() {
+    let mut off = bench("off", 0);
+    off.play("an answered call");
+    assert_eq!(off.shard.traced(10), []);
+    let mut other = bench("no call", 10);
+    other.play("alice sends OPTIONS to bob\n bob gets OPTIONS\n bob sends 200\n alice gets 200");
+    assert_eq!(other.shard.traced(10), []);
+}
