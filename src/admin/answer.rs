@@ -1,5 +1,6 @@
 //! What the queue and the calls look like in JSON. Nothing in it is secret: records hold no passwords.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -11,6 +12,7 @@ use crate::ids::SinkNumber;
 use crate::policy::script::trace::{self, Found};
 use crate::queue::{self, Item, Page, SinkStats, Stats};
 use crate::record::codec;
+use crate::shard::ladder::{Ladder, Traced, Way};
 use crate::sinks::trial::millis;
 use crate::sinks::view::Backend;
 use crate::sip::stack::Outage;
@@ -171,6 +173,35 @@ pub fn call_json(call: &CallView) -> Value {
         "to_tag": text(&call.to_tag), "created": call.created.to_string(),
         "answered": call.answered.map(|time| time.to_string()), "ending": call.is_ending,
         "duration_s": call.answered.map(|time| clock::wall().0.saturating_sub(time.0).max(0) / 1_000_000),
+    })
+}
+
+/// The messages of a call.
+#[must_use]
+pub fn ladder_json(ladder: &Ladder) -> Value {
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let steps = ladder.steps.iter().map(|step| {
+        let transport = step.local.map_or_else(String::new, |local| local.transport.via_token().to_ascii_lowercase());
+        let of = |address: SocketAddr| format!("{transport}:{address}");
+        json!({
+            "time": step.at.to_string(), "way": match step.way { Way::In => "in", Way::Out => "out" }, "peer": of(step.peer),
+            "local": step.local.map(|local| of(local.local)), "code": (step.code > 0).then_some(step.code),
+            "method": text(&step.method), "text": text(&step.text), "cseq": step.cseq,
+        })
+    });
+    json!({
+        "call_id": text(&ladder.call_id), "from": text(&ladder.from), "messages": steps.collect::<Vec<_>>(),
+        "messages_left_out": ladder.left_out,
+    })
+}
+
+/// A call whose messages are kept.
+#[must_use]
+pub fn traced_json(call: &Traced) -> Value {
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    json!({
+        "call_id": text(&call.call_id), "from": text(&call.from), "uri": text(&call.uri), "begun": call.begun.to_string(),
+        "last": call.last.to_string(), "code": call.code, "messages": call.messages,
     })
 }
 

@@ -54,6 +54,8 @@ fn paths() -> Router<Shared> {
         .route("/openapi.json", get(document))
         .route("/status", get(status))
         .route("/calls", get(calls))
+        .route("/calls/traced", get(traced))
+        .route("/calls/ladder", get(ladder))
         .route("/queue", get(queue))
         .route("/records", get(records))
         .route("/records/retry", post(retry))
@@ -99,6 +101,26 @@ struct CallsQuery {
 async fn calls(State(gateway): State<Shared>, query: Result<Query<CallsQuery>, QueryRejection>) -> Response {
     match query {
         Ok(Query(query)) => done(gateway, Request::Calls { max: query.max.unwrap_or(CALLS_USUAL) }).await,
+        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+    }
+}
+
+async fn traced(State(gateway): State<Shared>, query: Result<Query<CallsQuery>, QueryRejection>) -> Response {
+    match query {
+        Ok(Query(query)) => done(gateway, Request::Traced { max: query.max.unwrap_or(CALLS_USUAL) }).await,
+        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallQuery {
+    call: String,
+}
+
+async fn ladder(State(gateway): State<Shared>, query: Result<Query<CallQuery>, QueryRejection>) -> Response {
+    match query {
+        Ok(Query(CallQuery { call })) => done(gateway, Request::Ladder { call }).await,
         Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
     }
 }

@@ -15,9 +15,9 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use super::answer::{call_json, reloaded_json, trace_json};
+use super::answer::{call_json, ladder_json, reloaded_json, trace_json, traced_json};
 use super::places::{AcceptTroubles, Place, Places};
-use super::request::{CALLS_MAX, REASON_OCTETS_MAX, Request, RequestError, TURNS_MAX, on_queue};
+use super::request::{CALLS_MAX, REASON_OCTETS_MAX, Request, RequestError, TRACED_MAX, TURNS_MAX, on_queue};
 use super::{Gateway, Health, http::status_json};
 use crate::accounting::Closing;
 use crate::policy::script::trace::Find;
@@ -219,6 +219,16 @@ pub(super) fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Res
         Request::ScriptTrace { call, number, max } => {
             let find = Find { call: call.clone(), number: number.clone(), max: (*max).min(TURNS_MAX) };
             script_trace(gateway, &find)
+        }
+        Request::Ladder { call } => {
+            gateway.ladder(call.as_bytes()).map(|ladder| ladder_json(&ladder)).ok_or_else(|| {
+                let what = "is kept (`[trace] calls`), or it had no INVITE";
+                RequestError::Usage(format!("no message of the Call-ID `{}` {what}", brief(call)))
+            })
+        }
+        Request::Traced { max } => {
+            let calls = gateway.traced((*max).min(TRACED_MAX));
+            Ok(json!({ "calls": calls.iter().map(traced_json).collect::<Vec<_>>() }))
         }
         Request::CallsEnd { call, bye, reason } => {
             let reason = reason.as_deref().map(reason_phrase).transpose()?;

@@ -30,13 +30,15 @@ use crate::accounting::{CallView, Closing};
 use crate::clock::Timestamp;
 use crate::policy::script::trace::{Find, Found};
 use crate::queue::{Desk, Stats};
+use crate::shard::ladder::{Ladder, Traced};
 use crate::sinks::secret::Secret;
 use crate::sinks::view::Backend;
 use crate::sip::stack::Outage;
 
 pub use crate::front::mailbox::Answers;
 pub use answer::{
-    backend_json, call_json, item_json, outage_json, page_json, reloaded_json, stats_json, trace_json, whole_json,
+    backend_json, call_json, item_json, ladder_json, outage_json, page_json, reloaded_json, stats_json, trace_json,
+    traced_json, whole_json,
 };
 
 /// Settings of administration.
@@ -173,6 +175,16 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Up to `max` calls in progress; may block.
     fn calls(&self, max: usize) -> Vec<CallView>;
+
+    /// The messages of the call of this Call-ID, while they are kept; may block.
+    fn ladder(&self, _call_id: &[u8]) -> Option<Ladder> {
+        None
+    }
+
+    /// Up to `max` calls whose messages are kept, the newest first; may block.
+    fn traced(&self, _max: usize) -> Vec<Traced> {
+        Vec::new()
+    }
 
     /// Ends answered calls and gives those that it ended; may block.
     fn end_calls(&self, closing: &Closing) -> Vec<CallView>;

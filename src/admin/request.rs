@@ -43,6 +43,16 @@ pub enum Request {
         /// The most turns of the answer, up to [`TURNS_MAX`].
         max: usize,
     },
+    /// The messages of a call, while they are kept.
+    Ladder {
+        /// Its Call-ID.
+        call: String,
+    },
+    /// Calls whose messages are kept, the newest first.
+    Traced {
+        /// The most calls of the answer, up to [`TRACED_MAX`].
+        max: usize,
+    },
     /// Has the ledger write what it was told so far.
     LedgerFlush {},
     /// The state of the queue.
@@ -81,6 +91,8 @@ impl Request {
             Self::Status {}
                 | Self::Calls { .. }
                 | Self::ScriptTrace { .. }
+                | Self::Ladder { .. }
+                | Self::Traced { .. }
                 | Self::LedgerFlush {}
                 | Self::QueueStatus {}
                 | Self::QueueList { .. }
@@ -189,6 +201,9 @@ pub const PAGE_MAX: usize = 64;
 /// Most calls of one answer.
 pub const CALLS_MAX: usize = 10_000;
 
+/// Most calls of one list of those whose messages are kept.
+pub const TRACED_MAX: usize = 1_000;
+
 /// Most turns of handlers of one answer.
 pub const TURNS_MAX: usize = 10_000;
 
@@ -206,6 +221,8 @@ pub fn on_queue(request: &Request, desk: &mut dyn Desk, by: &str) -> Option<Resu
         | Request::Calls { .. }
         | Request::CallsEnd { .. }
         | Request::ScriptTrace { .. }
+        | Request::Ladder { .. }
+        | Request::Traced { .. }
         | Request::LedgerFlush {} => None,
         Request::QueueStatus {} => Some(desk.status().map(|stats| stats_json(&stats)).map_err(RequestError::Queue)),
         Request::QueueList { filter, from, max } => Some(list(desk, filter, from.as_deref(), *max)),

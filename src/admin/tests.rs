@@ -22,7 +22,9 @@ use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use crate::queue::{self, Desk, Handle, Stats};
 use crate::record::{Commit, Entry, Fields, Kind, Record, Times, codec};
+use crate::shard::ladder::{Ladder, Step, Traced, Way};
 use crate::sinks::secret::Secret;
+use crate::sip::stack::{Listener, Transport};
 
 /// A gateway that is nothing but its queue.
 struct OnlyQueue {
@@ -54,6 +56,29 @@ impl Gateway for OnlyQueue {
 
     fn end_calls(&self, closing: &Closing) -> Vec<CallView> {
         if closing.name == "a@b" { self.calls(1) } else { Vec::new() }
+    }
+
+    fn ladder(&self, call_id: &[u8]) -> Option<Ladder> {
+        let local = Some(Listener { transport: Transport::Udp, local: "127.0.0.1:5060".parse().expect("an address") });
+        let step = |way, code, text: &str| Step {
+            at: Timestamp(1_700_000_000_000_000),
+            way,
+            peer: "192.0.2.7:5062".parse().expect("an address"),
+            local,
+            code,
+            method: b"INVITE".to_vec(),
+            text: text.as_bytes().to_vec(),
+            cseq: 1,
+        };
+        let steps = vec![step(Way::In, 0, "sip:b@x"), step(Way::Out, 486, "Busy Here")];
+        let ladder = Ladder { call_id: b"a@b".to_vec(), from: b"<sip:a@x>".to_vec(), steps, left_out: 0 };
+        (call_id == b"a@b").then_some(ladder)
+    }
+
+    fn traced(&self, max: usize) -> Vec<Traced> {
+        let (begun, last) = (Timestamp(1_700_000_000_000_000), Timestamp(1_700_000_005_000_000));
+        let (call_id, from, uri) = (b"a@b".to_vec(), b"<sip:a@x>".to_vec(), b"sip:b@x".to_vec());
+        vec![Traced { call_id, from, uri, begun, last, code: Some(486), messages: 2 }; max.min(1)]
     }
 
     fn calls(&self, max: usize) -> Vec<CallView> {

@@ -324,16 +324,12 @@ impl Driver {
                 }
                 Mail::Keys(keys) => Input::Keys(keys),
                 Mail::Interim { key, every } => Input::Interim { key, every },
-                Mail::Calls { max, answer } => {
-                    let _gone = answer.try_send(self.shard.views(max));
+                Mail::Look(look) => {
+                    look.answer(&self.shard);
                     continue;
                 }
                 Mail::Close { closing, answer } => {
                     let _gone = answer.try_send(self.shard.close(now, &closing, &mut self.outputs));
-                    continue;
-                }
-                Mail::Outages { answer } => {
-                    let _gone = answer.try_send(self.shard.outages().collect());
                     continue;
                 }
                 Mail::Drain => {

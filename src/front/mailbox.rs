@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -15,6 +16,7 @@ use crate::front::stream::Arrived;
 use crate::front::turned_away::Reason;
 use crate::ids::CallHash;
 use crate::policy::Recipe;
+use crate::shard::ladder::{Ladder, Traced};
 use crate::shard::{self, Count, Shard};
 use crate::sip::dialog::RouteKeys;
 use crate::sip::message::call_id_of;
@@ -84,27 +86,42 @@ pub enum Mail {
     },
     /// Keys that sign from now on.
     Keys(RouteKeys),
-    /// Show up to `max` calls in progress.
-    Calls {
-        /// How many at most.
-        max: usize,
-        /// Where they go; nobody waits for ever.
-        answer: std::sync::mpsc::SyncSender<Vec<CallView>>,
-    },
+    /// Somebody wants to know something.
+    Look(Look),
     /// The operator ends calls.
     Close {
         /// Which, and how.
         closing: Closing,
         /// Where those go that it ended; nobody waits for ever.
-        answer: std::sync::mpsc::SyncSender<Vec<CallView>>,
-    },
-    /// Show the destinations that are down.
-    Outages {
-        /// Where they go; nobody waits for ever.
-        answer: std::sync::mpsc::SyncSender<Vec<Outage>>,
+        answer: SyncSender<Vec<CallView>>,
     },
     /// Take no new calls; end when the transactions have ended.
     Drain,
+}
+
+/// What somebody wants to know of a shard, and where that goes; nobody waits for ever.
+#[derive(Debug)]
+pub enum Look {
+    /// Up to so many calls in progress.
+    Calls(usize, SyncSender<Vec<CallView>>),
+    /// The messages of the call of this Call-ID; none, if they are not kept here.
+    Ladder(Vec<u8>, SyncSender<Vec<Ladder>>),
+    /// Up to so many calls whose messages are kept, the newest first.
+    Traced(usize, SyncSender<Vec<Traced>>),
+    /// The destinations that are down.
+    Outages(SyncSender<Vec<Outage>>),
+}
+
+impl Look {
+    /// Answers it, if there is still somebody who listens.
+    pub(super) fn answer(self, shard: &Shard) {
+        let _gone = match self {
+            Self::Calls(max, answer) => answer.try_send(shard.views(max)).is_ok(),
+            Self::Ladder(call_id, answer) => answer.try_send(shard.ladder(&call_id).into_iter().collect()).is_ok(),
+            Self::Traced(max, answer) => answer.try_send(shard.traced(max)).is_ok(),
+            Self::Outages(answer) => answer.try_send(shard.outages().collect()).is_ok(),
+        };
+    }
 }
 
 /// The way into one shard.

@@ -231,11 +231,12 @@ impl Reach<'_> {
 
 /// Settings for shards that run: what of the plan they can take.
 pub(super) fn tuning(plan: &Plan, fixed: &Fixed, accounting: &accounting::Settings, shard: &shard::Settings) -> Tuning {
-    // The limit is of the whole gateway, and so many shards share it.
-    let calls_max = plan.shard.calls_max.saturating_mul(plan.sip.shards).div_ceil(fixed.shards.max(1));
+    // These limits are of the whole gateway, and so many shards share them.
+    let share = |calls: usize| calls.saturating_mul(plan.sip.shards).div_ceil(fixed.shards.max(1));
     Tuning {
         shard: shard::Settings {
-            calls_max,
+            calls_max: share(plan.shard.calls_max),
+            trace_calls: share(plan.shard.trace_calls),
             commit_wait_max: shard.commit_wait_max,
             refuse_after: shard.refuse_after,
             on_trouble: shard.on_trouble,

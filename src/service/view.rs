@@ -1,5 +1,6 @@
 //! What administration sees of the gateway, and what it may have it do.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -12,11 +13,12 @@ use super::reload::Wish;
 use crate::accounting::{CallView, Closing};
 use crate::admin::{Gateway, Health, Phase, Reloaded};
 use crate::clock::{self, Timestamp};
-use crate::front::mailbox::{Answers, Mail, Mailbox};
+use crate::front::mailbox::{Answers, Look, Mail, Mailbox};
 use crate::ledger;
 use crate::policy::script::Traces;
 use crate::policy::script::trace::{Find, Found};
 use crate::queue::{self, Desk};
+use crate::shard::ladder::{Ladder, Traced};
 use crate::sinks::view::Backend;
 use crate::sip::stack::Outage;
 
@@ -112,7 +114,7 @@ impl Gateway for View {
     fn outages(&self) -> Vec<Outage> {
         let mut all: Vec<Outage> = Vec::new();
         for shard in &self.shards {
-            for outage in ask(shard, |answer| Mail::Outages { answer }) {
+            for outage in ask(shard, |answer| Mail::Look(Look::Outages(answer))) {
                 let same = |own: &&mut Outage| own.transport == outage.transport && own.addr == outage.addr;
                 match all.iter_mut().find(same) {
                     // Each shard finds out for itself.
@@ -131,9 +133,22 @@ impl Gateway for View {
         let mut views = Vec::new();
         for shard in &self.shards {
             let max = max.saturating_sub(views.len());
-            views.extend(ask(shard, |answer| Mail::Calls { max, answer }));
+            views.extend(ask(shard, |answer| Mail::Look(Look::Calls(max, answer))));
         }
         views
+    }
+
+    fn ladder(&self, call_id: &[u8]) -> Option<Ladder> {
+        let find = |shard| ask(shard, |answer| Mail::Look(Look::Ladder(call_id.to_vec(), answer))).pop();
+        self.shards.iter().find_map(find)
+    }
+
+    fn traced(&self, max: usize) -> Vec<Traced> {
+        let mut all: Vec<Traced> =
+            self.shards.iter().flat_map(|shard| ask(shard, |answer| Mail::Look(Look::Traced(max, answer)))).collect();
+        all.sort_by_key(|traced| Reverse(traced.begun));
+        all.truncate(max);
+        all
     }
 
     fn end_calls(&self, closing: &Closing) -> Vec<CallView> {

@@ -84,7 +84,8 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let mut queue = sections::queue(&file.queue, check);
     queue.path = base.join(&queue.path);
     let ledger = sections::ledger(&file.ledger, &queue.path, base, check);
-    let (mut sip, shard) = sip::check(&file.sip, (&file.queue, &queue), base, check);
+    let (mut sip, mut shard) = sip::check(&file.sip, (&file.queue, &queue), base, check);
+    shard.trace_calls = sections::trace(&file.trace, sip.shards);
     let marks = accounting::marks(&file.accounting, &names, check);
     let mut route = routes::check(&file.route, (&file.sip, &sip), &file.accounting, &names, check);
     if file.route.is_empty() && file.script.file.is_none() {

@@ -1,4 +1,4 @@
-//! Checks of `[queue]`, `[ledger]`, `[admin]`, `[log]` and `[service]`.
+//! Checks of `[queue]`, `[ledger]`, `[admin]`, `[trace]`, `[log]` and `[service]`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::kinds::secret::secret;
 use crate::config::plan::{HugePages, LogPlan, ServicePlan, Watchdog};
-use crate::config::schema::{AdminTable, LedgerTable, LogTable, QueueTable, ServiceTable, Switch};
+use crate::config::schema::{AdminTable, LedgerTable, LogTable, QueueTable, ServiceTable, Switch, TraceTable};
 use crate::ledger;
 use crate::queue::{self, Gather};
-use crate::shard::OnTrouble;
+use crate::shard::{OnTrouble, ladder};
 use crate::sinks::secret::Secret;
 use crate::units::{Count, Mib, Millis, Secs};
 
@@ -106,6 +106,11 @@ pub(in crate::config) fn set<G, V>(place: &mut V, given: Option<G>, value: impl 
 /// The same for a choice whose words are those of the settings.
 pub(in crate::config) fn choose<V>(place: &mut V, given: Option<V>) {
     set(place, given, |choice| choice);
+}
+
+/// Calls of each shard whose messages are kept. The number is that of the whole gateway.
+pub(super) fn trace(table: &TraceTable, shards: usize) -> usize {
+    table.calls.map_or(ladder::CALLS_USUAL, Count::len).div_ceil(shards)
 }
 
 /// Settings of administration.

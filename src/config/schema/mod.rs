@@ -21,7 +21,7 @@ pub use dns::DnsTable;
 pub use route::HeaderTable;
 pub use route::{AnswerTable, Fork, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption};
 pub use script::ScriptTable;
-pub use sections::{AdminTable, LedgerTable, LogTable, LogTarget, QueueTable, ServiceTable};
+pub use sections::{AdminTable, LedgerTable, LogTable, LogTarget, QueueTable, ServiceTable, TraceTable};
 pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 
@@ -48,6 +48,8 @@ pub struct FileTable {
     pub sinks: SinksTable,
     /// `[admin]`
     pub admin: AdminTable,
+    /// `[trace]`
+    pub trace: TraceTable,
     /// `[log]`
     pub log: LogTable,
     /// `[service]`

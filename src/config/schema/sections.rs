@@ -89,6 +89,14 @@ pub struct AdminTable {
     pub socket_group: Option<Switch>,
 }
 
+/// `[trace]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TraceTable {
+    /// The last calls whose messages are kept.
+    pub calls: Option<Count<0, 100_000>>,
+}
+
 /// `[log]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
