@@ -17,6 +17,7 @@ mod dict;
 mod dict_diameter;
 mod import;
 mod kept;
+mod ladder;
 mod manual;
 mod metrics;
 mod output;
@@ -76,6 +77,8 @@ enum Command {
     Top(top::Arguments),
     /// List the calls in progress, or end one
     Calls(calls::Arguments),
+    /// Show the SIP messages of one of the last calls, or list these calls
+    Trace(ladder::Arguments),
     /// Tell from the ledger whether every record of a day is where it belongs, at every sink
     ///
     /// Exit code 0: complete. 2: it is not, or the ledger has a gap.
@@ -186,6 +189,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Status(format) => status::run(&seek, &format),
         Command::Top(arguments) => top::run(&seek, &arguments),
         Command::Calls(arguments) => calls::run(&seek, &arguments),
+        Command::Trace(arguments) => ladder::run(&seek, &arguments),
         Command::Audit(arguments) => audit::run(&seek, &arguments),
         Command::Send(arguments) => send::run(&path, arguments),
         Command::Sql(command) => sql::run(&path, command),

@@ -369,7 +369,7 @@ fn agent(host: u8) -> Agent {
 }
 
 /// Commands that have `--json`, on a gateway that runs.
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 11] = [
     &["status"],
     &["calls"],
     &["check"],
@@ -380,6 +380,7 @@ const COMMANDS: [&[&str]; 10] = [
     &["dict", "User-Name"],
     &["vars"],
     &["script", "trace"],
+    &["trace"],
 ];
 
 #[test]
