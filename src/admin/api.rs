@@ -12,12 +12,13 @@ use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use super::Gateway;
+use super::books::{Books, Question};
 use super::commands::perform;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX, Verb};
 use crate::names;
@@ -40,22 +41,23 @@ const BY: &str = "HTTP";
 type Shared = Arc<dyn Gateway>;
 
 /// All paths below `/api/v1`.
-pub(super) fn router(gateway: Shared) -> Router {
-    paths().with_state(gateway)
+pub(super) fn router(gateway: Shared, books: Books) -> Router {
+    paths(books).with_state(gateway)
 }
 
 /// All paths below `/api`, where they were before there were versions; one had another name.
-pub(super) fn router_before(gateway: Shared) -> Router {
-    paths().route("/queue/records", get(records)).with_state(gateway)
+pub(super) fn router_before(gateway: Shared, books: Books) -> Router {
+    paths(books).route("/queue/records", get(records)).with_state(gateway)
 }
 
-fn paths() -> Router<Shared> {
+fn paths(books: Books) -> Router<Shared> {
     Router::new()
         .route("/openapi.json", get(document))
         .route("/status", get(status))
         .route("/calls", get(calls))
         .route("/calls/traced", get(traced))
         .route("/calls/ladder", get(ladder))
+        .route("/audit", get(audit))
         .route("/queue", get(queue))
         .route("/records", get(records))
         .route("/records/retry", post(retry))
@@ -64,6 +66,7 @@ fn paths() -> Router<Shared> {
         .fallback(nothing)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
+        .layer(Extension(books))
 }
 
 async fn nothing(uri: Uri) -> Response {
@@ -121,6 +124,27 @@ struct CallQuery {
 async fn ladder(State(gateway): State<Shared>, query: Result<Query<CallQuery>, QueryRejection>) -> Response {
     match query {
         Ok(Query(CallQuery { call })) => done(gateway, Request::Ladder { call }).await,
+        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditQuery {
+    day: Option<String>,
+    zone: Option<String>,
+}
+
+async fn audit(
+    State(gateway): State<Shared>,
+    Extension(books): Extension<Books>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(AuditQuery { day, zone })) => {
+            let day = day.unwrap_or_else(|| "yesterday".to_owned());
+            answered(books.ask(gateway, Question::Audit { day, zone }).await)
+        }
         Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
     }
 }
@@ -213,10 +237,16 @@ async fn act(gateway: Shared, action: Verb, headers: &HeaderMap, body: Body) -> 
 /// Does a request beside the loop.
 async fn done(gateway: Shared, request: Request) -> Response {
     match tokio::task::spawn_blocking(move || perform(&request, &*gateway, BY)).await {
-        Ok(Ok(value)) => Json(value).into_response(),
-        Ok(Err(RequestError::Usage(text))) => refused(StatusCode::BAD_REQUEST, text),
-        Ok(Err(error)) => refused(StatusCode::SERVICE_UNAVAILABLE, crate::causes::chain_text(&error)),
+        Ok(done) => answered(done),
         Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+fn answered(done: Result<Value, RequestError>) -> Response {
+    match done {
+        Ok(value) => Json(value).into_response(),
+        Err(RequestError::Usage(text)) => refused(StatusCode::BAD_REQUEST, text),
+        Err(error) => refused(StatusCode::SERVICE_UNAVAILABLE, crate::causes::chain_text(&error)),
     }
 }
 

@@ -21,6 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
 
+use super::books::Books;
 use super::places::{AcceptTroubles, Place, Places};
 use super::{Gateway, Phase, answer::losses_json, api, backend_json, metrics, outage_json, stats_json};
 use crate::front::mailbox::Answers;
@@ -160,13 +161,14 @@ fn asked_host<B>(request: &Request<B>) -> Result<Option<String>, &'static str> {
 
 /// All paths.
 pub fn router(gateway: Arc<dyn Gateway>, metrics: PrometheusHandle) -> Router {
+    let books = Books::default();
     Router::new()
         .route("/metrics", get(render))
         .route("/health", get(health))
         .route("/ready", get(ready))
         // As they were before there was a version in the path.
-        .nest_service("/api", api::router_before(Arc::clone(&gateway)))
-        .nest_service("/api/v1", api::router(Arc::clone(&gateway)))
+        .nest_service("/api", api::router_before(Arc::clone(&gateway), books.clone()))
+        .nest_service("/api/v1", api::router(Arc::clone(&gateway), books))
         .with_state(Shared { gateway, metrics })
 }
 

@@ -7,6 +7,7 @@ mod answer;
 pub mod api;
 #[cfg(test)]
 mod api_tests;
+mod books;
 pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod http;
@@ -165,6 +166,11 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Reads the configuration again and takes it over; blocks. `None` when nobody does that.
     fn reload(&self) -> Option<Reloaded> {
+        None
+    }
+
+    /// The folder of the ledger; `None`: there is none.
+    fn ledger(&self) -> Option<PathBuf> {
         None
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::answer::{page_json, stats_json, whole_json};
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, Seq, SinkMask, SinkNumber};
+use crate::ledger::audit::ReadError;
 use crate::queue::{self, Action, Command, CommandError, Desk, Outcome, Pick, Position, Select, State, Stats};
 use crate::record::{BODY_BYTES_MAX, Entry, Record, codec};
 
@@ -190,6 +191,9 @@ pub enum RequestError {
     /// The queue failed.
     #[error("the queue cannot do it")]
     Queue(#[from] CommandError),
+    /// The ledger failed.
+    #[error("the ledger cannot tell it")]
+    Ledger(#[from] ReadError),
     /// It is about the running service, and there is none.
     #[error("the service does not run")]
     NotRunning,

@@ -48,6 +48,14 @@ pub struct Settings {
     pub on_trouble: OnTrouble,
 }
 
+impl Settings {
+    /// The folder, if anything is kept there.
+    #[must_use]
+    pub fn folder(&self) -> Option<PathBuf> {
+        self.is_kept.then(|| self.path.clone())
+    }
+}
+
 /// What becomes of new calls while the ledger cannot be written.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]

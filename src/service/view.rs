@@ -1,6 +1,7 @@
 //! What administration sees of the gateway, and what it may have it do.
 
 use std::cmp::Reverse;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -32,7 +33,14 @@ pub(super) struct View {
     wish: mpsc::Sender<Wish>,
     traces: Arc<Traces>,
     ledger: Option<ledger::Handle>,
+    /// Where the ledger is, if it is kept.
+    book: Option<PathBuf>,
 }
+
+/// Where wishes go, and what the script leaves behind.
+type Asked = (mpsc::Sender<Wish>, Arc<Traces>);
+/// The running ledger, and its folder.
+type Books = (Option<ledger::Handle>, Option<PathBuf>);
 
 /// Wishes to reload that wait at most.
 pub(super) const WISHES_MAX: usize = 4;
@@ -47,7 +55,7 @@ impl View {
         queue: &queue::Handle,
         shards: &[Mailbox],
         backends: &delivery::Backends,
-        (wish, traces, ledger): (mpsc::Sender<Wish>, Arc<Traces>, Option<ledger::Handle>),
+        ((wish, traces), (ledger, book)): (Asked, Books),
     ) -> Self {
         Self {
             phase: Arc::clone(phase),
@@ -58,11 +66,16 @@ impl View {
             wish,
             traces,
             ledger,
+            book,
         }
     }
 }
 
 impl Gateway for View {
+    fn ledger(&self) -> Option<PathBuf> {
+        self.book.clone()
+    }
+
     fn flush_ledger(&self) -> bool {
         self.ledger.as_ref().is_some_and(ledger::Handle::flush)
     }

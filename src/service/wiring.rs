@@ -168,7 +168,7 @@ impl Service {
                 &opened.handle,
                 &mailboxes,
                 &backends,
-                (wish, Arc::clone(&outside.traces), ledger.handle()),
+                ((wish, Arc::clone(&outside.traces)), (ledger.handle(), plan.ledger.folder())),
             )),
             backends,
             metrics,

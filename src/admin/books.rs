@@ -1,0 +1,77 @@
+//! What the ledger tells over HTTP: the audit of a day.
+//!
+//! Files of a day may hold a million calls: they are read on a thread that may block, one request after the other, so that
+//! neither SIP nor other questions wait for them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::Gateway;
+use super::request::RequestError;
+use crate::clock;
+use crate::ledger::audit::{Audit, Range, Tally, zone};
+
+/// Reads of the ledger at once.
+const READS_MAX: usize = 1;
+
+/// The reads of one server.
+#[derive(Clone, Debug)]
+pub(super) struct Books {
+    places: Arc<Semaphore>,
+}
+
+/// What is asked of the ledger.
+#[derive(Clone, Debug)]
+pub(super) enum Question {
+    /// Whether every record of a day is where it belongs.
+    Audit { day: String, zone: Option<String> },
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(READS_MAX)) }
+    }
+}
+
+impl Books {
+    /// The answer, when it is this one's turn. Who goes away before that asks for nothing.
+    ///
+    /// # Errors
+    /// There is no ledger, it cannot be read, or the day is none.
+    pub async fn ask(&self, gateway: Arc<dyn Gateway>, question: Question) -> Result<Value, RequestError> {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return Err(RequestError::NotRunning) };
+        let read = move || {
+            let answer = answer(&*gateway, &question);
+            drop(place);
+            answer
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or(Err(RequestError::NotRunning))
+    }
+}
+
+fn answer(gateway: &dyn Gateway, question: &Question) -> Result<Value, RequestError> {
+    let folder = folder(gateway)?;
+    let usage = |error: crate::ledger::audit::BadRange| RequestError::Usage(error.to_string());
+    let now = clock::wall();
+    let day = |day: &str, name: Option<&str>| zone(name).and_then(|zone| Range::day(day, &zone, now)).map_err(usage);
+    match question {
+        Question::Audit { day: text, zone } => {
+            let range = day(text, zone.as_deref())?;
+            let tally = Tally::read(&folder, &range)?;
+            Ok(Audit::of(range, &tally, None).json())
+        }
+    }
+}
+
+/// Where the ledger is, with all in it that is known by now.
+fn folder(gateway: &dyn Gateway) -> Result<PathBuf, RequestError> {
+    let Some(folder) = gateway.ledger() else {
+        return Err(RequestError::Usage("there is no ledger: `ledger.enabled` is false".to_owned()));
+    };
+    // Of a ledger that cannot be written there is what it has.
+    let _written = gateway.flush_ledger();
+    Ok(folder)
+}
