@@ -57,6 +57,7 @@ fn paths(books: Books) -> Router<Shared> {
         .route("/calls", get(calls))
         .route("/calls/traced", get(traced))
         .route("/calls/ladder", get(ladder))
+        .route("/calls/story", get(story))
         .route("/audit", get(audit))
         .route("/queue", get(queue))
         .route("/records", get(records))
@@ -124,6 +125,27 @@ struct CallQuery {
 async fn ladder(State(gateway): State<Shared>, query: Result<Query<CallQuery>, QueryRejection>) -> Response {
     match query {
         Ok(Query(CallQuery { call })) => done(gateway, Request::Ladder { call }).await,
+        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoryQuery {
+    call: String,
+    day: Option<String>,
+    zone: Option<String>,
+}
+
+async fn story(
+    State(gateway): State<Shared>,
+    Extension(books): Extension<Books>,
+    query: Result<Query<StoryQuery>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(StoryQuery { call, day, zone })) => {
+            answered(books.ask(gateway, Question::Story { call, day, zone }).await)
+        }
         Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
     }
 }

@@ -1,21 +1,26 @@
-//! What the ledger tells over HTTP: the audit of a day.
+//! What the ledger tells over HTTP: the audit of a day, and the story of one call.
 //!
 //! Files of a day may hold a million calls: they are read on a thread that may block, one request after the other, so that
 //! neither SIP nor other questions wait for them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::Gateway;
 use super::request::RequestError;
-use crate::clock;
-use crate::ledger::audit::{Audit, Range, Tally, zone};
+use crate::clock::{self, Timestamp};
+use crate::ledger::audit::{Audit, Range, Tally, story, zone};
 
 /// Reads of the ledger at once.
 const READS_MAX: usize = 1;
+/// How far back the story of a call is looked for, unless a day is named.
+const STORY_SPAN: Duration = Duration::from_secs(2 * 86_400);
+/// Records of one story.
+const RECORDS_MAX: usize = 1_000;
 
 /// The reads of one server.
 #[derive(Clone, Debug)]
@@ -28,6 +33,8 @@ pub(super) struct Books {
 pub(super) enum Question {
     /// Whether every record of a day is where it belongs.
     Audit { day: String, zone: Option<String> },
+    /// What became of the records of a call; of a day, or of the last two.
+    Story { call: String, day: Option<String>, zone: Option<String> },
 }
 
 impl Default for Books {
@@ -63,6 +70,15 @@ fn answer(gateway: &dyn Gateway, question: &Question) -> Result<Value, RequestEr
             let tally = Tally::read(&folder, &range)?;
             Ok(Audit::of(range, &tally, None).json())
         }
+        Question::Story { call, day: text, zone } => {
+            let range = match text {
+                Some(text) => day(text, zone.as_deref())?,
+                None => lately(now),
+            };
+            let told = story(&folder, &range, call)?;
+            let records: Vec<_> = told.iter().take(RECORDS_MAX).map(crate::ledger::audit::Told::json).collect();
+            Ok(json!({ "call_id": call, "range": range.title, "records": records, "total": told.len() }))
+        }
     }
 }
 
@@ -74,4 +90,13 @@ fn folder(gateway: &dyn Gateway) -> Result<PathBuf, RequestError> {
     // Of a ledger that cannot be written there is what it has.
     let _written = gateway.flush_ledger();
     Ok(folder)
+}
+
+fn lately(now: Timestamp) -> Range {
+    let span = i64::try_from(STORY_SPAN.as_micros()).unwrap_or(i64::MAX);
+    Range {
+        from: Timestamp(now.0.saturating_sub(span)),
+        to: Timestamp(i64::MAX),
+        title: "the last 48 hours".to_owned(),
+    }
 }
