@@ -17,10 +17,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
-use super::Gateway;
 use super::books::{Books, Question};
 use super::commands::perform;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX, Verb};
+use super::{Gateway, OptionView};
 use crate::names;
 use crate::sinks::secret::Secret;
 
@@ -59,6 +59,7 @@ fn paths(books: Books) -> Router<Shared> {
         .route("/calls/ladder", get(ladder))
         .route("/calls/story", get(story))
         .route("/audit", get(audit))
+        .route("/configuration", get(configuration))
         .route("/queue", get(queue))
         .route("/records", get(records))
         .route("/records/retry", post(retry))
@@ -90,6 +91,12 @@ async fn document() -> Response {
 
 async fn status(State(gateway): State<Shared>) -> Response {
     done(gateway, Request::Status {}).await
+}
+
+async fn configuration(State(gateway): State<Shared>) -> Response {
+    let option =
+        |own: OptionView| json!({ "option": own.option, "value": own.value, "place": own.place, "effect": own.effect });
+    Json(json!({ "options": gateway.configuration().into_iter().map(option).collect::<Vec<_>>() })).into_response()
 }
 
 async fn queue(State(gateway): State<Shared>) -> Response {

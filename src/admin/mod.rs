@@ -138,6 +138,19 @@ pub enum Reloaded {
     },
 }
 
+/// An option of the configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OptionView {
+    /// Its name, with the names of its tables and the numbers of list elements, from 0.
+    pub option: String,
+    /// As it was given, without what is secret in it.
+    pub value: String,
+    /// Where it stands: file and line, or the name of an environment variable.
+    pub place: String,
+    /// What a change of it needs: `reload` or `restart`.
+    pub effect: &'static str,
+}
+
 /// The running gateway, as administration sees it.
 pub trait Gateway: Send + Sync + 'static {
     /// How it is; cheap.
@@ -167,6 +180,11 @@ pub trait Gateway: Send + Sync + 'static {
     /// Reads the configuration again and takes it over; blocks. `None` when nobody does that.
     fn reload(&self) -> Option<Reloaded> {
         None
+    }
+
+    /// The options that its configuration gives, without what is secret in them.
+    fn configuration(&self) -> Vec<OptionView> {
+        Vec::new()
     }
 
     /// The folder of the ledger; `None`: there is none.

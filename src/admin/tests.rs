@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::client::{Client, ClientError};
 use super::commands::Bound;
 use super::request::{Filter, Request, Standing, Verb};
-use super::{Admin, Answers, Gateway, Health, Phase, Settings, metrics};
+use super::{Admin, Answers, Gateway, Health, OptionView, Phase, Settings, metrics};
 use crate::accounting::{CallView, Closing, Parties};
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
@@ -64,6 +64,11 @@ impl Gateway for OnlyQueue {
 
     fn ledger(&self) -> Option<PathBuf> {
         Some(self.folder.clone())
+    }
+
+    fn configuration(&self) -> Vec<OptionView> {
+        let (option, value) = ("admin.api".to_owned(), "true".to_owned());
+        vec![OptionView { option, value, place: "tollgate.toml:3:7".to_owned(), effect: "restart" }]
     }
 
     fn ladder(&self, call_id: &[u8]) -> Option<Ladder> {

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use super::error::Place;
 use super::kinds;
 use super::tree::{Kind, Node, Places};
+use crate::admin::OptionView;
 
 /// When a changed option takes effect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -253,6 +254,8 @@ struct Given {
     /// Its path in [`SECTIONS`].
     path: String,
     value: String,
+    /// The value as it is shown.
+    text: String,
     place: Place,
 }
 
@@ -278,8 +281,8 @@ impl Options {
 
     fn walk(&mut self, path: &mut Path, node: &Node, places: &Places) {
         if path.is_sink() {
-            let value = String::new();
-            self.0.push(path.given(value, places.get(node.key)));
+            let nothing = (String::new(), String::new());
+            self.0.push(path.given(nothing, places.get(node.key)));
         }
         match &node.kind {
             Kind::Table(members) => {
@@ -293,10 +296,33 @@ impl Options {
                 }
             }
             other => {
-                let value = format!("{:?}", plain(other));
-                self.0.push(path.given(value, places.get(node.value)));
+                let values = plain(other);
+                let value = format!("{values:?}");
+                let text = match other {
+                    Kind::List(_) => {
+                        format!("[{}]", values.iter().map(|own| hidden(own)).collect::<Vec<_>>().join(", "))
+                    }
+                    _ => hidden(&values.concat()),
+                };
+                self.0.push(path.given((value, text), places.get(node.value)));
             }
         }
+    }
+
+    /// What an operator is shown of them.
+    #[must_use]
+    pub fn views(&self) -> Vec<OptionView> {
+        let given = self.0.iter().filter(|own| !own.value.is_empty());
+        let view = |own: &Given| OptionView {
+            option: own.full.clone(),
+            value: own.text.clone(),
+            place: own.place.to_string(),
+            effect: match effect(&own.path) {
+                Some(Effect::Live) => "reload",
+                Some(Effect::Restart) | None => "restart",
+            },
+        };
+        given.map(view).collect()
     }
 
     /// What is different in `new`, in its order; what is gone last. A sink that came or went is one difference.
@@ -360,7 +386,7 @@ impl Path {
         self.is_below_sinks() && self.steps.len() == SINK_STEPS
     }
 
-    fn given(&self, value: String, place: Place) -> Given {
+    fn given(&self, (value, text): (String, String), place: Place) -> Given {
         let keys = || self.steps.iter().map(|(key, _)| key.as_str());
         let numbered = self.steps.iter().map(|(key, number)| match number {
             Some(number) => format!("{key}[{number}]"),
@@ -373,9 +399,22 @@ impl Path {
             shown: keys().collect::<Vec<_>>().join("."),
             path: path.join("."),
             value,
+            text,
             place,
         }
     }
+}
+
+/// A value without what may be secret in it: password and query of an address. Other secrets stand in files of their own.
+fn hidden(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?..."));
+    let end = rest.find('/').unwrap_or(rest.len());
+    let rest = match rest[..end].rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+        Some((user, host)) => format!("{user}:...@{host}{}", &rest[end..]),
+        None => rest.to_owned(),
+    };
+    format!("{scheme}://{rest}{query}")
 }
 
 /// A value without its places.

@@ -5,9 +5,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::delivery::Delivery;
+use super::view::Loaded;
 use super::wiring::StartError;
 use crate::accounting;
 use crate::admin::Reloaded;
@@ -145,6 +146,8 @@ pub(super) struct Base {
     pub shard: shard::Settings,
     /// Blocks of single listeners.
     pub allow_on: Vec<(ListenerId, Vec<Network>)>,
+    /// What administration shows of the configuration.
+    pub loaded: Loaded,
 }
 
 /// What of a running service a reload reaches.
@@ -168,6 +171,7 @@ impl Reach<'_> {
             tracing::info!(sink, "the sink takes over its new settings");
         }
         // Nothing can be refused from here on.
+        *self.base.loaded.lock().unwrap_or_else(PoisonError::into_inner) = plan.options.views();
         if let Err(error) = super::log::set_level(&plan.log.level) {
             tracing::error!(%error, "the log keeps its level");
         }

@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::delivery;
 use super::reload::Wish;
 use crate::accounting::{CallView, Closing};
-use crate::admin::{Gateway, Health, Phase, Reloaded};
+use crate::admin::{Gateway, Health, OptionView, Phase, Reloaded};
 use crate::clock::{self, Timestamp};
 use crate::front::mailbox::{Answers, Look, Mail, Mailbox};
 use crate::ledger;
@@ -35,7 +35,11 @@ pub(super) struct View {
     ledger: Option<ledger::Handle>,
     /// Where the ledger is, if it is kept.
     book: Option<PathBuf>,
+    loaded: Loaded,
 }
+
+/// The options of the configuration that was read last.
+pub(super) type Loaded = Arc<Mutex<Vec<OptionView>>>;
 
 /// Where wishes go, and what the script leaves behind.
 type Asked = (mpsc::Sender<Wish>, Arc<Traces>);
@@ -55,7 +59,7 @@ impl View {
         queue: &queue::Handle,
         shards: &[Mailbox],
         backends: &delivery::Backends,
-        ((wish, traces), (ledger, book)): (Asked, Books),
+        ((wish, traces), (ledger, book), loaded): (Asked, Books, &Loaded),
     ) -> Self {
         Self {
             phase: Arc::clone(phase),
@@ -67,11 +71,16 @@ impl View {
             traces,
             ledger,
             book,
+            loaded: Arc::clone(loaded),
         }
     }
 }
 
 impl Gateway for View {
+    fn configuration(&self) -> Vec<OptionView> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn ledger(&self) -> Option<PathBuf> {
         self.book.clone()
     }

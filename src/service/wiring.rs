@@ -19,7 +19,7 @@ use super::reload::{Base, Fixed, Pending, Reach, Wish};
 use super::route_keys::Keyring;
 use super::systemd::Loop;
 use super::unwritten::Store;
-use super::view::{View, WISHES_MAX};
+use super::view::{Loaded, View, WISHES_MAX};
 use crate::accounting::{self, Engine};
 use crate::admin::{Admin, BindError};
 use crate::clock::{self, Instant, Now};
@@ -138,7 +138,7 @@ impl Service {
     ) -> Result<Self, StartError> {
         let started = clock::now();
         let fixed = Fixed::of(&plan);
-        let phase = Arc::new(AtomicBool::new(false));
+        let (phase, loaded) = (Arc::new(AtomicBool::new(false)), Loaded::new(plan.options.views().into()));
         let (sockets, listeners) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?);
         let (admin, socket) = (Admin::bind(&plan.admin)?, plan.admin.socket.clone());
         super::unwritten::remind(socket.as_deref());
@@ -168,7 +168,7 @@ impl Service {
                 &opened.handle,
                 &mailboxes,
                 &backends,
-                ((wish, Arc::clone(&outside.traces)), (ledger.handle(), plan.ledger.folder())),
+                ((wish, Arc::clone(&outside.traces)), (ledger.handle(), plan.ledger.folder()), &loaded),
             )),
             backends,
             metrics,
@@ -196,7 +196,7 @@ impl Service {
         let shards = own.map(|(number, own)| common.start(number, own)).collect::<Result<_, _>>()?;
         let (queue, store) = (opened.handle, Store::new(opened.join, socket));
         let allow_on = plan.sip.stack.allow_on.clone();
-        let base = Base { fixed, numbers, outside, accounting: settings, shard: plan.shard, allow_on };
+        let base = Base { fixed, numbers, outside, accounting: settings, shard: plan.shard, allow_on, loaded };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
         let front = Front { mailboxes, shards, streams, resolver };
         Ok(Self { sip, keys, base, announced, front, queue, store, ledger, delivery, draining, wishes })
