@@ -1,4 +1,5 @@
-//! HTTP for monitoring: `/metrics`, `/health`, `/ready`, and JSON under `/api`, of which `/api/v1` is in its own file.
+//! HTTP for monitoring: `/metrics`, `/health`, `/ready`, JSON under `/api`, of which `/api/v1` is in its own file, and the web
+//! page at `/`.
 //!
 //! Browsers are kept out by the name they ask for, silent connections by time limits and places; see `places`.
 
@@ -23,7 +24,7 @@ use tokio::net::TcpStream;
 
 use super::books::Books;
 use super::places::{AcceptTroubles, Place, Places};
-use super::{Gateway, Phase, answer::losses_json, api, backend_json, metrics, outage_json, stats_json};
+use super::{Gateway, Phase, answer::losses_json, api, backend_json, metrics, outage_json, page, stats_json};
 use crate::front::mailbox::Answers;
 use crate::names;
 use crate::queue::Trouble;
@@ -51,7 +52,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Face {
     /// Host names it answers to, beside literal addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// Whether `/api` is served.
+    /// Whether `/api` is served, and the page that asks it.
     pub api: bool,
     /// What it asks for.
     pub token: Option<Secret>,
@@ -96,7 +97,10 @@ async fn converse(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router:
                 None => router.call(request).await,
             };
             place.waiting();
-            answer
+            answer.map(|mut answer| {
+                page::protect(answer.headers_mut());
+                answer
+            })
         }
     });
     let mut protocol = http1::Builder::new();
@@ -119,6 +123,9 @@ impl Face {
             }
             Ok(_) if !self.api && is_api(request.uri().path()) => {
                 (StatusCode::FORBIDDEN, "`/api` is off; `admin.api = true` serves it, the command socket always does")
+            }
+            Ok(_) if !self.api && page::has(request.uri().path()) => {
+                (StatusCode::FORBIDDEN, "the page asks `/api`, which is off; `admin.api = true` serves both")
             }
             Ok(_) if is_api(request.uri().path()) => {
                 return api::forbids(self.token.as_ref(), request.method(), request.headers());
@@ -169,6 +176,7 @@ pub fn router(gateway: Arc<dyn Gateway>, metrics: PrometheusHandle) -> Router {
         // As they were before there was a version in the path.
         .nest_service("/api", api::router_before(Arc::clone(&gateway), books.clone()))
         .nest_service("/api/v1", api::router(Arc::clone(&gateway), books))
+        .merge(page::router())
         .with_state(Shared { gateway, metrics })
 }
 

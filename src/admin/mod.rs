@@ -1,4 +1,4 @@
-//! Administration: metrics, health and JSON over HTTP, and commands over a Unix socket.
+//! Administration: metrics, health, JSON and a web page over HTTP, and commands over a Unix socket.
 //!
 //! Everything here runs on the delivery runtime and asks the rest of the program through [`Gateway`]; what may block
 //! runs on tokio's threads for that.
@@ -12,6 +12,9 @@ pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod http;
 pub mod metrics;
+mod page;
+#[cfg(test)]
+mod page_tests;
 mod places;
 pub mod request;
 #[cfg(test)]
@@ -52,7 +55,7 @@ pub struct Settings {
     /// Host names, in lower case, by which HTTP may be asked, beside literal addresses and `localhost`: another name is
     /// that of a web page which has led its reader's browser here. Default: none.
     pub hosts: Vec<String>,
-    /// Whether `/api` is served by HTTP. Default: no.
+    /// Whether `/api` is served by HTTP, and the web page at `/` that asks it. Default: no.
     pub api: bool,
     /// What `/api` asks for; `None`: nothing, and it changes nothing then. Default: none.
     pub token: Option<Secret>,

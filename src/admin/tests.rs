@@ -370,7 +370,7 @@ fn http_tells_and_changes_nothing() {
         ("/api/queue/records?record=x", 400, "neither the place nor the id"),
         ("/api/calls?max=1", 200, "\"total\":10000"),
         ("/metrics", 200, ""),
-        ("/", 404, ""),
+        ("/nothing", 404, ""),
     ] {
         let (got, body) = running.get(path);
         assert_eq!(got, code, "{path}: {body}");
@@ -439,6 +439,7 @@ fn http_answers_to_its_own_names_only() {
         ("no name at all", "GET /health HTTP/1.1\r\nHost: a b\r\n".to_owned(), 400),
         ("the API is off", "GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\n".to_owned(), 403),
         ("whatever its path", "GET /api/none HTTP/1.1\r\nHost: 127.0.0.1\r\n".to_owned(), 403),
+        ("and so is its page", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n".to_owned(), 403),
     ] {
         let (code, body) = running.ask(&format!("{request}Connection: close\r\n\r\n"));
         assert_eq!(code, want, "{what}: {body}");
