@@ -5,6 +5,10 @@
 const API = "/api/v1";
 // Time between two looks at what changes by itself.
 const REFRESH_MS = 2000;
+// Height of a row, as page.css has it.
+const ROW_PX = 28;
+// Rows that are drawn above and below those that are seen.
+const SPARE_ROWS = 8;
 
 const by = (id) => document.getElementById(id);
 
@@ -79,6 +83,117 @@ function time(text) {
   return text ? text.replace("T", " ").replace(/(\.\d+)?Z$/, "Z") : "";
 }
 
+// Tables -------------------------------------------------------------------------------------------------------------
+
+// A table of which only the rows that are seen are drawn. Columns are { head, width, cell(row), number, mark(row) }.
+class Grid {
+  constructor(label, columns, { key = (row) => row, open = null, chosen = () => {}, nearEnd = () => {} } = {}) {
+    Object.assign(this, { columns, key, open, chosen, nearEnd, rows: [], shown: [], selected: -1, words: "" });
+    const widths = columns.map((column) => {
+      const col = make("col");
+      col.style.width = `${column.width}%`;
+      return col;
+    });
+    const heads = columns.map((column) => make("th", { scope: "col", class: column.number ? "number" : null }, column.head));
+    this.body = make("tbody");
+    this.table = make("table", { role: "grid", tabindex: 0, "aria-label": label, onkeydown: (event) => this.pressed(event) },
+      make("colgroup", {}, widths), make("thead", {}, make("tr", {}, heads)), this.body);
+    this.element = make("div", { class: "grid", tabindex: -1, onscroll: () => this.later() }, this.table);
+    this.body.addEventListener("click", (event) => this.clicked(event, false));
+    this.body.addEventListener("dblclick", (event) => this.clicked(event, true));
+    this.id = `grid-${Grid.made = (Grid.made || 0) + 1}`;
+  }
+
+  set(rows) {
+    this.rows = rows;
+    this.filter(this.words);
+  }
+
+  // Only rows that hold these words stay.
+  filter(words) {
+    const kept = this.row();
+    this.words = words.toLowerCase();
+    const holds = (row) => this.columns.some((column) => String(column.cell(row)).toLowerCase().includes(this.words));
+    this.shown = this.words ? this.rows.filter(holds) : this.rows;
+    this.selected = kept ? this.shown.findIndex((row) => this.key(row) === this.key(kept)) : -1;
+    this.table.setAttribute("aria-rowcount", this.shown.length + 1);
+    this.draw();
+  }
+
+  row() {
+    return this.shown[this.selected] || null;
+  }
+
+  later() {
+    this.waiting ??= requestAnimationFrame(() => {
+      this.waiting = undefined;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const seen = Math.ceil((this.element.clientHeight || 600) / ROW_PX);
+    const most = Math.max(0, this.shown.length - seen);
+    const first = Math.max(0, Math.min(Math.floor(this.element.scrollTop / ROW_PX), most) - SPARE_ROWS);
+    const last = Math.min(this.shown.length, first + seen + 2 * SPARE_ROWS);
+    const gap = (rows) => {
+      const cell = make("td", { colspan: this.columns.length });
+      cell.style.height = `${rows * ROW_PX}px`;
+      return make("tr", { class: "gap", "aria-hidden": "true" }, cell);
+    };
+    const rows = this.shown.slice(first, last).map((row, place) => this.line(row, first + place));
+    if (!this.shown.length) rows.push(make("tr", {}, make("td", { colspan: this.columns.length, class: "quiet" }, "none")));
+    this.body.replaceChildren(...(first ? [gap(first)] : []), ...rows, ...(last < this.shown.length ? [gap(this.shown.length - last)] : []));
+    if (this.selected >= 0) this.table.setAttribute("aria-activedescendant", `${this.id}-${this.selected}`);
+    else this.table.removeAttribute("aria-activedescendant");
+    if (this.shown.length && last === this.shown.length) this.nearEnd();
+  }
+
+  line(row, place) {
+    const cells = this.columns.map((column) => {
+      const text = String(column.cell(row) ?? "");
+      const classes = [column.number ? "number" : "", column.mark ? column.mark(row) : ""].join(" ").trim();
+      return make("td", { class: classes || null, title: text }, text);
+    });
+    const selected = String(place === this.selected);
+    return make("tr", { id: `${this.id}-${place}`, "aria-rowindex": place + 2, "aria-selected": selected }, cells);
+  }
+
+  choose(place) {
+    this.selected = Math.max(0, Math.min(place, this.shown.length - 1));
+    const head = ROW_PX;
+    const top = this.selected * ROW_PX;
+    const { scrollTop, clientHeight } = this.element;
+    if (top < scrollTop) this.element.scrollTop = top;
+    else if (top + ROW_PX > scrollTop + clientHeight - head) this.element.scrollTop = top + ROW_PX + head - clientHeight;
+    this.draw();
+    this.chosen(this.row());
+  }
+
+  clicked(event, isTwice) {
+    const line = event.target.closest("tr[aria-rowindex]");
+    if (!line) return;
+    this.choose(Number(line.getAttribute("aria-rowindex")) - 2);
+    if (isTwice && this.open) this.open(this.row());
+  }
+
+  pressed(event) {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const page = Math.max(1, Math.floor(this.element.clientHeight / ROW_PX) - 2);
+    const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    if (event.key in steps && this.shown.length) {
+      const start = this.selected < 0 && steps[event.key] > 0 ? -1 : this.selected;
+      this.choose(start + steps[event.key]);
+    } else if (event.key === "Enter" && this.open && this.row()) {
+      this.open(this.row());
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}
+
 // Views --------------------------------------------------------------------------------------------------------------
 
 // Names and values side by side; `set` takes [name, value, mark] of each.
@@ -100,6 +215,15 @@ function rates(before, now) {
 
 function overview() {
   const head = tiles();
+  const perSecond = (rate) => (rate === null ? "" : rate.toFixed(1));
+  const answers = new Grid("Answers by class", [
+    { head: "Answers", width: 40, cell: (row) => row.name },
+    { head: "Since the start", width: 30, number: true, cell: (row) => count(row.total) },
+    { head: "A second", width: 30, number: true, cell: (row) => perSecond(row.rate) },
+  ], { key: (row) => row.name });
+  const sinks = sinksGrid();
+  const servers = serversGrid();
+  const down = downGrid();
   let before = null;
   const refresh = async () => {
     const status = await ask("/status");
@@ -118,17 +242,98 @@ function overview() {
       ["Troubles", troubles.join(", ") || "none", troubles.length ? "bad" : "good"],
       ["Version, start", `${status.version}, ${time(status.started)}`],
     ]);
+    answers.set(CLASSES.map((name) => ({ name, total: status.answers[name], rate: rate[name] })));
+    sinks.set(status.queue.sinks);
+    servers.set(serversOf(status));
+    down.set(status.down);
   };
-  const parts = [make("h2", {}, "Overview"), head.element];
+  const parts = [make("h2", {}, "Overview"), head.element, make("h3", {}, "Answers to new calls"), answers.element,
+    make("h3", {}, "Sinks"), sinks.element, make("h3", {}, "Servers"), servers.element,
+    make("h3", {}, "SIP destinations that are down"), down.element];
+  return { parts, refresh, every: REFRESH_MS };
+}
+
+function sinksGrid() {
+  return new Grid("Sinks", [
+    { head: "Sink", width: 22, cell: (row) => row.sink },
+    { head: "Waiting", width: 12, number: true, cell: (row) => count(row.waiting) },
+    { head: "Oldest", width: 14, number: true, cell: (row) => (row.waiting ? span(row.oldest_s) : "") },
+    { head: "Parked", width: 12, number: true, cell: (row) => count(row.parked_now), mark: (row) => (row.parked_now ? "bad" : "") },
+    { head: "Delivered", width: 14, number: true, cell: (row) => count(row.delivered) },
+    { head: "Dropped", width: 12, number: true, cell: (row) => count(row.dropped) },
+    { head: "Lost", width: 14, number: true, cell: (row) => count(row.lost), mark: (row) => (row.lost ? "bad" : "") },
+  ], { key: (row) => row.sink });
+}
+
+function serversOf(status) {
+  return status.backends.flatMap((backend) =>
+    backend.servers.map((server) => ({ ...server, sink: backend.sink, kind: backend.kind })));
+}
+
+const STATE_MARKS = { up: "good", alive: "good", open: "good", down: "bad", dead: "bad", misfit: "bad", dismissed: "bad", closed: "bad" };
+
+function serversGrid(options = {}) {
+  return new Grid("Servers", [
+    { head: "Sink", width: 14, cell: (row) => row.sink },
+    { head: "Server", width: 26, cell: (row) => row.server },
+    { head: "State", width: 12, cell: (row) => row.state, mark: (row) => STATE_MARKS[row.state] ?? "warn" },
+    { head: "Since", width: 12, number: true, cell: (row) => span(row.since_s) },
+    { head: "In flight", width: 10, number: true, cell: (row) => count(row.in_flight) },
+    { head: "Trip, ms", width: 12, number: true, cell: (row) => row.round_trip_ms ?? "" },
+    { head: "Note", width: 14, cell: (row) => row.note ?? "" },
+  ], { key: (row) => `${row.sink} ${row.server}`, ...options });
+}
+
+function downGrid() {
+  return new Grid("SIP destinations that are down", [
+    { head: "Destination", width: 50, cell: (row) => row.destination },
+    { head: "Since", width: 25, number: true, cell: (row) => span(row.since_s) },
+    { head: "Probes", width: 25, number: true, cell: (row) => count(row.probes) },
+  ], { key: (row) => row.destination });
+}
+
+// A field that finds rows of a table.
+function finder(grid, label) {
+  const input = make("input", { type: "search", "aria-label": label, placeholder: label });
+  input.addEventListener("input", () => grid.filter(input.value.trim()));
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== "ArrowDown") return;
+    event.preventDefault();
+    grid.table.focus();
+    grid.choose(0);
+  });
+  return input;
+}
+
+function servers() {
+  const detail = make("pre", { tabindex: 0, "aria-label": "All of a server" });
+  detail.hidden = true;
+  const grid = serversGrid({
+    open: (row) => {
+      detail.hidden = false;
+      detail.textContent = JSON.stringify(row, null, 1);
+      detail.focus();
+    },
+  });
+  const down = downGrid();
+  const refresh = async () => {
+    const status = await ask("/status");
+    grid.set(serversOf(status));
+    down.set(status.down);
+  };
+  const parts = [make("h2", {}, "Servers"), make("div", { class: "tools" }, finder(grid, "Find in these servers"),
+    make("span", { class: "quiet" }, "Enter shows all of a server")), grid.element, detail,
+    make("h3", {}, "SIP destinations that are down"), down.element];
   return { parts, refresh, every: REFRESH_MS };
 }
 
 // The page as a whole ------------------------------------------------------------------------------------------------
 
 // Name in the address, title, how it is made, and whether it has no link of its own.
-const VIEWS = [["overview", "Overview", overview]];
+const VIEWS = [["overview", "Overview", overview], ["servers", "Servers", servers]];
 
-const KEYS = [["Tab", "the next part"], ["r", "look again"], ["t", "the token"], ["Esc", "back"]];
+const KEYS = [["1 …", "a view"], ["Tab", "the next part"], ["↑ ↓ j k", "a row"], ["PgUp PgDn Home End", "in a table"],
+  ["Enter", "all of a row"], ["/", "find"], ["r", "look again"], ["t", "the token"], ["Esc", "back"]];
 
 let current = { refresh: async () => {}, timer: 0 };
 
