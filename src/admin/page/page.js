@@ -9,6 +9,9 @@ const REFRESH_MS = 2000;
 const ROW_PX = 28;
 // Rows that are drawn above and below those that are seen.
 const SPARE_ROWS = 8;
+// The most calls that are asked for.
+const CALLS_MAX = 10000;
+const TRACED_MAX = 1000;
 
 const by = (id) => document.getElementById(id);
 
@@ -292,6 +295,8 @@ function downGrid() {
   ], { key: (row) => row.destination });
 }
 
+// Calls --------------------------------------------------------------------------------------------------------------
+
 // A field that finds rows of a table.
 function finder(grid, label) {
   const input = make("input", { type: "search", "aria-label": label, placeholder: label });
@@ -303,6 +308,128 @@ function finder(grid, label) {
     grid.choose(0);
   });
   return input;
+}
+
+function openCall(row) {
+  location.hash = `#/call/${encodeURIComponent(row.call_id)}`;
+}
+
+const callState = (row) => (row.ending ? "ending" : row.answered ? "answered" : "early");
+
+function calls() {
+  const told = make("p", { class: "quiet" });
+  const grid = new Grid("Calls in progress", [
+    { head: "Since", width: 15, cell: (row) => time(row.answered ?? row.created) },
+    { head: "State", width: 8, cell: callState },
+    { head: "Lasts", width: 9, number: true, cell: (row) => span(row.duration_s) },
+    { head: "From", width: 20, cell: (row) => row.from },
+    { head: "To", width: 20, cell: (row) => row.to },
+    { head: "Call-ID", width: 28, cell: (row) => row.call_id },
+  ], { key: (row) => row.session, open: openCall });
+  const traced = new Grid("Last calls", [
+    { head: "Begun", width: 15, cell: (row) => time(row.begun) },
+    { head: "Response", width: 8, number: true, cell: (row) => row.code ?? "", mark: (row) => (row.code >= 500 ? "bad" : "") },
+    { head: "Messages", width: 9, number: true, cell: (row) => count(row.messages) },
+    { head: "From", width: 20, cell: (row) => row.from },
+    { head: "Request-URI", width: 20, cell: (row) => row.uri },
+    { head: "Call-ID", width: 28, cell: (row) => row.call_id },
+  ], { key: (row) => row.call_id, open: openCall });
+  const input = finder(grid, "Find in these calls");
+  input.addEventListener("input", () => traced.filter(input.value.trim()));
+  const refresh = async () => {
+    const [now, last] = await Promise.all([ask(`/calls?max=${CALLS_MAX}`), ask(`/calls/traced?max=${TRACED_MAX}`)]);
+    told.textContent = `${count(now.total)} calls in progress`
+      + (now.calls.length < now.total ? `; ${count(now.calls.length)} are shown` : "");
+    grid.set(now.calls);
+    traced.set(last.calls);
+  };
+  const parts = [make("h2", {}, "Calls"), make("div", { class: "tools" }, input, make("span", { class: "quiet" }, "Enter shows all of a call")),
+    told, grid.element, make("h3", {}, "Last calls whose messages are kept"), traced.element];
+  return { parts, refresh, every: 5 * REFRESH_MS };
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function draw(name, attributes, text) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+
+// What is written on the arrow of a message.
+function label(message) {
+  return message.code ? `${message.code} ${message.text} (${message.method})` : `${message.method} ${message.text}`;
+}
+
+const LANE_PX = 280;
+const STEP_PX = 34;
+
+// One lane for each participant, the gateway beside the caller, and an arrow for each message.
+function ladderOf(call) {
+  const peers = [...new Set(call.messages.map((message) => message.peer))];
+  const lanes = [peers[0] ?? "", "Tollgate", ...peers.slice(1)];
+  const x = (lane) => 130 + lane * LANE_PX + LANE_PX / 2;
+  const height = 50 + call.messages.length * STEP_PX;
+  const width = x(lanes.length - 1) + LANE_PX / 2;
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", class: "ladder",
+    "aria-label": `Messages of the call, which the table below lists too: ${call.messages.length}` });
+  lanes.forEach((name, lane) => {
+    svg.append(draw("text", { x: x(lane), y: 18, "text-anchor": "middle", class: "lane" }, name));
+    svg.append(draw("line", { x1: x(lane), y1: 26, x2: x(lane), y2: height - 4, class: "lane" }));
+  });
+  const begun = Date.parse(call.messages[0]?.time);
+  call.messages.forEach((message, place) => {
+    const y = 50 + place * STEP_PX;
+    const peer = lanes.indexOf(message.peer, message.peer === lanes[0] ? 0 : 2);
+    const [from, to] = message.way === "in" ? [x(peer), x(1)] : [x(1), x(peer)];
+    const tip = to > from ? to - 8 : to + 8;
+    const mark = message.code >= 400 ? "refusal" : message.code ? "response" : "request";
+    svg.append(draw("text", { x: 8, y: y + 4, class: "when" }, `+${((Date.parse(message.time) - begun) / 1000).toFixed(3)} s`));
+    const text = draw("text", { x: (from + to) / 2, y: y - 5, "text-anchor": "middle", class: mark },
+      shortened(label(message), Math.floor(Math.abs(to - from) / 8)));
+    text.append(draw("title", {}, label(message)));
+    svg.append(text, draw("line", { x1: from, y1: y, x2: tip, y2: y, class: mark }),
+      draw("path", { d: `M ${to} ${y} L ${tip} ${y - 5} L ${tip} ${y + 5} Z`, class: mark }));
+  });
+  return svg;
+}
+
+function call(callId = "") {
+  const told = make("p", { class: "quiet" });
+  const picture = make("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Diagram" });
+  const messages = new Grid("Messages", [
+    { head: "Time", width: 18, cell: (row) => row.time.replace(/^.*T/, "") },
+    { head: "Way", width: 6, cell: (row) => row.way },
+    { head: "Other end", width: 18, cell: (row) => row.peer },
+    { head: "Our end", width: 18, cell: (row) => row.local },
+    { head: "CSeq", width: 10, cell: (row) => `${row.cseq} ${row.method}` },
+    { head: "Message", width: 30, cell: label },
+  ], { key: (row) => `${row.time} ${row.way} ${row.peer} ${label(row)}` });
+  const refresh = async () => {
+    const found = await ask(`/calls/ladder?call=${encodeURIComponent(callId)}`).catch(orRefusal);
+    if (found.refused) {
+      told.textContent = found.refused;
+      picture.replaceChildren();
+      messages.set([]);
+      return;
+    }
+    const left = found.messages_left_out;
+    told.textContent = `From ${found.from}; ${found.messages.length + left} messages`
+      + (left ? `, of which ${left} before the last are left out` : "");
+    picture.replaceChildren(ladderOf(found));
+    messages.set(found.messages);
+  };
+  const parts = [make("h2", {}, "Call ", make("code", {}, callId)), told, picture, make("h3", {}, "Messages"), messages.element];
+  return { parts, refresh, every: 5 * REFRESH_MS };
+}
+
+// What is not there is said where it would stand; other refusals are the whole page's.
+function orRefusal(error) {
+  if (error instanceof Refused && error.status === 400) return { refused: error.message };
+  throw error;
 }
 
 function servers() {
@@ -330,7 +457,8 @@ function servers() {
 // The page as a whole ------------------------------------------------------------------------------------------------
 
 // Name in the address, title, how it is made, and whether it has no link of its own.
-const VIEWS = [["overview", "Overview", overview], ["servers", "Servers", servers]];
+const VIEWS = [["overview", "Overview", overview], ["calls", "Calls", calls], ["servers", "Servers", servers],
+  ["call", "Call", call, true]];
 
 const KEYS = [["1 …", "a view"], ["Tab", "the next part"], ["↑ ↓ j k", "a row"], ["PgUp PgDn Home End", "in a table"],
   ["Enter", "all of a row"], ["/", "find"], ["r", "look again"], ["t", "the token"], ["Esc", "back"]];
