@@ -9,9 +9,12 @@ const REFRESH_MS = 2000;
 const ROW_PX = 28;
 // Rows that are drawn above and below those that are seen.
 const SPARE_ROWS = 8;
-// The most calls that are asked for.
+// The most rows that a table is given: the most calls and records that are asked for.
 const CALLS_MAX = 10000;
+const RECORDS_MAX = 10000;
 const TRACED_MAX = 1000;
+// Records of one answer.
+const PAGE_ROWS = 64;
 
 const by = (id) => document.getElementById(id);
 
@@ -432,6 +435,126 @@ function orRefusal(error) {
   throw error;
 }
 
+// Queue --------------------------------------------------------------------------------------------------------------
+
+// Names under which configurations keep who has called, and whom.
+const CALLERS = ["caller", "from", "from_uri", "from_user", "src_user", "src"];
+const CALLEES = ["callee", "to", "to_uri", "to_user", "dst_user", "dst"];
+
+function party(record, names, leg) {
+  const name = names.find((name) => record?.fields?.[name]);
+  return String((name ? record.fields[name] : record?.legs?.[0]?.[leg]) ?? "");
+}
+
+const reasonOf = (row) => row.sinks.map((sink) => sink.reason).find(Boolean) ?? row.unreadable ?? "";
+const triesOf = (row) => Math.max(0, ...row.sinks.map((sink) => sink.attempts ?? 0));
+
+function nextTry(row) {
+  if (row.state === "parked") return "";
+  const due = Math.min(...row.sinks.map((sink) => (sink.leased ? 0 : sink.due_in_s ?? 0)));
+  return due < 0.05 ? "now" : `in ${span(due)}`;
+}
+
+function queue() {
+  const choices = (name, label, values) => make("label", {}, `${label} `,
+    make("select", { name, onchange: () => load(true) }, values.map(([value, text]) => make("option", { value }, text))));
+  const state = choices("state", "State", [["parked", "parked"], ["waiting", "waiting"], ["", "both"]]);
+  const sink = choices("sink", "Sink", [["", "all"]]);
+  const chosen = (label) => label.querySelector("select").value;
+  const told = make("p", { class: "quiet", role: "status" });
+  const detail = make("pre", { tabindex: 0, "aria-label": "All of a record" });
+  detail.hidden = true;
+  let next = null;
+  let rows = [];
+  let isLoading = false;
+  const grid = new Grid("Records", [
+    { head: "Record", width: 13, cell: (row) => row.id },
+    { head: "Call-ID", width: 13, cell: (row) => row.record?.call_id },
+    { head: "State", width: 7, cell: (row) => row.state, mark: (row) => (row.state === "parked" ? "bad" : "") },
+    { head: "Kind", width: 7, cell: (row) => row.record?.kind },
+    { head: "Sinks", width: 8, cell: (row) => row.sinks.map((sink) => sink.sink).join(" ") },
+    { head: "Tries", width: 5, number: true, cell: triesOf },
+    { head: "Age", width: 8, number: true, cell: (row) => span(row.age_s) },
+    { head: "Next try", width: 8, number: true, cell: nextTry },
+    { head: "Caller", width: 9, cell: (row) => party(row.record, CALLERS, "src") },
+    { head: "Callee", width: 9, cell: (row) => party(row.record, CALLEES, "dst") },
+    { head: "Reason", width: 13, cell: reasonOf },
+  ], {
+    key: (row) => `${row.state} ${row.seq} ${row.id} ${row.sinks[0]?.sink}`,
+    open: (row) => {
+      detail.hidden = false;
+      detail.textContent = JSON.stringify(row, null, 1);
+      detail.focus();
+    },
+    chosen: () => enable(),
+    nearEnd: () => next && load(false),
+  });
+  const load = async (isAnew) => {
+    if (isLoading && !isAnew) return;
+    isLoading = true;
+    const query = new URLSearchParams();
+    if (chosen(state)) query.set("state", chosen(state));
+    if (chosen(sink)) query.set("sink", chosen(sink));
+    if (!isAnew && next) query.set("from", next);
+    try {
+      const page = await ask(`/records?${query}`);
+      rows = isAnew ? page.items : rows.concat(page.items);
+      next = rows.length < RECORDS_MAX ? page.next : null;
+      told.textContent = `${count(rows.length)} records${page.next ? ", and there are more" : ""}`;
+    } finally {
+      isLoading = false;
+    }
+    grid.set(rows);
+    enable();
+  };
+  const act = async (verb, body) => {
+    try {
+      const done = await ask(`/records/${verb}`, body);
+      say(`${verb}: ${count(done.records)} records${done.skipped ? `, ${count(done.skipped)} passed over: ${(done.reasons ?? []).join("; ")}` : ""}`);
+    } catch (error) {
+      say(error.message, "bad");
+      if (error.status === 401) askForToken("");
+      return;
+    }
+    await load(true);
+  };
+  const reason = make("input", { type: "text", maxlength: 200, "aria-label": "Reason for parking", placeholder: "reason for parking" });
+  const one = () => ({ record: grid.row().id, sink: grid.row().sinks.length === 1 ? grid.row().sinks[0].sink : undefined });
+  const park = () => act("park", { ...one(), ...(reason.value.trim() && { reason: reason.value.trim() }) });
+  const retryAll = () => {
+    const which = chosen(sink) ? `of \`${chosen(sink)}\`` : "of all sinks";
+    if (confirm(`Try all parked records ${which} again?`)) act("retry", { all: true, state: "parked", sink: chosen(sink) || undefined });
+  };
+  const buttons = [
+    make("button", { type: "button", onclick: () => act("retry", one()) }, "Try it again"),
+    make("button", { type: "button", onclick: park }, "Park it"),
+  ];
+  const enable = () => {
+    const row = grid.row();
+    buttons[0].disabled = !row;
+    buttons[1].disabled = !row || row.state === "parked";
+  };
+  const sinks = sinksGrid();
+  const refresh = async () => {
+    const queue = await ask("/queue");
+    sinks.set(queue.sinks);
+    const select = sink.querySelector("select");
+    const names = queue.sinks.map((own) => own.sink);
+    for (const name of names) {
+      if (![...select.options].some((option) => option.value === name)) select.append(make("option", { value: name }, name));
+    }
+    // What has been scrolled through stays until it is wanted anew.
+    if (rows.length <= PAGE_ROWS) await load(true);
+  };
+  const parts = [make("h2", {}, "Queue"), sinks.element, make("h3", {}, "Records"),
+    make("div", { class: "tools" }, state, sink, finder(grid, "Find in these records")),
+    make("div", { class: "tools" }, buttons, reason, make("button", { type: "button", onclick: retryAll }, "Try all parked ones again"),
+      make("span", { class: "quiet" }, "Enter shows all of a record. Records are given up by `tollgate queue drop` alone.")),
+    told, grid.element, detail];
+  enable();
+  return { parts, refresh, every: 2 * REFRESH_MS };
+}
+
 function servers() {
   const detail = make("pre", { tabindex: 0, "aria-label": "All of a server" });
   detail.hidden = true;
@@ -457,7 +580,7 @@ function servers() {
 // The page as a whole ------------------------------------------------------------------------------------------------
 
 // Name in the address, title, how it is made, and whether it has no link of its own.
-const VIEWS = [["overview", "Overview", overview], ["calls", "Calls", calls], ["servers", "Servers", servers],
+const VIEWS = [["overview", "Overview", overview], ["calls", "Calls", calls], ["queue", "Queue", queue], ["servers", "Servers", servers],
   ["call", "Call", call, true]];
 
 const KEYS = [["1 …", "a view"], ["Tab", "the next part"], ["↑ ↓ j k", "a row"], ["PgUp PgDn Home End", "in a table"],
