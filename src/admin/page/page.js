@@ -411,8 +411,25 @@ function call(callId = "") {
     { head: "CSeq", width: 10, cell: (row) => `${row.cseq} ${row.method}` },
     { head: "Message", width: 30, cell: label },
   ], { key: (row) => `${row.time} ${row.way} ${row.peer} ${label(row)}` });
-  const refresh = async () => {
-    const found = await ask(`/calls/ladder?call=${encodeURIComponent(callId)}`).catch(orRefusal);
+  const fates = new Grid("Records", [
+    { head: "Time", width: 18, cell: (row) => time(row.at) },
+    { head: "Record", width: 20, cell: (row) => row.record },
+    { head: "What", width: 20, cell: (row) => row.what, mark: (row) => (["parked", "dropped", "lost"].includes(row.what) ? "bad" : "") },
+    { head: "Sink", width: 10, cell: (row) => row.sink },
+    { head: "Try", width: 6, number: true, cell: (row) => row.attempt || "" },
+    { head: "By", width: 12, cell: (row) => row.who },
+    { head: "Reason", width: 14, cell: (row) => row.reason },
+  ], { key: (row) => `${row.at} ${row.record} ${row.what} ${row.sink}` });
+  const history = make("p", { class: "quiet" });
+  // Days of the ledger are long: they are read when somebody asks, and not again and again.
+  const refresh = async (isAsked) => {
+    const name = encodeURIComponent(callId);
+    const [found, story] = await Promise.all([ask(`/calls/ladder?call=${name}`).catch(orRefusal),
+      isAsked ? ask(`/calls/story?call=${name}`).catch(orRefusal) : null]);
+    if (story) {
+      fates.set((story.records ?? []).flatMap(fatesOf));
+      history.textContent = story.refused ?? `${count(story.total)} records of ${story.range}, by the ledger; \`r\` looks again`;
+    }
     if (found.refused) {
       told.textContent = found.refused;
       picture.replaceChildren();
@@ -425,8 +442,18 @@ function call(callId = "") {
     picture.replaceChildren(ladderOf(found));
     messages.set(found.messages);
   };
-  const parts = [make("h2", {}, "Call ", make("code", {}, callId)), told, picture, make("h3", {}, "Messages"), messages.element];
+  const parts = [make("h2", {}, "Call ", make("code", {}, callId)), told, picture, make("h3", {}, "Messages"), messages.element,
+    make("h3", {}, "Records, and where they went"), history, fates.element];
   return { parts, refresh, every: 5 * REFRESH_MS };
+}
+
+// A line for a record, and one for each thing that happened to it.
+function fatesOf(own) {
+  const ended = own.cause ? `, ended by ${own.ended_by}: ${own.cause}` : "";
+  const lasted = own.duration_s === null ? "" : `, ${span(own.duration_s)}`;
+  const what = `${own.kind}${own.code ? ` ${own.code}` : ""}${ended}${lasted}`;
+  const first = { at: own.event, record: own.record, what, sink: own.sinks.join(" "), who: "", reason: "" };
+  return [first, ...own.happened.map((one) => ({ ...one, record: own.record, reason: one.reason + (one.code ? ` (${one.code})` : "") }))];
 }
 
 // What is not there is said where it would stand; other refusals are the whole page's.
@@ -577,11 +604,102 @@ function servers() {
   return { parts, refresh, every: REFRESH_MS };
 }
 
+// Audit --------------------------------------------------------------------------------------------------------------
+
+// What may become of a record, with its colour in page.css, from well to ill.
+const FATES = [["delivered", "delivered"], ["handed_over", "handed over"], ["settled", "settled"], ["superseded", "superseded"],
+  ["waiting", "waiting"], ["parked", "parked"], ["dropped", "dropped"], ["lost", "lost"]];
+
+// A bar for each sink, of what became of its records; each part says what it is.
+function chartOf(audit) {
+  const [left, width, row] = [170, 760, 40];
+  const most = Math.max(1, ...audit.sinks.map((sink) => sink.records));
+  const height = audit.sinks.length * row + 50;
+  const svg = draw("svg", { viewBox: `0 0 ${left + width + 110} ${height}`, width: left + width + 110, height, role: "img", class: "chart",
+    "aria-label": "Records by sink and fate, which the table below lists too" });
+  audit.sinks.forEach((sink, place) => {
+    const y = 8 + place * row;
+    svg.append(draw("text", { x: left - 8, y: y + 20, "text-anchor": "end" }, shortened(sink.sink, 22)));
+    let x = left;
+    for (const [key, name] of FATES.filter(([key]) => sink[key] > 0)) {
+      const part = Math.max(2, (sink[key] / most) * width);
+      const bar = draw("rect", { x, y: y + 4, width: part, height: row - 16, class: `fate-${key}` });
+      bar.append(draw("title", {}, `${sink.sink}: ${count(sink[key])} ${name}`));
+      svg.append(bar);
+      x += part;
+    }
+    svg.append(draw("text", { x: x + 6, y: y + 20 }, count(sink.records)));
+  });
+  let x = left;
+  for (const [key, name] of FATES.filter(([key]) => audit.sinks.some((sink) => sink[key] > 0))) {
+    svg.append(draw("rect", { x, y: height - 26, width: 14, height: 14, class: `fate-${key}` }),
+      draw("text", { x: x + 20, y: height - 15 }, name));
+    x += 100;
+  }
+  return svg;
+}
+
+function audit() {
+  const day = make("input", { type: "date", "aria-label": "Day", onchange: () => again(current) });
+  const shortcuts = ["yesterday", "today"].map((name) => make("button", { type: "button", onclick: () => {
+    day.value = "";
+    named = name;
+    again(current);
+  } }, name));
+  let named = "today";
+  const verdict = make("p", { role: "status" });
+  const wanting = make("ul", {});
+  const chart = make("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Chart" });
+  const column = ([key, name]) => ({ head: name[0].toUpperCase() + name.slice(1), width: 9, number: true, cell: (row) => count(row[key]),
+    mark: (row) => (["parked", "dropped", "lost"].includes(key) && row[key] ? "bad" : "") });
+  const grid = new Grid("Sinks of the day", [
+    { head: "Sink", width: 12, cell: (row) => row.sink },
+    { head: "Calls", width: 8, number: true, cell: (row) => count(row.calls) },
+    { head: "Records", width: 8, number: true, cell: (row) => count(row.records) },
+    ...FATES.map(column),
+  ], { key: (row) => row.sink });
+  const head = tiles();
+  const refresh = async () => {
+    verdict.textContent = "the ledger is read …";
+    verdict.className = "quiet";
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    const query = new URLSearchParams({ day: day.value || named, ...(zone && { zone }) });
+    const found = await ask(`/audit?${query}`).catch(orRefusal);
+    verdict.textContent = found.refused ?? (found.complete ? `${found.range}: complete` : `${found.range}: incomplete`);
+    verdict.className = found.complete ? "good" : "bad";
+    wanting.replaceChildren(...(found.wanting ?? []).map((text) => make("li", {}, text)));
+    if (found.refused) return;
+    const sum = (counts, key) => count(counts.reduce((sum, one) => sum + one[key], 0));
+    head.set([["Calls", count(found.calls)], ["Records", count(found.records)], ["Refused calls", sum(found.refused_calls, "calls")],
+      ["Answers let go before commit", count(found.answers_before_commit)], ["Gaps of the ledger", count(found.gaps.length)],
+      ["Starts after a kill", count(found.unclean_starts)]]);
+    chart.replaceChildren(chartOf(found));
+    grid.set(found.sinks);
+  };
+  const parts = [make("h2", {}, "Audit of a day"), make("div", { class: "tools" }, shortcuts, day), verdict, wanting, head.element,
+    make("h3", {}, "Records by sink"), chart, grid.element];
+  return { parts, refresh };
+}
+
+function configuration() {
+  const grid = new Grid("Options", [
+    { head: "Option", width: 34, cell: (row) => row.option },
+    { head: "Value", width: 34, cell: (row) => row.value },
+    { head: "Takes effect", width: 12, cell: (row) => row.effect },
+    { head: "Where", width: 20, cell: (row) => row.place },
+  ], { key: (row) => `${row.option} ${row.place} ${row.value}` });
+  const refresh = async () => grid.set((await ask("/configuration")).options);
+  const parts = [make("h2", {}, "Configuration as loaded"), make("div", { class: "tools" }, finder(grid, "Find in these options"),
+    make("span", { class: "quiet" }, "What the file and the environment say; all else has its default. Secrets stand in files of their own.")),
+    grid.element];
+  return { parts, refresh };
+}
+
 // The page as a whole ------------------------------------------------------------------------------------------------
 
 // Name in the address, title, how it is made, and whether it has no link of its own.
 const VIEWS = [["overview", "Overview", overview], ["calls", "Calls", calls], ["queue", "Queue", queue], ["servers", "Servers", servers],
-  ["call", "Call", call, true]];
+  ["audit", "Audit", audit], ["configuration", "Configuration", configuration], ["call", "Call", call, true]];
 
 const KEYS = [["1 …", "a view"], ["Tab", "the next part"], ["↑ ↓ j k", "a row"], ["PgUp PgDn Home End", "in a table"],
   ["Enter", "all of a row"], ["/", "find"], ["r", "look again"], ["t", "the token"], ["Esc", "back"]];
