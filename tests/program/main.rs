@@ -26,6 +26,7 @@ mod monitoring;
 mod nats;
 mod nats_servers;
 mod package;
+mod page;
 mod proxies;
 #[cfg(feature = "redis")]
 mod redis;
