@@ -236,9 +236,8 @@ impl Keeper {
 
     fn event(&mut self, at: Timestamp, event: &Event) {
         match event {
-            Event::Committed { seq, id, sinks, body, source: Source::Again(was) } => {
-                // Its row is there under the old place; if it is not, the day's file has this one.
-                let _body = body;
+            // Its row is there under the old place; if it is not, the day's file has this one.
+            Event::Committed { seq, id, sinks, source: Source::Again(was), .. } => {
                 self.again(at, (*seq, *was), *id, *sinks);
             }
             Event::Committed { seq, id, sinks, body, source } => {
