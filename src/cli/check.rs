@@ -80,7 +80,7 @@ fn finding(mistake: &Mistake) -> Value {
 
 fn place(place: &Place) -> Value {
     match place {
-        Place::File { path, line, column } => json!({ "file": path, "line": line, "column": column }),
+        Place::File { path, line, column, .. } => json!({ "file": path, "line": line, "column": column }),
         Place::Whole(path) => json!({ "file": path }),
         Place::Environment(name) => json!({ "environment": name }),
         Place::Nowhere => json!({}),

@@ -11,6 +11,25 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::keyword_file::Key;
+
+/// How a file is written: by it a line is shown without what nobody is to see.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// `tollgate.toml`.
+    Toml,
+    /// A keyword, blanks, and a value: radiusclient.conf and its like, with the keywords it may have.
+    Keywords(&'static [Key]),
+    /// A server and its secret on each line.
+    Secrets,
+    /// A dictionary of RADIUS or Diameter.
+    Dictionary,
+    /// The script.
+    Lua,
+    /// A file of another program: its lines are not shown.
+    Foreign,
+}
+
 /// Where something stands in configuration.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Place {
@@ -22,6 +41,8 @@ pub enum Place {
         line: u32,
         /// Character of the line, from 1.
         column: u32,
+        /// How the file is written.
+        form: Form,
     },
     /// In a file as a whole.
     Whole(PathBuf),
@@ -35,7 +56,7 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+            Self::File { path, line, column, .. } => write!(f, "{}:{line}:{column}", path.display()),
             Self::Whole(path) => write!(f, "{}", path.display()),
             Self::Environment(name) => write!(f, "environment variable `{name}`"),
             Self::Nowhere => f.write_str("defaults"),
@@ -179,7 +200,7 @@ impl Findings {
     #[must_use]
     pub fn sorted(mut self) -> Vec<Mistake> {
         self.0.sort_by_key(|mistake| match mistake.places.first() {
-            Some(Place::File { path, line, column }) => (0, path.clone(), *line, *column),
+            Some(Place::File { path, line, column, .. }) => (0, path.clone(), *line, *column),
             Some(Place::Whole(path)) => (1, path.clone(), 0, 0),
             Some(Place::Environment(_)) => (2, PathBuf::new(), 0, 0),
             _ => (3, PathBuf::new(), 0, 0),
@@ -222,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_mistake_prints_in_the_manner_of_the_style() {
-        let place = Place::File { path: "tollgate.toml".into(), line: 41, column: 1 };
+        let place = Place::File { path: "tollgate.toml".into(), line: 41, column: 1, form: Form::Toml };
         let mistake = Mistake::error("unknown field `timout_ms` in `sinks.radius.billing`", place)
             .maybe_hint(suggestion("timout_ms", ["timeout_ms", "records"]));
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::error::{Mistake, Place};
+use super::error::{Form, Mistake, Place};
 use crate::sinks::profile::{Failed, Profile};
 
 /// Mistakes of syntax that are told; after so many it is hardly a file of ours.
@@ -32,7 +32,7 @@ pub(super) fn mistaken(path: &Path, text: &str) -> Option<Mistake> {
         (false, false) => ("kamailio.cfg or opensips.cfg", "Kamailio or OpenSIPS"),
     };
     let line = u32::try_from(found + 1).unwrap_or(u32::MAX);
-    let place = Place::File { path: path.to_owned(), line, column: 1 };
+    let place = Place::File { path: path.to_owned(), line, column: 1, form: Form::Foreign };
     let what = format!("this is {name}, the configuration of {program}, and no TOML");
     Some(
         Mistake::error(what, place)

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Map, Value, ValueKind};
 
-use super::error::{Findings, Mistake, Mistakes, Place, suggestion};
+use super::error::{Findings, Form, Mistake, Mistakes, Place, suggestion};
 use super::keywords::Keywords;
 use crate::dictionary::load;
 use crate::net::tls::{NameCheck, Tls};
@@ -88,13 +88,15 @@ pub struct Entry<'a> {
     /// Of the value, in characters from 1.
     pub column: u32,
     is_blank: fn(char) -> bool,
+    /// All that its file may have.
+    keys: &'static [Key],
 }
 
 impl<'a> Entry<'a> {
     /// Where the octet at `at` of the value stands.
     pub fn place_in(&self, path: &Path, at: usize) -> Place {
         let column = self.column.saturating_add(u32::try_from(self.value[..at].chars().count()).unwrap_or(u32::MAX));
-        Place::File { path: path.to_owned(), line: self.line, column }
+        Place::File { path: path.to_owned(), line: self.line, column, form: Form::Keywords(self.keys) }
     }
 
     /// The words of the value, which commas and blanks part, with their places in octets.
@@ -123,7 +125,7 @@ impl<'a> KeywordFile<'a> {
     pub fn read<S: Style>(style: &S, path: &'a Path, text: &'a [u8]) -> Self {
         let mut file = Self { path, entries: Vec::new(), found: Findings::default() };
         for (line, octets) in lines(text) {
-            let place = |column| Place::File { path: path.to_owned(), line, column };
+            let place = |column| Place::File { path: path.to_owned(), line, column, form: Form::Keywords(S::KEYS) };
             if octets.len() > LINE_OCTETS_MAX {
                 file.found.push(Mistake::error(format!("line longer than {LINE_OCTETS_MAX} octets"), place(1)));
                 continue;
@@ -147,7 +149,7 @@ impl<'a> KeywordFile<'a> {
             let Some(key) = exact.or_else(|| style.meant(word, &place(at(code)), &mut file.found)) else { continue };
             let column = if value.is_empty() { at(code) } else { at(value) };
             if let Some(value) = style.value(key, value, &place(column), &mut file.found) {
-                file.entries.push(Entry { key, value, line, column, is_blank: S::is_blank });
+                file.entries.push(Entry { key, value, line, column, is_blank: S::is_blank, keys: S::KEYS });
             }
         }
         file

@@ -51,7 +51,7 @@ use std::path::{Path, PathBuf};
 use ::config::Map;
 
 use check::Check;
-use error::{Findings, Mistake, Mistakes, Place};
+use error::{Findings, Form, Mistake, Mistakes, Place};
 pub use plan::Plan;
 
 /// Where the file is looked for when nothing else is said.
@@ -129,7 +129,7 @@ fn read(path: &Path) -> Result<String, Mistake> {
     String::from_utf8(octets).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = u32::try_from(memchr::memchr_iter(b'\n', good).count() + 1).unwrap_or(u32::MAX);
-        let place = Place::File { path: path.to_owned(), line, column: 1 };
+        let place = Place::File { path: path.to_owned(), line, column: 1, form: Form::Toml };
         Mistake::error("the configuration is not UTF-8", place)
     })
 }

@@ -12,7 +12,7 @@ use ::config::{Config, Environment, Map, Source, Value, ValueKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Mistake, Place};
+use super::error::{Form, Mistake, Place};
 
 /// Names a place in [`Places`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -348,7 +348,8 @@ impl<'a> Lines<'a> {
         let line = self.starts.partition_point(|start| *start <= offset);
         let before = self.text.get(self.starts[line - 1]..offset).unwrap_or("");
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Place::File { path: self.path.to_owned(), line: count(line), column: count(before.chars().count() + 1) }
+        let (line, column) = (count(line), count(before.chars().count() + 1));
+        Place::File { path: self.path.to_owned(), line, column, form: Form::Toml }
     }
 }
 

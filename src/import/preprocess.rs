@@ -14,7 +14,7 @@ use super::limits::{
     DEFINES_MAX, FILE_OCTETS_MAX, FILES_MAX, INCLUDE_DEPTH_MAX, MACRO_DEPTH_MAX, REGEX_OCTETS_MAX, SUBSTITUTIONS_MAX,
     TEXT_OCTETS_MAX, TOKENS_MAX,
 };
-use crate::config::error::{Mistake, Place};
+use crate::config::error::{Form, Mistake, Place};
 
 /// Gives the octets of a file.
 pub type Read<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
@@ -68,7 +68,7 @@ impl Input {
 
 fn place(files: &[PathBuf], at: Spot) -> Place {
     let path = files.get(usize::from(at.file)).cloned().unwrap_or_default();
-    Place::File { path, line: at.line, column: at.column }
+    Place::File { path, line: at.line, column: at.column, form: Form::Foreign }
 }
 
 /// Reads a file and all that it includes, with names that are defined from the start.

@@ -9,7 +9,7 @@ use super::sections::set;
 use crate::accounting::SinkMode;
 use crate::clock;
 use crate::config::decode::At;
-use crate::config::error::suggestion;
+use crate::config::error::{Form, Mistake, Place, suggestion};
 use crate::config::plan::{SinkPlan, SipPlan};
 use crate::config::schema::{FileTable, Flags};
 use crate::config::tree::PlaceId;
@@ -90,9 +90,22 @@ pub(super) fn check(
                 has_function(name, (&settings.name, script.named()), check);
             }
         }
-        Err(error) => check.error(path.place, error),
+        Err(error) => mistake(&error.to_string(), &base.join(&path.value), path.place, check),
     }
     Some(settings)
+}
+
+/// Notes what is wrong with the script, at its own line if the text begins with one, else where it is named.
+fn mistake(text: &str, script: &Path, named: PlaceId, check: &mut Check<'_>) {
+    let own = script.file_name().and_then(|name| text.strip_prefix(name.to_str()?)?.strip_prefix(':'));
+    let parted = own.and_then(|own| own.split_once(": "));
+    match parted.and_then(|(line, what)| Some((line.parse().ok()?, what))) {
+        Some((line, what)) => {
+            let place = Place::File { path: script.to_owned(), line, column: 1, form: Form::Lua };
+            check.findings.push(Mistake::error(what, place));
+        }
+        None => check.error(named, text),
+    }
 }
 
 /// A route names a function that the script has.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::check::Check;
 use crate::config::decode::At;
-use crate::config::error::{Mistake, Place};
+use crate::config::error::{Form, Mistake, Place};
 use crate::config::tree::PlaceId;
 use crate::dictionary::entry::{Dictionary, Protocol};
 use crate::dictionary::{LoadError, Problem, Severity, builtin};
@@ -54,7 +54,7 @@ fn problem(problem: &Problem) -> Mistake {
     let path = problem.origin.file.as_ref().into();
     let place = match problem.origin.line {
         0 => Place::Whole(path),
-        line => Place::File { path, line, column: 1 },
+        line => Place::File { path, line, column: 1, form: Form::Dictionary },
     };
     match problem.severity {
         Severity::Error => Mistake::error(problem.text.clone(), place),

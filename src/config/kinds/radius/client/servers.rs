@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
-use crate::config::error::{Findings, Mistake, Place};
+use crate::config::error::{Findings, Form, Mistake, Place};
 use crate::config::keyword_file::{Entry, lines};
 use crate::names::{HOST_OCTETS_MAX, is_host};
 use crate::radius::{SECRET_OCTETS_MAX, Secret};
@@ -203,7 +203,7 @@ pub(super) fn secrets(path: &Path, text: &[u8], found: &mut Findings) -> Vec<Pai
         if octets.is_empty() || octets[0] == b'#' {
             continue;
         }
-        let place = Place::File { path: path.to_owned(), line, column: 1 };
+        let place = Place::File { path: path.to_owned(), line, column: 1, form: Form::Secrets };
         let Ok(code) = std::str::from_utf8(octets) else {
             found.push(Mistake::error("line is not UTF-8", place));
             continue;
