@@ -38,6 +38,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::error::{Mistakes, suggestion};
+use crate::config::excerpt;
 use crate::config::plan::{HugePages, SinkPlan};
 use crate::config::{self, Plan};
 
@@ -217,7 +218,7 @@ fn sink<'p>(plan: &'p Plan, name: &str) -> Result<&'p SinkPlan, Failure> {
 fn load(path: &std::path::Path) -> Result<Plan, Failure> {
     let plan = load_quietly(path)?;
     if !plan.warnings.is_empty() {
-        eprintln!("{}\n", Mistakes(plan.warnings.clone()));
+        eprintln!("{}\n", told(&Mistakes(plan.warnings.clone())));
     }
     Ok(plan)
 }
@@ -225,7 +226,12 @@ fn load(path: &std::path::Path) -> Result<Plan, Failure> {
 /// Loads the configuration; mistakes go to standard error, warnings nowhere.
 fn load_quietly(path: &std::path::Path) -> Result<Plan, Failure> {
     config::load(path).map_err(|mistakes| {
-        eprintln!("{mistakes}");
+        eprintln!("{}", told(&mistakes));
         Failure::Configuration
     })
+}
+
+/// Findings with their lines, for standard error.
+fn told(mistakes: &Mistakes) -> String {
+    excerpt::told(mistakes, output::look()).join("\n\n")
 }

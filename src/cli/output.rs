@@ -8,6 +8,8 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, TableStyle};
 use ratatui::crossterm;
 use serde_json::Value;
 
+use crate::config::excerpt::Look;
+
 /// How a command prints.
 #[derive(Args, Clone, Debug)]
 pub struct Format {
@@ -88,6 +90,24 @@ fn table_within(heads: &[&str], rows: &[Vec<String>], columns: Option<u16>) -> S
 fn terminal_columns() -> Option<u16> {
     let (columns, _) = io::stdout().is_terminal().then(crossterm::terminal::size)?.ok()?;
     (columns > 0).then_some(columns)
+}
+
+/// How mistakes are shown on standard error.
+#[must_use]
+pub fn look() -> Look {
+    if !io::stderr().is_terminal() || !may_colour() {
+        return Look::Plain;
+    }
+    Look::Coloured(crossterm::terminal::size().map_or(COLUMNS_USUAL, |(columns, _)| columns.into()))
+}
+
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS_USUAL: usize = 100;
+
+/// Whether the environment lets a terminal have colours: not with `NO_COLOR`, unless it is empty.
+#[must_use]
+pub fn may_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A JSON value as a cell: text without quotation marks, nothing for null.

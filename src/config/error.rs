@@ -140,16 +140,17 @@ impl fmt::Display for Mistake {
 
 /// All mistakes that keep a configuration from being used, with the warnings found on the way.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{}", self.told().join("\n\n"))]
+#[error("{}", self.told(ToString::to_string).join("\n\n"))]
 pub struct Mistakes(pub Vec<Mistake>);
 
 /// Errors that are told, and warnings; the rest is counted.
 pub const TOLD_MAX: usize = 10;
 
 impl Mistakes {
-    /// Each finding as text, [`TOLD_MAX`] errors and as many warnings at most; then how many there are beyond.
+    /// Each finding as the text that `show` makes of it, [`TOLD_MAX`] errors and as many warnings at most; then how many
+    /// there are beyond.
     #[must_use]
-    pub fn told(&self) -> Vec<String> {
+    pub fn told(&self, mut show: impl FnMut(&Mistake) -> String) -> Vec<String> {
         let (mut errors, mut warnings) = (0, 0);
         let mut told = Vec::new();
         for mistake in &self.0 {
@@ -159,7 +160,7 @@ impl Mistakes {
             };
             *count += 1;
             if *count <= TOLD_MAX {
-                told.push(mistake.to_string());
+                told.push(show(mistake));
             }
         }
         let beyond = |count: usize, noun: &str| match count.saturating_sub(TOLD_MAX) {
@@ -268,7 +269,7 @@ mod tests {
             ("many", 500, 12, 21, Some(format!("... and 490 more mistakes and 2 more warnings{end}"))),
             ("warnings", 0, 12, 11, Some(format!("... and 2 more warnings{end}"))),
         ] {
-            let told = list(errors, warnings).told();
+            let told = list(errors, warnings).told(ToString::to_string);
             assert_eq!((told.len(), told.last().cloned()), (lines, last), "{name}");
         }
         assert_eq!(list(30, 0).to_string().matches("error: ").count(), TOLD_MAX);

@@ -2,6 +2,7 @@
 //!
 //! * [`tree`] merges the layers and keeps the place of each value;
 //! * [`decode`] reads the tree into the types of [`schema`], which hold ranges and refuse unknown names;
+//! * [`excerpt`] shows mistakes with their lines, but no secrets;
 //! * `check` holds the rest against the world: templates, attributes, addresses, files;
 //! * [`reload`] says which options a reload takes over;
 //! * [`kinds`] has what is special to a kind of sink: its checks, and its file of the radiusclient family.
@@ -9,6 +10,7 @@
 mod check;
 pub(crate) mod decode;
 pub(crate) mod error;
+pub(crate) mod excerpt;
 mod foreign;
 mod keyword_file;
 pub(crate) mod keywords;

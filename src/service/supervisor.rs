@@ -15,6 +15,7 @@ use crate::causes::chain_text;
 use crate::clock;
 use crate::config;
 use crate::config::error::Mistakes;
+use crate::config::excerpt::{Look, told};
 use crate::config::plan::{self, ServicePlan};
 use crate::net::tls::expiry::{REPEATED, expiring};
 use crate::queue::{Handle, Level, OpenReport};
@@ -151,10 +152,10 @@ fn take_over(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
     let plan = match config::load(path) {
         Ok(plan) => plan,
         Err(mistakes) => {
-            return Reloaded::Refused { mistakes: mistakes.told() };
+            return Reloaded::Refused { mistakes: told(&mistakes, Look::Plain) };
         }
     };
-    let warnings = Mistakes(plan.warnings.clone()).told();
+    let warnings = told(&Mistakes(plan.warnings.clone()), Look::Plain);
     let new = Kept { certificates: plan.certificates.clone(), service: plan.service };
     match service.reload(plan) {
         Ok(pending) => {

