@@ -107,6 +107,7 @@ pub fn parse(path: &Path, text: &str, environment: Map<String, String>) -> Resul
     let plan = file.map(|file| check::plan(&file, &root, path, &mut check));
     let is_usable = !findings.has_error();
     let mut findings = findings.sorted();
+    findings.iter_mut().for_each(|own| own.what = excerpt::discreet(&own.what));
     if text.trim().is_empty() {
         let warning =
             Mistake::warning("this file is empty: every option has its default", Place::Whole(path.to_owned()));

@@ -33,6 +33,18 @@ pub fn told(mistakes: &Mistakes, look: Look) -> Vec<String> {
     mistakes.told(|mistake| files.shown(mistake, look))
 }
 
+/// A message without what lets somebody in, where it quotes such a value.
+#[must_use]
+pub fn discreet(what: &str) -> String {
+    let mut parts: Vec<String> = what.split('`').map(str::to_owned).collect();
+    for part in parts.iter_mut().skip(1).step_by(2) {
+        let mut places: Vec<_> = hide::credentials(part).collect();
+        places.sort_by_key(|place| std::cmp::Reverse(place.start));
+        places.into_iter().for_each(|place| part.replace_range(place, hide::STARS));
+    }
+    parts.join("`")
+}
+
 /// The files that mistakes are in, as far as they have been read.
 #[derive(Debug, Default)]
 pub struct Files(HashMap<PathBuf, Option<String>>);

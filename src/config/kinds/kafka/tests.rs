@@ -49,7 +49,7 @@ fn mistakes_are_named_and_what_is_said_counts() {
                 .into(),
         ),
         ("brokers = [\"kafka://k1:9092\"]".to_owned(), no_broker("kafka://k1:9092")),
-        ("brokers = [\"gw:secret@k1\"]".to_owned(), no_broker("gw:secret@k1")),
+        ("brokers = [\"gw:secret@k1\"]".to_owned(), no_broker("gw:***@k1")),
         ("brokers = [\"k1:0\"]".to_owned(), no_broker("k1:0")),
         ("brokers = [\"::1\"]".to_owned(), no_broker("::1")),
         (own("user = \"gw\""), "error: `user` needs a `password_file`\n  --> t.toml:7:8".into()),
