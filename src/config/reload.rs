@@ -195,6 +195,12 @@ const OF_THE_GATEWAY: &[Section] = &[
     Section { path: "service", live: &["stop_timeout_s", "watchdog", "huge_pages"], restart: &[] },
 ];
 
+/// The names of all options and of their tables.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let of = |own: &'static Section| own.path.split('.').chain(own.live.iter().chain(own.restart).copied());
+    SECTIONS.iter().copied().flat_map(of)
+}
+
 /// When the option of this path takes effect; the path is that of [`Options`], or of something below an option.
 #[must_use]
 pub fn effect(path: &str) -> Option<Effect> {

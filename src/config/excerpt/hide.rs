@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::toml;
 use crate::config::error::Form;
 use crate::config::keyword_file::{Key, Kind};
 
@@ -19,9 +20,9 @@ pub(super) const STARS: &str = "***";
 
 /// What is hidden of the line that `line` is in a file.
 pub(super) fn hidden(form: Form, text: &str, line: Range<usize>) -> Vec<Hidden> {
-    let own = &text[line];
+    let own = &text[line.clone()];
     match form {
-        Form::Toml => behind_word(own),
+        Form::Toml => toml::hidden(text, line),
         Form::Keywords(keys) => keywords(own, keys),
         Form::Secrets => behind_word(own),
         Form::Dictionary if is_dictionary(own) => comment(own, "#"),

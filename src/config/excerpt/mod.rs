@@ -5,6 +5,7 @@
 mod hide;
 #[cfg(test)]
 mod tests;
+mod toml;
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -13,6 +13,66 @@ fn last(form: Form, text: &str) -> String {
 }
 
 #[test]
+fn of_toml_options_are_shown_and_what_may_be_a_secret_is_not() {
+    for (name, text, want) in [
+        ("an option", "listen = [\"udp:192.0.2.1:5060\"]", "listen = [\"udp:192.0.2.1:5060\"]"),
+        ("an option with one mistake", "lisen = [\"udp:192.0.2.1\"]", "lisen = [\"udp:192.0.2.1\"]"),
+        ("a name nobody knows", "magic = \"planted\"", "magic = \"***\""),
+        ("the same without quotes", "magic = planted", "magic = ***"),
+        ("a name that says it", "password = \"planted\"", "password = \"***\""),
+        ("one that says it with a mistake", "pasword = 'planted'", "pasword = '***'"),
+        ("a number may be one", "pasword = 271828", "pasword = ***"),
+        ("an option that is the file of one", "password_file = \"planted\"", "password_file = \"***\""),
+        ("the same with one mistake", "pasword_file = \"planted\"", "pasword_file = \"***\""),
+        (
+            "in a table of a line",
+            "acc = { url = \"x\", secret = \"planted\", batch_max = 3 }",
+            "acc = { url = \"x\", secret = \"***\", batch_max = 3 }",
+        ),
+        ("in a list", "tokens = [\"planted\", \"planted\"]", "tokens = [\"***\", \"***\"]"),
+        ("in a list of tables", "listen = [{ token = \"planted\" }]", "listen = [{ token = \"***\" }]"),
+        ("a dotted name", "sql.acc.password = \"planted\"", "sql.acc.password = \"***\""),
+        ("a quoted name", "\"pass\" = \"planted\"", "\"pass\" = \"***\""),
+        ("a password in a URL", "url = \"mysql://gw:planted@h/acc\"", "url = \"mysql://***@h/acc\""),
+        ("one with signs", "url = \"mysql://gw:pl@nt/ed pla:nted@h/acc\"", "url = \"mysql://***@h/acc\""),
+        ("a token in a URL", "servers = [\"nats://planted@h\"]", "servers = [\"nats://***@h\"]"),
+        (
+            "a parameter of a URL",
+            "url = \"postgres://h/a?user=u&password=planted\"",
+            "url = \"postgres://h/a?user=u&password=***\"",
+        ),
+        ("without a scheme", "brokers = [\"gw:planted@h:9092\"]", "brokers = [\"gw:***@h:9092\"]"),
+        ("a SIP URI has no secret", "to = \"sip:alice@192.0.2.9\"", "to = \"sip:alice@192.0.2.9\""),
+        ("but where it has a password", "to = \"sip:alice:planted@192.0.2.9\"", "to = \"sip:alice:***@192.0.2.9\""),
+        ("a comment", "t1_ms = 500 # not planted", "t1_ms = 500"),
+        ("a field is the operator's", "[accounting.fields]\nowner = \"$fU\"", "owner = \"$fU\""),
+        ("but not one that says it", "[accounting.fields]\npassword = \"planted\"", "password = \"***\""),
+        ("a field in a line", "fields = { owner = \"$fU\" }", "fields = { owner = \"$fU\" }"),
+        ("without `=`", "password \"planted\"", "***"),
+        ("an option without `=`", "listen udp:192.0.2.1", "listen ***"),
+        ("behind a head", "[admin] magic = \"planted\"", "[admin] magic = \"***\""),
+        ("behind a value", "listen = 5 magic = \"planted\"", "listen = 5 magic ***"),
+        ("a text without its end", "magic = \"planted", "magic = ***"),
+        ("the line below it", "password = \"plan\nted\"", "***"),
+        ("in a text of several lines", "password = \"\"\"\nplanted\nplanted", "***"),
+        ("in a list of several lines", "tokens = [\n  \"planted\",", "  \"***\","),
+        ("below a list without its end", "listen = [\"udp:a\"\npassword = \"planted\"", "password = \"***\""),
+        ("a table below such a list", "listen = [\"udp:a\"\n[admin]\nmagic = \"planted\"", "magic = \"***\""),
+        ("below a table without its end", "fields = { a = \"b\"\nmagic = \"planted\"", "magic = \"***\""),
+        ("a name in a list", "listen = [magic = \"planted\"]", "listen = [magic = ***]"),
+        (
+            "too deep",
+            &("listen = ".to_owned() + &"[".repeat(99) + "\"planted\""),
+            &("listen = ".to_owned() + &"[".repeat(65) + "***"),
+        ),
+    ] {
+        let shown = last(Form::Toml, text);
+        assert_eq!(shown, want, "{name}");
+        assert!(!shown.contains("planted") && !shown.contains("ted\""), "{name}");
+    }
+}
+
+#[test]
 fn of_other_files_too() {
     let keywords = Form::Keywords(KEYS);
     for (name, form, line, want) in [
@@ -52,6 +112,82 @@ fn a_message_says_no_password() {
 
 #[test]
 fn the_caret_is_under_what_is_wrong() {
-    let excerpt = Excerpt::of(Form::Toml, "timout_ms = 5", 0..13, 1, "").expect("there is such a line");
-    assert_eq!((&excerpt.text[excerpt.place], excerpt.text.as_str()), ("timout_ms", "timout_ms ***"));
+    for (name, form, line, column, want) in [
+        ("a name", Form::Toml, "timout_ms = 5", 1, "timout_ms"),
+        ("a part of a name", Form::Toml, "sip.shard = 5", 5, "shard"),
+        ("a head", Form::Toml, "[sinks.radios.a]", 8, "radios"),
+        ("a text", Form::Toml, "fork = \"serail\"  # odd", 8, "\"serail\""),
+        ("a part of a text", Form::Toml, "to = \"$fU $xx\"", 11, "$xx"),
+        ("a number", Form::Toml, "t1_ms = 5.5", 9, "5.5"),
+        ("a list", Form::Toml, "on = [\"a\", [\"]\"]] # odd", 6, "[\"a\", [\"]\"]]"),
+        ("a list that goes on", Form::Toml, "on = [\"a\",", 6, "[\"a\","),
+        ("what is hidden", Form::Toml, "magic = \"planted\" ", 9, "\"***\""),
+        ("what is not behind what is hidden", Form::Toml, "a = { pw = \"planted\", shard = 5 }", 23, "shard"),
+        ("other letters", Form::Toml, "\"ü\" = { shard = 5 }", 9, "shard"),
+        ("a word", Form::Keywords(KEYS), "mapfile a,b", 9, "a"),
+        ("what a dictionary's mistake quotes", Form::Dictionary, "ATTRIBUTE Foo 300 txt", 1, "txt"),
+        ("the line of a script", Form::Lua, "  x = = 1 ", 3, "x = = 1"),
+    ] {
+        let excerpt = Excerpt::of(form, line, 0..line.len(), column, "no type `txt`").expect("there is such a line");
+        assert_eq!(&excerpt.text[excerpt.place], want, "{name}");
+    }
+    let end = Excerpt::of(Form::Toml, "a = [", 0..5, 6, "unclosed").expect("there is such a line");
+    assert_eq!(end.place, 5..6, "what is missing is behind the end");
+}
+
+#[test]
+fn no_text_stops_the_reader() {
+    for text in [
+        "", "=", "\n", "a = '''", "[", "]", "{", "a = {", "a = {b", "a = {b=", "\"", "a = \"\\", "a=[=", "=]}",
+        "ü = ü", "[[ü",
+    ] {
+        for column in 1..8 {
+            for form in [Form::Toml, Form::Keywords(KEYS), Form::Secrets, Form::Dictionary, Form::Lua] {
+                let line = text.lines().next().unwrap_or_default();
+                assert!(Excerpt::of(form, text, 0..line.len(), column, "").is_some());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mistake_is_shown_with_its_lines() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("t.toml");
+    let text = format!("[sip]\n\tshard = 1\n\u{1b}[2J = 1\nnames = [\"{}\", \"x\"]\n", "a".repeat(400));
+    std::fs::write(&path, &text).expect("written");
+    let place = |line, column| Place::File { path: path.clone(), line, column, form: Form::Toml };
+    let show =
+        |mistake: &Mistake, look| Files::default().shown(mistake, look).replace(&path.display().to_string(), "t.toml");
+    let shard =
+        Mistake::error("unknown field `shard`", place(2, 2)).hint("did you mean `shards`?").also_at(place(1, 2));
+    let want = "error: unknown field `shard`\n --> t.toml:2:2\n  |\n2 |     shard = 1\n  |     ^^^^^\n  |\n \
+                ::: t.toml:1:2\n  |\n1 | [sip]\n  |  ---\n  |\n  = hint: did you mean `shards`?";
+    assert_eq!(show(&shard, Look::Plain), want);
+    std::fs::write(&path, "a = { pw = \"planted\", shard = 5 }\n").expect("written");
+    let hidden = show(&Mistake::error("odd", place(1, 23)), Look::Plain);
+    assert_eq!(
+        hidden,
+        "error: odd\n --> t.toml:1:23\n  |\n1 | a = { pw = \"***\", shard = 5 }\n  |                   ^^^^^"
+    );
+    std::fs::write(&path, text).expect("written");
+    let coloured = show(&shard, Look::Coloured(80));
+    assert!(coloured.contains("\u{1b}[") && coloured.contains("did you mean"), "{coloured}");
+    for (name, line, column) in [("a line that acts on a terminal", 3, 1), ("a long line", 4, 412)] {
+        let shown = show(&Mistake::warning("odd", place(line, column)), Look::Plain);
+        assert!(!shown.contains('\u{1b}'), "{name}: {shown}");
+        assert!(shown.contains('^') && shown.lines().all(|line| line.chars().count() < 160), "{name}: {shown}");
+    }
+    for (name, mistake, want) in [
+        ("a line that is not there", Mistake::error("odd", place(9, 1)), "error: odd\n--> t.toml:9:1"),
+        ("no place", Mistake::error("odd", Place::Nowhere), "error: odd"),
+        ("a file as a whole", Mistake::error("odd", Place::Whole(path.clone())), "error: odd\n--> t.toml"),
+        (
+            "the environment",
+            Mistake::error("odd", Place::Environment("TOLLGATE_A__B".to_owned())).hint("even"),
+            "error: odd\n--> environment variable `TOLLGATE_A__B`\n = hint: even",
+        ),
+    ] {
+        assert_eq!(show(&mistake, Look::Plain), want, "{name}");
+    }
 }
