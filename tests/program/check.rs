@@ -1,9 +1,11 @@
-//! `tollgate check`: mistakes with their lines, and never with a secret.
+//! `tollgate check`: mistakes with their lines, as JSON for editors, and never with a secret.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::peer;
 use crate::support::start::Start as _;
 
 /// Exit code, standard output and standard error of `tollgate WORDS FILE` for this text.
@@ -48,5 +50,113 @@ fn other_files_show_their_lines_too() {
         " --> route.lua:2:1\n  |\n2 | local y = = 2\n",
     ] {
         assert!(told.contains(want), "{want}\n---\n{told}");
+    }
+}
+
+/// Sinks with each option that names a file of a secret; the files may be read by everybody, which is told with the line.
+const SECRET_FILES: &str = r#"
+[admin]
+listen = "127.0.0.1:0"
+api = true
+token_file = "planted.file"
+[sinks.sql.a]
+url = "mysql://u@127.0.0.1/x"
+password_file = "planted.file"
+[sinks.nats.b]
+servers = ["nats://127.0.0.1"]
+stream = "ACC"
+user = "u"
+password_file = "planted.file"
+[sinks.nats.c]
+servers = ["nats://127.0.0.1"]
+stream = "ACC"
+token_file = "planted.file"
+[sinks.nats.d]
+servers = ["nats://127.0.0.1"]
+stream = "ACC"
+nkey_file = "planted.file"
+[sinks.nats.e]
+servers = ["nats://127.0.0.1"]
+stream = "ACC"
+credentials_file = "planted.file"
+[sinks.amqp.f]
+url = "amqp://127.0.0.1"
+user = "u"
+password_file = "planted.file"
+[sinks.webhook.g]
+url = "http://127.0.0.1/"
+user = "u"
+password_file = "planted.file"
+[sinks.webhook.h]
+url = "http://127.0.0.1/"
+token_file = "planted.file"
+signing_key_file = "planted.file"
+[sinks.redis.i]
+url = "redis://127.0.0.1"
+user = "u"
+password_file = "planted.file"
+[sinks.kafka.j]
+brokers = ["127.0.0.1:9092"]
+user = "u"
+password_file = "planted.file"
+[sinks.radius.k]
+config = "radiusclient.conf"
+"#;
+
+#[test]
+fn no_secret_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        fs::write(dir.path().join(name), text).unwrap();
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    write("planted.file", "planted secret\n");
+    write("servers", "127.0.0.1 planted planted\n::1 planted\nplanted\n");
+    write(
+        "radiusclient.conf",
+        "acctserver 127.0.0.1:1813:planted,[::1]:0:planted,h:planted\nservers servers\nsercet planted\n",
+    );
+    let inline = SECRET_FILES.replace("planted.file", "planted");
+    let urls = SECRET_FILES
+        .replace("//127.0.0.1", "//user:planted@127.0.0.1")
+        .replace("\"127.0.0.1:9", "\"user:planted@127.0.0.1:9");
+    let names = SECRET_FILES.replace("_file = \"planted.file\"", " = \"planted\"");
+    let damaged = SECRET_FILES.replace("_file = \"planted.file\"", " = \"planted");
+    let bare = SECRET_FILES.replace("_file = \"planted.file\"", " planted");
+    for (name, toml, least) in [
+        ("files that everybody may read", SECRET_FILES, 12),
+        ("a secret for the name of its file", &inline, 12),
+        ("passwords in URLs", &urls, 9),
+        ("options that would be secrets", &names, 9),
+        ("texts without their ends", &damaged, 9),
+        ("no texts", &bare, 9),
+    ] {
+        let (_, out, told) = tollgate(dir.path(), &["check"], toml);
+        let (_, json, more) = tollgate(dir.path(), &["check", "--json"], toml);
+        let all = [&out, &told, &json, &more].map(|text| text.replace("planted.file", ""));
+        assert!(!all.concat().contains("planted"), "{name}: {all:#?}");
+        let findings: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        assert!(findings.len() >= least, "{name}: {json}");
+        assert!(told.contains("***"), "{name}: {told}");
+    }
+}
+
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    let Some(script) = peer("script") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("t.toml"), "[sip]\nshard = 1\n").unwrap();
+    for (name, prefix, is_coloured) in [
+        ("a terminal", "", true),
+        ("one without colours", "NO_COLOR=1 ", false),
+        ("an empty word is no word", "NO_COLOR= ", true),
+    ] {
+        let inside = format!("stty cols 100; {prefix}exec {} check --config t.toml", env!("CARGO_BIN_EXE_tollgate"));
+        let mut command = Command::new(&script);
+        command.args(["--quiet", "--return", "--command", &inside, "/dev/null"]).current_dir(dir.path());
+        let output = command.env("TERM", "xterm").env_remove("NO_COLOR").finish().unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(shown.contains("did you mean"), "{name}: {shown}");
+        assert_eq!(shown.contains("\u{1b}["), is_coloured, "{name}: {shown}");
     }
 }

@@ -28,7 +28,14 @@ pub(super) fn secret_text(what: &str, file: &At<PathBuf>, base: &Path, check: &m
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) => {
-            check.error(file.place, format_args!("cannot read {}: {error}", path.display()));
+            // Somebody may have written the secret itself: only what leads into a folder is a path.
+            let folder = file.value.parent().filter(|own| own.file_name().is_some());
+            let shown = match folder.is_some_and(|own| base.join(own).is_dir()) {
+                true => path.display().to_string(),
+                false => "the file".to_owned(),
+            };
+            let hint = format!("the name of a file belongs here, in which the {what} stands");
+            check.error_hint(file.place, format_args!("cannot read {shown}: {error}"), Some(hint));
             return None;
         }
     };

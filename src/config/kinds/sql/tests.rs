@@ -102,7 +102,7 @@ fn what_cannot_be_used_is_told() {
         ),
         (
             "url = \"mysql://h/d\"\npassword_file = \"nowhere\"",
-            "error: cannot read nowhere: No such file or directory (os error 2)\n  --> t.toml:9:17",
+            "error: cannot read the file: No such file or directory (os error 2)\n  --> t.toml:9:17",
         ),
         (
             "url = \"sqlite:a\"\npassword_file = \"a\"",
