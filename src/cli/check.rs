@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::desk::Seek;
 use super::output::{self, Format};
 use super::{Failure, deep, load};
-use crate::config::error::{Mistake, Place, Weight};
+use crate::config::error::{Mistake, Mistakes, Place};
+use crate::config::excerpt::Files;
 use crate::config::{self, Plan};
 
 /// Arguments of `tollgate check`.
@@ -23,6 +24,20 @@ pub struct Arguments {
     deep: bool,
     #[command(flatten)]
     format: Format,
+    /// How findings are printed
+    #[arg(long = "format", value_enum, value_name = "FORMAT", conflicts_with = "json")]
+    shape: Option<Shape>,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Shape {
+    /// With the lines they are about, to standard error
+    Text,
+    /// A JSON array, as with --json, to standard output
+    Json,
+    /// `FILE:LINE:COLUMN: WEIGHT: TEXT` on a line each, to standard output
+    Lines,
 }
 
 /// Checks; standard output gets one line, or all findings as JSON.
@@ -31,8 +46,11 @@ pub struct Arguments {
 /// The configuration has an error.
 pub fn run(seek: &Seek, arguments: Arguments) -> Result<(), Failure> {
     let path = arguments.file.as_deref().unwrap_or(&seek.config);
-    if arguments.format.is_json() {
-        return run_json(seek, path, arguments.deep);
+    match arguments.shape {
+        Some(Shape::Lines) => return run_lines(seek, path, arguments.deep),
+        Some(Shape::Json) => return run_json(seek, path, arguments.deep),
+        _ if arguments.format.is_json() => return run_json(seek, path, arguments.deep),
+        _ => {}
     }
     let plan = load(path)?;
     output::print(&summary(&plan))?;
@@ -53,11 +71,8 @@ fn summary(plan: &Plan) -> String {
 
 fn run_json(seek: &Seek, path: &Path, is_deep: bool) -> Result<(), Failure> {
     let loaded = config::load(path);
-    let findings = match &loaded {
-        Ok(plan) => &plan.warnings,
-        Err(mistakes) => &mistakes.0,
-    };
-    let findings: Value = findings.iter().map(finding).collect::<Vec<_>>().into();
+    let mut files = Files::default();
+    let findings: Value = found(&loaded).iter().map(|own| finding(own, &mut files)).collect::<Vec<_>>().into();
     match loaded {
         Ok(plan) if is_deep => deep::run_json(seek, &plan, findings),
         Ok(_) => Ok(output::print_json(&findings)?),
@@ -69,18 +84,46 @@ fn run_json(seek: &Seek, path: &Path, is_deep: bool) -> Result<(), Failure> {
     }
 }
 
-fn finding(mistake: &Mistake) -> Value {
-    let weight = match mistake.weight {
-        Weight::Error => "error",
-        Weight::Warning => "warning",
-    };
-    let places: Vec<_> = mistake.places.iter().map(place).collect();
-    json!({ "weight": weight, "what": mistake.what, "places": places, "hint": mistake.hint })
+fn run_lines(seek: &Seek, path: &Path, is_deep: bool) -> Result<(), Failure> {
+    let loaded = config::load(path);
+    for mistake in found(&loaded) {
+        let place = mistake.places.first().filter(|place| **place != Place::Nowhere);
+        let place = place.map_or_else(|| path.display().to_string(), ToString::to_string);
+        let hint = mistake.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+        output::print(&output::shown(&format!("{place}: {}: {}{hint}", mistake.weight.name(), mistake.what)))?;
+    }
+    match loaded {
+        Ok(plan) if is_deep => deep::run(seek, &plan),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::Configuration),
+    }
 }
 
-fn place(place: &Place) -> Value {
+fn found(loaded: &Result<Plan, Mistakes>) -> &[Mistake] {
+    match loaded {
+        Ok(plan) => &plan.warnings,
+        Err(mistakes) => &mistakes.0,
+    }
+}
+
+fn finding(mistake: &Mistake, files: &mut Files) -> Value {
+    let places: Vec<_> = mistake.places.iter().map(|own| place(own, files)).collect();
+    json!({
+        "weight": mistake.weight.name(),
+        "what": mistake.what,
+        "field": mistake.field,
+        "places": places,
+        "hint": mistake.hint,
+    })
+}
+
+fn place(place: &Place, files: &mut Files) -> Value {
     match place {
-        Place::File { path, line, column, .. } => json!({ "file": path, "line": line, "column": column }),
+        Place::File { path, line, column, .. } => {
+            // Where the line cannot be read again, one character is as good as none.
+            let end = files.end(place).unwrap_or(column.saturating_add(1));
+            json!({ "file": path, "line": line, "column": column, "end": end })
+        }
         Place::Whole(path) => json!({ "file": path }),
         Place::Environment(name) => json!({ "environment": name }),
         Place::Nowhere => json!({}),

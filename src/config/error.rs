@@ -73,6 +73,17 @@ pub enum Weight {
     Warning,
 }
 
+impl Weight {
+    /// Its word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 /// One finding about the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mistake {
@@ -84,13 +95,15 @@ pub struct Mistake {
     pub places: Vec<Place>,
     /// What to write instead.
     pub hint: Option<String>,
+    /// The option of `tollgate.toml` that the first place is of: `sinks.radius.billing.records`, `route[0].to`.
+    pub field: Option<String>,
 }
 
 impl Mistake {
     /// An error at a place.
     #[must_use]
     pub fn error(what: impl Into<String>, place: Place) -> Self {
-        Self { weight: Weight::Error, what: what.into(), places: vec![place], hint: None }
+        Self { weight: Weight::Error, what: what.into(), places: vec![place], hint: None, field: None }
     }
 
     /// A warning at a place.
@@ -123,11 +136,7 @@ impl Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let weight = match self.weight {
-            Weight::Error => "error",
-            Weight::Warning => "warning",
-        };
-        write!(f, "{weight}: {}", self.what)?;
+        write!(f, "{}: {}", self.weight.name(), self.what)?;
         for place in self.places.iter().filter(|place| **place != Place::Nowhere) {
             write!(f, "\n  --> {place}")?;
         }

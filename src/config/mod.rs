@@ -11,6 +11,7 @@ mod check;
 pub(crate) mod decode;
 pub(crate) mod error;
 pub(crate) mod excerpt;
+mod field;
 mod foreign;
 mod keyword_file;
 pub(crate) mod keywords;
@@ -108,6 +109,7 @@ pub fn parse(path: &Path, text: &str, environment: Map<String, String>) -> Resul
     let is_usable = !findings.has_error();
     let mut findings = findings.sorted();
     findings.iter_mut().for_each(|own| own.what = excerpt::discreet(&own.what));
+    field::name(&root, &places, path, &mut findings);
     if text.trim().is_empty() {
         let warning =
             Mistake::warning("this file is empty: every option has its default", Place::Whole(path.to_owned()));

@@ -132,13 +132,49 @@ fn no_secret_is_shown() {
         ("no texts", &bare, 9),
     ] {
         let (_, out, told) = tollgate(dir.path(), &["check"], toml);
-        let (_, json, more) = tollgate(dir.path(), &["check", "--json"], toml);
+        let (_, json, more) = tollgate(dir.path(), &["check", "--format", "json"], toml);
         let all = [&out, &told, &json, &more].map(|text| text.replace("planted.file", ""));
         assert!(!all.concat().contains("planted"), "{name}: {all:#?}");
         let findings: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
         assert!(findings.len() >= least, "{name}: {json}");
         assert!(told.contains("***"), "{name}: {told}");
     }
+}
+
+#[test]
+fn editors_get_places_ends_and_fields() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("radiusclient.conf"), "acctserver h:1813:a-long-enough-secret\nradius_timeout odd\n")
+        .unwrap();
+    let toml = "[[route]]\nto = \"sip:127.0.0.9\"\n[[route]]\nto = [\"sip:127.0.0.9\", \"odd\"]\n[accounting.fields]\n\"ü\" = \"$fU\"\n\
+                owner = \"$fU $(odd)\"\n[sinks.radius.billing]\nconfig = \"radiusclient.conf\"\ntime_out = 3\n";
+    let (code, out, told) = tollgate(dir.path(), &["check", "--format", "json"], toml);
+    assert_eq!((code, told.as_str()), (Some(78), ""), "{out}");
+    assert_eq!(tollgate(dir.path(), &["check", "--json"], toml).1, out, "the same");
+    let findings: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+    let seen: Vec<_> = findings
+        .iter()
+        .filter(|own| own["weight"] == "error")
+        .map(|own| {
+            assert!(own["what"].is_string() && own.get("hint").is_some(), "{own}");
+            let place = &own["places"][0];
+            let number = |name: &str| place[name].as_u64().unwrap();
+            let field = own["field"].as_str().unwrap_or_default().to_owned();
+            (place["file"].as_str().unwrap().to_owned(), number("line"), number("column"), number("end"), field)
+        })
+        .collect();
+    let want = [
+        ("radiusclient.conf", 2, 16, 19, ""),
+        ("t.toml", 4, 24, 29, "route[1].to[1]"),
+        ("t.toml", 6, 1, 4, "accounting.fields.ü"),
+        ("t.toml", 7, 16, 19, "accounting.fields.owner"),
+        ("t.toml", 10, 1, 9, "sinks.radius.billing.time_out"),
+    ];
+    let want = want.map(|(file, line, column, end, field)| (file.to_owned(), line, column, end, field.to_owned()));
+    assert_eq!(seen, want, "{out}");
+    let (code, out, _) = tollgate(dir.path(), &["check", "--format", "lines"], toml);
+    assert_eq!((code, out.lines().count()), (Some(78), findings.len()), "{out}");
+    assert!(out.contains("t.toml:10:1: error: unknown field `time_out` in `sinks.radius.billing`"), "{out}");
 }
 
 #[test]

@@ -51,6 +51,17 @@ pub fn discreet(what: &str) -> String {
 pub struct Files(HashMap<PathBuf, Option<String>>);
 
 impl Files {
+    /// The column behind what is at a place, in characters from 1.
+    #[must_use]
+    pub fn end(&mut self, place: &Place) -> Option<u32> {
+        let Place::File { path, line, column, form } = place else { return None };
+        let (text, line) = self.line(path, *line)?;
+        let at = octet(&text[line.clone()], *column)?;
+        let end = at + length(*form, &text[line.clone()], at).max(1);
+        let count = text[line.clone()].get(..end.min(line.len()))?.chars().count();
+        u32::try_from(count + 1).ok()
+    }
+
     /// A mistake with its lines.
     #[must_use]
     pub fn shown(&mut self, mistake: &Mistake, look: Look) -> String {
