@@ -24,6 +24,7 @@ mod output;
 mod queue;
 mod reload;
 mod run;
+mod schema;
 mod script;
 mod send;
 mod sql;
@@ -100,6 +101,8 @@ enum Command {
     Dict(dict::Arguments),
     /// Show a hex dump of a RADIUS packet or of Diameter messages as text
     Decode(decode::Arguments),
+    /// Print the JSON schema of tollgate.toml, by which editors complete options and mark mistakes
+    Schema,
     /// List the variables that fields may use
     Vars(output::Format),
     /// List what `/metrics` of `[admin] listen` counts
@@ -198,6 +201,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Script(command) => script::run(&seek, &command),
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Decode(arguments) => decode::run(&arguments),
+        Command::Schema => schema::run(),
         Command::Vars(format) => vars::run(&format),
         Command::Metrics(format) => metrics::run(&format),
         Command::Completions(arguments) => completions::run(Cli::command(), &arguments),

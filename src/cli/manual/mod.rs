@@ -3,7 +3,7 @@
 
 mod commands;
 mod page;
-mod sample;
+pub(super) mod sample;
 
 use std::fs;
 use std::io;

@@ -8,7 +8,7 @@ use std::mem;
 
 /// A sample file, read.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sample {
+pub(in crate::cli) struct Sample {
     /// Its name.
     pub name: String,
     /// What it is, in a few words.
@@ -18,7 +18,7 @@ pub(super) struct Sample {
 
 /// What follows each other in a file.
 #[derive(Debug, PartialEq)]
-pub(super) enum Item {
+pub(in crate::cli) enum Item {
     /// Text about no option.
     Text(Vec<Part>),
     /// A head in brackets, and what is said of it.
@@ -29,7 +29,7 @@ pub(super) enum Item {
 
 /// A part of a text.
 #[derive(Debug, PartialEq)]
-pub(super) enum Part {
+pub(in crate::cli) enum Part {
     /// A paragraph.
     Prose(String),
     /// An explained word.
@@ -42,7 +42,7 @@ pub(super) enum Part {
 const INDENT: usize = 3;
 
 /// Reads a sample; its first line is `# NAME: WHAT IT IS.`
-pub(super) fn read(text: &str) -> Sample {
+pub(in crate::cli) fn read(text: &str) -> Sample {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let first = first.trim_start_matches("# ").trim_end_matches('.');
     let (name, about) = first.split_once(": ").unwrap_or((first, ""));
