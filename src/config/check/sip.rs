@@ -342,28 +342,13 @@ fn advertised(text: &str) -> Result<(IpAddr, Option<u16>), String> {
 
 /// Reads a block of addresses: `10.0.0.0/8`, `2001:db8::/32`, or one address.
 pub(super) fn network(text: &str) -> Result<Network, String> {
-    let wrong = || format!("`{text}` is no block of addresses, such as `10.0.0.0/8` or `2001:db8::/32`");
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().map_err(|_| wrong())?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let length = match length {
-        None => longest,
-        Some(length) => length.parse::<u8>().ok().filter(|length| *length <= longest).ok_or_else(wrong)?,
-    };
-    if !starts_block(address, length) {
-        return Err(format!("`{text}` has bits beyond its length of {length}"));
-    }
-    Ok(Network::new(address, length))
-}
-
-/// Whether all bits behind the first `length` are zero: others are nearly always a slip.
-fn starts_block(address: IpAddr, length: u8) -> bool {
-    match address {
-        IpAddr::V4(v4) => u32::from(v4).checked_shl(u32::from(length)).unwrap_or(0) == 0,
-        IpAddr::V6(v6) => u128::from(v6).checked_shl(u32::from(length)).unwrap_or(0) == 0,
+    let wrong = |_| format!("`{text}` is no block of addresses, such as `10.0.0.0/8` or `2001:db8::/32`");
+    let network: Network = text.parse().map_err(wrong)?;
+    // Such bits are nearly always a slip.
+    if network.is_exact() {
+        Ok(network)
+    } else {
+        Err(format!("`{text}` has bits beyond its length of {}", network.prefix()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Conditions: comparisons, and functions that tell something.
 
+use ipnet::IpNet;
+
 use super::Translator;
 use super::call::why_not;
 use super::output::quoted;
@@ -312,11 +314,10 @@ fn block(text: &str) -> Option<String> {
     let address: std::net::IpAddr = base.trim_matches(['[', ']']).parse().ok()?;
     let Some(mask) = mask else { return Some(address.to_string()) };
     let length = match mask.parse::<std::net::Ipv4Addr>() {
-        Ok(mask) if u32::from(mask).leading_ones() == u32::from(mask).count_ones() => u32::from(mask).count_ones(),
-        Ok(_) => return None,
-        Err(_) => mask.parse::<u32>().ok().filter(|length| *length <= if address.is_ipv4() { 32 } else { 128 })?,
+        Ok(mask) => ipnet::ipv4_mask_to_prefix(mask).ok()?,
+        Err(_) => mask.parse().ok()?,
     };
-    Some(format!("{address}/{length}"))
+    IpNet::new(address, length).ok().map(|net| net.to_string())
 }
 
 /// The variable that an assignment is to, without its brackets.

@@ -312,14 +312,10 @@ fn is_in(_lua: &Lua, _shared: &Shared, arguments: &Arguments<'_>) -> mlua::Resul
     for place in 1..arguments.len() {
         let block = arguments.text(place)?;
         let block = String::from_utf8_lossy(&block.as_bytes()).into_owned();
-        let (base, prefix) = block.split_once('/').map_or((&*block, None), |(base, prefix)| (base, Some(prefix)));
-        let base = base.parse::<IpAddr>().ok();
-        let most = base.map_or(0, |base| if base.is_ipv4() { 32 } else { 128 });
-        let prefix = prefix.map_or(Some(most), |prefix| prefix.parse::<u8>().ok().filter(|prefix| *prefix <= most));
-        let (Some(base), Some(prefix)) = (base, prefix) else {
+        let Ok(network) = block.parse::<Network>() else {
             return Err(arguments.wrong(format_args!("`{block}` is no block of addresses, such as 10.0.0.0/8")));
         };
-        if Network::new(base, prefix).contains(address) {
+        if network.contains(address) {
             return Ok(Value::Boolean(true));
         }
     }

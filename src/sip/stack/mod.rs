@@ -34,6 +34,7 @@ mod event;
 mod hashes;
 mod intake;
 mod mend;
+mod network;
 mod next;
 mod origin;
 mod outage;
@@ -65,11 +66,12 @@ pub use crate::timers::bucket::TokenBucket;
 pub use event::{Event, FinalResponse, Round, Stages};
 pub use hashes::Tagger;
 pub(crate) use hashes::push_hex;
+pub use network::Network;
 pub use next::{BadCodes, NextOn};
 pub use origin::{by_q, q_of};
 pub use outage::Outage;
 pub use reason::Withdrawal;
-pub use settings::{Network, Preloaded, Settings, Strangers, source_of};
+pub use settings::{Preloaded, Settings, Strangers, source_of};
 pub use types::{
     Condition, Destination, Edits, Hop, Ignored, Input, Listener, ListenerId, Onward, Output, Peer, Plan, QueryId,
     Redirects, RequestView, ResponseId, ServerId, Sizes, Target, Transport, Treatment, Way, Ways,

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+use super::network::Network;
 use super::types::{Listener, ListenerId, Transport};
 use crate::sip::dialog::RouteKeys;
 use crate::sip::transaction;
@@ -10,44 +11,6 @@ use crate::timers::bucket::TokenBucket;
 
 /// The shortest Timer C: it must be larger than 3 minutes (RFC 3261 §16.6 step 11).
 pub(super) const TIMER_C_MIN: Duration = Duration::from_secs(181);
-
-/// A block of addresses, such as `10.0.0.0/8` or `2001:db8::/32`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// The block of `prefix` leading bits of `address`; a prefix beyond the family's length means the whole address.
-    #[must_use]
-    pub fn new(address: IpAddr, prefix: u8) -> Self {
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        Self { address, prefix: prefix.min(longest) }
-    }
-
-    /// Whether the block holds loopback addresses alone.
-    #[must_use]
-    pub fn is_loopback(&self) -> bool {
-        self.address.is_loopback() && self.prefix >= if self.address.is_ipv4() { 8 } else { 128 }
-    }
-
-    /// Whether the block holds `address`. An IPv4 address mapped into IPv6 counts as the IPv4 address.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address.to_canonical(), address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let shift = 32 - u32::from(self.prefix.min(32));
-                (u32::from(own) ^ u32::from(other)).checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let shift = 128 - u32::from(self.prefix);
-                (u128::from(own) ^ u128::from(other)).checked_shr(shift).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-}
 
 /// What counts as one source: an IPv4 address, or the /64 block of an IPv6 address, of which one host has as many as it
 /// likes.
