@@ -148,8 +148,9 @@ impl<B: Send + 'static> Line<B> {
         assert!(done.is_some(), "{count} deliveries: {:?}", self.stats());
     }
 
-    /// Waits until so many are parked; their ids with reasons.
+    /// Waits until so many are parked, in the numbers too, which the queue tells later; their ids with reasons.
     pub fn parked(&mut self, count: usize) -> Vec<(RecordId, String)> {
+        wait_for("the number of parked records", || (self.stats().parked_now >= count as u64).then_some(()));
         let handle = &mut self.queue.handle;
         wait_for("parked records", || {
             let select = queue::Select { state: Some(queue::State::Parked), ..queue::Select::default() };
