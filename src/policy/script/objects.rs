@@ -289,7 +289,7 @@ fn set_avp(lua: &Lua, shared: &Shared, key: &[u8], value: Value) -> mlua::Result
     let text = assigned(lua, key, value)?;
     let mut turn = shared.turn.borrow_mut();
     may_set(lua, &turn)?;
-    let State { avps, held, .. } = &mut turn.state;
+    let State { avps, held, .. } = &mut *turn.state;
     match text {
         None => {
             let gone: usize = avps.values(name).map(|value| HELD_EACH + name.len() + value.len()).sum();
@@ -355,7 +355,7 @@ fn extra(lua: &Lua, shared: &Shared, key: &[u8]) -> mlua::Result<Value> {
 fn set_extra(lua: &Lua, shared: &Shared, key: &[u8], value: Value) -> mlua::Result<()> {
     let mut turn = shared.turn.borrow_mut();
     may_set(lua, &turn)?;
-    let State { fields, held, .. } = &mut turn.state;
+    let State { fields, held, .. } = &mut *turn.state;
     put(lua, fields, held, key, value)?;
     turn.is_changed = true;
     Ok(())
@@ -385,7 +385,7 @@ fn set_leg(lua: &Lua, shared: &Shared, key: &[u8], value: Value) -> mlua::Result
         push_leg(lua, &mut turn)?;
     }
     may_set(lua, &turn)?;
-    let State { legs, held, .. } = &mut turn.state;
+    let State { legs, held, .. } = &mut *turn.state;
     if let Some(leg) = legs.last_mut() {
         put(lua, leg, held, key, value)?;
     }
@@ -428,7 +428,7 @@ fn one_leg(lua: &Lua, shared: &Rc<Shared>, place: usize) -> mlua::Result<Table> 
     let set = move |lua: &Lua, (_, key, value): (Value, LuaString, Value)| {
         let mut turn = own.turn.borrow_mut();
         may_set(lua, &turn)?;
-        let State { legs, held, .. } = &mut turn.state;
+        let State { legs, held, .. } = &mut *turn.state;
         let key = key.as_bytes();
         if let Some(leg) = legs.get_mut(place) {
             own.draft.borrow_mut().note(lua, ("acc_legs", None), |out| {

@@ -25,8 +25,8 @@ use crate::sip::stack::{Edits, NextOn, Onward, Plan, Redirects, RequestView, Rou
 /// The policy of one shard.
 pub(super) struct Scripted {
     machine: Machine,
-    /// What was set for the requests in progress.
-    states: HashMap<ServerId, State>,
+    /// What was set for those requests in progress that a handler may still be asked about.
+    states: HashMap<ServerId, Box<State>, foldhash::fast::RandomState>,
     /// Requests that hold counts, by Call-ID and From tag.
     holders: HashMap<Vec<u8>, ServerId>,
     world: Arc<World>,
@@ -39,13 +39,13 @@ impl Scripted {
     /// A policy that nothing has come to yet.
     pub(super) fn new(machine: Machine, world: Arc<World>, clock: fn() -> Instant) -> Self {
         let ring = world.outside.traces.take();
-        Self { machine, states: HashMap::new(), holders: HashMap::new(), world, ring, clock }
+        Self { machine, states: HashMap::default(), holders: HashMap::new(), world, ring, clock }
     }
 
     /// Runs a handler; gives what it has left behind, and why it has ended early, if it has.
     fn run(&self, name: &'static str, handler: &Function, turn: Turn) -> (Turn, Option<Failure>) {
         let Machine { vm, shared, handlers } = &self.machine;
-        let (now, has_reply, is_end) = (turn.now, turn.reply.is_some(), turn.place == Places::END);
+        let (has_reply, is_end) = (turn.reply.is_some(), turn.place == Places::END);
         let mut arguments = MultiValue::new();
         if is_end {
             arguments.push_back(handlers.call.clone());
@@ -53,7 +53,7 @@ impl Scripted {
             arguments.push_back(handlers.req.clone());
             arguments.push_back(if has_reply { handlers.reply_object.clone() } else { Value::Nil });
         }
-        shared.turn.replace(turn);
+        let idle = shared.turn.replace(turn);
         shared.draft.borrow_mut().begin(self.world.trace_turns > 0);
         let begun = (self.clock)();
         let failure = vm.call(handler, arguments).err();
@@ -62,7 +62,7 @@ impl Scripted {
         if let Some(failure) = &failure {
             self.world.outside.witness.failed(name, &failure.text, failure.is_limit);
         }
-        let mut turn = shared.turn.replace(Turn::idle(now));
+        let mut turn = shared.turn.replace(idle);
         turn.span = span;
         (turn, failure)
     }
@@ -109,8 +109,8 @@ impl Scripted {
         }
     }
 
-    fn turn(asked: Asked<'_>, place: Places, state: State) -> Turn {
-        Turn { place, view: Some(asked.view.clone()), state, ..Turn::idle(asked.now) }
+    fn turn(asked: Asked<'_>, place: Places, state: Box<State>) -> Turn {
+        Turn { view: Some(asked.view.clone()), ..Turn::new(place, asked.now, state) }
     }
 
     fn marks(&self, state: &State) -> Marks {
@@ -160,8 +160,8 @@ impl Scripted {
         if let Some(handler) = handler {
             let received = turn.view.as_ref().map(|view| Bytes::copy_from_slice(view.request_uri()));
             let uri = if target.uri.is_empty() { received.unwrap_or_default() } else { target.uri.clone() };
-            let state = State { uri: Some(uri.clone()), ..turn.state.clone() };
-            let own = Turn { place: Places::BRANCH, view: turn.view.clone(), state, ..Turn::idle(turn.now) };
+            let state = Box::new(State { uri: Some(uri.clone()), ..(*turn.state).clone() });
+            let own = Turn { view: turn.view.clone(), ..Turn::new(Places::BRANCH, turn.now, state) };
             let (mut own, failure) = self.run("branch_route", handler, own);
             let outcome = if own.is_dropped { Outcome::Drop } else { Outcome::Nothing };
             let name = turn.state.on_branch.as_deref().unwrap_or_default();
@@ -176,7 +176,9 @@ impl Scripted {
                 target.uri = own.state.uri.clone().unwrap_or_default();
             }
             // What belongs to the branch alone does not stay.
-            turn.state = State { uri: turn.state.uri.clone(), edits: turn.state.edits.clone(), ..own.state };
+            let (uri, edits) = (turn.state.uri.take(), std::mem::take(&mut turn.state.edits));
+            turn.state = own.state;
+            (turn.state.uri, turn.state.edits) = (uri, edits);
         }
         target.edits = (edits != Edits::default()).then(|| Arc::new(edits));
         Some(target)
@@ -232,7 +234,7 @@ impl Scripted {
     /// Asks the function that the route of a request names, or that the INVITE of its dialog was decided by. `left` is what
     /// `request_route` has left behind.
     fn ask_named(&mut self, asked: Asked<'_>, name: &str, left: Option<Turn>, rule: Option<&Rule>) -> Decision {
-        let mut turn = left.unwrap_or_else(|| Self::turn(asked, Places::REQUEST, State::default()));
+        let mut turn = left.unwrap_or_else(|| Self::turn(asked, Places::REQUEST, Box::default()));
         if !asked.view.in_dialog {
             turn.state.edits.word = word_of(name);
         }
@@ -293,14 +295,27 @@ impl Scripted {
         decision.marks = decision.marks.or(self.marks(&turn.state));
         // What the tables have marked stays when the script marks more.
         turn.state.marks = turn.state.marks.or(decision.marks);
-        decision.values = turn.state.values().map(Rc::new);
         decision.records = std::mem::take(&mut turn.records);
         if turn.state.is_holding {
             let message = &asked.view.message;
             self.holders.insert(name_of_call(message.call_id(), message.from_tag()), asked.transaction);
         }
-        self.states.insert(asked.transaction, turn.state);
-        decision
+        let values = if self.is_needed(&turn.state) {
+            let values = turn.state.values();
+            self.states.insert(asked.transaction, turn.state);
+            values
+        } else {
+            turn.state.into_values()
+        };
+        Decision { values: values.map(Rc::new), ..decision }
+    }
+
+    /// Whether a handler may still be asked about a request of which this was set, or a call begin that takes its counts
+    /// over. Of most requests there is nothing more to come, and they stay for as long as a retransmission may.
+    fn is_needed(&self, state: &State) -> bool {
+        let has_handler =
+            state.on_reply.is_some() || state.on_failure.is_some() || self.machine.handlers.local.is_some();
+        has_handler || state.is_holding || state.targets == Targets::Forward
     }
 
     /// Runs a handler that only remarks on a request.
@@ -347,7 +362,7 @@ fn phrase(reason: &[u8]) -> Cow<'static, str> {
 impl Policy for Scripted {
     fn request(&mut self, asked: Asked<'_>) -> Decision {
         let first = self.machine.handlers.request.clone().map(|handler| {
-            let turn = Self::turn(asked, Places::REQUEST, State::default());
+            let turn = Self::turn(asked, Places::REQUEST, Box::default());
             self.run("request_route", &handler, turn)
         });
         let left = match first {
@@ -491,7 +506,7 @@ impl Policy for Scripted {
             texts.insert("cause", text(end.cause.name().as_bytes()));
         }
         let ended = Ended { texts, fields: record.fields.clone() };
-        let turn = Turn { place: Places::END, ended: Some(ended), ..Turn::idle(now) };
+        let turn = Turn { ended: Some(ended), ..Turn::new(Places::END, now, Box::default()) };
         let (turn, failure) = self.run("event_route", &handler, turn);
         self.keep(("event_route", END_EVENT), &turn, failure.as_ref(), (Outcome::Nothing, ""));
     }

@@ -84,15 +84,24 @@ pub(super) struct State {
 impl State {
     /// What the records are made with; `None` when nothing was set.
     pub(super) fn values(&self) -> Option<Values> {
-        let is_empty = self.avps.is_empty() && self.fields.is_empty() && self.legs.is_empty() && self.table.is_none();
-        let counted = (!self.counted.is_empty()).then(|| (COUNTED.to_owned(), Value::List(self.counted.clone())));
-        (!is_empty || counted.is_some()).then(|| Values {
-            avps: self.avps.clone(),
-            fields: self.fields.iter().cloned().chain(counted).collect(),
-            legs: self.legs.clone(),
-            table: self.table.clone(),
-        })
+        let Self { avps, fields, legs, table, counted, .. } = self;
+        values((avps.clone(), fields.clone(), legs.clone(), table.clone(), counted.clone()))
     }
+
+    /// The same of one that nobody needs any more.
+    pub(super) fn into_values(self) -> Option<Values> {
+        values((self.avps, self.fields, self.legs, self.table, self.counted))
+    }
+}
+
+type Parts = (Avps, Fields, Vec<Fields>, Option<Box<str>>, Vec<Vec<u8>>);
+
+fn values((avps, mut fields, legs, table, counted): Parts) -> Option<Values> {
+    if !counted.is_empty() {
+        fields.push((COUNTED.to_owned(), Value::List(counted)));
+    }
+    let is_empty = avps.is_empty() && fields.is_empty() && legs.is_empty() && table.is_none();
+    (!is_empty).then_some(Values { avps, fields, legs, table })
 }
 
 /// How a request goes on, as a handler has decided.
@@ -155,7 +164,7 @@ pub(super) struct Turn {
     pub(super) view: Option<RequestView>,
     pub(super) reply: Option<Reply>,
     pub(super) ended: Option<Ended>,
-    pub(super) state: State,
+    pub(super) state: Box<State>,
     /// Whether something that records depend on was set by this handler.
     pub(super) is_changed: bool,
     pub(super) choice: Option<Choice>,
@@ -171,13 +180,18 @@ pub(super) struct Turn {
 impl Turn {
     /// Nothing runs: what is called then is called by the file itself.
     pub(super) fn idle(now: Now) -> Self {
+        Self::new(Places::LOAD, now, Box::default())
+    }
+
+    /// A run that has decided nothing yet.
+    pub(super) fn new(place: Places, now: Now, state: Box<State>) -> Self {
         Self {
-            place: Places::LOAD,
+            place,
             now,
             view: None,
             reply: None,
             ended: None,
-            state: State::default(),
+            state,
             is_changed: false,
             choice: None,
             branches: Vec::new(),
