@@ -61,7 +61,7 @@ pub use meter::Limits;
 pub use table::{BadTable, ENTRIES_MAX, KeyTable};
 pub use trace::Traces;
 pub use turn::FlagMeaning;
-pub use world::{NamedSink, OnError, Outside, Severity, Unheard, WORDS, Witness, words_of};
+pub use world::{HANDLERS, NamedSink, OnError, Outside, Severity, Unheard, WORDS, Witness, words_of};
 
 /// What a script is made of.
 #[derive(Clone, Debug)]

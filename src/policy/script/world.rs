@@ -62,6 +62,10 @@ pub trait Witness: fmt::Debug + Send + Sync {
     fn failed(&self, handler: &'static str, text: &str, is_limit: bool);
 }
 
+/// The kinds of handlers, as a [`Witness`] is told of them.
+pub const HANDLERS: [&str; 7] =
+    ["request_route", "route", "branch_route", "reply_route", "failure_route", "local_route", "event_route"];
+
 /// Nobody listens.
 #[derive(Debug)]
 pub struct Unheard;
