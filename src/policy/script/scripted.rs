@@ -98,8 +98,8 @@ impl Scripted {
             route,
             error: failure.map_or("", |failure| &failure.text),
         };
-        let kept = self.machine.shared.draft.borrow().end(&facts, turn.span);
-        self.world.outside.traces.file(self.ring, kept, self.world.trace_turns);
+        let draft = self.machine.shared.draft.borrow();
+        self.world.outside.traces.file(self.ring, self.world.trace_turns, |kept| draft.end(&facts, turn.span, kept));
     }
 
     /// Nobody holds the counts of a request any more.

@@ -160,8 +160,9 @@ impl Traces {
         self.next.fetch_add(1, Ordering::Relaxed) % self.rings.len()
     }
 
-    pub(super) fn file(&self, ring: usize, turn: Kept, keeps: usize) {
-        locked(&self.rings[ring]).file(turn, keeps);
+    /// Files the turn that `make` writes over the one that gives way, if one does.
+    pub(super) fn file(&self, ring: usize, keeps: usize, make: impl FnOnce(&mut Kept)) {
+        locked(&self.rings[ring]).file(keeps, make);
     }
 
     /// Some turns.
@@ -221,7 +222,15 @@ struct Ring {
 }
 
 impl Ring {
-    fn file(&mut self, turn: Kept, keeps: usize) {
+    fn file(&mut self, keeps: usize, make: impl FnOnce(&mut Kept)) {
+        // The memory of the oldest one takes the new one: at the usual number of turns none of it is in a cache, and to
+        // free one piece and fetch another would take as long as the handler.
+        let oldest = if self.turns.len() >= keeps { self.turns.pop_front() } else { None };
+        let mut turn = oldest.map_or_else(Kept::default, |(_, turn)| {
+            self.bytes -= turn.bytes();
+            turn
+        });
+        make(&mut turn);
         self.bytes += turn.bytes();
         self.turns.push_back((self.filed, turn));
         self.filed += 1;
@@ -267,7 +276,7 @@ enum Part {
 const PARTS: usize = 7;
 
 /// One turn as it is kept: its texts one behind the other, then those of its steps.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Kept {
     at: Timestamp,
     loaded: Timestamp,
@@ -278,8 +287,8 @@ pub(super) struct Kept {
     left_out: u32,
     micros: u32,
     ends: [u16; PARTS],
-    steps: Box<[Step]>,
-    texts: Box<[u8]>,
+    steps: Vec<Step>,
+    texts: Vec<u8>,
 }
 
 /// One step; its text ends there in the texts of the steps.
@@ -313,7 +322,7 @@ pub(super) struct Facts<'a> {
 
 impl Kept {
     fn bytes(&self) -> usize {
-        size_of::<(u64, Self)>() + self.steps.len() * size_of::<Step>() + self.texts.len()
+        size_of::<(u64, Self)>() + self.steps.capacity() * size_of::<Step>() + self.texts.capacity()
     }
 
     fn part(&self, part: Part) -> &[u8] {
@@ -406,8 +415,8 @@ impl Draft {
         self.texts.truncate(self.steps.last().map_or(0, |step| step.end as usize));
     }
 
-    /// What it has noted, as a turn to be filed.
-    pub(super) fn end(&self, facts: &Facts<'_>, span: Duration) -> Kept {
+    /// Writes what it has noted into a turn, whatever that was before.
+    pub(super) fn end(&self, facts: &Facts<'_>, span: Duration, turn: &mut Kept) {
         let parts: [&[u8]; PARTS] = [
             cut(facts.call_id, NAME_BYTES_MAX),
             cut(facts.handler.1.as_bytes(), NAME_BYTES_MAX),
@@ -417,14 +426,17 @@ impl Draft {
             cut(facts.route.as_bytes(), NAME_BYTES_MAX),
             cut(facts.error.as_bytes(), ERROR_BYTES_MAX),
         ];
-        let mut texts = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + self.texts.len());
+        let Kept { mut steps, mut texts, .. } = std::mem::take(turn);
+        refit(&mut texts, parts.iter().map(|part| part.len()).sum::<usize>() + self.texts.len());
+        refit(&mut steps, self.steps.len());
         let ends = parts.map(|part| {
             texts.extend_from_slice(part);
             u16::try_from(texts.len()).unwrap_or(u16::MAX)
         });
         let before = u32::from(ends[PARTS - 1]);
         texts.extend_from_slice(&self.texts);
-        Kept {
+        steps.extend(self.steps.iter().map(|step| Step { end: step.end + before, ..*step }));
+        *turn = Kept {
             at: facts.at,
             loaded: facts.loaded,
             handler: facts.handler.0,
@@ -434,11 +446,23 @@ impl Draft {
             left_out: self.left_out,
             micros: u32::try_from(span.as_micros()).unwrap_or(u32::MAX),
             ends,
-            steps: self.steps.iter().map(|step| Step { end: step.end + before, ..*step }).collect(),
-            texts: texts.into_boxed_slice(),
-        }
+            steps,
+            texts,
+        };
     }
 }
+
+/// Empties it with room for so many, and gives back what is over twice as much: one long turn does not make all long.
+fn refit<T>(list: &mut Vec<T>, count: usize) {
+    list.clear();
+    if list.capacity() > 2 * count + ROOM {
+        list.shrink_to(count);
+    }
+    list.reserve_exact(count);
+}
+
+/// Entries or octets that are not worth to be given back.
+const ROOM: usize = 16;
 
 /// The line of the script that runs: that of the function which has called ours.
 fn line(lua: &Lua) -> u32 {
