@@ -110,10 +110,11 @@ impl Lanes {
         line[middle(left) + 1..middle(right)].fill('-');
         let (tip, end) = if goes_right { ('>', middle(right) - 1) } else { ('<', middle(left) + 1) };
         line[end] = tip;
-        let label = label(message);
-        let room = (right - left) * LANE - 5;
-        let label: String = label.chars().take(room).collect();
-        let begin = middle(left) + 1 + (room + 4 - label.chars().count()) / 2;
+        // Beside it there are a blank and a part of the arrow at each end.
+        let room = (right - left) * LANE - 7;
+        let text: String = label(message).chars().take(room).collect();
+        let label = format!(" {} ", text.trim_end());
+        let begin = middle(left) + 1 + (room + 6 - label.chars().count()) / 2;
         for (place, sign) in label.chars().enumerate() {
             line[begin + place] = sign;
         }
@@ -127,8 +128,8 @@ impl Lanes {
 fn label(message: &Value) -> String {
     let text = |key: &str| output::shown(&output::cell(&message[key]));
     match message["code"].as_u64() {
-        None => format!(" {} {} ", text("method"), text("cseq")),
-        Some(code) => format!(" {code} {} ({}) ", text("text"), text("method")),
+        None => format!("{} {}", text("method"), text("cseq")),
+        Some(code) => format!("{code} {} ({})", text("text"), text("method")),
     }
 }
 
@@ -161,7 +162,7 @@ mod tests {
             "                  udp:192.0.2.1:5060             gateway              udp:192.0.2.2:5060",
             "03:04:05.000               |------- INVITE 1 ------->|                         |            sip:b@x\\x0a",
             "03:04:05.000               |                         |------- INVITE 1 ------->|            sip:b@y",
-            "03:04:06                   |                         |<- 486 Busy Here, and a -|",
+            "03:04:06                   |                         |<- 486 Busy Here, and ---|",
             "              3 messages are left out here",
             "03:04:06.1                 |<-- 486 Busy (INVITE) ---|                         |",
         ];
