@@ -14,8 +14,10 @@ use crate::sip::stack::{Listener, Peer};
 
 /// Calls that the gateway keeps where the configuration says nothing.
 pub const CALLS_USUAL: usize = 1_000;
-/// Messages of one call that are kept: the first ones and the last; of those between only the number is.
+/// Messages of one call that are kept at most: the first ones and the last; of those between only the number is.
 pub const MESSAGES_MAX: usize = 64;
+/// Octets that are kept of the texts of one call, its names included, whatever their number.
+pub const OCTETS_MAX: usize = 4_096;
 /// Octets that are kept of a Request-URI or reason phrase with the method before it.
 pub const TEXT_BYTES_MAX: usize = 128;
 /// Octets that are kept of a Call-ID and of From.
@@ -30,7 +32,7 @@ pub struct Ladder {
     pub from: Vec<u8>,
     /// Its messages in the order in which the gateway took and sent them.
     pub steps: Vec<Step>,
-    /// Messages beyond [`MESSAGES_MAX`], which came before the last.
+    /// Messages beyond [`MESSAGES_MAX`] or [`OCTETS_MAX`], which came before the last.
     pub left_out: u32,
 }
 
@@ -211,7 +213,7 @@ impl Call {
 
     fn note(&mut self, (at, peer, way): (Timestamp, Peer, Way), glance: &Glance<'_>) {
         // The last message says how it stands: it takes the place of the one before.
-        if self.messages.len() >= MESSAGES_MAX {
+        if self.messages.len() >= MESSAGES_MAX || self.octets.len() + TEXT_BYTES_MAX > OCTETS_MAX {
             self.messages.pop();
             let end = self.messages.last().map_or(self.from_end, |kept| kept.end);
             self.octets.truncate(end as usize);
@@ -267,7 +269,7 @@ impl Call {
     }
 }
 
-/// A call has at most [`MESSAGES_MAX`] texts of [`TEXT_BYTES_MAX`] octets and two names.
+/// A call has [`OCTETS_MAX`] octets at most.
 fn len(octets: &[u8]) -> u32 {
     u32::try_from(octets.len()).unwrap_or(u32::MAX)
 }

@@ -1,8 +1,10 @@
 //! The messages that a shard keeps of its last calls.
 
 use super::bench::{Bench, Setup};
-use crate::shard;
-use crate::shard::ladder::{Ladder, MESSAGES_MAX, Way};
+use crate::shard::ladder::{Ladder, MESSAGES_MAX, OCTETS_MAX, TEXT_BYTES_MAX, Way};
+use crate::shard::{self, Input};
+use crate::sip::message::Message;
+use crate::sip::stack::{ListenerId, Peer};
 
 fn bench(name: &str, trace_calls: usize) -> Bench {
     let shard = shard::Settings { trace_calls, ..shard::Settings::default() };
@@ -75,6 +77,28 @@ fn a_call_has_a_limit_and_its_last_message_is_kept() {
     assert!(ladder.left_out as usize > MESSAGES_MAX, "{}", ladder.left_out);
     assert_eq!(words(&ladder).last().map(String::as_str), Some("<486 INVITE"));
     assert_eq!(bench.shard.traced(1)[0].messages, MESSAGES_MAX + ladder.left_out as usize);
+}
+
+#[test]
+fn long_texts_are_cut_and_have_a_limit_of_their_own() {
+    let mut bench = bench("long names", 1);
+    bench.play("alice sends INVITE to bob\n bob gets INVITE");
+    let call_id = bench.shard.traced(1)[0].call_id.clone();
+    let text = format!(
+        "INVITE sip:{} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10:5062;branch=z9hG4bKlong\r\nMax-Forwards: 70\r\n\
+         From: <sip:alice@x>;tag=a\r\nTo: <sip:bob@x>;tag=b\r\nCall-ID: {}\r\nCSeq: 9 INVITE\r\n\r\n",
+        "u".repeat(5_000),
+        String::from_utf8(call_id).expect("text")
+    );
+    let peer = Peer { listener: ListenerId(0), addr: "192.0.2.10:5062".parse().expect("an address") };
+    for _ in 0..MESSAGES_MAX {
+        let message = Message::parse(text.clone().into_bytes());
+        bench.shard.handle(bench.now, Input::Received { peer, message }, &mut Vec::new());
+    }
+    let ladder = only(&bench);
+    let octets: usize = ladder.steps.iter().map(|step| step.method.len() + step.text.len()).sum();
+    assert!(ladder.steps.len() < MESSAGES_MAX && ladder.left_out > 0 && octets <= OCTETS_MAX, "{octets}: {ladder:?}");
+    assert!(ladder.steps.iter().all(|step| step.method.len() + step.text.len() <= TEXT_BYTES_MAX));
 }
 
 #[test]
