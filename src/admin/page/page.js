@@ -124,6 +124,7 @@ class Grid {
     this.selected = kept ? this.shown.findIndex((row) => this.key(row) === this.key(kept)) : -1;
     this.table.setAttribute("aria-rowcount", this.shown.length + 1);
     this.draw();
+    if (kept && this.selected < 0) this.chosen(null);
   }
 
   row() {
@@ -150,9 +151,14 @@ class Grid {
     const rows = this.shown.slice(first, last).map((row, place) => this.line(row, first + place));
     if (!this.shown.length) rows.push(make("tr", {}, make("td", { colspan: this.columns.length, class: "quiet" }, "none")));
     this.body.replaceChildren(...(first ? [gap(first)] : []), ...rows, ...(last < this.shown.length ? [gap(this.shown.length - last)] : []));
+    this.point();
+    if (this.shown.length && last === this.shown.length) this.nearEnd();
+  }
+
+  // Says which row is selected.
+  point() {
     if (this.selected >= 0) this.table.setAttribute("aria-activedescendant", `${this.id}-${this.selected}`);
     else this.table.removeAttribute("aria-activedescendant");
-    if (this.shown.length && last === this.shown.length) this.nearEnd();
   }
 
   line(row, place) {
@@ -166,13 +172,18 @@ class Grid {
   }
 
   choose(place) {
+    const drawn = (place) => by(`${this.id}-${place}`);
+    drawn(this.selected)?.setAttribute("aria-selected", "false");
     this.selected = Math.max(0, Math.min(place, this.shown.length - 1));
     const head = ROW_PX;
     const top = this.selected * ROW_PX;
     const { scrollTop, clientHeight } = this.element;
     if (top < scrollTop) this.element.scrollTop = top;
     else if (top + ROW_PX > scrollTop + clientHeight - head) this.element.scrollTop = top + ROW_PX + head - clientHeight;
-    this.draw();
+    // A row that stays the same can be clicked twice.
+    drawn(this.selected)?.setAttribute("aria-selected", "true");
+    if (drawn(this.selected)) this.point();
+    else this.draw();
     this.chosen(this.row());
   }
 
@@ -322,20 +333,20 @@ const callState = (row) => (row.ending ? "ending" : row.answered ? "answered" : 
 function calls() {
   const told = make("p", { class: "quiet" });
   const grid = new Grid("Calls in progress", [
-    { head: "Since", width: 15, cell: (row) => time(row.answered ?? row.created) },
+    { head: "Since", width: 17, cell: (row) => time(row.answered ?? row.created) },
     { head: "State", width: 8, cell: callState },
     { head: "Lasts", width: 9, number: true, cell: (row) => span(row.duration_s) },
     { head: "From", width: 20, cell: (row) => row.from },
     { head: "To", width: 20, cell: (row) => row.to },
-    { head: "Call-ID", width: 28, cell: (row) => row.call_id },
+    { head: "Call-ID", width: 26, cell: (row) => row.call_id },
   ], { key: (row) => row.session, open: openCall });
   const traced = new Grid("Last calls", [
-    { head: "Begun", width: 15, cell: (row) => time(row.begun) },
-    { head: "Response", width: 8, number: true, cell: (row) => row.code ?? "", mark: (row) => (row.code >= 500 ? "bad" : "") },
+    { head: "Begun", width: 17, cell: (row) => time(row.begun) },
+    { head: "Response", width: 9, number: true, cell: (row) => row.code ?? "", mark: (row) => (row.code >= 500 ? "bad" : "") },
     { head: "Messages", width: 9, number: true, cell: (row) => count(row.messages) },
     { head: "From", width: 20, cell: (row) => row.from },
     { head: "Request-URI", width: 20, cell: (row) => row.uri },
-    { head: "Call-ID", width: 28, cell: (row) => row.call_id },
+    { head: "Call-ID", width: 25, cell: (row) => row.call_id },
   ], { key: (row) => row.call_id, open: openCall });
   const input = finder(grid, "Find in these calls");
   input.addEventListener("input", () => traced.filter(input.value.trim()));
@@ -421,11 +432,19 @@ function call(callId = "") {
     { head: "Reason", width: 14, cell: (row) => row.reason },
   ], { key: (row) => `${row.at} ${row.record} ${row.what} ${row.sink}` });
   const history = make("p", { class: "quiet" });
+  const script = new Grid("What the script has decided", [
+    { head: "Time", width: 16, cell: (row) => row.time.replace(/^.*T/, "") },
+    { head: "Handler", width: 18, cell: (row) => row.handler },
+    { head: "About", width: 14, cell: (row) => row.code ?? row.method },
+    { head: "Line", width: 6, number: true, cell: (row) => row.line ?? "" },
+    { head: "Step", width: 46, cell: (row) => row.step, mark: (row) => (row.isError ? "bad" : "") },
+  ], { key: (row) => `${row.time} ${row.handler} ${row.line} ${row.step}` });
   // Days of the ledger are long: they are read when somebody asks, and not again and again.
   const refresh = async (isAsked) => {
     const name = encodeURIComponent(callId);
-    const [found, story] = await Promise.all([ask(`/calls/ladder?call=${name}`).catch(orRefusal),
-      isAsked ? ask(`/calls/story?call=${name}`).catch(orRefusal) : null]);
+    const [found, story, turns] = await Promise.all([ask(`/calls/ladder?call=${name}`).catch(orRefusal),
+      isAsked ? ask(`/calls/story?call=${name}`).catch(orRefusal) : null, ask(`/script/trace?call=${name}`).catch(orRefusal)]);
+    script.set((turns.turns ?? []).flatMap(stepsOf));
     if (story) {
       fates.set((story.records ?? []).flatMap(fatesOf));
       history.textContent = story.refused ?? `${count(story.total)} records of ${story.range}, by the ledger; \`r\` looks again`;
@@ -443,7 +462,8 @@ function call(callId = "") {
     messages.set(found.messages);
   };
   const parts = [make("h2", {}, "Call ", make("code", {}, callId)), told, picture, make("h3", {}, "Messages"), messages.element,
-    make("h3", {}, "Records, and where they went"), history, fates.element];
+    make("h3", {}, "Records, and where they went"), history, fates.element,
+    make("h3", {}, "What the script has decided"), script.element];
   return { parts, refresh, every: 5 * REFRESH_MS };
 }
 
@@ -454,6 +474,14 @@ function fatesOf(own) {
   const what = `${own.kind}${own.code ? ` ${own.code}` : ""}${ended}${lasted}`;
   const first = { at: own.event, record: own.record, what, sink: own.sinks.join(" "), who: "", reason: "" };
   return [first, ...own.happened.map((one) => ({ ...one, record: own.record, reason: one.reason + (one.code ? ` (${one.code})` : "") }))];
+}
+
+// A line for each step of a run of a handler, and one for what came of it.
+function stepsOf(turn) {
+  const steps = turn.steps.map((step) => ({ ...step, step: `${step.step}${step.result === false ? " is false" : ""}` }));
+  const error = turn.error ? [{ step: turn.error, isError: true }] : [];
+  const outcome = { step: `→ ${turn.outcome}${turn.reply ? ` ${turn.reply}` : ""}${turn.route ? ` \`${turn.route}\`` : ""}` };
+  return [...steps, ...error, outcome].map((step) => ({ ...step, time: turn.time, handler: turn.handler, method: turn.method, code: turn.code }));
 }
 
 // What is not there is said where it would stand; other refusals are the whole page's.

@@ -170,6 +170,23 @@ impl Browser {
         self.call("Input.dispatchKeyEvent", event);
     }
 
+    /// Clicks twice on an element, as a hand does.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn click_twice(&mut self, element: &str) {
+        let place = self.value(&format!(
+            "(() => {{ const box = {element}.getBoundingClientRect(); return [box.x + 20, box.y + 5]; }})()"
+        ));
+        for count in [1, 2] {
+            for kind in ["mousePressed", "mouseReleased"] {
+                let event =
+                    json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": count });
+                self.call("Input.dispatchMouseEvent", event);
+            }
+        }
+    }
+
     /// Writes into what has the focus.
     pub fn write(&mut self, text: &str) {
         self.call("Input.insertText", json!({ "text": text }));

@@ -220,6 +220,8 @@ fn a_parked_record_is_tried_again_by_the_page_and_by_nobody_without_the_token() 
     stage.browser.value("document.querySelector('[aria-label=Records]').focus()");
     stage.browser.press("ArrowDown");
     stage.browser.picture("queue");
+    stage.browser.click_twice(&format!("{lines}[0]"));
+    stage.browser.wait("all of it", "document.querySelector('main pre').textContent.includes('parked@example')");
     let retry = "[...document.querySelectorAll('main button')].find((own) => own.textContent === 'Try it again')";
     // Whoever has no token is asked for it, and nothing happens.
     stage.browser.value(&format!("sessionStorage.clear(); {retry}.click()"));
@@ -299,7 +301,11 @@ fn everything_is_reached_by_keys_and_ten_thousand_rows_do_not_stall() {
 #[test]
 fn a_day_is_audited_a_call_told_and_the_configuration_shown_without_secrets() {
     let dir = tempfile::tempdir().expect("a folder");
-    let more = "\n[trace]\ncalls = 77\n\n[sinks.webhook.hook]\nurl = \"http://127.0.0.1:9/take?key=hidden-key\"\n";
+    let gateway = dir.path().join("gateway");
+    fs::create_dir_all(&gateway).expect("a folder");
+    fs::write(gateway.join("route.lua"), "function request_route(req)\n  avp.kind = \"<b>gold\"\nend\n")
+        .expect("written");
+    let more = "\n[script]\nfile = \"route.lua\"\n\n[trace]\ncalls = 77\n\n[sinks.webhook.hook]\nurl = \"http://127.0.0.1:9/take?key=hidden-key\"\n";
     let Some(mut stage) = Stage::set(dir.path(), more) else { return };
     stage.call("told@example", "<sip:alice@example.com>");
     let story = wait_for("the records", || {
@@ -336,6 +342,11 @@ fn a_day_is_audited_a_call_told_and_the_configuration_shown_without_secrets() {
     stage
         .browser
         .wait("its records", &format!("{fates}.includes('start 200') && {fates}.includes('ended by caller: bye')"));
+    let steps = "document.querySelector('[aria-label=\"What the script has decided\"]').textContent";
+    stage.browser.wait(
+        "what the script did",
+        &format!("{steps}.includes('avp.kind = \"<b>gold\"') && {steps}.includes('→ routes')"),
+    );
     stage.browser.picture("story");
     stage.browser.press("5");
     stage.browser.wait(
