@@ -216,8 +216,16 @@ impl Wrong {
             }
             What::Missing(field) => Mistake::error(format!("`{option}` lacks the field `{field}`"), place),
             What::Type { found, expected } => {
+                // The words of serde and those of TOML.
+                let expected = match expected.as_str() {
+                    "a sequence" => "a list",
+                    "path string" => "a string",
+                    other => other,
+                };
+                let tables = (*found == "a table" && expected == "a list")
+                    .then(|| format!("one of several tables begins with `[[{option}]]`"));
                 Mistake::error(format!("`{option}` is {found}, expected {expected}"), place)
-                    .maybe_hint(self.swallowed())
+                    .maybe_hint(self.swallowed().or(tables))
             }
             What::Text(text) => Mistake::error(format!("`{option}`: {text}"), place),
         }
@@ -226,7 +234,9 @@ impl Wrong {
 
 /// What to write instead of a name that is unknown in a table.
 fn unknown_hint(name: &str, table: &str, known: &'static [&'static str]) -> Option<String> {
-    match nearest(name, known.iter().copied()) {
+    // A secret stands in a file, not here.
+    let file = || known.iter().copied().find(|own| own.strip_prefix(name) == Some("_file"));
+    match nearest(name, known.iter().copied()).or_else(file) {
         Some(near) => Some(format!("did you mean `{near}`?")),
         None => marks_of_acc(name, table)
             .or_else(|| table.is_empty().then(|| section_below(name)).flatten())

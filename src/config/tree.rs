@@ -12,7 +12,7 @@ use ::config::{Config, Environment, Map, Source, Value, ValueKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Form, Mistake, Place};
+use super::error::{Findings, Form, Mistake, Place};
 
 /// Names a place in [`Places`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -246,10 +246,7 @@ impl TomlText {
             let mistake = |error: &toml::de::Error| {
                 Mistake::error(error.message(), lines.place(error.span().map_or(0, |span| span.start)))
             };
-            let mut mistakes: Vec<Mistake> = errors.iter().map(mistake).collect();
-            // What follows on the same line follows from the first.
-            mistakes.dedup_by(|later, first| line(later) == line(first));
-            return Err(mistakes);
+            return Err(without_consequences(errors.iter().map(mistake).collect()));
         }
         let mut reading = Reading { lines, places, spans: Spans::new() };
         let values = reading.table(&mut Vec::new(), table.get_ref());
@@ -266,6 +263,22 @@ impl Source for TomlText {
         Ok(self.values.clone())
     }
 }
+
+/// In the order of the lines, without what follows from a mistake before: on its line, or behind a list without its end.
+fn without_consequences(mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let mut findings = Findings::default();
+    findings.extend(mistakes);
+    let mut mistakes = findings.sorted();
+    mistakes.dedup_by(|later, first| line(later) == line(first));
+    if let Some(at) = mistakes.iter().position(|mistake| mistake.what.starts_with(NO_COMMA)) {
+        mistakes.truncate(at + 1);
+        mistakes[at].hint = Some("or is the `]` of the list missing before it?".to_owned());
+    }
+    mistakes
+}
+
+/// What the reader of TOML says where a list goes on without a comma.
+const NO_COMMA: &str = "missing comma between array elements";
 
 fn line(mistake: &Mistake) -> Option<u32> {
     match mistake.places.first() {
