@@ -1,7 +1,10 @@
 //! `tollgate decode`: octets of a RADIUS packet or a Diameter message as text.
 //!
-//! The octets come as a hex dump: plain, with `0x`, commas, colons, or with the offsets and the characters that `xxd`,
-//! `hexdump -C`, tcpdump and Wireshark put beside them. Several Diameter messages may follow each other.
+//! The octets come as a hex dump, see [`dump`], in which several Diameter messages may follow each other; or as a capture,
+//! see [`capture`].
+
+mod capture;
+mod dump;
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -12,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::output::{self, Format};
+use crate::causes::chain_text;
 use crate::diameter::avp::Avps;
 use crate::diameter::{header, print};
 use crate::dictionary::{Dictionary, diameter, entry, unquoted};
@@ -23,7 +27,7 @@ const DUMP_OCTETS_MAX: u64 = 64 << 20;
 /// Arguments of `tollgate decode`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Hex dump; standard input without one
+    /// Hex dump, or capture (pcap or pcapng); standard input without one
     file: Option<PathBuf>,
     /// Protocol; told from the octets without it
     #[arg(long, value_enum)]
@@ -53,14 +57,104 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(path) => Box::new(std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?),
         None => Box::new(std::io::stdin().lock()),
     };
-    input.by_ref().take(DUMP_OCTETS_MAX).read_to_end(&mut text).context("cannot read the dump")?;
-    let octets = octets_of(&String::from_utf8_lossy(&text)).map_err(|error| anyhow!(error))?;
+    input.by_ref().take(DUMP_OCTETS_MAX + 1).read_to_end(&mut text).context("cannot read the dump")?;
+    if text.len() as u64 > DUMP_OCTETS_MAX {
+        return Err(Failure::Failed(anyhow!("more than {} MiB; `editcap -c` cuts a capture", DUMP_OCTETS_MAX >> 20)));
+    }
+    if capture::is_capture(&text) {
+        return captured(&text, arguments);
+    }
+    let octets = dump::octets_of(&String::from_utf8_lossy(&text)).map_err(|error| anyhow!(error))?;
     if octets.is_empty() {
         return Err(Failure::Failed(anyhow!("the dump holds no octets")));
     }
     match arguments.protocol.unwrap_or_else(|| protocol_of(&octets)) {
         Protocol::Diameter => diameter(&octets, arguments),
         Protocol::Radius => radius(&octets, arguments),
+    }
+}
+
+/// Prints the messages of a capture; what is to be said of it goes to standard error.
+fn captured(octets: &[u8], arguments: &Arguments) -> Result<(), Failure> {
+    let protocols =
+        Both { wanted: arguments.protocol, radius: dictionary(arguments)?, diameter: dictionary(arguments)? };
+    let held = capture::read(octets, &protocols);
+    arguments
+        .format
+        .print(&Value::Array(held.all), || held.text.lines().map(|line| output::shown(line) + "\n").collect())?;
+    if !arguments.format.is_json() {
+        held.notes.iter().for_each(|note| eprintln!("{note}"));
+        if held.others > 0 {
+            eprintln!("{} of {} frames hold something else", held.others, held.frames);
+        }
+    }
+    match held.damage {
+        Some(why) => Err(Failure::Failed(anyhow!(why))),
+        None if held.messages == 0 => {
+            let wanted = match arguments.protocol {
+                Some(Protocol::Radius) => "RADIUS",
+                Some(Protocol::Diameter) => "Diameter",
+                None => "RADIUS or Diameter",
+            };
+            Err(Failure::Failed(anyhow!("no message of {wanted} in {} frames", held.frames)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The protocols that a capture may have, or the one that is wanted.
+struct Both {
+    wanted: Option<Protocol>,
+    radius: Dictionary,
+    diameter: diameter::Dictionary,
+}
+
+impl Both {
+    /// The protocol that the octets are of, if they are of one.
+    fn of(&self, octets: &[u8]) -> Option<Protocol> {
+        let is_diameter = octets[0] == 1
+            && header::Header::read(octets).is_ok_and(|head| {
+                let is_known = head.command >= 256 || header::command::name(head.command, head.is_request()).is_some();
+                is_known && head.length as usize >= HEADER_OCTETS && head.length % 4 == 0
+            });
+        let length = usize::from(u16::from_be_bytes([octets[2], octets[3]]));
+        let is_radius =
+            RADIUS_CODES.contains(&octets[0]) && (HEADER_OCTETS..=packet::PACKET_OCTETS_MAX).contains(&length);
+        let own = match protocol_of(octets) {
+            Protocol::Diameter if is_diameter => Protocol::Diameter,
+            _ if is_radius => Protocol::Radius,
+            _ if is_diameter => Protocol::Diameter,
+            _ => return None,
+        };
+        self.wanted.is_none_or(|wanted| wanted == own).then_some(own)
+    }
+}
+
+impl capture::Protocols for Both {
+    fn begins(&self, octets: &[u8]) -> capture::Begins {
+        if octets.len() < HEADER_OCTETS {
+            return capture::Begins::Unknown;
+        }
+        match self.of(octets) {
+            // Its first octet is the version.
+            Some(Protocol::Diameter) => {
+                let length = u32::from_be_bytes([0, octets[1], octets[2], octets[3]]);
+                capture::Begins::Message(usize::try_from(length).unwrap_or(usize::MAX))
+            }
+            Some(Protocol::Radius) => capture::Begins::Message(usize::from(u16::from_be_bytes([octets[2], octets[3]]))),
+            None => capture::Begins::Nothing,
+        }
+    }
+
+    fn show(&self, octets: &[u8]) -> Result<(String, Value), String> {
+        match self.of(octets) {
+            Some(Protocol::Diameter) => {
+                let (head, avps) = header::split(octets).map_err(|error| chain_text(&error))?;
+                let text = print::text(&self.diameter, &head, Avps::new(avps));
+                Ok((text, print::json(&self.diameter, &head, Avps::new(avps))))
+            }
+            _ => radius_shown(&self.radius, octets).map_err(|error| chain_text(&error)),
+        }
     }
 }
 
@@ -98,8 +192,13 @@ fn diameter(octets: &[u8], arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn radius(octets: &[u8], arguments: &Arguments) -> Result<(), Failure> {
-    let dictionary: Dictionary = dictionary(arguments)?;
-    let packet = Packet::parse(octets).context("no RADIUS packet")?;
+    let (text, json) = radius_shown(&dictionary(arguments)?, octets).context("no RADIUS packet")?;
+    show(&text, vec![json], arguments)
+}
+
+/// A packet as text and as JSON.
+fn radius_shown(dictionary: &Dictionary, octets: &[u8]) -> Result<(String, Value), packet::Malformed> {
+    let packet = Packet::parse(octets)?;
     let attributes = octets.get(packet::HEADER_OCTETS..packet.octets().len()).unwrap_or_default();
     let decoded = dictionary.decode(attributes);
     let mut text = format!(
@@ -120,7 +219,7 @@ fn radius(octets: &[u8], arguments: &Arguments) -> Result<(), Failure> {
         "authenticator": hex(&octets[4..packet::HEADER_OCTETS]),
         "attributes": list,
     });
-    show(&text, vec![json], arguments)
+    Ok((text, json))
 }
 
 fn dictionary<P: entry::Protocol>(arguments: &Arguments) -> Result<entry::Dictionary<P>, Failure> {
@@ -148,108 +247,14 @@ fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// The octets of a hex dump.
-///
-/// On a line with an offset in front (`0010`, `0x0010:`, `00000010:`) the words behind it count up to the characters
-/// that stand beside them: behind two blanks or a `|`. Other lines are read as hex as a whole; `#` begins a comment.
-fn octets_of(text: &str) -> Result<Vec<u8>, String> {
-    let mut octets = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.split('#').next().unwrap_or_default();
-        let words = match offset(line, octets.len()) {
-            Some(rest) => beside(rest),
-            None => line,
-        };
-        for word in words.split(|char: char| char.is_whitespace() || char == ',' || char == ':') {
-            let digits = word.strip_prefix("0x").or_else(|| word.strip_prefix("\\x")).unwrap_or(word);
-            if digits.is_empty() {
-                continue;
-            }
-            let is_hex = digits.len() % 2 == 0 && digits.bytes().all(|octet| octet.is_ascii_hexdigit());
-            if !is_hex {
-                let shown: String = word.chars().take(40).collect();
-                return Err(format!("line {number}: `{}` is no hex", shown.escape_debug()));
-            }
-            octets.extend(digits.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])));
-        }
-    }
-    Ok(octets)
-}
-
-/// What stands behind the offset of a line; `None` when it begins with none. An offset counts the octets so far.
-fn offset(line: &str, octets: usize) -> Option<&str> {
-    let line = line.trim_start();
-    let (word, rest) = line.split_at(line.find([' ', '\t', ':']).unwrap_or(line.len()));
-    let has_mark = rest.starts_with(':') || rest.starts_with("  ");
-    // The last line of `hexdump` is the offset of the end.
-    let is_end = rest.is_empty() && octets > 0 && word.len() >= 7;
-    let digits = word.strip_prefix("0x").unwrap_or(word);
-    let value = usize::from_str_radix(digits, 16).ok()?;
-    let is_offset = (4..=8).contains(&digits.len()) && value == octets && (has_mark || is_end);
-    is_offset.then(|| rest.trim_start_matches(':'))
-}
-
-/// The words before the characters beside them.
-fn beside(rest: &str) -> &str {
-    let rest = rest.split('|').next().unwrap_or_default().trim_start();
-    // `hexdump -C` and Wireshark leave two blanks in the middle too: the first word that is no pair of digits ends it.
-    let mut end = rest.len();
-    let mut from = 0;
-    while let Some(gap) = rest[from..].find("  ") {
-        let behind = rest[from + gap..].trim_start();
-        let word = behind.split(' ').next().unwrap_or_default();
-        let is_hex =
-            word.len().is_multiple_of(2) && !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_hexdigit());
-        let is_last = !behind.contains(' ') && word.len() > 4;
-        if !is_hex || is_last {
-            end = from + gap;
-            break;
-        }
-        from = rest.len() - behind.len();
-    }
-    &rest[..end]
-}
-
-fn digit(digit: u8) -> u8 {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok()).unwrap_or(0)
-}
+/// Octets of a header, of RADIUS (RFC 2865 §3) and of Diameter (RFC 6733 §3).
+const HEADER_OCTETS: usize = packet::HEADER_OCTETS;
+/// Codes of RADIUS: authentication, accounting, status, and those of RFC 5176.
+const RADIUS_CODES: [u8; 14] = [1, 2, 3, 4, 5, 11, 12, 13, 40, 41, 42, 43, 44, 45];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dumps_of_all_kinds_are_read() {
-        let want: Vec<u8> = (0..20).collect();
-        for (name, text) in [
-            ("plain", "000102030405060708090a0b0c0d0e0f10111213"),
-            ("in lines", "0001020304050607\n08090A0B0C0D0E0F\n10111213\n"),
-            ("with blanks", "00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 10 11 12 13"),
-            ("with colons", "00:01:02:03:04:05:06:07:08:09:0a:0b:0c:0d:0e:0f:10:11:12:13"),
-            (
-                "as source",
-                "0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09,\n0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10, 0x11, 0x12, 0x13",
-            ),
-            ("with a comment", "# an octet each\n00010203 04050607 08090a0b # half\n0c0d0e0f 10111213"),
-            (
-                "xxd",
-                "00000000: 0001 0203 0405 0607 0809 0a0b 0c0d 0e0f  ................\n00000010: 1011 1213                                ....",
-            ),
-            (
-                "hexdump -C",
-                "00000000  00 01 02 03 04 05 06 07  08 09 0a 0b 0c 0d 0e 0f  |................|\n00000010  10 11 12 13                                       |....|\n00000014",
-            ),
-            ("tcpdump -x", "\t0x0000:  0001 0203 0405 0607 0809 0a0b 0c0d 0e0f\n\t0x0010:  1011 1213"),
-            (
-                "Wireshark",
-                "0000   00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f   ................\n0010   10 11 12 13                                       ....",
-            ),
-        ] {
-            assert_eq!(octets_of(text).as_deref(), Ok(want.as_slice()), "{name}");
-        }
-        assert_eq!(octets_of("00 0g"), Err("line 1: `0g` is no hex".to_owned()));
-        assert_eq!(octets_of("123"), Err("line 1: `123` is no hex".to_owned()));
-    }
 
     #[test]
     fn the_protocol_is_told_from_the_octets() {
