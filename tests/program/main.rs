@@ -12,6 +12,7 @@ mod cdr;
 mod check;
 mod check_deep;
 mod cli;
+mod decode;
 mod descriptors;
 mod files;
 mod frozen;

@@ -6,6 +6,8 @@
 mod frames;
 mod segment;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
