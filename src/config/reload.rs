@@ -4,7 +4,8 @@
 //! when it is named with its line instead. A test walks the schema and fails for an option that stands in neither list.
 //!
 //! A new option: add its name to the list of its section; those of sinks stand with the table of their kind. `live` is right when it lies in a part of the plan that
-//! `service::reload` hands to the running threads, which a second test proves by changing it.
+//! `service::reload` hands to the running threads, which a second test proves by changing it. Then TOLLGATE_WRITE=1
+//! has the tests of `cli::schema` write `etc/tollgate.schema.json` anew.
 
 use std::sync::LazyLock;
 

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::SCHEMA;
 use crate::cli::manual::sample::{Item, Part, read};
 use crate::config::sample_tests;
 use crate::config::walk::{self, Shape};
@@ -172,13 +171,21 @@ fn what_is_shipped_is_what_the_readers_want() {
     let mut want = String::new();
     print(&whole, 0, &mut want);
     want.push('\n');
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/tollgate.schema.json");
     // TOLLGATE_WRITE=1 writes it anew.
     if std::env::var_os("TOLLGATE_WRITE").is_some() {
-        fs::write(&path, &want).expect("the file is written");
+        fs::write(path(), &want).expect("the file is written");
     }
-    let shipped = fs::read_to_string(&path).unwrap_or_default();
+    let shipped = fs::read_to_string(path()).unwrap_or_default();
     assert!(shipped == want, "etc/tollgate.schema.json is not what the code makes: TOLLGATE_WRITE=1 writes it anew");
+}
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/tollgate.schema.json")
+}
+
+fn shipped() -> Value {
+    let text = fs::read_to_string(path()).expect("it is there");
+    serde_json::from_str(&text).expect("it is JSON")
 }
 
 fn is_valid(validator: &jsonschema::Validator, toml: &str) -> bool {
@@ -188,7 +195,7 @@ fn is_valid(validator: &jsonschema::Validator, toml: &str) -> bool {
 
 #[test]
 fn the_sample_fits_with_all_its_options_and_what_is_wrong_does_not() {
-    let schema: Value = serde_json::from_str(SCHEMA).expect("it is JSON");
+    let schema = shipped();
     let validator = jsonschema::validator_for(&schema).expect("it is a schema");
     assert!(is_valid(&validator, SAMPLE));
     let is_option =
@@ -233,7 +240,7 @@ fn the_sample_fits_with_all_its_options_and_what_is_wrong_does_not() {
 
 #[test]
 fn every_option_is_in_it_with_what_is_said_of_it() {
-    let schema: Value = serde_json::from_str(SCHEMA).expect("it is JSON");
+    let schema = shipped();
     let mut silent = Vec::new();
     for option in walk::options() {
         let mut at = &schema;
