@@ -45,12 +45,12 @@ pub struct Arguments {
     /// Compare ids and durations of one sink with what is there: a file of comma-separated values, or the URL of a database
     ///
     /// FILE.csv has heads; `record_id`, and `duration_ms` or `duration_s` if there are any. Of a database the table `acc`
-    /// is read, or that of --table; `radacct`, by the session, with --table radacct.
+    /// is read, or those of --table; `radacct`, by the session, with --table radacct.
     #[arg(long, value_name = "FILE|URL", conflicts_with_all = ["calls", "call", "csv"])]
     against: Option<String>,
-    /// Table of that database
+    /// Table of that database; again for each further one
     #[arg(long, value_name = "NAME", requires = "against", default_value = "acc")]
-    table: String,
+    table: Vec<String>,
     /// File with the password for that database
     #[arg(long, value_name = "FILE", requires = "against")]
     password_file: Option<PathBuf>,
@@ -117,10 +117,13 @@ fn compare(
     (tally, sink): (&Tally, &str),
     (against, arguments): (&str, &Arguments),
 ) -> Result<(), Failure> {
-    let is_session = arguments.table.eq_ignore_ascii_case("radacct");
-    let is_database = against.contains("://");
-    let key = if is_session && is_database { Key::Session } else { Key::Record };
-    let mut side = Side::read(folder, range, (tally, sink), key)?;
+    let is_database = theirs::is_database(against);
+    let sessions = arguments.table.iter().filter(|table| is_session_table(table)).count();
+    let key = if is_database && sessions > 0 { Key::Session } else { Key::Record };
+    if is_database && sessions > 0 && sessions < arguments.table.len() {
+        return Err(Failure::Usage("`--table radacct` is compared by sessions, other tables by records".to_owned()));
+    }
+    let mut side = Side::read(folder, range, (tally, sink), (key, arguments.max))?;
     if is_database {
         let secret = arguments.password_file.as_ref().map(|file| {
             let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -129,32 +132,39 @@ fn compare(
         let secret = secret.transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let span = range.from.secs()..range.to.secs();
-        let asked = theirs::table(against, secret.as_ref(), &arguments.table, (&mut side, key, span));
+        let asked = theirs::tables(against, secret.as_ref(), &arguments.table, (&mut side, key, span));
         runtime.block_on(asked)?;
     } else {
         let file = File::open(against).with_context(|| format!("cannot open {against}"))?;
         theirs::csv(BufReader::new(file), &mut side, key).with_context(|| against.to_owned())?;
     }
-    let found = side.compare();
+    let found = side.compare()?;
     if arguments.json {
         output::print_json(&found.json())?;
     } else {
-        let rows = found.differences.iter().take(arguments.max);
+        let rows = found.differences.iter();
         let rows: Vec<Vec<String>> =
             rows.map(|own| [own.what, &own.key, &own.call_id, &own.detail].map(output::shown).to_vec()).collect();
         let mut text = format!("{}: `{sink}` should have {}, there are {}\n", range.title, found.ours, found.theirs);
-        if rows.is_empty() {
+        if found.count() == 0 {
             text.push_str("they agree\n");
         } else {
-            let _infallible = write!(text, "\n{}", output::table(&["WHAT", "KEY", "CALL-ID", "DETAIL"], &rows));
+            let counts: Vec<String> = found.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+            let table = output::table(&["WHAT", "KEY", "CALL-ID", "DETAIL"], &rows);
+            let _infallible = write!(text, "{}\n\n{table}", counts.join(", "));
         }
         output::print(&text)?;
-        let more = found.differences.len().saturating_sub(arguments.max);
+        let more = found.count() - found.differences.len() as u64;
         if more > 0 {
             eprintln!("{more} more: `--max` lists them");
         }
     }
-    if found.differences.is_empty() { Ok(()) } else { Err(Failure::Incomplete) }
+    if found.count() == 0 { Ok(()) } else { Err(Failure::Incomplete) }
+}
+
+/// Whether a table is that of FreeRADIUS, with a row for each session.
+fn is_session_table(table: &str) -> bool {
+    table.rsplit('.').next().is_some_and(|name| name.eq_ignore_ascii_case("radacct"))
 }
 
 fn usage(error: BadRange) -> Failure {

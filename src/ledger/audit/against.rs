@@ -1,17 +1,22 @@
 //! Compares the ledger with what somebody else has: which records are missing there, are there twice or with another
 //! duration, and which are there that the ledger does not know.
+//!
+//! A few octets are kept for each record, whatever its names are: those of what does not agree are read again at the end.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 
 use foldhash::fast::FixedState;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::Range;
 use super::read::{ReadError, days, read_day};
 use super::tally::{Names, Tally};
 use crate::ids::RecordId;
-use crate::ledger::row::{Fate, Made, Row, made_at, session_text};
+use crate::ledger::block::Head;
+use crate::ledger::row::{Fate, Made, Row, SESSION_OCTETS, made_at, session_text};
+use crate::ledger::running::BlockSink;
 use crate::record::Kind;
 
 /// Durations that differ by less are the same: others keep whole seconds.
@@ -27,22 +32,34 @@ pub enum Key {
 }
 
 /// A row of theirs.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Theirs {
     /// What it is called.
     pub key: String,
     /// How long the call has lasted, milliseconds.
     pub duration_ms: Option<u64>,
+    /// The number of its leg, if records come apart by legs: a row for each is no double.
+    pub leg: Option<String>,
+    /// Whether it is of the time that is asked about, where only they know that.
+    pub is_of_range: bool,
 }
 
+/// A key in 128 bits: a record's id, a session's name of 32 digits, or what stands for another name.
+type Name = [u64; 2];
+
+/// No duration.
+const UNKNOWN: u64 = u64::MAX;
+
 /// What is known here of one of their keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Ours {
-    call_id: Box<str>,
-    duration_ms: Option<u64>,
+    name: Name,
+    duration_ms: u64,
+    theirs: u64,
     fate: Fate,
-    seen: u32,
-    theirs: Option<u64>,
+    /// Rows there: of a record that comes apart by legs, those of the leg that was met first.
+    seen: u8,
+    leg: u16,
 }
 
 /// Something that does not agree.
@@ -66,11 +83,19 @@ pub struct Comparison {
     pub ours: u64,
     /// Rows there, of the time that was asked about.
     pub theirs: u64,
-    /// What does not agree.
+    /// How many do not agree, by what is wrong.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Those, or as many as are listed.
     pub differences: Vec<Difference>,
 }
 
 impl Comparison {
+    /// How many do not agree.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
     /// As JSON.
     #[must_use]
     pub fn json(&self) -> Value {
@@ -79,111 +104,240 @@ impl Comparison {
             .iter()
             .map(|own| json!({ "what": own.what, "key": own.key, "call_id": own.call_id, "detail": own.detail }))
             .collect();
-        json!({ "ours": self.ours, "theirs": self.theirs, "agree": self.differences.is_empty(), "differences": differences })
+        json!({
+            "ours": self.ours, "theirs": self.theirs, "agree": self.count() == 0, "counts": self.counts,
+            "total": self.count(), "differences": differences,
+        })
     }
 }
 
 /// The ledger's side of a comparison, for one sink.
 #[derive(Debug)]
 pub struct Side {
+    folder: PathBuf,
     key: Key,
+    /// The most differences to list.
+    max: usize,
     range: Range,
-    ours: HashMap<String, Ours, FixedState>,
-    differences: Vec<Difference>,
+    /// In the order of their names.
+    ours: Vec<Ours>,
+    unknown: Vec<Difference>,
+    unknown_count: u64,
     theirs: u64,
 }
 
 impl Side {
-    /// Reads what a sink should have.
+    /// Reads what a sink should have; `max` is the most differences to list.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn read(folder: &Path, range: &Range, (tally, sink): (&Tally, &str), key: Key) -> Result<Self, ReadError> {
-        let mut side = Self { key, range: range.clone(), ours: HashMap::default(), differences: Vec::new(), theirs: 0 };
+    pub fn read(
+        folder: &Path,
+        range: &Range,
+        (tally, sink): (&Tally, &str),
+        (key, max): (Key, usize),
+    ) -> Result<Self, ReadError> {
+        let (folder, range, none) = (folder.to_owned(), range.clone(), Vec::new());
+        let mut side = Self { folder, key, max, range, ours: none, unknown: Vec::new(), unknown_count: 0, theirs: 0 };
         let Some(wanted) = tally.sinks().iter().position(|own| own == sink) else { return Ok(side) };
-        let mut all = tally.sinks().to_vec();
-        for day in days(folder, range)? {
-            let mut names = Names::default();
-            read_day(folder, day, |_| true, &mut |head, sinks, row| {
-                let Row::Made(made) = row else { return };
-                let numbers = names.of(&mut all, sinks);
-                let is_wanted = numbers
-                    .iter()
-                    .enumerate()
-                    .any(|(place, number)| usize::from(*number) == wanted && made.sinks & 1 << place != 0);
-                if is_wanted
-                    && range.has(made_at(made.id))
-                    && let Some(fate) = tally.state(head.about.era, made.seq, wanted)
-                {
-                    side.add(made, fate);
-                }
-            })?;
-        }
+        let (mut all, mut names, mut ours) = (tally.sinks().to_vec(), Names::default(), Vec::new());
+        side.each(&mut |head, sinks, made| {
+            let numbers = names.of(&mut all, sinks).iter().enumerate();
+            let mut own = numbers.filter(|(_, number)| usize::from(**number) == wanted);
+            if own.any(|(place, _)| made.sinks & 1 << place != 0)
+                && let Some(fate) = tally.state(head.about.era, made.seq, wanted)
+            {
+                ours.extend(ours_of(made, fate, key));
+            }
+        })?;
+        ours.sort_unstable_by_key(|own| (own.name, own.fate as u8));
+        ours.dedup_by(|next, own| own.name == next.name && own.join(next));
+        side.ours = ours;
         Ok(side)
     }
 
-    fn add(&mut self, made: &Made<'_>, fate: Fate) {
-        let key = match (self.key, made.kind) {
-            (Key::Record, _) => made.id.to_string(),
-            (Key::Session, Kind::Start | Kind::Interim | Kind::Stop) => session_text(made.session),
-            (Key::Session, _) => return,
-        };
-        let is_end = made.kind == Kind::Stop || self.key == Key::Record;
-        let call_id = String::from_utf8_lossy(made.call_id).into();
-        let new = Ours { call_id, duration_ms: None, fate, seen: 0, theirs: None };
-        let own = self.ours.entry(key).or_insert(new);
-        if is_end {
-            (own.duration_ms, own.fate) = (made.duration_ms, fate);
+    /// Goes through the records of the time.
+    fn each(&self, take: &mut dyn FnMut(&Head, &[BlockSink<'_>], &Made<'_>)) -> Result<(), ReadError> {
+        for day in days(&self.folder, &self.range)? {
+            read_day(&self.folder, day, |_| true, &mut |head, sinks, row| match row {
+                Row::Made(made) if self.range.has(made_at(made.id)) => take(head, sinks, made),
+                _ => {}
+            })?;
         }
+        Ok(())
     }
 
-    /// Takes a row of theirs; `is_of_range` where only they know its time.
-    pub fn meet(&mut self, row: &Theirs, is_of_range: bool) {
-        // Records that come apart by legs have the number of the leg behind their id.
-        let (key, leg) = row.key.split_once('.').unwrap_or((&row.key, "0"));
-        let key = if self.key == Key::Record { key } else { &row.key };
-        if let Some(own) = self.ours.get_mut(key) {
+    /// Takes a row of theirs.
+    pub fn meet(&mut self, row: &Theirs) {
+        // In files the number of the leg may stand behind the id.
+        let (key, leg) = match row.key.split_once('.') {
+            Some((key, leg)) if self.key == Key::Record => (key, Some(leg)),
+            _ => (row.key.as_str(), row.leg.as_deref()),
+        };
+        let Some(name) = name_of(key, self.key) else { return };
+        if let Ok(place) = self.ours.binary_search_by_key(&name, |own| own.name) {
+            let own = &mut self.ours[place];
+            // Which leg's rows are counted is all the same.
+            let leg = leg.and_then(|leg| leg.parse().ok()).unwrap_or(0);
+            if own.seen == 0 {
+                own.leg = leg;
+            }
             self.theirs += 1;
-            own.seen += u32::from(self.key == Key::Session || leg == "0" || own.seen == 0);
-            own.theirs = row.duration_ms.or(own.theirs);
+            own.seen = own.seen.saturating_add(u8::from(own.leg == leg));
+            own.theirs = row.duration_ms.unwrap_or(own.theirs);
             return;
         }
         let is_ours = match self.key {
-            Key::Record => key.parse::<RecordId>().is_ok_and(|id| self.range.has(made_at(id))),
-            Key::Session => is_of_range,
+            Key::Record => self.range.has(made_at(RecordId(u128::from(name[0]) << 64 | u128::from(name[1])))),
+            Key::Session => row.is_of_range,
         };
-        if is_ours {
-            self.theirs += 1;
+        if !is_ours {
+            return;
+        }
+        (self.theirs, self.unknown_count) = (self.theirs + 1, self.unknown_count + 1);
+        if self.unknown.len() < self.max {
             let (key, detail) = (row.key.clone(), "it is there, and not in the ledger for this sink".to_owned());
-            self.differences.push(Difference { what: "unknown", key, call_id: String::new(), detail });
+            self.unknown.push(Difference { what: "unknown", key, call_id: String::new(), detail });
         }
     }
 
     /// What has come of it.
-    #[must_use]
-    pub fn compare(self) -> Comparison {
-        let (mut differences, mut expected) = (self.differences, 0);
-        for (key, own) in self.ours {
-            let is_expected = matches!(own.fate, Fate::Delivered | Fate::HandedOver | Fate::Settled);
-            expected += u64::from(is_expected);
-            let mut add = |what, detail: String| {
-                differences.push(Difference { what, key: key.clone(), call_id: own.call_id.to_string(), detail });
-            };
-            match (is_expected, own.seen) {
-                (true, 0) => add("missing", format!("the ledger says {}", own.fate.name())),
-                (_, 2..) => add("double", format!("it is there {} times", own.seen)),
-                (false, 1) if own.fate != Fate::Superseded => {
-                    add("early", format!("it is there, though the ledger says {}", own.fate.name()));
+    ///
+    /// # Errors
+    /// The names of what does not agree cannot be read.
+    pub fn compare(mut self) -> Result<Comparison, ReadError> {
+        let mut outcome = Comparison { theirs: self.theirs, ..Comparison::default() };
+        let mut found: Vec<(&'static str, Name, String)> = Vec::new();
+        for own in std::mem::take(&mut self.ours) {
+            outcome.ours += u64::from(own.is_expected());
+            for (what, detail) in [own.presence(), own.duration()].into_iter().flatten() {
+                let count = outcome.counts.entry(what).or_default();
+                *count += 1;
+                // They come in the order of their names: of each kind the first ones are listed.
+                if *count <= self.max as u64 {
+                    found.push((what, own.name, detail));
                 }
-                _ => {}
-            }
-            if let Some((here, there)) = own.duration_ms.zip(own.theirs)
-                && here.abs_diff(there) >= SAME_MILLIS
-            {
-                add("different", format!("{here} ms here, {there} ms there"));
             }
         }
-        differences.sort_by(|a, b| (a.what, &a.key).cmp(&(b.what, &b.key)));
-        Comparison { ours: expected, theirs: self.theirs, differences }
+        found.sort_by_key(|(what, name, _)| (*what, *name));
+        found.truncate(self.max);
+        let words = self.words(found.iter().map(|(_, name, _)| *name))?;
+        let named = found.into_iter().map(|(what, name, detail)| {
+            let (key, call_id) = words.get(&name).cloned().unwrap_or_default();
+            Difference { what, key, call_id, detail }
+        });
+        if self.unknown_count > 0 {
+            outcome.counts.insert("unknown", self.unknown_count);
+        }
+        self.unknown.sort_by(|a, b| a.key.cmp(&b.key));
+        outcome.differences = named.chain(std::mem::take(&mut self.unknown)).take(self.max).collect();
+        Ok(outcome)
     }
+
+    /// Key and Call-ID of each of these names.
+    fn words(
+        &self,
+        names: impl Iterator<Item = Name>,
+    ) -> Result<HashMap<Name, (String, String), FixedState>, ReadError> {
+        let mut words: HashMap<Name, (String, String), FixedState> =
+            names.map(|name| (name, <(String, String)>::default())).collect();
+        if words.is_empty() {
+            return Ok(words);
+        }
+        self.each(&mut |_, _, made| {
+            if let Some(own) = made_name(made, self.key).and_then(|name| words.get_mut(&name)) {
+                let key = if self.key == Key::Record { made.id.to_string() } else { session_text(made.session) };
+                *own = (key, String::from_utf8_lossy(made.call_id).into_owned());
+            }
+        })?;
+        Ok(words)
+    }
+}
+
+impl Ours {
+    const fn is_expected(&self) -> bool {
+        matches!(self.fate, Fate::Delivered | Fate::HandedOver | Fate::Settled)
+    }
+
+    /// Takes in another record of the same name: a session is there as soon as one of its records is.
+    const fn join(&mut self, other: &Self) -> bool {
+        if !self.is_expected() && other.is_expected() {
+            self.fate = other.fate;
+        }
+        if self.duration_ms == UNKNOWN {
+            self.duration_ms = other.duration_ms;
+        }
+        true
+    }
+
+    /// What is wrong about whether it is there.
+    fn presence(&self) -> Option<(&'static str, String)> {
+        match (self.is_expected(), self.seen) {
+            (true, 0) => Some(("missing", format!("the ledger says {}", self.fate.name()))),
+            (_, u8::MAX) => Some(("double", format!("it is there {} times or more", u8::MAX))),
+            (_, 2..) => Some(("double", format!("it is there {} times", self.seen))),
+            (false, 1) if self.fate != Fate::Superseded => {
+                Some(("early", format!("it is there, though the ledger says {}", self.fate.name())))
+            }
+            _ => None,
+        }
+    }
+
+    /// What is wrong about how long it has lasted.
+    fn duration(&self) -> Option<(&'static str, String)> {
+        let (here, there) = (self.duration_ms, self.theirs);
+        let is_other = here != UNKNOWN && there != UNKNOWN && here.abs_diff(there) >= SAME_MILLIS;
+        is_other.then(|| ("different", format!("{here} ms here, {there} ms there")))
+    }
+}
+
+/// What is to be there of a record; `None` where it has no row of its own.
+fn ours_of(made: &Made<'_>, fate: Fate, key: Key) -> Option<Ours> {
+    let name = made_name(made, key)?;
+    let mut own = Ours { name, duration_ms: UNKNOWN, theirs: UNKNOWN, fate, seen: 0, leg: 0 };
+    // A session's row has its duration when the Stop has come.
+    if key == Key::Record || made.kind == Kind::Stop && own.is_expected() {
+        own.duration_ms = made.duration_ms.unwrap_or(UNKNOWN);
+    }
+    Some(own)
+}
+
+fn made_name(made: &Made<'_>, key: Key) -> Option<Name> {
+    match (key, made.kind) {
+        (Key::Record, _) => Some(halves(made.id.0)),
+        (Key::Session, Kind::Start | Kind::Interim | Kind::Stop) => Some(session_name(made.session)),
+        (Key::Session, _) => None,
+    }
+}
+
+/// The name that a text of theirs is; `None` if it is no record's id.
+fn name_of(text: &str, key: Key) -> Option<Name> {
+    match key {
+        Key::Record => match text.parse::<RecordId>() {
+            Ok(id) => Some(halves(id.0)),
+            // As 16 octets, or as a UUID.
+            Err(_) => {
+                let digits = text.replace('-', "");
+                u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 2 * SESSION_OCTETS).map(halves)
+            }
+        },
+        Key::Session => {
+            let octets = data_encoding::HEXLOWER.decode(text.as_bytes());
+            let octets = octets.ok().filter(|octets| octets.len() == SESSION_OCTETS);
+            Some(session_name(octets.as_deref().unwrap_or(text.as_bytes())))
+        }
+    }
+}
+
+fn session_name(session: &[u8]) -> Name {
+    if let Ok(octets) = <[u8; SESSION_OCTETS]>::try_from(session) {
+        return halves(u128::from_be_bytes(octets));
+    }
+    // Of other names the digest stands for them: two meet by a chance of 2^-128.
+    let digest = Sha256::digest(session);
+    halves(u128::from_be_bytes(std::array::from_fn(|at| digest[at])))
+}
+
+const fn halves(number: u128) -> Name {
+    [(number >> 64) as u64, number as u64]
 }

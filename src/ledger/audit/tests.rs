@@ -132,9 +132,9 @@ fn what_others_have_is_compared_both_ways() {
     let id = |seq: u64| crate::ledger::keeper::tests::id(at(0), seq).to_string();
     let tally = Tally::read(folder.path(), &day()).unwrap();
     let compare = |text: String| {
-        let mut side = Side::read(folder.path(), &day(), (&tally, "a"), Key::Record).unwrap();
+        let mut side = Side::read(folder.path(), &day(), (&tally, "a"), (Key::Record, 100)).unwrap();
         theirs::csv(text.as_bytes(), &mut side, Key::Record)?;
-        Ok::<_, theirs::TheirsError>(side.compare())
+        Ok::<_, theirs::TheirsError>(side.compare().unwrap())
     };
     let (other_day, unknown) = (crate::ledger::keeper::tests::id(at(90_000), 1), id(77));
     let text = format!(
@@ -158,7 +158,7 @@ fn what_others_have_is_compared_both_ways() {
     assert_eq!((words, found.ours, found.theirs), (want.to_vec(), 4, 7));
     let error = compare("call,start\n1,2\n".into()).unwrap_err().to_string();
     assert_eq!(error, "no column `record_id` there: it has `call`, `start`");
-    let error = compare("duration,id\n1\n".into()).unwrap_err().to_string();
+    let error = compare("duration,record_id\n1\n".into()).unwrap_err().to_string();
     assert_eq!(error, "line 2: it has fewer columns than the first line");
 }
 

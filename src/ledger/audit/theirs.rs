@@ -1,11 +1,11 @@
-//! Reads what others have: a file of comma-separated values, or a table of MariaDB, MySQL or PostgreSQL.
+//! Reads what others have: a file of comma-separated values, or a table of MariaDB, MySQL, PostgreSQL or SQLite.
 
 use std::io::BufRead;
 use std::ops::Range;
 
 use super::against::{Key, Side, Theirs};
 use crate::sinks::secret::Secret;
-use crate::sinks::sql::Reader;
+use crate::sinks::sql::{Column, Dialect, Reader};
 
 /// What others have cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -52,18 +52,29 @@ const DURATIONS: [(&str, f64); 5] = [
 /// The most octets of a line.
 const LINE_OCTETS_MAX: usize = 1 << 20;
 
-/// Which columns hold key and duration.
-fn columns(names: &[String], key: Key) -> Result<(usize, Option<(usize, f64)>), TheirsError> {
-    let wanted = match key {
-        Key::Record => "record_id",
-        Key::Session => "acctsessionid",
-    };
-    let place = |name: &str| names.iter().position(|own| own.trim().eq_ignore_ascii_case(name));
-    let Some(found) = place(wanted).or_else(|| (key == Key::Record).then(|| place("id")).flatten()) else {
-        let found = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        return Err(TheirsError::Column { wanted: wanted.to_owned(), found });
-    };
-    Ok((found, DURATIONS.iter().find_map(|(name, millis)| Some((place(name)?, *millis)))))
+/// Where key, duration and number of the leg stand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Columns {
+    key: usize,
+    /// With the milliseconds of a unit.
+    duration: Option<(usize, f64)>,
+    leg: Option<usize>,
+}
+
+impl Columns {
+    fn among(names: &[&str], key: Key) -> Result<Self, TheirsError> {
+        let place = |name: &str| names.iter().position(|own| own.trim().eq_ignore_ascii_case(name));
+        let wanted = match key {
+            Key::Record => "record_id",
+            Key::Session => "acctsessionid",
+        };
+        let Some(found) = place(wanted) else {
+            let found = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            return Err(TheirsError::Column { wanted: wanted.to_owned(), found });
+        };
+        let duration = DURATIONS.iter().find_map(|(name, millis)| Some((place(name)?, *millis)));
+        Ok(Self { key: found, duration, leg: place("leg").filter(|_| key == Key::Record) })
+    }
 }
 
 fn millis(text: &str, unit: f64) -> Option<u64> {
@@ -85,16 +96,18 @@ pub fn csv(file: impl BufRead, side: &mut Side, key: Key) -> Result<(), TheirsEr
             return Err(wrong("it is too long"));
         }
         let cells = cells(line.trim_start_matches('\u{feff}')).ok_or_else(|| wrong("a quotation mark does not end"))?;
-        let Some((place, duration)) = columns_of else {
-            columns_of = Some(columns(&cells, key)?);
+        let Some(Columns { key: place, duration, leg }) = columns_of else {
+            let names: Vec<&str> = cells.iter().map(String::as_str).collect();
+            columns_of = Some(Columns::among(&names, key)?);
             continue;
         };
         if line.is_empty() {
             continue;
         }
-        let cell: &String = cells.get(place).ok_or_else(|| wrong("it has fewer columns than the first line"))?;
-        let duration_ms = duration.and_then(|(place, unit): (usize, f64)| millis(cells.get(place)?, unit));
-        side.meet(&Theirs { key: cell.clone(), duration_ms }, false);
+        let cell = cells.get(place).ok_or_else(|| wrong("it has fewer columns than the first line"))?.clone();
+        let duration_ms = duration.and_then(|(place, unit)| millis(cells.get(place)?, unit));
+        let leg = leg.and_then(|place| cells.get(place).cloned());
+        side.meet(&Theirs { key: cell, duration_ms, leg, is_of_range: false });
     }
     Ok(())
 }
@@ -115,31 +128,43 @@ fn cells(line: &str) -> Option<Vec<String>> {
     (!is_quoted).then_some(cells)
 }
 
-/// Takes the rows of a table. Of sessions only those count as unknown here whose start, seconds since 1970, lies in a span.
+/// Whether this is the URL of a database, and no file.
+#[must_use]
+pub fn is_database(against: &str) -> bool {
+    Dialect::of(against).is_some()
+}
+
+/// Takes the rows of tables. Of sessions only those count as unknown here whose start, seconds since 1970, lies in a span.
 ///
 /// # Errors
-/// The database says no, or the table has other columns.
-pub async fn table(
+/// The database says no, or a table has other columns.
+pub async fn tables(
     url: &str,
     password: Option<&Secret>,
-    table: &str,
+    tables: &[String],
     (side, key, span): (&mut Side, Key, Range<i64>),
 ) -> Result<(), TheirsError> {
     let mut reader = Reader::connect(url, password).await?;
-    let names = reader.columns(table).await?;
-    if names.is_empty() {
-        return Err(TheirsError::Table { table: table.to_owned() });
-    }
-    let (place, duration) = columns(&names, key)?;
-    let begun = names.iter().any(|name| name.eq_ignore_ascii_case(STARTED)) && key == Key::Session;
-    let mut wanted = vec![names[place].as_str()];
-    wanted.extend(duration.map(|(place, _)| names[place].as_str()));
-    for row in reader.texts(table, &wanted, begun.then_some(STARTED)).await? {
-        let mut cells = row.into_iter();
-        let Some(key) = cells.next().flatten() else { continue };
-        let duration_ms = duration.and_then(|(_, unit)| millis(&cells.next()??, unit));
-        let started = cells.next().flatten().and_then(|text| text.split('.').next()?.parse().ok());
-        side.meet(&Theirs { key, duration_ms }, started.is_some_and(|started| span.contains(&started)));
+    for table in tables {
+        let all = reader.columns(table).await?;
+        if all.is_empty() {
+            return Err(TheirsError::Table { table: table.clone() });
+        }
+        let names: Vec<&str> = all.iter().map(|column| column.name.as_str()).collect();
+        let Columns { key: place, duration, leg } = Columns::among(&names, key)?;
+        let started = all.iter().find(|column| key == Key::Session && column.name.eq_ignore_ascii_case(STARTED));
+        let places = [Some(place), duration.map(|(place, _)| place), leg];
+        let wanted: Vec<&Column> = places.into_iter().flatten().map(|place| &all[place]).collect();
+        let take = &mut |row: Vec<Option<String>>| {
+            let mut cells = row.into_iter();
+            let Some(key) = cells.next().flatten() else { return };
+            let duration_ms = duration.and_then(|(_, unit)| millis(&cells.next()??, unit));
+            let leg = leg.and_then(|_| cells.next()?);
+            let started: Option<i64> = cells.next().flatten().and_then(|text| text.split('.').next()?.parse().ok());
+            let is_of_range = started.is_some_and(|started| span.contains(&started));
+            side.meet(&Theirs { key, duration_ms, leg, is_of_range });
+        };
+        reader.each(table, (&wanted, started), take).await?;
     }
     Ok(())
 }
@@ -168,10 +193,9 @@ mod tests {
 
     #[test]
     fn a_file_with_other_columns_is_told_which_it_has() {
-        let names = ["call", "start"].map(str::to_owned);
-        let error = columns(&names, Key::Record).unwrap_err().to_string();
+        let error = Columns::among(&["call", "start"], Key::Record).unwrap_err().to_string();
         assert_eq!(error, "no column `record_id` there: it has `call`, `start`");
-        let names = ["AcctSessionId", "AcctSessionTime"].map(str::to_owned);
-        assert_eq!(columns(&names, Key::Session).unwrap(), (0, Some((1, 1000.0))));
+        let found = Columns::among(&["AcctSessionId", "AcctSessionTime"], Key::Session).unwrap();
+        assert_eq!(found, Columns { key: 0, duration: Some((1, 1000.0)), leg: None });
     }
 }

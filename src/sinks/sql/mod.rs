@@ -26,7 +26,7 @@ use super::attempt::{Attempts, Render};
 pub use super::profile::Profile;
 pub use connection::{Connection, METRICS, SQL_CHANGED_VALUES_TOTAL};
 pub use layout::names as column_names;
-pub use read::Reader;
+pub use read::{Column, Reader};
 pub use row::{LEGS_MAX, Rows};
 pub use schema::schema;
 pub use settings::{Dialect, Empty, Guard, IdType, Mapping, Settings, Tables, Zone};

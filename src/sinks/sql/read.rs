@@ -1,6 +1,7 @@
 //! Reads a table of any of the databases as texts, for comparisons; writes nothing.
 
-use super::database::{Link, Target};
+use super::catalogue::Type;
+use super::database::{Link, Target, Texts};
 use super::settings::Dialect;
 use crate::sinks::secret::Secret;
 
@@ -11,6 +12,14 @@ pub struct Reader {
     dialect: Dialect,
 }
 
+/// A column of a table that is read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    kind: Type,
+}
+
 impl Reader {
     /// Connects to the database at a URL.
     ///
@@ -18,7 +27,11 @@ impl Reader {
     /// The URL is none, or the database says no.
     pub async fn connect(url: &str, password: Option<&Secret>) -> Result<Self, sqlx::Error> {
         let dialect = Dialect::of(url).ok_or_else(|| sqlx::Error::Configuration("no URL of a database".into()))?;
-        let link = Target::new(url, password)?.connect().await?;
+        let mut link = Target::new(url, password)?.connect().await?;
+        if dialect == Dialect::Mysql {
+            // A DATETIME knows no zone: whoever wrote it had the server's, if none of his own.
+            link.run("SET time_zone = @@global.time_zone").await?;
+        }
         Ok(Self { link, dialect })
     }
 
@@ -26,32 +39,35 @@ impl Reader {
     ///
     /// # Errors
     /// The database says no.
-    pub async fn columns(&mut self, table: &str) -> Result<Vec<String>, sqlx::Error> {
-        let found = self.link.table(table).await?;
-        Ok(found.map_or_else(Vec::new, |found| found.columns.into_iter().map(|column| column.name).collect()))
+    pub async fn columns(&mut self, table: &str) -> Result<Vec<Column>, sqlx::Error> {
+        let found = self.link.table(table).await?.unwrap_or_default();
+        Ok(found.columns.into_iter().map(|column| Column { name: column.name, kind: column.kind }).collect())
     }
 
-    /// These columns of all rows as texts, and an instant, if one is wanted, as seconds since 1970.
+    /// Hands over these columns of each row as texts, 16 octets as their digits, and behind them an instant, if one is
+    /// wanted, as seconds since 1970. Rows are not kept.
     ///
     /// # Errors
     /// The database says no.
-    pub async fn texts(
+    pub async fn each(
         &mut self,
         table: &str,
-        columns: &[&str],
-        instant: Option<&str>,
-    ) -> Result<Vec<Vec<Option<String>>>, sqlx::Error> {
-        let (text, seconds) = match self.dialect {
-            Dialect::Mysql => ("CHAR", "UNIX_TIMESTAMP"),
-            Dialect::Postgres => ("TEXT", "EXTRACT(EPOCH FROM "),
-            Dialect::Sqlite => ("TEXT", "unixepoch"),
+        (columns, instant): (&[&Column], Option<&Column>),
+        take: &mut dyn FnMut(Texts),
+    ) -> Result<(), sqlx::Error> {
+        let quoted = |column: &Column| self.dialect.quoted(&column.name);
+        let text = if self.dialect == Dialect::Mysql { "CHAR" } else { "TEXT" };
+        let value = |column: &&Column| match column.kind {
+            Type::Octets16 => format!("HEX({})", quoted(column)),
+            _ => format!("CAST({} AS {text})", quoted(column)),
         };
-        let quoted = |name: &str| self.dialect.quoted(name);
-        let mut wanted: Vec<String> = columns.iter().map(|name| format!("CAST({} AS {text})", quoted(name))).collect();
-        wanted.extend(instant.map(|name| {
-            let open = if seconds.ends_with(' ') { "" } else { "(" };
-            format!("CAST({seconds}{open}{}) AS {text})", quoted(name))
+        let mut wanted: Vec<String> = columns.iter().map(value).collect();
+        wanted.extend(instant.map(quoted).map(|name| match self.dialect {
+            Dialect::Mysql => format!("CAST(UNIX_TIMESTAMP({name}) AS CHAR)"),
+            Dialect::Postgres => format!("CAST(EXTRACT(EPOCH FROM {name}) AS TEXT)"),
+            Dialect::Sqlite => format!("CAST(unixepoch({name}) AS TEXT)"),
         }));
-        self.link.rows(format!("SELECT {} FROM {}", wanted.join(", "), quoted(table)), &[]).await
+        let statement = format!("SELECT {} FROM {}", wanted.join(", "), self.dialect.quoted(table));
+        self.link.each(statement, take).await
     }
 }

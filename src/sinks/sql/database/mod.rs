@@ -4,6 +4,7 @@ mod mysql;
 mod postgres;
 mod sqlite;
 
+use std::future::poll_fn;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -186,6 +187,19 @@ impl Link {
             let rows = query.fetch_all(&mut **own).await?;
             let texts = rows.iter().map(|row| (0..row.len()).map(|at| row.try_get(at)).collect());
             texts.collect()
+        })
+    }
+
+    /// Hands over the rows of a statement as they come, all columns texts.
+    pub async fn each(&mut self, statement: String, take: &mut dyn FnMut(Texts)) -> Result<(), sqlx::Error> {
+        with!(self, own: Database => {
+            let query = sqlx::query::<Database>(AssertSqlSafe(statement)).persistent(false);
+            let mut rows = query.fetch(&mut **own);
+            while let Some(row) = poll_fn(|context| rows.as_mut().poll_next(context)).await {
+                let row = row?;
+                take((0..row.len()).map(|at| row.try_get(at)).collect::<Result<_, _>>()?);
+            }
+            Ok(())
         })
     }
 
