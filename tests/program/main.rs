@@ -8,6 +8,7 @@ mod support;
 mod accounting_on;
 mod amqp;
 mod audit;
+mod audit_against;
 mod cdr;
 mod check;
 mod check_deep;
