@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::decode::decode;
-use super::error::{Findings, Mistake};
+use super::error::{Findings, Mistake, Place};
 use super::schema::FileTable;
 use super::tree::read;
 
@@ -192,4 +192,35 @@ fn fields_keep_the_order_of_the_file() {
     let file: FileTable = decode(&mut root, &places, &mut Findings::default()).expect("good options");
     let names: Vec<_> = file.accounting.fields.0.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["zeta", "alpha", "middle"]);
+}
+
+#[test]
+fn of_mistakes_of_syntax_those_are_told_that_do_not_follow_from_another() {
+    let comma = "missing comma between array elements, expected `,`";
+    for (name, text, want) in [
+        (
+            "a list without its end",
+            "[sip]\nlisten = [\"a\"\nallow = [\"b\"]\n[queue]\npath = \"c\n",
+            vec![(3, comma, "or is the `]` of the list missing before it?")],
+        ),
+        (
+            "a text without its end, and one without a beginning",
+            "[queue]\npath = \"c\n[log]\nlevel = info\n",
+            vec![
+                (
+                    2,
+                    "invalid basic string, expected `\"`",
+                    "a text ends on its line: is the quotation mark missing behind it?",
+                ),
+                (4, "invalid float, expected `inf`", "a text stands in quotation marks"),
+            ],
+        ),
+    ] {
+        let found = read(Path::new("t.toml"), text, Default::default()).expect_err("no TOML");
+        let told = found.iter().map(|own| match own.places[..] {
+            [Place::File { line, .. }] => (line, own.what.as_str(), own.hint.as_deref().unwrap_or_default()),
+            _ => panic!("{name}: {own}"),
+        });
+        assert_eq!(told.collect::<Vec<_>>(), want, "{name}");
+    }
 }

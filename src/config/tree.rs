@@ -270,15 +270,26 @@ fn without_consequences(mistakes: Vec<Mistake>) -> Vec<Mistake> {
     findings.extend(mistakes);
     let mut mistakes = findings.sorted();
     mistakes.dedup_by(|later, first| line(later) == line(first));
+    for mistake in &mut mistakes {
+        let hint = SYNTAX_HINTS.iter().find(|(what, _)| mistake.what.starts_with(what));
+        mistake.hint = hint.map(|(_, hint)| (*hint).to_owned());
+    }
     if let Some(at) = mistakes.iter().position(|mistake| mistake.what.starts_with(NO_COMMA)) {
         mistakes.truncate(at + 1);
-        mistakes[at].hint = Some("or is the `]` of the list missing before it?".to_owned());
     }
     mistakes
 }
 
 /// What the reader of TOML says where a list goes on without a comma.
 const NO_COMMA: &str = "missing comma between array elements";
+
+/// What it says of slips that it takes for something else, and what is probably meant.
+const SYNTAX_HINTS: [(&str, &str); 4] = [
+    (NO_COMMA, "or is the `]` of the list missing before it?"),
+    ("invalid basic string", "a text ends on its line: is the quotation mark missing behind it?"),
+    ("invalid float", "a text stands in quotation marks"),
+    ("invalid boolean", "a text stands in quotation marks"),
+];
 
 fn line(mistake: &Mistake) -> Option<u32> {
     match mistake.places.first() {

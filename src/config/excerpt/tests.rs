@@ -48,6 +48,13 @@ fn of_toml_options_are_shown_and_what_may_be_a_secret_is_not() {
         ("a field is the operator's", "[accounting.fields]\nowner = \"$fU\"", "owner = \"$fU\""),
         ("but not one that says it", "[accounting.fields]\npassword = \"planted\"", "password = \"***\""),
         ("a field in a line", "fields = { owner = \"$fU\" }", "fields = { owner = \"$fU\" }"),
+        (
+            "a field behind one, without a comma",
+            "fields = { a = \"$fU\" b = \"$tU\" }",
+            "fields = { a = \"$fU\" b = \"$tU\" }",
+        ),
+        ("a secret behind one", "fields = { a = \"$fU\" pw = \"planted\" }", "fields = { a = \"$fU\" pw = \"***\" }"),
+        ("one without its table", "t1_ms = 5 token = planted", "t1_ms = 5 token ***"),
         ("without `=`", "password \"planted\"", "***"),
         ("an option without `=`", "listen udp:192.0.2.1", "listen ***"),
         ("behind a head", "[admin] magic = \"planted\"", "[admin] magic = \"***\""),
@@ -137,6 +144,8 @@ fn the_caret_is_under_what_is_wrong() {
 
 #[test]
 fn no_text_stops_the_reader() {
+    let many = format!("fields = {{ {}", "a = \"b\" ".repeat(100_000));
+    assert!(Excerpt::of(Form::Toml, &many, 0..many.len(), 1, "").is_some());
     for text in [
         "", "=", "\n", "a = '''", "[", "]", "{", "a = {", "a = {b", "a = {b=", "\"", "a = \"\\", "a=[=", "=]}",
         "ü = ü", "[[ü",

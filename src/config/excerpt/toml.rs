@@ -90,28 +90,38 @@ impl<'t> Scan<'t> {
 
     /// A name, `=`, a value; `ends` closes what it stands in.
     fn member(&mut self, ends: &[char]) -> Result<(), Broken> {
+        while let Some(names) = self.names(ends) {
+            self.value(&names)?;
+            self.blanks();
+            // What follows a value is none of its own, but a mistake: the next name without a comma, or anything.
+            if self.rest().starts_with('\n') || !begins_anew(self.rest()) {
+                let more = self.until(&[&['#'], ends].concat()).len();
+                self.hide(self.at..self.at + more, STARS);
+                self.at += more;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts of a name before its `=`; what has none is no name.
+    fn names(&mut self, ends: &[char]) -> Option<Vec<String>> {
         let start = self.at;
-        let names = loop {
+        loop {
             let piece = self.until(&[&['=', '#', '"', '\''], ends].concat());
             self.at += piece.len();
             match self.rest().chars().next() {
-                Some('=') => break &self.text[start..self.at],
+                Some('=') => break,
                 Some('"' | '\'') => self.string(),
                 _ => {
                     self.nameless(start..self.at);
-                    return Ok(());
+                    return None;
                 }
             }
-        };
+        }
+        let names = &self.text[start..self.at];
         self.at += 1;
-        let names: Vec<String> = names.split('.').map(bare).collect();
-        self.value(&names)?;
-        self.blanks();
-        // What follows a value is none of its own, but a mistake.
-        let more = self.until(&[&['#'], ends].concat()).len();
-        self.hide(self.at..self.at + more, STARS);
-        self.at += more;
-        Ok(())
+        Some(names.split('.').map(bare).collect())
     }
 
     /// What has no `=`: an option's name is shown, all else hidden.
