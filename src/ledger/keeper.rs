@@ -373,17 +373,23 @@ impl Keeper {
             self.fail(at, &error);
             return false;
         }
-        let was_failing = self.failing.take().is_some();
-        let missing = self.missing.take();
+        let missing = self.missing;
         if let Some(Missing { from, to, records, fates }) = missing {
+            // What is missing may be all of a file that could not be made.
+            if let Err(error) = self.open_day(Day::of(at), &mut |_, _, _| ()) {
+                self.fail(at, &error);
+                return false;
+            }
+            self.missing = None;
             let reason = b"it could not be written";
             self.note(at, &Row::Gap { from, to, records, fates, reason });
             if let Some(error) = self.write_files(at) {
-                self.missing = missing;
+                // The row of the gap waits like others.
                 self.fail(at, &error);
                 return false;
             }
         }
+        let was_failing = self.failing.take().is_some();
         if was_failing || missing.is_some() {
             self.notices.push(Notice::Recovered { missing });
         }
