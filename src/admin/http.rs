@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use super::books::Books;
 use super::places::{AcceptTroubles, Place, Places};
 use super::{Gateway, Phase, answer::losses_json, api, backend_json, metrics, outage_json, page, stats_json};
+use crate::clock;
 use crate::front::mailbox::Answers;
 use crate::names;
 use crate::queue::Trouble;
@@ -181,7 +182,8 @@ pub fn router(gateway: Arc<dyn Gateway>, metrics: PrometheusHandle) -> Router {
 }
 
 async fn render(State(shared): State<Shared>) -> Response {
-    metrics::record(&shared.gateway.health(), &shared.gateway.queue());
+    let ledger = shared.gateway.ledger_stats();
+    metrics::record(&shared.gateway.health(), &shared.gateway.queue(), ledger.as_ref());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response()
 }
 
@@ -224,6 +226,7 @@ pub(super) fn status_json(gateway: &dyn Gateway) -> Value {
         "down": gateway.outages().iter().map(outage_json).collect::<Vec<_>>(),
         "backends": gateway.backends().iter().map(backend_json).collect::<Vec<_>>(),
         "queue": stats_json(&queue),
+        "ledger": gateway.ledger_stats().map(|ledger| ledger.json(clock::wall())),
     })
 }
 

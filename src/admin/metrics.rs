@@ -6,6 +6,8 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::{Health, Phase};
+use crate::clock;
+use crate::ledger;
 use crate::metric::{Metric, ROUND_TRIP, Shape, TRUTH, metrics_of};
 use crate::names;
 use crate::queue::{Loss, SinkStats, Stats, Trouble};
@@ -53,6 +55,16 @@ metrics_of! { METRICS:
     gauge QUEUE_DAMAGED_SPOOLS = "tollgate_queue_damaged_spools", "spools";
     /// Whether the queue is in the alarm state for this `reason` (1) or not (0).
     gauge QUEUE_TROUBLE = "tollgate_queue_trouble", TRUTH;
+    /// Rows that the ledger has written.
+    counter LEDGER_ROWS_TOTAL = "tollgate_ledger_rows_total", "rows";
+    /// Octets of these rows in its files.
+    counter LEDGER_BYTES_TOTAL = "tollgate_ledger_bytes_total", "bytes";
+    /// Rows that it could not write, and that are missing in an audit.
+    counter LEDGER_MISSED_ROWS_TOTAL = "tollgate_ledger_missed_rows_total", "rows";
+    /// Whether the ledger cannot be written (1) or can (0).
+    gauge LEDGER_FAILING = "tollgate_ledger_failing", TRUTH;
+    /// How long its oldest row waits to be written.
+    gauge LEDGER_OLDEST_SECONDS = "tollgate_ledger_oldest_seconds", "seconds";
 }
 
 /// Pause between two times at which the recorder tidies up.
@@ -86,6 +98,15 @@ fn help(metric: &Metric) -> String {
     format!("{} Unit: {}.", metric.help.trim(), metric.unit)
 }
 
+/// What of the ledger is read.
+fn record_ledger(ledger: &ledger::Stats) {
+    counter!(LEDGER_ROWS_TOTAL).absolute(ledger.rows);
+    counter!(LEDGER_BYTES_TOTAL).absolute(ledger.octets);
+    counter!(LEDGER_MISSED_ROWS_TOTAL).absolute(ledger.missed);
+    gauge!(LEDGER_FAILING).set(f64::from(u8::from(ledger.failing.is_some())));
+    gauge!(LEDGER_OLDEST_SECONDS).set(ledger.oldest_age(clock::wall()).as_secs_f64());
+}
+
 /// Lets the recorder tidy up for ever: histograms nobody reads would grow.
 pub(super) async fn upkeep(handle: PrometheusHandle) {
     let mut pause = tokio::time::interval(UPKEEP_PAUSE);
@@ -97,7 +118,8 @@ pub(super) async fn upkeep(handle: PrometheusHandle) {
 
 /// Takes down what is read, just before it is shown.
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating-point numbers; 2^53 is enough for each of these")]
-pub(super) fn record(health: &Health, stats: &Stats) {
+pub(super) fn record(health: &Health, stats: &Stats, ledger: Option<&ledger::Stats>) {
+    ledger.into_iter().for_each(record_ledger);
     gauge!(START_TIME_SECONDS).set(health.started.0 as f64 / 1e6);
     let is_ready = health.phase == Phase::Running && health.accepts_calls && health.hanging.is_empty();
     gauge!(READY).set(f64::from(u8::from(is_ready)));

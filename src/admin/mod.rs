@@ -32,6 +32,7 @@ use commands::May;
 
 use crate::accounting::{CallView, Closing};
 use crate::clock::Timestamp;
+use crate::ledger;
 use crate::policy::script::trace::{Find, Found};
 use crate::queue::{Desk, Stats};
 use crate::shard::ladder::{Ladder, Traced};
@@ -198,6 +199,11 @@ pub trait Gateway: Send + Sync + 'static {
     /// Has the ledger write what it was told so far; may block. Whether it did: `false` where there is none.
     fn flush_ledger(&self) -> bool {
         false
+    }
+
+    /// How the ledger fares; `None`: there is none.
+    fn ledger_stats(&self) -> Option<ledger::Stats> {
+        None
     }
 
     /// Up to `max` calls in progress; may block.

@@ -383,7 +383,7 @@ fn metrics_show_the_balance_of_each_sink() {
     let running = Running::start(3);
     let recorder = PrometheusBuilder::new().build_recorder();
     let gateway = OnlyQueue { handle: running.handle.clone(), folder: running.dir.path().join("ledger") };
-    ::metrics::with_local_recorder(&recorder, || metrics::record(&gateway.health(), &gateway.queue()));
+    ::metrics::with_local_recorder(&recorder, || metrics::record(&gateway.health(), &gateway.queue(), None));
     let text = recorder.handle().render();
     for line in [
         "tollgate_queue_waiting_records{sink=\"billing\"} 3",

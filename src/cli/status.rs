@@ -38,6 +38,7 @@ fn text(status: &Value) -> String {
         ("lost", lost(queue)),
         ("waiting", output::cell(&queue["waiting"])),
         ("parked", output::cell(&queue["parked"])),
+        ("ledger", ledger(&status["ledger"])),
     ];
     let mut text: String = lines.iter().map(|(name, value)| format!("{name:<10} {}\n", output::shown(value))).collect();
     let down = destinations(status);
@@ -52,6 +53,20 @@ fn text(status: &Value) -> String {
         text.push_str(&notes(status));
     }
     text
+}
+
+/// Whether the ledger is written, and what it lacks.
+fn ledger(ledger: &Value) -> String {
+    if ledger.is_null() {
+        return "not kept".to_owned();
+    }
+    let written = format!("{} rows written", ledger["rows"]);
+    let failing = ledger["failing"].as_str().map(|why| {
+        let oldest = output::span(ledger["oldest_s"].as_f64().unwrap_or(0.0));
+        format!("CANNOT BE WRITTEN: {why}; the oldest row waits {oldest}")
+    });
+    let missed = (ledger["missed_rows"] != 0).then(|| format!("{} rows are missing", ledger["missed_rows"]));
+    std::iter::once(written).chain(failing).chain(missed).collect::<Vec<_>>().join(", ")
 }
 
 /// Lost records, each reason in words.

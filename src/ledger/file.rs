@@ -28,6 +28,7 @@ pub type Visit<'v> = &'v mut dyn FnMut(&Head, &[BlockSink<'_>], &Row<'_>);
 #[derive(Debug)]
 struct Sealed {
     octets: Vec<u8>,
+    rows: u64,
     missing: Missing,
 }
 
@@ -77,6 +78,8 @@ pub struct DayFile {
     last: u64,
     sealed: VecDeque<Sealed>,
     is_dirty: bool,
+    /// Rows and octets that were written since somebody asked.
+    written: (u64, u64),
 }
 
 /// What opening found wrong.
@@ -122,7 +125,22 @@ impl DayFile {
         }
         let path = path.to_owned();
         let (rows, sealed) = (Rows::default(), VecDeque::new());
-        Ok((Self { path, file, end, number, running, rows, gathered: None, last: 0, sealed, is_dirty: false }, found))
+        Ok((
+            Self {
+                path,
+                file,
+                end,
+                number,
+                running,
+                rows,
+                gathered: None,
+                last: 0,
+                sealed,
+                is_dirty: false,
+                written: (0, 0),
+            },
+            found,
+        ))
     }
 
     /// Where it is.
@@ -195,7 +213,7 @@ impl DayFile {
             return Some(missing);
         }
         let octets = block(&about, &octets, Packing::Quick);
-        self.sealed.push_back(Sealed { octets, missing });
+        self.sealed.push_back(Sealed { octets, rows: u64::from(count), missing });
         None
     }
 
@@ -218,9 +236,15 @@ impl DayFile {
             }
             self.end += sealed.octets.len() as u64;
             self.is_dirty = true;
+            self.written = (self.written.0 + sealed.rows, self.written.1 + sealed.octets.len() as u64);
             self.sealed.pop_front();
         }
         Ok(())
+    }
+
+    /// Rows and octets that were written since the last call.
+    pub fn take_written(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.written)
     }
 
     /// What would be missing if the blocks that wait were never written.

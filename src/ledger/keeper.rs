@@ -20,6 +20,7 @@ use super::complete::Complete;
 use super::day::Day;
 use super::file::{DayFile, MODE, Missing, Visit};
 use super::row::{Ended, Fate, Made, Row};
+use super::stats::Stats;
 use super::{LOST_PREFIX, Settings};
 
 /// The ledger cannot be opened.
@@ -117,6 +118,8 @@ pub struct Keeper {
     complete: Complete,
     missing: Option<Missing>,
     failing: Option<(Timestamp, String)>,
+    /// What was written and missed so far.
+    stats: Stats,
     notices: Vec<Notice>,
     looked: Option<Day>,
     _lock: File,
@@ -160,6 +163,7 @@ impl Keeper {
             complete: Complete::load(&path),
             missing: None,
             failing: None,
+            stats: Stats::default(),
             notices: Vec::new(),
             looked: None,
             _lock: lock,
@@ -330,6 +334,7 @@ impl Keeper {
 
     /// Something has no row: the ledger says so as soon as it can.
     pub fn miss(&mut self, missing: Missing) {
+        self.stats.missed += missing.records + missing.fates;
         self.missing = Some(self.missing.map_or(missing, |known| known.and(missing)));
     }
 
@@ -403,6 +408,8 @@ impl Keeper {
         for file in self.files.values_mut() {
             given_up.extend(file.seal(self.era, UNWRITTEN_OCTETS_MAX.saturating_sub(unwritten)));
             failed = file.write().err().or(failed);
+            let (rows, octets) = file.take_written();
+            (self.stats.rows, self.stats.octets) = (self.stats.rows + rows, self.stats.octets + octets);
             unwritten = unwritten.max(file.unwritten());
         }
         given_up.into_iter().for_each(|missing| self.miss(missing));
@@ -536,6 +543,13 @@ impl Keeper {
     #[must_use]
     pub fn gathered_since(&self) -> Option<Timestamp> {
         self.files.values().filter_map(DayFile::gathered_since).min()
+    }
+
+    /// How it fares.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let oldest = self.files.values().filter_map(DayFile::missing).map(|missing| missing.from).min();
+        Stats { failing: self.failing.as_ref().map(|(_, why)| why.clone()), oldest, ..self.stats.clone() }
     }
 
     /// What somebody should hear since the last call.

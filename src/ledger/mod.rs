@@ -25,6 +25,7 @@ pub mod open;
 pub mod row;
 pub mod running;
 pub mod start;
+pub mod stats;
 pub mod thread;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ use serde::Deserialize;
 
 pub use day::Day;
 pub use keeper::{Keeper, LedgerError, Notice};
+pub use stats::Stats;
 pub use thread::{Handle, Opened};
 
 /// Checked settings of the ledger.

@@ -16,6 +16,7 @@ use super::file::Missing;
 use super::keeper::{Keeper, LedgerError, Notice};
 use super::row::Row;
 use super::start;
+use super::stats::Stats;
 use super::{OnTrouble, Settings};
 
 /// Longest time that a row waits for its write: what a process that is killed has not written is made up for at the next
@@ -47,6 +48,7 @@ struct Shared {
     days: AtomicU32,
     refuses: AtomicBool,
     notices: Mutex<Vec<Notice>>,
+    stats: Mutex<Stats>,
 }
 
 /// A ledger that is open, and waits for its queue.
@@ -137,6 +139,12 @@ impl Handle {
     pub fn flush(&self) -> bool {
         let (done, wait) = bounded(1);
         self.flushes.send_timeout(done, FLUSH_WAIT).is_ok() && wait.recv_timeout(FLUSH_WAIT).is_ok()
+    }
+
+    /// How it fares.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        lock(&self.shared.stats).clone()
     }
 
     /// What somebody should hear since the last call.
@@ -266,6 +274,7 @@ impl Worker {
         }
         self.keeper.tend(now.wall);
         self.shared.failing.store(self.keeper.is_failing(), Ordering::Relaxed);
+        *lock(&self.shared.stats) = self.keeper.stats();
         let mut notices = lock(&self.shared.notices);
         notices.extend(self.keeper.notices());
         notices.truncate(NOTICES_MAX);

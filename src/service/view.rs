@@ -89,6 +89,14 @@ impl Gateway for View {
         self.ledger.as_ref().is_some_and(ledger::Handle::flush)
     }
 
+    fn ledger_stats(&self) -> Option<ledger::Stats> {
+        let unopened = || ledger::Stats {
+            failing: Some("it could not be opened: nothing is written down until the next start".to_owned()),
+            ..ledger::Stats::default()
+        };
+        self.book.as_ref().map(|_| self.ledger.as_ref().map_or_else(unopened, ledger::Handle::stats))
+    }
+
     fn health(&self) -> Health {
         let draining = self.phase.load(Ordering::Relaxed);
         let now = clock::mono();
