@@ -1,14 +1,16 @@
 //! Whatever is full when a call ends, its Stop is kept: with calls up, through the real binary, on a small file system.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::disk::recorder;
 use crate::support::small::Small;
+use crate::support::start::Start as _;
 use crate::support::{Agent, Gateway, Side, Wire, free_ports, wait_for};
 
 /// Calls that are up while the disk gets full.
@@ -246,6 +248,95 @@ fn while_the_disk_takes_nothing_new_calls_go_by_on_trouble_and_it_comes_right_by
         wait_for("new calls are taken", || (world.fail("after") == 486).then_some(()));
         world.check(&calls, name);
     }
+}
+
+/// A fault that all files of the ledger have while a file is there, and that file.
+fn ledger_fault(dir: &Path, fault: &str) -> Option<(Vec<(&'static str, OsString)>, PathBuf)> {
+    let (library, is_bad) = (recorder(dir)?, dir.join("bad"));
+    let environment = vec![
+        ("LD_PRELOAD", library.into_os_string()),
+        ("RECORD_ROOT", dir.join("gateway/queue-ledger").into_os_string()),
+        ("RECORD_FAIL", format!("{fault} 0 1000000 {}", libc::ENOSPC).into()),
+        ("RECORD_WHILE", is_bad.clone().into_os_string()),
+    ];
+    Some((environment, is_bad))
+}
+
+/// What `tollgate audit` says of all days of the test.
+fn audit(world: &World) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["audit", "--from", "2020-01-01", "--zone", "UTC", "--json", "--config"]);
+    let output = command.arg(world.gateway.dir.join("tollgate.toml")).finish().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn while_the_disk_of_the_ledger_is_full_calls_go_by_on_trouble_and_nothing_is_missing_later() {
+    for (on_trouble, code) in [("gap", 486), ("refuse", 503)] {
+        let dir = tempfile::tempdir().unwrap();
+        let Some((environment, is_bad)) = ledger_fault(dir.path(), "write /") else { return };
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_os_str())).collect();
+        let more = format!("free_min_mib = 0\n\n[ledger]\non_trouble = \"{on_trouble}\"");
+        let mut world = World::start_with(dir.path(), &more, &environment);
+        assert_eq!(world.fail("before"), 486, "{on_trouble}");
+        std::fs::write(&is_bad, "").unwrap();
+        assert_eq!(world.fail("first"), 486, "{on_trouble}: nobody knows yet");
+        let ledger = |world: &World| -> Value {
+            let status: Value = serde_json::from_str(&world.gateway.command(&["status", "--json"])).unwrap();
+            status["ledger"].clone()
+        };
+        // It was tried again then.
+        let fails = |own: Value| own["failing"].is_string() && own["oldest_s"].as_f64().unwrap() > 2.5;
+        wait_for("the ledger fails for a while", || fails(ledger(&world)).then_some(()));
+        wait_for(&format!("{on_trouble}: a new call gets {code}"), || (world.fail("while") == code).then_some(()));
+        let text = world.gateway.command(&["status"]);
+        assert!(text.contains("CANNOT BE WRITTEN: No space left on device"), "{on_trouble}: {text}");
+        std::fs::remove_file(&is_bad).unwrap();
+        wait_for("it comes right by itself", || ledger(&world)["failing"].is_null().then_some(()));
+        wait_for("new calls are taken", || (world.fail("after") == 486).then_some(()));
+        wait_for("the log says so", || world.gateway.log().contains("and nothing is missing").then_some(()));
+        let log = world.gateway.log();
+        assert_eq!(log.matches("the ledger cannot be written").count(), 1, "{on_trouble}: {log}");
+        let (audit, own) = (audit(&world), ledger(&world));
+        assert_eq!(
+            (&audit["gaps"], &own["missed_rows"]),
+            (&Value::Array(Vec::new()), &0.into()),
+            "{on_trouble}: {audit}"
+        );
+        let records = ["failed", "missed"].map(|kind| world.recorded(kind).len() as u64);
+        assert_eq!(audit["records"].as_u64(), Some(records.iter().sum()), "{on_trouble}: {audit}");
+    }
+}
+
+#[test]
+fn what_the_ledger_has_no_room_for_is_a_gap_that_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // Of a file that cannot even be made no row waits.
+    let Some((environment, is_bad)) = ledger_fault(dir.path(), "create .ledger") else { return };
+    std::fs::write(&is_bad, "").unwrap();
+    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_os_str())).collect();
+    let mut world = World::start_with(dir.path(), "free_min_mib = 0", &environment);
+    for number in 0..3 {
+        assert_eq!(world.fail(&format!("missing{number}")), 486);
+    }
+    let missed = |world: &World| -> u64 {
+        let status: Value = serde_json::from_str(&world.gateway.command(&["status", "--json"])).unwrap();
+        status["ledger"]["missed_rows"].as_u64().unwrap()
+    };
+    wait_for("their rows are missed", || (missed(&world) == 6).then_some(()));
+    std::fs::remove_file(&is_bad).unwrap();
+    wait_for("the log has the gap", || world.gateway.log().contains("the ledger has a gap").then_some(()));
+    assert_eq!(world.fail("after"), 486);
+    let log = world.gateway.log();
+    for words in ["the ledger cannot be written", "the ledger has a gap"] {
+        assert_eq!(log.matches(words).count(), 1, "{words}: {log}");
+    }
+    let audit = audit(&world);
+    let gaps = audit["gaps"].as_array().unwrap();
+    assert!(gaps.len() == 1 && audit["complete"] == false, "{audit}");
+    let why = gaps[0]["why"].as_str().unwrap();
+    assert!(why.contains("have no row: it could not be written"), "{why}");
+    assert_eq!(audit["records"], 2, "what came later is there, a failed and a missed call: {audit}");
 }
 
 #[test]
