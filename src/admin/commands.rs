@@ -222,7 +222,7 @@ pub(super) fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Res
         }
         Request::Ladder { call } => {
             gateway.ladder(call.as_bytes()).map(|ladder| ladder_json(&ladder)).ok_or_else(|| {
-                let what = "is kept (`[trace] calls`), or it had no INVITE";
+                let what = "is kept: `[trace] calls` says of how many calls they are, 0 unless it is set";
                 RequestError::Usage(format!("no message of the Call-ID `{}` {what}", brief(call)))
             })
         }

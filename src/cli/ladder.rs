@@ -34,6 +34,9 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
         None => Request::Traced { max: arguments.max.min(TRACED_MAX) },
     };
     let answer = seek.service()?.ask(&request).map_err(of_client)?;
+    if answer["calls"].as_array().is_some_and(Vec::is_empty) {
+        eprintln!("no messages are kept: `[trace] calls` says of how many calls they are, 0 unless it is set");
+    }
     let text = || if arguments.call.is_some() { diagram(&answer) } else { list(&answer) };
     Ok(arguments.format.print(&answer, text)?)
 }

@@ -12,8 +12,6 @@ use crate::ids::CallHash;
 use crate::sip::message::{Glance, Message, Method, Name};
 use crate::sip::stack::{Listener, Peer};
 
-/// Calls that the gateway keeps where the configuration says nothing.
-pub const CALLS_USUAL: usize = 1_000;
 /// Messages of one call that are kept at most: the first ones and the last; of those between only the number is.
 pub const MESSAGES_MAX: usize = 64;
 /// Octets that are kept of the texts of one call, its names included, whatever their number.

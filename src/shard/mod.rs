@@ -60,7 +60,7 @@ pub struct Settings {
     pub retry_after_s: u32,
     /// Calls in progress in this shard beyond which new ones get 503. Default 200 000.
     pub calls_max: usize,
-    /// The last calls of this shard whose messages are kept for their diagrams; 0: none. Default 1000.
+    /// The last calls of this shard whose messages are kept for their diagrams; 0: none. Default 0.
     pub trace_calls: usize,
 }
 
@@ -72,7 +72,7 @@ impl Default for Settings {
             on_trouble: OnTrouble::default(),
             retry_after_s: 5,
             calls_max: 200_000,
-            trace_calls: ladder::CALLS_USUAL,
+            trace_calls: 0,
         }
     }
 }

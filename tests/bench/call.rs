@@ -2,7 +2,7 @@
 //! time and in allocations.
 //!
 //! `cargo bench --bench call -- --calls 2000` plays so many calls once and prints one line; `--trace 1000` has the shard keep
-//! the messages of its last 1000 calls, as `[trace] calls` says, `--trace 0` those of none. Instructions, of the shard's work
+//! the messages of its last 1000 calls, as `[trace] calls` says. Instructions, of the shard's work
 //! alone:
 //! `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*turn*' target/release/deps/call-* --calls 500`,
 //! divided by the number of calls.
@@ -255,7 +255,7 @@ fn main() {
         value.map(|number| number.parse::<u64>().expect("a number of calls"))
     };
     let calls = given("--calls");
-    let mut play = Play::new(given("--trace").map_or(1_000, |calls| usize::try_from(calls).expect("not too many")));
+    let mut play = Play::new(given("--trace").map_or(0, |calls| usize::try_from(calls).expect("not too many")));
     // The best of many short runs: what it costs when nothing else uses the processor.
     let (runs, each) = calls.map_or((200, 100), |calls| (1, calls));
     let mut best = Duration::MAX;

@@ -346,7 +346,8 @@ fn gateway(dir: &Path) -> (Gateway, u16) {
          [accounting.fields]\ncaller = \"$fU\"\n\n[queue]\npath = \"{folder}/queue\"\nfree_min_mib = 0\n\n\
          [sinks.radius.billing]\nconfig = \"{folder}/radiusclient.conf\"\n\n\
          [sinks.diameter.cdf]\nconfig = \"{folder}/diameterclient.conf\"\n\n\
-         [admin]\nsocket = \"{folder}/admin.sock\"\nlisten = \"127.0.0.1:{metrics}\"\n",
+         [admin]\nsocket = \"{folder}/admin.sock\"\nlisten = \"127.0.0.1:{metrics}\"\n\n\
+         [trace]\ncalls = 10\n",
         callee = callee.address,
     );
     let gateway = Gateway::start_on(dir, port, &toml, radius);

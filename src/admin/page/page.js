@@ -358,7 +358,7 @@ function calls() {
     traced.set(last.calls);
   };
   const parts = [make("h2", {}, "Calls"), make("div", { class: "tools" }, input, make("span", { class: "quiet" }, "Enter shows all of a call")),
-    told, grid.element, make("h3", {}, "Last calls whose messages are kept"), traced.element];
+    told, grid.element, make("h3", {}, "Last calls whose messages are kept (`[trace] calls`)"), traced.element];
   return { parts, refresh, every: 5 * REFRESH_MS };
 }
 

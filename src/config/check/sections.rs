@@ -13,7 +13,7 @@ use crate::config::plan::{HugePages, LogPlan, ServicePlan, Watchdog};
 use crate::config::schema::{AdminTable, LedgerTable, LogTable, QueueTable, ServiceTable, Switch, TraceTable};
 use crate::ledger;
 use crate::queue::{self, Gather};
-use crate::shard::{OnTrouble, ladder};
+use crate::shard::OnTrouble;
 use crate::sinks::secret::Secret;
 use crate::units::{Count, Mib, Millis, Secs};
 
@@ -110,7 +110,7 @@ pub(in crate::config) fn choose<V>(place: &mut V, given: Option<V>) {
 
 /// Calls of each shard whose messages are kept. The number is that of the whole gateway.
 pub(super) fn trace(table: &TraceTable, shards: usize) -> usize {
-    table.calls.map_or(ladder::CALLS_USUAL, Count::len).div_ceil(shards)
+    table.calls.map_or(0, Count::len).div_ceil(shards)
 }
 
 /// Settings of administration.

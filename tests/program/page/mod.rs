@@ -25,7 +25,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// `None`: there is no browser. `more` goes on behind `[admin]`.
+    /// `None`: there is no browser. `more` goes on behind `[trace]`.
     fn set(dir: &Path, more: &str) -> Option<Self> {
         let browser = Browser::open(dir)?;
         let [http] = free_ports();
@@ -34,7 +34,10 @@ impl Stage {
         let token = dir.join("token");
         fs::write(&token, format!("{TOKEN}\n")).expect("written");
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("set");
-        let admin = format!("listen = \"127.0.0.1:{http}\"\napi = true\ntoken_file = \"{}\"\n{more}", token.display());
+        let admin = format!(
+            "listen = \"127.0.0.1:{http}\"\napi = true\ntoken_file = \"{}\"\n\n[trace]\ncalls = 77\n{more}",
+            token.display()
+        );
         let gateway = Gateway::start(dir, &[format!("sip:{}", callee.address)], 9, &admin);
         Some(Self { gateway, callee, caller, http, browser })
     }
@@ -305,7 +308,8 @@ fn a_day_is_audited_a_call_told_and_the_configuration_shown_without_secrets() {
     fs::create_dir_all(&gateway).expect("a folder");
     fs::write(gateway.join("route.lua"), "function request_route(req)\n  avp.kind = \"<b>gold\"\nend\n")
         .expect("written");
-    let more = "\n[script]\nfile = \"route.lua\"\n\n[trace]\ncalls = 77\n\n[sinks.webhook.hook]\nurl = \"http://127.0.0.1:9/take?key=hidden-key\"\n";
+    let more =
+        "\n[script]\nfile = \"route.lua\"\n\n[sinks.webhook.hook]\nurl = \"http://127.0.0.1:9/take?key=hidden-key\"\n";
     let Some(mut stage) = Stage::set(dir.path(), more) else { return };
     stage.call("told@example", "<sip:alice@example.com>");
     let story = wait_for("the records", || {
