@@ -45,6 +45,12 @@ pub struct Missing {
     pub fates: u64,
 }
 
+/// What is missing without the row of a record: records and fates.
+pub const A_RECORD: (u64, u64) = (1, 0);
+
+/// The same without the row of a fate.
+pub const A_FATE: (u64, u64) = (0, 1);
+
 impl Missing {
     /// Nothing, at this moment.
     #[must_use]

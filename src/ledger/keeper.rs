@@ -18,7 +18,7 @@ use crate::record::glance;
 use super::close::Closing;
 use super::complete::Complete;
 use super::day::Day;
-use super::file::{DayFile, MODE, Missing, Visit};
+use super::file::{A_FATE, A_RECORD, DayFile, MODE, Missing, Visit};
 use super::row::{Ended, Fate, Made, Row};
 use super::stats::Stats;
 use super::{LOST_PREFIX, Settings};
@@ -251,7 +251,7 @@ impl Keeper {
                 let Some(name) = self.names[usize::from(sink.0 & 63)].clone() else { return };
                 let day = id.map_or_else(|| self.day_of(*seq), |id| Some(Day::of_record(id)));
                 let day = day.unwrap_or(Day::of(at));
-                self.put(day, at, std::slice::from_ref(&name), |file| {
+                self.put(day, at, (std::slice::from_ref(&name), A_FATE), |file| {
                     let (fate, who, reason, code) = told(how);
                     let sink = file.sink(&name);
                     file.put(
@@ -268,7 +268,7 @@ impl Keeper {
                 let meets = |(_, (first, last)): &(&Day, &(u64, u64))| first <= to && from <= last;
                 let days: Vec<Day> = self.places.iter().filter(meets).map(|(day, _)| *day).collect();
                 for day in days {
-                    self.put(day, at, &[], |file| file.put(at, &Row::Gone { from: *from, to: *to, at }));
+                    self.put(day, at, (&[], A_FATE), |file| file.put(at, &Row::Gone { from: *from, to: *to, at }));
                 }
             }
         }
@@ -282,7 +282,7 @@ impl Keeper {
         }
         let names = self.names_of(sinks);
         let glance = glance(body).unwrap_or_default();
-        self.put(day, at, &names, |file| {
+        self.put(day, at, (&names, A_RECORD), |file| {
             let sinks = file.sinks(names.iter());
             file.put(
                 at,
@@ -313,7 +313,7 @@ impl Keeper {
         if self.complete.has(Day::of_record(id)) {
             let _listed = self.complete.remove(Day::of_record(id));
         }
-        self.put(Day::of_record(id), at, &names, |file| {
+        self.put(Day::of_record(id), at, (&names, A_FATE), |file| {
             let sinks = file.sinks(names.iter());
             file.put(at, &Row::Again { seq, was, sinks, at });
         });
@@ -321,7 +321,7 @@ impl Keeper {
 
     /// States what became of a record though nobody told of it when it happened.
     pub fn state(&mut self, day: Day, at: Timestamp, name: &Arc<str>, ended: &Ended<'_>) {
-        self.put(day, at, std::slice::from_ref(name), |file| {
+        self.put(day, at, (std::slice::from_ref(name), A_FATE), |file| {
             let sink = file.sink(name);
             file.put(at, &Row::Ended(Ended { sink, ..ended.clone() }));
         });
@@ -329,7 +329,7 @@ impl Keeper {
 
     /// Puts a row about the gateway itself into today's file.
     pub fn note(&mut self, at: Timestamp, row: &Row<'_>) {
-        self.put(Day::of(at), at, &[], |file| file.put(at, row));
+        self.put(Day::of(at), at, (&[], (0, 0)), |file| file.put(at, row));
     }
 
     /// Something has no row: the ledger says so as soon as it can.
@@ -338,8 +338,14 @@ impl Keeper {
         self.missing = Some(self.missing.map_or(missing, |known| known.and(missing)));
     }
 
-    /// Puts rows into the file of a day, in a block that has numbers for these sinks.
-    fn put(&mut self, day: Day, at: Timestamp, names: &[Arc<str>], put: impl FnOnce(&mut DayFile)) {
+    /// Puts a row into the file of a day, in a block that has numbers for these sinks; it is of so many records and fates.
+    fn put(
+        &mut self,
+        day: Day,
+        at: Timestamp,
+        (names, (records, fates)): (&[Arc<str>], (u64, u64)),
+        put: impl FnOnce(&mut DayFile),
+    ) {
         let era = self.era;
         let unwritten: usize = self.files.values().map(DayFile::unwritten).sum();
         match self.open_day(day, &mut |_, _, _| ()) {
@@ -352,7 +358,7 @@ impl Keeper {
             }
             Err(error) => {
                 self.fail(at, &error);
-                self.miss(Missing { records: u64::from(!names.is_empty()), ..Missing::at(at) });
+                self.miss(Missing { records, fates, ..Missing::at(at) });
             }
         }
     }

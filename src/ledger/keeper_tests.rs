@@ -229,3 +229,26 @@ fn what_was_missed_is_said() {
     assert!(keeper.write(at));
     assert_eq!(words(folder.path(), day), ["1 call-1@x for 3", "gap of 3 and 8"]);
 }
+
+#[test]
+fn a_file_that_cannot_be_made_is_a_gap_that_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (at, day) = (BEFORE_MIDNIGHT, Day::of(BEFORE_MIDNIGHT));
+    let mut keeper = open(folder.path());
+    // Where the file belongs there is a folder.
+    fs::create_dir(day.path_in(folder.path())).unwrap();
+    let parked = How::Parked { reason: "no".into(), code: 0 };
+    keeper.take(&turn(at, vec![committed(at, 1, Source::New), ended(at, 1, 0, parked)]));
+    for later in [2, 4] {
+        assert!(!keeper.write(secs(at, later)), "it cannot be written yet");
+    }
+    let told = keeper.notices();
+    assert!(matches!(told[..], [Notice::Failing { .. }]), "{told:?}");
+    fs::remove_dir(day.path_in(folder.path())).unwrap();
+    assert!(keeper.write(secs(at, 6)));
+    let missing = Missing { from: at, to: at, records: 1, fates: 1 };
+    assert_eq!(keeper.notices(), [Notice::Recovered { missing: Some(missing) }]);
+    assert_eq!(words(folder.path(), day), ["gap of 1 and 1"]);
+    let stats = keeper.stats();
+    assert_eq!((stats.rows, stats.missed, stats.failing), (1, 2, None));
+}
