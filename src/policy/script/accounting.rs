@@ -1,6 +1,6 @@
 //! What is recorded: marks, flags, records by hand.
 
-use mlua::{Lua, Value};
+use mlua::{Lua, LuaString, Value};
 
 use super::api::{Arguments, Call, Shared};
 use super::comment;
@@ -67,13 +67,15 @@ fn words(text: &[u8]) -> impl Iterator<Item = String> {
 /// What `types` and `flags` mean, read once for each pair.
 fn meant(shared: &Shared, arguments: &Arguments<'_>, is_doing: bool) -> mlua::Result<Marks> {
     let (types, flags) = (arguments.text(0)?, arguments.maybe_text(1)?);
-    let (types, flags) = (types.as_bytes(), flags.map(|flags| flags.as_bytes().to_vec()));
-    let key = (Box::from(&*types), [&[u8::from(is_doing)], flags.as_deref().unwrap_or(b"")].concat().into());
-    if let Some(known) = shared.marks.borrow().get(&key) {
-        return Ok(*known);
+    let (types, flags) = (types.as_bytes(), flags.as_ref().map(LuaString::as_bytes));
+    let flags: Option<&[u8]> = flags.as_deref();
+    let is_known =
+        |known: &&Known| known.is_doing == is_doing && *known.types == *types && known.flags.as_deref() == flags;
+    if let Some(known) = shared.marks.borrow().iter().find(is_known) {
+        return Ok(known.marks);
     }
     let (mut missed, mut failed, mut cdr) = (false, false, false);
-    for flag in words(flags.as_deref().unwrap_or_default()).filter(|flag| !flag.is_empty()) {
+    for flag in words(flags.unwrap_or_default()).filter(|flag| !flag.is_empty()) {
         match &*flag.to_ascii_lowercase() {
             "missed" => missed = true,
             "failed" => failed = true,
@@ -107,14 +109,23 @@ fn meant(shared: &Shared, arguments: &Arguments<'_>, is_doing: bool) -> mlua::Re
         marks = marks.or(Marks { accounting, missed, failed });
     }
     let mut known = shared.marks.borrow_mut();
-    if known.len() < MARKS_MAX && key.0.len() + key.1.len() <= PAIR_BYTES_MAX {
-        known.insert(key, marks);
+    if known.len() < MARKS_MAX && types.len() + flags.map_or(0, <[u8]>::len) <= PAIR_BYTES_MAX {
+        known.push(Known { is_doing, types: (*types).into(), flags: flags.map(Into::into), marks });
     }
     Ok(marks)
 }
 
-/// Pairs of types and flags that are remembered.
-const MARKS_MAX: usize = 256;
+/// What types and flags mean, as they were written once.
+#[derive(Debug)]
+pub(super) struct Known {
+    is_doing: bool,
+    types: Box<[u8]>,
+    flags: Option<Box<[u8]>>,
+    marks: Marks,
+}
+
+/// Pairs of types and flags that are remembered: a script has few, and they are looked through.
+const MARKS_MAX: usize = 64;
 /// Longest pair that is remembered, in octets.
 const PAIR_BYTES_MAX: usize = 256;
 /// Longest name of a flag, in octets.

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mlua::{IntoLua, Lua, LuaString, MultiValue, Value};
 
+use super::accounting::Known;
 use super::meter::{Meter, TOO_MANY_WAIT};
 use super::trace::{Draft, write_call};
 use super::turn::{FLAGS_MAX, Places, Turn};
 use super::vm::{LINE_BYTES_MAX, printable, raise};
 use super::world::{Severity, World};
 use super::{accounting, objects, routing};
-use crate::policy::Marks;
 use crate::policy::target::Destination;
 use crate::record;
 use crate::sip::message::Uri;
@@ -26,9 +26,6 @@ use crate::vars::{Arrival, Context, Template};
 /// Templates, targets and words that are remembered, each; further ones are read each time.
 const REMEMBERED_MAX: usize = 1024;
 
-/// Types and flags of `do_accounting`, as they are written.
-pub(super) type Pair = (Box<[u8]>, Box<[u8]>);
-
 /// What the functions of one virtual machine share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -36,13 +33,16 @@ pub(super) struct Shared {
     pub(super) turn: RefCell<Turn>,
     /// What the handler that runs has decided so far.
     pub(super) draft: RefCell<Draft>,
-    templates: RefCell<HashMap<Box<[u8]>, Rc<Template>>>,
-    destinations: RefCell<HashMap<Box<[u8]>, Rc<Destination>>>,
+    templates: RefCell<Texts<Rc<Template>>>,
+    destinations: RefCell<Texts<Rc<Destination>>>,
     /// Bits of flags by name.
-    flags: RefCell<HashMap<Box<[u8]>, u8>>,
+    flags: RefCell<Texts<u8>>,
     /// What pairs of types and flags mean.
-    pub(super) marks: RefCell<HashMap<Pair, Marks>>,
+    pub(super) marks: RefCell<Vec<Known>>,
 }
+
+/// What texts of a script mean.
+type Texts<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
 
 /// A function that a script calls.
 pub(super) type Call = fn(&Lua, &Shared, &Arguments<'_>) -> mlua::Result<Value>;

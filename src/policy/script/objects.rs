@@ -68,12 +68,13 @@ pub(super) fn install(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<()> {
 fn object(lua: &Lua, shared: &Rc<Shared>, name: &'static str, (get, set): (Get, Set)) -> mlua::Result<Table> {
     let (object, meta) = (lua.create_table()?, lua.create_table()?);
     let own = Rc::clone(shared);
+    // The table itself is passed over as a truth: to hold it would be one of the larger parts of each access.
     meta.raw_set(
         "__index",
-        lua.create_function(move |lua, (_, key): (Value, LuaString)| get(lua, &own, &key.as_bytes()))?,
+        lua.create_function(move |lua, (_, key): (bool, LuaString)| get(lua, &own, &key.as_bytes()))?,
     )?;
     let own = Rc::clone(shared);
-    let assign = move |lua: &Lua, (_, key, value): (Value, LuaString, Value)| {
+    let assign = move |lua: &Lua, (_, key, value): (bool, LuaString, Value)| {
         let key = key.as_bytes();
         // Noted before, for the value is given away.
         own.draft.borrow_mut().note(lua, (name, None), |out| write_field(&key, &value, out));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mlua::{Function, MultiValue, Value};
+use mlua::Function;
 
 use super::handlers::{END_EVENT, NAMED, word_of};
 use super::trace::{Facts, Outcome};
@@ -30,6 +30,9 @@ pub(super) struct Scripted {
     /// Requests that hold counts, by Call-ID and From tag.
     holders: HashMap<Vec<u8>, ServerId>,
     world: Arc<World>,
+    /// What all requests have that the script alone has decided: with targets that are ways to one callee, and with
+    /// targets that are one callee after the other.
+    accounts: (Arc<Account>, Arc<Account>),
     /// Where its turns are kept.
     ring: usize,
     clock: fn() -> Instant,
@@ -39,20 +42,16 @@ impl Scripted {
     /// A policy that nothing has come to yet.
     pub(super) fn new(machine: Machine, world: Arc<World>, clock: fn() -> Instant) -> Self {
         let ring = world.outside.traces.take();
-        Self { machine, states: HashMap::default(), holders: HashMap::new(), world, ring, clock }
+        let account = |targets| Arc::new(Account { name: SCRIPT.to_owned(), targets, ..Account::default() });
+        let accounts = (account(Targets::Alternatives), account(Targets::Forward));
+        Self { accounts, machine, states: HashMap::default(), holders: HashMap::new(), world, ring, clock }
     }
 
     /// Runs a handler; gives what it has left behind, and why it has ended early, if it has.
     fn run(&self, name: &'static str, handler: &Function, turn: Turn) -> (Turn, Option<Failure>) {
         let Machine { vm, shared, handlers } = &self.machine;
-        let (has_reply, is_end) = (turn.reply.is_some(), turn.place == Places::END);
-        let mut arguments = MultiValue::new();
-        if is_end {
-            arguments.push_back(handlers.call.clone());
-        } else {
-            arguments.push_back(handlers.req.clone());
-            arguments.push_back(if has_reply { handlers.reply_object.clone() } else { Value::Nil });
-        }
+        let about = if turn.place == Places::END { &handlers.call } else { &handlers.req };
+        let arguments = (about, turn.reply.as_ref().map(|_| &handlers.reply_object));
         let idle = shared.turn.replace(turn);
         shared.draft.borrow_mut().begin(self.world.trace_turns > 0);
         let begun = (self.clock)();
@@ -269,7 +268,9 @@ impl Scripted {
         let targets = turn.state.targets;
         let account = (!asked.view.in_dialog).then(|| match rule {
             Some(rule) => rule.account(targets),
-            None => Arc::new(Account { name: SCRIPT.to_owned(), targets, ..Account::default() }),
+            None => Arc::clone(match (targets, &self.accounts) {
+                (Targets::Alternatives, (own, _)) | (Targets::Forward, (_, own)) => own,
+            }),
         });
         let marks = rule.map_or(Marks::NONE, Rule::marks);
         self.finished(asked, turn, Decision { treatment, marks, account, values: None, records: Vec::new() })
@@ -361,9 +362,9 @@ fn phrase(reason: &[u8]) -> Cow<'static, str> {
 
 impl Policy for Scripted {
     fn request(&mut self, asked: Asked<'_>) -> Decision {
-        let first = self.machine.handlers.request.clone().map(|handler| {
+        let first = self.machine.handlers.request.as_ref().map(|handler| {
             let turn = Self::turn(asked, Places::REQUEST, Box::default());
-            self.run("request_route", &handler, turn)
+            self.run("request_route", handler, turn)
         });
         let left = match first {
             None => None,

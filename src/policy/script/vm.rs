@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{Error, Function, HookTriggers, IntoLuaMulti, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
 use super::garbage::Collector;
 use super::meter::{CALLS_MAX, Limit, Limits, Meter, STEP};
@@ -79,7 +79,7 @@ impl Vm {
     }
 
     /// Runs a handler.
-    pub(super) fn call(&self, handler: &Function, arguments: MultiValue) -> Result<(), Failure> {
+    pub(super) fn call(&self, handler: &Function, arguments: impl IntoLuaMulti) -> Result<(), Failure> {
         self.meter.begin();
         handler.call::<Value>(arguments).map(drop).map_err(|error| self.failure(&error))
     }
