@@ -167,7 +167,7 @@ fn ledger(plan: &Plan, opened: &mut queue::Opened) -> Option<JoinHandle<()>> {
         let mut ledger = ledger::Opened::open(plan.ledger.clone())?;
         let witness = ledger.witness(&opened.queue.secret()?);
         let standing = opened.queue.witnessed_by(witness, opened.report.clean);
-        Ok(ledger.start(standing, Box::new(Vec::new))?.map(|(_, thread)| thread))
+        Ok(ledger.start(standing, Box::new(Vec::new), None)?.map(|(_, thread)| thread))
     };
     start().unwrap_or_else(|error| {
         eprintln!("warning: what is done is not written into the ledger: {error:#}");

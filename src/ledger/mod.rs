@@ -35,7 +35,7 @@ use serde::Deserialize;
 pub use day::Day;
 pub use keeper::{Keeper, LedgerError, Notice};
 pub use stats::Stats;
-pub use thread::{Handle, Opened};
+pub use thread::{Handle, Listener, Opened};
 
 /// Checked settings of the ledger.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -41,6 +41,9 @@ const FLUSHES_MAX: usize = 16;
 /// Counts something of the gateway that is no record: a name, and how often it happened since the start.
 pub type Counts = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send>;
 
+/// Somebody else who is to know what the queue tells, on the ledger's thread.
+pub type Listener = Box<dyn FnMut(&Turn) + Send>;
+
 /// What the thread and its handles share.
 #[derive(Debug, Default)]
 struct Shared {
@@ -90,8 +93,14 @@ impl Opened {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(self, standing: Standing, counts: Counts) -> std::io::Result<Option<(Handle, JoinHandle<()>)>> {
-        let Some((worker, handle)) = self.worker(standing, counts) else { return Ok(None) };
+    pub fn start(
+        self,
+        standing: Standing,
+        counts: Counts,
+        listener: Option<Listener>,
+    ) -> std::io::Result<Option<(Handle, JoinHandle<()>)>> {
+        let Some((mut worker, handle)) = self.worker(standing, counts) else { return Ok(None) };
+        worker.listener = listener;
         let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || worker.run())?;
         Ok(Some((handle, thread)))
     }
@@ -115,6 +124,7 @@ impl Opened {
             shared,
             asked,
             counts: Counted { read: counts, known: Vec::new() },
+            listener: None,
             synced: Instant::default(),
         };
         Some((worker, handle))
@@ -162,6 +172,7 @@ struct Worker {
     shared: Arc<Shared>,
     asked: Receiver<Sender<()>>,
     counts: Counted,
+    listener: Option<Listener>,
     synced: Instant,
 }
 
@@ -174,6 +185,9 @@ impl Worker {
             is_lively = !turns.is_empty();
             for turn in &mut turns {
                 self.keeper.take(turn);
+                if let Some(listener) = &mut self.listener {
+                    listener(turn);
+                }
                 fences.extend(turn.written.take());
             }
             self.tend(!fences.is_empty() || has_ended, has_ended);

@@ -45,7 +45,7 @@ fn open(settings: &Settings) -> Result<Option<Opened>, StartError> {
 /// Starts its thread.
 fn start(ledger: Option<Opened>, standing: Option<Standing>) -> Result<Book, StartError> {
     let Some((ledger, standing)) = ledger.zip(standing) else { return Ok(Book::default()) };
-    let running = ledger.start(standing, Box::new(tally::counts));
+    let running = ledger.start(standing, Box::new(tally::counts), None);
     Ok(Book { running: running.map_err(|source| StartError::Thread { name: "ledger".to_owned(), source })? })
 }
 
