@@ -28,8 +28,8 @@
 //!    forged one means is said in `radius::client::receiving` for datagrams, in `radius::client::streams` for connections.
 //!
 //! Threads: the shards, by default one for each core but one; one that owns the queue, one that delivers, one that
-//! resolves names, one that holds the connections of SIP when there are any, and one for each sink that writes files.
-//! All between them is bounded.
+//! resolves names, one that holds the connections of SIP when there are any, one that writes the ledger and one that sends
+//! spans where they are wanted, and one for each sink that writes files. All between them is bounded.
 //!
 //! # Where things are
 //!
@@ -89,6 +89,7 @@ pub mod admin;
 pub(crate) mod front;
 pub mod ledger;
 pub mod sinks;
+pub mod telemetry;
 
 // Layer 7: the service and its commands.
 pub mod cli;

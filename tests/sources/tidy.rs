@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["queue"],
     &["sip::stack", "sip::proxy", "sip::dialog", "sip::transaction", "radius", "diameter"],
     &["shard", "accounting", "policy", "vars"],
-    &["front", "sinks", "admin", "ledger"],
+    &["front", "sinks", "admin", "ledger", "telemetry"],
     &["main", "cli", "service", "import", "config"],
 ];
 
