@@ -20,6 +20,7 @@ use crate::queue;
 use crate::shard;
 use crate::sinks::kind::Kind;
 use crate::sip::stack;
+use crate::telemetry;
 
 /// A whole configuration, free of errors.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Plan {
     pub queue: queue::Settings,
     /// What is kept of every record, and for how long.
     pub ledger: ledger::Settings,
+    /// Where spans go, if they are wanted.
+    pub telemetry: Option<telemetry::Settings>,
     /// The backends, in the order of kind and name.
     pub sinks: Vec<SinkPlan>,
     /// Names of the sinks that get an Accounting-On at a start that has lost calls in progress.

@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::schema::{
     AccountingTable, AdminTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable, IdentityTable,
     LedgerTable, LogTable, MatchTable, QueueTable, RouteAccountTable, RouteTable, ScriptTable, ServiceTable,
-    SinksTable, SipTable, StreamsTable, TlsClientTable, TlsTable, TraceTable, WatchTable,
+    SinksTable, SipTable, StreamsTable, TelemetryTable, TlsClientTable, TlsTable, TraceTable, WatchTable,
 };
 use crate::sinks::radius::Settings;
 
@@ -159,6 +159,7 @@ fn every_option_is_in_it() {
         ("sinks.radius.billing", fields::<PolicyTable>()),
         ("admin", fields::<AdminTable>()),
         ("trace", fields::<TraceTable>()),
+        ("telemetry", fields::<TelemetryTable>()),
         ("log", fields::<LogTable>()),
         ("service", fields::<ServiceTable>()),
     ] {

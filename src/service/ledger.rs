@@ -6,13 +6,18 @@ use super::wiring::StartError;
 use crate::causes::chain_text;
 use crate::config::Plan;
 use crate::front::tally;
-use crate::ledger::{Handle, Notice, OnTrouble, Opened, Settings};
+use crate::ids::SinkNumber;
+use crate::ledger::{Handle, Listener, Notice, OnTrouble, Opened, Settings};
+use crate::queue::witness::Turn;
 use crate::queue::{self, Standing};
+use crate::telemetry;
 
 /// The ledger and its thread, if one is kept.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     running: Option<(Handle, JoinHandle<()>)>,
+    /// Sends what it is told on to a collector.
+    telemetry: Option<JoinHandle<()>>,
 }
 
 /// Opens the queue of a plan, and the ledger that hears of all that becomes of its records, if one is to be kept.
@@ -20,8 +25,9 @@ pub(super) fn open_queue(plan: &Plan, step: &mut dyn FnMut()) -> Result<(queue::
     let mut ledger = open(&plan.ledger)?;
     let witness = &mut |secret: &[u8; 16]| ledger.as_mut().map(|ledger| ledger.witness(secret));
     let mut opened = queue::spawn_witnessed(plan.queue.clone(), &plan.sink_names(), step, witness)?;
-    let book = start(ledger, opened.standing.take())?;
-    Ok((opened, book))
+    let (listener, telemetry) = listener(plan, &opened.sinks).unzip();
+    let running = start(ledger, opened.standing.take(), listener)?;
+    Ok((opened, Book { running, telemetry }))
 }
 
 /// Opens the ledger, if one is to be kept.
@@ -43,10 +49,28 @@ fn open(settings: &Settings) -> Result<Option<Opened>, StartError> {
 }
 
 /// Starts its thread.
-fn start(ledger: Option<Opened>, standing: Option<Standing>) -> Result<Book, StartError> {
-    let Some((ledger, standing)) = ledger.zip(standing) else { return Ok(Book::default()) };
-    let running = ledger.start(standing, Box::new(tally::counts), None);
-    Ok(Book { running: running.map_err(|source| StartError::Thread { name: "ledger".to_owned(), source })? })
+fn start(
+    ledger: Option<Opened>,
+    standing: Option<Standing>,
+    listener: Option<Listener>,
+) -> Result<Option<(Handle, JoinHandle<()>)>, StartError> {
+    let Some((ledger, standing)) = ledger.zip(standing) else { return Ok(None) };
+    let running = ledger.start(standing, Box::new(tally::counts), listener);
+    running.map_err(|source| StartError::Thread { name: "ledger".to_owned(), source })
+}
+
+/// What makes spans of what the ledger is told, and the thread that sends them, if that is wanted.
+fn listener(plan: &Plan, sinks: &[(String, SinkNumber)]) -> Option<(Listener, JoinHandle<()>)> {
+    let settings = plan.telemetry.clone()?;
+    let names = sinks.iter().map(|(name, number)| (*number, name.as_str().into())).collect();
+    match telemetry::start(settings, names) {
+        Ok((mut tracer, thread)) => Some((Box::new(move |turn: &Turn| tracer.take(turn)), thread)),
+        // Calls and records do without it.
+        Err(error) => {
+            tracing::error!(error = chain_text(&error), "there are no spans for the collector until the next start");
+            None
+        }
+    }
 }
 
 impl Book {
@@ -71,6 +95,9 @@ impl Book {
             tracing::error!("the ledger's thread panicked while it stopped");
         }
         log_notices(&handle);
+        if self.telemetry.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of telemetry panicked while it stopped");
+        }
     }
 }
 

@@ -70,7 +70,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         with lock:
             connections.add(self.client_address)
             events = json.loads(body)
-            ids = [event["id"] for event in (events if isinstance(events, list) else [events])]
+            ids = [event.get("id", "") for event in (events if isinstance(events, list) else [events])]
             seen = {
                 "at": time.time(),
                 "path": self.path,

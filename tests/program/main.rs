@@ -40,6 +40,7 @@ mod sql;
 mod sql_faults;
 mod sql_gateway;
 mod syslog;
+mod telemetry;
 mod top;
 mod webhook;
 mod webhook_gateway;

@@ -84,6 +84,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let mut queue = sections::queue(&file.queue, check);
     queue.path = base.join(&queue.path);
     let ledger = sections::ledger(&file.ledger, &queue.path, base, check);
+    let telemetry = sections::telemetry(&file.telemetry, ledger.is_kept, check);
     let (mut sip, mut shard) = sip::check(&file.sip, (&file.queue, &queue), base, check);
     shard.trace_calls = sections::trace(&file.trace, sip.shards);
     let marks = accounting::marks(&file.accounting, &names, check);
@@ -126,6 +127,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         accounting,
         queue,
         ledger,
+        telemetry,
         sinks: sinks.plans,
         accounting_on: sinks.accounting_on,
         admin: sections::admin(&file.admin, base, check),

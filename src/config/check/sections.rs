@@ -1,20 +1,26 @@
-//! Checks of `[queue]`, `[ledger]`, `[admin]`, `[trace]`, `[log]` and `[service]`.
+//! Checks of `[queue]`, `[ledger]`, `[admin]`, `[trace]`, `[telemetry]`, `[log]` and `[service]`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use reqwest::Url;
 
 use super::Check;
 use crate::admin;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::kinds::secret::secret;
+use crate::config::kinds::{host_name, is_near};
 use crate::config::plan::{HugePages, LogPlan, ServicePlan, Watchdog};
-use crate::config::schema::{AdminTable, LedgerTable, LogTable, QueueTable, ServiceTable, Switch, TraceTable};
+use crate::config::schema::{
+    AdminTable, LedgerTable, LogTable, QueueTable, ServiceTable, Switch, TelemetryTable, TraceTable,
+};
 use crate::ledger;
 use crate::queue::{self, Gather};
 use crate::shard::OnTrouble;
 use crate::sinks::secret::Secret;
+use crate::telemetry;
 use crate::units::{Count, Mib, Millis, Secs};
 
 /// Settings of the queue.
@@ -111,6 +117,34 @@ pub(in crate::config) fn choose<V>(place: &mut V, given: Option<V>) {
 /// Calls of each shard whose messages are kept. The number is that of the whole gateway.
 pub(super) fn trace(table: &TraceTable, shards: usize) -> usize {
     table.calls.map_or(0, Count::len).div_ceil(shards)
+}
+
+/// Where spans go; `None`: there are none. They are made of what the ledger is told.
+pub(super) fn telemetry(
+    table: &TelemetryTable,
+    has_ledger: bool,
+    check: &mut Check<'_>,
+) -> Option<telemetry::Settings> {
+    let given = table.endpoint.as_ref().filter(|given| !given.is_empty())?;
+    let parsed = Url::parse(given).ok().filter(|url| url.scheme() == "http" && url.has_host());
+    let plain = parsed.filter(|url| url.username().is_empty() && url.password().is_none());
+    let Some(endpoint) = plain else {
+        // It is not shown: a password may stand in it.
+        let hint =
+            "\"http://HOST:4318/v1/traces\", without a password: a collector on this machine speaks TLS to others";
+        check.error_hint(given.place, "this is no URL of a collector", Some(hint.to_owned()));
+        return None;
+    };
+    if !has_ledger {
+        let hint = Some("spans are made of what the ledger is told: set `ledger.enabled = true`".to_owned());
+        check.error_hint(given.place, "`telemetry.endpoint` needs the ledger", hint);
+    }
+    if !is_near(&endpoint) {
+        let hint = Some("use a collector on this machine that passes them on".to_owned());
+        check.warning(given.place, "Call-IDs and names of servers go to another machine in clear text", hint);
+    }
+    let instance = table.instance.clone().unwrap_or_else(host_name);
+    Some(telemetry::Settings { endpoint, one_in: table.one_in.map_or(1, Count::get), instance })
 }
 
 /// Settings of administration.

@@ -23,9 +23,11 @@ pub mod sql;
 pub mod syslog;
 pub mod webhook;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use reqwest::Url;
 use serde::Deserialize;
 
 use self::carriers::Fields;
@@ -144,8 +146,15 @@ fn style(style: &mut Style, unmapped: Option<Unmapped>, round: Option<Round>, le
     choose(&mut style.leg_order, leg_order);
 }
 
+/// Whether what is sent there stays on this machine.
+pub(in crate::config) fn is_near(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 /// The name of this machine.
-fn host_name() -> String {
+pub(in crate::config) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
     if name.is_empty() { "-".to_owned() } else { name }

@@ -21,7 +21,9 @@ pub use dns::DnsTable;
 pub use route::HeaderTable;
 pub use route::{AnswerTable, Fork, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption};
 pub use script::ScriptTable;
-pub use sections::{AdminTable, LedgerTable, LogTable, LogTarget, QueueTable, ServiceTable, TraceTable};
+pub use sections::{
+    AdminTable, LedgerTable, LogTable, LogTarget, QueueTable, ServiceTable, TelemetryTable, TraceTable,
+};
 pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
 
@@ -50,6 +52,8 @@ pub struct FileTable {
     pub admin: AdminTable,
     /// `[trace]`
     pub trace: TraceTable,
+    /// `[telemetry]`
+    pub telemetry: TelemetryTable,
     /// `[log]`
     pub log: LogTable,
     /// `[service]`

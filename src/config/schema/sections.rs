@@ -1,4 +1,4 @@
-//! `[queue]`, `[ledger]`, `[admin]`, `[log]` and `[service]`.
+//! `[queue]`, `[ledger]`, `[admin]`, `[trace]`, `[telemetry]`, `[log]` and `[service]`.
 
 use std::path::PathBuf;
 
@@ -95,6 +95,18 @@ pub struct AdminTable {
 pub struct TraceTable {
     /// The last calls whose messages are kept.
     pub calls: Option<Count<0, 100_000>>,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryTable {
+    /// The collector's URL for traces.
+    pub endpoint: Option<At<String>>,
+    /// Of so many calls one has a trace.
+    pub one_in: Option<Count<1, 1_000_000>>,
+    /// The name of this gateway among others.
+    pub instance: Option<String>,
 }
 
 /// `[log]`

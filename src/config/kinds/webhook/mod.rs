@@ -4,7 +4,6 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use reqwest::Url;
@@ -12,7 +11,7 @@ use reqwest::Url;
 use self::table::WebhookTable;
 use super::event::{BodyOptions, delivery};
 use super::secret::{TlsOptions, secret};
-use super::{Needs, Site, Table};
+use super::{Needs, Site, Table, is_near};
 use crate::accounting::SinkMode;
 use crate::config::check::Check;
 use crate::config::check::sections::set;
@@ -88,13 +87,6 @@ fn url(given: Option<&At<String>>, site: &Site<'_>, check: &mut Check<'_>) -> Op
         check.warning(given.place, "records go to another machine in clear text", hint);
     }
     Some(url)
-}
-
-/// Whether what is sent there stays on this machine.
-fn is_near(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-    host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn login(table: &WebhookTable, site: &Site<'_>, check: &mut Check<'_>) -> Option<Login> {
