@@ -26,6 +26,7 @@ use crate::policy::script::Outside;
 use crate::queue;
 use crate::shard::{self, Tuning};
 use crate::sip::stack::{Listener, ListenerId, Network, Transport};
+use crate::telemetry;
 
 /// What takes effect at the next start only.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -66,6 +67,7 @@ pub(super) struct Fixed {
     queue: queue::Settings,
     /// Whether the ledger is kept, and where.
     ledger: (bool, PathBuf),
+    telemetry: Option<telemetry::Settings>,
     listeners: Vec<Listener>,
     binds: Vec<SocketAddr>,
     shards: usize,
@@ -83,6 +85,7 @@ impl Fixed {
             accounting_on: plan.accounting_on.clone(),
             queue: plan.queue.clone(),
             ledger: (plan.ledger.is_kept, plan.ledger.path.clone()),
+            telemetry: plan.telemetry.clone(),
             listeners: plan.sip.stack.listeners.clone(),
             binds: plan.sip.binds.clone(),
             shards: plan.sip.shards,
@@ -102,6 +105,7 @@ impl Fixed {
             (sip(self) != sip(other), "sip"),
             (queue(self) != queue(other), "queue"),
             (self.ledger != other.ledger, "ledger"),
+            (self.telemetry != other.telemetry, "telemetry"),
             (sinks(self) != sinks(other), "sinks"),
             (self.admin != other.admin, "admin"),
             (self.log != other.log, "log"),

@@ -63,6 +63,9 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("admin.hosts", "[admin]", "hosts = [\"gw.example\"]"),
     ("admin.status_socket", "[admin]", "status_socket = \"status.sock\""),
     ("admin.socket", "[admin]", "socket = \"other.sock\""),
+    ("telemetry.endpoint", "[telemetry]", "endpoint = \"http://127.0.0.1:4318/v1/traces\""),
+    ("telemetry.one_in", "[telemetry]", "endpoint = \"http://127.0.0.1:4318/v1/traces\"\none_in = 3"),
+    ("telemetry.instance", "[telemetry]", "endpoint = \"http://127.0.0.1:4318/v1/traces\"\ninstance = \"gw1\""),
     ("log.level", "[log]", "level = \"debug\""),
 ];
 
