@@ -1,7 +1,7 @@
 """Reads a request of OTLP in JSON by the messages of opentelemetry-proto, which know no other names of fields, and prints
 each span as a line: trace, span, parent, name, kind, nanoseconds, status.
 
-    otlp.py < REQUEST
+    otlp.py REQUEST
 
 OTLP has identifiers in hexadecimal digits where JSON of protobuf has base64: they are turned first.
 """
@@ -13,7 +13,8 @@ import sys
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-request = json.load(sys.stdin)
+with open(sys.argv[1]) as file:
+    request = json.load(file)
 for resource in request["resourceSpans"]:
     for scope in resource["scopeSpans"]:
         for span in scope["spans"]:

@@ -50,7 +50,7 @@ fn spans(dir: &Path, receiver: &Receiver) -> Vec<Span> {
     for request in receiver.seen() {
         let file = dir.join("request.json");
         fs::write(&file, request["json"].to_string()).unwrap();
-        let output = python(PEER).unwrap().arg(&script).stdin(fs::File::open(&file).unwrap()).finish().unwrap();
+        let output = python(PEER).unwrap().arg(&script).arg(&file).finish().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let words: Vec<&str> = line.split(' ').collect();
