@@ -44,6 +44,7 @@ pub use explain::{Explanation, Row};
 pub use load::{Files, Identity, Loader, Source};
 pub use print::unquoted;
 pub use problem::{LoadError, Problem, Severity};
+pub use reader::is_keyword;
 pub use types::{Flags, Format, Oid, Origin, Type, Vendor};
 pub use value::{Input, ValueError};
 pub use wire::{ATTRIBUTE_OCTETS_MAX, LONG_VALUE_OCTETS_MAX};

@@ -52,6 +52,12 @@ const VERSION_4: &[&str] = &[
     "END",
 ];
 
+/// Whether a line that begins with this word, in any case, is one of a dictionary, known or of a later version.
+#[must_use]
+pub fn is_keyword(word: &str) -> bool {
+    KEYWORDS.iter().chain(VERSION_4).any(|own| word.eq_ignore_ascii_case(own))
+}
+
 /// What is known of a load whatever the protocol.
 #[derive(Debug, Default)]
 pub(super) struct Load {

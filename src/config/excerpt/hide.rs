@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::toml;
 use crate::config::error::Form;
 use crate::config::keyword_file::{Key, Kind};
+use crate::dictionary::is_keyword;
 
 /// A part of a line that is not shown.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -131,7 +132,7 @@ fn servers(line: &str, from: usize) -> Vec<Hidden> {
 /// Whether a line is one of a dictionary, and not of a file that was named as one.
 fn is_dictionary(line: &str) -> bool {
     let word = line.split_whitespace().next().unwrap_or_default();
-    word.starts_with('<') || DICTIONARY_WORDS.iter().any(|own| word.eq_ignore_ascii_case(own))
+    word.starts_with('<') || is_keyword(word)
 }
 
 /// Strings of a line that speaks of secrets, and what lets somebody in.
@@ -185,29 +186,6 @@ const SECRETIVE: [&str; 13] = [
 
 /// Words of names that do.
 const SECRETIVE_WORDS: [&str; 3] = ["pass", "psk", "pw"];
-
-/// Words at the beginning of the lines of a dictionary.
-const DICTIONARY_WORDS: [&str; 19] = [
-    "ATTRIBUTE",
-    "VALUE",
-    "VALUE-ALIAS",
-    "VENDOR",
-    "BEGIN-VENDOR",
-    "END-VENDOR",
-    "BEGIN-TLV",
-    "END-TLV",
-    "$INCLUDE",
-    "$INCLUDE-",
-    "PROTOCOL",
-    "BEGIN-PROTOCOL",
-    "END-PROTOCOL",
-    "FLAGS",
-    "ALIAS",
-    "DEFINE",
-    "MEMBER",
-    "ENUM",
-    "STRUCT",
-];
 
 /// Digits of a port.
 const PORT_DIGITS: usize = 5;
