@@ -6,9 +6,9 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::Timestamp;
-use crate::ids::{RecordId, SinkMask, SinkNumber};
+use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use crate::queue::witness::{Event, How, Source, Turn};
-use crate::record::{Kind, Record, codec};
+use crate::record::{Kind, Record, codec, glance};
 
 /// Records that wait for their deliveries at most; of older ones the deliveries have no span any more.
 pub(super) const OPEN_MAX: usize = 16_384;
@@ -75,7 +75,7 @@ impl Spans {
     pub(super) fn take(&mut self, turn: &Turn, out: &mut Vec<Span>) {
         for event in &turn.events {
             match event {
-                Event::Committed { seq, sinks, body, source: Source::New, .. } => {
+                Event::Committed { seq, sinks, body, source: Source::New, .. } if self.is_chosen(body) => {
                     if let Ok(record) = codec::decode(body) {
                         self.committed(turn.at, *seq, *sinks, &record, out);
                     }
@@ -89,12 +89,14 @@ impl Spans {
         }
     }
 
+    /// Whether the call of a record has a trace. All records of a Call-ID are of one mind, at every gateway; the others are not
+    /// read whole.
+    fn is_chosen(&self, body: &[u8]) -> bool {
+        self.one_in <= 1 || glance(body).is_some_and(|own| CallHash::of(own.call_id).0.is_multiple_of(self.one_in))
+    }
+
     fn committed(&mut self, at: Timestamp, seq: u64, sinks: SinkMask, record: &Record, out: &mut Vec<Span>) {
         let trace = trace_of(record);
-        // All records of a call are of one mind.
-        if !u128::from_be_bytes(trace).is_multiple_of(u128::from(self.one_in.max(1))) {
-            return;
-        }
         let Some(own) = span_of(record, trace) else { return };
         let made = Timestamp(i64::try_from(record.id.0 >> 80).unwrap_or(0).saturating_mul(1_000));
         let begun = record.times.event.max(made).min(at);

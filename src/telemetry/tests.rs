@@ -148,9 +148,8 @@ fn all_records_of_a_call_are_chosen_or_none() {
     for number in 0..1_000_u32 {
         let mut start = record(Kind::Start, 1, 2.0);
         let mut stop = record(Kind::Stop, 2, 3.0);
-        let name = format!("{:032x}", u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
-        start.multi_session.clone_from(&name);
-        stop.multi_session = name;
+        start.call_id = format!("{number}@example.net").into_bytes();
+        stop.call_id.clone_from(&start.call_id);
         let first = take(&mut spans, 2.0, vec![committed(&start, 1, both())]).len();
         assert_eq!(first, take(&mut spans, 3.0, vec![committed(&stop, 2, both())]).len(), "{number}");
         chosen += usize::from(first > 0);
