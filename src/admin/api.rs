@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use super::books::{Books, Question};
-use super::commands::perform;
+use super::perform::perform;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX, Verb};
 use super::{Gateway, OptionView};
 use crate::names;

@@ -15,6 +15,7 @@ pub mod metrics;
 mod page;
 #[cfg(test)]
 mod page_tests;
+mod perform;
 mod places;
 pub mod request;
 #[cfg(test)]
