@@ -9,20 +9,18 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq as _;
 
 use super::books::{Books, Question};
 use super::perform::perform;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX, Verb};
 use super::{Gateway, OptionView};
 use crate::names;
-use crate::sinks::secret::Secret;
 
 /// The document of the interface, without the version of the program.
 pub const DOCUMENT: &str = include_str!("openapi.json");
@@ -279,34 +277,7 @@ fn answered(done: Result<Value, RequestError>) -> Response {
     }
 }
 
-fn refused(status: StatusCode, text: String) -> Response {
+/// An answer to what is not done.
+pub(super) fn refused(status: StatusCode, text: String) -> Response {
     (status, Json(json!({ "error": text }))).into_response()
 }
-
-/// Why somebody may not ask this.
-pub(super) fn forbids(token: Option<&Secret>, method: &Method, headers: &HeaderMap) -> Option<Response> {
-    // What a page of another site has its reader's browser send.
-    if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site") {
-        return Some(refused(StatusCode::FORBIDDEN, "another site's page asks".to_owned()));
-    }
-    let changes = !matches!(*method, Method::GET | Method::HEAD);
-    let Some(token) = token else {
-        let text = "what changes something needs a token: `admin.token_file` names the file with it".to_owned();
-        return changes.then(|| refused(StatusCode::FORBIDDEN, text));
-    };
-    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    let given = match given.split_at_checked(BEARER.len()) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(BEARER) => rest.trim_ascii(),
-        _ => b"",
-    };
-    if given.ct_eq(token.text().as_bytes()).into() {
-        return None;
-    }
-    let text = "this needs the token of `admin.token_file`, as `Authorization: Bearer TOKEN`".to_owned();
-    let mut refusal = refused(StatusCode::UNAUTHORIZED, text);
-    refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Some(refusal)
-}
-
-/// How a token is given (RFC 6750 §2.1).
-const BEARER: &[u8] = b"bearer ";

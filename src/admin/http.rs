@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 
 use super::books::Books;
 use super::places::{AcceptTroubles, Place, Places};
-use super::{Gateway, Phase, answer::losses_json, api, backend_json, metrics, outage_json, page, stats_json};
+use super::{Gateway, Phase, access, answer::losses_json, api, backend_json, metrics, outage_json, page, stats_json};
 use crate::clock;
 use crate::front::mailbox::Answers;
 use crate::names;
@@ -129,7 +129,7 @@ impl Face {
                 (StatusCode::FORBIDDEN, "the page asks `/api`, which is off; `admin.api = true` serves both")
             }
             Ok(_) if is_api(request.uri().path()) => {
-                return api::forbids(self.token.as_ref(), request.method(), request.headers());
+                return access::forbids(self.token.as_ref(), request.method(), request.headers());
             }
             Ok(_) => return None,
         };

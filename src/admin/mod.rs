@@ -3,6 +3,7 @@
 //! Everything here runs on the delivery runtime and asks the rest of the program through [`Gateway`]; what may block
 //! runs on tokio's threads for that.
 
+mod access;
 mod answer;
 pub mod api;
 #[cfg(test)]
