@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 
 use super::books::Books;
 use super::places::{AcceptTroubles, Place, Places};
+use super::tls::{Client, Gate};
 use super::{Gateway, Phase, access, answer::losses_json, api, backend_json, metrics, outage_json, page, stats_json};
 use crate::clock;
 use crate::front::mailbox::Answers;
@@ -57,6 +58,8 @@ pub(super) struct Face {
     pub api: bool,
     /// What it asks for.
     pub token: Option<Secret>,
+    /// Where connections come in, with or without TLS.
+    pub gate: Gate,
 }
 
 /// Serves for ever.
@@ -86,14 +89,25 @@ pub(super) async fn serve(listener: StdListener, face: Face, gateway: Arc<dyn Ga
     }
 }
 
-/// Answers the requests of one connection.
+/// Serves one connection until it ends or its place is wanted.
 async fn converse(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router: Router) {
     let own = place.clone();
+    tokio::select! {
+        () = answer(stream, own, face, router) => {}
+        () = place.has_to_go() => tracing::debug!("a silent HTTP connection gave its place up"),
+    }
+}
+
+/// Answers the requests of one connection.
+async fn answer(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router: Router) {
+    let mut gate = face.gate.clone();
+    let Some((wire, client)) = gate.pass(stream).await else { return };
+    place.waiting();
     let answer = service_fn(move |request: Request<Incoming>| {
-        let (place, face, router) = (own.clone(), face.clone(), TowerToHyperService::new(router.clone()));
+        let (place, face, router) = (place.clone(), face.clone(), TowerToHyperService::new(router.clone()));
         async move {
             place.served();
-            let answer = match face.refusal(&request) {
+            let answer = match face.refusal(&request, client) {
                 Some(refusal) => Ok(refusal),
                 None => router.call(request).await,
             };
@@ -106,17 +120,22 @@ async fn converse(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router:
     });
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_OCTETS_MAX);
-    tokio::select! {
-        ended = protocol.serve_connection(TokioIo::new(stream), answer) => if let Err(error) = ended {
-            tracing::debug!(%error, "an HTTP connection ended");
-        },
-        () = place.has_to_go() => tracing::debug!("a silent HTTP connection gave its place up"),
+    let mut connection = std::pin::pin!(protocol.serve_connection(TokioIo::new(wire), answer));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = gate.renewed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection ended");
     }
 }
 
 impl Face {
     /// Why a request is not served at all.
-    fn refusal<B>(&self, request: &Request<B>) -> Option<Response> {
+    fn refusal<B>(&self, request: &Request<B>, client: Client) -> Option<Response> {
         let (status, text) = match asked_host(request) {
             Err(text) => (StatusCode::BAD_REQUEST, text),
             Ok(Some(host)) if !self.answers_to(&host) => {
@@ -129,7 +148,7 @@ impl Face {
                 (StatusCode::FORBIDDEN, "the page asks `/api`, which is off; `admin.api = true` serves both")
             }
             Ok(_) if is_api(request.uri().path()) => {
-                return access::forbids(self.token.as_ref(), request.method(), request.headers());
+                return access::forbids((self.token.as_ref(), client), request.method(), request.headers());
             }
             Ok(_) => return None,
         };

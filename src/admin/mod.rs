@@ -21,6 +21,7 @@ mod places;
 pub mod request;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::future::Future;
 use std::io;
@@ -47,6 +48,7 @@ pub use answer::{
     backend_json, call_json, item_json, ladder_json, outage_json, page_json, reloaded_json, stats_json, trace_json,
     traced_json, whole_json,
 };
+pub use tls::{HttpTls, Renewal};
 
 /// Settings of administration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -233,6 +235,7 @@ const STATUS_SOCKET_MODE: u32 = 0o660;
 pub struct Admin {
     http: Option<std::net::TcpListener>,
     face: http::Face,
+    renewal: Renewal,
     commands: Option<commands::Bound>,
     status: Option<commands::Bound>,
 }
@@ -259,11 +262,11 @@ pub enum BindError {
 }
 
 impl Admin {
-    /// Binds the sockets, before anything is served, so that a mistake stops the start.
+    /// Binds the sockets, before anything is served, so that a mistake stops the start. HTTP begins with this TLS.
     ///
     /// # Errors
     /// Whatever the system says to an address or a path.
-    pub fn bind(settings: &Settings) -> Result<Self, BindError> {
+    pub fn bind(settings: &Settings, tls: Option<HttpTls>) -> Result<Self, BindError> {
         let http = match settings.listen {
             None => None,
             Some(address) => {
@@ -283,14 +286,21 @@ impl Admin {
         };
         let commands = bound(&settings.socket, settings.socket_mode)?;
         let status = bound(&settings.status_socket, STATUS_SOCKET_MODE)?;
-        let face = http::Face { hosts: settings.hosts.clone(), api: settings.api, token: settings.token.clone() };
-        Ok(Self { http, face, commands, status })
+        let (hosts, token, renewal) = (settings.hosts.clone(), settings.token.clone(), Renewal::new(tls));
+        let face = http::Face { hosts, api: settings.api, token, gate: renewal.gate() };
+        Ok(Self { http, face, renewal, commands, status })
     }
 
     /// Where HTTP is served, with the port the system chose for port 0.
     #[must_use]
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Through which HTTP gets other certificates while it runs.
+    #[must_use]
+    pub fn renewal(&self) -> Renewal {
+        self.renewal.clone()
     }
 
     /// Serves until `stop` is done; to be called inside a tokio runtime. Commands under way are finished by the

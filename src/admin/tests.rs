@@ -173,7 +173,7 @@ impl Running {
             status_socket: Some(dir.path().join("status.sock")),
             socket_mode: 0o660,
         };
-        let admin = Admin::bind(&settings).expect("bound");
+        let admin = Admin::bind(&settings, None).expect("bound");
         let http = admin.http_address().expect("HTTP is served");
         std::fs::create_dir(dir.path().join("ledger")).expect("made");
         let (stop, stopped) = oneshot::channel();

@@ -140,7 +140,7 @@ impl Service {
         let fixed = Fixed::of(&plan);
         let (phase, loaded) = (Arc::new(AtomicBool::new(false)), Loaded::new(plan.options.views().into()));
         let (sockets, listeners) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?);
-        let (admin, socket) = (Admin::bind(&plan.admin)?, plan.admin.socket.clone());
+        let (admin, socket) = (Admin::bind(&plan.admin, None)?, plan.admin.socket.clone());
         super::unwritten::remind(socket.as_deref());
         let (opened, ledger) = super::ledger::open_queue(&plan, still_starting)?;
         super::supervisor::log_opening(&opened.report);

@@ -332,7 +332,7 @@ fn a_running_service_is_asked_over_its_socket() {
     let plan = tollgate::config::load(&config).expect("a good configuration");
     closed_is_closed();
     let started = queue::spawn(plan.queue.clone(), &plan.sink_names(), &mut || ()).expect("the queue opens");
-    let admin = Admin::bind(&plan.admin).expect("bound");
+    let admin = Admin::bind(&plan.admin, None).expect("bound");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let gateway = Arc::new(OnlyQueue(started.handle.clone()));
     let serving = std::thread::spawn(move || {

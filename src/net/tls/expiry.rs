@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use x509_parser::certificate::X509Certificate;
 use x509_parser::parse_x509_certificate;
 
 use super::certificates;
@@ -60,8 +61,7 @@ impl fmt::Display for Expiring {
 pub fn expiring(path: &Path, now: Timestamp) -> Option<Expiring> {
     let ends = |der: &[u8]| {
         let (_, certificate) = parse_x509_certificate(der).ok()?;
-        let secs = certificate.validity().not_after.timestamp();
-        Some((Timestamp(secs.saturating_mul(1_000_000)), shown(&certificate.subject().to_string())))
+        Some((end(&certificate), shown(&certificate.subject().to_string())))
     };
     let all = certificates(path).ok()?;
     let mut soon: Vec<_> =
@@ -70,6 +70,16 @@ pub fn expiring(path: &Path, now: Timestamp) -> Option<Expiring> {
     let others = soon.len().saturating_sub(1);
     let (until, subject) = soon.into_iter().next()?;
     Some(Expiring { path: path.to_owned(), subject, until, now, others })
+}
+
+/// The last instant of a certificate, given as DER; `None` when it cannot be read.
+#[must_use]
+pub fn last_instant(der: &[u8]) -> Option<Timestamp> {
+    parse_x509_certificate(der).ok().map(|(_, certificate)| end(&certificate))
+}
+
+fn end(certificate: &X509Certificate<'_>) -> Timestamp {
+    Timestamp(certificate.validity().not_after.timestamp().saturating_mul(1_000_000))
 }
 
 /// A name from a certificate, for people.

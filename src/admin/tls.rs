@@ -1,0 +1,144 @@
+//! TLS of HTTP: the handshake of a connection, what its client has shown, and certificates that are renewed.
+//!
+//! A certificate signed by an authority of `admin.tls.client_ca` is as good as the token. It is looked at with each request:
+//! a connection, or a session that is resumed, may outlive it. Who asks in clear text is told so in clear text.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::clock::{self, Timestamp};
+use crate::net::stream::Wire;
+use crate::net::tls::{ServerTls, expiry};
+use crate::timers::rationed::Rationed;
+
+/// Longest handshake, from the connection to its end.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+/// Octets that are read of a request in clear text before it is answered.
+const CLEAR_OCTETS_MAX: usize = 16 << 10;
+
+/// What is answered to one.
+const CLEAR: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 42\r\nConnection: close\r\n\r\n\
+    this port speaks TLS: ask it by https://\r\n";
+
+/// TLS of HTTP as it is configured.
+#[derive(Clone, Debug)]
+pub struct HttpTls {
+    /// What connections are secured with.
+    pub server: ServerTls,
+    /// Whether clients are asked for a certificate: then `/api` is for those that show one or have the token.
+    pub asks_clients: bool,
+}
+
+/// Brings new TLS to the running server.
+#[derive(Clone, Debug)]
+pub struct Renewal(watch::Sender<Option<HttpTls>>);
+
+impl Renewal {
+    /// What the server begins with; `None`: it speaks clear text.
+    pub(super) fn new(tls: Option<HttpTls>) -> Self {
+        Self(watch::Sender::new(tls))
+    }
+
+    /// New connections have this TLS. Those that stand end, after the answer that is under way: a certificate may be good no more.
+    pub fn renew(&self, tls: Option<HttpTls>) {
+        self.0.send_if_modified(|own| {
+            let matters = own.is_some() || tls.is_some();
+            *own = tls;
+            matters
+        });
+    }
+
+    /// The gate of a server that follows it.
+    pub(super) fn gate(&self) -> Gate {
+        Gate { tls: self.0.subscribe(), failures: Arc::default() }
+    }
+}
+
+/// Where connections come in.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    tls: watch::Receiver<Option<HttpTls>>,
+    failures: Arc<Mutex<Rationed>>,
+}
+
+/// What is known of the client of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Client {
+    /// Whether it was asked for a certificate.
+    pub was_asked: bool,
+    /// The last instant of the good one that it has shown.
+    until: Option<Timestamp>,
+}
+
+impl Client {
+    /// One that was asked, and has shown a certificate with this end.
+    pub const fn shown(until: Option<Timestamp>) -> Self {
+        Self { was_asked: true, until }
+    }
+
+    /// Whether it has shown a certificate that is good at this time.
+    pub fn is_certified(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| now <= until)
+    }
+}
+
+impl Gate {
+    /// Secures a connection, if that is configured. `None`: there is nobody to serve, which was told.
+    pub async fn pass(&mut self, stream: TcpStream) -> Option<(Wire, Client)> {
+        let Some(tls) = self.tls.borrow_and_update().clone() else {
+            return Some((Wire::Tcp(stream), Client::default()));
+        };
+        let peer = stream.peer_addr().ok()?;
+        match timeout(HANDSHAKE_MAX, secured(stream, &tls.server)).await {
+            Ok(Ok(wire)) => {
+                let shown = wire.certificates().and_then(|all| all.first());
+                let until = shown.and_then(|own| expiry::last_instant(own));
+                let client = if tls.asks_clients { Client::shown(until) } else { Client::default() };
+                return Some((wire, client));
+            }
+            // It came and went: a look whether the port is there.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Ok(Err(error)) => self.failed(|failures| {
+                tracing::info!(%peer, %error, failures, "an HTTP connection has failed at TLS (`admin.tls`)");
+            }),
+            Err(_) => tracing::debug!(%peer, "the TLS handshake of an HTTP connection took too long"),
+        }
+        None
+    }
+
+    /// Done when new connections have another TLS; never when nobody brings one any more.
+    pub async fn renewed(&mut self) {
+        if self.tls.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn failed(&self, tell: impl FnOnce(u64)) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.count();
+        if let Some(count) = failures.tell(clock::mono()) {
+            tell(count);
+        }
+    }
+}
+
+async fn secured(mut stream: TcpStream, server: &ServerTls) -> io::Result<Wire> {
+    let mut first = [0];
+    stream.peek(&mut first).await?;
+    // A handshake begins with 22 (RFC 8446 §5.1), a request with the name of its method.
+    if !first[0].is_ascii_alphabetic() {
+        return server.accept(stream).await.map(Wire::tls);
+    }
+    // What is left unread when it is closed would reset the connection, and the answer with it.
+    let _asked = stream.read(&mut vec![0; CLEAR_OCTETS_MAX]).await?;
+    stream.write_all(CLEAR.as_bytes()).await?;
+    stream.shutdown().await?;
+    Err(io::Error::new(io::ErrorKind::InvalidData, "it asks in clear text"))
+}
