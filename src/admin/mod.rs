@@ -22,6 +22,8 @@ pub mod request;
 #[cfg(test)]
 mod tests;
 mod tls;
+#[cfg(test)]
+mod tls_tests;
 
 use std::future::Future;
 use std::io;

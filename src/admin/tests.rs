@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::client::{Client, ClientError};
 use super::commands::Bound;
 use super::request::{Filter, Request, Standing, Verb};
-use super::{Admin, Answers, Gateway, Health, OptionView, Phase, Settings, metrics};
+use super::{Admin, Answers, Gateway, Health, HttpTls, OptionView, Phase, Renewal, Settings, metrics};
 use crate::accounting::{CallView, Closing, Parties};
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
@@ -138,6 +138,8 @@ fn record(id: u128) -> Record {
 pub(super) struct Running {
     dir: tempfile::TempDir,
     http: SocketAddr,
+    /// Brings other TLS to it.
+    pub(super) renewal: Renewal,
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -155,6 +157,11 @@ impl Running {
 
     /// The same, with the token that `/api` asks for.
     pub(super) fn start_as(records: u64, api: bool, token: Option<&str>) -> Self {
+        Self::start_by(records, api, token, None)
+    }
+
+    /// The same, with TLS.
+    pub(super) fn start_by(records: u64, api: bool, token: Option<&str>, tls: Option<HttpTls>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let settings = queue::Settings {
             path: dir.path().join("queue"),
@@ -173,8 +180,8 @@ impl Running {
             status_socket: Some(dir.path().join("status.sock")),
             socket_mode: 0o660,
         };
-        let admin = Admin::bind(&settings, None).expect("bound");
-        let http = admin.http_address().expect("HTTP is served");
+        let admin = Admin::bind(&settings, tls).expect("bound");
+        let (http, renewal) = (admin.http_address().expect("HTTP is served"), admin.renewal());
         std::fs::create_dir(dir.path().join("ledger")).expect("made");
         let (stop, stopped) = oneshot::channel();
         let gateway = Arc::new(OnlyQueue { handle: started.handle.clone(), folder: dir.path().join("ledger") });
@@ -186,7 +193,7 @@ impl Running {
             }));
         });
         let queue = std::thread::spawn(move || started.join.join().expect("no panic").expect("closed"));
-        Self { dir, http, handle: started.handle, stop: Some(stop), threads: vec![serving, queue] }
+        Self { dir, http, renewal, handle: started.handle, stop: Some(stop), threads: vec![serving, queue] }
     }
 
     fn socket(&self) -> PathBuf {
