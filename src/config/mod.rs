@@ -22,6 +22,8 @@ pub(crate) mod schema;
 pub(crate) mod tree;
 
 #[cfg(test)]
+mod admin_tests;
+#[cfg(test)]
 mod check_diameter_tests;
 #[cfg(test)]
 mod check_sip_tests;

@@ -53,6 +53,8 @@ pub struct Plan {
     pub accounting_on: Vec<String>,
     /// Sockets of commands and of HTTP, and who may use them.
     pub admin: admin::Settings,
+    /// TLS of HTTP; `None`: it goes without.
+    pub admin_tls: Option<admin::HttpTls>,
     /// Where the log goes, and what of it.
     pub log: LogPlan,
     /// Watchdog and the time a stop may take.

@@ -191,6 +191,7 @@ const OF_THE_GATEWAY: &[Section] = &[
         live: &[],
         restart: &["listen", "hosts", "api", "token_file", "socket", "status_socket", "socket_group"],
     },
+    Section { path: "admin.tls", live: &["certificate", "key", "client_certificate", "client_ca"], restart: &[] },
     Section { path: "trace", live: &["calls"], restart: &[] },
     Section { path: "telemetry", live: &[], restart: &["endpoint", "one_in", "instance"] },
     Section { path: "log", live: &["level"], restart: &["target"] },

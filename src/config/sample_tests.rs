@@ -12,9 +12,9 @@ use super::kinds::radius::table::PolicyTable;
 use super::parse;
 use super::plan::Plan;
 use super::schema::{
-    AccountingTable, AdminTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable, IdentityTable,
-    LedgerTable, LogTable, MatchTable, QueueTable, RouteAccountTable, RouteTable, ScriptTable, ServiceTable,
-    SinksTable, SipTable, StreamsTable, TelemetryTable, TlsClientTable, TlsTable, TraceTable, WatchTable,
+    AccountingTable, AdminTable, AdminTlsTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable,
+    IdentityTable, LedgerTable, LogTable, MatchTable, QueueTable, RouteAccountTable, RouteTable, ScriptTable,
+    ServiceTable, SinksTable, SipTable, StreamsTable, TelemetryTable, TlsClientTable, TlsTable, TraceTable, WatchTable,
 };
 use crate::sinks::radius::Settings;
 
@@ -158,6 +158,7 @@ fn every_option_is_in_it() {
         ("ledger", fields::<LedgerTable>()),
         ("sinks.radius.billing", fields::<PolicyTable>()),
         ("admin", fields::<AdminTable>()),
+        ("admin.tls", fields::<AdminTlsTable>()),
         ("trace", fields::<TraceTable>()),
         ("telemetry", fields::<TelemetryTable>()),
         ("log", fields::<LogTable>()),

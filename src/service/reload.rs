@@ -11,7 +11,7 @@ use super::delivery::Delivery;
 use super::view::Loaded;
 use super::wiring::StartError;
 use crate::accounting;
-use crate::admin::Reloaded;
+use crate::admin::{Reloaded, Renewal};
 use crate::config::error::Place;
 use crate::config::plan::{Plan, SipPlan};
 use crate::config::reload::{Effect, Options};
@@ -152,6 +152,8 @@ pub(super) struct Base {
     pub allow_on: Vec<(ListenerId, Vec<Network>)>,
     /// What administration shows of the configuration.
     pub loaded: Loaded,
+    /// Takes new TLS to administration.
+    pub admin: Renewal,
 }
 
 /// What of a running service a reload reaches.
@@ -176,6 +178,7 @@ impl Reach<'_> {
         }
         // Nothing can be refused from here on.
         *self.base.loaded.lock().unwrap_or_else(PoisonError::into_inner) = plan.options.views();
+        self.base.admin.renew(plan.admin_tls.take());
         if let Err(error) = super::log::set_level(&plan.log.level) {
             tracing::error!(%error, "the log keeps its level");
         }

@@ -90,6 +90,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sinks.diameter.dictionary", "part of the sink's settings as its mapping is"),
     ("sinks.amqp.user", "with its password, whose file has to be there"),
     ("admin.token_file", "the file has to be there"),
+    ("admin.tls", "tests/program/https.rs: a reload takes new certificates"),
     ("sinks.amqp.password_file", "the file has to be there"),
     ("sinks.amqp.ca", "part of the sink's settings, with TLS only"),
     ("sinks.amqp.certificate", "part of the sink's settings, with TLS only"),

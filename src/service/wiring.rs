@@ -140,7 +140,8 @@ impl Service {
         let fixed = Fixed::of(&plan);
         let (phase, loaded) = (Arc::new(AtomicBool::new(false)), Loaded::new(plan.options.views().into()));
         let (sockets, listeners) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?);
-        let (admin, socket) = (Admin::bind(&plan.admin, None)?, plan.admin.socket.clone());
+        let (admin, socket) = (Admin::bind(&plan.admin, plan.admin_tls.take())?, plan.admin.socket.clone());
+        let renewal = admin.renewal();
         super::unwritten::remind(socket.as_deref());
         let (opened, ledger) = super::ledger::open_queue(&plan, still_starting)?;
         super::supervisor::log_opening(&opened.report);
@@ -150,8 +151,7 @@ impl Service {
         // It signs what goes out and comes back, and lives with the calls it protects.
         let keys = sign_with(&mut plan.sip, opened.secret, &opened.handle)?;
         let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
-        let witness = Arc::new(super::script::Told::default());
-        let traces = Arc::new(Traces::new(plan.sip.shards));
+        let (witness, traces) = (Arc::new(super::script::Told::default()), Arc::new(Traces::new(plan.sip.shards)));
         let outside = Outside { witness, counters: Arc::default(), traces };
         let recipe = plan.recipe(&numbers, outside.clone());
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
@@ -195,8 +195,8 @@ impl Service {
         let own = boxes.into_iter().map(|(_, inbox)| inbox).zip(sockets).zip(calls).enumerate();
         let shards = own.map(|(number, own)| common.start(number, own)).collect::<Result<_, _>>()?;
         let (queue, store) = (opened.handle, Store::new(opened.join, socket));
-        let allow_on = plan.sip.stack.allow_on.clone();
-        let base = Base { fixed, numbers, outside, accounting: settings, shard: plan.shard, allow_on, loaded };
+        let (allow_on, accounting, shard) = (plan.sip.stack.allow_on.clone(), settings, plan.shard);
+        let base = Base { fixed, numbers, outside, accounting, shard, allow_on, loaded, admin: renewal };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
         let front = Front { mailboxes, shards, streams, resolver };
         Ok(Self { sip, keys, base, announced, front, queue, store, ledger, delivery, draining, wishes })

@@ -96,6 +96,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let fields = Fields::of(file);
     let sinks = sinks::check(file, &fields, base, check);
     let verifier = identity::check(&file.accounting.identity, base, check);
+    let (admin, admin_tls) = sections::admin(&file.admin, base, check);
     check.expiring();
     let all_marks = route.iter().map(|route| route.marks).chain([marks]);
     accounting::flags(file, &names, &sinks.flags, check);
@@ -130,7 +131,8 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         telemetry,
         sinks: sinks.plans,
         accounting_on: sinks.accounting_on,
-        admin: sections::admin(&file.admin, base, check),
+        admin,
+        admin_tls,
         log,
         service: sections::service(&file.service),
         certificates: std::mem::take(&mut check.certificates).into_iter().collect(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::Check;
-use crate::admin;
+use crate::admin::{self, HttpTls};
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::kinds::secret::secret;
@@ -16,6 +16,7 @@ use crate::config::plan::{HugePages, LogPlan, ServicePlan, Watchdog};
 use crate::config::schema::{
     AdminTable, LedgerTable, LogTable, QueueTable, ServiceTable, Switch, TelemetryTable, TraceTable,
 };
+use crate::config::tree::PlaceId;
 use crate::ledger;
 use crate::queue::{self, Gather};
 use crate::shard::OnTrouble;
@@ -147,12 +148,12 @@ pub(super) fn telemetry(
     Some(telemetry::Settings { endpoint, one_in: table.one_in.map_or(1, Count::get), instance })
 }
 
-/// Settings of administration.
-pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> admin::Settings {
+/// Settings of administration, and TLS of its HTTP.
+pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> (admin::Settings, Option<HttpTls>) {
     let mut plan = admin::Settings::default();
-    if let Some(listen) = &table.listen {
-        plan.listen = http_address(listen, check);
-    }
+    let listen = table.listen.as_ref().filter(|listen| !listen.is_empty());
+    let tls = super::streams::admin(&table.tls, listen.map(|listen| listen.place), base, check);
+    plan.listen = listen.and_then(|listen| http_address(listen, check));
     if let Some(hosts) = &table.hosts {
         plan.hosts = check.each(hosts, super::sip::host_name);
     }
@@ -172,7 +173,29 @@ pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> a
     if table.socket_group.is_some_and(Switch::is_on) {
         plan.socket_mode = 0o660;
     }
-    plan
+    if let Some((listen, address)) = listen.zip(plan.listen) {
+        warn_of_strangers((listen.place, address), &plan, tls.as_ref(), check);
+    }
+    (plan, tls)
+}
+
+/// What others can do where HTTP is not on loopback. That they see metrics may be wanted; calls and the token are secret.
+fn warn_of_strangers(
+    (place, address): (PlaceId, SocketAddr),
+    plan: &admin::Settings,
+    tls: Option<&HttpTls>,
+    check: &mut Check<'_>,
+) {
+    let is_shut = plan.token.is_some() || tls.is_some_and(|tls| tls.asks_clients);
+    let hint = match tls {
+        _ if address.ip().is_loopback() => return,
+        None if plan.token.is_some() => {
+            "the token and what it opens go over the network in clear text: set `admin.tls.certificate` and `key`"
+        }
+        Some(_) if is_shut || !plan.api => return,
+        _ => "anybody who reaches it can read metrics and records in progress",
+    };
+    check.warning(place, format_args!("`admin.listen` is open to other hosts: {address}"), Some(hint.to_owned()));
 }
 
 /// Least length of a token, in characters: it is not to be guessed.
@@ -196,9 +219,6 @@ fn token(file: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<Secre
 }
 
 fn http_address(listen: &At<String>, check: &mut Check<'_>) -> Option<SocketAddr> {
-    if listen.is_empty() {
-        return None;
-    }
     let Ok(address) = listen.parse::<SocketAddr>() else {
         check.error_hint(
             listen.place,
@@ -207,10 +227,6 @@ fn http_address(listen: &At<String>, check: &mut Check<'_>) -> Option<SocketAddr
         );
         return None;
     };
-    if !address.ip().is_loopback() {
-        let hint = "anybody who reaches it can read metrics and records in progress".to_owned();
-        check.warning(listen.place, format_args!("`admin.listen` is open to other hosts: {address}"), Some(hint));
-    }
     Some(address)
 }
 

@@ -1,14 +1,15 @@
-//! Checks of `[sip.streams]`, `[[sip.tls]]` and `[sip.tls_client]`: limits, certificates, keys.
+//! Checks of `[sip.streams]`, `[[sip.tls]]`, `[sip.tls_client]` and `[admin.tls]`: limits, certificates, keys.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Check;
 use super::sections::set;
+use crate::admin::HttpTls;
 use crate::causes::chain_text;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
-use crate::config::schema::{CertificateTable, ClientCertificate, SipTable, StreamsTable, TlsTable};
+use crate::config::schema::{AdminTlsTable, CertificateTable, ClientCertificate, SipTable, StreamsTable, TlsTable};
 use crate::config::tree::PlaceId;
 use crate::front::stream::{Credentials, Settings};
 use crate::net::tls::{ClientFiles, ClientTls, Clients, Identity, NameCheck, Part, Roots, ServerTls, TlsError};
@@ -104,25 +105,7 @@ fn server(tls: &At<TlsTable>, base: &Path, check: &mut Check<'_>) -> Option<Serv
         check.error_hint(tls.place, "this `[[sip.tls]]` has no certificate", hint);
         return None;
     }
-    let wanted = tls.client_certificate.as_ref().map_or(ClientCertificate::None, |wanted| wanted.value);
-    let clients = match (wanted, &tls.client_ca) {
-        (ClientCertificate::None, None) => Clients::Anybody,
-        (ClientCertificate::None, Some(ca)) => {
-            let hint = Some("set `client_certificate = \"required\"` or \"optional\"".to_owned());
-            check.error_hint(ca.place, "`client_ca` without `client_certificate` has no effect", hint);
-            return None;
-        }
-        (_, None) => {
-            let hint = Some("set `client_ca` to a file of the authorities that sign them".to_owned());
-            check.error_hint(tls.place, "client certificates are asked for, but nobody is trusted to sign them", hint);
-            return None;
-        }
-        (ClientCertificate::Optional, Some(ca)) => Clients::Optional(base.join(&ca.value)),
-        (ClientCertificate::Required, Some(ca)) => Clients::Required(base.join(&ca.value)),
-    };
-    if let Clients::Optional(ca) | Clients::Required(ca) = &clients {
-        check.certificates.insert(ca.clone());
-    }
+    let clients = clients((&tls.client_certificate, &tls.client_ca), tls.place, base, check)?;
     let identities: Vec<Identity> = tls.certificates.iter().map(|own| identity(own, base, check)).collect();
     // Each by itself first, so that the mistake is shown where the file is named.
     let mut is_sound = true;
@@ -133,11 +116,98 @@ fn server(tls: &At<TlsTable>, base: &Path, check: &mut Check<'_>) -> Option<Serv
     if is_sound { told(place, ServerTls::load(&identities, &clients), check) } else { None }
 }
 
+/// Whether clients show a certificate, and who signs it; the table is at `place`.
+fn clients(
+    (wanted, ca): (&Option<At<ClientCertificate>>, &Option<At<PathBuf>>),
+    place: PlaceId,
+    base: &Path,
+    check: &mut Check<'_>,
+) -> Option<Clients> {
+    let wanted = wanted.as_ref().map_or(ClientCertificate::None, |wanted| wanted.value);
+    let clients = match (wanted, ca) {
+        (ClientCertificate::None, None) => Clients::Anybody,
+        (ClientCertificate::None, Some(ca)) => {
+            let hint = Some("set `client_certificate = \"required\"` or \"optional\"".to_owned());
+            check.error_hint(ca.place, "`client_ca` without `client_certificate` has no effect", hint);
+            return None;
+        }
+        (_, None) => {
+            let hint = Some("set `client_ca` to a file of the authorities that sign them".to_owned());
+            check.error_hint(place, "client certificates are asked for, but nobody is trusted to sign them", hint);
+            return None;
+        }
+        (ClientCertificate::Optional, Some(ca)) => Clients::Optional(base.join(&ca.value)),
+        (ClientCertificate::Required, Some(ca)) => Clients::Required(base.join(&ca.value)),
+    };
+    if let Clients::Optional(ca) | Clients::Required(ca) = &clients {
+        check.certificates.insert(ca.clone());
+    }
+    Some(clients)
+}
+
 fn identity(own: &At<CertificateTable>, base: &Path, check: &mut Check<'_>) -> Identity {
-    let identity = Identity { certificate: base.join(&own.certificate), key: base.join(&own.key) };
-    warn_of_readers(&identity.key, own.place, check);
+    of_files((&own.certificate, &own.key), own.place, base, check)
+}
+
+fn of_files((certificate, key): (&Path, &Path), place: PlaceId, base: &Path, check: &mut Check<'_>) -> Identity {
+    let identity = Identity { certificate: base.join(certificate), key: base.join(key) };
+    warn_of_readers(&identity.key, place, check);
     check.certificates.insert(identity.certificate.clone());
     identity
+}
+
+/// A certificate and a key that are both given; one alone is a mistake. The place is that of the certificate.
+fn pair(
+    table: &str,
+    certificate: &Option<At<PathBuf>>,
+    key: &Option<At<PathBuf>>,
+    base: &Path,
+    check: &mut Check<'_>,
+) -> Result<Option<(Identity, PlaceId)>, Lone> {
+    let given = |path: &Option<At<PathBuf>>| path.clone().filter(|path| !path.as_os_str().is_empty());
+    match (given(certificate), given(key)) {
+        (Some(certificate), Some(key)) => {
+            let identity = of_files((&certificate.value, &key.value), key.place, base, check);
+            Ok(Some((identity, certificate.place)))
+        }
+        (None, None) => Ok(None),
+        (Some(lone), None) | (None, Some(lone)) => {
+            check.error(lone.place, format_args!("`{table}` needs both `certificate` and `key`"));
+            Err(Lone)
+        }
+    }
+}
+
+/// One file of a pair, which was noted.
+struct Lone;
+
+/// `[admin.tls]`: TLS of HTTP, whose address stands at `listen`.
+pub(super) fn admin(
+    table: &AdminTlsTable,
+    listen: Option<PlaceId>,
+    base: &Path,
+    check: &mut Check<'_>,
+) -> Option<HttpTls> {
+    let own = pair("admin.tls", &table.certificate, &table.key, base, check).ok()?;
+    let ca = table.client_ca.clone().filter(|path| !path.as_os_str().is_empty());
+    let asked = table.client_certificate.as_ref().filter(|asked| asked.value != ClientCertificate::None);
+    let others = asked.map(|own| own.place).or(ca.as_ref().map(|own| own.place));
+    let Some((own, place)) = own else {
+        if let Some(place) = others {
+            let hint = Some("set `certificate` and `key` too".to_owned());
+            check.error_hint(place, "client certificates need TLS, and `admin.tls` has no certificate", hint);
+        }
+        return None;
+    };
+    if listen.is_none() {
+        let hint = Some("set `admin.listen` to an address, such as \"127.0.0.1:8443\"".to_owned());
+        check.error_hint(place, "there is no HTTP that `admin.tls` could be for", hint);
+    }
+    let clients = clients((&table.client_certificate, &ca), others.unwrap_or(place), base, check)?;
+    let asks_clients = clients != Clients::Anybody;
+    told(place, ServerTls::load(std::slice::from_ref(&own), &Clients::Anybody), check)?;
+    let place = ca.map_or(place, |ca| ca.place);
+    told(place, ServerTls::load(&[own], &clients), check).map(|server| HttpTls { server, asks_clients })
 }
 
 /// A key that every user may read is nearly always a slip.
@@ -150,20 +220,7 @@ fn warn_of_readers(key: &PathBuf, place: PlaceId, check: &mut Check<'_>) {
 
 fn client(table: &SipTable, base: &Path, check: &mut Check<'_>) -> Option<ClientTls> {
     let table = &table.tls_client;
-    let given = |path: &Option<At<PathBuf>>| path.clone().filter(|path| !path.as_os_str().is_empty());
-    let identity = match (given(&table.certificate), given(&table.key)) {
-        (Some(certificate), Some(key)) => {
-            let identity = Identity { certificate: base.join(&certificate.value), key: base.join(&key.value) };
-            warn_of_readers(&identity.key, key.place, check);
-            check.certificates.insert(identity.certificate.clone());
-            Some((identity, certificate.place))
-        }
-        (None, None) => None,
-        (Some(lone), None) | (None, Some(lone)) => {
-            check.error(lone.place, "`sip.tls_client` needs both `certificate` and `key`");
-            return None;
-        }
-    };
+    let identity = pair("sip.tls_client", &table.certificate, &table.key, base, check).ok()?;
     let (roots, place) = match &table.ca {
         Some(ca) if ca.value != "system" => (Roots::File(base.join(&ca.value)), ca.place),
         Some(ca) => (Roots::System, ca.place),

@@ -22,7 +22,7 @@ pub use route::HeaderTable;
 pub use route::{AnswerTable, Fork, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption};
 pub use script::ScriptTable;
 pub use sections::{
-    AdminTable, LedgerTable, LogTable, LogTarget, QueueTable, ServiceTable, TelemetryTable, TraceTable,
+    AdminTable, AdminTlsTable, LedgerTable, LogTable, LogTarget, QueueTable, ServiceTable, TelemetryTable, TraceTable,
 };
 pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
 pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::super::decode::At;
 use super::accounting::Switch;
+use super::streams::ClientCertificate;
 use crate::ledger::OnTrouble as OnLedgerTrouble;
 use crate::queue::Gather;
 use crate::shard::OnTrouble;
@@ -87,6 +88,22 @@ pub struct AdminTable {
     pub socket: Option<At<PathBuf>>,
     /// Whether the group may use the socket.
     pub socket_group: Option<Switch>,
+    /// `[admin.tls]`
+    pub tls: AdminTlsTable,
+}
+
+/// `[admin.tls]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminTlsTable {
+    /// PEM file of the chain, the own certificate first; empty: HTTP goes without TLS.
+    pub certificate: Option<At<PathBuf>>,
+    /// PEM file of its key.
+    pub key: Option<At<PathBuf>>,
+    /// Whether clients show a certificate.
+    pub client_certificate: Option<At<ClientCertificate>>,
+    /// PEM file of the authorities that sign client certificates.
+    pub client_ca: Option<At<PathBuf>>,
 }
 
 /// `[trace]`
