@@ -19,6 +19,7 @@ mod files;
 mod frozen;
 mod full_disk;
 mod golden;
+mod https;
 mod import;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -42,7 +42,8 @@ async function ask(path, body) {
   const headers = {};
   const token = sessionStorage.getItem("token");
   if (token) headers.Authorization = `Bearer ${token}`;
-  const options = { headers, cache: "no-store", credentials: "omit" };
+  // There are no cookies: what the browser shows of its own is a certificate, if it has one.
+  const options = { headers, cache: "no-store", credentials: "same-origin" };
   if (body !== undefined) {
     headers["Content-Type"] = "application/json";
     Object.assign(options, { method: "POST", body: JSON.stringify(body) });

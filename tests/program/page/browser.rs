@@ -41,6 +41,8 @@ impl Browser {
         command.args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>\"$HOME/log\""]).arg(chromium);
         command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
         command.args(["--disable-background-networking", "--disable-component-update", "--window-size=1200,900"]);
+        // No authority of a test is known to it.
+        command.arg("--ignore-certificate-errors");
         command.arg("--remote-debugging-pipe").arg(format!("--user-data-dir={}", folder.join("data").display()));
         command.arg("about:blank").env("HOME", &folder).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.start().expect("sh runs");

@@ -155,6 +155,28 @@ fn the_page_asks_for_the_token_and_shows_the_running_gateway() {
 }
 
 #[test]
+fn the_page_is_the_same_over_tls() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let own = rcgen::generate_simple_self_signed(["gw.example".to_owned()]).expect("a certificate");
+    for (name, text) in [("gw.pem", own.cert.pem()), ("gw.key", own.signing_key.serialize_pem())] {
+        fs::write(dir.path().join(name), text).expect("written");
+    }
+    let tls = "[admin.tls]\ncertificate = \"../gw.pem\"\nkey = \"../gw.key\"\nclient_certificate = \"optional\"\n\
+               client_ca = \"../gw.pem\"\n";
+    let Some(mut stage) = Stage::set(dir.path(), tls) else { return };
+    stage.browser.go(&format!("https://127.0.0.1:{}/", stage.http));
+    stage.browser.wait("it asks", "document.getElementById('ask').open");
+    stage.browser.write(TOKEN);
+    stage.browser.press("Enter");
+    let view = text("main");
+    stage.browser.wait("the gateway", &format!("{view}.includes('running') && {view}.includes('are taken')"));
+    let retry = "fetch('/api/v1/records/retry', { method: 'POST', body: '{\"all\":true}', headers: { 'Content-Type': \
+                 'application/json', Authorization: `Bearer ${sessionStorage.getItem('token')}` } }).then((r) => r.status)";
+    assert_eq!(stage.browser.value(retry), 200, "it may change something");
+    stage.has_no_troubles();
+}
+
+#[test]
 fn a_call_is_drawn_with_all_its_messages_and_a_hostile_header_is_text() {
     let dir = tempfile::tempdir().expect("a folder");
     let Some(mut stage) = Stage::set(dir.path(), "") else { return };
