@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS "acc" (
     "verified_attest" VARCHAR(32),
     "verified_orig" VARCHAR(128),
     "identity_verdict" VARCHAR(32),
+    "mirror" VARCHAR(32),
     "record_id" VARCHAR(26),
     "changed" VARCHAR(255)
 );
@@ -118,6 +119,7 @@ CREATE TABLE IF NOT EXISTS "missed_calls" (
     "verified_attest" VARCHAR(32),
     "verified_orig" VARCHAR(128),
     "identity_verdict" VARCHAR(32),
+    "mirror" VARCHAR(32),
     "record_id" VARCHAR(26),
     "changed" VARCHAR(255)
 );

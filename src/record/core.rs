@@ -130,6 +130,7 @@ table! {
     VerifiedAttest "verified_attest" r => r.facts.text(Fact::VerifiedAttest).map(Item::Text);
     VerifiedOrig "verified_orig" r => r.facts.text(Fact::VerifiedOrig).map(Item::Text);
     IdentityVerdict "identity_verdict" r => r.facts.text(Fact::IdentityVerdict).map(Item::Text);
+    Mirror "mirror" r => r.facts.text(Fact::Mirror).map(Item::Text);
     Table "table" r => r.table.as_ref().map(|table| Item::Text(table.as_bytes()));
     Shortened "shortened" r => r.shortened.then_some(Item::Flag(true));
 }
@@ -244,6 +245,7 @@ mod tests {
                 "verified_attest",
                 "verified_orig",
                 "identity_verdict",
+                "mirror",
                 "table",
                 "shortened"
             ]

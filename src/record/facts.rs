@@ -90,6 +90,8 @@ facts! {
     IdentityVerdict = 27,
     /// The number of the caller: the user of From.
     Caller = 28,
+    /// Name of the mirror that has heard of the call, where the gateway was not in its path.
+    Mirror = 29,
 }
 
 impl Fact {
@@ -458,10 +460,12 @@ pub(super) mod tests {
         is_missing |= facts.put_address(Fact::EndedFrom, address);
         use Fact::{
             Attest, Billed, Called, CallerName, Dest, Dialled, Div, ForwardReason, Forwarded, Icid, IdentityVerdict,
-            Orig, OrigId, Reason, Sent, SessionId, VerifiedAttest, VerifiedOrig, Verstat,
+            Mirror, Orig, OrigId, Reason, Sent, SessionId, VerifiedAttest, VerifiedOrig, Verstat,
         };
         let texts = [Reason, Dialled, Called, Sent, ForwardReason, Billed, SessionId, Icid, Attest, OrigId, Orig, Dest];
-        for fact in texts.into_iter().chain([Div, CallerName, Verstat, VerifiedAttest, VerifiedOrig, IdentityVerdict]) {
+        for fact in
+            texts.into_iter().chain([Div, CallerName, Verstat, VerifiedAttest, VerifiedOrig, IdentityVerdict, Mirror])
+        {
             is_missing |= facts.put_text(fact, b"7");
         }
         is_missing |= facts.put_text(Fact::Caller, b"8") | facts.put_text(Forwarded, b"sip:7@x");

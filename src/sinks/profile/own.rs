@@ -99,6 +99,7 @@ const LINE: &[Row] = &[
     ("verified_attest", Val::Core(Core::VerifiedAttest), Form::Plain),
     ("verified_orig", Val::Core(Core::VerifiedOrig), Form::Plain),
     ("identity_verdict", Val::Core(Core::IdentityVerdict), Form::Plain),
+    ("mirror", Val::Core(Core::Mirror), Form::Plain),
 ];
 
 /// The classic columns, for whoever reads those, and what a record says besides.
@@ -162,6 +163,7 @@ const MORE_COLUMNS: &[Row] = &[
     ("verified_attest", Val::Core(Core::VerifiedAttest), Form::Plain),
     ("verified_orig", Val::Core(Core::VerifiedOrig), Form::Plain),
     ("identity_verdict", Val::Core(Core::IdentityVerdict), Form::Plain),
+    ("mirror", Val::Core(Core::Mirror), Form::Plain),
 ];
 
 /// Tollgate's own vendor space.
@@ -222,5 +224,6 @@ const MORE_ATTRIBUTES: &[Row] = &[
     ("Tollgate-Verified-Attest", Val::Core(Core::VerifiedAttest), Form::Plain),
     ("Tollgate-Verified-Orig", Val::Core(Core::VerifiedOrig), Form::Plain),
     ("Tollgate-Identity-Verdict", Val::Core(Core::IdentityVerdict), Form::Plain),
+    ("Tollgate-Mirror", Val::Core(Core::Mirror), Form::Plain),
     ("h323-disconnect-cause", Val::Core(Core::Q850), Form::H323),
 ];

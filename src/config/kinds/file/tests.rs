@@ -85,7 +85,7 @@ fn without_columns_there_is_one_for_every_value() {
          sip_cause,pdd_s,ring_s,dialled,called,sent,target,target_address,attempt_count,attempts,redirecting,\
          forward_reason,forwarded_by,billed,session_id,icid,rtp_stat,rtp_sent,rtp_received,rtp_lost,rtp_jitter_ms,\
          rtp_latency_ms,claimed_attest,claimed_origid,claimed_orig,claimed_dest,claimed_iat,claimed_div,claimed_name,\
-         claimed_verstat,verified_attest,verified_orig,identity_verdict,table,shortened,caller,field.kind,leg.src,escaped\r\n"
+         claimed_verstat,verified_attest,verified_orig,identity_verdict,mirror,table,shortened,caller,field.kind,leg.src,escaped\r\n"
     );
     let own =
         "path = \"/tmp/c\"\ncolumns = { b = \"record_id\", a = \"field.kind\", \"c d\" = \"leg\", e = \"escaped\" }";
