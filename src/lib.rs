@@ -75,6 +75,7 @@ pub mod queue;
 
 // Layer 4: protocol machines without sockets.
 pub mod diameter;
+pub mod hep;
 pub mod radius;
 pub mod sip;
 
