@@ -1,6 +1,8 @@
 //! Packets by hand, as Kamailio and sngrep order them, and any octets.
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use proptest::collection::vec;
+use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
 use super::*;
 
@@ -81,6 +83,45 @@ fn packets_are_read_in_any_order_of_their_chunks() {
     }
 }
 
+#[test]
+fn what_is_no_packet_says_why() {
+    let with = |chunk: (u16, &'static [u8])| packet(&[FROM, TO, PAYLOAD, chunk]);
+    for (name, octets, want) in [
+        ("nothing", Vec::new(), "it says 6 octets and has 0"),
+        ("another version", b"\x02\x10\x02\x11abcdefgh".to_vec(), "it does not begin with HEP3"),
+        ("SIP without a wrapping", b"OPTIONS sip:x SIP/2.0\r\n\r\n".to_vec(), "it does not begin with HEP3"),
+        ("a head alone", b"HEP3".to_vec(), "it says 6 octets and has 4"),
+        ("a length that ends in the head", b"HEP3\0\x05".to_vec(), "it says 0 octets and has 6"),
+        ("no chunks", packet(&[]), "it has no addresses of one family"),
+        ("cut", packet(&[FROM, TO, PAYLOAD])[..30].to_vec(), "it says 39 octets and has 30"),
+        ("more behind it", [packet(&[FROM, TO, PAYLOAD]), vec![0]].concat(), "it says 39 octets and has 40"),
+        ("half an address", with((3, &[10, 0])), "chunk 3 has a value of 2 octets"),
+        ("a port of one octet", with((7, &[1])), "chunk 7 has a value of 1 octets"),
+        ("a time of eight", with((9, &[0; 8])), "chunk 9 has a value of 8 octets"),
+        ("no destination", packet(&[FROM, PAYLOAD]), "it has no addresses of one family"),
+        ("a source of each family", packet(&[FROM, TO_6, PAYLOAD]), "it has no addresses of one family"),
+        ("no payload", packet(&[FROM, TO]), "it has no payload"),
+        (
+            "a compressed one",
+            packet(&[FROM, TO, (16, &[0x1f, 0x8b])]),
+            "its payload is compressed; switch compression off at the sender",
+        ),
+        (
+            "a chunk longer than the packet",
+            b"HEP3\0\x0d\0\0\0\x0f\xff\xff?".to_vec(),
+            "chunk 15 says 65535 octets, 7 are left",
+        ),
+        (
+            "a chunk shorter than its head",
+            b"HEP3\0\x0d\0\0\0\x0f\0\x05?".to_vec(),
+            "chunk 15 says 5 octets, 7 are left",
+        ),
+        ("a head of a chunk cut", b"HEP3\0\x09\0\0\0".to_vec(), "chunk 0 says 6 octets, 3 are left"),
+    ] {
+        assert_eq!(shown(&octets), want, "{name}");
+    }
+}
+
 /// As sngrep 1.6.0 orders chunks: times before addresses, and an id whose octets it has in an order of its own.
 #[test]
 fn a_packet_in_the_order_of_sngrep_is_read() {
@@ -106,5 +147,34 @@ fn a_stream_is_cut_into_packets_or_lost() {
         ("a length too short for anything", b"HEP3\0\0".to_vec(), Frame::Lost),
     ] {
         assert_eq!(frame(&octets), want, "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_octets_are_a_packet_or_are_not(octets in vec(any::<u8>(), 0..300)) {
+        let _whatever = decode(&octets);
+        let behind = [MAGIC, &u16::try_from(octets.len() + 6).expect("short").to_be_bytes(), &octets].concat();
+        if let Ok(packet) = decode(&behind) {
+            prop_assert!(packet.payload.len() <= octets.len());
+        }
+    }
+
+    #[test]
+    fn a_packet_with_some_octets_changed_is_read_or_is_not(
+        changes in vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        let chunks = [&UDP_SIP[..], &[(1, &[2]), FROM, TO], &PORTS, &TIME, &[PAYLOAD]].concat();
+        let mut octets = packet(&chunks);
+        for (at, octet) in changes {
+            let at = at.index(octets.len());
+            octets[at] = octet;
+        }
+        octets.truncate(cut.index(octets.len()) + 1);
+        let is_packet = decode(&octets).is_ok();
+        prop_assert!(!is_packet || frame(&octets) == Frame::Packet(octets.len()));
     }
 }
