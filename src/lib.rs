@@ -81,6 +81,7 @@ pub mod sip;
 
 // Layer 5: what is to be recorded, and one shard's whole logic.
 pub mod accounting;
+pub mod mirror;
 pub mod policy;
 pub mod shard;
 pub mod vars;

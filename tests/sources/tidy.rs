@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["sip::message", "dictionary", "net"],
     &["queue"],
     &["sip::stack", "sip::proxy", "sip::dialog", "sip::transaction", "radius", "diameter", "hep"],
-    &["shard", "accounting", "policy", "vars"],
+    &["shard", "mirror", "accounting", "policy", "vars"],
     &["front", "sinks", "admin", "ledger", "telemetry"],
     &["main", "cli", "service", "import", "config"],
 ];
@@ -26,6 +26,8 @@ const LAYERS: &[&[&str]] = &[
 const APART: &[(&str, &str)] = &[
     ("accounting", "queue"),
     ("shard", "queue"),
+    ("mirror", "queue"),
+    ("mirror", "hep"),
     ("hep", "record"),
     ("policy", "queue"),
     ("vars", "queue"),
@@ -53,6 +55,7 @@ const CORES: &[&str] = &[
     "diameter",
     "hep",
     "shard",
+    "mirror",
     "accounting",
     "policy",
     "vars",
