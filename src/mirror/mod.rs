@@ -27,6 +27,8 @@
 mod exchanges;
 mod hops;
 mod order;
+#[cfg(test)]
+mod tests;
 mod watching;
 
 use std::rc::Rc;
