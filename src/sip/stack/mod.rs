@@ -211,8 +211,16 @@ impl Stack {
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),
             },
             Input::Resolved { query, destinations } => self.resolved(now, query, destinations, out),
+            // What is sent from here on goes by another connection, and has not failed with the one that has ended. Of
+            // datagrams the kernel may report each one: that waits for the next tick.
+            Input::Unreachable { peer } if self.is_stream(peer) => self.unreachable(now, peer, out),
             Input::Unreachable { peer } => self.outages.unreached(peer),
         }
+    }
+
+    fn is_stream(&self, peer: Peer) -> bool {
+        let listener = self.settings.listeners.get(usize::from(peer.listener.0));
+        listener.is_some_and(|own| own.transport.is_reliable())
     }
 
     /// Does what is due: retransmissions, time-outs, and what follows from peers that cannot be reached.

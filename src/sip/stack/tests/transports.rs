@@ -30,12 +30,15 @@ fn stack() -> Stack {
 }
 
 fn request(uri: &str, more: &str, body: usize) -> Message {
-    let text = format!(
+    Message::parse(text(uri, more, body).into_bytes()).expect("a message")
+}
+
+fn text(uri: &str, more: &str, body: usize) -> String {
+    format!(
         "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.9:7000;branch=z9hG4bKx\r\nFrom: <sip:a@x>;tag=1\r\n\
          To: <sip:b@x>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n{more}Content-Length: {body}\r\n\r\n{}",
         "b".repeat(body)
-    );
-    Message::parse(text.into_bytes()).expect("a message")
+    )
 }
 
 /// What left: over which listener, to whom, the message, and the name asked of a certificate.
@@ -163,6 +166,38 @@ fn a_long_request_tries_tcp_once_and_then_udp() {
     let left = step(&mut stack, now, Input::Unreachable { peer: by_udp }, &treatment);
     let codes: Vec<u16> = left.iter().map(|left| left.message.code()).collect();
     assert_eq!(codes, [500], "both have failed: 503 becomes 500 upstream");
+}
+
+#[test]
+fn a_request_that_leaves_after_a_connection_has_ended_does_not_fail_with_it() {
+    let mut stack = stack();
+    let (now, there) = (Now::default(), addr("127.0.0.8:5060"));
+    let treatment = to("sip:b@t", Hop::Addr(there), Some(Transport::Tcp));
+    let by_tcp = Peer { listener: ListenerId(1), addr: there };
+    let invite = |id: &str| {
+        let own = text("sip:b@x", "", 0)
+            .replace("=z9hG4bKx", &format!("=z9hG4bK{id}"))
+            .replace("ID: c", &format!("ID: {id}"));
+        received(1, Message::parse(own.into_bytes()).expect("a message"))
+    };
+    step(&mut stack, now, invite("before"), &treatment);
+    // All of it comes in one turn of the shard, at whose end is the tick.
+    let mut out = Vec::new();
+    stack.handle(now, Input::Unreachable { peer: by_tcp }, &(), &mut out);
+    stack.handle(now, invite("after"), &(), &mut out);
+    let asked = out.iter().find_map(|output| match output {
+        Output::Request { transaction } => Some(*transaction),
+        _ => None,
+    });
+    let transaction = asked.expect("a request");
+    stack.handle(now, Input::Decide { transaction, treatment }, &(), &mut out);
+    stack.tick(now, &mut out);
+    let failed = out.iter().filter_map(|output| match output {
+        Output::Event { event: Event::RoundFailed { transaction, .. }, .. } => Some(*transaction),
+        _ => None,
+    });
+    let failed: Vec<_> = failed.collect();
+    assert!(failed.len() == 1 && failed[0] != transaction, "only the one before: {failed:?}, after: {transaction:?}");
 }
 
 #[test]
