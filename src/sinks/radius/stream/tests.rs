@@ -133,7 +133,8 @@ async fn a_packet_is_a_record_and_answers_may_come_in_pieces() {
         assert_eq!(bench.count(|event| matches!(event, Event::WrongRecord { .. })), 0);
         let requests = bench.count(|event| matches!(event, Event::Request { .. }));
         assert_eq!((requests, bench.status().counters.unreachable), (1500, 0), "each once");
-        assert!(bench.count(connections) <= 8 && most > 50, "{most} at once");
+        // How many it is depends on how busy the machine is; more than connections they are on any.
+        assert!(bench.count(connections) <= 8 && most > 16, "{most} at once");
     }
 }
 
