@@ -22,6 +22,7 @@ mod accounting;
 mod api;
 mod comment;
 mod counting;
+mod frames;
 mod garbage;
 mod handlers;
 mod meter;

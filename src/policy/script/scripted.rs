@@ -97,8 +97,8 @@ impl Scripted {
             route,
             error: failure.map_or("", |failure| &failure.text),
         };
-        let draft = self.machine.shared.draft.borrow();
-        self.world.outside.traces.file(self.ring, self.world.trace_turns, |kept| draft.end(&facts, turn.span, kept));
+        let mut draft = self.machine.shared.draft.borrow_mut();
+        self.world.outside.traces.file(self.ring, self.world.trace_turns, draft.end(&facts, turn.span));
     }
 
     /// Nobody holds the counts of a request any more.

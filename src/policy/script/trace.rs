@@ -4,13 +4,14 @@
 //! While a handler runs its steps are noted in a [`Draft`]; when it has ended they are filed in a ring, whose oldest turns
 //! give way. All of it is bounded: turns by the configuration and in octets, steps of a turn, octets of a step.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mlua::{Lua, MultiValue, Value};
 
+use super::frames::{self, Kept, Part, Ring};
 use crate::clock::Timestamp;
 use crate::sip::message::{NameAddr, Uri};
 
@@ -24,8 +25,6 @@ pub const STEPS_MAX: usize = 64;
 pub const ARGUMENTS_BYTES_MAX: usize = 128;
 /// Octets that are kept of each of Call-ID, From, Request-URI and names.
 pub const NAME_BYTES_MAX: usize = 255;
-/// Octets that are kept of an error.
-const ERROR_BYTES_MAX: usize = 512;
 
 /// The turns of all shards, over reloads.
 #[derive(Debug)]
@@ -160,9 +159,9 @@ impl Traces {
         self.next.fetch_add(1, Ordering::Relaxed) % self.rings.len()
     }
 
-    /// Files the turn that `make` writes over the one that gives way, if one does.
-    pub(super) fn file(&self, ring: usize, keeps: usize, make: impl FnOnce(&mut Kept)) {
-        locked(&self.rings[ring]).file(keeps, make);
+    /// Files a turn.
+    pub(super) fn file(&self, ring: usize, keeps: usize, frame: &[u8]) {
+        locked(&self.rings[ring]).file(keeps, frame);
     }
 
     /// Some turns.
@@ -171,11 +170,12 @@ impl Traces {
         let mut found = Found { keeps: self.keeps().unwrap_or(0), ..Found::default() };
         let mut turns: Vec<(Timestamp, u64, Shown)> = Vec::new();
         for ring in &self.rings {
-            let ring = locked(ring);
-            let oldest = ring.turns.front().map(|(_, turn)| turn.at);
+            let copied = locked(ring).copy();
+            let kept = copied.turns();
+            let oldest = kept.first().map(|(_, turn)| turn.at);
             found.oldest = [found.oldest, oldest].into_iter().flatten().min();
-            let calls = find.number.as_ref().map(|number| ring.calls_of(number.as_bytes()));
-            let wanted = ring.turns.iter().rev().filter(|(_, turn)| {
+            let calls = find.number.as_ref().map(|number| calls_of(&kept, number.as_bytes()));
+            let wanted = kept.iter().rev().filter(|(_, turn)| {
                 find.call.as_ref().is_none_or(|call| is_named(turn.part(Part::CallId), call.as_bytes()))
                     && calls.as_ref().is_none_or(|calls| calls.contains(turn.part(Part::CallId)))
             });
@@ -208,97 +208,24 @@ fn is_named(kept: &[u8], wanted: &[u8]) -> bool {
     }
 }
 
-fn cut(text: &[u8], most: usize) -> &[u8] {
+/// The beginning of a text.
+pub(super) fn cut(text: &[u8], most: usize) -> &[u8] {
     &text[..text.len().min(most)]
 }
 
-/// The last turns of one shard.
-#[derive(Debug, Default)]
-struct Ring {
-    /// Each with its number, which rises by one.
-    turns: VecDeque<(u64, Kept)>,
-    bytes: usize,
-    filed: u64,
-}
-
-impl Ring {
-    fn file(&mut self, keeps: usize, make: impl FnOnce(&mut Kept)) {
-        // The memory of the oldest one takes the new one: at the usual number of turns none of it is in a cache, and to
-        // free one piece and fetch another would take as long as the handler.
-        let oldest = if self.turns.len() >= keeps { self.turns.pop_front() } else { None };
-        let mut turn = oldest.map_or_else(Kept::default, |(_, turn)| {
-            self.bytes -= turn.bytes();
-            turn
-        });
-        make(&mut turn);
-        self.bytes += turn.bytes();
-        self.turns.push_back((self.filed, turn));
-        self.filed += 1;
-        self.shrink(keeps);
-    }
-
-    fn shrink(&mut self, keeps: usize) {
-        while self.turns.len() > keeps || self.bytes > RING_BYTES_MAX {
-            let Some((_, gone)) = self.turns.pop_front() else { return };
-            self.bytes -= gone.bytes();
-        }
-    }
-
-    /// Call-IDs of calls from or to this user.
-    fn calls_of(&self, number: &[u8]) -> HashSet<&[u8]> {
-        let is_of = |uri: &[u8]| Uri::parse(uri).and_then(|uri| uri.user).is_some_and(|user| user == number);
-        let turns = self.turns.iter().map(|(_, turn)| turn);
-        turns
-            .filter(|turn| is_of(uri_of(turn.part(Part::From))) || is_of(turn.part(Part::Uri)))
-            .map(|turn| turn.part(Part::CallId))
-            .collect()
-    }
+/// Call-IDs of calls from or to this user.
+fn calls_of<'a>(turns: &[(u64, Kept<'a>)], number: &[u8]) -> HashSet<&'a [u8]> {
+    let is_of = |uri: &[u8]| Uri::parse(uri).and_then(|uri| uri.user).is_some_and(|user| user == number);
+    let turns = turns.iter().map(|(_, turn)| turn);
+    turns
+        .filter(|turn| is_of(uri_of(turn.part(Part::From))) || is_of(turn.part(Part::Uri)))
+        .map(|turn| turn.part(Part::CallId))
+        .collect()
 }
 
 /// The URI of a header as it came: it is taken apart for whoever asks, and not for each call.
-fn uri_of(from: &[u8]) -> &[u8] {
+pub(super) fn uri_of(from: &[u8]) -> &[u8] {
     NameAddr::parse(from).map_or(from, |party| party.uri)
-}
-
-/// A text of a turn.
-#[derive(Clone, Copy)]
-enum Part {
-    CallId,
-    Name,
-    Method,
-    From,
-    Uri,
-    Route,
-    Error,
-}
-
-/// How many there are.
-const PARTS: usize = 7;
-
-/// One turn as it is kept: its texts one behind the other, then those of its steps.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    at: Timestamp,
-    loaded: Timestamp,
-    handler: &'static str,
-    in_dialog: bool,
-    code: u16,
-    outcome: Outcome,
-    left_out: u32,
-    micros: u32,
-    ends: [u16; PARTS],
-    steps: Vec<Step>,
-    texts: Vec<u8>,
-}
-
-/// One step; its text ends there in the texts of the steps.
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    name: &'static str,
-    line: u32,
-    end: u32,
-    result: Option<bool>,
-    is_cut: bool,
 }
 
 /// What is to be said of a turn beside its steps.
@@ -320,55 +247,18 @@ pub(super) struct Facts<'a> {
     pub(super) error: &'a str,
 }
 
-impl Kept {
-    fn bytes(&self) -> usize {
-        size_of::<(u64, Self)>() + self.steps.capacity() * size_of::<Step>() + self.texts.capacity()
-    }
-
-    fn part(&self, part: Part) -> &[u8] {
-        let begin = (part as usize).checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.texts[usize::from(begin)..usize::from(self.ends[part as usize])]
-    }
-
-    fn shown(&self) -> Shown {
-        let text = |part| String::from_utf8_lossy(self.part(part)).into_owned();
-        let name = text(Part::Name);
-        let mut begin = usize::from(self.ends[PARTS - 1]);
-        let steps = self.steps.iter().map(|step| {
-            let end = begin.max(step.end as usize);
-            let arguments = String::from_utf8_lossy(&self.texts[begin..end]);
-            begin = end;
-            let rest = if step.is_cut { "..." } else { "" };
-            ShownStep { line: step.line, text: format!("{}{arguments}{rest}", step.name), result: step.result }
-        });
-        Shown {
-            at: self.at,
-            loaded: self.loaded,
-            handler: if name.is_empty() { self.handler.to_owned() } else { format!("{}.{name}", self.handler) },
-            call_id: text(Part::CallId),
-            method: text(Part::Method),
-            from: String::from_utf8_lossy(uri_of(self.part(Part::From))).into_owned(),
-            uri: text(Part::Uri),
-            in_dialog: self.in_dialog,
-            code: Some(self.code).filter(|code| *code > 0),
-            steps: steps.collect(),
-            left_out: self.left_out,
-            outcome: self.outcome,
-            route: text(Part::Route),
-            error: text(Part::Error),
-            span: Duration::from_micros(self.micros.into()),
-        }
-    }
-}
-
 /// The steps of the handler that runs.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     /// Whether anybody keeps them.
     is_on: bool,
-    steps: Vec<Step>,
+    steps: Vec<u8>,
+    count: usize,
+    /// Where the last one begins.
+    last: usize,
     left_out: u32,
-    texts: Vec<u8>,
+    /// The turn that has ended.
+    frame: Vec<u8>,
 }
 
 impl Draft {
@@ -376,11 +266,10 @@ impl Draft {
     pub(super) fn begin(&mut self, is_on: bool) {
         self.is_on = is_on;
         self.steps.clear();
-        self.texts.clear();
-        self.left_out = 0;
+        (self.count, self.last, self.left_out) = (0, 0, 0);
     }
 
-    /// Notes a step, unless nobody keeps it; `write` appends its arguments to the texts.
+    /// Notes a step, unless nobody keeps it; `write` appends its arguments to its text.
     pub(super) fn note(
         &mut self,
         lua: &Lua,
@@ -391,16 +280,13 @@ impl Draft {
             return;
         }
         // The last step is most often the one that decides: it takes the place of the one before.
-        if self.steps.len() >= STEPS_MAX {
+        if self.count >= STEPS_MAX {
             self.drop_last();
             self.left_out = self.left_out.saturating_add(1);
         }
-        let begin = self.texts.len();
-        write(&mut self.texts);
-        let is_cut = self.texts.len() - begin > ARGUMENTS_BYTES_MAX;
-        self.texts.truncate(begin + ARGUMENTS_BYTES_MAX);
-        let end = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
-        self.steps.push(Step { name, line: line(lua), end, result, is_cut });
+        self.last = self.steps.len();
+        frames::write_step(&mut self.steps, (line(lua), name, result), ARGUMENTS_BYTES_MAX, write);
+        self.count += 1;
     }
 
     /// The last step came to nothing.
@@ -411,58 +297,16 @@ impl Draft {
     }
 
     fn drop_last(&mut self) {
-        self.steps.pop();
-        self.texts.truncate(self.steps.last().map_or(0, |step| step.end as usize));
+        self.steps.truncate(self.last);
+        self.count = self.count.saturating_sub(1);
     }
 
-    /// Writes what it has noted into a turn, whatever that was before.
-    pub(super) fn end(&self, facts: &Facts<'_>, span: Duration, turn: &mut Kept) {
-        let parts: [&[u8]; PARTS] = [
-            cut(facts.call_id, NAME_BYTES_MAX),
-            cut(facts.handler.1.as_bytes(), NAME_BYTES_MAX),
-            cut(facts.method, NAME_BYTES_MAX),
-            cut(facts.from, NAME_BYTES_MAX),
-            cut(facts.uri, NAME_BYTES_MAX),
-            cut(facts.route.as_bytes(), NAME_BYTES_MAX),
-            cut(facts.error.as_bytes(), ERROR_BYTES_MAX),
-        ];
-        let Kept { mut steps, mut texts, .. } = std::mem::take(turn);
-        refit(&mut texts, parts.iter().map(|part| part.len()).sum::<usize>() + self.texts.len());
-        refit(&mut steps, self.steps.len());
-        let ends = parts.map(|part| {
-            texts.extend_from_slice(part);
-            u16::try_from(texts.len()).unwrap_or(u16::MAX)
-        });
-        let before = u32::from(ends[PARTS - 1]);
-        texts.extend_from_slice(&self.texts);
-        steps.extend(self.steps.iter().map(|step| Step { end: step.end + before, ..*step }));
-        *turn = Kept {
-            at: facts.at,
-            loaded: facts.loaded,
-            handler: facts.handler.0,
-            in_dialog: facts.in_dialog,
-            code: facts.code,
-            outcome: facts.outcome,
-            left_out: self.left_out,
-            micros: u32::try_from(span.as_micros()).unwrap_or(u32::MAX),
-            ends,
-            steps,
-            texts,
-        };
+    /// What it has noted, with what else is to be said of the turn, as it is kept.
+    pub(super) fn end(&mut self, facts: &Facts<'_>, span: Duration) -> &[u8] {
+        frames::write(facts, span, self.left_out, &self.steps, &mut self.frame);
+        &self.frame
     }
 }
-
-/// Empties it with room for so many, and gives back what is over twice as much: one long turn does not make all long.
-fn refit<T>(list: &mut Vec<T>, count: usize) {
-    list.clear();
-    if list.capacity() > 2 * count + ROOM {
-        list.shrink_to(count);
-    }
-    list.reserve_exact(count);
-}
-
-/// Entries or octets that are not worth to be given back.
-const ROOM: usize = 16;
 
 /// The line of the script that runs: that of the function which has called ours.
 fn line(lua: &Lua) -> u32 {
