@@ -1,7 +1,7 @@
 //! Accounting without being in the path: follows the calls of another proxy by copies of its messages, and has
 //! [`accounting::Engine`] make the records that a gateway in its place would have made.
 //!
-//! [`Mirror`] is a machine: messages that were seen go in as [`Seen`], records and changes to the calls in progress come out
+//! [`Mirror`] is a machine: messages go in with the [`Sight`] of each, records and changes to the calls in progress come out
 //! as an [`Outcome`]. It puts the messages in the order of the times at which they were seen (`order`), tells which side of
 //! the proxy each was seen at (`hops`), and follows each request to its final response (`watching`): what the SIP machine
 //! of a gateway in the path tells of its transactions, this one tells of those of the proxy. Its time is that of the messages.
@@ -71,17 +71,24 @@ impl Settings {
     pub const REQUESTS_MAX: usize = 100_000;
 }
 
-/// A message, and where and when it was seen.
-#[derive(Debug)]
-pub struct Seen {
+/// Where and when a message was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
     /// When.
     pub at: Timestamp,
     /// From whom to whom it went.
     pub hop: Hop,
     /// By what.
     pub transport: Transport,
-    /// The message.
-    pub message: Rc<Message>,
+}
+
+/// A message that was seen.
+#[derive(Debug)]
+struct Seen {
+    at: Timestamp,
+    hop: Hop,
+    transport: Transport,
+    message: Rc<Message>,
 }
 
 /// What is counted.
@@ -200,13 +207,8 @@ impl Mirror {
     }
 
     /// Takes octets that were seen; what is to be committed is appended to `out`.
-    pub fn hear(
-        &mut self,
-        now: Now,
-        (at, hop, transport): (Timestamp, Hop, Transport),
-        octets: Vec<u8>,
-        out: &mut Outcome,
-    ) {
+    pub fn hear(&mut self, now: Now, sight: Sight, octets: Vec<u8>, out: &mut Outcome) {
+        let Sight { at, hop, transport } = sight;
         match Message::parse(octets) {
             Ok(message) if !message.call_id().is_empty() && !message.cseq().1.is_empty() => {
                 self.order.put(now.mono, Seen { at, hop, transport, message: Rc::new(message) });

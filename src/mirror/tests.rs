@@ -55,7 +55,7 @@ impl Bench {
             word.split_once('^').map_or((word, 0.0), |(word, by)| (word, by.parse().expect("seconds")));
         let (at, hop, text) = self.message(word);
         let at = Timestamp(BEGIN + at + (offset * 1e6) as i64);
-        self.mirror.hear(self.now(), (at, hop, Transport::Udp), text.into_bytes(), &mut self.out);
+        self.mirror.hear(self.now(), Sight { at, hop, transport: Transport::Udp }, text.into_bytes(), &mut self.out);
         self.pass(10_000);
     }
 
@@ -447,7 +447,8 @@ proptest! {
             bench.word(&format!("{}^{late}", words[word]));
         }
         let hop = Hop { from: "10.0.0.1:1".parse().expect("one"), to: "10.0.0.5:1".parse().expect("one") };
-        bench.mirror.hear(bench.now(), (Timestamp(BEGIN), hop, Transport::Udp), garbage, &mut bench.out);
+        let sight = Sight { at: Timestamp(BEGIN), hop, transport: Transport::Udp };
+        bench.mirror.hear(bench.now(), sight, garbage, &mut bench.out);
         bench.pass(13 * 3_600 * 1_000_000);
         let of = |kind: &str| bench.out.records.iter().filter(|made| made.record.kind.name() == kind).count();
         prop_assert!(of("start") <= 1 && of("stop") == of("start"), "{} starts, {} stops", of("start"), of("stop"));
