@@ -8,9 +8,10 @@ use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
 use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionBlock;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::*;
+use super::capture::{Begins, Held, is_capture, read};
+use super::listing::{Listing, Protocols};
 
 /// A protocol whose messages are `M`, their length, and anything.
 struct Toy;
@@ -71,11 +72,17 @@ fn whole(frames: &[Vec<u8>]) -> Vec<u8> {
     pcap(DataLink::ETHERNET, &frames)
 }
 
+fn listed(octets: &[u8]) -> (Listing<Toy>, Held) {
+    let mut listing = Listing::new(Toy);
+    let held = read(octets, &mut listing);
+    (listing, held)
+}
+
 /// The messages, and what is to be said.
 fn held(octets: &[u8]) -> (Vec<String>, Vec<String>) {
-    let held = read(octets, &Toy);
-    let said = held.damage.into_iter().chain(held.notes).collect();
-    (held.all.iter().filter_map(|own| own["message"].as_str()).map(str::to_owned).collect(), said)
+    let (listing, held) = listed(octets);
+    let said = held.damage.into_iter().chain(listing.notes).collect();
+    (listing.all.iter().filter_map(|own| own["message"].as_str()).map(str::to_owned).collect(), said)
 }
 
 #[test]
@@ -111,7 +118,7 @@ fn a_datagram_is_found_in_frames_of_all_kinds() {
         ..Default::default()
     };
     writer.write_pcapng_block(block).expect("written");
-    let shown = read(&writer.into_inner(), &Toy);
+    let (shown, _) = listed(&writer.into_inner());
     assert_eq!(shown.text, "frame 1 2023-11-14T22:13:20.5Z UDP 10.0.0.1:4000 > 10.0.0.2:1813\none\n\n");
     let want = json!({
         "frame": 1, "time": "2023-11-14T22:13:20.5Z", "transport": "UDP", "source": "10.0.0.1:4000",
@@ -195,8 +202,8 @@ fn what_cannot_be_read_is_told() {
     ] {
         assert_eq!(held(&file), (Vec::new(), vec![want.to_owned()]), "{name}");
     }
-    let others = read(&whole(&[arp, udp(b"other"), tcp(5, false, b"other")]), &Toy);
-    assert_eq!((others.others, others.frames, others.notes.len()), (3, 3, 0));
+    let (listing, others) = listed(&whole(&[arp, udp(b"other"), tcp(5, false, b"other")]));
+    assert_eq!((others.others, others.frames, listing.notes.len()), (3, 3, 0));
 }
 
 #[test]

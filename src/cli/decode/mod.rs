@@ -3,8 +3,11 @@
 //! The octets come as a hex dump, see [`dump`], in which several Diameter messages may follow each other; or as a capture,
 //! see [`capture`].
 
-mod capture;
+pub(super) mod capture;
 mod dump;
+mod listing;
+#[cfg(test)]
+mod listing_tests;
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -13,6 +16,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use self::listing::{Listing, Protocols};
 use super::Failure;
 use super::output::{self, Format};
 use crate::causes::chain_text;
@@ -78,12 +82,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn captured(octets: &[u8], arguments: &Arguments) -> Result<(), Failure> {
     let protocols =
         Both { wanted: arguments.protocol, radius: dictionary(arguments)?, diameter: dictionary(arguments)? };
-    let held = capture::read(octets, &protocols);
-    arguments
-        .format
-        .print(&Value::Array(held.all), || held.text.lines().map(|line| output::shown(line) + "\n").collect())?;
+    let mut listing = Listing::new(protocols);
+    let held = capture::read(octets, &mut listing);
+    let Listing { text, all, notes, .. } = listing;
+    arguments.format.print(&Value::Array(all), || text.lines().map(|line| output::shown(line) + "\n").collect())?;
     if !arguments.format.is_json() {
-        held.notes.iter().for_each(|note| eprintln!("{note}"));
+        notes.iter().for_each(|note| eprintln!("{note}"));
         if held.others > 0 {
             eprintln!("{} of {} frames hold something else", held.others, held.frames);
         }
@@ -130,7 +134,7 @@ impl Both {
     }
 }
 
-impl capture::Protocols for Both {
+impl Protocols for Both {
     fn begins(&self, octets: &[u8]) -> capture::Begins {
         if octets.len() < HEADER_OCTETS {
             return capture::Begins::Unknown;

@@ -6,68 +6,94 @@
 mod frames;
 mod segment;
 mod stream;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use self::frames::Frame;
-use self::segment::{Carrier, Other, Segment, Way};
-pub(super) use self::stream::Begins;
+pub use self::segment::Way;
+use self::segment::{Carrier, Other, Segment};
+pub use self::stream::Begins;
 use self::stream::{Outcome, Stream};
 
-/// What knows the messages.
-pub(super) trait Protocols {
-    /// What these octets begin.
-    fn begins(&self, octets: &[u8]) -> Begins;
+/// What knows the messages, and takes them.
+pub trait Reader {
+    /// What the octets of a stream, or of a datagram, begin.
+    fn begins(&self, octets: &[u8], over: Over) -> Begins;
 
-    /// A whole message as text and as JSON.
-    fn show(&self, octets: &[u8]) -> Result<(String, Value), String>;
+    /// Takes a whole message.
+    ///
+    /// # Errors
+    /// Why it is none, to be told with its frame.
+    fn message(&mut self, found: &Found<'_>) -> Result<(), String>;
+
+    /// Something is to be said: of a frame, or of the whole.
+    fn note(&mut self, frame: Option<u64>, what: String);
+}
+
+/// What carries messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Over {
+    /// Datagrams of UDP; so many octets had this one, of which the capture may have fewer.
+    Udp {
+        /// Octets that it had.
+        length: usize,
+    },
+    /// A connection of TCP.
+    Tcp,
+}
+
+/// A message that was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'o> {
+    /// The message.
+    pub octets: &'o [u8],
+    /// What carried it.
+    pub over: Over,
+    /// From whom to whom.
+    pub way: Way,
+    /// The frame in which it begins, from 1.
+    pub frame: u64,
+    /// When that was seen, since 1970.
+    pub at: Option<Duration>,
 }
 
 /// What a capture holds.
 #[derive(Debug, Default)]
-pub(super) struct Held {
-    /// Messages as text, each behind a line about its frame.
-    pub text: String,
-    /// The same as JSON, and what is to be said of single frames.
-    pub all: Vec<Value>,
+pub struct Held {
+    /// Messages.
     pub messages: u64,
-    /// What is to be said of single frames.
-    pub notes: Vec<String>,
+    /// Frames.
     pub frames: u64,
     /// Frames without a segment or a message.
     pub others: u64,
+    /// Why it ends before its file does.
     pub damage: Option<String>,
 }
 
 /// Whether a file begins as a capture does.
-pub(super) fn is_capture(octets: &[u8]) -> bool {
+pub fn is_capture(octets: &[u8]) -> bool {
     frames::is_capture(octets)
 }
 
 /// Reads a capture.
-pub(super) fn read(octets: &[u8], protocols: &dyn Protocols) -> Held {
+pub fn read(octets: &[u8], reader: &mut dyn Reader) -> Held {
     let frames = frames::read(octets);
     let held = Held { frames: frames.all.len() as u64, damage: frames.damage, ..Held::default() };
-    let mut reading = Reading { protocols, times: HashMap::new(), streams: HashMap::new(), held };
+    let mut reading = Reading { reader, times: HashMap::new(), streams: HashMap::new(), held };
     for frame in &frames.all {
         reading.frame(frame);
     }
     let mut open: Vec<Way> = reading.streams.iter().filter(|(_, own)| !own.is_empty()).map(|(way, _)| *way).collect();
     open.sort_unstable();
     for way in open {
-        reading.note(None, format!("TCP {way} ends within a message"));
+        reading.reader.note(None, format!("TCP {way} ends within a message"));
     }
     reading.held
 }
 
-struct Reading<'p> {
-    protocols: &'p dyn Protocols,
+struct Reading<'r> {
+    reader: &'r mut dyn Reader,
     /// When the frames were seen in which messages of streams begin.
     times: HashMap<u64, Option<Duration>>,
     streams: HashMap<Way, Stream>,
@@ -96,22 +122,24 @@ impl Reading<'_> {
             Other::Cut => format!("cut: the capture has {} of {} octets", frame.data.len(), frame.length),
             Other::Link(link) => format!("frames of link type {link} are not read"),
         };
-        self.note(Some(frame.number), what);
+        self.reader.note(Some(frame.number), what);
     }
 
     fn datagram(&mut self, frame: &Frame<'_>, segment: &Segment<'_>) {
-        match self.protocols.begins(segment.octets) {
+        let over = Over::Udp { length: segment.length };
+        match self.reader.begins(segment.octets, over) {
             // Octets behind the message are padding (RFC 2865 §3).
             Begins::Message(length) if length <= segment.octets.len() => {
-                self.message(&segment.octets[..length], ("UDP", segment.way), (frame.number, frame.at));
+                let octets = &segment.octets[..length];
+                self.message(Found { octets, over, way: segment.way, frame: frame.number, at: frame.at });
             }
             Begins::Message(length) if segment.length >= length => {
                 let what = format!("{}: cut: the capture has {} of {length} octets", segment.way, segment.octets.len());
-                self.note(Some(frame.number), what);
+                self.reader.note(Some(frame.number), what);
             }
             Begins::Message(length) => {
                 let what = format!("{}: a message of {length} octets in a datagram of {}", segment.way, segment.length);
-                self.note(Some(frame.number), what);
+                self.reader.note(Some(frame.number), what);
             }
             Begins::Unknown | Begins::Nothing => self.held.others += 1,
         }
@@ -127,9 +155,9 @@ impl Reading<'_> {
             stream.open(sequence);
             return;
         }
-        let protocols = self.protocols;
+        let reader = &*self.reader;
         let octets = (sequence, segment.octets, segment.length);
-        let outcomes = stream.take(frame.number, octets, |octets| protocols.begins(octets));
+        let outcomes = stream.take(frame.number, octets, |octets| reader.begins(octets, Over::Tcp));
         if segment.length > 0 {
             self.times.insert(frame.number, frame.at);
         }
@@ -138,12 +166,12 @@ impl Reading<'_> {
             match outcome {
                 Outcome::Message(message, began) => {
                     let at = self.times.get(&began).copied().flatten();
-                    self.message(&message, ("TCP", segment.way), (began, at));
+                    self.message(Found { octets: &message, over: Over::Tcp, way: segment.way, frame: began, at });
                 }
                 Outcome::Gap => {
                     let what =
                         format!("TCP {}: octets are missing, and with them what they were a part of", segment.way);
-                    self.note(Some(frame.number), what);
+                    self.reader.note(Some(frame.number), what);
                 }
                 Outcome::Lost => is_other = true,
             }
@@ -151,33 +179,11 @@ impl Reading<'_> {
         self.held.others += u64::from(is_other);
     }
 
-    fn message(&mut self, octets: &[u8], (carrier, way): (&str, Way), (number, at): (u64, Option<Duration>)) {
-        let time =
-            at.and_then(|at| jiff::Timestamp::UNIX_EPOCH.checked_add(jiff::SignedDuration::try_from(at).ok()?).ok());
-        let (text, json) = match self.protocols.show(octets) {
-            Ok(shown) => shown,
-            Err(why) => return self.note(Some(number), format!("{way}: {why}")),
-        };
-        let time = time.map(|time| time.to_string());
-        let shown = time.as_ref().map_or_else(String::new, |time| format!(" {time}"));
-        let _infallible = writeln!(self.held.text, "frame {number}{shown} {carrier} {way}");
-        self.held.text.push_str(&text);
-        self.held.text.push('\n');
-        self.held.all.push(json!({
-            "frame": number,
-            "time": time,
-            "transport": carrier,
-            "source": way.from.to_string(),
-            "destination": way.to.to_string(),
-            "message": json,
-        }));
-        self.held.messages += 1;
-    }
-
-    fn note(&mut self, frame: Option<u64>, what: String) {
-        let head = frame.map_or_else(String::new, |frame| format!("frame {frame}: "));
-        self.held.all.push(json!({ "frame": frame, "note": what }));
-        self.held.notes.push(format!("{head}{what}"));
+    fn message(&mut self, found: Found<'_>) {
+        match self.reader.message(&found) {
+            Ok(()) => self.held.messages += 1,
+            Err(why) => self.reader.note(Some(found.frame), format!("{}: {why}", found.way)),
+        }
     }
 }
 

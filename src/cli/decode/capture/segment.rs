@@ -9,8 +9,10 @@ use super::frames::Frame;
 
 /// From whom to whom.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct Way {
+pub struct Way {
+    /// Who sent it.
     pub from: SocketAddr,
+    /// Who got it.
     pub to: SocketAddr,
 }
 
