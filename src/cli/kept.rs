@@ -92,8 +92,7 @@ pub fn import(desk: &mut Desk, path: &Path) -> Result<Imported, Failure> {
     let sinks: Vec<_> =
         sinks.iter().filter(|sink| sink["configured"] == true).filter_map(|s| s["sink"].as_str()).collect();
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let (mut done, mut seen) = (Imported::default(), HashSet::new());
-    let (mut batch, mut octets) = (Vec::new(), 0);
+    let (mut batch, mut seen) = (Batch::default(), HashSet::new());
     for (index, line) in BufReader::new(file).split(b'\n').enumerate() {
         let line = line.with_context(|| format!("cannot read {}", path.display()))?;
         if line.trim_ascii().is_empty() {
@@ -103,22 +102,16 @@ pub fn import(desk: &mut Desk, path: &Path) -> Result<Imported, Failure> {
             Ok(read) => read,
             Err(why) => {
                 eprintln!("{}:{}: {why}: not put back", path.display(), index + 1);
-                done.bad += 1;
+                batch.done.bad += 1;
                 continue;
             }
         };
         let before = kept.sinks.len();
         kept.sinks.retain(|sink| seen.insert((id.clone(), sink.clone())));
-        done.skipped += (before - kept.sinks.len()) as u64;
-        if octets + kept.body.len() > BATCH_OCTETS_MAX || batch.len() == BATCH_RECORDS_MAX {
-            flush(desk, &mut batch, &mut done)?;
-            octets = 0;
-        }
-        octets += kept.body.len();
-        batch.push(kept);
+        batch.done.skipped += (before - kept.sinks.len()) as u64;
+        batch.put(desk, kept)?;
     }
-    flush(desk, &mut batch, &mut done)?;
-    Ok(done)
+    batch.end(desk)
 }
 
 /// A line's id and what to put back, or why it cannot be used.
@@ -140,20 +133,53 @@ fn read(line: &[u8], sinks: &[&str]) -> Result<(String, Kept), String> {
     Ok((record.id.to_string(), kept))
 }
 
-fn flush(desk: &mut Desk, batch: &mut Vec<Kept>, done: &mut Imported) -> Result<(), Failure> {
-    if batch.is_empty() {
-        return Ok(());
+/// Records that are put into the queue, some at a time.
+#[derive(Default)]
+pub struct Batch {
+    records: Vec<Kept>,
+    octets: usize,
+    done: Imported,
+}
+
+impl Batch {
+    /// Puts a record into the queue, with the next ones.
+    ///
+    /// # Errors
+    /// The queue failed.
+    pub fn put(&mut self, desk: &mut Desk, kept: Kept) -> Result<(), Failure> {
+        if self.octets + kept.body.len() > BATCH_OCTETS_MAX || self.records.len() == BATCH_RECORDS_MAX {
+            self.flush(desk)?;
+        }
+        self.octets += kept.body.len();
+        self.records.push(kept);
+        Ok(())
     }
-    let answer =
-        desk.ask(&Request::QueueImport { records: std::mem::take(batch) }).map_err(|failure| match failure {
+
+    /// Puts the last ones there; what became of all.
+    ///
+    /// # Errors
+    /// The queue failed.
+    pub fn end(mut self, desk: &mut Desk) -> Result<Imported, Failure> {
+        self.flush(desk)?;
+        Ok(self.done)
+    }
+
+    fn flush(&mut self, desk: &mut Desk) -> Result<(), Failure> {
+        let (done, records) = (&mut self.done, std::mem::take(&mut self.records));
+        self.octets = 0;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let answer = desk.ask(&Request::QueueImport { records }).map_err(|failure| match failure {
             Failure::Failed(error) => {
                 Failure::Failed(anyhow!(error).context(format!("{} were put back before this failed", done.records)))
             }
             other => other,
         })?;
-    done.records += answer["records"].as_u64().unwrap_or(0);
-    done.skipped += answer["skipped"].as_u64().unwrap_or(0);
-    Ok(())
+        done.records += answer["records"].as_u64().unwrap_or(0);
+        done.skipped += answer["skipped"].as_u64().unwrap_or(0);
+        Ok(())
+    }
 }
 
 /// Hexadecimal digits of one request: with the longest record it stays below what the service takes.
