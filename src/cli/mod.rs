@@ -23,6 +23,7 @@ mod metrics;
 mod output;
 mod queue;
 mod reload;
+mod replay;
 mod run;
 mod schema;
 mod script;
@@ -101,6 +102,12 @@ enum Command {
     Dict(dict::Arguments),
     /// Show a hex dump of a RADIUS packet or of Diameter messages as text
     Decode(decode::Arguments),
+    /// Show what would have been accounted of the calls in a capture, and put it into the queue if that is wanted
+    ///
+    /// The records of a capture have its time, and ids of now: replayed twice, it makes two records of each. Without a
+    /// configuration they are sessions by the defaults; with one they are made as its `[accounting]` says, for the sinks of
+    /// `accounting.on`, else for all. With --json each is an object on a line of its own.
+    Replay(replay::Arguments),
     /// Print the JSON schema of tollgate.toml, by which editors complete options and mark mistakes
     Schema,
     /// List the variables that fields may use
@@ -201,6 +208,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Script(command) => script::run(&seek, &command),
         Command::Dict(arguments) => dict::run(&path, &arguments),
         Command::Decode(arguments) => decode::run(&arguments),
+        Command::Replay(arguments) => replay::run(&seek, &arguments),
         Command::Schema => schema::run(),
         Command::Vars(format) => vars::run(&format),
         Command::Metrics(format) => metrics::run(&format),
