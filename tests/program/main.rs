@@ -35,6 +35,7 @@ mod proxies;
 #[cfg(feature = "redis")]
 mod redis;
 mod reload;
+mod replay;
 mod script;
 mod service;
 mod sql;
