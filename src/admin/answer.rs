@@ -1,13 +1,15 @@
 //! What the queue and the calls look like in JSON. Nothing in it is secret: records hold no passwords.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::Reloaded;
 use crate::accounting::{CallView, Parties};
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::ids::SinkNumber;
 use crate::policy::script::trace::{self, Found};
 use crate::queue::{self, Item, Page, SinkStats, Stats};
@@ -164,16 +166,68 @@ pub fn item_json(item: &Item, stats: &Stats) -> Value {
 /// A call in progress.
 #[must_use]
 pub fn call_json(call: &CallView) -> Value {
-    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-    // Nothing of what is not known.
-    let known = |octets: &[u8]| (!octets.is_empty()).then(|| text(octets));
-    let Parties { from, to, target } = &call.parties;
-    json!({
-        "session": call.session, "from": known(from), "to": known(to), "target": known(target), "call_id": text(&call.call_id), "from_tag": text(&call.from_tag),
-        "to_tag": text(&call.to_tag), "created": call.created.to_string(),
-        "answered": call.answered.map(|time| time.to_string()), "ending": call.is_ending,
-        "duration_s": call.answered.map(|time| clock::wall().0.saturating_sub(time.0).max(0) / 1_000_000),
-    })
+    serde_json::to_value(CallTold::of(call, clock::wall())).unwrap_or_default()
+}
+
+/// Calls in progress. There may be thousands: they are written down at once, without a tree of values before.
+#[derive(Debug, Serialize)]
+pub(super) struct CallsTold {
+    /// How many there are in all.
+    pub total: usize,
+    /// Those that are told.
+    #[serde(serialize_with = "each")]
+    pub calls: Vec<CallView>,
+}
+
+fn each<S: Serializer>(calls: &[CallView], serializer: S) -> Result<S::Ok, S::Error> {
+    let now = clock::wall();
+    serializer.collect_seq(calls.iter().map(|call| CallTold::of(call, now)))
+}
+
+/// What is told of a call; of what is not known, nothing.
+#[derive(Serialize)]
+struct CallTold<'a> {
+    session: &'a str,
+    from: Option<Cow<'a, str>>,
+    to: Option<Cow<'a, str>>,
+    target: Option<Cow<'a, str>>,
+    call_id: Cow<'a, str>,
+    from_tag: Cow<'a, str>,
+    to_tag: Cow<'a, str>,
+    created: InWords,
+    answered: Option<InWords>,
+    ending: bool,
+    duration_s: Option<i64>,
+}
+
+impl<'a> CallTold<'a> {
+    fn of(call: &'a CallView, now: Timestamp) -> Self {
+        let text = String::from_utf8_lossy;
+        let known = |octets: &'a Vec<u8>| (!octets.is_empty()).then(|| text(octets));
+        let Parties { from, to, target } = &call.parties;
+        Self {
+            session: &call.session,
+            from: known(from),
+            to: known(to),
+            target: known(target),
+            call_id: text(&call.call_id),
+            from_tag: text(&call.from_tag),
+            to_tag: text(&call.to_tag),
+            created: InWords(call.created),
+            answered: call.answered.map(InWords),
+            ending: call.is_ending,
+            duration_s: call.answered.map(|time| now.0.saturating_sub(time.0).max(0) / 1_000_000),
+        }
+    }
+}
+
+/// An instant as it is shown.
+struct InWords(Timestamp);
+
+impl Serialize for InWords {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
 }
 
 /// The messages of a call.

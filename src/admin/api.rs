@@ -13,11 +13,12 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::task::JoinError;
 
 use super::books::{Books, Question};
-use super::perform::perform;
+use super::perform::{calls_told, perform};
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX, Verb};
 use super::{Gateway, OptionView};
 use crate::names;
@@ -109,7 +110,10 @@ struct CallsQuery {
 
 async fn calls(State(gateway): State<Shared>, query: Result<Query<CallsQuery>, QueryRejection>) -> Response {
     match query {
-        Ok(Query(query)) => done(gateway, Request::Calls { max: query.max.unwrap_or(CALLS_USUAL) }).await,
+        Ok(Query(query)) => {
+            let max = query.max.unwrap_or(CALLS_USUAL);
+            beside(move || answered(Ok(calls_told(&*gateway, max)))).await
+        }
         Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
     }
 }
@@ -261,15 +265,18 @@ async fn act(gateway: Shared, action: Verb, headers: &HeaderMap, body: Body) -> 
     done(gateway, Request::QueueAct { action, filter, reason: wanted.reason }).await
 }
 
-/// Does a request beside the loop.
+/// Does a request.
 async fn done(gateway: Shared, request: Request) -> Response {
-    match tokio::task::spawn_blocking(move || perform(&request, &*gateway, BY)).await {
-        Ok(done) => answered(done),
-        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    }
+    beside(move || answered(perform(&request, &*gateway, BY))).await
 }
 
-fn answered(done: Result<Value, RequestError>) -> Response {
+/// Makes an answer beside the loop, its text too: that may be long.
+async fn beside(work: impl FnOnce() -> Response + Send + 'static) -> Response {
+    let failed = |error: JoinError| refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
+}
+
+fn answered<T: Serialize>(done: Result<T, RequestError>) -> Response {
     match done {
         Ok(value) => Json(value).into_response(),
         Err(RequestError::Usage(text)) => refused(StatusCode::BAD_REQUEST, text),

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{call_json, ladder_json, reloaded_json, trace_json, traced_json};
+use super::Gateway;
+use super::answer::{CallsTold, call_json, ladder_json, reloaded_json, trace_json, traced_json};
 use super::http::status_json;
 use super::request::{CALLS_MAX, REASON_OCTETS_MAX, Request, RequestError, TRACED_MAX, TURNS_MAX, on_queue};
-use super::{Gateway, Health};
 use crate::accounting::Closing;
 use crate::policy::script::trace::Find;
 
@@ -14,7 +14,7 @@ pub(super) fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Res
     match request {
         Request::Status {} => Ok(status_json(gateway)),
         Request::Reload {} => gateway.reload().map(|done| reloaded_json(&done)).ok_or(RequestError::NotRunning),
-        Request::Calls { max } => Ok(calls_json(&gateway.health(), gateway, (*max).min(CALLS_MAX))),
+        Request::Calls { max } => Ok(serde_json::to_value(calls_told(gateway, *max)).unwrap_or_default()),
         Request::ScriptTrace { call, number, max } => {
             let find = Find { call: call.clone(), number: number.clone(), max: (*max).min(TURNS_MAX) };
             script_trace(gateway, &find)
@@ -107,8 +107,10 @@ fn end_calls(gateway: &dyn Gateway, closing: &Closing, by: &str) -> Result<Value
     Ok(json!({ "ended": ended.iter().map(call_json).collect::<Vec<_>>() }))
 }
 
-/// Calls in progress, and how many there are in all.
-pub(super) fn calls_json(health: &Health, gateway: &dyn Gateway, max: usize) -> Value {
-    let calls: Vec<_> = gateway.calls(max).iter().take(max).map(call_json).collect();
-    json!({ "total": health.calls, "calls": calls })
+/// Up to `max` calls in progress, and how many there are in all.
+pub(super) fn calls_told(gateway: &dyn Gateway, max: usize) -> CallsTold {
+    let max = max.min(CALLS_MAX);
+    let mut calls = gateway.calls(max);
+    calls.truncate(max);
+    CallsTold { total: gateway.health().calls, calls }
 }
