@@ -197,6 +197,16 @@ fn mistakes_of_the_other_sections_are_named() {
             "[admin]\nlisten = \"0.0.0.0:8080\"",
             "warning: `admin.listen` is open to other hosts: 0.0.0.0:8080\n  --> t.toml:4:10\nhint: anybody who reaches it can read metrics and records in progress",
         ),
+        (
+            "[trace]\nfrom = [\"+49*\"]",
+            "warning: `[trace]` says which calls are kept, and keeps none\n  --> t.toml:4:9\nhint: set `trace.calls`",
+        ),
+        ("[trace]\ncalls = 9\nuser = \"+49*\"\nsource = [\"10.0.0.0/8\", \"::1\"]", ""),
+        (
+            "[trace]\ncalls = 9\nsource = \"10.0.0.1/8\"\nto = \"\"",
+            "error: `10.0.0.1/8` has bits beyond its length of 8\n  --> t.toml:5:10\n\
+             error: an empty pattern matches nothing\n  --> t.toml:6:6",
+        ),
         ("[log]\nlevel = \"inf\"", "error: unknown log level `inf`\n  --> t.toml:4:9\nhint: did you mean `info`?"),
         ("[log]\nlevel = \"info,a b=warn\"", "error: `a b` is no module\n  --> t.toml:4:9"),
     ] {

@@ -192,7 +192,7 @@ const OF_THE_GATEWAY: &[Section] = &[
         restart: &["listen", "hosts", "api", "token_file", "socket", "status_socket", "socket_group"],
     },
     Section { path: "admin.tls", live: &["certificate", "key", "client_certificate", "client_ca"], restart: &[] },
-    Section { path: "trace", live: &["calls"], restart: &[] },
+    Section { path: "trace", live: &["calls", "user", "from", "to", "source", "call_id"], restart: &[] },
     Section { path: "telemetry", live: &[], restart: &["endpoint", "one_in", "instance"] },
     Section { path: "log", live: &["level"], restart: &["target"] },
     Section { path: "service", live: &["stop_timeout_s", "watchdog", "huge_pages"], restart: &[] },

@@ -285,7 +285,7 @@ impl<'a> Subject<'a> {
 }
 
 /// A user part with its `%xx` undone (RFC 3261 §19.1.4: both forms are the same user).
-fn unescaped(user: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn unescaped(user: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr(b'%', user).is_none() {
         return Cow::Borrowed(user);
     }

@@ -24,6 +24,7 @@ use crate::ledger;
 use crate::net::tls::ServerTls;
 use crate::policy::script::Outside;
 use crate::queue;
+use crate::shard::trace::Tracing;
 use crate::shard::{self, Tuning};
 use crate::sip::stack::{Listener, ListenerId, Network, Transport};
 use crate::telemetry;
@@ -247,7 +248,7 @@ pub(super) fn tuning(plan: &Plan, fixed: &Fixed, accounting: &accounting::Settin
     Tuning {
         shard: shard::Settings {
             calls_max: share(plan.shard.calls_max),
-            trace_calls: share(plan.shard.trace_calls),
+            trace: Tracing { calls: share(plan.shard.trace.calls), ..plan.shard.trace.clone() },
             commit_wait_max: shard.commit_wait_max,
             refuse_after: shard.refuse_after,
             on_trouble: shard.on_trouble,

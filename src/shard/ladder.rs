@@ -1,12 +1,13 @@
 //! The messages of the last calls, for a diagram of each: what came and went, when, from and to where.
 //!
-//! A call begins here with an INVITE outside of a dialog; messages of other calls are passed over. The oldest call gives way
+//! A call begins here with an INVITE outside of a dialog that the [`Filter`] wants; messages of other calls are passed over. The oldest call gives way
 //! to a new one, which takes over its memory. All of it is bounded: calls by the configuration, messages of a call, octets
 //! of a message.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use super::trace::{Filter, Tracing};
 use crate::clock::Timestamp;
 use crate::ids::CallHash;
 use crate::sip::message::{Glance, Message, Method, Name};
@@ -87,6 +88,8 @@ pub enum Way {
 #[derive(Debug, Default)]
 pub(super) struct Ladders {
     calls_max: usize,
+    /// Which calls begin here.
+    filter: Filter,
     places: HashMap<CallHash, usize, foldhash::fast::FixedState>,
     /// Used round and round.
     calls: Vec<Call>,
@@ -120,11 +123,12 @@ struct Kept {
 }
 
 impl Ladders {
-    /// Keeps so many calls from here on; with another number it begins anew.
-    pub fn keep(&mut self, calls_max: usize) {
-        if self.calls_max != calls_max {
-            *self = Self { calls_max, ..Self::default() };
+    /// Keeps such calls from here on, and those that it has; with another number it begins anew.
+    pub fn keep(&mut self, tracing: &Tracing) {
+        if self.calls_max != tracing.calls {
+            *self = Self { calls_max: tracing.calls, ..Self::default() };
         }
+        self.filter.clone_from(&tracing.filter);
     }
 
     /// A message came.
@@ -136,7 +140,8 @@ impl Ladders {
         let glance = Glance::at(message);
         let place = match self.place(glance.call_id, message.call()) {
             Some(place) => place,
-            None if begins => self.begin(message),
+            None if begins && self.filter.wants(peer.addr, message) => self.begin(message),
+
             None => return,
         };
         self.note(place, (at, peer, Way::In), &glance);

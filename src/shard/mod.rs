@@ -11,6 +11,7 @@ mod held;
 pub mod ladder;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 mod watch;
 
 use std::borrow::Cow;
@@ -34,6 +35,7 @@ use crate::sip::stack::{
 
 use held::Held;
 use ladder::{Ladder, Ladders, Traced};
+use trace::Tracing;
 use watch::Requests;
 
 /// What happens to new calls while records cannot be committed.
@@ -60,8 +62,8 @@ pub struct Settings {
     pub retry_after_s: u32,
     /// Calls in progress in this shard beyond which new ones get 503. Default 200 000.
     pub calls_max: usize,
-    /// The last calls of this shard whose messages are kept for their diagrams; 0: none. Default 0.
-    pub trace_calls: usize,
+    /// The calls of this shard whose messages are kept for their diagrams. Default: none.
+    pub trace: Tracing,
 }
 
 impl Default for Settings {
@@ -72,7 +74,7 @@ impl Default for Settings {
             on_trouble: OnTrouble::default(),
             retry_after_s: 5,
             calls_max: 200_000,
-            trace_calls: 0,
+            trace: Tracing::default(),
         }
     }
 }
@@ -247,7 +249,7 @@ impl Shard {
         let mut policy = recipe.build();
         engine.fields_of_calls().for_each(|fields| policy.call_restored(&fields));
         let mut ladders = Ladders::default();
-        ladders.keep(settings.trace_calls);
+        ladders.keep(&settings.trace);
         Self {
             stack,
             engine,
@@ -285,7 +287,7 @@ impl Shard {
             Input::Policy(recipe) => self.policy = recipe.build(),
             Input::Tuning(tuning) => {
                 let Tuning { shard, stack, accounting } = (*tuning).clone();
-                self.ladders.keep(shard.trace_calls);
+                self.ladders.keep(&shard.trace);
                 self.settings = shard;
                 self.stack.configure(stack);
                 self.engine.configure(accounting);

@@ -87,6 +87,7 @@ fn peer(text: &str) -> Peer {
 }
 
 fn shard(trace_calls: usize) -> Shard {
+    let trace = shard::trace::Tracing { calls: trace_calls, ..Default::default() };
     let accounted = SinkMask::NONE.with(SinkNumber(0));
     let route = Route {
         name: "0".to_owned(),
@@ -107,12 +108,7 @@ fn shard(trace_calls: usize) -> Shard {
     let listener = Listener { transport: Transport::Udp, local: GATEWAY.parse().expect("an address") };
     let settings = accounting::Settings { listeners: vec![listener], ..accounting::Settings::default() };
     let stack = Stack::new(stack::Settings { listeners: vec![listener], ..stack::Settings::default() });
-    Shard::new(
-        shard::Settings { trace_calls, ..shard::Settings::default() },
-        stack,
-        Engine::new(settings, 0x5eed),
-        recipe,
-    )
+    Shard::new(shard::Settings { trace, ..shard::Settings::default() }, stack, Engine::new(settings, 0x5eed), recipe)
 }
 
 /// A shard with its clock and disk, and what it sent last.

@@ -86,7 +86,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let ledger = sections::ledger(&file.ledger, &queue.path, base, check);
     let telemetry = sections::telemetry(&file.telemetry, ledger.is_kept, check);
     let (mut sip, mut shard) = sip::check(&file.sip, (&file.queue, &queue), base, check);
-    shard.trace_calls = sections::trace(&file.trace, sip.shards);
+    shard.trace = sections::trace(&file.trace, sip.shards, check);
     let marks = accounting::marks(&file.accounting, &names, check);
     let mut route = routes::check(&file.route, (&file.sip, &sip), &file.accounting, &names, check);
     if file.route.is_empty() && file.script.file.is_none() {

@@ -86,12 +86,12 @@ fn matches_all(table: &MatchTable) -> bool {
     [prefix, user, domain, method, source].iter().all(|list| list.is_none()) && header.is_none()
 }
 
-fn list(values: Option<&OneOrMany<At<String>>>) -> &[At<String>] {
+/// The values of a list that may be one alone.
+pub(super) fn list(values: Option<&OneOrMany<At<String>>>) -> &[At<String>] {
     values.map_or(&[], |values| &values.0)
 }
 
 fn condition(table: &MatchTable, check: &mut Check<'_>) -> Condition {
-    let pattern = |case| move |text: &str| not_empty(text).map(|text| Pattern::new(text, case));
     Condition {
         prefixes: check.each(list(table.prefix.as_ref()), prefix),
         users: check.each(list(table.user.as_ref()), pattern(Case::Matters)),
@@ -107,6 +107,11 @@ fn condition(table: &MatchTable, check: &mut Check<'_>) -> Condition {
             Some((header.name.clone(), value))
         }),
     }
+}
+
+/// Reads patterns.
+pub(super) fn pattern(case: Case) -> impl Fn(&str) -> Result<Pattern, &'static str> {
+    move |text| not_empty(text).map(|text| Pattern::new(text, case))
 }
 
 fn not_empty(text: &str) -> Result<&str, &'static str> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::Check;
+use super::routes::{list, pattern};
 use crate::admin::{self, HttpTls};
 use crate::config::decode::At;
 use crate::config::error::suggestion;
@@ -18,8 +19,10 @@ use crate::config::schema::{
 };
 use crate::config::tree::PlaceId;
 use crate::ledger;
+use crate::policy::pattern::Case;
 use crate::queue::{self, Gather};
 use crate::shard::OnTrouble;
+use crate::shard::trace::{Filter, Tracing};
 use crate::sinks::secret::Secret;
 use crate::telemetry;
 use crate::units::{Count, Mib, Millis, Secs};
@@ -116,8 +119,19 @@ pub(in crate::config) fn choose<V>(place: &mut V, given: Option<V>) {
 }
 
 /// Calls of each shard whose messages are kept. The number is that of the whole gateway.
-pub(super) fn trace(table: &TraceTable, shards: usize) -> usize {
-    table.calls.map_or(0, Count::len).div_ceil(shards)
+pub(super) fn trace(table: &TraceTable, shards: usize, check: &mut Check<'_>) -> Tracing {
+    let TraceTable { calls, user, from, to, source, call_id } = table;
+    let calls = calls.map_or(0, Count::len);
+    let lists = [user, from, to, source, call_id].map(|given| list(given.as_ref()));
+    if let Some(first) = lists.iter().find_map(|list| list.first()).filter(|_| calls == 0) {
+        let hint = Some("set `trace.calls`".to_owned());
+        check.warning(first.place, "`[trace]` says which calls are kept, and keeps none", hint);
+    }
+    let [users, from, to, sources, call_ids] = lists;
+    let mut patterns = |list| check.each(list, pattern(Case::Matters));
+    let (users, from, to, call_ids) = (patterns(users), patterns(from), patterns(to), patterns(call_ids));
+    let sources = check.each(sources, super::sip::network);
+    Tracing { calls: calls.div_ceil(shards), filter: Filter { users, from, to, sources, call_ids } }
 }
 
 /// Where spans go; `None`: there are none. They are made of what the ledger is told.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::super::decode::At;
+use super::super::decode::{At, OneOrMany};
 use super::accounting::Switch;
 use super::streams::ClientCertificate;
 use crate::ledger::OnTrouble as OnLedgerTrouble;
@@ -112,6 +112,16 @@ pub struct AdminTlsTable {
 pub struct TraceTable {
     /// The last calls whose messages are kept.
     pub calls: Option<Count<0, 100_000>>,
+    /// User part of From or of the Request-URI.
+    pub user: Option<OneOrMany<At<String>>>,
+    /// User part of From.
+    pub from: Option<OneOrMany<At<String>>>,
+    /// User part of the Request-URI.
+    pub to: Option<OneOrMany<At<String>>>,
+    /// Blocks of addresses that the INVITE came from.
+    pub source: Option<OneOrMany<At<String>>>,
+    /// Call-ID.
+    pub call_id: Option<OneOrMany<At<String>>>,
 }
 
 /// `[telemetry]`

@@ -1,13 +1,19 @@
 //! The messages that a shard keeps of its last calls.
 
 use super::bench::{Bench, Setup};
+use crate::policy::pattern::{Case, Pattern};
 use crate::shard::ladder::{Ladder, MESSAGES_MAX, OCTETS_MAX, TEXT_BYTES_MAX, Way};
+use crate::shard::trace::{Filter, Tracing};
 use crate::shard::{self, Input};
 use crate::sip::message::Message;
 use crate::sip::stack::{ListenerId, Peer};
 
 fn bench(name: &str, trace_calls: usize) -> Bench {
-    let shard = shard::Settings { trace_calls, ..shard::Settings::default() };
+    of(name, trace_calls, Filter::default())
+}
+
+fn of(name: &str, calls: usize, filter: Filter) -> Bench {
+    let shard = shard::Settings { trace: Tracing { calls, filter }, ..shard::Settings::default() };
     Bench::new(name, Setup { shard, ..Setup::new() })
 }
 
@@ -109,4 +115,62 @@ fn nothing_is_kept_when_it_is_off_and_of_what_is_no_call() {
     let mut other = bench("no call", 10);
     other.play("alice sends OPTIONS to bob\n bob gets OPTIONS\n bob sends 200\n alice gets 200");
     assert_eq!(other.shard.traced(10), []);
+}
+
+#[test]
+fn only_calls_that_fit_all_conditions_are_kept() {
+    let patterns = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text, Case::Matters)).collect::<Vec<_>>();
+    let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a block")).collect::<Vec<_>>();
+    let invite = |from: &str, uri: &str| {
+        let text = format!(
+            "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10:5062;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+             From: {from};tag=a\r\nTo: <sip:x@y>\r\nCall-ID: one@gw\r\nCSeq: 9 INVITE\r\n\r\n"
+        );
+        Message::parse(text.into_bytes()).expect("a message")
+    };
+    let call = invite("\"A\" <sip:+4930123@x>", "sip:%2B40721@gw;user=phone");
+    let odd = invite("<urn:service:sos>", "sip:gw");
+    let none = Filter::default();
+    for (what, filter, wants_call, wants_odd) in [
+        ("without conditions every call is", none.clone(), true, true),
+        ("the caller", Filter { from: patterns(&["+4930*"]), ..none.clone() }, true, false),
+        ("not another", Filter { from: patterns(&["+4931*", "+4940?"]), ..none.clone() }, false, false),
+        ("one value is enough", Filter { from: patterns(&["x", "+49301?3"]), ..none.clone() }, true, false),
+        ("the callee, however it is spelt", Filter { to: patterns(&["+40721"]), ..none.clone() }, true, false),
+        ("it is no caller", Filter { from: patterns(&["+40721"]), ..none.clone() }, false, false),
+        ("calls of somebody, made", Filter { users: patterns(&["+4930123"]), ..none.clone() }, true, false),
+        ("and taken", Filter { users: patterns(&["+40721"]), ..none.clone() }, true, false),
+        ("the whole part has to fit", Filter { users: patterns(&["+4072"]), ..none.clone() }, false, false),
+        ("any user, but one", Filter { to: patterns(&["*"]), ..none.clone() }, true, false),
+        ("the source", Filter { sources: networks(&["198.51.100.1", "192.0.2.0/24"]), ..none.clone() }, true, true),
+        ("another source", Filter { sources: networks(&["198.51.100.0/24"]), ..none.clone() }, false, false),
+        ("the Call-ID", Filter { call_ids: patterns(&["*@gw"]), ..none.clone() }, true, true),
+        ("another Call-ID", Filter { call_ids: patterns(&["*@gx"]), ..none.clone() }, false, false),
+        (
+            "all conditions",
+            Filter {
+                from: patterns(&["+49*"]),
+                to: patterns(&["+40*"]),
+                sources: networks(&["192.0.2.10"]),
+                ..none.clone()
+            },
+            true,
+            false,
+        ),
+        (
+            "one of them does not hold",
+            Filter { from: patterns(&["+49*"]), to: patterns(&["+41*"]), ..none },
+            false,
+            false,
+        ),
+    ] {
+        let source = "192.0.2.10:5062".parse().expect("an address");
+        assert_eq!(filter.wants(source, &call), wants_call, "{what}");
+        assert_eq!(filter.wants(source, &odd), wants_odd, "{what}: an odd one");
+    }
+    let bob = Filter { to: patterns(&["bob"]), ..Filter::default() };
+    let mut some = of("calls to bob", 10, bob);
+    some.play("an answered call\n alice sends INVITE to closed\n disk writes\n alice gets 480\n alice sends ACK hop");
+    assert_eq!(some.shard.traced(10).len(), 1, "the other call is not kept");
+    assert!(words(&only(&some)).contains(&"<200 INVITE".to_owned()));
 }
