@@ -668,6 +668,37 @@ function chartOf(audit) {
   return svg;
 }
 
+// The time of day at which an hour begins, where the browser is.
+const clockOf = (hour) => new Date(hour.from).toTimeString().slice(0, 5);
+
+// A bar for each hour, of the calls whose records are all where they belong and of the others.
+function hoursOf(hours) {
+  const [left, height, bar] = [60, 160, 34];
+  const most = Math.max(1, ...hours.map((hour) => hour.calls));
+  const width = left + hours.length * bar + 20;
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height + 60}`, width, height: height + 60, role: "img", class: "chart",
+    "aria-label": "Calls by hour, and those that are not complete, which the table below lists too" });
+  svg.append(draw("text", { x: left - 8, y: 18, "text-anchor": "end" }, count(most)),
+    draw("text", { x: left - 8, y: height + 8, "text-anchor": "end" }, "0"));
+  hours.forEach((hour, place) => {
+    const x = left + place * bar;
+    const tall = (calls) => (calls ? Math.max(2, (calls / most) * (height - 10)) : 0);
+    const [whole, incomplete] = [tall(hour.calls), tall(hour.incomplete)];
+    const said = `from ${clockOf(hour)}, calls: ${count(hour.calls)}, not complete: ${count(hour.incomplete)}`;
+    for (const [part, fate] of [[Math.max(0, whole - incomplete), "delivered"], [incomplete, "lost"]]) {
+      const rect = draw("rect", { x, y: height + 8 - (fate === "lost" ? incomplete : whole), width: bar - 6, height: part, class: `fate-${fate}` });
+      rect.append(draw("title", {}, said));
+      if (part) svg.append(rect);
+    }
+    if (place % 2 === 0) svg.append(draw("text", { x: x + bar / 2 - 3, y: height + 24, "text-anchor": "middle" }, clockOf(hour)));
+  });
+  [["delivered", "complete"], ["lost", "not complete"]].forEach(([fate, name], place) => {
+    const x = left + place * 120;
+    svg.append(draw("rect", { x, y: height + 36, width: 14, height: 14, class: `fate-${fate}` }), draw("text", { x: x + 20, y: height + 47 }, name));
+  });
+  return svg;
+}
+
 function audit() {
   const day = make("input", { type: "date", "aria-label": "Day", onchange: () => again(current) });
   const shortcuts = ["yesterday", "today"].map((name) => make("button", { type: "button", onclick: () => {
@@ -687,6 +718,12 @@ function audit() {
     { head: "Records", width: 8, number: true, cell: (row) => count(row.records) },
     ...FATES.map(column),
   ], { key: (row) => row.sink });
+  const hourly = make("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Chart of the hours" });
+  const hours = new Grid("Hours of the day", [
+    { head: "From", width: 30, cell: clockOf },
+    { head: "Calls", width: 35, number: true, cell: (row) => count(row.calls) },
+    { head: "Not complete", width: 35, number: true, cell: (row) => count(row.incomplete), mark: (row) => (row.incomplete ? "bad" : "") },
+  ], { key: (row) => row.from });
   const head = tiles();
   const refresh = async () => {
     verdict.textContent = "the ledger is read …";
@@ -706,9 +743,11 @@ function audit() {
       ["Starts after a kill", count(found.unclean_starts)]]);
     chart.replaceChildren(chartOf(found));
     grid.set(found.sinks);
+    hourly.replaceChildren(hoursOf(found.hours));
+    hours.set(found.hours);
   };
   const parts = [make("h2", {}, "Audit of a day"), make("div", { class: "tools" }, shortcuts, day), verdict, wanting, head.element,
-    make("h3", {}, "Records by sink"), chart, grid.element];
+    make("h3", {}, "Records by sink"), chart, grid.element, make("h3", {}, "Calls by the hour of their first record"), hourly, hours.element];
   return { parts, refresh };
 }
 

@@ -16,4 +16,4 @@ pub use range::{BadRange, Range, local, zone};
 pub use read::{Gap, ReadError};
 pub use report::{Audit, SinkAudit};
 pub use story::{Told, story};
-pub use tally::Tally;
+pub use tally::{Hour, Tally};

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Range;
 use super::read::Gap;
-use super::tally::Tally;
+use super::tally::{Hour, Tally};
 use crate::ledger::row::Fate;
 use crate::ledger::{ANSWERS_UNSAFE, LOST_PREFIX, REFUSED_PREFIX};
 
@@ -60,6 +60,8 @@ pub struct Audit {
     pub records: u64,
     /// By name.
     pub sinks: Vec<SinkAudit>,
+    /// The hours of a day; of a longer time none.
+    pub hours: Vec<Hour>,
     /// Calls that were refused, by reason.
     pub refused: Vec<(String, u64)>,
     /// Responses that left before their record was on disk.
@@ -90,6 +92,7 @@ impl Audit {
             calls: tally.all_calls(),
             records: tally.records(),
             sinks,
+            hours: tally.hours(),
             refused: named(REFUSED_PREFIX),
             answers_unsafe: tally.counts().get(ANSWERS_UNSAFE).copied().unwrap_or(0),
             uncommitted: named(LOST_PREFIX),
@@ -161,6 +164,8 @@ impl Audit {
                 })
             })
             .collect();
+        let hour =
+            |own: &Hour| json!({ "from": own.from.to_string(), "calls": own.calls, "incomplete": own.incomplete });
         let gaps: Vec<Value> = self
             .gaps
             .iter()
@@ -172,6 +177,7 @@ impl Audit {
         json!({
             "complete": self.is_complete(), "range": self.range.title, "from": self.range.from.to_string(),
             "to": self.range.to.to_string(), "calls": self.calls, "records": self.records, "sinks": sinks,
+            "hours": self.hours.iter().map(hour).collect::<Vec<_>>(),
             "refused_calls": pairs(&self.refused, "reason", "calls"), "answers_before_commit": self.answers_unsafe,
             "never_committed": pairs(&self.uncommitted, "reason", "records"), "unclean_starts": self.unclean,
             "gaps": gaps, "wanting": self.wanting(),

@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 
 use super::Range;
 use super::read::{Gap, ReadError, days, read_day};
+use crate::clock::Timestamp;
 use crate::ids::CallHash;
 use crate::ledger::day::Day;
 use crate::ledger::row::{Fate, Made, Row, made_at};
@@ -65,6 +66,22 @@ impl Places {
 /// Places that one may lie ahead of the others to be looked up like them.
 const FAR: u64 = 1 << 16;
 
+/// Calls by the hour of their first record.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Hour {
+    /// When it begins: hours are counted from the beginning of the range, and the last one may be shorter.
+    pub from: Timestamp,
+    /// Calls whose first record of the range was made in it.
+    pub calls: u64,
+    /// Of these, calls of which some record is not where it belongs now.
+    pub incomplete: u64,
+}
+
+/// Hours of the longest day.
+const HOURS_MAX: i64 = 25;
+
+const HOUR_MICROS: i64 = 3_600_000_000;
+
 /// Counts of a day's file that are no records.
 pub type Counts = BTreeMap<String, u64>;
 
@@ -77,8 +94,12 @@ pub struct Tally {
     /// For each record and sink the fate, by its number and one more.
     states: Vec<u8>,
     places: HashMap<u64, Places, FixedState>,
-    /// Sinks that want something of a call, as bits.
-    calls: HashMap<u64, u64, FixedState>,
+    /// The number of each call.
+    calls: HashMap<u64, u32, FixedState>,
+    /// By that number the hour of the range in which its first record was made.
+    hours: Vec<u8>,
+    /// The call of each record.
+    call_of: Vec<u32>,
     /// Records that were put back, by name: which record that is.
     back: HashMap<u128, u32, FixedState>,
     dropped_by: BTreeMap<(String, String), u64>,
@@ -102,6 +123,8 @@ impl Tally {
             states: Vec::new(),
             places: HashMap::default(),
             calls: HashMap::default(),
+            hours: Vec::new(),
+            call_of: Vec::new(),
             back: HashMap::default(),
             dropped_by: BTreeMap::new(),
             counts: Counts::new(),
@@ -173,8 +196,13 @@ impl Tally {
         if made.is_back {
             self.back.insert(made.id.0, record);
         }
-        let mask = each(sinks, made.sinks).fold(0, |mask, sink| mask | 1_u64.checked_shl(sink.into()).unwrap_or(0));
-        *self.calls.entry(CallHash::of(made.call_id).0).or_default() |= mask;
+        let next = u32::try_from(self.hours.len()).unwrap_or(u32::MAX);
+        let call = *self.calls.entry(CallHash::of(made.call_id).0).or_insert(next);
+        if call == next {
+            let hour = made_at(made.id).0.saturating_sub(self.range.from.0) / HOUR_MICROS;
+            self.hours.push(u8::try_from(hour).unwrap_or(u8::MAX));
+        }
+        self.call_of.push(call);
     }
 
     fn waits(&mut self, record: u32, sinks: &[u8], bits: u64) {
@@ -266,8 +294,38 @@ impl Tally {
     /// How many calls a sink was to get something of.
     #[must_use]
     pub fn calls(&self, sink: usize) -> u64 {
-        let bit = u32::try_from(sink).ok().and_then(|sink| 1_u64.checked_shl(sink)).unwrap_or(0);
-        self.calls.values().filter(|mask| **mask & bit != 0).count() as u64
+        self.calls_with(|states| states[sink] != NOT_WANTED).into_iter().filter(|has| *has).count() as u64
+    }
+
+    /// For each call whether one of its records is in such states.
+    fn calls_with(&self, fits: impl Fn(&[u8]) -> bool) -> Vec<bool> {
+        let mut calls = vec![false; self.hours.len()];
+        for (states, call) in self.states.chunks(self.stride).zip(&self.call_of) {
+            if fits(states) {
+                calls[*call as usize] = true;
+            }
+        }
+        calls
+    }
+
+    /// The hours of a range that is a day, or shorter; of a longer one none.
+    #[must_use]
+    pub fn hours(&self) -> Vec<Hour> {
+        let Range { from, to, .. } = self.range;
+        let count = to.0.saturating_sub(from.0).saturating_add(HOUR_MICROS - 1) / HOUR_MICROS;
+        if count > HOURS_MAX {
+            return Vec::new();
+        }
+        let begin = |hour: i64| Timestamp(from.0 + hour * HOUR_MICROS);
+        let mut hours: Vec<_> = (0..count).map(|hour| Hour { from: begin(hour), ..Hour::default() }).collect();
+        let incomplete = self.calls_with(|states| states.iter().any(|state| is_wanting(*state)));
+        for (hour, is_incomplete) in self.hours.iter().zip(incomplete) {
+            if let Some(hour) = hours.get_mut(usize::from(*hour)) {
+                hour.calls += 1;
+                hour.incomplete += u64::from(is_incomplete);
+            }
+        }
+        hours
     }
 
     /// How many calls there are.
@@ -328,6 +386,11 @@ impl Tally {
 
 fn is(state: u8, fate: Fate) -> bool {
     state == fate as u8 + 1
+}
+
+/// Whether a record is not where it belongs.
+fn is_wanting(state: u8) -> bool {
+    [Fate::Waiting, Fate::Parked, Fate::Dropped, Fate::DroppedUnderWay, Fate::Lost].iter().any(|own| is(state, *own))
 }
 
 /// Numbers here of the sinks that a row names.

@@ -70,6 +70,13 @@ fn each_record_is_counted_once_by_what_became_of_it() {
     assert_eq!(sink.numbers, [("2026-11-29".to_owned(), 8)]);
     assert_eq!((audit.sinks[1].waiting, audit.sinks[1].lost), (7, 1));
     assert!(!audit.is_complete());
+    let hours: Vec<_> = audit.hours.iter().filter(|hour| hour.calls > 0).collect();
+    assert_eq!((audit.hours.len(), hours.iter().map(|hour| hour.calls).sum::<u64>()), (24, 8));
+    assert_eq!(
+        hours.iter().map(|hour| hour.incomplete).sum::<u64>(),
+        8,
+        "each waits at the other sink, if nowhere else"
+    );
     assert_eq!(audit.wanting()[0], "`a`: 2 wait, 1 are parked, 1 were dropped, 1 are lost of 8 records");
     let tally = Tally::read(folder.path(), &day()).unwrap();
     let (found, count) = open(folder.path(), &day(), (&tally, Some("a")), 100).unwrap();
@@ -90,6 +97,32 @@ fn each_record_is_counted_once_by_what_became_of_it() {
     assert_eq!((told.len(), told[0].seqs.clone()), (1, vec![8, 108]));
     assert_eq!(happened, ["a parked ", "a waiting ", "a delivered s:1"]);
     assert!(story(folder.path(), &Range::all(), "call-88@x").unwrap().is_empty());
+}
+
+#[test]
+fn calls_are_counted_in_the_hour_of_their_first_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    let hour = |own: &Range, secs: i64| usize::try_from((at(secs).0 - own.from.0) / 3_600_000_000).unwrap();
+    keeper.take(&turn(at(-7_200), [1, 2].map(|seq| committed(at(-7_200), seq, Source::New)).to_vec()));
+    keeper.take(&turn(at(-3_600), vec![committed(at(-3_600), 3, Source::New)]));
+    // The first call is everywhere, the third too; the second waits at both.
+    let ends = [1, 3].map(|seq| [0, 1].map(|sink| ended(at(-3_500), seq, sink, delivered())));
+    keeper.take(&turn(at(-3_500), ends.concat()));
+    assert!(keeper.write(at(-3_500)));
+    let hours = audit(folder.path(), &day()).hours;
+    let counts = |secs: i64| (hours[hour(&day(), secs)].calls, hours[hour(&day(), secs)].incomplete);
+    assert_eq!((counts(-7_200), counts(-3_600), counts(0)), ((2, 1), (1, 0), (0, 0)));
+    assert_eq!(hours[1].from.0 - day().from.0, 3_600_000_000);
+    let berlin = zone(Some("Europe/Berlin")).unwrap();
+    let hours_of = |range: &Range| audit(folder.path(), range).hours.len();
+    for (what, text, want) in
+        [("a day", "2026-11-28", 24), ("summer begins", "2026-03-29", 23), ("summer ends", "2026-10-25", 25)]
+    {
+        assert_eq!(hours_of(&Range::day(text, &berlin, at(0)).unwrap()), want, "{what}");
+    }
+    let longer = Range { from: Timestamp(day().from.0 - 7_200_000_000), ..day() };
+    assert_eq!((hours_of(&longer), hours_of(&Range::all())), (0, 0), "of more than a day there are none");
 }
 
 #[test]

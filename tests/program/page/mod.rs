@@ -381,6 +381,11 @@ fn a_day_is_audited_a_call_told_and_the_configuration_shown_without_secrets() {
     );
     let bars = "[...document.querySelectorAll('svg.chart rect title')].map((title) => title.textContent)";
     assert_eq!(stage.browser.value(&format!("{bars}.includes('test: 2 waiting')")), true);
+    let hour = "/^from [0-9]{2}:00, calls: 1, not complete: 1$/";
+    assert_eq!(stage.browser.value(&format!("{bars}.filter((text) => {hour}.test(text)).length")), 1);
+    let rows = "document.querySelector('[aria-label=\"Hours of the day\"]').getAttribute('aria-rowcount')";
+    let rows = stage.browser.value(rows);
+    assert!(["24", "25", "26"].iter().any(|count| rows == *count), "a head, and a row for each hour: {rows}");
     stage.browser.picture("audit");
     stage.browser.press("6");
     stage.browser.wait("an option", &format!("{}.includes('trace.calls')", text("main")));
