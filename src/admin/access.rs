@@ -29,7 +29,7 @@ pub(super) fn forbids(
         return if changes && is_from_elsewhere(headers) { forbidden(ELSEWHERE) } else { None };
     }
     let Some(_) = token else {
-        return match (client.was_asked, changes) {
+        return match (client.was_asked(), changes) {
             (true, _) => forbidden("this needs a certificate that an authority of `admin.tls.client_ca` has signed"),
             (false, true) => {
                 forbidden("what changes something needs a token: `admin.token_file` names the file with it")
@@ -37,8 +37,11 @@ pub(super) fn forbids(
             (false, false) => None,
         };
     };
-    let or =
-        if client.was_asked { ", or a certificate that an authority of `admin.tls.client_ca` has signed" } else { "" };
+    let or = if client.was_asked() {
+        ", or a certificate that an authority of `admin.tls.client_ca` has signed"
+    } else {
+        ""
+    };
     let text = format!("this needs the token of `admin.token_file`, as `Authorization: Bearer TOKEN`{or}");
     let mut refusal = refused(StatusCode::UNAUTHORIZED, text);
     refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

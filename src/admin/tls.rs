@@ -72,7 +72,7 @@ pub(super) struct Gate {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Client {
     /// Whether it was asked for a certificate.
-    pub was_asked: bool,
+    was_asked: bool,
     /// The last instant of the good one that it has shown.
     until: Option<Timestamp>,
 }
@@ -81,6 +81,11 @@ impl Client {
     /// One that was asked, and has shown a certificate with this end.
     pub const fn shown(until: Option<Timestamp>) -> Self {
         Self { was_asked: true, until }
+    }
+
+    /// Whether it was asked for a certificate.
+    pub const fn was_asked(self) -> bool {
+        self.was_asked
     }
 
     /// Whether it has shown a certificate that is good at this time.
