@@ -1,6 +1,6 @@
 //! Administration: metrics, health, JSON and a web page over HTTP, and commands over a Unix socket.
 //!
-//! Everything here runs on the delivery runtime and asks the rest of the program through [`Gateway`]; what may block
+//! Everything here runs on a thread of its own and asks the rest of the program through [`Gateway`]; what may block
 //! runs on tokio's threads for that.
 
 mod access;

@@ -1,4 +1,5 @@
-//! The delivery runtime: one thread with a worker for each sink, and the administration.
+//! The delivery runtime: one thread with a worker for each sink. The administration has another: a list of thousands of calls,
+//! or a handshake of TLS, takes time that deliveries have not.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -147,7 +148,10 @@ async fn deliver(
         Ok(outlets) => outlets,
         Err(error) => return drop(report.send(Err(error))),
     };
-    let admin = tokio::task::spawn_local(parts.admin.serve(parts.gateway, parts.metrics, until(ended.clone())));
+    let admin = match administer(parts.admin, (parts.gateway, parts.metrics), ended.clone()) {
+        Ok(thread) => thread,
+        Err(error) => return drop(report.send(Err(error))),
+    };
     drop(report.send(Ok(())));
     let mut turning = tokio::time::interval(BEAT);
     let mut end = std::pin::pin!(until(ended));
@@ -172,8 +176,21 @@ async fn deliver(
             }
         }
     }
-    let _panicked = admin.await;
     outlets.ended().await;
+    if admin.join().is_err() {
+        tracing::error!("the thread of administration panicked");
+    }
+}
+
+/// Serves administration until the service ends.
+fn administer(
+    admin: Admin,
+    (gateway, metrics): (Arc<dyn Gateway>, PrometheusHandle),
+    ended: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| StartError::Runtime { source })?;
+    spawn("admin".to_owned(), move || runtime.block_on(admin.serve(gateway, metrics, until(ended))))
 }
 
 /// Before the thread falls asleep: when it was woken often of late, it stays away a little longer, and the next wake
