@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -18,16 +17,14 @@ use serde_json::{Value, json};
 use tokio::task::JoinError;
 
 use super::books::{Books, Question};
+use super::changes::{self, BODY_OCTETS_MAX};
 use super::perform::{calls_told, perform};
-use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX, Verb};
+use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX};
 use super::{Gateway, OptionView};
 use crate::names;
 
 /// The document of the interface, without the version of the program.
 pub const DOCUMENT: &str = include_str!("openapi.json");
-
-/// Longest body of a request, in octets.
-const BODY_OCTETS_MAX: usize = 64 << 10;
 
 /// Calls of one answer unless `max` says otherwise.
 const CALLS_USUAL: usize = 100;
@@ -37,7 +34,8 @@ const TURNS_USUAL: usize = 100;
 /// Who asks, as the log names them.
 const BY: &str = "HTTP";
 
-type Shared = Arc<dyn Gateway>;
+/// What every path needs.
+pub(super) type Shared = Arc<dyn Gateway>;
 
 /// All paths below `/api/v1`.
 pub(super) fn router(gateway: Shared, books: Books) -> Router {
@@ -61,8 +59,8 @@ fn paths(books: Books) -> Router<Shared> {
         .route("/configuration", get(configuration))
         .route("/queue", get(queue))
         .route("/records", get(records))
-        .route("/records/retry", post(retry))
-        .route("/records/park", post(park))
+        .route("/records/retry", post(changes::retry))
+        .route("/records/park", post(changes::park))
         .route("/script/trace", get(trace))
         .fallback(nothing)
         .method_not_allowed_fallback(no_such_method)
@@ -218,55 +216,8 @@ async fn trace(State(gateway): State<Shared>, query: Result<Query<TraceQuery>, Q
     }
 }
 
-/// Which records, and why. What is not named does not matter; nothing at all would be every record and needs `all`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Act {
-    record: Option<String>,
-    sink: Option<String>,
-    state: Option<Standing>,
-    #[serde(default)]
-    all: bool,
-    reason: Option<String>,
-}
-
-async fn retry(State(gateway): State<Shared>, headers: HeaderMap, body: Body) -> Response {
-    act(gateway, Verb::Retry, &headers, body).await
-}
-
-async fn park(State(gateway): State<Shared>, headers: HeaderMap, body: Body) -> Response {
-    act(gateway, Verb::Park, &headers, body).await
-}
-
-/// A body, or why it was not taken.
-type Body = Result<Bytes, BytesRejection>;
-
-async fn act(gateway: Shared, action: Verb, headers: &HeaderMap, body: Body) -> Response {
-    // A form of another page can be sent without asking first, JSON cannot.
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
-        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is JSON: say so in Content-Type".to_owned());
-    }
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            return refused(rejection.status(), format!("the body is longer than {BODY_OCTETS_MAX} octets"));
-        }
-        Err(rejection) => return refused(rejection.status(), rejection.body_text()),
-    };
-    let wanted: Act = match serde_json::from_slice(&body) {
-        Ok(wanted) => wanted,
-        Err(error) => return refused(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}")),
-    };
-    if wanted.record.is_some() == wanted.all {
-        return refused(StatusCode::BAD_REQUEST, "name a `record`, or say `\"all\": true`".to_owned());
-    }
-    let filter = Filter { record: wanted.record, sink: wanted.sink, state: wanted.state, ..Filter::default() };
-    done(gateway, Request::QueueAct { action, filter, reason: wanted.reason }).await
-}
-
 /// Does a request.
-async fn done(gateway: Shared, request: Request) -> Response {
+pub(super) async fn done(gateway: Shared, request: Request) -> Response {
     beside(move || answered(perform(&request, &*gateway, BY))).await
 }
 

@@ -9,6 +9,7 @@ pub mod api;
 #[cfg(test)]
 mod api_tests;
 mod books;
+mod changes;
 pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod http;

@@ -1,0 +1,83 @@
+//! What changes something by `/api/v1`: records.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request as Arrived, State};
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::api::{Shared, done, refused};
+use super::request::{Filter, Request, Standing, Verb};
+
+/// Longest body of a request, in octets.
+pub(super) const BODY_OCTETS_MAX: usize = 64 << 10;
+
+/// Longest wait for a body.
+const BODY_MAX: Duration = Duration::from_secs(30);
+
+/// A body in JSON.
+pub(super) struct Wish<T>(T);
+
+impl<T: DeserializeOwned> FromRequest<Shared> for Wish<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Arrived, gateway: &Shared) -> Result<Self, Response> {
+        // A form of another page can be sent without asking first, JSON cannot.
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+            let text = "the body is JSON: say so in Content-Type";
+            return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, text.to_owned()));
+        }
+        let Ok(body) = timeout(BODY_MAX, Bytes::from_request(request, gateway)).await else {
+            let text = format!("the body has not come within {} s", BODY_MAX.as_secs());
+            return Err(refused(StatusCode::REQUEST_TIMEOUT, text));
+        };
+        let body = body.map_err(too_long)?;
+        let read = serde_json::from_slice(&body);
+        read.map(Self).map_err(|error| refused(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}")))
+    }
+}
+
+fn too_long(rejection: BytesRejection) -> Response {
+    let text = match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            format!("the body is longer than {BODY_OCTETS_MAX} octets")
+        }
+        _ => rejection.body_text(),
+    };
+    refused(rejection.status(), text)
+}
+
+/// Which records, and why. What is not named does not matter; nothing at all would be every record and needs `all`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Act {
+    record: Option<String>,
+    sink: Option<String>,
+    state: Option<Standing>,
+    #[serde(default)]
+    all: bool,
+    reason: Option<String>,
+}
+
+pub(super) async fn retry(State(gateway): State<Shared>, Wish(wish): Wish<Act>) -> Response {
+    act(gateway, Verb::Retry, wish).await
+}
+
+pub(super) async fn park(State(gateway): State<Shared>, Wish(wish): Wish<Act>) -> Response {
+    act(gateway, Verb::Park, wish).await
+}
+
+async fn act(gateway: Shared, action: Verb, wish: Act) -> Response {
+    let Act { record, sink, state, all, reason } = wish;
+    if record.is_some() == all {
+        return refused(StatusCode::BAD_REQUEST, "name a `record`, or say `\"all\": true`".to_owned());
+    }
+    let filter = Filter { record, sink, state, ..Filter::default() };
+    done(gateway, Request::QueueAct { action, filter, reason }).await
+}
