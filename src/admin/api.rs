@@ -18,7 +18,8 @@ use tokio::task::JoinError;
 
 use super::books::{Books, Question};
 use super::changes::{self, BODY_OCTETS_MAX};
-use super::perform::{calls_told, perform};
+use super::doors::Asking;
+use super::perform::calls_told;
 use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX};
 use super::{Gateway, OptionView};
 use crate::names;
@@ -31,23 +32,20 @@ const CALLS_USUAL: usize = 100;
 /// Turns of handlers of one answer, likewise.
 const TURNS_USUAL: usize = 100;
 
-/// Who asks, as the log names them.
-const BY: &str = "HTTP";
-
 /// What every path needs.
 pub(super) type Shared = Arc<dyn Gateway>;
 
 /// All paths below `/api/v1`.
 pub(super) fn router(gateway: Shared, books: Books) -> Router {
-    paths(books).with_state(gateway)
+    limited(paths(), books).with_state(gateway)
 }
 
 /// All paths below `/api`, where they were before there were versions; one had another name.
 pub(super) fn router_before(gateway: Shared, books: Books) -> Router {
-    paths(books).route("/queue/records", get(records)).with_state(gateway)
+    limited(paths().route("/queue/records", get(records)), books).with_state(gateway)
 }
 
-fn paths(books: Books) -> Router<Shared> {
+fn paths() -> Router<Shared> {
     Router::new()
         .route("/openapi.json", get(document))
         .route("/status", get(status))
@@ -62,10 +60,12 @@ fn paths(books: Books) -> Router<Shared> {
         .route("/records/retry", post(changes::retry))
         .route("/records/park", post(changes::park))
         .route("/script/trace", get(trace))
-        .fallback(nothing)
-        .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
-        .layer(Extension(books))
+}
+
+/// What holds for all of them.
+fn limited(paths: Router<Shared>, books: Books) -> Router<Shared> {
+    let paths = paths.fallback(nothing).method_not_allowed_fallback(no_such_method);
+    paths.layer(DefaultBodyLimit::max(BODY_OCTETS_MAX)).layer(Extension(books))
 }
 
 async fn nothing(uri: Uri) -> Response {
@@ -86,8 +86,8 @@ async fn document() -> Response {
     }
 }
 
-async fn status(State(gateway): State<Shared>) -> Response {
-    done(gateway, Request::Status {}).await
+async fn status(asking: Asking) -> Response {
+    asking.done(Request::Status {}).await
 }
 
 async fn configuration(State(gateway): State<Shared>) -> Response {
@@ -96,8 +96,8 @@ async fn configuration(State(gateway): State<Shared>) -> Response {
     Json(json!({ "options": gateway.configuration().into_iter().map(option).collect::<Vec<_>>() })).into_response()
 }
 
-async fn queue(State(gateway): State<Shared>) -> Response {
-    done(gateway, Request::QueueStatus {}).await
+async fn queue(asking: Asking) -> Response {
+    asking.done(Request::QueueStatus {}).await
 }
 
 #[derive(Deserialize)]
@@ -116,9 +116,9 @@ async fn calls(State(gateway): State<Shared>, query: Result<Query<CallsQuery>, Q
     }
 }
 
-async fn traced(State(gateway): State<Shared>, query: Result<Query<CallsQuery>, QueryRejection>) -> Response {
+async fn traced(asking: Asking, query: Result<Query<CallsQuery>, QueryRejection>) -> Response {
     match query {
-        Ok(Query(query)) => done(gateway, Request::Traced { max: query.max.unwrap_or(CALLS_USUAL) }).await,
+        Ok(Query(query)) => asking.done(Request::Traced { max: query.max.unwrap_or(CALLS_USUAL) }).await,
         Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
     }
 }
@@ -129,9 +129,9 @@ struct CallQuery {
     call: String,
 }
 
-async fn ladder(State(gateway): State<Shared>, query: Result<Query<CallQuery>, QueryRejection>) -> Response {
+async fn ladder(asking: Asking, query: Result<Query<CallQuery>, QueryRejection>) -> Response {
     match query {
-        Ok(Query(CallQuery { call })) => done(gateway, Request::Ladder { call }).await,
+        Ok(Query(CallQuery { call })) => asking.done(Request::Ladder { call }).await,
         Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
     }
 }
@@ -188,11 +188,11 @@ struct RecordsQuery {
     max: Option<usize>,
 }
 
-async fn records(State(gateway): State<Shared>, query: Result<Query<RecordsQuery>, QueryRejection>) -> Response {
+async fn records(asking: Asking, query: Result<Query<RecordsQuery>, QueryRejection>) -> Response {
     match query {
         Ok(Query(query)) => {
             let filter = Filter { sink: query.sink, record: query.record, state: query.state, ..Filter::default() };
-            done(gateway, Request::QueueList { filter, from: query.from, max: query.max.unwrap_or(PAGE_MAX) }).await
+            asking.done(Request::QueueList { filter, from: query.from, max: query.max.unwrap_or(PAGE_MAX) }).await
         }
         Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
     }
@@ -206,28 +206,24 @@ struct TraceQuery {
     max: Option<usize>,
 }
 
-async fn trace(State(gateway): State<Shared>, query: Result<Query<TraceQuery>, QueryRejection>) -> Response {
+async fn trace(asking: Asking, query: Result<Query<TraceQuery>, QueryRejection>) -> Response {
     match query {
         Ok(Query(TraceQuery { call, number, max })) => {
             let max = max.unwrap_or(TURNS_USUAL).min(TURNS_MAX);
-            done(gateway, Request::ScriptTrace { call, number, max }).await
+            asking.done(Request::ScriptTrace { call, number, max }).await
         }
         Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
     }
 }
 
-/// Does a request.
-pub(super) async fn done(gateway: Shared, request: Request) -> Response {
-    beside(move || answered(perform(&request, &*gateway, BY))).await
-}
-
 /// Makes an answer beside the loop, its text too: that may be long.
-async fn beside(work: impl FnOnce() -> Response + Send + 'static) -> Response {
+pub(super) async fn beside(work: impl FnOnce() -> Response + Send + 'static) -> Response {
     let failed = |error: JoinError| refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
 }
 
-fn answered<T: Serialize>(done: Result<T, RequestError>) -> Response {
+/// The answer to what was done, or why it was not.
+pub(super) fn answered<T: Serialize>(done: Result<T, RequestError>) -> Response {
     match done {
         Ok(value) => Json(value).into_response(),
         Err(RequestError::Usage(text)) => refused(StatusCode::BAD_REQUEST, text),

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Request as Arrived, State};
+use axum::extract::{FromRequest, Request as Arrived};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::api::{Shared, done, refused};
+use super::api::{Shared, refused};
+use super::doors::{Asking, Changing};
 use super::request::{Filter, Request, Standing, Verb};
 
 /// Longest body of a request, in octets.
@@ -65,19 +66,19 @@ pub(super) struct Act {
     reason: Option<String>,
 }
 
-pub(super) async fn retry(State(gateway): State<Shared>, Wish(wish): Wish<Act>) -> Response {
-    act(gateway, Verb::Retry, wish).await
+pub(super) async fn retry(Changing(asking): Changing, Wish(wish): Wish<Act>) -> Response {
+    act(asking, Verb::Retry, wish).await
 }
 
-pub(super) async fn park(State(gateway): State<Shared>, Wish(wish): Wish<Act>) -> Response {
-    act(gateway, Verb::Park, wish).await
+pub(super) async fn park(Changing(asking): Changing, Wish(wish): Wish<Act>) -> Response {
+    act(asking, Verb::Park, wish).await
 }
 
-async fn act(gateway: Shared, action: Verb, wish: Act) -> Response {
+async fn act(asking: Asking, action: Verb, wish: Act) -> Response {
     let Act { record, sink, state, all, reason } = wish;
     if record.is_some() == all {
         return refused(StatusCode::BAD_REQUEST, "name a `record`, or say `\"all\": true`".to_owned());
     }
     let filter = Filter { record, sink, state, ..Filter::default() };
-    done(gateway, Request::QueueAct { action, filter, reason }).await
+    asking.done(Request::QueueAct { action, filter, reason }).await
 }

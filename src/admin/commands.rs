@@ -16,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::Gateway;
+use super::doors::Door;
 use super::perform::perform;
 use super::places::{AcceptTroubles, Place, Places};
 use super::request::{Request, RequestError};
@@ -88,17 +89,8 @@ impl Drop for Bound {
     }
 }
 
-/// What may be done through a socket.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum May {
-    /// Everything.
-    All,
-    /// Questions: nothing changes by them.
-    Ask,
-}
-
 /// Serves commands for ever.
-pub(super) async fn serve(bound: Bound, may: May, gateway: Arc<dyn Gateway>) {
+pub(super) async fn serve(bound: Bound, door: Door, gateway: Arc<dyn Gateway>) {
     let listener = match bound.listener.try_clone().and_then(UnixListener::from_std) {
         Ok(listener) => listener,
         Err(error) => {
@@ -115,7 +107,7 @@ pub(super) async fn serve(bound: Bound, may: May, gateway: Arc<dyn Gateway>) {
                 let (place, gateway) = (places.take().await, Arc::clone(&gateway));
                 tokio::spawn(async move {
                     tokio::select! {
-                        ended = converse(stream, &place, may, gateway) => if let Err(error) = ended {
+                        ended = converse(stream, &place, door, gateway) => if let Err(error) = ended {
                             tracing::debug!(%error, "a command connection ended");
                         },
                         () = place.has_to_go() => tracing::debug!("a silent command connection gave its place up"),
@@ -131,7 +123,7 @@ pub(super) async fn serve(bound: Bound, may: May, gateway: Arc<dyn Gateway>) {
 }
 
 /// Answers the lines of one connection.
-async fn converse(stream: UnixStream, place: &Place, may: May, gateway: Arc<dyn Gateway>) -> io::Result<()> {
+async fn converse(stream: UnixStream, place: &Place, door: Door, gateway: Arc<dyn Gateway>) -> io::Result<()> {
     let by = stream.peer_cred().map_or_else(|_| "somebody".to_owned(), |peer| user(peer.uid()));
     let (reading, mut writing) = stream.into_split();
     let mut reading = BufReader::new(reading);
@@ -146,7 +138,7 @@ async fn converse(stream: UnixStream, place: &Place, may: May, gateway: Arc<dyn 
         place.served();
         let whole = line.last() == Some(&b'\n');
         let answer = if whole {
-            worked_on(line, (may, by.clone()), &gateway, &mut writing).await?
+            worked_on(line, (door, by.clone()), &gateway, &mut writing).await?
         } else {
             error("usage", &format!("a request is a line of at most {REQUEST_OCTETS_MAX} octets"))
         };
@@ -174,12 +166,12 @@ fn user(uid: u32) -> String {
 /// process that hangs.
 async fn worked_on(
     line: Vec<u8>,
-    (may, by): (May, String),
+    (door, by): (Door, String),
     gateway: &Arc<dyn Gateway>,
     writing: &mut OwnedWriteHalf,
 ) -> io::Result<Value> {
     let gateway = Arc::clone(gateway);
-    let mut work = tokio::task::spawn_blocking(move || answer(&line, &*gateway, (may, &by)));
+    let mut work = tokio::task::spawn_blocking(move || answer(&line, &*gateway, (door, &by)));
     loop {
         tokio::select! {
             answer = &mut work => return answer.map_err(io::Error::other),
@@ -189,12 +181,12 @@ async fn worked_on(
 }
 
 /// The answer to one line.
-fn answer(line: &[u8], gateway: &dyn Gateway, (may, by): (May, &str)) -> Value {
+fn answer(line: &[u8], gateway: &dyn Gateway, (door, by): (Door, &str)) -> Value {
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(wrong) => return error("usage", &format!("no request: {wrong}")),
     };
-    if may == May::Ask && !request.is_question() {
+    if door == Door::Questions && !request.is_question() {
         return error("usage", "this socket answers questions only; commands go to the one of `admin.socket`");
     }
     match perform(&request, gateway, by) {

@@ -12,6 +12,7 @@ mod books;
 mod changes;
 pub(crate) mod client;
 pub(crate) mod commands;
+mod doors;
 pub(crate) mod http;
 pub mod metrics;
 mod page;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use commands::May;
+use doors::Door;
 
 use crate::accounting::{CallView, Closing};
 use crate::clock::Timestamp;
@@ -313,9 +314,9 @@ impl Admin {
         if let Some(listener) = self.http {
             tasks.spawn(http::serve(listener, self.face, Arc::clone(&gateway), metrics.clone()));
         }
-        for (bound, may) in [(self.commands, May::All), (self.status, May::Ask)] {
+        for (bound, door) in [(self.commands, Door::Commands), (self.status, Door::Questions)] {
             if let Some(bound) = bound {
-                tasks.spawn(commands::serve(bound, may, Arc::clone(&gateway)));
+                tasks.spawn(commands::serve(bound, door, Arc::clone(&gateway)));
             }
         }
         tasks.spawn(metrics::upkeep(metrics));

@@ -1,0 +1,83 @@
+//! Where a request came in, who asks, and what may be asked there.
+//!
+//! One interface stands behind three doors. The permissions of a Unix socket are its only lock; who comes by TCP was looked at
+//! before, see `http`.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+
+use super::Gateway;
+use super::api::{answered, beside, refused};
+use super::perform::perform;
+use super::request::Request;
+
+/// Where a request came in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Door {
+    /// `admin.listen`: what the page may do.
+    Http,
+    /// `admin.socket`: everything.
+    Commands,
+    /// `admin.status_socket`: nothing changes.
+    Questions,
+}
+
+/// Who asks; goes with a request as an extension. One without came by TCP.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// Where.
+    pub door: Door,
+    /// The name for the log.
+    pub by: Arc<str>,
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        Self { door: Door::Http, by: Arc::from("HTTP") }
+    }
+}
+
+/// A request that is let in at every door.
+pub(super) struct Asking {
+    pub gateway: Arc<dyn Gateway>,
+    caller: Caller,
+}
+
+impl Asking {
+    /// Does it.
+    pub async fn done(self, request: Request) -> Response {
+        let Self { gateway, caller } = self;
+        beside(move || answered(perform(&request, &*gateway, &caller.by))).await
+    }
+}
+
+impl FromRequestParts<Arc<dyn Gateway>> for Asking {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<dyn Gateway>) -> Result<Self, Response> {
+        let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
+        Ok(Self { gateway: Arc::clone(gateway), caller })
+    }
+}
+
+/// A request that changes something: not at the socket of questions.
+pub(super) struct Changing(pub Asking);
+
+impl FromRequestParts<Arc<dyn Gateway>> for Changing {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<dyn Gateway>) -> Result<Self, Response> {
+        let asking = Asking::from_request_parts(parts, gateway).await?;
+        match asking.caller.door {
+            Door::Questions => {
+                let text = "this socket answers questions only; commands go to the one of `admin.socket`";
+                Err(refused(StatusCode::FORBIDDEN, text.to_owned()))
+            }
+            Door::Http | Door::Commands => Ok(Self(asking)),
+        }
+    }
+}
