@@ -37,7 +37,11 @@ pub(super) type Shared = Arc<dyn Gateway>;
 
 /// All paths below `/api/v1`.
 pub(super) fn router(gateway: Shared, books: Books) -> Router {
-    limited(paths(), books).with_state(gateway)
+    let paths = paths()
+        .route("/calls/end", post(changes::end))
+        .route("/ledger/flush", post(changes::flush))
+        .route("/reload", post(changes::reload));
+    limited(paths, books).with_state(gateway)
 }
 
 /// All paths below `/api`, where they were before there were versions; one had another name.

@@ -1,4 +1,6 @@
-//! What changes something by `/api/v1`: records.
+//! What changes something by `/api/v1`: records, calls, the configuration in force.
+//!
+//! Calls are ended and the configuration read again by the socket of commands alone.
 
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::api::{Shared, refused};
-use super::doors::{Asking, Changing};
+use super::doors::{Asking, Changing, Commanding};
 use super::request::{Filter, Request, Standing, Verb};
 
 /// Longest body of a request, in octets.
@@ -81,4 +83,26 @@ async fn act(asking: Asking, action: Verb, wish: Act) -> Response {
     }
     let filter = Filter { record, sink, state, ..Filter::default() };
     asking.done(Request::QueueAct { action, filter, reason }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ending {
+    call: String,
+    #[serde(default)]
+    bye: bool,
+    reason: Option<String>,
+}
+
+pub(super) async fn end(Commanding(asking): Commanding, Wish(wish): Wish<Ending>) -> Response {
+    let Ending { call, bye, reason } = wish;
+    asking.done(Request::CallsEnd { call, bye, reason }).await
+}
+
+pub(super) async fn reload(Commanding(asking): Commanding) -> Response {
+    asking.done(Request::Reload {}).await
+}
+
+pub(super) async fn flush(asking: Asking) -> Response {
+    asking.done(Request::LedgerFlush {}).await
 }

@@ -81,3 +81,21 @@ impl FromRequestParts<Arc<dyn Gateway>> for Changing {
         }
     }
 }
+
+/// A request for the socket of commands alone.
+pub(super) struct Commanding(pub Asking);
+
+impl FromRequestParts<Arc<dyn Gateway>> for Commanding {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<dyn Gateway>) -> Result<Self, Response> {
+        let Changing(asking) = Changing::from_request_parts(parts, gateway).await?;
+        match asking.caller.door {
+            Door::Http => {
+                let text = "this is not done over TCP, whatever the token: ask by the Unix socket of `admin.socket`";
+                Err(refused(StatusCode::FORBIDDEN, text.to_owned()))
+            }
+            Door::Commands | Door::Questions => Ok(Self(asking)),
+        }
+    }
+}

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::client::{Client, ClientError};
 use super::commands::Bound;
 use super::request::{Filter, Request, Standing, Verb};
-use super::{Admin, Answers, Gateway, Health, HttpTls, OptionView, Phase, Renewal, Settings, metrics};
+use super::{Admin, Answers, Gateway, Health, HttpTls, OptionView, Phase, Reloaded, Renewal, Settings, metrics};
 use crate::accounting::{CallView, Closing, Parties};
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
@@ -60,6 +60,11 @@ impl Gateway for OnlyQueue {
 
     fn end_calls(&self, closing: &Closing) -> Vec<CallView> {
         if closing.name == "a@b" { self.calls(1) } else { Vec::new() }
+    }
+
+    fn reload(&self) -> Option<Reloaded> {
+        let restart = vec![("`sip.shards`".to_owned(), "tollgate.toml:7:1".to_owned())];
+        Some(Reloaded::Done { warnings: vec!["warning".to_owned()], restart })
     }
 
     fn ledger(&self) -> Option<PathBuf> {
