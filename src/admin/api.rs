@@ -20,7 +20,7 @@ use super::books::{Books, Question};
 use super::changes::{self, BODY_OCTETS_MAX};
 use super::doors::Asking;
 use super::perform::calls_told;
-use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX};
+use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX, Until};
 use super::{Gateway, OptionView};
 use crate::names;
 
@@ -40,6 +40,8 @@ pub(super) fn router(gateway: Shared, books: Books) -> Router {
     let paths = paths()
         .route("/calls/end", post(changes::end))
         .route("/ledger/flush", post(changes::flush))
+        .route("/records/drop", post(changes::give_up))
+        .route("/records/import", changes::import())
         .route("/reload", post(changes::reload));
     limited(paths, books).with_state(gateway)
 }
@@ -188,6 +190,10 @@ struct RecordsQuery {
     sink: Option<String>,
     record: Option<String>,
     state: Option<Standing>,
+    until_seq: Option<u64>,
+    until_micros: Option<i64>,
+    #[serde(default)]
+    whole: bool,
     from: Option<String>,
     max: Option<usize>,
 }
@@ -195,8 +201,14 @@ struct RecordsQuery {
 async fn records(asking: Asking, query: Result<Query<RecordsQuery>, QueryRejection>) -> Response {
     match query {
         Ok(Query(query)) => {
-            let filter = Filter { sink: query.sink, record: query.record, state: query.state, ..Filter::default() };
-            asking.done(Request::QueueList { filter, from: query.from, max: query.max.unwrap_or(PAGE_MAX) }).await
+            let RecordsQuery { sink, record, state, until_seq, until_micros, whole, from, max } = query;
+            if until_seq.is_some() != until_micros.is_some() {
+                let text = "`until_seq` and `until_micros` go together";
+                return refused(StatusCode::BAD_REQUEST, text.to_owned());
+            }
+            let until = until_seq.zip(until_micros).map(|(seq, micros)| Until { seq, micros });
+            let filter = Filter { sink, record, state, until, whole };
+            asking.done(Request::QueueList { filter, from, max: max.unwrap_or(PAGE_MAX) }).await
         }
         Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
     }

@@ -77,7 +77,7 @@ fn every_answer_is_as_the_document_says() {
             }
         }
     }
-    assert_eq!(asked, 16);
+    assert_eq!(asked, 18);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn records_are_parked_and_tried_again_and_never_given_up() {
         ("a reason for a retry", "/records/retry", json!({ "all": true, "reason": "x" }), 400),
         ("an unknown word", "/records/park", json!({ "al": true }), 400),
         ("no record of any kind", "/records/park", json!({ "record": "x" }), 400),
-        ("giving up", "/records/drop", json!({ "all": true }), 404),
+        ("giving up", "/records/drop", json!({ "all": true }), 403),
     ] {
         let (code, value) = post(path, body);
         assert!(code == want && value["error"].is_string(), "{what}: {code} {value}");

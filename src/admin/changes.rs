@@ -1,24 +1,28 @@
 //! What changes something by `/api/v1`: records, calls, the configuration in force.
 //!
-//! Calls are ended and the configuration read again by the socket of commands alone.
+//! Records are given up and put back, calls ended and the configuration read again by the socket of commands alone.
 
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Request as Arrived};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request as Arrived};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
+use axum::routing::{MethodRouter, post};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::api::{Shared, refused};
 use super::doors::{Asking, Changing, Commanding};
-use super::request::{Filter, Request, Standing, Verb};
+use super::request::{Filter, Kept, Request, Standing, Until, Verb};
 
 /// Longest body of a request, in octets.
 pub(super) const BODY_OCTETS_MAX: usize = 64 << 10;
+
+/// The same of records that are put back: the longest of them takes half of it.
+const IMPORT_OCTETS_MAX: usize = 256 << 10;
 
 /// Longest wait for a body.
 const BODY_MAX: Duration = Duration::from_secs(30);
@@ -49,7 +53,8 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Wish<T> {
 fn too_long(rejection: BytesRejection) -> Response {
     let text = match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            format!("the body is longer than {BODY_OCTETS_MAX} octets")
+            let (usual, records) = (BODY_OCTETS_MAX >> 10, IMPORT_OCTETS_MAX >> 10);
+            format!("the body is longer than {usual} KiB, or {records} KiB of records that are put back")
         }
         _ => rejection.body_text(),
     };
@@ -63,6 +68,7 @@ pub(super) struct Act {
     record: Option<String>,
     sink: Option<String>,
     state: Option<Standing>,
+    until: Option<Until>,
     #[serde(default)]
     all: bool,
     reason: Option<String>,
@@ -76,13 +82,30 @@ pub(super) async fn park(Changing(asking): Changing, Wish(wish): Wish<Act>) -> R
     act(asking, Verb::Park, wish).await
 }
 
+pub(super) async fn give_up(Commanding(asking): Commanding, Wish(wish): Wish<Act>) -> Response {
+    act(asking, Verb::Drop, wish).await
+}
+
 async fn act(asking: Asking, action: Verb, wish: Act) -> Response {
-    let Act { record, sink, state, all, reason } = wish;
+    let Act { record, sink, state, until, all, reason } = wish;
     if record.is_some() == all {
         return refused(StatusCode::BAD_REQUEST, "name a `record`, or say `\"all\": true`".to_owned());
     }
-    let filter = Filter { record, sink, state, ..Filter::default() };
+    let filter = Filter { record, sink, state, until, whole: false };
     asking.done(Request::QueueAct { action, filter, reason }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Import {
+    records: Vec<Kept>,
+}
+
+/// Puts records back.
+pub(super) fn import() -> MethodRouter<Shared> {
+    let import =
+        |Commanding(asking): Commanding, Wish(Import { records })| asking.done(Request::QueueImport { records });
+    post(import).layer(DefaultBodyLimit::max(IMPORT_OCTETS_MAX))
 }
 
 #[derive(Deserialize)]
