@@ -98,7 +98,7 @@ pub(super) async fn serve(bound: Bound, door: Door, gateway: Arc<dyn Gateway>) {
             return;
         }
     };
-    let places = Places::new(CONNECTIONS_MAX, WORK_MAX);
+    let places = Places::new(CONNECTIONS_MAX, (WORK_MAX, IDLE_MAX));
     let mut troubles = AcceptTroubles::new("command");
     loop {
         match listener.accept().await {

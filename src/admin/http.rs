@@ -72,7 +72,7 @@ pub(super) async fn serve(listener: StdListener, face: Face, gateway: Arc<dyn Ga
         }
     };
     let (face, router) = (Arc::new(face), router(gateway, metrics));
-    let places = Places::new(CONNECTIONS_MAX, ANSWER_MAX);
+    let places = Places::new(CONNECTIONS_MAX, (ANSWER_MAX, ANSWER_MAX));
     let mut troubles = AcceptTroubles::new("HTTP");
     loop {
         match listener.accept().await {

@@ -20,8 +20,10 @@ pub(super) struct Places {
 #[derive(Debug)]
 struct Shared {
     places_max: usize,
-    /// Longest time in one state.
-    state_max: Duration,
+    /// Longest work on one request.
+    served_max: Duration,
+    /// Longest wait for the next one, and for an answer to be read.
+    waiting_max: Duration,
     taken: Mutex<Taken>,
     /// A place came free.
     freed: Notify,
@@ -37,8 +39,8 @@ struct Taken {
 struct Connection {
     state: State,
     since: Instant,
-    /// Told when it has to go.
-    gone: Arc<Notify>,
+    /// Told when it has to go, and when its state is another.
+    told: Arc<Notify>,
     is_going: bool,
 }
 
@@ -84,13 +86,13 @@ impl AcceptTroubles {
 pub(super) struct Place {
     shared: Arc<Shared>,
     number: u64,
-    gone: Arc<Notify>,
+    told: Arc<Notify>,
 }
 
 impl Places {
-    /// So many places, in which a connection is in one state for `state_max` at most.
-    pub fn new(places_max: usize, state_max: Duration) -> Self {
-        let shared = Shared { places_max, state_max, taken: Mutex::default(), freed: Notify::new() };
+    /// So many places, in which a connection is served, and waits, for so long at most.
+    pub fn new(places_max: usize, (served_max, waiting_max): (Duration, Duration)) -> Self {
+        let shared = Shared { places_max, served_max, waiting_max, taken: Mutex::default(), freed: Notify::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -108,18 +110,18 @@ impl Places {
     fn try_take(&self, now: Instant) -> Option<Place> {
         let mut taken = self.shared.taken();
         if taken.by_number.len() < self.shared.places_max {
-            let (number, gone) = (taken.next, Arc::new(Notify::new()));
+            let (number, told) = (taken.next, Arc::new(Notify::new()));
             taken.next += 1;
-            let own = Connection { state: State::Waiting, since: now, gone: gone.clone(), is_going: false };
+            let own = Connection { state: State::Waiting, since: now, told: told.clone(), is_going: false };
             taken.by_number.insert(number, own);
-            return Some(Place { shared: self.shared.clone(), number, gone });
+            return Some(Place { shared: self.shared.clone(), number, told });
         }
         // One is enough: who waits for a place is alone, for it is what accepts.
         let is_going = taken.by_number.values().any(|own| own.is_going);
         let waiting = taken.by_number.values_mut().filter(|own| own.state == State::Waiting && !is_going);
         if let Some(longest) = waiting.min_by_key(|own| own.since) {
             longest.is_going = true;
-            longest.gone.notify_one();
+            longest.told.notify_one();
         }
         None
     }
@@ -145,21 +147,26 @@ impl Place {
     fn enter(&self, state: State) {
         if let Some(own) = self.shared.taken().by_number.get_mut(&self.number) {
             (own.state, own.since) = (state, clock::mono());
+            own.told.notify_one();
         }
     }
 
     /// Completes when the connection has to go: another one needs the place, or it has been in one state for too long.
     pub async fn has_to_go(&self) {
         loop {
-            let since = self.shared.taken().by_number.get(&self.number).map(|own| own.since);
-            let Some(since) = since else { return };
-            let due = since + self.shared.state_max;
+            let own = self.shared.taken().by_number.get(&self.number).map(|own| (own.state, own.since, own.is_going));
+            let Some((state, since, false)) = own else { return };
+            let most = match state {
+                State::Waiting => self.shared.waiting_max,
+                State::Served => self.shared.served_max,
+            };
+            let due = since + most;
             let now = clock::mono();
             if due <= now {
                 return;
             }
             tokio::select! {
-                () = self.gone.notified() => return,
+                () = self.told.notified() => {}
                 () = tokio::time::sleep(due.since(now)) => {}
             }
         }
@@ -179,7 +186,7 @@ mod tests {
 
     #[test]
     fn who_has_waited_longest_goes_and_who_is_served_stays() {
-        let places = Places::new(3, Duration::from_secs(30));
+        let places = Places::new(3, (Duration::from_secs(30), Duration::from_secs(30)));
         let take = |at| places.try_take(Instant(at));
         let (first, second, third) = (take(1), take(2), take(3));
         let [Some(first), Some(second), Some(third)] = [first, second, third] else { panic!("three places") };
@@ -191,5 +198,20 @@ mod tests {
         assert!(!going(&third), "one is enough");
         drop(second);
         assert!(take(6).is_some(), "its place is free");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_an_answer_goes_however_long_work_may_take() {
+        let places = Places::new(1, (Duration::from_secs(3600), Duration::from_millis(10)));
+        let place = places.take().await;
+        place.served();
+        let mut going = std::pin::pin!(place.has_to_go());
+        tokio::select! {
+            biased;
+            () = &mut going => panic!("its work may take an hour"),
+            () = std::future::ready(()) => {}
+        }
+        place.waiting();
+        going.await;
     }
 }
