@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::commands::ANSWER_OCTETS_MAX;
 use super::request::Request;
+use super::socket::ANSWER_OCTETS_MAX;
 use crate::clock::{self, Timestamp};
 
 /// Longest silence of the service. While it works on a request it sends a blank every second, so this is no limit for

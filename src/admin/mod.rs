@@ -11,7 +11,6 @@ mod api_tests;
 mod books;
 mod changes;
 pub(crate) mod client;
-pub(crate) mod commands;
 mod doors;
 pub(crate) mod http;
 pub mod metrics;
@@ -21,6 +20,7 @@ mod page_tests;
 mod perform;
 mod places;
 pub mod request;
+pub(crate) mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -240,8 +240,8 @@ pub struct Admin {
     http: Option<std::net::TcpListener>,
     face: http::Face,
     renewal: Renewal,
-    commands: Option<commands::Bound>,
-    status: Option<commands::Bound>,
+    commands: Option<socket::Bound>,
+    status: Option<socket::Bound>,
 }
 
 /// A socket of administration cannot be bound.
@@ -284,7 +284,7 @@ impl Admin {
         let bound = |path: &Option<PathBuf>, mode| {
             let bind = |path: &PathBuf| {
                 let failed = |source| BindError::Commands { path: path.clone(), source };
-                commands::Bound::new(path, mode).map_err(failed)
+                socket::Bound::new(path, mode).map_err(failed)
             };
             path.as_ref().map(bind).transpose()
         };
@@ -316,7 +316,7 @@ impl Admin {
         }
         for (bound, door) in [(self.commands, Door::Commands), (self.status, Door::Questions)] {
             if let Some(bound) = bound {
-                tasks.spawn(commands::serve(bound, door, Arc::clone(&gateway)));
+                tasks.spawn(socket::serve(bound, door, Arc::clone(&gateway)));
             }
         }
         tasks.spawn(metrics::upkeep(metrics));

@@ -14,8 +14,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::client::{Client, ClientError};
-use super::commands::Bound;
 use super::request::{Filter, Request, Standing, Verb};
+use super::socket::Bound;
 use super::{Admin, Answers, Gateway, Health, HttpTls, OptionView, Phase, Reloaded, Renewal, Settings, metrics};
 use crate::accounting::{CallView, Closing, Parties};
 use crate::clock::Timestamp;
