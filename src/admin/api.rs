@@ -1,8 +1,9 @@
 //! `/api/v1`: what administration tells and does, in JSON over HTTP.
 //!
 //! Its document is [`DOCUMENT`] (OpenAPI 3.1), served at `/api/v1/openapi.json`; a test holds the two against each other. What
-//! changes something needs the token of `admin.token_file` or a certificate by `admin.tls`, and so does everything once one of them is
-//! configured. Records are never given up here: that is for the command socket, which keeps them in a file first.
+//! changes something over TCP needs the token of `admin.token_file` or a certificate by `admin.tls`, and so does everything there
+//! once one of them is configured. Records are never given up over TCP: that is for the command socket, and for
+//! `tollgate queue drop`, which keeps them in a file first.
 
 use std::sync::Arc;
 

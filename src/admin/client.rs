@@ -1,36 +1,44 @@
-//! The other end of the command socket, for the command line. It blocks.
+//! The command line's end of the Unix socket: HTTP/1.1, one request after the other. It blocks.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{self, StatusCode, header};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+use tokio::time::{sleep, timeout};
 
 use super::request::Request;
-use super::socket::ANSWER_OCTETS_MAX;
+use super::travel::Travel;
 use crate::clock::{self, Timestamp};
 
-/// Longest silence of the service. While it works on a request it sends a blank every second, so this is no limit for
-/// the work.
+/// Longest answer, in octets: a page of the longest records.
+const ANSWER_OCTETS_MAX: usize = 64 << 20;
+
+/// Longest silence of the service. One that works on a request gives signs, so this is no limit for the work.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// How long it may work before it is asked for a sign, and how long after each.
+const SIGN_EVERY: Duration = Duration::from_secs(1);
+
+/// What it is asked for a sign, over a connection of its own; any answer is one.
+const SIGN: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// A connection to the running service.
 #[derive(Debug)]
 pub struct Client {
-    stream: BufReader<UnixStream>,
+    runtime: Runtime,
+    sender: SendRequest<Body>,
     path: PathBuf,
-}
-
-/// A connection whose every wait has its limit: for a place in the listener's queue too.
-fn stream_to(path: &Path) -> io::Result<UnixStream> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_write_timeout(Some(SILENCE_MAX))?;
-    socket.set_read_timeout(Some(SILENCE_MAX))?;
-    socket.connect(&SockAddr::unix(path)?)?;
-    Ok(OwnedFd::from(socket).into())
 }
 
 /// A request was not done.
@@ -52,13 +60,25 @@ pub enum ClientError {
         /// When it was asked, or last gave a sign.
         since: Timestamp,
     },
-    /// The answer cannot be read: another program, or another version.
+    /// The answer is not HTTP.
+    #[error("the running gateway speaks the control protocol of an older release over {}; restart it", path.display())]
+    Older {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// It knows no such request.
+    #[error("the running gateway is of another release and does not know {what}; restart it")]
+    Unknown {
+        /// Method and path.
+        what: String,
+    },
+    /// The answer cannot be read: another program.
     #[error("the service over {} gave no answer that makes sense", path.display())]
     Answer {
         /// The socket.
         path: PathBuf,
     },
-    /// The request asks for something that is not there.
+    /// The request asks for something that is not there, or is not allowed.
     #[error("{0}")]
     Usage(String),
     /// The service tried and failed.
@@ -74,14 +94,23 @@ impl Client {
     pub fn connect(path: &Path) -> Result<Option<Self>, ClientError> {
         use io::ErrorKind::{ConnectionRefused, NotFound};
         let socket = |source| ClientError::Socket { path: path.to_owned(), source };
-        match stream_to(path) {
-            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), path: path.to_owned() })),
+        let stream = match stream_to(path) {
+            Ok(stream) => stream,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(ClientError::Silent { path: path.to_owned(), since: clock::wall() })
+                return Err(ClientError::Silent { path: path.to_owned(), since: clock::wall() });
             }
-            Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => Ok(None),
-            Err(error) => Err(socket(error)),
-        }
+            Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
+            Err(error) => return Err(socket(error)),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(socket)?;
+        let shaken = runtime.block_on(async {
+            let shaken = http1::handshake(TokioIo::new(UnixStream::from_std(stream)?)).await;
+            let (sender, connection) = shaken.map_err(io::Error::other)?;
+            // It turns while a request is waited for. What goes wrong with it is the request's to tell.
+            tokio::spawn(async { drop(connection.await) });
+            Ok(sender)
+        });
+        Ok(Some(Self { sender: shaken.map_err(socket)?, runtime, path: path.to_owned() }))
     }
 
     /// Sends a request and waits for its answer.
@@ -89,45 +118,95 @@ impl Client {
     /// # Errors
     /// When the service does not answer, or did not do it.
     pub fn ask(&mut self, request: &Request) -> Result<Value, ClientError> {
-        let mut since = clock::wall();
-        let line = self.exchange(request, &mut since).map_err(|source| {
-            let path = self.path.clone();
-            match source.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent { path, since },
-                _ => ClientError::Socket { path, source },
-            }
-        })?;
-        let senseless = || ClientError::Answer { path: self.path.clone() };
-        let mut answer: Value = serde_json::from_slice(&line).map_err(|_| senseless())?;
-        if let Some(ok) = answer.get_mut("ok") {
-            return Ok(ok.take());
+        let travel = Travel::of(request);
+        let path = || self.path.clone();
+        let answered = self.runtime.block_on(watched(exchange(&mut self.sender, &travel), || sign(&self.path)));
+        let (status, body) = match answered {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Broken::NotHttp)) => return Err(ClientError::Older { path: path() }),
+            Ok(Err(Broken::Io(source))) => return Err(ClientError::Socket { path: path(), source }),
+            Err(since) => return Err(ClientError::Silent { path: path(), since }),
+        };
+        if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+            return Err(ClientError::Unknown { what: format!("{} {}", travel.method, travel.path()) });
         }
-        let text = answer["error"]["text"].as_str().ok_or_else(senseless)?.to_owned();
-        match answer["error"]["kind"].as_str() {
-            Some("usage") => Err(ClientError::Usage(text)),
-            _ => Err(ClientError::Failed(text)),
+        let answer: Option<Value> = serde_json::from_slice(&body).ok();
+        let told = || answer.as_ref().and_then(|answer| answer["error"].as_str()).map(str::to_owned);
+        if status.is_success() {
+            answer.ok_or_else(|| ClientError::Answer { path: path() })
+        } else if status.is_client_error() {
+            Err(ClientError::Usage(told().unwrap_or_else(|| format!("the service refuses it: {status}"))))
+        } else {
+            Err(told().map_or_else(|| ClientError::Answer { path: path() }, ClientError::Failed))
         }
     }
+}
 
-    /// `since` moves with every sign of the service.
-    fn exchange(&mut self, request: &Request, since: &mut Timestamp) -> io::Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(request)?;
-        line.push(b'\n');
-        self.stream.get_mut().write_all(&line)?;
-        let mut answer = Vec::new();
-        loop {
-            let octets = self.stream.fill_buf()?;
-            let end = memchr::memchr(b'\n', octets);
-            let taken = end.map_or(octets.len(), |at| at + 1);
-            answer.extend_from_slice(&octets[..taken]);
-            self.stream.consume(taken);
-            *since = clock::wall();
-            if end.is_some() {
-                return Ok(answer);
+/// A connection whose every wait has its limit: for a place in the listener's queue too.
+fn stream_to(path: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(SILENCE_MAX))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    socket.set_nonblocking(true)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Broken {
+    NotHttp,
+    Io(io::Error),
+}
+
+impl From<hyper::Error> for Broken {
+    fn from(error: hyper::Error) -> Self {
+        if error.is_parse() {
+            return Self::NotHttp;
+        }
+        if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+            return Self::Io(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer breaks off"));
+        }
+        Self::Io(io::Error::other(error))
+    }
+}
+
+async fn exchange(sender: &mut SendRequest<Body>, travel: &Travel) -> Result<(StatusCode, Bytes), Broken> {
+    let request = http::Request::builder().method(&travel.method).uri(&travel.target).header(header::HOST, "localhost");
+    let request = match &travel.body {
+        Some(body) => request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())),
+        None => request.body(Body::empty()),
+    };
+    let request = request.map_err(|error| Broken::Io(io::Error::other(error)))?;
+    sender.ready().await?;
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    let body = to_bytes(Body::new(body), ANSWER_OCTETS_MAX).await;
+    Ok((head.status, body.map_err(|error| Broken::Io(io::Error::other(error)))?))
+}
+
+/// Waits for an answer as long as there are signs; else the error is the time of the last one.
+async fn watched<T, S>(answer: impl Future<Output = T>, sign: impl Fn() -> S) -> Result<T, Timestamp>
+where
+    S: Future<Output = io::Result<()>>,
+{
+    let mut answer = pin!(answer);
+    loop {
+        let since = clock::wall();
+        let sign = timeout(SILENCE_MAX, async {
+            sleep(SIGN_EVERY).await;
+            while sign().await.is_err() {
+                sleep(SIGN_EVERY).await;
             }
-            if taken == 0 || answer.len() as u64 > ANSWER_OCTETS_MAX {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer breaks off"));
-            }
+        });
+        tokio::select! {
+            answer = &mut answer => return Ok(answer),
+            sign = sign => sign.map_err(|_| since)?,
         }
     }
+}
+
+/// Completes when the service has said something.
+async fn sign(path: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(path).await?;
+    stream.write_all(SIGN).await?;
+    stream.read_u8().await.map(drop)
 }

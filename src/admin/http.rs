@@ -63,7 +63,7 @@ pub(super) struct Face {
 }
 
 /// Serves for ever.
-pub(super) async fn serve(listener: StdListener, face: Face, gateway: Arc<dyn Gateway>, metrics: PrometheusHandle) {
+pub(super) async fn serve(listener: StdListener, face: Face, router: Router) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -71,7 +71,7 @@ pub(super) async fn serve(listener: StdListener, face: Face, gateway: Arc<dyn Ga
             return;
         }
     };
-    let (face, router) = (Arc::new(face), router(gateway, metrics));
+    let face = Arc::new(face);
     let places = Places::new(CONNECTIONS_MAX, (ANSWER_MAX, ANSWER_MAX));
     let mut troubles = AcceptTroubles::new("HTTP");
     loop {

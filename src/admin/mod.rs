@@ -1,4 +1,4 @@
-//! Administration: metrics, health, JSON and a web page over HTTP, and commands over a Unix socket.
+//! Administration: metrics, health, JSON and a web page over HTTP, on TCP and on Unix sockets.
 //!
 //! Everything here runs on a thread of its own and asks the rest of the program through [`Gateway`]; what may block
 //! runs on tokio's threads for that.
@@ -20,12 +20,13 @@ mod page_tests;
 mod perform;
 mod places;
 pub mod request;
-pub(crate) mod socket;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
 #[cfg(test)]
 mod tls_tests;
+mod travel;
 
 use std::future::Future;
 use std::io;
@@ -68,7 +69,7 @@ pub struct Settings {
     pub api: bool,
     /// What `/api` asks for; `None`: nothing, and it changes nothing then. Default: none.
     pub token: Option<Secret>,
-    /// Unix socket that answers questions and does nothing; its permissions are 0660. Default: none.
+    /// Unix socket that answers questions and changes nothing; its permissions are 0660. Default: none.
     pub status_socket: Option<PathBuf>,
     /// Permissions of the socket: 0600, or 0660 for the group too. Default 0600.
     pub socket_mode: u32,
@@ -310,13 +311,14 @@ impl Admin {
     /// Serves until `stop` is done; to be called inside a tokio runtime. Commands under way are finished by the
     /// threads they run on, but nobody hears their answer.
     pub async fn serve(self, gateway: Arc<dyn Gateway>, metrics: PrometheusHandle, stop: impl Future<Output = ()>) {
+        let router = http::router(gateway, metrics.clone());
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(listener) = self.http {
-            tasks.spawn(http::serve(listener, self.face, Arc::clone(&gateway), metrics.clone()));
+            tasks.spawn(http::serve(listener, self.face, router.clone()));
         }
         for (bound, door) in [(self.commands, Door::Commands), (self.status, Door::Questions)] {
             if let Some(bound) = bound {
-                tasks.spawn(socket::serve(bound, door, Arc::clone(&gateway)));
+                tasks.spawn(socket::serve(bound, door, router.clone()));
             }
         }
         tasks.spawn(metrics::upkeep(metrics));

@@ -1,7 +1,6 @@
-//! Commands as they travel: one JSON object a line, and one line back.
+//! What can be asked of the gateway, and what of it is done on its queue.
 //!
-//! A request is `{"command":"queue-list","state":"parked","max":20}`, an answer `{"ok":...}` or
-//! `{"error":{"kind":"usage","text":"..."}}`. The same requests are done for a stopped service on its files.
+//! Requests come by `/api/v1`, see `travel`; those on the queue are done for a stopped service on its files too.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,8 +13,7 @@ use crate::queue::{self, Action, Command, CommandError, Desk, Outcome, Pick, Pos
 use crate::record::{BODY_BYTES_MAX, Entry, Record, codec};
 
 /// What is asked.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Request {
     /// How the gateway is.
     Status {},
@@ -83,27 +81,8 @@ pub enum Request {
     },
 }
 
-impl Request {
-    /// Whether it only asks: nothing changes by it.
-    #[must_use]
-    pub const fn is_question(&self) -> bool {
-        matches!(
-            self,
-            Self::Status {}
-                | Self::Calls { .. }
-                | Self::ScriptTrace { .. }
-                | Self::Ladder { .. }
-                | Self::Traced { .. }
-                | Self::LedgerFlush {}
-                | Self::QueueStatus {}
-                | Self::QueueList { .. }
-        )
-    }
-}
-
 /// Which records; what is not named does not matter.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Filter {
     /// Only for the sink of this name.
     pub sink: Option<String>,
@@ -112,10 +91,8 @@ pub struct Filter {
     /// Only in this state.
     pub state: Option<Standing>,
     /// Only what was there by then.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Until>,
     /// Whether a list gives the encoded records too.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
 }
 
@@ -170,9 +147,19 @@ pub enum Standing {
     Parked,
 }
 
+impl Standing {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Parked => "parked",
+        }
+    }
+}
+
 /// What is done with records.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verb {
     /// Parked ones wait again, waiting ones are tried at once.
     Retry,
@@ -405,22 +392,6 @@ mod tests {
         assert_eq!(pick(&RecordId(5).to_string()).expect("an id"), Pick::Id(RecordId(5)));
         for text in ["", "x", "99999999999999999999", "-1"] {
             assert!(pick(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_request_has_no_unknown_parts() {
-        for (line, fits) in [
-            (r#"{"command":"status"}"#, true),
-            (r#"{"command":"queue-list","filter":{},"max":5}"#, true),
-            (r#"{"command":"queue-list","filter":{"snik":"a"},"max":5}"#, false),
-            (r#"{"command":"queue-act","action":"drop","filter":{"state":"parked"}}"#, true),
-            (r#"{"command":"queue-act","action":"burn","filter":{}}"#, false),
-            (r#"{"command":"script-trace","call":"a","max":5}"#, true),
-            (r#"{"command":"reboot"}"#, false),
-            ("{}", false),
-        ] {
-            assert_eq!(serde_json::from_str::<Request>(line).is_ok(), fits, "{line}");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The Unix socket of the commands: requests and answers as JSON lines.
+//! The Unix sockets: the same interface as over TCP, HTTP/1.1, for whoever may open them.
 //!
-//! Who may open the socket may do everything; its permissions are the only lock. A second socket answers questions alone. Every size and number is bounded.
+//! Who may open the socket of commands may do everything; its permissions are the only lock. A second socket answers questions
+//! alone. Every size and number is bounded.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -9,35 +10,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::OwnedWriteHalf;
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::timeout;
 
-use super::Gateway;
-use super::doors::Door;
-use super::perform::perform;
+use super::doors::{Caller, Door};
 use super::places::{AcceptTroubles, Place, Places};
-use super::request::{Request, RequestError};
-
-/// Longest request line, in octets: the longest record, put back, takes half of it.
-pub const REQUEST_OCTETS_MAX: u64 = 256 << 10;
-
-/// Longest answer line, in octets: a page of the longest records.
-pub const ANSWER_OCTETS_MAX: u64 = 64 << 20;
 
 /// Connections at once; a further one takes the place of the one that has been silent longest.
-const CONNECTIONS_MAX: usize = 16;
+const CONNECTIONS_MAX: usize = 32;
 
-/// How long a connection may be silent, and how long it may take to accept an answer.
+/// Octets of a head: a Call-ID in it takes at most three for each of its own.
+const HEAD_OCTETS_MAX: usize = 16 << 10;
+
+/// How long a connection may be silent, take for a head, and take to accept an answer.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// Longest work on one request: acting on a large queue takes its time.
 const WORK_MAX: Duration = Duration::from_secs(600);
-
-/// How often a blank tells the client that its request is worked on; JSON ignores it.
-const BLANK_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause after an error of `accept`, such as no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -89,8 +84,8 @@ impl Drop for Bound {
     }
 }
 
-/// Serves commands for ever.
-pub(super) async fn serve(bound: Bound, door: Door, gateway: Arc<dyn Gateway>) {
+/// Serves for ever.
+pub(super) async fn serve(bound: Bound, door: Door, router: Router) {
     let listener = match bound.listener.try_clone().and_then(UnixListener::from_std) {
         Ok(listener) => listener,
         Err(error) => {
@@ -104,15 +99,8 @@ pub(super) async fn serve(bound: Bound, door: Door, gateway: Arc<dyn Gateway>) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 troubles.over();
-                let (place, gateway) = (places.take().await, Arc::clone(&gateway));
-                tokio::spawn(async move {
-                    tokio::select! {
-                        ended = converse(stream, &place, door, gateway) => if let Err(error) = ended {
-                            tracing::debug!(%error, "a command connection ended");
-                        },
-                        () = place.has_to_go() => tracing::debug!("a silent command connection gave its place up"),
-                    }
-                });
+                let place = Arc::new(places.take().await);
+                tokio::spawn(converse(stream, place, door, router.clone()));
             }
             Err(error) => {
                 troubles.note(&error);
@@ -122,32 +110,27 @@ pub(super) async fn serve(bound: Bound, door: Door, gateway: Arc<dyn Gateway>) {
     }
 }
 
-/// Answers the lines of one connection.
-async fn converse(stream: UnixStream, place: &Place, door: Door, gateway: Arc<dyn Gateway>) -> io::Result<()> {
+/// Answers the requests of one connection.
+async fn converse(stream: UnixStream, place: Arc<Place>, door: Door, router: Router) {
     let by = stream.peer_cred().map_or_else(|_| "somebody".to_owned(), |peer| user(peer.uid()));
-    let (reading, mut writing) = stream.into_split();
-    let mut reading = BufReader::new(reading);
-    loop {
-        place.waiting();
-        let mut line = Vec::new();
-        let mut limited = (&mut reading).take(REQUEST_OCTETS_MAX);
-        let length = timeout(IDLE_MAX, limited.read_until(b'\n', &mut line)).await??;
-        if length == 0 {
-            return Ok(());
+    let (own, caller) = (place.clone(), Caller { door, by: by.into() });
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        let (place, router) = (own.clone(), TowerToHyperService::new(router.clone()));
+        request.extensions_mut().insert(caller.clone());
+        async move {
+            place.served();
+            let answer = router.call(request).await;
+            place.waiting();
+            answer
         }
-        place.served();
-        let whole = line.last() == Some(&b'\n');
-        let answer = if whole {
-            worked_on(line, (door, by.clone()), &gateway, &mut writing).await?
-        } else {
-            error("usage", &format!("a request is a line of at most {REQUEST_OCTETS_MAX} octets"))
-        };
-        let mut octets = answer.to_string().into_bytes();
-        octets.push(b'\n');
-        timeout(IDLE_MAX, writing.write_all(&octets)).await??;
-        if !whole {
-            return Ok(());
-        }
+    });
+    let mut protocol = http1::Builder::new();
+    protocol.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(HEAD_OCTETS_MAX);
+    tokio::select! {
+        ended = protocol.serve_connection(TokioIo::new(stream), answer) => if let Err(error) = ended {
+            tracing::debug!(%error, "a command connection ended");
+        },
+        () = place.has_to_go() => tracing::debug!("a silent command connection gave its place up"),
     }
 }
 
@@ -160,42 +143,4 @@ fn user(uid: u32) -> String {
         (parts.nth(1)? == uid.to_string()).then(|| name.to_owned())
     });
     named.unwrap_or_else(|| format!("user {uid}"))
-}
-
-/// The answer to one line. While it is being made the client gets a blank now and then, so that it can tell work from a
-/// process that hangs.
-async fn worked_on(
-    line: Vec<u8>,
-    (door, by): (Door, String),
-    gateway: &Arc<dyn Gateway>,
-    writing: &mut OwnedWriteHalf,
-) -> io::Result<Value> {
-    let gateway = Arc::clone(gateway);
-    let mut work = tokio::task::spawn_blocking(move || answer(&line, &*gateway, (door, &by)));
-    loop {
-        tokio::select! {
-            answer = &mut work => return answer.map_err(io::Error::other),
-            () = tokio::time::sleep(BLANK_EVERY) => timeout(IDLE_MAX, writing.write_all(b" ")).await??,
-        }
-    }
-}
-
-/// The answer to one line.
-fn answer(line: &[u8], gateway: &dyn Gateway, (door, by): (Door, &str)) -> Value {
-    let request: Request = match serde_json::from_slice(line) {
-        Ok(request) => request,
-        Err(wrong) => return error("usage", &format!("no request: {wrong}")),
-    };
-    if door == Door::Questions && !request.is_question() {
-        return error("usage", "this socket answers questions only; commands go to the one of `admin.socket`");
-    }
-    match perform(&request, gateway, by) {
-        Ok(value) => json!({ "ok": value }),
-        Err(RequestError::Usage(text)) => error("usage", &text),
-        Err(failed) => error("failed", &crate::causes::chain_text(&failed)),
-    }
-}
-
-fn error(kind: &str, text: &str) -> Value {
-    json!({ "error": { "kind": kind, "text": text } })
 }
