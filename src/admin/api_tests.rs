@@ -3,17 +3,27 @@
 use serde_json::{Value, json};
 
 use super::api::DOCUMENT;
+use super::doors::Door;
 use super::tests::Running;
+use super::{Reloaded, reloaded_json};
 use crate::ids::RecordId;
 
 const TOKEN: &str = "0123456789abcdef";
 
+/// The doors with their names in the document; an operation that names none is let in at each.
+const DOORS: [(Door, &str); 3] = [(Door::Http, "http"), (Door::Commands, "socket"), (Door::Questions, "status_socket")];
+
 impl Running {
     fn v1(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
+        self.v1_at(Door::Http, (method, path), headers, body)
+    }
+
+    fn v1_at(&self, door: Door, (method, path): (&str, &str), headers: &str, body: &str) -> (u16, Value) {
         let length = body.len();
-        let (code, text) = self.ask(&format!(
+        let request = format!(
             "{method} /api/v1{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
-        ));
+        );
+        let (code, text) = self.ask_at(door, &request);
         (code, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{method} {path}: {error}: {text}")))
     }
 }
@@ -39,6 +49,8 @@ fn every_answer_is_as_the_document_says() {
     let (_, served) = running.v1("GET", "/openapi.json", &with_token(TOKEN), "");
     assert_eq!((&served["paths"], &served["info"]["version"]), (&document["paths"], &crate::names::VERSION.into()));
     let one = json!({ "record": RecordId(1).to_string(), "reason": "to be looked at" });
+    let (_, whole) = running.v1("GET", "/records?record=2&whole=true", &with_token(TOKEN), "");
+    let kept = json!({ "records": [{ "sinks": ["billing"], "body": whole["items"][0]["body"] }] });
     // Parked first: records of both states are seen.
     let paths = document["paths"].as_object().expect("paths");
     let mut order: Vec<_> = paths.keys().collect();
@@ -49,23 +61,36 @@ fn every_answer_is_as_the_document_says() {
             let body = match (method.as_str(), path.as_str()) {
                 ("get", _) => String::new(),
                 (_, "/records/park") => one.to_string(),
+                (_, "/records/drop") => json!({ "record": RecordId(3).to_string() }).to_string(),
+                (_, "/records/import") => kept.to_string(),
+                (_, "/calls/end") => json!({ "call": "a@b" }).to_string(),
                 _ => json!({ "all": true, "sink": "billing" }).to_string(),
             };
             let query = if matches!(path.as_str(), "/calls/ladder" | "/calls/story") { "?call=a@b" } else { "" };
-            let asked_for = format!("{path}{query}");
-            let (code, value) = running.v1(&method.to_uppercase(), &asked_for, &with_token(TOKEN), &body);
-            let want = match path.as_str() {
-                _ if operation["x-doors"].as_array().is_some_and(|doors| !doors.contains(&"http".into())) => 403,
-                // The gateway of these tests has no script.
-                "/script/trace" => 400,
-                _ => 200,
-            };
-            assert_eq!(code, want, "{path}: {value}");
-            let mut response = &operation["responses"][want.to_string()];
-            if let Some(name) = response["$ref"].as_str() {
-                response = document.pointer(&name[1..]).expect("a response of all");
+            let asked_for = (&*method.to_uppercase(), &*format!("{path}{query}"));
+            for (door, name) in DOORS {
+                let headers = if door == Door::Http { with_token(TOKEN) } else { with_token("") };
+                let (code, value) = running.v1_at(door, asked_for, &headers, &body);
+                let doors = operation["x-doors"].as_array();
+                let want = match path.as_str() {
+                    _ if doors.is_some_and(|doors| !doors.contains(&name.into())) => 403,
+                    // The gateway of these tests has no script.
+                    "/script/trace" => 400,
+                    _ => 200,
+                };
+                assert_eq!(code, want, "{path} at {door:?}: {value}");
+                let mut response = &operation["responses"][want.to_string()];
+                if let Some(name) = response["$ref"].as_str() {
+                    response = document.pointer(&name[1..]).expect("a response of all");
+                }
+                fits(&document, &response["content"]["application/json"]["schema"], &value, path);
             }
-            fits(&document, &response["content"]["application/json"]["schema"], &value, path);
+            // Whoever has a token may not what the document keeps for the sockets, and needs it for the rest.
+            assert!(
+                method == "get"
+                    || operation["security"][0] == json!({ "token": [] })
+                    || operation["x-doors"] == json!(["socket"])
+            );
             asked += 1;
             // What it does not know it does not pass over.
             if method == "get" && !operation["parameters"].is_null() {
@@ -78,6 +103,8 @@ fn every_answer_is_as_the_document_says() {
         }
     }
     assert_eq!(asked, 18);
+    let refused = Reloaded::Refused { mistakes: vec!["error".to_owned()] };
+    fits(&document, &document["components"]["schemas"]["Reloaded"], &reloaded_json(&refused), "a refused reload");
 }
 
 #[test]

@@ -205,8 +205,27 @@ where
 }
 
 /// Completes when the service has said something.
-async fn sign(path: &Path) -> io::Result<()> {
+pub(super) async fn sign(path: &Path) -> io::Result<()> {
     let mut stream = UnixStream::connect(path).await?;
     stream.write_all(SIGN).await?;
     stream.read_u8().await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_works_for_long_is_waited_for_and_who_hangs_is_not() {
+        let work = || timeout(Duration::from_secs(100), pending::<()>());
+        assert!(matches!(watched(work(), || ready(Ok(()))).await, Ok(Err(_))), "it gives signs till its work is done");
+        let full = || ready(Err(io::ErrorKind::WouldBlock.into()));
+        let (shorter, longer) = (SILENCE_MAX - Duration::from_millis(2), SILENCE_MAX + Duration::from_millis(2));
+        timeout(shorter, watched(work(), pending::<io::Result<()>>)).await.expect_err("it has its time");
+        timeout(shorter, watched(work(), full)).await.expect_err("it has its time without room for more connections");
+        assert!(matches!(timeout(longer, watched(work(), pending::<io::Result<()>>)).await, Ok(Err(_))), "it hangs");
+        assert!(matches!(timeout(longer, watched(work(), full)).await, Ok(Err(_))), "it hangs with a full queue");
+    }
 }

@@ -22,6 +22,8 @@ mod places;
 pub mod request;
 mod socket;
 #[cfg(test)]
+mod socket_tests;
+#[cfg(test)]
 mod tests;
 mod tls;
 #[cfg(test)]

@@ -97,3 +97,43 @@ fn encode(value: &str, target: &mut String) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::request::{Standing, Until};
+
+    #[test]
+    fn what_is_asked_stands_in_the_query_and_what_is_done_in_the_body() {
+        let until = Some(Until { seq: 7, micros: -5 });
+        let filter = Filter { sink: Some("a b".to_owned()), state: Some(Standing::Parked), until, ..Filter::default() };
+        for (request, want) in [
+            (Request::Status {}, "GET /api/v1/status"),
+            (Request::Calls { max: 5 }, "GET /api/v1/calls?max=5"),
+            (
+                Request::Ladder { call: "a&b=c%/é@x".to_owned() },
+                "GET /api/v1/calls/ladder?call=a%26b%3Dc%25%2F%C3%A9%40x",
+            ),
+            (
+                Request::QueueList { filter: filter.clone(), from: Some("parked:0:X".to_owned()), max: 2 },
+                "GET /api/v1/records?sink=a%20b&state=parked&until_seq=7&until_micros=-5&from=parked%3A0%3AX&max=2",
+            ),
+            (
+                Request::QueueAct { action: Verb::Drop, filter, reason: None },
+                "POST /api/v1/records/drop {\"sink\":\"a b\",\"record\":null,\"state\":\"parked\",\
+                 \"until\":{\"seq\":7,\"micros\":-5},\"all\":true,\"reason\":null}",
+            ),
+        ] {
+            let Travel { method, target, body } = Travel::of(&request);
+            let body = body.map(|body| format!(" {body}")).unwrap_or_default();
+            // The order of keys is that of the map.
+            let sorted = |text: &str| {
+                let mut all: Vec<char> = text.chars().collect();
+                all.sort_unstable();
+                all
+            };
+            let got = format!("{method} {target}{body}");
+            assert_eq!(sorted(&got), sorted(want), "{got}");
+        }
+    }
+}
