@@ -13,6 +13,7 @@ mod cdr;
 mod check;
 mod check_deep;
 mod cli;
+mod control;
 mod decode;
 mod descriptors;
 mod files;
