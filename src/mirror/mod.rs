@@ -206,6 +206,14 @@ impl Mirror {
         self.engine.restore(virtual_now(now.wall), key, value)
     }
 
+    /// Takes new settings of accounting for all that is heard from now on, and new marks; `None`: the same.
+    pub fn configure(&mut self, settings: accounting::Settings, marks: Option<Marks>) {
+        self.settings.marks = marks.unwrap_or(self.settings.marks);
+        let listeners = std::mem::take(&mut self.settings.accounting.listeners);
+        self.settings.accounting = accounting::Settings { listeners, ..watching_alone(settings) };
+        self.engine.configure(self.settings.accounting.clone());
+    }
+
     /// Takes octets that were seen; what is to be committed is appended to `out`.
     pub fn hear(&mut self, now: Now, sight: Sight, octets: Vec<u8>, out: &mut Outcome) {
         let Sight { at, hop, transport } = sight;

@@ -2,12 +2,16 @@
 //!
 //! A message waits until the mirror's clock is so much later than its own time that no earlier one is to be expected. That
 //! clock follows the newest message, and runs on between two of them: a capture of last year has the time of last year.
+//!
+//! A proxy of several processes may note what one of them has sent after what another one has got back: a request that
+//! opens something stands before what was seen up to [`REQUEST_AHEAD`] before it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Seen;
 use crate::clock::{Instant, Timestamp};
+use crate::sip::message::Method;
 
 #[derive(Debug)]
 pub(super) struct Order {
@@ -29,7 +33,10 @@ impl Order {
         let clock = self.clock(heard).map_or(seen.at, |clock| clock.max(seen.at));
         self.clock = Some((clock, heard));
         self.number += 1;
-        self.waiting.insert((seen.at, self.number), seen);
+        let is_first = seen.message.is_request() && seen.message.to_tag().is_empty();
+        let is_opening = is_first && !matches!(seen.message.method(), Method::Ack | Method::Cancel);
+        let at = if is_opening { seen.at - REQUEST_AHEAD } else { seen.at };
+        self.waiting.insert((at, self.number), seen);
     }
 
     /// The mirror's time; `None` before anything was heard.
@@ -71,3 +78,6 @@ impl Order {
 pub(super) fn after(at: Timestamp, span: Duration) -> Timestamp {
     Timestamp(at.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
 }
+
+/// By how much a request may have been noted too late.
+pub(super) const REQUEST_AHEAD: Duration = Duration::from_millis(50);

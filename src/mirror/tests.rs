@@ -274,6 +274,11 @@ fn loss_doubles_and_reorder_are_borne() {
                 "start INVITE 200 a/b; stop BYE 200 a/b caller bye 2s | late=1",
             ),
             (
+                "what the proxy sent, noted by one process after another has noted the response",
+                "cINVITE pINVITE^0.04 b486^0.02 u486^0.03",
+                "missed INVITE 486 a/b callee busy; failed INVITE 486 a/b callee busy",
+            ),
+            (
                 "no INVITE as the proxy received it",
                 "pINVITE b180 u180 b200 u200 cACK pACK +5 cBYE pBYE b200 u200",
                 "start INVITE 200 a/b; stop BYE 200 a/b caller bye 5s | one_sided=1",
@@ -388,6 +393,16 @@ fn records_have_the_time_of_the_messages_and_ids_of_now() {
         .collect();
     assert!(!keys.is_empty() && keys.iter().all(|(name, key)| *name == b"east" && key.len() == accounting::Key::BYTES));
     assert_eq!(mirrored(&[0; accounting::Key::BYTES]), None, "a call of a shard");
+}
+
+#[test]
+fn a_target_is_known_though_what_went_there_was_noted_late() {
+    let mut bench = Bench::new(PROXY);
+    "cINVITE pINVITE^0.04 b486^0.02 u486^0.03 +3".split(' ').for_each(|word| bench.word(word));
+    for made in &bench.out.records {
+        let attempts: Vec<_> = made.record.facts.attempts().map(|own| (own.uri.to_vec(), own.code)).collect();
+        assert_eq!(attempts, [(b"sip:t1@10.0.1.1:5060".to_vec(), 486)], "{made:?}");
+    }
 }
 
 #[test]

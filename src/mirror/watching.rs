@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::exchanges::{ANSWERS_MAX, BRANCHES_MAX, Branch, Exchange, Key, Phase};
 use super::hops::Side;
-use super::order::after;
+use super::order::{REQUEST_AHEAD, after};
 use super::{Count, INVITE_WAIT, Mirror, REFUSAL_WAIT, REQUEST_WAIT, Seen, virtual_now};
 use crate::accounting::{Input, Outcome, Purpose, Sign};
 use crate::clock::{Now, Timestamp};
@@ -18,7 +18,7 @@ use crate::sip::stack::{Event, FinalResponse, Listener, ListenerId, Peer, Reques
 impl Mirror {
     /// Takes one message, in the order of their times.
     pub(super) fn take(&mut self, seen: &Seen, out: &mut Outcome) {
-        if seen.at < self.taken {
+        if after(seen.at, REQUEST_AHEAD) < self.taken {
             self.count(Count::Late);
         }
         self.pass(seen.at, out);
