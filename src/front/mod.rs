@@ -5,6 +5,7 @@ pub mod driver;
 pub mod mailbox;
 mod memory;
 pub mod metrics;
+pub mod mirror;
 pub mod resolver;
 pub mod stream;
 pub mod tally;
