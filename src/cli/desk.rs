@@ -17,6 +17,7 @@ use crate::admin::request::{Request, RequestError, on_queue};
 use crate::clock;
 use crate::config::{self, Plan};
 use crate::ledger;
+use crate::mirror::mirrored;
 use crate::queue::{self, OpenError, Queue};
 
 /// Where the running service is looked for.
@@ -222,7 +223,8 @@ impl Stopped {
     fn calls(&self, max: usize) -> Value {
         let now = clock::now();
         let mut engine = Engine::new(self.plan.accounting.clone(), 0);
-        for (key, value) in &self.calls {
+        // Those that a mirror follows never pass the gateway.
+        for (key, value) in self.calls.iter().filter(|(key, _)| mirrored(key).is_none()) {
             if let Err(error) = engine.restore(now, key, value) {
                 eprintln!("warning: a stored call cannot be read: {error}");
             }

@@ -33,7 +33,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Outcomes of a packet.
 const OUTCOMES: [&str; 6] = ["taken", "ahead", "stranger", "key", "bad", "other"];
 
-pub(super) struct Meters {
+pub(super) struct Counters {
     name: String,
     /// In the order of [`OUTCOMES`].
     packets: [Counter; OUTCOMES.len()],
@@ -47,7 +47,7 @@ pub(super) struct Meters {
     told_silent: bool,
 }
 
-impl Meters {
+impl Counters {
     pub(super) fn new(name: &str) -> Self {
         let of = |metric: &'static str| counter!(metric, "mirror" => name.to_owned());
         Self {

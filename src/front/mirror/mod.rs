@@ -15,8 +15,8 @@ use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{Notify, mpsc};
 
+use self::meters::Counters;
 pub use self::meters::METRICS;
-use self::meters::Meters;
 use self::receiving::Received;
 use super::udp;
 use crate::accounting::{self, Outcome};
@@ -139,7 +139,7 @@ fn run(parts: Parts, ordered: mpsc::UnboundedReceiver<Order>, beat: &AtomicU64) 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (given, packets) = mpsc::channel(PACKETS_MAX);
-        let meters = Meters::new(&parts.settings.name);
+        let meters = Counters::new(&parts.settings.name);
         receiving::start(parts.socket, parts.transport, parts.allow, given, &meters)?;
         let woken = Arc::new(Notify::new());
         let waker = Arc::clone(&woken);
@@ -172,7 +172,7 @@ struct Driver {
     /// Commits that the full channel gave back, oldest first.
     unsent: VecDeque<Commit>,
     ticket: u64,
-    meters: Meters,
+    meters: Counters,
 }
 
 impl Driver {

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::meters::Meters;
+use super::meters::Counters;
 use crate::hep::{self, Frame};
 use crate::sip::stack::{Network, Transport};
 
@@ -52,7 +52,7 @@ pub(super) fn start(
     transport: Transport,
     allow: Vec<Network>,
     given: mpsc::Sender<Received>,
-    meters: &Meters,
+    meters: &Counters,
 ) -> io::Result<()> {
     let door = Arc::new(Door { allow, given, strangers: meters.strangers(), lost: meters.lost_streams() });
     match transport {
