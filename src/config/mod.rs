@@ -34,6 +34,8 @@ mod decode_tests;
 #[cfg(test)]
 mod identity_tests;
 #[cfg(test)]
+mod mirror_tests;
+#[cfg(test)]
 mod protection_tests;
 #[cfg(test)]
 mod reload_tests;

@@ -14,12 +14,14 @@ use crate::clock;
 use crate::front::{dns, stream};
 use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::ledger;
+use crate::mirror::{self, Own};
 use crate::policy::script::{self, Outside, Script};
 use crate::policy::{Marks, Recipe, Route, Routes};
 use crate::queue;
 use crate::shard;
 use crate::sinks::kind::Kind;
-use crate::sip::stack;
+use crate::sinks::secret::Secret;
+use crate::sip::stack::{self, Network, Transport};
 use crate::telemetry;
 
 /// A whole configuration, free of errors.
@@ -37,6 +39,8 @@ pub struct Plan {
     pub route: Vec<Route>,
     /// The script that is asked before them. Its sinks stand in the order of [`Plan::sinks`]; see [`Plan::recipe`].
     pub script: Option<script::Settings>,
+    /// Proxies whose calls are accounted by copies of their messages.
+    pub mirrors: Vec<MirrorPlan>,
     /// Marks of requests inside a dialog, and of those that no route matches; sinks by place.
     pub marks: Marks,
     /// What is recorded. Sinks stand in it by place; see [`Plan::accounting`]. Its `boot_id` is empty.
@@ -84,6 +88,45 @@ pub struct SipPlan {
     pub streams: stream::Settings,
     /// Certificates, keys and authorities of each TLS listener and of connections outward.
     pub credentials: stream::Credentials,
+}
+
+/// `[[mirror]]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MirrorPlan {
+    /// Its name, unique among mirrors. Default `mirror`.
+    pub name: String,
+    /// Where packets are taken: UDP or TCP.
+    pub listen: (Transport, SocketAddr),
+    /// Who may send them. Default [`Self::LOOPBACK`].
+    pub allow: Vec<Network>,
+    /// What they have to show. Default: nothing.
+    pub key: Option<Secret>,
+    /// Addresses of the proxy. Default: none, and the hop where a request is seen first counts.
+    pub proxy: Vec<Own>,
+    /// Its marks; sinks by place.
+    pub marks: Marks,
+    /// By how much copies overtake each other. Default [`mirror::Settings::REORDER`].
+    pub reorder: Duration,
+    /// Requests that are followed at once. Default [`mirror::Settings::REQUESTS_MAX`].
+    pub requests_max: usize,
+}
+
+impl MirrorPlan {
+    /// Who may send packets, unless it is set: this machine.
+    pub const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
+
+    /// Settings of the machine, with those of accounting as the shards have them, and the numbers of the sinks.
+    #[must_use]
+    pub fn settings(&self, accounting: &accounting::Settings, numbers: &[SinkNumber]) -> mirror::Settings {
+        mirror::Settings {
+            name: self.name.clone(),
+            proxy: self.proxy.clone(),
+            marks: self.marks.renumbered(numbers),
+            accounting: accounting.clone(),
+            reorder: self.reorder,
+            requests_max: self.requests_max,
+        }
+    }
 }
 
 /// `[sinks.KIND.NAME]`

@@ -38,7 +38,7 @@ impl Section {
     /// The line it begins with.
     fn head(&self) -> String {
         match self.path {
-            "route" | "sip.tls" => format!("[[{}]]", self.path),
+            "route" | "mirror" | "sip.tls" => format!("[[{}]]", self.path),
             path if path.starts_with(SINKS) => format!("[{path}.NAME]"),
             path => format!("[{path}]"),
         }
@@ -196,6 +196,12 @@ const OF_THE_GATEWAY: &[Section] = &[
     Section { path: "telemetry", live: &[], restart: &["endpoint", "one_in", "instance"] },
     Section { path: "log", live: &["level"], restart: &["target"] },
     Section { path: "service", live: &["stop_timeout_s", "watchdog", "huge_pages"], restart: &[] },
+    Section {
+        path: "mirror",
+        live: &["on", "flags"],
+        // A thread and a socket of its own, and what is in progress there.
+        restart: &["name", "listen", "allow", "key_file", "proxy", "reorder_ms", "requests_max"],
+    },
 ];
 
 /// The names of all options and of their tables.

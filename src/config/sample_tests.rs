@@ -13,8 +13,9 @@ use super::parse;
 use super::plan::Plan;
 use super::schema::{
     AccountingTable, AdminTable, AdminTlsTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable,
-    IdentityTable, LedgerTable, LogTable, MatchTable, QueueTable, RouteAccountTable, RouteTable, ScriptTable,
-    ServiceTable, SinksTable, SipTable, StreamsTable, TelemetryTable, TlsClientTable, TlsTable, TraceTable, WatchTable,
+    IdentityTable, LedgerTable, LogTable, MatchTable, MirrorTable, QueueTable, RouteAccountTable, RouteTable,
+    ScriptTable, ServiceTable, SinksTable, SipTable, StreamsTable, TelemetryTable, TlsClientTable, TlsTable,
+    TraceTable, WatchTable,
 };
 use crate::sinks::radius::Settings;
 
@@ -32,7 +33,7 @@ fn sample_without(is_unwanted: fn(&str) -> bool) -> String {
     for line in SHIPPED.lines() {
         let bare = line.strip_prefix('#').unwrap_or(line);
         if bare.starts_with('[') {
-            is_shown = line.starts_with("#[sinks.");
+            is_shown = line.starts_with("#[sinks.") || line.starts_with("#[[mirror]]");
             let section = bare.trim_start_matches('[').rsplit_once('.').map_or("", |(section, _)| section);
             is_left_out = is_unwanted(section);
         }
@@ -150,6 +151,7 @@ fn every_option_is_in_it() {
         ("route", fields::<MatchTable>()),
         ("route", fields::<HeaderTable>()),
         ("route", fields::<AnswerTable>()),
+        ("mirror", fields::<MirrorTable>()),
         ("script", fields::<ScriptTable>()),
         ("accounting", fields::<RouteAccountTable>()),
         ("accounting", fields::<AccountingTable>()),

@@ -9,6 +9,7 @@ pub fn all() -> impl Iterator<Item = &'static Metric> + Clone {
         admin::metrics::METRICS,
         front::metrics::METRICS,
         front::stream::metrics::METRICS,
+        front::mirror::METRICS,
         super::script::METRICS,
         telemetry::METRICS,
     ];

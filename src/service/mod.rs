@@ -5,6 +5,7 @@ mod delivery;
 mod ledger;
 mod log;
 pub mod metrics;
+mod mirrors;
 mod nas;
 mod outlets;
 mod process;

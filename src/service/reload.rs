@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::delivery::Delivery;
+use super::mirrors::Mirrors;
 use super::view::Loaded;
 use super::wiring::StartError;
 use crate::accounting;
 use crate::admin::{Reloaded, Renewal};
 use crate::config::error::Place;
-use crate::config::plan::{Plan, SipPlan};
+use crate::config::plan::{MirrorPlan, Plan, SipPlan};
 use crate::config::reload::{Effect, Options};
 use crate::config::schema::LogTarget;
 use crate::front::mailbox::{Mail, Mailbox};
@@ -22,6 +23,7 @@ use crate::front::stream::Streams;
 use crate::ids::SinkNumber;
 use crate::ledger;
 use crate::net::tls::ServerTls;
+use crate::policy::Marks;
 use crate::policy::script::Outside;
 use crate::queue;
 use crate::shard::trace::Tracing;
@@ -74,6 +76,8 @@ pub(super) struct Fixed {
     shards: usize,
     admin: crate::admin::Settings,
     log: LogTarget,
+    /// Without their marks.
+    mirrors: Vec<MirrorPlan>,
 }
 
 impl Fixed {
@@ -92,6 +96,7 @@ impl Fixed {
             shards: plan.sip.shards,
             admin: plan.admin.clone(),
             log: plan.log.target,
+            mirrors: plan.mirrors.iter().map(|own| MirrorPlan { marks: Marks::NONE, ..own.clone() }).collect(),
         }
     }
 
@@ -110,6 +115,7 @@ impl Fixed {
             (sinks(self) != sinks(other), "sinks"),
             (self.admin != other.admin, "admin"),
             (self.log != other.log, "log"),
+            (self.mirrors != other.mirrors, "mirror"),
         ];
         differ.into_iter().filter(|(is_other, _)| *is_other).map(|(_, section)| section).collect()
     }
@@ -165,6 +171,7 @@ pub(super) struct Reach<'a> {
     pub delivery: &'a Delivery,
     pub resolver: &'a Resolver,
     pub ledger: Option<&'a ledger::Handle>,
+    pub mirrors: &'a Mirrors,
 }
 
 impl Reach<'_> {
@@ -193,6 +200,9 @@ impl Reach<'_> {
             let witness = Arc::new(super::script::Told::default());
             plan.recipe(&self.base.numbers, Outside { witness, ..self.base.outside.clone() })
         });
+        // Those of sinks that do not run stay out of the marks, as with routes.
+        let marks = recipe.as_ref().map(|_| (&plan.mirrors[..], &self.base.numbers[..]));
+        self.mirrors.configure(&tuning.accounting, marks);
         for mailbox in self.mailboxes {
             let _ended = mailbox.put(Mail::Tuning { tuning: tuning.clone(), memory_max: plan.sip.memory_max });
             if let Some(recipe) = &recipe {

@@ -47,6 +47,12 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("route.account.flags", "[[route]]", "account = { flags = [] }"),
     ("route.fields", "[[route]]", "fields = { trunk = \"gold\" }"),
     ("route.avps", "[[route]]", "avps = { src = \"$fu\" }"),
+    ("mirror.name", "[[mirror]]", "name = \"east\""),
+    ("mirror.listen", "[[mirror]]", "listen = \"tcp:127.0.0.1:9061\""),
+    ("mirror.allow", "[[mirror]]", "allow = [\"192.0.2.0/24\"]"),
+    ("mirror.proxy", "[[mirror]]", "proxy = [\"192.0.2.5\"]"),
+    ("mirror.on", "[[mirror]]", "on = []"),
+    ("mirror.flags", "[[mirror]]", "flags = [\"missed\"]"),
     ("ledger.path", "[ledger]", "path = \"other\""),
     ("accounting.on", "[accounting]", "on = [\"radius\", \"diameter\"]"),
     ("accounting.flags", "[accounting]", "flags = [\"missed\"]"),
@@ -94,6 +100,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("sinks.diameter.leg_fields", "of base accounting; the manual shows Rf"),
     ("sinks.diameter.dictionary", "part of the sink's settings as its mapping is"),
     ("sinks.amqp.user", "with its password, whose file has to be there"),
+    ("mirror.key_file", "tests/program/mirror.rs: the file has to be there"),
     ("admin.token_file", "the file has to be there"),
     ("admin.tls", "tests/program/https.rs: a reload takes new certificates"),
     ("sinks.amqp.password_file", "the file has to be there"),
@@ -146,7 +153,7 @@ const NUMBERS: &[u64] =
 /// The header of an option's section in the manual.
 fn header(section: &str) -> String {
     match section {
-        "route" => "[[route]]".to_owned(),
+        "route" | "mirror" => format!("[[{section}]]"),
         other => format!("[{}]", shown(other)),
     }
 }
@@ -178,7 +185,7 @@ fn with(header: &str, line: &str) -> String {
 /// What a reload hands to the running threads. A new part of the plan has to be put here or into [`Fixed`].
 fn handed(plan: Plan, start: &Plan) -> String {
     let Tuning { shard, stack, accounting } = tuning(&plan, &Fixed::of(start), &start.accounting, &start.shard);
-    let Plan { path: _, options: _, sip, route, marks, sinks, ledger, log, service, warnings: _, .. } = plan;
+    let Plan { path: _, options: _, sip, route, marks, mirrors, sinks, ledger, log, service, warnings: _, .. } = plan;
     let SipPlan { stack: _, binds: _, shards: _, memory_max, dns, streams, credentials, route_key_age } = sip;
     // What `Stack::configure` leaves as it is.
     let stack = stack::Settings { listeners: Vec::new(), ..stack };
@@ -188,7 +195,7 @@ fn handed(plan: Plan, start: &Plan) -> String {
         stack,
         accounting,
         route,
-        marks,
+        (marks, mirrors.into_iter().map(|own| own.marks).collect::<Vec<_>>()),
         sinks,
         (ledger.days, ledger.on_trouble),
         (log.level, service, memory_max, dns, streams, credentials, route_key_age),

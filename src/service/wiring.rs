@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::classes::Kept;
 use super::delivery::{self, Delivery};
 use super::ledger::Book;
+use super::mirrors::{self, Mirrors};
 use super::reload::{Base, Fixed, Pending, Reach, Wish};
 use super::route_keys::Keyring;
 use super::systemd::Loop;
@@ -114,6 +115,7 @@ pub struct Service {
     keys: Keyring,
     draining: Arc<AtomicBool>,
     delivery: Delivery,
+    mirrors: Mirrors,
     wishes: Option<mpsc::Receiver<Wish>>,
 }
 
@@ -136,10 +138,9 @@ impl Service {
         metrics: PrometheusHandle,
         still_starting: &mut dyn FnMut(),
     ) -> Result<Self, StartError> {
-        let started = clock::now();
-        let fixed = Fixed::of(&plan);
+        let (started, fixed) = (clock::now(), Fixed::of(&plan));
         let (phase, loaded) = (Arc::new(AtomicBool::new(false)), Loaded::new(plan.options.views().into()));
-        let (sockets, listeners) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?);
+        let (sockets, listeners, heard) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?, mirrors::bind_all(&plan)?);
         let (admin, socket) = (Admin::bind(&plan.admin, plan.admin_tls.take())?, plan.admin.socket.clone());
         let renewal = admin.renewal();
         super::unwritten::remind(socket.as_deref());
@@ -159,7 +160,7 @@ impl Service {
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
         let ((ask, questions), (wish, wishes)) = (mpsc::channel(QUESTIONS_MAX), mpsc::channel(WISHES_MAX));
         let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
-        let calls = split_stored(opened.calls, &opened.secret, plan.sip.shards);
+        let (followed, calls) = split_stored(opened.calls, &opened.secret, &plan);
         let delivery = Delivery::start(delivery::Parts {
             classes: Kept(opened.classes),
             admin,
@@ -180,6 +181,7 @@ impl Service {
             shards: mailboxes.clone(),
             ledger: ledger.handle(),
         })?;
+        let mirrors = Mirrors::start(&plan, heard, followed, (&opened.handle, &settings), &numbers)?;
         let resolver = start_resolver(&plan.sip, questions, &mailboxes)?;
         let streams = start_streams(&plan.sip, listeners, &mailboxes)?;
         let common = ShardParts {
@@ -199,7 +201,7 @@ impl Service {
         let base = Base { fixed, numbers, outside, accounting, shard, allow_on, loaded, admin: renewal };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
         let front = Front { mailboxes, shards, streams, resolver };
-        Ok(Self { sip, keys, base, announced, front, queue, store, ledger, delivery, draining, wishes })
+        Ok(Self { sip, keys, base, announced, front, queue, store, ledger, delivery, mirrors, draining, wishes })
     }
 
     /// Where it takes SIP: the bound addresses in the order of the listeners.
@@ -233,6 +235,7 @@ impl Service {
             delivery: &self.delivery,
             resolver: &self.front.resolver,
             ledger: self.ledger.running(),
+            mirrors: &self.mirrors,
         };
         reach.take(plan)
     }
@@ -270,6 +273,7 @@ impl Service {
         loops.push(Loop { name: "queue".to_owned(), beat: turning(self.queue.clone()) });
         loops.push(self.delivery.watched());
         loops.push(Loop { name: "resolver".to_owned(), beat: Box::new(self.front.resolver.beat()) });
+        loops.extend(self.mirrors.loops());
         if let Some(streams) = &self.front.streams {
             loops.push(Loop { name: "streams".to_owned(), beat: Box::new(streams.beat()) });
         }
@@ -285,6 +289,7 @@ impl Service {
             || self.front.streams.as_ref().is_some_and(Streams::is_finished)
             || self.store.is_finished()
             || self.ledger.has_failed()
+            || self.mirrors.has_failed()
     }
 
     /// Takes no new calls from here on.
@@ -324,6 +329,7 @@ impl Service {
             streams.stop();
         }
         self.front.resolver.stop();
+        self.mirrors.stop();
         self.delivery.stop();
         self.store.stop(&self.queue);
         self.ledger.stop();
@@ -462,15 +468,16 @@ fn start_streams(
 /// A call as the queue has it, name and value.
 type Stored = (Vec<u8>, Vec<u8>);
 
-/// For each shard the calls that it owns.
-fn split_stored(calls: Vec<Stored>, secret: &[u8; 16], shards: usize) -> Vec<Vec<Stored>> {
+/// For each mirror the calls that it follows, and for each shard those that it owns.
+fn split_stored(mut calls: Vec<Stored>, secret: &[u8; 16], plan: &Plan) -> (Vec<Vec<Stored>>, Vec<Vec<Stored>>) {
+    let (followed, shards) = (mirrors::split(&mut calls, plan), plan.sip.shards);
     let mut split = vec![Vec::new(); shards];
     for (key, value) in calls {
         // A key that cannot be read goes to the first shard, whose engine reports it.
         let owner = accounting::Key::from_bytes(&key).map_or(0, |key| key.call().shard(secret, shards));
         split[owner].push((key, value));
     }
-    split
+    (followed, split)
 }
 
 /// An engine with its calls; one that cannot be read is reported and stays in the queue.
@@ -495,7 +502,7 @@ fn sign_with(sip: &mut SipPlan, secret: [u8; 16], queue: &queue::Handle) -> Resu
 }
 
 /// Random octets.
-fn seed() -> u128 {
+pub(super) fn seed() -> u128 {
     let [high, low] = random::seed();
     u128::from(high) << 64 | u128::from(low)
 }

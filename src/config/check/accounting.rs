@@ -299,7 +299,9 @@ pub(super) fn flags(file: &FileTable, names: &Names, sinks: &[(String, FlagsChec
     let routes = file.route.iter().map(|route| &route.account);
     let own = routes.filter(|account| account.on.is_some() || account.flags.is_some());
     let own = own.map(|account| (account.on.as_ref().or(global.on.as_ref()), account.flags.as_ref()));
-    let all = std::iter::once((global.on.as_ref(), global.flags.as_ref())).chain(own);
+    let mirrors = file.mirror.iter().filter(|mirror| mirror.on.is_some() || mirror.flags.is_some());
+    let mirrors = mirrors.map(|mirror| (mirror.on.as_ref().or(global.on.as_ref()), mirror.flags.as_ref()));
+    let all = std::iter::once((global.on.as_ref(), global.flags.as_ref())).chain(own).chain(mirrors);
     for (on, flags) in all.map(|(on, flags)| (on, flags.or(global.flags.as_ref()))) {
         let (Some(on), Some(flags)) = (on, flags) else { continue };
         for (own, judge) in sinks {

@@ -4,6 +4,7 @@
 mod accounting;
 mod dns;
 mod identity;
+mod mirror;
 mod routes;
 mod script;
 pub(super) mod sections;
@@ -89,7 +90,8 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     shard.trace = sections::trace(&file.trace, sip.shards, check);
     let marks = accounting::marks(&file.accounting, &names, check);
     let mut route = routes::check(&file.route, (&file.sip, &sip), &file.accounting, &names, check);
-    if file.route.is_empty() && file.script.file.is_none() {
+    let mirrors = mirror::check(&file.mirror, &file.accounting, &names, base, check);
+    if file.route.is_empty() && file.script.file.is_none() && mirrors.is_empty() {
         let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
         check.findings.push(mistake.hint("add a `[[route]]` with `to`"));
     }
@@ -98,7 +100,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let verifier = identity::check(&file.accounting.identity, base, check);
     let (admin, admin_tls) = sections::admin(&file.admin, base, check);
     check.expiring();
-    let all_marks = route.iter().map(|route| route.marks).chain([marks]);
+    let all_marks = route.iter().map(|route| route.marks).chain(mirrors.iter().map(|own| own.marks)).chain([marks]);
     accounting::flags(file, &names, &sinks.flags, check);
     let script = script::check(file, &sip, (&sinks.plans, &sinks.modes), base, check);
     // Which sinks a script marks is seen when it runs.
@@ -124,6 +126,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         shard,
         route,
         script,
+        mirrors,
         marks,
         accounting,
         queue,

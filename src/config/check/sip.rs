@@ -310,7 +310,7 @@ fn advertise(transport: Transport, bind: SocketAddr, advertised: &[(IpAddr, Opti
 }
 
 /// Reads `udp:ADDRESS:PORT`, `tcp:` or `tls:`.
-fn listener(text: &At<String>) -> Result<(Transport, SocketAddr), (String, Option<String>)> {
+pub(super) fn listener(text: &At<String>) -> Result<(Transport, SocketAddr), (String, Option<String>)> {
     let form = || Some("write `udp:ADDRESS:PORT`, such as `udp:192.0.2.1:5060` or `tcp:[2001:db8::1]:5060`".to_owned());
     let Some((transport, address)) = text.split_once(':') else {
         return Err((format!("`{}` is no listener", text.value), form()));

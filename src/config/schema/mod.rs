@@ -5,6 +5,7 @@
 
 mod accounting;
 mod dns;
+mod mirror;
 mod route;
 mod script;
 mod sections;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 
 pub use accounting::{AccountingTable, AtEnd, FieldSources, Flag, Flags, IdentityTable, Switch};
 pub use dns::DnsTable;
+pub use mirror::MirrorTable;
 #[cfg(test)]
 pub use route::HeaderTable;
 pub use route::{AnswerTable, Fork, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption};
@@ -38,6 +40,8 @@ pub struct FileTable {
     pub sip: SipTable,
     /// `[[route]]`
     pub route: Vec<At<RouteTable>>,
+    /// `[[mirror]]`
+    pub mirror: Vec<At<MirrorTable>>,
     /// `[script]`
     pub script: ScriptTable,
     /// `[accounting]`
