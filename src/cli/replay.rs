@@ -92,11 +92,16 @@ struct How {
 
 impl How {
     fn of(path: &Path, arguments: &Arguments) -> Result<Self, Failure> {
+        let mut proxy = arguments.proxy.clone();
         let is_there = path.exists() || path != Path::new(config::DEFAULT_PATH) || arguments.deliver;
         let (accounting, marks, sinks) = if is_there {
             let plan = load(path)?;
             let numbers: Vec<_> = (0_u8..).map(SinkNumber).take(plan.sinks.len()).collect();
-            (plan.accounting(&numbers), plan.marks, plan.sink_names())
+            let mirror = if let [mirror] = &plan.mirrors[..] { Some(mirror) } else { None };
+            if let Some(mirror) = mirror.filter(|_| proxy.is_empty()) {
+                proxy.clone_from(&mirror.proxy);
+            }
+            (plan.accounting(&numbers), mirror.map_or(plan.marks, |own| own.marks), plan.sink_names())
         } else {
             eprintln!("no {}: sessions are accounted by the defaults", path.display());
             let sinks = vec![SinkMode::Sessions];
@@ -108,7 +113,7 @@ impl How {
         let marks = if marks.is_empty() { whole } else { marks };
         let settings = Settings {
             name: "replay".to_owned(),
-            proxy: arguments.proxy.clone(),
+            proxy,
             marks,
             accounting,
             reorder: Settings::REORDER,
