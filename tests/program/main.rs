@@ -27,6 +27,7 @@ mod kafka;
 mod lab;
 mod main_job;
 mod manual;
+mod mirror;
 mod monitoring;
 mod nats;
 mod nats_servers;

@@ -139,7 +139,7 @@ fn the_configurations_of_the_drawings_are_good() {
             _ => is_inside = false,
         }
     }
-    assert_eq!(blocks.len(), 4, "{blocks:#?}");
+    assert_eq!(blocks.len(), 5, "{blocks:#?}");
     for block in blocks {
         let dir = tempfile::tempdir().unwrap();
         let routes = if block.contains("[[route]]") { "" } else { "[[route]]\nto = \"sip:192.0.2.1\"\n" };
