@@ -13,16 +13,12 @@ use axum::http::{Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
 
 use super::books::Books;
+use super::connection::{Guest, connection};
 use super::places::{AcceptTroubles, Place, Places};
 use super::tls::{Client, Gate};
 use super::{Gateway, Phase, access, answer::losses_json, api, backend_json, metrics, outage_json, page, stats_json};
@@ -42,8 +38,6 @@ struct Shared {
 const CONNECTIONS_MAX: usize = 64;
 /// Longest wait for a whole head, and between two requests of a connection.
 const HEAD_MAX: Duration = Duration::from_secs(5);
-/// Octets of a head.
-const HEAD_OCTETS_MAX: usize = 16 << 10;
 /// Longest time for one answer, and for its reader to take it.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Pause after an error of `accept`, such as no more file descriptors.
@@ -103,24 +97,8 @@ async fn answer(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router: R
     let mut gate = face.gate.clone();
     let Some((wire, client)) = gate.pass(stream).await else { return };
     place.waiting();
-    let answer = service_fn(move |request: Request<Incoming>| {
-        let (place, face, router) = (place.clone(), face.clone(), TowerToHyperService::new(router.clone()));
-        async move {
-            place.served();
-            let answer = match face.refusal(&request, client) {
-                Some(refusal) => Ok(refusal),
-                None => router.call(request).await,
-            };
-            place.waiting();
-            answer.map(|mut answer| {
-                page::protect(answer.headers_mut());
-                answer
-            })
-        }
-    });
-    let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_OCTETS_MAX);
-    let mut connection = std::pin::pin!(protocol.serve_connection(TokioIo::new(wire), answer));
+    let guest = Guest::Stranger(face, client);
+    let mut connection = std::pin::pin!(connection(Box::new(wire), place, (guest, router), HEAD_MAX));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = gate.renewed() => {
@@ -135,7 +113,7 @@ async fn answer(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router: R
 
 impl Face {
     /// Why a request is not served at all.
-    fn refusal<B>(&self, request: &Request<B>, client: Client) -> Option<Response> {
+    pub(super) fn refusal<B>(&self, request: &Request<B>, client: Client) -> Option<Response> {
         let (status, text) = match asked_host(request) {
             Err(text) => (StatusCode::BAD_REQUEST, text),
             Ok(Some(host)) if !self.answers_to(&host) => {

@@ -11,6 +11,7 @@ mod api_tests;
 mod books;
 mod changes;
 pub(crate) mod client;
+mod connection;
 mod doors;
 pub(crate) mod http;
 pub mod metrics;

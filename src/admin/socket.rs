@@ -11,22 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 
+use super::connection::{Guest, connection};
 use super::doors::{Caller, Door};
 use super::places::{AcceptTroubles, Place, Places};
 
 /// Connections at once; a further one takes the place of the one that has been silent longest.
 const CONNECTIONS_MAX: usize = 32;
-
-/// Octets of a head: a Call-ID in it takes at most three for each of its own.
-const HEAD_OCTETS_MAX: usize = 16 << 10;
 
 /// How long a connection may be silent, take for a head, and take to accept an answer.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -113,21 +105,10 @@ pub(super) async fn serve(bound: Bound, door: Door, router: Router) {
 /// Answers the requests of one connection.
 async fn converse(stream: UnixStream, place: Arc<Place>, door: Door, router: Router) {
     let by = stream.peer_cred().map_or_else(|_| "somebody".to_owned(), |peer| user(peer.uid()));
-    let (own, caller) = (place.clone(), Caller { door, by: by.into() });
-    let answer = service_fn(move |mut request: Request<Incoming>| {
-        let (place, router) = (own.clone(), TowerToHyperService::new(router.clone()));
-        request.extensions_mut().insert(caller.clone());
-        async move {
-            place.served();
-            let answer = router.call(request).await;
-            place.waiting();
-            answer
-        }
-    });
-    let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(HEAD_OCTETS_MAX);
+    let guest = Guest::Known(Caller { door, by: by.into() });
+    let connection = connection(Box::new(stream), place.clone(), (guest, router), IDLE_MAX);
     tokio::select! {
-        ended = protocol.serve_connection(TokioIo::new(stream), answer) => if let Err(error) = ended {
+        ended = connection => if let Err(error) = ended {
             tracing::debug!(%error, "a command connection ended");
         },
         () = place.has_to_go() => tracing::debug!("a silent command connection gave its place up"),
