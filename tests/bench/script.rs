@@ -1,6 +1,7 @@
 //! What the typical route of a script costs, about an INVITE and the BYE of the same call: with and without the turns that are
-//! kept for `tollgate script trace`, and how long the slowest runs of its handler take. Its code is in the caches here, as
-//! on a busy core of its own; `tests/bench/load --script` and the trace tell of one that it shares with others.
+//! kept for `tollgate script trace`, how long the slowest runs of its handler take, and how long those that find the caches
+//! used by others. But for these its code is in the caches here, as on a busy core of its own; `tests/bench/load --script`
+//! and the trace tell of one that it shares with others.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -87,6 +88,41 @@ fn slowest(_criterion: &mut Criterion) {
     }
 }
 
+/// Octets that are read between two runs: as much as the nearer caches hold.
+const OTHERS_BYTES: usize = 4 << 20;
+/// Runs with caches that others have used.
+const COLD_RUNS: usize = 3_000;
+
+/// Prints how long a handler takes that finds the caches used by others, with and without a trace, in turn.
+fn cold(_criterion: &mut Criterion) {
+    let bye = INVITE.replace("INVITE", "BYE").replace("user=phone>", "user=phone>;tag=8321234356");
+    let views = [("INVITE", view(INVITE)), ("BYE", view(&bye))];
+    let others = vec![1_u8; OTHERS_BYTES];
+    let now = clock::now();
+    let turns = [("without a trace", 0), ("with a trace", trace::TURNS_USUAL)];
+    let mut policies = turns.map(|(_, turns)| policy(turns));
+    let mut taken = [(); 4].map(|()| Vec::with_capacity(COLD_RUNS));
+    for number in 0..COLD_RUNS {
+        for (of, policy) in policies.iter_mut().enumerate() {
+            for (place, (_, view)) in views.iter().enumerate() {
+                let transaction = ServerId::made_up((number * views.len() + place) as u64);
+                let read: u64 = black_box(&others).iter().step_by(64).map(|octet| u64::from(*octet)).sum();
+                black_box(read);
+                let begun = std::time::Instant::now();
+                black_box(policy.request(Asked { now, transaction, view }));
+                policy.ended(transaction);
+                policy.rest();
+                taken[of * views.len() + place].push(begun.elapsed());
+            }
+        }
+    }
+    for (number, mut taken) in taken.into_iter().enumerate() {
+        taken.sort_unstable();
+        let ((trace, _), (name, _)) = (turns[number / views.len()], &views[number % views.len()]);
+        println!("used caches, {trace}: {name}: median {:?}", taken[taken.len() / 2]);
+    }
+}
+
 fn script(criterion: &mut Criterion) {
     let bye = INVITE.replace("INVITE", "BYE").replace("user=phone>", "user=phone>;tag=8321234356");
     let (invite, bye, now) = (view(INVITE), view(&bye), clock::now());
@@ -102,5 +138,5 @@ fn script(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, slowest, script);
+criterion_group!(benches, slowest, cold, script);
 criterion_main!(benches);
