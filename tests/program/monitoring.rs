@@ -182,6 +182,14 @@ fn dashboard_and_rules_ask_for_what_there_is() {
     assert!(unknown.is_empty(), "no such series: {unknown:?}");
 }
 
+#[test]
+fn the_readme_counts_the_alerts() {
+    let rules = fs::read_to_string(folder().join("alerts.yml")).unwrap();
+    let count = rules.matches("- alert: ").count();
+    let readme = fs::read_to_string(folder().join("README.md")).unwrap();
+    assert!(readme.contains(&format!("| {count} alerts; ")), "alerts.yml has {count}");
+}
+
 /// promtool, as `tests/run` unpacks it.
 fn promtool(words: &[&str], folder: &Path) -> Option<(bool, String)> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/prometheus/usr/bin/promtool");
