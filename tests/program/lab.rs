@@ -79,6 +79,18 @@ fn each_file_that_a_container_gets_is_there() {
     assert!(manifest["profile"].get("quick").is_some(), "compose.yaml builds with it");
 }
 
+/// The gateway's part of the compose file.
+fn gateway() -> String {
+    let compose = read("compose.yaml");
+    let rest = compose.split("\n  gateway:\n").nth(1).expect("a gateway");
+    rest.split("\n\n").next().unwrap().to_owned()
+}
+
+#[test]
+fn the_gateway_starts_whether_its_backends_stand_or_not() {
+    assert!(!gateway().lines().any(|line| line.trim().starts_with("depends_on:")), "{}", gateway());
+}
+
 #[test]
 fn the_compose_file_is_sound_yaml() {
     let Some(python) = peer("python3") else { return };
