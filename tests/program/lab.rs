@@ -79,6 +79,39 @@ fn each_file_that_a_container_gets_is_there() {
     assert!(manifest["profile"].get("quick").is_some(), "compose.yaml builds with it");
 }
 
+/// The files of `etc` that the sources in `folder` carry within them.
+fn carried(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            carried(&path, found);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let named = text.split("include_str!(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+            found
+                .extend(named.filter_map(|name| Some(name.trim_start_matches("../").strip_prefix("etc/")?.to_owned())));
+        }
+    }
+}
+
+#[test]
+fn the_build_has_each_file_that_the_program_carries_and_none_of_the_laboratory() {
+    let text = read("Containerfile");
+    let build = text.split("\nFROM ").nth(1).expect("a build");
+    let mut copied = BTreeSet::new();
+    for line in build.lines().filter(|line| line.starts_with("COPY ")) {
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let sources = &words[..words.len() - 1];
+        copied.extend(
+            sources.iter().filter_map(|word| Some(word.strip_prefix("etc")?.trim_start_matches('/').to_owned())),
+        );
+    }
+    let mut needed = BTreeSet::new();
+    carried(&root().join("src"), &mut needed);
+    assert!(needed.contains("tollgate.toml"), "{needed:?}");
+    assert_eq!(copied, needed, "the build copies these of etc; the sources name those");
+}
+
 /// The gateway's part of the compose file.
 fn gateway() -> String {
     let compose = read("compose.yaml");
@@ -89,6 +122,20 @@ fn gateway() -> String {
 #[test]
 fn the_gateway_starts_whether_its_backends_stand_or_not() {
     assert!(!gateway().lines().any(|line| line.trim().starts_with("depends_on:")), "{}", gateway());
+}
+
+#[test]
+fn the_compose_file_checks_the_gateway_as_its_image_does() {
+    let text = read("Containerfile");
+    let image = text.lines().find_map(|line| line.strip_prefix("HEALTHCHECK ")).expect("it has one");
+    let (times, command) = image.split_once(" CMD ").expect("a command");
+    let gateway = gateway();
+    let test = format!("test: [\"CMD\", {}", command.trim_start_matches('['));
+    assert!(gateway.contains(&test), "{gateway} has no {test}");
+    for time in times.split_whitespace() {
+        let option = time.trim_start_matches("--").replace('=', ": ").replace('-', "_");
+        assert!(gateway.contains(&option), "{gateway} has no {option}");
+    }
 }
 
 #[test]
