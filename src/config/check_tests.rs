@@ -571,25 +571,3 @@ fn a_file_that_is_not_there_is_a_mistake() {
     assert_eq!(mistakes[0].places, [Place::Whole("/nowhere/tollgate.toml".into())]);
     assert_eq!(mistakes[0].what, "cannot read the configuration: No such file or directory (os error 2)");
 }
-
-#[test]
-fn the_socket_is_found_in_a_file_with_mistakes() {
-    let path = Path::new("/etc/tollgate/tollgate.toml");
-    let none = super::Map::new();
-    let variable = super::Map::from_iter([("TOLLGATE_ADMIN__SOCKET".to_owned(), "/run/env.sock".to_owned())]);
-    let usual = "/run/tollgate/admin.sock";
-    for (what, text, environment, want) in [
-        ("a good file", "[admin]\nsocket = \"/run/own.sock\"\n", &none, Some("/run/own.sock")),
-        ("a relative path", "[admin]\nsocket = \"own.sock\"\n", &none, Some("/etc/tollgate/own.sock")),
-        ("no section", "[sip]\n", &none, Some(usual)),
-        ("switched off", "[admin]\nsocket = \"\"\n", &none, None),
-        ("unknown sections", "[spi]\nx = 1\n[admin]\nsocket = \"/a\"\nlisten = 5\n", &none, Some("/a")),
-        ("bad syntax before it", "[sip\nlisten = = 1\n[admin]\nsocket = \"/a\"\n", &none, Some("/a")),
-        ("bad syntax behind it", "[admin]\nsocket = \"/a\"\n]]]]\n", &none, Some("/a")),
-        ("no text", "[admin]\nsocket = 5\n", &none, Some(usual)),
-        ("no TOML at all", "loadmodule \"acc.so\"\nroute {\n", &none, Some(usual)),
-        ("the environment is above it", "[admin]\nsocket = \"/a\"\n", &variable, Some("/run/env.sock")),
-    ] {
-        assert_eq!(super::socket_in(path, text, environment).as_deref(), want.map(Path::new), "{what}");
-    }
-}
