@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
-use super::{Failure, load_quietly};
+use super::{Failure, load_quietly, misread};
 use crate::accounting::Engine;
 use crate::admin::call_json;
 use crate::admin::client::{Client, ClientError};
@@ -30,16 +30,20 @@ pub struct Seek {
 }
 
 impl Seek {
-    fn path(&self) -> Option<PathBuf> {
-        self.socket.clone().or_else(|| config::socket(&self.config))
+    /// The socket; `None`: there is none.
+    fn path(&self) -> Result<Option<PathBuf>, Failure> {
+        match &self.socket {
+            Some(socket) => Ok(Some(socket.clone())),
+            None => config::socket(&self.config).map_err(|mistakes| misread(&mistakes)),
+        }
     }
 
     /// The running service, if there is one.
     ///
     /// # Errors
-    /// The socket is there but cannot be used.
+    /// The socket is there but cannot be used, or the file that would name it cannot be read.
     pub fn connect(&self) -> Result<Option<Client>, Failure> {
-        self.path().map_or(Ok(None), |socket| Client::connect(&socket).map_err(of_client))
+        self.path()?.map_or(Ok(None), |socket| Client::connect(&socket).map_err(of_client))
     }
 
     /// The running service.
@@ -47,15 +51,16 @@ impl Seek {
     /// # Errors
     /// It does not run, or its socket cannot be used.
     pub fn service(&self) -> Result<Client, Failure> {
-        let Some(client) = self.connect()? else { return Err(Failure::Failed(anyhow!("{}", self.nobody()))) };
+        let Some(client) = self.connect()? else { return Err(self.nobody()) };
         Ok(client)
     }
 
     /// That nobody serves the socket.
-    fn nobody(&self) -> String {
+    fn nobody(&self) -> Failure {
         match self.path() {
-            Some(socket) => format!("the service does not run: nobody answers at {}", socket.display()),
-            None => "`admin.socket` is empty: the service takes no commands".to_owned(),
+            Ok(Some(socket)) => anyhow!("the service does not run: nobody answers at {}", socket.display()).into(),
+            Ok(None) => anyhow!("`admin.socket` is empty: the service takes no commands").into(),
+            Err(failure) => failure,
         }
     }
 }
@@ -87,7 +92,7 @@ impl Desk {
             return Ok(Self::Running(client));
         }
         if seek.socket.is_some() {
-            return Err(Failure::Failed(anyhow!("{}", seek.nobody())));
+            return Err(seek.nobody());
         }
         let plan = load_quietly(&seek.config)?;
         let path = &plan.queue.path;

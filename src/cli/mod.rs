@@ -237,10 +237,13 @@ fn load(path: &std::path::Path) -> Result<Plan, Failure> {
 
 /// Loads the configuration; mistakes go to standard error, warnings nowhere.
 fn load_quietly(path: &std::path::Path) -> Result<Plan, Failure> {
-    config::load(path).map_err(|mistakes| {
-        eprintln!("{}", told(&mistakes));
-        Failure::Configuration
-    })
+    config::load(path).map_err(|mistakes| misread(&mistakes))
+}
+
+/// Prints the mistakes.
+fn misread(mistakes: &Mistakes) -> Failure {
+    eprintln!("{}", told(mistakes));
+    Failure::Configuration
 }
 
 /// Findings with their lines, for standard error.

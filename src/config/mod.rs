@@ -80,9 +80,22 @@ pub fn load(path: &Path) -> Result<Plan, Mistakes> {
 
 /// Where the socket of the commands is by this file and the environment, whatever mistakes they have: a running service
 /// can be asked though its file cannot be used any more. `None` when it is switched off.
-#[must_use]
-pub fn socket(path: &Path) -> Option<PathBuf> {
-    socket_in(path, &read(path).unwrap_or_default(), &tree::environment())
+///
+/// # Errors
+/// The file cannot be read, and is not the one that everybody has who names none: the usual socket would be that of another
+/// gateway.
+pub fn socket(path: &Path) -> Result<Option<PathBuf>, Mistakes> {
+    let environment = tree::environment();
+    let text = match read(path) {
+        Ok(text) => text,
+        // Whoever may use the socket need not be one who may read the file.
+        Err(_) if path == Path::new(DEFAULT_PATH) || environment.contains_key(SOCKET_VARIABLE) => String::new(),
+        Err(mistake) => {
+            let hint = "`--socket FILE` asks a running service without its configuration";
+            return Err(Mistakes(vec![mistake.hint(hint)]));
+        }
+    };
+    Ok(socket_in(path, &text, &environment))
 }
 
 fn socket_in(path: &Path, text: &str, environment: &Map<String, String>) -> Option<PathBuf> {

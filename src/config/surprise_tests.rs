@@ -5,8 +5,16 @@ use std::path::Path;
 use ::config::Map;
 
 use super::check_tests::{CLIENT, Folder, findings};
-use super::error::{Mistake, Mistakes};
-use super::{parse, socket_in};
+use super::error::{Mistake, Mistakes, Place};
+use super::{DEFAULT_PATH, parse, socket, socket_in};
+
+#[test]
+fn a_file_that_is_named_and_cannot_be_read_names_no_socket() {
+    let Err(Mistakes(mistakes)) = socket(Path::new("/nowhere/typo.toml")) else { panic!("another's socket") };
+    assert_eq!(mistakes[0].places, [Place::Whole("/nowhere/typo.toml".into())]);
+    assert!(mistakes[0].hint.as_ref().is_some_and(|hint| hint.contains("--socket")), "{mistakes:?}");
+    assert!(socket(Path::new(DEFAULT_PATH)).is_ok(), "whoever names none may not be one who may read it");
+}
 
 #[test]
 fn the_socket_is_found_in_a_file_with_mistakes() {

@@ -89,3 +89,22 @@ fn the_command_line_of_an_older_release_gets_an_answer_in_words() {
     // It reads a line and says that it makes no sense.
     assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
 }
+
+#[test]
+fn a_mistyped_configuration_asks_no_other_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let typo = dir.path().join("typo.toml");
+    for words in [
+        &["status"][..],
+        &["calls"],
+        &["reload"],
+        &["queue", "status"],
+        &["queue", "park", "--all"],
+        &["queue", "retry", "--all"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(words).arg("-c").arg(&typo).finish().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{words:?}: {said}");
+        assert!(said.contains("cannot read the configuration") && said.contains("typo.toml"), "{words:?}: {said}");
+    }
+}
