@@ -4,7 +4,7 @@
 //! alone. Every size and number is bounded.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,20 +34,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Bound {
     listener: StdListener,
     path: PathBuf,
+    /// Device and inode of the file: another gateway may have put its own there since.
+    file: Option<(u64, u64)>,
 }
 
 impl Bound {
     /// Binds the socket with these permissions. A file left by a process that is gone is replaced.
     ///
     /// # Errors
-    /// Whatever the system says; `AddrInUse` when another process serves the socket.
+    /// Whatever the system says; `AddrInUse` when another process serves the socket, or one may that does not let us in.
     pub fn new(path: &Path, mode: u32) -> io::Result<Self> {
         if let Ok(meta) = std::fs::symlink_metadata(path) {
             if !meta.file_type().is_socket() {
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
             }
-            if StdStream::connect(path).is_ok() {
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it"));
+            match StdStream::connect(path).map_err(|error| (error.kind(), error)) {
+                // Nobody has it any more, or it has gone meanwhile.
+                Err((io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound, _)) => {}
+                Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it")),
+                Err((_, error)) => {
+                    let text = format!("another process may serve it: {error}; remove the file if none does");
+                    return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+                }
             }
         }
         // Bound aside and renamed: at its own name it never has other permissions than these.
@@ -61,7 +69,7 @@ impl Bound {
             let _left = std::fs::remove_file(&aside);
             return Err(error);
         }
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, path: path.to_owned(), file: file_at(path) })
     }
 }
 
@@ -70,9 +78,16 @@ fn aside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{:x}", std::process::id()))
 }
 
+/// What names the file at a path, whatever its path.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
 impl Drop for Bound {
     fn drop(&mut self) {
-        let _gone = std::fs::remove_file(&self.path);
+        if self.file.is_some() && self.file == file_at(&self.path) {
+            let _gone = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! The Unix sockets: what is no HTTP, what is too long, and gateways of other releases.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 use super::client::{Client, ClientError, sign};
 use super::doors::Door;
 use super::request::{Kept, Request};
+use super::socket::Bound;
 use super::tests::Running;
 
 /// What is answered to octets that are sent as they are.
@@ -115,4 +116,30 @@ fn a_gateway_of_another_release_is_known_by_its_answer() {
         assert_eq!(error.to_string().replace(&path.display().to_string(), "PATH"), want, "{name}");
         assert_eq!(serving.join().expect("no panic"), "POST /api/v1/reload HTTP/1.1");
     }
+}
+
+#[test]
+fn a_gateway_that_stops_leaves_the_socket_that_another_has_put_in_its_place() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("admin.sock");
+    let first = Bound::new(&path, 0o600).expect("bound");
+    std::fs::remove_file(&path).expect("removed");
+    let second = Bound::new(&path, 0o600).expect("bound again");
+    drop(first);
+    UnixStream::connect(&path).expect("the second one is there");
+    drop(second);
+    assert!(!path.exists(), "its own goes with it");
+}
+
+#[test]
+fn a_socket_that_does_not_let_us_in_may_be_served_and_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("admin.sock");
+    // Root gets in everywhere; a socket of another type refuses everybody, and not as one that nobody has.
+    let strange = UnixDatagram::bind(&path).expect("bound");
+    let error = Bound::new(&path, 0o600).expect_err("it is served");
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains("another process may serve it: "), "{error}");
+    drop(strange);
+    Bound::new(&path, 0o600).expect("nobody has it any more");
 }
