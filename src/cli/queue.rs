@@ -454,7 +454,14 @@ fn act(
         // Told before: whatever happens next, the operator knows where they are.
         eprintln!("kept in {}; `tollgate queue import` puts them back", kept.display());
     }
-    let answer = desk.ask(&Request::QueueAct { action, filter, reason })?;
+    let answer = desk.ask(&Request::QueueAct { action, filter, reason }).inspect_err(|failure| {
+        // It was refused before anything was done: the copy would be of records that are all still there.
+        if let (Failure::Usage(_), Some(kept)) = (failure, &kept)
+            && std::fs::remove_file(kept).is_ok()
+        {
+            eprintln!("nothing was dropped: {} is removed again", kept.display());
+        }
+    })?;
     let records = answer["records"].as_u64().unwrap_or(0);
     if format.is_json() {
         output::print_json(&answer)?;

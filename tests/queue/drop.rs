@@ -16,6 +16,11 @@ use crate::support::{Gateway, free_ports, peer, wait_for};
 
 /// A gateway with so many records that nobody takes.
 fn gateway(dir: &Path, records: u128) -> Gateway {
+    gateway_with(dir, records, "")
+}
+
+/// The same with more lines of `[admin]`.
+fn gateway_with(dir: &Path, records: u128, more: &str) -> Gateway {
     let folder = dir.join("gateway");
     fs::create_dir_all(&folder).unwrap();
     let settings = queue::Settings { path: folder.join("queue"), free_min: 0, ..queue::Settings::default() };
@@ -31,7 +36,7 @@ fn gateway(dir: &Path, records: u128) -> Gateway {
     queue.finish(clock::now).unwrap();
     queue.close(clock::now).unwrap();
     let [nobody] = free_ports();
-    Gateway::start(dir, &["sip:127.0.0.1:9".to_owned()], nobody, "")
+    Gateway::start(dir, &["sip:127.0.0.1:9".to_owned()], nobody, more)
 }
 
 /// How many records wait.
@@ -133,4 +138,20 @@ fn the_log_says_who_dropped_what_and_why() {
     let lines = gateway.log().lines().filter(|line| line.contains("by the operator")).count();
     gateway.command(&["queue", "drop", "--all", "--yes"]);
     assert_eq!(gateway.log().lines().filter(|line| line.contains("by the operator")).count(), lines);
+}
+
+#[test]
+fn whoever_may_not_drop_leaves_no_copy_of_the_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("questions.sock").display().to_string();
+    let gateway = gateway_with(dir.path(), 2, &format!("status_socket = \"{socket}\""));
+    let kept = dir.path().join("kept.jsonl");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["queue", "drop", "--all", "--yes", "--socket", &socket, "--save"]).arg(&kept).arg("--config");
+    let output = command.arg(gateway.dir.join("tollgate.toml")).stdin(Stdio::null()).finish().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(said.contains("answers questions only") && said.contains("nothing was dropped"), "{said}");
+    assert!(!kept.exists(), "who called whom is in it");
+    assert_eq!(waiting(&gateway), 2);
 }
