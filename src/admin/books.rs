@@ -49,13 +49,13 @@ impl Books {
     /// # Errors
     /// There is no ledger, it cannot be read, or the day is none.
     pub async fn ask(&self, gateway: Arc<dyn Gateway>, question: Question) -> Result<Value, RequestError> {
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return Err(RequestError::NotRunning) };
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return Err(RequestError::Stopping) };
         let read = move || {
             let answer = answer(&*gateway, &question);
             drop(place);
             answer
         };
-        tokio::task::spawn_blocking(read).await.unwrap_or(Err(RequestError::NotRunning))
+        tokio::task::spawn_blocking(read).await.unwrap_or(Err(RequestError::Stopping))
     }
 }
 

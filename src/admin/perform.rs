@@ -13,7 +13,7 @@ use crate::policy::script::trace::Find;
 pub(super) fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, RequestError> {
     match request {
         Request::Status {} => Ok(status_json(gateway)),
-        Request::Reload {} => gateway.reload().map(|done| reloaded_json(&done)).ok_or(RequestError::NotRunning),
+        Request::Reload {} => gateway.reload().map(|done| reloaded_json(&done)).ok_or(RequestError::Stopping),
         Request::Calls { max } => Ok(serde_json::to_value(calls_told(gateway, *max)).unwrap_or_default()),
         Request::ScriptTrace { call, number, max } => {
             let find = Find { call: call.clone(), number: number.clone(), max: (*max).min(TURNS_MAX) };
@@ -39,7 +39,7 @@ pub(super) fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Res
         | Request::QueueAct { .. }
         | Request::QueueImport { .. } => {
             let mut desk = gateway.desk();
-            on_queue(request, &mut *desk, by).unwrap_or(Err(RequestError::NotRunning))
+            on_queue(request, &mut *desk, by).unwrap_or(Err(RequestError::Stopping))
         }
     }
 }

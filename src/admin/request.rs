@@ -184,6 +184,9 @@ pub enum RequestError {
     /// It is about the running service, and there is none.
     #[error("the service does not run")]
     NotRunning,
+    /// It is about the running service, and that takes nothing more.
+    #[error("the service is stopping")]
+    Stopping,
 }
 
 /// Most records of one answer.
