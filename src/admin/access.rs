@@ -16,8 +16,8 @@ pub(super) fn forbids(
     headers: &HeaderMap,
 ) -> Option<Response> {
     let forbidden = |text: &str| Some(refused(StatusCode::FORBIDDEN, text.to_owned()));
-    // What a page of another site has its reader's browser send.
-    if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site") {
+    // What a page of another site has its reader's browser send, or a browser to come.
+    if headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none") {
         return forbidden(ELSEWHERE);
     }
     if token.is_some_and(|token| has_token(headers, token)) {
@@ -65,8 +65,10 @@ const BEARER: &[u8] = b"bearer ";
 /// Whether a browser names another origin than that of the page here (RFC 6454 §7); one that names none is no browser, for
 /// they all do when they send more than a question. Only TLS shows certificates.
 fn is_from_elsewhere(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let here = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let site = origin.as_bytes().strip_prefix(b"https://");
-    !site.zip(here).is_some_and(|(site, here)| site.eq_ignore_ascii_case(here))
+    let is_here = |origin: &HeaderValue| {
+        let site = origin.as_bytes().strip_prefix(b"https://");
+        site.zip(here).is_some_and(|(site, here)| site.eq_ignore_ascii_case(here))
+    };
+    !headers.get_all(header::ORIGIN).iter().all(is_here)
 }
