@@ -88,6 +88,7 @@ pub mod vars;
 
 // Layer 6: shells with sockets, logs and metrics.
 pub mod admin;
+pub mod cluster;
 pub(crate) mod front;
 pub mod ledger;
 pub mod sinks;

@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["queue"],
     &["sip::stack", "sip::proxy", "sip::dialog", "sip::transaction", "radius", "diameter", "hep"],
     &["shard", "mirror", "accounting", "policy", "vars"],
-    &["front", "sinks", "admin", "ledger", "telemetry"],
+    &["front", "sinks", "admin", "ledger", "telemetry", "cluster"],
     &["main", "cli", "service", "import", "config"],
 ];
 
@@ -59,6 +59,7 @@ const CORES: &[&str] = &[
     "accounting",
     "policy",
     "vars",
+    "cluster::lease",
 ];
 
 /// What a core must not name.

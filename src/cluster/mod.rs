@@ -1,0 +1,3 @@
+//! Many gateways as one: what they share lies in streams and buckets of NATS JetStream.
+
+pub mod lease;
