@@ -14,6 +14,8 @@
 //! whether we want the lease, and what is under way.
 
 mod hearing;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod twin;
 mod value;
