@@ -1,3 +1,4 @@
 //! Many gateways as one: what they share lies in streams and buckets of NATS JetStream.
 
 pub mod lease;
+pub mod share;

@@ -60,6 +60,7 @@ const CORES: &[&str] = &[
     "policy",
     "vars",
     "cluster::lease",
+    "cluster::share",
 ];
 
 /// What a core must not name.
