@@ -246,7 +246,7 @@ impl Lease {
         self.is_wanted
     }
 
-    /// Whether nothing of ours stands in the key or may come to stand in it: what a process waits for at its end.
+    /// Whether nothing of ours stands in the key, or may come to stand in it and last: what a process waits for at its end.
     #[must_use]
     pub fn is_clear(&self) -> bool {
         let is_ours = |known: &Known| matches!(&known.standing, Standing::By(value) if value.owner == *self.me && !value.released);
@@ -312,6 +312,8 @@ impl Lease {
             self.tenure = None;
             out.push(Output::Ended(End::RunOut));
         }
+        // Stored now, they would give no time any more.
+        self.doubts.retain(|sent| now < sent.at + self.timing.lease);
     }
 
     fn rest(&mut self, now: Instant) {
