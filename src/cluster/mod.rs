@@ -1,4 +1,5 @@
 //! Many gateways as one: what they share lies in streams and buckets of NATS JetStream.
 
 pub mod lease;
+pub mod roster;
 pub mod share;

@@ -60,6 +60,7 @@ const CORES: &[&str] = &[
     "policy",
     "vars",
     "cluster::lease",
+    "cluster::roster",
     "cluster::share",
 ];
 
