@@ -11,6 +11,8 @@
 //! plan without it, and then its partitions.
 
 mod key;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
