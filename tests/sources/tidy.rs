@@ -59,6 +59,7 @@ const CORES: &[&str] = &[
     "accounting",
     "policy",
     "vars",
+    "cluster::calls",
     "cluster::lease",
     "cluster::roster",
     "cluster::share",
