@@ -12,15 +12,22 @@
 //! | a request comes for a call that is not here ([`Input::Adopt`]) | the call is read and adopted, also from an owner that lives, which is told ([`Output::Tell`]) |
 //! | a gateway's lease has run out and we have it ([`Input::Inherit`]) | its calls are adopted one by one as a scan finds them; one that it has changed meanwhile is left to it |
 //! | a gateway starts ([`Input::Put`] of all it keeps, then a scan) | compared: those that another has or had are forgotten, those of our name that our disk does not have are adopted, and those that it had to the end are removed |
-//! | more waits than is allowed | the value is dropped, counted (`Calls::unmirrored`), and fetched again from the queue when there is room |
+//! | more waits than is allowed | the value is dropped, counted ([`Calls::unmirrored`]), and fetched again from the queue when there is room |
 
+mod adoptions;
+mod mirror;
 mod value;
 
 use std::fmt;
 use std::time::Duration;
 
-pub use self::value::{FORMER_MAX, Header, Home, State, ValueError};
 use super::lease::Answer;
+use crate::clock::{Instant, Now, Timestamp};
+
+use self::adoptions::Adoptions;
+use self::mirror::{Bus, Mirror};
+
+pub use self::value::{FORMER_MAX, Header, Home, State, ValueError};
 
 /// Calls whose values wait or are under way; what comes on top is not mirrored for the time being.
 pub const WAITING_MAX: usize = 65_536;
@@ -116,7 +123,7 @@ pub enum Input<'a> {
         /// Of the request.
         turn: u64,
     },
-    /// A scan found this; not more of them than `Calls::room` at once.
+    /// A scan found this; not more of them than [`Calls::room`] at once.
     Found {
         /// Which.
         key: CallKey,
@@ -269,4 +276,215 @@ pub enum Why {
     Unreadable,
     /// The bucket does not answer, or others are faster again and again.
     Unreachable,
+}
+
+/// Where what a gateway writes comes from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This gateway and its queue.
+    pub home: Home,
+    /// Number of its tenure of its name.
+    pub epoch: u64,
+    /// Its sinks.
+    pub sinks: Vec<(u8, String)>,
+}
+
+impl Settings {
+    fn header(&self, state: State, former: &[String], written: Timestamp) -> Header {
+        let sinks = if state == State::Live { self.sinks.clone() } else { Vec::new() };
+        Header { state, owner: self.home.clone(), epoch: self.epoch, written, former: former.to_vec(), sinks }
+    }
+}
+
+/// Requests to the bucket, numbered.
+#[derive(Clone, Debug, Default)]
+struct Turns(u64);
+
+impl Turns {
+    fn next(&mut self) -> u64 {
+        self.0 += 1;
+        self.0
+    }
+}
+
+/// The calls of one gateway in the bucket.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    settings: Settings,
+    turns: Turns,
+    mirror: Mirror,
+    adoptions: Adoptions,
+    /// Until when a start waits for the comparison; `None` when it has ended.
+    comparing: Option<Instant>,
+    /// Number of the last scan that was asked for.
+    scans: u64,
+    unreadable: u64,
+}
+
+/// The scan at a start.
+const FIRST_SCAN: u64 = 1;
+
+impl Calls {
+    /// A gateway that has just started: it takes what its queue keeps, and asks for a scan to compare it with.
+    #[must_use]
+    pub fn new(now: Now, settings: Settings, out: &mut Vec<Output>) -> Self {
+        let mut adoptions = Adoptions::default();
+        adoptions.inherit(&settings.home.name, FIRST_SCAN, None);
+        out.push(Output::Scan { scan: FIRST_SCAN });
+        let comparing = Some(now.mono + COMPARE_WAIT);
+        Self {
+            settings,
+            turns: Turns::default(),
+            mirror: Mirror::default(),
+            adoptions,
+            comparing,
+            scans: FIRST_SCAN,
+            unreadable: 0,
+        }
+    }
+
+    /// Another tenure of our name, or other sinks.
+    pub fn change(&mut self, epoch: u64, sinks: Vec<(u8, String)>) {
+        (self.settings.epoch, self.settings.sinks) = (epoch, sinks);
+    }
+
+    /// Calls whose last value is not in the bucket: what is lost with this gateway and its disk.
+    #[must_use]
+    pub fn unmirrored(&self) -> usize {
+        self.mirror.unmirrored()
+    }
+
+    /// Values that had no room, ever.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.mirror.missed_ever()
+    }
+
+    /// Values of others that could not be read, ever.
+    #[must_use]
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// Whether the bucket holds all that the queue keeps, and nothing of ours besides.
+    #[must_use]
+    pub fn is_in_step(&self) -> bool {
+        self.mirror.is_in_step()
+    }
+
+    /// How many more finds of a scan may come at once.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.adoptions.room()
+    }
+
+    /// When [`Calls::tick`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let mirror = if self.comparing.is_some() { None } else { self.mirror.deadline() };
+        [self.comparing, mirror, self.adoptions.deadline()].into_iter().flatten().min()
+    }
+
+    /// Takes what happened.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Vec<Output>) {
+        let Self { settings, turns, mirror, adoptions, .. } = self;
+        let bus = &mut Bus { now, settings, turns, out };
+        match input {
+            Input::Put { key, value, mark } => mirror.put(key, value, mark),
+            Input::End { key, mark } => mirror.end(key, mark),
+            Input::Safe(mark) => mirror.safe(mark),
+            Input::Overflowed => mirror.overflowed(),
+            Input::Answered { key, turn, answer } => {
+                if !mirror.answered(key, turn, answer, bus) {
+                    adoptions.answered(key, turn, answer, mirror, bus);
+                }
+            }
+            Input::Seen { key, turn, found } => {
+                if !mirror.seen(key, turn, found, bus) {
+                    adoptions.seen(key, turn, found, mirror, bus);
+                }
+            }
+            Input::Unread { key, turn } => {
+                if !mirror.unread(key, turn, now.mono) {
+                    adoptions.unread(key, turn, bus);
+                }
+            }
+            Input::Found { key, found } => self.found(now, key, found, out),
+            Input::Scanned { scan } => {
+                adoptions.scanned(scan, bus);
+                if self.comparing.take().is_some() {
+                    out.push(Output::Compared { complete: true });
+                }
+            }
+            Input::Adopt { key } if mirror.has_ended(key) => out.push(Output::NotAdopted { key, why: Why::Ended }),
+            // It is being restored.
+            Input::Adopt { key } if mirror.has(key) => {}
+            Input::Adopt { key } => adoptions.ask(key, bus),
+            Input::Inherit { from } => {
+                self.scans += 1;
+                adoptions.inherit(from, self.scans, Some(now.mono + LINGER));
+                out.push(Output::Scan { scan: self.scans });
+            }
+            Input::Disinherit { from } => adoptions.disinherit(from),
+            Input::Told { key, revision } => mirror.told(key, revision, bus),
+            Input::Yours { key } if mirror.has(key) => {}
+            Input::Yours { key } => adoptions.look_up(key, bus),
+            Input::Confirmed { key, by } => mirror.confirmed(key, by),
+        }
+        self.pump(now, out);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.comparing.is_some_and(|until| until <= now.mono) {
+            self.comparing = None;
+            out.push(Output::Compared { complete: false });
+        }
+        self.mirror.tick(now.mono);
+        let bus = &mut Bus { now, settings: &self.settings, turns: &mut self.turns, out };
+        self.adoptions.tick(bus);
+        if self.adoptions.is_scan_due(now.mono, self.scans + 1) {
+            self.scans += 1;
+            bus.out.push(Output::Scan { scan: self.scans });
+        }
+        self.pump(now, out);
+    }
+
+    fn pump(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.comparing.is_none() {
+            self.mirror.pump(&mut Bus { now, settings: &self.settings, turns: &mut self.turns, out });
+        }
+    }
+
+    /// A scan has found this.
+    fn found(&mut self, now: Now, key: CallKey, found: Found<'_>, out: &mut Vec<Output>) {
+        let Self { settings, turns, mirror, adoptions, .. } = self;
+        let bus = &mut Bus { now, settings, turns, out };
+        if mirror.has(key) {
+            mirror.found(key, found, bus);
+            // One of our name and another disk, which has just been forgotten, is adopted below.
+            if mirror.has(key) {
+                return;
+            }
+        }
+        let Ok((header, body)) = Header::decode(found.value) else {
+            self.unreadable += 1;
+            return;
+        };
+        match (header.state, header.owner == bus.settings.home) {
+            (State::Ended, _) => Mirror::sweep(key, found.revision, &header, bus),
+            (State::Live, true) => mirror.remnant(key, found.revision, header.former),
+            // Adopted and not kept when the process ended.
+            (State::Adopted, true) => {
+                mirror.adopted(key, found.revision, header.former);
+                let Header { owner: from, sinks, .. } = header;
+                out.push(Output::Restore { key, from, sinks, value: body.to_vec() });
+            }
+            (State::Live | State::Adopted, false) => {
+                if adoptions.inherits(&header.owner.name) {
+                    adoptions.found(key, found.revision, header, body, bus);
+                }
+            }
+        }
+    }
 }
