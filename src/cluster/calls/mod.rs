@@ -16,6 +16,8 @@
 
 mod adoptions;
 mod mirror;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::fmt;
