@@ -13,6 +13,7 @@ pub mod attempt;
 pub mod diameter;
 pub mod event;
 pub mod file;
+pub mod jetstream;
 pub mod kafka;
 pub(crate) mod kind;
 pub mod mapping;

@@ -15,7 +15,8 @@ use tollgate::ids::{CallHash, RecordId};
 use tollgate::net::tls::{ClientFiles, ClientTls, Identity, NameCheck, Roots};
 use tollgate::record::{Kind, Record};
 use tollgate::sinks::event::{Envelope, Legs};
-use tollgate::sinks::nats::{Login, Settings};
+use tollgate::sinks::jetstream::{Access, Login};
+use tollgate::sinks::nats::Settings;
 use tollgate::sinks::secret::Secret;
 use tollgate::sinks::view::Board as _;
 
@@ -144,7 +145,7 @@ fn a_server_that_stands_still_is_an_unknown_outcome_and_the_repeat_is_harmless()
     let Some(nats) = Nats::start(dir.path(), "", ConnectOptions::new) else { return };
     nats.stream(config("ACC", &["acc.*"]));
     let mut settings = nats.settings("ACC", "acc.{kind}");
-    settings.timeout = Duration::from_millis(300);
+    settings.access.timeout = Duration::from_millis(300);
     let mut line = line(&settings);
     line.append_one(stops(0..1).remove(0).0);
     line.delivered(1);
@@ -255,45 +256,47 @@ fn servers_let_in_whom_they_know_and_tell_the_others() {
     let own = Identity { certificate: file("client.pem"), key: file("client.key") };
     let secret = |text: &str| Secret::new(text.to_owned());
     let user = |password: &str| Login::User("gw".to_owned(), secret(password));
-    let good = Settings {
+    let settings = nats.settings("ACC", "acc.{kind}");
+    let good = Access {
         login: user("secret"),
         tls: Some(load(Some(own))),
         servers: vec!["nats://127.0.0.1:9".to_owned(), format!("tls://localhost:{}", nats.port)],
-        ..nats.settings("ACC", "acc.{kind}")
+        ..settings.access.clone()
     };
+    let line = |access: &Access| line(&Settings { access: access.clone(), ..settings.clone() });
     let seed = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
-    for (what, settings) in [
+    for (what, access) in [
         ("a user, and a server of several that is there", good.clone()),
-        ("an nkey", Settings { login: Login::Nkey(secret(seed)), ..good.clone() }),
+        ("an nkey", Access { login: Login::Nkey(secret(seed)), ..good.clone() }),
     ] {
-        let mut line = line(&settings);
+        let mut line = line(&access);
         line.append(stops(0..3));
         wait_for(what, || (note(&line).0 == "up").then_some(()));
         line.delivered(3);
     }
-    for (what, settings, state, part) in [
+    for (what, access, state, part) in [
         (
             "a wrong password",
-            Settings { login: user("wr0ng"), ..good.clone() },
+            Access { login: user("wr0ng"), ..good.clone() },
             "misfit",
             "the server does not let us in",
         ),
-        ("nobody in particular", Settings { login: Login::None, ..good.clone() }, "misfit", "does not let us in"),
-        ("no certificate", Settings { tls: Some(load(None)), ..good.clone() }, "down", ""),
+        ("nobody in particular", Access { login: Login::None, ..good.clone() }, "misfit", "does not let us in"),
+        ("no certificate", Access { tls: Some(load(None)), ..good.clone() }, "down", ""),
         (
             "another name than that of the certificate",
-            Settings { servers: vec![format!("tls://127.0.0.2:{}", nats.port)], ..good.clone() },
+            Access { servers: vec![format!("tls://127.0.0.2:{}", nats.port)], ..good.clone() },
             "down",
             "",
         ),
     ] {
-        let mut line = line(&settings);
+        let mut line = line(&access);
         line.append(stops(0..1));
         wait_note(&line, state, part);
         assert!(!note(&line).1.contains("wr0ng"), "{what}: {:?}", note(&line));
     }
     // What may not be published is told at once, and the others flow.
-    let mut line = line(&Settings { timeout: Duration::from_secs(60), ..good });
+    let mut line = line(&Access { timeout: Duration::from_secs(60), ..good });
     line.append(vec![(record(Kind::Start, 7, Vec::new()), CallHash::of(b"7"))]);
     line.append(stops(50..60));
     line.delivered(10);
@@ -315,9 +318,9 @@ fn subjects_that_are_forbidden_wait_until_they_are_allowed_however_many_there_ar
     let Some(nats) = Nats::start(dir.path(), &allowing("\"acc.acme\""), all) else { return };
     nats.stream(config("ACC", &["acc.*"]));
     let mut settings = nats.settings("ACC", "acc.{tenant}");
-    settings.login = Login::User("gw".to_owned(), Secret::new("secret".to_owned()));
+    settings.access.login = Login::User("gw".to_owned(), Secret::new("secret".to_owned()));
     // No test waits as long: what is forbidden is told at once.
-    settings.timeout = Duration::from_secs(120);
+    settings.access.timeout = Duration::from_secs(120);
     settings.delivery.timeout = Duration::from_secs(180);
     let mut line = line(&settings);
     let others = (0..40_u64).map(|number| {

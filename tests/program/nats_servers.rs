@@ -13,7 +13,8 @@ use nkeys::KeyPair;
 use serde_json::{Value as Json, json};
 use tollgate::ids::CallHash;
 use tollgate::record::Kind;
-use tollgate::sinks::nats::{Login, Settings};
+use tollgate::sinks::jetstream::{Access, Login};
+use tollgate::sinks::nats::Settings;
 use tollgate::sinks::secret::Secret;
 use tollgate::sinks::view::Board as _;
 
@@ -72,7 +73,9 @@ fn a_credentials_file_lets_in_whom_the_operator_knows() {
     let Some(nats) = Nats::start(dir.path(), &configuration, options) else { return };
     nats.stream(config("ACC", &["acc.*"]));
     let login = |text: &str| Login::Credentials(Secret::new(text.to_owned()));
-    let mut known = line(&Settings { login: login(&good), ..nats.settings("ACC", "acc.{kind}") });
+    let settings = nats.settings("ACC", "acc.{kind}");
+    let access = Access { login: login(&good), ..settings.access.clone() };
+    let mut known = line(&Settings { access, ..settings });
     let stops = (0..5).map(|number| record(Kind::Stop, number, Vec::new()));
     known.append(stops.map(|record| (record.clone(), CallHash::of(&record.call_id))).collect());
     known.delivered(5);
@@ -130,8 +133,8 @@ fn a_cluster_that_has_lost_its_leader_keeps_records_waiting_and_loses_none() {
         stops.map(|record| (record.clone(), CallHash::of(&record.call_id))).collect::<Vec<_>>()
     };
     let mut settings = servers[0].settings("ACC", "acc.{kind}");
-    settings.servers = servers.iter().map(Nats::url).collect();
-    settings.timeout = std::time::Duration::from_millis(500);
+    settings.access.servers = servers.iter().map(Nats::url).collect();
+    settings.access.timeout = std::time::Duration::from_millis(500);
     let mut line = line(&settings);
     let mut want: HashSet<_> = line.append(stops(0..100)).iter().map(ToString::to_string).collect();
     line.delivered(100);

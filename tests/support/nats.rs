@@ -11,7 +11,8 @@ use serde_json::Value as Json;
 use tollgate::sinks::attempt::{self, Attempts, Board};
 use tollgate::sinks::event::name::Template;
 use tollgate::sinks::event::{Body, Envelope};
-use tollgate::sinks::nats::{Login, Settings};
+use tollgate::sinks::jetstream::{Access, Login};
+use tollgate::sinks::nats::Settings;
 use tollgate::sinks::profile::Profile;
 
 use crate::support::radius::Line;
@@ -153,13 +154,10 @@ pub fn config(name: &str, subjects: &[&str]) -> stream::Config {
 
 fn settings(url: String, stream: &str, subject: &str) -> Settings {
     Settings {
-        servers: vec![url],
-        login: Login::None,
-        tls: None,
+        access: Access { servers: vec![url], login: Login::None, tls: None, timeout: Duration::from_secs(5) },
         stream: stream.to_owned(),
         subject: Template::parse(subject, &["big", "tenant"]).expect("a template"),
         body: body(Envelope::None),
-        timeout: Duration::from_secs(5),
         delivery: attempt::Settings {
             batch_max: 256,
             attempts_max: u32::MAX,

@@ -14,6 +14,7 @@ pub mod diameter;
 mod dictionary;
 mod event;
 pub mod file;
+pub(super) mod jetstream;
 pub mod kafka;
 pub mod nats;
 pub mod radius;
@@ -118,6 +119,23 @@ pub(super) struct Site<'s> {
     pub accounting: &'s AccountingTable,
     /// The fields there are.
     pub fields: &'s Fields<'s>,
+}
+
+impl<'s> Site<'s> {
+    /// Where the table of a sink of that kind stands.
+    fn spot(&self, kind: &str) -> Spot<'s> {
+        Spot { title: format!("sinks.{kind}.{}", self.name), place: self.place, base: self.base }
+    }
+}
+
+/// Where a table stands, of a sink or of the gateway.
+pub(super) struct Spot<'s> {
+    /// Its name in messages.
+    pub title: String,
+    /// Its line.
+    pub place: PlaceId,
+    /// Where relative paths begin.
+    pub base: &'s Path,
 }
 
 /// What a sink asks of the rest of the gateway.

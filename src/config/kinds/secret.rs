@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Site;
+use super::{Site, Spot};
 use crate::causes::chain_text;
 use crate::config::check::Check;
 use crate::config::decode::At;
@@ -72,20 +72,24 @@ impl TlsOptions<'_> {
         site: &Site<'_>,
         check: &mut Check<'_>,
     ) -> Option<(ClientFiles, ClientTls)> {
-        let file = |path: &Option<At<PathBuf>>| path.as_ref().map(|path| site.base.join(&path.value));
+        self.load_below(&site.spot(kind), check)
+    }
+
+    /// As [`TlsOptions::load_files`], of a table that need not be a sink's.
+    pub(super) fn load_below(&self, spot: &Spot<'_>, check: &mut Check<'_>) -> Option<(ClientFiles, ClientTls)> {
+        let file = |path: &Option<At<PathBuf>>| path.as_ref().map(|path| spot.base.join(&path.value));
         let own = match (file(self.certificate), file(self.key)) {
             (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
             (None, None) => None,
             _ => {
-                let what = format_args!("`sinks.{kind}.{}` needs both `certificate` and `key`", site.name);
-                check.error(site.place, what);
+                check.error(spot.place, format_args!("`{}` needs both `certificate` and `key`", spot.title));
                 return None;
             }
         };
         let name_check = if self.verify_host.is_none_or(Switch::is_on) { NameCheck::On } else { NameCheck::Off };
         let files = ClientFiles { roots: file(self.ca).map_or(Roots::System, Roots::File), own, name_check };
         check.certificates.extend(files.certificates().cloned());
-        let place = self.ca.as_ref().map_or(site.place, |ca| ca.place);
+        let place = self.ca.as_ref().map_or(spot.place, |ca| ca.place);
         let loaded = ClientTls::load(&files).map_err(|error| check.error(place, chain_text(&error))).ok()?;
         Some((files, loaded))
     }

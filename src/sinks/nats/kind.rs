@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Settings;
 use super::link::Link;
 use crate::sinks::attempt::{Attempt as _, Attempts, trial};
+use crate::sinks::jetstream::Access;
 use crate::sinks::kind::{self, Ended, Ground, Kind, SetupError, Started, Tried};
 use crate::sinks::trial::{Reached, Trial, TrialError, Wanted};
 
@@ -29,10 +30,13 @@ impl Kind for Settings {
 
     fn only(&self, name: &str, server: SocketAddr) -> Result<Arc<dyn Kind>, TrialError> {
         let is_it = |url: &&String| url.rsplit("//").next() == Some(server.to_string().as_str());
-        match self.servers.iter().find(is_it) {
-            Some(url) => Ok(Arc::new(Self { servers: vec![url.clone()], ..self.clone() })),
+        match self.access.servers.iter().find(is_it) {
+            Some(url) => {
+                let access = Access { servers: vec![url.clone()], ..self.access.clone() };
+                Ok(Arc::new(Self { access, ..self.clone() }))
+            }
             None => {
-                let servers = self.servers.join(", ");
+                let servers = self.access.servers.join(", ");
                 Err(TrialError::Usage { what: format!("the sink `{name}` has no server `{server}`; it has {servers}") })
             }
         }

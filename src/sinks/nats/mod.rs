@@ -6,73 +6,44 @@
 //! `duplicate_window`: with retention `limits` over a restart of the server too, with `workqueue` and `interest` not for
 //! messages that were consumed.
 //!
-//! [`link`] publishes, [`verdict`] says what an error means, [`place`] whether a stream takes a subject.
+//! [`link`] makes messages of records; [`jetstream`](super::jetstream) publishes them.
 
 mod kind;
 pub mod link;
-mod place;
-mod verdict;
-
-use std::time::Duration;
 
 use self::link::{Link, Message};
 use super::attempt::{self, Render};
 use super::event::Body;
 use super::event::name::{Alphabet, Template};
-use super::secret::Secret;
-use crate::net::tls::ClientTls;
+use super::jetstream::Access;
+use super::jetstream::connection;
 
 /// Checked settings of a NATS sink.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// URLs of servers, at least one; which is used is the client's choice.
-    pub servers: Vec<String>,
-    /// Who we are.
-    pub login: Login,
-    /// TLS, for servers that ask for it; `None`: only without.
-    pub tls: Option<ClientTls>,
+    /// The way to the servers.
+    pub access: Access,
     /// The stream that has to take the messages.
     pub stream: String,
     /// Their subject.
     pub subject: Template,
     /// What they say.
     pub body: Body,
-    /// Longest wait for acknowledgements; to connect to a server. Default [`TIMEOUT`].
-    pub timeout: Duration,
     /// How batches are made and repeated.
     pub delivery: attempt::Settings,
 }
 
-/// Default of the longest wait for acknowledgements.
-pub const TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Messages that wait for their acknowledgement by default.
 pub const WINDOW: usize = 256;
 
-/// The same at most: beyond 2 047 the client would block.
-pub const WINDOW_MAX: u64 = 1_024;
+/// The same at most.
+pub const WINDOW_MAX: u64 = connection::WINDOW_MAX;
 
 /// Octets of a subject at most; a server takes 4 096 for a whole line.
 const SUBJECT_OCTETS_MAX: usize = 1_000;
 
 /// What a subject takes of a value: dots would divide it, `*` and `>` are wildcards, and with `$` begin those of the server.
 pub const SUBJECTS: Alphabet = Alphabet { takes: |octet| !b".*>$".contains(&octet), octets_max: SUBJECT_OCTETS_MAX };
-
-/// How the servers know us.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum Login {
-    /// They do not ask.
-    #[default]
-    None,
-    /// By name and password.
-    User(String, Secret),
-    /// By a token.
-    Token(Secret),
-    /// By the seed of an nkey.
-    Nkey(Secret),
-    /// By a file of credentials, a JWT and the seed of an nkey.
-    Credentials(Secret),
-}
 
 impl Settings {
     /// Makes messages of records.

@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::config::error::{Mistake, Mistakes};
 use crate::config::parse;
 use crate::sinks::event::{Envelope, Legs};
-use crate::sinks::nats::{Login, Settings};
+use crate::sinks::jetstream::Login;
+use crate::sinks::nats::Settings;
 
 const BASE: &str = "[[route]]\nto = \"sip:127.0.0.2\"\n[accounting]\non = [\"nats\"]\nfields = { caller = \"$fU\", ua = \"$ua\" }\n\
                     leg_fields = { src = \"$leg(src)\" }\n[sinks.nats.acc]\n";
@@ -116,7 +117,7 @@ fn what_is_left_out_is_that_of_the_profile() {
         plan.sinks[0].kind.of::<Settings>().expect("a NATS sink").clone()
     };
     let own = settings("");
-    assert_eq!((own.body.envelope, own.body.legs, own.login), (Envelope::CloudEvents, Legs::Array, Login::None));
+    assert_eq!((own.body.envelope, own.body.legs, own.access.login), (Envelope::CloudEvents, Legs::Array, Login::None));
     assert_eq!(own.body.fields.len(), 2, "each under its own name");
     assert_eq!((own.delivery.batch_max, own.subject.with_values("*").as_str()), (256, "tollgate.*"));
     let proxy =

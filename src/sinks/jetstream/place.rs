@@ -2,7 +2,7 @@
 
 /// Whether every subject of the pattern `subject` is one of the pattern `filter`: `*` stands for one token, `>` for all that
 /// follow, one at least.
-pub(super) fn covers(filter: &str, subject: &str) -> bool {
+pub(crate) fn covers(filter: &str, subject: &str) -> bool {
     let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
     loop {
         match (filter.next(), subject.next()) {
