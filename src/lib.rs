@@ -48,6 +48,7 @@
 //! | a command | [`cli`]; over the socket of a running service, [`admin`] |
 //! | a value of records | [`record`], its octets in [`record::codec`] (old ones must stay readable), `sinks::mapping` |
 //! | a timer, a random number, a back-off, a limit to a rate | [`timers`] |
+//! | what gateways know of each other | [`cluster`] |
 //! | a socket, a connection, TLS of either end | [`net`] |
 
 #![deny(missing_docs, unsafe_code)]
@@ -88,13 +89,15 @@ pub mod vars;
 
 // Layer 6: shells with sockets, logs and metrics.
 pub mod admin;
-pub mod cluster;
 pub(crate) mod front;
 pub mod ledger;
 pub mod sinks;
 pub mod telemetry;
 
-// Layer 7: the service and its commands.
+// Layer 7: more than one machine.
+pub mod cluster;
+
+// Layer 8: the service and its commands.
 pub mod cli;
 pub mod config;
 pub mod import;
