@@ -12,16 +12,18 @@
 //!   session instead, so that two gateways that both end a call store one. The stream knows repeats for
 //!   [`Settings::duplicate_window`]. A time-out says "probably stored", a refusal for want of a leader "not stored"; both are
 //!   repeated under the same id.
-//! * **Objects.** The stream and the buckets are made when a process starts and they are missing, never later:
+//! * **Objects.** The stream and the buckets are made when a process starts and they are missing ([`objects`]), never later:
 //!   a stream that is deleted under a running gateway is an alarm, for records in it were lost. Buckets are streams that are
 //!   made as such, without direct gets, whose answers may be stale.
 //!
-//! [`names`] has subjects, ids and keys; [`lease`] says who may have what, [`roster`] and [`share`] which deliverer has
-//! which partition.
+//! [`names`] has subjects, ids and keys, [`objects`] the stream and the buckets, [`link`] connects; [`lease`] says who may
+//! have what, [`roster`] and [`share`] which deliverer has which partition.
 
 pub mod calls;
 pub mod lease;
+pub mod link;
 pub mod names;
+pub mod objects;
 pub mod roster;
 mod settings;
 pub mod share;

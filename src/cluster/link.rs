@@ -1,0 +1,61 @@
+//! Connections of this process to the servers of its cluster.
+
+use async_nats::jetstream::{self, Context};
+use async_nats::{ConnectError, ConnectErrorKind};
+
+use super::Settings;
+use crate::sinks::jetstream::BadCredentials;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The credentials cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] BadCredentials),
+    /// They do not know us.
+    #[error("{servers} does not let us in: check the login in `[cluster]`")]
+    Login {
+        /// The servers.
+        servers: String,
+        /// What was said.
+        source: ConnectError,
+    },
+    /// None answers.
+    #[error("no server of {servers} can be reached")]
+    Away {
+        /// The servers.
+        servers: String,
+        /// What was said.
+        source: ConnectError,
+    },
+}
+
+impl LinkError {
+    /// Whether the same may succeed later without a change of the configuration.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Away { .. } => true,
+            Self::Credentials(_) | Self::Login { .. } => false,
+        }
+    }
+}
+
+/// Connects; the connection makes itself anew when it breaks. `purpose` is what the servers list it by, beside our name.
+///
+/// # Errors
+/// When no server lets us in.
+pub async fn connect(settings: &Settings, purpose: &str) -> Result<Context, LinkError> {
+    let access = &settings.access;
+    let options = access.options(&format!("{purpose} {}", settings.name))?;
+    let client = options.connect(&access.servers).await.map_err(|source| {
+        let servers = access.servers.join(", ");
+        match source.kind() {
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                LinkError::Login { servers, source }
+            }
+            _ => LinkError::Away { servers, source },
+        }
+    })?;
+    Ok(jetstream::new(client))
+}
