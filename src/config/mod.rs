@@ -30,6 +30,8 @@ mod check_sip_tests;
 #[cfg(test)]
 mod check_tests;
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod decode_tests;
 #[cfg(test)]
 mod identity_tests;

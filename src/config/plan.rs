@@ -11,6 +11,7 @@ use super::schema::LogTarget;
 use crate::accounting;
 use crate::admin;
 use crate::clock;
+use crate::cluster;
 use crate::front::{dns, stream};
 use crate::ids::{SINKS_MAX, SinkNumber};
 use crate::ledger;
@@ -55,6 +56,8 @@ pub struct Plan {
     pub sinks: Vec<SinkPlan>,
     /// Names of the sinks that get an Accounting-On at a start that has lost calls in progress.
     pub accounting_on: Vec<String>,
+    /// The servers that take the records of all sinks, if this is one gateway of many.
+    pub cluster: Option<cluster::Settings>,
     /// Sockets of commands and of HTTP, and who may use them.
     pub admin: admin::Settings,
     /// TLS of HTTP; `None`: it goes without.

@@ -12,10 +12,10 @@ use super::kinds::radius::table::PolicyTable;
 use super::parse;
 use super::plan::Plan;
 use super::schema::{
-    AccountingTable, AdminTable, AdminTlsTable, AnswerTable, CertificateTable, DnsTable, FileTable, HeaderTable,
-    IdentityTable, LedgerTable, LogTable, MatchTable, MirrorTable, QueueTable, RouteAccountTable, RouteTable,
-    ScriptTable, ServiceTable, SinksTable, SipTable, StreamsTable, TelemetryTable, TlsClientTable, TlsTable,
-    TraceTable, WatchTable,
+    AccountingTable, AdminTable, AdminTlsTable, AnswerTable, CertificateTable, ClusterTable, DnsTable, FileTable,
+    HeaderTable, IdentityTable, LedgerTable, LogTable, MatchTable, MirrorTable, QueueTable, RouteAccountTable,
+    RouteTable, ScriptTable, ServiceTable, SinksTable, SipTable, StreamsTable, TelemetryTable, TlsClientTable,
+    TlsTable, TraceTable, WatchTable,
 };
 use crate::sinks::radius::Settings;
 
@@ -33,7 +33,7 @@ fn sample_without(is_unwanted: fn(&str) -> bool) -> String {
     for line in SHIPPED.lines() {
         let bare = line.strip_prefix('#').unwrap_or(line);
         if bare.starts_with('[') {
-            is_shown = line.starts_with("#[sinks.") || line.starts_with("#[[mirror]]");
+            is_shown = ["#[sinks.", "#[cluster]", "#[[mirror]]"].iter().any(|head| line.starts_with(head));
             let section = bare.trim_start_matches('[').rsplit_once('.').map_or("", |(section, _)| section);
             is_left_out = is_unwanted(section);
         }
@@ -159,6 +159,7 @@ fn every_option_is_in_it() {
         ("queue", fields::<QueueTable>()),
         ("ledger", fields::<LedgerTable>()),
         ("sinks.radius.billing", fields::<PolicyTable>()),
+        ("cluster", fields::<ClusterTable>()),
         ("admin", fields::<AdminTable>()),
         ("admin.tls", fields::<AdminTlsTable>()),
         ("trace", fields::<TraceTable>()),

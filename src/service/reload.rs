@@ -13,9 +13,10 @@ use super::view::Loaded;
 use super::wiring::StartError;
 use crate::accounting;
 use crate::admin::{Reloaded, Renewal};
+use crate::cluster;
 use crate::config::error::Place;
 use crate::config::plan::{MirrorPlan, Plan, SipPlan};
-use crate::config::reload::{Effect, Options};
+use crate::config::reload::{Difference, Effect, Options};
 use crate::config::schema::LogTarget;
 use crate::front::mailbox::{Mail, Mailbox};
 use crate::front::resolver::Resolver;
@@ -28,6 +29,7 @@ use crate::policy::script::Outside;
 use crate::queue;
 use crate::shard::trace::Tracing;
 use crate::shard::{self, Tuning};
+use crate::sinks::jetstream::Access;
 use crate::sip::stack::{Listener, ListenerId, Network, Transport};
 use crate::telemetry;
 
@@ -74,6 +76,8 @@ pub(super) struct Fixed {
     listeners: Vec<Listener>,
     binds: Vec<SocketAddr>,
     shards: usize,
+    /// Without its TLS, of which two are never the same.
+    cluster: Option<cluster::Settings>,
     admin: crate::admin::Settings,
     log: LogTarget,
     /// Without their marks.
@@ -94,6 +98,10 @@ impl Fixed {
             listeners: plan.sip.stack.listeners.clone(),
             binds: plan.sip.binds.clone(),
             shards: plan.sip.shards,
+            cluster: plan.cluster.clone().map(|own| {
+                let access = Access { tls: None, ..own.access };
+                cluster::Settings { access, ..own }
+            }),
             admin: plan.admin.clone(),
             log: plan.log.target,
             mirrors: plan.mirrors.iter().map(|own| MirrorPlan { marks: Marks::NONE, ..own.clone() }).collect(),
@@ -107,12 +115,16 @@ impl Fixed {
             (own.sinks.clone(), own.modes.clone(), own.accounting_on.clone(), own.queue.collapsing.clone())
         };
         let queue = |own: &Self| queue::Settings { collapsing: Default::default(), ..own.queue.clone() };
+        let is_of_cluster = |own: Difference| own.option.starts_with("cluster.");
+        let is_cluster_other =
+            self.cluster != other.cluster || self.options.differences(&other.options).into_iter().any(is_of_cluster);
         let differ = [
             (sip(self) != sip(other), "sip"),
             (queue(self) != queue(other), "queue"),
             (self.ledger != other.ledger, "ledger"),
             (self.telemetry != other.telemetry, "telemetry"),
             (sinks(self) != sinks(other), "sinks"),
+            (is_cluster_other, "cluster"),
             (self.admin != other.admin, "admin"),
             (self.log != other.log, "log"),
             (self.mirrors != other.mirrors, "mirror"),

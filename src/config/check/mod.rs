@@ -2,6 +2,7 @@
 //! mistake noted, before a [`Plan`] is made.
 
 mod accounting;
+mod cluster;
 mod dns;
 mod identity;
 mod mirror;
@@ -98,6 +99,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let fields = Fields::of(file);
     let sinks = sinks::check(file, &fields, base, check);
     let verifier = identity::check(&file.accounting.identity, base, check);
+    let cluster = file.cluster.as_ref().and_then(|table| cluster::check(table, base, check));
     let (admin, admin_tls) = sections::admin(&file.admin, base, check);
     check.expiring();
     let all_marks = route.iter().map(|route| route.marks).chain(mirrors.iter().map(|own| own.marks)).chain([marks]);
@@ -118,7 +120,8 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     accounting.ack_wait = sip.stack.transaction.timeout();
     accounting.pings = sip::pings(&file.sip.watch, check);
     let mut log = sections::log(&file.log, check);
-    log.level.extend(sinks.log);
+    let of_cluster = cluster.as_ref().map(|_| cluster::LOG).filter(|own| !sinks.log.contains(own));
+    log.level.extend(sinks.log.into_iter().chain(of_cluster));
     Plan {
         path: path.to_owned(),
         options: Options::of(root, check.places),
@@ -134,6 +137,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         telemetry,
         sinks: sinks.plans,
         accounting_on: sinks.accounting_on,
+        cluster,
         admin,
         admin_tls,
         log,

@@ -4,6 +4,7 @@
 //! `etc/tollgate.toml` shows each one. Ranges stand in the types.
 
 mod accounting;
+mod cluster;
 mod dns;
 mod mirror;
 mod route;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use accounting::{AccountingTable, AtEnd, FieldSources, Flag, Flags, IdentityTable, Switch};
+pub use cluster::ClusterTable;
 pub use dns::DnsTable;
 pub use mirror::MirrorTable;
 #[cfg(test)]
@@ -52,6 +54,8 @@ pub struct FileTable {
     pub ledger: LedgerTable,
     /// `[sinks.KIND.NAME]`
     pub sinks: SinksTable,
+    /// `[cluster]`
+    pub cluster: Option<At<ClusterTable>>,
     /// `[admin]`
     pub admin: AdminTable,
     /// `[trace]`
