@@ -12,11 +12,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use super::datagrams::{send, watch_errors};
 use super::mailbox::{Datagram, Inbox, Mail, Mailbox, owner_of};
 use super::memory;
 use super::metrics::Meters;
@@ -25,7 +25,7 @@ use super::turned_away::{Dropped, Reason, ToldOnce, TurnedAway};
 use super::udp;
 use crate::accounting::{Notice, Noticed};
 use crate::clock::{self, Instant, Now};
-use crate::net::datagrams::{self, Batch};
+use crate::net::datagrams::{BATCH_DATAGRAMS, Batch};
 use crate::queue::{self, AppendFailed, Full, Producer};
 use crate::record::Commit;
 use crate::shard::{Count, Health, Input, Output, Shard, Ticket};
@@ -351,7 +351,7 @@ impl Driver {
                     Ok(0) => break,
                     Ok(count) => {
                         self.sort_batch(now, index);
-                        if count < datagrams::BATCH_DATAGRAMS {
+                        if count < BATCH_DATAGRAMS {
                             break;
                         }
                     }
@@ -553,41 +553,5 @@ impl Driver {
                 self.meters.handover_dropped.increment(count);
             }
         }
-    }
-}
-
-/// Sends all; what the kernel does not take is dropped.
-fn send(socket: &UdpSocket, mut waiting: &[(SocketAddr, Bytes)], meters: &Meters) {
-    let mut failed = 0;
-    while !waiting.is_empty() {
-        match datagrams::send(socket, waiting.iter().map(|(target, octets)| (Some(*target), &octets[..]))) {
-            Ok(sent) => {
-                meters.sent.increment(sent as u64);
-                waiting = &waiting[sent..];
-                failed = 0;
-            }
-            // The error of an earlier datagram comes back on the next call: this one was not sent yet.
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock && failed == 0 => failed += 1,
-            Err(error) => {
-                // As if lost on the way: retransmission mends it.
-                let full = error.kind() == io::ErrorKind::WouldBlock;
-                let dropped = if full { waiting.len() } else { 1 };
-                meters.send_dropped.increment(dropped as u64);
-                waiting = &waiting[dropped..];
-                failed = 0;
-            }
-        }
-    }
-}
-
-/// Tells the shard what ICMP says about its targets.
-async fn watch_errors(socket: Arc<UdpSocket>, listener: ListenerId, mailbox: Mailbox) {
-    let mut targets: Vec<SocketAddr> = Vec::new();
-    while socket.ready(Interest::ERROR).await.is_ok() {
-        udp::unreachable(&socket, &mut targets);
-        for target in targets.drain(..) {
-            let _full = mailbox.put(Mail::Unreachable { listener, target });
-        }
-        let _cleared = socket.try_io(Interest::ERROR, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
     }
 }

@@ -1,5 +1,6 @@
 //! The shell: sockets and threads of the shards, and the thread of the connections.
 
+mod datagrams;
 pub mod dns;
 pub mod driver;
 pub mod mailbox;
