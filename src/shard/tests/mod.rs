@@ -2,6 +2,7 @@
 
 mod bench;
 mod disk;
+mod facts;
 mod flows;
 mod fuzz;
 mod ladder;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::bench::{Setup, check_facts, initial, of_invite};
+use super::bench::{Setup, initial, of_invite};
+use super::facts::check_facts;
 use super::disk::{Disk, tag_of};
 use super::policy::Whims;
 use crate::accounting;
