@@ -17,6 +17,7 @@ use crate::record::{Commit, Entry};
 
 use super::balance::Stats;
 use super::command::{CommandError, Desk, Item, Page, Query};
+use super::echo::Echo;
 use super::error::{AppendFailed, StoreError};
 use super::limits::{Trouble, Troubles};
 use super::notice::Notice;
@@ -68,6 +69,7 @@ pub(super) enum Control {
     Status(Sender<Stats>),
     Import(Vec<Entry>, Sender<Result<(), StoreError>>),
     KeepMeta(String, Vec<u8>, Sender<Result<(), StoreError>>),
+    TellCalls(Echo, Sender<()>),
     Stop,
 }
 
@@ -276,6 +278,15 @@ impl Handle {
         self.request(Control::KeepMeta(name.to_owned(), value.to_vec(), sender), &answer)??;
         lock(&self.shared.metas).insert(name.to_owned(), value.to_vec());
         Ok(())
+    }
+
+    /// Has every change of the calls in progress told to `echo`, of each commit that is handed over after this. Blocks.
+    ///
+    /// # Errors
+    /// When the thread does not answer.
+    pub fn tell_calls(&self, echo: Echo) -> Result<(), CommandError> {
+        let (sender, answer) = bounded(1);
+        self.request(Control::TellCalls(echo, sender), &answer)
     }
 
     /// Has the thread commit what it was given, close the files and end.

@@ -23,6 +23,7 @@ mod collapse;
 mod command;
 mod database;
 mod disk;
+pub mod echo;
 mod error;
 mod frame;
 mod handle;

@@ -210,6 +210,11 @@ impl Sink {
         self.collapses
     }
 
+    /// Whether the configuration has it.
+    pub fn is_configured(&self) -> bool {
+        self.configured
+    }
+
     /// The configuration has it.
     pub fn configure(&mut self, settings: &Settings) {
         self.configured = true;

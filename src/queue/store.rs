@@ -20,13 +20,14 @@ use super::batch::Batch;
 use super::building::{After, Building, Fresh, Origin};
 use super::calls::Calls;
 use super::chain::Chain;
+use super::echo::{Echo, Echoing};
 use super::error::{AppendFailed, StoreError};
 use super::health::Health;
 use super::notice::Notice;
 use super::parked::ParkedStore;
 use super::parking::{Overtaken, Parking};
 use super::salvage::Salvage;
-use super::sinks::Sinks;
+use super::sinks::{Sink, Sinks};
 use super::spool::Spool;
 use super::switch::{self, Switch};
 use super::totals;
@@ -55,6 +56,7 @@ pub struct Queue {
     pub(super) salvage: Salvage,
     pub(super) health: Health,
     pub(super) witness: Witness,
+    pub(super) echo: Echoing,
 }
 
 /// A record that leaves a sink.
@@ -88,6 +90,7 @@ impl Queue {
             switch: Switch::default(),
             salvage: Salvage::default(),
             witness: Witness::default(),
+            echo: Echoing::default(),
         }
     }
 
@@ -145,6 +148,7 @@ impl Queue {
                 }
                 change => change,
             };
+            self.echo.note(&change);
             self.calls.take(change, self.chain.metas_mut().revision(), self.building.calls());
         }
         if too_long > 0 {
@@ -295,6 +299,7 @@ impl Queue {
         self.health.calls(self.calls.len());
         self.switch.mirror(&mut self.chain, building.calls());
         self.calls.noted(now.mono, building.calls());
+        self.echo.committed(self.chain.next() - 1);
         let mut unparked = Vec::new();
         for after in building.follow() {
             match after {
@@ -376,6 +381,21 @@ impl Queue {
     pub(super) fn tell(&mut self, witness: Witness) {
         self.chain.keep_bodies(&witness);
         self.witness = witness;
+    }
+
+    /// Tells somebody what becomes of the calls in progress from now on.
+    pub(super) fn tell_calls(&mut self, echo: Echo) {
+        self.echo.tell(echo);
+    }
+
+    /// Tells how far records have left for all configured sinks.
+    pub(super) fn tell_safe(&self) {
+        if self.echo.is_heard() {
+            let first =
+                |sink: &Sink| self.chain.spools().iter().find_map(|spool| spool.bits.next_open(sink.since(), 0));
+            let open = self.sinks.iter().filter(|sink| sink.is_configured()).filter_map(first).min();
+            self.echo.safe(open.unwrap_or(self.chain.next()) - 1);
+        }
     }
 
     /// Hands over what was noted, and waits until it is written, [`WRITTEN_WAIT`] at most.

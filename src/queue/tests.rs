@@ -5,6 +5,7 @@ mod classes;
 mod collapse;
 mod commands;
 mod damage;
+mod echo;
 mod journal;
 mod order;
 mod switching;

@@ -250,6 +250,10 @@ impl Worker {
                 drop(answer.send(self.stats()));
             }
             Control::KeepMeta(name, value, answer) => drop(answer.send(self.queue.keep_meta_bytes(&name, &value))),
+            Control::TellCalls(echo, answer) => {
+                self.queue.tell_calls(echo);
+                let _gone = answer.send(());
+            }
             Control::Import(entries, answer) => {
                 let added = self.queue.put_back(entries).map_err(|_| StoreError::Closed);
                 drop(answer.send(added.and_then(|()| self.commit_for(()))));
@@ -416,6 +420,7 @@ impl Worker {
 
     fn publish(&mut self, now: Now) {
         self.published = now.mono;
+        self.queue.tell_safe();
         *lock(&self.shared.stats) = self.stats();
         let mut notices = lock(&self.shared.notices);
         for notice in self.queue.notices() {
