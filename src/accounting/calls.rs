@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::ends::Ends;
+use super::engine::Storage;
 use super::session::{self, Key, Session, Text};
 use super::stored;
 use crate::clock::{Instant, Now, Timestamp};
@@ -47,8 +48,8 @@ pub struct Parties {
 #[derive(Debug)]
 struct Ended {
     until: Instant,
-    /// Whether the queue knows it too.
-    is_stored: bool,
+    /// Who knows that.
+    storage: Storage,
     /// Whether the operator knows that it goes on.
     is_told: bool,
     /// The call as it was when it ended, should it go on.
@@ -183,7 +184,7 @@ impl Calls {
     }
 
     /// Remembers for a while that a call that is not in progress makes no Stop any more.
-    pub(super) fn remember_ended(&mut self, key: Key, until: Instant, is_stored: bool, remains: Option<Box<Session>>) {
+    pub(super) fn remember_ended(&mut self, key: Key, until: Instant, storage: Storage, remains: Option<Box<Session>>) {
         debug_assert!(!self.sessions.contains_key(&key), "the call has ended");
         self.forget_ended(key);
         let remains = remains.filter(|_| self.remains < REMAINS_MAX);
@@ -191,8 +192,18 @@ impl Calls {
             self.remains += 1;
             self.remains_bytes += remains.memory();
         }
-        self.ended.insert(key, Ended { until, is_stored, is_told: false, remains });
+        self.ended.insert(key, Ended { until, storage, is_told: false, remains });
         self.timers.insert((until, key));
+    }
+
+    /// Until when the queue is to know that it has ended; `None` where that need not be known.
+    pub(super) fn stored_as_ended(&self, key: Key) -> Option<Instant> {
+        self.ended.get(&key).filter(|ended| ended.storage == Storage::Queue).map(|ended| ended.until)
+    }
+
+    /// Whether it has ended with a record here.
+    pub(super) fn has_ended_in_records(&self, key: Key) -> bool {
+        self.ended.get(&key).is_some_and(|ended| ended.storage != Storage::Memory)
     }
 
     fn forget_ended(&mut self, key: Key) -> Option<Ended> {
@@ -221,7 +232,7 @@ impl Calls {
             }
             self.timers.pop_first();
             self.take_remains(key);
-            if self.ended.remove(&key).is_some_and(|ended| ended.is_stored) {
+            if self.ended.remove(&key).is_some_and(|ended| ended.storage == Storage::Queue) {
                 self.store_later(key, now);
             }
         }
@@ -239,6 +250,12 @@ impl Calls {
         self.later_due.get_or_insert(now + LATER_MAX);
     }
 
+    /// Brings the stored state of all calls up to date soon.
+    pub(super) fn store_all_later(&mut self, now: Instant) {
+        self.later.extend(self.sessions.keys());
+        self.later_due = (!self.later.is_empty()).then_some(now);
+    }
+
     /// Whether changes have waited long enough for a commit of their own.
     pub(super) fn is_later_due(&self, now: Instant) -> bool {
         self.later_due.is_some_and(|due| due <= now)
@@ -251,7 +268,7 @@ impl Calls {
             match self.sessions.get(&key) {
                 Some(session) => out.push(CallChange::Put { key: key.to_bytes(), value: stored::encode(session) }),
                 // Whoever ended it has stored that.
-                None if self.ended.get(&key).is_some_and(|ended| ended.is_stored) => {}
+                None if self.ended.get(&key).is_some_and(|ended| ended.storage == Storage::Queue) => {}
                 None => out.push(CallChange::Remove { key: key.to_bytes() }),
             }
         }

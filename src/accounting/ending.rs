@@ -67,7 +67,7 @@ impl Engine {
         out.calls.push(match end.by {
             Party::Caller | Party::Callee => {
                 let note = encode_ended(now.after(ENDED_KEPT).wall);
-                match self.remember(key, now.mono + ENDED_KEPT, Storage::Memory, remains) {
+                match self.remember(key, now.mono + ENDED_KEPT, Storage::Note, remains) {
                     true => CallChange::End { key: key_bytes, note },
                     false => CallChange::Remove { key: key_bytes },
                 }

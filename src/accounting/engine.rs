@@ -395,7 +395,7 @@ impl Engine {
     ) -> bool {
         let has_room = self.calls.ended_len() < self.maker.settings().ended_max;
         if has_room {
-            self.calls.remember_ended(key, until, storage == Storage::Queue, remains);
+            self.calls.remember_ended(key, until, storage, remains);
         }
         has_room
     }
@@ -410,10 +410,13 @@ const fn success_phrase(code: u16) -> &'static [u8] {
     }
 }
 
-/// Where it is remembered that a call has ended, as far as it is to be forgotten there.
+/// Where it is remembered that a call has ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Storage {
+    /// Nobody else knows: it was not recorded here.
     Memory,
+    /// The queue has a note, which it forgets by itself.
+    Note,
     Queue,
 }
 

@@ -36,6 +36,7 @@
 //! A Stop that no BYE has made has the field `last_alive`: when the call was last known to go on, in RFC 3339. It was
 //! answered then, or acknowledged, or one of its ends sent a request or answered an OPTIONS of ours.
 
+mod adoption;
 mod alarms;
 mod calls;
 mod doubt;
@@ -74,6 +75,7 @@ use crate::policy::{Account, Manual, Marks, Values};
 use crate::record::{CallChange, Commit, Entry, Party, Record, codec};
 use crate::sip::stack::{Event, RequestView, ServerId};
 
+pub use adoption::has_ended;
 pub use calls::{CallView, Parties};
 pub use engine::Engine;
 pub use notice::{Notice, Noticed};

@@ -63,18 +63,7 @@ impl Engine {
     pub fn restore(&mut self, now: Now, key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
         let key = Key::from_bytes(key).ok_or(RestoreError::BadKey { length: key.len() })?;
         match stored::decode(value)? {
-            Stored::Live(mut session) => {
-                session.alarms = self.maker.alarms(now, &session);
-                session.alive.mono = now.mono.before(now.wall.since(session.alive.wall));
-                session.alarms.ping = session.ends.as_ref().and_then(|_| self.first_ping(now, key));
-                // Whoever was asked may have answered the process before.
-                session.alarms.settle = session.doubt.is_some().then(|| now.mono + CREDENTIALS_WAIT);
-                if session.is_early() {
-                    session.alarms.lifetime = Some(now.mono);
-                }
-                self.resent.note(now, &session);
-                self.calls.insert(key, session);
-            }
+            Stored::Live(session) => self.take_up(now, key, session),
             Stored::Ended(until) => {
                 // A clock set back meanwhile does not make it stay for ever.
                 let left = until.since(now.wall).min(self.maker.long_kept());
@@ -84,6 +73,20 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Goes on with a call that another process began.
+    pub(super) fn take_up(&mut self, now: Now, key: Key, mut session: Box<Session>) {
+        session.alarms = self.maker.alarms(now, &session);
+        session.alive.mono = now.mono.before(now.wall.since(session.alive.wall));
+        session.alarms.ping = session.ends.as_ref().and_then(|_| self.first_ping(now, key));
+        // Whoever was asked may have answered the process before.
+        session.alarms.settle = session.doubt.is_some().then(|| now.mono + CREDENTIALS_WAIT);
+        if session.is_early() {
+            session.alarms.lifetime = Some(now.mono);
+        }
+        self.resent.note(now, &session);
+        self.calls.insert(key, session);
     }
 
     /// Whether this is the INVITE, sent again, of a call that an earlier process has recorded as answered: the caller has

@@ -45,7 +45,7 @@ impl Key {
 
     /// Both keys a message may belong to, and who sent it then: its From tag is the caller's or the callee's. The second
     /// is made when the first did not fit.
-    pub(super) fn candidates(message: &Message) -> impl Iterator<Item = (Self, Party)> {
+    pub(crate) fn candidates(message: &Message) -> impl Iterator<Item = (Self, Party)> {
         let (call_id, from, to) = (message.call_id(), message.from_tag(), message.to_tag());
         let call = message.call();
         let key = move |(one, other, sender): (&[u8], &[u8], Party)| {

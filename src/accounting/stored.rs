@@ -57,6 +57,11 @@ pub(super) fn encode_ended(until: Timestamp) -> Vec<u8> {
     out
 }
 
+/// Whether these are the bytes of a call that has ended.
+pub(super) fn is_ended(bytes: &[u8]) -> bool {
+    bytes.get(1) == Some(&ENDED)
+}
+
 /// The bytes of a call in progress.
 pub(super) fn encode(session: &Session) -> Vec<u8> {
     let mut out = Vec::with_capacity(160 + session.texts.bytes.len());

@@ -270,6 +270,16 @@ impl Marks {
         Self { accounting: mask(self.accounting), missed: mask(self.missed), failed: mask(self.failed) }
     }
 
+    /// The same with the second of each pair for the sink numbered by the first; sinks without one are dropped.
+    #[must_use]
+    pub fn translated(self, numbers: &[(SinkNumber, SinkNumber)]) -> Self {
+        let mask = |mask: SinkMask| {
+            let own = numbers.iter().filter(|(theirs, _)| mask.has(*theirs)).map(|(_, own)| *own);
+            own.fold(SinkMask::NONE, SinkMask::with)
+        };
+        Self { accounting: mask(self.accounting), missed: mask(self.missed), failed: mask(self.failed) }
+    }
+
     /// What is marked in either.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bench::{Setup, initial, of_invite};
-use super::facts::check_facts;
 use super::disk::{Disk, tag_of};
+use super::facts::check_facts;
 use super::policy::Whims;
 use crate::accounting;
 use crate::clock::{Instant, Now, Timestamp};
