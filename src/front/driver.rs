@@ -23,11 +23,12 @@ use super::metrics::Meters;
 use super::stream::{Arrived, Outgoing};
 use super::turned_away::{Dropped, Reason, ToldOnce, TurnedAway};
 use super::udp;
-use crate::accounting::{Notice, Noticed};
+use crate::accounting::{Key, Notice, Noticed};
 use crate::clock::{self, Instant, Now};
 use crate::net::datagrams::{BATCH_DATAGRAMS, Batch};
 use crate::queue::{self, AppendFailed, Full, Producer};
 use crate::record::Commit;
+use crate::shard::adopting::Said;
 use crate::shard::{Count, Health, Input, Output, Shard, Ticket};
 use crate::sip::message::{Malformed, Message};
 use crate::sip::stack::{Condition, Ignored, ListenerId, Peer, QueryId, Ways};
@@ -85,6 +86,8 @@ pub struct Parts {
     pub producer: Producer,
     /// Where names are resolved.
     pub resolver: mpsc::Sender<Question>,
+    /// Where the calls of other gateways are looked for, by the names that one may have; `None` without a cluster.
+    pub adopter: Option<mpsc::Sender<[Key; 2]>>,
     /// Memory of the process, in octets, beyond which new calls are refused; 0: no limit.
     pub memory_max: u64,
     /// The logic.
@@ -116,6 +119,7 @@ struct Driver {
     demand: Arc<AtomicBool>,
     producer: Producer,
     resolver: mpsc::Sender<Question>,
+    adopter: Option<mpsc::Sender<[Key; 2]>>,
     /// Memory of the process, in octets, beyond which new calls are refused; 0: no limit.
     memory_max: u64,
     shard: Shard,
@@ -169,6 +173,7 @@ impl Driver {
             demand: parts.demand,
             producer: parts.producer,
             resolver: parts.resolver,
+            adopter: parts.adopter,
             shard: (parts.shard)(),
             batch: Batch::new(udp::DATAGRAM_BYTES_MAX),
             taken: Vec::new(),
@@ -323,6 +328,7 @@ impl Driver {
                     Input::Tuning(tuning)
                 }
                 Mail::Keys(keys) => Input::Keys(keys),
+                Mail::Said(said) => Input::Said(said),
                 Mail::Interim { key, every } => Input::Interim { key, every },
                 Mail::Look(look) => {
                     look.answer(&self.shard);
@@ -455,6 +461,8 @@ impl Driver {
                         let _full = self.mailboxes[self.number].put(nothing);
                     }
                 }
+                Output::Adopt { names } => self.ask_for(names),
+                Output::Unreadable(error) => tracing::error!(%error, "a call of another gateway cannot be taken up"),
                 Output::Turned { peer, condition } => self.tell_turned(peer, condition),
                 Output::Notice(notice) => self.tell_notice(&notice),
                 Output::Count(count) => {
@@ -472,6 +480,16 @@ impl Driver {
                 send(socket, sends, &self.meters);
             }
             sends.clear();
+        }
+    }
+
+    /// Has a call looked for that another gateway may have. Where too many are, nobody has it.
+    fn ask_for(&self, names: [Key; 2]) {
+        if self.adopter.as_ref().is_none_or(|adopter| adopter.try_send(names).is_err()) {
+            for key in names {
+                let said = Said::NotAdopted { key, has_ended: false };
+                let _full = self.mailboxes[self.number].put(Mail::Said(said));
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use crate::front::stream::Arrived;
 use crate::front::turned_away::Reason;
 use crate::ids::CallHash;
 use crate::policy::Recipe;
+use crate::shard::adopting::Said;
 use crate::shard::ladder::{Ladder, Traced};
 use crate::shard::{self, Count, Shard};
 use crate::sip::dialog::RouteKeys;
@@ -86,6 +87,8 @@ pub enum Mail {
     },
     /// Keys that sign from now on.
     Keys(RouteKeys),
+    /// The cluster has found something out about one of its calls.
+    Said(Said),
     /// Somebody wants to know something.
     Look(Look),
     /// The operator ends calls.

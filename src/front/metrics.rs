@@ -5,6 +5,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use super::tally;
 use crate::accounting::Noticed;
 use crate::metric::{TRUTH, metrics_of};
+use crate::shard::adopting::Held;
 use crate::shard::{Count, Health, Limit, Shard};
 use crate::sip::stack::Ignored;
 
@@ -33,6 +34,9 @@ metrics_of! { METRICS:
     histogram CALLS_POST_DIAL_SECONDS = "tollgate_calls_post_dial_seconds", "seconds", RINGING;
     /// Time that a response waited for its record to be on disk.
     histogram SIP_COMMIT_WAIT_SECONDS = "tollgate_sip_commit_wait_seconds", "seconds", ROUND_TRIP;
+    /// Requests of calls that nobody here knew, held until it was known whether another gateway of the cluster has them, by
+    /// `outcome` (`adopted`, `unknown`, `late`; `full`: not held).
+    counter SIP_REQUESTS_HELD_TOTAL = "tollgate_sip_requests_held_total", "requests";
     /// Requests no route matched.
     counter SIP_REQUESTS_UNROUTED_TOTAL = "tollgate_sip_requests_unrouted_total", "requests";
     /// Responses that left before their record was on disk, because the commit took longer than `queue.commit_wait_max_ms`.
@@ -135,6 +139,7 @@ impl Meters {
                 counter!(CALLS_REFUSED_TOTAL, "reason" => refusal(limit)).increment(1);
             }
             Count::InviteResent => counter!(SIP_INVITES_RESENT_TOTAL).increment(1),
+            Count::RequestHeld(how) => counter!(SIP_REQUESTS_HELD_TOTAL, "outcome" => held(how)).increment(1),
             Count::NoRoute => self.unrouted.increment(1),
             Count::AnswerUnsafe => self.unsafe_answers.increment(1),
             Count::Ignored(why) => counter!(SIP_MESSAGES_IGNORED_TOTAL, "reason" => reason(why)).increment(1),
@@ -168,6 +173,15 @@ const fn refusal(limit: Limit) -> &'static str {
         Limit::Calls => "calls",
         Limit::Memory => "memory",
         Limit::Draining => "draining",
+    }
+}
+
+const fn held(how: Held) -> &'static str {
+    match how {
+        Held::Adopted => "adopted",
+        Held::Unknown => "unknown",
+        Held::Late => "late",
+        Held::Full => "full",
     }
 }
 

@@ -371,6 +371,7 @@ impl ShardParts<'_> {
             demand: self.demand.clone(),
             producer: self.queue.producer(Arc::new(move || own.wake())),
             resolver: self.ask.clone(),
+            adopter: None,
             memory_max: sip.memory_max,
             shard: Box::new(make),
         };

@@ -6,6 +6,7 @@
 //! receipt is late, by the limit [`Settings::commit_wait_max`]. One that is later than [`Settings::refuse_after`] raises the
 //! alarm: from then until none is so late any more, new calls are refused or served as [`OnTrouble`] says.
 
+pub mod adopting;
 mod asking;
 mod held;
 pub mod ladder;
@@ -33,6 +34,7 @@ use crate::sip::stack::{
     Treatment, Ways,
 };
 
+use adopting::{Adopting, Said};
 use held::Held;
 use ladder::{Ladder, Ladders, Traced};
 use watch::Requests;
@@ -84,6 +86,8 @@ pub enum Input {
         /// Time between two records.
         every: Duration,
     },
+    /// The cluster has found something out about a call.
+    Said(Said),
     /// Take no new calls from here on.
     Drain,
 }
@@ -130,6 +134,13 @@ pub enum Output {
         /// By which transports.
         ways: Ways,
     },
+    /// Look for a call by the two names that it may have, then give [`Input::Said`] for each.
+    Adopt {
+        /// The names.
+        names: [accounting::Key; 2],
+    },
+    /// A call of another gateway cannot be read: it stays where it is.
+    Unreadable(accounting::RestoreError),
     /// A destination is down, or up again.
     Turned {
         /// Which.
@@ -167,6 +178,8 @@ pub enum Count {
     AnswerUnsafe,
     /// A request matched no route.
     NoRoute,
+    /// A request was held until it was known whether another gateway has its call.
+    RequestHeld(adopting::Held),
 }
 
 /// One shard.
@@ -183,6 +196,8 @@ pub struct Shard {
     draining: bool,
     /// Our own requests to the ends of calls.
     requests: Requests,
+    /// Requests whose calls another gateway may have.
+    adopting: Adopting,
     /// The messages of the last calls.
     ladders: Ladders,
     /// Reused from turn to turn.
@@ -210,6 +225,7 @@ impl Shard {
             memory: Health::Well,
             draining: false,
             requests: Requests::default(),
+            adopting: Adopting::default(),
             ladders,
             stack_outputs: Vec::new(),
             spare_outputs: Vec::new(),
@@ -219,12 +235,8 @@ impl Shard {
     /// Handles one input.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Received { peer, message } => {
-                if let Ok(message) = &message {
-                    self.ladders.received(now.wall, peer, message);
-                }
-                self.step(now, stack::Input::Received { peer, message }, out);
-            }
+            Input::Received { peer, message } => self.received(now, peer, message, out),
+            Input::Said(said) => self.said(now, said, out),
             Input::Committed(ticket) => self.settled(now, ticket, None, out),
             Input::Refused(ticket) => self.settled(now, ticket, Some(Count::AnswerUnsafe), out),
             Input::Resolved { query, destinations } => {
@@ -256,6 +268,7 @@ impl Shard {
         self.engine.tick(now, &mut self.pending);
         self.mention_from(now, before);
         self.send_requests(now, out);
+        self.release_late(now, out);
         self.held.judge(now.mono, self.settings.refuse_after);
         while let Some(overdue) = self.held.pop_overdue(now.mono, self.settings.commit_wait_max) {
             out.push(Output::Count(Count::AnswerUnsafe));
@@ -286,13 +299,13 @@ impl Shard {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let overdue = self.held.deadline(self.settings.commit_wait_max, self.settings.refuse_after);
-        [self.stack.deadline(), self.engine.deadline(), overdue].into_iter().flatten().min()
+        [self.stack.deadline(), self.engine.deadline(), self.adopting.deadline(), overdue].into_iter().flatten().min()
     }
 
     /// Whether nothing is in progress but established calls: a draining shard may end.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.pending.is_empty() && !self.stack.is_busy()
+        self.held.is_empty() && self.adopting.is_empty() && self.pending.is_empty() && !self.stack.is_busy()
     }
 
     /// Calls in progress.

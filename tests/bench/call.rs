@@ -161,6 +161,7 @@ impl Play {
                     black_box(commit);
                 }
                 Output::Resolve { .. } | Output::Turned { .. } | Output::Notice(_) | Output::Count(_) => {}
+                Output::Adopt { .. } | Output::Unreadable(_) => {}
             }
         }
         self.out = outputs;

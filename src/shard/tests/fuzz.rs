@@ -116,6 +116,7 @@ impl Mill {
                     self.resolved.push(Input::Resolved { query, destinations });
                 }
                 Output::Count(_) | Output::Notice(_) | Output::Turned { .. } => {}
+                Output::Adopt { .. } | Output::Unreadable(_) => panic!("there is no cluster"),
             }
         }
     }

@@ -265,6 +265,7 @@ impl Storm {
                     self.disk.excuse();
                 }
                 Output::Count(_) | Output::Notice(_) | Output::Turned { .. } => {}
+                Output::Adopt { .. } | Output::Unreadable(_) => panic!("there is no cluster"),
             }
         }
     }

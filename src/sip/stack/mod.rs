@@ -46,6 +46,7 @@ mod sources;
 mod standing;
 mod tables;
 mod types;
+mod unknown;
 mod wire;
 
 #[cfg(test)]
@@ -62,6 +63,7 @@ use crate::sip::message::Message;
 use crate::sip::transaction;
 use crate::sip::transaction::slab::Key;
 
+pub use crate::sip::transaction::key::RequestKey;
 pub use crate::timers::bucket::TokenBucket;
 pub use event::{Event, FinalResponse, Round, Stages};
 pub use hashes::Tagger;

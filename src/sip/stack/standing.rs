@@ -155,7 +155,7 @@ impl Stack {
     }
 
     /// The open INVITE whose early dialog a request names by its Call-ID and tags, and who of the two sent it.
-    fn early(&self, request: &Message) -> Option<(Key, Direction)> {
+    pub(super) fn early(&self, request: &Message) -> Option<(Key, Direction)> {
         let (from, to) = (request.from_tag(), request.to_tag());
         self.admission.invites(self.wire.hashes().call(request.call_id())).iter().find_map(|key| {
             let server = self.tables.server(*key)?;
@@ -188,7 +188,7 @@ impl Stack {
     }
 
     /// The dialog of a caller's request that a 2xx of an INVITE has made which still absorbs.
-    fn answered(&self, request: &Message) -> Option<Known<'_>> {
+    pub(super) fn answered(&self, request: &Message) -> Option<Known<'_>> {
         let (from, to) = (request.from_tag(), request.to_tag());
         let invites = self.admission.invites(self.wire.hashes().call(request.call_id())).iter();
         let mut answered = invites.filter_map(|key| self.tables.server(*key)).flat_map(|server| &server.answered);
