@@ -6,15 +6,17 @@
 //! (`containing TEXT`, `without TEXT`), `bob gets nothing` (a 100 is not looked at), `bob forgets`, `after 200 ms`, `disk writes` (`one`,
 //! `unseen` without a receipt), `disk refuses`, `memory trouble`, `recorded TEXT`, `forget records` that are not on disk,
 //! `alarm on`, `queue trouble`, `rules NAME`, `turn begins`, `turn ends`, `drain`, `restart`, `counted WHAT 1`,
-//! `commits 1`, `calls 1`, `idle`, `busy`, `an answered call`.
+//! `commits 1`, `calls 1`, `idle`, `busy`, `an answered call`; `another gateway` with an empty disk, that of the first lies in
+//! the cluster, `asked for the call` (`nobody`), `cluster gives the call`, `cluster has none`, `cluster had the call`,
+//! `cluster takes the call`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::disk::{Disk, tag_of};
 use super::facts::{check_facts, line};
-use crate::accounting::{self, Engine};
+use crate::accounting::{self, Engine, Key};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{RecordId, SinkMask, SinkNumber};
 use crate::policy::pattern::{Case, Pattern};
@@ -22,6 +24,7 @@ use crate::policy::routes::{Action, Condition};
 use crate::policy::target::{Destination, Terms};
 use crate::policy::{Marks, Recipe, Route, Routes, Targets};
 use crate::record::Record;
+use crate::shard::adopting::Said;
 use crate::shard::{self, Health, Input, Output, Shard};
 use crate::sip::message::Message;
 use crate::sip::stack::tests::script::{address, header, headers, response, settings};
@@ -155,6 +158,10 @@ pub struct Bench {
     commits: u64,
     lives: u64,
     is_turning: bool,
+    /// What the disks of other gateways have of calls.
+    elsewhere: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The names of calls that the shard has asked for.
+    asked: Vec<Key>,
 }
 
 impl Bench {
@@ -175,6 +182,8 @@ impl Bench {
             commits: 0,
             lives: 0,
             is_turning: false,
+            elsewhere: BTreeMap::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -246,6 +255,16 @@ impl Bench {
                 self.lives += 1;
                 self.shard = self.setup.shard(self.now, &self.disk, self.lives);
             }
+            ["another", "gateway"] => {
+                self.disk.crash();
+                self.elsewhere.append(&mut self.disk.calls);
+                self.disk.notes.clear();
+                self.lives += 1;
+                self.shard = self.setup.shard(self.now, &self.disk, self.lives).in_cluster();
+            }
+            ["asked", "for", "the", "call"] => assert_eq!(self.asked.len(), 2, "{place}: asked for {:?}", self.asked),
+            ["asked", "for", "nobody"] => assert!(self.asked.is_empty(), "{place}: asked for {:?}", self.asked),
+            ["cluster", rest @ ..] => self.cluster_says(rest, place),
             ["turn", "begins"] => self.is_turning = true,
             ["turn", "ends"] => {
                 self.is_turning = false;
@@ -264,6 +283,26 @@ impl Bench {
                 self.send(who, &text.unwrap_or_else(|| panic!("{place}: never sent")));
             }
             _ => self.expect(&words, place),
+        }
+    }
+
+    /// Answers for both names that were asked for, or for the call that is here.
+    fn cluster_says(&mut self, words: &[&str], place: &str) {
+        if words == ["takes", "the", "call"] {
+            let key = self.disk.calls.keys().next().and_then(|key| Key::from_bytes(key));
+            return self.input(Input::Said(Said::Lost { key: key.unwrap_or_else(|| panic!("{place}: no call")) }));
+        }
+        for key in std::mem::take(&mut self.asked) {
+            let value = self.elsewhere.get(&key.to_bytes()).cloned();
+            let said = match (words, value) {
+                (["gives", "the", "call"], Some(value)) => {
+                    let sinks = vec![(SinkNumber(0), SinkNumber(0))];
+                    Said::Adopted { key, value, sinks }
+                }
+                (["had", "the", "call"], Some(_)) => Said::NotAdopted { key, has_ended: true },
+                _ => Said::NotAdopted { key, has_ended: false },
+            };
+            self.input(Input::Said(said));
         }
     }
 
@@ -388,6 +427,8 @@ impl Bench {
                     self.sinks.extend(commit.entries.iter().map(|entry| (entry.id, entry.sinks)));
                     self.recorded.extend(self.disk.append(ticket, commit));
                 }
+                Output::Adopt { names } => self.asked.extend(names),
+                Output::Unreadable(error) => panic!("{}: {error}", self.name),
                 Output::Turned { peer, .. } => panic!("{}: {peer:?} is down", self.name),
                 Output::Resolve { host, .. } => panic!("{}: asked for {host}", self.name),
                 Output::Notice(notice) => *self.counts.entry(format!("{:?}", notice.what)).or_default() += 1,

@@ -1,5 +1,6 @@
 //! Tests of a whole shard in virtual time: SIP machine, policy, accounting and the responses it holds.
 
+mod adopting;
 mod bench;
 mod disk;
 mod facts;
