@@ -146,22 +146,48 @@ fn is_api(path: &str) -> bool {
     path.strip_prefix("/api").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The host that is asked, without its port: that of an absolute target, else of the only Host (RFC 9112 §3.2). HTTP/1.0
-/// may have none.
+/// The host that is asked, without its port: that of an absolute target, else of the only Host (RFC 9112 §3.2). Where both
+/// are there they name the same place: something between us and who asks may go by the other one. HTTP/1.0 may have none.
 fn asked_host<B>(request: &Request<B>) -> Result<Option<String>, &'static str> {
-    let mut fields = request.headers().get_all(header::HOST).iter();
-    let field = fields.next();
-    if fields.next().is_some() {
-        return Err("more than one Host");
-    }
-    if let Some(host) = request.uri().host() {
-        return Ok(Some(host.to_owned()));
-    }
-    let Some(field) = field else {
-        return if request.version() < Version::HTTP_11 { Ok(None) } else { Err("no Host") };
+    let uri = request.uri();
+    let usual = match uri.scheme_str() {
+        None => None,
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        Some(_) => return Err("the target is neither of http nor of https"),
     };
-    let authority = field.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
-    authority.map(|own| Some(own.host().to_owned())).ok_or("a Host that cannot be read")
+    let mut fields = request.headers().get_all(header::HOST).iter();
+    let field = fields.next().map(|field| named(field.to_str().unwrap_or_default(), usual)).transpose()?;
+    if fields.next().is_some() {
+        return Err("there is more than one Host");
+    }
+    let target = uri.authority().map(|own| named(own.as_str(), usual)).transpose()?;
+    match (target, field) {
+        (Some(target), Some(field)) if target != field => Err("the target and Host name different places"),
+        (None, None) | (Some(_), None) if request.version() >= Version::HTTP_11 => Err("there is no Host"),
+        (target, field) => Ok(target.or(field).map(|(host, _)| host)),
+    }
+}
+
+/// A host in lower case with its port, or the usual one, as they stand in Host and in a target (RFC 9110 §7.2, §4.2.4).
+fn named(text: &str, usual: Option<u16>) -> Result<(String, Option<u16>), &'static str> {
+    if text.contains('@') {
+        return Err("a name of a user stands before the host");
+    }
+    let authority = text.parse::<Authority>().map_err(|_| "there is a Host that cannot be read")?;
+    let host = authority.host();
+    let port = match text.strip_prefix(host).unwrap_or_default() {
+        "" | ":" => usual,
+        port => {
+            let digits = port.strip_prefix(':').filter(|own| own.bytes().all(|octet| octet.is_ascii_digit()));
+            Some(
+                digits
+                    .and_then(|own| own.parse().ok())
+                    .ok_or("the port of Host or of the target is none up to 65535")?,
+            )
+        }
+    };
+    Ok((host.to_ascii_lowercase(), port))
 }
 
 /// All paths.
