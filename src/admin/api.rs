@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinError;
 
@@ -21,7 +20,8 @@ use super::books::{Books, Question};
 use super::changes::{self, BODY_OCTETS_MAX};
 use super::doors::Asking;
 use super::perform::calls_told;
-use super::request::{Filter, PAGE_MAX, Request, RequestError, Standing, TURNS_MAX, Until};
+use super::query::{Asked, Given, Parameters};
+use super::request::{CALLS_MAX, Filter, PAGE_MAX, Request, RequestError, Standing, TRACED_MAX, TURNS_MAX, Until};
 use super::{Gateway, OptionView};
 use crate::names;
 
@@ -107,130 +107,139 @@ async fn queue(asking: Asking) -> Response {
     asking.done(Request::QueueStatus {}).await
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CallsQuery {
-    max: Option<usize>,
-}
+/// How many there are to be in the answer, `MOST` at most.
+struct CountQuery<const MOST: usize>(Option<usize>);
 
-async fn calls(State(gateway): State<Shared>, query: Result<Query<CallsQuery>, QueryRejection>) -> Response {
-    match query {
-        Ok(Query(query)) => {
-            let max = query.max.unwrap_or(CALLS_USUAL);
-            beside(move || answered(Ok(calls_told(&*gateway, max)))).await
-        }
-        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+impl<const MOST: usize> Parameters for CountQuery<MOST> {
+    const NAMES: &'static [&'static str] = &["max"];
+
+    fn read(given: &Given) -> Result<Self, String> {
+        given.count("max", MOST).map(Self)
     }
 }
 
-async fn traced(asking: Asking, query: Result<Query<CallsQuery>, QueryRejection>) -> Response {
-    match query {
-        Ok(Query(query)) => asking.done(Request::Traced { max: query.max.unwrap_or(CALLS_USUAL) }).await,
-        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
-    }
+async fn calls(State(gateway): State<Shared>, Asked(query): Asked<CountQuery<CALLS_MAX>>) -> Response {
+    let max = query.0.unwrap_or(CALLS_USUAL);
+    beside(move || answered(Ok(calls_told(&*gateway, max)))).await
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+async fn traced(asking: Asking, Asked(query): Asked<CountQuery<TRACED_MAX>>) -> Response {
+    asking.done(Request::Traced { max: query.0.unwrap_or(CALLS_USUAL) }).await
+}
+
+/// What names a call in a query.
+const CALL: &str = "a Call-ID";
+
 struct CallQuery {
     call: String,
 }
 
-async fn ladder(asking: Asking, query: Result<Query<CallQuery>, QueryRejection>) -> Response {
-    match query {
-        Ok(Query(CallQuery { call })) => asking.done(Request::Ladder { call }).await,
-        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+impl Parameters for CallQuery {
+    const NAMES: &'static [&'static str] = &["call"];
+
+    fn read(given: &Given) -> Result<Self, String> {
+        given.needed("call", CALL).map(|call| Self { call })
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+async fn ladder(asking: Asking, Asked(CallQuery { call }): Asked<CallQuery>) -> Response {
+    asking.done(Request::Ladder { call }).await
+}
+
 struct StoryQuery {
     call: String,
     day: Option<String>,
     zone: Option<String>,
 }
 
-async fn story(
-    State(gateway): State<Shared>,
-    Extension(books): Extension<Books>,
-    query: Result<Query<StoryQuery>, QueryRejection>,
-) -> Response {
-    match query {
-        Ok(Query(StoryQuery { call, day, zone })) => {
-            answered(books.ask(gateway, Question::Story { call, day, zone }).await)
-        }
-        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+impl Parameters for StoryQuery {
+    const NAMES: &'static [&'static str] = &["call", "day", "zone"];
+
+    fn read(given: &Given) -> Result<Self, String> {
+        Ok(Self { call: given.needed("call", CALL)?, day: given.text("day"), zone: given.text("zone") })
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+async fn story(
+    State(gateway): State<Shared>,
+    Extension(books): Extension<Books>,
+    Asked(StoryQuery { call, day, zone }): Asked<StoryQuery>,
+) -> Response {
+    answered(books.ask(gateway, Question::Story { call, day, zone }).await)
+}
+
 struct AuditQuery {
     day: Option<String>,
     zone: Option<String>,
 }
 
-async fn audit(
-    State(gateway): State<Shared>,
-    Extension(books): Extension<Books>,
-    query: Result<Query<AuditQuery>, QueryRejection>,
-) -> Response {
-    match query {
-        Ok(Query(AuditQuery { day, zone })) => {
-            let day = day.unwrap_or_else(|| "yesterday".to_owned());
-            answered(books.ask(gateway, Question::Audit { day, zone }).await)
-        }
-        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+impl Parameters for AuditQuery {
+    const NAMES: &'static [&'static str] = &["day", "zone"];
+
+    fn read(given: &Given) -> Result<Self, String> {
+        Ok(Self { day: given.text("day"), zone: given.text("zone") })
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+async fn audit(
+    State(gateway): State<Shared>,
+    Extension(books): Extension<Books>,
+    Asked(AuditQuery { day, zone }): Asked<AuditQuery>,
+) -> Response {
+    let day = day.unwrap_or_else(|| "yesterday".to_owned());
+    answered(books.ask(gateway, Question::Audit { day, zone }).await)
+}
+
 struct RecordsQuery {
-    sink: Option<String>,
-    record: Option<String>,
-    state: Option<Standing>,
-    until_seq: Option<u64>,
-    until_micros: Option<i64>,
-    #[serde(default)]
-    whole: bool,
+    filter: Filter,
     from: Option<String>,
     max: Option<usize>,
 }
 
-async fn records(asking: Asking, query: Result<Query<RecordsQuery>, QueryRejection>) -> Response {
-    match query {
-        Ok(Query(query)) => {
-            let RecordsQuery { sink, record, state, until_seq, until_micros, whole, from, max } = query;
-            if until_seq.is_some() != until_micros.is_some() {
-                let text = "`until_seq` and `until_micros` go together";
-                return refused(StatusCode::BAD_REQUEST, text.to_owned());
-            }
-            let until = until_seq.zip(until_micros).map(|(seq, micros)| Until { seq, micros });
-            let filter = Filter { sink, record, state, until, whole };
-            asking.done(Request::QueueList { filter, from, max: max.unwrap_or(PAGE_MAX) }).await
+impl Parameters for RecordsQuery {
+    const NAMES: &'static [&'static str] =
+        &["sink", "record", "state", "until_seq", "until_micros", "whole", "from", "max"];
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let state = given.value("state", "`waiting` or `parked`", |text| {
+            [Standing::Waiting, Standing::Parked].into_iter().find(|state| state.name() == text)
+        })?;
+        let seq = given.value("until_seq", "the place of a record, a whole number", |text| text.parse().ok())?;
+        let micros = "microseconds since 1970, a whole number";
+        let micros = given.value("until_micros", micros, |text| text.parse().ok())?;
+        if seq.is_some() != micros.is_some() {
+            return Err("`until_seq` and `until_micros` go together: give both or none".to_owned());
         }
-        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+        let until = seq.zip(micros).map(|(seq, micros)| Until { seq, micros });
+        let whole = given.value("whole", "`true` or `false`", |text| text.parse().ok())?.unwrap_or_default();
+        let (sink, record) = (given.text("sink"), given.text("record"));
+        let filter = Filter { sink, record, state, until, whole };
+        Ok(Self { filter, from: given.text("from"), max: given.count("max", PAGE_MAX)? })
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+async fn records(asking: Asking, Asked(query): Asked<RecordsQuery>) -> Response {
+    let RecordsQuery { filter, from, max } = query;
+    asking.done(Request::QueueList { filter, from, max: max.unwrap_or(PAGE_MAX) }).await
+}
+
 struct TraceQuery {
     call: Option<String>,
     number: Option<String>,
     max: Option<usize>,
 }
 
-async fn trace(asking: Asking, query: Result<Query<TraceQuery>, QueryRejection>) -> Response {
-    match query {
-        Ok(Query(TraceQuery { call, number, max })) => {
-            let max = max.unwrap_or(TURNS_USUAL).min(TURNS_MAX);
-            asking.done(Request::ScriptTrace { call, number, max }).await
-        }
-        Err(wrong) => refused(StatusCode::BAD_REQUEST, wrong.body_text()),
+impl Parameters for TraceQuery {
+    const NAMES: &'static [&'static str] = &["call", "number", "max"];
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let (call, number) = (given.text("call"), given.text("number"));
+        Ok(Self { call, number, max: given.count("max", TURNS_MAX)? })
     }
+}
+
+async fn trace(asking: Asking, Asked(TraceQuery { call, number, max }): Asked<TraceQuery>) -> Response {
+    asking.done(Request::ScriptTrace { call, number, max: max.unwrap_or(TURNS_USUAL) }).await
 }
 
 /// Makes an answer beside the loop, its text too: that may be long.

@@ -20,6 +20,7 @@ mod page;
 mod page_tests;
 mod perform;
 mod places;
+mod query;
 pub mod request;
 mod socket;
 #[cfg(test)]

@@ -67,13 +67,13 @@ fn script_trace(gateway: &dyn Gateway, find: &Find) -> Result<Value, RequestErro
 }
 
 /// The beginning of what somebody has asked for, fit for a terminal.
-fn brief(text: &str) -> String {
+pub(super) fn brief(text: &str) -> String {
     let beginning: String = text.chars().take(BRIEF_CHARS_MAX).collect();
     let rest = if beginning.len() < text.len() { "..." } else { "" };
     format!("{}{rest}", beginning.escape_debug())
 }
 
-/// Characters of a Call-ID in a message.
+/// Characters of what was asked for in a message.
 const BRIEF_CHARS_MAX: usize = 80;
 
 /// A reason that can stand in a record.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::{page_json, stats_json, whole_json};
+use super::perform::brief;
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, Seq, SinkMask, SinkNumber};
 use crate::ledger::audit::ReadError;
@@ -370,7 +371,9 @@ fn position(text: &str) -> Result<Position, RequestError> {
         }
         _ => None,
     };
-    read.ok_or_else(|| RequestError::Usage(format!("`{text}` is no position")))
+    read.ok_or_else(|| {
+        RequestError::Usage(format!("`from` is `{}`; it takes the `next` of an earlier answer", brief(text)))
+    })
 }
 
 #[cfg(test)]
