@@ -244,7 +244,11 @@ async fn trace(asking: Asking, Asked(TraceQuery { call, number, max }): Asked<Tr
 
 /// Makes an answer beside the loop, its text too: that may be long.
 pub(super) async fn beside(work: impl FnOnce() -> Response + Send + 'static) -> Response {
-    let failed = |error: JoinError| refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    let failed = |error: JoinError| {
+        tracing::error!(%error, "an answer could not be made");
+        let text = "the answer could not be made: that is a mistake of the program, and its log says more";
+        refused(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned())
+    };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
 }
 

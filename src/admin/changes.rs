@@ -56,7 +56,7 @@ fn too_long(rejection: BytesRejection) -> Response {
             let (usual, records) = (BODY_OCTETS_MAX >> 10, IMPORT_OCTETS_MAX >> 10);
             format!("the body is longer than {usual} KiB, or {records} KiB of records that are put back")
         }
-        _ => rejection.body_text(),
+        _ => "the body breaks off before its end".to_owned(),
     };
     refused(rejection.status(), text)
 }

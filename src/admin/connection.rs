@@ -12,21 +12,13 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::doors::Caller;
+use super::heads::{HEAD_OCTETS_MAX, Stream, Worded};
 use super::http::Face;
 use super::page;
 use super::places::Place;
 use super::tls::Client;
-
-/// Octets of a head: a Call-ID in it takes at most three for each of its own.
-const HEAD_OCTETS_MAX: usize = 16 << 10;
-
-/// What octets come and go by.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Who is at the other end.
 pub(super) enum Guest {
@@ -56,7 +48,7 @@ pub(super) fn connection(
     (guest, router): (Guest, Router),
     head_max: Duration,
 ) -> http1::Connection<
-    TokioIo<Box<dyn Stream>>,
+    TokioIo<Worded>,
     impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send,
 > {
     let guest = Arc::new(guest);
@@ -77,5 +69,5 @@ pub(super) fn connection(
     });
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(head_max).max_buf_size(HEAD_OCTETS_MAX);
-    protocol.serve_connection(TokioIo::new(stream), answer)
+    protocol.serve_connection(TokioIo::new(Worded::new(stream)), answer)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::uri::Authority;
-use axum::http::{Request, StatusCode, Version, header};
+use axum::http::{Method, Request, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -17,6 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
 
+use super::api::refused;
 use super::books::Books;
 use super::connection::{Guest, connection};
 use super::places::{AcceptTroubles, Place, Places};
@@ -201,7 +202,18 @@ pub fn router(gateway: Arc<dyn Gateway>, metrics: PrometheusHandle) -> Router {
         .nest_service("/api", api::router_before(Arc::clone(&gateway), books.clone()))
         .nest_service("/api/v1", api::router(Arc::clone(&gateway), books))
         .merge(page::router())
+        .fallback(nothing)
+        .method_not_allowed_fallback(no_such_method)
         .with_state(Shared { gateway, metrics })
+}
+
+async fn nothing(uri: Uri) -> Response {
+    let text = format!("there is no `{}`; there are `/metrics`, `/health`, `/ready` and `/api/v1/status`", uri.path());
+    refused(StatusCode::NOT_FOUND, text)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Response {
+    refused(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` is not asked by {method}, but by GET", uri.path()))
 }
 
 async fn render(State(shared): State<Shared>) -> Response {

@@ -13,6 +13,7 @@ mod changes;
 pub(crate) mod client;
 mod connection;
 mod doors;
+mod heads;
 pub(crate) mod http;
 pub mod metrics;
 mod page;

@@ -43,7 +43,8 @@ pub(super) fn protect(headers: &mut HeaderMap) {
     }
 }
 
-const PROTECTION: [(&str, &str); 5] = [
+/// Names and values of the headers that say so.
+pub(super) const PROTECTION: [(&str, &str); 5] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     ("x-frame-options", "DENY"),

@@ -35,6 +35,13 @@ fn who_speaks_no_http_is_told_in_words() {
     ] {
         let answer = told(&running.socket(), sent.as_bytes());
         assert!(answer.starts_with(want), "{what}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let body: serde_json::Value = serde_json::from_str(body).expect(what);
+        assert!(
+            body["error"].as_str().is_some_and(|text| text.starts_with("the head of the request ")),
+            "{what}: {body}"
+        );
+        assert!(head.contains("content-type: application/json"), "{what}: {head}");
     }
 }
 

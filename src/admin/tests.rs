@@ -397,12 +397,33 @@ fn http_tells_and_changes_nothing() {
         ("/api/queue/records?record=x", 400, "neither the place nor the id"),
         ("/api/calls?max=1", 200, "\"total\":10000"),
         ("/metrics", 200, ""),
-        ("/nothing", 404, ""),
+        ("/nothing", 404, "{\"error\":\"there is no `/nothing`; "),
+        ("/health/x", 404, "{\"error\":\"there is no `/health/x`; "),
+        ("/apis", 404, "{\"error\":\"there is no `/apis`; "),
+        ("/api", 404, "{\"error\":\"there is no `"),
+        ("/api/calls?max=x", 400, "`max` is `x`; it takes a whole number up to 10000"),
+        ("/api/calls/traced?max=x", 400, "`max` is `x`; it takes a whole number up to 1000"),
+        ("/api/calls/ladder", 400, "`call` is missing; it takes a Call-ID"),
+        ("/api/calls/story?day=today", 400, "`call` is missing; it takes a Call-ID"),
+        ("/api/records?max=-5", 400, "`max` is `-5`; it takes a whole number up to 64"),
+        ("/api/records?state=lost", 400, "`state` is `lost`; it takes `waiting` or `parked`"),
+        ("/api/records?whole=1", 400, "`whole` is `1`; it takes `true` or `false`"),
+        ("/api/records?until_seq=1&until_micros=x", 400, "`until_micros` is `x`; it takes microseconds since 1970"),
+        ("/api/records?until_seq=1", 400, "`until_seq` and `until_micros` go together"),
+        ("/api/records?from=x", 400, "`from` is `x`; it takes the `next` of an earlier answer"),
+        ("/api/records?max=1&max=2", 400, "`max` is there twice"),
+        ("/api/script/trace?mxa=1", 400, "there is no parameter `mxa` here; known are `call`, `number`, `max`"),
+        ("/api/audit?tz=x", 400, "there is no parameter `tz` here; known are `day`, `zone`"),
     ] {
         let (got, body) = running.get(path);
         assert_eq!(got, code, "{path}: {body}");
         assert!(body.contains(part), "{path}: {body}");
     }
+    let post = "POST /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let by_get = "{\"error\":\"`/health` is not asked by POST, but by GET\"}";
+    assert_eq!(running.ask(post), (405, by_get.to_owned()));
+    let (code, body) = running.ask("GET /\x01 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    assert!(code == 400 && body.starts_with("{\"error\":\"the head of the request "), "{code}: {body}");
 }
 
 #[test]
@@ -495,6 +516,8 @@ fn http_answers_to_its_own_names_only() {
     ] {
         let (code, body) = running.ask(&format!("{request}Connection: close\r\n\r\n"));
         assert_eq!(code, want, "{what}: {body}");
+        let error: Value = serde_json::from_str(&body).expect(what);
+        assert_eq!(error["error"].is_string(), want != 200, "{what}: {body}");
     }
     let (_, body) = running.get("/api/calls");
     assert!(body.contains("admin.api = true"), "{body}");

@@ -7,11 +7,13 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::page;
 use crate::clock::{self, Timestamp};
 use crate::net::stream::Wire;
 use crate::net::tls::{ServerTls, expiry};
@@ -23,9 +25,8 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Octets that are read of a request in clear text before it is answered.
 const CLEAR_OCTETS_MAX: usize = 16 << 10;
 
-/// What is answered to one.
-const CLEAR: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 42\r\nConnection: close\r\n\r\n\
-    this port speaks TLS: ask it by https://\r\n";
+/// What is said to one.
+const CLEAR: &str = "this port speaks TLS: ask it by https://";
 
 /// TLS of HTTP as it is configured.
 #[derive(Clone, Debug)]
@@ -142,8 +143,22 @@ async fn secured(mut stream: TcpStream, server: &ServerTls) -> io::Result<Wire> 
         return server.accept(stream).await.map(Wire::tls);
     }
     // What is left unread when it is closed would reset the connection, and the answer with it.
-    let _asked = stream.read(&mut vec![0; CLEAR_OCTETS_MAX]).await?;
-    stream.write_all(CLEAR.as_bytes()).await?;
+    let mut asked = vec![0; CLEAR_OCTETS_MAX];
+    let length = stream.read(&mut asked).await?;
+    stream.write_all(in_clear_text(&asked[..length]).as_bytes()).await?;
     stream.shutdown().await?;
     Err(io::Error::new(io::ErrorKind::InvalidData, "it asks in clear text"))
+}
+
+/// The answer to a request in clear text. Who asks for the page reads it in a browser.
+fn in_clear_text(asked: &[u8]) -> String {
+    let path = asked.split(|octet| *octet == b' ').nth(1).and_then(|path| std::str::from_utf8(path).ok());
+    let (kind, body) = match path {
+        Some(path) if page::has(path) => ("text/plain", format!("{CLEAR}\r\n")),
+        _ => ("application/json", json!({ "error": CLEAR }).to_string()),
+    };
+    let length = body.len();
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
 }

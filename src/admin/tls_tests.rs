@@ -152,8 +152,13 @@ fn a_good_certificate_is_as_good_as_the_token() {
     ] {
         assert_eq!(ask(running, client, &head("GET", "/api/v1/status", &token, "")), 200, "{what}");
     }
-    let bare = required.ask("GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
-    assert_eq!(bare, (400, "this port speaks TLS: ask it by https://\r\n".to_owned()));
+    for (path, want) in [
+        ("/", "this port speaks TLS: ask it by https://\r\n"),
+        ("/health", "{\"error\":\"this port speaks TLS: ask it by https://\"}"),
+    ] {
+        let bare = required.ask(&format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"));
+        assert_eq!(bare, (400, want.to_owned()), "{path}");
+    }
 }
 
 #[test]

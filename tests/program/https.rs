@@ -84,7 +84,7 @@ fn curl_comes_in_by_token_or_certificate_and_renewed_files_are_taken_over() {
         assert_ne!(exit, Some(0), "a certificate of strangers: {text}");
     }
     let (_, text) = curl(dir.path(), &[&status.replace("https:", "http:")]);
-    assert_eq!(text, "this port speaks TLS: ask it by https://\r\n\n400");
+    assert_eq!(text, "{\"error\":\"this port speaks TLS: ask it by https://\"}\n400");
     let failures = gateway.log().matches("an HTTP connection has failed at TLS").count();
     assert_eq!(failures, 1, "a line a minute: {}", gateway.log());
 
