@@ -4,6 +4,7 @@
 //! common name means nothing.
 
 pub mod expiry;
+pub mod purpose;
 mod server;
 
 use std::fmt;

@@ -83,7 +83,7 @@ fn end(certificate: &X509Certificate<'_>) -> Timestamp {
 }
 
 /// A name from a certificate, for people.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     name.chars().take(SUBJECT_CHARS_MAX).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
