@@ -1,5 +1,7 @@
 //! Who may ask `/api`: with the token or a certificate, and from no other site's page.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use subtle::ConstantTimeEq as _;
@@ -9,34 +11,35 @@ use super::tls::Client;
 use crate::clock;
 use crate::sinks::secret::Secret;
 
-/// Why somebody may not ask this: neither the token nor a certificate is there, or another site's page asks.
-pub(super) fn forbids(
-    (token, client): (Option<&Secret>, Client),
+/// Who asks, for the log; or why it may not ask this: neither the token nor a certificate is there, or another site's page asks.
+pub(super) fn admitted(
+    (token, client): (Option<&Secret>, &Client),
     method: &Method,
     headers: &HeaderMap,
-) -> Option<Response> {
-    let forbidden = |text: &str| Some(refused(StatusCode::FORBIDDEN, text.to_owned()));
+) -> Result<Arc<str>, Box<Response>> {
+    let forbidden = |text: &str| Err(Box::new(refused(StatusCode::FORBIDDEN, text.to_owned())));
     // What a page of another site has its reader's browser send, or a browser to come.
     if headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none") {
         return forbidden(ELSEWHERE);
     }
+    let holder = client.certified(clock::wall());
     if token.is_some_and(|token| has_token(headers, token)) {
-        return None;
+        return Ok(client.named(holder.unwrap_or("the token")));
     }
     let changes = !matches!(*method, Method::GET | Method::HEAD);
-    if client.is_certified(clock::wall()) {
+    if let Some(holder) = holder {
         // A browser shows its certificate unasked, whoever's page asks; the token it does not know.
-        return if changes && is_from_elsewhere(headers) { forbidden(ELSEWHERE) } else { None };
+        return if changes && is_from_elsewhere(headers) { forbidden(ELSEWHERE) } else { Ok(client.named(holder)) };
     }
-    let Some(_) = token else {
+    if token.is_none() {
         return match (client.was_asked(), changes) {
             (true, _) => forbidden("this needs a certificate that an authority of `admin.tls.client_ca` has signed"),
             (false, true) => {
                 forbidden("what changes something needs a token: `admin.token_file` names the file with it")
             }
-            (false, false) => None,
+            (false, false) => Ok(client.named("somebody")),
         };
-    };
+    }
     let or = if client.was_asked() {
         ", or a certificate that an authority of `admin.tls.client_ca` has signed"
     } else {
@@ -45,7 +48,7 @@ pub(super) fn forbids(
     let text = format!("this needs the token of `admin.token_file`, as `Authorization: Bearer TOKEN`{or}");
     let mut refusal = refused(StatusCode::UNAUTHORIZED, text);
     refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Some(refusal)
+    Err(Box::new(refusal))
 }
 
 const ELSEWHERE: &str = "another site's page asks";

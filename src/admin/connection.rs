@@ -31,13 +31,11 @@ pub(super) enum Guest {
 impl Guest {
     /// Why a request is not served at all; one that is carries who asks.
     fn refusal(&self, request: &mut Request<Incoming>) -> Option<Response> {
-        match self {
-            Self::Stranger(face, client) => face.refusal(request, *client),
-            Self::Known(caller) => {
-                request.extensions_mut().insert(caller.clone());
-                None
-            }
-        }
+        let admitted = match self {
+            Self::Stranger(face, client) => face.admitted(request, client),
+            Self::Known(caller) => Ok(caller.clone()),
+        };
+        admitted.map(|caller| drop(request.extensions_mut().insert(caller))).err().map(|refusal| *refusal)
     }
 }
 

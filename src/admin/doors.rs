@@ -26,18 +26,18 @@ pub(super) enum Door {
     Questions,
 }
 
-/// Who asks; goes with a request as an extension. One without came by TCP.
+/// Who asks; goes with every request as an extension.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// Where.
     pub door: Door,
-    /// The name for the log.
+    /// The name for the log: the user, or by what it was let in and from where.
     pub by: Arc<str>,
 }
 
 impl Default for Caller {
     fn default() -> Self {
-        Self { door: Door::Http, by: Arc::from("HTTP") }
+        Self { door: Door::Http, by: Arc::from("somebody") }
     }
 }
 

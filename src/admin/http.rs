@@ -3,7 +3,7 @@
 //!
 //! Browsers are kept out by the name they ask for, silent connections by time limits and places; see `places`.
 
-use std::net::{IpAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use super::api::refused;
 use super::books::Books;
 use super::connection::{Guest, connection};
+use super::doors::{Caller, Door};
 use super::places::{AcceptTroubles, Place, Places};
 use super::tls::{Client, Gate};
 use super::{Gateway, Phase, access, answer::losses_json, api, backend_json, metrics, outage_json, page, stats_json};
@@ -71,10 +72,10 @@ pub(super) async fn serve(listener: StdListener, face: Face, router: Router) {
     let mut troubles = AcceptTroubles::new("HTTP");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(guest) => {
                 troubles.over();
                 let place = Arc::new(places.take().await);
-                tokio::spawn(converse(stream, place, face.clone(), router.clone()));
+                tokio::spawn(converse(guest, place, face.clone(), router.clone()));
             }
             Err(error) => {
                 troubles.note(&error);
@@ -85,7 +86,7 @@ pub(super) async fn serve(listener: StdListener, face: Face, router: Router) {
 }
 
 /// Serves one connection until it ends or its place is wanted.
-async fn converse(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router: Router) {
+async fn converse(stream: (TcpStream, SocketAddr), place: Arc<Place>, face: Arc<Face>, router: Router) {
     let own = place.clone();
     tokio::select! {
         () = answer(stream, own, face, router) => {}
@@ -94,9 +95,9 @@ async fn converse(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router:
 }
 
 /// Answers the requests of one connection.
-async fn answer(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router: Router) {
+async fn answer((stream, peer): (TcpStream, SocketAddr), place: Arc<Place>, face: Arc<Face>, router: Router) {
     let mut gate = face.gate.clone();
-    let Some((wire, client)) = gate.pass(stream).await else { return };
+    let Some((wire, client)) = gate.pass(stream, peer).await else { return };
     place.waiting();
     let guest = Guest::Stranger(face, client);
     let mut connection = std::pin::pin!(connection(Box::new(wire), place, (guest, router), HEAD_MAX));
@@ -113,25 +114,28 @@ async fn answer(stream: TcpStream, place: Arc<Place>, face: Arc<Face>, router: R
 }
 
 impl Face {
-    /// Why a request is not served at all.
-    pub(super) fn refusal<B>(&self, request: &Request<B>, client: Client) -> Option<Response> {
+    /// Who asks, or why a request is not served at all.
+    pub(super) fn admitted<B>(&self, request: &Request<B>, client: &Client) -> Result<Caller, Box<Response>> {
+        let path = request.uri().path();
         let (status, text) = match asked_host(request) {
             Err(text) => (StatusCode::BAD_REQUEST, text),
             Ok(Some(host)) if !self.answers_to(&host) => {
                 (StatusCode::MISDIRECTED_REQUEST, "this name is not in `admin.hosts`; ask by address")
             }
-            Ok(_) if !self.api && is_api(request.uri().path()) => {
+            Ok(_) if !self.api && is_api(path) => {
                 (StatusCode::FORBIDDEN, "`/api` is off; `admin.api = true` serves it, the command socket always does")
             }
-            Ok(_) if !self.api && page::has(request.uri().path()) => {
+            Ok(_) if !self.api && page::has(path) => {
                 (StatusCode::FORBIDDEN, "the page asks `/api`, which is off; `admin.api = true` serves both")
             }
-            Ok(_) if is_api(request.uri().path()) => {
-                return access::forbids((self.token.as_ref(), client), request.method(), request.headers());
+            Ok(_) if is_api(path) => {
+                let token = self.token.as_ref();
+                let by = access::admitted((token, client), request.method(), request.headers())?;
+                return Ok(Caller { door: Door::Http, by });
             }
-            Ok(_) => return None,
+            Ok(_) => return Ok(Caller { door: Door::Http, by: client.named("somebody") }),
         };
-        Some((status, Json(json!({ "error": text }))).into_response())
+        Err(Box::new(refused(status, text.to_owned())))
     }
 
     /// Whether a host means this gateway. A page of another site that has its name point here (DNS rebinding) asks by

@@ -4,6 +4,7 @@
 //! a connection, or a session that is resumed, may outlive it. Who asks in clear text is told so in clear text.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 use super::page;
 use crate::clock::{self, Timestamp};
 use crate::net::stream::Wire;
+use crate::net::tls::purpose::Purpose;
 use crate::net::tls::{ServerTls, expiry};
 use crate::timers::rationed::Rationed;
 
@@ -70,44 +72,69 @@ pub(super) struct Gate {
 }
 
 /// What is known of the client of a connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Client {
+    /// Where it is.
+    from: SocketAddr,
     /// Whether it was asked for a certificate.
     was_asked: bool,
-    /// The last instant of the good one that it has shown.
-    until: Option<Timestamp>,
+    /// The good one that it has shown.
+    shown: Option<Shown>,
+}
+
+/// A certificate that was good when it was shown.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    /// Whose it is.
+    pub holder: Arc<str>,
+    /// Its last instant.
+    pub until: Timestamp,
+}
+
+impl Shown {
+    fn of(certificate: &[u8]) -> Option<Self> {
+        let holder = Purpose::of(certificate)?.holder.into();
+        Some(Self { holder, until: expiry::last_instant(certificate)? })
+    }
 }
 
 impl Client {
-    /// One that was asked, and has shown a certificate with this end.
-    pub const fn shown(until: Option<Timestamp>) -> Self {
-        Self { was_asked: true, until }
+    /// One that nobody asked for a certificate.
+    pub const fn at(from: SocketAddr) -> Self {
+        Self { from, was_asked: false, shown: None }
+    }
+
+    /// The same, asked, with what it has shown.
+    pub fn asked(self, shown: Option<Shown>) -> Self {
+        Self { was_asked: true, shown, ..self }
     }
 
     /// Whether it was asked for a certificate.
-    pub const fn was_asked(self) -> bool {
+    pub const fn was_asked(&self) -> bool {
         self.was_asked
     }
 
-    /// Whether it has shown a certificate that is good at this time.
-    pub fn is_certified(&self, now: Timestamp) -> bool {
-        self.until.is_some_and(|until| now <= until)
+    /// Whose certificate it has shown, if that is good at this time.
+    pub fn certified(&self, now: Timestamp) -> Option<&str> {
+        self.shown.as_ref().filter(|shown| now <= shown.until).map(|shown| &*shown.holder)
+    }
+
+    /// Its name for the log, by what let it in.
+    pub fn named(&self, by: &str) -> Arc<str> {
+        format!("{by} from {}", self.from).into()
     }
 }
 
 impl Gate {
     /// Secures a connection, if that is configured. `None`: there is nobody to serve, which was told.
-    pub async fn pass(&mut self, stream: TcpStream) -> Option<(Wire, Client)> {
-        let Some(tls) = self.tls.borrow_and_update().clone() else {
-            return Some((Wire::Tcp(stream), Client::default()));
-        };
-        let peer = stream.peer_addr().ok()?;
+    pub async fn pass(&mut self, stream: TcpStream, peer: SocketAddr) -> Option<(Wire, Client)> {
+        let client = Client::at(peer);
+        let Some(tls) = self.tls.borrow_and_update().clone() else { return Some((Wire::Tcp(stream), client)) };
         match timeout(HANDSHAKE_MAX, secured(stream, &tls.server)).await {
             Ok(Ok(wire)) => {
                 let shown = wire.certificates().and_then(|all| all.first());
-                let until = shown.and_then(|own| expiry::last_instant(own));
-                let client = if tls.asks_clients { Client::shown(until) } else { Client::default() };
-                return Some((wire, client));
+                let shown = shown.and_then(|own| Shown::of(own));
+                return Some((wire, if tls.asks_clients { client.asked(shown) } else { client }));
             }
             // It came and went: a look whether the port is there.
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}

@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::{HeaderMap, Method, header};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::HttpTls;
 use super::tests::Running;
-use super::tls::Client;
+use super::tls::{Client, Shown};
+use super::{HttpTls, access};
 use crate::clock::{self, Timestamp};
 use crate::net::tls::{Clients, Identity, ServerTls, certificates, private_key, provider};
+use crate::sinks::secret::Secret;
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -228,7 +230,29 @@ fn a_certificate_counts_until_its_last_instant() {
         ("its last instant", Some(now), true),
         ("it has expired while the connection stood", Some(Timestamp(now.0 - 1)), false),
     ] {
-        assert_eq!(Client::shown(until).is_certified(now), want, "{what}");
+        let shown = until.map(|until| Shown { holder: "CN=client".into(), until });
+        let client = Client::at(([192, 0, 2, 7], 4711).into()).asked(shown);
+        assert_eq!(client.certified(now), want.then_some("CN=client"), "{what}");
+    }
+}
+
+#[test]
+fn who_asks_is_named_by_what_let_it_in_and_from_where() {
+    let token = Secret::new(TOKEN.to_owned());
+    let with_token = format!("Bearer {TOKEN}").parse().expect("a value");
+    let with_token = HeaderMap::from_iter([(header::AUTHORIZATION, with_token)]);
+    let none = HeaderMap::new();
+    let bare = Client::at(([192, 0, 2, 7], 4711).into());
+    let until = Timestamp(clock::wall().0 + 60_000_000);
+    let certified = bare.clone().asked(Some(Shown { holder: "CN=ops".into(), until }));
+    for (what, token, client, headers, want) in [
+        ("by the token", Some(&token), &bare, &with_token, "the token from 192.0.2.7:4711"),
+        ("by a certificate", Some(&token), &certified, &none, "CN=ops from 192.0.2.7:4711"),
+        ("by both", Some(&token), &certified, &with_token, "CN=ops from 192.0.2.7:4711"),
+        ("where nothing is asked for", None, &bare, &none, "somebody from 192.0.2.7:4711"),
+    ] {
+        let admitted = access::admitted((token, client), &Method::GET, headers);
+        assert_eq!(admitted.ok().as_deref(), Some(want), "{what}");
     }
 }
 
