@@ -16,6 +16,7 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::api::refused;
 use super::books::Books;
@@ -52,8 +53,8 @@ pub(super) struct Face {
     pub hosts: Vec<String>,
     /// Whether `/api` is served, and the page that asks it.
     pub api: bool,
-    /// What it asks for.
-    pub token: Option<Secret>,
+    /// What it asks for, as it is now.
+    pub token: watch::Receiver<Option<Secret>>,
     /// Where connections come in, with or without TLS.
     pub gate: Gate,
 }
@@ -129,8 +130,8 @@ impl Face {
                 (StatusCode::FORBIDDEN, "the page asks `/api`, which is off; `admin.api = true` serves both")
             }
             Ok(_) if is_api(path) => {
-                let token = self.token.as_ref();
-                let by = access::admitted((token, client), request.method(), request.headers())?;
+                let token = self.token.borrow();
+                let by = access::admitted((token.as_ref(), client), request.method(), request.headers())?;
                 return Ok(Caller { door: Door::Http, by });
             }
             Ok(_) => return Ok(Caller { door: Door::Http, by: client.named("somebody") }),

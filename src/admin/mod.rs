@@ -296,8 +296,8 @@ impl Admin {
         };
         let commands = bound(&settings.socket, settings.socket_mode)?;
         let status = bound(&settings.status_socket, STATUS_SOCKET_MODE)?;
-        let (hosts, token, renewal) = (settings.hosts.clone(), settings.token.clone(), Renewal::new(tls));
-        let face = http::Face { hosts, api: settings.api, token, gate: renewal.gate() };
+        let (hosts, renewal) = (settings.hosts.clone(), Renewal::new(tls, settings.token.clone()));
+        let face = http::Face { hosts, api: settings.api, token: renewal.token(), gate: renewal.gate() };
         Ok(Self { http, face, renewal, commands, status })
     }
 
@@ -307,7 +307,7 @@ impl Admin {
         self.http.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
-    /// Through which HTTP gets other certificates while it runs.
+    /// Through which HTTP gets other certificates and another token while it runs.
     #[must_use]
     pub fn renewal(&self) -> Renewal {
         self.renewal.clone()

@@ -19,6 +19,7 @@ use crate::clock::{self, Timestamp};
 use crate::net::stream::Wire;
 use crate::net::tls::purpose::Purpose;
 use crate::net::tls::{ServerTls, expiry};
+use crate::sinks::secret::Secret;
 use crate::timers::rationed::Rationed;
 
 /// Longest handshake, from the connection to its end.
@@ -39,28 +40,41 @@ pub struct HttpTls {
     pub asks_clients: bool,
 }
 
-/// Brings new TLS to the running server.
+/// Brings new TLS and another token to the running server.
 #[derive(Clone, Debug)]
-pub struct Renewal(watch::Sender<Option<HttpTls>>);
+pub struct Renewal {
+    tls: watch::Sender<Option<HttpTls>>,
+    token: watch::Sender<Option<Secret>>,
+}
 
 impl Renewal {
-    /// What the server begins with; `None`: it speaks clear text.
-    pub(super) fn new(tls: Option<HttpTls>) -> Self {
-        Self(watch::Sender::new(tls))
+    /// What the server begins with; without TLS it speaks clear text.
+    pub(super) fn new(tls: Option<HttpTls>, token: Option<Secret>) -> Self {
+        Self { tls: watch::Sender::new(tls), token: watch::Sender::new(token) }
     }
 
     /// New connections have this TLS. Those that stand end, after the answer that is under way: a certificate may be good no more.
     pub fn renew(&self, tls: Option<HttpTls>) {
-        self.0.send_if_modified(|own| {
+        self.tls.send_if_modified(|own| {
             let matters = own.is_some() || tls.is_some();
             *own = tls;
             matters
         });
     }
 
+    /// The next request is asked for this token, on a connection that stands too.
+    pub fn renew_token(&self, token: Option<Secret>) {
+        self.token.send_replace(token);
+    }
+
+    /// The token as it is at any time.
+    pub(super) fn token(&self) -> watch::Receiver<Option<Secret>> {
+        self.token.subscribe()
+    }
+
     /// The gate of a server that follows it.
     pub(super) fn gate(&self) -> Gate {
-        Gate { tls: self.0.subscribe(), failures: Arc::default() }
+        Gate { tls: self.tls.subscribe(), failures: Arc::default() }
     }
 }
 

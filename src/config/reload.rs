@@ -212,8 +212,8 @@ const OF_THE_GATEWAY: &[Section] = &[
     },
     Section {
         path: "admin",
-        live: &[],
-        restart: &["listen", "hosts", "api", "token_file", "socket", "status_socket", "socket_group"],
+        live: &["token_file"],
+        restart: &["listen", "hosts", "api", "socket", "status_socket", "socket_group"],
     },
     Section { path: "admin.tls", live: &["certificate", "key", "client_certificate", "client_ca"], restart: &[] },
     Section { path: "trace", live: &["calls", "user", "from", "to", "source", "call_id"], restart: &[] },

@@ -12,7 +12,7 @@ use super::mirrors::Mirrors;
 use super::view::Loaded;
 use super::wiring::StartError;
 use crate::accounting;
-use crate::admin::{Reloaded, Renewal};
+use crate::admin::{self, Reloaded, Renewal};
 use crate::cluster;
 use crate::config::error::Place;
 use crate::config::plan::{MirrorPlan, Plan, SipPlan};
@@ -78,7 +78,8 @@ pub(super) struct Fixed {
     shards: usize,
     /// Without its TLS, of which two are never the same.
     cluster: Option<cluster::Settings>,
-    admin: crate::admin::Settings,
+    /// Without its token.
+    admin: admin::Settings,
     log: LogTarget,
     /// Without their marks.
     mirrors: Vec<MirrorPlan>,
@@ -102,15 +103,15 @@ impl Fixed {
                 let access = Access { tls: None, ..own.access };
                 cluster::Settings { access, ..own }
             }),
-            admin: plan.admin.clone(),
+            admin: admin::Settings { token: None, ..plan.admin.clone() },
             log: plan.log.target,
             mirrors: plan.mirrors.iter().map(|own| MirrorPlan { marks: Marks::NONE, ..own.clone() }).collect(),
         }
     }
 
-    /// The sections that differ.
-    pub(super) fn sections(&self, other: &Self) -> Vec<&'static str> {
-        let sip = |own: &Self| (own.listeners.clone(), own.binds.clone(), own.shards);
+    /// What differs: a section, or the one option of it that may do so by itself, as a default that follows the machine.
+    pub(super) fn parts(&self, other: &Self) -> Vec<&'static str> {
+        let listen = |own: &Self| (own.listeners.clone(), own.binds.clone());
         let sinks = |own: &Self| {
             (own.sinks.clone(), own.modes.clone(), own.accounting_on.clone(), own.queue.collapsing.clone())
         };
@@ -118,35 +119,44 @@ impl Fixed {
         let is_of_cluster = |own: Difference| own.option.starts_with("cluster.");
         let is_cluster_other =
             self.cluster != other.cluster || self.options.differences(&other.options).into_iter().any(is_of_cluster);
+        let bare =
+            |own: &Self| own.mirrors.iter().map(|own| MirrorPlan { key: None, ..own.clone() }).collect::<Vec<_>>();
+        let has_same_mirrors = bare(self) == bare(other);
         let differ = [
-            (sip(self) != sip(other), "sip"),
+            (listen(self) != listen(other), "sip.listen"),
+            (self.shards != other.shards, "sip.shards"),
             (queue(self) != queue(other), "queue"),
             (self.ledger != other.ledger, "ledger"),
-            (self.telemetry != other.telemetry, "telemetry"),
+            (self.telemetry != other.telemetry, "telemetry.instance"),
             (sinks(self) != sinks(other), "sinks"),
             (is_cluster_other, "cluster"),
             (self.admin != other.admin, "admin"),
             (self.log != other.log, "log"),
-            (self.mirrors != other.mirrors, "mirror"),
+            (!has_same_mirrors, "mirror"),
+            // New content of the file.
+            (has_same_mirrors && self.mirrors != other.mirrors, "mirror.key_file"),
         ];
-        differ.into_iter().filter(|(is_other, _)| *is_other).map(|(_, section)| section).collect()
+        differ.into_iter().filter(|(is_other, _)| *is_other).map(|(_, part)| part).collect()
     }
 
     /// What of `new` waits for the next start: its options by name and line.
     pub(super) fn pending(&self, new: &Self) -> Vec<Pending> {
-        let sections = self.sections(new);
-        let section_of = |option: &str| option.split('.').next().unwrap_or_default().to_owned();
+        let parts = self.parts(new);
+        fn section_of(option: &str) -> &str {
+            option.trim_matches('`').split('.').next().unwrap_or_default()
+        }
         let mut pending: Vec<Pending> = self
             .options
             .differences(&new.options)
             .into_iter()
-            .filter(|own| own.effect == Effect::Restart && sections.contains(&section_of(&own.option).as_str()))
+            .filter(|own| own.effect == Effect::Restart)
+            .filter(|own| parts.iter().any(|part| section_of(part) == section_of(&own.option)))
             .map(|own| Pending { what: format!("`{}`", own.option), place: own.place })
             .collect();
-        for section in sections {
-            if !pending.iter().any(|own| section_of(own.what.trim_matches('`')) == section) {
-                // Such as a default that follows the machine.
-                pending.push(Pending { what: format!("`[{section}]`"), place: Place::Whole(new.path.clone()) });
+        for part in parts {
+            if !pending.iter().any(|own| section_of(&own.what) == section_of(part)) {
+                let what = if part.contains('.') { format!("`{part}`") } else { format!("`[{part}]`") };
+                pending.push(Pending { what, place: Place::Whole(new.path.clone()) });
             }
         }
         if self.sinks != new.sinks {
@@ -171,7 +181,7 @@ pub(super) struct Base {
     pub allow_on: Vec<(ListenerId, Vec<Network>)>,
     /// What administration shows of the configuration.
     pub loaded: Loaded,
-    /// Takes new TLS to administration.
+    /// Takes new TLS and another token to administration.
     pub admin: Renewal,
 }
 
@@ -199,6 +209,7 @@ impl Reach<'_> {
         // Nothing can be refused from here on.
         *self.base.loaded.lock().unwrap_or_else(PoisonError::into_inner) = plan.options.views();
         self.base.admin.renew(plan.admin_tls.take());
+        self.base.admin.renew_token(plan.admin.token.take());
         if let Err(error) = super::log::set_level(&plan.log.level) {
             tracing::error!(%error, "the log keeps its level");
         }

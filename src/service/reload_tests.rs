@@ -10,6 +10,7 @@ use crate::config::reload::{Effect, effect};
 use crate::config::sample_tests::{sample as manual, sinks};
 use crate::config::{error::Mistakes, kinds, parse, walk};
 use crate::shard::Tuning;
+use crate::sinks::secret::Secret;
 use crate::sip::stack;
 
 fn plan(text: &str) -> Result<Plan, Mistakes> {
@@ -114,7 +115,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cluster.certificate", "part of the way to the servers, with TLS only"),
     ("cluster.key", "part of the way to the servers, with TLS only"),
     ("cluster.verify_host", "part of the way to the servers, with TLS only"),
-    ("admin.token_file", "the file has to be there"),
+    ("admin.token_file", "tests/program/admin.rs: the file has to be there"),
     ("admin.tls", "tests/program/https.rs: a reload takes new certificates"),
     ("sinks.amqp.password_file", "the file has to be there"),
     ("sinks.amqp.ca", "part of the sink's settings, with TLS only"),
@@ -198,7 +199,9 @@ fn with(header: &str, line: &str) -> String {
 /// What a reload hands to the running threads. A new part of the plan has to be put here or into [`Fixed`].
 fn handed(plan: Plan, start: &Plan) -> String {
     let Tuning { shard, stack, accounting } = tuning(&plan, &Fixed::of(start), &start.accounting, &start.shard);
-    let Plan { path: _, options: _, sip, route, marks, mirrors, sinks, ledger, log, service, warnings: _, .. } = plan;
+    let Plan {
+        path: _, options: _, sip, route, marks, mirrors, sinks, ledger, log, service, admin, warnings: _, ..
+    } = plan;
     let SipPlan { stack: _, binds: _, shards: _, memory_max, dns, streams, credentials, route_key_age } = sip;
     // What `Stack::configure` leaves as it is.
     let stack = stack::Settings { listeners: Vec::new(), ..stack };
@@ -210,7 +213,7 @@ fn handed(plan: Plan, start: &Plan) -> String {
         route,
         (marks, mirrors.into_iter().map(|own| own.marks).collect::<Vec<_>>()),
         sinks,
-        (ledger.days, ledger.on_trouble),
+        (ledger.days, ledger.on_trouble, admin.token),
         (log.level, service, memory_max, dns, streams, credentials, route_key_age),
     );
     // In an order that does not depend on hash tables.
@@ -239,7 +242,7 @@ fn every_option_has_the_effect_it_declares() {
         // The first value that is another one.
         let mut found = others.map(|other| {
             let new = Fixed::of(&other);
-            (fixed.sections(&new), fixed.pending(&new), handed(other, &start) != before)
+            (fixed.parts(&new), fixed.pending(&new), handed(other, &start) != before)
         });
         let Some((sections, pending, is_handed)) =
             found.find(|(sections, _, is_handed)| !sections.is_empty() || *is_handed)
@@ -262,6 +265,30 @@ fn every_option_has_the_effect_it_declares() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_follows_the_machine_is_named_by_its_option() {
+    let start = plan(&manual()).expect("the manual loads");
+    let fixed = Fixed::of(&start);
+    let other = |change: fn(&mut Plan)| {
+        let mut plan = plan(&manual()).expect("the manual loads");
+        change(&mut plan);
+        fixed.pending(&Fixed::of(&plan)).into_iter().map(|own| own.what).collect::<Vec<_>>()
+    };
+    for (what, change, want) in [
+        ("nothing", (|_| {}) as fn(&mut Plan), None),
+        ("more processors", |plan| plan.sip.shards += 1, Some("`sip.shards`")),
+        ("another address of a host name", |plan| plan.sip.binds[0].set_port(9), Some("`sip.listen`")),
+        (
+            "a new key",
+            |plan| plan.mirrors[0].key = Some(Secret::new("0123456789abcdef".to_owned())),
+            Some("`mirror.key_file`"),
+        ),
+        ("a new token", |plan| plan.admin.token = Some(Secret::new("0123456789abcdef".to_owned())), None),
+    ] {
+        assert_eq!(other(change), want.map_or_else(Vec::new, |want| vec![want.to_owned()]), "{what}");
+    }
 }
 
 /// Header and line of other values of an option.
