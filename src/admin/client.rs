@@ -81,6 +81,9 @@ pub enum ClientError {
     /// The request asks for something that is not there, or is not allowed.
     #[error("{0}")]
     Usage(String),
+    /// Whoever waits for the answer has had enough; the service notices that the connection has ended.
+    #[error("interrupted: {0}")]
+    Interrupted(&'static str),
     /// The service tried and failed.
     #[error("the service says: {0}")]
     Failed(String),
@@ -120,7 +123,15 @@ impl Client {
     pub fn ask(&mut self, request: &Request) -> Result<Value, ClientError> {
         let travel = Travel::of(request);
         let path = || self.path.clone();
-        let answered = self.runtime.block_on(watched(exchange(&mut self.sender, &travel), || sign(&self.path)));
+        let exchange = watched(exchange(&mut self.sender, &travel), || sign(&self.path));
+        let is_long = matches!(request, Request::QueueAct { .. });
+        let answered = self.runtime.block_on(async {
+            tokio::select! {
+                answered = exchange => Some(answered),
+                () = interrupted(), if is_long => None,
+            }
+        });
+        let Some(answered) = answered else { return Err(ClientError::Interrupted(LEFT)) };
         let (status, body) = match answered {
             Ok(Ok(answer)) => answer,
             Ok(Err(Broken::NotHttp)) => return Err(ClientError::Older { path: path() }),
@@ -139,6 +150,17 @@ impl Client {
         } else {
             Err(told().map_or_else(|| ClientError::Answer { path: path() }, ClientError::Failed))
         }
+    }
+}
+
+/// What is said of a request that somebody has broken off.
+const LEFT: &str = "the service stops at its next batch of records and leaves the others as they are; \
+    its log says how many it has done, and `tollgate queue status` what is left";
+
+/// Done at Ctrl-C; never where the system tells nobody of it.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

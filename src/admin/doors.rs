@@ -4,6 +4,7 @@
 //! before, see `http`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -13,7 +14,7 @@ use axum::response::Response;
 use super::Gateway;
 use super::api::{answered, beside, refused};
 use super::perform::perform;
-use super::request::Request;
+use super::request::{Asker, Request};
 
 /// Where a request came in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,7 +52,30 @@ impl Asking {
     /// Does it.
     pub async fn done(self, request: Request) -> Response {
         let Self { gateway, caller } = self;
-        beside(move || answered(perform(&request, &*gateway, &caller.by))).await
+        let stays = Stays::default();
+        let own = Arc::clone(&stays.0);
+        let work = move || {
+            let asker = Asker { by: &caller.by, is_there: &|| own.load(Ordering::Relaxed) };
+            answered(perform(&request, &*gateway, &asker))
+        };
+        let answer = beside(work).await;
+        drop(stays);
+        answer
+    }
+}
+
+/// True until it is dropped: with the connection, when whoever asks goes away.
+struct Stays(Arc<AtomicBool>);
+
+impl Default for Stays {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Drop for Stays {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

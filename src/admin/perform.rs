@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use super::Gateway;
 use super::answer::{CallsTold, call_json, ladder_json, reloaded_json, trace_json, traced_json};
 use super::http::status_json;
-use super::request::{CALLS_MAX, REASON_OCTETS_MAX, Request, RequestError, TRACED_MAX, TURNS_MAX, on_queue};
+use super::request::{Asker, CALLS_MAX, REASON_OCTETS_MAX, Request, RequestError, TRACED_MAX, TURNS_MAX, on_queue};
 use crate::accounting::Closing;
 use crate::policy::script::trace::Find;
 
-/// Does a request; `by` names who asks, for the log.
-pub(super) fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Result<Value, RequestError> {
+/// Does a request.
+pub(super) fn perform(request: &Request, gateway: &dyn Gateway, asker: &Asker<'_>) -> Result<Value, RequestError> {
     match request {
         Request::Status {} => Ok(status_json(gateway)),
         Request::Reload {} => gateway.reload().map(|done| reloaded_json(&done)).ok_or(RequestError::Stopping),
@@ -31,7 +31,7 @@ pub(super) fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Res
         }
         Request::CallsEnd { call, bye, reason } => {
             let reason = reason.as_deref().map(reason_phrase).transpose()?;
-            end_calls(gateway, &Closing { name: call.clone(), reason, hangs_up: *bye }, by)
+            end_calls(gateway, &Closing { name: call.clone(), reason, hangs_up: *bye }, asker.by)
         }
         Request::LedgerFlush {} => Ok(json!({ "written": gateway.flush_ledger() })),
         Request::QueueStatus {}
@@ -39,7 +39,7 @@ pub(super) fn perform(request: &Request, gateway: &dyn Gateway, by: &str) -> Res
         | Request::QueueAct { .. }
         | Request::QueueImport { .. } => {
             let mut desk = gateway.desk();
-            on_queue(request, &mut *desk, by).unwrap_or(Err(RequestError::Stopping))
+            on_queue(request, &mut *desk, asker).unwrap_or(Err(RequestError::Stopping))
         }
     }
 }

@@ -170,6 +170,17 @@ pub enum Verb {
     Drop,
 }
 
+impl Verb {
+    /// Its name in the log.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Park => "park",
+            Self::Drop => "drop",
+        }
+    }
+}
+
 /// A request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
@@ -205,11 +216,20 @@ pub const TURNS_MAX: usize = 10_000;
 /// Longest reason of a parked record or an ended call, in octets; longer ones are refused rather than shortened.
 pub(super) const REASON_OCTETS_MAX: usize = 255;
 
-/// Does the requests that are about the queue; `None` for the others. `by` names who asks, for the log.
+/// Who asks.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    /// The name for the log.
+    pub by: &'a str,
+    /// Whether it is still there: what takes long is not gone on with for nobody.
+    pub is_there: &'a dyn Fn() -> bool,
+}
+
+/// Does the requests that are about the queue; `None` for the others.
 ///
 /// # Errors
 /// When the request names an unknown sink or record, or the queue fails.
-pub fn on_queue(request: &Request, desk: &mut dyn Desk, by: &str) -> Option<Result<Value, RequestError>> {
+pub fn on_queue(request: &Request, desk: &mut dyn Desk, asker: &Asker<'_>) -> Option<Result<Value, RequestError>> {
     match request {
         Request::Status {}
         | Request::Reload {}
@@ -221,8 +241,8 @@ pub fn on_queue(request: &Request, desk: &mut dyn Desk, by: &str) -> Option<Resu
         | Request::LedgerFlush {} => None,
         Request::QueueStatus {} => Some(desk.status().map(|stats| stats_json(&stats)).map_err(RequestError::Queue)),
         Request::QueueList { filter, from, max } => Some(list(desk, filter, from.as_deref(), *max)),
-        Request::QueueImport { records } => Some(import(desk, records, by)),
-        Request::QueueAct { action, filter, reason } => Some(act(desk, (*action, by), filter, reason.as_deref())),
+        Request::QueueImport { records } => Some(import(desk, records, asker.by)),
+        Request::QueueAct { action, filter, reason } => Some(act(desk, (*action, asker), filter, reason.as_deref())),
     }
 }
 
@@ -240,10 +260,11 @@ fn list(desk: &mut dyn Desk, filter: &Filter, from: Option<&str>, max: usize) ->
 
 fn act(
     desk: &mut dyn Desk,
-    (verb, by): (Verb, &str),
+    (verb, asker): (Verb, &Asker<'_>),
     filter: &Filter,
     reason: Option<&str>,
 ) -> Result<Value, RequestError> {
+    let by = asker.by;
     let stats = desk.status()?;
     let select = filter.select(&stats)?;
     let action = match (verb, reason) {
@@ -259,10 +280,15 @@ fn act(
         (Verb::Drop, None) => Action::Drop { by: by.into() },
         (Verb::Drop, Some(reason)) => Action::Drop { by: format!("{by}: {reason}").into() },
     };
-    match queue::ask(desk, Command::Act { action, select })? {
-        Outcome::Done { records, skipped, under_way, named } => {
+    match queue::ask_while(asker.is_there, desk, Command::Act { action, select })? {
+        Outcome::Done { records, skipped, under_way, named, is_cut } => {
             let mut answer = json!({ "records": records });
             told(verb, records, &named, reason, by);
+            if is_cut {
+                let text = "whoever asked for that has gone before it was done: the other records are left as they are";
+                tracing::warn!(by, action = verb.name(), records, "{text}");
+                answer["interrupted"] = true.into();
+            }
             if under_way > 0 {
                 answer["under_way"] = under_way.into();
             }

@@ -4,6 +4,8 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, anyhow};
@@ -13,7 +15,7 @@ use super::{Failure, load_quietly, misread};
 use crate::accounting::Engine;
 use crate::admin::call_json;
 use crate::admin::client::{Client, ClientError};
-use crate::admin::request::{Request, RequestError, on_queue};
+use crate::admin::request::{Asker, Request, RequestError, on_queue};
 use crate::clock;
 use crate::config::{self, Plan};
 use crate::ledger;
@@ -189,6 +191,27 @@ pub fn of_client(error: ClientError) -> Failure {
     }
 }
 
+/// Whether Ctrl-C was not pressed yet: what it would leave half done goes on to the end of its batch.
+fn is_uninterrupted() -> impl Fn() -> bool {
+    let (wanted, own) = (Arc::new(AtomicBool::new(true)), OnceLock::new());
+    move || {
+        own.get_or_init(|| watch_for_interrupt(&wanted));
+        wanted.load(Ordering::Relaxed)
+    }
+}
+
+fn watch_for_interrupt(wanted: &Arc<AtomicBool>) {
+    let wanted = Arc::clone(wanted);
+    let watch = move || -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(tokio::signal::ctrl_c())?;
+        wanted.store(false, Ordering::Relaxed);
+        Ok(())
+    };
+    // Where it cannot be done Ctrl-C ends the process, and what is on disk stays.
+    drop(std::thread::Builder::new().name("interrupt".to_owned()).spawn(watch));
+}
+
 /// Root works on a stopped queue as the user whose it is, and makes files for that user alone: with files of root's the
 /// service would not start again.
 fn become_owner(queue: &Path) -> Result<(), Failure> {
@@ -220,7 +243,11 @@ impl Stopped {
     fn ask(&mut self, request: &Request) -> Result<Value, RequestError> {
         match request {
             Request::Calls { max } => Ok(self.calls(*max)),
-            other => on_queue(other, &mut self.offline, "the operator").unwrap_or(Err(RequestError::NotRunning)),
+            other => {
+                let is_there = is_uninterrupted();
+                let asker = Asker { by: "the operator", is_there: &is_there };
+                on_queue(other, &mut self.offline, &asker).unwrap_or(Err(RequestError::NotRunning))
+            }
         }
     }
 

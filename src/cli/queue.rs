@@ -483,6 +483,9 @@ fn act(
         }
     }
     match one {
+        _ if answer["interrupted"] == true => {
+            Err(anyhow::anyhow!("interrupted: the others are left as they are").into())
+        }
         Some(record) if records == 0 => Err(Failure::Failed(anyhow::anyhow!("nothing was done with `{record}`"))),
         _ => Ok(()),
     }

@@ -121,6 +121,8 @@ pub enum Outcome {
         under_way: u64,
         /// Their names, the first [`NAMED_MAX`].
         named: Vec<RecordId>,
+        /// Whether nobody wanted the rest any more: it is left as it is.
+        is_cut: bool,
     },
 }
 
@@ -285,6 +287,14 @@ pub trait Desk {
 /// # Errors
 /// When a slice fails; earlier slices of [`Command::Act`] are done then.
 pub fn ask(desk: &mut dyn Desk, command: Command) -> Result<Outcome, CommandError> {
+    ask_while(&|| true, desk, command)
+}
+
+/// The same; [`Command::Act`] goes on to the next slice only while somebody wants it.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_while(is_wanted: &dyn Fn() -> bool, desk: &mut dyn Desk, command: Command) -> Result<Outcome, CommandError> {
     match command {
         Command::List { select, from, max } => {
             let max = max.min(LIST_MAX);
@@ -304,7 +314,9 @@ pub fn ask(desk: &mut dyn Desk, command: Command) -> Result<Outcome, CommandErro
             let mut next = Some(Position::Waiting(Seq(0)));
             // What an action appends is behind `head` and is not acted on again.
             let head = desk.status()?.head;
-            while let Some(from) = next {
+            while let Some(from) = next
+                && is_wanted()
+            {
                 let page = desk.slice(Query { select, from, max: SLICE_RECORDS, action: Some(action.clone()) })?;
                 records += page.acted;
                 skipped.append(page.skipped);
@@ -316,7 +328,7 @@ pub fn ask(desk: &mut dyn Desk, command: Command) -> Result<Outcome, CommandErro
                     next => next,
                 };
             }
-            Ok(Outcome::Done { records, skipped, under_way, named })
+            Ok(Outcome::Done { records, skipped, under_way, named, is_cut: next.is_some() })
         }
         Command::Import(entries) => import(desk, entries),
     }
@@ -346,7 +358,7 @@ fn import(desk: &mut dyn Desk, mut entries: Vec<Entry>) -> Result<Outcome, Comma
     if !entries.is_empty() {
         desk.import(entries)?;
     }
-    Ok(Outcome::Done { records, skipped, under_way: 0, named })
+    Ok(Outcome::Done { records, skipped, under_way: 0, named, is_cut: false })
 }
 
 impl Queue {

@@ -74,7 +74,7 @@ pub use barrier::AFTER_ALL;
 pub use calls::Class;
 pub use command::{
     Action, Command, CommandError, Desk, Item, LIST_MAX, NAMED_MAX, Outcome, Page, ParkedState, Pick, Position, Query,
-    Select, Skipped, State, Waiting, ask,
+    Select, Skipped, State, Waiting, ask, ask_while,
 };
 pub use disk::{OTHERS, free_bytes};
 pub use error::{AppendFailed, OpenError, StoreError};

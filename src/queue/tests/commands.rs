@@ -1,7 +1,10 @@
 //! What an operator does.
 
+use std::cell::Cell;
+
 use super::collapse::of;
 use super::*;
+use crate::queue::ask_while;
 use crate::record::{Kind, codec};
 
 fn offline(path: &Path) -> Offline {
@@ -113,7 +116,25 @@ fn of_dropped_records_those_under_way_are_told() {
     desk.queue.lease(A, 2, clock::now(), &mut out);
     let done = ask(&mut desk, Command::Act { action: Action::Drop { by: "somebody".into() }, select: ALL }).unwrap();
     let named = (1..=5).map(id).collect();
-    assert_eq!(done, Outcome::Done { records: 5, skipped: Skipped::default(), under_way: 2, named });
+    assert_eq!(done, Outcome::Done { records: 5, skipped: Skipped::default(), under_way: 2, named, is_cut: false });
+}
+
+#[test]
+fn an_action_that_nobody_wants_any_more_leaves_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut desk = offline(directory.path());
+    append(&mut desk.queue, (1..=600).map(|n| entry(n, n, SinkMask(1))).collect());
+    for (what, slices, want, is_cut) in
+        [("nobody from the beginning", 0, 0, true), ("two slices long", 2, 512, true), ("to the end", 9, 88, false)]
+    {
+        let left = Cell::new(slices);
+        let is_wanted = || left.replace(left.get() - 1) > 0;
+        let action = Action::Drop { by: "somebody".into() };
+        match ask_while(&is_wanted, &mut desk, Command::Act { action, select: ALL }).unwrap() {
+            Outcome::Done { records, is_cut: cut, .. } => assert_eq!((records, cut), (want, is_cut), "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
 }
 
 #[test]
