@@ -261,9 +261,13 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
-    /// Commands.
-    #[error("cannot listen on {} for commands (`admin.socket` or `admin.status_socket`)", path.display())]
-    Commands {
+    /// Commands, or questions.
+    #[error("cannot listen on {} for {what} (`{option}`)", path.display())]
+    Socket {
+        /// What would come in there.
+        what: &'static str,
+        /// The option that says so.
+        option: &'static str,
         /// Where.
         path: PathBuf,
         /// Why.
@@ -287,15 +291,15 @@ impl Admin {
                 Some(bound.map_err(|source| BindError::Http { address, source })?)
             }
         };
-        let bound = |path: &Option<PathBuf>, mode| {
+        let bound = |path: &Option<PathBuf>, mode, (what, option)| {
             let bind = |path: &PathBuf| {
-                let failed = |source| BindError::Commands { path: path.clone(), source };
+                let failed = |source| BindError::Socket { what, option, path: path.clone(), source };
                 socket::Bound::new(path, mode).map_err(failed)
             };
             path.as_ref().map(bind).transpose()
         };
-        let commands = bound(&settings.socket, settings.socket_mode)?;
-        let status = bound(&settings.status_socket, STATUS_SOCKET_MODE)?;
+        let commands = bound(&settings.socket, settings.socket_mode, ("commands", "admin.socket"))?;
+        let status = bound(&settings.status_socket, STATUS_SOCKET_MODE, ("questions", "admin.status_socket"))?;
         let (hosts, renewal) = (settings.hosts.clone(), Renewal::new(tls, settings.token.clone()));
         let face = http::Face { hosts, api: settings.api, token: renewal.token(), gate: renewal.gate() };
         Ok(Self { http, face, renewal, commands, status })
@@ -305,6 +309,19 @@ impl Admin {
     #[must_use]
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Where it is, in words: by what HTTP is asked, and the sockets.
+    #[must_use]
+    pub fn places(&self) -> String {
+        let scheme = if self.renewal.has_tls() { "https" } else { "http" };
+        let http = self.http_address().map(|address| format!("{scheme}://{address}"));
+        let at = |what: &str, bound: &Option<socket::Bound>| {
+            bound.as_ref().map(|bound| format!("{what} at {}", bound.path().display()))
+        };
+        let all = [http, at("commands", &self.commands), at("questions", &self.status)];
+        let all: Vec<_> = all.into_iter().flatten().collect();
+        if all.is_empty() { "none".to_owned() } else { all.join(", ") }
     }
 
     /// Through which HTTP gets other certificates and another token while it runs.

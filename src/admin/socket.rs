@@ -61,7 +61,10 @@ impl Bound {
         // Bound aside and renamed: at its own name it never has other permissions than these.
         let aside = aside(path);
         let _left = std::fs::remove_file(&aside);
-        let listener = StdListener::bind(&aside)?;
+        let listener = StdListener::bind(&aside).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => io::Error::new(io::ErrorKind::NotFound, "the folder is not there"),
+            _ => error,
+        })?;
         let named = std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(mode))
             .and_then(|()| listener.set_nonblocking(true))
             .and_then(|()| std::fs::rename(&aside, path));
@@ -70,6 +73,11 @@ impl Bound {
             return Err(error);
         }
         Ok(Self { listener, path: path.to_owned(), file: file_at(path) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -72,6 +72,11 @@ impl Renewal {
         self.token.subscribe()
     }
 
+    /// Whether there is TLS now.
+    pub(super) fn has_tls(&self) -> bool {
+        self.tls.borrow().is_some()
+    }
+
     /// The gate of a server that follows it.
     pub(super) fn gate(&self) -> Gate {
         Gate { tls: self.tls.subscribe(), failures: Arc::default() }

@@ -20,7 +20,8 @@ pub(super) struct Mirrors(Vec<Running>);
 pub(super) fn bind_all(plan: &Plan) -> Result<Vec<socket2::Socket>, StartError> {
     let bind = |own: &MirrorPlan| {
         let (transport, local) = own.listen;
-        bind(transport, local).map_err(|source| StartError::Bind { transport, local, source })
+        let option = || format!("`listen` of the `[[mirror]]` `{}`", own.name);
+        bind(transport, local).map_err(|source| StartError::Bind { option: option(), transport, local, source })
     };
     plan.mirrors.iter().map(bind).collect()
 }

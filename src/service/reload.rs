@@ -12,7 +12,7 @@ use super::mirrors::Mirrors;
 use super::view::Loaded;
 use super::wiring::StartError;
 use crate::accounting;
-use crate::admin::{self, Reloaded, Renewal};
+use crate::admin::{self, Admin, Reloaded, Renewal};
 use crate::cluster;
 use crate::config::error::Place;
 use crate::config::plan::{MirrorPlan, Plan, SipPlan};
@@ -181,8 +181,22 @@ pub(super) struct Base {
     pub allow_on: Vec<(ListenerId, Vec<Network>)>,
     /// What administration shows of the configuration.
     pub loaded: Loaded,
-    /// Takes new TLS and another token to administration.
-    pub admin: Renewal,
+    /// What is left here of administration.
+    pub admin: Administration,
+}
+
+/// What stays of administration beside its own thread.
+pub(super) struct Administration {
+    /// Takes new TLS and another token there.
+    pub renewal: Renewal,
+    /// Where it is, in words.
+    pub places: String,
+}
+
+impl Administration {
+    pub(super) fn of(admin: &Admin) -> Self {
+        Self { renewal: admin.renewal(), places: admin.places() }
+    }
 }
 
 /// What of a running service a reload reaches.
@@ -208,8 +222,8 @@ impl Reach<'_> {
         }
         // Nothing can be refused from here on.
         *self.base.loaded.lock().unwrap_or_else(PoisonError::into_inner) = plan.options.views();
-        self.base.admin.renew(plan.admin_tls.take());
-        self.base.admin.renew_token(plan.admin.token.take());
+        self.base.admin.renewal.renew(plan.admin_tls.take());
+        self.base.admin.renewal.renew_token(plan.admin.token.take());
         if let Err(error) = super::log::set_level(&plan.log.level) {
             tracing::error!(%error, "the log keeps its level");
         }

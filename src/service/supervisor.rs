@@ -55,7 +55,7 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
             }
         };
         systemd::ready();
-        tracing::info!(listeners = ?service.listeners(), "ready");
+        tracing::info!(listeners = ?service.listeners(), admin = service.administered(), "ready");
         let mut wishes = service.wishes();
         let result = supervise(&service, &path, &mut kept, (&mut hang_up, &mut wishes), ended).await;
         // Who still waits for a reload hears that the service ends.

@@ -16,7 +16,7 @@ use super::classes::Kept;
 use super::delivery::{self, Delivery};
 use super::ledger::Book;
 use super::mirrors::{self, Mirrors};
-use super::reload::{Base, Fixed, Pending, Reach, Wish};
+use super::reload::{Administration, Base, Fixed, Pending, Reach, Wish};
 use super::route_keys::Keyring;
 use super::systemd::Loop;
 use super::unwritten::Store;
@@ -44,8 +44,10 @@ use crate::timers::random;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener cannot be bound.
-    #[error("cannot listen on {}:{local}", transport.via_token().to_ascii_lowercase())]
+    #[error("cannot listen on {}:{local} ({option})", transport.via_token().to_ascii_lowercase())]
     Bind {
+        /// The option that says so.
+        option: String,
         /// Its transport.
         transport: Transport,
         /// The address.
@@ -142,7 +144,7 @@ impl Service {
         let (phase, loaded) = (Arc::new(AtomicBool::new(false)), Loaded::new(plan.options.views().into()));
         let (sockets, listeners, heard) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?, mirrors::bind_all(&plan)?);
         let (admin, socket) = (Admin::bind(&plan.admin, plan.admin_tls.take())?, plan.admin.socket.clone());
-        let renewal = admin.renewal();
+        let administration = Administration::of(&admin);
         super::unwritten::remind(socket.as_deref());
         let (opened, ledger) = super::ledger::open_queue(&plan, still_starting)?;
         super::supervisor::log_opening(&opened.report);
@@ -198,7 +200,7 @@ impl Service {
         let shards = own.map(|(number, own)| common.start(number, own)).collect::<Result<_, _>>()?;
         let (queue, store) = (opened.handle, Store::new(opened.join, socket));
         let (allow_on, accounting, shard) = (plan.sip.stack.allow_on.clone(), settings, plan.shard);
-        let base = Base { fixed, numbers, outside, accounting, shard, allow_on, loaded, admin: renewal };
+        let base = Base { fixed, numbers, outside, accounting, shard, allow_on, loaded, admin: administration };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
         let front = Front { mailboxes, shards, streams, resolver };
         Ok(Self { sip, keys, base, announced, front, queue, store, ledger, delivery, mirrors, draining, wishes })
@@ -208,6 +210,12 @@ impl Service {
     #[must_use]
     pub fn listeners(&self) -> &[SocketAddr] {
         &self.sip.binds
+    }
+
+    /// Where it is administered, in words.
+    #[must_use]
+    pub fn administered(&self) -> &str {
+        &self.base.admin.places
     }
 
     /// The queue's handle.
@@ -442,7 +450,8 @@ pub fn try_listeners(sip: &SipPlan) -> Vec<(String, io::Result<()>)> {
 }
 
 fn refused(place: Place, source: io::Error) -> StartError {
-    StartError::Bind { transport: place.transport, local: place.bind, source }
+    let option = "`sip.listen`".to_owned();
+    StartError::Bind { option, transport: place.transport, local: place.bind, source }
 }
 
 /// The thread of the connections; none when nothing listens for any.
