@@ -63,7 +63,7 @@ pub fn run(plan: plan::Plan) -> anyhow::Result<()> {
         systemd::stopping();
         let limit = kept.service.stop_timeout;
         systemd::extend_timeout(limit + CLOSING_TIME);
-        drain(&service, limit).await;
+        drain(&service, limit, &mut hang_up).await;
         if matches!(result, Ok(Ending::ForGood)) {
             systemd::extend_timeout(limit + CLOSING_TIME);
             sign_off(&service, limit).await;
@@ -176,7 +176,7 @@ fn log_expiring(certificates: &[PathBuf]) {
 }
 
 /// Lets transactions end, `limit` at most. Established calls need no wait: they are in the queue.
-async fn drain(service: &Service, limit: Duration) {
+async fn drain(service: &Service, limit: Duration, hang_up: &mut Signal) {
     service.drain();
     let until = clock::mono() + limit;
     while !service.has_drained() {
@@ -184,7 +184,11 @@ async fn drain(service: &Service, limit: Duration) {
             tracing::warn!(limit_secs = limit.as_secs(), "transactions still in progress at the limit");
             return;
         }
-        tokio::time::sleep(LOOK / 4).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK / 4) => {}
+            // Who asks by the socket hears it there.
+            _ = hang_up.recv() => tracing::warn!("a reload was asked for while the service stops: it is not done"),
+        }
     }
 }
 
