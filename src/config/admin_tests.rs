@@ -15,6 +15,23 @@ fn folder() -> Folder {
         folder.write(&format!("{name}.pem"), &params.self_signed(&key).expect("a certificate").pem());
         folder.write(&format!("{name}.key"), &key.serialize_pem());
     }
+    let made = |name: &str, names: &[&str], change: &dyn Fn(&mut rcgen::CertificateParams)| {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).expect("names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        change(&mut params);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        folder.write(&format!("{name}.pem"), &params.self_signed(&key).expect("a certificate").pem());
+        folder.write(&format!("{name}.key"), &key.serialize_pem());
+    };
+    made("ca", &[], &|params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+    made("old-ca", &[], &|params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 10);
+    });
+    made("client", &["c.example"], &|own| own.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth]);
+    made("nameless", &[], &|_| {});
     folder.write("token", "0123456789abcdef");
     folder.write("empty", "");
     folder
@@ -32,25 +49,50 @@ fn mistakes_of_its_certificates_are_named() {
         (String::new(), ""),
         ("certificate = \"\"\nkey = \"\"\nclient_certificate = \"none\"\nclient_ca = \"\"".to_owned(), ""),
         (pair("a.pem", "a.key", ""), ""),
-        (pair("a.pem", "a.key", "client_certificate = \"optional\"\nclient_ca = \"{DIR}/b.pem\""), ""),
+        (pair("a.pem", "a.key", "client_certificate = \"optional\"\nclient_ca = \"{DIR}/ca.pem\""), ""),
+        (
+            pair("a.pem", "a.key", "client_certificate = \"optional\"\nclient_ca = \"{DIR}/b.pem\""),
+            "warning: the certificate of `CN=rcgen self signed cert` in {DIR}/b.pem is no authority's (CA:TRUE)\n  --> t.toml:9:13\n\
+             hint: only who shows this very certificate comes in: name the file of the authority that signs the clients'",
+        ),
+        (
+            pair("client.pem", "client.key", ""),
+            "warning: the certificate of `CN=client` in {DIR}/client.pem is not one for servers\n  --> t.toml:6:15\n\
+             hint: its extended key usage lacks serverAuth: the other side may refuse it; have one made with that",
+        ),
+        (
+            pair("nameless.pem", "nameless.key", ""),
+            "warning: the certificate of `CN=nameless` in {DIR}/nameless.pem has no subjectAltName\n  --> t.toml:6:15\n\
+             hint: clients look for the host's name nowhere else: have one made with it",
+        ),
+        (
+            pair("a.key", "a.pem", ""),
+            "error: `certificate` and `key` look swapped: {DIR}/a.key has a private key, and {DIR}/a.pem has a certificate\n  \
+             --> t.toml:6:15\n  --> t.toml:7:7\nhint: let each have the other's file",
+        ),
+        (pair("a.key", "b.key", ""), "error: no certificate in {DIR}/a.key\n  --> t.toml:6:15"),
+        (
+            pair("a.pem", "b.pem", ""),
+            "error: cannot read a private key from {DIR}/b.pem: no items found\n  --> t.toml:7:7",
+        ),
         (
             pair("old.pem", "old.key", ""),
             "warning: the certificate of `CN=rcgen self signed cert` expired on 2021-01-10\n  --> {DIR}/old.pem\n\
              hint: renew it; while the service runs the log repeats this every day",
         ),
         (
-            pair("a.pem", "a.key", "client_certificate = \"required\"\nclient_ca = \"{DIR}/old.pem\""),
-            "warning: the certificate of `CN=rcgen self signed cert` expired on 2021-01-10\n  --> {DIR}/old.pem\n\
+            pair("a.pem", "a.key", "client_certificate = \"required\"\nclient_ca = \"{DIR}/old-ca.pem\""),
+            "warning: the certificate of `CN=old-ca` expired on 2021-01-10\n  --> {DIR}/old-ca.pem\n\
              hint: renew it; while the service runs the log repeats this every day",
         ),
         (
             pair("a.pem", "b.key", ""),
-            "error: the key in {DIR}/b.key is not that of the certificate in {DIR}/a.pem\n  --> t.toml:6:15",
+            "error: the key in {DIR}/b.key is not that of the certificate in {DIR}/a.pem\n  --> t.toml:7:7",
         ),
         (pair("empty", "a.key", ""), "error: no certificate in {DIR}/empty\n  --> t.toml:6:15"),
         (
             pair("a.pem", "none", ""),
-            "error: cannot read a private key from {DIR}/none: I/O error: No such file or directory (os error 2)\n  --> t.toml:6:15",
+            "error: cannot read a private key from {DIR}/none: I/O error: No such file or directory (os error 2)\n  --> t.toml:7:7",
         ),
         (
             pair("a.pem", "a.key", "client_certificate = \"required\"\nclient_ca = \"{DIR}/empty\""),
@@ -91,12 +133,30 @@ fn mistakes_of_its_certificates_are_named() {
 }
 
 #[test]
+fn names_that_the_certificate_lacks_are_warned_of() {
+    let folder = folder();
+    let tls = "[admin.tls]\ncertificate = \"{DIR}/a.pem\"\nkey = \"{DIR}/a.key\"\n";
+    let lacks = "warning: the certificate in {DIR}/a.pem has none of the names of `admin.hosts`\n  --> t.toml:7:15\n  --> t.toml:5:10\n\
+        hint: who asks by one of them refuses it: have one made with them, unless what stands in front has its own";
+    for (hosts, want) in [
+        ("[]", ""),
+        ("[\"a.example\"]", ""),
+        ("[\"b.example\", \"A.example\"]", ""),
+        ("[\"b.example\"]", lacks),
+        ("[\"b.example\", \"c.example\"]", lacks),
+    ] {
+        let text = format!("{BASE}[admin]\nlisten = \"127.0.0.1:8443\"\nhosts = {hosts}\n{tls}");
+        assert_eq!(folder.findings(&text), want, "{hosts}");
+    }
+}
+
+#[test]
 fn what_others_could_do_on_the_network_is_warned_of() {
     let folder = folder();
     let open = "anybody who reaches it can read metrics and records in progress";
     let clear = "the token and what it opens go over the network in clear text: set `admin.tls.certificate` and `key`";
     let tls = "[admin.tls]\ncertificate = \"{DIR}/a.pem\"\nkey = \"{DIR}/a.key\"\n";
-    let asks = "client_certificate = \"optional\"\nclient_ca = \"{DIR}/b.pem\"\n";
+    let asks = "client_certificate = \"optional\"\nclient_ca = \"{DIR}/ca.pem\"\n";
     let token = "token_file = \"{DIR}/token\"\n";
     for (what, lines, want) in [
         ("metrics in clear text", String::new(), open),

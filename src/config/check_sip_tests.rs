@@ -118,15 +118,15 @@ fn mistakes_of_certificates_are_named() {
         ),
         (
             format!(
-                "{own}[[sip.tls]]\ncertificates = [{{ certificate = \"{{DIR}}/a.pem\", key = \"{{DIR}}/b.key\" }}]"
+                "{own}[[sip.tls]]\n[[sip.tls.certificates]]\ncertificate = \"{{DIR}}/a.pem\"\nkey = \"{{DIR}}/b.key\""
             ),
-            "error: the key in {DIR}/b.key is not that of the certificate in {DIR}/a.pem\n  --> t.toml:8:17",
+            "error: the key in {DIR}/b.key is not that of the certificate in {DIR}/a.pem\n  --> t.toml:10:7",
         ),
         (
             format!(
                 "{own}[[sip.tls]]\ncertificates = [{{ certificate = \"{{DIR}}/empty\", key = \"{{DIR}}/a.key\" }}]"
             ),
-            "error: no certificate in {DIR}/empty\n  --> t.toml:8:17",
+            "error: no certificate in {DIR}/empty\n  --> t.toml:8:33",
         ),
         (
             format!("{own}[[sip.tls]]\n{good}\nclient_certificate = \"required\""),

@@ -2,6 +2,7 @@
 //! mistake noted, before a [`Plan`] is made.
 
 mod accounting;
+pub(super) mod certificates;
 mod cluster;
 mod dns;
 mod identity;

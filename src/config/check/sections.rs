@@ -166,7 +166,7 @@ pub(super) fn telemetry(
 pub(super) fn admin(table: &AdminTable, base: &Path, check: &mut Check<'_>) -> (admin::Settings, Option<HttpTls>) {
     let mut plan = admin::Settings::default();
     let listen = table.listen.as_ref().filter(|listen| !listen.is_empty());
-    let tls = super::streams::admin(&table.tls, listen.map(|listen| listen.place), base, check);
+    let tls = super::streams::admin(table, listen.map(|listen| listen.place), base, check);
     plan.listen = listen.and_then(|listen| http_address(listen, check));
     if let Some(hosts) = &table.hosts {
         plan.hosts = check.each(hosts, super::sip::host_name);

@@ -1,15 +1,15 @@
 //! Checks of `[sip.streams]`, `[[sip.tls]]`, `[sip.tls_client]` and `[admin.tls]`: limits, certificates, keys.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Check;
+use super::certificates::{Pair, Shown, warn_of_authorities};
 use super::sections::set;
 use crate::admin::HttpTls;
 use crate::causes::chain_text;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
-use crate::config::schema::{AdminTlsTable, CertificateTable, ClientCertificate, SipTable, StreamsTable, TlsTable};
+use crate::config::schema::{AdminTable, ClientCertificate, SipTable, StreamsTable, TlsTable};
 use crate::config::tree::PlaceId;
 use crate::front::stream::{Credentials, Settings};
 use crate::net::tls::{ClientFiles, ClientTls, Clients, Identity, NameCheck, Part, Roots, ServerTls, TlsError};
@@ -106,14 +106,31 @@ fn server(tls: &At<TlsTable>, base: &Path, check: &mut Check<'_>) -> Option<Serv
         return None;
     }
     let clients = clients((&tls.client_certificate, &tls.client_ca), tls.place, base, check)?;
-    let identities: Vec<Identity> = tls.certificates.iter().map(|own| identity(own, base, check)).collect();
+    let pairs = tls.certificates.iter().map(|own| {
+        // A table without one of the two is named as a whole.
+        let named = |file: &At<PathBuf>| match file.place == PlaceId::default() {
+            true => At { place: own.place, value: file.value.clone() },
+            false => file.clone(),
+        };
+        Pair::of((&named(&own.certificate), &named(&own.key)), Shown::ToClients, base, check)
+    });
+    let pairs: Vec<_> = pairs.collect();
     // Each by itself first, so that the mistake is shown where the file is named.
     let mut is_sound = true;
-    for (own, table) in identities.iter().zip(&tls.certificates) {
-        is_sound &= told(table.place, ServerTls::load(std::slice::from_ref(own), &Clients::Anybody), check).is_some();
+    let mut identities = Vec::new();
+    for own in pairs {
+        let loaded = own.ok().filter(|own| load(own, &Clients::Anybody, check).is_some());
+        is_sound &= loaded.is_some();
+        identities.extend(loaded.map(|own| own.identity));
     }
     let place = tls.client_ca.as_ref().map_or(tls.place, |ca| ca.place);
     if is_sound { told(place, ServerTls::load(&identities, &clients), check) } else { None }
+}
+
+/// TLS with this certificate alone; a failure is noted where its file is named.
+fn load(own: &Pair, clients: &Clients, check: &mut Check<'_>) -> Option<ServerTls> {
+    let loaded = ServerTls::load(std::slice::from_ref(&own.identity), clients);
+    loaded.map_err(|error| check.error(own.place(&error), worded(&error))).ok()
 }
 
 /// Whether clients show a certificate, and who signs it; the table is at `place`.
@@ -139,60 +156,51 @@ fn clients(
         (ClientCertificate::Optional, Some(ca)) => Clients::Optional(base.join(&ca.value)),
         (ClientCertificate::Required, Some(ca)) => Clients::Required(base.join(&ca.value)),
     };
-    if let Clients::Optional(ca) | Clients::Required(ca) = &clients {
-        check.certificates.insert(ca.clone());
+    if let (Clients::Optional(path) | Clients::Required(path), Some(ca)) = (&clients, ca) {
+        check.certificates.insert(path.clone());
+        warn_of_authorities(path, ca.place, check);
     }
     Some(clients)
 }
 
-fn identity(own: &At<CertificateTable>, base: &Path, check: &mut Check<'_>) -> Identity {
-    of_files((&own.certificate, &own.key), own.place, base, check)
-}
-
-fn of_files((certificate, key): (&Path, &Path), place: PlaceId, base: &Path, check: &mut Check<'_>) -> Identity {
-    let identity = Identity { certificate: base.join(certificate), key: base.join(key) };
-    warn_of_readers(&identity.key, place, check);
-    check.certificates.insert(identity.certificate.clone());
-    identity
-}
-
-/// A certificate and a key that are both given; one alone is a mistake. The place is that of the certificate.
+/// A certificate and a key that are both given; one alone is a mistake.
 fn pair(
     table: &str,
-    certificate: &Option<At<PathBuf>>,
-    key: &Option<At<PathBuf>>,
+    (certificate, key): (&Option<At<PathBuf>>, &Option<At<PathBuf>>),
+    shown: Shown,
     base: &Path,
     check: &mut Check<'_>,
-) -> Result<Option<(Identity, PlaceId)>, Lone> {
+) -> Result<Option<Pair>, Wrong> {
     let given = |path: &Option<At<PathBuf>>| path.clone().filter(|path| !path.as_os_str().is_empty());
     match (given(certificate), given(key)) {
         (Some(certificate), Some(key)) => {
-            let identity = of_files((&certificate.value, &key.value), key.place, base, check);
-            Ok(Some((identity, certificate.place)))
+            Pair::of((&certificate, &key), shown, base, check).map(Some).map_err(|_| Wrong)
         }
         (None, None) => Ok(None),
         (Some(lone), None) | (None, Some(lone)) => {
             check.error(lone.place, format_args!("`{table}` needs both `certificate` and `key`"));
-            Err(Lone)
+            Err(Wrong)
         }
     }
 }
 
-/// One file of a pair, which was noted.
-struct Lone;
+/// Something about a pair, which was noted.
+struct Wrong;
 
 /// `[admin.tls]`: TLS of HTTP, whose address stands at `listen`.
 pub(super) fn admin(
-    table: &AdminTlsTable,
+    table: &AdminTable,
     listen: Option<PlaceId>,
     base: &Path,
     check: &mut Check<'_>,
 ) -> Option<HttpTls> {
-    let own = pair("admin.tls", &table.certificate, &table.key, base, check).ok()?;
+    let hosts = table.hosts.as_deref().unwrap_or_default();
+    let table = &table.tls;
+    let own = pair("admin.tls", (&table.certificate, &table.key), Shown::ToClients, base, check).ok()?;
     let ca = table.client_ca.clone().filter(|path| !path.as_os_str().is_empty());
     let asked = table.client_certificate.as_ref().filter(|asked| asked.value != ClientCertificate::None);
     let others = asked.map(|own| own.place).or(ca.as_ref().map(|own| own.place));
-    let Some((own, place)) = own else {
+    let Some(own) = own else {
         if let Some(place) = others {
             let hint = Some("set `certificate` and `key` too".to_owned());
             check.error_hint(place, "client certificates need TLS, and `admin.tls` has no certificate", hint);
@@ -201,26 +209,19 @@ pub(super) fn admin(
     };
     if listen.is_none() {
         let hint = Some("set `admin.listen` to an address, such as \"127.0.0.1:8443\"".to_owned());
-        check.error_hint(place, "there is no HTTP that `admin.tls` could be for", hint);
+        check.error_hint(own.certificate, "there is no HTTP that `admin.tls` could be for", hint);
     }
-    let clients = clients((&table.client_certificate, &ca), others.unwrap_or(place), base, check)?;
+    own.warn_of_names(("admin.hosts", hosts), check);
+    let clients = clients((&table.client_certificate, &ca), others.unwrap_or(own.certificate), base, check)?;
     let asks_clients = clients != Clients::Anybody;
-    told(place, ServerTls::load(std::slice::from_ref(&own), &Clients::Anybody), check)?;
-    let place = ca.map_or(place, |ca| ca.place);
-    told(place, ServerTls::load(&[own], &clients), check).map(|server| HttpTls { server, asks_clients })
-}
-
-/// A key that every user may read is nearly always a slip.
-fn warn_of_readers(key: &PathBuf, place: PlaceId, check: &mut Check<'_>) {
-    if std::fs::metadata(key).is_ok_and(|about| about.is_file() && about.mode() & 0o004 != 0) {
-        let what = format!("`{}` is a private key and every user may read it", key.display());
-        check.warning(place, what, Some(format!("chmod 640 {}", key.display())));
-    }
+    load(&own, &Clients::Anybody, check)?;
+    let place = ca.map_or(own.certificate, |ca| ca.place);
+    told(place, ServerTls::load(&[own.identity], &clients), check).map(|server| HttpTls { server, asks_clients })
 }
 
 fn client(table: &SipTable, base: &Path, check: &mut Check<'_>) -> Option<ClientTls> {
     let table = &table.tls_client;
-    let identity = pair("sip.tls_client", &table.certificate, &table.key, base, check).ok()?;
+    let pair = pair("sip.tls_client", (&table.certificate, &table.key), Shown::ToServers, base, check).ok()?;
     let (roots, place) = match &table.ca {
         Some(ca) if ca.value != "system" => (Roots::File(base.join(&ca.value)), ca.place),
         Some(ca) => (Roots::System, ca.place),
@@ -236,10 +237,9 @@ fn client(table: &SipTable, base: &Path, check: &mut Check<'_>) -> Option<Client
         }
         trusting => told(place, trusting, check)?,
     };
-    match identity {
-        None => Some(trusting),
-        Some((own, place)) => told(place, ClientTls::load(&ClientFiles { own: Some(own), ..files }), check),
-    }
+    let Some(pair) = pair else { return Some(trusting) };
+    let loaded = ClientTls::load(&ClientFiles { own: Some(pair.identity.clone()), ..files });
+    loaded.map_err(|error| check.error(pair.place(&error), worded(&error))).ok()
 }
 
 /// What was loaded; a failure is noted.

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use super::{Site, Spot};
 use crate::causes::chain_text;
 use crate::config::check::Check;
+use crate::config::check::certificates::{Pair, Shown};
 use crate::config::decode::At;
 use crate::config::schema::Switch;
-use crate::net::tls::{ClientFiles, ClientTls, Identity, NameCheck, Roots};
+use crate::net::tls::{ClientFiles, ClientTls, NameCheck, Roots, TlsError};
 use crate::sinks::secret::Secret;
 
 /// The first line of a file, which is a password or the like; warns when others may read it.
@@ -78,8 +79,10 @@ impl TlsOptions<'_> {
     /// As [`TlsOptions::load_files`], of a table that need not be a sink's.
     pub(super) fn load_below(&self, spot: &Spot<'_>, check: &mut Check<'_>) -> Option<(ClientFiles, ClientTls)> {
         let file = |path: &Option<At<PathBuf>>| path.as_ref().map(|path| spot.base.join(&path.value));
-        let own = match (file(self.certificate), file(self.key)) {
-            (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+        let own = match (self.certificate, self.key) {
+            (Some(certificate), Some(key)) => {
+                Some(Pair::of((certificate, key), Shown::ToServers, spot.base, check).ok()?)
+            }
             (None, None) => None,
             _ => {
                 check.error(spot.place, format_args!("`{}` needs both `certificate` and `key`", spot.title));
@@ -87,10 +90,18 @@ impl TlsOptions<'_> {
             }
         };
         let name_check = if self.verify_host.is_none_or(Switch::is_on) { NameCheck::On } else { NameCheck::Off };
-        let files = ClientFiles { roots: file(self.ca).map_or(Roots::System, Roots::File), own, name_check };
+        let identity = own.as_ref().map(|own| own.identity.clone());
+        let roots = file(self.ca).map_or(Roots::System, Roots::File);
+        let files = ClientFiles { roots, own: identity, name_check };
         check.certificates.extend(files.certificates().cloned());
-        let place = self.ca.as_ref().map_or(spot.place, |ca| ca.place);
-        let loaded = ClientTls::load(&files).map_err(|error| check.error(place, chain_text(&error))).ok()?;
+        let place = |error: &TlsError| match (&own, self.ca, error.path()) {
+            (Some(own), _, Some(path)) if path == own.identity.certificate || path == own.identity.key => {
+                own.place(error)
+            }
+            (_, Some(ca), _) => ca.place,
+            _ => spot.place,
+        };
+        let loaded = ClientTls::load(&files).map_err(|error| check.error(place(&error), chain_text(&error))).ok()?;
         Some((files, loaded))
     }
 }

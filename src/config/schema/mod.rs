@@ -26,10 +26,12 @@ pub use route::HeaderTable;
 pub use route::{AnswerTable, Fork, MatchTable, RedirectsOption, RouteAccountTable, RouteTable, TargetsOption};
 pub use script::ScriptTable;
 pub use sections::{
-    AdminTable, AdminTlsTable, LedgerTable, LogTable, LogTarget, QueueTable, ServiceTable, TelemetryTable, TraceTable,
+    AdminTable, LedgerTable, LogTable, LogTarget, QueueTable, ServiceTable, TelemetryTable, TraceTable,
 };
 pub use sip::{PreloadedRoute, SipTable, StrangersOption, WatchTable};
-pub use streams::{CertificateTable, ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
+pub use streams::{ClientCertificate, StreamsTable, TlsClientTable, TlsTable};
+#[cfg(test)]
+pub use {sections::AdminTlsTable, streams::CertificateTable};
 
 use super::decode::At;
 pub use super::kinds::SinksTable;

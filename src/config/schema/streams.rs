@@ -52,9 +52,9 @@ pub struct TlsTable {
 #[serde(default, deny_unknown_fields)]
 pub struct CertificateTable {
     /// PEM file of the chain, the own certificate first.
-    pub certificate: PathBuf,
+    pub certificate: At<PathBuf>,
     /// PEM file of the private key.
-    pub key: PathBuf,
+    pub key: At<PathBuf>,
 }
 
 /// Whether clients show a certificate.
