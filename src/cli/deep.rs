@@ -4,6 +4,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::desk::Seek;
 use super::output;
-use crate::config::Plan;
+use crate::config::{MADE_AT_START, Plan};
 use crate::queue;
 use crate::service::try_listeners;
 
@@ -102,6 +103,12 @@ fn perform(seek: &Seek, plan: &Plan, mut trials: Trials) -> Result<Trials, Failu
         let outcome = TcpListener::bind(address).map(drop).map_err(|error| error.to_string());
         trials.note(&format!("admin.listen {address}"), outcome)?;
     }
+    let sockets = [("admin.socket", &plan.admin.socket), ("admin.status_socket", &plan.admin.status_socket)];
+    for (option, path) in sockets.into_iter().filter(|_| !is_running) {
+        if let Some(path) = path {
+            trials.note(&format!("{option} {}", path.display()), socket(path))?;
+        }
+    }
     trials.note(&format!("queue {}", plan.queue.path.display()), folder(&plan.queue))?;
     trials.note("free space", space(&plan.queue))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
@@ -115,6 +122,15 @@ fn perform(seek: &Seek, plan: &Plan, mut trials: Trials) -> Result<Trials, Failu
         }
     }
     Ok(trials)
+}
+
+/// Whether this user may make a file beside the socket. systemd-tmpfiles makes the usual folder.
+fn socket(path: &Path) -> Result<(), String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() && folder == Path::new(MADE_AT_START) {
+        return Ok(());
+    }
+    tempfile::tempfile_in(folder).map(drop).map_err(|error| format!("no file can be made in its folder: {error}"))
 }
 
 /// Whether this user may make files in the queue's folder, or make the folder.

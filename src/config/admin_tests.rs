@@ -151,6 +151,28 @@ fn names_that_the_certificate_lacks_are_warned_of() {
 }
 
 #[test]
+fn a_socket_needs_its_folder() {
+    let folder = folder();
+    for (option, path, want) in [
+        ("socket", "{DIR}/admin.sock", ""),
+        ("socket", "", ""),
+        ("socket", "/run/tollgate/other.sock", ""),
+        ("socket", "{DIR}/none/admin.sock", "admin.socket"),
+        ("status_socket", "{DIR}/none/admin.sock", "admin.status_socket"),
+    ] {
+        let want = match want {
+            "" => String::new(),
+            name => format!(
+                "warning: the folder of `{name}` is not there: {{DIR}}/none\n  --> t.toml:4:{}\nhint: the service does not \
+                 start without it: make it, or use /run/tollgate, which systemd-tmpfiles makes",
+                option.len() + 4
+            ),
+        };
+        assert_eq!(folder.findings(&format!("{BASE}[admin]\n{option} = \"{path}\"\n")), want, "{option} {path}");
+    }
+}
+
+#[test]
 fn what_others_could_do_on_the_network_is_warned_of() {
     let folder = folder();
     let open = "anybody who reaches it can read metrics and records in progress";

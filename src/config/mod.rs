@@ -66,6 +66,9 @@ pub use plan::Plan;
 /// Where the file is looked for when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/tollgate/tollgate.toml";
 
+/// The folder that systemd-tmpfiles makes for the sockets, at boot or when the package comes.
+pub const MADE_AT_START: &str = "/run/tollgate";
+
 /// Longest configuration file, in octets.
 pub const FILE_OCTETS_MAX: u64 = 16 << 20;
 

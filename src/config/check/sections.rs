@@ -9,6 +9,7 @@ use reqwest::Url;
 use super::Check;
 use super::routes::{list, pattern};
 use crate::admin::{self, HttpTls};
+use crate::config::MADE_AT_START;
 use crate::config::decode::At;
 use crate::config::error::suggestion;
 use crate::config::kinds::secret::secret;
@@ -253,6 +254,14 @@ fn socket_path(name: &str, socket: &At<PathBuf>, base: &Path, check: &mut Check<
     if octets > SOCKET_PATH_OCTETS_MAX {
         let text = format_args!("`{name}` has {octets} octets, the system takes {SOCKET_PATH_OCTETS_MAX}");
         check.error(socket.place, text);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() && folder != Path::new(MADE_AT_START) {
+        let what = format!("the folder of `{name}` is not there: {}", folder.display());
+        let hint = format!(
+            "the service does not start without it: make it, or use {MADE_AT_START}, which systemd-tmpfiles makes"
+        );
+        check.warning(socket.place, what, Some(hint));
     }
     Some(path)
 }
