@@ -21,13 +21,19 @@ pub(super) fn perform(request: &Request, gateway: &dyn Gateway, asker: &Asker<'_
         }
         Request::Ladder { call } => {
             gateway.ladder(call.as_bytes()).map(|ladder| ladder_json(&ladder)).ok_or_else(|| {
-                let what = "is kept: `[trace] calls` says of how many calls they are, 0 unless it is set";
-                RequestError::Usage(format!("no message of the Call-ID `{}` {what}", brief(call)))
+                let why = match kept_calls(gateway) {
+                    (0, _) => "`[trace] calls` is 0: set it to as many calls as are to be kept, and reload".to_owned(),
+                    (calls, conditions) => {
+                        format!("`[trace] calls` keeps those of the last {calls} calls{conditions}, since it was set")
+                    }
+                };
+                RequestError::Usage(format!("no message of the Call-ID `{}` is kept: {why}", brief(call)))
             })
         }
         Request::Traced { max } => {
             let calls = gateway.traced((*max).min(TRACED_MAX));
-            Ok(json!({ "calls": calls.iter().map(traced_json).collect::<Vec<_>>() }))
+            let (keeps, _) = kept_calls(gateway);
+            Ok(json!({ "calls": calls.iter().map(traced_json).collect::<Vec<_>>(), "trace_calls": keeps }))
         }
         Request::CallsEnd { call, bye, reason } => {
             let reason = reason.as_deref().map(reason_phrase).transpose()?;
@@ -42,6 +48,18 @@ pub(super) fn perform(request: &Request, gateway: &dyn Gateway, asker: &Asker<'_
             on_queue(request, &mut *desk, asker).unwrap_or(Err(RequestError::Stopping))
         }
     }
+}
+
+/// Of how many calls the messages are kept, by the configuration; and in words which calls, where not all.
+fn kept_calls(gateway: &dyn Gateway) -> (u64, String) {
+    let given = gateway.configuration();
+    let of = given.iter().filter_map(|own| Some((own.option.strip_prefix("trace.")?, own.value.as_str())));
+    let calls = of.clone().find(|(name, _)| *name == "calls").and_then(|(_, value)| value.parse().ok());
+    let named: Vec<_> = of.filter(|(name, value)| *name != "calls" && *value != "[]").collect();
+    let conditions: Vec<_> = named.iter().map(|(name, value)| format!("`{name} = {value}`")).collect();
+    let conditions =
+        if conditions.is_empty() { String::new() } else { format!(" that fit {}", conditions.join(" and ")) };
+    (calls.unwrap_or(0), conditions)
 }
 
 /// What handlers have decided, or why nothing is known of that.

@@ -35,10 +35,22 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     };
     let answer = seek.service()?.ask(&request).map_err(of_client)?;
     if answer["calls"].as_array().is_some_and(Vec::is_empty) {
-        eprintln!("no messages are kept: `[trace] calls` says of how many calls they are, 0 unless it is set");
+        eprintln!("{}", nothing(answer["trace_calls"].as_u64()));
     }
     let text = || if arguments.call.is_some() { diagram(&answer) } else { list(&answer) };
     Ok(arguments.format.print(&answer, text)?)
+}
+
+/// Why no call is listed, by how many the gateway would keep; one of an older release does not tell.
+fn nothing(keeps: Option<u64>) -> String {
+    match keeps {
+        None => "no messages are kept: `[trace] calls` says of how many calls they are".to_owned(),
+        Some(0) => "no messages are kept: `[trace] calls` is 0; set it to as many calls as are to be kept, and reload"
+            .to_owned(),
+        Some(keeps) => {
+            format!("no messages are kept yet: of the next {keeps} calls that fit `[trace]` they are, by its `calls`")
+        }
+    }
 }
 
 fn list(answer: &Value) -> String {
