@@ -87,27 +87,44 @@ pub fn load(path: &Path) -> Result<Plan, Mistakes> {
 /// can be asked though its file cannot be used any more. `None` when it is switched off.
 ///
 /// # Errors
-/// The file cannot be read, and is not the one that everybody has who names none: the usual socket would be that of another
-/// gateway.
+/// The file cannot be read, or is no TOML and shows no socket, and is not the one that everybody has who names none: the
+/// usual socket would be that of another gateway.
 pub fn socket(path: &Path) -> Result<Option<PathBuf>, Mistakes> {
     let environment = tree::environment();
     let text = match read(path) {
         Ok(text) => text,
         // Whoever may use the socket need not be one who may read the file.
         Err(_) if path == Path::new(DEFAULT_PATH) || environment.contains_key(SOCKET_VARIABLE) => String::new(),
-        Err(mistake) => {
-            let hint = "`--socket FILE` asks a running service without its configuration";
-            return Err(Mistakes(vec![mistake.hint(hint)]));
-        }
+        Err(mistake) => return Err(Mistakes(vec![mistake.hint(WITHOUT)])),
     };
-    Ok(socket_in(path, &text, &environment))
+    socket_in(path, &text, &environment)
 }
 
-fn socket_in(path: &Path, text: &str, environment: &Map<String, String>) -> Option<PathBuf> {
+/// How a service is asked whose file cannot be.
+const WITHOUT: &str = "`--socket FILE` asks a running service without its configuration";
+
+fn socket_in(path: &Path, text: &str, environment: &Map<String, String>) -> Result<Option<PathBuf>, Mistakes> {
     let variable = environment.get(SOCKET_VARIABLE).cloned();
     let given = variable.or_else(|| tree::text_of(text, &["admin", "socket"]));
-    let Some(given) = given else { return crate::admin::Settings::default().socket };
-    (!given.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(given))
+    let Some(given) = given else {
+        return match syntax(path, text) {
+            Err(mut mistakes) if path != Path::new(DEFAULT_PATH) => {
+                let what = "it cannot be told from this file which socket the service has";
+                mistakes.push(Mistake::error(what, Place::Whole(path.to_owned())).hint(WITHOUT));
+                Err(Mistakes(mistakes))
+            }
+            _ => Ok(crate::admin::Settings::default().socket),
+        };
+    };
+    Ok((!given.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(given)))
+}
+
+/// What is wrong with a text before anything in it is looked at.
+fn syntax(path: &Path, text: &str) -> Result<(), Vec<Mistake>> {
+    match foreign::mistaken(path, text) {
+        Some(mistake) => Err(vec![mistake]),
+        None => tree::read(path, text, Map::new()).map(drop).map_err(|mistakes| foreign::first(path, mistakes)),
+    }
 }
 
 /// The variable of `admin.socket`.

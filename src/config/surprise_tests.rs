@@ -34,7 +34,33 @@ fn the_socket_is_found_in_a_file_with_mistakes() {
         ("no TOML at all", "loadmodule \"acc.so\"\nroute {\n", &none, Some(usual)),
         ("the environment is above it", "[admin]\nsocket = \"/a\"\n", &variable, Some("/run/env.sock")),
     ] {
-        assert_eq!(socket_in(path, text, environment).as_deref(), want.map(Path::new), "{what}");
+        let found = socket_in(path, text, environment).unwrap_or_else(|mistakes| panic!("{what}: {mistakes}"));
+        assert_eq!(found.as_deref(), want.map(Path::new), "{what}");
+    }
+}
+
+#[test]
+fn a_file_that_is_named_and_is_no_toml_names_no_socket() {
+    let none = Map::new();
+    let variable = Map::from_iter([("TOLLGATE_ADMIN__SOCKET".to_owned(), "/run/env.sock".to_owned())]);
+    for (what, file, text, environment, want) in [
+        ("Kamailio's", "/x/kamailio.cfg", "debug=2\nloadmodule \"acc.so\"\n", &none, Err("kamailio.cfg:2:1")),
+        ("nonsense", "/x/t.toml", "[sip]\nlisten = = 1\n", &none, Err("t.toml:2:10")),
+        ("with a socket", "/x/t.toml", "[sip\nlisten = = 1\n[admin]\nsocket = \"/a\"\n", &none, Ok("/a")),
+        ("beside the environment", "/x/kamailio.cfg", "loadmodule \"acc.so\"\n", &variable, Ok("/run/env.sock")),
+        ("TOML without a socket", "/x/t.toml", "[spi]\nx = 1\n", &none, Ok("/run/tollgate/admin.sock")),
+        ("the file of everybody", DEFAULT_PATH, "loadmodule \"acc.so\"\n", &none, Ok("/run/tollgate/admin.sock")),
+    ] {
+        match (socket_in(Path::new(file), text, environment), want) {
+            (Ok(found), Ok(want)) => assert_eq!(found.as_deref(), Some(Path::new(want)), "{what}"),
+            (Err(Mistakes(mistakes)), Err(want)) => {
+                let place = mistakes[0].places[0].to_string();
+                assert!(place.ends_with(want), "{what}: {place}");
+                let hint = mistakes.last().and_then(|own| own.hint.clone());
+                assert!(hint.is_some_and(|hint| hint.contains("--socket")), "{what}: {mistakes:?}");
+            }
+            (found, _) => panic!("{what}: {found:?}"),
+        }
     }
 }
 

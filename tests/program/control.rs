@@ -94,6 +94,8 @@ fn the_command_line_of_an_older_release_gets_an_answer_in_words() {
 fn a_mistyped_configuration_asks_no_other_gateway() {
     let dir = tempfile::tempdir().unwrap();
     let typo = dir.path().join("typo.toml");
+    let foreign = dir.path().join("kamailio.cfg");
+    std::fs::write(&foreign, "debug=2\nloadmodule \"acc.so\"\n").unwrap();
     for words in [
         &["status"][..],
         &["calls"],
@@ -106,5 +108,9 @@ fn a_mistyped_configuration_asks_no_other_gateway() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{words:?}: {said}");
         assert!(said.contains("cannot read the configuration") && said.contains("typo.toml"), "{words:?}: {said}");
+        let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(words).arg("-c").arg(&foreign).finish().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{words:?}: {said}");
+        assert!(said.contains("this is kamailio.cfg") && said.contains("kamailio.cfg:2:1"), "{words:?}: {said}");
     }
 }
