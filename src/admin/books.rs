@@ -60,7 +60,7 @@ impl Books {
 }
 
 fn answer(gateway: &dyn Gateway, question: &Question) -> Result<Value, RequestError> {
-    let folder = folder(gateway)?;
+    let (folder, unwritten) = folder(gateway)?;
     let usage = |error: crate::ledger::audit::BadRange| RequestError::Usage(error.to_string());
     let now = clock::wall();
     let day = |day: &str, name: Option<&str>| zone(name).and_then(|zone| Range::day(day, &zone, now)).map_err(usage);
@@ -68,7 +68,7 @@ fn answer(gateway: &dyn Gateway, question: &Question) -> Result<Value, RequestEr
         Question::Audit { day: text, zone } => {
             let range = day(text, zone.as_deref())?;
             let tally = Tally::read(&folder, &range)?;
-            Ok(Audit::of(range, &tally, None).json())
+            Ok(Audit { unwritten, ..Audit::of(range, &tally, None) }.json())
         }
         Question::Story { call, day: text, zone } => {
             let range = match text {
@@ -77,19 +77,22 @@ fn answer(gateway: &dyn Gateway, question: &Question) -> Result<Value, RequestEr
             };
             let told = story(&folder, &range, call)?;
             let records: Vec<_> = told.iter().take(RECORDS_MAX).map(crate::ledger::audit::Told::json).collect();
-            Ok(json!({ "call_id": call, "range": range.title, "records": records, "total": told.len() }))
+            let total = told.len();
+            Ok(json!({
+                "call_id": call, "range": range.title, "records": records, "total": total, "unwritten": unwritten,
+            }))
         }
     }
 }
 
-/// Where the ledger is, with all in it that is known by now.
-fn folder(gateway: &dyn Gateway) -> Result<PathBuf, RequestError> {
+/// Where the ledger is, with all in it that is known by now; or why it lacks some of that.
+fn folder(gateway: &dyn Gateway) -> Result<(PathBuf, Option<String>), RequestError> {
     let Some(folder) = gateway.ledger() else {
         return Err(RequestError::Usage("there is no ledger: `ledger.enabled` is false".to_owned()));
     };
     // Of a ledger that cannot be written there is what it has.
-    let _written = gateway.flush_ledger();
-    Ok(folder)
+    let unwritten = (!gateway.flush_ledger()).then(|| "it cannot be written; `tollgate status` says why".to_owned());
+    Ok((folder, unwritten))
 }
 
 fn lately(now: Timestamp) -> Range {

@@ -10,12 +10,14 @@ use clap::Args;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::desk::Seek;
+use super::desk::{Seek, of_client};
 use super::{Failure, load_quietly, output};
 use crate::admin::request::Request;
 use crate::clock;
 use crate::ledger::audit::against::{Key, Side};
-use crate::ledger::audit::{Audit, BadRange, OpenRecord, Range, Tally, Told, local, open, story, theirs, zone};
+use crate::ledger::audit::{
+    Audit, BadRange, OpenRecord, Range, Tally, Told, UNWRITTEN, local, open, story, theirs, zone,
+};
 use crate::sinks::secret::Secret;
 
 /// Arguments of `tollgate audit`.
@@ -81,25 +83,28 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     if let Some(name) = &arguments.sink {
         super::sink(&plan, name)?;
     }
-    // What the running service has not written yet; of one that does not answer there is what it has written.
-    if let Ok(Some(mut client)) = seek.connect() {
-        let _written = client.ask(&Request::LedgerFlush {});
+    // Of a service that does not answer there is what it has written.
+    let unwritten = unwritten(seek);
+    if let Some(why) = &unwritten {
+        eprintln!("warning: {UNWRITTEN}: {why}");
     }
+    let written = if unwritten.is_none() { Ok(()) } else { Err(Failure::Incomplete) };
     if let Some(call_id) = &arguments.call {
-        return tell(folder, &range, call_id, arguments, &zone);
+        return tell(folder, (&range, unwritten.as_deref()), call_id, arguments, &zone).and(written);
     }
     let tally = Tally::read(folder, &range)?;
     let only = arguments.sink.as_deref();
-    let audit = Audit::of(range.clone(), &tally, only);
+    let audit = Audit { unwritten, ..Audit::of(range.clone(), &tally, only) };
+    let unwritten = audit.unwritten.as_deref();
     if let Some(against) = &arguments.against {
         let Some(sink) = only.or_else(|| (audit.sinks.len() == 1).then(|| audit.sinks[0].sink.as_str())) else {
             return Err(Failure::Usage("`--against` compares one sink: `--sink NAME` says which".to_owned()));
         };
-        return compare(folder, &range, (&tally, sink), (against, arguments));
+        return compare(folder, (&range, unwritten), (&tally, sink), (against, arguments)).and(written);
     }
     if arguments.calls {
         let (found, count) = open(folder, &range, (&tally, only), arguments.max)?;
-        list(&found, count, arguments, &zone)?;
+        list((&found, unwritten), count, arguments, &zone)?;
     } else if arguments.json {
         output::print_json(&audit.json())?;
     } else if arguments.csv {
@@ -110,10 +115,36 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     if audit.is_complete() { Ok(()) } else { Err(Failure::Incomplete) }
 }
 
+/// Has the running service write what it has not written yet; or why that is not in the ledger.
+fn unwritten(seek: &Seek) -> Option<String> {
+    let told = |failure| match failure {
+        Failure::Failed(error) => format!("{error:#}"),
+        Failure::Usage(text) => text,
+        _ => "the running gateway cannot be asked for it".to_owned(),
+    };
+    let mut client = match seek.connect() {
+        Ok(client) => client?,
+        Err(failure) => return Some(told(failure)),
+    };
+    match client.ask(&Request::LedgerFlush {}) {
+        Ok(answer) if answer["written"] == true => None,
+        Ok(_) => Some("the gateway runs without one, or cannot write it; `tollgate status` says why".to_owned()),
+        Err(error) => Some(told(of_client(error))),
+    }
+}
+
+/// JSON, with why it lacks what is not written, if it does.
+fn with_unwritten(mut json: Value, unwritten: Option<&str>) -> Value {
+    if let Some(why) = unwritten {
+        json["unwritten"] = why.into();
+    }
+    json
+}
+
 /// Compares a sink with what others have.
 fn compare(
     folder: &Path,
-    range: &Range,
+    (range, unwritten): (&Range, Option<&str>),
     (tally, sink): (&Tally, &str),
     (against, arguments): (&str, &Arguments),
 ) -> Result<(), Failure> {
@@ -140,7 +171,7 @@ fn compare(
     }
     let found = side.compare()?;
     if arguments.json {
-        output::print_json(&found.json())?;
+        output::print_json(&with_unwritten(found.json(), unwritten))?;
     } else {
         let rows = found.differences.iter();
         let rows: Vec<Vec<String>> =
@@ -218,10 +249,16 @@ fn text(audit: &Audit) -> String {
 const LIST_HEADS: [&str; 11] =
     ["made", "kind", "caller", "callee", "call_id", "sink", "state", "since", "reason", "record", "session"];
 
-fn list(found: &[OpenRecord], count: u64, arguments: &Arguments, zone: &TimeZone) -> Result<(), Failure> {
+fn list(
+    (found, unwritten): (&[OpenRecord], Option<&str>),
+    count: u64,
+    arguments: &Arguments,
+    zone: &TimeZone,
+) -> Result<(), Failure> {
     if arguments.json {
         let records: Vec<Value> = found.iter().map(OpenRecord::json).collect();
-        return Ok(output::print_json(&json!({ "total": count, "records": records }))?);
+        let json = json!({ "total": count, "records": records });
+        return Ok(output::print_json(&with_unwritten(json, unwritten))?);
     }
     let rows: Vec<Vec<String>> = found
         .iter()
@@ -257,14 +294,21 @@ fn list(found: &[OpenRecord], count: u64, arguments: &Arguments, zone: &TimeZone
     Ok(())
 }
 
-fn tell(folder: &Path, range: &Range, call_id: &str, arguments: &Arguments, zone: &TimeZone) -> Result<(), Failure> {
+fn tell(
+    folder: &Path,
+    (range, unwritten): (&Range, Option<&str>),
+    call_id: &str,
+    arguments: &Arguments,
+    zone: &TimeZone,
+) -> Result<(), Failure> {
     let told = story(folder, range, call_id)?;
     if told.is_empty() {
         return Err(anyhow!("the ledger has no record of a call `{call_id}` of {}", range.title).into());
     }
     if arguments.json {
         let records: Vec<Value> = told.iter().map(Told::json).collect();
-        return Ok(output::print_json(&json!({ "call_id": call_id, "records": records }))?);
+        let json = json!({ "call_id": call_id, "records": records });
+        return Ok(output::print_json(&with_unwritten(json, unwritten))?);
     }
     let heads = ["time", "record", "what", "sink", "attempt", "by", "reason"];
     let rows: Vec<Vec<String>> = told.iter().flat_map(|own| lines(own, zone)).collect();

@@ -148,7 +148,8 @@ impl Handle {
     #[must_use]
     pub fn flush(&self) -> bool {
         let (done, wait) = bounded(1);
-        self.flushes.send_timeout(done, FLUSH_WAIT).is_ok() && wait.recv_timeout(FLUSH_WAIT).is_ok()
+        let is_answered = self.flushes.send_timeout(done, FLUSH_WAIT).is_ok() && wait.recv_timeout(FLUSH_WAIT).is_ok();
+        is_answered && !self.shared.failing.load(Ordering::Relaxed)
     }
 
     /// How it fares.

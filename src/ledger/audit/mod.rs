@@ -14,6 +14,6 @@ pub mod theirs;
 pub use open::{OpenRecord, open};
 pub use range::{BadRange, Range, local, zone};
 pub use read::{Gap, ReadError};
-pub use report::{Audit, SinkAudit};
+pub use report::{Audit, SinkAudit, UNWRITTEN};
 pub use story::{Told, story};
 pub use tally::{Hour, Tally};

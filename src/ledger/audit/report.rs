@@ -49,6 +49,9 @@ impl SinkAudit {
     }
 }
 
+/// What is wanting when the running gateway could not write down what it holds.
+pub const UNWRITTEN: &str = "what the gateway has in memory is not in its ledger yet";
+
 /// The result of an audit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Audit {
@@ -74,6 +77,8 @@ pub struct Audit {
     pub gaps: Vec<Gap>,
     /// Whether there is a file for no day of the range.
     pub is_unknown: bool,
+    /// Why it lacks what the running gateway has not written yet; `None`: it does not.
+    pub unwritten: Option<String>,
 }
 
 impl Audit {
@@ -99,6 +104,7 @@ impl Audit {
             unclean: tally.unclean(),
             gaps: tally.gaps().to_vec(),
             is_unknown: tally.days().is_empty(),
+            unwritten: None,
         }
     }
 
@@ -112,6 +118,7 @@ impl Audit {
     #[must_use]
     pub fn wanting(&self) -> Vec<String> {
         let mut wanting = Vec::new();
+        wanting.extend(self.unwritten.as_ref().map(|why| format!("{UNWRITTEN}: {why}")));
         if self.is_unknown {
             wanting.push(
                 "the ledger has no file of that time: the gateway did not run, or it is longer ago than `ledger.days`"
@@ -180,7 +187,7 @@ impl Audit {
             "hours": self.hours.iter().map(hour).collect::<Vec<_>>(),
             "refused_calls": pairs(&self.refused, "reason", "calls"), "answers_before_commit": self.answers_unsafe,
             "never_committed": pairs(&self.uncommitted, "reason", "records"), "unclean_starts": self.unclean,
-            "gaps": gaps, "wanting": self.wanting(),
+            "gaps": gaps, "unwritten": self.unwritten, "wanting": self.wanting(),
         })
     }
 
