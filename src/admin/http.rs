@@ -22,7 +22,7 @@ use super::api::refused;
 use super::books::Books;
 use super::connection::{Guest, connection};
 use super::doors::{Caller, Door};
-use super::places::{AcceptTroubles, Place, Places};
+use super::places::{AcceptTroubles, Origin, Place, Places};
 use super::tls::{Client, Gate};
 use super::{Gateway, Phase, access, answer::losses_json, api, backend_json, metrics, outage_json, page, stats_json};
 use crate::clock;
@@ -37,7 +37,7 @@ struct Shared {
     metrics: PrometheusHandle,
 }
 
-/// Connections at once; a further one takes the place of the one that has been silent longest.
+/// Connections at once; a further one takes the place of one that is silent, see `places`.
 const CONNECTIONS_MAX: usize = 64;
 /// Longest wait for a whole head, and between two requests of a connection.
 const HEAD_MAX: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ pub(super) async fn serve(listener: StdListener, face: Face, router: Router) {
         match listener.accept().await {
             Ok(guest) => {
                 troubles.over();
-                let place = Arc::new(places.take().await);
+                let place = Arc::new(places.take(Origin::of(guest.1.ip())).await);
                 tokio::spawn(converse(guest, place, face.clone(), router.clone()));
             }
             Err(error) => {

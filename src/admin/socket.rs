@@ -15,9 +15,9 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::connection::{Guest, connection};
 use super::doors::{Caller, Door};
-use super::places::{AcceptTroubles, Place, Places};
+use super::places::{AcceptTroubles, Origin, Place, Places};
 
-/// Connections at once; a further one takes the place of the one that has been silent longest.
+/// Connections at once; a further one takes the place of one that is silent, see `places`.
 const CONNECTIONS_MAX: usize = 32;
 
 /// How long a connection may be silent, take for a head, and take to accept an answer.
@@ -114,8 +114,9 @@ pub(super) async fn serve(bound: Bound, door: Door, router: Router) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 troubles.over();
-                let place = Arc::new(places.take().await);
-                tokio::spawn(converse(stream, place, door, router.clone()));
+                let user = stream.peer_cred().ok().map(|peer| peer.uid());
+                let place = Arc::new(places.take(Origin::User(user)).await);
+                tokio::spawn(converse((stream, user), place, door, router.clone()));
             }
             Err(error) => {
                 troubles.note(&error);
@@ -126,8 +127,8 @@ pub(super) async fn serve(bound: Bound, door: Door, router: Router) {
 }
 
 /// Answers the requests of one connection.
-async fn converse(stream: UnixStream, place: Arc<Place>, door: Door, router: Router) {
-    let by = stream.peer_cred().map_or_else(|_| "somebody".to_owned(), |peer| user(peer.uid()));
+async fn converse((stream, uid): (UnixStream, Option<u32>), place: Arc<Place>, door: Door, router: Router) {
+    let by = uid.map_or_else(|| "somebody".to_owned(), user);
     let guest = Guest::Known(Caller { door, by: by.into() });
     let connection = connection(Box::new(stream), place.clone(), (guest, router), IDLE_MAX);
     tokio::select! {
