@@ -6,6 +6,7 @@
 mod support;
 
 mod accounting_on;
+mod admin;
 mod amqp;
 mod audit;
 mod audit_against;
