@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +15,7 @@ use tollgate::record::{Commit, Entry, Record, codec};
 
 use crate::support::radius::bare_stop;
 use crate::support::start::{Start as _, closed_is_closed};
-use crate::support::{Gateway, PATIENCE, Running, free_ports, wait_for};
+use crate::support::{Agent, Gateway, PATIENCE, Running, Wire, free_ports, wait_for};
 
 /// Puts records for the sink `test` into the queue of a gateway that was not started yet.
 fn fill(dir: &Path, records: u128) {
@@ -197,4 +197,127 @@ fn a_socket_that_cannot_be_had_is_named_by_its_option() {
         assert!(err.contains(&format!("cannot listen on {want}")), "{what}: {err}");
     }
     drop(taken);
+}
+
+/// Answers the first request of each connection to a socket in the place of a service.
+fn answering(path: &Path, answer: &'static str) {
+    let listener = UnixListener::bind(path).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _head = stream.read(&mut [0; 4096]);
+            let _gone = stream.write_all(answer.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn an_audit_without_what_the_gateway_could_not_write_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = start(dir.path(), "");
+    let config = gateway.dir.join("tollgate.toml");
+    let audit = |words: &[&str]| tollgate(&config, &[&["audit", "--day", "today"], words].concat());
+    let (code, _, err) = audit(&[]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "the day of a gateway without a call is complete");
+    gateway.process.signal(libc::SIGTERM);
+    assert!(gateway.process.wait("the gateway").success());
+    assert_eq!(audit(&[]).0, Some(0), "nor does a gateway lack anything that does not run");
+
+    let socket = gateway.dir.join("admin.sock");
+    for (what, answer, why) in [
+        (
+            "it says that it could not",
+            "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"written\":false}",
+            "the gateway runs without one, or cannot write it; `tollgate status` says why",
+        ),
+        ("it is stopping", "HTTP/1.1 503 X\r\nContent-Length: 13\r\n\r\n{\"error\":\"x\"}", "the service says: x"),
+        ("it breaks off", "HTTP/1.1 200 OK\r\nContent-Le", "cannot talk to the service over "),
+    ] {
+        let _none = fs::remove_file(&socket);
+        answering(&socket, answer);
+        let lacks = "what the gateway has in memory is not in its ledger yet: ";
+        for words in [&[][..], &["--json"], &["--calls"], &["--calls", "--json"], &["--csv"]] {
+            let (code, out, err) = audit(words);
+            assert_eq!(code, Some(2), "{what}, {words:?}: {out}{err}");
+            assert!(err.starts_with(&format!("warning: {lacks}{why}")), "{what}, {words:?}: {err}");
+            if words.contains(&"--json") {
+                let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+                assert!(json["unwritten"].as_str().unwrap().starts_with(why), "{what}, {words:?}: {json}");
+                assert_ne!(json["complete"], true, "{what}, {words:?}: {json}");
+            } else if words.is_empty() {
+                assert!(out.contains("incomplete:\n") && out.contains(lacks), "{what}: {out}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reload_while_the_service_stops_is_refused_and_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut callee = Agent::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let mut gateway = Gateway::start(dir.path(), &[format!("sip:{}", callee.address)], 9, "");
+    let config = gateway.dir.join("tollgate.toml");
+    let mut caller = Agent::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let (here, to) = (caller.address, gateway.address());
+    let invite = format!(
+        "INVITE sip:bob@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKdrain;rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:alice@example.net>;tag=a\r\nTo: <sip:bob@{to}>\r\nCall-ID: drain\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:{here}>\r\nContent-Length: 0\r\n\r\n"
+    );
+    caller.send(invite.as_bytes(), to);
+    let asked = callee.wait("the INVITE");
+    assert_eq!(asked.method(), "INVITE");
+    callee.send(&asked.answer(b"180 Ringing", "b", &[], b"").octets(), to);
+    wait_for("ringing", || caller.take().filter(|wire| wire.code() == 180));
+
+    gateway.process.signal(libc::SIGTERM);
+    let phase = || {
+        let status = tollgate(&config, &["status", "--json"]).1;
+        serde_json::from_str::<serde_json::Value>(&status).ok().map(|status| status["phase"].clone())
+    };
+    wait_for("it drains", || phase().filter(|phase| phase == "draining"));
+    // Another configuration, which would be taken over, and one that would not.
+    let original = fs::read_to_string(&config).unwrap();
+    for text in
+        [original.replace("[queue]", "[sip.streams]\nidle_s = 7\n[queue]"), original.replace("[queue]", "[quue]")]
+    {
+        fs::write(&config, text).unwrap();
+        let (code, out, err) = tollgate(&config, &["reload"]);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+        assert_eq!(err, "error: the service says: the service is stopping\n");
+    }
+    gateway.process.signal(libc::SIGHUP);
+    let ignored = "a reload was asked for while the service stops: it is not done";
+    wait_for("the line of the log", || gateway.log().contains(ignored).then_some(()));
+    assert_eq!(phase(), Some("draining".into()), "it goes on to drain");
+    let log = gateway.log();
+    assert!(!log.contains("reloaded") && !log.contains("reload refused"), "{log}");
+
+    // The call that it waits for ends as ever.
+    let busy = asked.answer(b"486 Busy Here", "b", &[], b"");
+    callee.send(&busy.octets(), to);
+    wait_for("the response", || caller.take().filter(|wire: &Wire| wire.code() == 486));
+    assert!(gateway.process.wait("the gateway").success(), "{}", gateway.log());
+}
+
+#[test]
+fn who_looks_for_a_call_that_is_not_kept_hears_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = start(dir.path(), "[trace]\ncalls = 1000\ncall_id = \"a*\"\n");
+    let config = gateway.dir.join("tollgate.toml");
+    let (code, _, err) = tollgate(&config, &["trace", "nosuch"]);
+    let want = "error: no message of the Call-ID `nosuch` is kept: `[trace] calls` keeps those of the last 1000 calls that fit \
+                `call_id = a*`, since it was set\n";
+    assert_eq!((code, err.as_str()), (Some(64), want));
+    let (code, _, err) = tollgate(&config, &["trace"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(err, "no messages are kept yet: of the next 1000 calls that fit `[trace]` they are, by its `calls`\n");
+
+    let text = fs::read_to_string(&config).unwrap().replace("calls = 1000\ncall_id = \"a*\"\n", "calls = 0\n");
+    fs::write(&config, text).unwrap();
+    assert_eq!(tollgate(&config, &["reload"]).0, Some(0));
+    let off = "`[trace] calls` is 0: set it to as many calls as are to be kept, and reload\n";
+    let (code, _, err) = tollgate(&config, &["trace", "nosuch"]);
+    assert_eq!((code, err), (Some(64), format!("error: no message of the Call-ID `nosuch` is kept: {off}")));
+    assert!(tollgate(&config, &["trace"]).2.starts_with("no messages are kept: `[trace] calls` is 0"));
 }
