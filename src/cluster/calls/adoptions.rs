@@ -46,8 +46,9 @@ struct Adoption {
     busy: Busy,
     /// A request waits for it, until then.
     asked: Option<Instant>,
-    /// The gateway that is being inherited.
+    /// The gateway that is being inherited, and what the scan showed.
     heir_of: Option<String>,
+    base: u64,
     tries: u8,
     /// An update that may be stored: what it expected.
     doubt: Option<Box<Draft>>,
@@ -93,7 +94,7 @@ impl Adoptions {
             Some(adoption) => adoption.asked = Some(until),
             None => {
                 let busy = self.read(key, bus);
-                self.begin(key, Adoption { busy, asked: Some(until), heir_of: None, tries: 0, doubt: None });
+                self.begin(key, Adoption { busy, asked: Some(until), heir_of: None, base: 0, tries: 0, doubt: None });
             }
         }
     }
@@ -102,7 +103,7 @@ impl Adoptions {
     pub fn look_up(&mut self, key: CallKey, bus: &mut Bus<'_>) {
         if !self.under_way.contains_key(&key) {
             let busy = self.read(key, bus);
-            self.begin(key, Adoption { busy, asked: None, heir_of: None, tries: 0, doubt: None });
+            self.begin(key, Adoption { busy, asked: None, heir_of: None, base: 0, tries: 0, doubt: None });
         }
     }
 
@@ -161,12 +162,19 @@ impl Adoptions {
 
     /// A scan has found a call of a gateway that is inherited.
     pub fn found(&mut self, key: CallKey, revision: u64, header: Header, body: &[u8], bus: &mut Bus<'_>) {
-        if self.under_way.contains_key(&key) {
+        let heir_of = Some(header.owner.name.clone());
+        if let Some(adoption) = self.under_way.get_mut(&key) {
+            // Looked for on demand: that goes on, whether somebody waits for it or not.
+            if adoption.heir_of.is_none() {
+                (adoption.heir_of, adoption.base) = (heir_of, revision);
+                if let Some(estate) = self.estate(Some(&header.owner.name)) {
+                    estate.under_way += 1;
+                }
+            }
             return;
         }
-        let heir_of = Some(header.owner.name.clone());
         let busy = self.update(key, revision, header, body, bus);
-        self.begin(key, Adoption { busy, asked: None, heir_of, tries: 0, doubt: None });
+        self.begin(key, Adoption { busy, asked: None, heir_of, base: revision, tries: 0, doubt: None });
     }
 
     fn read(&mut self, key: CallKey, bus: &mut Bus<'_>) -> Busy {
@@ -272,7 +280,7 @@ impl Adoptions {
             return;
         }
         // Who writes its calls lives; and others are faster again and again.
-        let lives = adoption.asked.is_none() && doubt.is_some() && !is_same;
+        let lives = adoption.asked.is_none() && adoption.base != revision;
         if is_moot || lives || adoption.tries >= TRIES_MAX {
             return self.end(key, Why::Unreachable, bus);
         }

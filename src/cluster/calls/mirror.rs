@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use foldhash::fast::RandomState;
 
 use super::value::{Header, State};
-use super::{ANSWER_WAIT, Answer, CallKey, FLIGHT_MAX, Found, MARK_KEPT, Now, Output, PAUSE, Settings, Turns};
+use super::{
+    ANSWER_WAIT, Answer, CallKey, DOUBT_KEPT, FLIGHT_MAX, Found, MARK_KEPT, Now, Output, PAUSE, Settings, Turns,
+};
 use super::{WAITING_BYTES_MAX, WAITING_MAX};
 use crate::clock::Instant;
 
@@ -87,9 +89,8 @@ struct Entry {
     is_queued: bool,
     /// The bucket may hold something else than is known: it is read first.
     is_doubtful: bool,
-    /// A first value of ours was not stored when it was looked for, and may be yet: a mark, not nothing, has to take its
-    /// place when the call has ended.
-    is_haunted: bool,
+    /// It was found in the bucket and is nothing that our queue keeps: whoever has it since keeps it.
+    is_remnant: bool,
     /// Who is told when the mark of its end is written.
     usurper: Option<String>,
 }
@@ -104,6 +105,10 @@ pub(super) struct Mirror {
     /// Calls that wait for records to be in the stream.
     held: BTreeSet<(u64, CallKey)>,
     timeouts: VecDeque<(Instant, CallKey, u64)>,
+    /// Calls whose first value was not stored when it was looked for, and may be until then: a mark, not nothing, has to
+    /// take its place when the call has ended, here or elsewhere.
+    haunted: HashMap<CallKey, Instant, RandomState>,
+    haunts: VecDeque<(Instant, CallKey)>,
     flights: usize,
     paused: Instant,
     safe: u64,
@@ -162,7 +167,7 @@ impl Mirror {
     pub fn end(&mut self, key: CallKey, mark: u64) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.change += 1;
-        if entry.revision == 0 && entry.busy == Busy::Idle && !entry.is_doubtful && !entry.is_haunted {
+        if entry.revision == 0 && entry.busy == Busy::Idle && !entry.is_doubtful && !self.haunted.contains_key(&key) {
             self.forget(key);
             return;
         }
@@ -193,6 +198,9 @@ impl Mirror {
     /// A value of ours that our queue does not keep any more.
     pub fn remnant(&mut self, key: CallKey, revision: u64, former: Vec<String>) {
         self.adopted(key, revision, former);
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.is_remnant = true;
+        }
         self.want(key, Want::End { mark: 0 });
         self.queue(key);
     }
@@ -200,11 +208,13 @@ impl Mirror {
     /// Another gateway says that it has the call.
     pub fn told(&mut self, key: CallKey, revision: u64, bus: &mut Bus<'_>) {
         match self.entries.get(&key) {
+            None if self.haunted.contains_key(&key) => {}
             None => bus.out.push(Output::Confirm(key)),
             Some(entry) if matches!(entry.want, Want::End { .. }) || revision <= entry.revision => {}
             Some(_) => {
                 self.forget(key);
-                bus.out.push(Output::Forget { key, confirm: true });
+                let confirm = !self.haunted.contains_key(&key);
+                bus.out.push(Output::Forget { key, confirm });
             }
         }
     }
@@ -269,6 +279,7 @@ impl Mirror {
     }
 
     fn start(&mut self, key: CallKey, bus: &mut Bus<'_>) {
+        let is_haunted = self.haunted.contains_key(&key);
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.is_queued = false;
         if entry.busy != Busy::Idle {
@@ -292,8 +303,8 @@ impl Mirror {
                 let value = bus.settings.header(State::Live, &entry.former, written).encode(value);
                 (Busy::Putting { turn, change: entry.change }, Output::Update { key, turn, expected, value })
             }
-            Want::End { .. } if entry.revision == 0 && !entry.is_haunted => return self.forget(key),
-            Want::End { .. } if entry.former.is_empty() && !entry.is_haunted => {
+            Want::End { .. } if entry.revision == 0 && !is_haunted => return self.forget(key),
+            Want::End { .. } if entry.former.is_empty() && !is_haunted => {
                 let turn = bus.turns.next();
                 (Busy::Removing { turn }, Output::Remove { key, turn, revision: expected })
             }
@@ -354,16 +365,7 @@ impl Mirror {
         let Some((_, entry)) = self.ended(key, turn) else { return false };
         entry.is_doubtful = false;
         match found {
-            None => {
-                let had_nothing = std::mem::take(&mut entry.revision) == 0;
-                entry.is_haunted |= had_nothing;
-                match entry.want {
-                    Want::End { .. } if !entry.is_haunted => self.forget(key),
-                    // Nothing shows that another has it: it is written anew.
-                    Want::InStep => self.want(key, Want::Missed),
-                    _ => {}
-                }
-            }
+            None => self.absent(key, bus.now.mono),
             Some(found) => self.compare(key, found, bus),
         }
         // A server that refuses what another shows to be right, or the other way round, is given time.
@@ -372,6 +374,21 @@ impl Mirror {
         }
         self.queue(key);
         true
+    }
+
+    /// A read found nothing, by which nobody shows to have the call.
+    fn absent(&mut self, key: CallKey, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if std::mem::take(&mut entry.revision) == 0 {
+            let until = now + DOUBT_KEPT;
+            self.haunted.insert(key, until);
+            self.haunts.push_back((until, key));
+        }
+        match entry.want {
+            Want::End { .. } if !self.haunted.contains_key(&key) => self.forget(key),
+            Want::InStep => self.want(key, Want::Missed),
+            _ => {}
+        }
     }
 
     /// What the bucket holds of a call that is ours and has nothing under way.
@@ -395,7 +412,9 @@ impl Mirror {
             }
             _ if found.revision <= entry.revision => {}
             // We have ended the call: whoever has it is to forget it.
-            Ok((header, _)) if matches!(entry.want, Want::End { .. }) && header.state != State::Ended => {
+            Ok((header, _))
+                if matches!(entry.want, Want::End { .. }) && header.state != State::Ended && !entry.is_remnant =>
+            {
                 entry.revision = found.revision;
                 entry.former = vec![header.owner.name.clone()];
                 entry.usurper = Some(header.owner.name);
@@ -432,6 +451,12 @@ impl Mirror {
     }
 
     pub fn tick(&mut self, now: Instant) {
+        while let Some((until, key)) = self.haunts.front().copied().filter(|(until, _)| *until <= now) {
+            self.haunts.pop_front();
+            if self.haunted.get(&key) == Some(&until) {
+                self.haunted.remove(&key);
+            }
+        }
         while let Some((_, key, turn)) = self.timeouts.front().copied().filter(|(at, ..)| *at <= now) {
             self.timeouts.pop_front();
             if let Some((busy, entry)) = self.ended(key, turn) {

@@ -45,7 +45,7 @@ pub const PAUSE: Duration = Duration::from_millis(200);
 pub const ADOPT_WAIT: Duration = Duration::from_secs(2);
 /// How long a start waits for the comparison.
 pub const COMPARE_WAIT: Duration = Duration::from_secs(10);
-/// How long an adoption that was given up may still be stored: it is looked at until then.
+/// How long what was not stored when it was looked for may be stored all the same.
 pub const DOUBT_KEPT: Duration = Duration::from_secs(60);
 /// A gateway is inherited by two scans, the second so long after the first: what it had under way may be stored late.
 pub const LINGER: Duration = Duration::from_secs(15);
@@ -476,12 +476,8 @@ impl Calls {
         match (header.state, header.owner == bus.settings.home) {
             (State::Ended, _) => Mirror::sweep(key, found.revision, &header, bus),
             (State::Live, true) => mirror.remnant(key, found.revision, header.former),
-            // Adopted and not kept when the process ended.
-            (State::Adopted, true) => {
-                mirror.adopted(key, found.revision, header.former);
-                let Header { owner: from, sinks, .. } = header;
-                out.push(Output::Restore { key, from, sinks, value: body.to_vec() });
-            }
+            // Adopted and not kept when the process ended; unless it was adopted and ended since the scan read it.
+            (State::Adopted, true) => adoptions.look_up(key, bus),
             (State::Live | State::Adopted, false) => {
                 if adoptions.inherits(&header.owner.name) {
                     adoptions.found(key, found.revision, header, body, bus);

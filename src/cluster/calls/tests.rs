@@ -263,6 +263,30 @@ fn what_is_held_back_by_the_network_finds_a_mark_when_the_call_has_ended() {
 }
 
 #[test]
+fn nobody_is_told_that_a_call_is_forgotten_while_a_value_of_it_may_be_on_its_way() {
+    for finds_out in [false, true] {
+        let mut bench = Bench::new();
+        bench.put(1, b"call", 0);
+        bench.open.clear();
+        bench.pass(2_000);
+        bench.serve();
+        bench.pass(200);
+        bench.serve();
+        assert!(bench.calls.is_in_step());
+        bench.set(key(1), value(State::Live, "b", &["a"], b"call"));
+        if finds_out {
+            bench.put(1, b"more", 0);
+            bench.serve();
+        }
+        bench.input(Input::Told { key: key(1), revision: 2 });
+        assert_eq!(bench.take(), [Output::Forget { key: key(1), confirm: false }], "{finds_out}");
+        bench.pass(60_000);
+        bench.input(Input::Told { key: key(1), revision: 2 });
+        assert_eq!(bench.take(), [Output::Confirm(key(1))]);
+    }
+}
+
+#[test]
 fn a_call_is_adopted_on_demand_and_its_owner_told() {
     let mut bench = Bench::new();
     bench.set(key(1), value(State::Live, "b", &["c"], b"call"));
@@ -427,10 +451,45 @@ fn a_start_compares_what_the_queue_keeps_with_what_the_bucket_holds() {
         let out = bench.take();
         assert!(out.contains(&Output::Compared { complete: true }), "{name}");
         let is_answer = |output: &&Output| !matches!(output, Output::Compared { .. } | Output::Inherited { .. });
-        assert_eq!(out.iter().filter(is_answer).cloned().next(), told, "{name}");
+        assert_eq!(out.iter().find(is_answer).cloned(), told, "{name}");
         let owner = bench.bucket.get(&key(1)).map(|(_, value)| Header::decode(value).map(|found| found.0.owner.name));
-        assert_eq!(owner.map(|owner| owner.unwrap_or_default()).as_deref(), left, "{name}");
+        assert_eq!(owner.map(Result::unwrap_or_default).as_deref(), left, "{name}");
     }
+}
+
+#[test]
+fn what_another_has_adopted_since_the_scan_stays_with_it() {
+    let mut bench = Bench::starting(&[(key(1), value(State::Live, "a", &[], b"call"))]);
+    let (revision, old) = bench.bucket[&key(1)].clone();
+    bench.put(1, b"call", 0);
+    bench.set(key(1), value(State::Adopted, "b", &["a"], b"call"));
+    bench.input(Input::Told { key: key(1), revision: 2 });
+    bench.input(Input::Found { key: key(1), found: Found { revision, value: &old } });
+    bench.input(Input::Scanned { scan: 1 });
+    bench.serve();
+    bench.pass(200);
+    bench.serve();
+    let header = bench.header(key(1)).expect("it is there");
+    assert_eq!((header.state, header.owner), (State::Adopted, home("b")));
+}
+
+#[test]
+fn a_call_looked_for_in_vain_is_inherited_all_the_same() {
+    let mut bench = Bench::new();
+    bench.set(key(1), value(State::Live, "b", &[], b"call"));
+    bench.input(Input::Adopt { key: key(1) });
+    let Output::Read { turn, .. } = bench.open.remove(0) else { panic!("it is read") };
+    let (revision, octets) = bench.bucket[&key(1)].clone();
+    bench.input(Input::Seen { key: key(1), turn, found: Some(Found { revision, value: &octets }) });
+    bench.open.clear();
+    bench.pass(2_000);
+    bench.serve();
+    bench.input(Input::Inherit { from: "b" });
+    bench.scan(2);
+    bench.pass(2_000);
+    bench.serve();
+    assert!(bench.take().iter().any(|output| matches!(output, Output::Restore { .. })));
+    assert_eq!(bench.header(key(1)).map(|header| header.owner), Some(home("a")));
 }
 
 #[test]
