@@ -331,9 +331,10 @@ impl Deliverer {
                 lane.read = message.seq;
                 lane.open.insert(message.seq, Open { message, sent: None, is_settled: false });
             }
-            return if self.holds(net, partition) {
-                self.send(net, partition)
-            };
+            if self.holds(net, partition) {
+                self.send(net, partition);
+            }
+            return;
         }
         let Some((_, _, floor)) = lane.asked.filter(|(asked, ..)| *asked == what) else { return };
         lane.asked = None;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tollgate::cluster::calls::{self, CallKey, Calls, Found, Header, Home, Settings, State};
 use tollgate::cluster::lease::{self, Answer, Holder, Lease, Owner, Timing};
 
-use super::jetstream::Key;
+use super::jetstream::{Key, Version};
 use super::network::{Event, MS, Network, Reply, Request, SECOND, Token, Word};
 use super::records::{self, Fact, What};
 
@@ -354,7 +354,7 @@ impl Gateway {
                     }
                 }
                 calls::Output::Tell { key, revision, to } => {
-                    net.word(self.who, number(&to), Word::Told { key, revision })
+                    net.word(self.who, number(&to), Word::Told { key, revision });
                 }
                 calls::Output::Yours { key, to } => net.word(self.who, number(&to), Word::Yours(key)),
                 calls::Output::Inherited { from, calls } => {
@@ -436,16 +436,7 @@ impl Gateway {
                 self.tell(net, calls::Input::Answered { key, turn, answer: Answer::Refused });
                 self.tell(net, calls::Input::Unread { key, turn });
             }
-            (Token::Calls { scan }, Reply::Scan(found)) => {
-                if self.life.as_mut().is_some_and(|life| life.scans.remove(&scan).is_some()) {
-                    for (key, version) in found {
-                        let (Key::Call(key), Some(value)) = (key, version.value.as_deref()) else { continue };
-                        let found = Found { revision: version.revision, value };
-                        self.tell(net, calls::Input::Found { key, found });
-                    }
-                    self.tell(net, calls::Input::Scanned { scan });
-                }
-            }
+            (Token::Calls { scan }, Reply::Scan(found)) => self.scanned(net, scan, &found),
             (Token::Publish { number }, reply) => {
                 if let Some(life) = &mut self.life {
                     life.publishing.remove(&number);
@@ -458,6 +449,18 @@ impl Gateway {
             }
             _ => {}
         }
+    }
+
+    fn scanned(&mut self, net: &mut Network, scan: u64, found: &[(Key, Version)]) {
+        if self.life.as_mut().is_none_or(|life| life.scans.remove(&scan).is_none()) {
+            return;
+        }
+        for (key, version) in found {
+            let (Key::Call(key), Some(value)) = (key, version.value.as_deref()) else { continue };
+            let found = Found { revision: version.revision, value };
+            self.tell(net, calls::Input::Found { key: *key, found });
+        }
+        self.tell(net, calls::Input::Scanned { scan });
     }
 
     /// Whose lease has run out is inherited; who lives or has nothing left is not.
