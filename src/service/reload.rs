@@ -29,7 +29,7 @@ use crate::policy::script::Outside;
 use crate::queue;
 use crate::shard::trace::Tracing;
 use crate::shard::{self, Tuning};
-use crate::sinks::jetstream::Access;
+use crate::sinks::jetstream::{Access, Login};
 use crate::sip::stack::{Listener, ListenerId, Network, Transport};
 use crate::telemetry;
 
@@ -129,7 +129,7 @@ impl Fixed {
             (self.ledger != other.ledger, "ledger"),
             (self.telemetry != other.telemetry, "telemetry.instance"),
             (sinks(self) != sinks(other), "sinks"),
-            (is_cluster_other, "cluster"),
+            (is_cluster_other, part_of_cluster(self.cluster.as_ref(), other.cluster.as_ref())),
             (self.admin != other.admin, "admin"),
             (self.log != other.log, "log"),
             (!has_same_mirrors, "mirror"),
@@ -164,6 +164,21 @@ impl Fixed {
             pending.push(Pending { what, place: Place::Nowhere });
         }
         pending
+    }
+}
+
+/// What of a cluster is another one although its options may be the same: new content of a file, or the name of the machine.
+fn part_of_cluster(old: Option<&cluster::Settings>, new: Option<&cluster::Settings>) -> &'static str {
+    match old.zip(new) {
+        Some((old, new)) if old.access.login != new.access.login => match new.access.login {
+            Login::None => "cluster",
+            Login::User(..) => "cluster.password_file",
+            Login::Token(_) => "cluster.token_file",
+            Login::Nkey(_) => "cluster.nkey_file",
+            Login::Credentials(_) => "cluster.credentials_file",
+        },
+        Some((old, new)) if old.name != new.name => "cluster.name",
+        _ => "cluster",
     }
 }
 

@@ -10,6 +10,7 @@ use crate::config::reload::{Effect, effect};
 use crate::config::sample_tests::{sample as manual, sinks};
 use crate::config::{error::Mistakes, kinds, parse, walk};
 use crate::shard::Tuning;
+use crate::sinks::jetstream::Login;
 use crate::sinks::secret::Secret;
 use crate::sip::stack;
 
@@ -284,6 +285,19 @@ fn what_follows_the_machine_is_named_by_its_option() {
             "a new key",
             |plan| plan.mirrors[0].key = Some(Secret::new("0123456789abcdef".to_owned())),
             Some("`mirror.key_file`"),
+        ),
+        (
+            "a new token of a cluster",
+            |plan| {
+                let access = &mut plan.cluster.as_mut().expect("the manual has one").access;
+                access.login = Login::Token(Secret::new("0123456789abcdef".to_owned()));
+            },
+            Some("`cluster.token_file`"),
+        ),
+        (
+            "another name of the machine",
+            |plan| plan.cluster.as_mut().expect("the manual has one").name.push('x'),
+            Some("`cluster.name`"),
         ),
         ("a new token", |plan| plan.admin.token = Some(Secret::new("0123456789abcdef".to_owned())), None),
     ] {
