@@ -176,6 +176,9 @@ impl Queue {
                 }
                 self.leave(index, Gone::of(seq.0), now.mono, How::Delivered(by));
             }
+            Settlement::Withdrawn => {
+                self.leave(index, Gone::of(seq.0), now.mono, How::Superseded);
+            }
             Settlement::Retry { after, reason } => self.wait_on(index, seq.0, (after, true), reason, now),
             Settlement::Defer { after, reason } => {
                 self.sinks[index].window_mut().uncount(seq.0);

@@ -153,4 +153,6 @@ pub enum Settlement {
         /// The backend's result code, 0 for none.
         code: u32,
     },
+    /// It was not tried: somebody else delivers it. Counted as superseded.
+    Withdrawn,
 }

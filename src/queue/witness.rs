@@ -42,7 +42,7 @@ pub enum How {
         /// Whether the sink had it at that moment: it may have been stored.
         under_way: bool,
     },
-    /// A later record of its session made it needless.
+    /// A later record of its session made it needless, or somebody else delivers it.
     Superseded,
     /// A delivery failed and is to be repeated.
     Retried {
@@ -124,6 +124,17 @@ pub struct Turn {
 #[derive(Debug, Default)]
 pub struct Witness {
     out: Option<Out>,
+    tap: Option<Tap>,
+}
+
+/// Takes every event, on the queue's thread: must return at once, must not call the queue.
+#[derive(Clone)]
+pub struct Tap(pub Arc<dyn Fn(Event) + Send + Sync>);
+
+impl std::fmt::Debug for Tap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tap")
+    }
 }
 
 #[derive(Debug)]
@@ -150,16 +161,30 @@ impl Witness {
         let (sender, turns) = bounded(TURNS_MAX);
         let kept = Arc::new(AtomicU64::new(kept));
         let out = Out { turns: sender, kept: Arc::clone(&kept), events: Vec::new(), missed: (0, 0) };
-        (Self { out: Some(out) }, Telling { turns, kept })
+        (Self { out: Some(out), tap: None }, Telling { turns, kept })
+    }
+
+    /// Tells every event to `tap` too, at once and whether or not there is room for it in a turn: for whoever bounds by
+    /// himself how much can happen.
+    #[must_use]
+    pub fn tapped(self, tap: Tap) -> Self {
+        Self { tap: Some(tap), ..self }
     }
 
     /// Takes note of something.
     pub(super) fn note(&mut self, event: impl FnOnce() -> Event) {
+        if !self.is_there() {
+            return;
+        }
+        let event = event();
+        if let Some(Tap(tap)) = &self.tap {
+            tap(event.clone());
+        }
         let Some(out) = &mut self.out else { return };
         if out.events.len() < EVENTS_MAX {
-            return out.events.push(event());
+            return out.events.push(event);
         }
-        match event() {
+        match event {
             Event::Committed { .. } => out.missed.0 += 1,
             Event::Ended { .. } | Event::Discarded { .. } | Event::Lost { .. } => out.missed.1 += 1,
         }
@@ -167,7 +192,7 @@ impl Witness {
 
     /// Whether anybody listens.
     pub(super) const fn is_there(&self) -> bool {
-        self.out.is_some()
+        self.out.is_some() || self.tap.is_some()
     }
 
     /// The last place of which the body may go.

@@ -22,6 +22,7 @@ use crate::ids::{Seq, SinkNumber};
 use crate::ledger;
 use crate::queue;
 use crate::sinks::view::Backend;
+use crate::sinks::worker::Gate;
 use crate::timers::pace::{Pace, Step};
 
 /// How often the runtime leaves a beat for the watchdog.
@@ -63,6 +64,8 @@ pub(super) struct Parts {
     /// The last place taken when this process started: what lies there may have been sent before.
     pub waited_until: Seq,
     pub shards: Vec<Mailbox>,
+    /// Says which records go to their sinks; `None`: all.
+    pub gate: Option<Arc<dyn Gate>>,
     /// Where every record is written down, if that is done.
     pub ledger: Option<ledger::Handle>,
 }
@@ -142,6 +145,7 @@ async fn deliver(
         secret: parts.secret,
         shards: parts.shards,
         backends: parts.backends,
+        gate: parts.gate,
         ended: ended.clone(),
     };
     let mut outlets = match Outlets::start(&common, parts.sinks, parts.waited_until, parts.classes) {

@@ -8,7 +8,7 @@ use crate::config::Plan;
 use crate::front::tally;
 use crate::ids::SinkNumber;
 use crate::ledger::{Handle, Listener, Notice, OnTrouble, Opened, Settings};
-use crate::queue::witness::Turn;
+use crate::queue::witness::{Tap, Turn};
 use crate::queue::{self, Standing};
 use crate::telemetry;
 
@@ -20,10 +20,21 @@ pub(super) struct Book {
     telemetry: Option<JoinHandle<()>>,
 }
 
-/// Opens the queue of a plan, and the ledger that hears of all that becomes of its records, if one is to be kept.
-pub(super) fn open_queue(plan: &Plan, step: &mut dyn FnMut()) -> Result<(queue::Started, Book), StartError> {
+/// Opens the queue of a plan, and the ledger that hears of all that becomes of its records, if one is to be kept; `tap` hears
+/// of it too.
+pub(super) fn open_queue(
+    plan: &Plan,
+    tap: Option<Tap>,
+    step: &mut dyn FnMut(),
+) -> Result<(queue::Started, Book), StartError> {
     let mut ledger = open(&plan.ledger)?;
-    let witness = &mut |secret: &[u8; 16]| ledger.as_mut().map(|ledger| ledger.witness(secret));
+    let witness = &mut |secret: &[u8; 16]| {
+        let witness = ledger.as_mut().map(|ledger| ledger.witness(secret));
+        match tap.clone() {
+            Some(tap) => Some(witness.unwrap_or_default().tapped(tap)),
+            None => witness,
+        }
+    };
     let mut opened = queue::spawn_witnessed(plan.queue.clone(), &plan.sink_names(), step, witness)?;
     let (listener, telemetry) = listener(plan, &opened.sinks).unzip();
     let running = start(ledger, opened.standing.take(), listener)?;

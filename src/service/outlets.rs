@@ -19,6 +19,7 @@ use crate::ids::{Seq, SinkNumber};
 use crate::queue;
 use crate::sinks::kind::{Door, Ground, Interims};
 use crate::sinks::view::{Backend, Board};
+use crate::sinks::worker::Gate;
 
 /// What all sinks are made with.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub(super) struct Common {
     pub shards: Vec<Mailbox>,
     /// Where administration finds the sinks.
     pub backends: Backends,
+    /// Says which records go to their sinks; `None`: all.
+    pub gate: Option<Arc<dyn Gate>>,
     /// True when the service ends.
     pub ended: watch::Receiver<bool>,
 }
@@ -149,6 +152,7 @@ impl Common {
             waited_until,
             kept: Box::new(move || kept.borrow_mut().take(number)),
             keeper: Box::new(move || classes::keeper(&keeper_of, &keeping, number)),
+            gate: self.gate.clone(),
             interims: interims(self.secret, self.shards.clone()),
             show: Box::new(move |own| {
                 board.replace(Some(Arc::clone(&own)));

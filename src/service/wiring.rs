@@ -146,7 +146,7 @@ impl Service {
         let (admin, socket) = (Admin::bind(&plan.admin, plan.admin_tls.take())?, plan.admin.socket.clone());
         let administration = Administration::of(&admin);
         super::unwritten::remind(socket.as_deref());
-        let (opened, ledger) = super::ledger::open_queue(&plan, still_starting)?;
+        let (opened, ledger) = super::ledger::open_queue(&plan, None, still_starting)?;
         super::supervisor::log_opening(&opened.report);
         // Before anything new is appended.
         let waited_until = Seq(opened.handle.stats().head);
@@ -181,6 +181,7 @@ impl Service {
             waited_until,
             demand: demand.clone(),
             shards: mailboxes.clone(),
+            gate: None,
             ledger: ledger.handle(),
         })?;
         let mirrors = Mirrors::start(&plan, heard, followed, (&opened.handle, &settings), &numbers)?;

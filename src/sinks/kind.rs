@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::Sink;
 use super::trial::{Reached, Trial, TrialError, Wanted};
 use super::view::Board;
-use super::worker::{Bell, Successor, Worker};
+use super::worker::{Bell, Gate, Successor, Worker};
 use crate::accounting::Key;
 use crate::dictionary::AnyDictionary;
 use crate::ids::{Seq, SinkNumber};
@@ -117,6 +117,8 @@ pub struct Ground {
     pub kept: Box<dyn Fn() -> Vec<(u64, Vec<u8>)>>,
     /// Gives a keeper to the sink that keeps from here on.
     pub keeper: Box<dyn Fn() -> Keeper>,
+    /// Says which records go to the sink; `None`: all.
+    pub gate: Option<Arc<dyn Gate>>,
     /// Takes how often interim records are wanted.
     pub interims: Interims,
     /// Takes where the servers of the sink that was made last can be looked at.
@@ -160,7 +162,8 @@ pub fn start<K: Kind, S: Sink + 'static>(
     let (successors, next) = mpsc::channel(SUCCESSORS_MAX);
     let bell = Bell::default();
     let consumer = ground.queue.consumer(ground.number, bell.wake());
-    let worker = Worker::new(&ground.name, sink, consumer, bell).succeeded_by(next);
+    let gate = ground.gate.clone().map(|gate| (ground.number, gate));
+    let worker = Worker::new(&ground.name, sink, consumer, bell).succeeded_by(next).behind(gate);
     let door = Successors { successors, ground: Rc::new(ground), make };
     Ok(Started { work: Box::pin(worker.run(ended)), door: Box::new(door) })
 }

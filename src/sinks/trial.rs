@@ -171,6 +171,8 @@ impl From<Settlement> for Verdict {
             Settlement::Delivered | Settlement::DeliveredBy(_) => Self::Delivered,
             Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. } => Self::Retry { reason },
             Settlement::Park { reason, .. } => Self::Parked { reason },
+            // Sinks withdraw nothing: that is done before them.
+            Settlement::Withdrawn => Self::Retry { reason: "not tried".to_owned() },
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::causes::chain_text;
 use crate::clock::{self, Timestamp};
-use crate::ids::Seq;
+use crate::ids::{Seq, SinkNumber};
 use crate::queue::{Consumer, Lease, Settlement};
 use crate::record::codec;
 
@@ -61,6 +61,13 @@ impl Leases for Consumer {
     }
 }
 
+/// Whether a lent record may go to its sink: asked right before it goes, at every try.
+pub trait Gate: Send + Sync {
+    /// What becomes of the record instead; `None`: it goes. The lease may be changed, so that the sink takes it for one that
+    /// was tried before.
+    fn instead(&self, sink: SinkNumber, lease: &mut Lease) -> Option<Settlement>;
+}
+
 /// Wakes a worker from any thread: given to the queue as its consumer's wake.
 #[derive(Clone, Debug, Default)]
 pub struct Bell(Arc<Notify>);
@@ -95,6 +102,7 @@ pub struct Worker<S, L> {
     /// Settled in this turn, and not told to the queue yet.
     settled: Vec<(Seq, Settlement)>,
     successors: mpsc::Receiver<Successor<S>>,
+    gate: Option<(SinkNumber, Arc<dyn Gate>)>,
     meters: Meters,
 }
 
@@ -147,6 +155,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
             settled: Vec::new(),
             // Its sender is gone: nothing comes.
             successors: mpsc::channel(1).1,
+            gate: None,
             meters,
         }
     }
@@ -155,6 +164,12 @@ impl<S: Sink, L: Leases> Worker<S, L> {
     #[must_use]
     pub fn succeeded_by(self, successors: mpsc::Receiver<Successor<S>>) -> Self {
         Self { successors, ..self }
+    }
+
+    /// What the queue has under that number goes to the sink only where `gate` says so.
+    #[must_use]
+    pub fn behind(self, gate: Option<(SinkNumber, Arc<dyn Gate>)>) -> Self {
+        Self { gate, ..self }
     }
 
     /// Delivers until `stop` is done. Records under way are then left to the queue, which lends them again.
@@ -251,8 +266,14 @@ impl<S: Sink, L: Leases> Worker<S, L> {
         let room = self.sink.capacity();
         let mut submitted = 0;
         while submitted < room
-            && let Some(lease) = self.waiting.pop_front()
+            && let Some(mut lease) = self.waiting.pop_front()
         {
+            if let Some((sink, gate)) = &self.gate
+                && let Some(settlement) = gate.instead(*sink, &mut lease)
+            {
+                self.settle_one(Outcome { seq: lease.seq, settlement });
+                continue;
+            }
             self.submit(&lease);
             submitted += 1;
         }
@@ -320,6 +341,7 @@ impl<S: Sink, L: Leases> Worker<S, L> {
                 self.meters.retry.increment(1);
                 tracing::debug!(sink = %self.name, seq = seq.0, retry_ms = after.as_millis(), reason, "delivery failed");
             }
+            Settlement::Withdrawn => {}
             Settlement::Park { reason, code } => {
                 self.meters.parked.increment(1);
                 tracing::error!(sink = %self.name, seq = seq.0, code, reason, "record parked");

@@ -139,6 +139,7 @@ impl Bench {
                     match settlement {
                         Settlement::Delivered | Settlement::DeliveredBy(_) => self.delivered.push(seq),
                         Settlement::Park { reason, code } => self.parked.push((seq, reason, code)),
+                        Settlement::Withdrawn => panic!("a sink withdraws nothing"),
                         Settlement::Retry { after, reason } | Settlement::Defer { after, reason } => {
                             self.reasons.push(reason);
                             self.due.push_back((Instant::now() + after, seq));

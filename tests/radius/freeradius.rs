@@ -146,6 +146,7 @@ fn text(settlement: &Settlement) -> String {
         Settlement::Delivered | Settlement::DeliveredBy(_) => "delivered".to_owned(),
         Settlement::Retry { reason, .. } | Settlement::Defer { reason, .. } => format!("retry: {reason}"),
         Settlement::Park { reason, code } => format!("parked {code}: {reason}"),
+        Settlement::Withdrawn => "withdrawn".to_owned(),
     }
 }
 

@@ -19,7 +19,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..6_u64, 0..4_u64, 1..20_usize).prop_map(|(call, sinks, count)| Step::Append { call, sinks, count }),
-        4 => (0..2_u8, 1..30_usize, prop::collection::vec(0..7_u8, 30))
+        4 => (0..2_u8, 1..30_usize, prop::collection::vec(0..8_u8, 30))
             .prop_map(|(sink, max, verdicts)| Step::Deliver { sink, max, verdicts }),
         2 => (0..500_u64).prop_map(|millis| Step::Tick { millis }),
         1 => (1..50_u64).prop_map(|seq| Step::Drop { seq }),
@@ -104,11 +104,16 @@ impl World {
                 3 => Settlement::Park { reason: "refused".into(), code: 1 },
                 4 => Settlement::Retry { after: Duration::from_millis(100), reason: "busy".into() },
                 5 => Settlement::Defer { after: Duration::from_millis(100), reason: "a break".into() },
+                6 => Settlement::Withdrawn,
                 _ => continue,
             };
             match settlement {
                 Settlement::Delivered | Settlement::DeliveredBy(_) => self.delivered[usize::from(sink)].push(number),
                 Settlement::Park { .. } => drop(self.apart[usize::from(sink)].insert(number)),
+                Settlement::Withdrawn => {
+                    self.ended[usize::from(sink)].push(number);
+                    self.apart[usize::from(sink)].insert(number);
+                }
                 Settlement::Retry { .. } | Settlement::Defer { .. } => {}
             }
             queue.settle(SinkNumber(sink), lease.seq, settlement, self.now);

@@ -1,7 +1,7 @@
 //! What a witness hears, and what the queue keeps for it.
 
 use super::*;
-use crate::queue::witness::{Event, How, Source, Telling, Witness};
+use crate::queue::witness::{Event, How, Source, Tap, Telling, Witness};
 
 fn witnessed(path: &Path, kept: u64) -> (Queue, Telling) {
     let mut queue = open(settings(path)).queue;
@@ -75,6 +75,35 @@ fn a_witness_hears_of_every_record_and_how_it_left() {
     queue.put_back(vec![entry(9, 9, BOTH)]).unwrap();
     queue.finish(clock::now).unwrap();
     assert_eq!(told(&mut queue, &telling), ["7 back for 3"]);
+}
+
+#[test]
+fn a_tap_hears_all_at_once_and_needs_no_ledger() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut queue = open(settings(directory.path())).queue;
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (own, tap) =
+        (Arc::clone(&heard), |heard: &std::sync::Mutex<Vec<Event>>, event| heard.lock().unwrap().push(event));
+    queue.tell(Witness::default().tapped(Tap(Arc::new(move |event| tap(&own, event)))));
+    let now = clock::now();
+    append(&mut queue, vec![entry(1, 1, SinkMask(1)), entry(2, 2, SinkMask(1))]);
+    let leases = lease(&mut queue, A, now);
+    queue.settle(A, leases[0].seq, Settlement::Withdrawn, now);
+    queue.settle(A, leases[1].seq, Settlement::Delivered, now);
+    let words: Vec<_> = heard
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|event| match event {
+            Event::Committed { seq, .. } => format!("{seq} committed"),
+            Event::Ended { seq, how: How::Superseded, .. } => format!("{seq} superseded"),
+            Event::Ended { seq, how, .. } => format!("{seq} {how:?}"),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(words, ["1 committed", "2 committed", "1 superseded", "2 Delivered(None)"]);
+    let balance = queue.stats().sinks[0].balance;
+    assert_eq!((balance.superseded, balance.delivered, balance.waiting), (1, 1, 0));
 }
 
 #[test]

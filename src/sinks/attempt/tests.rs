@@ -272,6 +272,7 @@ impl Bench {
             Settlement::Delivered | Settlement::DeliveredBy(_) | Settlement::Park { .. } => {
                 self.ended.insert(number, settlement);
             }
+            Settlement::Withdrawn => panic!("a sink withdraws nothing"),
             Settlement::Retry { after, reason } => {
                 lease.attempts += 1;
                 self.reasons.push((number, reason));

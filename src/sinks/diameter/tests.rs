@@ -90,6 +90,7 @@ async fn deliver(sink: &mut DiameterSink, count: u64) -> u64 {
                     due.push(outcome.seq.0);
                 }
                 Settlement::Park { reason, .. } => panic!("parked: {reason}"),
+                Settlement::Withdrawn => panic!("a sink withdraws nothing"),
             }
         }
     }

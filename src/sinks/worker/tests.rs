@@ -100,6 +100,10 @@ fn lease(seq: u64, body: Vec<u8>) -> Lease {
 
 /// Runs a worker over leases until all are settled.
 async fn run(leases: Vec<Lease>) -> Table {
+    run_behind(None, leases).await
+}
+
+async fn run_behind(gate: Option<Arc<dyn Gate>>, leases: Vec<Lease>) -> Table {
     let (stop, stopped) = oneshot::channel();
     let enough = leases.len();
     let table = Table { waiting: leases.into(), stop: Some(stop), enough, ..Table::default() };
@@ -107,6 +111,7 @@ async fn run(leases: Vec<Lease>) -> Table {
     let bell = Bell::default();
     let desk = Desk(Rc::clone(&shared), bell.clone());
     let worker = Worker::new("test", Box3(Rc::clone(&shared), Vec::new()), desk, bell);
+    let worker = worker.behind(gate.map(|gate| (SinkNumber(7), gate)));
     let stop = async { drop(stopped.await) };
     tokio::time::timeout(Duration::from_secs(10), worker.run(stop)).await.expect("all are settled in time");
     Rc::try_unwrap(shared).map(RefCell::into_inner).unwrap_or_default()
@@ -150,6 +155,25 @@ async fn a_record_that_cannot_be_read_is_parked_and_the_others_go_on() {
         }
     }
     assert_eq!(table.settled.len(), 4);
+}
+
+/// Lets the records go whose places divide by 3 with a rest of 2; all of its sink.
+struct Thirds;
+
+impl Gate for Thirds {
+    fn instead(&self, sink: SinkNumber, lease: &mut Lease) -> Option<Settlement> {
+        assert_eq!(sink, SinkNumber(7));
+        (lease.seq.0 % 3 != 2).then_some(Settlement::Withdrawn)
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_must_not_go_is_settled_without_its_sink_and_takes_no_room() {
+    let body = codec::encode(&record(Kind::Start));
+    let table = run_behind(Some(Arc::new(Thirds)), (0..90).map(|seq| lease(seq, body.clone())).collect()).await;
+    assert_eq!(table.submitted, (0..30).map(|third| 3 * third + 2).collect::<Vec<_>>());
+    let withdrawn = table.settled.iter().filter(|(_, settlement)| *settlement == Settlement::Withdrawn);
+    assert_eq!((withdrawn.count(), table.settled.len()), (60, 90));
 }
 
 #[tokio::test]
