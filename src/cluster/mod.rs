@@ -19,11 +19,14 @@
 //! [`names`] has subjects, ids and keys, [`objects`] the stream and the buckets, [`link`] connects; [`lease`] says who may
 //! have what, [`roster`] and [`share`] which deliverer has which partition.
 
+pub mod admission;
+pub mod bucket;
 pub mod calls;
 pub mod lease;
 pub mod link;
 pub mod names;
 pub mod objects;
+pub mod progress;
 pub mod roster;
 mod settings;
 pub mod share;

@@ -142,8 +142,22 @@ pub fn progress(partition: u16, sink: &str) -> String {
 
 /// Key of a parked record.
 #[must_use]
-pub fn parked(sink: &str, record: RecordId) -> String {
-    format!("parked.{sink}.{record}")
+pub fn parked(partition: u16, sink: &str, record: RecordId) -> String {
+    format!("parked.{partition:03}.{sink}.{record}")
+}
+
+/// The keys of all parked records of a partition.
+#[must_use]
+pub fn parked_of(partition: u16) -> String {
+    format!("parked.{partition:03}.>")
+}
+
+/// Partition, sink and record of a [key of a parked record](parked).
+#[must_use]
+pub fn read_parked(key: &str) -> Option<(u16, &str, RecordId)> {
+    let mut parts = key.strip_prefix("parked.")?.splitn(3, '.');
+    let (partition, sink, record) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((partition.parse().ok()?, sink, record.parse().ok()?))
 }
 
 /// Key of the keys that sign Record-Route values.
@@ -227,6 +241,12 @@ mod tests {
         assert_eq!(state.key(&state.subject(&key)), Some("lease.gateway.gw1"));
         assert_eq!(state.key("$KV.TOLLGATE_STATES.x"), None);
         assert_eq!(call(&[0, 0xab, 0x7f]), "00ab7f");
+        let key = parked(7, "sql", RecordId(1));
+        assert_eq!(
+            (key.as_str(), read_parked(&key)),
+            ("parked.007.sql.00000000000000000000000001", Some((7, "sql", RecordId(1))))
+        );
+        assert_eq!(read_parked("parked.007.sql.1"), None);
         assert_eq!(
             (progress(3, "sql"), lease_of_partition(11)),
             ("progress.003.sql".into(), "lease.partition.011".into())

@@ -13,11 +13,12 @@ pub enum Key {
     Partition(usize),
 }
 
-const MEMBER: &str = "member.deliver.";
+/// What the keys of members begin with.
+pub const MEMBERS: &str = "member.deliver.";
 const PARTITION: &str = "lease.partition.";
 
 /// Prefixes of all these keys, for the filters of a scan.
-pub const PREFIXES: [&str; 2] = [MEMBER, PARTITION];
+pub const PREFIXES: [&str; 2] = [MEMBERS, PARTITION];
 
 /// The most octets of a process's name.
 const NAME_BYTES_MAX: usize = 64;
@@ -25,7 +26,7 @@ const NAME_BYTES_MAX: usize = 64;
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Member(name) => write!(f, "{MEMBER}{name}"),
+            Self::Member(name) => write!(f, "{MEMBERS}{name}"),
             Self::Partition(number) => write!(f, "{PARTITION}{number:03}"),
         }
     }
@@ -35,7 +36,7 @@ impl Key {
     /// Reads the name of a key; `None`: it is none of ours.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if let Some(name) = text.strip_prefix(MEMBER) {
+        if let Some(name) = text.strip_prefix(MEMBERS) {
             let is_name = !name.is_empty()
                 && name.len() <= NAME_BYTES_MAX
                 && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-'));

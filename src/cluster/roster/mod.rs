@@ -21,7 +21,7 @@ use super::lease::{self, Answer, Holder, Lease, Owner, Timing};
 use super::share::{self, Part, Place};
 use crate::clock::Instant;
 
-pub use self::key::{Key, PREFIXES};
+pub use self::key::{Key, MEMBERS, PREFIXES};
 
 /// The most deliverers that are looked at; more are taken for dead.
 pub const MEMBERS_MAX: usize = 256;

@@ -1,0 +1,223 @@
+//! A bucket of the cluster: values by key, each with a revision that rises.
+//!
+//! Reads are answered by the leader, for the answers of others may be stale (the buckets are made without direct gets).
+//! Writes name the revision that they replace.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, Context, ErrorCode};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::time::timeout;
+
+use super::names::Bucket;
+
+/// Longest wait for an answer: longer than a server takes, shorter than a lease.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(2);
+
+/// A value and its revision, at least 1.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Value {
+    /// Octets of the value.
+    pub bytes: Bytes,
+    /// Its revision.
+    pub revision: u64,
+}
+
+/// Why a value was not read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the bucket `{bucket}` does not answer ({why})")]
+pub struct ReadError {
+    /// The bucket.
+    pub bucket: String,
+    /// What was said.
+    pub why: String,
+}
+
+/// Why a value was not written.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum WriteError {
+    /// The revision is another one. After a lost answer the repeat says so too: who wrote shows only by reading.
+    #[error("it was changed meanwhile")]
+    Conflict,
+    /// It may have been written.
+    #[error("no answer: it may have been written ({0})")]
+    Unknown(String),
+    /// It was not written.
+    #[error("it was not written ({0})")]
+    Refused(String),
+}
+
+/// A bucket that can be reached.
+#[derive(Clone, Debug)]
+pub struct Store {
+    context: Context,
+    stream: Stream<()>,
+    bucket: Bucket,
+}
+
+impl Store {
+    /// The bucket, which must be there when it is used.
+    ///
+    /// # Errors
+    /// Its name cannot be used.
+    pub async fn new(context: &Context, bucket: &Bucket) -> Result<Self, ReadError> {
+        let unusable =
+            |error: &dyn std::error::Error| ReadError { bucket: bucket.name().to_owned(), why: error.to_string() };
+        let stream = context.get_stream_no_info(bucket.stream()).await.map_err(|error| unusable(&error))?;
+        Ok(Self { context: context.clone(), stream, bucket: bucket.clone() })
+    }
+
+    fn unread(&self, why: impl ToString) -> ReadError {
+        ReadError { bucket: self.bucket.name().to_owned(), why: why.to_string() }
+    }
+
+    /// The value of a key, as the leader has it; `None` where there is none, or none any more.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub async fn get(&self, key: &str) -> Result<Option<Value>, ReadError> {
+        let subject = self.bucket.subject(key);
+        let asked = timeout(ANSWER_WAIT, self.stream.get_last_raw_message_by_subject(&subject)).await;
+        match asked.map_err(|_| self.unread("no answer in time"))? {
+            Ok(message) if is_removal(&message.headers) => Ok(None),
+            Ok(message) => Ok(Some(Value { bytes: message.payload, revision: message.sequence })),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(self.unread(error)),
+        }
+    }
+
+    /// Writes a value in the place of that with revision `expected`, 0 for none; gives its revision.
+    ///
+    /// # Errors
+    /// A [`WriteError`].
+    pub async fn update(&self, key: &str, bytes: Vec<u8>, expected: u64) -> Result<u64, WriteError> {
+        let message = PublishMessage::build().payload(bytes.into()).expected_last_subject_sequence(expected);
+        self.publish(key, message).await
+    }
+
+    /// Writes a value, whatever is there.
+    ///
+    /// # Errors
+    /// A [`WriteError`], never [`WriteError::Conflict`].
+    pub async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<u64, WriteError> {
+        self.publish(key, PublishMessage::build().payload(bytes.into())).await
+    }
+
+    /// Removes a value, whatever is there.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub async fn remove(&self, key: &str) -> Result<(), WriteError> {
+        let message = PublishMessage::build().header(OPERATION, PURGE).header("Nats-Rollup", "sub");
+        self.publish(key, message).await.map(|_| ())
+    }
+
+    async fn publish(&self, key: &str, message: PublishMessage) -> Result<u64, WriteError> {
+        let subject = self.bucket.subject(key);
+        let written = async {
+            let sent = self.context.send_publish(subject, message.expected_stream(self.bucket.stream())).await;
+            sent.map_err(|error| WriteError::Unknown(error.to_string()))?.await.map_err(|error| wrong(&error))
+        };
+        let written = timeout(ANSWER_WAIT, written).await;
+        written.unwrap_or_else(|_| Err(WriteError::Unknown("no answer in time".to_owned()))).map(|ack| ack.sequence)
+    }
+
+    /// The keys that the pattern `keys` fits, removed ones among them, as the leader has them.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub async fn keys(&self, keys: &str) -> Result<Vec<String>, ReadError> {
+        let listed = async {
+            let mut found = Vec::new();
+            let mut subjects =
+                self.stream.info_with_subjects(self.bucket.subject(keys)).await.map_err(|error| self.unread(error))?;
+            while let Some(subject) = subjects.next().await {
+                let (subject, _) = subject.map_err(|error| self.unread(error))?;
+                found.extend(self.bucket.key(&subject).map(str::to_owned));
+            }
+            Ok(found)
+        };
+        timeout(ANSWER_WAIT, listed).await.map_err(|_| self.unread("no answer in time"))?
+    }
+
+    /// All values whose keys the pattern `keys` fits, in the order in which they were written last.
+    ///
+    /// # Errors
+    /// Nobody answers, or stops in the middle.
+    pub async fn scan(&self, keys: &str) -> Result<Vec<(String, Value)>, ReadError> {
+        let config = pull::Config {
+            filter_subject: self.bucket.subject(keys),
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            ack_policy: AckPolicy::None,
+            inactive_threshold: ABANDONED_AFTER,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let made = timeout(ANSWER_WAIT, self.stream.create_consumer(config)).await;
+        let consumer = made.map_err(|_| self.unread("no answer in time"))?.map_err(|error| self.unread(error))?;
+        let mut left = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
+        let mut values = Vec::new();
+        while left > 0 {
+            let batch = consumer.fetch().max_messages(left.min(SCANNED_AT_ONCE)).messages().await;
+            let mut batch = batch.map_err(|error| self.unread(error))?;
+            let before = left;
+            while let Some(message) =
+                timeout(ANSWER_WAIT, batch.next()).await.map_err(|_| self.unread("it stopped in the middle"))?
+            {
+                let message = message.map_err(|error| self.unread(error))?;
+                let revision = message.info().map_err(|error| self.unread(error))?.stream_sequence;
+                left -= 1;
+                let is_gone = message.headers.as_ref().is_some_and(is_removal);
+                if let Some(key) = self.bucket.key(&message.subject).filter(|_| !is_gone) {
+                    values.push((key.to_owned(), Value { bytes: message.payload.clone(), revision }));
+                }
+            }
+            if left == before {
+                // What was there has been replaced since, and is behind what was asked for.
+                break;
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Header of a value that removes the one before it.
+const OPERATION: &str = "KV-Operation";
+const PURGE: &str = "PURGE";
+
+/// How long the server keeps a scan that nobody goes on with.
+const ABANDONED_AFTER: Duration = Duration::from_secs(10);
+
+/// Values asked for at once.
+const SCANNED_AT_ONCE: usize = 256;
+
+fn is_removal(headers: &HeaderMap) -> bool {
+    headers.get(OPERATION).is_some_and(|operation| matches!(operation.as_str(), "DEL" | PURGE))
+}
+
+fn wrong(error: &jetstream::context::PublishError) -> WriteError {
+    let text = error.to_string();
+    match error.kind() {
+        PublishErrorKind::WrongLastSequence => WriteError::Conflict,
+        PublishErrorKind::StreamNotFound | PublishErrorKind::MaxPayloadExceeded => WriteError::Refused(text),
+        PublishErrorKind::Other => {
+            let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<jetstream::Error>());
+            match source.map(jetstream::Error::error_code) {
+                Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE) => WriteError::Conflict,
+                Some(_) => WriteError::Refused(text),
+                None => WriteError::Unknown(text),
+            }
+        }
+        PublishErrorKind::TimedOut
+        | PublishErrorKind::BrokenPipe
+        | PublishErrorKind::MaxAckPending
+        | PublishErrorKind::WrongLastMessageId => WriteError::Unknown(text),
+    }
+}
