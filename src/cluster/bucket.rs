@@ -101,6 +101,16 @@ impl Store {
         self.publish(key, message).await
     }
 
+    /// Writes a value where there is none, under a message id: sent once more it is not stored again as long as the bucket
+    /// knows the id. Gives its revision.
+    ///
+    /// # Errors
+    /// A [`WriteError`].
+    pub async fn create(&self, key: &str, bytes: Vec<u8>, id: &str) -> Result<u64, WriteError> {
+        let message = PublishMessage::build().payload(bytes.into()).expected_last_subject_sequence(0).message_id(id);
+        self.publish(key, message).await
+    }
+
     /// Writes a value, whatever is there.
     ///
     /// # Errors
@@ -116,6 +126,22 @@ impl Store {
     pub async fn remove(&self, key: &str) -> Result<(), WriteError> {
         let message = PublishMessage::build().header(OPERATION, PURGE).header("Nats-Rollup", "sub");
         self.publish(key, message).await.map(|_| ())
+    }
+
+    /// Removes a value of exactly this revision and leaves no mark; gives the revision again. [`WriteError::Conflict`]: the
+    /// key has another one, or none.
+    ///
+    /// # Errors
+    /// A [`WriteError`].
+    pub async fn remove_exactly(&self, key: &str, revision: u64) -> Result<u64, WriteError> {
+        // What is older than the next place, of this key alone: a later value stays.
+        let removal = self.stream.purge().filter(self.bucket.subject(key)).sequence(revision + 1);
+        match timeout(ANSWER_WAIT, removal.into_future()).await {
+            Ok(Ok(answer)) if answer.purged == 0 => Err(WriteError::Conflict),
+            Ok(Ok(_)) => Ok(revision),
+            Ok(Err(error)) => Err(WriteError::Unknown(error.to_string())),
+            Err(_) => Err(WriteError::Unknown("no answer in time".to_owned())),
+        }
     }
 
     async fn publish(&self, key: &str, message: PublishMessage) -> Result<u64, WriteError> {

@@ -68,6 +68,15 @@ impl fmt::Debug for CallKey {
     }
 }
 
+impl CallKey {
+    /// Reads the key of the bucket; `None`: it is none of ours.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let octets = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
+        octets.try_into().ok().map(Self)
+    }
+}
+
 /// What a read or a scan found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Found<'a> {

@@ -228,6 +228,13 @@ impl Lease {
         }
     }
 
+    /// As [`Lease::new`], for an owner that may have had earlier lives of the same nonce: `turn` is above the numbers of all
+    /// updates that they have sent.
+    #[must_use]
+    pub fn since(me: Arc<Owner>, timing: Timing, turn: u64) -> Self {
+        Self { turn, ..Self::new(me, timing) }
+    }
+
     /// Until when the lease is ours; `None`: it is not.
     #[must_use]
     pub fn held_until(&self) -> Option<Instant> {
