@@ -17,7 +17,7 @@ use super::delivery::{self, Delivery};
 use super::ledger::Book;
 use super::mirrors::{self, Mirrors};
 use super::reload::{Administration, Base, Fixed, Pending, Reach, Wish};
-use super::route_keys::Keyring;
+use super::route_keys::{Keyring, Sharing};
 use super::systemd::Loop;
 use super::unwritten::Store;
 use super::view::{Loaded, View, WISHES_MAX};
@@ -251,7 +251,7 @@ impl Service {
 
     /// Replaces the key that signs Record-Route values if it is old.
     pub fn renew_keys(&self) {
-        match self.keys.renew(&self.queue) {
+        match self.keys.renew() {
             Ok(false) => {}
             Ok(true) => {
                 for mailbox in &self.front.mailboxes {
@@ -505,7 +505,7 @@ fn restored(settings: accounting::Settings, seed: u128, calls: Vec<Stored>) -> E
 
 /// The keys of what is signed, put into the settings of the shards.
 fn sign_with(sip: &mut SipPlan, secret: [u8; 16], queue: &queue::Handle) -> Result<Keyring, StartError> {
-    let keys = Keyring::open(queue, secret, sip.route_key_age, &sip.stack)?;
+    let keys = Keyring::open(queue, secret, (sip.route_key_age, Sharing::Alone), &sip.stack)?;
     sip.stack.key = secret;
     sip.stack.route_keys = keys.keys();
     sip.stack.incarnation = seed().to_le_bytes();

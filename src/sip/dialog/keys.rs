@@ -13,6 +13,8 @@ pub struct RouteKeys {
     pub current: Key,
     /// Has signed until it was replaced.
     pub previous: Option<Key>,
+    /// Has signed here before the present ones were taken over from other gateways.
+    pub before: Option<Key>,
     /// Has signed before there were hours.
     pub legacy: Option<Legacy>,
 }
@@ -39,7 +41,8 @@ impl RouteKeys {
         let legacy = self.legacy.as_ref().filter(move |own| !has_hour && now_s < own.until_s).map(|own| &own.key);
         let current = Some(&self.current).filter(move |_| has_hour);
         let previous = self.previous.as_ref().filter(move |_| has_hour);
-        current.into_iter().chain(previous).chain(legacy)
+        let before = self.before.as_ref().filter(move |_| has_hour);
+        current.into_iter().chain(previous).chain(before).chain(legacy)
     }
 
     /// All that are good.
@@ -103,6 +106,18 @@ impl KeptKeys {
         [&[VERSION][..], &times, &self.current, previous].concat()
     }
 
+    /// The present key.
+    #[must_use]
+    pub const fn current(&self) -> [u8; 16] {
+        self.current
+    }
+
+    /// Whether one of them is this one.
+    #[must_use]
+    pub fn has(&self, key: &[u8; 16]) -> bool {
+        self.current == *key || self.previous.as_ref() == Some(key)
+    }
+
     /// Whether the present key is that old. A clock that went back counts from now on.
     #[must_use]
     pub const fn is_due(&self, now_s: u64, age_s: u64) -> bool {
@@ -119,7 +134,7 @@ impl KeptKeys {
     #[must_use]
     pub fn keys(&self, legacy: Key, good_s: u64) -> RouteKeys {
         let legacy = Legacy { key: legacy, until_s: self.first_s.saturating_add(good_s) };
-        RouteKeys { current: self.current, previous: self.previous, legacy: Some(legacy) }
+        RouteKeys { current: self.current, previous: self.previous, before: None, legacy: Some(legacy) }
     }
 }
 

@@ -330,7 +330,7 @@ mod tests {
     const DAY: u64 = 86_400;
 
     fn keys(current: u8, previous: Option<u8>) -> RouteKeys {
-        RouteKeys { current: [current; 16], previous: previous.map(|key| [key; 16]), legacy: None }
+        RouteKeys { current: [current; 16], previous: previous.map(|key| [key; 16]), ..RouteKeys::default() }
     }
 
     fn signer(keys: RouteKeys, now_s: u64) -> Signer {
