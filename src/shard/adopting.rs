@@ -154,7 +154,8 @@ impl Shard {
         message: Message,
         out: &mut Vec<Output>,
     ) -> Option<Message> {
-        if !self.adopting.is_on || self.engine.knows(&message) {
+        let may_be = self.adopting.is_on && message.is_request() && !message.to_tag().is_empty();
+        if !may_be || self.engine.knows(&message) {
             return Some(message);
         }
         let Some(request) = self.stack.request_of_unknown(now, &message, &self.engine) else { return Some(message) };
