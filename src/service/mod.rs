@@ -1,6 +1,7 @@
 //! The service: the parts wired together, told about by systemd, reloaded by SIGHUP, ended by SIGTERM.
 
 mod classes;
+mod cluster;
 mod delivery;
 mod ledger;
 mod log;

@@ -1,0 +1,3 @@
+//! A gateway as one of many: its calls survive it, and it goes on with those of others.
+
+mod leases;
