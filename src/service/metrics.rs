@@ -10,6 +10,7 @@ pub fn all() -> impl Iterator<Item = &'static Metric> + Clone {
         front::metrics::METRICS,
         front::stream::metrics::METRICS,
         front::mirror::METRICS,
+        super::cluster::metrics::METRICS,
         super::script::METRICS,
         telemetry::METRICS,
     ];

@@ -21,6 +21,7 @@ mod unwritten;
 mod view;
 mod wiring;
 
+pub use cluster::NameTaken;
 pub(crate) use process::use_huge_pages;
 pub use supervisor::run;
 pub use wiring::{Service, try_listeners};

@@ -116,7 +116,13 @@ async fn supervise(
                 service.renew_keys();
             }
             _ = feed.tick() => if kept.service.watchdog == plan::Watchdog::Fed { watchdog.feed() },
-            _ = look.tick() => anyhow::ensure!(!service.has_failed(), "a thread ended by itself; the log says why"),
+            _ = look.tick() => {
+                if let Some(taken) = service.twin() {
+                    tracing::error!(%taken, "this gateway ends");
+                    return Err(taken.into());
+                }
+                anyhow::ensure!(!service.has_failed(), "a thread ended by itself; the log says why");
+            }
         }
     }
 }

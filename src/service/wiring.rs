@@ -13,6 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc;
 
 use super::classes::Kept;
+use super::cluster::{self, Compared, Member, NameTaken};
 use super::delivery::{self, Delivery};
 use super::ledger::Book;
 use super::mirrors::{self, Mirrors};
@@ -114,7 +115,7 @@ pub struct Service {
     queue: queue::Handle,
     store: Store,
     ledger: Book,
-    keys: Keyring,
+    keys: Arc<Keyring>,
     draining: Arc<AtomicBool>,
     delivery: Delivery,
     mirrors: Mirrors,
@@ -128,6 +129,8 @@ struct Front {
     /// The thread of the connections, if there is a listener for any.
     streams: Option<Streams>,
     resolver: Resolver,
+    /// What goes on with the calls of other gateways, if this is one of many.
+    member: Option<Member>,
 }
 
 impl Service {
@@ -146,20 +149,18 @@ impl Service {
         let (admin, socket) = (Admin::bind(&plan.admin, plan.admin_tls.take())?, plan.admin.socket.clone());
         let administration = Administration::of(&admin);
         super::unwritten::remind(socket.as_deref());
-        let (opened, ledger) = super::ledger::open_queue(&plan, None, still_starting)?;
+        let (mut opened, ledger) = super::ledger::open_queue(&plan, None, still_starting)?;
         super::supervisor::log_opening(&opened.report);
-        // Before anything new is appended.
-        let waited_until = Seq(opened.handle.stats().head);
-        let announced = announce_start(&plan, &opened, started);
+        let waited_until = Seq(opened.handle.stats().head); // before anything new is appended
         // It signs what goes out and comes back, and lives with the calls it protects.
-        let keys = sign_with(&mut plan.sip, opened.secret, &opened.handle)?;
+        let keys = sign_with(&mut plan, opened.secret, &opened.handle)?;
         let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
-        let (witness, traces) = (Arc::new(super::script::Told::default()), Arc::new(Traces::new(plan.sip.shards)));
-        let outside = Outside { witness, counters: Arc::default(), traces };
+        let outside = outside_of(&plan);
         let recipe = plan.recipe(&numbers, outside.clone());
         let settings = accounting::Settings { boot_id: clock::boot_id(), ..plan.accounting(&numbers) };
         let boxes: Vec<(Mailbox, Inbox)> = (0..plan.sip.shards).map(|_| mailbox()).collect();
         let mailboxes: Vec<Mailbox> = boxes.iter().map(|(own, _)| own.clone()).collect();
+        let (member, announced) = join_cluster(&mut plan, &mut opened, (&mailboxes, &keys, started), still_starting)?;
         let ((ask, questions), (wish, wishes)) = (mpsc::channel(QUESTIONS_MAX), mpsc::channel(WISHES_MAX));
         let (backends, demand) = (delivery::Backends::default(), Arc::new(AtomicBool::new(false)));
         let (followed, calls) = split_stored(opened.calls, &opened.secret, &plan);
@@ -196,6 +197,7 @@ impl Service {
             queue: &opened.handle,
             demand,
             ask,
+            adopter: member.as_ref().map(Member::questions),
         };
         let own = boxes.into_iter().map(|(_, inbox)| inbox).zip(sockets).zip(calls).enumerate();
         let shards = own.map(|(number, own)| common.start(number, own)).collect::<Result<_, _>>()?;
@@ -203,7 +205,7 @@ impl Service {
         let (allow_on, accounting, shard) = (plan.sip.stack.allow_on.clone(), settings, plan.shard);
         let base = Base { fixed, numbers, outside, accounting, shard, allow_on, loaded, admin: administration };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
-        let front = Front { mailboxes, shards, streams, resolver };
+        let front = Front { mailboxes, shards, streams, resolver, member };
         Ok(Self { sip, keys, base, announced, front, queue, store, ledger, delivery, mirrors, draining, wishes })
     }
 
@@ -283,6 +285,8 @@ impl Service {
         loops.push(self.delivery.watched());
         loops.push(Loop { name: "resolver".to_owned(), beat: Box::new(self.front.resolver.beat()) });
         loops.extend(self.mirrors.loops());
+        let member = self.front.member.as_ref();
+        loops.extend(member.map(|own| Loop { name: "cluster".to_owned(), beat: Box::new(own.beat()) }));
         if let Some(streams) = &self.front.streams {
             loops.push(Loop { name: "streams".to_owned(), beat: Box::new(streams.beat()) });
         }
@@ -299,6 +303,13 @@ impl Service {
             || self.store.is_finished()
             || self.ledger.has_failed()
             || self.mirrors.has_failed()
+            || self.front.member.as_ref().is_some_and(Member::has_failed)
+    }
+
+    /// Whether another process of the cluster lives under our name.
+    #[must_use]
+    pub fn twin(&self) -> Option<NameTaken> {
+        self.front.member.as_ref().and_then(Member::twin)
     }
 
     /// Takes no new calls from here on.
@@ -340,6 +351,9 @@ impl Service {
         self.front.resolver.stop();
         self.mirrors.stop();
         self.delivery.stop();
+        if let Some(member) = self.front.member {
+            member.stop();
+        }
         self.store.stop(&self.queue);
         self.ledger.stop();
         drop(self.front.shards);
@@ -356,6 +370,8 @@ struct ShardParts<'a> {
     queue: &'a queue::Handle,
     demand: Arc<AtomicBool>,
     ask: mpsc::Sender<Question>,
+    /// Where the calls of other gateways are looked for.
+    adopter: Option<mpsc::Sender<[accounting::Key; 2]>>,
 }
 
 /// What one shard has for itself: its inbox, its sockets, its calls.
@@ -369,7 +385,11 @@ impl ShardParts<'_> {
         let stack = stack::Settings { shard: (number, sip.shards), ..sip.stack.clone() };
         let (shard, settings, recipe) = (self.plan.shard.clone(), self.settings.clone(), self.recipe.clone());
         let seed = seed();
-        let make = move || Shard::new(shard, Stack::new(stack), restored(settings, seed, calls), recipe);
+        let is_in_cluster = self.adopter.is_some();
+        let make = move || {
+            let shard = Shard::new(shard, Stack::new(stack), restored(settings, seed, calls), recipe);
+            if is_in_cluster { shard.in_cluster() } else { shard }
+        };
         let parts = Parts {
             number,
             sockets,
@@ -380,7 +400,7 @@ impl ShardParts<'_> {
             demand: self.demand.clone(),
             producer: self.queue.producer(Arc::new(move || own.wake())),
             resolver: self.ask.clone(),
-            adopter: None,
+            adopter: self.adopter.clone(),
             memory_max: sip.memory_max,
             shard: Box::new(make),
         };
@@ -388,11 +408,45 @@ impl ShardParts<'_> {
     }
 }
 
-/// Tells the servers that accounting begins anew if calls were lost; the sinks that are told of such things.
-fn announce_start(plan: &Plan, opened: &queue::Started, started: Now) -> SinkMask {
+/// What scripts see beside their calls.
+fn outside_of(plan: &Plan) -> Outside {
+    let traces = Arc::new(Traces::new(plan.sip.shards));
+    Outside { witness: Arc::new(super::script::Told::default()), counters: Arc::default(), traces }
+}
+
+/// Takes part in the cluster, if there is one, and leaves to other gateways what they have taken over; tells the servers
+/// then that accounting begins anew, if it does. Gives the sinks that are told of such things.
+fn join_cluster(
+    plan: &mut Plan,
+    opened: &mut queue::Started,
+    (mailboxes, keyring, started): (&[Mailbox], &Arc<Keyring>, Now),
+    step: &mut dyn FnMut(),
+) -> Result<(Option<Member>, SinkMask), StartError> {
+    let Some(settings) = plan.cluster.clone() else {
+        return Ok((None, announce_start(plan, opened, (started, &Compared::alone()))));
+    };
+    let parts = cluster::Parts {
+        settings,
+        secret: opened.secret,
+        sinks: opened.sinks.clone(),
+        mailboxes: mailboxes.to_vec(),
+        queue: opened.handle.clone(),
+        keyring: Arc::clone(keyring),
+        calls: &opened.calls,
+        head: opened.handle.stats().head,
+    };
+    let (member, comparison) = Member::start(parts)?;
+    let compared = comparison.end(&mut opened.calls, &opened.handle, step);
+    plan.sip.stack.route_keys = keyring.keys();
+    Ok((Some(member), announce_start(plan, opened, (started, &compared))))
+}
+
+/// Tells the servers that accounting begins anew if calls were lost and no other gateway has any of them; the sinks that are
+/// told of such things.
+fn announce_start(plan: &Plan, opened: &queue::Started, (started, compared): (Now, &Compared)) -> SinkMask {
     let announced = opened.sinks.iter().filter(|(name, _)| plan.accounting_on.contains(name));
     let announced = announced.fold(SinkMask::NONE, |mask, (_, number)| mask.with(*number));
-    if opened.report.calls_lost {
+    if opened.report.calls_lost && !compared.has_others() {
         // Nobody waits for the receipt: a queue that takes nothing says so by its alarm.
         drop(super::nas::announce(&opened.handle, Kind::On, announced, started, seed()));
     }
@@ -504,12 +558,14 @@ fn restored(settings: accounting::Settings, seed: u128, calls: Vec<Stored>) -> E
 }
 
 /// The keys of what is signed, put into the settings of the shards.
-fn sign_with(sip: &mut SipPlan, secret: [u8; 16], queue: &queue::Handle) -> Result<Keyring, StartError> {
-    let keys = Keyring::open(queue, secret, (sip.route_key_age, Sharing::Alone), &sip.stack)?;
+fn sign_with(plan: &mut Plan, secret: [u8; 16], queue: &queue::Handle) -> Result<Arc<Keyring>, StartError> {
+    let sharing = if plan.cluster.is_some() { Sharing::Cluster } else { Sharing::Alone };
+    let sip = &mut plan.sip;
+    let keys = Keyring::open(queue, secret, (sip.route_key_age, sharing), &sip.stack)?;
     sip.stack.key = secret;
     sip.stack.route_keys = keys.keys();
     sip.stack.incarnation = seed().to_le_bytes();
-    Ok(keys)
+    Ok(Arc::new(keys))
 }
 
 /// Random octets.
