@@ -74,7 +74,9 @@ fn the_thread_tells_of_every_commit_after_it_was_asked() {
     let directory = tempfile::tempdir().unwrap();
     let started = spawn(settings(directory.path()), &[], &mut || {}).unwrap();
     let (woken, told) = std::sync::mpsc::channel();
-    let echo = Echo::new(Arc::new(move || drop(woken.send(()))));
+    let echo = Echo::new(Arc::new(move || {
+        let _gone = woken.send(());
+    }));
     started.handle.tell_calls(echo.clone()).unwrap();
     let mut producer = started.handle.producer(Arc::new(|| ()));
     producer.append(1, Commit { entries: Vec::new(), calls: vec![put(b"one", b"1")] }).unwrap();
