@@ -22,6 +22,7 @@
 pub mod admission;
 pub mod bucket;
 pub mod calls;
+pub mod deliver;
 pub mod lease;
 pub mod link;
 pub mod names;
