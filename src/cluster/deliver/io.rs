@@ -1,0 +1,211 @@
+//! Questions of a deliverer to the cluster, each a future that ends with what came of it.
+
+use async_nats::jetstream::Context;
+use bytes::Bytes;
+use futures_util::future::{LocalBoxFuture, try_join_all};
+use tokio::time::timeout;
+
+use super::book::{LaneId, Write};
+use super::parked::Parking;
+use crate::cluster::bucket::{ANSWER_WAIT, ReadError, Store, Value, WriteError};
+use crate::cluster::lease::Answer;
+use crate::cluster::roster::{Entry, Key, MEMBERS};
+use crate::cluster::{Settings, names};
+use crate::ids::{RecordId, SinkNumber};
+
+/// What came of a question.
+#[derive(Debug)]
+pub(super) enum Done {
+    Scanned(Result<Vec<Entry>, ReadError>),
+    Read(Key, Result<Option<Value>, ReadError>),
+    Updated { key: Key, turn: u64, answer: Answer },
+    TakenUp { partition: u16, epoch: u64, taken: Result<TakenUp, String> },
+    Written { write: Write, result: Result<u64, WriteError> },
+    Parked { at: (LaneId, u64), id: RecordId, parking: Parking, result: Result<u64, WriteError> },
+    Unparked { lane: LaneId, id: RecordId, result: Result<(), WriteError> },
+}
+
+/// What was read of a partition, and made ours.
+#[derive(Debug)]
+pub(super) struct TakenUp {
+    /// Each lane with its progress and the revision under which we have written it.
+    pub lanes: Vec<(LaneId, Option<Bytes>, u64)>,
+    /// The last message of the stream.
+    pub last: u64,
+    /// Parked records; without a body their messages are gone.
+    pub parked: Vec<(LaneId, RecordId, Parking, Option<Bytes>)>,
+}
+
+pub(super) type Asked = LocalBoxFuture<'static, Done>;
+
+/// Where questions go.
+#[derive(Clone, Debug)]
+pub(super) struct Desk {
+    pub context: Context,
+    pub state: Store,
+    pub stream: String,
+    /// The sinks of this process.
+    pub sinks: Vec<(String, SinkNumber)>,
+}
+
+impl Desk {
+    pub async fn new(
+        context: Context,
+        settings: &Settings,
+        sinks: Vec<(String, SinkNumber)>,
+    ) -> Result<Self, ReadError> {
+        let state = Store::new(&context, &settings.state()).await?;
+        Ok(Self { context, state, stream: settings.stream.clone(), sinks })
+    }
+
+    /// The name of a sink.
+    pub fn sink(&self, number: SinkNumber) -> &str {
+        self.sinks.iter().find(|(_, own)| *own == number).map_or("", |(name, _)| name)
+    }
+
+    /// Reads all leases, at the leader.
+    pub fn scan(&self, partitions: u16) -> Asked {
+        let state = self.state.clone();
+        Box::pin(async move {
+            let members = match state.keys(&format!("{MEMBERS}>")).await {
+                Ok(members) => members,
+                Err(error) => return Done::Scanned(Err(error)),
+            };
+            let members = members.iter().filter_map(|key| Key::parse(key));
+            let keys = members.chain((0..usize::from(partitions)).map(Key::Partition));
+            let read = keys.map(async |key| {
+                let value = state.get(&key.to_string()).await?;
+                Ok::<_, ReadError>(value.map(|value| entry(key, value)))
+            });
+            Done::Scanned(try_join_all(read).await.map(|entries| entries.into_iter().flatten().collect()))
+        })
+    }
+
+    /// Reads one lease.
+    pub fn read(&self, key: Key) -> Asked {
+        let state = self.state.clone();
+        Box::pin(async move {
+            let value = state.get(&key.to_string()).await;
+            Done::Read(key, value)
+        })
+    }
+
+    /// Writes one.
+    pub fn update(&self, key: Key, turn: u64, expected: u64, value: Vec<u8>) -> Asked {
+        let state = self.state.clone();
+        Box::pin(async move {
+            let answer = match state.update(&key.to_string(), value, expected).await {
+                Ok(revision) => Answer::Stored(revision),
+                Err(WriteError::Conflict) => Answer::Conflict,
+                Err(WriteError::Refused(_)) => Answer::Refused,
+                Err(WriteError::Unknown(_)) => Answer::Lost,
+            };
+            Done::Updated { key, turn, answer }
+        })
+    }
+
+    /// Writes the progress of a lane.
+    pub fn write(&self, write: Write) -> Asked {
+        let (state, key) = (self.state.clone(), write.lane.key(self.sink(write.lane.sink)));
+        Box::pin(async move {
+            let mut result = state.update(&key, write.bytes.clone(), write.expected).await;
+            if result.is_err()
+                && let Ok(Some(value)) = state.get(&key).await
+            {
+                // Ours, though the answer was lost or the repeat refused.
+                if value.bytes == write.bytes {
+                    result = Ok(value.revision);
+                }
+            }
+            Done::Written { write, result }
+        })
+    }
+
+    /// Writes down that a record is parked.
+    pub fn park(&self, at: (LaneId, u64), id: RecordId, parking: Parking) -> Asked {
+        let state = self.state.clone();
+        let key = names::parked(at.0.partition, self.sink(at.0.sink), id);
+        Box::pin(async move {
+            let result = state.put(&key, parking.to_bytes()).await;
+            Done::Parked { at, id, parking, result }
+        })
+    }
+
+    /// Removes that.
+    pub fn unpark(&self, lane: LaneId, id: RecordId) -> Asked {
+        let (state, key) = (self.state.clone(), names::parked(lane.partition, self.sink(lane.sink), id));
+        Box::pin(async move {
+            let result = state.remove(&key).await;
+            Done::Unparked { lane, id, result }
+        })
+    }
+
+    /// Makes the progress of a partition ours, and reads what a predecessor has left.
+    pub fn take_up(&self, partition: u16, epoch: u64) -> Asked {
+        let desk = self.clone();
+        Box::pin(async move {
+            let taken = desk.taken_up(partition).await;
+            Done::TakenUp { partition, epoch, taken }
+        })
+    }
+
+    async fn taken_up(&self, partition: u16) -> Result<TakenUp, String> {
+        let mut lanes = Vec::new();
+        for (name, sink) in &self.sinks {
+            let lane = LaneId { partition, sink: *sink };
+            let (stored, revision) = self.make_ours(&lane.key(name)).await?;
+            lanes.push((lane, stored, revision));
+        }
+        let stream = timeout(ANSWER_WAIT, self.context.get_stream(&self.stream)).await;
+        let stream = stream.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let last = stream.cached_info().state.last_sequence;
+        let mut parked = Vec::new();
+        let found = self.state.scan(&names::parked_of(partition)).await.map_err(|error| error.to_string())?;
+        for (key, Value { bytes, .. }) in found {
+            let Some((_, sink, id)) = names::read_parked(&key) else { continue };
+            let Some((_, sink)) = self.sinks.iter().find(|(name, _)| name == sink) else { continue };
+            let parking = match Parking::read(&bytes) {
+                Ok(parking) => parking,
+                Err(error) => {
+                    tracing::error!(key, %error, "what is written down of a parked record cannot be read: it is left alone");
+                    continue;
+                }
+            };
+            let message = timeout(ANSWER_WAIT, stream.get_raw_message(parking.place)).await;
+            let body = match message.map_err(|error| error.to_string())? {
+                Ok(message) => Some(message.payload),
+                Err(error) if error.kind() == async_nats::jetstream::stream::RawMessageErrorKind::NoMessageFound => {
+                    None
+                }
+                Err(error) => return Err(error.to_string()),
+            };
+            parked.push((LaneId { partition, sink: *sink }, id, parking, body));
+        }
+        Ok(TakenUp { lanes, last, parked })
+    }
+
+    /// Writes a progress as it is, so that its last owner cannot write it any more.
+    async fn make_ours(&self, key: &str) -> Result<(Option<Bytes>, u64), String> {
+        for _ in 0..MAKE_OURS_TRIES {
+            let stored = self.state.get(key).await.map_err(|error| error.to_string())?;
+            let (bytes, revision) = stored.map_or((None, 0), |value| (Some(value.bytes), value.revision));
+            let octets = bytes
+                .as_ref()
+                .map_or_else(|| crate::cluster::progress::Progress::default().to_bytes(), |bytes| bytes.to_vec());
+            match self.state.update(key, octets, revision).await {
+                Ok(revision) => return Ok((bytes, revision)),
+                // Its last owner was a moment quicker, or the answer was lost.
+                Err(WriteError::Conflict | WriteError::Unknown(_)) => {}
+                Err(WriteError::Refused(why)) => return Err(why),
+            }
+        }
+        Err(format!("`{key}` is written by somebody else again and again"))
+    }
+}
+
+pub(super) fn entry(key: Key, Value { bytes, revision }: Value) -> Entry {
+    Entry { key, revision, value: Some(bytes.to_vec()) }
+}
+
+/// How often a progress is tried to be made ours.
+const MAKE_OURS_TRIES: usize = 8;

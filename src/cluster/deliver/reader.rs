@@ -1,0 +1,155 @@
+//! Reads a lane out of the stream, message by message in the order of the stream, and never one that is not wanted yet.
+//!
+//! The server's side of it, a consumer without acknowledgements, is thrown away and made anew behind the last message that
+//! came, whenever something is odd: no answer, a number left out, a consumer that is gone with its server. So reading
+//! depends on nothing that a server remembers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+
+use super::book::LaneId;
+use crate::cluster::bucket::ANSWER_WAIT;
+
+/// What comes out of a lane.
+#[derive(Clone, Debug)]
+pub enum Came {
+    /// A message.
+    Message {
+        /// Its place in the stream.
+        place: u64,
+        /// The record.
+        body: Bytes,
+    },
+    /// There is nothing more at the moment.
+    CaughtUp,
+}
+
+/// A lane that is to be read.
+#[derive(Debug)]
+pub struct Reader {
+    /// The connection.
+    pub context: Context,
+    /// The stream.
+    pub stream: String,
+    /// The subject of the lane.
+    pub subject: String,
+    /// Which one it is.
+    pub lane: LaneId,
+    /// The next message that is wanted.
+    pub next: u64,
+    /// How many messages are wanted still: one is taken for each that comes.
+    pub room: Arc<Semaphore>,
+    /// Takes what comes.
+    pub out: mpsc::Sender<(LaneId, Came)>,
+}
+
+/// Messages asked for at once.
+const AT_ONCE: usize = 256;
+
+/// How long the server keeps a question that it has no messages for.
+const QUESTION_TIME: Duration = Duration::from_secs(1);
+
+/// Pause before the server is asked anew after something went wrong.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long the server keeps a consumer that nobody asks.
+const ABANDONED_AFTER: Duration = Duration::from_secs(30);
+
+/// Why reading has to begin anew.
+#[derive(Debug)]
+enum Broken {
+    /// Who takes the messages has ended.
+    Unwanted,
+    /// Something is odd.
+    Odd(String),
+}
+
+impl Broken {
+    fn odd(error: impl ToString) -> Self {
+        Self::Odd(error.to_string())
+    }
+}
+
+impl Reader {
+    /// Reads until nobody takes what comes.
+    pub async fn run(mut self) {
+        loop {
+            match self.read().await {
+                Ok(never) => match never {},
+                Err(Broken::Unwanted) => return,
+                Err(Broken::Odd(why)) => {
+                    tracing::debug!(subject = %self.subject, next = self.next, why, "the stream is asked anew");
+                    if self.out.is_closed() {
+                        return;
+                    }
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<std::convert::Infallible, Broken> {
+        let consumer = self.consumer().await?;
+        let mut left = consumer.cached_info().num_pending;
+        let mut number = 0;
+        if left == 0 {
+            self.tell(Came::CaughtUp).await?;
+        }
+        loop {
+            // Waits until at least one is wanted.
+            let first = self.room.clone().acquire_owned().await.map_err(|_| Broken::Unwanted)?;
+            let wanted = (1 + self.room.available_permits()).min(AT_ONCE);
+            drop(first);
+            let batch = consumer.batch().max_messages(wanted).expires(QUESTION_TIME).messages();
+            let mut batch = timeout(ANSWER_WAIT, batch).await.map_err(Broken::odd)?.map_err(Broken::odd)?;
+            while let Some(message) = timeout(QUESTION_TIME + ANSWER_WAIT, batch.next()).await.map_err(Broken::odd)? {
+                let message = message.map_err(Broken::odd)?;
+                let (place, count, pending) = {
+                    let info = message.info().map_err(Broken::odd)?;
+                    (info.stream_sequence, info.consumer_sequence, info.pending)
+                };
+                number += 1;
+                if count != number {
+                    return Err(Broken::Odd(format!("message {count} of the lane came in the place of {number}")));
+                }
+                if let Ok(permit) = self.room.try_acquire() {
+                    permit.forget();
+                }
+                self.next = place + 1;
+                self.tell(Came::Message { place, body: message.payload.clone() }).await?;
+                if left > 0 && pending == 0 {
+                    self.tell(Came::CaughtUp).await?;
+                }
+                left = pending;
+            }
+        }
+    }
+
+    async fn tell(&self, came: Came) -> Result<(), Broken> {
+        self.out.send((self.lane, came)).await.map_err(|_| Broken::Unwanted)
+    }
+
+    async fn consumer(&self) -> Result<Consumer<pull::Config>, Broken> {
+        let config = pull::Config {
+            filter_subject: self.subject.clone(),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next.max(1) },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: ABANDONED_AFTER,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let made = async {
+            let stream = self.context.get_stream_no_info(&self.stream).await.map_err(Broken::odd)?;
+            stream.create_consumer(config).await.map_err(Broken::odd)
+        };
+        timeout(ANSWER_WAIT, made).await.map_err(Broken::odd)?
+    }
+}
