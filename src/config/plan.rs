@@ -58,6 +58,8 @@ pub struct Plan {
     pub accounting_on: Vec<String>,
     /// The servers that take the records of all sinks, if this is one gateway of many.
     pub cluster: Option<cluster::Settings>,
+    /// What `tollgate deliver` has for itself.
+    pub deliver: DeliverPlan,
     /// Sockets of commands and of HTTP, and who may use them.
     pub admin: admin::Settings,
     /// TLS of HTTP; `None`: it goes without.
@@ -70,6 +72,28 @@ pub struct Plan {
     pub certificates: Vec<PathBuf>,
     /// What the operator should know.
     pub warnings: Vec<Mistake>,
+}
+
+/// `[deliver]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DeliverPlan {
+    /// Folder of what a deliverer has in hand, emptied at each start, and of its ledger. Default
+    /// `/var/lib/tollgate/deliver`.
+    pub directory: PathBuf,
+    /// Unix socket of its commands; `None`: none. Default `/run/tollgate/deliver.sock`.
+    pub socket: Option<PathBuf>,
+    /// HTTP; `None`: none. Default: none.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Default for DeliverPlan {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("/var/lib/tollgate/deliver"),
+            socket: Some(PathBuf::from("/run/tollgate/deliver.sock")),
+            listen: None,
+        }
+    }
 }
 
 /// `[sip]`

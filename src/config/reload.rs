@@ -226,6 +226,7 @@ const OF_THE_GATEWAY: &[Section] = &[
         // A thread and a socket of its own, and what is in progress there.
         restart: &["name", "listen", "allow", "key_file", "proxy", "reorder_ms", "requests_max"],
     },
+    Section { path: "deliver", live: &[], restart: &["directory", "socket", "listen"] },
 ];
 
 /// The names of all options and of their tables.

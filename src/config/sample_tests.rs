@@ -12,10 +12,10 @@ use super::kinds::radius::table::PolicyTable;
 use super::parse;
 use super::plan::Plan;
 use super::schema::{
-    AccountingTable, AdminTable, AdminTlsTable, AnswerTable, CertificateTable, ClusterTable, DnsTable, FileTable,
-    HeaderTable, IdentityTable, LedgerTable, LogTable, MatchTable, MirrorTable, QueueTable, RouteAccountTable,
-    RouteTable, ScriptTable, ServiceTable, SinksTable, SipTable, StreamsTable, TelemetryTable, TlsClientTable,
-    TlsTable, TraceTable, WatchTable,
+    AccountingTable, AdminTable, AdminTlsTable, AnswerTable, CertificateTable, ClusterTable, DeliverTable, DnsTable,
+    FileTable, HeaderTable, IdentityTable, LedgerTable, LogTable, MatchTable, MirrorTable, QueueTable,
+    RouteAccountTable, RouteTable, ScriptTable, ServiceTable, SinksTable, SipTable, StreamsTable, TelemetryTable,
+    TlsClientTable, TlsTable, TraceTable, WatchTable,
 };
 use crate::sinks::radius::Settings;
 
@@ -160,6 +160,7 @@ fn every_option_is_in_it() {
         ("ledger", fields::<LedgerTable>()),
         ("sinks.radius.billing", fields::<PolicyTable>()),
         ("cluster", fields::<ClusterTable>()),
+        ("deliver", fields::<DeliverTable>()),
         ("admin", fields::<AdminTable>()),
         ("admin.tls", fields::<AdminTlsTable>()),
         ("trace", fields::<TraceTable>()),

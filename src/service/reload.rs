@@ -15,7 +15,7 @@ use crate::accounting;
 use crate::admin::{self, Admin, Reloaded, Renewal};
 use crate::cluster;
 use crate::config::error::Place;
-use crate::config::plan::{MirrorPlan, Plan, SipPlan};
+use crate::config::plan::{DeliverPlan, MirrorPlan, Plan, SipPlan};
 use crate::config::reload::{Difference, Effect, Options};
 use crate::config::schema::LogTarget;
 use crate::front::mailbox::{Mail, Mailbox};
@@ -78,6 +78,7 @@ pub(super) struct Fixed {
     shards: usize,
     /// Without its TLS, of which two are never the same.
     cluster: Option<cluster::Settings>,
+    deliver: DeliverPlan,
     /// Without its token.
     admin: admin::Settings,
     log: LogTarget,
@@ -103,6 +104,7 @@ impl Fixed {
                 let access = Access { tls: None, ..own.access };
                 cluster::Settings { access, ..own }
             }),
+            deliver: plan.deliver.clone(),
             admin: admin::Settings { token: None, ..plan.admin.clone() },
             log: plan.log.target,
             mirrors: plan.mirrors.iter().map(|own| MirrorPlan { marks: Marks::NONE, ..own.clone() }).collect(),
@@ -130,6 +132,7 @@ impl Fixed {
             (self.telemetry != other.telemetry, "telemetry.instance"),
             (sinks(self) != sinks(other), "sinks"),
             (is_cluster_other, part_of_cluster(self.cluster.as_ref(), other.cluster.as_ref())),
+            (self.deliver != other.deliver, "deliver"),
             (self.admin != other.admin, "admin"),
             (self.log != other.log, "log"),
             (!has_same_mirrors, "mirror"),

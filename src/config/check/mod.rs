@@ -4,6 +4,7 @@
 mod accounting;
 pub(super) mod certificates;
 mod cluster;
+mod deliver;
 mod dns;
 mod identity;
 mod mirror;
@@ -80,6 +81,12 @@ impl Check<'_> {
     }
 }
 
+/// Whether the file is for `tollgate deliver` alone: it makes no records, and takes those that others have made.
+fn is_of_deliverer(file: &FileTable) -> bool {
+    let has_calls = file.sip.listen.is_some() || !file.route.is_empty() || file.script.file.is_some();
+    file.cluster.is_some() && !has_calls && file.mirror.is_empty()
+}
+
 /// Checks the whole file; a plan comes back even with errors, but is then not to be used.
 pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check<'_>) -> Plan {
     let base = path.parent().unwrap_or(Path::new(""));
@@ -93,7 +100,8 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let marks = accounting::marks(&file.accounting, &names, check);
     let mut route = routes::check(&file.route, (&file.sip, &sip), &file.accounting, &names, check);
     let mirrors = mirror::check(&file.mirror, &file.accounting, &names, base, check);
-    if file.route.is_empty() && file.script.file.is_none() && mirrors.is_empty() {
+    let is_of_deliverer = is_of_deliverer(file);
+    if file.route.is_empty() && file.script.file.is_none() && mirrors.is_empty() && !is_of_deliverer {
         let mistake = Mistake::warning("there is no `[[route]]`: every call gets 404", Place::Whole(path.to_owned()));
         check.findings.push(mistake.hint("add a `[[route]]` with `to`"));
     }
@@ -101,13 +109,14 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let sinks = sinks::check(file, &fields, base, check);
     let verifier = identity::check(&file.accounting.identity, base, check);
     let cluster = file.cluster.as_ref().and_then(|table| cluster::check(table, base, check));
+    let deliver = deliver::check(&file.deliver, &queue.path, base, check);
     let (admin, admin_tls) = sections::admin(&file.admin, base, check);
     check.expiring();
     let all_marks = route.iter().map(|route| route.marks).chain(mirrors.iter().map(|own| own.marks)).chain([marks]);
     accounting::flags(file, &names, &sinks.flags, check);
     let script = script::check(file, &sip, (&sinks.plans, &sinks.modes), base, check);
     // Which sinks a script marks is seen when it runs.
-    if script.is_none() {
+    if script.is_none() && !is_of_deliverer {
         accounting::unused(all_marks, &names, &sinks.places, check);
     }
     let mut accounting = accounting::check(&file.accounting, sinks.modes, &fields.record.names(), check);
@@ -139,6 +148,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         sinks: sinks.plans,
         accounting_on: sinks.accounting_on,
         cluster,
+        deliver,
         admin,
         admin_tls,
         log,

@@ -233,7 +233,7 @@ fn token(file: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<Secre
     Some(token)
 }
 
-fn http_address(listen: &At<String>, check: &mut Check<'_>) -> Option<SocketAddr> {
+pub(super) fn http_address(listen: &At<String>, check: &mut Check<'_>) -> Option<SocketAddr> {
     let Ok(address) = listen.parse::<SocketAddr>() else {
         check.error_hint(
             listen.place,
@@ -245,7 +245,7 @@ fn http_address(listen: &At<String>, check: &mut Check<'_>) -> Option<SocketAddr
     Some(address)
 }
 
-fn socket_path(name: &str, socket: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<PathBuf> {
+pub(super) fn socket_path(name: &str, socket: &At<PathBuf>, base: &Path, check: &mut Check<'_>) -> Option<PathBuf> {
     if socket.as_os_str().is_empty() {
         return None;
     }

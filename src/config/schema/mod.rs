@@ -5,6 +5,7 @@
 
 mod accounting;
 mod cluster;
+mod deliver;
 mod dns;
 mod mirror;
 mod route;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 
 pub use accounting::{AccountingTable, AtEnd, FieldSources, Flag, Flags, IdentityTable, Switch};
 pub use cluster::ClusterTable;
+pub use deliver::DeliverTable;
 pub use dns::DnsTable;
 pub use mirror::MirrorTable;
 #[cfg(test)]
@@ -58,6 +60,8 @@ pub struct FileTable {
     pub sinks: SinksTable,
     /// `[cluster]`
     pub cluster: Option<At<ClusterTable>>,
+    /// `[deliver]`
+    pub deliver: DeliverTable,
     /// `[admin]`
     pub admin: AdminTable,
     /// `[trace]`
