@@ -267,6 +267,7 @@ pub(super) fn status_json(gateway: &dyn Gateway) -> Value {
         "backends": gateway.backends().iter().map(backend_json).collect::<Vec<_>>(),
         "queue": stats_json(&queue),
         "ledger": gateway.ledger_stats().map(|ledger| ledger.json(clock::wall())),
+        "deliverer": gateway.deliverer(),
     })
 }
 

@@ -205,6 +205,11 @@ pub trait Gateway: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What a deliverer knows of its cluster, for [`Request::Status`](request::Request::Status); `None`: it is none.
+    fn deliverer(&self) -> Option<serde_json::Value> {
+        None
+    }
+
     /// The folder of the ledger; `None`: there is none.
     fn ledger(&self) -> Option<PathBuf> {
         None

@@ -9,6 +9,7 @@ mod check;
 mod completions;
 mod decode;
 mod deep;
+mod deliver;
 mod demo;
 mod demo_agents;
 mod demo_sinks;
@@ -62,6 +63,10 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Run,
+    /// Deliver the records that gateways have put into the stream of their cluster; any number of these share the work
+    ///
+    /// It takes no SIP. `--socket` with the socket of `[deliver]` asks it: `status`, `queue`, `audit`, `top`.
+    Deliver,
     /// Check the configuration and report all mistakes
     Check(check::Arguments),
     /// Show a few calls and their records on loopback; needs nothing installed
@@ -193,6 +198,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
     let seek = desk::Seek { config: path.clone(), socket: cli.socket };
     match cli.command {
         Command::Run => run::run(&path),
+        Command::Deliver => deliver::run(&path),
         Command::Check(arguments) => check::run(&seek, arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Queue(command) => queue::run(&seek, command),

@@ -23,24 +23,32 @@ fn text(status: &Value) -> String {
         if words.is_empty() { "none".to_owned() } else { words.join(", ") }
     };
     let queue = &status["queue"];
-    let lines = [
+    let of_all = [
         ("version", output::cell(&status["version"])),
         ("phase", output::cell(&status["phase"])),
         ("started", output::cell(&status["started"])),
-        ("new calls", if status["accepts_calls"] == true { "served".into() } else { "refused".into() }),
-        ("calls", output::cell(&status["calls"])),
-        ("shards", output::cell(&status["shards"])),
-        ("strangers", output::cell(&status["turned_away"]["strangers"])),
-        ("no route", output::cell(&status["turned_away"]["without_route"])),
-        ("answers", answers(status)),
-        ("hanging", list(&status["hanging"])),
+    ];
+    let of_calls = || {
+        vec![
+            ("new calls", if status["accepts_calls"] == true { "served".into() } else { "refused".into() }),
+            ("calls", output::cell(&status["calls"])),
+            ("shards", output::cell(&status["shards"])),
+            ("strangers", output::cell(&status["turned_away"]["strangers"])),
+            ("no route", output::cell(&status["turned_away"]["without_route"])),
+            ("answers", answers(status)),
+            ("hanging", list(&status["hanging"])),
+        ]
+    };
+    let own = if status["deliverer"].is_null() { of_calls() } else { deliverer(&status["deliverer"]) };
+    let of_records = [
         ("alarm", list(&queue["alarm"])),
         ("lost", lost(queue)),
         ("waiting", output::cell(&queue["waiting"])),
         ("parked", output::cell(&queue["parked"])),
         ("ledger", ledger(&status["ledger"])),
     ];
-    let mut text: String = lines.iter().map(|(name, value)| format!("{name:<10} {}\n", output::shown(value))).collect();
+    let lines = of_all.into_iter().chain(own).chain(of_records);
+    let mut text: String = lines.map(|(name, value)| format!("{name:<10} {}\n", output::shown(&value))).collect();
     let down = destinations(status);
     if !down.is_empty() {
         text.push('\n');
@@ -53,6 +61,26 @@ fn text(status: &Value) -> String {
         text.push_str(&notes(status));
     }
     text
+}
+
+/// What a deliverer has to do with its cluster.
+fn deliverer(own: &Value) -> Vec<(&'static str, String)> {
+    let (members, owners, mine) = (own["members"].as_array(), own["owners"].as_array(), own["own"].as_array());
+    let members: Vec<String> = members.into_iter().flatten().map(output::cell).collect();
+    let nobody = owners.into_iter().flatten().filter(|owner| owner.is_null()).count();
+    let all = owners.map_or(0, Vec::len);
+    let cluster = match own["trouble"].as_str() {
+        Some(trouble) => format!("DOES NOT ANSWER: {trouble}"),
+        None if own["member"] == true => "reached".to_owned(),
+        None => "not joined yet".to_owned(),
+    };
+    vec![
+        ("cluster", cluster),
+        ("deliverers", if members.is_empty() { "none known".to_owned() } else { members.join(", ") }),
+        ("partitions", format!("{} of {all} here, {nobody} with nobody", mine.map_or(0, Vec::len))),
+        ("taken", format!("{} and not settled", own["open"])),
+        ("gone", format!("{} were not in the stream any more when their turn came", own["gone"])),
+    ]
 }
 
 /// Whether the ledger is written, and what it lacks.

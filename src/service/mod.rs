@@ -2,6 +2,7 @@
 
 mod classes;
 mod cluster;
+mod deliver;
 mod delivery;
 mod ledger;
 mod log;
@@ -22,6 +23,7 @@ mod view;
 mod wiring;
 
 pub use cluster::NameTaken;
+pub use deliver::{DeliverError, run as deliver};
 pub(crate) use process::use_huge_pages;
 pub use supervisor::run;
 pub use wiring::{Service, try_listeners};

@@ -7,6 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::delivery;
@@ -14,6 +15,7 @@ use super::reload::Wish;
 use crate::accounting::{CallView, Closing};
 use crate::admin::{Gateway, Health, OptionView, Phase, Reloaded};
 use crate::clock::{self, Timestamp};
+use crate::cluster::deliver::feeder::{self, Shown};
 use crate::front::mailbox::{Answers, Look, Mail, Mailbox};
 use crate::ledger;
 use crate::policy::script::Traces;
@@ -36,6 +38,8 @@ pub(super) struct View {
     /// Where the ledger is, if it is kept.
     book: Option<PathBuf>,
     loaded: Loaded,
+    /// What a deliverer knows of its cluster.
+    deliverer: Option<Shown>,
 }
 
 /// The options of the configuration that was read last.
@@ -72,7 +76,13 @@ impl View {
             ledger,
             book,
             loaded: Arc::clone(loaded),
+            deliverer: None,
         }
+    }
+
+    /// The same of a deliverer.
+    pub(super) fn in_cluster(self, shown: Shown) -> Self {
+        Self { deliverer: Some(shown), ..self }
     }
 }
 
@@ -95,6 +105,15 @@ impl Gateway for View {
             ..ledger::Stats::default()
         };
         self.book.as_ref().map(|_| self.ledger.as_ref().map_or_else(unopened, ledger::Handle::stats))
+    }
+
+    fn deliverer(&self) -> Option<Value> {
+        let shown = self.deliverer.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let feeder::View { is_member, members, owners, own, open, gone, trouble } = shown;
+        Some(json!({
+            "member": is_member, "members": members, "owners": owners, "own": own, "open": open, "gone": gone,
+            "trouble": trouble,
+        }))
     }
 
     fn health(&self) -> Health {

@@ -454,7 +454,7 @@ fn announce_start(plan: &Plan, opened: &queue::Started, (started, compared): (No
 }
 
 /// When the queue's thread last turned, as far as the asking shows.
-fn turning(queue: queue::Handle) -> Box<dyn Fn() -> Instant + Send> {
+pub(super) fn turning(queue: queue::Handle) -> Box<dyn Fn() -> Instant + Send> {
     let last = std::sync::Mutex::new((queue.turns(), clock::mono()));
     Box::new(move || {
         let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -16,6 +16,7 @@ mod check_deep;
 mod cli;
 mod control;
 mod decode;
+mod deliver;
 mod descriptors;
 mod files;
 mod frozen;

@@ -1,0 +1,307 @@
+//! The main thread of `tollgate deliver`: one term after the other, each with an empty queue, sinks and a feeder.
+//!
+//! A term ends when the process is told to end, or when it must not go on: a partition went to another deliverer while a
+//! sink here had records of it. Then all connections to backends are closed, and the next term begins with nothing in hand.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use super::classes::Kept;
+use super::delivery::{self, Delivery, until};
+use super::ledger::Book;
+use super::systemd::{self, Watchdog};
+use super::unwritten::Store;
+use super::view::{Loaded, View, WISHES_MAX};
+use super::wiring::{StartError, seed, spawn, turning};
+use crate::admin::{Admin, Reloaded};
+use crate::causes::chain_text;
+use crate::cluster::admission::Admission;
+use crate::cluster::deliver::feeder::{self, End, Shown};
+use crate::cluster::{self, link, objects};
+use crate::config;
+use crate::config::plan::{self, Plan};
+use crate::ids::{Seq, SinkNumber};
+use crate::policy::script::Traces;
+use crate::queue;
+use crate::queue::witness::{Event, Tap};
+
+/// How often it is looked whether a thread has ended.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Pause between two terms, and between two tries to reach the cluster at the begin of one.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why `tollgate deliver` ends by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// It would fail again: a person must act.
+    #[error("{0}")]
+    Misfit(String),
+    /// Anything else.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+/// Delivers until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it does not start or cannot go on.
+pub fn run(plan: Plan) -> Result<(), DeliverError> {
+    super::process::keep_private();
+    super::log::start(&plan.log).context("cannot start the log")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(async {
+        let path = plan.path.clone();
+        let folder = plan.deliver.directory.clone();
+        let _locked = lock(&folder)?;
+        let metrics =
+            crate::admin::metrics::install(super::metrics::all()).context("cannot install the metrics recorder")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+        let nonce = seed();
+        let mut plan = Some(plan);
+        loop {
+            let this = match plan.take() {
+                Some(plan) => plan,
+                None => config::load(&path).map_err(|mistakes| DeliverError::Misfit(mistakes.to_string()))?,
+            };
+            let watched = this.service.watchdog == plan::Watchdog::Fed;
+            empty(&folder)?;
+            let term = Term::start(this, nonce, metrics.clone())?;
+            systemd::ready();
+            let ended = async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            };
+            let going = term.last(ended, watched).await;
+            match going {
+                Going::Stopped => break,
+                Going::Again(why) => {
+                    tracing::error!(why, "this term ends, and the next begins with nothing in hand");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Going::Misfit(why) => return Err(DeliverError::Misfit(why)),
+                Going::Failed(error) => return Err(error.into()),
+            }
+        }
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// What becomes of the process after a term.
+enum Going {
+    Stopped,
+    Again(String),
+    Misfit(String),
+    Failed(anyhow::Error),
+}
+
+/// Keeps a second process out of the folder; until the file is closed.
+fn lock(folder: &Path) -> Result<File, DeliverError> {
+    let opened = fs::create_dir_all(folder).and_then(|()| File::create(folder.join("lock")));
+    let file = opened.with_context(|| format!("cannot write in {}", folder.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DeliverError::Misfit(format!(
+            "another `tollgate deliver` uses {}: give each a `deliver.directory` of its own",
+            folder.display()
+        ))),
+        Err(TryLockError::Error(error)) => {
+            Err(anyhow::Error::from(error).context(format!("cannot lock {}", folder.display())).into())
+        }
+    }
+}
+
+/// The queue of a process: what it holds.
+fn queue_in(folder: &Path) -> PathBuf {
+    folder.join("queue")
+}
+
+/// Removes what the last term had in hand: the stream has all of it that is not settled.
+fn empty(folder: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(queue_in(folder)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", queue_in(folder).display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A running term.
+struct Term {
+    queue: queue::Handle,
+    store: Store,
+    ledger: Book,
+    delivery: Delivery,
+    feeder: JoinHandle<Result<End, anyhow::Error>>,
+    end: watch::Sender<bool>,
+    wishes: mpsc::Receiver<super::reload::Wish>,
+}
+
+impl Term {
+    fn start(mut plan: Plan, nonce: u128, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+        let settings = plan.cluster.take().context("`tollgate deliver` needs `[cluster]`")?;
+        plan.queue.path = queue_in(&plan.deliver.directory);
+        plan.ledger.path = plan.deliver.directory.join("ledger");
+        plan.admin.socket.clone_from(&plan.deliver.socket);
+        plan.admin.listen = plan.deliver.listen;
+        plan.admin.status_socket = None;
+        let admin = Admin::bind(&plan.admin, plan.admin_tls.take()).map_err(StartError::from)?;
+        let (tell, events) = mpsc::unbounded_channel::<Event>();
+        // Who listened has ended, and the term with it.
+        let tap = Tap(Arc::new(move |event| drop(tell.send(event))));
+        let (opened, ledger) = super::ledger::open_queue(&plan, Some(tap), &mut || {})?;
+        super::supervisor::log_opening(&opened.report);
+        let numbers: Vec<SinkNumber> = opened.sinks.iter().map(|(_, number)| *number).collect();
+        let admission = Arc::new(Admission::new(settings.partitions));
+        let phase = Arc::new(AtomicBool::new(false));
+        let loaded = Loaded::new(plan.options.views().into());
+        let ((wish, wishes), backends) = (mpsc::channel(WISHES_MAX), delivery::Backends::default());
+        let shown = Shown::default();
+        let view = View::new(
+            &phase,
+            &opened.handle,
+            &[],
+            &backends,
+            ((wish, Arc::new(Traces::new(0))), (ledger.handle(), plan.ledger.folder()), &loaded),
+        );
+        let delivery = Delivery::start(delivery::Parts {
+            classes: Kept(opened.classes),
+            admin,
+            gateway: Arc::new(view.in_cluster(Arc::clone(&shown))),
+            backends,
+            metrics,
+            sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
+            queue: opened.handle.clone(),
+            secret: opened.secret,
+            waited_until: Seq(0),
+            demand: Arc::default(),
+            shards: Vec::new(),
+            gate: Some(Arc::<Admission>::clone(&admission)),
+            ledger: ledger.handle(),
+        })?;
+        let (end, ended) = watch::channel(false);
+        let parts =
+            Feed { settings, nonce, sinks: opened.sinks, queue: opened.handle.clone(), admission, events, shown };
+        let feeder = spawn("feeder".to_owned(), move || parts.run(ended))?;
+        let store = Store::new(opened.join, plan.admin.socket.clone());
+        Ok(Self { queue: opened.handle, store, ledger, delivery, feeder, end, wishes })
+    }
+
+    /// Runs until it is told to end or must not go on.
+    async fn last(mut self, ended: impl Future<Output = ()>, is_watched: bool) -> Going {
+        let mut ended = std::pin::pin!(ended);
+        let loops = vec![
+            systemd::Loop { name: "queue".to_owned(), beat: turning(self.queue.clone()) },
+            self.delivery.watched(),
+        ];
+        let mut watchdog = Watchdog::new(loops);
+        let (mut feed, mut look) = (tokio::time::interval(watchdog.interval()), tokio::time::interval(LOOK));
+        loop {
+            tokio::select! {
+                () = &mut ended => {
+                    systemd::stopping();
+                    systemd::extend_timeout(feeder::LEAVE_WAIT + PAUSE);
+                    let _ends = self.end.send(true);
+                    return self.stop(true);
+                }
+                Some(wish) = self.wishes.recv() => {
+                    let mistakes = vec!["`tollgate deliver` takes no settings while it runs: restart it".to_owned()];
+                    let _gone = wish.answer.send(Reloaded::Refused { mistakes });
+                }
+                _ = feed.tick() => if is_watched { watchdog.feed() },
+                _ = look.tick() => {
+                    if self.delivery.is_finished() || self.store.is_finished() || self.ledger.has_failed() {
+                        let _ends = self.end.send(true);
+                        self.stop(false);
+                        return Going::Failed(anyhow::anyhow!("a thread ended by itself; the log says why"));
+                    }
+                    if self.feeder.is_finished() {
+                        return self.stop(false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends all threads, the feeder first: what is settled meanwhile is still written down.
+    fn stop(self, is_told: bool) -> Going {
+        let end = self.feeder.join();
+        self.delivery.stop();
+        self.store.stop(&self.queue);
+        self.ledger.stop();
+        match end {
+            _ if is_told => Going::Stopped,
+            Ok(Ok(End::Told)) => Going::Stopped,
+            Ok(Ok(End::Fenced(why))) => Going::Again(why),
+            Ok(Ok(end @ (End::Unfit(_) | End::Twin(_)))) => Going::Misfit(end.to_string()),
+            Ok(Err(error)) => Going::Misfit(format!("{error:#}")),
+            Err(_) => Going::Failed(anyhow::anyhow!("the feeder's thread panicked")),
+        }
+    }
+}
+
+/// What the feeder's thread begins with.
+struct Feed {
+    settings: cluster::Settings,
+    nonce: u128,
+    sinks: Vec<(String, SinkNumber)>,
+    queue: queue::Handle,
+    admission: Arc<Admission>,
+    events: mpsc::UnboundedReceiver<Event>,
+    shown: Arc<Mutex<feeder::View>>,
+}
+
+impl Feed {
+    fn run(self, ended: watch::Receiver<bool>) -> anyhow::Result<End> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+        LocalSet::new().block_on(&runtime, async {
+            let context = tokio::select! {
+                context = reach(&self.settings) => context?,
+                () = until(ended.clone()) => return Ok(End::Told),
+            };
+            let Self { settings, nonce, sinks, queue, admission, events, shown } = self;
+            let parts = feeder::Parts { settings, context, nonce, sinks, queue, admission, events, shown };
+            Ok(feeder::run(parts, until(ended)).await?)
+        })
+    }
+}
+
+/// Connects and finds the stream and the buckets, however long that takes.
+async fn reach(settings: &cluster::Settings) -> anyhow::Result<async_nats::jetstream::Context> {
+    let mut told = String::new();
+    loop {
+        let error = match link::connect(settings, "deliver").await {
+            Ok(context) => match objects::ensure(&context, settings).await {
+                Ok(report) => {
+                    report.warnings.iter().for_each(|warning| tracing::warn!(warning, "the cluster"));
+                    tracing::info!(made = ?report.made, "the cluster is reached");
+                    return Ok(context);
+                }
+                Err(error) if error.is_transient() => chain_text(&error),
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) if error.is_transient() => chain_text(&error),
+            Err(error) => return Err(error.into()),
+        };
+        if error != told {
+            tracing::warn!(error, "the cluster cannot be reached: it is tried again each second");
+            told = error;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

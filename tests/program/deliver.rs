@@ -1,0 +1,268 @@
+//! `tollgate deliver` with a real nats-server: records of the stream reach their sinks once, in order, whoever dies.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use async_nats::ConnectOptions;
+use async_nats::jetstream::message::PublishMessage;
+use serde_json::Value as Json;
+use tollgate::cluster::names;
+use tollgate::ids::{CallHash, RecordId};
+use tollgate::record::{Kind, codec};
+
+use crate::support::nats::Nats;
+use crate::support::radius::record;
+use crate::support::start::Start as _;
+use crate::support::{Running, wait_for};
+
+const PARTITIONS: u16 = 4;
+const KINDS: [Kind; 3] = [Kind::Start, Kind::Interim, Kind::Stop];
+
+/// A deliverer whose only sink writes lines into a file.
+struct Deliverer {
+    dir: PathBuf,
+    process: Running,
+}
+
+impl Deliverer {
+    fn start(dir: &Path, name: &str, url: &str) -> Self {
+        let dir = dir.join(name);
+        fs::create_dir_all(&dir).unwrap();
+        let folder = dir.display();
+        let toml = format!(
+            "[cluster]\nnats = [\"{url}\"]\nname = \"{name}\"\nreplicas = 1\npartitions = {PARTITIONS}\nlease_ms = 2000\n\
+             [deliver]\ndirectory = \"{folder}/hand\"\nsocket = \"{folder}/deliver.sock\"\n\
+             [queue]\nfree_min_mib = 0\nreserve_mib = 0\n\
+             [sinks.file.lines]\npath = \"{folder}/lines.json\"\nformat = \"json\"\nrotate_s = 0\nsync = \"never\"\n"
+        );
+        let file = dir.join("tollgate.toml");
+        fs::write(&file, toml).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        Self { process: Self::spawn(&dir), dir }
+    }
+
+    fn spawn(dir: &Path) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.args(["deliver", "--config"]).arg(dir.join("tollgate.toml"));
+        Running::start(&mut command, dir.join("out"))
+    }
+
+    fn start_again(&mut self) {
+        self.process.kill();
+        self.process = Self::spawn(&self.dir);
+    }
+
+    /// A command over its socket; what it prints as JSON.
+    fn asked(&self, words: &[&str]) -> Option<Json> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let output =
+            command.args(words).arg("--json").arg("--socket").arg(self.dir.join("deliver.sock")).finish().unwrap();
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// How many partitions it has.
+    fn partitions(&self) -> usize {
+        self.asked(&["status"]).and_then(|status| Some(status["deliverer"]["own"].as_array()?.len())).unwrap_or(0)
+    }
+
+    fn wait_partitions(&self, count: usize) {
+        wait_for(&format!("{count} partitions"), || (self.partitions() == count).then_some(()));
+    }
+
+    /// Nothing is taken and not settled.
+    fn wait_idle(&self) {
+        wait_for("all is settled", || (self.asked(&["status"])?["deliverer"]["open"] == 0).then_some(()));
+    }
+
+    /// What its file has: session and kind of each line.
+    fn lines(&self) -> Vec<(String, String)> {
+        let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+        let files = fs::read_dir(&self.dir).unwrap().flatten().map(|entry| entry.path());
+        let mut files: Vec<PathBuf> = files.filter(|path| path.to_string_lossy().contains("lines")).collect();
+        files.sort();
+        let all: String = files.iter().map(|file| fs::read_to_string(file).unwrap_or_default()).collect();
+        all.lines()
+            .filter_map(|line| serde_json::from_str::<Json>(line).ok())
+            .map(|line| (text(&line["session"]), text(&line["kind"])))
+            .collect()
+    }
+}
+
+fn nats(dir: &Path) -> Option<Nats> {
+    Nats::start(dir, "", ConnectOptions::new)
+}
+
+/// Publishes the records of some sessions as a gateway does: all Starts first, then what follows.
+fn publish(nats: &Nats, sessions: std::ops::Range<u64>) {
+    nats.with(async |context| {
+        let mut acks = Vec::new();
+        for kind in KINDS {
+            for session in sessions.clone() {
+                let mut own = record(kind, session, Vec::new());
+                own.id = RecordId(u128::from(session) << 8 | kind as u128);
+                let subject =
+                    names::records("tollgate", "lines", names::partition(CallHash::of(&own.call_id), PARTITIONS));
+                let message = PublishMessage::build().payload(codec::encode(&own).into());
+                let message = message.message_id(names::message_id(&own, "lines"));
+                acks.push(context.send_publish(subject, message).await.unwrap());
+            }
+        }
+        for ack in acks {
+            ack.await.unwrap();
+        }
+    });
+}
+
+/// Each session's kinds, in the order in which they came.
+fn by_session(lines: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, Vec<String>> {
+    let mut sessions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (session, kind) in lines {
+        sessions.entry(session).or_default().push(kind);
+    }
+    sessions
+}
+
+fn words() -> Vec<String> {
+    KINDS.iter().map(|kind| kind.name().to_owned()).collect()
+}
+
+#[test]
+fn the_records_of_the_stream_reach_the_sink_once_and_in_order_and_a_restart_repeats_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(nats) = nats(dir.path()) else { return };
+    let mut one = Deliverer::start(dir.path(), "one", &nats.url());
+    one.wait_partitions(4);
+    publish(&nats, 0..200);
+    wait_for("all lines", || (one.lines().len() >= 600).then_some(()));
+    let sessions = by_session(one.lines());
+    assert_eq!(sessions.len(), 200);
+    assert!(sessions.values().all(|kinds| *kinds == words()), "{sessions:?}");
+    one.wait_idle();
+    // What was settled is written down some times a second.
+    std::thread::park_timeout(Duration::from_secs(1));
+    one.start_again();
+    one.wait_partitions(4);
+    publish(&nats, 200..210);
+    wait_for("the new lines", || (one.lines().len() >= 630).then_some(()));
+    assert_eq!(one.lines().len(), 630, "nothing was repeated");
+}
+
+#[test]
+fn two_deliverers_share_and_when_one_is_killed_the_other_takes_over_within_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(nats) = nats(dir.path()) else { return };
+    let mut one = Deliverer::start(dir.path(), "one", &nats.url());
+    one.wait_partitions(4);
+    let two = Deliverer::start(dir.path(), "two", &nats.url());
+    two.wait_partitions(2);
+    one.wait_partitions(2);
+    publish(&nats, 0..100);
+    wait_for("all lines", || (one.lines().len() + two.lines().len() >= 300).then_some(()));
+    assert!(!one.lines().is_empty() && !two.lines().is_empty(), "both deliver");
+    one.process.kill();
+    let killed = Instant::now();
+    publish(&nats, 100..200);
+    wait_for("all lines of both", || {
+        (by_session(one.lines().into_iter().chain(two.lines())).len() == 200).then_some(())
+    });
+    wait_for("all that follows", || {
+        (two.partitions() == 4 && two.asked(&["status"])?["deliverer"]["open"] == 0).then_some(())
+    });
+    eprintln!("taken over and delivered {:?} after the kill", killed.elapsed());
+    // A record may come twice, from both; first lines of the dead one, then those of the other.
+    for (session, kinds) in by_session(one.lines().into_iter().chain(two.lines())) {
+        let mut seen = BTreeSet::new();
+        let firsts: Vec<String> = kinds.into_iter().filter(|kind| seen.insert(kind.clone())).collect();
+        assert_eq!(firsts, words(), "{session}");
+    }
+}
+
+#[test]
+fn a_deliverer_that_ends_in_order_gives_its_partitions_back_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(nats) = nats(dir.path()) else { return };
+    let mut one = Deliverer::start(dir.path(), "one", &nats.url());
+    let two = Deliverer::start(dir.path(), "two", &nats.url());
+    two.wait_partitions(2);
+    one.wait_partitions(2);
+    one.process.signal(libc::SIGTERM);
+    assert!(one.process.wait("the deliverer").success(), "{}", one.process.printed());
+    two.wait_partitions(4);
+}
+
+#[test]
+fn a_record_of_a_newer_release_is_parked_and_stays_parked_at_whoever_takes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(nats) = nats(dir.path()) else { return };
+    let mut one = Deliverer::start(dir.path(), "one", &nats.url());
+    one.wait_partitions(4);
+    let subject = names::records("tollgate", "lines", 2);
+    nats.with(async |context| {
+        let mut newer = codec::encode(&record(Kind::Start, 1, Vec::new()));
+        newer[0] = 99;
+        context.publish(subject, newer.into()).await.unwrap().await.unwrap();
+    });
+    let parked = |of: &Deliverer| Some(of.asked(&["queue", "parked"])?.as_array()?.clone());
+    let reason = |of: &Deliverer| {
+        wait_for("it is parked", || parked(of)?.first()?["sinks"][0]["reason"].as_str().map(str::to_owned))
+    };
+    assert!(reason(&one).contains("record of version 99, this release reads up to"));
+    one.wait_idle();
+    std::thread::park_timeout(Duration::from_secs(1));
+    one.process.kill();
+    let two = Deliverer::start(dir.path(), "two", &nats.url());
+    two.wait_partitions(4);
+    assert!(reason(&two).contains("record of version 99"));
+    // Given up by the operator, it is nobody's any more.
+    let kept = dir.path().join("kept.jsonl");
+    two.asked(&["queue", "drop", "--all", "--yes", "--save", kept.to_str().unwrap()]);
+    wait_for("it is gone", || parked(&two)?.is_empty().then_some(()));
+    std::thread::park_timeout(Duration::from_secs(1));
+    drop(two);
+    let three = Deliverer::start(dir.path(), "three", &nats.url());
+    three.wait_partitions(4);
+    three.wait_idle();
+    assert_eq!(parked(&three), Some(Vec::new()));
+}
+
+#[test]
+fn a_server_that_is_away_for_longer_than_the_lease_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut nats) = nats(dir.path()) else { return };
+    let one = Deliverer::start(dir.path(), "one", &nats.url());
+    one.wait_partitions(4);
+    publish(&nats, 0..50);
+    wait_for("all lines", || (one.lines().len() >= 150).then_some(()));
+    nats.kill();
+    wait_for("it has run out", || one.process.printed().contains("the lease of a partition has ended").then_some(()));
+    nats.start_again(None);
+    publish(&nats, 50..100);
+    wait_for("the new lines", || (by_session(one.lines()).len() == 100).then_some(()));
+    one.wait_idle();
+    for (session, kinds) in by_session(one.lines()) {
+        let mut seen = BTreeSet::new();
+        let firsts: Vec<String> = kinds.into_iter().filter(|kind| seen.insert(kind.clone())).collect();
+        assert_eq!(firsts, words(), "{session}");
+    }
+}
+
+#[test]
+fn a_second_deliverer_of_the_same_name_or_folder_is_told_so_and_does_not_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(nats) = nats(dir.path()) else { return };
+    let one = Deliverer::start(dir.path(), "one", &nats.url());
+    one.wait_partitions(4);
+    let other = dir.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let mut twin = Deliverer::start(&other, "one", &nats.url());
+    assert_eq!(twin.process.wait("the twin").code(), Some(78));
+    assert!(twin.process.printed().contains("another deliverer called `one` is running"), "{}", twin.process.printed());
+    let mut third = Deliverer::spawn(&one.dir);
+    assert_eq!(third.wait("the third").code(), Some(78));
+    assert!(third.printed().contains("uses"), "{}", third.printed());
+    assert_eq!(one.partitions(), 4, "the first goes on");
+}
