@@ -109,6 +109,7 @@ fn the_package_has_what_the_manual_says() {
         ("etc/tollgate/servers", 0o640),
         ("usr/lib/sysusers.d/tollgate.conf", 0o644),
         ("usr/lib/tmpfiles.d/tollgate.conf", 0o644),
+        ("usr/lib/systemd/system/tollgate-deliver.service", 0o644),
         ("usr/share/man/man1/tollgate-queue-list.1", 0o644),
         ("usr/share/man/man5/tollgate.toml.5", 0o644),
         ("usr/share/bash-completion/completions/tollgate", 0o644),

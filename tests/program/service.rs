@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -82,43 +82,53 @@ fn systemd_hears_ready_watchdog_reload_and_stop() {
     assert!(status.success(), "{status}: {}", service.printed());
 }
 
-#[test]
-fn the_unit_is_hardened() {
-    let Some(analyze) = peer("systemd-analyze") else { return };
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/tollgate.service");
-    let output = Command::new(analyze)
-        .args(["security", "--offline=true", "--threshold=20", "--no-pager"])
-        .arg(unit)
-        .finish()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "exposure of 2.0 or more:\n{text}");
-    assert!(text.contains("Overall exposure level"), "{text}");
+/// The units, that of the gateway first.
+const UNITS: [&str; 2] = ["tollgate.service", "tollgate-deliver.service"];
+
+fn unit(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(name)
 }
 
 #[test]
-fn systemd_finds_nothing_wrong_with_the_unit() {
+fn the_units_are_hardened() {
     let Some(analyze) = peer("systemd-analyze") else { return };
-    let unit = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/tollgate.service")).unwrap();
-    for line in [
-        "StartLimitIntervalSec=0",
-        "LimitCORE=0",
-        "UMask=0077",
-        "ConfigurationDirectoryMode=0750",
-        "LogRateLimitIntervalSec=0",
-        "ReadWritePaths=/run/tollgate -/var/spool/tollgate",
-    ] {
-        assert!(unit.lines().any(|own| own == line), "{line}");
+    for name in UNITS {
+        let output = Command::new(&analyze)
+            .args(["security", "--offline=true", "--threshold=20", "--no-pager"])
+            .arg(unit(name))
+            .finish()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "exposure of {name} 2.0 or more:\n{text}");
+        assert!(text.contains("Overall exposure level"), "{text}");
     }
-    assert!(!unit.contains("man:systemd"), "the documentation is our own");
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("tollgate.service");
-    // The binary that it names has to be there.
-    fs::write(&path, unit.replace("/usr/bin/tollgate", env!("CARGO_BIN_EXE_tollgate"))).unwrap();
-    let output = Command::new(analyze).args(["verify", "--man=no"]).arg(&path).finish().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    let own: Vec<_> = said.lines().filter(|line| line.contains("tollgate")).collect();
-    assert!(output.status.success() && own.is_empty(), "{said}");
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let Some(analyze) = peer("systemd-analyze") else { return };
+    for name in UNITS {
+        let unit = fs::read_to_string(unit(name)).unwrap();
+        for line in [
+            "StartLimitIntervalSec=0",
+            "LimitCORE=0",
+            "UMask=0077",
+            "ConfigurationDirectoryMode=0750",
+            "LogRateLimitIntervalSec=0",
+            "ReadWritePaths=/run/tollgate -/var/spool/tollgate",
+        ] {
+            assert!(unit.lines().any(|own| own == line), "{line} of {name}");
+        }
+        assert!(!unit.contains("man:systemd"), "the documentation is our own");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        // The binary that it names has to be there.
+        fs::write(&path, unit.replace("/usr/bin/tollgate", env!("CARGO_BIN_EXE_tollgate"))).unwrap();
+        let output = Command::new(&analyze).args(["verify", "--man=no"]).arg(&path).finish().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let own: Vec<_> = said.lines().filter(|line| line.contains("tollgate")).collect();
+        assert!(output.status.success() && own.is_empty(), "{said}");
+    }
 }
 
 #[test]
