@@ -17,7 +17,8 @@
 //!   made as such, without direct gets, whose answers may be stale.
 //!
 //! [`names`] has subjects, ids and keys, [`objects`] the stream and the buckets, [`link`] connects; [`lease`] says who may
-//! have what, [`roster`] and [`share`] which deliverer has which partition.
+//! have what, [`roster`] and [`share`] which deliverer has which partition. [`bucket`] reads and writes values by revision,
+//! [`progress`] says how far a lane is delivered, [`admission`] which records may go, [`deliver`] is the deliverer.
 
 pub mod admission;
 pub mod bucket;
