@@ -121,7 +121,7 @@ pub fn wanted(settings: &Settings) -> [Config; 3] {
         deny_delete: true,
         ..Config::default()
     };
-    let bucket = |bucket: names::Bucket| Config {
+    let bucket = |bucket: names::Bucket, deny_delete: bool| Config {
         name: bucket.stream(),
         subjects: vec![bucket.subject(">")],
         retention: RetentionPolicy::Limits,
@@ -130,12 +130,13 @@ pub fn wanted(settings: &Settings) -> [Config; 3] {
         max_messages_per_subject: 1,
         discard: DiscardPolicy::New,
         allow_rollup: true,
-        deny_delete: true,
+        deny_delete,
         // An answer by a follower may be older than an acknowledged write.
         allow_direct: false,
         ..Config::default()
     };
-    [records, bucket(settings.state()), bucket(settings.calls())]
+    // A call is removed as the one message that holds it: that says whether it was the last, and leaves no mark behind.
+    [records, bucket(settings.state(), true), bucket(settings.calls(), false)]
 }
 
 /// Keeps the number of partitions, which must never be another: the order of a call is that of its partition.
@@ -217,6 +218,10 @@ fn judge(wanted: &Config, found: &Config) -> Result<Vec<String>, ObjectError> {
     if is_bucket && found.allow_direct {
         return unfit("lets followers answer (`allow_direct`), whose answers may be old: set it to false");
     }
+    // The servers do not let it be changed.
+    if !wanted.deny_delete && found.deny_delete {
+        return unfit("lets nothing be removed (`deny_delete`): delete it, and it is made anew");
+    }
     if !is_bucket && found.max_messages_per_subject > 0 {
         return unfit("keeps only the last messages of a subject (`max_msgs_per_subject`): set it to -1");
     }
@@ -258,4 +263,36 @@ fn differences(wanted: &Config, found: &Config) -> Vec<String> {
         told.push(format!("the stream `{name}` keeps records {has}, and `cluster.max_age_days` is {own}"));
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::jetstream::{Access, Login, TIMEOUT};
+
+    fn settings() -> Settings {
+        let access = Access { servers: Vec::new(), login: Login::None, tls: None, timeout: TIMEOUT };
+        Settings {
+            access,
+            name: "a".to_owned(),
+            stream: Settings::STREAM.to_owned(),
+            prefix: Settings::PREFIX.to_owned(),
+            replicas: Settings::REPLICAS,
+            partitions: Settings::PARTITIONS,
+            duplicate_window: Settings::DUPLICATE_WINDOW,
+            max_age: Settings::MAX_AGE,
+            lease: Settings::LEASE,
+        }
+    }
+
+    #[test]
+    fn only_calls_can_be_removed_and_they_must() {
+        let all = wanted(&settings());
+        for (wanted, denies) in all.iter().zip([true, true, false]) {
+            assert_eq!(wanted.deny_delete, denies, "{}", wanted.name);
+            assert_eq!(judge(wanted, wanted).expect("it is as it is wanted"), Vec::<String>::new());
+            let denied = Config { deny_delete: true, ..wanted.clone() };
+            assert_eq!(judge(wanted, &denied).is_ok(), denies, "{}", wanted.name);
+        }
+    }
 }
