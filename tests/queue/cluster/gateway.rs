@@ -9,7 +9,7 @@ use tollgate::cluster::lease::{self, Answer, Holder, Lease, Owner, Timing};
 
 use super::jetstream::{Key, Version};
 use super::network::{Event, MS, Network, Reply, Request, SECOND, Token, Word};
-use super::records::{self, Fact, What};
+use super::records::{self, Fact, What, gateway as name};
 
 /// Records under way to the stream.
 const PUBLISH_MAX: usize = 16;
@@ -53,10 +53,6 @@ pub(crate) struct Gateway {
     partitions: usize,
     pub(crate) disk: Disk,
     life: Option<Life>,
-}
-
-pub(crate) fn name(who: usize) -> String {
-    format!("gw{who}")
 }
 
 fn number(name: &str) -> usize {
@@ -150,6 +146,9 @@ impl Gateway {
         self.disk.mark += 1;
         let mark = self.disk.mark;
         if let Some(what) = what {
+            if what == What::Stop {
+                net.ends(self.who, call);
+            }
             let number = net.record();
             self.disk.records.push_back((mark, Fact { call, what, number, by: self.who }));
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tollgate::cluster::calls::CallKey;
 use tollgate::cluster::lease::Answer;
 
-use super::records::Fact;
+use super::records::{Fact, What};
 
 /// A key of one of the buckets.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -48,6 +48,8 @@ pub(crate) struct JetStream {
     revision: u64,
     pub(crate) messages: Vec<Message>,
     ids: HashMap<u128, u64>,
+    /// When the Stop of each call was stored.
+    pub(crate) stops: HashMap<usize, u64>,
     /// Messages that the duplicate window kept away.
     pub(crate) duplicates: u64,
 }
@@ -85,7 +87,7 @@ impl JetStream {
         if revision > 0 && self.last(key) == revision { self.set(now, key, None) } else { Answer::Conflict }
     }
 
-    pub(crate) fn publish(&mut self, partition: usize, fact: Fact) -> u64 {
+    pub(crate) fn publish(&mut self, now: u64, partition: usize, fact: Fact) -> u64 {
         if let Some(seq) = self.ids.get(&fact.id()) {
             self.duplicates += 1;
             return *seq;
@@ -93,6 +95,9 @@ impl JetStream {
         let seq = self.messages.len() as u64 + 1;
         self.messages.push(Message { seq, partition, fact });
         self.ids.insert(fact.id(), seq);
+        if fact.what == What::Stop {
+            self.stops.insert(fact.call, now);
+        }
         seq
     }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tollgate::clock::{Instant, Now, Timestamp};
-use tollgate::cluster::calls::CallKey;
+use tollgate::cluster::calls::{CallKey, Header, State};
 use tollgate::cluster::lease::Answer;
 
 use super::chance::Chance;
 use super::checks::Checks;
 use super::jetstream::{JetStream, Key, Message, Version};
-use super::records::{Call, Fact};
+use super::records::{self, Call, Fact};
 
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
@@ -151,6 +151,9 @@ pub(crate) struct Host {
     /// Parts in a million that its clock is fast.
     drift: i64,
     pub(crate) wall: i64,
+    pub(crate) started: u64,
+    /// When it was last cut off or stopped, or the servers were without a leader.
+    disturbed: u64,
 }
 
 /// All that lies between the processes.
@@ -246,12 +249,20 @@ impl Network {
 
     pub(crate) fn fault(&mut self, fault: Fault) {
         match fault {
-            Fault::NoLeader { millis } => self.leaderless_until = self.now + millis * MS,
+            Fault::NoLeader { millis } => {
+                self.leaderless_until = self.now + millis * MS;
+                let until = self.leaderless_until;
+                self.hosts.iter_mut().for_each(|host| host.disturbed = host.disturbed.max(until));
+            }
             Fault::Cut { who, millis, is_stale } => {
+                self.hosts[who].disturbed = self.hosts[who].disturbed.max(self.now + millis * MS);
                 self.hosts[who].cut_until = self.now + millis * MS;
                 self.hosts[who].stale = is_stale.then_some(self.now);
             }
-            Fault::Pause { who, millis } => self.hosts[who].paused_until = self.now + millis * MS,
+            Fault::Pause { who, millis } => {
+                self.hosts[who].paused_until = self.now + millis * MS;
+                self.hosts[who].disturbed = self.hosts[who].disturbed.max(self.now + millis * MS);
+            }
             Fault::SetClock { who, micros } => self.hosts[who].wall += micros,
             Fault::Kill { .. } | Fault::Start { .. } => {}
         }
@@ -330,10 +341,23 @@ impl Network {
             Request::Read(key) => Reply::Read(self.store.read(*key, stale).cloned()),
             Request::Scan { from, to } => Reply::Scan(self.store.scan(*from, *to, stale)),
             Request::Publish { partition, fact } => {
-                Reply::Answer(Answer::Stored(self.store.publish(*partition, *fact)))
+                Reply::Answer(Answer::Stored(self.store.publish(self.now, *partition, *fact)))
             }
             Request::Fetch { partition, after } => Reply::Messages(self.store.fetch(*partition, *after, 16)),
         }
+    }
+
+    /// A gateway makes the Stop of a call. When it started, the stream had one, and the bucket did not have the call in
+    /// progress any more: then it was to forget the call, unless the network has kept it from knowing.
+    pub(crate) fn ends(&self, who: usize, call: usize) {
+        let Host { started, disturbed, .. } = self.hosts[who];
+        let had_ended = self.store.stops.get(&call).is_some_and(|at| *at < started);
+        let found = self.store.read(Key::Call(records::key(call)), Some(started));
+        let state =
+            found.and_then(|found| Header::decode(found.value.as_deref()?).ok()).map(|(header, _)| header.state);
+        let is_known = had_ended && !matches!(state, Some(State::Live | State::Adopted));
+        let is_undisturbed = self.trouble == 0 && started > disturbed;
+        assert!(!(is_known && is_undisturbed), "{who} ends {call}, which had ended before it started");
     }
 
     /// From process to process; may be lost.

@@ -32,6 +32,11 @@ impl Fact {
     }
 }
 
+/// The name of a gateway.
+pub(crate) fn gateway(who: usize) -> String {
+    format!("gw{who}")
+}
+
 /// The engine's key of a call.
 pub(crate) fn key(call: usize) -> CallKey {
     let mut octets = [0; 24];

@@ -274,6 +274,7 @@ impl World {
                 self.net.hosts[who].is_up = true;
                 self.net.hosts[who].life += 1;
                 self.net.hosts[who].paused_until = 0;
+                self.net.hosts[who].started = self.net.now;
                 match self.gateways.get_mut(who) {
                     Some(gateway) => gateway.start(&mut self.net, TIMING),
                     None => self.deliverers[who - self.gateways.len()].start(&mut self.net, TIMING),
