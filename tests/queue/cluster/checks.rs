@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use tollgate::cluster::progress::Progress;
+
 use super::records::{Fact, What};
 
 /// What was seen so far.
@@ -19,21 +21,22 @@ pub(crate) struct Checks {
     pub(crate) forgotten: u64,
 }
 
-/// What is written down of a partition.
-pub(crate) fn progress(epoch: u64, floor: u64) -> Vec<u8> {
-    [epoch.to_be_bytes(), floor.to_be_bytes()].concat()
+/// What is written down of a partition: the number of the tenure, and how far it is delivered.
+pub(crate) fn written(epoch: u64, progress: &Progress) -> Vec<u8> {
+    [&epoch.to_be_bytes()[..], &progress.to_bytes()].concat()
 }
 
-/// The number of the tenure, and how far it is delivered.
-pub(crate) fn read_progress(octets: &[u8]) -> (u64, u64) {
-    let number = |at: usize| u64::from_be_bytes(octets[at..at + 8].try_into().expect("eight octets"));
-    (number(0), number(8))
+/// Reads it.
+pub(crate) fn read_written(octets: &[u8]) -> (u64, Progress) {
+    let (epoch, progress) = octets.split_first_chunk::<8>().expect("it begins with the number");
+    (u64::from_be_bytes(*epoch), Progress::resume(progress).expect("it was written by one of ours"))
 }
 
 impl Checks {
     /// A deliverer has written how far it is.
     pub(crate) fn progress(&mut self, partition: usize, value: &[u8]) {
-        let (epoch, floor) = read_progress(value);
+        let (epoch, progress) = read_written(value);
+        let floor = progress.begin();
         let last = self.progress.entry(partition).or_default();
         assert!(floor >= last.1, "progress of {partition} went back from {} to {floor}", last.1);
         assert!(epoch >= last.0, "an owner before the last one wrote the progress of {partition}");

@@ -1,9 +1,11 @@
-//! A deliverer: the real machine of its partitions, and a plain model of how it reads, delivers and writes its progress.
+//! A deliverer: the real machine of its partitions, and of how far a partition is delivered, and a plain model
+//! of how it reads and delivers.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tollgate::cluster::lease::{Answer, Owner, Timing};
+use tollgate::cluster::progress::{Next, Progress};
 use tollgate::cluster::roster::{self, Entry, Roster};
 
 use super::checks;
@@ -21,7 +23,6 @@ const OPEN_MAX: usize = 32;
 struct Open {
     message: Message,
     sent: Option<u64>,
-    is_settled: bool,
 }
 
 /// A partition that is ours.
@@ -34,14 +35,12 @@ struct Lane {
     /// Whether it was, ever.
     was_claimed: bool,
     revision: u64,
-    /// All up to this is settled; what of it is written down.
-    floor: u64,
-    saved: u64,
-    /// The last message that was read.
+    progress: Progress,
+    /// The last message that was read here.
     read: u64,
     open: BTreeMap<u64, Open>,
-    /// What was asked, when, and what floor goes with it.
-    asked: Option<(Step, u64, u64)>,
+    /// What was asked, and when.
+    asked: Option<(Step, u64)>,
     fetching: Option<u64>,
     is_given: bool,
 }
@@ -184,8 +183,7 @@ impl Deliverer {
             is_claimed: false,
             was_claimed: false,
             revision: 0,
-            floor: 0,
-            saved: 0,
+            progress: Progress::default(),
             read: 0,
             open: BTreeMap::new(),
             asked: None,
@@ -220,34 +218,36 @@ impl Deliverer {
         let Some(lane) = self.life.as_mut().and_then(|life| life.lanes.get_mut(&partition)) else { return };
         let key = Key::Progress(partition);
         let token = |what| Token::Lane { partition, tenure: lane.tenure, what };
-        if lane.asked.is_some_and(|(_, at, _)| now >= at + AGAIN) {
+        if lane.asked.is_some_and(|(_, at)| now >= at + AGAIN) {
             // Its answer may be lost: it is read back.
             lane.asked = None;
+            lane.progress.not_written();
             lane.is_claimed = false;
         }
         if !lane.is_claimed {
             if lane.asked.is_none() {
-                lane.asked = Some((Step::Read, now, 0));
+                lane.asked = Some((Step::Read, now));
                 net.request(who, token(Step::Read), Request::Read(key));
             }
             return;
         }
-        let is_busy = lane.open.values().any(|open| open.sent.is_some() && !open.is_settled);
-        if lane.is_given && !is_busy && lane.saved == lane.floor && lane.asked.is_none() {
+        let is_busy = lane.open.values().any(|open| open.sent.is_some());
+        if lane.is_given && !is_busy && !lane.progress.is_changed() && lane.asked.is_none() {
             if let Some(life) = &mut self.life {
                 life.lanes.remove(&partition);
             }
             return self.tell(net, roster::Input::Settled(partition));
         }
-        if lane.saved < lane.floor && lane.asked.is_none() {
-            lane.asked = Some((Step::Save, now, lane.floor));
-            let (value, expected) = (Rc::from(checks::progress(lane.epoch, lane.floor)), lane.revision);
+        if lane.progress.is_changed() && lane.asked.is_none() {
+            lane.asked = Some((Step::Save, now));
+            lane.progress.writing();
+            let (value, expected) = (Rc::from(checks::written(lane.epoch, &lane.progress)), lane.revision);
             net.request(who, token(Step::Save), Request::Update { key, expected, value });
         }
         if lane.is_given {
             return self.send(net, partition);
         }
-        if lane.open.len() < OPEN_MAX && lane.fetching.is_none_or(|at| now >= at + AGAIN) {
+        if lane.open.len() < OPEN_MAX && lane.progress.has_room() && lane.fetching.is_none_or(|at| now >= at + AGAIN) {
             lane.fetching = Some(now);
             net.request(who, token(Step::Fetch), Request::Fetch { partition, after: lane.read });
         }
@@ -259,7 +259,7 @@ impl Deliverer {
         let (who, now, life) = (self.who, net.now, net.life(self.who));
         let Some(lane) = self.life.as_mut().and_then(|life| life.lanes.get_mut(&partition)) else { return };
         let mut busy = Vec::new();
-        for open in lane.open.values_mut().filter(|open| !open.is_settled) {
+        for open in lane.open.values_mut() {
             // What is being given back begins nothing more.
             if lane.is_given && open.sent.is_none() {
                 continue;
@@ -282,12 +282,8 @@ impl Deliverer {
     pub(crate) fn settled(&mut self, net: &mut Network, message: Message) {
         let partition = message.partition;
         let Some(lane) = self.life.as_mut().and_then(|life| life.lanes.get_mut(&partition)) else { return };
-        if let Some(open) = lane.open.get_mut(&message.seq) {
-            open.is_settled = true;
-        }
-        while let Some(first) = lane.open.first_entry().filter(|first| first.get().is_settled) {
-            lane.floor = first.remove().message.seq;
-        }
+        lane.open.remove(&message.seq);
+        lane.progress.settle(message.seq);
         if self.holds(net, partition) {
             self.send(net, partition);
         }
@@ -329,45 +325,55 @@ impl Deliverer {
             let Reply::Messages(messages) = reply else { return };
             for message in messages.into_iter().filter(|message| message.seq > lane.read).collect::<Vec<_>>() {
                 lane.read = message.seq;
-                lane.open.insert(message.seq, Open { message, sent: None, is_settled: false });
+                let mut gone = Vec::new();
+                if lane.progress.came(message.seq, &mut gone) == Next::Deliver {
+                    lane.open.insert(message.seq, Open { message, sent: None });
+                }
+                assert!(gone.is_empty(), "the stream loses nothing: {gone:?}");
             }
             if self.holds(net, partition) {
                 self.send(net, partition);
             }
             return;
         }
-        let Some((_, _, floor)) = lane.asked.filter(|(asked, ..)| *asked == what) else { return };
+        if lane.asked.is_none_or(|(asked, _)| asked != what) {
+            return;
+        }
         lane.asked = None;
         match reply {
             Reply::Read(found) => {
                 lane.revision = found.as_ref().map_or(0, |found| found.revision);
                 let value = found.and_then(|found| found.value);
-                let (epoch, written) = value.as_deref().map_or((0, 0), checks::read_progress);
+                let (epoch, progress) = value.as_deref().map(checks::read_written).unwrap_or_default();
+                if epoch > lane.epoch || (epoch < lane.epoch && lane.was_claimed) {
+                    // Another has it, or had it since: nothing more is done until the lease says so, too.
+                    lane.asked = Some((Step::Read, net.now));
+                    return;
+                }
+                if !lane.was_claimed {
+                    lane.read = progress.begin() - 1;
+                    lane.progress = progress;
+                }
                 if epoch == lane.epoch {
                     // Ours already: the answer was lost.
                     (lane.is_claimed, lane.was_claimed) = (true, true);
-                    lane.saved = written;
-                    (lane.floor, lane.read) = (lane.floor.max(written), lane.read.max(written));
                     return;
                 }
-                if epoch > lane.epoch || lane.was_claimed {
-                    // Another has it, or had it since: nothing more is done until the lease says so, too.
-                    lane.asked = Some((Step::Read, net.now, 0));
-                    return;
-                }
-                (lane.floor, lane.saved, lane.read) = (written, written, written);
-                lane.asked = Some((Step::Claim, net.now, written));
-                let (key, value) = (Key::Progress(partition), Rc::from(checks::progress(lane.epoch, written)));
+                lane.asked = Some((Step::Claim, net.now));
+                let (key, value) = (Key::Progress(partition), Rc::from(checks::written(lane.epoch, &lane.progress)));
                 let token = Token::Lane { partition, tenure, what: Step::Claim };
                 net.request(who, token, Request::Update { key, expected: lane.revision, value });
             }
             Reply::Answer(Answer::Stored(revision)) => {
-                (lane.revision, lane.saved) = (revision, floor);
+                lane.revision = revision;
                 (lane.is_claimed, lane.was_claimed) = (true, true);
                 self.step(net, partition);
             }
-            Reply::Answer(Answer::Conflict) => lane.is_claimed = false,
-            _ => {}
+            Reply::Answer(Answer::Conflict) => {
+                lane.is_claimed = false;
+                lane.progress.not_written();
+            }
+            _ => lane.progress.not_written(),
         }
     }
 }
