@@ -53,7 +53,7 @@ impl Answer {
     }
 
     /// What is wrong, if something is.
-    pub(in crate::sinks) fn reason(&self) -> Option<&str> {
+    pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::Delivered => None,
             Self::Each(fates) => fates.iter().find_map(Fate::reason),

@@ -10,7 +10,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::batches::{Batch, Batches};
 use super::board::{Board, Meters, News};
-use super::{Answer, Attempt, Entry, Render, Settings};
+use super::{Answer, Attempt, Carry, Entry, Render, Settings};
 use crate::clock;
 use crate::ids::{CallHash, Seq};
 use crate::queue::{Acknowledger, Lease, Settlement};
@@ -24,7 +24,7 @@ pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A sink that delivers by one attempt after the other.
 pub struct Attempts<A: Attempt> {
-    render: Render<A::Item>,
+    carry: Carry<A::Item>,
     settings: Settings,
     /// Records up to here may have been delivered before this sink was made.
     waited_until: Seq,
@@ -58,12 +58,18 @@ struct Ended<A: Attempt> {
 impl<A: Attempt> Attempts<A> {
     /// A sink called `name`; records up to `waited_until` may have been delivered by an earlier one.
     #[must_use]
-    pub fn new(name: &str, settings: Settings, render: Render<A::Item>, attempt: A, waited_until: Seq) -> Self {
+    pub fn new(name: &str, settings: Settings, mut render: Render<A::Item>, attempt: A, waited_until: Seq) -> Self {
+        Self::carrying(name, settings, Box::new(move |_, record| render(record)), attempt, waited_until)
+    }
+
+    /// The same where the octets of records are wanted too.
+    #[must_use]
+    pub fn carrying(name: &str, settings: Settings, carry: Carry<A::Item>, attempt: A, waited_until: Seq) -> Self {
         let name: Arc<str> = name.into();
         let board = Board::new(&attempt.backend(), settings.batch_max, attempt.worth());
         let acknowledger = Arc::new(Acknowledger { server: attempt.backend(), worth: attempt.stores() });
         Self {
-            render,
+            carry,
             acknowledger,
             skipped: HashSet::default(),
             waited_until,
@@ -87,10 +93,19 @@ impl<A: Attempt> Attempts<A> {
         attempt: A,
         earlier: Option<&Self>,
     ) -> Self {
-        let waited_until = earlier.map_or(ground.waited_until, |_| Seq(ground.queue.stats().head));
-        let sink = Self::new(&ground.name, settings, render, attempt, waited_until);
-        (ground.show)(Arc::new(sink.board()));
-        sink
+        Self::new(&ground.name, settings, render, attempt, Self::waited_until(ground, earlier)).shown(ground)
+    }
+
+    /// Up to where records may have been delivered before.
+    pub fn waited_until(ground: &Ground, earlier: Option<&Self>) -> Seq {
+        earlier.map_or(ground.waited_until, |_| Seq(ground.queue.stats().head))
+    }
+
+    /// Shows it on its ground.
+    #[must_use]
+    pub fn shown(self, ground: &Ground) -> Self {
+        (ground.show)(Arc::new(self.board()));
+        self
     }
 
     /// Where the state of the backend can be read.
@@ -142,7 +157,7 @@ impl<A: Attempt> Sink for Attempts<A> {
     }
 
     fn submit(&mut self, lease: &Lease, record: &Record) {
-        let item = match (self.render)(record) {
+        let item = match (self.carry)(lease, record) {
             Ok(Some(item)) => item,
             Ok(None) => {
                 self.skipped.insert(lease.seq);

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::ids::{CallHash, RecordId, Seq};
-use crate::queue::Worth;
+use crate::queue::{Lease, Worth};
 use crate::record::Record;
 
 pub use board::{Board, METRICS, SINK_BACKEND_UP, SINK_BATCH_SECONDS, SINK_BATCHES_TOTAL};
@@ -93,6 +93,9 @@ pub trait Attempt: 'static {
 /// Makes an item of a record; `None` when the backend wants none of such records. Parked is what it cannot make one of,
 /// with the reason.
 pub type Render<I> = Box<dyn FnMut(&Record) -> Result<Option<I>, String>>;
+
+/// The same of a record as the queue lends it.
+pub type Carry<I> = Box<dyn FnMut(&Lease, &Record) -> Result<Option<I>, String>>;
 
 /// A record of a batch.
 #[derive(Debug)]
