@@ -1,5 +1,6 @@
 //! `tollgate check --deep`: tries what a start needs, beside what the configuration says: ports, the queue's folder and
-//! its space, and one question to every server of every sink. It leaves nothing behind.
+//! its space, and one question to every server of every sink, and to
+//! the cluster. It leaves nothing behind.
 
 use std::io;
 use std::net::TcpListener;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::desk::Seek;
 use super::output;
+use crate::cluster::link;
 use crate::config::{MADE_AT_START, Plan};
 use crate::queue;
 use crate::service::try_listeners;
@@ -120,6 +122,10 @@ fn perform(seek: &Seek, plan: &Plan, mut trials: Trials) -> Result<Trials, Failu
         for (server, outcome) in asked {
             trials.note_of(format!("sink {} {server}", sink.name).trim_end(), outcome)?;
         }
+    }
+    if let Some(cluster) = &plan.cluster {
+        let (what, outcome) = runtime.block_on(link::ask(cluster, ANSWER_MAX));
+        trials.note_of(&format!("cluster {what}"), outcome)?;
     }
     Ok(trials)
 }

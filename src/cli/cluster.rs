@@ -1,0 +1,65 @@
+//! `tollgate cluster`: the stream and the buckets that gateways share.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::{Args, Subcommand};
+
+use super::{Failure, load_quietly, output};
+use crate::cluster::objects::{self, ObjectError, Report};
+use crate::cluster::{Settings, link};
+
+/// `tollgate cluster`
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the stream and the buckets of `[cluster]` where they are missing, as a start of the gateway does
+    Init(Wait),
+}
+
+/// How long the servers may take.
+#[derive(Args, Debug)]
+pub struct Wait {
+    /// Longest wait for the servers to have a leader, in seconds, 1 to 600
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    wait: u64,
+}
+
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Makes what is missing, and prints it.
+///
+/// # Errors
+/// There is no cluster in the configuration, no server lets us in, or an object cannot be used.
+pub fn run(config: &Path, command: Command) -> Result<(), Failure> {
+    let Command::Init(Wait { wait }) = command;
+    let plan = load_quietly(config)?;
+    let Some(settings) = &plan.cluster else {
+        return Err(Failure::Usage(format!("there is no `[cluster]` in {}", plan.path.display())));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(init(settings, Duration::from_secs(wait)))?;
+    report.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    if report.made.is_empty() {
+        output::print("nothing is missing")?;
+    }
+    Ok(report.made.iter().try_for_each(|stream| output::print(&format!("made the stream `{stream}`")))?)
+}
+
+async fn init(settings: &Settings, wait: Duration) -> Result<Report, Failure> {
+    let context = link::connect(settings, "init").await.map_err(|error| anyhow!(error))?;
+    let mut last: Option<ObjectError> = None;
+    let tries = async {
+        loop {
+            match objects::ensure(&context, settings).await {
+                Err(error) if error.is_transient() => last = Some(error),
+                made => return made,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let made = tokio::time::timeout(wait, tries).await;
+    let late = || last.map_or_else(|| anyhow!("no answer within {} s", wait.as_secs()), |error| anyhow!(error));
+    Ok(made.map_err(|_| late())?.map_err(|error| anyhow!(error))?)
+}
