@@ -16,14 +16,16 @@
 //!   a stream that is deleted under a running gateway is an alarm, for records in it were lost. Buckets are streams that are
 //!   made as such, without direct gets, whose answers may be stale.
 //!
-//! [`names`] has subjects, ids and keys, [`objects`] the stream and the buckets, [`link`] connects; [`lease`] says who may
-//! have what, [`roster`] and [`share`] which deliverer has which partition. [`bucket`] reads and writes values by revision,
-//! [`progress`] says how far a lane is delivered, [`admission`] which records may go, [`deliver`] is the deliverer.
+//! [`forward`] publishes, [`names`] has subjects, ids and keys, [`objects`] the stream and the buckets, [`link`] connects;
+//! [`lease`] says who may have what, [`roster`] and [`share`] which deliverer has which partition. [`bucket`] reads and
+//! writes values by revision, [`progress`] says how far a lane is delivered, [`admission`] which records may go, [`deliver`]
+//! is the deliverer.
 
 pub mod admission;
 pub mod bucket;
 pub mod calls;
 pub mod deliver;
+pub mod forward;
 pub mod lease;
 pub mod link;
 pub mod names;

@@ -73,6 +73,18 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
+impl Report {
+    /// Tells the log.
+    pub fn tell(&self) {
+        for stream in &self.made {
+            tracing::info!(stream, "the stream was missing and is made");
+        }
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
 /// Makes the stream and the buckets where they are missing; all of them are as they must be then.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ mod classes;
 mod cluster;
 mod deliver;
 mod delivery;
+mod forwarding;
 mod ledger;
 mod log;
 pub mod metrics;

@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::delivery::Delivery;
+use super::forwarding::forwarded;
 use super::mirrors::Mirrors;
 use super::view::Loaded;
 use super::wiring::StartError;
 use crate::accounting;
 use crate::admin::{self, Admin, Reloaded, Renewal};
 use crate::cluster;
+use crate::cluster::forward::Cluster;
 use crate::config::error::Place;
 use crate::config::plan::{DeliverPlan, MirrorPlan, Plan, SipPlan};
 use crate::config::reload::{Difference, Effect, Options};
@@ -190,6 +192,8 @@ pub(super) struct Base {
     pub fixed: Fixed,
     /// The numbers of the sinks in the queue.
     pub numbers: Vec<SinkNumber>,
+    /// Where the records of all sinks go, in place of their backends.
+    pub cluster: Option<Arc<Cluster>>,
     /// What the script tells and leaves behind.
     pub outside: Outside,
     /// Settings of accounting and of a shard as the shards got them.
@@ -235,7 +239,8 @@ impl Reach<'_> {
     /// When a sink cannot be made of its new settings: then all goes on as it is.
     pub fn take(&self, mut plan: Plan) -> Result<Vec<Pending>, StartError> {
         let new = Fixed::of(&plan);
-        for sink in self.delivery.renew(std::mem::take(&mut plan.sinks))? {
+        let sinks = forwarded(std::mem::take(&mut plan.sinks), self.base.cluster.as_ref());
+        for sink in self.delivery.renew(sinks.collect())? {
             tracing::info!(sink, "the sink takes over its new settings");
         }
         // Nothing can be refused from here on.

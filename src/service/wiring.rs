@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::classes::Kept;
 use super::cluster::{self, Compared, Member, NameTaken};
 use super::delivery::{self, Delivery};
+use super::forwarding::forwarded;
 use super::ledger::Book;
 use super::mirrors::{self, Mirrors};
 use super::reload::{Administration, Base, Fixed, Pending, Reach, Wish};
@@ -25,6 +26,7 @@ use super::view::{Loaded, View, WISHES_MAX};
 use crate::accounting::{self, Engine};
 use crate::admin::{Admin, BindError};
 use crate::clock::{self, Instant, Now};
+use crate::cluster::forward::Cluster;
 use crate::config::plan::{Plan, SipPlan};
 use crate::front::driver::{self, Parts, Question};
 use crate::front::mailbox::{Inbox, Mail, Mailbox, mailbox};
@@ -143,7 +145,7 @@ impl Service {
         metrics: PrometheusHandle,
         still_starting: &mut dyn FnMut(),
     ) -> Result<Self, StartError> {
-        let (started, fixed) = (clock::now(), Fixed::of(&plan));
+        let (started, fixed, cluster) = (clock::now(), Fixed::of(&plan), plan.cluster.clone().map(Cluster::new));
         let (phase, loaded) = (Arc::new(AtomicBool::new(false)), Loaded::new(plan.options.views().into()));
         let (sockets, listeners, heard) = (bind_all(&plan.sip)?, bind_streams(&plan.sip)?, mirrors::bind_all(&plan)?);
         let (admin, socket) = (Admin::bind(&plan.admin, plan.admin_tls.take())?, plan.admin.socket.clone());
@@ -176,7 +178,7 @@ impl Service {
             )),
             backends,
             metrics,
-            sinks: std::mem::take(&mut plan.sinks).into_iter().zip(numbers.iter().copied()).collect(),
+            sinks: forwarded(std::mem::take(&mut plan.sinks), cluster.as_ref()).zip(numbers.iter().copied()).collect(),
             queue: opened.handle.clone(),
             secret: opened.secret,
             waited_until,
@@ -201,9 +203,9 @@ impl Service {
         };
         let own = boxes.into_iter().map(|(_, inbox)| inbox).zip(sockets).zip(calls).enumerate();
         let shards = own.map(|(number, own)| common.start(number, own)).collect::<Result<_, _>>()?;
-        let (queue, store) = (opened.handle, Store::new(opened.join, socket));
+        let (queue, store, admin) = (opened.handle, Store::new(opened.join, socket), administration);
         let (allow_on, accounting, shard) = (plan.sip.stack.allow_on.clone(), settings, plan.shard);
-        let base = Base { fixed, numbers, outside, accounting, shard, allow_on, loaded, admin: administration };
+        let base = Base { fixed, numbers, cluster, outside, accounting, shard, allow_on, loaded, admin };
         let (sip, draining, wishes) = (plan.sip, phase, Some(wishes));
         let front = Front { mailboxes, shards, streams, resolver, member };
         Ok(Self { sip, keys, base, announced, front, queue, store, ledger, delivery, mirrors, draining, wishes })
