@@ -77,3 +77,16 @@ fn mistakes_are_named() {
         assert!(found.contains(want), "{name}: {found}");
     }
 }
+
+#[test]
+fn what_servers_would_have_said_to_the_gateway_is_warned_of() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/diameterclient.conf");
+    let sink = format!("[sinks.diameter.cdf]\nconfig = \"{client}\"\n[cluster]\n");
+    let text = BASE.replace("[cluster]\n", &sink).replace("\"cdrs\"]", "\"cdrs\", \"cdf\"]") + NATS;
+    let plan = parse(&dir.path().join("t.toml"), &text, Default::default());
+    let warnings = plan.unwrap_or_else(|mistakes| panic!("{mistakes}")).warnings;
+    let told: Vec<_> = warnings.iter().map(Mistake::to_string).filter(|own| own.contains("will not hear")).collect();
+    assert_eq!(told.len(), 1, "{warnings:?}");
+    assert!(told[0].contains("`cdf` say: Acct-Interim-Interval"), "{}", told[0]);
+}

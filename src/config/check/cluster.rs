@@ -20,8 +20,18 @@ pub(super) const LOG: &str = ",async_nats=off";
 /// Seconds of a day.
 const DAY_S: u64 = 86_400;
 
-/// The cluster, if there is one.
-pub(super) fn check(table: &At<ClusterTable>, base: &Path, check: &mut Check<'_>) -> Option<Settings> {
+/// The cluster, if there is one; `answering` are sinks whose servers would tell a gateway what it hears no more.
+pub(super) fn check(
+    table: &At<ClusterTable>,
+    answering: &[(String, &'static str)],
+    base: &Path,
+    check: &mut Check<'_>,
+) -> Option<Settings> {
+    for (sink, answers) in answering {
+        let hint = "the answers come to who delivers: `accounting.interim_s` says how often interim records are made";
+        let what = format_args!("this gateway will not hear what the servers of `{sink}` say: {answers}");
+        check.warning(table.place, what, Some(hint.to_owned()));
+    }
     let spot = Spot { title: "cluster".to_owned(), place: table.place, base };
     let access = access(table).access(TIMEOUT, &spot, check);
     let name = table.name.as_ref().map_or_else(|| names::of_machine(&host_name()), |name| name.value.clone());

@@ -108,7 +108,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
     let fields = Fields::of(file);
     let sinks = sinks::check(file, &fields, base, check);
     let verifier = identity::check(&file.accounting.identity, base, check);
-    let cluster = file.cluster.as_ref().and_then(|table| cluster::check(table, base, check));
+    let cluster = file.cluster.as_ref().and_then(|table| cluster::check(table, &sinks.answering, base, check));
     let deliver = deliver::check(&file.deliver, &queue.path, base, check);
     let (admin, admin_tls) = sections::admin(&file.admin, base, check);
     check.expiring();

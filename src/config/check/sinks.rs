@@ -78,6 +78,8 @@ pub(super) struct Checked {
     pub collapsing: Vec<String>,
     /// Sinks that get an Accounting-On when calls were lost.
     pub accounting_on: Vec<String>,
+    /// Sinks whose servers say in their answers what a gateway acts on, and what that is.
+    pub answering: Vec<(String, &'static str)>,
     /// What is added to the levels of the log.
     pub log: Vec<&'static str>,
     /// Sinks that judge the flags of lists that name them.
@@ -86,13 +88,14 @@ pub(super) struct Checked {
 
 impl Checked {
     fn add(&mut self, name: &str, kind: Arc<dyn Kind>, needs: Needs) {
-        let Needs { frozen, fields, request_fields, is_collapsing, is_announced, log, flags } = needs;
+        let Needs { frozen, fields, request_fields, is_collapsing, is_announced, answers, log, flags } = needs;
         self.plans.push(SinkPlan { name: name.to_owned(), kind });
         add_new(&mut self.frozen, frozen);
         add_new(&mut self.fields, fields.iter().copied());
         add_new(&mut self.request_fields, request_fields);
         self.collapsing.extend(is_collapsing.then(|| name.to_owned()));
         self.accounting_on.extend(is_announced.then(|| name.to_owned()));
+        self.answering.extend((!answers.is_empty()).then(|| (name.to_owned(), answers)));
         add_new(&mut self.log, [log]);
         self.flags.extend(flags.map(|flags| (name.to_owned(), flags)));
     }

@@ -151,6 +151,9 @@ pub(super) struct Needs {
     pub is_collapsing: bool,
     /// Whether its servers are told when calls were lost.
     pub is_announced: bool,
+    /// What its servers say in their answers that a gateway acts on; of a sink that is forwarded it hears none. Default:
+    /// nothing.
+    pub answers: &'static str,
     /// What it adds to the levels of the log.
     pub log: &'static str,
     /// Warns of flags that are without effect on it.

@@ -36,6 +36,7 @@ impl Table for DiameterTable {
         let settings = settings(self, site, check)?;
         let (name, without) = (site.name.to_owned(), settings.accounting.without.clone());
         let needs = Needs {
+            answers: "Acct-Interim-Interval and Accounting-Realtime-Required",
             fields: if settings.accounting.application == Application::Rf { &ims::FIELDS } else { &[] },
             flags: Some(Box::new(move |flags, check| silent(&name, &without, flags, check))),
             ..Needs::default()
