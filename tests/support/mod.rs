@@ -9,6 +9,7 @@ pub mod disk;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod nats;
+pub mod nats_cluster;
 pub mod ports;
 pub mod queue;
 pub mod rabbit;
