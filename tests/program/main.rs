@@ -14,6 +14,7 @@ mod cdr;
 mod check;
 mod check_deep;
 mod cli;
+mod cluster;
 mod control;
 mod decode;
 mod deliver;
