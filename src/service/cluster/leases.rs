@@ -189,11 +189,18 @@ impl Leases {
         if !self.out.is_empty() {
             return self.follow(now, name, out);
         }
-        let Some(lease) = self.all.get_mut(name).filter(|lease| !is_own && !lease.is_wanted()) else { return };
-        if matches!(lease.holder(now), Holder::By { lives: false, owner, .. } if *owner != *self.me) {
-            lease.handle(now, lease::Input::Want, &mut self.out);
-            self.follow(now, name, out);
-        }
+        let Some(lease) = self.all.get_mut(name).filter(|_| !is_own) else { return };
+        let wish = match lease.holder(now) {
+            Holder::By { owner, lives, .. } if *owner != *self.me => match (lives, lease.is_wanted()) {
+                (false, false) => lease::Input::Want,
+                // Another was faster, and does all that there is to do.
+                (true, true) => lease::Input::Yield,
+                _ => return,
+            },
+            Holder::By { .. } | Holder::Unknown | Holder::Free | Holder::Foreign => return,
+        };
+        lease.handle(now, wish, &mut self.out);
+        self.follow(now, name, out);
     }
 }
 
