@@ -19,7 +19,8 @@
 //! [`forward`] publishes, [`names`] has subjects, ids and keys, [`objects`] the stream and the buckets, [`link`] connects;
 //! [`lease`] says who may have what, [`roster`] and [`share`] which deliverer has which partition. [`bucket`] reads and
 //! writes values by revision, [`progress`] says how far a lane is delivered, [`admission`] which records may go, [`deliver`]
-//! is the deliverer.
+//! is the deliverer;
+//! [`scale`] is what it takes for more calls than anybody has tried.
 
 pub mod admission;
 pub mod bucket;
@@ -32,6 +33,7 @@ pub mod names;
 pub mod objects;
 pub mod progress;
 pub mod roster;
+mod scale;
 mod settings;
 pub mod share;
 

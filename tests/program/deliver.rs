@@ -15,9 +15,10 @@ use tollgate::ids::{CallHash, RecordId};
 use tollgate::record::{Kind, codec};
 
 use crate::support::nats::Nats;
+use crate::support::nats_cluster::Servers;
 use crate::support::radius::record;
 use crate::support::start::Start as _;
-use crate::support::{Running, wait_for};
+use crate::support::{Gateway, Running, free_ports, sipp, wait_for};
 
 const PARTITIONS: u16 = 4;
 const KINDS: [Kind; 3] = [Kind::Start, Kind::Interim, Kind::Stop];
@@ -30,11 +31,16 @@ struct Deliverer {
 
 impl Deliverer {
     fn start(dir: &Path, name: &str, url: &str) -> Self {
+        Self::start_of(dir, name, &format!("[\"{url}\"]"), 1)
+    }
+
+    /// Of a cluster of servers, given as a list of TOML, of which so many have each message.
+    fn start_of(dir: &Path, name: &str, urls: &str, replicas: usize) -> Self {
         let dir = dir.join(name);
         fs::create_dir_all(&dir).unwrap();
         let folder = dir.display();
         let toml = format!(
-            "[cluster]\nnats = [\"{url}\"]\nname = \"{name}\"\nreplicas = 1\npartitions = {PARTITIONS}\nlease_ms = 2000\n\
+            "[cluster]\nnats = {urls}\nname = \"{name}\"\nreplicas = {replicas}\npartitions = {PARTITIONS}\nlease_ms = 2000\n\
              [deliver]\ndirectory = \"{folder}/hand\"\nsocket = \"{folder}/deliver.sock\"\n\
              [queue]\nfree_min_mib = 0\nreserve_mib = 0\n\
              [sinks.file.lines]\npath = \"{folder}/lines.json\"\nformat = \"json\"\nrotate_s = 0\nsync = \"never\"\n"
@@ -265,4 +271,51 @@ fn a_second_deliverer_of_the_same_name_or_folder_is_told_so_and_does_not_go_on()
     assert_eq!(third.wait("the third").code(), Some(78));
     assert!(third.printed().contains("uses"), "{}", third.printed());
     assert_eq!(one.partitions(), 4, "the first goes on");
+}
+
+#[test]
+fn of_a_gateway_s_calls_every_record_reaches_its_sink_in_order_while_a_leader_and_a_deliverer_are_killed() {
+    const CALLS: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let Some(servers) = Servers::start(dir.path(), 3, "") else { return };
+    let [port, callee, caller] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let mut one = Deliverer::start_of(dir.path(), "one", &servers.list(), 3);
+    let two = Deliverer::start_of(dir.path(), "two", &servers.list(), 3);
+    two.wait_partitions(2);
+    one.wait_partitions(2);
+    let folder = dir.path().join("gateway");
+    fs::create_dir_all(&folder).unwrap();
+    let (shown, urls) = (folder.display(), servers.list());
+    let toml = format!(
+        "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\n[[route]]\nto = \"sip:127.0.0.1:{callee}\"\n\
+         [accounting]\non = [\"lines\"]\n[queue]\npath = \"{shown}/queue\"\nfree_min_mib = 0\ncommit_wait_max_ms = 10000\n\
+         [admin]\nsocket = \"{shown}/admin.sock\"\n[sinks.file.lines]\npath = \"{shown}/lines.json\"\n\
+         [cluster]\nnats = {urls}\nname = \"gw1\"\npartitions = {PARTITIONS}\n"
+    );
+    let gateway = Gateway::start_on(&folder, port, &toml, 9);
+    let to = gateway.address().to_string();
+    let mut calls =
+        sipp(dir.path(), "uac.xml", caller, &[&to, "-m", &CALLS.to_string(), "-r", "50", "-d", "200"]).unwrap();
+    let delivered = || one.lines().len() + two.lines().len();
+    wait_for("the first records", || (delivered() > 50).then_some(()));
+    let leader = servers.leader("TOLLGATE_RECORDS");
+    servers.tell(&format!("kill {leader}"));
+    wait_for("more of them", || (delivered() > 200).then_some(()));
+    one.process.kill();
+    servers.tell(&format!("start {leader}"));
+    assert!(calls.wait("the caller").success(), "{}", calls.complaints());
+    let want: Vec<String> = [Kind::Start, Kind::Stop].iter().map(|kind| kind.name().to_owned()).collect();
+    let firsts = || {
+        let mut sessions = by_session(one.lines().into_iter().chain(two.lines()));
+        for kinds in sessions.values_mut() {
+            let mut seen = BTreeSet::new();
+            kinds.retain(|kind| seen.insert(kind.clone()));
+        }
+        sessions
+    };
+    wait_for("all records", || (firsts().values().filter(|kinds| **kinds == want).count() == CALLS).then_some(()));
+    assert_eq!(firsts().len(), CALLS);
+    let status: Json = serde_json::from_str(&gateway.command(&["queue", "status", "--json"])).unwrap();
+    assert_eq!((&status["sinks"][0]["waiting"], &status["sinks"][0]["parked"]), (&0.into(), &0.into()));
 }
