@@ -46,6 +46,7 @@ mod service;
 mod sql;
 mod sql_faults;
 mod sql_gateway;
+mod survival;
 mod syslog;
 mod telemetry;
 mod top;
