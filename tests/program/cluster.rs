@@ -173,7 +173,7 @@ fn a_stream_that_is_deleted_is_an_alarm_and_the_next_start_makes_it_anew() {
     });
     line.append(calls(0..10));
     line.delivered(20);
-    servers.with(async |context| drop(context.delete_stream(STREAM).await.unwrap()));
+    assert!(servers.with(async |context| context.delete_stream(STREAM).await.unwrap().success));
     let want = line.append(calls(10..20));
     wait_note(&line, &["misfit: there is no stream `TOLLGATE_RECORDS`", "what it held is lost", "cluster init"]);
     assert_eq!((line.stats().balance.delivered, line.stats().balance.parked), (20, 0));
@@ -217,7 +217,7 @@ fn a_stream_that_does_not_do_is_told_with_what_to_do() {
         servers.with(async |context| drop(context.create_stream(&wrong).await.unwrap()));
         let error = many(&own).unwrap_err();
         assert!(error.contains(want) && error.contains(&wrong.name), "{error}");
-        servers.with(async |context| drop(context.delete_stream(&wrong.name).await.unwrap()));
+        assert!(servers.with(async |context| context.delete_stream(&wrong.name).await.unwrap().success));
         servers.with(async |context| drop(context.delete_stream(STREAM).await));
     }
     let (made, warnings) = many(&own).unwrap();
