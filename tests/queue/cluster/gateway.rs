@@ -203,7 +203,9 @@ impl Gateway {
         let Some(life) = &mut self.life else { return };
         if life.is_serving && net.now >= life.watched + WATCH {
             life.watched = net.now;
-            let over: Vec<usize> = self.disk.calls.keys().copied().filter(|call| net.calls[*call].is_over).collect();
+            // A BYE that has just been sent may still be on its way to another gateway.
+            let is_over = |call: &usize| net.calls[*call].is_over && net.now >= net.calls[*call].over_at + SECOND;
+            let over: Vec<usize> = self.disk.calls.keys().copied().filter(is_over).collect();
             over.into_iter().for_each(|call| self.commit(net, call, Some(What::Stop), None));
         }
         let (who, life) = (self.who, net.life(self.who));

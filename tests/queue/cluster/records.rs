@@ -55,8 +55,9 @@ pub(crate) fn call(key: CallKey) -> usize {
 pub(crate) struct Call {
     /// Its Start was committed: somebody saw the answer.
     pub(crate) is_answered: bool,
-    /// Its ends have hung up.
+    /// Its ends have hung up, and when.
     pub(crate) is_over: bool,
+    pub(crate) over_at: u64,
     /// It was lost with a disk before the bucket had it.
     pub(crate) is_unmirrored: bool,
 }

@@ -258,7 +258,9 @@ impl World {
         if !self.net.calls[call].is_answered {
             return;
         }
-        self.net.calls[call].is_over = true;
+        if !self.net.calls[call].is_over {
+            (self.net.calls[call].is_over, self.net.calls[call].over_at) = (true, self.net.now);
+        }
         if self.serves(at) {
             self.gateways[at].hangup(&mut self.net, call);
         } else if tries < TRIES {
