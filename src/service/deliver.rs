@@ -26,9 +26,11 @@ use super::view::{Loaded, View, WISHES_MAX};
 use super::wiring::{StartError, seed, spawn, turning};
 use crate::admin::{Admin, Reloaded};
 use crate::causes::chain_text;
+use crate::cluster;
 use crate::cluster::admission::Admission;
 use crate::cluster::deliver::feeder::{self, End, Shown};
-use crate::cluster::{self, link, objects};
+use crate::cluster::link::{self, LinkError};
+use crate::cluster::objects::{self, ObjectError};
 use crate::config;
 use crate::config::plan::{self, Plan};
 use crate::ids::{Seq, SinkNumber};
@@ -281,7 +283,8 @@ impl Feed {
     }
 }
 
-/// Connects and finds the stream and the buckets, however long that takes.
+/// Connects and finds the stream and the buckets, however long that takes: servers that are away, too few, or do not let us
+/// in may be mended meanwhile, and nobody would start this process again then.
 async fn reach(settings: &cluster::Settings) -> anyhow::Result<async_nats::jetstream::Context> {
     let mut told = String::new();
     loop {
@@ -292,11 +295,11 @@ async fn reach(settings: &cluster::Settings) -> anyhow::Result<async_nats::jetst
                     tracing::info!(made = ?report.made, "the cluster is reached");
                     return Ok(context);
                 }
-                Err(error) if error.is_transient() => chain_text(&error),
-                Err(error) => return Err(error.into()),
+                Err(error @ ObjectError::Unfit { .. }) => return Err(error.into()),
+                Err(error) => chain_text(&error),
             },
-            Err(error) if error.is_transient() => chain_text(&error),
-            Err(error) => return Err(error.into()),
+            Err(error @ LinkError::Credentials(_)) => return Err(error.into()),
+            Err(error) => chain_text(&error),
         };
         if error != told {
             tracing::warn!(error, "the cluster cannot be reached: it is tried again each second");

@@ -257,6 +257,21 @@ fn a_server_that_is_away_for_longer_than_the_lease_loses_nothing() {
 }
 
 #[test]
+fn servers_that_are_away_or_let_nobody_in_at_the_start_are_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut nats) = nats(dir.path()) else { return };
+    nats.kill();
+    let one = Deliverer::start(dir.path(), "one", &nats.url());
+    let says = |text: &str| wait_for(text, || one.process.printed().contains(text).then_some(()));
+    says("the cluster cannot be reached");
+    nats.start_again(Some("authorization { users: [ { user: gw, password: secret } ] }\n"));
+    says("does not let us in");
+    assert_eq!(one.partitions(), 0, "it answers all the while");
+    nats.start_again(Some(""));
+    one.wait_partitions(4);
+}
+
+#[test]
 fn a_second_deliverer_of_the_same_name_or_folder_is_told_so_and_does_not_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let Some(nats) = nats(dir.path()) else { return };
