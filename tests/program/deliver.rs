@@ -132,6 +132,29 @@ fn by_session(lines: impl IntoIterator<Item = (String, String)>) -> BTreeMap<Str
     sessions
 }
 
+/// The same without repeats: who dies in between may have a record delivered twice.
+fn firsts_by_session(lines: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, Vec<String>> {
+    let mut sessions = by_session(lines);
+    for kinds in sessions.values_mut() {
+        let mut seen = BTreeSet::new();
+        kinds.retain(|kind| seen.insert(kind.clone()));
+    }
+    sessions
+}
+
+/// Waits until so many sessions have all their records, and looks whether they came in order.
+fn wait_whole(count: usize, want: &[String], lines: impl Fn() -> Vec<(String, String)>) {
+    let is_whole = |kinds: &&Vec<String>| kinds.len() == want.len();
+    wait_for(&format!("{count} whole sessions"), || {
+        (firsts_by_session(lines()).values().filter(is_whole).count() == count).then_some(())
+    });
+    let sessions = firsts_by_session(lines());
+    assert_eq!(sessions.len(), count);
+    for (session, kinds) in sessions {
+        assert_eq!(kinds, want, "{session}");
+    }
+}
+
 fn words() -> Vec<String> {
     KINDS.iter().map(|kind| kind.name().to_owned()).collect()
 }
@@ -172,19 +195,9 @@ fn two_deliverers_share_and_when_one_is_killed_the_other_takes_over_within_secon
     one.process.kill();
     let killed = Instant::now();
     publish(&nats, 100..200);
-    wait_for("all lines of both", || {
-        (by_session(one.lines().into_iter().chain(two.lines())).len() == 200).then_some(())
-    });
-    wait_for("all that follows", || {
-        (two.partitions() == 4 && two.asked(&["status"])?["deliverer"]["open"] == 0).then_some(())
-    });
+    wait_whole(200, &words(), || one.lines().into_iter().chain(two.lines()).collect());
     eprintln!("taken over and delivered {:?} after the kill", killed.elapsed());
-    // A record may come twice, from both; first lines of the dead one, then those of the other.
-    for (session, kinds) in by_session(one.lines().into_iter().chain(two.lines())) {
-        let mut seen = BTreeSet::new();
-        let firsts: Vec<String> = kinds.into_iter().filter(|kind| seen.insert(kind.clone())).collect();
-        assert_eq!(firsts, words(), "{session}");
-    }
+    two.wait_partitions(4);
 }
 
 #[test]
@@ -247,13 +260,7 @@ fn a_server_that_is_away_for_longer_than_the_lease_loses_nothing() {
     wait_for("it has run out", || one.process.printed().contains("the lease of a partition has ended").then_some(()));
     nats.start_again(None);
     publish(&nats, 50..100);
-    wait_for("the new lines", || (by_session(one.lines()).len() == 100).then_some(()));
-    one.wait_idle();
-    for (session, kinds) in by_session(one.lines()) {
-        let mut seen = BTreeSet::new();
-        let firsts: Vec<String> = kinds.into_iter().filter(|kind| seen.insert(kind.clone())).collect();
-        assert_eq!(firsts, words(), "{session}");
-    }
+    wait_whole(100, &words(), || one.lines());
 }
 
 #[test]
@@ -321,16 +328,7 @@ fn of_a_gateway_s_calls_every_record_reaches_its_sink_in_order_while_a_leader_an
     servers.tell(&format!("start {leader}"));
     assert!(calls.wait("the caller").success(), "{}", calls.complaints());
     let want: Vec<String> = [Kind::Start, Kind::Stop].iter().map(|kind| kind.name().to_owned()).collect();
-    let firsts = || {
-        let mut sessions = by_session(one.lines().into_iter().chain(two.lines()));
-        for kinds in sessions.values_mut() {
-            let mut seen = BTreeSet::new();
-            kinds.retain(|kind| seen.insert(kind.clone()));
-        }
-        sessions
-    };
-    wait_for("all records", || (firsts().values().filter(|kinds| **kinds == want).count() == CALLS).then_some(()));
-    assert_eq!(firsts().len(), CALLS);
+    wait_whole(CALLS, &want, || one.lines().into_iter().chain(two.lines()).collect());
     let status: Json = serde_json::from_str(&gateway.command(&["queue", "status", "--json"])).unwrap();
     assert_eq!((&status["sinks"][0]["waiting"], &status["sinks"][0]["parked"]), (&0.into(), &0.into()));
 }
