@@ -72,7 +72,7 @@ pub fn run(plan: Plan) -> Result<(), DeliverError> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
         let nonce = seed();
-        let mut plan = Some(plan);
+        let (mut plan, mut terms) = (Some(plan), 0);
         loop {
             let this = match plan.take() {
                 Some(plan) => plan,
@@ -80,7 +80,7 @@ pub fn run(plan: Plan) -> Result<(), DeliverError> {
             };
             let watched = this.service.watchdog == plan::Watchdog::Fed;
             empty(&folder)?;
-            let term = Term::start(this, nonce, metrics.clone())?;
+            let term = Term::start(this, (nonce, terms), metrics.clone())?;
             systemd::ready();
             let ended = async {
                 tokio::select! {
@@ -93,6 +93,7 @@ pub fn run(plan: Plan) -> Result<(), DeliverError> {
                 Going::Stopped => break,
                 Going::Again(why) => {
                     tracing::error!(why, "this term ends, and the next begins with nothing in hand");
+                    terms += 1;
                     tokio::time::sleep(PAUSE).await;
                 }
                 Going::Misfit(why) => return Err(DeliverError::Misfit(why)),
@@ -155,7 +156,7 @@ struct Term {
 }
 
 impl Term {
-    fn start(mut plan: Plan, nonce: u128, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+    fn start(mut plan: Plan, (nonce, terms): (u128, usize), metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let settings = plan.cluster.take().context("`tollgate deliver` needs `[cluster]`")?;
         plan.queue.path = queue_in(&plan.deliver.directory);
         plan.ledger.path = plan.deliver.directory.join("ledger");
@@ -197,8 +198,8 @@ impl Term {
             ledger: ledger.handle(),
         })?;
         let (end, ended) = watch::channel(false);
-        let parts =
-            Feed { settings, nonce, sinks: opened.sinks, queue: opened.handle.clone(), admission, events, shown };
+        let (sinks, queue) = (opened.sinks, opened.handle.clone());
+        let parts = Feed { settings, nonce, sinks, queue, admission, events, shown, left: terms };
         let feeder = spawn("feeder".to_owned(), move || parts.run(ended))?;
         let store = Store::new(opened.join, plan.admin.socket.clone());
         Ok(Self { queue: opened.handle, store, ledger, delivery, feeder, end, wishes })
@@ -266,6 +267,8 @@ struct Feed {
     admission: Arc<Admission>,
     events: mpsc::UnboundedReceiver<Event>,
     shown: Arc<Mutex<feeder::View>>,
+    /// Terms that have ended because nobody answered, or for another reason: another server is tried first.
+    left: usize,
 }
 
 impl Feed {
@@ -273,10 +276,10 @@ impl Feed {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
         LocalSet::new().block_on(&runtime, async {
             let context = tokio::select! {
-                context = reach(&self.settings) => context?,
+                context = reach(&self.settings, self.left) => context?,
                 () = until(ended.clone()) => return Ok(End::Told),
             };
-            let Self { settings, nonce, sinks, queue, admission, events, shown } = self;
+            let Self { settings, nonce, sinks, queue, admission, events, shown, left: _ } = self;
             let parts = feeder::Parts { settings, context, nonce, sinks, queue, admission, events, shown };
             Ok(feeder::run(parts, until(ended)).await?)
         })
@@ -285,11 +288,18 @@ impl Feed {
 
 /// Connects and finds the stream and the buckets, however long that takes: servers that are away, too few, or do not let us
 /// in may be mended meanwhile, and nobody would start this process again then.
-async fn reach(settings: &cluster::Settings) -> anyhow::Result<async_nats::jetstream::Context> {
+async fn reach(settings: &cluster::Settings, mut left: usize) -> anyhow::Result<async_nats::jetstream::Context> {
     let mut told = String::new();
     loop {
-        let error = match link::connect(settings, "deliver").await {
-            Ok(context) => match objects::ensure(&context, settings).await {
+        let mut settings = settings.clone();
+        // Whichever answers; then one after the other, for one that is cut off from the others lets us in all the same.
+        if let Some(one) = settings.access.servers.get(left % settings.access.servers.len().max(1)).filter(|_| left > 0)
+        {
+            settings.access.servers = vec![one.clone()];
+        }
+        left += 1;
+        let error = match link::connect(&settings, "deliver").await {
+            Ok(context) => match objects::ensure(&context, &settings).await {
                 Ok(report) => {
                     report.warnings.iter().for_each(|warning| tracing::warn!(warning, "the cluster"));
                     tracing::info!(made = ?report.made, "the cluster is reached");

@@ -40,6 +40,10 @@ const COMMIT_RECORDS_MAX: usize = 256;
 /// Longest wait for the sinks to end what they have of a partition that is to go to another deliverer.
 pub const GIVE_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a server may answer nothing before another one is tried: longer than a cluster takes to have a leader again. It
+/// may be cut off from the others, which a client does not see.
+pub const SILENT_MAX: Duration = Duration::from_secs(10);
+
 /// Longest wait for all that is to be given back when the process ends.
 pub const LEAVE_WAIT: Duration = Duration::from_secs(10);
 
@@ -138,6 +142,8 @@ struct Feeder {
     shown: Shown,
     gone: u64,
     trouble: Option<String>,
+    /// Since when.
+    since: Option<Instant>,
     /// Why it is to end.
     end: Option<End>,
 }
@@ -233,6 +239,7 @@ impl Feeder {
             shown,
             gone: 0,
             trouble: None,
+            since: None,
             end: None,
         }
     }
@@ -264,7 +271,7 @@ impl Feeder {
         match done {
             Done::Scanned(Ok(entries)) => {
                 self.is_scanning = false;
-                self.trouble = None;
+                (self.trouble, self.since) = (None, None);
                 self.drive(roster::Input::Scanned(&entries), out);
             }
             Done::Scanned(Err(error)) => {
@@ -313,6 +320,9 @@ impl Feeder {
             tracing::warn!(%error, "the cluster does not answer: what this process holds runs out");
         }
         self.trouble = Some(error.to_string());
+        if clock::mono().since(*self.since.get_or_insert(clock::mono())) >= SILENT_MAX {
+            self.end.get_or_insert(End::Fenced(format!("{error}: another server is tried")));
+        }
     }
 
     fn written(&mut self, lane: LaneId, result: Result<u64, WriteError>) {

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 
 use super::verdict::{self, NOBODY, Verdict};
 use super::{Access, covers};
+use crate::clock::{self, Instant};
 use crate::sinks::attempt::{Answer, Fate};
 use crate::sinks::event::Alarm;
 
@@ -30,6 +31,9 @@ const LEADERLESS_PAUSE: Duration = Duration::from_millis(250);
 /// 2 047 the client would block.
 pub(crate) const WINDOW_MAX: u64 = 1_024;
 
+/// How long a server may store nothing before another one is tried: longer than a cluster takes to have a leader again.
+pub(crate) const FRUITLESS_MAX: Duration = Duration::from_secs(10);
+
 /// The way to the servers, for the messages of one stream.
 pub(crate) struct Publisher {
     sink: String,
@@ -38,6 +42,10 @@ pub(crate) struct Publisher {
     /// What to do when the stream is not there.
     missing: &'static str,
     open: Option<Open>,
+    /// Since when nothing has been stored.
+    fruitless: Option<Instant>,
+    /// How many servers were left for that: the next one in the list is tried first then.
+    left: usize,
     alarm: Alarm,
 }
 
@@ -103,7 +111,7 @@ impl Publisher {
     /// For the messages of a sink to a stream; `missing` says what to do when the stream is not there.
     pub fn new(sink: &str, access: Access, stream: &str, missing: &'static str) -> Self {
         let (sink, stream) = (sink.to_owned(), stream.to_owned());
-        Self { sink, access, stream, missing, open: None, alarm: Alarm::default() }
+        Self { sink, access, stream, missing, open: None, fruitless: None, left: 0, alarm: Alarm::default() }
     }
 
     /// The servers and the stream, for status and log.
@@ -131,7 +139,12 @@ impl Publisher {
         let options = access.options(&self.sink).map_err(|error| Answer::Misfit { reason: error.to_string() })?;
         // A connection that broke is not ours any more.
         let options = options.max_reconnects(access.servers.len()).event_callback(callback);
-        let client = options.connect(&access.servers).await.map_err(|error| unconnected(&error, access.timeout))?;
+        let (mut servers, options) = match self.left {
+            0 => (access.servers.clone(), options),
+            _ => (access.servers.clone(), options.retain_servers_order()),
+        };
+        servers.rotate_left(self.left % access.servers.len().max(1));
+        let client = options.connect(&servers).await.map_err(|error| unconnected(&error, access.timeout))?;
         let context = jetstream::new(client);
         self.open = Some(Open { context: context.clone(), news, tell: ours });
         Ok(context)
@@ -149,8 +162,26 @@ impl Publisher {
         }
     }
 
-    /// Delivers the messages of a batch of so many records.
+    /// Delivers the messages of a batch of so many records. A server that has stored nothing for [`FRUITLESS_MAX`] is left: it
+    /// may be cut off from the others, which a client does not see.
     pub async fn deliver(&mut self, records: usize, messages: Vec<Outgoing>) -> Answer {
+        let begin = clock::mono();
+        let answer = self.publish_all(records, messages).await;
+        let is_stored = match &answer {
+            Answer::Delivered => true,
+            Answer::Each(fates) => fates.contains(&Fate::Delivered),
+            _ => false,
+        };
+        if is_stored {
+            self.fruitless = None;
+        } else if clock::mono().since(*self.fruitless.get_or_insert(begin)) >= FRUITLESS_MAX {
+            self.abandon();
+            (self.fruitless, self.left) = (None, self.left + 1);
+        }
+        answer
+    }
+
+    async fn publish_all(&mut self, records: usize, messages: Vec<Outgoing>) -> Answer {
         if let Err(answer) = self.connect().await {
             return answer;
         }
