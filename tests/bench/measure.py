@@ -24,16 +24,19 @@ def tree(pid):
     return found
 
 
+def own_secs(pid):
+    """CPU of the process alone; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
 def cpu_secs(pid):
-    ticks = 0
-    for process in tree(pid):
-        try:
-            with open(f"/proc/{process}/stat") as stat:
-                fields = stat.read().rsplit(")", 1)[1].split()
-            ticks += int(fields[11]) + int(fields[12])
-        except OSError:
-            pass
-    return ticks / TICK
+    """CPU of the process and all below it."""
+    return sum(own_secs(process) for process in tree(pid))
 
 
 def thread_secs(pid):
@@ -129,3 +132,11 @@ def machine():
     with open("/proc/cpuinfo") as info:
         models = [line.split(":", 1)[1].strip() for line in info if line.startswith("model name")]
     return f"{os.cpu_count()} x {models[0] if models else 'unknown'}, load average {os.getloadavg()[0]:.1f} at the end"
+
+
+def machine_secs():
+    """What all cores have worked, and what they could have, in seconds since the start."""
+    with open("/proc/stat") as stat:
+        user, nice, system, idle, waiting, *interrupts = (int(field) for field in stat.readline().split()[1:9])
+    busy = user + nice + system + sum(interrupts)
+    return busy / TICK, (busy + idle + waiting) / TICK
