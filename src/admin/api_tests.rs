@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::api::DOCUMENT;
 use super::doors::Door;
+use super::remote::{Arrived, Rights};
 use super::tests::Running;
 use super::{Reloaded, reloaded_json};
 use crate::ids::RecordId;
@@ -11,7 +12,12 @@ use crate::ids::RecordId;
 const TOKEN: &str = "0123456789abcdef";
 
 /// The doors with their names in the document; an operation that names none is let in at each.
-const DOORS: [(Door, &str); 3] = [(Door::Http, "http"), (Door::Commands, "socket"), (Door::Questions, "status_socket")];
+const DOORS: [(Door, &str); 4] = [
+    (Door::Http, "http"),
+    (Door::Commands, "socket"),
+    (Door::Questions, "status_socket"),
+    (Door::Cluster(Rights::Commands), "cluster"),
+];
 
 impl Running {
     fn v1(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
@@ -207,4 +213,41 @@ fn a_body_has_its_limit() {
     let mut first = [0; 12];
     std::io::Read::read_exact(&mut stream, &mut first).expect("an answer");
     assert_eq!(&first, b"HTTP/1.1 413");
+}
+
+#[test]
+fn by_the_cluster_questions_are_answered_and_commands_where_they_are_let_in() {
+    let running = Running::start_as(3, true, Some(TOKEN));
+    let all = json!({ "all": true, "state": "waiting" });
+    let park = |rights| running.v1_at(Door::Cluster(rights), ("POST", "/records/park"), "", &all.to_string());
+    for (rights, want) in [(Rights::Questions, "a subject of their own"), (Rights::NoCommands, "commands = true")] {
+        let (code, value) = park(rights);
+        assert!(code == 403 && value["error"].as_str().is_some_and(|text| text.contains(want)), "{value}");
+        assert_eq!(running.v1_at(Door::Cluster(rights), ("GET", "/queue"), "", "").0, 200);
+    }
+    assert_eq!(park(Rights::Commands).1["records"], 3);
+    for (what, method, path, body, want) in [
+        ("giving up", "POST", "/records/drop", all.clone(), 403),
+        ("a reload", "POST", "/reload", json!(null), 403),
+        ("an end of calls", "POST", "/calls/end", json!({ "call": "a@b" }), 403),
+        ("an unknown path", "GET", "/nothing", json!(null), 404),
+        ("a body of another kind", "POST", "/records/park", json!([1]), 400),
+        ("a method that is none", "GE T", "/queue", json!(null), 400),
+        ("a target that is none", "GET", "/que\u{7f}ue", json!(null), 400),
+    ] {
+        let arrived = Arrived {
+            by: "a\nb".repeat(100),
+            rights: Rights::Commands,
+            method: method.to_owned(),
+            target: format!("/api/v1{path}"),
+            body: (!body.is_null()).then_some(body),
+        };
+        let (code, value) = running.asked_by_message(arrived);
+        assert!(code == want && value.contains("error"), "{what}: {code} {value}");
+    }
+    for target in ["/metrics", "/", "", "/api/status", "http://127.0.0.1/api/v1/queue"] {
+        let (by, method) = ("bob".to_owned(), "GET".to_owned());
+        let arrived = Arrived { by, rights: Rights::Commands, method, target: target.to_owned(), body: None };
+        assert_eq!(running.asked_by_message(arrived).0, 400, "{target}");
+    }
 }

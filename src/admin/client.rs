@@ -17,12 +17,10 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
 
+use super::remote::ANSWER_OCTETS_MAX;
 use super::request::Request;
 use super::travel::Travel;
 use crate::clock::{self, Timestamp};
-
-/// Longest answer, in octets: a page of the longest records.
-const ANSWER_OCTETS_MAX: usize = 64 << 20;
 
 /// Longest silence of the service. One that works on a request gives signs, so this is no limit for the work.
 const SILENCE_MAX: Duration = Duration::from_secs(5);

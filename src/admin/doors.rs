@@ -1,7 +1,7 @@
 //! Where a request came in, who asks, and what may be asked there.
 //!
-//! One interface stands behind three doors. The permissions of a Unix socket are its only lock; who comes by TCP was looked at
-//! before, see `http`.
+//! One interface stands behind four doors. The permissions of a Unix socket are its only lock; who comes by TCP was looked at
+//! before, see `http`; who comes by the cluster was let in by its servers, see [`remote`](super::remote).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use axum::response::Response;
 use super::Gateway;
 use super::api::{answered, beside, refused};
 use super::perform::perform;
+use super::remote::Rights;
 use super::request::{Asker, Request};
 
 /// Where a request came in.
@@ -25,6 +26,8 @@ pub(super) enum Door {
     Commands,
     /// `admin.status_socket`: nothing changes.
     Questions,
+    /// A message of the cluster.
+    Cluster(Rights),
 }
 
 /// Who asks; goes with every request as an extension.
@@ -101,6 +104,10 @@ impl FromRequestParts<Arc<dyn Gateway>> for Changing {
                 let text = "this socket answers questions only; commands go to the one of `admin.socket`";
                 Err(refused(StatusCode::FORBIDDEN, text.to_owned()))
             }
+            Door::Cluster(rights) => match rights.refusal() {
+                Some(text) => Err(refused(StatusCode::FORBIDDEN, text.to_owned())),
+                None => Ok(Self(asking)),
+            },
             Door::Http | Door::Commands => Ok(Self(asking)),
         }
     }
@@ -117,6 +124,10 @@ impl FromRequestParts<Arc<dyn Gateway>> for Commanding {
         match asking.caller.door {
             Door::Http => {
                 let text = "this is not done over TCP, whatever the token: ask by the Unix socket of `admin.socket`";
+                Err(refused(StatusCode::FORBIDDEN, text.to_owned()))
+            }
+            Door::Cluster(_) => {
+                let text = "this is not done over the cluster: ask this process by its own Unix socket, `--socket`";
                 Err(refused(StatusCode::FORBIDDEN, text.to_owned()))
             }
             Door::Commands | Door::Questions => Ok(Self(asking)),

@@ -22,6 +22,7 @@ mod page_tests;
 mod perform;
 mod places;
 mod query;
+pub mod remote;
 pub mod request;
 mod socket;
 #[cfg(test)]
@@ -31,7 +32,7 @@ mod tests;
 mod tls;
 #[cfg(test)]
 mod tls_tests;
-mod travel;
+pub(crate) mod travel;
 
 use std::future::Future;
 use std::io;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use doors::Door;
+use remote::{Also, Remote};
 
 use crate::accounting::{CallView, Closing};
 use crate::clock::Timestamp;
@@ -335,9 +337,15 @@ impl Admin {
         self.renewal.clone()
     }
 
-    /// Serves until `stop` is done; to be called inside a tokio runtime. Commands under way are finished by the
-    /// threads they run on, but nobody hears their answer.
-    pub async fn serve(self, gateway: Arc<dyn Gateway>, metrics: PrometheusHandle, stop: impl Future<Output = ()>) {
+    /// Serves until `stop` is done, `also` by messages; to be called inside a tokio runtime. Commands under way are finished
+    /// by the threads they run on, but nobody hears their answer.
+    pub async fn serve(
+        self,
+        gateway: Arc<dyn Gateway>,
+        metrics: PrometheusHandle,
+        also: Option<Also>,
+        stop: impl Future<Output = ()>,
+    ) {
         let router = http::router(gateway, metrics.clone());
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(listener) = self.http {
@@ -348,6 +356,7 @@ impl Admin {
                 tasks.spawn(socket::serve(bound, door, router.clone()));
             }
         }
+        tasks.extend(also.map(|also| also(Remote::new(router))));
         tasks.spawn(metrics::upkeep(metrics));
         stop.await;
         tasks.shutdown().await;

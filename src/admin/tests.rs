@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::client::{Client, ClientError};
 use super::doors::Door;
+use super::remote::{Also, Arrived, Remote};
 use super::request::{Filter, Request, Standing, Verb};
 use super::socket::Bound;
 use super::{Admin, Answers, Gateway, Health, HttpTls, OptionView, Phase, Reloaded, Renewal, Settings, metrics};
@@ -146,6 +147,8 @@ pub(super) struct Running {
     http: SocketAddr,
     /// Brings other TLS to it.
     pub(super) renewal: Renewal,
+    /// What messages of a cluster are answered by.
+    remote: Remote,
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -191,15 +194,21 @@ impl Running {
         std::fs::create_dir(dir.path().join("ledger")).expect("made");
         let (stop, stopped) = oneshot::channel();
         let gateway = Arc::new(OnlyQueue { handle: started.handle.clone(), folder: dir.path().join("ledger") });
+        let (give, remote) = mpsc::channel();
         let serving = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let metrics = PrometheusBuilder::new().build_recorder().handle();
-            runtime.block_on(admin.serve(gateway, metrics, async {
+            let also: Also = Box::new(move |remote| {
+                let _gone = give.send(remote);
+                Box::pin(std::future::pending())
+            });
+            runtime.block_on(admin.serve(gateway, metrics, Some(also), async {
                 let _dropped = stopped.await;
             }));
         });
         let queue = std::thread::spawn(move || started.join.join().expect("no panic").expect("closed"));
-        Self { dir, http, renewal, handle: started.handle, stop: Some(stop), threads: vec![serving, queue] }
+        let remote = remote.recv().expect("it serves");
+        Self { dir, http, renewal, remote, handle: started.handle, stop: Some(stop), threads: vec![serving, queue] }
     }
 
     pub(super) fn socket(&self) -> PathBuf {
@@ -240,6 +249,7 @@ impl Running {
             stream
         };
         match door {
+            Door::Cluster(_) => return self.ask_by_message(door, request),
             Door::Http => {
                 let mut stream = TcpStream::connect(self.http).expect("connected");
                 stream.set_read_timeout(Some(ANSWER_MAX)).expect("set");
@@ -251,6 +261,23 @@ impl Running {
         let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         (code, body.to_owned())
+    }
+
+    /// The same request as a message of a cluster.
+    fn ask_by_message(&self, door: Door, request: &str) -> (u16, String) {
+        let Door::Cluster(rights) = door else { panic!("{door:?}") };
+        let (head, body) = request.split_once("\r\n\r\n").expect("a head");
+        let mut words = head.split(' ').map(str::to_owned);
+        let (method, target) = (words.next().expect("a method"), words.next().expect("a target"));
+        let body = (!body.is_empty()).then(|| serde_json::from_str(body).expect("JSON"));
+        self.asked_by_message(Arrived { by: "alice".to_owned(), rights, method, target, body })
+    }
+
+    /// The code and the body of the answer to a message of a cluster.
+    pub(super) fn asked_by_message(&self, arrived: Arrived) -> (u16, String) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (code, body) = runtime.block_on(self.remote.answer(arrived));
+        (code.as_u16(), String::from_utf8(body.to_vec()).expect("text"))
     }
 }
 

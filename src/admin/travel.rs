@@ -7,7 +7,7 @@ use super::request::{Filter, Request, Verb};
 
 /// A request as HTTP has it.
 #[derive(Debug)]
-pub(super) struct Travel {
+pub(crate) struct Travel {
     pub method: Method,
     /// Path and query.
     pub target: String,

@@ -184,7 +184,7 @@ impl Term {
         );
         let delivery = Delivery::start(delivery::Parts {
             classes: Kept(opened.classes),
-            admin,
+            admin: (admin, None),
             gateway: Arc::new(view.in_cluster(Arc::clone(&shown))),
             backends,
             metrics,

@@ -14,6 +14,7 @@ use super::classes::Kept;
 use super::outlets::{Common, Outlets};
 use super::systemd::Loop;
 use super::wiring::{StartError, spawn};
+use crate::admin::remote::Also;
 use crate::admin::{Admin, Gateway};
 use crate::clock::{self, Instant};
 use crate::config::plan::SinkPlan;
@@ -46,7 +47,8 @@ struct Renewal {
 
 /// What the delivery runtime is made of.
 pub(super) struct Parts {
-    pub admin: Admin,
+    /// The sockets of administration, and what answers the questions of the cluster, if there is one.
+    pub admin: (Admin, Option<Also>),
     /// What administration shows.
     pub gateway: Arc<dyn Gateway>,
     pub metrics: PrometheusHandle,
@@ -188,13 +190,13 @@ async fn deliver(
 
 /// Serves administration until the service ends.
 fn administer(
-    admin: Admin,
+    (admin, also): (Admin, Option<Also>),
     (gateway, metrics): (Arc<dyn Gateway>, PrometheusHandle),
     ended: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| StartError::Runtime { source })?;
-    spawn("admin".to_owned(), move || runtime.block_on(admin.serve(gateway, metrics, until(ended))))
+    spawn("admin".to_owned(), move || runtime.block_on(admin.serve(gateway, metrics, also, until(ended))))
 }
 
 /// Before the thread falls asleep: when it was woken often of late, it stays away a little longer, and the next wake

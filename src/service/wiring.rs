@@ -168,7 +168,7 @@ impl Service {
         let (followed, calls) = split_stored(opened.calls, &opened.secret, &plan);
         let delivery = Delivery::start(delivery::Parts {
             classes: Kept(opened.classes),
-            admin,
+            admin: (admin, None),
             gateway: Arc::new(View::new(
                 &phase,
                 &opened.handle,

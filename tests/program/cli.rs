@@ -339,7 +339,7 @@ fn a_running_service_is_asked_over_its_socket() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let metrics =
             tollgate::admin::metrics::install(std::iter::empty()).expect("the first recorder of this process");
-        runtime.block_on(admin.serve(gateway, metrics, async {
+        runtime.block_on(admin.serve(gateway, metrics, None, async {
             let _dropped = stopped.await;
         }));
     });
