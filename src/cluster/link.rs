@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
-use async_nats::{ConnectError, ConnectErrorKind};
+use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions};
 use tokio::time::timeout;
 
 use super::{Settings, objects};
@@ -62,8 +62,20 @@ pub async fn ask(settings: &Settings, wait: Duration) -> Reached {
 /// # Errors
 /// When no server lets us in.
 pub async fn connect(settings: &Settings, purpose: &str) -> Result<Context, LinkError> {
+    connect_as(settings, purpose, |options| options).await
+}
+
+/// The same, with other options beside those of the way to the servers.
+///
+/// # Errors
+/// When no server lets us in.
+pub async fn connect_as(
+    settings: &Settings,
+    purpose: &str,
+    with: impl FnOnce(ConnectOptions) -> ConnectOptions,
+) -> Result<Context, LinkError> {
     let access = &settings.access;
-    let options = access.options(&format!("{purpose} {}", settings.name))?;
+    let options = with(access.options(&format!("{purpose} {}", settings.name))?);
     let client = options.connect(&access.servers).await.map_err(|source| {
         let servers = access.servers.join(", ");
         match source.kind() {

@@ -19,10 +19,11 @@
 //! [`forward`] publishes, [`names`] has subjects, ids and keys, [`objects`] the stream and the buckets, [`link`] connects;
 //! [`lease`] says who may have what, [`roster`] and [`share`] which deliverer has which partition. [`bucket`] reads and
 //! writes values by revision, [`progress`] says how far a lane is delivered, [`admission`] which records may go, [`deliver`]
-//! is the deliverer;
+//! is the deliverer; [`ask`] asks all of them, and has them act;
 //! [`scale`] is what it takes for more calls than anybody has tried.
 
 pub mod admission;
+pub mod ask;
 pub mod bucket;
 pub mod calls;
 pub mod deliver;

@@ -146,6 +146,77 @@ pub fn parked(partition: u16, sink: &str, record: RecordId) -> String {
     format!("parked.{partition:03}.{sink}.{record}")
 }
 
+/// What the processes of a cluster are.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Role {
+    /// It serves calls.
+    Gateway,
+    /// It delivers records.
+    Deliverer,
+}
+
+impl Role {
+    /// As it stands in a subject.
+    const fn part(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Deliverer => "deliver",
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Deliverer => "deliverer",
+        }
+    }
+}
+
+/// Where a process hears questions.
+#[must_use]
+pub fn ask(prefix: &str, role: Role, name: &str) -> String {
+    format!("{prefix}.ask.{}.{name}", role.part())
+}
+
+/// Where all processes hear whether somebody is there.
+#[must_use]
+pub fn ask_all(prefix: &str) -> String {
+    format!("{prefix}.ask.all")
+}
+
+/// Where a process hears commands: apart from questions, so that the servers can let in the one and not the other.
+#[must_use]
+pub fn command(prefix: &str, role: Role, name: &str) -> String {
+    format!("{prefix}.command.{}.{name}", role.part())
+}
+
+/// First part of the subjects at which answers are heard, and of nothing else.
+#[must_use]
+pub fn answers(prefix: &str) -> String {
+    format!("{prefix}.answer")
+}
+
+/// Whether answers may go there: whoever asks names the subject, and must not have a process publish elsewhere.
+#[must_use]
+pub fn is_answer(prefix: &str, subject: &str) -> bool {
+    let rest = subject.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(".answer."));
+    rest.is_some_and(|rest| {
+        rest.len() <= SUBJECT_OCTETS_MAX && rest.split('.').all(|part| !part.is_empty() && is_literal(part))
+    })
+}
+
+/// Longest rest of a subject of answers, in octets: a client makes some 45.
+const SUBJECT_OCTETS_MAX: usize = 128;
+
+fn is_literal(part: &str) -> bool {
+    part.bytes().all(|octet| octet.is_ascii_graphic() && !matches!(octet, b'*' | b'>'))
+}
+
+/// The keys of all parked records.
+pub const ALL_PARKED: &str = "parked.>";
+
 /// The keys of all parked records of a partition.
 #[must_use]
 pub fn parked_of(partition: u16) -> String {
@@ -251,6 +322,31 @@ mod tests {
             (progress(3, "sql"), lease_of_partition(11)),
             ("progress.003.sql".into(), "lease.partition.011".into())
         );
+    }
+
+    #[test]
+    fn answers_go_where_answers_are_heard_and_nowhere_else() {
+        let of = |subject: &str| is_answer("tollgate", subject);
+        assert!(of("tollgate.answer.Vk3x") && of("tollgate.answer.Vk3x.7"));
+        for other in [
+            "tollgate.answer",
+            "tollgate.answer.",
+            "tollgate.answers.x",
+            "tollgate.answer.x..y",
+            "tollgate.answer.>",
+            "tollgate.answer.x.*",
+            "tollgate.answer.x y",
+            "tollgate.records.billing.007",
+            "$KV.TOLLGATE_STATE.lease.gateway.gw1",
+            "other.tollgate.answer.x",
+            "",
+        ] {
+            assert!(!of(other), "{other}");
+        }
+        assert!(!of(&format!("tollgate.answer.{}", "x".repeat(129))));
+        assert_eq!(ask("acc", Role::Gateway, "gw1"), "acc.ask.gateway.gw1");
+        assert_eq!(command("acc", Role::Deliverer, "gw1"), "acc.command.deliver.gw1");
+        assert!(is_answer("acc", &format!("{}.x", answers("acc"))) && ask_all("acc") == "acc.ask.all");
     }
 
     #[test]

@@ -294,6 +294,7 @@ mod tests {
             duplicate_window: Settings::DUPLICATE_WINDOW,
             max_age: Settings::MAX_AGE,
             lease: Settings::LEASE,
+            commands: false,
         }
     }
 

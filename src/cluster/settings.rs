@@ -26,6 +26,8 @@ pub struct Settings {
     pub max_age: Duration,
     /// How long a process may be silent before others take over what it has. Default [`Self::LEASE`].
     pub lease: Duration,
+    /// Whether this process does commands that come by the cluster. Default: no.
+    pub commands: bool,
 }
 
 impl Settings {

@@ -208,6 +208,7 @@ const OF_THE_GATEWAY: &[Section] = &[
             "duplicate_window_s",
             "max_age_days",
             "lease_ms",
+            "commands",
         ],
     },
     Section {

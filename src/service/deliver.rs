@@ -28,8 +28,10 @@ use crate::admin::{Admin, Reloaded};
 use crate::causes::chain_text;
 use crate::cluster;
 use crate::cluster::admission::Admission;
+use crate::cluster::ask::answering;
 use crate::cluster::deliver::feeder::{self, End, Shown};
 use crate::cluster::link::{self, LinkError};
+use crate::cluster::names::Role;
 use crate::cluster::objects::{self, ObjectError};
 use crate::config;
 use crate::config::plan::{self, Plan};
@@ -184,7 +186,7 @@ impl Term {
         );
         let delivery = Delivery::start(delivery::Parts {
             classes: Kept(opened.classes),
-            admin: (admin, None),
+            admin: (admin, Some(answering(settings.clone(), Role::Deliverer))),
             gateway: Arc::new(view.in_cluster(Arc::clone(&shown))),
             backends,
             metrics,

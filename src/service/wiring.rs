@@ -26,7 +26,9 @@ use super::view::{Loaded, View, WISHES_MAX};
 use crate::accounting::{self, Engine};
 use crate::admin::{Admin, BindError};
 use crate::clock::{self, Instant, Now};
+use crate::cluster::ask::answering;
 use crate::cluster::forward::Cluster;
+use crate::cluster::names::Role;
 use crate::config::plan::{Plan, SipPlan};
 use crate::front::driver::{self, Parts, Question};
 use crate::front::mailbox::{Inbox, Mail, Mailbox, mailbox};
@@ -168,7 +170,7 @@ impl Service {
         let (followed, calls) = split_stored(opened.calls, &opened.secret, &plan);
         let delivery = Delivery::start(delivery::Parts {
             classes: Kept(opened.classes),
-            admin: (admin, None),
+            admin: (admin, plan.cluster.clone().map(|own| answering(own, Role::Gateway))),
             gateway: Arc::new(View::new(
                 &phase,
                 &opened.handle,

@@ -39,6 +39,7 @@ fn settings(servers: &Servers, replicas: usize) -> Settings {
         duplicate_window: Duration::from_secs(600),
         max_age: Duration::from_secs(86_400),
         lease: Duration::from_secs(4),
+        commands: false,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cluster::{Settings, names};
 use crate::config::decode::At;
 use crate::config::kinds::jetstream::AccessOptions;
 use crate::config::kinds::{Spot, host_name};
-use crate::config::schema::ClusterTable;
+use crate::config::schema::{ClusterTable, Switch};
 use crate::config::tree::PlaceId;
 use crate::sinks::jetstream::TIMEOUT;
 use crate::units::{Count, Millis, Secs};
@@ -55,6 +55,7 @@ pub(super) fn check(
         duplicate_window: Settings::DUPLICATE_WINDOW,
         max_age: Settings::MAX_AGE,
         lease: Settings::LEASE,
+        commands: table.commands.is_some_and(Switch::is_on),
     };
     set(&mut settings.duplicate_window, table.duplicate_window_s.as_ref().map(|own| own.value), Secs::duration);
     set(&mut settings.max_age, table.max_age_days, |days: Count<1, 3_650>| Duration::from_secs(days.get() * DAY_S));

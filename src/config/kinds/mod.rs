@@ -175,7 +175,7 @@ pub(in crate::config) fn is_near(url: &Url) -> bool {
 }
 
 /// The name of this machine.
-pub(in crate::config) fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
     if name.is_empty() { "-".to_owned() } else { name }

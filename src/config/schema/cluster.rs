@@ -48,4 +48,6 @@ pub struct ClusterTable {
     pub max_age_days: Option<Count<1, 3_650>>,
     /// How long a process may be silent.
     pub lease_ms: Option<Millis<1_000, 60_000>>,
+    /// Whether commands come in by the cluster.
+    pub commands: Option<Switch>,
 }

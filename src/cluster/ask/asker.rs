@@ -1,0 +1,324 @@
+//! The end of whoever asks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::{Client, Event, HeaderMap, StatusCode as Nats, Subscriber};
+use axum::http::{Method, StatusCode};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::{join_all, try_join_all};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{Ask, MEMBER, STATUS, VERSION, read_piece};
+use crate::admin::remote::ANSWER_OCTETS_MAX;
+use crate::admin::request::Request;
+use crate::admin::travel::Travel;
+use crate::cluster::Settings;
+use crate::cluster::bucket::{ReadError, Store};
+use crate::cluster::lease;
+use crate::cluster::link::{self, LinkError};
+use crate::cluster::names::{self, Role};
+use crate::cluster::roster::MEMBERS;
+
+/// Longest silence of a process that is asked: one that works on a request says so each second.
+pub const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// How long names are waited for when all are called at once.
+const CALL_WAIT: Duration = Duration::from_secs(2);
+
+/// Processes of a cluster that are asked at most.
+const MEMBERS_MAX: usize = 1_024;
+
+/// What the keys of gateways begin with.
+const GATEWAYS: &str = "lease.gateway.";
+
+/// A process of the cluster.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Member {
+    /// What it is.
+    pub role: Role,
+    /// Its name.
+    pub name: String,
+}
+
+/// What the cluster knows of a process, beside what it says itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// Its name is its own. It may have died all the same.
+    Own,
+    /// It has ended in order, and given back what it had.
+    Ended,
+    /// It fell silent: this one has taken over its calls.
+    TakenOver(String),
+    /// Nothing that can be read.
+    Unknown,
+}
+
+/// The processes of a cluster.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Members {
+    /// Each with its standing.
+    pub all: BTreeMap<Member, Standing>,
+    /// Why others may be missing.
+    pub trouble: Option<String>,
+}
+
+/// What is asked of a process, or what it is to do.
+#[derive(Clone, Debug)]
+pub struct Question {
+    method: Method,
+    target: String,
+    body: Option<Value>,
+    is_command: bool,
+}
+
+impl From<&Request> for Question {
+    fn from(request: &Request) -> Self {
+        let Travel { method, target, body } = Travel::of(request);
+        let is_command = method != Method::GET && !matches!(request, Request::LedgerFlush {});
+        Self { method, target, body, is_command }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum AskError {
+    /// Nobody hears what is asked of it.
+    #[error(
+        "nobody answers by this name: it does not run, has no connection to the cluster, or is of an older release"
+    )]
+    Nobody,
+    /// It has said nothing.
+    #[error("it has not answered within {} s", SILENCE_MAX.as_secs())]
+    Silent,
+    /// It stopped in the middle.
+    #[error("its answer breaks off")]
+    Cut,
+    /// The servers do not let us ask.
+    #[error("the servers do not let this login ask: {0}")]
+    Forbidden(String),
+    /// The answer makes no sense.
+    #[error("its answer cannot be read: it is of another release")]
+    Unreadable,
+    /// It knows no such request.
+    #[error("it is of another release and does not know {0}")]
+    Unknown(String),
+    /// It does not do that.
+    #[error("{0}")]
+    Refused(String),
+    /// The request asks for something that is not there.
+    #[error("{0}")]
+    Usage(String),
+    /// It tried and failed.
+    #[error("it says: {0}")]
+    Failed(String),
+}
+
+/// Why nobody can be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    /// There is no connection.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The bucket cannot be used.
+    #[error(transparent)]
+    Bucket(#[from] ReadError),
+}
+
+/// Asks the processes of a cluster.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    client: Client,
+    state: Store,
+    prefix: String,
+    by: String,
+    /// What the servers have said last that is no answer.
+    complaint: Arc<Mutex<Option<String>>>,
+}
+
+impl Asker {
+    /// Connects. `by` is who asks, for the logs of those that are asked.
+    ///
+    /// # Errors
+    /// No server lets us in, or the name of the bucket cannot be used.
+    pub async fn connect(settings: &Settings, by: String) -> Result<Self, ReachError> {
+        let complaint = Arc::new(Mutex::new(None));
+        let own = Arc::clone(&complaint);
+        let with = |options: async_nats::ConnectOptions| {
+            options.custom_inbox_prefix(names::answers(&settings.prefix)).event_callback(move |event| {
+                if let Event::ServerError(error) = &event {
+                    *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                }
+                std::future::ready(())
+            })
+        };
+        let context = link::connect_as(settings, "commands", with).await?;
+        let state = Store::new(&context, &settings.state()).await?;
+        Ok(Self { client: context.client(), state, prefix: settings.prefix.clone(), by, complaint })
+    }
+
+    /// The processes, as the leader of the bucket knows them; else those that answer at once when all are called.
+    pub async fn members(&self) -> Members {
+        match self.known().await {
+            Ok(all) => Members { all, trouble: None },
+            Err(error) => {
+                let complaint = self.complaint().map(|text| format!(" ({text})")).unwrap_or_default();
+                let trouble = format!("{error}{complaint}: who does not answer now is not known");
+                let all = self.called().await.into_iter().map(|member| (member, Standing::Unknown)).collect();
+                Members { all, trouble: Some(trouble) }
+            }
+        }
+    }
+
+    async fn known(&self) -> Result<BTreeMap<Member, Standing>, ReadError> {
+        let mut keys = Vec::new();
+        for (role, prefix) in [(Role::Gateway, GATEWAYS), (Role::Deliverer, MEMBERS)] {
+            for key in self.state.keys(&format!("{prefix}>")).await? {
+                let name = key.strip_prefix(prefix).filter(|name| names::is_name(name)).map(str::to_owned);
+                keys.extend(name.map(|name| (Member { role, name }, key)));
+            }
+        }
+        keys.truncate(MEMBERS_MAX);
+        let read = keys.into_iter().map(async |(member, key)| {
+            let value = self.state.get(&key).await?;
+            Ok::<_, ReadError>(value.map(|value| (standing(&member, &value.bytes), member)))
+        });
+        let found = try_join_all(read).await?;
+        Ok(found.into_iter().flatten().map(|(standing, member)| (member, standing)).collect())
+    }
+
+    /// Those that say their names.
+    async fn called(&self) -> Vec<Member> {
+        let mut found = Vec::new();
+        let calling = async {
+            let inbox = self.client.new_inbox();
+            let Ok(mut heard) = self.client.subscribe(inbox.clone()).await else { return };
+            let called = self.client.publish_with_reply(names::ask_all(&self.prefix), inbox, "".into()).await;
+            while let Some(message) = heard.next().await.filter(|message| called.is_ok() && message.status.is_none()) {
+                found.extend(message.headers.as_ref().and_then(read_member));
+            }
+        };
+        let _over = timeout(CALL_WAIT, calling).await;
+        found.truncate(MEMBERS_MAX);
+        found
+    }
+
+    /// Asks some of them the same, all at once.
+    pub async fn ask_all(
+        &self,
+        members: impl IntoIterator<Item = Member>,
+        question: &Question,
+    ) -> Vec<(Member, Result<Value, AskError>)> {
+        let asked = members.into_iter().map(async |member| {
+            let answer = self.ask(&member, question).await;
+            (member, answer)
+        });
+        join_all(asked).await
+    }
+
+    /// Asks one.
+    ///
+    /// # Errors
+    /// It does not answer, or did not do it.
+    pub async fn ask(&self, member: &Member, question: &Question) -> Result<Value, AskError> {
+        let subject = match question.is_command {
+            true => names::command(&self.prefix, member.role, &member.name),
+            false => names::ask(&self.prefix, member.role, &member.name),
+        };
+        let Question { method, target, body, .. } = question.clone();
+        let what = format!("{method} {}", target.split('?').next().unwrap_or_default());
+        let ask = Ask { v: VERSION, method: method.to_string(), target, by: self.by.clone(), body };
+        let answered = async {
+            let inbox = self.client.new_inbox();
+            let mut heard = self.client.subscribe(inbox.clone()).await.map_err(|_| AskError::Silent)?;
+            let sent = self.client.publish_with_reply(subject.clone(), inbox, ask.encode().into()).await;
+            sent.map_err(|_| AskError::Silent)?;
+            hear(&mut heard).await
+        };
+        let (status, body) = answered.await.map_err(|error| match (&error, self.complaint()) {
+            (AskError::Silent, Some(text)) if text.contains(&subject) => AskError::Forbidden(text),
+            _ => error,
+        })?;
+        let value: Option<Value> = serde_json::from_slice(&body).ok();
+        let told = || value.as_ref().and_then(|value| value["error"].as_str()).map(str::to_owned);
+        let told = || told().unwrap_or_else(|| status.to_string());
+        match status {
+            _ if status.is_success() => value.ok_or(AskError::Unreadable),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(AskError::Unknown(what)),
+            StatusCode::FORBIDDEN => Err(AskError::Refused(told())),
+            _ if status.is_client_error() => Err(AskError::Usage(told())),
+            _ => Err(AskError::Failed(told())),
+        }
+    }
+
+    /// Keys of the records that are parked at deliverers, as the leader of the bucket knows them; of those that were, too.
+    ///
+    /// # Errors
+    /// The bucket does not answer.
+    pub async fn parked(&self) -> Result<Vec<String>, ReadError> {
+        self.state.keys(names::ALL_PARKED).await
+    }
+
+    /// What is written down of one of them ([`Parking`](crate::cluster::deliver::parked::Parking)); `None`: it is parked no
+    /// more.
+    ///
+    /// # Errors
+    /// The bucket does not answer.
+    pub async fn parking(&self, key: &str) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.state.get(key).await?.map(|value| value.bytes))
+    }
+
+    fn complaint(&self) -> Option<String> {
+        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a lease says of the process whose name it has.
+fn standing(member: &Member, octets: &[u8]) -> Standing {
+    match lease::Value::decode(octets) {
+        Err(_) => Standing::Unknown,
+        Ok(lease) if lease.owner.name != member.name => Standing::TakenOver(lease.owner.name),
+        Ok(lease) if lease.released => Standing::Ended,
+        Ok(_) => Standing::Own,
+    }
+}
+
+/// The process that an answer is from.
+fn read_member(headers: &HeaderMap) -> Option<Member> {
+    let (role, name) = headers.get(MEMBER)?.as_str().split_once(' ')?;
+    let role = [Role::Gateway, Role::Deliverer].into_iter().find(|own| own.name() == role)?;
+    names::is_name(name).then(|| Member { role, name: name.to_owned() })
+}
+
+/// Waits for all pieces of an answer.
+async fn hear(heard: &mut Subscriber) -> Result<(StatusCode, Vec<u8>), AskError> {
+    let mut body = Vec::new();
+    let mut next = 1;
+    loop {
+        let silent = if next == 1 { AskError::Silent } else { AskError::Cut };
+        let message = match timeout(SILENCE_MAX, heard.next()).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Err(AskError::Cut),
+            Err(_) => return Err(silent),
+        };
+        if message.status == Some(Nats::NO_RESPONDERS) {
+            return Err(AskError::Nobody);
+        }
+        let Some(headers) = message.headers else { return Err(AskError::Unreadable) };
+        // Without a code it says that it works on it.
+        let Some(status) = headers.get(STATUS) else { continue };
+        let status: StatusCode = status.as_str().parse().map_err(|_| AskError::Unreadable)?;
+        let (number, all) = read_piece(&headers).ok_or(AskError::Unreadable)?;
+        if number != next || body.len() + message.payload.len() > ANSWER_OCTETS_MAX {
+            return Err(AskError::Cut);
+        }
+        body.extend_from_slice(&message.payload);
+        if number == all {
+            return Ok((status, body));
+        }
+        next += 1;
+    }
+}
