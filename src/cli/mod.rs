@@ -1,6 +1,6 @@
 //! The command line: one file for each command.
 //!
-//! Data goes to standard output, all else to standard error. Exit codes: 0 done, 1 failed, 2 not complete, 3 reloaded in part, 64 wrong usage, 78 wrong
+//! Data goes to standard output, all else to standard error. Exit codes: 0 done, 1 failed, 2 not complete (an audit, or an answer of a cluster), 3 reloaded in part, 64 wrong usage, 78 wrong
 //! configuration (`sysexits.h`); systemd must not start again on the last two.
 
 mod audit;
@@ -21,6 +21,7 @@ mod import;
 mod kept;
 mod ladder;
 mod manual;
+mod members;
 mod metrics;
 mod output;
 mod queue;
@@ -80,8 +81,8 @@ enum Command {
     /// Exit code 1: refused, and the running configuration stays. 3: taken over, but for what is listed, which needs a
     /// restart.
     Reload(output::Format),
-    /// Show the state of the running gateway
-    Status(output::Format),
+    /// Show the state of the running gateway, or of all processes of a cluster
+    Status(status::Arguments),
     /// Watch the running gateway: servers, calls, records that wait or are parked, destinations that are down
     Top(top::Arguments),
     /// List the calls in progress, or end one
@@ -207,7 +208,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Queue(command) => queue::run(&seek, command),
         Command::Reload(format) => reload::run(&seek, &format),
-        Command::Status(format) => status::run(&seek, &format),
+        Command::Status(arguments) => status::run(&seek, &arguments),
         Command::Top(arguments) => top::run(&seek, &arguments),
         Command::Calls(arguments) => calls::run(&seek, &arguments),
         Command::Trace(arguments) => ladder::run(&seek, &arguments),

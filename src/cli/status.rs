@@ -1,27 +1,37 @@
 //! `tollgate status`: how the running gateway is.
 
+use clap::Args;
 use serde_json::Value;
 
 use super::Failure;
 use super::desk::{Seek, of_client};
+use super::members::{self, Scope};
 use super::output::{self, Format};
 use crate::admin::request::Request;
+
+/// Arguments of `tollgate status`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    scope: Scope,
+    #[command(flatten)]
+    format: Format,
+}
 
 /// Shows it.
 ///
 /// # Errors
 /// The service does not run or does not answer.
-pub fn run(seek: &Seek, format: &Format) -> Result<(), Failure> {
+pub fn run(seek: &Seek, Arguments { scope, format }: &Arguments) -> Result<(), Failure> {
+    if scope.cluster {
+        return members::status(seek, format);
+    }
     let mut client = seek.service()?;
     let status = client.ask(&Request::Status {}).map_err(of_client)?;
     Ok(format.print(&status, || text(&status))?)
 }
 
 fn text(status: &Value) -> String {
-    let list = |value: &Value| {
-        let words: Vec<_> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        if words.is_empty() { "none".to_owned() } else { words.join(", ") }
-    };
     let queue = &status["queue"];
     let of_all = [
         ("version", output::cell(&status["version"])),
@@ -63,6 +73,12 @@ fn text(status: &Value) -> String {
     text
 }
 
+/// Words of a list.
+pub(super) fn list(value: &Value) -> String {
+    let words: Vec<_> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
 /// What a deliverer has to do with its cluster.
 fn deliverer(own: &Value) -> Vec<(&'static str, String)> {
     let (members, owners, mine) = (own["members"].as_array(), own["owners"].as_array(), own["own"].as_array());
@@ -98,7 +114,7 @@ fn ledger(ledger: &Value) -> String {
 }
 
 /// Lost records, each reason in words.
-fn lost(queue: &Value) -> String {
+pub(super) fn lost(queue: &Value) -> String {
     let losses = queue["losses"].as_array().cloned().unwrap_or_default();
     let losses: Vec<_> =
         losses.iter().map(|loss| format!("{} ({})", loss["records"], output::cell(&loss["text"]))).collect();
